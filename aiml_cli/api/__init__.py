@@ -1,0 +1,1 @@
+"""The request module: a conversation and settings in, events out."""

@@ -1,0 +1,219 @@
+"""Fold the events of an answer into what it was in the end."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from aiml_cli.api.events import (
+    Audio,
+    Batch,
+    Begun,
+    Citation,
+    Done,
+    Event,
+    Fault,
+    Notice,
+    Refusal,
+    Text,
+    Thought,
+    Token,
+    ToolCall,
+    Usage,
+)
+
+CAPPED = frozenset({"length", "max_output_tokens", "max_tokens", "MAX_TOKENS", "model_length"})
+FILTERED = frozenset({"content_filter", "SAFETY", "safety"})
+UNFINISHED = frozenset({"incomplete", "failed", "cancelled", "in_progress", "queued"})
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """Hold one tool call; `arguments` is the text as it came, which may be invalid JSON."""
+
+    id: str
+    name: str
+    arguments: str
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """Hold one choice of an answer. `finish_reason` is None when the server said none."""
+
+    index: int = 0
+    text: str = ""
+    reasoning: str = ""
+    refusal: str = ""
+    tool_calls: tuple[Call, ...] = ()
+    finish_reason: str | None = None
+    finished: bool = False
+    logprobs: tuple[Token, ...] = ()
+    audio: Audio | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Completion:
+    """Hold an answer as far as it came. There is always a first choice."""
+
+    begun: Begun = field(default_factory=Begun)
+    choices: tuple[Choice, ...] = (Choice(),)
+    citations: tuple[Citation, ...] = ()
+    usage: Usage | None = None
+    fault: Fault | None = None
+    status: str | None = None
+    ended: bool = False
+
+    @property
+    def first(self) -> Choice:
+        """Give the first choice."""
+        return self.choices[0]
+
+    @property
+    def complete(self) -> bool:
+        """Say whether the answer is whole."""
+        return not self.fault and not self.lacks
+
+    @property
+    def capped(self) -> bool:
+        """Say whether the length cap, and nothing else, made the answer incomplete."""
+        return self._arrived and not self._refused and any(c.finish_reason in CAPPED for c in self.choices)
+
+    @property
+    def lacks(self) -> str:
+        """Say in one sentence why the answer is not whole; "" when it is."""
+        reasons = {choice.finish_reason for choice in self.choices}
+        if not self._arrived:
+            return "the stream ended before the answer was complete"
+        if reasons & CAPPED:
+            return "the answer was cut at the length cap"
+        if reasons & FILTERED:
+            return "the answer was stopped by a content filter"
+        if self._refused:
+            return "the model refused"
+        if self.status in UNFINISHED:
+            return f"the answer is not complete: its status is {self.status}"
+        return ""
+
+    @property
+    def _arrived(self) -> bool:
+        return self.ended or all(choice.finished for choice in self.choices)
+
+    @property
+    def _refused(self) -> bool:
+        return any(choice.refusal for choice in self.choices)
+
+
+class Fold:
+    """Take events one batch after the other.
+
+    Texts are kept as bytes: a list of 100,000 deltas would cost ten times what they say.
+    """
+
+    def __init__(self) -> None:
+        self._choices: dict[int, _Growing] = {}
+        self._begun = Begun()
+        self._citations: list[Citation] = []
+        self._usage: Usage | None = None
+        self._fault: Fault | None = None
+        self._status: str | None = None
+        self._ended = False
+
+    def add(self, batch: Batch) -> None:
+        """Take what came."""
+        for event in batch:
+            if type(event) is Text:
+                self._choice(event.choice).text += event.text.encode()
+            else:
+                self._take(event)
+
+    def completion(self) -> Completion:
+        """Give the answer as far as it came."""
+        grown = [self._choices[index].choice(index) for index in sorted(self._choices)] or [Choice()]
+        return Completion(
+            self._begun, tuple(grown), tuple(self._citations), self._usage, self._fault, self._status, self._ended
+        )
+
+    def _choice(self, index: int) -> "_Growing":
+        if index not in self._choices:
+            self._choices[index] = _Growing()
+        return self._choices[index]
+
+    def _take(self, event: Event) -> None:
+        match event:
+            case Begun():
+                self._begun = _newer(self._begun, event)
+            case Citation():
+                if event not in self._citations:
+                    self._citations.append(event)
+            case Usage():
+                self._usage = event
+            case Fault():
+                self._fault = event
+            case Done():
+                self._end(event)
+            case Notice():
+                pass
+            case Text() | Thought() | Refusal() | ToolCall() | Token() | Audio():
+                self._choice(event.choice).take(event)
+
+    def _end(self, done: Done) -> None:
+        self._status = done.status or self._status
+        if done.choice is None:
+            self._ended = True
+            return
+        choice = self._choice(done.choice)
+        choice.finished, choice.finish_reason = True, done.reason
+
+
+def _newer(old: Begun, new: Begun) -> Begun:
+    return Begun(new.id or old.id, new.model or old.model, new.created or old.created)
+
+
+class _Growing:
+    """Hold a choice while it grows."""
+
+    def __init__(self) -> None:
+        self.text, self.reasoning, self.refusal = bytearray(), bytearray(), bytearray()
+        self.calls: dict[int, dict[str, str]] = {}
+        self.tokens: list[Token] = []
+        self.audio: Audio | None = None
+        self.finished = False
+        self.finish_reason: str | None = None
+
+    def take(self, event: Text | Thought | Refusal | ToolCall | Token | Audio) -> None:
+        match event:
+            case Text(text):
+                self.text += text.encode()
+            case Thought(text):
+                self.reasoning += text.encode()
+            case Refusal(text):
+                self.refusal += text.encode()
+            case Token():
+                self.tokens.append(event)
+            case Audio():
+                self.audio = _joined(self.audio, event)
+            case ToolCall():
+                call = self.calls.setdefault(event.slot, {"id": "", "name": "", "arguments": ""})
+                call["id"] = call["id"] or event.id
+                call["name"] = call["name"] or event.name
+                call["arguments"] += event.arguments
+
+    def choice(self, index: int) -> Choice:
+        return Choice(
+            index,
+            self.text.decode(),
+            self.reasoning.decode(),
+            self.refusal.decode(),
+            tuple(Call(**call) for call in self.calls.values()),
+            self.finish_reason,
+            self.finished,
+            tuple(self.tokens),
+            self.audio,
+        )
+
+
+def _joined(old: Audio | None, new: Audio) -> Audio:
+    if old is None:
+        return new
+    return Audio(old.id or new.id, old.data + new.data, old.transcript + new.transcript, new.choice)
+
+

@@ -1,0 +1,137 @@
+"""Read JSON off the wire with care: wrong types are told, split characters are joined."""
+
+import json
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import replace
+from typing import Any
+
+from aiml_cli.api.events import Batch, Done, Event, Fault, Refusal, Text, Thought
+from aiml_cli.api.faults import fault_in
+from aiml_cli.api.sse import Sse
+
+Take = Callable[[str, dict[str, Any], Batch], None]
+
+
+class MalformedError(ValueError):
+    """Say that the server sent a value of the wrong type."""
+
+
+def an_object(value: Any) -> dict[str, Any]:
+    """Take a JSON object; null is an empty one."""
+    return _typed(value, dict, {})
+
+
+def a_list(value: Any) -> list[Any]:
+    """Take a JSON array; null is an empty one."""
+    return _typed(value, list, [])
+
+
+def a_text(value: Any) -> str:
+    """Take a JSON string; null is an empty one."""
+    return _typed(value, str, "")
+
+
+def a_count(value: Any) -> int | None:
+    """Take a number of tokens; null stays None."""
+    if value is None or isinstance(value, int):
+        return value
+    return int(_typed(value, float, 0.0))
+
+
+def a_number(value: Any) -> float | None:
+    """Take a number; null and what is none stay None."""
+    return value if isinstance(value, int | float) and not isinstance(value, bool) else None
+
+
+def _typed(value: Any, kind: type, empty: Any) -> Any:
+    if value is None:
+        return empty
+    if not isinstance(value, kind):
+        raise MalformedError(f"{json.dumps(value)[:60]} where a JSON {_NAMES[kind]} belongs")
+    return value
+
+
+_NAMES = {dict: "object", list: "array", str: "string", float: "number"}
+
+
+def listen(stream: Iterable[list[Sse]], take: Take) -> Iterator[Batch]:
+    """Hand each event's JSON object to `take`, which adds to the batch what it means.
+
+    Ends at `[DONE]`, or after a Fault. An event that is no JSON object, or whose values have the
+    wrong types, is a Fault too.
+    """
+    decode = json.JSONDecoder().decode
+    halves = Halves()
+    for events in stream:
+        batch: Batch = []
+        for sse in events:
+            if sse.data == "[DONE]":
+                batch.append(Done())
+            else:
+                start = len(batch)
+                _take(sse, decode, take, batch)
+                if "\\ud" in sse.data or "\\uD" in sse.data or halves:
+                    batch[start:] = halves.join(batch[start:])
+            if batch and isinstance(batch[-1], Fault) or sse.data == "[DONE]":
+                yield batch
+                return
+        if batch:
+            yield batch
+
+
+def _take(sse: Sse, decode: Callable[[str], Any], take: Take, batch: Batch) -> None:
+    try:
+        if sse.error:
+            batch.append(_reported(sse.error))
+            return
+        found = decode(sse.data)
+        if not isinstance(found, dict):
+            raise MalformedError(f"{sse.data[:60]} where a JSON object belongs")
+        take(sse.event, found, batch)
+    except MalformedError as wrong:
+        batch.append(Fault(f"the server sent an event that cannot be read: {wrong}"))
+    except ValueError:
+        if sse.whole and (sse.data.strip() or sse.event == "error"):
+            batch.append(_unreadable(sse))
+
+
+def _reported(text: str) -> Fault:
+    """Read the non-standard field `error`."""
+    try:
+        found = json.loads(text)
+    except ValueError:
+        return Fault(text)
+    return fault_in(found if isinstance(found, dict) and "error" in found else {"error": found}) or Fault(text)
+
+
+def _unreadable(sse: Sse) -> Fault:
+    if sse.event == "error":
+        return Fault(sse.data)
+    return Fault(f"the server sent an event that is not JSON: {sse.data[:100]}")
+
+
+class Halves:
+    """Join characters whose two UTF-16 halves came in two deltas; a half that stays alone becomes U+FFFD."""
+
+    def __init__(self) -> None:
+        self._waiting: dict[tuple[type, int], str] = {}
+
+    def __bool__(self) -> bool:
+        """Say whether a half is waiting for its other."""
+        return bool(self._waiting)
+
+    def join(self, events: Batch) -> Batch:
+        """Give the events with whole characters."""
+        return [self._joined(event) if isinstance(event, Text | Thought | Refusal) else event for event in events]
+
+    def _joined(self, event: Text | Thought | Refusal) -> Event:
+        key = (type(event), event.choice)
+        text = self._waiting.pop(key, "") + event.text
+        if text and "\ud800" <= text[-1] <= "\udbff":
+            self._waiting[key], text = text[-1], text[:-1]
+        return replace(event, text=whole(text))
+
+
+def whole(text: str) -> str:
+    """Join the halves within a text; replace those that stay alone."""
+    return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")

@@ -1,0 +1,95 @@
+"""Every way the program can fail, and the exit code each one means."""
+
+
+class AimlError(Exception):
+    """Stop with a sentence for the user, and one of advice.
+
+    `message` says what happened, `hint` what to do about it ("" when nothing is known).
+    The docstring of each subclass is its row in docs/exit-codes.md.
+    """
+
+    exit_code = 1
+
+    def __init__(self, message: str, hint: str = "", **details: str | int | None) -> None:
+        super().__init__(message)
+        self.message = message
+        self.hint = hint
+        self.details = details
+
+
+class OutputFailed(AimlError):
+    """Standard output or the output file could not be written: full, closed, or gone."""
+
+    exit_code = 1
+
+
+class Misuse(AimlError):
+    """Wrong usage: an unknown flag, a value out of range, a file that cannot be read, an empty prompt."""
+
+    exit_code = 2
+
+
+class NotAllowed(AimlError):
+    """No key, a refused key, or no credit (401, 402, 403)."""
+
+    exit_code = 3
+
+
+class RequestRefused(AimlError):
+    """The server refused the request (400, 404, 413, 422 and the like)."""
+
+    exit_code = 4
+
+
+class RateLimited(AimlError):
+    """The rate limit still held after the retries (429)."""
+
+    exit_code = 5
+
+
+class ServerFailed(AimlError):
+    """The server failed, after the retries: 5xx, an error under 200, an error event in the stream."""
+
+    exit_code = 6
+
+
+class Unreachable(AimlError):
+    """No connection: name lookup, refused, TLS, proxy or time-out."""
+
+    exit_code = 7
+
+
+class CutShort(AimlError):
+    """The answer is incomplete: a cut stream, the length cap, a content filter, a refusal, status incomplete."""
+
+    exit_code = 8
+
+
+class NotAsAsked(AimlError):
+    """The answer is complete but does not hold what was asked for."""
+
+    exit_code = 9
+
+
+class HungUp(AimlError):
+    """The terminal went away (SIGHUP); the text so far was kept."""
+
+    exit_code = 129
+
+
+class Interrupted(AimlError):
+    """Ctrl-C (SIGINT); the text so far was kept."""
+
+    exit_code = 130
+
+
+class ReaderGone(AimlError):
+    """The reader of standard output went away (`| head -1`); nothing is said."""
+
+    exit_code = 141
+
+
+class Terminated(AimlError):
+    """The program was asked to end (SIGTERM); the text so far was kept."""
+
+    exit_code = 143

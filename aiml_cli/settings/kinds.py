@@ -1,0 +1,168 @@
+"""The kinds of values a setting can have: how one is read, what it offers, how it is named in a sentence."""
+
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Generic, TypeVar
+
+from aiml_cli.errors import Misuse
+
+T = TypeVar("T")
+Json = Any
+
+
+@dataclass(frozen=True, slots=True)
+class Kind(Generic[T]):
+    """Say what a value must be.
+
+    `name` completes the sentence "… is not NAME". `parse` raises ValueError for a bad value.
+    `choices` are all there are when `closed`, else suggestions. `many`: the values of a repeated
+    flag are joined, a single one replaces what was there. `switch`: a flag without a value.
+    """
+
+    name: str
+    parse: Callable[[str], T]
+    metavar: str = "TEXT"
+    choices: tuple[str, ...] = ()
+    closed: bool = False
+    many: bool = False
+    switch: bool = False
+    limits: tuple[float | None, float | None] = (None, None)
+
+
+def number(low: float | None = None, high: float | None = None) -> Kind[float]:
+    """Take a number from `low` to `high`, both included."""
+
+    def parse(text: str) -> float:
+        value = float(text)
+        if not _within(value, low, high):
+            raise ValueError(text)
+        return int(value) if value.is_integer() and "." not in text else value
+
+    return Kind("a number" + _range(low, high), parse, "NUMBER", limits=(low, high))
+
+
+def integer(low: int | None = None, high: int | None = None) -> Kind[int]:
+    """Take a whole number from `low` to `high`, both included."""
+
+    def parse(text: str) -> int:
+        value = int(text)
+        if not _within(value, low, high):
+            raise ValueError(text)
+        return value
+
+    return Kind("a whole number" + _range(low, high), parse, "N", limits=(low, high))
+
+
+def choice(*words: str) -> Kind[str]:
+    """Take one of these words and no other."""
+
+    def parse(text: str) -> str:
+        if text not in words:
+            raise ValueError(text)
+        return text
+
+    return Kind("one of " + ", ".join(words), parse, "|".join(words), words, closed=True)
+
+
+def text(*suggestions: str) -> Kind[str]:
+    """Take any text that is not empty; offer these words in help and completion."""
+
+    def parse(value: str) -> str:
+        if not value:
+            raise ValueError(value)
+        return value
+
+    return Kind("a text", parse, "|".join(suggestions) or "TEXT", suggestions)
+
+
+def _within(value: float, low: float | None, high: float | None) -> bool:
+    """Compare so that NaN and infinity are outside of every range."""
+    return (low if low is not None else -1e300) <= value <= (high if high is not None else 1e300)
+
+
+def _range(low: float | None, high: float | None) -> str:
+    if low is None:
+        return ""
+    return f" of at least {low}" if high is None else f" from {low} to {high}"
+
+
+def _switch(value: str) -> bool:
+    words = {"1": True, "true": True, "on": True, "yes": True, "0": False, "false": False, "off": False, "no": False}
+    if value.lower() not in words:
+        raise ValueError(value)
+    return words[value.lower()]
+
+
+def _json(value: str) -> Json:
+    """Read JSON, or the file that `@path` names; a plain path ending in .json is one too."""
+    if value.startswith("@") or value.endswith(".json"):
+        return read_json(value.removeprefix("@"))
+    parsed: Json = json.loads(value)
+    if not isinstance(parsed, dict | list):
+        raise ValueError(value)
+    return parsed
+
+
+def read_json(path: str) -> Json:
+    """Read a JSON file; raise Misuse naming the file and the line of a fault."""
+    try:
+        parsed: Json = json.loads(Path(path).read_text("utf-8-sig"))
+    except OSError as fault:
+        raise Misuse(f"{path}: {fault.strerror or fault}") from None
+    except json.JSONDecodeError as fault:
+        raise Misuse(f"{path}: not JSON: {fault.msg}, line {fault.lineno}, column {fault.colno}") from None
+    except UnicodeDecodeError:
+        raise Misuse(f"{path}: not JSON: it is not UTF-8 text") from None
+    return parsed
+
+
+def _json_or_word(value: str) -> Json:
+    """Read a JSON object, else take the word as it is."""
+    return _json(value) if value.startswith(("{", "@")) else text().parse(value)
+
+
+def _json_or_text(value: str) -> Json:
+    """Read any JSON value; what does not parse is text."""
+    try:
+        parsed: Json = json.loads(value)
+    except ValueError:
+        return value
+    return parsed
+
+
+def _pair(value: str) -> tuple[str, str]:
+    key, equals, rest = value.partition("=")
+    if not equals or not key.strip("."):
+        raise ValueError(value)
+    return key, rest
+
+
+def _properties(value: str) -> Mapping[str, Json]:
+    key, rest = _pair(value)
+    return {key: _json_or_text(rest)}
+
+
+def _variables(value: str) -> Mapping[str, Json]:
+    """Read NAME=VALUE; a JSON object is a content part, all else is text (a number too)."""
+    key, rest = _pair(value)
+    return {key: _json(rest) if rest.startswith("{") else rest}
+
+
+def _words(value: str) -> tuple[str, ...]:
+    return tuple(word.strip() for word in value.split(",") if word.strip())
+
+
+def words(*suggestions: str) -> Kind[tuple[str, ...]]:
+    """Take several words, separated by commas or by repeating the flag."""
+    return Kind("a list of words", _words, "WORD", suggestions, many=True)
+
+
+SWITCH = Kind("on or off", _switch, "on|off", ("on", "off"), closed=True, switch=True)
+TEXT = text()
+JSON = Kind("JSON (an object, a list, or @FILE)", _json, "JSON|@FILE")
+JSON_OR_WORD = Kind("a word or a JSON object", _json_or_word, "WORD|JSON")
+PROPERTIES = Kind("KEY=VALUE", _properties, "KEY=VALUE", many=True)
+VARIABLES = Kind("NAME=VALUE", _variables, "NAME=VALUE", many=True)
+PATHS = Kind("a path", lambda value: (text().parse(value),), "PATH", many=True)

@@ -1,0 +1,263 @@
+"""The table: every option, one row each, with its place in either endpoint's request."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields, replace
+from typing import Any, Generic, TypeVar
+
+from aiml_cli.settings.kinds import (
+    JSON,
+    JSON_OR_WORD,
+    PATHS,
+    PROPERTIES,
+    SWITCH,
+    TEXT,
+    VARIABLES,
+    Json,
+    Kind,
+    choice,
+    integer,
+    number,
+    text,
+    words,
+)
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Name a property of a request body; dots nest. `kind` where this endpoint is stricter than the row."""
+
+    path: str
+    kind: Kind[Any] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Option(Generic[T]):
+    """Describe one thing that a user can set. Without a place it is local and never sent."""
+
+    kind: Kind[T]
+    help: str
+    panel: str
+    wire: Mapping[str, Place]
+    default: T | None = None
+    short: str = ""
+    also: tuple[str, ...] = ()
+    env: tuple[str, ...] = ()
+    secret: bool = False
+    once: bool = False
+    hidden: bool = False
+    attribute: str = ""
+
+    @property
+    def name(self) -> str:
+        """Give the name in the config file: `max_tokens`."""
+        return self.attribute.rstrip("_")
+
+    @property
+    def flag(self) -> str:
+        """Give the long flag: `--max-tokens`."""
+        return "--" + self.name.replace("_", "-")
+
+    @property
+    def variables(self) -> tuple[str, ...]:
+        """List the environment variables that set it, the strongest first; none when it is said with each call."""
+        if self.once:
+            return ()
+        own = () if self.secret else ("AIML_" + self.name.upper(),)
+        return own + self.env
+
+    def kind_on(self, endpoint: str) -> Kind[Any]:
+        """Give the kind that holds on an endpoint."""
+        place = self.wire.get(endpoint)
+        return (place and place.kind) or self.kind
+
+    def on(self, endpoint: str) -> bool:
+        """Say whether the option means something on an endpoint."""
+        return not self.wire or endpoint in self.wire
+
+
+def option(
+    kind: Kind[T],
+    help: str,  # noqa: A002 - the word that every command line uses
+    *,
+    panel: str,
+    chat: str | Place = "",
+    responses: str | Place = "",
+    **facts: Any,
+) -> T | None:
+    """Make a row; `chat` and `responses` name its place in each endpoint's body."""
+    places = {"chat": chat, "responses": responses}
+    wire = {name: place if isinstance(place, Place) else Place(place) for name, place in places.items() if place}
+    row: T | None = field(default=None, metadata={"row": Option(kind, help, panel, wire, **facts)})
+    return row
+
+
+MODEL, SAMPLING, TOOLS, FORMAT, RESPONSES = "Model", "Sampling", "Tools", "Answer format", "Stored responses"
+PROMPT, OUTPUT, CONNECTION, INSTEAD, KEY = "Prompt", "Output", "Connection", "Instead of asking", "Key"
+
+
+# fmt: off
+@dataclass(frozen=True, slots=True)
+class Options:
+    """Hold one settled value per row; None where nobody asked (0 and False are answers)."""
+
+    model: str | None = option(
+        TEXT, "The model, as the gateway spells it.", panel=MODEL, short="-m", default="openai/gpt-5-1",
+        chat="model", responses="model",
+    )
+    system: str | None = option(
+        TEXT, "System text; @FILE reads it from a file.", panel=PROMPT, short="-s",
+        chat="messages[role=system].content", responses="instructions",
+    )
+    file: tuple[str, ...] | None = option(
+        PATHS, "Add a text file to the prompt; - is standard input.", panel=PROMPT, short="-f",
+        also=("--attach", "-a"), once=True,
+    )
+    no_stdin: bool | None = option(SWITCH, "Leave standard input alone.", panel=PROMPT)
+    effort: str | None = option(
+        text("none", "minimal", "low", "medium", "high", "xhigh", "max"), "How long to think first.", panel=SAMPLING,
+        also=("--reasoning-effort",), chat="reasoning_effort", responses="reasoning.effort",
+    )
+    reasoning_summary: str | None = option(
+        choice("auto", "concise", "detailed"), "Ask for a summary of the reasoning.", panel=SAMPLING,
+        responses="reasoning.summary",
+    )
+    temperature: float | None = option(
+        number(0, 2), "Randomness; change this or --top-p, not both.", panel=SAMPLING,
+        chat="temperature", responses="temperature",
+    )
+    top_p: float | None = option(
+        number(0.01, 1), "Nucleus sampling: the share of probability to choose from.", panel=SAMPLING,
+        chat="top_p", responses="top_p",
+    )
+    max_tokens: float | None = option(
+        number(1), "Cap on generated tokens.", panel=SAMPLING, also=("--max-output-tokens",),
+        chat="max_tokens", responses=Place("max_output_tokens", integer(16)),
+    )
+    max_completion_tokens: int | None = option(
+        integer(1), "Cap on visible and reasoning tokens together.", panel=SAMPLING, chat="max_completion_tokens",
+    )
+    seed: int | None = option(
+        integer(1), "Sample the same way each time, as far as the model can.", panel=SAMPLING, chat="seed",
+    )
+    n: int | None = option(
+        integer(1), "How many choices to generate; all of them are billed.", panel=SAMPLING, short="-n", chat="n",
+    )
+    logprobs: bool | None = option(SWITCH, "Return the log probability of each token.", panel=SAMPLING, chat="logprobs")
+    top_logprobs: float | None = option(
+        number(0, 20), "How many alternatives per token to return; asks for --logprobs too.", panel=SAMPLING,
+        chat="top_logprobs",
+    )
+    tools: Json | None = option(
+        JSON, "Functions that the model may call, in either endpoint's form.", panel=TOOLS,
+        chat="tools", responses="tools",
+    )
+    tool_choice: Json | None = option(
+        JSON_OR_WORD, "none, auto, required, the name of a function, or a JSON object.", panel=TOOLS,
+        chat="tool_choice", responses="tool_choice",
+    )
+    parallel_tool_calls: bool | None = option(
+        SWITCH, "Allow several calls at once.", panel=TOOLS,
+        chat="parallel_tool_calls", responses="parallel_tool_calls",
+    )
+    response_format: Json | None = option(
+        JSON, "The format that the answer must have, in either endpoint's form.", panel=FORMAT,
+        also=("--text-format",), chat="response_format", responses="text.format",
+    )
+    stream: bool | None = option(
+        SWITCH, "Show the answer as it is made, or (-S) wait for the whole.", panel=FORMAT, default=True,
+        chat="stream", responses="stream",
+    )
+    include_usage: bool | None = option(
+        SWITCH, "Ask for the token counts of a streamed answer.", panel=FORMAT, default=True,
+        chat="stream_options.include_usage",
+    )
+    store: bool | None = option(
+        SWITCH, "Keep the response on the server, to continue it later.", panel=RESPONSES, responses="store",
+    )
+    previous_response_id: str | None = option(
+        TEXT, "Continue a stored response.", panel=RESPONSES, once=True, responses="previous_response_id",
+    )
+    truncation: str | None = option(
+        choice("auto", "disabled"), "When the input is too long: drop its middle, or fail.", panel=RESPONSES,
+        responses="truncation",
+    )
+    background: bool | None = option(
+        SWITCH, "Let the server work detached from this call.", panel=RESPONSES, responses="background",
+    )
+    include: tuple[str, ...] | None = option(
+        words(
+            "message.input_image.image_url", "computer_call_output.output.image_url", "reasoning.encrypted_content",
+            "code_interpreter_call.outputs", "file_search_call.results", "message.output_text.logprobs",
+        ),
+        "Extra output data to return; may be repeated.", panel=RESPONSES, responses="include",
+    )
+    prompt_id: str | None = option(TEXT, "A prompt template of the server.", panel=RESPONSES, responses="prompt.id")
+    prompt_version: str | None = option(
+        TEXT, "The version of the prompt template.", panel=RESPONSES, responses="prompt.version",
+    )
+    prompt_var: Mapping[str, Json] | None = option(
+        VARIABLES, "A variable of the prompt template; may be repeated.", panel=RESPONSES, responses="prompt.variables",
+    )
+    option_: Mapping[str, Json] | None = option(
+        PROPERTIES, "Any other property of the request: dots nest, values are JSON where they parse as JSON.",
+        panel=MODEL, short="-O",
+    )
+    output: str | None = option(
+        TEXT, "Write the answer to a file, replaced only by a complete answer.", panel=OUTPUT, short="-o", once=True,
+    )
+    format: str | None = option(
+        choice("text", "json", "jsonl", "raw"), "How the answer is written.", panel=OUTPUT, default="text",
+    )
+    json: bool | None = option(SWITCH, "Short for --format json.", panel=OUTPUT, once=True)
+    allow_cut: bool | None = option(SWITCH, "Take an answer that the length cap ended as a success.", panel=OUTPUT)
+    hide_reasoning: bool | None = option(SWITCH, "Do not show reasoning on standard error.", panel=OUTPUT, short="-R")
+    usage: bool | None = option(SWITCH, "Say tokens, cost and speed on standard error.", panel=OUTPUT, short="-u")
+    quiet: bool | None = option(SWITCH, "Say nothing but errors on standard error.", panel=OUTPUT, short="-q")
+    verbose: bool | None = option(SWITCH, "Say more on standard error.", panel=OUTPUT, short="-v")
+    color: str | None = option(choice("auto", "always", "never"), "Colour the output.", panel=OUTPUT, default="auto")
+    dry_run: bool | None = option(SWITCH, "Show the request as JSON and send nothing.", panel=INSTEAD, once=True)
+    as_: str | None = option(
+        choice("curl", "python", "javascript", "json"), "Print a program for the request and send nothing.",
+        panel=INSTEAD, once=True,
+    )
+    profile: str | None = option(TEXT, "Use the settings of this profile.", panel=CONNECTION)
+    base_url: str | None = option(
+        TEXT, "The API's address.", panel=CONNECTION, default="https://api.aimlapi.com/v1",
+        env=("AIML_API_BASE", "AIMLAPI_API_BASE", "AIMLAPI_BASE_URL"),
+    )
+    demo: bool | None = option(SWITCH, "Ask the embedded server, which is no model.", panel=CONNECTION, once=True)
+    timeout: float | None = option(
+        number(0.1, 86400), "Seconds to wait without a byte.", panel=CONNECTION, default=120,
+    )
+    retries: int | None = option(
+        integer(0, 10), "How often to try again before the first word.", panel=CONNECTION, default=2,
+    )
+    ca_bundle: str | None = option(TEXT, "A file of certificates to trust.", panel=CONNECTION)
+    key_command: str | None = option(
+        TEXT, "A command that prints the API key.", panel=KEY, hidden=True,
+    )
+    api_key: str | None = option(
+        TEXT, "The API key.", panel=KEY, secret=True, env=("AIMLAPI_API_KEY", "AIML_API_KEY", "AIMLAPI_KEY"),
+    )
+# fmt: on
+
+
+def _rows() -> Mapping[str, Option[Any]]:
+    """Tell each row the attribute that holds its value, and key the rows by name."""
+    rows = [replace(cell.metadata["row"], attribute=cell.name) for cell in fields(Options)]
+    return {row.name: row for row in rows}
+
+
+ROWS = _rows()
+
+
+def flags_of(endpoint: str) -> list[Option[Any]]:
+    """List the rows that have a flag on an endpoint's command."""
+    return [row for row in ROWS.values() if row.on(endpoint) and not row.secret and not row.hidden]
+
+
+def value_of(options: Options, row: Option[Any]) -> Any:
+    """Look up what was settled for a row."""
+    return getattr(options, row.attribute)

@@ -1,0 +1,145 @@
+"""Settle each setting: default, file, profile, environment, /set, flag; the later speaker wins."""
+
+import json
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from difflib import get_close_matches
+from enum import Enum
+from typing import Any
+
+from aiml_cli.errors import Misuse
+from aiml_cli.settings.kinds import Kind
+from aiml_cli.settings.options import ROWS, Option, Options
+
+
+class Source(Enum):
+    """Name who can say a setting, the weakest first."""
+
+    DEFAULT = "default"
+    FILE = "config file"
+    PROFILE = "profile"
+    ENVIRONMENT = "environment"
+    SET = "/set"
+    FLAG = "flag"
+
+
+@dataclass(frozen=True, slots=True)
+class Said:
+    """Hold what was said of one setting: its texts, and the speaker as a sentence names it."""
+
+    texts: tuple[str, ...]
+    speaker: str
+
+
+Layers = Mapping[Source, Mapping[str, Said]]
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """Hold the settled options, who said each, and whom they overruled."""
+
+    options: Options
+    sources: Mapping[str, Source] = field(default_factory=dict)
+    speakers: Mapping[str, str] = field(default_factory=dict)
+    hides: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+
+
+def resolve(layers: Layers, endpoint: str = "") -> Settings:
+    """Settle every row; raise Misuse naming the speaker of a bad value.
+
+    Only what takes part is judged: the strongest value of each row that means something on `endpoint`
+    ("" judges all rows).
+    """
+    values: dict[str, Any] = {}
+    sources: dict[str, Source] = {}
+    speakers: dict[str, str] = {}
+    hides: dict[str, tuple[str, ...]] = {}
+    for name, row in ROWS.items():
+        spoken = [(source, layers[source][name]) for source in Source if name in layers.get(source, {})]
+        if row.default is not None:
+            values[row.attribute], sources[name] = row.default, Source.DEFAULT
+        if not spoken or (endpoint and not row.on(endpoint)):
+            continue
+        source, said = spoken[-1]
+        values[row.attribute], sources[name], speakers[name] = read(row, said, endpoint), source, said.speaker
+        hides[name] = tuple(other.speaker for _, other in spoken[:-1])
+    return Settings(Options(**values), sources, speakers, hides)
+
+
+def read(row: Option[Any], said: Said, endpoint: str = "") -> Any:
+    """Read what was said of a row; the same sentence for every speaker."""
+    kind = row.kind_on(endpoint)
+    values = [_parse(kind, text, said.speaker) for text in said.texts]
+    if not kind.many:
+        return values[-1]
+    if isinstance(values[0], dict):
+        return {key: value for each in values for key, value in each.items()}
+    return tuple(value for each in values for value in each)
+
+
+def _parse(kind: Kind[Any], text: str, speaker: str) -> Any:
+    try:
+        return kind.parse(text)
+    except (ValueError, OverflowError):
+        near = get_close_matches(text, kind.choices, 1)
+        raise Misuse(
+            f"{speaker}: {text!r} is not {kind.name}", f"did you mean {near[0]}?" if near else ""
+        ) from None
+
+
+def from_environment(environ: Mapping[str, str]) -> dict[str, Said]:
+    """Find what the environment says; of several variables for one row the first that is set wins.
+
+    An empty variable says nothing.
+    """
+    return {
+        row.name: Said((environ[variable],), variable)
+        for row in ROWS.values()
+        for variable in reversed(row.variables)
+        if environ.get(variable)
+    }
+
+
+def from_file(table: Mapping[str, object], where: str) -> dict[str, Said]:
+    """Read a table of the config file; raise Misuse for a key that no row has."""
+    return {
+        name: Said(tuple(_texts(ROWS[name].kind, value)), f"{where}: {name}")
+        for name, value in table.items()
+        if _known(name, where)
+    }
+
+
+def _known(name: str, where: str) -> bool:
+    row = ROWS.get(name)
+    if row is None:
+        near = get_close_matches(name, [row.name for row in lasting()], 1)
+        raise Misuse(f"{where}: unknown setting {name!r}", f"did you mean {near[0]}?" if near else "")
+    if row.secret or row.once:
+        raise Misuse(f"{where}: {name} has no place in the config file", _elsewhere(row))
+    return True
+
+
+def _elsewhere(row: Option[Any]) -> str:
+    return "store the key with: aiml config key" if row.secret else f"say {row.flag} with each call"
+
+
+def lasting() -> Iterator[Option[Any]]:
+    """List the rows that the config file may hold."""
+    return (row for row in ROWS.values() if not row.once and not row.secret)
+
+
+def _texts(kind: Kind[Any], value: object) -> Iterable[str]:
+    """Turn a TOML value into the texts that a flag would have."""
+    match value:
+        case bool():
+            return ("on" if value else "off",)
+        case dict() if kind.many:
+            return tuple(f"{key}={_text(each)}" for key, each in value.items())
+        case list() if kind.many:
+            return tuple(_text(each) for each in value)
+        case _:
+            return (_text(value),)
+
+
+def _text(value: object) -> str:
+    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=str)
