@@ -1,0 +1,1 @@
+"""Words, stdin and files become a conversation's next message."""

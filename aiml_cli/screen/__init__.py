@@ -1,0 +1,1 @@
+"""Events in, terminal or pipe out."""

@@ -1,0 +1,67 @@
+"""Write to standard output and standard error, and tell when that fails."""
+
+import os
+import sys
+
+from aiml_cli.errors import OutputFailed, ReaderGone
+from aiml_cli.screen.safe import visible
+
+
+def is_terminal(fd: int) -> bool:
+    """Say whether a file descriptor is a terminal."""
+    try:
+        return os.isatty(fd)
+    except OSError:
+        return False
+
+
+def check_stdout() -> None:
+    """Raise OutputFailed when there is no standard output; asked before anything is paid for."""
+    try:
+        os.fstat(1)
+    except OSError:
+        raise OutputFailed("standard output is closed", "nothing was sent") from None
+
+
+def write(data: bytes, fd: int = 1) -> None:
+    """Write all of it at once; raise ReaderGone or OutputFailed."""
+    view = memoryview(data)
+    while view:
+        try:
+            view = view[os.write(fd, view) :]
+        except BrokenPipeError:
+            raise ReaderGone("the reader went away") from None
+        except BlockingIOError:
+            _wait(fd)
+        except OSError as fault:
+            raise OutputFailed(f"standard output: {fault.strerror}") from None
+
+
+def _wait(fd: int) -> None:
+    """Wait until a pipe that somebody set to non-blocking has room."""
+    import select
+
+    select.select([], [fd], [])
+
+
+def say(text: str, *, dim: bool = False) -> None:
+    """Write one line to standard error; when that is gone, nobody is left to tell."""
+    tell(f"\x1b[2m{visible(text)}\x1b[0m\n" if dim else f"{visible(text)}\n")
+
+
+def tell(text: str) -> None:
+    """Write to standard error as it is."""
+    if sys.stderr is None:
+        return
+    try:
+        sys.stderr.write(text)
+        sys.stderr.flush()
+    except (OSError, ValueError):
+        return
+    except UnicodeEncodeError:
+        tell(text.encode("ascii", "backslashreplace").decode())
+
+
+def show(text: str) -> None:
+    """Write a text of ours to standard output."""
+    write(text.encode("utf-8", "replace"))
