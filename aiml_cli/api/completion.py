@@ -1,8 +1,6 @@
 """Fold the events of an answer into what it was in the end."""
 
-from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
 
 from aiml_cli.api.events import (
     Audio,

@@ -18,7 +18,9 @@ _CREDIT = re.compile(
     r"|credits? (?:limit|balance)|billing|top.?up|payment",
     re.IGNORECASE,
 )
-_KEY = re.compile(r"(?:invalid|incorrect|missing|wrong|expired|no)[ _](?:\w+[ _])?(?:api[ _-]?key|authentication)", re.I)
+_KEY = re.compile(
+    r"(?:invalid|incorrect|missing|wrong|expired|no)[ _](?:\w+[ _])?(?:api[ _-]?key|authentication)", re.IGNORECASE
+)
 
 
 def fault_in(body: Any) -> Fault | None:

@@ -3,7 +3,7 @@
 import json
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
-from typing import Any
+from typing import Any, cast
 
 from aiml_cli.api.events import Batch, Done, Event, Fault, Refusal, Text, Thought
 from aiml_cli.api.faults import fault_in
@@ -18,17 +18,17 @@ class MalformedError(ValueError):
 
 def an_object(value: Any) -> dict[str, Any]:
     """Take a JSON object; null is an empty one."""
-    return _typed(value, dict, {})
+    return cast("dict[str, Any]", _typed(value, dict, {}))
 
 
 def a_list(value: Any) -> list[Any]:
     """Take a JSON array; null is an empty one."""
-    return _typed(value, list, [])
+    return cast("list[Any]", _typed(value, list, []))
 
 
 def a_text(value: Any) -> str:
     """Take a JSON string; null is an empty one."""
-    return _typed(value, str, "")
+    return cast("str", _typed(value, str, ""))
 
 
 def a_count(value: Any) -> int | None:
@@ -72,7 +72,7 @@ def listen(stream: Iterable[list[Sse]], take: Take) -> Iterator[Batch]:
                 _take(sse, decode, take, batch)
                 if "\\ud" in sse.data or "\\uD" in sse.data or halves:
                     batch[start:] = halves.join(batch[start:])
-            if batch and isinstance(batch[-1], Fault) or sse.data == "[DONE]":
+            if (batch and isinstance(batch[-1], Fault)) or sse.data == "[DONE]":
                 yield batch
                 return
         if batch:

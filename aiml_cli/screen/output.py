@@ -56,10 +56,10 @@ def tell(text: str) -> None:
     try:
         sys.stderr.write(text)
         sys.stderr.flush()
-    except (OSError, ValueError):
-        return
     except UnicodeEncodeError:
         tell(text.encode("ascii", "backslashreplace").decode())
+    except (OSError, ValueError):
+        return
 
 
 def show(text: str) -> None:
