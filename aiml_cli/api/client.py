@@ -1,8 +1,9 @@
 """Send a request over HTTP; the only file that opens a socket."""
 
+import socket
 import ssl
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from ipaddress import ip_address
 from pathlib import Path
@@ -10,9 +11,11 @@ from urllib.parse import urlsplit
 
 import httpx
 
+from aiml_cli.api.ahead import ahead
 from aiml_cli.errors import AimlError, CutShort, Misuse, ServerFailed, Unreachable
 
 CONNECT_SECONDS = 10.0
+KEPT = "ask again; what came so far is on standard output"
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,18 +61,27 @@ def send(client: httpx.Client, request: Request) -> Iterator[Reply]:
 
     Redirects are not followed: neither the key nor the prompt goes where nobody sent it.
     """
-    outgoing = client.build_request(
-        request.method, request.url, headers=dict(request.headers), content=request.body
-    )
+    outgoing = client.build_request(request.method, request.url, headers=dict(request.headers), content=request.body)
     try:
         response = client.send(outgoing, stream=True)
     except httpx.HTTPError as fault:
         raise _unreached(fault, outgoing.url) from None
     try:
         headers = {name.lower(): value for name, value in response.headers.items()}
-        yield Reply(response.status_code, headers, _chunks(response))
+        chunks = _chunks(response)
+        yield Reply(response.status_code, headers, chunks if "content-length" in headers else ahead(chunks))
     finally:
+        _wake(response)
         response.close()
+
+
+def _wake(response: httpx.Response) -> None:
+    """End a read that waits in another thread; closing the socket alone would not."""
+    stream = response.extensions.get("network_stream")
+    connection = stream.get_extra_info("socket") if stream and not response.is_closed else None
+    if connection is not None:
+        with suppress(OSError):
+            connection.shutdown(socket.SHUT_RDWR)
 
 
 def is_local(host: str) -> bool:
@@ -117,8 +129,8 @@ def _chunks(response: httpx.Response) -> Iterator[bytes]:
         ) from None
     except httpx.DecodingError as fault:
         raise ServerFailed(f"the answer could not be decompressed: {fault}") from None
-    except httpx.HTTPError as fault:
-        raise CutShort("the connection was cut before the answer was complete", _words(fault)) from None
+    except httpx.HTTPError:
+        raise CutShort("the connection was cut before the answer was complete", KEPT) from None
 
 
 def _unreached(fault: httpx.HTTPError, url: httpx.URL) -> AimlError:
@@ -126,7 +138,7 @@ def _unreached(fault: httpx.HTTPError, url: httpx.URL) -> AimlError:
     where = f"{url.host}:{url.port}" if url.port else url.host
     match fault:
         case httpx.ConnectTimeout():
-            return Unreachable(f"{where}: no connection within {CONNECT_SECONDS:g} s", "is the address right?")
+            return Unreachable(f"{where}: no connection within {CONNECT_SECONDS:g} s", "is the address right?", again=1)
         case httpx.TimeoutException():
             return Unreachable(f"{where}: no answer in time", "wait longer with --timeout, or ask again")
         case httpx.ProxyError():
@@ -136,9 +148,12 @@ def _unreached(fault: httpx.HTTPError, url: httpx.URL) -> AimlError:
         case httpx.RemoteProtocolError() if "disconnected" not in str(fault):
             return ServerFailed(f"{where}: the reply is not HTTP: {_words(fault)}")
         case httpx.ConnectError():
-            return Unreachable(f"{where}: {_connecting(fault)}", "is the address right, and the network up?")
+            again = "CERTIFICATE" not in str(fault)
+            return Unreachable(
+                f"{where}: {_connecting(fault)}", "is the address right, and the network up?", again=again
+            )
         case _:
-            return Unreachable(f"{where}: the connection was closed without an answer", "ask again")
+            return Unreachable(f"{where}: the connection was closed without an answer", "ask again", again=1)
 
 
 def _connecting(fault: httpx.ConnectError) -> str:

@@ -213,5 +213,3 @@ def _joined(old: Audio | None, new: Audio) -> Audio:
     if old is None:
         return new
     return Audio(old.id or new.id, old.data + new.data, old.transcript + new.transcript, new.choice)
-
-

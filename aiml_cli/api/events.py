@@ -26,10 +26,11 @@ class Text:
 
 @dataclass(frozen=True, slots=True)
 class Thought:
-    """Carry a piece of the reasoning."""
+    """Carry a piece of the reasoning. A new `part` is a new paragraph to a reader."""
 
     text: str
     choice: int = 0
+    part: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,7 +125,5 @@ class Done:
     status: str | None = None
 
 
-Event = (
-    Begun | Text | Thought | Refusal | ToolCall | Citation | Token | Audio | Usage | Notice | Fault | Done
-)
+Event = Begun | Text | Thought | Refusal | ToolCall | Citation | Token | Audio | Usage | Notice | Fault | Done
 Batch = list[Event]

@@ -10,22 +10,22 @@ from aiml_cli.settings.options import Option
 from aiml_cli.settings.resolve import Said
 
 Flags = Mapping[str, Said]
-Command = Callable[[list[str], Flags], Any]
+Words = list[str]
 
 
-def command(rows: Iterable[Option[Any]], words: str) -> Callable[[Command], Callable[..., Any]]:
+def command(rows: Iterable[Option[Any]], words: str) -> Callable[[Callable[[Words, Flags], Any]], Callable[..., Any]]:
     """Give a command its words and a flag for each row.
 
-    The function is called with the words and with only those flags that were typed. `words` is their help.
+    The function is called with the words and with only those flags that were typed. `words` is their help;
+    "" for a command that takes none.
     """
     rows = list(rows)
 
-    def decorate(function: Command) -> Callable[..., Any]:
+    def decorate(function: Callable[[Words, Flags], Any]) -> Callable[..., Any]:
         def typed(**values: Any) -> Any:
-            given = values.pop("words") or []
-            return function(given, dict(_said(rows, values)))
+            return function(values.get("words") or [], dict(_said(rows, values)))
 
-        parameters = [_words(words), *(_flag(row) for row in rows)]
+        parameters = [*([_words(words)] if words else []), *(_flag(row) for row in rows)]
         typed.__name__, typed.__doc__ = function.__name__, function.__doc__
         typed.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
         vars(typed)["__signature__"] = Signature(parameters)
@@ -41,7 +41,11 @@ def _words(help_text: str) -> Parameter:
 
 def _flag(row: Option[Any]) -> Parameter:
     default = typer.Option(
-        None, *_spellings(row), help=_help(row), rich_help_panel=row.panel, show_default=False,
+        None,
+        *_spellings(row),
+        help=_help(row),
+        rich_help_panel=row.panel,
+        show_default=False,
         metavar=None if row.kind.switch else row.kind.metavar,
     )
     return Parameter(row.attribute, Parameter.KEYWORD_ONLY, default=default, annotation=_annotation(row))

@@ -82,9 +82,7 @@ def _parse(kind: Kind[Any], text: str, speaker: str) -> Any:
         return kind.parse(text)
     except (ValueError, OverflowError):
         near = get_close_matches(text, kind.choices, 1)
-        raise Misuse(
-            f"{speaker}: {text!r} is not {kind.name}", f"did you mean {near[0]}?" if near else ""
-        ) from None
+        raise Misuse(f"{speaker}: {text!r} is not {kind.name}", f"did you mean {near[0]}?" if near else "") from None
 
 
 def from_environment(environ: Mapping[str, str]) -> dict[str, Said]:

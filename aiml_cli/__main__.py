@@ -1,0 +1,95 @@
+"""Start the program, and turn the way it ended into an exit code."""
+
+import os
+import sys
+from collections.abc import Callable, Sequence
+from typing import Any, NoReturn
+
+from aiml_cli import __version__
+
+
+def run() -> NoReturn:
+    """Run as a program: with signals, and without taking the interpreter apart at the end."""
+    if sys.argv[1:] in (["--version"], ["-V"]):
+        os._exit(_say_version())
+    import gc
+
+    from aiml_cli.signals import Stopped, listen
+
+    # Nothing that is imported becomes garbage; looking for it costs a tenth of the start.
+    gc.disable()
+    _fill_standard_places()
+    try:
+        listen()
+        code = main()
+    except Stopped as stop:
+        code = stop.error.exit_code
+    # Taking modules apart costs a quarter of a short run, and every write has been made.
+    os._exit(code)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run a command line; give the exit code. Every failure is told here, and nowhere else."""
+    from aiml_cli.errors import AimlError, ReaderGone
+    from aiml_cli.signals import Stopped
+
+    try:
+        return _command(sys.argv[1:] if arguments is None else list(arguments))()
+    except ReaderGone as gone:
+        return gone.exit_code
+    except Stopped as stop:
+        return _told(stop.error)
+    except AimlError as error:
+        return _told(error)
+    except Exception as bug:  # noqa: BLE001 - the last place where a fault of ours can be told
+        return _told_bug(bug)
+
+
+def _command(arguments: list[str]) -> Callable[[], int]:
+    """Read the command line; give what is to be done."""
+    from aiml_cli.cli import parse
+
+    return parse(arguments)
+
+
+def _told(error: Any) -> int:
+    from aiml_cli.screen.output import say
+
+    say(f"aiml: {error.message}")
+    if error.hint:
+        say(f"hint: {error.hint}")
+    return int(error.exit_code)
+
+
+def _told_bug(bug: Exception) -> int:
+    """Tell where a fault of ours is, without values: they may be the user's words, or the key."""
+    import traceback
+
+    from aiml_cli.screen.output import say
+
+    say(f"aiml: a fault in aiml itself: {type(bug).__name__}")
+    for frame in traceback.extract_tb(bug.__traceback__)[-4:]:
+        say(f"  {os.path.basename(frame.filename)}:{frame.lineno} in {frame.name}")  # noqa: PTH119
+    say(f"hint: please report these lines with the version, {__version__}")
+    return 1
+
+
+def _fill_standard_places() -> None:
+    """Keep a socket from becoming standard input or error when the caller closed them."""
+    for fd, mode in ((0, os.O_RDONLY), (2, os.O_WRONLY)):
+        try:
+            os.fstat(fd)
+        except OSError:
+            os.open(os.devnull, mode)
+
+
+def _say_version() -> int:
+    try:
+        os.write(1, f"aiml {__version__}\n".encode())
+    except OSError:
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    run()

@@ -1,0 +1,46 @@
+"""Read ahead in a thread, so that what came together over the network is handed on together.
+
+The HTTP library hands out one piece per HTTP chunk, which for most servers is one token. Cutting, reading
+and writing each alone costs twice as much as all the pieces of a network read at once, and whether more
+is at hand can only be told by asking for it. docs/decisions/reading-ahead.md has the figures.
+"""
+
+import time
+from collections.abc import Iterable, Iterator
+from queue import SimpleQueue
+from threading import Thread
+
+MOST_WAITING = 4096
+PAUSE_S = 0.005
+
+
+def ahead(pieces: Iterable[bytes]) -> Iterator[bytes]:
+    """Give the pieces as they come, joined where several are there; raise what reading them raised."""
+    queue: SimpleQueue[bytes | BaseException | None] = SimpleQueue()
+    Thread(target=_pump, args=(pieces, queue), daemon=True).start()
+    while True:
+        joined: list[bytes] = []
+        piece = queue.get()
+        while isinstance(piece, bytes):
+            joined.append(piece)
+            if queue.empty():
+                break
+            piece = queue.get()
+        if joined:
+            yield b"".join(joined)
+        if piece is None:
+            return
+        if isinstance(piece, BaseException):
+            raise piece
+
+
+def _pump(pieces: Iterable[bytes], queue: "SimpleQueue[bytes | BaseException | None]") -> None:
+    try:
+        for piece in pieces:
+            queue.put(piece)
+            # Memory stays bounded when the reader of our output is slower than the network.
+            while queue.qsize() > MOST_WAITING:
+                time.sleep(PAUSE_S)
+        queue.put(None)
+    except BaseException as fault:  # noqa: BLE001 - raised again where the pieces are read
+        queue.put(fault)

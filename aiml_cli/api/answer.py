@@ -1,0 +1,76 @@
+"""What is known of an answer in the end: what was said, how it ended, how long it took, what it cost."""
+
+from dataclasses import dataclass, field
+
+from aiml_cli.api.completion import Completion
+from aiml_cli.api.faults import failed
+from aiml_cli.errors import AimlError, CutShort
+
+# What comes in less time came at once: a speed would say nothing.
+SHORTEST_S = 0.05
+ADVICE = {
+    "cap": "allow more with --max-tokens, or take it as it is with --allow-cut",
+    "filter": "put the request in other words",
+    "refusal": "put the request in other words, or ask another model",
+    "cut": "ask again; what came so far is on standard output",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Timing:
+    """Hold seconds: to the first piece of the answer (None when nothing came), and in all."""
+
+    first_token_s: float | None = None
+    total_s: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """Hold an answer and its circumstances. `status` is the HTTP status of the last try."""
+
+    endpoint: str
+    completion: Completion = field(default_factory=Completion)
+    error: AimlError | None = None
+    timing: Timing = field(default_factory=Timing)
+    request_id: str | None = None
+    previous_response_id: str | None = None
+    status: int | None = None
+    attempts: int = 0
+    header_cost_usd: float | None = None
+
+    @property
+    def cost_usd(self) -> float | None:
+        """Give the price that the gateway told, in the body or in a header; None when it told none."""
+        usage = self.completion.usage
+        return self.header_cost_usd if usage is None or usage.cost_usd is None else usage.cost_usd
+
+    @property
+    def tokens_per_second(self) -> float | None:
+        """Give the speed after the first piece came."""
+        usage, timing = self.completion.usage, self.timing
+        if usage is None or not usage.output_tokens or timing.total_s is None or timing.first_token_s is None:
+            return None
+        seconds = timing.total_s - timing.first_token_s
+        return usage.output_tokens / seconds if seconds >= SHORTEST_S else None
+
+
+def verdict(completion: Completion, *, allow_cut: bool, background: bool) -> AimlError | None:
+    """Judge how an answer ended; None when it is whole, or as short as the user allowed.
+
+    A response that the server took on to answer in the background is whole as it is.
+    """
+    if completion.fault:
+        return failed(completion.fault)
+    if not completion.lacks or (background and completion.status in ("queued", "in_progress")):
+        return None
+    if completion.capped and allow_cut:
+        return None
+    return CutShort(completion.lacks, _advice(completion), status_of_response=completion.status)
+
+
+def _advice(completion: Completion) -> str:
+    if completion.capped:
+        return ADVICE["cap"]
+    if "filter" in completion.lacks:
+        return ADVICE["filter"]
+    return ADVICE["refusal" if completion.first.refusal else "cut"]

@@ -1,0 +1,210 @@
+"""Speak the dialect of POST /v1/chat/completions: its body, its stream, its JSON answer."""
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import replace
+from typing import Any
+
+from aiml_cli.api import shapes
+from aiml_cli.api.body import add, fill
+from aiml_cli.api.calls import Calls
+from aiml_cli.api.events import (
+    Audio,
+    Batch,
+    Begun,
+    Citation,
+    Done,
+    Fault,
+    Refusal,
+    Text,
+    Thought,
+    Token,
+    Usage,
+)
+from aiml_cli.api.faults import fault_in
+from aiml_cli.api.messages import Conversation
+from aiml_cli.api.sse import Sse
+from aiml_cli.api.wire import Halves, a_count, a_list, a_number, a_text, an_object, listen
+from aiml_cli.settings.options import Options
+
+NAME = "chat"
+PATH = "/chat/completions"
+
+
+def body(conversation: Conversation, options: Options) -> dict[str, Any]:
+    """Make the request's body."""
+    messages = [{"role": message.role, "content": message.content} for message in conversation.messages]
+    if options.system is not None:
+        messages.insert(0, {"role": "system", "content": options.system})
+    asked = replace(
+        options,
+        # Usage of a stream must be asked for, and only of a stream; alternatives come only with logprobs.
+        include_usage=options.include_usage if options.stream else None,
+        logprobs=True if options.logprobs is None and options.top_logprobs is not None else options.logprobs,
+        tools=[shapes.nested_tool(tool) for tool in options.tools] if options.tools is not None else None,
+        tool_choice=shapes.nested_choice(options.tool_choice),
+        response_format=shapes.nested_format(options.response_format),
+    )
+    return add(fill({"model": options.model, "messages": messages}, NAME, asked), options.option_)
+
+
+def hear(stream: Iterable[list[Sse]]) -> Iterator[Batch]:
+    """Turn a stream into events, a batch for each network read."""
+    return listen(stream, _Chunks().take)
+
+
+def read(found: Any) -> Batch:
+    """Turn a JSON answer into events."""
+    batch: Batch = []
+    if not isinstance(found, dict) or (not found.get("choices") and fault_in(found)):
+        return [fault_in(found) or Fault("the server's answer is no JSON object")]
+    if not isinstance(found.get("choices"), list):
+        return [Fault("the server's answer holds no choices")]
+    chunks = _Chunks()
+    chunks.take("", {**found, "choices": [_as_delta(choice) for choice in a_list(found["choices"])]}, batch)
+    batch.append(Done())
+    return Halves().join(batch)
+
+
+def _as_delta(choice: Any) -> dict[str, Any]:
+    """See a whole choice as one delta; a JSON answer ends each choice, whether it says why or not."""
+    choice = an_object(choice)
+    return {"finish_reason": "", **choice, "delta": choice.get("message"), "whole": True}
+
+
+class _Chunks:
+    """Keep what one chunk must know of those before."""
+
+    def __init__(self) -> None:
+        self._begun = False
+        self._calls: dict[int, Calls] = {}
+
+    def take(self, name: str, chunk: dict[str, Any], batch: Batch) -> None:
+        """Add what a chunk means to the batch."""
+        choices = chunk.get("choices")
+        if not self._begun and (chunk.get("id") or chunk.get("model")):
+            self._begun = True
+            batch.append(Begun(chunk.get("id") or None, chunk.get("model") or None, a_number(chunk.get("created"))))
+        for position, choice in enumerate(a_list(choices)):
+            self._choice(position, an_object(choice), batch)
+        if "usage" in chunk or "meta" in chunk:
+            batch.extend(_usage(chunk))
+        if chunk.get("citations"):
+            batch.extend(_sources(a_list(chunk["citations"])))
+        if "error" in chunk or name == "error" or not choices:
+            fault = fault_in(chunk) or (Fault(str(chunk)) if name == "error" else None)
+            batch.extend([fault] if fault else [])
+
+    def _choice(self, position: int, choice: dict[str, Any], batch: Batch) -> None:
+        index = choice.get("index", position)
+        index = index if isinstance(index, int) else position
+        delta = choice.get("delta")
+        if delta is not None or choice.get("message"):
+            self._delta(an_object(delta if delta is not None else choice["message"]), index, batch)
+        if choice.get("logprobs"):
+            batch.extend(_tokens(an_object(choice["logprobs"]), index))
+        reason = choice.get("finish_reason")
+        if reason or (reason == "" and "whole" in choice):
+            batch.append(Done(a_text(reason), index))
+
+    def _delta(self, delta: dict[str, Any], index: int, batch: Batch) -> None:
+        content = delta.get("content")
+        if len(delta) > 1 or content is None:
+            self._rest_of(delta, index, batch)
+        if isinstance(content, str):
+            if content:
+                batch.append(Text(content, index))
+        elif content is not None:
+            batch.extend(_parts(a_list(content), index))
+
+    def _rest_of(self, delta: dict[str, Any], index: int, batch: Batch) -> None:
+        """Read all but the text; reasoning first, because it was thought first."""
+        if thought := _thought(delta):
+            batch.append(Thought(thought, index))
+        if delta.get("refusal"):
+            batch.append(Refusal(a_text(delta["refusal"]), index))
+        if delta.get("tool_calls") or delta.get("function_call"):
+            calls = self._calls.setdefault(index, Calls())
+            batch.extend(calls.take(delta, index))
+        if delta.get("annotations"):
+            batch.extend(_citations(a_list(delta["annotations"]), index))
+        if delta.get("audio"):
+            batch.extend(_audio(an_object(delta["audio"]), index))
+
+
+def _thought(delta: Mapping[str, Any]) -> str:
+    """Read the reasoning under the three names it has; sent under two at once, it is shown once."""
+    for name in ("reasoning_content", "reasoning"):
+        if isinstance(delta.get(name), str) and delta[name]:
+            return str(delta[name])
+    details = [an_object(detail) for detail in a_list(delta.get("reasoning_details"))]
+    return "".join(a_text(detail.get("text") or detail.get("summary")) for detail in details)
+
+
+def _parts(content: list[Any], index: int) -> Iterator[Text | Thought | Refusal]:
+    """Read content that came as a list of parts, or of parts and strings."""
+    for part in content:
+        if isinstance(part, str):
+            yield Text(part, index)
+            continue
+        part = an_object(part)  # noqa: PLW2901 - the same part, its type now known
+        match part.get("type"):
+            case "thinking" | "reasoning":
+                yield from (Thought(text, index) for text in _texts(part.get("thinking") or part.get("text")))
+            case "refusal":
+                yield Refusal(a_text(part.get("refusal")), index)
+            case _:
+                yield Text(a_text(part.get("text")), index)
+
+
+def _texts(found: Any) -> Iterator[str]:
+    if isinstance(found, str):
+        yield found
+        return
+    for part in a_list(found):
+        yield part if isinstance(part, str) else a_text(an_object(part).get("text"))
+
+
+def _tokens(logprobs: dict[str, Any], index: int) -> Iterator[Token]:
+    for item in a_list(logprobs.get("content")):
+        token = an_object(item)
+        top = tuple(an_object(other) for other in a_list(token.get("top_logprobs")))
+        yield Token(a_text(token.get("token")), a_number(token.get("logprob")) or 0.0, top, index)
+
+
+def _citations(annotations: list[Any], index: int) -> Iterator[Citation]:
+    for annotation in map(an_object, annotations):
+        cited = an_object(annotation.get("url_citation"))
+        if cited.get("url"):
+            start, end = a_count(cited.get("start_index")), a_count(cited.get("end_index"))
+            yield Citation(a_text(cited["url"]), cited.get("title"), start, end, index)
+
+
+def _sources(citations: list[Any]) -> Iterator[Citation]:
+    """Read the list of addresses that some answers have at the top."""
+    for source in citations:
+        found = {"url": source} if isinstance(source, str) else an_object(source)
+        if found.get("url"):
+            yield Citation(a_text(found["url"]), found.get("title"))
+
+
+def _audio(audio: dict[str, Any], index: int) -> Iterator[Audio]:
+    if audio.get("data") or audio.get("transcript"):
+        yield Audio(a_text(audio.get("id")), a_text(audio.get("data")), a_text(audio.get("transcript")), index)
+
+
+def _usage(chunk: dict[str, Any]) -> Iterator[Usage]:
+    """Read the counts, and the price under the gateway's name or OpenRouter's."""
+    counts = an_object(chunk.get("usage"))
+    spent = an_object(an_object(chunk.get("meta")).get("usage")).get("usd_spent", counts.get("cost"))
+    if not counts and spent is None:
+        return
+    into, out = an_object(counts.get("prompt_tokens_details")), an_object(counts.get("completion_tokens_details"))
+    yield Usage(
+        a_count(counts.get("prompt_tokens")),
+        a_count(counts.get("completion_tokens")),
+        a_count(counts.get("total_tokens")),
+        a_count(into.get("cached_tokens")),
+        a_count(out.get("reasoning_tokens")),
+        a_number(spent),
+        counts,
+    )

@@ -1,0 +1,207 @@
+"""Speak the dialect of POST /v1/responses: its body, its stream, its JSON answer."""
+
+from collections.abc import Iterable, Iterator
+from dataclasses import replace
+from typing import Any
+
+from aiml_cli.api import items, shapes
+from aiml_cli.api.body import add, fill
+from aiml_cli.api.events import (
+    Batch,
+    Begun,
+    Done,
+    Fault,
+    Refusal,
+    Text,
+    Thought,
+    ToolCall,
+)
+from aiml_cli.api.faults import fault_in
+from aiml_cli.api.messages import Conversation
+from aiml_cli.api.sse import Sse
+from aiml_cli.api.wire import Halves, a_list, a_number, a_text, an_object, listen
+from aiml_cli.settings.options import Options
+
+NAME = "responses"
+PATH = "/responses"
+CALLS = {"function_call": "arguments", "custom_tool_call": "input"}
+
+
+def body(conversation: Conversation, options: Options) -> dict[str, Any]:
+    """Make the request's body; one user message is a plain text, as in the vendor's examples."""
+    messages = [{"role": message.role, "content": message.content} for message in conversation.messages]
+    alone = len(messages) == 1 and messages[0]["role"] == "user"
+    asked = replace(
+        options,
+        tools=[shapes.flat_tool(tool) for tool in options.tools] if options.tools is not None else None,
+        tool_choice=shapes.flat_choice(options.tool_choice),
+        response_format=shapes.flat_format(options.response_format),
+    )
+    said = {"model": options.model, "input": messages[0]["content"] if alone else messages}
+    return add(fill(said, NAME, asked), options.option_)
+
+
+def hear(stream: Iterable[list[Sse]]) -> Iterator[Batch]:
+    """Turn a stream into events, a batch for each network read."""
+    return listen(stream, _Events().take)
+
+
+def read(found: Any) -> Batch:
+    """Turn a JSON answer into events; a list under `stream` is a stream that was kept."""
+    if not isinstance(found, dict):
+        return [fault_in(found) or Fault("the server's answer is no JSON object")]
+    if "output" not in found and "status" not in found:
+        return [fault_in(found) or Fault("the server's answer holds no output")]
+    batch: Batch = []
+    _Events().end(found, batch)
+    return Halves().join(batch)
+
+
+class _Events:
+    """Keep what one event must know of those before.
+
+    A whole item or response is read only for what no delta said: the two may differ, and then what
+    was already shown stands.
+    """
+
+    def __init__(self) -> None:
+        self._begun = False
+        self._heard: set[tuple[Any, type]] = set()
+        self._latest: tuple[Any, Any, type] | None = None
+        self._part = 0
+        self._calls: dict[str, int] = {}
+        self._argued: set[int] = set()
+
+    def take(self, name: str, event: dict[str, Any], batch: Batch) -> None:
+        """Add what an event means to the batch; unknown events mean nothing. The type is in the JSON."""
+        kind = event.get("type") or name
+        match kind:
+            case "response.output_text.delta":
+                self._piece(Text(a_text(event.get("delta"))), event, batch)
+                if event.get("logprobs"):
+                    batch.extend(items.tokens(a_list(event["logprobs"])))
+            case "response.refusal.delta":
+                self._piece(Refusal(a_text(event.get("delta"))), event, batch)
+            case "response.reasoning_text.delta" | "response.reasoning_summary_text.delta":
+                self._piece(Thought(a_text(event.get("delta")), part=self._part), event, batch)
+            case "response.reasoning_summary_part.added":
+                self._part += 1
+            case "response.output_text.annotation.added":
+                batch.extend(items.citations([event.get("annotation")]))
+            case "response.function_call_arguments.delta" | "response.custom_tool_call_input.delta":
+                self._arguments(event, batch)
+            case _:
+                self._whole(kind, event, batch)
+
+    def _whole(self, kind: Any, event: dict[str, Any], batch: Batch) -> None:
+        match kind:
+            case "response.output_item.added":
+                self._added(an_object(event.get("item")), event, batch)
+            case "response.output_item.done":
+                self._finished(an_object(event.get("item")), event, batch)
+            case "response.created" | "response.in_progress" | "response.queued":
+                self._begin(an_object(event.get("response")), batch)
+            case "response.completed" | "response.incomplete" | "response.failed":
+                found = an_object(event.get("response"))
+                self.end({"status": kind.rpartition(".")[2], **found}, batch)
+            case _ if kind == "error" or "error" in event:
+                fault = fault_in(event) or fault_in({"error": event})
+                batch.append(fault or Fault("the server reported an error without words"))
+
+    def end(self, response: dict[str, Any], batch: Batch) -> None:
+        """Add what a whole response has more than its events, and how it ended."""
+        self._begin(response, batch)
+        self._rest_of(response, batch)
+        batch.extend(items.usage(response))
+        status = response.get("status")
+        if status == "failed" or (response.get("error") and not status):
+            batch.append(fault_in(response) or Fault("the server reports that the response failed"))
+            return
+        reason = an_object(response.get("incomplete_details")).get("reason")
+        batch += [Done(a_text(reason or status) or None, 0, status), Done(status=status)]
+
+    def _begin(self, response: dict[str, Any], batch: Batch) -> None:
+        if not self._begun and response.get("id"):
+            self._begun = True
+            created = a_number(response.get("created_at"))
+            batch.append(Begun(a_text(response["id"]), response.get("model") or None, created))
+
+    def _rest_of(self, response: dict[str, Any], batch: Batch) -> None:
+        before = {kind for _, kind in self._heard}
+        for position, item in enumerate(map(an_object, a_list(response.get("output")))):
+            place = {"output_index": position}
+            for piece in items.said(item):
+                if type(piece) not in before:
+                    self._whole_piece(piece, place, batch)
+            batch.extend(items.citations(items.annotations(item)))
+            batch.extend(() if Text in before else items.item_tokens(item))
+            self._call_of(item, place, batch)
+            batch.extend(() if before else items.notices(item))
+
+    def _piece(self, piece: Text | Refusal | Thought, event: dict[str, Any], batch: Batch) -> None:
+        if not piece.text:
+            return
+        batch.append(piece)
+        speaker = (event.get("item_id"), event.get("output_index"), type(piece))
+        if speaker != self._latest:
+            self._latest = speaker
+            self._heard.update((name, type(piece)) for name in _names(event))
+
+    def _whole_piece(self, piece: Text | Refusal | Thought, event: dict[str, Any], batch: Batch) -> None:
+        self._part += 1
+        self._piece(replace(piece, part=self._part) if isinstance(piece, Thought) else piece, event, batch)
+
+    def _has_said(self, kind: type, event: dict[str, Any]) -> bool:
+        """Say whether deltas told what an item says; its id may change, and then its place tells."""
+        return any((name, kind) in self._heard for name in _names(event))
+
+    def _added(self, item: dict[str, Any], event: dict[str, Any], batch: Batch) -> None:
+        self._part += item.get("type") == "reasoning"
+        self._call_of(item, event, batch)
+
+    def _finished(self, item: dict[str, Any], event: dict[str, Any], batch: Batch) -> None:
+        place = {"item_id": item.get("id"), **event}
+        new = [piece for piece in items.said(item) if not self._has_said(type(piece), place)]
+        for piece in new:
+            self._whole_piece(piece, place, batch)
+        batch.extend(items.citations(items.annotations(item)))
+        self._call_of(item, event, batch)
+        batch.extend(items.notices(item))
+
+    def _call_of(self, item: dict[str, Any], event: dict[str, Any], batch: Batch) -> None:
+        """Open a tool call, or give the arguments that did not come in pieces."""
+        property_ = CALLS.get(a_text(item.get("type")))
+        if property_ is None:
+            return
+        slot, known = self._slot(item, event)
+        arguments = "" if slot in self._argued else a_text(item.get(property_))
+        if arguments:
+            self._argued.add(slot)
+        if not known:
+            call_id = a_text(item.get("call_id") or item.get("id"))
+            batch.append(ToolCall(slot, call_id, a_text(item.get("name")), arguments))
+        elif arguments:
+            batch.append(ToolCall(slot, arguments=arguments))
+
+    def _arguments(self, event: dict[str, Any], batch: Batch) -> None:
+        slot, _ = self._slot({"id": event.get("item_id")}, event)
+        self._argued.add(slot)
+        batch.append(ToolCall(slot, arguments=a_text(event.get("delta"))))
+
+    def _slot(self, item: dict[str, Any], event: dict[str, Any]) -> tuple[int, bool]:
+        """Find a call by its call id, by its item's id, or by its place among the output; say if it was known."""
+        index = event.get("output_index")
+        names = [f"{name} {item[name]}" for name in ("call_id", "id") if item.get(name)]
+        names += [f"place {index}"] if isinstance(index, int) and index >= 0 else []
+        slot = next((self._calls[name] for name in names if name in self._calls), None)
+        known = slot is not None
+        slot = len(set(self._calls.values())) if slot is None else slot
+        self._calls.update((name, slot) for name in names)
+        return slot, known
+
+
+def _names(event: dict[str, Any]) -> list[Any]:
+    """List what an event calls its item: an id, a place, or nothing at all."""
+    index = event.get("output_index")
+    found = [event.get("item_id"), index if isinstance(index, int) and index >= 0 else None]
+    return [name for name in found if name is not None] or [None]

@@ -1,0 +1,166 @@
+"""The commands: each gathers what was typed and hands it to one function."""
+
+from collections.abc import Callable
+from typing import Any
+
+import typer
+
+from aiml_cli.settings.flags import Flags, command
+from aiml_cli.settings.options import ROWS, flags_of
+
+# A command gives back what is to be done, and `main` does it: Typer would turn Ctrl-C and a reader that
+# went away into endings of its own.
+Task = Callable[[], int]
+
+# Typer keeps click to itself; its base class of a wrong command line is reached through one that it shows.
+UsageFault: type[Exception] = next(kind for kind in typer.BadParameter.__mro__ if kind.__name__ == "ClickException")
+
+PROMPT = "The prompt; quotes are not needed. - takes standard input as the prompt."
+SERVER = [ROWS[name] for name in ("profile", "base_url", "demo", "timeout", "ca_bundle")]
+PLAIN: dict[str, Any] = {
+    "rich_markup_mode": None,
+    "add_completion": False,
+    "pretty_exceptions_enable": False,
+    "context_settings": {"help_option_names": ["-h", "--help"]},
+}
+
+app = typer.Typer(help="The command line of the AI/ML API.", **PLAIN)
+config = typer.Typer(help="Show and change settings, and store the API key.", **PLAIN)
+app.add_typer(config, name="config")
+
+
+@app.callback(invoke_without_command=True)
+def top(
+    context: typer.Context,
+    version: bool = typer.Option(False, "--version", "-V", help="Show the version and exit."),
+) -> Task:
+    """Ask models through the AI/ML API: chat, responses, and what belongs to them."""
+    from aiml_cli import __version__
+    from aiml_cli.screen.output import show
+
+    text = f"aiml {__version__}" if version else context.get_help()
+    return lambda: show(text + "\n")
+
+
+@app.command("chat")
+@command(flags_of("chat"), PROMPT)
+def chat(words: list[str], flags: Flags) -> Task:
+    """Ask through POST /v1/chat/completions."""
+    from aiml_cli import run
+
+    return lambda: run.ask("chat", words, flags)
+
+
+@app.command("respond")
+@command(flags_of("responses"), PROMPT)
+def respond(words: list[str], flags: Flags) -> Task:
+    """Ask through POST /v1/responses."""
+    from aiml_cli import run
+
+    return lambda: run.ask("responses", words, flags)
+
+
+@app.command("models")
+@command([*SERVER, ROWS["json"]], "Words that the id, an alias, the name or the developer has; or one id.")
+def models(words: list[str], flags: Flags) -> Task:
+    """Search the catalogue of models."""
+    from aiml_cli import run
+
+    return lambda: run.models(words, flags)
+
+
+@app.command("demo")
+def demo(port: int = typer.Option(0, "--port", help="The port to listen on; 0 takes a free one.")) -> Task:
+    """Run the embedded server, which is no model, until Ctrl-C."""
+    from aiml_cli import run
+
+    return lambda: run.demo(port)
+
+
+PROFILE = typer.Option(None, "--profile", metavar="NAME", help="The profile instead of the whole file.")
+
+
+@config.command("show")
+@command([*SERVER, ROWS["json"]], "")
+def config_show(_words: list[str], flags: Flags) -> Task:
+    """Show every setting, its value, and who said so."""
+    from aiml_cli import configure
+
+    return lambda: configure.show_all({**flags})
+
+
+@config.command("get")
+def config_get(name: str = typer.Argument(help="The setting.")) -> Task:
+    """Print the value of one setting."""
+    from aiml_cli import configure
+
+    return lambda: configure.get(name)
+
+
+@config.command("set")
+def config_set(
+    name: str = typer.Argument(help="The setting."),
+    value: str = typer.Argument(help="Its value, as a flag would have it."),
+    profile: str | None = PROFILE,
+) -> Task:
+    """Set a setting in the config file."""
+    from aiml_cli import configure
+
+    return lambda: configure.set_(name, value, profile)
+
+
+@config.command("unset")
+def config_unset(name: str = typer.Argument(help="The setting."), profile: str | None = PROFILE) -> Task:
+    """Remove a setting from the config file."""
+    from aiml_cli import configure
+
+    return lambda: configure.unset(name, profile)
+
+
+@config.command("edit")
+def config_edit() -> Task:
+    """Open the config file in $VISUAL or $EDITOR."""
+    from aiml_cli import configure
+
+    return configure.edit
+
+
+@config.command("path")
+def config_path() -> Task:
+    """Print where the config file is."""
+    from aiml_cli import configure
+
+    return configure.path
+
+
+@config.command("key")
+def config_key(
+    remove: bool = typer.Option(False, "--remove", help="Remove the stored key."),
+    from_stdin: bool = typer.Option(False, "--stdin", help="Read the key from standard input."),
+) -> Task:
+    """Store the API key of the server; it is asked for and not shown."""
+    from aiml_cli import configure
+
+    return lambda: configure.key(remove, from_stdin)
+
+
+@config.command("check")
+@command(SERVER, "")
+def config_check(_words: list[str], flags: Flags) -> Task:
+    """Check that everything is in order: settings, key, file modes, server, balance."""
+    from aiml_cli import configure
+
+    return lambda: configure.check(flags)
+
+
+def parse(arguments: list[str]) -> Task:
+    """Read a command line; give what is to be done, or raise Misuse in our words."""
+    from aiml_cli.habits import misuse  # the words for mistakes are needed for mistakes only
+
+    from aiml_cli.habits import misuse  # half a millisecond that only mistakes need
+
+    try:
+        done = app(arguments, prog_name="aiml", standalone_mode=False)
+    except UsageFault as fault:
+        raise misuse(fault, arguments) from None
+    return done if callable(done) else lambda: int(done or 0)

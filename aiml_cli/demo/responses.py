@@ -1,0 +1,151 @@
+"""The wire of `POST /v1/responses`: its question, its JSON, its stream."""
+
+from collections.abc import Iterator, Mapping
+
+from aiml_cli.demo.exchange import Exchange
+from aiml_cli.demo.frames import event
+from aiml_cli.demo.items import Named, events_of, items_of
+from aiml_cli.demo.question import Json, Question, Tool, attachments_of, text_of
+
+_REASONS = {"length": "max_output_tokens", "content_filter": "content_filter"}
+
+# What the response repeats of the request, with what the gateway puts where nothing was asked.
+_ECHOES: Mapping[str, Json] = {
+    "background": False,
+    "instructions": None,
+    "max_output_tokens": None,
+    "parallel_tool_calls": True,
+    "previous_response_id": None,
+    "prompt": None,
+    "reasoning": {"effort": None, "summary": None},
+    "store": False,
+    "temperature": 1.0,
+    "text": {"format": {"type": "text"}},
+    "tool_choice": "auto",
+    "tools": [],
+    "top_p": 1.0,
+    "truncation": "disabled",
+}
+
+
+def read(body: Mapping[str, Json]) -> Question:
+    """Read a request that was found valid."""
+    spoken = body["input"]
+    items = [{"role": "user", "content": spoken}] if isinstance(spoken, str) else spoken
+    said = [each for each in items if "role" in each]
+    systems = [each for each in said if each["role"] in {"system", "developer"}]
+    system = "\n".join([body.get("instructions") or "", *(text_of(each["content"]) for each in systems)]).strip()
+    last = items[-1]
+    return Question(
+        model=body["model"],
+        prompt=next((text_of(each["content"]) for each in reversed(said) if each["role"] == "user"), ""),
+        system=system,
+        turns=len(items),
+        heard=sum(len(text_of(each["content"])) for each in said) + len(body.get("instructions") or ""),
+        attachments=tuple(name for each in said for name in attachments_of(each["content"])),
+        tools=tuple(Tool(each["name"], each["parameters"]) for each in _functions(body)),
+        tool_choice=_choice(body.get("tool_choice")),
+        result=last["output"] if last.get("type") == "function_call_output" else None,
+        schema=_schema(body.get("text", {}).get("format", {})),
+        cap=body.get("max_output_tokens"),
+        logprobs="message.output_text.logprobs" in (body.get("include") or ()),
+    )
+
+
+def _functions(body: Mapping[str, Json]) -> list[Json]:
+    return [tool for tool in body.get("tools", []) if tool["type"] == "function"]
+
+
+def _choice(choice: Json) -> str:
+    """Name the function that must be called, or "none"; anything else leaves it open."""
+    if isinstance(choice, dict):
+        return str(choice.get("name", ""))
+    return "none" if choice == "none" else ""
+
+
+def _schema(form: Json) -> Json:
+    if form.get("type") == "json_schema":
+        return form["schema"]
+    return {} if form.get("type") == "json_object" else None
+
+
+def whole(exchange: Exchange) -> Json:
+    """Write the answer as one JSON object."""
+    answer = exchange.answers[0]
+    reason = _REASONS.get(answer.reason)
+    return {
+        **_head(exchange, "incomplete" if reason else "completed"),
+        "incomplete_details": {"reason": reason} if reason else None,
+        "output": items_of(exchange),
+        # The specification calls it a convenience of the SDK, the sample of the documentation has it filled.
+        "output_text": answer.text,
+        "usage": usage(exchange),
+    }
+
+
+def queued(exchange: Exchange) -> Json:
+    """Write what a request with `background` is answered at once."""
+    return _head(exchange, "queued")
+
+
+def broken(exchange: Exchange) -> Json:
+    """Write an answer that failed under status 200."""
+    return {**_head(exchange, "failed"), "error": {"code": _FAILURE["code"], "message": _FAILURE["message"]}}
+
+
+def _head(exchange: Exchange, status: str) -> dict[str, Json]:
+    """Write a response that has no output yet."""
+    body = exchange.body
+    return {
+        "id": f"resp_demo_{exchange.identity}",
+        "object": "response",
+        "created_at": exchange.created,
+        "status": status,
+        "error": None,
+        "incomplete_details": None,
+        "model": exchange.question.model,
+        "output": [],
+        "usage": None,
+        "metadata": {},
+        "service_tier": "default",
+        **{name: default if body.get(name) is None else body[name] for name, default in _ECHOES.items()},
+    }
+
+
+def usage(exchange: Exchange) -> Json:
+    """Count the tokens in the words of this endpoint."""
+    return {
+        "input_tokens": exchange.input_tokens,
+        "input_tokens_details": {"cached_tokens": 0},
+        "output_tokens": exchange.output_tokens,
+        "output_tokens_details": {"reasoning_tokens": exchange.reasoning_tokens},
+        "total_tokens": exchange.input_tokens + exchange.output_tokens,
+    }
+
+
+def stream(exchange: Exchange) -> Iterator[bytes]:
+    """Write the answer as server-sent events, each with its name, its type and its number."""
+    for number, (name, fields) in enumerate(_events(exchange)):
+        yield event({"type": name, "sequence_number": number, **fields}, name)
+
+
+def _events(exchange: Exchange) -> Iterator[Named]:
+    started = _head(exchange, "in_progress")
+    yield "response.created", {"response": started}
+    yield "response.in_progress", {"response": started}
+    for index, item in enumerate(items_of(exchange)):
+        yield from events_of(item, index)
+    done = whole(exchange)
+    yield f"response.{done['status']}", {"response": done}
+
+
+def failure(number: int) -> bytes:
+    """Write the event of a failure in mid-stream, the `number`th of its stream."""
+    return event({"type": "error", "sequence_number": number, **_FAILURE}, "error")
+
+
+_FAILURE = {
+    "code": "demo_error",
+    "message": "The provider failed while answering, because demo/error was asked",
+    "param": None,
+}

@@ -1,0 +1,179 @@
+"""Ask once: the one place where settings, prompt, network and screen meet."""
+
+import json
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+from aiml_cli import __version__
+from aiml_cli.api.answer import Answer, verdict
+from aiml_cli.api.endpoints import ENDPOINTS, Endpoint
+from aiml_cli.api.messages import Conversation
+from aiml_cli.errors import AimlError, CutShort, NotAllowed
+from aiml_cli.prompt.compose import compose, from_file
+from aiml_cli.screen.choose import Screen, choose
+from aiml_cli.screen.output import say, show
+from aiml_cli.settings.flags import Flags
+from aiml_cli.settings.options import Options
+from aiml_cli.settings.resolve import Settings, Source, resolve
+from aiml_cli.signals import Stopped
+from aiml_cli.store import key as keys
+from aiml_cli.store.config import layers
+from aiml_cli.store.hosts import is_local
+
+if TYPE_CHECKING:
+    from aiml_cli.api.client import Request
+
+DEMO_MODEL = "demo/echo"
+HOW_TO_GET_A_KEY = "get one at https://aimlapi.com/app/keys, then: aiml config key (or try without one: --demo)"
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """Hold what is asked of whom."""
+
+    endpoint: Endpoint
+    words: Sequence[str]
+    settings: Settings
+
+    @property
+    def options(self) -> Options:
+        """Give the settled options."""
+        return self.settings.options
+
+    @property
+    def url(self) -> str:
+        """Give the address that the question goes to."""
+        return (self.options.base_url or "").rstrip("/") + self.endpoint.path
+
+    def body(self) -> dict[str, Any]:
+        """Make the request's body; reads standard input and files."""
+        use_stdin = not self.options.no_stdin
+        prompt = compose(self.words, self.options.file or (), use_stdin=use_stdin, tell=self._tell)
+        system = None if self.options.system is None else from_file(self.options.system)
+        return self.endpoint.body(Conversation().said("user", prompt), replace(self.options, system=system))
+
+    def _tell(self, notice: str) -> None:
+        if not self.options.quiet:
+            say(f"aiml: {notice}")
+
+
+def ask(name: str, words: Sequence[str], flags: Flags) -> int:
+    """Ask a question on an endpoint and show the answer; give the exit code, or raise what went wrong."""
+    settings = resolve(layers(flags, os.environ), name)
+    question = Question(ENDPOINTS[name], words, settings)
+    if settings.options.dry_run or settings.options.as_:
+        return _print_program(question)
+    return _show_answer(question, choose(settings.options, os.environ))
+
+
+@contextmanager
+def served(question: Question) -> Iterator[Question]:
+    """Start the embedded server when it is asked for by name, and address the question to it."""
+    if not question.options.demo:
+        yield question
+        return
+    from aiml_cli.demo.server import serve  # only --demo needs a server
+
+    settings = question.settings
+    model = question.options.model if settings.sources["model"] is Source.FLAG else DEMO_MODEL
+    with serve() as url:
+        if not question.options.quiet:
+            say("aiml: the embedded server answers; no model runs")
+        options = replace(question.options, base_url=url, model=model)
+        yield replace(question, settings=replace(settings, options=options))
+
+
+def _print_program(asked: Question) -> int:
+    from aiml_cli.api.program import program  # needed here only
+
+    with served(asked) as question:
+        body = question.body()
+        variable = None if is_local(question.url) else "AIMLAPI_API_KEY"
+        language = question.options.as_ or "json"
+        show(program(language, "POST", question.url, body, key_variable=variable, stream=bool(body.get("stream"))))
+    return 0
+
+
+def _show_answer(asked: Question, screen: Screen) -> int:
+    from aiml_cli.talk import Talk  # httpx costs a fifth of a second; --help need not wait
+
+    talk = Talk(asked.endpoint)
+    key: keys.Key | None = None
+    error: AimlError | None = None
+    try:
+        with served(asked) as question:
+            key = _key(question)
+            talk.hold(_request(question, key), question.options, screen)
+    except AimlError as fault:
+        error = fault
+    except Stopped as stop:
+        error = stop.error
+    return _conclude(asked.options, screen, talk.answer(error, asked.options.previous_response_id), key)
+
+
+def _key(question: Question) -> keys.Key | None:
+    """Find the key for the server; the embedded one gets none."""
+    if question.options.demo:
+        return None
+    key = keys.find(question.settings, question.url)
+    if key is None and not is_local(question.url):
+        raise NotAllowed(keys.why_none(question.settings, question.url), HOW_TO_GET_A_KEY)
+    keys.guard(question.url, key)
+    return key
+
+
+def _request(question: Question, key: keys.Key | None) -> "Request":
+    from aiml_cli.api.client import Request
+
+    body = question.body()
+    headers = {
+        "User-Agent": f"aiml/{__version__}",
+        "Accept": "text/event-stream, application/json" if body.get("stream") else "application/json",
+        "Accept-Encoding": "identity",
+        "Content-Type": "application/json",
+    }
+    if key:
+        headers["Authorization"] = f"Bearer {key.value}"
+    text = json.dumps(body, ensure_ascii=False, separators=(",", ":"))
+    return Request("POST", question.url, headers, text.encode("utf-8", "replace"))
+
+
+def _conclude(options: Options, screen: Screen, answer: Answer, key: keys.Key | None) -> int:
+    """Judge the answer, close the screens, and raise what went wrong, with the key masked."""
+    error = answer.error
+    if error is None or (isinstance(error, CutShort) and answer.completion.complete):
+        # A connection that is cut after the end of the answer takes nothing away from it.
+        error = verdict(answer.completion, allow_cut=bool(options.allow_cut), background=bool(options.background))
+    if error and key:
+        error.message = keys.masked(error.message, key)
+    screen.close(replace(answer, error=error))
+    if error:
+        raise error
+    if answer.completion.lacks:
+        say(f"aiml: {answer.completion.lacks}")
+    return 0
+
+
+def demo(port: int) -> int:
+    """Run the embedded server until Ctrl-C."""
+    from threading import Event
+
+    from aiml_cli.demo.server import serve
+
+    with serve(port) as url:
+        show(f"{url}\n")
+        say("aiml: the embedded server runs until Ctrl-C; no model runs. Ask it: aiml chat --base-url URL -m demo/echo")
+        Event().wait()
+    return 0
+
+
+def models(words: Sequence[str], flags: Flags) -> int:
+    """Search the catalogue."""
+    from aiml_cli import browse
+
+    settings = resolve(layers(flags, os.environ))
+    with served(Question(ENDPOINTS["chat"], words, settings)) as question:
+        return browse.browse(list(words), question.settings, bool(settings.options.json))

@@ -1,0 +1,86 @@
+"""Stream one chat answer with nothing but a socket and the JSON module: the limit for Python."""
+
+import json
+import os
+import socket
+import sys
+from collections.abc import Iterator
+
+
+def main(base: str, model: str, prompt: str) -> None:
+    """Print the text as it comes, one write a network read."""
+    host, port = base.removeprefix("http://").removesuffix("/v1").split(":")
+    with socket.create_connection((host, int(port))) as connection:
+        connection.sendall(request(host, model, prompt))
+        for payload in events(chunks(connection)):
+            if text := "".join(map(text_of, payload)):
+                os.write(1, text.encode())
+    os.write(1, b"\n")
+
+
+def request(host: str, model: str, prompt: str) -> bytes:
+    """Write the request."""
+    message = {"role": "user", "content": prompt}
+    body = json.dumps({"model": model, "messages": [message], "stream": True}).encode()
+    head = (
+        f"POST /v1/chat/completions HTTP/1.1\r\nHost: {host}\r\n"
+        f"Authorization: Bearer {os.environ['AIMLAPI_API_KEY']}\r\n"
+        f"Content-Type: application/json\r\nContent-Length: {len(body)}\r\nConnection: close\r\n\r\n"
+    )
+    return head.encode() + body
+
+
+def chunks(connection: socket.socket) -> Iterator[bytes]:
+    """Give the body that each read completes, freed of its framing."""
+    buffer = b""
+    while b"\r\n\r\n" not in buffer:
+        buffer += receive(connection)
+    head, _, buffer = buffer.partition(b"\r\n\r\n")
+    if not head.startswith(b"HTTP/1.1 200"):
+        raise SystemExit(head.decode())
+    while True:
+        pieces, at, ended = unframe(buffer)
+        yield b"".join(pieces)
+        if ended:
+            return
+        buffer = buffer[at:] + receive(connection)
+
+
+def unframe(buffer: bytes) -> tuple[list[bytes], int, bool]:
+    """Take the whole chunks off a buffer; say where the rest begins, and whether the last chunk came."""
+    pieces, at = [], 0
+    while (line_end := buffer.find(b"\r\n", at)) >= 0:
+        start = line_end + 2
+        end = start + int(buffer[at:line_end], 16)
+        if len(buffer) < end + 2:
+            break
+        if start == end:
+            return pieces, end + 2, True
+        pieces.append(buffer[start:end])
+        at = end + 2
+    return pieces, at, False
+
+
+def receive(connection: socket.socket) -> bytes:
+    """Read once; the end may only come after the last chunk."""
+    received = connection.recv(65536)
+    if not received:
+        raise SystemExit("the stream was cut")
+    return received
+
+
+def events(bodies: Iterator[bytes]) -> Iterator[list[dict]]:
+    """Cut the body into server-sent events; give those that each read completes."""
+    rest = b""
+    for body in bodies:
+        *whole, rest = (rest + body).split(b"\n\n")
+        yield [json.loads(event[6:]) for event in whole if event != b"data: [DONE]"]
+
+
+def text_of(event: dict) -> str:
+    """Find the text of one event."""
+    return event["choices"][0]["delta"].get("content", "")
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])

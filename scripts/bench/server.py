@@ -1,0 +1,91 @@
+"""Stream as many tokens as the model's name says, and print when each request arrived.
+
+Prints its base URL first; then a line a request: method, path, and time.monotonic_ns() at its first
+byte, a clock that all processes of this machine share.
+"""
+
+import json
+import re
+import socket
+import sys
+import time
+from functools import cache
+from threading import Thread
+
+WORDS = [" the", " sky", " is", " blue", " because", " air", " scatters", " short", " waves", " most", "\n"]
+HEAD = b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\n\r\n"
+NOT_FOUND = b"HTTP/1.1 404 Not Found\r\ncontent-length: 0\r\n\r\n"
+
+
+def answer(count: int) -> str:
+    """Give the text that so many tokens make."""
+    return "".join(token(index) for index in range(count))
+
+
+def token(index: int) -> str:
+    """Give one token."""
+    return WORDS[index % len(WORDS)]
+
+
+@cache
+def stream(model: str) -> list[bytes]:
+    """Write a whole reply beforehand, so that the server's own work is no part of what is measured."""
+    count = int(model.rpartition("-")[2])
+    deltas = [{"role": "assistant", "content": ""}, *({"content": token(index)} for index in range(count))]
+    events = [event(model, delta, None) for delta in deltas]
+    return [HEAD, *events, event(model, {}, "stop"), chunk(b"data: [DONE]\n\n"), chunk(b"")]
+
+
+def event(model: str, delta: dict[str, str], finish_reason: str | None) -> bytes:
+    """Write one event as one HTTP chunk, as gateways send it."""
+    told = {
+        "id": "chatcmpl-BvK2hJ7cQmZ0pTn4rXwYdE9sLgAf1",
+        "object": "chat.completion.chunk",
+        "created": 1763800000,
+        "model": model,
+        "choices": [{"index": 0, "delta": delta, "logprobs": None, "finish_reason": finish_reason}],
+    }
+    return chunk(b"data: " + json.dumps(told, separators=(",", ":")).encode() + b"\n\n")
+
+
+def chunk(content: bytes) -> bytes:
+    """Frame bytes as HTTP/1.1 does when the length is not known beforehand."""
+    return b"%x\r\n%b\r\n" % (len(content), content)
+
+
+def serve(connection: socket.socket) -> None:
+    """Answer the requests of one connection."""
+    connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    with connection:
+        while first := connection.recv(65536):
+            arrived = time.monotonic_ns()
+            head, body = read(connection, first)
+            method, path = head.split(" ", 2)[:2]
+            print(method, path, arrived, flush=True)
+            for piece in stream(json.loads(body)["model"]) if method == "POST" else [NOT_FOUND]:
+                connection.sendall(piece)  # one by one, as a gateway flushes each token
+
+
+def read(connection: socket.socket, received: bytes) -> tuple[str, bytes]:
+    """Read the rest of a request; give its head and its body."""
+    while b"\r\n\r\n" not in received:
+        received += connection.recv(65536)
+    head, _, body = received.partition(b"\r\n\r\n")
+    length = re.search(rb"(?i)\r\ncontent-length: *(\d+)", head)
+    while length and len(body) < int(length[1]):
+        body += connection.recv(65536)
+    return head.decode(), body
+
+
+def main() -> None:
+    """Listen on any free port of this machine; `python server.py tokens-2000 …` writes replies beforehand."""
+    for model in sys.argv[1:]:
+        stream(model)
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        print(f"http://127.0.0.1:{listener.getsockname()[1]}/v1", flush=True)
+        while True:
+            Thread(target=serve, args=(listener.accept()[0],), daemon=True).start()
+
+
+if __name__ == "__main__":
+    main()

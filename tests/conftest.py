@@ -1,0 +1,62 @@
+"""What the tests share: a clean place to run in, and a server on loopback that sends any bytes."""
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from loopback import Loopback
+
+from aiml_cli.settings.options import ROWS
+
+VARIABLES = [variable for row in ROWS.values() for variable in row.variables]
+PROXIES = ["HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY", "SSL_CERT_FILE", "SSL_CERT_DIR"]
+COLOURS = ["NO_COLOR", "FORCE_COLOR", "COLUMNS"]
+
+
+@pytest.fixture(autouse=True)
+def clean(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Run in an empty home: nothing of the developer's settings takes part."""
+    for variable in [*VARIABLES, *PROXIES, *map(str.lower, PROXIES), *COLOURS]:
+        monkeypatch.delenv(variable, raising=False)
+    for variable in ("HOME", "XDG_CONFIG_HOME", "XDG_CACHE_HOME", "XDG_DATA_HOME", "XDG_STATE_HOME"):
+        (tmp_path / variable.lower()).mkdir()
+        monkeypatch.setenv(variable, str(tmp_path / variable.lower()))
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+@pytest.fixture
+def server() -> Iterator[Loopback]:
+    """Give a server on loopback that answers with the bytes it is given."""
+    with Loopback() as loopback:
+        yield loopback
+
+
+Aiml = Callable[..., "subprocess.CompletedProcess[bytes]"]
+
+
+@pytest.fixture
+def aiml(server: Loopback) -> Aiml:
+    """Give a function that runs the program as a process of its own, asking the loopback server."""
+
+    def run(*arguments: str, stdin: bytes | None = None, **environ: str) -> "subprocess.CompletedProcess[bytes]":
+        places: dict[str, Any] = {"input": stdin} if stdin is not None else {"stdin": subprocess.DEVNULL}
+        return subprocess.run(
+            command(*arguments),
+            env={**os.environ, "AIML_BASE_URL": server.url, "AIML_RETRIES": "0", **environ},
+            capture_output=True,
+            timeout=60,
+            check=False,
+            **places,
+        )
+
+    return run
+
+
+def command(*arguments: str) -> list[str]:
+    """Give the command line of the program under test."""
+    return [sys.executable, "-m", "aiml_cli", *arguments]

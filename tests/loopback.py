@@ -1,0 +1,193 @@
+"""A server on loopback that records what it gets and answers with exactly the bytes it is given."""
+
+import json
+import socket
+import struct
+import threading
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from types import TracebackType
+from typing import Any, Self
+
+PATIENCE_S = 30.0
+RESET = object()
+Step = bytes | threading.Event | object
+
+
+@dataclass
+class Request:
+    """Hold a request as it came."""
+
+    head: bytes
+    body: bytes
+
+    @property
+    def line(self) -> str:
+        return self.head.split(b"\r\n")[0].decode()
+
+    @property
+    def json(self) -> Any:
+        return json.loads(self.body)
+
+    def header(self, name: str) -> str | None:
+        for line in self.head.split(b"\r\n")[1:]:
+            found, _, value = line.partition(b":")
+            if found.decode().lower() == name.lower():
+                return value.strip().decode()
+        return None
+
+
+@dataclass
+class Loopback:
+    """Answer each connection with the next script; the last one serves all that follow.
+
+    A script is a sequence of steps: bytes are sent, an Event is waited for, RESET resets the connection.
+    """
+
+    scripts: list[Sequence[Step]] = field(default_factory=list)
+    requests: list[Request] = field(default_factory=list)
+    arrived: threading.Event = field(default_factory=threading.Event)
+    left: threading.Event = field(default_factory=threading.Event)
+
+    def __post_init__(self) -> None:
+        self._socket = socket.create_server(("127.0.0.1", 0))
+        self.url = f"http://127.0.0.1:{self._socket.getsockname()[1]}/v1"
+        self._count = 0
+
+    def answers(self, *steps: Step) -> None:
+        """Add a script."""
+        self.scripts.append(steps)
+
+    def __enter__(self) -> Self:
+        threading.Thread(target=self._serve, daemon=True).start()
+        return self
+
+    def __exit__(self, kind: type | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self._socket.close()
+
+    def _serve(self) -> None:
+        while True:
+            try:
+                connection, _ = self._socket.accept()
+            except OSError:
+                return
+            threading.Thread(target=self._talk, args=(connection,), daemon=True).start()
+
+    def _talk(self, connection: socket.socket) -> None:
+        connection.settimeout(PATIENCE_S)
+        try:
+            request = _read(connection)
+            if request is None:
+                return
+            self.requests.append(request)
+            script = self.scripts[min(self._count, len(self.scripts) - 1)]
+            self._count += 1
+            self.arrived.set()
+            _play(connection, script)
+        except OSError:
+            self.left.set()
+        finally:
+            connection.close()
+
+
+def _read(connection: socket.socket) -> Request | None:
+    data = b""
+    while b"\r\n\r\n" not in data:
+        piece = connection.recv(65536)
+        if not piece:
+            return None
+        data += piece
+    head, _, body = data.partition(b"\r\n\r\n")
+    request = Request(head, body)
+    length = int(request.header("content-length") or 0)
+    while len(request.body) < length:
+        request.body += connection.recv(65536)
+    return request
+
+
+def _play(connection: socket.socket, script: Sequence[Step]) -> None:
+    for step in script:
+        if isinstance(step, bytes):
+            connection.sendall(step)
+        elif isinstance(step, threading.Event):
+            step.wait(PATIENCE_S)
+        else:
+            connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+
+
+def http(body: bytes, status: str = "200 OK", content_type: str = "application/json", *headers: str) -> bytes:
+    """Make a whole reply."""
+    lines = [f"HTTP/1.1 {status}", f"Content-Type: {content_type}", f"Content-Length: {len(body)}", *headers]
+    return "\r\n".join([*lines, "Connection: close", "", ""]).encode() + body
+
+
+def as_json(found: Any, status: str = "200 OK", *headers: str) -> bytes:
+    """Make a JSON reply."""
+    return http(json.dumps(found).encode(), status, "application/json", *headers)
+
+
+STREAM = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n"
+END = b"0\r\n\r\n"
+
+
+def chunk(data: bytes) -> bytes:
+    """Make one piece of a chunked body."""
+    return b"%x\r\n%s\r\n" % (len(data), data)
+
+
+def event(found: Any) -> bytes:
+    """Make a server-sent event of a JSON value, or of a text as it is."""
+    return b"data: " + (found.encode() if isinstance(found, str) else json.dumps(found).encode()) + b"\n\n"
+
+
+def delta(text: str | None = None, finish: str | None = None, index: int = 0, **more: Any) -> bytes:
+    """Make a chunk of a chat stream."""
+    said = {"content": text} if text is not None else {}
+    choice = {"index": index, "delta": {**said, **more}, "finish_reason": finish}
+    return event({"id": "chat-1", "object": "chat.completion.chunk", "created": 1, "model": "m", "choices": [choice]})
+
+
+def stream(*events: bytes, end: bytes = END) -> bytes:
+    """Make a chunked stream, each event a chunk."""
+    return STREAM + b"".join(map(chunk, events)) + end
+
+
+USAGE = {
+    "prompt_tokens": 3,
+    "completion_tokens": 5,
+    "total_tokens": 8,
+    "prompt_tokens_details": {"cached_tokens": 1},
+    "completion_tokens_details": {"reasoning_tokens": 2},
+}
+HELLO = stream(
+    delta("Hel"),
+    delta("lo"),
+    delta(finish="stop"),
+    event({"id": "chat-1", "model": "m", "choices": [], "usage": USAGE}),
+    event("[DONE]"),
+)
+
+
+def response(text: str = "Hello", status: str = "completed", **more: Any) -> dict[str, Any]:
+    """Make a response object."""
+    part = {"type": "output_text", "text": text, "annotations": []}
+    message = {"type": "message", "id": "msg_1", "role": "assistant", "status": status, "content": [part]}
+    usage = {
+        "input_tokens": 3,
+        "input_tokens_details": {"cached_tokens": 1},
+        "output_tokens": 5,
+        "output_tokens_details": {"reasoning_tokens": 2},
+        "total_tokens": 8,
+    }
+    facts = {"id": "resp_1", "object": "response", "created_at": 1, "model": "m", "status": status}
+    return {**facts, "error": None, "incomplete_details": None, "output": [message], "usage": usage, **more}
+
+
+def spoken(*texts: str) -> list[bytes]:
+    """Make the events of a response's text."""
+    place = {"item_id": "msg_1", "output_index": 0, "content_index": 0}
+    deltas = [event({"type": "response.output_text.delta", **place, "delta": text}) for text in texts]
+    return [event({"type": "response.created", "response": response("", "in_progress", output=[])}), *deltas]
+
+
+HELLO_RESPONSE = stream(*spoken("Hel", "lo"), event({"type": "response.completed", "response": response()}))
