@@ -1,11 +1,20 @@
 """Start the program, and turn the way it ended into an exit code."""
 
+from __future__ import annotations
+
 import os
 import sys
-from collections.abc import Callable, Sequence
-from typing import Any, NoReturn
 
 from aiml_cli import __version__
+
+# The checkers of types take this for true; importing typing itself would double the time of --version.
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from typing import NoReturn
+
+    from aiml_cli.errors import AimlError
+
 
 
 def run() -> NoReturn:
@@ -52,13 +61,13 @@ def _command(arguments: list[str]) -> Callable[[], int]:
     return parse(arguments)
 
 
-def _told(error: Any) -> int:
+def _told(error: AimlError) -> int:
     from aiml_cli.screen.output import say
 
     say(f"aiml: {error.message}")
     if error.hint:
         say(f"hint: {error.hint}")
-    return int(error.exit_code)
+    return error.exit_code
 
 
 def _told_bug(bug: Exception) -> int:

@@ -46,18 +46,21 @@ def top(
 @command(flags_of("chat"), PROMPT)
 def chat(words: list[str], flags: Flags) -> Task:
     """Ask through POST /v1/chat/completions."""
-    from aiml_cli import run
-
-    return lambda: run.ask("chat", words, flags)
+    return _ask("chat", words, flags)
 
 
 @app.command("respond")
 @command(flags_of("responses"), PROMPT)
 def respond(words: list[str], flags: Flags) -> Task:
     """Ask through POST /v1/responses."""
-    from aiml_cli import run
+    return _ask("responses", words, flags)
 
-    return lambda: run.ask("responses", words, flags)
+
+def _ask(endpoint: str, words: list[str], flags: Flags) -> Task:
+    from aiml_cli import habits, run
+
+    habits.look_for_options(words, flags)
+    return lambda: run.ask(endpoint, words, flags)
 
 
 @app.command("models")

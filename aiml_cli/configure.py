@@ -6,21 +6,18 @@ import sys
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from aiml_cli import __version__
 from aiml_cli.errors import AimlError, Misuse, NotAllowed, RequestRefused
 from aiml_cli.screen import output
 from aiml_cli.screen.output import say
 from aiml_cli.screen.safe import visible
-from aiml_cli.settings.options import ROWS, value_of
+from aiml_cli.settings.options import ROWS, Option, value_of
 from aiml_cli.settings.resolve import Said, Settings, Source, from_file, lasting, resolve
-from aiml_cli.store import config, paths
+from aiml_cli.store import config, modes, paths
 from aiml_cli.store import key as keys
 from aiml_cli.store.hosts import host_of, is_local, origin_of
-
-if TYPE_CHECKING:
-    from aiml_cli.store.draft import Draft
 
 Flags = Mapping[str, Said]
 
@@ -44,7 +41,7 @@ def show_all(flags: Flags = NONE) -> int:
 def get(name: str, flags: Flags = NONE) -> int:
     """Print the value of a setting as `set` would take it, and nothing for one that nobody set."""
     row = ROWS[_known(name)]
-    output.show("".join(f"{text}\n" for text in _texts(value_of(_settled(flags, row.name).options, row))))
+    output.show("".join(f"{text}\n" for text in _texts(row, value_of(_settled(flags, row.name).options, row))))
     return 0
 
 
@@ -78,45 +75,18 @@ def edit() -> int:
 
     Raises Misuse naming file, line and column of a fault, and where the working copy is kept.
     """
-    from aiml_cli.store import draft as drafts
+    from aiml_cli.store import draft as drafts  # only for those who edit
 
     draft = drafts.begin()
-    _open_editor(draft)
-    while fault := _fault_in(draft):
+    editor = os.environ.get("VISUAL") or os.environ.get("EDITOR") or "vi"
+    drafts.write_in(draft, editor)
+    while fault := drafts.fault_in(draft):
         if not _again(fault):
             raise Misuse(fault.message, f"the config file is as it was; {drafts.kept(draft)}")
-        _open_editor(draft)
+        drafts.write_in(draft, editor)
     if not drafts.finish(draft):
         say("aiml: nothing was changed")
     return 0
-
-
-def _fault_in(draft: "Draft") -> Misuse | None:
-    from aiml_cli.store import draft as drafts
-
-    try:
-        drafts.check(draft)
-    except Misuse as fault:
-        return fault
-    return None
-
-
-def _open_editor(draft: "Draft") -> None:
-    """Let the user write; an editor that fails changes nothing."""
-    import shlex
-    import subprocess  # only for those who edit
-
-    from aiml_cli.store import draft as drafts
-
-    editor = os.environ.get("VISUAL") or os.environ.get("EDITOR") or "vi"
-    try:
-        ended = subprocess.run([*shlex.split(editor), str(draft.copy)], check=False).returncode
-        reason = f"ended with {ended}" if ended else ""
-    except (OSError, ValueError) as fault:
-        reason = f"cannot be started: {getattr(fault, 'strerror', None) or fault}"
-    if reason:
-        drafts.discard(draft)
-        raise Misuse(f"the editor {editor!r} {reason}", "nothing was changed; VISUAL or EDITOR names another")
 
 
 def _again(fault: Misuse) -> bool:
@@ -145,7 +115,7 @@ def key(remove: bool, from_stdin: bool, flags: Flags = NONE) -> int:
 def _read_key(host: str, from_stdin: bool) -> str:
     """Read the key from standard input, or ask for it without showing it."""
     if from_stdin:
-        with open(0, "rb", closefd=False) as stdin:  # noqa: PTH123 - no path
+        with open(0, "rb", closefd=False) as stdin:
             return stdin.read(MOST_BYTES).decode("utf-8", "replace").strip()
     if not output.is_terminal(0):
         raise Misuse("there is no terminal to type the key on", "pipe it in: … | aiml config key --stdin")
@@ -175,7 +145,7 @@ def check(flags: Flags = NONE) -> int:
 
 
 def _findings(flags: Flags) -> Iterator[Finding]:
-    yield from _on_disk()
+    yield from (Finding(words, 0 if fine else Misuse.exit_code) for words, fine in modes.look())
     try:
         settings = _settled(flags)
         url = origin_of(settings.options.base_url or "") + "/v2/billing"
@@ -192,22 +162,6 @@ def _findings(flags: Flags) -> Iterator[Finding]:
     else:
         yield _of_key(settings, url, key)
     yield from _of_server(settings, url, key)
-
-
-def _on_disk() -> Iterator[Finding]:
-    """Look at who can get at what is private, and who could change where the key goes."""
-    file, stored = paths.config_file(), paths.keys_file()
-    if file is None or stored is None:
-        yield Finding("there is no home directory, and so no config file")
-        return
-    for each, forbidden, word in (file.parent, 0o022, "change"), (file, 0o022, "change"), (stored, 0o077, "get at"):
-        if not each.exists():
-            yield Finding(f"{each}: there is none")
-        elif (mode := each.stat().st_mode & 0o777) & forbidden:
-            mend = f"chmod {'700' if each.is_dir() else '600'} {each}"
-            yield Finding(f"{each}: others can {word} it (mode {mode:03o}): {mend}", Misuse.exit_code)
-        else:
-            yield Finding(f"{each}: mode {mode:03o}")
 
 
 def _of_key(settings: Settings, url: str, key: keys.Key | None) -> Finding:
@@ -228,14 +182,13 @@ def _of_server(settings: Settings, url: str, key: keys.Key | None) -> Iterator[F
         yield _bad(fault, key)
         return
     yield Finding(f"{host_of(url)} answers")
-    balance = _balance(body)
-    fault = refused(status, headers, body)
-    if status < 300 and balance and key:  # noqa: PLR2004
+    told = refused(status, headers, body)
+    if status < 300 and key and (balance := _balance(body)):  # noqa: PLR2004
         yield Finding(f"the key is accepted; the balance is {balance}")
-    elif status < 300 or isinstance(fault, RequestRefused):  # noqa: PLR2004
-        yield Finding(f"whether it accepts the key, it does not say (status {status})")
-    elif key or not isinstance(fault, NotAllowed):
-        yield _bad(fault, key)
+    elif status < 300 or isinstance(told, RequestRefused):  # noqa: PLR2004
+        yield Finding(f"whether it takes the key, it does not say (status {status})")
+    elif key or not isinstance(told, NotAllowed):
+        yield _bad(told, key)
 
 
 def _asked(settings: Settings, url: str, key: keys.Key | None) -> tuple[int, Mapping[str, str], bytes]:
@@ -302,12 +255,12 @@ def _facts(settings: Settings, name: str) -> dict[str, Any]:
 def _line(name: str, value: Any, source: str | None, hides: list[str]) -> str:
     if source is None:
         return f"{name} is not set"
-    text = visible(", ".join(_texts(value)).replace("\n", "\\n"))
+    text = visible(", ".join(_texts(ROWS[name], value)).replace("\n", "\\n"))
     return f"{name} = {text}  ({source}{', hides ' + ', '.join(hides) if hides else ''})"
 
 
-def _texts(value: Any) -> list[str]:
-    """Give a value as `set` would take it."""
+def _texts(row: Option[Any], value: Any) -> list[str]:
+    """Give a value as `set` would take it; of KEY=VALUE settings each pair."""
     match value:
         case None:
             return []
@@ -315,10 +268,17 @@ def _texts(value: Any) -> list[str]:
             return ["on" if value else "off"]
         case tuple():
             return [",".join(value)]
-        case str():
-            return [value]
+        case Mapping() if row.kind.many:
+            return [_pair(row, key, each) for key, each in value.items()]
         case _:
-            return [json.dumps(value, ensure_ascii=False)]
+            return [value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)]
+
+
+def _pair(row: Option[Any], name: str, value: Any) -> str:
+    """Write a pair; a text that would be read as JSON gets its quotes."""
+    plain = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+    same = row.kind.parse(f"{name}={plain}") == {name: value}
+    return f"{name}={plain if same else json.dumps(value, ensure_ascii=False)}"
 
 
 def _key_words(settings: Settings) -> str:

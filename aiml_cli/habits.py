@@ -1,9 +1,11 @@
 """Answer a wrong command line: with the likely right word, or with what an old habit is called here."""
 
 from difflib import get_close_matches
+from typing import Any
 
 from aiml_cli.errors import Misuse
-from aiml_cli.settings.options import ROWS
+from aiml_cli.settings.flags import Flags
+from aiml_cli.settings.options import ROWS, Option
 
 KEY_FLAGS = ("--api-key", "--key", "--token", "-k")
 COMMANDS = ("chat", "respond", "models", "config", "demo")
@@ -30,6 +32,23 @@ def misuse(fault: Exception, arguments: list[str]) -> Misuse:
     if message.startswith("No such command"):
         return Misuse(f"there is no command {_word(arguments)!r}", _command_advice(arguments))
     return Misuse(message[:1].lower() + message[1:].rstrip("."), "see: aiml --help")
+
+
+def look_for_options(words: list[str], flags: Flags) -> None:
+    """Raise Misuse where `-o NAME VALUE` sets an option elsewhere; here `-o` is the output file."""
+    said = flags.get("output")
+    row = ROWS.get(said.texts[-1].replace("-", "_")) if said else None
+    if row and row.wire:
+        value = next((word for word in words if _fits(row, word)), "VALUE")
+        raise Misuse(f"-o is the output file, and {row.name} is an option", f"here it is -O {row.name}={value}")
+
+
+def _fits(row: Option[Any], word: str) -> bool:
+    try:
+        row.kind.parse(word)
+    except ValueError:
+        return False
+    return True
 
 
 def _on(arguments: list[str]) -> str:

@@ -8,26 +8,24 @@ import struct
 import subprocess
 import sys
 import termios
-import threading
 import time
-from collections.abc import Callable, Iterator
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from loopback import Loopback, http
 
 from aiml_cli import browse
 from aiml_cli.api.models import parse
-from aiml_cli.errors import Misuse, NotAsAsked, RequestRefused, ServerFailed, Unreachable
+from aiml_cli.errors import CutShort, Misuse, NotAsAsked, RequestRefused, ServerFailed, Unreachable
 from aiml_cli.screen.table import Column, cells, details, table, tsv
 from aiml_cli.settings.options import Options
 from aiml_cli.settings.resolve import Settings
 from aiml_cli.store.catalogue import Catalogue, load, path, save
 
-# A name that nobody has: the tests reach it through a proxy, which is the server below.
+# A name that nobody has: the tests reach it through a proxy, which is a server of theirs.
 HOST = "http://catalogue.test/v1"
 BODY = """{"object":"list","data":[
  {"id":"vendor/talker-2","aliases":["talker-2"],"type":"openai/chat-completions","tags":["tier:tier_2"],
@@ -49,67 +47,11 @@ FILM = "other/film\tEv\x1bil 映画\tOther\t\t\tinternal/video-generations/submi
 TALKER = "vendor/talker-2\tTalker 2\tVendor\t400000\t128000\tchat,responses\t1.3\t10\ttalker-2\n"
 
 
-class Server:
-    """Give each caller the next reply, byte for byte, and keep what was asked; then be gone."""
-
-    def __init__(self, *replies: bytes) -> None:
-        self.requests: list[bytes] = []
-        self._replies = replies
-        self._socket = socket.create_server(("127.0.0.1", 0))
-        self.port = self._socket.getsockname()[1]
-        self._thread = threading.Thread(target=self._serve)
-
-    def __enter__(self) -> Self:
-        self._thread.start()
-        return self
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None) -> None:
-        self._socket.shutdown(socket.SHUT_RDWR)
-        self._thread.join()
-        self._socket.close()
-
-    def _serve(self) -> None:
-        for reply in self._replies:
-            try:
-                caller, _ = self._socket.accept()
-            except OSError:
-                return
-            with caller:
-                asked = b""
-                while b"\r\n\r\n" not in asked and (piece := caller.recv(65536)):
-                    asked += piece
-                self.requests.append(asked)
-                caller.sendall(reply)
-
-
-def reply(body: bytes, *headers: str, status: str = "200 OK") -> bytes:
-    head = [f"HTTP/1.1 {status}", f"Content-Length: {len(body)}", "Connection: close", *headers]
-    return "\r\n".join([*head, "", ""]).encode("latin-1") + body
-
-
-@pytest.fixture(autouse=True)
-def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    for name in ("HTTP_PROXY", "http_proxy", "ALL_PROXY", "all_proxy", "NO_PROXY", "no_proxy", "COLUMNS"):
-        monkeypatch.delenv(name, raising=False)
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    monkeypatch.setenv("HOME", str(tmp_path))
-    monkeypatch.setenv("AIMLAPI_API_KEY", "sk-not-for-the-catalogue")
-    return tmp_path / "cache"
-
-
 @pytest.fixture
-def serve(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., Server]]:
-    """Start a server that stands for every host."""
-    servers: list[Server] = []
-
-    def start(*replies: bytes) -> Server:
-        servers.append(Server(*replies).__enter__())
-        monkeypatch.setenv("HTTP_PROXY", f"http://127.0.0.1:{servers[-1].port}")
-        return servers[-1]
-
-    yield start
-    for server in servers:
-        server.__exit__(None, None, None)
+def proxy(server: Loopback, monkeypatch: pytest.MonkeyPatch) -> Loopback:
+    """Let the server stand for every host but this machine."""
+    monkeypatch.setenv("HTTP_PROXY", server.url.removesuffix("/v1"))
+    return server
 
 
 @pytest.fixture
@@ -130,30 +72,31 @@ def stored(age: float = 0, etag: str = 'W/"1-a"', body: bytes = BODY, base_url: 
 Capture = pytest.CaptureFixture[str]
 
 
-def test_a_pipe_gets_a_line_for_each_model_under_a_heading(serve: Callable[..., Server], capfd: Capture) -> None:
-    serve(reply(BODY))
+def test_a_pipe_gets_a_line_for_each_model_under_a_heading(proxy: Loopback, capfd: Capture) -> None:
+    proxy.answers(http(BODY))
     assert browse.browse([], asking(), as_json=False) == 0
     assert capfd.readouterr() == (HEADINGS + FILM + TALKER, "")
 
 
-def test_words_choose(serve: Callable[..., Server], capfd: Capture) -> None:
-    serve(reply(BODY))
-    browse.browse(["VENDOR", "talk"], asking(), as_json=False)
+def test_words_choose(proxy: Loopback, capfd: Capture) -> None:
+    proxy.answers(http(BODY))
+    browse.browse(["talker-2", "VENDOR"], asking(), as_json=False)
     assert capfd.readouterr().out == HEADINGS + TALKER
 
 
-def test_the_request_carries_no_key(serve: Callable[..., Server]) -> None:
-    server = serve(reply(BODY))
+def test_the_request_carries_no_key(proxy: Loopback, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AIMLAPI_API_KEY", "sk-not-for-the-catalogue")
+    proxy.answers(http(BODY))
     browse.browse([], asking(HOST + "/", api_key="sk-not-for-the-catalogue"), as_json=False)
-    (request,) = server.requests
-    assert request.startswith(b"GET http://catalogue.test/v1/models?include=pricing,modalities,capabilities HTTP/1.1")
-    assert b"\r\nuser-agent: aiml/" in request.lower()
-    assert b"sk-not" not in request
-    assert b"\r\nauthorization:" not in request.lower()
+    (request,) = proxy.requests
+    assert request.line == "GET http://catalogue.test/v1/models?include=pricing,modalities,capabilities HTTP/1.1"
+    assert (request.header("User-Agent") or "").startswith("aiml/")
+    assert request.header("Authorization") is None
+    assert b"sk-not" not in request.head
 
 
-def test_one_id_shows_all_that_is_known(serve: Callable[..., Server], capfd: Capture) -> None:
-    serve(reply(BODY))
+def test_one_id_shows_all_that_is_known(proxy: Loopback, capfd: Capture) -> None:
+    proxy.answers(http(BODY))
     browse.browse(["Talker-2"], asking(), as_json=False)
     assert capfd.readouterr().out.splitlines() == [
         "id\tvendor/talker-2",
@@ -176,14 +119,14 @@ def test_one_id_shows_all_that_is_known(serve: Callable[..., Server], capfd: Cap
     ]
 
 
-def test_a_price_names_what_it_depends_on(serve: Callable[..., Server], capfd: Capture) -> None:
-    serve(reply(BODY))
+def test_a_price_names_what_it_depends_on(proxy: Loopback, capfd: Capture) -> None:
+    proxy.answers(http(BODY))
     browse.browse(["other/film"], asking(), as_json=False)
     assert "price\t$0.39 per second (resolution 720p)\n" in capfd.readouterr().out
 
 
-def test_json_has_every_key_of_every_model(serve: Callable[..., Server], capfd: Capture) -> None:
-    serve(reply(BODY))
+def test_json_has_every_key_of_every_model(proxy: Loopback, capfd: Capture) -> None:
+    proxy.answers(http(BODY))
     browse.browse([], asking(), as_json=True)
     film, talker = json.loads(capfd.readouterr().out)
     assert film.keys() == talker.keys()
@@ -223,20 +166,20 @@ def test_no_match_is_an_error_that_names_what_is_near(as_json: bool, out: str, c
     assert (raised.value.exit_code, raised.value.hint) == (9, "did you mean vendor/talker-2?")
 
 
-def test_an_unchanged_catalogue_is_not_sent_again(serve: Callable[..., Server], capfd: Capture) -> None:
+def test_an_unchanged_catalogue_is_not_sent_again(proxy: Loopback, capfd: Capture) -> None:
     stored(age=3600)
-    server = serve(reply(b"", status="304 Not Modified"))
+    proxy.answers(http(b"", status="304 Not Modified"))
     browse.browse([], asking(), as_json=False)
     assert capfd.readouterr() == (HEADINGS + FILM + TALKER, "")
-    assert b'\r\nif-none-match: w/"1-a"\r\n' in server.requests[0].lower()
+    assert proxy.requests[0].header("If-None-Match") == 'W/"1-a"'
     again = load(HOST)
     assert again is not None
     assert time.time() - again.fetched < 60
 
 
-def test_a_changed_catalogue_takes_the_place_of_the_stored_one(serve: Callable[..., Server], capfd: Capture) -> None:
+def test_a_changed_catalogue_takes_the_place_of_the_stored_one(proxy: Loopback, capfd: Capture) -> None:
     stored(age=3600)
-    serve(reply(b'{"data":[{"id":"new"}]}', 'ETag: "2"'))
+    proxy.answers(http(b'{"data":[{"id":"new"}]}', "200 OK", "application/json", 'ETag: "2"'))
     browse.browse([], asking(), as_json=False)
     assert capfd.readouterr().out == HEADINGS + "new" + "\t" * 8 + "\n"
     again = load(HOST)
@@ -244,21 +187,21 @@ def test_a_changed_catalogue_takes_the_place_of_the_stored_one(serve: Callable[.
     assert (again.etag, [model.id for model in again.models]) == ('"2"', ["new"])
 
 
-def test_nobody_is_asked_twice_in_a_minute(serve: Callable[..., Server], capfd: Capture) -> None:
-    server = serve(reply(BODY), reply(BODY))
+def test_nobody_is_asked_twice_in_a_minute(proxy: Loopback, capfd: Capture) -> None:
+    proxy.answers(http(BODY))
     browse.browse([], asking(), as_json=False)
     first = capfd.readouterr()
     browse.browse([], asking(), as_json=False)
     assert capfd.readouterr() == first == (HEADINGS + FILM + TALKER, "")
-    assert len(server.requests) == 1
+    assert len(proxy.requests) == 1
 
 
 @pytest.mark.parametrize("age", [61, -61])
-def test_an_older_copy_or_one_from_the_future_is_asked_for_again(age: float, serve: Callable[..., Server]) -> None:
+def test_an_older_copy_or_one_from_the_future_is_asked_for_again(age: float, proxy: Loopback) -> None:
     stored(age)
-    server = serve(reply(BODY))
+    proxy.answers(http(BODY))
     browse.browse([], asking(), as_json=False)
-    assert len(server.requests) == 1
+    assert len(proxy.requests) == 1
 
 
 @pytest.mark.usefixtures("nobody")
@@ -288,30 +231,33 @@ def test_without_a_copy_the_failure_is_told() -> None:
         browse.browse([], asking(), as_json=False)
 
 
-@pytest.mark.parametrize(
-    ("answer", "failure"),
-    [
-        (reply(b'{"error":{"message":"busy"}}', status="503 Service Unavailable"), ServerFailed),
-        (reply(b"no such path", status="404 Not Found"), RequestRefused),
-        (reply(b"<html>log in to the hotel</html>"), ServerFailed),
-        (reply(BODY)[:-9], Exception),
-        (reply(b"", status="304 Not Modified"), RequestRefused),
-    ],
-)
-def test_a_failing_server_spoils_neither_the_copy_nor_the_list(
-    answer: bytes, failure: type[Exception], serve: Callable[..., Server], capfd: Capture
-) -> None:
-    serve(answer)
+FAILURES: dict[bytes, type[Exception]] = {
+    http(b'{"error":{"message":"busy"}}', status="503 Service Unavailable"): ServerFailed,
+    http(b"no such path", status="404 Not Found"): RequestRefused,
+    http(b"<html>log in to the hotel</html>"): ServerFailed,
+    http(BODY)[:-9]: CutShort,
+}
+
+
+@pytest.mark.parametrize("answer", FAILURES)
+def test_a_failing_server_spoils_neither_the_copy_nor_the_list(answer: bytes, proxy: Loopback, capfd: Capture) -> None:
+    stored(age=3600)
+    proxy.answers(answer)
+    assert browse.browse([], asking(), as_json=False) == 0
+    out, err = capfd.readouterr()
+    assert (out, err.count("\n")) == (HEADINGS + FILM + TALKER, 1)
+    assert len(browse.known(asking()) or []) == 2
+
+
+NOTHING_NEW = http(b"", status="304 Not Modified")
+
+
+@pytest.mark.parametrize(("answer", "failure"), [*FAILURES.items(), (NOTHING_NEW, RequestRefused)])
+def test_a_failure_is_told_where_there_is_no_copy(answer: bytes, failure: type[Exception], proxy: Loopback) -> None:
+    proxy.answers(answer)
     with pytest.raises(failure):
         browse.browse([], asking(), as_json=False)
     assert load(HOST) is None
-    if b"304" not in answer[:20]:
-        stored(age=3600)
-        serve(answer)
-        assert browse.browse([], asking(), as_json=False) == 0
-        out, err = capfd.readouterr()
-        assert (out, err.count("\n")) == (HEADINGS + FILM + TALKER, 1)
-        assert [model.id for model in browse.known(asking()) or []] == ["other/film", "vendor/talker-2"]
 
 
 def test_wrong_settings_are_told_although_there_is_a_copy() -> None:
@@ -320,17 +266,17 @@ def test_wrong_settings_are_told_although_there_is_a_copy() -> None:
         browse.browse([], asking("carrier-pigeon://catalogue.test"), as_json=False)
 
 
-def test_nothing_is_kept_of_a_server_on_this_machine(cache: Path, capfd: Capture) -> None:
-    with Server(reply(BODY), reply(BODY)) as server:
-        for _ in range(2):
-            browse.browse([], asking(f"http://127.0.0.1:{server.port}/v1"), as_json=False)
-        assert len(server.requests) == 2
+def test_nothing_is_kept_of_a_server_on_this_machine(server: Loopback, clean: Path, capfd: Capture) -> None:
+    server.answers(http(BODY))
+    for _ in range(2):
+        browse.browse([], asking(server.url), as_json=False)
+    assert len(server.requests) == 2
     assert capfd.readouterr().out == 2 * (HEADINGS + FILM + TALKER)
-    assert not [found for found in cache.rglob("*") if found.is_file()]
+    assert not [found for found in clean.rglob("*") if found.is_file()]
 
 
-def test_the_copy_is_private(serve: Callable[..., Server]) -> None:
-    serve(reply(BODY))
+def test_the_copy_is_private(proxy: Loopback) -> None:
+    proxy.answers(http(BODY))
     browse.browse([], asking(), as_json=False)
     assert path(HOST).stat().st_mode & 0o777 == 0o600
     assert path(HOST).parent.stat().st_mode & 0o777 == 0o700
@@ -360,6 +306,7 @@ HEAD = b'{"base_url":"http://catalogue.test/v1","etag":"x","fetched":'
         b"\n",
         b"\x00" * 50,
         b"[]\n{}",
+        b"{}\n" + BODY,
         BODY,
         HEAD + b"1}\n" + BODY[:-20],
         HEAD + b"1}",
@@ -369,29 +316,27 @@ HEAD = b'{"base_url":"http://catalogue.test/v1","etag":"x","fetched":'
         HEAD.replace(b"catalogue", b"else") + b"1}\n" + BODY,
     ],
 )
-def test_a_damaged_copy_is_as_good_as_none(damaged: bytes, serve: Callable[..., Server], capfd: Capture) -> None:
+def test_a_damaged_copy_is_as_good_as_none(damaged: bytes, proxy: Loopback, capfd: Capture) -> None:
     stored()
     path(HOST).write_bytes(damaged)
     assert browse.known(asking()) is None
-    server = serve(reply(BODY))
+    proxy.answers(http(BODY))
     browse.browse([], asking(), as_json=False)
     assert capfd.readouterr() == (HEADINGS + FILM + TALKER, "")
-    assert b"if-none-match" not in server.requests[0].lower()
+    assert proxy.requests[0].header("If-None-Match") is None
 
 
 @pytest.mark.parametrize("etag", ["", "a\r\nX-Evil: 1", "ümlaut"])
-def test_a_damaged_etag_is_not_sent(etag: str, serve: Callable[..., Server]) -> None:
+def test_a_damaged_etag_is_not_sent(etag: str, proxy: Loopback) -> None:
     stored(age=3600, etag=etag)
-    server = serve(reply(BODY))
+    proxy.answers(http(BODY))
     browse.browse([], asking(), as_json=False)
-    assert b"if-none-match" not in server.requests[0].lower()
+    assert proxy.requests[0].header("If-None-Match") is None
 
 
-def test_a_cache_that_cannot_be_written_costs_only_the_copy(
-    cache: Path, serve: Callable[..., Server], capfd: Capture
-) -> None:
-    cache.write_text("a file where a folder belongs")
-    serve(reply(BODY))
+def test_a_cache_that_cannot_be_written_costs_only_the_copy(clean: Path, proxy: Loopback, capfd: Capture) -> None:
+    (clean / "xdg_cache_home" / "aiml").write_text("a file where a folder belongs")
+    proxy.answers(http(BODY))
     assert browse.browse([], asking(), as_json=False) == 0
     assert capfd.readouterr().out == HEADINGS + FILM + TALKER
 
@@ -511,6 +456,10 @@ def test_no_line_of_a_table_is_wider_than_the_room_or_the_first_column(
     assert len(lines) == len(rows) + 2
     widest = max(cells(line) for line in table(COLUMNS[:1], [["id" + row[0]] for row in rows], 0).split("\n"))
     assert max(map(cells, lines)) <= max(room, widest)
+
+
+def test_a_column_that_holds_nothing_is_left_out() -> None:
+    assert table(COLUMNS, [("a", "", "long name"), ("b", "", "x")], 40) == "ID  NAME\na   long name\nb   x\n"
 
 
 @given(st.lists(st.tuples(TEXT, TEXT), max_size=5), st.integers(-2, 60))

@@ -66,7 +66,9 @@ CHAT = [
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize(("flags", "expected"), CHAT, ids=lambda value: " ".join(value) if isinstance(value, list) else "")
+@pytest.mark.parametrize(
+    ("flags", "expected"), CHAT, ids=lambda value: " ".join(value) if isinstance(value, list) else ""
+)
 def test_a_flag_of_chat_has_its_place_in_the_body(
     flags: list[str], expected: dict[str, Any], capfd: pytest.CaptureFixture[str]
 ) -> None:
@@ -97,7 +99,9 @@ RESPOND = [
 ]
 
 
-@pytest.mark.parametrize(("flags", "expected"), RESPOND, ids=lambda value: " ".join(value) if isinstance(value, list) else "")
+@pytest.mark.parametrize(
+    ("flags", "expected"), RESPOND, ids=lambda value: " ".join(value) if isinstance(value, list) else ""
+)
 def test_a_flag_of_respond_has_its_place_in_the_body(
     flags: list[str], expected: dict[str, Any], capfd: pytest.CaptureFixture[str]
 ) -> None:
@@ -158,7 +162,9 @@ WRONG = [
 ]
 
 
-@pytest.mark.parametrize(("arguments", "words"), WRONG, ids=lambda value: " ".join(value) if isinstance(value, list) else "")
+@pytest.mark.parametrize(
+    ("arguments", "words"), WRONG, ids=lambda value: " ".join(value) if isinstance(value, list) else ""
+)
 def test_wrong_usage_ends_with_2_and_a_sentence(
     arguments: list[str], words: str, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -10,8 +10,8 @@ from collections.abc import Iterable, Iterator
 from queue import SimpleQueue
 from threading import Thread
 
-MOST_WAITING = 4096
-PAUSE_S = 0.005
+MOST_WAITING = 512
+PAUSE_S = 0.001
 
 
 def ahead(pieces: Iterable[bytes]) -> Iterator[bytes]:

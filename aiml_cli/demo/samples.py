@@ -1,5 +1,6 @@
 """Make JSON that satisfies a simple JSON Schema, and says in its texts that no model made it."""
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -8,7 +9,8 @@ from aiml_cli.demo.faults import Refused
 Json = Any
 
 DEMO = "[demo: no model ran]"
-_DEEPEST = 8  # a schema that names itself ends here
+_SHALLOW = 4  # levels; further down only what is required is made,
+_DEEPEST = 16  # and here a schema that names itself ends
 _MOST = 1000  # elements or characters: a demo fills no memory
 _FORMATS = {
     "date": "2026-01-31",
@@ -32,7 +34,7 @@ def _made(schema: Json, root: Json, depth: int) -> Json:
     if not isinstance(schema, dict):
         return DEMO
     if "$ref" in schema:
-        return _made(_pointed(root, str(schema["$ref"])), root, depth + 1) if depth <= _DEEPEST else None
+        return _made(_pointed(root, str(schema["$ref"])), root, depth + 1)
     if "const" in schema:
         return schema["const"]
     if schema.get("enum"):
@@ -40,7 +42,7 @@ def _made(schema: Json, root: Json, depth: int) -> Json:
     for word in ("anyOf", "oneOf", "allOf"):
         if schema.get(word):
             # The last of several is most often null: the way out of a schema that names itself.
-            return _made(schema[word][-1 if depth > _DEEPEST // 2 else 0], root, depth + 1)
+            return _made(schema[word][-1 if depth > _SHALLOW else 0], root, depth + 1)
     return _typed(schema, root, depth)
 
 
@@ -80,27 +82,25 @@ def _object(schema: Mapping[str, Json], root: Json, depth: int) -> Json:
     properties: Mapping[str, Json] = schema.get("properties") or {}
     required = schema.get("required") or []
     names = [*properties, *(name for name in required if name not in properties)]
-    if depth > _DEEPEST // 2:
+    if depth > _SHALLOW:
         names = [name for name in names if name in required]
-    return {name: _made(properties.get(name, {}), root, depth + 1) for name in names} if depth <= 2 * _DEEPEST else {}
+    return {name: _made(properties.get(name, {}), root, depth + 1) for name in names} if depth <= _DEEPEST else {}
 
 
 def _array(schema: Mapping[str, Json], root: Json, depth: int) -> Json:
     fewest = min(schema.get("minItems", 0), _MOST)
-    length = fewest if depth > _DEEPEST // 2 else max(1, fewest)
+    length = fewest if depth > _SHALLOW else max(1, fewest)
     return [_made(schema.get("items", {}), root, depth + 1) for _ in range(min(length, schema.get("maxItems", length)))]
 
 
 def _number(schema: Mapping[str, Json], *, whole: bool) -> Json:
-    """Take the lowest number that is allowed, else the highest, else 1."""
+    """Take the lowest number that is allowed; without a lowest 1, or the highest below it."""
     step = 1 if whole else 0.5
-    if "minimum" in schema:
-        return schema["minimum"]
-    if "exclusiveMinimum" in schema:
-        return schema["exclusiveMinimum"] + step
-    if "maximum" in schema:
-        return min(1, schema["maximum"])
-    return min(1, schema["exclusiveMaximum"] - step) if "exclusiveMaximum" in schema else 1
+    if "minimum" in schema or "exclusiveMinimum" in schema:
+        low = schema["minimum"] if "minimum" in schema else schema["exclusiveMinimum"] + step
+        return math.ceil(low) if whole else low
+    high = min(1, schema.get("maximum", 1), schema.get("exclusiveMaximum", 2) - step)
+    return math.floor(high) if whole else high
 
 
 def _text(schema: Mapping[str, Json]) -> str:

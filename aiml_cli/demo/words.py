@@ -5,12 +5,12 @@ import unicodedata
 from collections import Counter
 
 _STOPWORDS = {
-    "English": "the a an and of to in is it you that what why how are for with this was be on do",
-    "German": "der die das und ist nicht ein eine ich zu den mit wie was warum wir auf für von es",
-    "French": "le la les et est un une des que pourquoi je vous dans pour pas sur avec qui du ce",
-    "Spanish": "el los las y es un una que por qué para con no en del cómo se lo su al",
-    "Italian": "il gli e è un una che perché per con non di della come sono nel lo mi si",
-    "Portuguese": "o os as e é um uma que por para com não em do da como se no na eu",
+    "English": "the a an and of to in is it you that what why how are for with this was be on do hello hi there my me",
+    "German": "der die das und ist nicht ein eine ich zu den mit wie was warum wir auf für von es hallo bitte",
+    "French": "le la les et est un une des que pourquoi je vous dans pour pas sur avec qui du ce bonjour salut",
+    "Spanish": "el los las y es un una que por qué para con no en del cómo se lo su al hola",
+    "Italian": "il gli e è un una che perché per con non di della come sono nel lo mi si ciao",
+    "Portuguese": "o os as e é um uma que por para com não em do da como se no na eu olá",
     "Dutch": "de het een en is niet van ik dat wat waarom met voor op zijn je te hoe er aan",
 }
 _SCRIPTS = {

@@ -55,7 +55,7 @@ def _with(old: bytes, path: Path, way: toml.Way, name: str, said: Said) -> bytes
     there, value = _at(document, way).get(name), _plain(read(row, said))
     if row.kind.many and isinstance(there, dict) and isinstance(value, dict):
         value = {**there, **value}
-    new = None if _has_null(value) else _held(decoded(old, path), path, way, name, value)
+    new = None if _strange(value) else _held(decoded(old, path), path, way, name, value)
     if new is None:
         raise Misuse(f"{said.speaker}: the config file cannot hold {said.texts[0]!r}", f"say {row.flag} with each call")
     return new
@@ -150,10 +150,10 @@ def _plain(value: Any) -> Any:
             return value
 
 
-def _has_null(value: Any) -> bool:
-    """Say whether there is a null in a value: TOML has none."""
+def _strange(value: Any) -> bool:
+    """Say whether a value holds a null, which TOML has not, or a NaN, which no check can find equal."""
     inner = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
-    return value is None or any(map(_has_null, inner))
+    return value is None or value != value or any(map(_strange, inner))  # noqa: PLR0124 - so a NaN is known
 
 
 def _held(text: str, path: Path, way: toml.Way, name: str, value: Any) -> bytes | None:

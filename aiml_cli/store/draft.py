@@ -1,11 +1,13 @@
 """Keep a working copy of the config file, which takes its place only when it is in order."""
 
 import os
+import shlex
+import subprocess
 from dataclasses import dataclass
 from pathlib import Path
 from secrets import token_hex
 
-from aiml_cli.errors import Misuse
+from aiml_cli.errors import AimlError, Misuse
 from aiml_cli.store import paths, write
 from aiml_cli.store.config import judge
 from aiml_cli.store.read import existing
@@ -31,35 +33,54 @@ def begin() -> Draft:
     return Draft(copy, before)
 
 
-def check(draft: Draft) -> None:
-    """Raise Misuse naming file, line and column, or the setting, that is not in order."""
-    judge(existing(draft.copy) or b"", draft.copy)
+def write_in(draft: Draft, editor: str) -> None:
+    """Open the working copy in an editor; raise Misuse, and forget the copy, when that fails."""
+    try:
+        ended = subprocess.run([*shlex.split(editor), str(draft.copy)], check=False).returncode
+        reason = f"ended with {ended}" if ended else ""
+    except (OSError, ValueError) as fault:
+        reason = f"cannot be started: {getattr(fault, 'strerror', None) or fault}"
+    if reason:
+        _discard(draft)
+        raise Misuse(f"the editor {editor!r} {reason}", "nothing was changed; VISUAL or EDITOR names another")
+
+
+def fault_in(draft: Draft) -> Misuse | None:
+    """Find what is not in order: a line and column, or a setting."""
+    try:
+        judge(existing(draft.copy) or b"", draft.copy)
+    except Misuse as fault:
+        return fault
+    return None
 
 
 def finish(draft: Draft) -> bool:
     """Put the working copy in the place of the file and say whether it differs.
 
-    Raises Misuse when somebody else changed the file meanwhile; the working copy is kept then.
+    Raises Misuse when somebody else changed the file meanwhile, and as `write.update` does; then the copy stays.
     """
     edited = existing(draft.copy)
     changed = edited is not None and edited not in (draft.before, _EMPTY)
 
     def change(now: bytes | None) -> bytes | None:
         if now != draft.before:
-            raise Misuse("the config file was changed by another program meanwhile", kept(draft))
+            raise Misuse("the config file was changed by another program meanwhile")
         return edited
 
-    if changed:
-        write.update(paths.needed(paths.config_file()), change)
-    discard(draft)
+    try:
+        if changed:
+            write.update(paths.needed(paths.config_file()), change)
+    except AimlError as fault:
+        fault.hint = kept(draft)
+        raise
+    _discard(draft)
     return changed
-
-
-def discard(draft: Draft) -> None:
-    """Remove the working copy."""
-    draft.copy.unlink(missing_ok=True)
 
 
 def kept(draft: Draft) -> str:
     """Say where the working copy stays."""
     return f"what you wrote is kept in {draft.copy}"
+
+
+def _discard(draft: Draft) -> None:
+    draft.copy.unlink(missing_ok=True)

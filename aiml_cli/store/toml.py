@@ -66,23 +66,48 @@ def _harmless(tries: Iterator[str], wanted: Table, path: Path) -> str:
     with suppress(tomlkit.exceptions.TOMLKitError, LookupError, TypeError, ValueError):
         for text in tries:
             with suppress(Misuse):
-                if parse(text, path) == wanted:
+                if _bare(parse(text, path)) == _bare(wanted):
                     return text
     raise Misuse(f"{path} cannot be changed without harm to what is in it", "change it by hand: aiml config edit")
 
 
+def _bare(value: Any) -> Any:
+    """Leave out empty tables: one that is written with dots goes with its last key."""
+    if not isinstance(value, dict):
+        return value
+    inner = {name: _bare(each) for name, each in value.items()}
+    return {name: each for name, each in inner.items() if each != {}}
+
+
 def _puts(text: str, way: Way, name: str, value: Any, *, fresh: bool) -> Iterator[str]:
     """Offer ways to write a key: a new one as a line of its own, so that each comment stays with what it is about."""
-    line = _line(name, value)
-    if fresh and not way:
+    if fresh:
+        yield from _new_lines(text, way, _line(name, value))
+    yield _edited(text, way, lambda table: _set(table, name, value))
+    if not fresh:
+        yield from _new_lines(_edited(text, way, lambda table: table.pop(name)), way, _line(name, value))
+
+
+def _new_lines(text: str, way: Way, line: str) -> Iterator[str]:
+    """Offer places for a line: before the first table, or below the table's header, which may be new."""
+    if not way:
         head, tail = _parted(text)
         yield f"{head}{line}\n{tail}" if tail else head + line
-    if fresh and way:
-        path = ".".join(way)
-        for header in re.finditer(rf"^[ \t]*\[[ \t]*{re.escape(path)}[ \t]*\][^\n]*\n?", text, re.MULTILINE):
-            yield _ended(text[: header.end()]) + line + text[header.end() :]
-        yield f"{_ended(text)}\n[{path}]\n{line}".lstrip("\n")
-    yield _edited(text, way, lambda table: table.__setitem__(name, _native(value)))
+        return
+    path = ".".join(way)
+    for header in re.finditer(rf"^[ \t]*\[[ \t]*{re.escape(path)}[ \t]*\][^\n]*\n?", text, re.MULTILINE):
+        yield _ended(text[: header.end()]) + line + text[header.end() :]
+    yield f"{_ended(text)}\n[{path}]\n{line}".lstrip("\n")
+
+
+def _set(table: Any, name: str, value: Any) -> None:
+    """Set a key in its place; a table that only grows keeps its form."""
+    there = table.get(name)
+    if isinstance(there, dict) and isinstance(value, dict) and there.keys() <= value.keys():
+        for key in (key for key, each in value.items() if there.get(key) != each):
+            there[key] = _native(value[key])
+    else:
+        table[name] = _native(value)
 
 
 def _drops(text: str, way: Way, name: str) -> Iterator[str]:

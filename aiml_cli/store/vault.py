@@ -8,8 +8,9 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-from aiml_cli.errors import Misuse
+from aiml_cli.errors import Misuse, NotAllowed
 from aiml_cli.store import paths
+from aiml_cli.store.modes import is_open
 from aiml_cli.store.read import decoded, existing, place
 
 _SERVICE = "aiml"
@@ -54,11 +55,6 @@ def keep(host: str, value: str) -> str:
 def lose(host: str) -> bool:
     """Remove what is kept for a host and say whether there was something."""
     return any([_out_of_file(host), _out_of_keyring(host)])
-
-
-def is_open(path: Path) -> bool:
-    """Say whether others than its owner can get at a file."""
-    return bool(path.stat().st_mode & 0o077)
 
 
 def _out_of_file(host: str) -> bool:
@@ -118,7 +114,12 @@ def _to_keyring(host: str, value: str) -> bool:
 
 
 def _out_of_keyring(host: str) -> bool:
+    """Remove and look again: a key that stays would be found before any other."""
+    there = _from_keyring(host) is not None
     with suppress(Exception):
         _keyring().delete_password(_SERVICE, host)
-        return True
-    return False
+    if there and _from_keyring(host) is not None:
+        raise NotAllowed(
+            f"{_KEYRING} does not let go of the key for {host}", "remove it with the keyring's own program"
+        )
+    return there

@@ -101,6 +101,9 @@ def test_a_price_that_depends_on_the_request_is_told_in_full_and_not_as_one() ->
         ({"name": "token", "origin": "generated", "price": True, "per": 1}, None),
         ({"name": "token", "origin": "generated", "price": 10**400, "per": 1}, None),
         ({"name": "token", "origin": "generated", "price": 1e308, "per": 1e-300}, None),
+        ({"name": "token", "origin": "generated", "price": 1e305, "per": 1}, None),
+        ({"name": "token", "origin": "generated", "price": -1, "per": 1}, None),
+        ({"name": "token", "origin": "generated", "price": 1, "per": -1}, None),
         ({"name": "image", "origin": "generated", "price": 1, "per": 1}, None),
     ],
 )
@@ -131,7 +134,7 @@ def test_where_a_model_can_be_asked(entry: dict[str, Any], endpoints: tuple[str,
 
 
 def test_malformed_entries_are_left_out_and_malformed_fields_are_empty() -> None:
-    body = [
+    body: list[Any] = [
         None,
         1,
         "a",

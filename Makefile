@@ -1,0 +1,45 @@
+# The few words of this project: demo, test, lint, bench, generate, clean.
+PYTHON ?= python3
+VENV := .venv
+BENCH := .venv-bench
+
+.PHONY: demo test lint bench generate clean
+
+demo: $(VENV)/installed
+	$(VENV)/bin/aiml chat --demo "What can you do?"
+	$(VENV)/bin/aiml respond --demo "What can you do?"
+
+test: $(VENV)/developing
+	$(VENV)/bin/ruff check .
+	$(VENV)/bin/ruff format --check .
+	$(VENV)/bin/mypy
+	$(VENV)/bin/lint-imports
+	$(VENV)/bin/pytest
+
+lint: $(VENV)/developing
+	$(VENV)/bin/ruff check --fix .
+	$(VENV)/bin/ruff format .
+	$(VENV)/bin/mypy
+
+bench:
+	rm -rf $(BENCH) build/bench
+	$(PYTHON) -m venv $(BENCH)
+	$(BENCH)/bin/pip install --quiet .
+	$(BENCH)/bin/python scripts/bench/bench.py --python $(BENCH)/bin/python
+
+generate: $(VENV)/developing
+	$(VENV)/bin/python scripts/generate.py
+
+clean:
+	rm -rf $(VENV) $(BENCH) build dist .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis
+
+$(VENV)/bin/python:
+	$(PYTHON) -m venv $(VENV)
+
+$(VENV)/installed: pyproject.toml | $(VENV)/bin/python
+	$(VENV)/bin/pip install --quiet --editable .
+	touch $@
+
+$(VENV)/developing: pyproject.toml | $(VENV)/bin/python
+	$(VENV)/bin/pip install --quiet --editable '.[dev]'
+	touch $@ $(VENV)/installed

@@ -1,0 +1,253 @@
+"""The server as a socket sees it: HTTP, connections, and what it never prints."""
+
+import http.client
+import json
+import socket
+import struct
+import threading
+import time
+from itertools import pairwise
+
+import pytest
+from demo.asking import Demo, Reply, exchange
+
+from aiml_cli.demo.server import LARGEST, serve
+from aiml_cli.errors import Misuse
+
+BODY = json.dumps({"model": "demo/echo", "messages": [{"role": "user", "content": "Hi"}]}).encode()
+STREAM = json.dumps({**json.loads(BODY), "stream": True}).encode()
+
+
+def post(body: bytes, *headers: bytes, version: bytes = b"1.1") -> bytes:
+    head = [b"POST /v1/chat/completions HTTP/" + version, b"Host: x", *headers]
+    return b"\r\n".join([*head, b"Content-Length: %d" % len(body), b"", body])
+
+
+def raw(demo: Demo, request: bytes) -> bytes:
+    """Send bytes and read until the server closes."""
+    with socket.create_connection(("127.0.0.1", demo.port), timeout=20) as connection:
+        connection.sendall(request)
+        return b"".join(iter(lambda: connection.recv(65536), b""))
+
+
+def wait_for_connections() -> None:
+    """Wait until every connection was let go by the server."""
+    for thread in threading.enumerate():
+        if "process_request_thread" in thread.name:
+            thread.join(20)
+
+
+def assert_gateway_error(reply: Reply, status: int, words: str) -> None:
+    assert reply.status == status
+    assert reply.headers["content-type"] == "application/problem+json; charset=utf-8"
+    assert reply.json["status"] == status
+    assert words in reply.json["message"]
+    assert reply.json["error"]["message"] == reply.json["message"]
+    assert reply.json.keys() == {"title", "status", "message", "instance", "requestId", "timestamp", "error"}
+
+
+def test_the_address_is_the_loopbacks_with_the_version(demo: Demo) -> None:
+    assert demo.url == f"http://127.0.0.1:{demo.port}/v1"
+
+
+def test_no_other_address_of_this_machine_is_listened_on(demo: Demo) -> None:
+    with pytest.raises(ConnectionRefusedError):
+        socket.create_connection(("127.0.0.2", demo.port), timeout=5)
+
+
+def test_starting_and_stopping_is_quick() -> None:
+    started = time.monotonic()
+    with serve():
+        pass
+    assert time.monotonic() - started < 2
+
+
+def test_a_stopped_server_is_not_reached_any_more() -> None:
+    with serve() as url:
+        demo = Demo(url)
+    with pytest.raises(ConnectionRefusedError):
+        demo.get("/v1/models")
+
+
+def test_a_port_that_is_taken_is_a_misuse(demo: Demo) -> None:
+    with pytest.raises(Misuse, match=f"port {demo.port} cannot be used"), serve(demo.port):
+        pass
+
+
+def test_a_connection_stays_open_over_answers_streams_and_errors(demo: Demo) -> None:
+    connection = demo.connect()
+    connection.connect()
+    first = connection.sock
+    statuses = [
+        exchange(connection, "POST", "/v1/chat/completions", BODY).status,
+        exchange(connection, "POST", "/v1/chat/completions", STREAM).status,
+        exchange(connection, "POST", "/v1/chat/completions", b"{").status,
+        exchange(connection, "POST", "/v1/nowhere", BODY).status,
+        exchange(connection, "HEAD", "/v1/models").status,
+        exchange(connection, "GET", "/v1/models").status,
+    ]
+    assert statuses == [200, 200, 400, 404, 200, 200]
+    assert connection.sock is first
+    connection.close()
+
+
+def test_two_requests_in_one_packet_get_two_answers(demo: Demo) -> None:
+    answers = raw(demo, post(BODY) + post(BODY, b"Connection: close"))
+    assert answers.count(b"HTTP/1.1 200 OK") == 2
+
+
+def test_every_event_of_a_stream_is_a_chunk_of_its_own(demo: Demo) -> None:
+    head, _, body = raw(demo, post(STREAM, b"Connection: close")).partition(b"\r\n\r\n")
+    assert b"Transfer-Encoding: chunked" in head
+    assert b"Content-Length" not in head
+    chunks = []
+    while body:
+        size, _, body = body.partition(b"\r\n")
+        chunks.append(body[: int(size, 16)])
+        body = body[int(size, 16) + 2 :]
+    assert chunks.pop() == b""
+    assert len(chunks) > 10
+    assert all(chunk.startswith(b"data: ") and chunk.endswith(b"\n\n") for chunk in chunks)
+
+
+def test_a_client_of_http_1_0_gets_the_stream_without_chunks(demo: Demo) -> None:
+    head, _, body = raw(demo, post(STREAM, version=b"1.0")).partition(b"\r\n\r\n")
+    assert b"chunked" not in head
+    assert body.startswith(b"data: {")
+    assert body.endswith(b"data: [DONE]\n\n")
+
+
+def test_a_body_in_chunks_is_read_as_one(demo: Demo) -> None:
+    pieces = b"".join(b"%x;x=y\r\n%s\r\n" % (len(piece), piece) for piece in (BODY[:10], BODY[10:]))
+    head = b"POST /v1/chat/completions HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n"
+    answers = raw(demo, head + pieces + b"0\r\nTrailer: 1\r\n\r\n" + post(BODY, b"Connection: close"))
+    assert answers.count(b"HTTP/1.1 200 OK") == 2
+
+
+@pytest.mark.parametrize("length", [b"-1", b"many", b"1.5"])
+def test_a_length_that_is_none_is_refused_and_the_connection_closed(demo: Demo, length: bytes) -> None:
+    answer = raw(demo, b"POST /v1/responses HTTP/1.1\r\nHost: x\r\nContent-Length: " + length + b"\r\n\r\n")
+    assert answer.startswith(b"HTTP/1.1 400 ")
+    assert b"Connection: close" in answer
+    assert b"The length of the body cannot be read" in answer
+
+
+def test_a_body_that_is_too_large_is_refused_unread(demo: Demo) -> None:
+    answer = raw(demo, b"POST /v1/responses HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n" % (LARGEST + 1))
+    assert answer.startswith(b"HTTP/1.1 413 ")
+    assert b'"title":"Payload Too Large"' in answer
+
+
+@pytest.mark.parametrize(("request_", "status"), [(b"nonsense\r\n\r\n", 400), (b"BREW /v1/tea HTTP/1.1\r\n\r\n", 501)])
+def test_what_is_no_request_is_refused_in_the_gateways_shape(demo: Demo, request_: bytes, status: int) -> None:
+    body = raw(demo, request_).partition(b"\r\n\r\n")[2] or raw(demo, request_)
+    assert json.loads(body)["status"] == status
+
+
+@pytest.mark.parametrize(
+    ("method", "path"),
+    [("POST", "/v1/foo"), ("POST", "/v2/chat/completions"), ("DELETE", "/v1/models"), ("GET", "/v1/responses")],
+)
+def test_an_unknown_path_is_named_with_its_method(demo: Demo, method: str, path: str) -> None:
+    assert_gateway_error(demo.send(method, path + "?a=b"), 404, f"Cannot {method} {path}")
+    assert demo.send(method, path + "?a=b").json["instance"] == path
+
+
+@pytest.mark.parametrize("header", ["Bearer bad-key", "Bearer ", "Bearer", "Basic abc", "abc", "Bearer two words"])
+@pytest.mark.parametrize("path", ["/v1/chat/completions", "/v1/responses"])
+def test_a_bad_key_is_refused(demo: Demo, header: str, path: str) -> None:
+    assert_gateway_error(demo.send("POST", path, BODY, Authorization=header), 401, "Unauthorized")
+
+
+def test_any_other_key_or_none_is_welcome(demo: Demo) -> None:
+    assert demo.send("POST", "/v1/chat/completions", BODY, Authorization="Bearer x").status == 200
+    assert demo.send("POST", "/v1/chat/completions", BODY).status == 200
+
+
+def test_the_balance_is_not_under_v1(demo: Demo) -> None:
+    assert demo.get("/v2/billing").json == {"current_balance": 12.5, "currency": "USD"}
+    assert demo.get("/v1/v2/billing").status == 404
+    assert demo.get("/v2/billing", Authorization="Bearer bad-key").status == 401
+
+
+def test_a_valid_id_of_the_client_comes_back_and_another_is_dropped(demo: Demo) -> None:
+    valid = demo.send("POST", "/v1/chat/completions", BODY, X_Client_Request_Id="mine-1")
+    assert valid.headers["x-client-request-id"] == "mine-1"
+    assert (
+        "x-client-request-id"
+        not in demo.send("POST", "/v1/chat/completions", BODY, X_Client_Request_Id="not valid").headers
+    )
+
+
+@pytest.mark.parametrize("path", ["/v1/chat/completions", "/v1/responses"])
+def test_a_cut_stream_ends_in_the_middle_without_its_last_chunk(demo: Demo, path: str) -> None:
+    body = {**json.loads(STREAM), "model": "demo/cut", "input": "Hi"}
+    with pytest.raises(http.client.IncompleteRead) as fault:
+        demo.post(path, body)
+    assert b"delta" in fault.value.partial
+    assert b"[DONE]" not in fault.value.partial
+    assert b"response.completed" not in fault.value.partial
+
+
+@pytest.mark.parametrize("path", ["/v1/chat/completions", "/v1/responses"])
+def test_a_cut_answer_is_shorter_than_it_said(demo: Demo, path: str) -> None:
+    with pytest.raises(http.client.IncompleteRead) as fault:
+        demo.post(path, {**json.loads(BODY), "model": "demo/cut", "input": "Hi"})
+    assert len(fault.value.partial) > 100
+    assert fault.value.expected
+    assert fault.value.expected > 100
+
+
+def test_a_slow_stream_comes_token_by_token(demo: Demo) -> None:
+    with socket.create_connection(("127.0.0.1", demo.port), timeout=20) as connection:
+        body = {**json.loads(STREAM), "model": "demo/slow", "max_tokens": 2}
+        connection.sendall(post(json.dumps(body).encode()))
+        moments = [time.monotonic()]
+        while b"[DONE]" not in connection.recv(65536):
+            moments.append(time.monotonic())
+    assert len([1 for one, two in pairwise(moments) if two - one > 0.05]) >= 2
+
+
+def test_a_slow_answer_comes_late(demo: Demo) -> None:
+    started = time.monotonic()
+    assert demo.chat("demo/slow", max_tokens=2).status == 200
+    assert time.monotonic() - started > 0.15
+
+
+def test_stopping_the_server_ends_a_slow_stream_at_once() -> None:
+    with serve() as url:
+        connection = Demo(url).connect()
+        connection.request("POST", "/v1/responses", b'{"model": "demo/slow", "input": "Hi", "stream": true}')
+        response = connection.getresponse()
+    started = time.monotonic()
+    with pytest.raises(http.client.IncompleteRead):
+        response.read()
+    assert time.monotonic() - started < 1
+    connection.close()
+
+
+def test_a_client_that_goes_away_leaves_no_traceback(capfd: pytest.CaptureFixture[str]) -> None:
+    with serve() as url, socket.create_connection(("127.0.0.1", Demo(url).port), timeout=20) as connection:
+        connection.sendall(post(json.dumps({**json.loads(STREAM), "model": "demo/slow"}).encode()))
+        connection.recv(100)
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))  # a reset
+        connection.close()
+        wait_for_connections()
+    assert capfd.readouterr() == ("", "")
+
+
+def test_nothing_is_logged(demo: Demo, capfd: pytest.CaptureFixture[str]) -> None:
+    demo.chat()
+    demo.get("/v1/nowhere")
+    raw(demo, b"nonsense\r\n\r\n")
+    assert capfd.readouterr() == ("", "")
+
+
+def test_many_clients_at_once_are_all_answered(demo: Demo) -> None:
+    statuses: list[int] = []
+    threads = [threading.Thread(target=lambda: statuses.append(demo.chat(stream=True).status)) for _ in range(40)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert statuses == [200] * 40

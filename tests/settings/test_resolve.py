@@ -1,0 +1,209 @@
+"""The later speaker wins, each value says who said it, and a bad one is told in the same sentence."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from aiml_cli.errors import Misuse
+from aiml_cli.settings.options import ROWS, Option, Options
+from aiml_cli.settings.resolve import Said, Settings, Source, from_environment, from_file, resolve
+
+SPEAKERS = [source for source in Source if source is not Source.DEFAULT]
+
+
+def said(speaker: str = "somebody", /, **texts: str) -> dict[str, Said]:
+    return {name: Said((text,), speaker) for name, text in texts.items()}
+
+
+def from_toml(table: Mapping[str, object], endpoint: str = "") -> Options:
+    return resolve({Source.FILE: from_file(table, "config.toml")}, endpoint).options
+
+
+@given(st.sets(st.sampled_from(SPEAKERS), min_size=1))
+def test_the_strongest_speaker_wins(speakers: set[Source]) -> None:
+    layers = {source: said(temperature=f"0.{number}") for number, source in enumerate(Source) if source in speakers}
+    settled = resolve(layers)
+    strongest = max(speakers, key=list(Source).index)
+    assert settled.sources["temperature"] is strongest
+    assert settled.options.temperature == float(f"0.{list(Source).index(strongest)}")
+
+
+def test_the_order_is_the_documented_one() -> None:
+    names = ["default", "config file", "profile", "environment", "/set", "flag"]
+    assert [source.value for source in Source] == names
+
+
+def test_nobody_asked_is_none_and_a_default_says_so() -> None:
+    settled = resolve({})
+    assert settled.options.temperature is None
+    assert "temperature" not in settled.sources
+    assert settled.options.model == "openai/gpt-5-1"
+    assert settled.sources["model"] is Source.DEFAULT
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "value"), [("temperature", "0", 0), ("stream", "off", False), ("retries", "0", 0)]
+)
+def test_zero_and_off_are_answers(name: str, text: str, value: object) -> None:
+    layers = {Source.FILE: said(temperature="1", stream="on", retries="3"), Source.FLAG: said(**{name: text})}
+    assert getattr(resolve(layers).options, name) == value
+
+
+def test_a_value_knows_its_speaker_and_whom_it_hides() -> None:
+    settled = resolve(
+        {
+            Source.FILE: said("config.toml: seed", seed="1"),
+            Source.ENVIRONMENT: said("AIML_SEED", seed="2"),
+            Source.FLAG: said("--seed", seed="3"),
+        }
+    )
+    assert settled.speakers["seed"] == "--seed"
+    assert settled.hides["seed"] == ("config.toml: seed", "AIML_SEED")
+
+
+@pytest.mark.parametrize("source", SPEAKERS)
+def test_the_sentence_is_the_same_for_every_speaker(source: Source) -> None:
+    with pytest.raises(Misuse) as refused:
+        resolve({source: said("the speaker", temperature="3")})
+    assert refused.value.message == "the speaker: '3' is not a number from 0 to 2"
+
+
+def test_a_mistyped_choice_names_the_likely_one() -> None:
+    with pytest.raises(Misuse) as refused:
+        resolve({Source.FLAG: said("--format", format="jason")})
+    assert "json" in refused.value.hint
+
+
+def test_only_the_strongest_is_judged() -> None:
+    layers = {Source.FILE: said(seed="none"), Source.FLAG: said(seed="7")}
+    assert resolve(layers).options.seed == 7
+
+
+def test_what_another_endpoint_has_is_not_judged_here() -> None:
+    layers = {Source.FILE: said(truncation="nonsense")}
+    assert resolve(layers, "chat").options.truncation is None
+    with pytest.raises(Misuse):
+        resolve(layers, "responses")
+
+
+def test_an_endpoint_may_be_stricter() -> None:
+    layers = {Source.FLAG: said("--max-tokens", max_tokens="5")}
+    assert resolve(layers, "chat").options.max_tokens == 5
+    with pytest.raises(Misuse, match="at least 16"):
+        resolve(layers, "responses")
+
+
+def test_a_repeated_flag_is_joined_and_replaces_what_the_file_said() -> None:
+    layers = {
+        Source.FILE: {"include": Said(("a",), "config.toml")},
+        Source.FLAG: {"include": Said(("b,c", "d"), "--include"), "option": Said(("x=1", "y=2", "x=3"), "-O")},
+    }
+    settled = resolve(layers).options
+    assert settled.include == ("b", "c", "d")
+    assert settled.option_ == {"x": 3, "y": 2}
+
+
+def test_the_last_of_a_flag_that_takes_one_value_wins() -> None:
+    assert resolve({Source.FLAG: {"seed": Said(("1", "2"), "--seed")}}).options.seed == 2
+
+
+# ---- the environment
+
+
+@pytest.mark.parametrize("row", [row for row in ROWS.values() if row.variables], ids=lambda row: row.name)
+def test_each_variable_sets_its_row_and_the_first_is_the_strongest(row: Option[Any]) -> None:
+    for number, variable in enumerate(row.variables):
+        environ = {other: f"value of {other}" for other in row.variables[number:]}
+        assert from_environment(environ) == {row.name: Said((f"value of {variable}",), variable)}
+
+
+def test_an_empty_variable_says_nothing() -> None:
+    assert from_environment({"AIML_MODEL": "", "AIMLAPI_API_KEY": "", "AIML_API_KEY": "made up"}) == {
+        "api_key": Said(("made up",), "AIML_API_KEY")
+    }
+
+
+def test_a_variable_that_no_row_has_is_somebody_elses() -> None:
+    assert from_environment({"AIML_PREVIOUS_RESPONSE_ID": "resp_1", "AIML_OUTPUT": "x", "PATH": "/bin"}) == {}
+
+
+@pytest.mark.parametrize(("text", "value"), [("1", True), ("true", True), ("0", False)])
+def test_stdin_is_left_alone_by_a_variable(text: str, *, value: bool) -> None:
+    layers = {Source.ENVIRONMENT: from_environment({"AIML_NO_STDIN": text})}
+    assert resolve(layers).options.no_stdin is value
+
+
+# ---- the config file
+
+
+@pytest.mark.parametrize(
+    ("table", "name", "value"),
+    [
+        ({"model": "a/b"}, "model", "a/b"),
+        ({"temperature": 0.5}, "temperature", 0.5),
+        ({"temperature": 0}, "temperature", 0),
+        ({"stream": False}, "stream", False),
+        ({"stream": "off"}, "stream", False),
+        ({"max_tokens": 100}, "max_tokens", 100),
+        ({"include": ["a", "b"]}, "include", ("a", "b")),
+        ({"include": "a,b"}, "include", ("a", "b")),
+        ({"tools": [{"type": "function", "name": "f"}]}, "tools", [{"type": "function", "name": "f"}]),
+        ({"tool_choice": {"type": "mcp"}}, "tool_choice", {"type": "mcp"}),
+        ({"response_format": {"type": "text"}}, "response_format", {"type": "text"}),
+        ({"option": {"stop": ["a"], "top_k": 3, "user": "you"}}, "option_", {"stop": ["a"], "top_k": 3, "user": "you"}),
+        ({"prompt_var": {"year": "2026", "city": "München"}}, "prompt_var", {"year": "2026", "city": "München"}),
+    ],
+)
+def test_a_value_of_the_file_is_taken_in_its_own_type(table: dict[str, object], name: str, value: object) -> None:
+    assert getattr(from_toml(table), name) == value
+
+
+@pytest.mark.parametrize(
+    "table",
+    [
+        {"temperature": "hot"},
+        {"temperature": True},
+        {"temperature": float("nan")},
+        {"temperature": float("inf")},
+        {"temperature": [1]},
+        {"seed": 1.5},
+        {"stream": 2},
+        {"format": "yaml"},
+        {"tools": 5},
+        {"model": ""},
+    ],
+    ids=repr,
+)
+def test_a_bad_value_of_the_file_is_told_with_its_place(table: dict[str, object]) -> None:
+    with pytest.raises(Misuse) as refused:
+        from_toml(table)
+    assert refused.value.message.startswith(f"config.toml: {next(iter(table))}: ")
+
+
+@pytest.mark.parametrize("table", [{"include": []}, {"prompt_var": {}}, {"option": {}}], ids=repr)
+def test_an_empty_list_of_the_file_asks_for_nothing(table: dict[str, object]) -> None:
+    assert not getattr(from_toml(table), ROWS[next(iter(table))].attribute)
+
+
+def test_an_unknown_setting_names_the_likely_one() -> None:
+    with pytest.raises(Misuse) as refused:
+        from_file({"temprature": 1}, "config.toml")
+    assert "temprature" in refused.value.message
+    assert "temperature" in refused.value.hint
+
+
+@pytest.mark.parametrize("name", ["api_key", "file", "output", "previous_response_id", "dry_run"])
+def test_what_belongs_to_one_call_or_is_secret_has_no_place_in_the_file(name: str) -> None:
+    with pytest.raises(Misuse) as refused:
+        from_file({name: "x"}, "config.toml")
+    assert name in refused.value.message
+    assert refused.value.hint
+
+
+def test_settings_of_nobody_hold_the_defaults() -> None:
+    defaults = {row.attribute: row.default for row in ROWS.values()}
+    assert resolve({}).options == Options(**defaults)
+    assert isinstance(resolve({}), Settings)

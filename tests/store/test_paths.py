@@ -1,0 +1,61 @@
+"""Files lie in the user's own directories, never in the current one."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from aiml_cli.errors import Misuse
+from aiml_cli.store import paths
+from aiml_cli.store.config import layers
+
+HOMELESS = """
+import os
+import platformdirs.unix
+from aiml_cli.errors import Misuse
+from aiml_cli.store import config, paths, write
+os.setuid(54321)
+assert paths.config_file() is None and paths.keys_file() is None
+assert not any(config.layers({}, {}).values())
+for ask in (lambda: config.put("effort", "low"), paths.cache_dir, paths.state_dir):
+    try:
+        ask()
+    except Misuse as fault:
+        print(fault.message, "|", fault.hint)
+"""
+
+
+def test_each_has_its_directory(tmp_path: Path) -> None:
+    assert paths.config_file() == tmp_path / "xdg_config_home" / "aiml" / "config.toml"
+    assert paths.keys_file() == tmp_path / "xdg_config_home" / "aiml" / "keys.json"
+    assert paths.cache_dir() == tmp_path / "xdg_cache_home" / "aiml"
+    assert paths.state_dir() == tmp_path / "xdg_state_home" / "aiml"
+
+
+@pytest.mark.parametrize("value", ["", ".", "relative"])
+def test_a_relative_directory_is_none(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, value: str) -> None:
+    (tmp_path / value / "aiml").mkdir(parents=True)
+    (tmp_path / value / "aiml" / "config.toml").write_text("base_url = 'https://evil.example'")
+    monkeypatch.setenv("XDG_CONFIG_HOME", value)
+    assert not any(layers({}, {}).values())
+
+
+def test_asking_makes_nothing(tmp_path: Path) -> None:
+    layers({}, {})
+    assert not list((tmp_path / "xdg_config_home").iterdir())
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can become a user without a home")
+def test_without_a_home_only_what_must_be_written_fails() -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", HOMELESS], env={}, cwd="/", capture_output=True, text=True, check=False
+    )
+    assert done.stderr == ""
+    assert done.stdout == "there is no home directory to write in | set HOME to a full path\n" * 3
+
+
+def test_insisting_on_no_place_is_misuse() -> None:
+    with pytest.raises(Misuse, match="no home directory"):
+        paths.needed(None)
