@@ -16,7 +16,6 @@ if TYPE_CHECKING:
     from aiml_cli.errors import AimlError
 
 
-
 def run() -> NoReturn:
     """Run as a program: with signals, and without taking the interpreter apart at the end."""
     if sys.argv[1:] in (["--version"], ["-V"]):

@@ -28,14 +28,14 @@ _FIELDS = (
 )  # fmt: skip
 _COLUMNS = (
     Column("ID", 0),
-    Column("NAME", 5, least=12),
-    Column("DEVELOPER", 6, least=8),
+    Column("NAME", 5, least=16),
+    Column("DEVELOPER", 6, least=10),
     Column("CONTEXT", 1, right=True),
     Column("OUTPUT", 7, right=True),
-    Column("ENDPOINTS", 4, least=9),
+    Column("ENDPOINTS", 4, least=14),
     Column("IN $/M", 2, right=True),
     Column("OUT $/M", 3, right=True),
-    Column("ALIASES", 8, least=12),
+    Column("ALIASES", 8, least=16),
 )
 
 

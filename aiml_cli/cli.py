@@ -160,8 +160,6 @@ def parse(arguments: list[str]) -> Task:
     """Read a command line; give what is to be done, or raise Misuse in our words."""
     from aiml_cli.habits import misuse  # the words for mistakes are needed for mistakes only
 
-    from aiml_cli.habits import misuse  # half a millisecond that only mistakes need
-
     try:
         done = app(arguments, prog_name="aiml", standalone_mode=False)
     except UsageFault as fault:

@@ -34,7 +34,7 @@ def show_all(flags: Flags = NONE) -> int:
         output.show(json.dumps(facts, ensure_ascii=False, indent=2) + "\n")
         return 0
     lines = [_line(row.name, **_facts(settings, row.name)) for row in lasting()]
-    output.show("\n".join([*lines, f"api_key = {_key_words(settings)}\n"]))
+    output.show("\n".join([*lines, visible(f"api_key = {_key_words(settings)}\n")]))
     return 0
 
 

@@ -2,15 +2,13 @@
 
 import os
 import time
-from collections.abc import Mapping
 from dataclasses import replace
 from datetime import UTC, datetime
-
-import httpx
+from typing import TYPE_CHECKING
 
 from aiml_cli.api import retry
 from aiml_cli.api.answer import Answer, Timing
-from aiml_cli.api.client import Request, connect, send
+from aiml_cli.api.client import Client, Request, connect, send
 from aiml_cli.api.completion import Fold
 from aiml_cli.api.endpoints import Endpoint
 from aiml_cli.api.events import Batch, Begun
@@ -19,6 +17,9 @@ from aiml_cli.errors import AimlError
 from aiml_cli.screen.choose import Screen
 from aiml_cli.screen.output import say
 from aiml_cli.settings.options import Options
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 
 class Talk:
@@ -60,7 +61,7 @@ class Talk:
             float(spent) if spent.replace(".", "", 1).isdigit() else None,
         )
 
-    def _once(self, client: httpx.Client, request: Request, screen: Screen) -> None:
+    def _once(self, client: Client, request: Request, screen: Screen) -> None:
         self._began = time.monotonic()
         with send(client, request) as reply:
             self._status, self._headers = reply.status, reply.headers

@@ -14,6 +14,7 @@ import httpx
 from aiml_cli.api.ahead import ahead
 from aiml_cli.errors import AimlError, CutShort, Misuse, ServerFailed, Unreachable
 
+Client = httpx.Client
 CONNECT_SECONDS = 10.0
 KEPT = "ask again; what came so far is on standard output"
 
@@ -41,7 +42,7 @@ class Reply:
 
 
 @contextmanager
-def connect(url: str, timeout: float, ca_bundle: str | None = None) -> Iterator[httpx.Client]:
+def connect(url: str, timeout: float, ca_bundle: str | None = None) -> Iterator[Client]:
     """Open a client for one server; `timeout` is in seconds without a byte."""
     host = urlsplit(url).hostname or ""
     limits = httpx.Timeout(timeout, connect=min(CONNECT_SECONDS, timeout))
@@ -56,16 +57,20 @@ def connect(url: str, timeout: float, ca_bundle: str | None = None) -> Iterator[
 
 
 @contextmanager
-def send(client: httpx.Client, request: Request) -> Iterator[Reply]:
+def send(client: Client, request: Request) -> Iterator[Reply]:
     """Send a request; raise Unreachable when no reply comes.
 
     Redirects are not followed: neither the key nor the prompt goes where nobody sent it.
     """
-    outgoing = client.build_request(request.method, request.url, headers=dict(request.headers), content=request.body)
     try:
+        outgoing = client.build_request(
+            request.method, request.url, headers=dict(request.headers), content=request.body
+        )
         response = client.send(outgoing, stream=True)
     except httpx.HTTPError as fault:
         raise _unreached(fault, outgoing.url) from None
+    except (httpx.InvalidURL, ValueError) as fault:  # names that are no names: http://xn--/, http://a..b/
+        raise Misuse(f"{request.url!r} is not the address of a server: {fault}") from None
     try:
         headers = {name.lower(): value for name, value in response.headers.items()}
         chunks = _chunks(response)

@@ -18,6 +18,7 @@ from aiml_cli.store.read import decoded, existing
 from aiml_cli.store.toml import Table
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]*")
+_NO_PLACE = "profile has no place in a profile"
 
 
 def layers(flags: Mapping[str, Said], environ: Mapping[str, str]) -> Layers:
@@ -40,8 +41,7 @@ def put(name: str, text: str, profile: str | None = None) -> None:
     from aiml_cli.store import write  # only a writer needs locks
 
     said = from_file({name: text}, "config set")[name]
-    value = _plain(read(ROWS[name], said))
-    if value in ([], {}):
+    if ROWS[name].kind.many and not read(ROWS[name], said):
         raise Misuse(f"{said.speaker}: {text!r} is not {ROWS[name].kind.name}", f"aiml config unset {name} removes it")
     path = paths.needed(paths.config_file())
     write.update(path, lambda old: _with(old or b"", path, _way(profile), name, said))
@@ -50,6 +50,8 @@ def put(name: str, text: str, profile: str | None = None) -> None:
 def _with(old: bytes, path: Path, way: toml.Way, name: str, said: Said) -> bytes:
     """Write a setting into the file's bytes."""
     document, row = read_document(old, path), ROWS[name]
+    if name == "profile" and way:
+        raise Misuse(f"{said.speaker}: {_NO_PLACE}")
     if name == "profile":
         _profile(document, said, path)
     there, value = _at(document, way).get(name), _plain(read(row, said))
@@ -120,7 +122,7 @@ def _profile(document: Table, chosen: Said, path: Path | None) -> dict[str, Said
             f"{chosen.speaker}: there is no profile {name!r}", f"did you mean {near[0]}? {known}" if near else known
         )
     if "profile" in profiles[name]:
-        raise Misuse(f"{path}: profile {name}: profile has no place in a profile")
+        raise Misuse(f"{path}: profile {name}: {_NO_PLACE}")
     return _said(profiles[name], f"{path}: profile {name}")
 
 

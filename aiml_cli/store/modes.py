@@ -26,8 +26,10 @@ def is_open(path: Path) -> bool:
 def _judged(path: Path, forbidden: int) -> tuple[str, bool]:
     try:
         facts = path.stat()
+    except FileNotFoundError:
+        return f"there is no {path}", True
     except OSError as fault:
-        return f"{path}: {fault.strerror}", isinstance(fault, FileNotFoundError)
+        return f"{path}: {fault.strerror}", False
     mode = facts.st_mode & 0o777
     if not mode & forbidden:
         return f"{path}: mode {mode:03o}", True

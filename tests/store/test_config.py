@@ -267,6 +267,14 @@ def test_what_cannot_be_kept_is_refused_before_anything_is_written(name: str, te
     assert [path.read_text() for path in folder_of("config.toml")] == ["seed = 1\n"]
 
 
+def test_a_profile_does_not_choose_a_profile(file: Path) -> None:
+    file.write_text(TWO_PROFILES)
+    with pytest.raises(Misuse, match="profile has no place in a profile"):
+        config.put("profile", "home", "work")
+    config.put("profile", "work")
+    assert value("seed") == 2
+
+
 def folder_of(name: str) -> list[Path]:
     path = config.paths.config_file()
     assert path

@@ -110,7 +110,7 @@ def test_a_stored_key_goes_to_its_host_only(tmp_path: Path, monkeypatch: pytest.
 def test_a_keyring_that_keeps_an_old_key_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     install("def get_password(*_): return 'old'\ndef set_password(*_): raise OSError", tmp_path, monkeypatch)
     for attempt in (lambda: keys.remember("a.example", SECRET), lambda: keys.forget("a.example")):
-        with pytest.raises(NotAllowed, match="does not let go of the key for a.example"):
+        with pytest.raises(NotAllowed, match=r"does not let go of the key for a\.example"):
             attempt()
 
 

@@ -1,0 +1,542 @@
+"""What responses send and take: every form that a gateway was seen to use."""
+
+import json
+from typing import Any
+
+import pytest
+
+from aiml_cli.api import responses
+from aiml_cli.api.completion import Call, Completion, Fold
+from aiml_cli.api.events import Batch, Begun, Citation, Notice, Thought, Token
+from aiml_cli.api.messages import Conversation
+from aiml_cli.api.sse import cut
+from aiml_cli.settings.options import Options
+
+SIZES = (1, 2, 3, 7, 64, 1_000_000)
+CREATED = (
+    b'{"type":"response.created","response":{"id":"resp_1","created_at":1.5,"model":"gpt","status":"in_progress"}}'
+)
+COMPLETED = b'{"type":"response.completed","response":{"id":"resp_1","status":"completed","output":[]}}'
+
+
+def batches(raw: bytes, size: int) -> list[Batch]:
+    return list(responses.hear(cut(raw[start : start + size] for start in range(0, len(raw), size))))
+
+
+def heard(raw: bytes) -> Completion:
+    """Hear a stream, cut in several ways: the answer is the same."""
+    answers = []
+    for size in SIZES:
+        fold = Fold()
+        for batch in batches(raw, size):
+            fold.add(batch)
+        answers.append(fold.completion())
+    assert all(answer == answers[0] for answer in answers)
+    return answers[0]
+
+
+def framed(*events: bytes) -> bytes:
+    return b"".join(b"data: " + event + b"\n\n" for event in events)
+
+
+def stream(*events: bytes) -> Completion:
+    """Hear events, and a good end."""
+    return heard(framed(*events, COMPLETED))
+
+
+def read(body: bytes) -> Completion:
+    fold = Fold()
+    fold.add(responses.read(json.loads(body)))
+    return fold.completion()
+
+
+def sent(conversation: Conversation | None = None, **options: Any) -> dict[str, Any]:
+    return responses.body(conversation or Conversation().said("user", "Hello"), Options(model="a/b", **options))
+
+
+# ---- the body
+
+
+def test_only_what_was_asked_for_is_sent() -> None:
+    assert sent() == {"model": "a/b", "input": "Hello"}
+
+
+def test_a_longer_conversation_is_a_list_of_items() -> None:
+    spoken = Conversation().said("user", "Hi").said("assistant", "Hello").said("user", "Bye")
+    assert sent(spoken)["input"] == [
+        {"role": "user", "content": "Hi"},
+        {"role": "assistant", "content": "Hello"},
+        {"role": "user", "content": "Bye"},
+    ]
+
+
+@pytest.mark.parametrize(
+    ("options", "body"),
+    [
+        ({"stream": False}, {"stream": False}),
+        ({"stream": True, "include_usage": True}, {"stream": True}),
+        ({"system": "Be brief."}, {"instructions": "Be brief."}),
+        ({"temperature": 0, "top_p": 1}, {"temperature": 0, "top_p": 1}),
+        ({"max_tokens": 16}, {"max_output_tokens": 16}),
+        ({"effort": "low", "reasoning_summary": "auto"}, {"reasoning": {"effort": "low", "summary": "auto"}}),
+        ({"store": False, "background": True}, {"store": False, "background": True}),
+        ({"previous_response_id": "resp_0"}, {"previous_response_id": "resp_0"}),
+        ({"truncation": "auto"}, {"truncation": "auto"}),
+        ({"include": ("reasoning.encrypted_content",)}, {"include": ["reasoning.encrypted_content"]}),
+        (
+            {"prompt_id": "p", "prompt_version": "2", "prompt_var": {"city": "Rome"}},
+            {"prompt": {"id": "p", "version": "2", "variables": {"city": "Rome"}}},
+        ),
+        ({"response_format": {"type": "text"}}, {"text": {"format": {"type": "text"}}}),
+        ({"tool_choice": "look"}, {"tool_choice": {"type": "function", "name": "look"}}),
+        ({"parallel_tool_calls": False}, {"parallel_tool_calls": False}),
+        ({"option_": {"text.verbosity": "low"}}, {"text": {"verbosity": "low"}}),
+        ({"n": 2, "seed": 1, "logprobs": True, "top_logprobs": 1, "max_completion_tokens": 5}, {}),
+    ],
+)
+def test_each_option_has_its_place(options: dict[str, Any], body: dict[str, Any]) -> None:
+    assert {name: value for name, value in sent(**options).items() if name not in ("model", "input")} == body
+
+
+def test_tools_are_flat() -> None:
+    function = {"name": "look", "parameters": {"type": "object"}, "strict": True}
+    assert sent(tools=[{"type": "function", "function": function}])["tools"] == [{"type": "function", **function}]
+
+
+# ---- the text
+
+
+@pytest.mark.parametrize(
+    "facts",
+    [
+        b'"item_id":"m1","output_index":0,"content_index":0,"sequence_number":4',
+        b'"item_id":"m1"',
+        b'"item_id":"m1","output_index":-1,"content_index":-1,"sequence_number":-1',
+        b'"output_index":0',
+        b'"item_id":null,"output_index":null',
+        b'"logprobs":[],"obfuscation":"xyz"',
+    ],
+)
+def test_text_is_heard_though_the_numbers_are_wrong_or_missing(facts: bytes) -> None:
+    answer = stream(
+        CREATED,
+        b'{"type":"response.output_text.delta","delta":"Hel",' + facts + b"}",
+        b'{"type":"response.output_text.delta","delta":"lo",' + facts + b"}",
+        b'{"type":"response.output_text.done","text":"Hello",' + facts + b"}",
+    )
+    assert (answer.first.text, answer.complete) == ("Hello", True)
+    assert answer.begun == Begun("resp_1", "gpt", 1.5)
+
+
+def test_numbers_that_change_do_not_matter() -> None:
+    answer = stream(
+        b'{"type":"response.output_text.delta","delta":"Hel","item_id":"m1","output_index":0}',
+        b'{"type":"response.output_text.delta","delta":"lo","item_id":"m1","output_index":3}',
+        b'{"type":"response.output_item.done","output_index":1,"item":{"id":"m1","type":"message",'
+        b'"content":[{"type":"output_text","text":"Hello"}]}}',
+    )
+    assert answer.first.text == "Hello"
+
+
+@pytest.mark.parametrize(
+    "raw",
+    [
+        framed(b'{"type":"response.output_text.delta","delta":"Hi"}', COMPLETED),
+        b'event: response.output_text.delta\ndata: {"type":"response.output_text.delta","delta":"Hi"}\n\n'
+        b"event: response.completed\ndata: " + COMPLETED + b"\n\n",
+        (
+            b'event: response.output_text.delta\ndata: {"delta":"Hi"}\n\n'
+            b'event: response.completed\ndata: {"response":{"status":"completed"}}\n\n'
+        ),
+        b'event: message\ndata: {"type":"response.output_text.delta","delta":"Hi"}\n\n' + framed(COMPLETED, b"[DONE]"),
+    ],
+    ids=["no event lines", "both", "only event lines", "wrong event lines"],
+)
+def test_the_type_may_stand_in_the_json_or_in_the_event_line(raw: bytes) -> None:
+    answer = heard(raw)
+    assert (answer.first.text, answer.complete) == ("Hi", True)
+
+
+@pytest.mark.parametrize(
+    "events",
+    [
+        [
+            (
+                b'{"type":"response.output_item.done","output_index":0,"item":{"id":"m1","type":"message","role":'
+                b'"assistant","content":[{"type":"output_text","text":"Hello","annotations":[]}]}}'
+            ),
+            COMPLETED,
+        ],
+        [
+            (
+                b'{"type":"response.completed","response":{"status":"completed","output":[{"id":"r1","type":"reasoning",'
+                b'"summary":[]},{"id":"m1","type":"message","content":[{"type":"output_text","text":"Hello"}]}]}}'
+            )
+        ],
+        [
+            b'{"type":"response.completed","response":{"output":[{"type":"message","content":"Hello"}]}}',
+            b"[DONE]",
+        ],
+    ],
+    ids=["in the item", "in the response", "as a string"],
+)
+def test_text_that_no_delta_said_is_shown(events: list[bytes]) -> None:
+    answer = heard(framed(*events))
+    assert (answer.first.text, answer.complete) == ("Hello", True)
+
+
+def test_text_is_said_once_though_items_change_their_ids() -> None:
+    answer = stream(
+        b'{"type":"response.output_item.added","output_index":0,"item":{"id":"x1","type":"message","content":[]}}',
+        b'{"type":"response.output_text.delta","output_index":0,"item_id":"x2","delta":"Hello"}',
+        b'{"type":"response.output_item.done","output_index":0,"item":{"id":"x3","type":"message",'
+        b'"content":[{"type":"output_text","text":"Hello"}]}}',
+        b'{"type":"response.completed","response":{"status":"completed","output":[{"id":"x4","type":"message",'
+        b'"content":[{"type":"output_text","text":"Hello"}]}]}}',
+    )
+    assert answer.first.text == "Hello"
+
+
+def test_several_messages_are_one_text_and_none_is_normal() -> None:
+    message = b'{"type":"message","content":[{"type":"output_text","text":"%s"}]}'
+    answer = read(b'{"status":"completed","output":[%s,{"type":"reasoning","id":"r"},%s]}' % (message, message))
+    assert answer.first.text == "%s%s"
+    assert read(b'{"status":"completed","output":[{"type":"web_search_call","id":"w"}]}').complete
+
+
+def test_a_character_split_over_deltas_is_whole() -> None:
+    answer = stream(
+        rb'{"type":"response.output_text.delta","delta":"\ud83c"}',
+        rb'{"type":"response.output_text.delta","delta":"\udf89"}',
+    )
+    assert answer.first.text == "\U0001f389"
+
+
+@pytest.mark.parametrize(
+    "event",
+    [
+        b"{}",
+        b'{"type":null}',
+        b'{"type":"keepalive","sequence_number":3}',
+        b'{"type":"response.new_kind.delta","delta":{"a":1}}',
+        b'{"type":"response.in_progress","response":null}',
+        b'{"type":"response.content_part.added","part":{"type":"output_text","text":""}}',
+        b'{"type":"response.output_item.added","item":null}',
+        b'{"type":"response.output_item.added","item":{"type":"brand_new_call"}}',
+        b'{"type":"response.web_search_call.searching","item_id":"w"}',
+        b'{"type":"response.output_text.delta","delta":null}',
+        b'{"type":"response.audio.delta","delta":"QUJD"}',
+    ],
+)
+def test_what_says_nothing_changes_nothing(event: bytes) -> None:
+    delta = b'{"type":"response.output_text.delta","delta":"Hi"}'
+    assert stream(event, delta) == stream(delta, event) == stream(delta)
+
+
+# ---- reasoning, refusals, sources, tokens
+
+
+@pytest.mark.parametrize("name", [b"reasoning_text", b"reasoning_summary_text"])
+def test_reasoning_is_heard_once(name: bytes) -> None:
+    answer = stream(
+        b'{"type":"response.output_item.added","output_index":0,"item":{"id":"r1","type":"reasoning","summary":[]}}',
+        b'{"type":"response.' + name + b'.delta","item_id":"r1","output_index":0,"delta":"Hm"}',
+        b'{"type":"response.' + name + b'.done","item_id":"r1","output_index":0,"text":"Hm"}',
+        b'{"type":"response.output_text.delta","item_id":"m1","output_index":1,"delta":"Yes"}',
+        b'{"type":"response.output_item.done","output_index":0,"item":{"id":"r1","type":"reasoning",'
+        b'"summary":[{"type":"summary_text","text":"Hm"}]}}',
+    )
+    assert (answer.first.reasoning, answer.first.text) == ("Hm", "Yes")
+
+
+def test_a_new_part_of_the_summary_is_a_new_paragraph() -> None:
+    raw = framed(
+        b'{"type":"response.reasoning_summary_part.added","summary_index":0}',
+        b'{"type":"response.reasoning_summary_text.delta","delta":"One"}',
+        b'{"type":"response.reasoning_summary_text.delta","delta":"!"}',
+        b'{"type":"response.reasoning_summary_part.added","summary_index":1}',
+        b'{"type":"response.reasoning_summary_text.delta","delta":"Two"}',
+    )
+    parts = [event.part for batch in batches(raw, 9) for event in batch if isinstance(event, Thought)]
+    assert parts[0] == parts[1] != parts[2]
+
+
+@pytest.mark.parametrize(
+    "events",
+    [
+        [
+            b'{"type":"response.refusal.delta","item_id":"m1","delta":"I will"}',
+            b'{"type":"response.refusal.delta","item_id":"m1","delta":" not."}',
+            b'{"type":"response.refusal.done","item_id":"m1","refusal":"I will not."}',
+            (
+                b'{"type":"response.output_item.done","item":{"id":"m1","type":"message",'
+                b'"content":[{"type":"refusal","refusal":"I will not."}]}}'
+            ),
+        ],
+        [
+            (
+                b'{"type":"response.output_item.done","item":{"id":"m1","type":"message",'
+                b'"content":[{"type":"refusal","refusal":"I will not."}]}}'
+            ),
+        ],
+    ],
+)
+def test_a_refusal_is_heard_once(events: list[bytes]) -> None:
+    answer = stream(*events)
+    assert (answer.first.refusal, answer.first.text, answer.complete) == ("I will not.", "", False)
+
+
+def test_sources_are_cited_once() -> None:
+    source = b'{"type":"url_citation","url":"https://a.example","title":"A","start_index":0,"end_index":2}'
+    item = b'{"id":"m1","type":"message","content":[{"type":"output_text","text":"Hi","annotations":[%s]}]}' % source
+    answer = stream(
+        b'{"type":"response.output_text.delta","item_id":"m1","delta":"Hi"}',
+        b'{"type":"response.output_text.annotation.added","item_id":"m1","annotation":%s}' % source,
+        b'{"type":"response.output_text.annotation.added","annotation":{"type":"file_citation","file_id":"f"}}',
+        b'{"type":"response.output_item.done","item":%s}' % item,
+        b'{"type":"response.completed","response":{"status":"completed","output":[%s]}}' % item,
+    )
+    assert answer.citations == (Citation("https://a.example", "A", 0, 2),)
+
+
+def test_log_probabilities_are_kept() -> None:
+    token = b'{"token":"Hi","logprob":-0.5,"top_logprobs":[{"token":"Ho","logprob":-2}]}'
+    expected = (Token("Hi", -0.5, ({"token": "Ho", "logprob": -2},)),)
+    answer = stream(b'{"type":"response.output_text.delta","delta":"Hi","logprobs":[%s]}' % token)
+    assert answer.first.logprobs == expected
+    part = b'{"type":"output_text","text":"Hi","logprobs":[%s]}' % token
+    assert read(b'{"output":[{"type":"message","content":[%s]}]}' % part).first.logprobs == expected
+
+
+def test_what_hosted_tools_did_is_noticed() -> None:
+    raw = framed(
+        b'{"type":"response.output_item.done","item":{"id":"w","type":"web_search_call","status":"completed"}}',
+        b'{"type":"response.output_item.done","item":{"id":"c","type":"mcp_call","server_label":"docs","name":"find",'
+        b'"error":"no such page"}}',
+    )
+    said = [event.text for batch in batches(raw, 50) for event in batch if isinstance(event, Notice)]
+    assert said == ["web search: completed", "docs: find: failed: no such page"]
+
+
+# ---- tool calls
+
+
+@pytest.mark.parametrize("complete", [COMPLETED, b""], ids=["empty output", "with output"])
+def test_a_call_is_heard_once(complete: bytes) -> None:
+    item = b'{"id":"fc_1","type":"function_call","call_id":"a","name":"look","arguments":"%s","status":"completed"}'
+    whole = item.replace(b"%s", rb"{\"at\":\"Rome\"}")
+    answer = heard(
+        framed(
+            b'{"type":"response.output_item.added","output_index":1,"item":' + item.replace(b"%s", b"") + b"}",
+            rb'{"type":"response.function_call_arguments.delta","item_id":"fc_1","output_index":1,"delta":"{\"at\":"}',
+            rb'{"type":"response.function_call_arguments.delta","item_id":"fc_1","output_index":1,"delta":"\"Rome\"}"}',
+            b'{"type":"response.function_call_arguments.done","item_id":"fc_1","output_index":1,"arguments":"..."}',
+            b'{"type":"response.output_item.done","output_index":1,"item":' + whole + b"}",
+            complete or b'{"type":"response.completed","response":{"status":"completed","output":[' + whole + b"]}}",
+        )
+    )
+    assert answer.first.tool_calls == (Call("a", "look", '{"at":"Rome"}'),)
+    assert answer.complete
+
+
+def test_arguments_that_no_delta_said_are_taken_from_the_item() -> None:
+    answer = stream(
+        b'{"type":"response.output_item.added","output_index":0,"item":{"id":"fc_1","type":"function_call",'
+        b'"call_id":"a","name":"look","arguments":""}}',
+        b'{"type":"response.output_item.done","output_index":0,"item":{"id":"fc_1","type":"function_call",'
+        b'"call_id":"a","name":"look","arguments":"{oops"}}',
+    )
+    assert answer.first.tool_calls == (Call("a", "look", "{oops"),)
+
+
+ADDED = (
+    b'{"type":"response.output_item.added",%s"item":'
+    b'{"id":"fc_%s","type":"function_call","call_id":"call_%s","name":"look","arguments":""}}'
+)
+DELTA = b'{"type":"response.function_call_arguments.delta",%s"item_id":"fc_%s","delta":"%s"}'
+
+
+@pytest.mark.parametrize(
+    ("first", "second"),
+    [(b'"output_index":1,', b'"output_index":2,'), (b"", b""), (b'"output_index":-1,', b'"output_index":-1,')],
+)
+def test_calls_interleave_by_their_items(first: bytes, second: bytes) -> None:
+    answer = stream(
+        ADDED % (first, b"a", b"a"),
+        ADDED % (second, b"b", b"b"),
+        DELTA % (first, b"a", b"[1"),
+        DELTA % (second, b"b", b"[2"),
+        DELTA % (first, b"a", b",1]"),
+        DELTA % (second, b"b", b",2]"),
+    )
+    assert answer.first.tool_calls == (Call("call_a", "look", "[1,1]"), Call("call_b", "look", "[2,2]"))
+
+
+def test_calls_at_one_wrong_place_are_told_apart_by_their_ids() -> None:
+    place = b'"output_index":0,'
+    answer = stream(
+        ADDED % (place, b"a", b"a"),
+        DELTA % (place, b"a", b"[1]"),
+        ADDED % (place, b"b", b"b"),
+        DELTA % (place, b"b", b"[2]"),
+    )
+    assert answer.first.tool_calls == (Call("call_a", "look", "[1]"), Call("call_b", "look", "[2]"))
+
+
+def test_a_call_whose_item_changes_its_id_is_one_call() -> None:
+    place = b'"output_index":0,'
+    done = (
+        b'{"type":"response.output_item.done","output_index":0,"item":'
+        b'{"id":"fc_z","type":"function_call","call_id":"call_a","name":"look","arguments":"[1]"}}'
+    )
+    answer = stream(ADDED % (place, b"a", b"a"), DELTA % (place, b"x", b"["), DELTA % (place, b"y", b"1]"), done)
+    assert answer.first.tool_calls == (Call("call_a", "look", "[1]"),)
+
+
+@pytest.mark.parametrize("facts", [b"", b'"item_id":"fc_1",', b'"item_id":"fc_1","output_index":-1,'])
+def test_arguments_that_name_no_known_item_belong_to_the_latest_call(facts: bytes) -> None:
+    answer = stream(
+        b'{"type":"response.output_item.added","item":{"type":"function_call","call_id":"a","name":"look"}}',
+        b'{"type":"response.function_call_arguments.delta",' + facts + b'"delta":"["}',
+        b'{"type":"response.function_call_arguments.delta",' + facts + b'"delta":"]"}',
+    )
+    assert answer.first.tool_calls == (Call("a", "look", "[]"),)
+
+
+def test_a_custom_tool_is_called_with_its_input() -> None:
+    answer = stream(
+        b'{"type":"response.output_item.added","item":{"id":"c1","type":"custom_tool_call","call_id":"a","name":"sql"}}',
+        b'{"type":"response.custom_tool_call_input.delta","item_id":"c1","delta":"SELECT "}',
+        b'{"type":"response.custom_tool_call_input.delta","item_id":"c1","delta":"1"}',
+        b'{"type":"response.custom_tool_call_input.done","item_id":"c1","input":"SELECT 1"}',
+    )
+    assert answer.first.tool_calls == (Call("a", "sql", "SELECT 1"),)
+
+
+# ---- errors in the stream
+
+
+@pytest.mark.parametrize(
+    "event",
+    [
+        b'data: {"type":"error","code":"ERR","message":"busy","param":null,"sequence_number":1}\n\n',
+        b'data: {"type":"error","error":{"type":"server_error","message":"busy"}}\n\n',
+        b'data: {"error":{"message":"busy"}}\n\ndata: [DONE]\n\n',
+        b'event: error\ndata: {"message":"busy"}\n\n',
+        b'event: error\ndata: {"error":"busy"}\n\n',
+        b"event: error\ndata: busy\n\n",
+        b'error: {"message":"busy"}\n\n',
+        b'data: {"type":"response.failed","response":{"status":"failed","error":{"code":"E","message":"busy"}}}\n\n',
+        b'data: {"type":"response.failed","response":{"error":{"code":null,"message":"busy"}}}\n\n',
+        b'data: {"type":"response.failed","response":{"status":null,"error":{"message":"busy"}}}\n\n',
+        b'data: {"type":"response.completed","response":{"status":"failed","error":{"message":"busy"}}}\n\n',
+        b'data: {"message":"busy","statusCode":429,"path":"/v1/responses","requestId":"r"}\n\n',
+    ],
+)
+def test_an_error_after_good_events_is_told_in_its_words(event: bytes) -> None:
+    answer = heard(framed(b'{"type":"response.output_text.delta","delta":"So far"}') + event)
+    assert answer.first.text == "So far"
+    assert answer.fault
+    assert answer.fault.message == "busy"
+    assert not answer.complete
+
+
+@pytest.mark.parametrize(
+    "event",
+    [
+        b'{"type":"response.output_text.delta","delta":5}',
+        b'{"type":"response.output_text.delta","delta":"a","item_id":["m1"]}',
+        b'{"type":"response.output_item.added","item":"text"}',
+        b'{"type":"response.output_item.done","item":{"id":{},"type":"message","content":"a"}}',
+        b'{"type":"response.output_item.done","item":{"type":"message","content":5}}',
+        b'{"type":"response.completed","response":[1]}',
+        b'{"type":"response.completed","response":{"status":["failed"]}}',
+        b'{"type":"response.completed","response":{"status":5}}',
+        b'{"type":"response.completed","response":{"usage":{"input_tokens":"many"}}}',
+        b"null",
+        b"not JSON",
+    ],
+)
+def test_a_broken_event_is_an_honest_error_or_passed_over(event: bytes) -> None:
+    answer = heard(framed(b'{"type":"response.output_text.delta","delta":"So far"}', event))
+    assert answer.first.text.startswith("So far")
+    assert not answer.complete
+
+
+# ---- the JSON answer
+
+
+def test_a_json_answer_is_read() -> None:
+    answer = read(
+        b'{"id":"resp_1","object":"response","created_at":1700000000.5,"model":"gpt","status":"completed","error":null,'
+        b'"incomplete_details":null,"output_text":null,"output":[{"id":"r1","type":"reasoning","summary":'
+        b'[{"type":"summary_text","text":"Hm"}]},{"id":"m1","type":"message","role":"assistant","content":'
+        b'[{"type":"output_text","text":"Hi","annotations":[]}]},{"id":"fc","type":"function_call","call_id":"a",'
+        b'"name":"f","arguments":"{}"}],"usage":{"input_tokens":3,"output_tokens":2,"total_tokens":5,'
+        b'"input_tokens_details":{"cached_tokens":1},"output_tokens_details":{"reasoning_tokens":2}},'
+        b'"meta":{"usage":{"credits_used":1,"usd_spent":0.5}}}'
+    )
+    assert (answer.first.text, answer.first.reasoning) == ("Hi", "Hm")
+    assert answer.first.tool_calls == (Call("a", "f", "{}"),)
+    assert answer.begun == Begun("resp_1", "gpt", 1700000000.5)
+    usage = answer.usage
+    assert usage
+    assert (usage.input_tokens, usage.output_tokens, usage.total_tokens) == (3, 2, 5)
+    assert (usage.cached_tokens, usage.reasoning_tokens, usage.cost_usd) == (1, 2, 0.5)
+    assert answer.complete
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b'{"output":[{"type":"message","content":[{"type":"output_text","text":"Hi"}]}]}',
+        b'{"error":null,"usage":null,"output":[{"type":"reasoning"},{"type":"message","content":[{"text":"Hi"}]}]}',
+        b'{"status":"completed","output":[null,{"type":"message","content":[null,{"text":"Hi","refusal":null}]}]}',
+    ],
+)
+def test_a_json_answer_may_lack_whatever_is_not_the_text(body: bytes) -> None:
+    answer = read(body)
+    assert (answer.first.text, answer.complete) == ("Hi", True)
+
+
+@pytest.mark.parametrize("body", [b"null", b"5", b'"text"', b"[]", b"{}", b'{"id":"resp_1"}', b'{"object":"response"}'])
+def test_a_json_body_without_an_answer_is_no_success(body: bytes) -> None:
+    assert not read(body).complete
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b'{"output":{"type":"message"}}',
+        b'{"output":["text"]}',
+        b'{"output":[{"type":5}]}',
+        b'{"status":"completed","output":[{"type":"message","content":5}]}',
+        b'{"status":5,"output":[]}',
+        b'{"status":"completed","output":[],"incomplete_details":"no"}',
+        b'{"status":"completed","output":[],"usage":{"input_tokens":1e400}}',
+    ],
+)
+def test_a_json_answer_of_wrong_types_is_an_honest_error(body: bytes) -> None:
+    answer = read(body)
+    assert answer.fault
+    assert not answer.complete
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b'{"error":{"message":"busy"}}',
+        b'{"error":"busy"}',
+        b'{"id":"resp_1","status":"failed","error":{"code":"E","message":"busy"},"output":[]}',
+        b'{"id":"resp_1","error":{"code":"E","message":"busy"},"output":null}',
+        b'{"message":"busy","path":"/v1","requestId":"r","statusCode":"429","timestamp":"now"}',
+        b'{"title":"Unauthorized","status":401,"message":"busy","error":{"name":"E","message":"busy"}}',
+        b'{"status":"error","message":"busy"}',
+        b'[{"error":{"message":"busy"}}]',
+    ],
+)
+def test_an_error_under_200_is_told_in_its_words(body: bytes) -> None:
+    answer = read(body)
+    assert answer.fault
+    assert answer.fault.message == "busy"
+    assert not answer.complete

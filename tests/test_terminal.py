@@ -1,0 +1,73 @@
+"""What differs on a terminal: a real pty, and the screen that a user would see."""
+
+import os
+from typing import Any
+
+import pexpect
+import pyte
+import pytest
+from conftest import command
+from loopback import Loopback, delta, stream
+
+EVIL = "\x1b]52;c;ZXZpbA==\x07\x1b[2J\x9b31m\rgone\x08\u202e\U000e0041end"
+
+
+def on_terminal(server: Loopback, *arguments: str, **environ: str) -> tuple[bytes, int, "pyte.Screen"]:
+    """Run the program on a pty; give the bytes it wrote, its exit code and the screen."""
+    settings: Any = {**os.environ, "AIML_BASE_URL": server.url, "AIML_RETRIES": "0", "TERM": "xterm", **environ}
+    program, *rest = command(*arguments)
+    child = pexpect.spawn(program, rest, env=settings, dimensions=(24, 80), timeout=60)
+    child.expect(pexpect.EOF)
+    child.close()
+    screen = pyte.Screen(80, 24)
+    pyte.ByteStream(screen).feed(child.before)
+    return child.before, child.exitstatus, screen
+
+
+def test_the_answer_stands_on_the_screen(server: Loopback) -> None:
+    server.answers(stream(delta("one\ntwo"), delta(finish="stop")))
+    _, code, screen = on_terminal(server, "chat", "hi")
+    assert (code, [line.rstrip() for line in screen.display[:3]]) == (0, ["one", "two", ""])
+
+
+@pytest.mark.parametrize("field", ["content", "reasoning_content", "refusal"])
+def test_nothing_that_the_model_says_drives_the_terminal(field: str, server: Loopback) -> None:
+    pieces = [delta(**{field if field != "content" else "text": piece}) for piece in EVIL]
+    server.answers(stream(*pieces, delta(finish="stop")))
+    wrote, _, screen = on_terminal(server, "chat", "hi", "--color", "never")
+    assert b"\x1b" not in wrote
+    assert not set(wrote.decode()) & set("\x07\x08\x9b\u202e\U000e0041")
+    assert "\\x1b]52;c;ZXZpbA==\\x07" in screen.display[0]
+
+
+def test_an_error_of_the_server_does_not_drive_the_terminal(server: Loopback) -> None:
+    server.answers(b"HTTP/1.1 500 x\r\nContent-Length: 9\r\n\r\n\x1b[2J\x9b1mok")
+    wrote, code, _ = on_terminal(server, "chat", "hi", "--color", "never")
+    assert code == 6
+    assert b"\x1b" not in wrote
+
+
+def test_reasoning_is_dim_and_ends_before_the_answer(server: Loopback) -> None:
+    server.answers(stream(delta(reasoning_content="Hm"), delta("Hi"), delta(finish="stop")))
+    wrote, _, screen = on_terminal(server, "chat", "hi")
+    assert wrote.startswith(b"\x1b[2mHm\x1b[0m\r\nHi")
+    assert [line.rstrip() for line in screen.display[:2]] == ["Hm", "Hi"]
+
+
+@pytest.mark.parametrize("environ", [{"NO_COLOR": "1"}, {"TERM": "dumb"}, {"AIML_COLOR": "never"}])
+def test_colour_can_be_switched_off(environ: dict[str, str], server: Loopback) -> None:
+    server.answers(stream(delta(reasoning_content="Hm"), delta("Hi"), delta(finish="stop")))
+    wrote, _, _ = on_terminal(server, "chat", "hi", **environ)
+    assert b"\x1b" not in wrote
+
+
+def test_choices_are_told_apart(server: Loopback) -> None:
+    server.answers(stream(delta("a"), delta("x", index=1), delta(finish="stop"), delta(finish="stop", index=1)))
+    _, _, screen = on_terminal(server, "chat", "hi", "-n", "2")
+    assert [line.rstrip() for line in screen.display[:3]] == ["a", "--- choice 2 ---", "x"]
+
+
+def test_without_a_prompt_a_terminal_is_not_waited_for(server: Loopback) -> None:
+    wrote, code, _ = on_terminal(server, "chat")
+    assert (code, server.requests) == (2, [])
+    assert b"the prompt is empty" in wrote
