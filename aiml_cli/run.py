@@ -166,7 +166,10 @@ def demo(port: int) -> int:
     with serve(port) as url:
         show(f"{url}\n")
         say("aiml: the embedded server runs until Ctrl-C; no model runs. Ask it: aiml chat --base-url URL -m demo/echo")
-        Event().wait()
+        try:
+            Event().wait()
+        except Stopped as stop:  # the usual end of a server needs no words
+            return stop.error.exit_code
     return 0
 
 

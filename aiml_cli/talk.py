@@ -41,9 +41,11 @@ class Talk:
                 self._tries += 1
                 self._headers = {}
                 try:
-                    return self._once(client, _numbered(request), screen)
+                    self._once(client, _numbered(request), screen, verbose=bool(options.verbose))
                 except AimlError as error:
                     self._wait_or_raise(error, options)
+                else:
+                    return
 
     def answer(self, error: AimlError | None, previous_response_id: str | None) -> Answer:
         """Say what is known."""
@@ -54,23 +56,32 @@ class Talk:
             self._fold.completion(),
             error,
             Timing(self._first - self._began if self._first else None, now - self._began if self._began else None),
-            self._headers.get("x-inference-id") or self._headers.get("x-request-id"),
+            self._id(),
             previous_response_id,
             self._status,
             self._tries,
             float(spent) if spent.replace(".", "", 1).isdigit() else None,
         )
 
-    def _once(self, client: Client, request: Request, screen: Screen) -> None:
+    def _once(self, client: Client, request: Request, screen: Screen, *, verbose: bool) -> None:
         self._began = time.monotonic()
+        if verbose:
+            say(f"aiml: {request.method} {request.url}, {len(request.body or b'')} bytes, try {self._tries}")
         with send(client, request) as reply:
             self._status, self._headers = reply.status, reply.headers
+            if verbose:
+                say(
+                    f"aiml: {reply.status} {reply.headers.get('content-type', '')}, request {self._id() or 'without an id'}"
+                )
             chunks = screen.tee(reply.chunks)
             for batch in understand(self._endpoint, reply.status, reply.headers, chunks):
                 if not self._first:
                     self._note_first(batch)
                 self._fold.add(batch)
                 screen.show(batch)
+
+    def _id(self) -> str | None:
+        return self._headers.get("x-inference-id") or self._headers.get("x-request-id")
 
     def _note_first(self, batch: Batch) -> None:
         """Note when the first piece came; that somebody began to answer is no piece."""
@@ -83,7 +94,8 @@ class Talk:
         pause = retry.pause(error, self._headers, self._tries, now, luck)
         if pause is None or self._shown or self._tries > (options.retries or 0):
             raise retry.told(error, self._headers, now)
-        say(f"aiml: {error.message}; trying again in {pause:.1f} s ({self._tries} of {options.retries})")
+        if not options.quiet:
+            say(f"aiml: {error.message}; trying again in {pause:.1f} s ({self._tries} of {options.retries})")
         time.sleep(pause)
 
 

@@ -261,3 +261,11 @@ def test_no_key_goes_over_plain_http_to_another_machine(aiml: Aiml) -> None:
     done = aiml("chat", "hi", "--base-url", "http://api.example.com/v1", AIMLAPI_API_KEY="canary-0123456789")
     assert done.returncode == 2
     assert b"plain http" in done.stderr
+
+
+def test_verbose_tells_the_exchange(server: Loopback, aiml: Aiml) -> None:
+    server.answers(as_json(message("Hi"), "200 OK", "x-inference-id: inf-1"))
+    words = aiml("chat", "hi", "-v", AIMLAPI_API_KEY="canary-0123456789").stderr.decode()
+    assert f"POST {server.url}/chat/completions, " in words
+    assert "200 application/json, request inf-1" in words
+    assert "canary" not in words
