@@ -28,6 +28,12 @@ BALANCE = as_json({"current_balance": 12.5, "currency": "USD"})
 REFUSED = as_json({"status": 401, "message": f"Bad key {SECRET}"}, "401 Unauthorized")
 
 
+@pytest.fixture(autouse=True)
+def no_keyring(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Keep the developer's own keyring out of it, in processes of the tests too."""
+    monkeypatch.setenv("PYTHON_KEYRING_BACKEND", "keyring.backends.null.Keyring")
+
+
 @pytest.fixture
 def file(tmp_path: Path) -> Path:
     return tmp_path / "xdg_config_home" / "aiml" / "config.toml"

@@ -1,0 +1,198 @@
+"""Each way in which an answer can end has its verdict, on both endpoints."""
+
+from typing import Any
+
+import pytest
+
+from aiml_cli.api.answer import Answer, Timing, verdict
+from aiml_cli.api.completion import Completion, Fold
+from aiml_cli.api.endpoints import ENDPOINTS
+from aiml_cli.api.events import Usage
+from aiml_cli.api.reply import understand
+from aiml_cli.errors import AimlError, CutShort, ServerFailed
+
+OK, CUT, FAILED = 0, 8, 6
+SAID = b'data: {"choices":[{"index":0,"delta":{"content":"a"}}]}\n\n'
+TOLD = b'data: {"type":"response.output_text.delta","delta":"a"}\n\n'
+STOP = b'{"index":0,"delta":{},"finish_reason":"%s"}'
+DONE = b"data: [DONE]\n\n"
+MESSAGE = b'{"choices":[{"index":0,"message":{"content":"a"},"finish_reason":"%s"}]}'
+OUTPUT = b'"output":[{"type":"message","content":[{"type":"output_text","text":"a"}]}]'
+PAUSED = b'{"status":"incomplete","incomplete_details":{"reason":"%s"},' + OUTPUT + b"}"
+
+
+def chunk(choice: bytes) -> bytes:
+    return b'data: {"choices":[' + choice + b"]}\n\n"
+
+
+def ended(name: bytes, response: bytes) -> bytes:
+    return b'data: {"type":"response.' + name + b'","response":' + response + b"}\n\n"
+
+
+def answered(endpoint: str, body: bytes) -> Completion:
+    fold = Fold()
+    for batch in understand(ENDPOINTS[endpoint], 200, {}, iter([body])):
+        fold.add(batch)
+    return fold.completion()
+
+
+def judged(endpoint: str, body: bytes, **wishes: bool) -> AimlError | None:
+    """Judge what a reply says; `wishes` are those of the user."""
+    try:
+        return verdict(answered(endpoint, body), **{"allow_cut": False, "background": False, **wishes})
+    except AimlError as error:
+        return error
+
+
+CHAT = [
+    ("finished and done", SAID + chunk(STOP % b"stop") + DONE, OK),
+    ("finished, then nothing", SAID + chunk(STOP % b"stop"), OK),
+    ("done without a reason", SAID + DONE, OK),
+    ("tool calls", SAID + chunk(STOP % b"tool_calls") + DONE, OK),
+    ("function call", SAID + chunk(STOP % b"function_call") + DONE, OK),
+    ("end of turn", SAID + chunk(STOP % b"end_turn") + DONE, OK),
+    ("cut after a chunk", SAID, CUT),
+    ("cut within a chunk", SAID + SAID[:30], CUT),
+    ("cut after an empty reason", SAID + chunk(STOP % b""), CUT),
+    ("one of two choices cut", SAID + chunk(b'{"index":1,"delta":{"content":"b"}}') + chunk(STOP % b"stop"), CUT),
+    ("comments alone", b": ping\n\n: ping\n\n", CUT),
+    ("events without data", b"event: message\n\nid: 5\n\n", CUT),
+    ("length", SAID + chunk(STOP % b"length") + DONE, CUT),
+    ("filter", SAID + chunk(STOP % b"content_filter") + DONE, CUT),
+    ("refusal", chunk(b'{"index":0,"delta":{"refusal":"no"},"finish_reason":"stop"}') + DONE, CUT),
+    ("error after text", SAID + b'data: {"error":{"message":"busy"}}\n\n' + DONE, FAILED),
+    ("error after the finish", SAID + chunk(STOP % b"stop") + b'data: {"error":"busy"}\n\n', FAILED),
+    ("broken JSON", SAID + b"data: {oops\n\n" + DONE, FAILED),
+    ("JSON stop", MESSAGE % b"stop", OK),
+    ("JSON length", MESSAGE % b"length", CUT),
+    ("JSON filter", MESSAGE % b"content_filter", CUT),
+    ("JSON refusal", b'{"choices":[{"message":{"refusal":"no"},"finish_reason":"stop"}]}', CUT),
+    ("JSON error", b'{"error":{"message":"busy"}}', FAILED),
+    ("JSON error with text", MESSAGE[:-1] % b"stop" + b',"error":{"message":"busy"}}', FAILED),
+    ("JSON null", b"null", FAILED),
+    ("empty body", b"", FAILED),
+    ("plain text", b"upstream is busy", FAILED),
+    ("page", b"<html><body>Bad gateway</body></html>", FAILED),
+]
+RESPONSES = [
+    ("completed", TOLD + ended(b"completed", b'{"status":"completed"}'), OK),
+    ("completed and done", TOLD + ended(b"completed", b'{"status":"completed"}') + DONE, OK),
+    ("completed without status", TOLD + ended(b"completed", b'{"output":[]}'), OK),
+    ("completed without response", TOLD + ended(b"completed", b"null"), OK),
+    ("cut after a delta", TOLD, CUT),
+    ("cut within a delta", TOLD + TOLD[:40], CUT),
+    ("done without an end", TOLD + DONE, CUT),
+    ("begun only", ended(b"created", b'{"id":"r","status":"in_progress"}'), CUT),
+    ("comments alone", b": ping\n\n", CUT),
+    ("incomplete: cap", TOLD + ended(b"incomplete", PAUSED % b"max_output_tokens"), CUT),
+    ("incomplete: filter", TOLD + ended(b"incomplete", PAUSED % b"content_filter"), CUT),
+    ("incomplete without reason", TOLD + ended(b"incomplete", b'{"status":"incomplete"}'), CUT),
+    ("incomplete by its name alone", TOLD + ended(b"incomplete", b"{}"), CUT),
+    ("incomplete, status null", TOLD + ended(b"incomplete", b'{"status":null,"incomplete_details":null}'), CUT),
+    ("incomplete inside completed", TOLD + ended(b"completed", PAUSED % b"max_output_tokens"), CUT),
+    ("in progress inside completed", TOLD + ended(b"completed", b'{"status":"in_progress"}'), CUT),
+    ("cancelled inside completed", TOLD + ended(b"completed", b'{"status":"cancelled"}'), CUT),
+    ("refusal", b'data: {"type":"response.refusal.delta","delta":"no"}\n\n' + ended(b"completed", b"{}"), CUT),
+    ("failed", TOLD + ended(b"failed", b'{"status":"failed","error":{"message":"busy"}}'), FAILED),
+    ("failed without words", TOLD + ended(b"failed", b'{"status":"failed","error":null}'), FAILED),
+    ("failed by its name alone", TOLD + ended(b"failed", b'{"status":null,"error":null}'), FAILED),
+    ("failed inside completed", TOLD + ended(b"completed", b'{"status":"failed","error":{"message":"busy"}}'), FAILED),
+    ("error event", TOLD + b'data: {"type":"error","message":"busy"}\n\n', FAILED),
+    ("broken JSON", TOLD + b"data: {oops\n\n", FAILED),
+    ("JSON completed", b'{"status":"completed",' + OUTPUT + b"}", OK),
+    ("JSON without status", b'{"error":null,' + OUTPUT + b"}", OK),
+    ("JSON cap", PAUSED % b"max_output_tokens", CUT),
+    ("JSON filter", PAUSED % b"content_filter", CUT),
+    ("JSON incomplete", b'{"status":"incomplete",' + OUTPUT + b"}", CUT),
+    ("JSON cancelled", b'{"status":"cancelled","output":[]}', CUT),
+    ("JSON queued", b'{"status":"queued","output":[]}', CUT),
+    ("JSON in progress", b'{"status":"in_progress","output":[]}', CUT),
+    ("JSON failed", b'{"status":"failed","error":{"message":"busy"},"output":[]}', FAILED),
+    ("JSON error", b'{"error":{"message":"busy"}}', FAILED),
+    ("JSON null", b"null", FAILED),
+    ("empty body", b"", FAILED),
+]
+
+
+def cases() -> list[Any]:
+    table = [("chat", *row) for row in CHAT] + [("responses", *row) for row in RESPONSES]
+    return [pytest.param(endpoint, body, code, id=f"{endpoint}: {name}") for endpoint, name, body, code in table]
+
+
+@pytest.mark.parametrize(("endpoint", "body", "code"), cases())
+def test_each_ending_has_its_exit_code(endpoint: str, body: bytes, code: int) -> None:
+    error = judged(endpoint, body)
+    assert (error.exit_code if error else 0) == code
+    assert error is None or error.message
+
+
+@pytest.mark.parametrize(("endpoint", "body", "code"), cases())
+def test_a_user_may_allow_the_cap_and_nothing_else(endpoint: str, body: bytes, code: int) -> None:
+    capped = any(word in body for word in (b'"length"', b'"max_output_tokens"'))
+    error = judged(endpoint, body, allow_cut=True)
+    assert (error.exit_code if error else 0) == (OK if capped else code)
+
+
+@pytest.mark.parametrize("status", [b"queued", b"in_progress"])
+def test_a_response_in_the_background_is_whole_as_it_is(status: bytes) -> None:
+    body = b'{"id":"r","status":"%s","output":[]}' % status
+    assert judged("responses", body, background=True) is None
+    assert isinstance(judged("responses", body, background=False), CutShort)
+
+
+@pytest.mark.parametrize("body", [PAUSED % b"content_filter", b'{"status":"cancelled","output":[]}', TOLD])
+def test_the_background_excuses_nothing_else(body: bytes) -> None:
+    assert isinstance(judged("responses", body, background=True), CutShort)
+
+
+@pytest.mark.parametrize(
+    ("body", "words", "advice"),
+    [
+        (SAID, "stream ended", "ask again"),
+        (MESSAGE % b"length", "length cap", "--allow-cut"),
+        (MESSAGE % b"content_filter", "content filter", "other words"),
+        (b'{"choices":[{"message":{"refusal":"no"},"finish_reason":"stop"}]}', "refused", "another model"),
+    ],
+)
+def test_what_is_lacking_is_told_with_advice(body: bytes, words: str, advice: str) -> None:
+    error = judged("chat", body)
+    assert error
+    assert words in error.message
+    assert advice in error.hint
+
+
+def test_an_error_is_told_in_the_servers_words() -> None:
+    error = judged("chat", SAID + b'data: {"error":{"message":"busy today","type":"t","code":7}}\n\n')
+    assert isinstance(error, ServerFailed)
+    assert "busy today" in error.message
+    assert (error.details["type"], error.details["code"]) == ("t", "7")
+
+
+@pytest.mark.parametrize(
+    ("told", "header", "cost"), [(0.5, 0.1, 0.5), (0.0, 0.1, 0.0), (None, 0.1, 0.1), (None, None, None)]
+)
+def test_the_price_in_the_body_counts_more_than_the_header(
+    told: float | None, header: float | None, cost: float | None
+) -> None:
+    completion = Completion(usage=Usage(cost_usd=told))
+    assert Answer("chat", completion, header_cost_usd=header).cost_usd == cost
+
+
+def test_the_header_alone_tells_the_price_too() -> None:
+    assert Answer("responses", header_cost_usd=0.25).cost_usd == 0.25
+
+
+@pytest.mark.parametrize(
+    ("usage", "timing", "speed"),
+    [
+        (Usage(output_tokens=10), Timing(1.0, 3.0), 5.0),
+        (Usage(output_tokens=10), Timing(3.0, 3.0), None),
+        (Usage(output_tokens=10), Timing(None, 3.0), None),
+        (Usage(output_tokens=10), Timing(), None),
+        (Usage(output_tokens=0), Timing(1.0, 3.0), None),
+        (Usage(), Timing(1.0, 3.0), None),
+        (None, Timing(1.0, 3.0), None),
+    ],
+)
+def test_the_speed_is_told_only_where_it_is_known(usage: Usage | None, timing: Timing, speed: float | None) -> None:
+    assert Answer("chat", Completion(usage=usage), timing=timing).tokens_per_second == speed
