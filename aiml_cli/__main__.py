@@ -100,4 +100,6 @@ def _say_version() -> int:
 
 
 if __name__ == "__main__":
+    # `python -m` looks for modules in the current directory, whose owner may be somebody else.
+    sys.path[:] = [path for path in sys.path if path not in ("", os.getcwd())]  # noqa: PTH109 - before pathlib
     run()

@@ -5,12 +5,12 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, replace
 from typing import Any
-from urllib.parse import urlsplit
 
 from aiml_cli import __version__
 from aiml_cli.api.faults import refused
 from aiml_cli.api.models import MILLION, Model, Price, exact, parse, search, suggest
 from aiml_cli.errors import AimlError, Misuse, NotAsAsked
+from aiml_cli.hosts import is_local
 from aiml_cli.screen import table
 from aiml_cli.screen.output import is_terminal, say, show
 from aiml_cli.screen.safe import visible
@@ -80,7 +80,7 @@ def _base_url(settings: Settings) -> str:
 
 def _fetched(settings: Settings, stored: Catalogue | None) -> Catalogue:
     """Ask the server, which may say that the stored copy still holds; store what it says."""
-    from aiml_cli.api.client import Request, connect, is_local, send  # httpx costs a fifth of a second
+    from aiml_cli.api.client import Request, connect, send  # httpx costs a fifth of a second
 
     base_url = _base_url(settings)
     request = Request("GET", f"{base_url}/models?{QUERY}", _headers(stored))
@@ -90,7 +90,7 @@ def _fetched(settings: Settings, stored: Catalogue | None) -> Catalogue:
     ):
         body = b"".join(reply.chunks)
     fresh = _told(base_url, reply.status, reply.headers, body, stored)
-    if not is_local(urlsplit(base_url).hostname or ""):  # the embedded server has another port each time
+    if not is_local(base_url):  # the embedded server has another port each time
         save(fresh)
     return fresh
 

@@ -7,6 +7,7 @@ import typer
 
 from aiml_cli.settings.flags import Flags, command
 from aiml_cli.settings.options import ROWS, flags_of
+from aiml_cli.settings.resolve import Said
 
 # A command gives back what is to be done, and `main` does it: Typer would turn Ctrl-C and a reader that
 # went away into endings of its own.
@@ -16,7 +17,7 @@ Task = Callable[[], int]
 UsageFault: type[Exception] = next(kind for kind in typer.BadParameter.__mro__ if kind.__name__ == "ClickException")
 
 PROMPT = "The prompt; quotes are not needed. - takes standard input as the prompt."
-SERVER = [ROWS[name] for name in ("profile", "base_url", "demo", "timeout", "ca_bundle")]
+SERVER = [ROWS[name] for name in ("profile", "base_url", "timeout", "ca_bundle")]
 PLAIN: dict[str, Any] = {
     "rich_markup_mode": None,
     "add_completion": False,
@@ -24,7 +25,7 @@ PLAIN: dict[str, Any] = {
     "context_settings": {"help_option_names": ["-h", "--help"]},
 }
 
-app = typer.Typer(help="The command line of the AI/ML API.", **PLAIN)
+app = typer.Typer(**PLAIN)
 config = typer.Typer(help="Show and change settings, and store the API key.", **PLAIN)
 app.add_typer(config, name="config")
 
@@ -34,7 +35,10 @@ def top(
     context: typer.Context,
     version: bool = typer.Option(False, "--version", "-V", help="Show the version and exit."),
 ) -> Task:
-    """Ask models through the AI/ML API: chat, responses, and what belongs to them."""
+    """Ask models through the AI/ML API.
+
+    To begin: aiml chat why is the sky blue. Without a key: aiml chat --demo hello.
+    """
     from aiml_cli import __version__
     from aiml_cli.screen.output import show
 
@@ -64,7 +68,10 @@ def _ask(endpoint: str, words: list[str], flags: Flags) -> Task:
 
 
 @app.command("models")
-@command([*SERVER, ROWS["json"]], "Words that the id, an alias, the name or the developer has; or one id.")
+@command(
+    [*SERVER, ROWS["demo"], ROWS["json"], ROWS["quiet"]],
+    "Words that the id, an alias, the name or the developer has; or one id.",
+)
 def models(words: list[str], flags: Flags) -> Task:
     """Search the catalogue of models."""
     from aiml_cli import run
@@ -73,13 +80,14 @@ def models(words: list[str], flags: Flags) -> Task:
 
 
 @app.command("demo")
-def demo(port: int = typer.Option(0, "--port", help="The port to listen on; 0 takes a free one.")) -> Task:
+def demo(port: int = typer.Option(0, "--port", metavar="N", help="The port to listen on; 0 takes a free one.")) -> Task:
     """Run the embedded server, which is no model, until Ctrl-C."""
     from aiml_cli import run
 
     return lambda: run.demo(port)
 
 
+SETTING = typer.Argument(metavar="NAME", help="The setting.")
 PROFILE = typer.Option(None, "--profile", metavar="NAME", help="The profile instead of the whole file.")
 
 
@@ -93,7 +101,7 @@ def config_show(_words: list[str], flags: Flags) -> Task:
 
 
 @config.command("get")
-def config_get(name: str = typer.Argument(help="The setting.")) -> Task:
+def config_get(name: str = SETTING) -> Task:
     """Print the value of one setting."""
     from aiml_cli import configure
 
@@ -102,8 +110,8 @@ def config_get(name: str = typer.Argument(help="The setting.")) -> Task:
 
 @config.command("set")
 def config_set(
-    name: str = typer.Argument(help="The setting."),
-    value: str = typer.Argument(help="Its value, as a flag would have it."),
+    name: str = SETTING,
+    value: str = typer.Argument(metavar="VALUE", help="Its value, as a flag would have it."),
     profile: str | None = PROFILE,
 ) -> Task:
     """Set a setting in the config file."""
@@ -113,7 +121,7 @@ def config_set(
 
 
 @config.command("unset")
-def config_unset(name: str = typer.Argument(help="The setting."), profile: str | None = PROFILE) -> Task:
+def config_unset(name: str = SETTING, profile: str | None = PROFILE) -> Task:
     """Remove a setting from the config file."""
     from aiml_cli import configure
 
@@ -140,17 +148,19 @@ def config_path() -> Task:
 def config_key(
     remove: bool = typer.Option(False, "--remove", help="Remove the stored key."),
     from_stdin: bool = typer.Option(False, "--stdin", help="Read the key from standard input."),
+    base_url: str | None = typer.Option(None, "--base-url", metavar="TEXT", help="The server that the key is for."),
 ) -> Task:
     """Store the API key of the server; it is asked for and not shown."""
     from aiml_cli import configure
 
-    return lambda: configure.key(remove, from_stdin)
+    flags = {"base_url": Said((base_url,), "--base-url")} if base_url else {}
+    return lambda: configure.key(remove, from_stdin, flags)
 
 
 @config.command("check")
 @command(SERVER, "")
 def config_check(_words: list[str], flags: Flags) -> Task:
-    """Check that everything is in order: settings, key, file modes, server, balance."""
+    """Check settings, key, file modes, server and balance."""
     from aiml_cli import configure
 
     return lambda: configure.check(flags)

@@ -10,6 +10,7 @@ from typing import Any
 
 from aiml_cli import __version__
 from aiml_cli.errors import AimlError, Misuse, NotAllowed, RequestRefused
+from aiml_cli.hosts import host_of, is_local, origin_of
 from aiml_cli.screen import output
 from aiml_cli.screen.output import say
 from aiml_cli.screen.safe import visible
@@ -17,7 +18,6 @@ from aiml_cli.settings.options import ROWS, Option, value_of
 from aiml_cli.settings.resolve import Said, Settings, Source, from_file, lasting, resolve
 from aiml_cli.store import config, modes, paths
 from aiml_cli.store import key as keys
-from aiml_cli.store.hosts import host_of, is_local, origin_of
 
 Flags = Mapping[str, Said]
 
@@ -242,14 +242,24 @@ def _known(name: str) -> str:
 
 
 def _facts(settings: Settings, name: str) -> dict[str, Any]:
-    source = settings.sources.get(name)
-    speaker = settings.speakers.get(name, "")
-    where = f"{source.value} {speaker}".strip() if source else None
     return {
         "value": value_of(settings.options, ROWS[name]),
-        "source": where,
+        "source": _source(settings, name),
         "hides": list(settings.hides.get(name, ())),
     }
+
+
+def _source(settings: Settings, name: str) -> str | None:
+    """Name who said a setting; None when nobody did."""
+    match settings.sources.get(name):
+        case None:
+            return None
+        case Source.PROFILE:
+            return f"profile {settings.options.profile}"
+        case Source.DEFAULT | Source.FILE as source:
+            return str(source.value)
+        case source:
+            return f"{source.value} {settings.speakers[name]}"
 
 
 def _line(name: str, value: Any, source: str | None, hides: list[str]) -> str:

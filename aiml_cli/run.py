@@ -12,6 +12,7 @@ from aiml_cli.api.answer import Answer, verdict
 from aiml_cli.api.endpoints import ENDPOINTS, Endpoint
 from aiml_cli.api.messages import Conversation
 from aiml_cli.errors import AimlError, CutShort, NotAllowed
+from aiml_cli.hosts import is_local
 from aiml_cli.prompt.compose import compose, from_file
 from aiml_cli.screen.choose import Screen, choose
 from aiml_cli.screen.output import say, show
@@ -21,7 +22,6 @@ from aiml_cli.settings.resolve import Settings, Source, resolve
 from aiml_cli.signals import Stopped
 from aiml_cli.store import key as keys
 from aiml_cli.store.config import layers
-from aiml_cli.store.hosts import is_local
 
 if TYPE_CHECKING:
     from aiml_cli.api.client import Request
@@ -51,11 +51,12 @@ class Question:
     def body(self) -> dict[str, Any]:
         """Make the request's body; reads standard input and files."""
         use_stdin = not self.options.no_stdin
-        prompt = compose(self.words, self.options.file or (), use_stdin=use_stdin, tell=self._tell)
+        prompt = compose(self.words, self.options.file or (), use_stdin=use_stdin, tell=self.tell)
         system = None if self.options.system is None else from_file(self.options.system)
         return self.endpoint.body(Conversation().said("user", prompt), replace(self.options, system=system))
 
-    def _tell(self, notice: str) -> None:
+    def tell(self, notice: str) -> None:
+        """Say what the user should know, unless they want to know nothing."""
         if not self.options.quiet:
             say(f"aiml: {notice}")
 
@@ -119,9 +120,11 @@ def _key(question: Question) -> keys.Key | None:
     if question.options.demo:
         return None
     key = keys.find(question.settings, question.url)
+    keys.guard(question.url, key)
     if key is None and not is_local(question.url):
         raise NotAllowed(keys.why_none(question.settings, question.url), HOW_TO_GET_A_KEY)
-    keys.guard(question.url, key)
+    if key and key.notice:
+        question.tell(key.notice)
     return key
 
 
@@ -148,7 +151,8 @@ def _conclude(options: Options, screen: Screen, answer: Answer, key: keys.Key | 
         # A connection that is cut after the end of the answer takes nothing away from it.
         error = verdict(answer.completion, allow_cut=bool(options.allow_cut), background=bool(options.background))
     if error and key:
-        error.message = keys.masked(error.message, key)
+        error.message, error.hint = keys.masked(error.message, key), keys.masked(error.hint, key)
+        error.details = {name: keys.masked(v, key) if isinstance(v, str) else v for name, v in error.details.items()}
     screen.close(replace(answer, error=error))
     if error:
         raise error

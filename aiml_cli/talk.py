@@ -70,9 +70,8 @@ class Talk:
         with send(client, request) as reply:
             self._status, self._headers = reply.status, reply.headers
             if verbose:
-                say(
-                    f"aiml: {reply.status} {reply.headers.get('content-type', '')}, request {self._id() or 'without an id'}"
-                )
+                kind = reply.headers.get("content-type", "")
+                say(f"aiml: {reply.status} {kind}, request {self._id() or 'without an id'}")
             chunks = screen.tee(reply.chunks)
             for batch in understand(self._endpoint, reply.status, reply.headers, chunks):
                 if not self._first:

@@ -55,7 +55,7 @@ ANSWERS = [
     ("chat", stream(delta("Hi"), event({"choices": [{"delta": {"content": 5}}]})), "Hi\n", "cannot be read", 6),
     ("chat", as_json({"error": {"message": "It broke."}}), "", "It broke.", 6),
     ("chat", http(b"", "200 OK"), "", "nothing in it", 6),
-    ("chat", http(b"null"), "", "no JSON object", 6),
+    ("chat", http(b"null"), "", "no chat completion", 6),
     ("chat", http(b"<html><body>Please log in</body></html>", "200 OK", "text/html"), "", "Please log in", 6),
     ("chat", as_json(message("Hi", "length")), "Hi\n", "length cap", 8),
     ("chat", as_json(message(None, "tool_calls", tool_calls=[{"id": "c1", "function": {"name": "f", "arguments": "{}"}}])),

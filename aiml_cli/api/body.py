@@ -1,6 +1,7 @@
 """Put settled options where an endpoint's request has them; the table says where."""
 
 from collections.abc import Mapping
+from copy import deepcopy
 from typing import Any
 
 from aiml_cli.errors import Misuse
@@ -15,7 +16,7 @@ def fill(body: dict[str, Any], endpoint: str, options: Options) -> dict[str, Any
     for row in ROWS.values():
         place, value = row.wire.get(endpoint), value_of(options, row)
         if place and value is not None and "[" not in place.path:
-            put(body, place.path, list(value) if isinstance(value, tuple) else value)
+            put(body, place.path, list(value) if isinstance(value, tuple) else deepcopy(value))
     return body
 
 

@@ -20,19 +20,24 @@ class Calls:
         pieces = [_piece(an_object(call)) for call in a_list(delta.get("tool_calls"))]
         if old.get("name") or old.get("arguments"):
             pieces.append((None, "", a_text(old.get("name")), a_text(old.get("arguments"))))
+        taken: set[int] = set()
         return [
-            ToolCall(self._slot(index, call_id, name), call_id, name, arguments, choice)
+            ToolCall(self._slot(index, call_id, name, taken), call_id, name, arguments, choice)
             for index, call_id, name, arguments in pieces
         ]
 
-    def _slot(self, index: Any, call_id: str, name: str) -> int:
-        """Find the call that a piece belongs to: the latest with its id, else with its index, else the last."""
+    def _slot(self, index: Any, call_id: str, name: str, taken: set[int]) -> int:
+        """Find the call that a piece belongs to: the latest with its id, else with its index, else the last.
+
+        One delta has no two pieces of a call: what is `taken` and comes without a number is the next call.
+        """
         slot = self._known(index, call_id, name)
-        if slot is None:
+        if slot is None or (slot in taken and index is None and not call_id):
             self._slots.append((index, call_id))
             slot = len(self._slots) - 1
         elif call_id and not self._slots[slot][1]:
             self._slots[slot] = (index, call_id)
+        taken.add(slot)
         self._named[slot] = self._named.get(slot) or name
         return slot
 

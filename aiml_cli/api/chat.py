@@ -23,7 +23,7 @@ from aiml_cli.api.events import (
 from aiml_cli.api.faults import fault_in
 from aiml_cli.api.messages import Conversation
 from aiml_cli.api.sse import Sse
-from aiml_cli.api.wire import Halves, a_count, a_list, a_number, a_text, an_object, listen
+from aiml_cli.api.wire import Halves, MalformedError, a_count, a_list, a_number, a_text, an_object, listen, malformed
 from aiml_cli.settings.options import Options
 
 NAME = "chat"
@@ -40,7 +40,7 @@ def body(conversation: Conversation, options: Options) -> dict[str, Any]:
         # Usage of a stream must be asked for, and only of a stream; alternatives come only with logprobs.
         include_usage=options.include_usage if options.stream else None,
         logprobs=True if options.logprobs is None and options.top_logprobs is not None else options.logprobs,
-        tools=[shapes.nested_tool(tool) for tool in options.tools] if options.tools is not None else None,
+        tools=shapes.tools(options.tools, shapes.nested_tool),
         tool_choice=shapes.nested_choice(options.tool_choice),
         response_format=shapes.nested_format(options.response_format),
     )
@@ -49,19 +49,22 @@ def body(conversation: Conversation, options: Options) -> dict[str, Any]:
 
 def hear(stream: Iterable[list[Sse]]) -> Iterator[Batch]:
     """Turn a stream into events, a batch for each network read."""
-    return listen(stream, _Chunks().take)
+    return listen(stream, _Chunks().take, done_is_whole=True)
 
 
 def read(found: Any) -> Batch:
     """Turn a JSON answer into events."""
+    choices = found.get("choices") if isinstance(found, dict) else None
+    if not choices and (fault := fault_in(found)):
+        return [fault]
+    if not choices or not isinstance(choices, list):
+        return [Fault("the server's answer is no chat completion: it holds no choices")]
     batch: Batch = []
-    if not isinstance(found, dict) or (not found.get("choices") and fault_in(found)):
-        return [fault_in(found) or Fault("the server's answer is no JSON object")]
-    if not isinstance(found.get("choices"), list):
-        return [Fault("the server's answer holds no choices")]
-    chunks = _Chunks()
-    chunks.take("", {**found, "choices": [_as_delta(choice) for choice in a_list(found["choices"])]}, batch)
-    batch.append(Done())
+    try:
+        _Chunks().take("", {**found, "choices": [_as_delta(choice) for choice in choices]}, batch)
+        batch.append(Done())
+    except MalformedError as wrong:
+        batch.append(malformed(wrong))
     return Halves().join(batch)
 
 
@@ -91,7 +94,7 @@ class _Chunks:
         if chunk.get("citations"):
             batch.extend(_sources(a_list(chunk["citations"])))
         if "error" in chunk or name == "error" or not choices:
-            fault = fault_in(chunk) or (Fault(str(chunk)) if name == "error" else None)
+            fault = fault_in(chunk) or (fault_in({"error": chunk}) if name == "error" else None)
             batch.extend([fault] if fault else [])
 
     def _choice(self, position: int, choice: dict[str, Any], batch: Batch) -> None:

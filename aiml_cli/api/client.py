@@ -5,14 +5,13 @@ import ssl
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from ipaddress import ip_address
 from pathlib import Path
-from urllib.parse import urlsplit
 
 import httpx
 
 from aiml_cli.api.ahead import ahead
 from aiml_cli.errors import AimlError, CutShort, Misuse, ServerFailed, Unreachable
+from aiml_cli.hosts import is_local, is_plain
 
 Client = httpx.Client
 CONNECT_SECONDS = 10.0
@@ -44,11 +43,10 @@ class Reply:
 @contextmanager
 def connect(url: str, timeout: float, ca_bundle: str | None = None) -> Iterator[Client]:
     """Open a client for one server; `timeout` is in seconds without a byte."""
-    host = urlsplit(url).hostname or ""
     limits = httpx.Timeout(timeout, connect=min(CONNECT_SECONDS, timeout))
-    context = trust(ca_bundle) if url.startswith("https:") else ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context = trust(ca_bundle) if not is_plain(url) else ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     try:
-        client = httpx.Client(verify=context, timeout=limits, trust_env=not is_local(host))
+        client = httpx.Client(verify=context, timeout=limits, trust_env=not is_local(url))
     except (ImportError, ValueError, httpx.InvalidURL) as fault:
         hint = "look at HTTPS_PROXY, ALL_PROXY and NO_PROXY"
         raise Misuse(f"the proxy settings cannot be used: {fault}", hint) from None
@@ -89,14 +87,6 @@ def _wake(response: httpx.Response) -> None:
             connection.shutdown(socket.SHUT_RDWR)
 
 
-def is_local(host: str) -> bool:
-    """Say whether a host is this machine itself."""
-    try:
-        return ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost" or host.endswith(".localhost")
-
-
 def trust(ca_bundle: str | None) -> ssl.SSLContext:
     """Make the TLS context: always checking, by the file given or by the system's certificates.
 
@@ -106,7 +96,7 @@ def trust(ca_bundle: str | None) -> ssl.SSLContext:
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     if ca_bundle:
         try:
-            context.load_verify_locations(ca_bundle)
+            context.load_verify_locations(Path(ca_bundle).expanduser())
         except OSError as fault:
             raise Misuse(f"{ca_bundle}: no certificates could be read: {fault.strerror or fault}") from None
         return context

@@ -1,6 +1,6 @@
 """Fold the events of an answer into what it was in the end."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields, replace
 
 from aiml_cli.api.events import (
     Audio,
@@ -19,6 +19,7 @@ from aiml_cli.api.events import (
     Usage,
 )
 
+TOO_LONG = "the answer was cut at the length cap"
 CAPPED = frozenset({"length", "max_output_tokens", "max_tokens", "MAX_TOKENS", "model_length"})
 FILTERED = frozenset({"content_filter", "SAFETY", "safety"})
 UNFINISHED = frozenset({"incomplete", "failed", "cancelled", "in_progress", "queued"})
@@ -73,7 +74,7 @@ class Completion:
     @property
     def capped(self) -> bool:
         """Say whether the length cap, and nothing else, made the answer incomplete."""
-        return self._arrived and not self._refused and any(c.finish_reason in CAPPED for c in self.choices)
+        return self.lacks == TOO_LONG
 
     @property
     def lacks(self) -> str:
@@ -81,12 +82,12 @@ class Completion:
         reasons = {choice.finish_reason for choice in self.choices}
         if not self._arrived:
             return "the stream ended before the answer was complete"
-        if reasons & CAPPED:
-            return "the answer was cut at the length cap"
         if reasons & FILTERED:
             return "the answer was stopped by a content filter"
         if self._refused:
             return "the model refused"
+        if reasons & CAPPED:
+            return TOO_LONG
         if self.status in UNFINISHED:
             return f"the answer is not complete: its status is {self.status}"
         return ""
@@ -143,7 +144,7 @@ class Fold:
                 if event not in self._citations:
                     self._citations.append(event)
             case Usage():
-                self._usage = event
+                self._usage = _fuller(self._usage, event)
             case Fault():
                 self._fault = event
             case Done():
@@ -164,6 +165,14 @@ class Fold:
 
 def _newer(old: Begun, new: Begun) -> Begun:
     return Begun(new.id or old.id, new.model or old.model, new.created or old.created)
+
+
+def _fuller(old: Usage | None, new: Usage) -> Usage:
+    """Take what is newer; counts and price may come apart."""
+    if old is None:
+        return new
+    newer = {cell.name: value for cell in fields(Usage) if (value := getattr(new, cell.name)) not in (None, {})}
+    return replace(old, **newer)
 
 
 class _Growing:

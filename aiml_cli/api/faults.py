@@ -14,12 +14,14 @@ BILLING_PAGE = "https://aimlapi.com/app/billing"
 
 _CREDIT = re.compile(
     r"insufficient_quota|budget_exceeded|insufficient[ _](?:credit|fund|balance|quota)"
-    r"|out of credit|no credit|not enough credit|run out of|exceeded your (?:current )?quota|free.tier"
+    r"|used up all|quota exceeded|exceeded your (?:current )?quota|free.tier"
+    r"|out of credit|no credit|not enough credit|run out of"
     r"|credits? (?:limit|balance)|billing|top.?up|payment",
     re.IGNORECASE,
 )
 _KEY = re.compile(
-    r"(?:invalid|incorrect|missing|wrong|expired|no)[ _](?:\w+[ _])?(?:api[ _-]?key|authentication)", re.IGNORECASE
+    r"api key not valid|(?:invalid|incorrect|missing|wrong|expired|no)[ _](?:\w+[ _])?(?:api[ _-]?key|authentication)",
+    re.IGNORECASE,
 )
 
 
@@ -93,11 +95,11 @@ def failed(fault: Fault) -> AimlError:
 
 def _parsed(body: bytes) -> Fault | None:
     text = body.decode("utf-8-sig", "replace").strip()
-    if text.startswith(("data:", "event:")):
+    if text.startswith(("data:", "event:", ":")):
         text = next((line[5:] for line in text.splitlines() if line.startswith("data:")), "")
     try:
         found = json.loads(text)
-    except ValueError:
+    except (ValueError, RecursionError):
         return None
     report = fault_in(found)
     return report or (Fault(_words(found)) if found else None)
@@ -105,7 +107,7 @@ def _parsed(body: bytes) -> Fault | None:
 
 def _plain(headers: Mapping[str, str], body: bytes) -> str:
     """Give the words of a page or a text; of HTML what a reader would see."""
-    text = body.decode("utf-8", "replace")
+    text = body.decode("utf-8-sig", "replace")
     if "html" in headers.get("content-type", "") or text.lstrip()[:1] == "<":
         text = re.sub(r"(?is)<(script|style|head)\b.*?</\1>|<[^>]*>", " ", text)
         text = re.sub(r"\s+", " ", text)
@@ -127,7 +129,7 @@ def _classified(status: int, fault: Fault | None, sentence: str) -> AimlError:
     client_fault = 400 <= status < 500  # noqa: PLR2004
     if status == 402 or (status in (403, 422, 429) and _CREDIT.search(about)):  # noqa: PLR2004
         return NotAllowed(sentence, f"the credit is used up: {BILLING_PAGE}", **details)
-    if status == 401 or (client_fault and status != 429 and _KEY.search(about)):  # noqa: PLR2004
+    if status == 401 or (status != 429 and _KEY.search(about if client_fault else details["code"] or "")):  # noqa: PLR2004
         return NotAllowed(sentence, f"is the key right? aiml config key stores one; keys: {KEYS_PAGE}", **details)
     if status == 403:  # noqa: PLR2004
         hint = f"the key may not use this endpoint or model, or the credit is used up: {BILLING_PAGE}"

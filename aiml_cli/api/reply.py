@@ -2,13 +2,14 @@
 
 import json
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import suppress
 from itertools import chain
 
 from aiml_cli.api.endpoints import Endpoint
 from aiml_cli.api.events import Batch
 from aiml_cli.api.faults import refused, shortened
 from aiml_cli.api.sse import LONGEST, cut
-from aiml_cli.errors import ServerFailed
+from aiml_cli.errors import AimlError, ServerFailed
 
 ENOUGH_OF_AN_ERROR = 1024 * 1024
 STARTS_OF_A_STREAM = (b"data:", b"event:", b"id:", b"retry:", b":")
@@ -20,12 +21,23 @@ def understand(endpoint: Endpoint, status: int, headers: Mapping[str, str], chun
     Raises what a failing status means, and ServerFailed for a body that is neither stream nor JSON.
     """
     if not 200 <= status < 300:  # noqa: PLR2004 - the range of success
-        raise refused(status, headers, _whole(chunks, ENOUGH_OF_AN_ERROR))
+        raise refused(status, headers, _as_far_as_it_came(chunks))
     start, chunks = _peeked(chunks)
     if _is_stream(headers.get("content-type", ""), start):
         yield from endpoint.hear(cut(chunks))
     else:
-        yield endpoint.read(_json(status, headers, _whole(chunks, LONGEST)))
+        yield endpoint.read(_json(status, headers, _whole(chunks)))
+
+
+def _as_far_as_it_came(chunks: Iterator[bytes]) -> bytes:
+    """Read the words of a refusal; that they are cut takes nothing from it."""
+    body = bytearray()
+    with suppress(AimlError):
+        for chunk in chunks:
+            body += chunk
+            if len(body) > ENOUGH_OF_AN_ERROR:
+                break
+    return bytes(body)
 
 
 def _peeked(chunks: Iterator[bytes]) -> tuple[bytes, Iterator[bytes]]:
@@ -47,11 +59,11 @@ def _is_stream(content_type: str, start: bytes) -> bool:
     return "event-stream" in content_type and not start.startswith((b"{", b"[", b"<"))
 
 
-def _whole(chunks: Iterable[bytes], most: int) -> bytes:
+def _whole(chunks: Iterable[bytes]) -> bytes:
     body = bytearray()
     for chunk in chunks:
         body += chunk
-        if len(body) > most:
+        if len(body) > LONGEST:
             break
     return bytes(body)
 

@@ -19,7 +19,7 @@ from aiml_cli.api.events import (
 from aiml_cli.api.faults import fault_in
 from aiml_cli.api.messages import Conversation
 from aiml_cli.api.sse import Sse
-from aiml_cli.api.wire import Halves, a_list, a_number, a_text, an_object, listen
+from aiml_cli.api.wire import Halves, MalformedError, a_list, a_number, a_text, an_object, listen, malformed
 from aiml_cli.settings.options import Options
 
 NAME = "responses"
@@ -33,7 +33,7 @@ def body(conversation: Conversation, options: Options) -> dict[str, Any]:
     alone = len(messages) == 1 and messages[0]["role"] == "user"
     asked = replace(
         options,
-        tools=[shapes.flat_tool(tool) for tool in options.tools] if options.tools is not None else None,
+        tools=shapes.tools(options.tools, shapes.flat_tool),
         tool_choice=shapes.flat_choice(options.tool_choice),
         response_format=shapes.flat_format(options.response_format),
     )
@@ -43,18 +43,23 @@ def body(conversation: Conversation, options: Options) -> dict[str, Any]:
 
 def hear(stream: Iterable[list[Sse]]) -> Iterator[Batch]:
     """Turn a stream into events, a batch for each network read."""
-    return listen(stream, _Events().take)
+    return listen(stream, _Events().take, done_is_whole=False)
 
 
 def read(found: Any) -> Batch:
-    """Turn a JSON answer into events; a list under `stream` is a stream that was kept."""
-    if not isinstance(found, dict):
-        return [fault_in(found) or Fault("the server's answer is no JSON object")]
-    if "output" not in found and "status" not in found:
-        return [fault_in(found) or Fault("the server's answer holds no output")]
+    """Turn a JSON answer into events."""
+    if not isinstance(found, dict) or not _is_response(found):
+        return [fault_in(found) or Fault("the server's answer is no response: it holds no output")]
     batch: Batch = []
-    _Events().end(found, batch)
+    try:
+        _Events().end(found, batch)
+    except MalformedError as wrong:
+        batch.append(malformed(wrong))
     return Halves().join(batch)
+
+
+def _is_response(found: dict[str, Any]) -> bool:
+    return "output" in found or (found.get("object") == "response" and bool(found.get("status")))
 
 
 class _Events:
@@ -70,6 +75,7 @@ class _Events:
         self._latest: tuple[Any, Any, type] | None = None
         self._part = 0
         self._calls: dict[str, int] = {}
+        self._call_ids: dict[int, str] = {}
         self._argued: set[int] = set()
 
     def take(self, name: str, event: dict[str, Any], batch: Batch) -> None:
@@ -103,9 +109,11 @@ class _Events:
                 self._begin(an_object(event.get("response")), batch)
             case "response.completed" | "response.incomplete" | "response.failed":
                 found = an_object(event.get("response"))
-                self.end({"status": kind.rpartition(".")[2], **found}, batch)
-            case _ if kind == "error" or "error" in event:
-                fault = fault_in(event) or fault_in({"error": event})
+                self.end({**found, "status": found.get("status") or kind.rpartition(".")[2]}, batch)
+            case _ if kind in (None, "", "error") or "error" in event:
+                fault = fault_in(event) or (fault_in({"error": event}) if kind else None)
+                if not fault and not kind:
+                    return
                 batch.append(fault or Fault("the server reported an error without words"))
 
     def end(self, response: dict[str, Any], batch: Batch) -> None:
@@ -113,7 +121,7 @@ class _Events:
         self._begin(response, batch)
         self._rest_of(response, batch)
         batch.extend(items.usage(response))
-        status = response.get("status")
+        status = a_text(response.get("status")) or None
         if status == "failed" or (response.get("error") and not status):
             batch.append(fault_in(response) or Fault("the server reports that the response failed"))
             return
@@ -184,24 +192,35 @@ class _Events:
             batch.append(ToolCall(slot, arguments=arguments))
 
     def _arguments(self, event: dict[str, Any], batch: Batch) -> None:
-        slot, _ = self._slot({"id": event.get("item_id")}, event)
+        """Add to the call that the event names, or to the latest when it names none that is known."""
+        slot, known = self._slot({"id": event.get("item_id")}, event)
+        if not known and slot:
+            slot -= 1
         self._argued.add(slot)
         batch.append(ToolCall(slot, arguments=a_text(event.get("delta"))))
 
     def _slot(self, item: dict[str, Any], event: dict[str, Any]) -> tuple[int, bool]:
-        """Find a call by its call id, by its item's id, or by its place among the output; say if it was known."""
-        index = event.get("output_index")
-        names = [f"{name} {item[name]}" for name in ("call_id", "id") if item.get(name)]
-        names += [f"place {index}"] if isinstance(index, int) and index >= 0 else []
-        slot = next((self._calls[name] for name in names if name in self._calls), None)
+        """Find a call by its call id, by its item's id, or by its place among the output; say if it was known.
+
+        A place says nothing against a call id that is new: some servers give every item the same place.
+        """
+        index, call_id = event.get("output_index"), a_text(item.get("call_id"))
+        names = [f"{name} {a_text(item[name])}" for name in ("call_id", "id") if item.get(name)]
+        place = [f"place {index}"] if isinstance(index, int) and index >= 0 else []
+        slot = next((self._calls[name] for name in [*names, *place] if name in self._calls), None)
+        if slot is not None and call_id and self._call_ids.get(slot, call_id) != call_id:
+            slot = None
         known = slot is not None
         slot = len(set(self._calls.values())) if slot is None else slot
-        self._calls.update((name, slot) for name in names)
+        if known or event.get("type") != "response.function_call_arguments.delta":
+            self._calls.update((name, slot) for name in [*names, *place])
+        if call_id:
+            self._call_ids[slot] = call_id
         return slot, known
 
 
 def _names(event: dict[str, Any]) -> list[Any]:
     """List what an event calls its item: an id, a place, or nothing at all."""
     index = event.get("output_index")
-    found = [event.get("item_id"), index if isinstance(index, int) and index >= 0 else None]
+    found = [a_text(event.get("item_id")) or None, index if isinstance(index, int) and index >= 0 else None]
     return [name for name in found if name is not None] or [None]

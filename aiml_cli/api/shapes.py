@@ -1,8 +1,12 @@
 """Turn tools, tool choices and answer formats into the form of either endpoint: nested on chat, flat on responses."""
 
-from collections.abc import Mapping
+import json
+from collections.abc import Callable, Mapping
 from typing import Any
 
+from aiml_cli.errors import Misuse
+
+Form = Callable[[Mapping[str, Any]], dict[str, Any]]
 WORDS = ("none", "auto", "required")
 HOSTED = (
     "web_search_preview",
@@ -12,6 +16,21 @@ HOSTED = (
     "file_search",
     "mcp",
 )
+
+
+def tools(found: Any, form: Form) -> list[dict[str, Any]] | None:
+    """Give each tool in an endpoint's form; one alone is a list of one. Raises Misuse for what is no tool."""
+    if found is None:
+        return None
+    return [form(_tool(tool)) for tool in (found if isinstance(found, list) else [found])]
+
+
+def _tool(tool: Any) -> Mapping[str, Any]:
+    if isinstance(tool, dict) and isinstance(tool.get("function", {}), dict):
+        return tool
+    raise Misuse(
+        f"--tools: {json.dumps(tool, ensure_ascii=False)[:60]} is no tool", 'a tool is {"type": "function", …}'
+    )
 
 
 def nested_tool(tool: Mapping[str, Any]) -> dict[str, Any]:
@@ -27,7 +46,8 @@ def flat_tool(tool: Mapping[str, Any]) -> dict[str, Any]:
     if tool.get("type") != "function":
         return dict(tool)
     facts = tool.get("function") or tool
-    return {"parameters": _anything(), "strict": False, **facts, "type": "function"}
+    strict = {"strict": bool(facts.get("strict"))}
+    return {"parameters": _anything(), **facts, **strict, "type": "function"}
 
 
 def _anything() -> dict[str, Any]:

@@ -84,9 +84,12 @@ class _Cutter:
 
     def _newlines(self, chunk: bytes) -> bytes:
         """Make every line end in LF, also when a CRLF is split over two chunks."""
+        if not chunk:
+            return chunk
+        ends_in_cr = chunk.endswith(b"\r")
         if self._after_cr and chunk.startswith(b"\n"):
             chunk = chunk[1:]
-        self._after_cr = chunk.endswith(b"\r") or (self._after_cr and not chunk)
+        self._after_cr = ends_in_cr
         return chunk.replace(b"\r\n", b"\n").replace(b"\r", b"\n")
 
 

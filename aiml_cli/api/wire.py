@@ -3,12 +3,14 @@
 import json
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
+from math import isfinite
 from typing import Any, cast
 
-from aiml_cli.api.events import Batch, Done, Event, Fault, Refusal, Text, Thought
+from aiml_cli.api.events import Batch, Done, Event, Fault, Refusal, Text, Thought, ToolCall
 from aiml_cli.api.faults import fault_in
 from aiml_cli.api.sse import Sse
 
+Spoken = Text | Thought | Refusal | ToolCall
 Take = Callable[[str, dict[str, Any], Batch], None]
 
 
@@ -33,9 +35,11 @@ def a_text(value: Any) -> str:
 
 def a_count(value: Any) -> int | None:
     """Take a number of tokens; null stays None."""
-    if value is None or isinstance(value, int):
+    if value is None or (isinstance(value, int) and not isinstance(value, bool)):
         return value
-    return int(_typed(value, float, 0.0))
+    if not isfinite(number := _typed(value, float, 0.0)):
+        raise MalformedError(f"{number} where a count belongs")
+    return int(number)
 
 
 def a_number(value: Any) -> float | None:
@@ -54,11 +58,11 @@ def _typed(value: Any, kind: type, empty: Any) -> Any:
 _NAMES = {dict: "object", list: "array", str: "string", float: "number"}
 
 
-def listen(stream: Iterable[list[Sse]], take: Take) -> Iterator[Batch]:
+def listen(stream: Iterable[list[Sse]], take: Take, *, done_is_whole: bool = True) -> Iterator[Batch]:
     """Hand each event's JSON object to `take`, which adds to the batch what it means.
 
-    Ends at `[DONE]`, or after a Fault. An event that is no JSON object, or whose values have the
-    wrong types, is a Fault too.
+    Ends at `[DONE]`, which says that the answer is whole where `done_is_whole`, or after a Fault. An event
+    that is no JSON object, or whose values have the wrong types, is a Fault too.
     """
     decode = json.JSONDecoder().decode
     halves = Halves()
@@ -66,17 +70,19 @@ def listen(stream: Iterable[list[Sse]], take: Take) -> Iterator[Batch]:
         batch: Batch = []
         for sse in events:
             if sse.data == "[DONE]":
-                batch.append(Done())
+                batch.extend([Done()] if done_is_whole else [])
             else:
                 start = len(batch)
                 _take(sse, decode, take, batch)
                 if "\\ud" in sse.data or "\\uD" in sse.data or halves:
                     batch[start:] = halves.join(batch[start:])
             if (batch and isinstance(batch[-1], Fault)) or sse.data == "[DONE]":
-                yield batch
+                yield [*batch, *halves.alone()]
                 return
         if batch:
             yield batch
+    if halves:
+        yield halves.alone()
 
 
 def _take(sse: Sse, decode: Callable[[str], Any], take: Take, batch: Batch) -> None:
@@ -89,10 +95,15 @@ def _take(sse: Sse, decode: Callable[[str], Any], take: Take, batch: Batch) -> N
             raise MalformedError(f"{sse.data[:60]} where a JSON object belongs")
         take(sse.event, found, batch)
     except MalformedError as wrong:
-        batch.append(Fault(f"the server sent an event that cannot be read: {wrong}"))
-    except ValueError:
+        batch.append(malformed(wrong))
+    except (ValueError, RecursionError):
         if sse.whole and (sse.data.strip() or sse.event == "error"):
             batch.append(_unreadable(sse))
+
+
+def malformed(wrong: MalformedError) -> Fault:
+    """Make the fault for values of the wrong type."""
+    return Fault(f"the server sent an answer that cannot be read: {wrong}")
 
 
 def _reported(text: str) -> Fault:
@@ -114,7 +125,7 @@ class Halves:
     """Join characters whose two UTF-16 halves came in two deltas; a half that stays alone becomes U+FFFD."""
 
     def __init__(self) -> None:
-        self._waiting: dict[tuple[type, int], str] = {}
+        self._waiting: dict[tuple[Any, ...], tuple[Spoken, str]] = {}
 
     def __bool__(self) -> bool:
         """Say whether a half is waiting for its other."""
@@ -122,14 +133,24 @@ class Halves:
 
     def join(self, events: Batch) -> Batch:
         """Give the events with whole characters."""
-        return [self._joined(event) if isinstance(event, Text | Thought | Refusal) else event for event in events]
+        return [self._joined(event) if isinstance(event, Spoken) else event for event in events]
 
-    def _joined(self, event: Text | Thought | Refusal) -> Event:
-        key = (type(event), event.choice)
-        text = self._waiting.pop(key, "") + event.text
+    def alone(self) -> Batch:
+        """Give what waited in vain."""
+        left, self._waiting = self._waiting, {}
+        return [_saying(event, whole(half)) for event, half in left.values()]
+
+    def _joined(self, event: Spoken) -> Event:
+        key = (type(event), event.choice, event.slot if isinstance(event, ToolCall) else 0)
+        _, half = self._waiting.pop(key, (event, ""))
+        text = half + (event.arguments if isinstance(event, ToolCall) else event.text)
         if text and "\ud800" <= text[-1] <= "\udbff":
-            self._waiting[key], text = text[-1], text[:-1]
-        return replace(event, text=whole(text))
+            self._waiting[key], text = (event, text[-1]), text[:-1]
+        return _saying(event, whole(text))
+
+
+def _saying(event: Spoken, text: str) -> Event:
+    return replace(event, arguments=text) if isinstance(event, ToolCall) else replace(event, text=text)
 
 
 def whole(text: str) -> str:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from aiml_cli.errors import Misuse
 from aiml_cli.prompt import stdin
-from aiml_cli.prompt.text import decoded
+from aiml_cli.prompt.text import decoded, loosely
 
 PLACE = "{stdin}"
 Tell = Callable[[str], None]
@@ -19,7 +19,9 @@ def compose(words: Sequence[str], files: Sequence[str], *, use_stdin: bool, tell
     Raises Misuse for an empty prompt, and for a file that is missing or no text.
     """
     # Bytes of the command line that are no UTF-8 are read like those of a file.
-    typed = _decoded(os.fsencode(" ".join(words)), "the prompt", tell)
+    typed, notice = loosely(os.fsencode(" ".join(words)), "the prompt")
+    if notice:
+        tell(notice)
     piped = _piped(typed, files, use_stdin=use_stdin, tell=tell)
     blocks = [_file(name, piped, tell) for name in files]
     text = _joined(typed, "" if "-" in files else piped, blocks)
@@ -58,8 +60,8 @@ def _decoded(data: bytes, name: str, tell: Tell) -> str:
 def _bytes(name: str) -> bytes:
     try:
         return Path(name).expanduser().read_bytes()
-    except OSError as fault:
-        raise Misuse(f"{name}: {fault.strerror}", "nothing was sent") from None
+    except (OSError, RuntimeError) as fault:  # expanduser knows no such user
+        raise Misuse(f"{name}: {getattr(fault, 'strerror', None) or fault}", "nothing was sent") from None
 
 
 def _joined(typed: str, piped: str, blocks: list[str]) -> str:

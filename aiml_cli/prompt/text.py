@@ -21,6 +21,11 @@ def decoded(data: bytes, name: str) -> tuple[str, str]:
     kind = next((kind for magic, kind in MAGIC.items() if data.startswith(magic)), "")
     if kind or b"\0" in data:
         raise Misuse(f"{name} is {kind or 'binary'}, not text", "only text can be sent")
+    return loosely(data, name)
+
+
+def loosely(data: bytes, name: str) -> tuple[str, str]:
+    """Give text that is text for certain, whatever it begins with."""
     try:
         return data.decode("utf-8-sig"), ""
     except UnicodeDecodeError:

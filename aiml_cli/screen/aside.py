@@ -78,9 +78,10 @@ def _tokens(answer: Answer) -> list[str]:
     usage = answer.completion.usage
     if usage is None:
         return []
-    into = f" ({usage.cached_tokens} cached)" if usage.cached_tokens else ""
-    out = f" ({usage.reasoning_tokens} reasoning)" if usage.reasoning_tokens else ""
-    return [f"{usage.input_tokens} in{into}", f"{usage.output_tokens} out{out}", f"{usage.total_tokens} tokens"]
+    into = f" in ({usage.cached_tokens} cached)" if usage.cached_tokens else " in"
+    out = f" out ({usage.reasoning_tokens} reasoning)" if usage.reasoning_tokens else " out"
+    counts = [(usage.input_tokens, into), (usage.output_tokens, out), (usage.total_tokens, " tokens")]
+    return [f"{count}{words}" for count, words in counts if count is not None]
 
 
 def _speed(answer: Answer) -> list[str]:

@@ -50,18 +50,22 @@ def choose(options: Options, environ: Mapping[str, str]) -> Screen:
     if file is None:
         check_stdout()
     put: Write = file.write if file else write
-    text = options.format == "text" and not options.json
+    text = _form(options) == "text"
     aside = Aside(
         reasoning=text and not options.hide_reasoning and not options.quiet,
         notices=text and not options.quiet,
         usage=bool(options.usage),
         color=wants_color(2, options.color or "auto", environ),
     )
-    return Screen(_main(options, put, to_file=file is not None), aside, put if options.format == "raw" else None, file)
+    return Screen(_main(options, put, to_file=file is not None), aside, put if _form(options) == "raw" else None, file)
+
+
+def _form(options: Options) -> str:
+    return "json" if options.json else options.format or "text"
 
 
 def _main(options: Options, put: Write, *, to_file: bool) -> Renderer:
-    match "json" if options.json else options.format:
+    match _form(options):
         case "json":
             return Json(put)
         case "jsonl":
@@ -84,6 +88,6 @@ def wants_color(fd: int, wish: str, environ: Mapping[str, str]) -> bool:
         return wish == "always"
     if environ.get("NO_COLOR"):
         return False
-    if environ.get("FORCE_COLOR", "0") != "0":
+    if environ.get("FORCE_COLOR", "") not in ("", "0"):
         return True
     return is_terminal(fd) and environ.get("TERM", "") not in ("", "dumb")

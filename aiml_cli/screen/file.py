@@ -15,9 +15,9 @@ class OutputFile:
 
     def __init__(self, name: str) -> None:
         self._target = Path(os.path.realpath(name))
-        self._direct = self._target.exists() and not self._target.is_file()
-        self.part = self._target if self._direct else self._target.with_name(self._target.name + ".part")
         try:
+            self._direct = self._target.exists() and not self._target.is_file()
+            self.part = self._target if self._direct else self._target.with_name(self._target.name + ".part")
             if self._direct:
                 self._fd = os.open(self._target, os.O_WRONLY | os.O_CLOEXEC)
             else:

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable
+from math import isfinite
 from typing import Any
 
 from aiml_cli.api.answer import Answer
@@ -23,6 +24,7 @@ from aiml_cli.api.events import (
     Usage,
 )
 from aiml_cli.errors import AimlError
+from aiml_cli.screen.safe import DRIVING
 
 Write = Callable[[bytes], None]
 
@@ -69,8 +71,25 @@ class Silent:
 
 
 def line(found: Any, indent: int | None = None) -> bytes:
-    """Write a JSON value, readable in every language."""
-    return (json.dumps(found, ensure_ascii=False, indent=indent) + "\n").encode("utf-8", "replace")
+    """Write a JSON value, readable in every language; what could drive a terminal is escaped, as JSON can."""
+    try:
+        text = json.dumps(found, ensure_ascii=False, indent=indent, allow_nan=False)
+    except ValueError:
+        text = json.dumps(_finite(found), ensure_ascii=False, indent=indent)
+    return (DRIVING.sub(lambda odd: json.dumps(odd[0])[1:-1], text) + "\n").encode("utf-8", "replace")
+
+
+def _finite(found: Any) -> Any:
+    """Replace numbers that JSON does not know; Python reads 1e400 as infinity."""
+    match found:
+        case float() if not isfinite(found):
+            return None
+        case dict():
+            return {name: _finite(value) for name, value in found.items()}
+        case list():
+            return [_finite(value) for value in found]
+        case _:
+            return found
 
 
 def as_event(event: Event) -> dict[str, Any] | None:

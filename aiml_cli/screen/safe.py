@@ -5,7 +5,7 @@ import re
 # C0 but newline and tab, DEL and C1; bidi marks, overrides and isolates; line and paragraph separators;
 # zero-width space, word joiner and byte order mark; interlinear marks; Unicode tags. Joiners (U+200C, U+200D)
 # stay: emoji and several scripts need them.
-_DRIVING = re.compile(
+DRIVING = re.compile(
     "[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u180e\u200b\u200e\u200f\u2028-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb"
     "\U000e0000-\U000e007f]"
 )
@@ -16,7 +16,7 @@ def visible(text: str) -> str:
 
     Each character is judged alone, so that a sequence split over two texts is no less harmless.
     """
-    return _DRIVING.sub(_escaped, text) if _DRIVING.search(text) else text
+    return DRIVING.sub(_escaped, text) if DRIVING.search(text) else text
 
 
 def _escaped(found: re.Match[str]) -> str:

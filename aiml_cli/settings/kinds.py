@@ -97,9 +97,8 @@ def _switch(value: str) -> bool:
 
 def _json(value: str) -> Json:
     """Read JSON, or the file that `@path` names; a plain path ending in .json is one too."""
-    if value.startswith("@") or value.endswith(".json"):
-        return read_json(value.removeprefix("@"))
-    parsed: Json = json.loads(value)
+    is_file = value.startswith("@") or value.endswith(".json")
+    parsed: Json = read_json(value.removeprefix("@")) if is_file else json.loads(value)
     if not isinstance(parsed, dict | list):
         raise ValueError(value)
     return parsed
@@ -108,9 +107,9 @@ def _json(value: str) -> Json:
 def read_json(path: str) -> Json:
     """Read a JSON file; raise Misuse naming the file and the line of a fault."""
     try:
-        parsed: Json = json.loads(Path(path).read_text("utf-8-sig"))
-    except OSError as fault:
-        raise Misuse(f"{path}: {fault.strerror or fault}") from None
+        parsed: Json = json.loads(Path(path).expanduser().read_text("utf-8-sig"))
+    except (OSError, RuntimeError) as fault:  # expanduser knows no such user
+        raise Misuse(f"{path}: {getattr(fault, 'strerror', None) or fault}") from None
     except json.JSONDecodeError as fault:
         raise Misuse(f"{path}: not JSON: {fault.msg}, line {fault.lineno}, column {fault.colno}") from None
     except UnicodeDecodeError:
@@ -165,4 +164,6 @@ JSON = Kind("JSON (an object, a list, or @FILE)", _json, "JSON|@FILE")
 JSON_OR_WORD = Kind("a word or a JSON object", _json_or_word, "WORD|JSON")
 PROPERTIES = Kind("KEY=VALUE", _properties, "KEY=VALUE", many=True)
 VARIABLES = Kind("NAME=VALUE", _variables, "NAME=VALUE", many=True)
+NAME = Kind("a name", text().parse, "NAME")
+PATH = Kind("a path", text().parse, "PATH")
 PATHS = Kind("a path", lambda value: (text().parse(value),), "PATH", many=True)

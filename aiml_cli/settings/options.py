@@ -7,6 +7,8 @@ from typing import Any, Generic, TypeVar
 from aiml_cli.settings.kinds import (
     JSON,
     JSON_OR_WORD,
+    NAME,
+    PATH,
     PATHS,
     PROPERTIES,
     SWITCH,
@@ -205,7 +207,7 @@ class Options:
         panel=MODEL, short="-O",
     )
     output: str | None = option(
-        TEXT, "Write the answer to a file, replaced only by a complete answer.", panel=OUTPUT, short="-o", once=True,
+        PATH, "Write the answer to a file, replaced only by a complete answer.", panel=OUTPUT, short="-o", once=True,
     )
     format: str | None = option(
         choice("text", "json", "jsonl", "raw"), "How the answer is written.", panel=OUTPUT, default="text",
@@ -222,7 +224,7 @@ class Options:
         choice("curl", "python", "javascript", "json"), "Print a program for the request and send nothing.",
         panel=INSTEAD, once=True,
     )
-    profile: str | None = option(TEXT, "Use the settings of this profile.", panel=CONNECTION)
+    profile: str | None = option(NAME, "Use the settings of this profile.", panel=CONNECTION)
     base_url: str | None = option(
         TEXT, "The API's address.", panel=CONNECTION, default="https://api.aimlapi.com/v1",
         env=("AIML_API_BASE", "AIMLAPI_API_BASE", "AIMLAPI_BASE_URL"),
@@ -234,7 +236,7 @@ class Options:
     retries: int | None = option(
         integer(0, 10), "How often to try again before the first word.", panel=CONNECTION, default=2,
     )
-    ca_bundle: str | None = option(TEXT, "A file of certificates to trust.", panel=CONNECTION)
+    ca_bundle: str | None = option(PATH, "A file of certificates to trust.", panel=CONNECTION)
     key_command: str | None = option(
         TEXT, "A command that prints the API key.", panel=KEY, hidden=True,
     )

@@ -8,7 +8,7 @@ from enum import Enum
 from typing import Any
 
 from aiml_cli.errors import Misuse
-from aiml_cli.settings.kinds import Kind
+from aiml_cli.settings.kinds import JSON, PROPERTIES, Kind
 from aiml_cli.settings.options import ROWS, Option, Options
 
 
@@ -58,6 +58,7 @@ def resolve(layers: Layers, endpoint: str = "") -> Settings:
         spoken = [(source, layers[source][name]) for source in Source if name in layers.get(source, {})]
         if row.default is not None:
             values[row.attribute], sources[name] = row.default, Source.DEFAULT
+        spoken = [(source, said) for source, said in spoken if said.texts]
         if not spoken or (endpoint and not row.on(endpoint)):
             continue
         source, said = spoken[-1]
@@ -93,18 +94,41 @@ def from_environment(environ: Mapping[str, str]) -> dict[str, Said]:
     return {
         row.name: Said((environ[variable],), variable)
         for row in ROWS.values()
-        for variable in reversed(row.variables)
+        for variable in _weakest_first(row, environ)
         if environ.get(variable)
     }
 
 
+def _weakest_first(row: Option[Any], environ: Mapping[str, str]) -> list[str]:
+    """Order the variables of a row, so that the last one that is set wins."""
+    return [
+        *(name for name in reversed(row.variables) if _is_placeholder(environ.get(name, ""))),
+        *(name for name in reversed(row.variables) if not _is_placeholder(environ.get(name, ""))),
+    ]
+
+
+def _is_placeholder(text: str) -> bool:
+    """Know `<YOUR_KEY>` of the examples, which must not hide a value elsewhere."""
+    return text.startswith("<") and text.endswith(">")
+
+
 def from_file(table: Mapping[str, object], where: str) -> dict[str, Said]:
     """Read a table of the config file; raise Misuse for a key that no row has."""
-    return {
-        name: Said(tuple(_texts(ROWS[name].kind, value)), f"{where}: {name}")
-        for name, value in table.items()
-        if _known(name, where)
-    }
+    return {name: _written(name, value, f"{where}: {name}") for name, value in table.items() if _known(name, where)}
+
+
+def _written(name: str, value: object, speaker: str) -> Said:
+    kind = ROWS[name].kind
+    return Said(_anchored(kind, tuple(_texts(kind, value)), speaker), speaker)
+
+
+def _anchored(kind: Kind[Any], texts: tuple[str, ...], speaker: str) -> tuple[str, ...]:
+    """See that a file named in the config is the same file in every directory; nobody else may place one there."""
+    for text in texts:
+        is_file = text.startswith("@") or kind.metavar == "PATH" or (kind is JSON and text.endswith(".json"))
+        if is_file and text and not text.removeprefix("@").startswith(("/", "~")):
+            raise Misuse(f"{speaker}: {text!r} is not the whole path of a file", "begin it with / or ~")
+    return texts
 
 
 def _known(name: str, where: str) -> bool:
@@ -129,6 +153,8 @@ def lasting() -> Iterator[Option[Any]]:
 def _texts(kind: Kind[Any], value: object) -> Iterable[str]:
     """Turn a TOML value into the texts that a flag would have."""
     match value:
+        case dict() if kind is PROPERTIES:
+            return tuple(f"{key}={json.dumps(each, default=str)}" for key, each in value.items())
         case bool():
             return ("on" if value else "off",)
         case dict() if kind.many:

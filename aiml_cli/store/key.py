@@ -4,10 +4,10 @@ import re
 from pathlib import Path
 
 from aiml_cli.errors import Misuse, NotAllowed
+from aiml_cli.hosts import host_of, is_local, is_plain
 from aiml_cli.settings.options import ROWS
 from aiml_cli.settings.resolve import Settings, Source
 from aiml_cli.store import vault
-from aiml_cli.store.hosts import host_of, is_local, is_plain
 from aiml_cli.store.vault import Key
 
 __all__ = ["Key", "asks", "find", "forget", "guard", "held", "masked", "remember", "why_none"]

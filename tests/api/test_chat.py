@@ -415,6 +415,11 @@ def test_a_json_answer_may_lack_whatever_is_not_the_text(body: bytes) -> None:
     assert not answer.first.finish_reason
 
 
+def test_half_a_character_at_the_end_of_a_json_answer_is_shown_as_such() -> None:
+    assert read(rb'{"choices":[{"message":{"content":"a\ud83c"}}]}').first.text == "a\ufffd"
+    assert read(rb'{"choices":[{"message":{"content":"\udf89a"}}]}').first.text == "\ufffda"
+
+
 def test_choices_of_a_json_answer_may_lack_their_index() -> None:
     answer = read(b'{"choices":[{"message":{"content":"a"}},{"message":{"content":"b"}}]}')
     assert [(choice.index, choice.text) for choice in answer.choices] == [(0, "a"), (1, "b")]

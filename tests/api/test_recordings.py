@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
 from aiml_cli.api.answer import verdict
 from aiml_cli.api.completion import Completion, Fold
 from aiml_cli.api.endpoints import ENDPOINTS
@@ -72,7 +73,7 @@ def assert_choices(expected: dict[str, Any], completion: Completion) -> None:
 
 
 def assert_finish(wanted: str | None, found: str | None) -> None:
-    """A response has no finish reason of its own: its status stands there, or why it is incomplete."""
+    """Compare finish reasons; that of a response is its status, or why it is incomplete."""
     if wanted == "length":
         assert found in ("length", "max_output_tokens")
     elif wanted is not None:

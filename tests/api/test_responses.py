@@ -394,13 +394,22 @@ def test_a_call_whose_item_changes_its_id_is_one_call() -> None:
 
 
 @pytest.mark.parametrize("facts", [b"", b'"item_id":"fc_1",', b'"item_id":"fc_1","output_index":-1,'])
-def test_arguments_that_name_no_known_item_belong_to_the_latest_call(facts: bytes) -> None:
-    answer = stream(
-        b'{"type":"response.output_item.added","item":{"type":"function_call","call_id":"a","name":"look"}}',
-        b'{"type":"response.function_call_arguments.delta",' + facts + b'"delta":"["}',
-        b'{"type":"response.function_call_arguments.delta",' + facts + b'"delta":"]"}',
-    )
-    assert answer.first.tool_calls == (Call("a", "look", "[]"),)
+@pytest.mark.parametrize(
+    ("kind", "delta"),
+    [
+        (b"function_call", b"response.function_call_arguments.delta"),
+        (b"custom_tool_call", b"response.custom_tool_call_input.delta"),
+    ],
+)
+@pytest.mark.parametrize("typed", [True, False])
+def test_arguments_that_name_no_known_item_belong_to_the_latest_call(
+    facts: bytes, kind: bytes, delta: bytes, *, typed: bool
+) -> None:
+    added = b'{"type":"response.output_item.added","item":{"type":"%s","call_id":"%s","name":"look"}}'
+    type_ = b'"type":"%s",' % delta if typed else b""
+    pieces = [b"event: %s\ndata: {%s%s" % (delta, type_, facts) + b'"delta":"%s"}\n\n' % text for text in (b"[", b"]")]
+    answer = heard(framed(added % (kind, b"a"), added % (kind, b"b")) + b"".join(pieces) + framed(COMPLETED))
+    assert answer.first.tool_calls == (Call("a", "look", ""), Call("b", "look", "[]"))
 
 
 def test_a_custom_tool_is_called_with_its_input() -> None:
@@ -499,7 +508,12 @@ def test_a_json_answer_may_lack_whatever_is_not_the_text(body: bytes) -> None:
     assert (answer.first.text, answer.complete) == ("Hi", True)
 
 
-@pytest.mark.parametrize("body", [b"null", b"5", b'"text"', b"[]", b"{}", b'{"id":"resp_1"}', b'{"object":"response"}'])
+def test_half_a_character_at_the_end_of_a_json_answer_is_shown_as_such() -> None:
+    answer = read(rb'{"output":[{"type":"message","content":[{"text":"a\ud83c"}]}]}')
+    assert answer.first.text == "a\ufffd"
+
+
+@pytest.mark.parametrize("body", [b"null", b"5", b'"text"', b"[]", b"{}", b'{"id":"resp_1"}'])
 def test_a_json_body_without_an_answer_is_no_success(body: bytes) -> None:
     assert not read(body).complete
 

@@ -126,6 +126,11 @@ def test_an_empty_variable_says_nothing() -> None:
     }
 
 
+def test_a_placeholder_does_not_hide_a_key() -> None:
+    environ = {"AIMLAPI_API_KEY": "<YOUR_AIMLAPI_KEY>", "AIMLAPI_KEY": "made up"}
+    assert from_environment(environ) == {"api_key": Said(("made up",), "AIMLAPI_KEY")}
+
+
 def test_a_variable_that_no_row_has_is_somebody_elses() -> None:
     assert from_environment({"AIML_PREVIOUS_RESPONSE_ID": "resp_1", "AIML_OUTPUT": "x", "PATH": "/bin"}) == {}
 
@@ -154,6 +159,15 @@ def test_stdin_is_left_alone_by_a_variable(text: str, *, value: bool) -> None:
         ({"tool_choice": {"type": "mcp"}}, "tool_choice", {"type": "mcp"}),
         ({"response_format": {"type": "text"}}, "response_format", {"type": "text"}),
         ({"option": {"stop": ["a"], "top_k": 3, "user": "you"}}, "option_", {"stop": ["a"], "top_k": 3, "user": "you"}),
+        (
+            {"option": {"user": "5", "logit_bias": {"50256": -100}}},
+            "option_",
+            {"user": "5", "logit_bias": {"50256": -100}},
+        ),
+        ({"model": "@cf/meta/llama"}, "model", "@cf/meta/llama"),
+        ({"system": "@~/system.txt"}, "system", "@~/system.txt"),
+        ({"system": "Write to me@example.org."}, "system", "Write to me@example.org."),
+        ({"ca_bundle": "/etc/ca.pem"}, "ca_bundle", "/etc/ca.pem"),
         ({"prompt_var": {"year": "2026", "city": "München"}}, "prompt_var", {"year": "2026", "city": "München"}),
     ],
 )
@@ -188,6 +202,16 @@ def test_an_empty_list_of_the_file_asks_for_nothing(table: dict[str, object]) ->
     assert not getattr(from_toml(table), ROWS[next(iter(table))].attribute)
 
 
+@pytest.mark.parametrize(
+    "table",
+    [{"tools": "@tools.json"}, {"tools": "tools.json"}, {"system": "@system.txt"}, {"ca_bundle": "./ca.pem"}],
+    ids=repr,
+)
+def test_a_file_named_in_the_file_is_the_same_in_every_folder(table: dict[str, object]) -> None:
+    with pytest.raises(Misuse, match=next(iter(table))):
+        from_toml(table)
+
+
 def test_an_unknown_setting_names_the_likely_one() -> None:
     with pytest.raises(Misuse) as refused:
         from_file({"temprature": 1}, "config.toml")
@@ -207,3 +231,15 @@ def test_settings_of_nobody_hold_the_defaults() -> None:
     defaults = {row.attribute: row.default for row in ROWS.values()}
     assert resolve({}).options == Options(**defaults)
     assert isinstance(resolve({}), Settings)
+
+
+@pytest.mark.parametrize("table", [{"system": "@style.txt"}, {"ca_bundle": "ca.pem"}, {"tools": "tools.json"}])
+def test_a_file_named_in_the_config_has_its_whole_path(table: dict[str, str]) -> None:
+    with pytest.raises(Misuse, match="not the whole path"):
+        from_file(table, "config.toml")
+
+
+def test_a_placeholder_hides_no_key_of_another_variable() -> None:
+    said = from_environment({"AIMLAPI_API_KEY": "<YOUR_KEY>", "AIML_API_KEY": "real"})
+    assert said["api_key"].texts == ("real",)
+    assert from_environment({"AIMLAPI_API_KEY": "<YOUR_KEY>"})["api_key"].texts == ("<YOUR_KEY>",)

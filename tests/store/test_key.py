@@ -2,6 +2,7 @@
 
 import json
 import os
+import subprocess
 import sys
 import time
 from pathlib import Path
@@ -271,6 +272,19 @@ def test_a_key_command_gets_no_shell_no_input_and_no_current_directory(tmp_path:
     assert found(AIML_KEY_COMMAND="pwd") == ("/", "key_command")
     with pytest.raises(NotAllowed, match="printed no key"):
         found(AIML_KEY_COMMAND="cat")
+
+
+def test_a_key_command_does_not_eat_the_prompt_on_standard_input() -> None:
+    script = """
+from aiml_cli.settings.resolve import resolve
+from aiml_cli.store import config, key
+try:
+    key.find(resolve(config.layers({}, {"AIML_KEY_COMMAND": "cat"})), "https://api.aimlapi.com")
+finally:
+    print(input())
+"""
+    done = subprocess.run([sys.executable, "-c", script], input="prompt", capture_output=True, text=True, check=False)
+    assert done.stdout == "prompt\n"
 
 
 def test_a_key_command_gives_its_first_line_and_knows_the_home_directory(tmp_path: Path) -> None:

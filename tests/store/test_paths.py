@@ -42,6 +42,16 @@ def test_a_relative_directory_is_none(monkeypatch: pytest.MonkeyPatch, tmp_path:
     assert not any(layers({}, {}).values())
 
 
+def test_a_relative_directory_of_an_old_platformdirs_is_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("platformdirs.user_config_dir", lambda _: ".config/aiml")
+    assert (paths.config_file(), paths.keys_file()) == (None, None)
+
+
+def test_a_home_that_is_no_directory_holds_no_config(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_CONFIG_HOME", "/dev/null")
+    assert not any(layers({}, {}).values())
+
+
 def test_asking_makes_nothing(tmp_path: Path) -> None:
     layers({}, {})
     assert not list((tmp_path / "xdg_config_home").iterdir())

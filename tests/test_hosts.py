@@ -3,7 +3,7 @@
 import pytest
 
 from aiml_cli.errors import Misuse
-from aiml_cli.store.hosts import host_of, is_local, is_plain, origin_of
+from aiml_cli.hosts import host_of, is_local, is_plain, origin_of
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,50 @@
+"""Write the files that follow from the table of options, the commands and the errors; --check writes nothing."""
+
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+from generators import bash, exit_codes, fish, help, options, zsh  # noqa: A004 - named after docs/help.md
+
+ROOT = Path(__file__).resolve().parent.parent
+OUTPUTS: dict[str, Callable[[], str]] = {
+    "docs/options.md": options.render,
+    "docs/help.md": help.render,
+    "docs/exit-codes.md": exit_codes.render,
+    "completions/aiml.bash": bash.render,
+    "completions/aiml.zsh": zsh.render,
+    "completions/aiml.fish": fish.render,
+}
+
+
+def stale(root: Path) -> list[str]:
+    """List the files below `root` that are not what they should be."""
+    return [name for name, render in OUTPUTS.items() if _held(root / name) != render().encode()]
+
+
+def write(root: Path) -> list[str]:
+    """Write the files below `root` that are not what they should be; list them."""
+    names = stale(root)
+    for name in names:
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        (root / name).write_bytes(OUTPUTS[name]().encode())
+    return names
+
+
+def _held(path: Path) -> bytes | None:
+    return path.read_bytes() if path.exists() else None
+
+
+def main(arguments: list[str], root: Path = ROOT) -> int:
+    """Write, or with --check only tell; give the exit code."""
+    if arguments not in ([], ["--check"]):
+        print("usage: scripts/generate.py [--check]", file=sys.stderr)
+        return 2
+    names = stale(root) if arguments else write(root)
+    for name in names:
+        print(f"{name} differs; run: make generate" if arguments else f"wrote {name}")
+    return 1 if arguments and names else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,151 @@
+"""The commands and their flags as the documents and the shells need them, read from the Typer app."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from enum import Enum
+from typing import Any
+
+import typer
+
+from aiml_cli import cli
+from aiml_cli.settings.flags import command
+from aiml_cli.settings.kinds import Kind
+from aiml_cli.settings.options import ROWS, Option
+from aiml_cli.settings.resolve import lasting
+
+NAME = "aiml"
+SOURCE = "scripts/generate.py; do not edit, run: make generate"
+# An 80 column terminal: click leaves two of them free.
+WIDTH = 78
+# Rows whose value is a path, though their kind is any text.
+PATH_ROWS = {"output", "ca_bundle"}
+
+
+class Files(Enum):
+    """Say where a value names a file."""
+
+    NOWHERE = 0
+    ALL = 1
+    AFTER_AT = 2
+
+
+@dataclass(frozen=True, slots=True)
+class Offer:
+    """Hold what a shell can offer for a value: words, or files."""
+
+    words: tuple[str, ...] = ()
+    files: Files = Files.NOWHERE
+
+
+@dataclass(frozen=True, slots=True)
+class Flag:
+    """Describe a flag: its spellings, those that switch it off, and its value ("" for a switch)."""
+
+    spellings: tuple[str, ...]
+    opposites: tuple[str, ...]
+    help: str
+    metavar: str
+    many: bool
+    offer: Offer
+
+    @property
+    def all(self) -> tuple[str, ...]:
+        """List every spelling, the opposites last."""
+        return self.spellings + self.opposites
+
+    def told(self) -> Iterator[tuple[str, str]]:
+        """Give every spelling with a description."""
+        yield from ((spelling, self.help) for spelling in self.spellings)
+        yield from ((spelling, f"The opposite of {self.spellings[0]}.") for spelling in self.opposites)
+
+
+@dataclass(frozen=True, slots=True)
+class Command:
+    """Describe a command; of its words the first `settings` are a setting's name and its value."""
+
+    path: tuple[str, ...]
+    summary: str
+    text: str
+    flags: tuple[Flag, ...]
+    commands: tuple["Command", ...]
+    settings: int
+
+    @property
+    def name(self) -> str:
+        """Give the command as it is typed: `aiml config set`."""
+        return " ".join(self.path)
+
+
+def tree() -> Command:
+    """Read the whole app."""
+    return _read(typer.main.get_command(cli.app), None)
+
+
+def walk(top: Command) -> Iterator[Command]:
+    """Give a command and all below it."""
+    yield top
+    for below in top.commands:
+        yield from walk(below)
+
+
+def _read(found: Any, parent: typer.Context | None) -> Command:
+    context = typer.Context(
+        found, info_name=found.name if parent else NAME, parent=parent, terminal_width=WIDTH, **found.context_settings
+    )
+    path = tuple(context.command_path.split())
+    params = [param for param in found.get_params(context) if not getattr(param, "hidden", False)]
+    arguments = [param.name for param in params if param.param_type_name == "argument"]
+    return Command(
+        path=path,
+        summary=(found.help or "").strip().partition("\n")[0],
+        text=found.get_help(context),
+        flags=tuple(_flag(param, context) for param in params if param.param_type_name == "option"),
+        commands=tuple(_read(below, context) for below in getattr(found, "commands", {}).values() if not below.hidden),
+        settings=len(arguments) if path[:2] == (NAME, "config") and arguments[:1] == ["name"] else 0,
+    )
+
+
+def _flag(param: Any, context: typer.Context) -> Flag:
+    metavar = "" if param.is_flag else param.metavar or param.type.name.upper()
+    # The names of --help come out of a set, in another order each time.
+    is_help = set(param.opts) <= set(context.help_option_names)
+    return Flag(
+        spellings=tuple(reversed(context.help_option_names) if is_help else param.opts),
+        opposites=tuple(param.secondary_opts),
+        help=param.help or "",
+        metavar=metavar,
+        many=param.multiple,
+        offer=_offer(param, metavar) if metavar else Offer(),
+    )
+
+
+def _offer(param: Any, metavar: str) -> Offer:
+    """Take from the table what a value can be; a flag that is no row has only its own type."""
+    for row in ROWS.values():
+        if row.flag in param.opts and row.kind.metavar == metavar:
+            return offer_of(row)
+    return Offer(tuple(getattr(param.type, "choices", ())), Files.ALL if metavar in {"PATH", "FILE"} else Files.NOWHERE)
+
+
+def offer_of(row: Option[Any]) -> Offer:
+    """Say what a shell can offer for a row."""
+    return Offer(row.kind.choices, _files(row, row.kind))
+
+
+def _files(row: Option[Any], kind: Kind[Any]) -> Files:
+    if kind.metavar in {"PATH", "FILE"} or row.name in PATH_ROWS:
+        return Files.ALL
+    return Files.AFTER_AT if "@FILE" in f"{kind.metavar} {kind.name} {row.help}" else Files.NOWHERE
+
+
+def settings() -> list[Option[Any]]:
+    """List the rows that `aiml config set` takes."""
+    return list(lasting())
+
+
+def flag_of(row: Option[Any]) -> Flag:
+    """Give the flag that a row becomes, on whichever command."""
+    app = typer.Typer(rich_markup_mode=None, add_completion=False)
+    app.command()(command([row], "")(lambda _words, _flags: None))
+    made = typer.main.get_command(app)
+    return _flag(made.params[0], typer.Context(made))

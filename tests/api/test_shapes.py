@@ -1,0 +1,126 @@
+"""Tools, choices and formats may be written for either endpoint, and reach each in its own form."""
+
+import copy
+from typing import Any
+
+import pytest
+
+from aiml_cli.api import chat, responses
+from aiml_cli.api.messages import Conversation
+from aiml_cli.api.shapes import (
+    HOSTED,
+    WORDS,
+    flat_choice,
+    flat_format,
+    flat_tool,
+    nested_choice,
+    nested_format,
+    nested_tool,
+)
+from aiml_cli.errors import Misuse
+from aiml_cli.settings.options import Options
+
+SCHEMA = {"type": "object", "properties": {"at": {"type": "string"}}}
+FLAT = {"type": "function", "name": "look", "description": "Look.", "parameters": SCHEMA, "strict": True}
+NESTED = {
+    "type": "function",
+    "function": {"name": "look", "description": "Look.", "parameters": SCHEMA, "strict": True},
+}
+SEARCH = {"type": "web_search_preview", "search_context_size": "low"}
+FORMAT = {"name": "place", "schema": SCHEMA, "strict": True}
+
+
+@pytest.mark.parametrize("tool", [FLAT, NESTED])
+def test_a_function_reaches_each_endpoint_in_its_form(tool: dict[str, Any]) -> None:
+    assert nested_tool(tool) == NESTED
+    assert flat_tool(tool) == FLAT
+
+
+@pytest.mark.parametrize(
+    "tool", [{"type": "function", "name": "now"}, {"type": "function", "function": {"name": "now"}}]
+)
+def test_what_an_endpoint_requires_of_a_function_is_added(tool: dict[str, Any]) -> None:
+    anything = {"type": "object", "properties": {}}
+    assert nested_tool(tool) == {"type": "function", "function": {"name": "now", "parameters": anything}}
+    assert flat_tool(tool) == {"type": "function", "name": "now", "parameters": anything, "strict": False}
+
+
+def test_a_strictness_of_null_becomes_a_boolean_where_one_is_required() -> None:
+    assert flat_tool({"type": "function", "function": {"name": "now", "strict": None}})["strict"] is False
+
+
+@pytest.mark.parametrize(
+    "tool", [SEARCH, {"type": "mcp", "server_label": "docs"}, {"type": "custom", "custom": {"name": "sql"}}, {}]
+)
+def test_other_tools_stay_as_they_are(tool: dict[str, Any]) -> None:
+    assert nested_tool(tool) == flat_tool(tool) == tool
+
+
+@pytest.mark.parametrize("word", WORDS)
+def test_the_words_of_the_api_are_choices(word: str) -> None:
+    assert nested_choice(word) == flat_choice(word) == word
+
+
+@pytest.mark.parametrize(
+    "chosen", ["look", {"type": "function", "name": "look"}, {"type": "function", "function": {"name": "look"}}]
+)
+def test_a_function_is_chosen_by_its_name(chosen: Any) -> None:
+    assert nested_choice(chosen) == {"type": "function", "function": {"name": "look"}}
+    assert flat_choice(chosen) == {"type": "function", "name": "look"}
+
+
+@pytest.mark.parametrize("word", HOSTED)
+def test_a_hosted_tool_is_chosen_by_its_type(word: str) -> None:
+    assert flat_choice(word) == flat_choice({"type": word}) == {"type": word}
+
+
+@pytest.mark.parametrize(
+    "wanted",
+    [{"type": "json_schema", **FORMAT}, {"type": "json_schema", "json_schema": FORMAT}],
+    ids=["flat", "nested"],
+)
+def test_a_schema_reaches_each_endpoint_in_its_form(wanted: dict[str, Any]) -> None:
+    assert nested_format(wanted) == {"type": "json_schema", "json_schema": FORMAT}
+    assert flat_format(wanted) == {"type": "json_schema", **FORMAT}
+
+
+@pytest.mark.parametrize("wanted", [{"type": "text"}, {"type": "json_object"}, None])
+def test_other_formats_stay_as_they_are(wanted: Any) -> None:
+    assert nested_format(wanted) == flat_format(wanted) == wanted
+
+
+def test_nothing_chosen_stays_nothing() -> None:
+    assert nested_choice(None) is None
+    assert flat_choice(None) is None
+
+
+@pytest.mark.parametrize("shape", [nested_tool, flat_tool, nested_choice, flat_choice, nested_format, flat_format])
+@pytest.mark.parametrize("given", [FLAT, NESTED, SEARCH, {"type": "json_schema", **FORMAT}], ids=repr)
+def test_what_the_user_wrote_is_not_changed(shape: Any, given: dict[str, Any]) -> None:
+    before = copy.deepcopy(given)
+    once = shape(given)
+    assert given == before
+    assert shape(once) == once
+
+
+@pytest.mark.parametrize(
+    "tools",
+    [
+        5,
+        "look",
+        None,
+        {"type": "function", "name": "look"},
+        [5],
+        [None],
+        ["look"],
+        [[]],
+        [{"type": "function", "function": "look"}],
+    ],
+)
+@pytest.mark.parametrize("endpoint", [chat, responses], ids=lambda endpoint: endpoint.NAME)
+def test_tools_that_are_none_are_refused_or_taken_as_one(endpoint: Any, tools: Any) -> None:
+    try:
+        body = endpoint.body(Conversation().said("user", "Hi"), Options(model="a/b", tools=tools))
+    except Misuse:
+        return
+    assert all(isinstance(tool, dict) for tool in body.get("tools", []))

@@ -1,0 +1,123 @@
+"""Standard input is read when it can hold something, to its last byte."""
+
+import os
+import socket
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from aiml_cli.errors import Misuse
+from aiml_cli.prompt import stdin
+
+Told = list[str]
+
+
+@pytest.fixture(autouse=True)
+def _real_stdin() -> Iterator[None]:
+    """Give back the file descriptor that each test takes."""
+    kept = os.dup(0)
+    yield
+    os.dup2(kept, 0)
+    os.close(kept)
+
+
+def become(fd: int) -> None:
+    """Make a file descriptor standard input."""
+    os.dup2(fd, 0)
+    os.close(fd)
+
+
+def pipe() -> int:
+    """Make a pipe standard input; give its other end."""
+    reading, writing = os.pipe()
+    become(reading)
+    return writing
+
+
+def test_a_pipe_holds_something() -> None:
+    os.close(pipe())
+    assert stdin.holds_something()
+
+
+def test_a_file_holds_something(tmp_path: Path) -> None:
+    (tmp_path / "x").touch()
+    become(os.open(tmp_path / "x", os.O_RDONLY))
+    assert stdin.holds_something()
+
+
+def test_a_socket_holds_something() -> None:
+    ours, theirs = socket.socketpair()
+    become(theirs.detach())
+    assert stdin.holds_something()
+    ours.sendall(b"through a socket")
+    ours.close()
+    assert stdin.read(pytest.fail) == b"through a socket"
+
+
+@pytest.mark.parametrize("path", [os.devnull, "/dev/zero", "."])
+def test_a_device_and_a_folder_hold_nothing(path: str) -> None:
+    become(os.open(path, os.O_RDONLY))
+    assert not stdin.holds_something()
+
+
+def test_a_terminal_holds_nothing() -> None:
+    leader, terminal = os.openpty()
+    become(terminal)
+    assert not stdin.holds_something()
+    os.close(leader)
+
+
+def test_a_closed_stdin_holds_nothing_and_cannot_be_read() -> None:
+    os.close(0)
+    assert not stdin.holds_something()
+    with pytest.raises(Misuse, match="standard input"):
+        stdin.read(pytest.fail)
+
+
+def test_dev_null_is_empty() -> None:
+    become(os.open(os.devnull, os.O_RDONLY))
+    assert stdin.read(pytest.fail) == b""
+
+
+@pytest.mark.parametrize("data", [b"", b"text", b"\xff\x00\n", b"x" * 5_000_000], ids=len)
+def test_every_byte_is_read(data: bytes, tmp_path: Path) -> None:
+    (tmp_path / "x").write_bytes(data)
+    become(os.open(tmp_path / "x", os.O_RDONLY))
+    assert stdin.read(pytest.fail) == data
+
+
+@pytest.mark.parametrize("blocking", [True, False])
+def test_a_pipe_is_read_to_its_end_though_somebody_made_it_non_blocking(*, blocking: bool) -> None:
+    writing = pipe()
+    os.set_blocking(0, blocking)
+
+    def write() -> None:
+        with os.fdopen(writing, "wb") as other_end:
+            other_end.write(b"y" * 300_000)
+
+    writer = threading.Thread(target=write)
+    writer.start()
+    assert stdin.read(lambda _: None) == b"y" * 300_000
+    writer.join()
+
+
+def test_what_is_waited_for_is_told_and_nothing_is_lost(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(stdin, "PATIENCE_S", 0.0)
+    writing, told = pipe(), Told()
+
+    def tell(line: str) -> None:
+        told.append(line)
+        os.write(writing, b"late, but whole")
+        os.close(writing)
+
+    assert stdin.read(tell) == b"late, but whole"
+    assert len(told) == 1
+    assert "--no-stdin" in told[0]
+
+
+def test_a_folder_is_misuse() -> None:
+    become(os.open(".", os.O_RDONLY))
+    with pytest.raises(Misuse, match="directory"):
+        stdin.read(pytest.fail)
