@@ -41,8 +41,8 @@ _aiml_chat() {
   _arguments -s -S \
     '(--model -m)--model=[The model, as the gateway spells it. \[default: openai/gpt-5-1\]]:TEXT: ' \
     '(--model -m)-m+[The model, as the gateway spells it. \[default: openai/gpt-5-1\]]:TEXT: ' \
-    '(--system -s)--system=[System text; @FILE reads it from a file.]:TEXT:_aiml_at_files' \
-    '(--system -s)-s+[System text; @FILE reads it from a file.]:TEXT:_aiml_at_files' \
+    '(--system -s)--system=[System text; @FILE reads it from a file.]:TEXT|@FILE:_aiml_at_files' \
+    '(--system -s)-s+[System text; @FILE reads it from a file.]:TEXT|@FILE:_aiml_at_files' \
     '*--file=[Add a text file to the prompt; - is standard input.]:PATH:_files' \
     '*-f+[Add a text file to the prompt; - is standard input.]:PATH:_files' \
     '*--attach=[Add a text file to the prompt; - is standard input.]:PATH:_files' \
@@ -110,8 +110,8 @@ _aiml_respond() {
   _arguments -s -S \
     '(--model -m)--model=[The model, as the gateway spells it. \[default: openai/gpt-5-1\]]:TEXT: ' \
     '(--model -m)-m+[The model, as the gateway spells it. \[default: openai/gpt-5-1\]]:TEXT: ' \
-    '(--system -s)--system=[System text; @FILE reads it from a file.]:TEXT:_aiml_at_files' \
-    '(--system -s)-s+[System text; @FILE reads it from a file.]:TEXT:_aiml_at_files' \
+    '(--system -s)--system=[System text; @FILE reads it from a file.]:TEXT|@FILE:_aiml_at_files' \
+    '(--system -s)-s+[System text; @FILE reads it from a file.]:TEXT|@FILE:_aiml_at_files' \
     '*--file=[Add a text file to the prompt; - is standard input.]:PATH:_files' \
     '*-f+[Add a text file to the prompt; - is standard input.]:PATH:_files' \
     '*--attach=[Add a text file to the prompt; - is standard input.]:PATH:_files' \

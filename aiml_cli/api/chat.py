@@ -65,7 +65,8 @@ def read(found: Any) -> Batch:
         batch.append(Done())
     except MalformedError as wrong:
         batch.append(malformed(wrong))
-    return Halves().join(batch)
+    halves = Halves()
+    return [*halves.join(batch), *halves.alone()]
 
 
 def _as_delta(choice: Any) -> dict[str, Any]:

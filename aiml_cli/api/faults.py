@@ -3,6 +3,7 @@
 import json
 import re
 from collections.abc import Mapping
+from contextlib import suppress
 from typing import Any
 
 from aiml_cli.api.events import Fault
@@ -12,13 +13,7 @@ LONGEST_WORDS, MOST_LINES = 600, 4
 KEYS_PAGE = "https://aimlapi.com/app/keys"
 BILLING_PAGE = "https://aimlapi.com/app/billing"
 
-_CREDIT = re.compile(
-    r"insufficient_quota|budget_exceeded|insufficient[ _](?:credit|fund|balance|quota)"
-    r"|used up all|quota exceeded|exceeded your (?:current )?quota|free.tier"
-    r"|out of credit|no credit|not enough credit|run out of"
-    r"|credits? (?:limit|balance)|billing|top.?up|payment",
-    re.IGNORECASE,
-)
+_CREDIT = re.compile(r"credit|quota|budget|balance|insufficient.fund|free.tier|billing|top.?up|payment", re.IGNORECASE)
 _KEY = re.compile(
     r"api key not valid|(?:invalid|incorrect|missing|wrong|expired|no)[ _](?:\w+[ _])?(?:api[ _-]?key|authentication)",
     re.IGNORECASE,
@@ -95,23 +90,42 @@ def failed(fault: Fault) -> AimlError:
 
 def _parsed(body: bytes) -> Fault | None:
     text = body.decode("utf-8-sig", "replace").strip()
-    if text.startswith(("data:", "event:", ":")):
-        text = next((line[5:] for line in text.splitlines() if line.startswith("data:")), "")
     try:
-        found = json.loads(text)
-    except (ValueError, RecursionError):
+        found = _json(text)
+        return fault_in(found) or (Fault(_words(found)) if found else None)
+    except RecursionError:  # nested without end
         return None
-    report = fault_in(found)
-    return report or (Fault(_words(found)) if found else None)
+
+
+def _json(text: str) -> Any:
+    """Read JSON, also from the first event of a stream; None when it is neither."""
+    lines = [line.removeprefix("data:") for line in text.splitlines() if line.startswith("data:")]
+    for candidate in (text, *lines[:1]):
+        with suppress(ValueError):
+            return json.loads(candidate)
+    return None
 
 
 def _plain(headers: Mapping[str, str], body: bytes) -> str:
     """Give the words of a page or a text; of HTML what a reader would see."""
     text = body.decode("utf-8-sig", "replace")
-    if "html" in headers.get("content-type", "") or text.lstrip()[:1] == "<":
-        text = re.sub(r"(?is)<(script|style|head)\b.*?</\1>|<[^>]*>", " ", text)
-        text = re.sub(r"\s+", " ", text)
-    return shortened(text.strip())
+    is_page = "html" in headers.get("content-type", "") or text.lstrip()[:1] == "<"
+    return shortened(" ".join(_seen(text)) if is_page else text)
+
+
+def _seen(page: str) -> list[str]:
+    """List the words of a page outside of its tags, head, scripts and styles; each character is looked at once."""
+    words: list[str] = []
+    hidden = ""
+    for part in re.split(r"(<[^<>]*>)", page):
+        tag = re.match(r"<(/?)(head|script|style)\b", part, re.IGNORECASE)
+        if tag and not hidden and not tag[1]:
+            hidden = tag[2].lower()
+        elif tag and tag[1] and tag[2].lower() == hidden:
+            hidden = ""
+        elif not hidden and not part.startswith("<"):
+            words += part.split()
+    return words
 
 
 def shortened(words: str) -> str:

@@ -55,7 +55,8 @@ def read(found: Any) -> Batch:
         _Events().end(found, batch)
     except MalformedError as wrong:
         batch.append(malformed(wrong))
-    return Halves().join(batch)
+    halves = Halves()
+    return [*halves.join(batch), *halves.alone()]
 
 
 def _is_response(found: dict[str, Any]) -> bool:
@@ -193,9 +194,9 @@ class _Events:
 
     def _arguments(self, event: dict[str, Any], batch: Batch) -> None:
         """Add to the call that the event names, or to the latest when it names none that is known."""
-        slot, known = self._slot({"id": event.get("item_id")}, event)
-        if not known and slot:
-            slot -= 1
+        names = _call_names({"id": event.get("item_id")}, event)
+        latest = max(self._calls.values(), default=0)
+        slot = next((self._calls[name] for name in names if name in self._calls), latest)
         self._argued.add(slot)
         batch.append(ToolCall(slot, arguments=a_text(event.get("delta"))))
 
@@ -204,19 +205,22 @@ class _Events:
 
         A place says nothing against a call id that is new: some servers give every item the same place.
         """
-        index, call_id = event.get("output_index"), a_text(item.get("call_id"))
-        names = [f"{name} {a_text(item[name])}" for name in ("call_id", "id") if item.get(name)]
-        place = [f"place {index}"] if isinstance(index, int) and index >= 0 else []
-        slot = next((self._calls[name] for name in [*names, *place] if name in self._calls), None)
-        if slot is not None and call_id and self._call_ids.get(slot, call_id) != call_id:
+        names, call_id = _call_names(item, event), a_text(item.get("call_id"))
+        slot = next((self._calls[name] for name in names if name in self._calls), None)
+        if slot is not None and call_id and self._call_ids[slot] not in ("", call_id):
             slot = None
         known = slot is not None
-        slot = len(set(self._calls.values())) if slot is None else slot
-        if known or event.get("type") != "response.function_call_arguments.delta":
-            self._calls.update((name, slot) for name in [*names, *place])
-        if call_id:
-            self._call_ids[slot] = call_id
+        slot = len(self._call_ids) if slot is None else slot
+        self._calls.update((name, slot) for name in names)
+        self._call_ids[slot] = call_id or self._call_ids.get(slot, "")
         return slot, known
+
+
+def _call_names(item: dict[str, Any], event: dict[str, Any]) -> list[str]:
+    """List what a call may be known by, the surest first."""
+    index = event.get("output_index")
+    names = [f"{name} {a_text(item[name])}" for name in ("call_id", "id") if item.get(name)]
+    return names + ([f"place {index}"] if isinstance(index, int) and index >= 0 else [])
 
 
 def _names(event: dict[str, Any]) -> list[Any]:

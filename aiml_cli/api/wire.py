@@ -51,11 +51,12 @@ def _typed(value: Any, kind: type, empty: Any) -> Any:
     if value is None:
         return empty
     if not isinstance(value, kind):
-        raise MalformedError(f"{json.dumps(value)[:60]} where a JSON {_NAMES[kind]} belongs")
+        found = _NAMES.get(type(value), "number")
+        raise MalformedError(f"JSON of type {found} where {_NAMES.get(kind, 'number')} belongs")
     return value
 
 
-_NAMES = {dict: "object", list: "array", str: "string", float: "number"}
+_NAMES: dict[type, str] = {dict: "object", list: "array", str: "string", bool: "boolean"}
 
 
 def listen(stream: Iterable[list[Sse]], take: Take, *, done_is_whole: bool = True) -> Iterator[Batch]:

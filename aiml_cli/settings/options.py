@@ -13,6 +13,7 @@ from aiml_cli.settings.kinds import (
     PROPERTIES,
     SWITCH,
     TEXT,
+    TEXT_OR_FILE,
     VARIABLES,
     Json,
     Kind,
@@ -109,7 +110,7 @@ class Options:
         chat="model", responses="model",
     )
     system: str | None = option(
-        TEXT, "System text; @FILE reads it from a file.", panel=PROMPT, short="-s",
+        TEXT_OR_FILE, "System text; @FILE reads it from a file.", panel=PROMPT, short="-s",
         chat="messages[role=system].content", responses="instructions",
     )
     file: tuple[str, ...] | None = option(

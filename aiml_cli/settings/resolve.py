@@ -125,7 +125,11 @@ def _written(name: str, value: object, speaker: str) -> Said:
 def _anchored(kind: Kind[Any], texts: tuple[str, ...], speaker: str) -> tuple[str, ...]:
     """See that a file named in the config is the same file in every directory; nobody else may place one there."""
     for text in texts:
-        is_file = text.startswith("@") or kind.metavar == "PATH" or (kind is JSON and text.endswith(".json"))
+        is_file = (
+            (text.startswith("@") and "@" in kind.metavar)
+            or kind.metavar == "PATH"
+            or (kind is JSON and text.endswith(".json"))
+        )
         if is_file and text and not text.removeprefix("@").startswith(("/", "~")):
             raise Misuse(f"{speaker}: {text!r} is not the whole path of a file", "begin it with / or ~")
     return texts

@@ -3,7 +3,7 @@
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from aiml_cli.api.body import add, fill, put
@@ -79,6 +79,7 @@ def test_what_is_said_last_wins() -> None:
     assert add({"a": 1}, None) == {"a": 1}
 
 
+@settings(deadline=None)
 @given(st.dictionaries(st.lists(NAMES, min_size=1, max_size=3).map(".".join), st.integers(), max_size=5))
 def test_any_properties_are_placed_or_misuse(properties: dict[str, int]) -> None:
     try:

@@ -46,7 +46,7 @@ def test_nothing_is_a_first_choice_that_never_arrived() -> None:
     assert "before the answer was complete" in answer.lacks
 
 
-@settings(max_examples=60)
+@settings(deadline=None, max_examples=60)
 @given(st.lists(PIECE, max_size=12), st.integers(1, 4))
 def test_the_borders_of_batches_do_not_matter(events: Batch, size: int) -> None:
     fold = Fold()
@@ -55,7 +55,7 @@ def test_the_borders_of_batches_do_not_matter(events: Batch, size: int) -> None:
     assert fold.completion() == folded(*events)
 
 
-@settings(max_examples=60)
+@settings(deadline=None, max_examples=60)
 @given(st.lists(st.tuples(st.integers(0, 3), st.text()), min_size=1))
 def test_each_choice_is_the_sum_of_its_pieces(pieces: list[tuple[int, str]]) -> None:
     answer = folded(*(Text(text, choice) for choice, text in pieces))

@@ -252,13 +252,14 @@ def test_a_report_is_cut_to_four_lines_and_600_characters() -> None:
     assert shortened("Traceback:\n  /srv/app.py") == "Traceback:\n  /srv/app.py"
 
 
+@settings(deadline=None)
 @given(st.text())
 def test_a_shortened_text_is_short(words: str) -> None:
     assert len(shortened(words)) <= LONGEST_WORDS + 2
     assert len(shortened(words).split("\n")) <= 4
 
 
-@settings(max_examples=150)
+@settings(deadline=None, max_examples=150)
 @given(VALUES, st.integers(300, 599))
 def test_no_json_is_more_than_a_failure(found: object, status: int) -> None:
     error = refused(status, JSON, json.dumps(found).encode())

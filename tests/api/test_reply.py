@@ -167,20 +167,19 @@ def test_json_without_end_is_no_crash(endpoint: Endpoint, depth: int, start: byt
 
 
 @every_endpoint
-@pytest.mark.parametrize("depth", [*range(200, 1_000, 99), 990])
+@pytest.mark.parametrize("depth", [*range(100, 900, 99), *range(900, 1_000)])
 def test_a_value_that_is_nested_deeply_is_no_crash(endpoint: Endpoint, depth: int) -> None:
     nested = b"[" * depth + b"]" * depth
     for good in (BODIES[endpoint.name], STREAMS[endpoint.name]):
-        for word in (b'"Hi"', b'"stop"', b'"completed"'):
-            ended = outcome(endpoint, good.replace(word, nested))
-            assert isinstance(ended, AimlError) or word not in good or not ended.complete
+        ended = outcome(endpoint, good.replace(b'"Hi"', nested))
+        assert isinstance(ended, AimlError) or not ended.complete
 
 
 # ---- whatever is sent
 
 
 @every_endpoint
-@settings(max_examples=100)
+@settings(deadline=None, max_examples=100)
 @given(
     body=st.binary(max_size=60)
     | st.sampled_from(list(STREAMS.values())).flatmap(
@@ -344,7 +343,7 @@ ANYTHING = st.recursive(
 
 
 @every_endpoint
-@settings(max_examples=100)
+@settings(deadline=None, max_examples=100)
 @given(data=st.data())
 def test_no_stream_of_json_is_a_crash(endpoint: Endpoint, data: st.DataObject) -> None:
     good = GOOD[endpoint.name]

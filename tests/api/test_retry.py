@@ -4,7 +4,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 import pytest
-from hypothesis import example, given
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from aiml_cli.api.faults import refused
@@ -60,6 +60,7 @@ def test_the_pause_doubles_up_to_eight_seconds() -> None:
     assert [waits(answered(500), tried=tried) for tried in range(1, 8)] == [0.5, 1.0, 2.0, 4.0, 8.0, 8.0, 8.0]
 
 
+@settings(deadline=None)
 @given(st.integers(1, 50), st.floats(0, 1))
 def test_luck_only_shortens_the_pause_a_little(tried: int, luck: float) -> None:
     shortened, whole = waits(answered(500), tried=tried, luck=luck), waits(answered(500), tried=tried)
@@ -120,6 +121,7 @@ def test_the_server_may_say_whether_to_try_again(status: int, wish: str, *, agai
     assert (waits(answered(status), {"x-should-retry": wish}) is not None) == again
 
 
+@settings(deadline=None)
 @given(st.text() | st.dates().map(lambda day: f"{day:%a, %d %b} {day.year} 12:00:00 GMT"))
 @example("Mon, 01 Jan 0001 00:00:00 +2359")
 @example("Fri, 31 Dec 9999 23:59:59 -2359")

@@ -53,21 +53,21 @@ def every_way(raw: bytes) -> list[list[Sse]]:
     return [events(raw, size) for size in (1, 2, 3, 5, 7, 16, 0)]
 
 
-@settings(max_examples=100)
+@settings(deadline=None, max_examples=100)
 @given(stream(mixed=False))
 def test_chunk_borders_do_not_matter(made: tuple[bytes, list[Sse]]) -> None:
     raw, expected = made
     assert [found for found in every_way(raw) if found != expected] == []
 
 
-@settings(max_examples=150)
+@settings(deadline=None, max_examples=150)
 @given(stream(mixed=True))
 def test_line_ends_may_be_mixed(made: tuple[bytes, list[Sse]]) -> None:
     raw, expected = made
     assert [found for found in every_way(raw) if found != expected] == []
 
 
-@settings(max_examples=60)
+@settings(deadline=None, max_examples=60)
 @given(st.lists(st.sampled_from([b"data: a", b"\n", b"\r", b"", b"\r\n", b":", b"\xff", b"event: b"]), max_size=30))
 def test_no_bytes_are_more_than_events(chunks: list[bytes]) -> None:
     found = [event for batch in cut(chunks) for event in batch]

@@ -3,7 +3,7 @@
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from aiml_cli.api.events import Batch, Done, Fault, Text
@@ -132,6 +132,7 @@ def test_a_half_that_stays_alone_is_shown_as_such(half: str, end: list[Sse]) -> 
     assert "".join(event.text for event in found if isinstance(event, Text)).startswith("a\ufffd")
 
 
+@settings(deadline=None)
 @given(st.text(st.characters(exclude_categories=[])))
 def test_whole_text_can_be_encoded_and_good_text_is_unchanged(text: str) -> None:
     assert whole(text).encode().decode() == whole(text)

@@ -1,7 +1,7 @@
 """Bytes become text when they are text, and are refused in words when they are not."""
 
 import pytest
-from hypothesis import example, given
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from aiml_cli.errors import Misuse
@@ -62,6 +62,7 @@ def test_what_begins_like_utf_16_and_is_none_is_refused(data: bytes) -> None:
         decoded(data, "thing.txt")
 
 
+@settings(deadline=None)
 @given(st.binary(max_size=40) | st.binary(max_size=20).map(b"\xff\xfe".__add__))
 @example(b"\xff\xfe\x00\xd8")
 def test_no_bytes_are_more_than_refused(data: bytes) -> None:
@@ -73,6 +74,7 @@ def test_no_bytes_are_more_than_refused(data: bytes) -> None:
     assert bool(notice) == (data != text.encode() and not data.startswith((b"\xef\xbb\xbf", b"\xff\xfe", b"\xfe\xff")))
 
 
+@settings(deadline=None)
 @given(st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"])))
 def test_utf_8_is_never_changed(text: str) -> None:
     data = b"- " + text.encode()

@@ -35,7 +35,7 @@ def test_an_answer_without_text_writes_nothing() -> None:
     assert written([Text("")], [Thought("Hm"), Refusal("No"), Notice("aside"), Done("stop", 0)]) == []
 
 
-@settings(max_examples=60)
+@settings(deadline=None, max_examples=60)
 @given(st.lists(st.lists(st.text(st.characters(exclude_categories=["Cs"])), max_size=3), max_size=4))
 def test_a_pipe_gets_the_text_byte_for_byte(batches: list[list[str]]) -> None:
     whole = "".join(text for batch in batches for text in batch)
@@ -43,7 +43,7 @@ def test_a_pipe_gets_the_text_byte_for_byte(batches: list[list[str]]) -> None:
     assert b"".join(written(*([Text(text) for text in batch] for batch in batches))) == (whole + newline).encode()
 
 
-@settings(max_examples=60)
+@settings(deadline=None, max_examples=60)
 @given(st.lists(st.text(st.sampled_from("\x1b[]2Jm\x9b\x07\r\u202e\U000e0041a\n")), max_size=5))
 def test_a_terminal_gets_nothing_that_drives_it(deltas: list[str]) -> None:
     shown = b"".join(written(*([Text(delta)] for delta in deltas), terminal=True)).decode()

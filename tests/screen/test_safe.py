@@ -3,7 +3,7 @@
 import unicodedata
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from aiml_cli.screen.safe import visible
@@ -24,16 +24,19 @@ def drives(character: str) -> bool:
     return tag or unicodedata.bidirectional(character) in BIDI or character in MARKS
 
 
+@settings(deadline=None)
 @given(ANYTHING)
 def test_nothing_that_drives_a_terminal_gets_through(text: str) -> None:
     assert not [character for character in visible(text) if drives(character)]
 
 
+@settings(deadline=None)
 @given(ANYTHING, ANYTHING)
 def test_a_sequence_that_is_split_is_no_less_harmless(start: str, end: str) -> None:
     assert visible(start) + visible(end) == visible(start + end)
 
 
+@settings(deadline=None)
 @given(ANYTHING)
 def test_what_drives_nothing_is_left_as_it_is(text: str) -> None:
     good = "".join(character for character in text if unicodedata.category(character) in ("Lu", "Ll", "Nd", "Po", "So"))

@@ -123,7 +123,7 @@ def test_a_switch_knows_the_usual_words(on: str, off: str) -> None:
 
 
 @pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.name)
-@settings(max_examples=60)
+@settings(deadline=None, max_examples=60)
 @example("@")
 @example("@no/such/file")
 @example("no/such/file.json")

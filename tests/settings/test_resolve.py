@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from aiml_cli.errors import Misuse
@@ -22,6 +22,7 @@ def from_toml(table: Mapping[str, object], endpoint: str = "") -> Options:
     return resolve({Source.FILE: from_file(table, "config.toml")}, endpoint).options
 
 
+@settings(deadline=None)
 @given(st.sets(st.sampled_from(SPEAKERS), min_size=1))
 def test_the_strongest_speaker_wins(speakers: set[Source]) -> None:
     layers = {source: said(temperature=f"0.{number}") for number, source in enumerate(Source) if source in speakers}
