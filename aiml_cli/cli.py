@@ -161,9 +161,9 @@ def config_key(
 @command(SERVER, "")
 def config_check(_words: list[str], flags: Flags) -> Task:
     """Check settings, key, file modes, server and balance."""
-    from aiml_cli import configure
+    from aiml_cli import check
 
-    return lambda: configure.check(flags)
+    return lambda: check.check(flags)
 
 
 def parse(arguments: list[str]) -> Task:

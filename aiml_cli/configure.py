@@ -3,26 +3,24 @@
 import json
 import os
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import dataclass
 from typing import Any
 
-from aiml_cli import __version__
-from aiml_cli.errors import AimlError, Misuse, NotAllowed, RequestRefused
-from aiml_cli.hosts import host_of, is_local, origin_of
+from aiml_cli.errors import AimlError, Misuse
+from aiml_cli.hosts import host_of
 from aiml_cli.screen import output
 from aiml_cli.screen.output import say
 from aiml_cli.screen.safe import visible
 from aiml_cli.settings.options import ROWS, Option, value_of
 from aiml_cli.settings.resolve import Said, Settings, Source, from_file, lasting, resolve
-from aiml_cli.store import config, modes, paths
+from aiml_cli.store import config, paths
 from aiml_cli.store import key as keys
 
 Flags = Mapping[str, Said]
 
 NONE: Flags = {}
-MOST_BYTES = 1 << 16
+LONGEST_KEY = 1 << 16
 
 
 def show_all(flags: Flags = NONE) -> int:
@@ -116,7 +114,7 @@ def _read_key(host: str, from_stdin: bool) -> str:
     """Read the key from standard input, or ask for it without showing it."""
     if from_stdin:
         with open(0, "rb", closefd=False) as stdin:
-            return stdin.read(MOST_BYTES).decode("utf-8", "replace").strip()
+            return stdin.read(LONGEST_KEY).decode("utf-8", "replace").strip()
     if not output.is_terminal(0):
         raise Misuse("there is no terminal to type the key on", "pipe it in: … | aiml config key --stdin")
     from getpass import getpass
@@ -125,102 +123,6 @@ def _read_key(host: str, from_stdin: bool) -> str:
         return getpass(f"API key for {host} (not shown): ").strip()
     except EOFError:
         raise Misuse("no key was typed") from None
-
-
-@dataclass(frozen=True, slots=True)
-class Finding:
-    """Hold a line of `check`: what was found, and the exit code that it means (0: in order)."""
-
-    words: str
-    code: int = 0
-
-
-def check(flags: Flags = NONE) -> int:
-    """Look at config file, file modes, key and server, a line each; give the worst exit code."""
-    worst = 0
-    for finding in _findings(flags):
-        output.show(f"{'not ok' if finding.code else 'ok':<8}{visible(' '.join(finding.words.split()))}\n")
-        worst = max(worst, finding.code)
-    return worst
-
-
-def _findings(flags: Flags) -> Iterator[Finding]:
-    yield from (Finding(words, 0 if fine else Misuse.exit_code) for words, fine in modes.look())
-    try:
-        settings = _settled(flags)
-        url = origin_of(settings.options.base_url or "") + "/v2/billing"
-    except AimlError as fault:
-        yield _bad(fault)
-        return
-    yield Finding("the settings are in order")
-    try:
-        key = keys.find(settings, url)
-        keys.guard(url, key)
-    except AimlError as fault:
-        yield _bad(fault)
-        key = None
-    else:
-        yield _of_key(settings, url, key)
-    yield from _of_server(settings, url, key)
-
-
-def _of_key(settings: Settings, url: str, key: keys.Key | None) -> Finding:
-    if key:
-        return Finding(f"the key comes from: {key.source}")
-    if is_local(url):
-        return Finding("there is no key, and a server on this machine needs none")
-    return Finding(f"{keys.why_none(settings, url)} (store one with: aiml config key)", NotAllowed.exit_code)
-
-
-def _of_server(settings: Settings, url: str, key: keys.Key | None) -> Iterator[Finding]:
-    """Ask the server for the balance: it costs nothing, and needs the key."""
-    from aiml_cli.api.faults import refused
-
-    try:
-        status, headers, body = _asked(settings, url, key)
-    except AimlError as fault:
-        yield _bad(fault, key)
-        return
-    yield Finding(f"{host_of(url)} answers")
-    told = refused(status, headers, body)
-    if status < 300 and key and (balance := _balance(body)):  # noqa: PLR2004
-        yield Finding(f"the key is accepted; the balance is {balance}")
-    elif status < 300 or isinstance(told, RequestRefused):  # noqa: PLR2004
-        yield Finding(f"whether it takes the key, it does not say (status {status})")
-    elif key or not isinstance(told, NotAllowed):
-        yield _bad(told, key)
-
-
-def _asked(settings: Settings, url: str, key: keys.Key | None) -> tuple[int, Mapping[str, str], bytes]:
-    from aiml_cli.api.client import Request, connect, send  # httpx costs a fifth of a second
-
-    headers = {"User-Agent": f"aiml/{__version__}", "Accept": "application/json"}
-    if key:
-        headers["Authorization"] = f"Bearer {key.value}"
-    timeout, body = settings.options.timeout or 120, b""
-    with (
-        connect(url, timeout, settings.options.ca_bundle) as client,
-        send(client, Request("GET", url, headers)) as reply,
-    ):
-        for chunk in reply.chunks:
-            body += chunk
-            if len(body) > MOST_BYTES:
-                break
-        return reply.status, reply.headers, body
-
-
-def _balance(body: bytes) -> str:
-    """Read the balance, with its currency; "" when the answer has none."""
-    try:
-        found = json.loads(body)
-        return f"{float(found['current_balance']):.2f} {found.get('currency') or 'USD'}"
-    except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
-        return ""
-
-
-def _bad(fault: AimlError, key: keys.Key | None = None) -> Finding:
-    words = f"{fault.message} ({fault.hint})" if fault.hint else fault.message
-    return Finding(keys.masked(words, key), fault.exit_code)
 
 
 def _settled(flags: Flags, *names: str) -> Settings:

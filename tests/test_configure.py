@@ -16,7 +16,7 @@ from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 from loopback import Loopback, as_json, http
 
-from aiml_cli import configure
+from aiml_cli import check, configure
 from aiml_cli.errors import AimlError, Misuse, NotAllowed
 from aiml_cli.settings.options import ROWS, value_of
 from aiml_cli.settings.resolve import Said, lasting, resolve
@@ -356,7 +356,7 @@ def test_the_key_is_asked_for_at_a_terminal_and_not_shown(file: Path) -> None:
 
 
 def run(code: str, stdin: bytes) -> "subprocess.CompletedProcess[bytes]":
-    script = f"from aiml_cli import configure\n{code}"
+    script = f"from aiml_cli import check, configure\n{code}"
     return subprocess.run([sys.executable, "-c", script], input=stdin, capture_output=True, check=False)
 
 
@@ -397,7 +397,7 @@ def test_without_a_terminal_nobody_is_asked_for_the_key(aiml: Aiml) -> None:
 
 def checked(capfd: pytest.CaptureFixture[str]) -> tuple[int, list[str], list[str]]:
     """Run the check; give its code, and what is and what is not in order."""
-    code = configure.check()
+    code = check.check()
     found = out(capfd).splitlines()
     assert all(line.startswith(("ok      ", "not ok  ")) for line in found)
     fine = [line[8:] for line in found if line.startswith("ok")]

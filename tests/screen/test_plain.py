@@ -40,13 +40,15 @@ def test_an_answer_without_text_writes_nothing() -> None:
 def test_a_pipe_gets_the_text_byte_for_byte(batches: list[list[str]]) -> None:
     whole = "".join(text for batch in batches for text in batch)
     newline = "" if not whole or whole.endswith("\n") else "\n"
-    assert b"".join(written(*([Text(text) for text in batch] for batch in batches))) == (whole + newline).encode()
+    said: list[Batch] = [[Text(text) for text in batch] for batch in batches]
+    assert b"".join(written(*said)) == (whole + newline).encode()
 
 
 @settings(deadline=None, max_examples=60)
 @given(st.lists(st.text(st.sampled_from("\x1b[]2Jm\x9b\x07\r\u202e\U000e0041a\n")), max_size=5))
 def test_a_terminal_gets_nothing_that_drives_it(deltas: list[str]) -> None:
-    shown = b"".join(written(*([Text(delta)] for delta in deltas), terminal=True)).decode()
+    said: list[Batch] = [[Text(delta)] for delta in deltas]
+    shown = b"".join(written(*said, terminal=True)).decode()
     assert not set(shown) & set("\x1b\x9b\x07\r\u202e\U000e0041")
     assert shown.count("\n") - sum(delta.count("\n") for delta in deltas) in (0, 1)
 
