@@ -1,6 +1,6 @@
 """The commands: each gathers what was typed and hands it to one function."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import typer
@@ -166,12 +166,20 @@ def config_check(_words: list[str], flags: Flags) -> Task:
     return lambda: check.check(flags)
 
 
+def _valued(arguments: list[str]) -> Iterator[str]:
+    """Give a flag that may stand alone the value that it then has."""
+    bare = {row.flag: row.kind for row in ROWS.values() if row.kind.bare}
+    for word, following in zip(arguments, [*arguments[1:], ""], strict=True):
+        kind = bare.get(word)
+        yield f"{word}={kind.bare}" if kind and following not in kind.choices else word
+
+
 def parse(arguments: list[str]) -> Task:
     """Read a command line; give what is to be done, or raise Misuse in our words."""
     from aiml_cli.habits import misuse  # the words for mistakes are needed for mistakes only
 
     try:
-        done = app(arguments, prog_name="aiml", standalone_mode=False)
+        done = app(list(_valued(arguments)), prog_name="aiml", standalone_mode=False)
     except UsageFault as fault:
         raise misuse(fault, arguments) from None
     return done if callable(done) else lambda: int(done or 0)

@@ -8,10 +8,10 @@ _aiml_knows() {
             commands='chat respond models demo config' flags='--version -V --help -h' takes=''
             ;;
         'aiml chat')
-            commands='' flags='--model -m --system -s --file -f --attach -a --no-stdin --effort --reasoning-effort --temperature --top-p --max-tokens --max-output-tokens --max-completion-tokens --seed --n -n --logprobs --no-logprobs --top-logprobs --tools --tool-choice --parallel-tool-calls --no-parallel-tool-calls --response-format --text-format --stream --no-stream -S --include-usage --no-include-usage --option -O --output -o --format --json --allow-cut --no-allow-cut --hide-reasoning -R --no-hide-reasoning --usage -u --no-usage --quiet -q --no-quiet --verbose -v --no-verbose --color --dry-run --as --profile --base-url --demo --timeout --retries --ca-bundle --help -h' takes='--model -m --system -s --file -f --attach -a --effort --reasoning-effort --temperature --top-p --max-tokens --max-output-tokens --max-completion-tokens --seed --n -n --top-logprobs --tools --tool-choice --response-format --text-format --option -O --output -o --format --color --as --profile --base-url --timeout --retries --ca-bundle'
+            commands='' flags='--model -m --system -s --file -f --attach -a --no-stdin --detail --messages --effort --reasoning-effort --temperature --top-p --max-tokens --max-output-tokens --max-completion-tokens --seed --n -n --logprobs --no-logprobs --top-logprobs --tools --tool-choice --parallel-tool-calls --no-parallel-tool-calls --tool-result --schema --schema-retries --json-object --no-json-object --items --response-format --text-format --stream --no-stream -S --include-usage --no-include-usage --option -O --output -o --format --json --audio-out --save-dir --meta --allow-cut --no-allow-cut --hide-reasoning -R --no-hide-reasoning --usage -u --no-usage --quiet -q --no-quiet --verbose -v --no-verbose --color --dry-run --as --profile --base-url --demo --timeout --retries --ca-bundle --help -h' takes='--model -m --system -s --file -f --attach -a --detail --messages --effort --reasoning-effort --temperature --top-p --max-tokens --max-output-tokens --max-completion-tokens --seed --n -n --top-logprobs --tools --tool-choice --tool-result --schema --schema-retries --response-format --text-format --option -O --output -o --format --audio-out --save-dir --meta --color --as --profile --base-url --timeout --retries --ca-bundle'
             ;;
         'aiml respond')
-            commands='' flags='--model -m --system -s --file -f --attach -a --no-stdin --effort --reasoning-effort --reasoning-summary --temperature --top-p --max-tokens --max-output-tokens --tools --tool-choice --parallel-tool-calls --no-parallel-tool-calls --response-format --text-format --stream --no-stream -S --store --no-store --previous-response-id --truncation --background --no-background --include --prompt-id --prompt-version --prompt-var --option -O --output -o --format --json --allow-cut --no-allow-cut --hide-reasoning -R --no-hide-reasoning --usage -u --no-usage --quiet -q --no-quiet --verbose -v --no-verbose --color --dry-run --as --profile --base-url --demo --timeout --retries --ca-bundle --help -h' takes='--model -m --system -s --file -f --attach -a --effort --reasoning-effort --reasoning-summary --temperature --top-p --max-tokens --max-output-tokens --tools --tool-choice --response-format --text-format --previous-response-id --truncation --include --prompt-id --prompt-version --prompt-var --option -O --output -o --format --color --as --profile --base-url --timeout --retries --ca-bundle'
+            commands='' flags='--model -m --system -s --file -f --attach -a --no-stdin --detail --messages --effort --reasoning-effort --reasoning-summary --temperature --top-p --max-tokens --max-output-tokens --tools --tool-choice --parallel-tool-calls --no-parallel-tool-calls --tool-result --web-search --location --code-interpreter --no-code-interpreter --mcp-server --schema --schema-retries --json-object --no-json-object --items --response-format --text-format --stream --no-stream -S --store --no-store --previous-response-id --truncation --background --no-background --include --wait --show --cancel --prompt-id --prompt-version --prompt-var --option -O --output -o --format --json --audio-out --save-dir --meta --allow-cut --no-allow-cut --hide-reasoning -R --no-hide-reasoning --usage -u --no-usage --quiet -q --no-quiet --verbose -v --no-verbose --color --dry-run --as --profile --base-url --demo --timeout --retries --ca-bundle --help -h' takes='--model -m --system -s --file -f --attach -a --detail --messages --effort --reasoning-effort --reasoning-summary --temperature --top-p --max-tokens --max-output-tokens --tools --tool-choice --tool-result --web-search --location --mcp-server --schema --schema-retries --response-format --text-format --previous-response-id --truncation --include --wait --show --cancel --prompt-id --prompt-version --prompt-var --option -O --output -o --format --audio-out --save-dir --meta --color --as --profile --base-url --timeout --retries --ca-bundle'
             ;;
         'aiml models')
             commands='' flags='--profile --base-url --timeout --ca-bundle --demo --json --quiet -q --no-quiet --help -h' takes='--profile --base-url --timeout --ca-bundle'
@@ -52,11 +52,14 @@ _aiml_knows() {
 # Know the values of a flag of a command.
 _aiml_values() {
     case $1 in
-        'aiml chat --system' | 'aiml chat -s' | 'aiml chat --tools' | 'aiml chat --response-format' | 'aiml chat --text-format' | 'aiml respond --system' | 'aiml respond -s' | 'aiml respond --tools' | 'aiml respond --response-format' | 'aiml respond --text-format')
+        'aiml chat --system' | 'aiml chat -s' | 'aiml chat --tools' | 'aiml chat --tool-result' | 'aiml chat --response-format' | 'aiml chat --text-format' | 'aiml respond --system' | 'aiml respond -s' | 'aiml respond --tools' | 'aiml respond --tool-result' | 'aiml respond --response-format' | 'aiml respond --text-format')
             _aiml_at_files
             ;;
-        'aiml chat --file' | 'aiml chat -f' | 'aiml chat --attach' | 'aiml chat -a' | 'aiml chat --output' | 'aiml chat -o' | 'aiml chat --ca-bundle' | 'aiml respond --file' | 'aiml respond -f' | 'aiml respond --attach' | 'aiml respond -a' | 'aiml respond --output' | 'aiml respond -o' | 'aiml respond --ca-bundle' | 'aiml models --ca-bundle' | 'aiml config show --ca-bundle' | 'aiml config check --ca-bundle')
+        'aiml chat --file' | 'aiml chat -f' | 'aiml chat --attach' | 'aiml chat -a' | 'aiml chat --messages' | 'aiml chat --output' | 'aiml chat -o' | 'aiml chat --audio-out' | 'aiml chat --save-dir' | 'aiml chat --meta' | 'aiml chat --ca-bundle' | 'aiml respond --file' | 'aiml respond -f' | 'aiml respond --attach' | 'aiml respond -a' | 'aiml respond --messages' | 'aiml respond --output' | 'aiml respond -o' | 'aiml respond --audio-out' | 'aiml respond --save-dir' | 'aiml respond --meta' | 'aiml respond --ca-bundle' | 'aiml models --ca-bundle' | 'aiml config show --ca-bundle' | 'aiml config check --ca-bundle')
             _aiml_files
+            ;;
+        'aiml chat --detail' | 'aiml respond --detail')
+            _aiml_offer auto low high
             ;;
         'aiml chat --effort' | 'aiml chat --reasoning-effort' | 'aiml respond --effort' | 'aiml respond --reasoning-effort')
             _aiml_offer none minimal low medium high xhigh max
@@ -68,10 +71,13 @@ _aiml_values() {
             _aiml_offer auto always never
             ;;
         'aiml chat --as' | 'aiml respond --as')
-            _aiml_offer curl python javascript json
+            _aiml_offer curl python javascript httpie json
             ;;
         'aiml respond --reasoning-summary')
             _aiml_offer auto concise detailed
+            ;;
+        'aiml respond --web-search')
+            _aiml_offer low medium high
             ;;
         'aiml respond --truncation')
             _aiml_offer auto disabled
@@ -86,7 +92,7 @@ _aiml_values() {
 _aiml_setting() {
     case $1 in
         'aiml config get 0' | 'aiml config set 0' | 'aiml config unset 0')
-            _aiml_offer model system no_stdin effort reasoning_summary temperature top_p max_tokens max_completion_tokens seed n logprobs top_logprobs tools tool_choice parallel_tool_calls response_format stream include_usage store truncation background include prompt_id prompt_version prompt_var option format allow_cut hide_reasoning usage quiet verbose color profile base_url timeout retries ca_bundle key_command
+            _aiml_offer model system no_stdin detail effort reasoning_summary temperature top_p max_tokens max_completion_tokens seed n logprobs top_logprobs tools tool_choice parallel_tool_calls web_search location code_interpreter mcp_server schema schema_retries json_object response_format stream include_usage store truncation background include prompt_id prompt_version prompt_var option format save_dir allow_cut hide_reasoning usage quiet verbose color profile base_url timeout retries ca_bundle key_command
             ;;
         'aiml config set 1')
             _aiml_setting_values "$2"
@@ -103,6 +109,9 @@ _aiml_setting_values() {
         no_stdin)
             _aiml_offer on off
             ;;
+        detail)
+            _aiml_offer auto low high
+            ;;
         effort)
             _aiml_offer none minimal low medium high xhigh max
             ;;
@@ -116,6 +125,15 @@ _aiml_setting_values() {
             _aiml_at_files
             ;;
         parallel_tool_calls)
+            _aiml_offer on off
+            ;;
+        web_search)
+            _aiml_offer low medium high
+            ;;
+        code_interpreter)
+            _aiml_offer on off
+            ;;
+        json_object)
             _aiml_offer on off
             ;;
         response_format)
@@ -141,6 +159,9 @@ _aiml_setting_values() {
             ;;
         format)
             _aiml_offer text json jsonl raw
+            ;;
+        save_dir)
+            _aiml_files
             ;;
         allow_cut)
             _aiml_offer on off

@@ -15,9 +15,9 @@ end
 function __aiml_takes
     switch $argv[1]
         case 'aiml chat'
-            printf '%s\n' --model -m --system -s --file -f --attach -a --effort --reasoning-effort --temperature --top-p --max-tokens --max-output-tokens --max-completion-tokens --seed --n -n --top-logprobs --tools --tool-choice --response-format --text-format --option -O --output -o --format --color --as --profile --base-url --timeout --retries --ca-bundle
+            printf '%s\n' --model -m --system -s --file -f --attach -a --detail --messages --effort --reasoning-effort --temperature --top-p --max-tokens --max-output-tokens --max-completion-tokens --seed --n -n --top-logprobs --tools --tool-choice --tool-result --schema --schema-retries --response-format --text-format --option -O --output -o --format --audio-out --save-dir --meta --color --as --profile --base-url --timeout --retries --ca-bundle
         case 'aiml respond'
-            printf '%s\n' --model -m --system -s --file -f --attach -a --effort --reasoning-effort --reasoning-summary --temperature --top-p --max-tokens --max-output-tokens --tools --tool-choice --response-format --text-format --previous-response-id --truncation --include --prompt-id --prompt-version --prompt-var --option -O --output -o --format --color --as --profile --base-url --timeout --retries --ca-bundle
+            printf '%s\n' --model -m --system -s --file -f --attach -a --detail --messages --effort --reasoning-effort --reasoning-summary --temperature --top-p --max-tokens --max-output-tokens --tools --tool-choice --tool-result --web-search --location --mcp-server --schema --schema-retries --response-format --text-format --previous-response-id --truncation --include --wait --show --cancel --prompt-id --prompt-version --prompt-var --option -O --output -o --format --audio-out --save-dir --meta --color --as --profile --base-url --timeout --retries --ca-bundle
         case 'aiml models'
             printf '%s\n' --profile --base-url --timeout --ca-bundle
         case 'aiml demo'
@@ -41,6 +41,7 @@ function __aiml_settings
         model 'The model, as the gateway spells it.' \
         system 'System text; @FILE reads it from a file.' \
         no_stdin 'Leave standard input alone.' \
+        detail 'How closely to look at images.' \
         effort 'How long to think first.' \
         reasoning_summary 'Ask for a summary of the reasoning.' \
         temperature 'Randomness; change this or --top-p, not both.' \
@@ -54,6 +55,13 @@ function __aiml_settings
         tools 'Functions that the model may call, in either endpoint\'s form.' \
         tool_choice 'none, auto, required, the name of a function, or a JSON object.' \
         parallel_tool_calls 'Allow several calls at once.' \
+        web_search 'Let the server search the web, with so much context.' \
+        location 'Where the search is made from: city, region, country, timezone.' \
+        code_interpreter 'Let the server run code.' \
+        mcp_server 'Let the server use the tools of an MCP server, LABEL=URL; may be repeated.' \
+        schema 'A JSON Schema that the answer must meet: a file, JSON, or a list such as \'name, age int\'.' \
+        schema_retries 'How often to ask again when the answer does not meet the schema.' \
+        json_object 'Ask for an answer that is some JSON object.' \
         response_format 'The format that the answer must have, in either endpoint\'s form.' \
         stream 'Show the answer as it is made, or (-S) wait for the whole.' \
         include_usage 'Ask for the token counts of a streamed answer.' \
@@ -66,6 +74,7 @@ function __aiml_settings
         prompt_var 'A variable of the prompt template; may be repeated.' \
         option 'Any other property of the request: dots nest, values are JSON where they parse as JSON.' \
         format 'How the answer is written.' \
+        save_dir 'Save images and files of the answer in a folder.' \
         allow_cut 'Take an answer that the length cap ended as a success.' \
         hide_reasoning 'Do not show reasoning on standard error.' \
         usage 'Say tokens, cost and speed on standard error.' \
@@ -136,6 +145,8 @@ function __aiml_setting_values
             __aiml_at_files
         case no_stdin
             printf '%s\n' on off
+        case detail
+            printf '%s\n' auto low high
         case effort
             printf '%s\n' none minimal low medium high xhigh max
         case reasoning_summary
@@ -145,6 +156,12 @@ function __aiml_setting_values
         case tools
             __aiml_at_files
         case parallel_tool_calls
+            printf '%s\n' on off
+        case web_search
+            printf '%s\n' low medium high
+        case code_interpreter
+            printf '%s\n' on off
+        case json_object
             printf '%s\n' on off
         case response_format
             __aiml_at_files
@@ -162,6 +179,8 @@ function __aiml_setting_values
             printf '%s\n' 'message.input_image.image_url' 'computer_call_output.output.image_url' 'reasoning.encrypted_content' 'code_interpreter_call.outputs' 'file_search_call.results' 'message.output_text.logprobs'
         case format
             printf '%s\n' text json jsonl raw
+        case save_dir
+            __aiml_files (commandline -ct)
         case allow_cut
             printf '%s\n' on off
         case hide_reasoning
@@ -193,11 +212,13 @@ complete -c aiml -n '__aiml_at "aiml chat"' -l model -x -d 'The model, as the ga
 complete -c aiml -n '__aiml_at "aiml chat"' -s m -x -d 'The model, as the gateway spells it. [default: openai/gpt-5-1]'
 complete -c aiml -n '__aiml_at "aiml chat"' -l system -x -a '(__aiml_at_files)' -d 'System text; @FILE reads it from a file.'
 complete -c aiml -n '__aiml_at "aiml chat"' -s s -x -a '(__aiml_at_files)' -d 'System text; @FILE reads it from a file.'
-complete -c aiml -n '__aiml_at "aiml chat"' -l file -r -F -d 'Add a text file to the prompt; - is standard input.'
-complete -c aiml -n '__aiml_at "aiml chat"' -s f -r -F -d 'Add a text file to the prompt; - is standard input.'
-complete -c aiml -n '__aiml_at "aiml chat"' -l attach -r -F -d 'Add a text file to the prompt; - is standard input.'
-complete -c aiml -n '__aiml_at "aiml chat"' -s a -r -F -d 'Add a text file to the prompt; - is standard input.'
+complete -c aiml -n '__aiml_at "aiml chat"' -l file -r -F -d 'Add a file, folder, glob or URL: text, image, PDF or audio; - is standard input.'
+complete -c aiml -n '__aiml_at "aiml chat"' -s f -r -F -d 'Add a file, folder, glob or URL: text, image, PDF or audio; - is standard input.'
+complete -c aiml -n '__aiml_at "aiml chat"' -l attach -r -F -d 'Add a file, folder, glob or URL: text, image, PDF or audio; - is standard input.'
+complete -c aiml -n '__aiml_at "aiml chat"' -s a -r -F -d 'Add a file, folder, glob or URL: text, image, PDF or audio; - is standard input.'
 complete -c aiml -n '__aiml_at "aiml chat"' -l no-stdin -d 'Leave standard input alone.'
+complete -c aiml -n '__aiml_at "aiml chat"' -l detail -x -a 'auto low high' -d 'How closely to look at images.'
+complete -c aiml -n '__aiml_at "aiml chat"' -l messages -r -F -d 'A JSON file of the messages, or the input items, that come before the prompt.'
 complete -c aiml -n '__aiml_at "aiml chat"' -l effort -x -a 'none minimal low medium high xhigh max' -d 'How long to think first.'
 complete -c aiml -n '__aiml_at "aiml chat"' -l reasoning-effort -x -a 'none minimal low medium high xhigh max' -d 'How long to think first.'
 complete -c aiml -n '__aiml_at "aiml chat"' -l temperature -x -d 'Randomness; change this or --top-p, not both.'
@@ -215,6 +236,12 @@ complete -c aiml -n '__aiml_at "aiml chat"' -l tools -x -a '(__aiml_at_files)' -
 complete -c aiml -n '__aiml_at "aiml chat"' -l tool-choice -x -d 'none, auto, required, the name of a function, or a JSON object.'
 complete -c aiml -n '__aiml_at "aiml chat"' -l parallel-tool-calls -d 'Allow several calls at once.'
 complete -c aiml -n '__aiml_at "aiml chat"' -l no-parallel-tool-calls -d 'The opposite of --parallel-tool-calls.'
+complete -c aiml -n '__aiml_at "aiml chat"' -l tool-result -x -a '(__aiml_at_files)' -d 'The result of a tool call, by the call\'s id; @FILE reads it from a file. May be repeated.'
+complete -c aiml -n '__aiml_at "aiml chat"' -l schema -x -d 'A JSON Schema that the answer must meet: a file, JSON, or a list such as \'name, age int\'.'
+complete -c aiml -n '__aiml_at "aiml chat"' -l schema-retries -x -d 'How often to ask again when the answer does not meet the schema. [default: 0]'
+complete -c aiml -n '__aiml_at "aiml chat"' -l json-object -d 'Ask for an answer that is some JSON object.'
+complete -c aiml -n '__aiml_at "aiml chat"' -l no-json-object -d 'The opposite of --json-object.'
+complete -c aiml -n '__aiml_at "aiml chat"' -l items -d 'Print the elements of the answer\'s top-level array as JSON lines, as they come.'
 complete -c aiml -n '__aiml_at "aiml chat"' -l response-format -x -a '(__aiml_at_files)' -d 'The format that the answer must have, in either endpoint\'s form.'
 complete -c aiml -n '__aiml_at "aiml chat"' -l text-format -x -a '(__aiml_at_files)' -d 'The format that the answer must have, in either endpoint\'s form.'
 complete -c aiml -n '__aiml_at "aiml chat"' -l stream -d 'Show the answer as it is made, or (-S) wait for the whole.'
@@ -228,6 +255,9 @@ complete -c aiml -n '__aiml_at "aiml chat"' -l output -r -F -d 'Write the answer
 complete -c aiml -n '__aiml_at "aiml chat"' -s o -r -F -d 'Write the answer to a file, replaced only by a complete answer.'
 complete -c aiml -n '__aiml_at "aiml chat"' -l format -x -a 'text json jsonl raw' -d 'How the answer is written. [default: text]'
 complete -c aiml -n '__aiml_at "aiml chat"' -l json -d 'Short for --format json.'
+complete -c aiml -n '__aiml_at "aiml chat"' -l audio-out -r -F -d 'Write spoken output to a file.'
+complete -c aiml -n '__aiml_at "aiml chat"' -l save-dir -r -F -d 'Save images and files of the answer in a folder.'
+complete -c aiml -n '__aiml_at "aiml chat"' -l meta -r -F -d 'Write tokens, cost, speed and ids to a JSON file.'
 complete -c aiml -n '__aiml_at "aiml chat"' -l allow-cut -d 'Take an answer that the length cap ended as a success.'
 complete -c aiml -n '__aiml_at "aiml chat"' -l no-allow-cut -d 'The opposite of --allow-cut.'
 complete -c aiml -n '__aiml_at "aiml chat"' -l hide-reasoning -d 'Do not show reasoning on standard error.'
@@ -244,7 +274,7 @@ complete -c aiml -n '__aiml_at "aiml chat"' -s v -d 'Say more on standard error.
 complete -c aiml -n '__aiml_at "aiml chat"' -l no-verbose -d 'The opposite of --verbose.'
 complete -c aiml -n '__aiml_at "aiml chat"' -l color -x -a 'auto always never' -d 'Colour the output. [default: auto]'
 complete -c aiml -n '__aiml_at "aiml chat"' -l dry-run -d 'Show the request as JSON and send nothing.'
-complete -c aiml -n '__aiml_at "aiml chat"' -l as -x -a 'curl python javascript json' -d 'Print a program for the request and send nothing.'
+complete -c aiml -n '__aiml_at "aiml chat"' -l as -x -a 'curl python javascript httpie json' -d 'Print a program for the request and send nothing.'
 complete -c aiml -n '__aiml_at "aiml chat"' -l profile -x -d 'Use the settings of this profile.'
 complete -c aiml -n '__aiml_at "aiml chat"' -l base-url -x -d 'The API\'s address. [default: https://api.aimlapi.com/v1]'
 complete -c aiml -n '__aiml_at "aiml chat"' -l demo -d 'Ask the embedded server, which is no model.'
@@ -257,11 +287,13 @@ complete -c aiml -n '__aiml_at "aiml respond"' -l model -x -d 'The model, as the
 complete -c aiml -n '__aiml_at "aiml respond"' -s m -x -d 'The model, as the gateway spells it. [default: openai/gpt-5-1]'
 complete -c aiml -n '__aiml_at "aiml respond"' -l system -x -a '(__aiml_at_files)' -d 'System text; @FILE reads it from a file.'
 complete -c aiml -n '__aiml_at "aiml respond"' -s s -x -a '(__aiml_at_files)' -d 'System text; @FILE reads it from a file.'
-complete -c aiml -n '__aiml_at "aiml respond"' -l file -r -F -d 'Add a text file to the prompt; - is standard input.'
-complete -c aiml -n '__aiml_at "aiml respond"' -s f -r -F -d 'Add a text file to the prompt; - is standard input.'
-complete -c aiml -n '__aiml_at "aiml respond"' -l attach -r -F -d 'Add a text file to the prompt; - is standard input.'
-complete -c aiml -n '__aiml_at "aiml respond"' -s a -r -F -d 'Add a text file to the prompt; - is standard input.'
+complete -c aiml -n '__aiml_at "aiml respond"' -l file -r -F -d 'Add a file, folder, glob or URL: text, image, PDF or audio; - is standard input.'
+complete -c aiml -n '__aiml_at "aiml respond"' -s f -r -F -d 'Add a file, folder, glob or URL: text, image, PDF or audio; - is standard input.'
+complete -c aiml -n '__aiml_at "aiml respond"' -l attach -r -F -d 'Add a file, folder, glob or URL: text, image, PDF or audio; - is standard input.'
+complete -c aiml -n '__aiml_at "aiml respond"' -s a -r -F -d 'Add a file, folder, glob or URL: text, image, PDF or audio; - is standard input.'
 complete -c aiml -n '__aiml_at "aiml respond"' -l no-stdin -d 'Leave standard input alone.'
+complete -c aiml -n '__aiml_at "aiml respond"' -l detail -x -a 'auto low high' -d 'How closely to look at images.'
+complete -c aiml -n '__aiml_at "aiml respond"' -l messages -r -F -d 'A JSON file of the messages, or the input items, that come before the prompt.'
 complete -c aiml -n '__aiml_at "aiml respond"' -l effort -x -a 'none minimal low medium high xhigh max' -d 'How long to think first.'
 complete -c aiml -n '__aiml_at "aiml respond"' -l reasoning-effort -x -a 'none minimal low medium high xhigh max' -d 'How long to think first.'
 complete -c aiml -n '__aiml_at "aiml respond"' -l reasoning-summary -x -a 'auto concise detailed' -d 'Ask for a summary of the reasoning.'
@@ -273,6 +305,17 @@ complete -c aiml -n '__aiml_at "aiml respond"' -l tools -x -a '(__aiml_at_files)
 complete -c aiml -n '__aiml_at "aiml respond"' -l tool-choice -x -d 'none, auto, required, the name of a function, or a JSON object.'
 complete -c aiml -n '__aiml_at "aiml respond"' -l parallel-tool-calls -d 'Allow several calls at once.'
 complete -c aiml -n '__aiml_at "aiml respond"' -l no-parallel-tool-calls -d 'The opposite of --parallel-tool-calls.'
+complete -c aiml -n '__aiml_at "aiml respond"' -l tool-result -x -a '(__aiml_at_files)' -d 'The result of a tool call, by the call\'s id; @FILE reads it from a file. May be repeated.'
+complete -c aiml -n '__aiml_at "aiml respond"' -l web-search -x -a 'low medium high' -d 'Let the server search the web, with so much context.'
+complete -c aiml -n '__aiml_at "aiml respond"' -l location -x -d 'Where the search is made from: city, region, country, timezone.'
+complete -c aiml -n '__aiml_at "aiml respond"' -l code-interpreter -d 'Let the server run code.'
+complete -c aiml -n '__aiml_at "aiml respond"' -l no-code-interpreter -d 'The opposite of --code-interpreter.'
+complete -c aiml -n '__aiml_at "aiml respond"' -l mcp-server -x -d 'Let the server use the tools of an MCP server, LABEL=URL; may be repeated.'
+complete -c aiml -n '__aiml_at "aiml respond"' -l schema -x -d 'A JSON Schema that the answer must meet: a file, JSON, or a list such as \'name, age int\'.'
+complete -c aiml -n '__aiml_at "aiml respond"' -l schema-retries -x -d 'How often to ask again when the answer does not meet the schema. [default: 0]'
+complete -c aiml -n '__aiml_at "aiml respond"' -l json-object -d 'Ask for an answer that is some JSON object.'
+complete -c aiml -n '__aiml_at "aiml respond"' -l no-json-object -d 'The opposite of --json-object.'
+complete -c aiml -n '__aiml_at "aiml respond"' -l items -d 'Print the elements of the answer\'s top-level array as JSON lines, as they come.'
 complete -c aiml -n '__aiml_at "aiml respond"' -l response-format -x -a '(__aiml_at_files)' -d 'The format that the answer must have, in either endpoint\'s form.'
 complete -c aiml -n '__aiml_at "aiml respond"' -l text-format -x -a '(__aiml_at_files)' -d 'The format that the answer must have, in either endpoint\'s form.'
 complete -c aiml -n '__aiml_at "aiml respond"' -l stream -d 'Show the answer as it is made, or (-S) wait for the whole.'
@@ -285,6 +328,9 @@ complete -c aiml -n '__aiml_at "aiml respond"' -l truncation -x -a 'auto disable
 complete -c aiml -n '__aiml_at "aiml respond"' -l background -d 'Let the server work detached from this call.'
 complete -c aiml -n '__aiml_at "aiml respond"' -l no-background -d 'The opposite of --background.'
 complete -c aiml -n '__aiml_at "aiml respond"' -l include -x -a '\'message.input_image.image_url\' \'computer_call_output.output.image_url\' \'reasoning.encrypted_content\' \'code_interpreter_call.outputs\' \'file_search_call.results\' \'message.output_text.logprobs\'' -d 'Extra output data to return; may be repeated.'
+complete -c aiml -n '__aiml_at "aiml respond"' -l wait -x -d 'Wait for a background response, by its id, and show it.'
+complete -c aiml -n '__aiml_at "aiml respond"' -l show -x -d 'Show a stored response, by its id, as it is now.'
+complete -c aiml -n '__aiml_at "aiml respond"' -l cancel -x -d 'Cancel a background response, by its id.'
 complete -c aiml -n '__aiml_at "aiml respond"' -l prompt-id -x -d 'A prompt template of the server.'
 complete -c aiml -n '__aiml_at "aiml respond"' -l prompt-version -x -d 'The version of the prompt template.'
 complete -c aiml -n '__aiml_at "aiml respond"' -l prompt-var -x -d 'A variable of the prompt template; may be repeated.'
@@ -294,6 +340,9 @@ complete -c aiml -n '__aiml_at "aiml respond"' -l output -r -F -d 'Write the ans
 complete -c aiml -n '__aiml_at "aiml respond"' -s o -r -F -d 'Write the answer to a file, replaced only by a complete answer.'
 complete -c aiml -n '__aiml_at "aiml respond"' -l format -x -a 'text json jsonl raw' -d 'How the answer is written. [default: text]'
 complete -c aiml -n '__aiml_at "aiml respond"' -l json -d 'Short for --format json.'
+complete -c aiml -n '__aiml_at "aiml respond"' -l audio-out -r -F -d 'Write spoken output to a file.'
+complete -c aiml -n '__aiml_at "aiml respond"' -l save-dir -r -F -d 'Save images and files of the answer in a folder.'
+complete -c aiml -n '__aiml_at "aiml respond"' -l meta -r -F -d 'Write tokens, cost, speed and ids to a JSON file.'
 complete -c aiml -n '__aiml_at "aiml respond"' -l allow-cut -d 'Take an answer that the length cap ended as a success.'
 complete -c aiml -n '__aiml_at "aiml respond"' -l no-allow-cut -d 'The opposite of --allow-cut.'
 complete -c aiml -n '__aiml_at "aiml respond"' -l hide-reasoning -d 'Do not show reasoning on standard error.'
@@ -310,7 +359,7 @@ complete -c aiml -n '__aiml_at "aiml respond"' -s v -d 'Say more on standard err
 complete -c aiml -n '__aiml_at "aiml respond"' -l no-verbose -d 'The opposite of --verbose.'
 complete -c aiml -n '__aiml_at "aiml respond"' -l color -x -a 'auto always never' -d 'Colour the output. [default: auto]'
 complete -c aiml -n '__aiml_at "aiml respond"' -l dry-run -d 'Show the request as JSON and send nothing.'
-complete -c aiml -n '__aiml_at "aiml respond"' -l as -x -a 'curl python javascript json' -d 'Print a program for the request and send nothing.'
+complete -c aiml -n '__aiml_at "aiml respond"' -l as -x -a 'curl python javascript httpie json' -d 'Print a program for the request and send nothing.'
 complete -c aiml -n '__aiml_at "aiml respond"' -l profile -x -d 'Use the settings of this profile.'
 complete -c aiml -n '__aiml_at "aiml respond"' -l base-url -x -d 'The API\'s address. [default: https://api.aimlapi.com/v1]'
 complete -c aiml -n '__aiml_at "aiml respond"' -l demo -d 'Ask the embedded server, which is no model.'

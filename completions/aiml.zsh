@@ -43,11 +43,13 @@ _aiml_chat() {
     '(--model -m)-m+[The model, as the gateway spells it. \[default: openai/gpt-5-1\]]:TEXT: ' \
     '(--system -s)--system=[System text; @FILE reads it from a file.]:TEXT|@FILE:_aiml_at_files' \
     '(--system -s)-s+[System text; @FILE reads it from a file.]:TEXT|@FILE:_aiml_at_files' \
-    '*--file=[Add a text file to the prompt; - is standard input.]:PATH:_files' \
-    '*-f+[Add a text file to the prompt; - is standard input.]:PATH:_files' \
-    '*--attach=[Add a text file to the prompt; - is standard input.]:PATH:_files' \
-    '*-a+[Add a text file to the prompt; - is standard input.]:PATH:_files' \
+    '*--file=[Add a file, folder, glob or URL: text, image, PDF or audio; - is standard input.]:PATH:_files' \
+    '*-f+[Add a file, folder, glob or URL: text, image, PDF or audio; - is standard input.]:PATH:_files' \
+    '*--attach=[Add a file, folder, glob or URL: text, image, PDF or audio; - is standard input.]:PATH:_files' \
+    '*-a+[Add a file, folder, glob or URL: text, image, PDF or audio; - is standard input.]:PATH:_files' \
     '(--no-stdin)--no-stdin[Leave standard input alone.]' \
+    '(--detail)--detail=[How closely to look at images.]:value:(auto low high)' \
+    '(--messages)--messages=[A JSON file of the messages, or the input items, that come before the prompt.]:PATH:_files' \
     '(--effort --reasoning-effort)--effort=[How long to think first.]:value:(none minimal low medium high xhigh max)' \
     '(--effort --reasoning-effort)--reasoning-effort=[How long to think first.]:value:(none minimal low medium high xhigh max)' \
     '(--temperature)--temperature=[Randomness; change this or --top-p, not both.]:NUMBER: ' \
@@ -65,6 +67,12 @@ _aiml_chat() {
     '(--tool-choice)--tool-choice=[none, auto, required, the name of a function, or a JSON object.]:WORD|JSON: ' \
     '(--parallel-tool-calls --no-parallel-tool-calls)--parallel-tool-calls[Allow several calls at once.]' \
     '(--parallel-tool-calls --no-parallel-tool-calls)--no-parallel-tool-calls[The opposite of --parallel-tool-calls.]' \
+    '*--tool-result=[The result of a tool call, by the call'\''s id; @FILE reads it from a file. May be repeated.]:NAME=VALUE:_aiml_at_files' \
+    '(--schema)--schema=[A JSON Schema that the answer must meet: a file, JSON, or a list such as '\''name, age int'\''.]:TEXT: ' \
+    '(--schema-retries)--schema-retries=[How often to ask again when the answer does not meet the schema. \[default: 0\]]:N: ' \
+    '(--json-object --no-json-object)--json-object[Ask for an answer that is some JSON object.]' \
+    '(--json-object --no-json-object)--no-json-object[The opposite of --json-object.]' \
+    '(--items)--items[Print the elements of the answer'\''s top-level array as JSON lines, as they come.]' \
     '(--response-format --text-format)--response-format=[The format that the answer must have, in either endpoint'\''s form.]:JSON|@FILE:_aiml_at_files' \
     '(--response-format --text-format)--text-format=[The format that the answer must have, in either endpoint'\''s form.]:JSON|@FILE:_aiml_at_files' \
     '(--stream --no-stream -S)--stream[Show the answer as it is made, or (-S) wait for the whole.]' \
@@ -78,6 +86,9 @@ _aiml_chat() {
     '(--output -o)-o+[Write the answer to a file, replaced only by a complete answer.]:PATH:_files' \
     '(--format)--format=[How the answer is written. \[default: text\]]:value:(text json jsonl raw)' \
     '(--json)--json[Short for --format json.]' \
+    '(--audio-out)--audio-out=[Write spoken output to a file.]:PATH:_files' \
+    '(--save-dir)--save-dir=[Save images and files of the answer in a folder.]:PATH:_files' \
+    '(--meta)--meta=[Write tokens, cost, speed and ids to a JSON file.]:PATH:_files' \
     '(--allow-cut --no-allow-cut)--allow-cut[Take an answer that the length cap ended as a success.]' \
     '(--allow-cut --no-allow-cut)--no-allow-cut[The opposite of --allow-cut.]' \
     '(--hide-reasoning -R --no-hide-reasoning)--hide-reasoning[Do not show reasoning on standard error.]' \
@@ -94,7 +105,7 @@ _aiml_chat() {
     '(--verbose -v --no-verbose)--no-verbose[The opposite of --verbose.]' \
     '(--color)--color=[Colour the output. \[default: auto\]]:value:(auto always never)' \
     '(--dry-run)--dry-run[Show the request as JSON and send nothing.]' \
-    '(--as)--as=[Print a program for the request and send nothing.]:value:(curl python javascript json)' \
+    '(--as)--as=[Print a program for the request and send nothing.]:value:(curl python javascript httpie json)' \
     '(--profile)--profile=[Use the settings of this profile.]:NAME: ' \
     '(--base-url)--base-url=[The API'\''s address. \[default: https://api.aimlapi.com/v1\]]:TEXT: ' \
     '(--demo)--demo[Ask the embedded server, which is no model.]' \
@@ -112,11 +123,13 @@ _aiml_respond() {
     '(--model -m)-m+[The model, as the gateway spells it. \[default: openai/gpt-5-1\]]:TEXT: ' \
     '(--system -s)--system=[System text; @FILE reads it from a file.]:TEXT|@FILE:_aiml_at_files' \
     '(--system -s)-s+[System text; @FILE reads it from a file.]:TEXT|@FILE:_aiml_at_files' \
-    '*--file=[Add a text file to the prompt; - is standard input.]:PATH:_files' \
-    '*-f+[Add a text file to the prompt; - is standard input.]:PATH:_files' \
-    '*--attach=[Add a text file to the prompt; - is standard input.]:PATH:_files' \
-    '*-a+[Add a text file to the prompt; - is standard input.]:PATH:_files' \
+    '*--file=[Add a file, folder, glob or URL: text, image, PDF or audio; - is standard input.]:PATH:_files' \
+    '*-f+[Add a file, folder, glob or URL: text, image, PDF or audio; - is standard input.]:PATH:_files' \
+    '*--attach=[Add a file, folder, glob or URL: text, image, PDF or audio; - is standard input.]:PATH:_files' \
+    '*-a+[Add a file, folder, glob or URL: text, image, PDF or audio; - is standard input.]:PATH:_files' \
     '(--no-stdin)--no-stdin[Leave standard input alone.]' \
+    '(--detail)--detail=[How closely to look at images.]:value:(auto low high)' \
+    '(--messages)--messages=[A JSON file of the messages, or the input items, that come before the prompt.]:PATH:_files' \
     '(--effort --reasoning-effort)--effort=[How long to think first.]:value:(none minimal low medium high xhigh max)' \
     '(--effort --reasoning-effort)--reasoning-effort=[How long to think first.]:value:(none minimal low medium high xhigh max)' \
     '(--reasoning-summary)--reasoning-summary=[Ask for a summary of the reasoning.]:value:(auto concise detailed)' \
@@ -128,6 +141,17 @@ _aiml_respond() {
     '(--tool-choice)--tool-choice=[none, auto, required, the name of a function, or a JSON object.]:WORD|JSON: ' \
     '(--parallel-tool-calls --no-parallel-tool-calls)--parallel-tool-calls[Allow several calls at once.]' \
     '(--parallel-tool-calls --no-parallel-tool-calls)--no-parallel-tool-calls[The opposite of --parallel-tool-calls.]' \
+    '*--tool-result=[The result of a tool call, by the call'\''s id; @FILE reads it from a file. May be repeated.]:NAME=VALUE:_aiml_at_files' \
+    '(--web-search)--web-search=[Let the server search the web, with so much context.]:value:(low medium high)' \
+    '*--location=[Where the search is made from: city, region, country, timezone.]:city=…,country=…: ' \
+    '(--code-interpreter --no-code-interpreter)--code-interpreter[Let the server run code.]' \
+    '(--code-interpreter --no-code-interpreter)--no-code-interpreter[The opposite of --code-interpreter.]' \
+    '*--mcp-server=[Let the server use the tools of an MCP server, LABEL=URL; may be repeated.]:NAME=VALUE: ' \
+    '(--schema)--schema=[A JSON Schema that the answer must meet: a file, JSON, or a list such as '\''name, age int'\''.]:TEXT: ' \
+    '(--schema-retries)--schema-retries=[How often to ask again when the answer does not meet the schema. \[default: 0\]]:N: ' \
+    '(--json-object --no-json-object)--json-object[Ask for an answer that is some JSON object.]' \
+    '(--json-object --no-json-object)--no-json-object[The opposite of --json-object.]' \
+    '(--items)--items[Print the elements of the answer'\''s top-level array as JSON lines, as they come.]' \
     '(--response-format --text-format)--response-format=[The format that the answer must have, in either endpoint'\''s form.]:JSON|@FILE:_aiml_at_files' \
     '(--response-format --text-format)--text-format=[The format that the answer must have, in either endpoint'\''s form.]:JSON|@FILE:_aiml_at_files' \
     '(--stream --no-stream -S)--stream[Show the answer as it is made, or (-S) wait for the whole.]' \
@@ -140,6 +164,9 @@ _aiml_respond() {
     '(--background --no-background)--background[Let the server work detached from this call.]' \
     '(--background --no-background)--no-background[The opposite of --background.]' \
     '*--include=[Extra output data to return; may be repeated.]:value:(message.input_image.image_url computer_call_output.output.image_url reasoning.encrypted_content code_interpreter_call.outputs file_search_call.results message.output_text.logprobs)' \
+    '(--wait)--wait=[Wait for a background response, by its id, and show it.]:TEXT: ' \
+    '(--show)--show=[Show a stored response, by its id, as it is now.]:TEXT: ' \
+    '(--cancel)--cancel=[Cancel a background response, by its id.]:TEXT: ' \
     '(--prompt-id)--prompt-id=[A prompt template of the server.]:TEXT: ' \
     '(--prompt-version)--prompt-version=[The version of the prompt template.]:TEXT: ' \
     '*--prompt-var=[A variable of the prompt template; may be repeated.]:NAME=VALUE: ' \
@@ -149,6 +176,9 @@ _aiml_respond() {
     '(--output -o)-o+[Write the answer to a file, replaced only by a complete answer.]:PATH:_files' \
     '(--format)--format=[How the answer is written. \[default: text\]]:value:(text json jsonl raw)' \
     '(--json)--json[Short for --format json.]' \
+    '(--audio-out)--audio-out=[Write spoken output to a file.]:PATH:_files' \
+    '(--save-dir)--save-dir=[Save images and files of the answer in a folder.]:PATH:_files' \
+    '(--meta)--meta=[Write tokens, cost, speed and ids to a JSON file.]:PATH:_files' \
     '(--allow-cut --no-allow-cut)--allow-cut[Take an answer that the length cap ended as a success.]' \
     '(--allow-cut --no-allow-cut)--no-allow-cut[The opposite of --allow-cut.]' \
     '(--hide-reasoning -R --no-hide-reasoning)--hide-reasoning[Do not show reasoning on standard error.]' \
@@ -165,7 +195,7 @@ _aiml_respond() {
     '(--verbose -v --no-verbose)--no-verbose[The opposite of --verbose.]' \
     '(--color)--color=[Colour the output. \[default: auto\]]:value:(auto always never)' \
     '(--dry-run)--dry-run[Show the request as JSON and send nothing.]' \
-    '(--as)--as=[Print a program for the request and send nothing.]:value:(curl python javascript json)' \
+    '(--as)--as=[Print a program for the request and send nothing.]:value:(curl python javascript httpie json)' \
     '(--profile)--profile=[Use the settings of this profile.]:NAME: ' \
     '(--base-url)--base-url=[The API'\''s address. \[default: https://api.aimlapi.com/v1\]]:TEXT: ' \
     '(--demo)--demo[Ask the embedded server, which is no model.]' \
@@ -316,6 +346,7 @@ _aiml_settings() {
     'model:The model, as the gateway spells it.'
     'system:System text; @FILE reads it from a file.'
     'no_stdin:Leave standard input alone.'
+    'detail:How closely to look at images.'
     'effort:How long to think first.'
     'reasoning_summary:Ask for a summary of the reasoning.'
     'temperature:Randomness; change this or --top-p, not both.'
@@ -329,6 +360,13 @@ _aiml_settings() {
     'tools:Functions that the model may call, in either endpoint'\''s form.'
     'tool_choice:none, auto, required, the name of a function, or a JSON object.'
     'parallel_tool_calls:Allow several calls at once.'
+    'web_search:Let the server search the web, with so much context.'
+    'location:Where the search is made from\: city, region, country, timezone.'
+    'code_interpreter:Let the server run code.'
+    'mcp_server:Let the server use the tools of an MCP server, LABEL=URL; may be repeated.'
+    'schema:A JSON Schema that the answer must meet\: a file, JSON, or a list such as '\''name, age int'\''.'
+    'schema_retries:How often to ask again when the answer does not meet the schema.'
+    'json_object:Ask for an answer that is some JSON object.'
     'response_format:The format that the answer must have, in either endpoint'\''s form.'
     'stream:Show the answer as it is made, or (-S) wait for the whole.'
     'include_usage:Ask for the token counts of a streamed answer.'
@@ -341,6 +379,7 @@ _aiml_settings() {
     'prompt_var:A variable of the prompt template; may be repeated.'
     'option:Any other property of the request\: dots nest, values are JSON where they parse as JSON.'
     'format:How the answer is written.'
+    'save_dir:Save images and files of the answer in a folder.'
     'allow_cut:Take an answer that the length cap ended as a success.'
     'hide_reasoning:Do not show reasoning on standard error.'
     'usage:Say tokens, cost and speed on standard error.'
@@ -361,11 +400,15 @@ _aiml_setting_values() {
   case ${line[1]//-/_} in
     (system) _aiml_at_files ;;
     (no_stdin) compadd -- 'on' 'off' ;;
+    (detail) compadd -- 'auto' 'low' 'high' ;;
     (effort) compadd -- 'none' 'minimal' 'low' 'medium' 'high' 'xhigh' 'max' ;;
     (reasoning_summary) compadd -- 'auto' 'concise' 'detailed' ;;
     (logprobs) compadd -- 'on' 'off' ;;
     (tools) _aiml_at_files ;;
     (parallel_tool_calls) compadd -- 'on' 'off' ;;
+    (web_search) compadd -- 'low' 'medium' 'high' ;;
+    (code_interpreter) compadd -- 'on' 'off' ;;
+    (json_object) compadd -- 'on' 'off' ;;
     (response_format) _aiml_at_files ;;
     (stream) compadd -- 'on' 'off' ;;
     (include_usage) compadd -- 'on' 'off' ;;
@@ -374,6 +417,7 @@ _aiml_setting_values() {
     (background) compadd -- 'on' 'off' ;;
     (include) compadd -- 'message.input_image.image_url' 'computer_call_output.output.image_url' 'reasoning.encrypted_content' 'code_interpreter_call.outputs' 'file_search_call.results' 'message.output_text.logprobs' ;;
     (format) compadd -- 'text' 'json' 'jsonl' 'raw' ;;
+    (save_dir) _files ;;
     (allow_cut) compadd -- 'on' 'off' ;;
     (hide_reasoning) compadd -- 'on' 'off' ;;
     (usage) compadd -- 'on' 'off' ;;

@@ -123,8 +123,10 @@ def texts_of(name: str) -> st.SearchStrategy[str]:
         case "option":
             texts = JSONS.map(json.dumps)
             return st.tuples(PAIR_NAMES, texts | texts.map(json.dumps) | TEXTS).map("=".join)
-        case "prompt_var":
+        case "prompt_var" | "mcp_server":
             return st.tuples(PAIR_NAMES, TEXTS.filter(lambda text: text[0] != "{")).map("=".join)
+        case "location":
+            return WORDS.filter(bool).map(lambda words: f"city={words[0]}")
         case "include":
             return WORDS.filter(bool).map(",".join)
         case _ if kind.metavar == "N":

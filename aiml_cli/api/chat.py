@@ -22,6 +22,7 @@ from aiml_cli.api.events import (
 )
 from aiml_cli.api.faults import fault_in
 from aiml_cli.api.messages import Conversation
+from aiml_cli.api.parts import chat_messages
 from aiml_cli.api.sse import Sse
 from aiml_cli.api.wire import Halves, MalformedError, a_count, a_list, a_number, a_text, an_object, listen, malformed
 from aiml_cli.settings.options import Options
@@ -32,7 +33,7 @@ PATH = "/chat/completions"
 
 def body(conversation: Conversation, options: Options) -> dict[str, Any]:
     """Make the request's body."""
-    messages = [{"role": message.role, "content": message.content} for message in conversation.messages]
+    messages = chat_messages(conversation)
     if options.system is not None:
         messages.insert(0, {"role": "system", "content": options.system})
     asked = replace(

@@ -18,6 +18,7 @@ from aiml_cli.api.events import (
 )
 from aiml_cli.api.faults import fault_in
 from aiml_cli.api.messages import Conversation
+from aiml_cli.api.parts import input_items
 from aiml_cli.api.sse import Sse
 from aiml_cli.api.wire import Halves, MalformedError, a_list, a_number, a_text, an_object, listen, malformed
 from aiml_cli.settings.options import Options
@@ -28,17 +29,14 @@ CALLS = {"function_call": "arguments", "custom_tool_call": "input"}
 
 
 def body(conversation: Conversation, options: Options) -> dict[str, Any]:
-    """Make the request's body; one user message is a plain text, as in the vendor's examples."""
-    messages = [{"role": message.role, "content": message.content} for message in conversation.messages]
-    alone = len(messages) == 1 and messages[0]["role"] == "user"
+    """Make the request's body."""
     asked = replace(
         options,
         tools=shapes.tools(options.tools, shapes.flat_tool),
         tool_choice=shapes.flat_choice(options.tool_choice),
         response_format=shapes.flat_format(options.response_format),
     )
-    said = {"model": options.model, "input": messages[0]["content"] if alone else messages}
-    return add(fill(said, NAME, asked), options.option_)
+    return add(fill({"model": options.model, "input": input_items(conversation)}, NAME, asked), options.option_)
 
 
 def hear(stream: Iterable[list[Sse]]) -> Iterator[Batch]:

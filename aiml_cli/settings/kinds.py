@@ -18,7 +18,8 @@ class Kind(Generic[T]):
 
     `name` completes the sentence "… is not NAME". `parse` raises ValueError for a bad value.
     `choices` are all there are when `closed`, else suggestions. `many`: the values of a repeated
-    flag are joined, a single one replaces what was there. `switch`: a flag without a value.
+    flag are joined, a single one replaces what was there. `switch`: a flag without a value. `bare`: what a
+    flag without a value means, where it may have one (`--web-search`, `--web-search low`).
     """
 
     name: str
@@ -28,6 +29,7 @@ class Kind(Generic[T]):
     closed: bool = False
     many: bool = False
     switch: bool = False
+    bare: str = ""
     limits: tuple[float | None, float | None] = (None, None)
 
 
@@ -55,7 +57,7 @@ def integer(low: int | None = None, high: int | None = None) -> Kind[int]:
     return Kind("a whole number" + _range(low, high), parse, "N", limits=(low, high))
 
 
-def choice(*words: str) -> Kind[str]:
+def choice(*words: str, bare: str = "") -> Kind[str]:
     """Take one of these words and no other."""
 
     def parse(text: str) -> str:
@@ -63,7 +65,7 @@ def choice(*words: str) -> Kind[str]:
             raise ValueError(text)
         return text
 
-    return Kind("one of " + ", ".join(words), parse, "|".join(words), words, closed=True)
+    return Kind("one of " + ", ".join(words), parse, "|".join(words), words, closed=True, bare=bare)
 
 
 def text(*suggestions: str) -> Kind[str]:
@@ -96,8 +98,8 @@ def _switch(value: str) -> bool:
 
 
 def _json(value: str) -> Json:
-    """Read JSON, or the file that `@path` names; a plain path ending in .json is one too."""
-    is_file = value.startswith("@") or value.endswith(".json")
+    """Read JSON, or the file that a path or `@path` names."""
+    is_file = value.startswith("@") or value.endswith(".json") or Path(value[:4096]).is_file()
     parsed: Json = read_json(value.removeprefix("@")) if is_file else json.loads(value)
     if not isinstance(parsed, dict | list):
         raise ValueError(value)
@@ -153,6 +155,13 @@ def _words(value: str) -> tuple[str, ...]:
     return tuple(word.strip() for word in value.split(",") if word.strip())
 
 
+def _places(value: str) -> Mapping[str, Json]:
+    found = dict(_pair(part) for part in _words(value))
+    if not found or set(found) - set(PARTS_OF_A_PLACE):
+        raise ValueError(value)
+    return found
+
+
 def words(*suggestions: str) -> Kind[tuple[str, ...]]:
     """Take several words, separated by commas or by repeating the flag."""
     return Kind("a list of words", _words, "WORD", suggestions, many=True)
@@ -160,11 +169,13 @@ def words(*suggestions: str) -> Kind[tuple[str, ...]]:
 
 SWITCH = Kind("on or off", _switch, "on|off", ("on", "off"), closed=True, switch=True)
 TEXT = text()
-JSON = Kind("JSON (an object, a list, or @FILE)", _json, "JSON|@FILE")
+JSON = Kind("JSON (an object, a list, or a file of one)", _json, "JSON|@FILE")
 JSON_OR_WORD = Kind("a word or a JSON object", _json_or_word, "WORD|JSON")
 PROPERTIES = Kind("KEY=VALUE", _properties, "KEY=VALUE", many=True)
 VARIABLES = Kind("NAME=VALUE", _variables, "NAME=VALUE", many=True)
 TEXT_OR_FILE = Kind("a text", text().parse, "TEXT|@FILE")
 NAME = Kind("a name", text().parse, "NAME")
 PATH = Kind("a path", text().parse, "PATH")
+PARTS_OF_A_PLACE = ("city", "region", "country", "timezone")
+PLACES = Kind(" or ".join(f"{part}=…" for part in PARTS_OF_A_PLACE), _places, "city=…,country=…", many=True)
 PATHS = Kind("a path", lambda value: (text().parse(value),), "PATH", many=True)

@@ -10,6 +10,7 @@ from aiml_cli.settings.kinds import (
     NAME,
     PATH,
     PATHS,
+    PLACES,
     PROPERTIES,
     SWITCH,
     TEXT,
@@ -37,7 +38,11 @@ class Place:
 
 @dataclass(frozen=True, slots=True)
 class Option(Generic[T]):
-    """Describe one thing that a user can set. Without a place it is local and never sent."""
+    """Describe one thing that a user can set.
+
+    Without a place it is local and never sent. `once`: it is said with each call, and has neither variable
+    nor config key. `only`: the one endpoint that a local option is for.
+    """
 
     kind: Kind[T]
     help: str
@@ -50,6 +55,7 @@ class Option(Generic[T]):
     secret: bool = False
     once: bool = False
     hidden: bool = False
+    only: str = ""
     attribute: str = ""
 
     @property
@@ -77,7 +83,7 @@ class Option(Generic[T]):
 
     def on(self, endpoint: str) -> bool:
         """Say whether the option means something on an endpoint."""
-        return not self.wire or endpoint in self.wire
+        return endpoint in self.wire if self.wire else self.only in ("", endpoint)
 
 
 def option(
@@ -114,10 +120,19 @@ class Options:
         chat="messages[role=system].content", responses="instructions",
     )
     file: tuple[str, ...] | None = option(
-        PATHS, "Add a text file to the prompt; - is standard input.", panel=PROMPT, short="-f",
+        PATHS, "Add a file, folder, glob or URL: text, image, PDF or audio; - is standard input.",
+        panel=PROMPT, short="-f",
         also=("--attach", "-a"), once=True,
     )
     no_stdin: bool | None = option(SWITCH, "Leave standard input alone.", panel=PROMPT)
+    detail: str | None = option(
+        choice("auto", "low", "high"), "How closely to look at images.", panel=PROMPT,
+        chat="messages[].content[type=image_url].image_url.detail",
+        responses="input[].content[type=input_image].detail",
+    )
+    messages: str | None = option(
+        PATH, "A JSON file of the messages, or the input items, that come before the prompt.", panel=PROMPT, once=True,
+    )
     effort: str | None = option(
         text("none", "minimal", "low", "medium", "high", "xhigh", "max"), "How long to think first.", panel=SAMPLING,
         also=("--reasoning-effort",), chat="reasoning_effort", responses="reasoning.effort",
@@ -164,6 +179,40 @@ class Options:
         SWITCH, "Allow several calls at once.", panel=TOOLS,
         chat="parallel_tool_calls", responses="parallel_tool_calls",
     )
+    tool_result: Mapping[str, Json] | None = option(
+        VARIABLES, "The result of a tool call, by the call's id; @FILE reads it from a file. May be repeated.",
+        panel=TOOLS, once=True, chat="messages[role=tool]", responses="input[type=function_call_output]",
+    )
+    web_search: str | None = option(
+        choice("low", "medium", "high", bare="medium"), "Let the server search the web, with so much context.",
+        panel=TOOLS, responses="tools[type=web_search_preview].search_context_size",
+    )
+    location: Mapping[str, Json] | None = option(
+        PLACES, "Where the search is made from: city, region, country, timezone.", panel=TOOLS,
+        responses="tools[type=web_search_preview].user_location",
+    )
+    code_interpreter: bool | None = option(
+        SWITCH, "Let the server run code.", panel=TOOLS, responses="tools[type=code_interpreter]",
+    )
+    mcp_server: Mapping[str, Json] | None = option(
+        VARIABLES, "Let the server use the tools of an MCP server, LABEL=URL; may be repeated.", panel=TOOLS,
+        responses="tools[type=mcp]",
+    )
+    schema: str | None = option(
+        TEXT, "A JSON Schema that the answer must meet: a file, JSON, or a list such as 'name, age int'.", panel=FORMAT,
+        chat="response_format[type=json_schema]", responses="text.format[type=json_schema]",
+    )
+    schema_retries: int | None = option(
+        integer(0, 10), "How often to ask again when the answer does not meet the schema.", panel=FORMAT, default=0,
+    )
+    json_object: bool | None = option(
+        SWITCH, "Ask for an answer that is some JSON object.", panel=FORMAT,
+        chat="response_format[type=json_object]", responses="text.format[type=json_object]",
+    )
+    items: bool | None = option(
+        SWITCH, "Print the elements of the answer's top-level array as JSON lines, as they come.",
+        panel=FORMAT, once=True,
+    )
     response_format: Json | None = option(
         JSON, "The format that the answer must have, in either endpoint's form.", panel=FORMAT,
         also=("--text-format",), chat="response_format", responses="text.format",
@@ -196,6 +245,15 @@ class Options:
         ),
         "Extra output data to return; may be repeated.", panel=RESPONSES, responses="include",
     )
+    wait: str | None = option(
+        TEXT, "Wait for a background response, by its id, and show it.", panel=RESPONSES, once=True, only="responses",
+    )
+    show: str | None = option(
+        TEXT, "Show a stored response, by its id, as it is now.", panel=RESPONSES, once=True, only="responses",
+    )
+    cancel: str | None = option(
+        TEXT, "Cancel a background response, by its id.", panel=RESPONSES, once=True, only="responses",
+    )
     prompt_id: str | None = option(TEXT, "A prompt template of the server.", panel=RESPONSES, responses="prompt.id")
     prompt_version: str | None = option(
         TEXT, "The version of the prompt template.", panel=RESPONSES, responses="prompt.version",
@@ -214,6 +272,11 @@ class Options:
         choice("text", "json", "jsonl", "raw"), "How the answer is written.", panel=OUTPUT, default="text",
     )
     json: bool | None = option(SWITCH, "Short for --format json.", panel=OUTPUT, once=True)
+    audio_out: str | None = option(PATH, "Write spoken output to a file.", panel=OUTPUT, once=True)
+    save_dir: str | None = option(PATH, "Save images and files of the answer in a folder.", panel=OUTPUT)
+    meta: str | None = option(
+        PATH, "Write tokens, cost, speed and ids to a JSON file.", panel=OUTPUT, once=True,
+    )
     allow_cut: bool | None = option(SWITCH, "Take an answer that the length cap ended as a success.", panel=OUTPUT)
     hide_reasoning: bool | None = option(SWITCH, "Do not show reasoning on standard error.", panel=OUTPUT, short="-R")
     usage: bool | None = option(SWITCH, "Say tokens, cost and speed on standard error.", panel=OUTPUT, short="-u")
@@ -222,7 +285,7 @@ class Options:
     color: str | None = option(choice("auto", "always", "never"), "Colour the output.", panel=OUTPUT, default="auto")
     dry_run: bool | None = option(SWITCH, "Show the request as JSON and send nothing.", panel=INSTEAD, once=True)
     as_: str | None = option(
-        choice("curl", "python", "javascript", "json"), "Print a program for the request and send nothing.",
+        choice("curl", "python", "javascript", "httpie", "json"), "Print a program for the request and send nothing.",
         panel=INSTEAD, once=True,
     )
     profile: str | None = option(NAME, "Use the settings of this profile.", panel=CONNECTION)

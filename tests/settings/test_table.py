@@ -110,7 +110,9 @@ def test_the_key_is_a_secret() -> None:
 @every_row
 def test_a_row_is_sent_only_to_endpoints_that_there_are(row: Option[Any]) -> None:
     assert set(row.wire) <= set(ENDPOINTS)
-    assert all(re.fullmatch(r"[a-z_\[\]=]+(\.[a-z_]+)*", place.path) for place in row.wire.values())
+    assert all(
+        re.fullmatch(r"[a-z_]+(\[[a-z_=]*\])?(\.[a-z_]+(\[[a-z_=]*\])?)*", place.path) for place in row.wire.values()
+    )
 
 
 @every_endpoint
