@@ -83,18 +83,24 @@ def _told_bug(bug: Exception) -> int:
 
 
 def _fill_standard_places() -> None:
-    """Keep a socket from becoming standard input or error when the caller closed them."""
-    for fd, mode in ((0, os.O_RDONLY), (2, os.O_WRONLY)):
+    """Keep a socket from becoming standard input, output or error when the caller closed them.
+
+    Writing to a closed standard output still fails, and is told.
+    """
+    for fd, mode in ((0, os.O_RDONLY), (1, os.O_RDONLY), (2, os.O_WRONLY)):
         try:
             os.fstat(fd)
         except OSError:
             os.open(os.devnull, mode)
+    if sys.stdout is None:
+        sys.stdout = os.fdopen(1, "w", closefd=False)
 
 
 def _say_version() -> int:
     try:
         os.write(1, f"aiml {__version__}\n".encode())
-    except OSError:
+    except OSError as fault:
+        os.write(2, f"aiml: standard output: {fault.strerror}\n".encode())
         return 1
     return 0
 

@@ -5,6 +5,7 @@ from typing import Any
 
 import typer
 
+from aiml_cli.errors import OutputFailed, ReaderGone
 from aiml_cli.settings.flags import Flags, command
 from aiml_cli.settings.options import ROWS, flags_of
 from aiml_cli.settings.resolve import Said
@@ -182,4 +183,8 @@ def parse(arguments: list[str]) -> Task:
         done = app(list(_valued(arguments)), prog_name="aiml", standalone_mode=False)
     except UsageFault as fault:
         raise misuse(fault, arguments) from None
+    except OSError as fault:  # the help could not be written
+        raise OutputFailed(f"standard output: {fault.strerror}") from None
+    except SystemExit:  # Typer's end when the reader of the help went away
+        raise ReaderGone("the reader went away") from None
     return done if callable(done) else lambda: int(done or 0)

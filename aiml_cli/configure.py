@@ -14,6 +14,7 @@ from aiml_cli.screen.output import say
 from aiml_cli.screen.safe import visible
 from aiml_cli.settings.options import ROWS, Option, value_of
 from aiml_cli.settings.resolve import Said, Settings, Source, from_file, lasting, resolve
+from aiml_cli.signals import Stopped
 from aiml_cli.store import config, paths
 from aiml_cli.store import key as keys
 
@@ -79,7 +80,12 @@ def edit() -> int:
     editor = os.environ.get("VISUAL") or os.environ.get("EDITOR") or "vi"
     drafts.write_in(draft, editor)
     while fault := drafts.fault_in(draft):
-        if not _again(fault):
+        try:
+            go_on = _again(fault)
+        except Stopped:
+            say(f"\naiml: the config file is as it was; {drafts.kept(draft)}")
+            raise
+        if not go_on:
             raise Misuse(fault.message, f"the config file is as it was; {drafts.kept(draft)}")
         drafts.write_in(draft, editor)
     if not drafts.finish(draft):

@@ -1,15 +1,18 @@
 """Answer a wrong command line: with the likely right word, or with what an old habit is called here."""
 
 from difflib import get_close_matches
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from aiml_cli.errors import Misuse
 from aiml_cli.settings.flags import Flags
-from aiml_cli.settings.options import ROWS, Option
+from aiml_cli.settings.options import ROWS, Option, flags_of
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
 
 KEY_FLAGS = ("--api-key", "--key", "--token", "-k")
-COMMANDS = ("chat", "respond", "models", "config", "demo")
-HABITS = {
+ASKING = {"chat": "chat", "respond": "responses"}
+FLAGS = {
     "--instructions": "--system",
     "--no-markdown": "--format text",
     "--raw": "--format raw",
@@ -17,21 +20,24 @@ HABITS = {
     "--input": "--file",
     "--endpoint": "--base-url",
     "--url": "--base-url",
-    "--max-output": "--max-tokens",
     "--param": "-O",
     "--prompt": "no flag at all: the prompt stands behind the command",
 }
+COMMANDS = {"help": "aiml --help", "version": "aiml --version", "ask": "aiml chat", "responses": "aiml respond"}
 
 
 def misuse(fault: Exception, arguments: list[str]) -> Misuse:
-    """Give the failure in our words, with one line of advice."""
+    """Give the failure in our words, with one line of advice; `fault` is Typer's, and knows the command."""
+    context: Any = getattr(fault, "ctx", None)
+    path = context.command_path if context else "aiml"
     message = getattr(fault, "message", "") or str(fault)
     flag = getattr(fault, "option_name", "")
     if flag and message.startswith("No such option"):
-        return Misuse(f"there is no flag {flag}{_on(arguments)}", _advice(flag, arguments))
+        return Misuse(f"there is no flag {flag} of {path}", _flag_advice(flag, path, _flags(context)))
     if message.startswith("No such command"):
-        return Misuse(f"there is no command {_word(arguments)!r}", _command_advice(arguments))
-    return Misuse(message[:1].lower() + message[1:].rstrip("."), "see: aiml --help")
+        word = message.partition("'")[2].partition("'")[0]
+        return Misuse(f"there is no command {path} {word}", _command_advice(word, path, context, arguments))
+    return Misuse(message[:1].lower() + message[1:].rstrip("."), f"see: {path} --help")
 
 
 def look_for_options(words: list[str], flags: Flags) -> None:
@@ -51,32 +57,34 @@ def _fits(row: Option[Any], word: str) -> bool:
     return True
 
 
-def _on(arguments: list[str]) -> str:
-    return f" of aiml {arguments[0]}" if arguments and arguments[0] in COMMANDS else ""
+def _flags(context: Any) -> list[str]:
+    """List the long flags of the command that was typed."""
+    parameters: Iterable[Any] = context.command.get_params(context) if context else ()
+    return [name for each in parameters for name in each.opts if name.startswith("--")]
 
 
-def _word(arguments: list[str]) -> str:
-    return next((word for word in arguments if not word.startswith("-")), "")
-
-
-def _advice(flag: str, arguments: list[str]) -> str:
+def _flag_advice(flag: str, path: str, flags: list[str]) -> str:
     if flag in KEY_FLAGS:
         return "no flag takes the key: store it with aiml config key, or set AIMLAPI_API_KEY"
-    if flag in HABITS:
-        return f"here it is {HABITS[flag]}"
-    flags = {spelling: row for row in ROWS.values() for spelling in (row.flag, *row.also) if not row.secret}
-    if flag in flags:
-        return _elsewhere(flag, arguments)
+    if flag in FLAGS:
+        return f"here it is {FLAGS[flag]}"
+    owner = next((name for name, endpoint in ASKING.items() if _has(endpoint, flag)), "")
+    if owner and path.removeprefix("aiml ") in ASKING:
+        return f"{flag} belongs to aiml {owner}; any property of the request can be sent with -O KEY=VALUE"
     near = get_close_matches(flag, flags, 1)
-    return f"did you mean {near[0]}?" if near else f"see: aiml {_word(arguments)} --help"
+    if near:
+        return f"did you mean {near[0]}?"
+    return f"{flag} belongs to aiml {owner}" if owner else f"see: {path} --help"
 
 
-def _elsewhere(flag: str, arguments: list[str]) -> str:
-    command = {"chat": "respond", "respond": "chat"}.get(_word(arguments), "chat")
-    return f"{flag} belongs to aiml {command}; any property of the request can be sent with -O KEY=VALUE"
+def _has(endpoint: str, flag: str) -> bool:
+    return any(flag in (row.flag, *row.also) for row in flags_of(endpoint))
 
 
-def _command_advice(arguments: list[str]) -> str:
-    word = _word(arguments)
-    near = get_close_matches(word, COMMANDS, 1)
-    return f"did you mean aiml {near[0]}?" if near else f"to ask a question: aiml chat {' '.join(arguments)[:60]}"
+def _command_advice(word: str, path: str, context: Any, arguments: list[str]) -> str:
+    if path == "aiml" and word in COMMANDS:
+        return f"here it is {COMMANDS[word]}"
+    near = get_close_matches(word, context.command.list_commands(context), 1)
+    if near:
+        return f"did you mean {path} {near[0]}?"
+    return f"to ask a question: aiml chat {' '.join(arguments)[:60]}" if path == "aiml" else f"see: {path} --help"

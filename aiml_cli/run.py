@@ -2,7 +2,7 @@
 
 import json
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
@@ -15,6 +15,7 @@ from aiml_cli.errors import AimlError, CutShort, NotAllowed
 from aiml_cli.hosts import is_local
 from aiml_cli.prompt.compose import compose, from_file
 from aiml_cli.screen.choose import Screen, choose
+from aiml_cli.screen.json import as_object, line
 from aiml_cli.screen.output import say, show
 from aiml_cli.settings.flags import Flags
 from aiml_cli.settings.options import Options
@@ -63,56 +64,70 @@ class Question:
 
 def ask(name: str, words: Sequence[str], flags: Flags) -> int:
     """Ask a question on an endpoint and show the answer; give the exit code, or raise what went wrong."""
-    settings = resolve(layers(flags, os.environ), name)
-    question = Question(ENDPOINTS[name], words, settings)
-    if settings.options.dry_run or settings.options.as_:
-        return _print_program(question)
-    return _show_answer(question, choose(settings.options, os.environ))
+    try:
+        settings = resolve(layers(flags, os.environ), name)
+        is_shown_only = settings.options.dry_run or settings.options.as_
+        screen = None if is_shown_only else choose(settings.options, os.environ)
+    except AimlError as error:
+        if _wants_json(flags):
+            show(line(as_object(Answer(name, error=error)), indent=2).decode())
+        raise
+    with served(settings) as settled:
+        question = Question(ENDPOINTS[name], words, settled)
+        return _show_answer(question, screen) if screen else _print_program(question)
+
+
+def _wants_json(flags: Flags) -> bool:
+    """Say whether JSON was asked for, when the settings as a whole could not be settled."""
+    said = flags.get("format")
+    word = said.texts[-1] if said else os.environ.get("AIML_FORMAT", "")
+    return "json" in flags or word in ("json", "jsonl")
 
 
 @contextmanager
-def served(question: Question) -> Iterator[Question]:
-    """Start the embedded server when it is asked for by name, and address the question to it."""
-    if not question.options.demo:
-        yield question
+def served(settings: Settings) -> Iterator[Settings]:
+    """Start the embedded server when it is asked for by name, and address the settings to it.
+
+    Its own models may be named anywhere; another model must be typed to be asked for here.
+    """
+    if not settings.options.demo:
+        yield settings
         return
     from aiml_cli.demo.server import serve  # only --demo needs a server
 
-    settings = question.settings
-    model = question.options.model if settings.sources["model"] is Source.FLAG else DEMO_MODEL
+    model = settings.options.model or DEMO_MODEL
+    is_meant = settings.sources["model"] is Source.FLAG or model.startswith("demo/")
     with serve() as url:
-        if not question.options.quiet:
+        if not settings.options.quiet:
             say("aiml: the embedded server answers; no model runs")
-        options = replace(question.options, base_url=url, model=model)
-        yield replace(question, settings=replace(settings, options=options))
+        options = replace(settings.options, base_url=url, model=model if is_meant else DEMO_MODEL)
+        yield replace(settings, options=options)
 
 
-def _print_program(asked: Question) -> int:
+def _print_program(question: Question) -> int:
     from aiml_cli.api.program import program  # needed here only
 
-    with served(asked) as question:
-        body = question.body()
-        variable = None if is_local(question.url) else "AIMLAPI_API_KEY"
-        language = question.options.as_ or "json"
-        show(program(language, "POST", question.url, body, key_variable=variable, stream=bool(body.get("stream"))))
-    return 0
+    body = question.body()
+    variable = None if is_local(question.url) else "AIMLAPI_API_KEY"
+    language = question.options.as_ or "json"
+    return show(program(language, "POST", question.url, body, key_variable=variable, stream=bool(body.get("stream"))))
 
 
-def _show_answer(asked: Question, screen: Screen) -> int:
+def _show_answer(question: Question, screen: Screen) -> int:
     from aiml_cli.talk import Talk  # httpx costs a fifth of a second; --help need not wait
 
-    talk = Talk(asked.endpoint)
+    talk = Talk(question.endpoint)
     key: keys.Key | None = None
     error: AimlError | None = None
     try:
-        with served(asked) as question:
-            key = _key(question)
-            talk.hold(_request(question, key), question.options, screen)
+        body = question.body()
+        key = _key(question)
+        talk.hold(_request(question, body, key), question.options, screen, lambda told: _masked(told, key))
     except AimlError as fault:
         error = fault
     except Stopped as stop:
         error = stop.error
-    return _conclude(asked.options, screen, talk.answer(error, asked.options.previous_response_id), key)
+    return _conclude(question.options, screen, talk.answer(error, question.options.previous_response_id))
 
 
 def _key(question: Question) -> keys.Key | None:
@@ -128,10 +143,9 @@ def _key(question: Question) -> keys.Key | None:
     return key
 
 
-def _request(question: Question, key: keys.Key | None) -> "Request":
+def _request(question: Question, body: Mapping[str, Any], key: keys.Key | None) -> "Request":
     from aiml_cli.api.client import Request
 
-    body = question.body()
     headers = {
         "User-Agent": f"aiml/{__version__}",
         "Accept": "text/event-stream, application/json" if body.get("stream") else "application/json",
@@ -144,15 +158,19 @@ def _request(question: Question, key: keys.Key | None) -> "Request":
     return Request("POST", question.url, headers, text.encode("utf-8", "replace"))
 
 
-def _conclude(options: Options, screen: Screen, answer: Answer, key: keys.Key | None) -> int:
-    """Judge the answer, close the screens, and raise what went wrong, with the key masked."""
+def _masked(error: AimlError, key: keys.Key | None) -> AimlError:
+    """Take the key out of a failure: servers repeat what they got."""
+    error.message, error.hint = keys.masked(error.message, key), keys.masked(error.hint, key)
+    error.details = {name: keys.masked(v, key) if isinstance(v, str) else v for name, v in error.details.items()}
+    return error
+
+
+def _conclude(options: Options, screen: Screen, answer: Answer) -> int:
+    """Judge the answer, close the screens, and raise what went wrong."""
     error = answer.error
     if error is None or (isinstance(error, CutShort) and answer.completion.complete):
         # A connection that is cut after the end of the answer takes nothing away from it.
         error = verdict(answer.completion, allow_cut=bool(options.allow_cut), background=bool(options.background))
-    if error and key:
-        error.message, error.hint = keys.masked(error.message, key), keys.masked(error.hint, key)
-        error.details = {name: keys.masked(v, key) if isinstance(v, str) else v for name, v in error.details.items()}
     screen.close(replace(answer, error=error))
     if error:
         raise error
@@ -182,5 +200,5 @@ def models(words: Sequence[str], flags: Flags) -> int:
     from aiml_cli import browse
 
     settings = resolve(layers(flags, os.environ))
-    with served(Question(ENDPOINTS["chat"], words, settings)) as question:
-        return browse.browse(list(words), question.settings, bool(settings.options.json))
+    with served(settings) as settled:
+        return browse.browse(list(words), settled, bool(settings.options.json))

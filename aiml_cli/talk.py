@@ -2,24 +2,37 @@
 
 import os
 import time
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from aiml_cli.api import retry
 from aiml_cli.api.answer import Answer, Timing
 from aiml_cli.api.client import Client, Request, connect, send
-from aiml_cli.api.completion import Fold
+from aiml_cli.api.completion import Completion, Fold
 from aiml_cli.api.endpoints import Endpoint
 from aiml_cli.api.events import Batch, Begun
 from aiml_cli.api.reply import understand
+from aiml_cli.api.wire import an_amount
 from aiml_cli.errors import AimlError
-from aiml_cli.screen.choose import Screen
 from aiml_cli.screen.output import say
 from aiml_cli.settings.options import Options
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+
+Mask = Callable[[AimlError], AimlError]
+
+
+class Onlooker(Protocol):
+    """Get what comes: the events, and before them the bytes."""
+
+    def show(self, batch: Batch) -> None:
+        """Take the events of one network read."""
+
+    def tee(self, chunks: Iterator[bytes]) -> Iterator[bytes]:
+        """See the bytes that pass."""
 
 
 class Talk:
@@ -32,25 +45,34 @@ class Talk:
         self._began = self._first = 0.0
         self._status: int | None = None
         self._headers: Mapping[str, str] = {}
-        self._shown = False
 
-    def hold(self, request: Request, options: Options, screen: Screen) -> None:
-        """Send the request until it is answered; nothing is sent again once a piece was shown."""
+    def hold(self, request: Request, options: Options, screen: Onlooker, mask: Mask) -> None:
+        """Send the request until it is answered; nothing is sent again once a piece was shown.
+
+        `mask` takes the key out of a failure before anybody sees it.
+        """
         with connect(request.url, options.timeout or 0, options.ca_bundle) as client:
             while True:
                 self._tries += 1
-                self._headers = {}
+                self._status, self._headers = None, {}
                 try:
                     self._once(client, _numbered(request), screen, verbose=bool(options.verbose))
                 except AimlError as error:
-                    self._wait_or_raise(error, options)
+                    self._wait_or_raise(mask(error), options)
                 else:
                     return
+
+    def begin_anew(self) -> None:
+        """Forget what came: the next request is an exchange of its own."""
+        self._fold, self._tries, self._first = Fold(), 0, 0.0
+
+    def completion(self) -> Completion:
+        """Give the answer as far as it came."""
+        return self._fold.completion()
 
     def answer(self, error: AimlError | None, previous_response_id: str | None) -> Answer:
         """Say what is known."""
         now = time.monotonic()
-        spent = self._headers.get("x-aimlapi-usd-spent", "")
         return Answer(
             self._endpoint.name,
             self._fold.completion(),
@@ -60,10 +82,10 @@ class Talk:
             previous_response_id,
             self._status,
             self._tries,
-            float(spent) if spent.replace(".", "", 1).isdigit() else None,
+            an_amount(self._headers.get("x-aimlapi-usd-spent")),
         )
 
-    def _once(self, client: Client, request: Request, screen: Screen, *, verbose: bool) -> None:
+    def _once(self, client: Client, request: Request, screen: Onlooker, *, verbose: bool) -> None:
         self._began = time.monotonic()
         if verbose:
             say(f"aiml: {request.method} {request.url}, {len(request.body or b'')} bytes, try {self._tries}")
@@ -72,7 +94,8 @@ class Talk:
             if verbose:
                 kind = reply.headers.get("content-type", "")
                 say(f"aiml: {reply.status} {kind}, request {self._id() or 'without an id'}")
-            chunks = screen.tee(reply.chunks)
+            # What a failed try said is told in words; only an answer is passed on as it is.
+            chunks = screen.tee(reply.chunks) if 200 <= reply.status < 300 else reply.chunks  # noqa: PLR2004
             for batch in understand(self._endpoint, reply.status, reply.headers, chunks):
                 if not self._first:
                     self._note_first(batch)
@@ -86,12 +109,11 @@ class Talk:
         """Note when the first piece came; that somebody began to answer is no piece."""
         if any(type(event) is not Begun for event in batch):
             self._first = time.monotonic()
-            self._shown = True
 
     def _wait_or_raise(self, error: AimlError, options: Options) -> None:
         now, luck = datetime.now(UTC), os.urandom(1)[0] / 255
         pause = retry.pause(error, self._headers, self._tries, now, luck)
-        if pause is None or self._shown or self._tries > (options.retries or 0):
+        if pause is None or self._first or self._tries > (options.retries or 0):
             raise retry.told(error, self._headers, now)
         if not options.quiet:
             say(f"aiml: {error.message}; trying again in {pause:.1f} s ({self._tries} of {options.retries})")

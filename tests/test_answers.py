@@ -193,7 +193,8 @@ def test_the_output_file_is_replaced_by_a_complete_answer_only(server: Loopback,
     assert b"out.txt.part" in cut.stderr
     assert aiml("chat", "hi", "-o", "out.txt").returncode == 0
     assert file.read_text() == "Hello\n"
-    assert not Path("out.txt.part").exists()
+    assert Path("out.txt.part").read_text() == "Hi\n"
+    assert list(Path().glob(".*")) == []
 
 
 def test_a_failed_answer_leaves_no_empty_part(server: Loopback, aiml: Aiml) -> None:
@@ -239,6 +240,38 @@ def test_a_long_wait_that_the_server_asks_for_is_told_instead(server: Loopback, 
     done = aiml("chat", "hi", AIML_RETRIES="2")
     assert (done.returncode, len(server.requests)) == (5, 1)
     assert b"1000 s" in done.stderr
+
+
+def test_a_key_that_a_failing_try_repeats_is_masked(server: Loopback, aiml: Aiml) -> None:
+    server.answers(as_json({"error": "bad canary-0123456789"}, "500 x", "retry-after-ms: 1"))
+    done = aiml("chat", "hi", AIMLAPI_API_KEY="canary-0123456789", AIML_RETRIES="1")
+    assert (done.returncode, len(server.requests)) == (6, 2)
+    assert b"canary" not in done.stdout + done.stderr
+
+
+def test_raw_holds_no_failed_try(server: Loopback, aiml: Aiml) -> None:
+    server.answers(as_json({"error": "busy"}, "503 x", "retry-after-ms: 1"))
+    server.answers(as_json(message("Hi")))
+    done = aiml("chat", "hi", "--format", "raw", AIML_RETRIES="1")
+    assert json.loads(done.stdout) == message("Hi")
+
+
+def test_the_status_is_that_of_the_last_try(server: Loopback, aiml: Aiml) -> None:
+    server.answers(as_json({"error": "busy"}, "503 x", "retry-after-ms: 1"))
+    server.answers(b"")
+    found = json.loads(aiml("chat", "hi", "--json", AIML_RETRIES="1").stdout)
+    assert (found["status"], found["attempts"], found["error"]["exit_code"]) == (None, 2, 7)
+
+
+@pytest.mark.parametrize("flags", [["--temperature", "5"], ["--profile", "nobody"], ["-o", "no/such/file"]])
+def test_what_is_wrong_before_asking_is_told_in_json_too(flags: list[str], aiml: Aiml) -> None:
+    done = aiml("chat", "hi", "--json", *flags)
+    assert (done.returncode, json.loads(done.stdout)["error"]["exit_code"]) == (2, 2)
+
+
+def test_wrong_usage_is_told_before_a_missing_key(aiml: Aiml) -> None:
+    assert aiml("chat", "--base-url", "https://api.example.com/v1").returncode == 2
+    assert aiml("chat", "hi", "-f", "missing", "--base-url", "https://api.example.com/v1").returncode == 2
 
 
 def test_a_key_that_the_server_repeats_is_masked(server: Loopback, aiml: Aiml) -> None:

@@ -135,6 +135,12 @@ def in_shell(server: Loopback, line: str) -> "subprocess.CompletedProcess[bytes]
 
 SHELL = [
     ("$AIML chat hi >&-", "", 1, "standard output is closed"),
+    ("$AIML models --demo >&-", "", 1, "Bad file descriptor"),
+    ("$AIML chat --demo --as curl hi >&-", "", 1, "Bad file descriptor"),
+    ("$AIML --help >&-", "", 1, "Bad file descriptor"),
+    ("$AIML --help >/dev/full", "", 1, "No space left"),
+    ("$AIML --version >/dev/full", "", 1, "No space left"),
+    ("AIML_MODEL=demo/length $AIML chat --demo hi 2>/dev/null | wc -l", "1\n", 0, ""),
     ("$AIML chat hi <&-", "Hello\n", 0, ""),
     ("$AIML chat hi 2>&-", "Hello\n", 0, ""),
     ("$AIML chat hi <&- 2>&-", "Hello\n", 0, ""),

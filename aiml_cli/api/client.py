@@ -15,7 +15,7 @@ from aiml_cli.hosts import is_local, is_plain
 
 Client = httpx.Client
 CONNECT_SECONDS = 10.0
-KEPT = "ask again; what came so far is on standard output"
+KEPT = "ask again; what came so far is kept"
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +66,7 @@ def send(client: Client, request: Request) -> Iterator[Reply]:
         )
         response = client.send(outgoing, stream=True)
     except httpx.HTTPError as fault:
-        raise _unreached(fault, outgoing.url) from None
+        raise _unreached(fault, outgoing.url, client.timeout.connect) from None
     except (httpx.InvalidURL, ValueError) as fault:  # names that are no names: http://xn--/, http://a..b/
         raise Misuse(f"{request.url!r} is not the address of a server: {fault}") from None
     try:
@@ -128,12 +128,12 @@ def _chunks(response: httpx.Response) -> Iterator[bytes]:
         raise CutShort("the connection was cut before the answer was complete", KEPT) from None
 
 
-def _unreached(fault: httpx.HTTPError, url: httpx.URL) -> AimlError:
+def _unreached(fault: httpx.HTTPError, url: httpx.URL, seconds: float | None) -> AimlError:
     """Say in our words why no reply came."""
     where = f"{url.host}:{url.port}" if url.port else url.host
     match fault:
         case httpx.ConnectTimeout():
-            return Unreachable(f"{where}: no connection within {CONNECT_SECONDS:g} s", "is the address right?", again=1)
+            return Unreachable(f"{where}: no connection within {seconds:g} s", "is the address right?", again=1)
         case httpx.TimeoutException():
             return Unreachable(f"{where}: no answer in time", "wait longer with --timeout, or ask again")
         case httpx.ProxyError():

@@ -4,9 +4,11 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 
+from aiml_cli.api.wire import an_amount
 from aiml_cli.errors import AimlError, RateLimited, Unreachable
 
 FIRST_PAUSE_S, LONGEST_PAUSE_S, LONGEST_OBEYED_S = 0.5, 8.0, 120.0
+NEVER = frozenset({400, 401, 402, 403, 404, 413, 422})
 WORTH_IT = frozenset({408, 409, 429})
 
 
@@ -26,11 +28,11 @@ def pause(error: AimlError, headers: Mapping[str, str], tried: int, now: datetim
 
 def asked_pause(headers: Mapping[str, str], now: datetime) -> float | None:
     """Read how long the server wants us to wait, in seconds; None when it is garbage or not there."""
-    milliseconds = _seconds(headers.get("retry-after-ms", ""))
+    milliseconds = an_amount(headers.get("retry-after-ms", ""))
     if milliseconds is not None:
         return milliseconds / 1000
     text = headers.get("retry-after", "")
-    seconds = _seconds(text)
+    seconds = an_amount(text)
     return seconds if seconds is not None else _until(text, now)
 
 
@@ -40,16 +42,10 @@ def _worth_it(error: AimlError, headers: Mapping[str, str]) -> bool:
     status = error.details.get("status")
     if not isinstance(status, int) or error.exit_code == 3:  # noqa: PLR2004 - no credit, whatever the status
         return False
+    if status in NEVER:
+        return False
     wish = headers.get("x-should-retry", "")
     return wish == "true" or (wish != "false" and (status in WORTH_IT or status >= 500))  # noqa: PLR2004
-
-
-def _seconds(text: str) -> float | None:
-    try:
-        seconds = float(text)
-    except ValueError:
-        return None
-    return seconds if 0 <= seconds < float("inf") else None
 
 
 def _until(text: str, now: datetime) -> float | None:

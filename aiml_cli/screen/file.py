@@ -2,34 +2,33 @@
 
 import os
 import stat
+from itertools import count
 from pathlib import Path
 
 from aiml_cli.errors import Misuse, OutputFailed
 
 
 class OutputFile:
-    """Write beside the file, under its name and `.part`; take its place at the end.
+    """Write beside the file under a name of its own; take its place at the end.
 
-    What is no regular file (a pipe, a terminal, /dev/null) is written as it is.
+    What an incomplete answer left keeps the file's name with `.part` added. What is no regular file (a pipe,
+    a terminal, /dev/null) is written as it is.
     """
 
     def __init__(self, name: str) -> None:
         self._target = Path(os.path.realpath(name))
         try:
             self._direct = self._target.exists() and not self._target.is_file()
-            self.part = self._target if self._direct else self._target.with_name(self._target.name + ".part")
-            if self._direct:
-                self._fd = os.open(self._target, os.O_WRONLY | os.O_CLOEXEC)
-            else:
-                self._fd = self._opened(name)
+            self._fd = os.open(self._target, os.O_WRONLY | os.O_CLOEXEC) if self._direct else self._opened(name)
         except OSError as fault:
             raise Misuse(f"{name}: cannot be written: {fault.strerror}", "nothing was sent") from None
 
     def _opened(self, name: str) -> int:
-        """Open the part, with the modes of the file that it will replace."""
+        """Open a new file, with the modes of the one that it will replace."""
         if self._target.exists() and not os.access(self._target, os.W_OK):
             raise PermissionError(13, "Permission denied", name)
-        fd = os.open(self.part, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC, 0o666)
+        self.part = self._target.with_name(f".{os.urandom(4).hex()}.part")
+        fd = os.open(self.part, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666)
         if self._target.exists():
             os.fchmod(fd, stat.S_IMODE(self._target.stat().st_mode))
         return fd
@@ -44,18 +43,30 @@ class OutputFile:
                 raise OutputFailed(f"{self._target}: {fault.strerror}") from None
 
     def close(self, *, complete: bool) -> str:
-        """Take the file's place when the answer is complete; else give the name of the part that holds it."""
+        """Take the file's place when the answer is complete; else give the name of what holds it, "" for nothing."""
         try:
-            if not self._direct:
-                os.fsync(self._fd)
+            if self._direct:
+                os.close(self._fd)
+                return ""
+            size = os.fstat(self._fd).st_size
+            os.fsync(self._fd)
             os.close(self._fd)
-            if complete and not self._direct:
-                self.part.replace(self._target)
+            return self._placed(size, complete=complete)
         except OSError as fault:
-            raise OutputFailed(f"{self._target}: {fault.strerror}", f"the answer is in {self.part}") from None
-        if complete or self._direct:
+            raise OutputFailed(f"{self._target}: {fault.strerror}", f"what came is in {self.part}") from None
+
+    def _placed(self, size: int, *, complete: bool) -> str:
+        if complete:
+            self.part.replace(self._target)
             return ""
-        if self.part.stat().st_size:
-            return str(self.part)
-        self.part.unlink()
-        return ""
+        if not size:
+            self.part.unlink()
+            return ""
+        part = self._free_name()
+        self.part.rename(part)
+        return str(part)
+
+    def _free_name(self) -> Path:
+        """Find a name that no earlier answer's part has."""
+        names = (self._target.with_name(f"{self._target.name}.part{number or ''}") for number in count())
+        return next(name for name in names if not name.exists())

@@ -1,5 +1,6 @@
 """Write to standard output and standard error, and tell when that fails."""
 
+import fcntl
 import os
 import sys
 
@@ -16,11 +17,13 @@ def is_terminal(fd: int) -> bool:
 
 
 def check_stdout() -> None:
-    """Raise OutputFailed when there is no standard output; asked before anything is paid for."""
+    """Raise OutputFailed when nothing can be written to standard output; asked before anything is paid for."""
     try:
-        os.fstat(1)
+        can_write = fcntl.fcntl(1, fcntl.F_GETFL) & os.O_ACCMODE != os.O_RDONLY
     except OSError:
-        raise OutputFailed("standard output is closed", "nothing was sent") from None
+        can_write = False
+    if not can_write:
+        raise OutputFailed("standard output is closed", "nothing was sent")
 
 
 def write(data: bytes, fd: int = 1) -> None:

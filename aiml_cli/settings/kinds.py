@@ -3,6 +3,7 @@
 import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from os.path import isfile
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
@@ -99,7 +100,7 @@ def _switch(value: str) -> bool:
 
 def _json(value: str) -> Json:
     """Read JSON, or the file that a path or `@path` names."""
-    is_file = value.startswith("@") or value.endswith(".json") or Path(value[:4096]).is_file()
+    is_file = value.startswith("@") or value.endswith(".json") or isfile(value)  # noqa: PTH113 - that of a Path raises for a long text
     parsed: Json = read_json(value.removeprefix("@")) if is_file else json.loads(value)
     if not isinstance(parsed, dict | list):
         raise ValueError(value)

@@ -13,6 +13,7 @@ from aiml_cli.store.vault import Key
 __all__ = ["Key", "asks", "find", "forget", "guard", "held", "masked", "remember", "why_none"]
 
 COMMAND_SECONDS = 30.0
+SHORTEST_MASKED = 8
 
 _STORE_ONE = "store one with: aiml config key"
 _PLACEHOLDER = re.compile(r"<.*>", re.DOTALL)
@@ -71,10 +72,13 @@ def guard(url: str, key: Key | None) -> None:
 
 
 def remember(host: str, value: str) -> str:
-    """Store a key for a host and say where; raise NotAllowed for what is no key."""
-    key = _usable(Key(value, "what was given"))
+    """Store a key for a host and say where; raise Misuse for what is no key."""
+    try:
+        key = _usable(Key(value, "what was given"))
+    except NotAllowed as fault:
+        raise Misuse(fault.message, "nothing was stored") from None
     if key is None:
-        raise NotAllowed("what was given is empty or a placeholder, not a key", "nothing was stored")
+        raise Misuse("what was given is empty or a placeholder, not a key", "nothing was stored")
     return vault.keep(host, key.value)
 
 
@@ -84,8 +88,8 @@ def forget(host: str) -> bool:
 
 
 def masked(text: str, key: Key | None) -> str:
-    """Put three stars wherever a text holds the key."""
-    return text.replace(key.value, "***") if key else text
+    """Put three stars wherever a text holds the key; one of a few letters stands in every sentence."""
+    return text.replace(key.value, "***") if key and len(key.value) >= SHORTEST_MASKED else text
 
 
 def _usable(key: Key) -> Key | None:

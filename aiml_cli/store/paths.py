@@ -1,4 +1,4 @@
-"""Say where things lie on disk: config, keys, cache and state."""
+"""Say where things lie on disk: config, keys and cache."""
 
 from pathlib import Path
 
@@ -20,11 +20,6 @@ def keys_file() -> Path | None:
 def cache_dir() -> Path:
     """Name the directory of what can be fetched again; raise Misuse where there is no home directory."""
     return needed(_folder("user_cache_dir"))
-
-
-def state_dir() -> Path:
-    """Name the directory of what the program notes for itself; raise Misuse where there is no home directory."""
-    return needed(_folder("user_state_dir"))
 
 
 def needed(path: Path | None) -> Path:

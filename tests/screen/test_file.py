@@ -69,9 +69,16 @@ def test_no_link_is_followed_out_of_the_part(tmp_path: Path) -> None:
     elsewhere = tmp_path / "elsewhere"
     elsewhere.write_text("keep")
     (tmp_path / "answer.md.part").symlink_to(elsewhere)
-    with pytest.raises(Misuse):
-        OutputFile(str(tmp_path / "answer.md"))
+    file = OutputFile(str(tmp_path / "answer.md"))
+    file.write(b"new")
+    assert file.close(complete=False) == str(tmp_path / "answer.md.part1")
     assert elsewhere.read_text() == "keep"
+
+
+def test_an_earlier_part_is_kept(tmp_path: Path) -> None:
+    (tmp_path / "answer.md.part").write_text("paid for")
+    OutputFile(str(tmp_path / "answer.md")).close(complete=False)
+    assert (tmp_path / "answer.md.part").read_text() == "paid for"
 
 
 @pytest.mark.parametrize("name", ["no/such/folder/answer.md", "folder", "file.txt/answer.md", "x" * 300])

@@ -19,7 +19,7 @@ from aiml_cli.store import config, paths, write
 os.setuid(54321)
 assert paths.config_file() is None and paths.keys_file() is None
 assert not any(config.layers({}, {}).values())
-for ask in (lambda: config.put("effort", "low"), paths.cache_dir, paths.state_dir):
+for ask in (lambda: config.put("effort", "low"), paths.cache_dir):
     try:
         ask()
     except Misuse as fault:
@@ -31,7 +31,6 @@ def test_each_has_its_directory(tmp_path: Path) -> None:
     assert paths.config_file() == tmp_path / "xdg_config_home" / "aiml" / "config.toml"
     assert paths.keys_file() == tmp_path / "xdg_config_home" / "aiml" / "keys.json"
     assert paths.cache_dir() == tmp_path / "xdg_cache_home" / "aiml"
-    assert paths.state_dir() == tmp_path / "xdg_state_home" / "aiml"
 
 
 @pytest.mark.parametrize("value", ["", ".", "relative"])
@@ -63,7 +62,7 @@ def test_without_a_home_only_what_must_be_written_fails() -> None:
         [sys.executable, "-c", HOMELESS], env={}, cwd="/", capture_output=True, text=True, check=False
     )
     assert done.stderr == ""
-    assert done.stdout == "there is no home directory to write in | set HOME to a full path\n" * 3
+    assert done.stdout == "there is no home directory to write in | set HOME to a full path\n" * 2
 
 
 def test_insisting_on_no_place_is_misuse() -> None:
