@@ -4,13 +4,14 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-from generators import bash, exit_codes, fish, help, options, zsh  # noqa: A004 - named after docs/help.md
+from generators import bash, exit_codes, files, fish, help, options, zsh  # noqa: A004 - named after docs/help.md
 
 ROOT = Path(__file__).resolve().parent.parent
 OUTPUTS: dict[str, Callable[[], str]] = {
     "docs/options.md": options.render,
     "docs/help.md": help.render,
     "docs/exit-codes.md": exit_codes.render,
+    "docs/files.md": files.render,
     "completions/aiml.bash": bash.render,
     "completions/aiml.zsh": zsh.render,
     "completions/aiml.fish": fish.render,
