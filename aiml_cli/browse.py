@@ -1,6 +1,7 @@
 """Answer `aiml models`: what the catalogue holds, from the server or from the stored copy."""
 
 import json
+import os
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, replace
@@ -8,15 +9,19 @@ from typing import Any
 
 from aiml_cli import __version__
 from aiml_cli.api.faults import refused
-from aiml_cli.api.models import MILLION, Model, Price, exact, parse, search, suggest
+from aiml_cli.api.models import Model, exact, parse, search, suggest
+from aiml_cli.api.prices import MILLION, Price, dollars
+from aiml_cli.embedded import served
 from aiml_cli.errors import AimlError, Misuse, NotAsAsked
 from aiml_cli.hosts import is_local
 from aiml_cli.screen import table
 from aiml_cli.screen.output import is_terminal, say, show
 from aiml_cli.screen.safe import visible
 from aiml_cli.screen.table import Column
-from aiml_cli.settings.resolve import Settings
+from aiml_cli.settings.flags import Flags
+from aiml_cli.settings.resolve import Settings, resolve
 from aiml_cli.store.catalogue import Catalogue, load, save
+from aiml_cli.store.config import layers
 
 # What the server itself says of its list: cache-control max-age=60 (2026-08-30).
 FRESH_SECONDS = 60
@@ -37,6 +42,12 @@ _COLUMNS = (
     Column("OUT $/M", 3, right=True),
     Column("ALIASES", 8, least=16),
 )
+
+
+def models(words: Sequence[str], flags: Flags) -> int:
+    """Search the catalogue of the settled server."""
+    with served(resolve(layers(flags, os.environ))) as settings:
+        return browse(list(words), settings, bool(settings.options.json))
 
 
 def browse(words: list[str], settings: Settings, as_json: bool) -> int:
@@ -106,8 +117,15 @@ def _told(base_url: str, status: int, headers: Mapping[str, str], body: bytes, s
     if status == 304 and stored:  # noqa: PLR2004 - not modified
         return replace(stored, fetched=time.time())
     if status != 200:  # noqa: PLR2004 - OK
-        raise refused(status, headers, body)
+        raise _refused(status, headers, body)
     return Catalogue(base_url, headers.get("etag", ""), time.time(), body, parse(body))
+
+
+def _refused(status: int, headers: Mapping[str, str], body: bytes) -> AimlError:
+    fault = refused(status, headers, body)
+    if status == 404:  # noqa: PLR2004 - of the list itself; no model was asked for
+        fault.hint = "is --base-url right?"
+    return fault
 
 
 def _age(stored: Catalogue) -> float:
@@ -170,6 +188,7 @@ def _facts(model: Model) -> Iterator[tuple[str, str]]:
     yield "input", ", ".join(model.inputs)
     yield "output", ", ".join(model.outputs)
     yield "endpoints", ", ".join(model.endpoints)
+    yield "parameters", ", ".join(model.parameters)
     yield "aliases", ", ".join(model.aliases)
     yield "released", model.released
     yield "knowledge cutoff", model.cutoff
@@ -182,7 +201,7 @@ def _spoken(price: Price) -> str:
     many = _many(price.per)
     unit = " ".join(filter(None, (price.content, price.unit or "unit"))) + ("s" if many else "")
     held = ", ".join(f"{name} {value}" for name, value in price.when)
-    return f"{price.kind} ${_dollars(price.usd)} per {many}{unit}".strip() + (f" ({held})" if held else "")
+    return f"{price.kind} ${dollars(price.usd)} per {many}{unit}".strip() + (f" ({held})" if held else "")
 
 
 def _objects(models: Sequence[Model]) -> str:
@@ -212,6 +231,7 @@ def _object(model: Model) -> dict[str, Any]:
         "cached_usd_per_million": model.usd("cached"),
         "prices": [{**asdict(price), "when": dict(price.when)} for price in model.prices],
         "tags": model.tags,
+        "parameters": model.parameters,
     }
 
 
@@ -224,5 +244,4 @@ def _many(number: float) -> str:
 
 
 def _dollars(amount: float | None) -> str:
-    """Write an amount without an exponent and without idle zeros."""
-    return "" if amount is None else (f"{amount:.9f}".rstrip("0").rstrip("."))
+    return "" if amount is None else dollars(amount)

@@ -7,7 +7,8 @@ import typer
 
 from aiml_cli.errors import OutputFailed, ReaderGone
 from aiml_cli.settings.flags import Flags, command
-from aiml_cli.settings.options import ROWS, flags_of
+from aiml_cli.settings.kinds import choice
+from aiml_cli.settings.options import ROWS, Option, flags_of
 from aiml_cli.settings.resolve import Said
 
 # A command gives back what is to be done, and `main` does it: Typer would turn Ctrl-C and a reader that
@@ -75,17 +76,31 @@ def _ask(endpoint: str, words: list[str], flags: Flags) -> Task:
 )
 def models(words: list[str], flags: Flags) -> Task:
     """Search the catalogue of models."""
-    from aiml_cli import run
+    from aiml_cli import browse
 
-    return lambda: run.models(words, flags)
+    return lambda: browse.models(words, flags)
+
+
+PERIOD = Option(
+    choice("24h", "7d", "30d"), "How far back to look.", "Output", {}, default="7d", once=True, attribute="period"
+)
+
+
+@app.command("usage")
+@command([PERIOD, *SERVER, ROWS["demo"], ROWS["json"], ROWS["quiet"]], "")
+def usage(_words: list[str], flags: Flags) -> Task:
+    """Show the balance, and what the key spent by model."""
+    from aiml_cli import spend
+
+    return lambda: spend.usage(flags, PERIOD)
 
 
 @app.command("demo")
 def demo(port: int = typer.Option(0, "--port", metavar="N", help="The port to listen on; 0 takes a free one.")) -> Task:
     """Run the embedded server, which is no model, until Ctrl-C."""
-    from aiml_cli import run
+    from aiml_cli import embedded
 
-    return lambda: run.demo(port)
+    return lambda: embedded.run(port)
 
 
 SETTING = typer.Argument(metavar="NAME", help="The setting.")

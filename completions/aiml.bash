@@ -5,7 +5,7 @@
 _aiml_knows() {
     case $1 in
         aiml)
-            commands='chat respond models demo config' flags='--version -V --help -h' takes=''
+            commands='chat respond models usage demo config' flags='--version -V --help -h' takes=''
             ;;
         'aiml chat')
             commands='' flags='--model -m --system -s --file -f --attach -a --no-stdin --detail --messages --effort --reasoning-effort --temperature --top-p --max-tokens --max-output-tokens --max-completion-tokens --seed --n -n --logprobs --no-logprobs --top-logprobs --tools --tool-choice --parallel-tool-calls --no-parallel-tool-calls --tool-result --schema --schema-retries --json-object --no-json-object --items --response-format --text-format --stream --no-stream -S --include-usage --no-include-usage --option -O --output -o --format --json --audio-out --save-dir --meta --allow-cut --no-allow-cut --hide-reasoning -R --no-hide-reasoning --usage -u --no-usage --quiet -q --no-quiet --verbose -v --no-verbose --color --dry-run --as --profile --base-url --demo --timeout --retries --ca-bundle --help -h' takes='--model -m --system -s --file -f --attach -a --detail --messages --effort --reasoning-effort --temperature --top-p --max-tokens --max-output-tokens --max-completion-tokens --seed --n -n --top-logprobs --tools --tool-choice --tool-result --schema --schema-retries --response-format --text-format --option -O --output -o --format --audio-out --save-dir --meta --color --as --profile --base-url --timeout --retries --ca-bundle'
@@ -15,6 +15,9 @@ _aiml_knows() {
             ;;
         'aiml models')
             commands='' flags='--profile --base-url --timeout --ca-bundle --demo --json --quiet -q --no-quiet --help -h' takes='--profile --base-url --timeout --ca-bundle'
+            ;;
+        'aiml usage')
+            commands='' flags='--period --profile --base-url --timeout --ca-bundle --demo --json --quiet -q --no-quiet --help -h' takes='--period --profile --base-url --timeout --ca-bundle'
             ;;
         'aiml demo')
             commands='' flags='--port --help -h' takes=--port
@@ -55,7 +58,7 @@ _aiml_values() {
         'aiml chat --system' | 'aiml chat -s' | 'aiml chat --tools' | 'aiml chat --tool-result' | 'aiml chat --response-format' | 'aiml chat --text-format' | 'aiml respond --system' | 'aiml respond -s' | 'aiml respond --tools' | 'aiml respond --tool-result' | 'aiml respond --response-format' | 'aiml respond --text-format')
             _aiml_at_files
             ;;
-        'aiml chat --file' | 'aiml chat -f' | 'aiml chat --attach' | 'aiml chat -a' | 'aiml chat --messages' | 'aiml chat --output' | 'aiml chat -o' | 'aiml chat --audio-out' | 'aiml chat --save-dir' | 'aiml chat --meta' | 'aiml chat --ca-bundle' | 'aiml respond --file' | 'aiml respond -f' | 'aiml respond --attach' | 'aiml respond -a' | 'aiml respond --messages' | 'aiml respond --output' | 'aiml respond -o' | 'aiml respond --audio-out' | 'aiml respond --save-dir' | 'aiml respond --meta' | 'aiml respond --ca-bundle' | 'aiml models --ca-bundle' | 'aiml config show --ca-bundle' | 'aiml config check --ca-bundle')
+        'aiml chat --file' | 'aiml chat -f' | 'aiml chat --attach' | 'aiml chat -a' | 'aiml chat --messages' | 'aiml chat --output' | 'aiml chat -o' | 'aiml chat --audio-out' | 'aiml chat --save-dir' | 'aiml chat --meta' | 'aiml chat --ca-bundle' | 'aiml respond --file' | 'aiml respond -f' | 'aiml respond --attach' | 'aiml respond -a' | 'aiml respond --messages' | 'aiml respond --output' | 'aiml respond -o' | 'aiml respond --audio-out' | 'aiml respond --save-dir' | 'aiml respond --meta' | 'aiml respond --ca-bundle' | 'aiml models --ca-bundle' | 'aiml usage --ca-bundle' | 'aiml config show --ca-bundle' | 'aiml config check --ca-bundle')
             _aiml_files
             ;;
         'aiml chat --detail' | 'aiml respond --detail')

@@ -5,7 +5,7 @@
 function __aiml_commands
     switch $argv[1]
         case 'aiml'
-            printf '%s\n' chat respond models demo config
+            printf '%s\n' chat respond models usage demo config
         case 'aiml config'
             printf '%s\n' show get set unset edit path key check
     end
@@ -20,6 +20,8 @@ function __aiml_takes
             printf '%s\n' --model -m --system -s --file -f --attach -a --detail --messages --effort --reasoning-effort --reasoning-summary --temperature --top-p --max-tokens --max-output-tokens --tools --tool-choice --tool-result --web-search --location --mcp-server --schema --schema-retries --response-format --text-format --previous-response-id --truncation --include --wait --show --cancel --prompt-id --prompt-version --prompt-var --option -O --output -o --format --audio-out --save-dir --meta --color --as --profile --base-url --timeout --retries --ca-bundle
         case 'aiml models'
             printf '%s\n' --profile --base-url --timeout --ca-bundle
+        case 'aiml usage'
+            printf '%s\n' --period --profile --base-url --timeout --ca-bundle
         case 'aiml demo'
             printf '%s\n' --port
         case 'aiml config show'
@@ -202,6 +204,7 @@ complete -c aiml -f
 complete -c aiml -n '__aiml_at "aiml" 0' -a 'chat' -d 'Ask through POST /v1/chat/completions.'
 complete -c aiml -n '__aiml_at "aiml" 0' -a 'respond' -d 'Ask through POST /v1/responses.'
 complete -c aiml -n '__aiml_at "aiml" 0' -a 'models' -d 'Search the catalogue of models.'
+complete -c aiml -n '__aiml_at "aiml" 0' -a 'usage' -d 'Show the balance, and what the key spent by model.'
 complete -c aiml -n '__aiml_at "aiml" 0' -a 'demo' -d 'Run the embedded server, which is no model, until Ctrl-C.'
 complete -c aiml -n '__aiml_at "aiml" 0' -a 'config' -d 'Show and change settings, and store the API key.'
 complete -c aiml -n '__aiml_at "aiml"' -l version -d 'Show the version and exit.'
@@ -379,6 +382,18 @@ complete -c aiml -n '__aiml_at "aiml models"' -s q -d 'Say nothing but errors on
 complete -c aiml -n '__aiml_at "aiml models"' -l no-quiet -d 'The opposite of --quiet.'
 complete -c aiml -n '__aiml_at "aiml models"' -l help -d 'Show this message and exit.'
 complete -c aiml -n '__aiml_at "aiml models"' -s h -d 'Show this message and exit.'
+complete -c aiml -n '__aiml_at "aiml usage"' -l period -x -d 'How far back to look. [default: 7d]'
+complete -c aiml -n '__aiml_at "aiml usage"' -l profile -x -d 'Use the settings of this profile.'
+complete -c aiml -n '__aiml_at "aiml usage"' -l base-url -x -d 'The API\'s address. [default: https://api.aimlapi.com/v1]'
+complete -c aiml -n '__aiml_at "aiml usage"' -l timeout -x -d 'Seconds to wait without a byte. [default: 120]'
+complete -c aiml -n '__aiml_at "aiml usage"' -l ca-bundle -r -F -d 'A file of certificates to trust.'
+complete -c aiml -n '__aiml_at "aiml usage"' -l demo -d 'Ask the embedded server, which is no model.'
+complete -c aiml -n '__aiml_at "aiml usage"' -l json -d 'Short for --format json.'
+complete -c aiml -n '__aiml_at "aiml usage"' -l quiet -d 'Say nothing but errors on standard error.'
+complete -c aiml -n '__aiml_at "aiml usage"' -s q -d 'Say nothing but errors on standard error.'
+complete -c aiml -n '__aiml_at "aiml usage"' -l no-quiet -d 'The opposite of --quiet.'
+complete -c aiml -n '__aiml_at "aiml usage"' -l help -d 'Show this message and exit.'
+complete -c aiml -n '__aiml_at "aiml usage"' -s h -d 'Show this message and exit.'
 complete -c aiml -n '__aiml_at "aiml demo"' -l port -x -d 'The port to listen on; 0 takes a free one.'
 complete -c aiml -n '__aiml_at "aiml demo"' -l help -d 'Show this message and exit.'
 complete -c aiml -n '__aiml_at "aiml demo"' -s h -d 'Show this message and exit.'

@@ -18,6 +18,7 @@ _aiml() {
         'chat:Ask through POST /v1/chat/completions.'
         'respond:Ask through POST /v1/responses.'
         'models:Search the catalogue of models.'
+        'usage:Show the balance, and what the key spent by model.'
         'demo:Run the embedded server, which is no model, until Ctrl-C.'
         'config:Show and change settings, and store the API key.'
       )
@@ -29,6 +30,7 @@ _aiml() {
         (chat) _aiml_chat && ret=0 ;;
         (respond) _aiml_respond && ret=0 ;;
         (models) _aiml_models && ret=0 ;;
+        (usage) _aiml_usage && ret=0 ;;
         (demo) _aiml_demo && ret=0 ;;
         (config) _aiml_config && ret=0 ;;
       esac
@@ -67,7 +69,7 @@ _aiml_chat() {
     '(--tool-choice)--tool-choice=[none, auto, required, the name of a function, or a JSON object.]:WORD|JSON: ' \
     '(--parallel-tool-calls --no-parallel-tool-calls)--parallel-tool-calls[Allow several calls at once.]' \
     '(--parallel-tool-calls --no-parallel-tool-calls)--no-parallel-tool-calls[The opposite of --parallel-tool-calls.]' \
-    '*--tool-result=[The result of a tool call, by the call'\''s id; @FILE reads it from a file. May be repeated.]:NAME=VALUE:_aiml_at_files' \
+    '*--tool-result=[The result of a tool call, by the call'\''s id; @FILE reads it from a file. May be repeated.]:ID=VALUE|@FILE:_aiml_at_files' \
     '(--schema)--schema=[A JSON Schema that the answer must meet: a file, JSON, or a list such as '\''name, age int'\''.]:TEXT: ' \
     '(--schema-retries)--schema-retries=[How often to ask again when the answer does not meet the schema. \[default: 0\]]:N: ' \
     '(--json-object --no-json-object)--json-object[Ask for an answer that is some JSON object.]' \
@@ -141,7 +143,7 @@ _aiml_respond() {
     '(--tool-choice)--tool-choice=[none, auto, required, the name of a function, or a JSON object.]:WORD|JSON: ' \
     '(--parallel-tool-calls --no-parallel-tool-calls)--parallel-tool-calls[Allow several calls at once.]' \
     '(--parallel-tool-calls --no-parallel-tool-calls)--no-parallel-tool-calls[The opposite of --parallel-tool-calls.]' \
-    '*--tool-result=[The result of a tool call, by the call'\''s id; @FILE reads it from a file. May be repeated.]:NAME=VALUE:_aiml_at_files' \
+    '*--tool-result=[The result of a tool call, by the call'\''s id; @FILE reads it from a file. May be repeated.]:ID=VALUE|@FILE:_aiml_at_files' \
     '(--web-search)--web-search=[Let the server search the web, with so much context.]:value:(low medium high)' \
     '*--location=[Where the search is made from: city, region, country, timezone.]:city=…,country=…: ' \
     '(--code-interpreter --no-code-interpreter)--code-interpreter[Let the server run code.]' \
@@ -209,6 +211,23 @@ _aiml_respond() {
 
 _aiml_models() {
   _arguments -s -S \
+    '(--profile)--profile=[Use the settings of this profile.]:NAME: ' \
+    '(--base-url)--base-url=[The API'\''s address. \[default: https://api.aimlapi.com/v1\]]:TEXT: ' \
+    '(--timeout)--timeout=[Seconds to wait without a byte. \[default: 120\]]:NUMBER: ' \
+    '(--ca-bundle)--ca-bundle=[A file of certificates to trust.]:PATH:_files' \
+    '(--demo)--demo[Ask the embedded server, which is no model.]' \
+    '(--json)--json[Short for --format json.]' \
+    '(--quiet -q --no-quiet)--quiet[Say nothing but errors on standard error.]' \
+    '(--quiet -q --no-quiet)-q[Say nothing but errors on standard error.]' \
+    '(--quiet -q --no-quiet)--no-quiet[The opposite of --quiet.]' \
+    '(- *)--help[Show this message and exit.]' \
+    '(- *)-h[Show this message and exit.]' \
+    '*:word: '
+}
+
+_aiml_usage() {
+  _arguments -s -S \
+    '(--period)--period=[How far back to look. \[default: 7d\]]:24h|7d|30d: ' \
     '(--profile)--profile=[Use the settings of this profile.]:NAME: ' \
     '(--base-url)--base-url=[The API'\''s address. \[default: https://api.aimlapi.com/v1\]]:TEXT: ' \
     '(--timeout)--timeout=[Seconds to wait without a byte. \[default: 120\]]:NUMBER: ' \

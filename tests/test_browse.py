@@ -154,6 +154,7 @@ def test_json_has_every_key_of_every_model(proxy: Loopback, capfd: Capture) -> N
         "output_usd_per_million": 10,
         "cached_usd_per_million": None,
         "tags": ["tier:tier_2"],
+        "parameters": [],
     }
 
 

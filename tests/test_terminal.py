@@ -7,7 +7,7 @@ import pexpect
 import pyte
 import pytest
 from conftest import command
-from loopback import Loopback, delta, stream
+from loopback import Loopback, as_json, delta, stream
 
 EVIL = "\x1b]52;c;ZXZpbA==\x07\x1b[2J\x9b31m\rgone\x08\u202e\U000e0041end"
 
@@ -71,3 +71,21 @@ def test_without_a_prompt_a_terminal_is_not_waited_for(server: Loopback) -> None
     wrote, code, _ = on_terminal(server, "chat")
     assert (code, server.requests) == (2, [])
     assert b"the prompt is empty" in wrote
+
+
+def test_usage_is_a_table_on_a_terminal(server: Loopback) -> None:
+    server.answers(as_json({"current_balance": 1234.5, "currency": "USD"}))
+    models = [{"model": "a/b\x1b[2J", "spend": 0.0001, "requests": 1000}, {"model": "c", "spend": 2, "requests": 1}]
+    server.answers(as_json({"spend": 2.0001, "currency": "USD", "requests": 1001, "models": models}))
+    wrote, code, screen = on_terminal(server, "usage")
+    assert (code, b"\x1b" in wrote) == (0, False)
+    assert [line.rstrip() for line in screen.display[:8]] == [
+        "balance   $1234.50",
+        "spent     $2.0001 in 7d",
+        "requests  1,001",
+        "",
+        "MODEL         SPENT  REQUESTS",
+        "a/b\\x1b[2J  $0.0001     1,000",
+        "c             $2.00         1",
+        "",
+    ]

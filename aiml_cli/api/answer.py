@@ -4,6 +4,7 @@ from dataclasses import dataclass, field
 
 from aiml_cli.api.completion import Completion
 from aiml_cli.api.faults import failed
+from aiml_cli.api.wire import an_amount
 from aiml_cli.errors import AimlError, CutShort
 
 # What comes in less time came at once: a speed would say nothing.
@@ -12,7 +13,7 @@ ADVICE = {
     "cap": "allow more with --max-tokens, or take it as it is with --allow-cut",
     "filter": "put the request in other words",
     "refusal": "put the request in other words, or ask another model",
-    "cut": "ask again; what came so far is on standard output",
+    "cut": "ask again; what came so far is kept",
 }
 
 
@@ -22,6 +23,14 @@ class Timing:
 
     first_token_s: float | None = None
     total_s: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Saved:
+    """Name a file that part of an answer was written to: audio, image."""
+
+    kind: str
+    path: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,12 +46,27 @@ class Answer:
     status: int | None = None
     attempts: int = 0
     header_cost_usd: float | None = None
+    estimate_usd: float | None = None
+    saved: tuple[Saved, ...] = ()
+
+    @property
+    def told_usd(self) -> float | None:
+        """Give the price that the gateway told, in the body or in a header; None when it told none."""
+        usage = self.completion.usage
+        told = None if usage is None else an_amount(usage.cost_usd)
+        return self.header_cost_usd if told is None else told
 
     @property
     def cost_usd(self) -> float | None:
-        """Give the price that the gateway told, in the body or in a header; None when it told none."""
-        usage = self.completion.usage
-        return self.header_cost_usd if usage is None or usage.cost_usd is None else usage.cost_usd
+        """Give the price that the gateway told, else the one estimated here."""
+        return self.estimate_usd if self.told_usd is None else self.told_usd
+
+    @property
+    def cost_source(self) -> str | None:
+        """Say whose word the price is: "gateway", "estimate", or None where there is none."""
+        if self.told_usd is not None:
+            return "gateway"
+        return None if self.estimate_usd is None else "estimate"
 
     @property
     def tokens_per_second(self) -> float | None:
@@ -54,18 +78,20 @@ class Answer:
         return usage.output_tokens / seconds if seconds >= SHORTEST_S else None
 
 
-def verdict(completion: Completion, *, allow_cut: bool, background: bool) -> AimlError | None:
+def verdict(completion: Completion, *, allow_cut: bool, background: bool, cancelling: bool = False) -> AimlError | None:
     """Judge how an answer ended; None when it is whole, or as short as the user allowed.
 
-    A response that the server took on to answer in the background is whole as it is.
+    A response that the server took on to answer in the background is whole as it is, and so is one that was
+    to be cancelled.
     """
     if completion.fault:
         return failed(completion.fault)
-    if not completion.lacks or (background and completion.status in ("queued", "in_progress")):
+    expected = ("queued", "in_progress", "cancelled") if cancelling else ("queued", "in_progress") if background else ()
+    if not completion.lacks or completion.status in expected:
         return None
     if completion.capped and allow_cut:
         return None
-    return CutShort(completion.lacks, _advice(completion), status_of_response=completion.status)
+    return CutShort(completion.lacks, _advice(completion))
 
 
 def _advice(completion: Completion) -> str:
@@ -73,4 +99,4 @@ def _advice(completion: Completion) -> str:
         return ADVICE["cap"]
     if "filter" in completion.lacks:
         return ADVICE["filter"]
-    return ADVICE["refusal" if completion.first.refusal else "cut"]
+    return ADVICE["refusal" if completion.lacks == "the model refused" else "cut"]

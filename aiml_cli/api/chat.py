@@ -11,20 +11,33 @@ from aiml_cli.api.events import (
     Audio,
     Batch,
     Begun,
-    Citation,
     Done,
+    Event,
     Fault,
     Refusal,
     Text,
     Thought,
-    Token,
     Usage,
 )
 from aiml_cli.api.faults import fault_in
+from aiml_cli.api.items import tokens
 from aiml_cli.api.messages import Conversation
+from aiml_cli.api.outcomes import pictures
 from aiml_cli.api.parts import chat_messages
+from aiml_cli.api.sources import Sources
 from aiml_cli.api.sse import Sse
-from aiml_cli.api.wire import Halves, MalformedError, a_count, a_list, a_number, a_text, an_object, listen, malformed
+from aiml_cli.api.wire import (
+    Halves,
+    MalformedError,
+    a_count,
+    a_list,
+    a_number,
+    a_text,
+    an_amount,
+    an_object,
+    listen,
+    malformed,
+)
 from aiml_cli.settings.options import Options
 
 NAME = "chat"
@@ -82,19 +95,20 @@ class _Chunks:
     def __init__(self) -> None:
         self._begun = False
         self._calls: dict[int, Calls] = {}
+        self._sources = Sources()
 
     def take(self, name: str, chunk: dict[str, Any], batch: Batch) -> None:
         """Add what a chunk means to the batch."""
         choices = chunk.get("choices")
         if not self._begun and (chunk.get("id") or chunk.get("model")):
             self._begun = True
-            batch.append(Begun(chunk.get("id") or None, chunk.get("model") or None, a_number(chunk.get("created"))))
+            batch.append(Begun(_name(chunk.get("id")), _name(chunk.get("model")), a_number(chunk.get("created"))))
         for position, choice in enumerate(a_list(choices)):
             self._choice(position, an_object(choice), batch)
         if "usage" in chunk or "meta" in chunk:
             batch.extend(_usage(chunk))
-        if chunk.get("citations"):
-            batch.extend(_sources(a_list(chunk["citations"])))
+        if "citations" in chunk or "search_results" in chunk:
+            batch.extend(self._sources.listed(chunk))
         if "error" in chunk or name == "error" or not choices:
             fault = fault_in(chunk) or (fault_in({"error": chunk}) if name == "error" else None)
             batch.extend([fault] if fault else [])
@@ -106,7 +120,7 @@ class _Chunks:
         if delta is not None or choice.get("message"):
             self._delta(an_object(delta if delta is not None else choice["message"]), index, batch)
         if choice.get("logprobs"):
-            batch.extend(_tokens(an_object(choice["logprobs"]), index))
+            batch.extend(tokens(a_list(an_object(choice["logprobs"]).get("content")), index))
         reason = choice.get("finish_reason")
         if reason or (reason == "" and "whole" in choice):
             batch.append(Done(a_text(reason), index))
@@ -131,9 +145,11 @@ class _Chunks:
             calls = self._calls.setdefault(index, Calls())
             batch.extend(calls.take(delta, index))
         if delta.get("annotations"):
-            batch.extend(_citations(a_list(delta["annotations"]), index))
+            batch.extend(self._sources.annotated(a_list(delta["annotations"]), index))
         if delta.get("audio"):
             batch.extend(_audio(an_object(delta["audio"]), index))
+        if delta.get("images"):
+            batch.extend(_pictures(a_list(delta["images"]), index))
 
 
 def _thought(delta: Mapping[str, Any]) -> str:
@@ -145,7 +161,11 @@ def _thought(delta: Mapping[str, Any]) -> str:
     return "".join(a_text(detail.get("text") or detail.get("summary")) for detail in details)
 
 
-def _parts(content: list[Any], index: int) -> Iterator[Text | Thought | Refusal]:
+def _name(found: Any) -> str | None:
+    return found if isinstance(found, str) and found else None
+
+
+def _parts(content: list[Any], index: int) -> Iterator[Event]:
     """Read content that came as a list of parts, or of parts and strings."""
     for part in content:
         if isinstance(part, str):
@@ -157,6 +177,8 @@ def _parts(content: list[Any], index: int) -> Iterator[Text | Thought | Refusal]
                 yield from (Thought(text, index) for text in _texts(part.get("thinking") or part.get("text")))
             case "refusal":
                 yield Refusal(a_text(part.get("refusal")), index)
+            case "image_url":
+                yield from _pictures([part], index)
             case _:
                 yield Text(a_text(part.get("text")), index)
 
@@ -169,27 +191,11 @@ def _texts(found: Any) -> Iterator[str]:
         yield part if isinstance(part, str) else a_text(an_object(part).get("text"))
 
 
-def _tokens(logprobs: dict[str, Any], index: int) -> Iterator[Token]:
-    for item in a_list(logprobs.get("content")):
-        token = an_object(item)
-        top = tuple(an_object(other) for other in a_list(token.get("top_logprobs")))
-        yield Token(a_text(token.get("token")), a_number(token.get("logprob")) or 0.0, top, index)
-
-
-def _citations(annotations: list[Any], index: int) -> Iterator[Citation]:
-    for annotation in map(an_object, annotations):
-        cited = an_object(annotation.get("url_citation"))
-        if cited.get("url"):
-            start, end = a_count(cited.get("start_index")), a_count(cited.get("end_index"))
-            yield Citation(a_text(cited["url"]), cited.get("title"), start, end, index)
-
-
-def _sources(citations: list[Any]) -> Iterator[Citation]:
-    """Read the list of addresses that some answers have at the top."""
-    for source in citations:
-        found = {"url": source} if isinstance(source, str) else an_object(source)
-        if found.get("url"):
-            yield Citation(a_text(found["url"]), found.get("title"))
+def _pictures(parts: list[Any], index: int) -> Iterator[Event]:
+    """Read the pictures that OpenRouter's models send as data addresses."""
+    addresses = [part.get("image_url") for part in map(an_object, parts)]
+    found = pictures([address.get("url") if isinstance(address, dict) else address for address in addresses])
+    yield from (replace(picture, choice=index) for picture in found)
 
 
 def _audio(audio: dict[str, Any], index: int) -> Iterator[Audio]:
@@ -210,6 +216,6 @@ def _usage(chunk: dict[str, Any]) -> Iterator[Usage]:
         a_count(counts.get("total_tokens")),
         a_count(into.get("cached_tokens")),
         a_count(out.get("reasoning_tokens")),
-        a_number(spent),
+        an_amount(spent),
         counts,
     )

@@ -2,14 +2,17 @@
 
 from dataclasses import dataclass, field, fields, replace
 
+from aiml_cli.api.base64 import decoded
 from aiml_cli.api.events import (
     Audio,
     Batch,
     Begun,
     Citation,
+    CitedFile,
     Done,
     Event,
     Fault,
+    Image,
     Notice,
     Refusal,
     Text,
@@ -18,6 +21,7 @@ from aiml_cli.api.events import (
     ToolCall,
     Usage,
 )
+from aiml_cli.api.speech import Speaking, Speech
 
 TOO_LONG = "the answer was cut at the length cap"
 CAPPED = frozenset({"length", "max_output_tokens", "max_tokens", "MAX_TOKENS", "model_length"})
@@ -46,7 +50,13 @@ class Choice:
     finish_reason: str | None = None
     finished: bool = False
     logprobs: tuple[Token, ...] = ()
-    audio: Audio | None = None
+    audio: Speech | None = None
+    images: tuple[bytes, ...] = ()
+
+    @property
+    def words(self) -> str:
+        """Give the text, or what was spoken instead."""
+        return self.text or (self.audio.transcript if self.audio else "")
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +70,7 @@ class Completion:
     fault: Fault | None = None
     status: str | None = None
     ended: bool = False
+    files: tuple[CitedFile, ...] = ()
 
     @property
     def first(self) -> Choice:
@@ -110,7 +121,8 @@ class Fold:
     def __init__(self) -> None:
         self._choices: dict[int, _Growing] = {}
         self._begun = Begun()
-        self._citations: list[Citation] = []
+        # A dict keeps the order and knows its members: some servers repeat all sources in each chunk.
+        self._sources: dict[Citation | CitedFile, None] = {}
         self._usage: Usage | None = None
         self._fault: Fault | None = None
         self._status: str | None = None
@@ -128,7 +140,14 @@ class Fold:
         """Give the answer as far as it came."""
         grown = [self._choices[index].choice(index) for index in sorted(self._choices)] or [Choice()]
         return Completion(
-            self._begun, tuple(grown), tuple(self._citations), self._usage, self._fault, self._status, self._ended
+            self._begun,
+            tuple(grown),
+            tuple(source for source in self._sources if isinstance(source, Citation)),
+            self._usage,
+            self._fault,
+            self._status,
+            self._ended,
+            tuple(source for source in self._sources if isinstance(source, CitedFile)),
         )
 
     def _choice(self, index: int) -> "_Growing":
@@ -140,9 +159,8 @@ class Fold:
         match event:
             case Begun():
                 self._begun = _newer(self._begun, event)
-            case Citation():
-                if event not in self._citations:
-                    self._citations.append(event)
+            case Citation() | CitedFile():
+                self._sources[event] = None
             case Usage():
                 self._usage = _fuller(self._usage, event)
             case Fault():
@@ -151,7 +169,7 @@ class Fold:
                 self._end(event)
             case Notice():
                 pass
-            case Text() | Thought() | Refusal() | ToolCall() | Token() | Audio():
+            case Text() | Thought() | Refusal() | ToolCall() | Token() | Audio() | Image():
                 self._choice(event.choice).take(event)
 
     def _end(self, done: Done) -> None:
@@ -182,11 +200,12 @@ class _Growing:
         self.text, self.reasoning, self.refusal = bytearray(), bytearray(), bytearray()
         self.calls: dict[int, dict[str, str]] = {}
         self.tokens: list[Token] = []
-        self.audio: Audio | None = None
+        self.audio: Speaking | None = None
+        self.images: list[bytes] = []
         self.finished = False
         self.finish_reason: str | None = None
 
-    def take(self, event: Text | Thought | Refusal | ToolCall | Token | Audio) -> None:
+    def take(self, event: Text | Thought | Refusal | ToolCall | Token | Audio | Image) -> None:
         match event:
             case Text(text):
                 self.text += text.encode()
@@ -197,7 +216,10 @@ class _Growing:
             case Token():
                 self.tokens.append(event)
             case Audio():
-                self.audio = _joined(self.audio, event)
+                self.audio = self.audio or Speaking()
+                self.audio.take(event)
+            case Image(data):
+                self.images.append(decoded(data))
             case ToolCall():
                 call = self.calls.setdefault(event.slot, {"id": "", "name": "", "arguments": ""})
                 call["id"] = call["id"] or event.id
@@ -214,11 +236,6 @@ class _Growing:
             self.finish_reason,
             self.finished,
             tuple(self.tokens),
-            self.audio,
+            self.audio.speech() if self.audio else None,
+            tuple(self.images),
         )
-
-
-def _joined(old: Audio | None, new: Audio) -> Audio:
-    if old is None:
-        return new
-    return Audio(old.id or new.id, old.data + new.data, old.transcript + new.transcript, new.choice)

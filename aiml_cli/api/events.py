@@ -64,6 +64,17 @@ class Citation:
 
 
 @dataclass(frozen=True, slots=True)
+class CitedFile:
+    """Name a file on the server: one that was quoted from, or that code wrote. `kind` is the API's own word."""
+
+    kind: str
+    id: str
+    name: str | None = None
+    container_id: str | None = None
+    choice: int = 0
+
+
+@dataclass(frozen=True, slots=True)
 class Token:
     """Carry the log probability of one token, with the alternatives as the server gave them."""
 
@@ -75,11 +86,19 @@ class Token:
 
 @dataclass(frozen=True, slots=True)
 class Audio:
-    """Carry spoken output: base64 data, and what was said."""
+    """Carry a piece of spoken output: base64 data, each piece complete or not, and what was said."""
 
     id: str = ""
     data: str = ""
     transcript: str = ""
+    choice: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Image:
+    """Carry a picture, as base64 data."""
+
+    data: str
     choice: int = 0
 
 
@@ -98,7 +117,7 @@ class Usage:
 
 @dataclass(frozen=True, slots=True)
 class Notice:
-    """Tell something worth a line that is no part of the answer."""
+    """Tell something that is no part of the answer; a screen that has only a line for it shortens it."""
 
     text: str
 
@@ -125,5 +144,6 @@ class Done:
     status: str | None = None
 
 
-Event = Begun | Text | Thought | Refusal | ToolCall | Citation | Token | Audio | Usage | Notice | Fault | Done
+Source = Citation | CitedFile
+Event = Begun | Text | Thought | Refusal | ToolCall | Source | Token | Audio | Image | Usage | Notice | Fault | Done
 Batch = list[Event]

@@ -3,23 +3,30 @@
 from collections.abc import Iterator
 from typing import Any
 
-from aiml_cli.api.events import Citation, Notice, Refusal, Text, Thought, Token, Usage
-from aiml_cli.api.wire import a_count, a_list, a_number, a_text, an_object
+from aiml_cli.api.events import Audio, Refusal, Text, Thought, Token, Usage
+from aiml_cli.api.wire import a_count, a_list, a_number, a_text, an_amount, an_object
+
+Piece = Text | Refusal | Thought | Audio
 
 
-def said(item: dict[str, Any]) -> Iterator[Text | Refusal | Thought]:
-    """Read what an item says in words."""
+def said(item: dict[str, Any]) -> Iterator[Piece]:
+    """Read what an item says in words, or aloud."""
     if item.get("type") == "reasoning":
         parts = a_list(item.get("summary")) or a_list(item.get("content"))
         yield from (Thought(a_text(an_object(part).get("text"))) for part in parts)
     elif item.get("type") == "message":
         content = item.get("content")
         for part in [{"text": content}] if isinstance(content, str) else a_list(content):
-            found = an_object(part)
-            if found.get("refusal"):
-                yield Refusal(a_text(found["refusal"]))
-            if found.get("text"):
-                yield Text(a_text(found["text"]))
+            yield from _part(an_object(part))
+
+
+def _part(part: dict[str, Any]) -> Iterator[Piece]:
+    if part.get("refusal"):
+        yield Refusal(a_text(part["refusal"]))
+    if part.get("text"):
+        yield Text(a_text(part["text"]))
+    if part.get("type") == "output_audio":
+        yield Audio(a_text(part.get("id")), a_text(part.get("data")), a_text(part.get("transcript")))
 
 
 def annotations(item: dict[str, Any]) -> list[Any]:
@@ -29,14 +36,6 @@ def annotations(item: dict[str, Any]) -> list[Any]:
     return [annotation for part in parts for annotation in a_list(part.get("annotations"))]
 
 
-def citations(annotations: list[Any]) -> Iterator[Citation]:
-    """Read the annotations that name a page."""
-    for annotation in map(an_object, annotations):
-        if annotation.get("url"):
-            start, end = a_count(annotation.get("start_index")), a_count(annotation.get("end_index"))
-            yield Citation(a_text(annotation["url"]), annotation.get("title"), start, end)
-
-
 def item_tokens(item: dict[str, Any]) -> Iterator[Token]:
     """Read the log probabilities of a message."""
     content = item.get("content") if item.get("type") == "message" else None
@@ -44,21 +43,11 @@ def item_tokens(item: dict[str, Any]) -> Iterator[Token]:
         yield from tokens(a_list(an_object(part).get("logprobs")))
 
 
-def tokens(logprobs: list[Any]) -> Iterator[Token]:
+def tokens(logprobs: list[Any], choice: int = 0) -> Iterator[Token]:
     """Read log probabilities."""
     for token in map(an_object, logprobs):
         top = tuple(an_object(other) for other in a_list(token.get("top_logprobs")))
-        yield Token(a_text(token.get("token")), a_number(token.get("logprob")) or 0.0, top)
-
-
-def notices(item: dict[str, Any]) -> Iterator[Notice]:
-    """Tell in a line what the server's own tools did."""
-    match item.get("type"):
-        case "web_search_call" | "file_search_call" | "code_interpreter_call" | "image_generation_call" as kind:
-            yield Notice(f"{kind.removesuffix('_call').replace('_', ' ')}: {item.get('status') or 'done'}")
-        case "mcp_call":
-            outcome = f"failed: {item['error']}" if item.get("error") else "done"
-            yield Notice(f"{item.get('server_label')}: {item.get('name')}: {outcome}")
+        yield Token(a_text(token.get("token")), a_number(token.get("logprob")) or 0.0, top, choice)
 
 
 def usage(response: dict[str, Any]) -> Iterator[Usage]:
@@ -74,6 +63,6 @@ def usage(response: dict[str, Any]) -> Iterator[Usage]:
         a_count(counts.get("total_tokens")),
         a_count(into.get("cached_tokens")),
         a_count(out.get("reasoning_tokens")),
-        a_number(spent),
+        an_amount(spent),
         counts,
     )

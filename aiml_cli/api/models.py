@@ -1,19 +1,19 @@
 """The catalogue of models, off the wire in either shape that it has had."""
 
 import json
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, fields, replace
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, fields, replace
 from difflib import get_close_matches
 from functools import reduce
-from math import isfinite
 from typing import Any
 
 from aiml_cli.api.faults import failed, fault_in
+from aiml_cli.api.loose import count_in, object_in, text_in, texts_in
+from aiml_cli.api.prices import Price, prices_in, usd
 from aiml_cli.errors import ServerFailed
 
 Json = Any
 
-MILLION = 1_000_000
 MOST_SUGGESTIONS = 3
 
 # Until the summer of 2026 an entry listed paths and features; since then its type is all that tells (2026-09).
@@ -30,28 +30,6 @@ _ENDPOINTS = {
     "responses": "responses",
 }
 _RANKS = {"chat": 0, "responses": 1}
-_ORIGINS = {"provided": "input", "generated": "output"}
-
-
-@dataclass(frozen=True, slots=True)
-class Price:
-    """Hold what `per` units cost in US dollars.
-
-    `kind` is input, output, cached, cache_write or the server's own word, "" when it has none; `when` names
-    the properties of a request for which the price holds.
-    """
-
-    kind: str
-    unit: str
-    content: str
-    usd: float
-    per: float
-    when: tuple[tuple[str, str], ...] = ()
-
-    @property
-    def per_million(self) -> float:
-        """Give the price of a million units."""
-        return round(self.usd / self.per * MILLION, 9)
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,13 +56,11 @@ class Model:
     endpoints: tuple[str, ...] = ()
     prices: tuple[Price, ...] = ()
     tags: tuple[str, ...] = ()
-    raw: Mapping[str, Json] = field(default_factory=dict, compare=False, repr=False)
+    parameters: tuple[str, ...] = ()
 
     def usd(self, kind: str) -> float | None:
         """Give the price of a million text tokens; None when it is unknown or depends on the request."""
-        text = (price for price in self.prices if price.unit == "token" and price.content in {"", "text"})
-        found = {price.per_million for price in text if price.kind == kind}
-        return found.pop() if len(found) == 1 else None
+        return usd(self.prices, kind)
 
 
 def parse(data: bytes) -> list[Model]:
@@ -102,7 +78,7 @@ def read(body: Json) -> list[Model]:
     """
     together: dict[str, list[dict[str, Json]]] = {}
     for entry in _entries(body):
-        if isinstance(entry, dict) and (name := _text(entry.get("id"))):
+        if isinstance(entry, dict) and (name := text_in(entry.get("id"))):
             together.setdefault(name, []).append(entry)
     models = [_merged(map(_model, entries)) for entries in together.values()]
     return sorted(models, key=lambda model: (model.id.casefold(), model.id))
@@ -154,33 +130,33 @@ def _entries(body: Json) -> list[Json]:
 
 
 def _model(entry: dict[str, Json]) -> Model:
-    info, modalities = _object(entry.get("info")), _object(entry.get("modalities"))
+    info, modalities = object_in(entry.get("info")), object_in(entry.get("modalities"))
     return Model(
-        id=_text(entry["id"]),
-        aliases=_texts(entry.get("aliases")),
-        name=_text(info.get("name")),
-        developer=_text(info.get("developer")),
-        type=_text(entry.get("type")),
-        description=_text(info.get("description")),
-        context=_count(info.get("contextLength")),
-        output_limit=_count(info.get("outputMax")) or _count(info.get("maxTokens")),
-        released=_text(info.get("releasedAt")),
-        cutoff=_text(info.get("cutoffAt")),
-        url=_text(info.get("docsUrl")) or _text(info.get("docs_url")) or _text(info.get("url")),
-        capabilities=_texts(entry.get("capabilities")) or _texts(entry.get("features")),
-        inputs=_texts(modalities.get("input")),
-        outputs=_texts(modalities.get("output")),
+        id=text_in(entry["id"]),
+        aliases=texts_in(entry.get("aliases")),
+        name=text_in(info.get("name")),
+        developer=text_in(info.get("developer")),
+        type=text_in(entry.get("type")),
+        description=text_in(info.get("description")),
+        context=count_in(info.get("contextLength")),
+        output_limit=count_in(info.get("outputMax")) or count_in(info.get("maxTokens")),
+        released=text_in(info.get("releasedAt")),
+        cutoff=text_in(info.get("cutoffAt")),
+        url=text_in(info.get("docsUrl")) or text_in(info.get("docs_url")) or text_in(info.get("url")),
+        capabilities=texts_in(entry.get("capabilities")) or texts_in(entry.get("features")),
+        inputs=texts_in(modalities.get("input")),
+        outputs=texts_in(modalities.get("output")),
         endpoints=_endpoints(entry),
-        prices=tuple(_prices(_object(entry.get("pricing")))),
-        tags=_texts(entry.get("tags")),
-        raw=entry,
+        prices=tuple(prices_in(object_in(entry.get("pricing")))),
+        tags=texts_in(entry.get("tags")),
+        parameters=texts_in(entry.get("supported_parameters")) or texts_in(entry.get("parameters")),
     )
 
 
 def _endpoints(entry: Mapping[str, Json]) -> tuple[str, ...]:
     """Say where a model can be asked: its paths tell when it has any, else its features and its type."""
-    features = (name for name in _texts(entry.get("features")) if name in _ENDPOINTS)
-    said = _texts(entry.get("endpoints")) or (*features, *filter(None, [_text(entry.get("type"))]))
+    features = (name for name in texts_in(entry.get("features")) if name in _ENDPOINTS)
+    said = texts_in(entry.get("endpoints")) or (*features, *filter(None, [text_in(entry.get("type"))]))
     return _ranked(_ENDPOINTS.get(name, name) for name in said)
 
 
@@ -203,59 +179,3 @@ def _joined(one: Model, other: Model) -> Model:
         both = isinstance(mine, tuple) and name != "prices"
         values[name] = tuple(dict.fromkeys(mine + theirs)) if both else mine or theirs
     return Model(**values)
-
-
-def _prices(pricing: Mapping[str, Json], when: tuple[tuple[str, str], ...] = ()) -> Iterator[Price]:
-    """Read the `units` of a fixed price, and the `variants` of one that depends on the request."""
-    if pricing.get("currency") not in (None, "USD"):
-        return
-    for unit in map(_object, _list(pricing.get("units"))):
-        yield from _price(unit, when)
-    for variant in map(_object, _list(pricing.get("variants"))):
-        held = tuple((name, _word(value)) for name, value in _object(variant.get("when")).items())
-        yield from _price(variant, held)
-        yield from (price for unit in map(_object, _list(variant.get("units"))) for price in _price(unit, held))
-
-
-def _price(unit: Mapping[str, Json], when: tuple[tuple[str, str], ...]) -> Iterator[Price]:
-    """Read one price; none where its amount or its base is missing, for either alone says nothing."""
-    usd, per = _number(unit.get("price")), _number(unit.get("per"))
-    if usd is None or not per or per < 0 or usd < 0 or not isfinite(usd / per * MILLION):
-        return
-    origin = _text(unit.get("origin"))
-    kind = _ORIGINS.get(origin, origin or _text(unit.get("measure")))
-    yield Price(kind, _text(unit.get("name")) or _text(unit.get("unit")), _text(unit.get("content")), usd, per, when)
-
-
-def _object(value: Json) -> dict[str, Json]:
-    return value if isinstance(value, dict) else {}
-
-
-def _list(value: Json) -> list[Json]:
-    return value if isinstance(value, list) else []
-
-
-def _text(value: Json) -> str:
-    return value if isinstance(value, str) else ""
-
-
-def _texts(value: Json) -> tuple[str, ...]:
-    return tuple(dict.fromkeys(text for text in _list(value) if isinstance(text, str) and text))
-
-
-def _word(value: Json) -> str:
-    return value if isinstance(value, str) else json.dumps(value)
-
-
-def _count(value: Json) -> int | None:
-    number = _number(value)
-    return int(number) if number and number > 0 else None
-
-
-def _number(value: Json) -> float | None:
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        return None
-    try:
-        return float(value) if isfinite(value) else None
-    except OverflowError:  # a whole number beyond the range of floats
-        return None

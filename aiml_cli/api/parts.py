@@ -4,10 +4,21 @@ from typing import Any
 
 from aiml_cli.api.messages import Conversation, Document, Given, Image, Message, Part, Sound, ToolResult, Turn
 
+# The specification says "base64 text"; what is behind the gateway wants it like this (docs/server-quirks.md).
+PDF = "data:application/pdf;base64,"
+
 
 def chat_messages(conversation: Conversation) -> list[dict[str, Any]]:
     """Give the messages of a chat request."""
-    return [_chat(turn) for turn in conversation.turns]
+    messages: list[dict[str, Any]] = []
+    for turn in conversation.turns:
+        if isinstance(turn, Given):
+            from aiml_cli.api.forms import add_as_message  # few conversations come from a file
+
+            add_as_message(messages, turn.item)
+        else:
+            messages.append(_chat(turn))
+    return messages
 
 
 def input_items(conversation: Conversation) -> str | list[dict[str, Any]]:
@@ -16,10 +27,10 @@ def input_items(conversation: Conversation) -> str | list[dict[str, Any]]:
         case (Message("user", (str() as text,)),):
             return text
         case turns:
-            return [_item(turn) for turn in turns]
+            return [item for turn in turns for item in _items(turn)]
 
 
-def _chat(turn: Turn) -> dict[str, Any]:
+def _chat(turn: Message | ToolResult) -> dict[str, Any]:
     match turn:
         case Message(role, (str() as text,)):
             return {"role": role, "content": text}
@@ -27,8 +38,6 @@ def _chat(turn: Turn) -> dict[str, Any]:
             return {"role": role, "content": [_chat_part(part) for part in parts]}
         case ToolResult(call_id, output):
             return {"role": "tool", "tool_call_id": call_id, "content": output}
-        case Given(item):
-            return dict(item)
 
 
 def _chat_part(part: Part) -> dict[str, Any]:
@@ -38,21 +47,23 @@ def _chat_part(part: Part) -> dict[str, Any]:
         case Image(url, detail):
             return {"type": "image_url", "image_url": {"url": url} | ({"detail": detail} if detail else {})}
         case Document(name, data):
-            return {"type": "file", "file": {"filename": name, "file_data": data}}
+            return {"type": "file", "file": {"filename": name, "file_data": PDF + data}}
         case Sound(data, form):
             return {"type": "input_audio", "input_audio": {"data": data, "format": form}}
 
 
-def _item(turn: Turn) -> dict[str, Any]:
+def _items(turn: Turn) -> list[dict[str, Any]]:
     match turn:
         case Message(role, (str() as text,)):
-            return {"role": role, "content": text}
+            return [{"role": role, "content": text}]
         case Message(role, parts):
-            return {"role": role, "content": [_input_part(part) for part in parts]}
+            return [{"role": role, "content": [_input_part(part) for part in parts]}]
         case ToolResult(call_id, output):
-            return {"type": "function_call_output", "call_id": call_id, "output": output}
+            return [{"type": "function_call_output", "call_id": call_id, "output": output}]
         case Given(item):
-            return dict(item)
+            from aiml_cli.api.forms import as_items  # few conversations come from a file
+
+            return as_items(item)
 
 
 def _input_part(part: Part) -> dict[str, Any]:
@@ -62,6 +73,6 @@ def _input_part(part: Part) -> dict[str, Any]:
         case Image(url, detail):
             return {"type": "input_image", "image_url": url} | ({"detail": detail} if detail else {})
         case Document(name, data):
-            return {"type": "input_file", "filename": name, "file_data": data}
+            return {"type": "input_file", "filename": name, "file_data": PDF + data}
         case Sound(data, form):
             return {"type": "input_audio", "input_audio": {"data": data, "format": form}}

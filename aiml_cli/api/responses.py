@@ -4,12 +4,14 @@ from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from typing import Any
 
-from aiml_cli.api import items, shapes
+from aiml_cli.api import hosted, items, shapes
 from aiml_cli.api.body import add, fill
 from aiml_cli.api.events import (
+    Audio,
     Batch,
     Begun,
     Done,
+    Event,
     Fault,
     Refusal,
     Text,
@@ -18,7 +20,9 @@ from aiml_cli.api.events import (
 )
 from aiml_cli.api.faults import fault_in
 from aiml_cli.api.messages import Conversation
+from aiml_cli.api.outcomes import outcome
 from aiml_cli.api.parts import input_items
+from aiml_cli.api.sources import Sources
 from aiml_cli.api.sse import Sse
 from aiml_cli.api.wire import Halves, MalformedError, a_list, a_number, a_text, an_object, listen, malformed
 from aiml_cli.settings.options import Options
@@ -32,11 +36,17 @@ def body(conversation: Conversation, options: Options) -> dict[str, Any]:
     """Make the request's body."""
     asked = replace(
         options,
-        tools=shapes.tools(options.tools, shapes.flat_tool),
+        tools=_tools(options),
         tool_choice=shapes.flat_choice(options.tool_choice),
         response_format=shapes.flat_format(options.response_format),
     )
     return add(fill({"model": options.model, "input": input_items(conversation)}, NAME, asked), options.option_)
+
+
+def _tools(options: Options) -> list[dict[str, Any]] | None:
+    """List the functions, then the tools that the server runs."""
+    functions, run_there = shapes.tools(options.tools, shapes.flat_tool), hosted.tools(options)
+    return None if functions is None and not run_there else [*(functions or ()), *run_there]
 
 
 def hear(stream: Iterable[list[Sse]]) -> Iterator[Batch]:
@@ -45,16 +55,27 @@ def hear(stream: Iterable[list[Sse]]) -> Iterator[Batch]:
 
 
 def read(found: Any) -> Batch:
-    """Turn a JSON answer into events."""
-    if not isinstance(found, dict) or not _is_response(found):
+    """Turn a JSON answer into events; some that were made in the background hold the events of a stream."""
+    streamed = _streamed(found)
+    if not isinstance(found, dict) or not (streamed or _is_response(found)):
         return [fault_in(found) or Fault("the server's answer is no response: it holds no output")]
     batch: Batch = []
+    events = _Events()
     try:
-        _Events().end(found, batch)
+        for event in streamed:
+            events.take("", event, batch)
+        if _is_response(found) and not any(isinstance(event, Done | Fault) for event in batch):
+            events.end(found, batch)
     except MalformedError as wrong:
         batch.append(malformed(wrong))
     halves = Halves()
     return [*halves.join(batch), *halves.alone()]
+
+
+def _streamed(found: Any) -> list[dict[str, Any]]:
+    """Give the events that stand in the place of the output."""
+    events = found.get("stream") if isinstance(found, dict) and not found.get("output") else None
+    return [an_object(event) for event in events if isinstance(event, dict)] if isinstance(events, list) else []
 
 
 def _is_response(found: dict[str, Any]) -> bool:
@@ -76,6 +97,8 @@ class _Events:
         self._calls: dict[str, int] = {}
         self._call_ids: dict[int, str] = {}
         self._argued: set[int] = set()
+        self._sources = Sources()
+        self._told: list[Event] = []
 
     def take(self, name: str, event: dict[str, Any], batch: Batch) -> None:
         """Add what an event means to the batch; unknown events mean nothing. The type is in the JSON."""
@@ -92,9 +115,13 @@ class _Events:
             case "response.reasoning_summary_part.added":
                 self._part += 1
             case "response.output_text.annotation.added":
-                batch.extend(items.citations([event.get("annotation")]))
+                batch.extend(self._sources.annotated([event.get("annotation")]))
             case "response.function_call_arguments.delta" | "response.custom_tool_call_input.delta":
                 self._arguments(event, batch)
+            case "response.audio.delta" | "response.output_audio.delta":
+                self._piece(Audio(data=a_text(event.get("delta"))), event, batch)
+            case "response.audio.transcript.delta" | "response.output_audio_transcript.delta":
+                self._piece(Audio(transcript=a_text(event.get("delta"))), event, batch)
             case _:
                 self._whole(kind, event, batch)
 
@@ -140,13 +167,13 @@ class _Events:
             for piece in items.said(item):
                 if type(piece) not in before:
                     self._whole_piece(piece, place, batch)
-            batch.extend(items.citations(items.annotations(item)))
             batch.extend(() if Text in before else items.item_tokens(item))
             self._call_of(item, place, batch)
-            batch.extend(() if before else items.notices(item))
+            batch.extend(self._sources.annotated(items.annotations(item)))
+            batch.extend(event for event in outcome(item) if event not in self._told)
 
-    def _piece(self, piece: Text | Refusal | Thought, event: dict[str, Any], batch: Batch) -> None:
-        if not piece.text:
+    def _piece(self, piece: items.Piece, event: dict[str, Any], batch: Batch) -> None:
+        if not (piece.data or piece.transcript if isinstance(piece, Audio) else piece.text):
             return
         batch.append(piece)
         speaker = (event.get("item_id"), event.get("output_index"), type(piece))
@@ -154,7 +181,7 @@ class _Events:
             self._latest = speaker
             self._heard.update((name, type(piece)) for name in _names(event))
 
-    def _whole_piece(self, piece: Text | Refusal | Thought, event: dict[str, Any], batch: Batch) -> None:
+    def _whole_piece(self, piece: items.Piece, event: dict[str, Any], batch: Batch) -> None:
         self._part += 1
         self._piece(replace(piece, part=self._part) if isinstance(piece, Thought) else piece, event, batch)
 
@@ -171,9 +198,11 @@ class _Events:
         new = [piece for piece in items.said(item) if not self._has_said(type(piece), place)]
         for piece in new:
             self._whole_piece(piece, place, batch)
-        batch.extend(items.citations(items.annotations(item)))
         self._call_of(item, event, batch)
-        batch.extend(items.notices(item))
+        batch.extend(self._sources.annotated(items.annotations(item)))
+        told = list(outcome(item))
+        self._told += told
+        batch += told
 
     def _call_of(self, item: dict[str, Any], event: dict[str, Any], batch: Batch) -> None:
         """Open a tool call, or give the arguments that did not come in pieces."""

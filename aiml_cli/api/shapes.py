@@ -1,12 +1,16 @@
 """Turn tools, tool choices and answer formats into the form of either endpoint: nested on chat, flat on responses."""
 
 import json
+import re
 from collections.abc import Callable, Mapping
 from typing import Any
 
 from aiml_cli.errors import Misuse
 
 Form = Callable[[Mapping[str, Any]], dict[str, Any]]
+MOST_TOOLS = 128
+FUNCTION_NAME = re.compile(r"[A-Za-z0-9_-]{1,64}")
+NAMING = "a name is up to 64 of the characters a-z A-Z 0-9 _ -"
 WORDS = ("none", "auto", "required")
 HOSTED = (
     "web_search_preview",
@@ -19,18 +23,40 @@ HOSTED = (
 
 
 def tools(found: Any, form: Form) -> list[dict[str, Any]] | None:
-    """Give each tool in an endpoint's form; one alone is a list of one. Raises Misuse for what is no tool."""
+    """Give each tool in an endpoint's form: of a list, of `{"tools": […]}`, or one alone.
+
+    Raises Misuse for what is no tool, for names that no function can have, and for too many.
+    """
     if found is None:
         return None
-    return [form(_tool(tool)) for tool in (found if isinstance(found, list) else [found])]
+    if isinstance(found, dict) and isinstance(found.get("tools"), list):
+        found = found["tools"]
+    listed = found if isinstance(found, list) else [found]
+    if len(listed) > MOST_TOOLS:
+        raise Misuse(f"--tools: {len(listed)} tools are too many", f"the API takes {MOST_TOOLS}")
+    return [form(_tool(tool)) for tool in listed]
 
 
-def _tool(tool: Any) -> Mapping[str, Any]:
-    if isinstance(tool, dict) and isinstance(tool.get("function", {}), dict):
-        return tool
-    raise Misuse(
-        f"--tools: {json.dumps(tool, ensure_ascii=False)[:60]} is no tool", 'a tool is {"type": "function", …}'
-    )
+def _tool(tool: Any) -> dict[str, Any]:
+    """See that this is a tool, and that a function is one that can be called."""
+    if not isinstance(tool, dict) or not isinstance(tool.get("type", "function"), str):
+        raise _no_tool(tool)
+    given: dict[str, Any] = {"type": "function", **tool}
+    facts = given.get("function", given)
+    if given["type"] != "function":
+        return given
+    if not isinstance(facts, dict) or not isinstance(facts.get("name"), str):
+        raise _no_tool(tool)
+    if not FUNCTION_NAME.fullmatch(facts["name"]):
+        raise Misuse(f"--tools: {facts['name'][:80]!r} is not a function's name", NAMING)
+    if not isinstance(facts.get("parameters") or {}, dict):
+        raise Misuse(f"--tools: the parameters of {facts['name']} are no JSON Schema object")
+    return given
+
+
+def _no_tool(tool: Any) -> Misuse:
+    words = json.dumps(tool, ensure_ascii=False)[:60]
+    return Misuse(f"--tools: {words} is no tool", 'a tool is {"type": "function", "name": …, "parameters": {…}}')
 
 
 def nested_tool(tool: Mapping[str, Any]) -> dict[str, Any]:
@@ -38,7 +64,7 @@ def nested_tool(tool: Mapping[str, Any]) -> dict[str, Any]:
     if tool.get("type") != "function":
         return dict(tool)
     facts = tool.get("function") or {name: value for name, value in tool.items() if name != "type"}
-    return {"type": "function", "function": {"parameters": _anything(), **facts}}
+    return {"type": "function", "function": {**facts, "parameters": facts.get("parameters") or _anything()}}
 
 
 def flat_tool(tool: Mapping[str, Any]) -> dict[str, Any]:
@@ -46,8 +72,8 @@ def flat_tool(tool: Mapping[str, Any]) -> dict[str, Any]:
     if tool.get("type") != "function":
         return dict(tool)
     facts = tool.get("function") or tool
-    strict = {"strict": bool(facts.get("strict"))}
-    return {"parameters": _anything(), **facts, **strict, "type": "function"}
+    required = {"parameters": facts.get("parameters") or _anything(), "strict": bool(facts.get("strict"))}
+    return {**facts, **required, "type": "function"}
 
 
 def _anything() -> dict[str, Any]:
@@ -57,7 +83,7 @@ def _anything() -> dict[str, Any]:
 def nested_choice(chosen: Any) -> Any:
     """Give a tool choice in chat's form; a word that is none of the API's own names a function."""
     if isinstance(chosen, str):
-        return chosen if chosen in WORDS else {"type": "function", "function": {"name": chosen}}
+        return chosen if chosen in WORDS else {"type": "function", "function": {"name": _name(chosen)}}
     if isinstance(chosen, dict) and chosen.get("type") == "function" and "name" in chosen:
         return {"type": "function", "function": {"name": chosen["name"]}}
     return chosen
@@ -68,10 +94,16 @@ def flat_choice(chosen: Any) -> Any:
     if isinstance(chosen, str):
         if chosen in WORDS:
             return chosen
-        return {"type": chosen} if chosen in HOSTED else {"type": "function", "name": chosen}
+        return {"type": chosen} if chosen in HOSTED else {"type": "function", "name": _name(chosen)}
     if isinstance(chosen, dict) and isinstance(chosen.get("function"), dict):
         return {"type": "function", **chosen["function"]}
     return chosen
+
+
+def _name(word: str) -> str:
+    if not FUNCTION_NAME.fullmatch(word):
+        raise Misuse(f"--tool-choice: {word[:80]!r} is not a function's name", NAMING)
+    return word
 
 
 def nested_format(wanted: Any) -> Any:

@@ -1,6 +1,7 @@
 """Read JSON off the wire with care: wrong types are told, split characters are joined."""
 
 import json
+import re
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 from math import isfinite
@@ -11,6 +12,7 @@ from aiml_cli.api.faults import fault_in
 from aiml_cli.api.sse import Sse
 
 Spoken = Text | Thought | Refusal | ToolCall
+_AMOUNT = r"(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]+)?"
 Take = Callable[[str, dict[str, Any], Batch], None]
 
 
@@ -45,6 +47,22 @@ def a_count(value: Any) -> int | None:
 def a_number(value: Any) -> float | None:
     """Take a number; null and what is none stay None."""
     return value if isinstance(value, int | float) and not isinstance(value, bool) else None
+
+
+def an_amount(value: Any) -> float | None:
+    """Take a number, or a text that writes one, which is finite and not negative; anything else is None.
+
+    Headers write small ones as `5e-7`; `float` alone would take `1_0` and `nan`, too.
+    """
+    if isinstance(value, bool) or not isinstance(value, int | float | str):
+        return None
+    if isinstance(value, str) and not re.fullmatch(_AMOUNT, value.strip(" \t")):
+        return None
+    try:
+        amount = float(value)
+    except OverflowError:  # a whole number beyond the range of floats
+        return None
+    return amount if 0 <= amount < float("inf") else None
 
 
 def _typed(value: Any, kind: type, empty: Any) -> Any:

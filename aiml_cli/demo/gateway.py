@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from urllib.parse import parse_qs, unquote, urlsplit
 
-from aiml_cli.demo import catalogue, chat, responses, validate
+from aiml_cli.demo import billing, catalogue, chat, responses, validate
 from aiml_cli.demo.answers import answer
 from aiml_cli.demo.checks import received
 from aiml_cli.demo.exchange import Exchange, new_identity
@@ -17,7 +17,6 @@ from aiml_cli.demo.frames import encoded
 from aiml_cli.demo.question import Json, Question
 
 PAUSE = 0.1  # seconds before each token of demo/slow
-BALANCE = {"current_balance": 12.5, "currency": "USD"}
 _LISTS = {"/v1/models", "/models", "/api/v1/models"}
 
 
@@ -73,9 +72,10 @@ def refusal(status: int, message: str, target: str) -> Reply:
 
 @dataclass
 class Gateway:
-    """Answer calls; `kept` holds the responses that were stored, by id."""
+    """Answer calls; `kept` holds the responses that were stored, by id, and `working` those in the background."""
 
     kept: dict[str, Json] = field(default_factory=dict)
+    working: dict[str, Json] = field(default_factory=dict)
 
     def answer(self, call: Call) -> Reply:
         """Answer one call."""
@@ -97,11 +97,15 @@ class Gateway:
             case "GET" | "HEAD" if path in _LISTS:
                 return _listed(call)
             case "GET" | "HEAD" if path == "/v2/billing":
-                return _json(call, BALANCE)
+                return _json(call, billing.BALANCE)
+            case "GET" | "HEAD" if path in {"/v2/usage", "/v2/usage/detail"}:
+                return _json(call, billing.spent(_query(call), detail=path.endswith("detail")))
             case "GET" | "HEAD" if path.startswith("/model/"):
                 return _json(call, catalogue.one(path.removeprefix("/model/"), _query(call)) or _missing("Model"))
             case "GET" | "HEAD" if path.startswith("/v1/responses/"):
-                return _json(call, self.kept.get(path.removeprefix("/v1/responses/")) or _missing("Response"))
+                return _json(call, self._kept(path.removeprefix("/v1/responses/")))
+            case "POST" if path.startswith("/v1/responses/") and path.endswith("/cancel"):
+                return _json(call, self._cancelled(path.removeprefix("/v1/responses/").removesuffix("/cancel")))
         raise Refused(404, f"Cannot {call.method} {call.target}")
 
     def _asked(self, call: Call, endpoint: Endpoint) -> Reply:
@@ -129,6 +133,21 @@ class Gateway:
     def _keep(self, exchange: Exchange) -> None:
         done = responses.whole(exchange)
         self.kept[done["id"]] = done
+        if exchange.body.get("background") and exchange.question.model == "demo/slow":
+            self.working[done["id"]] = responses.working(exchange)
+
+    def _kept(self, name: str) -> Json:
+        """Give what is stored; slow work in the background is seen once at work, and then it is done."""
+        return self.working.pop(name, None) or self.kept.get(name) or _missing("Response")
+
+    def _cancelled(self, name: str) -> Json:
+        """Stop work in the background; what has ended stays as it is."""
+        kept = self.kept.get(name) or _missing("Response")
+        if not kept["background"]:
+            raise Refused(400, "Only responses created with the parameter background set to true can be cancelled.")
+        if self.working.pop(name, None):
+            self.kept[name] = {**kept, "status": "cancelled", "output": [], "output_text": "", "usage": None}
+        return self.kept[name]
 
 
 def _path(target: str) -> str:
@@ -175,7 +194,7 @@ def _model(body: Mapping[str, Json], endpoint: Endpoint) -> catalogue.Model:
     name = body.get("model")
     model = catalogue.find(name) if isinstance(name, str) else None
     if isinstance(name, str) and model is None:
-        raise Refused(404, f"Model not found: {name}")
+        raise Refused(404, f"Model not found: {name} (aiml models --demo lists those that there are)")
     validate.check(body, endpoint.name)
     return model or _missing("Model")
 

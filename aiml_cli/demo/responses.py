@@ -88,6 +88,11 @@ def queued(exchange: Exchange) -> Json:
     return _head(exchange, "queued")
 
 
+def working(exchange: Exchange) -> Json:
+    """Write a response that is being answered in the background."""
+    return _head(exchange, "in_progress")
+
+
 def broken(exchange: Exchange) -> Json:
     """Write an answer that failed under status 200."""
     return {**_head(exchange, "failed"), "error": {"code": _FAILURE["code"], "message": _FAILURE["message"]}}

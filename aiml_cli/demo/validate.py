@@ -6,7 +6,19 @@ from aiml_cli.demo.chat_form import chat_form
 from aiml_cli.demo.checks import MISSING, Issues, Json, one_of, received, typed, within
 from aiml_cli.demo.faults import Refused
 from aiml_cli.demo.responses_form import responses_form
-from aiml_cli.settings.kinds import JSON, JSON_OR_WORD, PLACES, SWITCH, TEXT, VARIABLES, Kind, integer, number, words
+from aiml_cli.settings.kinds import (
+    JSON,
+    JSON_OR_WORD,
+    PLACES,
+    RESULTS,
+    SWITCH,
+    TEXT,
+    VARIABLES,
+    Kind,
+    integer,
+    number,
+    words,
+)
 from aiml_cli.settings.options import ROWS
 
 TITLE = "Body validation error"
@@ -25,6 +37,7 @@ _TYPES: Mapping[str, tuple[str, ...]] = {
     JSON.name: ("object", "array"),
     JSON_OR_WORD.name: ("string", "object"),
     VARIABLES.name: ("object",),
+    RESULTS.name: ("object",),
     PLACES.name: ("object",),
     words().name: ("array",),
 }

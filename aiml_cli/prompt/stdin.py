@@ -6,9 +6,9 @@ import stat
 from collections.abc import Callable
 
 from aiml_cli.errors import Misuse
+from aiml_cli.prompt.budget import Budget
 
 PATIENCE_S = 2.0
-PIECE = 1024 * 1024
 
 
 def holds_something() -> bool:
@@ -20,23 +20,23 @@ def holds_something() -> bool:
     return stat.S_ISFIFO(mode) or stat.S_ISREG(mode) or stat.S_ISSOCK(mode)
 
 
-def read(tell: Callable[[str], None]) -> bytes:
-    """Read to the end; after two seconds without a byte tell what is waited for, and go on waiting."""
+def read(tell: Callable[[str], None], budget: Budget | None = None) -> bytes:
+    """Read to the end; after two seconds without a byte tell what is waited for, and go on waiting.
+
+    Raises Misuse for more than the budget allows.
+    """
     try:
         if not select.select([0], [], [], PATIENCE_S)[0] and not os.isatty(0):
             tell("waiting for standard input to end; --no-stdin leaves it alone")
-        pieces = []
-        while piece := _piece():
-            pieces.append(piece)
+        return (budget or Budget()).read("standard input", _piece)
     except OSError as fault:
         raise Misuse(f"standard input: {fault.strerror}", "--no-stdin leaves it alone") from None
-    return b"".join(pieces)
 
 
-def _piece() -> bytes:
+def _piece(most: int) -> bytes:
     """Read some bytes, also from a pipe that somebody set to non-blocking."""
     while True:
         try:
-            return os.read(0, PIECE)
+            return os.read(0, most)
         except BlockingIOError:
             select.select([0], [], [])

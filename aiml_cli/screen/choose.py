@@ -1,11 +1,12 @@
 """Choose the screens for an answer: by the format asked for, and by what standard output and error are."""
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 from aiml_cli.api.answer import Answer
 from aiml_cli.api.events import Batch
-from aiml_cli.errors import OutputFailed, ReaderGone
+from aiml_cli.errors import AimlError, OutputFailed, ReaderGone
 from aiml_cli.screen.aside import Aside
 from aiml_cli.screen.file import OutputFile
 from aiml_cli.screen.json import Json, JsonLines, Silent
@@ -13,6 +14,9 @@ from aiml_cli.screen.output import check_stdout, is_terminal, say, write
 from aiml_cli.screen.plain import Plain
 from aiml_cli.screen.renderer import Renderer
 from aiml_cli.settings.options import Options
+
+if TYPE_CHECKING:
+    from aiml_cli.screen.meta import MetaFile
 
 Write = Callable[[bytes], None]
 
@@ -25,6 +29,7 @@ class Screen:
     aside: Aside
     raw: Write | None
     file: OutputFile | None
+    meta: "MetaFile | None" = None
 
     def show(self, batch: Batch) -> None:
         """Show what a network read brought."""
@@ -36,8 +41,19 @@ class Screen:
         return _teed(chunks, self.raw) if self.raw else chunks
 
     def close(self, answer: Answer) -> None:
+        """Show what is left, and keep what is known, also of a failure on the way."""
+        try:
+            self._close(answer)
+        except AimlError as fault:
+            answer = replace(answer, error=answer.error or fault)
+            raise
+        finally:
+            if self.meta:
+                self.meta.close(answer)
+
+    def _close(self, answer: Answer) -> None:
         """Show what is left; an output that failed is left alone."""
-        if not isinstance(answer.error, OutputFailed | ReaderGone):
+        if not isinstance(answer.error, OutputFailed | ReaderGone) or "place" in answer.error.details:
             self.main.close(answer)
         self.aside.close(answer)
         if self.file and (part := self.file.close(complete=answer.error is None)):
@@ -49,22 +65,33 @@ def choose(options: Options, environ: Mapping[str, str]) -> Screen:
     file = OutputFile(options.output) if options.output else None
     if file is None:
         check_stdout()
+    meta = _meta(options.meta, file) if options.meta else None
     put: Write = file.write if file else write
-    text = _form(options) == "text"
+    text = _form(options) in ("text", "items")
     aside = Aside(
         reasoning=text and not options.hide_reasoning and not options.quiet,
         notices=text and not options.quiet,
         usage=bool(options.usage),
         color=wants_color(2, options.color or "auto", environ),
+        sources=file is not None or not is_terminal(1),
+        hints=not options.quiet,
+        verbose=bool(options.verbose and not options.quiet),
     )
-    return Screen(_main(options, put, to_file=file is not None), aside, put if _form(options) == "raw" else None, file)
+    main = _main(options, put, environ, to_file=file is not None)
+    return Screen(main, aside, put if _form(options) == "raw" else None, file, meta)
+
+
+def _meta(name: str, file: OutputFile | None) -> "MetaFile":
+    from aiml_cli.screen.meta import opened  # few want such a file
+
+    return opened(name, file)
 
 
 def _form(options: Options) -> str:
-    return "json" if options.json else options.format or "text"
+    return "json" if options.json else "items" if options.items else options.format or "text"
 
 
-def _main(options: Options, put: Write, *, to_file: bool) -> Renderer:
+def _main(options: Options, put: Write, environ: Mapping[str, str], *, to_file: bool) -> Renderer:
     match _form(options):
         case "json":
             return Json(put)
@@ -72,8 +99,21 @@ def _main(options: Options, put: Write, *, to_file: bool) -> Renderer:
             return JsonLines(put)
         case "raw":
             return Silent()
+        case "items":
+            from aiml_cli.screen.items import Items  # for few calls only
+
+            return Items(put)
         case _:
-            return Plain(put, terminal=not to_file and is_terminal(1))
+            return _text(options, put, environ, terminal=not to_file and is_terminal(1), to_file=to_file)
+
+
+def _text(options: Options, put: Write, environ: Mapping[str, str], *, terminal: bool, to_file: bool) -> Renderer:
+    wants_logprobs = options.logprobs or options.top_logprobs is not None
+    if wants_logprobs and not to_file and wants_color(1, options.color or "auto", environ):
+        from aiml_cli.screen.probabilities import Probabilities  # few ask for them
+
+        return Probabilities(put, terminal=terminal, legend=not options.quiet)
+    return Plain(put, terminal=terminal)
 
 
 def _teed(chunks: Iterator[bytes], put: Write) -> Iterator[bytes]:

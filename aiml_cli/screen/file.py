@@ -18,8 +18,10 @@ class OutputFile:
     def __init__(self, name: str) -> None:
         self._target = Path(os.path.realpath(name))
         try:
-            self._direct = self._target.exists() and not self._target.is_file()
-            self._fd = os.open(self._target, os.O_WRONLY | os.O_CLOEXEC) if self._direct else self._opened(name)
+            # /dev/stdout leads to a file too, but what it names is this very output.
+            is_place = name.startswith(("/dev/", "/proc/"))
+            self._direct = is_place or (self._target.exists() and not self._target.is_file())
+            self._fd = os.open(name, os.O_WRONLY | os.O_CLOEXEC | os.O_APPEND) if self._direct else self._opened(name)
         except OSError as fault:
             raise Misuse(f"{name}: cannot be written: {fault.strerror}", "nothing was sent") from None
 
@@ -32,6 +34,10 @@ class OutputFile:
         if self._target.exists():
             os.fchmod(fd, stat.S_IMODE(self._target.stat().st_mode))
         return fd
+
+    def is_for(self, name: str) -> bool:
+        """Say whether a name is that of this regular file."""
+        return not self._direct and Path(os.path.realpath(name)) == self._target
 
     def write(self, data: bytes) -> None:
         """Write all of it; raise OutputFailed."""

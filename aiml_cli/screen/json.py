@@ -5,16 +5,18 @@ from collections.abc import Callable
 from math import isfinite
 from typing import Any
 
-from aiml_cli.api.answer import Answer
+from aiml_cli.api.answer import Answer, Saved
 from aiml_cli.api.completion import Choice, Completion
 from aiml_cli.api.events import (
     Audio,
     Batch,
     Begun,
     Citation,
+    CitedFile,
     Done,
     Event,
     Fault,
+    Image,
     Notice,
     Refusal,
     Text,
@@ -104,15 +106,25 @@ def as_event(event: Event) -> dict[str, Any] | None:
         case ToolCall(slot, call_id, name, arguments, choice):
             facts = {"index": slot, "id": call_id, "name": name, "arguments": arguments}
             return {"type": "tool_call", "choice": choice, **facts}
-        case Citation(choice=choice):
-            return {"type": "citation", "choice": choice, **_citation(event)}
-        case Token(choice=choice):
-            return {"type": "token", "choice": choice, **_token(event)}
         case Usage():
             return {"type": "usage", **_usage(event)}
         case Notice(text):
             return {"type": "notice", "text": text}
-        case Begun() | Audio() | Fault() | Done():
+        case _:
+            return _rarer(event)
+
+
+def _rarer(event: Citation | CitedFile | Token | Audio | Image | Begun | Fault | Done) -> dict[str, Any] | None:
+    match event:
+        case Citation(choice=choice):
+            return {"type": "citation", "choice": choice, **_citation(event)}
+        case CitedFile(choice=choice):
+            return {"type": "file", "choice": choice, **_cited(event)}
+        case Token(choice=choice):
+            return {"type": "token", "choice": choice, **_token(event)}
+        case Audio(transcript=transcript, choice=choice) if transcript:
+            return {"type": "transcript", "choice": choice, "text": transcript}
+        case Audio() | Image() | Begun() | Fault() | Done():
             return None
 
 
@@ -120,7 +132,6 @@ def as_object(answer: Answer) -> dict[str, Any]:
     """Give the documented object: every key is always there."""
     completion = answer.completion
     begun, first = completion.begun, completion.first
-    cost = answer.cost_usd
     return {
         "endpoint": answer.endpoint,
         "id": begun.id,
@@ -128,16 +139,16 @@ def as_object(answer: Answer) -> dict[str, Any]:
         "created": begun.created,
         "complete": answer.error is None and completion.complete,
         "finish_reason": first.finish_reason,
-        "text": first.text,
+        "text": first.words,
         "reasoning": first.reasoning or None,
         "refusal": first.refusal or None,
         "tool_calls": _calls(first),
         "choices": [_choice(choice) for choice in completion.choices],
         "citations": [_citation(citation) for citation in completion.citations],
-        "files": [],
+        "files": [*map(_saved, answer.saved), *map(_cited, completion.files)],
         "usage": _usage(completion.usage) if completion.usage else None,
-        "cost_usd": cost,
-        "cost_source": None if cost is None else "gateway",
+        "cost_usd": answer.cost_usd,
+        "cost_source": answer.cost_source,
         "timing": _timing(answer),
         "request_id": answer.request_id,
         "previous_response_id": answer.previous_response_id,
@@ -150,7 +161,7 @@ def as_object(answer: Answer) -> dict[str, Any]:
 def _choice(choice: Choice) -> dict[str, Any]:
     return {
         "index": choice.index,
-        "text": choice.text,
+        "text": choice.words,
         "reasoning": choice.reasoning or None,
         "refusal": choice.refusal or None,
         "tool_calls": _calls(choice),
@@ -165,6 +176,14 @@ def _calls(choice: Choice) -> list[dict[str, Any]]:
 
 def _citation(citation: Citation) -> dict[str, Any]:
     return {"url": citation.url, "title": citation.title, "start": citation.start, "end": citation.end}
+
+
+def _saved(file: Saved) -> dict[str, Any]:
+    return {"kind": file.kind, "path": file.path, "id": None, "name": None, "container_id": None}
+
+
+def _cited(file: CitedFile) -> dict[str, Any]:
+    return {"kind": file.kind, "path": None, "id": file.id, "name": file.name, "container_id": file.container_id}
 
 
 def _token(token: Token) -> dict[str, Any]:

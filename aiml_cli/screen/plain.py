@@ -3,39 +3,58 @@
 from collections.abc import Callable
 
 from aiml_cli.api.answer import Answer
-from aiml_cli.api.events import Batch, Text
+from aiml_cli.api.completion import Choice
+from aiml_cli.api.events import Audio, Batch, Text
+from aiml_cli.screen.footnotes import footnotes
 from aiml_cli.screen.safe import visible
 
 
 class Plain:
     """Write the first choice as it comes, the others after it: mixed they could not be read.
 
-    On a terminal control characters are made visible, and the choices are told apart by a line.
+    On a terminal control characters are made visible, the choices are told apart by a line, and the sources
+    stand below.
     """
 
     def __init__(self, write: Callable[[bytes], None], *, terminal: bool) -> None:
         self._write = write
         self._terminal = terminal
         self._last = ""
+        self._has_text = False
 
     def show(self, batch: Batch) -> None:
-        """Write what a network read brought, at once."""
+        """Write what a network read brought, at once; what is spoken where nothing is written."""
         text = "".join([event.text for event in batch if type(event) is Text and not event.choice])
         if text:
+            self._has_text = True
             self._put(text)
+        elif not self._has_text:
+            self._put("".join([event.transcript for event in batch if type(event) is Audio and not event.choice]))
 
     def close(self, answer: Answer) -> None:
-        """Write the other choices, and the newline that the last line lacks."""
+        """Write the other choices, the sources, and the newline that the last line lacks."""
         self._end_line()
         for choice in answer.completion.choices:
-            if choice.index == 0 or not choice.text:
+            if choice.index == 0 or not choice.words:
                 continue
-            self._put(f"--- choice {choice.index + 1} ---\n{choice.text}" if self._terminal else choice.text)
+            if self._terminal:
+                self._put(f"--- choice {choice.index + 1} ---\n")
+            self._say(choice)
             self._end_line()
+        if self._terminal and (notes := footnotes(answer.completion)):
+            self._put("\n".join(["", *notes, ""]))
 
-    def _put(self, text: str) -> None:
-        self._last = text[-1]
-        self._write((visible(text) if self._terminal else text).encode("utf-8", "replace"))
+    def _say(self, choice: Choice) -> None:
+        self._put(choice.words)
+
+    def _put(self, text: str, shown: str = "") -> None:
+        """Write a text, or what is to be shown in its place."""
+        if text:
+            self._last = text[-1]
+            self._write((shown or self._safe(text)).encode("utf-8", "replace"))
+
+    def _safe(self, text: str) -> str:
+        return visible(text) if self._terminal else text
 
     def _end_line(self) -> None:
         if self._last not in ("", "\n"):

@@ -12,6 +12,7 @@ from aiml_cli.settings.kinds import (
     PATHS,
     PLACES,
     PROPERTIES,
+    RESULTS,
     SWITCH,
     TEXT,
     TEXT_OR_FILE,
@@ -179,8 +180,8 @@ class Options:
         SWITCH, "Allow several calls at once.", panel=TOOLS,
         chat="parallel_tool_calls", responses="parallel_tool_calls",
     )
-    tool_result: Mapping[str, Json] | None = option(
-        VARIABLES, "The result of a tool call, by the call's id; @FILE reads it from a file. May be repeated.",
+    tool_result: Mapping[str, str] | None = option(
+        RESULTS, "The result of a tool call, by the call's id; @FILE reads it from a file. May be repeated.",
         panel=TOOLS, once=True, chat="messages[role=tool]", responses="input[type=function_call_output]",
     )
     web_search: str | None = option(

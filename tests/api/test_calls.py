@@ -111,6 +111,15 @@ def test_two_calls_of_one_function_in_one_message_are_two(ids: tuple[str, str]) 
     assert [(call.name, call.arguments) for call in found] == [("clock", "{}")] * 2
 
 
+def test_an_id_that_came_late_tells_the_next_call_apart() -> None:
+    found = folded(
+        b'{"tool_calls":[{"index":0,"function":{"name":"look","arguments":"[1"}}]}',
+        b'{"tool_calls":[{"index":0,"id":"a","function":{"arguments":"]"}}]}',
+        b'{"tool_calls":[{"index":0,"id":"b","function":{"name":"look","arguments":"[2]"}}]}',
+    )
+    assert found == (Call("a", "look", "[1]"), Call("b", "look", "[2]"))
+
+
 def test_calls_without_index_and_id_are_told_apart_by_name() -> None:
     found = folded(
         b'{"tool_calls":[{"function":{"name":"look","arguments":"{}"}}]}',

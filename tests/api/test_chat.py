@@ -318,7 +318,7 @@ def test_audio_is_joined() -> None:
     )
     audio = answer.first.audio
     assert audio
-    assert (audio.id, audio.data, audio.transcript) == ("au", "QUJD", "Hello")
+    assert (audio.id, audio.data, audio.transcript) == ("au", b"ABC", "Hello")
 
 
 # ---- errors in the stream

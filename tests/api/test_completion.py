@@ -21,6 +21,7 @@ from aiml_cli.api.events import (
     ToolCall,
     Usage,
 )
+from aiml_cli.api.speech import Speech
 
 PIECE = st.one_of(
     st.builds(Text, st.text(max_size=5), st.integers(0, 2)),
@@ -101,7 +102,7 @@ def test_everything_else_is_kept() -> None:
     )
     assert (answer.first.reasoning, answer.first.logprobs, answer.usage) == ("Hm", (token,), usage)
     assert answer.citations == (Citation("https://a.example"),)
-    assert answer.first.audio == Audio("au", "QUJD", "Hi")
+    assert answer.first.audio == Speech("au", b"ABC", "Hi")
 
 
 # ---- honest endings

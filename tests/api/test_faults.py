@@ -109,7 +109,7 @@ def test_a_page_is_known_by_its_header_too() -> None:
             rb"""{"message":"Body validation error\nInvalid enum value. Expected 'a' | 'b', received 'c'"}""",
             "Body validation error\nInvalid enum value. Expected 'a' | 'b', received 'c'",
         ),
-        (b'{"errors":{"n":"too small"}}', '{"n": "too small"}'),
+        ('{"errors":{"n":"zu groß"}}'.encode(), '{"n": "zu groß"}'),
     ],
 )
 def test_all_of_the_words_are_told(body: bytes, words: str) -> None:
@@ -139,7 +139,11 @@ def test_all_of_the_words_are_told(body: bytes, words: str) -> None:
         (503, "model is under maintenance", ServerFailed, 6),
         (504, "generation time-out", ServerFailed, 6),
         (529, "overloaded", ServerFailed, 6),
+        (300, "several", RequestRefused, 4),
         (301, "moved", RequestRefused, 4),
+        (399, "odd", RequestRefused, 4),
+        (499, "client closed the request", RequestRefused, 4),
+        (599, "odd", ServerFailed, 6),
         (307, "moved", RequestRefused, 4),
     ],
 )
@@ -213,6 +217,7 @@ def test_a_refused_key_is_known_by_its_words_whatever_the_status(status: int, re
         (503, "down", "again"),
         (308, "moved", "--base-url"),
         (400, "bad", "--dry-run"),
+        (422, "bad", "--dry-run"),
     ],
 )
 def test_the_hint_says_what_to_do(status: int, words: str, advice: str) -> None:
@@ -233,6 +238,8 @@ def test_type_and_code_are_kept_as_text() -> None:
         {"id": "resp_1", "status": "completed", "error": None, "output": [], "incomplete_details": None},
         {"base_resp": {"status_code": 0, "status_msg": "success"}, "choices": [{}]},
         {"object": "list", "data": [], "errors": []},
+        {"output": [], "status": "completed", "message": "a field of tomorrow"},
+        {"choices": [{}], "code": 0, "message": "a field of tomorrow"},
         {},
         [],
         None,

@@ -7,7 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from aiml_cli.api.models import Model, Price, exact, parse, read, search, suggest
+from aiml_cli.api.models import Model, exact, parse, read, search, suggest
+from aiml_cli.api.prices import Price
 from aiml_cli.errors import AimlError, ServerFailed
 
 NEW = b"""{"object":"list","data":[

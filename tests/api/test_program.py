@@ -18,23 +18,28 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from aiml_cli.api.program import LONGEST_ARGUMENT, program
+from aiml_cli.api.program import program
+from aiml_cli.api.program_shell import LONGEST_ARGUMENT
 
 KEY = "a made-up key"
 ANSWER = "Grüße, 世界 🎉 \u2028 it's `$HOME`"
 HELLO = {"model": "openai/gpt-5-1", "messages": [{"role": "user", "content": "Hello"}]}
 NODE = pytest.mark.skipif(not shutil.which("node"), reason="node is not installed")
+HTTPIE = pytest.mark.skipif(not shutil.which("http"), reason="httpie is not installed")
 REQUESTS = pytest.mark.skipif(not importlib.util.find_spec("requests"), reason="requests is not installed")
 
 RUNNERS = {
     "curl": ["sh"],
+    "httpie": ["sh"],
     "python": [sys.executable],
     "javascript": ["node", "--input-type=module", "-"],
 }
+SHELL = ("curl", "httpie")
 LANGUAGES = [
     pytest.param("curl"),
     pytest.param("python", marks=REQUESTS),
     pytest.param("javascript", marks=NODE),
+    pytest.param("httpie", marks=HTTPIE),
 ]
 every_language = pytest.mark.parametrize("language", LANGUAGES)
 
@@ -196,7 +201,7 @@ def test_a_streamed_chat_is_printed_as_text(language: str, line_end: str, gatewa
     gateway.events = (*map(chat, ANSWER), *odd, "[DONE]")
     ended = run(language, write(language, HELLO | {"stream": True}, gateway.url, stream=True))
     assert (ended.returncode, ended.stderr) == (0, "")
-    if language == "curl":
+    if language in SHELL:
         assert ended.stdout.count("data: ") == len(gateway.events)
     else:
         assert ended.stdout == f"{ANSWER}\n"
@@ -210,7 +215,7 @@ def test_a_streamed_response_is_printed_as_text(language: str, gateway: Gateway)
     gateway.events = ({"type": "response.created"}, *deltas, {"type": "response.completed", "response": {}})
     ended = run(language, write(language, body, url, stream=True))
     assert (ended.returncode, ended.stderr, gateway.body) == (0, "", body)
-    assert language == "curl" or ended.stdout == f"{ANSWER}\n"
+    assert language in SHELL or ended.stdout == f"{ANSWER}\n"
 
 
 @every_language
@@ -222,7 +227,7 @@ def test_a_refused_request_fails_with_the_servers_words(language: str, stream: b
     assert "Gr" in ended.stdout + ended.stderr
 
 
-@pytest.mark.parametrize("language", LANGUAGES[1:])
+@pytest.mark.parametrize("language", LANGUAGES[1:3])
 @pytest.mark.parametrize(
     ("endpoint", "event"),
     [
@@ -277,7 +282,7 @@ def test_the_json_holds_the_whole_request(extra: object) -> None:
     }
 
 
-@pytest.mark.parametrize("language", ["curl", "python", "javascript", "json"])
+@pytest.mark.parametrize("language", ["curl", "httpie", "python", "javascript", "json"])
 @given(content=WILD)
 def test_nothing_unseen_is_in_a_program(language: str, content: str) -> None:
     text = write(language, HELLO | {"extra": content}, "https://api.aimlapi.com/v1/responses", stream=True)

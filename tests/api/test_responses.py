@@ -225,7 +225,7 @@ def test_a_character_split_over_deltas_is_whole() -> None:
         b'{"type":"response.output_item.added","item":{"type":"brand_new_call"}}',
         b'{"type":"response.web_search_call.searching","item_id":"w"}',
         b'{"type":"response.output_text.delta","delta":null}',
-        b'{"type":"response.audio.delta","delta":"QUJD"}',
+        b'{"type":"response.image_generation_call.partial_image","partial_image_b64":"QUJD"}',
     ],
 )
 def test_what_says_nothing_changes_nothing(event: bytes) -> None:
@@ -511,6 +511,20 @@ def test_a_json_answer_may_lack_whatever_is_not_the_text(body: bytes) -> None:
 def test_half_a_character_at_the_end_of_a_json_answer_is_shown_as_such() -> None:
     answer = read(rb'{"output":[{"type":"message","content":[{"text":"a\ud83c"}]}]}')
     assert answer.first.text == "a\ufffd"
+
+
+@pytest.mark.parametrize(
+    ("facts", "usage"),
+    [
+        (b"{}", None),
+        (b'{"usage":null,"meta":null}', None),
+        (b'{"usage":{"total_tokens":0}}', (0, None)),
+        (b'{"meta":{"usage":{"usd_spent":0.5}}}', (None, 0.5)),
+    ],
+)
+def test_usage_is_told_only_where_the_server_told_it(facts: bytes, usage: tuple[Any, Any] | None) -> None:
+    found = read(json.dumps({"output": [], **json.loads(facts)}).encode()).usage
+    assert (found and (found.total_tokens, found.cost_usd)) == usage
 
 
 @pytest.mark.parametrize("body", [b"null", b"5", b'"text"', b"[]", b"{}", b'{"id":"resp_1"}'])

@@ -16,6 +16,7 @@ from aiml_cli.api.shapes import (
     nested_choice,
     nested_format,
     nested_tool,
+    tools,
 )
 from aiml_cli.errors import Misuse
 from aiml_cli.settings.options import Options
@@ -124,3 +125,54 @@ def test_tools_that_are_none_are_refused_or_taken_as_one(endpoint: Any, tools: A
     except Misuse:
         return
     assert all(isinstance(tool, dict) for tool in body.get("tools", []))
+
+
+@pytest.mark.parametrize("given", [FLAT, [FLAT], {"tools": [NESTED]}], ids=["one", "list", "object"])
+def test_tools_come_alone_in_a_list_or_in_an_object(given: Any) -> None:
+    assert tools(given, flat_tool) == [FLAT]
+
+
+@pytest.mark.parametrize(
+    "given", [{"name": "now"}, {"function": {"name": "now"}}, {"type": "function", "name": "now", "parameters": None}]
+)
+def test_a_function_may_leave_out_what_is_the_same_for_all(given: dict[str, Any]) -> None:
+    anything = {"type": "object", "properties": {}}
+    assert tools(given, flat_tool) == [{"type": "function", "name": "now", "parameters": anything, "strict": False}]
+    assert tools(given, nested_tool) == [{"type": "function", "function": {"name": "now", "parameters": anything}}]
+
+
+@pytest.mark.parametrize("name", ["a", "A-z_0", "x" * 64])
+def test_names_of_functions_have_64_plain_characters(name: str) -> None:
+    assert tools({"name": name}, flat_tool)
+
+
+@pytest.mark.parametrize("name", ["", "a b", "a.b", "é", "a\n", "x" * 65, None, 5])
+@pytest.mark.parametrize("form", [flat_tool, nested_tool])
+def test_another_name_is_refused(name: Any, form: Any) -> None:
+    for given in ({"type": "function", "name": name}, {"type": "function", "function": {"name": name}}):
+        with pytest.raises(Misuse):
+            tools([given], form)
+
+
+@pytest.mark.parametrize("choice", [flat_choice, nested_choice])
+def test_a_choice_that_names_no_function_is_refused(choice: Any) -> None:
+    with pytest.raises(Misuse):
+        choice("look it up")
+
+
+def test_a_function_without_a_name_or_a_schema_is_refused() -> None:
+    for given in ({}, {"type": "function"}, {"type": 5, "name": "now"}, {"name": "now", "parameters": "any"}):
+        with pytest.raises(Misuse):
+            tools(given, flat_tool)
+
+
+def test_no_more_than_128_tools_are_taken() -> None:
+    assert len(tools([{"name": f"f{number}"} for number in range(128)], nested_tool) or ()) == 128
+    with pytest.raises(Misuse, match="129"):
+        tools([{"name": f"f{number}"} for number in range(129)], nested_tool)
+
+
+@pytest.mark.parametrize("mode", ["auto", "required"])
+def test_a_choice_among_several_functions_stays_as_it_is(mode: str) -> None:
+    chosen = {"type": "allowed_tools", "allowed_tools": {"mode": mode, "tools": [NESTED]}}
+    assert nested_choice(chosen) == flat_choice(chosen) == chosen

@@ -118,6 +118,10 @@ def test_what_has_no_data_is_no_event(raw: bytes) -> None:
     assert every_way(raw) == [[]] * 7
 
 
+def test_a_byte_order_mark_is_one_at_the_start_alone() -> None:
+    assert events(b"data: a\n\n\xef\xbb\xbfdata: b\n\ndata: \xef\xbb\xbfc\n\n") == [Sse("a"), Sse("\ufeffc")]
+
+
 def test_an_event_has_its_name_and_the_next_does_not_inherit_it() -> None:
     assert events(b"event: a\nevent: b\ndata: 1\n\ndata: 2\n\n") == [Sse("1", "b"), Sse("2")]
 

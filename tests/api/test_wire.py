@@ -14,6 +14,7 @@ from aiml_cli.api.wire import (
     a_list,
     a_number,
     a_text,
+    an_amount,
     an_object,
     listen,
     whole,
@@ -126,7 +127,7 @@ def test_a_character_split_over_deltas_is_joined(deltas: list[str]) -> None:
 
 
 @pytest.mark.parametrize("end", [[], [Sse("[DONE]")], [Sse('{"text": "!"}')]])
-@pytest.mark.parametrize("half", [r"\ud83c", r"\udf89"])
+@pytest.mark.parametrize("half", [r"\ud83c", r"\udf89", r"\ud800", r"\udbff", r"\udc00", r"\udfff"])
 def test_a_half_that_stays_alone_is_shown_as_such(half: str, end: list[Sse]) -> None:
     found = heard(Sse('{"text": "a' + half + '"}'), *end)
     assert "".join(event.text for event in found if isinstance(event, Text)).startswith("a\ufffd")
@@ -137,3 +138,19 @@ def test_a_half_that_stays_alone_is_shown_as_such(half: str, end: list[Sse]) -> 
 def test_whole_text_can_be_encoded_and_good_text_is_unchanged(text: str) -> None:
     assert whole(text).encode().decode() == whole(text)
     assert whole(text.encode("utf-8", "replace").decode()) == text.encode("utf-8", "replace").decode()
+
+
+@pytest.mark.parametrize(
+    ("value", "amount"),
+    [("5e-7", 5e-7), ("0", 0.0), (" 12.5\t", 12.5), (".5", 0.5), ("5.", 5.0), (3, 3.0), (0.25, 0.25)],
+)
+def test_an_amount_is_read_in_any_form_of_a_number(value: Any, amount: float) -> None:
+    assert an_amount(value) == amount
+
+
+@pytest.mark.parametrize(
+    "value",
+    [None, True, "", "-1", -1, "nan", float("nan"), "inf", float("inf"), "1e999", 10**400, "1_0", "٣", "1 2", [1]],
+)
+def test_what_is_negative_endless_or_no_number_is_no_amount(value: Any) -> None:
+    assert an_amount(value) is None

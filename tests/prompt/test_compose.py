@@ -10,6 +10,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from aiml_cli.api.messages import Document, Image, Part, Sound
 from aiml_cli.errors import Misuse
 from aiml_cli.prompt.compose import compose, from_file
 
@@ -37,8 +38,19 @@ def piped() -> Iterator[Piped]:
     os.close(kept)
 
 
+def nowhere(url: str) -> tuple[bytes, str]:
+    pytest.fail(url)
+
+
+def parts(*words: str, files: tuple[str, ...] = (), use_stdin: bool = True, detail: str | None = None) -> list[Part]:
+    return list(compose(words, files, use_stdin=use_stdin, tell=pytest.fail, fetch=nowhere, detail=detail).parts)
+
+
 def made(*words: str, files: tuple[str, ...] = (), use_stdin: bool = True) -> str:
-    return compose(words, files, use_stdin=use_stdin, tell=pytest.fail)
+    """Make a prompt of text alone, which is one part."""
+    (text,) = parts(*words, files=files, use_stdin=use_stdin)
+    assert isinstance(text, str)
+    return text
 
 
 def test_words_are_joined_as_they_were_typed(piped: Piped) -> None:
@@ -136,7 +148,9 @@ def test_a_text_cannot_end_its_own_block(piped: Piped) -> None:
 
 
 @settings(deadline=None, max_examples=100, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(TRICKY, TRICKY.filter(lambda words: words.strip() not in ("", "-") and "{stdin}" not in words))
+@given(
+    TRICKY, TRICKY.filter(lambda words: words.strip() not in ("", "-") and "{stdin}" not in words and "@" not in words)
+)
 def test_whatever_is_piped_stays_in_its_block(piped: Piped, text: str, words: str) -> None:
     data, words = f"- {text}", f"- {words}"
     piped(data.encode())
@@ -166,7 +180,7 @@ def test_a_file_in_the_home_folder_is_found(piped: Piped, tmp_path: Path, monkey
     assert made(files=("~/x",)) == '<file name="~/x">\nwhy?\n</file>'
 
 
-@pytest.mark.parametrize("data", [b"%PDF-1.7", b"\x89PNG\r\n\x1a\n", b"a\0b"])
+@pytest.mark.parametrize("data", [b"PK\x03\x04", b"\x7fELF\x02", b"a\0b"])
 def test_what_is_no_text_is_refused(piped: Piped, tmp_path: Path, data: bytes) -> None:
     path = tmp_path / "x"
     path.write_bytes(data)
@@ -187,11 +201,57 @@ def test_text_in_an_old_encoding_is_read_and_told(piped: Piped, tmp_path: Path) 
     path = tmp_path / "x"
     path.write_bytes(b"Gr\xfc\xdfe")
     piped(b"f\xfcr")
-    prompt = compose(["Stra\udcdfe"], [str(path)], use_stdin=True, tell=told.append)
+    (prompt,) = compose(["Stra\udcdfe"], [str(path)], use_stdin=True, tell=told.append, fetch=nowhere).parts
+    assert isinstance(prompt, str)
     assert "Grüße" in prompt
     assert "für" in prompt
     assert prompt.endswith("Straße")
-    assert [line.split(" is ")[0] for line in told] == ["the prompt", "standard input", str(path)]
+    assert [line.split(" is ")[0] for line in told] == ["the prompt", str(path), "standard input"]
+
+
+PNG, PDF, WAV = b"\x89PNG\r\n\x1a\n\0", b"%PDF-1.7\n", b"RIFF\x24\0\0\0WAVEfmt "
+IMAGE = Image("data:image/png;base64,iVBORw0KGgoA", "low")
+
+
+def test_images_stand_between_the_texts_around_them(piped: Piped, tmp_path: Path) -> None:
+    (tmp_path / "a.txt").write_text("1\n")
+    (tmp_path / "b").write_bytes(PNG)
+    piped(b"a log\n")
+    before, after = '<file name="a.txt">\n1\n</file>', "<stdin>\na log\n</stdin>\n\ncompare"
+    assert parts("compare", files=("a.txt", "b"), detail="low") == [before, IMAGE, after]
+
+
+def test_texts_without_anything_between_them_are_one(piped: Piped, tmp_path: Path) -> None:
+    (tmp_path / "a").write_bytes(PDF)
+    (tmp_path / "b").write_text("2\n")
+    assert parts("x", files=("a", "b")) == [Document("a.pdf", "JVBERi0xLjcK"), '<file name="b">\n2\n</file>\n\nx']
+
+
+def test_stdin_is_what_its_first_bytes_say(piped: Piped) -> None:
+    piped(WAV)
+    sound = Sound("UklGRiQAAABXQVZFZm10IA==", "wav")
+    assert parts("what", "is", "said?") == [sound, "what is said?"]
+    piped(WAV)
+    assert parts("-") == [sound]
+
+
+def test_an_image_has_no_place_in_a_sentence(piped: Piped) -> None:
+    piped(PNG)
+    with pytest.raises(Misuse, match="image/png"):
+        made("what is {stdin}?")
+
+
+def test_more_than_can_be_attached_is_refused(tmp_path: Path) -> None:
+    with (tmp_path / "a.pdf").open("wb") as file:
+        file.write(PDF)
+        file.truncate(32 * 1024 * 1024 + 1)
+    with pytest.raises(Misuse, match="at most 32 MiB"):
+        made("x", files=("a.pdf",), use_stdin=False)
+
+
+def test_a_name_cannot_end_the_block_of_its_file(piped: Piped, tmp_path: Path) -> None:
+    (tmp_path / 'a">\nb').write_text("1\n")
+    assert made(files=('a">\nb',)) == '<file name="a___b">\n1\n</file>'
 
 
 @pytest.mark.parametrize("text", ["", "plain", "me@example.org", "\n@x"])

@@ -10,6 +10,7 @@ import pytest
 
 from aiml_cli.errors import Misuse
 from aiml_cli.prompt import stdin
+from aiml_cli.prompt.budget import Budget
 
 Told = list[str]
 
@@ -115,6 +116,20 @@ def test_what_is_waited_for_is_told_and_nothing_is_lost(monkeypatch: pytest.Monk
     assert stdin.read(tell) == b"late, but whole"
     assert len(told) == 1
     assert "--no-stdin" in told[0]
+
+
+def test_more_than_the_budget_is_refused_without_reading_on() -> None:
+    writing = pipe()
+    os.write(writing, b"x" * 5000)
+    with pytest.raises(Misuse, match=r"standard input: more than 1\.0 kB"):
+        stdin.read(pytest.fail, Budget(1000))
+    os.close(writing)
+
+
+def test_what_fits_the_budget_exactly_is_read(tmp_path: Path) -> None:
+    (tmp_path / "x").write_bytes(b"x" * 1000)
+    become(os.open(tmp_path / "x", os.O_RDONLY))
+    assert len(stdin.read(pytest.fail, Budget(1000))) == 1000
 
 
 def test_a_folder_is_misuse() -> None:

@@ -39,10 +39,10 @@ def test_other_text_is_read_as_windows_1252_and_the_user_is_told(data: bytes, te
 @pytest.mark.parametrize(
     ("data", "kind"),
     [
-        (b"\x89PNG\r\n\x1a\n\x00\x00", "PNG image"),
-        (b"\xff\xd8\xff\xe0\x00\x10JFIF", "JPEG image"),
-        (b"GIF89a\x01\x00", "GIF image"),
-        (b"%PDF-1.7\n%\xe2\xe3", "PDF"),
+        (b"\x89PNG\r\n\x1a\n\x00\x00", "image/png"),
+        (b"\xff\xd8\xff\xe0\x00\x10JFIF", "image/jpeg"),
+        (b"GIF89a\x01\x00", "image/gif"),
+        (b"%PDF-1.7\n%\xe2\xe3", "application/pdf"),
         (b"PK\x03\x04\x14\x00", "zip archive"),
         (b"\x1f\x8b\x08\x00", "gzip"),
         (b"\x7fELF\x02", "program"),
@@ -54,6 +54,12 @@ def test_what_is_no_text_is_refused_by_name_and_kind(data: bytes, kind: str) -> 
         decoded(data, "thing.bin")
     assert refused.value.message.startswith("thing.bin is ")
     assert kind in refused.value.message
+
+
+def test_what_a_server_says_of_its_text_holds_where_utf_8_does_not() -> None:
+    assert decoded("да".encode("koi8-r"), "x", "koi8-r") == ("да", "")
+    assert decoded("да".encode(), "x", "koi8-r") == ("да", "")
+    assert decoded(b"\xdf", "x", "no-such-charset")[0] == "ß"
 
 
 @pytest.mark.parametrize("data", [b"\xff\xfea", b"\xfe\xff\xd8\x00\x00a"])

@@ -61,12 +61,14 @@ def test_a_notice_is_a_line(capsys: Capture, line: str, *, notices: bool) -> Non
 
 def test_refusals_and_tool_calls_are_told_at_the_end(capsys: Capture) -> None:
     end = answer(Choice(refusal="I will not."), Choice(1, tool_calls=(Call("a", "look", '{"at"'), Call("", "f", ""))))
-    assert told(aside(), capsys, end=end) == 'refusal: I will not.\ntool call: look({"at") a\ntool call: f()\n'
+    assert told(aside(), capsys, end=end) == (
+        'choice 1: refusal: I will not.\nchoice 2: tool call: look({"at") a\nchoice 2: tool call: f()\n'
+    )
 
 
 def test_sources_are_numbered(capsys: Capture) -> None:
     end = answer(citations=(Citation("https://a.example", "A page"), Citation("https://b.example")))
-    assert told(aside(), capsys, end=end) == "[1] A page https://a.example\n[2] https://b.example\n"
+    assert told(aside(), capsys, end=end) == "[1] A page  https://a.example\n[2] https://b.example\n"
     assert told(aside(notices=False), capsys, end=end) == ""
 
 

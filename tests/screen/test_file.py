@@ -127,3 +127,12 @@ def test_a_place_that_vanished_is_told_with_where_the_answer_is(tmp_path: Path) 
         file.close(complete=True)
     assert str(file.part) in failed.value.hint
     assert file.part.read_bytes() == b"the answer"
+
+
+def test_the_standard_output_itself_is_written_to_and_not_replaced(tmp_path: Path) -> None:
+    with (tmp_path / "out").open("wb") as out:
+        file = OutputFile(f"/dev/fd/{out.fileno()}")
+        file.write(b"the answer")
+        assert file.close(complete=True) == ""
+    assert (tmp_path / "out").read_bytes() == b"the answer"
+    assert [path.name for path in tmp_path.glob("*") if path.is_file()] == ["out"]

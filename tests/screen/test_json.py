@@ -12,6 +12,7 @@ from aiml_cli.api.events import (
     Audio,
     Begun,
     Citation,
+    CitedFile,
     Done,
     Event,
     Fault,
@@ -77,6 +78,8 @@ def test_a_whole_answer_is_told_in_full() -> None:
     assert (found["complete"], found["finish_reason"], found["text"], found["reasoning"]) == (True, "stop", "Hi", "Hm")
     assert found["tool_calls"] == [{"id": "a", "name": "look", "arguments": "{oops"}]
     assert [choice["text"] for choice in found["choices"]] == ["Hi", "Ho"]
+    assert [choice["reasoning"] for choice in found["choices"]] == ["Hm", None]
+    assert [choice["refusal"] for choice in found["choices"]] == [None, None]
     assert found["choices"][0]["logprobs"] == [{"token": "Hi", "logprob": -0.5, "top_logprobs": []}]
     assert found["citations"] == [{"url": "https://a.example", "title": "A", "start": 0, "end": 2}]
     assert (found["cost_usd"], found["cost_source"]) == (0.01, "gateway")
@@ -148,6 +151,8 @@ def test_json_lines_come_with_their_batch_and_the_object_is_last() -> None:
         (Refusal("a"), "refusal"),
         (ToolCall(0, "a", "f", "{"), "tool_call"),
         (Citation("https://a.example"), "citation"),
+        (CitedFile("file_citation", "f"), "file"),
+        (Audio(transcript="a"), "transcript"),
         (Token("a", -1.0), "token"),
         (Usage(1), "usage"),
         (Notice("a"), "notice"),

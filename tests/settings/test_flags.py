@@ -1,5 +1,6 @@
 """Rows of the table are flags of a command: what was typed is said, and nothing else."""
 
+import re
 from collections import Counter
 from collections.abc import Iterator
 from typing import Any
@@ -127,3 +128,5 @@ def test_help_tells_every_flag(endpoint: str) -> None:
     shown = CliRunner().invoke(Typed(endpoint).app, ["--help"], terminal_width=200).output
     assert [row.flag for row in flags_of(endpoint) if row.flag not in shown] == []
     assert "[default: openai/gpt-5-1]" in shown
+    assert "[default: True]" not in shown
+    assert re.search(r"--temperature\s+NUMBER", shown)

@@ -143,6 +143,20 @@ def test_a_kind_has_a_name_for_the_sentence_and_one_for_the_help(kind: Kind[Any]
     assert kind.name == kind.name.strip(" .")
 
 
+@pytest.mark.parametrize(
+    ("kind", "name"),
+    [
+        (number(), "a number"),
+        (number(1), "a number of at least 1"),
+        (number(0, 2), "a number from 0 to 2"),
+        (integer(16), "a whole number of at least 16"),
+        (choice("auto", "disabled"), "one of auto, disabled"),
+    ],
+)
+def test_the_name_tells_what_would_be_good(kind: Kind[Any], name: str) -> None:
+    assert kind.name == name
+
+
 def test_json_may_stand_in_a_file(tmp_path: Path) -> None:
     path = tmp_path / "tools.json"
     path.write_bytes(b'\xef\xbb\xbf[{"type": "function"}]')

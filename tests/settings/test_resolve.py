@@ -130,6 +130,7 @@ def test_an_empty_variable_says_nothing() -> None:
 def test_a_placeholder_does_not_hide_a_key() -> None:
     environ = {"AIMLAPI_API_KEY": "<YOUR_AIMLAPI_KEY>", "AIMLAPI_KEY": "made up"}
     assert from_environment(environ) == {"api_key": Said(("made up",), "AIMLAPI_KEY")}
+    assert from_environment({**environ, "AIML_API_KEY": "<odd"}) == {"api_key": Said(("<odd",), "AIML_API_KEY")}
 
 
 def test_a_variable_that_no_row_has_is_somebody_elses() -> None:

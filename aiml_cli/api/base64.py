@@ -1,0 +1,41 @@
+"""Decode base64 that comes in pieces, each padded on its own or cut anywhere."""
+
+from binascii import Error, a2b_base64
+
+QUANTUM = 4
+STANDARD = bytes.maketrans(b"-_", b"+/")
+
+
+class Base64:
+    """Take pieces of base64; keep the bytes that they mean. What is no base64 means nothing."""
+
+    def __init__(self) -> None:
+        self._data = bytearray()
+        self._rest = b""
+
+    def take(self, piece: str) -> None:
+        """Decode what is complete, and keep the rest for the next piece."""
+        text = self._rest + _standard(piece)
+        end = len(text) if text.endswith(b"=") else len(text) - len(text) % QUANTUM
+        self._rest = text[end:]
+        self._data += _decoded(text[:end])
+
+    def whole(self) -> bytes:
+        """Give all bytes, those of an end without padding too."""
+        return bytes(self._data) + _decoded(self._rest)
+
+
+def decoded(text: str) -> bytes:
+    """Decode a whole text, in either of the two alphabets, with or without its padding."""
+    return _decoded(_standard(text))
+
+
+def _standard(text: str) -> bytes:
+    return b"".join(text.encode("ascii", "ignore").translate(STANDARD).split())
+
+
+def _decoded(text: bytes) -> bytes:
+    try:
+        return a2b_base64(text + b"=" * (-len(text) % QUANTUM))
+    except Error:
+        return b""

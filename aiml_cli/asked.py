@@ -1,0 +1,81 @@
+"""Gather what is asked: a file's turns, the results of tools, then the prompt; checked before it costs."""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from aiml_cli import __version__
+from aiml_cli.api.messages import Conversation, Message, ToolResult, Turn
+from aiml_cli.errors import Misuse
+from aiml_cli.prompt.compose import Prompt, compose, from_file
+from aiml_cli.settings.options import Options
+from aiml_cli.settings.resolve import Settings
+
+Tell = Callable[[str], None]
+MOST_NAMED = 5
+
+
+def conversation(words: Sequence[str], settings: Settings, endpoint: str, tell: Tell) -> Conversation:
+    """Make the conversation; reads files and standard input, and fetches addresses. Raises Misuse."""
+    options = settings.options
+    turns = _earlier(options, tell)
+    prompt = compose(
+        words,
+        options.file or (),
+        use_stdin=not options.no_stdin and options.messages != "-",
+        tell=tell,
+        fetch=lambda url: _fetch(url, options),
+        detail=options.detail,
+        may_be_empty=bool(turns),
+    )
+    if prompt.attached:
+        _check(prompt, settings, endpoint)
+        if not (options.dry_run or options.as_):
+            tell(f"sends {_listed(prompt)}")
+    said = (Message("user", prompt.parts),) if prompt.parts else ()
+    return Conversation((*turns, *said))
+
+
+def _earlier(options: Options, tell: Tell) -> tuple[Turn, ...]:
+    """Give the turns that come before the prompt."""
+    if options.messages is None and not options.tool_result:
+        return ()
+    from aiml_cli.prompt.given import call_ids, turns  # a prompt seldom comes with a file of turns
+
+    if options.messages == "-" and "-" in (options.file or ()):
+        raise Misuse("standard input cannot be both --messages and --file")
+    given = turns(options.messages, tell) if options.messages is not None else ()
+    results = options.tool_result or {}
+    if results and not options.previous_response_id:
+        _see_that_there_are(results, call_ids(given))
+    return (*given, *(ToolResult(call_id, _output(value)) for call_id, value in results.items()))
+
+
+def _see_that_there_are(results: Mapping[str, Any], ids: set[str]) -> None:
+    """Raise Misuse for a result that answers no call: the server would refuse it."""
+    for call_id in results:
+        if call_id not in ids:
+            hint = f"the calls are {', '.join(sorted(ids))}" if ids else "the turn with the call comes with --messages"
+            raise Misuse(f"--tool-result {call_id}: there is no such call to answer", hint)
+
+
+def _output(value: str) -> str:
+    """Give a result as text: the file that `@FILE` names, `@@x` as `@x`."""
+    return value[1:] if value.startswith("@@") else from_file(value)
+
+
+def _fetch(url: str, options: Options) -> tuple[bytes, str]:
+    from aiml_cli.api.fetch import fetch  # httpx costs a fifth of a second, and a dry run may do without it
+
+    return fetch(url, f"aiml/{__version__}", options.timeout or 0, options.ca_bundle)
+
+
+def _listed(prompt: Prompt) -> str:
+    more = len(prompt.attached) - MOST_NAMED
+    named = ", ".join(map(str, prompt.attached[:MOST_NAMED]))
+    return named + (f", and {more} more" if more > 0 else "")
+
+
+def _check(prompt: Prompt, settings: Settings, endpoint: str) -> None:
+    from aiml_cli.takes import see_that_it_takes  # a text needs no catalogue
+
+    see_that_it_takes(prompt.attached, settings, endpoint)

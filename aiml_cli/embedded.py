@@ -1,0 +1,52 @@
+"""Start the embedded server, for one call or until Ctrl-C."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+
+from aiml_cli.screen.output import say, show
+from aiml_cli.settings.resolve import Settings, Source
+from aiml_cli.signals import Stopped
+
+DEMO_MODEL = "demo/echo"
+
+
+@contextmanager
+def served(settings: Settings) -> Iterator[Settings]:
+    """Start the embedded server when it is asked for by name, and address the settings to it.
+
+    Its own models may be named anywhere; another model must be typed to be asked for here.
+    """
+    if not settings.options.demo:
+        yield settings
+        return
+    from aiml_cli.demo.server import serve  # only --demo needs a server
+
+    with serve() as url:
+        if not settings.options.quiet:
+            say("aiml: the embedded server answers; no model runs")
+        settled = demo_model(settings)
+        yield replace(settled, options=replace(settled.options, base_url=url))
+
+
+def demo_model(settings: Settings) -> Settings:
+    """Give the settings one of the embedded server's models, unless another was typed."""
+    model = settings.options.model or DEMO_MODEL
+    is_meant = settings.sources["model"] is Source.FLAG or model.startswith("demo/")
+    return settings if is_meant else replace(settings, options=replace(settings.options, model=DEMO_MODEL))
+
+
+def run(port: int) -> int:
+    """Run the embedded server until Ctrl-C."""
+    from threading import Event
+
+    from aiml_cli.demo.server import serve
+
+    with serve(port) as url:
+        show(f"{url}\n")
+        say("aiml: the embedded server runs until Ctrl-C; no model runs. Ask it: aiml chat --base-url URL -m demo/echo")
+        try:
+            Event().wait()
+        except Stopped as stop:  # the usual end of a server needs no words
+            return stop.error.exit_code
+    return 0

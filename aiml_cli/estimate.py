@@ -1,0 +1,25 @@
+"""Price an answer by the stored catalogue, where the gateway told no price."""
+
+from dataclasses import replace
+
+from aiml_cli.api.answer import Answer
+from aiml_cli.settings.options import Options
+from aiml_cli.settings.resolve import Settings
+
+
+def priced(answer: Answer, settings: Settings) -> Answer:
+    """Add what the answer may have cost, where somebody will see it; the stored catalogue may not know."""
+    usage = answer.completion.usage
+    if usage is None or answer.told_usd is not None or not _is_seen(settings.options):
+        return answer
+    # A catalogue of a thousand models takes 25 ms to read: only who wants a price waits for it.
+    from aiml_cli.api.models import exact
+    from aiml_cli.api.prices import estimate
+    from aiml_cli.browse import known
+
+    model = exact(known(settings) or [], settings.options.model or "")
+    return replace(answer, estimate_usd=estimate(model.prices, usage)) if model else answer
+
+
+def _is_seen(options: Options) -> bool:
+    return bool(options.usage or options.meta or options.json or options.format in {"json", "jsonl"})

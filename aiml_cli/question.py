@@ -1,0 +1,106 @@
+"""What is asked of whom: the settled settings, the body they make, and the key that goes with it."""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+from aiml_cli import __version__
+from aiml_cli.api.endpoints import Endpoint
+from aiml_cli.asked import conversation
+from aiml_cli.errors import AimlError, NotAllowed
+from aiml_cli.hosts import is_local
+from aiml_cli.prompt.compose import from_file
+from aiml_cli.screen.output import say
+from aiml_cli.settings.options import Options
+from aiml_cli.settings.resolve import Settings, Source
+from aiml_cli.store import key as keys
+
+if TYPE_CHECKING:
+    from aiml_cli.api.client import Request
+    from aiml_cli.schema.wanted import Wanted
+
+HOW_TO_GET_A_KEY = "get one at https://aimlapi.com/app/keys, then: aiml config key (or try without one: --demo)"
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """Hold what is asked of whom."""
+
+    endpoint: Endpoint
+    words: Sequence[str]
+    settings: Settings
+    wanted: "Wanted | None" = None
+
+    @property
+    def options(self) -> Options:
+        """Give the settled options."""
+        return self.settings.options
+
+    @property
+    def url(self) -> str:
+        """Give the address that the question goes to."""
+        return (self.options.base_url or "").rstrip("/") + self.endpoint.path
+
+    def body(self) -> dict[str, Any]:
+        """Make the request's body; reads standard input and files."""
+        if self.options.option_ and not self.options.quiet:
+            from aiml_cli import dropped  # for few calls only
+
+            for warning in dropped.warnings(self.settings, self.endpoint.name):
+                self.tell(warning)
+        said = conversation(self.words, self.settings, self.endpoint.name, self.tell)
+        system = None if self.options.system is None else from_file(self.options.system)
+        options = replace(self.options, system=system, stream=self._stream())
+        return self.endpoint.body(said, self.wanted.put(options) if self.wanted else options)
+
+    def _stream(self) -> bool | None:
+        """Stream unless the server only takes the question on, and nobody asked for a stream."""
+        by_default = self.settings.sources.get("stream") is Source.DEFAULT
+        return False if self.options.background and by_default else self.options.stream
+
+    def tell(self, notice: str) -> None:
+        """Say what the user should know, unless they want to know nothing."""
+        if not self.options.quiet:
+            say(f"aiml: {notice}")
+
+
+def is_errand(options: Options) -> bool:
+    """Say whether a stored response is followed up, so that nothing is asked."""
+    return bool(options.wait or options.show or options.cancel)
+
+
+def key_for(question: Question) -> keys.Key | None:
+    """Find the key for the server; the embedded one gets none."""
+    if question.options.demo:
+        return None
+    key = keys.find(question.settings, question.url)
+    keys.guard(question.url, key)
+    if key is None and not is_local(question.url):
+        raise NotAllowed(keys.why_none(question.settings, question.url), HOW_TO_GET_A_KEY)
+    if key and key.notice:
+        question.tell(key.notice)
+    return key
+
+
+def request_of(question: Question, body: Mapping[str, Any], key: keys.Key | None) -> "Request":
+    """Make the request that asks."""
+    from aiml_cli.api.client import Request
+
+    accept = "text/event-stream, application/json" if body.get("stream") else "application/json"
+    headers = {**headers_of(key, accept), "Content-Type": "application/json"}
+    text = json.dumps(body, ensure_ascii=False, separators=(",", ":"))
+    return Request("POST", question.url, headers, text.encode("utf-8", "replace"))
+
+
+def headers_of(key: keys.Key | None, accept: str) -> dict[str, str]:
+    """Make the headers of every request to the API."""
+    headers = {"User-Agent": f"aiml/{__version__}", "Accept": accept, "Accept-Encoding": "identity"}
+    return {**headers, "Authorization": f"Bearer {key.value}"} if key else headers
+
+
+def masked(error: AimlError, key: keys.Key | None) -> AimlError:
+    """Take the key out of a failure: servers repeat what they got."""
+    error.message, error.hint = keys.masked(error.message, key), keys.masked(error.hint, key)
+    error.details = {name: keys.masked(v, key) if isinstance(v, str) else v for name, v in error.details.items()}
+    return error

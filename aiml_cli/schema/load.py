@@ -1,0 +1,75 @@
+"""Load a schema from what `--schema` says: a file, JSON, or the short form."""
+
+import json
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from aiml_cli.errors import Misuse
+from aiml_cli.schema import dsl
+from aiml_cli.schema.strict import is_strict
+
+NAME = "answer"
+
+
+@dataclass(frozen=True, slots=True)
+class Loaded:
+    """Hold a schema. `strict`: it keeps to the subset that servers can hold a model to. `ours`: no JSON was given."""
+
+    schema: dict[str, Any]
+    name: str = NAME
+    strict: bool = True
+    ours: bool = False
+
+
+def load(said: str) -> Loaded:
+    """Read a schema; raise Misuse when it is none."""
+    text, where = _text(said.strip())
+    if not text.startswith("{"):
+        if where:
+            raise Misuse(f"--schema: {where} holds no JSON object", "a schema is an object: {…}")
+        return Loaded(dsl.read(text), ours=True)
+    schema = _object(text, where or "the schema")
+    return Loaded(schema, _name(schema), is_strict(schema))
+
+
+def _text(said: str) -> tuple[str, str]:
+    """Give the text, and the file that it comes from, "" for none."""
+    if said.startswith("{"):
+        return said, ""
+    name = said.removeprefix("@")
+    if name == said and not _is_file(name) and not name.endswith(".json"):
+        return said, ""
+    try:
+        return Path(name).expanduser().read_bytes().decode("utf-8-sig").strip(), name
+    except UnicodeDecodeError:
+        raise Misuse(f"--schema: {name} is not UTF-8 text") from None
+    except (OSError, RuntimeError) as fault:  # expanduser knows no such user
+        raise Misuse(f"--schema: {name}: {getattr(fault, 'strerror', None) or fault}", "nothing was sent") from None
+
+
+def _is_file(name: str) -> bool:
+    """Say whether there is something to read under a name; `<(…)` of a shell is a pipe."""
+    try:
+        path = Path(name).expanduser()
+        return path.exists() and not path.is_dir()
+    except (OSError, ValueError, RuntimeError):  # too long, or with a zero byte: no name of a file
+        return False
+
+
+def _object(text: str, where: str) -> dict[str, Any]:
+    try:
+        schema: dict[str, Any] = json.loads(text)
+    except json.JSONDecodeError as fault:
+        raise Misuse(f"--schema: {where} is not JSON: {fault.msg}, line {fault.lineno}, column {fault.colno}") from None
+    except RecursionError:
+        raise Misuse(f"--schema: {where} is nested too deeply") from None
+    if schema.get("type") == "json_schema" or (isinstance(schema.get("schema"), dict) and "type" not in schema):
+        raise Misuse(f"--schema: {where} is a whole answer format", "give the schema in it, or use --response-format")
+    return schema
+
+
+def _name(schema: dict[str, Any]) -> str:
+    """Name the schema by its title, in the letters that the API allows."""
+    return re.sub(r"[^A-Za-z0-9_-]+", "_", str(schema.get("title") or "")).strip("_")[:64] or NAME

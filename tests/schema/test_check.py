@@ -1,0 +1,84 @@
+"""The sentence about an answer says where it fails; what is no schema is told before."""
+
+from typing import Any
+
+import pytest
+
+from aiml_cli.errors import Misuse
+from aiml_cli.schema.check import checker, value_in
+
+WHOLE = {"type": "integer"}
+SCHEMA: dict[str, Any] = {"properties": {"age": WHOLE, "tags": {"type": "array", "items": {"type": "string"}}}}
+
+
+@pytest.mark.parametrize(
+    ("value", "wrong"),
+    [
+        ({"age": 1, "tags": ["a"]}, ""),
+        ({"age": "x"}, "$.age: 'x' is not of type 'integer'"),
+        ({"tags": ["a", 2]}, "$.tags[1]: 2 is not of type 'string'"),
+    ],
+)
+def test_the_place_is_named(value: Any, wrong: str) -> None:
+    assert checker(SCHEMA)(value) == wrong
+
+
+def test_a_long_value_is_not_quoted_in_full() -> None:
+    wrong = checker(SCHEMA)({"age": "x" * 100_000})
+    assert wrong.endswith("is not of type 'integer'")
+    assert len(wrong) < 400
+
+
+@pytest.mark.parametrize(
+    ("schema", "message"),
+    [
+        ({"type": "whole"}, "no JSON Schema: $.type: 'whole'"),
+        ({"properties": {"a": {"pattern": "("}}}, "$.properties.a.pattern"),
+        ({"properties": {"a": {"$ref": "#/$defs/missing"}}}, "a reference leads nowhere"),
+        ({"$ref": "http://127.0.0.1:9/schema.json"}, "a reference leads nowhere"),
+        ({"$ref": "#"}, "refers to itself without end"),
+        ({"$defs": {"a": {"$ref": "#/$defs/a"}}}, "refers to itself without end"),
+    ],
+    ids=repr,
+)
+def test_what_is_no_schema_is_refused(schema: dict[str, Any], message: str) -> None:
+    with pytest.raises(Misuse) as caught:
+        checker(schema)
+    assert message in caught.value.message
+
+
+@pytest.mark.parametrize(
+    "schema",
+    [
+        {"properties": {"$ref": {"type": "integer"}}},
+        {"enum": [{"$ref": "#/nowhere"}]},
+        {"properties": {"next": {"$ref": "#"}}},
+        {"properties": {"a": {"$ref": "#/$defs/a"}}, "$defs": {"a": WHOLE}},
+        {"$schema": "http://json-schema.org/draft-04/schema#", "minimum": 1, "exclusiveMinimum": True},
+    ],
+    ids=repr,
+)
+def test_what_only_looks_odd_is_a_schema(schema: dict[str, Any]) -> None:
+    assert checker(schema)(None) == "" or "enum" in schema
+
+
+@pytest.mark.parametrize(
+    "text", ["[1]", "\n [1]\n", "```json\n[1]\n```", "\n```\n[1]```\n", "\ufeff[1]", "```JSON\r\n[1]\r\n```"]
+)
+def test_a_code_fence_around_the_json_is_passed_over(text: str) -> None:
+    assert value_in(text) == [1]
+
+
+@pytest.mark.parametrize(
+    ("text", "wrong"),
+    [
+        ("", "line 1, column 1"),
+        ("Here: {}", "line 1, column 1"),
+        ('{"a": 1,\n}', "line 2, column 1"),
+        ("NaN", "NaN is no JSON"),
+        ("[" * 100_000, "nested too deeply"),
+    ],
+)
+def test_the_place_where_json_ends_is_named(text: str, wrong: str) -> None:
+    with pytest.raises(ValueError, match=wrong):
+        value_in(text)

@@ -1,0 +1,92 @@
+"""A schema is a file, JSON or the short form; what is none is told before anything is sent."""
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from aiml_cli.errors import Misuse
+from aiml_cli.schema.load import load
+
+SCHEMA = {"type": "object", "title": "One person!", "properties": {"a": {}}}
+
+
+def test_json_is_taken_as_it_is_and_named_by_its_title() -> None:
+    loaded = load(f" {json.dumps(SCHEMA)} ")
+    assert (loaded.schema, loaded.name, loaded.strict, loaded.ours) == (SCHEMA, "One_person", False, False)
+
+
+@pytest.mark.parametrize("said", ["person.json", "@person.json", "@./person.json"])
+def test_a_file_is_read_with_its_byte_order_mark(said: str) -> None:
+    Path("person.json").write_bytes(b"\xef\xbb\xbf" + json.dumps(SCHEMA).encode())
+    assert load(said).schema == SCHEMA
+
+
+def test_a_pipe_of_the_shell_is_a_file() -> None:
+    reader, writer = os.pipe()
+    os.write(writer, json.dumps(SCHEMA).encode())
+    os.close(writer)
+    assert load(f"/dev/fd/{reader}").schema == SCHEMA
+    os.close(reader)
+
+
+def test_a_file_may_hold_the_short_form_only_when_it_is_text_of_fields() -> None:
+    Path("fields").write_text("name\nage int", encoding="utf-8")
+    with pytest.raises(Misuse, match="fields holds no JSON object"):
+        load("fields")
+
+
+def test_the_short_form_is_strict_and_ours() -> None:
+    loaded = load("name, speed: in km/h")
+    assert (loaded.name, loaded.strict, loaded.ours) == ("answer", True, True)
+
+
+@pytest.mark.parametrize(
+    ("said", "message"),
+    [
+        ('{"type":', "the schema is not JSON: Expecting value, line 1, column 9"),
+        ("missing.json", "missing.json: No such file"),
+        ("@missing", "missing: No such file"),
+        ("@.", "Is a directory"),
+        ("bad.json", "bad.json is not UTF-8"),
+        ("@~nobody-of-that-name/x", "home directory"),
+        ('{"a":' * 100_000, "nested too deeply"),
+        ('{"name": "n", "schema": {}}', "a whole answer format"),
+        ('{"type": "json_schema", "json_schema": {}}', "a whole answer format"),
+        ("x" * 5000 + " inty", "is no field"),
+        ("a\0b", "is no field"),
+    ],
+    ids=lambda text: text[:30].replace("\0", "0"),
+)
+def test_what_is_no_schema_is_told(said: str, message: str) -> None:
+    Path("bad.json").write_bytes(b"\xff{}")
+    with pytest.raises(Misuse) as caught:
+        load(said)
+    assert message in caught.value.message
+
+
+CLOSED: dict[str, Any] = {"type": "object", "properties": {}, "additionalProperties": False}
+
+
+@pytest.mark.parametrize(
+    ("schema", "strict"),
+    [
+        (CLOSED, True),
+        ({**CLOSED, "properties": {"a": {"type": "string"}}, "required": ["a"]}, True),
+        ({**CLOSED, "properties": {"a": {"type": "string"}}}, False),
+        ({**CLOSED, "additionalProperties": True}, False),
+        ({**CLOSED, "properties": {"a": {"type": "array", "items": {"type": "object"}}}, "required": ["a"]}, False),
+        ({**CLOSED, "properties": {"a": {"type": ["object", "null"]}}, "required": ["a"]}, False),
+        ({**CLOSED, "properties": {"a": {"anyOf": [{"type": "object"}]}}, "required": ["a"]}, False),
+        ({**CLOSED, "$defs": {"a": {"type": "object"}}}, False),
+        ({**CLOSED, "$defs": {"a": CLOSED}}, True),
+        ({**CLOSED, "allOf": [CLOSED]}, False),
+        ({"type": "array", "items": CLOSED}, False),
+        ({"anyOf": [CLOSED]}, False),
+    ],
+    ids=json.dumps,
+)
+def test_strict_is_said_only_of_what_keeps_to_the_strict_subset(schema: dict[str, Any], strict: bool) -> None:
+    assert load(json.dumps(schema)).strict is strict
