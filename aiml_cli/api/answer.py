@@ -1,6 +1,7 @@
 """What is known of an answer in the end: what was said, how it ended, how long it took, what it cost."""
 
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from aiml_cli.api.completion import Completion
 from aiml_cli.api.faults import failed
@@ -17,16 +18,14 @@ ADVICE = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class Timing:
+class Timing(NamedTuple):
     """Hold seconds: to the first piece of the answer (None when nothing came), and in all."""
 
     first_token_s: float | None = None
     total_s: float | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Saved:
+class Saved(NamedTuple):
     """Name a file that part of an answer was written to: audio, image."""
 
     kind: str

@@ -195,7 +195,7 @@ def _pictures(parts: list[Any], index: int) -> Iterator[Event]:
     """Read the pictures that OpenRouter's models send as data addresses."""
     addresses = [part.get("image_url") for part in map(an_object, parts)]
     found = pictures([address.get("url") if isinstance(address, dict) else address for address in addresses])
-    yield from (replace(picture, choice=index) for picture in found)
+    yield from (picture._replace(choice=index) for picture in found)
 
 
 def _audio(audio: dict[str, Any], index: int) -> Iterator[Audio]:

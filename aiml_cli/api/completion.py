@@ -1,6 +1,7 @@
 """Fold the events of an answer into what it was in the end."""
 
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from aiml_cli.api.base64 import decoded
 from aiml_cli.api.events import (
@@ -29,8 +30,7 @@ FILTERED = frozenset({"content_filter", "SAFETY", "safety"})
 UNFINISHED = frozenset({"incomplete", "failed", "cancelled", "in_progress", "queued"})
 
 
-@dataclass(frozen=True, slots=True)
-class Call:
+class Call(NamedTuple):
     """Hold one tool call; `arguments` is the text as it came, which may be invalid JSON."""
 
     id: str
@@ -189,8 +189,8 @@ def _fuller(old: Usage | None, new: Usage) -> Usage:
     """Take what is newer; counts and price may come apart."""
     if old is None:
         return new
-    newer = {cell.name: value for cell in fields(Usage) if (value := getattr(new, cell.name)) not in (None, {})}
-    return replace(old, **newer)
+    newer = {name: value for name, value in new._asdict().items() if value is not None and value != {}}
+    return old._replace(**newer)
 
 
 class _Growing:

@@ -1,14 +1,33 @@
 """What an answer is made of: the events that every endpoint speaks and every screen understands."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
-from typing import Any
+from types import MappingProxyType
+from typing import Any, NamedTuple, TypeVar
 
 Json = Any
+Kind = TypeVar("Kind", bound=type[tuple[Any, ...]])
 
 
-@dataclass(frozen=True, slots=True)
-class Begun:
+def distinct(kind: Kind) -> Kind:
+    """Make events of two kinds unequal, whatever they hold.
+
+    They are named tuples and no dataclasses because making a class costs 0.05 ms so, and 0.3 ms else: with
+    forty of them that is a tenth of the start.
+    """
+
+    def equal(mine: Any, other: object) -> bool:
+        return type(mine) is type(other) and tuple.__eq__(mine, other)  # type: ignore[operator]
+
+    def unequal(mine: Any, other: object) -> bool:
+        return not equal(mine, other)
+
+    vars_of: Any = kind
+    vars_of.__eq__, vars_of.__ne__, vars_of.__hash__ = equal, unequal, tuple.__hash__
+    return kind
+
+
+@distinct
+class Begun(NamedTuple):
     """Say who answers: the response's id, the model as the server names it, the Unix time of creation."""
 
     id: str | None = None
@@ -16,16 +35,16 @@ class Begun:
     created: float | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Text:
+@distinct
+class Text(NamedTuple):
     """Carry a piece of the answer's text."""
 
     text: str
     choice: int = 0
 
 
-@dataclass(frozen=True, slots=True)
-class Thought:
+@distinct
+class Thought(NamedTuple):
     """Carry a piece of the reasoning. A new `part` is a new paragraph to a reader."""
 
     text: str
@@ -33,16 +52,16 @@ class Thought:
     part: int = 0
 
 
-@dataclass(frozen=True, slots=True)
-class Refusal:
+@distinct
+class Refusal(NamedTuple):
     """Carry a piece of the words in which the model refuses."""
 
     text: str
     choice: int = 0
 
 
-@dataclass(frozen=True, slots=True)
-class ToolCall:
+@distinct
+class ToolCall(NamedTuple):
     """Carry a piece of a tool call; pieces of one call share a slot, and `arguments` are joined."""
 
     slot: int
@@ -52,8 +71,8 @@ class ToolCall:
     choice: int = 0
 
 
-@dataclass(frozen=True, slots=True)
-class Citation:
+@distinct
+class Citation(NamedTuple):
     """Name a source: of the whole answer, or of its text from `start` to `end` (characters)."""
 
     url: str
@@ -63,8 +82,8 @@ class Citation:
     choice: int = 0
 
 
-@dataclass(frozen=True, slots=True)
-class CitedFile:
+@distinct
+class CitedFile(NamedTuple):
     """Name a file on the server: one that was quoted from, or that code wrote. `kind` is the API's own word."""
 
     kind: str
@@ -74,8 +93,8 @@ class CitedFile:
     choice: int = 0
 
 
-@dataclass(frozen=True, slots=True)
-class Token:
+@distinct
+class Token(NamedTuple):
     """Carry the log probability of one token, with the alternatives as the server gave them."""
 
     token: str
@@ -84,8 +103,8 @@ class Token:
     choice: int = 0
 
 
-@dataclass(frozen=True, slots=True)
-class Audio:
+@distinct
+class Audio(NamedTuple):
     """Carry a piece of spoken output: base64 data, each piece complete or not, and what was said."""
 
     id: str = ""
@@ -94,16 +113,16 @@ class Audio:
     choice: int = 0
 
 
-@dataclass(frozen=True, slots=True)
-class Image:
+@distinct
+class Image(NamedTuple):
     """Carry a picture, as base64 data."""
 
     data: str
     choice: int = 0
 
 
-@dataclass(frozen=True, slots=True)
-class Usage:
+@distinct
+class Usage(NamedTuple):
     """Count tokens, and the price where the server tells it. Each Usage replaces the one before."""
 
     input_tokens: int | None = None
@@ -112,18 +131,18 @@ class Usage:
     cached_tokens: int | None = None
     reasoning_tokens: int | None = None
     cost_usd: float | None = None
-    details: Mapping[str, Json] = field(default_factory=dict)
+    details: Mapping[str, Json] = MappingProxyType({})
 
 
-@dataclass(frozen=True, slots=True)
-class Notice:
+@distinct
+class Notice(NamedTuple):
     """Tell something that is no part of the answer; a screen that has only a line for it shortens it."""
 
     text: str
 
 
-@dataclass(frozen=True, slots=True)
-class Fault:
+@distinct
+class Fault(NamedTuple):
     """Carry the server's own report of a failure, in the middle of a stream or under status 200."""
 
     message: str
@@ -131,8 +150,8 @@ class Fault:
     code: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Done:
+@distinct
+class Done(NamedTuple):
     """End a choice, or (choice None) the whole answer.
 
     `reason` is the server's word: stop, length, tool_calls, content_filter, max_output_tokens, …;

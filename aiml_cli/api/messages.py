@@ -1,28 +1,24 @@
 """A conversation: messages in order, before any endpoint gives them its form."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, NamedTuple
 
 
-@dataclass(frozen=True, slots=True)
-class Image:
+class Image(NamedTuple):
     """Show the model an image: an http(s) address, or a `data:` URL. `detail` is auto, low, high or None."""
 
     url: str
     detail: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Document:
+class Document(NamedTuple):
     """Give the model a PDF: its file name, and its bytes as base64."""
 
     name: str
     data: str
 
 
-@dataclass(frozen=True, slots=True)
-class Sound:
+class Sound(NamedTuple):
     """Let the model hear: bytes as base64. `format` is wav, mp3 and the like."""
 
     data: str
@@ -32,24 +28,21 @@ class Sound:
 Part = str | Image | Document | Sound
 
 
-@dataclass(frozen=True, slots=True)
-class Message:
+class Message(NamedTuple):
     """Hold what one side said. `role` is user, assistant, system or developer; a part that is a str is text."""
 
     role: str
     content: tuple[Part, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class ToolResult:
+class ToolResult(NamedTuple):
     """Answer a tool call by its id."""
 
     call_id: str
     output: str
 
 
-@dataclass(frozen=True, slots=True)
-class Given:
+class Given(NamedTuple):
     """Hold a message or an input item just as a user's file has it, in the form of either endpoint."""
 
     item: Mapping[str, Any]
@@ -58,8 +51,7 @@ class Given:
 Turn = Message | ToolResult | Given
 
 
-@dataclass(frozen=True, slots=True)
-class Conversation:
+class Conversation(NamedTuple):
     """Hold the turns so far; every change gives a new conversation."""
 
     turns: tuple[Turn, ...] = ()
@@ -70,4 +62,4 @@ class Conversation:
 
     def then(self, *turns: Turn) -> "Conversation":
         """Add turns."""
-        return replace(self, turns=(*self.turns, *turns))
+        return Conversation((*self.turns, *turns))

@@ -183,7 +183,7 @@ class _Events:
 
     def _whole_piece(self, piece: items.Piece, event: dict[str, Any], batch: Batch) -> None:
         self._part += 1
-        self._piece(replace(piece, part=self._part) if isinstance(piece, Thought) else piece, event, batch)
+        self._piece(piece._replace(part=self._part) if isinstance(piece, Thought) else piece, event, batch)
 
     def _has_said(self, kind: type, event: dict[str, Any]) -> bool:
         """Say whether deltas told what an item says; its id may change, and then its place tells."""

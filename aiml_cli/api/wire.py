@@ -3,7 +3,6 @@
 import json
 import re
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import replace
 from math import isfinite
 from typing import Any, cast
 
@@ -169,7 +168,7 @@ class Halves:
 
 
 def _saying(event: Spoken, text: str) -> Event:
-    return replace(event, arguments=text) if isinstance(event, ToolCall) else replace(event, text=text)
+    return event._replace(arguments=text) if isinstance(event, ToolCall) else event._replace(text=text)
 
 
 def whole(text: str) -> str:

@@ -1,6 +1,6 @@
 """Make a part of a message from bytes: a block of text, an image, a PDF or a sound."""
 
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from aiml_cli.api.messages import Document, Image, Part, Sound
 from aiml_cli.errors import Misuse
@@ -8,8 +8,7 @@ from aiml_cli.prompt.budget import MOST_ATTACHED, size
 from aiml_cli.prompt.looks import SOUNDS
 
 
-@dataclass(frozen=True, slots=True)
-class Attached:
+class Attached(NamedTuple):
     """Say what is sent besides text: its name, its media type, its size in bytes (None for an address)."""
 
     name: str

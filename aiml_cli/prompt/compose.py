@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from aiml_cli.api.messages import Image, Part
 from aiml_cli.errors import Misuse
@@ -17,16 +17,14 @@ PLACE = "{stdin}"
 STDIN = "standard input"
 
 
-@dataclass(frozen=True, slots=True)
-class Prompt:
+class Prompt(NamedTuple):
     """Hold the parts of a message, text joined, and what of it is no text."""
 
     parts: tuple[Part, ...]
     attached: tuple[Attached, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Composer:
+class Composer(NamedTuple):
     """Turn names and bytes into parts; `detail` is how closely to look at images."""
 
     fetch: Fetch
@@ -55,8 +53,7 @@ class Composer:
         return text
 
 
-@dataclass(frozen=True, slots=True)
-class _Piece:
+class _Piece(NamedTuple):
     part: Part
     attached: Attached | None = None
 

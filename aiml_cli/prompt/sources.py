@@ -1,8 +1,8 @@
 """Find the bytes that a name stands for: a file's, those of a folder's texts, of a glob's files, of an address."""
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 from urllib.parse import urlsplit
 
 from aiml_cli.errors import Misuse
@@ -16,8 +16,7 @@ IMAGE_ENDINGS = (".png", ".jpg", ".jpeg", ".gif", ".webp")
 MOST_FILES = 1000
 
 
-@dataclass(frozen=True, slots=True)
-class Source:
+class Source(NamedTuple):
     """Hold what was found under a name; `charset` is what a server said of it."""
 
     name: str

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from difflib import get_close_matches
 from enum import Enum
-from typing import Any
+from typing import Any, NamedTuple
 
 from aiml_cli.errors import Misuse
 from aiml_cli.settings.kinds import JSON, PROPERTIES, Kind
@@ -23,8 +23,7 @@ class Source(Enum):
     FLAG = "flag"
 
 
-@dataclass(frozen=True, slots=True)
-class Said:
+class Said(NamedTuple):
     """Hold what was said of one setting: its texts, and the speaker as a sentence names it."""
 
     texts: tuple[str, ...]

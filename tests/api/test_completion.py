@@ -25,12 +25,14 @@ from aiml_cli.api.speech import Speech
 
 PIECE = st.one_of(
     st.builds(Text, st.text(max_size=5), st.integers(0, 2)),
-    st.builds(Thought, st.text(max_size=5), st.integers(0, 2)),
+    st.tuples(st.text(max_size=5), st.integers(0, 2)).map(lambda said: Thought(*said)),
     st.builds(Refusal, st.text(max_size=5), st.integers(0, 2)),
-    st.builds(ToolCall, st.integers(0, 2), st.text(max_size=2), st.text(max_size=2), st.text(max_size=3)),
-    st.builds(Usage, st.integers(0, 9)),
-    st.builds(Citation, st.sampled_from(["https://a.example", "https://b.example"])),
-    st.builds(Done, st.none() | st.text(max_size=4), st.none() | st.integers(0, 2)),
+    st.tuples(st.integers(0, 2), st.text(max_size=2), st.text(max_size=2), st.text(max_size=3)).map(
+        lambda said: ToolCall(*said)
+    ),
+    st.integers(0, 9).map(Usage),
+    st.sampled_from(["https://a.example", "https://b.example"]).map(Citation),
+    st.tuples(st.none() | st.text(max_size=4), st.none() | st.integers(0, 2)).map(lambda said: Done(*said)),
 )
 
 
@@ -205,3 +207,10 @@ def test_a_fault_spoils_the_best_of_answers(end: Batch) -> None:
     answer = folded(Text("a"), *end, Fault("busy"))
     assert answer.fault == Fault("busy")
     assert not answer.complete
+
+
+def test_events_of_two_kinds_are_never_equal() -> None:
+    assert Text("a") != Thought("a")
+    assert Text("a", 0) != ("a", 0)
+    assert Text("a") == Text("a")
+    assert len({Text("a"), Thought("a"), Refusal("a"), Text("a")}) == 3
