@@ -7,6 +7,7 @@ from typing import Any
 from aiml_cli.api import shapes
 from aiml_cli.api.body import add, fill
 from aiml_cli.api.calls import Calls
+from aiml_cli.api.counts import usage
 from aiml_cli.api.events import (
     Audio,
     Batch,
@@ -17,7 +18,6 @@ from aiml_cli.api.events import (
     Refusal,
     Text,
     Thought,
-    Usage,
 )
 from aiml_cli.api.faults import fault_in
 from aiml_cli.api.items import tokens
@@ -29,11 +29,9 @@ from aiml_cli.api.sse import Sse
 from aiml_cli.api.wire import (
     Halves,
     MalformedError,
-    a_count,
     a_list,
     a_number,
     a_text,
-    an_amount,
     an_object,
     listen,
     malformed,
@@ -106,7 +104,7 @@ class _Chunks:
         for position, choice in enumerate(a_list(choices)):
             self._choice(position, an_object(choice), batch)
         if "usage" in chunk or "meta" in chunk:
-            batch.extend(_usage(chunk))
+            batch.extend(usage(chunk, "prompt", "completion"))
         if "citations" in chunk or "search_results" in chunk:
             batch.extend(self._sources.listed(chunk))
         if "error" in chunk or name == "error" or not choices:
@@ -201,21 +199,3 @@ def _pictures(parts: list[Any], index: int) -> Iterator[Event]:
 def _audio(audio: dict[str, Any], index: int) -> Iterator[Audio]:
     if audio.get("data") or audio.get("transcript"):
         yield Audio(a_text(audio.get("id")), a_text(audio.get("data")), a_text(audio.get("transcript")), index)
-
-
-def _usage(chunk: dict[str, Any]) -> Iterator[Usage]:
-    """Read the counts, and the price under the gateway's name or OpenRouter's."""
-    counts = an_object(chunk.get("usage"))
-    spent = an_object(an_object(chunk.get("meta")).get("usage")).get("usd_spent", counts.get("cost"))
-    if not counts and spent is None:
-        return
-    into, out = an_object(counts.get("prompt_tokens_details")), an_object(counts.get("completion_tokens_details"))
-    yield Usage(
-        a_count(counts.get("prompt_tokens")),
-        a_count(counts.get("completion_tokens")),
-        a_count(counts.get("total_tokens")),
-        a_count(into.get("cached_tokens")),
-        a_count(out.get("reasoning_tokens")),
-        an_amount(spent),
-        counts,
-    )

@@ -3,8 +3,8 @@
 from collections.abc import Iterator
 from typing import Any
 
-from aiml_cli.api.events import Audio, Refusal, Text, Thought, Token, Usage
-from aiml_cli.api.wire import a_count, a_list, a_number, a_text, an_amount, an_object
+from aiml_cli.api.events import Audio, Refusal, Text, Thought, Token
+from aiml_cli.api.wire import a_list, a_number, a_text, an_object
 
 Piece = Text | Refusal | Thought | Audio
 
@@ -48,21 +48,3 @@ def tokens(logprobs: list[Any], choice: int = 0) -> Iterator[Token]:
     for token in map(an_object, logprobs):
         top = tuple(an_object(other) for other in a_list(token.get("top_logprobs")))
         yield Token(a_text(token.get("token")), a_number(token.get("logprob")) or 0.0, top, choice)
-
-
-def usage(response: dict[str, Any]) -> Iterator[Usage]:
-    """Read the counts, and the price where it is told."""
-    counts = an_object(response.get("usage"))
-    spent = an_object(an_object(response.get("meta")).get("usage")).get("usd_spent")
-    if not counts and spent is None:
-        return
-    into, out = an_object(counts.get("input_tokens_details")), an_object(counts.get("output_tokens_details"))
-    yield Usage(
-        a_count(counts.get("input_tokens")),
-        a_count(counts.get("output_tokens")),
-        a_count(counts.get("total_tokens")),
-        a_count(into.get("cached_tokens")),
-        a_count(out.get("reasoning_tokens")),
-        an_amount(spent),
-        counts,
-    )

@@ -6,6 +6,7 @@ from typing import Any
 
 from aiml_cli.api import hosted, items, shapes
 from aiml_cli.api.body import add, fill
+from aiml_cli.api.counts import usage
 from aiml_cli.api.events import (
     Audio,
     Batch,
@@ -146,7 +147,7 @@ class _Events:
         """Add what a whole response has more than its events, and how it ended."""
         self._begin(response, batch)
         self._rest_of(response, batch)
-        batch.extend(items.usage(response))
+        batch.extend(usage(response, "input", "output"))
         status = a_text(response.get("status")) or None
         if status == "failed" or (response.get("error") and not status):
             batch.append(fault_in(response) or Fault("the server reports that the response failed"))
