@@ -65,6 +65,8 @@ def _is_native(settings: Settings) -> bool:
 def unmet(asked: Asked, completion: Completion) -> NotAsAsked | None:
     """Give the failure of an answer that is whole but not of the form that was asked for."""
     found = asked.wanted and _failing(asked.wanted, completion)
+    if not found and completion.first.text.lstrip().startswith("```") and not asked.options.quiet:
+        say("aiml: the JSON stands in a code fence; a program that reads it must take that off")
     hint = "" if asked.options.schema_retries else "--schema-retries N asks again"
     return NotAsAsked(found[1], hint) if found else None
 

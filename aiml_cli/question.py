@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from aiml_cli import __version__
 from aiml_cli.api.endpoints import Endpoint
 from aiml_cli.asked import conversation
-from aiml_cli.errors import AimlError, NotAllowed
+from aiml_cli.errors import AimlError, Misuse, NotAllowed
 from aiml_cli.hosts import is_local
 from aiml_cli.prompt.compose import from_file
 from aiml_cli.screen.output import say
@@ -43,7 +43,8 @@ class Question:
         return (self.options.base_url or "").rstrip("/") + self.endpoint.path
 
     def body(self) -> dict[str, Any]:
-        """Make the request's body; reads standard input and files."""
+        """Make the request's body; reads standard input and files. Raises Misuse for what cannot be meant."""
+        self._see_that_a_template_is_named()
         if self.options.option_ and not self.options.quiet:
             from aiml_cli import dropped  # for few calls only
 
@@ -53,6 +54,13 @@ class Question:
         system = None if self.options.system is None else from_file(self.options.system)
         options = replace(self.options, system=system, stream=self._stream())
         return self.endpoint.body(said, self.wanted.put(options) if self.wanted else options)
+
+    def _see_that_a_template_is_named(self) -> None:
+        options = self.options
+        given = options.prompt_var or options.prompt_version
+        elsewhere = any(name.partition(".")[0] == "prompt" for name in options.option_ or {})
+        if self.endpoint.name == "responses" and given and not options.prompt_id and not elsewhere:
+            raise Misuse("--prompt-var and --prompt-version say nothing without --prompt-id")
 
     def _stream(self) -> bool | None:
         """Stream unless the server only takes the question on, and nobody asked for a stream."""

@@ -8,7 +8,7 @@ from itertools import count
 from pathlib import Path
 
 from aiml_cli.api.answer import Answer, Saved
-from aiml_cli.errors import AimlError, Misuse, OutputFailed
+from aiml_cli.errors import AimlError, Misuse, NotAsAsked, OutputFailed
 from aiml_cli.screen.file import OutputFile
 from aiml_cli.settings.options import Options
 
@@ -52,6 +52,8 @@ class Places:
             self._audio.write(sound)
         finally:
             part = self._audio.close(complete=bool(sound) and answer.error is None)
+        if not sound and answer.error is None:
+            raise NotAsAsked(f"the answer holds no sound: {self._audio_name} is as it was")
         if sound:
             yield Saved("audio", part or self._audio_name)
 

@@ -115,7 +115,9 @@ def _wait(what: Errand, talk: Talk, request: Request, screen: Screen, mask: Mask
 def _cancel(what: Errand, talk: Talk, request: Request, screen: Screen, mask: Mask) -> None:
     held = _Held()
     talk.hold(request, what.options, held, mask)
-    status = talk.completion().status or "unknown"
+    status = talk.completion().status
+    if not status:
+        raise ServerFailed(f"what the server said to cancelling {what.name} is no response", "is --base-url right?")
     if _is_text(what.options):
         screen.main.show([Text(f"{status}\n")])
     else:
@@ -127,6 +129,8 @@ def _cancel(what: Errand, talk: Talk, request: Request, screen: Screen, mask: Ma
 
 def take_on(settings: Settings, talk: Talk, request: Request, screen: Screen, mask: Mask) -> None:
     """Ask in the background: give the id of what the server took on, and say how to come back."""
+    if settings.options.output:
+        raise Misuse("--background answers with an id, which is nothing for --output", "say -o with --wait ID")
     try:
         talk.hold(request, settings.options, screen, mask)
     except RequestRefused as error:

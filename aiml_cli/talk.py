@@ -12,7 +12,7 @@ from aiml_cli.api.answer import Answer, Timing
 from aiml_cli.api.client import Client, Request, connect, send
 from aiml_cli.api.completion import Completion, Fold
 from aiml_cli.api.endpoints import Endpoint
-from aiml_cli.api.events import Batch, Begun
+from aiml_cli.api.events import Batch, Begun, Done, Fault, Notice, Usage
 from aiml_cli.api.reply import understand
 from aiml_cli.api.wire import an_amount
 from aiml_cli.errors import AimlError
@@ -106,8 +106,8 @@ class Talk:
         return self._headers.get("x-inference-id") or self._headers.get("x-request-id")
 
     def _note_first(self, batch: Batch) -> None:
-        """Note when the first piece came; that somebody began to answer is no piece."""
-        if any(type(event) is not Begun for event in batch):
+        """Note when the first piece came; that somebody began to answer, or ended it, is no piece."""
+        if any(not isinstance(event, Begun | Usage | Notice | Done | Fault) for event in batch):
             self._first = time.monotonic()
 
     def _wait_or_raise(self, error: AimlError, options: Options) -> None:

@@ -233,7 +233,7 @@ WRONG = [
     ("{}", "an object is no list of messages"),
     ("[]", "an empty list is no list of messages"),
     ('{"messages": 3}', "a number is no list of messages"),
-    ('[{"role": "user"}, "hi"]', "item 1 is a text, not an object"),
+    ('[{"role": "user", "content": "x"}, "hi"]', "item 1 is a text, not an object"),
     ('[{"content": "hi"}]', "item 0 has neither a role nor a type"),
     ('[{"role": 3}]', "item 0 has a role that is no text"),
     ('[{"role": "user", "content": 3}]', "item 0 has a content that is a number"),

@@ -165,7 +165,7 @@ def test_the_sound_of_a_cut_answer_takes_no_files_place(server: Loopback, aiml: 
 
 def test_without_sound_there_is_no_file(server: Loopback, aiml: Aiml, tmp_path: Path) -> None:
     server.answers(stream(delta("Hi"), STOP))
-    assert aiml("chat", "hi", "--audio-out", "out.wav").returncode == 0
+    assert aiml("chat", "hi", "--audio-out", "out.wav").returncode == 9
     assert [path for path in tmp_path.iterdir() if path.is_file()] == []
 
 

@@ -90,7 +90,10 @@ RESPOND = [
     (["--background"], {"background": True}),
     (["--include", "a", "--include", "b,c"], {"include": ["a", "b", "c"]}),
     (["--prompt-id", "p", "--prompt-version", "2"], {"prompt": {"id": "p", "version": "2"}}),
-    (["--prompt-var", "x=3", "--prompt-var", "y=a=b"], {"prompt": {"variables": {"x": "3", "y": "a=b"}}}),
+    (
+        ["--prompt-id", "p", "--prompt-var", "x=3", "--prompt-var", "y=a=b"],
+        {"prompt": {"id": "p", "variables": {"x": "3", "y": "a=b"}}},
+    ),
     (["--tool-choice", "f"], {"tool_choice": {"type": "function", "name": "f"}}),
     (["--tool-choice", "mcp"], {"tool_choice": {"type": "mcp"}}),
     (["--tools", json.dumps([FUNCTION])], {"tools": [FLAT]}),

@@ -102,7 +102,7 @@ def test_items_of_the_short_form_are_asked_for_as_a_list(capfd: pytest.CaptureFi
         (["--schema", SHORT], BAD, "stop", 9, f"aiml: {WRONG}\nhint: --schema-retries N asks again\n"),
         (["--schema", SHORT], "Sure: {}", "stop", 9, "aiml: the answer is not JSON: line 1, column 1"),
         (["--schema", SHORT], "{}", "stop", 9, "$: 'name' is a required property"),
-        (["--schema", SHORT], f"```json\n{GOOD}\n```", "stop", 0, ""),
+        (["--schema", SHORT], f"```json\n{GOOD}\n```", "stop", 0, "code fence"),
         (["--schema", SHORT], GOOD[:9], "length", 8, "the answer was cut at the length cap"),
         (["--schema", SHORT, "--allow-cut"], GOOD[:9], "length", 0, "the answer was cut at the length cap"),
         (["--json-object"], "{}", "stop", 0, ""),

@@ -21,6 +21,7 @@ from aiml_cli.api.events import (
 )
 from aiml_cli.api.faults import fault_in
 from aiml_cli.api.items import tokens
+from aiml_cli.api.loose import list_in
 from aiml_cli.api.messages import Conversation
 from aiml_cli.api.outcomes import pictures
 from aiml_cli.api.parts import chat_messages
@@ -143,7 +144,7 @@ class _Chunks:
             calls = self._calls.setdefault(index, Calls())
             batch.extend(calls.take(delta, index))
         if delta.get("annotations"):
-            batch.extend(self._sources.annotated(a_list(delta["annotations"]), index))
+            batch.extend(self._sources.annotated(list_in(delta["annotations"]), index))
         if delta.get("audio"):
             batch.extend(_audio(an_object(delta["audio"]), index))
         if delta.get("images"):

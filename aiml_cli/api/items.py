@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from aiml_cli.api.events import Audio, Refusal, Text, Thought, Token
+from aiml_cli.api.loose import list_in
 from aiml_cli.api.wire import a_list, a_number, a_text, an_object
 
 Piece = Text | Refusal | Thought | Audio
@@ -33,7 +34,7 @@ def annotations(item: dict[str, Any]) -> list[Any]:
     """Give the annotations of all parts of a message."""
     content = item.get("content")
     parts = [an_object(part) for part in content] if isinstance(content, list) else []
-    return [annotation for part in parts for annotation in a_list(part.get("annotations"))]
+    return [annotation for part in parts for annotation in list_in(part.get("annotations"))]
 
 
 def item_tokens(item: dict[str, Any]) -> Iterator[Token]:

@@ -49,7 +49,7 @@ def _tool(tool: Any) -> dict[str, Any]:
         raise _no_tool(tool)
     if not FUNCTION_NAME.fullmatch(facts["name"]):
         raise Misuse(f"--tools: {facts['name'][:80]!r} is not a function's name", NAMING)
-    if not isinstance(facts.get("parameters") or {}, dict):
+    if not isinstance(facts.get("parameters", {}), dict | None):
         raise Misuse(f"--tools: the parameters of {facts['name']} are no JSON Schema object")
     return given
 

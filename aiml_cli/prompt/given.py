@@ -65,6 +65,10 @@ def _wrong(item: Any) -> str:
     if not isinstance(item.get("role", item.get("type")), str):
         return "has neither a role nor a type" if not {"role", "type"} & set(item) else "has a role that is no text"
     content = item.get("content")
+    if item.get("type") == "function":
+        return "is a tool, which --tools takes"
+    if content is None and item.get("role") in ("user", "system", "developer"):
+        return "has no content"
     if not isinstance(content, str | list | None):
         return f"has a content that is {_what(content)}, not a text or a list of parts"
     parts = content if isinstance(content, list) else []
