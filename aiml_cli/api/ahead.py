@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator
 from queue import SimpleQueue
 from threading import Thread
 
-MOST_WAITING = 256
+MOST_WAITING = 400
 PAUSE_S = 0.001
 
 

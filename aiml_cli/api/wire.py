@@ -21,17 +21,17 @@ class MalformedError(ValueError):
 
 def an_object(value: Any) -> dict[str, Any]:
     """Take a JSON object; null is an empty one."""
-    return cast("dict[str, Any]", _typed(value, dict, {}))
+    return value if type(value) is dict else cast("dict[str, Any]", _typed(value, dict, {}))
 
 
 def a_list(value: Any) -> list[Any]:
     """Take a JSON array; null is an empty one."""
-    return cast("list[Any]", _typed(value, list, []))
+    return value if type(value) is list else cast("list[Any]", _typed(value, list, []))
 
 
 def a_text(value: Any) -> str:
     """Take a JSON string; null is an empty one."""
-    return cast("str", _typed(value, str, ""))
+    return value if type(value) is str else cast("str", _typed(value, str, ""))
 
 
 def a_count(value: Any) -> int | None:
@@ -92,14 +92,14 @@ def listen(stream: Iterable[list[Sse]], take: Take, *, done_is_whole: bool = Tru
             else:
                 start = len(batch)
                 _take(sse, decode, take, batch)
-                if "\\ud" in sse.data or "\\uD" in sse.data or halves:
+                if "\\ud" in sse.data or "\\uD" in sse.data or halves.waiting:
                     batch[start:] = halves.join(batch[start:])
             if (batch and isinstance(batch[-1], Fault)) or sse.data == "[DONE]":
                 yield [*batch, *halves.alone()]
                 return
         if batch:
             yield batch
-    if halves:
+    if halves.waiting:
         yield halves.alone()
 
 
@@ -143,11 +143,7 @@ class Halves:
     """Join characters whose two UTF-16 halves came in two deltas; a half that stays alone becomes U+FFFD."""
 
     def __init__(self) -> None:
-        self._waiting: dict[tuple[Any, ...], tuple[Spoken, str]] = {}
-
-    def __bool__(self) -> bool:
-        """Say whether a half is waiting for its other."""
-        return bool(self._waiting)
+        self.waiting: dict[tuple[Any, ...], tuple[Spoken, str]] = {}
 
     def join(self, events: Batch) -> Batch:
         """Give the events with whole characters."""
@@ -155,15 +151,15 @@ class Halves:
 
     def alone(self) -> Batch:
         """Give what waited in vain."""
-        left, self._waiting = self._waiting, {}
+        left, self.waiting = self.waiting, {}
         return [_saying(event, whole(half)) for event, half in left.values()]
 
     def _joined(self, event: Spoken) -> Event:
         key = (type(event), event.choice, event.slot if isinstance(event, ToolCall) else 0)
-        _, half = self._waiting.pop(key, (event, ""))
+        _, half = self.waiting.pop(key, (event, ""))
         text = half + (event.arguments if isinstance(event, ToolCall) else event.text)
         if text and "\ud800" <= text[-1] <= "\udbff":
-            self._waiting[key], text = (event, text[-1]), text[:-1]
+            self.waiting[key], text = (event, text[-1]), text[:-1]
         return _saying(event, whole(text))
 
 
