@@ -7,7 +7,7 @@ import typer
 
 from aiml_cli.errors import OutputFailed, ReaderGone
 from aiml_cli.settings.flags import Flags, command
-from aiml_cli.settings.kinds import choice
+from aiml_cli.settings.kinds import Kind, choice
 from aiml_cli.settings.options import ROWS, Option, flags_of
 from aiml_cli.settings.resolve import Said
 
@@ -184,10 +184,15 @@ def config_check(_words: list[str], flags: Flags) -> Task:
 
 def _valued(arguments: list[str]) -> Iterator[str]:
     """Give a flag that may stand alone the value that it then has."""
-    bare = {row.flag: row.kind for row in ROWS.values() if row.kind.bare}
+    bare = {name: row for row in ROWS.values() if row.kind.bare for name in (row.flag, row.short)}
     for word, following in zip(arguments, [*arguments[1:], ""], strict=True):
-        kind = bare.get(word)
-        yield f"{word}={kind.bare}" if kind and following not in kind.choices else word
+        row = bare.get(word)
+        yield f"{row.flag}={row.kind.bare}" if row and not _is_value(row.kind, following) else word
+
+
+def _is_value(kind: Kind[Any], word: str) -> bool:
+    """Say whether the word behind a flag is its value: one of those offered, or, where all are, no flag."""
+    return word in kind.choices if kind.choices else bool(word) and not word.startswith("-")
 
 
 def parse(arguments: list[str]) -> Task:

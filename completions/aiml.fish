@@ -15,9 +15,9 @@ end
 function __aiml_takes
     switch $argv[1]
         case 'aiml chat'
-            printf '%s\n' --model -m --system -s --file -f --attach -a --detail --messages --effort --reasoning-effort --temperature --top-p --max-tokens --max-output-tokens --max-completion-tokens --seed --n -n --top-logprobs --tools --tool-choice --tool-result --schema --schema-retries --response-format --text-format --option -O --output -o --format --audio-out --save-dir --meta --color --as --profile --base-url --timeout --retries --ca-bundle
+            printf '%s\n' --model -m --system -s --file -f --attach -a --detail --resume -r --messages --effort --reasoning-effort --temperature --top-p --max-tokens --max-output-tokens --max-completion-tokens --seed --n -n --top-logprobs --tools --tool-choice --tool-result --schema --schema-retries --response-format --text-format --option -O --output -o --format --audio-out --save-dir --meta --auto-continue --color --as --profile --base-url --timeout --retries --ca-bundle
         case 'aiml respond'
-            printf '%s\n' --model -m --system -s --file -f --attach -a --detail --messages --effort --reasoning-effort --reasoning-summary --temperature --top-p --max-tokens --max-output-tokens --tools --tool-choice --tool-result --web-search --location --mcp-server --schema --schema-retries --response-format --text-format --previous-response-id --truncation --include --wait --show --cancel --prompt-id --prompt-version --prompt-var --option -O --output -o --format --audio-out --save-dir --meta --color --as --profile --base-url --timeout --retries --ca-bundle
+            printf '%s\n' --model -m --system -s --file -f --attach -a --detail --resume -r --messages --effort --reasoning-effort --reasoning-summary --temperature --top-p --max-tokens --max-output-tokens --tools --tool-choice --tool-result --web-search --location --mcp-server --schema --schema-retries --response-format --text-format --previous-response-id --truncation --include --wait --show --cancel --prompt-id --prompt-version --prompt-var --option -O --output -o --format --audio-out --save-dir --meta --auto-continue --color --as --profile --base-url --timeout --retries --ca-bundle
         case 'aiml models'
             printf '%s\n' --profile --base-url --timeout --ca-bundle
         case 'aiml usage'
@@ -77,11 +77,14 @@ function __aiml_settings
         option 'Any other property of the request: dots nest, values are JSON where they parse as JSON.' \
         format 'How the answer is written.' \
         save_dir 'Save images and files of the answer in a folder.' \
+        auto_continue 'How often to ask for the rest of an answer that was cut.' \
         allow_cut 'Take an answer that the length cap ended as a success.' \
         hide_reasoning 'Do not show reasoning on standard error.' \
         usage 'Say tokens, cost and speed on standard error.' \
         quiet 'Say nothing but errors on standard error.' \
         verbose 'Say more on standard error.' \
+        debug 'Show the exchange on standard error, with the key masked.' \
+        no_log 'Keep nothing of this call in the history.' \
         color 'Colour the output.' \
         profile 'Use the settings of this profile.' \
         base_url 'The API\'s address.' \
@@ -193,6 +196,10 @@ function __aiml_setting_values
             printf '%s\n' on off
         case verbose
             printf '%s\n' on off
+        case debug
+            printf '%s\n' on off
+        case no_log
+            printf '%s\n' on off
         case color
             printf '%s\n' auto always never
         case ca_bundle
@@ -221,6 +228,11 @@ complete -c aiml -n '__aiml_at "aiml chat"' -l attach -r -F -d 'Add a file, fold
 complete -c aiml -n '__aiml_at "aiml chat"' -s a -r -F -d 'Add a file, folder, glob or URL: text, image, PDF or audio; - is standard input.'
 complete -c aiml -n '__aiml_at "aiml chat"' -l no-stdin -d 'Leave standard input alone.'
 complete -c aiml -n '__aiml_at "aiml chat"' -l detail -x -a 'auto low high' -d 'How closely to look at images.'
+complete -c aiml -n '__aiml_at "aiml chat"' -l continue -d 'Go on with this terminal\'s last conversation; without a prompt, with its answer that was cut.'
+complete -c aiml -n '__aiml_at "aiml chat"' -s c -d 'Go on with this terminal\'s last conversation; without a prompt, with its answer that was cut.'
+complete -c aiml -n '__aiml_at "aiml chat"' -l resume -x -d 'Go on with a conversation, by its id or words of it; alone, with the latest.'
+complete -c aiml -n '__aiml_at "aiml chat"' -s r -x -d 'Go on with a conversation, by its id or words of it; alone, with the latest.'
+complete -c aiml -n '__aiml_at "aiml chat"' -l allow-secrets -d 'Send files and standard input that seem to hold keys or passwords.'
 complete -c aiml -n '__aiml_at "aiml chat"' -l messages -r -F -d 'A JSON file of the messages, or the input items, that come before the prompt.'
 complete -c aiml -n '__aiml_at "aiml chat"' -l effort -x -a 'none minimal low medium high xhigh max' -d 'How long to think first.'
 complete -c aiml -n '__aiml_at "aiml chat"' -l reasoning-effort -x -a 'none minimal low medium high xhigh max' -d 'How long to think first.'
@@ -261,6 +273,7 @@ complete -c aiml -n '__aiml_at "aiml chat"' -l json -d 'Short for --format json.
 complete -c aiml -n '__aiml_at "aiml chat"' -l audio-out -r -F -d 'Write spoken output to a file.'
 complete -c aiml -n '__aiml_at "aiml chat"' -l save-dir -r -F -d 'Save images and files of the answer in a folder.'
 complete -c aiml -n '__aiml_at "aiml chat"' -l meta -r -F -d 'Write tokens, cost, speed and ids to a JSON file.'
+complete -c aiml -n '__aiml_at "aiml chat"' -l auto-continue -x -d 'How often to ask for the rest of an answer that was cut. [default: 0]'
 complete -c aiml -n '__aiml_at "aiml chat"' -l allow-cut -d 'Take an answer that the length cap ended as a success.'
 complete -c aiml -n '__aiml_at "aiml chat"' -l no-allow-cut -d 'The opposite of --allow-cut.'
 complete -c aiml -n '__aiml_at "aiml chat"' -l hide-reasoning -d 'Do not show reasoning on standard error.'
@@ -275,6 +288,11 @@ complete -c aiml -n '__aiml_at "aiml chat"' -l no-quiet -d 'The opposite of --qu
 complete -c aiml -n '__aiml_at "aiml chat"' -l verbose -d 'Say more on standard error.'
 complete -c aiml -n '__aiml_at "aiml chat"' -s v -d 'Say more on standard error.'
 complete -c aiml -n '__aiml_at "aiml chat"' -l no-verbose -d 'The opposite of --verbose.'
+complete -c aiml -n '__aiml_at "aiml chat"' -l debug -d 'Show the exchange on standard error, with the key masked.'
+complete -c aiml -n '__aiml_at "aiml chat"' -l no-debug -d 'The opposite of --debug.'
+complete -c aiml -n '__aiml_at "aiml chat"' -l no-log -d 'Keep nothing of this call in the history.'
+complete -c aiml -n '__aiml_at "aiml chat"' -l yes -d 'Answer yes to questions.'
+complete -c aiml -n '__aiml_at "aiml chat"' -s y -d 'Answer yes to questions.'
 complete -c aiml -n '__aiml_at "aiml chat"' -l color -x -a 'auto always never' -d 'Colour the output. [default: auto]'
 complete -c aiml -n '__aiml_at "aiml chat"' -l dry-run -d 'Show the request as JSON and send nothing.'
 complete -c aiml -n '__aiml_at "aiml chat"' -l as -x -a 'curl python javascript httpie json' -d 'Print a program for the request and send nothing.'
@@ -296,6 +314,11 @@ complete -c aiml -n '__aiml_at "aiml respond"' -l attach -r -F -d 'Add a file, f
 complete -c aiml -n '__aiml_at "aiml respond"' -s a -r -F -d 'Add a file, folder, glob or URL: text, image, PDF or audio; - is standard input.'
 complete -c aiml -n '__aiml_at "aiml respond"' -l no-stdin -d 'Leave standard input alone.'
 complete -c aiml -n '__aiml_at "aiml respond"' -l detail -x -a 'auto low high' -d 'How closely to look at images.'
+complete -c aiml -n '__aiml_at "aiml respond"' -l continue -d 'Go on with this terminal\'s last conversation; without a prompt, with its answer that was cut.'
+complete -c aiml -n '__aiml_at "aiml respond"' -s c -d 'Go on with this terminal\'s last conversation; without a prompt, with its answer that was cut.'
+complete -c aiml -n '__aiml_at "aiml respond"' -l resume -x -d 'Go on with a conversation, by its id or words of it; alone, with the latest.'
+complete -c aiml -n '__aiml_at "aiml respond"' -s r -x -d 'Go on with a conversation, by its id or words of it; alone, with the latest.'
+complete -c aiml -n '__aiml_at "aiml respond"' -l allow-secrets -d 'Send files and standard input that seem to hold keys or passwords.'
 complete -c aiml -n '__aiml_at "aiml respond"' -l messages -r -F -d 'A JSON file of the messages, or the input items, that come before the prompt.'
 complete -c aiml -n '__aiml_at "aiml respond"' -l effort -x -a 'none minimal low medium high xhigh max' -d 'How long to think first.'
 complete -c aiml -n '__aiml_at "aiml respond"' -l reasoning-effort -x -a 'none minimal low medium high xhigh max' -d 'How long to think first.'
@@ -346,6 +369,7 @@ complete -c aiml -n '__aiml_at "aiml respond"' -l json -d 'Short for --format js
 complete -c aiml -n '__aiml_at "aiml respond"' -l audio-out -r -F -d 'Write spoken output to a file.'
 complete -c aiml -n '__aiml_at "aiml respond"' -l save-dir -r -F -d 'Save images and files of the answer in a folder.'
 complete -c aiml -n '__aiml_at "aiml respond"' -l meta -r -F -d 'Write tokens, cost, speed and ids to a JSON file.'
+complete -c aiml -n '__aiml_at "aiml respond"' -l auto-continue -x -d 'How often to ask for the rest of an answer that was cut. [default: 0]'
 complete -c aiml -n '__aiml_at "aiml respond"' -l allow-cut -d 'Take an answer that the length cap ended as a success.'
 complete -c aiml -n '__aiml_at "aiml respond"' -l no-allow-cut -d 'The opposite of --allow-cut.'
 complete -c aiml -n '__aiml_at "aiml respond"' -l hide-reasoning -d 'Do not show reasoning on standard error.'
@@ -360,6 +384,11 @@ complete -c aiml -n '__aiml_at "aiml respond"' -l no-quiet -d 'The opposite of -
 complete -c aiml -n '__aiml_at "aiml respond"' -l verbose -d 'Say more on standard error.'
 complete -c aiml -n '__aiml_at "aiml respond"' -s v -d 'Say more on standard error.'
 complete -c aiml -n '__aiml_at "aiml respond"' -l no-verbose -d 'The opposite of --verbose.'
+complete -c aiml -n '__aiml_at "aiml respond"' -l debug -d 'Show the exchange on standard error, with the key masked.'
+complete -c aiml -n '__aiml_at "aiml respond"' -l no-debug -d 'The opposite of --debug.'
+complete -c aiml -n '__aiml_at "aiml respond"' -l no-log -d 'Keep nothing of this call in the history.'
+complete -c aiml -n '__aiml_at "aiml respond"' -l yes -d 'Answer yes to questions.'
+complete -c aiml -n '__aiml_at "aiml respond"' -s y -d 'Answer yes to questions.'
 complete -c aiml -n '__aiml_at "aiml respond"' -l color -x -a 'auto always never' -d 'Colour the output. [default: auto]'
 complete -c aiml -n '__aiml_at "aiml respond"' -l dry-run -d 'Show the request as JSON and send nothing.'
 complete -c aiml -n '__aiml_at "aiml respond"' -l as -x -a 'curl python javascript httpie json' -d 'Print a program for the request and send nothing.'

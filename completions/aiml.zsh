@@ -51,6 +51,11 @@ _aiml_chat() {
     '*-a+[Add a file, folder, glob or URL: text, image, PDF or audio; - is standard input.]:PATH:_files' \
     '(--no-stdin)--no-stdin[Leave standard input alone.]' \
     '(--detail)--detail=[How closely to look at images.]:value:(auto low high)' \
+    '(--continue -c)--continue[Go on with this terminal'\''s last conversation; without a prompt, with its answer that was cut.]' \
+    '(--continue -c)-c[Go on with this terminal'\''s last conversation; without a prompt, with its answer that was cut.]' \
+    '(--resume -r)--resume=[Go on with a conversation, by its id or words of it; alone, with the latest.]:ID|WORDS: ' \
+    '(--resume -r)-r+[Go on with a conversation, by its id or words of it; alone, with the latest.]:ID|WORDS: ' \
+    '(--allow-secrets)--allow-secrets[Send files and standard input that seem to hold keys or passwords.]' \
     '(--messages)--messages=[A JSON file of the messages, or the input items, that come before the prompt.]:PATH:_files' \
     '(--effort --reasoning-effort)--effort=[How long to think first.]:value:(none minimal low medium high xhigh max)' \
     '(--effort --reasoning-effort)--reasoning-effort=[How long to think first.]:value:(none minimal low medium high xhigh max)' \
@@ -91,6 +96,7 @@ _aiml_chat() {
     '(--audio-out)--audio-out=[Write spoken output to a file.]:PATH:_files' \
     '(--save-dir)--save-dir=[Save images and files of the answer in a folder.]:PATH:_files' \
     '(--meta)--meta=[Write tokens, cost, speed and ids to a JSON file.]:PATH:_files' \
+    '(--auto-continue)--auto-continue=[How often to ask for the rest of an answer that was cut. \[default: 0\]]:N: ' \
     '(--allow-cut --no-allow-cut)--allow-cut[Take an answer that the length cap ended as a success.]' \
     '(--allow-cut --no-allow-cut)--no-allow-cut[The opposite of --allow-cut.]' \
     '(--hide-reasoning -R --no-hide-reasoning)--hide-reasoning[Do not show reasoning on standard error.]' \
@@ -105,6 +111,11 @@ _aiml_chat() {
     '(--verbose -v --no-verbose)--verbose[Say more on standard error.]' \
     '(--verbose -v --no-verbose)-v[Say more on standard error.]' \
     '(--verbose -v --no-verbose)--no-verbose[The opposite of --verbose.]' \
+    '(--debug --no-debug)--debug[Show the exchange on standard error, with the key masked.]' \
+    '(--debug --no-debug)--no-debug[The opposite of --debug.]' \
+    '(--no-log)--no-log[Keep nothing of this call in the history.]' \
+    '(--yes -y)--yes[Answer yes to questions.]' \
+    '(--yes -y)-y[Answer yes to questions.]' \
     '(--color)--color=[Colour the output. \[default: auto\]]:value:(auto always never)' \
     '(--dry-run)--dry-run[Show the request as JSON and send nothing.]' \
     '(--as)--as=[Print a program for the request and send nothing.]:value:(curl python javascript httpie json)' \
@@ -131,6 +142,11 @@ _aiml_respond() {
     '*-a+[Add a file, folder, glob or URL: text, image, PDF or audio; - is standard input.]:PATH:_files' \
     '(--no-stdin)--no-stdin[Leave standard input alone.]' \
     '(--detail)--detail=[How closely to look at images.]:value:(auto low high)' \
+    '(--continue -c)--continue[Go on with this terminal'\''s last conversation; without a prompt, with its answer that was cut.]' \
+    '(--continue -c)-c[Go on with this terminal'\''s last conversation; without a prompt, with its answer that was cut.]' \
+    '(--resume -r)--resume=[Go on with a conversation, by its id or words of it; alone, with the latest.]:ID|WORDS: ' \
+    '(--resume -r)-r+[Go on with a conversation, by its id or words of it; alone, with the latest.]:ID|WORDS: ' \
+    '(--allow-secrets)--allow-secrets[Send files and standard input that seem to hold keys or passwords.]' \
     '(--messages)--messages=[A JSON file of the messages, or the input items, that come before the prompt.]:PATH:_files' \
     '(--effort --reasoning-effort)--effort=[How long to think first.]:value:(none minimal low medium high xhigh max)' \
     '(--effort --reasoning-effort)--reasoning-effort=[How long to think first.]:value:(none minimal low medium high xhigh max)' \
@@ -181,6 +197,7 @@ _aiml_respond() {
     '(--audio-out)--audio-out=[Write spoken output to a file.]:PATH:_files' \
     '(--save-dir)--save-dir=[Save images and files of the answer in a folder.]:PATH:_files' \
     '(--meta)--meta=[Write tokens, cost, speed and ids to a JSON file.]:PATH:_files' \
+    '(--auto-continue)--auto-continue=[How often to ask for the rest of an answer that was cut. \[default: 0\]]:N: ' \
     '(--allow-cut --no-allow-cut)--allow-cut[Take an answer that the length cap ended as a success.]' \
     '(--allow-cut --no-allow-cut)--no-allow-cut[The opposite of --allow-cut.]' \
     '(--hide-reasoning -R --no-hide-reasoning)--hide-reasoning[Do not show reasoning on standard error.]' \
@@ -195,6 +212,11 @@ _aiml_respond() {
     '(--verbose -v --no-verbose)--verbose[Say more on standard error.]' \
     '(--verbose -v --no-verbose)-v[Say more on standard error.]' \
     '(--verbose -v --no-verbose)--no-verbose[The opposite of --verbose.]' \
+    '(--debug --no-debug)--debug[Show the exchange on standard error, with the key masked.]' \
+    '(--debug --no-debug)--no-debug[The opposite of --debug.]' \
+    '(--no-log)--no-log[Keep nothing of this call in the history.]' \
+    '(--yes -y)--yes[Answer yes to questions.]' \
+    '(--yes -y)-y[Answer yes to questions.]' \
     '(--color)--color=[Colour the output. \[default: auto\]]:value:(auto always never)' \
     '(--dry-run)--dry-run[Show the request as JSON and send nothing.]' \
     '(--as)--as=[Print a program for the request and send nothing.]:value:(curl python javascript httpie json)' \
@@ -399,11 +421,14 @@ _aiml_settings() {
     'option:Any other property of the request\: dots nest, values are JSON where they parse as JSON.'
     'format:How the answer is written.'
     'save_dir:Save images and files of the answer in a folder.'
+    'auto_continue:How often to ask for the rest of an answer that was cut.'
     'allow_cut:Take an answer that the length cap ended as a success.'
     'hide_reasoning:Do not show reasoning on standard error.'
     'usage:Say tokens, cost and speed on standard error.'
     'quiet:Say nothing but errors on standard error.'
     'verbose:Say more on standard error.'
+    'debug:Show the exchange on standard error, with the key masked.'
+    'no_log:Keep nothing of this call in the history.'
     'color:Colour the output.'
     'profile:Use the settings of this profile.'
     'base_url:The API'\''s address.'
@@ -442,6 +467,8 @@ _aiml_setting_values() {
     (usage) compadd -- 'on' 'off' ;;
     (quiet) compadd -- 'on' 'off' ;;
     (verbose) compadd -- 'on' 'off' ;;
+    (debug) compadd -- 'on' 'off' ;;
+    (no_log) compadd -- 'on' 'off' ;;
     (color) compadd -- 'auto' 'always' 'never' ;;
     (ca_bundle) _files ;;
   esac

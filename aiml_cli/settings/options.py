@@ -7,6 +7,7 @@ from typing import Any, Generic, TypeVar
 from aiml_cli.settings.kinds import (
     JSON,
     JSON_OR_WORD,
+    LATEST,
     NAME,
     PATH,
     PATHS,
@@ -130,6 +131,17 @@ class Options:
         choice("auto", "low", "high"), "How closely to look at images.", panel=PROMPT,
         chat="messages[].content[type=image_url].image_url.detail",
         responses="input[].content[type=input_image].detail",
+    )
+    continue_: bool | None = option(
+        SWITCH, "Go on with this terminal's last conversation; without a prompt, with its answer that was cut.",
+        panel=PROMPT, short="-c", once=True,
+    )
+    resume: str | None = option(
+        LATEST, "Go on with a conversation, by its id or words of it; alone, with the latest.",
+        panel=PROMPT, short="-r", once=True,
+    )
+    allow_secrets: bool | None = option(
+        SWITCH, "Send files and standard input that seem to hold keys or passwords.", panel=PROMPT, once=True,
     )
     messages: str | None = option(
         PATH, "A JSON file of the messages, or the input items, that come before the prompt.", panel=PROMPT, once=True,
@@ -278,11 +290,17 @@ class Options:
     meta: str | None = option(
         PATH, "Write tokens, cost, speed and ids to a JSON file.", panel=OUTPUT, once=True,
     )
+    auto_continue: int | None = option(
+        integer(0, 20), "How often to ask for the rest of an answer that was cut.", panel=OUTPUT, default=0,
+    )
     allow_cut: bool | None = option(SWITCH, "Take an answer that the length cap ended as a success.", panel=OUTPUT)
     hide_reasoning: bool | None = option(SWITCH, "Do not show reasoning on standard error.", panel=OUTPUT, short="-R")
     usage: bool | None = option(SWITCH, "Say tokens, cost and speed on standard error.", panel=OUTPUT, short="-u")
     quiet: bool | None = option(SWITCH, "Say nothing but errors on standard error.", panel=OUTPUT, short="-q")
     verbose: bool | None = option(SWITCH, "Say more on standard error.", panel=OUTPUT, short="-v")
+    debug: bool | None = option(SWITCH, "Show the exchange on standard error, with the key masked.", panel=OUTPUT)
+    no_log: bool | None = option(SWITCH, "Keep nothing of this call in the history.", panel=OUTPUT)
+    yes: bool | None = option(SWITCH, "Answer yes to questions.", panel=OUTPUT, short="-y", once=True)
     color: str | None = option(choice("auto", "always", "never"), "Colour the output.", panel=OUTPUT, default="auto")
     dry_run: bool | None = option(SWITCH, "Show the request as JSON and send nothing.", panel=INSTEAD, once=True)
     as_: str | None = option(
