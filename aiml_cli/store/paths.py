@@ -1,4 +1,4 @@
-"""Say where things lie on disk: config, keys and cache."""
+"""Say where things lie on disk: config, keys, history and cache."""
 
 from pathlib import Path
 
@@ -15,6 +15,12 @@ def keys_file() -> Path | None:
     """Name the file of stored keys; None where there is no home directory."""
     folder = _folder("user_config_dir")
     return folder and folder / "keys.json"
+
+
+def history_file() -> Path | None:
+    """Name the history; None where there is no home directory."""
+    folder = _folder("user_data_dir")
+    return folder and folder / "history.db"
 
 
 def cache_dir() -> Path:

@@ -1,0 +1,216 @@
+"""Write an exchange into the history: the question, the answer while it comes, and how it ended."""
+
+import json
+import os
+import sqlite3
+import time
+from collections.abc import Iterable, Sequence
+from typing import Any, NamedTuple
+
+from aiml_cli.errors import Misuse
+from aiml_cli.store import locks
+from aiml_cli.store.history import History
+
+STREAMING, COMPLETE, INCOMPLETE, INTERRUPTED, FAILED = "streaming", "complete", "incomplete", "interrupted", "failed"
+LETTERS = "23456789bcdfghjkmnpqrstvwxyz"  # no vowels, so that no name is a word; none that look alike
+NAME_LENGTH = 6
+
+
+class Said(NamedTuple):
+    """Hold a turn of a question: its role, its words, and the items that say it again."""
+
+    role: str
+    text: str
+    items: Sequence[Any]
+
+
+class Asked(NamedTuple):
+    """Hold what is asked of whom. `conversation` None begins a new one; `options` are JSON."""
+
+    conversation: int | None
+    title: str
+    place: str
+    system: str | None
+    turns: Sequence[Said]
+    endpoint: str
+    host: str
+    model: str
+    options: Any
+    response_id: str | None = None
+
+
+class Piece(NamedTuple):
+    """Hold what grew of a choice: of its text, thought or refusal."""
+
+    kind: str
+    choice: int
+    text: str
+
+
+class Ended(NamedTuple):
+    """Hold how an answer ended, and all that is known of it."""
+
+    state: str
+    text: str
+    thought: str = ""
+    items: Sequence[Any] = ()
+    model: str = ""
+    usage: Any = None
+    cost_usd: float | None = None
+    cost_source: str | None = None
+    request_id: str | None = None
+    response_id: str | None = None
+    stored: bool = False
+    facts: Any = None
+
+
+class Row(NamedTuple):
+    """Name an answer: its conversation and its message."""
+
+    conversation: int
+    message: int
+
+
+def begin(history: History, asked: Asked) -> Row:
+    """Write the question, and an answer that is still empty; the conversation is this process's from now on."""
+    now = time.time()
+    with history.change() as change:
+        known = _known(change, asked.response_id)
+        if known:
+            return known
+        conversation = _conversation(history, change, asked, now)
+        for turn in asked.turns:
+            _message(change, conversation, now, asked, turn)
+        return Row(conversation, _message(change, conversation, now, asked, None))
+
+
+def append(history: History, row: Row, pieces: Iterable[Piece]) -> None:
+    """Write what came meanwhile, in one transaction."""
+    with history.change() as change:
+        change.executemany(
+            "INSERT INTO pieces (message, kind, choice, text) VALUES (?, ?, ?, ?)",
+            [(row.message, piece.kind, piece.choice, piece.text) for piece in pieces],
+        )
+
+
+def finish(history: History, row: Row, ended: Ended) -> None:
+    """Write the whole answer in the place of its pieces."""
+    values = {
+        "state": ended.state,
+        "text": _clean(ended.text),
+        "thought": _clean(ended.thought),
+        "items": _json(ended.items),
+        "model": ended.model,
+        "usage": None if ended.usage is None else _json(ended.usage),
+        "cost_usd": ended.cost_usd,
+        "cost_source": ended.cost_source,
+        "request_id": ended.request_id,
+        "response_id": ended.response_id,
+        "stored": ended.stored,
+        "facts": _json(ended.facts or {}),
+    }
+    names = ", ".join(f"{name} = :{name}" for name in values)
+    with history.change() as change:
+        change.execute(f"UPDATE messages SET {names} WHERE id = :id", {**values, "id": row.message})
+        change.execute("DELETE FROM pieces WHERE message = ?", (row.message,))
+        change.execute("UPDATE conversations SET changed = ? WHERE id = ?", (time.time(), row.conversation))
+
+
+def mend(history: History) -> None:
+    """Take what a process left that was killed for what it is: an interrupted answer."""
+    found = history.connection.execute("SELECT id, conversation FROM messages WHERE state = ?", (STREAMING,)).fetchall()
+    for message, conversation in found:
+        if locks.is_ours(history.lock, conversation) or not locks.take(history.lock, conversation):
+            continue
+        try:
+            with history.change() as change:
+                _join(change, message)
+        finally:
+            locks.let_go(history.lock, conversation)
+
+
+def own(history: History, conversation: int) -> None:
+    """Take a conversation for this process to write; raise Misuse when another live one does."""
+    if not locks.take(history.lock, conversation):
+        name = history.connection.execute("SELECT name FROM conversations WHERE id = ?", (conversation,)).fetchone()[0]
+        raise Misuse(
+            f"another process is writing the conversation {name}",
+            "wait for it to end, or go on with another: aiml history list",
+        )
+
+
+def _known(change: sqlite3.Connection, response_id: str | None) -> Row | None:
+    """Find the answer that a response was taken on for; what comes now is its end."""
+    if response_id is None:
+        return None
+    found = change.execute(
+        "SELECT conversation, id FROM messages WHERE response_id = ? ORDER BY id DESC LIMIT 1", (response_id,)
+    ).fetchone()
+    return Row(*found) if found else None
+
+
+def _conversation(history: History, change: sqlite3.Connection, asked: Asked, now: float) -> int:
+    if asked.conversation is not None:
+        change.execute(
+            "UPDATE conversations SET changed = ?, place = ?, system = ? WHERE id = ?",
+            (now, asked.place, asked.system, asked.conversation),
+        )
+        return asked.conversation
+    while True:
+        name = "".join(LETTERS[byte % len(LETTERS)] for byte in os.urandom(NAME_LENGTH))
+        added = change.execute(
+            "INSERT OR IGNORE INTO conversations (name, title, place, system, begun, changed)"
+            " VALUES (?, ?, ?, ?, ?, ?)",
+            (name, asked.title, asked.place, asked.system, now, now),
+        )
+        if added.rowcount:
+            # Before anybody else can see it.
+            locks.take(history.lock, added.lastrowid or 0)
+            return int(added.lastrowid or 0)
+
+
+def _message(change: sqlite3.Connection, conversation: int, now: float, asked: Asked, said: Said | None) -> int:
+    """Add a turn of the question, or (None) the answer that is to come."""
+    values = {
+        "conversation": conversation,
+        "role": said.role if said else "assistant",
+        "state": COMPLETE if said else STREAMING,
+        "at": now,
+        "text": _clean(said.text) if said else "",
+        "items": _json(said.items if said else ()),
+        "endpoint": asked.endpoint,
+        "host": asked.host,
+        "model": asked.model,
+        "options": "{}" if said else _json(asked.options),
+    }
+    names = ", ".join(values)
+    places = ", ".join(f":{name}" for name in values)
+    added = change.execute(f"INSERT INTO messages ({names}) VALUES ({places})", values)
+    return int(added.lastrowid or 0)
+
+
+def _join(change: sqlite3.Connection, message: int) -> None:
+    """Put the pieces of an answer together."""
+    found = change.execute("SELECT kind, choice, text FROM pieces WHERE message = ? ORDER BY id", (message,)).fetchall()
+    texts = {
+        kind: "".join(text for each, choice, text in found if each == kind and not choice)
+        for kind in ("text", "thought")
+    }
+    items = [{"role": "assistant", "content": texts["text"]}] if texts["text"] else []
+    change.execute(
+        "UPDATE messages SET state = ?, text = ?, thought = ?, items = ? WHERE id = ? AND state = ?",
+        (INTERRUPTED, texts["text"], texts["thought"], _json(items), message, STREAMING),
+    )
+    others = [[choice, text] for kind, choice, text in found if kind == "text" and choice]
+    if others:
+        change.execute("UPDATE messages SET facts = ? WHERE id = ?", (_json({"others": others}), message))
+    change.execute("DELETE FROM pieces WHERE message = ?", (message,))
+
+
+def _json(found: Any) -> str:
+    return _clean(json.dumps(found, ensure_ascii=False, separators=(",", ":"), default=str))
+
+
+def _clean(text: str) -> str:
+    """Give a text without half characters, which the file could not hold."""
+    return text if text.isascii() else text.encode("utf-8", "replace").decode()

@@ -1,0 +1,140 @@
+"""Open the history: a private SQLite file that many processes write at once.
+
+A file that is damaged is moved aside; a newer program's file is left alone.
+"""
+
+import os
+import sqlite3
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from aiml_cli.errors import AimlError, Misuse, OutputFailed
+from aiml_cli.store import locks, paths, write
+from aiml_cli.store.tables import STEPS
+
+PATIENCE_S = 20.0
+DAMAGED = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
+
+
+class History:
+    """Hold an open history; `moved` is where a damaged one was put, None when it was in order."""
+
+    def __init__(self, connection: sqlite3.Connection, path: Path, moved: Path | None = None) -> None:
+        self.connection, self.path, self.moved = connection, path, moved
+        self.lock = path.with_name(f"{path.name}.lock")
+
+    @contextmanager
+    def change(self) -> Iterator[sqlite3.Connection]:
+        """Make one transaction, the only one at its time."""
+        self.connection.execute("BEGIN IMMEDIATE")
+        try:
+            yield self.connection
+        except BaseException:
+            self.connection.execute("ROLLBACK")
+            raise
+        self.connection.execute("COMMIT")
+
+    def close(self) -> None:
+        """Close the file; the last to close it tidies up."""
+        self.connection.close()
+
+
+def opened() -> History:
+    """Open the history, and make it where there is none.
+
+    Raises OutputFailed where it cannot be used, and Misuse for a link or where there is no home.
+    """
+    path = paths.needed(paths.history_file())
+    write.folder(path.parent)
+    write.refuse_link(path)
+    with in_words(path):
+        try:
+            return History(_connected(path), path)
+        except sqlite3.DatabaseError as fault:
+            if not is_damaged(fault):
+                raise
+            moved = move_aside(path)
+            return History(_connected(path), path, moved)
+
+
+def existing() -> History | None:
+    """Open the history where there is one; raise as `opened` does."""
+    path = paths.history_file()
+    return opened() if path and path.exists() else None
+
+
+def is_damaged(fault: sqlite3.Error) -> bool:
+    """Say whether the file itself is at fault."""
+    return getattr(fault, "sqlite_errorcode", 0) & 0xFF in DAMAGED
+
+
+def move_aside(path: Path) -> Path:
+    """Put a damaged file, and what belongs to it, under another name; give that."""
+    moved = path.with_name(f"{path.name}.damaged-{time.strftime('%Y%m%d-%H%M%S')}-{os.getpid()}")
+    for ending in ("", "-wal", "-shm"):
+        part = path.with_name(path.name + ending)
+        if part.exists():
+            part.rename(moved.with_name(moved.name + ending))
+    return moved
+
+
+@contextmanager
+def in_words(path: Path) -> Iterator[None]:
+    """Say in our words what the disk or the database complains of."""
+    try:
+        yield
+    except AimlError:
+        raise
+    except (sqlite3.Error, OSError) as fault:
+        words = getattr(fault, "strerror", None) or str(fault)
+        raise OutputFailed(f"{path}: {words}", "the history is as it was") from None
+
+
+def _connected(path: Path) -> sqlite3.Connection:
+    """Open the file and bring it up to date."""
+    _made(path)
+    connection = sqlite3.connect(path, PATIENCE_S, isolation_level=None, check_same_thread=False)
+    try:
+        # What was written outlives the program at once, and a power cut all but the last moments.
+        connection.executescript("PRAGMA synchronous = NORMAL; PRAGMA foreign_keys = ON")
+        _step_up(connection, path)
+    except BaseException:
+        connection.close()
+        raise
+    return connection
+
+
+def _made(path: Path) -> None:
+    """Make the file private before the first byte is in it; SQLite gives its other files the same modes.
+
+    A file that is there is not opened: closing it would take away the locks that SQLite holds on it.
+    """
+    try:
+        os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
+    except FileExistsError:
+        if path.stat().st_mode & 0o077:
+            path.chmod(0o600)
+    else:
+        path.chmod(0o600)  # the umask may have taken what we need ourselves
+
+
+def _step_up(connection: sqlite3.Connection, path: Path) -> None:
+    """Apply the steps that the file lacks, as the only process that does."""
+    if (version := _version(connection)) == len(STEPS):
+        return
+    if version > len(STEPS):
+        raise Misuse(f"{path} was written by a newer aiml", "update aiml, or say --no-log")
+    lock = path.with_name(f"{path.name}.lock")
+    locks.take(lock, locks.WHOLE, wait=True)
+    try:
+        connection.execute("PRAGMA journal_mode = WAL")
+        for number in range(_version(connection), len(STEPS)):
+            connection.executescript(f"BEGIN; {STEPS[number]}; PRAGMA user_version = {number + 1}; COMMIT")
+    finally:
+        locks.let_go(lock, locks.WHOLE)
+
+
+def _version(connection: sqlite3.Connection) -> int:
+    return int(connection.execute("PRAGMA user_version").fetchone()[0])

@@ -1,0 +1,45 @@
+"""Say which conversations a live process is writing: a byte of one file is locked for each.
+
+The locks belong to the process and end with it, however that ends; no process number can be taken for another's.
+"""
+
+import fcntl
+import os
+from contextlib import suppress
+from pathlib import Path
+
+WHOLE = 0  # the byte that whoever makes, moves or shrinks the file holds; those of conversations begin at 1
+
+# A process loses all its locks on a file when it closes any descriptor of it: there is one, and it stays open.
+_files: dict[Path, int] = {}
+_held: set[tuple[Path, int]] = set()
+
+
+def take(path: Path, byte: int, *, wait: bool = False) -> bool:
+    """Lock a byte for this process, and say whether that could be done; raise OSError for a file that cannot be."""
+    try:
+        fcntl.lockf(_file(path), fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB), 1, byte)
+    except (BlockingIOError, PermissionError):
+        return False
+    _held.add((path, byte))
+    return True
+
+
+def let_go(path: Path, byte: int) -> None:
+    """Unlock a byte."""
+    _held.discard((path, byte))
+    with suppress(OSError):
+        fcntl.lockf(_file(path), fcntl.LOCK_UN, 1, byte)
+
+
+def is_ours(path: Path, byte: int) -> bool:
+    """Say whether this process holds a byte."""
+    return (path, byte) in _held
+
+
+def _file(path: Path) -> int:
+    if path not in _files:
+        fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+        os.fchmod(fd, 0o600)
+        _files[path] = fd
+    return _files[path]

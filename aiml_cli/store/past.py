@@ -1,0 +1,127 @@
+"""Read the history: conversations, their messages, and which one somebody means."""
+
+import json
+from collections.abc import Iterable, Sequence
+from typing import Any, NamedTuple
+
+from aiml_cli.errors import Misuse
+from aiml_cli.store.history import History
+
+LAST = "last"
+
+
+class Conversation(NamedTuple):
+    """Hold what is known of a conversation without its messages; times are Unix seconds."""
+
+    id: int
+    name: str
+    title: str
+    place: str
+    system: str | None
+    begun: float
+    changed: float
+
+
+class Message(NamedTuple):
+    """Hold a message of either side. `items` are what says it again; JSON columns are read."""
+
+    id: int
+    conversation: int
+    role: str
+    state: str
+    at: float
+    text: str
+    thought: str
+    items: Sequence[Any]
+    endpoint: str
+    host: str
+    model: str
+    options: dict[str, Any]
+    usage: dict[str, Any] | None
+    cost_usd: float | None
+    cost_source: str | None
+    request_id: str | None
+    response_id: str | None
+    stored: bool
+    facts: dict[str, Any]
+
+
+_OF_CONVERSATION = ", ".join(Conversation._fields)
+_OF_MESSAGE = ", ".join(Message._fields)
+
+
+def of_place(history: History, place: str) -> Conversation | None:
+    """Give the conversation that was last written in a place."""
+    return _one(history, "place = ? ORDER BY changed DESC, id DESC LIMIT 1", place)
+
+
+def named(history: History, words: str) -> Conversation:
+    """Give the conversation of a name, of the beginning of one, or the latest in which words stand.
+
+    `last` is the latest of all. Raises Misuse when there is none.
+    """
+    found = _latest(history) if words == LAST else _by_name(history, words) or _by_words(history, words)
+    if found is None:
+        raise Misuse(
+            "there is no conversation yet"
+            if words == LAST
+            else f"no conversation is called {words!r}, or speaks of it",
+            "aiml history list shows those there are",
+        )
+    return found
+
+
+def messages(history: History, conversation: int) -> list[Message]:
+    """Give the messages of a conversation in order."""
+    rows = history.connection.execute(
+        f"SELECT {_OF_MESSAGE} FROM messages WHERE conversation = ? ORDER BY id",
+        (conversation,),
+    )
+    return [_message(row) for row in rows]
+
+
+def match(words: str) -> str:
+    """Write a search for words as FTS5 wants it: each in quotes, all of them needed, the last may go on."""
+    quoted = ['"' + word.replace('"', '""') + '"' for word in words.split()]
+    return " ".join(quoted) + ("*" if quoted else "")
+
+
+def _latest(history: History) -> Conversation | None:
+    return _one(history, "1 ORDER BY changed DESC, id DESC LIMIT 1")
+
+
+def _by_name(history: History, name: str) -> Conversation | None:
+    """Find by the whole name, or by a beginning that is only one's."""
+    whole = _one(history, "name = ?", name)
+    if whole or not name.isalnum():
+        return whole
+    rows = _some(history, "name GLOB ? LIMIT 2", name + "*")
+    return rows[0] if len(rows) == 1 else None
+
+
+def _by_words(history: History, words: str) -> Conversation | None:
+    if not words.strip():
+        return None
+    inner = "SELECT m.conversation FROM words w JOIN messages m ON m.id = w.rowid WHERE words MATCH ?"
+    return _one(history, f"id IN ({inner}) ORDER BY changed DESC, id DESC LIMIT 1", match(words))
+
+
+def _one(history: History, where: str, *values: Any) -> Conversation | None:
+    return next(iter(_some(history, where, *values)), None)
+
+
+def _some(history: History, where: str, *values: Any) -> list[Conversation]:
+    rows: Iterable[Any] = history.connection.execute(
+        f"SELECT {_OF_CONVERSATION} FROM conversations WHERE {where}", values
+    )
+    return [Conversation(*row) for row in rows]
+
+
+def _message(row: Sequence[Any]) -> Message:
+    found = Message(*row)
+    usage: Any = found.usage
+    texts: Any = (found.items, found.options, found.facts)
+    items, options, facts = map(json.loads, texts)
+    return found._replace(
+        items=items, options=options, facts=facts, usage=usage and json.loads(usage), stored=bool(found.stored)
+    )

@@ -1,0 +1,60 @@
+"""The tables of the history, and the steps that bring an older file up to them."""
+
+# A step is applied once, in order; `user_version` counts those that were. A step is never changed, only added.
+STEPS = (
+    """
+    CREATE TABLE conversations (
+        id INTEGER PRIMARY KEY,
+        name TEXT NOT NULL UNIQUE,
+        title TEXT NOT NULL,
+        place TEXT NOT NULL,
+        system TEXT,
+        begun REAL NOT NULL,
+        changed REAL NOT NULL
+    );
+    CREATE INDEX conversations_by_place ON conversations (place, changed);
+    CREATE TABLE messages (
+        id INTEGER PRIMARY KEY,
+        conversation INTEGER NOT NULL REFERENCES conversations (id) ON DELETE CASCADE,
+        role TEXT NOT NULL,
+        state TEXT NOT NULL,
+        at REAL NOT NULL,
+        text TEXT NOT NULL,
+        thought TEXT NOT NULL DEFAULT '',
+        items TEXT NOT NULL DEFAULT '[]',
+        endpoint TEXT NOT NULL,
+        host TEXT NOT NULL DEFAULT '',
+        model TEXT NOT NULL DEFAULT '',
+        options TEXT NOT NULL DEFAULT '{}',
+        usage TEXT,
+        cost_usd REAL,
+        cost_source TEXT,
+        request_id TEXT,
+        response_id TEXT,
+        stored INTEGER NOT NULL DEFAULT 0,
+        facts TEXT NOT NULL DEFAULT '{}'
+    );
+    CREATE INDEX messages_by_conversation ON messages (conversation);
+    CREATE INDEX messages_by_response ON messages (response_id) WHERE response_id IS NOT NULL;
+    CREATE INDEX messages_streaming ON messages (state) WHERE state = 'streaming';
+    CREATE TABLE pieces (
+        id INTEGER PRIMARY KEY,
+        message INTEGER NOT NULL REFERENCES messages (id) ON DELETE CASCADE,
+        kind TEXT NOT NULL,
+        choice INTEGER NOT NULL,
+        text TEXT NOT NULL
+    );
+    CREATE INDEX pieces_by_message ON pieces (message);
+    CREATE VIRTUAL TABLE words USING fts5 (text, content = 'messages', content_rowid = 'id');
+    CREATE TRIGGER messages_added AFTER INSERT ON messages BEGIN
+        INSERT INTO words (rowid, text) VALUES (new.id, new.text);
+    END;
+    CREATE TRIGGER messages_removed AFTER DELETE ON messages BEGIN
+        INSERT INTO words (words, rowid, text) VALUES ('delete', old.id, old.text);
+    END;
+    CREATE TRIGGER messages_changed AFTER UPDATE OF text ON messages BEGIN
+        INSERT INTO words (words, rowid, text) VALUES ('delete', old.id, old.text);
+        INSERT INTO words (rowid, text) VALUES (new.id, new.text);
+    END;
+    """,
+)
