@@ -14,10 +14,15 @@ Tell = Callable[[str], None]
 MOST_NAMED = 5
 
 
-def conversation(words: Sequence[str], settings: Settings, endpoint: str, tell: Tell) -> Conversation:
-    """Make the conversation; reads files and standard input, and fetches addresses. Raises Misuse."""
+def conversation(
+    words: Sequence[str], settings: Settings, endpoint: str, tell: Tell, before: Sequence[Turn] | None = None
+) -> Conversation:
+    """Make what is said now; reads files and standard input, and fetches addresses. Raises Misuse.
+
+    `before` is what was said before, which the results of tools may belong to; then nothing need be said now.
+    """
     options = settings.options
-    turns = _earlier(options, tell)
+    turns = _earlier(options, tell, before or ())
     prompt = compose(
         words,
         options.file or (),
@@ -25,7 +30,7 @@ def conversation(words: Sequence[str], settings: Settings, endpoint: str, tell: 
         tell=tell,
         fetch=lambda url: _fetch(url, options),
         detail=options.detail,
-        may_be_empty=bool(turns),
+        may_be_empty=bool(turns) or before is not None,
     )
     if prompt.attached:
         _check(prompt, settings, endpoint)
@@ -35,7 +40,7 @@ def conversation(words: Sequence[str], settings: Settings, endpoint: str, tell: 
     return Conversation((*turns, *said))
 
 
-def _earlier(options: Options, tell: Tell) -> tuple[Turn, ...]:
+def _earlier(options: Options, tell: Tell, before: Sequence[Turn]) -> tuple[Turn, ...]:
     """Give the turns that come before the prompt."""
     if options.messages is None and not options.tool_result:
         return ()
@@ -46,7 +51,7 @@ def _earlier(options: Options, tell: Tell) -> tuple[Turn, ...]:
     given = turns(options.messages, tell) if options.messages is not None else ()
     results = options.tool_result or {}
     if results and not options.previous_response_id:
-        _see_that_there_are(results, call_ids(given))
+        _see_that_there_are(results, call_ids((*before, *given)))
     return (*given, *(ToolResult(call_id, _output(value)) for call_id, value in results.items()))
 
 

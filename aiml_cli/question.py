@@ -1,12 +1,12 @@
 """What is asked of whom: the settled settings, the body they make, and the key that goes with it."""
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from aiml_cli import __version__
 from aiml_cli.api.endpoints import Endpoint
+from aiml_cli.api.written import written
 from aiml_cli.asked import conversation
 from aiml_cli.errors import AimlError, Misuse, NotAllowed
 from aiml_cli.hosts import is_local
@@ -18,6 +18,8 @@ from aiml_cli.store import key as keys
 
 if TYPE_CHECKING:
     from aiml_cli.api.client import Request
+    from aiml_cli.api.messages import Conversation
+    from aiml_cli.resume import Before
     from aiml_cli.schema.wanted import Wanted
 
 HOW_TO_GET_A_KEY = "get one at https://aimlapi.com/app/keys, then: aiml config key (or try without one: --demo)"
@@ -31,6 +33,7 @@ class Question:
     words: Sequence[str]
     settings: Settings
     wanted: "Wanted | None" = None
+    before: "Before | None" = None
 
     @property
     def options(self) -> Options:
@@ -42,18 +45,31 @@ class Question:
         """Give the address that the question goes to."""
         return (self.options.base_url or "").rstrip("/") + self.endpoint.path
 
-    def body(self) -> dict[str, Any]:
-        """Make the request's body; reads standard input and files. Raises Misuse for what cannot be meant."""
+    def said(self) -> "Conversation":
+        """Give what is said now; reads standard input and files. Raises Misuse for what cannot be meant."""
         self._see_that_a_template_is_named()
         if self.options.option_ and not self.options.quiet:
             from aiml_cli import dropped  # for few calls only
 
             for warning in dropped.warnings(self.settings, self.endpoint.name):
                 self.tell(warning)
-        said = conversation(self.words, self.settings, self.endpoint.name, self.tell)
-        system = None if self.options.system is None else from_file(self.options.system)
-        options = replace(self.options, system=system, stream=self._stream())
+        earlier = self.before.turns if self.before else None
+        said = conversation(self.words, self.settings, self.endpoint.name, self.tell, earlier)
+        return said if said.turns or not self.before else self.before.go_on()
+
+    def body(self, said: "Conversation", how: int = 0) -> dict[str, Any]:
+        """Make the request's body; `how` is in which way what was said before is sent."""
+        options = replace(self.options, system=self.system, stream=self._stream())
+        if self.before:
+            said, options = self.before.joined(said, options, self.endpoint.name, how)
         return self.endpoint.body(said, self.wanted.put(options) if self.wanted else options)
+
+    @property
+    def system(self) -> str | None:
+        """Give the system text, from its file where it names one; else that of the conversation."""
+        if self.options.system is None:
+            return self.before.system if self.before else None
+        return from_file(self.options.system)
 
     def _see_that_a_template_is_named(self) -> None:
         options = self.options
@@ -97,8 +113,7 @@ def request_of(question: Question, body: Mapping[str, Any], key: keys.Key | None
 
     accept = "text/event-stream, application/json" if body.get("stream") else "application/json"
     headers = {**headers_of(key, accept), "Content-Type": "application/json"}
-    text = json.dumps(body, ensure_ascii=False, separators=(",", ":"))
-    return Request("POST", question.url, headers, text.encode("utf-8", "replace"))
+    return Request("POST", question.url, headers, written(body))
 
 
 def headers_of(key: keys.Key | None, accept: str) -> dict[str, str]:

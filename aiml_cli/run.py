@@ -8,9 +8,12 @@ from typing import TYPE_CHECKING
 from aiml_cli import estimate
 from aiml_cli.api.answer import Answer, verdict
 from aiml_cli.api.endpoints import ENDPOINTS
+from aiml_cli.api.messages import Conversation
+from aiml_cli.asking import Asking
 from aiml_cli.embedded import demo_model, served
 from aiml_cli.errors import AimlError, CutShort
-from aiml_cli.question import Question, headers_of, is_errand, key_for, masked, request_of
+from aiml_cli.journal import journal_of
+from aiml_cli.question import Question, headers_of, is_errand, key_for, masked
 from aiml_cli.screen.choose import Screen, choose
 from aiml_cli.screen.json import as_object, line
 from aiml_cli.screen.output import say, show
@@ -21,6 +24,7 @@ from aiml_cli.signals import Stopped
 from aiml_cli.store.config import layers
 
 if TYPE_CHECKING:
+    from aiml_cli.journal import Journal
     from aiml_cli.saving import Places
     from aiml_cli.schema.wanted import Wanted
     from aiml_cli.talk import Talk
@@ -65,8 +69,8 @@ def _print_program(name: str, words: Sequence[str], settings: Settings, wanted: 
 
     at_demo = settings.options.demo
     settled = demo_model(preview.at_demo(settings)) if at_demo else settings
-    question = Question(ENDPOINTS[name], words, settled, wanted)
-    return preview.print_program(question.settings, words, question.url, question.body())
+    question = _with_its_past(Question(ENDPOINTS[name], words, settled, wanted))
+    return preview.print_program(question.settings, words, question.url, question.body(question.said()))
 
 
 def _show_answer(question: Question, screen: Screen) -> int:
@@ -77,12 +81,23 @@ def _show_answer(question: Question, screen: Screen) -> int:
     places: Places | None = None
     try:
         places = _places(question.options)
+        question = _with_its_past(question)
         _hold(talk, question, screen)
     except AimlError as fault:
         error = fault
     except Stopped as stop:
         error = stop.error
-    return _conclude(question, screen, talk.answer(error, question.options.previous_response_id), places)
+    answer = talk.answer(error, question.options.previous_response_id)
+    return _conclude(question, screen, talk.keeper, answer, places)
+
+
+def _with_its_past(question: Question) -> Question:
+    """Put the question behind the conversation that it goes on with, if it does."""
+    if not (question.options.continue_ or question.options.resume):
+        return question
+    from aiml_cli import resume  # for few calls only
+
+    return resume.gone_on(question, os.environ)
 
 
 def _places(options: Options) -> "Places | None":
@@ -102,24 +117,43 @@ def _hold(talk: "Talk", question: Question, screen: Screen) -> None:
         what = stored.errand(question.settings, question.words)
         key = key_for(question)
         request = what.request(question.url, headers_of(key, "application/json"))
+        talk.keeper = (
+            None if what.verb == "cancel" else journal_of(talk, question, Conversation(), os.environ, what.name)
+        )
         stored.follow(what, talk, request, screen, lambda told: masked(told, key))
         return
-    body = question.body()
-    key = key_for(question)
-    request = request_of(question, body, key)
+    said = question.said()
+    asking = Asking(talk, question, said, key_for(question), screen)
+    talk.keeper = journal_of(talk, question, said, os.environ)
+    _send(asking)
+
+
+def _send(asking: Asking) -> None:
+    """Send a question in the way that its options ask for."""
+    question = asking.question
     if question.options.background:
-        from aiml_cli import stored  # for few calls only
+        from aiml_cli import stored  # as those below for few calls only
 
-        stored.take_on(question.settings, talk, request, screen, lambda told: masked(told, key))
+        stored.take_on(question.settings, asking.talk, asking.request(), asking.screen, asking.mask)
     elif question.wanted and question.options.schema_retries:
-        from aiml_cli import insist  # for few calls only
+        from aiml_cli import insist
 
-        insist.hold(talk, question, request, screen, lambda told: masked(told, key))
+        insist.hold(asking.talk, question, asking.request(), asking.screen, asking.mask)
+    elif question.options.auto_continue:
+        from aiml_cli import rest
+
+        rest.hold(asking)
+    elif question.before:
+        from aiml_cli import resume
+
+        resume.hold(asking)
     else:
-        talk.hold(request, question.options, screen, lambda told: masked(told, key))
+        asking.send(asking.request())
 
 
-def _conclude(question: Question, screen: Screen, answer: Answer, places: "Places | None") -> int:
+def _conclude(
+    question: Question, screen: Screen, journal: "Journal | None", answer: Answer, places: "Places | None"
+) -> int:
     """Judge the answer, close the screens, and raise what went wrong."""
     options, error = question.options, answer.error
     if error is None or (isinstance(error, CutShort) and answer.completion.complete):
@@ -138,9 +172,21 @@ def _conclude(question: Question, screen: Screen, answer: Answer, places: "Place
     if places:
         answer = places.keep(answer)
         error = answer.error
-    screen.close(estimate.priced(answer, question.settings))
+    _close(screen, journal, estimate.priced(answer, question.settings))
     if error:
         raise error
     if answer.completion.capped:
         say(f"aiml: {answer.completion.lacks}")
     return 0
+
+
+def _close(screen: Screen, journal: "Journal | None", answer: Answer) -> None:
+    """Show what is left, and only then keep the answer, also when it could not be shown."""
+    try:
+        screen.close(answer)
+    except (AimlError, Stopped) as fault:
+        answer = replace(answer, error=answer.error or (fault.error if isinstance(fault, Stopped) else fault))
+        raise
+    finally:
+        if journal:
+            journal.close(answer)

@@ -12,15 +12,17 @@ from aiml_cli.api.answer import Answer, Timing
 from aiml_cli.api.client import Client, Request, connect, send
 from aiml_cli.api.completion import Completion, Fold
 from aiml_cli.api.endpoints import Endpoint
-from aiml_cli.api.events import Batch, Begun, Done, Fault, Notice, Usage
+from aiml_cli.api.events import Batch, Begun, Done, Fault, Notice, Output, Usage
 from aiml_cli.api.reply import understand
 from aiml_cli.api.wire import an_amount
 from aiml_cli.errors import AimlError
-from aiml_cli.screen.output import say
+from aiml_cli.screen.output import notices, say
 from aiml_cli.settings.options import Options
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+
+    from aiml_cli.journal import Journal
 
 Mask = Callable[[AimlError], AimlError]
 
@@ -40,9 +42,11 @@ class Talk:
 
     def __init__(self, endpoint: Endpoint) -> None:
         self._endpoint = endpoint
+        self.keeper: Journal | None = None
         self._fold = Fold()
         self._tries = 0
         self._began = self._first = 0.0
+        self._is_heard = False
         self._status: int | None = None
         self._headers: Mapping[str, str] = {}
 
@@ -51,7 +55,8 @@ class Talk:
 
         `mask` takes the key out of a failure before anybody sees it.
         """
-        with connect(request.url, options.timeout or 0, options.ca_bundle) as client:
+        tell = notices(options.quiet)
+        with connect(request.url, options.timeout or 0, options.ca_bundle, tell) as client:
             while True:
                 self._tries += 1
                 self._status, self._headers = None, {}
@@ -63,8 +68,20 @@ class Talk:
                     return
 
     def begin_anew(self) -> None:
-        """Forget what came: the next request is an exchange of its own."""
-        self._fold, self._tries, self._first = Fold(), 0, 0.0
+        """Let go of what came: the next request is an exchange of its own."""
+        earlier = self.answer(None, None)
+        self._fold, self._tries, self._first, self._is_heard = Fold(), 0, 0.0, False
+        if self.keeper:
+            self.keeper.part(earlier)
+
+    def go_on(self) -> None:
+        """Join what comes next to what came: the next request asks for the rest of the answer."""
+        self._fold.reopen()
+        self._tries, self._is_heard = 0, False
+
+    def since(self, marks: dict[tuple[int, str], int]) -> list[tuple[str, int, str]]:
+        """Give what grew since the marks, and move them; another thread may ask."""
+        return self._fold.since(marks)
 
     def completion(self) -> Completion:
         """Give the answer as far as it came."""
@@ -86,10 +103,11 @@ class Talk:
         )
 
     def _once(self, client: Client, request: Request, screen: Onlooker, *, verbose: bool) -> None:
-        self._began = time.monotonic()
+        if not self._first:
+            self._began = time.monotonic()
         if verbose:
             say(f"aiml: {request.method} {request.url}, {len(request.body or b'')} bytes, try {self._tries}")
-        with send(client, request) as reply:
+        with send(client, request, self.keeper.start if self.keeper else None) as reply:
             self._status, self._headers = reply.status, reply.headers
             if verbose:
                 kind = reply.headers.get("content-type", "")
@@ -97,7 +115,7 @@ class Talk:
             # What a failed try said is told in words; only an answer is passed on as it is.
             chunks = screen.tee(reply.chunks) if 200 <= reply.status < 300 else reply.chunks  # noqa: PLR2004
             for batch in understand(self._endpoint, reply.status, reply.headers, chunks):
-                if not self._first:
+                if not self._is_heard:
                     self._note_first(batch)
                 self._fold.add(batch)
                 screen.show(batch)
@@ -107,13 +125,14 @@ class Talk:
 
     def _note_first(self, batch: Batch) -> None:
         """Note when the first piece came; that somebody began to answer, or ended it, is no piece."""
-        if any(not isinstance(event, Begun | Usage | Notice | Done | Fault) for event in batch):
-            self._first = time.monotonic()
+        if any(not isinstance(event, Begun | Output | Usage | Notice | Done | Fault) for event in batch):
+            self._is_heard = True
+            self._first = self._first or time.monotonic()
 
     def _wait_or_raise(self, error: AimlError, options: Options) -> None:
         now, luck = datetime.now(UTC), os.urandom(1)[0] / 255
         pause = retry.pause(error, self._headers, self._tries, now, luck)
-        if pause is None or self._first or self._tries > (options.retries or 0):
+        if pause is None or self._is_heard or self._tries > (options.retries or 0):
             raise retry.told(error, self._headers, now)
         if not options.quiet:
             say(f"aiml: {error.message}; trying again in {pause:.1f} s ({self._tries} of {options.retries})")

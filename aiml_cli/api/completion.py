@@ -1,5 +1,6 @@
 """Fold the events of an answer into what it was in the end."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -14,7 +15,9 @@ from aiml_cli.api.events import (
     Event,
     Fault,
     Image,
+    Json,
     Notice,
+    Output,
     Refusal,
     Text,
     Thought,
@@ -24,6 +27,7 @@ from aiml_cli.api.events import (
 )
 from aiml_cli.api.speech import Speaking, Speech
 
+CUT = "the stream ended before the answer was complete"
 TOO_LONG = "the answer was cut at the length cap"
 CAPPED = frozenset({"length", "max_output_tokens", "max_tokens", "MAX_TOKENS", "model_length"})
 FILTERED = frozenset({"content_filter", "SAFETY", "safety"})
@@ -71,6 +75,7 @@ class Completion:
     status: str | None = None
     ended: bool = False
     files: tuple[CitedFile, ...] = ()
+    output: tuple[Mapping[str, Json], ...] = ()
 
     @property
     def first(self) -> Choice:
@@ -92,7 +97,7 @@ class Completion:
         """Say in one sentence why the answer is not whole; "" when it is."""
         reasons = {choice.finish_reason for choice in self.choices}
         if not self._arrived:
-            return "the stream ended before the answer was complete"
+            return CUT
         if reasons & FILTERED:
             return "the answer was stopped by a content filter"
         if self._refused:
@@ -127,6 +132,17 @@ class Fold:
         self._fault: Fault | None = None
         self._status: str | None = None
         self._ended = False
+        self._output: list[Mapping[str, Json]] | None = []
+        self._spent: Usage | None = None
+
+    def reopen(self) -> None:
+        """Go on with an answer that was cut: what comes now is its rest."""
+        self._spent, self._usage = _sum(self._spent, self._usage), None
+        self._status, self._ended = None, False
+        # The items of the parts would say the answer in pieces; joined they are one message.
+        self._output = None
+        for choice in self._choices.values():
+            choice.finished, choice.finish_reason = False, None
 
     def add(self, batch: Batch) -> None:
         """Take what came."""
@@ -143,12 +159,24 @@ class Fold:
             self._begun,
             tuple(grown),
             tuple(source for source in self._sources if isinstance(source, Citation)),
-            self._usage,
+            _sum(self._spent, self._usage),
             self._fault,
             self._status,
             self._ended,
             tuple(source for source in self._sources if isinstance(source, CitedFile)),
+            tuple(self._output or ()),
         )
+
+    def since(self, marks: dict[tuple[int, str], int]) -> list[tuple[str, int, str]]:
+        """Give kind, choice and text of what grew since the marks, and move them; for another thread than `add`'s."""
+        grown = []
+        for index, choice in list(self._choices.items()):
+            for kind, text in (("text", choice.text), ("thought", choice.reasoning), ("refusal", choice.refusal)):
+                start, end = marks.get((index, kind), 0), len(text)
+                if end > start:
+                    marks[index, kind] = end
+                    grown.append((kind, index, text[start:end].decode()))
+        return grown
 
     def _choice(self, index: int) -> "_Growing":
         if index not in self._choices:
@@ -161,6 +189,10 @@ class Fold:
                 self._begun = _newer(self._begun, event)
             case Citation() | CitedFile():
                 self._sources[event] = None
+            case Output(items, whole) if self._output is not None:
+                self._output = [*(() if whole else self._output), *items]
+            case Output():
+                pass
             case Usage():
                 self._usage = _fuller(self._usage, event)
             case Fault():
@@ -191,6 +223,18 @@ def _fuller(old: Usage | None, new: Usage) -> Usage:
         return new
     newer = {name: value for name, value in new._asdict().items() if value is not None and value != {}}
     return old._replace(**newer)
+
+
+def _sum(first: Usage | None, second: Usage | None) -> Usage | None:
+    """Add the counts of two requests; the details are those of the last."""
+    if first is None or second is None:
+        return second or first
+    counts: dict[str, Json] = {
+        name: (getattr(first, name) or 0) + (getattr(second, name) or 0)
+        for name in Usage._fields
+        if name != "details" and (getattr(first, name), getattr(second, name)) != (None, None)
+    }
+    return second._replace(**counts)
 
 
 class _Growing:

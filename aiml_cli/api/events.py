@@ -122,6 +122,14 @@ class Image(NamedTuple):
 
 
 @distinct
+class Output(NamedTuple):
+    """Carry output items as the server sent them, to be sent again; `whole` ones replace those before."""
+
+    items: tuple[Mapping[str, Json], ...]
+    whole: bool = False
+
+
+@distinct
 class Usage(NamedTuple):
     """Count tokens, and the price where the server tells it. Each Usage replaces the one before."""
 
@@ -164,5 +172,6 @@ class Done(NamedTuple):
 
 
 Source = Citation | CitedFile
-Event = Begun | Text | Thought | Refusal | ToolCall | Source | Token | Audio | Image | Usage | Notice | Fault | Done
+Content = Text | Thought | Refusal | ToolCall | Token | Audio | Image
+Event = Begun | Content | Source | Output | Usage | Notice | Fault | Done
 Batch = list[Event]

@@ -14,6 +14,7 @@ from aiml_cli.api.events import (
     Done,
     Event,
     Fault,
+    Output,
     Refusal,
     Text,
     Thought,
@@ -147,6 +148,8 @@ class _Events:
         """Add what a whole response has more than its events, and how it ended."""
         self._begin(response, batch)
         self._rest_of(response, batch)
+        if output := [item for item in a_list(response.get("output")) if isinstance(item, dict)]:
+            batch.append(Output(tuple(output), whole=True))
         batch.extend(usage(response, "input", "output"))
         status = a_text(response.get("status")) or None
         if status == "failed" or (response.get("error") and not status):
@@ -204,6 +207,8 @@ class _Events:
         told = list(outcome(item))
         self._told += told
         batch += told
+        if item.get("type"):
+            batch.append(Output((item,)))
 
     def _call_of(self, item: dict[str, Any], event: dict[str, Any], batch: Batch) -> None:
         """Open a tool call, or give the arguments that did not come in pieces."""

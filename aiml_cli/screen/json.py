@@ -18,6 +18,7 @@ from aiml_cli.api.events import (
     Fault,
     Image,
     Notice,
+    Output,
     Refusal,
     Text,
     Thought,
@@ -114,7 +115,10 @@ def as_event(event: Event) -> dict[str, Any] | None:
             return _rarer(event)
 
 
-def _rarer(event: Citation | CitedFile | Token | Audio | Image | Begun | Fault | Done) -> dict[str, Any] | None:
+Rarer = Citation | CitedFile | Token | Audio | Image | Begun | Output | Fault | Done
+
+
+def _rarer(event: Rarer) -> dict[str, Any] | None:
     match event:
         case Citation(choice=choice):
             return {"type": "citation", "choice": choice, **_citation(event)}
@@ -124,7 +128,7 @@ def _rarer(event: Citation | CitedFile | Token | Audio | Image | Begun | Fault |
             return {"type": "token", "choice": choice, **_token(event)}
         case Audio(transcript=transcript, choice=choice) if transcript:
             return {"type": "transcript", "choice": choice, "text": transcript}
-        case Audio() | Image() | Begun() | Fault() | Done():
+        case Audio() | Image() | Begun() | Output() | Fault() | Done():
             return None
 
 

@@ -54,7 +54,6 @@ class Ended(NamedTuple):
     text: str
     thought: str = ""
     items: Sequence[Any] = ()
-    model: str = ""
     usage: Any = None
     cost_usd: float | None = None
     cost_source: str | None = None
@@ -100,7 +99,6 @@ def finish(history: History, row: Row, ended: Ended) -> None:
         "text": _clean(ended.text),
         "thought": _clean(ended.thought),
         "items": _json(ended.items),
-        "model": ended.model,
         "usage": None if ended.usage is None else _json(ended.usage),
         "cost_usd": ended.cost_usd,
         "cost_source": ended.cost_source,

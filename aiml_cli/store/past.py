@@ -1,6 +1,8 @@
 """Read the history: conversations, their messages, and which one somebody means."""
 
 import json
+import math
+import time
 from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 
@@ -8,6 +10,7 @@ from aiml_cli.errors import Misuse
 from aiml_cli.store.history import History
 
 LAST = "last"
+STREAMING = "streaming"
 
 
 class Conversation(NamedTuple):
@@ -60,6 +63,7 @@ def named(history: History, words: str) -> Conversation:
 
     `last` is the latest of all. Raises Misuse when there is none.
     """
+    words = clean(words)
     found = _latest(history) if words == LAST else _by_name(history, words) or _by_words(history, words)
     if found is None:
         raise Misuse(
@@ -71,19 +75,46 @@ def named(history: History, words: str) -> Conversation:
     return found
 
 
+def called(history: History, name: str) -> Conversation:
+    """Give the conversation of a name, or of the beginning of one; words do not count. Raises Misuse for none."""
+    found = _by_name(history, clean(name))
+    if found is None:
+        raise Misuse(f"no conversation is called {name!r}", "aiml history list shows those there are")
+    return found
+
+
+def everything(history: History, before: float = math.inf) -> list[Conversation]:
+    """Give all conversations, or those that nothing was added to since a time; the oldest first."""
+    return _some(history, "changed < ? ORDER BY changed, id", before)
+
+
 def messages(history: History, conversation: int) -> list[Message]:
-    """Give the messages of a conversation in order."""
+    """Give the messages of a conversation in order; one that is still being written as far as it came."""
     rows = history.connection.execute(
         f"SELECT {_OF_MESSAGE} FROM messages WHERE conversation = ? ORDER BY id",
         (conversation,),
     )
-    return [_message(row) for row in rows]
+    return [_so_far(history, _message(row)) for row in rows]
 
 
 def match(words: str) -> str:
     """Write a search for words as FTS5 wants it: each in quotes, all of them needed, the last may go on."""
-    quoted = ['"' + word.replace('"', '""') + '"' for word in words.split()]
+    quoted = ['"' + word.replace('"', '""') + '"' for word in clean(words).split()]
     return " ".join(quoted) + ("*" if quoted else "")
+
+
+def clean(words: str) -> str:
+    """Give what was typed without the half characters and NUL that SQLite takes for no text."""
+    return words.encode("utf-8", "replace").decode().replace("\0", " ")
+
+
+def age(then: float) -> str:
+    """Say how long ago a time was, in its largest unit."""
+    seconds = max(0, time.time() - then)
+    for unit, length in (("day", 86400), ("h", 3600), ("min", 60)):
+        if (count := int(seconds // length)) > 0:
+            return f"{count} {unit}{'s' if unit == 'day' and count > 1 else ''}"
+    return f"{int(seconds)} s"
 
 
 def _latest(history: History) -> Conversation | None:
@@ -119,9 +150,29 @@ def _some(history: History, where: str, *values: Any) -> list[Conversation]:
 
 def _message(row: Sequence[Any]) -> Message:
     found = Message(*row)
-    usage: Any = found.usage
-    texts: Any = (found.items, found.options, found.facts)
-    items, options, facts = map(json.loads, texts)
     return found._replace(
-        items=items, options=options, facts=facts, usage=usage and json.loads(usage), stored=bool(found.stored)
+        items=_loaded(found.items, []),
+        options=_loaded(found.options, {}),
+        facts=_loaded(found.facts, {}),
+        usage=_loaded(found.usage, {}) or None,
+        stored=bool(found.stored),
     )
+
+
+def _loaded(text: Any, default: Any) -> Any:
+    """Read a JSON column; one that is spoilt, or of another form, holds nothing."""
+    try:
+        value = json.loads(text or "null")
+    except (ValueError, RecursionError):
+        return default
+    return value if isinstance(value, type(default)) else default
+
+
+def _so_far(history: History, message: Message) -> Message:
+    if message.state != STREAMING:
+        return message
+    rows = history.connection.execute(
+        "SELECT kind, text FROM pieces WHERE message = ? AND choice = 0 ORDER BY id", (message.id,)
+    ).fetchall()
+    text, thought = ("".join(text for each, text in rows if each == kind) for kind in ("text", "thought"))
+    return message._replace(text=text, thought=thought)
