@@ -1,9 +1,9 @@
-# The few words of this project: demo, test, lint, bench, generate, clean.
+# The few words of this project: demo, test, faults (the promises, a line each), lint, bench, generate, clean.
 PYTHON ?= python3
 VENV := .venv
 BENCH := .venv-bench
 
-.PHONY: demo test lint bench generate clean
+.PHONY: demo test faults lint bench generate clean
 
 demo: $(VENV)/installed
 	$(VENV)/bin/aiml chat --demo "What can you do?"
@@ -15,6 +15,9 @@ test: $(VENV)/developing
 	$(VENV)/bin/mypy
 	$(VENV)/bin/lint-imports
 	$(VENV)/bin/pytest
+
+faults: $(VENV)/developing
+	$(VENV)/bin/pytest -m promise --promises
 
 lint: $(VENV)/developing
 	$(VENV)/bin/ruff check --fix .

@@ -50,7 +50,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except AimlError as error:
         return _told(error)
     except Exception as bug:  # noqa: BLE001 - the last place where a fault of ours can be told
-        return _told_bug(bug)
+        # Until Python 3.12 what is raised while a class is made comes out as the cause of a RuntimeError.
+        return _told(bug.__cause__.error) if isinstance(bug.__cause__, Stopped) else _told_bug(bug)
 
 
 def _command(arguments: list[str]) -> Callable[[], int]:
@@ -105,7 +106,15 @@ def _say_version() -> int:
     return 0
 
 
+def _here() -> str:
+    """Name the current directory, which may have been removed."""
+    try:
+        return os.getcwd()  # noqa: PTH109 - before pathlib
+    except OSError:
+        return ""
+
+
 if __name__ == "__main__":
     # `python -m` looks for modules in the current directory, whose owner may be somebody else.
-    sys.path[:] = [path for path in sys.path if path not in ("", os.getcwd())]  # noqa: PTH109 - before pathlib
+    sys.path[:] = [path for path in sys.path if path not in ("", _here())]
     run()

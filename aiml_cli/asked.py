@@ -6,7 +6,9 @@ from typing import Any
 from aiml_cli import __version__
 from aiml_cli.api.messages import Conversation, Message, ToolResult, Turn
 from aiml_cli.errors import Misuse
+from aiml_cli.guard import Guard
 from aiml_cli.prompt.compose import Prompt, compose, from_file
+from aiml_cli.prompt.sources import there
 from aiml_cli.settings.options import Options
 from aiml_cli.settings.resolve import Settings
 
@@ -22,16 +24,20 @@ def conversation(
     `before` is what was said before, which the results of tools may belong to; then nothing need be said now.
     """
     options = settings.options
-    turns = _earlier(options, tell, before or ())
+    guard = Guard(settings)
+    turns = _earlier(options, tell, before or (), guard)
     prompt = compose(
         words,
         options.file or (),
         use_stdin=not options.no_stdin and options.messages != "-",
         tell=tell,
         fetch=lambda url: _fetch(url, options),
+        see=guard.see,
         detail=options.detail,
         may_be_empty=bool(turns) or before is not None,
     )
+    _see_system(options.system or "", guard)
+    guard.settle()
     if prompt.attached:
         _check(prompt, settings, endpoint)
         if not (options.dry_run or options.as_):
@@ -40,7 +46,13 @@ def conversation(
     return Conversation((*turns, *said))
 
 
-def _earlier(options: Options, tell: Tell, before: Sequence[Turn]) -> tuple[Turn, ...]:
+def _see_system(system: str, guard: Guard) -> None:
+    """Look at the file of the system text; what can be read only once (a pipe) is left to its one reader."""
+    if system.startswith("@") and (path := there(system[1:])) and path.is_file():
+        guard.see(system[1:], from_file(system))
+
+
+def _earlier(options: Options, tell: Tell, before: Sequence[Turn], guard: Guard) -> tuple[Turn, ...]:
     """Give the turns that come before the prompt."""
     if options.messages is None and not options.tool_result:
         return ()
@@ -48,11 +60,11 @@ def _earlier(options: Options, tell: Tell, before: Sequence[Turn]) -> tuple[Turn
 
     if options.messages == "-" and "-" in (options.file or ()):
         raise Misuse("standard input cannot be both --messages and --file")
-    given = turns(options.messages, tell) if options.messages is not None else ()
+    given = turns(options.messages, tell, guard.see) if options.messages is not None else ()
     results = options.tool_result or {}
     if results and not options.previous_response_id:
         _see_that_there_are(results, call_ids((*before, *given)))
-    return (*given, *(ToolResult(call_id, _output(value)) for call_id, value in results.items()))
+    return (*given, *(ToolResult(call_id, _output(value, guard)) for call_id, value in results.items()))
 
 
 def _see_that_there_are(results: Mapping[str, Any], ids: set[str]) -> None:
@@ -63,9 +75,14 @@ def _see_that_there_are(results: Mapping[str, Any], ids: set[str]) -> None:
             raise Misuse(f"--tool-result {call_id}: there is no such call to answer", hint)
 
 
-def _output(value: str) -> str:
+def _output(value: str, guard: Guard) -> str:
     """Give a result as text: the file that `@FILE` names, `@@x` as `@x`."""
-    return value[1:] if value.startswith("@@") else from_file(value)
+    if value.startswith("@@"):
+        return value[1:]
+    text = from_file(value)
+    if value.startswith("@"):
+        guard.see(value[1:], text)
+    return text
 
 
 def _fetch(url: str, options: Options) -> tuple[bytes, str]:

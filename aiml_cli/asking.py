@@ -13,6 +13,10 @@ if TYPE_CHECKING:
     from aiml_cli.talk import Talk
 
 
+# The ways to send what was said before: by the name that the server knows it by, whole, whole without reasoning.
+BY_ID, WHOLE, WITHOUT_REASONING = range(3)
+
+
 class Asking(NamedTuple):
     """Hold who asks what; `said` is what is new in the conversation."""
 
@@ -22,9 +26,11 @@ class Asking(NamedTuple):
     key: "Key | None"
     screen: "Screen"
 
-    def request(self, said: "Conversation | None" = None, how: int = 0) -> "Request":
+    def request(self, said: "Conversation | None" = None, how: int = BY_ID) -> "Request":
         """Make the request; `how` is in which way what was said before is sent."""
-        return request_of(self.question, self.question.body(said or self.said, how), self.key)
+        body = self.question.body(said or self.said, how)
+        self.talk.continued = body.get("previous_response_id")
+        return request_of(self.question, body, self.key)
 
     def send(self, request: "Request") -> None:
         """Send a request, and show what comes."""

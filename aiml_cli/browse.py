@@ -15,7 +15,7 @@ from aiml_cli.embedded import served
 from aiml_cli.errors import AimlError, Misuse, NotAsAsked
 from aiml_cli.hosts import is_local
 from aiml_cli.screen import table
-from aiml_cli.screen.output import is_terminal, say, show
+from aiml_cli.screen.output import is_terminal, notices, say, show
 from aiml_cli.screen.safe import visible
 from aiml_cli.screen.table import Column
 from aiml_cli.settings.flags import Flags
@@ -91,15 +91,18 @@ def _base_url(settings: Settings) -> str:
 
 def _fetched(settings: Settings, stored: Catalogue | None) -> Catalogue:
     """Ask the server, which may say that the stored copy still holds; store what it says."""
-    from aiml_cli.api.client import Request, connect, send  # httpx costs a fifth of a second
+    from aiml_cli.api.client import Request, connect, send, whole  # httpx costs a fifth of a second
 
-    base_url = _base_url(settings)
+    if settings.options.debug:
+        from aiml_cli.debug import send
+
+    base_url, tell = _base_url(settings), notices(settings.options.quiet)
     request = Request("GET", f"{base_url}/models?{QUERY}", _headers(stored))
     with (
-        connect(base_url, settings.options.timeout or 0, settings.options.ca_bundle) as client,
+        connect(base_url, settings.options.timeout or 0, settings.options.ca_bundle, tell) as client,
         send(client, request) as reply,
     ):
-        body = b"".join(reply.chunks)
+        body = whole(reply)
     fresh = _told(base_url, reply.status, reply.headers, body, stored)
     if not is_local(base_url):  # the embedded server has another port each time
         save(fresh)

@@ -86,12 +86,16 @@ def _of_server(settings: Settings, url: str, key: keys.Key | None) -> Iterator[F
 def _asked(settings: Settings, url: str, key: keys.Key | None) -> tuple[int, Mapping[str, str], bytes]:
     from aiml_cli.api.client import Request, connect, send  # httpx costs a fifth of a second
 
+    if settings.options.debug:
+        from aiml_cli.debug import send
+
     headers = {"User-Agent": f"aiml/{__version__}", "Accept": "application/json"}
     if key:
         headers["Authorization"] = f"Bearer {key.value}"
     timeout, body = settings.options.timeout or 120, b""
+    tell = output.notices(settings.options.quiet)
     with (
-        connect(url, timeout, settings.options.ca_bundle) as client,
+        connect(url, timeout, settings.options.ca_bundle, tell) as client,
         send(client, Request("GET", url, headers)) as reply,
     ):
         for chunk in reply.chunks:

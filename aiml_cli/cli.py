@@ -7,9 +7,9 @@ import typer
 
 from aiml_cli.errors import OutputFailed, ReaderGone
 from aiml_cli.settings.flags import Flags, command
-from aiml_cli.settings.kinds import Kind, choice
+from aiml_cli.settings.kinds import PATH, SWITCH, Kind, choice, integer
 from aiml_cli.settings.options import ROWS, Option, flags_of
-from aiml_cli.settings.resolve import Said
+from aiml_cli.settings.resolve import Said, read
 
 # A command gives back what is to be done, and `main` does it: Typer would turn Ctrl-C and a reader that
 # went away into endings of its own.
@@ -30,6 +30,8 @@ PLAIN: dict[str, Any] = {
 app = typer.Typer(**PLAIN)
 config = typer.Typer(help="Show and change settings, and store the API key.", **PLAIN)
 app.add_typer(config, name="config")
+history = typer.Typer(help="Look at what was asked and answered, and delete it.", **PLAIN)
+app.add_typer(history, name="history")
 
 
 @app.callback(invoke_without_command=True)
@@ -71,7 +73,7 @@ def _ask(endpoint: str, words: list[str], flags: Flags) -> Task:
 
 @app.command("models")
 @command(
-    [*SERVER, ROWS["demo"], ROWS["json"], ROWS["quiet"]],
+    [*SERVER, ROWS["demo"], ROWS["json"], ROWS["quiet"], ROWS["debug"]],
     "Words that the id, an alias, the name or the developer has; or one id.",
 )
 def models(words: list[str], flags: Flags) -> Task:
@@ -87,7 +89,7 @@ PERIOD = Option(
 
 
 @app.command("usage")
-@command([PERIOD, *SERVER, ROWS["demo"], ROWS["json"], ROWS["quiet"]], "")
+@command([PERIOD, *SERVER, ROWS["demo"], ROWS["json"], ROWS["quiet"], ROWS["debug"]], "")
 def usage(_words: list[str], flags: Flags) -> Task:
     """Show the balance, and what the key spent by model."""
     from aiml_cli import spend
@@ -174,12 +176,85 @@ def config_key(
 
 
 @config.command("check")
-@command(SERVER, "")
+@command([*SERVER, ROWS["debug"]], "")
 def config_check(_words: list[str], flags: Flags) -> Task:
     """Check settings, key, file modes, server and balance."""
     from aiml_cli import check
 
     return lambda: check.check(flags)
+
+
+def _seconds(text: str) -> float:
+    """Read 12h, 30d or 2w; raise ValueError."""
+    if text[-1:] not in UNITS or not text[:-1].isdecimal():
+        raise ValueError(text)
+    return float(text[:-1]) * UNITS[text[-1]]
+
+
+UNITS = {"h": 3600, "d": 86400, "w": 604800}
+AGE = Kind("a time such as 12h, 30d or 2w", _seconds, "AGE")
+ANY = "A conversation: its id, the beginning of it, or words of it."
+LIMIT = Option(
+    integer(0, 10**9), "How many; 0 for all.", "Output", {}, default=20, short="-n", once=True, attribute="limit"
+)
+FORM = Option(choice("md", "json", "jsonl"), "How to write.", "Output", {}, default="md", once=True, attribute="format")
+INTO = Option(PATH, "Write to a file instead.", "Output", {}, short="-o", once=True, attribute="output")
+OLDER = Option(AGE, "Those that nothing was added to for so long.", "Output", {}, once=True, attribute="older_than")
+ALL = Option(SWITCH, "All of them, and what was kept of damaged files.", "Output", {}, once=True, attribute="all")
+
+
+def _said(row: Option[Any], flags: Flags) -> Any:
+    """Read a flag that only one command has."""
+    return read(row, flags[row.name]) if row.name in flags else row.default
+
+
+@history.command("list")
+@command([LIMIT, ROWS["json"], ROWS["quiet"]], "Only conversations in which these words stand.")
+def history_list(words: list[str], flags: Flags) -> Task:
+    """List the conversations, the newest first."""
+    from aiml_cli import recall
+
+    limit = _said(LIMIT, flags)
+    return lambda: recall.list_(words, flags, limit)
+
+
+@history.command("show")
+@command([ROWS["json"], ROWS["quiet"], ROWS["verbose"]], f"{ANY} Without it: the latest.")
+def history_show(words: list[str], flags: Flags) -> Task:
+    """Show a conversation; with -v also the reasoning, tokens and cost."""
+    from aiml_cli import recall
+
+    return lambda: recall.show_(words, flags)
+
+
+@history.command("search")
+@command([LIMIT, ROWS["json"], ROWS["quiet"]], "Words that stand in a message, in any order.")
+def history_search(words: list[str], flags: Flags) -> Task:
+    """Search what was said; show each conversation with a line of it."""
+    from aiml_cli import recall
+
+    limit = _said(LIMIT, flags)
+    return lambda: recall.search_(words, flags, limit)
+
+
+@history.command("export")
+@command([FORM, INTO, ROWS["quiet"]], "Ids of conversations, or words of one. Without them: all.")
+def history_export(words: list[str], flags: Flags) -> Task:
+    """Write conversations as Markdown, JSON, or a JSON line for each message."""
+    from aiml_cli import export
+
+    form, output = _said(FORM, flags), _said(INTO, flags)
+    return lambda: export.export(words, flags, form, output)
+
+
+@history.command("rm")
+@command([OLDER, ALL, ROWS["yes"], ROWS["quiet"]], "Ids of conversations.")
+def history_rm(words: list[str], flags: Flags) -> Task:
+    """Delete conversations; their text is gone from the disk's files."""
+    from aiml_cli import removal
+
+    older, everything = _said(OLDER, flags), bool(_said(ALL, flags))
+    return lambda: removal.rm(words, flags, older, everything)
 
 
 def _valued(arguments: list[str]) -> Iterator[str]:

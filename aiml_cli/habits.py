@@ -23,7 +23,13 @@ FLAGS = {
     "--param": "-O",
     "--prompt": "no flag at all: the prompt stands behind the command",
 }
-COMMANDS = {"help": "aiml --help", "version": "aiml --version", "ask": "aiml chat", "responses": "aiml respond"}
+COMMANDS = {
+    "help": "aiml --help",
+    "version": "aiml --version",
+    "ask": "aiml chat",
+    "responses": "aiml respond",
+    "logs": "aiml history list",
+}
 
 
 def misuse(fault: Exception, arguments: list[str]) -> Misuse:

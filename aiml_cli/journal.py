@@ -4,36 +4,41 @@ from collections.abc import Callable
 from contextlib import suppress
 from queue import Empty, SimpleQueue
 from threading import Thread
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from aiml_cli.api.answer import Answer
-from aiml_cli.errors import AimlError, HungUp, Interrupted, ReaderGone, Terminated
+from aiml_cli.errors import AimlError, HungUp, Interrupted, OutputFailed, ReaderGone, Terminated
 from aiml_cli.screen.output import say
 from aiml_cli.signals import Stopped
+from aiml_cli.store.place import place
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
-    from typing import Any
 
+    from aiml_cli.api.completion import Choice
     from aiml_cli.api.messages import Conversation
     from aiml_cli.question import Question
-    from aiml_cli.store.exchange import Asked, Ended, Row
+    from aiml_cli.store.exchange import Asked, Ended, Row, Said
     from aiml_cli.store.history import History
     from aiml_cli.talk import Talk
 
 # Text is in the file after this time and that of a write, which together stay below half a second.
 PAUSE_S = 0.25
 PATIENCE_S = 30.0
+HURRY_S = 5.0  # who was told to stop waits no longer for a history that others keep busy
 LONGEST_TITLE = 80
 NO_OPTIONS = ("model", "messages", "input", "instructions", "stream", "stream_options")
-STOPS = (Interrupted, Terminated, HungUp, ReaderGone)
+STOPS = (Interrupted, Terminated, HungUp, ReaderGone, OutputFailed)
+# Of a question that is larger only the beginning of its words is kept.
+LARGEST = 16 * 1024 * 1024
+BEGINNING = 64 * 1024
 
 Marks = dict[tuple[int, str], int]
 Grown = Callable[[Marks], list[tuple[str, int, str]]]
 
 
 class _Order(NamedTuple):
-    ended: "Ended"
+    answer: Answer
     is_last: bool
 
 
@@ -43,8 +48,8 @@ class Journal:
     `asked` is made in that thread; `grown` tells what came since the last look.
     """
 
-    def __init__(self, asked: "Callable[[], Asked]", grown: Grown, *, quiet: bool, stored: bool) -> None:
-        self._make, self._grown, self._quiet, self._stored = asked, grown, quiet, stored
+    def __init__(self, asked: "Callable[[], Asked]", grown: Grown, *, quiet: bool) -> None:
+        self._make, self._grown, self._quiet = asked, grown, quiet
         self._orders: SimpleQueue[_Order] = SimpleQueue()
         self._thread: Thread | None = None
         self._notices: list[str] = []
@@ -57,24 +62,24 @@ class Journal:
             self._thread.start()
 
     def part(self, answer: Answer) -> None:
-        """Keep an answer that another one follows; one without words was none."""
+        """Keep an answer that was not as asked, and that another one follows; one without words was none."""
         if any(choice.words for choice in answer.completion.choices):
             self._order(answer, is_last=False)
 
     def close(self, answer: Answer) -> None:
         """Write how it ended, and wait until it is written; a signal does not keep that from happening."""
-        self._order(answer, is_last=True)
         self.start()
+        self._order(answer, is_last=True)
         if self._thread:
             try:
-                self._thread.join(PATIENCE_S)
+                self._thread.join(HURRY_S if isinstance(answer.error, STOPS) else PATIENCE_S)
             except Stopped:
-                self._thread.join(PATIENCE_S)
+                self._thread.join(HURRY_S)
                 raise
         self._tell(is_late=bool(self._thread and self._thread.is_alive()))
 
     def _order(self, answer: Answer, *, is_last: bool) -> None:
-        self._orders.put(_Order(ended(answer)._replace(stored=self._stored), is_last))
+        self._orders.put(_Order(answer, is_last))
 
     def _tell(self, *, is_late: bool) -> None:
         if is_late:
@@ -107,6 +112,9 @@ class Journal:
 
         if history.moved:
             self._notices.append(f"the history was damaged and is kept as {history.moved}; a new one is begun")
+        if asked.response_id:
+            self._catch_up(history, asked)
+            return
         row, marks = exchange.begin(history, asked), Marks()
         self.row = row
         while True:
@@ -116,11 +124,19 @@ class Journal:
                 if pieces := [exchange.Piece(*piece) for piece in self._grown(marks)]:
                     exchange.append(history, row, pieces)
                 continue
-            exchange.finish(history, row, order.ended)
+            exchange.finish(history, row, ended(order, asked))
             if order.is_last:
                 return
-            follows = asked._replace(conversation=row.conversation, turns=(), response_id=None)
-            row, marks = exchange.begin(history, follows), Marks()
+            row, marks = exchange.begin(history, asked._replace(conversation=row.conversation, turns=())), Marks()
+
+    def _catch_up(self, history: "History", asked: "Asked") -> None:
+        """Write what a response became that was asked for earlier; where nothing came, nothing changed."""
+        from aiml_cli.store import exchange
+
+        while not (order := self._orders.get()).is_last:
+            pass
+        if order.answer.completion.begun.id:
+            exchange.catch_up(history, asked, ended(order, asked))
 
 
 def journal_of(
@@ -134,29 +150,21 @@ def journal_of(
     options = question.options
     if options.no_log:
         return None
-    return Journal(
-        lambda: _asked(question, said, environ, response_id),
-        talk.since,
-        quiet=bool(options.quiet),
-        stored=bool(options.store),
-    )
+    here = place(environ)  # a name that is none is told before it costs
+    return Journal(lambda: _asked(question, said, here, response_id), talk.since, quiet=bool(options.quiet))
 
 
-def _asked(
-    question: "Question", said: "Conversation", environ: "Mapping[str, str]", response_id: str | None
-) -> "Asked":
-    from aiml_cli.api.kept import items_of, words_of
+def _asked(question: "Question", said: "Conversation", here: str, response_id: str | None) -> "Asked":
     from aiml_cli.hosts import host_of
-    from aiml_cli.store.exchange import Asked, Said
-    from aiml_cli.store.place import place
+    from aiml_cli.store.exchange import Asked
 
-    turns = [Said(*words_of(turn), items_of(turn)) for turn in said.turns]
+    turns = _turns(said)
     last = turns[-1].text if turns else f"response {response_id}"
     title = " ".join((" ".join(question.words) or last)[: LONGEST_TITLE * 4].split())[:LONGEST_TITLE]
     return Asked(
         question.before.id if question.before else None,
         title or "(no words)",
-        place(environ),
+        here,
         question.system,
         turns,
         question.endpoint.name,
@@ -167,6 +175,17 @@ def _asked(
     )
 
 
+def _turns(said: "Conversation") -> "list[Said]":
+    """Give what is said, or the beginning of its words where it is too large to be kept."""
+    from aiml_cli.api.kept import is_larger, items_of, words_of
+    from aiml_cli.store.exchange import Said
+
+    words = [words_of(turn) for turn in said.turns]
+    if is_larger(said, LARGEST):
+        return [Said(role, text[:BEGINNING], (), {"cut": True}) for role, text in words]
+    return [Said(role, text, items_of(turn)) for (role, text), turn in zip(words, said.turns, strict=True)]
+
+
 def _options(question: "Question") -> "dict[str, Any]":
     """Give the request's properties without what is said and who is asked."""
     from aiml_cli.api.messages import Conversation
@@ -175,14 +194,14 @@ def _options(question: "Question") -> "dict[str, Any]":
     return {name: value for name, value in body.items() if name not in NO_OPTIONS}
 
 
-def ended(answer: Answer) -> "Ended":
-    """Say how an answer ended, in the history's words."""
+def ended(order: _Order, asked: "Asked") -> "Ended":
+    """Say how an answer ended, in the history's words; the server has what it was asked for by its id."""
     from aiml_cli.api.kept import items
     from aiml_cli.screen.json import as_object
     from aiml_cli.store.exchange import Ended
 
+    answer, completion = order.answer, order.answer.completion
     told = as_object(answer)
-    completion = answer.completion
     facts = (
         "model",
         "finish_reason",
@@ -194,7 +213,9 @@ def ended(answer: Answer) -> "Ended":
         "previous_response_id",
         "error",
     )
-    others = [[choice.index, choice.words] for choice in completion.choices[1:]]
+    more: dict[str, Any] = {} if order.is_last else {"rejected": True}
+    if others := [[choice.index, choice.words] for choice in completion.choices[1:]]:
+        more["others"] = others
     return Ended(
         _state(answer),
         completion.first.words,
@@ -205,7 +226,8 @@ def ended(answer: Answer) -> "Ended":
         answer.cost_source,
         answer.request_id,
         completion.begun.id,
-        facts={**{name: told[name] for name in facts if told[name]}, **({"others": others} if others else {})},
+        stored=bool(asked.response_id or asked.options.get("store")),
+        facts={**{name: told[name] for name in facts if told[name]}, **more},
     )
 
 
@@ -216,5 +238,9 @@ def _state(answer: Answer) -> str:
         return exchange.COMPLETE
     if isinstance(answer.error, STOPS):
         return exchange.INTERRUPTED
-    has_words = any(choice.words or choice.reasoning or choice.refusal for choice in answer.completion.choices)
-    return exchange.INCOMPLETE if has_words or answer.completion.status or answer.error is None else exchange.FAILED
+    has_come = answer.error is None or answer.completion.status or any(map(_has_come, answer.completion.choices))
+    return exchange.INCOMPLETE if has_come else exchange.FAILED
+
+
+def _has_come(choice: "Choice") -> bool:
+    return bool(choice.words or choice.reasoning or choice.refusal or choice.tool_calls)

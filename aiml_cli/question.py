@@ -34,6 +34,7 @@ class Question:
     settings: Settings
     wanted: "Wanted | None" = None
     before: "Before | None" = None
+    read: tuple[str | None] | None = None
 
     @property
     def options(self) -> Options:
@@ -67,9 +68,15 @@ class Question:
     @property
     def system(self) -> str | None:
         """Give the system text, from its file where it names one; else that of the conversation."""
+        if self.read:
+            return self.read[0]
         if self.options.system is None:
             return self.before.system if self.before else None
         return from_file(self.options.system)
+
+    def with_its_system(self) -> "Question":
+        """Read the system text for good: its file may be a pipe, which says it once."""
+        return replace(self, read=(self.system,))
 
     def _see_that_a_template_is_named(self) -> None:
         options = self.options

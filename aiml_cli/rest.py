@@ -1,8 +1,8 @@
 """Ask for the rest of an answer that was cut, and join it to what came."""
 
 from aiml_cli import resume
-from aiml_cli.api.completion import CUT, Completion
-from aiml_cli.asking import Asking
+from aiml_cli.api.answer import has_rest
+from aiml_cli.asking import WHOLE, Asking
 from aiml_cli.errors import CutShort
 
 
@@ -12,7 +12,7 @@ def hold(asking: Asking) -> None:
     error = _failing(asking, 0)
     for count in range(1, most + 1):
         found = asking.talk.completion()
-        if not _has_rest(found):
+        if not has_rest(found):
             break
         why = error.message if error else found.lacks
         asking.question.tell(f"{why}; asking for the rest ({count} of {most})")
@@ -26,7 +26,7 @@ def _failing(asking: Asking, count: int) -> CutShort | None:
     try:
         if count:
             said = resume.rest(asking.said, asking.talk.completion().first.text)
-            request = asking.request(said, resume.WHOLE)
+            request = asking.request(said, WHOLE)
             asking.talk.go_on()
             asking.send(request)
         else:
@@ -34,11 +34,3 @@ def _failing(asking: Asking, count: int) -> CutShort | None:
     except CutShort as cut:
         return cut
     return None
-
-
-def _has_rest(found: Completion) -> bool:
-    """Say whether there is a text that can be gone on with: cut by the connection, or at the length cap."""
-    first = found.first
-    is_cut = found.capped or found.lacks == CUT
-    plain = first.text and not (first.tool_calls or first.refusal or found.fault)
-    return bool(is_cut and plain and len(found.choices) == 1)

@@ -1,12 +1,13 @@
 """Go on with a conversation of the history: find it, and settle what of it is sent again."""
 
 import re
-import time
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from aiml_cli.api.messages import Conversation, Given, Message
+from aiml_cli.asking import BY_ID, WHOLE, WITHOUT_REASONING, Asking
 from aiml_cli.errors import Misuse, RequestRefused
 from aiml_cli.hosts import host_of
 from aiml_cli.question import Question
@@ -15,42 +16,50 @@ from aiml_cli.settings.resolve import Settings, Source
 from aiml_cli.store import exchange, history, past
 from aiml_cli.store.place import place
 
-if TYPE_CHECKING:
-    from aiml_cli.asking import Asking
-
 GO_ON = "Your answer was cut off. Go on exactly where it stops, and repeat nothing of it."
 REST = Conversation((Message("user", (GO_ON,)),))
 CUT = "\n\n[The answer was cut off here.]"
-BY_ID, WHOLE, WITHOUT_REASONING = range(3)
 # What servers say when they do not have, or no longer have, what a request refers to.
 _UNKNOWN_RESPONSE = re.compile(r"previous.?response|\bresp_|response\b.*\bnot\b", re.IGNORECASE | re.DOTALL)
-_UNKNOWN_ITEM = re.compile(r"\brs_|reasoning|persisted", re.IGNORECASE)
+_UNKNOWN_ITEM = re.compile(r"\brs_|reasoning|persisted|\bitem\b.*\bnot found", re.IGNORECASE | re.DOTALL)
 _OF_CHAT = ("message", "function_call", "function_call_output")
 
 
 @dataclass(frozen=True, slots=True)
 class Before:
-    """Hold what was said before; `by_id` is the response that goes for all of it, where the server keeps it."""
+    """Hold what was said before.
+
+    `by_id` is the response that goes for all of it, where the server keeps it; `root` is the response that the
+    conversation was begun behind, which is not here.
+    """
 
     id: int
     turns: tuple[Given, ...]
     system: str | None
     by_id: str | None
     is_cut: bool
+    root: str | None = None
 
     def joined(self, said: Conversation, options: Options, endpoint: str, how: int) -> tuple[Conversation, Options]:
         """Put what is said now behind it."""
         if self.by_id and endpoint == "responses" and how == BY_ID:
             return said, replace(options, previous_response_id=self.by_id)
-        turns = [turn for turn in self.turns if _is_sent(turn.item, endpoint, how)]
-        if said == REST and turns:
+        turns = [_told(turn, how) for turn in self.turns if _is_sent(turn.item, endpoint, how)]
+        if said.turns[:1] == REST.turns and turns:
             turns[-1] = Given({**turns[-1].item, "content": turns[-1].item["content"].removesuffix(CUT)})
+        if self.root and endpoint == "responses":
+            options = replace(options, previous_response_id=self.root)
         return Conversation((*turns, *said.turns)), options
+
+    def left_out(self, endpoint: str) -> list[str]:
+        """List the types of what an endpoint does not know."""
+        types = [turn.item.get("type", "") for turn in self.turns if not _is_sent(turn.item, endpoint, WHOLE)]
+        return list(dict.fromkeys([*([self.root] if self.root and endpoint != "responses" else []), *types]))
 
     def go_on(self) -> Conversation:
         """Ask for the rest of an answer that was cut; raise Misuse where nothing was."""
         if not self.is_cut:
-            raise Misuse("the last answer is whole: there is no rest to ask for", "type what to say next")
+            raise Misuse("the last answer was not cut: there is no rest to ask for", "type what to say next")
         return REST
 
     def instead(self, error: RequestRefused, how: int) -> str:
@@ -77,18 +86,21 @@ def gone_on(question: Question, environ: Mapping[str, str]) -> Question:
     store = history.existing()
     if store is None:
         raise Misuse("there is no conversation to go on with: the history is empty")
-    with history.in_words(store.path):
+    if store.moved:
+        question.tell(f"the history was damaged and is kept as {store.moved}; a new one is begun")
+    with closing(store), history.in_words(store.path):
         found = _found(store, options, place(environ))
         exchange.mend(store)
         exchange.own(store, found.id)
         messages = past.messages(store, found.id)
-    store.close()
-    question.tell(f"going on with {found.name}, “{found.title}”, {age(time.time() - found.changed)} old")
+    question.tell(f"going on with {found.name}, “{found.title}”, {past.age(found.changed)} old")
     before = _before(found, messages, question)
+    if left := before.left_out(question.endpoint.name):
+        question.tell(f"{question.endpoint.name} cannot be told all of it; left out: {', '.join(left)}")
     return replace(question, before=before, settings=_settled(question.settings, messages))
 
 
-def hold(asking: "Asking") -> None:
+def hold(asking: Asking) -> None:
     """Ask, and ask in another way when the server no longer has what the first one refers to."""
     before, how = asking.question.before, BY_ID
     while True:
@@ -110,18 +122,9 @@ def rest(said: Conversation, text: str) -> Conversation:
     return said.said("assistant", text).said("user", GO_ON)
 
 
-def age(seconds: float) -> str:
-    """Say a time span in the unit that suits it."""
-    for unit, length in (("day", 86400), ("hour", 3600), ("minute", 60)):
-        if seconds >= length:
-            count = int(seconds // length)
-            return f"{count} {unit}{'s' if count > 1 else ''}"
-    return f"{max(0, int(seconds))} s"
-
-
 def _found(store: history.History, options: Options, here: str) -> past.Conversation:
     if options.resume:
-        return past.named(store, options.resume)
+        return past.named(store, options.resume.removeprefix("="))  # of -r=…
     found = past.of_place(store, here)
     if found is None:
         hint = "--resume goes on with one from elsewhere; AIML_SESSION names a session of your own"
@@ -130,24 +133,21 @@ def _found(store: history.History, options: Options, here: str) -> past.Conversa
 
 
 def _before(found: past.Conversation, messages: Sequence[past.Message], question: Question) -> Before:
+    if any(message.facts.get("cut") for message in messages):
+        raise Misuse(f"{found.name} cannot be gone on with: a question in it was too large to be kept whole")
+    messages = _standing(messages)
     last = messages[-1] if messages else None
     here = host_of(question.url)
     kept = last and last.response_id and last.stored and last.endpoint == "responses" and last.host == here
     by_id = last.response_id if last and kept and last.state == exchange.COMPLETE else None
-    turns = tuple(Given(item) for message in _without_failed(messages) for item in _items(message))
-    return Before(found.id, turns, found.system, by_id, bool(last and _is_cut(last) and last.text))
+    turns = tuple(Given(item) for message in messages for item in _items(message))
+    return Before(found.id, turns, found.system, by_id, bool(last and _is_cut(last) and last.text), _root(messages))
 
 
-def _without_failed(messages: Sequence[past.Message]) -> list[past.Message]:
-    """Leave out what was asked and never answered."""
-    kept: list[past.Message] = []
-    for message in messages:
-        if message.state != exchange.FAILED:
-            kept.append(message)
-            continue
-        while kept and kept[-1].role != "assistant":
-            kept.pop()
-    return kept
+def _standing(messages: Sequence[past.Message]) -> list[past.Message]:
+    """Leave out what was asked and never answered, and answers that were not as asked and followed by others."""
+    failed = {message.at for message in messages if message.state == exchange.FAILED}
+    return [message for message in messages if message.at not in failed and not message.facts.get("rejected")]
 
 
 def _items(message: past.Message) -> Iterator[Mapping[str, Any]]:
@@ -156,6 +156,13 @@ def _items(message: past.Message) -> Iterator[Mapping[str, Any]]:
         yield from message.items
     elif message.text:
         yield {"role": "assistant", "content": message.text + CUT}
+
+
+def _root(messages: Sequence[past.Message]) -> str | None:
+    """Give the response that the first question followed, which is none of these."""
+    ours = {message.response_id for message in messages}
+    named = (message.facts.get("previous_response_id") for message in messages)
+    return next((name for name in named if isinstance(name, str) and name not in ours), None)
 
 
 def _is_cut(message: past.Message) -> bool:
@@ -167,6 +174,13 @@ def _is_sent(item: Mapping[str, Any], endpoint: str, how: int) -> bool:
     if how == WITHOUT_REASONING and _is_bare(item):
         return False
     return endpoint == "responses" or item.get("type", "message") in _OF_CHAT
+
+
+def _told(turn: Given, how: int) -> Given:
+    """Take its id off what was said with reasoning that is left out: the server would ask for that."""
+    if how != WITHOUT_REASONING or turn.item.get("type") not in _OF_CHAT:
+        return turn
+    return Given({name: value for name, value in turn.item.items() if name != "id"})
 
 
 def _is_bare(item: Mapping[str, Any]) -> bool:

@@ -6,10 +6,10 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from aiml_cli import estimate
-from aiml_cli.api.answer import Answer, verdict
+from aiml_cli.api.answer import Answer, has_rest, verdict
 from aiml_cli.api.endpoints import ENDPOINTS
 from aiml_cli.api.messages import Conversation
-from aiml_cli.asking import Asking
+from aiml_cli.asking import WHOLE, Asking
 from aiml_cli.embedded import demo_model, served
 from aiml_cli.errors import AimlError, CutShort
 from aiml_cli.journal import journal_of
@@ -87,7 +87,7 @@ def _show_answer(question: Question, screen: Screen) -> int:
         error = fault
     except Stopped as stop:
         error = stop.error
-    answer = talk.answer(error, question.options.previous_response_id)
+    answer = talk.answer(error)
     return _conclude(question, screen, talk.keeper, answer, places)
 
 
@@ -123,6 +123,7 @@ def _hold(talk: "Talk", question: Question, screen: Screen) -> None:
         stored.follow(what, talk, request, screen, lambda told: masked(told, key))
         return
     said = question.said()
+    question = question.with_its_system()
     asking = Asking(talk, question, said, key_for(question), screen)
     talk.keeper = journal_of(talk, question, said, os.environ)
     _send(asking)
@@ -134,11 +135,11 @@ def _send(asking: Asking) -> None:
     if question.options.background:
         from aiml_cli import stored  # as those below for few calls only
 
-        stored.take_on(question.settings, asking.talk, asking.request(), asking.screen, asking.mask)
+        stored.take_on(question.settings, asking.talk, asking.request(how=WHOLE), asking.screen, asking.mask)
     elif question.wanted and question.options.schema_retries:
         from aiml_cli import insist
 
-        insist.hold(asking.talk, question, asking.request(), asking.screen, asking.mask)
+        insist.hold(asking.talk, question, asking.request(how=WHOLE), asking.screen, asking.mask)
     elif question.options.auto_continue:
         from aiml_cli import rest
 
@@ -168,6 +169,8 @@ def _conclude(
         from aiml_cli import insist  # for few calls only
 
         error = insist.unmet(question, answer.completion)
+    if journal and isinstance(error, CutShort) and has_rest(answer.completion):
+        error.hint = f"-c asks for the rest; or {error.hint}"
     answer = replace(answer, error=error)
     if places:
         answer = places.keep(answer)

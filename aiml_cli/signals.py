@@ -1,6 +1,9 @@
 """Turn the signals that end a program into one exception, so that what came so far is kept."""
 
 import signal
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from types import FrameType
 
 from aiml_cli.errors import AimlError, HungUp, Interrupted, Terminated
@@ -11,6 +14,7 @@ ENDINGS: dict[int, type[AimlError]] = {
     signal.SIGHUP: HungUp,
 }
 WORDS = {signal.SIGINT: "interrupted", signal.SIGTERM: "terminated", signal.SIGHUP: "the terminal went away"}
+A_MOMENT_S = 0.01
 
 
 class Stopped(BaseException):
@@ -26,6 +30,27 @@ def listen() -> None:
     for number in ENDINGS:
         if signal.getsignal(number) is not signal.SIG_IGN:
             signal.signal(number, _stop)
+    sys.unraisablehook = _again
+
+
+@contextmanager
+def held() -> Iterator[None]:
+    """Finish what must not stay half done, such as putting a file in its place; a signal is obeyed after it.
+
+    Nothing that can wait for somebody else belongs in here.
+    """
+    late: list[int] = []
+    handlers = {number: signal.getsignal(number) for number in ENDINGS}
+    ours = [number for number, handler in handlers.items() if handler is _stop]
+    for number in ours:
+        signal.signal(number, lambda came, _frame: late.append(came))
+    try:
+        yield
+    finally:
+        for number in ours:
+            signal.signal(number, _stop)
+    if late:
+        _stop(late[0], None)
 
 
 def _stop(number: int, _frame: FrameType | None) -> None:
@@ -33,3 +58,17 @@ def _stop(number: int, _frame: FrameType | None) -> None:
     for other in ENDINGS:
         signal.signal(other, signal.SIG_IGN)
     raise Stopped(number)
+
+
+def _again(lost: "sys.UnraisableHookArgs") -> None:
+    """Raise a moment later what Python let pass: nothing can be raised out of a finaliser, or a weak reference."""
+    stop = lost.exc_value
+    if not isinstance(stop, Stopped):
+        sys.__unraisablehook__(lost)
+        return
+
+    def stop_now(_number: int, _frame: FrameType | None) -> None:
+        raise stop
+
+    signal.signal(signal.SIGALRM, stop_now)
+    signal.setitimer(signal.ITIMER_REAL, A_MOMENT_S)

@@ -16,7 +16,7 @@ from aiml_cli.hosts import host_of, origin_of
 from aiml_cli.question import Question, key_for
 from aiml_cli.screen import table
 from aiml_cli.screen.json import line
-from aiml_cli.screen.output import is_terminal, show, write
+from aiml_cli.screen.output import is_terminal, notices, show, write
 from aiml_cli.settings.flags import Flags
 from aiml_cli.settings.options import Option
 from aiml_cli.settings.resolve import Settings, read, resolve
@@ -49,17 +49,21 @@ def usage(flags: Flags, period: Option[str]) -> int:
 
 def _asked(settings: Settings, key: keys.Key | None, path: str) -> dict[str, Json]:
     """Ask the gateway for a JSON object; raise what it refuses with, without the key."""
-    from aiml_cli.api.client import Request, connect, send  # httpx costs a fifth of a second
+    from aiml_cli.api.client import Request, connect, send, whole  # httpx costs a fifth of a second
+
+    if settings.options.debug:
+        from aiml_cli.debug import send
 
     url = origin_of(settings.options.base_url or "") + path
     headers = {"User-Agent": f"aiml/{__version__}", "Accept": "application/json"}
     if key:
         headers["Authorization"] = f"Bearer {key.value}"
+    tell = notices(settings.options.quiet)
     with (
-        connect(url, settings.options.timeout or 0, settings.options.ca_bundle) as client,
+        connect(url, settings.options.timeout or 0, settings.options.ca_bundle, tell) as client,
         send(client, Request("GET", url, headers)) as reply,
     ):
-        body = b"".join(reply.chunks)
+        body = whole(reply)
     if reply.status != 200:  # noqa: PLR2004 - OK
         raise _refused(refused(reply.status, reply.headers, body), reply.status, url, key)
     return _object(body, url)
@@ -68,7 +72,7 @@ def _asked(settings: Settings, key: keys.Key | None, path: str) -> dict[str, Jso
 def _refused(fault: AimlError, status: int, url: str, key: keys.Key | None) -> AimlError:
     if status == 404:  # noqa: PLR2004 - other servers than the gateway do not count what they are owed
         return RequestRefused(f"{host_of(url)} tells neither balance nor spend", "is --base-url that of the gateway?")
-    fault.message = keys.masked(fault.message, key)
+    fault.message, fault.hint = keys.masked(fault.message, key), keys.masked(fault.hint, key)
     return fault
 
 

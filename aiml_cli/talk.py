@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from aiml_cli.api import retry
 from aiml_cli.api.answer import Answer, Timing
-from aiml_cli.api.client import Client, Request, connect, send
+from aiml_cli.api.client import Client, Reply, Request, connect, send
 from aiml_cli.api.completion import Completion, Fold
 from aiml_cli.api.endpoints import Endpoint
 from aiml_cli.api.events import Batch, Begun, Done, Fault, Notice, Output, Usage
@@ -21,6 +21,7 @@ from aiml_cli.settings.options import Options
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+    from contextlib import AbstractContextManager
 
     from aiml_cli.journal import Journal
 
@@ -43,12 +44,14 @@ class Talk:
     def __init__(self, endpoint: Endpoint) -> None:
         self._endpoint = endpoint
         self.keeper: Journal | None = None
+        self.continued: str | None = None
         self._fold = Fold()
         self._tries = 0
         self._began = self._first = 0.0
         self._is_heard = False
         self._status: int | None = None
         self._headers: Mapping[str, str] = {}
+        self._spent: float | None = None
 
     def hold(self, request: Request, options: Options, screen: Onlooker, mask: Mask) -> None:
         """Send the request until it is answered; nothing is sent again once a piece was shown.
@@ -61,7 +64,7 @@ class Talk:
                 self._tries += 1
                 self._status, self._headers = None, {}
                 try:
-                    self._once(client, _numbered(request), screen, verbose=bool(options.verbose))
+                    self._once(client, _numbered(request), screen, options)
                 except AimlError as error:
                     self._wait_or_raise(mask(error), options)
                 else:
@@ -69,7 +72,7 @@ class Talk:
 
     def begin_anew(self) -> None:
         """Let go of what came: the next request is an exchange of its own."""
-        earlier = self.answer(None, None)
+        earlier = self.answer(None)
         self._fold, self._tries, self._first, self._is_heard = Fold(), 0, 0.0, False
         if self.keeper:
             self.keeper.part(earlier)
@@ -77,6 +80,7 @@ class Talk:
     def go_on(self) -> None:
         """Join what comes next to what came: the next request asks for the rest of the answer."""
         self._fold.reopen()
+        self._spent, self._headers = self._cost(), {}
         self._tries, self._is_heard = 0, False
 
     def since(self, marks: dict[tuple[int, str], int]) -> list[tuple[str, int, str]]:
@@ -87,7 +91,7 @@ class Talk:
         """Give the answer as far as it came."""
         return self._fold.completion()
 
-    def answer(self, error: AimlError | None, previous_response_id: str | None) -> Answer:
+    def answer(self, error: AimlError | None) -> Answer:
         """Say what is known."""
         now = time.monotonic()
         return Answer(
@@ -96,18 +100,24 @@ class Talk:
             error,
             Timing(self._first - self._began if self._first else None, now - self._began if self._began else None),
             self._id(),
-            previous_response_id,
+            self.continued,
             self._status,
             self._tries,
-            an_amount(self._headers.get("x-aimlapi-usd-spent")),
+            self._cost(),
         )
 
-    def _once(self, client: Client, request: Request, screen: Onlooker, *, verbose: bool) -> None:
+    def _cost(self) -> float | None:
+        """Give the price in the headers, with that of the parts before."""
+        told = an_amount(self._headers.get("x-aimlapi-usd-spent"))
+        return told if self._spent is None else self._spent + (told or 0)
+
+    def _once(self, client: Client, request: Request, screen: Onlooker, options: Options) -> None:
+        verbose = options.verbose
         if not self._first:
             self._began = time.monotonic()
         if verbose:
             say(f"aiml: {request.method} {request.url}, {len(request.body or b'')} bytes, try {self._tries}")
-        with send(client, request, self.keeper.start if self.keeper else None) as reply:
+        with _sender(options)(client, request, self.keeper.start if self.keeper else None) as reply:
             self._status, self._headers = reply.status, reply.headers
             if verbose:
                 kind = reply.headers.get("content-type", "")
@@ -137,6 +147,15 @@ class Talk:
         if not options.quiet:
             say(f"aiml: {error.message}; trying again in {pause:.1f} s ({self._tries} of {options.retries})")
         time.sleep(pause)
+
+
+def _sender(options: Options) -> "Callable[..., AbstractContextManager[Reply]]":
+    """Give what sends a request; with --debug it shows the exchange too."""
+    if not options.debug:
+        return send
+    from aiml_cli import debug  # few want to see it
+
+    return debug.send
 
 
 def _numbered(request: Request) -> Request:

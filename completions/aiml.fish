@@ -5,9 +5,11 @@
 function __aiml_commands
     switch $argv[1]
         case 'aiml'
-            printf '%s\n' chat respond models usage demo config
+            printf '%s\n' chat respond models usage demo config history
         case 'aiml config'
             printf '%s\n' show get set unset edit path key check
+        case 'aiml history'
+            printf '%s\n' list show search export rm
     end
 end
 
@@ -34,6 +36,14 @@ function __aiml_takes
             printf '%s\n' --base-url
         case 'aiml config check'
             printf '%s\n' --profile --base-url --timeout --ca-bundle
+        case 'aiml history list'
+            printf '%s\n' --limit -n
+        case 'aiml history search'
+            printf '%s\n' --limit -n
+        case 'aiml history export'
+            printf '%s\n' --format --output -o
+        case 'aiml history rm'
+            printf '%s\n' --older-than
     end
 end
 
@@ -214,6 +224,7 @@ complete -c aiml -n '__aiml_at "aiml" 0' -a 'models' -d 'Search the catalogue of
 complete -c aiml -n '__aiml_at "aiml" 0' -a 'usage' -d 'Show the balance, and what the key spent by model.'
 complete -c aiml -n '__aiml_at "aiml" 0' -a 'demo' -d 'Run the embedded server, which is no model, until Ctrl-C.'
 complete -c aiml -n '__aiml_at "aiml" 0' -a 'config' -d 'Show and change settings, and store the API key.'
+complete -c aiml -n '__aiml_at "aiml" 0' -a 'history' -d 'Look at what was asked and answered, and delete it.'
 complete -c aiml -n '__aiml_at "aiml"' -l version -d 'Show the version and exit.'
 complete -c aiml -n '__aiml_at "aiml"' -s V -d 'Show the version and exit.'
 complete -c aiml -n '__aiml_at "aiml"' -l help -d 'Show this message and exit.'
@@ -409,9 +420,11 @@ complete -c aiml -n '__aiml_at "aiml models"' -l json -d 'Short for --format jso
 complete -c aiml -n '__aiml_at "aiml models"' -l quiet -d 'Say nothing but errors on standard error.'
 complete -c aiml -n '__aiml_at "aiml models"' -s q -d 'Say nothing but errors on standard error.'
 complete -c aiml -n '__aiml_at "aiml models"' -l no-quiet -d 'The opposite of --quiet.'
+complete -c aiml -n '__aiml_at "aiml models"' -l debug -d 'Show the exchange on standard error, with the key masked.'
+complete -c aiml -n '__aiml_at "aiml models"' -l no-debug -d 'The opposite of --debug.'
 complete -c aiml -n '__aiml_at "aiml models"' -l help -d 'Show this message and exit.'
 complete -c aiml -n '__aiml_at "aiml models"' -s h -d 'Show this message and exit.'
-complete -c aiml -n '__aiml_at "aiml usage"' -l period -x -d 'How far back to look. [default: 7d]'
+complete -c aiml -n '__aiml_at "aiml usage"' -l period -x -a '24h 7d 30d' -d 'How far back to look. [default: 7d]'
 complete -c aiml -n '__aiml_at "aiml usage"' -l profile -x -d 'Use the settings of this profile.'
 complete -c aiml -n '__aiml_at "aiml usage"' -l base-url -x -d 'The API\'s address. [default: https://api.aimlapi.com/v1]'
 complete -c aiml -n '__aiml_at "aiml usage"' -l timeout -x -d 'Seconds to wait without a byte. [default: 120]'
@@ -421,6 +434,8 @@ complete -c aiml -n '__aiml_at "aiml usage"' -l json -d 'Short for --format json
 complete -c aiml -n '__aiml_at "aiml usage"' -l quiet -d 'Say nothing but errors on standard error.'
 complete -c aiml -n '__aiml_at "aiml usage"' -s q -d 'Say nothing but errors on standard error.'
 complete -c aiml -n '__aiml_at "aiml usage"' -l no-quiet -d 'The opposite of --quiet.'
+complete -c aiml -n '__aiml_at "aiml usage"' -l debug -d 'Show the exchange on standard error, with the key masked.'
+complete -c aiml -n '__aiml_at "aiml usage"' -l no-debug -d 'The opposite of --debug.'
 complete -c aiml -n '__aiml_at "aiml usage"' -l help -d 'Show this message and exit.'
 complete -c aiml -n '__aiml_at "aiml usage"' -s h -d 'Show this message and exit.'
 complete -c aiml -n '__aiml_at "aiml demo"' -l port -x -d 'The port to listen on; 0 takes a free one.'
@@ -468,5 +483,56 @@ complete -c aiml -n '__aiml_at "aiml config check"' -l profile -x -d 'Use the se
 complete -c aiml -n '__aiml_at "aiml config check"' -l base-url -x -d 'The API\'s address. [default: https://api.aimlapi.com/v1]'
 complete -c aiml -n '__aiml_at "aiml config check"' -l timeout -x -d 'Seconds to wait without a byte. [default: 120]'
 complete -c aiml -n '__aiml_at "aiml config check"' -l ca-bundle -r -F -d 'A file of certificates to trust.'
+complete -c aiml -n '__aiml_at "aiml config check"' -l debug -d 'Show the exchange on standard error, with the key masked.'
+complete -c aiml -n '__aiml_at "aiml config check"' -l no-debug -d 'The opposite of --debug.'
 complete -c aiml -n '__aiml_at "aiml config check"' -l help -d 'Show this message and exit.'
 complete -c aiml -n '__aiml_at "aiml config check"' -s h -d 'Show this message and exit.'
+complete -c aiml -n '__aiml_at "aiml history" 0' -a 'list' -d 'List the conversations, the newest first.'
+complete -c aiml -n '__aiml_at "aiml history" 0' -a 'show' -d 'Show a conversation; with -v also the reasoning, tokens and cost.'
+complete -c aiml -n '__aiml_at "aiml history" 0' -a 'search' -d 'Search what was said; show each conversation with a line of it.'
+complete -c aiml -n '__aiml_at "aiml history" 0' -a 'export' -d 'Write conversations as Markdown, JSON, or a JSON line for each message.'
+complete -c aiml -n '__aiml_at "aiml history" 0' -a 'rm' -d 'Delete conversations; their text is gone from the disk\'s files.'
+complete -c aiml -n '__aiml_at "aiml history"' -l help -d 'Show this message and exit.'
+complete -c aiml -n '__aiml_at "aiml history"' -s h -d 'Show this message and exit.'
+complete -c aiml -n '__aiml_at "aiml history list"' -l limit -x -d 'How many; 0 for all. [default: 20]'
+complete -c aiml -n '__aiml_at "aiml history list"' -s n -x -d 'How many; 0 for all. [default: 20]'
+complete -c aiml -n '__aiml_at "aiml history list"' -l json -d 'Short for --format json.'
+complete -c aiml -n '__aiml_at "aiml history list"' -l quiet -d 'Say nothing but errors on standard error.'
+complete -c aiml -n '__aiml_at "aiml history list"' -s q -d 'Say nothing but errors on standard error.'
+complete -c aiml -n '__aiml_at "aiml history list"' -l no-quiet -d 'The opposite of --quiet.'
+complete -c aiml -n '__aiml_at "aiml history list"' -l help -d 'Show this message and exit.'
+complete -c aiml -n '__aiml_at "aiml history list"' -s h -d 'Show this message and exit.'
+complete -c aiml -n '__aiml_at "aiml history show"' -l json -d 'Short for --format json.'
+complete -c aiml -n '__aiml_at "aiml history show"' -l quiet -d 'Say nothing but errors on standard error.'
+complete -c aiml -n '__aiml_at "aiml history show"' -s q -d 'Say nothing but errors on standard error.'
+complete -c aiml -n '__aiml_at "aiml history show"' -l no-quiet -d 'The opposite of --quiet.'
+complete -c aiml -n '__aiml_at "aiml history show"' -l verbose -d 'Say more on standard error.'
+complete -c aiml -n '__aiml_at "aiml history show"' -s v -d 'Say more on standard error.'
+complete -c aiml -n '__aiml_at "aiml history show"' -l no-verbose -d 'The opposite of --verbose.'
+complete -c aiml -n '__aiml_at "aiml history show"' -l help -d 'Show this message and exit.'
+complete -c aiml -n '__aiml_at "aiml history show"' -s h -d 'Show this message and exit.'
+complete -c aiml -n '__aiml_at "aiml history search"' -l limit -x -d 'How many; 0 for all. [default: 20]'
+complete -c aiml -n '__aiml_at "aiml history search"' -s n -x -d 'How many; 0 for all. [default: 20]'
+complete -c aiml -n '__aiml_at "aiml history search"' -l json -d 'Short for --format json.'
+complete -c aiml -n '__aiml_at "aiml history search"' -l quiet -d 'Say nothing but errors on standard error.'
+complete -c aiml -n '__aiml_at "aiml history search"' -s q -d 'Say nothing but errors on standard error.'
+complete -c aiml -n '__aiml_at "aiml history search"' -l no-quiet -d 'The opposite of --quiet.'
+complete -c aiml -n '__aiml_at "aiml history search"' -l help -d 'Show this message and exit.'
+complete -c aiml -n '__aiml_at "aiml history search"' -s h -d 'Show this message and exit.'
+complete -c aiml -n '__aiml_at "aiml history export"' -l format -x -a 'md json jsonl' -d 'How to write. [default: md]'
+complete -c aiml -n '__aiml_at "aiml history export"' -l output -r -F -d 'Write to a file instead.'
+complete -c aiml -n '__aiml_at "aiml history export"' -s o -r -F -d 'Write to a file instead.'
+complete -c aiml -n '__aiml_at "aiml history export"' -l quiet -d 'Say nothing but errors on standard error.'
+complete -c aiml -n '__aiml_at "aiml history export"' -s q -d 'Say nothing but errors on standard error.'
+complete -c aiml -n '__aiml_at "aiml history export"' -l no-quiet -d 'The opposite of --quiet.'
+complete -c aiml -n '__aiml_at "aiml history export"' -l help -d 'Show this message and exit.'
+complete -c aiml -n '__aiml_at "aiml history export"' -s h -d 'Show this message and exit.'
+complete -c aiml -n '__aiml_at "aiml history rm"' -l older-than -x -d 'Those that nothing was added to for so long.'
+complete -c aiml -n '__aiml_at "aiml history rm"' -l all -d 'All of them, and what was kept of damaged files.'
+complete -c aiml -n '__aiml_at "aiml history rm"' -l yes -d 'Answer yes to questions.'
+complete -c aiml -n '__aiml_at "aiml history rm"' -s y -d 'Answer yes to questions.'
+complete -c aiml -n '__aiml_at "aiml history rm"' -l quiet -d 'Say nothing but errors on standard error.'
+complete -c aiml -n '__aiml_at "aiml history rm"' -s q -d 'Say nothing but errors on standard error.'
+complete -c aiml -n '__aiml_at "aiml history rm"' -l no-quiet -d 'The opposite of --quiet.'
+complete -c aiml -n '__aiml_at "aiml history rm"' -l help -d 'Show this message and exit.'
+complete -c aiml -n '__aiml_at "aiml history rm"' -s h -d 'Show this message and exit.'

@@ -21,6 +21,7 @@ _aiml() {
         'usage:Show the balance, and what the key spent by model.'
         'demo:Run the embedded server, which is no model, until Ctrl-C.'
         'config:Show and change settings, and store the API key.'
+        'history:Look at what was asked and answered, and delete it.'
       )
       _describe -t commands command commands && ret=0
       ;;
@@ -33,6 +34,7 @@ _aiml() {
         (usage) _aiml_usage && ret=0 ;;
         (demo) _aiml_demo && ret=0 ;;
         (config) _aiml_config && ret=0 ;;
+        (history) _aiml_history && ret=0 ;;
       esac
       ;;
   esac
@@ -242,6 +244,8 @@ _aiml_models() {
     '(--quiet -q --no-quiet)--quiet[Say nothing but errors on standard error.]' \
     '(--quiet -q --no-quiet)-q[Say nothing but errors on standard error.]' \
     '(--quiet -q --no-quiet)--no-quiet[The opposite of --quiet.]' \
+    '(--debug --no-debug)--debug[Show the exchange on standard error, with the key masked.]' \
+    '(--debug --no-debug)--no-debug[The opposite of --debug.]' \
     '(- *)--help[Show this message and exit.]' \
     '(- *)-h[Show this message and exit.]' \
     '*:word: '
@@ -249,7 +253,7 @@ _aiml_models() {
 
 _aiml_usage() {
   _arguments -s -S \
-    '(--period)--period=[How far back to look. \[default: 7d\]]:24h|7d|30d: ' \
+    '(--period)--period=[How far back to look. \[default: 7d\]]:value:(24h 7d 30d)' \
     '(--profile)--profile=[Use the settings of this profile.]:NAME: ' \
     '(--base-url)--base-url=[The API'\''s address. \[default: https://api.aimlapi.com/v1\]]:TEXT: ' \
     '(--timeout)--timeout=[Seconds to wait without a byte. \[default: 120\]]:NUMBER: ' \
@@ -259,6 +263,8 @@ _aiml_usage() {
     '(--quiet -q --no-quiet)--quiet[Say nothing but errors on standard error.]' \
     '(--quiet -q --no-quiet)-q[Say nothing but errors on standard error.]' \
     '(--quiet -q --no-quiet)--no-quiet[The opposite of --quiet.]' \
+    '(--debug --no-debug)--debug[Show the exchange on standard error, with the key masked.]' \
+    '(--debug --no-debug)--no-debug[The opposite of --debug.]' \
     '(- *)--help[Show this message and exit.]' \
     '(- *)-h[Show this message and exit.]' \
     '*:word: '
@@ -377,6 +383,108 @@ _aiml_config_check() {
     '(--base-url)--base-url=[The API'\''s address. \[default: https://api.aimlapi.com/v1\]]:TEXT: ' \
     '(--timeout)--timeout=[Seconds to wait without a byte. \[default: 120\]]:NUMBER: ' \
     '(--ca-bundle)--ca-bundle=[A file of certificates to trust.]:PATH:_files' \
+    '(--debug --no-debug)--debug[Show the exchange on standard error, with the key masked.]' \
+    '(--debug --no-debug)--no-debug[The opposite of --debug.]' \
+    '(- *)--help[Show this message and exit.]' \
+    '(- *)-h[Show this message and exit.]' \
+    '*:word: '
+}
+
+_aiml_history() {
+  local curcontext=$curcontext state line ret=1
+  local -A opt_args
+  _arguments -s -S -C \
+    '(- *)--help[Show this message and exit.]' \
+    '(- *)-h[Show this message and exit.]' \
+    '1:command:->command' \
+    '*::word:->word' && ret=0
+  case $state in
+    (command)
+      local -a commands=(
+        'list:List the conversations, the newest first.'
+        'show:Show a conversation; with -v also the reasoning, tokens and cost.'
+        'search:Search what was said; show each conversation with a line of it.'
+        'export:Write conversations as Markdown, JSON, or a JSON line for each message.'
+        'rm:Delete conversations; their text is gone from the disk'\''s files.'
+      )
+      _describe -t commands command commands && ret=0
+      ;;
+    (word)
+      curcontext=${curcontext%:*:*}:aiml-history-$words[1]:
+      case $words[1] in
+        (list) _aiml_history_list && ret=0 ;;
+        (show) _aiml_history_show && ret=0 ;;
+        (search) _aiml_history_search && ret=0 ;;
+        (export) _aiml_history_export && ret=0 ;;
+        (rm) _aiml_history_rm && ret=0 ;;
+      esac
+      ;;
+  esac
+  return ret
+}
+
+_aiml_history_list() {
+  _arguments -s -S \
+    '(--limit -n)--limit=[How many; 0 for all. \[default: 20\]]:N: ' \
+    '(--limit -n)-n+[How many; 0 for all. \[default: 20\]]:N: ' \
+    '(--json)--json[Short for --format json.]' \
+    '(--quiet -q --no-quiet)--quiet[Say nothing but errors on standard error.]' \
+    '(--quiet -q --no-quiet)-q[Say nothing but errors on standard error.]' \
+    '(--quiet -q --no-quiet)--no-quiet[The opposite of --quiet.]' \
+    '(- *)--help[Show this message and exit.]' \
+    '(- *)-h[Show this message and exit.]' \
+    '*:word: '
+}
+
+_aiml_history_show() {
+  _arguments -s -S \
+    '(--json)--json[Short for --format json.]' \
+    '(--quiet -q --no-quiet)--quiet[Say nothing but errors on standard error.]' \
+    '(--quiet -q --no-quiet)-q[Say nothing but errors on standard error.]' \
+    '(--quiet -q --no-quiet)--no-quiet[The opposite of --quiet.]' \
+    '(--verbose -v --no-verbose)--verbose[Say more on standard error.]' \
+    '(--verbose -v --no-verbose)-v[Say more on standard error.]' \
+    '(--verbose -v --no-verbose)--no-verbose[The opposite of --verbose.]' \
+    '(- *)--help[Show this message and exit.]' \
+    '(- *)-h[Show this message and exit.]' \
+    '*:word: '
+}
+
+_aiml_history_search() {
+  _arguments -s -S \
+    '(--limit -n)--limit=[How many; 0 for all. \[default: 20\]]:N: ' \
+    '(--limit -n)-n+[How many; 0 for all. \[default: 20\]]:N: ' \
+    '(--json)--json[Short for --format json.]' \
+    '(--quiet -q --no-quiet)--quiet[Say nothing but errors on standard error.]' \
+    '(--quiet -q --no-quiet)-q[Say nothing but errors on standard error.]' \
+    '(--quiet -q --no-quiet)--no-quiet[The opposite of --quiet.]' \
+    '(- *)--help[Show this message and exit.]' \
+    '(- *)-h[Show this message and exit.]' \
+    '*:word: '
+}
+
+_aiml_history_export() {
+  _arguments -s -S \
+    '(--format)--format=[How to write. \[default: md\]]:value:(md json jsonl)' \
+    '(--output -o)--output=[Write to a file instead.]:PATH:_files' \
+    '(--output -o)-o+[Write to a file instead.]:PATH:_files' \
+    '(--quiet -q --no-quiet)--quiet[Say nothing but errors on standard error.]' \
+    '(--quiet -q --no-quiet)-q[Say nothing but errors on standard error.]' \
+    '(--quiet -q --no-quiet)--no-quiet[The opposite of --quiet.]' \
+    '(- *)--help[Show this message and exit.]' \
+    '(- *)-h[Show this message and exit.]' \
+    '*:word: '
+}
+
+_aiml_history_rm() {
+  _arguments -s -S \
+    '(--older-than)--older-than=[Those that nothing was added to for so long.]:AGE: ' \
+    '(--all)--all[All of them, and what was kept of damaged files.]' \
+    '(--yes -y)--yes[Answer yes to questions.]' \
+    '(--yes -y)-y[Answer yes to questions.]' \
+    '(--quiet -q --no-quiet)--quiet[Say nothing but errors on standard error.]' \
+    '(--quiet -q --no-quiet)-q[Say nothing but errors on standard error.]' \
+    '(--quiet -q --no-quiet)--no-quiet[The opposite of --quiet.]' \
     '(- *)--help[Show this message and exit.]' \
     '(- *)-h[Show this message and exit.]' \
     '*:word: '

@@ -1,10 +1,10 @@
-"""Write the files that follow from the table of options, the commands and the errors; --check writes nothing."""
+"""Write the files that follow from the options, the commands, the errors and the tests; --check writes nothing."""
 
 import sys
 from collections.abc import Callable
 from pathlib import Path
 
-from generators import bash, exit_codes, files, fish, help, options, zsh  # noqa: A004 - named after docs/help.md
+from generators import bash, exit_codes, files, fish, help, options, reliability, zsh  # noqa: A004 - named after docs/help.md
 
 ROOT = Path(__file__).resolve().parent.parent
 OUTPUTS: dict[str, Callable[[], str]] = {
@@ -12,6 +12,7 @@ OUTPUTS: dict[str, Callable[[], str]] = {
     "docs/help.md": help.render,
     "docs/exit-codes.md": exit_codes.render,
     "docs/files.md": files.render,
+    "docs/reliability.md": reliability.render,
     "completions/aiml.bash": bash.render,
     "completions/aiml.zsh": zsh.render,
     "completions/aiml.fish": fish.render,

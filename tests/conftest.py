@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import promise_lines
 import pytest
 from loopback import Loopback
 
@@ -62,3 +63,21 @@ def aiml(server: Loopback) -> Aiml:
 def command(*arguments: str) -> list[str]:
     """Give the command line of the program under test."""
     return [sys.executable, "-m", "aiml_cli", *arguments]
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Take --promises."""
+    parser.addoption("--promises", action="store_true", help="say one line of each promise of docs/reliability.md")
+
+
+def pytest_itemcollected(item: pytest.Item) -> None:
+    """Let each report know the promises that its test holds."""
+    item.user_properties += [(promise_lines.MARK, key) for mark in item.iter_markers("promise") for key in mark.args]
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
+    """Say one line of each promise, where that is asked for."""
+    if config.getoption("promises"):
+        reports = [report for each in terminalreporter.stats.values() for report in each]
+        for line in promise_lines.lines([each for each in reports if isinstance(each, pytest.TestReport)]):
+            terminalreporter.write_line(line)

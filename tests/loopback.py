@@ -2,16 +2,39 @@
 
 import json
 import socket
+import ssl
 import struct
 import threading
-from collections.abc import Sequence
+import time
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Any, Self
 
 PATIENCE_S = 30.0
 RESET = object()
-Step = bytes | threading.Event | object
+SILENCE = object()
+HALF_CLOSE = object()
+
+
+@dataclass(frozen=True)
+class Drip:
+    """Send bytes a few at a time."""
+
+    data: bytes
+    size: int = 1
+    every_s: float = 0.02
+
+
+@dataclass(frozen=True)
+class Flood:
+    """Send the same bytes over and over, until so many were sent or the other side is gone."""
+
+    data: bytes
+    total: int = 1 << 40
+
+
+Step = bytes | threading.Event | Drip | Flood | Iterable[bytes] | object
 
 
 @dataclass
@@ -41,17 +64,23 @@ class Request:
 class Loopback:
     """Answer each connection with the next script; the last one serves all that follow.
 
-    A script is a sequence of steps: bytes are sent, an Event is waited for, RESET resets the connection.
+    A script is a sequence of steps: bytes are sent at once, a Drip at its pace, a Flood without end; pieces of an
+    iterable are made as they are sent; an Event is waited for; RESET resets the connection, HALF_CLOSE ends our
+    side of it, SILENCE waits until the other side leaves. A deaf server does not wait for a request first.
     """
 
     scripts: list[Sequence[Step]] = field(default_factory=list)
     requests: list[Request] = field(default_factory=list)
     arrived: threading.Event = field(default_factory=threading.Event)
     left: threading.Event = field(default_factory=threading.Event)
+    tls: ssl.SSLContext | None = None
+    deaf: bool = False
+    connections: int = 0
 
     def __post_init__(self) -> None:
         self._socket = socket.create_server(("127.0.0.1", 0))
-        self.url = f"http://127.0.0.1:{self._socket.getsockname()[1]}/v1"
+        self.port = self._socket.getsockname()[1]
+        self.url = f"{'https' if self.tls else 'http'}://127.0.0.1:{self.port}/v1"
         self._count = 0
 
     def answers(self, *steps: Step) -> None:
@@ -73,15 +102,19 @@ class Loopback:
                 connection, _ = self._socket.accept()
             except OSError:
                 return
+            self.connections += 1
             threading.Thread(target=self._talk, args=(connection,), daemon=True).start()
 
     def _talk(self, connection: socket.socket) -> None:
         connection.settimeout(PATIENCE_S)
         try:
-            request = _read(connection)
-            if request is None:
+            if self.tls:
+                connection = self.tls.wrap_socket(connection, server_side=True)
+            request = None if self.deaf else _read(connection)
+            if request:
+                self.requests.append(request)
+            elif not self.deaf:
                 return
-            self.requests.append(request)
             script = self.scripts[min(self._count, len(self.scripts) - 1)]
             self._count += 1
             self.arrived.set()
@@ -102,19 +135,47 @@ def _read(connection: socket.socket) -> Request | None:
     head, _, body = data.partition(b"\r\n\r\n")
     request = Request(head, body)
     length = int(request.header("content-length") or 0)
-    while len(request.body) < length:
-        request.body += connection.recv(65536)
+    body = bytearray(request.body)
+    while len(body) < length:
+        body += connection.recv(1 << 20)
+    request.body = bytes(body)
     return request
 
 
 def _play(connection: socket.socket, script: Sequence[Step]) -> None:
     for step in script:
-        if isinstance(step, bytes):
-            connection.sendall(step)
-        elif isinstance(step, threading.Event):
-            step.wait(PATIENCE_S)
-        else:
-            connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        match step:
+            case bytes():
+                connection.sendall(step)
+            case threading.Event():
+                step.wait(PATIENCE_S)
+            case Drip():
+                _drip(connection, step)
+            case Flood():
+                for _ in range(step.total // len(step.data)):
+                    connection.sendall(step.data)
+            case Iterable():
+                for piece in step:
+                    connection.sendall(piece)
+            case _:
+                _turn(connection, step)
+
+
+def _drip(connection: socket.socket, drip: Drip) -> None:
+    for start in range(0, len(drip.data), drip.size):
+        connection.sendall(drip.data[start : start + drip.size])
+        time.sleep(drip.every_s)
+
+
+def _turn(connection: socket.socket, step: object) -> None:
+    """Do what is no sending."""
+    if step is RESET:
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        return
+    if step is HALF_CLOSE:
+        connection.shutdown(socket.SHUT_WR)
+    while connection.recv(65536):
+        pass
 
 
 def http(body: bytes, status: str = "200 OK", content_type: str = "application/json", *headers: str) -> bytes:

@@ -90,6 +90,7 @@ ANSWERS = [
 ]  # fmt: skip
 
 
+@pytest.mark.promise("whole-or-told")
 @pytest.mark.parametrize(("command", "reply", "stdout", "stderr", "code"), ANSWERS)
 def test_an_answer_ends_honestly(
     command: str, reply: bytes, stdout: str, stderr: str, code: int, server: Loopback, aiml: Aiml
@@ -102,6 +103,7 @@ def test_an_answer_ends_honestly(
     assert b"Traceback" not in done.stderr
 
 
+@pytest.mark.promise("whole-or-told")
 @pytest.mark.parametrize(("command", "reply", "stdout", "stderr", "code"), ANSWERS)
 def test_the_json_of_an_answer_tells_the_same(
     command: str, reply: bytes, stdout: str, stderr: str, code: int, server: Loopback, aiml: Aiml
@@ -123,6 +125,7 @@ def test_a_capped_answer_that_is_allowed_ends_with_0_and_is_told(server: Loopbac
     assert b"length cap" in done.stderr
 
 
+@pytest.mark.promise("whole-or-told")
 def test_a_cut_stream_is_never_allowed(server: Loopback, aiml: Aiml) -> None:
     server.answers(stream(delta("Hi"), end=b""))
     assert aiml("chat", "hi", "--allow-cut").returncode == 8
@@ -143,6 +146,7 @@ def test_raw_is_the_servers_own_bytes(server: Loopback, aiml: Aiml) -> None:
     assert aiml("chat", "hi", "--format", "raw").stdout == body
 
 
+@pytest.mark.promise("pipe-bytes")
 def test_a_pipe_gets_the_text_byte_for_byte(server: Loopback, aiml: Aiml) -> None:
     text = "a\x1b[31mb\r\x07\u202e\U0001f469‍🚀 é\n"
     server.answers(stream(delta(text), delta(finish="stop")))
@@ -155,6 +159,7 @@ def test_choices_do_not_mix(server: Loopback, aiml: Aiml) -> None:
     assert aiml("chat", "hi", "-n", "2").stdout == b"ab\nxy\n"
 
 
+@pytest.mark.promise("whole-or-told")
 def test_one_unfinished_choice_makes_the_answer_incomplete(server: Loopback, aiml: Aiml) -> None:
     server.answers(stream(delta("a"), delta("x", index=1), delta(finish="stop")))
     assert aiml("chat", "hi", "-n", "2").returncode == 8
@@ -182,6 +187,7 @@ def test_quiet_and_hidden_reasoning_say_nothing(server: Loopback, aiml: Aiml) ->
     assert aiml("chat", "hi", "-q").stderr == b""
 
 
+@pytest.mark.promise("whole-or-told")
 def test_the_output_file_is_replaced_by_a_complete_answer_only(server: Loopback, aiml: Aiml) -> None:
     file = Path("out.txt")
     file.write_text("old")
@@ -209,6 +215,7 @@ def test_halves_of_a_character_in_two_deltas_are_joined(server: Loopback, aiml: 
     assert aiml("chat", "hi").stdout.decode() == "a😀b\n"
 
 
+@pytest.mark.promise("retries")
 def test_a_retry_is_announced_and_numbered_anew(server: Loopback, aiml: Aiml) -> None:
     server.answers(as_json({"error": "busy"}, "503 Busy", "retry-after-ms: 1"))
     server.answers(HELLO)
@@ -222,6 +229,7 @@ def test_a_retry_is_announced_and_numbered_anew(server: Loopback, aiml: Aiml) ->
 NEVER = ["400 x", "401 x", "402 x", "403 x", "404 x", "413 x", "422 x"]
 
 
+@pytest.mark.promise("retries")
 @pytest.mark.parametrize("status", NEVER)
 def test_a_refused_request_is_never_sent_again(status: str, server: Loopback, aiml: Aiml) -> None:
     server.answers(as_json({"error": "no"}, status, "retry-after-ms: 1"))
@@ -229,12 +237,14 @@ def test_a_refused_request_is_never_sent_again(status: str, server: Loopback, ai
     assert len(server.requests) == 1
 
 
+@pytest.mark.promise("sent-once")
 def test_nothing_is_sent_again_once_a_word_was_shown(server: Loopback, aiml: Aiml) -> None:
     server.answers(stream(delta("Hi"), end=b""))
     assert aiml("chat", "hi", AIML_RETRIES="2").returncode == 8
     assert len(server.requests) == 1
 
 
+@pytest.mark.promise("retries")
 def test_a_long_wait_that_the_server_asks_for_is_told_instead(server: Loopback, aiml: Aiml) -> None:
     server.answers(as_json({"error": "slow down"}, "429 x", "Retry-After: 1000"))
     done = aiml("chat", "hi", AIML_RETRIES="2")
@@ -242,6 +252,7 @@ def test_a_long_wait_that_the_server_asks_for_is_told_instead(server: Loopback, 
     assert b"1000 s" in done.stderr
 
 
+@pytest.mark.promise("key-secret")
 def test_a_key_that_a_failing_try_repeats_is_masked(server: Loopback, aiml: Aiml) -> None:
     server.answers(as_json({"error": "bad canary-0123456789"}, "500 x", "retry-after-ms: 1"))
     done = aiml("chat", "hi", AIMLAPI_API_KEY="canary-0123456789", AIML_RETRIES="1")
@@ -274,6 +285,7 @@ def test_wrong_usage_is_told_before_a_missing_key(aiml: Aiml) -> None:
     assert aiml("chat", "hi", "-f", "missing", "--base-url", "https://api.example.com/v1").returncode == 2
 
 
+@pytest.mark.promise("key-secret")
 def test_a_key_that_the_server_repeats_is_masked(server: Loopback, aiml: Aiml) -> None:
     server.answers(as_json({"error": "wrong key canary-0123456789"}, "401 x"))
     for form in ("text", "json", "jsonl"):
@@ -283,6 +295,7 @@ def test_a_key_that_the_server_repeats_is_masked(server: Loopback, aiml: Aiml) -
     assert server.requests[0].header("authorization") == "Bearer canary-0123456789"
 
 
+@pytest.mark.promise("odd-keys")
 @pytest.mark.parametrize("key", ["", "<YOUR_AIMLAPI_KEY>", "<YOUR_API_KEY>"])
 def test_without_a_key_nothing_is_sent(key: str, server: Loopback, aiml: Aiml) -> None:
     done = aiml("chat", "hi", "--base-url", "https://api.example.com/v1", AIMLAPI_API_KEY=key)
@@ -290,12 +303,14 @@ def test_without_a_key_nothing_is_sent(key: str, server: Loopback, aiml: Aiml) -
     assert b"aiml config key" in done.stderr
 
 
+@pytest.mark.promise("key-bound")
 def test_no_key_goes_over_plain_http_to_another_machine(aiml: Aiml) -> None:
     done = aiml("chat", "hi", "--base-url", "http://api.example.com/v1", AIMLAPI_API_KEY="canary-0123456789")
     assert done.returncode == 2
     assert b"plain http" in done.stderr
 
 
+@pytest.mark.promise("key-secret")
 def test_verbose_tells_the_exchange(server: Loopback, aiml: Aiml) -> None:
     server.answers(as_json(message("Hi"), "200 OK", "x-inference-id: inf-1"))
     words = aiml("chat", "hi", "-v", AIMLAPI_API_KEY="canary-0123456789").stderr.decode()

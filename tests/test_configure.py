@@ -81,7 +81,7 @@ def test_show_as_json_has_every_setting(capfd: pytest.CaptureFixture[str]) -> No
     assert found["timeout"] == {"value": 120, "source": "default", "hides": []}
 
 
-@pytest.mark.promise("the key's value is in no output")
+@pytest.mark.promise("key-secret")
 def test_show_says_of_the_key_only_where_it_is(
     file: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
@@ -379,6 +379,7 @@ def test_the_key_comes_on_standard_input_for_the_host_of_the_base_url(
     assert json.loads(stored.read_text()) == {}
 
 
+@pytest.mark.promise("odd-keys")
 @pytest.mark.parametrize(
     ("stdin", "sentence"),
     [(b"", "empty or a placeholder"), (b"<KEY>\n", "empty or a placeholder"), (b"k-0123\nk-0123\n", "a line break")],
@@ -427,7 +428,7 @@ def test_all_in_order(
     assert request.header("authorization") == f"Bearer {SECRET}"
 
 
-@pytest.mark.promise("a key that the server echoes back in an error is masked")
+@pytest.mark.promise("key-secret")
 @pytest.mark.parametrize(
     ("reply", "told"),
     [
@@ -492,6 +493,7 @@ def test_no_connection_is_the_worst(
     ]
 
 
+@pytest.mark.promise("damaged-config")
 @pytest.mark.parametrize(
     ("config", "sentence"), [("seed = ", "line 1, column 8"), ("base_url = 'x'", "is not the address")]
 )
@@ -506,6 +508,7 @@ def test_check_tells_a_damaged_file_and_asks_nobody(
     assert sentence in wrong[0]
 
 
+@pytest.mark.promise("key-bound")
 def test_plain_http_to_another_machine_sends_no_key(
     monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], server: Loopback
 ) -> None:
@@ -519,7 +522,7 @@ def test_plain_http_to_another_machine_sends_no_key(
     assert [request.header("authorization") for request in server.requests] == [None]
 
 
-@pytest.mark.promise("the key's value is in no error")
+@pytest.mark.promise("key-secret")
 def test_no_error_of_the_key_names_its_value(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AIMLAPI_API_KEY", SECRET + " ")
     with pytest.raises(AimlError) as told:

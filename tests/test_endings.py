@@ -39,6 +39,7 @@ def shown(place: IO[bytes] | None, count: int) -> bytes:
     return place.read(count)
 
 
+@pytest.mark.promise("signals")
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 129)])
 def test_a_signal_keeps_what_came_and_ends_its_line(number: int, code: int, server: Loopback) -> None:
     with streaming(server) as process:
@@ -50,6 +51,7 @@ def test_a_signal_keeps_what_came_and_ends_its_line(number: int, code: int, serv
         assert b"Traceback" not in words
 
 
+@pytest.mark.promise("signals")
 def test_a_signal_before_the_first_word_ends_at_once(server: Loopback) -> None:
     never = threading.Event()
     server.answers(never)
@@ -64,6 +66,7 @@ def test_a_signal_before_the_first_word_ends_at_once(server: Loopback) -> None:
     never.set()
 
 
+@pytest.mark.promise("signals")
 def test_a_second_signal_changes_nothing(server: Loopback) -> None:
     with streaming(server) as process:
         assert shown(process.stdout, 5) == b"Hello"
@@ -84,6 +87,7 @@ def test_the_json_of_an_interrupted_answer_holds_what_came(server: Loopback) -> 
         assert b'"exit_code": 130' in last
 
 
+@pytest.mark.promise("signals")
 def test_an_ignored_signal_stays_ignored(server: Loopback) -> None:
     """A job started with nohup outlives its terminal."""
 
@@ -98,6 +102,7 @@ def test_an_ignored_signal_stays_ignored(server: Loopback) -> None:
         assert process.returncode == 143
 
 
+@pytest.mark.promise("reader-gone")
 def test_a_reader_that_goes_away_ends_it_quietly(server: Loopback) -> None:
     go_on = threading.Event()
     pieces = [chunk(delta(f"line {number}\n")) for number in range(2000)]
@@ -115,6 +120,7 @@ def test_a_reader_that_goes_away_ends_it_quietly(server: Loopback) -> None:
         assert (process.wait(30), words) == (141, b"")
 
 
+@pytest.mark.promise("stdout-fails")
 def test_a_full_output_is_told(server: Loopback) -> None:
     server.answers(HELLO)
     with open("/dev/full", "wb") as full:  # noqa: PTH123 - a device
@@ -158,6 +164,7 @@ SHELL = [
 ]
 
 
+@pytest.mark.promise("odd-environment")
 @pytest.mark.parametrize(("line", "stdout", "code", "stderr"), SHELL)
 def test_a_line_of_shell(line: str, stdout: str, code: int, stderr: str, server: Loopback) -> None:
     server.answers(HELLO)
@@ -167,6 +174,7 @@ def test_a_line_of_shell(line: str, stdout: str, code: int, stderr: str, server:
     assert b"Traceback" not in done.stderr
 
 
+@pytest.mark.promise("whole-or-told")
 def test_a_script_stops_at_an_incomplete_answer(server: Loopback) -> None:
     server.answers(stream(delta("Hi"), delta(finish="length")))
     done = in_shell(server, "set -e; answer=$($AIML chat hi); echo not reached")
@@ -190,6 +198,7 @@ STDIN = [
 ]
 
 
+@pytest.mark.promise("stdin")
 @pytest.mark.parametrize(("words", "stdin", "prompt"), STDIN)
 def test_what_is_piped_in_becomes_the_prompt(
     words: list[str], stdin: bytes, prompt: str, server: Loopback, aiml: Aiml
@@ -199,6 +208,7 @@ def test_what_is_piped_in_becomes_the_prompt(
     assert server.requests[0].json["input"] == prompt
 
 
+@pytest.mark.promise("stdin")
 @pytest.mark.parametrize("data", [b"PK\x03\x04\x14\0", b"\x7fELF\2", b"\0\1\2"])
 def test_what_is_no_text_is_refused_before_it_costs(data: bytes, server: Loopback, aiml: Aiml) -> None:
     done = aiml("chat", "x", stdin=data)
@@ -206,6 +216,7 @@ def test_what_is_no_text_is_refused_before_it_costs(data: bytes, server: Loopbac
     assert b"standard input is" in done.stderr
 
 
+@pytest.mark.promise("stdin")
 def test_a_pipe_that_stays_open_is_waited_for_and_told(server: Loopback) -> None:
     server.answers(HELLO)
     reading, writing = os.pipe()

@@ -75,6 +75,7 @@ def test_loopback_is_told_from_the_rest(url: str, local: bool) -> None:
     assert is_local(url) is local
 
 
+@pytest.mark.promise("key-bound")
 def test_plain_http_is_told_however_it_is_spelled() -> None:
     assert is_plain("HtTp://host")
     assert not is_plain("https://host")

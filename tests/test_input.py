@@ -70,6 +70,7 @@ def test_a_folder_and_a_glob_are_sent_as_blocks(server: Loopback, aiml: Aiml, tm
     assert (folder.stderr, glob.stderr) == (b"aiml: src: 2 files, 10 bytes; left out: 1 hidden\n", b"")
 
 
+@pytest.mark.promise("key-bound")
 def test_an_address_is_fetched_without_the_key(server: Loopback, aiml: Aiml) -> None:
     url = server.url.removesuffix("/v1") + "/page"
     server.answers(http(b"caf\xe9", "200 OK", "text/html; charset=iso-8859-1"))
@@ -120,6 +121,7 @@ def test_an_address_with_a_password_is_not_asked(server: Loopback, aiml: Aiml) -
     assert b"secret" not in done.stderr
 
 
+@pytest.mark.promise("stdin")
 def test_input_without_an_end_is_refused_while_it_is_read(server: Loopback, aiml: Aiml) -> None:
     done = aiml("chat", "x", "-f", "/dev/zero")
     assert (done.returncode, server.requests) == (2, [])

@@ -169,6 +169,7 @@ def test_without_sound_there_is_no_file(server: Loopback, aiml: Aiml, tmp_path: 
     assert [path for path in tmp_path.iterdir() if path.is_file()] == []
 
 
+@pytest.mark.promise("answer-first")
 @pytest.mark.parametrize(
     "place",
     [
@@ -213,6 +214,7 @@ def test_a_streamed_picture_is_kept_once(server: Loopback, aiml: Aiml, tmp_path:
     assert [path.read_bytes() for path in tmp_path.glob("image-*")] == [PNG]
 
 
+@pytest.mark.promise("nothing-fetched")
 @pytest.mark.parametrize("url", ["https://a.example/x.png", "file:///etc/passwd", "data:image/png,raw", 7])
 def test_a_picture_elsewhere_is_not_fetched(url: Any, server: Loopback, aiml: Aiml, tmp_path: Path) -> None:
     server.answers(stream(delta("Hi", images=[{"type": "image_url", "image_url": {"url": url}}]), STOP))

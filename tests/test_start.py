@@ -45,7 +45,8 @@ def test_what_needs_no_network_loads_nothing_heavy(arguments: list[str]) -> None
 @pytest.mark.parametrize(("command", "reply"), [("chat", HELLO), ("respond", HELLO_RESPONSE)])
 def test_a_piped_one_shot_loads_httpx_and_no_screen(command: str, reply: bytes, server: Loopback) -> None:
     server.answers(reply)
-    assert loaded(server.url, command, "hi") == ["httpx"]
+    assert loaded(server.url, command, "hi") == ["httpx", "sqlite3"]
+    assert loaded(server.url, command, "hi", "--no-log") == ["httpx"]
 
 
 def test_a_dry_run_loads_no_network(server: Loopback) -> None:

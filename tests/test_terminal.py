@@ -30,6 +30,7 @@ def test_the_answer_stands_on_the_screen(server: Loopback) -> None:
     assert (code, [line.rstrip() for line in screen.display[:3]]) == (0, ["one", "two", ""])
 
 
+@pytest.mark.promise("no-driving")
 @pytest.mark.parametrize("field", ["content", "reasoning_content", "refusal"])
 def test_nothing_that_the_model_says_drives_the_terminal(field: str, server: Loopback) -> None:
     pieces = [delta(**{field if field != "content" else "text": piece}) for piece in EVIL]
@@ -40,6 +41,7 @@ def test_nothing_that_the_model_says_drives_the_terminal(field: str, server: Loo
     assert "\\x1b]52;c;ZXZpbA==\\x07" in screen.display[0]
 
 
+@pytest.mark.promise("no-driving")
 def test_an_error_of_the_server_does_not_drive_the_terminal(server: Loopback) -> None:
     server.answers(b"HTTP/1.1 500 x\r\nContent-Length: 9\r\n\r\n\x1b[2J\x9b1mok")
     wrote, code, _ = on_terminal(server, "chat", "hi", "--color", "never")

@@ -10,19 +10,26 @@ from collections.abc import Iterable, Iterator
 from queue import SimpleQueue
 from threading import Thread
 
-MOST_WAITING = 400
+MOST_WAITING, MOST_BYTES = 400, 256 * 1024
 PAUSE_S = 0.001
+
+
+class _Queue(SimpleQueue[bytes | BaseException | None]):
+    """Count the bytes that were put and taken; each count has one thread that writes it."""
+
+    put_in = taken = 0
 
 
 def ahead(pieces: Iterable[bytes]) -> Iterator[bytes]:
     """Give the pieces as they come, joined where several are there; raise what reading them raised."""
-    queue: SimpleQueue[bytes | BaseException | None] = SimpleQueue()
+    queue = _Queue()
     Thread(target=_pump, args=(pieces, queue), daemon=True).start()
     while True:
         joined: list[bytes] = []
         piece = queue.get()
         while isinstance(piece, bytes):
             joined.append(piece)
+            queue.taken += len(piece)
             if queue.empty():
                 break
             piece = queue.get()
@@ -34,12 +41,13 @@ def ahead(pieces: Iterable[bytes]) -> Iterator[bytes]:
             raise piece
 
 
-def _pump(pieces: Iterable[bytes], queue: "SimpleQueue[bytes | BaseException | None]") -> None:
+def _pump(pieces: Iterable[bytes], queue: _Queue) -> None:
     try:
         for piece in pieces:
+            queue.put_in += len(piece)
             queue.put(piece)
             # Memory stays bounded when the reader of our output is slower than the network.
-            while queue.qsize() > MOST_WAITING:
+            while queue.qsize() > MOST_WAITING or queue.put_in - queue.taken > MOST_BYTES:
                 time.sleep(PAUSE_S)
         queue.put(None)
     except BaseException as fault:  # noqa: BLE001 - raised again where the pieces are read

@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from aiml_cli.api.completion import Completion
+from aiml_cli.api.completion import CUT, Completion
 from aiml_cli.api.faults import failed
 from aiml_cli.api.wire import an_amount
 from aiml_cli.errors import AimlError, CutShort
@@ -14,7 +14,7 @@ ADVICE = {
     "cap": "allow more with --max-tokens, or take it as it is with --allow-cut",
     "filter": "put the request in other words",
     "refusal": "put the request in other words, or ask another model",
-    "cut": "ask again; what came so far is kept",
+    "cut": "ask again",
 }
 
 
@@ -91,6 +91,13 @@ def verdict(completion: Completion, *, allow_cut: bool, background: bool, cancel
     if completion.capped and allow_cut:
         return None
     return CutShort(completion.lacks, _advice(completion))
+
+
+def has_rest(completion: Completion) -> bool:
+    """Say whether there is a text whose rest can be asked for: cut by the connection, or at the length cap."""
+    first, is_cut = completion.first, completion.capped or completion.lacks == CUT
+    is_text = first.text and not (first.tool_calls or first.refusal or completion.fault)
+    return bool(is_cut and is_text and len(completion.choices) == 1)
 
 
 def _advice(completion: Completion) -> str:

@@ -79,7 +79,10 @@ def refused(status: int, headers: Mapping[str, str], body: bytes) -> AimlError:
     """Make the error for a reply with a failing status, in the server's own words."""
     fault = _parsed(body)
     words = shortened(fault.message) if fault else _plain(headers, body)
-    return _classified(status, fault, f"the server answered {status}" + (f": {words}" if words else ""))
+    error = _classified(status, fault, f"the server answered {status}" + (f": {words}" if words else ""))
+    if 300 <= status < 400 and (place := shortened(headers.get("location", ""))):  # noqa: PLR2004
+        error.hint = f"it points to {place}: {error.hint}"
+    return error
 
 
 def failed(fault: Fault) -> AimlError:

@@ -15,6 +15,18 @@ def items_of(turn: Turn) -> list[Item]:
     return [turn.item] if isinstance(turn, Given) else list(chat_messages(Conversation((turn,))))
 
 
+def is_larger(conversation: Conversation, most: int) -> bool:
+    """Say whether a conversation holds more than so many characters."""
+    return _size(conversation) > most
+
+
+def _size(value: Any) -> int:
+    if isinstance(value, str):
+        return len(value)
+    members = value.values() if isinstance(value, Mapping) else value if isinstance(value, list | tuple) else ()
+    return sum(map(_size, members))
+
+
 def words_of(turn: Turn) -> tuple[str, str]:
     """Give the role and the words of a turn."""
     match turn:

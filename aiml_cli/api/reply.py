@@ -43,11 +43,12 @@ def _as_far_as_it_came(chunks: Iterator[bytes]) -> bytes:
 def _peeked(chunks: Iterator[bytes]) -> tuple[bytes, Iterator[bytes]]:
     """Look at the first bytes, as many as it takes to know what they begin."""
     seen: list[bytes] = []
-    start = b""
+    start, size = b"", 0
     for chunk in chunks:
         seen.append(chunk)
-        start = b"".join(seen).removeprefix(b"\xef\xbb\xbf").lstrip()
-        if len(start) >= len(b"event:"):
+        start = (start + chunk).removeprefix(b"\xef\xbb\xbf").lstrip()
+        size += len(chunk)
+        if len(start) >= len(b"event:") or size > LONGEST:
             break
     return start, chain(seen, chunks)
 

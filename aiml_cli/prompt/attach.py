@@ -48,9 +48,12 @@ def printable(name: str) -> str:
     return "".join(char if char.isprintable() and char not in '"<>' else "_" for char in name)
 
 
-def block(tag: str, text: str, name: str = "") -> str:
-    """Set a text apart; the tag is lengthened until the text cannot end it."""
+def block(tag: str, text: str, name: str = "") -> tuple[str, str, str]:
+    """Set a text apart; the tag is lengthened until the text cannot end it.
+
+    The parts are joined later, once: a text may be as large as all that can be sent.
+    """
     while f"</{tag}>" in text:
         tag += "_"
     attribute = f' name="{printable(name)}"' if name else ""
-    return f"<{tag}{attribute}>\n{text}{'' if text.endswith(chr(10)) else chr(10)}</{tag}>"
+    return f"<{tag}{attribute}>\n", text, f"{'' if text.endswith(chr(10)) else chr(10)}</{tag}>"

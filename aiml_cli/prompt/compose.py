@@ -1,7 +1,7 @@
 """Make the next message of words, standard input and files."""
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 from aiml_cli.api.messages import Image, Part
@@ -15,6 +15,11 @@ from aiml_cli.prompt.text import decoded, loosely
 
 PLACE = "{stdin}"
 STDIN = "standard input"
+See = Callable[[str, str], None]
+
+
+def _nobody(_name: str, _text: str) -> None:
+    """Look at nothing."""
 
 
 class Prompt(NamedTuple):
@@ -25,37 +30,60 @@ class Prompt(NamedTuple):
 
 
 class Composer(NamedTuple):
-    """Turn names and bytes into parts; `detail` is how closely to look at images."""
+    """Turn names and bytes into parts; `see` looks at each text, `detail` is how closely to look at images."""
 
     fetch: Fetch
     tell: Tell
+    see: See
     detail: str | None
     budget: Budget
 
     def files(self, name: str) -> list["_Piece"]:
         """Make the pieces of all that a name stands for."""
         if is_image_address(name):
-            return [_Piece(Image(name, self.detail), Attached(name, "image", None))]
+            return [_Piece((), Image(name, self.detail), Attached(name, "image", None))]
         return [self.file(source) for source in sources(name, self.budget, self.fetch, self.tell)]
 
-    def file(self, source: Source, tag: str = "file") -> "_Piece":
+    def file(self, source: Source) -> "_Piece":
         """Make the piece of a source."""
-        kind = type_of(source.data)
-        if kind:
-            return _Piece(*attached(source.name, source.data, kind, self.detail))
-        return _Piece(block(tag, self.text(source), "" if tag == "stdin" else source.name))
+        if kind := type_of(source.data):
+            return _Piece((), *attached(source.name, source.data, kind, self.detail))
+        return _Piece(block("file", self.text(source), source.name))
+
+    def piped(self, data: bytes) -> "_Piped":
+        """Read what came on standard input; its bytes are kept only where they are no text."""
+        kind = type_of(data)
+        return _Piped("", data, kind) if kind else _Piped(self.text(Source(STDIN, data)))
+
+    def asked(self, piped: "_Piped", tag: str, name: str = "") -> "_Piece":
+        """Make the piece of standard input."""
+        if piped.kind:
+            return _Piece((), *attached(STDIN, piped.data, piped.kind, self.detail))
+        return _Piece(block(tag, piped.text, name))
 
     def text(self, source: Source) -> str:
         """Read text; tell when it is in an old encoding."""
         text, notice = decoded(source.data, source.name, source.charset)
         if notice:
             self.tell(notice)
+        self.see(source.name, text)
         return text
 
 
 class _Piece(NamedTuple):
-    part: Part
+    """Hold a text in the parts that it will be joined of, or what is no text."""
+
+    texts: tuple[str, ...]
+    part: Part | None = None
     attached: Attached | None = None
+
+
+class _Piped(NamedTuple):
+    """Hold standard input: its text, or the bytes of what is none and their type."""
+
+    text: str
+    data: bytes = b""
+    kind: str = ""
 
 
 def compose(
@@ -65,15 +93,17 @@ def compose(
     use_stdin: bool,
     tell: Tell,
     fetch: Fetch,
+    see: See = _nobody,
     detail: str | None = None,
     may_be_empty: bool = False,
 ) -> Prompt:
     """Make the prompt: files first, then standard input, the instruction last.
 
     Without words standard input is the prompt itself. `tell` is given what the user should know; `fetch` gives
-    the bytes and the media type at an address. Raises Misuse for an empty prompt, and for what cannot be sent.
+    the bytes and the media type at an address; `see` gets each text that was not typed. Raises Misuse for an empty
+    prompt, and for what cannot be sent.
     """
-    composer = Composer(fetch, tell, detail, Budget())
+    composer = Composer(fetch, tell, see, detail, Budget())
     text, names = _mentioned(words)
     # Bytes of the command line that are no UTF-8 are read like those of a file.
     typed, notice = loosely(os.fsencode(text), "the prompt")
@@ -99,53 +129,52 @@ def _mentioned(words: Sequence[str]) -> tuple[str, list[str]]:
     return mentioned(words)
 
 
-def _piped(typed: str, files: Sequence[str], composer: Composer, *, use_stdin: bool) -> Source | None:
+def _piped(typed: str, files: Sequence[str], composer: Composer, *, use_stdin: bool) -> _Piped | None:
     is_there = use_stdin and stdin.holds_something()
     if PLACE in typed and not is_there:
         raise Misuse(f"the prompt says {PLACE}, but nothing is piped in")
     if is_there or typed.strip() == "-" or "-" in files:
-        return Source(STDIN, stdin.read(composer.tell, composer.budget))
+        return composer.piped(stdin.read(composer.tell, composer.budget))
     return None
 
 
-def _asked(piped: Source | None, composer: Composer) -> list[_Piece]:
-    return [composer.file(piped)] if piped else []
+def _asked(piped: _Piped | None, composer: Composer) -> list[_Piece]:
+    return [composer.asked(piped, "file", STDIN)] if piped else []
 
 
-def _instruction(typed: str, piped: Source | None, composer: Composer) -> list[_Piece]:
+def _instruction(typed: str, piped: _Piped | None, composer: Composer) -> list[_Piece]:
     """Join standard input and the words: as a block before them, in its place among them, or alone."""
-    kind = type_of(piped.data) if piped else ""
     if PLACE in typed:
-        if kind:
-            raise Misuse(f"{PLACE} stands for text, and {STDIN} is {kind}", "leave it out of the prompt")
-        return [_Piece(typed.replace(PLACE, composer.text(piped) if piped else ""))]
+        if piped and piped.kind:
+            raise Misuse(f"{PLACE} stands for text, and {STDIN} is {piped.kind}", "leave it out of the prompt")
+        return [_Piece((typed.replace(PLACE, piped.text if piped else ""),))]
     says_nothing = not typed.strip() or typed.strip() == "-"
-    if piped is None or not piped.data:
-        return [] if says_nothing else [_Piece(typed)]
+    if piped is None or not (piped.text or piped.kind):
+        return [] if says_nothing else [_Piece((typed,))]
     if not says_nothing:
-        return [composer.file(piped, "stdin"), _Piece(typed)]
-    return [composer.file(piped) if kind else _Piece(composer.text(piped))]
+        return [composer.asked(piped, "stdin"), _Piece((typed,))]
+    return [composer.asked(piped, "stdin") if piped.kind else _Piece((piped.text,))]
 
 
 def _prompt(pieces: Sequence[_Piece], *, may_be_empty: bool) -> Prompt:
     others = tuple(piece.attached for piece in pieces if piece.attached)
-    parts = _joined([piece.part for piece in pieces])
+    parts = _joined(pieces)
     if not parts and not may_be_empty:
         raise Misuse("the prompt is empty", "type it behind the command, or pipe it in")
     return Prompt(parts, others)
 
 
-def _joined(parts: Sequence[Part]) -> tuple[Part, ...]:
-    """Join neighbouring texts; one that says nothing is no part."""
+def _joined(pieces: Sequence[_Piece]) -> tuple[Part, ...]:
+    """Join neighbouring texts, all at once; texts that say nothing are no part."""
     joined: list[Part] = []
     texts: list[str] = []
-    for part in [*parts, None]:
-        if isinstance(part, str):
-            texts.append(part)
+    for piece in [*pieces, None]:
+        if piece and piece.part is None:
+            texts += ["\n\n", *piece.texts] if texts else piece.texts
             continue
         if any(text and not text.isspace() for text in texts):
-            joined.append("\n\n".join(texts))
+            joined.append("".join(texts))
         texts = []
-        if part is not None:
-            joined.append(part)
+        if piece and piece.part is not None:
+            joined.append(piece.part)
     return tuple(joined)

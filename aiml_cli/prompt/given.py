@@ -13,10 +13,13 @@ LISTS = ("messages", "input")
 HINT = 'it holds a list of messages or input items, or an object with "messages" or "input"'
 
 
-def turns(path: str, tell: Callable[[str], None]) -> tuple[Turn, ...]:
-    """Read a file, `-` for standard input; raise Misuse naming what in it is no turn."""
+def turns(path: str, tell: Callable[[str], None], see: Callable[[str, str], None] | None = None) -> tuple[Turn, ...]:
+    """Read a file, `-` for standard input; `see` gets its text. Raise Misuse naming what in it is no turn."""
     name = "standard input" if path == "-" else path
-    found = _json(stdin.read(tell) if path == "-" else read(path), name)
+    data = stdin.read(tell) if path == "-" else read(path)
+    found = _json(data, name)
+    if see:
+        see(name, data.decode("utf-8-sig"))
     items = _items(found, name, tell)
     if isinstance(items, str):
         return (Message("user", (items,)),)

@@ -5,7 +5,7 @@ from aiml_cli.api.completion import Choice, Completion
 from aiml_cli.api.events import Audio, Batch, Notice, Text, Thought
 from aiml_cli.screen.footnotes import footnotes
 from aiml_cli.screen.output import say, tell
-from aiml_cli.screen.safe import visible
+from aiml_cli.screen.safe import Gate
 
 DIM, PLAIN = "\x1b[2m", "\x1b[0m"
 MOST_OF_A_NOTICE = 120
@@ -32,6 +32,7 @@ class Aside:
         self._reasoning, self._notices, self._usage = reasoning, notices, usage
         self._color, self._sources, self._hints, self._verbose = color, sources, hints, verbose
         self._thinking = False
+        self._gate = Gate()
         self._part = 0
 
     def show(self, batch: Batch) -> None:
@@ -67,11 +68,11 @@ class Aside:
         if self._thinking and thought.part != self._part:
             tell("\n\n")
         self._thinking, self._part = True, thought.part
-        tell(visible(thought.text))
+        tell(self._gate.text(thought.text))
 
     def _end_thought(self) -> None:
         if self._thinking:
-            tell(f"{PLAIN}\n" if self._color else "\n")
+            tell(self._gate.end() + (f"{PLAIN}\n" if self._color else "\n"))
             self._thinking = False
 
     def _outcome(self, choice: Choice, whose: str) -> None:

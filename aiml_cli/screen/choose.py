@@ -10,7 +10,7 @@ from aiml_cli.errors import AimlError, OutputFailed, ReaderGone
 from aiml_cli.screen.aside import Aside
 from aiml_cli.screen.file import OutputFile
 from aiml_cli.screen.json import Json, JsonLines, Silent
-from aiml_cli.screen.output import check_stdout, is_terminal, say, write
+from aiml_cli.screen.output import check_stdout, gated, is_terminal, say, write
 from aiml_cli.screen.plain import Plain
 from aiml_cli.screen.renderer import Renderer
 from aiml_cli.settings.options import Options
@@ -77,8 +77,13 @@ def choose(options: Options, environ: Mapping[str, str]) -> Screen:
         hints=not options.quiet,
         verbose=bool(options.verbose and not options.quiet),
     )
-    main = _main(options, put, environ, to_file=file is not None)
-    return Screen(main, aside, put if _form(options) == "raw" else None, file, meta)
+    terminal = file.is_terminal if file else is_terminal(1)
+    main = _main(options, put, environ, terminal=terminal, to_file=file is not None)
+    return Screen(main, aside, _raw(put, terminal=terminal) if _form(options) == "raw" else None, file, meta)
+
+
+def _raw(put: Write, *, terminal: bool) -> Write:
+    return gated(put) if terminal else put
 
 
 def _meta(name: str, file: OutputFile | None) -> "MetaFile":
@@ -91,7 +96,7 @@ def _form(options: Options) -> str:
     return "json" if options.json else "items" if options.items else options.format or "text"
 
 
-def _main(options: Options, put: Write, environ: Mapping[str, str], *, to_file: bool) -> Renderer:
+def _main(options: Options, put: Write, environ: Mapping[str, str], *, terminal: bool, to_file: bool) -> Renderer:
     match _form(options):
         case "json":
             return Json(put)
@@ -104,7 +109,7 @@ def _main(options: Options, put: Write, environ: Mapping[str, str], *, to_file: 
 
             return Items(put)
         case _:
-            return _text(options, put, environ, terminal=not to_file and is_terminal(1), to_file=to_file)
+            return _text(options, put, environ, terminal=terminal, to_file=to_file)
 
 
 def _text(options: Options, put: Write, environ: Mapping[str, str], *, terminal: bool, to_file: bool) -> Renderer:

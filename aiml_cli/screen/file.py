@@ -6,6 +6,7 @@ from itertools import count
 from pathlib import Path
 
 from aiml_cli.errors import Misuse, OutputFailed
+from aiml_cli.signals import held
 
 
 class OutputFile:
@@ -35,6 +36,11 @@ class OutputFile:
             os.fchmod(fd, stat.S_IMODE(self._target.stat().st_mode))
         return fd
 
+    @property
+    def is_terminal(self) -> bool:
+        """Say whether the place is a terminal, such as /dev/tty."""
+        return self._direct and os.isatty(self._fd)
+
     def is_for(self, name: str) -> bool:
         """Say whether a name is that of this regular file."""
         return not self._direct and Path(os.path.realpath(name)) == self._target
@@ -55,9 +61,10 @@ class OutputFile:
                 os.close(self._fd)
                 return ""
             size = os.fstat(self._fd).st_size
-            os.fsync(self._fd)
-            os.close(self._fd)
-            return self._placed(size, complete=complete)
+            with held():  # half done it would leave an answer that was paid for under a name nobody knows
+                os.fsync(self._fd)
+                os.close(self._fd)
+                return self._placed(size, complete=complete)
         except OSError as fault:
             raise OutputFailed(f"{self._target}: {fault.strerror}", f"what came is in {self.part}") from None
 

@@ -3,9 +3,10 @@
 import fcntl
 import os
 import sys
+from collections.abc import Callable
 
 from aiml_cli.errors import OutputFailed, ReaderGone
-from aiml_cli.screen.safe import visible
+from aiml_cli.screen.safe import Gate, visible
 
 
 def is_terminal(fd: int) -> bool:
@@ -40,6 +41,14 @@ def write(data: bytes, fd: int = 1) -> None:
             raise OutputFailed(f"standard output: {fault.strerror}") from None
 
 
+def gated(put: Callable[[bytes], None]) -> Callable[[bytes], None]:
+    """Make a writer of raw bytes harmless: a character that is cut in two waits for its other half."""
+    from codecs import getincrementaldecoder  # few want raw bytes on a terminal
+
+    decoder, gate = getincrementaldecoder("utf-8")("replace"), Gate()
+    return lambda data: put(gate.text(decoder.decode(data)).encode("utf-8", "replace"))
+
+
 def _wait(fd: int) -> None:
     """Wait until a pipe that somebody set to non-blocking has room."""
     import select
@@ -50,6 +59,11 @@ def _wait(fd: int) -> None:
 def say(text: str, *, dim: bool = False) -> None:
     """Write one line to standard error; when that is gone, nobody is left to tell."""
     tell(f"\x1b[2m{visible(text)}\x1b[0m\n" if dim else f"{visible(text)}\n")
+
+
+def notices(quiet: bool | None) -> Callable[[str], None] | None:
+    """Give what tells of something in passing, or None for a user who wants to know nothing."""
+    return None if quiet else lambda words: say(f"aiml: {words}")
 
 
 def tell(text: str) -> None:
@@ -66,6 +80,6 @@ def tell(text: str) -> None:
 
 
 def show(text: str) -> int:
-    """Write a text of ours to standard output; give 0, the exit code of a command that has no more to do."""
-    write(text.encode("utf-8", "replace"))
+    """Write a text to standard output; give 0, the exit code of a command that has no more to do."""
+    write((visible(text) if is_terminal(1) else text).encode("utf-8", "replace"))
     return 0

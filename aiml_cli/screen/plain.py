@@ -6,7 +6,7 @@ from aiml_cli.api.answer import Answer
 from aiml_cli.api.completion import Choice
 from aiml_cli.api.events import Audio, Batch, Text
 from aiml_cli.screen.footnotes import footnotes
-from aiml_cli.screen.safe import visible
+from aiml_cli.screen.safe import Gate, visible
 
 
 class Plain:
@@ -19,6 +19,7 @@ class Plain:
     def __init__(self, write: Callable[[bytes], None], *, terminal: bool) -> None:
         self._write = write
         self._terminal = terminal
+        self._gate = Gate()
         self._last = ""
         self._has_text = False
 
@@ -42,20 +43,25 @@ class Plain:
             self._say(choice)
             self._end_line()
         if self._terminal and (notes := footnotes(answer.completion)):
-            self._put("\n".join(["", *notes, ""]))
+            self._put("\n".join(["", *map(visible, notes), ""]))
 
     def _say(self, choice: Choice) -> None:
         self._put(choice.words)
 
-    def _put(self, text: str, shown: str = "") -> None:
-        """Write a text, or what is to be shown in its place."""
-        if text:
-            self._last = text[-1]
-            self._write((shown or self._safe(text)).encode("utf-8", "replace"))
+    def _put(self, text: str) -> None:
+        """Write a text."""
+        self._out(self._safe(text))
+
+    def _out(self, shown: str) -> None:
+        """Write what is harmless."""
+        if shown:
+            self._last = shown[-1]
+            self._write(shown.encode("utf-8", "replace"))
 
     def _safe(self, text: str) -> str:
-        return visible(text) if self._terminal else text
+        return self._gate.text(text) if self._terminal else text
 
     def _end_line(self) -> None:
+        self._out(self._gate.end())
         if self._last not in ("", "\n"):
             self._put("\n")

@@ -49,7 +49,8 @@ class Probabilities(Plain):
             self._put(text)
             return
         self._coloured = True
-        self._put(text, "".join(f"\x1b[{_band(token)}m{self._safe(token.token)}" for token in tokens) + PLAIN)
+        self._out("".join(f"\x1b[{_band(token)}m{self._safe(token.token)}" for token in tokens) + PLAIN)
+        self._last = text[-1:] or self._last
 
 
 def legend() -> str:

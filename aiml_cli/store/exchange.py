@@ -4,7 +4,7 @@ import json
 import os
 import sqlite3
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from aiml_cli.errors import Misuse
@@ -17,11 +17,12 @@ NAME_LENGTH = 6
 
 
 class Said(NamedTuple):
-    """Hold a turn of a question: its role, its words, and the items that say it again."""
+    """Hold a turn of a question: its role, its words, and the items that say it again; `facts` are JSON."""
 
     role: str
     text: str
     items: Sequence[Any]
+    facts: Any = None
 
 
 class Asked(NamedTuple):
@@ -74,9 +75,6 @@ def begin(history: History, asked: Asked) -> Row:
     """Write the question, and an answer that is still empty; the conversation is this process's from now on."""
     now = time.time()
     with history.change() as change:
-        known = _known(change, asked.response_id)
-        if known:
-            return known
         conversation = _conversation(history, change, asked, now)
         for turn in asked.turns:
             _message(change, conversation, now, asked, turn)
@@ -96,8 +94,8 @@ def finish(history: History, row: Row, ended: Ended) -> None:
     """Write the whole answer in the place of its pieces."""
     values = {
         "state": ended.state,
-        "text": _clean(ended.text),
-        "thought": _clean(ended.thought),
+        "text": ended.text,
+        "thought": ended.thought,
         "items": _json(ended.items),
         "usage": None if ended.usage is None else _json(ended.usage),
         "cost_usd": ended.cost_usd,
@@ -109,9 +107,21 @@ def finish(history: History, row: Row, ended: Ended) -> None:
     }
     names = ", ".join(f"{name} = :{name}" for name in values)
     with history.change() as change:
-        change.execute(f"UPDATE messages SET {names} WHERE id = :id", {**values, "id": row.message})
+        change.execute(f"UPDATE messages SET {names} WHERE id = :id", {**_whole(values), "id": row.message})
         change.execute("DELETE FROM pieces WHERE message = ?", (row.message,))
         change.execute("UPDATE conversations SET changed = ? WHERE id = ?", (time.time(), row.conversation))
+
+
+def catch_up(history: History, asked: Asked, ended: Ended) -> None:
+    """Write the end of what the server took on earlier; what was whole before stays as it is."""
+    found = history.connection.execute(
+        "SELECT conversation, id, state FROM messages WHERE response_id = ? ORDER BY id DESC LIMIT 1",
+        (asked.response_id,),
+    ).fetchone()
+    if not found:
+        finish(history, begin(history, asked), ended)
+    elif found[2] != COMPLETE:
+        finish(history, Row(found[0], found[1]), ended)
 
 
 def mend(history: History) -> None:
@@ -137,21 +147,11 @@ def own(history: History, conversation: int) -> None:
         )
 
 
-def _known(change: sqlite3.Connection, response_id: str | None) -> Row | None:
-    """Find the answer that a response was taken on for; what comes now is its end."""
-    if response_id is None:
-        return None
-    found = change.execute(
-        "SELECT conversation, id FROM messages WHERE response_id = ? ORDER BY id DESC LIMIT 1", (response_id,)
-    ).fetchone()
-    return Row(*found) if found else None
-
-
 def _conversation(history: History, change: sqlite3.Connection, asked: Asked, now: float) -> int:
     if asked.conversation is not None:
         change.execute(
             "UPDATE conversations SET changed = ?, place = ?, system = ? WHERE id = ?",
-            (now, asked.place, asked.system, asked.conversation),
+            (now, asked.place, asked.system and _clean(asked.system), asked.conversation),
         )
         return asked.conversation
     while True:
@@ -159,7 +159,7 @@ def _conversation(history: History, change: sqlite3.Connection, asked: Asked, no
         added = change.execute(
             "INSERT OR IGNORE INTO conversations (name, title, place, system, begun, changed)"
             " VALUES (?, ?, ?, ?, ?, ?)",
-            (name, asked.title, asked.place, asked.system, now, now),
+            (name, _clean(asked.title), asked.place, asked.system and _clean(asked.system), now, now),
         )
         if added.rowcount:
             # Before anybody else can see it.
@@ -174,16 +174,17 @@ def _message(change: sqlite3.Connection, conversation: int, now: float, asked: A
         "role": said.role if said else "assistant",
         "state": COMPLETE if said else STREAMING,
         "at": now,
-        "text": _clean(said.text) if said else "",
+        "text": said.text if said else "",
         "items": _json(said.items if said else ()),
         "endpoint": asked.endpoint,
         "host": asked.host,
         "model": asked.model,
         "options": "{}" if said else _json(asked.options),
+        "facts": _json((said and said.facts) or {}),
     }
     names = ", ".join(values)
     places = ", ".join(f":{name}" for name in values)
-    added = change.execute(f"INSERT INTO messages ({names}) VALUES ({places})", values)
+    added = change.execute(f"INSERT INTO messages ({names}) VALUES ({places})", _whole(values))
     return int(added.lastrowid or 0)
 
 
@@ -207,6 +208,10 @@ def _join(change: sqlite3.Connection, message: int) -> None:
 
 def _json(found: Any) -> str:
     return _clean(json.dumps(found, ensure_ascii=False, separators=(",", ":"), default=str))
+
+
+def _whole(values: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: _clean(value) if isinstance(value, str) else value for name, value in values.items()}
 
 
 def _clean(text: str) -> str:

@@ -7,7 +7,7 @@ import os
 import sqlite3
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 
 from aiml_cli.errors import AimlError, Misuse, OutputFailed
@@ -16,6 +16,7 @@ from aiml_cli.store.tables import STEPS
 
 PATIENCE_S = 20.0
 DAMAGED = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
+_MOVED = ".damaged-"
 
 
 class History:
@@ -23,7 +24,7 @@ class History:
 
     def __init__(self, connection: sqlite3.Connection, path: Path, moved: Path | None = None) -> None:
         self.connection, self.path, self.moved = connection, path, moved
-        self.lock = path.with_name(f"{path.name}.lock")
+        self.lock = _lock(path)
 
     @contextmanager
     def change(self) -> Iterator[sqlite3.Connection]:
@@ -55,8 +56,26 @@ def opened() -> History:
         except sqlite3.DatabaseError as fault:
             if not is_damaged(fault):
                 raise
-            moved = move_aside(path)
-            return History(_connected(path), path, moved)
+            return opened_anew()
+
+
+def opened_anew() -> History:
+    """Begin a new history in the place of one that turned out to be damaged; raise as `opened` does.
+
+    Who finds the damage second finds it mended, and moves nothing.
+    """
+    path = paths.needed(paths.history_file())
+    with in_words(path):
+        with locks.held(_lock(path), locks.WHOLE):
+            moved = None if _is_sound(path) else _moved_aside(path)
+        return History(_connected(path), path, moved)
+
+
+def nothing() -> History:
+    """Give a history without rows, in memory, for who only reads where there is none."""
+    connection = sqlite3.connect(":memory:", isolation_level=None)
+    connection.executescript("".join(STEPS))
+    return History(connection, paths.history_file() or Path(os.devnull))
 
 
 def existing() -> History | None:
@@ -70,14 +89,9 @@ def is_damaged(fault: sqlite3.Error) -> bool:
     return getattr(fault, "sqlite_errorcode", 0) & 0xFF in DAMAGED
 
 
-def move_aside(path: Path) -> Path:
-    """Put a damaged file, and what belongs to it, under another name; give that."""
-    moved = path.with_name(f"{path.name}.damaged-{time.strftime('%Y%m%d-%H%M%S')}-{os.getpid()}")
-    for ending in ("", "-wal", "-shm"):
-        part = path.with_name(path.name + ending)
-        if part.exists():
-            part.rename(moved.with_name(moved.name + ending))
-    return moved
+def damaged_copies(path: Path) -> list[Path]:
+    """List what was moved aside."""
+    return sorted(path.parent.glob(f"{path.name}{_MOVED}*"))
 
 
 @contextmanager
@@ -92,13 +106,44 @@ def in_words(path: Path) -> Iterator[None]:
         raise OutputFailed(f"{path}: {words}", "the history is as it was") from None
 
 
+def _is_sound(path: Path) -> bool:
+    """Look through the file, and mend its index, which can be made anew."""
+    try:
+        with closing(sqlite3.connect(path, PATIENCE_S, isolation_level=None)) as connection:
+            if connection.execute("PRAGMA quick_check(1)").fetchone()[0] != "ok":
+                return False
+            if _version(connection):
+                connection.execute("INSERT INTO words (words) VALUES ('rebuild')")
+                connection.execute("UPDATE messages SET indexed = 1 WHERE NOT indexed")
+            return True
+    except sqlite3.DatabaseError as fault:
+        if is_damaged(fault):
+            return False
+        raise
+
+
+def _moved_aside(path: Path) -> Path:
+    """Put a damaged file, and what belongs to it, under another name; give that."""
+    moved = path.with_name(f"{path.name}{_MOVED}{time.strftime('%Y%m%d-%H%M%S')}-{os.getpid()}")
+    for ending in ("", "-wal", "-shm"):
+        part = path.with_name(path.name + ending)
+        if part.exists():
+            part.rename(moved.with_name(moved.name + ending))
+    return moved
+
+
+def _lock(path: Path) -> Path:
+    return path.with_name(f"{path.name}.lock")
+
+
 def _connected(path: Path) -> sqlite3.Connection:
     """Open the file and bring it up to date."""
     _made(path)
     connection = sqlite3.connect(path, PATIENCE_S, isolation_level=None, check_same_thread=False)
+    connection.text_factory = _text
     try:
         # What was written outlives the program at once, and a power cut all but the last moments.
-        connection.executescript("PRAGMA synchronous = NORMAL; PRAGMA foreign_keys = ON")
+        connection.executescript("PRAGMA synchronous = NORMAL; PRAGMA foreign_keys = ON; PRAGMA cache_size = -256")
         _step_up(connection, path)
     except BaseException:
         connection.close()
@@ -126,15 +171,16 @@ def _step_up(connection: sqlite3.Connection, path: Path) -> None:
         return
     if version > len(STEPS):
         raise Misuse(f"{path} was written by a newer aiml", "update aiml, or say --no-log")
-    lock = path.with_name(f"{path.name}.lock")
-    locks.take(lock, locks.WHOLE, wait=True)
-    try:
+    with locks.held(_lock(path), locks.WHOLE):
         connection.execute("PRAGMA journal_mode = WAL")
         for number in range(_version(connection), len(STEPS)):
-            connection.executescript(f"BEGIN; {STEPS[number]}; PRAGMA user_version = {number + 1}; COMMIT")
-    finally:
-        locks.let_go(lock, locks.WHOLE)
+            connection.executescript(f"BEGIN IMMEDIATE; {STEPS[number]}; PRAGMA user_version = {number + 1}; COMMIT")
 
 
 def _version(connection: sqlite3.Connection) -> int:
     return int(connection.execute("PRAGMA user_version").fetchone()[0])
+
+
+def _text(data: bytes) -> str:
+    """Read a text of the file; a disk that turned some of its bits takes only those characters."""
+    return data.decode("utf-8", "replace")

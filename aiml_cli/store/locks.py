@@ -5,7 +5,8 @@ The locks belong to the process and end with it, however that ends; no process n
 
 import fcntl
 import os
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 WHOLE = 0  # the byte that whoever makes, moves or shrinks the file holds; those of conversations begin at 1
@@ -30,6 +31,16 @@ def let_go(path: Path, byte: int) -> None:
     _held.discard((path, byte))
     with suppress(OSError):
         fcntl.lockf(_file(path), fcntl.LOCK_UN, 1, byte)
+
+
+@contextmanager
+def held(path: Path, byte: int) -> Iterator[None]:
+    """Wait for a byte and hold it meanwhile; raise OSError as `take` does."""
+    take(path, byte, wait=True)
+    try:
+        yield
+    finally:
+        let_go(path, byte)
 
 
 def is_ours(path: Path, byte: int) -> bool:

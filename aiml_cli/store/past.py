@@ -7,10 +7,11 @@ from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 
 from aiml_cli.errors import Misuse
+from aiml_cli.store import index
+from aiml_cli.store.exchange import STREAMING
 from aiml_cli.store.history import History
 
 LAST = "last"
-STREAMING = "streaming"
 
 
 class Conversation(NamedTuple):
@@ -133,6 +134,7 @@ def _by_name(history: History, name: str) -> Conversation | None:
 def _by_words(history: History, words: str) -> Conversation | None:
     if not words.strip():
         return None
+    index.catch_up(history)
     inner = "SELECT m.conversation FROM words w JOIN messages m ON m.id = w.rowid WHERE words MATCH ?"
     return _one(history, f"id IN ({inner}) ORDER BY changed DESC, id DESC LIMIT 1", match(words))
 

@@ -4,7 +4,8 @@
 STEPS = (
     """
     CREATE TABLE conversations (
-        id INTEGER PRIMARY KEY,
+        -- No number comes again: who holds that of a conversation that was deleted must not write into another.
+        id INTEGER PRIMARY KEY AUTOINCREMENT,
         name TEXT NOT NULL UNIQUE,
         title TEXT NOT NULL,
         place TEXT NOT NULL,
@@ -32,11 +33,13 @@ STEPS = (
         request_id TEXT,
         response_id TEXT,
         stored INTEGER NOT NULL DEFAULT 0,
-        facts TEXT NOT NULL DEFAULT '{}'
+        facts TEXT NOT NULL DEFAULT '{}',
+        indexed INTEGER NOT NULL DEFAULT 0
     );
     CREATE INDEX messages_by_conversation ON messages (conversation);
     CREATE INDEX messages_by_response ON messages (response_id) WHERE response_id IS NOT NULL;
     CREATE INDEX messages_streaming ON messages (state) WHERE state = 'streaming';
+    CREATE INDEX messages_not_indexed ON messages (id) WHERE indexed = 0;
     CREATE TABLE pieces (
         id INTEGER PRIMARY KEY,
         message INTEGER NOT NULL REFERENCES messages (id) ON DELETE CASCADE,
@@ -46,15 +49,12 @@ STEPS = (
     );
     CREATE INDEX pieces_by_message ON pieces (message);
     CREATE VIRTUAL TABLE words USING fts5 (text, content = 'messages', content_rowid = 'id');
-    CREATE TRIGGER messages_added AFTER INSERT ON messages BEGIN
-        INSERT INTO words (rowid, text) VALUES (new.id, new.text);
-    END;
-    CREATE TRIGGER messages_removed AFTER DELETE ON messages BEGIN
+    CREATE TRIGGER messages_removed AFTER DELETE ON messages WHEN old.indexed BEGIN
         INSERT INTO words (words, rowid, text) VALUES ('delete', old.id, old.text);
     END;
-    CREATE TRIGGER messages_changed AFTER UPDATE OF text ON messages BEGIN
+    CREATE TRIGGER messages_changed AFTER UPDATE OF text ON messages WHEN old.indexed BEGIN
         INSERT INTO words (words, rowid, text) VALUES ('delete', old.id, old.text);
-        INSERT INTO words (rowid, text) VALUES (new.id, new.text);
+        UPDATE messages SET indexed = 0 WHERE id = old.id;
     END;
     """,
 )

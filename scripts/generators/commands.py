@@ -124,7 +124,8 @@ def _offer(param: Any, metavar: str) -> Offer:
     for row in ROWS.values():
         if row.flag in param.opts and row.kind.metavar == metavar:
             return offer_of(row)
-    return Offer(tuple(getattr(param.type, "choices", ())), Files.ALL if metavar in {"PATH", "FILE"} else Files.NOWHERE)
+    words = tuple(word for word in metavar.split("|") if not word.isupper()) if "|" in metavar else ()
+    return Offer(words, Files.ALL if metavar in {"PATH", "FILE"} else Files.NOWHERE)
 
 
 def offer_of(row: Option[Any]) -> Offer:

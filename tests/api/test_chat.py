@@ -324,6 +324,7 @@ def test_audio_is_joined() -> None:
 # ---- errors in the stream
 
 
+@pytest.mark.promise("servers-words")
 @pytest.mark.parametrize(
     "event",
     [
@@ -361,6 +362,7 @@ def test_the_cause_may_sit_in_the_raw_words_of_the_upstream() -> None:
     assert answer.fault.message == "Provider returned error: too many tools"
 
 
+@pytest.mark.promise("broken-event")
 @pytest.mark.parametrize(
     "chunk",
     [

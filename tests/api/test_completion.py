@@ -157,6 +157,7 @@ def test_a_status_that_is_not_the_end_is_told(status: str) -> None:
     assert status in answer.lacks
 
 
+@pytest.mark.promise("whole-or-told")
 @pytest.mark.parametrize(
     "events",
     [

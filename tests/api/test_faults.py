@@ -78,6 +78,7 @@ SHAPES = [
 ]
 
 
+@pytest.mark.promise("servers-words")
 @pytest.mark.parametrize("body", SHAPES, ids=lambda body: body[:50].decode("utf-8", "replace"))
 @pytest.mark.parametrize("status", [400, 418, 500])
 def test_every_shape_gives_the_servers_own_words(body: bytes, status: int) -> None:
@@ -116,6 +117,7 @@ def test_all_of_the_words_are_told(body: bytes, words: str) -> None:
     assert refused(400, JSON, body).message == f"the server answered 400: {words}"
 
 
+@pytest.mark.promise("servers-words")
 @pytest.mark.parametrize(
     ("status", "words", "kind", "exit_code"),
     [
@@ -252,6 +254,7 @@ def test_a_good_answer_holds_no_report(answer: object) -> None:
     assert fault_in(answer) is None
 
 
+@pytest.mark.promise("servers-words")
 def test_a_report_is_cut_to_four_lines_and_600_characters() -> None:
     assert shortened("\n\n a \n\nb\nc\nd\ne\n") == " a\nb\nc\nd …".strip()
     assert shortened("x" * 5000) == "x" * LONGEST_WORDS + " …"

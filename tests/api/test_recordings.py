@@ -34,6 +34,7 @@ def answered(recording: dict[str, Any], size: int) -> tuple[Completion, AimlErro
     return completion, verdict(completion, allow_cut=False, background=True)
 
 
+@pytest.mark.promise("any-legal-stream")
 @pytest.mark.skipif(not RECORDINGS, reason="the recordings are no part of the repository")
 @pytest.mark.parametrize("size", CHUNKS)
 @pytest.mark.parametrize("path", RECORDINGS, ids=lambda path: path.stem[:60])

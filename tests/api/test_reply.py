@@ -58,6 +58,7 @@ def outcome(
         return error
 
 
+@pytest.mark.promise("any-legal-stream")
 @every_endpoint
 @pytest.mark.parametrize("status", [200, 201, 202])
 @pytest.mark.parametrize("content_type", TYPES)
@@ -92,6 +93,7 @@ def test_what_is_neither_stream_nor_json_is_the_servers_failure(
     assert failed.value.message
 
 
+@pytest.mark.promise("servers-words")
 @every_endpoint
 @pytest.mark.parametrize("body", [b"upstream is busy", b"<html><p>upstream is busy</p></html>"])
 def test_a_text_under_200_is_told_in_the_servers_words(endpoint: Endpoint, body: bytes) -> None:
@@ -99,6 +101,7 @@ def test_a_text_under_200_is_told_in_the_servers_words(endpoint: Endpoint, body:
         understood(endpoint, body, "text/plain")
 
 
+@pytest.mark.promise("whole-or-told")
 @every_endpoint
 @pytest.mark.parametrize("body", [b"", b"\n\n", COMMENTS, b"event: x\n\n", b"data\n\n", b"data: \n\n"])
 def test_a_stream_without_events_is_no_success(endpoint: Endpoint, body: bytes) -> None:
@@ -128,6 +131,7 @@ def test_a_failing_status_counts_though_its_body_is_cut(endpoint: Endpoint) -> N
         list(understand(endpoint, 401, {}, network()))
 
 
+@pytest.mark.promise("memory")
 @every_endpoint
 def test_no_more_of_an_error_is_read_than_can_be_shown(endpoint: Endpoint) -> None:
     def network() -> Iterator[bytes]:
@@ -138,6 +142,7 @@ def test_no_more_of_an_error_is_read_than_can_be_shown(endpoint: Endpoint) -> No
         list(understand(endpoint, 500, {}, network()))
 
 
+@pytest.mark.promise("memory")
 @every_endpoint
 def test_an_endless_answer_ends_with_an_error(endpoint: Endpoint) -> None:
     piece = b"1" * 8 * 1024 * 1024
@@ -318,6 +323,7 @@ def crashes(endpoint: Endpoint, changed: list[list[Any]]) -> list[str]:
     return found
 
 
+@pytest.mark.promise("broken-event")
 @every_endpoint
 @pytest.mark.parametrize("junk", JUNK, ids=repr)
 def test_no_value_in_the_wrong_place_is_a_crash(endpoint: Endpoint, junk: Any) -> None:
@@ -342,6 +348,7 @@ ANYTHING = st.recursive(
 )
 
 
+@pytest.mark.promise("broken-event")
 @every_endpoint
 @settings(deadline=None, max_examples=100)
 @given(data=st.data())

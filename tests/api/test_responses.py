@@ -425,6 +425,7 @@ def test_a_custom_tool_is_called_with_its_input() -> None:
 # ---- errors in the stream
 
 
+@pytest.mark.promise("servers-words")
 @pytest.mark.parametrize(
     "event",
     [
@@ -450,6 +451,7 @@ def test_an_error_after_good_events_is_told_in_its_words(event: bytes) -> None:
     assert not answer.complete
 
 
+@pytest.mark.promise("broken-event")
 @pytest.mark.parametrize(
     "event",
     [

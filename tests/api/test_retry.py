@@ -23,17 +23,20 @@ def waits(error: AimlError, headers: dict[str, str] | None = None, tried: int = 
     return pause(error, headers or {}, tried, NOW, luck)
 
 
+@pytest.mark.promise("retries")
 @pytest.mark.parametrize("status", [408, 409, 429, 500, 502, 503, 504, 529])
 def test_what_may_pass_is_tried_again(status: int) -> None:
     assert waits(answered(status)) == 0.5
 
 
+@pytest.mark.promise("retries")
 @pytest.mark.parametrize("status", [301, 307, 400, 401, 402, 403, 404, 405, 413, 422])
 def test_what_will_not_change_is_not_tried_again(status: int) -> None:
     assert waits(answered(status)) is None
     assert waits(answered(status), {"retry-after": "1"}) is None
 
 
+@pytest.mark.promise("retries")
 @pytest.mark.parametrize("words", ["insufficient_quota", "budget_exceeded", "you have run out of credits", "free tier"])
 @pytest.mark.parametrize("headers", [{}, {"retry-after": "1"}, {"x-should-retry": "true"}], ids=repr)
 def test_an_empty_purse_is_never_tried_again(words: str, headers: dict[str, str]) -> None:
@@ -56,6 +59,7 @@ def test_without_an_answer_only_a_failed_connection_is_tried_again(error: AimlEr
     assert (waits(error) is not None) == again
 
 
+@pytest.mark.promise("retries")
 def test_the_pause_doubles_up_to_eight_seconds() -> None:
     assert [waits(answered(500), tried=tried) for tried in range(1, 8)] == [0.5, 1.0, 2.0, 4.0, 8.0, 8.0, 8.0]
 
@@ -69,6 +73,7 @@ def test_luck_only_shortens_the_pause_a_little(tried: int, luck: float) -> None:
     assert whole * 0.5 <= shortened <= whole <= 8
 
 
+@pytest.mark.promise("retries")
 @pytest.mark.parametrize(
     ("headers", "seconds"),
     [
@@ -90,6 +95,7 @@ def test_the_servers_wish_is_obeyed(headers: dict[str, str], seconds: float) -> 
     assert waits(answered(503), headers, tried=3, luck=0) == seconds
 
 
+@pytest.mark.promise("retries")
 @pytest.mark.parametrize(
     "headers",
     [
@@ -121,6 +127,7 @@ def test_the_server_may_say_whether_to_try_again(status: int, wish: str, *, agai
     assert (waits(answered(status), {"x-should-retry": wish}) is not None) == again
 
 
+@pytest.mark.promise("retries")
 @settings(deadline=None)
 @given(st.text() | st.dates().map(lambda day: f"{day:%a, %d %b} {day.year} 12:00:00 GMT"))
 @example("Mon, 01 Jan 0001 00:00:00 +2359")

@@ -53,6 +53,7 @@ def every_way(raw: bytes) -> list[list[Sse]]:
     return [events(raw, size) for size in (1, 2, 3, 5, 7, 16, 0)]
 
 
+@pytest.mark.promise("any-legal-stream")
 @settings(deadline=None, max_examples=100)
 @given(stream(mixed=False))
 def test_chunk_borders_do_not_matter(made: tuple[bytes, list[Sse]]) -> None:
@@ -60,6 +61,7 @@ def test_chunk_borders_do_not_matter(made: tuple[bytes, list[Sse]]) -> None:
     assert [found for found in every_way(raw) if found != expected] == []
 
 
+@pytest.mark.promise("any-legal-stream")
 @settings(deadline=None, max_examples=150)
 @given(stream(mixed=True))
 def test_line_ends_may_be_mixed(made: tuple[bytes, list[Sse]]) -> None:
@@ -74,6 +76,7 @@ def test_no_bytes_are_more_than_events(chunks: list[bytes]) -> None:
     assert found == events(b"".join(chunks))
 
 
+@pytest.mark.promise("any-legal-stream")
 @pytest.mark.parametrize("size", [1, 2, 3, 0])
 def test_a_crlf_that_is_split_is_one_line_end(size: int) -> None:
     assert events(b"data: a\r\ndata: b\r\n\r\ndata: c\r\n\r\n", size) == [Sse("a\nb"), Sse("c")]
@@ -88,6 +91,7 @@ def test_an_empty_chunk_changes_nothing() -> None:
     assert list(cut([b"data: a\r", b"", b"\n", b"", b"\r", b"\n", b""])) == [[Sse("a")]]
 
 
+@pytest.mark.promise("any-legal-stream")
 @pytest.mark.parametrize(
     ("raw", "data"),
     [
@@ -144,11 +148,13 @@ def test_an_event_is_given_as_soon_as_it_is_there() -> None:
     assert next(cut(network())) == [Sse("a"), Sse("b")]
 
 
+@pytest.mark.promise("memory")
 def test_ten_megabytes_in_one_event_are_fine() -> None:
     piece = b"x" * 1_000_000
     assert len(events(b"data: " + piece * 10 + b"\n\n", 65_536)[0].data) == 10_000_000
 
 
+@pytest.mark.promise("memory")
 @pytest.mark.parametrize("piece", [b"x" * 1024 * 1024, b"data: x\n" * 131_072], ids=["line", "event"])
 def test_an_endless_event_ends_with_an_error(piece: bytes) -> None:
     with pytest.raises(ServerFailed, match="64 MiB"):

@@ -69,6 +69,7 @@ def test_done_ends_the_stream_and_what_follows_is_not_read() -> None:
     assert heard(Sse('{"text": "a"}'), Sse("[DONE]"), Sse("not JSON"), Sse('{"text": "b"}')) == [Text("a"), Done()]
 
 
+@pytest.mark.promise("broken-event")
 @pytest.mark.parametrize("data", ["not JSON", "{", "[1, 2", "null", "5", "[]", '"text"', '{"text": 5}', '{"text": {}}'])
 def test_a_broken_event_is_a_fault_that_ends_the_stream(data: str) -> None:
     found = heard(Sse('{"text": "a"}'), Sse(data), Sse('{"text": "b"}'))
@@ -76,6 +77,7 @@ def test_a_broken_event_is_a_fault_that_ends_the_stream(data: str) -> None:
     assert [type(event) for event in found[1:]] == [Fault]
 
 
+@pytest.mark.promise("broken-event")
 @pytest.mark.parametrize("depth", [2_000, 100_000])
 def test_json_that_is_nested_without_end_is_a_fault(depth: int) -> None:
     assert [type(event) for event in heard(Sse("[" * depth + "]" * depth))] == [Fault]
@@ -95,6 +97,7 @@ def test_an_event_without_data_means_nothing(data: str) -> None:
     assert heard(Sse(data), Sse('{"text": "a"}')) == [Text("a")]
 
 
+@pytest.mark.promise("servers-words")
 @pytest.mark.parametrize(
     ("error", "message"),
     [

@@ -206,7 +206,7 @@ def test_text_in_an_old_encoding_is_read_and_told(piped: Piped, tmp_path: Path) 
     assert "Grüße" in prompt
     assert "für" in prompt
     assert prompt.endswith("Straße")
-    assert [line.split(" is ")[0] for line in told] == ["the prompt", str(path), "standard input"]
+    assert [line.split(" is ")[0] for line in told] == ["the prompt", "standard input", str(path)]
 
 
 PNG, PDF, WAV = b"\x89PNG\r\n\x1a\n\0", b"%PDF-1.7\n", b"RIFF\x24\0\0\0WAVEfmt "

@@ -70,6 +70,7 @@ def test_a_terminal_holds_nothing() -> None:
     os.close(leader)
 
 
+@pytest.mark.promise("stdin")
 def test_a_closed_stdin_holds_nothing_and_cannot_be_read() -> None:
     os.close(0)
     assert not stdin.holds_something()
@@ -82,6 +83,7 @@ def test_dev_null_is_empty() -> None:
     assert stdin.read(pytest.fail) == b""
 
 
+@pytest.mark.promise("stdin")
 @pytest.mark.parametrize("data", [b"", b"text", b"\xff\x00\n", b"x" * 5_000_000], ids=len)
 def test_every_byte_is_read(data: bytes, tmp_path: Path) -> None:
     (tmp_path / "x").write_bytes(data)
@@ -118,6 +120,7 @@ def test_what_is_waited_for_is_told_and_nothing_is_lost(monkeypatch: pytest.Monk
     assert "--no-stdin" in told[0]
 
 
+@pytest.mark.promise("stdin")
 def test_more_than_the_budget_is_refused_without_reading_on() -> None:
     writing = pipe()
     os.write(writing, b"x" * 5000)

@@ -78,6 +78,7 @@ def test_usage_is_told_when_it_is_wanted(capsys: Capture) -> None:
     assert told(aside(usage=False), capsys, end=end) == ""
 
 
+@pytest.mark.promise("no-driving")
 def test_nothing_that_is_told_can_drive_a_terminal(capsys: Capture) -> None:
     screen = aside(usage=True)
     calls = (Call(EVIL, EVIL, EVIL),)

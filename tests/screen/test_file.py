@@ -22,6 +22,7 @@ def test_a_complete_answer_takes_the_files_place(tmp_path: Path) -> None:
     assert list(tmp_path.glob("answer*")) == [target]
 
 
+@pytest.mark.promise("whole-or-told")
 def test_an_incomplete_answer_stays_beside_the_file(tmp_path: Path) -> None:
     target = tmp_path / "answer.md"
     target.write_text("old")
@@ -65,6 +66,7 @@ def test_a_link_stays_a_link(tmp_path: Path) -> None:
     assert target.read_text() == "new"
 
 
+@pytest.mark.promise("private-files")
 def test_no_link_is_followed_out_of_the_part(tmp_path: Path) -> None:
     elsewhere = tmp_path / "elsewhere"
     elsewhere.write_text("keep")
@@ -110,6 +112,7 @@ def test_a_pipe_is_written_as_it_is(tmp_path: Path) -> None:
     os.close(reader)
 
 
+@pytest.mark.promise("stdout-fails")
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="there is no /dev/full")
 def test_a_full_disk_is_told() -> None:
     file = OutputFile("/dev/full")

@@ -177,6 +177,7 @@ def test_every_text_comes_back_from_json_in_one_line(text: str) -> None:
     assert written.count(b"\n") == 1
 
 
+@pytest.mark.promise("no-driving")
 @pytest.mark.parametrize("text", ["\x1b]0;x\x07", "\x9b2J", "\x7f", "\u202e", "\u2066", "\U000e0041", "\u200b", "\x90"])
 def test_json_on_a_terminal_drives_it_as_little_as_text_does(text: str) -> None:
     written = line({"text": text})

@@ -30,6 +30,7 @@ def pipe() -> Iterator[tuple[int, int]]:
             os.close(fd)
 
 
+@pytest.mark.promise("pipe-bytes")
 def test_every_byte_is_written(tmp_path: Path) -> None:
     fd = os.open(tmp_path / "x", os.O_WRONLY | os.O_CREAT)
     write(BIG, fd)
@@ -56,6 +57,7 @@ def test_a_slow_reader_gets_every_byte(pipe: tuple[int, int], *, blocking: bool)
     assert got == BIG
 
 
+@pytest.mark.promise("reader-gone")
 def test_a_reader_that_went_away_is_no_failure_of_ours(pipe: tuple[int, int]) -> None:
     reading, writing = pipe
     os.close(reading)
@@ -63,6 +65,7 @@ def test_a_reader_that_went_away_is_no_failure_of_ours(pipe: tuple[int, int]) ->
         write(b"x", writing)
 
 
+@pytest.mark.promise("stdout-fails")
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="there is no /dev/full")
 def test_a_full_disk_is_told() -> None:
     fd = os.open("/dev/full", os.O_WRONLY)
@@ -71,6 +74,7 @@ def test_a_full_disk_is_told() -> None:
     os.close(fd)
 
 
+@pytest.mark.promise("stdout-fails")
 def test_a_closed_standard_output_is_told_before_anything_is_sent() -> None:
     check_stdout()
     kept = os.dup(1)

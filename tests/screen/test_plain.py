@@ -1,5 +1,6 @@
 """The answer's text goes out as it comes: untouched into a pipe, harmless on a terminal."""
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -35,6 +36,7 @@ def test_an_answer_without_text_writes_nothing() -> None:
     assert written([Text("")], [Thought("Hm"), Refusal("No"), Notice("aside"), Done("stop", 0)]) == []
 
 
+@pytest.mark.promise("pipe-bytes")
 @settings(deadline=None, max_examples=60)
 @given(st.lists(st.lists(st.text(st.characters(exclude_categories=["Cs"])), max_size=3), max_size=4))
 def test_a_pipe_gets_the_text_byte_for_byte(batches: list[list[str]]) -> None:
@@ -44,6 +46,7 @@ def test_a_pipe_gets_the_text_byte_for_byte(batches: list[list[str]]) -> None:
     assert b"".join(written(*said)) == (whole + newline).encode()
 
 
+@pytest.mark.promise("no-driving")
 @settings(deadline=None, max_examples=60)
 @given(st.lists(st.text(st.sampled_from("\x1b[]2Jm\x9b\x07\r\u202e\U000e0041a\n")), max_size=5))
 def test_a_terminal_gets_nothing_that_drives_it(deltas: list[str]) -> None:

@@ -94,6 +94,7 @@ def test_every_suggestion_is_a_good_value(row: Option[Any]) -> None:
         assert row.kind.parse(word) is not None
 
 
+@pytest.mark.promise("key-secret")
 @every_row
 def test_a_secret_has_no_flag_and_no_place_in_the_config_file(row: Option[Any]) -> None:
     if row.secret:

@@ -52,7 +52,6 @@ def value(name: str) -> Any:
     return value_of(settled().options, ROWS[name])
 
 
-@pytest.mark.promise("flag, then environment, then profile, then config file, then default")
 def test_the_stronger_speaker_wins(file: Path) -> None:
     file.write_text("seed = 1\nn = 1\nretries = 1\ntimeout = 1\n[profiles.work]\nn = 2\nretries = 2\ntimeout = 2\n")
     found = settled({"profile": "work", "timeout": "4"}, AIML_RETRIES="3", AIML_TIMEOUT="3")
@@ -93,7 +92,7 @@ def test_a_missing_profile_is_told_where_there_is_no_file() -> None:
         settled(AIML_PROFILE="work")
 
 
-@pytest.mark.promise("profile names are names, never paths")
+@pytest.mark.promise("names")
 @pytest.mark.parametrize("name", ["", ".", "..", "../x", "a/b", ".x", "-x", "a b", "a\n", "ä"])
 def test_a_profile_has_a_name_and_no_path(name: str) -> None:
     with pytest.raises(Misuse, match="is not a profile's name"):
@@ -102,7 +101,7 @@ def test_a_profile_has_a_name_and_no_path(name: str) -> None:
         config.put("seed", "1", name)
 
 
-@pytest.mark.promise("a damaged config file is an error that names file, line and column; it is never overwritten")
+@pytest.mark.promise("damaged-config")
 @pytest.mark.parametrize(
     ("damaged", "place"),
     [
@@ -148,13 +147,14 @@ def test_a_byte_order_mark_and_an_empty_list_do_no_harm(file: Path) -> None:
     assert (settled().options.include, settled().options.seed) == (None, 4)
 
 
+@pytest.mark.promise("damaged-config")
 def test_a_file_that_cannot_be_read_is_told(file: Path) -> None:
     file.mkdir()
     with pytest.raises(Misuse, match="Is a directory"):
         settled()
 
 
-@pytest.mark.promise("nothing is read from the current directory")
+@pytest.mark.promise("no-cwd")
 def test_the_current_directory_says_nothing(tmp_path: Path) -> None:
     here = tmp_path / "cloned"
     for name in ("config.toml", "aiml.toml", ".aiml.toml", "aiml/config.toml", ".config/aiml/config.toml", ".env"):
@@ -299,7 +299,7 @@ def test_a_pair_joins_those_there_are_and_json_takes_their_place(file: Path) -> 
     }  # fmt: skip
 
 
-@pytest.mark.promise("writers at once lose nothing")
+@pytest.mark.promise("atomic-writes")
 def test_settings_made_at_once_are_all_kept() -> None:
     wanted = {"seed": 1, "n": 2, "retries": 3, "timeout": 4, "temperature": 1, "top_p": 0.5, "max_tokens": 9}
     jobs = [(name, each, profile) for name, each in wanted.items() for profile in ("", "work")]
@@ -310,6 +310,7 @@ def test_settings_made_at_once_are_all_kept() -> None:
     assert {name: found.sources[name] for name in wanted} == dict.fromkeys(wanted, Source.PROFILE)
 
 
+@pytest.mark.promise("private-files")
 def test_a_linked_config_file_is_read_and_not_written(file: Path, tmp_path: Path) -> None:
     target = tmp_path / "dotfiles.toml"
     target.write_text("seed = 1\n")

@@ -93,7 +93,7 @@ def test_the_environment_comes_first_then_the_keyring_then_the_file_then_the_com
     assert found(AIML_API_KEY="second", AIMLAPI_API_KEY="first") == ("first", "environment AIMLAPI_API_KEY")
 
 
-@pytest.mark.promise("a stored key belongs to the host it was stored for and goes to no other")
+@pytest.mark.promise("key-bound")
 @pytest.mark.parametrize("ring", [KEYRING, LOCKED, FORGETFUL, "raise RuntimeError"])
 def test_a_stored_key_goes_to_its_host_only(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, ring: str) -> None:
     install(ring, tmp_path, monkeypatch)
@@ -130,7 +130,7 @@ def test_a_key_of_the_environment_goes_to_this_machine_too_and_a_stored_one_only
     assert found("http://127.0.0.1:4001/v1") is None
 
 
-@pytest.mark.promise("0600 in directories of 0700 from their first byte on, whatever the umask")
+@pytest.mark.promise("private-files")
 def test_the_file_of_keys_is_private(file: Path) -> None:
     before = os.umask(0)
     try:
@@ -140,7 +140,7 @@ def test_the_file_of_keys_is_private(file: Path) -> None:
     assert [path.stat().st_mode & 0o777 for path in (file, file.parent)] == [0o600, 0o700]
 
 
-@pytest.mark.promise("a key file others can read is told")
+@pytest.mark.promise("private-files")
 def test_a_key_file_that_others_can_read_is_told_and_used(file: Path) -> None:
     keys.remember("api.aimlapi.com", SECRET)
     key = keys.find(settled(), HOME)
@@ -151,6 +151,7 @@ def test_a_key_file_that_others_can_read_is_told_and_used(file: Path) -> None:
     assert (f"{file}: others can read it (chmod 600 {file})", False) in modes.look()
 
 
+@pytest.mark.promise("damaged-config")
 @pytest.mark.parametrize(
     "damage", ["{", '{"api.aimlapi.com": "k-0123', '["k-0123"]', '{"a": {"b": "k-0123"}}', '{"a": 1}']
 )
@@ -164,7 +165,7 @@ def test_a_damaged_file_of_keys_is_told_without_its_text_and_left_alone(file: Pa
     assert file.read_text() == damage
 
 
-@pytest.mark.promise("`<YOUR_…>` is no key")
+@pytest.mark.promise("odd-keys")
 @pytest.mark.parametrize(
     ("value", "sentence"),
     [
@@ -194,7 +195,7 @@ def test_what_is_stored_for_another_host_or_is_a_placeholder_is_told(file: Path)
     )
 
 
-@pytest.mark.promise("a key with a newline or a non-ASCII character is refused in words")
+@pytest.mark.promise("odd-keys")
 @pytest.mark.parametrize(
     ("odd", "what"),
     [
@@ -217,7 +218,7 @@ def test_a_key_that_no_server_gave_is_refused_and_not_shown(odd: str, what: str)
             assert "0123" not in f"{told.value!r} {told.value.hint} {told.value.details}"
 
 
-@pytest.mark.promise("no plain http but to this machine")
+@pytest.mark.promise("key-bound")
 @pytest.mark.parametrize("url", ["http://api.aimlapi.com/v1", "HTTP://api.aimlapi.com", "http://127.0.0.1.example"])
 def test_no_key_goes_over_plain_http_to_another_machine(url: str) -> None:
     with pytest.raises(Misuse, match="over plain http"):
@@ -230,6 +231,7 @@ def test_a_key_goes_over_https_and_to_this_machine(url: str) -> None:
     keys.guard(url, Key(SECRET, "x"))
 
 
+@pytest.mark.promise("key-secret")
 def test_a_key_is_not_in_its_repr_and_is_masked_in_any_text() -> None:
     key = Key(SECRET, "keyring")
     assert repr(key) == "Key(source='keyring', notice='')"
@@ -264,6 +266,7 @@ def test_a_key_command_that_hangs_is_ended(monkeypatch: pytest.MonkeyPatch) -> N
     assert time.monotonic() - start < 20
 
 
+@pytest.mark.promise("no-cwd")
 def test_a_key_command_gets_no_shell_no_input_and_no_current_directory(tmp_path: Path) -> None:
     (tmp_path / "cat").write_text("#!/bin/sh\necho wrong")
     (tmp_path / "cat").chmod(0o755)
@@ -291,7 +294,7 @@ def test_a_key_command_gives_its_first_line_and_knows_the_home_directory(tmp_pat
     assert found(AIML_KEY_COMMAND="cat ~/key") == (SECRET, "key_command")
 
 
-@pytest.mark.promise("a stored key goes to the host it was stored for only")
+@pytest.mark.promise("key-bound")
 @pytest.mark.parametrize(
     ("config", "flags", "environ", "url", "asked"),
     [
@@ -321,6 +324,7 @@ def test_a_key_command_can_be_said_by_file_profile_and_environment_only() -> Non
     assert found(flags={"key_command": f"echo {SECRET}"}) is None
 
 
+@pytest.mark.promise("key-secret")
 def test_no_failure_holds_the_key(file: Path) -> None:
     keys.remember("api.aimlapi.com", SECRET)
     file.write_text(file.read_text()[:-3])

@@ -33,6 +33,7 @@ def test_each_has_its_directory(tmp_path: Path) -> None:
     assert paths.cache_dir() == tmp_path / "xdg_cache_home" / "aiml"
 
 
+@pytest.mark.promise("no-cwd")
 @pytest.mark.parametrize("value", ["", ".", "relative"])
 def test_a_relative_directory_is_none(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, value: str) -> None:
     (tmp_path / value / "aiml").mkdir(parents=True)
@@ -56,6 +57,7 @@ def test_asking_makes_nothing(tmp_path: Path) -> None:
     assert not list((tmp_path / "xdg_config_home").iterdir())
 
 
+@pytest.mark.promise("odd-environment")
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can become a user without a home")
 def test_without_a_home_only_what_must_be_written_fails() -> None:
     done = subprocess.run(

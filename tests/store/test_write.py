@@ -63,6 +63,7 @@ def python(script: str, *arguments: object) -> list[str]:
     return [sys.executable, "-c", script, *map(str, arguments)]
 
 
+@pytest.mark.promise("private-files")
 @pytest.mark.usefixtures("umask")
 def test_files_are_private_whatever_the_umask(file: Path) -> None:
     write.replace(file, b"1")
@@ -72,6 +73,7 @@ def test_files_are_private_whatever_the_umask(file: Path) -> None:
     assert {mode(each) for each in file.parent.iterdir()} == {0o600}
 
 
+@pytest.mark.promise("private-files")
 @pytest.mark.usefixtures("umask")
 def test_a_file_that_was_open_to_others_is_private_after_a_rewrite(file: Path) -> None:
     write.replace(file, b"1")
@@ -81,6 +83,7 @@ def test_a_file_that_was_open_to_others_is_private_after_a_rewrite(file: Path) -
     assert (mode(file), mode(file.parent)) == (0o600, 0o700)
 
 
+@pytest.mark.promise("atomic-writes")
 def test_a_writer_that_is_killed_leaves_a_whole_file(file: Path) -> None:
     chance = random.Random(7)  # noqa: S311 - no secret
     for _ in range(20):
@@ -96,6 +99,7 @@ def test_a_writer_that_is_killed_leaves_a_whole_file(file: Path) -> None:
     assert sorted(each.name for each in file.parent.iterdir()) == [".file.lock", "file"]
 
 
+@pytest.mark.promise("atomic-writes")
 def test_writers_at_once_lose_nothing(file: Path) -> None:
     writers = [subprocess.Popen(python(ADD_LINES, file, name)) for name in range(10)]
     assert [writer.wait(60) for writer in writers] == [0] * 10
@@ -103,6 +107,7 @@ def test_writers_at_once_lose_nothing(file: Path) -> None:
     assert sorted(lines) == sorted(f"{name} {n}" for name in range(10) for n in range(10))
 
 
+@pytest.mark.promise("atomic-writes")
 def test_a_full_disk_leaves_the_old_file(file: Path) -> None:
     write.replace(file, b"old")
     told = subprocess.run(python(ON_FULL_DISK, file), capture_output=True, text=True, check=True).stdout
@@ -111,6 +116,7 @@ def test_a_full_disk_leaves_the_old_file(file: Path) -> None:
     assert sorted(each.name for each in file.parent.iterdir()) == [".file.lock", "file"]
 
 
+@pytest.mark.promise("atomic-writes")
 def test_a_change_that_fails_leaves_the_old_file_and_no_lock_held(file: Path) -> None:
     def fail(_old: bytes | None) -> bytes:
         raise Misuse("no")
@@ -127,6 +133,7 @@ def test_no_change_makes_no_file(file: Path) -> None:
     assert not file.exists()
 
 
+@pytest.mark.promise("private-files")
 def test_a_link_in_the_place_of_the_file_is_refused(file: Path, tmp_path: Path) -> None:
     target = tmp_path / "elsewhere"
     target.write_bytes(b"theirs")
@@ -138,6 +145,7 @@ def test_a_link_in_the_place_of_the_file_is_refused(file: Path, tmp_path: Path) 
     assert target.read_bytes() == b"theirs"
 
 
+@pytest.mark.promise("private-files")
 def test_a_link_that_lies_in_wait_is_not_followed(file: Path, tmp_path: Path) -> None:
     target = waiting_at(file.parent / ".file.new", tmp_path)
     write.replace(file, b"ours")

@@ -1,0 +1,72 @@
+"""Show an exchange on standard error as it goes, with the key masked."""
+
+import re
+from codecs import getincrementaldecoder
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+
+from aiml_cli.api import client as wire
+from aiml_cli.api.client import Client, Reply, Request
+from aiml_cli.api.echo import STARS, key_in
+from aiml_cli.screen.output import say
+
+LONGEST = 4000
+# What stands in for a picture or a sound is no help to anybody.
+_CODED = re.compile(r"[A-Za-z0-9+/_-]{240,}={0,2}")
+_SECRET_HEADERS = ("authorization", "proxy-authorization", "cookie", "set-cookie", "x-api-key")
+
+
+@contextmanager
+def send(client: Client, request: Request, on_sent: Callable[[], None] | None = None) -> Iterator[Reply]:
+    """Send as api/client does, and show what goes out and what comes back."""
+    key = key_in(request.headers)
+    _show_request(client, request, key)
+    with wire.send(client, request, on_sent) as reply:
+        say(f"< {reply.status}")
+        for name, value in reply.headers.items():
+            say(_header("<", name, value, key))
+        say("<")
+        yield replace(reply, chunks=_shown(reply.chunks, key))
+
+
+def _show_request(client: Client, request: Request, key: str) -> None:
+    outgoing = client.build_request(request.method, request.url, headers=dict(request.headers), content=request.body)
+    say(_masked(f"> {request.method} {outgoing.url.raw_path.decode('ascii', 'replace')} HTTP/1.1", key))
+    for name, value in outgoing.headers.raw:
+        say(_header(">", name.decode("latin-1"), value.decode("latin-1"), key))
+    say(">")
+    for line in (request.body or b"").decode("utf-8", "replace").splitlines():
+        say(f"> {_short(_masked(line, key))}")
+
+
+def _header(sign: str, name: str, value: str, key: str) -> str:
+    """Write a header; of one that proves who somebody is only its scheme, or its cookie's name."""
+    if name.lower() in _SECRET_HEADERS:
+        scheme = re.match(r"(?:Bearer|Basic|Digest|Negotiate) |[\w!#$%&'*+.^`|~-]+=", value)
+        value = (scheme[0] if scheme else "") + STARS
+    return f"{sign} {name}: {_short(_masked(value, key))}"
+
+
+def _masked(text: str, key: str) -> str:
+    return text.replace(key, STARS) if key else text
+
+
+def _short(line: str) -> str:
+    """Cut a line that nobody could read: coded bytes in it first, then its end."""
+    line = _CODED.sub(lambda coded: f"{coded[0][:24]}…({len(coded[0]):,} characters)", line)
+    return line if len(line) <= LONGEST else f"{line[:LONGEST]}… ({len(line) - LONGEST:,} more characters)"
+
+
+def _shown(chunks: Iterator[bytes], key: str) -> Iterator[bytes]:
+    """Show the lines of a body as they come; one that is not ended yet waits for its end."""
+    decoder, rest = getincrementaldecoder("utf-8")("replace"), ""
+    try:
+        for chunk in chunks:
+            *lines, rest = (rest + decoder.decode(chunk)).split("\n")
+            for line in lines:
+                say(f"< {_short(_masked(line.removesuffix(chr(13)), key))}")
+            yield chunk
+    finally:
+        if rest:
+            say(f"< {_short(_masked(rest, key))}")

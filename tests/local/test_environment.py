@@ -1,0 +1,131 @@
+"""Odd surroundings: the outcome is the answer, or one clear line."""
+
+import os
+import subprocess
+from pathlib import Path
+
+import pytest
+from conftest import Aiml, command
+from loopback import HELLO, Loopback, delta, stream
+
+pytestmark = pytest.mark.promise("odd-environment")
+XDG = ("XDG_CONFIG_HOME", "XDG_CACHE_HOME", "XDG_DATA_HOME", "XDG_STATE_HOME")
+
+ODD = [
+    {"LANG": "C", "LC_ALL": "C"},
+    {"LC_ALL": "xx_YY.broken"},
+    {"PYTHONIOENCODING": "ascii"},
+    {"PYTHONIOENCODING": "ascii:strict", "PYTHONUTF8": "0", "LC_ALL": "C", "PYTHONCOERCECLOCALE": "0"},
+    {"PYTHONUTF8": "0", "LC_ALL": "POSIX"},
+    {"TERM": ""},
+    {"TERM": "dumb"},
+    {"TERM": "no-such-terminal"},
+    {"COLUMNS": "0", "LINES": "0"},
+    {"COLUMNS": "1"},
+    {"COLUMNS": "-5"},
+    {"COLUMNS": "x"},
+    {"COLUMNS": "9" * 5000},
+    {"TZ": "Nowhere/Nothing"},
+    {"TMPDIR": "/nonexistent"},
+    {"PATH": ""},
+    {"PWD": "/nonexistent", "OLDPWD": ""},
+    {"NO_PROXY": "::1,[::1],*", "no_proxy": "fe80::/10"},
+    {"ALL_PROXY": "socks5://127.0.0.1:9"},
+    {"HTTP_PROXY": "://", "HTTPS_PROXY": "%"},
+    {"SSL_CERT_FILE": "/nonexistent", "SSL_CERT_DIR": "/nonexistent"},
+    {"EDITOR": "", "VISUAL": "'", "PAGER": ""},
+    {"NETRC": "/nonexistent", "PYTHONHASHSEED": "0"},
+]
+
+
+@pytest.mark.parametrize(
+    "environ", ODD, ids=lambda odd: " ".join(f"{name}={value[:20]}" for name, value in odd.items())
+)
+def test_an_odd_environment_costs_no_answer(environ: dict[str, str], server: Loopback, aiml: Aiml) -> None:
+    server.answers(stream(delta(reasoning_content="hm é"), delta("Hé😀lo"), delta(finish="stop")))
+    done = aiml("chat", "hé 😀", "-v", **environ)
+    assert (done.returncode, done.stdout.decode()) == (0, "Hé😀lo\n")
+    assert b"Traceback" not in done.stderr
+    assert server.requests[0].json["messages"][0]["content"] == "hé 😀"
+
+
+@pytest.mark.parametrize("columns", ["0", "1", "-5", "x"])
+@pytest.mark.parametrize(
+    "words", [["--help"], ["chat", "--help"], ["models", "--demo"], ["config", "show"], ["chat", "--nothing"]]
+)
+def test_no_width_is_a_crash(words: list[str], columns: str, aiml: Aiml) -> None:
+    done = aiml(*words, COLUMNS=columns, TERM="dumb", LC_ALL="C", PYTHONUTF8="0", PYTHONIOENCODING="ascii")
+    assert done.returncode == (2 if "--nothing" in words else 0)
+    assert b"Traceback" not in done.stderr + done.stdout
+    assert done.stdout or done.stderr.startswith(b"aiml: ")
+
+
+@pytest.mark.promise("answer-first")
+@pytest.mark.parametrize("home", [None, "", "relative", "/proc", "/proc/1/x", "/dev/null", "file", "~", "/\udcff"])
+@pytest.mark.parametrize(
+    "words", [["chat", "hi"], ["chat", "--demo", "hi"], ["config", "show"], ["config", "set", "n", "2"]]
+)
+def test_a_home_where_nothing_can_be_written_costs_no_answer(
+    words: list[str], home: str | None, tmp_path: Path, server: Loopback
+) -> None:
+    """Root may write wherever modes forbid it, but not in the kernel's own folders, nor below a file."""
+    Path("file").touch()
+    server.answers(HELLO)
+    environ = {name: value for name, value in os.environ.items() if name not in (*XDG, "HOME")}
+    if home is not None:
+        environ["HOME"] = str(tmp_path / home) if home == "file" else home
+    done = subprocess.run(
+        command(*words), env={**environ, "AIML_BASE_URL": server.url}, stdin=subprocess.DEVNULL, capture_output=True,
+        timeout=60, check=False,
+    )  # fmt: skip
+    assert b"Traceback" not in done.stderr
+    assert b"fault in aiml" not in done.stderr
+    assert words[0] != "chat" or (done.returncode, bool(done.stdout)) == (0, True)
+    assert done.stderr.count(b"\n") <= 3
+    assert sorted(each.name for each in tmp_path.iterdir() if not each.name.startswith(("home", "xdg"))) == ["file"]
+
+
+def test_an_environment_near_the_limit_costs_no_answer(server: Loopback, aiml: Aiml) -> None:
+    server.answers(HELLO)
+    many = {f"ODD_{number}": "x" * 120_000 for number in range(12)}
+    done = aiml("chat", "hi", **many, **{f"AIML_ODD_{number}": "y" for number in range(3000)})
+    assert (done.returncode, done.stdout, done.stderr) == (0, b"Hello\n", b"")
+
+
+def test_a_prompt_of_100_kilobytes_may_be_typed(server: Loopback, aiml: Aiml) -> None:
+    server.answers(HELLO)
+    words = "é" * 50_000
+    assert aiml("chat", words).stdout == b"Hello\n"
+    assert server.requests[0].json["messages"][0]["content"] == words
+
+
+def test_a_current_directory_that_is_gone_costs_no_answer(tmp_path: Path, server: Loopback) -> None:
+    server.answers(HELLO)
+    (tmp_path / "gone").mkdir()
+    line = ["/bin/sh", "-c", 'cd gone; rmdir ../gone; "$@"', "sh", *command("chat", "hi")]
+    environ = {**os.environ, "AIML_BASE_URL": server.url}
+    done = subprocess.run(line, env=environ, stdin=subprocess.DEVNULL, capture_output=True, timeout=60, check=False)
+    assert (done.returncode, done.stdout) == (0, b"Hello\n"), done.stderr
+
+
+def test_no_more_open_files_is_told_in_one_line(server: Loopback) -> None:
+    server.answers(HELLO)
+    line = ["/bin/sh", "-c", 'ulimit -n 7; "$@"', "sh", *command("chat", "hi")]
+    environ = {**os.environ, "AIML_BASE_URL": server.url}
+    done = subprocess.run(line, env=environ, stdin=subprocess.DEVNULL, capture_output=True, timeout=60, check=False)
+    assert done.returncode in (0, 7)
+    assert b"Traceback" not in done.stderr
+
+
+@pytest.mark.promise("nothing-run")
+def test_a_command_that_the_model_proposes_is_not_run(server: Loopback, aiml: Aiml) -> None:
+    call = {"index": 0, "id": "c1", "function": {"name": "shell", "arguments": '{"command": "touch was-run"}'}}
+    server.answers(
+        stream(
+            delta("```sh\ntouch was-run\n```\n$(touch was-run) `touch was-run`", tool_calls=[call]),
+            delta(finish="tool_calls"),
+        )
+    )
+    done = aiml("chat", "hi", stdin=b"y\ny\n")
+    assert b"touch was-run" in done.stdout
+    assert not Path("was-run").exists()

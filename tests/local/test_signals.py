@@ -1,0 +1,184 @@
+"""Signals while the program waits, waits to try again, and saves; and the terminal after them."""
+
+import os
+import signal
+import subprocess
+import sys
+import termios
+import threading
+from pathlib import Path
+from typing import Any
+
+import pexpect
+import pyte
+import pytest
+from conftest import command
+from loopback import HELLO, HELLO_RESPONSE, STREAM, Loopback, as_json, chunk, delta, spoken
+
+pytestmark = pytest.mark.promise("signals")
+ENDINGS = [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 129)]
+# The system's own call is where the file is saved: the signal comes just before it is made.
+AT = """
+import os, signal
+real = os.{call}
+def call(*arguments, **more):
+    os.kill(os.getpid(), signal.{name})
+    return real(*arguments, **more)
+os.{call} = call
+from aiml_cli.__main__ import run
+run()
+"""
+# Where Python lets no exception out: a finaliser, and (until 3.12) the making of a class.
+WITHIN = {
+    "finaliser": "type('Dying', (), {'__del__': lambda self: os.kill(os.getpid(), signal.SIGINT)})()",
+    "class": "type('Made', (), {'x': type('Part', (), {'__set_name__': stop})()})",
+}
+IN_A_CORNER = """
+import os, signal
+real = os.urandom
+def stop(*_):
+    os.kill(os.getpid(), signal.SIGINT)
+def urandom(count):
+    CORNER
+    return real(count)
+os.urandom = urandom
+from aiml_cli.__main__ import run
+run()
+"""
+
+
+def started(server: Loopback, *arguments: str, **environ: str) -> "subprocess.Popen[bytes]":
+    return subprocess.Popen(
+        command(*arguments), env={**os.environ, "AIML_BASE_URL": server.url, "AIML_RETRIES": "2", **environ},
+        stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize(("number", "code"), ENDINGS)
+def test_a_signal_while_nothing_has_come_ends_at_once(number: int, code: int, server: Loopback) -> None:
+    never = threading.Event()
+    server.answers(never)
+    with started(server, "respond", "hi") as process:
+        assert server.arrived.wait(30)
+        process.send_signal(number)
+        out, words = process.communicate(timeout=30)
+    assert (process.returncode, out, words.count(b"\n")) == (code, b"", 1)
+    assert words.startswith(b"aiml: ")
+    never.set()
+
+
+@pytest.mark.parametrize(("number", "code"), ENDINGS)
+def test_a_signal_ends_the_pause_before_another_try(number: int, code: int, server: Loopback) -> None:
+    server.answers(as_json({"error": "busy"}, "503 Busy", "Retry-After: 100"))
+    with started(server, "chat", "hi") as process:
+        assert process.stderr
+        assert b"trying again in 100.0 s" in process.stderr.readline()
+        process.send_signal(number)
+        out, words = process.communicate(timeout=30)
+    assert (process.returncode, out, len(server.requests)) == (code, b"", 1)
+    assert b"Traceback" not in words
+
+
+@pytest.mark.parametrize(("number", "code"), ENDINGS)
+def test_what_came_before_a_signal_is_beside_the_file(number: int, code: int, server: Loopback) -> None:
+    Path("out.txt").write_text("old")
+    never = threading.Event()
+    server.answers(STREAM + b"".join(map(chunk, spoken("Hel", "lo"))), never)
+    with started(server, "respond", "hi", "-o", "out.txt") as process:
+        wait_for_part()
+        process.send_signal(number)
+        _, words = process.communicate(timeout=30)
+    assert (process.returncode, Path("out.txt").read_text()) == (code, "old")
+    assert Path("out.txt.part").read_text() == "Hello\n"
+    assert b"out.txt.part" in words
+    never.set()
+
+
+def wait_for_part() -> None:
+    """Wait until the words are in the file beside the file."""
+    while not any(part.read_text() == "Hello" for part in Path().glob(".*.part")):
+        os.sched_yield()
+
+
+@pytest.mark.parametrize("call", ["fsync", "replace"])
+@pytest.mark.parametrize(("number", "code"), ENDINGS)
+def test_a_signal_while_the_file_is_saved_leaves_it_whole(number: int, code: int, call: str, server: Loopback) -> None:
+    Path("out.txt").write_text("old")
+    server.answers(HELLO)
+    script = AT.format(call=call, name=signal.Signals(number).name)
+    line = [sys.executable, "-c", script, "chat", "hi", "-o", "out.txt"]
+    environ = {**os.environ, "AIML_BASE_URL": server.url}
+    done = subprocess.run(line, env=environ, stdin=subprocess.DEVNULL, capture_output=True, timeout=60, check=False)
+    assert done.returncode == code
+    assert Path("out.txt").read_text() == "Hello\n"
+    assert list(Path().glob("*.part")) + list(Path().glob(".*.part")) == []
+    assert b"Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize("corner", WITHIN)
+def test_a_signal_that_comes_where_nothing_can_be_raised_is_not_lost(corner: str, server: Loopback) -> None:
+    never = threading.Event()
+    server.answers(never)
+    line = [sys.executable, "-c", IN_A_CORNER.replace("CORNER", WITHIN[corner]), "chat", "hi"]
+    environ = {**os.environ, "AIML_BASE_URL": server.url}
+    done = subprocess.run(line, env=environ, stdin=subprocess.DEVNULL, capture_output=True, timeout=60, check=False)
+    assert (done.returncode, done.stdout) == (130, b"")
+    assert done.stderr.splitlines()[0] == b"aiml: interrupted"
+    never.set()
+
+
+WORDS = STREAM + chunk(delta("Hel"))
+DIM = STREAM + chunk(delta(reasoning_content="Hm"))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "reply", "seen"),
+    [
+        (["chat", "hi"], WORDS, "Hel"),
+        (["chat", "hi"], DIM, "Hm"),
+        (["respond", "hi"], STREAM + b"".join(map(chunk, spoken("Hel"))), "Hel"),
+        (["chat", "hi", "-v"], b"", "POST"),
+        (["config", "key"], b"", "(?i)key"),
+    ],
+)
+def test_after_ctrl_c_the_terminal_is_as_it_was(
+    arguments: list[str], reply: bytes, seen: str, server: Loopback
+) -> None:
+    never = threading.Event()
+    server.answers(reply, never)
+    settings: Any = {**os.environ, "AIML_BASE_URL": server.url, "TERM": "xterm"}
+    # A shell stands between, as it does for a user: the terminal outlives the program.
+    line = ["-c", 'trap : INT; echo begun; read x; "$@"; echo "ended with $?"; read x', "sh", *command(*arguments)]
+    child = pexpect.spawn("/bin/sh", line, env=settings, dimensions=(24, 200), timeout=60)
+    child.expect("begun")
+    before = termios.tcgetattr(child.child_fd)
+    child.sendline()
+    child.expect(seen)
+    child.sendintr()
+    child.expect("ended with 130")
+    assert termios.tcgetattr(child.child_fd) == before
+    shown = child.before
+    child.sendline()
+    child.expect(pexpect.EOF)
+    assert is_plain(shown)
+    never.set()
+
+
+def is_plain(shown: bytes) -> bool:
+    """Say whether the cursor is visible, and the next character has no colour."""
+    screen = pyte.Screen(200, 24)
+    pyte.ByteStream(screen).feed(shown)
+    now, fresh = screen.cursor.attrs, pyte.Screen(1, 1).cursor.attrs
+    return not screen.cursor.hidden and now == fresh
+
+
+def test_an_answer_that_is_not_streamed_is_waited_for_no_longer(server: Loopback) -> None:
+    never = threading.Event()
+    server.answers(HELLO_RESPONSE[:40], never)
+    with started(server, "respond", "hi", "-S", "--json") as process:
+        assert server.arrived.wait(30)
+        process.send_signal(signal.SIGINT)
+        out, _ = process.communicate(timeout=30)
+    assert process.returncode == 130
+    assert b'"exit_code": 130' in out
+    never.set()

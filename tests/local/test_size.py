@@ -1,0 +1,89 @@
+"""Huge input: refused while it is read, or sent, within memory of three times its size."""
+
+import os
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+from loopback import HELLO, HELLO_RESPONSE, Loopback
+
+pytestmark = pytest.mark.promise("stdin")
+MEGABYTE = 1_000_000
+LINES = {"ascii": b'2026-01-01 INFO "quoted" \\ and so on, to the end of it\n', "cyrillic": "привет, мир\n".encode()}
+# The kernel knows the most memory that a process ever had; the program ends without any more of Python.
+MEASURED = """
+import os, sys
+real = os._exit
+def leave(code):
+    with open("/proc/self/status") as status:
+        peak = next(line.split()[1] for line in status if line.startswith("VmHWM"))
+    os.write(2, b"\\npeak " + peak.encode())
+    real(code)
+os._exit = leave
+from aiml_cli.__main__ import run
+run()
+"""
+
+
+class Ended(NamedTuple):
+    code: int
+    out: bytes
+    words: bytes
+    peak: int
+
+
+def piped(server: Loopback, file: Path, *arguments: str) -> Ended:
+    """Run the program with a file on a pipe; tell the most memory that it had, in bytes."""
+    line = [sys.executable, "-c", MEASURED, *arguments]
+    environ = {**os.environ, "AIML_BASE_URL": server.url}
+    with subprocess.Popen(["cat", file], stdout=subprocess.PIPE) as cat:
+        done = subprocess.run(line, env=environ, stdin=cat.stdout, capture_output=True, timeout=60, check=False)
+        cat.kill()
+    words, _, peak = done.stderr.rpartition(b"\npeak ")
+    return Ended(done.returncode, done.stdout, words, int(peak) * 1024)
+
+
+@pytest.fixture
+def large() -> Iterator[Path]:
+    """Give a place for a large file, that is empty again afterwards."""
+    with tempfile.TemporaryDirectory() as folder:
+        yield Path(folder) / "large"
+
+
+@pytest.mark.parametrize("kind", LINES)
+@pytest.mark.parametrize(("words", "reply"), [(["chat"], HELLO), (["respond", "sum", "up"], HELLO_RESPONSE)])
+def test_62_megabytes_are_sent_within_three_times_their_size(
+    words: list[str], reply: bytes, kind: str, large: Path, server: Loopback
+) -> None:
+    data = LINES[kind] * (62 * MEGABYTE // len(LINES[kind]))
+    large.write_bytes(data)
+    server.answers(reply)
+    done = piped(server, large, *words)
+    assert (done.code, done.out, done.words) == (0, b"Hello\n", b"")
+    text = data.decode()
+    asked = server.requests[0].json
+    assert text in (asked["messages"][0]["content"] if words == ["chat"] else asked["input"])
+    assert done.peak < 3 * len(data)
+
+
+def test_200_megabytes_are_refused_within_bounded_memory(large: Path, server: Loopback) -> None:
+    with large.open("wb") as file:
+        for _ in range(200):
+            file.write(b"x" * MEGABYTE)
+    done = piped(server, large, "chat", "sum", "up")
+    assert (done.code, done.out, server.requests) == (2, b"", [])
+    assert b"standard input: more than 64 MiB of input cannot be sent" in done.words
+    assert done.peak < 110 * MEGABYTE
+
+
+def test_a_file_is_sent_within_three_times_its_size(large: Path, server: Loopback) -> None:
+    data = LINES["ascii"] * (62 * MEGABYTE // len(LINES["ascii"]))
+    large.write_bytes(data)
+    server.answers(HELLO)
+    done = piped(server, Path(os.devnull), "chat", "-f", str(large), "sum up")
+    assert (done.code, done.out) == (0, b"Hello\n")
+    assert done.peak < 3 * len(data)

@@ -1,0 +1,110 @@
+"""What aiml promises when things go wrong: each key, its section, its sentence."""
+
+from typing import NamedTuple
+
+
+class Promise(NamedTuple):
+    """Hold where docs/reliability.md tells a promise, and in which words."""
+
+    section: str
+    sentence: str
+
+
+ANSWER, PROCESS, DISK, TERMINAL, GUARD = (
+    "The answer",
+    "The process",
+    "The key and the disk",
+    "The terminal",
+    "What goes out",
+)
+
+PROMISES = {
+    "whole-or-told": Promise(
+        ANSWER,
+        "An answer that was cut, capped, filtered or failed ends with an exit code of its own, what came of it on "
+        "standard output and one line why on standard error.",
+    ),
+    "kept": Promise(
+        ANSWER,
+        "Every piece of an answer is in the history half a second after it came, however the program ends; "
+        "an interrupted answer is marked as such and never sent on as if whole.",
+    ),
+    "sent-once": Promise(ANSWER, "After the first word was shown nothing is ever sent a second time."),
+    "retries": Promise(
+        ANSWER,
+        "What may pass is tried again, announced on standard error, at the pace that the server asks for; "
+        "what will not change is not.",
+    ),
+    "timeouts": Promise(
+        ANSWER,
+        "No wait is endless: not for a connection, not for headers that drip, not between two bytes; "
+        "a comment that keeps a stream alive counts as life.",
+    ),
+    "servers-words": Promise(
+        ANSWER,
+        "What the server says of a failure is shown in its own words, shortened and harmless, whatever form "
+        "they come in; standard output stays empty.",
+    ),
+    "any-legal-stream": Promise(
+        ANSWER, "Any legal form of a stream is read alike, wherever the network cuts it, and JSON in its place too."
+    ),
+    "broken-event": Promise(ANSWER, "An event that makes no sense is told as an error: no traceback, no silent gap."),
+    "memory": Promise(ANSWER, "Nothing that a server sends takes memory without bound."),
+    "answer-first": Promise(
+        ANSWER, "The answer goes out before anything is saved: a disk or a home that refuses costs a notice."
+    ),
+    "signals": Promise(
+        PROCESS,
+        "Ctrl-C, SIGTERM and SIGHUP keep what came, end with 130, 143 and 129 at the first try, and leave the "
+        "terminal as it was.",
+    ),
+    "reader-gone": Promise(
+        PROCESS, "When the reader goes away the program ends without a word, with 141, and closes the request."
+    ),
+    "stdout-fails": Promise(PROCESS, "A standard output that is full, closed or read-only is told, with exit code 1."),
+    "stdin": Promise(
+        PROCESS,
+        "Standard input is read when it can hold something, byte for byte, within memory of three times its size; "
+        "what is too large is refused while it is read.",
+    ),
+    "odd-environment": Promise(
+        PROCESS, "Whatever the environment holds or lacks, the outcome is the answer or one clear line."
+    ),
+    "key-secret": Promise(
+        DISK, "The key's value stands in no output, error, log, list of processes, or file but its own."
+    ),
+    "key-bound": Promise(
+        DISK,
+        "A key goes to the host that it was stored for, over TLS that is checked, and follows no redirect elsewhere; "
+        "nor does the prompt.",
+    ),
+    "no-cwd": Promise(DISK, "The current directory has no say: nothing is read from it that was not named."),
+    "private-files": Promise(
+        DISK,
+        "Files with keys or prompts are for their owner alone from the first byte on, whatever the umask; "
+        "no link is followed out; a key that others can read is told.",
+    ),
+    "atomic-writes": Promise(
+        DISK,
+        "Whoever else writes, and whenever the writer dies or the disk is full, a file is the old one or the new one.",
+    ),
+    "damaged-config": Promise(
+        DISK, "A damaged config or key file is told with its place, and neither overwritten nor passed over."
+    ),
+    "history-rows": Promise(DISK, "Many processes at once lose no row of the history."),
+    "odd-keys": Promise(DISK, "A key that no server could have given is refused in words, and a placeholder is none."),
+    "names": Promise(DISK, "The name of a profile, a template or a conversation is never a path."),
+    "no-driving": Promise(
+        TERMINAL,
+        "Nothing that a model, a server or a stored conversation says drives the terminal; it is shown as "
+        "visible escapes.",
+    ),
+    "pipe-bytes": Promise(TERMINAL, "In a pipe the same text arrives byte for byte."),
+    "nothing-fetched": Promise(TERMINAL, "Images and links of an answer are not fetched."),
+    "nothing-run": Promise(TERMINAL, "Nothing that a model proposes is run unless somebody says yes to what they see."),
+    "secrets-held": Promise(
+        GUARD,
+        "What looks like a secret is not sent before somebody says yes; a script is refused unless it says "
+        "--allow-secrets.",
+    ),
+}
