@@ -14,7 +14,7 @@ test: $(VENV)/developing
 	$(VENV)/bin/ruff format --check .
 	$(VENV)/bin/mypy
 	$(VENV)/bin/lint-imports
-	$(VENV)/bin/pytest
+	$(VENV)/bin/pytest -n auto --dist worksteal
 
 faults: $(VENV)/developing
 	$(VENV)/bin/pytest -m promise --promises

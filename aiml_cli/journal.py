@@ -108,15 +108,22 @@ class Journal:
             self._notices.append(f"this answer is not in the history: {fault or type(fault).__name__}")
 
     def _write(self, history: "History", asked: "Asked") -> None:
-        from aiml_cli.store import exchange
-
         if history.moved:
             self._notices.append(f"the history was damaged and is kept as {history.moved}; a new one is begun")
-        if asked.response_id:
-            self._catch_up(history, asked)
-            return
-        row, marks = exchange.begin(history, asked), Marks()
-        self.row = row
+        try:
+            if asked.response_id:
+                self._catch_up(history, asked)
+            else:
+                self._follow(history, asked)
+        finally:
+            history.close()
+
+    def _follow(self, history: "History", asked: "Asked") -> None:
+        """Write the question, what comes, and how it ends; then others may write the conversation."""
+        from aiml_cli.store import exchange
+
+        self.row = row = exchange.begin(history, asked)
+        marks = Marks()
         while True:
             try:
                 order = self._orders.get(timeout=PAUSE_S)
@@ -126,6 +133,7 @@ class Journal:
                 continue
             exchange.finish(history, row, ended(order, asked))
             if order.is_last:
+                exchange.release(history, row.conversation)
                 return
             row, marks = exchange.begin(history, asked._replace(conversation=row.conversation, turns=())), Marks()
 

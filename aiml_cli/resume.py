@@ -20,8 +20,10 @@ GO_ON = "Your answer was cut off. Go on exactly where it stops, and repeat nothi
 REST = Conversation((Message("user", (GO_ON,)),))
 CUT = "\n\n[The answer was cut off here.]"
 # What servers say when they do not have, or no longer have, what a request refers to.
-_UNKNOWN_RESPONSE = re.compile(r"previous.?response|\bresp_|response\b.*\bnot\b", re.IGNORECASE | re.DOTALL)
-_UNKNOWN_ITEM = re.compile(r"\brs_|reasoning|persisted|\bitem\b.*\bnot found", re.IGNORECASE | re.DOTALL)
+_UNKNOWN_RESPONSE = re.compile(
+    r"previous.?response|\bresp_|\bresponse\b.*\b(not found|not exist|expired)", re.IGNORECASE | re.DOTALL
+)
+_UNKNOWN_ITEM = re.compile(r"\brs_|\bpersisted|\bitem\b.*\bnot found|'reasoning' item", re.IGNORECASE | re.DOTALL)
 _OF_CHAT = ("message", "function_call", "function_call_output")
 
 
@@ -62,8 +64,10 @@ class Before:
             raise Misuse("the last answer was not cut: there is no rest to ask for", "type what to say next")
         return REST
 
-    def instead(self, error: RequestRefused, how: int) -> str:
+    def instead(self, error: RequestRefused, endpoint: str, how: int) -> str:
         """Say why another way to send it is tried after a refusal; "" where none would help."""
+        if endpoint != "responses":
+            return ""
         about = f"{error.message} {error.details.get('code')} {error.details.get('type')}"
         if how == BY_ID and self.by_id and _UNKNOWN_RESPONSE.search(about):
             return "the server no longer has the last answer; sending the whole conversation instead"
@@ -107,7 +111,7 @@ def hold(asking: Asking) -> None:
         try:
             asking.send(asking.request(how=how))
         except RequestRefused as error:
-            words = before.instead(error, how) if before else ""
+            words = before.instead(error, asking.question.endpoint.name, how) if before else ""
             if not words:
                 raise
             asking.question.tell(words)

@@ -14,7 +14,10 @@ ENDINGS: dict[int, type[AimlError]] = {
     signal.SIGHUP: HungUp,
 }
 WORDS = {signal.SIGINT: "interrupted", signal.SIGTERM: "terminated", signal.SIGHUP: "the terminal went away"}
-A_MOMENT_S = 0.01
+# A signal that comes just before the program begins to wait for something does not end the waiting, and what is
+# raised out of a finaliser or a weak reference is let pass: an alarm so often makes up for both.
+TICK_S = 0.25
+_lost: list["Stopped"] = []
 
 
 class Stopped(BaseException):
@@ -30,7 +33,9 @@ def listen() -> None:
     for number in ENDINGS:
         if signal.getsignal(number) is not signal.SIG_IGN:
             signal.signal(number, _stop)
-    sys.unraisablehook = _again
+    sys.unraisablehook = _keep
+    signal.signal(signal.SIGALRM, _tick)
+    signal.setitimer(signal.ITIMER_REAL, TICK_S, TICK_S)
 
 
 @contextmanager
@@ -44,9 +49,11 @@ def held() -> Iterator[None]:
     ours = [number for number, handler in handlers.items() if handler is _stop]
     for number in ours:
         signal.signal(number, lambda came, _frame: late.append(came))
+    ticking = signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGALRM])
     try:
         yield
     finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, ticking)
         for number in ours:
             signal.signal(number, _stop)
     if late:
@@ -60,15 +67,15 @@ def _stop(number: int, _frame: FrameType | None) -> None:
     raise Stopped(number)
 
 
-def _again(lost: "sys.UnraisableHookArgs") -> None:
-    """Raise a moment later what Python let pass: nothing can be raised out of a finaliser, or a weak reference."""
-    stop = lost.exc_value
-    if not isinstance(stop, Stopped):
+def _keep(lost: "sys.UnraisableHookArgs") -> None:
+    """Keep a stop that Python could not raise where it came."""
+    if isinstance(lost.exc_value, Stopped):
+        _lost.append(lost.exc_value)
+    else:
         sys.__unraisablehook__(lost)
-        return
 
-    def stop_now(_number: int, _frame: FrameType | None) -> None:
-        raise stop
 
-    signal.signal(signal.SIGALRM, stop_now)
-    signal.setitimer(signal.ITIMER_REAL, A_MOMENT_S)
+def _tick(_number: int, _frame: FrameType | None) -> None:
+    """Raise what could not be raised; that this is called at all has let the other signals in."""
+    if _lost:
+        raise _lost.pop()

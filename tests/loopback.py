@@ -7,14 +7,27 @@ import struct
 import threading
 import time
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
+from enum import Enum, auto
 from types import TracebackType
 from typing import Any, Self
 
 PATIENCE_S = 30.0
-RESET = object()
-SILENCE = object()
-HALF_CLOSE = object()
+TICK_S = 0.1
+
+
+class Sign(Enum):
+    """Name what a server does besides sending."""
+
+    RESET = auto()
+    SILENCE = auto()
+    HALF_CLOSE = auto()
+
+
+RESET = Sign.RESET
+SILENCE = Sign.SILENCE
+HALF_CLOSE = Sign.HALF_CLOSE
 
 
 @dataclass(frozen=True)
@@ -82,6 +95,8 @@ class Loopback:
         self.port = self._socket.getsockname()[1]
         self.url = f"{'https' if self.tls else 'http'}://127.0.0.1:{self.port}/v1"
         self._count = 0
+        self._open: set[socket.socket] = set()
+        self._over = threading.Event()
 
     def answers(self, *steps: Step) -> None:
         """Add a script."""
@@ -94,6 +109,11 @@ class Loopback:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        """Let go of all that waits: closing a socket alone wakes nobody."""
+        self._over.set()
+        for each in [self._socket, *self._open]:
+            with suppress(OSError):
+                each.shutdown(socket.SHUT_RDWR)
         self._socket.close()
 
     def _serve(self) -> None:
@@ -110,6 +130,7 @@ class Loopback:
         try:
             if self.tls:
                 connection = self.tls.wrap_socket(connection, server_side=True)
+            self._open.add(connection)
             request = None if self.deaf else _read(connection)
             if request:
                 self.requests.append(request)
@@ -118,11 +139,24 @@ class Loopback:
             script = self.scripts[min(self._count, len(self.scripts) - 1)]
             self._count += 1
             self.arrived.set()
-            _play(connection, script)
+            self._play(connection, script)
         except OSError:
             self.left.set()
         finally:
+            self._open.discard(connection)
             connection.close()
+
+    def _play(self, connection: socket.socket, script: Sequence[Step]) -> None:
+        for step in script:
+            if isinstance(step, threading.Event):
+                self._wait(step)
+            else:
+                _take(connection, step)
+
+    def _wait(self, event: threading.Event) -> None:
+        for _ in range(int(PATIENCE_S / TICK_S)):
+            if event.wait(TICK_S) or self._over.is_set():
+                return
 
 
 def _read(connection: socket.socket) -> Request | None:
@@ -142,23 +176,20 @@ def _read(connection: socket.socket) -> Request | None:
     return request
 
 
-def _play(connection: socket.socket, script: Sequence[Step]) -> None:
-    for step in script:
-        match step:
-            case bytes():
-                connection.sendall(step)
-            case threading.Event():
-                step.wait(PATIENCE_S)
-            case Drip():
-                _drip(connection, step)
-            case Flood():
-                for _ in range(step.total // len(step.data)):
-                    connection.sendall(step.data)
-            case Iterable():
-                for piece in step:
-                    connection.sendall(piece)
-            case _:
-                _turn(connection, step)
+def _take(connection: socket.socket, step: Step) -> None:
+    match step:
+        case bytes():
+            connection.sendall(step)
+        case Drip():
+            _drip(connection, step)
+        case Flood():
+            for _ in range(step.total // len(step.data)):
+                connection.sendall(step.data)
+        case Iterable():
+            for piece in step:
+                connection.sendall(piece)
+        case _:
+            _turn(connection, step)
 
 
 def _drip(connection: socket.socket, drip: Drip) -> None:

@@ -96,7 +96,11 @@ def test_check_names_what_differs_and_writes_nothing(
 def test_a_new_row_is_noticed(generate: Any, tmp_path: Path, made_up: Option[str]) -> None:
     generate.write(tmp_path)
     assert made_up.help in (tmp_path / "docs/options.md").read_text("utf-8")
-    assert set(generate.OUTPUTS) - set(generate.stale(ROOT)) == {"docs/exit-codes.md", "docs/files.md"}
+    assert set(generate.OUTPUTS) - set(generate.stale(ROOT)) == {
+        "docs/exit-codes.md",
+        "docs/files.md",
+        "docs/reliability.md",
+    }
 
 
 @pytest.mark.parametrize("shell", SHELLS)

@@ -31,9 +31,9 @@ def select(query: str) -> list[dict[str, Any]]:
 
 
 def messages() -> list[dict[str, Any]]:
-    """Give all messages in order, their JSON read."""
-    rows = select("SELECT * FROM messages ORDER BY id")
-    return [{name: _read(name, value) for name, value in row.items()} for row in rows]
+    """Give all messages in order, their JSON read; items that only repeat the words are not written."""
+    rows = [{name: _read(name, value) for name, value in row.items()} for row in select("SELECT * FROM messages")]
+    return [{**row, "items": _items(row)} for row in sorted(rows, key=lambda row: row["id"])]
 
 
 def answers() -> list[dict[str, Any]]:
@@ -55,6 +55,10 @@ def becomes(look: Callable[[], object], wanted: object) -> bool:
     """Look again and again until something is as it shall be, for ten seconds."""
     tick = threading.Event()
     return any(look() == wanted or tick.wait(0.05) for _ in range(PIECES))
+
+
+def _items(row: dict[str, Any]) -> Any:
+    return [{"role": row["role"], "content": row["text"]}] if row["items"] is None else row["items"]
 
 
 def _read(name: str, value: Any) -> Any:

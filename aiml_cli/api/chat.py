@@ -72,7 +72,9 @@ def read(found: Any) -> Batch:
         return [fault]
     if not choices or not isinstance(choices, list):
         return [Fault("the server's answer is no chat completion: it holds no choices")]
-    if all(isinstance(choice, dict) and choice.get("message") is None for choice in choices):
+    if all(
+        isinstance(choice, dict) and not (choice.get("message") or choice.get("finish_reason")) for choice in choices
+    ):
         return [Fault("the server's answer is no chat completion: its choices hold no message")]
     batch: Batch = []
     try:

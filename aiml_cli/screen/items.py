@@ -1,12 +1,11 @@
 """Write the elements of the answer's array as JSON lines, as they come."""
 
-import json
 from collections.abc import Callable
 
 from aiml_cli.api.answer import Answer
 from aiml_cli.api.events import Batch, Text
 from aiml_cli.schema.items import Cutter
-from aiml_cli.screen.safe import DRIVING
+from aiml_cli.screen.safe import in_json
 
 
 class Items:
@@ -41,4 +40,4 @@ class Items:
 
 
 def _harmless(text: str) -> str:
-    return DRIVING.sub(lambda odd: json.dumps(odd[0])[1:-1], text)
+    return in_json(text)

@@ -27,7 +27,7 @@ from aiml_cli.api.events import (
     Usage,
 )
 from aiml_cli.errors import AimlError
-from aiml_cli.screen.safe import DRIVING
+from aiml_cli.screen.safe import in_json
 
 Write = Callable[[bytes], None]
 
@@ -79,7 +79,7 @@ def line(found: Any, indent: int | None = None) -> bytes:
         text = json.dumps(found, ensure_ascii=False, indent=indent, allow_nan=False)
     except ValueError:
         text = json.dumps(_finite(found), ensure_ascii=False, indent=indent)
-    return (DRIVING.sub(lambda odd: json.dumps(odd[0])[1:-1], text) + "\n").encode("utf-8", "replace")
+    return (in_json(text) + "\n").encode("utf-8", "replace")
 
 
 def _finite(found: Any) -> Any:

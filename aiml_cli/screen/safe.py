@@ -1,6 +1,8 @@
 r"""Make text that did not come from us harmless to a terminal: show what could drive it as an escape, ESC as `\x1b`."""
 
 import re
+from functools import cache
+from json import dumps
 
 # What no text needs and a terminal may obey, or what hides in it: C0 but newline and tab, DEL and C1; soft
 # hyphen and fillers; bidi marks, embeddings, overrides and isolates; line and paragraph separators; zero-width
@@ -11,20 +13,19 @@ _ALWAYS = (
     "\u2060-\u206f\u3164\ufeff\uffa0\ufff0-\ufffb\U00013430-\U00013455\U0001bca0-\U0001bca3"
     "\U0001d173-\U0001d17a\U000e0000-\U000e0fff"
 )
-DRIVING = re.compile(f"[{_ALWAYS}]")
 # Half a pair can be written to no terminal; in JSON it is data.
-_FORBIDDEN = re.compile(f"[{_ALWAYS}\ud800-\udfff]")
+_FORBIDDEN = f"[{_ALWAYS}\ud800-\udfff]"
 # All but the blocks in which nothing is odd: Latin, Greek, Cyrillic, punctuation, symbols, Chinese, Japanese,
 # Korean, emoji. Most texts are told to be harmless by one search.
-_ODD = re.compile(
+_ODD = (
     "[^\n\t -~\xa0-\xac\xae-\u02ff\u0370-\u0482\u048a-\u0590\u2010-\u2027\u202f-\u205f\u2070-\u20cf\u2100-\u2cee"
     "\u2e00-\u3029\u3030-\u3098\u309b-\u3163\u3165-\ua66e\uac00-\ud7a3\uf900-\ufb1d\uff01-\uff9f\U0001f000-\U0001fbff]"
 )
 _JOINERS = "\u200c\u200d"
-_SELECTORS = re.compile("[\u180b-\u180d\u180f\ufe00-\ufe0f]")
-_EMOJI = re.compile("[\u2190-\u21ff\u2300-\u23ff\u2600-\u27bf\u2b00-\u2bff\U0001f000-\U0001faff]")
+_SELECTORS = "[\u180b-\u180d\u180f\ufe00-\ufe0f]"
+_EMOJI = "[\u2190-\u21ff\u2300-\u23ff\u2600-\u27bf\u2b00-\u2bff\U0001f000-\U0001faff]"
 # The scripts whose letters change their form beside a joiner: Arabic and its kin, those of India and its neighbours.
-_JOINING = re.compile(
+_JOINING = (
     "[\u0600-\u08ff\u0900-\u0dff\u0f00-\u109f\u1700-\u18af\u1900-\u1c4f\ua840-\ua9df\ua9e0-\uaadf\uabc0-\uabff"
     "\ufb50-\ufdff\ufe70-\ufefe\U00010a00-\U00010fff\U00011000-\U00011fff\U0001e900-\U0001e95f]"
 )
@@ -44,10 +45,10 @@ class Gate:
 
     def text(self, delta: str) -> str:
         """Take the next piece; give what may be shown so far."""
-        if self._held or _ODD.search(delta):
-            return "".join(self._pieces(delta))
-        self._pass(delta)
-        return delta
+        if not self._held and (_is_plain(delta) or not _pattern(_ODD).search(delta)):
+            self._pass(delta)
+            return delta
+        return "".join(self._pieces(delta))
 
     def end(self) -> str:
         """Give what was held back; a text that comes then is a new one."""
@@ -59,7 +60,7 @@ class Gate:
     def _pieces(self, delta: str) -> list[str]:
         """Look at each odd character, and pass on what stands between them."""
         pieces, place = [], 0
-        for found in _ODD.finditer(delta):
+        for found in _pattern(_ODD).finditer(delta):
             if plain := delta[place : found.start()]:
                 pieces += [self._released(plain[0]), plain]
                 self._pass(plain)
@@ -80,7 +81,7 @@ class Gate:
         """Show a character, its escape, or nothing yet."""
         if char in _JOINERS:
             return self._held_back(char)
-        if _FORBIDDEN.match(char) or (_SELECTORS.match(char) and not self._may_be_varied()):
+        if _pattern(_FORBIDDEN).match(char) or (_pattern(_SELECTORS).match(char) and not self._may_be_varied()):
             return self._escaped(char)
         if not _combines(char):
             self._pass(char)
@@ -97,7 +98,7 @@ class Gate:
 
     def _held_back(self, joiner: str) -> str:
         """Hold a joiner back where one may stand: behind an emoji or a letter that joins."""
-        in_emoji = joiner == "\u200d" and _EMOJI.match(self._base)
+        in_emoji = joiner == "\u200d" and _pattern(_EMOJI).match(self._base)
         if self._last in ("", *_JOINERS) or not (in_emoji or _joins(self._last)):
             return self._escaped(joiner)
         self._held = joiner
@@ -108,8 +109,10 @@ class Gate:
         joiner, self._held = self._held, ""
         if not joiner:
             return ""
-        other = _EMOJI if _EMOJI.match(self._base) else _JOINING
-        if _ends_half(self._last) or (following and other.match(following) and (other is _EMOJI or _joins(following))):
+        other = _EMOJI if _pattern(_EMOJI).match(self._base) else _JOINING
+        if _ends_half(self._last) or (
+            following and _pattern(other).match(following) and (other is _EMOJI or _joins(following))
+        ):
             self._last = joiner
             return joiner
         return self._escaped(joiner)
@@ -122,10 +125,25 @@ class Gate:
 
 def visible(text: str) -> str:
     """Show a whole text as `Gate` does."""
-    if not _ODD.search(text):
+    if _is_plain(text) or not _pattern(_ODD).search(text):
         return text
     gate = Gate()
     return gate.text(text) + gate.end()
+
+
+def in_json(text: str) -> str:
+    """Write what could drive a terminal in a JSON text as JSON's own escapes."""
+    return _pattern(f"[{_ALWAYS}]").sub(lambda odd: dumps(odd[0])[1:-1], text)
+
+
+@cache
+def _pattern(text: str) -> re.Pattern[str]:
+    """Compile a class of characters when it is first needed: each costs a millisecond, and most texts are plain."""
+    return re.compile(text)
+
+
+def _is_plain(text: str) -> bool:
+    return text.isascii() and text.replace("\n", "").replace("\t", "").isprintable()
 
 
 def _combines(char: str) -> bool:
@@ -139,7 +157,7 @@ def _joins(char: str) -> bool:
     """Say whether a character is a letter, or a mark on one, of a script that needs joiners."""
     from unicodedata import category
 
-    return bool(_JOINING.match(char)) and category(char)[0] in "LM"
+    return bool(_pattern(_JOINING).match(char)) and category(char)[0] in "LM"
 
 
 def _ends_half(char: str) -> bool:

@@ -12,6 +12,7 @@ from aiml_cli.store import locks
 from aiml_cli.store.history import History
 
 STREAMING, COMPLETE, INCOMPLETE, INTERRUPTED, FAILED = "streaming", "complete", "incomplete", "interrupted", "failed"
+PLAIN = "null"  # in the place of the items: the message is its words
 LETTERS = "23456789bcdfghjkmnpqrstvwxyz"  # no vowels, so that no name is a word; none that look alike
 NAME_LENGTH = 6
 
@@ -96,7 +97,7 @@ def finish(history: History, row: Row, ended: Ended) -> None:
         "state": ended.state,
         "text": ended.text,
         "thought": ended.thought,
-        "items": _json(ended.items),
+        "items": _items("assistant", ended.text, ended.items),
         "usage": None if ended.usage is None else _json(ended.usage),
         "cost_usd": ended.cost_usd,
         "cost_source": ended.cost_source,
@@ -119,7 +120,9 @@ def catch_up(history: History, asked: Asked, ended: Ended) -> None:
         (asked.response_id,),
     ).fetchone()
     if not found:
-        finish(history, begin(history, asked), ended)
+        row = begin(history, asked)
+        finish(history, row, ended)
+        release(history, row.conversation)
     elif found[2] != COMPLETE:
         finish(history, Row(found[0], found[1]), ended)
 
@@ -145,6 +148,11 @@ def own(history: History, conversation: int) -> None:
             f"another process is writing the conversation {name}",
             "wait for it to end, or go on with another: aiml history list",
         )
+
+
+def release(history: History, conversation: int) -> None:
+    """Let others write a conversation."""
+    locks.let_go(history.lock, conversation)
 
 
 def _conversation(history: History, change: sqlite3.Connection, asked: Asked, now: float) -> int:
@@ -175,7 +183,7 @@ def _message(change: sqlite3.Connection, conversation: int, now: float, asked: A
         "state": COMPLETE if said else STREAMING,
         "at": now,
         "text": said.text if said else "",
-        "items": _json(said.items if said else ()),
+        "items": _items(said.role, said.text, said.items) if said else "[]",
         "endpoint": asked.endpoint,
         "host": asked.host,
         "model": asked.model,
@@ -195,15 +203,19 @@ def _join(change: sqlite3.Connection, message: int) -> None:
         kind: "".join(text for each, choice, text in found if each == kind and not choice)
         for kind in ("text", "thought")
     }
-    items = [{"role": "assistant", "content": texts["text"]}] if texts["text"] else []
     change.execute(
         "UPDATE messages SET state = ?, text = ?, thought = ?, items = ? WHERE id = ? AND state = ?",
-        (INTERRUPTED, texts["text"], texts["thought"], _json(items), message, STREAMING),
+        (INTERRUPTED, texts["text"], texts["thought"], PLAIN if texts["text"] else "[]", message, STREAMING),
     )
     others = [[choice, text] for kind, choice, text in found if kind == "text" and choice]
     if others:
         change.execute("UPDATE messages SET facts = ? WHERE id = ?", (_json({"others": others}), message))
     change.execute("DELETE FROM pieces WHERE message = ?", (message,))
+
+
+def _items(role: str, text: str, items: Sequence[Any]) -> str:
+    """Write the items of a message; one that holds its words and nothing else need not repeat them."""
+    return PLAIN if list(items) == [{"role": role, "content": text}] else _json(items)
 
 
 def _json(found: Any) -> str:

@@ -5,32 +5,44 @@ The locks belong to the process and end with it, however that ends; no process n
 
 import fcntl
 import os
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from threading import RLock
 
 WHOLE = 0  # the byte that whoever makes, moves or shrinks the file holds; those of conversations begin at 1
 
-# A process loses all its locks on a file when it closes any descriptor of it: there is one, and it stays open.
+# A process loses all its locks on a file when it closes any descriptor of it: there is one, until none is held.
 _files: dict[Path, int] = {}
-_held: set[tuple[Path, int]] = set()
+_held: Counter[tuple[Path, int]] = Counter()
+_guard = RLock()
 
 
 def take(path: Path, byte: int, *, wait: bool = False) -> bool:
-    """Lock a byte for this process, and say whether that could be done; raise OSError for a file that cannot be."""
-    try:
-        fcntl.lockf(_file(path), fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB), 1, byte)
-    except (BlockingIOError, PermissionError):
-        return False
-    _held.add((path, byte))
-    return True
+    """Lock a byte for this process, and say whether that could be done; raise OSError for a file that cannot be.
+
+    What is taken twice is to be let go twice.
+    """
+    with _guard:
+        try:
+            fcntl.lockf(_file(path), fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB), 1, byte)
+        except (BlockingIOError, PermissionError):
+            _tidy(path)
+            return False
+        _held[path, byte] += 1
+        return True
 
 
 def let_go(path: Path, byte: int) -> None:
     """Unlock a byte."""
-    _held.discard((path, byte))
-    with suppress(OSError):
-        fcntl.lockf(_file(path), fcntl.LOCK_UN, 1, byte)
+    with _guard:
+        _held[path, byte] -= 1
+        if _held[path, byte] <= 0:
+            del _held[path, byte]
+            with suppress(OSError):
+                fcntl.lockf(_file(path), fcntl.LOCK_UN, 1, byte)
+        _tidy(path)
 
 
 @contextmanager
@@ -45,7 +57,7 @@ def held(path: Path, byte: int) -> Iterator[None]:
 
 def is_ours(path: Path, byte: int) -> bool:
     """Say whether this process holds a byte."""
-    return (path, byte) in _held
+    return _held[path, byte] > 0
 
 
 def _file(path: Path) -> int:
@@ -54,3 +66,9 @@ def _file(path: Path) -> int:
         os.fchmod(fd, 0o600)
         _files[path] = fd
     return _files[path]
+
+
+def _tidy(path: Path) -> None:
+    """Close a file in which nothing is held."""
+    if path in _files and not any(each == path for each, _ in _held):
+        os.close(_files.pop(path))

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 from aiml_cli.errors import Misuse
 from aiml_cli.store import index
-from aiml_cli.store.exchange import STREAMING
+from aiml_cli.store.exchange import PLAIN, STREAMING
 from aiml_cli.store.history import History
 
 LAST = "last"
@@ -152,8 +152,9 @@ def _some(history: History, where: str, *values: Any) -> list[Conversation]:
 
 def _message(row: Sequence[Any]) -> Message:
     found = Message(*row)
+    plain: Any = [{"role": found.role, "content": found.text}]
     return found._replace(
-        items=_loaded(found.items, []),
+        items=plain if found.items == PLAIN else _loaded(found.items, []),
         options=_loaded(found.options, {}),
         facts=_loaded(found.facts, {}),
         usage=_loaded(found.usage, {}) or None,
