@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from aiml_cli.api.answer import Answer
 from aiml_cli.errors import AimlError, HungUp, Interrupted, OutputFailed, ReaderGone, Terminated
 from aiml_cli.screen.output import say
-from aiml_cli.signals import Stopped
+from aiml_cli.signals import Stopped, held
 from aiml_cli.store.place import place
 
 if TYPE_CHECKING:
@@ -58,8 +58,9 @@ class Journal:
     def start(self) -> None:
         """Begin to write; once begun nothing changes."""
         if self._thread is None:
-            self._thread = Thread(target=self._run, daemon=True)
-            self._thread.start()
+            with held():  # a start that is broken off leaves a thread that nobody can wait for
+                self._thread = Thread(target=self._run, daemon=True)
+                self._thread.start()
 
     def part(self, answer: Answer) -> None:
         """Keep an answer that was not as asked, and that another one follows; one without words was none."""

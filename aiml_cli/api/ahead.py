@@ -10,6 +10,8 @@ from collections.abc import Iterable, Iterator
 from queue import SimpleQueue
 from threading import Thread
 
+from aiml_cli.signals import held
+
 MOST_WAITING, MOST_BYTES = 400, 256 * 1024
 PAUSE_S = 0.001
 
@@ -23,7 +25,8 @@ class _Queue(SimpleQueue[bytes | BaseException | None]):
 def ahead(pieces: Iterable[bytes]) -> Iterator[bytes]:
     """Give the pieces as they come, joined where several are there; raise what reading them raised."""
     queue = _Queue()
-    Thread(target=_pump, args=(pieces, queue), daemon=True).start()
+    with held():  # a start that is broken off leaves a thread that nobody can wait for
+        Thread(target=_pump, args=(pieces, queue), daemon=True).start()
     while True:
         joined: list[bytes] = []
         piece = queue.get()

@@ -6,6 +6,8 @@ from contextlib import suppress
 from threading import Timer
 from typing import Any
 
+from aiml_cli.signals import held
+
 
 class Wire:
     """Hold the newest connection of a client: a kept one is not announced again."""
@@ -44,9 +46,10 @@ class Watch:
             case "send_request_body.complete" if not self._tunnel:
                 self.sent()
             case "receive_response_headers.started":
-                self._timer = Timer(self._seconds, self._end)
-                self._timer.daemon = True
-                self._timer.start()
+                with held():  # a start that is broken off leaves a clock that nobody can stop
+                    self._timer = Timer(self._seconds, self._end)
+                    self._timer.daemon = True
+                    self._timer.start()
             case "receive_response_headers.complete" | "receive_response_headers.failed":
                 self._stop()
 
