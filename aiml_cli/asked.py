@@ -8,7 +8,7 @@ from aiml_cli.api.messages import Conversation, Message, ToolResult, Turn
 from aiml_cli.errors import Misuse
 from aiml_cli.guard import Guard
 from aiml_cli.prompt.compose import Prompt, compose, from_file
-from aiml_cli.prompt.sources import there
+from aiml_cli.prompt.sources import Source, there
 from aiml_cli.settings.options import Options
 from aiml_cli.settings.resolve import Settings
 
@@ -17,11 +17,18 @@ MOST_NAMED = 5
 
 
 def conversation(
-    words: Sequence[str], settings: Settings, endpoint: str, tell: Tell, before: Sequence[Turn] | None = None
+    words: Sequence[str],
+    settings: Settings,
+    endpoint: str,
+    tell: Tell,
+    *,
+    before: Sequence[Turn] | None = None,
+    texts: Sequence[Source] = (),
 ) -> Conversation:
     """Make what is said now; reads files and standard input, and fetches addresses. Raises Misuse.
 
     `before` is what was said before, which the results of tools may belong to; then nothing need be said now.
+    `texts` go along with the files.
     """
     options = settings.options
     guard = Guard(settings)
@@ -34,6 +41,7 @@ def conversation(
         fetch=lambda url: _fetch(url, options),
         see=guard.see,
         detail=options.detail,
+        texts=texts,
         may_be_empty=bool(turns) or before is not None,
     )
     _see_system(options.system or "", guard)

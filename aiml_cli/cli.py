@@ -18,6 +18,15 @@ Task = Callable[[], int]
 # Typer keeps click to itself; its base class of a wrong command line is reached through one that it shows.
 UsageFault: type[Exception] = next(kind for kind in typer.BadParameter.__mro__ if kind.__name__ == "ClickException")
 
+FIRST_HELP = """\
+aiml asks models through the AI/ML API. For example:
+
+  aiml chat why is the sky blue       ask, and read the answer as it comes
+  git diff | aiml chat review this    say what to do with what is piped in
+  aiml chat --demo hello              try it without a key: the embedded server answers
+
+Every command: aiml --help. Every flag: aiml chat --help. Your key: aiml config key
+"""
 PROMPT = "The prompt; quotes are not needed. - takes standard input as the prompt."
 SERVER = [ROWS[name] for name in ("profile", "base_url", "timeout", "ca_bundle")]
 PLAIN: dict[str, Any] = {
@@ -36,7 +45,6 @@ app.add_typer(history, name="history")
 
 @app.callback(invoke_without_command=True)
 def top(
-    context: typer.Context,
     version: bool = typer.Option(False, "--version", "-V", help="Show the version and exit."),
 ) -> Task:
     """Ask models through the AI/ML API.
@@ -46,8 +54,8 @@ def top(
     from aiml_cli import __version__
     from aiml_cli.screen.output import show
 
-    text = f"aiml {__version__}" if version else context.get_help()
-    return lambda: show(text + "\n")
+    text = f"aiml {__version__}\n" if version else FIRST_HELP
+    return lambda: show(text)
 
 
 @app.command("chat")
@@ -66,8 +74,17 @@ def respond(words: list[str], flags: Flags) -> Task:
 
 def _ask(endpoint: str, words: list[str], flags: Flags) -> Task:
     from aiml_cli import habits, run
+    from aiml_cli.repl.wanted import wants_turns
 
     habits.look_for_options(words, flags)
+    if "save" in flags:
+        from aiml_cli import template_new  # once for each template
+
+        return lambda: template_new.save(endpoint, words, flags)
+    if wants_turns(words, flags):
+        from aiml_cli.repl import loop  # the line editor takes a tenth of a second
+
+        return lambda: loop.run(endpoint, words, flags)
     return lambda: run.ask(endpoint, words, flags)
 
 
@@ -184,6 +201,22 @@ def config_check(_words: list[str], flags: Flags) -> Task:
     return lambda: check.check(flags)
 
 
+IMPORT = Option(
+    PATH, "Take over llm's templates, or roles of mods or aichat: a file or folder of them.", "Output", {}, once=True,
+    attribute="import_",
+)  # fmt: skip
+
+
+@config.command("templates")
+@command([IMPORT, ROWS["json"], ROWS["yes"], ROWS["quiet"]], "The template to show. Without it all are listed.")
+def config_templates(words: list[str], flags: Flags) -> Task:
+    """List the templates, show one, or import those of another program."""
+    from aiml_cli import template_list
+
+    source = _said(IMPORT, flags)
+    return lambda: template_list.answer(words, flags, source)
+
+
 def _seconds(text: str) -> float:
     """Read 12h, 30d or 2w; raise ValueError."""
     if text[-1:] not in UNITS or not text[:-1].isdecimal():
@@ -260,7 +293,7 @@ def history_rm(words: list[str], flags: Flags) -> Task:
 def _valued(arguments: list[str]) -> Iterator[str]:
     """Give a flag that may stand alone the value that it then has."""
     bare = {name: row for row in ROWS.values() if row.kind.bare for name in (row.flag, row.short)}
-    for word, following in zip(arguments, [*arguments[1:], ""], strict=True):
+    for word, following in zip(arguments, [*arguments[1:], ""], strict=False):
         row = bare.get(word)
         yield f"{row.flag}={row.kind.bare}" if row and not _is_value(row.kind, following) else word
 

@@ -29,7 +29,7 @@ def export(words: Sequence[str], flags: Flags, form: str, output: str | None) ->
     is_written = False
     try:
         found = recalled(lambda history: read(history, _chosen(history, words)))
-        data = {"md": _markdowns, "json": _json, "jsonl": _lines}[form](found)
+        data = {"md": markdowns, "json": objects, "jsonl": lines}[form](found)
         if file:
             file.write(data)
         else:
@@ -60,11 +60,13 @@ def _chosen(history: History, words: Sequence[str]) -> list[Conversation]:
         return named(history, words)
 
 
-def _json(found: Sequence[Whole]) -> bytes:
+def objects(found: Sequence[Whole]) -> bytes:
+    """Write conversations as documented JSON."""
     return line([transcript.as_object(*each) for each in found], indent=2)
 
 
-def _lines(found: Sequence[Whole]) -> bytes:
+def lines(found: Sequence[Whole]) -> bytes:
+    """Write a message a line, with the name of its conversation."""
     return b"".join(
         line({"id": conversation.name, "title": conversation.title, **transcript.message_object(message)})
         for conversation, messages in found
@@ -72,7 +74,8 @@ def _lines(found: Sequence[Whole]) -> bytes:
     )
 
 
-def _markdowns(found: Sequence[Whole]) -> bytes:
+def markdowns(found: Sequence[Whole]) -> bytes:
+    """Write conversations as Markdown."""
     return "\n".join(markdown(*each) for each in found).encode("utf-8", "replace")
 
 

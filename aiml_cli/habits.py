@@ -18,6 +18,8 @@ FLAGS = {
     "--raw": "--format raw",
     "--output-file": "--output",
     "--input": "--file",
+    "--role": "--template",
+    "--var": "--param",
     "--endpoint": "--base-url",
     "--url": "--base-url",
     "--param": "-O",
@@ -29,6 +31,11 @@ COMMANDS = {
     "ask": "aiml chat",
     "responses": "aiml respond",
     "logs": "aiml history list",
+    "templates": "aiml config templates",
+    "roles": "aiml config templates",
+    "keys": "aiml config key",
+    "login": "aiml config key",
+    "repl": "aiml chat",
 }
 
 

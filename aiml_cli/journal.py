@@ -136,7 +136,8 @@ class Journal:
             if order.is_last:
                 exchange.release(history, row.conversation)
                 return
-            row, marks = exchange.begin(history, asked._replace(conversation=row.conversation, turns=())), Marks()
+            self.row = row = exchange.begin(history, asked._replace(conversation=row.conversation, turns=()))
+            marks = Marks()
 
     def _catch_up(self, history: "History", asked: "Asked") -> None:
         """Write what a response became that was asked for earlier; where nothing came, nothing changed."""

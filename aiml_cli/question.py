@@ -11,7 +11,7 @@ from aiml_cli.asked import conversation
 from aiml_cli.errors import AimlError, Misuse, NotAllowed
 from aiml_cli.hosts import is_local
 from aiml_cli.prompt.compose import from_file
-from aiml_cli.screen.output import say
+from aiml_cli.screen.output import is_terminal, say
 from aiml_cli.settings.options import Options
 from aiml_cli.settings.resolve import Settings, Source
 from aiml_cli.store import key as keys
@@ -19,15 +19,23 @@ from aiml_cli.store import key as keys
 if TYPE_CHECKING:
     from aiml_cli.api.client import Request
     from aiml_cli.api.messages import Conversation
+    from aiml_cli.prompt.sources import Source as Text
     from aiml_cli.resume import Before
     from aiml_cli.schema.wanted import Wanted
 
-HOW_TO_GET_A_KEY = "get one at https://aimlapi.com/app/keys, then: aiml config key (or try without one: --demo)"
+HOW_TO_GET_A_KEY = (
+    "get one at https://aimlapi.com/app/keys",
+    "then store it: aiml config key",
+    "or try without one: aiml chat --demo hello",
+)
 
 
 @dataclass(frozen=True, slots=True)
 class Question:
-    """Hold what is asked of whom."""
+    """Hold what is asked of whom.
+
+    `texts` go along with the files; `again` is said as it is, in the place of words, files and texts.
+    """
 
     endpoint: Endpoint
     words: Sequence[str]
@@ -35,6 +43,8 @@ class Question:
     wanted: "Wanted | None" = None
     before: "Before | None" = None
     read: tuple[str | None] | None = None
+    texts: "Sequence[Text]" = ()
+    again: "Conversation | None" = None
 
     @property
     def options(self) -> Options:
@@ -48,6 +58,8 @@ class Question:
 
     def said(self) -> "Conversation":
         """Give what is said now; reads standard input and files. Raises Misuse for what cannot be meant."""
+        if self.again:
+            return self.again
         self._see_that_a_template_is_named()
         if self.options.option_ and not self.options.quiet:
             from aiml_cli import dropped  # for few calls only
@@ -55,7 +67,7 @@ class Question:
             for warning in dropped.warnings(self.settings, self.endpoint.name):
                 self.tell(warning)
         earlier = self.before.turns if self.before else None
-        said = conversation(self.words, self.settings, self.endpoint.name, self.tell, earlier)
+        said = conversation(self.words, self.settings, self.endpoint.name, self.tell, before=earlier, texts=self.texts)
         return said if said.turns or not self.before else self.before.go_on()
 
     def body(self, said: "Conversation", how: int = 0) -> dict[str, Any]:
@@ -101,6 +113,18 @@ def is_errand(options: Options) -> bool:
     return bool(options.wait or options.show or options.cancel)
 
 
+def how_to_get_a_key() -> str:
+    """Tell a person line by line, and a script in one."""
+    return ("\n      " if is_terminal(2) else "; ").join(HOW_TO_GET_A_KEY)
+
+
+def see_that_there_is_a_key(question: Question) -> None:
+    """Raise NotAllowed where there can be none; no command is run for it."""
+    settings, url = question.settings, question.url
+    if not (question.options.demo or is_local(url) or keys.held(settings, url) or keys.asks(settings, url)):
+        raise NotAllowed(keys.why_none(settings, url), how_to_get_a_key())
+
+
 def key_for(question: Question) -> keys.Key | None:
     """Find the key for the server; the embedded one gets none."""
     if question.options.demo:
@@ -108,7 +132,7 @@ def key_for(question: Question) -> keys.Key | None:
     key = keys.find(question.settings, question.url)
     keys.guard(question.url, key)
     if key is None and not is_local(question.url):
-        raise NotAllowed(keys.why_none(question.settings, question.url), HOW_TO_GET_A_KEY)
+        raise NotAllowed(keys.why_none(question.settings, question.url), how_to_get_a_key())
     if key and key.notice:
         question.tell(key.notice)
     return key

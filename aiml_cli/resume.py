@@ -35,7 +35,7 @@ class Before:
     conversation was begun behind, which is not here.
     """
 
-    id: int
+    id: int | None
     turns: tuple[Given, ...]
     system: str | None
     by_id: str | None
@@ -139,22 +139,22 @@ def _found(store: history.History, options: Options, here: str) -> past.Conversa
 def _before(found: past.Conversation, messages: Sequence[past.Message], question: Question) -> Before:
     if any(message.facts.get("cut") for message in messages):
         raise Misuse(f"{found.name} cannot be gone on with: a question in it was too large to be kept whole")
-    messages = _standing(messages)
+    messages = standing(messages)
     last = messages[-1] if messages else None
     here = host_of(question.url)
     kept = last and last.response_id and last.stored and last.endpoint == "responses" and last.host == here
     by_id = last.response_id if last and kept and last.state == exchange.COMPLETE else None
-    turns = tuple(Given(item) for message in messages for item in _items(message))
-    return Before(found.id, turns, found.system, by_id, bool(last and _is_cut(last) and last.text), _root(messages))
+    turns = tuple(Given(item) for message in messages for item in items_of(message))
+    return Before(found.id, turns, found.system, by_id, bool(last and _is_cut(last) and last.text), root_of(messages))
 
 
-def _standing(messages: Sequence[past.Message]) -> list[past.Message]:
+def standing(messages: Sequence[past.Message]) -> list[past.Message]:
     """Leave out what was asked and never answered, and answers that were not as asked and followed by others."""
     failed = {message.at for message in messages if message.state == exchange.FAILED}
     return [message for message in messages if message.at not in failed and not message.facts.get("rejected")]
 
 
-def _items(message: past.Message) -> Iterator[Mapping[str, Any]]:
+def items_of(message: past.Message) -> Iterator[Mapping[str, Any]]:
     """Give what says a message again; an answer that was cut is marked as such."""
     if not _is_cut(message):
         yield from message.items
@@ -162,7 +162,7 @@ def _items(message: past.Message) -> Iterator[Mapping[str, Any]]:
         yield {"role": "assistant", "content": message.text + CUT}
 
 
-def _root(messages: Sequence[past.Message]) -> str | None:
+def root_of(messages: Sequence[past.Message]) -> str | None:
     """Give the response that the first question followed, which is none of these."""
     ours = {message.response_id for message in messages}
     named = (message.facts.get("previous_response_id") for message in messages)
@@ -195,7 +195,7 @@ def _is_bare(item: Mapping[str, Any]) -> bool:
 def _settled(settings: Settings, messages: Sequence[past.Message]) -> Settings:
     """Take the model of the conversation where nobody types another, and this server may have it."""
     model = next((message.model for message in reversed(messages) if message.model), "")
-    is_typed = settings.sources.get("model") is Source.FLAG
+    is_typed = settings.sources.get("model") in (Source.TEMPLATE, Source.FLAG)
     if not model or is_typed or model.startswith("demo/") != bool(settings.options.demo):
         return settings
     return replace(settings, options=replace(settings.options, model=model))

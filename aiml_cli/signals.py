@@ -17,7 +17,9 @@ WORDS = {signal.SIGINT: "interrupted", signal.SIGTERM: "terminated", signal.SIGH
 # A signal that comes just before the program begins to wait for something does not end the waiting, and what is
 # raised out of a finaliser or a weak reference is let pass: an alarm so often makes up for both.
 TICK_S = 0.25
+INTERRUPTED = Interrupted.exit_code
 _lost: list["Stopped"] = []
+_ours: set[int] = set()
 
 
 class Stopped(BaseException):
@@ -29,10 +31,11 @@ class Stopped(BaseException):
 
 
 def listen() -> None:
-    """Install the handlers; what the parent ignores (nohup, a job in the background) stays ignored."""
+    """Install the handlers, also anew after one came; what the parent ignores (nohup, …) stays ignored."""
     for number in ENDINGS:
-        if signal.getsignal(number) is not signal.SIG_IGN:
+        if signal.getsignal(number) is not signal.SIG_IGN or number in _ours:
             signal.signal(number, _stop)
+            _ours.add(number)
     sys.unraisablehook = _keep
     signal.signal(signal.SIGALRM, _tick)
     signal.setitimer(signal.ITIMER_REAL, TICK_S, TICK_S)

@@ -154,7 +154,7 @@ def _tell_id(completion: Completion, name: str, settings: Settings, screen: Scre
 
 
 def _is_text(options: Options) -> bool:
-    return not options.json and options.format in (None, "text")
+    return not options.json and options.format in (None, "md", "text")
 
 
 def _command(name: str, settings: Settings, verb: str = "wait") -> str:

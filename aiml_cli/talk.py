@@ -3,6 +3,7 @@
 import os
 import time
 from collections.abc import Callable, Iterator
+from contextlib import nullcontext
 from dataclasses import replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Protocol
@@ -16,7 +17,7 @@ from aiml_cli.api.events import Batch, Begun, Done, Fault, Notice, Output, Usage
 from aiml_cli.api.reply import understand
 from aiml_cli.api.wire import an_amount
 from aiml_cli.errors import AimlError
-from aiml_cli.screen.output import notices, say
+from aiml_cli.screen.output import is_terminal, notices, say
 from aiml_cli.settings.options import Options
 
 if TYPE_CHECKING:
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from contextlib import AbstractContextManager
 
     from aiml_cli.journal import Journal
+    from aiml_cli.screen.waiting import Waiting
 
 Mask = Callable[[AimlError], AimlError]
 
@@ -117,7 +119,7 @@ class Talk:
             self._began = time.monotonic()
         if verbose:
             say(f"aiml: {request.method} {request.url}, {len(request.body or b'')} bytes, try {self._tries}")
-        with _sender(options)(client, request, self.keeper.start if self.keeper else None) as reply:
+        with _sign(options) as sign, _sender(options)(client, request, self._begun(sign)) as reply:
             self._status, self._headers = reply.status, reply.headers
             if verbose:
                 kind = reply.headers.get("content-type", "")
@@ -129,6 +131,17 @@ class Talk:
                     self._note_first(batch)
                 self._fold.add(batch)
                 screen.show(batch)
+
+    def _begun(self, sign: "Waiting | None") -> Callable[[], None]:
+        """Give what is done when the request is sent, while nothing comes yet."""
+
+        def begun() -> None:
+            if self.keeper:
+                self.keeper.start()
+            if sign:
+                sign.begin()
+
+        return begun
 
     def _id(self) -> str | None:
         return self._headers.get("x-inference-id") or self._headers.get("x-request-id")
@@ -147,6 +160,15 @@ class Talk:
         if not options.quiet:
             say(f"aiml: {error.message}; trying again in {pause:.1f} s ({self._tries} of {options.retries})")
         time.sleep(pause)
+
+
+def _sign(options: Options) -> "AbstractContextManager[Waiting | None]":
+    """Give what shows that an answer is waited for, where somebody looks."""
+    if options.quiet or not is_terminal(2):
+        return nullcontext()
+    from aiml_cli.screen import waiting  # a pipe needs none
+
+    return waiting.sign(os.environ)
 
 
 def _sender(options: Options) -> "Callable[..., AbstractContextManager[Reply]]":

@@ -68,7 +68,9 @@ def when(then: float) -> str:
 
 
 def ending(message: Message) -> str:
-    """Say how an answer ended and why; "" for one that is whole."""
+    """Say how an answer ended and why, or that it was taken back; "" for one that is whole."""
+    if message.facts.get("undone"):
+        return "undone"
     error = message.facts.get("error")
     reason = (isinstance(error, dict) and error.get("message")) or message.facts.get("finish_reason")
     match message.state:

@@ -8,10 +8,10 @@ _aiml_knows() {
             commands='chat respond models usage demo config history' flags='--version -V --help -h' takes=''
             ;;
         'aiml chat')
-            commands='' flags='--model -m --system -s --file -f --attach -a --no-stdin --detail --continue -c --resume -r --allow-secrets --messages --effort --reasoning-effort --temperature --top-p --max-tokens --max-output-tokens --max-completion-tokens --seed --n -n --logprobs --no-logprobs --top-logprobs --tools --tool-choice --parallel-tool-calls --no-parallel-tool-calls --tool-result --schema --schema-retries --json-object --no-json-object --items --response-format --text-format --stream --no-stream -S --include-usage --no-include-usage --option -O --output -o --format --json --audio-out --save-dir --meta --auto-continue --allow-cut --no-allow-cut --hide-reasoning -R --no-hide-reasoning --usage -u --no-usage --quiet -q --no-quiet --verbose -v --no-verbose --debug --no-debug --no-log --yes -y --color --dry-run --as --profile --base-url --demo --timeout --retries --ca-bundle --help -h' takes='--model -m --system -s --file -f --attach -a --detail --resume -r --messages --effort --reasoning-effort --temperature --top-p --max-tokens --max-output-tokens --max-completion-tokens --seed --n -n --top-logprobs --tools --tool-choice --tool-result --schema --schema-retries --response-format --text-format --option -O --output -o --format --audio-out --save-dir --meta --auto-continue --color --as --profile --base-url --timeout --retries --ca-bundle'
+            commands='' flags='--model -m --system -s --file -f --attach -a --no-stdin --detail --interactive -i --print -p --edit -e --template -t --param -P --save --continue -c --resume -r --allow-secrets --messages --effort --reasoning-effort --temperature --top-p --max-tokens --max-output-tokens --max-completion-tokens --seed --n -n --logprobs --no-logprobs --top-logprobs --tools --tool-choice --parallel-tool-calls --no-parallel-tool-calls --tool-result --schema --schema-retries --json-object --no-json-object --items --response-format --text-format --stream --no-stream -S --include-usage --no-include-usage --option -O --output -o --format --json --audio-out --save-dir --meta --auto-continue --allow-cut --no-allow-cut --hide-reasoning -R --no-hide-reasoning --usage -u --no-usage --quiet -q --no-quiet --verbose -v --no-verbose --debug --no-debug --no-log --yes -y --color --dry-run --as --profile --base-url --demo --timeout --retries --ca-bundle --help -h' takes='--model -m --system -s --file -f --attach -a --detail --template -t --param -P --save --resume -r --messages --effort --reasoning-effort --temperature --top-p --max-tokens --max-output-tokens --max-completion-tokens --seed --n -n --top-logprobs --tools --tool-choice --tool-result --schema --schema-retries --response-format --text-format --option -O --output -o --format --audio-out --save-dir --meta --auto-continue --color --as --profile --base-url --timeout --retries --ca-bundle'
             ;;
         'aiml respond')
-            commands='' flags='--model -m --system -s --file -f --attach -a --no-stdin --detail --continue -c --resume -r --allow-secrets --messages --effort --reasoning-effort --reasoning-summary --temperature --top-p --max-tokens --max-output-tokens --tools --tool-choice --parallel-tool-calls --no-parallel-tool-calls --tool-result --web-search --location --code-interpreter --no-code-interpreter --mcp-server --schema --schema-retries --json-object --no-json-object --items --response-format --text-format --stream --no-stream -S --store --no-store --previous-response-id --truncation --background --no-background --include --wait --show --cancel --prompt-id --prompt-version --prompt-var --option -O --output -o --format --json --audio-out --save-dir --meta --auto-continue --allow-cut --no-allow-cut --hide-reasoning -R --no-hide-reasoning --usage -u --no-usage --quiet -q --no-quiet --verbose -v --no-verbose --debug --no-debug --no-log --yes -y --color --dry-run --as --profile --base-url --demo --timeout --retries --ca-bundle --help -h' takes='--model -m --system -s --file -f --attach -a --detail --resume -r --messages --effort --reasoning-effort --reasoning-summary --temperature --top-p --max-tokens --max-output-tokens --tools --tool-choice --tool-result --web-search --location --mcp-server --schema --schema-retries --response-format --text-format --previous-response-id --truncation --include --wait --show --cancel --prompt-id --prompt-version --prompt-var --option -O --output -o --format --audio-out --save-dir --meta --auto-continue --color --as --profile --base-url --timeout --retries --ca-bundle'
+            commands='' flags='--model -m --system -s --file -f --attach -a --no-stdin --detail --interactive -i --print -p --edit -e --template -t --param -P --save --continue -c --resume -r --allow-secrets --messages --effort --reasoning-effort --reasoning-summary --temperature --top-p --max-tokens --max-output-tokens --tools --tool-choice --parallel-tool-calls --no-parallel-tool-calls --tool-result --web-search --location --code-interpreter --no-code-interpreter --mcp-server --schema --schema-retries --json-object --no-json-object --items --response-format --text-format --stream --no-stream -S --store --no-store --previous-response-id --truncation --background --no-background --include --wait --show --cancel --prompt-id --prompt-version --prompt-var --option -O --output -o --format --json --audio-out --save-dir --meta --auto-continue --allow-cut --no-allow-cut --hide-reasoning -R --no-hide-reasoning --usage -u --no-usage --quiet -q --no-quiet --verbose -v --no-verbose --debug --no-debug --no-log --yes -y --color --dry-run --as --profile --base-url --demo --timeout --retries --ca-bundle --help -h' takes='--model -m --system -s --file -f --attach -a --detail --template -t --param -P --save --resume -r --messages --effort --reasoning-effort --reasoning-summary --temperature --top-p --max-tokens --max-output-tokens --tools --tool-choice --tool-result --web-search --location --mcp-server --schema --schema-retries --response-format --text-format --previous-response-id --truncation --include --wait --show --cancel --prompt-id --prompt-version --prompt-var --option -O --output -o --format --audio-out --save-dir --meta --auto-continue --color --as --profile --base-url --timeout --retries --ca-bundle'
             ;;
         'aiml models')
             commands='' flags='--profile --base-url --timeout --ca-bundle --demo --json --quiet -q --no-quiet --debug --no-debug --help -h' takes='--profile --base-url --timeout --ca-bundle'
@@ -23,7 +23,7 @@ _aiml_knows() {
             commands='' flags='--port --help -h' takes=--port
             ;;
         'aiml config')
-            commands='show get set unset edit path key check' flags='--help -h' takes=''
+            commands='show get set unset edit path key check templates' flags='--help -h' takes=''
             ;;
         'aiml config show')
             commands='' flags='--profile --base-url --timeout --ca-bundle --json --help -h' takes='--profile --base-url --timeout --ca-bundle'
@@ -49,6 +49,9 @@ _aiml_knows() {
         'aiml config check')
             commands='' flags='--profile --base-url --timeout --ca-bundle --debug --no-debug --help -h' takes='--profile --base-url --timeout --ca-bundle'
             ;;
+        'aiml config templates')
+            commands='' flags='--import --json --yes -y --quiet -q --no-quiet --help -h' takes=--import
+            ;;
         'aiml history')
             commands='list show search export rm' flags='--help -h' takes=''
             ;;
@@ -73,10 +76,10 @@ _aiml_knows() {
 # Know the values of a flag of a command.
 _aiml_values() {
     case $1 in
-        'aiml chat --system' | 'aiml chat -s' | 'aiml chat --tools' | 'aiml chat --tool-result' | 'aiml chat --response-format' | 'aiml chat --text-format' | 'aiml respond --system' | 'aiml respond -s' | 'aiml respond --tools' | 'aiml respond --tool-result' | 'aiml respond --response-format' | 'aiml respond --text-format')
+        'aiml chat --system' | 'aiml chat -s' | 'aiml chat --param' | 'aiml chat -P' | 'aiml chat --tools' | 'aiml chat --tool-result' | 'aiml chat --response-format' | 'aiml chat --text-format' | 'aiml respond --system' | 'aiml respond -s' | 'aiml respond --param' | 'aiml respond -P' | 'aiml respond --tools' | 'aiml respond --tool-result' | 'aiml respond --response-format' | 'aiml respond --text-format')
             _aiml_at_files
             ;;
-        'aiml chat --file' | 'aiml chat -f' | 'aiml chat --attach' | 'aiml chat -a' | 'aiml chat --messages' | 'aiml chat --output' | 'aiml chat -o' | 'aiml chat --audio-out' | 'aiml chat --save-dir' | 'aiml chat --meta' | 'aiml chat --ca-bundle' | 'aiml respond --file' | 'aiml respond -f' | 'aiml respond --attach' | 'aiml respond -a' | 'aiml respond --messages' | 'aiml respond --output' | 'aiml respond -o' | 'aiml respond --audio-out' | 'aiml respond --save-dir' | 'aiml respond --meta' | 'aiml respond --ca-bundle' | 'aiml models --ca-bundle' | 'aiml usage --ca-bundle' | 'aiml config show --ca-bundle' | 'aiml config check --ca-bundle' | 'aiml history export --output' | 'aiml history export -o')
+        'aiml chat --file' | 'aiml chat -f' | 'aiml chat --attach' | 'aiml chat -a' | 'aiml chat --messages' | 'aiml chat --output' | 'aiml chat -o' | 'aiml chat --audio-out' | 'aiml chat --save-dir' | 'aiml chat --meta' | 'aiml chat --ca-bundle' | 'aiml respond --file' | 'aiml respond -f' | 'aiml respond --attach' | 'aiml respond -a' | 'aiml respond --messages' | 'aiml respond --output' | 'aiml respond -o' | 'aiml respond --audio-out' | 'aiml respond --save-dir' | 'aiml respond --meta' | 'aiml respond --ca-bundle' | 'aiml models --ca-bundle' | 'aiml usage --ca-bundle' | 'aiml config show --ca-bundle' | 'aiml config check --ca-bundle' | 'aiml config templates --import' | 'aiml history export --output' | 'aiml history export -o')
             _aiml_files
             ;;
         'aiml chat --detail' | 'aiml respond --detail')
@@ -86,7 +89,7 @@ _aiml_values() {
             _aiml_offer none minimal low medium high xhigh max
             ;;
         'aiml chat --format' | 'aiml respond --format')
-            _aiml_offer text json jsonl raw
+            _aiml_offer md text json jsonl raw
             ;;
         'aiml chat --color' | 'aiml respond --color')
             _aiml_offer auto always never
@@ -185,7 +188,7 @@ _aiml_setting_values() {
             _aiml_offer message.input_image.image_url computer_call_output.output.image_url reasoning.encrypted_content code_interpreter_call.outputs file_search_call.results message.output_text.logprobs
             ;;
         format)
-            _aiml_offer text json jsonl raw
+            _aiml_offer md text json jsonl raw
             ;;
         save_dir)
             _aiml_files

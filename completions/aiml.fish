@@ -7,7 +7,7 @@ function __aiml_commands
         case 'aiml'
             printf '%s\n' chat respond models usage demo config history
         case 'aiml config'
-            printf '%s\n' show get set unset edit path key check
+            printf '%s\n' show get set unset edit path key check templates
         case 'aiml history'
             printf '%s\n' list show search export rm
     end
@@ -17,9 +17,9 @@ end
 function __aiml_takes
     switch $argv[1]
         case 'aiml chat'
-            printf '%s\n' --model -m --system -s --file -f --attach -a --detail --resume -r --messages --effort --reasoning-effort --temperature --top-p --max-tokens --max-output-tokens --max-completion-tokens --seed --n -n --top-logprobs --tools --tool-choice --tool-result --schema --schema-retries --response-format --text-format --option -O --output -o --format --audio-out --save-dir --meta --auto-continue --color --as --profile --base-url --timeout --retries --ca-bundle
+            printf '%s\n' --model -m --system -s --file -f --attach -a --detail --template -t --param -P --save --resume -r --messages --effort --reasoning-effort --temperature --top-p --max-tokens --max-output-tokens --max-completion-tokens --seed --n -n --top-logprobs --tools --tool-choice --tool-result --schema --schema-retries --response-format --text-format --option -O --output -o --format --audio-out --save-dir --meta --auto-continue --color --as --profile --base-url --timeout --retries --ca-bundle
         case 'aiml respond'
-            printf '%s\n' --model -m --system -s --file -f --attach -a --detail --resume -r --messages --effort --reasoning-effort --reasoning-summary --temperature --top-p --max-tokens --max-output-tokens --tools --tool-choice --tool-result --web-search --location --mcp-server --schema --schema-retries --response-format --text-format --previous-response-id --truncation --include --wait --show --cancel --prompt-id --prompt-version --prompt-var --option -O --output -o --format --audio-out --save-dir --meta --auto-continue --color --as --profile --base-url --timeout --retries --ca-bundle
+            printf '%s\n' --model -m --system -s --file -f --attach -a --detail --template -t --param -P --save --resume -r --messages --effort --reasoning-effort --reasoning-summary --temperature --top-p --max-tokens --max-output-tokens --tools --tool-choice --tool-result --web-search --location --mcp-server --schema --schema-retries --response-format --text-format --previous-response-id --truncation --include --wait --show --cancel --prompt-id --prompt-version --prompt-var --option -O --output -o --format --audio-out --save-dir --meta --auto-continue --color --as --profile --base-url --timeout --retries --ca-bundle
         case 'aiml models'
             printf '%s\n' --profile --base-url --timeout --ca-bundle
         case 'aiml usage'
@@ -36,6 +36,8 @@ function __aiml_takes
             printf '%s\n' --base-url
         case 'aiml config check'
             printf '%s\n' --profile --base-url --timeout --ca-bundle
+        case 'aiml config templates'
+            printf '%s\n' --import
         case 'aiml history list'
             printf '%s\n' --limit -n
         case 'aiml history search'
@@ -85,7 +87,7 @@ function __aiml_settings
         prompt_version 'The version of the prompt template.' \
         prompt_var 'A variable of the prompt template; may be repeated.' \
         option 'Any other property of the request: dots nest, values are JSON where they parse as JSON.' \
-        format 'How the answer is written.' \
+        format 'How the answer is written; md is drawn on a terminal, and is text elsewhere.' \
         save_dir 'Save images and files of the answer in a folder.' \
         auto_continue 'How often to ask for the rest of an answer that was cut.' \
         allow_cut 'Take an answer that the length cap ended as a success.' \
@@ -193,7 +195,7 @@ function __aiml_setting_values
         case include
             printf '%s\n' 'message.input_image.image_url' 'computer_call_output.output.image_url' 'reasoning.encrypted_content' 'code_interpreter_call.outputs' 'file_search_call.results' 'message.output_text.logprobs'
         case format
-            printf '%s\n' text json jsonl raw
+            printf '%s\n' md text json jsonl raw
         case save_dir
             __aiml_files (commandline -ct)
         case allow_cut
@@ -239,6 +241,17 @@ complete -c aiml -n '__aiml_at "aiml chat"' -l attach -r -F -d 'Add a file, fold
 complete -c aiml -n '__aiml_at "aiml chat"' -s a -r -F -d 'Add a file, folder, glob or URL: text, image, PDF or audio; - is standard input.'
 complete -c aiml -n '__aiml_at "aiml chat"' -l no-stdin -d 'Leave standard input alone.'
 complete -c aiml -n '__aiml_at "aiml chat"' -l detail -x -a 'auto low high' -d 'How closely to look at images.'
+complete -c aiml -n '__aiml_at "aiml chat"' -l interactive -d 'Chat: with a prompt, files or piped text first, then in turns.'
+complete -c aiml -n '__aiml_at "aiml chat"' -s i -d 'Chat: with a prompt, files or piped text first, then in turns.'
+complete -c aiml -n '__aiml_at "aiml chat"' -l print -d 'Give one answer and end, also on a terminal.'
+complete -c aiml -n '__aiml_at "aiml chat"' -s p -d 'Give one answer and end, also on a terminal.'
+complete -c aiml -n '__aiml_at "aiml chat"' -l edit -d 'Write the prompt in $VISUAL or $EDITOR.'
+complete -c aiml -n '__aiml_at "aiml chat"' -s e -d 'Write the prompt in $VISUAL or $EDITOR.'
+complete -c aiml -n '__aiml_at "aiml chat"' -l template -x -d 'Use a saved prompt with its flags.'
+complete -c aiml -n '__aiml_at "aiml chat"' -s t -x -d 'Use a saved prompt with its flags.'
+complete -c aiml -n '__aiml_at "aiml chat"' -l param -x -a '(__aiml_at_files)' -d 'A variable of the template; @FILE reads it from a file. May be repeated.'
+complete -c aiml -n '__aiml_at "aiml chat"' -s P -x -a '(__aiml_at_files)' -d 'A variable of the template; @FILE reads it from a file. May be repeated.'
+complete -c aiml -n '__aiml_at "aiml chat"' -l save -x -d 'Save the prompt and the flags given as a template, and send nothing.'
 complete -c aiml -n '__aiml_at "aiml chat"' -l continue -d 'Go on with this terminal\'s last conversation; without a prompt, with its answer that was cut.'
 complete -c aiml -n '__aiml_at "aiml chat"' -s c -d 'Go on with this terminal\'s last conversation; without a prompt, with its answer that was cut.'
 complete -c aiml -n '__aiml_at "aiml chat"' -l resume -x -d 'Go on with a conversation, by its id or words of it; alone, with the latest.'
@@ -279,7 +292,7 @@ complete -c aiml -n '__aiml_at "aiml chat"' -l option -x -d 'Any other property 
 complete -c aiml -n '__aiml_at "aiml chat"' -s O -x -d 'Any other property of the request: dots nest, values are JSON where they parse as JSON.'
 complete -c aiml -n '__aiml_at "aiml chat"' -l output -r -F -d 'Write the answer to a file, replaced only by a complete answer.'
 complete -c aiml -n '__aiml_at "aiml chat"' -s o -r -F -d 'Write the answer to a file, replaced only by a complete answer.'
-complete -c aiml -n '__aiml_at "aiml chat"' -l format -x -a 'text json jsonl raw' -d 'How the answer is written. [default: text]'
+complete -c aiml -n '__aiml_at "aiml chat"' -l format -x -a 'md text json jsonl raw' -d 'How the answer is written; md is drawn on a terminal, and is text elsewhere. [default: md]'
 complete -c aiml -n '__aiml_at "aiml chat"' -l json -d 'Short for --format json.'
 complete -c aiml -n '__aiml_at "aiml chat"' -l audio-out -r -F -d 'Write spoken output to a file.'
 complete -c aiml -n '__aiml_at "aiml chat"' -l save-dir -r -F -d 'Save images and files of the answer in a folder.'
@@ -325,6 +338,17 @@ complete -c aiml -n '__aiml_at "aiml respond"' -l attach -r -F -d 'Add a file, f
 complete -c aiml -n '__aiml_at "aiml respond"' -s a -r -F -d 'Add a file, folder, glob or URL: text, image, PDF or audio; - is standard input.'
 complete -c aiml -n '__aiml_at "aiml respond"' -l no-stdin -d 'Leave standard input alone.'
 complete -c aiml -n '__aiml_at "aiml respond"' -l detail -x -a 'auto low high' -d 'How closely to look at images.'
+complete -c aiml -n '__aiml_at "aiml respond"' -l interactive -d 'Chat: with a prompt, files or piped text first, then in turns.'
+complete -c aiml -n '__aiml_at "aiml respond"' -s i -d 'Chat: with a prompt, files or piped text first, then in turns.'
+complete -c aiml -n '__aiml_at "aiml respond"' -l print -d 'Give one answer and end, also on a terminal.'
+complete -c aiml -n '__aiml_at "aiml respond"' -s p -d 'Give one answer and end, also on a terminal.'
+complete -c aiml -n '__aiml_at "aiml respond"' -l edit -d 'Write the prompt in $VISUAL or $EDITOR.'
+complete -c aiml -n '__aiml_at "aiml respond"' -s e -d 'Write the prompt in $VISUAL or $EDITOR.'
+complete -c aiml -n '__aiml_at "aiml respond"' -l template -x -d 'Use a saved prompt with its flags.'
+complete -c aiml -n '__aiml_at "aiml respond"' -s t -x -d 'Use a saved prompt with its flags.'
+complete -c aiml -n '__aiml_at "aiml respond"' -l param -x -a '(__aiml_at_files)' -d 'A variable of the template; @FILE reads it from a file. May be repeated.'
+complete -c aiml -n '__aiml_at "aiml respond"' -s P -x -a '(__aiml_at_files)' -d 'A variable of the template; @FILE reads it from a file. May be repeated.'
+complete -c aiml -n '__aiml_at "aiml respond"' -l save -x -d 'Save the prompt and the flags given as a template, and send nothing.'
 complete -c aiml -n '__aiml_at "aiml respond"' -l continue -d 'Go on with this terminal\'s last conversation; without a prompt, with its answer that was cut.'
 complete -c aiml -n '__aiml_at "aiml respond"' -s c -d 'Go on with this terminal\'s last conversation; without a prompt, with its answer that was cut.'
 complete -c aiml -n '__aiml_at "aiml respond"' -l resume -x -d 'Go on with a conversation, by its id or words of it; alone, with the latest.'
@@ -375,7 +399,7 @@ complete -c aiml -n '__aiml_at "aiml respond"' -l option -x -d 'Any other proper
 complete -c aiml -n '__aiml_at "aiml respond"' -s O -x -d 'Any other property of the request: dots nest, values are JSON where they parse as JSON.'
 complete -c aiml -n '__aiml_at "aiml respond"' -l output -r -F -d 'Write the answer to a file, replaced only by a complete answer.'
 complete -c aiml -n '__aiml_at "aiml respond"' -s o -r -F -d 'Write the answer to a file, replaced only by a complete answer.'
-complete -c aiml -n '__aiml_at "aiml respond"' -l format -x -a 'text json jsonl raw' -d 'How the answer is written. [default: text]'
+complete -c aiml -n '__aiml_at "aiml respond"' -l format -x -a 'md text json jsonl raw' -d 'How the answer is written; md is drawn on a terminal, and is text elsewhere. [default: md]'
 complete -c aiml -n '__aiml_at "aiml respond"' -l json -d 'Short for --format json.'
 complete -c aiml -n '__aiml_at "aiml respond"' -l audio-out -r -F -d 'Write spoken output to a file.'
 complete -c aiml -n '__aiml_at "aiml respond"' -l save-dir -r -F -d 'Save images and files of the answer in a folder.'
@@ -449,6 +473,7 @@ complete -c aiml -n '__aiml_at "aiml config" 0' -a 'edit' -d 'Open the config fi
 complete -c aiml -n '__aiml_at "aiml config" 0' -a 'path' -d 'Print where the config file is.'
 complete -c aiml -n '__aiml_at "aiml config" 0' -a 'key' -d 'Store the API key of the server; it is asked for and not shown.'
 complete -c aiml -n '__aiml_at "aiml config" 0' -a 'check' -d 'Check settings, key, file modes, server and balance.'
+complete -c aiml -n '__aiml_at "aiml config" 0' -a 'templates' -d 'List the templates, show one, or import those of another program.'
 complete -c aiml -n '__aiml_at "aiml config"' -l help -d 'Show this message and exit.'
 complete -c aiml -n '__aiml_at "aiml config"' -s h -d 'Show this message and exit.'
 complete -c aiml -n '__aiml_at "aiml config show"' -l profile -x -d 'Use the settings of this profile.'
@@ -487,6 +512,15 @@ complete -c aiml -n '__aiml_at "aiml config check"' -l debug -d 'Show the exchan
 complete -c aiml -n '__aiml_at "aiml config check"' -l no-debug -d 'The opposite of --debug.'
 complete -c aiml -n '__aiml_at "aiml config check"' -l help -d 'Show this message and exit.'
 complete -c aiml -n '__aiml_at "aiml config check"' -s h -d 'Show this message and exit.'
+complete -c aiml -n '__aiml_at "aiml config templates"' -l import -r -F -d 'Take over llm\'s templates, or roles of mods or aichat: a file or folder of them.'
+complete -c aiml -n '__aiml_at "aiml config templates"' -l json -d 'Short for --format json.'
+complete -c aiml -n '__aiml_at "aiml config templates"' -l yes -d 'Answer yes to questions.'
+complete -c aiml -n '__aiml_at "aiml config templates"' -s y -d 'Answer yes to questions.'
+complete -c aiml -n '__aiml_at "aiml config templates"' -l quiet -d 'Say nothing but errors on standard error.'
+complete -c aiml -n '__aiml_at "aiml config templates"' -s q -d 'Say nothing but errors on standard error.'
+complete -c aiml -n '__aiml_at "aiml config templates"' -l no-quiet -d 'The opposite of --quiet.'
+complete -c aiml -n '__aiml_at "aiml config templates"' -l help -d 'Show this message and exit.'
+complete -c aiml -n '__aiml_at "aiml config templates"' -s h -d 'Show this message and exit.'
 complete -c aiml -n '__aiml_at "aiml history" 0' -a 'list' -d 'List the conversations, the newest first.'
 complete -c aiml -n '__aiml_at "aiml history" 0' -a 'show' -d 'Show a conversation; with -v also the reasoning, tokens and cost.'
 complete -c aiml -n '__aiml_at "aiml history" 0' -a 'search' -d 'Search what was said; show each conversation with a line of it.'

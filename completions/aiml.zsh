@@ -53,6 +53,17 @@ _aiml_chat() {
     '*-a+[Add a file, folder, glob or URL: text, image, PDF or audio; - is standard input.]:PATH:_files' \
     '(--no-stdin)--no-stdin[Leave standard input alone.]' \
     '(--detail)--detail=[How closely to look at images.]:value:(auto low high)' \
+    '(--interactive -i)--interactive[Chat: with a prompt, files or piped text first, then in turns.]' \
+    '(--interactive -i)-i[Chat: with a prompt, files or piped text first, then in turns.]' \
+    '(--print -p)--print[Give one answer and end, also on a terminal.]' \
+    '(--print -p)-p[Give one answer and end, also on a terminal.]' \
+    '(--edit -e)--edit[Write the prompt in $VISUAL or $EDITOR.]' \
+    '(--edit -e)-e[Write the prompt in $VISUAL or $EDITOR.]' \
+    '(--template -t)--template=[Use a saved prompt with its flags.]:NAME: ' \
+    '(--template -t)-t+[Use a saved prompt with its flags.]:NAME: ' \
+    '*--param=[A variable of the template; @FILE reads it from a file. May be repeated.]:NAME=VALUE|@FILE:_aiml_at_files' \
+    '*-P+[A variable of the template; @FILE reads it from a file. May be repeated.]:NAME=VALUE|@FILE:_aiml_at_files' \
+    '(--save)--save=[Save the prompt and the flags given as a template, and send nothing.]:NAME: ' \
     '(--continue -c)--continue[Go on with this terminal'\''s last conversation; without a prompt, with its answer that was cut.]' \
     '(--continue -c)-c[Go on with this terminal'\''s last conversation; without a prompt, with its answer that was cut.]' \
     '(--resume -r)--resume=[Go on with a conversation, by its id or words of it; alone, with the latest.]:ID|WORDS: ' \
@@ -77,7 +88,7 @@ _aiml_chat() {
     '(--parallel-tool-calls --no-parallel-tool-calls)--parallel-tool-calls[Allow several calls at once.]' \
     '(--parallel-tool-calls --no-parallel-tool-calls)--no-parallel-tool-calls[The opposite of --parallel-tool-calls.]' \
     '*--tool-result=[The result of a tool call, by the call'\''s id; @FILE reads it from a file. May be repeated.]:ID=VALUE|@FILE:_aiml_at_files' \
-    '(--schema)--schema=[A JSON Schema that the answer must meet: a file, JSON, or a list such as '\''name, age int'\''.]:TEXT: ' \
+    '(--schema)--schema=[A JSON Schema that the answer must meet: a file, JSON, or a list such as '\''name, age int'\''.]:FILE|JSON|LIST: ' \
     '(--schema-retries)--schema-retries=[How often to ask again when the answer does not meet the schema. \[default: 0\]]:N: ' \
     '(--json-object --no-json-object)--json-object[Ask for an answer that is some JSON object.]' \
     '(--json-object --no-json-object)--no-json-object[The opposite of --json-object.]' \
@@ -93,7 +104,7 @@ _aiml_chat() {
     '*-O+[Any other property of the request: dots nest, values are JSON where they parse as JSON.]:KEY=VALUE: ' \
     '(--output -o)--output=[Write the answer to a file, replaced only by a complete answer.]:PATH:_files' \
     '(--output -o)-o+[Write the answer to a file, replaced only by a complete answer.]:PATH:_files' \
-    '(--format)--format=[How the answer is written. \[default: text\]]:value:(text json jsonl raw)' \
+    '(--format)--format=[How the answer is written; md is drawn on a terminal, and is text elsewhere. \[default: md\]]:value:(md text json jsonl raw)' \
     '(--json)--json[Short for --format json.]' \
     '(--audio-out)--audio-out=[Write spoken output to a file.]:PATH:_files' \
     '(--save-dir)--save-dir=[Save images and files of the answer in a folder.]:PATH:_files' \
@@ -144,6 +155,17 @@ _aiml_respond() {
     '*-a+[Add a file, folder, glob or URL: text, image, PDF or audio; - is standard input.]:PATH:_files' \
     '(--no-stdin)--no-stdin[Leave standard input alone.]' \
     '(--detail)--detail=[How closely to look at images.]:value:(auto low high)' \
+    '(--interactive -i)--interactive[Chat: with a prompt, files or piped text first, then in turns.]' \
+    '(--interactive -i)-i[Chat: with a prompt, files or piped text first, then in turns.]' \
+    '(--print -p)--print[Give one answer and end, also on a terminal.]' \
+    '(--print -p)-p[Give one answer and end, also on a terminal.]' \
+    '(--edit -e)--edit[Write the prompt in $VISUAL or $EDITOR.]' \
+    '(--edit -e)-e[Write the prompt in $VISUAL or $EDITOR.]' \
+    '(--template -t)--template=[Use a saved prompt with its flags.]:NAME: ' \
+    '(--template -t)-t+[Use a saved prompt with its flags.]:NAME: ' \
+    '*--param=[A variable of the template; @FILE reads it from a file. May be repeated.]:NAME=VALUE|@FILE:_aiml_at_files' \
+    '*-P+[A variable of the template; @FILE reads it from a file. May be repeated.]:NAME=VALUE|@FILE:_aiml_at_files' \
+    '(--save)--save=[Save the prompt and the flags given as a template, and send nothing.]:NAME: ' \
     '(--continue -c)--continue[Go on with this terminal'\''s last conversation; without a prompt, with its answer that was cut.]' \
     '(--continue -c)-c[Go on with this terminal'\''s last conversation; without a prompt, with its answer that was cut.]' \
     '(--resume -r)--resume=[Go on with a conversation, by its id or words of it; alone, with the latest.]:ID|WORDS: ' \
@@ -167,7 +189,7 @@ _aiml_respond() {
     '(--code-interpreter --no-code-interpreter)--code-interpreter[Let the server run code.]' \
     '(--code-interpreter --no-code-interpreter)--no-code-interpreter[The opposite of --code-interpreter.]' \
     '*--mcp-server=[Let the server use the tools of an MCP server, LABEL=URL; may be repeated.]:NAME=VALUE: ' \
-    '(--schema)--schema=[A JSON Schema that the answer must meet: a file, JSON, or a list such as '\''name, age int'\''.]:TEXT: ' \
+    '(--schema)--schema=[A JSON Schema that the answer must meet: a file, JSON, or a list such as '\''name, age int'\''.]:FILE|JSON|LIST: ' \
     '(--schema-retries)--schema-retries=[How often to ask again when the answer does not meet the schema. \[default: 0\]]:N: ' \
     '(--json-object --no-json-object)--json-object[Ask for an answer that is some JSON object.]' \
     '(--json-object --no-json-object)--no-json-object[The opposite of --json-object.]' \
@@ -194,7 +216,7 @@ _aiml_respond() {
     '*-O+[Any other property of the request: dots nest, values are JSON where they parse as JSON.]:KEY=VALUE: ' \
     '(--output -o)--output=[Write the answer to a file, replaced only by a complete answer.]:PATH:_files' \
     '(--output -o)-o+[Write the answer to a file, replaced only by a complete answer.]:PATH:_files' \
-    '(--format)--format=[How the answer is written. \[default: text\]]:value:(text json jsonl raw)' \
+    '(--format)--format=[How the answer is written; md is drawn on a terminal, and is text elsewhere. \[default: md\]]:value:(md text json jsonl raw)' \
     '(--json)--json[Short for --format json.]' \
     '(--audio-out)--audio-out=[Write spoken output to a file.]:PATH:_files' \
     '(--save-dir)--save-dir=[Save images and files of the answer in a folder.]:PATH:_files' \
@@ -297,6 +319,7 @@ _aiml_config() {
         'path:Print where the config file is.'
         'key:Store the API key of the server; it is asked for and not shown.'
         'check:Check settings, key, file modes, server and balance.'
+        'templates:List the templates, show one, or import those of another program.'
       )
       _describe -t commands command commands && ret=0
       ;;
@@ -311,6 +334,7 @@ _aiml_config() {
         (path) _aiml_config_path && ret=0 ;;
         (key) _aiml_config_key && ret=0 ;;
         (check) _aiml_config_check && ret=0 ;;
+        (templates) _aiml_config_templates && ret=0 ;;
       esac
       ;;
   esac
@@ -385,6 +409,20 @@ _aiml_config_check() {
     '(--ca-bundle)--ca-bundle=[A file of certificates to trust.]:PATH:_files' \
     '(--debug --no-debug)--debug[Show the exchange on standard error, with the key masked.]' \
     '(--debug --no-debug)--no-debug[The opposite of --debug.]' \
+    '(- *)--help[Show this message and exit.]' \
+    '(- *)-h[Show this message and exit.]' \
+    '*:word: '
+}
+
+_aiml_config_templates() {
+  _arguments -s -S \
+    '(--import)--import=[Take over llm'\''s templates, or roles of mods or aichat: a file or folder of them.]:PATH:_files' \
+    '(--json)--json[Short for --format json.]' \
+    '(--yes -y)--yes[Answer yes to questions.]' \
+    '(--yes -y)-y[Answer yes to questions.]' \
+    '(--quiet -q --no-quiet)--quiet[Say nothing but errors on standard error.]' \
+    '(--quiet -q --no-quiet)-q[Say nothing but errors on standard error.]' \
+    '(--quiet -q --no-quiet)--no-quiet[The opposite of --quiet.]' \
     '(- *)--help[Show this message and exit.]' \
     '(- *)-h[Show this message and exit.]' \
     '*:word: '
@@ -527,7 +565,7 @@ _aiml_settings() {
     'prompt_version:The version of the prompt template.'
     'prompt_var:A variable of the prompt template; may be repeated.'
     'option:Any other property of the request\: dots nest, values are JSON where they parse as JSON.'
-    'format:How the answer is written.'
+    'format:How the answer is written; md is drawn on a terminal, and is text elsewhere.'
     'save_dir:Save images and files of the answer in a folder.'
     'auto_continue:How often to ask for the rest of an answer that was cut.'
     'allow_cut:Take an answer that the length cap ended as a success.'
@@ -568,7 +606,7 @@ _aiml_setting_values() {
     (truncation) compadd -- 'auto' 'disabled' ;;
     (background) compadd -- 'on' 'off' ;;
     (include) compadd -- 'message.input_image.image_url' 'computer_call_output.output.image_url' 'reasoning.encrypted_content' 'code_interpreter_call.outputs' 'file_search_call.results' 'message.output_text.logprobs' ;;
-    (format) compadd -- 'text' 'json' 'jsonl' 'raw' ;;
+    (format) compadd -- 'md' 'text' 'json' 'jsonl' 'raw' ;;
     (save_dir) _files ;;
     (allow_cut) compadd -- 'on' 'off' ;;
     (hide_reasoning) compadd -- 'on' 'off' ;;

@@ -4,7 +4,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-from generators import bash, exit_codes, files, fish, help, options, reliability, zsh  # noqa: A004 - named after docs/help.md
+from generators import bash, exit_codes, files, fish, help, options, reliability, repl, zsh  # noqa: A004 - named after docs/help.md
 
 ROOT = Path(__file__).resolve().parent.parent
 OUTPUTS: dict[str, Callable[[], str]] = {
@@ -13,6 +13,7 @@ OUTPUTS: dict[str, Callable[[], str]] = {
     "docs/exit-codes.md": exit_codes.render,
     "docs/files.md": files.render,
     "docs/reliability.md": reliability.render,
+    "docs/repl.md": repl.render,
     "completions/aiml.bash": bash.render,
     "completions/aiml.zsh": zsh.render,
     "completions/aiml.fish": fish.render,

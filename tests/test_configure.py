@@ -66,7 +66,7 @@ def test_show_says_each_value_and_who_said_it(
     assert found["temperature"] == f"temperature = 0.5  (environment AIML_TEMPERATURE, hides {file}: temperature)"
     assert found["seed"] == "seed = 3  (profile work)"
     assert found["system"] == "system = a\\nb\\x1b[2J  (config file)"
-    assert found["format"] == "format = text  (default)"
+    assert found["format"] == "format = md  (default)"
     assert found["effort"] == "effort is not set"
     assert list(found) == [*(row.name for row in lasting()), "api_key"]
 

@@ -100,6 +100,7 @@ def test_a_new_row_is_noticed(generate: Any, tmp_path: Path, made_up: Option[str
         "docs/exit-codes.md",
         "docs/files.md",
         "docs/reliability.md",
+        "docs/repl.md",
     }
 
 

@@ -25,9 +25,9 @@ def on_terminal(server: Loopback, *arguments: str, **environ: str) -> tuple[byte
 
 
 def test_the_answer_stands_on_the_screen(server: Loopback) -> None:
-    server.answers(stream(delta("one\ntwo"), delta(finish="stop")))
+    server.answers(stream(delta("one\n\ntwo"), delta(finish="stop")))
     _, code, screen = on_terminal(server, "chat", "hi")
-    assert (code, [line.rstrip() for line in screen.display[:3]]) == (0, ["one", "two", ""])
+    assert (code, [line.rstrip() for line in screen.display[:3]]) == (0, ["one", "", "two"])
 
 
 @pytest.mark.promise("no-driving")
@@ -66,11 +66,11 @@ def test_colour_can_be_switched_off(environ: dict[str, str], server: Loopback) -
 def test_choices_are_told_apart(server: Loopback) -> None:
     server.answers(stream(delta("a"), delta("x", index=1), delta(finish="stop"), delta(finish="stop", index=1)))
     _, _, screen = on_terminal(server, "chat", "hi", "-n", "2")
-    assert [line.rstrip() for line in screen.display[:3]] == ["a", "--- choice 2 ---", "x"]
+    assert [line.rstrip() for line in screen.display[:7]] == ["a", "", "─" * 79, "", "Choice 2:", "", "x"]
 
 
 def test_without_a_prompt_a_terminal_is_not_waited_for(server: Loopback) -> None:
-    wrote, code, _ = on_terminal(server, "chat")
+    wrote, code, _ = on_terminal(server, "chat", "-p")
     assert (code, server.requests) == (2, [])
     assert b"the prompt is empty" in wrote
 

@@ -95,9 +95,10 @@ def compose(
     fetch: Fetch,
     see: See = _nobody,
     detail: str | None = None,
+    texts: Sequence[Source] = (),
     may_be_empty: bool = False,
 ) -> Prompt:
-    """Make the prompt: files first, then standard input, the instruction last.
+    """Make the prompt: files and texts first, then standard input, the instruction last.
 
     Without words standard input is the prompt itself. `tell` is given what the user should know; `fetch` gives
     the bytes and the media type at an address; `see` gets each text that was not typed. Raises Misuse for an empty
@@ -112,6 +113,7 @@ def compose(
     files = [*files, *(name for name in names if name not in files)]
     piped = _piped(typed, files, composer, use_stdin=use_stdin)
     pieces = [piece for name in files for piece in (_asked(piped, composer) if name == "-" else composer.files(name))]
+    pieces += [composer.file(each) for each in texts]
     pieces += _instruction(typed, None if "-" in files else piped, composer)
     return _prompt(pieces, may_be_empty=may_be_empty)
 

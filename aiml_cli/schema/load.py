@@ -23,9 +23,12 @@ class Loaded:
     ours: bool = False
 
 
-def load(said: str) -> Loaded:
-    """Read a schema; raise Misuse when it is none."""
-    text, where = _text(said.strip())
+def load(said: str, *, is_typed: bool = True) -> Loaded:
+    """Read a schema; raise Misuse when it is none.
+
+    A short form that was not typed now is never taken for the name of a file in the current directory.
+    """
+    text, where = _text(said.strip(), is_typed=is_typed)
     if not text.startswith("{"):
         if where:
             raise Misuse(f"--schema: {where} holds no JSON object", "a schema is an object: {…}")
@@ -34,12 +37,12 @@ def load(said: str) -> Loaded:
     return Loaded(schema, _name(schema), is_strict(schema))
 
 
-def _text(said: str) -> tuple[str, str]:
+def _text(said: str, *, is_typed: bool) -> tuple[str, str]:
     """Give the text, and the file that it comes from, "" for none."""
     if said.startswith("{"):
         return said, ""
     name = said.removeprefix("@")
-    if name == said and not _is_file(name) and not name.endswith(".json"):
+    if name == said and not (is_typed and _is_file(name)) and not name.endswith(".json"):
         return said, ""
     try:
         return Path(name).expanduser().read_bytes().decode("utf-8-sig").strip(), name

@@ -48,7 +48,8 @@ def want(settings: Settings, *, native: bool) -> Wanted:
     _exclude(settings)
     last = (_of_items,) if options.items else ()
     if options.schema:
-        loaded = _listed(load(options.schema)) if options.items else load(options.schema)
+        found = load(options.schema, is_typed=settings.sources["schema"] in (Source.FLAG, Source.SET))
+        loaded = _listed(found) if options.items else found
         facts = {"name": loaded.name, "schema": loaded.schema, "strict": loaded.strict}
         return Wanted((_of_schema(loaded), *last), {"type": "json_schema", "json_schema": facts}, native)
     if options.json_object:
@@ -62,7 +63,7 @@ def _exclude(settings: Settings) -> None:
     if mine and options.response_format is not None:
         raise Misuse(f"{mine} and --response-format exclude each other", "give one of them")
     theirs = "--json" if options.json else f"--format {options.format}"
-    formed = options.json or (settings.sources["format"] is Source.FLAG and options.format != "text")
+    formed = options.json or (settings.sources["format"] is Source.FLAG and options.format not in ("md", "text"))
     if options.items and formed:
         raise Misuse(f"--items and {theirs} exclude each other", "give one of them")
 

@@ -39,16 +39,16 @@ class Aside:
         """Write reasoning as it comes; end its line when the answer begins."""
         for event in batch:
             if type(event) is Text or type(event) is Audio:
-                self._end_thought()
+                self.end_thought()
             elif type(event) is Thought:
                 self._think(event)
             elif type(event) is Notice and self._notices:
-                self._end_thought()
+                self.end_thought()
                 say(f"aiml: {event.text if self._verbose else _in_a_line(event.text)}")
 
     def close(self, answer: Answer) -> None:
         """Write what is known only at the end."""
-        self._end_thought()
+        self.end_thought()
         completion = answer.completion
         for choice in completion.choices:
             self._outcome(choice, f"choice {choice.index + 1}: " if len(completion.choices) > 1 else "")
@@ -70,7 +70,8 @@ class Aside:
         self._thinking, self._part = True, thought.part
         tell(self._gate.text(thought.text))
 
-    def _end_thought(self) -> None:
+    def end_thought(self) -> None:
+        """End the line of the reasoning, where it is not ended yet."""
         if self._thinking:
             tell(self._gate.end() + (f"{PLAIN}\n" if self._color else "\n"))
             self._thinking = False

@@ -54,6 +54,7 @@ class Screen:
     def _close(self, answer: Answer) -> None:
         """Show what is left; an output that failed is left alone."""
         if not isinstance(answer.error, OutputFailed | ReaderGone) or "place" in answer.error.details:
+            self.aside.end_thought()
             self.main.close(answer)
         self.aside.close(answer)
         if self.file and (part := self.file.close(complete=answer.error is None)):
@@ -67,7 +68,7 @@ def choose(options: Options, environ: Mapping[str, str]) -> Screen:
         check_stdout()
     meta = _meta(options.meta, file) if options.meta else None
     put: Write = file.write if file else write
-    text = _form(options) in ("text", "items")
+    text = _form(options) in ("md", "text", "items")
     aside = Aside(
         reasoning=text and not options.hide_reasoning and not options.quiet,
         notices=text and not options.quiet,
@@ -93,7 +94,7 @@ def _meta(name: str, file: OutputFile | None) -> "MetaFile":
 
 
 def _form(options: Options) -> str:
-    return "json" if options.json else "items" if options.items else options.format or "text"
+    return "json" if options.json else "items" if options.items else options.format or "md"
 
 
 def _main(options: Options, put: Write, environ: Mapping[str, str], *, terminal: bool, to_file: bool) -> Renderer:
@@ -118,7 +119,21 @@ def _text(options: Options, put: Write, environ: Mapping[str, str], *, terminal:
         from aiml_cli.screen.probabilities import Probabilities  # few ask for them
 
         return Probabilities(put, terminal=terminal, legend=not options.quiet)
+    if terminal and _form(options) == "md" and environ.get("TERM", "") not in ("", "dumb"):
+        return _growing(put, options.color or "auto", environ)
     return Plain(put, terminal=terminal)
+
+
+def _growing(put: Write, wish: str, environ: Mapping[str, str]) -> Renderer:
+    """Draw Markdown; who wants no colours may still want bold, unless they said never."""
+    from aiml_cli.screen.markdown import tone
+    from aiml_cli.screen.markdown.growing import Growing  # a pipe needs no drawing
+    from aiml_cli.screen.output import size_of
+
+    toned = tone.without_styles if wish == "never" else tone.without_colours
+    if wants_color(1, wish, environ):
+        toned = tone.as_it_is
+    return Growing(lambda text: put(toned(text).encode("utf-8", "replace")), lambda: size_of(1), environ)
 
 
 def _teed(chunks: Iterator[bytes], put: Write) -> Iterator[bytes]:

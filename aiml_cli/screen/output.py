@@ -4,9 +4,35 @@ import fcntl
 import os
 import sys
 from collections.abc import Callable
+from contextlib import AbstractContextManager, ExitStack
+from typing import Protocol
 
 from aiml_cli.errors import OutputFailed, ReaderGone
 from aiml_cli.screen.safe import Gate, visible
+
+
+class Standing(Protocol):
+    """Stand at the end of what is on the terminal."""
+
+    def lifted(self, *, ends_line: bool) -> AbstractContextManager[None]:
+        """Make room while something else is written."""
+
+
+_standing: list[Standing] = []
+# What takes away the sign of waiting, while there is one.
+waiting: list[Callable[[], None]] = []
+
+
+def stand(what: Standing) -> None:
+    """Have something make room for what is told, where both share a terminal."""
+    if is_terminal(2):
+        _standing.append(what)
+
+
+def give_way(what: Standing) -> None:
+    """End that."""
+    if what in _standing:
+        _standing.remove(what)
 
 
 def is_terminal(fd: int) -> bool:
@@ -15,6 +41,15 @@ def is_terminal(fd: int) -> bool:
         return os.isatty(fd)
     except OSError:
         return False
+
+
+def size_of(fd: int) -> tuple[int, int]:
+    """Give the columns and rows of a terminal; what it does not tell is as it was for most of its history."""
+    try:
+        columns, rows = os.get_terminal_size(fd)
+    except OSError:
+        columns = rows = 0
+    return columns or 80, rows or 24
 
 
 def check_stdout() -> None:
@@ -29,6 +64,7 @@ def check_stdout() -> None:
 
 def write(data: bytes, fd: int = 1) -> None:
     """Write all of it at once; raise ReaderGone or OutputFailed."""
+    _end_waiting()
     view = memoryview(data)
     while view:
         try:
@@ -39,6 +75,11 @@ def write(data: bytes, fd: int = 1) -> None:
             _wait(fd)
         except OSError as fault:
             raise OutputFailed(f"standard output: {fault.strerror}") from None
+
+
+def _end_waiting() -> None:
+    for end in tuple(waiting):
+        end()
 
 
 def gated(put: Callable[[bytes], None]) -> Callable[[bytes], None]:
@@ -70,11 +111,24 @@ def tell(text: str) -> None:
     """Write to standard error as it is."""
     if sys.stderr is None:
         return
+    _end_waiting()
+    with ExitStack() as room:
+        for each in _standing:
+            room.enter_context(each.lifted(ends_line=text.endswith("\n")))
+        _tell(text)
+
+
+def tell_of_waiting(text: str) -> None:
+    """Write the sign of waiting, which is no end of the waiting."""
+    _tell(text)
+
+
+def _tell(text: str) -> None:
     try:
         sys.stderr.write(text)
         sys.stderr.flush()
     except UnicodeEncodeError:
-        tell(text.encode("ascii", "backslashreplace").decode())
+        _tell(text.encode("ascii", "backslashreplace").decode())
     except (OSError, ValueError):
         return
 

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field, fields, replace
 from typing import Any, Generic, TypeVar
 
 from aiml_cli.settings.kinds import (
+    FILLINGS,
     JSON,
     JSON_OR_WORD,
     LATEST,
@@ -14,6 +15,7 @@ from aiml_cli.settings.kinds import (
     PLACES,
     PROPERTIES,
     RESULTS,
+    SCHEMA,
     SWITCH,
     TEXT,
     TEXT_OR_FILE,
@@ -132,6 +134,25 @@ class Options:
         chat="messages[].content[type=image_url].image_url.detail",
         responses="input[].content[type=input_image].detail",
     )
+    interactive: bool | None = option(
+        SWITCH, "Chat: with a prompt, files or piped text first, then in turns.", panel=PROMPT, short="-i", once=True,
+    )
+    print_: bool | None = option(
+        SWITCH, "Give one answer and end, also on a terminal.", panel=PROMPT, short="-p", once=True,
+    )
+    edit: bool | None = option(
+        SWITCH, "Write the prompt in $VISUAL or $EDITOR.", panel=PROMPT, short="-e", once=True,
+    )
+    template: str | None = option(
+        NAME, "Use a saved prompt with its flags.", panel=PROMPT, short="-t", once=True,
+    )
+    param: Mapping[str, str] | None = option(
+        FILLINGS, "A variable of the template; @FILE reads it from a file. May be repeated.", panel=PROMPT, short="-P",
+        once=True,
+    )
+    save: str | None = option(
+        NAME, "Save the prompt and the flags given as a template, and send nothing.", panel=PROMPT, once=True,
+    )
     continue_: bool | None = option(
         SWITCH, "Go on with this terminal's last conversation; without a prompt, with its answer that was cut.",
         panel=PROMPT, short="-c", once=True,
@@ -212,7 +233,8 @@ class Options:
         responses="tools[type=mcp]",
     )
     schema: str | None = option(
-        TEXT, "A JSON Schema that the answer must meet: a file, JSON, or a list such as 'name, age int'.", panel=FORMAT,
+        SCHEMA, "A JSON Schema that the answer must meet: a file, JSON, or a list such as 'name, age int'.",
+        panel=FORMAT,
         chat="response_format[type=json_schema]", responses="text.format[type=json_schema]",
     )
     schema_retries: int | None = option(
@@ -282,7 +304,8 @@ class Options:
         PATH, "Write the answer to a file, replaced only by a complete answer.", panel=OUTPUT, short="-o", once=True,
     )
     format: str | None = option(
-        choice("text", "json", "jsonl", "raw"), "How the answer is written.", panel=OUTPUT, default="text",
+        choice("md", "text", "json", "jsonl", "raw"),
+        "How the answer is written; md is drawn on a terminal, and is text elsewhere.", panel=OUTPUT, default="md",
     )
     json: bool | None = option(SWITCH, "Short for --format json.", panel=OUTPUT, once=True)
     audio_out: str | None = option(PATH, "Write spoken output to a file.", panel=OUTPUT, once=True)

@@ -1,4 +1,4 @@
-"""Settle each setting: default, file, profile, environment, /set, flag; the later speaker wins."""
+"""Settle each setting: default, file, profile, environment, /set, template, flag; the later speaker wins."""
 
 import json
 from collections.abc import Iterable, Iterator, Mapping
@@ -8,7 +8,7 @@ from enum import Enum
 from typing import Any, NamedTuple
 
 from aiml_cli.errors import Misuse
-from aiml_cli.settings.kinds import JSON, PROPERTIES, Kind
+from aiml_cli.settings.kinds import JSON, PROPERTIES, SCHEMA, Kind
 from aiml_cli.settings.options import ROWS, Option, Options
 
 
@@ -20,6 +20,7 @@ class Source(Enum):
     PROFILE = "profile"
     ENVIRONMENT = "environment"
     SET = "/set"
+    TEMPLATE = "template"
     FLAG = "flag"
 
 
@@ -111,9 +112,10 @@ def _is_placeholder(text: str) -> bool:
     return text.startswith("<") and text.endswith(">")
 
 
-def from_file(table: Mapping[str, object], where: str) -> dict[str, Said]:
-    """Read a table of the config file; raise Misuse for a key that no row has."""
-    return {name: _written(name, value, f"{where}: {name}") for name, value in table.items() if _known(name, where)}
+def from_file(table: Mapping[str, object], where: str, kind: str = "the config file") -> dict[str, Said]:
+    """Read a table of a file; raise Misuse for a key that no row has, or that has no place in this kind of file."""
+    known = {name: value for name, value in table.items() if _known(name, where, kind)}
+    return {name: _written(name, value, f"{where}: {name}") for name, value in known.items()}
 
 
 def _written(name: str, value: object, speaker: str) -> Said:
@@ -128,19 +130,24 @@ def _anchored(kind: Kind[Any], texts: tuple[str, ...], speaker: str) -> tuple[st
             (text.startswith("@") and "@" in kind.metavar)
             or kind.metavar == "PATH"
             or (kind is JSON and text.endswith(".json"))
+            or (
+                kind is SCHEMA
+                and not text.startswith("{")
+                and (text.startswith("@") or text.endswith(".json") or "/" in text)
+            )
         )
         if is_file and text and not text.removeprefix("@").startswith(("/", "~")):
             raise Misuse(f"{speaker}: {text!r} is not the whole path of a file", "begin it with / or ~")
     return texts
 
 
-def _known(name: str, where: str) -> bool:
+def _known(name: str, where: str, kind: str) -> bool:
     row = ROWS.get(name)
     if row is None:
         near = get_close_matches(name, [row.name for row in lasting()], 1)
         raise Misuse(f"{where}: unknown setting {name!r}", f"did you mean {near[0]}?" if near else "")
     if row.secret or row.once:
-        raise Misuse(f"{where}: {name} has no place in the config file", _elsewhere(row))
+        raise Misuse(f"{where}: {name} has no place in {kind}", _elsewhere(row))
     return True
 
 

@@ -21,16 +21,26 @@ _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]*")
 _NO_PLACE = "profile has no place in a profile"
 
 
-def layers(flags: Mapping[str, Said], environ: Mapping[str, str]) -> Layers:
-    """Gather what flags, environment, profile and file say; raise Misuse for a damaged file or a missing profile."""
+def layers(flags: Mapping[str, Said], environ: Mapping[str, str], template: Mapping[str, Said] | None = None) -> Layers:
+    """Gather what flags, template, environment, profile and file say.
+
+    Raises Misuse for a damaged file or a missing profile.
+    """
+    template = template or {}
     environment = from_environment(environ)
     path = paths.config_file()
     data = existing(path) if path else None
     document = read_document(data, path) if data and path else {}
     top = _said(document, str(path))
-    chosen = flags.get("profile") or environment.get("profile") or top.get("profile")
+    chosen = next((each["profile"] for each in (flags, template, environment, top) if "profile" in each), None)
     profile = _profile(document, chosen, path) if chosen else {}
-    return {Source.FILE: top, Source.PROFILE: profile, Source.ENVIRONMENT: environment, Source.FLAG: flags}
+    return {
+        Source.FILE: top,
+        Source.PROFILE: profile,
+        Source.ENVIRONMENT: environment,
+        Source.TEMPLATE: template,
+        Source.FLAG: flags,
+    }
 
 
 def put(name: str, text: str, profile: str | None = None) -> None:

@@ -155,6 +155,11 @@ def release(history: History, conversation: int) -> None:
     locks.let_go(history.lock, conversation)
 
 
+def new_name() -> str:
+    """Draw a name for a conversation."""
+    return "".join(LETTERS[byte % len(LETTERS)] for byte in os.urandom(NAME_LENGTH))
+
+
 def _conversation(history: History, change: sqlite3.Connection, asked: Asked, now: float) -> int:
     if asked.conversation is not None:
         change.execute(
@@ -163,7 +168,7 @@ def _conversation(history: History, change: sqlite3.Connection, asked: Asked, no
         )
         return asked.conversation
     while True:
-        name = "".join(LETTERS[byte % len(LETTERS)] for byte in os.urandom(NAME_LENGTH))
+        name = new_name()
         added = change.execute(
             "INSERT OR IGNORE INTO conversations (name, title, place, system, begun, changed)"
             " VALUES (?, ?, ?, ?, ?, ?)",

@@ -24,7 +24,7 @@ class History:
 
     def __init__(self, connection: sqlite3.Connection, path: Path, moved: Path | None = None) -> None:
         self.connection, self.path, self.moved = connection, path, moved
-        self.lock = _lock(path)
+        self.lock = lock_of(path)
 
     @contextmanager
     def change(self) -> Iterator[sqlite3.Connection]:
@@ -66,7 +66,7 @@ def opened_anew() -> History:
     """
     path = paths.needed(paths.history_file())
     with in_words(path):
-        with locks.held(_lock(path), locks.WHOLE):
+        with locks.held(lock_of(path), locks.WHOLE):
             moved = None if _is_sound(path) else _moved_aside(path)
         return History(_connected(path), path, moved)
 
@@ -132,7 +132,8 @@ def _moved_aside(path: Path) -> Path:
     return moved
 
 
-def _lock(path: Path) -> Path:
+def lock_of(path: Path) -> Path:
+    """Name the file in which what a process writes is locked."""
     return path.with_name(f"{path.name}.lock")
 
 
@@ -171,7 +172,7 @@ def _step_up(connection: sqlite3.Connection, path: Path) -> None:
         return
     if version > len(STEPS):
         raise Misuse(f"{path} was written by a newer aiml", "update aiml, or say --no-log")
-    with locks.held(_lock(path), locks.WHOLE):
+    with locks.held(lock_of(path), locks.WHOLE):
         connection.execute("PRAGMA journal_mode = WAL")
         for number in range(_version(connection), len(STEPS)):
             connection.executescript(f"BEGIN IMMEDIATE; {STEPS[number]}; PRAGMA user_version = {number + 1}; COMMIT")

@@ -45,6 +45,15 @@ def let_go(path: Path, byte: int) -> None:
         _tidy(path)
 
 
+def once(path: Path, byte: int) -> bool:
+    """Hold a byte once, however often it was taken; say whether that could be done."""
+    with _guard:
+        if not is_ours(path, byte):
+            return take(path, byte)
+        _held[path, byte] = 1
+        return True
+
+
 @contextmanager
 def held(path: Path, byte: int) -> Iterator[None]:
     """Wait for a byte and hold it meanwhile; raise OSError as `take` does."""

@@ -4,6 +4,7 @@ import json
 import math
 import time
 from collections.abc import Iterable, Sequence
+from difflib import get_close_matches
 from typing import Any, NamedTuple
 
 from aiml_cli.errors import Misuse
@@ -71,7 +72,7 @@ def named(history: History, words: str) -> Conversation:
             "there is no conversation yet"
             if words == LAST
             else f"no conversation is called {words!r}, or speaks of it",
-            "aiml history list shows those there are",
+            _likely(history, words),
         )
     return found
 
@@ -80,8 +81,13 @@ def called(history: History, name: str) -> Conversation:
     """Give the conversation of a name, or of the beginning of one; words do not count. Raises Misuse for none."""
     found = _by_name(history, clean(name))
     if found is None:
-        raise Misuse(f"no conversation is called {name!r}", "aiml history list shows those there are")
+        raise Misuse(f"no conversation is called {name!r}", _likely(history, name))
     return found
+
+
+def by_id(history: History, number: int) -> Conversation:
+    """Give a conversation that is known to be there."""
+    return _some(history, "id = ?", number)[0]
 
 
 def everything(history: History, before: float = math.inf) -> list[Conversation]:
@@ -116,6 +122,13 @@ def age(then: float) -> str:
         if (count := int(seconds // length)) > 0:
             return f"{count} {unit}{'s' if unit == 'day' and count > 1 else ''}"
     return f"{int(seconds)} s"
+
+
+def _likely(history: History, name: str) -> str:
+    """Name the conversation that may have been meant."""
+    rows = history.connection.execute("SELECT name FROM conversations ORDER BY changed DESC LIMIT 1000")
+    near = get_close_matches(name, [row[0] for row in rows], 1)
+    return (f"did you mean {near[0]}? " if near else "") + "aiml history list shows those there are"
 
 
 def _latest(history: History) -> Conversation | None:

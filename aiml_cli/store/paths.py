@@ -23,6 +23,12 @@ def history_file() -> Path | None:
     return folder and folder / "history.db"
 
 
+def prompts_file() -> Path | None:
+    """Name the file of what was typed in the REPL; None where there is no home directory."""
+    folder = _folder("user_state_dir")
+    return folder and folder / "prompts.jsonl"
+
+
 def cache_dir() -> Path:
     """Name the directory of what can be fetched again; raise Misuse where there is no home directory."""
     return needed(_folder("user_cache_dir"))

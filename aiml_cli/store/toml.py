@@ -82,10 +82,10 @@ def _bare(value: Any) -> Any:
 def _puts(text: str, way: Way, name: str, value: Any, *, fresh: bool) -> Iterator[str]:
     """Offer ways to write a key: a new one as a line of its own, so that each comment stays with what it is about."""
     if fresh:
-        yield from _new_lines(text, way, _line(name, value))
+        yield from _new_lines(text, way, line(name, value))
     yield _edited(text, way, lambda table: _set(table, name, value))
     if not fresh:
-        yield from _new_lines(_edited(text, way, lambda table: table.pop(name)), way, _line(name, value))
+        yield from _new_lines(_edited(text, way, lambda table: table.pop(name)), way, line(name, value))
 
 
 def _new_lines(text: str, way: Way, line: str) -> Iterator[str]:
@@ -138,7 +138,8 @@ def _ended(text: str) -> str:
     return text if not text or text.endswith("\n") else text + "\n"
 
 
-def _line(name: str, value: Any) -> str:
+def line(name: str, value: Any) -> str:
+    """Write a key and its value on one line."""
     import tomlkit
 
     return tomlkit.dumps({name: _native(value)})

@@ -90,3 +90,9 @@ CLOSED: dict[str, Any] = {"type": "object", "properties": {}, "additionalPropert
 )
 def test_strict_is_said_only_of_what_keeps_to_the_strict_subset(schema: dict[str, Any], strict: bool) -> None:
     assert load(json.dumps(schema)).strict is strict
+
+
+def test_what_was_not_typed_now_names_no_file_of_the_current_directory() -> None:
+    Path("person").write_text('{"type": "array"}', encoding="utf-8")
+    assert load("person", is_typed=False).schema["properties"] == {"person": {"type": "string"}}
+    assert load("person").schema == {"type": "array"}

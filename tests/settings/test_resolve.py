@@ -33,7 +33,7 @@ def test_the_strongest_speaker_wins(speakers: set[Source]) -> None:
 
 
 def test_the_order_is_the_documented_one() -> None:
-    names = ["default", "config file", "profile", "environment", "/set", "flag"]
+    names = ["default", "config file", "profile", "environment", "/set", "template", "flag"]
     assert [source.value for source in Source] == names
 
 

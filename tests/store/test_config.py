@@ -56,7 +56,7 @@ def test_the_stronger_speaker_wins(file: Path) -> None:
     file.write_text("seed = 1\nn = 1\nretries = 1\ntimeout = 1\n[profiles.work]\nn = 2\nretries = 2\ntimeout = 2\n")
     found = settled({"profile": "work", "timeout": "4"}, AIML_RETRIES="3", AIML_TIMEOUT="3")
     options, sources = found.options, found.sources
-    assert (options.format, options.seed, options.n, options.retries, options.timeout) == ("text", 1, 2, 3, 4)
+    assert (options.format, options.seed, options.n, options.retries, options.timeout) == ("md", 1, 2, 3, 4)
     assert [sources[name] for name in ("format", "seed", "n", "retries", "timeout")] == [
         Source.DEFAULT, Source.FILE, Source.PROFILE, Source.ENVIRONMENT, Source.FLAG,
     ]  # fmt: skip
@@ -248,7 +248,7 @@ def test_what_is_no_setting_any_more_can_be_taken_out(file: Path) -> None:
     ("name", "text", "sentence"),
     [
         ("temperature", "3", "config set: temperature: '3' is not a number from 0 to 2"),
-        ("format", "jsn", "config set: format: 'jsn' is not one of text, json, jsonl, raw"),
+        ("format", "jsn", "config set: format: 'jsn' is not one of md, text, json, jsonl, raw"),
         ("include", ",", "config set: include: ',' is not a list of words"),
         ("option", "a=null", "config set: option: the config file cannot hold 'a=null'"),
         ("option", 'a={"b": [null]}', "config set: option: the config file cannot hold"),

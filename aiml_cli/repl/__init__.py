@@ -1,0 +1,1 @@
+"""The REPL: a conversation in turns on a terminal."""

@@ -1,0 +1,98 @@
+"""Give each block of Markdown the lines that it takes on a terminal."""
+
+import re
+
+from aiml_cli.screen.markdown.block import Block, Frame
+from aiml_cli.screen.markdown.code import Colours
+from aiml_cli.screen.markdown.inline import BOLD, DIM, spans
+from aiml_cli.screen.markdown.lines import lines, styled, width_of
+from aiml_cli.screen.markdown.table import table
+
+NARROWEST = 20
+QUOTE = "│ "
+_TASK = re.compile(r"\[([ xX])\] +")
+
+
+class Drawing:
+    """Draw blocks in order; what one must know of those before is kept here."""
+
+    def __init__(self) -> None:
+        self._colours = Colours("")
+        self._begun = False
+
+    def draw(self, blocks: list[Block], width: int) -> list[str]:
+        """Give the lines of the next blocks."""
+        return [line for block in blocks for line in self._block(block, width)]
+
+    def copy(self) -> "Drawing":
+        """Give one that goes its own way."""
+        other = Drawing()
+        other._colours, other._begun = self._colours.copy(), self._begun
+        return other
+
+    def _block(self, block: Block, width: int) -> list[str]:
+        first, further = _prefixes(block)
+        room = max(width - width_of(further), min(width, NARROWEST))
+        body = self._body(block, room)
+        drawn = [(further if index else first) + line for index, line in enumerate(body)]
+        gap = self._begun and not block.part and (block.gap or block.kind == "heading")
+        self._begun = True
+        return [*([_gap(block)] if gap else []), *(line.rstrip() if not line.endswith("m") else line for line in drawn)]
+
+    def _body(self, block: Block, width: int) -> list[str]:
+        match block.kind:
+            case "fence":
+                return self._fence(block)
+            case "code":
+                return ["    " + line for line in block.text.split("\n")]
+            case "heading":
+                style = BOLD + (";4" if block.level == 1 else "")
+                return lines(
+                    [span._replace(style=";".join(filter(None, (style, span.style)))) for span in spans(block.text)],
+                    width,
+                )
+            case "rule":
+                return [styled("─" * width, DIM)]
+            case "table":
+                return table(block.text, width)
+            case _:
+                return lines(spans(_TASK.sub("", block.text, count=1) if _is_task(block) else block.text), width)
+
+    def _fence(self, block: Block) -> list[str]:
+        """Draw code between its fences, as it can be copied."""
+        opening = []
+        if not block.part:
+            self._colours = Colours(re.split(r"[\s,{]", block.info.strip("{. "))[0].lower())
+            opening = [styled(f"```{block.info}", DIM)]
+        code = self._colours.lines(block.text) if block.text or block.part else []
+        return [*opening, *code, *([styled("```", DIM)] if block.closes else [])]
+
+
+def _is_task(block: Block) -> bool:
+    return bool(block.opens and block.frames[-1].mark != ">" and _TASK.match(block.text))
+
+
+def _prefixes(block: Block) -> tuple[str, str]:
+    """Give what stands before the first line of a block, and before the others."""
+    shown = len(block.frames) - block.opens
+    first = further = ""
+    for index, frame in enumerate(block.frames):
+        mark = _mark(frame, block if index == len(block.frames) - 1 else None)
+        blank = mark if frame.mark == ">" else " " * width_of(mark)
+        first += (styled(mark, DIM) if frame.mark == ">" else mark) if index >= shown else blank
+        further += blank
+    return first, further
+
+
+def _mark(frame: Frame, block: Block | None) -> str:
+    if frame.mark == ">":
+        return QUOTE
+    if block is not None and (task := _TASK.match(block.text)) and block.opens:
+        return "☐ " if task[1] == " " else "☑ "
+    return "• " if frame.mark in "-*+" else f"{frame.mark} "
+
+
+def _gap(block: Block) -> str:
+    """Give the blank line before a block; it stands in the quotes that go on."""
+    going_on = block.frames[: len(block.frames) - block.opens]
+    return "".join(QUOTE if frame.mark == ">" else "  " for frame in going_on).rstrip()

@@ -1,0 +1,163 @@
+"""Make the words and settings of a call from a template."""
+
+import os
+from collections.abc import Mapping, Sequence
+from difflib import get_close_matches
+from typing import NamedTuple
+
+from aiml_cli.errors import Misuse
+from aiml_cli.guard import Guard
+from aiml_cli.prompt import stdin
+from aiml_cli.prompt.compose import PLACE, from_file
+from aiml_cli.prompt.fill import fill, variables
+from aiml_cli.prompt.mentions import mentioned
+from aiml_cli.settings.flags import Flags
+from aiml_cli.settings.options import ROWS
+from aiml_cli.settings.resolve import Said, read, resolve
+from aiml_cli.store import templates
+from aiml_cli.store.config import layers
+from aiml_cli.store.templates import Template
+
+# What the words and standard input are called in a prompt: `{words}`; `{prompt}`, the words or else what is piped in.
+WORDS, PROMPT, STDIN = "words", "prompt", "stdin"
+OURS = (WORDS, PROMPT, STDIN)
+# These make the template, and are no part of it.
+MAKING = ("save", "template", "param", "edit", "yes")
+NOTHING: Mapping[str, Said] = {}
+
+
+class Prepared(NamedTuple):
+    """Hold what is to be asked: the words and the flags typed now, and what the template says."""
+
+    words: list[str]
+    flags: Flags
+    said: Mapping[str, Said] = NOTHING
+
+
+def prepared(endpoint: str, words: Sequence[str], flags: Flags) -> Prepared:
+    """Let the prompt be written in an editor, and put it into the template, where the flags ask for it.
+
+    Raises Misuse for what is missing, and for variables that the template does not have.
+    """
+    typed, flags = typed_now(words, flags)
+    said: Mapping[str, Said] = NOTHING
+    if "template" in flags:
+        values, seen = values_of(flags)
+        template = templates.load(read(ROWS["template"], flags["template"]))
+        files = bool(flags.get("file"))
+        typed, said = applied(template, typed, values, is_piped=stdin.holds_something(), has_files=files)
+        _look(seen, endpoint, flags, said)
+    elif "param" in flags:
+        raise Misuse("--param fills a variable of a template", "name the template with -t")
+    return Prepared(_as_words(typed), {name: flag for name, flag in flags.items() if name not in MAKING[:-1]}, said)
+
+
+def applied(
+    template: Template, typed: str, values: Mapping[str, str], *, is_piped: bool = False, has_files: bool = False
+) -> tuple[str, Mapping[str, Said]]:
+    """Give the prompt that a template makes of words and values, and what it settles; raise Misuse."""
+    system = _system(template)
+    wanted = list(dict.fromkeys((*variables(template.prompt), *variables(system))))
+    _know(values, template, wanted)
+    if misplaced := [name for name in variables(system) if name in OURS]:
+        raise Misuse(f"{template.path}: {{{misplaced[0]}}} has its place in the prompt, not in system")
+    values = {**template.defaults, **values, **_ours(typed, is_piped=is_piped, has_files=has_files), STDIN: PLACE}
+    if missing := [name for name in wanted if name not in values]:
+        named = ", ".join(f"{{{name}}}" for name in missing)
+        raise Misuse(f"nothing was said for {named} of the template {template.name}", _how_to_say(missing))
+    text = fill(template.prompt, values)
+    if not {WORDS, PROMPT} & set(wanted):
+        text = "\n\n".join(filter(None, (text, typed)))
+    return text, {**template.settings, **_filled(system, values, template)}
+
+
+def typed_now(words: Sequence[str], flags: Flags) -> tuple[str, Flags]:
+    """Give the words as one text, with their `@file` as flags, and let them be edited where that is asked for."""
+    text, names = mentioned(words)
+    if names:
+        old = flags["file"].texts if "file" in flags else ()
+        flags = {**flags, "file": Said((*old, *(name for name in names if name not in old)), ROWS["file"].flag)}
+    if "edit" in flags:
+        from aiml_cli import editor  # for few calls only
+
+        text = editor.written("" if text == "-" else text, os.environ)
+    return text, flags
+
+
+def _as_words(text: str) -> list[str]:
+    """Give a text as the words of a command; its own `@` names no file."""
+    return [f"@{text}" if text.startswith("@") else text] if text else []
+
+
+def values_of(flags: Flags) -> tuple[dict[str, str], list[tuple[str, str]]]:
+    """Give the values of the variables, and the files that were read for them."""
+    said = read(ROWS["param"], flags["param"]) if "param" in flags else {}
+    seen = [(value[1:], from_file(value)) for value in said.values() if _is_file(value)]
+    texts = dict(seen)
+    values = {name: texts[value[1:]] if _is_file(value) else _unescaped(value) for name, value in said.items()}
+    for name, value in values.items():
+        if PLACE in value:
+            raise Misuse(f"--param {name}: its text holds {PLACE}, which stands for what is piped in", "pipe it in")
+    return values, seen
+
+
+def _is_file(value: str) -> bool:
+    return value.startswith("@") and not value.startswith("@@")
+
+
+def _unescaped(value: str) -> str:
+    return value[1:] if value.startswith("@@") else value
+
+
+def _look(seen: Sequence[tuple[str, str]], endpoint: str, flags: Flags, said: Mapping[str, Said]) -> None:
+    """Hold back what seems secret in a file that fills a variable."""
+    if not seen:
+        return
+    guard = Guard(resolve(layers(flags, os.environ, said), endpoint))
+    for name, text in seen:
+        guard.see(name, text)
+    guard.settle()
+
+
+def _system(template: Template) -> str:
+    """Give the system text that may hold variables; one in a file is taken as it is."""
+    said = template.settings.get("system")
+    return said.texts[-1] if said and not said.texts[-1].startswith("@") else ""
+
+
+def _filled(system: str, values: Mapping[str, str], template: Template) -> dict[str, Said]:
+    if not variables(system) and "{{" not in system:
+        return {}
+    text = fill(system, values)
+    if text.startswith("@"):  # it would name a file
+        raise Misuse(f"{template.path}: the system text would begin with @")
+    return {"system": Said((text,), template.settings["system"].speaker)}
+
+
+def _ours(typed: str, *, is_piped: bool, has_files: bool) -> dict[str, str]:
+    """Give the words under both of their names; with files beside them there may be none."""
+    if typed == "-":
+        return {WORDS: PLACE, PROMPT: PLACE}
+    if typed or (has_files and not is_piped):
+        return {WORDS: typed, PROMPT: typed}
+    return {PROMPT: PLACE} if is_piped else {}
+
+
+def _know(values: Mapping[str, str], template: Template, wanted: Sequence[str]) -> None:
+    """Raise Misuse for a value that has no place in the template."""
+    for name in values:
+        if name in OURS:
+            raise Misuse(f"--param {name}: that is typed behind the command, or piped in")
+        if name not in wanted:
+            free = [each for each in wanted if each not in OURS]
+            near = get_close_matches(name, free, 1)
+            known = f"it has {', '.join(free)}" if free else "it has none"
+            hint = f"did you mean {near[0]}?" if near else known
+            raise Misuse(f"--param: the template {template.name} has no variable {name!r}", hint)
+
+
+def _how_to_say(missing: Sequence[str]) -> str:
+    """Say how each missing value is given."""
+    named = " ".join(f"-P {name}=…" for name in missing if name not in OURS)
+    typed = "type it behind the command" if {WORDS, PROMPT} & set(missing) else ""
+    return "; ".join(filter(None, (named and f"give it with {named}", typed)))

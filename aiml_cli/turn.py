@@ -1,0 +1,158 @@
+"""Hold one turn: a question goes out, its answer is shown, judged and kept."""
+
+import os
+from dataclasses import replace
+from typing import TYPE_CHECKING, NamedTuple
+
+from aiml_cli import estimate
+from aiml_cli.api.answer import Answer, has_rest, verdict
+from aiml_cli.api.messages import Conversation
+from aiml_cli.asking import WHOLE, Asking
+from aiml_cli.errors import AimlError, CutShort, RequestRefused
+from aiml_cli.journal import journal_of
+from aiml_cli.question import Question, headers_of, is_errand, key_for, masked
+from aiml_cli.screen.choose import Screen
+from aiml_cli.settings.options import Options
+from aiml_cli.signals import Stopped
+
+if TYPE_CHECKING:
+    from aiml_cli.journal import Journal
+    from aiml_cli.saving import Places
+    from aiml_cli.store.exchange import Row
+    from aiml_cli.talk import Talk
+
+
+class Turn(NamedTuple):
+    """Hold what was asked and answered; `said` is None when it did not come to be asked.
+
+    The answer's error is what went wrong, whatever that was. `row` is the answer in the history, None where nothing
+    was kept.
+    """
+
+    question: Question
+    said: Conversation | None
+    answer: Answer
+    row: "Row | None" = None
+
+
+def hold(question: Question, screen: Screen) -> Turn:
+    """Ask, and show what comes; raises nothing that is the server's, the network's or the user's doing."""
+    from aiml_cli.talk import Talk  # httpx costs a fifth of a second; --help need not wait
+
+    talk = Talk(question.endpoint)
+    error: AimlError | None = None
+    places: Places | None = None
+    said: Conversation | None = None
+    try:
+        places = _places(question.options)
+        question = with_its_past(question)
+        if is_errand(question.options):
+            _follow_up(talk, question, screen)
+        else:
+            said = question.said()
+            question = question.with_its_system()
+            asking = Asking(talk, question, said, key_for(question), screen)
+            talk.keeper = journal_of(talk, question, said, os.environ)
+            _send(asking)
+    except AimlError as fault:
+        error = fault
+        _advise(fault, question)
+    except Stopped as stop:
+        error = stop.error
+    answer = _judged(question, talk.keeper, talk.answer(error))
+    answer = places.keep(answer) if places else answer
+    answer = _closed(screen, talk.keeper, estimate.priced(answer, question.settings))
+    return Turn(question, said, answer, talk.keeper.row if talk.keeper else None)
+
+
+def with_its_past(question: Question) -> Question:
+    """Put the question behind the conversation that it goes on with, if it does."""
+    if not (question.options.continue_ or question.options.resume):
+        return question
+    from aiml_cli import resume  # for few calls only
+
+    return resume.gone_on(question, os.environ)
+
+
+def _advise(error: AimlError, question: Question) -> None:
+    """Add what the catalogue knows to a refusal."""
+    if isinstance(error, RequestRefused) and not is_errand(question.options):
+        from aiml_cli import wrong_model  # where something went wrong only
+
+        wrong_model.advise(error, question.settings, question.endpoint.name)
+
+
+def _places(options: Options) -> "Places | None":
+    """Open the places for sounds and pictures, where some are named."""
+    if not (options.audio_out or options.save_dir):
+        return None
+    from aiml_cli.saving import Places  # for few calls only
+
+    return Places(options)
+
+
+def _follow_up(talk: "Talk", question: Question, screen: Screen) -> None:
+    """Show, wait for or cancel what was asked earlier; no key is looked for before that is known to be right."""
+    from aiml_cli import stored  # for few calls only
+
+    what = stored.errand(question.settings, question.words)
+    key = key_for(question)
+    request = what.request(question.url, headers_of(key, "application/json"))
+    if what.verb != "cancel":
+        talk.keeper = journal_of(talk, question, Conversation(), os.environ, what.name)
+    stored.follow(what, talk, request, screen, lambda told: masked(told, key))
+
+
+def _send(asking: Asking) -> None:
+    """Send a question in the way that its options ask for."""
+    question = asking.question
+    if question.options.background:
+        from aiml_cli import stored  # as those below for few calls only
+
+        stored.take_on(question.settings, asking.talk, asking.request(how=WHOLE), asking.screen, asking.mask)
+    elif question.wanted and question.options.schema_retries:
+        from aiml_cli import insist
+
+        insist.hold(asking.talk, question, asking.request(how=WHOLE), asking.screen, asking.mask)
+    elif question.options.auto_continue:
+        from aiml_cli import rest
+
+        rest.hold(asking)
+    elif question.before:
+        from aiml_cli import resume
+
+        resume.hold(asking)
+    else:
+        asking.send(asking.request())
+
+
+def _judged(question: Question, journal: "Journal | None", answer: Answer) -> Answer:
+    """Say what is wrong with an answer, if something is."""
+    options, error = question.options, answer.error
+    if error is None or (isinstance(error, CutShort) and answer.completion.complete):
+        # A connection that is cut after the end of the answer takes nothing away from it.
+        error = verdict(
+            answer.completion,
+            allow_cut=bool(options.allow_cut),
+            background=bool(options.background) and not is_errand(options),
+            cancelling=bool(options.cancel),
+        )
+    if error is None and question.wanted and answer.completion.status not in ("queued", "in_progress"):
+        from aiml_cli import insist  # for few calls only
+
+        error = insist.unmet(question, answer.completion)
+    if journal and isinstance(error, CutShort) and has_rest(answer.completion):
+        error.hint = f"-c asks for the rest; or {error.hint}"
+    return replace(answer, error=error)
+
+
+def _closed(screen: Screen, journal: "Journal | None", answer: Answer) -> Answer:
+    """Show what is left, and only then keep the answer, also when it could not be shown."""
+    try:
+        screen.close(answer)
+    except (AimlError, Stopped) as fault:
+        answer = replace(answer, error=answer.error or (fault.error if isinstance(fault, Stopped) else fault))
+    finally:
+        if journal:
+            journal.close(answer)
+    return answer
