@@ -55,6 +55,9 @@ class Drawing:
                 return [styled("─" * width, DIM)]
             case "table":
                 return table(block.text, width)
+            case "rows":
+                header, _, *rows = block.text.split("\n")
+                return [*lines(spans(header.strip("| ")), width)[:1], styled(f"… {len(rows)} rows", DIM)]
             case _:
                 return lines(spans(_TASK.sub("", block.text, count=1) if _is_task(block) else block.text), width)
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping
 
+from aiml_cli.screen.markdown.block import Block
 from aiml_cli.screen.markdown.cutter import Cutter
 from aiml_cli.screen.markdown.drawing import Drawing
 from aiml_cli.screen.markdown.live import Live, Size
@@ -30,7 +31,7 @@ class Page:
 
     def paint(self, size: Size, *, may_redraw: bool = True) -> bool:
         """Show what is there, the open end too; say whether that was done."""
-        below = self._drawing.copy().draw(self._cutter.open(), _width(size))
+        below = self._drawing.copy().draw(list(map(_so_far, self._cutter.open())), _width(size))
         if not self._live.paint(self._finished, below, size, may_redraw=may_redraw):
             return False
         self._finished = []
@@ -43,6 +44,11 @@ class Page:
     def note(self, notes: list[str], size: Size) -> None:
         """Write lines below an end."""
         self._live.paint(["", *map(visible, notes)], [], size)
+
+
+def _so_far(block: Block) -> Block:
+    """Draw a table when it is complete: each of its rows may change the width of all."""
+    return block._replace(kind="rows") if block.kind == "table" else block
 
 
 def _width(size: Size) -> int:

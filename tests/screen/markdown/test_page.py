@@ -97,16 +97,26 @@ def test_what_only_adds_is_written_as_it_is() -> None:
 def test_several_lines_are_redrawn_at_once() -> None:
     wrote: list[str] = []
     page = Page(wrote.append, {})
-    for piece in ("|a|b|\n|-|-|\n|1|2|\n", "|333|4|\n"):
+    for piece in ("one *two " + "word " * 40, "end* three"):
         page.take(piece, (80, 24))
         page.paint((80, 24))
     assert (wrote[1].startswith("\x1b[?2026h"), wrote[1].endswith("\x1b[?2026l")) == (True, True)
 
 
+def test_a_table_is_drawn_when_it_is_complete() -> None:
+    terminal = Terminal(40, 12)
+    page = Page(terminal.write, {})
+    page.take("|a|b|\n|-|-|\n|1|2|\n|3|4|\n", terminal.size)
+    page.paint(terminal.size)
+    assert terminal.lines()[:2] == ["a|b", "… 2 rows"]
+    page.end(terminal.size)
+    assert [line.split() for line in terminal.lines()[2:4]] == [["1", "│", "2"], ["3", "│", "4"]]
+
+
 def test_what_is_open_never_is_taller_than_the_screen() -> None:
     terminal = Terminal(40, 6)
     page = Page(terminal.write, {})
-    for piece in pieces("|a|b|\n|-|-|\n" + "|1|2|\n" * 40, [6]):
+    for piece in pieces("- *" + "word " * 150, [6]):
         page.take(piece, terminal.size)
         page.paint(terminal.size)
     assert terminal.lines()[0] != "a │ b"
