@@ -76,7 +76,7 @@ _aiml_knows() {
 # Know the values of a flag of a command.
 _aiml_values() {
     case $1 in
-        'aiml chat --system' | 'aiml chat -s' | 'aiml chat --param' | 'aiml chat -P' | 'aiml chat --tools' | 'aiml chat --tool-result' | 'aiml chat --response-format' | 'aiml chat --text-format' | 'aiml respond --system' | 'aiml respond -s' | 'aiml respond --param' | 'aiml respond -P' | 'aiml respond --tools' | 'aiml respond --tool-result' | 'aiml respond --response-format' | 'aiml respond --text-format')
+        'aiml chat --system' | 'aiml chat -s' | 'aiml chat --param' | 'aiml chat -P' | 'aiml chat --tools' | 'aiml chat --tool-result' | 'aiml chat --schema' | 'aiml chat --response-format' | 'aiml chat --text-format' | 'aiml respond --system' | 'aiml respond -s' | 'aiml respond --param' | 'aiml respond -P' | 'aiml respond --tools' | 'aiml respond --tool-result' | 'aiml respond --schema' | 'aiml respond --response-format' | 'aiml respond --text-format')
             _aiml_at_files
             ;;
         'aiml chat --file' | 'aiml chat -f' | 'aiml chat --attach' | 'aiml chat -a' | 'aiml chat --messages' | 'aiml chat --output' | 'aiml chat -o' | 'aiml chat --audio-out' | 'aiml chat --save-dir' | 'aiml chat --meta' | 'aiml chat --ca-bundle' | 'aiml respond --file' | 'aiml respond -f' | 'aiml respond --attach' | 'aiml respond -a' | 'aiml respond --messages' | 'aiml respond --output' | 'aiml respond -o' | 'aiml respond --audio-out' | 'aiml respond --save-dir' | 'aiml respond --meta' | 'aiml respond --ca-bundle' | 'aiml models --ca-bundle' | 'aiml usage --ca-bundle' | 'aiml config show --ca-bundle' | 'aiml config check --ca-bundle' | 'aiml config templates --import' | 'aiml history export --output' | 'aiml history export -o')
@@ -162,6 +162,9 @@ _aiml_setting_values() {
             ;;
         code_interpreter)
             _aiml_offer on off
+            ;;
+        schema)
+            _aiml_at_files
             ;;
         json_object)
             _aiml_offer on off

@@ -178,6 +178,8 @@ function __aiml_setting_values
             printf '%s\n' low medium high
         case code_interpreter
             printf '%s\n' on off
+        case schema
+            __aiml_at_files
         case json_object
             printf '%s\n' on off
         case response_format
@@ -276,7 +278,7 @@ complete -c aiml -n '__aiml_at "aiml chat"' -l tool-choice -x -d 'none, auto, re
 complete -c aiml -n '__aiml_at "aiml chat"' -l parallel-tool-calls -d 'Allow several calls at once.'
 complete -c aiml -n '__aiml_at "aiml chat"' -l no-parallel-tool-calls -d 'The opposite of --parallel-tool-calls.'
 complete -c aiml -n '__aiml_at "aiml chat"' -l tool-result -x -a '(__aiml_at_files)' -d 'The result of a tool call, by the call\'s id; @FILE reads it from a file. May be repeated.'
-complete -c aiml -n '__aiml_at "aiml chat"' -l schema -x -d 'A JSON Schema that the answer must meet: a file, JSON, or a list such as \'name, age int\'.'
+complete -c aiml -n '__aiml_at "aiml chat"' -l schema -x -a '(__aiml_at_files)' -d 'A JSON Schema that the answer must meet: a file, JSON, or a list such as \'name, age int\'.'
 complete -c aiml -n '__aiml_at "aiml chat"' -l schema-retries -x -d 'How often to ask again when the answer does not meet the schema. [default: 0]'
 complete -c aiml -n '__aiml_at "aiml chat"' -l json-object -d 'Ask for an answer that is some JSON object.'
 complete -c aiml -n '__aiml_at "aiml chat"' -l no-json-object -d 'The opposite of --json-object.'
@@ -372,7 +374,7 @@ complete -c aiml -n '__aiml_at "aiml respond"' -l location -x -d 'Where the sear
 complete -c aiml -n '__aiml_at "aiml respond"' -l code-interpreter -d 'Let the server run code.'
 complete -c aiml -n '__aiml_at "aiml respond"' -l no-code-interpreter -d 'The opposite of --code-interpreter.'
 complete -c aiml -n '__aiml_at "aiml respond"' -l mcp-server -x -d 'Let the server use the tools of an MCP server, LABEL=URL; may be repeated.'
-complete -c aiml -n '__aiml_at "aiml respond"' -l schema -x -d 'A JSON Schema that the answer must meet: a file, JSON, or a list such as \'name, age int\'.'
+complete -c aiml -n '__aiml_at "aiml respond"' -l schema -x -a '(__aiml_at_files)' -d 'A JSON Schema that the answer must meet: a file, JSON, or a list such as \'name, age int\'.'
 complete -c aiml -n '__aiml_at "aiml respond"' -l schema-retries -x -d 'How often to ask again when the answer does not meet the schema. [default: 0]'
 complete -c aiml -n '__aiml_at "aiml respond"' -l json-object -d 'Ask for an answer that is some JSON object.'
 complete -c aiml -n '__aiml_at "aiml respond"' -l no-json-object -d 'The opposite of --json-object.'

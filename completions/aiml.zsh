@@ -88,7 +88,7 @@ _aiml_chat() {
     '(--parallel-tool-calls --no-parallel-tool-calls)--parallel-tool-calls[Allow several calls at once.]' \
     '(--parallel-tool-calls --no-parallel-tool-calls)--no-parallel-tool-calls[The opposite of --parallel-tool-calls.]' \
     '*--tool-result=[The result of a tool call, by the call'\''s id; @FILE reads it from a file. May be repeated.]:ID=VALUE|@FILE:_aiml_at_files' \
-    '(--schema)--schema=[A JSON Schema that the answer must meet: a file, JSON, or a list such as '\''name, age int'\''.]:FILE|JSON|LIST: ' \
+    '(--schema)--schema=[A JSON Schema that the answer must meet: a file, JSON, or a list such as '\''name, age int'\''.]:JSON|LIST|@FILE:_aiml_at_files' \
     '(--schema-retries)--schema-retries=[How often to ask again when the answer does not meet the schema. \[default: 0\]]:N: ' \
     '(--json-object --no-json-object)--json-object[Ask for an answer that is some JSON object.]' \
     '(--json-object --no-json-object)--no-json-object[The opposite of --json-object.]' \
@@ -189,7 +189,7 @@ _aiml_respond() {
     '(--code-interpreter --no-code-interpreter)--code-interpreter[Let the server run code.]' \
     '(--code-interpreter --no-code-interpreter)--no-code-interpreter[The opposite of --code-interpreter.]' \
     '*--mcp-server=[Let the server use the tools of an MCP server, LABEL=URL; may be repeated.]:NAME=VALUE: ' \
-    '(--schema)--schema=[A JSON Schema that the answer must meet: a file, JSON, or a list such as '\''name, age int'\''.]:FILE|JSON|LIST: ' \
+    '(--schema)--schema=[A JSON Schema that the answer must meet: a file, JSON, or a list such as '\''name, age int'\''.]:JSON|LIST|@FILE:_aiml_at_files' \
     '(--schema-retries)--schema-retries=[How often to ask again when the answer does not meet the schema. \[default: 0\]]:N: ' \
     '(--json-object --no-json-object)--json-object[Ask for an answer that is some JSON object.]' \
     '(--json-object --no-json-object)--no-json-object[The opposite of --json-object.]' \
@@ -598,6 +598,7 @@ _aiml_setting_values() {
     (parallel_tool_calls) compadd -- 'on' 'off' ;;
     (web_search) compadd -- 'low' 'medium' 'high' ;;
     (code_interpreter) compadd -- 'on' 'off' ;;
+    (schema) _aiml_at_files ;;
     (json_object) compadd -- 'on' 'off' ;;
     (response_format) _aiml_at_files ;;
     (stream) compadd -- 'on' 'off' ;;

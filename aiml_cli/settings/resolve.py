@@ -129,12 +129,7 @@ def _anchored(kind: Kind[Any], texts: tuple[str, ...], speaker: str) -> tuple[st
         is_file = (
             (text.startswith("@") and "@" in kind.metavar)
             or kind.metavar == "PATH"
-            or (kind is JSON and text.endswith(".json"))
-            or (
-                kind is SCHEMA
-                and not text.startswith("{")
-                and (text.startswith("@") or text.endswith(".json") or "/" in text)
-            )
+            or (kind in (JSON, SCHEMA) and text.endswith(".json"))
         )
         if is_file and text and not text.removeprefix("@").startswith(("/", "~")):
             raise Misuse(f"{speaker}: {text!r} is not the whole path of a file", "begin it with / or ~")

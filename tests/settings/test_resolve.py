@@ -235,7 +235,9 @@ def test_settings_of_nobody_hold_the_defaults() -> None:
     assert isinstance(resolve({}), Settings)
 
 
-@pytest.mark.parametrize("table", [{"system": "@style.txt"}, {"ca_bundle": "ca.pem"}, {"tools": "tools.json"}])
+@pytest.mark.parametrize(
+    "table", [{"system": "@style.txt"}, {"ca_bundle": "ca.pem"}, {"tools": "tools.json"}, {"schema": "s.json"}]
+)
 def test_a_file_named_in_the_config_has_its_whole_path(table: dict[str, str]) -> None:
     with pytest.raises(Misuse, match="not the whole path"):
         from_file(table, "config.toml")
