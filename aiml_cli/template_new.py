@@ -14,7 +14,7 @@ from aiml_cli.screen.output import is_terminal, say, tell
 from aiml_cli.settings.flags import Flags
 from aiml_cli.settings.options import KEY, ROWS, Option
 from aiml_cli.settings.resolve import Said, read
-from aiml_cli.store import templates
+from aiml_cli.store import config, templates
 from aiml_cli.store.templates import Template
 from aiml_cli.template import MAKING, OURS, typed_now, values_of
 
@@ -65,13 +65,13 @@ def _piped() -> str:
 
 
 def _old(base: Template | None) -> dict[str, Any]:
-    return {name: _plain(read(ROWS[name], said)) for name, said in base.settings.items()} if base else {}
+    return {name: config.plain(read(ROWS[name], said)) for name, said in base.settings.items()} if base else {}
 
 
 def _settings(endpoint: str, flags: Flags) -> dict[str, Any]:
     """Give what the flags settle as a file has it; a file that they name is named by its whole path."""
     kept = {name: said for name, said in flags.items() if not _is_left_out(ROWS[name])}
-    settings = {name: _plain(read(ROWS[name], _whole(ROWS[name], said), endpoint)) for name, said in kept.items()}
+    settings = {name: config.plain(read(ROWS[name], _whole(ROWS[name], said), endpoint)) for name, said in kept.items()}
     return {**settings, "format": "json"} if "json" in flags else settings
 
 
@@ -92,17 +92,6 @@ def _anywhere(row: Option[Any], text: str) -> str:
         return text
     at = "@" if text.startswith("@") else ""
     return at + str(Path(text.removeprefix("@")).expanduser().absolute())
-
-
-def _plain(value: Any) -> Any:
-    """Give a settled value as TOML would."""
-    match value:
-        case tuple():
-            return list(value)
-        case Mapping():
-            return dict(value)
-        case _:
-            return value
 
 
 def _tell(path: Path, name: str, table: Mapping[str, Any], left: Sequence[str]) -> None:

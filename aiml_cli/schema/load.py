@@ -42,7 +42,8 @@ def _text(said: str, *, is_typed: bool) -> tuple[str, str]:
     if said.startswith("{"):
         return said, ""
     name = said.removeprefix("@")
-    if name == said and not (is_typed and _is_file(name)) and not name.endswith(".json"):
+    may_be_file = is_typed or name.startswith(("/", "~"))
+    if name == said and not (may_be_file and _is_file(name)) and not name.endswith(".json"):
         return said, ""
     try:
         return Path(name).expanduser().read_bytes().decode("utf-8-sig").strip(), name

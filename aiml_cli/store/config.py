@@ -64,7 +64,7 @@ def _with(old: bytes, path: Path, way: toml.Way, name: str, said: Said) -> bytes
         raise Misuse(f"{said.speaker}: {_NO_PLACE}")
     if name == "profile":
         _profile(document, said, path)
-    there, value = _at(document, way).get(name), _plain(read(row, said))
+    there, value = _at(document, way).get(name), plain(read(row, said))
     if row.kind.many and isinstance(there, dict) and isinstance(value, dict):
         value = {**there, **value}
     new = None if _strange(value) else _held(decoded(old, path), path, way, name, value)
@@ -151,7 +151,7 @@ def _at(document: Table, way: toml.Way) -> Table:
     return document
 
 
-def _plain(value: Any) -> Any:
+def plain(value: Any) -> Any:
     """Give a settled value as TOML would."""
     match value:
         case tuple():
@@ -175,4 +175,4 @@ def _held(text: str, path: Path, way: toml.Way, name: str, value: Any) -> bytes 
     except UnicodeEncodeError:
         return None
     said = from_file({name: _at(read_document(new, path), way)[name]}, str(path))[name]
-    return new if _plain(read(ROWS[name], said)) == value else None
+    return new if plain(read(ROWS[name], said)) == value else None
