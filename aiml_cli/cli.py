@@ -1,19 +1,16 @@
 """The commands: each gathers what was typed and hands it to one function."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
+from importlib import import_module
 from typing import Any
 
 import typer
 
+from aiml_cli.cli_shared import PLAIN, SERVER, Task
 from aiml_cli.errors import OutputFailed, ReaderGone
 from aiml_cli.settings.flags import Flags, command
-from aiml_cli.settings.kinds import PATH, SWITCH, Kind, choice, integer
+from aiml_cli.settings.kinds import Kind, choice
 from aiml_cli.settings.options import ROWS, Option, flags_of
-from aiml_cli.settings.resolve import Said, read
-
-# A command gives back what is to be done, and `main` does it: Typer would turn Ctrl-C and a reader that
-# went away into endings of its own.
-Task = Callable[[], int]
 
 # Typer keeps click to itself; its base class of a wrong command line is reached through one that it shows.
 UsageFault: type[Exception] = next(kind for kind in typer.BadParameter.__mro__ if kind.__name__ == "ClickException")
@@ -28,19 +25,10 @@ aiml asks models through the AI/ML API. For example:
 Every command: aiml --help. Every flag: aiml chat --help. Your key: aiml config key
 """
 PROMPT = "The prompt; quotes are not needed. - takes standard input as the prompt."
-SERVER = [ROWS[name] for name in ("profile", "base_url", "timeout", "ca_bundle")]
-PLAIN: dict[str, Any] = {
-    "rich_markup_mode": None,
-    "add_completion": False,
-    "pretty_exceptions_enable": False,
-    "context_settings": {"help_option_names": ["-h", "--help"]},
-}
+# Commands with commands of their own: what module each is in.
+GROUPS = {"config": "aiml_cli.cli_config", "history": "aiml_cli.cli_history"}
 
 app = typer.Typer(**PLAIN)
-config = typer.Typer(help="Show and change settings, and store the API key.", **PLAIN)
-app.add_typer(config, name="config")
-history = typer.Typer(help="Look at what was asked and answered, and delete it.", **PLAIN)
-app.add_typer(history, name="history")
 
 
 @app.callback(invoke_without_command=True)
@@ -122,172 +110,21 @@ def demo(port: int = typer.Option(0, "--port", metavar="N", help="The port to li
     return lambda: embedded.run(port)
 
 
-SETTING = typer.Argument(metavar="NAME", help="The setting.")
-PROFILE = typer.Option(None, "--profile", metavar="NAME", help="The profile instead of the whole file.")
+def commands(name: str = "") -> typer.Typer:
+    """Give the command of a name, or all: to build the flags of those that are not typed would be half of its work."""
+    chosen = typer.Typer(**PLAIN)
+    chosen.registered_callback = app.registered_callback
+    chosen.registered_commands = [each for each in app.registered_commands if name in ("", each.name)]
+    for group, module in GROUPS.items():
+        if name in ("", group):
+            chosen.add_typer(import_module(module).app, name=group)
+    return chosen
 
 
-@config.command("show")
-@command([*SERVER, ROWS["json"]], "")
-def config_show(_words: list[str], flags: Flags) -> Task:
-    """Show every setting, its value, and who said so."""
-    from aiml_cli import configure
-
-    return lambda: configure.show_all({**flags})
-
-
-@config.command("get")
-def config_get(name: str = SETTING) -> Task:
-    """Print the value of one setting."""
-    from aiml_cli import configure
-
-    return lambda: configure.get(name)
-
-
-@config.command("set")
-def config_set(
-    name: str = SETTING,
-    value: str = typer.Argument(metavar="VALUE", help="Its value, as a flag would have it."),
-    profile: str | None = PROFILE,
-) -> Task:
-    """Set a setting in the config file."""
-    from aiml_cli import configure
-
-    return lambda: configure.set_(name, value, profile)
-
-
-@config.command("unset")
-def config_unset(name: str = SETTING, profile: str | None = PROFILE) -> Task:
-    """Remove a setting from the config file."""
-    from aiml_cli import configure
-
-    return lambda: configure.unset(name, profile)
-
-
-@config.command("edit")
-def config_edit() -> Task:
-    """Open the config file in $VISUAL or $EDITOR."""
-    from aiml_cli import configure
-
-    return configure.edit
-
-
-@config.command("path")
-def config_path() -> Task:
-    """Print where the config file is."""
-    from aiml_cli import configure
-
-    return configure.path
-
-
-@config.command("key")
-def config_key(
-    remove: bool = typer.Option(False, "--remove", help="Remove the stored key."),
-    from_stdin: bool = typer.Option(False, "--stdin", help="Read the key from standard input."),
-    base_url: str | None = typer.Option(None, "--base-url", metavar="TEXT", help="The server that the key is for."),
-) -> Task:
-    """Store the API key of the server; it is asked for and not shown."""
-    from aiml_cli import configure
-
-    flags = {"base_url": Said((base_url,), "--base-url")} if base_url else {}
-    return lambda: configure.key(remove, from_stdin, flags)
-
-
-@config.command("check")
-@command([*SERVER, ROWS["debug"]], "")
-def config_check(_words: list[str], flags: Flags) -> Task:
-    """Check settings, key, file modes, server and balance."""
-    from aiml_cli import check
-
-    return lambda: check.check(flags)
-
-
-IMPORT = Option(
-    PATH, "Take over llm's templates, or roles of mods or aichat: a file or folder of them.", "Output", {}, once=True,
-    attribute="import_",
-)  # fmt: skip
-
-
-@config.command("templates")
-@command([IMPORT, ROWS["json"], ROWS["yes"], ROWS["quiet"]], "The template to show. Without it all are listed.")
-def config_templates(words: list[str], flags: Flags) -> Task:
-    """List the templates, show one, or import those of another program."""
-    from aiml_cli import template_list
-
-    source = _said(IMPORT, flags)
-    return lambda: template_list.answer(words, flags, source)
-
-
-def _seconds(text: str) -> float:
-    """Read 12h, 30d or 2w; raise ValueError."""
-    if text[-1:] not in UNITS or not text[:-1].isdecimal():
-        raise ValueError(text)
-    return float(text[:-1]) * UNITS[text[-1]]
-
-
-UNITS = {"h": 3600, "d": 86400, "w": 604800}
-AGE = Kind("a time such as 12h, 30d or 2w", _seconds, "AGE")
-ANY = "A conversation: its id, the beginning of it, or words of it."
-LIMIT = Option(
-    integer(0, 10**9), "How many; 0 for all.", "Output", {}, default=20, short="-n", once=True, attribute="limit"
-)
-FORM = Option(choice("md", "json", "jsonl"), "How to write.", "Output", {}, default="md", once=True, attribute="format")
-INTO = Option(PATH, "Write to a file instead.", "Output", {}, short="-o", once=True, attribute="output")
-OLDER = Option(AGE, "Those that nothing was added to for so long.", "Output", {}, once=True, attribute="older_than")
-ALL = Option(SWITCH, "All of them, and what was kept of damaged files.", "Output", {}, once=True, attribute="all")
-
-
-def _said(row: Option[Any], flags: Flags) -> Any:
-    """Read a flag that only one command has."""
-    return read(row, flags[row.name]) if row.name in flags else row.default
-
-
-@history.command("list")
-@command([LIMIT, ROWS["json"], ROWS["quiet"]], "Only conversations in which these words stand.")
-def history_list(words: list[str], flags: Flags) -> Task:
-    """List the conversations, the newest first."""
-    from aiml_cli import recall
-
-    limit = _said(LIMIT, flags)
-    return lambda: recall.list_(words, flags, limit)
-
-
-@history.command("show")
-@command([ROWS["json"], ROWS["quiet"], ROWS["verbose"]], f"{ANY} Without it: the latest.")
-def history_show(words: list[str], flags: Flags) -> Task:
-    """Show a conversation; with -v also the reasoning, tokens and cost."""
-    from aiml_cli import recall
-
-    return lambda: recall.show_(words, flags)
-
-
-@history.command("search")
-@command([LIMIT, ROWS["json"], ROWS["quiet"]], "Words that stand in a message, in any order.")
-def history_search(words: list[str], flags: Flags) -> Task:
-    """Search what was said; show each conversation with a line of it."""
-    from aiml_cli import recall
-
-    limit = _said(LIMIT, flags)
-    return lambda: recall.search_(words, flags, limit)
-
-
-@history.command("export")
-@command([FORM, INTO, ROWS["quiet"]], "Ids of conversations, or words of one. Without them: all.")
-def history_export(words: list[str], flags: Flags) -> Task:
-    """Write conversations as Markdown, JSON, or a JSON line for each message."""
-    from aiml_cli import export
-
-    form, output = _said(FORM, flags), _said(INTO, flags)
-    return lambda: export.export(words, flags, form, output)
-
-
-@history.command("rm")
-@command([OLDER, ALL, ROWS["yes"], ROWS["quiet"]], "Ids of conversations.")
-def history_rm(words: list[str], flags: Flags) -> Task:
-    """Delete conversations; their text is gone from the disk's files."""
-    from aiml_cli import removal
-
-    older, everything = _said(OLDER, flags), bool(_said(ALL, flags))
-    return lambda: removal.rm(words, flags, older, everything)
+def _named(arguments: list[str]) -> str:
+    """Give the command that is typed; "" where it is none, so that a near one can be offered."""
+    names = {*GROUPS, *(each.name for each in app.registered_commands)}
+    return arguments[0] if arguments and arguments[0] in names else ""
 
 
 def _valued(arguments: list[str]) -> Iterator[str]:
@@ -308,7 +145,7 @@ def parse(arguments: list[str]) -> Task:
     from aiml_cli.habits import misuse  # the words for mistakes are needed for mistakes only
 
     try:
-        done = app(list(_valued(arguments)), prog_name="aiml", standalone_mode=False)
+        done = commands(_named(arguments))(list(_valued(arguments)), prog_name="aiml", standalone_mode=False)
     except UsageFault as fault:
         raise misuse(fault, arguments) from None
     except OSError as fault:  # the help could not be written

@@ -1,4 +1,4 @@
-r"""Make text that did not come from us harmless to a terminal: show what could drive it as an escape, ESC as `\x1b`."""
+"""Make text that did not come from us harmless to a terminal: what could drive it is shown as an escape."""
 
 import re
 from functools import cache

@@ -111,9 +111,12 @@ PROMPT, OUTPUT, CONNECTION, INSTEAD, KEY = "Prompt", "Output", "Connection", "In
 
 
 # fmt: off
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class Options:
-    """Hold one settled value per row; None where nobody asked (0 and False are answers)."""
+    """Hold one settled value per row; None where nobody asked (0 and False are answers).
+
+    Without a repr, which would show the key.
+    """
 
     model: str | None = option(
         TEXT, "The model, as the gateway spells it.", panel=MODEL, short="-m", default="openai/gpt-5-1",

@@ -78,7 +78,7 @@ class Command:
 
 def tree() -> Command:
     """Read the whole app."""
-    return _read(typer.main.get_command(cli.app), None)
+    return _read(typer.main.get_command(cli.commands()), None)
 
 
 def walk(top: Command) -> Iterator[Command]:

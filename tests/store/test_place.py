@@ -30,7 +30,7 @@ def test_else_it_is_the_session_of_the_terminal() -> None:
     ]
     assert told[0].stdout.decode() == place({})
     assert told[1].stdout.decode() != place({})
-    assert place({}).startswith(f"terminal {os.getsid(0)} ")
+    assert place({}).startswith(f"terminal {os.getsid(0)}")
 
 
 @pytest.mark.parametrize("name", ["../up", "a b", "-x", ".x", "a\n", "x" * 65, "é"])

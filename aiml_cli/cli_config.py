@@ -1,0 +1,104 @@
+"""The commands of `aiml config`."""
+
+import typer
+
+from aiml_cli.cli_shared import PLAIN, SERVER, Task, said
+from aiml_cli.settings.flags import Flags, command
+from aiml_cli.settings.kinds import PATH
+from aiml_cli.settings.options import ROWS, Option
+from aiml_cli.settings.resolve import Said
+
+app = typer.Typer(help="Show and change settings, and store the API key.", **PLAIN)
+SETTING = typer.Argument(metavar="NAME", help="The setting.")
+PROFILE = typer.Option(None, "--profile", metavar="NAME", help="The profile instead of the whole file.")
+
+
+@app.command("show")
+@command([*SERVER, ROWS["json"]], "")
+def config_show(_words: list[str], flags: Flags) -> Task:
+    """Show every setting, its value, and who said so."""
+    from aiml_cli import configure
+
+    return lambda: configure.show_all({**flags})
+
+
+@app.command("get")
+def config_get(name: str = SETTING) -> Task:
+    """Print the value of one setting."""
+    from aiml_cli import configure
+
+    return lambda: configure.get(name)
+
+
+@app.command("set")
+def config_set(
+    name: str = SETTING,
+    value: str = typer.Argument(metavar="VALUE", help="Its value, as a flag would have it."),
+    profile: str | None = PROFILE,
+) -> Task:
+    """Set a setting in the config file."""
+    from aiml_cli import configure
+
+    return lambda: configure.set_(name, value, profile)
+
+
+@app.command("unset")
+def config_unset(name: str = SETTING, profile: str | None = PROFILE) -> Task:
+    """Remove a setting from the config file."""
+    from aiml_cli import configure
+
+    return lambda: configure.unset(name, profile)
+
+
+@app.command("edit")
+def config_edit() -> Task:
+    """Open the config file in $VISUAL or $EDITOR."""
+    from aiml_cli import configure
+
+    return configure.edit
+
+
+@app.command("path")
+def config_path() -> Task:
+    """Print where the config file is."""
+    from aiml_cli import configure
+
+    return configure.path
+
+
+@app.command("key")
+def config_key(
+    remove: bool = typer.Option(False, "--remove", help="Remove the stored key."),
+    from_stdin: bool = typer.Option(False, "--stdin", help="Read the key from standard input."),
+    base_url: str | None = typer.Option(None, "--base-url", metavar="TEXT", help="The server that the key is for."),
+) -> Task:
+    """Store the API key of the server; it is asked for and not shown."""
+    from aiml_cli import configure
+
+    flags = {"base_url": Said((base_url,), "--base-url")} if base_url else {}
+    return lambda: configure.key(remove, from_stdin, flags)
+
+
+@app.command("check")
+@command([*SERVER, ROWS["debug"]], "")
+def config_check(_words: list[str], flags: Flags) -> Task:
+    """Check settings, key, file modes, server and balance."""
+    from aiml_cli import check
+
+    return lambda: check.check(flags)
+
+
+IMPORT = Option(
+    PATH, "Take over llm's templates, or roles of mods or aichat: a file or folder of them.", "Output", {}, once=True,
+    attribute="import_",
+)  # fmt: skip
+
+
+@app.command("templates")
+@command([IMPORT, ROWS["json"], ROWS["yes"], ROWS["quiet"]], "The template to show. Without it all are listed.")
+def config_templates(words: list[str], flags: Flags) -> Task:
+    """List the templates, show one, or import those of another program."""
+    from aiml_cli import template_list
+
+    source = said(IMPORT, flags)
+    return lambda: template_list.answer(words, flags, source)
