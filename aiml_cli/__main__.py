@@ -20,6 +20,7 @@ def run() -> NoReturn:
     """Run as a program: with signals, and without taking the interpreter apart at the end."""
     if sys.argv[1:] in (["--version"], ["-V"]):
         os._exit(_say_version())
+    _end_quietly()
     import gc
 
     from aiml_cli.signals import Stopped, listen
@@ -34,6 +35,14 @@ def run() -> NoReturn:
         code = stop.error.exit_code
     # Taking modules apart costs a quarter of a short run, and every write has been made.
     os._exit(code)
+
+
+def _end_quietly() -> None:
+    """Let Ctrl-C end a program that has not begun, without a traceback; what the parent ignores stays ignored."""
+    import signal
+
+    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -81,9 +81,9 @@ WRECKS = [
     ("rot13", b"qngn", "compressed with rot13", 6),
     ("gzip", b"this is not compressed at all", "could not be decompressed", 6),
     ("deflate", b"\xff\xff\xff\xff", "could not be decompressed", 6),
-    ("gzip", gzip.compress(b"data: x")[:-6], "cut before", 8),
+    ("gzip", gzip.compress(b"data: x", mtime=0)[:-6], "cut before", 8),
     ("gzip", b"\x1f", "cut before", 8),
-    ("gzip", gzip.compress(b"x" * 100)[:-8] + b"\0" * 8, "could not be decompressed", 6),
+    ("gzip", gzip.compress(b"x" * 100, mtime=0)[:-8] + b"\0" * 8, "could not be decompressed", 6),
     ("gzip", b"", "", 6),
 ]
 

@@ -46,6 +46,17 @@ from aiml_cli.__main__ import run
 run()
 """
 
+AT_THE_START = """
+import os, signal, sys
+class Finder:
+    def find_spec(self, name, *_):
+        if name == "aiml_cli.signals":
+            os.kill(os.getpid(), signal.SIGINT)
+sys.meta_path.insert(0, Finder())
+from aiml_cli.__main__ import run
+run()
+"""
+
 
 def started(server: Loopback, *arguments: str, **environ: str) -> "subprocess.Popen[bytes]":
     return subprocess.Popen(
@@ -125,6 +136,11 @@ def test_a_signal_that_comes_where_nothing_can_be_raised_is_not_lost(corner: str
     assert (done.returncode, done.stdout) == (130, b"")
     assert done.stderr.splitlines()[0] == b"aiml: interrupted"
     never.set()
+
+
+def test_ctrl_c_before_the_program_listens_ends_it_quietly() -> None:
+    done = subprocess.run([sys.executable, "-c", AT_THE_START, "--help"], capture_output=True, timeout=60, check=False)
+    assert (done.returncode, done.stdout, done.stderr) == (-signal.SIGINT, b"", b"")
 
 
 WORDS = STREAM + chunk(delta("Hel"))
