@@ -30,6 +30,7 @@ bench:
 	$(BENCH)/bin/pip install --quiet .
 	$(BENCH)/bin/python scripts/bench/bench.py --python $(BENCH)/bin/python
 	$(BENCH)/bin/python scripts/bench/terminal.py --python $(BENCH)/bin/python
+	$(BENCH)/bin/python scripts/bench/rows.py --python $(BENCH)/bin/python
 
 generate: $(VENV)/developing
 	$(VENV)/bin/python scripts/generate.py

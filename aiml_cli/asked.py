@@ -7,13 +7,15 @@ from aiml_cli import __version__
 from aiml_cli.api.messages import Conversation, Message, ToolResult, Turn
 from aiml_cli.errors import Misuse
 from aiml_cli.guard import Guard
-from aiml_cli.prompt.compose import Prompt, compose, from_file
+from aiml_cli.prompt.compose import Input, Parts, Prompt, compose, from_file
 from aiml_cli.prompt.sources import Source, there
 from aiml_cli.settings.options import Options
 from aiml_cli.settings.resolve import Settings
 
 Tell = Callable[[str], None]
 MOST_NAMED = 5
+# Less than so many characters of input hardly any model refuses: no catalogue is read for it.
+LONG = 100_000
 
 
 def conversation(
@@ -43,6 +45,7 @@ def conversation(
         detail=options.detail,
         texts=texts,
         may_be_empty=bool(turns) or before is not None,
+        fit=lambda parts: _fitting(parts, settings, tell, (*(before or ()), *turns)),
     )
     _see_system(options.system or "", guard)
     guard.settle()
@@ -52,6 +55,54 @@ def conversation(
             tell(f"sends {_listed(prompt)}")
     said = (Message("user", prompt.parts),) if prompt.parts else ()
     return Conversation((*turns, *said))
+
+
+def inputs(words: Sequence[str], settings: Settings, tell: Tell) -> list[Input]:
+    """Read what is not typed, files and standard input; raise Misuse for what is no text."""
+    options, guard = settings.options, Guard(settings)
+    found: list[Input] = []
+
+    def take(parts: Parts) -> Sequence[str]:
+        found.extend(parts.inputs)
+        return [""] * len(parts.inputs)
+
+    prompt = compose(
+        words,
+        options.file or (),
+        use_stdin=not options.no_stdin,
+        tell=tell,
+        fetch=lambda url: _fetch(url, options),
+        see=guard.see,
+        may_be_empty=True,
+        fit=take,
+    )
+    if prompt.attached:
+        raise Misuse(f"{prompt.attached[0]} is no text, and cannot be cut into pieces", "nothing was sent")
+    _see_system(options.system or "", guard)
+    guard.settle()
+    return found
+
+
+def _fitting(parts: Parts, settings: Settings, tell: Tell, earlier: Sequence[Turn]) -> Sequence[str]:
+    """Give what is sent of the inputs: all of it, or with --fit what the model's context holds."""
+    texts = [each.text for each in parts.inputs]
+    if not settings.options.fit and (sum(map(len, texts)) < LONG or settings.options.quiet):
+        return texts
+    from aiml_cli import fitted  # few inputs are so long
+    from aiml_cli.api.kept import words_of
+
+    if not settings.options.fit:
+        fitted.warn(parts, settings, tell)
+        return texts
+    said = [words_of(turn)[1] for turn in earlier]
+    return fitted.fitted(parts, settings, tell, "\n".join([_system(settings.options), *said]))
+
+
+def _system(options: Options) -> str:
+    """Give the system text; what can be read only once is left to its one reader."""
+    text = options.system or ""
+    path = there(text[1:]) if text.startswith("@") else None
+    return from_file(text) if path and path.is_file() else text
 
 
 def _see_system(system: str, guard: Guard) -> None:
@@ -94,9 +145,10 @@ def _output(value: str, guard: Guard) -> str:
 
 
 def _fetch(url: str, options: Options) -> tuple[bytes, str]:
-    from aiml_cli.api.fetch import fetch  # httpx costs a fifth of a second, and a dry run may do without it
+    from aiml_cli.api.fetch import fetch  # few prompts come with an address
+    from aiml_cli.way import opened, sender
 
-    return fetch(url, f"aiml/{__version__}", options.timeout or 0, options.ca_bundle)
+    return fetch(url, f"aiml/{__version__}", opened(options, url), sender(options, elsewhere=True))
 
 
 def _listed(prompt: Prompt) -> str:

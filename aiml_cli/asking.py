@@ -6,8 +6,8 @@ from aiml_cli.errors import AimlError
 from aiml_cli.question import Question, masked, request_of
 
 if TYPE_CHECKING:
-    from aiml_cli.api.client import Request
     from aiml_cli.api.messages import Conversation
+    from aiml_cli.api.traffic import Request
     from aiml_cli.screen.choose import Screen
     from aiml_cli.store.key import Key
     from aiml_cli.talk import Talk

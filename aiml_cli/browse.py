@@ -11,17 +11,19 @@ from aiml_cli import __version__
 from aiml_cli.api.faults import refused
 from aiml_cli.api.models import Model, exact, parse, search, suggest
 from aiml_cli.api.prices import MILLION, Price, dollars
+from aiml_cli.api.traffic import Request, whole
 from aiml_cli.embedded import served
 from aiml_cli.errors import AimlError, Misuse, NotAsAsked
 from aiml_cli.hosts import is_local
 from aiml_cli.screen import table
-from aiml_cli.screen.output import is_terminal, notices, say, show
+from aiml_cli.screen.output import is_terminal, say, show
 from aiml_cli.screen.safe import visible
 from aiml_cli.screen.table import Column
 from aiml_cli.settings.flags import Flags
 from aiml_cli.settings.resolve import Settings, resolve
 from aiml_cli.store.catalogue import Catalogue, load, save
 from aiml_cli.store.config import layers
+from aiml_cli.way import opened, sender
 
 # What the server itself says of its list: cache-control max-age=60 (2026-08-30).
 FRESH_SECONDS = 60
@@ -65,8 +67,11 @@ def browse(words: list[str], settings: Settings, as_json: bool) -> int:
 
 
 def catalogue(settings: Settings) -> list[Model]:
-    """Give the server's models: the stored copy while it is fresh, or when the server cannot be asked."""
-    stored = load(_base_url(settings))
+    """Give the server's models: the stored copy while it is fresh, or when the server cannot be asked.
+
+    A recording is made and read without that copy: who replays it may have another one, or none.
+    """
+    stored = None if settings.options.record or settings.options.replay else load(_base_url(settings))
     if stored and 0 <= _age(stored) < FRESH_SECONDS:
         return stored.models
     try:
@@ -91,20 +96,12 @@ def _base_url(settings: Settings) -> str:
 
 def _fetched(settings: Settings, stored: Catalogue | None) -> Catalogue:
     """Ask the server, which may say that the stored copy still holds; store what it says."""
-    from aiml_cli.api.client import Request, connect, send, whole  # httpx costs a fifth of a second
-
-    if settings.options.debug:
-        from aiml_cli.debug import send
-
-    base_url, tell = _base_url(settings), notices(settings.options.quiet)
+    base_url, options = _base_url(settings), settings.options
     request = Request("GET", f"{base_url}/models?{QUERY}", _headers(stored))
-    with (
-        connect(base_url, settings.options.timeout or 0, settings.options.ca_bundle, tell) as client,
-        send(client, request) as reply,
-    ):
+    with opened(options, base_url) as client, sender(options)(client, request) as reply:
         body = whole(reply)
     fresh = _told(base_url, reply.status, reply.headers, body, stored)
-    if not is_local(base_url):  # the embedded server has another port each time
+    if not (is_local(base_url) or options.replay):  # the embedded server has another port each time
         save(fresh)
     return fresh
 

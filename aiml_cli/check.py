@@ -14,6 +14,7 @@ from aiml_cli.settings.flags import Flags
 from aiml_cli.settings.resolve import Settings, resolve
 from aiml_cli.store import config, modes
 from aiml_cli.store import key as keys
+from aiml_cli.way import opened, ready, sender
 
 NONE: Flags = {}
 MOST_BYTES = 1 << 16
@@ -45,6 +46,9 @@ def _findings(flags: Flags) -> Iterator[Finding]:
         yield _bad(fault)
         return
     yield Finding("the settings are in order")
+    if settings.options.replay:
+        yield _of_recording(settings)
+        return
     try:
         key = keys.find(settings, url)
         keys.guard(url, key)
@@ -54,6 +58,15 @@ def _findings(flags: Flags) -> Iterator[Finding]:
     else:
         yield _of_key(settings, url, key)
     yield from _of_server(settings, url, key)
+
+
+def _of_recording(settings: Settings) -> Finding:
+    """Look at the recording: who replays needs neither key nor server."""
+    try:
+        ready(settings.options)
+    except AimlError as fault:
+        return _bad(fault)
+    return Finding(f"{settings.options.replay} answers in the place of a server; no key is looked for")
 
 
 def _of_key(settings: Settings, url: str, key: keys.Key | None) -> Finding:
@@ -84,19 +97,15 @@ def _of_server(settings: Settings, url: str, key: keys.Key | None) -> Iterator[F
 
 
 def _asked(settings: Settings, url: str, key: keys.Key | None) -> tuple[int, Mapping[str, str], bytes]:
-    from aiml_cli.api.client import Request, connect, send  # httpx costs a fifth of a second
-
-    if settings.options.debug:
-        from aiml_cli.debug import send
+    from aiml_cli.api.traffic import Request
 
     headers = {"User-Agent": f"aiml/{__version__}", "Accept": "application/json"}
     if key:
         headers["Authorization"] = f"Bearer {key.value}"
-    timeout, body = settings.options.timeout or 120, b""
-    tell = output.notices(settings.options.quiet)
+    body = b""
     with (
-        connect(url, timeout, settings.options.ca_bundle, tell) as client,
-        send(client, Request("GET", url, headers)) as reply,
+        opened(settings.options, url) as client,
+        sender(settings.options)(client, Request("GET", url, headers)) as reply,
     ):
         for chunk in reply.chunks:
             body += chunk

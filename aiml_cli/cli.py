@@ -6,7 +6,7 @@ from typing import Any
 
 import typer
 
-from aiml_cli.cli_shared import PLAIN, SERVER, Task
+from aiml_cli.cli_shared import PLAIN, SERVER, Task, said
 from aiml_cli.errors import OutputFailed, ReaderGone
 from aiml_cli.settings.flags import Flags, command
 from aiml_cli.settings.kinds import Kind, choice
@@ -89,15 +89,26 @@ def models(words: list[str], flags: Flags) -> Task:
 
 
 PERIOD = Option(
-    choice("24h", "7d", "30d"), "How far back to look.", "Output", {}, default="7d", once=True, attribute="period"
-)
+    choice("24h", "7d", "30d", "all"), "How far back to look; all with --by only.", "Output", {}, default="7d",
+    once=True, attribute="period",
+)  # fmt: skip
+BY = Option(
+    choice("model", "day"), "Show what this machine spent, by model or day, and ask nobody.", "Output", {}, once=True,
+    attribute="by",
+)  # fmt: skip
 
 
 @app.command("usage")
-@command([PERIOD, *SERVER, ROWS["demo"], ROWS["json"], ROWS["quiet"], ROWS["debug"]], "")
+@command([BY, PERIOD, *SERVER, ROWS["demo"], ROWS["json"], ROWS["quiet"], ROWS["debug"]], "")
 def usage(_words: list[str], flags: Flags) -> Task:
-    """Show the balance, and what the key spent by model."""
+    """Show the balance and what the key spent, or (--by) what this machine spent."""
     from aiml_cli import spend
+
+    if "by" in flags:
+        from aiml_cli import spent
+
+        by, period = said(BY, flags), said(PERIOD, flags)
+        return lambda: spent.usage({name: flags[name] for name in flags.keys() - {"by", "period"}}, by, period)
 
     return lambda: spend.usage(flags, PERIOD)
 
@@ -130,9 +141,24 @@ def _named(arguments: list[str]) -> str:
 def _valued(arguments: list[str]) -> Iterator[str]:
     """Give a flag that may stand alone the value that it then has."""
     bare = {name: row for row in ROWS.values() if row.kind.bare for name in (row.flag, row.short)}
-    for word, following in zip(arguments, [*arguments[1:], ""], strict=False):
-        row = bare.get(word)
-        yield f"{row.flag}={row.kind.bare}" if row and not _is_value(row.kind, following) else word
+    flags = arguments.index("--") if "--" in arguments else len(arguments)
+    for word, following in zip(arguments[:flags], [*arguments[1:], ""], strict=False):
+        switches, last = _bundle(word)
+        row = bare.get(last)
+        if row and not _is_value(row.kind, following):
+            yield from [*switches, f"{row.flag}={row.kind.bare}"]
+        else:
+            yield word
+    yield from arguments[flags:]
+
+
+def _bundle(word: str) -> tuple[list[str], str]:
+    """Take `-yx` apart: the switches, and the flag behind them that may have a value; other words are whole."""
+    shorts = {row.short for row in ROWS.values() if row.kind.switch and row.short}
+    letters = [f"-{letter}" for letter in word[1:]]
+    if word[:1] == "-" and len(letters) > 1 and shorts.issuperset(letters[:-1]):
+        return letters[:-1], letters[-1]
+    return [], word
 
 
 def _is_value(kind: Kind[Any], word: str) -> bool:

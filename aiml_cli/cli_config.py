@@ -88,6 +88,22 @@ def config_check(_words: list[str], flags: Flags) -> Task:
     return lambda: check.check(flags)
 
 
+@app.command("completions")
+def config_completions(
+    shell: str = typer.Argument(
+        "", metavar="[SHELL]", show_default=False, help="bash, zsh, fish or powershell. Without it: what $SHELL names."
+    ),
+    install: bool = typer.Option(
+        False, "--install", help="Put it where that shell finds it, and say what is left to do."
+    ),
+    yes: bool = typer.Option(False, "--yes", "-y", help="Replace a file that is not aiml's."),
+) -> Task:
+    """Print the completions for a shell, or install them."""
+    from aiml_cli import completions
+
+    return lambda: completions.answer(shell, install=install, may_replace=yes)
+
+
 IMPORT = Option(
     PATH, "Take over llm's templates, or roles of mods or aichat: a file or folder of them.", "Output", {}, once=True,
     attribute="import_",

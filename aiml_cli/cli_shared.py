@@ -11,7 +11,7 @@ from aiml_cli.settings.resolve import read
 # went away into endings of its own.
 Task = Callable[[], int]
 
-SERVER = [ROWS[name] for name in ("profile", "base_url", "timeout", "ca_bundle")]
+SERVER = [ROWS[name] for name in ("profile", "base_url", "timeout", "ca_bundle", "record", "replay")]
 PLAIN: dict[str, Any] = {
     "rich_markup_mode": None,
     "add_completion": False,

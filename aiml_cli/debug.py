@@ -3,12 +3,13 @@
 import re
 from codecs import getincrementaldecoder
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import replace
+from typing import Any
+from urllib.parse import urlsplit
 
-from aiml_cli.api import client as wire
-from aiml_cli.api.client import Client, Reply, Request
 from aiml_cli.api.echo import STARS, key_in
+from aiml_cli.api.traffic import Reply, Request
 from aiml_cli.screen.output import say
 
 LONGEST = 4000
@@ -17,27 +18,41 @@ _CODED = re.compile(r"[A-Za-z0-9+/_-]{240,}={0,2}")
 _SECRET_HEADERS = ("authorization", "proxy-authorization", "cookie", "set-cookie", "x-api-key")
 
 
-@contextmanager
-def send(client: Client, request: Request, on_sent: Callable[[], None] | None = None) -> Iterator[Reply]:
-    """Send as api/client does, and show what goes out and what comes back."""
-    key = key_in(request.headers)
-    _show_request(client, request, key)
-    with wire.send(client, request, on_sent) as reply:
-        say(f"< {reply.status}")
-        for name, value in reply.headers.items():
-            say(_header("<", name, value, key))
-        say("<")
-        yield replace(reply, chunks=_shown(reply.chunks, key))
+def shown(send: Callable[..., AbstractContextManager[Reply]]) -> Callable[..., AbstractContextManager[Reply]]:
+    """Give what sends as `send` does, and shows what goes out and what comes back."""
+
+    @contextmanager
+    def showing(client: Any, request: Request, on_sent: Callable[[], None] | None = None) -> Iterator[Reply]:
+        key = key_in(request.headers)
+        _show_request(client, request, key)
+        with send(client, request, on_sent) as reply:
+            say(f"< {reply.status}")
+            for name, value in reply.headers.items():
+                say(_header("<", name, value, key))
+            say("<")
+            yield replace(reply, chunks=_shown(reply.chunks, key))
+
+    return showing
 
 
-def _show_request(client: Client, request: Request, key: str) -> None:
-    outgoing = client.build_request(request.method, request.url, headers=dict(request.headers), content=request.body)
-    say(_masked(f"> {request.method} {outgoing.url.raw_path.decode('ascii', 'replace')} HTTP/1.1", key))
-    for name, value in outgoing.headers.raw:
-        say(_header(">", name.decode("latin-1"), value.decode("latin-1"), key))
+def _show_request(client: Any, request: Request, key: str) -> None:
+    path, headers = _outgoing(client, request)
+    say(_masked(f"> {request.method} {path} HTTP/1.1", key))
+    for name, value in headers:
+        say(_header(">", name, value, key))
     say(">")
     for line in (request.body or b"").decode("utf-8", "replace").splitlines():
         say(f"> {_short(_masked(line, key))}")
+
+
+def _outgoing(client: Any, request: Request) -> tuple[str, list[tuple[str, str]]]:
+    """Give the path and the headers as they are sent; where a recording answers, nothing is added to ours."""
+    if not hasattr(client, "build_request"):
+        parts = urlsplit(request.url)
+        return f"{parts.path}?{parts.query}" if parts.query else parts.path, list(request.headers.items())
+    made = client.build_request(request.method, request.url, headers=dict(request.headers), content=request.body)
+    headers = [(name.decode("latin-1"), value.decode("latin-1")) for name, value in made.headers.raw]
+    return made.url.raw_path.decode("ascii", "replace"), headers
 
 
 def _header(sign: str, name: str, value: str, key: str) -> str:

@@ -1,5 +1,6 @@
 """Start the embedded server, for one call or until Ctrl-C."""
 
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -9,6 +10,7 @@ from aiml_cli.settings.resolve import Settings, Source
 from aiml_cli.signals import Stopped
 
 DEMO_MODEL = "demo/echo"
+FIRST_PORT, LAST_PORT = 1024, 65535
 
 
 @contextmanager
@@ -20,6 +22,9 @@ def served(settings: Settings) -> Iterator[Settings]:
     if not settings.options.demo:
         yield settings
         return
+    if settings.options.replay:  # a recording answers in its place
+        yield _at_no_server(settings)
+        return
     from aiml_cli.demo.server import serve  # only --demo needs a server
 
     with serve() as url:
@@ -27,6 +32,13 @@ def served(settings: Settings) -> Iterator[Settings]:
             say("aiml: the embedded server answers; no model runs")
         settled = demo_model(settings)
         yield replace(settled, options=replace(settled.options, base_url=url))
+
+
+def _at_no_server(settings: Settings) -> Settings:
+    """Give an address as the embedded server has: another one each time, at which nothing is kept."""
+    settled = demo_model(settings)
+    url = f"http://127.0.0.1:{FIRST_PORT + os.getpid() % (LAST_PORT - FIRST_PORT)}/v1"
+    return replace(settled, options=replace(settled.options, base_url=url))
 
 
 def demo_model(settings: Settings) -> Settings:

@@ -71,6 +71,12 @@ class NotAsAsked(AimlError):
     exit_code = 9
 
 
+class SomeFailed(AimlError):
+    """With --each: some rows failed, or were not asked any more; each failed row says why in its result."""
+
+    exit_code = 10
+
+
 class HungUp(AimlError):
     """The terminal went away (SIGHUP); the text so far was kept."""
 

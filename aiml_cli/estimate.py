@@ -18,7 +18,9 @@ def priced(answer: Answer, settings: Settings) -> Answer:
     from aiml_cli.browse import known
 
     model = exact(known(settings) or [], settings.options.model or "")
-    return replace(answer, estimate_usd=estimate(model.prices, usage)) if model else answer
+    found = estimate(model.prices, usage) if model else None
+    # Of an answer in parts some of which were told a price, that is the least that it cost.
+    return answer if found is None else replace(answer, estimate_usd=max(found, answer.estimate_usd or 0))
 
 
 def _is_seen(options: Options) -> bool:

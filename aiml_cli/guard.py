@@ -51,7 +51,7 @@ class Guard:
             say(f"aiml: this seems secret: {finding}")
         if len(self._found) > MOST_SHOWN:
             say(f"aiml: … and {len(self._found) - MOST_SHOWN} more")
-        if not yes and not _agrees():
+        if not yes and not agrees("send it all the same?"):
             raise self._refusal()
 
     def _refusal(self) -> Misuse:
@@ -71,11 +71,11 @@ class Guard:
         return []
 
 
-def _agrees() -> bool:
-    """Ask; what cannot be answered is no."""
+def agrees(question: str) -> bool:
+    """Ask on the terminal, for standard input may be what is sent; what cannot be answered is no."""
     try:
         with open(TERMINAL, encoding="utf-8", errors="replace") as terminal:  # noqa: PTH123 - a device
-            tell("send it all the same? [y/N] ")
+            tell(f"{question} [y/N] ")
             answer = terminal.readline()
     except OSError:
         return False

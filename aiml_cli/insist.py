@@ -17,7 +17,7 @@ from aiml_cli.settings.options import Options
 from aiml_cli.settings.resolve import Settings
 
 if TYPE_CHECKING:
-    from aiml_cli.api.client import Request
+    from aiml_cli.api.traffic import Request
     from aiml_cli.talk import Talk
 
 Mask = Callable[[AimlError], AimlError]
@@ -52,14 +52,18 @@ def wanted(settings: Settings) -> Wanted:
 
 
 def _is_native(settings: Settings) -> bool:
-    """Look up in the stored catalogue whether the model takes a schema; who is not known there is trusted."""
+    """Look up in the stored catalogue whether the model takes a schema; who is not known there is trusted.
+
+    Of several that are asked in turn all have to.
+    """
     from aiml_cli.api.models import exact
     from aiml_cli.browse import known
 
-    model = exact(known(settings) or [], settings.options.model or "")
+    models = known(settings) or []
+    found = [exact(models, name.strip()) for name in (settings.options.model or "").split(",")]
     # Until 2026 an entry had features, with slashes in their names, which say nothing of schemas.
-    told = [] if model is None else [word for word in model.capabilities if "/" not in word]
-    return not told or NATIVE in told
+    told = [[word for word in model.capabilities if "/" not in word] for model in found if model]
+    return all(not words or NATIVE in words for words in told)
 
 
 def unmet(asked: Asked, completion: Completion) -> NotAsAsked | None:
@@ -121,9 +125,11 @@ def hold(talk: "Talk", asked: Asked, request: "Request", screen: Screen, mask: M
         for count in range(1, tries + 1):
             if not (found := asked.wanted and _failing(asked.wanted, talk.completion())):
                 return
+            request = _corrected(asked.endpoint, request, found[0].text, found[1])
+            if talk.purse and talk.purse.is_too_small_for(request, talk.part()):
+                return
             if not options.quiet:
                 say(f"aiml: {found[1]}; asking again ({count} of {tries})")
-            request = _corrected(asked.endpoint, request, found[0].text, found[1])
             held.forget()
             talk.begin_anew()
             talk.hold(request, options, held, mask)

@@ -50,7 +50,7 @@ class Journal:
 
     def __init__(self, asked: "Callable[[], Asked]", grown: Grown, *, quiet: bool) -> None:
         self._make, self._grown, self._quiet = asked, grown, quiet
-        self._orders: SimpleQueue[_Order] = SimpleQueue()
+        self._orders: SimpleQueue[_Order | str] = SimpleQueue()
         self._thread: Thread | None = None
         self._notices: list[str] = []
         self.row: Row | None = None
@@ -66,6 +66,10 @@ class Journal:
         """Keep an answer that was not as asked, and that another one follows; one without words was none."""
         if any(choice.words for choice in answer.completion.choices):
             self._order(answer, is_last=False)
+
+    def rename(self, model: str) -> None:
+        """Note that another model is asked."""
+        self._orders.put(model)
 
     def close(self, answer: Answer) -> None:
         """Write how it ended, and wait until it is written; a signal does not keep that from happening."""
@@ -132,6 +136,10 @@ class Journal:
                 if pieces := [exchange.Piece(*piece) for piece in self._grown(marks)]:
                     exchange.append(history, row, pieces)
                 continue
+            if isinstance(order, str):
+                asked = asked._replace(model=order)
+                exchange.rename(history, row, order)
+                continue
             exchange.finish(history, row, ended(order, asked))
             if order.is_last:
                 exchange.release(history, row.conversation)
@@ -143,7 +151,7 @@ class Journal:
         """Write what a response became that was asked for earlier; where nothing came, nothing changed."""
         from aiml_cli.store import exchange
 
-        while not (order := self._orders.get()).is_last:
+        while isinstance(order := self._orders.get(), str) or not order.is_last:
             pass
         if order.answer.completion.begun.id:
             exchange.catch_up(history, asked, ended(order, asked))

@@ -17,8 +17,8 @@ from aiml_cli.settings.resolve import Settings, Source
 from aiml_cli.store import key as keys
 
 if TYPE_CHECKING:
-    from aiml_cli.api.client import Request
     from aiml_cli.api.messages import Conversation
+    from aiml_cli.api.traffic import Request
     from aiml_cli.prompt.sources import Source as Text
     from aiml_cli.resume import Before
     from aiml_cli.schema.wanted import Wanted
@@ -34,7 +34,8 @@ HOW_TO_GET_A_KEY = (
 class Question:
     """Hold what is asked of whom.
 
-    `texts` go along with the files; `again` is said as it is, in the place of words, files and texts.
+    `texts` go along with the files; `again` is said as it is, in the place of words, files and texts. `held` is the
+    key, where it was looked for before. `others` are asked in turn where the model is not to be had.
     """
 
     endpoint: Endpoint
@@ -45,6 +46,8 @@ class Question:
     read: tuple[str | None] | None = None
     texts: "Sequence[Text]" = ()
     again: "Conversation | None" = None
+    held: tuple[keys.Key | None] | None = None
+    others: tuple[str, ...] = ()
 
     @property
     def options(self) -> Options:
@@ -121,13 +124,25 @@ def how_to_get_a_key() -> str:
 def see_that_there_is_a_key(question: Question) -> None:
     """Raise NotAllowed where there can be none; no command is run for it."""
     settings, url = question.settings, question.url
-    if not (question.options.demo or is_local(url) or keys.held(settings, url) or keys.asks(settings, url)):
+    if not (
+        question.options.demo
+        or question.options.replay
+        or is_local(url)
+        or keys.held(settings, url)
+        or keys.asks(settings, url)
+    ):
         raise NotAllowed(keys.why_none(settings, url), how_to_get_a_key())
 
 
 def key_for(question: Question) -> keys.Key | None:
-    """Find the key for the server; the embedded one gets none."""
-    if question.options.demo:
+    """Find the key for the server; the embedded one and a recording get none."""
+    if question.held:
+        return question.held[0]
+    if question.options.record or question.options.replay:
+        from aiml_cli.way import ready  # for few calls only
+
+        ready(question.options)
+    if question.options.demo or question.options.replay:
         return None
     key = keys.find(question.settings, question.url)
     keys.guard(question.url, key)
@@ -140,7 +155,7 @@ def key_for(question: Question) -> keys.Key | None:
 
 def request_of(question: Question, body: Mapping[str, Any], key: keys.Key | None) -> "Request":
     """Make the request that asks."""
-    from aiml_cli.api.client import Request
+    from aiml_cli.api.traffic import Request
 
     accept = "text/event-stream, application/json" if body.get("stream") else "application/json"
     headers = {**headers_of(key, accept), "Content-Type": "application/json"}

@@ -1,9 +1,14 @@
 """Ask for the rest of an answer that was cut, and join it to what came."""
 
+from typing import TYPE_CHECKING
+
 from aiml_cli import resume
 from aiml_cli.api.answer import has_rest
 from aiml_cli.asking import WHOLE, Asking
 from aiml_cli.errors import CutShort
+
+if TYPE_CHECKING:
+    from aiml_cli.api.traffic import Request
 
 
 def hold(asking: Asking) -> None:
@@ -13,6 +18,8 @@ def hold(asking: Asking) -> None:
     for count in range(1, most + 1):
         found = asking.talk.completion()
         if not has_rest(found):
+            break
+        if asking.talk.purse and asking.talk.purse.is_too_small_for(_request(asking), asking.talk.part()):
             break
         why = error.message if error else found.lacks
         asking.question.tell(f"{why}; asking for the rest ({count} of {most})")
@@ -25,8 +32,7 @@ def _failing(asking: Asking, count: int) -> CutShort | None:
     """Ask once, and give how it was cut off, if it was."""
     try:
         if count:
-            said = resume.rest(asking.said, asking.talk.completion().first.text)
-            request = asking.request(said, WHOLE)
+            request = _request(asking)
             asking.talk.go_on()
             asking.send(request)
         else:
@@ -34,3 +40,8 @@ def _failing(asking: Asking, count: int) -> CutShort | None:
     except CutShort as cut:
         return cut
     return None
+
+
+def _request(asking: Asking) -> "Request":
+    """Make the request for the rest of what came."""
+    return asking.request(resume.rest(asking.said, asking.talk.completion().first.text), WHOLE)

@@ -1,7 +1,8 @@
 """Ask once: settle what is asked of whom, hold the turn, and end as it ended."""
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from aiml_cli import turn
@@ -26,17 +27,45 @@ def ask(name: str, words: Sequence[str], flags: Flags) -> int:
     try:
         words, flags, template = _prepared(name, words, flags)
         settings = resolve(layers(flags, os.environ, template), name)
-        wanted = _wanted(settings)
+        several = _several(name, words, flags, settings)
+        wanted = None if several else _wanted(settings)
         is_shown_only = (settings.options.dry_run or settings.options.as_) and not is_errand(settings.options)
-        screen = None if is_shown_only else choose(settings.options, os.environ)
+        screen = None if is_shown_only or several else choose(settings.options, os.environ)
     except AimlError as error:
         if _wants_json(flags):
             show(line(as_object(Answer(name, error=error)), indent=2).decode())
         raise
+    if several:
+        return several()
     if screen is None:
         return _print_program(name, words, settings, wanted)
     with served(settings) as settled:
         return _show_answer(Question(ENDPOINTS[name], words, settled, wanted), screen)
+
+
+def _several(name: str, words: Sequence[str], flags: Flags, settings: Settings) -> "Callable[[], int] | None":
+    """Give what asks more than once: for each row, of each model, for each piece of a long input."""
+    models = flags["model"].texts if "model" in flags else ()
+    if settings.options.in_place:
+        from aiml_cli import in_place  # as those below for few calls only
+
+        return lambda: in_place.ask(name, words, settings, len(models))
+    of_rows = {"unordered", "resume_from", "shard"} | (set() if settings.options.chunk else {"jobs"})
+    if settings.options.each or flags.keys() & of_rows:
+        from aiml_cli import batch
+
+        return lambda: batch.ask(name, words, settings, len(models))
+    if len(models) > 1:
+        from aiml_cli import compare
+
+        return lambda: compare.ask(
+            name, words, [replace(settings, options=replace(settings.options, model=model)) for model in models]
+        )
+    if settings.options.chunk or settings.options.reduce:
+        from aiml_cli import chunks
+
+        return lambda: chunks.ask(name, words, settings)
+    return None
 
 
 def _prepared(name: str, words: Sequence[str], flags: Flags) -> tuple[Sequence[str], Flags, Flags | None]:

@@ -4,6 +4,7 @@ import signal
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from threading import current_thread, main_thread
 from types import FrameType
 
 from aiml_cli.errors import AimlError, HungUp, Interrupted, Terminated
@@ -45,8 +46,11 @@ def listen() -> None:
 def held() -> Iterator[None]:
     """Finish what must not stay half done, such as putting a file in its place; a signal is obeyed after it.
 
-    Nothing that can wait for somebody else belongs in here.
+    Nothing that can wait for somebody else belongs in here. Signals come to the main thread only.
     """
+    if current_thread() is not main_thread():
+        yield
+        return
     late: list[int] = []
     handlers = {number: signal.getsignal(number) for number in ENDINGS}
     ours = [number for number, handler in handlers.items() if handler is _stop]

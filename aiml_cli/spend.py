@@ -10,18 +10,20 @@ from aiml_cli.api.endpoints import ENDPOINTS
 from aiml_cli.api.faults import refused
 from aiml_cli.api.loose import list_in, number_in, object_in, text_in
 from aiml_cli.api.prices import dollars
+from aiml_cli.api.traffic import Request, whole
 from aiml_cli.embedded import served
-from aiml_cli.errors import AimlError, RequestRefused, ServerFailed
+from aiml_cli.errors import AimlError, Misuse, RequestRefused, ServerFailed
 from aiml_cli.hosts import host_of, origin_of
 from aiml_cli.question import Question, key_for
 from aiml_cli.screen import table
 from aiml_cli.screen.json import line
-from aiml_cli.screen.output import is_terminal, notices, show, write
+from aiml_cli.screen.output import is_terminal, show, write
 from aiml_cli.settings.flags import Flags
 from aiml_cli.settings.options import Option
 from aiml_cli.settings.resolve import Settings, read, resolve
 from aiml_cli.store import key as keys
 from aiml_cli.store.config import layers
+from aiml_cli.way import opened, sender
 
 Json = Any
 
@@ -30,6 +32,7 @@ COLUMNS = (
     table.Column("SPENT", 1, right=True),
     table.Column("REQUESTS", 2, right=True),
 )
+PERIODS = ("24h", "7d", "30d")
 FIELDS = ("what", "model", "amount", "currency", "requests")
 
 
@@ -37,6 +40,8 @@ def usage(flags: Flags, period: Option[str]) -> int:
     """Show what the gateway says of balance and spend; raise NotAllowed without a key."""
     settings = resolve(layers(flags, os.environ))
     window = read(period, flags[period.name]) if period.name in flags else period.default
+    if window not in PERIODS:
+        raise Misuse(f"the gateway knows no period {window!r}", f"--period {', '.join(PERIODS)}; or add --by")
     with served(settings) as settled:
         key = key_for(Question(ENDPOINTS["chat"], (), settled))
         balance = _asked(settled, key, "/v2/billing")
@@ -49,19 +54,13 @@ def usage(flags: Flags, period: Option[str]) -> int:
 
 def _asked(settings: Settings, key: keys.Key | None, path: str) -> dict[str, Json]:
     """Ask the gateway for a JSON object; raise what it refuses with, without the key."""
-    from aiml_cli.api.client import Request, connect, send, whole  # httpx costs a fifth of a second
-
-    if settings.options.debug:
-        from aiml_cli.debug import send
-
     url = origin_of(settings.options.base_url or "") + path
     headers = {"User-Agent": f"aiml/{__version__}", "Accept": "application/json"}
     if key:
         headers["Authorization"] = f"Bearer {key.value}"
-    tell = notices(settings.options.quiet)
     with (
-        connect(url, settings.options.timeout or 0, settings.options.ca_bundle, tell) as client,
-        send(client, Request("GET", url, headers)) as reply,
+        opened(settings.options, url) as client,
+        sender(settings.options)(client, Request("GET", url, headers)) as reply,
     ):
         body = whole(reply)
     if reply.status != 200:  # noqa: PLR2004 - OK

@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from shlex import quote as shell_quoted
 from urllib.parse import quote
 
-from aiml_cli.api.client import Request
 from aiml_cli.api.completion import Completion
 from aiml_cli.api.events import Batch, Text
+from aiml_cli.api.traffic import Request
 from aiml_cli.errors import (
     AimlError,
     CutShort,
@@ -100,7 +100,7 @@ def _wait(what: Errand, talk: Talk, request: Request, screen: Screen, mask: Mask
             if status not in WORKING:
                 break
             line.show(status)
-            time.sleep(pause)
+            time.sleep(0 if what.options.replay else pause)
             pause = min(pause * GROWTH, LONGEST_S)
             talk.begin_anew()
     except (Stopped, Unreachable, RateLimited, ServerFailed, CutShort) as stop:

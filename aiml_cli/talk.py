@@ -6,25 +6,29 @@ from collections.abc import Callable, Iterator
 from contextlib import nullcontext
 from dataclasses import replace
 from datetime import UTC, datetime
+from threading import current_thread, main_thread
 from typing import TYPE_CHECKING, Protocol
 
 from aiml_cli.api import retry
-from aiml_cli.api.answer import Answer, Timing
-from aiml_cli.api.client import Client, Reply, Request, connect, send
+from aiml_cli.api.answer import Answer, Timing, with_cost_of
 from aiml_cli.api.completion import Completion, Fold
 from aiml_cli.api.endpoints import Endpoint
 from aiml_cli.api.events import Batch, Begun, Done, Fault, Notice, Output, Usage
 from aiml_cli.api.reply import understand
+from aiml_cli.api.traffic import Request
 from aiml_cli.api.wire import an_amount
 from aiml_cli.errors import AimlError
-from aiml_cli.screen.output import is_terminal, notices, say
+from aiml_cli.screen.output import is_terminal, say
 from aiml_cli.settings.options import Options
+from aiml_cli.way import opened, sender
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from contextlib import AbstractContextManager
 
+    from aiml_cli.api.client import Client
     from aiml_cli.journal import Journal
+    from aiml_cli.purse import Purse
     from aiml_cli.screen.waiting import Waiting
 
 Mask = Callable[[AimlError], AimlError]
@@ -40,28 +44,42 @@ class Onlooker(Protocol):
         """See the bytes that pass."""
 
 
-class Talk:
-    """Keep what is known of the exchange, however it ends."""
+class Pace(Protocol):
+    """Slow down together with others who ask the same server."""
 
-    def __init__(self, endpoint: Endpoint) -> None:
+    def slow(self, error: AimlError, seconds: float) -> None:
+        """Hear of a failure, and for how long nothing should be sent."""
+
+    def rest(self, seconds: float) -> None:
+        """Wait before the next try."""
+
+
+class Talk:
+    """Keep what is known of the exchange, however it ends; `client` is one that stays open for the next."""
+
+    def __init__(self, endpoint: Endpoint, client: "Client | None" = None, pace: Pace | None = None) -> None:
         self._endpoint = endpoint
+        self._client = client
+        self._pace = pace
         self.keeper: Journal | None = None
         self.continued: str | None = None
+        self.gives_up: Callable[[AimlError], bool] | None = None
         self._fold = Fold()
-        self._tries = 0
+        self._tries = self._tries_of_others = 0
         self._began = self._first = 0.0
         self._is_heard = False
         self._status: int | None = None
         self._headers: Mapping[str, str] = {}
-        self._spent: float | None = None
+        self.purse: Purse | None = None
+        self.earlier: list[Answer] = []
+        self._parts: list[Answer] = []
 
     def hold(self, request: Request, options: Options, screen: Onlooker, mask: Mask) -> None:
         """Send the request until it is answered; nothing is sent again once a piece was shown.
 
         `mask` takes the key out of a failure before anybody sees it.
         """
-        tell = notices(options.quiet)
-        with connect(request.url, options.timeout or 0, options.ca_bundle, tell) as client:
+        with opened(options, request.url, self._client) as client:
             while True:
                 self._tries += 1
                 self._status, self._headers = None, {}
@@ -75,14 +93,26 @@ class Talk:
     def begin_anew(self) -> None:
         """Let go of what came: the next request is an exchange of its own."""
         earlier = self.answer(None)
+        self.earlier.append(earlier)
+        self._parts = []
         self._fold, self._tries, self._first, self._is_heard = Fold(), 0, 0.0, False
+        self._tries_of_others = 0
         if self.keeper:
             self.keeper.part(earlier)
 
+    def ask_another(self, model: str) -> None:
+        """Let go of a model that said nothing; the next request asks another one, and the tries are counted on."""
+        self._fold, self._first, self._is_heard = Fold(), 0.0, False
+        self._tries_of_others += self._tries
+        self._tries = 0
+        if self.keeper:
+            self.keeper.rename(model)
+
     def go_on(self) -> None:
         """Join what comes next to what came: the next request asks for the rest of the answer."""
+        self._parts.append(self.part())
         self._fold.reopen()
-        self._spent, self._headers = self._cost(), {}
+        self._headers = {}
         self._tries, self._is_heard = 0, False
 
     def since(self, marks: dict[tuple[int, str], int]) -> list[tuple[str, int, str]]:
@@ -96,7 +126,7 @@ class Talk:
     def answer(self, error: AimlError | None) -> Answer:
         """Say what is known."""
         now = time.monotonic()
-        return Answer(
+        answer = Answer(
             self._endpoint.name,
             self._fold.completion(),
             error,
@@ -104,22 +134,31 @@ class Talk:
             self._id(),
             self.continued,
             self._status,
-            self._tries,
+            self._tries_of_others + self._tries,
             self._cost(),
         )
+        if not self._parts:
+            return answer
+        last = self.part()
+        is_billed = self._is_heard or last.completion.usage
+        return with_cost_of(answer, [*self._parts, last] if is_billed else self._parts)
+
+    def part(self) -> Answer:
+        """Say what the part of the answer took that comes now, where it is asked for in parts."""
+        return Answer(self._endpoint.name, Completion(usage=self._fold.usage), header_cost_usd=self._cost())
 
     def _cost(self) -> float | None:
-        """Give the price in the headers, with that of the parts before."""
-        told = an_amount(self._headers.get("x-aimlapi-usd-spent"))
-        return told if self._spent is None else self._spent + (told or 0)
+        """Give the price in the headers."""
+        return an_amount(self._headers.get("x-aimlapi-usd-spent"))
 
-    def _once(self, client: Client, request: Request, screen: Onlooker, options: Options) -> None:
+    def _once(self, client: "Client", request: Request, screen: Onlooker, options: Options) -> None:
+        self._heed()
         verbose = options.verbose
         if not self._first:
             self._began = time.monotonic()
         if verbose:
             say(f"aiml: {request.method} {request.url}, {len(request.body or b'')} bytes, try {self._tries}")
-        with _sign(options) as sign, _sender(options)(client, request, self._begun(sign)) as reply:
+        with _sign(options) as sign, sender(options)(client, request, self._begun(sign)) as reply:
             self._status, self._headers = reply.status, reply.headers
             if verbose:
                 kind = reply.headers.get("content-type", "")
@@ -152,32 +191,34 @@ class Talk:
             self._is_heard = True
             self._first = self._first or time.monotonic()
 
+    def _heed(self) -> None:
+        """Go no further where another thread has ended this."""
+        if self._client:
+            self._client.wire.heed()
+
     def _wait_or_raise(self, error: AimlError, options: Options) -> None:
+        self._heed()
         now, luck = datetime.now(UTC), os.urandom(1)[0] / 255
         pause = retry.pause(error, self._headers, self._tries, now, luck)
-        if pause is None or self._is_heard or self._tries > (options.retries or 0):
+        if options.replay and pause:
+            pause = 0.0  # a recording needs no rest
+        if self._pace and pause is not None:
+            self._pace.slow(error, pause)
+        is_left = self.gives_up is not None and self.gives_up(error)
+        if pause is None or is_left or self._is_heard or self._tries > (options.retries or 0):
             raise retry.told(error, self._headers, now)
         if not options.quiet:
             say(f"aiml: {error.message}; trying again in {pause:.1f} s ({self._tries} of {options.retries})")
-        time.sleep(pause)
+        (self._pace.rest if self._pace else time.sleep)(pause)
 
 
 def _sign(options: Options) -> "AbstractContextManager[Waiting | None]":
     """Give what shows that an answer is waited for, where somebody looks."""
-    if options.quiet or not is_terminal(2):
+    if options.quiet or not is_terminal(2) or current_thread() is not main_thread():  # several would mix
         return nullcontext()
     from aiml_cli.screen import waiting  # a pipe needs none
 
     return waiting.sign(os.environ)
-
-
-def _sender(options: Options) -> "Callable[..., AbstractContextManager[Reply]]":
-    """Give what sends a request; with --debug it shows the exchange too."""
-    if not options.debug:
-        return send
-    from aiml_cli import debug  # few want to see it
-
-    return debug.send
 
 
 def _numbered(request: Request) -> Request:

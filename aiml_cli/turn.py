@@ -5,21 +5,23 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, NamedTuple
 
 from aiml_cli import estimate
-from aiml_cli.api.answer import Answer, has_rest, verdict
+from aiml_cli.api.answer import Answer, has_rest, verdict, with_cost_of
 from aiml_cli.api.messages import Conversation
 from aiml_cli.asking import WHOLE, Asking
-from aiml_cli.errors import AimlError, CutShort, RequestRefused
+from aiml_cli.errors import AimlError, CutShort, Misuse, RequestRefused
 from aiml_cli.journal import journal_of
 from aiml_cli.question import Question, headers_of, is_errand, key_for, masked
 from aiml_cli.screen.choose import Screen
 from aiml_cli.settings.options import Options
+from aiml_cli.settings.resolve import Settings
 from aiml_cli.signals import Stopped
 
 if TYPE_CHECKING:
+    from aiml_cli.api.client import Client
     from aiml_cli.journal import Journal
     from aiml_cli.saving import Places
     from aiml_cli.store.exchange import Row
-    from aiml_cli.talk import Talk
+    from aiml_cli.talk import Pace, Talk
 
 
 class Turn(NamedTuple):
@@ -35,11 +37,14 @@ class Turn(NamedTuple):
     row: "Row | None" = None
 
 
-def hold(question: Question, screen: Screen) -> Turn:
-    """Ask, and show what comes; raises nothing that is the server's, the network's or the user's doing."""
+def hold(question: Question, screen: Screen, client: "Client | None" = None, pace: "Pace | None" = None) -> Turn:
+    """Ask, and show what comes; raises nothing that is the server's, the network's or the user's doing.
+
+    `client` is one that stays open for the next question of the same thread; `pace` is kept with other threads.
+    """
     from aiml_cli.talk import Talk  # httpx costs a fifth of a second; --help need not wait
 
-    talk = Talk(question.endpoint)
+    talk = Talk(question.endpoint, client, pace)
     error: AimlError | None = None
     places: Places | None = None
     said: Conversation | None = None
@@ -52,8 +57,17 @@ def hold(question: Question, screen: Screen) -> Turn:
             said = question.said()
             question = question.with_its_system()
             asking = Asking(talk, question, said, key_for(question), screen)
+            if question.options.max_cost is not None:
+                from aiml_cli import purse  # few set a limit
+
+                talk.purse = purse.opened(question, said)
             talk.keeper = journal_of(talk, question, said, os.environ)
-            _send(asking)
+            if question.others:
+                from aiml_cli import fallback  # most ask one model
+
+                question, error = fallback.send(asking, _send, _advise)
+            else:
+                _send(asking)
     except AimlError as fault:
         error = fault
         _advise(fault, question)
@@ -61,17 +75,23 @@ def hold(question: Question, screen: Screen) -> Turn:
         error = stop.error
     answer = _judged(question, talk.keeper, talk.answer(error))
     answer = places.keep(answer) if places else answer
-    answer = _closed(screen, talk.keeper, estimate.priced(answer, question.settings))
+    answer = _closed(screen, talk, estimate.priced(answer, question.settings), question.settings)
     return Turn(question, said, answer, talk.keeper.row if talk.keeper else None)
 
 
 def with_its_past(question: Question) -> Question:
-    """Put the question behind the conversation that it goes on with, if it does."""
-    if not (question.options.continue_ or question.options.resume):
-        return question
-    from aiml_cli import resume  # for few calls only
+    """Put the question behind the conversation that it goes on with, if it does; settle which model is asked first."""
+    if question.options.continue_ or question.options.resume:
+        from aiml_cli import resume  # for few calls only
 
-    return resume.gone_on(question, os.environ)
+        question = resume.gone_on(question, os.environ)
+    if question.options.first:
+        raise Misuse("--first chooses among several models, and there is one", "name them all: -m A -m B --first")
+    if "," in (question.options.model or ""):
+        from aiml_cli import fallback  # most ask one model
+
+        question = fallback.begun(question)
+    return question
 
 
 def _advise(error: AimlError, question: Question) -> None:
@@ -141,18 +161,26 @@ def _judged(question: Question, journal: "Journal | None", answer: Answer) -> An
         from aiml_cli import insist  # for few calls only
 
         error = insist.unmet(question, answer.completion)
+    if error is None and options.extract and answer.completion.status not in ("queued", "in_progress"):
+        from aiml_cli.screen import extracted  # for few calls only
+
+        error = extracted.unmet(options.extract, answer.completion)
     if journal and isinstance(error, CutShort) and has_rest(answer.completion):
         error.hint = f"-c asks for the rest; or {error.hint}"
     return replace(answer, error=error)
 
 
-def _closed(screen: Screen, journal: "Journal | None", answer: Answer) -> Answer:
-    """Show what is left, and only then keep the answer, also when it could not be shown."""
+def _closed(screen: Screen, talk: "Talk", answer: Answer, settings: Settings) -> Answer:
+    """Show what is left, and only then keep the answer, also when it could not be shown.
+
+    The cost that is shown is that of the whole call; what was kept before has its own.
+    """
+    others = [estimate.priced(each, settings) for each in talk.earlier]
     try:
-        screen.close(answer)
+        screen.close(with_cost_of(answer, [*others, answer]) if others else answer)
     except (AimlError, Stopped) as fault:
         answer = replace(answer, error=answer.error or (fault.error if isinstance(fault, Stopped) else fault))
     finally:
-        if journal:
-            journal.close(answer)
-    return answer
+        if talk.keeper:
+            talk.keeper.close(answer)
+    return with_cost_of(answer, [*others, answer]) if others else answer

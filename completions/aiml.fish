@@ -7,7 +7,7 @@ function __aiml_commands
         case 'aiml'
             printf '%s\n' chat respond models usage demo config history
         case 'aiml config'
-            printf '%s\n' show get set unset edit path key check templates
+            printf '%s\n' show get set unset edit path key check completions templates
         case 'aiml history'
             printf '%s\n' list show search export rm
     end
@@ -17,17 +17,17 @@ end
 function __aiml_takes
     switch $argv[1]
         case 'aiml chat'
-            printf '%s\n' --model -m --system -s --file -f --attach -a --detail --template -t --param -P --save --resume -r --messages --effort --reasoning-effort --temperature --top-p --max-tokens --max-output-tokens --max-completion-tokens --seed --n -n --top-logprobs --tools --tool-choice --tool-result --schema --schema-retries --response-format --text-format --option -O --output -o --format --audio-out --save-dir --meta --auto-continue --color --as --profile --base-url --timeout --retries --ca-bundle
+            printf '%s\n' --model -m --max-cost --system -s --file -f --attach -a --detail --template -t --param -P --save --resume -r --messages --fit --chunk --reduce --each --jobs -j --resume-from --shard --effort --reasoning-effort --temperature --top-p --max-tokens --max-output-tokens --max-completion-tokens --seed --n -n --top-logprobs --tools --tool-choice --tool-result --schema --schema-retries --response-format --text-format --option -O --output -o --extract -x --in-place --format --audio-out --save-dir --meta --auto-continue --color --as --profile --base-url --timeout --retries --ca-bundle --record --replay
         case 'aiml respond'
-            printf '%s\n' --model -m --system -s --file -f --attach -a --detail --template -t --param -P --save --resume -r --messages --effort --reasoning-effort --reasoning-summary --temperature --top-p --max-tokens --max-output-tokens --tools --tool-choice --tool-result --web-search --location --mcp-server --schema --schema-retries --response-format --text-format --previous-response-id --truncation --include --wait --show --cancel --prompt-id --prompt-version --prompt-var --option -O --output -o --format --audio-out --save-dir --meta --auto-continue --color --as --profile --base-url --timeout --retries --ca-bundle
+            printf '%s\n' --model -m --max-cost --system -s --file -f --attach -a --detail --template -t --param -P --save --resume -r --messages --fit --chunk --reduce --each --jobs -j --resume-from --shard --effort --reasoning-effort --reasoning-summary --temperature --top-p --max-tokens --max-output-tokens --tools --tool-choice --tool-result --web-search --location --mcp-server --schema --schema-retries --response-format --text-format --previous-response-id --truncation --include --wait --show --cancel --prompt-id --prompt-version --prompt-var --option -O --output -o --extract -x --in-place --format --audio-out --save-dir --meta --auto-continue --color --as --profile --base-url --timeout --retries --ca-bundle --record --replay
         case 'aiml models'
-            printf '%s\n' --profile --base-url --timeout --ca-bundle
+            printf '%s\n' --profile --base-url --timeout --ca-bundle --record --replay
         case 'aiml usage'
-            printf '%s\n' --period --profile --base-url --timeout --ca-bundle
+            printf '%s\n' --by --period --profile --base-url --timeout --ca-bundle --record --replay
         case 'aiml demo'
             printf '%s\n' --port
         case 'aiml config show'
-            printf '%s\n' --profile --base-url --timeout --ca-bundle
+            printf '%s\n' --profile --base-url --timeout --ca-bundle --record --replay
         case 'aiml config set'
             printf '%s\n' --profile
         case 'aiml config unset'
@@ -35,7 +35,7 @@ function __aiml_takes
         case 'aiml config key'
             printf '%s\n' --base-url
         case 'aiml config check'
-            printf '%s\n' --profile --base-url --timeout --ca-bundle
+            printf '%s\n' --profile --base-url --timeout --ca-bundle --record --replay
         case 'aiml config templates'
             printf '%s\n' --import
         case 'aiml history list'
@@ -49,13 +49,26 @@ function __aiml_takes
     end
 end
 
+# Print the flags of a command that may have a value.
+function __aiml_may
+    switch $argv[1]
+        case 'aiml chat'
+            printf '%s\n' --resume -r --extract -x
+        case 'aiml respond'
+            printf '%s\n' --resume -r --web-search --extract -x
+    end
+end
+
 # Print the settings.
 function __aiml_settings
     printf '%s\t%s\n' \
-        model 'The model, as the gateway spells it.' \
+        model 'The model, as the gateway spells it. Repeated: ask all of them. A,B: B when A is not available.' \
+        max_cost 'Refuse what may cost more than so many US dollars; with --each, stop before a row.' \
         system 'System text; @FILE reads it from a file.' \
         no_stdin 'Leave standard input alone.' \
         detail 'How closely to look at images.' \
+        fit 'Of input beyond the model\'s context keep the head, the tail, or both ends.' \
+        jobs 'How many rows or pieces to ask for at the same time.' \
         effort 'How long to think first.' \
         reasoning_summary 'Ask for a summary of the reasoning.' \
         temperature 'Randomness; change this or --top-p, not both.' \
@@ -103,6 +116,8 @@ function __aiml_settings
         timeout 'Seconds to wait without a byte.' \
         retries 'How often to try again before the first word.' \
         ca_bundle 'A file of certificates to trust.' \
+        record 'Add the exchange to a file that --replay reads; without the key.' \
+        replay 'Answer from a recorded file, without a network.' \
         key_command 'A command that prints the API key.'
 end
 
@@ -115,13 +130,16 @@ function __aiml_words
     set -l typed (commandline -opc)
     set -e typed[1]
     for word in $typed
-        if set -q flag[1]
+        if set -q flag[1]; and not begin
+                string match -q -- '-*' $word; and contains -- $flag (__aiml_may $command)
+            end
             set -e flag
         else if set -q ended[1]
             set -a others $word
         else if test "$word" = --
             set ended yes
         else if string match -q -- '-*' $word; and test $word != -
+            set -e flag
             contains -- $word (__aiml_takes $command); and set flag $word
         else if not set -q others[1]; and contains -- $word (__aiml_commands $command)
             set command "$command $word"
@@ -154,16 +172,64 @@ function __aiml_at_files
     __aiml_files (string sub -s 2 -- $value) @
 end
 
+# Print what stands for a variable's folder, or the other two, and below it.
+function __aiml_folders --argument-names told first second
+    test -n "$told"; and set first $told
+    printf '%s\n' $first/aiml $second/aiml
+end
+
+# Print the names of one kind, each after a mark, but none that a shell could read as more than a name.
+function __aiml_names --argument-names mark
+    for name in (string match -r -- '^[A-Za-z0-9][A-Za-z0-9._:/@+-]*$' $argv[2..-1])
+        printf '%s%s\n' "$mark" $name
+    end
+end
+
+# Print models, also behind a comma: those of the embedded server, or those that `aiml models` stored.
+function __aiml_stored_models
+    set -l value (string replace -r -- '^--[^=]*=' '' (commandline -ct))
+    set -l mark (string match -r -- '^.*,' $value)
+    set -l names openai/gpt-5-1
+    if contains -- --demo (commandline -opc)
+        set names demo/echo demo/markdown demo/slow demo/tool demo/reasoning demo/refusal demo/cut demo/length demo/filter demo/error demo/status-400 demo/status-401 demo/status-402 demo/status-403 demo/status-404 demo/status-413 demo/status-422 demo/status-429 demo/status-500 demo/status-502 demo/status-503 demo/status-504
+    else
+        for folder in (__aiml_folders "$XDG_CACHE_HOME" ~/.cache ~/Library/Caches)
+            test -f $folder/models.txt -a -r $folder/models.txt; or continue
+            set names (string match -r -- '.+' <$folder/models.txt)
+            break
+        end
+    end
+    __aiml_names "$mark" $names
+end
+
+function __aiml_stored_templates
+    for folder in (__aiml_folders "$XDG_CONFIG_HOME" ~/.config ~/'Library/Application Support')
+        set -l paths $folder/templates/*.toml
+        __aiml_names '' (string replace -r -- '^.*/(.*)\.toml$' '$1' $paths)
+    end
+end
+
+function __aiml_stored_profiles
+    for folder in (__aiml_folders "$XDG_CONFIG_HOME" ~/.config ~/'Library/Application Support')
+        test -f $folder/config.toml -a -r $folder/config.toml; or continue
+        __aiml_names '' (string replace -fr -- '^\[profiles\.([^]]*)\].*' '$1' <$folder/config.toml)
+    end
+end
+
 # Print the values of the setting that is named before the cursor.
 function __aiml_setting_values
     set -l words (__aiml_words)
     switch (string replace -a -- - _ $words[2])
+        case model
+            __aiml_stored_models
         case system
             __aiml_at_files
         case no_stdin
             printf '%s\n' on off
         case detail
             printf '%s\n' auto low high
+        case fit
+            printf '%s\n' head tail middle
         case effort
             printf '%s\n' none minimal low medium high xhigh max
         case reasoning_summary
@@ -216,7 +282,13 @@ function __aiml_setting_values
             printf '%s\n' on off
         case color
             printf '%s\n' auto always never
+        case profile
+            __aiml_stored_profiles
         case ca_bundle
+            __aiml_files (commandline -ct)
+        case record
+            __aiml_files (commandline -ct)
+        case replay
             __aiml_files (commandline -ct)
     end
 end
@@ -225,7 +297,7 @@ complete -c aiml -f
 complete -c aiml -n '__aiml_at "aiml" 0' -a 'chat' -d 'Ask through POST /v1/chat/completions.'
 complete -c aiml -n '__aiml_at "aiml" 0' -a 'respond' -d 'Ask through POST /v1/responses.'
 complete -c aiml -n '__aiml_at "aiml" 0' -a 'models' -d 'Search the catalogue of models.'
-complete -c aiml -n '__aiml_at "aiml" 0' -a 'usage' -d 'Show the balance, and what the key spent by model.'
+complete -c aiml -n '__aiml_at "aiml" 0' -a 'usage' -d 'Show the balance and what the key spent, or (--by) what this machine spent.'
 complete -c aiml -n '__aiml_at "aiml" 0' -a 'demo' -d 'Run the embedded server, which is no model, until Ctrl-C.'
 complete -c aiml -n '__aiml_at "aiml" 0' -a 'config' -d 'Show and change settings, and store the API key.'
 complete -c aiml -n '__aiml_at "aiml" 0' -a 'history' -d 'Look at what was asked and answered, and delete it.'
@@ -233,8 +305,10 @@ complete -c aiml -n '__aiml_at "aiml"' -l version -d 'Show the version and exit.
 complete -c aiml -n '__aiml_at "aiml"' -s V -d 'Show the version and exit.'
 complete -c aiml -n '__aiml_at "aiml"' -l help -d 'Show this message and exit.'
 complete -c aiml -n '__aiml_at "aiml"' -s h -d 'Show this message and exit.'
-complete -c aiml -n '__aiml_at "aiml chat"' -l model -x -d 'The model, as the gateway spells it. [default: openai/gpt-5-1]'
-complete -c aiml -n '__aiml_at "aiml chat"' -s m -x -d 'The model, as the gateway spells it. [default: openai/gpt-5-1]'
+complete -c aiml -n '__aiml_at "aiml chat"' -l model -x -a '(__aiml_stored_models)' -d 'The model, as the gateway spells it. Repeated: ask all of them. A,B: B when A is not available. [default: openai/gpt-5-1]'
+complete -c aiml -n '__aiml_at "aiml chat"' -s m -x -a '(__aiml_stored_models)' -d 'The model, as the gateway spells it. Repeated: ask all of them. A,B: B when A is not available. [default: openai/gpt-5-1]'
+complete -c aiml -n '__aiml_at "aiml chat"' -l first -d 'Of several models take the one that is whole first, and stop the others.'
+complete -c aiml -n '__aiml_at "aiml chat"' -l max-cost -x -d 'Refuse what may cost more than so many US dollars; with --each, stop before a row.'
 complete -c aiml -n '__aiml_at "aiml chat"' -l system -x -a '(__aiml_at_files)' -d 'System text; @FILE reads it from a file.'
 complete -c aiml -n '__aiml_at "aiml chat"' -s s -x -a '(__aiml_at_files)' -d 'System text; @FILE reads it from a file.'
 complete -c aiml -n '__aiml_at "aiml chat"' -l file -r -F -d 'Add a file, folder, glob or URL: text, image, PDF or audio; - is standard input.'
@@ -243,23 +317,32 @@ complete -c aiml -n '__aiml_at "aiml chat"' -l attach -r -F -d 'Add a file, fold
 complete -c aiml -n '__aiml_at "aiml chat"' -s a -r -F -d 'Add a file, folder, glob or URL: text, image, PDF or audio; - is standard input.'
 complete -c aiml -n '__aiml_at "aiml chat"' -l no-stdin -d 'Leave standard input alone.'
 complete -c aiml -n '__aiml_at "aiml chat"' -l detail -x -a 'auto low high' -d 'How closely to look at images.'
-complete -c aiml -n '__aiml_at "aiml chat"' -l interactive -d 'Chat: with a prompt, files or piped text first, then in turns.'
-complete -c aiml -n '__aiml_at "aiml chat"' -s i -d 'Chat: with a prompt, files or piped text first, then in turns.'
+complete -c aiml -n '__aiml_at "aiml chat"' -l interactive -d 'With a prompt, files or piped text first, then in turns.'
+complete -c aiml -n '__aiml_at "aiml chat"' -s i -d 'With a prompt, files or piped text first, then in turns.'
 complete -c aiml -n '__aiml_at "aiml chat"' -l print -d 'Give one answer and end, also on a terminal.'
 complete -c aiml -n '__aiml_at "aiml chat"' -s p -d 'Give one answer and end, also on a terminal.'
 complete -c aiml -n '__aiml_at "aiml chat"' -l edit -d 'Write the prompt in $VISUAL or $EDITOR.'
 complete -c aiml -n '__aiml_at "aiml chat"' -s e -d 'Write the prompt in $VISUAL or $EDITOR.'
-complete -c aiml -n '__aiml_at "aiml chat"' -l template -x -d 'Use a saved prompt with its flags.'
-complete -c aiml -n '__aiml_at "aiml chat"' -s t -x -d 'Use a saved prompt with its flags.'
+complete -c aiml -n '__aiml_at "aiml chat"' -l template -x -a '(__aiml_stored_templates)' -d 'Use a saved prompt with its flags.'
+complete -c aiml -n '__aiml_at "aiml chat"' -s t -x -a '(__aiml_stored_templates)' -d 'Use a saved prompt with its flags.'
 complete -c aiml -n '__aiml_at "aiml chat"' -l param -x -a '(__aiml_at_files)' -d 'A variable of the template; @FILE reads it from a file. May be repeated.'
 complete -c aiml -n '__aiml_at "aiml chat"' -s P -x -a '(__aiml_at_files)' -d 'A variable of the template; @FILE reads it from a file. May be repeated.'
-complete -c aiml -n '__aiml_at "aiml chat"' -l save -x -d 'Save the prompt and the flags given as a template, and send nothing.'
+complete -c aiml -n '__aiml_at "aiml chat"' -l save -x -a '(__aiml_stored_templates)' -d 'Save the prompt and the flags given as a template, and send nothing.'
 complete -c aiml -n '__aiml_at "aiml chat"' -l continue -d 'Go on with this terminal\'s last conversation; without a prompt, with its answer that was cut.'
 complete -c aiml -n '__aiml_at "aiml chat"' -s c -d 'Go on with this terminal\'s last conversation; without a prompt, with its answer that was cut.'
 complete -c aiml -n '__aiml_at "aiml chat"' -l resume -x -d 'Go on with a conversation, by its id or words of it; alone, with the latest.'
 complete -c aiml -n '__aiml_at "aiml chat"' -s r -x -d 'Go on with a conversation, by its id or words of it; alone, with the latest.'
 complete -c aiml -n '__aiml_at "aiml chat"' -l allow-secrets -d 'Send files and standard input that seem to hold keys or passwords.'
 complete -c aiml -n '__aiml_at "aiml chat"' -l messages -r -F -d 'A JSON file of the messages, or the input items, that come before the prompt.'
+complete -c aiml -n '__aiml_at "aiml chat"' -l fit -x -a 'head tail middle' -d 'Of input beyond the model\'s context keep the head, the tail, or both ends.'
+complete -c aiml -n '__aiml_at "aiml chat"' -l chunk -x -d 'Cut the input into pieces of so many tokens, and ask for each.'
+complete -c aiml -n '__aiml_at "aiml chat"' -l reduce -x -a '(__aiml_at_files)' -d 'With --chunk: the prompt that makes one answer of all.'
+complete -c aiml -n '__aiml_at "aiml chat"' -l each -x -a 'line jsonl csv nul' -d 'Ask for each row of standard input or a file; {row} is its text, {name} a column.'
+complete -c aiml -n '__aiml_at "aiml chat"' -l jobs -x -d 'How many rows or pieces to ask for at the same time. [default: 4]'
+complete -c aiml -n '__aiml_at "aiml chat"' -s j -x -d 'How many rows or pieces to ask for at the same time. [default: 4]'
+complete -c aiml -n '__aiml_at "aiml chat"' -l unordered -d 'Print results as they come, not in the order of the rows.'
+complete -c aiml -n '__aiml_at "aiml chat"' -l resume-from -r -F -d 'Go on with a file of results: leave out the rows that it has, add the others.'
+complete -c aiml -n '__aiml_at "aiml chat"' -l shard -x -a 'auto' -d 'Take every Nth row from the Ith on; auto asks Slurm or Kubernetes.'
 complete -c aiml -n '__aiml_at "aiml chat"' -l effort -x -a 'none minimal low medium high xhigh max' -d 'How long to think first.'
 complete -c aiml -n '__aiml_at "aiml chat"' -l reasoning-effort -x -a 'none minimal low medium high xhigh max' -d 'How long to think first.'
 complete -c aiml -n '__aiml_at "aiml chat"' -l temperature -x -d 'Randomness; change this or --top-p, not both.'
@@ -294,6 +377,9 @@ complete -c aiml -n '__aiml_at "aiml chat"' -l option -x -d 'Any other property 
 complete -c aiml -n '__aiml_at "aiml chat"' -s O -x -d 'Any other property of the request: dots nest, values are JSON where they parse as JSON.'
 complete -c aiml -n '__aiml_at "aiml chat"' -l output -r -F -d 'Write the answer to a file, replaced only by a complete answer.'
 complete -c aiml -n '__aiml_at "aiml chat"' -s o -r -F -d 'Write the answer to a file, replaced only by a complete answer.'
+complete -c aiml -n '__aiml_at "aiml chat"' -l extract -x -a 'last all 1 2 3 4 5 6 7 8 9 python py bash sh zsh fish powershell json yaml toml xml html css sql javascript js typescript ts go rust c cpp java kotlin swift ruby php perl r lua diff dockerfile makefile markdown latex csv' -d 'Print a code block only: its number, last, all, or the first of a language.'
+complete -c aiml -n '__aiml_at "aiml chat"' -s x -x -a 'last all 1 2 3 4 5 6 7 8 9 python py bash sh zsh fish powershell json yaml toml xml html css sql javascript js typescript ts go rust c cpp java kotlin swift ruby php perl r lua diff dockerfile makefile markdown latex csv' -d 'Print a code block only: its number, last, all, or the first of a language.'
+complete -c aiml -n '__aiml_at "aiml chat"' -l in-place -r -F -d 'Send a file, and put the answer in its place after a look at the difference.'
 complete -c aiml -n '__aiml_at "aiml chat"' -l format -x -a 'md text json jsonl raw' -d 'How the answer is written; md is drawn on a terminal, and is text elsewhere. [default: md]'
 complete -c aiml -n '__aiml_at "aiml chat"' -l json -d 'Short for --format json.'
 complete -c aiml -n '__aiml_at "aiml chat"' -l audio-out -r -F -d 'Write spoken output to a file.'
@@ -322,16 +408,21 @@ complete -c aiml -n '__aiml_at "aiml chat"' -s y -d 'Answer yes to questions.'
 complete -c aiml -n '__aiml_at "aiml chat"' -l color -x -a 'auto always never' -d 'Colour the output. [default: auto]'
 complete -c aiml -n '__aiml_at "aiml chat"' -l dry-run -d 'Show the request as JSON and send nothing.'
 complete -c aiml -n '__aiml_at "aiml chat"' -l as -x -a 'curl python javascript httpie json' -d 'Print a program for the request and send nothing.'
-complete -c aiml -n '__aiml_at "aiml chat"' -l profile -x -d 'Use the settings of this profile.'
+complete -c aiml -n '__aiml_at "aiml chat"' -l profile -x -a '(__aiml_stored_profiles)' -d 'Use the settings of this profile.'
 complete -c aiml -n '__aiml_at "aiml chat"' -l base-url -x -d 'The API\'s address. [default: https://api.aimlapi.com/v1]'
 complete -c aiml -n '__aiml_at "aiml chat"' -l demo -d 'Ask the embedded server, which is no model.'
 complete -c aiml -n '__aiml_at "aiml chat"' -l timeout -x -d 'Seconds to wait without a byte. [default: 120]'
 complete -c aiml -n '__aiml_at "aiml chat"' -l retries -x -d 'How often to try again before the first word. [default: 2]'
 complete -c aiml -n '__aiml_at "aiml chat"' -l ca-bundle -r -F -d 'A file of certificates to trust.'
+complete -c aiml -n '__aiml_at "aiml chat"' -l record -r -F -d 'Add the exchange to a file that --replay reads; without the key.'
+complete -c aiml -n '__aiml_at "aiml chat"' -l replay -r -F -d 'Answer from a recorded file, without a network.'
 complete -c aiml -n '__aiml_at "aiml chat"' -l help -d 'Show this message and exit.'
 complete -c aiml -n '__aiml_at "aiml chat"' -s h -d 'Show this message and exit.'
-complete -c aiml -n '__aiml_at "aiml respond"' -l model -x -d 'The model, as the gateway spells it. [default: openai/gpt-5-1]'
-complete -c aiml -n '__aiml_at "aiml respond"' -s m -x -d 'The model, as the gateway spells it. [default: openai/gpt-5-1]'
+complete -c aiml -n '__aiml_at "aiml chat"' -a '(__aiml_at_files)'
+complete -c aiml -n '__aiml_at "aiml respond"' -l model -x -a '(__aiml_stored_models)' -d 'The model, as the gateway spells it. Repeated: ask all of them. A,B: B when A is not available. [default: openai/gpt-5-1]'
+complete -c aiml -n '__aiml_at "aiml respond"' -s m -x -a '(__aiml_stored_models)' -d 'The model, as the gateway spells it. Repeated: ask all of them. A,B: B when A is not available. [default: openai/gpt-5-1]'
+complete -c aiml -n '__aiml_at "aiml respond"' -l first -d 'Of several models take the one that is whole first, and stop the others.'
+complete -c aiml -n '__aiml_at "aiml respond"' -l max-cost -x -d 'Refuse what may cost more than so many US dollars; with --each, stop before a row.'
 complete -c aiml -n '__aiml_at "aiml respond"' -l system -x -a '(__aiml_at_files)' -d 'System text; @FILE reads it from a file.'
 complete -c aiml -n '__aiml_at "aiml respond"' -s s -x -a '(__aiml_at_files)' -d 'System text; @FILE reads it from a file.'
 complete -c aiml -n '__aiml_at "aiml respond"' -l file -r -F -d 'Add a file, folder, glob or URL: text, image, PDF or audio; - is standard input.'
@@ -340,23 +431,32 @@ complete -c aiml -n '__aiml_at "aiml respond"' -l attach -r -F -d 'Add a file, f
 complete -c aiml -n '__aiml_at "aiml respond"' -s a -r -F -d 'Add a file, folder, glob or URL: text, image, PDF or audio; - is standard input.'
 complete -c aiml -n '__aiml_at "aiml respond"' -l no-stdin -d 'Leave standard input alone.'
 complete -c aiml -n '__aiml_at "aiml respond"' -l detail -x -a 'auto low high' -d 'How closely to look at images.'
-complete -c aiml -n '__aiml_at "aiml respond"' -l interactive -d 'Chat: with a prompt, files or piped text first, then in turns.'
-complete -c aiml -n '__aiml_at "aiml respond"' -s i -d 'Chat: with a prompt, files or piped text first, then in turns.'
+complete -c aiml -n '__aiml_at "aiml respond"' -l interactive -d 'With a prompt, files or piped text first, then in turns.'
+complete -c aiml -n '__aiml_at "aiml respond"' -s i -d 'With a prompt, files or piped text first, then in turns.'
 complete -c aiml -n '__aiml_at "aiml respond"' -l print -d 'Give one answer and end, also on a terminal.'
 complete -c aiml -n '__aiml_at "aiml respond"' -s p -d 'Give one answer and end, also on a terminal.'
 complete -c aiml -n '__aiml_at "aiml respond"' -l edit -d 'Write the prompt in $VISUAL or $EDITOR.'
 complete -c aiml -n '__aiml_at "aiml respond"' -s e -d 'Write the prompt in $VISUAL or $EDITOR.'
-complete -c aiml -n '__aiml_at "aiml respond"' -l template -x -d 'Use a saved prompt with its flags.'
-complete -c aiml -n '__aiml_at "aiml respond"' -s t -x -d 'Use a saved prompt with its flags.'
+complete -c aiml -n '__aiml_at "aiml respond"' -l template -x -a '(__aiml_stored_templates)' -d 'Use a saved prompt with its flags.'
+complete -c aiml -n '__aiml_at "aiml respond"' -s t -x -a '(__aiml_stored_templates)' -d 'Use a saved prompt with its flags.'
 complete -c aiml -n '__aiml_at "aiml respond"' -l param -x -a '(__aiml_at_files)' -d 'A variable of the template; @FILE reads it from a file. May be repeated.'
 complete -c aiml -n '__aiml_at "aiml respond"' -s P -x -a '(__aiml_at_files)' -d 'A variable of the template; @FILE reads it from a file. May be repeated.'
-complete -c aiml -n '__aiml_at "aiml respond"' -l save -x -d 'Save the prompt and the flags given as a template, and send nothing.'
+complete -c aiml -n '__aiml_at "aiml respond"' -l save -x -a '(__aiml_stored_templates)' -d 'Save the prompt and the flags given as a template, and send nothing.'
 complete -c aiml -n '__aiml_at "aiml respond"' -l continue -d 'Go on with this terminal\'s last conversation; without a prompt, with its answer that was cut.'
 complete -c aiml -n '__aiml_at "aiml respond"' -s c -d 'Go on with this terminal\'s last conversation; without a prompt, with its answer that was cut.'
 complete -c aiml -n '__aiml_at "aiml respond"' -l resume -x -d 'Go on with a conversation, by its id or words of it; alone, with the latest.'
 complete -c aiml -n '__aiml_at "aiml respond"' -s r -x -d 'Go on with a conversation, by its id or words of it; alone, with the latest.'
 complete -c aiml -n '__aiml_at "aiml respond"' -l allow-secrets -d 'Send files and standard input that seem to hold keys or passwords.'
 complete -c aiml -n '__aiml_at "aiml respond"' -l messages -r -F -d 'A JSON file of the messages, or the input items, that come before the prompt.'
+complete -c aiml -n '__aiml_at "aiml respond"' -l fit -x -a 'head tail middle' -d 'Of input beyond the model\'s context keep the head, the tail, or both ends.'
+complete -c aiml -n '__aiml_at "aiml respond"' -l chunk -x -d 'Cut the input into pieces of so many tokens, and ask for each.'
+complete -c aiml -n '__aiml_at "aiml respond"' -l reduce -x -a '(__aiml_at_files)' -d 'With --chunk: the prompt that makes one answer of all.'
+complete -c aiml -n '__aiml_at "aiml respond"' -l each -x -a 'line jsonl csv nul' -d 'Ask for each row of standard input or a file; {row} is its text, {name} a column.'
+complete -c aiml -n '__aiml_at "aiml respond"' -l jobs -x -d 'How many rows or pieces to ask for at the same time. [default: 4]'
+complete -c aiml -n '__aiml_at "aiml respond"' -s j -x -d 'How many rows or pieces to ask for at the same time. [default: 4]'
+complete -c aiml -n '__aiml_at "aiml respond"' -l unordered -d 'Print results as they come, not in the order of the rows.'
+complete -c aiml -n '__aiml_at "aiml respond"' -l resume-from -r -F -d 'Go on with a file of results: leave out the rows that it has, add the others.'
+complete -c aiml -n '__aiml_at "aiml respond"' -l shard -x -a 'auto' -d 'Take every Nth row from the Ith on; auto asks Slurm or Kubernetes.'
 complete -c aiml -n '__aiml_at "aiml respond"' -l effort -x -a 'none minimal low medium high xhigh max' -d 'How long to think first.'
 complete -c aiml -n '__aiml_at "aiml respond"' -l reasoning-effort -x -a 'none minimal low medium high xhigh max' -d 'How long to think first.'
 complete -c aiml -n '__aiml_at "aiml respond"' -l reasoning-summary -x -a 'auto concise detailed' -d 'Ask for a summary of the reasoning.'
@@ -401,6 +501,9 @@ complete -c aiml -n '__aiml_at "aiml respond"' -l option -x -d 'Any other proper
 complete -c aiml -n '__aiml_at "aiml respond"' -s O -x -d 'Any other property of the request: dots nest, values are JSON where they parse as JSON.'
 complete -c aiml -n '__aiml_at "aiml respond"' -l output -r -F -d 'Write the answer to a file, replaced only by a complete answer.'
 complete -c aiml -n '__aiml_at "aiml respond"' -s o -r -F -d 'Write the answer to a file, replaced only by a complete answer.'
+complete -c aiml -n '__aiml_at "aiml respond"' -l extract -x -a 'last all 1 2 3 4 5 6 7 8 9 python py bash sh zsh fish powershell json yaml toml xml html css sql javascript js typescript ts go rust c cpp java kotlin swift ruby php perl r lua diff dockerfile makefile markdown latex csv' -d 'Print a code block only: its number, last, all, or the first of a language.'
+complete -c aiml -n '__aiml_at "aiml respond"' -s x -x -a 'last all 1 2 3 4 5 6 7 8 9 python py bash sh zsh fish powershell json yaml toml xml html css sql javascript js typescript ts go rust c cpp java kotlin swift ruby php perl r lua diff dockerfile makefile markdown latex csv' -d 'Print a code block only: its number, last, all, or the first of a language.'
+complete -c aiml -n '__aiml_at "aiml respond"' -l in-place -r -F -d 'Send a file, and put the answer in its place after a look at the difference.'
 complete -c aiml -n '__aiml_at "aiml respond"' -l format -x -a 'md text json jsonl raw' -d 'How the answer is written; md is drawn on a terminal, and is text elsewhere. [default: md]'
 complete -c aiml -n '__aiml_at "aiml respond"' -l json -d 'Short for --format json.'
 complete -c aiml -n '__aiml_at "aiml respond"' -l audio-out -r -F -d 'Write spoken output to a file.'
@@ -429,18 +532,23 @@ complete -c aiml -n '__aiml_at "aiml respond"' -s y -d 'Answer yes to questions.
 complete -c aiml -n '__aiml_at "aiml respond"' -l color -x -a 'auto always never' -d 'Colour the output. [default: auto]'
 complete -c aiml -n '__aiml_at "aiml respond"' -l dry-run -d 'Show the request as JSON and send nothing.'
 complete -c aiml -n '__aiml_at "aiml respond"' -l as -x -a 'curl python javascript httpie json' -d 'Print a program for the request and send nothing.'
-complete -c aiml -n '__aiml_at "aiml respond"' -l profile -x -d 'Use the settings of this profile.'
+complete -c aiml -n '__aiml_at "aiml respond"' -l profile -x -a '(__aiml_stored_profiles)' -d 'Use the settings of this profile.'
 complete -c aiml -n '__aiml_at "aiml respond"' -l base-url -x -d 'The API\'s address. [default: https://api.aimlapi.com/v1]'
 complete -c aiml -n '__aiml_at "aiml respond"' -l demo -d 'Ask the embedded server, which is no model.'
 complete -c aiml -n '__aiml_at "aiml respond"' -l timeout -x -d 'Seconds to wait without a byte. [default: 120]'
 complete -c aiml -n '__aiml_at "aiml respond"' -l retries -x -d 'How often to try again before the first word. [default: 2]'
 complete -c aiml -n '__aiml_at "aiml respond"' -l ca-bundle -r -F -d 'A file of certificates to trust.'
+complete -c aiml -n '__aiml_at "aiml respond"' -l record -r -F -d 'Add the exchange to a file that --replay reads; without the key.'
+complete -c aiml -n '__aiml_at "aiml respond"' -l replay -r -F -d 'Answer from a recorded file, without a network.'
 complete -c aiml -n '__aiml_at "aiml respond"' -l help -d 'Show this message and exit.'
 complete -c aiml -n '__aiml_at "aiml respond"' -s h -d 'Show this message and exit.'
-complete -c aiml -n '__aiml_at "aiml models"' -l profile -x -d 'Use the settings of this profile.'
+complete -c aiml -n '__aiml_at "aiml respond"' -a '(__aiml_at_files)'
+complete -c aiml -n '__aiml_at "aiml models"' -l profile -x -a '(__aiml_stored_profiles)' -d 'Use the settings of this profile.'
 complete -c aiml -n '__aiml_at "aiml models"' -l base-url -x -d 'The API\'s address. [default: https://api.aimlapi.com/v1]'
 complete -c aiml -n '__aiml_at "aiml models"' -l timeout -x -d 'Seconds to wait without a byte. [default: 120]'
 complete -c aiml -n '__aiml_at "aiml models"' -l ca-bundle -r -F -d 'A file of certificates to trust.'
+complete -c aiml -n '__aiml_at "aiml models"' -l record -r -F -d 'Add the exchange to a file that --replay reads; without the key.'
+complete -c aiml -n '__aiml_at "aiml models"' -l replay -r -F -d 'Answer from a recorded file, without a network.'
 complete -c aiml -n '__aiml_at "aiml models"' -l demo -d 'Ask the embedded server, which is no model.'
 complete -c aiml -n '__aiml_at "aiml models"' -l json -d 'Short for --format json.'
 complete -c aiml -n '__aiml_at "aiml models"' -l quiet -d 'Say nothing but errors on standard error.'
@@ -450,11 +558,15 @@ complete -c aiml -n '__aiml_at "aiml models"' -l debug -d 'Show the exchange on 
 complete -c aiml -n '__aiml_at "aiml models"' -l no-debug -d 'The opposite of --debug.'
 complete -c aiml -n '__aiml_at "aiml models"' -l help -d 'Show this message and exit.'
 complete -c aiml -n '__aiml_at "aiml models"' -s h -d 'Show this message and exit.'
-complete -c aiml -n '__aiml_at "aiml usage"' -l period -x -a '24h 7d 30d' -d 'How far back to look. [default: 7d]'
-complete -c aiml -n '__aiml_at "aiml usage"' -l profile -x -d 'Use the settings of this profile.'
+complete -c aiml -n '__aiml_at "aiml models" 0' -a '(__aiml_stored_models)'
+complete -c aiml -n '__aiml_at "aiml usage"' -l by -x -a 'model day' -d 'Show what this machine spent, by model or day, and ask nobody.'
+complete -c aiml -n '__aiml_at "aiml usage"' -l period -x -a '24h 7d 30d all' -d 'How far back to look; all with --by only. [default: 7d]'
+complete -c aiml -n '__aiml_at "aiml usage"' -l profile -x -a '(__aiml_stored_profiles)' -d 'Use the settings of this profile.'
 complete -c aiml -n '__aiml_at "aiml usage"' -l base-url -x -d 'The API\'s address. [default: https://api.aimlapi.com/v1]'
 complete -c aiml -n '__aiml_at "aiml usage"' -l timeout -x -d 'Seconds to wait without a byte. [default: 120]'
 complete -c aiml -n '__aiml_at "aiml usage"' -l ca-bundle -r -F -d 'A file of certificates to trust.'
+complete -c aiml -n '__aiml_at "aiml usage"' -l record -r -F -d 'Add the exchange to a file that --replay reads; without the key.'
+complete -c aiml -n '__aiml_at "aiml usage"' -l replay -r -F -d 'Answer from a recorded file, without a network.'
 complete -c aiml -n '__aiml_at "aiml usage"' -l demo -d 'Ask the embedded server, which is no model.'
 complete -c aiml -n '__aiml_at "aiml usage"' -l json -d 'Short for --format json.'
 complete -c aiml -n '__aiml_at "aiml usage"' -l quiet -d 'Say nothing but errors on standard error.'
@@ -475,25 +587,28 @@ complete -c aiml -n '__aiml_at "aiml config" 0' -a 'edit' -d 'Open the config fi
 complete -c aiml -n '__aiml_at "aiml config" 0' -a 'path' -d 'Print where the config file is.'
 complete -c aiml -n '__aiml_at "aiml config" 0' -a 'key' -d 'Store the API key of the server; it is asked for and not shown.'
 complete -c aiml -n '__aiml_at "aiml config" 0' -a 'check' -d 'Check settings, key, file modes, server and balance.'
+complete -c aiml -n '__aiml_at "aiml config" 0' -a 'completions' -d 'Print the completions for a shell, or install them.'
 complete -c aiml -n '__aiml_at "aiml config" 0' -a 'templates' -d 'List the templates, show one, or import those of another program.'
 complete -c aiml -n '__aiml_at "aiml config"' -l help -d 'Show this message and exit.'
 complete -c aiml -n '__aiml_at "aiml config"' -s h -d 'Show this message and exit.'
-complete -c aiml -n '__aiml_at "aiml config show"' -l profile -x -d 'Use the settings of this profile.'
+complete -c aiml -n '__aiml_at "aiml config show"' -l profile -x -a '(__aiml_stored_profiles)' -d 'Use the settings of this profile.'
 complete -c aiml -n '__aiml_at "aiml config show"' -l base-url -x -d 'The API\'s address. [default: https://api.aimlapi.com/v1]'
 complete -c aiml -n '__aiml_at "aiml config show"' -l timeout -x -d 'Seconds to wait without a byte. [default: 120]'
 complete -c aiml -n '__aiml_at "aiml config show"' -l ca-bundle -r -F -d 'A file of certificates to trust.'
+complete -c aiml -n '__aiml_at "aiml config show"' -l record -r -F -d 'Add the exchange to a file that --replay reads; without the key.'
+complete -c aiml -n '__aiml_at "aiml config show"' -l replay -r -F -d 'Answer from a recorded file, without a network.'
 complete -c aiml -n '__aiml_at "aiml config show"' -l json -d 'Short for --format json.'
 complete -c aiml -n '__aiml_at "aiml config show"' -l help -d 'Show this message and exit.'
 complete -c aiml -n '__aiml_at "aiml config show"' -s h -d 'Show this message and exit.'
 complete -c aiml -n '__aiml_at "aiml config get"' -l help -d 'Show this message and exit.'
 complete -c aiml -n '__aiml_at "aiml config get"' -s h -d 'Show this message and exit.'
 complete -c aiml -n '__aiml_at "aiml config get" 0' -a '(__aiml_settings)'
-complete -c aiml -n '__aiml_at "aiml config set"' -l profile -x -d 'The profile instead of the whole file.'
+complete -c aiml -n '__aiml_at "aiml config set"' -l profile -x -a '(__aiml_stored_profiles)' -d 'The profile instead of the whole file.'
 complete -c aiml -n '__aiml_at "aiml config set"' -l help -d 'Show this message and exit.'
 complete -c aiml -n '__aiml_at "aiml config set"' -s h -d 'Show this message and exit.'
 complete -c aiml -n '__aiml_at "aiml config set" 0' -a '(__aiml_settings)'
 complete -c aiml -n '__aiml_at "aiml config set" 1' -a '(__aiml_setting_values)'
-complete -c aiml -n '__aiml_at "aiml config unset"' -l profile -x -d 'The profile instead of the whole file.'
+complete -c aiml -n '__aiml_at "aiml config unset"' -l profile -x -a '(__aiml_stored_profiles)' -d 'The profile instead of the whole file.'
 complete -c aiml -n '__aiml_at "aiml config unset"' -l help -d 'Show this message and exit.'
 complete -c aiml -n '__aiml_at "aiml config unset"' -s h -d 'Show this message and exit.'
 complete -c aiml -n '__aiml_at "aiml config unset" 0' -a '(__aiml_settings)'
@@ -506,14 +621,22 @@ complete -c aiml -n '__aiml_at "aiml config key"' -l stdin -d 'Read the key from
 complete -c aiml -n '__aiml_at "aiml config key"' -l base-url -x -d 'The server that the key is for.'
 complete -c aiml -n '__aiml_at "aiml config key"' -l help -d 'Show this message and exit.'
 complete -c aiml -n '__aiml_at "aiml config key"' -s h -d 'Show this message and exit.'
-complete -c aiml -n '__aiml_at "aiml config check"' -l profile -x -d 'Use the settings of this profile.'
+complete -c aiml -n '__aiml_at "aiml config check"' -l profile -x -a '(__aiml_stored_profiles)' -d 'Use the settings of this profile.'
 complete -c aiml -n '__aiml_at "aiml config check"' -l base-url -x -d 'The API\'s address. [default: https://api.aimlapi.com/v1]'
 complete -c aiml -n '__aiml_at "aiml config check"' -l timeout -x -d 'Seconds to wait without a byte. [default: 120]'
 complete -c aiml -n '__aiml_at "aiml config check"' -l ca-bundle -r -F -d 'A file of certificates to trust.'
+complete -c aiml -n '__aiml_at "aiml config check"' -l record -r -F -d 'Add the exchange to a file that --replay reads; without the key.'
+complete -c aiml -n '__aiml_at "aiml config check"' -l replay -r -F -d 'Answer from a recorded file, without a network.'
 complete -c aiml -n '__aiml_at "aiml config check"' -l debug -d 'Show the exchange on standard error, with the key masked.'
 complete -c aiml -n '__aiml_at "aiml config check"' -l no-debug -d 'The opposite of --debug.'
 complete -c aiml -n '__aiml_at "aiml config check"' -l help -d 'Show this message and exit.'
 complete -c aiml -n '__aiml_at "aiml config check"' -s h -d 'Show this message and exit.'
+complete -c aiml -n '__aiml_at "aiml config completions"' -l install -d 'Put it where that shell finds it, and say what is left to do.'
+complete -c aiml -n '__aiml_at "aiml config completions"' -l yes -d 'Replace a file that is not aiml\'s.'
+complete -c aiml -n '__aiml_at "aiml config completions"' -s y -d 'Replace a file that is not aiml\'s.'
+complete -c aiml -n '__aiml_at "aiml config completions"' -l help -d 'Show this message and exit.'
+complete -c aiml -n '__aiml_at "aiml config completions"' -s h -d 'Show this message and exit.'
+complete -c aiml -n '__aiml_at "aiml config completions" 0' -a 'bash zsh fish powershell'
 complete -c aiml -n '__aiml_at "aiml config templates"' -l import -r -F -d 'Take over llm\'s templates, or roles of mods or aichat: a file or folder of them.'
 complete -c aiml -n '__aiml_at "aiml config templates"' -l json -d 'Short for --format json.'
 complete -c aiml -n '__aiml_at "aiml config templates"' -l yes -d 'Answer yes to questions.'
@@ -523,6 +646,7 @@ complete -c aiml -n '__aiml_at "aiml config templates"' -s q -d 'Say nothing but
 complete -c aiml -n '__aiml_at "aiml config templates"' -l no-quiet -d 'The opposite of --quiet.'
 complete -c aiml -n '__aiml_at "aiml config templates"' -l help -d 'Show this message and exit.'
 complete -c aiml -n '__aiml_at "aiml config templates"' -s h -d 'Show this message and exit.'
+complete -c aiml -n '__aiml_at "aiml config templates" 0' -a '(__aiml_stored_templates)'
 complete -c aiml -n '__aiml_at "aiml history" 0' -a 'list' -d 'List the conversations, the newest first.'
 complete -c aiml -n '__aiml_at "aiml history" 0' -a 'show' -d 'Show a conversation; with -v also the reasoning, tokens and cost.'
 complete -c aiml -n '__aiml_at "aiml history" 0' -a 'search' -d 'Search what was said; show each conversation with a line of it.'

@@ -18,7 +18,7 @@ _aiml() {
         'chat:Ask through POST /v1/chat/completions.'
         'respond:Ask through POST /v1/responses.'
         'models:Search the catalogue of models.'
-        'usage:Show the balance, and what the key spent by model.'
+        'usage:Show the balance and what the key spent, or (--by) what this machine spent.'
         'demo:Run the embedded server, which is no model, until Ctrl-C.'
         'config:Show and change settings, and store the API key.'
         'history:Look at what was asked and answered, and delete it.'
@@ -43,8 +43,10 @@ _aiml() {
 
 _aiml_chat() {
   _arguments -s -S \
-    '(--model -m)--model=[The model, as the gateway spells it. \[default: openai/gpt-5-1\]]:TEXT: ' \
-    '(--model -m)-m+[The model, as the gateway spells it. \[default: openai/gpt-5-1\]]:TEXT: ' \
+    '*--model=[The model, as the gateway spells it. Repeated: ask all of them. A,B: B when A is not available. \[default: openai/gpt-5-1\]]:ID:_aiml_stored_models' \
+    '*-m+[The model, as the gateway spells it. Repeated: ask all of them. A,B: B when A is not available. \[default: openai/gpt-5-1\]]:ID:_aiml_stored_models' \
+    '(--first)--first[Of several models take the one that is whole first, and stop the others.]' \
+    '(--max-cost)--max-cost=[Refuse what may cost more than so many US dollars; with --each, stop before a row.]:NUMBER: ' \
     '(--system -s)--system=[System text; @FILE reads it from a file.]:TEXT|@FILE:_aiml_at_files' \
     '(--system -s)-s+[System text; @FILE reads it from a file.]:TEXT|@FILE:_aiml_at_files' \
     '*--file=[Add a file, folder, glob or URL: text, image, PDF or audio; - is standard input.]:PATH:_files' \
@@ -53,23 +55,32 @@ _aiml_chat() {
     '*-a+[Add a file, folder, glob or URL: text, image, PDF or audio; - is standard input.]:PATH:_files' \
     '(--no-stdin)--no-stdin[Leave standard input alone.]' \
     '(--detail)--detail=[How closely to look at images.]:value:(auto low high)' \
-    '(--interactive -i)--interactive[Chat: with a prompt, files or piped text first, then in turns.]' \
-    '(--interactive -i)-i[Chat: with a prompt, files or piped text first, then in turns.]' \
+    '(--interactive -i)--interactive[With a prompt, files or piped text first, then in turns.]' \
+    '(--interactive -i)-i[With a prompt, files or piped text first, then in turns.]' \
     '(--print -p)--print[Give one answer and end, also on a terminal.]' \
     '(--print -p)-p[Give one answer and end, also on a terminal.]' \
     '(--edit -e)--edit[Write the prompt in $VISUAL or $EDITOR.]' \
     '(--edit -e)-e[Write the prompt in $VISUAL or $EDITOR.]' \
-    '(--template -t)--template=[Use a saved prompt with its flags.]:NAME: ' \
-    '(--template -t)-t+[Use a saved prompt with its flags.]:NAME: ' \
+    '(--template -t)--template=[Use a saved prompt with its flags.]:NAME:_aiml_stored_templates' \
+    '(--template -t)-t+[Use a saved prompt with its flags.]:NAME:_aiml_stored_templates' \
     '*--param=[A variable of the template; @FILE reads it from a file. May be repeated.]:NAME=VALUE|@FILE:_aiml_at_files' \
     '*-P+[A variable of the template; @FILE reads it from a file. May be repeated.]:NAME=VALUE|@FILE:_aiml_at_files' \
-    '(--save)--save=[Save the prompt and the flags given as a template, and send nothing.]:NAME: ' \
+    '(--save)--save=[Save the prompt and the flags given as a template, and send nothing.]:NAME:_aiml_stored_templates' \
     '(--continue -c)--continue[Go on with this terminal'\''s last conversation; without a prompt, with its answer that was cut.]' \
     '(--continue -c)-c[Go on with this terminal'\''s last conversation; without a prompt, with its answer that was cut.]' \
-    '(--resume -r)--resume=[Go on with a conversation, by its id or words of it; alone, with the latest.]:ID|WORDS: ' \
-    '(--resume -r)-r+[Go on with a conversation, by its id or words of it; alone, with the latest.]:ID|WORDS: ' \
+    '(--resume -r)--resume=[Go on with a conversation, by its id or words of it; alone, with the latest.]::ID|WORDS: ' \
+    '(--resume -r)-r+[Go on with a conversation, by its id or words of it; alone, with the latest.]::ID|WORDS: ' \
     '(--allow-secrets)--allow-secrets[Send files and standard input that seem to hold keys or passwords.]' \
     '(--messages)--messages=[A JSON file of the messages, or the input items, that come before the prompt.]:PATH:_files' \
+    '(--fit)--fit=[Of input beyond the model'\''s context keep the head, the tail, or both ends.]:value:(head tail middle)' \
+    '(--chunk)--chunk=[Cut the input into pieces of so many tokens, and ask for each.]:N: ' \
+    '(--reduce)--reduce=[With --chunk: the prompt that makes one answer of all.]:TEXT|@FILE:_aiml_at_files' \
+    '(--each)--each=[Ask for each row of standard input or a file; {row} is its text, {name} a column.]:value:(line jsonl csv nul)' \
+    '(--jobs -j)--jobs=[How many rows or pieces to ask for at the same time. \[default: 4\]]:N: ' \
+    '(--jobs -j)-j+[How many rows or pieces to ask for at the same time. \[default: 4\]]:N: ' \
+    '(--unordered)--unordered[Print results as they come, not in the order of the rows.]' \
+    '(--resume-from)--resume-from=[Go on with a file of results: leave out the rows that it has, add the others.]:PATH:_files' \
+    '(--shard)--shard=[Take every Nth row from the Ith on; auto asks Slurm or Kubernetes.]:value:(auto)' \
     '(--effort --reasoning-effort)--effort=[How long to think first.]:value:(none minimal low medium high xhigh max)' \
     '(--effort --reasoning-effort)--reasoning-effort=[How long to think first.]:value:(none minimal low medium high xhigh max)' \
     '(--temperature)--temperature=[Randomness; change this or --top-p, not both.]:NUMBER: ' \
@@ -104,6 +115,9 @@ _aiml_chat() {
     '*-O+[Any other property of the request: dots nest, values are JSON where they parse as JSON.]:KEY=VALUE: ' \
     '(--output -o)--output=[Write the answer to a file, replaced only by a complete answer.]:PATH:_files' \
     '(--output -o)-o+[Write the answer to a file, replaced only by a complete answer.]:PATH:_files' \
+    '(--extract -x)--extract=[Print a code block only: its number, last, all, or the first of a language.]::value:(last all 1 2 3 4 5 6 7 8 9 python py bash sh zsh fish powershell json yaml toml xml html css sql javascript js typescript ts go rust c cpp java kotlin swift ruby php perl r lua diff dockerfile makefile markdown latex csv)' \
+    '(--extract -x)-x+[Print a code block only: its number, last, all, or the first of a language.]::value:(last all 1 2 3 4 5 6 7 8 9 python py bash sh zsh fish powershell json yaml toml xml html css sql javascript js typescript ts go rust c cpp java kotlin swift ruby php perl r lua diff dockerfile makefile markdown latex csv)' \
+    '(--in-place)--in-place=[Send a file, and put the answer in its place after a look at the difference.]:PATH:_files' \
     '(--format)--format=[How the answer is written; md is drawn on a terminal, and is text elsewhere. \[default: md\]]:value:(md text json jsonl raw)' \
     '(--json)--json[Short for --format json.]' \
     '(--audio-out)--audio-out=[Write spoken output to a file.]:PATH:_files' \
@@ -132,21 +146,25 @@ _aiml_chat() {
     '(--color)--color=[Colour the output. \[default: auto\]]:value:(auto always never)' \
     '(--dry-run)--dry-run[Show the request as JSON and send nothing.]' \
     '(--as)--as=[Print a program for the request and send nothing.]:value:(curl python javascript httpie json)' \
-    '(--profile)--profile=[Use the settings of this profile.]:NAME: ' \
+    '(--profile)--profile=[Use the settings of this profile.]:NAME:_aiml_stored_profiles' \
     '(--base-url)--base-url=[The API'\''s address. \[default: https://api.aimlapi.com/v1\]]:TEXT: ' \
     '(--demo)--demo[Ask the embedded server, which is no model.]' \
     '(--timeout)--timeout=[Seconds to wait without a byte. \[default: 120\]]:NUMBER: ' \
     '(--retries)--retries=[How often to try again before the first word. \[default: 2\]]:N: ' \
     '(--ca-bundle)--ca-bundle=[A file of certificates to trust.]:PATH:_files' \
+    '(--record)--record=[Add the exchange to a file that --replay reads; without the key.]:PATH:_files' \
+    '(--replay)--replay=[Answer from a recorded file, without a network.]:PATH:_files' \
     '(- *)--help[Show this message and exit.]' \
     '(- *)-h[Show this message and exit.]' \
-    '*:word: '
+    '*:word:_aiml_at_files'
 }
 
 _aiml_respond() {
   _arguments -s -S \
-    '(--model -m)--model=[The model, as the gateway spells it. \[default: openai/gpt-5-1\]]:TEXT: ' \
-    '(--model -m)-m+[The model, as the gateway spells it. \[default: openai/gpt-5-1\]]:TEXT: ' \
+    '*--model=[The model, as the gateway spells it. Repeated: ask all of them. A,B: B when A is not available. \[default: openai/gpt-5-1\]]:ID:_aiml_stored_models' \
+    '*-m+[The model, as the gateway spells it. Repeated: ask all of them. A,B: B when A is not available. \[default: openai/gpt-5-1\]]:ID:_aiml_stored_models' \
+    '(--first)--first[Of several models take the one that is whole first, and stop the others.]' \
+    '(--max-cost)--max-cost=[Refuse what may cost more than so many US dollars; with --each, stop before a row.]:NUMBER: ' \
     '(--system -s)--system=[System text; @FILE reads it from a file.]:TEXT|@FILE:_aiml_at_files' \
     '(--system -s)-s+[System text; @FILE reads it from a file.]:TEXT|@FILE:_aiml_at_files' \
     '*--file=[Add a file, folder, glob or URL: text, image, PDF or audio; - is standard input.]:PATH:_files' \
@@ -155,23 +173,32 @@ _aiml_respond() {
     '*-a+[Add a file, folder, glob or URL: text, image, PDF or audio; - is standard input.]:PATH:_files' \
     '(--no-stdin)--no-stdin[Leave standard input alone.]' \
     '(--detail)--detail=[How closely to look at images.]:value:(auto low high)' \
-    '(--interactive -i)--interactive[Chat: with a prompt, files or piped text first, then in turns.]' \
-    '(--interactive -i)-i[Chat: with a prompt, files or piped text first, then in turns.]' \
+    '(--interactive -i)--interactive[With a prompt, files or piped text first, then in turns.]' \
+    '(--interactive -i)-i[With a prompt, files or piped text first, then in turns.]' \
     '(--print -p)--print[Give one answer and end, also on a terminal.]' \
     '(--print -p)-p[Give one answer and end, also on a terminal.]' \
     '(--edit -e)--edit[Write the prompt in $VISUAL or $EDITOR.]' \
     '(--edit -e)-e[Write the prompt in $VISUAL or $EDITOR.]' \
-    '(--template -t)--template=[Use a saved prompt with its flags.]:NAME: ' \
-    '(--template -t)-t+[Use a saved prompt with its flags.]:NAME: ' \
+    '(--template -t)--template=[Use a saved prompt with its flags.]:NAME:_aiml_stored_templates' \
+    '(--template -t)-t+[Use a saved prompt with its flags.]:NAME:_aiml_stored_templates' \
     '*--param=[A variable of the template; @FILE reads it from a file. May be repeated.]:NAME=VALUE|@FILE:_aiml_at_files' \
     '*-P+[A variable of the template; @FILE reads it from a file. May be repeated.]:NAME=VALUE|@FILE:_aiml_at_files' \
-    '(--save)--save=[Save the prompt and the flags given as a template, and send nothing.]:NAME: ' \
+    '(--save)--save=[Save the prompt and the flags given as a template, and send nothing.]:NAME:_aiml_stored_templates' \
     '(--continue -c)--continue[Go on with this terminal'\''s last conversation; without a prompt, with its answer that was cut.]' \
     '(--continue -c)-c[Go on with this terminal'\''s last conversation; without a prompt, with its answer that was cut.]' \
-    '(--resume -r)--resume=[Go on with a conversation, by its id or words of it; alone, with the latest.]:ID|WORDS: ' \
-    '(--resume -r)-r+[Go on with a conversation, by its id or words of it; alone, with the latest.]:ID|WORDS: ' \
+    '(--resume -r)--resume=[Go on with a conversation, by its id or words of it; alone, with the latest.]::ID|WORDS: ' \
+    '(--resume -r)-r+[Go on with a conversation, by its id or words of it; alone, with the latest.]::ID|WORDS: ' \
     '(--allow-secrets)--allow-secrets[Send files and standard input that seem to hold keys or passwords.]' \
     '(--messages)--messages=[A JSON file of the messages, or the input items, that come before the prompt.]:PATH:_files' \
+    '(--fit)--fit=[Of input beyond the model'\''s context keep the head, the tail, or both ends.]:value:(head tail middle)' \
+    '(--chunk)--chunk=[Cut the input into pieces of so many tokens, and ask for each.]:N: ' \
+    '(--reduce)--reduce=[With --chunk: the prompt that makes one answer of all.]:TEXT|@FILE:_aiml_at_files' \
+    '(--each)--each=[Ask for each row of standard input or a file; {row} is its text, {name} a column.]:value:(line jsonl csv nul)' \
+    '(--jobs -j)--jobs=[How many rows or pieces to ask for at the same time. \[default: 4\]]:N: ' \
+    '(--jobs -j)-j+[How many rows or pieces to ask for at the same time. \[default: 4\]]:N: ' \
+    '(--unordered)--unordered[Print results as they come, not in the order of the rows.]' \
+    '(--resume-from)--resume-from=[Go on with a file of results: leave out the rows that it has, add the others.]:PATH:_files' \
+    '(--shard)--shard=[Take every Nth row from the Ith on; auto asks Slurm or Kubernetes.]:value:(auto)' \
     '(--effort --reasoning-effort)--effort=[How long to think first.]:value:(none minimal low medium high xhigh max)' \
     '(--effort --reasoning-effort)--reasoning-effort=[How long to think first.]:value:(none minimal low medium high xhigh max)' \
     '(--reasoning-summary)--reasoning-summary=[Ask for a summary of the reasoning.]:value:(auto concise detailed)' \
@@ -184,7 +211,7 @@ _aiml_respond() {
     '(--parallel-tool-calls --no-parallel-tool-calls)--parallel-tool-calls[Allow several calls at once.]' \
     '(--parallel-tool-calls --no-parallel-tool-calls)--no-parallel-tool-calls[The opposite of --parallel-tool-calls.]' \
     '*--tool-result=[The result of a tool call, by the call'\''s id; @FILE reads it from a file. May be repeated.]:ID=VALUE|@FILE:_aiml_at_files' \
-    '(--web-search)--web-search=[Let the server search the web, with so much context.]:value:(low medium high)' \
+    '(--web-search)--web-search=[Let the server search the web, with so much context.]::value:(low medium high)' \
     '*--location=[Where the search is made from: city, region, country, timezone.]:city=…,country=…: ' \
     '(--code-interpreter --no-code-interpreter)--code-interpreter[Let the server run code.]' \
     '(--code-interpreter --no-code-interpreter)--no-code-interpreter[The opposite of --code-interpreter.]' \
@@ -216,6 +243,9 @@ _aiml_respond() {
     '*-O+[Any other property of the request: dots nest, values are JSON where they parse as JSON.]:KEY=VALUE: ' \
     '(--output -o)--output=[Write the answer to a file, replaced only by a complete answer.]:PATH:_files' \
     '(--output -o)-o+[Write the answer to a file, replaced only by a complete answer.]:PATH:_files' \
+    '(--extract -x)--extract=[Print a code block only: its number, last, all, or the first of a language.]::value:(last all 1 2 3 4 5 6 7 8 9 python py bash sh zsh fish powershell json yaml toml xml html css sql javascript js typescript ts go rust c cpp java kotlin swift ruby php perl r lua diff dockerfile makefile markdown latex csv)' \
+    '(--extract -x)-x+[Print a code block only: its number, last, all, or the first of a language.]::value:(last all 1 2 3 4 5 6 7 8 9 python py bash sh zsh fish powershell json yaml toml xml html css sql javascript js typescript ts go rust c cpp java kotlin swift ruby php perl r lua diff dockerfile makefile markdown latex csv)' \
+    '(--in-place)--in-place=[Send a file, and put the answer in its place after a look at the difference.]:PATH:_files' \
     '(--format)--format=[How the answer is written; md is drawn on a terminal, and is text elsewhere. \[default: md\]]:value:(md text json jsonl raw)' \
     '(--json)--json[Short for --format json.]' \
     '(--audio-out)--audio-out=[Write spoken output to a file.]:PATH:_files' \
@@ -244,23 +274,27 @@ _aiml_respond() {
     '(--color)--color=[Colour the output. \[default: auto\]]:value:(auto always never)' \
     '(--dry-run)--dry-run[Show the request as JSON and send nothing.]' \
     '(--as)--as=[Print a program for the request and send nothing.]:value:(curl python javascript httpie json)' \
-    '(--profile)--profile=[Use the settings of this profile.]:NAME: ' \
+    '(--profile)--profile=[Use the settings of this profile.]:NAME:_aiml_stored_profiles' \
     '(--base-url)--base-url=[The API'\''s address. \[default: https://api.aimlapi.com/v1\]]:TEXT: ' \
     '(--demo)--demo[Ask the embedded server, which is no model.]' \
     '(--timeout)--timeout=[Seconds to wait without a byte. \[default: 120\]]:NUMBER: ' \
     '(--retries)--retries=[How often to try again before the first word. \[default: 2\]]:N: ' \
     '(--ca-bundle)--ca-bundle=[A file of certificates to trust.]:PATH:_files' \
+    '(--record)--record=[Add the exchange to a file that --replay reads; without the key.]:PATH:_files' \
+    '(--replay)--replay=[Answer from a recorded file, without a network.]:PATH:_files' \
     '(- *)--help[Show this message and exit.]' \
     '(- *)-h[Show this message and exit.]' \
-    '*:word: '
+    '*:word:_aiml_at_files'
 }
 
 _aiml_models() {
   _arguments -s -S \
-    '(--profile)--profile=[Use the settings of this profile.]:NAME: ' \
+    '(--profile)--profile=[Use the settings of this profile.]:NAME:_aiml_stored_profiles' \
     '(--base-url)--base-url=[The API'\''s address. \[default: https://api.aimlapi.com/v1\]]:TEXT: ' \
     '(--timeout)--timeout=[Seconds to wait without a byte. \[default: 120\]]:NUMBER: ' \
     '(--ca-bundle)--ca-bundle=[A file of certificates to trust.]:PATH:_files' \
+    '(--record)--record=[Add the exchange to a file that --replay reads; without the key.]:PATH:_files' \
+    '(--replay)--replay=[Answer from a recorded file, without a network.]:PATH:_files' \
     '(--demo)--demo[Ask the embedded server, which is no model.]' \
     '(--json)--json[Short for --format json.]' \
     '(--quiet -q --no-quiet)--quiet[Say nothing but errors on standard error.]' \
@@ -270,16 +304,20 @@ _aiml_models() {
     '(--debug --no-debug)--no-debug[The opposite of --debug.]' \
     '(- *)--help[Show this message and exit.]' \
     '(- *)-h[Show this message and exit.]' \
+    '1:word:_aiml_stored_models' \
     '*:word: '
 }
 
 _aiml_usage() {
   _arguments -s -S \
-    '(--period)--period=[How far back to look. \[default: 7d\]]:value:(24h 7d 30d)' \
-    '(--profile)--profile=[Use the settings of this profile.]:NAME: ' \
+    '(--by)--by=[Show what this machine spent, by model or day, and ask nobody.]:value:(model day)' \
+    '(--period)--period=[How far back to look; all with --by only. \[default: 7d\]]:value:(24h 7d 30d all)' \
+    '(--profile)--profile=[Use the settings of this profile.]:NAME:_aiml_stored_profiles' \
     '(--base-url)--base-url=[The API'\''s address. \[default: https://api.aimlapi.com/v1\]]:TEXT: ' \
     '(--timeout)--timeout=[Seconds to wait without a byte. \[default: 120\]]:NUMBER: ' \
     '(--ca-bundle)--ca-bundle=[A file of certificates to trust.]:PATH:_files' \
+    '(--record)--record=[Add the exchange to a file that --replay reads; without the key.]:PATH:_files' \
+    '(--replay)--replay=[Answer from a recorded file, without a network.]:PATH:_files' \
     '(--demo)--demo[Ask the embedded server, which is no model.]' \
     '(--json)--json[Short for --format json.]' \
     '(--quiet -q --no-quiet)--quiet[Say nothing but errors on standard error.]' \
@@ -319,6 +357,7 @@ _aiml_config() {
         'path:Print where the config file is.'
         'key:Store the API key of the server; it is asked for and not shown.'
         'check:Check settings, key, file modes, server and balance.'
+        'completions:Print the completions for a shell, or install them.'
         'templates:List the templates, show one, or import those of another program.'
       )
       _describe -t commands command commands && ret=0
@@ -334,6 +373,7 @@ _aiml_config() {
         (path) _aiml_config_path && ret=0 ;;
         (key) _aiml_config_key && ret=0 ;;
         (check) _aiml_config_check && ret=0 ;;
+        (completions) _aiml_config_completions && ret=0 ;;
         (templates) _aiml_config_templates && ret=0 ;;
       esac
       ;;
@@ -343,10 +383,12 @@ _aiml_config() {
 
 _aiml_config_show() {
   _arguments -s -S \
-    '(--profile)--profile=[Use the settings of this profile.]:NAME: ' \
+    '(--profile)--profile=[Use the settings of this profile.]:NAME:_aiml_stored_profiles' \
     '(--base-url)--base-url=[The API'\''s address. \[default: https://api.aimlapi.com/v1\]]:TEXT: ' \
     '(--timeout)--timeout=[Seconds to wait without a byte. \[default: 120\]]:NUMBER: ' \
     '(--ca-bundle)--ca-bundle=[A file of certificates to trust.]:PATH:_files' \
+    '(--record)--record=[Add the exchange to a file that --replay reads; without the key.]:PATH:_files' \
+    '(--replay)--replay=[Answer from a recorded file, without a network.]:PATH:_files' \
     '(--json)--json[Short for --format json.]' \
     '(- *)--help[Show this message and exit.]' \
     '(- *)-h[Show this message and exit.]' \
@@ -362,7 +404,7 @@ _aiml_config_get() {
 
 _aiml_config_set() {
   _arguments -s -S \
-    '(--profile)--profile=[The profile instead of the whole file.]:NAME: ' \
+    '(--profile)--profile=[The profile instead of the whole file.]:NAME:_aiml_stored_profiles' \
     '(- *)--help[Show this message and exit.]' \
     '(- *)-h[Show this message and exit.]' \
     '1:setting:_aiml_settings' \
@@ -371,7 +413,7 @@ _aiml_config_set() {
 
 _aiml_config_unset() {
   _arguments -s -S \
-    '(--profile)--profile=[The profile instead of the whole file.]:NAME: ' \
+    '(--profile)--profile=[The profile instead of the whole file.]:NAME:_aiml_stored_profiles' \
     '(- *)--help[Show this message and exit.]' \
     '(- *)-h[Show this message and exit.]' \
     '1:setting:_aiml_settings'
@@ -403,14 +445,27 @@ _aiml_config_key() {
 
 _aiml_config_check() {
   _arguments -s -S \
-    '(--profile)--profile=[Use the settings of this profile.]:NAME: ' \
+    '(--profile)--profile=[Use the settings of this profile.]:NAME:_aiml_stored_profiles' \
     '(--base-url)--base-url=[The API'\''s address. \[default: https://api.aimlapi.com/v1\]]:TEXT: ' \
     '(--timeout)--timeout=[Seconds to wait without a byte. \[default: 120\]]:NUMBER: ' \
     '(--ca-bundle)--ca-bundle=[A file of certificates to trust.]:PATH:_files' \
+    '(--record)--record=[Add the exchange to a file that --replay reads; without the key.]:PATH:_files' \
+    '(--replay)--replay=[Answer from a recorded file, without a network.]:PATH:_files' \
     '(--debug --no-debug)--debug[Show the exchange on standard error, with the key masked.]' \
     '(--debug --no-debug)--no-debug[The opposite of --debug.]' \
     '(- *)--help[Show this message and exit.]' \
     '(- *)-h[Show this message and exit.]' \
+    '*:word: '
+}
+
+_aiml_config_completions() {
+  _arguments -s -S \
+    '(--install)--install[Put it where that shell finds it, and say what is left to do.]' \
+    '(--yes -y)--yes[Replace a file that is not aiml'\''s.]' \
+    '(--yes -y)-y[Replace a file that is not aiml'\''s.]' \
+    '(- *)--help[Show this message and exit.]' \
+    '(- *)-h[Show this message and exit.]' \
+    '1:word:(bash zsh fish powershell)' \
     '*:word: '
 }
 
@@ -425,6 +480,7 @@ _aiml_config_templates() {
     '(--quiet -q --no-quiet)--no-quiet[The opposite of --quiet.]' \
     '(- *)--help[Show this message and exit.]' \
     '(- *)-h[Show this message and exit.]' \
+    '1:word:_aiml_stored_templates' \
     '*:word: '
 }
 
@@ -530,10 +586,13 @@ _aiml_history_rm() {
 
 _aiml_settings() {
   local -a settings=(
-    'model:The model, as the gateway spells it.'
+    'model:The model, as the gateway spells it. Repeated\: ask all of them. A,B\: B when A is not available.'
+    'max_cost:Refuse what may cost more than so many US dollars; with --each, stop before a row.'
     'system:System text; @FILE reads it from a file.'
     'no_stdin:Leave standard input alone.'
     'detail:How closely to look at images.'
+    'fit:Of input beyond the model'\''s context keep the head, the tail, or both ends.'
+    'jobs:How many rows or pieces to ask for at the same time.'
     'effort:How long to think first.'
     'reasoning_summary:Ask for a summary of the reasoning.'
     'temperature:Randomness; change this or --top-p, not both.'
@@ -581,6 +640,8 @@ _aiml_settings() {
     'timeout:Seconds to wait without a byte.'
     'retries:How often to try again before the first word.'
     'ca_bundle:A file of certificates to trust.'
+    'record:Add the exchange to a file that --replay reads; without the key.'
+    'replay:Answer from a recorded file, without a network.'
     'key_command:A command that prints the API key.'
   )
   _describe -t settings setting settings
@@ -588,9 +649,11 @@ _aiml_settings() {
 
 _aiml_setting_values() {
   case ${line[1]//-/_} in
+    (model) _aiml_stored_models ;;
     (system) _aiml_at_files ;;
     (no_stdin) compadd -- 'on' 'off' ;;
     (detail) compadd -- 'auto' 'low' 'high' ;;
+    (fit) compadd -- 'head' 'tail' 'middle' ;;
     (effort) compadd -- 'none' 'minimal' 'low' 'medium' 'high' 'xhigh' 'max' ;;
     (reasoning_summary) compadd -- 'auto' 'concise' 'detailed' ;;
     (logprobs) compadd -- 'on' 'off' ;;
@@ -617,12 +680,58 @@ _aiml_setting_values() {
     (debug) compadd -- 'on' 'off' ;;
     (no_log) compadd -- 'on' 'off' ;;
     (color) compadd -- 'auto' 'always' 'never' ;;
+    (profile) _aiml_stored_profiles ;;
     (ca_bundle) _files ;;
+    (record) _files ;;
+    (replay) _files ;;
   esac
 }
 
 _aiml_at_files() {
   compset -P @ && _files
+}
+
+# Offer the names of one kind, but none that a shell could read as more than a name: others may have written them.
+_aiml_names() {
+  names=(${${names:#*[^A-Za-z0-9._:/@+-]*}:#[^A-Za-z0-9]*})
+  compadd "$@" -a names
+}
+
+# Offer models, also behind a comma: those of the embedded server, or those that `aiml models` stored.
+_aiml_stored_models() {
+  local folder
+  local -a names=(openai/gpt-5-1)
+  compset -P '*,'
+  if (( ${words[(I)--demo]} )); then
+    names=(demo/echo demo/markdown demo/slow demo/tool demo/reasoning demo/refusal demo/cut demo/length demo/filter demo/error demo/status-400 demo/status-401 demo/status-402 demo/status-403 demo/status-404 demo/status-413 demo/status-422 demo/status-429 demo/status-500 demo/status-502 demo/status-503 demo/status-504)
+  else
+    for folder in "${XDG_CACHE_HOME:-$HOME/.cache}" "$HOME/Library/Caches"; do
+      [[ -f $folder/aiml/models.txt && -r $folder/aiml/models.txt ]] || continue
+      names=("${(@f)$(<$folder/aiml/models.txt)}")
+      break
+    done
+  fi
+  _aiml_names "$@"
+}
+
+_aiml_stored_templates() {
+  local -a names=(
+    "${XDG_CONFIG_HOME:-$HOME/.config}"/aiml/templates/*.toml(N:t:r)
+    "$HOME/Library/Application Support"/aiml/templates/*.toml(N:t:r)
+  )
+  _aiml_names "$@"
+}
+
+_aiml_stored_profiles() {
+  local folder line
+  local -a names
+  for folder in "${XDG_CONFIG_HOME:-$HOME/.config}" "$HOME/Library/Application Support"; do
+    [[ -f $folder/aiml/config.toml && -r $folder/aiml/config.toml ]] || continue
+    while IFS= read -r line; do
+      [[ $line == '[profiles.'*']'* ]] && names+=("${${line#\[profiles.}%%\]*}")
+    done < $folder/aiml/config.toml
+  done
+  _aiml_names "$@"
 }
 
 if [[ $funcstack[1] == _aiml ]]; then

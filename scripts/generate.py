@@ -4,7 +4,19 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-from generators import bash, exit_codes, files, fish, help, options, reliability, repl, zsh  # noqa: A004 - named after docs/help.md
+from generators import (
+    bash,
+    exit_codes,
+    files,
+    fish,
+    help,  # noqa: A004 - named after docs/help.md
+    man,
+    options,
+    powershell,
+    reliability,
+    repl,
+    zsh,
+)
 
 ROOT = Path(__file__).resolve().parent.parent
 OUTPUTS: dict[str, Callable[[], str]] = {
@@ -17,6 +29,8 @@ OUTPUTS: dict[str, Callable[[], str]] = {
     "completions/aiml.bash": bash.render,
     "completions/aiml.zsh": zsh.render,
     "completions/aiml.fish": fish.render,
+    "completions/aiml.ps1": powershell.render,
+    "docs/aiml.1": man.render,
 }
 
 

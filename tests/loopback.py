@@ -80,9 +80,11 @@ class Loopback:
     A script is a sequence of steps: bytes are sent at once, a Drip at its pace, a Flood without end; pieces of an
     iterable are made as they are sent; an Event is waited for; RESET resets the connection, HALF_CLOSE ends our
     side of it, SILENCE waits until the other side leaves. A deaf server does not wait for a request first.
+    `models` has scripts of their own for models, whose requests come in any order.
     """
 
     scripts: list[Sequence[Step]] = field(default_factory=list)
+    models: dict[str, Sequence[Step]] = field(default_factory=dict)
     requests: list[Request] = field(default_factory=list)
     arrived: threading.Event = field(default_factory=threading.Event)
     left: threading.Event = field(default_factory=threading.Event)
@@ -136,7 +138,10 @@ class Loopback:
                 self.requests.append(request)
             elif not self.deaf:
                 return
-            script = self.scripts[min(self._count, len(self.scripts) - 1)]
+            if request and self.models:
+                script = self.models[request.json["model"]]
+            else:
+                script = self.scripts[min(self._count, len(self.scripts) - 1)]
             self._count += 1
             self.arrived.set()
             self._play(connection, script)
@@ -150,8 +155,17 @@ class Loopback:
         for step in script:
             if isinstance(step, threading.Event):
                 self._wait(step)
+            elif step is SILENCE:
+                self._outwait(connection)
             else:
                 _take(connection, step)
+
+    def _outwait(self, connection: socket.socket) -> None:
+        """Wait until the other side leaves; a reset is a way to leave."""
+        try:
+            _turn(connection, SILENCE)
+        except ConnectionResetError:
+            self.left.set()
 
     def _wait(self, event: threading.Event) -> None:
         for _ in range(int(PATIENCE_S / TICK_S)):

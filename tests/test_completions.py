@@ -1,5 +1,6 @@
 """The completion scripts, asked through the real shells on a path without programs."""
 
+import os
 import re
 import shutil
 import subprocess
@@ -10,17 +11,26 @@ from typing import Any
 import pexpect
 import pytest
 
+from aiml_cli.api.models import Model
+from aiml_cli.completions import SHELLS
 from aiml_cli.settings.options import ROWS
+from aiml_cli.store import catalogue, config, templates
 
 SCRIPTS = Path(__file__).resolve().parent.parent / "completions"
 BASH_COMPLETION = Path("/usr/share/bash-completion/bash_completion")
 # Where no program is found, none can be started.
-ENVIRONMENT: Any = {"PATH": "/nonexistent", "HOME": "/nonexistent", "TERM": "dumb", "LC_ALL": "C.UTF-8"}
+ENVIRONMENT: Any = {"PATH": "/nonexistent", "TERM": "dumb", "LC_ALL": "C.UTF-8"}
 LIST, COMPLETE, DONE = "\t", "\x07", "\x14"
 
 Offered = Callable[[str], set[str]]
 EFFORTS, FORMATS, COLOURS = (" ".join(ROWS[name].kind.choices) for name in ("effort", "format", "color"))
 FILES = "letter.txt list/ long.json"
+NAMES = ["acme/one", "acme/two:free", "other-model"]
+# What a server could call a model, and somebody a template or a profile; >pwned needs no program.
+HOSTILE = [
+    "$(>pwned)", "`>pwned`", "a;>pwned", "x'y", 'x"y', "a b", "-rf", "\x1b[31mred", "return\r", "bell\x07", "caf\u00e9", "a*",
+    "~", "", "a\\b", "${HOME}", "a|b", "!!", "a,b", "=x", "#x", "a(b", "a[b]", "a>b", "a&b", "%s", "\u202e",
+]  # fmt: skip
 
 # What is typed before Tab, and all that is offered then.
 OFFERS = {
@@ -51,6 +61,28 @@ OFFERS = {
     "aiml chat --temperature ": "",
     "aiml chat ": "",
     "aiml chat l": "",
+    "aiml chat see @le": "letter.txt",
+    "aiml chat -m ": "one two:free other-model",
+    "aiml chat -m one -m oth": "other-model",
+    "aiml respond --model=oth": "other-model",
+    "aiml chat -m acme/one,oth": "other-model",
+    "aiml chat --model=a,b,acme/o": "one",
+    "aiml chat --demo -m demo/e": "echo error",
+    "aiml chat -m zz": "",
+    "aiml models oth": "other-model",
+    "aiml models one oth": "",
+    "aiml config set model oth": "other-model",
+    "aiml chat -t ": "review weekly",
+    "aiml chat --save=re": "review",
+    "aiml config templates re": "review",
+    "aiml chat --profile ": "home work-2",
+    "aiml config set --profile wo": "work-2",
+    "aiml config set profile ho": "home",
+    "aiml chat -x p": "perl php powershell py python",
+    "aiml chat -x --form": "--format",
+    "aiml respond --web-search --form": "--format",
+    "aiml respond --web-search ": "low medium high",
+    "aiml config completions ": " ".join(SHELLS),
     "aiml chat why config ": "",
     "aiml chat -- --form": "",
     "aiml config get max_t": "max_tokens",
@@ -73,6 +105,9 @@ LINES = {
     "aiml chat --tools @li": "aiml chat --tools @list/",
     "aiml chat --output=le": "aiml chat --output=letter.txt ",
     "aiml chat -f 'sp": "aiml chat -f 'sp ace' ",
+    "aiml chat -m acme/two:f": "aiml chat -m acme/two:free ",
+    "aiml chat -m acme/two:free,oth": "aiml chat -m acme/two:free,other-model ",
+    "aiml chat --model=acme/two:free,oth": "aiml chat --model=acme/two:free,other-model ",
 }
 # The words that bash cut a line into, and what the function puts into COMPREPLY.
 REPLIES = {
@@ -83,6 +118,7 @@ REPLIES = {
     ("aiml", "chat", "--tools", "=@", "lo"): ["@long.json"],
     ("aiml", "config", "set", "truncation", ""): ["auto", "disabled"],
     ("aiml", "chat", "hello", ""): [],
+    ("aiml", "chat", "-m", "acme/two", ":", "f"): ["free"],
 }
 
 
@@ -102,8 +138,13 @@ def found_bash() -> str:
 
 
 def plain(word: str) -> str:
-    """Cut off what only some shells repeat: the flag, the @, the directory."""
-    return re.sub(r"^(.*[=@])?(.*/(?=.))?", "", word)
+    """Cut off what only some shells repeat: the flag, the @, the models before a comma, the directory."""
+    return re.sub(r"^(.*[=@,])?(.*/(?=.))?", "", word)
+
+
+def environment(place: Path) -> dict[str, str]:
+    """Give what a shell is started with; its home lies beside the place."""
+    return {**ENVIRONMENT, "HOME": str(place.parent / "home")}
 
 
 class Session:
@@ -112,11 +153,13 @@ class Session:
     def __init__(self, command: list[str], setup: str, place: Path) -> None:
         size = (100, 400)
         self.shell: Any = pexpect.spawn(
-            command[0], command[1:], cwd=place, env=ENVIRONMENT, encoding="utf-8", echo=False, dimensions=size
+            command[0], command[1:], cwd=place, env=environment(place), encoding="utf-8", echo=False, dimensions=size
         )
         self.shell.delaybeforesend = None
         self.shell.sendline(f"PS1=; {setup}; echo REA''DY")
         self.shell.expect("READY\r\n")
+        self.shell.send(DONE)  # what is typed before the shell edits the line is echoed by the terminal
+        self.shell.expect("<LINE:>")
 
     def press(self, line: str, key: str) -> tuple[str, str]:
         """Type a line and a key; give what was shown, and the line then."""
@@ -171,7 +214,7 @@ def fish(script: Path, place: Path) -> Offered:
         done = subprocess.run(
             [shell, "--no-config", "-c", program],
             cwd=place,
-            env=ENVIRONMENT,
+            env=environment(place),
             capture_output=True,
             text=True,
             check=True,
@@ -182,38 +225,84 @@ def fish(script: Path, place: Path) -> Offered:
     return offered
 
 
+def started(shell: str, place: Path) -> Offered:
+    match shell:
+        case "bash":
+            return primed(bash(SCRIPTS / "aiml.bash", place))
+        case "zsh":
+            return zsh(SCRIPTS / "aiml.zsh", place).offered
+    return fish(SCRIPTS / "aiml.fish", place)
+
+
 @pytest.fixture(scope="module")
 def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Make a folder with a few files."""
-    folder = tmp_path_factory.mktemp("place")
-    (folder / "list").mkdir()
+    """Make a folder with a few files, and a home beside it where hostile names lie among good ones."""
+    folder = tmp_path_factory.mktemp("shell") / "place"
+    settle(folder.parent / "home/.cache/aiml", folder.parent / "home/.config/aiml")
+    (folder / "list").mkdir(parents=True)
     for name in ("letter.txt", "long.json", "list/inside", "sp ace"):
         (folder / name).touch()
     return folder
 
 
-@pytest.fixture(scope="module", params=["bash", "bash-completion", "zsh sourced", "zsh autoloaded", "fish"])
+def settle(cache: Path, settings: Path) -> None:
+    """Write what a shell reads: models, templates, profiles."""
+    (settings / "templates").mkdir(parents=True)
+    cache.mkdir(parents=True)
+    (cache / "models.txt").write_text("".join(f"{name}\n" for name in [*NAMES, *HOSTILE]), "utf-8", newline="")
+    for name in ("review", "weekly", *(name for name in HOSTILE if name)):
+        (settings / "templates" / f"{name}.toml").touch()
+    tables = "".join(f"[profiles.{name}]\n" for name in ("home", "work-2", *HOSTILE))
+    (settings / "config.toml").write_text(f'model = "a"\n{tables}', "utf-8", newline="")
+
+
+@pytest.fixture(scope="module", params=["bash", "bash-completion", "zsh", "zsh autoloaded", "fish"])
 def offered(request: pytest.FixtureRequest, place: Path, tmp_path_factory: pytest.TempPathFactory) -> Offered:
     """Start a shell that has read the script; give a function that asks it."""
     match request.param:
-        case "bash":
-            return primed(bash(SCRIPTS / "aiml.bash", place))
         case "bash-completion":
             if not BASH_COMPLETION.exists():
                 pytest.skip("bash-completion is not installed")
             return primed(bash(SCRIPTS / "aiml.bash", place, f"source {BASH_COMPLETION}"))
-        case "zsh sourced":
-            return zsh(SCRIPTS / "aiml.zsh", place).offered
         case "zsh autoloaded":
             script = tmp_path_factory.mktemp("functions") / "_aiml"
             shutil.copy(SCRIPTS / "aiml.zsh", script)
             return zsh(script, place, sourced=False).offered
-    return fish(SCRIPTS / "aiml.fish", place)
+    return started(request.param, place)
 
 
 @pytest.mark.parametrize("line", OFFERS)
 def test_a_tab_press_offers_just_what_fits(offered: Offered, line: str) -> None:
     assert offered(line) == set(OFFERS[line].split())
+
+
+def test_no_name_and_no_typed_word_is_run(offered: Offered, place: Path) -> None:
+    for line in (
+        "aiml chat -m ",
+        "aiml chat -m $(>pwned)",
+        "aiml chat -t ",
+        "aiml chat --profile `>pwned`",
+        "aiml models ",
+    ):
+        offered(line)
+    assert not [*place.parent.rglob("pwned")]
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+def test_the_lists_are_where_the_program_puts_them(
+    shell: str, clean: Path, place: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    catalogue.save(
+        catalogue.Catalogue("https://api.example/v1", "", 0, b"[]", [Model(name) for name in NAMES + HOSTILE])
+    )
+    templates.save("mine", {"prompt": "hi"}, lambda _: True)
+    config.put("color", "never", "night")
+    for variable in ("XDG_CACHE_HOME", "XDG_CONFIG_HOME"):
+        monkeypatch.setitem(ENVIRONMENT, variable, os.environ[variable])
+    ask = started(shell, place)
+    assert ask("aiml chat -m ") == {plain(name) for name in NAMES}
+    assert ask("aiml chat -t ") == {"mine"}
+    assert ask("aiml chat --profile ") == {"night"}
 
 
 @pytest.fixture(scope="module")
@@ -231,14 +320,14 @@ def test_bash_puts_what_fits_into_the_line(line_of: Callable[[str], str], line: 
 
 @pytest.mark.parametrize("words", REPLIES)
 def test_the_bash_function_fills_compreply(words: tuple[str, ...], place: Path) -> None:
-    line = re.sub(r" (=@?) ?", r"\1", " ".join(words))
+    line = re.sub(r" (=@?|:) ?", r"\1", " ".join(words))
     last = f"@{words[-1]}" if words[-2].endswith("@") else words[-1]
     program = (
         f'source {SCRIPTS / "aiml.bash"}; COMP_LINE=$1 COMP_POINT=${{#1}} last=$2; shift 2; COMP_WORDS=("$@");'
         'COMP_CWORD=$(($# - 1)); _aiml aiml "$last"; printf "%s\\n" "${COMPREPLY[@]}"'
     )
     command = [found_bash(), "-c", program, "bash", line, last, *words]
-    done = subprocess.run(command, cwd=place, env=ENVIRONMENT, capture_output=True, text=True, check=True)
+    done = subprocess.run(command, cwd=place, env=environment(place), capture_output=True, text=True, check=True)
     assert done.stderr == ""
     assert done.stdout.split() == REPLIES[words]
 

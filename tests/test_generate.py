@@ -2,10 +2,11 @@
 
 import importlib
 import os
+import re
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -102,6 +103,8 @@ def test_a_new_row_is_noticed(generate: Any, tmp_path: Path, made_up: Option[str
         "docs/reliability.md",
         "docs/repl.md",
     }
+    assert MADE_UP.flag in (tmp_path / "completions/aiml.ps1").read_text("utf-8")
+    assert r"\-\-odd" in (tmp_path / "docs/aiml.1").read_text("utf-8")
 
 
 @pytest.mark.parametrize("shell", SHELLS)
@@ -189,6 +192,77 @@ def test_every_lasting_row_is_offered_as_a_setting(texts: dict[str, str], shell:
     offers = {"bash": "_aiml_offer model ", "zsh": "settings=(", "fish": "function __aiml_settings"}
     names = script[script.index(offers[shell]) :].replace("'", " ").replace(":", " ").split()
     assert [row.name for row in ROWS.values() if not row.once and not row.secret and row.name not in names] == []
+
+
+def test_every_flag_is_in_the_powershell_script(texts: dict[str, str], commands: list[Any]) -> None:
+    script = texts["completions/aiml.ps1"]
+    flags = script.split("function flags(")[1].split("\n    }\n")[0]
+    takes = script.split("function takes(")[1].split("\n    }\n")[0]
+    for each in commands:
+        assert f"'{each.name}' {{ {_quoted(spelling for flag in each.flags for spelling in flag.all)} }}\n" in flags
+        valued = [spelling for flag in each.flags if flag.metavar for spelling in flag.all]
+        assert not valued or f"'{each.name}' {{ {_quoted(valued)} }}\n" in takes
+
+
+def _quoted(words: Iterable[str]) -> str:
+    return ", ".join(f"'{word}'" for word in words)
+
+
+@pytest.mark.usefixtures("made_up")
+def test_the_powershell_script_is_ascii_and_what_it_opens_it_closes(generate: Any) -> None:
+    """Windows PowerShell takes a file without a mark for its own code page; no PowerShell is at hand to read it."""
+    script = generate.OUTPUTS["completions/aiml.ps1"]()
+    assert script.isascii()
+    code = re.sub(r"'(?:[^'\n]|'')*'|\"[^\"\n]*\"", "", re.sub(r"(?m)^ *#.*$", "", script))
+    assert not set("'\"`") & set(code)
+    assert "'it''s'" in script
+    while (inner := re.sub(r"\([^][(){}]*\)|\{[^][(){}]*\}|\[[^][(){}]*\]", "", code)) != code:
+        code = inner
+    assert not set("(){}[]") & set(code)
+
+
+def test_every_flag_and_every_exit_code_is_on_the_manual_page(texts: dict[str, str], commands: list[Any]) -> None:
+    page = texts["docs/aiml.1"].replace(r"\-", "-")
+    for each in (each for each in commands if not each.commands):
+        assert f"\\fB{each.name}\\fR" in page
+        for spelling in (spelling for flag in each.flags for spelling in flag.all if "--help" not in flag.all):
+            assert f"\\fB{spelling}\\fR" in page, (each.name, spelling)
+    for kind in errors.AimlError.__subclasses__():
+        assert f"\\fB{kind.exit_code}\\fR" in page
+
+
+@pytest.mark.parametrize(
+    "program",
+    [["groff", "-man", "-ww", "-Tutf8"], ["man", "-l"], ["mandoc", "-Tlint", "-Wwarning"]],
+    ids=lambda words: words[0],
+)
+@pytest.mark.usefixtures("made_up")
+def test_the_manual_page_is_shown_without_a_warning(generate: Any, tmp_path: Path, program: list[str]) -> None:
+    if not shutil.which(program[0]):
+        pytest.skip(f"{program[0]} is not installed")
+    page = tmp_path / "aiml.1"
+    page.write_text(generate.OUTPUTS["docs/aiml.1"](), "utf-8")
+    done = subprocess.run(
+        [*program, page],
+        capture_output=True,
+        text=True,
+        check=False,
+        env={**os.environ, "MANWIDTH": "200", "LC_ALL": "C.UTF-8"},
+    )
+    shown = re.sub(r"\x1b\[[0-9;]*m|.\x08", "", done.stdout)
+    if program[0] == "mandoc":
+        assert [line for line in shown.splitlines() if "missing date" not in line] == []
+    else:
+        assert (done.returncode, done.stderr) == (0, "")
+        assert MADE_UP.help in " ".join(shown.split())
+        assert "--max-tokens" in shown
+
+
+def test_no_line_of_text_is_taken_for_a_request(generate: Any) -> None:
+    assert generate
+    man = importlib.import_module("generators.man")
+    assert man.escaped(".TH is 'odd'\\n-x") == r"\&.TH is \(aqodd\(aq\(rsn\-x"
+    assert man.escaped("'quoted") == r"\(aqquoted"
 
 
 def test_exit_codes_are_sorted_and_none_is_missing(texts: dict[str, str]) -> None:

@@ -235,9 +235,9 @@ def test_usage_of_the_embedded_server_needs_none(capfd: Capture) -> None:
     assert capfd.readouterr().out.splitlines()[1] == "balance\t\t12.5\tUSD\t"
 
 
-def test_a_period_is_one_of_three(capfd: Capture) -> None:
+def test_a_period_is_one_of_four(capfd: Capture) -> None:
     assert main(["usage", "--demo", "--period", "1y"]) == 2
-    assert "--period: '1y' is not one of 24h, 7d, 30d" in capfd.readouterr().err
+    assert "--period: '1y' is not one of 24h, 7d, 30d, all" in capfd.readouterr().err
 
 
 LISTED = {"supported_parameters": ["temperature", "top_k"]}

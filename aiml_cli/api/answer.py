@@ -1,6 +1,7 @@
 """What is known of an answer in the end: what was said, how it ended, how long it took, what it cost."""
 
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
 from aiml_cli.api.completion import CUT, Completion
@@ -91,6 +92,20 @@ def verdict(completion: Completion, *, allow_cut: bool, background: bool, cancel
     if completion.capped and allow_cut:
         return None
     return CutShort(completion.lacks, _advice(completion))
+
+
+def with_cost_of(answer: Answer, parts: Sequence[Answer]) -> Answer:
+    """Give an answer the price of all the exchanges that it took: an estimate where one of them was told none."""
+    known = [part.cost_usd for part in parts if part.cost_usd is not None]
+    total = sum(known) if known else None
+    is_told = all(part.told_usd is not None for part in parts)
+    usage = answer.completion.usage
+    return replace(
+        answer,
+        completion=replace(answer.completion, usage=usage and usage._replace(cost_usd=None)),
+        header_cost_usd=total if is_told else None,
+        estimate_usd=None if is_told else total,
+    )
 
 
 def has_rest(completion: Completion) -> bool:

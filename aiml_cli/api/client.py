@@ -1,15 +1,16 @@
 """Send a request over HTTP; the only file that opens a socket."""
 
 import ssl
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 import httpx
 
 from aiml_cli.api.ahead import ahead
 from aiml_cli.api.echo import STARS, key_in, without
+from aiml_cli.api.traffic import Reply, Request
 from aiml_cli.api.watch import Watch, Wire, hang_up
 from aiml_cli.errors import AimlError, CutShort, Misuse, ServerFailed, Unreachable
 from aiml_cli.hosts import is_local, is_plain
@@ -18,7 +19,6 @@ CONNECT_SECONDS = 10.0
 MOST_REDIRECTS = 5
 # The library would also ask for br and zstd where it finds them installed, and they cannot be bounded.
 ENCODINGS = {"Accept-Encoding": "gzip, deflate"}
-LARGEST = 64 * 1024 * 1024
 SLICE = 1024 * 1024
 
 
@@ -27,28 +27,6 @@ class Client(httpx.Client):
 
     wire: Wire
     tell: Callable[[str], None]
-
-
-@dataclass(frozen=True, slots=True)
-class Request:
-    """Hold what goes out; `body` None sends none."""
-
-    method: str
-    url: str
-    headers: Mapping[str, str]
-    body: bytes | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Reply:
-    """Hold what comes back. Header names are in lower case; `chunks` gives one piece a network read.
-
-    Reading `chunks` raises CutShort when the connection ends before the body does.
-    """
-
-    status: int
-    headers: Mapping[str, str]
-    chunks: Iterator[bytes]
 
 
 @contextmanager
@@ -133,16 +111,6 @@ def _shown(words: str, request: Request) -> str:
     """Take out the key, which a server could repeat in an address or a header."""
     key = key_in(request.headers)
     return words.replace(key, STARS) if key else words
-
-
-def whole(reply: Reply) -> bytes:
-    """Read all of a body; raise ServerFailed for more than 64 MiB."""
-    body = bytearray()
-    for chunk in reply.chunks:
-        body += chunk
-        if len(body) > LARGEST:
-            raise ServerFailed(f"the server sent an answer of more than {LARGEST >> 20} MiB")
-    return bytes(body)
 
 
 def trust(ca_bundle: str | None) -> ssl.SSLContext:

@@ -144,6 +144,11 @@ class Fold:
         for choice in self._choices.values():
             choice.finished, choice.finish_reason = False, None
 
+    @property
+    def usage(self) -> Usage | None:
+        """Give what the part of the answer took that comes now."""
+        return self._usage
+
     def add(self, batch: Batch) -> None:
         """Take what came."""
         for event in batch:

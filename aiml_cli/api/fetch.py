@@ -1,19 +1,25 @@
 """Fetch what an address of the user's holds: without a key, without following it elsewhere."""
 
-from aiml_cli.api.client import Request, connect, send
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from typing import Any
+
+from aiml_cli.api.traffic import Reply, Request
 from aiml_cli.errors import CutShort, Misuse, Unreachable
 
 MOST = 20 * 1024 * 1024
 OK = 200
 
 
-def fetch(url: str, user_agent: str, timeout: float, ca_bundle: str | None) -> tuple[bytes, str]:
-    """Give the bytes and the content type; `timeout` is in seconds without a byte.
+def fetch(
+    url: str, user_agent: str, client: AbstractContextManager[Any], send: Callable[..., AbstractContextManager[Reply]]
+) -> tuple[bytes, str]:
+    """Give the bytes and the content type; `client` is opened for this, and `send` sends by it.
 
     Raises Misuse for what cannot be fetched or is larger than 20 MiB, and Unreachable.
     """
     request = Request("GET", url, {"User-Agent": user_agent, "Accept": "*/*", "Accept-Encoding": "identity"})
-    with connect(url, timeout, ca_bundle) as client, send(client, request) as reply:
+    with client as opened, send(opened, request) as reply:
         if reply.status != OK:
             to = reply.headers.get("location", "")
             raise Misuse(f"{url}: HTTP {reply.status}", f"it points to {to}: name that" if to else "nothing was sent")

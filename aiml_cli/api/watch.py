@@ -13,6 +13,17 @@ class Wire:
     """Hold the newest connection of a client: a kept one is not announced again."""
 
     stream: Any = None
+    why: BaseException | None = None
+
+    def end(self, why: BaseException) -> None:
+        """End what is under way for good, from another thread; there it is raised as `why`."""
+        self.why = why
+        hang_up(self.stream)
+
+    def heed(self) -> None:
+        """Raise why no more may be sent, if so."""
+        if self.why:
+            raise self.why
 
 
 def hang_up(stream: Any) -> None:
@@ -41,6 +52,8 @@ class Watch:
         match mark.partition(".")[2]:
             case "connect_tcp.complete" | "start_tls.complete":
                 self._wire.stream = facts["return_value"]
+                if self._wire.why:
+                    hang_up(self._wire.stream)
             case "send_request_headers.started":
                 self._tunnel = facts["request"].method == b"CONNECT"
             case "send_request_body.complete" if not self._tunnel:

@@ -16,6 +16,22 @@ from aiml_cli.prompt.text import decoded, loosely
 PLACE = "{stdin}"
 STDIN = "standard input"
 See = Callable[[str, str], None]
+Fit = Callable[["Parts"], Sequence[str]]
+
+
+class Input(NamedTuple):
+    """Hold a text that was not typed: its name, and what it says."""
+
+    name: str
+    text: str
+
+
+class Parts(NamedTuple):
+    """Hold what a message is made of: the inputs, which may be cut, and all other texts, which may not."""
+
+    inputs: Sequence[Input]
+    others: Sequence[str]
+    pictures: int
 
 
 def _nobody(_name: str, _text: str) -> None:
@@ -48,7 +64,7 @@ class Composer(NamedTuple):
         """Make the piece of a source."""
         if kind := type_of(source.data):
             return _Piece((), *attached(source.name, source.data, kind, self.detail))
-        return _Piece(block("file", self.text(source), source.name))
+        return _Piece(block("file", self.text(source), source.name), name=source.name, inputs=(1,))
 
     def piped(self, data: bytes) -> "_Piped":
         """Read what came on standard input; its bytes are kept only where they are no text."""
@@ -59,7 +75,7 @@ class Composer(NamedTuple):
         """Make the piece of standard input."""
         if piped.kind:
             return _Piece((), *attached(STDIN, piped.data, piped.kind, self.detail))
-        return _Piece(block(tag, piped.text, name))
+        return _Piece(block(tag, piped.text, name), name=STDIN, inputs=(1,))
 
     def text(self, source: Source) -> str:
         """Read text; tell when it is in an old encoding."""
@@ -71,11 +87,16 @@ class Composer(NamedTuple):
 
 
 class _Piece(NamedTuple):
-    """Hold a text in the parts that it will be joined of, or what is no text."""
+    """Hold a text in the parts that it will be joined of, or what is no text.
+
+    `inputs` are the places of those parts that were not typed, but read under a name.
+    """
 
     texts: tuple[str, ...]
     part: Part | None = None
     attached: Attached | None = None
+    name: str = ""
+    inputs: tuple[int, ...] = ()
 
 
 class _Piped(NamedTuple):
@@ -97,12 +118,13 @@ def compose(
     detail: str | None = None,
     texts: Sequence[Source] = (),
     may_be_empty: bool = False,
+    fit: Fit | None = None,
 ) -> Prompt:
     """Make the prompt: files and texts first, then standard input, the instruction last.
 
     Without words standard input is the prompt itself. `tell` is given what the user should know; `fetch` gives
-    the bytes and the media type at an address; `see` gets each text that was not typed. Raises Misuse for an empty
-    prompt, and for what cannot be sent.
+    the bytes and the media type at an address; `see` gets each text that was not typed, and `fit` gives what of them
+    is sent. Raises Misuse for an empty prompt, and for what cannot be sent.
     """
     composer = Composer(fetch, tell, see, detail, Budget())
     text, names = _mentioned(words)
@@ -115,7 +137,7 @@ def compose(
     pieces = [piece for name in files for piece in (_asked(piped, composer) if name == "-" else composer.files(name))]
     pieces += [composer.file(each) for each in texts]
     pieces += _instruction(typed, None if "-" in files else piped, composer)
-    return _prompt(pieces, may_be_empty=may_be_empty)
+    return _prompt(_fitted(pieces, fit) if fit else pieces, may_be_empty=may_be_empty)
 
 
 def from_file(text: str) -> str:
@@ -149,13 +171,28 @@ def _instruction(typed: str, piped: _Piped | None, composer: Composer) -> list[_
     if PLACE in typed:
         if piped and piped.kind:
             raise Misuse(f"{PLACE} stands for text, and {STDIN} is {piped.kind}", "leave it out of the prompt")
-        return [_Piece((typed.replace(PLACE, piped.text if piped else ""),))]
+        between = piped.text if piped else ""
+        texts = [text for typed_text in typed.split(PLACE) for text in (typed_text, between)][:-1]
+        return [_Piece(tuple(texts), name=STDIN, inputs=tuple(range(1, len(texts), 2)))]
     says_nothing = not typed.strip() or typed.strip() == "-"
     if piped is None or not (piped.text or piped.kind):
         return [] if says_nothing else [_Piece((typed,))]
     if not says_nothing:
         return [composer.asked(piped, "stdin"), _Piece((typed,))]
-    return [composer.asked(piped, "stdin") if piped.kind else _Piece((piped.text,))]
+    return [composer.asked(piped, "stdin") if piped.kind else _Piece((piped.text,), name=STDIN, inputs=(0,))]
+
+
+def _fitted(pieces: Sequence[_Piece], fit: Fit) -> list[_Piece]:
+    """Put what is sent of each input in its place."""
+    inputs = [Input(piece.name, piece.texts[place]) for piece in pieces for place in piece.inputs]
+    others = [text for piece in pieces for place, text in enumerate(piece.texts) if place not in piece.inputs]
+    kept = iter(fit(Parts(inputs, others, sum(piece.part is not None for piece in pieces))) if inputs else ())
+    return [
+        piece._replace(
+            texts=tuple(next(kept) if place in piece.inputs else text for place, text in enumerate(piece.texts))
+        )
+        for piece in pieces
+    ]
 
 
 def _prompt(pieces: Sequence[_Piece], *, may_be_empty: bool) -> Prompt:

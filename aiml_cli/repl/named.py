@@ -6,6 +6,12 @@ from aiml_cli.repl.session import Session
 
 def see_that_it_is_known(session: Session, name: str) -> None:
     """Raise Misuse with the near ones for a model that a catalogue at hand does not have."""
+    if "," in name:
+        from aiml_cli.fallback import models as in_turn  # as those below for who types a name only
+
+        for each in in_turn(name):
+            see_that_it_is_known(session, each)
+        return
     from aiml_cli.api.models import exact, suggest
     from aiml_cli.browse import catalogue, known
 

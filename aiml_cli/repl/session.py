@@ -32,7 +32,7 @@ OF_ONE_MESSAGE = (
     "file", "continue", "resume", "messages", "tool_result", "output", "interactive", "edit", "template", "param",
     "previous_response_id",
 )  # fmt: skip
-NOT_IN_TURNS = ("dry_run", "as", "wait", "show", "cancel")
+NOT_IN_TURNS = ("dry_run", "as", "wait", "show", "cancel", "extract", "in_place", "chunk", "reduce", "first")
 LEAVE_STDIN = {"no_stdin": Said(("on",), "the REPL")}
 LOADED = "the conversation"
 ENDINGS = (ReaderGone, Terminated, HungUp)
@@ -93,7 +93,11 @@ class Session:
     def begin(self) -> None:
         """Load the conversation that is to be gone on with, where one is named; raise Misuse for other errands."""
         if errands := [name for name in NOT_IN_TURNS if name in self.flags]:
-            raise Misuse(f"--{errands[0].replace('_', '-')} and a conversation in turns exclude each other")
+            hint = "/copy N and /write N FILE take a code block of an answer" if errands[0] == "extract" else ""
+            raise Misuse(f"--{errands[0].replace('_', '-')} and a conversation in turns exclude each other", hint)
+        if "model" in self.flags and len(self.flags["model"].texts) > 1:
+            hint = "-m A,B asks B where A is not to be had; /retry -m B asks another one again"
+            raise Misuse("a conversation in turns is held with one model", hint)
         if "previous_response_id" in self.flags:
             self.root = self.flags["previous_response_id"].texts[-1]
         if "continue" in self.flags or "resume" in self.flags:

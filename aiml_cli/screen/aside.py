@@ -11,6 +11,19 @@ DIM, PLAIN = "\x1b[2m", "\x1b[0m"
 MOST_OF_A_NOTICE = 120
 
 
+class Nobody:
+    """Tell nobody: for an answer that goes elsewhere than to the user."""
+
+    def show(self, batch: Batch) -> None:
+        """Show nothing."""
+
+    def end_thought(self) -> None:
+        """Nothing was thought aloud."""
+
+    def close(self, answer: Answer) -> None:
+        """Show nothing."""
+
+
 class Aside:
     """Write to standard error; `reasoning`, `notices` and `usage` say what is wanted.
 

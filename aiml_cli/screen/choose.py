@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from aiml_cli.api.answer import Answer
 from aiml_cli.api.events import Batch
 from aiml_cli.errors import AimlError, OutputFailed, ReaderGone
-from aiml_cli.screen.aside import Aside
+from aiml_cli.screen.aside import Aside, Nobody
 from aiml_cli.screen.file import OutputFile
 from aiml_cli.screen.json import Json, JsonLines, Silent
 from aiml_cli.screen.output import check_stdout, gated, is_terminal, say, write
@@ -26,7 +26,7 @@ class Screen:
     """Show an answer to whom it concerns. `raw` takes the server's bytes, where they are wanted."""
 
     main: Renderer
-    aside: Aside
+    aside: Aside | Nobody
     raw: Write | None
     file: OutputFile | None
     meta: "MetaFile | None" = None
@@ -63,12 +63,21 @@ class Screen:
 
 def choose(options: Options, environ: Mapping[str, str]) -> Screen:
     """Open the screens; raise before anything is sent when the answer would have no place to go."""
+    if options.extract:
+        from aiml_cli.screen.extracted import see_that_it_agrees  # for few calls only
+
+        see_that_it_agrees(options)
     file = OutputFile(options.output) if options.output else None
     if file is None:
         check_stdout()
     meta = _meta(options.meta, file) if options.meta else None
+    return replace(onto(file, options, environ), file=file, meta=meta)
+
+
+def onto(file: OutputFile | None, options: Options, environ: Mapping[str, str]) -> Screen:
+    """Give the screens for an answer that is not the only one on standard output, or in a file that is open."""
     put: Write = file.write if file else write
-    text = _form(options) in ("md", "text", "items")
+    text = form(options) in ("md", "text", "items")
     aside = Aside(
         reasoning=text and not options.hide_reasoning and not options.quiet,
         notices=text and not options.quiet,
@@ -80,7 +89,12 @@ def choose(options: Options, environ: Mapping[str, str]) -> Screen:
     )
     terminal = file.is_terminal if file else is_terminal(1)
     main = _main(options, put, environ, terminal=terminal, to_file=file is not None)
-    return Screen(main, aside, _raw(put, terminal=terminal) if _form(options) == "raw" else None, file, meta)
+    return Screen(main, aside, _raw(put, terminal=terminal) if form(options) == "raw" else None, None)
+
+
+def silent() -> Screen:
+    """Give screens that show nothing: for an answer that goes elsewhere than to the user."""
+    return Screen(Silent(), Nobody(), None, None)
 
 
 def _raw(put: Write, *, terminal: bool) -> Write:
@@ -93,12 +107,13 @@ def _meta(name: str, file: OutputFile | None) -> "MetaFile":
     return opened(name, file)
 
 
-def _form(options: Options) -> str:
+def form(options: Options) -> str:
+    """Give the word for how the answer is written."""
     return "json" if options.json else "items" if options.items else options.format or "md"
 
 
 def _main(options: Options, put: Write, environ: Mapping[str, str], *, terminal: bool, to_file: bool) -> Renderer:
-    match _form(options):
+    match form(options):
         case "json":
             return Json(put)
         case "jsonl":
@@ -114,12 +129,16 @@ def _main(options: Options, put: Write, environ: Mapping[str, str], *, terminal:
 
 
 def _text(options: Options, put: Write, environ: Mapping[str, str], *, terminal: bool, to_file: bool) -> Renderer:
+    if options.extract:
+        from aiml_cli.screen.extracted import Extracted  # for few calls only
+
+        return Extracted(put, options.extract, terminal=terminal)
     wants_logprobs = options.logprobs or options.top_logprobs is not None
     if wants_logprobs and not to_file and wants_color(1, options.color or "auto", environ):
         from aiml_cli.screen.probabilities import Probabilities  # few ask for them
 
         return Probabilities(put, terminal=terminal, legend=not options.quiet)
-    if terminal and _form(options) == "md" and environ.get("TERM", "") not in ("", "dumb"):
+    if terminal and form(options) == "md" and environ.get("TERM", "") not in ("", "dumb"):
         return _growing(put, options.color or "auto", environ)
     return Plain(put, terminal=terminal)
 

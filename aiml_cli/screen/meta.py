@@ -1,5 +1,8 @@
 """Write what is known of an answer, but for what it says, to a JSON file."""
 
+from collections.abc import Iterable
+from typing import Any
+
 from aiml_cli.api.answer import Answer
 from aiml_cli.errors import Misuse
 from aiml_cli.screen.file import OutputFile
@@ -22,9 +25,20 @@ class MetaFile:
 
     def close(self, answer: Answer) -> None:
         """Write the file; raise OutputFailed."""
-        known = as_object(answer)
-        self._file.write(line({name: known[name] for name in FIELDS}, indent=2))
+        self._put(_known(answer))
+
+    def close_all(self, answers: Iterable[Answer]) -> None:
+        """Write what is known of several answers; raise OutputFailed."""
+        self._put([_known(answer) for answer in answers])
+
+    def _put(self, known: Any) -> None:
+        self._file.write(line(known, indent=2))
         self._file.close(complete=True)
+
+
+def _known(answer: Answer) -> dict[str, Any]:
+    known = as_object(answer)
+    return {name: known[name] for name in FIELDS}
 
 
 def opened(name: str, answer: OutputFile | None) -> MetaFile:

@@ -3,8 +3,9 @@
 import fcntl
 import os
 import sys
-from collections.abc import Callable
-from contextlib import AbstractContextManager, ExitStack
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, ExitStack, contextmanager
+from contextvars import ContextVar
 from typing import Protocol
 
 from aiml_cli.errors import OutputFailed, ReaderGone
@@ -19,6 +20,7 @@ class Standing(Protocol):
 
 
 _standing: list[Standing] = []
+_whose: ContextVar[str] = ContextVar("whose", default="")
 # What takes away the sign of waiting, while there is one.
 waiting: list[Callable[[], None]] = []
 
@@ -97,8 +99,20 @@ def _wait(fd: int) -> None:
     select.select([], [fd], [])
 
 
+@contextmanager
+def about(name: str) -> Iterator[None]:
+    """Say of whom a line is, where several are asked at once."""
+    token = _whose.set(name)
+    try:
+        yield
+    finally:
+        _whose.reset(token)
+
+
 def say(text: str, *, dim: bool = False) -> None:
     """Write one line to standard error; when that is gone, nobody is left to tell."""
+    if name := _whose.get():
+        text = f"aiml: {name}: {text.removeprefix('aiml: ').removeprefix(f'{name}: ')}"
     tell(f"\x1b[2m{visible(text)}\x1b[0m\n" if dim else f"{visible(text)}\n")
 
 

@@ -34,8 +34,8 @@ class Waiting:
             if self._width:
                 tell_of_waiting("\r" + " " * self._width + "\r")
                 self._width = 0
-        if self.end in waiting:
-            waiting.remove(self.end)
+            if self.end in waiting:
+                waiting.remove(self.end)
 
     def _run(self) -> None:
         signs = cycle(SIGNS if "utf" in (sys.stderr.encoding or "").lower() else PLAIN_SIGNS)

@@ -55,7 +55,7 @@ def _annotation(row: Option[Any]) -> Any:
     """Leave the reading of values to the table: a flag has text, or is there or not."""
     if row.kind.switch:
         return bool | None
-    return list[str] | None if row.kind.many else str | None
+    return list[str] | None if row.kind.many or row.kind.repeats else str | None
 
 
 def _spellings(row: Option[Any]) -> list[str]:

@@ -20,7 +20,8 @@ class Kind(Generic[T]):
     `name` completes the sentence "… is not NAME". `parse` raises ValueError for a bad value.
     `choices` are all there are when `closed`, else suggestions. `many`: the values of a repeated
     flag are joined, a single one replaces what was there. `switch`: a flag without a value. `bare`: what a
-    flag without a value means, where it may have one (`--web-search`, `--web-search low`).
+    flag without a value means, where it may have one (`--web-search`, `--web-search low`). `repeats`: the flag may
+    be said several times, for a call each; one call has one of the values.
     """
 
     name: str
@@ -31,6 +32,7 @@ class Kind(Generic[T]):
     many: bool = False
     switch: bool = False
     bare: str = ""
+    repeats: bool = False
     limits: tuple[float | None, float | None] = (None, None)
 
 
@@ -163,6 +165,23 @@ def _places(value: str) -> Mapping[str, Json]:
     return found
 
 
+def _share(value: str) -> str:
+    """Read 2/8, auto or auto/8; raise ValueError."""
+    number, slash, count = value.partition("/")
+    if value != "auto" and (not slash or not count.isdecimal() or int(count) < 1):
+        raise ValueError(value)
+    if number != "auto" and not (number.isdecimal() and 1 <= int(number) <= int(count)):
+        raise ValueError(value)
+    return value
+
+
+def _block(value: str) -> str:
+    """Read a number from 1 on, or a word."""
+    if not value.strip() or (value.lstrip("+-").isdecimal() and not value.isdecimal()) or value == "0":
+        raise ValueError(value)
+    return value.strip()
+
+
 def words(*suggestions: str) -> Kind[tuple[str, ...]]:
     """Take several words, separated by commas or by repeating the flag."""
     return Kind("a list of words", _words, "WORD", suggestions, many=True)
@@ -183,4 +202,16 @@ FILLINGS = Kind("NAME=VALUE", lambda value: dict([_pair(value)]), "NAME=VALUE|@F
 SCHEMA = Kind("a text", text().parse, "JSON|LIST|@FILE")
 PARTS_OF_A_PLACE = ("city", "region", "country", "timezone")
 PLACES = Kind(" or ".join(f"{part}=…" for part in PARTS_OF_A_PLACE), _places, "city=…,country=…", many=True)
+MODELS = Kind("a text", text().parse, "ID", repeats=True)
+SHARD = Kind("a share such as 2/8, auto or auto/8", _share, "I/N|auto[/N]", ("auto",))
+# The languages that a word behind --extract is taken for; others are said with an equals sign.
+LANGUAGES = (
+    "python", "py", "bash", "sh", "zsh", "fish", "powershell", "json", "yaml", "toml", "xml", "html", "css", "sql",
+    "javascript", "js", "typescript", "ts", "go", "rust", "c", "cpp", "java", "kotlin", "swift", "ruby", "php", "perl",
+    "r", "lua", "diff", "dockerfile", "makefile", "markdown", "latex", "csv",
+)  # fmt: skip
+BLOCK = Kind(
+    "the number of a code block, last, all, or a language", _block, "N|last|all|LANG",
+    ("last", "all", *map(str, range(1, 10)), *LANGUAGES), bare="1",
+)  # fmt: skip
 PATHS = Kind("a path", lambda value: (text().parse(value),), "PATH", many=True)

@@ -5,10 +5,12 @@ from dataclasses import dataclass, field, fields, replace
 from typing import Any, Generic, TypeVar
 
 from aiml_cli.settings.kinds import (
+    BLOCK,
     FILLINGS,
     JSON,
     JSON_OR_WORD,
     LATEST,
+    MODELS,
     NAME,
     PATH,
     PATHS,
@@ -16,6 +18,7 @@ from aiml_cli.settings.kinds import (
     PROPERTIES,
     RESULTS,
     SCHEMA,
+    SHARD,
     SWITCH,
     TEXT,
     TEXT_OR_FILE,
@@ -107,7 +110,8 @@ def option(
 
 
 MODEL, SAMPLING, TOOLS, FORMAT, RESPONSES = "Model", "Sampling", "Tools", "Answer format", "Stored responses"
-PROMPT, OUTPUT, CONNECTION, INSTEAD, KEY = "Prompt", "Output", "Connection", "Instead of asking", "Key"
+PROMPT, ROWS_, OUTPUT, CONNECTION = "Prompt", "Many rows", "Output", "Connection"
+INSTEAD, KEY = "Instead of asking", "Key"
 
 
 # fmt: off
@@ -119,8 +123,14 @@ class Options:
     """
 
     model: str | None = option(
-        TEXT, "The model, as the gateway spells it.", panel=MODEL, short="-m", default="openai/gpt-5-1",
-        chat="model", responses="model",
+        MODELS, "The model, as the gateway spells it. Repeated: ask all of them. A,B: B when A is not available.",
+        panel=MODEL, short="-m", default="openai/gpt-5-1", chat="model", responses="model",
+    )
+    first: bool | None = option(
+        SWITCH, "Of several models take the one that is whole first, and stop the others.", panel=MODEL, once=True,
+    )
+    max_cost: float | None = option(
+        number(0), "Refuse what may cost more than so many US dollars; with --each, stop before a row.", panel=MODEL,
     )
     system: str | None = option(
         TEXT_OR_FILE, "System text; @FILE reads it from a file.", panel=PROMPT, short="-s",
@@ -138,7 +148,7 @@ class Options:
         responses="input[].content[type=input_image].detail",
     )
     interactive: bool | None = option(
-        SWITCH, "Chat: with a prompt, files or piped text first, then in turns.", panel=PROMPT, short="-i", once=True,
+        SWITCH, "With a prompt, files or piped text first, then in turns.", panel=PROMPT, short="-i", once=True,
     )
     print_: bool | None = option(
         SWITCH, "Give one answer and end, also on a terminal.", panel=PROMPT, short="-p", once=True,
@@ -169,6 +179,32 @@ class Options:
     )
     messages: str | None = option(
         PATH, "A JSON file of the messages, or the input items, that come before the prompt.", panel=PROMPT, once=True,
+    )
+    fit: str | None = option(
+        choice("head", "tail", "middle"), "Of input beyond the model's context keep the head, the tail, or both ends.",
+        panel=PROMPT,
+    )
+    chunk: int | None = option(
+        integer(1), "Cut the input into pieces of so many tokens, and ask for each.", panel=PROMPT, once=True,
+    )
+    reduce: str | None = option(
+        TEXT_OR_FILE, "With --chunk: the prompt that makes one answer of all.", panel=PROMPT, once=True,
+    )
+    each: str | None = option(
+        choice("line", "jsonl", "csv", "nul"),
+        "Ask for each row of standard input or a file; {row} is its text, {name} a column.", panel=ROWS_, once=True,
+    )
+    jobs: int | None = option(
+        integer(1, 256), "How many rows or pieces to ask for at the same time.", panel=ROWS_, short="-j", default=4,
+    )
+    unordered: bool | None = option(
+        SWITCH, "Print results as they come, not in the order of the rows.", panel=ROWS_, once=True,
+    )
+    resume_from: str | None = option(
+        PATH, "Go on with a file of results: leave out the rows that it has, add the others.", panel=ROWS_, once=True,
+    )
+    shard: str | None = option(
+        SHARD, "Take every Nth row from the Ith on; auto asks Slurm or Kubernetes.", panel=ROWS_, once=True,
     )
     effort: str | None = option(
         text("none", "minimal", "low", "medium", "high", "xhigh", "max"), "How long to think first.", panel=SAMPLING,
@@ -306,6 +342,13 @@ class Options:
     output: str | None = option(
         PATH, "Write the answer to a file, replaced only by a complete answer.", panel=OUTPUT, short="-o", once=True,
     )
+    extract: str | None = option(
+        BLOCK, "Print a code block only: its number, last, all, or the first of a language.", panel=OUTPUT, short="-x",
+        once=True,
+    )
+    in_place: str | None = option(
+        PATH, "Send a file, and put the answer in its place after a look at the difference.", panel=OUTPUT, once=True,
+    )
     format: str | None = option(
         choice("md", "text", "json", "jsonl", "raw"),
         "How the answer is written; md is drawn on a terminal, and is text elsewhere.", panel=OUTPUT, default="md",
@@ -346,6 +389,12 @@ class Options:
         integer(0, 10), "How often to try again before the first word.", panel=CONNECTION, default=2,
     )
     ca_bundle: str | None = option(PATH, "A file of certificates to trust.", panel=CONNECTION)
+    record: str | None = option(
+        PATH, "Add the exchange to a file that --replay reads; without the key.", panel=CONNECTION,
+    )
+    replay: str | None = option(
+        PATH, "Answer from a recorded file, without a network.", panel=CONNECTION,
+    )
     key_command: str | None = option(
         TEXT, "A command that prints the API key.", panel=KEY, hidden=True,
     )

@@ -1,6 +1,12 @@
-"""Keep each server's catalogue of models on disk, with the ETag that it came under."""
+"""Keep each server's catalogue of models on disk, with the ETag that it came under.
+
+Beside it lies a plain list of ids, which the shells read when Tab is pressed. An id is a server's word: one that
+holds anything but letters, digits and a few harmless marks is left out of it.
+"""
 
 import json
+import re
+from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import dataclass
 from hashlib import sha256
@@ -10,7 +16,10 @@ from pathlib import Path
 from aiml_cli.api.models import Model, parse
 from aiml_cli.errors import AimlError
 from aiml_cli.store.paths import cache_dir
-from aiml_cli.store.write import replace
+from aiml_cli.store.write import replace, update
+
+_HARMLESS = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:/@+-]{0,199}")
+_SPOKEN = {"chat", "responses"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +51,19 @@ def save(catalogue: Catalogue) -> None:
     facts = {"base_url": catalogue.base_url, "etag": catalogue.etag, "fetched": catalogue.fetched}
     with suppress(OSError, AimlError):
         replace(path(catalogue.base_url), json.dumps(facts).encode() + b"\n" + catalogue.body)
+        names = "".join(f"{name}\n" for name in _names(catalogue.models)).encode()
+        update(names_file(), lambda old: None if old == names else names)
+
+
+def names_file() -> Path:
+    """Name the list of ids: those of the server that was asked last."""
+    return cache_dir() / "models.txt"
+
+
+def _names(models: Iterable[Model]) -> list[str]:
+    """Choose the ids that can be asked, as far as the catalogue says, and typed without quotes."""
+    askable = (model.id for model in models if not model.endpoints or not _SPOKEN.isdisjoint(model.endpoints))
+    return [name for name in askable if _HARMLESS.fullmatch(name)]
 
 
 def path(base_url: str) -> Path:

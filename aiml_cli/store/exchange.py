@@ -91,6 +91,15 @@ def append(history: History, row: Row, pieces: Iterable[Piece]) -> None:
         )
 
 
+def rename(history: History, row: Row, model: str) -> None:
+    """Write that another model answers this, and what was asked with it."""
+    with history.change() as change:
+        change.execute(
+            "UPDATE messages SET model = ? WHERE conversation = ? AND at = (SELECT at FROM messages WHERE id = ?)",
+            (model, row.conversation, row.message),
+        )
+
+
 def finish(history: History, row: Row, ended: Ended) -> None:
     """Write the whole answer in the place of its pieces."""
     values = {

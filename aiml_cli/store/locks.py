@@ -17,6 +17,8 @@ WHOLE = 0  # the byte that whoever makes, moves or shrinks the file holds; those
 _files: dict[Path, int] = {}
 _held: Counter[tuple[Path, int]] = Counter()
 _guard = RLock()
+# A lock of the file keeps out other processes, and not the other threads of this one.
+_alone = RLock()
 
 
 def take(path: Path, byte: int, *, wait: bool = False) -> bool:
@@ -57,11 +59,12 @@ def once(path: Path, byte: int) -> bool:
 @contextmanager
 def held(path: Path, byte: int) -> Iterator[None]:
     """Wait for a byte and hold it meanwhile; raise OSError as `take` does."""
-    take(path, byte, wait=True)
-    try:
-        yield
-    finally:
-        let_go(path, byte)
+    with _alone:
+        take(path, byte, wait=True)
+        try:
+            yield
+        finally:
+            let_go(path, byte)
 
 
 def is_ours(path: Path, byte: int) -> bool:

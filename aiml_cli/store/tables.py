@@ -57,4 +57,18 @@ STEPS = (
         UPDATE messages SET indexed = 0 WHERE id = old.id;
     END;
     """,
+    """
+    -- What was asked and is not kept word by word: summed up by the hour (since 1970), so that any day can be told.
+    CREATE TABLE spent (
+        hour INTEGER NOT NULL,
+        model TEXT NOT NULL,
+        endpoint TEXT NOT NULL,
+        cost_source TEXT NOT NULL,
+        requests INTEGER NOT NULL,
+        input_tokens INTEGER NOT NULL,
+        output_tokens INTEGER NOT NULL,
+        cost_usd REAL NOT NULL,
+        PRIMARY KEY (hour, model, endpoint, cost_source)
+    ) WITHOUT ROWID;
+    """,
 )

@@ -8,6 +8,8 @@ from typing import Any
 import typer
 
 from aiml_cli import cli
+from aiml_cli.completions import SHELLS
+from aiml_cli.demo.catalogue import MODELS
 from aiml_cli.settings.flags import command
 from aiml_cli.settings.kinds import Kind
 from aiml_cli.settings.options import ROWS, Option
@@ -17,6 +19,7 @@ NAME = "aiml"
 SOURCE = "scripts/generate.py; do not edit, run: make generate"
 # An 80 column terminal: click leaves two of them free.
 WIDTH = 78
+DEFAULT_MODEL = ROWS["model"].default
 # Rows whose value is a path, though their kind is any text.
 PATH_ROWS = {"output", "ca_bundle"}
 
@@ -29,17 +32,48 @@ class Files(Enum):
     AFTER_AT = 2
 
 
+class Stored(Enum):
+    """Say what of the user's own a value names, which a shell reads at the key press."""
+
+    NOTHING = ""
+    MODELS = "models"
+    TEMPLATES = "templates"
+    PROFILES = "profiles"
+
+
+STORED_ROWS = {
+    "model": Stored.MODELS,
+    "template": Stored.TEMPLATES,
+    "save": Stored.TEMPLATES,
+    "profile": Stored.PROFILES,
+}
+
+
 @dataclass(frozen=True, slots=True)
 class Offer:
-    """Hold what a shell can offer for a value: words, or files."""
+    """Hold what a shell can offer for a value: words, files, or what the user has stored."""
 
     words: tuple[str, ...] = ()
     files: Files = Files.NOWHERE
+    stored: Stored = Stored.NOTHING
+
+
+# What the words behind a command are; the first of them, but for a prompt, any of whose words may be @path.
+WORDS = {
+    "aiml chat": Offer(files=Files.AFTER_AT),
+    "aiml respond": Offer(files=Files.AFTER_AT),
+    "aiml models": Offer(stored=Stored.MODELS),
+    "aiml config templates": Offer(stored=Stored.TEMPLATES),
+    "aiml config completions": Offer(SHELLS),
+}
 
 
 @dataclass(frozen=True, slots=True)
 class Flag:
-    """Describe a flag: its spellings, those that switch it off, and its value ("" for a switch)."""
+    """Describe a flag: its spellings, those that switch it off, and its value ("" for a switch).
+
+    `alone`: it may stand without its value.
+    """
 
     spellings: tuple[str, ...]
     opposites: tuple[str, ...]
@@ -47,6 +81,7 @@ class Flag:
     metavar: str
     many: bool
     offer: Offer
+    alone: bool = False
 
     @property
     def all(self) -> tuple[str, ...]:
@@ -61,7 +96,10 @@ class Flag:
 
 @dataclass(frozen=True, slots=True)
 class Command:
-    """Describe a command; of its words the first `settings` are a setting's name and its value."""
+    """Describe a command; of its words the first `settings` are a setting's name and its value.
+
+    `usage` is how its line is written, `words` what the help says of them.
+    """
 
     path: tuple[str, ...]
     summary: str
@@ -69,6 +107,13 @@ class Command:
     flags: tuple[Flag, ...]
     commands: tuple["Command", ...]
     settings: int
+    usage: str = ""
+    words: tuple[tuple[str, str], ...] = ()
+
+    @property
+    def offer(self) -> Offer:
+        """Say what a shell can offer for the words."""
+        return WORDS.get(self.name, Offer())
 
     @property
     def name(self) -> str:
@@ -94,14 +139,17 @@ def _read(found: Any, parent: typer.Context | None) -> Command:
     )
     path = tuple(context.command_path.split())
     params = [param for param in found.get_params(context) if not getattr(param, "hidden", False)]
-    arguments = [param.name for param in params if param.param_type_name == "argument"]
+    arguments = [param for param in params if param.param_type_name == "argument"]
+    names = [param.name for param in arguments]
     return Command(
         path=path,
         summary=(found.help or "").strip().partition("\n")[0],
         text=found.get_help(context),
         flags=tuple(_flag(param, context) for param in params if param.param_type_name == "option"),
         commands=tuple(_read(below, context) for below in getattr(found, "commands", {}).values() if not below.hidden),
-        settings=len(arguments) if path[:2] == (NAME, "config") and arguments[:1] == ["name"] else 0,
+        settings=len(names) if path[:2] == (NAME, "config") and names[:1] == ["name"] else 0,
+        usage=" ".join(found.collect_usage_pieces(context)),
+        words=tuple((param.make_metavar(context), param.help or "") for param in arguments),
     )
 
 
@@ -116,27 +164,37 @@ def _flag(param: Any, context: typer.Context) -> Flag:
         metavar=metavar,
         many=param.multiple,
         offer=_offer(param, metavar) if metavar else Offer(),
+        alone=bool((row := _row(param, metavar)) and row.kind.bare),
     )
+
+
+def _row(param: Any, metavar: str) -> Option[Any] | None:
+    """Find the row of a flag; a flag of one command alone may have a row's name, and other values."""
+    return next((row for row in ROWS.values() if row.flag in param.opts and row.kind.metavar == metavar), None)
 
 
 def _offer(param: Any, metavar: str) -> Offer:
     """Take from the table what a value can be; a flag that is no row has only its own type."""
-    for row in ROWS.values():
-        if row.flag in param.opts and row.kind.metavar == metavar:
-            return offer_of(row)
+    if row := _row(param, metavar):
+        return offer_of(row)
     words = tuple(word for word in metavar.split("|") if not word.isupper()) if "|" in metavar else ()
     return Offer(words, Files.ALL if metavar in {"PATH", "FILE"} else Files.NOWHERE)
 
 
 def offer_of(row: Option[Any]) -> Offer:
     """Say what a shell can offer for a row."""
-    return Offer(row.kind.choices, _files(row, row.kind))
+    return Offer(row.kind.choices, _files(row, row.kind), STORED_ROWS.get(row.name, Stored.NOTHING))
 
 
 def _files(row: Option[Any], kind: Kind[Any]) -> Files:
     if kind.metavar in {"PATH", "FILE"} or row.name in PATH_ROWS:
         return Files.ALL
     return Files.AFTER_AT if "@FILE" in f"{kind.metavar} {kind.name} {row.help}" else Files.NOWHERE
+
+
+def demo_models() -> list[str]:
+    """List the ids of the embedded server."""
+    return [model.id for model in MODELS]
 
 
 def settings() -> list[Option[Any]]:

@@ -55,7 +55,7 @@ def _facts(row: Option[Any]) -> Iterator[str]:
 
 def _takes(kind: Kind[Any]) -> str:
     """Say what a value must be, and what is suggested."""
-    more = ", may be repeated" if kind.many else ""
+    more = ", may be repeated" if kind.many or kind.repeats else ""
     if kind.switch or not kind.choices:
         return f"{kind.name}{more}"
     if kind.closed:

@@ -1,0 +1,40 @@
+"""Requests as they go out, replies as they come back; plain data, no HTTP library."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+
+from aiml_cli.errors import ServerFailed
+
+LARGEST = 64 * 1024 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """Hold what goes out; `body` None sends none."""
+
+    method: str
+    url: str
+    headers: Mapping[str, str]
+    body: bytes | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """Hold what comes back. Header names are in lower case; `chunks` gives one piece a network read.
+
+    Reading `chunks` raises CutShort when the connection ends before the body does.
+    """
+
+    status: int
+    headers: Mapping[str, str]
+    chunks: Iterator[bytes]
+
+
+def whole(reply: Reply) -> bytes:
+    """Read all of a body; raise ServerFailed for more than 64 MiB."""
+    body = bytearray()
+    for chunk in reply.chunks:
+        body += chunk
+        if len(body) > LARGEST:
+            raise ServerFailed(f"the server sent an answer of more than {LARGEST >> 20} MiB")
+    return bytes(body)

@@ -1,0 +1,139 @@
+"""Make rows of the input's bytes: lines, records of CSV, JSON lines, or what NUL separates."""
+
+import csv
+import json
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any, NamedTuple
+
+from aiml_cli.batch.source import Source
+from aiml_cli.errors import Misuse
+from aiml_cli.prompt.budget import MOST
+from aiml_cli.prompt.text import loosely
+
+Tell = Callable[[str], None]
+
+
+class Row(NamedTuple):
+    """Hold a row, counted from 1 on. `value` is what its result repeats; `wrong` says why it cannot be asked."""
+
+    number: int
+    text: str
+    value: Any
+    columns: Mapping[str, str] = {}
+    wrong: str = ""
+
+
+class Rows:
+    """Give the rows of an input one after the other; `header` names the columns that all of them have."""
+
+    def __init__(self, form: str, source: Source, tell: Tell) -> None:
+        self._source, self._tell = source, tell
+        self._has_told = False
+        self._count = 0
+        self.header: Sequence[str] | None = None
+        self._rows = {"line": self._lines, "nul": self._between, "jsonl": self._objects, "csv": self._records}[form]()
+        if form == "csv":
+            self.header = next(self._rows).value
+
+    def __iter__(self) -> Iterator[Row]:
+        """Give each row; only one thread may ask at a time."""
+        for row in self._rows:
+            self._count = row.number
+            yield row
+
+    def total(self) -> int:
+        """Estimate how many there are by the bytes of those that were given; 0 where that is not known."""
+        size, given = self._source.size, self._source.given
+        return round(self._count * size / given) if size and given else 0
+
+    def _texts(self, end: bytes) -> Iterator[str]:
+        for raw in self._source.cut(end):
+            text, notice = loosely(raw, self._source.name)
+            if notice and not self._has_told:
+                self._has_told = True
+                self._tell(notice)
+            yield text
+
+    def _filled(self, end: bytes) -> Iterator[tuple[int, str]]:
+        """Give the texts that say something, numbered."""
+        texts = (text.removesuffix("\r") if end == b"\n" else text for text in self._texts(end))
+        return enumerate(filter(str.strip, texts), 1)
+
+    def _lines(self) -> Iterator[Row]:
+        return (Row(number, text, text) for number, text in self._filled(b"\n"))
+
+    def _between(self) -> Iterator[Row]:
+        return (Row(number, text, text) for number, text in self._filled(b"\0"))
+
+    def _objects(self) -> Iterator[Row]:
+        for number, text in self._filled(b"\n"):
+            try:
+                value = json.loads(text)
+            except (ValueError, RecursionError) as fault:
+                yield Row(number, text, text, wrong=f"the row is not JSON: {fault}")
+                continue
+            columns = {name: _as_text(each) for name, each in value.items()} if isinstance(value, dict) else {}
+            yield Row(number, text.strip(), value, columns)
+
+    def _records(self) -> Iterator[Row]:
+        """Give the header, and then the records below it."""
+        csv.field_size_limit(MOST)
+        lines = (f"{text}\n" for text in self._texts(b"\n"))
+        first = next(lines, "")
+        reader = csv.reader(_with(first, lines), delimiter=_delimiter(first), strict=True)
+        try:
+            header = next(reader, [])
+        except csv.Error as fault:
+            raise Misuse(f"{self._source.name}: the header is no CSV: {fault}") from None
+        _see_header(header, self._source.name)
+        yield Row(0, "", header)
+        yield from (_record(number, header, cells) for number, cells in enumerate(_cells(reader), 1))
+
+
+def _with(first: str, lines: Iterator[str]) -> Iterator[str]:
+    yield first
+    yield from lines
+
+
+def _delimiter(header: str) -> str:
+    """Know the semicolon and the tab of spreadsheets."""
+    return next((mark for mark in (",", ";", "\t") if mark in header), ",")
+
+
+def _see_header(header: Sequence[str], name: str) -> None:
+    if not any(map(str.strip, header)):
+        raise Misuse(f"{name}: its first line names no columns", "--each csv takes the first line as the header")
+    twice = next((each for each in header if header.count(each) > 1), None)
+    if twice is not None:
+        raise Misuse(f"{name}: two columns are called {twice!r}", "give each a name of its own")
+
+
+def _cells(reader: Iterator[list[str]]) -> Iterator[list[str] | str]:
+    """Give the cells of each record that has some, or what is wrong with it."""
+    while True:
+        try:
+            cells = next(reader, None)
+        except csv.Error as fault:
+            yield f"the row is no CSV: {fault}"
+            continue
+        if cells is None:
+            return
+        if cells:
+            yield cells
+
+
+def _record(number: int, header: Sequence[str], cells: list[str] | str) -> Row:
+    if isinstance(cells, str):
+        return Row(number, "", None, wrong=cells)
+    columns = dict(zip(header, cells, strict=False))
+    text = json.dumps(columns, ensure_ascii=False)
+    wrong = (
+        ""
+        if len(cells) == len(header)
+        else f"the row has not as many cells as the header: {len(cells)}, not {len(header)}"
+    )
+    return Row(number, text, columns, columns, wrong)
+
+
+def _as_text(value: Any) -> str:
+    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)

@@ -1,0 +1,61 @@
+"""Say which share of the rows is ours, also from what a scheduler told."""
+
+from collections.abc import Mapping
+from typing import NamedTuple
+
+from aiml_cli.errors import Misuse
+
+SLURM = "SLURM_ARRAY_TASK_ID"
+# Kubernetes says no count; AWS Batch does.
+INDEXES = {"JOB_COMPLETION_INDEX": "", "AWS_BATCH_JOB_ARRAY_INDEX": "AWS_BATCH_JOB_ARRAY_SIZE"}
+
+
+class Share(NamedTuple):
+    """Hold which of how many shares is taken; `first` is from 0 on."""
+
+    first: int = 0
+    of: int = 1
+
+    def has(self, number: int) -> bool:
+        """Say whether a row, counted from 1 on, is ours."""
+        return (number - 1) % self.of == self.first
+
+
+def share(said: str | None, environ: Mapping[str, str]) -> Share:
+    """Read 2/8, auto or auto/8; raise Misuse where a scheduler was to say it and did not."""
+    if said is None:
+        return Share()
+    number, _, count = said.partition("/")
+    if number != "auto":
+        return Share(int(number) - 1, int(count))
+    speaker, found = _told(environ, int(count or 0))
+    if not 0 <= found.first < found.of:
+        raise Misuse(f"--shard {said}: {speaker}={environ[speaker]} is none of {found.of} shares")
+    return found
+
+
+def _told(environ: Mapping[str, str], count: int) -> tuple[str, Share]:
+    if environ.get(SLURM):
+        first, step = _number(environ, "SLURM_ARRAY_TASK_MIN", 1), _number(environ, "SLURM_ARRAY_TASK_STEP", 1)
+        count = count or _counted(environ, SLURM, "SLURM_ARRAY_TASK_COUNT")
+        return SLURM, Share((_number(environ, SLURM) - first) // max(1, step), count)
+    for index, size in INDEXES.items():
+        if environ.get(index):
+            return index, Share(_number(environ, index), count or _counted(environ, index, size))
+    names = ", ".join((SLURM, *INDEXES))
+    raise Misuse("--shard auto: no scheduler says which share is ours", f"it would be in {names}; or say it: 2/8")
+
+
+def _counted(environ: Mapping[str, str], index: str, name: str) -> int:
+    if not environ.get(name):
+        raise Misuse(f"--shard auto: {index} is there, but not how many shares there are", "say it: --shard auto/8")
+    return _number(environ, name)
+
+
+def _number(environ: Mapping[str, str], name: str, default: int | None = None) -> int:
+    text = environ.get(name, "")
+    if not text and default is not None:
+        return default
+    if not text.isdecimal():
+        raise Misuse(f"--shard auto: {name}={text!r} is no number")
+    return int(text)

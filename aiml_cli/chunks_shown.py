@@ -1,0 +1,175 @@
+"""Show the answers for the pieces of an input, or keep them for the one answer of all."""
+
+from collections.abc import Mapping, Sequence
+from threading import Lock
+
+from aiml_cli.api.answer import Answer
+from aiml_cli.api.events import Text
+from aiml_cli.errors import AimlError, Misuse, OutputFailed, ReaderGone
+from aiml_cli.question import Question
+from aiml_cli.screen.aside import usage_line
+from aiml_cli.screen.choose import choose, form, onto
+from aiml_cli.screen.json import Silent, as_object, line
+from aiml_cli.screen.output import about, say, write
+from aiml_cli.settings.options import Options
+
+
+class Purse:
+    """Hold the pieces against --max-cost: what was spent, and the most that is under way."""
+
+    def __init__(self, options: Options) -> None:
+        self._limit = options.max_cost
+        self._lock = Lock()
+        self._worst: dict[int, float] = {}
+        self.spent = 0.0
+
+    def begin(self, questions: Sequence[Question]) -> None:
+        """Raise Misuse where all of it may cost too much, before anything is sent."""
+        if self._limit is None:
+            return
+        from aiml_cli import afford  # few set a limit
+
+        afford.see_that_it_affords(questions[0].settings, questions[0].body(questions[0].said()))
+        each = [afford.worst(one.settings, one.body(one.said())) or 0.0 for one in questions]
+        if sum(each) > self._limit:
+            raise Misuse(
+                f"the {len(each)} pieces may cost ${sum(each):.2g}, more than --max-cost {self._limit:g}",
+                "nothing was sent; allow more with --max-cost, or take --max-tokens or a shorter input",
+            )
+
+    def may(self, question: Question) -> AimlError | None:
+        """Say why a piece must not be asked for after what was spent, if so."""
+        if self._limit is None:
+            return None
+        from aiml_cli import afford
+
+        body = question.body(question.said())
+        with self._lock:
+            try:
+                afford.see_that_it_affords(question.settings, body, self.spent + sum(self._worst.values()))
+            except AimlError as over:
+                return over
+            self._worst[id(question)] = afford.worst(question.settings, body) or 0.0
+        return None
+
+    def paid(self, question: Question, answer: Answer) -> None:
+        """Take what an answer cost: as it was told, by its tokens, or else the most that it may have."""
+        if self._limit is None:
+            return
+        from aiml_cli import afford
+
+        told, usage = answer.told_usd, answer.completion.usage
+        cost = afford.cost(question.settings, question.body(question.said()), usage) if told is None else told
+        with self._lock:
+            self._worst.pop(id(question), None)
+            self.spent += cost if answer.attempts else 0.0
+
+
+class Pieces:
+    """Keep the answers in order, and say which piece failed, and which were not asked for."""
+
+    def __init__(self, options: Options) -> None:
+        self._options, self._purse = options, Purse(options)
+        self._questions: Sequence[Question] = ()
+        self.answers: list[Answer | None] = []
+
+    @property
+    def spent(self) -> float:
+        """Give what the pieces cost, as far as that counts."""
+        return self._purse.spent
+
+    def begin(self, questions: Sequence[Question]) -> None:
+        """Hear what is asked; raise Misuse where that may cost too much."""
+        self._questions = questions
+        self._purse.begin(questions)
+
+    def may(self, question: Question) -> AimlError | None:
+        """Say why a piece must not be asked for, if so."""
+        return self._purse.may(question)
+
+    def take(self, place: int, answer: Answer | None) -> None:
+        """Keep the next answer, and tell how it ended where that was not well."""
+        self.answers.append(answer)
+        if answer is None:
+            return
+        self._purse.paid(self._questions[place], answer)
+        with about(self._name(place)):
+            self.show(answer)
+            if answer.error is None and answer.completion.capped:
+                say(f"aiml: {answer.completion.lacks}")
+
+    def show(self, answer: Answer) -> None:
+        """Show an answer."""
+        if self._options.usage:
+            say(f"aiml: {usage_line(answer)}")
+
+    def close(self, why: AimlError | None) -> None:
+        """Show what is left."""
+
+    def ended(self) -> int:
+        """Raise what was wrong with the first piece that failed, and name those that are missing."""
+        failed = [place for place, answer in enumerate(self.answers) if answer and answer.error]
+        missing = [str(place + 1) for place, answer in enumerate(self.answers) if answer is None]
+        for place in failed[1:]:
+            if (answer := self.answers[place]) and answer.error:
+                say(f"aiml: {self._name(place)}: {answer.error.message}")
+        if missing:
+            what = f"{missing[0]} to {missing[-1]}" if len(missing) > 1 else missing[0]
+            say(f"aiml: not asked for: piece{'s' if len(missing) > 1 else ''} {what} of {len(self.answers)}")
+        for place in failed:
+            if (answer := self.answers[place]) and answer.error:
+                answer.error.message = f"{self._name(place)}: {answer.error.message}"
+                raise answer.error
+        return 0
+
+    def _name(self, place: int) -> str:
+        return f"piece {place + 1} of {len(self._questions)}"
+
+
+class Unseen(Pieces):
+    """Keep the answers for the one answer of all."""
+
+    @property
+    def texts(self) -> list[str]:
+        """Give what the answers say."""
+        return [answer.completion.first.words for answer in self.answers if answer]
+
+
+class Shown(Pieces):
+    """Show the answers on one output; raises Misuse or OutputFailed when that cannot be opened."""
+
+    def __init__(self, options: Options, environ: Mapping[str, str]) -> None:
+        super().__init__(options)
+        self._environ = environ
+        self._screen = choose(options, environ)
+        self._is_first = True
+
+    def show(self, answer: Answer) -> None:
+        """Show an answer, below an empty line where another one stands before it."""
+        screen, is_text = onto(self._screen.file, self._options, self._environ), form(self._options) != "json"
+        if not is_text:
+            screen.main = Silent()
+        text = answer.completion.first.words
+        if is_text and text:
+            if not self._is_first and form(self._options) != "items":
+                self._put(b"\n")
+            self._is_first = False
+            screen.show([Text(text)])
+        screen.close(answer)
+
+    def close(self, why: AimlError | None) -> None:
+        """Write the array, the file's name, and what --meta asks for."""
+        answers = [answer for answer in self.answers if answer]
+        is_whole = why is None and len(answers) == len(self._questions) and not any(each.error for each in answers)
+        try:
+            if form(self._options) == "json" and not isinstance(why, ReaderGone | OutputFailed):
+                found = answers or [Answer(each.endpoint.name, error=why) for each in self._questions[:1]]
+                self._put(line([as_object(answer) for answer in found], indent=2))
+        finally:
+            if self._screen.file and (part := self._screen.file.close(complete=is_whole)):
+                say(f"aiml: what came is in {part}")
+            if self._screen.meta:
+                self._screen.meta.close_all(answers)
+
+    def _put(self, data: bytes) -> None:
+        self._screen.file.write(data) if self._screen.file else write(data)

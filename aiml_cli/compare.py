@@ -1,0 +1,143 @@
+"""Ask several models the same at once."""
+
+import os
+from collections.abc import Sequence
+from contextlib import ExitStack
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from aiml_cli import turn, way
+from aiml_cli.api.answer import Answer
+from aiml_cli.api.endpoints import ENDPOINTS
+from aiml_cli.asking import WHOLE
+from aiml_cli.compare_asked import Asked
+from aiml_cli.compare_first import First
+from aiml_cli.compare_sections import Sections
+from aiml_cli.embedded import served
+from aiml_cli.errors import AimlError, Misuse
+from aiml_cli.question import Question, is_errand, key_for
+from aiml_cli.screen.choose import form
+from aiml_cli.screen.json import as_object, line
+from aiml_cli.screen.output import about, show
+from aiml_cli.settings.options import ROWS, Options
+from aiml_cli.settings.resolve import Settings
+from aiml_cli.signals import Stopped
+
+if TYPE_CHECKING:
+    from aiml_cli.api.messages import Conversation
+    from aiml_cli.schema.wanted import Wanted
+
+# What one answer takes for itself, and what a conversation, a file or a piece of input has only one of.
+NOT_WITH_SEVERAL = ("continue", "resume", "chunk", "reduce", "audio_out", "wait", "show", "cancel")
+NOT_WITH_SECTIONS = ("items", "extract")
+NOT_WITH_FIRST = ("background",)
+FORMATS = ("md", "text", "json")
+
+
+def ask(name: str, words: Sequence[str], models: Sequence[Settings]) -> int:
+    """Ask, and show the answers, or the one that is whole first; give the exit code, or raise what went wrong.
+
+    The settings differ in the model only. Standard input and files are read once, and the key is looked for once.
+    """
+    options = models[0].options
+    if (options.dry_run or options.as_) and not is_errand(options):
+        return _print_first(name, words, models)
+    try:
+        _see_that_it_can_be(options)
+        screens = (First if options.first else Sections)(options, os.environ)
+    except AimlError as error:
+        if form(options) == "json":
+            _print_failure(name, error, 0 if options.first else len(models))
+        raise
+    with served(models[0]) as settled:
+        there = [_addressed(each, settled) for each in models]
+        try:
+            asked = _asked(_questions(name, words, there), options)
+        except (AimlError, Stopped) as fault:
+            why = fault.error if isinstance(fault, Stopped) else fault
+            screens.close([Answer(name, error=why) for _ in models])
+            raise
+        return screens.show(asked)
+
+
+def _see_that_it_can_be(options: Options) -> None:
+    """Raise Misuse for what only one answer can have."""
+    for each in (*NOT_WITH_SEVERAL, *(NOT_WITH_FIRST if options.first else NOT_WITH_SECTIONS)):
+        if getattr(options, ROWS[each].attribute):
+            raise Misuse(f"{ROWS[each].flag} and several models exclude each other", "ask one model at a time")
+    if not options.first and form(options) not in FORMATS:
+        hint = "--format json gives an array; with --first every format will do"
+        raise Misuse(f"--format {form(options)} is for one answer, and several models are asked", hint)
+
+
+def _print_failure(name: str, error: AimlError, count: int) -> None:
+    """Write the object of a failure, or of several models an array of them."""
+    found = as_object(Answer(name, error=error))
+    show(line([found] * count if count else found, indent=2).decode())
+
+
+def _addressed(settings: Settings, settled: Settings) -> Settings:
+    """Send it to the embedded server, where that was asked for; who is whole first is not asked again."""
+    return replace(settings, options=replace(settings.options, base_url=settled.options.base_url, first=None))
+
+
+def _questions(name: str, words: Sequence[str], models: Sequence[Settings]) -> list[Question]:
+    """Make the questions, which all say what the first one reads."""
+    asked = [turn.with_its_past(Question(ENDPOINTS[name], words, settings, _wanted(settings))) for settings in models]
+    said, system, key = asked[0].said(), asked[0].with_its_system().read, key_for(asked[0])
+    questions = [replace(each, again=said, read=system, held=(key,)) for each in asked]
+    if asked[0].options.max_cost is not None:
+        _see_that_all_are_affordable(questions, said)
+    return questions
+
+
+def _see_that_all_are_affordable(questions: Sequence[Question], said: "Conversation") -> None:
+    """Raise Misuse where all together may cost more than --max-cost."""
+    from aiml_cli import afford  # few set a limit
+
+    spent = 0.0
+    for each in questions:
+        body = {**each.body(said, WHOLE), "model": ",".join((each.options.model or "", *each.others))}
+        afford.see_that_it_affords(each.settings, body, spent)
+        spent += afford.worst(each.settings, body) or 0.0
+
+
+def _wanted(settings: Settings) -> "Wanted | None":
+    options = settings.options
+    if not (options.schema or options.json_object or options.items):
+        return None
+    from aiml_cli import insist  # for few calls only
+
+    return insist.wanted(settings)
+
+
+def _asked(questions: Sequence[Question], options: Options) -> list[Asked]:
+    """Open a client for each; nothing is sent yet."""
+    asked = []
+    for name, question in zip(_names(questions), questions, strict=True):
+        with ExitStack() as stack, about(name):
+            client = stack.enter_context(way.opened(options, question.url))
+            asked.append(Asked(name, question, client, stack.pop_all(), wants_raw=form(options) == "raw"))
+    return asked
+
+
+def _names(questions: Sequence[Question]) -> list[str]:
+    """Name the models as they were typed; who is asked twice has a number."""
+    models = [",".join((each.options.model or "", *each.others)) for each in questions]
+    return [
+        f"{model} ({models[: place + 1].count(model)})" if models.count(model) > 1 else model
+        for place, model in enumerate(models)
+    ]
+
+
+def _print_first(name: str, words: Sequence[str], models: Sequence[Settings]) -> int:
+    """Print the program for the request to the first model."""
+    from aiml_cli import preview  # needed here only
+
+    at_demo = models[0].options.demo
+    settled = preview.at_demo(models[0]) if at_demo else models[0]
+    settled = _addressed(settled, settled)
+    question = turn.with_its_past(Question(ENDPOINTS[name], words, settled, _wanted(settled)))
+    others = ", ".join(each.options.model or "" for each in models[1:])
+    question.tell(f"this is the request to {question.options.model}; that to {others} differs in the model only")
+    return preview.print_program(question.settings, words, question.url, question.body(question.said()))

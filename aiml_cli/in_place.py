@@ -1,0 +1,245 @@
+"""Put an answer in the place of the file that it is about, after a look at the difference."""
+
+import os
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from stat import S_ISREG
+from typing import NamedTuple
+
+from aiml_cli import turn
+from aiml_cli.api.answer import Answer
+from aiml_cli.api.endpoints import ENDPOINTS
+from aiml_cli.embedded import demo_model, served
+from aiml_cli.errors import Misuse, NotAsAsked, OutputFailed
+from aiml_cli.guard import TERMINAL, agrees
+from aiml_cli.prompt.sources import Source, read
+from aiml_cli.question import Question, is_errand
+from aiml_cli.screen.choose import Screen, choose, wants_color
+from aiml_cli.screen.extracted import chosen, code
+from aiml_cli.screen.file import OutputFile
+from aiml_cli.screen.json import Silent
+from aiml_cli.screen.markdown.codeblocks import blocks
+from aiml_cli.screen.output import is_terminal, say, tell
+from aiml_cli.screen.safe import visible
+from aiml_cli.settings.options import Options
+from aiml_cli.settings.resolve import Settings
+from aiml_cli.signals import Stopped
+
+ASKED = "Answer with the whole new text of {name} and nothing else: no explanation, no code fence around it."
+BOM = "\ufeff"
+
+
+class Edit(NamedTuple):
+    """Hold the file: its name as it was typed, where it really is, and what it held when it was sent."""
+
+    name: str
+    path: Path
+    old: bytes
+
+    @property
+    def text(self) -> str:
+        """Give the text that is sent, with newlines as models write them."""
+        return self.old.decode().removeprefix(BOM).replace("\r\n", "\n")
+
+    @property
+    def is_dos(self) -> bool:
+        """Say whether every line ends with a carriage return too."""
+        return b"\n" in self.old and self.old.count(b"\r\n") == self.old.count(b"\n")
+
+
+def ask(name: str, words: Sequence[str], settings: Settings, models: int = 1) -> int:
+    """Ask for a file's new text, show what changes, and put it in its place; give the exit code.
+
+    Raises Misuse before anything is sent when that could not be done, and NotAsAsked where the user says no.
+    """
+    # Half a file must not take the place of the whole.
+    settings = replace(settings, options=replace(settings.options, fit=None, allow_cut=None))
+    options = settings.options
+    _see_that_it_agrees(options, words, models)
+    edit = _opened(options.in_place or "")
+    said = [*words, "\n\n" + ASKED.format(name=edit.path.name)]
+    if options.dry_run or options.as_:
+        return _print_program(name, said, settings, edit)
+    _see_that_somebody_answers(options)
+    with served(settings) as settled:
+        question = Question(ENDPOINTS[name], said, settled, texts=(_source(edit),))
+        kept = _Kept(OutputFile(str(edit.path)))
+        try:
+            answer = turn.hold(question, _screen(options)).answer
+            return _settle(edit, answer, options, kept)
+        finally:
+            kept.end()
+
+
+class _Kept:
+    """Hold the new text in a file beside the old one, which it replaces, or which keeps it under a name of its own."""
+
+    def __init__(self, file: OutputFile) -> None:
+        self._file, self._is_open = file, True
+
+    def replace(self, data: bytes) -> None:
+        """Put it in the place of the old one."""
+        self._file.write(data)
+        self._is_open = False
+        self._file.close(complete=True)
+
+    def beside(self, text: str) -> None:
+        """Leave it beside the old one, and say where."""
+        self._file.write(text.encode("utf-8", "replace"))
+        self.end()
+
+    def end(self) -> None:
+        """Close it, once; a file in which nothing stands is taken away."""
+        if self._is_open:
+            self._is_open = False
+            if part := self._file.close(complete=False):
+                say(f"aiml: what came is in {part}")
+
+
+def _see_that_it_agrees(options: Options, words: Sequence[str], models: int) -> None:
+    for flag, is_said in (
+        ("several models", models > 1),
+        ("--output", options.output),
+        ("--json", options.json),
+        ("--each", options.each),
+        ("--chunk", options.chunk),
+        ("--schema", options.schema),
+        ("--json-object", options.json_object),
+        ("--items", options.items),
+        ("-n", (options.n or 1) > 1),
+        ("--background", options.background),
+        ("--wait, --show and --cancel", is_errand(options)),
+        ("-x all", options.extract == "all"),
+    ):
+        if is_said:
+            raise Misuse(f"--in-place and {flag} exclude each other", "nothing was sent")
+    if not any(word.strip() for word in words):
+        raise Misuse(f"what shall be done with {options.in_place}?", "say it behind the command")
+
+
+def _see_that_somebody_answers(options: Options) -> None:
+    """Raise Misuse where nobody could say yes."""
+    if options.yes:
+        return
+    try:
+        with open(TERMINAL, "rb"):  # noqa: PTH123 - a device
+            is_there = is_terminal(2)
+    except OSError:
+        is_there = False
+    if not is_there:
+        raise Misuse("--in-place asks before it replaces a file, and here is no terminal", "-y answers yes")
+
+
+def _opened(name: str) -> Edit:
+    """Read the file; raise Misuse for one that cannot be sent, or not be replaced."""
+    path = Path(os.path.realpath(name))
+    try:
+        is_file = S_ISREG(path.stat().st_mode)
+    except (OSError, ValueError) as fault:
+        raise Misuse(f"{name}: {getattr(fault, 'strerror', None) or fault}", "nothing was sent") from None
+    if not is_file:
+        raise Misuse(f"{name} is no regular file, and cannot be replaced", "nothing was sent")
+    edit = Edit(name, path, read(str(path)))
+    try:
+        is_text = "\0" not in edit.text
+    except UnicodeDecodeError:
+        is_text = False
+    if not is_text:
+        raise Misuse(f"{name} is not UTF-8 text", "nothing was sent")
+    return edit
+
+
+def _source(edit: Edit) -> Source:
+    return Source(edit.name, edit.text.encode())
+
+
+def _print_program(name: str, words: Sequence[str], settings: Settings, edit: Edit) -> int:
+    """Show the request and change nothing."""
+    from aiml_cli import preview  # needed here only
+
+    settled = demo_model(preview.at_demo(settings)) if settings.options.demo else settings
+    question = turn.with_its_past(Question(ENDPOINTS[name], words, settled, texts=(_source(edit),)))
+    return preview.print_program(question.settings, words, question.url, question.body(question.said()))
+
+
+def _screen(options: Options) -> Screen:
+    """Give screens that show all but the answer itself."""
+    return replace(choose(replace(options, extract=None, format="text"), os.environ), main=Silent())
+
+
+def _settle(edit: Edit, answer: Answer, options: Options, kept: _Kept) -> int:
+    """Put the answer in the file's place when it is whole, new and agreed to; raise what keeps it from that."""
+    if answer.error:
+        kept.beside(answer.completion.first.words)
+        raise answer.error
+    new = _fitting(edit, _text(answer, options.extract, edit.text))
+    if new == edit.old:
+        _say(options, f"{edit.name} stays as it is: the answer changes nothing")
+        return 0
+    if not (options.quiet and options.yes):
+        _show_difference(edit, new, options)
+    try:
+        is_agreed = options.yes or agrees(f"replace {visible(edit.name)}?")
+    except Stopped:
+        kept.beside(new.decode())
+        raise
+    if not is_agreed:
+        raise NotAsAsked(f"{edit.name} is as it was", "" if options.no_log else "aiml history show has the answer")
+    _see_that_it_is_unchanged(edit, kept, new)
+    kept.replace(new)
+    _say(options, f"{edit.name} is replaced")
+    return 0
+
+
+def _text(answer: Answer, word: str | None, old: str) -> str:
+    """Give the file's new text: the block that was asked for, the only one where there is nothing else, or all."""
+    text = answer.completion.first.text
+    found = chosen(text, word or "all", answer.completion.complete)
+    if word or (len(found) == 1 and found[0].is_alone and not _is_one_block(old)):
+        return code(found[0])
+    if not text.strip():
+        raise NotAsAsked("the answer has no text", "ask again; the file is as it was")
+    return text
+
+
+def _is_one_block(old: str) -> bool:
+    """Say whether the file itself is Markdown that is nothing but a block."""
+    found = blocks(old)
+    return len(found) == 1 and found[0].is_alone and old.startswith(("```", "~~~"))
+
+
+def _fitting(edit: Edit, text: str) -> bytes:
+    """Give the new text the old one's beginning and ending, and its ends of lines."""
+    old = edit.old.decode()
+    plain = text.removeprefix(BOM).replace("\r\n", "\n")
+    plain = plain.rstrip("\n") + ("\n" if edit.text.endswith("\n") or not old else "")
+    if not edit.text.startswith("\n"):
+        plain = plain.lstrip("\n") or plain
+    ended = plain.replace("\n", "\r\n") if edit.is_dos else plain
+    return ((BOM if old.startswith(BOM) else "") + ended).encode("utf-8", "replace")
+
+
+def _show_difference(edit: Edit, new: bytes, options: Options) -> None:
+    from aiml_cli.screen.difference import difference  # needed here only
+
+    old, answer = edit.old.decode(), new.decode()
+    if edit.is_dos:
+        old, answer = old.replace("\r\n", "\n"), answer.replace("\r\n", "\n")
+    tell(difference(old, answer, edit.name, color=wants_color(2, options.color or "auto", os.environ)))
+
+
+def _see_that_it_is_unchanged(edit: Edit, kept: _Kept, new: bytes) -> None:
+    """Raise OutputFailed where somebody else has written the file meanwhile: their work is not to be lost."""
+    try:
+        if edit.path.read_bytes() == edit.old:
+            return
+    except OSError:
+        pass
+    kept.beside(new.decode())
+    raise OutputFailed(f"{edit.name} has changed since it was sent, and is not replaced")
+
+
+def _say(options: Options, text: str) -> None:
+    if not options.quiet:
+        say(f"aiml: {text}")

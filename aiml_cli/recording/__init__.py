@@ -1,0 +1,1 @@
+"""Record exchanges in a file, and answer from it."""

@@ -1,0 +1,72 @@
+"""Choose the way of a request: over the network, shown, recorded, or to a recording."""
+
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
+from typing import TYPE_CHECKING, cast
+
+from aiml_cli.errors import Misuse
+from aiml_cli.screen.output import notices
+from aiml_cli.settings.options import Options
+
+if TYPE_CHECKING:
+    from aiml_cli.api.client import Client
+    from aiml_cli.api.traffic import Reply
+
+Send = Callable[..., AbstractContextManager["Reply"]]
+
+
+def ready(options: Options) -> None:
+    """See that the files of --record and --replay can be used, before anything is sent; raise Misuse."""
+    if options.record and options.replay:
+        hint = "AIML_RECORD, AIML_REPLAY and the config file say them too"
+        raise Misuse("--record and --replay exclude each other", hint)
+    if options.record:
+        from aiml_cli.recording import record  # as all of it for few calls only
+
+        record.ready(options.record)
+    if options.replay:
+        from aiml_cli.recording import replay
+
+        replay.tape_of(options.replay, notices(options.quiet))
+
+
+def opened(options: Options, url: str, client: "Client | None" = None) -> "AbstractContextManager[Client]":
+    """Open a client for a server, or take one that is open; where a recording answers, it is none with a network."""
+    ready(options)
+    if client:
+        return nullcontext(client)
+    if options.replay:
+        from aiml_cli.recording.offline import Offline
+
+        return nullcontext(cast("Client", Offline()))
+    from aiml_cli.api.client import connect  # httpx costs a fifth of a second
+
+    return connect(url, options.timeout or 0, options.ca_bundle, notices(options.quiet))
+
+
+def sender(options: Options, *, elsewhere: bool = False) -> Send:
+    """Give what sends a request; with --debug it shows the exchange too.
+
+    `elsewhere` is for addresses of the user's own, which are known by the whole address and are not shown.
+    """
+    send = _end(options, elsewhere=elsewhere)
+    if options.debug and not elsewhere:
+        from aiml_cli import debug  # few want to see it
+
+        send = debug.shown(send)
+    if not options.record:
+        return send
+    from aiml_cli.recording import record
+
+    return record.recorded(send, options.record, "" if elsewhere else options.base_url or "")
+
+
+def _end(options: Options, *, elsewhere: bool) -> Send:
+    """Give what the request comes to in the end."""
+    if options.replay:
+        from aiml_cli.recording import replay
+
+        return replay.replayed(options.replay, "" if elsewhere else options.base_url or "", options.api_key or "")
+    from aiml_cli.api.client import send
+
+    return send

@@ -1,0 +1,84 @@
+"""Measure what --each costs a row: against a shell loop over the one-shot command, and in memory as rows grow.
+
+    python scripts/bench/rows.py --python .venv-bench/bin/python
+
+The embedded server answers both, in a process of its own.
+"""
+
+import argparse
+import os
+import subprocess
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from time import monotonic
+
+from measure import environment
+
+LOOP, FEW, MANY = 20, 1_000, 10_000
+
+
+@contextmanager
+def demo(aiml: str, env: dict[str, str]) -> Iterator[str]:
+    """Serve in a process of its own; give the URL."""
+    with subprocess.Popen([aiml, "demo", "--port", "0"], env=env, stdout=-1, stderr=subprocess.DEVNULL) as server:
+        try:
+            yield server.stdout.readline().decode().strip()
+        finally:
+            server.terminate()
+
+
+def each(aiml: str, env: dict[str, str], url: str, count: int) -> tuple[float, int]:
+    """Ask for so many rows; give the seconds and the most memory in bytes."""
+    with tempfile.TemporaryFile() as rows, tempfile.TemporaryFile() as out:
+        rows.write(b"".join(b"review number %d\n" % number for number in range(count)))
+        rows.seek(0)
+        began = monotonic()
+        command = [
+            aiml,
+            "chat",
+            "--each",
+            "line",
+            "-j",
+            "8",
+            "-q",
+            "--base-url",
+            url,
+            "-m",
+            "demo/echo",
+            "Judge: {row}",
+        ]
+        process = subprocess.Popen(command, env=env, stdin=rows, stdout=out)
+        _, status, used = os.wait4(process.pid, 0)
+        process.returncode = os.waitstatus_to_exitcode(status)
+        out.seek(0)
+        if status or sum(1 for _ in out) != count:
+            raise SystemExit(f"failed: {' '.join(command)}")
+    return monotonic() - began, used.ru_maxrss * 1024
+
+
+def loop(aiml: str, env: dict[str, str], url: str) -> float:
+    """Ask one after the other in a shell; give the seconds a row."""
+    ask = f'"{aiml}" chat --no-stdin --no-log --base-url {url} -m demo/echo "Judge: review number $n" >/dev/null'
+    began = monotonic()
+    subprocess.run(["sh", "-ec", f"for n in $(seq {LOOP}); do {ask}; done"], env=env, check=True)
+    return (monotonic() - began) / LOOP
+
+
+def main() -> None:
+    """Print a line a measure."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--python", type=Path, required=True, help="the python of a clean venv with the wheel")
+    aiml = str(parser.parse_args().python.absolute().with_name("aiml"))
+    with tempfile.TemporaryDirectory() as home:
+        env = environment(Path(home))
+        with demo(aiml, env) as url:
+            (few_s, few), (many_s, many) = each(aiml, env, url, FEW), each(aiml, env, url, MANY)
+            alone = loop(aiml, env, url)
+    print(f"rows a second with --each -j 8: {MANY / many_s:.0f}, {alone * FEW / few_s:.0f} times a shell loop (≥ 5)")
+    print(f"memory at {MANY:,} rows: {many / 2**20:.0f} MiB, {many / few:.2f} of that at {FEW:,} (≤ 1.1)")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,57 @@
+"""What a terminal shows while rows are asked."""
+
+import os
+import pty
+import subprocess
+from contextlib import suppress
+from pathlib import Path
+
+import pyte
+from conftest import command
+from loopback import HELLO, Loopback, as_json
+
+LIMITED = as_json({"error": {"message": "slow down"}}, "429 Too Many Requests", "Retry-After: 0.5")
+
+
+def run(server: Loopback, *arguments: str, retries: str = "1") -> tuple[bytes, list[str]]:
+    """Ask for the rows of a file with standard error on a terminal; give its bytes, and the lines in the end."""
+    ours, theirs = pty.openpty()
+    env = {**os.environ, "AIML_BASE_URL": server.url, "AIML_RETRIES": retries, "TERM": "xterm"}
+    ask = command("chat", "--each", "line", "-f", "rows", "-j", "1", *arguments)
+    with subprocess.Popen(ask, env=env, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=theirs) as process:
+        os.close(theirs)
+        wrote = b""
+        with suppress(OSError):  # how a pty says that the other side is gone
+            while piece := os.read(ours, 65536):
+                wrote += piece
+        process.wait()
+    os.close(ours)
+    screen = pyte.Screen(100, 24)
+    pyte.ByteStream(screen).feed(wrote)
+    return wrote, [line.rstrip() for line in screen.display if line.strip()]
+
+
+def test_the_line_is_gone_in_the_end_and_mixes_with_no_notice(server: Loopback, tmp_path: Path) -> None:
+    (tmp_path / "rows").write_text("a\nb\n")
+    for answer in (LIMITED, HELLO):
+        server.answers(answer)
+    wrote, lines = run(server)
+    assert b"1/s" in wrote or b"0.0/s" in wrote
+    assert [line.split(":")[0] for line in lines] == ["aiml", "aiml"]
+    assert "2 rows: 2 whole" in lines[1]
+
+
+def test_quiet_shows_nothing(server: Loopback, tmp_path: Path) -> None:
+    (tmp_path / "rows").write_text("a\n")
+    server.answers(HELLO)
+    assert run(server, "-q") == (b"", [])
+
+
+def test_the_line_tells_how_far_it_is(server: Loopback, tmp_path: Path) -> None:
+    (tmp_path / "rows").write_text("row\n" * 40)
+    server.answers(HELLO)
+    server.answers(LIMITED)
+    server.answers(HELLO)
+    wrote, _ = run(server, retries="3")
+    assert b"1/~40 rows" in wrote
+    assert b"left" in wrote

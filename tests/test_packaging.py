@@ -1,0 +1,105 @@
+"""The wheel and the source archive: whole, and of use where nothing else of the repository is."""
+
+import os
+import subprocess
+import sys
+import sysconfig
+import tarfile
+import zipfile
+from pathlib import Path
+
+import pytest
+
+from aiml_cli import __version__
+
+ROOT = Path(__file__).resolve().parent.parent
+WHEEL, SDIST = f"aiml-{__version__}-py3-none-any.whl", f"aiml-{__version__}.tar.gz"
+
+
+def built(root: Path, place: Path, *kinds: str) -> None:
+    """Build from a folder as pip would, with the build backend that is installed for the tests."""
+    targets = [word for kind in kinds for word in ("-t", kind)]
+    done = subprocess.run(
+        [sys.executable, "-m", "hatchling", "build", "-d", place, *targets],
+        cwd=root, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.fixture(scope="module")
+def packages(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Build both; give the folder that they are in."""
+    place = tmp_path_factory.mktemp("packages")
+    built(ROOT, place, "wheel", "sdist")
+    return place
+
+
+@pytest.fixture(scope="module")
+def environment(packages: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Give a new environment with the wheel in it; what it depends on is borrowed."""
+    place = tmp_path_factory.mktemp("environment")
+    subprocess.run([sys.executable, "-m", "venv", "--without-pip", place], check=True)
+    install = ["-m", "pip", "-q", "--python", place / "bin/python", "install", "--no-deps", "--no-index"]
+    subprocess.run([sys.executable, *install, packages / WHEEL], check=True)
+    libraries = next(place.glob("lib/python*/site-packages"))
+    (libraries / "borrowed.pth").write_text(sysconfig.get_path("purelib") + "\n")
+    return place
+
+
+def names(packages: Path) -> set[str]:
+    return set(zipfile.ZipFile(packages / WHEEL).namelist())
+
+
+def tracked(*folders: str) -> set[str]:
+    """List the files of the repository, as it is to be found by others."""
+    found = (path for folder in folders for path in (ROOT / folder).rglob("*") if path.is_file())
+    return {str(path.relative_to(ROOT)) for path in found if "__pycache__" not in path.parts}
+
+
+def test_the_wheel_has_every_module_and_no_test(packages: Path) -> None:
+    assert tracked("aiml_cli") - names(packages) == set()
+    assert [name for name in names(packages) if not name.startswith(("aiml_cli/", f"aiml-{__version__}."))] == []
+
+
+def test_the_wheel_installs_what_shells_and_man_look_for(environment: Path) -> None:
+    places = (
+        "bash-completion/completions/aiml",
+        "zsh/site-functions/_aiml",
+        "fish/vendor_completions.d/aiml.fish",
+        "man/man1/aiml.1",
+    )
+    assert [place for place in places if not (environment / "share" / place).is_file()] == []
+
+
+def test_the_installed_command_answers_anywhere(environment: Path, tmp_path: Path) -> None:
+    def aiml(*arguments: str) -> "subprocess.CompletedProcess[str]":
+        return subprocess.run(
+            [environment / "bin/aiml", *arguments],
+            cwd=tmp_path, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False, timeout=60,
+        )  # fmt: skip
+
+    assert aiml("--version").stdout == f"aiml {__version__}\n"
+    answer = aiml("chat", "--demo", "What can you do?")
+    assert (answer.returncode, answer.stdout[:20]) == (0, "[demo: no model ran]")
+    assert aiml("config", "completions", "bash").stdout == (ROOT / "completions/aiml.bash").read_text("utf-8")
+
+
+def test_the_source_archive_holds_all_that_the_tests_need(packages: Path) -> None:
+    with tarfile.open(packages / SDIST) as archive:
+        held = {name.partition("/")[2] for name in archive.getnames()}
+    named = {"README.md", "LICENSE", "CHANGELOG.md", "CONTRIBUTING.md", "Makefile", "pyproject.toml"}
+    assert (tracked("aiml_cli", "tests", "completions", "docs", "scripts") | named) - held == set()
+
+
+def test_the_source_archive_makes_the_same_wheel(packages: Path, tmp_path: Path) -> None:
+    with tarfile.open(packages / SDIST) as archive:
+        archive.extractall(tmp_path, filter="data")
+    built(tmp_path / SDIST.removesuffix(".tar.gz"), tmp_path, "wheel")
+    wheels = [zipfile.ZipFile(place / WHEEL) for place in (packages, tmp_path)]
+    assert [file.CRC for file in wheels[0].infolist()] == [file.CRC for file in wheels[1].infolist()]
+
+
+def test_no_package_tells_of_the_machine_that_built_it(packages: Path) -> None:
+    texts = [zipfile.ZipFile(packages / WHEEL).read(name) for name in names(packages)]
+    here = os.fsencode(ROOT)
+    assert [text[:80] for text in texts if here in text] == []
