@@ -1,6 +1,6 @@
 """Refuse what may cost more than the user allows, before it is sent."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from threading import Lock
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -41,10 +41,13 @@ def worst(settings: Settings, body: Mapping[str, Any]) -> float | None:
     return None if found.bound.open else found.usd
 
 
-def see_that_it_affords(settings: Settings, body: Mapping[str, Any], spent: float = 0.0) -> None:
+def see_that_it_affords(
+    settings: Settings, body: Mapping[str, Any], spent: float = 0.0, under_way: float = 0.0
+) -> None:
     """Raise Misuse where a request may cost more than --max-cost leaves after what was spent, or nobody knows.
 
-    Without --max-cost, and where a recorded answer is played, nothing is looked up.
+    `under_way` is the most that requests without an answer may cost. Without --max-cost, and where a recorded answer
+    is played, nothing is looked up.
     """
     most = settings.options.max_cost
     if most is None or settings.options.replay:
@@ -52,9 +55,24 @@ def see_that_it_affords(settings: Settings, body: Mapping[str, Any], spent: floa
     found = _worst(settings, body)
     if found.usd is None or found.bound.open:
         raise Misuse(f"what this may cost is not known: {_why(found)}", OTHERWISE)
-    if spent + found.usd > most:
-        raise _too_much(found, found.usd, spent, most)
+    if spent + under_way + found.usd > most:
+        raise _too_much(found, found.usd, (spent, under_way), most)
     _tell_what_is_open(settings, found)
+
+
+def see_that_all_are_affordable(asked: Sequence[tuple[Settings, Mapping[str, Any]]], what: str) -> None:
+    """Raise Misuse where one of several requests may cost too much, or all together; `what` names them."""
+    for settings, body in asked:
+        see_that_it_affords(settings, body)
+    most = asked[0][0].options.max_cost
+    if most is None or asked[0][0].options.replay:
+        return
+    usd = sum(worst(settings, body) or 0.0 for settings, body in asked)
+    if usd > most:
+        raise Misuse(
+            f"the {len(asked)} {what} may cost {_money(usd)} together, more than --max-cost {dollars(most)}",
+            "nothing was sent; allow more with --max-cost, or take --max-tokens or a shorter input",
+        )
 
 
 def cost(settings: Settings, body: Mapping[str, Any], usage: "Usage | None") -> float:
@@ -98,15 +116,16 @@ def _why(found: Worst) -> str:
     return f"the catalogue has no fixed price of {found.model}"
 
 
-def _too_much(found: Worst, usd: float, spent: float, most: float) -> Misuse:
-    """Say both amounts, and what the larger is made of."""
+def _too_much(found: Worst, usd: float, before: tuple[float, float], most: float) -> Misuse:
+    """Say the amounts, and what that of the request is made of; `before` is spent and under way."""
     capped = f" and {found.bound.out:,} out" if found.bound.out is not None else ""
-    before = f"{_money(spent)} is spent, and " if spent else ""
+    words = zip(before, ("is spent", "may be spent by what is under way"), strict=True)
+    others = "".join(f"{_money(amount)} {how}, and " for amount, how in words if amount)
     what = f"about {found.bound.into:,} tokens in{capped}, {found.model}"
     less = "--max-tokens or a shorter input" if found.bound.out is not None else "a shorter input"
-    sent = "nothing more was sent" if spent else "nothing was sent"
+    sent = "nothing more was sent" if others else "nothing was sent"
     return Misuse(
-        f"{before}this may cost {_money(usd)}, more than --max-cost {dollars(most)}: {what}",
+        f"{others}this may cost {_money(usd)}, more than --max-cost {dollars(most)}: {what}",
         f"{sent}; allow more with --max-cost, or take {less}",
     )
 

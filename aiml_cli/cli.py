@@ -140,7 +140,7 @@ def _named(arguments: list[str]) -> str:
 
 def _valued(arguments: list[str]) -> Iterator[str]:
     """Give a flag that may stand alone the value that it then has."""
-    bare = {name: row for row in ROWS.values() if row.kind.bare for name in (row.flag, row.short)}
+    bare = {name: row for row in ROWS.values() if row.kind.bare for name in (row.flag, row.short) if name}
     flags = arguments.index("--") if "--" in arguments else len(arguments)
     for word, following in zip(arguments[:flags], [*arguments[1:], ""], strict=False):
         switches, last = _bundle(word)

@@ -111,7 +111,8 @@ def _folder(variable: str, *below: str) -> Path:
     """Give the folder that a variable names, else one below the home directory; a relative one is none."""
     told = Path(os.environ.get(variable, "").partition(":")[0].strip())
     try:
-        home = Path.home()
+        # An empty HOME would be the root of the file system.
+        home = Path(os.environ["HOME"]) if "HOME" in os.environ else Path.home()
     except RuntimeError:
         home = Path()
     found = told if told.is_absolute() else home.joinpath(*below)

@@ -4,7 +4,6 @@ import re
 from codecs import getincrementaldecoder
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
-from dataclasses import replace
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -30,7 +29,7 @@ def shown(send: Callable[..., AbstractContextManager[Reply]]) -> Callable[..., A
             for name, value in reply.headers.items():
                 say(_header("<", name, value, key))
             say("<")
-            yield replace(reply, chunks=_shown(reply.chunks, key))
+            yield reply._replace(chunks=_shown(reply.chunks, key))
 
     return showing
 

@@ -18,6 +18,7 @@ OF_A_MARK = 20
 # Where no length cap is set, a part of the context is left to the answer.
 PART_FOR_THE_ANSWER = 8
 KEPT = {"head": "its head", "tail": "its tail", "middle": "both ends"}
+LESS = "nothing was sent; allow a shorter answer with --max-tokens"
 UNKNOWN = "without --fit all of it is sent; aiml models lists the models whose context is known"
 
 Tell = Callable[[str], None]
@@ -33,7 +34,7 @@ def fitted(parts: Parts, settings: Settings, tell: Tell, more: str = "") -> Sequ
     besides = sum(map(about, [*parts.others, more])) + OF_A_PICTURE * parts.pictures
     if sum(sizes) + besides <= FEW:
         return texts
-    room = _room(settings) - besides
+    room = room_of(settings) - besides
     if sum(sizes) <= room:
         return texts
     room -= OF_A_MARK * len(texts)
@@ -57,14 +58,17 @@ def warn(parts: Parts, settings: Settings, tell: Tell) -> None:
         )
 
 
-def _room(settings: Settings) -> int:
+def room_of(settings: Settings) -> int:
     """Give the tokens that the input may take."""
     model, options = _model(settings), settings.options
     context = model.context if model else None
     if not model or not context:
         raise Misuse(f"--fit: the catalogue does not tell the context of {options.model}", UNKNOWN)
     left = min(context // PART_FOR_THE_ANSWER, model.output_limit or context)
-    return context - int(options.max_completion_tokens or options.max_tokens or left)
+    room = context - int(options.max_completion_tokens or options.max_tokens or left)
+    if room <= 0:
+        raise Misuse(f"--fit: the length cap leaves no room for input: {model.id} holds {context:,} tokens", LESS)
+    return room
 
 
 def _model(settings: Settings) -> Model | None:

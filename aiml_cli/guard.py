@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 from aiml_cli.errors import AimlError, Misuse
 from aiml_cli.screen.output import is_terminal, say, tell
 from aiml_cli.settings.resolve import Settings
+from aiml_cli.signals import Stopped
 from aiml_cli.store import key as keys
 
 if TYPE_CHECKING:
@@ -76,7 +77,11 @@ def agrees(question: str) -> bool:
     try:
         with open(TERMINAL, encoding="utf-8", errors="replace") as terminal:  # noqa: PTH123 - a device
             tell(f"{question} [y/N] ")
-            answer = terminal.readline()
+            try:
+                answer = terminal.readline()
+            except Stopped:
+                tell("\n")
+                raise
     except OSError:
         return False
     if not answer.endswith("\n"):

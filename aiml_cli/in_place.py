@@ -10,7 +10,7 @@ from typing import NamedTuple
 from aiml_cli import turn
 from aiml_cli.api.answer import Answer
 from aiml_cli.api.endpoints import ENDPOINTS
-from aiml_cli.embedded import demo_model, served
+from aiml_cli.embedded import served
 from aiml_cli.errors import Misuse, NotAsAsked, OutputFailed
 from aiml_cli.guard import TERMINAL, agrees
 from aiml_cli.prompt.sources import Source, read
@@ -22,12 +22,18 @@ from aiml_cli.screen.json import Silent
 from aiml_cli.screen.markdown.codeblocks import blocks
 from aiml_cli.screen.output import is_terminal, say, tell
 from aiml_cli.screen.safe import visible
-from aiml_cli.settings.options import Options
+from aiml_cli.settings.options import ROWS, Options
 from aiml_cli.settings.resolve import Settings
+from aiml_cli.settings.resolve import Source as Speaker
 from aiml_cli.signals import Stopped
 
 ASKED = "Answer with the whole new text of {name} and nothing else: no explanation, no code fence around it."
 BOM = "\ufeff"
+# What makes something else of the answer, or asks more than once.
+NOT_WITH = (
+    "output", "json", "audio_out", "schema", "json_object", "items", "background",
+    "each", "unordered", "resume_from", "shard", "chunk", "reduce", "first",
+)  # fmt: skip
 
 
 class Edit(NamedTuple):
@@ -56,11 +62,15 @@ def ask(name: str, words: Sequence[str], settings: Settings, models: int = 1) ->
     # Half a file must not take the place of the whole.
     settings = replace(settings, options=replace(settings.options, fit=None, allow_cut=None))
     options = settings.options
-    _see_that_it_agrees(options, words, models)
+    _see_that_it_agrees(settings, words, models)
     edit = _opened(options.in_place or "")
     said = [*words, "\n\n" + ASKED.format(name=edit.path.name)]
     if options.dry_run or options.as_:
-        return _print_program(name, said, settings, edit)
+        from aiml_cli import preview  # needed here only
+
+        return preview.print_program(
+            Question(ENDPOINTS[name], said, preview.addressed(settings), texts=(_source(edit),))
+        )
     _see_that_somebody_answers(options)
     with served(settings) as settled:
         question = Question(ENDPOINTS[name], said, settled, texts=(_source(edit),))
@@ -97,18 +107,14 @@ class _Kept:
                 say(f"aiml: what came is in {part}")
 
 
-def _see_that_it_agrees(options: Options, words: Sequence[str], models: int) -> None:
+def _see_that_it_agrees(settings: Settings, words: Sequence[str], models: int) -> None:
+    options = settings.options
     for flag, is_said in (
+        *((ROWS[name].flag, getattr(options, ROWS[name].attribute)) for name in NOT_WITH),
         ("several models", models > 1),
-        ("--output", options.output),
-        ("--json", options.json),
-        ("--each", options.each),
-        ("--chunk", options.chunk),
-        ("--schema", options.schema),
-        ("--json-object", options.json_object),
-        ("--items", options.items),
+        # As a setting it is about other calls.
+        ("--format", settings.sources.get("format") is Speaker.FLAG),
         ("-n", (options.n or 1) > 1),
-        ("--background", options.background),
         ("--wait, --show and --cancel", is_errand(options)),
         ("-x all", options.extract == "all"),
     ):
@@ -152,15 +158,6 @@ def _opened(name: str) -> Edit:
 
 def _source(edit: Edit) -> Source:
     return Source(edit.name, edit.text.encode())
-
-
-def _print_program(name: str, words: Sequence[str], settings: Settings, edit: Edit) -> int:
-    """Show the request and change nothing."""
-    from aiml_cli import preview  # needed here only
-
-    settled = demo_model(preview.at_demo(settings)) if settings.options.demo else settings
-    question = turn.with_its_past(Question(ENDPOINTS[name], words, settled, texts=(_source(edit),)))
-    return preview.print_program(question.settings, words, question.url, question.body(question.said()))
 
 
 def _screen(options: Options) -> Screen:

@@ -2,7 +2,6 @@
 
 import json
 from collections.abc import Callable, Iterator
-from dataclasses import replace
 from typing import TYPE_CHECKING, Protocol
 
 from aiml_cli.api.completion import Choice, Completion
@@ -144,4 +143,4 @@ def _corrected(endpoint: Endpoint, request: "Request", text: str, wrong: str) ->
     place = "messages" if "messages" in more else "input"
     before = body.get(place) or []
     body[place] = [*([{"role": "user", "content": before}] if isinstance(before, str) else before), *more[place]]
-    return replace(request, body=json.dumps(body, ensure_ascii=False, separators=(",", ":")).encode("utf-8", "replace"))
+    return request._replace(body=json.dumps(body, ensure_ascii=False, separators=(",", ":")).encode("utf-8", "replace"))

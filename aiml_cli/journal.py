@@ -4,7 +4,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from queue import Empty, SimpleQueue
 from threading import Thread
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from aiml_cli.api.answer import Answer
 from aiml_cli.errors import AimlError, HungUp, Interrupted, OutputFailed, ReaderGone, Terminated
@@ -15,10 +15,9 @@ from aiml_cli.store.place import place
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from aiml_cli.api.completion import Choice
     from aiml_cli.api.messages import Conversation
     from aiml_cli.question import Question
-    from aiml_cli.store.exchange import Asked, Ended, Row, Said
+    from aiml_cli.store.exchange import Asked, Row
     from aiml_cli.store.history import History
     from aiml_cli.talk import Talk
 
@@ -26,12 +25,7 @@ if TYPE_CHECKING:
 PAUSE_S = 0.25
 PATIENCE_S = 30.0
 HURRY_S = 5.0  # who was told to stop waits no longer for a history that others keep busy
-LONGEST_TITLE = 80
-NO_OPTIONS = ("model", "messages", "input", "instructions", "stream", "stream_options")
 STOPS = (Interrupted, Terminated, HungUp, ReaderGone, OutputFailed)
-# Of a question that is larger only the beginning of its words is kept.
-LARGEST = 16 * 1024 * 1024
-BEGINNING = 64 * 1024
 
 Marks = dict[tuple[int, str], int]
 Grown = Callable[[Marks], list[tuple[str, int, str]]]
@@ -125,6 +119,7 @@ class Journal:
 
     def _follow(self, history: "History", asked: "Asked") -> None:
         """Write the question, what comes, and how it ends; then others may write the conversation."""
+        from aiml_cli import journal_words
         from aiml_cli.store import exchange
 
         self.row = row = exchange.begin(history, asked)
@@ -140,7 +135,7 @@ class Journal:
                 asked = asked._replace(model=order)
                 exchange.rename(history, row, order)
                 continue
-            exchange.finish(history, row, ended(order, asked))
+            exchange.finish(history, row, journal_words.ended(order.answer, asked, is_last=order.is_last))
             if order.is_last:
                 exchange.release(history, row.conversation)
                 return
@@ -149,12 +144,13 @@ class Journal:
 
     def _catch_up(self, history: "History", asked: "Asked") -> None:
         """Write what a response became that was asked for earlier; where nothing came, nothing changed."""
+        from aiml_cli import journal_words
         from aiml_cli.store import exchange
 
         while isinstance(order := self._orders.get(), str) or not order.is_last:
             pass
         if order.answer.completion.begun.id:
-            exchange.catch_up(history, asked, ended(order, asked))
+            exchange.catch_up(history, asked, journal_words.ended(order.answer, asked))
 
 
 def journal_of(
@@ -169,96 +165,10 @@ def journal_of(
     if options.no_log:
         return None
     here = place(environ)  # a name that is none is told before it costs
-    return Journal(lambda: _asked(question, said, here, response_id), talk.since, quiet=bool(options.quiet))
 
+    def asked() -> "Asked":
+        from aiml_cli import journal_words  # in the journal's own thread
 
-def _asked(question: "Question", said: "Conversation", here: str, response_id: str | None) -> "Asked":
-    from aiml_cli.hosts import host_of
-    from aiml_cli.store.exchange import Asked
+        return journal_words.asked(question, said, here, response_id)
 
-    turns = _turns(said)
-    last = turns[-1].text if turns else f"response {response_id}"
-    title = " ".join((" ".join(question.words) or last)[: LONGEST_TITLE * 4].split())[:LONGEST_TITLE]
-    return Asked(
-        question.before.id if question.before else None,
-        title or "(no words)",
-        here,
-        question.system,
-        turns,
-        question.endpoint.name,
-        host_of(question.url),
-        question.options.model or "",
-        _options(question),
-        response_id,
-    )
-
-
-def _turns(said: "Conversation") -> "list[Said]":
-    """Give what is said, or the beginning of its words where it is too large to be kept."""
-    from aiml_cli.api.kept import is_larger, items_of, words_of
-    from aiml_cli.store.exchange import Said
-
-    words = [words_of(turn) for turn in said.turns]
-    if is_larger(said, LARGEST):
-        return [Said(role, text[:BEGINNING], (), {"cut": True}) for role, text in words]
-    return [Said(role, text, items_of(turn)) for (role, text), turn in zip(words, said.turns, strict=True)]
-
-
-def _options(question: "Question") -> "dict[str, Any]":
-    """Give the request's properties without what is said and who is asked."""
-    from aiml_cli.api.messages import Conversation
-
-    body = question.endpoint.body(Conversation(), question.options)
-    return {name: value for name, value in body.items() if name not in NO_OPTIONS}
-
-
-def ended(order: _Order, asked: "Asked") -> "Ended":
-    """Say how an answer ended, in the history's words; the server has what it was asked for by its id."""
-    from aiml_cli.api.kept import items
-    from aiml_cli.screen.json import as_object
-    from aiml_cli.store.exchange import Ended
-
-    answer, completion = order.answer, order.answer.completion
-    told = as_object(answer)
-    facts = (
-        "model",
-        "finish_reason",
-        "refusal",
-        "tool_calls",
-        "citations",
-        "files",
-        "timing",
-        "previous_response_id",
-        "error",
-    )
-    more: dict[str, Any] = {} if order.is_last else {"rejected": True}
-    if others := [[choice.index, choice.words] for choice in completion.choices[1:]]:
-        more["others"] = others
-    return Ended(
-        _state(answer),
-        completion.first.words,
-        completion.first.reasoning,
-        items(answer.endpoint, completion),
-        told["usage"],
-        answer.cost_usd,
-        answer.cost_source,
-        answer.request_id,
-        completion.begun.id,
-        stored=bool(asked.response_id or asked.options.get("store")),
-        facts={**{name: told[name] for name in facts if told[name]}, **more},
-    )
-
-
-def _state(answer: Answer) -> str:
-    from aiml_cli.store import exchange
-
-    if answer.completion.complete:
-        return exchange.COMPLETE
-    if isinstance(answer.error, STOPS):
-        return exchange.INTERRUPTED
-    has_come = answer.error is None or answer.completion.status or any(map(_has_come, answer.completion.choices))
-    return exchange.INCOMPLETE if has_come else exchange.FAILED
-
-
-def _has_come(choice: "Choice") -> bool:
-    return bool(choice.words or choice.reasoning or choice.refusal or choice.tool_calls)
+    return Journal(asked, talk.since, quiet=bool(options.quiet))

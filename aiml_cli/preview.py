@@ -4,13 +4,16 @@ from base64 import b64encode
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import NoReturn
 
+from aiml_cli import turn
 from aiml_cli.api.program import program
+from aiml_cli.embedded import demo_model
 from aiml_cli.hosts import is_local
 from aiml_cli.prompt.budget import Budget
 from aiml_cli.prompt.mentions import mentioned
 from aiml_cli.prompt.sources import SCHEMES, sources, there
+from aiml_cli.question import Question
 from aiml_cli.screen.output import say, show
 from aiml_cli.settings.options import ROWS, Options
 from aiml_cli.settings.resolve import Settings, Source
@@ -19,24 +22,33 @@ from aiml_cli.store import key as keys
 DEMO_PORT = 8765
 
 
-def at_demo(settings: Settings) -> Settings:
-    """Address the settings to the embedded server, which a program finds only when somebody starts it."""
+def addressed(settings: Settings) -> Settings:
+    """Address --demo to an embedded server that somebody else has to start: ours ends with this call."""
+    if not settings.options.demo:
+        return settings
     if not settings.options.quiet:
         say(f"aiml: to run it, start the embedded server first: aiml demo --port {DEMO_PORT}")
-    return replace(settings, options=replace(settings.options, base_url=f"http://127.0.0.1:{DEMO_PORT}/v1"))
+    url = f"http://127.0.0.1:{DEMO_PORT}/v1"
+    return demo_model(replace(settings, options=replace(settings.options, base_url=url)))
 
 
-def print_program(settings: Settings, words: Sequence[str], url: str, body: dict[str, Any]) -> int:
-    """Print it; the key is a variable's name in it."""
-    options = settings.options
+def print_program(question: Question, about: str = "") -> int:
+    """Print the program for a question, the first of several where `about` tells of the others; give 0.
+
+    The key is a variable's name in it.
+    """
+    question = turn.with_its_past(question)
+    if about:
+        question.tell(about)
+    settings, url, body = question.settings, question.url, question.body(question.said())
     text = program(
-        options.as_ or "json",
+        settings.options.as_ or "json",
         "POST",
         url,
         body,
         key_variable=_variable(settings, url),
         stream=bool(body.get("stream")),
-        sources=_sources(words, options),
+        sources=_sources(question.words, settings.options),
     )
     return show(text)
 

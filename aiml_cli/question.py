@@ -111,6 +111,16 @@ class Question:
             say(f"aiml: {notice}")
 
 
+def wanted_of(settings: Settings) -> "Wanted | None":
+    """Settle what form the answer must have, when one was asked for."""
+    options = settings.options
+    if is_errand(options) or not (options.schema or options.json_object or options.items):
+        return None
+    from aiml_cli import insist  # for few calls only
+
+    return insist.wanted(settings)
+
+
 def is_errand(options: Options) -> bool:
     """Say whether a stored response is followed up, so that nothing is asked."""
     return bool(options.wait or options.show or options.cancel)

@@ -3,23 +3,19 @@
 import os
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING
 
 from aiml_cli import turn
 from aiml_cli.api.answer import Answer
 from aiml_cli.api.endpoints import ENDPOINTS
-from aiml_cli.embedded import demo_model, served
+from aiml_cli.embedded import served
 from aiml_cli.errors import AimlError
-from aiml_cli.question import Question, is_errand
+from aiml_cli.question import Question, is_errand, wanted_of
 from aiml_cli.screen.choose import Screen, choose
 from aiml_cli.screen.json import as_object, line
 from aiml_cli.screen.output import say, show
 from aiml_cli.settings.flags import Flags
 from aiml_cli.settings.resolve import Settings, resolve
 from aiml_cli.store.config import layers
-
-if TYPE_CHECKING:
-    from aiml_cli.schema.wanted import Wanted
 
 
 def ask(name: str, words: Sequence[str], flags: Flags) -> int:
@@ -28,7 +24,7 @@ def ask(name: str, words: Sequence[str], flags: Flags) -> int:
         words, flags, template = _prepared(name, words, flags)
         settings = resolve(layers(flags, os.environ, template), name)
         several = _several(name, words, flags, settings)
-        wanted = None if several else _wanted(settings)
+        wanted = None if several else wanted_of(settings)
         is_shown_only = (settings.options.dry_run or settings.options.as_) and not is_errand(settings.options)
         screen = None if is_shown_only or several else choose(settings.options, os.environ)
     except AimlError as error:
@@ -38,7 +34,9 @@ def ask(name: str, words: Sequence[str], flags: Flags) -> int:
     if several:
         return several()
     if screen is None:
-        return _print_program(name, words, settings, wanted)
+        from aiml_cli import preview  # needed here only
+
+        return preview.print_program(Question(ENDPOINTS[name], words, preview.addressed(settings), wanted))
     with served(settings) as settled:
         return _show_answer(Question(ENDPOINTS[name], words, settled, wanted), screen)
 
@@ -82,25 +80,6 @@ def _wants_json(flags: Flags) -> bool:
     said = flags.get("format")
     word = said.texts[-1] if said else os.environ.get("AIML_FORMAT", "")
     return "json" in flags or word in ("json", "jsonl")
-
-
-def _wanted(settings: Settings) -> "Wanted | None":
-    """Settle what form the answer must have, when one was asked for."""
-    options = settings.options
-    if is_errand(options) or not (options.schema or options.json_object or options.items):
-        return None
-    from aiml_cli import insist  # for few calls only
-
-    return insist.wanted(settings)
-
-
-def _print_program(name: str, words: Sequence[str], settings: Settings, wanted: "Wanted | None") -> int:
-    from aiml_cli import preview  # needed here only
-
-    at_demo = settings.options.demo
-    settled = demo_model(preview.at_demo(settings)) if at_demo else settings
-    question = turn.with_its_past(Question(ENDPOINTS[name], words, settled, wanted))
-    return preview.print_program(question.settings, words, question.url, question.body(question.said()))
 
 
 def _show_answer(question: Question, screen: Screen) -> int:

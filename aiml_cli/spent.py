@@ -78,7 +78,7 @@ def usage(flags: Flags, by: str, period: str) -> int:
 
 def _is_meant(entry: Entry, settings: Settings) -> bool:
     """Leave out what the embedded server answered, which takes play money; --demo shows that alone."""
-    return entry.model.startswith("demo/") == bool(settings.options.demo)
+    return entry.model.startswith(("demo/", "demo-")) == bool(settings.options.demo)
 
 
 def _pricing(settings: Settings) -> Price:

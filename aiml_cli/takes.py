@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 
 from aiml_cli import browse
+from aiml_cli.api.messages import Conversation, Document, Image, Message, Sound
 from aiml_cli.api.models import Model
 from aiml_cli.errors import Misuse
 from aiml_cli.prompt.attach import Attached
@@ -31,6 +32,24 @@ def see_that_it_takes(attached: Sequence[Attached], settings: Settings, endpoint
             others = [other.id for other in models if endpoint in other.endpoints and _takes_all(other, kinds)]
             some = ", ".join(others[:MOST_NAMED])
             raise Misuse(f"{name} takes no {kind}, and {each.name} is {each.type}", f"these do: {some}" if some else "")
+
+
+def attached_to(said: Conversation) -> list[Attached]:
+    """List what goes along with the last message, as far as its parts tell."""
+    last = said.turns[-1] if said.turns else None
+    parts = last.content if isinstance(last, Message) else ()
+    return [_attached(part) for part in parts if not isinstance(part, str)]
+
+
+def _attached(part: Image | Document | Sound) -> Attached:
+    match part:
+        case Document(name, _):
+            return Attached(name, "application/pdf", None)
+        case Sound(_, form):
+            return Attached("what is attached", f"audio/{form}", None)
+        case Image(url, _):
+            kind = url.removeprefix("data:").partition(";")[0] if url.startswith("data:") else "image"
+            return Attached("what is attached", kind, None)
 
 
 def _kind(attached: Attached) -> str:

@@ -4,7 +4,6 @@ import os
 import time
 from collections.abc import Callable, Iterator
 from contextlib import nullcontext
-from dataclasses import replace
 from datetime import UTC, datetime
 from threading import current_thread, main_thread
 from typing import TYPE_CHECKING, Protocol
@@ -202,9 +201,9 @@ class Talk:
         pause = retry.pause(error, self._headers, self._tries, now, luck)
         if options.replay and pause:
             pause = 0.0  # a recording needs no rest
-        if self._pace and pause is not None:
-            self._pace.slow(error, pause)
         is_left = self.gives_up is not None and self.gives_up(error)
+        if self._pace and pause is not None and not is_left:
+            self._pace.slow(error, pause)
         if pause is None or is_left or self._is_heard or self._tries > (options.retries or 0):
             raise retry.told(error, self._headers, now)
         if not options.quiet:
@@ -223,4 +222,4 @@ def _sign(options: Options) -> "AbstractContextManager[Waiting | None]":
 
 def _numbered(request: Request) -> Request:
     """Give each try an id of its own, which the gateway stores and shows in its log."""
-    return replace(request, headers={**request.headers, "X-Client-Request-Id": os.urandom(16).hex()})
+    return request._replace(headers={**request.headers, "X-Client-Request-Id": os.urandom(16).hex()})

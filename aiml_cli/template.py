@@ -9,7 +9,7 @@ from aiml_cli.errors import Misuse
 from aiml_cli.guard import Guard
 from aiml_cli.prompt import stdin
 from aiml_cli.prompt.compose import PLACE, from_file
-from aiml_cli.prompt.fill import fill, variables
+from aiml_cli.prompt.fill import begun, escaped, fill, variables
 from aiml_cli.prompt.mentions import mentioned
 from aiml_cli.settings.flags import Flags
 from aiml_cli.settings.options import ROWS
@@ -45,7 +45,8 @@ def prepared(endpoint: str, words: Sequence[str], flags: Flags) -> Prepared:
         values, seen = values_of(flags)
         template = templates.load(read(ROWS["template"], flags["template"]))
         files = bool(flags.get("file"))
-        typed, said = applied(template, typed, values, is_piped=stdin.holds_something(), has_files=files)
+        rows, piped = "each" in flags, stdin.holds_something()
+        typed, said = applied(template, typed, values, is_piped=piped, has_files=files, has_rows=rows)
         _look(seen, endpoint, flags, said)
     elif "param" in flags:
         raise Misuse("--param fills a variable of a template", "name the template with -t")
@@ -53,22 +54,39 @@ def prepared(endpoint: str, words: Sequence[str], flags: Flags) -> Prepared:
 
 
 def applied(
-    template: Template, typed: str, values: Mapping[str, str], *, is_piped: bool = False, has_files: bool = False
+    template: Template,
+    typed: str,
+    values: Mapping[str, str],
+    *,
+    is_piped: bool = False,
+    has_files: bool = False,
+    has_rows: bool = False,
 ) -> tuple[str, Mapping[str, Said]]:
-    """Give the prompt that a template makes of words and values, and what it settles; raise Misuse."""
+    """Give the prompt that a template makes of words and values, and what it settles; raise Misuse.
+
+    With rows the variables of the prompt for which nothing is said are left to their columns.
+    """
     system = _system(template)
     wanted = list(dict.fromkeys((*variables(template.prompt), *variables(system))))
     _know(values, template, wanted)
     if misplaced := [name for name in variables(system) if name in OURS]:
         raise Misuse(f"{template.path}: {{{misplaced[0]}}} has its place in the prompt, not in system")
-    values = {**template.defaults, **values, **_ours(typed, is_piped=is_piped, has_files=has_files), STDIN: PLACE}
-    if missing := [name for name in wanted if name not in values]:
+    ours = _ours(typed, is_piped=is_piped or has_rows, has_files=has_files) | {STDIN: PLACE}
+    said = {**template.defaults, **values}
+    values = {**said, **ours}
+    needed = [*variables(system), *OURS] if has_rows else wanted
+    if missing := [name for name in wanted if name in needed and name not in values]:
         named = ", ".join(f"{{{name}}}" for name in missing)
         raise Misuse(f"nothing was said for {named} of the template {template.name}", _how_to_say(missing))
-    text = fill(template.prompt, values)
+    text = _begun(template.prompt, said, ours) if has_rows else fill(template.prompt, values)
     if not {WORDS, PROMPT} & set(wanted):
         text = "\n\n".join(filter(None, (text, typed)))
     return text, {**template.settings, **_filled(system, values, template)}
+
+
+def _begun(prompt: str, said: Mapping[str, str], ours: Mapping[str, str]) -> str:
+    """Fill what is known before there is a row; what looks like a column in a value stays text."""
+    return begun(prompt, {**{name: escaped(value) for name, value in said.items()}, **ours})
 
 
 def typed_now(words: Sequence[str], flags: Flags) -> tuple[str, Flags]:

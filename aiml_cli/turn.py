@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from aiml_cli.store.exchange import Row
     from aiml_cli.talk import Pace, Talk
 
+FOR_THE_REST = "-c asks for the rest; or "
+
 
 class Turn(NamedTuple):
     """Hold what was asked and answered; `said` is None when it did not come to be asked.
@@ -56,18 +58,7 @@ def hold(question: Question, screen: Screen, client: "Client | None" = None, pac
         else:
             said = question.said()
             question = question.with_its_system()
-            asking = Asking(talk, question, said, key_for(question), screen)
-            if question.options.max_cost is not None:
-                from aiml_cli import purse  # few set a limit
-
-                talk.purse = purse.opened(question, said)
-            talk.keeper = journal_of(talk, question, said, os.environ)
-            if question.others:
-                from aiml_cli import fallback  # most ask one model
-
-                question, error = fallback.send(asking, _send, _advise)
-            else:
-                _send(asking)
+            question, error = _ask(talk, question, said, screen)
     except AimlError as fault:
         error = fault
         _advise(fault, question)
@@ -77,6 +68,22 @@ def hold(question: Question, screen: Screen, client: "Client | None" = None, pac
     answer = places.keep(answer) if places else answer
     answer = _closed(screen, talk, estimate.priced(answer, question.settings), question.settings)
     return Turn(question, said, answer, talk.keeper.row if talk.keeper else None)
+
+
+def _ask(talk: "Talk", question: Question, said: Conversation, screen: Screen) -> tuple[Question, AimlError | None]:
+    """Ask, and keep what comes; give the question as the last of several models got it, and what went wrong there."""
+    asking = Asking(talk, question, said, key_for(question), screen)
+    if question.options.max_cost is not None:
+        from aiml_cli import purse  # few set a limit
+
+        talk.purse = purse.opened(question, said)
+    talk.keeper = journal_of(talk, question, said, os.environ)
+    if question.others:
+        from aiml_cli import fallback  # most ask one model
+
+        return fallback.send(asking, _send, _advise)
+    _send(asking)
+    return question, None
 
 
 def with_its_past(question: Question) -> Question:
@@ -164,9 +171,9 @@ def _judged(question: Question, journal: "Journal | None", answer: Answer) -> An
     if error is None and options.extract and answer.completion.status not in ("queued", "in_progress"):
         from aiml_cli.screen import extracted  # for few calls only
 
-        error = extracted.unmet(options.extract, answer.completion)
+        error = extracted.unmet(options.extract, answer.completion, is_kept=journal is not None)
     if journal and isinstance(error, CutShort) and has_rest(answer.completion):
-        error.hint = f"-c asks for the rest; or {error.hint}"
+        error.hint = FOR_THE_REST + error.hint
     return replace(answer, error=error)
 
 

@@ -13,6 +13,9 @@ from loopback import Loopback
 
 from aiml_cli.settings.options import ROWS
 
+# Programs that are installed with the tests, such as http, are found as those of the system are.
+os.environ["PATH"] = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)])
+
 VARIABLES = [variable for row in ROWS.values() for variable in row.variables]
 PROXIES = ["HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY", "SSL_CERT_FILE", "SSL_CERT_DIR"]
 COLOURS = ["NO_COLOR", "FORCE_COLOR", "COLUMNS"]

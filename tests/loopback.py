@@ -234,7 +234,10 @@ def as_json(found: Any, status: str = "200 OK", *headers: str) -> bytes:
     return http(json.dumps(found).encode(), status, "application/json", *headers)
 
 
-STREAM = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n"
+# It says that the connection ends, as it does: a client that sent another request there would hear nothing.
+STREAM = (
+    b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\nConnection: close\r\n\r\n"
+)
 END = b"0\r\n\r\n"
 
 

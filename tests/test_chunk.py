@@ -11,8 +11,10 @@ import pytest
 from conftest import Aiml, command
 from hypothesis import given
 from hypothesis import strategies as st
-from loopback import PATIENCE_S, SILENCE, STREAM, Loopback, as_json, chunk, delta, stream
+from loopback import SILENCE, STREAM, Loopback, as_json, chunk, delta, stream
+from test_rest import spent
 from test_schema import answer as said
+from test_usage import PRICES, store
 
 from aiml_cli.api.tokens import about
 from aiml_cli.cutting import pieces
@@ -85,12 +87,13 @@ def test_json_is_an_array_of_the_documented_objects(answers: Loopback, aiml: Aim
     assert isinstance(json.loads(aiml("chat", *ASK, "--json", "--reduce", "join", stdin=THREE).stdout), dict)
 
 
+@pytest.mark.promise("whole-or-told")
 @pytest.mark.parametrize(
     ("second", "shown", "code", "told"),
     [
-        (said("chat", "hal", "length"), b"A\n\nhal\n", 8, b"piece 2 of 3: the answer is cut"),
-        (stream(delta("hal"), end=b""), b"A\n\nhal\n", 8, b"piece 2 of 3: "),
-        (FAILED, b"A\n", 4, b"piece 2 of 3: "),
+        (said("chat", "hal", "length"), b"A\n\nhal\n", 8, b"was cut at the length cap\nhint: allow more with"),
+        (stream(delta("hal"), end=b""), b"A\n\nhal\n", 8, b"\nhint: ask again"),
+        (FAILED, b"A\n", 4, b"too long"),
     ],
     ids=["length", "cut", "refused"],
 )
@@ -101,7 +104,8 @@ def test_a_piece_that_fails_ends_it_and_nothing_is_missing_in_silence(
     server.answers(second)
     result = aiml("chat", *ASK, stdin=THREE)
     assert (result.returncode, result.stdout, len(server.requests)) == (code, shown, 2)
-    assert told.split(b": ")[0] in result.stderr
+    told_of_it = result.stderr.partition(b"\naiml: piece 2 of 3: ")[2]
+    assert (told in told_of_it, b"-c asks for the rest" in told_of_it) == (True, False)
     assert b"aiml: not asked for: piece 3 of 3\n" in result.stderr
 
 
@@ -111,9 +115,25 @@ def test_without_all_pieces_there_is_no_last_answer(server: Loopback, aiml: Aiml
     (tmp_path / "f").write_text("old")
     result = aiml("chat", *ASK, "--reduce", "join", "-o", "f", stdin=THREE)
     assert (result.returncode, result.stdout, len(server.requests)) == (8, b"", 2)
-    assert (tmp_path / "f").read_text() == "old"
+    assert ((tmp_path / "f").read_text(), (tmp_path / "f.part").read_text()) == ("old", "A\n\nhal\n")
 
 
+@pytest.mark.promise("kept")
+@pytest.mark.parametrize("last", [[], [FAILED]], ids=["a piece", "the last"])
+def test_what_the_pieces_gave_is_not_lost_where_no_answer_of_all_comes(
+    last: list[bytes], server: Loopback, aiml: Aiml
+) -> None:
+    for no_log in ((), ("--no-log",)):
+        for reply in [said("chat", "A"), *([said("chat", "B"), said("chat", "C")] if last else []), FAILED]:
+            server.answers(reply)
+        result = aiml("chat", *ASK, "--reduce", "join", *no_log, stdin=THREE)
+        texts = "A\n\nB\n\nC\n" if last else "A\n"
+        told = f", for no history keeps it:\n{texts}" if no_log else " is in the history: aiml history list\n"
+        assert (result.returncode, result.stdout) == (4, b"")
+        assert f"aiml: what the pieces gave{told}" in result.stderr.decode()
+
+
+@pytest.mark.promise("whole-or-told")
 def test_a_file_is_replaced_by_all_answers_or_by_none(server: Loopback, aiml: Aiml, tmp_path: Path) -> None:
     (tmp_path / "f").write_text("old")
     server.answers(said("chat", "A"))
@@ -125,32 +145,39 @@ def test_a_file_is_replaced_by_all_answers_or_by_none(server: Loopback, aiml: Ai
     assert (tmp_path / "f").read_text() == "B\n\nB\n\nB\n"
 
 
+@pytest.mark.promise("kept")
 def test_every_piece_is_in_the_history(answers: Loopback, aiml: Aiml) -> None:
     aiml("chat", *ASK, stdin=THREE)
     kept = aiml("history", "list", "--json").stdout.decode()
     assert sorted(re.findall(r"what\? \(piece \d of 3\)", kept)) == [f"what? (piece {n} of 3)" for n in (1, 2, 3)]
 
 
+@pytest.mark.promise("signals")
 def test_ctrl_c_keeps_what_came(server: Loopback, tmp_path: Path) -> None:
     server.answers(said("chat", "A"))
     server.answers(STREAM, chunk(delta("hal")), SILENCE)
     (tmp_path / "in").write_bytes(THREE)
     environ = {**os.environ, "AIML_BASE_URL": server.url}
     with subprocess.Popen(
-        command("chat", *ASK, "-f", "in"), env=environ, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE
-    ) as program:
+        command("chat", *ASK, "-f", "in", "--debug"),
+        env=environ, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+    ) as program:  # fmt: skip
         assert program.stdout
-        assert program.stdout.readline() == b"A\n"
-        server.arrived.clear()
-        assert len(server.requests) > 1 or server.arrived.wait(PATIENCE_S)
+        assert program.stderr
+        assert any(b'"hal"' in line for line in program.stderr)
         program.send_signal(signal.SIGINT)
-        assert (program.stdout.read() in (b"", b"\nhal\n"), program.wait()) == (True, 130)
+        assert (program.stdout.read(), program.stderr.read()[-12:], program.wait()) == (
+            b"A\n\nhal\n", b"interrupted\n", 130,
+        )  # fmt: skip
 
 
 @pytest.mark.parametrize(
     ("flags", "told"),
     [
         (["--reduce", "x", "what?"], "--chunk N"),
+        (["--chunk", "2", "what?", "--reduce", "@blank"], "--reduce is empty"),
+        (["--chunk", "2", "what?", "--reduce", "@none"], "No such file"),
+        (["--chunk", "2", "what?", "--fit", "head"], "--fit and --chunk exclude each other"),
         (["--chunk", "2"], "what shall be asked"),
         (["--chunk", "2", "{stdin}?"], "each piece stands before the words"),
         (["--chunk", "2", "what?", "--no-stdin"], "no input to cut"),
@@ -165,9 +192,14 @@ def test_what_cannot_work_is_refused_before_anything_is_sent(
 ) -> None:
     (tmp_path / "p.png").write_bytes(b"\x89PNG\r\n\x1a\nrest")
     (tmp_path / "long").write_text("one\n" * 1001)
+    (tmp_path / "blank").write_text(" \n")
     result = aiml("chat", *flags, stdin=THREE)
     assert (result.returncode, server.connections) == (2, 0)
-    assert told in result.stderr.decode()
+    assert (told in result.stderr.decode(), "aiml: asks for" in result.stderr.decode()) == (True, False)
+
+
+def test_a_fit_that_the_settings_ask_for_is_about_other_calls(answers: Loopback, aiml: Aiml) -> None:
+    assert aiml("chat", *ASK, stdin=THREE, AIML_FIT="tail").stdout == b"A\n\nB\n\nC\n"
 
 
 def test_a_dry_run_shows_the_first_request(server: Loopback, aiml: Aiml) -> None:
@@ -175,6 +207,35 @@ def test_a_dry_run_shows_the_first_request(server: Loopback, aiml: Aiml) -> None
     assert (result.returncode, server.connections) == (0, 0)
     assert b"piece 1 of 3" in result.stdout
     assert b"aiml: would ask for 3 pieces" in result.stderr
+
+
+def test_a_dry_run_asks_a_piece_for_nothing_that_the_one_answer_is_asked_for(server: Loopback, aiml: Aiml) -> None:
+    result = aiml("chat", *ASK, "--reduce", "join", "--schema", "name", "--dry-run", stdin=THREE)
+    assert (result.returncode, server.connections) == (0, 0)
+    assert "response_format" not in json.loads(result.stdout)["body"]
+
+
+# What a piece may cost at most, in dollars: its input alone.
+PIECE = 0.00031
+
+
+@pytest.mark.parametrize(
+    ("costs", "more", "asked", "told"),
+    [
+        ((PIECE, PIECE, PIECE), (), 3, ""),
+        ((1, 0, 0), (), 1, "piece 2 of 3: $1 is spent, and this may cost $0.00031, more than --max-cost 0.00094: "),
+        ((PIECE, PIECE, PIECE), ("--reduce", "join"), 3, "$0.00093 is spent, and this may cost $0.00"),
+    ],
+)
+def test_what_the_pieces_did_cost_counts(
+    costs: tuple[float, ...], more: tuple[str, ...], asked: int, told: str, server: Loopback, aiml: Aiml
+) -> None:
+    store(server, pricing=PRICES)
+    for cost in costs:
+        server.answers(spent("A", "stop", cost))
+    result = aiml("chat", "-m", "m", "--max-cost", "0.00094", *ASK, *more, stdin=THREE)
+    assert (result.returncode, len(server.requests)) == (2 if told else 0, asked)
+    assert told in result.stderr.decode()
 
 
 def test_a_limit_of_cost_holds_for_all_pieces_together(server: Loopback, aiml: Aiml) -> None:
@@ -187,7 +248,7 @@ def test_a_limit_of_cost_holds_for_all_pieces_together(server: Loopback, aiml: A
     flags = ("-m", "m", "--max-tokens", "100", "--max-cost", "300")
     result = aiml("chat", *ASK, *flags, stdin=THREE)
     assert (result.returncode, {request.line[:3] for request in server.requests}) == (2, {"GET"})
-    assert b"the 3 pieces may cost" in result.stderr
+    assert re.search(rb"aiml: the 3 pieces may cost \$\d+ together, more than --max-cost 300\n", result.stderr)
 
 
 TEXTS = st.text(st.sampled_from("ab \n.ä語😀"), max_size=300)

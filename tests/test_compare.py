@@ -91,6 +91,7 @@ def test_the_key_is_asked_for_once(server: Loopback, aiml: Aiml, clean: Path) ->
     assert {request.header("authorization") for request in server.requests} == {"Bearer a-key-of-many-letters"}
 
 
+@pytest.mark.promise("kept")
 def test_each_answer_is_a_conversation_of_the_history(server: Loopback, aiml: Aiml) -> None:
     server.models = {"a": [HELLO], "b": [BYE]}
     assert aiml("chat", *BOTH, "hi").returncode == 0
@@ -102,6 +103,7 @@ def test_each_answer_is_a_conversation_of_the_history(server: Loopback, aiml: Ai
     assert [row["text"] for row in messages() if row["role"] == "user"] == ["hi", "hi"]
 
 
+@pytest.mark.promise("history-rows")
 def test_many_at_once_lose_no_row_of_a_new_history(server: Loopback, aiml: Aiml) -> None:
     barrier = threading.Barrier(12)
     names = [f"m{number}" for number in range(12)]
@@ -117,6 +119,7 @@ def test_no_log_keeps_nothing(server: Loopback, aiml: Aiml) -> None:
     assert messages() == []
 
 
+@pytest.mark.promise("whole-or-told")
 def test_one_that_fails_spoils_no_other_and_the_first_failure_is_the_exit_code(server: Loopback, aiml: Aiml) -> None:
     server.models = {"a": [HELLO], "b": [DOWN], "c": [REFUSED], "d": [BYE]}
     done = aiml("chat", *BOTH, "-m", "c", "-m", "d", "hi")
@@ -164,6 +167,7 @@ def test_the_responses_endpoint_compares_too(server: Loopback, aiml: Aiml) -> No
     assert aiml("respond", *BOTH, "hi").stdout == b"## a\n\nHello\n\n## b\n\nHello\n"
 
 
+@pytest.mark.promise("whole-or-told")
 def test_a_file_is_replaced_only_when_all_are_whole(server: Loopback, aiml: Aiml, clean: Path) -> None:
     (clean / "out.md").write_text("old")
     server.models = {"a": [HELLO], "b": [DOWN], "c": [BYE]}
@@ -206,6 +210,7 @@ def test_each_may_fall_back(server: Loopback, aiml: Aiml) -> None:
     assert b"aiml: a,b: a: the server answered 503: down; asking b" in done.stderr
 
 
+@pytest.mark.promise("signals")
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_signal_hangs_up_on_all_and_keeps_what_came(number: int, server: Loopback) -> None:
     begun, gone = threading.Event(), [threading.Event(), threading.Event()]
@@ -247,6 +252,7 @@ def test_the_json_of_what_was_interrupted_holds_what_came(server: Loopback) -> N
     assert (process.returncode, cut["error"]["exit_code"], cut["complete"], whole["text"]) == (130, 130, False, "Bye")
 
 
+@pytest.mark.promise("reader-gone")
 def test_a_reader_that_goes_away_ends_all_requests(server: Loopback) -> None:
     gone = [threading.Event(), threading.Event()]
     more = threading.Event()
@@ -302,6 +308,8 @@ def test_together_they_may_not_cost_more_than_allowed(
     server.answers(HELLO)
     done = aiml("chat", "-m", "m", "-m", "m", "--max-cost", limit, "--max-tokens", "1000", "hi")
     assert (done.returncode, server.connections) == (code, sent)
+    assert b"is spent" not in done.stderr
+    assert (b"the 2 models may cost $" in done.stderr) == bool(code)
 
 
 def test_turns_are_held_with_one_model(server: Loopback) -> None:
@@ -331,6 +339,7 @@ def timeless(shown: bytes, form: str) -> Any:
     return [{**each, "timing": None} for each in objects]
 
 
+@pytest.mark.promise("kept")
 def test_who_is_not_first_is_in_the_history_as_interrupted(server: Loopback, aiml: Aiml) -> None:
     asked = threading.Event()
     server.models = {"a": [BEGUN, when(asked), SILENCE], "b": [asked, BYE]}
@@ -339,6 +348,7 @@ def test_who_is_not_first_is_in_the_history_as_interrupted(server: Loopback, aim
     assert [state for state, _ in sorted(endings())] == ["complete", "interrupted"]
 
 
+@pytest.mark.promise("sent-once")
 def test_who_is_not_first_is_asked_for_nothing_more(server: Loopback, aiml: Aiml) -> None:
     asked = [threading.Event(), threading.Event()]
     server.models = {"a": [when(asked[0]), BEGUN, SILENCE], "b": [when(asked[1]), SILENCE], "c": [*asked, BYE]}
@@ -377,3 +387,34 @@ def test_a_signal_ends_the_race(more: list[str], server: Loopback) -> None:
     assert process.returncode == 130
     assert (json.loads(out)["error"]["exit_code"] if more else out) == (130 if more else b"")
     assert all(each.wait(20) for each in gone)
+
+
+def test_what_is_attached_is_held_against_each_model(server: Loopback, aiml: Aiml, clean: Path) -> None:
+    (clean / "photo").write_bytes(b"\x89PNG\r\n\x1a\n")
+    store(server, modalities={"input": ["text"]})
+    done = aiml("chat", "-m", "other", "-m", "m", "what is this", "-f", "photo")
+    assert (done.returncode, server.connections) == (2, 0)
+    assert b"m takes no image, and what is attached is image/png" in done.stderr
+
+
+def test_a_property_is_held_against_each_model_and_told_once(server: Loopback, aiml: Aiml) -> None:
+    store(server, parameters=["top_k"])
+    server.answers(HELLO)
+    done = aiml("chat", "-m", "other", "-m", "m", "-m", "m", "-O", "min_p=1", "hi")
+    assert (done.returncode, done.stderr.count(b"the catalogue does not list it for m")) == (0, 1)
+
+
+def test_continue_goes_on_with_the_fastest(server: Loopback, aiml: Aiml) -> None:
+    server.models = {"a": [HELLO], "b": [BEGUN, SILENCE]}
+    for _ in range(3):
+        assert aiml("chat", "-m", "b", "-m", "a", "--first", "hi").returncode == 0
+        assert aiml("chat", "-c", "more").returncode == 0
+        assert [each["content"] for each in server.requests[-1].json["messages"]] == ["hi", "Hello", "more"]
+
+
+def test_continue_goes_on_with_the_whole_answer_that_stands_last(server: Loopback, aiml: Aiml) -> None:
+    later = threading.Event()
+    server.models = {"a": [later, HELLO], "b": [BYE, when(later)], "c": [REFUSED]}
+    assert aiml("chat", *BOTH, "-m", "c", "hi").returncode == 4
+    aiml("chat", "-c", "more")
+    assert [each["content"] for each in server.requests[-1].json["messages"]] == ["hi", "Bye", "more"]

@@ -65,6 +65,21 @@ def test_it_is_installed_where_that_shell_looks(
     assert (str(path.parent) in told.out) == (shell in {"zsh", "powershell"})
 
 
+@pytest.mark.parametrize(
+    ("shell", "line"),
+    [
+        ("zsh", """fpath=('{}/it'"'"'s mine/.local/share/zsh/site-functions' $fpath)\n"""),
+        ("powershell", ". '{}/it''s mine/.local/share/aiml/aiml.ps1'\n"),
+    ],
+)
+def test_a_line_for_a_start_up_file_is_quoted(
+    shell: str, line: str, home: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("HOME", f"{home}/it's mine")
+    assert main([*INSTALL, shell]) == 0
+    assert capfd.readouterr().out.startswith(line.format(home))
+
+
 def test_variables_say_where_it_goes(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("BASH_COMPLETION_USER_DIR", f"{home}/own:{home}/other")
     monkeypatch.setenv("XDG_CONFIG_HOME", f"{home}/settings")
@@ -73,6 +88,17 @@ def test_variables_say_where_it_goes(home: Path, monkeypatch: pytest.MonkeyPatch
     for name in ("own/completions/aiml", "settings/fish/completions/aiml.fish", PLACES["zsh"]):
         assert (home / name).is_file()
     assert not Path("relative").exists()
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+@pytest.mark.parametrize("value", ["", "rel/ative"])
+def test_a_home_that_is_no_full_path_is_none(
+    value: str, shell: str, clean: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(Path, "home", lambda: clean / "elsewhere")  # of an empty one Python makes the root
+    monkeypatch.setenv("HOME", value)
+    assert (main([*INSTALL, shell]), [path.name for path in clean.rglob("*aiml*")]) == (2, [])
+    assert "there is no home directory to write in" in capfd.readouterr().err
 
 
 def test_what_is_somebody_elses_is_kept_until_yes(home: Path, capfd: pytest.CaptureFixture[str]) -> None:

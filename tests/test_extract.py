@@ -5,9 +5,14 @@ from pathlib import Path
 import pytest
 from conftest import Aiml
 from console import Console
+from hypothesis import example, given
+from hypothesis import strategies as st
 from loopback import Loopback, delta, event, response, spoken, stream
+from markdown_it import MarkdownIt
 from test_schema import answer as said
 from test_terminal import EVIL, on_terminal
+
+from aiml_cli.screen.markdown.codeblocks import blocks
 
 THREE = """Here:
 
@@ -92,7 +97,20 @@ def test_a_block_that_is_not_there_ends_with_9_and_a_list_of_those_that_are(
 def test_an_answer_without_code_ends_with_9(server: Loopback, aiml: Aiml) -> None:
     server.answers(said("chat", "No `code` here.\n\n`` ``` ``"))
     result = aiml("chat", "hi", "-x", "all")
-    assert (result.returncode, result.stdout, result.stderr) == (9, b"", b"aiml: the answer has no code block\n")
+    assert (result.returncode, result.stdout, result.stderr) == (
+        9, b"", b"aiml: the answer has no code block\nhint: aiml history show has the answer\n",
+    )  # fmt: skip
+    server.answers(said("chat", "None."))
+    assert b"hint" not in aiml("chat", "hi", "-x", "--no-log").stderr
+
+
+@given(st.lists(st.sampled_from(["```", "~~~", "    ", "\t", " ", "\n", "- ", "> ", "1. ", "a", "<p>"])).map("".join))
+@example("\ta")
+@example("    a")
+@example("~~~\na")
+def test_the_quick_look_for_code_misses_no_block(text: str) -> None:
+    found = [token for token in MarkdownIt("commonmark").parse(text) if token.type in {"fence", "code_block"}]
+    assert [block.text for block in blocks(text)] == [token.content for token in found]
 
 
 def test_a_fence_that_the_end_of_the_answer_closes_is_a_block(server: Loopback, aiml: Aiml) -> None:
@@ -116,6 +134,7 @@ CUT = [
 ]
 
 
+@pytest.mark.promise("whole-or-told")
 @pytest.mark.parametrize("ending", ["cut", "length"])
 @pytest.mark.parametrize(("text", "word", "expected"), CUT)
 def test_of_an_incomplete_answer_only_whole_blocks_go_out(
@@ -145,7 +164,7 @@ def test_each_choice_gives_its_block_and_none_may_lack_it(server: Loopback, aiml
     server.answers(stream(delta("```\na\n```"), delta("none", index=1), *ends))
     assert aiml("chat", "hi", "-x", "-n", "2").stdout == b"a\n\nb\n"
     result = aiml("chat", "hi", "-x", "-n", "2")
-    assert (result.returncode, result.stderr) == (9, b"aiml: choice 2 has no code block\n")
+    assert (result.returncode, result.stderr.splitlines()[0]) == (9, b"aiml: choice 2 has no code block")
 
 
 def test_a_file_gets_the_block(server: Loopback, aiml: Aiml, tmp_path: Path) -> None:

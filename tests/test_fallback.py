@@ -145,6 +145,7 @@ def test_the_rest_of_an_answer_is_asked_of_who_gave_its_beginning(server: Loopba
     assert (done.stdout, asked(server)) == (b"Hello\n", ["a", "b", "b"])
 
 
+@pytest.mark.promise("sent-once")
 def test_no_other_model_goes_on_with_an_answer(server: Loopback, aiml: Aiml) -> None:
     server.answers(answer("Hel", "length"))
     server.answers(DOWN)
@@ -185,3 +186,10 @@ def test_a_model_that_is_cut_before_its_first_word_is_not_replaced(server: Loopb
 
 def chunked_head() -> bytes:
     return stream(end=b"") + chunk(b": hello\n\n")
+
+
+def test_rows_wait_for_no_model_that_another_stands_in_for(server: Loopback, aiml: Aiml) -> None:
+    limited = as_json({"error": "slow down"}, "429 Too Many Requests", "Retry-After: 90")
+    server.models = {"a": [limited], "b": [HELLO]}
+    done = aiml("chat", "--each", "line", "-m", "a,b", stdin=b"1\n2\n3\n")
+    assert (done.returncode, b"all wait" in done.stderr) == (0, False)

@@ -101,6 +101,30 @@ def test_a_context_that_nobody_knows_is_told_before_anything_is_sent(
     assert b"hint: without --fit all of it is sent" in result.stderr
 
 
+def test_a_cap_that_leaves_no_room_is_refused_as_that(server: Loopback, aiml: Aiml) -> None:
+    server.answers(listed())
+    result = aiml("chat", "-m", "m", "--max-tokens", "4000", "--fit", "head", "what?", stdin=LINES.encode())
+    assert (result.returncode, len(server.requests)) == (2, 1)
+    assert b"aiml: --fit: the length cap leaves no room for input: m holds 4,000 tokens\n" in result.stderr
+
+
+@pytest.mark.parametrize(("info", "room"), [({}, 3500), ({"contextLength": 4000, "outputMax": 100}, 3900)])
+def test_without_a_cap_a_part_of_the_context_is_left_to_the_answer(
+    info: dict[str, int], room: int, server: Loopback, aiml: Aiml
+) -> None:
+    server.answers(listed(**info))
+    server.answers(HELLO)
+    assert aiml("chat", "-m", "m", "--fit", "head", "what?", stdin=LINES.encode()).returncode == 0
+    assert room - 100 < about(sent(server)) <= room
+
+
+def test_pictures_take_room_too(known: Loopback, aiml: Aiml, clean: Any) -> None:
+    (clean / "p.png").write_bytes(b"\x89PNG\r\n\x1a\n")
+    aiml("chat", *ASK, "--fit", "head", "-f", "p.png", "what?", stdin=LINES.encode())
+    (prompt,) = [part["text"] for part in known.requests[-1].json["messages"][-1]["content"] if part["type"] == "text"]
+    assert 1500 < about(prompt) <= 2000
+
+
 def test_words_beyond_the_context_are_refused(server: Loopback, aiml: Aiml) -> None:
     server.answers(listed())
     result = aiml("chat", *ASK, "--fit", "head", "w" * 12_000, stdin=b"x")

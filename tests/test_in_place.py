@@ -70,6 +70,7 @@ def test_a_block_of_a_longer_answer_is_taken_where_one_is_asked_for(server: Loop
     assert file.read_bytes() == NEW
 
 
+@pytest.mark.promise("whole-or-told")
 @pytest.mark.parametrize(
     ("reply", "flags", "code", "part"),
     [
@@ -101,6 +102,28 @@ def test_an_answer_that_changes_nothing_is_told_and_writes_nothing(server: Loopb
     assert (file.stat().st_ino, beside(file)) == (before, [])
 
 
+def test_a_format_that_the_settings_ask_for_is_about_other_calls(server: Loopback, aiml: Aiml, file: Path) -> None:
+    server.answers(said("chat", "one\n2\n"))
+    assert aiml("chat", "fix it", "--in-place", "f.txt", "-y", AIML_FORMAT="json").returncode == 0
+    assert file.read_bytes() == NEW
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root may give a file away")
+def test_the_file_keeps_its_owner(server: Loopback, aiml: Aiml, file: Path) -> None:
+    os.chown(file, 12345, 23456)
+    server.answers(said("chat", "one\n2\n"))
+    assert aiml("chat", "fix it", "--in-place", "f.txt", "-y").returncode == 0
+    found = file.stat()
+    assert (found.st_uid, found.st_gid, found.st_mode & 0o777, file.read_bytes()) == (12345, 23456, 0o640, NEW)
+
+
+def test_a_file_that_is_to_be_replaced_is_sent_whole(server: Loopback, aiml: Aiml, file: Path) -> None:
+    file.write_text("line\n" * 5000)
+    server.answers(said("chat", "one\n"))
+    aiml("chat", "-m", "m", "fix it", "--in-place", "f.txt", "-y", "-q", AIML_FIT="head")
+    assert str(server.requests[-1].json["messages"][0]["content"]).count("line\n") == 5000
+
+
 def test_a_link_stays_and_its_target_is_replaced(server: Loopback, aiml: Aiml, file: Path) -> None:
     (file.parent / "link").symlink_to(file)
     server.answers(said("chat", "one\n2\n"))
@@ -108,6 +131,7 @@ def test_a_link_stays_and_its_target_is_replaced(server: Loopback, aiml: Aiml, f
     assert ((file.parent / "link").is_symlink(), file.read_bytes()) == (True, NEW)
 
 
+@pytest.mark.promise("atomic-writes")
 def test_a_file_that_was_changed_meanwhile_is_not_overwritten(server: Loopback, aiml: Aiml, file: Path) -> None:
     def pieces() -> object:
         file.write_bytes(b"mine\n")
@@ -132,6 +156,10 @@ def test_a_file_that_was_changed_meanwhile_is_not_overwritten(server: Loopback, 
         (["hi", "--in-place", "f.txt", "-y", "-o", "o"], "exclude each other"),
         (["hi", "--in-place", "f.txt", "-y", "-m", "a", "-m", "b"], "exclude each other"),
         (["hi", "--in-place", "f.txt", "-y", "--json"], "exclude each other"),
+        (["hi", "--in-place", "f.txt", "-y", "--format", "json"], "exclude each other"),
+        (["hi", "--in-place", "f.txt", "-y", "--reduce", "x"], "exclude each other"),
+        (["hi", "--in-place", "f.txt", "-y", "--audio-out", "o"], "exclude each other"),
+        (["hi", "--in-place", "f.txt", "-y", "--resume-from", "o"], "exclude each other"),
         (["hi", "--in-place", "f.txt", "-y", "-n", "2"], "exclude each other"),
         (["hi", "--in-place", "f.txt", "-y", "--schema", "a"], "exclude each other"),
     ],
@@ -176,10 +204,12 @@ def test_the_terminal_is_asked(typed: str, code: int, held: bytes, server: Loopb
         assert (console.end(), file.read_bytes(), beside(file)) == (code, held, [])
 
 
+@pytest.mark.promise("kept")
 def test_ctrl_c_at_the_question_keeps_the_answer_beside(server: Loopback, file: Path) -> None:
     with asked(server, "one\n2\n") as console:
         console.signal(signal.SIGINT)
         assert (console.end(), file.read_bytes(), beside(file)) == (130, OLD, ["f.txt.part"])
+        assert b"\naiml: what came is in" in console.wrote
 
 
 def test_the_terminal_is_asked_where_standard_input_is_a_pipe(server: Loopback, file: Path) -> None:

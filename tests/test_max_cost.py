@@ -144,6 +144,14 @@ def test_a_conversation_counts_as_a_whole_also_where_the_server_keeps_it(server:
     assert server.requests[-1].json["previous_response_id"] == "resp_1"
 
 
+def test_of_what_was_never_sent_no_usage_is_missed(server: Loopback, aiml: Aiml) -> None:
+    store(server, pricing=PRICES)
+    Path("f").write_text("one two")
+    for more in ((), ("--chunk", "9", "-f", "f")):
+        code, told = asked(aiml, "-u", *more, limit="0")
+        assert (code, "usage" in told) == (2, False)
+
+
 def test_retries_are_not_spent_twice(server: Loopback, aiml: Aiml) -> None:
     store(server, pricing=PRICES)
     server.answers(as_json({"error": {"message": "busy"}}, "503 Service Unavailable", "Retry-After: 0"))
@@ -193,7 +201,16 @@ def test_of_models_that_stand_in_for_each_other_the_dearest_counts(server: Loopb
     )  # fmt: skip
     done = aiml("chat", "hi", "-m", "cheap,dear", "--max-cost", "0.01", "--max-tokens", "20")
     assert (done.returncode, b"out, dear\n" in done.stderr) == (2, True)
+    done = aiml("chat", "hi", "-m", "cheap,unknown", "--max-cost", "9", "--max-tokens", "20")
+    assert (done.returncode, b"no fixed price of unknown" in done.stderr) == (2, True)
     assert [request.line[:4] for request in server.requests if request.line.startswith("POST")] == []
+
+
+def test_what_is_replayed_costs_nothing_and_is_not_refused(server: Loopback, aiml: Aiml) -> None:
+    server.answers(HELLO)
+    assert aiml("chat", "hi", "-m", "m", "--record", "r").returncode == 0
+    assert asked(aiml, "--replay", "r", limit="0") == (0, "")
+    assert len(server.requests) == 1
 
 
 def test_a_dry_run_asks_nobody_what_it_may_cost(server: Loopback, aiml: Aiml) -> None:

@@ -74,6 +74,7 @@ ODD = (
 )
 
 
+@pytest.mark.promise("whole-or-told")
 @pytest.mark.parametrize("form", ["text", "json", "jsonl", "raw"])
 @pytest.mark.parametrize(
     ("answer", "code"),

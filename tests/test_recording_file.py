@@ -111,6 +111,7 @@ def test_what_is_no_place_for_a_recording_is_refused_before_anything_is_sent(
     assert Path("notes.txt").read_text() == "my notes"
 
 
+@pytest.mark.promise("private-files")
 def test_a_recording_is_private_from_the_start(server: Loopback, aiml: Aiml) -> None:
     server.answers(HELLO)
     aiml("chat", "hi", "--record", TAPE)
@@ -154,6 +155,7 @@ def test_a_call_that_was_stopped_leaves_no_line(number: int, code: int, server: 
     assert Path(TAPE).read_bytes() == b""
 
 
+@pytest.mark.promise("answer-first")
 def test_a_full_disk_costs_a_notice_and_not_the_answer(server: Loopback, aiml: Aiml, tmp_path: Path) -> None:
     server.answers(HELLO)
     limited = [

@@ -191,3 +191,10 @@ def test_a_bad_value_of_the_environment_is_told_like_one_of_a_flag(
     monkeypatch.setenv(variable, "7")
     assert main(["chat", "hi", "--dry-run"]) == 2
     assert capfd.readouterr().err.startswith(f"aiml: {variable}: '7' is not a number from 0")
+
+
+def test_an_empty_argument_is_no_flag(capfd: pytest.CaptureFixture[str]) -> None:
+    assert sent(capfd, "respond", "hi", "")["input"] == "hi "
+    assert "tools" not in sent(capfd, "respond", "", "hi", "")
+    assert main(["chat", "hi", "--max-cost", ""]) == 2
+    assert "--max-cost: ''" in capfd.readouterr().err

@@ -57,6 +57,9 @@ def test_what_was_told_no_price_is_estimated_and_marked(server: Loopback, aiml: 
     assert [aiml("chat", "hi", "-m", "m").returncode for _ in range(2)] == [0, 0]
     row = told(capfd, "--by", "model", "--base-url", server.url).splitlines()[1]
     assert row == f"m\tchat\t2\t6\t10\t{0.25 + COST}\testimate\t0"
+    change("UPDATE messages SET host = 'elsewhere'")
+    row = told(capfd, "--by", "model", "--base-url", server.url).splitlines()[1]
+    assert row == "m\tchat\t2\t6\t10\t0.25\tgateway\t1"
 
 
 def test_what_has_no_price_is_counted_as_such(server: Loopback, aiml: Aiml, capfd: Capture) -> None:
@@ -71,6 +74,7 @@ def test_what_was_refused_is_not_counted(server: Loopback, aiml: Aiml, capfd: Ca
     assert told(capfd) == f"model\tendpoint\t{HEAD}"
 
 
+@pytest.mark.promise("history-rows")
 def test_many_processes_lose_nothing(capfd: Capture) -> None:
     several = [subprocess.Popen([sys.executable, "-c", ADD]) for _ in range(4)]
     assert [each.wait(60) for each in several] == [0] * 4
@@ -87,13 +91,16 @@ def test_the_ledger_and_the_history_are_one_sum(server: Loopback, aiml: Aiml, ca
     assert rows == ["dear\tresponses\t1\t1\t1\t9\tgateway\t0", "m\tchat\t4\t34\t56\t0.75\testimate\t1"]
 
 
-def test_a_period_leaves_out_what_is_older(capfd: Capture) -> None:
+def test_a_period_leaves_out_what_is_older(server: Loopback, aiml: Aiml, capfd: Capture) -> None:
+    server.answers(spent("Hi", "stop", 0.25))
+    aiml("chat", "hi", "-m", "old")
+    change("UPDATE messages SET at = at - 24 * 8 * 3600")
     ledger.add("m", "chat", 1, 3, 5, 0.5)
     change("UPDATE spent SET hour = hour - 24 * 8")
     ledger.add("new", "chat", 1, 3, 5, 0.25)
     assert [line.split("\t")[0] for line in told(capfd).splitlines()] == ["model", "new"]
     found = told(capfd, "--by", "day", "--period", "all").splitlines()[1:]
-    assert [line.split("\t")[4] for line in found] == ["0.5", "0.25"]
+    assert [line.split("\t")[4] for line in found] == ["0.75", "0.25"]
 
 
 def test_the_json_has_every_key(capfd: Capture) -> None:
@@ -161,6 +168,7 @@ def test_the_gateway_is_asked_for_its_own_periods_only(capfd: Capture) -> None:
     assert "--period 24h, 7d, 30d; or add --by" in capfd.readouterr().err
 
 
+@pytest.mark.promise("private-files")
 def test_the_sums_are_as_private_as_the_history(clean: Path) -> None:
     old = os.umask(0)
     try:
@@ -168,3 +176,18 @@ def test_the_sums_are_as_private_as_the_history(clean: Path) -> None:
     finally:
         os.umask(old)
     assert history_file().stat().st_mode & 0o777 == 0o600
+
+
+def test_what_a_recording_says_was_not_spent_again(server: Loopback, aiml: Aiml, capfd: Capture) -> None:
+    server.answers(spent("Hi", "stop", 0.25))
+    assert aiml("chat", "hi", "-m", "m", "--record", "tape").returncode == 0
+    assert [aiml("chat", "hi", "-m", "m", "--replay", "tape").returncode for _ in range(2)] == [0, 0]
+    assert told(capfd) == f"model\tendpoint\t{HEAD}m\tchat\t1\t3\t5\t0.25\tgateway\t0\n"
+
+
+@pytest.mark.parametrize("model", ["demo/echo", "demo-echo"])
+def test_play_money_is_not_spent_under_any_name(model: str, aiml: Aiml, capfd: Capture) -> None:
+    assert aiml("chat", "--demo", "-m", model, "hi").returncode == 0
+    assert aiml("chat", "--demo", "-m", model, "--each", "line", stdin=b"hi\n").returncode == 0
+    assert told(capfd).count("\n") <= 1
+    assert model in told(capfd, "--by", "model", "--demo")

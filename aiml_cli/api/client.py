@@ -3,7 +3,6 @@
 import ssl
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import replace
 from pathlib import Path
 
 import httpx
@@ -60,7 +59,7 @@ def send(client: Client, request: Request, on_sent: Callable[[], None] | None = 
                 break
             response.close()
             client.tell(_shown(f"{request.url} is redirected to {target}", request))
-            request = replace(request, url=target)
+            request = request._replace(url=target)
             response = _answered(client, request, None)
         headers = {name.lower(): _shown(value, request) for name, value in response.headers.items()}
         key, chunks = key_in(request.headers), _chunks(response)

@@ -1,15 +1,14 @@
 """Requests as they go out, replies as they come back; plain data, no HTTP library."""
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from aiml_cli.errors import ServerFailed
 
 LARGEST = 64 * 1024 * 1024
 
 
-@dataclass(frozen=True, slots=True)
-class Request:
+class Request(NamedTuple):
     """Hold what goes out; `body` None sends none."""
 
     method: str
@@ -18,8 +17,7 @@ class Request:
     body: bytes | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Reply:
+class Reply(NamedTuple):
     """Hold what comes back. Header names are in lower case; `chunks` gives one piece a network read.
 
     Reading `chunks` raises CutShort when the connection ends before the body does.

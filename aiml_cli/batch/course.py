@@ -11,7 +11,7 @@ from aiml_cli.batch.rows import Row, Rows
 from aiml_cli.batch.shard import Share, share
 from aiml_cli.batch.source import opened
 from aiml_cli.batch.wording import Wording
-from aiml_cli.embedded import demo_model, served
+from aiml_cli.embedded import served
 from aiml_cli.errors import Misuse
 from aiml_cli.question import Question, key_for
 from aiml_cli.screen.output import notices
@@ -33,6 +33,8 @@ def ask_each(name: str, words: Sequence[str], settings: Settings, models: int) -
     from aiml_cli.batch import running  # the network is loaded when all else is in order
 
     place = running.opened(options)
+    if place.fd is not None and source.is_in(place.fd):  # each result would be a row, without end
+        raise Misuse(f"{source.name}: the rows are read from the file that the results go to", "nothing was sent")
     with served(settings) as settled:
         question = _question(name, words, settled)
         question = replace(question, held=(key_for(question),)).with_its_system()
@@ -95,11 +97,10 @@ def _show_first(name: str, words: Sequence[str], settings: Settings, rows: Calla
     """Show the request of the first row that is ours, and send nothing."""
     from aiml_cli import preview
 
-    settled = demo_model(preview.at_demo(settings)) if settings.options.demo else settings
-    question = _question(name, words, settled)
+    question = _question(name, words, preview.addressed(settings))
     wording, found = Wording(words, question), rows()
     _know(wording, found, settings.options.each)
-    return preview.print_program(settled, words, question.url, question.body(wording.said(_first(found, ours))))
+    return preview.print_program(replace(question, again=wording.said(_first(found, ours))))
 
 
 def _first(rows: Iterable[Row], ours: Share) -> Row:

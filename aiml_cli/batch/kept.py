@@ -45,13 +45,19 @@ class Kept:
         return True
 
     def write(self, data: bytes) -> None:
-        """Add to the file; raise OutputFailed."""
-        view = memoryview(data)
+        """Add to the file, all of it or nothing: another row may find room again; raise OutputFailed."""
+        size, view = os.fstat(self._fd).st_size, memoryview(data)
         while view:
             try:
                 view = view[os.write(self._fd, view) :]
             except OSError as fault:
+                os.ftruncate(self._fd, size)
                 raise OutputFailed(f"{self._name}: {fault.strerror}") from None
+
+    @property
+    def fd(self) -> int:
+        """Give the open file."""
+        return self._fd
 
     def _read(self) -> None:
         """Learn what is done; a last line that was not written whole is taken away."""

@@ -1,5 +1,6 @@
 """Ask for many rows at the same time, each worker over a connection that it keeps."""
 
+import signal
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, ExitStack
 from dataclasses import replace
@@ -12,18 +13,18 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from aiml_cli import turn
 from aiml_cli.api.answer import Answer
 from aiml_cli.api.messages import Conversation
-from aiml_cli.api.watch import hang_up
 from aiml_cli.api.written import written
 from aiml_cli.batch.alike import Alike
-from aiml_cli.batch.bill import Bill, cost_at_most
+from aiml_cli.batch.bill import Bill
 from aiml_cli.batch.pace import Pace
 from aiml_cli.batch.purse import Purse
 from aiml_cli.batch.results import Results
 from aiml_cli.batch.rows import Row
-from aiml_cli.batch.tally import Tally
+from aiml_cli.batch.tally import Tally, cost_at_most
 from aiml_cli.errors import AimlError
 from aiml_cli.question import Question
 from aiml_cli.screen.choose import silent
+from aiml_cli.signals import Stopped
 from aiml_cli.way import opened
 
 if TYPE_CHECKING:
@@ -54,6 +55,13 @@ class _Ready(NamedTuple):
     said: Conversation
     body: dict[str, Any]
     digest: str
+
+
+class _Got(NamedTuple):
+    """Hold an answer, and which model was asked last for it."""
+
+    answer: Answer
+    model: str = ""
 
 
 class Pool:
@@ -99,10 +107,11 @@ class Pool:
         self._is_cut = True
         self.drain()
         self._tools.pace.end()
+        self._tools.tally.lost = len(self._flying)
         until = monotonic() + HURRY_S
         while self._flying and monotonic() < until:
             for client in tuple(self._flying):
-                hang_up(client.wire.stream)
+                client.wire.end(Stopped(signal.SIGINT))  # who records must know that it was us
             sleep(LOOK_S)
 
     def _work(self) -> None:
@@ -148,17 +157,17 @@ class Pool:
         try:
             ready = self._ready(row)
         except AimlError as error:
-            self._close(place, row, None, Answer(tools.question.endpoint.name, error=error))
+            self._close(place, row, None, _Got(Answer(tools.question.endpoint.name, error=error)))
             return
         with self._guard:
             is_done = tools.is_done(row.number, ready.digest)
         if is_done:
             tools.tally.skip()
             tools.results.put(place, b"")
-        elif answer := self._afforded(ready, client):
-            self._close(place, row, ready.digest, answer)
+        elif got := self._afforded(ready, client):
+            self._close(place, row, ready.digest, got)
 
-    def _afforded(self, ready: _Ready, client: "Client") -> Answer | None:
+    def _afforded(self, ready: _Ready, client: "Client") -> _Got | None:
         """Ask where the money lasts for it; where it does not, or no price is known, the run ends."""
         purse = self._tools.purse
         try:
@@ -171,9 +180,9 @@ class Pool:
             self.is_too_dear |= not self._is_over
             self.drain()
             return None
-        answer = self._answer(ready.said, client)
-        purse.pay(worst, cost_at_most(answer) if answer else 0.0)
-        return answer
+        got = self._answer(ready.said, client)
+        purse.pay(worst, cost_at_most(got.answer) if got else 0.0)
+        return got
 
     def _ready(self, row: Row) -> _Ready:
         """Make what is sent; raise Misuse for a row that cannot be asked."""
@@ -184,25 +193,27 @@ class Pool:
         digest.update(row.text.encode("utf-8", "replace"))
         return _Ready(said, body, digest.hexdigest())
 
-    def _answer(self, said: Conversation, client: "Client") -> Answer | None:
+    def _answer(self, said: Conversation, client: "Client") -> _Got | None:
         """Ask; None when the run ended before that."""
-        tools, answer = self._tools, None
+        tools, got = self._tools, None
         if not tools.pace.enter():
             return None
         self._flying.add(client)
         try:
             turned = turn.hold(replace(tools.question, again=said), silent(), client, tools.pace)
-            answer = tools.bill.priced(turned.answer)
+            model = turned.question.options.model or ""
+            got = _Got(tools.bill.priced(turned.answer, model), model)
         finally:
             self._flying.discard(client)
-            tools.pace.leave(well=answer is not None and answer.error is None)
-        return answer
+            tools.pace.leave(well=got is not None and got.answer.error is None)
+        return got
 
-    def _close(self, place: int, row: Row, digest: str | None, answer: Answer) -> None:
+    def _close(self, place: int, row: Row, digest: str | None, got: _Got) -> None:
         """Keep a result; one that was hung up is none."""
+        answer, model = got
         if self._is_cut and answer.error:
             return
-        self._tools.tally.add(answer)
+        self._tools.tally.add(answer, model)
         self._tools.results.put(place, self._tools.line(row, digest, answer))
         with self._guard:
             is_vain = self.alike.see(answer.error, is_sent=digest is not None)

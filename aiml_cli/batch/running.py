@@ -36,11 +36,15 @@ Said = Callable[[Row], "Conversation"]
 
 
 class Place(NamedTuple):
-    """Hold where results go: standard output, a file, or a file of results that is gone on with."""
+    """Hold where results go: standard output, a file, or a file of results that is gone on with.
+
+    `fd` is open on what was there before, and is added to.
+    """
 
     write: Callable[[bytes], None]
     file: "OutputFile | None" = None
     kept: "Kept | None" = None
+    fd: int | None = None
 
 
 def opened(options: Options) -> Place:
@@ -49,14 +53,14 @@ def opened(options: Options) -> Place:
         from aiml_cli.batch.kept import Kept  # for some runs only
 
         kept = Kept(options.resume_from)
-        return Place(kept.write, kept=kept)
+        return Place(kept.write, kept=kept, fd=kept.fd)
     if options.output:
         from aiml_cli.screen.file import OutputFile
 
         file = OutputFile(options.output)
         return Place(file.write, file)
     check_stdout()
-    return Place(write)
+    return Place(write, fd=1)
 
 
 def run(settings: Settings, question: Question, place: Place, *, rows: Rows, ours: Share, said: Said) -> int:
@@ -78,7 +82,7 @@ def run(settings: Settings, question: Question, place: Place, *, rows: Rows, our
         Results(put, jobs, ordered=not (options.unordered or kept)),
         tally,
         Pace(jobs, notices(options.quiet) or (lambda _: None)),
-        Purse(options.max_cost),
+        Purse(None if options.replay else options.max_cost),
     )
     pool = Pool((row for row in rows if ours.has(row.number)), tools, jobs)
     return _ended(options, place, tools, pool, _worked(pool, tools, bar))

@@ -33,6 +33,10 @@ class Source:
         self.size = found.st_size if stat.S_ISREG(found.st_mode) else 0
         self.given = 0
 
+    def is_in(self, fd: int) -> bool:
+        """Say whether the rows come from a file that is open elsewhere too; a terminal is no such."""
+        return bool(self.size) and os.path.sameopenfile(self._fd, fd)
+
     def cut(self, end: bytes) -> Iterator[bytes]:
         """Give what stands between the ends, without them; raise Misuse for a row that nobody could send."""
         rest = bytearray()

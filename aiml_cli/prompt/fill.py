@@ -20,6 +20,11 @@ def fill(text: str, values: Mapping[str, str]) -> str:
     return _FORM.sub(lambda found: f"{{{found[1]}}}" if found[1] else values.get(found[2], found[0]), text)
 
 
+def begun(text: str, values: Mapping[str, str]) -> str:
+    """Put values in for good, and leave all other variables to a later `fill`."""
+    return _FORM.sub(lambda found: found[0] if found[1] else values.get(found[2], found[0]), text)
+
+
 def escaped(text: str) -> str:
     """Write a text so that `fill` gives it back as it is."""
     return re.sub(rf"\{{({NAME.pattern})\}}", r"{{\1}}", text)

@@ -5,7 +5,6 @@ import os
 import stat
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
-from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -76,7 +75,7 @@ class _Note:
     def of(self, reply: Reply) -> Reply:
         """Give a reply whose chunks are noted as they are read."""
         self._reply = reply
-        return replace(reply, chunks=self._noted(reply.chunks))
+        return reply._replace(chunks=self._noted(reply.chunks))
 
     def end(self, fault: AimlError) -> None:
         """Note what came in the place of a reply; what a whole reply means is found anew each time."""

@@ -12,7 +12,7 @@ from aiml_cli.embedded import demo_model
 from aiml_cli.errors import AimlError, HungUp, Misuse, ReaderGone, Terminated
 from aiml_cli.hosts import host_of
 from aiml_cli.prompt.sources import Source as Text
-from aiml_cli.question import Question
+from aiml_cli.question import Question, wanted_of
 from aiml_cli.repl import kept
 from aiml_cli.repl.hushed import hushed
 from aiml_cli.repl.talked import Exchange, Spent, before, exchange_of, joined, spent_of
@@ -25,7 +25,6 @@ from aiml_cli.store.config import layers
 
 if TYPE_CHECKING:
     from aiml_cli.api.messages import Conversation
-    from aiml_cli.schema.wanted import Wanted
 
 # What was said of one message is not said of the next.
 OF_ONE_MESSAGE = (
@@ -160,7 +159,7 @@ class Session:
         """
         options = settings.options
         texts = () if again else tuple(self.outputs)
-        question = Question(ENDPOINTS[self.endpoint], words, settings, _wanted(settings), texts=texts, again=again)
+        question = Question(ENDPOINTS[self.endpoint], words, settings, wanted_of(settings), texts=texts, again=again)
         earlier = self.exchanges[: len(self.exchanges) - instead_of]
         past = before(earlier, self.row, self.system, host_of(question.url), self.root)
         kept.lend(self.row)
@@ -239,12 +238,3 @@ def tell(fault: AimlError) -> None:
     say(f"aiml: {fault.message}")
     if fault.hint:
         say(f"hint: {fault.hint}")
-
-
-def _wanted(settings: Settings) -> "Wanted | None":
-    """Settle what form the answer must have, when one was asked for."""
-    if not (settings.options.schema or settings.options.json_object):
-        return None
-    from aiml_cli import insist  # for few calls only
-
-    return insist.wanted(settings)

@@ -69,8 +69,8 @@ class Aside:
             self._tell_more(completion)
         if self._hints:
             self._tell_media(answer)
-        if self._usage:
-            say(f"aiml: {usage_line(answer)}")
+        if self._usage and (line := usage_line(answer)):
+            say(f"aiml: {line}")
 
     def _think(self, thought: Thought) -> None:
         """Show the reasoning of the first choice; several at once could not be read."""
@@ -125,11 +125,11 @@ def _in_a_line(text: str) -> str:
 
 
 def usage_line(answer: Answer) -> str:
-    """Give tokens, cost, speed and the request's id in one line."""
+    """Give tokens, cost, speed and the request's id in one line; "" of what was never sent."""
     parts = [*_tokens(answer), *_speed(answer), *_cost(answer)]
     if answer.request_id:
         parts.append(f"request {answer.request_id}")
-    return " · ".join(parts) or "the server told no usage"
+    return " · ".join(parts) or ("the server told no usage" if answer.attempts else "")
 
 
 def _tokens(answer: Answer) -> list[str]:

@@ -11,6 +11,7 @@ from aiml_cli.screen.safe import visible
 from aiml_cli.settings.options import Options
 
 MOST_LISTED = 400
+KEPT = "aiml history show has the answer"
 
 
 class Extracted:
@@ -42,10 +43,14 @@ def code(block: Block) -> str:
     return block.text.rstrip("\n") + "\n"
 
 
-def unmet(word: str, completion: Completion) -> NotAsAsked | None:
-    """Give the failure of an answer that has no such block."""
+def unmet(word: str, completion: Completion, *, is_kept: bool) -> NotAsAsked | None:
+    """Give the failure of an answer that has no such block; `is_kept`: the history has the answer."""
     lacking = [choice for choice in completion.choices if not chosen(choice.words, word, completion.complete)]
-    return _failure(lacking[0], word, completion) if lacking else None
+    if not lacking:
+        return None
+    failure = _failure(lacking[0], word, completion)
+    failure.hint = failure.hint or (KEPT if is_kept else "")
+    return failure
 
 
 def _failure(choice: Choice, word: str, completion: Completion) -> NotAsAsked:

@@ -2,6 +2,7 @@
 
 import os
 import stat
+from contextlib import suppress
 from itertools import count
 from pathlib import Path
 
@@ -27,13 +28,16 @@ class OutputFile:
             raise Misuse(f"{name}: cannot be written: {fault.strerror}", "nothing was sent") from None
 
     def _opened(self, name: str) -> int:
-        """Open a new file, with the modes of the one that it will replace."""
+        """Open a new file, with the owner and the modes of the one that it will replace."""
         if self._target.exists() and not os.access(self._target, os.W_OK):
             raise PermissionError(13, "Permission denied", name)
         self.part = self._target.with_name(f".{os.urandom(4).hex()}.part")
         fd = os.open(self.part, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666)
         if self._target.exists():
-            os.fchmod(fd, stat.S_IMODE(self._target.stat().st_mode))
+            old = self._target.stat()
+            with suppress(OSError):  # only some may give a file away
+                os.fchown(fd, old.st_uid, old.st_gid)
+            os.fchmod(fd, stat.S_IMODE(old.st_mode))
         return fd
 
     @property

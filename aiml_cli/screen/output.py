@@ -5,7 +5,7 @@ import os
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager
-from contextvars import ContextVar
+from threading import local
 from typing import Protocol
 
 from aiml_cli.errors import OutputFailed, ReaderGone
@@ -20,7 +20,15 @@ class Standing(Protocol):
 
 
 _standing: list[Standing] = []
-_whose: ContextVar[str] = ContextVar("whose", default="")
+
+
+class _Whose(local):
+    """Hold of whom each thread tells."""
+
+    name = ""
+
+
+_whose = _Whose()
 # What takes away the sign of waiting, while there is one.
 waiting: list[Callable[[], None]] = []
 
@@ -102,16 +110,16 @@ def _wait(fd: int) -> None:
 @contextmanager
 def about(name: str) -> Iterator[None]:
     """Say of whom a line is, where several are asked at once."""
-    token = _whose.set(name)
+    before, _whose.name = _whose.name, name
     try:
         yield
     finally:
-        _whose.reset(token)
+        _whose.name = before
 
 
 def say(text: str, *, dim: bool = False) -> None:
     """Write one line to standard error; when that is gone, nobody is left to tell."""
-    if name := _whose.get():
+    if name := _whose.name:
         text = f"aiml: {name}: {text.removeprefix('aiml: ').removeprefix(f'{name}: ')}"
     tell(f"\x1b[2m{visible(text)}\x1b[0m\n" if dim else f"{visible(text)}\n")
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, replace
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, NamedTuple, TypeVar
 
 from aiml_cli.settings.kinds import (
     BLOCK,
@@ -35,8 +35,7 @@ from aiml_cli.settings.kinds import (
 T = TypeVar("T")
 
 
-@dataclass(frozen=True, slots=True)
-class Place:
+class Place(NamedTuple):
     """Name a property of a request body; dots nest. `kind` where this endpoint is stricter than the row."""
 
     path: str
@@ -110,12 +109,12 @@ def option(
 
 
 MODEL, SAMPLING, TOOLS, FORMAT, RESPONSES = "Model", "Sampling", "Tools", "Answer format", "Stored responses"
-PROMPT, ROWS_, OUTPUT, CONNECTION = "Prompt", "Many rows", "Output", "Connection"
+PROMPT, EACH, OUTPUT, CONNECTION = "Prompt", "Many rows", "Output", "Connection"
 INSTEAD, KEY = "Instead of asking", "Key"
 
 
 # fmt: off
-@dataclass(frozen=True, slots=True, repr=False)
+@dataclass(frozen=True, slots=True, repr=False, eq=False)  # each method of so many values costs every start
 class Options:
     """Hold one settled value per row; None where nobody asked (0 and False are answers).
 
@@ -192,19 +191,19 @@ class Options:
     )
     each: str | None = option(
         choice("line", "jsonl", "csv", "nul"),
-        "Ask for each row of standard input or a file; {row} is its text, {name} a column.", panel=ROWS_, once=True,
+        "Ask for each row of standard input or a file; {row} is its text, {name} a column.", panel=EACH, once=True,
     )
     jobs: int | None = option(
-        integer(1, 256), "How many rows or pieces to ask for at the same time.", panel=ROWS_, short="-j", default=4,
+        integer(1, 256), "How many rows or pieces to ask for at the same time.", panel=EACH, short="-j", default=4,
     )
     unordered: bool | None = option(
-        SWITCH, "Print results as they come, not in the order of the rows.", panel=ROWS_, once=True,
+        SWITCH, "Print results as they come, not in the order of the rows.", panel=EACH, once=True,
     )
     resume_from: str | None = option(
-        PATH, "Go on with a file of results: leave out the rows that it has, add the others.", panel=ROWS_, once=True,
+        PATH, "Go on with a file of results: leave out the rows that it has, add the others.", panel=EACH, once=True,
     )
     shard: str | None = option(
-        SHARD, "Take every Nth row from the Ith on; auto asks Slurm or Kubernetes.", panel=ROWS_, once=True,
+        SHARD, "Take every Nth row from the Ith on; auto asks Slurm or Kubernetes.", panel=EACH, once=True,
     )
     effort: str | None = option(
         text("none", "minimal", "low", "medium", "high", "xhigh", "max"), "How long to think first.", panel=SAMPLING,

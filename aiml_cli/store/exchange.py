@@ -39,6 +39,7 @@ class Asked(NamedTuple):
     model: str
     options: Any
     response_id: str | None = None
+    is_replayed: bool = False
 
 
 class Piece(NamedTuple):
@@ -120,6 +121,12 @@ def finish(history: History, row: Row, ended: Ended) -> None:
         change.execute(f"UPDATE messages SET {names} WHERE id = :id", {**_whole(values), "id": row.message})
         change.execute("DELETE FROM pieces WHERE message = ?", (row.message,))
         change.execute("UPDATE conversations SET changed = ? WHERE id = ?", (time.time(), row.conversation))
+
+
+def touch(history: History, conversation: int) -> None:
+    """Make a conversation the last one that was held."""
+    with history.change() as change:
+        change.execute("UPDATE conversations SET changed = ? WHERE id = ?", (time.time(), conversation))
 
 
 def catch_up(history: History, asked: Asked, ended: Ended) -> None:

@@ -4,6 +4,7 @@ import json
 import time
 from collections.abc import Iterator
 from contextlib import closing
+from pathlib import Path
 from typing import Any, NamedTuple
 
 from aiml_cli.store.history import History, in_words, opened
@@ -36,8 +37,11 @@ def add(  # noqa: PLR0917 - a line of a ledger
     output_tokens: int,
     cost_usd: float | None,
     cost_source: str | None = GATEWAY,
-) -> None:
-    """Add to what this hour's requests to a model spent; many processes may do so at once. Raise as `opened` does."""
+) -> Path | None:
+    """Add to what this hour's requests to a model spent; many processes may do so at once. Raise as `opened` does.
+
+    Gives the name under which a damaged history is kept, where one had to make room.
+    """
     source = UNKNOWN if cost_usd is None else cost_source or UNKNOWN
     key = (int(time.time() // HOUR_S), model, endpoint, source)
     sums = ", ".join(f"{name} = {name} + excluded.{name}" for name in _SUMS)
@@ -46,13 +50,15 @@ def add(  # noqa: PLR0917 - a line of a ledger
             f"INSERT INTO spent VALUES (?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO UPDATE SET {sums}",
             (*key, requests, input_tokens, output_tokens, cost_usd or 0.0),
         )
+        return history.moved
 
 
 def entries(history: History, since: float) -> Iterator[Entry]:
-    """Give what was spent since a time: the answers of the history, then the sums."""
+    """Give what was spent since a time: the answers of the history but for replayed ones, then the sums."""
     answers = history.connection.execute(
         "SELECT at, model, endpoint, host, usage, cost_usd, cost_source FROM messages"
-        " WHERE role = 'assistant' AND state NOT IN ('failed', 'streaming') AND at >= ?",
+        " WHERE role = 'assistant' AND state NOT IN ('failed', 'streaming') AND at >= ?"
+        " AND CASE WHEN json_valid(facts) THEN json_extract(facts, '$.replayed') END IS NULL",
         (since,),
     )
     for at, model, endpoint, host, usage, cost, source in answers:

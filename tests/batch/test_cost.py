@@ -5,6 +5,8 @@ import threading
 
 import pytest
 from conftest import Aiml
+from loopback import HALF_CLOSE, HELLO, STREAM, Loopback, as_json, delta, event, stream
+from written import select
 
 from aiml_cli.batch.purse import Purse
 
@@ -43,3 +45,30 @@ def test_a_cost_that_nobody_told_counts_as_the_most(cost: float | None, fits: bo
     assert purse.take(0.6)
     purse.pay(0.6, cost)
     assert purse.take(0.6) is fits
+
+
+@pytest.mark.parametrize(("more", "count"), [([], 1), (["--max-tokens", "9"], 0), (["-q"], 0)])
+def test_that_the_answers_are_not_bounded_is_told_once(aiml: Aiml, more: list[str], count: int) -> None:
+    ended = aiml("chat", "--demo", "--each", "line", "-j", "8", "--max-cost", "9", *more, stdin=b"a\n" * 50)
+    assert ended.stderr.count(b"the answers on their way may go beyond it") == count
+
+
+def test_what_nobody_told_is_unknown_and_not_nothing(aiml: Aiml, server: Loopback) -> None:
+    server.answers(stream(delta("Hi", "stop"), event("[DONE]")))
+    server.answers(STREAM, HALF_CLOSE)
+    ended = aiml("chat", "--each", "line", "-j", "1", stdin=b"a\n")
+    assert b"1 whole, 0 failed, 0 skipped; 0 tokens in, 0 out, cost unknown" in ended.stderr
+    ended = aiml("chat", "--each", "line", "-j", "1", stdin=b"a\n")
+    assert b"0 whole, 1 failed, 0 skipped; 0 tokens in, 0 out, cost unknown" in ended.stderr
+
+
+def test_a_price_in_the_headers_counts_without_tokens(aiml: Aiml, server: Loopback) -> None:
+    said = {"choices": [{"index": 0, "message": {"role": "assistant", "content": "Hi"}, "finish_reason": "stop"}]}
+    server.answers(as_json(said, "200 OK", "X-AIMLAPI-USD-Spent: 0.25"))
+    assert b"$0.25;" in aiml("chat", "--each", "line", stdin=b"a\n").stderr
+
+
+def test_who_answered_is_who_is_paid(aiml: Aiml, server: Loopback) -> None:
+    server.models = {"a": [as_json({"error": "down"}, "503 Service Unavailable")], "b": [HELLO]}
+    assert aiml("chat", "--each", "line", "-m", "a,b", stdin=b"1\n2\n").returncode == 0
+    assert [(row["model"], row["requests"]) for row in select("SELECT * FROM spent")] == [("b", 2)]

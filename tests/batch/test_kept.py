@@ -103,3 +103,29 @@ def test_killed_again_and_again_each_row_is_there_once(server: Loopback, aiml: A
     assert subprocess.run(command(*arguments), check=False).returncode == 0
     assert Counter(found["row"] for found in results(out)) == Counter(range(1, 201))
     assert len(server.requests) < 200 + 4 * 5
+
+
+@pytest.mark.parametrize("is_kept", [True, False])
+def test_a_file_is_not_read_and_added_to_at_once(aiml: Aiml, server: Loopback, out: Path, is_kept: bool) -> None:
+    server.answers(HELLO)
+    assert aiml(*GO_ON, stdin=b"a\n").returncode == 0
+    before, arguments = out.read_bytes(), ["chat", "--each", "jsonl", "-f", "out.jsonl"]
+    more = ["--resume-from", "out.jsonl"] if is_kept else ["--base-url", server.url]
+    with out.open("ab") as file:
+        ended = subprocess.run(command(*arguments, *more), stdout=file, stderr=subprocess.PIPE, check=False)
+    assert (ended.returncode, out.read_bytes(), len(server.requests)) == (2, before, 1)
+    assert b"the rows are read from the file that the results go to" in ended.stderr
+
+
+def test_a_full_disk_leaves_whole_lines_only(server: Loopback, out: Path) -> None:
+    server.answers(HELLO)
+    limit = "import resource, signal; signal.signal(signal.SIGXFSZ, signal.SIG_IGN); "
+    limit += "resource.setrlimit(resource.RLIMIT_FSIZE, (1500, 1500)); "
+    script = f"{limit}import sys; from aiml_cli.__main__ import main; sys.exit(main(sys.argv[1:]))"
+    ended = subprocess.run(
+        [*command()[:1], "-c", script, *GO_ON, "--no-log", "--base-url", server.url],
+        input=b"a\n" * 20, capture_output=True, check=False,
+    )  # fmt: skip
+    assert (ended.returncode, b"out.jsonl: File too large" in ended.stderr) == (1, True)
+    assert out.read_bytes().endswith(b"\n")
+    assert 0 < len(results(out)) < 20

@@ -3,6 +3,7 @@
 import os
 import pty
 import subprocess
+import termios
 from contextlib import suppress
 from pathlib import Path
 
@@ -13,9 +14,10 @@ from loopback import HELLO, Loopback, as_json
 LIMITED = as_json({"error": {"message": "slow down"}}, "429 Too Many Requests", "Retry-After: 0.5")
 
 
-def run(server: Loopback, *arguments: str, retries: str = "1") -> tuple[bytes, list[str]]:
+def run(server: Loopback, *arguments: str, retries: str = "1", columns: int = 80) -> tuple[bytes, list[str]]:
     """Ask for the rows of a file with standard error on a terminal; give its bytes, and the lines in the end."""
     ours, theirs = pty.openpty()
+    termios.tcsetwinsize(theirs, (24, columns))
     env = {**os.environ, "AIML_BASE_URL": server.url, "AIML_RETRIES": retries, "TERM": "xterm"}
     ask = command("chat", "--each", "line", "-f", "rows", "-j", "1", *arguments)
     with subprocess.Popen(ask, env=env, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=theirs) as process:
@@ -55,3 +57,14 @@ def test_the_line_tells_how_far_it_is(server: Loopback, tmp_path: Path) -> None:
     wrote, _ = run(server, retries="3")
     assert b"1/~40 rows" in wrote
     assert b"left" in wrote
+
+
+def test_the_line_is_no_longer_than_the_terminal_is_wide(server: Loopback, tmp_path: Path) -> None:
+    (tmp_path / "rows").write_text("row\n" * 4)
+    server.answers(HELLO)
+    server.answers(LIMITED)
+    server.answers(HELLO)
+    wrote, _ = run(server, columns=20)
+    drawn = [line for line in wrote.decode().split("\r") if " rows" in line and "aiml" not in line]
+    assert drawn
+    assert max(map(len, drawn)) < 20

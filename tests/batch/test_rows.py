@@ -105,6 +105,7 @@ def test_files_among_the_words_go_along_with_each_row(aiml: Aiml, server: Loopba
     assert prompts(server) == [f"{start}a", f"{start}b"]
 
 
+@pytest.mark.promise("secrets-held")
 def test_what_seems_secret_is_not_sent(aiml: Aiml, server: Loopback) -> None:
     server.answers(HELLO)
     rows = b"fine\nghp_k3Rt9QzLw8Xv2Nb6Hy4Jd7Pf5Gs1Mc0VaU\n"
@@ -118,3 +119,32 @@ def test_dry_run_shows_the_first_row_of_the_share(aiml: Aiml, server: Loopback) 
     ended = aiml("chat", "--each", "line", "--dry-run", "--shard", "2/2", "Say {row}", stdin=b"a\nb\nc\n")
     assert (ended.returncode, server.requests) == (0, [])
     assert json.loads(ended.stdout)["body"]["messages"][-1]["content"] == "Say b"
+
+
+def test_a_dry_run_names_the_first_of_the_models_that_stand_in_for_each_other(aiml: Aiml, server: Loopback) -> None:
+    ended = aiml("chat", "--each", "line", "--dry-run", "-m", "a,b", stdin=b"x\n")
+    assert (json.loads(ended.stdout)["body"]["model"], server.connections) == ("a", 0)
+    assert b"this is the request to a; b would be asked where it is not to be had" in ended.stderr
+
+
+def test_a_template_leaves_its_variables_to_the_columns(aiml: Aiml, server: Loopback) -> None:
+    server.answers(HELLO)
+    aiml("chat", "--save", "greet", "-P", "city=Rome {name}", "Hello {name} from {city} {{x}}")
+    aiml("chat", "--each", "csv", "-t", "greet", "and {row}", stdin=b"name\nAnn{city}\n")
+    assert prompts(server) == ['Hello Ann{city} from Rome {name} {x}\n\nand {"name": "Ann{city}"}']
+
+
+def test_a_template_takes_the_row_for_the_prompt(aiml: Aiml, server: Loopback, tmp_path: Path) -> None:
+    (tmp_path / "rows").write_text("a\n")
+    server.answers(HELLO)
+    aiml("chat", "--save", "short", "-s", "Be {tone}.", "Sum up: {prompt}")
+    asked = aiml("chat", "--each", "line", "-t", "short", "-f", "rows")
+    assert (asked.returncode, b"nothing was said for {tone} of" in asked.stderr) == (2, True)
+    aiml("chat", "--each", "line", "-t", "short", "-P", "tone=kind", "-f", "rows")
+    assert prompts(server) == ["Sum up: a"]
+
+
+def test_a_row_without_end_is_refused(aiml: Aiml, server: Loopback) -> None:
+    ended = aiml("chat", "--each", "line", "-f", "/dev/zero")
+    assert (ended.returncode, server.connections) == (2, 0)
+    assert b"/dev/zero: a row of more than 64 MiB cannot be sent" in ended.stderr

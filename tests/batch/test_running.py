@@ -1,45 +1,23 @@
 """How a run goes: order, pace, connections, ends."""
 
 import json
-import os
 import re
 import signal
 import subprocess
 import threading
-from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing
 from pathlib import Path
-from typing import Any
 
 import pytest
 from conftest import Aiml, command
 from loopback import HELLO, SILENCE, Loopback, as_json, delta, event, stream
+from running import fed, results, setting, started
 
 from aiml_cli.store import history
 
 LIMITED = as_json({"error": {"message": "slow down"}}, "429 Too Many Requests", "Retry-After: 0")
 REFUSED = as_json({"error": {"message": "bad words"}}, "400 Bad Request")
 CUT = stream(delta("Hel"), delta(finish="length"), event("[DONE]"))
-
-
-def results(stdout: bytes) -> list[Any]:
-    return [json.loads(line) for line in stdout.splitlines()]
-
-
-@contextmanager
-def started(server: Loopback, *arguments: str) -> "Iterator[subprocess.Popen[bytes]]":
-    pipe = subprocess.PIPE
-    environ = {**os.environ, "AIML_BASE_URL": server.url, "AIML_RETRIES": "0"}
-    with subprocess.Popen(command(*arguments), env=environ, stdin=pipe, stdout=pipe, stderr=pipe) as process:
-        yield process
-        process.kill()
-
-
-def fed(process: "subprocess.Popen[bytes]", rows: bytes) -> None:
-    """Give rows, and leave the input open."""
-    assert process.stdin
-    process.stdin.write(rows)
-    process.stdin.flush()
 
 
 def test_every_key_is_there_for_the_good_and_the_bad(aiml: Aiml, server: Loopback) -> None:
@@ -71,12 +49,6 @@ def test_unordered_results_come_as_they_are_ready(aiml: Aiml, server: Loopback) 
         assert json.loads(process.stdout.readline())["input"] == "b"
 
 
-def setting(event: threading.Event) -> Iterator[bytes]:
-    """Set an event when this is sent."""
-    event.set()
-    yield b""
-
-
 def test_a_rate_limit_is_told_once_and_the_row_tried_again(aiml: Aiml, server: Loopback) -> None:
     server.answers(LIMITED)
     server.answers(HELLO)
@@ -92,6 +64,7 @@ def test_the_same_rate_limit_is_not_told_again(aiml: Aiml, server: Loopback) -> 
     assert (ended.returncode, ended.stderr.count(b"slow down")) == (0, 1)
 
 
+@pytest.mark.promise("whole-or-told")
 def test_some_failed_is_10_and_a_refused_key_ends_the_run_with_3(aiml: Aiml, server: Loopback) -> None:
     server.answers(REFUSED)
     server.answers(HELLO)
@@ -115,6 +88,7 @@ def test_a_model_that_is_not_there_ends_the_run_and_a_bad_row_does_not(aiml: Aim
     assert (ended.returncode, len(results(ended.stdout)) < 10) == (4, True)
 
 
+@pytest.mark.promise("whole-or-told")
 def test_a_cut_answer_is_a_failed_row_unless_it_is_allowed(aiml: Aiml, server: Loopback) -> None:
     server.answers(CUT)
     ended = aiml("chat", "--each", "line", stdin=b"a\n")
@@ -139,6 +113,7 @@ def test_the_summary_is_one_line_and_quiet_leaves_it_out(aiml: Aiml, server: Loo
     assert aiml("chat", "--each", "line", "-q", stdin=b"a\nb\n").stderr == b""
 
 
+@pytest.mark.promise("signals")
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_a_signal_hangs_up_and_keeps_what_is_done(server: Loopback, number: int, code: int) -> None:
     server.answers(HELLO)
@@ -164,6 +139,7 @@ def test_rows_are_asked_while_the_input_is_still_open(server: Loopback) -> None:
         assert json.loads(process.stdout.readline())["input"] == "a"
 
 
+@pytest.mark.promise("reader-gone")
 def test_a_reader_that_goes_away_ends_the_run_quietly(server: Loopback) -> None:
     server.answers(HELLO)
     with started(server, "chat", "--each", "line", "-j", "1") as process:
@@ -193,6 +169,24 @@ def test_rows_are_no_conversations_and_their_cost_is_in_the_sums(aiml: Aiml, ser
     assert [tuple(each) for each in sums] == [("chat", 2, 6, 10)]
 
 
+@pytest.mark.promise("answer-first")
+@pytest.mark.parametrize(
+    ("spoiled", "words"), [("aiml", b"aiml usage will not know"), ("aiml/history.db", b"was damaged and is kept as")]
+)
+def test_sums_that_cannot_be_written_cost_one_notice(
+    aiml: Aiml, server: Loopback, clean: Path, spoiled: str, words: bytes
+) -> None:
+    server.answers(HELLO)
+    place = clean / "xdg_data_home" / spoiled
+    place.parent.mkdir(exist_ok=True)
+    place.write_bytes(b"something else" * 999)
+    ended = aiml("chat", "--each", "line", "-j", "1", stdin=b"a\nb\n")
+    assert (ended.returncode, [found["text"] for found in results(ended.stdout)]) == (0, ["Hello", "Hello"])
+    assert (ended.stderr.count(b"\n"), words in ended.stderr) == (2, True)
+    assert b"2 rows: 2 whole" in ended.stderr
+
+
+@pytest.mark.promise("memory")
 def test_memory_stays_flat_and_connections_are_kept(aiml: Aiml) -> None:
     peaks = [peak(1000), peak(3000)]
     assert peaks[1] < peaks[0] * 1.1

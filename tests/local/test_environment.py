@@ -61,7 +61,7 @@ def test_no_width_is_a_crash(words: list[str], columns: str, aiml: Aiml) -> None
 
 
 @pytest.mark.promise("answer-first")
-@pytest.mark.parametrize("home", [None, "", "relative", "/proc", "/proc/1/x", "/dev/null", "file", "~", "/\udcff"])
+@pytest.mark.parametrize("home", [None, "", "relative", "/proc", "/proc/1/x", "/dev/null", "file", "~", "/proc/\udcff"])
 @pytest.mark.parametrize(
     "words", [["chat", "hi"], ["chat", "--demo", "hi"], ["config", "show"], ["config", "set", "n", "2"]]
 )

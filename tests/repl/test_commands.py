@@ -361,6 +361,12 @@ def test_a_schema_holds_in_turns_too(server: Loopback, capsys: Told) -> None:
     assert lines.bodies[0]["response_format"]["type"] == "json_schema"
 
 
+def test_items_that_are_none_are_told_in_turns_too(server: Loopback, capsys: Told) -> None:
+    server.answers(HELLO)
+    Lines(server, items="on").type("hi")
+    assert "aiml: the answer is not JSON" in capsys.readouterr().err
+
+
 @pytest.mark.promise("signals")
 def test_a_signal_that_ends_the_program_is_passed_on() -> None:
     with pytest.raises(Terminated):

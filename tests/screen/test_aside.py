@@ -91,7 +91,8 @@ def test_nothing_that_is_told_can_drive_a_terminal(capsys: Capture) -> None:
 @pytest.mark.parametrize(
     ("told", "line"),
     [
-        (Answer("chat"), "the server told no usage"),
+        (Answer("chat"), ""),
+        (Answer("chat", attempts=1), "the server told no usage"),
         (
             Answer("chat", Completion(usage=Usage(3, 2, 5, cached_tokens=1, reasoning_tokens=2))),
             "3 in (1 cached) · 2 out (2 reasoning) · 5 tokens",

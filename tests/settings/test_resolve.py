@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from aiml_cli.errors import Misuse
-from aiml_cli.settings.options import ROWS, Option, Options
+from aiml_cli.settings.options import ROWS, Option, Options, value_of
 from aiml_cli.settings.resolve import Said, Settings, Source, from_environment, from_file, resolve
 
 SPEAKERS = [source for source in Source if source is not Source.DEFAULT]
@@ -230,8 +230,8 @@ def test_what_belongs_to_one_call_or_is_secret_has_no_place_in_the_file(name: st
 
 
 def test_settings_of_nobody_hold_the_defaults() -> None:
-    defaults = {row.attribute: row.default for row in ROWS.values()}
-    assert resolve({}).options == Options(**defaults)
+    settled = resolve({}).options
+    assert all(value_of(settled, row) == row.default for row in ROWS.values())
     assert isinstance(resolve({}), Settings)
 
 

@@ -1,9 +1,12 @@
 """Find the code blocks of a Markdown text, and the one that somebody means by a number or a language."""
 
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import NamedTuple
 
 SHOWN = 40
+# A fence's, and those that indent a line far enough.
+SIGNS = ("```", "~~~", "    ", "\t")
 # Names that are said of one language; the first of each row stands for it.
 SAME = (
     ("python", "py", "python3", "py3"),
@@ -45,11 +48,17 @@ class Block(NamedTuple):
 
 def blocks(answer: str) -> list[Block]:
     """List the fenced and indented code blocks of a Markdown text, as CommonMark reads them."""
+    # No block is without one of these; to read a million lines for nothing takes some seconds.
+    return list(_blocks(answer)) if any(sign in answer for sign in SIGNS) else []
+
+
+@lru_cache(maxsize=8)  # whether there is one is asked before it is shown
+def _blocks(answer: str) -> tuple[Block, ...]:
     from markdown_it import MarkdownIt  # for few lines only
 
     tokens = MarkdownIt("commonmark").disable("inline").parse(answer)
     lines = answer.rstrip().count("\n") + 1
-    return [
+    return tuple(
         Block(
             (token.info.split() or [""])[0],
             token.content,
@@ -58,7 +67,7 @@ def blocks(answer: str) -> list[Block]:
         )
         for token in tokens
         if token.type in ("fence", "code_block")
-    ]
+    )
 
 
 def _is_closed(place: Sequence[int], text: str) -> bool:

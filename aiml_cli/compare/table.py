@@ -6,7 +6,7 @@ from dataclasses import replace
 from aiml_cli import estimate
 from aiml_cli.api.answer import Answer
 from aiml_cli.api.prices import about, dollars
-from aiml_cli.compare_asked import Asked
+from aiml_cli.compare.asked import Asked
 from aiml_cli.screen import table
 from aiml_cli.screen.output import size_of
 from aiml_cli.screen.table import Column

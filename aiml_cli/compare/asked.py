@@ -1,7 +1,7 @@
 """Ask one of several models in a thread of its own, and hand what comes to the thread that shows it."""
 
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, closing, contextmanager, suppress
 from queue import SimpleQueue
 from threading import Event, Thread
 from time import monotonic
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from aiml_cli.api.client import Client
+    from aiml_cli.store.exchange import Row
 
 # For the history of one that was stopped, and for one that is not even connected.
 HURRY_S, NO_TIME_S = 5.0, 0.2
@@ -46,6 +47,7 @@ class Asked:
     ) -> None:
         self.name, self.question = name, question
         self.answer: Answer | None = None
+        self._row: Row | None = None
         self._client, self._open = client, open_client
         self._wants_raw = wants_raw
         self._posts: SimpleQueue[Post] = SimpleQueue()
@@ -92,12 +94,23 @@ class Asked:
         """Give the answer, also of one that could not be waited for."""
         return self.answer or Answer(self.question.endpoint.name, error=stop)
 
+    def is_gone_on_with(self) -> None:
+        """Have -c go on with this one, whoever was written down last; that it cannot be costs nothing else."""
+        if self._row is None:
+            return
+        import sqlite3  # the journal has loaded it
+
+        from aiml_cli.store import exchange, history
+
+        with suppress(AimlError, sqlite3.Error), closing(history.opened()) as kept:
+            exchange.touch(kept, self._row.conversation)
+
     def _run(self) -> None:
         try:
             with self._open, about(self.name):
                 screen = _Remote(self._put, wants_raw=self._wants_raw)
                 done = turn.hold(self.question, screen, self._client, self._pauses)
-                self.question, self.answer = done.question, done.answer
+                self.question, self.answer, self._row = done.question, done.answer, done.row
         except BaseException as fault:  # noqa: BLE001 - raised again in the thread that shows the answers
             self._put(Post(FAULT, fault))
 

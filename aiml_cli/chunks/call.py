@@ -3,32 +3,29 @@
 import os
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 from aiml_cli import turn
 from aiml_cli.api.answer import Answer
 from aiml_cli.api.endpoints import ENDPOINTS
 from aiml_cli.api.messages import Conversation
 from aiml_cli.asked import inputs
-from aiml_cli.chunks_asked import asked_all
-from aiml_cli.chunks_shown import Shown, Unseen
+from aiml_cli.chunks.asked import asked_all
+from aiml_cli.chunks.shown import Shown, Unseen
 from aiml_cli.cutting import pieces
-from aiml_cli.embedded import demo_model, served
+from aiml_cli.embedded import served
 from aiml_cli.errors import AimlError, Misuse
 from aiml_cli.prompt.attach import block
 from aiml_cli.prompt.compose import PLACE, from_file
 from aiml_cli.prompt.mentions import mentioned
 from aiml_cli.prompt.text import loosely
-from aiml_cli.question import Question, is_errand, key_for
+from aiml_cli.question import Question, is_errand, key_for, wanted_of
 from aiml_cli.screen.choose import choose, form
 from aiml_cli.screen.json import as_object, line
 from aiml_cli.screen.output import say, show
 from aiml_cli.settings.options import ROWS, Options
-from aiml_cli.settings.resolve import Settings
+from aiml_cli.settings.resolve import Settings, Source
 from aiml_cli.signals import Stopped
-
-if TYPE_CHECKING:
-    from aiml_cli.schema.wanted import Wanted
 
 MOST = 1000
 # What one answer takes for itself, and what only one question can have.
@@ -44,24 +41,25 @@ class Piece(NamedTuple):
     text: str
 
 
-def ask(name: str, words: Sequence[str], settings: Settings) -> int:
+def ask_all(name: str, words: Sequence[str], settings: Settings) -> int:
     """Ask for each piece, and show the answers in order, or the one of all; give the exit code."""
     options = settings.options
     try:
-        _see_that_it_agrees(options, words)
+        _see_that_it_agrees(settings, words)
+        prompt = _prompt_of_all(options)
         text = loosely(os.fsencode(mentioned(words)[0]), "the prompt")[0]
         cut = _cut(words, settings)
     except AimlError as error:
         if form(options) == "json":
             found = as_object(Answer(name, error=error))
-            show(line(found if options.reduce else [found], indent=2).decode())
+            show(line([found] if options.reduce is None else found, indent=2).decode())
         raise
     say_size(options, cut)
     if options.dry_run or options.as_:
         return _print_first(name, text, settings, cut)
     with served(settings) as settled:
         questions = _questions(name, text, settled, cut)
-        return (_reduced if options.reduce else _listed)(questions, settled)
+        return _reduced(questions, settled, prompt) if prompt else _listed(questions, settled)
 
 
 def say_size(options: Options, cut: Sequence[Piece]) -> None:
@@ -72,8 +70,19 @@ def say_size(options: Options, cut: Sequence[Piece]) -> None:
         say(f"aiml: {verb} for {many}")
 
 
-def _see_that_it_agrees(options: Options, words: Sequence[str]) -> None:
+def _prompt_of_all(options: Options) -> str:
+    """Give what is asked of all answers, "" where nothing is; raise Misuse where that is empty."""
+    prompt = from_file(options.reduce or "")
+    if options.reduce is not None and not prompt.strip():
+        raise Misuse("what shall be made of the answers? --reduce is empty", "nothing was sent")
+    return prompt
+
+
+def _see_that_it_agrees(settings: Settings, words: Sequence[str]) -> None:
     """Raise Misuse for what only one question can have."""
+    options = settings.options
+    if settings.sources.get("fit") is Source.FLAG:
+        raise Misuse("--fit and --chunk exclude each other", "--fit sends a part of it, --chunk asks for all of it")
     if not options.chunk:
         raise Misuse("--reduce makes one answer of the answers for pieces", "--chunk N cuts the input into pieces")
     for each in ONLY_ONE:
@@ -116,10 +125,8 @@ def _teller(options: Options) -> Callable[[str], None]:
 
 def _questions(name: str, text: str, settings: Settings, cut: Sequence[Piece]) -> list[Question]:
     """Make the questions; the key is looked for once, and the system text read once."""
-    if settings.options.reduce:
-        plain = {ROWS[each].attribute: ROWS[each].default for each in OF_THE_LAST}
-        settings = replace(settings, options=replace(settings.options, **plain))
-    first = turn.with_its_past(Question(ENDPOINTS[name], (), settings, wanted_of(settings.options, settings)))
+    settings = _of_a_piece(settings)
+    first = turn.with_its_past(Question(ENDPOINTS[name], (), settings, wanted_of(settings)))
     first = first.with_its_system()
     first = replace(first, held=(key_for(first),))
     many = len(cut)
@@ -129,27 +136,25 @@ def _questions(name: str, text: str, settings: Settings, cut: Sequence[Piece]) -
     ]
 
 
+def _of_a_piece(settings: Settings) -> Settings:
+    """Leave out what --reduce asks of the one answer only."""
+    if not settings.options.reduce:
+        return settings
+    plain = {ROWS[each].attribute: ROWS[each].default for each in OF_THE_LAST}
+    return replace(settings, options=replace(settings.options, **plain))
+
+
 def _said(text: str, piece: Piece) -> Conversation:
     return Conversation().said("user", f"{''.join(block('file', piece.text, piece.name))}\n\n{text}")
-
-
-def wanted_of(options: Options, settings: Settings) -> "Wanted | None":
-    """Settle what form an answer must have, when one was asked for."""
-    if not (options.schema or options.json_object or options.items):
-        return None
-    from aiml_cli import insist  # for few calls only
-
-    return insist.wanted(settings)
 
 
 def _print_first(name: str, text: str, settings: Settings, cut: Sequence[Piece]) -> int:
     """Print the program for the first request, and send nothing."""
     from aiml_cli import preview  # needed here only
 
-    settled = demo_model(preview.at_demo(settings)) if settings.options.demo else settings
-    question = turn.with_its_past(Question(ENDPOINTS[name], (), settled, wanted_of(settings.options, settled)))
-    question.tell("this is the first request; the others differ in the piece only")
-    return preview.print_program(question.settings, (), question.url, question.body(_said(text, cut[0])))
+    settled = preview.addressed(_of_a_piece(settings))
+    question = Question(ENDPOINTS[name], (), settled, wanted_of(settled), again=_said(text, cut[0]))
+    return preview.print_program(question, "this is the first request; the others differ in the piece only")
 
 
 def _listed(questions: Sequence[Question], settings: Settings) -> int:
@@ -158,21 +163,23 @@ def _listed(questions: Sequence[Question], settings: Settings) -> int:
     return asked_all(questions, settings.options, shown).ended()
 
 
-def _reduced(questions: Sequence[Question], settings: Settings) -> int:
+def _reduced(questions: Sequence[Question], settings: Settings, prompt: str) -> int:
     """Ask for one answer of all answers, and show that only."""
     options = settings.options
-    prompt = from_file(options.reduce or "")
-    screen = choose(options, os.environ)
+    screen, unseen = choose(options, os.environ), Unseen(options)
     try:
-        unseen = asked_all(questions, options, Unseen(options))
-        unseen.ended()
+        asked_all(questions, options, unseen).ended()
         last = _last(questions, prompt, settings, unseen)
     except (AimlError, Stopped) as fault:
         why = fault.error if isinstance(fault, Stopped) else fault
-        screen.close(Answer(questions[0].endpoint.name, error=why))
+        try:
+            unseen.keep(screen.file)
+        finally:
+            screen.close(Answer(questions[0].endpoint.name, error=why))
         raise
     answer = turn.hold(last, screen).answer
     if answer.error:
+        unseen.keep(None)
         raise answer.error
     if answer.completion.capped:
         say(f"aiml: {answer.completion.lacks}")
@@ -185,7 +192,7 @@ def _last(questions: Sequence[Question], prompt: str, settings: Settings, unseen
     texts = ["".join(block("answer", text, f"piece {n} of {many}")) for n, text in enumerate(unseen.texts, 1)]
     said = Conversation().said("user", "\n\n".join([*texts, prompt]))
     first = questions[0]
-    last = replace(first, words=(prompt,), settings=settings, again=said, wanted=wanted_of(settings.options, settings))
+    last = replace(first, words=(prompt,), settings=settings, again=said, wanted=wanted_of(settings))
     if settings.options.max_cost is not None:
         from aiml_cli import afford  # few set a limit
 

@@ -7,7 +7,7 @@ from queue import SimpleQueue
 from time import monotonic
 
 from aiml_cli.api.answer import Answer
-from aiml_cli.compare_asked import HURRY_S, Asked, end_all, show_on, waits
+from aiml_cli.compare.asked import HURRY_S, Asked, end_all, show_on, waits
 from aiml_cli.errors import AimlError
 from aiml_cli.screen.choose import choose
 from aiml_cli.screen.output import say
@@ -36,6 +36,7 @@ class First:
                 chosen = self._chosen(asked) or asked[0]
             self._show(chosen)
             _wait(chosen, asked)
+            chosen.is_gone_on_with()
         except (AimlError, Stopped) as fault:
             error = fault.error if isinstance(fault, Stopped) else fault
             end_all(asked, fault.args[0] if isinstance(fault, Stopped) else signal.SIGINT)

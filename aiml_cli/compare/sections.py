@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from aiml_cli.api.answer import Answer
-from aiml_cli.compare_asked import Asked, end_all, show_on, waits
+from aiml_cli.compare.asked import Asked, end_all, show_on, waits
 from aiml_cli.errors import AimlError, OutputFailed, ReaderGone
 from aiml_cli.screen.choose import Screen, form, onto, wants_color
 from aiml_cli.screen.file import OutputFile
@@ -46,15 +46,16 @@ class Sections:
                 self._section(each)
             for each in asked:
                 each.wait()
+            _choose_who_is_gone_on_with(asked)
         except (AimlError, Stopped) as fault:
             self._break_off(asked, fault)
             raise
         answers = [each.answer for each in asked if each.answer]
         self.close(answers)
         if self._is_text and is_terminal(2) and not self._options.quiet:
-            from aiml_cli import compare_table  # for a terminal only
+            from aiml_cli.compare import table  # for a terminal only
 
-            tell(compare_table.drawn(asked))
+            tell(table.drawn(asked))
         return next((answer.error.exit_code for answer in answers if answer.error), 0)
 
     def close(self, answers: Sequence[Answer]) -> None:
@@ -126,6 +127,13 @@ class Sections:
                 show_on(self._screen, next(asked.posts()))
             if asked.answer is None:  # it could not be waited for
                 self._screen.close(asked.ended_by(error))
+
+
+def _choose_who_is_gone_on_with(asked: Sequence[Asked]) -> None:
+    """Have -c go on with the last answer that is whole, as it stands last on the screen."""
+    whole = [each for each in asked if each.answer and not each.answer.error]
+    if whole:
+        whole[-1].is_gone_on_with()
 
 
 def _tell_the_end(asked: Asked) -> None:

@@ -32,6 +32,9 @@ class Show(Protocol):
     def may(self, question: Question) -> AimlError | None:
         """Say why one must not be asked, if so; called in the workers."""
 
+    def paid(self, question: Question, answer: Answer) -> None:
+        """Hear what one cost, before its worker asks another; called in the workers."""
+
     def take(self, place: int, answer: Answer | None) -> None:
         """Show the next answer."""
 
@@ -143,6 +146,7 @@ class _Crew:
         else:
             with about(f"piece {place + 1} of {len(self._questions)}"):
                 answer = turn.hold(question, silent(), client, self).answer
+            self._show.paid(question, answer)
         if answer.error and not isinstance(answer.error, Stopped):
             self._stop()
         return answer

@@ -10,12 +10,12 @@ from aiml_cli import turn, way
 from aiml_cli.api.answer import Answer
 from aiml_cli.api.endpoints import ENDPOINTS
 from aiml_cli.asking import WHOLE
-from aiml_cli.compare_asked import Asked
-from aiml_cli.compare_first import First
-from aiml_cli.compare_sections import Sections
+from aiml_cli.compare.asked import Asked
+from aiml_cli.compare.first import First
+from aiml_cli.compare.sections import Sections
 from aiml_cli.embedded import served
 from aiml_cli.errors import AimlError, Misuse
-from aiml_cli.question import Question, is_errand, key_for
+from aiml_cli.question import Question, is_errand, key_for, wanted_of
 from aiml_cli.screen.choose import form
 from aiml_cli.screen.json import as_object, line
 from aiml_cli.screen.output import about, show
@@ -25,7 +25,6 @@ from aiml_cli.signals import Stopped
 
 if TYPE_CHECKING:
     from aiml_cli.api.messages import Conversation
-    from aiml_cli.schema.wanted import Wanted
 
 # What one answer takes for itself, and what a conversation, a file or a piece of input has only one of.
 NOT_WITH_SEVERAL = ("continue", "resume", "chunk", "reduce", "audio_out", "wait", "show", "cancel")
@@ -34,7 +33,7 @@ NOT_WITH_FIRST = ("background",)
 FORMATS = ("md", "text", "json")
 
 
-def ask(name: str, words: Sequence[str], models: Sequence[Settings]) -> int:
+def ask_all(name: str, words: Sequence[str], models: Sequence[Settings]) -> int:
     """Ask, and show the answers, or the one that is whole first; give the exit code, or raise what went wrong.
 
     The settings differ in the model only. Standard input and files are read once, and the key is looked for once.
@@ -83,32 +82,49 @@ def _addressed(settings: Settings, settled: Settings) -> Settings:
 
 def _questions(name: str, words: Sequence[str], models: Sequence[Settings]) -> list[Question]:
     """Make the questions, which all say what the first one reads."""
-    asked = [turn.with_its_past(Question(ENDPOINTS[name], words, settings, _wanted(settings))) for settings in models]
-    said, system, key = asked[0].said(), asked[0].with_its_system().read, key_for(asked[0])
+    asked = [turn.with_its_past(Question(ENDPOINTS[name], words, settings, wanted_of(settings))) for settings in models]
+    reader = _narrowest(asked)
+    said, system, key = reader.said(), reader.with_its_system().read, key_for(reader)
+    _hold_against([each for each in asked if each is not reader], reader, said)
     questions = [replace(each, again=said, read=system, held=(key,)) for each in asked]
     if asked[0].options.max_cost is not None:
         _see_that_all_are_affordable(questions, said)
     return questions
 
 
+def _narrowest(questions: Sequence[Question]) -> Question:
+    """Choose the one whose words are sent to all: with --fit that of the model that holds the least."""
+    if not questions[0].options.fit:
+        return questions[0]
+    from aiml_cli import fitted  # few inputs are so long
+
+    return min(questions, key=lambda each: fitted.room_of(each.settings))
+
+
+def _hold_against(others: Sequence[Question], reader: Question, said: "Conversation") -> None:
+    """Hold what is attached and the names of -O against the models that did not read them; raise Misuse."""
+    from aiml_cli import dropped, takes
+
+    attached, endpoint = takes.attached_to(said), reader.endpoint.name
+    told = set(dropped.warnings(reader.settings, endpoint)) if reader.options.option_ else set()
+    for each in others:
+        if attached:
+            takes.see_that_it_takes(attached, each.settings, endpoint)
+        new = set(dropped.warnings(each.settings, endpoint)) - told if each.options.option_ else set()
+        for warning in sorted(new):
+            each.tell(warning)
+        told |= new
+
+
 def _see_that_all_are_affordable(questions: Sequence[Question], said: "Conversation") -> None:
     """Raise Misuse where all together may cost more than --max-cost."""
     from aiml_cli import afford  # few set a limit
 
-    spent = 0.0
-    for each in questions:
-        body = {**each.body(said, WHOLE), "model": ",".join((each.options.model or "", *each.others))}
-        afford.see_that_it_affords(each.settings, body, spent)
-        spent += afford.worst(each.settings, body) or 0.0
-
-
-def _wanted(settings: Settings) -> "Wanted | None":
-    options = settings.options
-    if not (options.schema or options.json_object or options.items):
-        return None
-    from aiml_cli import insist  # for few calls only
-
-    return insist.wanted(settings)
+    bodies = [
+        {**each.body(said, WHOLE), "model": ",".join((each.options.model or "", *each.others))} for each in questions
+    ]
+    asked = [(each.settings, body) for each, body in zip(questions, bodies, strict=True)]
+    afford.see_that_all_are_affordable(asked, "models")
 
 
 def _asked(questions: Sequence[Question], options: Options) -> list[Asked]:
@@ -134,10 +150,9 @@ def _print_first(name: str, words: Sequence[str], models: Sequence[Settings]) ->
     """Print the program for the request to the first model."""
     from aiml_cli import preview  # needed here only
 
-    at_demo = models[0].options.demo
-    settled = preview.at_demo(models[0]) if at_demo else models[0]
+    settled = preview.addressed(models[0])
     settled = _addressed(settled, settled)
-    question = turn.with_its_past(Question(ENDPOINTS[name], words, settled, _wanted(settled)))
     others = ", ".join(each.options.model or "" for each in models[1:])
-    question.tell(f"this is the request to {question.options.model}; that to {others} differs in the model only")
-    return preview.print_program(question.settings, words, question.url, question.body(question.said()))
+    first = (settled.options.model or "").partition(",")[0].strip()
+    about = f"this is the request to {first}; that to {others} differs in the model only"
+    return preview.print_program(Question(ENDPOINTS[name], words, settled, wanted_of(settled)), about)

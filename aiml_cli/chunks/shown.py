@@ -5,13 +5,16 @@ from threading import Lock
 
 from aiml_cli.api.answer import Answer
 from aiml_cli.api.events import Text
-from aiml_cli.errors import AimlError, Misuse, OutputFailed, ReaderGone
+from aiml_cli.errors import AimlError, OutputFailed, ReaderGone
 from aiml_cli.question import Question
 from aiml_cli.screen.aside import usage_line
 from aiml_cli.screen.choose import choose, form, onto
+from aiml_cli.screen.file import OutputFile
 from aiml_cli.screen.json import Silent, as_object, line
 from aiml_cli.screen.output import about, say, write
+from aiml_cli.settings.kinds import Json
 from aiml_cli.settings.options import Options
+from aiml_cli.turn import FOR_THE_REST
 
 
 class Purse:
@@ -29,13 +32,8 @@ class Purse:
             return
         from aiml_cli import afford  # few set a limit
 
-        afford.see_that_it_affords(questions[0].settings, questions[0].body(questions[0].said()))
-        each = [afford.worst(one.settings, one.body(one.said())) or 0.0 for one in questions]
-        if sum(each) > self._limit:
-            raise Misuse(
-                f"the {len(each)} pieces may cost ${sum(each):.2g}, more than --max-cost {self._limit:g}",
-                "nothing was sent; allow more with --max-cost, or take --max-tokens or a shorter input",
-            )
+        asked = [(each.settings, _body(each)) for each in questions]
+        afford.see_that_all_are_affordable(asked, "pieces")
 
     def may(self, question: Question) -> AimlError | None:
         """Say why a piece must not be asked for after what was spent, if so."""
@@ -43,10 +41,10 @@ class Purse:
             return None
         from aiml_cli import afford
 
-        body = question.body(question.said())
+        body = _body(question)
         with self._lock:
             try:
-                afford.see_that_it_affords(question.settings, body, self.spent + sum(self._worst.values()))
+                afford.see_that_it_affords(question.settings, body, self.spent, sum(self._worst.values()))
             except AimlError as over:
                 return over
             self._worst[id(question)] = afford.worst(question.settings, body) or 0.0
@@ -59,10 +57,14 @@ class Purse:
         from aiml_cli import afford
 
         told, usage = answer.told_usd, answer.completion.usage
-        cost = afford.cost(question.settings, question.body(question.said()), usage) if told is None else told
+        cost = afford.cost(question.settings, _body(question), usage) if told is None else told
         with self._lock:
             self._worst.pop(id(question), None)
             self.spent += cost if answer.attempts else 0.0
+
+
+def _body(question: Question) -> dict[str, Json]:
+    return question.body(question.said())
 
 
 class Pieces:
@@ -87,12 +89,15 @@ class Pieces:
         """Say why a piece must not be asked for, if so."""
         return self._purse.may(question)
 
+    def paid(self, question: Question, answer: Answer) -> None:
+        """Take what an answer cost."""
+        self._purse.paid(question, answer)
+
     def take(self, place: int, answer: Answer | None) -> None:
         """Keep the next answer, and tell how it ended where that was not well."""
         self.answers.append(answer)
         if answer is None:
             return
-        self._purse.paid(self._questions[place], answer)
         with about(self._name(place)):
             self.show(answer)
             if answer.error is None and answer.completion.capped:
@@ -100,8 +105,8 @@ class Pieces:
 
     def show(self, answer: Answer) -> None:
         """Show an answer."""
-        if self._options.usage:
-            say(f"aiml: {usage_line(answer)}")
+        if self._options.usage and (words := usage_line(answer)):
+            say(f"aiml: {words}")
 
     def close(self, why: AimlError | None) -> None:
         """Show what is left."""
@@ -119,6 +124,8 @@ class Pieces:
         for place in failed:
             if (answer := self.answers[place]) and answer.error:
                 answer.error.message = f"{self._name(place)}: {answer.error.message}"
+                # The conversation that -c would go on with may be that of another piece.
+                answer.error.hint = answer.error.hint.removeprefix(FOR_THE_REST)
                 raise answer.error
         return 0
 
@@ -133,6 +140,16 @@ class Unseen(Pieces):
     def texts(self) -> list[str]:
         """Give what the answers say."""
         return [answer.completion.first.words for answer in self.answers if answer]
+
+    def keep(self, file: OutputFile | None) -> None:
+        """Leave them where they are not lost, when there is no answer of all: beside the file, or in the history."""
+        text = "\n".join(words.rstrip("\n") + "\n" for words in self.texts if words)
+        if text and file and form(self._options) in ("md", "text"):
+            file.write(text.encode("utf-8", "replace"))
+        elif text and self._options.no_log:
+            say(f"aiml: what the pieces gave, for no history keeps it:\n{text.rstrip()}")
+        elif text and not self._options.quiet:
+            say("aiml: what the pieces gave is in the history: aiml history list")
 
 
 class Shown(Pieces):
