@@ -23,6 +23,10 @@ def ask(name: str, words: Sequence[str], flags: Flags) -> int:
     try:
         words, flags, template = _prepared(name, words, flags)
         settings = resolve(layers(flags, os.environ, template), name)
+        if settings.options.record or settings.options.replay:
+            from aiml_cli import way  # before any other file is opened
+
+            way.ready(settings.options)
         several = _several(name, words, flags, settings)
         wanted = None if several else wanted_of(settings)
         is_shown_only = (settings.options.dry_run or settings.options.as_) and not is_errand(settings.options)

@@ -1,12 +1,13 @@
 """Choose the way of a request: over the network, shown, recorded, or to a recording."""
 
+import os
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from typing import TYPE_CHECKING, cast
 
 from aiml_cli.errors import Misuse
 from aiml_cli.screen.output import notices
-from aiml_cli.settings.options import Options
+from aiml_cli.settings.options import ROWS, Options, value_of
 
 if TYPE_CHECKING:
     from aiml_cli.api.client import Client
@@ -20,6 +21,7 @@ def ready(options: Options) -> None:
     if options.record and options.replay:
         hint = "AIML_RECORD, AIML_REPLAY and the config file say them too"
         raise Misuse("--record and --replay exclude each other", hint)
+    _see_that_it_is_no_other_file(options)
     if options.record:
         from aiml_cli.recording import record  # as all of it for few calls only
 
@@ -28,6 +30,15 @@ def ready(options: Options) -> None:
         from aiml_cli.recording import replay
 
         replay.tape_of(options.replay, notices(options.quiet))
+
+
+def _see_that_it_is_no_other_file(options: Options) -> None:
+    """Raise Misuse where a recording would be written over."""
+    recording = options.record or options.replay
+    for name in ("output", "meta", "audio_out", "resume_from") if recording else ():
+        other = value_of(options, ROWS[name])
+        if other and os.path.realpath(other) == os.path.realpath(recording or ""):
+            raise Misuse(f"{other}: the recording and {ROWS[name].flag} cannot be one file", "nothing was sent")
 
 
 def opened(options: Options, url: str, client: "Client | None" = None) -> "AbstractContextManager[Client]":

@@ -67,6 +67,14 @@ def test_the_section_whose_turn_it_is_comes_as_it_is_made(server: Loopback) -> N
         assert process.stdout.read() == b"lo\n\n## b\n\nBye\n"
 
 
+def test_the_rest_of_one_of_several_answers_is_not_offered(server: Loopback, aiml: Aiml) -> None:
+    server.models = {"a": [stream(delta("Hel"), end=b"")], "b": [BYE]}
+    done = aiml("chat", *BOTH, "hi")
+    assert (done.returncode, done.stdout) == (8, b"## a\n\nHel\n\n## b\n\nBye\n")
+    assert b"hint: ask again" in done.stderr
+    assert b"-c asks" not in done.stderr
+
+
 def test_standard_input_and_files_are_read_once_and_sent_to_all(server: Loopback, aiml: Aiml, clean: Path) -> None:
     os.mkfifo(clean / "pipe")
     threading.Thread(target=(clean / "pipe").write_text, args=("a rule",), daemon=True).start()

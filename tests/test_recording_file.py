@@ -111,6 +111,17 @@ def test_what_is_no_place_for_a_recording_is_refused_before_anything_is_sent(
     assert Path("notes.txt").read_text() == "my notes"
 
 
+@pytest.mark.parametrize("flags", [["-o"], ["--meta"], ["--each", "line", "--resume-from"]])
+def test_a_recording_is_not_written_over(flags: list[str], server: Loopback, aiml: Aiml) -> None:
+    server.answers(HELLO)
+    aiml("chat", "hi", "--record", TAPE)
+    before = Path(TAPE).read_bytes()
+    for flag in ("--record", "--replay"):
+        done = aiml("chat", *flags, f"./{TAPE}", flag, TAPE, stdin=b"hi\n")
+        assert (done.returncode, Path(TAPE).read_bytes(), len(server.requests)) == (2, before, 1)
+        assert b"cannot be one file" in done.stderr
+
+
 @pytest.mark.promise("private-files")
 def test_a_recording_is_private_from_the_start(server: Loopback, aiml: Aiml) -> None:
     server.answers(HELLO)

@@ -191,7 +191,9 @@ class _Remote(Screen):
         self._put = put
 
     def close(self, answer: Answer) -> None:
-        """Hand over the whole answer."""
+        """Hand over the whole answer; -c would go on with another one."""
+        if answer.error:
+            answer.error.hint = answer.error.hint.removeprefix(turn.FOR_THE_REST)
         self._put(Post(CLOSE, answer))
 
 

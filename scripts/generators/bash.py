@@ -1,7 +1,6 @@
 """completions/aiml.bash: completion for bash 4 and later, with or without bash-completion."""
 
 import shlex
-from collections import defaultdict
 from collections.abc import Iterable, Iterator
 
 from generators.commands import (
@@ -12,6 +11,7 @@ from generators.commands import (
     Files,
     Offer,
     Stored,
+    alike,
     demo_models,
     offer_of,
     settings,
@@ -191,11 +191,7 @@ def _known(command: Command) -> str:
 
 def _values(commands: Iterable[Command]) -> Iterator[str]:
     """Write a case for each set of flags that offer the same."""
-    alike: dict[str, list[str]] = defaultdict(list)
-    for command in commands:
-        for flag in command.flags:
-            alike[_action(flag.offer)] += [f"{command.name} {spelling}" for spelling in flag.all]
-    return (_case(patterns, action) for action, patterns in alike.items() if action)
+    return (_case(patterns, action) for action, patterns in alike(commands, _action).items() if action)
 
 
 def _places(commands: Iterable[Command]) -> Iterator[str]:

@@ -1,6 +1,7 @@
 """The commands and their flags as the documents and the shells need them, read from the Typer app."""
 
-from collections.abc import Iterator
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from enum import Enum
 from typing import Any
@@ -131,6 +132,15 @@ def walk(top: Command) -> Iterator[Command]:
     yield top
     for below in top.commands:
         yield from walk(below)
+
+
+def alike(commands: Iterable[Command], action: Callable[[Offer], str]) -> dict[str, list[str]]:
+    """Gather the flags that offer the same: by what a shell does for them, each behind the name of its command."""
+    found: dict[str, list[str]] = defaultdict(list)
+    for each in commands:
+        for flag in each.flags:
+            found[action(flag.offer)] += [f"{each.name} {spelling}" for spelling in flag.all]
+    return found
 
 
 def _read(found: Any, parent: typer.Context | None) -> Command:

@@ -1,6 +1,5 @@
 """completions/aiml.ps1: completion for PowerShell 5.1 and later."""
 
-from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator
 
 from generators.commands import (
@@ -11,6 +10,7 @@ from generators.commands import (
     Flag,
     Offer,
     Stored,
+    alike,
     demo_models,
     offer_of,
     settings,
@@ -132,11 +132,7 @@ def _spelled(commands: Iterable[Command], is_such: Callable[[Flag], bool]) -> It
 
 def _values(commands: Iterable[Command]) -> Iterator[str]:
     """Write a case for each set of flags that offer the same."""
-    alike: dict[str, list[str]] = defaultdict(list)
-    for command in commands:
-        for flag in command.flags:
-            alike[_action(flag.offer)] += [f"{command.name} {spelling}" for spelling in flag.all]
-    return (_case(patterns, action) for action, patterns in alike.items() if action)
+    return (_case(patterns, action) for action, patterns in alike(commands, _action).items() if action)
 
 
 def _words(commands: Iterable[Command]) -> Iterator[str]:
