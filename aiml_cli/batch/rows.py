@@ -3,12 +3,15 @@
 import csv
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from aiml_cli.batch.source import Source
 from aiml_cli.errors import Misuse
 from aiml_cli.prompt.budget import MOST
 from aiml_cli.prompt.text import loosely
+
+if TYPE_CHECKING:
+    from _csv import Reader
 
 Tell = Callable[[str], None]
 
@@ -108,18 +111,26 @@ def _see_header(header: Sequence[str], name: str) -> None:
         raise Misuse(f"{name}: two columns are called {twice!r}", "give each a name of its own")
 
 
-def _cells(reader: Iterator[list[str]]) -> Iterator[list[str] | str]:
+def _cells(reader: "Reader") -> Iterator[list[str] | str]:
     """Give the cells of each record that has some, or what is wrong with it."""
     while True:
+        line = reader.line_num + 1
         try:
             cells = next(reader, None)
         except csv.Error as fault:
-            yield f"the row is no CSV: {fault}"
+            yield f"the row is no CSV: {_why(fault, line)}"
             continue
         if cells is None:
             return
         if cells:
             yield cells
+
+
+def _why(fault: csv.Error, line: int) -> str:
+    """Say what is wrong; the library does not say that a quote without an end takes in all that follows."""
+    if "end of data" in str(fault):
+        return f"a quote that begins in line {line} does not end, and all behind it was taken for one row"
+    return str(fault)
 
 
 def _record(number: int, header: Sequence[str], cells: list[str] | str) -> Row:

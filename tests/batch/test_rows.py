@@ -68,6 +68,14 @@ def test_broken_records_are_results_and_not_the_end(aiml: Aiml, server: Loopback
     assert len(server.requests) == 2
 
 
+def test_a_quote_without_an_end_is_told_with_its_line(aiml: Aiml, server: Loopback) -> None:
+    server.answers(HELLO)
+    ended = aiml("chat", "--each", "csv", "{a}", stdin=b'a\n1\n"two\n3\n4\n')
+    wrong = [found["error"] and found["error"]["message"] for found in results(ended.stdout)]
+    assert (ended.returncode, wrong[0], len(wrong)) == (10, None, 2)
+    assert "a quote that begins in line 3 does not end, and all behind it was taken for one row" in wrong[1]
+
+
 def test_json_lines_give_texts_as_they_are_and_all_else_as_json(aiml: Aiml, server: Loopback) -> None:
     server.answers(HELLO)
     aiml("chat", "--each", "jsonl", "{s} {n} {o}", stdin='{"s": "\\"ü\\"", "n": null, "o": {"é": [1.0]}}'.encode())
