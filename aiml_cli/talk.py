@@ -63,7 +63,7 @@ class Talk:
         self.keeper: Journal | None = None
         self.continued: str | None = None
         self.gives_up: Callable[[AimlError], bool] | None = None
-        self._fold = Fold()
+        self._fold = self._marked = Fold()
         self._tries = self._tries_of_others = 0
         self._began = self._first = 0.0
         self._is_heard = False
@@ -116,7 +116,10 @@ class Talk:
 
     def since(self, marks: dict[tuple[int, str], int]) -> list[tuple[str, int, str]]:
         """Give what grew since the marks, and move them; another thread may ask."""
-        return self._fold.since(marks)
+        if self._marked is not (fold := self._fold):
+            self._marked = fold
+            marks.clear()  # they are of an answer that another one follows
+        return fold.since(marks)
 
     def completion(self) -> Completion:
         """Give the answer as far as it came."""

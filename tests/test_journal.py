@@ -16,7 +16,20 @@ from typing import Any
 
 import pytest
 from conftest import Aiml, command
-from loopback import HELLO, HELLO_RESPONSE, Loopback, as_json, delta, event, http, response, spoken, stream
+from loopback import (
+    HELLO,
+    HELLO_RESPONSE,
+    STREAM,
+    Loopback,
+    as_json,
+    chunk,
+    delta,
+    event,
+    http,
+    response,
+    spoken,
+    stream,
+)
 from test_endings import shown, streaming
 from written import answers, becomes, endings, history_file, messages, select, streamed
 
@@ -41,6 +54,22 @@ def test_text_is_in_the_file_while_the_answer_still_comes_and_after_a_kill(serve
     assert b"going on with" in told
     assert endings()[0] == ("interrupted", "Hello")
     assert streamed() == ""
+
+
+@pytest.mark.promise("kept")
+def test_what_is_thought_when_it_is_asked_again_is_in_the_file_too(server: Loopback) -> None:
+    first, second = threading.Event(), threading.Event()
+    began = STREAM + chunk(delta(reasoning_content="a long thought"))
+    server.answers(began, first, chunk(delta(finish="stop")) + b"0\r\n\r\n")
+    server.answers(STREAM + chunk(delta(reasoning_content="short")), second)
+    asked = command("chat", "hi", "--schema", "name", "--schema-retries", "1", "-q")
+    environ = {**os.environ, "AIML_BASE_URL": server.url}
+    with subprocess.Popen(asked, env=environ, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL) as process:
+        assert becomes(streamed, "a long thought")
+        first.set()
+        assert becomes(streamed, "a long thoughtshort")
+        process.kill()
+    second.set()
 
 
 @pytest.mark.promise("kept")
