@@ -8,7 +8,7 @@ from aiml_cli import turn
 from aiml_cli.api.answer import Answer
 from aiml_cli.api.endpoints import ENDPOINTS
 from aiml_cli.embedded import served
-from aiml_cli.errors import AimlError
+from aiml_cli.errors import AimlError, Misuse
 from aiml_cli.question import Question, is_errand, wanted_of
 from aiml_cli.screen.choose import Screen, choose
 from aiml_cli.screen.json import as_object, line
@@ -63,6 +63,8 @@ def _several(name: str, words: Sequence[str], flags: Flags, settings: Settings) 
         return lambda: compare.ask(
             name, words, [replace(settings, options=replace(settings.options, model=model)) for model in models]
         )
+    if settings.options.first:
+        raise Misuse("--first chooses among several models, and there is one", "name them all: -m A -m B --first")
     if settings.options.chunk or settings.options.reduce:
         from aiml_cli import chunks
 

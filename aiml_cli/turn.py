@@ -8,7 +8,7 @@ from aiml_cli import estimate
 from aiml_cli.api.answer import Answer, has_rest, verdict, with_cost_of
 from aiml_cli.api.messages import Conversation
 from aiml_cli.asking import WHOLE, Asking
-from aiml_cli.errors import AimlError, CutShort, Misuse, RequestRefused
+from aiml_cli.errors import AimlError, CutShort, RequestRefused
 from aiml_cli.journal import journal_of
 from aiml_cli.question import Question, headers_of, is_errand, key_for, masked
 from aiml_cli.screen.choose import Screen
@@ -92,8 +92,6 @@ def with_its_past(question: Question) -> Question:
         from aiml_cli import resume  # for few calls only
 
         question = resume.gone_on(question, os.environ)
-    if question.options.first:
-        raise Misuse("--first chooses among several models, and there is one", "name them all: -m A -m B --first")
     if "," in (question.options.model or ""):
         from aiml_cli import fallback  # most ask one model
 

@@ -1,10 +1,10 @@
 """Show the answers for the pieces of an input, or keep them for the one answer of all."""
 
 from collections.abc import Mapping, Sequence
-from threading import Lock
 
 from aiml_cli.api.answer import Answer
 from aiml_cli.api.events import Text
+from aiml_cli.chunks.purse import Purse
 from aiml_cli.errors import AimlError, OutputFailed, ReaderGone
 from aiml_cli.question import Question
 from aiml_cli.screen.aside import usage_line
@@ -12,59 +12,8 @@ from aiml_cli.screen.choose import choose, form, onto
 from aiml_cli.screen.file import OutputFile
 from aiml_cli.screen.json import Silent, as_object, line
 from aiml_cli.screen.output import about, say, write
-from aiml_cli.settings.kinds import Json
 from aiml_cli.settings.options import Options
 from aiml_cli.turn import FOR_THE_REST
-
-
-class Purse:
-    """Hold the pieces against --max-cost: what was spent, and the most that is under way."""
-
-    def __init__(self, options: Options) -> None:
-        self._limit = options.max_cost
-        self._lock = Lock()
-        self._worst: dict[int, float] = {}
-        self.spent = 0.0
-
-    def begin(self, questions: Sequence[Question]) -> None:
-        """Raise Misuse where all of it may cost too much, before anything is sent."""
-        if self._limit is None:
-            return
-        from aiml_cli import afford  # few set a limit
-
-        asked = [(each.settings, _body(each)) for each in questions]
-        afford.see_that_all_are_affordable(asked, "pieces")
-
-    def may(self, question: Question) -> AimlError | None:
-        """Say why a piece must not be asked for after what was spent, if so."""
-        if self._limit is None:
-            return None
-        from aiml_cli import afford
-
-        body = _body(question)
-        with self._lock:
-            try:
-                afford.see_that_it_affords(question.settings, body, self.spent, sum(self._worst.values()))
-            except AimlError as over:
-                return over
-            self._worst[id(question)] = afford.worst(question.settings, body) or 0.0
-        return None
-
-    def paid(self, question: Question, answer: Answer) -> None:
-        """Take what an answer cost: as it was told, by its tokens, or else the most that it may have."""
-        if self._limit is None:
-            return
-        from aiml_cli import afford
-
-        told, usage = answer.told_usd, answer.completion.usage
-        cost = afford.cost(question.settings, _body(question), usage) if told is None else told
-        with self._lock:
-            self._worst.pop(id(question), None)
-            self.spent += cost if answer.attempts else 0.0
-
-
-def _body(question: Question) -> dict[str, Json]:
-    return question.body(question.said())
 
 
 class Pieces:
