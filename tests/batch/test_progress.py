@@ -38,7 +38,7 @@ def test_the_line_is_gone_in_the_end_and_mixes_with_no_notice(server: Loopback, 
     for answer in (LIMITED, HELLO):
         server.answers(answer)
     wrote, lines = run(server)
-    assert b"1/s" in wrote or b"0.0/s" in wrote
+    assert b"/s" in wrote
     assert [line.split(":")[0] for line in lines] == ["aiml", "aiml"]
     assert "2 rows: 2 whole" in lines[1]
 
