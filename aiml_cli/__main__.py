@@ -23,7 +23,7 @@ def run() -> NoReturn:
     _end_quietly()
     import gc
 
-    from aiml_cli.signals import Stopped, listen
+    from aiml_cli.system.signals import Stopped, listen
 
     # Nothing that is imported becomes garbage; looking for it costs a tenth of the start.
     gc.disable()
@@ -48,7 +48,7 @@ def _end_quietly() -> None:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command line; give the exit code. Every failure is told here, and nowhere else."""
     from aiml_cli.errors import AimlError, ReaderGone
-    from aiml_cli.signals import Stopped
+    from aiml_cli.system.signals import Stopped
 
     try:
         return _command(sys.argv[1:] if arguments is None else list(arguments))()
@@ -65,17 +65,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _command(arguments: list[str]) -> Callable[[], int]:
     """Read the command line; give what is to be done."""
-    from aiml_cli.cli import parse
+    from aiml_cli.cli.app import parse
 
     return parse(arguments)
 
 
 def _told(error: AimlError) -> int:
-    from aiml_cli.screen.output import say
+    from aiml_cli.system.stdio import print_err
 
-    say(f"aiml: {error.message}")
+    print_err(f"aiml: {error.message}")
     if error.hint:
-        say(f"hint: {error.hint}")
+        print_err(f"hint: {error.hint}")
     return error.exit_code
 
 
@@ -83,12 +83,12 @@ def _told_bug(bug: Exception) -> int:
     """Tell where a fault of ours is, without values: they may be the user's words, or the key."""
     import traceback
 
-    from aiml_cli.screen.output import say
+    from aiml_cli.system.stdio import print_err
 
-    say(f"aiml: a fault in aiml itself: {type(bug).__name__}")
+    print_err(f"aiml: a fault in aiml itself: {type(bug).__name__}")
     for frame in traceback.extract_tb(bug.__traceback__)[-4:]:
-        say(f"  {os.path.basename(frame.filename)}:{frame.lineno} in {frame.name}")  # noqa: PTH119
-    say(f"hint: please report these lines with the version, {__version__}")
+        print_err(f"  {os.path.basename(frame.filename)}:{frame.lineno} in {frame.name}")  # noqa: PTH119
+    print_err(f"hint: please report these lines with the version, {__version__}")
     return 1
 
 

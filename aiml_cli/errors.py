@@ -99,3 +99,6 @@ class Terminated(AimlError):
     """The program was asked to end (SIGTERM); the text so far was kept."""
 
     exit_code = 143
+
+
+STOPS = (Interrupted, Terminated, HungUp, ReaderGone, OutputFailed)

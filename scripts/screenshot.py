@@ -12,7 +12,7 @@ from typing import Any
 ROOT = Path(__file__).parent.parent
 sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
 
-from console import Console  # noqa: E402 - it lies beside the tests
+from support.console import Console  # noqa: E402 - it lies beside the tests
 
 TARGET = ROOT / "docs" / "screen.svg"
 COLUMNS, ROWS, WIDE, HIGH = 80, 46, 8.43, 18

@@ -3,13 +3,14 @@
 import os
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import promise_lines
 import pytest
-from loopback import Loopback
+from support import promise_report as promise_lines
+from support.loopback import Loopback
+from support.run_cli import Aiml, command
 
 from aiml_cli.settings.options import ROWS
 
@@ -42,9 +43,6 @@ def server() -> Iterator[Loopback]:
         yield loopback
 
 
-Aiml = Callable[..., "subprocess.CompletedProcess[bytes]"]
-
-
 @pytest.fixture
 def aiml(server: Loopback) -> Aiml:
     """Give a function that runs the program as a process of its own, asking the loopback server."""
@@ -61,11 +59,6 @@ def aiml(server: Loopback) -> Aiml:
         )
 
     return run
-
-
-def command(*arguments: str) -> list[str]:
-    """Give the command line of the program under test."""
-    return [sys.executable, "-m", "aiml_cli", *arguments]
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pexpect
 import pytest
-from conftest import Aiml, command
-from loopback import HELLO, HELLO_RESPONSE, Loopback, as_json, delta, event, http, stream
-from loopback import Request as Got
+from support.loopback import HELLO, HELLO_RESPONSE, Loopback, as_json, delta, event, http, stream
+from support.loopback import Request as Got
+from support.run_cli import Aiml, command
 
 CANARY = "k-canary-5d1e8f0b7a"
 # A stand-in for the package of that name, which is an extra.

@@ -9,10 +9,10 @@ import zipfile
 from pathlib import Path
 
 import pytest
+from support.paths import ROOT
 
 from aiml_cli import __version__
 
-ROOT = Path(__file__).resolve().parent.parent
 WHEEL, SDIST = f"aiml-{__version__}-py3-none-any.whl", f"aiml-{__version__}.tar.gz"
 
 

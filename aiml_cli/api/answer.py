@@ -4,9 +4,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
-from aiml_cli.api.completion import CUT, Completion
-from aiml_cli.api.faults import failed
-from aiml_cli.api.wire import an_amount
+from aiml_cli.api.completion_builder import CUT, Completion
+from aiml_cli.api.error_response import failed
+from aiml_cli.api.lenient_json import an_amount
 from aiml_cli.errors import AimlError, CutShort
 
 # What comes in less time came at once: a speed would say nothing.

@@ -4,10 +4,10 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from aiml_cli.api import chat, responses
-from aiml_cli.api.events import Batch
+from aiml_cli.api import chat_completions, responses
 from aiml_cli.api.messages import Conversation
 from aiml_cli.api.sse import Sse
+from aiml_cli.api.stream_events import Batch
 from aiml_cli.settings.options import Options
 
 
@@ -22,6 +22,8 @@ class Endpoint:
     read: Callable[[Any], Batch]
 
 
-CHAT = Endpoint(chat.NAME, chat.PATH, chat.body, chat.hear, chat.read)
+CHAT = Endpoint(
+    chat_completions.NAME, chat_completions.PATH, chat_completions.body, chat_completions.hear, chat_completions.read
+)
 RESPONSES = Endpoint(responses.NAME, responses.PATH, responses.body, responses.hear, responses.read)
 ENDPOINTS = {endpoint.name: endpoint for endpoint in (CHAT, RESPONSES)}

@@ -4,29 +4,15 @@ from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from typing import Any
 
-from aiml_cli.api import hosted, items, shapes
-from aiml_cli.api.body import add, fill
-from aiml_cli.api.counts import usage
-from aiml_cli.api.events import (
-    Audio,
-    Batch,
-    Begun,
-    Done,
-    Event,
-    Fault,
-    Output,
-    Refusal,
-    Text,
-    Thought,
-    ToolCall,
-)
-from aiml_cli.api.faults import fault_in
+from aiml_cli.api import response_items, tool_formats
+from aiml_cli.api.error_response import fault_in
+from aiml_cli.api.lenient_json import MalformedError, a_list, a_number, a_text, an_object
+from aiml_cli.api.message_conversion import input_items
 from aiml_cli.api.messages import Conversation
-from aiml_cli.api.outcomes import outcome
-from aiml_cli.api.parts import input_items
-from aiml_cli.api.sources import Sources
-from aiml_cli.api.sse import Sse
-from aiml_cli.api.wire import Halves, MalformedError, a_list, a_number, a_text, an_object, listen, malformed
+from aiml_cli.api.request_body import add, fill
+from aiml_cli.api.response_items import Sources, outcome, usage
+from aiml_cli.api.sse import Halves, Sse, listen, malformed
+from aiml_cli.api.stream_events import Audio, Batch, Begun, Done, Event, Fault, Output, Refusal, Text, Thought, ToolCall
 from aiml_cli.settings.options import Options
 
 NAME = "responses"
@@ -39,15 +25,18 @@ def body(conversation: Conversation, options: Options) -> dict[str, Any]:
     asked = replace(
         options,
         tools=_tools(options),
-        tool_choice=shapes.flat_choice(options.tool_choice),
-        response_format=shapes.flat_format(options.response_format),
+        tool_choice=tool_formats.flat_choice(options.tool_choice),
+        response_format=tool_formats.flat_format(options.response_format),
     )
     return add(fill({"model": options.model, "input": input_items(conversation)}, NAME, asked), options.option_)
 
 
 def _tools(options: Options) -> list[dict[str, Any]] | None:
     """List the functions, then the tools that the server runs."""
-    functions, run_there = shapes.tools(options.tools, shapes.flat_tool), hosted.tools(options)
+    functions, run_there = (
+        tool_formats.convert_tools(options.tools, tool_formats.flat_tool),
+        tool_formats.hosted_tools(options),
+    )
     return None if functions is None and not run_there else [*(functions or ()), *run_there]
 
 
@@ -109,7 +98,7 @@ class _Events:
             case "response.output_text.delta":
                 self._piece(Text(a_text(event.get("delta"))), event, batch)
                 if event.get("logprobs"):
-                    batch.extend(items.tokens(a_list(event["logprobs"])))
+                    batch.extend(response_items.tokens(a_list(event["logprobs"])))
             case "response.refusal.delta":
                 self._piece(Refusal(a_text(event.get("delta"))), event, batch)
             case "response.reasoning_text.delta" | "response.reasoning_summary_text.delta":
@@ -168,15 +157,15 @@ class _Events:
         before = {kind for _, kind in self._heard}
         for position, item in enumerate(map(an_object, a_list(response.get("output")))):
             place = {"output_index": position}
-            for piece in items.said(item):
+            for piece in response_items.said(item):
                 if type(piece) not in before:
                     self._whole_piece(piece, place, batch)
-            batch.extend(() if Text in before else items.item_tokens(item))
+            batch.extend(() if Text in before else response_items.item_tokens(item))
             self._call_of(item, place, batch)
-            batch.extend(self._sources.annotated(items.annotations(item)))
+            batch.extend(self._sources.annotated(response_items.annotations(item)))
             batch.extend(event for event in outcome(item) if event not in self._told)
 
-    def _piece(self, piece: items.Piece, event: dict[str, Any], batch: Batch) -> None:
+    def _piece(self, piece: response_items.Piece, event: dict[str, Any], batch: Batch) -> None:
         if not (piece.data or piece.transcript if isinstance(piece, Audio) else piece.text):
             return
         batch.append(piece)
@@ -185,7 +174,7 @@ class _Events:
             self._latest = speaker
             self._heard.update((name, type(piece)) for name in _names(event))
 
-    def _whole_piece(self, piece: items.Piece, event: dict[str, Any], batch: Batch) -> None:
+    def _whole_piece(self, piece: response_items.Piece, event: dict[str, Any], batch: Batch) -> None:
         self._part += 1
         self._piece(piece._replace(part=self._part) if isinstance(piece, Thought) else piece, event, batch)
 
@@ -199,11 +188,11 @@ class _Events:
 
     def _finished(self, item: dict[str, Any], event: dict[str, Any], batch: Batch) -> None:
         place = {"item_id": item.get("id"), **event}
-        new = [piece for piece in items.said(item) if not self._has_said(type(piece), place)]
+        new = [piece for piece in response_items.said(item) if not self._has_said(type(piece), place)]
         for piece in new:
             self._whole_piece(piece, place, batch)
         self._call_of(item, event, batch)
-        batch.extend(self._sources.annotated(items.annotations(item)))
+        batch.extend(self._sources.annotated(response_items.annotations(item)))
         told = list(outcome(item))
         self._told += told
         batch += told

@@ -6,8 +6,8 @@ from threading import RLock
 from time import monotonic
 
 from aiml_cli.batch.rows import Rows
-from aiml_cli.batch.tally import Tally
-from aiml_cli.screen.output import is_terminal, size_of, tell_of_waiting
+from aiml_cli.batch.run_summary import Tally
+from aiml_cli.system.stdio import is_terminal, size_of, tell_of_waiting
 
 EVERY_S = 0.1
 MINUTE, HOUR = 60, 3600

@@ -1,14 +1,63 @@
 """What each demo model answers to a question, before any endpoint gives it a form."""
 
 import json
+import re
+import unicodedata
+from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 
-from aiml_cli.demo import words
 from aiml_cli.demo.question import Json, Question
-from aiml_cli.demo.samples import DEMO, sample
+from aiml_cli.demo.schema_samples import DEMO, sample
 
 TOKEN = 4  # characters: near enough for English, and a client must not count on it
+_PAGE = """\
+{demo} Here is your prompt, with what a terminal can do with **Markdown**.
+
+# Your prompt
+
+> {quote}
+
+## Its size
+
+| measure | value |
+|:--------|------:|
+{rows}
+
+## Its most frequent words
+
+{frequent}
+
+## Try next
+
+1. **Bold**, *italic*, ~~struck~~ and `code` in a line.
+2. A [link](https://docs.aimlapi.com) and a block of code:
+
+   ```python
+   def greet(name: str) -> str:
+       return f"Hello, {{name}}!"  # long lines of code are never wrapped, however long they may be in the end
+   ```
+
+---
+
+{remarks}The other models of this demo: `aiml models --demo`
+"""
+_STOPWORDS = {
+    "English": "the a an and of to in is it you that what why how are for with this was be on do hello hi there my me",
+    "German": "der die das und ist nicht ein eine ich zu den mit wie was warum wir auf für von es hallo bitte",
+    "French": "le la les et est un une des que pourquoi je vous dans pour pas sur avec qui du ce bonjour salut",
+    "Spanish": "el los las y es un una que por qué para con no en del cómo se lo su al hola",
+    "Italian": "il gli e è un una che perché per con non di della come sono nel lo mi si ciao",
+    "Portuguese": "o os as e é um uma que por para com não em do da como se no na eu olá",
+    "Dutch": "de het een en is niet van ik dat wat waarom met voor op zijn je te hoe er aan",
+}
+_SCRIPTS = {
+    "CJK": "Chinese characters",
+    "HIRAGANA": "Japanese",
+    "KATAKANA": "Japanese",
+    "HANGUL": "Korean",
+}
+_SAMPLE = 2000  # characters are enough to guess from
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,7 +136,7 @@ def _called(question: Question, choice: int) -> Answer:
 
 def _thoughtful(question: Question, choice: int) -> Answer:
     thoughts = (
-        f"{DEMO} These are the thoughts. The prompt has {words.size(question.prompt)}. "
+        f"{DEMO} These are the thoughts. The prompt has {size(question.prompt)}. "
         "To think longer would not help: there is nobody here."
     )
     return replace(_spoken(question, choice), thoughts=thoughts)
@@ -119,18 +168,18 @@ _PLANS: Mapping[str, Callable[[Question, int], Answer]] = {
 def _portrait(question: Question) -> Json:
     """Describe the prompt as a JSON object."""
     return {
-        "answer": f"{DEMO} You said: {words.beginning(question.prompt)}",
-        "words": len(words.words_of(question.prompt)),
+        "answer": f"{DEMO} You said: {beginning(question.prompt)}",
+        "words": len(words_of(question.prompt)),
         "characters": len(question.prompt),
         "lines": len(question.prompt.splitlines()),
-        "language": words.language(question.prompt),
+        "language": language(question.prompt),
         "attachments": list(question.attachments),
     }
 
 
 def _echo(question: Question, choice: int) -> str:
-    said = words.size(question.prompt)
-    opening = f"You said “{words.beginning(question.prompt)}” ({said}; {words.language(question.prompt)})."
+    said = size(question.prompt)
+    opening = f"You said “{beginning(question.prompt)}” ({said}; {language(question.prompt)})."
     return " ".join([DEMO, opening, *_remarks(question, choice)])
 
 
@@ -138,10 +187,10 @@ def _remarks(question: Question, choice: int) -> list[str]:
     """Say what else came with the prompt; nothing of what did not."""
     named = ", ".join(question.attachments)
     remarks = {
-        f"With it came {words.count(len(question.attachments), 'attachment')}: {named}.": question.attachments,
-        f"The system text has {words.count(len(words.words_of(question.system)), 'word')}.": question.system,
-        f"The tool gave back “{words.beginning(question.result or '')}”.": question.result is not None,
-        f"The conversation has {words.count(question.turns, 'message')}.": question.turns > 1,
+        f"With it came {count(len(question.attachments), 'attachment')}: {named}.": question.attachments,
+        f"The system text has {count(len(words_of(question.system)), 'word')}.": question.system,
+        f"The tool gave back “{beginning(question.result or '')}”.": question.result is not None,
+        f"The conversation has {count(question.turns, 'message')}.": question.turns > 1,
         f"This is choice {choice + 1} of {question.choices}.": question.choices > 1,
     }
     return [remark for remark, due in remarks.items() if due]
@@ -150,51 +199,65 @@ def _remarks(question: Question, choice: int) -> list[str]:
 def _markdown(question: Question, choice: int) -> str:
     """Show what a terminal can do with Markdown, with the prompt as the subject."""
     prompt = question.prompt
-    cell = words.beginning(prompt, 40).replace("|", "\\|")
+    cell = beginning(prompt, 40).replace("|", "\\|")
     rows = {
-        "words": len(words.words_of(prompt)),
+        "words": len(words_of(prompt)),
         "characters": len(prompt),
         "lines": len(prompt.splitlines()),
-        "language": words.language(prompt),
+        "language": language(prompt),
         "begins": cell,
     }
     return _PAGE.format(
         demo=DEMO,
         rows="\n".join(f"| {name} | {value} |" for name, value in rows.items()),
-        frequent="\n".join(f"- {word}" for word in words.frequent(prompt)) or "- none",
-        quote=words.beginning(prompt, 200),
+        frequent="\n".join(f"- {word}" for word in frequent(prompt)) or "- none",
+        quote=beginning(prompt, 200),
         remarks="".join(remark + " " for remark in _remarks(question, choice)),
     ).rstrip()
 
 
-_PAGE = """\
-{demo} Here is your prompt, with what a terminal can do with **Markdown**.
+def words_of(text: str) -> list[str]:
+    """List the words of a text."""
+    return re.findall(r"\w+(?:['\u2019-]\w+)*", text)
 
-# Your prompt
 
-> {quote}
+def beginning(text: str, length: int = 60) -> str:
+    """Give the beginning of a text on one line."""
+    flat = " ".join(text.split())
+    return flat if len(flat) <= length else flat[: length - 1].rstrip() + "…"
 
-## Its size
 
-| measure | value |
-|:--------|------:|
-{rows}
+def count(number: int, noun: str) -> str:
+    """Write a number with its noun: 1 word, 2 words."""
+    return f"{number} {noun}" + ("" if number == 1 else "s")
 
-## Its most frequent words
 
-{frequent}
+def size(text: str) -> str:
+    """Say how long a text is."""
+    parts = (len(words_of(text)), "word"), (len(text), "character"), (len(text.splitlines()), "line")
+    return ", ".join(count(number, noun) for number, noun in parts)
 
-## Try next
 
-1. **Bold**, *italic*, ~~struck~~ and `code` in a line.
-2. A [link](https://docs.aimlapi.com) and a block of code:
+def frequent(text: str, most: int = 3) -> list[str]:
+    """List the words that come most often, each with how often."""
+    counted = Counter(word.lower() for word in words_of(text))
+    return [f"{word} ({times}×)" for word, times in counted.most_common(most)]  # noqa: RUF001 - a sign for the eye
 
-   ```python
-   def greet(name: str) -> str:
-       return f"Hello, {{name}}!"  # long lines of code are never wrapped, however long they may be in the end
-   ```
 
----
+def language(text: str) -> str:
+    """Guess the language by its script, and among Latin ones by the most frequent small words."""
+    letters = [letter for letter in text[:_SAMPLE] if letter.isalpha()]
+    scripts = Counter(unicodedata.name(letter, "UNNAMED").split()[0] for letter in letters)
+    if not scripts:
+        return "no language"
+    if scripts.keys() & {"HIRAGANA", "KATAKANA"}:  # mixed with Chinese characters, which may be more
+        return "Japanese"
+    script = scripts.most_common(1)[0][0]
+    return _by_stopwords(text) if script == "LATIN" else _SCRIPTS.get(script, f"{script.title()} script")
 
-{remarks}The other models of this demo: `aiml models --demo`
-"""
+
+def _by_stopwords(text: str) -> str:
+    spoken = Counter(word.lower() for word in words_of(text[:_SAMPLE]))
+    hits = {name: sum(spoken[word] for word in stops.split()) for name, stops in _STOPWORDS.items()}
+    best = max(hits, key=lambda name: hits[name])
+    return best if hits[best] else "Latin script"

@@ -1,5 +1,6 @@
 """One request with its answers, what it used and what that would cost."""
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -9,7 +10,6 @@ from aiml_cli.demo.answers import TOKEN, Answer
 from aiml_cli.demo.question import Question
 
 Json = Any
-
 # Play money, so that the cost can be shown; the catalogue says so. In USD for so many tokens.
 INPUT_PRICE, OUTPUT_PRICE, PER = 1.0, 4.0, 1_000_000
 CREDITS = 2_000_000  # for one USD: the FAQ of the vendor's documentation
@@ -65,3 +65,13 @@ def logprob(token: str, alternatives: int) -> Json:
 
 def _entry(token: str, value: float) -> Json:
     return {"token": token, "logprob": value, "bytes": list(token.encode("utf-8", "replace"))}
+
+
+def encoded(value: Json) -> bytes:
+    """Write JSON as the gateway does: UTF-8, nothing escaped that need not be, lone surrogates replaced."""
+    return json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode("utf-8", "replace")
+
+
+def event(value: Json, name: str = "") -> bytes:
+    """Write a server-sent event, with an `event:` line where it has a name."""
+    return (f"event: {name}\n".encode() if name else b"") + b"data: " + encoded(value) + b"\n\n"

@@ -5,7 +5,6 @@ from dataclasses import dataclass
 from typing import Any
 
 Json = Any
-
 # What holds the text of a message's part, on either endpoint.
 _TEXTS = ("text", "input_text", "output_text")
 

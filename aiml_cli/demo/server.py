@@ -8,8 +8,8 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from threading import Event, Thread
 from typing import Any
 
-from aiml_cli.demo.faults import Refused
-from aiml_cli.demo.gateway import Call, Gateway, Reply, refusal
+from aiml_cli.demo.errors import Refused
+from aiml_cli.demo.routes import Call, Gateway, Reply, refusal
 from aiml_cli.errors import Misuse
 
 HOST = "127.0.0.1"

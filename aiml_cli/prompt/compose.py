@@ -7,11 +7,9 @@ from typing import NamedTuple
 from aiml_cli.api.messages import Image, Part
 from aiml_cli.errors import Misuse
 from aiml_cli.prompt import stdin
-from aiml_cli.prompt.attach import Attached, attached, block
-from aiml_cli.prompt.budget import Budget
-from aiml_cli.prompt.looks import type_of
-from aiml_cli.prompt.sources import Fetch, Source, Tell, is_image_address, read, sources
-from aiml_cli.prompt.text import decoded, loosely
+from aiml_cli.prompt.attachments import Attached, attached, block
+from aiml_cli.prompt.decode_text import Budget, decoded, loosely, type_of
+from aiml_cli.prompt.file_sources import SCHEMES, Fetch, Source, Tell, is_image_address, read, sources, there
 
 PLACE = "{stdin}"
 STDIN = "standard input"
@@ -148,8 +146,6 @@ def from_file(text: str) -> str:
 def _mentioned(words: Sequence[str]) -> tuple[str, list[str]]:
     if not any("@" in word for word in words):
         return " ".join(words), []
-    from aiml_cli.prompt.mentions import mentioned  # few prompts name a file
-
     return mentioned(words)
 
 
@@ -217,3 +213,22 @@ def _joined(pieces: Sequence[_Piece]) -> tuple[Part, ...]:
         if piece and piece.part is not None:
             joined.append(piece.part)
     return tuple(joined)
+
+
+def mentioned(words: Sequence[str]) -> tuple[str, list[str]]:
+    """Give the text that is left, and the names.
+
+    Only a whole word of the command line names a file, and only when it is there, or when it is an address: a
+    text that a script puts between quotes must not be able to send files. `@@x` means the text `@x`. In the
+    text a name loses its @; where nothing else was said no text is left.
+    """
+    names = [word[1:] for word in words if _is_name(word)]
+    text = " ".join(word[1:] if _is_name(word) or word.startswith("@@") else word for word in words)
+    return "" if names and len(names) == len(words) else text, list(dict.fromkeys(names))
+
+
+def _is_name(word: str) -> bool:
+    name = word[1:]
+    if not name or not word.startswith("@") or name.startswith("@"):
+        return False
+    return name.lower().startswith(SCHEMES) or there(name) is not None

@@ -6,7 +6,7 @@ import stat
 from collections.abc import Callable
 
 from aiml_cli.errors import Misuse
-from aiml_cli.prompt.budget import Budget
+from aiml_cli.prompt.decode_text import Budget
 
 PATIENCE_S = 2.0
 

@@ -2,15 +2,21 @@
 
 import json
 import re
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from aiml_cli.errors import Misuse
-from aiml_cli.schema import dsl
-from aiml_cli.schema.strict import is_strict
+from aiml_cli.schema import shorthand
 
 NAME = "answer"
+# Words of JSON Schema that strict servers refuse, or whose objects cannot be judged alone.
+BEYOND = frozenset({
+    "allOf", "oneOf", "not", "if", "then", "else", "patternProperties", "propertyNames", "dependentRequired",
+    "dependentSchemas", "unevaluatedProperties", "unevaluatedItems", "prefixItems", "contains",
+})  # fmt: skip
+NAMED = ("properties", "$defs", "definitions")
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +38,7 @@ def load(said: str, *, is_typed: bool = True) -> Loaded:
     if not text.startswith("{"):
         if where:
             raise Misuse(f"--schema: {where} holds no JSON object", "a schema is an object: {…}")
-        return Loaded(dsl.read(text), ours=True)
+        return Loaded(shorthand.read(text), ours=True)
     schema = _object(text, where or "the schema")
     return Loaded(schema, _name(schema), is_strict(schema))
 
@@ -77,3 +83,35 @@ def _object(text: str, where: str) -> dict[str, Any]:
 def _name(schema: dict[str, Any]) -> str:
     """Name the schema by its title, in the letters that the API allows."""
     return re.sub(r"[^A-Za-z0-9_-]+", "_", str(schema.get("title") or "")).strip("_")[:64] or NAME
+
+
+def is_strict(schema: dict[str, Any]) -> bool:
+    """Say whether an object is at the top, and every object requires all it has and allows no more."""
+    try:
+        return schema.get("type") == "object" and all(_keeps(part) for part in _parts(schema))
+    except RecursionError:
+        return False
+
+
+def _parts(schema: Any) -> Iterator[Any]:
+    """Give a schema and those in it."""
+    yield schema
+    if not isinstance(schema, dict):
+        return
+    inner = [part for word in NAMED if isinstance(schema.get(word), dict) for part in schema[word].values()]
+    if isinstance(schema.get("anyOf"), list):
+        inner += schema["anyOf"]
+    if "items" in schema:
+        inner.append(schema["items"])
+    for part in inner:
+        yield from _parts(part)
+
+
+def _keeps(schema: Any) -> bool:
+    if not isinstance(schema, dict) or BEYOND & schema.keys():
+        return False
+    kind = schema.get("type")
+    if kind != "object" and "properties" not in schema and not (isinstance(kind, list) and "object" in kind):
+        return True
+    required = schema.get("required", [])
+    return schema.get("additionalProperties") is False and set(required) == set(schema.get("properties", {}))

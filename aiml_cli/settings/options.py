@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, replace
 from typing import Any, Generic, NamedTuple, TypeVar
 
-from aiml_cli.settings.kinds import (
+from aiml_cli.settings.value_types import (
     BLOCK,
     FILLINGS,
     JSON,

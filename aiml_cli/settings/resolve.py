@@ -8,8 +8,8 @@ from enum import Enum
 from typing import Any, NamedTuple
 
 from aiml_cli.errors import Misuse
-from aiml_cli.settings.kinds import JSON, PROPERTIES, SCHEMA, Kind
 from aiml_cli.settings.options import ROWS, Option, Options
+from aiml_cli.settings.value_types import JSON, PROPERTIES, SCHEMA, Kind
 
 
 class Source(Enum):
@@ -172,3 +172,6 @@ def _texts(kind: Kind[Any], value: object) -> Iterable[str]:
 
 def _text(value: object) -> str:
     return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=str)
+
+
+Flags = Mapping[str, Said]

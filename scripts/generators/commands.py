@@ -8,13 +8,13 @@ from typing import Any
 
 import typer
 
-from aiml_cli import cli
-from aiml_cli.completions import SHELLS
-from aiml_cli.demo.catalogue import MODELS
-from aiml_cli.settings.flags import command
-from aiml_cli.settings.kinds import Kind
+from aiml_cli.cli import app
+from aiml_cli.cli.commands.shell_completions import SHELLS
+from aiml_cli.cli.flags import command
+from aiml_cli.demo.models import MODELS
 from aiml_cli.settings.options import ROWS, Option
 from aiml_cli.settings.resolve import lasting
+from aiml_cli.settings.value_types import Kind
 
 NAME = "aiml"
 SOURCE = "scripts/generate.py; do not edit, run: make generate"
@@ -124,7 +124,7 @@ class Command:
 
 def tree() -> Command:
     """Read the whole app."""
-    return _read(typer.main.get_command(cli.commands()), None)
+    return _read(typer.main.get_command(app.commands()), None)
 
 
 def walk(top: Command) -> Iterator[Command]:

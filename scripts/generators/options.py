@@ -3,8 +3,8 @@
 from collections.abc import Iterator
 from typing import Any
 
-from aiml_cli.settings.kinds import PROPERTIES, Kind
 from aiml_cli.settings.options import ROWS, Option
+from aiml_cli.settings.value_types import PROPERTIES, Kind
 from generators.commands import SOURCE, flag_of
 
 INTRO = """# Every option

@@ -39,7 +39,7 @@ def render() -> str:
 
 def promises() -> dict[str, tuple[str, str]]:
     """Give the section and the sentence of each promise."""
-    found: dict[str, tuple[str, str]] = runpy.run_path(str(TESTS / "promises.py"))["PROMISES"]
+    found: dict[str, tuple[str, str]] = runpy.run_path(str(TESTS / "support" / "promises.py"))["PROMISES"]
     return found
 
 

@@ -2,7 +2,8 @@
 
 from inspect import cleandoc
 
-from aiml_cli.repl.command import Command, find, names
+from aiml_cli.cli.repl import slash_content, slash_conversation, slash_info, slash_settings
+from aiml_cli.cli.repl.slash_commands import Command, find, load, names
 from generators.commands import SOURCE
 
 INTRO = """# Chatting in turns
@@ -32,6 +33,8 @@ here, no other process can write it.
 
 ## The commands
 """
+
+load(slash_content, slash_conversation, slash_info, slash_settings)
 
 
 def render() -> str:

@@ -5,10 +5,10 @@ from typing import Any
 import pytest
 
 from aiml_cli.api.answer import Answer, Timing, verdict
-from aiml_cli.api.completion import Completion, Fold
+from aiml_cli.api.completion_builder import Completion, Fold
 from aiml_cli.api.endpoints import ENDPOINTS
-from aiml_cli.api.events import Usage
-from aiml_cli.api.reply import understand
+from aiml_cli.api.parse_response import understand
+from aiml_cli.api.stream_events import Usage
 from aiml_cli.errors import AimlError, CutShort, ServerFailed
 
 OK, CUT, FAILED = 0, 8, 6

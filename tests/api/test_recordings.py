@@ -6,14 +6,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from support.paths import SHARED
 
 from aiml_cli.api.answer import verdict
-from aiml_cli.api.completion import Completion, Fold
+from aiml_cli.api.completion_builder import Completion, Fold
 from aiml_cli.api.endpoints import ENDPOINTS
-from aiml_cli.api.reply import understand
+from aiml_cli.api.parse_response import understand
 from aiml_cli.errors import AimlError
 
-FOLDER = Path(__file__).parents[3] / "shared" / "recordings"
+FOLDER = SHARED / "recordings"
 RECORDINGS = sorted(FOLDER.glob("*.json"))
 CHUNKS = [1, 2, 3, 4, 5, 6, 7, 0]
 

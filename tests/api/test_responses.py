@@ -6,10 +6,10 @@ from typing import Any
 import pytest
 
 from aiml_cli.api import responses
-from aiml_cli.api.completion import Call, Completion, Fold
-from aiml_cli.api.events import Batch, Begun, Citation, Notice, Thought, Token
+from aiml_cli.api.completion_builder import Call, Completion, Fold
 from aiml_cli.api.messages import Conversation
 from aiml_cli.api.sse import cut
+from aiml_cli.api.stream_events import Batch, Begun, Citation, Notice, Thought, Token
 from aiml_cli.settings.options import Options
 
 SIZES = (1, 2, 3, 7, 64, 1_000_000)

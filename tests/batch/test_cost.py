@@ -4,11 +4,11 @@ import json
 import threading
 
 import pytest
-from conftest import Aiml
-from loopback import HALF_CLOSE, HELLO, STREAM, Loopback, as_json, delta, event, stream
-from written import select
+from support.history_file import select
+from support.loopback import HALF_CLOSE, HELLO, STREAM, Loopback, as_json, delta, event, stream
+from support.run_cli import Aiml
 
-from aiml_cli.batch.purse import Purse
+from aiml_cli.core.budget import RowsBudget
 
 CHEAP = ["chat", "--demo", "--each", "line", "-j", "1", "--max-tokens", "50"]
 
@@ -29,7 +29,7 @@ def test_a_price_that_nobody_knows_is_refused_before_anything_is_sent(aiml: Aiml
 
 
 def test_the_most_that_may_be_spent_counts_what_is_on_its_way() -> None:
-    purse, came = Purse(1.0), threading.Event()
+    purse, came = RowsBudget(1.0), threading.Event()
     assert purse.take(0.6)
     waits = threading.Thread(target=lambda: purse.take(0.6) and came.set())
     waits.start()
@@ -41,7 +41,7 @@ def test_the_most_that_may_be_spent_counts_what_is_on_its_way() -> None:
 
 @pytest.mark.parametrize(("cost", "fits"), [(0.1, True), (None, False)])
 def test_a_cost_that_nobody_told_counts_as_the_most(cost: float | None, fits: bool) -> None:
-    purse = Purse(1.0)
+    purse = RowsBudget(1.0)
     assert purse.take(0.6)
     purse.pay(0.6, cost)
     assert purse.take(0.6) is fits

@@ -8,8 +8,8 @@ from contextlib import suppress
 from pathlib import Path
 
 import pyte
-from conftest import command
-from loopback import HELLO, Loopback, as_json
+from support.loopback import HELLO, Loopback, as_json
+from support.run_cli import command
 
 LIMITED = as_json({"error": {"message": "slow down"}}, "429 Too Many Requests", "Retry-After: 0.5")
 

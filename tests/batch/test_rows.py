@@ -5,8 +5,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import Aiml
-from loopback import HELLO, Loopback
+from support.loopback import HELLO, Loopback
+from support.run_cli import Aiml
 
 
 def results(stdout: bytes) -> list[Any]:

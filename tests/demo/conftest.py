@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 
 import pytest
-from demo.asking import Demo
+from support.demo_client import Demo
 
 from aiml_cli.demo.server import serve
 

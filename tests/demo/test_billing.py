@@ -3,7 +3,7 @@
 from datetime import datetime, timedelta
 
 import pytest
-from demo.asking import Demo
+from support.demo_client import Demo
 
 
 def test_the_sum_is_that_of_the_models(demo: Demo) -> None:

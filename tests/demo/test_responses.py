@@ -3,7 +3,7 @@
 import json
 
 import pytest
-from demo.asking import Demo, Json, only
+from support.demo_client import Demo, Json, only
 
 DEMO = "[demo: no model ran]"
 WEATHER = {

@@ -9,7 +9,7 @@ import time
 from itertools import pairwise
 
 import pytest
-from demo.asking import Demo, Reply, exchange
+from support.demo_client import Demo, Reply, exchange
 
 from aiml_cli.demo.server import LARGEST, serve
 from aiml_cli.errors import Misuse

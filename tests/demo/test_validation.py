@@ -3,9 +3,9 @@
 import json
 
 import pytest
-from demo.asking import Demo, Json
+from support.demo_client import Demo, Json
 
-from aiml_cli.demo.validate import types_of
+from aiml_cli.demo.validation import types_of
 from aiml_cli.settings.options import ROWS
 
 FUNCTION = {"name": "f", "parameters": {}}

@@ -5,8 +5,8 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from conftest import Aiml, command
-from loopback import HELLO, Loopback, delta, stream
+from support.loopback import HELLO, Loopback, delta, stream
+from support.run_cli import Aiml, command
 
 pytestmark = pytest.mark.promise("odd-environment")
 XDG = ("XDG_CONFIG_HOME", "XDG_CACHE_HOME", "XDG_DATA_HOME", "XDG_STATE_HOME")

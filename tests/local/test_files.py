@@ -9,14 +9,14 @@ import tomllib
 from pathlib import Path
 
 import pytest
-from conftest import Aiml, command
-from loopback import HELLO, Loopback
+from support.loopback import HELLO, Loopback
+from support.run_cli import Aiml, command
 
 SECRET = "canary-0123456789"
 # One interpreter makes all writers: a hundred starts would take a minute.
 FORKS = """
 import os, signal, sys, time
-from aiml_cli.store import config, vault
+from aiml_cli.store import config_file as config, key_storage as vault
 import tomlkit
 config.put("seed", "1")
 vault.keep("a.example", "1" * 3000)
@@ -35,7 +35,7 @@ for line in sys.stdin:
 """
 FIFTY = """
 import os, sys
-from aiml_cli.store import config, vault
+from aiml_cli.store import config_file as config, key_storage as vault
 import tomlkit
 start, go = os.pipe()
 children = []

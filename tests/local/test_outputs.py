@@ -7,8 +7,8 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from conftest import Aiml, command
-from loopback import HELLO, Loopback, delta, stream
+from support.loopback import HELLO, Loopback, delta, stream
+from support.run_cli import Aiml, command
 
 LONG = stream(delta("x" * 5000), delta(finish="stop"))
 # No mode keeps root out, so these are places where nobody can write: below a file, and in the kernel's own folder.

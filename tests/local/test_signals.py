@@ -12,8 +12,8 @@ from typing import Any
 import pexpect
 import pyte
 import pytest
-from conftest import command
-from loopback import HELLO, HELLO_RESPONSE, STREAM, Loopback, as_json, chunk, delta, spoken
+from support.loopback import HELLO, HELLO_RESPONSE, STREAM, Loopback, as_json, chunk, delta, spoken
+from support.run_cli import command
 
 pytestmark = pytest.mark.promise("signals")
 ENDINGS = [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 129)]
@@ -50,7 +50,7 @@ AT_THE_START = """
 import os, signal, sys
 class Finder:
     def find_spec(self, name, *_):
-        if name == "aiml_cli.signals":
+        if name == "aiml_cli.system.signals":
             os.kill(os.getpid(), signal.SIGINT)
 sys.meta_path.insert(0, Finder())
 from aiml_cli.__main__ import run

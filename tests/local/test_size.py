@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import pytest
-from loopback import HELLO, HELLO_RESPONSE, Loopback
+from support.loopback import HELLO, HELLO_RESPONSE, Loopback
 
 pytestmark = pytest.mark.promise("stdin")
 MEGABYTE = 1_000_000

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from aiml_cli.prompt.mentions import mentioned
+from aiml_cli.prompt.compose import mentioned
 
 CASES = [
     (["sum", "up", "@a.txt"], "sum up a.txt", ["a.txt"]),

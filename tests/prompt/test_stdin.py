@@ -10,7 +10,7 @@ import pytest
 
 from aiml_cli.errors import Misuse
 from aiml_cli.prompt import stdin
-from aiml_cli.prompt.budget import Budget
+from aiml_cli.prompt.decode_text import Budget
 
 Told = list[str]
 

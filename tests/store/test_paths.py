@@ -9,13 +9,13 @@ import pytest
 
 from aiml_cli.errors import Misuse
 from aiml_cli.store import paths
-from aiml_cli.store.config import layers
+from aiml_cli.store.config_file import layers
 
 HOMELESS = """
 import os
 import platformdirs.unix
 from aiml_cli.errors import Misuse
-from aiml_cli.store import config, paths, write
+from aiml_cli.store import config_file as config, paths
 os.setuid(54321)
 assert paths.config_file() is None and paths.keys_file() is None
 assert not any(config.layers({}, {}).values())

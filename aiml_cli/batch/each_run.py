@@ -1,0 +1,160 @@
+"""Run through the rows until they end or something ends the run, and tell how it ended."""
+
+import gc
+import os
+from collections.abc import Callable
+from time import monotonic
+from typing import TYPE_CHECKING, NamedTuple
+
+from aiml_cli.api.answer import Answer
+from aiml_cli.batch.progress import EVERY_S, Progress, progress
+from aiml_cli.batch.rate_limit import Pace
+from aiml_cli.batch.results import Results, written
+from aiml_cli.batch.row_shards import Share
+from aiml_cli.batch.rows import Row, Rows
+from aiml_cli.batch.run_summary import Bill, Tally
+from aiml_cli.batch.worker_pool import Pool, Tools
+from aiml_cli.core.budget import RowsBudget
+from aiml_cli.core.chat_request import Question
+from aiml_cli.errors import OutputFailed, ReaderGone, SomeFailed
+from aiml_cli.output.format_money import format_dollars
+from aiml_cli.settings.options import Options
+from aiml_cli.settings.resolve import Settings
+from aiml_cli.system.signals import Stopped
+from aiml_cli.system.stdio import check_stdout, give_way, is_terminal, notices, print_err, stand, write_out
+
+if TYPE_CHECKING:
+    from aiml_cli.api.messages import Conversation
+    from aiml_cli.batch.resume_file import Kept
+    from aiml_cli.output.output_file import OutputFile
+
+# How often the machine's sums are brought up to date, and how often it is looked whether they should be.
+SUMS_S, LOOK_S = 10.0, 0.25
+Said = Callable[[Row], "Conversation"]
+
+
+class Place(NamedTuple):
+    """Hold where results go: standard output, a file, or a file of results that is gone on with.
+
+    `fd` is open on what was there before, and is added to.
+    """
+
+    write: Callable[[bytes], None]
+    file: "OutputFile | None" = None
+    kept: "Kept | None" = None
+    fd: int | None = None
+
+
+def opened(options: Options) -> Place:
+    """Open the place for the results; raise before anything is sent where there is none."""
+    if options.resume_from:
+        from aiml_cli.batch.resume_file import Kept  # for some runs only
+
+        kept = Kept(options.resume_from)
+        return Place(kept.write, kept=kept, fd=kept.fd)
+    if options.output:
+        from aiml_cli.output.output_file import OutputFile
+
+        file = OutputFile(options.output)
+        return Place(file.write, file)
+    check_stdout()
+    return Place(write_out, fd=1)
+
+
+def run(settings: Settings, question: Question, place: Place, *, rows: Rows, ours: Share, said: Said) -> int:
+    """Ask for each row that is ours; give 0 when all are whole, else raise what went wrong.
+
+    `question` is what is asked for a row, `settings` are those of the whole run.
+    """
+    _tidy_up_from_now_on()
+    options, tally = settings.options, Tally()
+    bar = progress(tally, rows, ours.of, os.environ, quiet=options.quiet)
+    put = bar.around(place.write) if bar and place.write is write_out and is_terminal(1) else place.write
+    jobs, kept = options.jobs or 1, place.kept
+    tools = Tools(
+        question,
+        said,
+        kept.has if kept else lambda _number, _digest: False,
+        _writer(question, several=(options.n or 1) > 1),
+        Bill(settings, question),
+        Results(put, jobs, ordered=not (options.unordered or kept)),
+        tally,
+        Pace(jobs, notices(options.quiet) or (lambda _: None)),
+        RowsBudget(None if options.replay else options.max_cost),
+    )
+    pool = Pool((row for row in rows if ours.has(row.number)), tools, jobs)
+    return _ended(options, place, tools, pool, _worked(pool, tools, bar))
+
+
+def _tidy_up_from_now_on() -> None:
+    """Collect garbage, which a single answer does without: thousands would not fit into memory."""
+    if not gc.isenabled():
+        gc.freeze()
+        gc.enable()
+
+
+def _writer(question: Question, *, several: bool) -> Callable[[Row, str | None, Answer], bytes]:
+    is_json = question.wanted is not None
+    return lambda row, digest, answer: written(row, digest, answer, is_json=is_json, several=several)
+
+
+def _worked(pool: Pool, tools: Tools, bar: Progress | None) -> BaseException | None:
+    """Work through the rows; give what stopped that, in any way but by its end."""
+    fault: BaseException | None = None
+    if bar:
+        stand(bar)
+    try:
+        pool.run(_ticker(tools, bar), EVERY_S if bar else LOOK_S)
+        fault = pool.fault
+    except Stopped as stop:
+        fault = stop.error
+    try:
+        if fault and not pool.is_drained:
+            pool.cut()
+        tools.results.end(is_gone=isinstance(fault, ReaderGone | OutputFailed))
+    except (ReaderGone, OutputFailed) as gone:
+        fault = fault or gone
+    finally:
+        if bar:
+            give_way(bar)
+            bar.erase()
+    return fault
+
+
+def _ticker(tools: Tools, bar: Progress | None) -> Callable[[], None]:
+    """Give what is done now and then: the line is drawn anew, and what was spent is written down."""
+    last = [monotonic()]
+
+    def tick() -> None:
+        if bar:
+            bar.draw()
+        if monotonic() - last[0] > SUMS_S:
+            last[0] = monotonic()
+            tools.bill.write_down(tools.tally)
+
+    return tick
+
+
+def _ended(options: Options, place: Place, tools: Tools, pool: Pool, fault: BaseException | None) -> int:
+    """Write down what was spent, tell how the run ended, and raise what went wrong."""
+    tally, vain = tools.tally, pool.alike.error
+    if place.file:
+        part = place.file.close(complete=not (fault or vain or pool.is_too_dear))
+        if part:
+            print_err(f"aiml: the results so far are in {part}")
+    tools.bill.write_down(tally)
+    if not options.quiet and not isinstance(fault, ReaderGone):
+        print_err(tally.summary())
+    if found := fault or vain or pool.alike.at_the_end():
+        raise found
+    if pool.is_too_dear:
+        most = format_dollars(options.max_cost or 0)
+        raise SomeFailed(f"stopped before --max-cost {most} could be exceeded; not all rows were asked", _how(options))
+    if tally.failed:
+        raise SomeFailed(f"{tally.failed:,} of {tally.done:,} rows failed; each result says why", _how(options))
+    return 0
+
+
+def _how(options: Options) -> str:
+    """Say how the rest is asked for."""
+    return "the same command again asks for those that are missing" if options.resume_from else ""

@@ -1,0 +1,1 @@
+"""What models exist, what they accept and what they cost."""

@@ -1,0 +1,1 @@
+"""The commands of `aiml`, one module each."""

@@ -1,0 +1,98 @@
+"""Ask once: settle what is asked of whom, hold the turn, and end as it ended."""
+
+import os
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+
+from aiml_cli.api.answer import Answer
+from aiml_cli.api.endpoints import ENDPOINTS
+from aiml_cli.core import turn
+from aiml_cli.core.chat_request import Question, is_errand
+from aiml_cli.core.schema_retry import wanted_of
+from aiml_cli.core.start_demo import served
+from aiml_cli.errors import AimlError, Misuse
+from aiml_cli.output.choose_renderer import Screen, choose
+from aiml_cli.output.json_output import as_object, line
+from aiml_cli.settings.resolve import Flags, Settings, resolve
+from aiml_cli.store.config_file import layers
+from aiml_cli.system.stdio import print_err, print_out
+
+
+def ask(name: str, words: Sequence[str], flags: Flags) -> int:
+    """Ask a question on an endpoint and show the answer; give the exit code, or raise what went wrong."""
+    try:
+        words, flags, template = _prepared(name, words, flags)
+        settings = resolve(layers(flags, os.environ, template), name)
+        if settings.options.record or settings.options.replay:
+            from aiml_cli.transport import choose_transport  # before any other file is opened
+
+            choose_transport.ready(settings.options)
+        several = _several(name, words, flags, settings)
+        wanted = None if several else wanted_of(settings)
+        is_shown_only = (settings.options.dry_run or settings.options.as_) and not is_errand(settings.options)
+        screen = None if is_shown_only or several else choose(settings.options, os.environ)
+    except AimlError as error:
+        if _wants_json(flags):
+            print_out(line(as_object(Answer(name, error=error)), indent=2).decode())
+        raise
+    if several:
+        return several()
+    if screen is None:
+        from aiml_cli.core import dry_run  # needed here only
+
+        return dry_run.print_program(Question(ENDPOINTS[name], words, dry_run.addressed(settings), wanted))
+    with served(settings) as settled:
+        return _show_answer(Question(ENDPOINTS[name], words, settled, wanted), screen)
+
+
+def _several(name: str, words: Sequence[str], flags: Flags, settings: Settings) -> "Callable[[], int] | None":
+    """Give what asks more than once: for each row, of each model, for each piece of a long input."""
+    models = flags["model"].texts if "model" in flags else ()
+    if settings.options.in_place:
+        from aiml_cli.core import edit_in_place  # as those below for few calls only
+
+        return lambda: edit_in_place.ask(name, words, settings, len(models))
+    of_rows = {"unordered", "resume_from", "shard"} | (set() if settings.options.chunk else {"jobs"})
+    if settings.options.each or flags.keys() & of_rows:
+        from aiml_cli.batch import each_setup
+
+        return lambda: each_setup.ask_each(name, words, settings, len(models))
+    if len(models) > 1:
+        from aiml_cli.batch import compare
+
+        return lambda: compare.ask_all(
+            name, words, [replace(settings, options=replace(settings.options, model=model)) for model in models]
+        )
+    if settings.options.first:
+        raise Misuse("--first chooses among several models, and there is one", "name them all: -m A -m B --first")
+    if settings.options.chunk or settings.options.reduce:
+        from aiml_cli.batch import chunks
+
+        return lambda: chunks.ask_all(name, words, settings)
+    return None
+
+
+def _prepared(name: str, words: Sequence[str], flags: Flags) -> tuple[Sequence[str], Flags, Flags | None]:
+    """Let a template and an editor have their say, where they are asked for."""
+    if not flags.keys() & {"template", "param", "edit"}:
+        return words, flags, None
+    from aiml_cli.core import template_fill  # for few calls only
+
+    return template_fill.prepared(name, words, flags)
+
+
+def _wants_json(flags: Flags) -> bool:
+    """Say whether JSON was asked for, when the settings as a whole could not be settled."""
+    said = flags.get("format")
+    word = said.texts[-1] if said else os.environ.get("AIML_FORMAT", "")
+    return "json" in flags or word in ("json", "jsonl")
+
+
+def _show_answer(question: Question, screen: Screen) -> int:
+    """Hold one turn; raise what went wrong."""
+    answer = turn.hold(question, screen).answer
+    if answer.error:
+        raise answer.error
+    if answer.completion.capped:
+        print_err(f"aiml: {answer.completion.lacks}")
+    return 0

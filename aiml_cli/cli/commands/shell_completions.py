@@ -1,0 +1,162 @@
+"""Answer `aiml config completions`: print the script for a shell, or put it where that shell finds it."""
+
+import os
+from collections.abc import Callable
+from contextlib import suppress
+from difflib import get_close_matches
+from importlib.resources import files
+from pathlib import Path
+from shlex import quote
+from typing import NamedTuple
+
+from aiml_cli.errors import Misuse, OutputFailed
+from aiml_cli.store import model_cache, paths
+from aiml_cli.system.atomic_write import existing
+from aiml_cli.system.stdio import print_err, print_out
+
+# How a file of ours is told from somebody else's: by this, in one of its first lines.
+MARK = b"# Completion of aiml for "
+MARK_LINES = 3
+ALIASES = {"pwsh": "powershell"}
+
+
+class Shell(NamedTuple):
+    """Say what the script of a shell is called, where it goes, and what is left to do then.
+
+    `line` is what a start-up file has to say, "" for nothing; it stands on standard output, so that it can be
+    appended there.
+    """
+
+    script: str
+    place: Callable[[], Path]
+    left: str
+    line: Callable[[Path], str] = lambda _: ""
+
+
+def answer(name: str, *, install: bool, may_replace: bool) -> int:
+    """Print the script of a shell, or install it; without a name that of the shell that $SHELL names."""
+    shell = _TABLE[_named(name)]
+    text = _script(shell.script)
+    return _install(shell, text, may_replace) if install else print_out(text.decode())
+
+
+def _named(name: str) -> str:
+    """Find the shell that is meant; raise Misuse with the near ones."""
+    guessed = Path(os.environ.get("SHELL", "")).name
+    word = (name or guessed).lower()
+    found = ALIASES.get(word, word)
+    every = f"there are: {', '.join(SHELLS)}"
+    if found not in SHELLS:
+        near = get_close_matches(word, (*SHELLS, *ALIASES), 1) if name else []
+        hint = f"did you mean {near[0]}? {every}" if near else every
+        raise Misuse(f"there are no completions for {name!r}" if name else "which shell is it for?", hint)
+    if not name:
+        print_err(f"aiml: for {found}, as $SHELL says")
+    return found
+
+
+def _script(name: str) -> bytes:
+    """Read a script: a wheel holds them in the package; where the sources are used, they lie beside it."""
+    inside = files("aiml_cli") / "shells" / name
+    return inside.read_bytes() if inside.is_file() else (Path(__file__).parents[3] / "completions" / name).read_bytes()
+
+
+def _install(shell: Shell, text: bytes, may_replace: bool) -> int:
+    path = shell.place()
+    before = _before(path)
+    if before == text:
+        print_err(f"aiml: {path} is as it should be")
+    elif before is None or may_replace or _is_ours(before):
+        _write(path, text)
+        print_err(f"aiml: wrote {path}")
+    else:
+        raise Misuse(f"{path} is there already, and is not aiml's", "-y replaces it")
+    if not model_cache.names_file().exists():
+        print_err("aiml: aiml models fetches the list that -m completes from")
+    print_err(f"aiml: {shell.left}")
+    return print_out(shell.line(path))
+
+
+def _before(path: Path) -> bytes | None:
+    from aiml_cli.system.atomic_write import refuse_link  # only a writer needs locks
+
+    refuse_link(path)
+    return existing(path)
+
+
+def _is_ours(data: bytes) -> bool:
+    return any(line.startswith(MARK) for line in data.split(b"\n", MARK_LINES)[:MARK_LINES])
+
+
+def _write(path: Path, data: bytes) -> None:
+    """Write a file whole or not at all, in a folder that others may read as before: it holds no secret."""
+    beside = path.with_name(f".{path.name}.{os.urandom(4).hex()}")
+    try:
+        for each in reversed([each for each in path.parents if not each.exists()]):
+            each.mkdir(0o755, exist_ok=True)  # zsh refuses a folder that a group can write, whatever the umask
+        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+        with os.fdopen(os.open(beside, flags, 0o644), "wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        beside.replace(path)
+    except OSError as fault:
+        raise OutputFailed(f"{path}: {fault.strerror}", "what was there before is unchanged") from None
+    finally:
+        with suppress(OSError):  # it is not there when all went well
+            beside.unlink()
+
+
+def _folder(variable: str, *below: str) -> Path:
+    """Give the folder that a variable names, else one below the home directory; a relative one is none."""
+    told = Path(os.environ.get(variable, "").partition(":")[0].strip())
+    try:
+        # An empty HOME would be the root of the file system.
+        home = Path(os.environ["HOME"]) if "HOME" in os.environ else Path.home()
+    except RuntimeError:
+        home = Path()
+    found = told if told.is_absolute() else home.joinpath(*below)
+    return paths.needed(found if found.is_absolute() else None)
+
+
+def _data() -> Path:
+    return _folder("XDG_DATA_HOME", ".local", "share")
+
+
+def _bash() -> Path:
+    own = os.environ.get("BASH_COMPLETION_USER_DIR", "").startswith("/")
+    folder = _folder("BASH_COMPLETION_USER_DIR") if own else _data() / "bash-completion"
+    return folder / "completions" / "aiml"
+
+
+def _zsh_lines(path: Path) -> str:
+    return f"fpath=({quote(str(path.parent))} $fpath)\nautoload -Uz compinit && compinit\n"
+
+
+def _powershell_line(path: Path) -> str:
+    return ". '" + str(path).replace("'", "''") + "'\n"
+
+
+_TABLE = {
+    "bash": Shell(
+        "aiml.bash", _bash, "a new bash finds it, where bash-completion is loaded; else source it in ~/.bashrc"
+    ),
+    "zsh": Shell(
+        "aiml.zsh",
+        lambda: _data() / "zsh" / "site-functions" / "_aiml",
+        "a new zsh finds it, once these lines stand in ~/.zshrc:",
+        _zsh_lines,
+    ),
+    "fish": Shell(
+        "aiml.fish",
+        lambda: _folder("XDG_CONFIG_HOME", ".config") / "fish" / "completions" / "aiml.fish",
+        "a new fish finds it; nothing is left to do",
+    ),
+    "powershell": Shell(
+        "aiml.ps1",
+        lambda: paths.needed(paths.history_file()).parent / "aiml.ps1",
+        "a new PowerShell finds it, once this line stands in $PROFILE:",
+        _powershell_line,
+    ),
+}
+SHELLS = tuple(_TABLE)

@@ -1,0 +1,123 @@
+"""The commands of `aiml config`."""
+
+import typer
+
+from aiml_cli.cli.flags import PLAIN, SERVER, Task, command, said
+from aiml_cli.settings.options import ROWS, Option
+from aiml_cli.settings.resolve import Flags, Said
+from aiml_cli.settings.value_types import PATH
+
+app = typer.Typer(help="Show and change settings, and store the API key.", **PLAIN)
+SETTING = typer.Argument(metavar="NAME", help="The setting.")
+PROFILE = typer.Option(None, "--profile", metavar="NAME", help="The profile instead of the whole file.")
+
+
+@app.command("show")
+@command([*SERVER, ROWS["json"]], "")
+def config_show(_words: list[str], flags: Flags) -> Task:
+    """Show every setting, its value, and who said so."""
+    from aiml_cli.cli.commands import config
+
+    return lambda: config.show_all({**flags})
+
+
+@app.command("get")
+def config_get(name: str = SETTING) -> Task:
+    """Print the value of one setting."""
+    from aiml_cli.cli.commands import config
+
+    return lambda: config.get(name)
+
+
+@app.command("set")
+def config_set(
+    name: str = SETTING,
+    value: str = typer.Argument(metavar="VALUE", help="Its value, as a flag would have it."),
+    profile: str | None = PROFILE,
+) -> Task:
+    """Set a setting in the config file."""
+    from aiml_cli.cli.commands import config
+
+    return lambda: config.set_(name, value, profile)
+
+
+@app.command("unset")
+def config_unset(name: str = SETTING, profile: str | None = PROFILE) -> Task:
+    """Remove a setting from the config file."""
+    from aiml_cli.cli.commands import config
+
+    return lambda: config.unset(name, profile)
+
+
+@app.command("edit")
+def config_edit() -> Task:
+    """Open the config file in $VISUAL or $EDITOR."""
+    from aiml_cli.cli.commands import config
+
+    return config.edit
+
+
+@app.command("path")
+def config_path() -> Task:
+    """Print where the config file is."""
+    from aiml_cli.cli.commands import config
+
+    return config.path
+
+
+@app.command("key")
+def config_key(
+    remove: bool = typer.Option(False, "--remove", help="Remove the stored key."),
+    from_stdin: bool = typer.Option(False, "--stdin", help="Read the key from standard input."),
+    base_url: str | None = typer.Option(None, "--base-url", metavar="TEXT", help="The server that the key is for."),
+) -> Task:
+    """Store the API key of the server; it is asked for and not shown."""
+    from aiml_cli.cli.commands import config
+
+    flags = {"base_url": Said((base_url,), "--base-url")} if base_url else {}
+    return lambda: config.key(remove, from_stdin, flags)
+
+
+@app.command("check")
+@command([*SERVER, ROWS["debug"]], "")
+def config_check(_words: list[str], flags: Flags) -> Task:
+    """Check settings, key, file modes, server and balance."""
+    from aiml_cli.cli.commands import config_check
+
+    return lambda: config_check.check(flags)
+
+
+@app.command("completions")
+def config_completions(
+    shell: str = typer.Argument(
+        "", metavar="[SHELL]", show_default=False, help="bash, zsh, fish or powershell. Without it: what $SHELL names."
+    ),
+    install: bool = typer.Option(
+        False, "--install", help="Put it where that shell finds it, and say what is left to do."
+    ),
+    yes: bool = typer.Option(False, "--yes", "-y", help="Replace a file that is not aiml's."),
+) -> Task:
+    """Print the completions for a shell, or install them."""
+    from aiml_cli.cli.commands import shell_completions
+
+    return lambda: shell_completions.answer(shell, install=install, may_replace=yes)
+
+
+IMPORT = Option(
+    PATH, "Take over llm's templates, or roles of mods or aichat: a file or folder of them.", "Output", {}, once=True,
+    attribute="import_",
+)  # fmt: skip
+
+
+@app.command("templates")
+@command([IMPORT, ROWS["json"], ROWS["yes"], ROWS["quiet"]], "The template to show. Without it all are listed.")
+def config_templates(words: list[str], flags: Flags) -> Task:
+    """List the templates, show one, or import those of another program."""
+    source = said(IMPORT, flags)
+    if source is not None:
+        from aiml_cli.cli.commands import template_import
+
+        return lambda: template_import.take_over(source, words, flags)
+    from aiml_cli.cli.commands import templates
+
+    return lambda: templates.answer(words, flags)

@@ -1,0 +1,228 @@
+"""Hold what the REPL knows: the settings so far, the conversation, and what waits to be sent with the next message."""
+
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING
+
+from aiml_cli.api.answer import Answer, has_rest
+from aiml_cli.api.endpoints import ENDPOINTS
+from aiml_cli.catalog import cost_estimate
+from aiml_cli.cli.repl import conversation_lock
+from aiml_cli.cli.repl.turns import Exchange, Spent, before, exchange_of, joined, spent_of
+from aiml_cli.core import turn
+from aiml_cli.core.chat_request import Question
+from aiml_cli.core.previous_turns import REST
+from aiml_cli.core.schema_retry import wanted_of
+from aiml_cli.core.start_demo import demo_model
+from aiml_cli.errors import AimlError, HungUp, Misuse, ReaderGone, Terminated
+from aiml_cli.output.choose_renderer import choose
+from aiml_cli.prompt.file_sources import Source as Text
+from aiml_cli.settings.resolve import Flags, Said, Settings, Source, resolve
+from aiml_cli.settings.urls import host_of
+from aiml_cli.store.config_file import layers
+from aiml_cli.system.stdio import print_err
+from aiml_cli.system.terminal import hushed
+
+if TYPE_CHECKING:
+    from aiml_cli.api.messages import Conversation
+
+# What was said of one message is not said of the next.
+OF_ONE_MESSAGE = (
+    "file", "continue", "resume", "messages", "tool_result", "output", "interactive", "edit", "template", "param",
+    "previous_response_id",
+)  # fmt: skip
+NOT_IN_TURNS = ("dry_run", "as", "wait", "show", "cancel", "extract", "in_place", "chunk", "reduce", "first")
+LEAVE_STDIN = {"no_stdin": Said(("on",), "the REPL")}
+LOADED = "the conversation"
+ENDINGS = (ReaderGone, Terminated, HungUp)
+
+
+@dataclass(slots=True)
+class Session:
+    """Hold a conversation in the making; `url` is that of the embedded server, where it was asked for.
+
+    `without` names the settings that count for nothing, whoever says them. `row` is the conversation in the
+    history, `root` the stored response that it was begun behind, `unanswered` what was asked last in vain.
+    """
+
+    endpoint: str
+    flags: Flags
+    url: str | None = None
+    template: Flags = field(default_factory=dict)
+    set: dict[str, Said] = field(default_factory=dict)
+    without: frozenset[str] = frozenset()
+    files: list[str] = field(default_factory=list)
+    outputs: list[Text] = field(default_factory=list)
+    exchanges: list[Exchange] = field(default_factory=list)
+    spent: list[Spent] = field(default_factory=list)
+    row: int | None = None
+    root: str | None = None
+    system: str | None = None
+    prompt: str = ""
+    answer: Answer | None = None
+    unanswered: "Conversation | None" = None
+    is_told: bool = False
+    is_over: bool = False
+
+    @property
+    def tokens(self) -> int:
+        """Count the tokens of this conversation."""
+        return sum(each.total_tokens or 0 for each in self.spent)
+
+    @property
+    def cost_usd(self) -> float:
+        """Add up what this conversation cost, as far as that is known."""
+        return sum(each.cost_usd or 0.0 for each in self.spent)
+
+    @property
+    def queued(self) -> list[str]:
+        """Name what waits to be sent with the next message."""
+        return [*self.files, *(each.name for each in self.outputs)]
+
+    def settings(self, more: Mapping[str, Said] | None = None) -> Settings:
+        """Settle the settings as they are now; what is said here is newer than what was typed at the start."""
+        typed = {name: said for name, said in self.flags.items() if name not in (*OF_ONE_MESSAGE, *self.set)}
+        template = {name: said for name, said in self.template.items() if name not in self.set}
+        profile = {"profile": self.set["profile"]} if "profile" in self.set else {}
+        flags = {**typed, **profile, **LEAVE_STDIN, **(more or {})}
+        spoken = {**layers(flags, os.environ, template), Source.SET: self.set}
+        heard = {who: {name: said[name] for name in said.keys() - self.without} for who, said in spoken.items()}
+        return self._addressed(resolve(heard, self.endpoint))
+
+    def begin(self) -> None:
+        """Raise Misuse for flags that a conversation in turns cannot have."""
+        if errands := [name for name in NOT_IN_TURNS if name in self.flags]:
+            hint = "/copy N and /write N FILE take a code block of an answer" if errands[0] == "extract" else ""
+            raise Misuse(f"--{errands[0].replace('_', '-')} and a conversation in turns exclude each other", hint)
+        if "model" in self.flags and len(self.flags["model"].texts) > 1:
+            hint = "-m A,B asks B where A is not to be had; /retry -m B asks another one again"
+            raise Misuse("a conversation in turns is held with one model", hint)
+        if "previous_response_id" in self.flags:
+            self.root = self.flags["previous_response_id"].texts[-1]
+
+    def first(self, words: Sequence[str]) -> None:
+        """Ask what the command line asks, with its files and what was piped in."""
+        flags: Flags = {name: self.flags[name] for name in self.flags.keys() - {"continue", "resume", "interactive"}}
+        try:
+            if flags.keys() & {"template", "param", "edit"}:
+                from aiml_cli.core import template_fill  # few begin with one
+
+                words, flags, self.template = template_fill.prepared(self.endpoint, words, flags)
+            settings = self._addressed(resolve(layers(flags, os.environ, self.template), self.endpoint))
+            if words or settings.options.file or not self.template:
+                self.hold(settings, words)
+        except AimlError as fault:
+            tell(fault)
+
+    def attach(self, name: str, output: str) -> None:
+        """Send the output of a command along with the next message."""
+        self.outputs.append(Text(f"$ {name}", output.encode("utf-8", "replace")))
+
+    def model_name(self) -> str:
+        """Name the model that is asked now."""
+        try:
+            return self.settings().options.model or ""
+        except AimlError:
+            return "?"
+
+    def ask(self, text: str, more: Mapping[str, Said] | None = None) -> None:
+        """Ask, show the answer, and keep both; a fault is told, and ends nothing."""
+        files = {"file": Said(tuple(self.files), "/file")} if self.files else {}
+        try:
+            self.hold(self.settings({**files, **(more or {})}), text.split(" ") if text else [])
+        except AimlError as fault:
+            tell(fault)
+
+    def hold(
+        self,
+        settings: Settings,
+        words: Sequence[str] = (),
+        again: "Conversation | None" = None,
+        instead_of: int = 0,
+    ) -> None:
+        """Hold a turn with settings of its own; its answer takes the place of so many of the last ones.
+
+        `again` is said as it is, without the files that wait.
+        """
+        options = settings.options
+        texts = () if again else tuple(self.outputs)
+        question = Question(ENDPOINTS[self.endpoint], words, settings, wanted_of(settings), texts=texts, again=again)
+        earlier = self.exchanges[: len(self.exchanges) - instead_of]
+        past = before(earlier, self.row, self.system, host_of(question.url), self.root)
+        conversation_lock.lend(self.row)
+        try:
+            with hushed():
+                done = turn.hold(replace(question, before=past), choose(options, os.environ))
+        finally:
+            conversation_lock.own(self.row)
+        self._count(done)
+        self._keep(done, earlier)
+        self._tell(done)
+
+    def renew(self) -> None:
+        """Begin a new conversation; the settings stay."""
+        conversation_lock.let_go(self.row)
+        self.exchanges, self.spent = [], []
+        self.row = self.root = self.system = self.unanswered = self.answer = None
+        self.is_told = False
+        if self.set.get("model", Said((), "")).speaker == LOADED:
+            del self.set["model"]
+
+    def tell_once(self) -> None:
+        """Say that nothing is kept, the first time that somebody might think so."""
+        if self.row is None and not self.is_told:
+            print_err("aiml: nothing of this conversation is kept in the history; it holds while aiml runs")
+            self.is_told = True
+
+    def _addressed(self, settled: Settings) -> Settings:
+        """Send it to the embedded server, where that was asked for."""
+        if self.url is None:
+            return settled
+        there = settled if "model" in self.set else demo_model(settled)
+        return replace(there, options=replace(there.options, base_url=self.url))
+
+    def _count(self, done: turn.Turn) -> None:
+        """Add what was spent; the price is looked up where the gateway told none, for the toolbar shows it."""
+        settings = done.question.settings
+        seen = replace(settings, options=replace(settings.options, usage=True))
+        if added := spent_of(done, cost_estimate.priced(done.answer, seen).cost_usd):
+            self.spent.append(added)
+
+    def _keep(self, done: turn.Turn, earlier: list[Exchange]) -> None:
+        self.answer = done.answer
+        if done.answer.attempts and done.question.again is None:  # before that the files go on waiting
+            self.prompt, self.files, self.outputs = " ".join(done.question.words), [], []
+        added = exchange_of(done)
+        if added is None:
+            self.unanswered = done.said if done.answer.attempts and done.said is not REST else self.unanswered
+            return
+        dropped, self.unanswered = self.exchanges[len(earlier) :], None
+        is_rest = done.said is REST and bool(earlier)
+        self.exchanges = [*earlier[:-1], joined(earlier[-1], added)] if is_rest else [*earlier, added]
+        self.system = done.question.system
+        if done.row:
+            self.row = done.row.conversation
+            conversation_lock.own(self.row)
+        if dropped:
+            conversation_lock.take_back(self.row, max((each.row for each in earlier), default=0), dropped[-1].row)
+
+    def _tell(self, done: turn.Turn) -> None:
+        """Tell how it ended, where it did not end well."""
+        completion, error = done.answer.completion, done.answer.error
+        if error is None:
+            if completion.capped:
+                print_err(f"aiml: {completion.lacks}")
+            return
+        if has_rest(completion):
+            error.hint = "/continue asks for the rest"
+        tell(error)
+
+
+def tell(fault: AimlError) -> None:
+    """Tell a fault as the program's end would; the REPL goes on, unless it is to end. Then it raises it."""
+    if isinstance(fault, ENDINGS):
+        raise fault
+    print_err(f"aiml: {fault.message}")
+    if fault.hint:
+        print_err(f"hint: {fault.hint}")

@@ -1,0 +1,111 @@
+"""Offer what fits at the cursor: commands, models, settings, conversations, templates, files."""
+
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+from prompt_toolkit.completion import CompleteEvent, Completion, PathCompleter
+from prompt_toolkit.completion import Completer as Base
+from prompt_toolkit.document import Document
+
+from aiml_cli.cli.repl.session import Session
+from aiml_cli.cli.repl.slash_commands import find, names
+from aiml_cli.errors import AimlError
+from aiml_cli.settings.options import Option
+from aiml_cli.settings.resolve import lasting
+from aiml_cli.system.sanitize import visible
+
+
+class Completer(Base):
+    """Complete by what the command says that its words are."""
+
+    def __init__(self, session: Session) -> None:
+        self._session = session
+        self._paths = PathCompleter(expanduser=True)
+
+    def get_completions(self, document: Document, complete_event: CompleteEvent) -> Iterator[Completion]:
+        """Give what fits, but no name that could drive the terminal: models and files are named by others."""
+        for each in self._all(document.text_before_cursor, complete_event):
+            if visible(each.text) == each.text and "\n" not in each.text:
+                yield each
+
+    def _all(self, text: str, event: CompleteEvent) -> Iterable[Completion]:
+        word = text.rpartition("\n")[2].rpartition(" ")[2]
+        if word.startswith("@"):
+            return self._paths.get_completions(Document(word[1:]), event)
+        if text.startswith("/") and " " not in text:
+            return fitting(text, [f"/{name}" for name in names()])
+        return self._words(text, event) if text.startswith("/") else ()
+
+    def _words(self, text: str, event: CompleteEvent) -> Iterable[Completion]:
+        name, _, typed = text[1:].partition(" ")
+        try:
+            kind = find(name).completes
+        except AimlError:
+            return ()
+        if kind == "files":
+            return self._paths.get_completions(Document(typed.rpartition(" ")[2]), event)
+        return fitting(typed, _offered(self._session, kind))
+
+
+def fitting(typed: str, words: Iterable[str]) -> Iterator[Completion]:
+    """Give the words that begin with what is typed; where none does, those that hold it, whatever the case."""
+    all_ = list(words)
+    low = typed.lower()
+    found = [word for word in all_ if word.lower().startswith(low)] or [word for word in all_ if low in word.lower()]
+    yield from (Completion(word, -len(typed)) for word in found)
+
+
+def _offered(session: Session, kind: str) -> list[str]:
+    """List the words of a kind; what cannot be looked up offers none."""
+    try:
+        return words(session, kind)
+    except AimlError:
+        return []
+
+
+def words(session: Session, kind: str) -> list[str]:
+    """Give the words of a kind: commands, models, settings, conversations, templates, …; of others none are known."""
+    match kind:
+        case "commands":
+            return names()
+        case "models":
+            return _models(session)
+        case "settings":
+            return [word for row in lasting() if row.on(session.endpoint) for word in _values(row)]
+        case "set":
+            return sorted(session.set)
+        case "conversations":
+            return _conversations()
+        case "templates":
+            from aiml_cli.store import template_files
+
+            return template_files.names()
+        case _:
+            return []
+
+
+def _values(row: Option[Any]) -> Iterator[str]:
+    """Give what can be said of a setting: where its words are known, each of them."""
+    known = ("on", "off") if row.kind.switch else row.kind.choices
+    yield from (f"{row.name}={word}" for word in known or [""])
+
+
+def _models(session: Session) -> list[str]:
+    """List the models of the stored catalogue; those of the embedded server it says itself."""
+    from aiml_cli.catalog import find_models
+
+    settings = session.settings()
+    found = find_models.known(settings) if session.url is None else find_models.catalogue(settings)
+    return [model.id for model in found or []]
+
+
+def _conversations() -> list[str]:
+    from contextlib import closing
+
+    from aiml_cli.store.history import database, reader
+
+    store = database.existing()
+    if store is None:
+        return []
+    with closing(store), database.in_words(store.path):
+        return [each.name for each in reader.summaries(store, limit=100)]

@@ -1,0 +1,1 @@
+"""One turn: a request is built, sent, judged and kept."""

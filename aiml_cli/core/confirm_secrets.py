@@ -1,0 +1,71 @@
+"""Hold back what seems secret in files and standard input until the user says that it may be sent."""
+
+from contextlib import suppress
+from typing import TYPE_CHECKING
+
+from aiml_cli.errors import AimlError, Misuse
+from aiml_cli.settings.resolve import Settings
+from aiml_cli.store import api_keys
+from aiml_cli.system.questions import agrees
+from aiml_cli.system.stdio import is_terminal, print_err
+
+if TYPE_CHECKING:
+    from aiml_cli.prompt.secrets import Finding
+
+MOST_SHOWN = 10
+
+
+class Guard:
+    """Look at what goes out beside the typed words, which are the user's own business."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._found: list[Finding] = []
+        self._known: list[str] | None = None
+
+    def see(self, name: str, text: str) -> None:
+        """Look at a text that is to be sent."""
+        from aiml_cli.prompt.secrets import secrets  # most questions are typed words only
+
+        if self._known is None:
+            self._known = self._own_keys()
+        self._found += secrets(name, text, self._known)
+
+    def settle(self) -> None:
+        """Let it go when nothing was found, or when the user agrees; raise Misuse when it stays here."""
+        options = self._settings.options
+        if not self._found:
+            return
+        if options.dry_run or options.as_ or options.allow_secrets:
+            if not options.quiet:
+                verb = "sends" if options.allow_secrets and not (options.dry_run or options.as_) else "there is"
+                print_err(f"aiml: {verb} what seems secret: {self._listed()}")
+            return
+        if not is_terminal(2):
+            raise self._refusal()
+        self._ask(yes=bool(options.yes))
+
+    def _ask(self, *, yes: bool) -> None:
+        """Show each finding, and ask on the terminal: standard input may be what is sent."""
+        for finding in self._found[:MOST_SHOWN]:
+            print_err(f"aiml: this seems secret: {finding}")
+        if len(self._found) > MOST_SHOWN:
+            print_err(f"aiml: … and {len(self._found) - MOST_SHOWN} more")
+        if not yes and not agrees("send it all the same?"):
+            raise self._refusal()
+
+    def _refusal(self) -> Misuse:
+        return Misuse(
+            f"nothing was sent: it seems to hold what is secret: {self._listed()}", "--allow-secrets sends it"
+        )
+
+    def _listed(self) -> str:
+        more = len(self._found) - MOST_SHOWN
+        return "; ".join(map(str, self._found[:MOST_SHOWN])) + (f"; and {more} more" if more > 0 else "")
+
+    def _own_keys(self) -> list[str]:
+        """Give the user's key for the server; a fault with it is told where it is needed."""
+        with suppress(AimlError):
+            key = api_keys.held(self._settings, self._settings.options.base_url or "")
+            return [key.value] if key and len(key.value) >= api_keys.SHORTEST_MASKED else []
+        return []

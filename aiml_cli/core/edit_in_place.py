@@ -1,0 +1,258 @@
+"""Put an answer in the place of the file that it is about, after a look at the difference."""
+
+import os
+from collections.abc import Sequence
+from dataclasses import replace
+from difflib import unified_diff
+from io import StringIO
+from pathlib import Path
+from stat import S_ISREG
+from typing import NamedTuple
+
+from aiml_cli.api.answer import Answer
+from aiml_cli.api.endpoints import ENDPOINTS
+from aiml_cli.core import turn
+from aiml_cli.core.chat_request import Question, is_errand
+from aiml_cli.core.start_demo import served
+from aiml_cli.errors import Misuse, NotAsAsked, OutputFailed
+from aiml_cli.output.choose_renderer import Screen, choose, wants_color
+from aiml_cli.output.code_blocks import blocks, chosen, code
+from aiml_cli.output.json_output import Silent
+from aiml_cli.output.output_file import OutputFile
+from aiml_cli.prompt.file_sources import Source, read
+from aiml_cli.settings.options import ROWS, Options
+from aiml_cli.settings.resolve import Settings
+from aiml_cli.settings.resolve import Source as Speaker
+from aiml_cli.system.questions import TERMINAL, agrees
+from aiml_cli.system.sanitize import visible
+from aiml_cli.system.signals import Stopped
+from aiml_cli.system.stdio import is_terminal, print_err, write_err
+
+ASKED = "Answer with the whole new text of {name} and nothing else: no explanation, no code fence around it."
+BOM = "\ufeff"
+# What makes something else of the answer, or asks more than once.
+NOT_WITH = (
+    "output", "json", "audio_out", "schema", "json_object", "items", "background",
+    "each", "unordered", "resume_from", "shard", "chunk", "reduce", "first",
+)  # fmt: skip
+COLOURS = {"+": "\x1b[32m", "-": "\x1b[31m", "@": "\x1b[36m"}
+BOLD, PLAIN = "\x1b[1m", "\x1b[0m"
+
+
+class Edit(NamedTuple):
+    """Hold the file: its name as it was typed, where it really is, and what it held when it was sent."""
+
+    name: str
+    path: Path
+    old: bytes
+
+    @property
+    def text(self) -> str:
+        """Give the text that is sent, with newlines as models write them."""
+        return self.old.decode().removeprefix(BOM).replace("\r\n", "\n")
+
+    @property
+    def is_dos(self) -> bool:
+        """Say whether every line ends with a carriage return too."""
+        return b"\n" in self.old and self.old.count(b"\r\n") == self.old.count(b"\n")
+
+
+def ask(name: str, words: Sequence[str], settings: Settings, models: int = 1) -> int:
+    """Ask for a file's new text, show what changes, and put it in its place; give the exit code.
+
+    Raises Misuse before anything is sent when that could not be done, and NotAsAsked where the user says no.
+    """
+    # Half a file must not take the place of the whole.
+    settings = replace(settings, options=replace(settings.options, fit=None, allow_cut=None))
+    options = settings.options
+    _see_that_it_agrees(settings, words, models)
+    edit = _opened(options.in_place or "")
+    said = [*words, "\n\n" + ASKED.format(name=edit.path.name)]
+    if options.dry_run or options.as_:
+        from aiml_cli.core import dry_run  # needed here only
+
+        return dry_run.print_program(
+            Question(ENDPOINTS[name], said, dry_run.addressed(settings), texts=(_source(edit),))
+        )
+    _see_that_somebody_answers(options)
+    with served(settings) as settled:
+        question = Question(ENDPOINTS[name], said, settled, texts=(_source(edit),))
+        kept = _Kept(OutputFile(str(edit.path)))
+        try:
+            answer = turn.hold(question, _screen(options)).answer
+            return _settle(edit, answer, options, kept)
+        finally:
+            kept.end()
+
+
+class _Kept:
+    """Hold the new text in a file beside the old one, which it replaces, or which keeps it under a name of its own."""
+
+    def __init__(self, file: OutputFile) -> None:
+        self._file, self._is_open = file, True
+
+    def replace(self, data: bytes) -> None:
+        """Put it in the place of the old one."""
+        self._file.write(data)
+        self._is_open = False
+        self._file.close(complete=True)
+
+    def beside(self, text: str) -> None:
+        """Leave it beside the old one, and say where."""
+        self._file.write(text.encode("utf-8", "replace"))
+        self.end()
+
+    def end(self) -> None:
+        """Close it, once; a file in which nothing stands is taken away."""
+        if self._is_open:
+            self._is_open = False
+            if part := self._file.close(complete=False):
+                print_err(f"aiml: what came is in {part}")
+
+
+def _see_that_it_agrees(settings: Settings, words: Sequence[str], models: int) -> None:
+    options = settings.options
+    for flag, is_said in (
+        *((ROWS[name].flag, getattr(options, ROWS[name].attribute)) for name in NOT_WITH),
+        ("several models", models > 1),
+        # As a setting it is about other calls.
+        ("--format", settings.sources.get("format") is Speaker.FLAG),
+        ("-n", (options.n or 1) > 1),
+        ("--wait, --show and --cancel", is_errand(options)),
+        ("-x all", options.extract == "all"),
+    ):
+        if is_said:
+            raise Misuse(f"--in-place and {flag} exclude each other", "nothing was sent")
+    if not any(word.strip() for word in words):
+        raise Misuse(f"what shall be done with {options.in_place}?", "say it behind the command")
+
+
+def _see_that_somebody_answers(options: Options) -> None:
+    """Raise Misuse where nobody could say yes."""
+    if options.yes:
+        return
+    try:
+        with open(TERMINAL, "rb"):  # noqa: PTH123 - a device
+            is_there = is_terminal(2)
+    except OSError:
+        is_there = False
+    if not is_there:
+        raise Misuse("--in-place asks before it replaces a file, and here is no terminal", "-y answers yes")
+
+
+def _opened(name: str) -> Edit:
+    """Read the file; raise Misuse for one that cannot be sent, or not be replaced."""
+    path = Path(os.path.realpath(name))
+    try:
+        is_file = S_ISREG(path.stat().st_mode)
+    except (OSError, ValueError) as fault:
+        raise Misuse(f"{name}: {getattr(fault, 'strerror', None) or fault}", "nothing was sent") from None
+    if not is_file:
+        raise Misuse(f"{name} is no regular file, and cannot be replaced", "nothing was sent")
+    edit = Edit(name, path, read(str(path)))
+    try:
+        is_text = "\0" not in edit.text
+    except UnicodeDecodeError:
+        is_text = False
+    if not is_text:
+        raise Misuse(f"{name} is not UTF-8 text", "nothing was sent")
+    return edit
+
+
+def _source(edit: Edit) -> Source:
+    return Source(edit.name, edit.text.encode())
+
+
+def _screen(options: Options) -> Screen:
+    """Give screens that show all but the answer itself."""
+    return replace(choose(replace(options, extract=None, format="text"), os.environ), main=Silent())
+
+
+def _settle(edit: Edit, answer: Answer, options: Options, kept: _Kept) -> int:
+    """Put the answer in the file's place when it is whole, new and agreed to; raise what keeps it from that."""
+    if answer.error:
+        kept.beside(answer.completion.first.words)
+        raise answer.error
+    new = _fitting(edit, _text(answer, options.extract, edit.text))
+    if new == edit.old:
+        _say(options, f"{edit.name} stays as it is: the answer changes nothing")
+        return 0
+    if not (options.quiet and options.yes):
+        _show_difference(edit, new, options)
+    try:
+        is_agreed = options.yes or agrees(f"replace {visible(edit.name)}?")
+    except Stopped:
+        kept.beside(new.decode())
+        raise
+    if not is_agreed:
+        raise NotAsAsked(f"{edit.name} is as it was", "" if options.no_log else "aiml history show has the answer")
+    _see_that_it_is_unchanged(edit, kept, new)
+    kept.replace(new)
+    _say(options, f"{edit.name} is replaced")
+    return 0
+
+
+def _text(answer: Answer, word: str | None, old: str) -> str:
+    """Give the file's new text: the block that was asked for, the only one where there is nothing else, or all."""
+    text = answer.completion.first.text
+    found = chosen(text, word or "all", answer.completion.complete)
+    if word or (len(found) == 1 and found[0].is_alone and not _is_one_block(old)):
+        return code(found[0])
+    if not text.strip():
+        raise NotAsAsked("the answer has no text", "ask again; the file is as it was")
+    return text
+
+
+def _is_one_block(old: str) -> bool:
+    """Say whether the file itself is Markdown that is nothing but a block."""
+    found = blocks(old)
+    return len(found) == 1 and found[0].is_alone and old.startswith(("```", "~~~"))
+
+
+def _fitting(edit: Edit, text: str) -> bytes:
+    """Give the new text the old one's beginning and ending, and its ends of lines."""
+    old = edit.old.decode()
+    plain = text.removeprefix(BOM).replace("\r\n", "\n")
+    plain = plain.rstrip("\n") + ("\n" if edit.text.endswith("\n") or not old else "")
+    if not edit.text.startswith("\n"):
+        plain = plain.lstrip("\n") or plain
+    ended = plain.replace("\n", "\r\n") if edit.is_dos else plain
+    return ((BOM if old.startswith(BOM) else "") + ended).encode("utf-8", "replace")
+
+
+def _show_difference(edit: Edit, new: bytes, options: Options) -> None:
+    old, answer = edit.old.decode(), new.decode()
+    if edit.is_dos:
+        old, answer = old.replace("\r\n", "\n"), answer.replace("\r\n", "\n")
+    write_err(difference(old, answer, edit.name, color=wants_color(2, options.color or "auto", os.environ)))
+
+
+def _see_that_it_is_unchanged(edit: Edit, kept: _Kept, new: bytes) -> None:
+    """Raise OutputFailed where somebody else has written the file meanwhile: their work is not to be lost."""
+    try:
+        if edit.path.read_bytes() == edit.old:
+            return
+    except OSError:
+        pass
+    kept.beside(new.decode())
+    raise OutputFailed(f"{edit.name} has changed since it was sent, and is not replaced")
+
+
+def _say(options: Options, text: str) -> None:
+    if not options.quiet:
+        print_err(f"aiml: {text}")
+
+
+def difference(old: str, new: str, name: str, *, color: bool) -> str:
+    """Give the lines that change, with those around them."""
+    # Lines end at newlines only: splitlines knows a dozen other ends, which a file's lines may hold.
+    before, after = (list(StringIO(text, newline="\n")) for text in (old, new))
+    lines = list(unified_diff(before, after, name, f"{name} (the answer)"))
+    return "".join(_line(line, is_head=place < 2, color=color) for place, line in enumerate(lines))  # noqa: PLR2004
+
+
+def _line(line: str, *, is_head: bool, color: bool) -> str:
+    end = "\n" if line.endswith("\n") else "\n\\ No newline at end of file\n"
+    shown = visible(line.removesuffix("\n"))
+    tone = BOLD if is_head else COLOURS.get(line[:1], "")
+    return f"{tone}{shown}{PLAIN}{end}" if color and tone else shown + end

@@ -1,0 +1,171 @@
+"""Write an exchange into the history while it happens, without holding up the answer."""
+
+from collections.abc import Callable
+from contextlib import suppress
+from queue import Empty, SimpleQueue
+from threading import Thread
+from typing import TYPE_CHECKING, NamedTuple
+
+from aiml_cli.api.answer import Answer
+from aiml_cli.errors import STOPS, AimlError
+from aiml_cli.store.paths import place
+from aiml_cli.system.signals import Stopped, held
+from aiml_cli.system.stdio import print_err
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from aiml_cli.api.messages import Conversation
+    from aiml_cli.core.chat_request import Question
+    from aiml_cli.store.history.database import History
+    from aiml_cli.store.history.writer import Asked, Row
+
+# Text is in the file after this time and that of a write, which together stay below half a second.
+PAUSE_S = 0.25
+PATIENCE_S = 30.0
+HURRY_S = 5.0  # who was told to stop waits no longer for a history that others keep busy
+Marks = dict[tuple[int, str], int]
+Grown = Callable[[Marks], list[tuple[str, int, str]]]
+
+
+class _Order(NamedTuple):
+    answer: Answer
+    is_last: bool
+
+
+class Journal:
+    """Write in a thread of its own, which begins when the request is on its way: it costs no latency.
+
+    `asked` is made in that thread; `grown` tells what came since the last look.
+    """
+
+    def __init__(self, asked: "Callable[[], Asked]", grown: Grown, *, quiet: bool) -> None:
+        self._make, self._grown, self._quiet = asked, grown, quiet
+        self._orders: SimpleQueue[_Order | str] = SimpleQueue()
+        self._thread: Thread | None = None
+        self._notices: list[str] = []
+        self.row: Row | None = None
+
+    def start(self) -> None:
+        """Begin to write; once begun nothing changes."""
+        if self._thread is None:
+            with held():  # a start that is broken off leaves a thread that nobody can wait for
+                self._thread = Thread(target=self._run, daemon=True)
+                self._thread.start()
+
+    def part(self, answer: Answer) -> None:
+        """Keep an answer that was not as asked, and that another one follows; one without words was none."""
+        if any(choice.words for choice in answer.completion.choices):
+            self._order(answer, is_last=False)
+
+    def rename(self, model: str) -> None:
+        """Note that another model is asked."""
+        self._orders.put(model)
+
+    def close(self, answer: Answer) -> None:
+        """Write how it ended, and wait until it is written; a signal does not keep that from happening."""
+        self.start()
+        self._order(answer, is_last=True)
+        if self._thread:
+            try:
+                self._thread.join(HURRY_S if isinstance(answer.error, STOPS) else PATIENCE_S)
+            except Stopped:
+                self._thread.join(HURRY_S)
+                raise
+        self._tell(is_late=bool(self._thread and self._thread.is_alive()))
+
+    def _order(self, answer: Answer, *, is_last: bool) -> None:
+        self._orders.put(_Order(answer, is_last))
+
+    def _tell(self, *, is_late: bool) -> None:
+        if is_late:
+            self._notices.append("this answer may not be in the history: other programs keep it busy")
+        for notice in self._notices if not self._quiet else ():
+            with suppress(AimlError):
+                print_err(f"aiml: {notice}")
+
+    def _run(self) -> None:
+        """Write; whatever goes wrong costs a notice, and never the answer."""
+        try:
+            import sqlite3  # all this is loaded while the answer is awaited
+
+            from aiml_cli.store.history import database
+
+            asked = self._make()
+            try:
+                self._write(database.opened(), asked)
+            except sqlite3.DatabaseError as fault:
+                if self.row or not database.is_damaged(fault):
+                    raise
+                self._write(database.opened_anew(), asked)
+        except AimlError as fault:
+            self._notices.append(f"this answer is not in the history: {fault.message}")
+        except Exception as fault:  # noqa: BLE001 - see above
+            self._notices.append(f"this answer is not in the history: {fault or type(fault).__name__}")
+
+    def _write(self, history: "History", asked: "Asked") -> None:
+        if history.moved:
+            self._notices.append(f"the history was damaged and is kept as {history.moved}; a new one is begun")
+        try:
+            if asked.response_id:
+                self._catch_up(history, asked)
+            else:
+                self._follow(history, asked)
+        finally:
+            history.close()
+
+    def _follow(self, history: "History", asked: "Asked") -> None:
+        """Write the question, what comes, and how it ends; then others may write the conversation."""
+        from aiml_cli.core.history_records import describe_end
+        from aiml_cli.store.history import writer
+
+        self.row = row = writer.begin(history, asked)
+        marks = Marks()
+        while True:
+            try:
+                order = self._orders.get(timeout=PAUSE_S)
+            except Empty:
+                if pieces := [writer.Piece(*piece) for piece in self._grown(marks)]:
+                    writer.append(history, row, pieces)
+                continue
+            if isinstance(order, str):
+                asked = asked._replace(model=order)
+                writer.rename(history, row, order)
+                continue
+            writer.finish(history, row, describe_end(order.answer, asked, is_last=order.is_last))
+            if order.is_last:
+                writer.release(history, row.conversation)
+                return
+            self.row = row = writer.begin(history, asked._replace(conversation=row.conversation, turns=()))
+            marks = Marks()
+
+    def _catch_up(self, history: "History", asked: "Asked") -> None:
+        """Write what a response became that was asked for earlier; where nothing came, nothing changed."""
+        from aiml_cli.core.history_records import describe_end
+        from aiml_cli.store.history import writer
+
+        while isinstance(order := self._orders.get(), str) or not order.is_last:
+            pass
+        if order.answer.completion.begun.id:
+            writer.catch_up(history, asked, describe_end(order.answer, asked))
+
+
+def journal_of(
+    grown: Grown,
+    question: "Question",
+    said: "Conversation",
+    environ: "Mapping[str, str]",
+    response_id: str | None = None,
+) -> Journal | None:
+    """Give the journal of an exchange; None when nothing of it shall be kept."""
+    options = question.options
+    if options.no_log:
+        return None
+    here = place(environ)  # a name that is none is told before it costs
+
+    def asked() -> "Asked":
+        from aiml_cli.core.history_records import describe_question  # in the journal's own thread
+
+        return describe_question(question, said, here, response_id)
+
+    return Journal(asked, grown, quiet=bool(options.quiet))

@@ -1,0 +1,178 @@
+"""Write the code blocks of an answer that were asked for, and nothing else."""
+
+from collections.abc import Callable, Sequence
+from functools import lru_cache
+from typing import NamedTuple
+
+from aiml_cli.api.answer import Answer
+from aiml_cli.api.completion_builder import Choice, Completion
+from aiml_cli.api.stream_events import Batch
+from aiml_cli.errors import Misuse, NotAsAsked
+from aiml_cli.settings.options import Options
+from aiml_cli.system.sanitize import visible
+
+MOST_LISTED = 400
+KEPT = "aiml history show has the answer"
+SHOWN = 40
+# A fence's, and those that indent a line far enough.
+SIGNS = ("```", "~~~", "    ", "\t")
+# Names that are said of one language; the first of each row stands for it.
+SAME = (
+    ("python", "py", "python3", "py3"),
+    ("bash", "sh", "shell", "zsh", "console", "shell-session"),
+    ("javascript", "js", "jsx", "mjs", "node"),
+    ("typescript", "ts", "tsx"),
+    ("yaml", "yml"),
+    ("json", "jsonc", "json5"),
+    ("html", "htm", "xhtml"),
+    ("markdown", "md"),
+    ("powershell", "ps1", "pwsh", "ps"),
+    ("dockerfile", "docker"),
+    ("makefile", "make", "mk"),
+    ("cpp", "c++", "cc", "cxx", "hpp"),
+    ("csharp", "c#", "cs"),
+    ("rust", "rs"),
+    ("ruby", "rb"),
+    ("go", "golang"),
+    ("kotlin", "kt"),
+    ("perl", "pl"),
+    ("latex", "tex"),
+    ("diff", "patch"),
+    ("text", "txt", "plain", "plaintext"),
+)
+_NAMES = {name: names[0] for names in SAME for name in names}
+
+
+class Extracted:
+    """Write when the answer has ended: half a block is never shown. On a terminal it is made harmless."""
+
+    def __init__(self, write: Callable[[bytes], None], word: str, *, terminal: bool) -> None:
+        self._write, self._word, self._terminal = write, word, terminal
+
+    def show(self, batch: Batch) -> None:
+        """Wait for the end."""
+
+    def close(self, answer: Answer) -> None:
+        """Write the blocks of each choice, an empty line between any two."""
+        whole = answer.completion.complete
+        found = [block for choice in answer.completion.choices for block in chosen(choice.words, self._word, whole)]
+        text = "\n".join(code(block) for block in found)
+        if text:
+            self._write((visible(text) if self._terminal else text).encode("utf-8", "replace"))
+
+
+class Block(NamedTuple):
+    """Hold a code block: its language, "" where none is said, its text, and whether all of it is there.
+
+    A block is whole when its fence is closed, or when something follows it. `is_alone`: there is nothing else.
+    """
+
+    language: str
+    text: str
+    is_whole: bool = True
+    is_alone: bool = False
+
+
+def chosen(text: str, word: str, is_complete: bool) -> list[Block]:
+    """Give the blocks that a word means; of an incomplete answer only whole ones, and none for its last."""
+    found = [block for block in meant(blocks(text), word) if is_complete or block.is_whole]
+    return found if is_complete or word != "last" else []
+
+
+def code(block: Block) -> str:
+    """Give a block's text, which ends in one newline."""
+    return block.text.rstrip("\n") + "\n"
+
+
+def unmet(word: str, completion: Completion, *, is_kept: bool) -> NotAsAsked | None:
+    """Give the failure of an answer that has no such block; `is_kept`: the history has the answer."""
+    lacking = [choice for choice in completion.choices if not chosen(choice.words, word, completion.complete)]
+    if not lacking:
+        return None
+    failure = _failure(lacking[0], word, completion)
+    failure.hint = failure.hint or (KEPT if is_kept else "")
+    return failure
+
+
+def _failure(choice: Choice, word: str, completion: Completion) -> NotAsAsked:
+    found = blocks(choice.words)
+    whose = f"choice {choice.index + 1}" if len(completion.choices) > 1 else "the answer"
+    if not found or meant(found, word):
+        return NotAsAsked(f"{whose} has no {'whole code block of that name' if found else 'code block'}")
+    what = f"no code block {word}" if word.isdecimal() else f"no code block of {word}"
+    return NotAsAsked(f"{whose} has {what}", f"it has {counted(found)}: {listed(found)}"[:MOST_LISTED])
+
+
+def see_that_it_agrees(options: Options) -> None:
+    """Raise Misuse for what cannot be had together with a block only."""
+    form = "json" if options.json else options.format
+    if form in ("json", "jsonl", "raw"):
+        raise Misuse(f"--extract and --format {form} exclude each other", "a program reads the whole text of that")
+    for flag, is_said in (
+        ("--schema", options.schema),
+        ("--json-object", options.json_object),
+        ("--items", options.items),
+    ):
+        if is_said:
+            raise Misuse(f"--extract and {flag} exclude each other", "such an answer has no code blocks")
+
+
+def blocks(answer: str) -> list[Block]:
+    """List the fenced and indented code blocks of a Markdown text, as CommonMark reads them."""
+    # No block is without one of these; to read a million lines for nothing takes some seconds.
+    return list(_blocks(answer)) if any(sign in answer for sign in SIGNS) else []
+
+
+@lru_cache(maxsize=8)  # whether there is one is asked before it is shown
+def _blocks(answer: str) -> tuple[Block, ...]:
+    from markdown_it import MarkdownIt  # for few lines only
+
+    tokens = MarkdownIt("commonmark").disable("inline").parse(answer)
+    lines = answer.rstrip().count("\n") + 1
+    return tuple(
+        Block(
+            (token.info.split() or [""])[0],
+            token.content,
+            _is_closed(token.map or [0, 0], token.content) or (token.map or [0, 0])[1] < lines,
+            len(tokens) == 1,
+        )
+        for token in tokens
+        if token.type in ("fence", "code_block")
+    )
+
+
+def _is_closed(place: Sequence[int], text: str) -> bool:
+    """Say whether a block takes two lines more than its text: those of the fences."""
+    return (not text or text.endswith("\n")) and place[1] - place[0] == text.count("\n") + 2
+
+
+def meant(found: Sequence[Block], word: str) -> list[Block]:
+    """Give the blocks that a word means: a number, last, all, or the first of a language."""
+    if word == "all":
+        return list(found)
+    if word == "last":
+        return list(found[-1:])
+    if word.isdecimal():
+        return list(found[int(word) - 1 : int(word)]) if int(word) else []
+    return [block for block in found if _name(block.language) == _name(word)][:1]
+
+
+def _name(language: str) -> str:
+    """Give one name to a language; what stands around it in a fence's line (`{.python}`) says nothing."""
+    plain = language.strip("{}.").partition("{")[0].partition(":")[0].lower()
+    return _NAMES.get(plain, plain)
+
+
+def counted(found: Sequence[Block]) -> str:
+    """Say how many there are."""
+    return f"{len(found) or 'no'} code block{'' if len(found) == 1 else 's'}"
+
+
+def listed(found: Sequence[Block]) -> str:
+    """Name the blocks by number, language and beginning."""
+    return "; ".join(map(_line, range(1, len(found) + 1), found))
+
+
+def _line(place: int, block: Block) -> str:
+    begins = next((line.strip() for line in block.text.splitlines() if line.strip()), "")
+    return " ".join(filter(None, (f"{place}:", block.language, begins[:SHOWN])))

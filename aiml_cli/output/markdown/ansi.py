@@ -1,0 +1,160 @@
+"""Break pieces of text into lines that fit, each complete with its styles."""
+
+import re
+from collections.abc import Callable, Iterable, Iterator
+
+from rich.cells import cell_len, get_character_cell_size  # light, unlike the rest of rich
+
+from aiml_cli.output.markdown.inline import Span
+
+OFF = "\x1b[m"
+STYLE = re.compile(r"\x1b\[[\d;]*m")
+_BREAK = re.compile(r"(\n)|[ \t]+")
+# What some terminals join with its neighbour, and others show by itself, two columns wide.
+_JOINER = "\u200d"
+_HALVES = re.compile("[\U0001f1e6-\U0001f1ff\U0001f3fb-\U0001f3ff]")
+_STYLE = re.compile(r"\x1b\[([\d;]*)m")
+_COLOURS = range(30, 38)
+Tone = Callable[[str], str]
+
+
+def width_of(text: str) -> int:
+    """Give how many columns a text takes."""
+    return len(text) if text.isascii() else cell_len(text)
+
+
+def reach_of(text: str) -> int:
+    """Give how many columns a text takes at most, whatever a terminal joins."""
+    if text.isascii():
+        return len(text)
+    if _JOINER not in text and not _HALVES.search(text):
+        return cell_len(text)
+    return max(cell_len(text), sum(map(_reach, text)))
+
+
+def _reach(char: str) -> int:
+    return 2 if _HALVES.match(char) else get_character_cell_size(char)
+
+
+def shown_width(line: str) -> int:
+    """Give how many columns a line takes, its styles left out."""
+    return width_of(STYLE.sub("", line))
+
+
+def shown_reach(line: str) -> int:
+    """Give how many columns a line takes at most, its styles left out."""
+    return reach_of(STYLE.sub("", line))
+
+
+def styled(text: str, style: str) -> str:
+    """Give a text in its style."""
+    return f"\x1b[{style}m{text}{OFF}" if style and text else text
+
+
+def lines(spans: Iterable[Span], width: int) -> list[str]:
+    """Fill lines of at most so many columns; a word that is longer is broken."""
+    filled: list[str] = []
+    line: list[Span] = []
+    used = 0
+    for word in _words(spans):
+        size = sum(reach_of(span.text) for span in word)
+        if not word or (line and used + 1 + size > width):
+            filled.append(_joined(line))
+            line, used = [], 0
+        if line:
+            line.append(Span(" ", line[-1].style if line[-1].style == word[0].style else ""))
+            used += 1
+        rest = word
+        while size > width:
+            head, rest = _split(rest, width)
+            filled.append(_joined(head))
+            size = sum(reach_of(span.text) for span in rest)
+        line += rest
+        used += size
+    return [*filled, _joined(line)]
+
+
+def _words(spans: Iterable[Span]) -> Iterator[list[Span]]:
+    """Give each word, which may have several styles; [] for a line break that was meant."""
+    word: list[Span] = []
+    for span in spans:
+        text, style = span
+        if " " not in text and "\n" not in text and "\t" not in text:
+            if text:
+                word.append(span)
+            continue
+        start = 0
+        for found in _BREAK.finditer(text):
+            if piece := text[start : found.start()]:
+                word.append(Span(piece, style))
+            if word:
+                yield word
+                word = []
+            if found[1]:
+                yield []
+            start = found.end()
+        if piece := text[start:]:
+            word.append(Span(piece, style))
+    if word:
+        yield word
+
+
+def _split(word: list[Span], width: int) -> tuple[list[Span], list[Span]]:
+    """Cut a word at a number of columns, at least one character from its start."""
+    head: list[Span] = []
+    for index, (text, style) in enumerate(word):
+        size = reach_of(text)
+        if size <= width:
+            head.append(Span(text, style))
+            width -= size
+            continue
+        cut = _fitting(text, width, at_least=not head)
+        rest = [Span(text[cut:], style), *word[index + 1 :]]
+        return ([*head, Span(text[:cut], style)] if cut else head), rest
+    return head, []
+
+
+def _fitting(text: str, width: int, *, at_least: bool) -> int:
+    """Count the characters that fit; what combines with the last one stays with it."""
+    count = used = 0
+    while count < len(text):
+        used_then = used + _reach(text[count])
+        if used_then > width and not (at_least and count == 0):
+            break
+        used, count = used_then, count + 1
+        while count < len(text) and (_reach(text[count]) == 0 or text[count - 1] == "\u200d"):
+            count += 1
+    return count
+
+
+def _joined(line: Iterable[Span]) -> str:
+    """Write a line; neighbours of one style share it."""
+    pieces: list[str] = []
+    now = ""
+    for text, style in line:
+        if style != now:
+            pieces.append((OFF if now else "") + (f"\x1b[{style}m" if style else ""))
+            now = style
+        pieces.append(text)
+    return "".join([*pieces, OFF if now else ""])
+
+
+def without_styles(text: str) -> str:
+    """Leave out bold and underlined too."""
+    return _STYLE.sub("", text)
+
+
+def without_colours(text: str) -> str:
+    """Leave out colours alone."""
+    return _STYLE.sub(_other_than_colour, text)
+
+
+def as_it_is(text: str) -> str:
+    """Leave out nothing."""
+    return text
+
+
+def _other_than_colour(found: re.Match[str]) -> str:
+    numbers = found[1].split(";")
+    kept = [number for number in numbers if not (number.isdigit() and int(number) in _COLOURS)]
+    return f"\x1b[{';'.join(kept)}m" if kept else ""

@@ -1,0 +1,137 @@
+"""Write the answer to a file that only a complete answer replaces."""
+
+import os
+import stat
+from collections.abc import Iterable
+from contextlib import suppress
+from itertools import count
+from pathlib import Path
+from typing import Any
+
+from aiml_cli.api.answer import Answer
+from aiml_cli.errors import Misuse, OutputFailed
+from aiml_cli.output.json_output import as_object, line
+from aiml_cli.system.signals import held
+
+FIELDS = (
+    "endpoint", "model", "id", "finish_reason", "complete", "usage", "cost_usd", "cost_source", "timing",
+    "request_id", "status", "attempts", "error",
+)  # fmt: skip
+
+
+class OutputFile:
+    """Write beside the file under a name of its own; take its place at the end.
+
+    What an incomplete answer left keeps the file's name with `.part` added. What is no regular file (a pipe,
+    a terminal, /dev/null) is written as it is.
+    """
+
+    def __init__(self, name: str) -> None:
+        self._target = Path(os.path.realpath(name))
+        try:
+            # /dev/stdout leads to a file too, but what it names is this very output.
+            is_place = name.startswith(("/dev/", "/proc/"))
+            self._direct = is_place or (self._target.exists() and not self._target.is_file())
+            self._fd = os.open(name, os.O_WRONLY | os.O_CLOEXEC | os.O_APPEND) if self._direct else self._opened(name)
+        except OSError as fault:
+            raise Misuse(f"{name}: cannot be written: {fault.strerror}", "nothing was sent") from None
+
+    def _opened(self, name: str) -> int:
+        """Open a new file, with the owner and the modes of the one that it will replace."""
+        if self._target.exists() and not os.access(self._target, os.W_OK):
+            raise PermissionError(13, "Permission denied", name)
+        self.part = self._target.with_name(f".{os.urandom(4).hex()}.part")
+        fd = os.open(self.part, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666)
+        if self._target.exists():
+            old = self._target.stat()
+            with suppress(OSError):  # only some may give a file away
+                os.fchown(fd, old.st_uid, old.st_gid)
+            os.fchmod(fd, stat.S_IMODE(old.st_mode))
+        return fd
+
+    @property
+    def is_terminal(self) -> bool:
+        """Say whether the place is a terminal, such as /dev/tty."""
+        return self._direct and os.isatty(self._fd)
+
+    def is_for(self, name: str) -> bool:
+        """Say whether a name is that of this regular file."""
+        return not self._direct and Path(os.path.realpath(name)) == self._target
+
+    def write(self, data: bytes) -> None:
+        """Write all of it; raise OutputFailed."""
+        view = memoryview(data)
+        while view:
+            try:
+                view = view[os.write(self._fd, view) :]
+            except OSError as fault:
+                raise OutputFailed(f"{self._target}: {fault.strerror}") from None
+
+    def close(self, *, complete: bool) -> str:
+        """Take the file's place when the answer is complete; else give the name of what holds it, "" for nothing."""
+        try:
+            if self._direct:
+                os.close(self._fd)
+                return ""
+            size = os.fstat(self._fd).st_size
+            with held():  # half done it would leave an answer that was paid for under a name nobody knows
+                os.fsync(self._fd)
+                os.close(self._fd)
+                return self._placed(size, complete=complete)
+        except OSError as fault:
+            raise OutputFailed(f"{self._target}: {fault.strerror}", f"what came is in {self.part}") from None
+
+    def _placed(self, size: int, *, complete: bool) -> str:
+        if complete:
+            self.part.replace(self._target)
+            return ""
+        if not size:
+            self.part.unlink()
+            return ""
+        part = self._free_name()
+        self.part.rename(part)
+        return str(part)
+
+    def _free_name(self) -> Path:
+        """Find a name that no earlier answer's part has."""
+        names = (self._target.with_name(f"{self._target.name}.part{number or ''}") for number in count())
+        return next(name for name in names if not name.exists())
+
+
+class MetaFile:
+    """Write the file of `--meta`, whole, whatever the answer became.
+
+    It is opened at once: raises Misuse where it cannot be written, before anything is paid for.
+    """
+
+    def __init__(self, name: str) -> None:
+        self._file = OutputFile(name)
+
+    def close(self, answer: Answer) -> None:
+        """Write the file; raise OutputFailed."""
+        self._put(_known(answer))
+
+    def close_all(self, answers: Iterable[Answer]) -> None:
+        """Write what is known of several answers; raise OutputFailed."""
+        self._put([_known(answer) for answer in answers])
+
+    def _put(self, known: Any) -> None:
+        self._file.write(line(known, indent=2))
+        self._file.close(complete=True)
+
+
+def _known(answer: Answer) -> dict[str, Any]:
+    known = as_object(answer)
+    return {name: known[name] for name in FIELDS}
+
+
+def opened(name: str, answer: OutputFile | None) -> MetaFile:
+    """Open the file; raise Misuse where that cannot be, and leave the answer's own file as it was."""
+    try:
+        if answer and answer.is_for(name):
+            raise Misuse(f"{name}: --output and --meta name the same file", "nothing was sent")
+        return MetaFile(name)
+    except Misuse:
+        if answer:
+            answer.close(complete=False)
+        raise

@@ -1,0 +1,1 @@
+"""A request written as a program in another language."""

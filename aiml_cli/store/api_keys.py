@@ -1,0 +1,147 @@
+"""Find the API key for a server, and see that it goes to no other."""
+
+import re
+from pathlib import Path
+
+from aiml_cli.errors import Misuse, NotAllowed
+from aiml_cli.settings.options import ROWS
+from aiml_cli.settings.resolve import Settings, Source
+from aiml_cli.settings.urls import host_of, is_local, is_plain
+from aiml_cli.store import key_storage
+from aiml_cli.store.key_storage import Key
+
+__all__ = ["Key", "asks", "find", "forget", "guard", "held", "masked", "remember", "why_none"]
+
+COMMAND_SECONDS = 30.0
+SHORTEST_MASKED = 8
+
+_STORE_ONE = "store one with: aiml config key"
+_PLACEHOLDER = re.compile(r"<.*>", re.DOTALL)
+_LASTING = (Source.FILE, Source.PROFILE, Source.ENVIRONMENT)
+
+
+def find(settings: Settings, url: str) -> Key | None:
+    """Find the key for a server: from the environment, the keyring, the file, or the command that prints it.
+
+    Raises NotAllowed for a key that no server could have given, and for a command that fails.
+    """
+    return held(settings, url) or (_asked(settings) if asks(settings, url) else None)
+
+
+def held(settings: Settings, url: str) -> Key | None:
+    """Find the key for a server as `find` does, but run nothing."""
+    host = host_of(url)
+    speaker = f"environment {settings.speakers.get('api_key')}"
+    if (key := _usable(Key(settings.options.api_key or "", speaker))) is not None:
+        return key
+    return next((key for key in map(_usable, key_storage.find_keys(host)) if key), None)
+
+
+def asks(settings: Settings, url: str) -> bool:
+    """Say whether the key command is for this server.
+
+    It belongs to the address that stood where it was said: `--base-url` sends the command's key nowhere else.
+    """
+    base, source = settings.options.base_url or "", settings.sources.get("key_command")
+    if source not in _LASTING or host_of(url) != host_of(base):
+        return False
+    order = list(Source)
+    untouched = not settings.hides.get("base_url") and host_of(base) == host_of(str(ROWS["base_url"].default))
+    return untouched or order.index(settings.sources["base_url"]) <= order.index(source)
+
+
+def why_none(settings: Settings, url: str) -> str:
+    """Say in a sentence why there is no key for a server."""
+    host, said = host_of(url), settings.options.api_key
+    if said:
+        return f"{settings.speakers.get('api_key')} holds {'a placeholder' if said.strip() else 'blanks'}, not a key"
+    if settings.options.key_command:
+        return f"key_command is not asked for a key for {host}: it belongs to another address"
+    stored = key_storage.hosts()
+    if host in stored:
+        return f"what is stored for {host} is a placeholder, not a key"
+    if stored:
+        return f"the stored key is for {', '.join(stored)} and goes nowhere else: there is none for {host}"
+    return f"there is no key for {host}: {ROWS['api_key'].variables[0]} is not set, and none is stored"
+
+
+def guard(url: str, key: Key | None) -> None:
+    """Raise Misuse when a key would go over plain http to another machine."""
+    if key and is_plain(url) and not is_local(url):
+        raise Misuse(f"the key is not sent to {host_of(url)} over plain http", "write https:// in base_url")
+
+
+def remember(host: str, value: str) -> str:
+    """Store a key for a host and say where; raise Misuse for what is no key."""
+    try:
+        key = _usable(Key(value, "what was given"))
+    except NotAllowed as fault:
+        raise Misuse(fault.message, "nothing was stored") from None
+    if key is None:
+        raise Misuse("what was given is empty or a placeholder, not a key", "nothing was stored")
+    return key_storage.keep(host, key.value)
+
+
+def forget(host: str) -> bool:
+    """Remove the key stored for a host and say whether there was one."""
+    return key_storage.lose(host)
+
+
+def masked(text: str, key: Key | None) -> str:
+    """Put three stars wherever a text holds the key; one of a few letters stands in every sentence."""
+    return text.replace(key.value, "***") if key and len(key.value) >= SHORTEST_MASKED else text
+
+
+def _usable(key: Key) -> Key | None:
+    """Take a key as it is; None for nothing or a placeholder. Raises NotAllowed without showing it."""
+    if not key.value.strip() or _PLACEHOLDER.fullmatch(key.value.strip()):
+        return None
+    odd = next((char for char in key.value if not "!" <= char <= "~"), None)
+    if odd is not None:
+        raise NotAllowed(f"{key.source}: the key holds {_kind_of(odd)}, which no key does", _STORE_ONE)
+    return key
+
+
+def _kind_of(char: str) -> str:
+    match char:
+        case "\n" | "\r":
+            return "a line break"
+        case " ":
+            return "a blank"
+        case _:
+            return "a control character" if char < " " or char == "\x7f" else "a character that is not ASCII"
+
+
+def _asked(settings: Settings) -> Key:
+    """Run the key command, without a shell and outside of the current directory."""
+    import subprocess  # only for those who have such a command
+
+    words = _words(settings.options.key_command or "")
+    hint = f"it is set by {settings.speakers['key_command']}"
+    try:
+        done = subprocess.run(
+            words, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, timeout=COMMAND_SECONDS, check=True, cwd="/"
+        )
+    except subprocess.TimeoutExpired:
+        raise NotAllowed(f"key_command printed no key within {COMMAND_SECONDS:g} s", hint) from None
+    except subprocess.CalledProcessError as fault:
+        raise NotAllowed(f"key_command ended with {fault.returncode}", hint) from None
+    except (OSError, ValueError) as fault:
+        raise NotAllowed(f"key_command cannot be started: {getattr(fault, 'strerror', None) or fault}", hint) from None
+    key = _usable(Key(done.stdout.decode("utf-8", "replace").partition("\n")[0].strip(), "key_command"))
+    if key is None:
+        raise NotAllowed("key_command printed no key", hint)
+    return key
+
+
+def _words(command: str) -> list[str]:
+    """Cut a command into words; `~/` is the home directory, as it would be in a shell."""
+    import shlex
+
+    try:
+        words = [str(Path(word).expanduser()) if word.startswith("~/") else word for word in shlex.split(command)]
+    except (ValueError, RuntimeError) as fault:
+        raise NotAllowed(f"key_command cannot be read: {fault}") from None
+    if not words or ("/" in words[0] and not words[0].startswith("/")):
+        raise NotAllowed("key_command names no program by its name or its full path")
+    return words

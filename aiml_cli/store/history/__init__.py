@@ -1,0 +1,1 @@
+"""The history of conversations, in a SQLite file."""

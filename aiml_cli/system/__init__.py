@@ -1,0 +1,1 @@
+"""This machine: signals, the terminal, standard streams, files and child processes."""

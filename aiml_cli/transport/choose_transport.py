@@ -1,0 +1,83 @@
+"""Choose the way of a request: over the network, shown, recorded, or to a recording."""
+
+import os
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
+from typing import TYPE_CHECKING, cast
+
+from aiml_cli.errors import Misuse
+from aiml_cli.settings.options import ROWS, Options, value_of
+from aiml_cli.system.stdio import notices
+
+if TYPE_CHECKING:
+    from aiml_cli.transport.client import Client
+    from aiml_cli.transport.http_types import Reply
+
+Send = Callable[..., AbstractContextManager["Reply"]]
+
+
+def ready(options: Options) -> None:
+    """See that the files of --record and --replay can be used, before anything is sent; raise Misuse."""
+    if options.record and options.replay:
+        hint = "AIML_RECORD, AIML_REPLAY and the config file say them too"
+        raise Misuse("--record and --replay exclude each other", hint)
+    _see_that_it_is_no_other_file(options)
+    if options.record:
+        from aiml_cli.transport import recorder  # as all of it for few calls only
+
+        recorder.ready(options.record)
+    if options.replay:
+        from aiml_cli.transport import replay
+
+        replay.tape_of(options.replay, notices(options.quiet))
+
+
+def _see_that_it_is_no_other_file(options: Options) -> None:
+    """Raise Misuse where a recording would be written over."""
+    recording = options.record or options.replay
+    for name in ("output", "meta", "audio_out", "resume_from") if recording else ():
+        other = value_of(options, ROWS[name])
+        if other and os.path.realpath(other) == os.path.realpath(recording or ""):
+            raise Misuse(f"{other}: the recording and {ROWS[name].flag} cannot be one file", "nothing was sent")
+
+
+def opened(options: Options, url: str, client: "Client | None" = None) -> "AbstractContextManager[Client]":
+    """Open a client for a server, or take one that is open; where a recording answers, it is none with a network."""
+    ready(options)
+    if client:
+        return nullcontext(client)
+    if options.replay:
+        from aiml_cli.transport.replay import Offline
+
+        return nullcontext(cast("Client", Offline()))
+    from aiml_cli.transport.client import connect  # httpx costs a fifth of a second
+
+    return connect(url, options.timeout or 0, options.ca_bundle, notices(options.quiet))
+
+
+def sender(options: Options, *, elsewhere: bool = False) -> Send:
+    """Give what sends a request; with --debug it shows the exchange too.
+
+    `elsewhere` is for addresses of the user's own, which are known by the whole address and are not shown.
+    """
+    send = _end(options, elsewhere=elsewhere)
+    if options.debug and not elsewhere:
+        from aiml_cli.transport import debug  # few want to see it
+
+        send = debug.shown(send)
+    if not options.record:
+        return send
+    from aiml_cli.transport import recorder
+
+    return recorder.recorded(send, options.record, "" if elsewhere else options.base_url or "")
+
+
+def _end(options: Options, *, elsewhere: bool) -> Send:
+    """Give what the request comes to in the end."""
+    if options.replay:
+        from aiml_cli.transport import replay
+
+        return replay.replayed(options.replay, "" if elsewhere else options.base_url or "", options.api_key or "")
+    from aiml_cli.transport.client import send
+
+    return send

@@ -1,0 +1,135 @@
+"""Answer requests from a recording, without a network."""
+
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, suppress
+from pathlib import Path
+from threading import Lock
+from typing import Any
+
+from aiml_cli.errors import AimlError, Misuse, RequestRefused
+from aiml_cli.transport import recording_file
+from aiml_cli.transport.connection import Wire
+from aiml_cli.transport.http_types import Reply, Request
+from aiml_cli.transport.key_masking import SHORTEST
+from aiml_cli.transport.recording_file import Asked, Exchange
+
+Tell = Callable[[str], None]
+_tapes: dict[Path, "Tape"] = {}
+_opening = Lock()
+
+
+class Tape:
+    """Hold the exchanges of a recording; several threads may ask for them."""
+
+    def __init__(self, path: str, exchanges: list[Exchange]) -> None:
+        self.path = path
+        self._all = exchanges
+        self._by_key: dict[str, list[Exchange]] = {}
+        for each in exchanges:
+            self._by_key.setdefault(each.asked.key, []).append(each)
+        self._given: dict[str, int] = {}
+        self._lock = Lock()
+
+    def answer(self, asked: Asked) -> Exchange | None:
+        """Give the replies to a request in the order in which they were recorded, then the last one again."""
+        key = asked.key
+        found = self._by_key.get(key)
+        if not found:
+            return None
+        with self._lock:
+            count = self._given.get(key, 0)
+            self._given[key] = count + 1
+        return found[min(count, len(found) - 1)]
+
+    def missing(self, asked: Asked) -> RequestRefused:
+        """Say that a request was not recorded, and how it differs from the nearest that was."""
+        from aiml_cli.transport import request_diff  # where something is missing only
+
+        hint = "add it with the same command and --record in the place of --replay"
+        near = request_diff.nearest(asked, [each.asked for each in self._all])
+        if near is None:
+            others = sorted({f"{each.asked.method} {each.asked.path}" for each in self._all})
+            return RequestRefused(
+                f"{self.path} holds no {asked.method} {asked.path}, only {', '.join(others[:4])}", hint
+            )
+        lines = request_diff.differences(self._all[near].asked, asked)
+        return RequestRefused(
+            "\n  ".join([f"{self.path} does not hold this request; the nearest one differs:", *lines]), hint
+        )
+
+
+def tape_of(path: str, tell: Tell | None = None) -> Tape:
+    """Read a recording, once in a process; raise Misuse where it is missing, damaged or empty."""
+    place = Path(path).expanduser().absolute()
+    with _opening:
+        if place not in _tapes:
+            _tapes[place] = Tape(path, _exchanges(path, place, tell))
+        return _tapes[place]
+
+
+def replayed(path: str, base: str, key: str) -> Callable[..., AbstractContextManager[Reply]]:
+    """Give what answers requests from a recording; `key` is shown to nobody."""
+
+    @contextmanager
+    def answering(_client: Any, request: Request, on_sent: Callable[[], None] | None = None) -> Iterator[Reply]:
+        tape, asked = tape_of(path), recording_file.asked(request, base)
+        found = tape.answer(asked)
+        if found is None:
+            raise _masked(tape.missing(asked), key)
+        if on_sent:
+            with suppress(Exception):  # a fault of the listener costs no answer
+                on_sent()
+        if found.status is None:
+            raise _failure(found)
+        yield Reply(found.status, found.headers, _chunks(found))
+
+    return answering
+
+
+def _chunks(found: Exchange) -> Iterator[bytes]:
+    yield from found.chunks
+    if found.failure:
+        raise _failure(found)
+
+
+def _failure(found: Exchange) -> AimlError:
+    """Make the failure anew: whoever gets it may change its words."""
+    fault = found.failure or AimlError("")
+    return type(fault)(fault.message, fault.hint, **fault.details)
+
+
+def _masked(fault: RequestRefused, key: str) -> RequestRefused:
+    if len(key) >= SHORTEST:
+        fault.message = fault.message.replace(key, recording_file.STARS)
+    return fault
+
+
+def _exchanges(path: str, place: Path, tell: Tell | None) -> list[Exchange]:
+    try:
+        *lines, rest = place.read_bytes().split(b"\n")
+    except OSError as fault:
+        raise Misuse(f"{path}: {fault.strerror}", "--record makes a recording") from None
+    found = [_exchange(path, number, line) for number, line in enumerate(lines, 1) if line.strip()]
+    if rest.strip():
+        try:
+            found.append(recording_file.exchange_of(rest))
+        except recording_file.NoExchangeError:
+            if tell:
+                tell(f"{path}:{len(lines) + 1}: the last line is not whole and is left out: its writer was stopped")
+    if not found:
+        raise Misuse(f"{path} holds no exchange", "--record adds one")
+    return found
+
+
+def _exchange(path: str, number: int, line: bytes) -> Exchange:
+    try:
+        return recording_file.exchange_of(line)
+    except recording_file.NoExchangeError as wrong:
+        raise Misuse(f"{path}:{number}: {wrong}", "remove that line, or record anew") from None
+
+
+class Offline:
+    """Hold what others may ask a client for: a connection that there is not."""
+
+    def __init__(self) -> None:
+        self.wire = Wire()

@@ -1,0 +1,38 @@
+"""Base64 comes in pieces: however it was cut or padded, the bytes are the same."""
+
+import base64
+from itertools import pairwise
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from aiml_cli.api.audio_builder import Base64, decoded
+
+
+def joined(*pieces: str) -> bytes:
+    """Give what pieces mean together."""
+    found = Base64()
+    for piece in pieces:
+        found.take(piece)
+    return found.whole()
+
+
+@given(st.binary(max_size=40), st.lists(st.integers(0, 60), max_size=6))
+def test_where_it_was_cut_does_not_matter(data: bytes, cuts: list[int]) -> None:
+    text = base64.b64encode(data).decode()
+    places = [0, *sorted(min(cut, len(text)) for cut in cuts), len(text)]
+    assert joined(*(text[start:end] for start, end in pairwise(places))) == data
+
+
+@given(st.lists(st.binary(max_size=7), max_size=5))
+def test_each_piece_may_be_padded_on_its_own(pieces: list[bytes]) -> None:
+    assert joined(*(base64.b64encode(piece).decode() for piece in pieces)) == b"".join(pieces)
+
+
+@pytest.mark.parametrize(
+    ("text", "data"),
+    [("QUI", b"AB"), ("QU\nI=", b"AB"), ("-_8=", b"\xfb\xff"), ("", b""), ("!", b""), ("\u00e9\ud83c", b"")],
+)
+def test_what_is_no_base64_means_nothing(text: str, data: bytes) -> None:
+    assert joined(text) == decoded(text) == data

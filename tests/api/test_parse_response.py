@@ -1,0 +1,366 @@
+"""A reply is what its status and its first bytes say, and never more than an answer or an AimlError."""
+
+import copy
+import json
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from aiml_cli.api.answer import verdict
+from aiml_cli.api.completion_builder import Completion, Fold
+from aiml_cli.api.endpoints import ENDPOINTS, Endpoint
+from aiml_cli.api.parse_response import understand
+from aiml_cli.api.sse import LONGEST, cut
+from aiml_cli.api.stream_events import Batch
+from aiml_cli.errors import AimlError, CutShort, NotAllowed, RequestRefused, ServerFailed
+
+STREAMS = {
+    "chat": b'data: {"choices":[{"index":0,"delta":{"content":"Hi"},"finish_reason":"stop"}]}\n\ndata: [DONE]\n\n',
+    "responses": b'data: {"type":"response.output_text.delta","delta":"Hi"}\n\n'
+    b'data: {"type":"response.completed","response":{"status":"completed"}}\n\n',
+}
+BODIES = {
+    "chat": b'{"choices":[{"message":{"content":"Hi"},"finish_reason":"stop"}]}',
+    "responses": b'{"status":"completed","output":[{"type":"message","content":[{"text":"Hi"}]}]}',
+}
+TYPES = ["text/event-stream", "text/event-stream; charset=utf-8", "application/json", "text/plain", ""]
+COMMENTS = b": PROCESSING\n\n" * 17
+
+every_endpoint = pytest.mark.parametrize("endpoint", ENDPOINTS.values(), ids=ENDPOINTS)
+
+
+def completed(batches: Iterator[Batch] | list[Batch]) -> Completion:
+    """Fold and judge, so that whatever was understood can be shown."""
+    fold = Fold()
+    for batch in batches:
+        fold.add(batch)
+    completion = fold.completion()
+    verdict(completion, allow_cut=True, background=True)
+    return completion
+
+
+def understood(endpoint: Endpoint, body: bytes, content_type: str = "", status: int = 200, size: int = 0) -> Completion:
+    step = size or max(1, len(body))
+    chunks = (body[start : start + step] for start in range(0, len(body), step))
+    return completed(understand(endpoint, status, {"content-type": content_type}, chunks))
+
+
+def outcome(
+    endpoint: Endpoint, body: bytes, content_type: str = "", status: int = 200, size: int = 0
+) -> Completion | AimlError:
+    """Give what a reply ends in; anything else is a crash."""
+    try:
+        return understood(endpoint, body, content_type, status, size)
+    except AimlError as error:
+        return error
+
+
+@pytest.mark.promise("any-legal-stream")
+@every_endpoint
+@pytest.mark.parametrize("status", [200, 201, 202])
+@pytest.mark.parametrize("content_type", TYPES)
+@pytest.mark.parametrize("size", [1, 5, 0])
+def test_the_bytes_say_what_a_reply_is(endpoint: Endpoint, status: int, content_type: str, size: int) -> None:
+    plain = [STREAMS[endpoint.name], BODIES[endpoint.name]]
+    for body in [*plain, COMMENTS + plain[0], b"\xef\xbb\xbf" + plain[0], b"\n" + plain[1], b"\xef\xbb\xbf" + plain[1]]:
+        answer = understood(endpoint, body, content_type, status, size)
+        assert (answer.first.text, answer.complete) == ("Hi", True)
+
+
+@every_endpoint
+def test_a_header_may_be_missing_altogether(endpoint: Endpoint) -> None:
+    assert completed(understand(endpoint, 200, {}, iter([STREAMS[endpoint.name]]))).complete
+
+
+@every_endpoint
+@pytest.mark.parametrize("start", [b"event: x\n", b"id: 1\n", b"retry: 5\n", b": x\n", b"data: {}\n\n", b"event:x\r\n"])
+def test_a_stream_begins_with_any_field(endpoint: Endpoint, start: bytes) -> None:
+    assert understood(endpoint, start + b"\n" + STREAMS[endpoint.name]).complete
+
+
+@every_endpoint
+@pytest.mark.parametrize("body", [b"", b" \n", b"upstream is busy", b"<html>busy</html>", b"{oops", b"\xff\xfe\x00"])
+@pytest.mark.parametrize("content_type", ["application/json", ""])
+def test_what_is_neither_stream_nor_json_is_the_servers_failure(
+    endpoint: Endpoint, body: bytes, content_type: str
+) -> None:
+    with pytest.raises(ServerFailed) as failed:
+        understood(endpoint, body, content_type)
+    assert failed.value.details["status"] == 200
+    assert failed.value.message
+
+
+@pytest.mark.promise("servers-words")
+@every_endpoint
+@pytest.mark.parametrize("body", [b"upstream is busy", b"<html><p>upstream is busy</p></html>"])
+def test_a_text_under_200_is_told_in_the_servers_words(endpoint: Endpoint, body: bytes) -> None:
+    with pytest.raises(ServerFailed, match="upstream is busy"):
+        understood(endpoint, body, "text/plain")
+
+
+@pytest.mark.promise("whole-or-told")
+@every_endpoint
+@pytest.mark.parametrize("body", [b"", b"\n\n", COMMENTS, b"event: x\n\n", b"data\n\n", b"data: \n\n"])
+def test_a_stream_without_events_is_no_success(endpoint: Endpoint, body: bytes) -> None:
+    assert not understood(endpoint, body, "text/event-stream").complete
+
+
+@every_endpoint
+@pytest.mark.parametrize(
+    ("status", "kind"), [(401, NotAllowed), (404, RequestRefused), (301, RequestRefused), (503, ServerFailed)]
+)
+@pytest.mark.parametrize("content_type", TYPES)
+def test_a_failing_status_fails_whatever_the_body_says(
+    endpoint: Endpoint, status: int, kind: type[AimlError], content_type: str
+) -> None:
+    for body in (STREAMS[endpoint.name], BODIES[endpoint.name], b"", b"\xff", b"no"):
+        with pytest.raises(kind, match=str(status)):
+            understood(endpoint, body, content_type, status)
+
+
+@every_endpoint
+def test_a_failing_status_counts_though_its_body_is_cut(endpoint: Endpoint) -> None:
+    def network() -> Iterator[bytes]:
+        yield b'{"error":{"message":"no su'
+        raise CutShort("the connection was cut")
+
+    with pytest.raises(NotAllowed, match="401"):
+        list(understand(endpoint, 401, {}, network()))
+
+
+@pytest.mark.promise("memory")
+@every_endpoint
+def test_no_more_of_an_error_is_read_than_can_be_shown(endpoint: Endpoint) -> None:
+    def network() -> Iterator[bytes]:
+        yield from [b"x" * 100_000] * 20
+        pytest.fail("an endless error was read on and on")
+
+    with pytest.raises(ServerFailed, match="xxx"):
+        list(understand(endpoint, 500, {}, network()))
+
+
+@pytest.mark.promise("memory")
+@every_endpoint
+def test_an_endless_answer_ends_with_an_error(endpoint: Endpoint) -> None:
+    piece = b"1" * 8 * 1024 * 1024
+    with pytest.raises(ServerFailed, match="64 MiB"):
+        list(understand(endpoint, 200, {}, (piece for _ in range(LONGEST // len(piece) + 2))))
+
+
+@every_endpoint
+def test_a_stream_is_understood_as_it_comes(endpoint: Endpoint) -> None:
+    first, _, rest = STREAMS[endpoint.name].partition(b"\n\n")
+
+    def network() -> Iterator[bytes]:
+        yield first + b"\n\n"
+        pytest.fail(f"the next bytes were waited for: {rest!r}")
+
+    assert next(understand(endpoint, 200, {}, network()))
+
+
+@every_endpoint
+@pytest.mark.parametrize("depth", [2_000, 100_000])
+@pytest.mark.parametrize("start", [b"", b"data: "])
+def test_json_without_end_is_no_crash(endpoint: Endpoint, depth: int, start: bytes) -> None:
+    body = start + b"[" * depth
+    assert isinstance(outcome(endpoint, body, status=500), ServerFailed)
+    ended = outcome(endpoint, body, status=200)
+    assert isinstance(ended, ServerFailed) or (isinstance(ended, Completion) and not ended.complete)
+
+
+@every_endpoint
+@pytest.mark.parametrize("depth", [*range(100, 900, 99), *range(900, 1_000)])
+def test_a_value_that_is_nested_deeply_is_no_crash(endpoint: Endpoint, depth: int) -> None:
+    nested = b"[" * depth + b"]" * depth
+    for good in (BODIES[endpoint.name], STREAMS[endpoint.name]):
+        ended = outcome(endpoint, good.replace(b'"Hi"', nested))
+        assert isinstance(ended, AimlError) or not ended.complete
+
+
+# ---- whatever is sent
+
+
+@every_endpoint
+@settings(deadline=None, max_examples=100)
+@given(
+    body=st.binary(max_size=60)
+    | st.sampled_from(list(STREAMS.values())).flatmap(
+        lambda good: st.builds(lambda at, junk: good[:at] + junk + good[at:], st.integers(0, 90), st.binary(max_size=9))
+    ),
+    status=st.integers(0, 999),
+    content_type=st.sampled_from(TYPES) | st.text(max_size=9),
+    size=st.integers(1, 30),
+)
+def test_no_bytes_are_more_than_an_answer_or_an_error(
+    endpoint: Endpoint, body: bytes, status: int, content_type: str, size: int
+) -> None:
+    ended = outcome(endpoint, body, content_type, status, size)
+    assert isinstance(ended, Completion) or ended.message
+
+
+GOOD: dict[str, list[Any]] = {
+    "chat": [
+        {
+            "id": "c1",
+            "model": "m",
+            "created": 1.5,
+            "choices": [
+                {
+                    "index": 0,
+                    "delta": {
+                        "role": "assistant",
+                        "content": [{"type": "text", "text": "a"}, {"type": "thinking", "thinking": [{"text": "b"}]}],
+                        "refusal": "no",
+                        "reasoning_details": [{"text": "c"}],
+                        "tool_calls": [{"index": 0, "id": "t", "function": {"name": "f", "arguments": "{}"}}],
+                        "function_call": {"name": "g", "arguments": "{}"},
+                        "annotations": [{"url_citation": {"url": "u", "title": "t", "start_index": 0, "end_index": 1}}],
+                        "audio": {"id": "a", "data": "b", "transcript": "c"},
+                    },
+                    "logprobs": {"content": [{"token": "a", "logprob": -1, "top_logprobs": [{"token": "b"}]}]},
+                    "finish_reason": "stop",
+                }
+            ],
+            "usage": {"prompt_tokens": 1, "cost": 0.5, "prompt_tokens_details": {"cached_tokens": 1}},
+            "meta": {"usage": {"usd_spent": 0.5}},
+            "citations": ["u", {"url": "v"}],
+        },
+        {"error": {"message": "m", "type": "t", "code": 1, "metadata": {"raw": "r"}}},
+        {"choices": None, "base_resp": {"status_code": 1, "status_msg": "m"}, "detail": [{"loc": ["a"], "msg": "m"}]},
+    ],
+    "responses": [
+        {"type": "response.created", "response": {"id": "r", "model": "m", "created_at": 1}},
+        {
+            "type": "response.output_item.added",
+            "output_index": 0,
+            "item": {"id": "f", "type": "function_call", "call_id": "c", "name": "n", "arguments": "{}"},
+        },
+        {"type": "response.function_call_arguments.delta", "item_id": "f", "output_index": 0, "delta": "{}"},
+        {"type": "response.output_text.delta", "item_id": "m", "output_index": 1, "delta": "a", "logprobs": [{}]},
+        {"type": "response.reasoning_text.delta", "item_id": "r", "output_index": 2, "delta": "a"},
+        {"type": "response.output_text.annotation.added", "annotation": {"url": "u", "title": "t", "start_index": 1}},
+        {
+            "type": "response.output_item.done",
+            "output_index": 1,
+            "item": {
+                "id": "m",
+                "type": "message",
+                "content": [{"text": "a", "annotations": [{"url": "u"}], "logprobs": [{"token": "a", "logprob": 1}]}],
+            },
+        },
+        {"type": "response.output_item.done", "item": {"type": "mcp_call", "error": "e", "name": "n"}},
+        {"type": "error", "message": "m", "code": "c", "error": {"message": "m"}},
+        {
+            "type": "response.completed",
+            "response": {
+                "id": "r",
+                "status": "incomplete",
+                "incomplete_details": {"reason": "max_output_tokens"},
+                "error": {"message": "m"},
+                "output": [
+                    {"id": "r", "type": "reasoning", "summary": [{"text": "b"}]},
+                    {"id": "m", "type": "message", "content": [{"refusal": "no"}]},
+                    {"id": "g", "type": "custom_tool_call", "call_id": "d", "name": "n", "input": "x"},
+                ],
+                "usage": {"input_tokens": 1, "output_tokens_details": {"reasoning_tokens": 1}},
+                "meta": {"usage": {"usd_spent": 0.5}},
+            },
+        },
+    ],
+}
+JUNK: list[Any] = [
+    *(None, True, False, 0, -1, 1.5, 10**30, float("inf"), float("nan"), "", "x", "\ud83c", "stop", "failed"),
+    *([], [None], [[]], ["x"], [{}], {}, {"x": 1}, {"a": {"b": []}}, {"message": "m"}),
+]
+
+
+def places(value: Any, path: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
+    """List the ways to every part of a value."""
+    inner = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
+    for key, part in inner:
+        yield (*path, key)
+        yield from places(part, (*path, key))
+
+
+def broken(good: Any, path: tuple[Any, ...], junk: Any) -> Any:
+    """Put junk in one place of a good value."""
+    bad = copy.deepcopy(good)
+    here = bad
+    for key in path[:-1]:
+        here = here[key]
+    here[path[-1]] = junk
+    return bad
+
+
+def as_stream(events: list[Any]) -> Iterator[bytes]:
+    return (b"data: " + json.dumps(event).encode() + b"\n\n" for event in events)
+
+
+def as_json(endpoint: str, event: Any) -> Any:
+    """Give the answer that an event of a stream would be, whole."""
+    if endpoint == "chat" or not isinstance(event, dict):
+        return json.loads(json.dumps(event).replace('"delta"', '"message"'))
+    return event.get("response", event)
+
+
+def crashes(endpoint: Endpoint, changed: list[list[Any]]) -> list[str]:
+    """List what ends in anything but a Completion, streamed or whole."""
+    found = []
+    for events in changed:
+        for batches in (
+            lambda events=events: endpoint.hear(cut(as_stream(events))),
+            lambda events=events: [endpoint.read(as_json(endpoint.name, event)) for event in events],
+        ):
+            try:
+                completed(batches())
+            except AimlError:
+                continue
+            except Exception as error:  # noqa: BLE001 - whatever it is, it is told with what caused it
+                found.append(f"{type(error).__name__}: {error}: {events}"[:300])
+    return found
+
+
+@pytest.mark.promise("broken-event")
+@every_endpoint
+@pytest.mark.parametrize("junk", JUNK, ids=repr)
+def test_no_value_in_the_wrong_place_is_a_crash(endpoint: Endpoint, junk: Any) -> None:
+    good = GOOD[endpoint.name]
+    changed = [[broken(event, path, junk)] for event in good for path in places(event)]
+    assert crashes(endpoint, [*changed, [junk], *([event, junk] for event in good)]) == []
+
+
+ANYTHING = st.recursive(
+    st.sampled_from([value for value in JUNK if not isinstance(value, list | dict)]) | st.text(max_size=3),
+    lambda inner: (
+        st.lists(inner, max_size=2)
+        | st.dictionaries(
+            st.sampled_from(
+                ["type", "delta", "choices", "message", "error", "response", "item", "item_id", "output", "content"]
+            ),
+            inner,
+            max_size=4,
+        )
+    ),
+    max_leaves=10,
+)
+
+
+@pytest.mark.promise("broken-event")
+@every_endpoint
+@settings(deadline=None, max_examples=100)
+@given(data=st.data())
+def test_no_stream_of_json_is_a_crash(endpoint: Endpoint, data: st.DataObject) -> None:
+    good = GOOD[endpoint.name]
+    changed = data.draw(
+        st.lists(
+            st.sampled_from(good).flatmap(
+                lambda event: st.builds(broken, st.just(event), st.sampled_from(list(places(event))), ANYTHING)
+            )
+            | ANYTHING,
+            max_size=4,
+        )
+    )
+    assert crashes(endpoint, [changed]) == []

@@ -1,0 +1,161 @@
+"""Pieces of tool calls find each other, whichever way a gateway numbers them."""
+
+import json
+
+import pytest
+
+from aiml_cli.api.chat_completions import Calls
+from aiml_cli.api.completion_builder import Call, Fold
+
+ROME = Call("a", "look", '{"at":"Rome"}')
+OSLO = Call("b", "look", '{"at":"Oslo"}')
+NOW = Call("c", "clock", "{}")
+
+
+def folded(*deltas: bytes) -> tuple[Call, ...]:
+    """Fold deltas of one choice into its calls."""
+    calls, fold = Calls(), Fold()
+    for delta in deltas:
+        fold.add(list(calls.take(json.loads(delta), 0)))
+    return fold.completion().first.tool_calls
+
+
+@pytest.mark.parametrize(
+    "deltas",
+    [
+        pytest.param(
+            [
+                b'{"tool_calls":[{"index":0,"id":"a","type":"function","function":{"name":"look","arguments":""}}]}',
+                b'{"tool_calls":[{"index":0,"function":{"arguments":"{\\"at\\":"}}]}',
+                b'{"tool_calls":[{"index":0,"function":{"arguments":"\\"Rome\\"}"}}]}',
+                b'{"tool_calls":[{"index":1,"id":"b","function":{"name":"look","arguments":"{\\"at\\":\\"Oslo\\"}"}}]}',
+            ],
+            id="by index, one after the other",
+        ),
+        pytest.param(
+            [
+                (
+                    b'{"tool_calls":[{"index":0,"id":"a","function":{"name":"look","arguments":"{"}},'
+                    b'{"index":1,"id":"b","function":{"name":"look","arguments":"{\\"at\\""}}]}'
+                ),
+                (
+                    b'{"tool_calls":[{"index":0,"function":{"arguments":"\\"at\\":\\"Rome\\"}"}},'
+                    b'{"index":1,"function":{"arguments":":\\"Oslo\\"}"}}]}'
+                ),
+            ],
+            id="by index, both at once",
+        ),
+        pytest.param(
+            [
+                b'{"tool_calls":[{"index":1,"id":"a","function":{"name":"look","arguments":"{\\"at\\":\\"Rome\\"}"}}]}',
+                b'{"tool_calls":[{"index":2,"id":"b","function":{"name":"look","arguments":"{\\"at\\":"}}]}',
+                b'{"tool_calls":[{"index":2,"id":"","function":{"name":"","arguments":"\\"Oslo\\"}"}}]}',
+            ],
+            id="index from 1, empty ids",
+        ),
+        pytest.param(
+            [
+                b'{"tool_calls":[{"index":0,"id":"a","function":{"name":"look","arguments":"{\\"at\\":\\"Rome\\"}"}}]}',
+                b'{"tool_calls":[{"index":0,"id":"b","function":{"name":"look","arguments":"{\\"at\\":"}}]}',
+                b'{"tool_calls":[{"index":0,"id":null,"function":{"name":null,"arguments":"\\"Oslo\\"}"}}]}',
+            ],
+            id="index 0 for all, told apart by id",
+        ),
+        pytest.param(
+            [
+                b'{"tool_calls":[{"index":0,"id":"a","function":{"name":"look","arguments":"{\\"at\\":"}}]}',
+                b'{"tool_calls":[{"index":0,"id":"b","function":{"name":"look","arguments":"{\\"at\\":"}}]}',
+                b'{"tool_calls":[{"index":0,"id":"a","function":{"arguments":"\\"Rome\\"}"}}]}',
+                b'{"tool_calls":[{"index":0,"id":"b","function":{"arguments":"\\"Oslo\\"}"}}]}',
+            ],
+            id="index 0 for all, interleaved by id",
+        ),
+        pytest.param(
+            [
+                b'{"tool_calls":[{"id":"a","function":{"name":"look","arguments":"{\\"at\\":"}}]}',
+                b'{"tool_calls":[{"function":{"arguments":"\\"Rome\\"}"}}]}',
+                b'{"tool_calls":[{"id":"b","function":{"name":"look","arguments":"{\\"at\\":\\"Oslo\\"}"}}]}',
+            ],
+            id="no index",
+        ),
+        pytest.param(
+            [
+                b'{"tool_calls":[{"index":0,"id":"a","function":{"name":"look","arguments":"{\\"at\\":"}}]}',
+                b'{"tool_calls":[{"index":0,"id":"a","function":{"name":"look","arguments":"\\"Rome\\"}"}}]}',
+                b'{"tool_calls":[{"index":1,"id":"b","function":{"name":"look","arguments":"{\\"at\\":"}}]}',
+                b'{"tool_calls":[{"index":1,"id":"b","function":{"name":"look","arguments":"\\"Oslo\\"}"}}]}',
+            ],
+            id="id and name in every chunk",
+        ),
+        pytest.param(
+            [
+                b'{"tool_calls":[{"index":0,"function":{"name":"look","arguments":null}}]}',
+                b'{"tool_calls":[{"index":0,"id":"a","function":{"arguments":"{\\"at\\":\\"Rome\\"}"}}]}',
+                b'{"tool_calls":[{"index":1,"id":"b","function":{"name":"look","arguments":{"at":"Oslo"}}}]}',
+            ],
+            id="the id later, arguments as an object",
+        ),
+    ],
+)
+def test_two_calls_are_two_calls(deltas: list[bytes]) -> None:
+    found = folded(*deltas)
+    assert [(call.id, call.name, json.loads(call.arguments)) for call in found] == [
+        (call.id, call.name, json.loads(call.arguments)) for call in (ROME, OSLO)
+    ]
+
+
+@pytest.mark.parametrize("ids", [("null", "null"), ('""', '""'), ('"a"', '"b"')])
+def test_two_calls_of_one_function_in_one_message_are_two(ids: tuple[str, str]) -> None:
+    calls = ",".join(f'{{"id":{call_id},"function":{{"name":"clock","arguments":"{{}}"}}}}' for call_id in ids)
+    found = folded(b'{"tool_calls":[%s]}' % calls.encode())
+    assert [(call.name, call.arguments) for call in found] == [("clock", "{}")] * 2
+
+
+def test_an_id_that_came_late_tells_the_next_call_apart() -> None:
+    found = folded(
+        b'{"tool_calls":[{"index":0,"function":{"name":"look","arguments":"[1"}}]}',
+        b'{"tool_calls":[{"index":0,"id":"a","function":{"arguments":"]"}}]}',
+        b'{"tool_calls":[{"index":0,"id":"b","function":{"name":"look","arguments":"[2]"}}]}',
+    )
+    assert found == (Call("a", "look", "[1]"), Call("b", "look", "[2]"))
+
+
+def test_calls_without_index_and_id_are_told_apart_by_name() -> None:
+    found = folded(
+        b'{"tool_calls":[{"function":{"name":"look","arguments":"{}"}}]}',
+        b'{"tool_calls":[{"function":{"name":"clock","arguments":"{"}}]}',
+        b'{"tool_calls":[{"function":{"name":"clock","arguments":"}"}}]}',
+    )
+    assert found == (Call("", "look", "{}"), Call("", "clock", "{}"))
+
+
+def test_arguments_stay_as_they_came_though_they_are_no_json() -> None:
+    found = folded(b'{"tool_calls":[{"index":0,"id":"c","function":{"name":"clock","arguments":"{oops"}}]}')
+    assert found == (Call("c", "clock", "{oops"),)
+
+
+def test_a_long_id_is_kept() -> None:
+    call_id = "x" * 437
+    found = folded(b'{"tool_calls":[{"index":0,"id":"%s","function":{"name":"f"}}]}' % call_id.encode())
+    assert found == (Call(call_id, "f", ""),)
+
+
+def test_a_custom_tool_has_input_instead_of_arguments() -> None:
+    found = folded(b'{"tool_calls":[{"id":"c","type":"custom","custom":{"name":"sql","input":"SELECT 1"}}]}')
+    assert found == (Call("c", "sql", "SELECT 1"),)
+
+
+def test_the_older_function_call_is_a_call_too() -> None:
+    found = folded(
+        b'{"function_call":{"name":"clock","arguments":""}}',
+        b'{"function_call":{"arguments":"{"}}',
+        b'{"function_call":{"name":null,"arguments":"}"}}',
+    )
+    assert found == (Call("", "clock", "{}"),)
+
+
+@pytest.mark.parametrize(
+    "delta", [b"{}", b'{"tool_calls":null}', b'{"tool_calls":[]}', b'{"function_call":{"name":"","arguments":""}}']
+)
+def test_placeholders_are_no_calls(delta: bytes) -> None:
+    assert folded(delta) == ()

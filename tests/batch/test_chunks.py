@@ -1,0 +1,277 @@
+"""`--chunk`: each piece of a long input is asked for, and with --reduce one answer is made of all."""
+
+import json
+import os
+import re
+import signal
+import subprocess
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from support.answers import priced_answer, stream_text
+from support.catalogs import PRICES, store_catalog
+from support.loopback import SILENCE, STREAM, Loopback, as_json, chunk, delta, stream
+from support.run_cli import Aiml, command
+
+from aiml_cli.catalog.token_estimate import about
+from aiml_cli.core.context_window import pieces
+
+THREE = b"one\n\ntwo\n\nsix\n\n"  # each paragraph is a piece of two tokens
+ASK = ("-j", "1", "--chunk", "2", "what?")
+FAILED = (
+    b'HTTP/1.1 400 x\r\nContent-Type: application/json\r\nContent-Length: 32\r\n\r\n{"error":{"message":"too long"}}'
+)
+
+
+def prompts(server: Loopback) -> list[str]:
+    return [request.json["messages"][-1]["content"] for request in server.requests]
+
+
+@pytest.fixture
+def answers(server: Loopback) -> Loopback:
+    for text in ("A", "B\n", "C"):
+        server.answers(stream_text("chat", text))
+    return server
+
+
+def test_each_piece_is_asked_for_and_the_answers_stand_in_order(answers: Loopback, aiml: Aiml) -> None:
+    result = aiml("chat", *ASK, stdin=THREE)
+    assert (result.returncode, result.stdout) == (0, b"A\n\nB\n\nC\n")
+    assert result.stderr == b"aiml: asks for 3 pieces of about 2 tokens\n"
+    assert prompts(answers) == [
+        f'<file name="standard input, piece {n} of 3">\n{text}\n\n</file>\n\nwhat?'
+        for n, text in enumerate(["one", "two", "six"], 1)
+    ]
+
+
+def test_many_at_once_change_nothing_in_the_order(aiml: Aiml) -> None:
+    lines = "".join(f"{number:05}\n" for number in range(400)).encode()
+    result = aiml("chat", "--demo", "-q", "-j", "8", "--chunk", "40", "what?", stdin=lines)
+    found = [int(number) for number in re.findall(r"piece (\d+) of 20", result.stdout.decode())]
+    assert (result.returncode, found) == (0, list(range(1, 21)))
+
+
+def test_files_are_cut_one_by_one(answers: Loopback, aiml: Aiml, tmp_path: Path) -> None:
+    (tmp_path / "a").write_text("one\n")
+    (tmp_path / "b").write_text("two\n\nsix\n")
+    assert aiml("chat", *ASK, "-f", "a", "@b").returncode == 0
+    names = re.findall('name="(.*)"', "\n".join(prompts(answers)))
+    assert names == ["a, piece 1 of 1", "b, piece 1 of 2", "b, piece 2 of 2"]
+
+
+def test_one_answer_is_made_of_all(answers: Loopback, aiml: Aiml) -> None:
+    answers.answers(stream_text("chat", "All."))
+    result = aiml("chat", *ASK, "--reduce", "join them", "-s", "be short", stdin=THREE)
+    assert (result.returncode, result.stdout) == (0, b"All.\n")
+    assert prompts(answers)[-1] == (
+        '<answer name="piece 1 of 3">\nA\n</answer>\n\n<answer name="piece 2 of 3">\nB\n</answer>\n\n'
+        '<answer name="piece 3 of 3">\nC\n</answer>\n\njoin them'
+    )
+    assert {request.json["messages"][0]["content"] for request in answers.requests} == {"be short"}
+
+
+def test_what_is_asked_of_the_answer_is_asked_of_the_last_one_only(answers: Loopback, aiml: Aiml) -> None:
+    answers.answers(stream_text("chat", "Here:\n```\ncode\n```\n"))
+    result = aiml("chat", *ASK, "--reduce", "join them", "-x", "-n", "1", "-o", "f", stdin=THREE)
+    assert (result.returncode, Path("f").read_text()) == (0, "code\n")
+    assert ["n" in request.json for request in answers.requests] == [False, False, False, True]
+
+
+def test_json_is_an_array_of_the_documented_objects(answers: Loopback, aiml: Aiml) -> None:
+    found = json.loads(aiml("chat", *ASK, "--json", stdin=THREE).stdout)
+    assert [(each["text"], each["complete"]) for each in found] == [("A", True), ("B\n", True), ("C", True)]
+    answers.answers(stream_text("chat", "All."))
+    assert isinstance(json.loads(aiml("chat", *ASK, "--json", "--reduce", "join", stdin=THREE).stdout), dict)
+
+
+@pytest.mark.promise("whole-or-told")
+@pytest.mark.parametrize(
+    ("second", "shown", "code", "told"),
+    [
+        (stream_text("chat", "hal", "length"), b"A\n\nhal\n", 8, b"was cut at the length cap\nhint: allow more with"),
+        (stream(delta("hal"), end=b""), b"A\n\nhal\n", 8, b"\nhint: ask again"),
+        (FAILED, b"A\n", 4, b"too long"),
+    ],
+    ids=["length", "cut", "refused"],
+)
+def test_a_piece_that_fails_ends_it_and_nothing_is_missing_in_silence(
+    second: bytes, shown: bytes, code: int, told: bytes, server: Loopback, aiml: Aiml, tmp_path: Path
+) -> None:
+    server.answers(stream_text("chat", "A"))
+    server.answers(second)
+    result = aiml("chat", *ASK, stdin=THREE)
+    assert (result.returncode, result.stdout, len(server.requests)) == (code, shown, 2)
+    told_of_it = result.stderr.partition(b"\naiml: piece 2 of 3: ")[2]
+    assert (told in told_of_it, b"-c asks for the rest" in told_of_it) == (True, False)
+    assert b"aiml: not asked for: piece 3 of 3\n" in result.stderr
+
+
+def test_without_all_pieces_there_is_no_last_answer(server: Loopback, aiml: Aiml, tmp_path: Path) -> None:
+    server.answers(stream_text("chat", "A"))
+    server.answers(stream_text("chat", "hal", "length"))
+    (tmp_path / "f").write_text("old")
+    result = aiml("chat", *ASK, "--reduce", "join", "-o", "f", stdin=THREE)
+    assert (result.returncode, result.stdout, len(server.requests)) == (8, b"", 2)
+    assert ((tmp_path / "f").read_text(), (tmp_path / "f.part").read_text()) == ("old", "A\n\nhal\n")
+
+
+@pytest.mark.promise("kept")
+@pytest.mark.parametrize("last", [[], [FAILED]], ids=["a piece", "the last"])
+def test_what_the_pieces_gave_is_not_lost_where_no_answer_of_all_comes(
+    last: list[bytes], server: Loopback, aiml: Aiml
+) -> None:
+    for no_log in ((), ("--no-log",)):
+        for reply in [
+            stream_text("chat", "A"),
+            *([stream_text("chat", "B"), stream_text("chat", "C")] if last else []),
+            FAILED,
+        ]:
+            server.answers(reply)
+        result = aiml("chat", *ASK, "--reduce", "join", *no_log, stdin=THREE)
+        texts = "A\n\nB\n\nC\n" if last else "A\n"
+        told = f", for no history keeps it:\n{texts}" if no_log else " is in the history: aiml history list\n"
+        assert (result.returncode, result.stdout) == (4, b"")
+        assert f"aiml: what the pieces gave{told}" in result.stderr.decode()
+
+
+@pytest.mark.promise("whole-or-told")
+def test_a_file_is_replaced_by_all_answers_or_by_none(server: Loopback, aiml: Aiml, tmp_path: Path) -> None:
+    (tmp_path / "f").write_text("old")
+    server.answers(stream_text("chat", "A"))
+    server.answers(FAILED)
+    server.answers(stream_text("chat", "B"))
+    assert aiml("chat", *ASK, "-o", "f", stdin=THREE).returncode == 4
+    assert ((tmp_path / "f").read_text(), (tmp_path / "f.part").read_text()) == ("old", "A\n")
+    assert aiml("chat", *ASK, "-o", "f", stdin=THREE).returncode == 0
+    assert (tmp_path / "f").read_text() == "B\n\nB\n\nB\n"
+
+
+@pytest.mark.promise("kept")
+def test_every_piece_is_in_the_history(answers: Loopback, aiml: Aiml) -> None:
+    aiml("chat", *ASK, stdin=THREE)
+    kept = aiml("history", "list", "--json").stdout.decode()
+    assert sorted(re.findall(r"what\? \(piece \d of 3\)", kept)) == [f"what? (piece {n} of 3)" for n in (1, 2, 3)]
+
+
+@pytest.mark.promise("signals")
+def test_ctrl_c_keeps_what_came(server: Loopback, tmp_path: Path) -> None:
+    server.answers(stream_text("chat", "A"))
+    server.answers(STREAM, chunk(delta("hal")), SILENCE)
+    (tmp_path / "in").write_bytes(THREE)
+    environ = {**os.environ, "AIML_BASE_URL": server.url}
+    with subprocess.Popen(
+        command("chat", *ASK, "-f", "in", "--debug"),
+        env=environ, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+    ) as program:  # fmt: skip
+        assert program.stdout
+        assert program.stderr
+        assert any(b'"hal"' in line for line in program.stderr)
+        program.send_signal(signal.SIGINT)
+        assert (program.stdout.read(), program.stderr.read()[-12:], program.wait()) == (
+            b"A\n\nhal\n", b"interrupted\n", 130,
+        )  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("flags", "told"),
+    [
+        (["--reduce", "x", "what?"], "--chunk N"),
+        (["--chunk", "2", "what?", "--reduce", "@blank"], "--reduce is empty"),
+        (["--chunk", "2", "what?", "--reduce", "@none"], "No such file"),
+        (["--chunk", "2", "what?", "--fit", "head"], "--fit and --chunk exclude each other"),
+        (["--chunk", "2"], "what shall be asked"),
+        (["--chunk", "2", "{stdin}?"], "each piece stands before the words"),
+        (["--chunk", "2", "what?", "--no-stdin"], "no input to cut"),
+        (["--chunk", "2", "what?", "-c"], "exclude each other"),
+        (["--chunk", "2", "what?", "--format", "raw"], "--format json gives an array"),
+        (["--chunk", "2", "what?", "-f", "p.png"], "cannot be cut"),
+        (["--chunk", "2", "what?", "-f", "long"], "at most 1,000"),
+    ],
+)
+def test_what_cannot_work_is_refused_before_anything_is_sent(
+    flags: list[str], told: str, server: Loopback, aiml: Aiml, tmp_path: Path
+) -> None:
+    (tmp_path / "p.png").write_bytes(b"\x89PNG\r\n\x1a\nrest")
+    (tmp_path / "long").write_text("one\n" * 1001)
+    (tmp_path / "blank").write_text(" \n")
+    result = aiml("chat", *flags, stdin=THREE)
+    assert (result.returncode, server.connections) == (2, 0)
+    assert (told in result.stderr.decode(), "aiml: asks for" in result.stderr.decode()) == (True, False)
+
+
+def test_a_fit_that_the_settings_ask_for_is_about_other_calls(answers: Loopback, aiml: Aiml) -> None:
+    assert aiml("chat", *ASK, stdin=THREE, AIML_FIT="tail").stdout == b"A\n\nB\n\nC\n"
+
+
+def test_a_dry_run_shows_the_first_request(server: Loopback, aiml: Aiml) -> None:
+    result = aiml("chat", *ASK, "--dry-run", stdin=THREE)
+    assert (result.returncode, server.connections) == (0, 0)
+    assert b"piece 1 of 3" in result.stdout
+    assert b"aiml: would ask for 3 pieces" in result.stderr
+
+
+def test_a_dry_run_asks_a_piece_for_nothing_that_the_one_answer_is_asked_for(server: Loopback, aiml: Aiml) -> None:
+    result = aiml("chat", *ASK, "--reduce", "join", "--schema", "name", "--dry-run", stdin=THREE)
+    assert (result.returncode, server.connections) == (0, 0)
+    assert "response_format" not in json.loads(result.stdout)["body"]
+
+
+# What a piece may cost at most, in dollars: its input alone.
+PIECE = 0.00031
+
+
+@pytest.mark.parametrize(
+    ("costs", "more", "asked", "told"),
+    [
+        ((PIECE, PIECE, PIECE), (), 3, ""),
+        ((1, 0, 0), (), 1, "piece 2 of 3: $1 is spent, and this may cost $0.00031, more than --max-cost 0.00094: "),
+        ((PIECE, PIECE, PIECE), ("--reduce", "join"), 3, "$0.00093 is spent, and this may cost $0.00"),
+    ],
+)
+def test_what_the_pieces_did_cost_counts(
+    costs: tuple[float, ...], more: tuple[str, ...], asked: int, told: str, server: Loopback, aiml: Aiml
+) -> None:
+    store_catalog(server, pricing=PRICES)
+    for cost in costs:
+        server.answers(priced_answer("A", "stop", cost))
+    result = aiml("chat", "-m", "m", "--max-cost", "0.00094", *ASK, *more, stdin=THREE)
+    assert (result.returncode, len(server.requests)) == (2 if told else 0, asked)
+    assert told in result.stderr.decode()
+
+
+def test_a_limit_of_cost_holds_for_all_pieces_together(server: Loopback, aiml: Aiml) -> None:
+    units = [
+        {"name": "token", "content": "text", "measure": kind, "origin": origin, "price": 1, "per": 1}
+        for kind, origin in (("input", "provided"), ("output", "generated"))
+    ]
+    entry = {"id": "m", "type": "chat-completion", "pricing": {"kind": "fixed", "currency": "USD", "units": units}}
+    server.answers(as_json({"object": "list", "data": [entry]}))
+    flags = ("-m", "m", "--max-tokens", "100", "--max-cost", "300")
+    result = aiml("chat", *ASK, *flags, stdin=THREE)
+    assert (result.returncode, {request.line[:3] for request in server.requests}) == (2, {"GET"})
+    assert re.search(rb"aiml: the 3 pieces may cost \$\d+ together, more than --max-cost 300\n", result.stderr)
+
+
+TEXTS = st.text(st.sampled_from("ab \n.ä語😀"), max_size=300)
+
+
+@given(TEXTS, st.integers(1, 50))
+def test_pieces_are_the_text_and_none_is_too_large(text: str, tokens: int) -> None:
+    cut = list(pieces(text, tokens))
+    assert "".join(cut) == text
+    assert all(about(piece) <= tokens or len(piece) == 1 for piece in cut)
+
+
+@pytest.mark.parametrize(
+    ("text", "cut"),
+    [
+        ("aaa bbb.\n\nccc\nddd\n", ["aaa bbb.\n\n", "ccc\nddd\n"]),
+        ("aaaaaaaa\nbbbb\ncccc", ["aaaaaaaa\n", "bbbb\ncccc"]),
+        ("aaaa bbb. cccc dd", ["aaaa bbb. ", "cccc dd"]),
+        ("a" * 20, ["a" * 12, "a" * 8]),
+    ],
+)
+def test_a_piece_ends_at_the_best_place_in_its_second_half(text: str, cut: list[str]) -> None:
+    assert list(pieces(text, 4)) == cut

@@ -1,0 +1,42 @@
+"""What does not go with many rows is told before anything is sent."""
+
+import pytest
+from support.loopback import HELLO, Loopback
+from support.run_cli import Aiml
+
+ROWS = ["--each", "line"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["--unordered"], "says nothing without --each"),
+        (["-j", "2"], "says nothing without --each"),
+        (["--shard", "1/2"], "says nothing without --each"),
+        (["--resume-from", "out"], "says nothing without --each"),
+        ([*ROWS, "-c"], "--continue does not go"),
+        ([*ROWS, "-r", "x"], "--resume does not go"),
+        ([*ROWS, "-i"], "--interactive does not go"),
+        ([*ROWS, "-x"], "--extract does not go"),
+        ([*ROWS, "--meta", "m"], "--meta does not go"),
+        ([*ROWS, "--format", "raw"], "--format raw does not go"),
+        ([*ROWS, "-m", "a", "-m", "b"], "several models do not go"),
+        ([*ROWS, "-f", "a", "-f", "b"], "from one file, not 2"),
+        ([*ROWS, "-f", "none"], "none: No such file"),
+        ([*ROWS, "-f", "."], "not from a folder"),
+        ([*ROWS, "-o", "a", "--resume-from", "b"], "exclude each other"),
+        ([*ROWS, "--no-stdin"], "no rows to read"),
+        ([*ROWS, "{name}"], "no column is called {name}"),
+        ([*ROWS, "--shard", "auto"], "no scheduler says"),
+        (["--each", "csv", "{a}"], "no column is called {a}"),
+    ],
+)
+def test_it_is_a_usage_error(aiml: Aiml, server: Loopback, arguments: list[str], words: str) -> None:
+    ended = aiml("chat", *arguments, "hi", stdin=b"x\ny\n")
+    assert (ended.returncode, ended.stdout, server.requests) == (2, b"", [])
+    assert words in ended.stderr.decode()
+
+
+def test_what_the_config_says_of_single_answers_is_left_aside(aiml: Aiml, server: Loopback) -> None:
+    server.answers(HELLO)
+    assert aiml("chat", *ROWS, stdin=b"x\n", AIML_FORMAT="raw", AIML_USAGE="on").returncode == 0

@@ -1,0 +1,193 @@
+"""`aiml config completions`: what it prints, what it installs, and that a new shell completes by it."""
+
+import os
+import shutil
+import stat
+from pathlib import Path
+from typing import Any
+
+import pexpect
+import pytest
+from support.paths import ROOT
+
+from aiml_cli.__main__ import main
+from aiml_cli.api.model_list import Model
+from aiml_cli.cli.commands.shell_completions import SHELLS
+from aiml_cli.store import model_cache
+
+SCRIPTS = ROOT / "completions"
+NAMES = {"bash": "aiml.bash", "zsh": "aiml.zsh", "fish": "aiml.fish", "powershell": "aiml.ps1"}
+PLACES = {
+    "bash": ".local/share/bash-completion/completions/aiml",
+    "zsh": ".local/share/zsh/site-functions/_aiml",
+    "fish": ".config/fish/completions/aiml.fish",
+    "powershell": ".local/share/aiml/aiml.ps1",
+}
+INSTALL = ["config", "completions", "--install"]
+BASH_COMPLETION = Path("/usr/share/bash-completion/bash_completion")
+
+
+@pytest.fixture(autouse=True)
+def home(clean: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Give a home directory whose folders are where they are by default."""
+    for variable in (
+        "XDG_CONFIG_HOME",
+        "XDG_CACHE_HOME",
+        "XDG_DATA_HOME",
+        "XDG_STATE_HOME",
+        "BASH_COMPLETION_USER_DIR",
+    ):
+        monkeypatch.delenv(variable, raising=False)
+    return clean / "home"
+
+
+@pytest.mark.parametrize("shell", SHELLS)
+def test_the_script_is_printed_as_it_is(shell: str, capfd: pytest.CaptureFixture[str]) -> None:
+    assert main(["config", "completions", shell]) == 0
+    assert capfd.readouterr() == ((SCRIPTS / NAMES[shell]).read_text("utf-8"), "")
+
+
+@pytest.mark.parametrize("shell", SHELLS)
+def test_it_is_installed_where_that_shell_looks(
+    shell: str, home: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SHELL", "/bin/nothing")
+    umask = os.umask(0o002)
+    try:
+        assert main([*INSTALL, shell]) == 0
+    finally:
+        os.umask(umask)
+    path = home / PLACES[shell]
+    told = capfd.readouterr()
+    assert path.read_bytes() == (SCRIPTS / NAMES[shell]).read_bytes()
+    assert f"aiml: wrote {path}\n" in told.err
+    assert [each.name for each in path.parent.iterdir()] == [path.name]
+    assert not [each for each in (path, *path.relative_to(home).parents) if (home / each).stat().st_mode & stat.S_IWGRP]
+    assert (str(path.parent) in told.out) == (shell in {"zsh", "powershell"})
+
+
+@pytest.mark.parametrize(
+    ("shell", "line"),
+    [
+        ("zsh", """fpath=('{}/it'"'"'s mine/.local/share/zsh/site-functions' $fpath)\n"""),
+        ("powershell", ". '{}/it''s mine/.local/share/aiml/aiml.ps1'\n"),
+    ],
+)
+def test_a_line_for_a_start_up_file_is_quoted(
+    shell: str, line: str, home: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("HOME", f"{home}/it's mine")
+    assert main([*INSTALL, shell]) == 0
+    assert capfd.readouterr().out.startswith(line.format(home))
+
+
+def test_variables_say_where_it_goes(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("BASH_COMPLETION_USER_DIR", f"{home}/own:{home}/other")
+    monkeypatch.setenv("XDG_CONFIG_HOME", f"{home}/settings")
+    monkeypatch.setenv("XDG_DATA_HOME", "relative")
+    assert [main([*INSTALL, shell]) for shell in ("bash", "fish", "zsh")] == [0, 0, 0]
+    for name in ("own/completions/aiml", "settings/fish/completions/aiml.fish", PLACES["zsh"]):
+        assert (home / name).is_file()
+    assert not Path("relative").exists()
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+@pytest.mark.parametrize("value", ["", "rel/ative"])
+def test_a_home_that_is_no_full_path_is_none(
+    value: str, shell: str, clean: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(Path, "home", lambda: clean / "elsewhere")  # of an empty one Python makes the root
+    monkeypatch.setenv("HOME", value)
+    assert (main([*INSTALL, shell]), [path.name for path in clean.rglob("*aiml*")]) == (2, [])
+    assert "there is no home directory to write in" in capfd.readouterr().err
+
+
+def test_what_is_somebody_elses_is_kept_until_yes(home: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    path = home / PLACES["fish"]
+    path.parent.mkdir(parents=True)
+    path.write_text("# mine\n")
+    assert main([*INSTALL, "fish"]) == 2
+    assert "is not aiml's" in capfd.readouterr().err
+    assert path.read_text() == "# mine\n"
+    assert main([*INSTALL, "fish", "-y"]) == 0
+    assert path.read_bytes() == (SCRIPTS / "aiml.fish").read_bytes()
+
+
+def test_an_older_one_of_ours_is_replaced(home: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    path = home / PLACES["zsh"]
+    path.parent.mkdir(parents=True)
+    path.write_text("#compdef aiml\n# Generated\n# Completion of aiml for zsh: an older one\n")
+    assert [main([*INSTALL, "zsh"]), main([*INSTALL, "zsh"])] == [0, 0]
+    assert path.read_bytes() == (SCRIPTS / "aiml.zsh").read_bytes()
+    assert "is as it should be" in capfd.readouterr().err
+
+
+def test_nothing_is_written_through_a_link(home: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    path = home / PLACES["bash"]
+    path.parent.mkdir(parents=True)
+    (home / "precious").write_text("# Completion of aiml for bash\n")
+    path.symlink_to(home / "precious")
+    assert main([*INSTALL, "bash", "-y"]) == 2
+    assert "symbolic link" in capfd.readouterr().err
+    assert (home / "precious").read_text() == "# Completion of aiml for bash\n"
+
+
+def test_a_folder_that_cannot_be_made_is_told(home: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    (home / ".local").write_text("a file")
+    assert main([*INSTALL, "bash"]) == 1
+    assert str(home / PLACES["bash"]) in capfd.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("typed", "told"),
+    [
+        ("zhs", "did you mean zsh?"),
+        ("Powershel", "did you mean powershell?"),
+        ("tcsh", "there are: bash, zsh, fish, powershell"),
+        ("", "which shell is it for?"),
+    ],
+)
+def test_an_unknown_shell_is_a_usage_error(
+    typed: str, told: str, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SHELL", "/bin/sh")
+    assert main(["config", "completions", *([typed] if typed else [])]) == 2
+    shown = capfd.readouterr()
+    assert (shown.out, told in shown.err) == ("", True)
+
+
+def test_without_a_name_it_is_the_users_shell(
+    capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SHELL", "/usr/local/bin/fish")
+    assert main(["config", "completions"]) == 0
+    shown = capfd.readouterr()
+    assert shown.out == (SCRIPTS / "aiml.fish").read_text("utf-8")
+    assert shown.err == "aiml: for fish, as $SHELL says\n"
+
+
+def interactive(shell: str, home: Path, told: str) -> Any:
+    """Start a shell as a user would, with the lines that were told in its start-up file, and an aiml that tells of use."""
+    path = shutil.which(shell)
+    if not path or (shell == "bash" and not BASH_COMPLETION.exists()):
+        pytest.skip(f"{shell}, or what it completes with, is not installed")
+    (home / ".zshrc").write_text(told)
+    (home / ".bashrc").write_text(f"source {BASH_COMPLETION}\n")
+    (home / "bin").mkdir()
+    (home / "bin/aiml").write_text(f"#!/bin/sh\n: >{home}/started\n")
+    (home / "bin/aiml").chmod(0o700)
+    environ: Any = {"HOME": str(home), "PATH": f"{home}/bin:/usr/bin:/bin", "TERM": "xterm", "LC_ALL": "C.UTF-8"}
+    return pexpect.spawn(path, ["-i"], cwd=home, env=environ, encoding="utf-8", dimensions=(50, 200), timeout=20)
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+def test_a_new_shell_completes_and_starts_nothing(shell: str, home: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    model_cache.save(model_cache.Catalogue("https://api.example/v1", "", 0, b"[]", [Model("acme/only-one")]))
+    assert main([*INSTALL, shell]) == 0
+    child = interactive(shell, home, capfd.readouterr().out)
+    child.sendline("echo 'rea''dy'")
+    child.expect("ready\r\n")
+    child.send("aiml chat -m acm\t")
+    child.expect("acme/only-one|(?<=acm)e/only-one")
+    child.close(force=True)
+    assert not (home / "started").exists()

@@ -1,0 +1,531 @@
+"""`aiml config …` does what it says, and shows the key to nobody."""
+
+import json
+import os
+import shlex
+import socket
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pexpect
+import pytest
+from hypothesis import HealthCheck, assume, given, settings
+from hypothesis import strategies as st
+from support.loopback import Loopback, as_json, http
+from support.run_cli import Aiml, command
+
+from aiml_cli.cli.commands import config, config_check
+from aiml_cli.errors import AimlError, Misuse, NotAllowed
+from aiml_cli.settings.options import ROWS, value_of
+from aiml_cli.settings.resolve import Said, lasting, resolve
+from aiml_cli.store import api_keys
+from aiml_cli.store.config_file import layers
+
+SECRET = "k-0123456789abcdef"
+BALANCE = as_json({"current_balance": 12.5, "currency": "USD"})
+REFUSED = as_json({"status": 401, "message": f"Bad key {SECRET}"}, "401 Unauthorized")
+
+
+@pytest.fixture(autouse=True)
+def no_keyring(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Keep the developer's own keyring out of it, in processes of the tests too."""
+    monkeypatch.setenv("PYTHON_KEYRING_BACKEND", "keyring.backends.null.Keyring")
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    return tmp_path / "xdg_config_home" / "aiml" / "config.toml"
+
+
+@pytest.fixture
+def at_server(server: Loopback, monkeypatch: pytest.MonkeyPatch) -> Loopback:
+    monkeypatch.setenv("AIML_BASE_URL", server.url)
+    return server
+
+
+def out(capfd: pytest.CaptureFixture[str]) -> str:
+    return capfd.readouterr().out
+
+
+def lines(capfd: pytest.CaptureFixture[str]) -> dict[str, str]:
+    config.show_all()
+    return {line.split(" ")[0]: line for line in out(capfd).splitlines()}
+
+
+def test_show_says_each_value_and_who_said_it(
+    file: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    config.set_("temperature", "0.2")
+    config.set_("seed", "3", "work")
+    config.set_("system", "a\nb\x1b[2J")
+    monkeypatch.setenv("AIML_PROFILE", "work")
+    monkeypatch.setenv("AIML_TEMPERATURE", "0.5")
+    found = lines(capfd)
+    assert found["temperature"] == f"temperature = 0.5  (environment AIML_TEMPERATURE, hides {file}: temperature)"
+    assert found["seed"] == "seed = 3  (profile work)"
+    assert found["system"] == "system = a\\nb\\x1b[2J  (config file)"
+    assert found["format"] == "format = md  (default)"
+    assert found["effort"] == "effort is not set"
+    assert list(found) == [*(row.name for row in lasting()), "api_key"]
+
+
+def test_show_as_json_has_every_setting(capfd: pytest.CaptureFixture[str]) -> None:
+    config.set_("option", "a.b=1")
+    out(capfd)
+    config.show_all({"json": Said(("on",), "--json")})
+    found = json.loads(out(capfd))
+    assert list(found) == [*(row.name for row in lasting()), "api_key"]
+    assert found["option"]["value"] == {"a.b": 1}
+    assert found["timeout"] == {"value": 120, "source": "default", "hides": []}
+
+
+@pytest.mark.promise("key-secret")
+def test_show_says_of_the_key_only_where_it_is(
+    file: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    none = "api_key = not set: there is no key for api.aimlapi.com: AIMLAPI_API_KEY is not set, and none is stored"
+    assert lines(capfd)["api_key"] == none
+    monkeypatch.setenv("AIML_KEY_COMMAND", f"touch {file}.ran")
+    assert lines(capfd)["api_key"] == "api_key = printed by key_command"
+    assert not Path(f"{file}.ran").exists()
+    api_keys.remember("api.aimlapi.com", SECRET)
+    assert lines(capfd)["api_key"] == f"api_key = set (file {file.parent}/keys.json)"
+    monkeypatch.setenv("AIMLAPI_API_KEY", SECRET)
+    assert lines(capfd)["api_key"] == "api_key = set (environment AIMLAPI_API_KEY)"
+    monkeypatch.setenv("AIMLAPI_API_KEY", f"{SECRET}\n")
+    unusable = "api_key = not usable: environment AIMLAPI_API_KEY: the key holds a line break, which no key does"
+    assert lines(capfd)["api_key"] == unusable
+
+
+TEXTS = st.text(st.characters(exclude_categories=["Cs"]), min_size=1)
+WORDS = st.lists(st.text(st.characters(exclude_categories=["Cs", "Z", "Cc"], exclude_characters=","), min_size=1))
+JSONS = st.recursive(
+    st.booleans() | st.integers() | st.floats(allow_nan=False) | TEXTS,
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(TEXTS, inner, max_size=3),
+    max_leaves=5,
+)
+PAIR_NAMES = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="="), min_size=1).filter(
+    lambda name: name.strip(".")
+)
+
+
+def texts_of(name: str) -> st.SearchStrategy[str]:
+    """Give texts that a setting takes, by what the table says of it."""
+    kind = ROWS[name].kind
+    low, high = kind.limits
+    match name:
+        case _ if kind.closed:
+            return st.sampled_from(kind.choices)
+        case "tools" | "response_format" | "tool_choice":
+            return st.dictionaries(TEXTS, JSONS).map(json.dumps)
+        case "option":
+            texts = JSONS.map(json.dumps)
+            return st.tuples(PAIR_NAMES, texts | texts.map(json.dumps) | TEXTS).map("=".join)
+        case "prompt_var" | "mcp_server":
+            return st.tuples(PAIR_NAMES, TEXTS.filter(lambda text: text[0] != "{")).map("=".join)
+        case "location":
+            return WORDS.filter(bool).map(lambda words: f"city={words[0]}")
+        case "include":
+            return WORDS.filter(bool).map(",".join)
+        case _ if kind.metavar == "N":
+            return st.integers(int(low or 0), int(high or 10**30)).map(str)
+        case _ if kind.metavar == "NUMBER":
+            return st.floats(low or 0, high or 1e300).map(repr)
+        case _ if kind.metavar == "PATH":
+            return TEXTS.map("/".__add__)
+        case _:
+            return TEXTS.filter(lambda text: text[0] != "@")
+
+
+LASTING = [row.name for row in lasting() if row.name not in ("profile", "file")]
+
+
+@settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.data())
+def test_what_is_set_is_what_is_got(capfd: pytest.CaptureFixture[str], file: Path, data: st.DataObject) -> None:
+    name = data.draw(st.sampled_from(LASTING))
+    text = data.draw(texts_of(name))
+    profile = data.draw(st.sampled_from([None, "work"]))
+    file.unlink(missing_ok=True)
+    wanted = value_of(resolve({}).options, ROWS[name])
+    config.set_("n", "1", "work")
+    try:
+        config.set_(name, text, profile)
+    except Misuse as fault:  # what would come back as another value is not taken
+        assume(name != "option" or "cannot hold" not in fault.message)
+        raise
+    flags = {"profile": Said((profile,), "--profile")} if profile else {}
+    got = value_of(resolve(layers(flags, {})).options, ROWS[name])
+    assert got == resolved(name, text)
+    out(capfd)
+    config.get(name, flags)
+    printed = out(capfd)
+    assert printed.endswith("\n")
+    assert resolved(name, printed[:-1]) == got
+    config.unset(name, profile)
+    if name != "n":
+        assert value_of(resolve(layers(flags, {})).options, ROWS[name]) == wanted
+
+
+def resolved(name: str, text: str) -> Any:
+    return value_of(resolve(layers({name: Said((text,), "--flag")}, {})).options, ROWS[name])
+
+
+def test_get_prints_what_set_takes_and_nothing_for_what_is_not_set(capfd: pytest.CaptureFixture[str]) -> None:
+    for text in ("top_k=5", "user=me", 'b.c={"d": 1}'):
+        config.set_("option", text)
+    config.set_("--max-tokens", "9")
+    out(capfd)
+    for name, printed in {"max-tokens": "9\n", "store": "", "stream": "on\n", "retries": "2\n"}.items():
+        assert config.get(name) == 0
+        assert out(capfd) == printed
+    config.get("option")
+    assert out(capfd) == 'top_k=5\nuser=me\nb.c={"d": 1}\n'
+
+
+@pytest.mark.parametrize(
+    "attempt",
+    [
+        lambda: config.get("temprature"),
+        lambda: config.set_("temprature", "1"),
+        lambda: config.unset("temprature"),
+    ],
+)
+def test_an_unknown_setting_is_told_with_the_likely_one(attempt: Any) -> None:
+    with pytest.raises(Misuse, match="unknown setting 'temprature'") as told:
+        attempt()
+    assert told.value.hint == "did you mean temperature?"
+
+
+def test_a_fault_in_one_setting_does_not_hide_another(file: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    file.parent.mkdir()
+    file.write_text("temperature = 9\nseed = 4\n")
+    config.get("seed")
+    assert out(capfd) == "4\n"
+    config.set_("temperature", "1")
+    assert config.show_all() == 0
+
+
+def test_setting_what_something_stronger_hides_is_told(
+    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("AIML_SEED", "7")
+    config.set_("seed", "1")
+    assert capfd.readouterr().err == "aiml: AIML_SEED hides this value\n"
+    config.set_("n", "1")
+    config.unset("effort")
+    assert capfd.readouterr().err.startswith("aiml: effort was not set in ")
+
+
+def test_path_names_the_file_whether_it_is_there_or_not(file: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    config.path()
+    assert out(capfd) == f"{file}\n"
+    assert not file.parent.exists()
+
+
+def editor(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, script: str) -> None:
+    """Make an editor of a shell script, in which $1 is the file."""
+    program = tmp_path / "my editor"
+    program.write_text(f"#!/bin/sh\n{script}\n")
+    program.chmod(0o755)
+    monkeypatch.setenv("EDITOR", shlex.quote(str(program)))
+
+
+def test_edit_takes_what_is_in_order(file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    editor(tmp_path, monkeypatch, 'echo "seed = 4 # mine" >> "$1"')
+    before = os.umask(0)
+    try:
+        assert config.edit() == 0
+    finally:
+        os.umask(before)
+    assert file.read_text().endswith("aiml config show\nseed = 4 # mine\n")
+    assert file.stat().st_mode & 0o777 == 0o600
+    assert sorted(path.name for path in file.parent.iterdir()) == [".config.toml.lock", "config.toml"]
+
+
+def test_visual_is_asked_before_editor(file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    editor(tmp_path, monkeypatch, "exit 1")
+    monkeypatch.setenv("VISUAL", "sh -c 'echo seed = 4 > \"$0\"'")
+    config.edit()
+    assert file.read_text() == "seed = 4\n"
+
+
+@pytest.mark.parametrize(
+    ("written", "sentence"),
+    [
+        ("seed = 4\\nn = ", ", line 2, column 5: invalid value"),
+        ("temprature = 1", ": unknown setting 'temprature'"),
+        ("[profiles.a]\\ntemperature = 9", ": profile a: temperature: '9' is not a number from 0 to 2"),
+        ("profile = 'b'\\n[profiles.a]\\n", ": profile: there is no profile 'b'"),
+    ],
+)
+def test_edit_keeps_what_is_not_in_order_and_leaves_the_file(
+    file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, written: str, sentence: str
+) -> None:
+    config.set_("seed", "1")
+    editor(tmp_path, monkeypatch, f'printf \'%b\' "{written}" > "$1"')
+    with pytest.raises(Misuse) as told:
+        config.edit()
+    (copy,) = file.parent.glob("config.*-*.toml")
+    assert told.value.message.startswith(f"{copy}{sentence}")
+    assert told.value.hint == f"the config file is as it was; what you wrote is kept in {copy}"
+    assert file.read_text() == "seed = 1\n"
+    assert copy.read_text()
+
+
+@pytest.mark.parametrize(
+    ("script", "sentence"),
+    [("echo 'seed = 4' > \"$1\"; exit 3", "ended with 3"), (None, "cannot be started: No such file or directory")],
+)
+def test_an_editor_that_fails_changes_nothing(
+    file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, script: str | None, sentence: str
+) -> None:
+    config.set_("seed", "1")
+    monkeypatch.setenv("EDITOR", "no-such-editor")
+    if script:
+        editor(tmp_path, monkeypatch, script)
+    with pytest.raises(Misuse, match=sentence):
+        config.edit()
+    assert file.read_text() == "seed = 1\n"
+    assert sorted(path.name for path in file.parent.iterdir()) == [".config.toml.lock", "config.toml"]
+
+
+def test_edit_does_not_undo_what_somebody_else_changed(
+    file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config.set_("seed", "1")
+    editor(tmp_path, monkeypatch, f"echo 'seed = 2' > {shlex.quote(str(file))}; echo 'seed = 3' > \"$1\"")
+    with pytest.raises(Misuse, match="changed by another program meanwhile") as told:
+        config.edit()
+    (copy,) = file.parent.glob("config.*-*.toml")
+    assert (file.read_text(), copy.read_text()) == ("seed = 2\n", "seed = 3\n")
+    assert str(copy) in told.value.hint
+
+
+def test_edit_opens_no_editor_for_a_file_that_it_would_not_write(
+    file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file.parent.mkdir()
+    file.symlink_to(tmp_path / "dotfiles.toml")
+    editor(tmp_path, monkeypatch, f"touch {shlex.quote(str(tmp_path))}/opened")
+    with pytest.raises(Misuse, match="symbolic link"):
+        config.edit()
+    assert not (tmp_path / "opened").exists()
+
+
+def test_edit_without_a_change_makes_no_file(
+    file: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("EDITOR", "true")
+    config.edit()
+    assert capfd.readouterr().err == "aiml: nothing was changed\n"
+    assert not list(file.parent.iterdir())
+
+
+def test_edit_mends_a_damaged_file(file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    file.parent.mkdir()
+    file.write_bytes(b"seed = \xff")
+    editor(tmp_path, monkeypatch, "echo 'seed = 3' > \"$1\"")
+    config.edit()
+    assert file.read_text() == "seed = 3\n"
+
+
+def on_terminal(*words: str) -> "pexpect.spawn[bytes]":
+    program, *arguments = command("config", *words)
+    return pexpect.spawn(program, arguments, timeout=30)
+
+
+def test_edit_offers_to_go_on_at_a_terminal(file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    editor(tmp_path, monkeypatch, 'if grep -q bad "$1"; then echo "seed = 5" > "$1"; else echo bad > "$1"; fi')
+    with on_terminal("edit") as terminal:
+        terminal.expect(r"line 1, column 4: .*edit it again\? \[Y/n\] ")
+        terminal.sendline("")
+        terminal.expect(pexpect.EOF)
+    assert terminal.wait() == 0
+    assert file.read_text() == "seed = 5\n"
+
+
+def test_the_key_is_asked_for_at_a_terminal_and_not_shown(file: Path) -> None:
+    with on_terminal("key") as terminal:
+        terminal.expect(r"API key for api\.aimlapi\.com \(not shown\): ")
+        terminal.sendline(SECRET)
+        terminal.expect(r"the key for api\.aimlapi\.com is stored in file ")
+        seen = terminal.before + terminal.after + terminal.read()
+    assert SECRET.encode() not in seen
+    assert json.loads((file.parent / "keys.json").read_text()) == {"api.aimlapi.com": SECRET}
+
+
+def run(code: str, stdin: bytes) -> "subprocess.CompletedProcess[bytes]":
+    script = f"from aiml_cli.cli.commands import config_check as check, config as configure\n{code}"
+    return subprocess.run([sys.executable, "-c", script], input=stdin, capture_output=True, check=False)
+
+
+def test_the_key_comes_on_standard_input_for_the_host_of_the_base_url(
+    file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("AIML_BASE_URL", "https://other.example:8443/v1")
+    monkeypatch.setenv("AIMLAPI_API_KEY", "another")
+    done = run("configure.key(False, True)", f"{SECRET}\r\n".encode())
+    stored = file.parent / "keys.json"
+    assert done.stdout == b""
+    assert done.stderr.decode() == (
+        f"aiml: the key for other.example:8443 is stored in file {stored}\naiml: AIMLAPI_API_KEY is set and hides it\n"
+    )
+    assert json.loads(stored.read_text()) == {"other.example:8443": SECRET}
+    for words in ("is removed", "no key is stored"):
+        assert words in run("configure.key(True, False)", b"").stderr.decode()
+    assert json.loads(stored.read_text()) == {}
+
+
+@pytest.mark.promise("odd-keys")
+@pytest.mark.parametrize(
+    ("stdin", "sentence"),
+    [(b"", "empty or a placeholder"), (b"<KEY>\n", "empty or a placeholder"), (b"k-0123\nk-0123\n", "a line break")],
+)
+def test_what_is_no_key_is_not_stored(file: Path, aiml: Aiml, stdin: bytes, sentence: str) -> None:
+    done = aiml("config", "key", "--stdin", stdin=stdin)
+    assert (done.returncode, done.stdout) == (2, b"")
+    assert sentence in done.stderr.decode()
+    assert b"0123" not in done.stderr
+    assert not file.parent.exists()
+
+
+def test_without_a_terminal_nobody_is_asked_for_the_key(aiml: Aiml) -> None:
+    done = aiml("config", "key")
+    assert done.returncode == 2
+    assert b"config key --stdin" in done.stderr
+
+
+def checked(capfd: pytest.CaptureFixture[str]) -> tuple[int, list[str], list[str]]:
+    """Run the check; give its code, and what is and what is not in order."""
+    code = config_check.check()
+    found = out(capfd).splitlines()
+    assert all(line.startswith(("ok      ", "not ok  ")) for line in found)
+    fine = [line[8:] for line in found if line.startswith("ok")]
+    return code, fine, [line[8:] for line in found if line.startswith("not")]
+
+
+def test_all_in_order(
+    at_server: Loopback, file: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    at_server.answers(BALANCE)
+    config.set_("seed", "1")
+    monkeypatch.setenv("AIMLAPI_API_KEY", SECRET)
+    host = at_server.url.removeprefix("http://").removesuffix("/v1")
+    assert checked(capfd) == (0, [
+        f"{file.parent}: mode 700",
+        f"{file}: mode 600",
+        f"there is no {file.parent}/keys.json",
+        "the settings are in order",
+        "the key comes from: environment AIMLAPI_API_KEY",
+        f"{host} answers",
+        "the key is accepted; the balance is 12.50 USD",
+    ], [])  # fmt: skip
+    (request,) = at_server.requests
+    assert request.line == "GET /v2/billing HTTP/1.1"
+    assert request.header("authorization") == f"Bearer {SECRET}"
+
+
+@pytest.mark.promise("key-secret")
+@pytest.mark.parametrize(
+    ("reply", "told"),
+    [
+        (REFUSED, (3, "the server answered 401: Bad key *** (is the key right?")),
+        (as_json({"message": "no credit left"}, "403 Forbidden"), (3, "the server answered 403: no credit left")),
+        (http(b"<p>down</p>", "502 Bad Gateway", "text/html"), (6, "the server answered 502: down")),
+        (as_json({}, "429 Too Many Requests"), (5, "the server answered 429")),
+        (b"SSH-2.0-x\r\n\r\n", (6, "the reply is not HTTP")),
+    ],
+)
+def test_what_the_server_refuses_is_told(
+    at_server: Loopback,
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
+    reply: bytes,
+    told: tuple[int, str],
+) -> None:
+    at_server.answers(reply)
+    monkeypatch.setenv("AIMLAPI_API_KEY", SECRET)
+    code, _, wrong = checked(capfd)
+    assert code == told[0]
+    assert len(wrong) == 1
+    assert told[1] in wrong[0]
+    assert SECRET not in wrong[0]
+
+
+@pytest.mark.parametrize("reply", [http(b"", "404 Not Found"), http(b"<p>", content_type="text/html"), as_json([1])])
+def test_a_server_that_knows_no_balance_is_no_fault(
+    at_server: Loopback, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], reply: bytes
+) -> None:
+    at_server.answers(reply)
+    monkeypatch.setenv("AIMLAPI_API_KEY", SECRET)
+    code, fine, wrong = checked(capfd)
+    assert (code, wrong) == (0, [])
+    assert fine[-1].startswith("whether it takes the key, it does not say (status ")
+
+
+@pytest.mark.usefixtures("at_server")
+def test_a_server_on_this_machine_needs_no_key(at_server: Loopback, capfd: pytest.CaptureFixture[str]) -> None:
+    at_server.answers(REFUSED)
+    code, fine, wrong = checked(capfd)
+    assert (code, wrong) == (0, [])
+    assert "there is no key, and a server on this machine needs none" in fine
+    assert at_server.requests[0].header("authorization") is None
+
+
+def test_no_connection_is_the_worst(
+    file: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as closed:
+        port = closed.getsockname()[1]
+    monkeypatch.setenv("AIML_BASE_URL", f"http://127.0.0.1:{port}/v1")
+    monkeypatch.setenv("AIMLAPI_API_KEY", "two words")
+    config.set_("seed", "1")
+    file.chmod(0o666)
+    code, _, wrong = checked(capfd)
+    assert code == 7
+    assert [line.partition(" (")[0] for line in wrong] == [
+        f"{file}: others can change it",
+        "environment AIMLAPI_API_KEY: the key holds a blank, which no key does",
+        f"127.0.0.1:{port}: no connection: Connection refused",
+    ]
+
+
+@pytest.mark.promise("damaged-config")
+@pytest.mark.parametrize(
+    ("config", "sentence"), [("seed = ", "line 1, column 8"), ("base_url = 'x'", "is not the address")]
+)
+def test_check_tells_a_damaged_file_and_asks_nobody(
+    file: Path, capfd: pytest.CaptureFixture[str], config: str, sentence: str
+) -> None:
+    file.parent.mkdir(0o700)
+    file.write_text(config)
+    code, _, wrong = checked(capfd)
+    assert code == 2
+    assert len(wrong) == 1
+    assert sentence in wrong[0]
+
+
+@pytest.mark.promise("key-bound")
+def test_plain_http_to_another_machine_sends_no_key(
+    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], server: Loopback
+) -> None:
+    server.answers(REFUSED)
+    monkeypatch.setenv("AIML_BASE_URL", "http://api.example.invalid/v1")
+    monkeypatch.setenv("HTTP_PROXY", server.url)
+    monkeypatch.setenv("AIMLAPI_API_KEY", SECRET)
+    code, _, wrong = checked(capfd)
+    assert code == 2
+    assert "over plain http" in wrong[0]
+    assert [request.header("authorization") for request in server.requests] == [None]
+
+
+@pytest.mark.promise("key-secret")
+def test_no_error_of_the_key_names_its_value(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AIMLAPI_API_KEY", SECRET + " ")
+    with pytest.raises(AimlError) as told:
+        api_keys.find(resolve(layers({}, os.environ)), "https://api.aimlapi.com")
+    assert isinstance(told.value, NotAllowed)
+    assert SECRET not in f"{told.value!r}{told.value.hint}"

@@ -1,0 +1,491 @@
+"""`aiml history`: what was asked and answered, through the front door."""
+
+import json
+import os
+import sqlite3
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import pexpect
+import pytest
+from support.run_cli import command
+
+from aiml_cli.__main__ import main
+from aiml_cli.core.transcript import closed, fenced
+from aiml_cli.store import paths
+from aiml_cli.store.history import database, locks, reader, writer
+from aiml_cli.store.history.writer import Asked, Ended, Said
+
+Capture = pytest.CaptureFixture[str]
+CANARY = "xylophonquartz"
+EVIL = "\x1b]52;c;ZXZpbA==\x07\x1b[2J\x9b31m\u202e"
+PNG = {"type": "image_url", "image_url": {"url": "data:image/png;base64," + "A" * 4000}}
+PDF = {"type": "file", "file": {"filename": "report.pdf", "file_data": "data:application/pdf;base64," + "B" * 8000}}
+CALL = {"id": "c1", "type": "function", "function": {"name": "weather", "arguments": '{"city":"Oslo"}'}}
+HOLD = """
+import sys
+from aiml_cli.store.history import writer as exchange, database as history
+from aiml_cli.store.history.writer import Asked, Piece, Said
+found = history.opened()
+row = exchange.begin(found, Asked(None, "live", "p", None, [Said("user", "live", [])], "chat", "h", "m", {}))
+exchange.append(found, row, [Piece("text", 0, "xylophonquartz")])
+print(flush=True)
+sys.stdin.read()
+"""
+
+
+def write(words: str, answer: str = "The answer.", state: str = writer.COMPLETE, **more: Any) -> str:
+    """Keep an exchange; give the name of its conversation."""
+    items, system = more.pop("asked", []), more.pop("system", None)
+    model = more.pop("model", "some/model")
+    asked = Asked(None, words[:60], "place", system, [Said("user", words, items)], "chat", "host", model, {"n": 1})
+    with closing(database.opened()) as found:
+        row = writer.begin(found, asked)
+        writer.finish(found, row, Ended(state, answer, **more))
+        locks.let_go(found.lock, row.conversation)
+        return next(each.name for each in reader.everything(found) if each.id == row.conversation)
+
+
+def aged(name: str, seconds: float) -> None:
+    with closing(database.opened()) as found:
+        found.connection.execute("UPDATE conversations SET changed = changed - ? WHERE name = ?", (seconds, name))
+
+
+def file() -> Path:
+    return paths.needed(paths.history_file())
+
+
+def out(capfd: Capture, *arguments: str, code: int = 0) -> str:
+    """Run `aiml history`; give what stands on standard output."""
+    assert main(["history", *arguments]) == code
+    return capfd.readouterr().out
+
+
+def loaded(capfd: Capture, *arguments: str) -> Any:
+    return json.loads(out(capfd, *arguments))
+
+
+def titles(capfd: Capture, *arguments: str) -> list[str]:
+    return [each["title"] for each in loaded(capfd, "list", "--json", *arguments)]
+
+
+def on_terminal(*arguments: str, typed: str = "") -> tuple[str, int]:
+    program, *rest = command("history", *arguments)
+    settings: Any = {**os.environ, "TERM": "xterm"}
+    child = pexpect.spawn(program, rest, env=settings, dimensions=(24, 80), timeout=60, encoding="utf-8")
+    if typed:
+        child.expect_exact("[y/N] ")
+        child.sendline(typed)
+    child.expect(pexpect.EOF)
+    child.close()
+    return child.before, child.exitstatus
+
+
+def bytes_on_disk() -> bytes:
+    return b"".join(each.read_bytes() for each in file().parent.iterdir())
+
+
+@pytest.fixture
+def live() -> Iterator["subprocess.Popen[bytes]"]:
+    """Keep a process that is writing a conversation."""
+    with subprocess.Popen([sys.executable, "-c", HOLD], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
+        assert process.stdout
+        assert process.stdout.readline() == b"\n"
+        yield process
+        process.kill()
+
+
+@pytest.mark.parametrize("arguments", [["list"], ["show"], ["search", "x"], ["export"], ["rm", "--all"]])
+def test_without_a_history_one_line_says_so_and_no_file_is_made(arguments: list[str], capfd: Capture) -> None:
+    assert main(["history", *arguments]) == 0
+    told = capfd.readouterr()
+    assert told.out == ""
+    assert told.err.startswith("aiml: ")
+    assert told.err.count("\n") == 1
+    assert not file().exists()
+
+
+@pytest.mark.parametrize("arguments", [["list", "--json"], ["search", "x", "--json"], ["export", "--format", "json"]])
+def test_without_a_history_json_is_an_empty_list(arguments: list[str], capfd: Capture) -> None:
+    assert loaded(capfd, *arguments) == []
+
+
+def test_list_gives_the_newest_first_aligned_without_tabs(capfd: Capture) -> None:
+    names = [write(words) for words in ("first", "second", "third")]
+    aged(names[1], 7300)
+    aged(names[0], 3 * 86400)
+    lines = out(capfd, "list").splitlines()
+    assert lines[0].split() == ["ID", "AGE", "MESSAGES", "MODEL", "TITLE"]
+    assert [line.split()[0] for line in lines[1:]] == names[::-1]
+    assert " 2 h " in lines[2]
+    assert " 3 days " in lines[3]
+    assert (
+        len({line.index(title) for line, title in zip(lines, ("TITLE", "third", "second", "first"), strict=True)}) == 1
+    )
+    assert "\t" not in "".join(lines)
+
+
+def test_list_says_the_state_of_an_answer_that_is_not_whole(capfd: Capture) -> None:
+    write("whole")
+    assert "complete" not in out(capfd, "list")
+    write("cut", state=writer.INTERRUPTED)
+    assert "interrupted" in out(capfd, "list").splitlines()[1]
+
+
+def test_list_shows_so_many_and_those_in_which_words_stand(capfd: Capture) -> None:
+    for number in range(22):
+        write(f"number{number}")
+    assert len(titles(capfd)) == 20
+    assert titles(capfd, "-n", "2") == ["number21", "number20"]
+    assert len(titles(capfd, "-n", "0")) == 22
+    assert titles(capfd, "number7") == ["number7"]
+    assert main(["history", "list", "-n", "-1"]) == 2
+    assert main(["history", "list", "-n", "9" * 30]) == 2
+
+
+def test_a_listed_object_has_every_key(capfd: Capture) -> None:
+    name = write("hello")
+    (found,) = loaded(capfd, "list", "--json")
+    times = {"begun": found.pop("begun"), "changed": found.pop("changed")}
+    assert all(isinstance(each, float) for each in times.values())
+    facts = {"id": name, "title": "hello", "messages": 2, "state": "complete"}
+    assert found == {**facts, "endpoint": "chat", "model": "some/model"}
+
+
+@pytest.mark.promise("no-driving")
+@pytest.mark.parametrize(
+    "arguments", [["list"], ["show"], ["search", "evil"], ["export"], ["show", "--json"], ["list", "--json"]]
+)
+def test_nothing_that_is_stored_drives_the_terminal(arguments: list[str]) -> None:
+    write(f"evil {EVIL}", EVIL, system=EVIL, model=EVIL, thought=EVIL)
+    shown, code = on_terminal(*arguments)
+    assert code == 0
+    assert not set(shown) & set("\x1b\x07\x9b\u202e")
+
+
+@pytest.mark.promise("pipe-bytes")
+def test_in_a_pipe_an_answer_is_what_it_was(capfd: Capture) -> None:
+    write("evil", f"{EVIL}\tend")
+    assert f"\n{EVIL}\tend\n" in out(capfd, "show")
+
+
+def test_a_table_fits_the_terminal() -> None:
+    write("long " * 40)
+    shown, _ = on_terminal("list")
+    assert max(map(len, shown.splitlines())) <= 80
+    assert "…" in shown
+
+
+def test_show_tells_who_said_what(capfd: Capture) -> None:
+    write("old")
+    name = write("why?", "Because.", system="Be brief.", thought="Hm.", request_id="r1", usage={"input_tokens": 3})
+    text = out(capfd, "show")
+    assert text.startswith(f"{name} · why? · 20")
+    assert [line.split(" · ")[0] for line in text.splitlines() if line.startswith("── ")] == [
+        "── system",
+        "── you",
+        "── some/model",
+    ]
+    assert "Hm." not in text
+    loud = out(capfd, "show", "-v")
+    assert "[reasoning]\nHm.\n[end of the reasoning]\nBecause.\n[3 input tokens · request r1]\n" in loud
+
+
+def test_show_takes_an_id_its_beginning_or_words(capfd: Capture) -> None:
+    name = write("about giraffes")
+    write("about zebras")
+    for words in ([name], [name[:4]], ["about", "giraffes"], ["giraf"]):
+        assert loaded(capfd, "show", "--json", *words)["id"] == name
+    assert main(["history", "show", "of", "lions"]) == 2
+    assert "no conversation is called 'of lions'" in capfd.readouterr().err
+
+
+@pytest.mark.promise("kept")
+@pytest.mark.parametrize(
+    ("state", "facts", "words"),
+    [
+        ("incomplete", {"finish_reason": "length"}, "[incomplete: length]"),
+        ("interrupted", {"error": {"message": "the stream was cut"}}, "[interrupted: the stream was cut]"),
+        ("interrupted", {}, "[interrupted: the program was killed]"),
+        ("failed", {"error": {"message": "no such model"}}, "[failed: no such model]"),
+    ],
+)
+def test_show_marks_an_answer_that_is_not_whole(state: str, facts: Any, words: str, capfd: Capture) -> None:
+    write("why?", "Beca", state=state, facts=facts)
+    assert out(capfd, "show").endswith(f"Beca\n{words}\n")
+    assert f"Beca\n\n> {words[1:-1]}\n" in out(capfd, "export")
+
+
+def test_show_names_attachments_and_calls_and_dumps_none(capfd: Capture) -> None:
+    write(
+        "look",
+        "",
+        asked=[{"role": "user", "content": [{"type": "text", "text": "look"}, PNG, PDF]}],
+        items=[{"tool_calls": [CALL]}],
+    )
+    for text in (out(capfd, "show"), out(capfd, "export")):
+        assert "image image/png, 3 kB" in text
+        assert "file report.pdf, 6 kB" in text
+        assert 'call weather {"city":"Oslo"}' in text
+        assert "AAAA" not in text
+    assert "AAAA" in out(capfd, "show", "--json")
+
+
+def test_show_knows_the_items_of_responses_too(capfd: Capture) -> None:
+    call = {"type": "function_call", "name": "weather", "arguments": "{}", "call_id": "c"}
+    refused = {"type": "message", "role": "assistant", "content": [{"type": "refusal", "refusal": "No."}]}
+    write("q", "", items=[{"type": "reasoning"}, {"type": "web_search_call"}, call, refused])
+    assert out(capfd, "show").endswith("[web search call]\n[call weather {}]\n[refusal: No.]\n")
+
+
+def test_a_shown_object_has_every_key(capfd: Capture) -> None:
+    name = write("why?", thought="Hm.", cost_usd=0.5, cost_source="gateway", response_id="resp", stored=True)
+    found = loaded(capfd, "show", "--json")
+    assert set(found) == {"id", "title", "system", "begun", "changed", "messages"}
+    question, answer = found["messages"]
+    assert set(question) == set(answer) == {
+        "role", "state", "at", "text", "reasoning", "items", "endpoint", "host", "model", "options", "usage",
+        "cost_usd", "cost_source", "request_id", "response_id", "stored", "facts",
+    }  # fmt: skip
+    assert (found["id"], answer["reasoning"], question["reasoning"]) == (name, "Hm.", None)
+    assert (answer["stored"], answer["cost_usd"], answer["options"]) == (True, 0.5, {"n": 1})
+
+
+@pytest.mark.promise("kept")
+def test_what_a_killed_process_left_is_shown_as_interrupted(live: "subprocess.Popen[bytes]", capfd: Capture) -> None:
+    assert out(capfd, "show").endswith("xylophonquartz\n[another process is writing this answer]\n")
+    live.kill()
+    live.wait()
+    assert out(capfd, "show").endswith("xylophonquartz\n[interrupted: the program was killed]\n")
+    assert loaded(capfd, "search", CANARY, "--json")[0]["role"] == "assistant"
+
+
+def test_search_finds_words_in_questions_and_answers(capfd: Capture) -> None:
+    name = write("about birds", "An ostrich cannot fly. " + "More words. " * 40)
+    write("about fish")
+    line = out(capfd, "search", "fly", "ostrich").splitlines()[1]
+    assert line.startswith(f"{name}  ")
+    assert "ostrich cannot fly" in line
+    assert len(loaded(capfd, "search", "about", "--json")) == 2
+    assert len(loaded(capfd, "search", "about", "--json", "-n", "1")) == 1
+    (found,) = loaded(capfd, "search", "ostri", "--json")
+    assert set(found) == {"id", "title", "changed", "role", "at", "model", "snippet"}
+
+
+@pytest.mark.parametrize(
+    "words", ['"', "*", "AND", "a AND", "-x", "NEAR(", "🎉", "a*b", "text:a", "^", "'", "\udce9", "%"]
+)
+def test_no_word_is_an_operator(words: str, capfd: Capture) -> None:
+    write("something else")
+    assert main(["history", "search", "--", words]) == 0
+    told = capfd.readouterr()
+    assert told.out == ""
+    assert "nothing in the history speaks of" in told.err
+    assert main(["history", "list", "--", words]) == 0
+    assert main(["history", "show", "--", words]) == 2
+
+
+@pytest.mark.parametrize("words", ["🎉", "本語"])
+def test_search_finds_what_the_index_knows_no_word_for(words: str, capfd: Capture) -> None:
+    name = write("これは日本語です 🎉 fin")
+    write("これは fin")
+    assert [each["id"] for each in loaded(capfd, "search", words, "--json")] == [name]
+
+
+def test_search_needs_words() -> None:
+    assert main(["history", "search"]) == 2
+    assert main(["history", "search", " "]) == 2
+
+
+def test_export_writes_all_or_those_that_are_named(capfd: Capture) -> None:
+    names = [write(words) for words in ("one fish", "two fish", "red fish")]
+    assert [each["id"] for each in loaded(capfd, "export", "--format", "json")] == names
+    chosen = loaded(capfd, "export", names[2], names[0], "--format", "json")
+    assert [each["id"] for each in chosen] == [names[2], names[0]]
+    assert [each["id"] for each in loaded(capfd, "export", "two", "fish", "--format", "json")] == [names[1]]
+    assert main(["history", "export", "nothing"]) == 2
+
+
+def test_export_as_json_lines_is_a_message_a_line(capfd: Capture) -> None:
+    name = write("q", "a")
+    lines = [json.loads(line) for line in out(capfd, "export", "--format", "jsonl").splitlines()]
+    assert [(each["id"], each["role"], each["text"]) for each in lines] == [
+        (name, "user", "q"),
+        (name, "assistant", "a"),
+    ]
+
+
+def test_markdown_has_a_heading_for_each_speaker_and_no_block_left_open(capfd: Capture) -> None:
+    name = write("~~~\nwhat is this", "```py\nprint(1)")
+    lines = out(capfd, "export").splitlines()
+    assert lines[0] == "# ~~~ what is this"
+    assert lines[2].startswith("some/model · 20")
+    assert lines[2].endswith(f" · conversation {name}")
+    assert lines[4:] == [
+        "## You",
+        "",
+        "~~~",
+        "what is this",
+        "~~~",
+        "",
+        "## some/model",
+        "",
+        "```py",
+        "print(1)",
+        "```",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("text", "end"),
+    [("a", ""), ("```\na\n```", ""), ("````\n```", "\n````"), ("```\n~~~", "\n```"), ("```a`b", ""), ("    ```", "")],
+)
+def test_only_a_block_that_is_open_is_closed(text: str, end: str) -> None:
+    assert closed(text) == text + end
+
+
+def test_a_fence_is_longer_than_those_inside() -> None:
+    assert fenced("a ```` b") == "`````\na ```` b\n`````"
+
+
+@pytest.mark.promise("private-files")
+def test_an_export_is_private_and_replaces_the_file_whole(tmp_path: Path, capfd: Capture) -> None:
+    write("hello")
+    before = os.umask(0)
+    try:
+        assert out(capfd, "export", "-o", "x.md") == ""
+    finally:
+        os.umask(before)
+    target = tmp_path / "x.md"
+    assert target.stat().st_mode & 0o777 == 0o600
+    assert target.read_text().startswith("# hello\n")
+    assert main(["history", "export", "no such", "-o", "x.md"]) == 2
+    assert target.read_text().startswith("# hello\n")
+    assert main(["history", "export", "-o", "none/x.md"]) == 2
+    assert not [each.name for each in tmp_path.iterdir() if "part" in each.name]
+
+
+def test_rm_deletes_what_is_named_and_nothing_where_one_name_is_wrong(capfd: Capture) -> None:
+    names = [write(words) for words in ("one", "two", "three")]
+    assert main(["history", "rm", names[0], "wrong"]) == 2
+    assert main(["history", "rm", "two"]) == 2  # words are too little to delete by
+    assert len(titles(capfd)) == 3
+    assert main(["history", "rm", names[0], names[1][:5]]) == 0
+    assert capfd.readouterr().err.endswith("aiml: 2 conversations deleted\n")
+    assert titles(capfd) == ["three"]
+
+
+def test_rm_by_age_takes_the_older_ones_only(capfd: Capture) -> None:
+    names = [write(words) for words in ("old", "new")]
+    aged(names[0], 31 * 86400)
+    assert main(["history", "rm", "--older-than", "5w", "-y"]) == 0
+    assert len(titles(capfd)) == 2
+    assert main(["history", "rm", "--older-than", "30d", "-y"]) == 0
+    assert titles(capfd) == ["new"]
+
+
+@pytest.mark.parametrize("words", ["", "d", "30", "-3d", "3y", "1.5d"])
+def test_an_age_that_is_none_is_told(words: str, capfd: Capture) -> None:
+    write("kept")
+    assert main(["history", "rm", f"--older-than={words}", "-y"]) == 2
+    assert titles(capfd) == ["kept"]
+
+
+@pytest.mark.parametrize("arguments", [[], ["--all", "x"], ["--all", "--older-than", "1d"]])
+def test_rm_wants_one_way_of_choosing(arguments: list[str]) -> None:
+    assert main(["history", "rm", "-y", *arguments]) == 2
+
+
+def test_rm_of_many_asks_on_a_terminal_and_wants_a_yes_in_scripts(capfd: Capture) -> None:
+    write("one")
+    write("two")
+    assert main(["history", "rm", "--all"]) == 2
+    assert capfd.readouterr().err == "aiml: this would delete 2 conversations\nhint: say -y to do so\n"
+    assert on_terminal("rm", "--all", typed="n")[1] == 0
+    assert len(titles(capfd)) == 2
+    assert on_terminal("rm", "--all", typed="y")[1] == 0
+    assert titles(capfd) == []
+
+
+@pytest.mark.parametrize("way", [["{}"], ["--all", "-y"], ["--older-than", "0h", "-y"]])
+def test_what_is_deleted_is_gone_from_every_file(way: list[str]) -> None:
+    others = [write(f"other {number}", "text " * 200) for number in range(20)]
+    name = write(f"say {CANARY}", f"{CANARY} " * 500, items=[CANARY], thought=CANARY)
+    with closing(database.opened()):  # so that the journal is there
+        write("later")
+        assert CANARY.encode() in bytes_on_disk()
+        assert main(["history", "rm", *(each.format(name) for each in way)]) == 0
+        assert CANARY.encode() not in bytes_on_disk()
+    assert (main(["history", "show", others[0]]) == 0) == (way == ["{}"])
+
+
+def test_the_file_shrinks_with_what_it_holds() -> None:
+    name = write("long", "text " * 100_000)
+    before = file().stat().st_size
+    assert main(["history", "rm", name]) == 0
+    assert file().stat().st_size < before / 4
+
+
+def test_rm_of_all_takes_damaged_copies_too(capfd: Capture) -> None:
+    file().parent.mkdir(parents=True)
+    file().write_bytes(f"no database {CANARY}".encode())
+    assert titles(capfd) == []
+    assert CANARY.encode() in bytes_on_disk()
+    assert main(["history", "rm", "--all", "-y"]) == 0
+    assert capfd.readouterr().err.endswith("aiml: 1 damaged copy deleted\n")
+    assert CANARY.encode() not in bytes_on_disk()
+
+
+@pytest.mark.usefixtures("live")
+def test_a_conversation_that_is_being_written_is_not_deleted(capfd: Capture) -> None:
+    name = loaded(capfd, "list", "--json")[0]["id"]
+    write("another")
+    assert main(["history", "rm", "--all", "-y"]) == 2
+    assert f"not deleted, for another process is writing it: {name}" in capfd.readouterr().err
+    assert titles(capfd) == ["live"]
+
+
+@pytest.mark.parametrize("arguments", [["list"], ["show"], ["search", "x"], ["export"]])
+def test_a_damaged_history_is_moved_aside_and_told(arguments: list[str], capfd: Capture) -> None:
+    file().parent.mkdir(parents=True)
+    file().write_bytes(b"no database" * 100)
+    assert main(["history", *arguments]) == 0
+    (moved,) = database.damaged_copies(file())
+    assert f"aiml: the history was damaged and is kept as {moved}; a new one is begun\n" in capfd.readouterr().err
+    assert moved.read_bytes() == b"no database" * 100
+
+
+@pytest.mark.parametrize("arguments", [["export"], ["list", "-n", "0"]])
+def test_damage_in_the_middle_is_told_and_the_file_moved_aside(arguments: list[str], capfd: Capture) -> None:
+    for number in range(100):
+        write(f"question {number}", "words " * 300)
+    data = bytearray(file().read_bytes())
+    data[8192 : len(data) - 8192] = b"\xa5" * (len(data) - 16384)
+    file().write_bytes(data)
+    assert main(["history", *arguments]) == 0
+    told = capfd.readouterr()
+    assert "the history was damaged and is kept as" in told.err
+    assert told.out == ""
+    assert "there is no history yet" in told.err
+    assert database.damaged_copies(file())[0].read_bytes() == data
+
+
+def test_a_text_that_the_disk_spoilt_does_not_stop_the_rest(capfd: Capture) -> None:
+    write("hello", "The answer.")
+    with closing(sqlite3.connect(file())) as connection:
+        connection.execute("UPDATE messages SET items = '[', facts = '7', usage = 'x'")
+        connection.execute("UPDATE messages SET thought = CAST(x'ff41' AS TEXT)")
+        connection.commit()
+    assert "The answer." in out(capfd, "show", "-v")
+
+
+def test_the_history_of_a_newer_program_is_told(capfd: Capture) -> None:
+    write("hello")
+    with closing(sqlite3.connect(file())) as connection:
+        connection.execute("PRAGMA user_version = 99")
+    assert main(["history", "list"]) == 2
+    assert "was written by a newer aiml" in capfd.readouterr().err

@@ -1,0 +1,499 @@
+"""`aiml models`, from the bytes of a server to those of the screen."""
+
+import fcntl
+import json
+import os
+import socket
+import struct
+import subprocess
+import sys
+import termios
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from support.loopback import Loopback, http
+
+from aiml_cli.api.model_list import parse
+from aiml_cli.catalog import find_models, model_table
+from aiml_cli.errors import CutShort, Misuse, NotAsAsked, RequestRefused, ServerFailed, Unreachable
+from aiml_cli.output.table import Column, cells, details, table, tsv
+from aiml_cli.settings.options import Options
+from aiml_cli.settings.resolve import Settings
+from aiml_cli.store.model_cache import Catalogue, load, path, save
+
+# A name that nobody has: the tests reach it through a proxy, which is a server of theirs.
+HOST = "http://catalogue.test/v1"
+BODY = """{"object":"list","data":[
+ {"id":"vendor/talker-2","aliases":["talker-2"],"type":"openai/chat-completions","tags":["tier:tier_2"],
+  "info":{"name":"Talker 2","developer":"Vendor","description":"It talks\\tof\\nmany things.",
+   "releasedAt":"2026-03-01","contextLength":400000,"outputMax":128000,"cutoffAt":"2025-09-30",
+   "docsUrl":"https://docs.example/talker-2"},
+  "modalities":{"input":["image","text"],"output":["text"]},"capabilities":["streaming","tools"],
+  "pricing":{"kind":"fixed","units":[
+   {"name":"token","content":"text","origin":"provided","price":0.0013,"per":1000},
+   {"name":"token","content":"text","origin":"generated","price":10,"per":1000000}]}},
+ {"id":"vendor/talker-2","type":"openai/responses/submit","info":{"name":"Talker 2","developer":"Vendor"}},
+ {"id":"other/film","type":"internal/video-generations/submit","info":{"name":"Ev\\u001bil 映画","developer":"Other"},
+  "pricing":{"kind":"variants","variants":[{"when":{"resolution":"720p"},"price":0.39,"unit":"second","per":1}]}}
+]}""".encode()
+HEADINGS = (
+    "id\tname\tdeveloper\tcontext\toutput_limit\tendpoints\tinput_usd_per_million\toutput_usd_per_million\taliases\n"
+)
+FILM = "other/film\tEv\x1bil 映画\tOther\t\t\tinternal/video-generations/submit\t\t\t\n"
+TALKER = "vendor/talker-2\tTalker 2\tVendor\t400000\t128000\tchat,responses\t1.3\t10\ttalker-2\n"
+
+
+@pytest.fixture
+def proxy(server: Loopback, monkeypatch: pytest.MonkeyPatch) -> Loopback:
+    """Let the server stand for every host but this machine."""
+    monkeypatch.setenv("HTTP_PROXY", server.url.removesuffix("/v1"))
+    return server
+
+
+@pytest.fixture
+def nobody(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let every connection be refused."""
+    with socket.create_server(("127.0.0.1", 0)) as closed:
+        monkeypatch.setenv("HTTP_PROXY", f"http://127.0.0.1:{closed.getsockname()[1]}")
+
+
+def asking(base_url: str = HOST, **options: Any) -> Settings:
+    return Settings(Options(base_url=base_url, timeout=10, **options))
+
+
+def stored(age: float = 0, etag: str = 'W/"1-a"', body: bytes = BODY, base_url: str = HOST) -> None:
+    save(Catalogue(base_url, etag, time.time() - age, body, parse(body)))
+
+
+Capture = pytest.CaptureFixture[str]
+
+
+def test_a_pipe_gets_a_line_for_each_model_under_a_heading(proxy: Loopback, capfd: Capture) -> None:
+    proxy.answers(http(BODY))
+    assert model_table.browse([], asking(), as_json=False) == 0
+    assert capfd.readouterr() == (HEADINGS + FILM + TALKER, "")
+
+
+def test_words_choose(proxy: Loopback, capfd: Capture) -> None:
+    proxy.answers(http(BODY))
+    model_table.browse(["talker-2", "VENDOR"], asking(), as_json=False)
+    assert capfd.readouterr().out == HEADINGS + TALKER
+
+
+def test_the_request_carries_no_key(proxy: Loopback, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AIMLAPI_API_KEY", "sk-not-for-the-catalogue")
+    proxy.answers(http(BODY))
+    model_table.browse([], asking(HOST + "/", api_key="sk-not-for-the-catalogue"), as_json=False)
+    (request,) = proxy.requests
+    assert request.line == "GET http://catalogue.test/v1/models?include=pricing,modalities,capabilities HTTP/1.1"
+    assert (request.header("User-Agent") or "").startswith("aiml/")
+    assert request.header("Authorization") is None
+    assert b"sk-not" not in request.head
+
+
+def test_one_id_shows_all_that_is_known(proxy: Loopback, capfd: Capture) -> None:
+    proxy.answers(http(BODY))
+    model_table.browse(["Talker-2"], asking(), as_json=False)
+    assert capfd.readouterr().out.splitlines() == [
+        "id\tvendor/talker-2",
+        "name\tTalker 2",
+        "developer\tVendor",
+        "description\tIt talks of many things.",
+        "context\t400,000 tokens",
+        "output limit\t128,000 tokens",
+        "price\tinput $0.0013 per 1K text tokens",
+        "price\toutput $10 per 1M text tokens",
+        "capabilities\tstreaming, tools",
+        "input\timage, text",
+        "output\ttext",
+        "endpoints\tchat, responses",
+        "aliases\ttalker-2",
+        "released\t2026-03-01",
+        "knowledge cutoff\t2025-09-30",
+        "tags\ttier:tier_2",
+        "documentation\thttps://docs.example/talker-2",
+    ]
+
+
+def test_a_price_names_what_it_depends_on(proxy: Loopback, capfd: Capture) -> None:
+    proxy.answers(http(BODY))
+    model_table.browse(["other/film"], asking(), as_json=False)
+    assert "price\t$0.39 per second (resolution 720p)\n" in capfd.readouterr().out
+
+
+def test_json_has_every_key_of_every_model(proxy: Loopback, capfd: Capture) -> None:
+    proxy.answers(http(BODY))
+    model_table.browse([], asking(), as_json=True)
+    film, talker = json.loads(capfd.readouterr().out)
+    assert film.keys() == talker.keys()
+    assert (film["context"], film["released"], film["input_usd_per_million"]) == (None, None, None)
+    assert film["prices"] == [
+        {"kind": "", "unit": "second", "content": "", "usd": 0.39, "per": 1, "when": {"resolution": "720p"}}
+    ]
+    talker.pop("prices")
+    assert talker == {
+        "id": "vendor/talker-2",
+        "aliases": ["talker-2"],
+        "name": "Talker 2",
+        "developer": "Vendor",
+        "type": "openai/chat-completions",
+        "description": "It talks\tof\nmany things.",
+        "context": 400000,
+        "output_limit": 128000,
+        "released": "2026-03-01",
+        "cutoff": "2025-09-30",
+        "url": "https://docs.example/talker-2",
+        "capabilities": ["streaming", "tools"],
+        "modalities": {"input": ["image", "text"], "output": ["text"]},
+        "endpoints": ["chat", "responses"],
+        "input_usd_per_million": 1.3,
+        "output_usd_per_million": 10,
+        "cached_usd_per_million": None,
+        "tags": ["tier:tier_2"],
+        "parameters": [],
+    }
+
+
+@pytest.mark.parametrize(("as_json", "out"), [(False, ""), (True, "[]\n")])
+def test_no_match_is_an_error_that_names_what_is_near(as_json: bool, out: str, capfd: Capture) -> None:
+    stored()
+    with pytest.raises(NotAsAsked) as raised:
+        model_table.browse(["talkr.2"], asking(), as_json=as_json)
+    assert capfd.readouterr().out == out
+    assert (raised.value.exit_code, raised.value.hint) == (9, "did you mean vendor/talker-2?")
+
+
+def test_an_unchanged_catalogue_is_not_sent_again(proxy: Loopback, capfd: Capture) -> None:
+    stored(age=3600)
+    proxy.answers(http(b"", status="304 Not Modified"))
+    model_table.browse([], asking(), as_json=False)
+    assert capfd.readouterr() == (HEADINGS + FILM + TALKER, "")
+    assert proxy.requests[0].header("If-None-Match") == 'W/"1-a"'
+    again = load(HOST)
+    assert again is not None
+    assert time.time() - again.fetched < 60
+
+
+def test_a_changed_catalogue_takes_the_place_of_the_stored_one(proxy: Loopback, capfd: Capture) -> None:
+    stored(age=3600)
+    proxy.answers(http(b'{"data":[{"id":"new"}]}', "200 OK", "application/json", 'ETag: "2"'))
+    model_table.browse([], asking(), as_json=False)
+    assert capfd.readouterr().out == HEADINGS + "new" + "\t" * 8 + "\n"
+    again = load(HOST)
+    assert again is not None
+    assert (again.etag, [model.id for model in again.models]) == ('"2"', ["new"])
+
+
+def test_nobody_is_asked_twice_in_a_minute(proxy: Loopback, capfd: Capture) -> None:
+    proxy.answers(http(BODY))
+    model_table.browse([], asking(), as_json=False)
+    first = capfd.readouterr()
+    model_table.browse([], asking(), as_json=False)
+    assert capfd.readouterr() == first == (HEADINGS + FILM + TALKER, "")
+    assert len(proxy.requests) == 1
+
+
+@pytest.mark.parametrize("age", [61, -61])
+def test_an_older_copy_or_one_from_the_future_is_asked_for_again(age: float, proxy: Loopback) -> None:
+    stored(age)
+    proxy.answers(http(BODY))
+    model_table.browse([], asking(), as_json=False)
+    assert len(proxy.requests) == 1
+
+
+@pytest.mark.usefixtures("nobody")
+@pytest.mark.parametrize(
+    ("age", "words"), [(61, "1 minute"), (7300, "2 hours"), (90000, "1 day"), (-99, "0 s"), (3e6, "34 days")]
+)
+def test_a_stored_copy_stands_in_and_says_how_old_it_is(age: float, words: str, capfd: Capture) -> None:
+    stored(age)
+    assert model_table.browse([], asking(), as_json=False) == 0
+    out, err = capfd.readouterr()
+    assert out == HEADINGS + FILM + TALKER
+    assert err.startswith("aiml: ")
+    assert err.endswith(f"; this list is {words} old\n")
+    assert err.count("\n") == 1
+
+
+@pytest.mark.usefixtures("nobody")
+def test_quiet_leaves_the_age_unsaid(capfd: Capture) -> None:
+    stored(age=3600)
+    model_table.browse([], asking(quiet=True), as_json=False)
+    assert capfd.readouterr() == (HEADINGS + FILM + TALKER, "")
+
+
+@pytest.mark.usefixtures("nobody")
+def test_without_a_copy_the_failure_is_told() -> None:
+    with pytest.raises(Unreachable):
+        model_table.browse([], asking(), as_json=False)
+
+
+FAILURES: dict[bytes, type[Exception]] = {
+    http(b'{"error":{"message":"busy"}}', status="503 Service Unavailable"): ServerFailed,
+    http(b"no such path", status="404 Not Found"): RequestRefused,
+    http(b"<html>log in to the hotel</html>"): ServerFailed,
+    http(BODY)[:-9]: CutShort,
+}
+
+
+@pytest.mark.parametrize("answer", FAILURES)
+def test_a_failing_server_spoils_neither_the_copy_nor_the_list(answer: bytes, proxy: Loopback, capfd: Capture) -> None:
+    stored(age=3600)
+    proxy.answers(answer)
+    assert model_table.browse([], asking(), as_json=False) == 0
+    out, err = capfd.readouterr()
+    assert (out, err.count("\n")) == (HEADINGS + FILM + TALKER, 1)
+    assert len(find_models.known(asking()) or []) == 2
+
+
+NOTHING_NEW = http(b"", status="304 Not Modified")
+
+
+@pytest.mark.parametrize(("answer", "failure"), [*FAILURES.items(), (NOTHING_NEW, RequestRefused)])
+def test_a_failure_is_told_where_there_is_no_copy(answer: bytes, failure: type[Exception], proxy: Loopback) -> None:
+    proxy.answers(answer)
+    with pytest.raises(failure):
+        model_table.browse([], asking(), as_json=False)
+    assert load(HOST) is None
+
+
+def test_wrong_settings_are_told_although_there_is_a_copy() -> None:
+    stored(age=3600, base_url="carrier-pigeon://catalogue.test")
+    with pytest.raises(Misuse):
+        model_table.browse([], asking("carrier-pigeon://catalogue.test"), as_json=False)
+
+
+def test_nothing_is_kept_of_a_server_on_this_machine(server: Loopback, clean: Path, capfd: Capture) -> None:
+    server.answers(http(BODY))
+    for _ in range(2):
+        model_table.browse([], asking(server.url), as_json=False)
+    assert len(server.requests) == 2
+    assert capfd.readouterr().out == 2 * (HEADINGS + FILM + TALKER)
+    assert not [found for found in clean.rglob("*") if found.is_file()]
+
+
+def test_the_copy_is_private(proxy: Loopback) -> None:
+    proxy.answers(http(BODY))
+    model_table.browse([], asking(), as_json=False)
+    assert path(HOST).stat().st_mode & 0o777 == 0o600
+    assert path(HOST).parent.stat().st_mode & 0o777 == 0o700
+
+
+def test_each_server_has_its_own_copy_which_is_known_however_old() -> None:
+    stored(age=1e7)
+    stored(base_url="https://else.test/v1", body=b'{"data":[{"id":"elsewhere"}]}')
+    assert [model.id for model in find_models.known(asking()) or []] == ["other/film", "vendor/talker-2"]
+    assert [model.id for model in find_models.known(asking("https://else.test/v1/")) or []] == ["elsewhere"]
+    assert find_models.known(asking("https://nowhere.test/v1")) is None
+
+
+HEAD = b'{"base_url":"http://catalogue.test/v1","etag":"x","fetched":'
+
+
+@pytest.mark.parametrize(
+    "damaged",
+    [
+        b"",
+        b"\n",
+        b"\x00" * 50,
+        b"[]\n{}",
+        b"{}\n" + BODY,
+        BODY,
+        HEAD + b"1}\n" + BODY[:-20],
+        HEAD + b"1}",
+        HEAD + b"null}\n" + BODY,
+        HEAD + b"NaN}\n" + BODY,
+        HEAD + b"1" * 400 + b"}\n" + BODY,
+        HEAD.replace(b"catalogue", b"else") + b"1}\n" + BODY,
+    ],
+)
+def test_a_damaged_copy_is_as_good_as_none(damaged: bytes, proxy: Loopback, capfd: Capture) -> None:
+    stored()
+    path(HOST).write_bytes(damaged)
+    assert find_models.known(asking()) is None
+    proxy.answers(http(BODY))
+    model_table.browse([], asking(), as_json=False)
+    assert capfd.readouterr() == (HEADINGS + FILM + TALKER, "")
+    assert proxy.requests[0].header("If-None-Match") is None
+
+
+@pytest.mark.parametrize("etag", ["", "a\r\nX-Evil: 1", "ümlaut"])
+def test_a_damaged_etag_is_not_sent(etag: str, proxy: Loopback) -> None:
+    stored(age=3600, etag=etag)
+    proxy.answers(http(BODY))
+    model_table.browse([], asking(), as_json=False)
+    assert proxy.requests[0].header("If-None-Match") is None
+
+
+def test_a_cache_that_cannot_be_written_costs_only_the_copy(clean: Path, proxy: Loopback, capfd: Capture) -> None:
+    (clean / "xdg_cache_home" / "aiml").write_text("a file where a folder belongs")
+    proxy.answers(http(BODY))
+    assert model_table.browse([], asking(), as_json=False) == 0
+    assert capfd.readouterr().out == HEADINGS + FILM + TALKER
+
+
+def test_a_fresh_copy_needs_no_network_code() -> None:
+    stored()
+    program = PROGRAM + "print('httpx' in sys.modules)"
+    ran = subprocess.run([sys.executable, "-c", program, "text"], capture_output=True, check=True, text=True)
+    assert ran.stdout == HEADINGS + FILM + TALKER + "False\n"
+
+
+PROGRAM = f"""
+import sys
+from aiml_cli.cli.commands import models as browse
+from aiml_cli.settings.options import Options
+from aiml_cli.settings.resolve import Settings
+browse.browse(sys.argv[2:], Settings(Options(base_url={HOST!r})), as_json=sys.argv[1] == "json")
+"""
+
+
+def on_terminal(*words: str, columns: int, form: str = "text", **environ: str) -> list[str]:
+    """Run the command on a terminal of some width; give the lines that it wrote."""
+    ours, theirs = os.openpty()
+    fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 24, columns, 0, 0))
+    child = subprocess.Popen(
+        [sys.executable, "-c", PROGRAM, form, *words], stdin=theirs, stdout=theirs, env={**os.environ, **environ}
+    )
+    os.close(theirs)
+    written = b""
+    while piece := _read(ours):
+        written += piece
+    os.close(ours)
+    assert child.wait() == 0
+    return written.decode().replace("\r\n", "\n").splitlines()
+
+
+def _read(fd: int) -> bytes:
+    try:
+        return os.read(fd, 65536)
+    except OSError:  # how Linux says that the other end is closed
+        return b""
+
+
+def test_a_wide_terminal_shows_every_column() -> None:
+    stored()
+    heading, film, talker = on_terminal(columns=200)
+    assert heading.split(maxsplit=6)[:6] == ["ID", "NAME", "DEVELOPER", "CONTEXT", "OUTPUT", "ENDPOINTS"]
+    assert heading.endswith("  IN $/M  OUT $/M  ALIASES")
+    assert film.split() == ["other/film", r"Ev\x1bil", "映画", "Other", "internal/video-generations/submit"]
+    assert talker.startswith("vendor/talker-2  Talker 2       Vendor     400,000  128,000  chat,responses   ")
+    assert talker.endswith("     1.3       10  talker-2")
+    assert heading.index("DEVELOPER") == talker.index("Vendor") == film.index("Other") + len("映画")
+
+
+def test_a_narrow_terminal_shows_what_fits() -> None:
+    stored()
+    assert on_terminal(columns=57) == [
+        "ID               CONTEXT  ENDPOINTS       IN $/M  OUT $/M",
+        "other/film                internal/vide…",
+        "vendor/talker-2  400,000  chat,responses     1.3       10",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("columns", "environ"),
+    [(15, {}), (1, {}), (80, {"COLUMNS": "1"}), (80, {"COLUMNS": "5"})],
+)
+def test_an_id_is_never_cut(columns: int, environ: dict[str, str]) -> None:
+    stored()
+    assert on_terminal(columns=columns, **environ) == ["ID", "other/film", "vendor/talker-2"]
+
+
+@pytest.mark.parametrize("value", ["0", "x", "", "-3"])
+def test_a_senseless_width_counts_as_none(value: str) -> None:
+    stored()
+    assert on_terminal(columns=57, COLUMNS=value) == on_terminal(columns=57)
+
+
+def test_a_terminal_that_does_not_know_its_width_has_80_columns() -> None:
+    stored()
+    assert max(map(cells, on_terminal(columns=0))) in range(57, 81)
+
+
+@pytest.mark.parametrize("columns", [1, 40, 80, 200])
+def test_all_that_is_known_is_shown_at_any_width(columns: int) -> None:
+    stored()
+    lines = on_terminal("talker-2", columns=columns)
+    assert lines[0] == "id                vendor/talker-2"
+    shown = " ".join(" ".join(lines).split())
+    assert "description It talks of many things. context 400,000 tokens output limit" in shown
+    assert "price output $10 per 1M text tokens" in shown
+    assert shown.endswith("documentation https://docs.example/talker-2")
+    if columns > 60:
+        assert max(map(len, lines)) <= columns
+
+
+@pytest.mark.parametrize("form", ["text", "json"])
+def test_nothing_that_drives_a_terminal_reaches_it(form: str) -> None:
+    evil = "".join(map(chr, (27, 7, 155, 127, 0x202E, 0xE0041))) + "]0;title"
+    entry = {"id": "a" + evil, "aliases": [evil], "type": evil, "info": {"name": evil, "description": evil}}
+    stored(body=json.dumps({"data": [entry]}).encode())
+    for words in ([], ["a" + evil]):
+        text = "\n".join(on_terminal(*words, columns=200, form=form))
+        assert "]0;title" in text
+        assert not set(text) & set("\x1b\x07\x9b\x7f\u202e\U000e0041")
+
+
+TEXT = st.text(max_size=12)
+COLUMNS = (Column("ID", 0), Column("N", 2, right=True), Column("NAME", 1, least=5))
+
+
+@given(st.lists(st.tuples(TEXT, TEXT, TEXT), max_size=5), st.integers(-2, 60))
+def test_no_line_of_a_table_is_wider_than_the_room_or_the_first_column(
+    rows: list[tuple[str, str, str]], room: int
+) -> None:
+    lines = table(COLUMNS, [("id" + first, *rest) for first, *rest in rows], room).split("\n")
+    assert len(lines) == len(rows) + 2
+    widest = max(cells(line) for line in table(COLUMNS[:1], [["id" + row[0]] for row in rows], 0).split("\n"))
+    assert max(map(cells, lines)) <= max(room, widest)
+
+
+def test_a_column_that_holds_nothing_is_left_out() -> None:
+    assert table(COLUMNS, [("a", "", "long name"), ("b", "", "x")], 40) == "ID  NAME\na   long name\nb   x\n"
+
+
+@given(st.lists(st.tuples(TEXT, TEXT), max_size=5), st.integers(-2, 60))
+def test_details_lose_no_word(pairs: list[tuple[str, str]], room: int) -> None:
+    shown = details([(f"n{index}", "x" + value) for index, (_, value) in enumerate(pairs)], room)
+    assert len([line for line in shown.split("\n") if line.startswith("n")]) == len(pairs)
+
+
+@given(st.lists(st.lists(st.text(), min_size=3, max_size=3)))
+def test_a_cell_breaks_no_line(rows: list[list[str]]) -> None:
+    assert [line.count("\t") for line in tsv(rows).split("\n")] == [2] * len(rows) + [0]
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from(["units", "when", "per"]), inner),
+    max_leaves=10,
+)
+UNIT = st.fixed_dictionaries(
+    {"price": st.floats() | JSON, "per": st.floats() | JSON, "name": JSON, "origin": JSON, "when": JSON}
+)
+ENTRY = st.fixed_dictionaries(
+    {
+        "id": st.text(),
+        "type": JSON,
+        "aliases": JSON,
+        "info": st.fixed_dictionaries({"name": JSON, "contextLength": JSON}),
+        "pricing": st.fixed_dictionaries({"units": st.lists(UNIT), "variants": st.lists(UNIT)}),
+    }
+)
+
+
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None, max_examples=50)
+@given(st.lists(ENTRY, min_size=1, max_size=3), st.booleans(), st.booleans())
+def test_any_catalogue_can_be_shown(capfd: Capture, entries: list[dict[str, Any]], one: bool, as_json: bool) -> None:
+    if not path(HOST).exists():
+        stored()
+    body = json.dumps({"data": [*entries, {"id": "sure"}]}).encode()
+    path(HOST).write_bytes(HEAD + str(time.time()).encode() + b"}\n" + body)
+    assert model_table.browse([entries[0]["id"]] if one and entries[0]["id"] else [], asking(), as_json=as_json) == 0
+    out = capfd.readouterr().out
+    assert json.loads(out, parse_constant=pytest.fail) if as_json else out.endswith("\n")

@@ -1,0 +1,302 @@
+"""What answers cost, where that is written, and `aiml usage`: through the front door."""
+
+import json
+import os
+import signal
+import stat
+import subprocess
+import threading
+from pathlib import Path
+from typing import Any
+
+import pytest
+from support.catalogs import COST, PRICES, store_catalog
+from support.loopback import HELLO, STREAM, USAGE, Loopback, as_json, chunk, delta, event, http, stream
+from support.run_cli import Aiml, command
+
+from aiml_cli.__main__ import main
+
+Capture = pytest.CaptureFixture[str]
+
+# 2 input tokens at $10 a million, 1 cached at $1, 5 output at $100.
+META = {
+    "endpoint", "model", "id", "finish_reason", "complete", "usage", "cost_usd", "cost_source", "timing", "request_id",
+    "status", "attempts", "error",
+}  # fmt: skip
+
+
+def message(**more: Any) -> dict[str, Any]:
+    choice = {"index": 0, "message": {"role": "assistant", "content": "Hi"}, "finish_reason": "stop"}
+    return {"id": "c", "object": "chat.completion", "created": 1, "model": "m", "choices": [choice], **more}
+
+
+def told(aiml: Aiml, *arguments: str) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads(aiml("chat", "hi", "-m", "m", "--json", *arguments).stdout)
+    return found
+
+
+def test_without_a_price_from_the_gateway_the_stored_catalogue_estimates_one(server: Loopback, aiml: Aiml) -> None:
+    store_catalog(server, pricing=PRICES)
+    server.answers(HELLO)
+    found = told(aiml)
+    assert (found["cost_usd"], found["cost_source"]) == (COST, "estimate")
+    assert len(server.requests) == 1
+
+
+def test_usage_marks_an_estimate(server: Loopback, aiml: Aiml) -> None:
+    store_catalog(server, pricing=PRICES)
+    server.answers(HELLO)
+    assert " · ≈ $0.00052 (estimate)" in aiml("chat", "hi", "-m", "m", "-u").stderr.decode()
+
+
+@pytest.mark.parametrize("entry", [{}, {"id": "another", "pricing": PRICES}, {"pricing": {"units": []}}])
+def test_a_catalogue_that_does_not_know_gives_no_price(entry: dict[str, Any], server: Loopback, aiml: Aiml) -> None:
+    store_catalog(server, **entry)
+    server.answers(HELLO)
+    found = told(aiml)
+    assert (found["cost_usd"], found["cost_source"]) == (None, None)
+
+
+@pytest.mark.parametrize(("header", "cost"), [("5e-7", 5e-7), ("0", 0.0), (" .25 ", 0.25), ("1E-3", 0.001)])
+def test_the_header_may_have_any_form_of_a_number(header: str, cost: float, server: Loopback, aiml: Aiml) -> None:
+    store_catalog(server, pricing=PRICES)
+    server.answers(as_json(message(usage=USAGE), "200 OK", f"x-aimlapi-usd-spent: {header}"))
+    found = told(aiml, "-S")
+    assert (found["cost_usd"], found["cost_source"]) == (cost, "gateway")
+
+
+@pytest.mark.parametrize("header", ["nan", "inf", "-1", "1_0", "1e999", "", "free", "0x1", "1,5", "٣"])
+def test_garbage_in_the_header_is_no_price(header: str, server: Loopback, aiml: Aiml) -> None:
+    server.answers(
+        http(json.dumps(message(usage=USAGE)).encode(), "200 OK", "application/json").replace(
+            b"\r\n\r\n", f"\r\nx-aimlapi-usd-spent: {header}\r\n\r\n".encode(), 1
+        )
+    )
+    found = told(aiml, "-S")
+    assert (found["text"], found["cost_usd"], found["cost_source"]) == ("Hi", None, None)
+
+
+def test_a_negative_price_in_the_body_gives_way_to_the_header(server: Loopback, aiml: Aiml) -> None:
+    body = message(usage=USAGE, meta={"usage": {"usd_spent": -1}})
+    server.answers(as_json(body, "200 OK", "x-aimlapi-usd-spent: 0.5"))
+    assert told(aiml, "-S")["cost_usd"] == 0.5
+
+
+def test_the_bodys_price_counts_more_than_the_estimate(server: Loopback, aiml: Aiml) -> None:
+    store_catalog(server, pricing=PRICES)
+    last = event({"id": "c", "choices": [], "usage": USAGE, "meta": {"usage": {"usd_spent": 0.75}}})
+    server.answers(stream(delta("Hi"), delta(finish="stop"), last, event("[DONE]")))
+    found = told(aiml)
+    assert (found["cost_usd"], found["cost_source"]) == (0.75, "gateway")
+
+
+def test_meta_holds_all_but_what_was_said(server: Loopback, aiml: Aiml, clean: Path) -> None:
+    store_catalog(server, pricing=PRICES)
+    server.answers(HELLO)
+    done = aiml("chat", "hi", "-m", "m", "--meta", "meta.json")
+    found = json.loads((clean / "meta.json").read_bytes())
+    assert (done.stdout, done.returncode, found.keys()) == (b"Hello\n", 0, META)
+    assert (found["complete"], found["error"], found["cost_usd"]) == (True, None, COST)
+    assert (found["usage"]["total_tokens"], found["status"], found["attempts"]) == (8, 200, 1)
+    assert [path.name for path in clean.iterdir() if path.is_file()] == ["meta.json"]
+
+
+def test_meta_has_the_modes_of_any_file(server: Loopback, aiml: Aiml, clean: Path) -> None:
+    server.answers(HELLO)
+    old = os.umask(0o027)
+    try:
+        aiml("chat", "hi", "--meta", "meta.json")
+    finally:
+        os.umask(old)
+    assert stat.S_IMODE((clean / "meta.json").stat().st_mode) == 0o640
+
+
+@pytest.mark.parametrize(
+    ("reply", "code", "status"),
+    [
+        (as_json({"error": {"message": "no such thing"}}, "400 Bad Request"), 4, 400),
+        (stream(delta("Hel"), end=b""), 8, 200),
+        (b"", 7, None),
+    ],
+)
+def test_meta_tells_of_a_failure(
+    reply: bytes, code: int, status: int | None, server: Loopback, aiml: Aiml, clean: Path
+) -> None:
+    (clean / "meta.json").write_text("old")
+    server.answers(reply)
+    assert aiml("chat", "hi", "--meta", "meta.json").returncode == code
+    found = json.loads((clean / "meta.json").read_bytes())
+    assert (found["complete"], found["error"]["exit_code"], found["status"]) == (False, code, status)
+
+
+@pytest.mark.parametrize("flags", [["--meta", "none/meta.json"], ["-o", "one", "--meta", "./one"]])
+def test_a_meta_file_that_cannot_be_is_refused_before_the_request(
+    flags: list[str], server: Loopback, aiml: Aiml, clean: Path
+) -> None:
+    done = aiml("chat", "hi", *flags)
+    assert (done.returncode, done.stdout, server.requests) == (2, b"", [])
+    assert [path for path in clean.iterdir() if path.is_file()] == []
+
+
+@pytest.mark.parametrize("form", ["text", "json"])
+def test_meta_tells_that_the_answer_found_no_room(form: str, server: Loopback, aiml: Aiml, clean: Path) -> None:
+    server.answers(HELLO)
+    assert aiml("chat", "hi", "--format", form, "-o", "/dev/full", "--meta", "meta.json").returncode == 1
+    found = json.loads((clean / "meta.json").read_bytes())
+    assert (found["complete"], found["error"]["exit_code"]) == (False, 1)
+
+
+BILLING = as_json({"current_balance": 3.5, "currency": "USD"})
+SPENT = as_json(
+    {
+        "api_key_prefix": None,
+        "spend": 0.00012,
+        "currency": "USD",
+        "requests": 1042,
+        "models": [{"model": "a/b", "spend": 0.0001, "requests": 1000}, {"spend": 1}, None],
+        "later": True,
+    }
+)
+
+
+def test_usage_asks_for_balance_and_spend_with_the_key(server: Loopback, aiml: Aiml) -> None:
+    server.answers(BILLING)
+    server.answers(SPENT)
+    done = aiml("usage", "--period", "30d", AIMLAPI_API_KEY="sk-test")
+    assert [request.line for request in server.requests] == [
+        "GET /v2/billing HTTP/1.1",
+        "GET /v2/usage/detail?period=30d HTTP/1.1",
+    ]
+    assert {request.header("Authorization") for request in server.requests} == {"Bearer sk-test"}
+    assert done.stdout.decode().splitlines() == [
+        "what\tmodel\tamount\tcurrency\trequests",
+        "balance\t\t3.5\tUSD\t",
+        "spent\t\t0.00012\tUSD\t1042",
+        "model\ta/b\t0.0001\tUSD\t1000",
+    ]
+
+
+def test_json_of_usage_is_what_the_gateway_said(server: Loopback, aiml: Aiml) -> None:
+    server.answers(BILLING)
+    server.answers(SPENT)
+    found = json.loads(aiml("usage", "--json").stdout)
+    assert found["balance"] == {"current_balance": 3.5, "currency": "USD"}
+    assert (found["usage"]["later"], len(found["usage"]["models"])) == (True, 3)
+
+
+@pytest.mark.parametrize(
+    ("reply", "code", "words"),
+    [
+        (http(b"Cannot GET /v2/billing", "404 Not Found"), 4, "tells neither balance nor spend"),
+        (as_json({"message": "bad key sk-test-only"}, "401 Unauthorized"), 3, "bad key ***"),
+        (http(b"<html>log in</html>"), 6, "no JSON object"),
+        (as_json([1]), 6, "no JSON object"),
+        (http(b"[" * 100_000), 6, "no JSON object"),
+    ],
+)
+def test_usage_says_why_there_is_none(reply: bytes, code: int, words: str, server: Loopback, aiml: Aiml) -> None:
+    server.answers(reply)
+    done = aiml("usage", AIMLAPI_API_KEY="sk-test-only")
+    assert (done.returncode, done.stdout, len(server.requests)) == (code, b"", 1)
+    assert words in done.stderr.decode()
+    assert b"sk-test-only" not in done.stderr
+
+
+def test_odd_values_are_left_out(server: Loopback, aiml: Aiml) -> None:
+    server.answers(as_json({"current_balance": "much", "currency": 5}))
+    server.answers(as_json({"spend": None, "models": {"a": 1}, "requests": True}))
+    done = aiml("usage")
+    assert done.returncode == 0
+    assert done.stdout.decode().splitlines()[1:] == ["balance\t\t\t\t", "spent\t\t\t\t"]
+
+
+def test_usage_needs_a_key(capfd: Capture) -> None:
+    assert main(["usage"]) == 3
+    assert "there is no key" in capfd.readouterr().err
+
+
+def test_usage_of_the_embedded_server_needs_none(capfd: Capture) -> None:
+    assert main(["usage", "--demo", "-q"]) == 0
+    assert capfd.readouterr().out.splitlines()[1] == "balance\t\t12.5\tUSD\t"
+
+
+def test_a_period_is_one_of_four(capfd: Capture) -> None:
+    assert main(["usage", "--demo", "--period", "1y"]) == 2
+    assert "--period: '1y' is not one of 24h, 7d, 30d, all" in capfd.readouterr().err
+
+
+LISTED = {"supported_parameters": ["temperature", "top_k"]}
+DROPS = "the gateway drops unknown names without a word"
+
+
+@pytest.mark.parametrize(
+    ("entry", "sent", "warning"),
+    [
+        (
+            {},
+            "temperatur=1",
+            f"-O temperatur: no documented property has this name, and {DROPS}: did you mean temperature?",
+        ),
+        (
+            {},
+            "max-tokens=5",
+            f"-O max-tokens: no documented property has this name, and {DROPS}: did you mean max_tokens?",
+        ),
+        (LISTED, "min_p=1", f"-O min_p: the catalogue does not list it for m, and {DROPS}"),
+        (LISTED, "top-k.x=1", f"-O top-k: the catalogue does not list it for m, and {DROPS}: did you mean top_k?"),
+        ({"parameters": ["min_p"]}, "top_k=1", f"-O top_k: the catalogue does not list it for m, and {DROPS}"),
+    ],
+)
+def test_a_name_that_the_gateway_may_drop_is_warned_of(
+    entry: dict[str, Any], sent: str, warning: str, server: Loopback, aiml: Aiml
+) -> None:
+    store_catalog(server, **entry)
+    server.answers(HELLO)
+    done = aiml("chat", "hi", "-m", "m", "-O", sent)
+    assert (done.stdout, done.returncode) == (b"Hello\n", 0)
+    assert done.stderr.decode() == f"aiml: {warning}\n"
+    assert len(server.requests) == 1
+
+
+@pytest.mark.parametrize(
+    ("entry", "sent"),
+    [
+        ({}, "top_k=5"),
+        ({}, "stop=x"),
+        ({}, "something_new=1"),
+        ({}, "reasoning.effort=low"),
+        ({"parameters": "temperature"}, "something_new=1"),
+        (LISTED, "top_k=5"),
+        (LISTED, "stream=true"),
+    ],
+)
+def test_a_name_that_may_be_right_is_not(entry: dict[str, Any], sent: str, server: Loopback, aiml: Aiml) -> None:
+    store_catalog(server, **entry)
+    server.answers(HELLO)
+    assert aiml("chat", "hi", "-m", "m", "-O", sent).stderr == b""
+
+
+def test_quiet_keeps_the_warning_back(server: Loopback, aiml: Aiml) -> None:
+    server.answers(HELLO)
+    assert aiml("chat", "hi", "-q", "-O", "temperatur=1").stderr == b""
+
+
+def test_a_server_without_a_list_is_asked_for_by_its_address(server: Loopback, aiml: Aiml) -> None:
+    server.answers(http(b"no such path", "404 Not Found"))
+    done = aiml("models")
+    assert (done.returncode, done.stderr.decode().splitlines()[-1]) == (4, "hint: is --base-url right?")
+
+
+def test_meta_of_an_interrupted_answer_is_written(server: Loopback, clean: Path) -> None:
+    never = threading.Event()
+    server.answers(STREAM, chunk(delta("Hel")), never)
+    environ = {**os.environ, "AIML_BASE_URL": server.url}
+    asking = command("chat", "hi", "--meta", "meta.json")
+    with subprocess.Popen(asking, env=environ, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE) as process:
+        assert process.stdout
+        assert process.stdout.read(3) == b"Hel"
+        process.send_signal(signal.SIGINT)
+        assert process.wait(30) == 130
+    never.set()
+    found = json.loads((clean / "meta.json").read_bytes())
+    assert (found["complete"], found["error"]["exit_code"], found["status"]) == (False, 130, 200)

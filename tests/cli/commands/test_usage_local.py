@@ -1,0 +1,193 @@
+"""`aiml usage --by`: what this machine spent, from its own history; through the front door."""
+
+import json
+import os
+import sqlite3
+import subprocess
+import sys
+import time
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import pytest
+from support.answers import priced_answer
+from support.catalogs import COST, PRICES, store_catalog
+from support.history_file import history_file
+from support.loopback import HELLO, Loopback, as_json
+from support.run_cli import Aiml
+
+from aiml_cli.__main__ import main
+from aiml_cli.store.history import spending
+
+Capture = pytest.CaptureFixture[str]
+HEAD = "requests\tinput_tokens\toutput_tokens\tcost_usd\tcost_source\tunpriced\n"
+ADD = "from aiml_cli.store.history import spending as ledger\nfor _ in range(25): ledger.add('m', 'chat', 1, 3, 5, 0.5)"
+
+
+def told(capfd: Capture, *arguments: str) -> str:
+    """Give what is shown, by model unless a day is asked for."""
+    capfd.readouterr()
+    assert main(["usage", *(arguments or ("--by", "model"))]) == 0
+    return capfd.readouterr().out
+
+
+def change(statement: str) -> None:
+    """Change the history's file past the program."""
+    with closing(sqlite3.connect(history_file())) as database, database:
+        database.execute(statement)
+
+
+def today() -> str:
+    return time.strftime("%Y-%m-%d")
+
+
+def test_the_history_says_what_was_spent_without_key_and_network(server: Loopback, aiml: Aiml, capfd: Capture) -> None:
+    server.answers(priced_answer("Hi", "stop", 0.25))
+    assert [aiml("chat", "hi", "-m", "m").returncode for _ in range(2)] == [0, 0]
+    assert told(capfd) == f"model\tendpoint\t{HEAD}m\tchat\t2\t6\t10\t0.5\tgateway\t0\n"
+    assert told(capfd, "--by", "day") == f"day\t{HEAD}{today()}\t2\t6\t10\t0.5\tgateway\t0\n"
+    assert len(server.requests) == 2
+
+
+def test_what_was_told_no_price_is_estimated_and_marked(server: Loopback, aiml: Aiml, capfd: Capture) -> None:
+    store_catalog(server, pricing=PRICES)
+    server.answers(HELLO)
+    server.answers(priced_answer("Hi", "stop", 0.25))
+    assert [aiml("chat", "hi", "-m", "m").returncode for _ in range(2)] == [0, 0]
+    row = told(capfd, "--by", "model", "--base-url", server.url).splitlines()[1]
+    assert row == f"m\tchat\t2\t6\t10\t{0.25 + COST}\testimate\t0"
+    change("UPDATE messages SET host = 'elsewhere'")
+    row = told(capfd, "--by", "model", "--base-url", server.url).splitlines()[1]
+    assert row == "m\tchat\t2\t6\t10\t0.25\tgateway\t1"
+
+
+def test_what_has_no_price_is_counted_as_such(server: Loopback, aiml: Aiml, capfd: Capture) -> None:
+    server.answers(HELLO)
+    aiml("chat", "hi", "-m", "m")
+    assert told(capfd).splitlines()[1] == "m\tchat\t1\t3\t5\t\t\t1"
+
+
+def test_what_was_refused_is_not_counted(server: Loopback, aiml: Aiml, capfd: Capture) -> None:
+    server.answers(as_json({"error": {"message": "no"}}, "400 Bad Request"))
+    aiml("chat", "hi", "-m", "m")
+    assert told(capfd) == f"model\tendpoint\t{HEAD}"
+
+
+@pytest.mark.promise("history-rows")
+def test_many_processes_lose_nothing(capfd: Capture) -> None:
+    several = [subprocess.Popen([sys.executable, "-c", ADD]) for _ in range(4)]
+    assert [each.wait(60) for each in several] == [0] * 4
+    assert told(capfd).splitlines()[1] == "m\tchat\t100\t300\t500\t50\tgateway\t0"
+
+
+def test_the_ledger_and_the_history_are_one_sum(server: Loopback, aiml: Aiml, capfd: Capture) -> None:
+    server.answers(priced_answer("Hi", "stop", 0.25))
+    aiml("chat", "hi", "-m", "m")
+    spending.add("m", "chat", 2, 30, 50, 0.5, "estimate")
+    spending.add("m", "chat", 1, 1, 1, None)
+    spending.add("dear", "responses", 1, 1, 1, 9.0)
+    rows = told(capfd).splitlines()[1:]
+    assert rows == ["dear\tresponses\t1\t1\t1\t9\tgateway\t0", "m\tchat\t4\t34\t56\t0.75\testimate\t1"]
+
+
+def test_a_period_leaves_out_what_is_older(server: Loopback, aiml: Aiml, capfd: Capture) -> None:
+    server.answers(priced_answer("Hi", "stop", 0.25))
+    aiml("chat", "hi", "-m", "old")
+    change("UPDATE messages SET at = at - 24 * 8 * 3600")
+    spending.add("m", "chat", 1, 3, 5, 0.5)
+    change("UPDATE spent SET hour = hour - 24 * 8")
+    spending.add("new", "chat", 1, 3, 5, 0.25)
+    assert [line.split("\t")[0] for line in told(capfd).splitlines()] == ["model", "new"]
+    found = told(capfd, "--by", "day", "--period", "all").splitlines()[1:]
+    assert [line.split("\t")[4] for line in found] == ["0.75", "0.25"]
+
+
+def test_the_json_has_every_key(capfd: Capture) -> None:
+    spending.add("m", "chat", 1, 3, 5, 0.5)
+    numbers: dict[str, Any] = {
+        "requests": 1, "input_tokens": 3, "output_tokens": 5, "cost_usd": 0.5, "cost_source": "gateway", "unpriced": 0,
+    }  # fmt: skip
+    found = json.loads(told(capfd, "--by", "model", "--json", "--period", "30d"))
+    row = {"model": "m", "endpoint": "chat", "day": None, **numbers}
+    assert found == {"by": "model", "period": "30d", "rows": [row]}
+    found = json.loads(told(capfd, "--by", "day", "--json"))
+    assert found["rows"] == [{"model": None, "endpoint": None, "day": today(), **numbers}]
+
+
+def test_play_money_is_shown_apart(capfd: Capture) -> None:
+    spending.add("m", "chat", 1, 3, 5, 0.5)
+    spending.add("demo/echo", "chat", 1, 3, 5, 9.0)
+    assert "demo" not in told(capfd)
+    assert told(capfd, "--by", "model", "--demo").splitlines()[1:] == ["demo/echo\tchat\t1\t3\t5\t9\tgateway\t0"]
+
+
+def test_a_terminal_shows_a_table_with_its_total(monkeypatch: pytest.MonkeyPatch, capfd: Capture) -> None:
+    spending.add("a", "chat", 1000, 3, 5, 0.5)
+    spending.add("b", "chat", 1, 3, 5, 0.125, "estimate")
+    monkeypatch.setattr("aiml_cli.cli.commands.usage_local.is_terminal", lambda _: True)
+    lines = [line.split() for line in told(capfd).splitlines()]
+    assert lines == [
+        ["MODEL", "ENDPOINT", "REQUESTS", "IN", "OUT", "COST"],
+        ["a", "chat", "1,000", "3", "5", "$0.5"],
+        ["b", "chat", "1", "3", "5", "≈", "$0.12"],
+        ["total", "1,001", "6", "10", "≈", "$0.62"],
+    ]
+
+
+def test_without_a_history_there_is_nothing_and_none_is_made(capfd: Capture) -> None:
+    assert main(["usage", "--by", "day"]) == 0
+    assert capfd.readouterr() == (f"day\t{HEAD}", "aiml: nothing was asked in this time that the history knows of\n")
+    assert not history_file().exists()
+
+
+def test_a_damaged_history_is_set_aside(capfd: Capture) -> None:
+    spending.add("m", "chat", 1, 3, 5, 0.5)
+    history_file().write_bytes(b"no database at all" * 100)
+    assert told(capfd) == f"model\tendpoint\t{HEAD}"
+    assert len(list(history_file().parent.glob("history.db.damaged-*"))) == 1
+
+
+def test_a_newer_history_is_left_alone(capfd: Capture) -> None:
+    spending.add("m", "chat", 1, 3, 5, 0.5)
+    change("PRAGMA user_version = 99")
+    assert main(["usage", "--by", "model"]) == 2
+    assert "was written by a newer aiml" in capfd.readouterr().err
+
+
+@pytest.mark.parametrize("usage", ["{", "[]", "7", '{"input_tokens": "x", "output_tokens": -5}'])
+def test_damaged_counts_count_as_none(usage: str, server: Loopback, aiml: Aiml, capfd: Capture) -> None:
+    server.answers(priced_answer("Hi", "stop", 0.25))
+    aiml("chat", "hi", "-m", "m")
+    change(f"UPDATE messages SET usage = '{usage}'")  # noqa: S608 - of this table
+    assert told(capfd).splitlines()[1] == "m\tchat\t1\t0\t0\t0.25\tgateway\t0"
+
+
+def test_the_gateway_is_asked_for_its_own_periods_only(capfd: Capture) -> None:
+    assert main(["usage", "--demo", "--period", "all"]) == 2
+    assert "--period 24h, 7d, 30d; or add --by" in capfd.readouterr().err
+
+
+@pytest.mark.promise("private-files")
+def test_the_sums_are_as_private_as_the_history(clean: Path) -> None:
+    old = os.umask(0)
+    try:
+        spending.add("m", "chat", 1, 3, 5, 0.5)
+    finally:
+        os.umask(old)
+    assert history_file().stat().st_mode & 0o777 == 0o600
+
+
+def test_what_a_recording_says_was_not_spent_again(server: Loopback, aiml: Aiml, capfd: Capture) -> None:
+    server.answers(priced_answer("Hi", "stop", 0.25))
+    assert aiml("chat", "hi", "-m", "m", "--record", "tape").returncode == 0
+    assert [aiml("chat", "hi", "-m", "m", "--replay", "tape").returncode for _ in range(2)] == [0, 0]
+    assert told(capfd) == f"model\tendpoint\t{HEAD}m\tchat\t1\t3\t5\t0.25\tgateway\t0\n"
+
+
+@pytest.mark.parametrize("model", ["demo/echo", "demo-echo"])
+def test_play_money_is_not_spent_under_any_name(model: str, aiml: Aiml, capfd: Capture) -> None:
+    assert aiml("chat", "--demo", "-m", model, "hi").returncode == 0
+    assert aiml("chat", "--demo", "-m", model, "--each", "line", stdin=b"hi\n").returncode == 0
+    assert told(capfd).count("\n") <= 1
+    assert model in told(capfd, "--by", "model", "--demo")

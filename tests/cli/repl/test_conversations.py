@@ -1,0 +1,189 @@
+"""Slash commands that go on with, copy and name conversations of the history, and who may write them meanwhile."""
+
+import os
+import subprocess
+from pathlib import Path
+
+import pytest
+from support.history_file import messages, select
+from support.loopback import HELLO, Loopback
+from support.repl_lines import Lines, answer, cut, talk
+from support.run_cli import Aiml, command
+
+from aiml_cli.cli.repl import conversation_lock
+from aiml_cli.cli.repl.tab_completion import words
+from aiml_cli.store.history import locks
+
+Told = pytest.CaptureFixture[str]
+
+
+@pytest.fixture(autouse=True)
+def here(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Name the terminal, so that -c finds what was said here."""
+    monkeypatch.setenv("AIML_SESSION", "here")
+
+
+@pytest.fixture
+def lines(server: Loopback) -> Lines:
+    server.answers(HELLO)
+    return Lines(server)
+
+
+def names_() -> list[str]:
+    return [row["name"] for row in select("SELECT name FROM conversations ORDER BY id")]
+
+
+def own_locks() -> int:
+    return sum(locks._held.values())  # noqa: SLF001 - how often a conversation is held shows nowhere else
+
+
+def test_what_was_undone_is_left_out_by_others_too_and_shown_as_undone(lines: Lines, aiml: Aiml) -> None:
+    lines.type("a", "b", "/undo", "/exit")
+    aiml("chat", "-c", "c")
+    assert lines.said == talk("a", "Hello", "c")
+    shown = aiml("history", "show").stdout.decode()
+    assert shown.count("[undone]") == 2
+
+
+def test_a_copy_goes_on_and_the_original_stays(lines: Lines) -> None:
+    lines.type("a", "/fork", "b", "/undo", "/fork second", "c")
+    assert lines.said == talk("a", "Hello", "c")
+    rows = messages()
+    per = [[row["text"] for row in rows if row["conversation"] == number] for number in (1, 2, 3)]
+    assert per == [["a", "Hello"], ["a", "Hello", "b", "Hello"], ["a", "Hello", "b", "Hello", "c", "Hello"]]
+    assert names_()[2] == "second"
+
+
+def test_a_copy_is_not_counted_as_spent_again(lines: Lines) -> None:
+    lines.type("a", "/fork")
+    assert [row["usage"] for row in messages() if row["role"] == "assistant"][1] is None
+
+
+def test_a_conversation_gets_a_name_by_which_it_is_found(lines: Lines, aiml: Aiml, capsys: Told) -> None:
+    lines.type("a", "/save my-plan_2", "/save", "/exit")
+    assert capsys.readouterr().err.count("kept as my-plan_2") == 2
+    aiml("chat", "-r", "my-plan_2", "b")
+    assert lines.said == talk("a", "Hello", "b")
+
+
+@pytest.mark.promise("names")
+@pytest.mark.parametrize("name", ["../x", "a/b", "a b", "-x", "last", "é", "x" * 65, "a\x1b[31m"])
+def test_a_name_is_a_name_and_no_path(lines: Lines, name: str, capsys: Told) -> None:
+    lines.type("a", f"/save {name}", f"/fork {name}")
+    assert capsys.readouterr().err.count("is no name for a conversation") == 2
+    assert len(names_()) == 1
+
+
+def test_a_name_is_one_conversations_only(lines: Lines, capsys: Told) -> None:
+    lines.type("a", "/save one", "/new", "b", "/save one", "/fork one")
+    assert capsys.readouterr().err.count("there is a conversation 'one' already") == 2
+    assert len(names_()) == 2
+
+
+def test_resume_shows_what_was_said_and_goes_on(lines: Lines, capfd: Told) -> None:
+    lines.type("about giraffes", "/new", "b", "/resume giraffes", "c")
+    assert "about giraffes" in capfd.readouterr().out
+    assert lines.said == talk("about giraffes", "Hello", "c")
+    assert lines.session.tokens > 8
+
+
+def test_resume_alone_takes_the_last_other_one(lines: Lines) -> None:
+    lines.type("a", "/new", "b", "/resume", "c", "/resume", "d")
+    assert lines.said == talk("b", "Hello", "d")
+
+
+def test_the_model_of_a_conversation_comes_back_with_it(lines: Lines) -> None:
+    usual = lines.session.model_name()
+    lines.type("/model old/one", "a", "/unset model", "/new", "/resume", "b", "/new", "c")
+    assert [body["model"] for body in lines.bodies] == ["old/one", "old/one", usual]
+
+
+@pytest.mark.parametrize("line", ["/resume", "/resume nothing", "/save x", "/fork", "/retry", "/copy", "/export a.md"])
+def test_what_needs_a_conversation_says_that_there_is_none(lines: Lines, line: str, capsys: Told) -> None:
+    lines.type(line)
+    assert capsys.readouterr().err.startswith("aiml: ")
+    assert (lines.bodies, lines.session.is_over) == ([], False)
+
+
+def test_a_cut_answer_is_joined_with_its_rest_also_after_a_resume(server: Loopback) -> None:
+    for each in (cut("Hel"), answer("lo"), HELLO):
+        server.answers(each)
+    lines = Lines(server)
+    lines.type("hi", "/continue", "/new", "/resume last", "more")
+    assert lines.said == talk("hi", "Hello", "more")
+    lines.type("/undo 2", "again")
+    assert lines.said == talk("again")
+
+
+def test_nobody_else_writes_a_conversation_meanwhile(lines: Lines, aiml: Aiml) -> None:
+    lines.type("a", "b")
+    refused = aiml("chat", "-c", "c")
+    assert (refused.returncode, b"another process is writing" in refused.stderr) == (2, True)
+    lines.type("/new")
+    assert aiml("chat", "-c", "c").returncode == 0
+
+
+def test_a_conversation_that_another_writes_is_not_taken(server: Loopback, tmp_path: Path, capsys: Told) -> None:
+    server.answers(HELLO)
+    lines = Lines(server)
+    lines.type("a", "/save mine", "/new")
+    code = (
+        "import sys; from aiml_cli.store.history import database as history, locks; h = history.opened(); locks.take(h.lock, 1);"
+        "print(flush=True); sys.stdin.read()"
+    )
+    with subprocess.Popen(
+        [command()[0], "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=os.environ
+    ) as other:
+        assert other.stdout
+        other.stdout.readline()
+        lines.type("/resume mine", "b")
+        other.communicate()
+    assert "another process is writing" in capsys.readouterr().err
+    assert lines.said == talk("b")
+
+
+def test_who_writes_an_answer_lets_go_of_what_was_lent_only(lines: Lines) -> None:
+    before = own_locks()
+    lines.type("a")
+    conversation_lock.lend(lines.session.row)
+    assert own_locks() - before == 2
+    conversation_lock.own(lines.session.row)
+    assert own_locks() - before == 1
+    lines.type("/exit")
+
+
+@pytest.mark.parametrize("last", ["/new", "/exit", "/fork", "/resume"])
+def test_what_is_held_is_let_go(lines: Lines, last: str) -> None:
+    before = own_locks()
+    lines.type("x", "/new", "a", "b", "/retry", "/undo", last)
+    assert own_locks() - before == {"/new": 0, "/exit": 0, "/fork": 1, "/resume": 1}[last]
+    lines.type("/exit")
+    assert own_locks() == before
+
+
+@pytest.mark.parametrize("no_log", [{"no_log": "on"}, {}])
+def test_without_a_history_all_works_in_memory_and_is_told_once(
+    server: Loopback, no_log: dict[str, str], capsys: Told, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if not no_log:
+        monkeypatch.setenv("XDG_DATA_HOME", "/dev/null/none")
+    server.answers(HELLO)
+    lines = Lines(server, **no_log)
+    lines.type("a", "b", "/undo", "/save x", "/fork", "c")
+    assert lines.said == talk("a", "Hello", "c")
+    assert capsys.readouterr().err.count("nothing of this conversation is kept") == 1
+
+
+def test_words_of_every_kind_are_offered(lines: Lines) -> None:
+    lines.type("a", "/save plan", "/set seed=3")
+    offered = {kind: words(lines.session, kind) for kind in ("commands", "settings", "set", "conversations", "files")}
+    assert "temperature=" in offered["settings"]
+    assert {"color=auto", "no_log=on"} <= set(offered["settings"])
+    assert (offered["conversations"], offered["set"], offered["files"]) == (["plan"], ["seed"], [])
+
+
+def test_the_history_is_listed_and_searched(lines: Lines, capfd: Told) -> None:
+    lines.type("about giraffes", "/history", "/search giraffes", "/search zebras")
+    told = capfd.readouterr()
+    assert told.out.count("about giraffes") == 2
+    assert "zebras" in told.err

@@ -1,0 +1,144 @@
+"""How an answer and the REPL end: keys, signals, and a terminal that goes away."""
+
+import signal
+import sqlite3
+import termios
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+from support.console import Console
+from support.loopback import SILENCE, STREAM, Loopback, as_json, chunk, delta, stream
+
+BEGUN = STREAM + chunk(delta("the beginning"))
+HELLO = stream(delta("the answer"), delta(finish="stop"))
+ECHO, CANONICAL = termios.ECHO, termios.ICANON
+
+
+def states(home: Path) -> list[tuple[str, str]]:
+    with closing(sqlite3.connect(next(home.rglob("history.db")))) as store:
+        return store.execute("SELECT text, state FROM messages WHERE role = 'assistant'").fetchall()
+
+
+def is_as_it_was(console: Console) -> bool:
+    """Say whether the terminal echoes, joins lines and shows its cursor."""
+    modes = termios.tcgetattr(console.child.fileno())[3]
+    return bool(modes & ECHO and modes & CANONICAL) and not console.screen.cursor.hidden
+
+
+@pytest.mark.promise("kept")
+def test_ctrl_c_stops_the_answer_and_keeps_it(server: Loopback, clean: Path) -> None:
+    server.answers(BEGUN, SILENCE)
+    server.answers(HELLO)
+    with Console("chat", AIML_BASE_URL=server.url) as console:
+        console.prompt()
+        console.line("one")
+        console.until("the beginning")
+        console.keys("\x03")
+        console.prompt()
+        assert states(clean) == [("the beginning", "interrupted")]
+        console.line("two")
+        console.until("the answer")
+        console.prompt()
+        assert console.leave() == 0
+
+
+def test_ctrl_c_stops_the_waiting_too(server: Loopback) -> None:
+    server.answers(SILENCE)
+    server.answers(HELLO)
+    with Console("chat", AIML_BASE_URL=server.url) as console:
+        console.prompt()
+        console.line("one")
+        console.until(lambda: server.requests)
+        console.keys("\x03")
+        console.prompt()
+        console.line("two")
+        console.until("the answer")
+
+
+@pytest.mark.promise("signals")
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGHUP, 129)])
+@pytest.mark.parametrize("is_streaming", [False, True])
+def test_a_signal_ends_it_and_leaves_the_terminal_as_it_was(
+    number: int, code: int, is_streaming: bool, server: Loopback, clean: Path
+) -> None:
+    server.answers(BEGUN, SILENCE)
+    with Console("chat", AIML_BASE_URL=server.url) as console:
+        console.prompt()
+        if is_streaming:
+            console.line("one")
+            console.until("the beginning")
+        else:
+            console.keys("busy " * 200)  # raised while a key is dealt with, the event loop would swallow it
+        console.signal(number)
+        left = console.end(keep=True)
+        assert (left, is_as_it_was(console), "Traceback" in console.text()) == (code, True, False)
+        if is_streaming:
+            assert states(clean) == [("the beginning", "interrupted")]
+
+
+@pytest.mark.promise("signals")
+@pytest.mark.parametrize("is_streaming", [False, True])
+@pytest.mark.parametrize("term", ["xterm", "dumb"])
+def test_a_terminal_that_goes_away_ends_it(is_streaming: bool, term: str, server: Loopback, clean: Path) -> None:
+    server.answers(BEGUN, SILENCE)
+    with Console("chat", AIML_BASE_URL=server.url, TERM=term) as console:
+        console.until(lambda: console.typed() == ">")
+        if is_streaming:
+            console.line("one")
+            console.until("the beginning")
+        assert console.hang_up() == 129
+        if is_streaming:
+            assert states(clean) == [("the beginning", "interrupted")]
+
+
+@pytest.mark.parametrize(
+    ("replies", "told"),
+    [([as_json({"message": "bad key"}, "401 Unauthorized")], "bad key"), ([b"", b""], "closed without an answer")],
+)
+def test_an_error_is_told_and_the_next_message_is_answered(replies: list[bytes], told: str, server: Loopback) -> None:
+    server.answers(replies[0])
+    server.answers(HELLO)
+    with Console("chat", AIML_BASE_URL=server.url) as console:
+        console.prompt()
+        console.line("one")
+        console.until(told)
+        console.prompt()
+        console.line("two")
+        console.until("the answer")
+        console.prompt()
+        assert console.leave() == 0
+
+
+def test_what_is_typed_while_an_answer_comes_waits_for_the_prompt(server: Loopback) -> None:
+    server.answers(BEGUN, SILENCE)
+    with Console("chat", AIML_BASE_URL=server.url) as console:
+        console.prompt()
+        console.line("one")
+        console.until("the beginning")
+        console.keys("ahead")
+        console.signal(signal.SIGINT)
+        console.until(lambda: console.typed() == "> ahead")
+        assert console.text().count("ahead") == 1
+
+
+def test_nothing_is_connected_to_before_the_first_message(server: Loopback) -> None:
+    with Console("chat", AIML_BASE_URL=server.url) as console:
+        console.prompt()
+        console.line("/help")
+        console.until("/model")
+        console.prompt()
+        assert (console.leave(), server.connections) == (0, 0)
+
+
+@pytest.mark.parametrize("size", [(80, 24), (40, 10)])
+def test_the_window_can_change_while_an_answer_comes(size: tuple[int, int], server: Loopback) -> None:
+    server.answers(BEGUN, SILENCE)
+    with Console("chat", AIML_BASE_URL=server.url, columns=120, rows=40) as console:
+        console.prompt()
+        console.line("one")
+        console.until("the beginning")
+        console.resize(*size)
+        console.keys("\x03")
+        console.prompt()
+        assert console.leave() == 0

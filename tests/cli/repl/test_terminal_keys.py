@@ -1,0 +1,112 @@
+"""The keys of the REPL, on a real terminal."""
+
+from pathlib import Path
+
+import pytest
+from support.console import Console
+from support.loopback import Loopback, delta, stream
+
+SIZES = [(80, 24), (120, 40), (40, 10)]
+PASTE = "\x1b[200~{}\x1b[201~"
+
+
+@pytest.fixture
+def repl(server: Loopback) -> "Console":
+    """Give a REPL at its first prompt, on the loopback server."""
+    server.answers(stream(delta("the answer"), delta(finish="stop")))
+    with Console("chat", AIML_BASE_URL=server.url) as console:
+        console.prompt()
+        yield console
+
+
+def asked(server: Loopback, turn: int = -1) -> str:
+    return server.requests[turn].json["messages"][-1]["content"]
+
+
+def answered(console: Console) -> None:
+    console.until("the answer")
+    console.prompt()
+
+
+@pytest.mark.parametrize(
+    ("typed", "sent"),
+    [
+        ("one\x1b\rtwo\r", "one\ntwo"),
+        ("one\ntwo\r", "one\ntwo"),
+        ("one\\\rtwo\r", "one\ntwo"),
+        ('"""one\rtwo\r"""\r', "one\ntwo"),
+        (PASTE.format("one\ntwo\n") + "three\r", "one\ntwo\nthree"),
+        ("//help\r", "/help"),
+        ("héllo 猫\r", "héllo 猫"),
+        ("lost\x03kept\r", "kept"),
+    ],
+    ids=["alt-enter", "ctrl-j", "backslash", "block", "paste", "two-slashes", "wide", "ctrl-c"],
+)
+def test_keys(typed: str, sent: str, repl: Console, server: Loopback) -> None:
+    repl.keys(typed)
+    answered(repl)
+    assert (asked(server), len(server.requests), repl.leave()) == (sent, 1, 0)
+
+
+def test_a_paste_stays_in_the_line(repl: Console, server: Loopback) -> None:
+    repl.keys(PASTE.format("one\r\ntwo\r\n"))
+    repl.until("  two")
+    repl.keys("\x03")
+    repl.prompt()
+    assert (repl.leave(), server.requests) == (0, [])
+
+
+def test_bytes_that_are_no_text_are_sent_as_signs(repl: Console, server: Loopback) -> None:
+    repl.child.send(b"a\xffb\r")
+    answered(repl)
+    assert asked(server) == "a\ufffdb"
+
+
+def test_an_editor_changes_the_line_and_sends_nothing(server: Loopback, tmp_path: Path) -> None:
+    editor = tmp_path / "editor"
+    editor.write_text('#!/bin/sh\nprintf " and\\nedited" >> "$1"\n')
+    editor.chmod(0o700)
+    server.answers(stream(delta("the answer"), delta(finish="stop")))
+    with Console("chat", AIML_BASE_URL=server.url, EDITOR=str(editor)) as console:
+        console.prompt()
+        console.keys("typed\x18\x05")
+        console.until("edited")
+        assert server.requests == []
+        console.keys("\r")
+        answered(console)
+        assert asked(server) == "typed\n and\nedited"
+
+
+def test_what_was_typed_is_found_again_in_the_next_run(server: Loopback, tmp_path: Path) -> None:
+    server.answers(stream(delta("the answer"), delta(finish="stop")))
+    for keys in ("first question\r", "\x1b[A\r", "\x12irst\r\r"):
+        with Console("chat", AIML_BASE_URL=server.url) as console:
+            console.prompt()
+            console.keys(keys)
+            answered(console)
+            assert (asked(server), console.leave()) == ("first question", 0)
+
+
+def test_ctrl_z_stops_and_fg_goes_on(server: Loopback) -> None:
+    server.answers(stream(delta("the answer"), delta(finish="stop")))
+    with Console.shell(AIML_BASE_URL=server.url) as console:
+        console.until("$")
+        console.run("chat")
+        console.prompt()
+        console.keys("half\x1a")
+        console.until("Stopped")
+        console.line("fg")
+        console.until(lambda: console.typed() == "> half")
+        console.line(" done")
+        answered(console)
+        assert asked(server) == "half done"
+
+
+@pytest.mark.parametrize(("columns", "rows"), SIZES)
+def test_the_window_can_change_while_typing(columns: int, rows: int, repl: Console, server: Loopback) -> None:
+    repl.keys("word " * 20)
+    repl.until("word word")
+    repl.resize(columns, rows)
+    repl.keys("end\r")
+    answered(repl)
+    assert asked(server) == "word " * 20 + "end"

@@ -1,0 +1,86 @@
+"""What a person sees in the REPL: the prompt, the toolbar, what Tab offers, and whole sessions at three sizes."""
+
+from pathlib import Path
+
+import pytest
+from support.console import Console
+from support.loopback import Loopback, delta, event, stream
+from support.paths import DATA
+
+SIZES = [(80, 24), (120, 40), (40, 10)]
+HELLO = stream(delta("the answer"), delta(finish="stop"))
+EVIL = "evil\x1b]0;x\x07\u202e\nmodel"
+
+
+@pytest.mark.parametrize(
+    ("typed", "completed"),
+    [
+        ("/unde\t", "/unde"),
+        ("/hel\t", "/help"),
+        ("/set tempe\t", "/set temperature="),
+        ("/file not\t", "/file notes.txt"),
+        ("look at @not\t", "look at @notes.txt"),
+    ],
+)
+def test_tab_completes(typed: str, completed: str, server: Loopback, clean: Path) -> None:
+    (clean / "notes.txt").write_text("x")
+    with Console("chat", AIML_BASE_URL=server.url) as console:
+        console.prompt()
+        console.keys(typed)
+        console.until(lambda: console.typed() == f"> {completed}")
+
+
+@pytest.mark.promise("no-driving")
+def test_no_name_of_a_file_that_could_drive_the_terminal_is_offered(server: Loopback, clean: Path) -> None:
+    (clean / "odd\u202ename").write_text("x")
+    (clean / "odd-name").write_text("x")
+    with Console("chat", AIML_BASE_URL=server.url) as console:
+        console.prompt()
+        console.keys("/file od\t")
+        console.until(lambda: console.typed() == "> /file odd-name")
+
+
+@pytest.mark.promise("no-driving")
+def test_no_name_of_a_model_drives_the_terminal(server: Loopback) -> None:
+    with Console("chat", "-m", EVIL, AIML_BASE_URL=server.url) as console:
+        console.prompt()
+        console.until("evil\\x1b]0;x\\x07\\u202e\\nmodel · 0 tokens · $0.0000")
+        assert not set(console.wrote.decode()) & set("\x07\u202e")
+
+
+def test_the_toolbar_shows_what_waits_and_what_was_spent(server: Loopback, clean: Path) -> None:
+    (clean / "notes.txt").write_text("x")
+    server.answers(stream(delta("the answer"), delta(finish="stop"), event({"choices": [], "usage": USAGE})))
+    with Console("chat", "-m", "some/model", AIML_BASE_URL=server.url, columns=40, rows=10) as console:
+        console.prompt()
+        console.line("/file notes.txt")
+        console.until("sends along notes.txt")
+        console.line("go")
+        console.until("some/model · 8 tokens · $")
+        assert "sends along" not in "\n".join(console.screen.display)
+
+
+USAGE = {"prompt_tokens": 3, "completion_tokens": 5, "total_tokens": 8}
+
+
+@pytest.mark.parametrize("option", [{"NO_COLOR": "1"}, {"AIML_COLOR": "never"}])
+def test_colours_can_be_switched_off(option: dict[str, str], server: Loopback) -> None:
+    with Console("chat", AIML_BASE_URL=server.url, **option) as console:
+        console.prompt()
+        console.leave()
+    assert not any(f"\x1b[{code}".encode() in console.wrote for code in ("0;3", "0;4", "38;", "48;", "0;38"))
+
+
+@pytest.mark.parametrize(("columns", "rows"), SIZES)
+def test_a_session(columns: int, rows: int) -> None:
+    with Console("chat", "--demo", columns=columns, rows=rows) as console:
+        console.prompt()
+        console.line("hello")
+        console.until(lambda: "[demo: no model ran]" in console.text())
+        console.prompt()
+        console.line("/hepl")
+        console.until("did you mean /help?")
+        console.prompt()
+        assert console.leave() == 0
+    golden = DATA / "sessions" / f"{columns}x{rows}.txt"
+    assert console.lines() == golden.read_text().splitlines()

@@ -1,0 +1,142 @@
+"""The first minutes: no key, no command, a wrong model, a prompt that is written in an editor."""
+
+import os
+import shlex
+import stat
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pexpect
+import pytest
+from support.loopback import HELLO, Loopback
+from support.run_cli import Aiml, command
+
+from aiml_cli.__main__ import main
+from aiml_cli.api.model_list import parse
+from aiml_cli.store.model_cache import Catalogue, save
+
+CATALOGUE = b"""{"data": [
+  {"id": "openai/gpt-5-1", "type": "chat-completion"}, {"id": "openai/gpt-5-1-pro", "type": "responses"},
+  {"id": "vendor/other", "type": "chat-completion"}
+]}"""
+
+
+def status(code: int, words: str) -> bytes:
+    body = f'{{"error": {{"message": "{words}"}}}}'
+    return f"HTTP/1.1 {code} x\r\nContent-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n{body}".encode()
+
+
+def hint(aiml: Aiml, server: Loopback, reply: bytes, *arguments: str) -> str:
+    """Give the advice after a refusal, with a catalogue on disk."""
+    save(Catalogue(server.url, "", time.time(), CATALOGUE, parse(CATALOGUE)))
+    server.answers(reply)
+    done = aiml(*arguments)
+    assert (done.returncode, done.stdout, len(server.requests)) == (4, b"", 1)
+    text: str = done.stderr.decode().partition("hint: ")[2]
+    return text
+
+
+def editor(code: str) -> str:
+    """Give an editor that is a line of Python; the file is `path`."""
+    Path("editor.py").write_text(f"import os, sys, pathlib\npath = pathlib.Path(sys.argv[1])\n{code}\n")
+    return shlex.join([sys.executable, str(Path("editor.py").absolute())])
+
+
+def left() -> list[Path]:
+    """List the prompts that are still on disk."""
+    return [path for path in Path(os.environ["XDG_CACHE_HOME"]).rglob("*") if path.is_file()]
+
+
+def test_a_script_without_a_key_is_told_in_two_lines(aiml: Aiml) -> None:
+    done = aiml("chat", "hi", AIML_BASE_URL="https://api.example.com/v1")
+    assert (done.returncode, done.stdout, done.stderr.count(b"\n")) == (3, b"", 2)
+    assert all(word in done.stderr for word in (b"aimlapi.com/app/keys", b"aiml config key", b"--demo"))
+
+
+def test_a_person_without_a_key_is_told_in_four() -> None:
+    environ: Any = {**os.environ, "AIML_BASE_URL": "https://api.example.com/v1", "TERM": "xterm"}
+    program, *rest = command("chat", "hi")
+    child = pexpect.spawn(program, rest, env=environ, dimensions=(24, 120), timeout=60)
+    child.expect(pexpect.EOF)
+    child.close()
+    lines = [line.split()[0] for line in child.before.decode().split("\n") if line.strip()]
+    assert (child.exitstatus, lines) == (3, ["aiml:", "hint:", "then", "or"])
+
+
+def test_the_bare_command_shows_three_examples(capfd: pytest.CaptureFixture[str]) -> None:
+    assert main([]) == 0
+    text = capfd.readouterr().out
+    assert len([line for line in text.splitlines() if line.startswith("  ")]) == 3
+    assert ("--help" in text, "config key" in text, len(text.splitlines()) < 10) == (True, True, True)
+
+
+@pytest.mark.parametrize(("code", "words"), [(404, "not found"), (400, "The model gpt-5.1 does not exist")])
+def test_a_near_model_is_offered(code: int, words: str, aiml: Aiml, server: Loopback) -> None:
+    told = hint(aiml, server, status(code, words), "chat", "-m", "gpt-5.1", "hi")
+    assert told.startswith("did you mean openai/gpt-5-1")
+
+
+def test_the_other_endpoint_is_named(aiml: Aiml, server: Loopback) -> None:
+    told = hint(aiml, server, status(400, "unsupported model"), "chat", "-m", "openai/gpt-5-1-pro", "hi")
+    assert told == "openai/gpt-5-1-pro is asked with: aiml respond -m openai/gpt-5-1-pro\n"
+
+
+@pytest.mark.parametrize(
+    ("model", "words"), [("gpt-5.1", "temperature is too high"), ("vendor/other", "no such model")]
+)
+def test_what_is_not_about_the_model_is_left_alone(model: str, words: str, aiml: Aiml, server: Loopback) -> None:
+    assert "--dry-run" in hint(aiml, server, status(400, words), "chat", "-m", model, "hi")
+
+
+def test_a_near_conversation_is_offered(aiml: Aiml, server: Loopback) -> None:
+    server.answers(HELLO)
+    assert aiml("chat", "hi").returncode == 0
+    listed = aiml("history", "list", "--json").stdout.decode()
+    name = listed.partition('"name": "')[2].partition('"')[0] or listed.partition('"id": "')[2].partition('"')[0]
+    done = aiml("chat", "-r", f"{name}q", "on")
+    assert (done.returncode, f"did you mean {name}?" in done.stderr.decode()) == (2, True)
+
+
+def test_the_editor_begins_with_the_words_and_its_text_is_sent(aiml: Aiml, server: Loopback) -> None:
+    server.answers(HELLO)
+    code = "path.write_text(path.read_text() + oct(path.stat().st_mode)[-3:] + '\\n@x\\n')"
+    assert aiml("chat", "-e", "one", "two", EDITOR="false", VISUAL=editor(code)).returncode == 0
+    assert server.requests[0].json["messages"][0]["content"] == "one two\n600\n@x"
+    assert left() == []
+
+
+@pytest.mark.promise("stdin")
+def test_the_editor_does_not_read_what_is_piped(aiml: Aiml, server: Loopback) -> None:
+    server.answers(HELLO)
+    code = "os.set_blocking(0, False); path.write_text('sum' + sys.stdin.read()); print('noise')"
+    done = aiml("chat", "-e", stdin=b"data", EDITOR=editor(code))
+    assert (done.returncode, b"noise" in done.stdout) == (0, False)
+    assert server.requests[0].json["messages"][0]["content"] == "<stdin>\ndata\n</stdin>\n\nsum"
+
+
+@pytest.mark.parametrize("code", ["path.write_text('')", "path.write_text('  \\n\\n')", "path.unlink()"])
+def test_an_empty_prompt_is_not_sent(code: str, aiml: Aiml, server: Loopback) -> None:
+    done = aiml("chat", "-e", "words", EDITOR=editor(code))
+    assert (done.returncode, server.requests, left()) == (2, [], [])
+    assert b"the prompt is empty" in done.stderr
+
+
+@pytest.mark.promise("private-files")
+def test_what_was_written_is_kept_when_the_editor_fails(aiml: Aiml, server: Loopback) -> None:
+    done = aiml("chat", "-e", EDITOR=editor("path.write_text('mine'); sys.exit(3)"))
+    (kept,) = left()
+    assert (done.returncode, server.requests, kept.read_text()) == (2, [], "mine")
+    assert f"kept in {kept}".encode() in done.stderr
+    assert stat.S_IMODE(kept.stat().st_mode) == 0o600
+    assert stat.S_IMODE(kept.parent.stat().st_mode) == 0o700
+
+
+def test_what_is_written_fills_the_template(aiml: Aiml, server: Loopback) -> None:
+    folder = Path(os.environ["XDG_CONFIG_HOME"]) / "aiml" / "templates"
+    folder.mkdir(parents=True)
+    (folder / "t.toml").write_text('prompt = "Say {words}!"')
+    server.answers(HELLO)
+    assert aiml("chat", "-e", "-t", "t", EDITOR=editor("path.write_text('hi')")).returncode == 0
+    assert server.requests[0].json["messages"][0]["content"] == "Say hi!"

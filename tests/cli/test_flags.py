@@ -1,0 +1,132 @@
+"""Rows of the table are flags of a command: what was typed is said, and nothing else."""
+
+import re
+from collections import Counter
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+import typer
+from typer.testing import CliRunner
+
+from aiml_cli.api.endpoints import ENDPOINTS
+from aiml_cli.cli.flags import Words, command
+from aiml_cli.settings.options import Option, flags_of
+from aiml_cli.settings.resolve import Flags, Said
+
+
+class Typed:
+    """Keep what a command was given."""
+
+    def __init__(self, endpoint: str = "chat", words: str = "The prompt.") -> None:
+        self.words: Words = []
+        self.flags: Flags = {}
+        self.app = typer.Typer(add_completion=False, rich_markup_mode=None)
+
+        @self.app.command()
+        @command(flags_of(endpoint), words)
+        def ask(words: Words, flags: Flags) -> None:
+            """Ask."""
+            self.words, self.flags = words, flags
+
+    def on(self, *argv: str) -> "Typed":
+        result = CliRunner().invoke(self.app, argv)
+        assert result.exit_code == 0, result.output
+        return self
+
+
+def spellings() -> Iterator[Any]:
+    for endpoint in ENDPOINTS:
+        for row in flags_of(endpoint):
+            for word in (row.flag, row.short, *row.also):
+                if word:
+                    yield pytest.param(endpoint, row, word, id=f"{endpoint}{word}")
+
+
+def spelled(endpoint: str) -> list[str]:
+    params = typer.main.get_command(Typed(endpoint).app).params
+    return [word for param in params for word in (*param.opts, *param.secondary_opts)]
+
+
+def test_nothing_typed_is_nothing_said() -> None:
+    typed = Typed().on()
+    assert typed.words == []
+    assert typed.flags == {}
+
+
+@pytest.mark.parametrize(("endpoint", "row", "word"), list(spellings()))
+def test_every_spelling_reaches_its_row(endpoint: str, row: Option[Any], word: str) -> None:
+    value = [] if row.kind.switch else ["a value"]
+    off = row.name == "stream" and word == row.short
+    text = ("off" if off else "on") if row.kind.switch else "a value"
+    assert Typed(endpoint).on(word, *value).flags == {row.name: Said((text,), row.flag)}
+
+
+@pytest.mark.parametrize("endpoint", ENDPOINTS)
+def test_no_flag_of_a_command_is_spelled_twice(endpoint: str) -> None:
+    assert [word for word, count in Counter(spelled(endpoint)).items() if count > 1] == []
+
+
+@pytest.mark.parametrize(
+    ("argv", "name", "text"),
+    [
+        (["-S"], "stream", "off"),
+        (["--no-stream"], "stream", "off"),
+        (["--stream"], "stream", "on"),
+        (["--logprobs"], "logprobs", "on"),
+        (["--no-logprobs"], "logprobs", "off"),
+        (["--no-stdin"], "no_stdin", "on"),
+        (["--as", "curl"], "as", "curl"),
+        (["--temperature", "0"], "temperature", "0"),
+        (["--temperature", "-1"], "temperature", "-1"),
+        (["--temperature=warm"], "temperature", "warm"),
+        (["-n2"], "n", "2"),
+        (["-s", ""], "system", ""),
+        (["-s", "a\nb é"], "system", "a\nb é"),
+    ],
+)
+def test_a_flag_says_its_text_unread(argv: list[str], name: str, text: str) -> None:
+    assert {key: value.texts for key, value in Typed().on(*argv).flags.items()} == {name: (text,)}
+
+
+def test_repeated_flags_are_all_said_in_order() -> None:
+    typed = Typed().on("-f", "a", "-a", "b", "--attach", "c", "-O", "x=1", "--option", "y=2")
+    assert typed.flags["file"].texts == ("a", "b", "c")
+    assert typed.flags["option"].texts == ("x=1", "y=2")
+
+
+def test_words_need_no_quotes_and_flags_may_stand_among_them() -> None:
+    typed = Typed().on("why", "is", "-m", "a/b", "the sky", "blue")
+    assert typed.words == ["why", "is", "the sky", "blue"]
+    assert typed.flags["model"].texts == ("a/b",)
+
+
+def test_two_dashes_end_the_flags() -> None:
+    typed = Typed().on("what", "is", "--", "-m", "--stream")
+    assert typed.words == ["what", "is", "-m", "--stream"]
+    assert typed.flags == {}
+
+
+def test_a_lone_dash_is_a_word() -> None:
+    assert Typed().on("-").words == ["-"]
+
+
+@pytest.mark.parametrize(
+    "argv", [["--no-such-flag"], ["--model"], ["--no-no-stdin"], ["--no-demo"], ["--api-key", "x"]]
+)
+def test_a_flag_that_no_row_has_is_misuse(argv: list[str]) -> None:
+    assert CliRunner().invoke(Typed().app, argv).exit_code == 2
+
+
+def test_a_command_without_words_takes_none() -> None:
+    assert Typed(words="").on("-m", "a/b").words == []
+    assert CliRunner().invoke(Typed(words="").app, ["word"]).exit_code == 2
+
+
+@pytest.mark.parametrize("endpoint", ENDPOINTS)
+def test_help_tells_every_flag(endpoint: str) -> None:
+    shown = CliRunner().invoke(Typed(endpoint).app, ["--help"], terminal_width=200).output
+    assert [row.flag for row in flags_of(endpoint) if row.flag not in shown] == []
+    assert "[default: openai/gpt-5-1]" in shown
+    assert "[default: True]" not in shown
+    assert re.search(r"--temperature\s+NUMBER", shown)

@@ -1,0 +1,274 @@
+"""Files, standard input, turns of a file and results of tools become what is sent."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from support.loopback import HELLO, HELLO_RESPONSE, Loopback, as_json, http
+from support.run_cli import Aiml
+
+from aiml_cli.__main__ import main
+from aiml_cli.store.model_cache import Catalogue, save
+
+PNG, PDF, WAV = b"\x89PNG\r\n\x1a\n\0", b"%PDF-1.7\n", b"RIFF\x24\0\0\0WAVEfmt "
+PNG_URL = "data:image/png;base64,iVBORw0KGgoA"
+PDF_URL = "data:application/pdf;base64,JVBERi0xLjcK"
+SOUND = {"data": "UklGRiQAAABXQVZFZm10IA==", "format": "wav"}
+
+
+@pytest.fixture(autouse=True)
+def _files(tmp_path: Path) -> None:
+    (tmp_path / "photo").write_bytes(PNG)
+    (tmp_path / "paper.txt").write_bytes(PDF)
+    (tmp_path / "voice").write_bytes(WAV)
+    (tmp_path / "note.txt").write_text("1\n")
+
+
+def test_chat_gets_each_file_as_a_part_of_its_own(server: Loopback, aiml: Aiml) -> None:
+    server.answers(HELLO)
+    files = ["-f", "photo", "-f", "paper.txt", "-f", "voice", "-f", "note.txt"]
+    done = aiml("chat", "what", "is", "this?", *files, "--detail", "low")
+    assert (done.returncode, done.stdout) == (0, b"Hello\n")
+    assert server.requests[0].json["messages"][0]["content"] == [
+        {"type": "image_url", "image_url": {"url": PNG_URL, "detail": "low"}},
+        {"type": "file", "file": {"filename": "paper.txt.pdf", "file_data": PDF_URL}},
+        {"type": "input_audio", "input_audio": SOUND},
+        {"type": "text", "text": '<file name="note.txt">\n1\n</file>\n\nwhat is this?'},
+    ]
+
+
+def test_respond_gets_the_same_in_its_own_form(server: Loopback, aiml: Aiml) -> None:
+    server.answers(HELLO_RESPONSE)
+    done = aiml("respond", "what is", "@photo", "-a", "paper.txt", "-f", "voice", "--detail", "high", stdin=PNG)
+    assert (done.returncode, done.stdout) == (0, b"Hello\n")
+    assert server.requests[0].json["input"][0]["content"] == [
+        {"type": "input_file", "filename": "paper.txt.pdf", "file_data": PDF_URL},
+        {"type": "input_audio", "input_audio": SOUND},
+        {"type": "input_image", "image_url": PNG_URL, "detail": "high"},
+        {"type": "input_image", "image_url": PNG_URL, "detail": "high"},
+        {"type": "input_text", "text": "what is photo"},
+    ]
+
+
+def test_what_is_no_text_is_told_with_its_size(server: Loopback, aiml: Aiml) -> None:
+    server.answers(HELLO)
+    words = b"aiml: sends photo (image/png, 9 bytes), standard input (application/pdf, 9 bytes)\n"
+    assert aiml("chat", "-f", "photo", "-f", "note.txt", stdin=PDF).stderr == words
+    assert aiml("chat", "-f", "photo", "-q").stderr == b""
+    assert aiml("chat", "-f", "note.txt").stderr == b""
+
+
+def test_a_folder_and_a_glob_are_sent_as_blocks(server: Loopback, aiml: Aiml, tmp_path: Path) -> None:
+    server.answers(HELLO)
+    for name in ("a.py", "b.py", ".env"):
+        (tmp_path / "src" / name).parent.mkdir(exist_ok=True)
+        (tmp_path / "src" / name).write_text(f"{name}\n")
+    folder, glob = aiml("chat", "x", "-f", "src"), aiml("chat", "x", "-f", "src/*.py")
+    one, other = (request.json["messages"][0]["content"] for request in server.requests)
+    assert one == other == '<file name="src/a.py">\na.py\n</file>\n\n<file name="src/b.py">\nb.py\n</file>\n\nx'
+    assert (folder.stderr, glob.stderr) == (b"aiml: src: 2 files, 10 bytes; left out: 1 hidden\n", b"")
+
+
+@pytest.mark.promise("key-bound")
+def test_an_address_is_fetched_without_the_key(server: Loopback, aiml: Aiml) -> None:
+    url = server.url.removesuffix("/v1") + "/page"
+    server.answers(http(b"caf\xe9", "200 OK", "text/html; charset=iso-8859-1"))
+    server.answers(HELLO)
+    done = aiml("chat", "sum up", "-f", url, AIMLAPI_API_KEY="k-secret")
+    assert (done.returncode, done.stderr) == (0, b"")
+    page, question = server.requests
+    assert (page.line, page.header("authorization")) == ("GET /page HTTP/1.1", None)
+    assert question.header("authorization") == "Bearer k-secret"
+    assert question.json["messages"][0]["content"] == f'<file name="{url}">\ncafé\n</file>\n\nsum up'
+
+
+def test_a_fetched_image_is_one_whatever_the_server_calls_it(server: Loopback, aiml: Aiml) -> None:
+    server.answers(http(PNG, "200 OK", "text/plain"))
+    server.answers(HELLO)
+    assert aiml("chat", "-f", f"{server.url}/x").returncode == 0
+    assert server.requests[1].json["messages"][0]["content"] == [{"type": "image_url", "image_url": {"url": PNG_URL}}]
+
+
+@pytest.mark.parametrize("command", ["chat", "respond"])
+def test_the_address_of_an_image_is_passed_on(command: str, capfd: pytest.CaptureFixture[str]) -> None:
+    body = sent(capfd, command, "x", "-f", "https://x.test/a.png?b")
+    assert '"https://x.test/a.png?b"' in json.dumps(body)
+
+
+NOT_FETCHED = [
+    (as_json({}, "404 Not Found"), 2, b"HTTP 404"),
+    (as_json({}, "302 Found", "Location: http://x.test/"), 2, b"points to http://x.test/"),
+    (http(b"PK\x03\x04"), 2, b"zip archive"),
+    (http(b"x" * (20 * 1024 * 1024 + 1)), 2, b"more than 20 MiB"),
+    (b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nx", 7, b"the connection was cut"),
+]
+
+
+@pytest.mark.parametrize(("reply", "code", "words"), NOT_FETCHED, ids=lambda value: str(value)[:20])
+def test_what_cannot_be_fetched_is_told_before_it_costs(
+    reply: bytes, code: int, words: bytes, server: Loopback, aiml: Aiml
+) -> None:
+    server.answers(reply)
+    done = aiml("chat", "x", "-f", f"{server.url}/x")
+    assert (done.returncode, len(server.requests)) == (code, 1)
+    assert words in done.stderr
+
+
+def test_an_address_with_a_password_is_not_asked(server: Loopback, aiml: Aiml) -> None:
+    done = aiml("chat", "x", "-f", server.url.replace("//", "//me:secret@"))
+    assert (done.returncode, server.requests) == (2, [])
+    assert b"secret" not in done.stderr
+
+
+@pytest.mark.promise("stdin")
+def test_input_without_an_end_is_refused_while_it_is_read(server: Loopback, aiml: Aiml) -> None:
+    done = aiml("chat", "x", "-f", "/dev/zero")
+    assert (done.returncode, server.requests) == (2, [])
+    assert b"/dev/zero: more than 64 MiB" in done.stderr
+
+
+@pytest.mark.parametrize("command", ["chat", "respond"])
+def test_the_embedded_server_takes_images_and_papers(command: str, capfd: pytest.CaptureFixture[str]) -> None:
+    assert main([command, "--demo", "what is", "@photo", "-f", "paper.txt", "--no-stdin"]) == 0
+    assert "2 attachments: file paper.txt.pdf, image image/png" in capfd.readouterr().out
+
+
+def row(name: str, *inputs: str, kind: str = "openai/chat-completions") -> dict[str, Any]:
+    """Make an entry of the catalogue."""
+    return {"id": name, "aliases": [f"{name}-alias"], "type": kind, "modalities": {"input": inputs, "output": ["text"]}}
+
+
+def store(url: str) -> None:
+    """Keep a catalogue as `aiml models` does."""
+    rows = [row("a/text", "text"), row("b/eyes", "image", "text"), row("c/all", "audio", "document", "image"),
+            row("d/response", "image", kind="openai/responses/submit"), row("e/unknown")]  # fmt: skip
+    save(Catalogue(url, "", 0, json.dumps({"data": rows}).encode(), []))
+
+
+REFUSED = [
+    ("a/text", "photo", "takes no image, and photo is image/png", "these do: b/eyes, c/all\n"),
+    ("a/text-alias", "photo", "takes no image", "these do: b/eyes, c/all\n"),
+    ("a/text", "https://x.test/a.png", "takes no image", "these do: b/eyes, c/all\n"),
+    ("b/eyes", "paper.txt", "takes no PDF, and paper.txt is application/pdf", "these do: c/all\n"),
+    ("b/eyes", "voice", "takes no audio, and voice is audio/wav", "these do: c/all\n"),
+]
+
+
+@pytest.mark.parametrize(("model", "file", "words", "hint"), REFUSED)
+def test_what_the_model_cannot_take_is_refused_before_it_costs(
+    model: str, file: str, words: str, hint: str, server: Loopback, aiml: Aiml
+) -> None:
+    store(server.url)
+    done = aiml("chat", "x", "-m", model, "-f", file)
+    assert (done.returncode, server.requests) == (2, [])
+    assert words in done.stderr.decode()
+    assert done.stderr.decode().endswith(hint)
+
+
+@pytest.mark.parametrize("model", ["b/eyes", "b/eyes-alias", "e/unknown", "no/such", "A/TEXT"])
+def test_what_the_model_takes_or_may_take_is_sent(model: str, server: Loopback, aiml: Aiml) -> None:
+    store(server.url)
+    server.answers(HELLO)
+    assert aiml("chat", "x", "-m", model, "-f", "photo").returncode == 0
+    assert len(server.requests) == 1
+
+
+def sent(capfd: pytest.CaptureFixture[str], *arguments: str) -> dict[str, Any]:
+    """Give the body that a command line would send."""
+    assert main([*arguments, "--dry-run", "--no-stdin"]) == 0
+    body: dict[str, Any] = json.loads(capfd.readouterr().out)["body"]
+    return body
+
+
+CALL = {"id": "c1", "type": "function", "function": {"name": "f", "arguments": "{}"}}
+TURNS = [{"role": "user", "content": "hi"}, {"role": "assistant", "content": None, "tool_calls": [CALL]}]
+ITEMS = [TURNS[0], {"type": "function_call", "call_id": "c1", "name": "f", "arguments": "{}"}]
+
+
+@pytest.mark.parametrize("found", [TURNS, ITEMS, {"messages": TURNS}, {"input": ITEMS}])
+def test_the_turns_of_a_file_come_before_the_prompt(
+    found: object, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "m.json").write_text(json.dumps(found))
+    asked = ["--messages", "m.json", "--tool-result", "c1=@note.txt", "and", "now?"]
+    last = {"role": "user", "content": "and now?"}
+    assert sent(capfd, "chat", "-s", "Be brief.", *asked)["messages"] == [
+        {"role": "system", "content": "Be brief."}, *TURNS,
+        {"role": "tool", "tool_call_id": "c1", "content": "1"}, last,
+    ]  # fmt: skip
+    output = {"type": "function_call_output", "call_id": "c1", "output": "1"}
+    assert sent(capfd, "respond", *asked)["input"] == [*ITEMS, output, last]
+
+
+def test_a_file_of_turns_needs_no_prompt(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "m.json").write_text(json.dumps(TURNS[:1]))
+    assert sent(capfd, "chat", "--messages", "m.json")["messages"] == TURNS[:1]
+    assert sent(capfd, "respond", "--messages", "m.json")["input"] == TURNS[:1]
+
+
+def test_the_turns_may_come_from_stdin(server: Loopback, aiml: Aiml) -> None:
+    server.answers(HELLO)
+    done = aiml("chat", "go on", "--messages", "-", stdin=json.dumps(TURNS[:1]).encode())
+    assert (done.returncode, done.stderr) == (0, b"")
+    assert server.requests[0].json["messages"] == [TURNS[0], {"role": "user", "content": "go on"}]
+
+
+def test_a_result_goes_to_a_stored_response_alone(capfd: pytest.CaptureFixture[str]) -> None:
+    flags = ["--previous-response-id", "r", "--tool-result", 'a={"t": 1.50}', "--tool-result", "b=@@x"]
+    assert sent(capfd, "respond", *flags)["input"] == [
+        {"type": "function_call_output", "call_id": "a", "output": '{"t": 1.50}'},
+        {"type": "function_call_output", "call_id": "b", "output": "@x"},
+    ]
+
+
+def test_the_rest_of_a_whole_request_is_told(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "m.json").write_text(json.dumps({"model": "m", "input": "hi", "tools": []}))
+    assert main(["respond", "--messages", "m.json", "--dry-run", "--no-stdin"]) == 0
+    shown = capfd.readouterr()
+    assert json.loads(shown.out)["body"]["input"] == "hi"
+    assert shown.err == "aiml: m.json: only input is taken from it, not model, tools\n"
+
+
+WRONG = [
+    ("[", "not JSON: Expecting value, line 1, column 2"),
+    ("{}", "an object is no list of messages"),
+    ("[]", "an empty list is no list of messages"),
+    ('{"messages": 3}', "a number is no list of messages"),
+    ('[{"role": "user", "content": "x"}, "hi"]', "item 1 is a text, not an object"),
+    ('[{"content": "hi"}]', "item 0 has neither a role nor a type"),
+    ('[{"role": 3}]', "item 0 has a role that is no text"),
+    ('[{"role": "user", "content": 3}]', "item 0 has a content that is a number"),
+    ('[{"role": "user", "content": ["hi"]}]', "item 0 has a content with a text in it"),
+    ("[" * 100_000, "not JSON that can be read"),
+    ("[" + "9" * 5000 + "]", "not JSON that can be read"),
+    ("\udcff", "not JSON: it is not UTF-8 text"),
+]
+
+
+@pytest.mark.parametrize(("text", "words"), WRONG, ids=[words for _, words in WRONG])
+def test_a_file_that_holds_no_turns_is_misuse(
+    text: str, words: str, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "m.json").write_bytes(text.encode("utf-8", "surrogateescape"))
+    assert main(["chat", "hi", "--messages", "m.json", "--dry-run", "--no-stdin"]) == 2
+    shown = capfd.readouterr()
+    assert shown.err.startswith(f"aiml: --messages m.json: {words}")
+    assert shown.out == ""
+
+
+MISUSE = [
+    (["chat", "hi", "--messages", "absent"], "absent: No such file"),
+    (["chat", "hi", "--messages", "-", "-f", "-"], "cannot be both --messages and --file"),
+    (["chat", "hi", "--tool-result", "c1=1"], "--tool-result c1: there is no such call to answer"),
+    (["respond", "hi", "--previous-response-id", "r", "--tool-result", "c1=@absent"], "absent: No such file"),
+    (["respond", "--previous-response-id", "r"], "the prompt is empty"),
+]
+
+
+@pytest.mark.parametrize(("arguments", "words"), MISUSE, ids=str)
+def test_wrong_input_is_told_before_anything_is_sent(
+    arguments: list[str], words: str, capfd: pytest.CaptureFixture[str]
+) -> None:
+    assert main([*arguments, "--no-stdin", "--dry-run"]) == 2
+    assert words in capfd.readouterr().err

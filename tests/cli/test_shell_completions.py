@@ -1,0 +1,345 @@
+"""The completion scripts, asked through the real shells on a path without programs."""
+
+import os
+import re
+import shutil
+import subprocess
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pexpect
+import pytest
+from support.paths import ROOT
+
+from aiml_cli.api.model_list import Model
+from aiml_cli.cli.commands.shell_completions import SHELLS
+from aiml_cli.settings.options import ROWS
+from aiml_cli.store import config_file, model_cache, template_files
+
+SCRIPTS = ROOT / "completions"
+BASH_COMPLETION = Path("/usr/share/bash-completion/bash_completion")
+# Where no program is found, none can be started.
+ENVIRONMENT: Any = {"PATH": "/nonexistent", "TERM": "dumb", "LC_ALL": "C.UTF-8"}
+LIST, COMPLETE, DONE = "\t", "\x07", "\x14"
+
+Offered = Callable[[str], set[str]]
+EFFORTS, FORMATS, COLOURS = (" ".join(ROWS[name].kind.choices) for name in ("effort", "format", "color"))
+FILES = "letter.txt list/ long.json"
+NAMES = ["acme/one", "acme/two:free", "other-model"]
+# What a server could call a model, and somebody a template or a profile; >pwned needs no program.
+HOSTILE = [
+    "$(>pwned)", "`>pwned`", "a;>pwned", "x'y", 'x"y', "a b", "-rf", "\x1b[31mred", "return\r", "bell\x07", "caf\u00e9", "a*",
+    "~", "", "a\\b", "${HOME}", "a|b", "!!", "a,b", "=x", "#x", "a(b", "a[b]", "a>b", "a&b", "%s", "\u202e",
+]  # fmt: skip
+
+# What is typed before Tab, and all that is offered then.
+OFFERS = {
+    "aiml m": "models",
+    "aiml --v": "--version",
+    "aiml config un": "unset",
+    "aiml chat --form": "--format",
+    "aiml chat --inc": "--include-usage",
+    "aiml respond --inc": "--include",
+    "aiml respond chat --see": "",
+    "aiml chat --no-str": "--no-stream",
+    "aiml chat --format ": FORMATS,
+    "aiml chat --format=": FORMATS,
+    "aiml chat --format=json": "json jsonl",
+    "aiml chat --effort ": EFFORTS,
+    "aiml chat hello --effort=": EFFORTS,
+    "aiml chat -m config --effort m": "minimal medium max",
+    "aiml chat --format nonsense": "",
+    "aiml respond --include reasoning": "reasoning.encrypted_content",
+    "aiml chat -f l": FILES,
+    "aiml chat -o le": "letter.txt",
+    "aiml chat --attach=le": "letter.txt",
+    "aiml models --ca-bundle li": "list/",
+    "aiml chat --tools @l": FILES,
+    "aiml chat --tools=@lo": "long.json",
+    "aiml chat --tools @list/": "inside",
+    "aiml chat --tools l": "",
+    "aiml chat --temperature ": "",
+    "aiml chat ": "",
+    "aiml chat l": "",
+    "aiml chat see @le": "letter.txt",
+    "aiml chat -m ": "one two:free other-model",
+    "aiml chat -m one -m oth": "other-model",
+    "aiml respond --model=oth": "other-model",
+    "aiml chat -m acme/one,oth": "other-model",
+    "aiml chat --model=a,b,acme/o": "one",
+    "aiml chat --demo -m demo/e": "echo error",
+    "aiml chat -m zz": "",
+    "aiml models oth": "other-model",
+    "aiml models one oth": "",
+    "aiml config set model oth": "other-model",
+    "aiml chat -t ": "review weekly",
+    "aiml chat --save=re": "review",
+    "aiml config templates re": "review",
+    "aiml chat --profile ": "home work-2",
+    "aiml config set --profile wo": "work-2",
+    "aiml config set profile ho": "home",
+    "aiml chat -x p": "perl php powershell py python",
+    "aiml chat -x --form": "--format",
+    "aiml respond --web-search --form": "--format",
+    "aiml respond --web-search ": "low medium high",
+    "aiml config completions ": " ".join(SHELLS),
+    "aiml chat why config ": "",
+    "aiml chat -- --form": "",
+    "aiml config get max_t": "max_tokens",
+    "aiml config set --profile work tem": "temperature",
+    "aiml config unset key_": "key_command",
+    "aiml config get zz": "",
+    "aiml config set color ": COLOURS,
+    "aiml config set no-stdin ": "on off",
+    "aiml config set quiet o": "on off",
+    "aiml config set temperature ": "",
+    "aiml config set ca_bundle l": FILES,
+    "aiml config unset color a": "",
+}
+# What is typed before Tab, and what the line is then, in a shell that completes a common beginning.
+LINES = {
+    "aiml chat --form": "aiml chat --format ",
+    "aiml chat --format=js": "aiml chat --format=json",
+    "aiml chat --effort=no": "aiml chat --effort=none ",
+    "aiml chat --tools=@lo": "aiml chat --tools=@long.json ",
+    "aiml chat --tools @li": "aiml chat --tools @list/",
+    "aiml chat --output=le": "aiml chat --output=letter.txt ",
+    "aiml chat -f 'sp": "aiml chat -f 'sp ace' ",
+    "aiml chat -m acme/two:f": "aiml chat -m acme/two:free ",
+    "aiml chat -m acme/two:free,oth": "aiml chat -m acme/two:free,other-model ",
+    "aiml chat --model=acme/two:free,oth": "aiml chat --model=acme/two:free,other-model ",
+}
+# The words that bash cut a line into, and what the function puts into COMPREPLY.
+REPLIES = {
+    ("aiml", "mod"): ["models"],
+    ("aiml", "chat", "--effort", "=", ""): EFFORTS.split(),
+    ("aiml", "chat", "--effort", "=", "x"): ["xhigh"],
+    ("aiml", "chat", "--effort=x"): ["--effort=xhigh"],
+    ("aiml", "chat", "--tools", "=@", "lo"): ["@long.json"],
+    ("aiml", "config", "set", "truncation", ""): ["auto", "disabled"],
+    ("aiml", "chat", "hello", ""): [],
+    ("aiml", "chat", "-m", "acme/two", ":", "f"): ["free"],
+}
+
+
+def found(shell: str) -> str:
+    """Find a shell, or skip the test."""
+    path = shutil.which(shell)
+    if not path:
+        pytest.skip(f"{shell} is not installed")
+    return path
+
+
+def found_bash() -> str:
+    bash = found("bash")
+    if int(subprocess.check_output([bash, "-c", "echo $BASH_VERSINFO"])) < 4:
+        pytest.skip("this bash is older than 4")
+    return bash
+
+
+def plain(word: str) -> str:
+    """Cut off what only some shells repeat: the flag, the @, the models before a comma, the directory."""
+    return re.sub(r"^(.*[=@,])?(.*/(?=.))?", "", word)
+
+
+def environment(place: Path) -> dict[str, str]:
+    """Give what a shell is started with; its home lies beside the place."""
+    return {**ENVIRONMENT, "HOME": str(place.parent / "home")}
+
+
+class Session:
+    """A shell on a terminal, with a key that lists, a key that completes, and one that ends the line."""
+
+    def __init__(self, command: list[str], setup: str, place: Path) -> None:
+        size = (100, 400)
+        self.shell: Any = pexpect.spawn(
+            command[0], command[1:], cwd=place, env=environment(place), encoding="utf-8", echo=False, dimensions=size
+        )
+        self.shell.delaybeforesend = None
+        self.shell.sendline(f"PS1=; {setup}; echo REA''DY")
+        self.shell.expect("READY\r\n")
+        self.shell.send(DONE)  # what is typed before the shell edits the line is echoed by the terminal
+        self.shell.expect("<LINE:>")
+
+    def press(self, line: str, key: str) -> tuple[str, str]:
+        """Type a line and a key; give what was shown, and the line then."""
+        self.shell.send(line + key + DONE)
+        self.shell.expect(r"<LINE:([^>]*)>")
+        shown = self.shell.before.replace("\r", "")
+        assert "not found" not in shown
+        return shown, self.shell.match[1]
+
+    def offered(self, line: str) -> set[str]:
+        """List what is offered; zsh shows the meaning of a word after it, and the line again."""
+        rows = [row for row in self.press(line, LIST)[0].splitlines() if row.strip() != line.strip()]
+        return {plain(word) for row in rows for word in row.split(" -- ")[0].split()}
+
+
+def bash(script: Path, place: Path, before: str = ":") -> Session:
+    keys = [
+        "set enable-bracketed-paste off",
+        "set page-completions off",
+        r'"\t": possible-completions',
+        r'"\C-g": complete',
+    ]
+    done = r"""bind -x '"\C-t": printf "<LINE:%s>" "$READLINE_LINE"; READLINE_LINE='"""
+    setup = "; ".join([before, f"source {script}", *(f"bind '{key}'" for key in keys), done])
+    return Session([found_bash(), "--norc", "--noprofile", "-i"], setup, place)
+
+
+def primed(session: Session) -> Offered:
+    """Find something before each line: in bash, after it found nothing, the key that lists is another one."""
+
+    def offered(line: str) -> set[str]:
+        assert len(session.offered("aiml c")) > 1
+        return session.offered(line)
+
+    return offered
+
+
+def zsh(script: Path, place: Path, *, sourced: bool = True) -> Session:
+    done = "done-here() { zle -I; print -r -- \"<LINE:$BUFFER>\"; BUFFER=; }; zle -N done-here; bindkey '^T' done-here"
+    keys = "unsetopt BEEP PROMPT_SP; unset zle_bracketed_paste; bindkey '^I' list-choices; bindkey '^G' complete-word; LISTMAX=9999"
+    path = "" if sourced else f"fpath=({script.parent} $fpath);"
+    load = f"source {script}" if sourced else ":"
+    setup = f"{path} autoload -Uz compinit; compinit -D -u; {load}; {keys}; {done}"
+    return Session([found("zsh"), "-f"], setup, place)
+
+
+def fish(script: Path, place: Path) -> Offered:
+    shell = found("fish")
+
+    def offered(line: str) -> set[str]:
+        program = f"source {script}; complete -C '{line}'"
+        done = subprocess.run(
+            [shell, "--no-config", "-c", program],
+            cwd=place,
+            env=environment(place),
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+        assert done.stderr == ""
+        return {plain(row.split("\t")[0]) for row in done.stdout.splitlines()}
+
+    return offered
+
+
+def started(shell: str, place: Path) -> Offered:
+    match shell:
+        case "bash":
+            return primed(bash(SCRIPTS / "aiml.bash", place))
+        case "zsh":
+            return zsh(SCRIPTS / "aiml.zsh", place).offered
+    return fish(SCRIPTS / "aiml.fish", place)
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Make a folder with a few files, and a home beside it where hostile names lie among good ones."""
+    folder = tmp_path_factory.mktemp("shell") / "place"
+    settle(folder.parent / "home/.cache/aiml", folder.parent / "home/.config/aiml")
+    (folder / "list").mkdir(parents=True)
+    for name in ("letter.txt", "long.json", "list/inside", "sp ace"):
+        (folder / name).touch()
+    return folder
+
+
+def settle(cache: Path, settings: Path) -> None:
+    """Write what a shell reads: models, templates, profiles."""
+    (settings / "templates").mkdir(parents=True)
+    cache.mkdir(parents=True)
+    (cache / "models.txt").write_text("".join(f"{name}\n" for name in [*NAMES, *HOSTILE]), "utf-8", newline="")
+    for name in ("review", "weekly", *(name for name in HOSTILE if name)):
+        (settings / "templates" / f"{name}.toml").touch()
+    tables = "".join(f"[profiles.{name}]\n" for name in ("home", "work-2", *HOSTILE))
+    (settings / "config.toml").write_text(f'model = "a"\n{tables}', "utf-8", newline="")
+
+
+@pytest.fixture(scope="module", params=["bash", "bash-completion", "zsh", "zsh autoloaded", "fish"])
+def offered(request: pytest.FixtureRequest, place: Path, tmp_path_factory: pytest.TempPathFactory) -> Offered:
+    """Start a shell that has read the script; give a function that asks it."""
+    match request.param:
+        case "bash-completion":
+            if not BASH_COMPLETION.exists():
+                pytest.skip("bash-completion is not installed")
+            return primed(bash(SCRIPTS / "aiml.bash", place, f"source {BASH_COMPLETION}"))
+        case "zsh autoloaded":
+            script = tmp_path_factory.mktemp("functions") / "_aiml"
+            shutil.copy(SCRIPTS / "aiml.zsh", script)
+            return zsh(script, place, sourced=False).offered
+    return started(request.param, place)
+
+
+@pytest.mark.parametrize("line", OFFERS)
+def test_a_tab_press_offers_just_what_fits(offered: Offered, line: str) -> None:
+    assert offered(line) == set(OFFERS[line].split())
+
+
+def test_no_name_and_no_typed_word_is_run(offered: Offered, place: Path) -> None:
+    for line in (
+        "aiml chat -m ",
+        "aiml chat -m $(>pwned)",
+        "aiml chat -t ",
+        "aiml chat --profile `>pwned`",
+        "aiml models ",
+    ):
+        offered(line)
+    assert not [*place.parent.rglob("pwned")]
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+def test_the_lists_are_where_the_program_puts_them(
+    shell: str, clean: Path, place: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model_cache.save(
+        model_cache.Catalogue("https://api.example/v1", "", 0, b"[]", [Model(name) for name in NAMES + HOSTILE])
+    )
+    template_files.save("mine", {"prompt": "hi"}, lambda _: True)
+    config_file.put("color", "never", "night")
+    for variable in ("XDG_CACHE_HOME", "XDG_CONFIG_HOME"):
+        monkeypatch.setitem(ENVIRONMENT, variable, os.environ[variable])
+    ask = started(shell, place)
+    assert ask("aiml chat -m ") == {plain(name) for name in NAMES}
+    assert ask("aiml chat -t ") == {"mine"}
+    assert ask("aiml chat --profile ") == {"night"}
+
+
+@pytest.fixture(scope="module")
+def line_of(place: Path) -> Iterator[Callable[[str], str]]:
+    """Give a function that completes a line in bash."""
+    session = bash(SCRIPTS / "aiml.bash", place)
+    yield lambda line: session.press(line, COMPLETE)[1]
+    session.shell.close()
+
+
+@pytest.mark.parametrize("line", LINES)
+def test_bash_puts_what_fits_into_the_line(line_of: Callable[[str], str], line: str) -> None:
+    assert line_of(line) == LINES[line]
+
+
+@pytest.mark.parametrize("words", REPLIES)
+def test_the_bash_function_fills_compreply(words: tuple[str, ...], place: Path) -> None:
+    line = re.sub(r" (=@?|:) ?", r"\1", " ".join(words))
+    last = f"@{words[-1]}" if words[-2].endswith("@") else words[-1]
+    program = (
+        f'source {SCRIPTS / "aiml.bash"}; COMP_LINE=$1 COMP_POINT=${{#1}} last=$2; shift 2; COMP_WORDS=("$@");'
+        'COMP_CWORD=$(($# - 1)); _aiml aiml "$last"; printf "%s\\n" "${COMPREPLY[@]}"'
+    )
+    command = [found_bash(), "-c", program, "bash", line, last, *words]
+    done = subprocess.run(command, cwd=place, env=environment(place), capture_output=True, text=True, check=True)
+    assert done.stderr == ""
+    assert done.stdout.split() == REPLIES[words]
+
+
+@pytest.mark.parametrize(("shell", "name"), [("bash", "aiml.bash"), ("zsh", "aiml.zsh"), ("fish", "aiml.fish")])
+def test_the_shell_can_read_its_script(shell: str, name: str) -> None:
+    done = subprocess.run([found(shell), "-n", SCRIPTS / name], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+@pytest.mark.parametrize("name", ["aiml.bash", "aiml.zsh", "aiml.fish"])
+def test_no_script_runs_the_program(name: str) -> None:
+    code = [line for line in (SCRIPTS / name).read_text("utf-8").splitlines() if not line.lstrip().startswith("#")]
+    assert not [line for line in code if re.search(r"(^|[;&|(`] *)(command +)?(python3?|aiml) ", line.strip())]

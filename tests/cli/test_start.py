@@ -1,0 +1,60 @@
+"""What starting costs: which modules a command loads, seen from a process of its own."""
+
+import json
+import os
+import subprocess
+import sys
+
+import pytest
+from support.loopback import HELLO, HELLO_RESPONSE, Loopback
+
+# `click` comes with tools of developers only; where it is, httpx loads a command line of its own with rich.
+PROBE = """
+import json, os, sys
+sys.modules["click"] = None
+def leave(code):
+    loaded = [name for name in HEAVY if sys.modules.get(name)]
+    sys.stderr.write(json.dumps({"code": code, "loaded": loaded}))
+    sys.stderr.flush()
+    real(code)
+real, os._exit = os._exit, leave
+from aiml_cli.__main__ import run
+run()
+"""
+HEAVY = ["httpx", "rich", "prompt_toolkit", "pydantic", "sqlite3", "click", "asyncio", "jsonschema", "tomlkit"]
+
+
+def loaded(url: str, *arguments: str) -> list[str]:
+    """Give the heavy modules that a command has loaded when it ends."""
+    done = subprocess.run(
+        [sys.executable, "-c", f"HEAVY = {HEAVY}\n{PROBE}", *arguments],
+        env={**os.environ, "AIML_BASE_URL": url}, stdin=subprocess.DEVNULL, capture_output=True, timeout=60, check=True,
+    )  # fmt: skip
+    found: list[str] = json.loads(done.stderr.splitlines()[-1])["loaded"]
+    return found
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [["--version"], ["-V"], ["--help"], ["-h"], ["chat", "--help"], ["config", "--help"], ["config", "path"]],
+)
+def test_what_needs_no_network_loads_nothing_heavy(arguments: list[str]) -> None:
+    assert loaded("http://127.0.0.1:9", *arguments) == []
+
+
+@pytest.mark.parametrize(("command", "reply"), [("chat", HELLO), ("respond", HELLO_RESPONSE)])
+def test_a_piped_one_shot_loads_httpx_and_no_screen(command: str, reply: bytes, server: Loopback) -> None:
+    server.answers(reply)
+    assert loaded(server.url, command, "hi") == ["httpx", "sqlite3"]
+    assert loaded(server.url, command, "hi", "--no-log") == ["httpx"]
+
+
+def test_a_dry_run_loads_no_network(server: Loopback) -> None:
+    assert loaded(server.url, "chat", "hi", "--dry-run") == []
+
+
+def test_the_version_is_known_without_the_command_line() -> None:
+    code = "import sys; sys.argv = ['aiml', '--version']; import aiml_cli.__main__ as m; print([*sys.modules])"
+    modules = subprocess.run([sys.executable, "-c", code], capture_output=True, check=True, timeout=60).stdout
+    assert b"typer" not in modules
+    assert b"'typing'" not in modules

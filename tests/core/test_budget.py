@@ -1,0 +1,281 @@
+"""--max-cost: what may cost too much is not sent, and neither is what nobody can judge; through the front door."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from support.answers import priced_answer
+from support.catalogs import PRICES, store_catalog
+from support.history_file import select
+from support.loopback import HELLO, HELLO_RESPONSE, Loopback, as_json, delta, event, response, stream
+from support.repl_lines import Lines
+from support.run_cli import Aiml
+
+from aiml_cli.__main__ import main
+from aiml_cli.catalog.pricing import PICTURE_TOKENS, bound
+from aiml_cli.errors import RequestRefused
+
+Capture = pytest.CaptureFixture[str]
+LISTED = as_json({"data": [{"id": "m", "type": "openai/chat-completions", "pricing": PRICES}]})
+SCHEMA = ["--schema", "name"]
+
+
+def asked(aiml: Aiml, *more: str, command: str = "chat", limit: str = "0.01") -> tuple[int, str]:
+    """Ask with a limit; give the exit code, and what is told."""
+    done = aiml(command, "hi", "-m", "m", "--max-cost", limit, *more)
+    return done.returncode, done.stderr.decode()
+
+
+@pytest.mark.parametrize("command", ["chat", "respond"])
+def test_what_may_cost_more_is_refused_before_any_connection(command: str, server: Loopback, aiml: Aiml) -> None:
+    store_catalog(server, pricing=PRICES)
+    code, told = asked(aiml, "--max-tokens", "1000", command=command)
+    assert (code, server.connections) == (2, 0)
+    assert "this may cost $0.1, more than --max-cost 0.01: about " in told
+    assert " tokens in and 1,000 out, m\nhint: nothing was sent; allow more with --max-cost" in told
+    assert select("SELECT * FROM messages") == []
+
+
+@pytest.mark.parametrize(("command", "reply"), [("chat", HELLO), ("respond", HELLO_RESPONSE)])
+def test_what_costs_less_is_sent_once_without_a_word(command: str, reply: bytes, server: Loopback, aiml: Aiml) -> None:
+    store_catalog(server, pricing=PRICES)
+    server.answers(reply)
+    assert asked(aiml, "--max-tokens", "90", command=command) == (0, "")
+    assert [request.line for request in server.requests] == [
+        f"POST /v1/{'responses' if command == 'respond' else 'chat/completions'} HTTP/1.1"
+    ]
+
+
+def test_without_a_cap_the_input_is_bounded_and_a_notice_says_so(server: Loopback, aiml: Aiml) -> None:
+    store_catalog(server, pricing=PRICES)
+    server.answers(HELLO)
+    code, told = asked(aiml)
+    assert (code, told.count("bounds the input only")) == (0, 1)
+    assert "--max-tokens bounds the answer" in told
+    assert asked(aiml, "-q") == (0, "")
+    assert asked(aiml, "-s", "word " * 1000)[0] == 2
+    assert len(server.requests) == 2
+
+
+@pytest.mark.parametrize(
+    "more",
+    [["-n", "10"], ["-s", "x" * 9000], ["--max-completion-tokens", "200"], ["-O", "max_tokens=200"], ["-f", "big"]],
+)
+def test_all_of_the_request_counts(more: list[str], server: Loopback, aiml: Aiml, clean: Path) -> None:
+    (clean / "big").write_text("word " * 1000)
+    store_catalog(server, pricing=PRICES)
+    assert asked(aiml, "--max-tokens", "20", *more)[0] == 2
+    assert server.connections == 0
+
+
+@pytest.mark.parametrize("way", ["variable", "config", "profile"])
+def test_the_limit_is_a_setting_like_any(way: str, server: Loopback, aiml: Aiml) -> None:
+    store_catalog(server, pricing=PRICES)
+    environ = {"AIML_MAX_COST": "0.01"} if way == "variable" else {}
+    if way != "variable":
+        assert main(["config", "set", *(["--profile", "p"] if way == "profile" else []), "max_cost", "0.01"]) == 0
+    flags = ["--profile", "p"] if way == "profile" else []
+    assert aiml("chat", "hi", "-m", "m", "--max-tokens", "1000", *flags, **environ).returncode == 2
+    assert server.connections == 0
+
+
+def test_a_catalogue_is_fetched_without_the_key_where_none_is_stored(server: Loopback, aiml: Aiml) -> None:
+    server.answers(LISTED)
+    server.answers(HELLO)
+    done = aiml("chat", "hi", "-m", "m", "--max-cost", "0.01", "--max-tokens", "5", AIMLAPI_API_KEY="sk-1")
+    lines = [(request.line.split("?")[0], request.header("authorization")) for request in server.requests]
+    assert (done.returncode, lines) == (
+        0, [("GET /v1/models", None), ("POST /v1/chat/completions HTTP/1.1", "Bearer sk-1")],
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("listed", [as_json({"data": []}), as_json({"error": {"message": "?"}}, "404 Not Found")])
+def test_a_model_without_a_price_is_not_asked(listed: bytes, server: Loopback, aiml: Aiml) -> None:
+    server.answers(listed)
+    code, told = asked(aiml)
+    assert (code, "the catalogue has no fixed price of m\nhint: " in told) == (2, True)
+    assert [request.line.split("?")[0] for request in server.requests] == ["GET /v1/models"]
+
+
+def test_a_price_that_depends_on_the_request_is_none(server: Loopback, aiml: Aiml) -> None:
+    unit = {"name": "token", "origin": "provided", "price": 1, "per": 1000000}
+    store_catalog(server, pricing={"variants": [{**unit, "price": price, "when": {"size": price}} for price in (1, 2)]})
+    server.answers(as_json({"data": []}))
+    assert asked(aiml)[0] == 2
+    assert [request.line[:4] for request in server.requests if request.line.startswith("POST")] == []
+
+
+@pytest.mark.parametrize(
+    ("command", "more", "words"),
+    [
+        ("respond", ["--web-search", "low"], "the server's tool web_search_preview"),
+        ("respond", ["--previous-response-id", "resp_1"], "what the server keeps of the conversation"),
+        ("respond", ["--prompt-id", "p"], "a prompt template of the server"),
+        ("chat", ["-f", "a.pdf"], "a document"),
+        ("chat", ["-O", 'audio={"voice":"v"}'], "spoken output"),
+    ],
+)
+def test_what_nobody_can_count_is_not_sent(
+    command: str, more: list[str], words: str, server: Loopback, aiml: Aiml, clean: Path
+) -> None:
+    (clean / "a.pdf").write_bytes(b"%PDF-1.4\n%%EOF\n")
+    store_catalog(server, pricing=PRICES)
+    code, told = asked(aiml, *more, command=command)
+    assert (code, server.connections) == (2, 0)
+    assert f"what this may cost is not known: {words} is part of it" in told
+
+
+def test_a_picture_counts_flat_and_not_by_its_bytes() -> None:
+    part = {"type": "image_url", "image_url": {"url": "data:image/png;base64," + "A" * 999_999}}
+    found = bound({"messages": [{"role": "user", "content": [part]}]})
+    assert PICTURE_TOKENS < found.into < PICTURE_TOKENS + 20
+
+
+def test_a_conversation_counts_as_a_whole_also_where_the_server_keeps_it(server: Loopback, aiml: Aiml) -> None:
+    store_catalog(server, pricing=PRICES)
+    server.answers(as_json(response("word " * 1000)))
+    assert aiml("respond", "hi", "-m", "m", "--store").returncode == 0
+    done = aiml("respond", "more", "-c", "--max-cost", "0.01")
+    assert (done.returncode, len(server.requests)) == (2, 1)
+    assert aiml("respond", "more", "-c", "--max-cost", "0.1", "--max-tokens", "16").returncode == 0
+    assert server.requests[-1].json["previous_response_id"] == "resp_1"
+
+
+def test_of_what_was_never_sent_no_usage_is_missed(server: Loopback, aiml: Aiml) -> None:
+    store_catalog(server, pricing=PRICES)
+    Path("f").write_text("one two")
+    for more in ((), ("--chunk", "9", "-f", "f")):
+        code, told = asked(aiml, "-u", *more, limit="0")
+        assert (code, "usage" in told) == (2, False)
+
+
+def test_retries_are_not_spent_twice(server: Loopback, aiml: Aiml) -> None:
+    store_catalog(server, pricing=PRICES)
+    server.answers(as_json({"error": {"message": "busy"}}, "503 Service Unavailable", "Retry-After: 0"))
+    server.answers(HELLO)
+    code, _ = asked(aiml, "--max-tokens", "60", "--retries", "1")
+    assert (code, len(server.requests)) == (0, 2)
+
+
+def test_the_rest_is_asked_for_only_as_long_as_the_money_lasts(server: Loopback, aiml: Aiml) -> None:
+    store_catalog(server, pricing=PRICES)
+    server.answers(priced_answer("Hel", "length", 0.003))
+    code, told = asked(aiml, "--max-tokens", "50", "--auto-continue", "9")
+    assert (code, len(server.requests)) == (8, 2)
+    assert "aiml: $0.006 is spent, and this may cost $0.005" in told
+
+
+def test_an_answer_that_told_no_price_counts_by_its_tokens(server: Loopback, aiml: Aiml) -> None:
+    store_catalog(server, pricing=PRICES)
+    body = json.loads(priced_answer("Hel", "length", 0).partition(b"\r\n\r\n")[2])
+    server.answers(as_json({**body, "usage": {"prompt_tokens": 0, "completion_tokens": 20, "total_tokens": 20}}))
+    code, told = asked(aiml, "--max-tokens", "50", "--auto-continue", "9")
+    assert (code, len(server.requests)) == (8, 3)
+    assert "aiml: $0.006 is spent" in told
+
+
+def test_an_answer_is_asked_for_again_only_as_long_as_the_money_lasts(server: Loopback, aiml: Aiml) -> None:
+    store_catalog(server, pricing=PRICES)
+    server.answers(priced_answer("no JSON", "stop", 0.005))
+    done = aiml("chat", "hi", "-m", "m", "--max-cost", "0.02", "--max-tokens", "50", *SCHEMA, "--schema-retries", "9")
+    assert (done.returncode, len(server.requests)) == (9, 3)
+    assert done.stdout == b"no JSON\n"
+
+
+def test_of_models_that_stand_in_for_each_other_the_dearest_counts(server: Loopback, aiml: Aiml) -> None:
+    server.answers(
+        as_json(
+            {
+                "data": [
+                    {"id": name, "type": "chat-completion", "pricing": {"units": [
+                        {"name": "token", "origin": origin, "price": price, "per": 1000}
+                        for origin in ("provided", "generated")
+                    ]}}
+                    for name, price in (("cheap", 0.001), ("dear", 1))
+                ]
+            }
+        )
+    )  # fmt: skip
+    done = aiml("chat", "hi", "-m", "cheap,dear", "--max-cost", "0.01", "--max-tokens", "20")
+    assert (done.returncode, b"out, dear\n" in done.stderr) == (2, True)
+    done = aiml("chat", "hi", "-m", "cheap,unknown", "--max-cost", "9", "--max-tokens", "20")
+    assert (done.returncode, b"no fixed price of unknown" in done.stderr) == (2, True)
+    assert [request.line[:4] for request in server.requests if request.line.startswith("POST")] == []
+
+
+def test_what_is_replayed_costs_nothing_and_is_not_refused(server: Loopback, aiml: Aiml) -> None:
+    server.answers(HELLO)
+    assert aiml("chat", "hi", "-m", "m", "--record", "r").returncode == 0
+    assert asked(aiml, "--replay", "r", limit="0") == (0, "")
+    assert len(server.requests) == 1
+
+
+def test_a_dry_run_asks_nobody_what_it_may_cost(server: Loopback, aiml: Aiml) -> None:
+    code, told = asked(aiml, "--dry-run", limit="0")
+    assert (code, server.connections, "cost" in told) == (0, 0, False)
+
+
+def test_the_embedded_server_has_prices_too(capfd: Capture) -> None:
+    assert main(["chat", "--demo", "--max-cost", "0.0001", "--max-tokens", "1000", "hi"]) == 2
+    assert "demo/echo" in capfd.readouterr().err
+    assert main(["chat", "--demo", "--max-cost", "0.1", "--max-tokens", "1000", "hi"]) == 0
+
+
+def test_the_repl_tells_a_refusal_and_goes_on(server: Loopback, capsys: Capture) -> None:
+    store_catalog(server, pricing=PRICES)
+    server.answers(HELLO)
+    lines = Lines(server, model="m", max_tokens="1000")
+    lines.type("/set max_cost=0.01", "hi", "/set max_cost=1", "more")
+    assert [body["messages"][-1]["content"] for body in lines.bodies] == ["more"]
+    assert "more than --max-cost 0.01" in capsys.readouterr().err
+
+
+def test_without_a_limit_nothing_of_it_is_loaded(server: Loopback) -> None:
+    server.answers(HELLO)
+    program = (
+        "import sys; from aiml_cli.__main__ import main\n"
+        f"main(['chat', 'hi', '--base-url', {server.url!r}, '--no-log'])\n"
+        "print([name for name in sys.modules if name in ('aiml_cli.core.budget', 'aiml_cli.catalog.find_models')])"
+    )
+    done = subprocess.run([sys.executable, "-c", program], stdin=subprocess.DEVNULL, capture_output=True, check=True)
+    assert done.stdout.splitlines()[-1] == b"[]"
+
+
+PRICED: list[dict[str, Any]] = [{"id": "c", "choices": [], "meta": {"usage": {"usd_spent": 0.25}}}]
+CUT = stream(delta("Hel"), event(PRICED[0]), end=b"")
+LAST = as_json({"id": "c", "choices": [{"index": 0, "message": {"content": "lo"}, "finish_reason": "stop"}]})
+
+
+def test_parts_that_were_told_a_price_in_different_places_add_up(server: Loopback, aiml: Aiml) -> None:
+    server.answers(CUT)
+    server.answers(priced_answer("lo", "stop", 0.5))
+    found = json.loads(aiml("chat", "hi", "-m", "m", "--json", "--auto-continue", "1").stdout)
+    assert (found["text"], found["cost_usd"], found["cost_source"]) == ("Hello", 0.75, "gateway")
+
+
+def test_a_sum_that_lacks_a_part_is_an_estimate(server: Loopback, aiml: Aiml) -> None:
+    server.answers(CUT)
+    server.answers(LAST)
+    found = json.loads(aiml("chat", "hi", "-m", "m", "--json", "--auto-continue", "1").stdout)
+    assert (found["text"], found["cost_usd"], found["cost_source"]) == ("Hello", 0.25, "estimate")
+
+
+def test_a_rest_that_was_refused_costs_nothing(server: Loopback, aiml: Aiml) -> None:
+    server.answers(priced_answer("Hel", "length", 0.5))
+    server.answers(as_json({"error": {"message": "no"}}, "400 Bad Request"))
+    done = aiml("chat", "hi", "-m", "m", "--json", "--auto-continue", "1")
+    found = json.loads(done.stdout)
+    assert (done.returncode, found["cost_usd"], found["cost_source"]) == (RequestRefused.exit_code, 0.5, "gateway")
+
+
+def test_a_receipt_has_the_price_of_every_try_and_the_history_each_its_own(server: Loopback, aiml: Aiml) -> None:
+    server.answers(priced_answer("no JSON", "stop", 0.25))
+    server.answers(priced_answer('{"name": "Ada"}', "stop", 0.5))
+    done = aiml("chat", "hi", "-m", "m", *SCHEMA, "--schema-retries", "2", "--json", "-u")
+    assert (done.returncode, json.loads(done.stdout)["cost_usd"]) == (0, 0.75)
+    assert b" $0.75\n" in done.stderr
+    costs = select("SELECT cost_usd FROM messages WHERE role = 'assistant' ORDER BY id")
+    assert [row["cost_usd"] for row in costs] == [0.25, 0.5]

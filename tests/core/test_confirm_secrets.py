@@ -1,0 +1,243 @@
+"""What seems secret in files and standard input stays here until the user agrees; few other things do."""
+
+import os
+import random
+import string
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pexpect
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from support.loopback import HELLO, HELLO_RESPONSE, Loopback
+from support.run_cli import Aiml, command
+
+from aiml_cli.prompt.secrets import CHUNK, secrets
+
+LUCK = random.Random(7)  # noqa: S311 - the tests are to be the same each time
+BASE62 = string.ascii_letters + string.digits
+UPPER = string.ascii_uppercase + "234567"
+
+
+def drawn(count: int, letters: str = BASE62) -> str:
+    """Draw letters by lot."""
+    return "".join(LUCK.choice(letters) for _ in range(count))
+
+
+SECRETS = [
+    ("sk-" + drawn(48), "an API key (sk-…)"),
+    ("sk-proj-" + drawn(100), "an API key (sk-…)"),
+    ("sk-ant-api03-" + drawn(90), "an Anthropic key"),
+    ("ghp_" + drawn(36), "a GitHub token"),
+    ("github_pat_" + drawn(22) + "_" + drawn(59), "a GitHub token"),
+    ("glpat-" + drawn(20), "a GitLab token"),
+    ("AKIA" + drawn(16, UPPER), "an AWS access key"),
+    ("ASIA" + drawn(16, UPPER), "an AWS access key"),
+    ("AIza" + drawn(35), "a Google API key"),
+    ("xoxb-529384756102-529384756103-" + drawn(24), "a Slack token"),
+    ("https://hooks.slack.com/services/T0A1B2C3D/B0A1B2C3D/" + drawn(24), "a Slack webhook"),
+    ("npm_" + drawn(36), "an npm token"),
+    ("pypi-AgEIcHlwaS5vcmc" + drawn(80), "a PyPI token"),
+    ("hf_" + drawn(34, string.ascii_letters), "a Hugging Face token"),
+    ("sk_live_" + drawn(24), "a Stripe key"),
+    ("SG." + drawn(22) + "." + drawn(43), "a SendGrid key"),
+    ("eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiI4NjI1NzM5MTAiLCJuIjoxfQ.SflKxwRJSMeKKF2QT4fwpMeJf36P", "a JSON Web Token"),
+    ("AGE-SECRET-KEY-1" + drawn(58, UPPER), "an age key"),
+    ("-----BEGIN OPENSSH PRIVATE KEY-----\nb3BlbnNzaC1rZXktdjEAAAAABG5vbmUAAAAE\n", "a private key"),
+    (
+        "-----BEGIN RSA PRIVATE KEY-----\nProc-Type: 4,ENCRYPTED\nDEK-Info: AES-128-CBC,A1\n\n" + drawn(64),
+        "a private key",
+    ),
+    ('"private_key": "-----BEGIN PRIVATE KEY-----\\nMIIEvQIBADANBgkqhkiG9w0BAQEF', "a private key"),
+    ("PuTTY-User-Key-File-3: ssh-rsa\nEncryption: none\nPrivate-Lines: 14\n", "a private key (PuTTY)"),
+    ("DB_PASSWORD=correct-horse", "a password (DB_PASSWORD)"),
+    ("password: hunter2hunter2", "a password (password)"),
+    (f"export API_TOKEN='{drawn(24)}7'", "a secret (API_TOKEN)"),
+    (f"SECRET_KEY_BASE={drawn(64)}", "a secret (SECRET_KEY_BASE)"),
+    (f"AWS_SECRET_ACCESS_KEY={drawn(40)}", "a secret (AWS_SECRET_ACCESS_KEY)"),
+    (f'const apiKey = "{drawn(31)}7";', "a secret (apiKey)"),
+    (f'{{"client_secret": "{drawn(31)}7"}}', "a secret (client_secret)"),
+    (f"docker run -e API_KEY={drawn(31)}7 image", "a secret (API_KEY)"),
+]
+HARMLESS = [
+    "keys look like `sk-...` or sk-ant-…",
+    "sk-your-api-key-goes-here-12345",
+    'api_key = os.environ["AIMLAPI_API_KEY"]',
+    "api_key = os.getenv('AIMLAPI_API_KEY')",
+    "apiKey: process.env.AIMLAPI_API_KEY,",
+    "API_KEY=",
+    "API_KEY=xxxxxxxxxxxxxxxxxxxx",
+    "API_TOKEN=<your token here 123>",
+    "PASSWORD=${DATABASE_PASSWORD}",
+    "DB_PASSWORD=changeme",
+    "password: Optional[str] = None",
+    "password = getpass.getpass('Password: ')",
+    "if password == 'correct horse battery':",
+    "token = tokenizer.next_token(context2)",
+    "access_token = response2.access_token",
+    "max_tokens: 1234567890123456789",
+    "primary_key = 'customer_id_2_and_more'",
+    "PUBLIC_KEY=" + drawn(40),
+    "AKIAIOSFODNN7EXAMPLE",
+    "a file that begins with -----BEGIN PRIVATE KEY----- holds one",
+    '"integrity": "sha512-' + drawn(86) + '=="',
+    'checksum = "' + drawn(64, "0123456789abcdef") + '"',
+    "commit " + drawn(40, "0123456789abcdef"),
+    "traceparent: 00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01",
+    "id 3f2b8c1e-9d4a-4b7c-8e5f-1a2b3c4d5e6f",
+    "![](data:image/png;base64," + drawn(4000, BASE62 + "+/") + ")",
+    '<div class="sk-fading-circle sk-loading-spinner-container-1">',
+    "token: ${{ secrets.GITHUB_TOKEN }}",
+    "Authorization: Bearer $AIMLAPI_API_KEY",
+    "KEYBOARD_LAYOUT_2=de-latin1-nodeadkeys",
+    "secret: the thing that nobody knows, 12345678",
+]
+
+
+@pytest.mark.promise("secrets-held")
+@pytest.mark.parametrize(("text", "kind"), SECRETS)
+def test_a_secret_is_found_with_its_line_and_kind(text: str, kind: str) -> None:
+    found = secrets("notes", f"one\ntwo\n{text}\nfour\n")
+    assert [(each.name, each.line, each.kind) for each in found] == [("notes", 3, kind)]
+
+
+@pytest.mark.parametrize("text", HARMLESS)
+def test_what_only_speaks_of_secrets_is_none(text: str) -> None:
+    assert secrets("notes", f"one\n{text}\nthree\n") == []
+
+
+@pytest.mark.parametrize(("text", "kind"), SECRETS[:2] + SECRETS[5:9] + SECRETS[18:19])
+@pytest.mark.parametrize("end", ["\n", " "])
+def test_a_secret_is_found_anywhere_in_a_long_text(text: str, kind: str, end: str) -> None:
+    for before in (CHUNK - 20, CHUNK - len(text), CHUNK, 2 * CHUNK - 5):
+        filler = ("word€ " * 12 + end) * (before // 73 + 1)
+        assert kind in [each.kind for each in secrets("log", f"{filler[: before - 1]}{end}{text}{end}{filler}")]
+
+
+@settings(deadline=None)
+@given(st.text())
+def test_any_text_can_be_looked_at(text: str) -> None:
+    assert secrets("x", text) == [] or len(text) > 10
+
+
+def test_the_users_own_key_is_found_whatever_it_looks_like() -> None:
+    assert [(each.line, each.kind) for each in secrets("x", "a\nplain-own-key", ["plain-own-key"])] == [
+        (2, "your API key")
+    ]
+
+
+KEY = "sk-" + drawn(48)
+
+
+@pytest.fixture(autouse=True)
+def _files(tmp_path: Path) -> None:
+    (tmp_path / "src").mkdir()
+    (tmp_path / "src" / "settings.py").write_text(f"x = 1\nkey = '{KEY}'\n")
+    (tmp_path / "turns.json").write_text(f'[{{"role": "user", "content": "{KEY}"}}]')
+
+
+@pytest.mark.promise("secrets-held")
+@pytest.mark.parametrize(
+    ("arguments", "stdin", "where"),
+    [
+        (["chat", "x", "-f", "src/settings.py"], None, "src/settings.py, line 2"),
+        (["chat", "x", "-f", "src"], None, "src/settings.py, line 2"),
+        (["respond", "x", "@src/settings.py"], None, "src/settings.py, line 2"),
+        (["chat", "x"], f"a\n{KEY}", "standard input, line 2"),
+        (["chat"], KEY, "standard input, line 1"),
+        (["chat", "say {stdin}"], KEY, "standard input, line 1"),
+        (["chat", "-f", "-"], KEY, "standard input, line 1"),
+        (["chat", "x", "--messages", "turns.json"], None, "turns.json, line 1"),
+        (["chat", "x", "-s", "@src/settings.py"], None, "src/settings.py, line 2"),
+        (["chat", "x", "-y"], KEY, "standard input, line 1"),
+    ],
+)
+def test_in_a_script_nothing_secret_is_sent(
+    arguments: list[str], stdin: str | None, where: str, server: Loopback, aiml: Aiml
+) -> None:
+    done = aiml(*arguments, stdin=stdin.encode() if stdin else None)
+    assert (done.returncode, done.stdout, server.requests) == (2, b"", [])
+    assert f"{where}: an API key (sk-…)" in done.stderr.decode()
+    assert b"--allow-secrets" in done.stderr
+    assert KEY.encode() not in done.stderr
+
+
+def test_it_is_sent_when_that_is_allowed_with_one_notice(server: Loopback, aiml: Aiml) -> None:
+    server.answers(HELLO_RESPONSE)
+    done = aiml("respond", "x", "-f", "src", "--allow-secrets")
+    assert (done.returncode, done.stdout) == (0, b"Hello\n")
+    assert KEY in server.requests[0].body.decode()
+    notice = "aiml: sends what seems secret: src/settings.py, line 2: an API key (sk-…)"
+    assert done.stderr.decode().splitlines().count(notice) == 1
+    assert aiml("respond", "x", "-f", "src", "--allow-secrets", "-q").stderr == b""
+
+
+@pytest.mark.parametrize("flags", [["--dry-run"], ["--as", "curl"]])
+def test_what_sends_nothing_only_says_so(flags: list[str], aiml: Aiml) -> None:
+    done = aiml("chat", "x", "-f", "src/settings.py", *flags)
+    assert done.returncode == 0
+    assert "aiml: there is what seems secret: src/settings.py, line 2" in done.stderr.decode()
+
+
+def test_typed_words_are_the_users_own_business(server: Loopback, aiml: Aiml) -> None:
+    server.answers(HELLO)
+    assert aiml("chat", "is", KEY, "valid?").returncode == 0
+    assert KEY in server.requests[0].body.decode()
+
+
+def test_a_key_in_its_own_name_is_known(server: Loopback, aiml: Aiml) -> None:
+    done = aiml("chat", "x", stdin=b"odd.own.key.value", AIMLAPI_API_KEY="odd.own.key.value")
+    assert (done.returncode, server.requests) == (2, [])
+    assert "your API key" in done.stderr.decode()
+
+
+def on_terminal(server: Loopback, line: str) -> "pexpect.spawn[str]":
+    """Run a line of shell on a pty, in which AIML stands for the program."""
+    environ: Any = {**os.environ, "AIML_BASE_URL": server.url, "AIML": " ".join(command()), "TERM": "xterm"}
+    return pexpect.spawn("/bin/sh", ["-c", line], env=environ, timeout=60, encoding="utf-8", dimensions=(24, 200))
+
+
+ASKED = [
+    ("$AIML chat x -f src", "y", 0),
+    ("$AIML chat x -f src", "", 2),
+    ("$AIML chat x -f src", "n", 2),
+    ("cat src/settings.py | $AIML chat x", "yes", 0),
+    ("cat src/settings.py | $AIML chat x", "no", 2),
+]
+
+
+@pytest.mark.promise("secrets-held")
+@pytest.mark.parametrize(("line", "answer", "code"), ASKED)
+def test_on_a_terminal_the_user_is_asked(line: str, answer: str, code: int, server: Loopback) -> None:
+    server.answers(HELLO)
+    child = on_terminal(server, line)
+    child.expect("this seems secret: .*, line 2: an API key")
+    child.expect(r"send it all the same\? \[y/N\] ")
+    assert server.requests == []
+    child.sendline(answer)
+    child.expect(pexpect.EOF)
+    child.close()
+    assert (child.exitstatus, len(server.requests)) == (code, 1 if code == 0 else 0)
+
+
+def test_yes_answers_the_question(server: Loopback) -> None:
+    server.answers(HELLO)
+    child = on_terminal(server, "$AIML chat x -f src -y")
+    child.expect(pexpect.EOF)
+    child.close()
+    assert "this seems secret" in (child.before or "")
+    assert (child.exitstatus, len(server.requests)) == (0, 1)
+
+
+def test_without_a_terminal_to_read_from_nobody_agrees(server: Loopback) -> None:
+    """With standard error on a pty but no controlling terminal the answer is no."""
+    leader, follower = os.openpty()
+    done = subprocess.run(
+        command("chat", "x", "-f", "src"), env={**os.environ, "AIML_BASE_URL": server.url}, stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE, stderr=follower, start_new_session=True, timeout=60, check=False,
+    )  # fmt: skip
+    os.close(leader)
+    os.close(follower)
+    assert (done.returncode, server.requests) == (2, [])

@@ -1,0 +1,160 @@
+"""`--fit`: input beyond the model's context is cut where the user says, and what is sent is told."""
+
+import json
+import time
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from support.loopback import HELLO, Loopback, as_json
+from support.run_cli import Aiml
+
+from aiml_cli.catalog.token_estimate import about
+from aiml_cli.core.context_window import head, tail
+from aiml_cli.store.model_cache import Catalogue, save
+
+LINES = "".join(f"line {number:05}\n" for number in range(2000))
+ENTRY = {"id": "m", "type": "chat-completion", "info": {"contextLength": 4000, "outputMax": 500}}
+ASK = ("-m", "m", "--max-tokens", "500")
+
+
+def listed(**info: Any) -> bytes:
+    """Make a catalogue of one model."""
+    return as_json({"object": "list", "data": [{**ENTRY, "info": info or ENTRY["info"]}]})
+
+
+def sent(server: Loopback) -> str:
+    """Give the prompt of the last request."""
+    return str(server.requests[-1].json["messages"][-1]["content"])
+
+
+@pytest.fixture
+def known(server: Loopback) -> Loopback:
+    server.answers(listed())
+    server.answers(HELLO)
+    return server
+
+
+@pytest.mark.parametrize(
+    ("how", "begins", "ends", "words"),
+    [
+        ("head", True, False, "its head"),
+        ("tail", False, True, "its tail"),
+        ("middle", True, True, "both ends"),
+    ],
+)
+def test_what_is_kept_is_told_and_fits(
+    how: str, begins: bool, ends: bool, words: str, known: Loopback, aiml: Aiml
+) -> None:
+    result = aiml("chat", *ASK, "--fit", how, "what?", stdin=LINES.encode())
+    prompt, told = sent(known), result.stderr.decode()
+    assert (result.returncode, "line 00000\n" in prompt, "line 01999\n" in prompt) == (0, begins, ends)
+    assert prompt.startswith("<stdin>\n")
+    assert prompt.endswith("\n</stdin>\n\nwhat?")
+    kept = [line for line in prompt.splitlines() if line.startswith("line")]
+    assert {len(line) for line in kept} == {10}
+    assert prompt.count("tokens are left out here …]\n") == 1
+    assert 3000 < about(prompt) <= 3500
+    assert told.startswith("aiml: sends 3,4")
+    assert told.endswith(f" of about 7,334 tokens of standard input ({words})\n")
+
+
+def test_what_fits_is_sent_whole_and_nothing_is_said(known: Loopback, aiml: Aiml) -> None:
+    result = aiml("chat", *ASK, "--fit", "head", stdin=LINES[:9000].encode())
+    assert (sent(known), result.stderr) == (LINES[:9000], b"")
+
+
+def test_a_short_prompt_needs_no_catalogue(server: Loopback, aiml: Aiml) -> None:
+    server.answers(HELLO)
+    assert aiml("chat", *ASK, "--fit", "head", stdin=b"short").returncode == 0
+    assert len(server.requests) == 1
+
+
+def test_files_count_as_one_text_and_each_says_what_it_lacks(known: Loopback, aiml: Aiml, clean: Any) -> None:
+    (clean / "a").write_text(LINES[:6600])
+    (clean / "b").write_text(LINES)
+    (clean / "c").write_text("the last")
+    result = aiml("chat", *ASK, "--fit", "head", "-f", "a", "-f", "b", "-f", "c", "what?")
+    prompt = sent(known)
+    assert f'<file name="a">\n{LINES[:6600]}</file>' in prompt
+    assert '<file name="c">\n[… about 3 tokens are left out here …]\n</file>\n\nwhat?' in prompt
+    assert (prompt.count("left out here"), b"tokens of 3 inputs (its head)" in result.stderr) == (2, True)
+
+
+def test_words_and_system_text_are_never_cut(known: Loopback, aiml: Aiml) -> None:
+    words, system = "w" * 3000, "s" * 3000
+    aiml("chat", *ASK, "--fit", "tail", "-s", system, f"{words}{{stdin}}!", stdin=LINES.encode())
+    prompt = sent(known)
+    assert (prompt.startswith(words), prompt.endswith("!")) == (True, True)
+    assert known.requests[-1].json["messages"][0]["content"] == system
+    assert 1000 < about(prompt) - 1000 <= 1500
+
+
+@pytest.mark.parametrize("catalogue", [listed(contextLength=0), as_json({"data": []}), as_json({}, "500 x")])
+def test_a_context_that_nobody_knows_is_told_before_anything_is_sent(
+    catalogue: bytes, server: Loopback, aiml: Aiml
+) -> None:
+    server.answers(catalogue)
+    result = aiml("chat", *ASK, "--fit", "head", stdin=LINES.encode())
+    assert (result.returncode, [request.line[:3] for request in server.requests]) == (2, ["GET"])
+    assert b"hint: without --fit all of it is sent" in result.stderr
+
+
+def test_a_cap_that_leaves_no_room_is_refused_as_that(server: Loopback, aiml: Aiml) -> None:
+    server.answers(listed())
+    result = aiml("chat", "-m", "m", "--max-tokens", "4000", "--fit", "head", "what?", stdin=LINES.encode())
+    assert (result.returncode, len(server.requests)) == (2, 1)
+    assert b"aiml: --fit: the length cap leaves no room for input: m holds 4,000 tokens\n" in result.stderr
+
+
+@pytest.mark.parametrize(("info", "room"), [({}, 3500), ({"contextLength": 4000, "outputMax": 100}, 3900)])
+def test_without_a_cap_a_part_of_the_context_is_left_to_the_answer(
+    info: dict[str, int], room: int, server: Loopback, aiml: Aiml
+) -> None:
+    server.answers(listed(**info))
+    server.answers(HELLO)
+    assert aiml("chat", "-m", "m", "--fit", "head", "what?", stdin=LINES.encode()).returncode == 0
+    assert room - 100 < about(sent(server)) <= room
+
+
+def test_pictures_take_room_too(known: Loopback, aiml: Aiml, clean: Any) -> None:
+    (clean / "p.png").write_bytes(b"\x89PNG\r\n\x1a\n")
+    aiml("chat", *ASK, "--fit", "head", "-f", "p.png", "what?", stdin=LINES.encode())
+    (prompt,) = [part["text"] for part in known.requests[-1].json["messages"][-1]["content"] if part["type"] == "text"]
+    assert 1500 < about(prompt) <= 2000
+
+
+def test_words_beyond_the_context_are_refused(server: Loopback, aiml: Aiml) -> None:
+    server.answers(listed())
+    result = aiml("chat", *ASK, "--fit", "head", "w" * 12_000, stdin=b"x")
+    assert (result.returncode, len(server.requests)) == (2, 1)
+
+
+def test_input_beyond_the_context_names_fit_where_the_stored_catalogue_knows(server: Loopback, aiml: Aiml) -> None:
+    body = json.dumps({"data": [ENTRY]}).encode()
+    save(Catalogue(server.url, "", time.time(), body, []))
+    server.answers(HELLO)
+    result = aiml("chat", *ASK, stdin=LINES.encode() * 5)
+    assert (result.returncode, sent(server)) == (0, LINES * 5)
+    assert b"aiml: about 36,667 tokens of input, and m holds 4,000; --fit head" in result.stderr
+    assert aiml("chat", *ASK, "-q", stdin=LINES.encode() * 5).stderr == b""
+
+
+texts = st.text(st.sampled_from("ab \n.ä語😀\u0301"), max_size=200)
+
+
+@given(texts, st.integers(-1, 80))
+def test_a_cut_is_an_end_of_the_text_that_fits(text: str, tokens: int) -> None:
+    start, end = head(text, tokens), tail(text, tokens)
+    assert text.startswith(start)
+    assert text.endswith(end)
+    assert max(about(start), about(end)) <= max(0, tokens)
+    assert about(text) > tokens or (start, end) == (text, text)
+
+
+@given(texts, st.integers(1, 80))
+def test_a_cut_is_at_the_end_of_a_line_where_its_far_half_has_one(text: str, tokens: int) -> None:
+    start = head(text, tokens)
+    if start != text and "\n" in start:
+        assert start.endswith("\n") or "\n" not in start[len(start) // 2 + 1 :]

@@ -1,0 +1,231 @@
+"""`--in-place`: a file is sent, and the answer takes its place after a look at the difference."""
+
+import os
+import signal
+from pathlib import Path
+
+import pytest
+from support.answers import stream_text
+from support.console import Console
+from support.loopback import Loopback, delta, stream
+from support.pty_run import EVIL
+from support.run_cli import Aiml
+
+ASKED = "fix it \n\nAnswer with the whole new text of f.txt and nothing else: no explanation, no code fence around it."
+OLD, NEW = b"one\ntwo\n", b"one\n2\n"
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    path = tmp_path / "f.txt"
+    path.write_bytes(OLD)
+    path.chmod(0o640)
+    return path
+
+
+def beside(file: Path) -> list[str]:
+    return sorted(path.name for path in file.parent.iterdir() if path.is_file() and path != file)
+
+
+@pytest.mark.parametrize("endpoint", ["chat", "respond"])
+def test_the_answer_replaces_the_file_that_was_sent(endpoint: str, server: Loopback, aiml: Aiml, file: Path) -> None:
+    server.answers(stream_text(endpoint, "one\n2\n"))
+    result = aiml(endpoint, "fix", "it", "--in-place", "f.txt", "-y")
+    assert (result.returncode, result.stdout, file.read_bytes(), beside(file)) == (0, b"", NEW, [])
+    difference = "--- f.txt\n+++ f.txt (the answer)\n@@ -1,2 +1,2 @@\n one\n-two\n+2\n"
+    assert result.stderr.decode() == f"{difference}aiml: f.txt is replaced\n"
+    body = server.requests[0].json
+    sent = body["messages"][0]["content"] if endpoint == "chat" else body["input"]
+    assert f'<file name="f.txt">\none\ntwo\n</file>\n\n{ASKED}' in str(sent).replace("\\n", "\n")
+    assert file.stat().st_mode & 0o777 == 0o640
+
+
+@pytest.mark.parametrize(
+    ("old", "text", "new"),
+    [
+        (OLD, "```\none\n2\n```", NEW),
+        (OLD, "one\n2", NEW),
+        (OLD, "\n\none\n2\n\n", NEW),
+        (b"one\r\ntwo\r\n", "one\n2\n", b"one\r\n2\r\n"),
+        (b"one\r\ntwo\r\n", "one\r\n2\r\n", b"one\r\n2\r\n"),
+        (b"one\ntwo", "one\n2\n", b"one\n2"),
+        (b"\xef\xbb\xbfone\n", "2\n", b"\xef\xbb\xbf2\n"),
+        (b"", "one", b"one\n"),
+        (b"```\na\n```\n", "```\nb\n```", b"```\nb\n```\n"),
+        (OLD, "see:\n```\n2\n```\n", b"see:\n```\n2\n```\n"),
+    ],
+)  # fmt: skip
+def test_what_a_model_changes_by_habit_stays(
+    old: bytes, text: str, new: bytes, server: Loopback, aiml: Aiml, file: Path
+) -> None:
+    file.write_bytes(old)
+    server.answers(stream_text("chat", text))
+    result = aiml("chat", "fix it", "--in-place", "f.txt", "-y", "-q")
+    assert (result.returncode, file.read_bytes(), result.stderr) == (0, new, b"")
+
+
+def test_a_block_of_a_longer_answer_is_taken_where_one_is_asked_for(server: Loopback, aiml: Aiml, file: Path) -> None:
+    server.answers(stream_text("chat", "Sure:\n\n```txt\none\n2\n```\n\nDone."))
+    assert aiml("chat", "fix it", "--in-place", "f.txt", "-x", "-y").returncode == 0
+    assert file.read_bytes() == NEW
+
+
+@pytest.mark.promise("whole-or-told")
+@pytest.mark.parametrize(
+    ("reply", "flags", "code", "part"),
+    [
+        (stream(delta("on"), end=b""), [], 8, b"on"),
+        (stream_text("chat", "one", "length"), ["--allow-cut"], 8, b"one"),
+        (stream(delta(refusal="No."), delta(finish="stop")), [], 8, None),
+        (stream_text("chat", " \n"), [], 9, None),
+        (stream_text("chat", "text"), ["-x"], 9, b"text"),
+        (b"HTTP/1.1 400 x\r\nContent-Length: 0\r\n\r\n", [], 4, None),
+    ],
+)
+def test_what_is_no_whole_answer_leaves_the_file_alone(
+    reply: bytes, flags: list[str], code: int, part: bytes | None, server: Loopback, aiml: Aiml, file: Path
+) -> None:
+    server.answers(reply)
+    result = aiml("chat", "fix it", "--in-place", "f.txt", "-y", *flags)
+    assert (result.returncode, result.stdout, file.read_bytes()) == (code, b"", OLD)
+    assert beside(file) == ([] if part is None else ["f.txt.part"])
+    if part is not None:
+        assert (file.parent / "f.txt.part").read_bytes() == part
+        assert b"what came is in" in result.stderr
+
+
+def test_an_answer_that_changes_nothing_is_told_and_writes_nothing(server: Loopback, aiml: Aiml, file: Path) -> None:
+    server.answers(stream_text("chat", "one\ntwo"))
+    before = file.stat().st_ino
+    result = aiml("chat", "fix it", "--in-place", "f.txt", "-y")
+    assert (result.returncode, result.stderr) == (0, b"aiml: f.txt stays as it is: the answer changes nothing\n")
+    assert (file.stat().st_ino, beside(file)) == (before, [])
+
+
+def test_a_format_that_the_settings_ask_for_is_about_other_calls(server: Loopback, aiml: Aiml, file: Path) -> None:
+    server.answers(stream_text("chat", "one\n2\n"))
+    assert aiml("chat", "fix it", "--in-place", "f.txt", "-y", AIML_FORMAT="json").returncode == 0
+    assert file.read_bytes() == NEW
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root may give a file away")
+def test_the_file_keeps_its_owner(server: Loopback, aiml: Aiml, file: Path) -> None:
+    os.chown(file, 12345, 23456)
+    server.answers(stream_text("chat", "one\n2\n"))
+    assert aiml("chat", "fix it", "--in-place", "f.txt", "-y").returncode == 0
+    found = file.stat()
+    assert (found.st_uid, found.st_gid, found.st_mode & 0o777, file.read_bytes()) == (12345, 23456, 0o640, NEW)
+
+
+def test_a_file_that_is_to_be_replaced_is_sent_whole(server: Loopback, aiml: Aiml, file: Path) -> None:
+    file.write_text("line\n" * 5000)
+    server.answers(stream_text("chat", "one\n"))
+    aiml("chat", "-m", "m", "fix it", "--in-place", "f.txt", "-y", "-q", AIML_FIT="head")
+    assert str(server.requests[-1].json["messages"][0]["content"]).count("line\n") == 5000
+
+
+def test_a_link_stays_and_its_target_is_replaced(server: Loopback, aiml: Aiml, file: Path) -> None:
+    (file.parent / "link").symlink_to(file)
+    server.answers(stream_text("chat", "one\n2\n"))
+    assert aiml("chat", "fix it", "--in-place", "link", "-y").returncode == 0
+    assert ((file.parent / "link").is_symlink(), file.read_bytes()) == (True, NEW)
+
+
+@pytest.mark.promise("atomic-writes")
+def test_a_file_that_was_changed_meanwhile_is_not_overwritten(server: Loopback, aiml: Aiml, file: Path) -> None:
+    def pieces() -> object:
+        file.write_bytes(b"mine\n")
+        yield stream_text("chat", "one\n2\n")
+
+    server.answers(pieces())
+    result = aiml("chat", "fix it", "--in-place", "f.txt", "-y")
+    assert (result.returncode, file.read_bytes()) == (1, b"mine\n")
+    assert (file.parent / "f.txt.part").read_bytes() == NEW
+
+
+@pytest.mark.parametrize(
+    ("flags", "told"),
+    [
+        (["hi", "--in-place", "f.txt"], "-y answers yes"),
+        (["--in-place", "f.txt", "-y"], "what shall be done"),
+        (["hi", "--in-place", "none", "-y"], "No such file"),
+        (["hi", "--in-place", ".", "-y"], "no regular file"),
+        (["hi", "--in-place", "/dev/null", "-y"], "no regular file"),
+        (["hi", "--in-place", "binary", "-y"], "not UTF-8"),
+        (["hi", "--in-place", "latin", "-y"], "not UTF-8"),
+        (["hi", "--in-place", "f.txt", "-y", "-o", "o"], "exclude each other"),
+        (["hi", "--in-place", "f.txt", "-y", "-m", "a", "-m", "b"], "exclude each other"),
+        (["hi", "--in-place", "f.txt", "-y", "--json"], "exclude each other"),
+        (["hi", "--in-place", "f.txt", "-y", "--format", "json"], "exclude each other"),
+        (["hi", "--in-place", "f.txt", "-y", "--reduce", "x"], "exclude each other"),
+        (["hi", "--in-place", "f.txt", "-y", "--audio-out", "o"], "exclude each other"),
+        (["hi", "--in-place", "f.txt", "-y", "--resume-from", "o"], "exclude each other"),
+        (["hi", "--in-place", "f.txt", "-y", "-n", "2"], "exclude each other"),
+        (["hi", "--in-place", "f.txt", "-y", "--schema", "a"], "exclude each other"),
+    ],
+)
+def test_what_cannot_work_is_refused_before_anything_is_sent(
+    flags: list[str], told: str, server: Loopback, aiml: Aiml, file: Path
+) -> None:
+    (file.parent / "binary").write_bytes(b"a\0b")
+    (file.parent / "latin").write_bytes(b"caf\xe9")
+    result = aiml("chat", *flags)
+    assert (result.returncode, server.connections, file.read_bytes()) == (2, 0, OLD)
+    assert told in result.stderr.decode()
+    assert beside(file) == ["binary", "latin"]
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may write everything")
+def test_a_file_that_cannot_be_written_is_not_sent(server: Loopback, aiml: Aiml, file: Path) -> None:
+    file.chmod(0o400)
+    assert aiml("chat", "fix it", "--in-place", "f.txt", "-y").returncode == 2
+    assert server.connections == 0
+
+
+def test_a_dry_run_shows_the_request_and_changes_nothing(server: Loopback, aiml: Aiml, file: Path) -> None:
+    result = aiml("chat", "fix it", "--in-place", "f.txt", "--dry-run")
+    assert (result.returncode, server.connections, file.read_bytes()) == (0, 0, OLD)
+    assert b"whole new text of f.txt" in result.stdout
+
+
+def asked(server: Loopback, text: str, *flags: str) -> Console:
+    """Wait for the question on a terminal."""
+    server.answers(stream(delta(text), delta(finish="stop")))
+    console = Console("chat", "fix it", "--in-place", "f.txt", *flags, AIML_BASE_URL=server.url)
+    console.until("replace f.txt? [y/N]")
+    return console
+
+
+@pytest.mark.parametrize(("typed", "code", "held"), [("y", 0, NEW), ("yes", 0, NEW), ("n", 9, OLD), ("", 9, OLD)])
+def test_the_terminal_is_asked(typed: str, code: int, held: bytes, server: Loopback, file: Path) -> None:
+    with asked(server, "one\n2\n") as console:
+        assert b"\x1b[31m-two\x1b[0m" in console.wrote
+        console.line(typed)
+        assert (console.end(), file.read_bytes(), beside(file)) == (code, held, [])
+
+
+@pytest.mark.promise("kept")
+def test_ctrl_c_at_the_question_keeps_the_answer_beside(server: Loopback, file: Path) -> None:
+    with asked(server, "one\n2\n") as console:
+        console.signal(signal.SIGINT)
+        assert (console.end(), file.read_bytes(), beside(file)) == (130, OLD, ["f.txt.part"])
+        assert b"\naiml: what came is in" in console.wrote
+
+
+def test_the_terminal_is_asked_where_standard_input_is_a_pipe(server: Loopback, file: Path) -> None:
+    server.answers(stream(delta("one\n2\n"), delta(finish="stop")))
+    with Console.shell(AIML_BASE_URL=server.url) as console:
+        console.run("chat", "fix it", "--in-place", "f.txt", before="echo more | ", after="; echo code $?")
+        console.until("replace f.txt? [y/N]")
+        console.line("y")
+        console.until("code 0")
+    assert (file.read_bytes(), b"<stdin>" in server.requests[0].body) == (NEW, True)
+
+
+@pytest.mark.promise("no-driving")
+def test_the_difference_does_not_drive_the_terminal(server: Loopback, file: Path) -> None:
+    with asked(server, EVIL, "--color", "never") as console:
+        assert b"\x1b" not in console.wrote
+        assert "\\x1b]52;c;ZXZpbA==\\x07" in console.text()
+        console.line("n")
+        console.end()

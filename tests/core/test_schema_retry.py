@@ -1,0 +1,295 @@
+"""Structured output, from the flag to the body, and from the answer to the exit code; on both endpoints."""
+
+import json
+import os
+import subprocess
+import time
+from collections.abc import Callable
+from pathlib import Path
+from threading import Event
+from typing import Any
+
+import pytest
+from support.answers import stream_text
+from support.loopback import END, HELLO, STREAM, Loopback, as_json, chunk, delta, event, response, stream
+from support.run_cli import command
+
+from aiml_cli.__main__ import main
+from aiml_cli.store.model_cache import Catalogue, save
+
+TEXT, WHOLE = {"type": "string"}, {"type": "integer"}
+PERSON = {
+    "type": "object",
+    "properties": {"name": TEXT, "age": WHOLE, "tags": {"type": "array", "items": TEXT}},
+    "required": ["name", "age", "tags"],
+    "additionalProperties": False,
+}
+SHORT = "name, age int, tags: list of str"
+FACTS = {"name": "answer", "schema": PERSON, "strict": True}
+GOOD, BAD = '{"name": "Ada", "age": 36, "tags": []}', '{"name": "Ada", "age": "x", "tags": []}'
+WRONG = "the answer does not meet the schema: $.age: 'x' is not of type 'integer'"
+AGAIN = f"{WRONG}\nAnswer again, with the right JSON only."
+BOTH = pytest.mark.parametrize("endpoint", ["chat", "respond"])
+
+
+Aiml = Callable[..., "subprocess.CompletedProcess[bytes]"]
+
+
+@pytest.fixture
+def aiml(server: Loopback, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Aiml:
+    """Give a function that runs the program in this process, asking the loopback server."""
+    monkeypatch.setenv("AIML_BASE_URL", server.url)
+
+    def run(*arguments: str) -> "subprocess.CompletedProcess[bytes]":
+        code, shown = main(arguments), capfd.readouterr()
+        return subprocess.CompletedProcess(arguments, code, shown.out.encode(), shown.err.encode())
+
+    return run
+
+
+def sent(capfd: pytest.CaptureFixture[str], *arguments: str) -> dict[str, Any]:
+    """Give the body that a command line would send."""
+    assert main([*arguments, "hi", "--dry-run"]) == 0
+    body: dict[str, Any] = json.loads(capfd.readouterr().out)["body"]
+    return body
+
+
+def test_the_short_form_goes_out_in_the_form_of_each_endpoint(server: Loopback, aiml: Aiml) -> None:
+    server.answers(stream_text("chat", GOOD))
+    server.answers(stream_text("respond", GOOD))
+    done = [aiml(endpoint, "--schema", SHORT, "hi") for endpoint in ("chat", "respond")]
+    assert [(one.returncode, one.stdout.decode()) for one in done] == [(0, GOOD + "\n")] * 2
+    assert server.requests[0].json["response_format"] == {"type": "json_schema", "json_schema": FACTS}
+    assert server.requests[1].json["text"] == {"format": {"type": "json_schema", **FACTS}}
+
+
+def test_a_schema_of_the_user_goes_out_as_it_is(capfd: pytest.CaptureFixture[str]) -> None:
+    schema = {"title": "A b", "type": "object", "properties": {"z": {}, "a": {}}}
+    Path("s.json").write_text(json.dumps(schema), encoding="utf-8")
+    facts = {"name": "A_b", "schema": schema, "strict": False}
+    for said in ("s.json", json.dumps(schema)):
+        assert sent(capfd, "chat", "--schema", said)["response_format"]["json_schema"] == facts
+    assert sent(capfd, "chat", "--schema", json.dumps(PERSON))["response_format"]["json_schema"]["strict"] is True
+
+
+def test_free_json_is_asked_for_by_its_word(capfd: pytest.CaptureFixture[str]) -> None:
+    assert sent(capfd, "chat", "--json-object")["response_format"] == {"type": "json_object"}
+    assert sent(capfd, "respond", "--json-object")["text"] == {"format": {"type": "json_object"}}
+
+
+def test_items_of_the_short_form_are_asked_for_as_a_list(capfd: pytest.CaptureFixture[str]) -> None:
+    schema = sent(capfd, "chat", "--schema", "a int", "--items")["response_format"]["json_schema"]["schema"]
+    element = {"type": "object", "properties": {"a": WHOLE}, "required": ["a"], "additionalProperties": False}
+    items = {"items": {"type": "array", "items": element}}
+    assert schema == {"type": "object", "properties": items, "required": ["items"], "additionalProperties": False}
+    given = sent(capfd, "chat", "--schema", json.dumps(PERSON), "--items")["response_format"]["json_schema"]
+    assert given["schema"] == PERSON
+
+
+@BOTH
+@pytest.mark.parametrize(
+    ("flags", "text", "finish", "code", "stderr"),
+    [
+        (["--schema", SHORT], BAD, "stop", 9, f"aiml: {WRONG}\nhint: --schema-retries N asks again\n"),
+        (["--schema", SHORT], "Sure: {}", "stop", 9, "aiml: the answer is not JSON: line 1, column 1"),
+        (["--schema", SHORT], "{}", "stop", 9, "$: 'name' is a required property"),
+        (["--schema", SHORT], f"```json\n{GOOD}\n```", "stop", 0, "code fence"),
+        (["--schema", SHORT], GOOD[:9], "length", 8, "the answer was cut at the length cap"),
+        (["--schema", SHORT, "--allow-cut"], GOOD[:9], "length", 0, "the answer was cut at the length cap"),
+        (["--json-object"], "{}", "stop", 0, ""),
+        (["--json-object"], "[1]", "stop", 9, "the answer is not a JSON object but an array"),
+        (["--json-object"], "true", "stop", 9, "the answer is not a JSON object but a truth value"),
+        (["--json-object"], "{", "stop", 9, "the answer is not JSON: line 1, column 2"),
+    ],
+)
+def test_the_answer_is_held_against_what_was_asked(
+    endpoint: str, flags: list[str], text: str, finish: str, code: int, stderr: str, server: Loopback, aiml: Aiml
+) -> None:
+    server.answers(stream_text(endpoint, text, finish))
+    done = aiml(endpoint, *flags, "hi")
+    assert (done.returncode, done.stdout.decode()) == (code, text + "\n")
+    assert stderr in done.stderr.decode()
+    assert stderr or not done.stderr
+
+
+def test_the_json_object_tells_the_failure_and_holds_the_text(server: Loopback, aiml: Aiml) -> None:
+    server.answers(stream_text("chat", BAD))
+    done = aiml("chat", "--schema", SHORT, "--json", "hi")
+    told = json.loads(done.stdout)
+    assert (done.returncode, told["error"]["message"], told["error"]["exit_code"]) == (9, WRONG, 9)
+    assert told["text"] == BAD
+
+
+def test_each_choice_is_checked_and_the_failing_one_named(server: Loopback, aiml: Aiml) -> None:
+    ends = [delta(finish="stop"), delta(finish="stop", index=1), event("[DONE]")]
+    server.answers(stream(delta(GOOD), delta(BAD, index=1), *ends))
+    done = aiml("chat", "-n", "2", "--schema", SHORT, "hi")
+    assert done.returncode == 9
+    assert f"choice 2: {WRONG}" in done.stderr.decode()
+
+
+def test_an_answer_that_calls_a_tool_is_not_held_against_the_schema(server: Loopback, aiml: Aiml) -> None:
+    calls = [{"index": 0, "id": "c", "function": {"name": "f", "arguments": "{}"}}]
+    server.answers(stream(delta(tool_calls=calls), delta(finish="tool_calls"), event("[DONE]")))
+    assert aiml("chat", "--schema", SHORT, "hi").returncode == 0
+
+
+@BOTH
+def test_a_wrong_answer_is_sent_back_with_the_sentence_about_it(endpoint: str, server: Loopback, aiml: Aiml) -> None:
+    server.answers(stream_text(endpoint, BAD))
+    server.answers(stream_text(endpoint, GOOD))
+    done = aiml(endpoint, "--schema", SHORT, "--schema-retries", "2", "hi")
+    assert (done.returncode, done.stdout.decode()) == (0, GOOD + "\n")
+    assert done.stderr.decode() == f"aiml: {WRONG}; asking again (1 of 2)\n"
+    first, second = (request.json for request in server.requests)
+    place = "messages" if endpoint == "chat" else "input"
+    said = [{"role": "assistant", "content": BAD}, {"role": "user", "content": AGAIN}]
+    assert second == {**first, place: [{"role": "user", "content": "hi"}, *said]}
+
+
+def test_tries_end_and_the_last_answer_stands(server: Loopback, aiml: Aiml) -> None:
+    server.answers(stream_text("chat", "{}"))
+    server.answers(stream_text("chat", BAD))
+    done = aiml("chat", "-q", "--schema", SHORT, "--schema-retries", "1", "hi")
+    assert (done.returncode, done.stdout.decode(), done.stderr.decode()) == (9, BAD + "\n", f"aiml: {WRONG}\n")
+    assert len(server.requests) == 2
+
+
+def test_a_cut_answer_is_not_asked_for_again(server: Loopback, aiml: Aiml) -> None:
+    server.answers(stream_text("chat", GOOD[:9], "length"))
+    done = aiml("chat", "--schema", SHORT, "--schema-retries", "3", "hi")
+    assert (done.returncode, done.stdout.decode(), len(server.requests)) == (8, GOOD[:9] + "\n", 1)
+
+
+@pytest.mark.parametrize("form", ["text", "json", "jsonl", "raw"])
+def test_every_format_gets_the_last_answer_only(form: str, server: Loopback, aiml: Aiml) -> None:
+    for text in ('"Bad"', '{"a": "Good"}'):
+        server.answers(stream(delta(text), delta(finish="stop"), event("[DONE]")))
+    done = aiml("chat", "--format", form, "--json-object", "--schema-retries", "1", "hi")
+    assert (done.returncode, done.stdout.count(b"Bad")) == (0, 0)
+    assert b"Good" in done.stdout
+
+
+def test_what_a_second_try_said_before_it_broke_is_shown(server: Loopback, aiml: Aiml) -> None:
+    server.answers(stream_text("chat", BAD))
+    server.answers(stream(delta('{"name'), end=b""))
+    done = aiml("chat", "--schema", SHORT, "--schema-retries", "1", "hi")
+    assert (done.returncode, done.stdout) == (8, b'{"name\n')
+
+
+def catalogue(capabilities: list[str], base_url: str = "https://api.aimlapi.com/v1") -> None:
+    """Store a catalogue of one model."""
+    body = json.dumps({"data": [{"id": "a/b", "type": "chat-completion", "capabilities": capabilities}]}).encode()
+    save(Catalogue(base_url, "", time.time(), body, []))
+
+
+def test_a_model_without_schemas_is_told_it_in_words(capfd: pytest.CaptureFixture[str]) -> None:
+    catalogue(["streaming", "tools"])
+    plain = sent(capfd, "chat", "-m", "a/b", "--schema", SHORT)
+    assert "response_format" not in plain
+    system = plain["messages"][0]
+    assert system["role"] == "system"
+    assert json.loads(system["content"].partition("\n")[2]) == PERSON
+    assert sent(capfd, "respond", "-m", "a/b", "--schema", SHORT, "-s", "Be\nkind.")["instructions"] == (
+        "Be\nkind.\n\n" + system["content"]
+    )
+
+
+@pytest.mark.parametrize("capabilities", [["structured_output"], [], ["openai/chat-completion.stream"]])
+def test_a_model_that_may_know_schemas_gets_them(capabilities: list[str], capfd: pytest.CaptureFixture[str]) -> None:
+    catalogue(capabilities)
+    assert "response_format" in sent(capfd, "chat", "-m", "a/b", "--schema", SHORT)
+    assert "response_format" in sent(capfd, "chat", "-m", "not/listed", "--schema", SHORT)
+
+
+def test_the_answer_of_a_model_without_schemas_is_checked_all_the_same(server: Loopback, aiml: Aiml) -> None:
+    catalogue(["streaming"], server.url)
+    server.answers(stream_text("chat", BAD))
+    done = aiml("chat", "-m", "a/b", "--schema", SHORT, "hi")
+    assert (done.returncode, WRONG in done.stderr.decode()) == (9, True)
+    assert "a/b knows no schemas" in done.stderr.decode()
+    assert "response_format" not in server.requests[0].json
+
+
+@BOTH
+@pytest.mark.parametrize(
+    ("text", "stdout", "code", "stderr"),
+    [
+        ('[1, {"a": [2]}, "x\\n"]', '1\n{"a":[2]}\n"x\\n"\n', 0, ""),
+        ('{"note": "n", "items": [1,\n 2]}', "1\n2\n", 0, ""),
+        ("```json\n[1]\n```", "1\n", 0, ""),
+        ("[]", "", 0, ""),
+        ('["\x7f\u202e"]', '"\\u007f\\u202e"\n', 0, ""),
+        ("I will not.", "I will not.\n", 9, "the answer is not JSON"),
+        ("[demo]", "[demo]\n", 9, "the answer is not JSON"),
+        ("{}", "{}\n", 9, "the answer has no array at its top"),
+        ("[1, 2", "1\n", 9, "the answer is not JSON"),
+        ('{"a": [1], "b": [2]}', "1\n", 9, "several arrays, 'a', 'b'; the elements of the first are printed"),
+    ],
+)  # fmt: skip
+def test_elements_become_json_lines(
+    endpoint: str, text: str, stdout: str, code: int, stderr: str, server: Loopback, aiml: Aiml
+) -> None:
+    server.answers(stream_text(endpoint, text))
+    done = aiml(endpoint, "--items", "hi")
+    assert (done.stdout.decode(), done.returncode) == (stdout, code)
+    assert stderr in done.stderr.decode()
+
+
+def test_an_element_is_printed_while_the_next_is_written(server: Loopback) -> None:
+
+    go = Event()
+    server.answers(STREAM, chunk(delta("[1, ")), go, chunk(delta("2]")), chunk(delta(finish="stop")), END)
+    environ = {**os.environ, "AIML_BASE_URL": server.url}
+    with subprocess.Popen(
+        command("chat", "--items", "hi"), stdout=subprocess.PIPE, stdin=subprocess.DEVNULL, env=environ
+    ) as process:
+        assert process.stdout
+        assert process.stdout.readline() == b"1\n"
+        go.set()
+        assert process.stdout.read() == b"2\n"
+    assert process.returncode == 0
+
+
+def test_elements_are_held_against_the_schema_of_one(server: Loopback, aiml: Aiml) -> None:
+    server.answers(stream_text("chat", '{"items": [{"a": 1}, {"a": "x"}]}'))
+    done = aiml("chat", "--items", "--schema", "a int", "hi")
+    assert (done.returncode, done.stdout) == (9, b'{"a":1}\n{"a":"x"}\n')
+    assert "$.items[1].a: 'x' is not of type 'integer'" in done.stderr.decode()
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        (["--schema", "a inty"], "'a inty' is no field"),
+        (["--schema", '{"type": "whole"}'], "no JSON Schema: $.type"),
+        (["--schema", "missing.json"], "No such file"),
+        (["--schema", "a", "--response-format", "{}"], "--schema and --response-format exclude each other"),
+        (["--json-object", "--response-format", "{}"], "--json-object and --response-format exclude each other"),
+        (["--items", "--json"], "--items and --json exclude each other"),
+        (["--items", "--format", "raw"], "--items and --format raw exclude each other"),
+    ],
+)
+def test_what_cannot_be_asked_for_is_told_before_anything_is_sent(
+    flags: list[str], message: str, server: Loopback, aiml: Aiml
+) -> None:
+    server.answers(HELLO)
+    done = aiml("chat", *flags, "hi")
+    assert (done.returncode, server.requests) == (2, [])
+    assert message in done.stderr.decode() + done.stdout.decode()
+
+
+@BOTH
+def test_the_embedded_server_meets_schemas(endpoint: str, capfd: pytest.CaptureFixture[str]) -> None:
+    assert main([endpoint, "--demo", "--schema", SHORT, "hi"]) == 0
+    assert set(json.loads(capfd.readouterr().out)) == {"name", "age", "tags"}
+    assert main([endpoint, "--demo", "--items", "--schema", "a int, b bool", "hi"]) == 0
+    assert capfd.readouterr().out == '{"a":1,"b":true}\n'
+    assert main([endpoint, "--demo", "--json-object", "hi"]) == 0
+    assert isinstance(json.loads(capfd.readouterr().out), dict)
+
+
+def test_a_whole_answer_that_is_not_streamed_is_checked_too(server: Loopback, aiml: Aiml) -> None:
+    server.answers(as_json(response(BAD)))
+    done = aiml("respond", "-S", "--schema", SHORT, "hi")
+    assert (done.returncode, done.stdout.decode()) == (9, BAD + "\n")

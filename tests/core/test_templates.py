@@ -1,0 +1,383 @@
+"""Templates: how they are made, what they make of words and flags, and what is refused in them."""
+
+import json
+import os
+import re
+import shlex
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pexpect
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from support.loopback import HELLO, Loopback
+from support.paths import ROOT
+from support.run_cli import Aiml, command
+
+from aiml_cli.__main__ import main
+from aiml_cli.core.template_fill import escaped, fill, variables
+
+DOCUMENT = (ROOT / "docs/templates.md").read_text()
+CODE = '{"a": {"b": 1}} for (;;) {x = {}} {{ y }}'
+
+
+def template(text: str, name: str = "t") -> Path:
+    path = folder() / f"{name}.toml"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(text)
+    return path
+
+
+def folder() -> Path:
+    return Path(os.environ["XDG_CONFIG_HOME"]) / "aiml" / "templates"
+
+
+def body(done: Any) -> dict[str, Any]:
+    """Give the request's body that --dry-run showed."""
+    assert done.returncode == 0, done.stderr
+    found: dict[str, Any] = json.loads(done.stdout)["body"]
+    return found
+
+
+def said(done: Any) -> str:
+    text: str = body(done)["messages"][-1]["content"]
+    return text
+
+
+def refused(done: Any) -> str:
+    """Give what was said of a wrong call that sent nothing."""
+    assert (done.returncode, done.stdout) == (2, b"")
+    text: str = done.stderr.decode()
+    return text
+
+
+@given(st.text("{}ab_1 "))
+def test_any_text_can_be_written_as_one_without_variables(text: str) -> None:
+    assert fill(escaped(text), {"a": "!", "b": "!", "ab": "!"}) == text
+
+
+def test_only_a_name_in_braces_is_a_variable() -> None:
+    assert variables(CODE) == []
+    assert fill(CODE, {}) == CODE
+    assert fill("{a} {{a}} {a}", {"a": "{b}", "b": "!"}) == "{b} {a} {b}"
+
+
+def test_what_is_saved_is_asked_again(aiml: Aiml, server: Loopback) -> None:
+    made = aiml("chat", "--save", "t", "-m", "m", "-s", "S", "--temperature", "0", "-P", "who=you", "Hi {who}", CODE)
+    assert (made.returncode, made.stdout, server.requests) == (0, b"", [])
+    assert f"saved as {folder() / 't.toml'}".encode() in made.stderr
+    server.answers(HELLO)
+    assert aiml("chat", "-t", "t", "now").returncode == 0
+    asked = server.requests[0].json
+    assert (asked["model"], asked["temperature"]) == ("m", 0)
+    assert [each["content"] for each in asked["messages"]] == ["S", f"Hi you {CODE}\n\nnow"]
+
+
+@pytest.mark.promise("private-files")
+def test_a_template_is_for_its_owner_alone(aiml: Aiml) -> None:
+    old = os.umask(0)
+    try:
+        assert aiml("chat", "--save", "t", "hi").returncode == 0
+    finally:
+        os.umask(old)
+    assert [(path.stat().st_mode & 0o777) for path in (folder() / "t.toml", folder())] == [0o600, 0o700]
+
+
+def test_what_is_for_one_call_is_not_saved(aiml: Aiml) -> None:
+    Path("f").write_text("x")
+    done = aiml("chat", "--save", "t", "-o", "out", "-f", "f", "--dry-run", "-y", "--json", "hi", "@f")
+    assert b"each call: --output, --file, --dry-run" in done.stderr or b"--file, --output, --dry-run" in done.stderr
+    text = (folder() / "t.toml").read_text()
+    assert text.startswith('prompt = "hi f"\n\n[settings]\nformat = "json"\n')
+    assert not set(re.findall(r"^\w+", text, re.MULTILINE)) - {"prompt", "format"}
+
+
+@pytest.mark.promise("no-cwd")
+def test_a_file_is_named_by_its_whole_path(aiml: Aiml, clean: Path) -> None:
+    Path("s.txt").write_text("From the file.")
+    Path("schema.json").write_text('{"type": "object"}')
+    assert aiml("chat", "--save", "t", "-s", "@s.txt", "--schema", "schema.json").returncode == 0
+    text = (folder() / "t.toml").read_text()
+    assert (f'"@{clean}/s.txt"' in text, f'"{clean}/schema.json"' in text) == (True, True)
+    assert "not the whole path" in refused(aiml("chat", "-t", template('[settings]\nsystem = "@s.txt"').stem, "x"))
+
+
+def test_one_that_is_there_is_replaced_only_with_a_yes(aiml: Aiml) -> None:
+    assert aiml("chat", "--save", "t", "one").returncode == 0
+    assert "there is a template 't' already" in refused(aiml("chat", "--save", "t", "two"))
+    assert said(aiml("chat", "-t", "t", "--dry-run")) == "one"
+    assert aiml("chat", "--save", "t", "-y", "two").returncode == 0
+    assert said(aiml("chat", "-t", "t", "--dry-run")) == "two"
+
+
+@pytest.mark.parametrize(("answer", "code", "asked"), [("y", 0, "two"), ("n", 2, "one"), ("", 2, "one")])
+def test_a_person_is_asked_before_one_is_replaced(answer: str, code: int, asked: str, aiml: Aiml) -> None:
+    assert aiml("chat", "--save", "t", "one").returncode == 0
+    program, *rest = command("chat", "--save", "t", "two")
+    child = pexpect.spawn(program, rest, timeout=60)
+    child.expect_exact("replace ")
+    child.sendline(answer)
+    child.expect(pexpect.EOF)
+    child.close()
+    assert (child.exitstatus, said(aiml("chat", "-t", "t", "--dry-run"))) == (code, asked)
+
+
+def test_one_is_built_on_another(aiml: Aiml) -> None:
+    template('prompt = "Hi {who}"\n[defaults]\nwho = "you"\n[settings]\nmodel = "m"\nseed = 1', "base")
+    assert aiml("chat", "-t", "base", "--save", "t", "--seed", "2", "-P", "who=me").returncode == 0
+    asked = body(aiml("chat", "-t", "t", "--dry-run"))
+    assert (asked["model"], asked["seed"], asked["messages"][0]["content"]) == ("m", 2, "Hi me")
+
+
+def test_the_prompt_may_come_from_a_pipe(aiml: Aiml) -> None:
+    assert aiml("chat", "--save", "t", stdin=b"Tell {who}\nall\n").returncode == 0
+    assert said(aiml("chat", "-t", "t", "-P", "who=me", "--dry-run")) == "Tell me\nall"
+
+
+@pytest.mark.parametrize("arguments", [("chat", "--save", "t"), ("chat", "--save", "t", "-o", "x")])
+def test_nothing_is_no_template(arguments: tuple[str, ...], aiml: Aiml) -> None:
+    assert "there is nothing to save" in refused(aiml(*arguments))
+    assert not folder().exists()
+
+
+@pytest.mark.parametrize("flag", [(), ("--seed", "4")])
+def test_a_template_counts_below_flags_and_above_all_else(flag: tuple[str, ...], aiml: Aiml) -> None:
+    template('prompt = "x"\n[settings]\nseed = 3\nprofile = "p"')
+    (folder().parent / "config.toml").write_text("seed = 1\n[profiles.p]\nseed = 2\nn = 7")
+    asked = body(aiml("chat", "-t", "t", "--dry-run", *flag, AIML_SEED="9"))
+    assert (asked["seed"], asked["n"]) == (4 if flag else 3, 7)
+
+
+@pytest.mark.parametrize(
+    ("prompt", "words", "piped", "asked"),
+    [
+        ("A {words} b", "x y", None, "A x y b"),
+        ("A {prompt} b", "x", b"in", "<stdin>\nin\n</stdin>\n\nA x b"),
+        ("A {prompt} b", "", b"in", "A in b"),
+        ("A {stdin} b", "x", b"in", "A in b\n\nx"),
+        ("A", "@@x", None, "A\n\n@x"),
+        ("@t", "", None, "@t"),
+        ("", "x", None, "x"),
+    ],
+)
+def test_words_and_pipe_have_their_places(prompt: str, words: str, piped: bytes | None, asked: str, aiml: Aiml) -> None:
+    template(f"prompt = {json.dumps(prompt)}\n[settings]\nseed = 1")
+    Path("t").write_text("no file is meant")
+    assert said(aiml("chat", "-t", "t", "--dry-run", *words.split(), stdin=piped)) == asked
+
+
+def test_a_file_among_the_words_is_sent(aiml: Aiml) -> None:
+    template('prompt = "Look: {words}"')
+    Path("f").write_text("content")
+    assert '<file name="f">\ncontent\n</file>' in said(aiml("chat", "-t", "t", "--dry-run", "@f"))
+
+
+def test_a_value_may_be_a_file_and_stays_text(aiml: Aiml) -> None:
+    template('prompt = "{code}"\n[settings]\nsystem = "For {who}."')
+    Path("f").write_text("@f {who} {{x}}\n")
+    messages = body(aiml("chat", "-t", "t", "--dry-run", "-P", "code=@f", "-P", "who=@@me"))["messages"]
+    assert [each["content"] for each in messages] == ["For @me.", "@f {who} {{x}}"]
+
+
+@pytest.mark.promise("secrets-held")
+def test_a_secret_in_a_value_is_held_back(aiml: Aiml, server: Loopback) -> None:
+    template('prompt = "{code}"')
+    Path("f").write_text("-----BEGIN OPENSSH PRIVATE KEY-----\nb3BlbnNzaC1rZXktdjEAAAAABG5vbmUAAAAE\n")
+    assert "nothing was sent" in refused(aiml("chat", "-t", "t", "-P", "code=@f"))
+    assert server.requests == []
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        ((), "nothing was said for {one}, {two} of the template t\nhint: give it with -P one=… -P two=…"),
+        (("-P", "one=1"), "for {two} of"),
+        (("-P", "one=1", "-P", "two=2", "-P", "onn=1"), "no variable 'onn'\nhint: did you mean one?"),
+        (("-P", "one=1", "-P", "words=2"), "--param words: that is typed behind the command"),
+        (("-P", "one"), "'one' is not NAME=VALUE"),
+        (("-P", "one=@nowhere"), "nowhere: No such file"),
+        (("-P", "one={stdin}"), "--param one: its text holds {stdin}"),
+    ],
+)
+def test_what_is_missing_or_has_no_place_is_told(arguments: tuple[str, ...], words: str, aiml: Aiml) -> None:
+    template('prompt = "{one} {two} {three}"\n[defaults]\nthree = 3')
+    assert words in refused(aiml("chat", "-t", "t", *arguments))
+
+
+def test_values_without_a_template_are_told(aiml: Aiml) -> None:
+    assert "name the template with -t" in refused(aiml("chat", "-P", "a=b", "hi"))
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ('prompt = "a\nb"', "t.toml, line 1, column "),
+        ("prompt = 1", "prompt is not a text"),
+        ('promt = "x"', "has no 'promt'\nhint: did you mean prompt?"),
+        ('model = "x"', "did you mean model in the table [settings]?"),
+        ('[settings]\nmodle = "x"', "unknown setting 'modle'\nhint: did you mean model?"),
+        ('[settings]\napi_key = "x"', "api_key has no place in a template"),
+        ('[settings]\nkey_command = "touch ran"', "key_command has no place in a template"),
+        ('[settings]\noutput = "x"', "output has no place in a template"),
+        ("[settings]\ntemperature = 9", "t.toml: temperature: '9' is not a number from 0 to 2"),
+        ('[settings]\nsystem = "{words}"', "{words} has its place in the prompt, not in system"),
+        ('[settings]\nsystem = "{a}"\n[defaults]\na = "@/etc/hosts"', "would begin with @"),
+        ('[defaults]\n"a b" = 1', "'a b' is not a variable"),
+    ],
+)
+def test_what_is_not_in_order_is_named(text: str, words: str, aiml: Aiml, server: Loopback) -> None:
+    template(text)
+    assert words in refused(aiml("chat", "-t", "t", "hi"))
+    assert (server.requests, Path("ran").exists()) == ([], False)
+
+
+@pytest.mark.promise("names")
+@pytest.mark.parametrize("name", ["../t", "/t", "a/b", ".t", "", "-t.toml", "a\nb"])
+@pytest.mark.parametrize("flag", ["--template", "--save"])
+def test_a_name_is_never_a_path(flag: str, name: str, aiml: Aiml) -> None:
+    Path("t.toml").write_text('prompt = "x"')
+    assert "name" in refused(aiml("chat", f"{flag}={name}", "hi"))
+
+
+@pytest.mark.promise("no-cwd")
+def test_a_template_in_the_current_directory_has_no_say(aiml: Aiml) -> None:
+    Path("templates").mkdir()
+    Path("templates/t.toml").write_text('prompt = "x"')
+    Path("t.toml").write_text('prompt = "x"')
+    assert "there is no template 't'" in refused(aiml("chat", "-t", "t", "hi"))
+
+
+@pytest.mark.promise("private-files")
+def test_a_link_is_neither_read_nor_written_through(aiml: Aiml) -> None:
+    folder().mkdir(parents=True)
+    Path("elsewhere").write_text('prompt = "x"')
+    (folder() / "t.toml").symlink_to(Path("elsewhere").absolute())
+    assert "symbolic link" in refused(aiml("chat", "-t", "t", "hi"))
+    assert "symbolic link" in refused(aiml("chat", "--save", "t", "-y", "hi"))
+    assert Path("elsewhere").read_text() == 'prompt = "x"'
+
+
+def test_a_near_name_is_offered(aiml: Aiml) -> None:
+    template('prompt = "x"', "review")
+    assert "did you mean review? there are: review" in refused(aiml("chat", "-t", "reveiw", "hi"))
+
+
+def test_a_failure_is_an_object_where_json_was_asked_for(aiml: Aiml) -> None:
+    done = aiml("chat", "-t", "none", "hi", "--json")
+    assert (done.returncode, json.loads(done.stdout)["error"]["exit_code"]) == (2, 2)
+
+
+def test_the_config_shows_no_template(capfd: pytest.CaptureFixture[str]) -> None:
+    template('prompt = "x"\n[settings]\nseed = 3')
+    assert main(["config", "show"]) == 0
+    assert "seed is not set" in capfd.readouterr().out
+
+
+def test_templates_are_listed_and_shown(capfd: pytest.CaptureFixture[str]) -> None:
+    text = 'prompt = "Hi {a}\\nx {b} {stdin}"\n[defaults]\nb = 2\n'
+    template(text, "one")
+    template('[settings]\nsystem = "Short."', "two")
+    assert main(["config", "templates"]) == 0
+    assert capfd.readouterr().out == "name\tprompt\tvariables\none\tHi {a}\ta, b=2\ntwo\tShort.\t\n"
+    assert main(["config", "templates", "one"]) == 0
+    assert capfd.readouterr().out == text
+    assert main(["config", "templates", "--json"]) == 0
+    assert json.loads(capfd.readouterr().out)[0]["variables"] == {"a": None, "b": "2"}
+
+
+def test_a_damaged_one_does_not_hide_the_others(capfd: pytest.CaptureFixture[str]) -> None:
+    template('prompt = "fine"', "fine")
+    template("prompt = ", "bad")
+    assert main(["config", "templates"]) == 2
+    found = capfd.readouterr()
+    assert ("fine\tfine" in found.out, "bad.toml, line 1" in found.err) == (True, True)
+
+
+LLM = """
+system: You speak ${lang}.
+prompt: "Sum $input for $$5 {x} in $lang"
+model: gpt-4o-mini
+defaults: {lang: French}
+options: {temperature: 0.3, top_k: 4}
+schema_object: {type: object}
+fragments: [x.md]
+"""
+MODS = "api-key: sk-secret\nroles:\n  shell:\n    - an expert\n    - in {bash}\n    - file:///etc/passwd\n"
+AICHAT = "---\nmodel: openai:gpt-4o\ntemperature: 0.5\nuse_tools: fs\n---\nconvert __INPUT__ to {x}\n"
+
+
+def imported(name: str, text: str, capfd: pytest.CaptureFixture[str]) -> str:
+    """Import a file; give what was said."""
+    Path(name).write_text(text)
+    assert main(["config", "templates", "--import", name]) == 0
+    return capfd.readouterr().err
+
+
+def test_a_template_of_llm_is_taken_over(aiml: Aiml, capfd: pytest.CaptureFixture[str]) -> None:
+    pytest.importorskip("yaml")
+    assert "sum: not taken over: top_k, fragments\n" in imported("sum.yaml", LLM, capfd)
+    asked = body(aiml("chat", "-t", "sum", "--dry-run", "this"))
+    assert [each["content"] for each in asked["messages"]] == ["You speak French.", "Sum this for $5 {x} in French"]
+    assert (asked["model"], asked["temperature"]) == ("gpt-4o-mini", 0.3)
+    assert asked["response_format"]["json_schema"]["schema"] == {"type": "object"}
+
+
+def test_the_roles_of_mods_are_taken_over(aiml: Aiml, capfd: pytest.CaptureFixture[str]) -> None:
+    pytest.importorskip("yaml")
+    told = imported("mods.yml", MODS, capfd)
+    assert ("not taken over: file:///etc/passwd" in told, "sk-secret" in told) == (True, False)
+    assert body(aiml("chat", "-t", "shell", "--dry-run", "x"))["messages"][0]["content"] == "an expert\nin {bash}"
+
+
+def test_the_roles_of_aichat_are_taken_over(aiml: Aiml, capfd: pytest.CaptureFixture[str]) -> None:
+    pytest.importorskip("yaml")
+    told = imported("emoji.md", AICHAT, capfd)
+    assert ("openai:gpt-4o" in told, "use_tools" in told) == (True, True)
+    assert said(aiml("chat", "-t", "emoji", "--dry-run", stdin=b"joy")) == "convert joy to {x}"
+    imported("roles.yaml", "- name: gram\n  prompt: Fix it.\n  top_p: 0.5\n", capfd)
+    asked = body(aiml("chat", "-t", "gram", "--dry-run", "x"))
+    assert (asked["top_p"], asked["messages"][0]) == (0.5, {"role": "system", "content": "Fix it."})
+
+
+def test_a_role_without_yaml_needs_none(aiml: Aiml, capfd: pytest.CaptureFixture[str]) -> None:
+    imported("plain.md", "You are plain.\n", capfd)
+    assert body(aiml("chat", "-t", "plain", "--dry-run", "x"))["messages"][0]["content"] == "You are plain."
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("a: [1\nb: }", "x.yaml, line 2, column"),
+        ("a: &a [1]\nprompt: *a", "YAML aliases"),
+        ("prompt: !!python/object/apply:os.mkdir [ran]", "x.yaml, line 1"),
+        ("7", "there is no template in it"),
+    ],
+)
+def test_yaml_is_data_only(text: str, words: str, capfd: pytest.CaptureFixture[str]) -> None:
+    pytest.importorskip("yaml")
+    Path("x.yaml").write_text(text)
+    assert main(["config", "templates", "--import", "x.yaml"]) == 2
+    assert (words in capfd.readouterr().err, Path("ran").exists()) == (True, False)
+
+
+def test_without_the_extra_it_is_named(aiml: Aiml) -> None:
+    Path("x.yaml").write_text("prompt: x")
+    Path("away").mkdir()
+    Path("away/yaml.py").write_text("raise ImportError")
+    done = aiml("config", "templates", "--import", "x.yaml", PYTHONPATH=f"{Path.cwd()}/away{os.pathsep}{ROOT}")
+    assert "pip install 'aiml[yaml]'" in refused(done)
+
+
+@pytest.mark.parametrize("line", re.findall(r"^(?:aiml|echo) .*", DOCUMENT, re.MULTILINE))
+def test_the_examples_of_the_documentation_work(line: str) -> None:
+    template(DOCUMENT.split("```toml\n")[1].partition("```")[0], "review")
+    Path("code.txt").write_text("x = 1")
+    Path("language.txt").write_text("Pascal")
+    script = line.replace("aiml chat --save review", "aiml chat --save review -y")
+    done = subprocess.run(
+        ["sh", "-c", f'aiml() {{ {shlex.join(command())} "$@"; }}\n{script}'], stdin=subprocess.DEVNULL,
+        capture_output=True, timeout=60, check=False, env={**os.environ, "PYTHONPATH": str(ROOT)},
+    )  # fmt: skip
+    assert (done.returncode, b"hint" in done.stderr) == (0, False), done.stderr

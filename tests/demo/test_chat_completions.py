@@ -1,0 +1,240 @@
+"""The demo's chat endpoint: its JSON, its stream, its models."""
+
+import json
+from itertools import groupby
+
+import pytest
+from support.demo_client import Demo, Json, text_of
+
+DEMO = "[demo: no model ran]"
+WEATHER = {"type": "object", "properties": {"city": {"type": "string"}}, "required": ["city"]}
+
+
+def tool(name: str) -> Json:
+    return {"type": "function", "function": {"name": name, "parameters": WEATHER}}
+
+
+def said(demo: Demo, *args: Json, **more: Json) -> str:
+    text: str = demo.chat(*args, **more).json["choices"][0]["message"]["content"]
+    return text
+
+
+def test_the_answer_says_first_that_no_model_ran_and_then_what_was_said(demo: Demo) -> None:
+    answer = said(demo, "demo/echo", "Why is the sky blue?\nAnd the sea?")
+    assert answer == (
+        f"{DEMO} You said “Why is the sky blue? And the sea?” (8 words, 33 characters, 2 lines; English)."
+    )
+
+
+@pytest.mark.parametrize(
+    ("prompt", "language"),
+    [
+        ("warum ist der Himmel nicht grün", "German"),
+        ("pourquoi le ciel est bleu", "French"),
+        ("почему небо голубое", "Cyrillic script"),
+        ("天空为什么是蓝色的", "Chinese characters"),
+        ("青空問題の理由", "Japanese"),
+        ("xyzzy", "Latin script"),
+        ("42", "no language"),
+    ],
+)
+def test_the_language_is_guessed(demo: Demo, prompt: str, language: str) -> None:
+    assert f"; {language})" in said(demo, "demo/echo", prompt)
+
+
+def test_the_json_has_what_the_documentation_lists(demo: Demo) -> None:
+    reply = demo.chat(said="12345678")
+    answer = reply.json
+    assert answer["object"] == "chat.completion"
+    assert answer["model"] == "demo/echo"
+    assert answer["id"].startswith("chatcmpl-demo-")
+    assert [choice["finish_reason"] for choice in answer["choices"]] == ["stop"]
+    message = answer["choices"][0]["message"]
+    assert (message["role"], message["refusal"], message["annotations"]) == ("assistant", None, [])
+    usage = answer["usage"]
+    assert usage["prompt_tokens"] == 2
+    assert usage["completion_tokens"] == -(-len(message["content"]) // 4)
+    assert usage["total_tokens"] == usage["prompt_tokens"] + usage["completion_tokens"]
+
+
+def test_the_cost_is_in_the_body_and_in_the_headers(demo: Demo) -> None:
+    reply = demo.chat()
+    usage = reply.json["meta"]["usage"]
+    assert usage["usd_spent"] > 0
+    assert float(reply.headers["x-aimlapi-usd-spent"]) == usage["usd_spent"]
+    assert usage["credits_used"] == round(usage["usd_spent"] * 2_000_000)
+    assert reply.headers["x-aimlapi-credits-used"] == str(usage["credits_used"])
+    assert reply.headers["x-inference-id"]
+
+
+def test_a_stream_has_the_same_text_and_no_cost_in_its_headers(demo: Demo) -> None:
+    reply = demo.chat(stream=True)
+    chunks = reply.chunks
+    assert text_of(chunks) == said(demo)
+    assert {chunk["object"] for chunk in chunks} == {"chat.completion.chunk"}
+    assert len({chunk["id"] for chunk in chunks}) == 1
+    assert chunks[0]["choices"][0]["delta"] == {"role": "assistant", "content": ""}
+    assert [chunk["choices"][0]["finish_reason"] for chunk in chunks[-2:]] == [None, "stop"]
+    assert "x-aimlapi-usd-spent" not in reply.headers
+    assert reply.headers["x-inference-id"]
+
+
+def test_usage_comes_in_a_stream_only_when_asked_for_and_in_a_last_chunk_without_choices(demo: Demo) -> None:
+    assert all("usage" not in chunk for chunk in demo.chat(stream=True).chunks)
+    *chunks, last = demo.chat(stream=True, stream_options={"include_usage": True}).chunks
+    assert {chunk["usage"] for chunk in chunks} == {None}
+    assert last["choices"] == []
+    assert last["usage"] == demo.chat().json["usage"]
+
+
+def test_the_unprefixed_path_is_the_same(demo: Demo) -> None:
+    body = {"model": "demo-echo", "messages": [{"role": "user", "content": "Hi"}]}
+    assert demo.post("/chat/completions", body).json["model"] == "demo/echo"
+
+
+def test_several_choices_take_turns(demo: Demo) -> None:
+    chunks = demo.chat(stream=True, n=3).chunks
+    indexes = [choice["index"] for chunk in chunks for choice in chunk["choices"]]
+    assert len(list(groupby(indexes))) > 30
+    assert [f"choice {index + 1} of 3" in text_of(chunks, index) for index in range(3)] == [True] * 3
+    whole = demo.chat(n=3).json
+    assert [choice["message"]["content"] for choice in whole["choices"]] == [text_of(chunks, each) for each in range(3)]
+
+
+def test_logprobs_are_one_a_token_and_join_to_the_text(demo: Demo) -> None:
+    for options in ({}, {"stream": True}):
+        reply = demo.chat(logprobs=True, top_logprobs=2, **options)
+        parts = [part for chunk in (reply.chunks if options else [reply.json]) for part in chunk["choices"]]
+        entries = [entry for part in parts if part["logprobs"] for entry in part["logprobs"]["content"]]
+        assert "".join(entry["token"] for entry in entries) == said(demo)
+        assert all(bytes(entry["bytes"]).decode() == entry["token"] for entry in entries)
+        assert all(entry["logprob"] <= 0 and len(entry["top_logprobs"]) == 2 for entry in entries)
+    assert demo.chat().json["choices"][0]["logprobs"] is None
+
+
+@pytest.mark.parametrize("cap", ["max_tokens", "max_completion_tokens"])
+def test_a_cap_ends_the_answer(demo: Demo, cap: str) -> None:
+    choice = demo.chat(**{cap: 3}).json["choices"][0]
+    assert (choice["message"]["content"], choice["finish_reason"]) == (DEMO[:12], "length")
+    assert demo.chat(**{cap: 1000}).json["choices"][0]["finish_reason"] == "stop"
+
+
+def test_the_smaller_of_two_caps_holds_and_a_stream_obeys_it(demo: Demo) -> None:
+    chunks = demo.chat(max_tokens=9, max_completion_tokens=2, stream=True).chunks
+    assert text_of(chunks) == DEMO[:8]
+    assert chunks[-1]["choices"][0]["finish_reason"] == "length"
+
+
+@pytest.mark.parametrize(("model", "reason"), [("demo/length", "length"), ("demo/filter", "content_filter")])
+def test_a_model_ends_in_the_middle_for_its_reason(demo: Demo, model: str, reason: str) -> None:
+    choice = demo.chat(model).json["choices"][0]
+    assert choice["finish_reason"] == reason
+    assert 0 < len(choice["message"]["content"]) < len(said(demo))
+    assert demo.chat(model, stream=True).chunks[-1]["choices"][0]["finish_reason"] == reason
+
+
+def test_markdown_shows_what_a_terminal_can_do(demo: Demo) -> None:
+    page = said(demo, "demo/markdown", "the cat | the hat")
+    assert page.startswith(DEMO)
+    for part in ("\n# ", "\n- the (2×)", "\n1. ", "\n> the cat", "|:---", "```python\n", "**Bold**", "`code`"):  # noqa: RUF001
+        assert part in page
+    assert "| begins | the cat \\| the hat |" in page
+
+
+def test_a_refusal_is_in_its_own_field(demo: Demo) -> None:
+    message = demo.chat("demo/refusal").json["choices"][0]["message"]
+    assert message["content"] is None
+    assert message["refusal"].startswith(DEMO)
+    assert text_of(demo.chat("demo/refusal", stream=True).chunks, key="refusal") == message["refusal"]
+
+
+def test_thoughts_come_before_the_text_and_are_counted(demo: Demo) -> None:
+    answer = demo.chat("demo/reasoning").json
+    thoughts = answer["choices"][0]["message"]["reasoning_content"]
+    assert thoughts.startswith(DEMO)
+    chunks = demo.chat("demo/reasoning", stream=True).chunks
+    assert text_of(chunks, key="reasoning_content") == thoughts
+    keys = [key for chunk in chunks for key in chunk["choices"][0]["delta"] if key != "role"]
+    assert [key for key, _ in groupby(keys[1:])] == ["reasoning_content", "content"]
+    assert answer["usage"]["completion_tokens_details"]["reasoning_tokens"] == -(-len(thoughts) // 4)
+
+
+def test_a_small_cap_is_spent_on_thoughts(demo: Demo) -> None:
+    choice = demo.chat("demo/reasoning", max_tokens=2).json["choices"][0]
+    assert (choice["message"]["content"], choice["message"]["reasoning_content"]) == ("", DEMO[:8])
+    assert choice["finish_reason"] == "length"
+
+
+def test_the_first_tool_is_called_with_arguments_of_its_schema(demo: Demo) -> None:
+    choice = demo.chat("demo/tool", tools=[tool("weather"), tool("other")]).json["choices"][0]
+    [call] = choice["message"]["tool_calls"]
+    assert (choice["finish_reason"], choice["message"]["content"], call["type"]) == ("tool_calls", None, "function")
+    assert call["function"]["name"] == "weather"
+    assert json.loads(call["function"]["arguments"]) == {"city": DEMO}
+
+
+def test_a_tool_call_is_streamed_in_fragments_that_join(demo: Demo) -> None:
+    chunks = demo.chat("demo/tool", stream=True, tools=[tool("weather")]).chunks
+    calls = [call for chunk in chunks for call in chunk["choices"][0]["delta"].get("tool_calls", [])]
+    assert [call.get("id") is not None for call in calls] == [True] + [False] * (len(calls) - 1)
+    assert len(calls) > 3
+    assert {call["index"] for call in calls} == {0}
+    assert json.loads("".join(call["function"]["arguments"] for call in calls)) == {"city": DEMO}
+
+
+def test_without_tools_the_time_is_asked_for(demo: Demo) -> None:
+    assert demo.chat("demo/tool").json["choices"][0]["message"]["tool_calls"][0]["function"]["name"] == "get_time"
+
+
+def test_the_choice_of_tool_is_obeyed(demo: Demo) -> None:
+    tools = [tool("weather"), tool("other")]
+    other = {"type": "function", "function": {"name": "other"}}
+    called = demo.chat("demo/tool", tools=tools, tool_choice=other).json["choices"][0]["message"]["tool_calls"]
+    assert called[0]["function"]["name"] == "other"
+    assert said(demo, "demo/tool", tools=tools, tool_choice="none").startswith(DEMO)
+
+
+def test_the_result_of_a_tool_is_answered_in_words(demo: Demo) -> None:
+    call = {"id": "c1", "type": "function", "function": {"name": "weather", "arguments": "{}"}}
+    messages = [
+        {"role": "user", "content": "Rain?"},
+        {"role": "assistant", "tool_calls": [call]},
+        {"role": "tool", "tool_call_id": "c1", "content": "It rains."},
+    ]
+    answer = demo.chat("demo/tool", messages=messages).json["choices"][0]["message"]["content"]
+    assert "gave back “It rains.”" in answer
+    assert "3 messages" in answer
+
+
+def test_attachments_are_counted_and_named(demo: Demo) -> None:
+    parts = [
+        {"type": "text", "text": "Look"},
+        {"type": "image_url", "image_url": {"url": "data:image/png;base64,AAAA"}},
+        {"type": "image_url", "image_url": {"url": "https://example.com/a.jpg"}},
+        {"type": "file", "file": {"filename": "a.pdf", "file_data": "AAAA"}},
+        {"type": "input_audio", "input_audio": {"data": "AAAA", "format": "wav"}},
+    ]
+    answer = said(demo, "demo/echo", parts)
+    assert "You said “Look”" in answer
+    assert "4 attachments: image image/png, image https://example.com/a.jpg, file a.pdf, audio wav." in answer
+
+
+def test_the_system_text_is_noticed(demo: Demo) -> None:
+    messages = [{"role": "system", "content": "Be brief now"}, {"role": "user", "content": "Hi"}]
+    assert "system text has 3 words" in demo.chat(messages=messages).json["choices"][0]["message"]["content"]
+
+
+def test_an_error_in_mid_stream_follows_some_text_and_ends_the_stream(demo: Demo) -> None:
+    *chunks, last = [json.loads(frame.removeprefix("data: ")) for frame in demo.chat("demo/error", stream=True).frames]
+    assert text_of(chunks).startswith("[demo")
+    assert "demo/error" in last["error"]["message"]
+    assert demo.chat("demo/error").json["error"] == last["error"]
+
+
+def test_any_unicode_survives_and_half_a_pair_does_no_harm(demo: Demo) -> None:
+    odd = "é\u2060 \U0001f469\u200d\U0001f467 \x1b[31m"
+    reply = demo.chat("demo/echo", odd)
+    assert odd in reply.json["choices"][0]["message"]["content"]
+    assert "é\u2060 \U0001f469".encode() in reply.body
+    for stream in (True, False):
+        assert demo.chat("demo/echo", "\ud800", stream=stream, logprobs=True).status == 200

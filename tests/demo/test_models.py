@@ -1,0 +1,107 @@
+"""The demo's list of models: its shape, its filters, its ETag."""
+
+import pytest
+from support.demo_client import Demo
+
+NAMES = ["echo", "markdown", "slow", "tool", "reasoning", "refusal", "cut", "length", "filter", "error"]
+STATUSES = [400, 401, 402, 403, 404, 413, 422, 429, 500, 502, 503, 504]
+IDS = [f"demo/{name}" for name in NAMES] + [f"demo/status-{status}" for status in STATUSES]
+SECTIONS = {"modalities", "capabilities", "pricing"}
+
+
+def ids(demo: Demo, query: str) -> list[str]:
+    return sorted({row["id"] for row in demo.get(f"/v1/models?{query}").json["data"]})
+
+
+def test_every_model_is_listed_once_for_each_endpoint(demo: Demo) -> None:
+    listed = demo.get("/v1/models").json
+    assert listed["object"] == "list"
+    rows = [(row["id"], row["type"]) for row in listed["data"]]
+    assert rows == [(each, kind) for each in IDS for kind in ("openai/chat-completions", "openai/responses/submit")]
+
+
+def test_every_listed_model_answers_or_refuses_as_it_says(demo: Demo) -> None:
+    for row in demo.get("/v1/models?type=openai/chat-completions").json["data"]:
+        if row["id"] not in {"demo/cut", "demo/slow"}:  # tested as streams: they end, or end late
+            expected = int(row["id"].rpartition("-")[2]) if "status" in row["id"] else 200
+            assert demo.chat(row["id"]).status == expected
+
+
+def test_a_row_has_the_documented_shape(demo: Demo) -> None:
+    for row in demo.get("/v1/models").json["data"]:
+        assert row.keys() == {"id", "aliases", "type", "info", "tags"}
+        assert row["info"]["name"]
+        assert row["info"]["developer"]
+        assert len(row["info"]["description"]) > 40
+        assert "No model runs behind it" in row["info"]["description"]
+        assert row["info"]["contextLength"] > row["info"]["outputMax"] > 0
+
+
+@pytest.mark.parametrize(
+    ("query", "sections"),
+    [
+        ("include=pricing", {"pricing"}),
+        ("include=pricing,capabilities", {"pricing", "capabilities"}),
+        ("include=pricing&include=modalities", {"pricing", "modalities"}),
+        ("include=all", SECTIONS),
+        ("details=true", SECTIONS),
+        ("include=nonsense", set()),
+    ],
+)
+def test_sections_are_there_when_asked_for(demo: Demo, query: str, sections: set[str]) -> None:
+    assert {frozenset(row.keys() & SECTIONS) for row in demo.get(f"/v1/models?{query}").json["data"]} == {
+        frozenset(sections)
+    }
+
+
+def test_the_prices_are_those_that_are_charged(demo: Demo) -> None:
+    row = demo.get("/v1/models?id=demo/echo&include=pricing").json["data"][0]
+    prices = {unit["origin"]: unit["price"] / unit["per"] for unit in row["pricing"]["units"]}
+    answer = demo.chat().json
+    usage = answer["usage"]
+    cost = usage["prompt_tokens"] * prices["provided"] + usage["completion_tokens"] * prices["generated"]
+    assert answer["meta"]["usage"]["usd_spent"] == pytest.approx(cost)
+
+
+@pytest.mark.parametrize(
+    ("query", "expected"),
+    [
+        ("id=demo/echo", ["demo/echo"]),
+        ("id=DEMO-ECHO", ["demo/echo"]),
+        ("id=demo/echo,demo/slow", ["demo/echo", "demo/slow"]),
+        ("id=demo/echo&id=demo/cut", ["demo/cut", "demo/echo"]),
+        ("capabilities=Reasoning", ["demo/reasoning"]),
+        ("capabilities=reasoning&id=demo/echo", []),
+        ("output_modalities=video", []),
+        ("input_modalities=image&tags=demo", sorted(IDS)),
+        ("modalities=text", sorted(IDS)),
+        ("unknown=filter", sorted(IDS)),
+    ],
+)
+def test_filters_narrow_the_list(demo: Demo, query: str, expected: list[str]) -> None:
+    assert ids(demo, query) == expected
+
+
+@pytest.mark.parametrize("path", ["/models", "/api/v1/models"])
+def test_other_paths_give_the_same(demo: Demo, path: str) -> None:
+    assert demo.get(path).json == demo.get("/v1/models").json
+
+
+def test_who_has_the_list_already_gets_304(demo: Demo) -> None:
+    first = demo.get("/v1/models")
+    etag = first.headers["etag"]
+    assert etag.startswith('W/"')
+    assert first.headers["cache-control"] == "max-age=60"
+    again = demo.get("/v1/models", If_None_Match=etag)
+    assert (again.status, again.body, again.headers["etag"]) == (304, b"", etag)
+    assert demo.get("/v1/models", If_None_Match='W/"other"').status == 200
+    assert demo.get("/v1/models?include=all", If_None_Match=etag).status == 200
+
+
+def test_one_model_is_found_by_id_or_alias_in_any_case(demo: Demo) -> None:
+    for name in ("demo/echo", "Demo/Echo", "demo-echo"):
+        found = demo.get(f"/model/{name}?include=all").json
+        assert (found["object"], found["data"]["id"]) == ("model", "demo/echo")
+        assert found["data"].keys() >= SECTIONS
+    assert demo.get("/model/nope").status == 404
+    assert demo.get("/v1/model/demo/echo").status == 404

@@ -1,0 +1,59 @@
+"""The JSON that the demo makes for a schema."""
+
+import json
+
+from support.demo_client import Demo, Json
+
+DEMO = "[demo: no model ran]"
+
+
+def said(demo: Demo, form: Json) -> str:
+    text: str = demo.chat(response_format=form).json["choices"][0]["message"]["content"]
+    return text
+
+
+def test_free_json_is_an_object_that_says_what_it_is(demo: Demo) -> None:
+    value = json.loads(said(demo, {"type": "json_object"}))
+    assert value["answer"].startswith(DEMO)
+    assert value["words"] == 2
+
+
+def test_json_satisfies_the_schema(demo: Demo) -> None:
+    person = {"type": "object", "properties": {"name": {"type": "string"}}, "required": ["name"]}
+    wanted: dict[str, Json] = {
+        "s": {"type": "string"},
+        "i": {"type": "integer", "minimum": 5},
+        "x": {"type": "number", "exclusiveMinimum": 2},
+        "b": {"type": "boolean"},
+        "e": {"enum": ["red", "green"]},
+        "c": {"const": 7},
+        "l": {"type": "array", "items": {"type": "integer"}, "minItems": 2},
+        "p": {"$ref": "#/$defs/person"},
+        "o": {"anyOf": [{"type": "integer"}, {"type": "null"}]},
+        "t": {"type": ["null", "string"]},
+        "short": {"type": "string", "maxLength": 3},
+        "when": {"type": "string", "format": "date"},
+    }
+    schema = {"type": "object", "properties": wanted, "required": list(wanted), "$defs": {"person": person}}
+    form = {"type": "json_schema", "json_schema": {"name": "x", "schema": schema}}
+    assert json.loads(said(demo, form)) == {
+        "s": DEMO, "i": 5, "x": 2.5, "b": True, "e": "red", "c": 7, "l": [1, 1], "p": {"name": DEMO}, "o": 1, "t": DEMO,
+        "short": DEMO[:3], "when": "2026-01-31",
+    }  # fmt: skip
+
+
+def test_a_schema_that_names_itself_ends(demo: Demo) -> None:
+    schema = {
+        "type": "object",
+        "properties": {"next": {"$ref": "#"}, "kids": {"type": "array", "items": {"$ref": "#"}}},
+    }
+    form = {"type": "json_schema", "json_schema": {"name": "x", "schema": schema}}
+    assert "next" in json.loads(said(demo, form))
+    schema["required"] = ["next"]  # which nothing can satisfy
+    assert "next" in json.loads(said(demo, form))
+
+
+def test_what_is_no_schema_is_refused(demo: Demo) -> None:
+    form = {"type": "json_schema", "json_schema": {"name": "x", "schema": {"type": "object", "properties": [1]}}}
+    reply = demo.chat(response_format=form)
+    assert (reply.status, "Invalid schema" in reply.json["message"]) == (400, True)

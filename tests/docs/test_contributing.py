@@ -1,0 +1,118 @@
+"""The changes that CONTRIBUTING.md walks through: each is made to a copy of the repository, and used."""
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from support.console import Console
+from support.paths import ROOT
+
+PARTS = ("aiml_cli", "scripts", "tests", "docs", "completions", "CONTRIBUTING.md", "README.md", "pyproject.toml")
+Run = Callable[..., "subprocess.CompletedProcess[str]"]
+
+
+def diffs(section: str) -> str:
+    """Give the changes of a section."""
+    text = (ROOT / "CONTRIBUTING.md").read_text("utf-8")
+    body = text.split(f"## {section}", 1)[1].split("\n## ", 1)[0]
+    return "\n".join(re.findall(r"```diff\n(.*?\n)```", body, re.DOTALL))
+
+
+@pytest.fixture
+def copy(tmp_path: Path) -> Path:
+    """Give a copy of the repository."""
+    place = tmp_path / "copy"
+    ignored = shutil.ignore_patterns("__pycache__", "*.pyc")
+    for part in PARTS:
+        source = ROOT / part
+        make = shutil.copytree if source.is_dir() else shutil.copy
+        place.mkdir(exist_ok=True)
+        make(source, place / part, **({"ignore": ignored} if source.is_dir() else {}))
+    return place
+
+
+@pytest.fixture
+def run(copy: Path) -> Run:
+    """Give a function that runs Python with the copy's package."""
+
+    def running(*arguments: str, **environ: str) -> "subprocess.CompletedProcess[str]":
+        variables = {**os.environ, "PYTHONPATH": str(copy), "PYTHONDONTWRITEBYTECODE": "1", **environ}
+        return subprocess.run(
+            [sys.executable, *arguments],
+            cwd=copy, env=variables, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False, timeout=60,
+        )  # fmt: skip
+
+    return running
+
+
+def apply(copy: Path, section: str) -> None:
+    done = subprocess.run(
+        ["git", "apply", "-"], cwd=copy, input=diffs(section), text=True, capture_output=True, check=False
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+def aiml(run: Run, *arguments: str, **environ: str) -> "subprocess.CompletedProcess[str]":
+    return run("-c", "from aiml_cli.__main__ import run; run()", *arguments, **environ)
+
+
+def generated(run: Run) -> str:
+    """Make the generated files of the copy anew; give what was written."""
+    written = run("scripts/generate.py")
+    assert (written.returncode, written.stderr) == (0, "")
+    return written.stdout
+
+
+def test_a_request_parameter_is_one_row(copy: Path, run: Run) -> None:
+    assert aiml(run, "chat", "--dry-run", "--top-k", "3", "hi").returncode == 2
+    apply(copy, "A request parameter")
+    assert '"top_k": 3' in aiml(run, "chat", "--dry-run", "--top-k", "3", "hi").stdout
+    assert '"top_k": 5' in aiml(run, "chat", "--dry-run", "hi", AIML_TOP_K="5").stdout
+    refused = aiml(run, "chat", "--demo", "--top-k", "0", "hi")
+    assert (refused.returncode, refused.stderr) == (2, "aiml: --top-k: '0' is not a whole number of at least 1\n")
+    assert aiml(run, "chat", "--demo", "-q", "--top-k", "3", "hi").returncode == 0
+    assert aiml(run, "chat", "--demo", "-q", "-O", "top_k=0", "hi").returncode == 4  # the embedded server knows it too
+
+
+def test_the_generated_files_follow_from_the_row(copy: Path, run: Run) -> None:
+    apply(copy, "A request parameter")
+    names = {"docs/options.md": "--top-k", "docs/help.md": "--top-k", "completions/aiml.fish": "-l top-k"}
+    written = generated(run)
+    for name, flag in names.items():
+        assert f"wrote {name}\n" in written
+        assert flag in (copy / name).read_text("utf-8")
+    assert run("scripts/generate.py", "--check").returncode == 0
+
+
+def test_the_tests_over_the_table_hold_for_the_new_row(copy: Path, run: Run) -> None:
+    apply(copy, "A request parameter")
+    done = run(
+        "-m", "pytest", "-q", "-p", "no:cacheprovider", "tests/cli/test_flags.py", "tests/settings/test_resolve.py"
+    )
+    assert done.returncode == 0, done.stdout
+
+
+def test_an_output_format_is_a_renderer(copy: Path, run: Run) -> None:
+    apply(copy, "An output format")
+    answer = aiml(run, "chat", "--demo", "-q", "--format", "quoted", "-m", "demo/markdown", "hi")
+    assert answer.returncode == 0
+    assert answer.stdout.count("\n") > 10
+    assert all(line.startswith("> ") for line in answer.stdout.splitlines())
+    generated(run)
+    assert "quoted" in (copy / "docs/help.md").read_text("utf-8")
+
+
+def test_a_slash_command_is_a_function(copy: Path, run: Run) -> None:
+    apply(copy, "A slash command")
+    generated(run)
+    assert "Count the words of the last answer." in (copy / "docs/repl.md").read_text("utf-8")
+    with Console("chat", "--demo", TERM="dumb", PYTHONPATH=str(copy)) as console:
+        console.prompt()
+        console.line("/count")
+        console.until("aiml: 0 words")
+        assert console.leave() == 0

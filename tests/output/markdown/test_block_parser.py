@@ -1,0 +1,110 @@
+"""Text cut into blocks: which, and that it does not matter how it comes."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from support.fake_terminal import SAMPLE, pieces
+
+from aiml_cli.output.markdown.block_parser import LONGEST_OPEN, SLICE, Block, Cutter, cells
+
+# What Markdown is made of, so that wild texts are often Markdown too.
+MARKS = [
+    "\n",
+    "\n\n",
+    "- ",
+    "  ",
+    "    ",
+    "1. ",
+    "> ",
+    "```",
+    "~~~\n",
+    "# ",
+    "|",
+    "|-|-|\n",
+    "---\n",
+    "===\n",
+    "\t",
+    "a b",
+    "[^1]: ",
+    "é漢",
+]
+MARKDOWN = st.lists(st.one_of(st.sampled_from(MARKS), st.text(max_size=4)), max_size=40).map("".join)
+SIZES = st.lists(st.integers(1, 12), min_size=1, max_size=5)
+
+
+def cut(text: str, sizes: list[int] | None = None) -> list[Block]:
+    cutter = Cutter()
+    blocks = [block for piece in (pieces(text, sizes) if sizes else [text]) for block in cutter.feed(piece)]
+    return [*blocks, *cutter.end()]
+
+
+@given(MARKDOWN, SIZES)
+def test_how_a_text_is_cut_makes_no_difference(text: str, sizes: list[int]) -> None:
+    assert cut(text, sizes) == cut(text)
+
+
+@pytest.mark.parametrize("size", [1, 2, 7, 50])
+def test_the_sample_gives_the_same_blocks_however_it_comes(size: int) -> None:
+    assert cut(SAMPLE, [size]) == cut(SAMPLE)
+
+
+@given(MARKDOWN, SIZES)
+def test_looking_at_the_open_end_changes_nothing(text: str, sizes: list[int]) -> None:
+    cutter, blocks = Cutter(), []
+    for piece in pieces(text, sizes):
+        blocks += cutter.feed(piece)
+        assert cutter.open() == cutter.open()
+    assert [*blocks, *cutter.end()] == cut(text)
+
+
+@given(MARKDOWN, SIZES)
+def test_the_open_end_is_what_the_text_would_be_if_it_ended_there(text: str, sizes: list[int]) -> None:
+    cutter, blocks = Cutter(), []
+    for piece in pieces(text, sizes):
+        blocks += cutter.feed(piece)
+    assert [*blocks, *cutter.open()] == cut(text)
+
+
+@pytest.mark.parametrize(
+    ("text", "blocks"),
+    [
+        ("a\nb\n\nc", [("paragraph", "a\nb", []), ("paragraph", "c", [])]),
+        ("# a #\n## b", [("heading", "a", []), ("heading", "b", [])]),
+        ("a\n===\nb\n---", [("heading", "a", []), ("heading", "b", [])]),
+        ("#hashtag", [("paragraph", "#hashtag", [])]),
+        ("a\n***", [("paragraph", "a", []), ("rule", "", [])]),
+        ("- a\n- b", [("paragraph", "a", ["-"]), ("paragraph", "b", ["-"])]),
+        ("- a\n  - b", [("paragraph", "a", ["-"]), ("paragraph", "b", ["-", "-"])]),
+        ("1. a\n1. b", [("paragraph", "a", ["1."]), ("paragraph", "b", ["2."])]),
+        ("1. a\n  - b", [("paragraph", "a", ["1."]), ("paragraph", "b", ["1.", "-"])]),
+        ("- a\n\n  b", [("paragraph", "a", ["-"]), ("paragraph", "b", ["-"])]),
+        ("in\n1986. It", [("paragraph", "in\n1986. It", [])]),
+        ("> a\nb\n> > c", [("paragraph", "a\nb", [">"]), ("paragraph", "c", [">", ">"])]),
+        ("```py\nx\n```\ny", [("fence", "x", []), ("paragraph", "y", [])]),
+        ("````\n```\n````", [("fence", "```", [])]),
+        ("```\nx", [("fence", "x", [])]),
+        ("- ```\n  x\n  ```", [("fence", "x", ["-"])]),
+        ("    x\n\n    y", [("code", "x\n\ny", [])]),
+        ("|a|b|\n|-|-|\n|1|2|\n\nc", [("table", "|a|b|\n|-|-|\n|1|2|", []), ("paragraph", "c", [])]),
+        ("a | b\nc", [("paragraph", "a | b\nc", [])]),
+        ("[^1]: a", [("paragraph", "a", ["[1]"])]),
+    ],
+)  # fmt: skip
+def test_markdown_is_read(text: str, blocks: list[tuple[str, str, list[str]]]) -> None:
+    assert [(block.kind, block.text, [frame.mark for frame in block.frames]) for block in cut(text)] == blocks
+
+
+def test_a_paragraph_without_an_end_is_given_in_pieces() -> None:
+    cutter = Cutter()
+    given_so_far = cutter.feed("word " * LONGEST_OPEN)
+    assert len(given_so_far) > 1
+    assert sum(len(block.text) for block in cutter.open()) <= LONGEST_OPEN + len("word ")
+
+
+def test_code_is_given_before_its_fence_ends() -> None:
+    blocks = Cutter().feed("```\n" + "x\n" * (SLICE + 1))
+    assert [(block.kind, block.closes, block.text.count("x")) for block in blocks] == [("fence", False, SLICE)]
+
+
+def test_a_cell_may_hold_an_escaped_bar() -> None:
+    assert cells(r"| a \| b | c |") == ["a | b", "c"]

@@ -1,0 +1,161 @@
+"""The screens follow from the settings and from what standard output and error are."""
+
+import json
+import os
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from aiml_cli.api.answer import Answer
+from aiml_cli.api.completion_builder import Fold
+from aiml_cli.api.stream_events import Batch, Done, Notice, Text, Thought, Usage
+from aiml_cli.errors import AimlError, CutShort, Misuse, OutputFailed, ReaderGone
+from aiml_cli.output.choose_renderer import choose, wants_color
+from aiml_cli.settings.resolve import resolve
+
+Capture = pytest.CaptureFixture[str]
+SAID: Batch = [Thought("Hm"), Notice("searched"), Text("\x1b[1mHi"), Usage(1, 2, 3), Done("stop", 0)]
+RAW = [b"data: {", b"}\n\n\x1b"]
+
+
+def shown(capfd: Capture, error: AimlError | None = None, **options: Any) -> tuple[str, str]:
+    """Show an answer on the chosen screens; give what reached standard output and error."""
+    screen, fold = choose(replace(resolve({}).options, **options), {}), Fold()
+    assert list(screen.tee(iter(RAW))) == RAW
+    screen.show(SAID)
+    fold.add(SAID)
+    screen.close(Answer("chat", fold.completion(), error))
+    captured = capfd.readouterr()
+    return captured.out, captured.err
+
+
+def test_text_goes_to_the_pipe_untouched_and_the_rest_aside(capfd: Capture) -> None:
+    assert shown(capfd) == ("\x1b[1mHi\n", "Hm\naiml: searched\n")
+
+
+@pytest.mark.parametrize(
+    ("options", "aside"),
+    [
+        ({"hide_reasoning": True}, "aiml: searched\n"),
+        ({"quiet": True}, ""),
+        ({"usage": True, "quiet": True}, "aiml: 1 in · 2 out · 3 tokens\n"),
+        ({"color": "always"}, "\x1b[2mHm\x1b[0m\naiml: searched\n"),
+    ],
+    ids=repr,
+)
+def test_what_stands_aside_follows_the_settings(capfd: Capture, options: dict[str, Any], aside: str) -> None:
+    assert shown(capfd, **options) == ("\x1b[1mHi\n", aside)
+
+
+@pytest.mark.parametrize("options", [{"format": "json"}, {"json": True}, {"json": True, "format": "raw"}], ids=repr)
+@pytest.mark.parametrize("error", [None, CutShort("cut")])
+def test_json_is_one_object_and_nothing_beside_it(
+    capfd: Capture, options: dict[str, Any], error: AimlError | None
+) -> None:
+    out, err = shown(capfd, error, **options)
+    assert json.loads(out)["text"] == "\x1b[1mHi"
+    assert (json.loads(out)["error"] is None) == (error is None)
+    assert err == ""
+
+
+def test_json_lines_end_with_the_object(capfd: Capture) -> None:
+    out, err = shown(capfd, format="jsonl")
+    assert [json.loads(row)["type"] for row in out.splitlines()] == ["thought", "notice", "text", "usage", "done"]
+    assert err == ""
+
+
+def test_raw_is_the_servers_own_bytes(capfd: Capture) -> None:
+    assert shown(capfd, format="raw") == (b"".join(RAW).decode(), "")
+
+
+@pytest.mark.parametrize("error", [OutputFailed("disk full"), ReaderGone("gone")])
+def test_an_output_that_failed_is_left_alone(capfd: Capture, error: AimlError) -> None:
+    out, _ = shown(capfd, error, format="json")
+    assert out == ""
+
+
+# ---- a file
+
+
+def test_a_file_gets_the_answer_and_standard_output_nothing(capfd: Capture, tmp_path: Path) -> None:
+    target = tmp_path / "answer.txt"
+    out, err = shown(capfd, output=str(target))
+    assert (out, err) == ("", "Hm\naiml: searched\n")
+    assert target.read_bytes() == b"\x1b[1mHi\n"
+
+
+def test_an_incomplete_answer_is_left_beside_the_file(capfd: Capture, tmp_path: Path) -> None:
+    target = tmp_path / "answer.txt"
+    target.write_text("old")
+    out, err = shown(capfd, CutShort("cut"), output=str(target))
+    assert out == ""
+    assert target.read_text() == "old"
+    assert f"aiml: what came is in {target}.part\n" in err
+
+
+@pytest.mark.parametrize("format_", ["json", "raw"])
+def test_a_file_takes_every_format(capfd: Capture, tmp_path: Path, format_: str) -> None:
+    target = tmp_path / "answer"
+    assert shown(capfd, output=str(target), format=format_)[0] == ""
+    assert target.read_bytes().startswith(b"{" if format_ == "json" else RAW[0])
+
+
+def test_a_file_that_cannot_be_opened_is_told_before_anything_is_sent(tmp_path: Path) -> None:
+    with pytest.raises(Misuse):
+        choose(replace(resolve({}).options, output=str(tmp_path)), {})
+
+
+def test_without_standard_output_nothing_is_begun() -> None:
+    kept = os.dup(1)
+    os.close(1)
+    try:
+        with pytest.raises(OutputFailed):
+            choose(resolve({}).options, {})
+    finally:
+        os.dup2(kept, 1)
+        os.close(kept)
+
+
+# ---- colour
+
+
+@pytest.mark.parametrize(
+    ("wish", "environ", "color"),
+    [
+        ("always", {"NO_COLOR": "1", "TERM": "dumb"}, True),
+        ("never", {"FORCE_COLOR": "1"}, False),
+        ("auto", {}, False),
+        ("auto", {"FORCE_COLOR": "1"}, True),
+        ("auto", {"FORCE_COLOR": "3"}, True),
+        ("auto", {"FORCE_COLOR": "0"}, False),
+        ("auto", {"FORCE_COLOR": ""}, False),
+        ("auto", {"NO_COLOR": "1", "FORCE_COLOR": "1"}, False),
+        ("auto", {"NO_COLOR": "", "FORCE_COLOR": "1"}, True),
+    ],
+)
+def test_colour_off_a_terminal_is_a_wish(wish: str, environ: dict[str, str], *, color: bool, tmp_path: Path) -> None:
+    fd = os.open(tmp_path / "x", os.O_WRONLY | os.O_CREAT)
+    assert wants_color(fd, wish, environ) is color
+    os.close(fd)
+
+
+@pytest.mark.parametrize(
+    ("environ", "color"),
+    [
+        ({"TERM": "xterm-256color"}, True),
+        ({"TERM": "dumb"}, False),
+        ({"TERM": ""}, False),
+        ({}, False),
+        ({"TERM": "xterm", "NO_COLOR": "1"}, False),
+        ({"TERM": "xterm", "NO_COLOR": ""}, True),
+        ({"TERM": "xterm", "FORCE_COLOR": "0"}, True),
+        ({"TERM": "dumb", "FORCE_COLOR": "1"}, True),
+    ],
+)
+def test_colour_on_a_terminal_is_what_the_terminal_can(environ: dict[str, str], *, color: bool) -> None:
+    leader, terminal = os.openpty()
+    assert wants_color(terminal, "auto", environ) is color
+    os.close(terminal)
+    os.close(leader)

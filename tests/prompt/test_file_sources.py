@@ -1,0 +1,143 @@
+"""A name stands for a file, a folder's texts, a glob's files or an address."""
+
+import os
+import re
+from pathlib import Path
+
+import pytest
+
+from aiml_cli.errors import Misuse
+from aiml_cli.prompt.decode_text import Budget, size
+from aiml_cli.prompt.file_sources import Source, is_image_address, sources
+
+Told = list[str]
+
+
+def nowhere(url: str) -> tuple[bytes, str]:
+    pytest.fail(url)
+
+
+def found(name: str, told: Told | None = None, budget: Budget | None = None) -> list[tuple[str, bytes]]:
+    tell = pytest.fail if told is None else told.append
+    return [(each.name, each.data) for each in sources(name, budget or Budget(), nowhere, tell)]
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """Make a folder with texts, and with what is none."""
+    for path in ("src/b.py", "src/a.py", "src/sub/c.md", "src/.git/config", "src/.env"):
+        (tmp_path / path).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / path).write_text(path)
+    (tmp_path / "src/photo.txt").write_bytes(b"\x89PNG\r\n\x1a\n")
+    (tmp_path / "src/late.bin").write_bytes(b"text" * 5000 + b"\0")
+    (tmp_path / "secret").write_text("secret")
+    (tmp_path / "src/link").symlink_to(tmp_path / "secret")
+    os.mkfifo(tmp_path / "src/pipe")
+    return tmp_path
+
+
+@pytest.mark.parametrize("name", ["src", "src/"])
+def test_a_folder_gives_its_texts_in_order_and_says_what_is_left_out(name: str, folder: Path) -> None:
+    told = Told()
+    assert found(name, told) == [(path, path.encode()) for path in ("src/a.py", "src/b.py", "src/sub/c.md")]
+    assert told == [f"{name}: 3 files, 28 bytes; left out: 2 hidden, 3 not text, 1 linked"]
+
+
+def test_a_folder_without_texts_is_misuse(tmp_path: Path) -> None:
+    (tmp_path / "src").mkdir()
+    with pytest.raises(Misuse, match="src: no text files"):
+        found("src")
+
+
+def test_a_folder_of_too_many_files_is_misuse(tmp_path: Path) -> None:
+    (tmp_path / "src").mkdir()
+    for number in range(1001):
+        (tmp_path / "src" / str(number)).touch()
+    with pytest.raises(Misuse, match="more than 1,000 files"):
+        found("src")
+    with pytest.raises(Misuse, match="1,001 files match"):
+        found("src/*")
+
+
+def test_a_folder_of_too_much_text_is_misuse(tmp_path: Path) -> None:
+    (tmp_path / "src").mkdir()
+    (tmp_path / "src/a").write_bytes(b"a" * 10_000_001)
+    with pytest.raises(Misuse, match="more than 10 MB of text"):
+        found("src")
+
+
+@pytest.mark.parametrize(
+    ("glob", "names"),
+    [
+        ("src/*.py", ["src/a.py", "src/b.py"]),
+        ("src/?.py", ["src/a.py", "src/b.py"]),
+        ("src/[b-z].py", ["src/b.py"]),
+        ("src/**/*.md", ["src/sub/c.md"]),
+    ],
+)
+def test_a_glob_gives_the_files_that_match_in_order(glob: str, names: list[str], folder: Path) -> None:
+    assert [name for name, _ in found(glob)] == names
+
+
+def test_a_glob_that_matches_nothing_is_misuse(folder: Path) -> None:
+    with pytest.raises(Misuse, match=re.escape("src/*.rs: no file matches")):
+        found("src/*.rs")
+
+
+def test_a_file_may_be_called_like_a_glob(tmp_path: Path) -> None:
+    (tmp_path / "a[1].txt").write_text("1")
+    assert found("a[1].txt") == [("a[1].txt", b"1")]
+
+
+def test_a_file_without_an_end_is_refused_while_it_is_read() -> None:
+    with pytest.raises(Misuse, match=r"/dev/zero: more than 2\.0 MB"):
+        found("/dev/zero", budget=Budget(2_000_000))
+
+
+def test_the_budget_holds_for_all_together(tmp_path: Path) -> None:
+    (tmp_path / "a").write_bytes(b"x" * 600)
+    budget = Budget(1000)
+    found("a", budget=budget)
+    with pytest.raises(Misuse, match=r"a: more than 1\.0 kB"):
+        found("a", budget=budget)
+
+
+def test_an_address_is_fetched_and_counted() -> None:
+    def fetch(url: str) -> tuple[bytes, str]:
+        return url.encode(), 'text/html; Charset="KOI8-R"; x=y'
+
+    assert list(sources("https://x.test/a", Budget(), fetch, pytest.fail)) == [
+        Source("https://x.test/a", b"https://x.test/a", "koi8-r")
+    ]
+    with pytest.raises(Misuse):
+        list(sources("https://x.test/a", Budget(3), fetch, pytest.fail))
+
+
+@pytest.mark.parametrize(
+    ("name", "is_one"),
+    [
+        ("https://x.test/a.png", True),
+        ("HTTP://x.test/a.JPEG?size=1", True),
+        ("https://x.test/a?b=c.png", False),
+        ("https://x.test/", False),
+        ("a.png", False),
+        ("ftp://x.test/a.png", False),
+    ],
+)
+def test_the_ending_of_a_path_makes_an_address_one_of_an_image(name: str, *, is_one: bool) -> None:
+    assert is_image_address(name) is is_one
+
+
+@pytest.mark.parametrize(
+    ("count", "words"),
+    [
+        (0, "0 bytes"),
+        (999, "999 bytes"),
+        (1000, "1.0 kB"),
+        (123_456, "123 kB"),
+        (4_500_000, "4.5 MB"),
+        (64 << 20, "64 MiB"),
+    ],
+)
+def test_a_size_is_said_as_file_managers_do(count: int, words: str) -> None:
+    assert size(count) == words

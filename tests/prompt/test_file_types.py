@@ -1,0 +1,63 @@
+"""Bytes tell what they are, and text is never taken for anything else."""
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from aiml_cli.prompt.decode_text import type_of
+
+KNOWN = [
+    (b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR", "image/png"),
+    (b"\xff\xd8\xff\xe0\0\x10JFIF", "image/jpeg"),
+    (b"GIF89a\x01\0\x01\0\x80\0\0", "image/gif"),
+    (b"GIF87a\x10\0\x10\0\xf0\0\0", "image/gif"),
+    (b"RIFF\x24\0\0\0WEBPVP8 ", "image/webp"),
+    (b"%PDF-1.7\n%\xe2\xe3", "application/pdf"),
+    (b"RIFF\x24\0\0\0WAVEfmt ", "audio/wav"),
+    (b"ID3\x04\0\0\0\0\0\x23", "audio/mpeg"),
+    (b"\xff\xfb\x90\x44\0\0\0\0", "audio/mpeg"),
+    (b"\xff\xf3\x40\xc0\0\0\0\0", "audio/mpeg"),
+    (b"fLaC\0\0\0\x22\x10\0", "audio/flac"),
+    (b"OggS\0\x02\0\0\0\0", "audio/ogg"),
+]
+
+
+@pytest.mark.parametrize(("data", "kind"), KNOWN)
+def test_a_file_is_known_by_its_first_bytes(data: bytes, kind: str) -> None:
+    assert type_of(data) == kind
+
+
+TEXTS = [
+    "",
+    "GIF89a or GIF87a?",
+    "ID3 tags",
+    "RIFF is a format",
+    "OggSpeex",
+    "fLaC files",
+    "ÿûbercp",
+    "RIFFxxxxAVI LIST",
+]
+
+
+@pytest.mark.parametrize("text", TEXTS)
+def test_a_text_about_a_format_is_a_text(text: str) -> None:
+    assert type_of(text.encode()) == ""
+
+
+@pytest.mark.parametrize("mark", [b"\xff\xfe", b"\xfe\xff", b"\xff\xfe\0\0"])
+def test_the_mark_of_utf_16_is_no_frame_of_sound(mark: bytes) -> None:
+    assert type_of(mark + b"a\0b\0c\0") == ""
+
+
+@settings(deadline=None)
+@given(st.text())
+def test_no_utf_8_is_a_sound_or_an_image(text: str) -> None:
+    data = f"x{text}".encode()
+    assert type_of(data) == ""
+
+
+@pytest.mark.parametrize(
+    "data", [b"\xff\xfb\xf0\x44", b"\xff\xfb\x00\x44", b"\xff\xfb\x9c\x44", b"\xff\xea\x90\x44", b"\xff"]
+)
+def test_a_frame_with_a_rate_that_does_not_exist_is_none(data: bytes) -> None:
+    assert type_of(data) == ""

@@ -1,0 +1,50 @@
+"""The short form of a schema says much in a line."""
+
+from typing import Any
+
+import pytest
+
+from aiml_cli.errors import Misuse
+from aiml_cli.schema.shorthand import read
+
+TEXT, WHOLE = {"type": "string"}, {"type": "integer"}
+
+FIELDS: list[tuple[str, dict[str, Any]]] = [
+    ("name, age int, tags: list of str", {"name": TEXT, "age": WHOLE, "tags": {"type": "array", "items": TEXT}}),
+    ("a str,b float , c bool,", {"a": TEXT, "b": {"type": "number"}, "c": {"type": "boolean"}}),
+    ("a list of list of int", {"a": {"type": "array", "items": {"type": "array", "items": WHOLE}}}),
+    ("bio: a short bio", {"bio": {**TEXT, "description": "a short bio"}}),
+    ("age int: in years", {"age": {**WHOLE, "description": "in years"}}),
+    ("tags: list of str: what it is about", {"tags": {"type": "array", "items": TEXT, "description": "what it is about"}}),
+    ("speed: km/h: measured", {"speed": {**TEXT, "description": "km/h: measured"}}),
+    ("a: one, two\n\n  b int,\n", {"a": {**TEXT, "description": "one, two"}, "b": WHOLE}),
+    ("a int?, b?", {"a": {"type": ["integer", "null"]}, "b": {"type": ["string", "null"]}}),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("text", "properties"), FIELDS)
+def test_fields_become_required_properties_of_a_closed_object(text: str, properties: dict[str, Any]) -> None:
+    required = list(properties)
+    whole = {"type": "object", "properties": properties, "required": required, "additionalProperties": False}
+    assert read(text) == whole
+    assert list(read(text)["properties"]) == required
+
+
+@pytest.mark.parametrize(
+    ("text", "message", "hint"),
+    [
+        ("age inty", "'age inty' is no field", "'inty' is no type"),
+        ("a list of", "'a list of' is no field", "no type"),
+        ("a list of things", "no field", "'list of things' is no type"),
+        ("1st", "'1st' is no field", "a name has letters"),
+        ("a/b int", "no field", "a name has letters"),
+        (": words", "no field", "a name has letters"),
+        ("a, b, a int", "'a' is there twice", ""),
+        (" ,\n, ", "is empty", "say its fields"),
+    ],
+)
+def test_what_is_no_field_is_named(text: str, message: str, hint: str) -> None:
+    with pytest.raises(Misuse) as caught:
+        read(text)
+    assert message in caught.value.message
+    assert hint in caught.value.hint

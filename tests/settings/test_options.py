@@ -1,0 +1,178 @@
+"""What holds for every row of the table, also for those not written yet."""
+
+import json
+import re
+from collections import Counter
+from typing import Any
+
+import pytest
+from support.paths import SHARED
+
+from aiml_cli.api.endpoints import ENDPOINTS
+from aiml_cli.errors import Misuse
+from aiml_cli.settings.options import ROWS, Option, flags_of
+from aiml_cli.settings.resolve import from_file
+
+PARAMS = SHARED / "api" / "params.json"
+NO_OPTIONS = re.compile(r"messages|input$|input\[|tool_choice<")
+ALSO_WANTED = [
+    ("chat", "tools"),
+    ("chat", "stream_options.include_usage"),
+    ("responses", "tools"),
+    ("responses", "reasoning.summary"),
+    ("responses", "reasoning.effort"),
+    ("responses", "include"),
+    ("responses", "text.format"),
+    ("responses", "prompt.id"),
+    ("responses", "prompt.version"),
+    ("responses", "prompt.variables"),
+    ("responses", "instructions"),
+    ("responses", "background"),
+    ("responses", "temperature"),
+    ("responses", "top_p"),
+    ("responses", "parallel_tool_calls"),
+]
+
+every_row = pytest.mark.parametrize("row", ROWS.values(), ids=ROWS)
+every_endpoint = pytest.mark.parametrize("endpoint", ENDPOINTS)
+
+
+def twice(things: list[str]) -> list[str]:
+    return [thing for thing, count in Counter(things).items() if count > 1]
+
+
+def place_of(endpoint: str, path: str) -> Option[Any]:
+    return next(row for row in ROWS.values() if endpoint in row.wire and row.wire[endpoint].path == path)
+
+
+def published() -> list[Any]:
+    """List the properties that the vendor's page names, and those that the documents want besides."""
+    rows = json.loads(PARAMS.read_text()) if PARAMS.exists() else []
+    named = [row for row in rows if row["in_seed"] or (row["endpoint"], row["path"]) in ALSO_WANTED]
+    return [
+        pytest.param(row, id=f"{row['endpoint']}-{row['path']}") for row in named if not NO_OPTIONS.match(row["path"])
+    ]
+
+
+def test_no_letter_means_two_things() -> None:
+    assert not twice([row.short for row in ROWS.values() if row.short])
+    assert all(re.fullmatch(r"-[A-Za-z]", row.short) for row in ROWS.values() if row.short)
+
+
+def test_no_flag_is_spelled_twice() -> None:
+    assert not twice([word for row in ROWS.values() for word in {row.flag, row.short, *row.also} - {""}])
+
+
+def test_no_variable_sets_two_rows() -> None:
+    variables = [variable for row in ROWS.values() for variable in row.variables]
+    assert not twice(variables)
+    assert all(re.fullmatch(r"AIML(API)?_[A-Z][A-Z_]*", variable) for variable in variables)
+
+
+@every_row
+def test_help_is_a_sentence(row: Option[Any]) -> None:
+    assert re.fullmatch(r"\S.*[^.\s]\.", row.help)
+
+
+@every_row
+def test_a_row_stands_in_a_panel_and_spells_its_flag(row: Option[Any]) -> None:
+    assert row.panel
+    assert re.fullmatch(r"--[a-z][a-z-]*", row.flag)
+    assert row.name == row.flag[2:].replace("-", "_")
+
+
+@every_row
+def test_a_default_is_a_value_that_a_user_could_have_typed(row: Option[Any]) -> None:
+    if row.default is not None:
+        typed = ("on" if row.default else "off") if row.kind.switch else str(row.default)
+        assert row.kind.parse(typed) == row.default
+
+
+@every_row
+def test_every_suggestion_is_a_good_value(row: Option[Any]) -> None:
+    for word in row.kind.choices:
+        assert row.kind.parse(word) is not None
+
+
+@pytest.mark.promise("key-secret")
+@every_row
+def test_a_secret_has_no_flag_and_no_place_in_the_config_file(row: Option[Any]) -> None:
+    if row.secret:
+        assert row not in [*flags_of("chat"), *flags_of("responses")]
+        with pytest.raises(Misuse):
+            from_file({row.name: "a made-up key"}, "config.toml")
+
+
+def test_the_key_is_a_secret() -> None:
+    assert [row.name for row in ROWS.values() if row.secret] == ["api_key"]
+    assert ROWS["api_key"].variables == ("AIMLAPI_API_KEY", "AIML_API_KEY", "AIMLAPI_KEY")
+
+
+@every_row
+def test_a_row_is_sent_only_to_endpoints_that_there_are(row: Option[Any]) -> None:
+    assert set(row.wire) <= set(ENDPOINTS)
+    assert all(
+        re.fullmatch(r"[a-z_]+(\[[a-z_=]*\])?(\.[a-z_]+(\[[a-z_=]*\])?)*", place.path) for place in row.wire.values()
+    )
+
+
+@every_endpoint
+def test_each_place_belongs_to_one_row(endpoint: str) -> None:
+    places = [row.wire[endpoint].path for row in ROWS.values() if endpoint in row.wire]
+    assert not twice(places)
+    assert not [(outer, inner) for outer in places for inner in places if inner.startswith(f"{outer}.")]
+
+
+@every_endpoint
+def test_a_command_offers_what_its_endpoint_has(endpoint: str) -> None:
+    offered = flags_of(endpoint)
+    assert all(not row.wire or endpoint in row.wire for row in offered)
+    assert {row.name for row in ROWS.values() if endpoint in row.wire} <= {row.name for row in offered}
+
+
+def test_what_is_said_with_each_call_has_no_variable() -> None:
+    assert not [row.name for row in ROWS.values() if row.once and row.variables]
+
+
+@pytest.mark.skipif(not PARAMS.exists(), reason="the vendor's parameters are no part of the repository")
+@pytest.mark.parametrize("endpoint", ENDPOINTS)
+def test_the_list_of_the_vendors_parameters_is_read(endpoint: str) -> None:
+    assert {"model", "stream", "tool_choice"} <= {
+        param.values[0]["path"] for param in published() if param.values[0]["endpoint"] == endpoint
+    }
+
+
+@pytest.mark.parametrize("wanted", published())
+def test_each_published_parameter_has_its_row(wanted: dict[str, Any]) -> None:
+    kind = place_of(wanted["endpoint"], wanted["path"]).kind_on(wanted["endpoint"])
+    match wanted["type"]:
+        case "boolean":
+            assert kind.switch
+        case "number" | "integer":
+            assert kind.limits == (wanted["min"], wanted["max"])
+            assert kind.name.startswith("a whole number") == (wanted["type"] == "integer")
+        case "string" if wanted["enum"] and wanted["path"] != "model":
+            assert set(wanted["enum"]) <= set(kind.choices)
+        case "string":
+            assert kind.parse("a-text") == "a-text"
+        case "object" if kind.many:
+            assert kind.parse("name=value") == {"name": "value"}
+        case "object":
+            assert kind.parse('{"type": "text"}') == {"type": "text"}
+        case "array":
+            assert kind.parse("[]") in ([], ("[]",))
+        case "string|object":
+            assert [kind.parse(word) for word in wanted["enum"]] == wanted["enum"]
+            assert kind.parse('{"type": "mcp"}') == {"type": "mcp"}
+        case other:
+            pytest.fail(f"a new type of parameter: {other}")
+
+
+@pytest.mark.parametrize(("endpoint", "path"), ALSO_WANTED)
+def test_each_documented_parameter_has_its_row(endpoint: str, path: str) -> None:
+    assert place_of(endpoint, path).flag.startswith("--")
+
+
+@pytest.mark.parametrize("word", ["none", "minimal", "low", "medium", "high", "xhigh", "max", "a new one"])
+def test_the_server_judges_the_effort(word: str) -> None:
+    assert ROWS["effort"].kind.parse(word) == word

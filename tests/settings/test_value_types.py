@@ -1,0 +1,195 @@
+"""Each kind reads what it should, and refuses the rest in one way."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+
+from aiml_cli.errors import Misuse
+from aiml_cli.settings.value_types import (
+    JSON,
+    JSON_OR_WORD,
+    PATHS,
+    PROPERTIES,
+    SWITCH,
+    TEXT,
+    VARIABLES,
+    Kind,
+    choice,
+    integer,
+    number,
+    text,
+    words,
+)
+
+KINDS = [
+    number(),
+    number(0, 2),
+    integer(),
+    integer(16),
+    choice("auto", "disabled"),
+    text("low", "high"),
+    words("a"),
+    SWITCH,
+    TEXT,
+    JSON,
+    JSON_OR_WORD,
+    PROPERTIES,
+    VARIABLES,
+    PATHS,
+]
+
+
+@pytest.mark.parametrize(
+    ("kind", "typed", "value"),
+    [
+        (number(0, 2), "0", 0),
+        (number(0, 2), "2", 2),
+        (number(0, 2), "0.7", 0.7),
+        (number(), "-3.5", -3.5),
+        (integer(16), "16", 16),
+        (integer(1), "4096", 4096),
+        (choice("auto", "disabled"), "disabled", "disabled"),
+        (text("low"), "ultra", "ultra"),
+        (words(), "a, b,,c", ("a", "b", "c")),
+        (PATHS, "a,b", ("a,b",)),
+        (JSON, '{"a": [1, null]}', {"a": [1, None]}),
+        (JSON, "[]", []),
+        (JSON_OR_WORD, "required", "required"),
+        (JSON_OR_WORD, '{"type": "mcp"}', {"type": "mcp"}),
+        (PROPERTIES, "stop=end", {"stop": "end"}),
+        (PROPERTIES, "a.b=5", {"a.b": 5}),
+        (PROPERTIES, 'a={"b": null}', {"a": {"b": None}}),
+        (PROPERTIES, "a=b=c", {"a": "b=c"}),
+        (PROPERTIES, "a=", {"a": ""}),
+        (VARIABLES, "year=2026", {"year": "2026"}),
+        (VARIABLES, 'who={"type": "input_text"}', {"who": {"type": "input_text"}}),
+    ],
+)
+def test_a_good_value_is_read(kind: Kind[Any], typed: str, value: object) -> None:
+    assert kind.parse(typed) == value
+
+
+@pytest.mark.parametrize(
+    ("kind", "typed"),
+    [
+        (number(0, 2), "2.01"),
+        (number(0, 2), "-0.1"),
+        (number(0.01, 1), "0"),
+        (number(), "warm"),
+        (number(), ""),
+        (integer(16), "15"),
+        (integer(1), "0"),
+        (integer(1), "1.5"),
+        (integer(), "1e3"),
+        (choice("auto"), "Auto"),
+        (choice("auto"), ""),
+        (TEXT, ""),
+        (SWITCH, "maybe"),
+        (JSON, "5"),
+        (JSON, "{"),
+        (JSON_OR_WORD, ""),
+        (JSON_OR_WORD, "{auto"),
+        (PROPERTIES, "no equals sign"),
+        (PROPERTIES, "=5"),
+        (PROPERTIES, ".=5"),
+        (VARIABLES, "name"),
+        (PATHS, ""),
+    ],
+)
+def test_a_bad_value_is_a_value_error(kind: Kind[Any], typed: str) -> None:
+    with pytest.raises(ValueError):  # noqa: PT011 - the sentence is made where the speaker is known
+        kind.parse(typed)
+
+
+@pytest.mark.parametrize("kind", [number(), number(0), number(0, 2), integer(), integer(1)], ids=lambda kind: kind.name)
+@pytest.mark.parametrize("typed", ["nan", "inf", "-inf", "Infinity", "1e999", "-1e999", "9" * 5000])
+def test_what_is_no_finite_number_is_outside_of_every_range(kind: Kind[Any], typed: str) -> None:
+    with pytest.raises(ValueError):  # noqa: PT011 - as above
+        kind.parse(typed)
+
+
+def test_a_whole_number_is_sent_as_one() -> None:
+    assert repr(number(1).parse("100")) == "100"
+    assert repr(number(0, 2).parse("1.0")) == "1.0"
+
+
+@pytest.mark.parametrize(("on", "off"), [("on", "off"), ("1", "0"), ("TRUE", "False"), ("yes", "no")])
+def test_a_switch_knows_the_usual_words(on: str, off: str) -> None:
+    assert SWITCH.parse(on) is True
+    assert SWITCH.parse(off) is False
+
+
+@pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.name)
+@settings(deadline=None, max_examples=60)
+@example("@")
+@example("@no/such/file")
+@example("no/such/file.json")
+@example("a=[")
+@given(typed=st.text())
+def test_no_text_is_more_than_refused(kind: Kind[Any], typed: str) -> None:
+    try:
+        kind.parse(typed)
+    except (ValueError, Misuse):
+        return
+
+
+@pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.name)
+def test_a_kind_has_a_name_for_the_sentence_and_one_for_the_help(kind: Kind[Any]) -> None:
+    assert kind.name
+    assert kind.metavar
+    assert kind.name == kind.name.strip(" .")
+
+
+@pytest.mark.parametrize(
+    ("kind", "name"),
+    [
+        (number(), "a number"),
+        (number(1), "a number of at least 1"),
+        (number(0, 2), "a number from 0 to 2"),
+        (integer(16), "a whole number of at least 16"),
+        (choice("auto", "disabled"), "one of auto, disabled"),
+    ],
+)
+def test_the_name_tells_what_would_be_good(kind: Kind[Any], name: str) -> None:
+    assert kind.name == name
+
+
+def test_json_may_stand_in_a_file(tmp_path: Path) -> None:
+    path = tmp_path / "tools.json"
+    path.write_bytes(b'\xef\xbb\xbf[{"type": "function"}]')
+    assert JSON.parse(f"@{path}") == JSON.parse(str(path)) == [{"type": "function"}]
+    assert JSON_OR_WORD.parse(f"@{path}") == [{"type": "function"}]
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        (b'{"a": 1,\n "b": }', "line 2, column 7"),
+        (b"", "line 1, column 1"),
+        (b'{"a": "\xe9"}', "UTF-8"),
+    ],
+)
+def test_a_broken_file_is_named_with_the_place_of_its_fault(tmp_path: Path, content: bytes, words: str) -> None:
+    path = tmp_path / "broken.json"
+    path.write_bytes(content)
+    with pytest.raises(Misuse) as refused:
+        JSON.parse(f"@{path}")
+    assert refused.value.message.startswith(f"{path}: ")
+    assert words in refused.value.message
+
+
+@pytest.mark.parametrize("name", ["absent.json", "."])
+def test_a_file_that_cannot_be_read_is_named(tmp_path: Path, name: str) -> None:
+    with pytest.raises(Misuse, match=str(tmp_path)):
+        JSON.parse(f"@{tmp_path / name}")
+
+
+@pytest.mark.parametrize("content", ["5", "null", '"text"'])
+def test_a_file_must_hold_an_object_or_a_list_too(tmp_path: Path, content: str) -> None:
+    path = tmp_path / "scalar.json"
+    path.write_text(content)
+    with pytest.raises((ValueError, Misuse)):
+        JSON.parse(f"@{path}")

@@ -1,0 +1,340 @@
+"""The key is found in its order, goes to its host only, and is never shown."""
+
+import json
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from aiml_cli.errors import AimlError, Misuse, NotAllowed
+from aiml_cli.settings.resolve import Said, Settings, resolve
+from aiml_cli.store import api_keys, key_storage
+from aiml_cli.store.config_file import layers
+from aiml_cli.store.key_storage import Key
+
+HOME = "https://api.aimlapi.com/v1/chat/completions"
+ELSEWHERE = "https://other.example/v1"
+HERE = "http://127.0.0.1:4000/v1"
+SECRET = "k-0123456789abcdef"
+
+# A stand-in for the package of that name, which is an extra: it keeps keys in a file of the test's.
+KEYRING = """
+import json, pathlib
+FILE = pathlib.Path(__file__).with_name("ring.json")
+def _ring(): return json.loads(FILE.read_text()) if FILE.exists() else {}
+def get_password(service, name): return _ring().get(f"{service} {name}")
+def set_password(service, name, value): FILE.write_text(json.dumps({**_ring(), f"{service} {name}": value}))
+def delete_password(service, name):
+    ring = _ring()
+    del ring[f"{service} {name}"]
+    FILE.write_text(json.dumps(ring))
+"""
+LOCKED = "def _locked(*_): raise RuntimeError('locked')\nget_password = set_password = delete_password = _locked"
+FORGETFUL = "def get_password(*_): return None\nset_password = delete_password = get_password"
+
+
+@pytest.fixture(autouse=True)
+def no_keyring(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Keep the developer's own keyring out of it."""
+    monkeypatch.setitem(sys.modules, "keyring", None)
+
+
+def install(source: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Put a package called keyring before any other."""
+    place = tmp_path / "ring"
+    place.mkdir()
+    (place / "keyring.py").write_text(source)
+    monkeypatch.delitem(sys.modules, "keyring")
+    monkeypatch.syspath_prepend(place)
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    return tmp_path / "xdg_config_home" / "aiml" / "keys.json"
+
+
+def configured(text: str, tmp_path: Path) -> None:
+    folder = tmp_path / "xdg_config_home" / "aiml"
+    folder.mkdir(exist_ok=True)
+    (folder / "config.toml").write_text(text)
+
+
+def settled(flags: dict[str, str] | None = None, **environ: str) -> Settings:
+    return resolve(layers({name: Said((text,), f"--{name}") for name, text in (flags or {}).items()}, environ))
+
+
+def found(url: str = HOME, flags: dict[str, str] | None = None, **environ: str) -> tuple[str, str] | None:
+    key = api_keys.find(settled(flags, **environ), url)
+    return (key.value, key.source) if key else None
+
+
+def printing(words: str) -> str:
+    """Give a command line that prints words, as TOML."""
+    return f"key_command = '''{sys.executable} -c \"print({words!r})\"'''\n"
+
+
+def test_the_environment_comes_first_then_the_keyring_then_the_file_then_the_command(
+    file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    configured(printing("from-command"), tmp_path)
+    assert found() == ("from-command", "key_command")
+    api_keys.remember("api.aimlapi.com", "from-file")
+    assert found() == ("from-file", f"file {file}")
+    install(KEYRING, tmp_path, monkeypatch)
+    (tmp_path / "ring" / "ring.json").write_text('{"aiml api.aimlapi.com": "from-ring"}')
+    assert found() == ("from-ring", "the system's keyring")
+    assert found(AIMLAPI_KEY="third") == ("third", "environment AIMLAPI_KEY")
+    assert found(AIMLAPI_KEY="third", AIML_API_KEY="second") == ("second", "environment AIML_API_KEY")
+    assert found(AIML_API_KEY="second", AIMLAPI_API_KEY="first") == ("first", "environment AIMLAPI_API_KEY")
+
+
+@pytest.mark.promise("key-bound")
+@pytest.mark.parametrize("ring", [KEYRING, LOCKED, FORGETFUL, "raise RuntimeError"])
+def test_a_stored_key_goes_to_its_host_only(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, ring: str) -> None:
+    install(ring, tmp_path, monkeypatch)
+    where = api_keys.remember("other.example", SECRET)
+    assert found(ELSEWHERE) == (SECRET, where)
+    for url in (HOME, HERE, "https://other.example:8443/v1", "https://sub.other.example/v1", "https://other.example.x"):
+        assert found(url) is None
+    assert api_keys.forget("other.example")
+    assert not api_keys.forget("other.example")
+    assert found(ELSEWHERE) is None
+
+
+def test_a_keyring_that_keeps_an_old_key_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    install("def get_password(*_): return 'old'\ndef set_password(*_): raise OSError", tmp_path, monkeypatch)
+    for attempt in (lambda: api_keys.remember("a.example", SECRET), lambda: api_keys.forget("a.example")):
+        with pytest.raises(NotAllowed, match=r"does not let go of the key for a\.example"):
+            attempt()
+
+
+def test_a_key_that_moves_into_the_keyring_leaves_the_file(
+    file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    api_keys.remember("api.aimlapi.com", "old")
+    install(KEYRING, tmp_path, monkeypatch)
+    api_keys.remember("api.aimlapi.com", SECRET)
+    assert json.loads(file.read_text()) == {}
+    assert found() == (SECRET, "the system's keyring")
+
+
+def test_a_key_of_the_environment_goes_to_this_machine_too_and_a_stored_one_only_to_its_port() -> None:
+    assert found(HERE, AIMLAPI_API_KEY=SECRET) == (SECRET, "environment AIMLAPI_API_KEY")
+    api_keys.remember("127.0.0.1:4000", SECRET)
+    assert found(HERE)
+    assert found("http://127.0.0.1:4001/v1") is None
+
+
+@pytest.mark.promise("private-files")
+def test_the_file_of_keys_is_private(file: Path) -> None:
+    before = os.umask(0)
+    try:
+        api_keys.remember("api.aimlapi.com", SECRET)
+    finally:
+        os.umask(before)
+    assert [path.stat().st_mode & 0o777 for path in (file, file.parent)] == [0o600, 0o700]
+
+
+@pytest.mark.promise("private-files")
+def test_a_key_file_that_others_can_read_is_told_and_used(file: Path) -> None:
+    api_keys.remember("api.aimlapi.com", SECRET)
+    key = api_keys.find(settled(), HOME)
+    assert key == Key(SECRET, f"file {file}", "")
+    file.chmod(0o640)
+    key = api_keys.find(settled(), HOME)
+    assert key == Key(SECRET, f"file {file}", f"others can read the key in {file}: chmod 600 {file}")
+    assert (f"{file}: others can read it (chmod 600 {file})", False) in key_storage.check_modes()
+
+
+@pytest.mark.promise("damaged-config")
+@pytest.mark.parametrize(
+    "damage", ["{", '{"api.aimlapi.com": "k-0123', '["k-0123"]', '{"a": {"b": "k-0123"}}', '{"a": 1}']
+)
+def test_a_damaged_file_of_keys_is_told_without_its_text_and_left_alone(file: Path, damage: str) -> None:
+    file.parent.mkdir()
+    file.write_text(damage)
+    for attempt in (
+        found,
+        lambda: api_keys.remember("other.example", SECRET),
+        lambda: api_keys.forget("other.example"),
+    ):
+        with pytest.raises(Misuse, match=f"^{file}(, line 1, column \\d+)?: not ") as told:
+            attempt()
+        assert "k-0123" not in told.value.message + told.value.hint
+    assert file.read_text() == damage
+
+
+@pytest.mark.promise("odd-keys")
+@pytest.mark.parametrize(
+    ("value", "sentence"),
+    [
+        ("<YOUR_AIMLAPI_KEY>", "AIMLAPI_API_KEY holds a placeholder, not a key"),
+        (" <x> ", "AIMLAPI_API_KEY holds a placeholder, not a key"),
+        ("  ", "AIMLAPI_API_KEY holds blanks, not a key"),
+        ("\n", "AIMLAPI_API_KEY holds blanks, not a key"),
+        ("", "there is no key for api.aimlapi.com: AIMLAPI_API_KEY is not set, and none is stored"),
+    ],
+)
+def test_a_placeholder_is_no_key(value: str, sentence: str) -> None:
+    settings = settled(AIMLAPI_API_KEY=value)
+    assert api_keys.find(settings, HOME) is None
+    assert api_keys.why_none(settings, HOME) == sentence
+    with pytest.raises(Misuse):
+        api_keys.remember("api.aimlapi.com", value)
+    api_keys.remember("api.aimlapi.com", SECRET)
+    assert found(AIMLAPI_API_KEY=value)
+
+
+def test_what_is_stored_for_another_host_or_is_a_placeholder_is_told(file: Path) -> None:
+    file.parent.mkdir()
+    file.write_text(json.dumps({"api.aimlapi.com": "<KEY>", "a.example": SECRET}))
+    assert api_keys.why_none(settled(), HOME) == "what is stored for api.aimlapi.com is a placeholder, not a key"
+    assert api_keys.why_none(settled(), ELSEWHERE) == (
+        "the stored key is for a.example, api.aimlapi.com and goes nowhere else: there is none for other.example"
+    )
+
+
+@pytest.mark.promise("odd-keys")
+@pytest.mark.parametrize(
+    ("odd", "what"),
+    [
+        ("\n", "a line break"),
+        ("\r", "a line break"),
+        ("\t", "a control character"),
+        ("\x1b", "a control character"),
+        ("\x7f", "a control character"),
+        (" ", "a blank"),
+        ("é", "a character that is not ASCII"),
+        ("\u200b", "a character that is not ASCII"),
+        ("\udcff", "a character that is not ASCII"),
+    ],
+)
+def test_a_key_that_no_server_gave_is_refused_and_not_shown(odd: str, what: str) -> None:
+    for value in (f"k-0123{odd}4567", f"k-01234567{odd}"):
+        for attempt in (lambda v=value: found(AIML_API_KEY=v), lambda v=value: api_keys.remember("api.aimlapi.com", v)):
+            with pytest.raises((NotAllowed, Misuse), match=f"the key holds {what}, which no key does") as told:
+                attempt()
+            assert "0123" not in f"{told.value!r} {told.value.hint} {told.value.details}"
+
+
+@pytest.mark.promise("key-bound")
+@pytest.mark.parametrize("url", ["http://api.aimlapi.com/v1", "HTTP://api.aimlapi.com", "http://127.0.0.1.example"])
+def test_no_key_goes_over_plain_http_to_another_machine(url: str) -> None:
+    with pytest.raises(Misuse, match="over plain http"):
+        api_keys.guard(url, Key(SECRET, "x"))
+    api_keys.guard(url, None)
+
+
+@pytest.mark.parametrize("url", [HOME, HERE, "http://localhost", "http://[::1]:1"])
+def test_a_key_goes_over_https_and_to_this_machine(url: str) -> None:
+    api_keys.guard(url, Key(SECRET, "x"))
+
+
+@pytest.mark.promise("key-secret")
+def test_a_key_is_not_in_its_repr_and_is_masked_in_any_text() -> None:
+    key = Key(SECRET, "keyring")
+    assert repr(key) == "Key(source='keyring', notice='')"
+    assert api_keys.masked(f"bad key {SECRET}, {SECRET}!", key) == "bad key ***, ***!"
+    assert api_keys.masked(SECRET, None) == SECRET
+
+
+@pytest.mark.parametrize(
+    ("command", "sentence"),
+    [
+        ("false", "key_command ended with 1"),
+        ("true", "key_command printed no key"),
+        ("echo '<YOUR_KEY>'", "key_command printed no key"),
+        ("no-such-program-at-all", "key_command cannot be started: No such file or directory"),
+        ("echo 'open", "key_command cannot be read: No closing quotation"),
+        (" ", "key_command names no program by its name or its full path"),
+        ("./here", "key_command names no program by its name or its full path"),
+        ("echo two words", "key_command: the key holds a blank, which no key does"),
+    ],
+)
+def test_a_key_command_that_fails_is_told(command: str, sentence: str) -> None:
+    with pytest.raises(NotAllowed) as told:
+        found(AIML_KEY_COMMAND=command)
+    assert told.value.message == sentence
+
+
+def test_a_key_command_that_hangs_is_ended(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(api_keys, "COMMAND_SECONDS", 0.2)
+    start = time.monotonic()
+    with pytest.raises(NotAllowed, match=r"printed no key within 0\.2 s"):
+        found(AIML_KEY_COMMAND="sleep 60")
+    assert time.monotonic() - start < 20
+
+
+@pytest.mark.promise("no-cwd")
+def test_a_key_command_gets_no_shell_no_input_and_no_current_directory(tmp_path: Path) -> None:
+    (tmp_path / "cat").write_text("#!/bin/sh\necho wrong")
+    (tmp_path / "cat").chmod(0o755)
+    assert found(AIML_KEY_COMMAND="echo k;echo$HOME`id`") == ("k;echo$HOME`id`", "key_command")
+    assert found(AIML_KEY_COMMAND="pwd") == ("/", "key_command")
+    with pytest.raises(NotAllowed, match="printed no key"):
+        found(AIML_KEY_COMMAND="cat")
+
+
+def test_a_key_command_does_not_eat_the_prompt_on_standard_input() -> None:
+    script = """
+from aiml_cli.settings.resolve import resolve
+from aiml_cli.store import config_file as config, api_keys as key
+try:
+    key.find(resolve(config.layers({}, {"AIML_KEY_COMMAND": "cat"})), "https://api.aimlapi.com")
+finally:
+    print(input())
+"""
+    done = subprocess.run([sys.executable, "-c", script], input="prompt", capture_output=True, text=True, check=False)
+    assert done.stdout == "prompt\n"
+
+
+def test_a_key_command_gives_its_first_line_and_knows_the_home_directory(tmp_path: Path) -> None:
+    (tmp_path / "home" / "key").write_text(f"{SECRET}\r\nnote\n")
+    assert found(AIML_KEY_COMMAND="cat ~/key") == (SECRET, "key_command")
+
+
+@pytest.mark.promise("key-bound")
+@pytest.mark.parametrize(
+    ("config", "flags", "environ", "url", "asked"),
+    [
+        (None, {}, {}, HOME, True),
+        (None, {"base_url": ELSEWHERE}, {}, ELSEWHERE, False),
+        (None, {}, {"AIML_API_BASE": ELSEWHERE}, ELSEWHERE, False),
+        (None, {}, {"AIML_API_BASE": "https://api.aimlapi.com/v2"}, HOME, True),
+        (None, {}, {}, HERE, False),
+        (f"base_url = '{ELSEWHERE}'\n", {}, {}, ELSEWHERE, True),
+        (f"base_url = '{ELSEWHERE}'\n", {"base_url": HOME}, {}, HOME, False),
+        (f"[profiles.a]\nbase_url = '{ELSEWHERE}'\n", {"profile": "a"}, {}, ELSEWHERE, False),
+        (f"base_url = '{HERE}'\n", {}, {}, HERE, True),
+    ],
+)  # fmt: skip
+def test_a_key_command_is_asked_for_the_address_that_stood_where_it_was_said(
+    tmp_path: Path, config: str | None, flags: dict[str, str], environ: dict[str, str], url: str, *, asked: bool
+) -> None:
+    configured(printing(SECRET) + (config or ""), tmp_path)
+    settings = settled(flags, **environ)
+    assert api_keys.asks(settings, url) is asked
+    assert (found(url, flags, **environ) is not None) is asked
+    if not asked:
+        assert api_keys.why_none(settings, url).startswith("key_command is not asked for a key for ")
+
+
+def test_a_key_command_can_be_said_by_file_profile_and_environment_only() -> None:
+    assert found(flags={"key_command": f"echo {SECRET}"}) is None
+
+
+@pytest.mark.promise("key-secret")
+def test_no_failure_holds_the_key(file: Path) -> None:
+    api_keys.remember("api.aimlapi.com", SECRET)
+    file.write_text(file.read_text()[:-3])
+    with pytest.raises(AimlError) as told:
+        found()
+    assert SECRET not in shown(told.value)
+
+
+def shown(error: Any) -> str:
+    return f"{error!r} {error.hint} {error.details}"

@@ -1,0 +1,321 @@
+"""What the config file says is read, changed and kept."""
+
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from aiml_cli.errors import AimlError, Misuse
+from aiml_cli.settings.options import ROWS, value_of
+from aiml_cli.settings.resolve import Said, Settings, Source, resolve
+from aiml_cli.store import config_file, paths
+
+SET_ONE = """
+import sys
+from aiml_cli.store import config_file as config
+config.put(sys.argv[1], sys.argv[2], sys.argv[3] or None)
+"""
+TWO_PROFILES = "profile = 'home'\n[profiles.home]\nseed = 1\n[profiles.work]\nseed = 2\n"
+STYLES = [
+    "# one\n\n# two\n\n# three\n",
+    "# one\nsystem = 'a' # two\n# three\n[profiles.home]\neffort = 'b'\n",
+    "system = '''\n[profiles.work]\n''' # one\n[profiles.work]\n# two\neffort = 'b' # three\n\n[profiles.home]\n",
+    "# one\n[profiles.home]\n# two\neffort = 'c'\n[option]\na = 1 # three\n[profiles.work]\neffort = 'c'",
+    "# one\r\nsystem = 'a' # two\r\n[profiles.home] # three\r\neffort = 'b'\r\n",
+    "include = [\n  'a', # one\n  'b', # two\n]\n# three",
+]
+CHANGES = st.tuples(
+    st.sampled_from(["seed", "n", "retries"]),
+    st.none() | st.integers(1, 9),
+    st.sampled_from([None, "home", "work"]),
+)
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    folder = tmp_path / "xdg_config_home" / "aiml"
+    folder.mkdir()
+    return folder / "config.toml"
+
+
+def settled(flags: dict[str, str] | None = None, **environ: str) -> Settings:
+    said = {name: Said((text,), f"--{name}") for name, text in (flags or {}).items()}
+    return resolve(config_file.layers(said, environ))
+
+
+def value(name: str) -> Any:
+    return value_of(settled().options, ROWS[name])
+
+
+def test_the_stronger_speaker_wins(file: Path) -> None:
+    file.write_text("seed = 1\nn = 1\nretries = 1\ntimeout = 1\n[profiles.work]\nn = 2\nretries = 2\ntimeout = 2\n")
+    found = settled({"profile": "work", "timeout": "4"}, AIML_RETRIES="3", AIML_TIMEOUT="3")
+    options, sources = found.options, found.sources
+    assert (options.format, options.seed, options.n, options.retries, options.timeout) == ("md", 1, 2, 3, 4)
+    assert [sources[name] for name in ("format", "seed", "n", "retries", "timeout")] == [
+        Source.DEFAULT, Source.FILE, Source.PROFILE, Source.ENVIRONMENT, Source.FLAG,
+    ]  # fmt: skip
+    assert found.hides["retries"] == (f"{file}: retries", f"{file}: profile work: retries")
+
+
+@pytest.mark.parametrize(
+    ("flags", "environ", "seed"),
+    [
+        ({}, {}, 1),
+        ({}, {"AIML_PROFILE": "work"}, 2),
+        ({"profile": "work"}, {"AIML_PROFILE": "home"}, 2),
+        ({}, {"AIML_PROFILE": ""}, 1),
+    ],
+)
+def test_a_profile_is_chosen_by_flag_environment_or_file(
+    file: Path, flags: dict[str, str], environ: dict[str, str], seed: int
+) -> None:
+    file.write_text(TWO_PROFILES)
+    assert settled(flags, **environ).options.seed == seed
+
+
+def test_a_missing_profile_is_told_with_those_there_are(file: Path) -> None:
+    file.write_text(TWO_PROFILES)
+    with pytest.raises(Misuse) as told:
+        settled({"profile": "wrok"})
+    assert told.value.message == "--profile: there is no profile 'wrok'"
+    assert told.value.hint == "did you mean work? there are: home, work"
+
+
+def test_a_missing_profile_is_told_where_there_is_no_file() -> None:
+    with pytest.raises(Misuse, match="AIML_PROFILE: there is no profile 'work'"):
+        settled(AIML_PROFILE="work")
+
+
+@pytest.mark.promise("names")
+@pytest.mark.parametrize("name", ["", ".", "..", "../x", "a/b", ".x", "-x", "a b", "a\n", "ä"])
+def test_a_profile_has_a_name_and_no_path(name: str) -> None:
+    with pytest.raises(Misuse, match="is not a profile's name"):
+        settled({"profile": name})
+    with pytest.raises(Misuse, match="is not a profile's name"):
+        config_file.put("seed", "1", name)
+
+
+@pytest.mark.promise("damaged-config")
+@pytest.mark.parametrize(
+    ("damaged", "place"),
+    [
+        (b"seed = 1\nn = \n", ", line 2, column 5: invalid value"),
+        (b"seed = 1\nseed = 2\n", ", line 2, column 9: cannot overwrite a value"),
+        (b"n = 1\nsystem = 'open", ', line 2, column 15: expected "\'"'),
+        (b"seed = 1\n\nsystem = 'a\xff'", ", line 3, column 12: not UTF-8 text"),
+        (b"include = " + b"[" * 100_000, ": nested too deeply"),
+        (b"n = " + b"1" * 5000, ", line 1, column 5005: exceeds the limit"),
+        (b"[profile.work]\nseed = 1\n", ": [profile] is no table"),
+        (b"profiles = 1\n", ": profiles holds tables only"),
+        (b"[profiles]\nwork = 1\n", ": profiles holds tables only"),
+    ],
+)
+def test_a_damaged_file_is_told_and_left_alone(file: Path, damaged: bytes, place: str) -> None:
+    file.write_bytes(damaged)
+    for attempt in (settled, lambda: config_file.put("seed", "5"), lambda: config_file.drop("seed")):
+        with pytest.raises(Misuse) as told:
+            attempt()
+        assert told.value.message.startswith(f"{file}{place}")
+    assert file.read_bytes() == damaged
+
+
+@pytest.mark.parametrize(
+    ("text", "sentence", "hint"),
+    [
+        ("temprature = 1", "unknown setting 'temprature'", "did you mean temperature?"),
+        ("api_key = 'k'", "api_key has no place in the config file", "store the key with: aiml config key"),
+        ("output = 'f'", "output has no place in the config file", "say --output with each call"),
+        ("profile = 'a'\n[profiles.a]\nprofile = 'b'", "profile a: profile has no place in a profile", ""),
+        ("temperature = 3", "temperature: '3' is not a number from 0 to 2", ""),
+    ],
+)
+def test_a_setting_that_cannot_be_is_told(file: Path, text: str, sentence: str, hint: str) -> None:
+    file.write_text(text)
+    with pytest.raises(Misuse) as told:
+        settled()
+    assert (told.value.message, told.value.hint) == (f"{file}: {sentence}", hint)
+
+
+def test_a_byte_order_mark_and_an_empty_list_do_no_harm(file: Path) -> None:
+    file.write_bytes(b"\xef\xbb\xbfinclude = []\nseed = 4\n")
+    assert (settled().options.include, settled().options.seed) == (None, 4)
+
+
+@pytest.mark.promise("damaged-config")
+def test_a_file_that_cannot_be_read_is_told(file: Path) -> None:
+    file.mkdir()
+    with pytest.raises(Misuse, match="Is a directory"):
+        settled()
+
+
+@pytest.mark.promise("no-cwd")
+def test_the_current_directory_says_nothing(tmp_path: Path) -> None:
+    here = tmp_path / "cloned"
+    for name in ("config.toml", "aiml.toml", ".aiml.toml", "aiml/config.toml", ".config/aiml/config.toml", ".env"):
+        (here / name).parent.mkdir(parents=True, exist_ok=True)
+        (here / name).write_text("base_url = 'https://evil.example'\nAIML_BASE_URL='https://evil.example'\n")
+    done = subprocess.run(
+        [sys.executable, "-c", "from aiml_cli.store import config_file as config; print(config.layers({}, {}))"],
+        cwd=here, capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    assert "evil" not in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("before", "said", "after"),
+    [
+        ("", ("temperature", "0.2"), "temperature = 0.2\n"),
+        ("", ("store", "yes"), "store = true\n"),
+        ("", ("include", "a, b"), 'include = ["a", "b"]\n'),
+        ("", ("option", "text.verbosity=low"), 'option = {"text.verbosity" = "low"}\n'),
+        ("", ("tools", '[{"a": [1]}]'), "tools = [{a = [1]}]\n"),
+        ("", ("seed", "1", "work"), "[profiles.work]\nseed = 1\n"),
+        ("# mine\nseed = 1 # why\n", ("seed", "2"), "# mine\nseed = 2 # why\n"),
+        ("seed = 1", ("n", "2"), "seed = 1\nn = 2\n"),
+        ("# mine\n\n# at work\n[profiles.work]\nn = 1\n", ("seed", "2"),
+         "# mine\nseed = 2\n\n# at work\n[profiles.work]\nn = 1\n"),
+        ("[profiles.work] # a\nn = 1\n# b\n[profiles.home]\n", ("seed", "2", "work"),
+         "[profiles.work] # a\nseed = 2\nn = 1\n# b\n[profiles.home]\n"),
+        ("[profiles.work]", ("seed", "2", "work"), "[profiles.work]\nseed = 2\n"),
+        ("n = 1 # a", ("seed", "2", "work"), "n = 1 # a\n\n[profiles.work]\nseed = 2\n"),
+        ("profiles.work.n = 1\n", ("seed", "2", "work"), "profiles.work.n = 1\nprofiles.work.seed = 2\n"),
+        ("[option]\n# most\ntop_k = 5\n", ("option", "user=me"), '[option]\n# most\ntop_k = 5\nuser = "me"\n'),
+        ("[profiles.a]\n[response_format]\ntype = 'a'\nx = 1\n", ("response_format", '{"type": "text"}'),
+         'response_format = {type = "text"}\n\n[profiles.a]\n'),
+        ("system = '''\n[profiles.work]\n'''\n", ("seed", "2"), "system = '''\n[profiles.work]\n'''\nseed = 2\n"),
+    ],
+)  # fmt: skip
+def test_a_change_leaves_the_rest_as_it_stands(file: Path, before: str, said: tuple[str, ...], after: str) -> None:
+    file.write_text(before)
+    config_file.put(*said)
+    assert file.read_text() == after
+
+
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.sampled_from(STYLES), st.lists(CHANGES, max_size=6))
+def test_any_run_of_changes_does_what_it_says_and_keeps_every_comment(
+    file: Path, text: str, changes: list[tuple[str, int | None, str | None]]
+) -> None:
+    file.parent.mkdir(exist_ok=True)
+    file.write_text(text)
+    wanted = tomllib.loads(text)
+    for name, number, profile in changes:
+        table = wanted.setdefault("profiles", {}).setdefault(profile, {}) if profile else wanted
+        if number is None:
+            assert config_file.drop(name, profile) is (table.pop(name, None) is not None)
+        else:
+            config_file.put(name, str(number), profile)
+            table[name] = number
+    written = file.read_text()
+    found = tomllib.loads(written)
+    for each in (wanted, found):
+        each["profiles"] = {name: table for name, table in each.get("profiles", {}).items() if table}
+    assert found == wanted
+    assert [comment for comment in ("# one", "# two", "# three") if comment not in written] == []
+
+
+@pytest.mark.parametrize(
+    ("before", "profile", "after"),
+    [
+        ("# a\nseed = 1 # b\nn = 1 # c\n", None, "# a\nn = 1 # c\n"),
+        ("seed = 1\n[profiles.work]\nseed = 2\nn = 1\n", "work", "seed = 1\n[profiles.work]\nn = 1\n"),
+        ("profiles.work.seed = 1\n", "work", ""),
+        ("option = {a = 1}\nseed = 1\n", None, "option = {a = 1}\n"),
+    ],
+)
+def test_a_setting_is_taken_out(file: Path, before: str, profile: str | None, after: str) -> None:
+    file.write_text(before)
+    assert config_file.drop("seed", profile)
+    assert file.read_text() == after
+    assert not config_file.drop("seed", profile)
+
+
+def test_what_is_no_setting_any_more_can_be_taken_out(file: Path) -> None:
+    file.write_text("old_name = 1\nseed = 1\n")
+    assert config_file.drop("old_name")
+    assert value("seed") == 1
+    with pytest.raises(Misuse, match="unknown setting 'old_name'"):
+        config_file.drop("old_name")
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "sentence"),
+    [
+        ("temperature", "3", "config set: temperature: '3' is not a number from 0 to 2"),
+        ("format", "jsn", "config set: format: 'jsn' is not one of md, text, json, jsonl, raw"),
+        ("include", ",", "config set: include: ',' is not a list of words"),
+        ("option", "a=null", "config set: option: the config file cannot hold 'a=null'"),
+        ("option", 'a={"b": [null]}', "config set: option: the config file cannot hold"),
+        ("option", "a=NaN", "config set: option: the config file cannot hold 'a=NaN'"),
+        ("system", "\udcff", "config set: system: the config file cannot hold"),
+        ("profile", "wrok", "config set: profile: there is no profile 'wrok'"),
+        ("temprature", "1", "config set: unknown setting 'temprature'"),
+        ("api_key", "k", "config set: api_key has no place in the config file"),
+    ],
+)
+def test_what_cannot_be_kept_is_refused_before_anything_is_written(name: str, text: str, sentence: str) -> None:
+    config_file.put("seed", "1")
+    with pytest.raises(Misuse) as told:
+        config_file.put(name, text)
+    assert told.value.message.startswith(sentence)
+    assert [path.read_text() for path in folder_of("config.toml")] == ["seed = 1\n"]
+
+
+def test_a_profile_does_not_choose_a_profile(file: Path) -> None:
+    file.write_text(TWO_PROFILES)
+    with pytest.raises(Misuse, match="profile has no place in a profile"):
+        config_file.put("profile", "home", "work")
+    config_file.put("profile", "work")
+    assert value("seed") == 2
+
+
+def folder_of(name: str) -> list[Path]:
+    path = paths.config_file()
+    assert path
+    return [each for each in path.parent.iterdir() if each.name == name]
+
+
+def test_what_would_do_harm_is_not_done(file: Path) -> None:
+    before = "profiles = {work = {n = 1}}\n"
+    file.write_text(before)
+    with pytest.raises(AimlError, match="cannot be changed without harm"):
+        config_file.put("seed", "1", "home")
+    assert file.read_text() == before
+
+
+def test_a_pair_joins_those_there_are_and_json_takes_their_place(file: Path) -> None:
+    for text in ("top_k=5", "user=me", "top_k=6"):
+        config_file.put("option", text)
+    for text in ('{"type": "text", "a": 1}', '{"type": "json_object"}'):
+        config_file.put("response_format", text)
+    assert tomllib.loads(file.read_text()) == {
+        "option": {"top_k": 6, "user": "me"}, "response_format": {"type": "json_object"},
+    }  # fmt: skip
+
+
+@pytest.mark.promise("atomic-writes")
+def test_settings_made_at_once_are_all_kept() -> None:
+    wanted = {"seed": 1, "n": 2, "retries": 3, "timeout": 4, "temperature": 1, "top_p": 0.5, "max_tokens": 9}
+    jobs = [(name, each, profile) for name, each in wanted.items() for profile in ("", "work")]
+    runs = [subprocess.Popen([sys.executable, "-c", SET_ONE, *map(str, job)]) for job in jobs]
+    assert [run.wait(60) for run in runs] == [0] * len(jobs)
+    assert {name: value(name) for name in wanted} == wanted
+    found = settled({"profile": "work"})
+    assert {name: found.sources[name] for name in wanted} == dict.fromkeys(wanted, Source.PROFILE)
+
+
+@pytest.mark.promise("private-files")
+def test_a_linked_config_file_is_read_and_not_written(file: Path, tmp_path: Path) -> None:
+    target = tmp_path / "dotfiles.toml"
+    target.write_text("seed = 1\n")
+    file.symlink_to(target)
+    assert value("seed") == 1
+    with pytest.raises(Misuse, match="symbolic link"):
+        config_file.put("seed", "2")
+    assert (file.is_symlink(), target.read_text()) == (True, "seed = 1\n")

@@ -1,0 +1,38 @@
+"""The plain list of ids that the shells read."""
+
+from stat import S_IMODE
+
+import pytest
+
+from aiml_cli.api.model_list import Model
+from aiml_cli.store.model_cache import Catalogue, load, names_file, save
+
+
+def stored(*models: Model) -> list[str]:
+    save(Catalogue("https://api.example/v1", "", 0, b'{"data": []}', list(models)))
+    return names_file().read_text("utf-8").splitlines()
+
+
+def test_it_has_what_answers_questions() -> None:
+    models = [Model("a/chat", endpoints=("chat",)), Model("b/who-knows"), Model("c/both", endpoints=("x", "responses"))]
+    assert stored(*models, Model("d/pictures", endpoints=("image",))) == ["a/chat", "b/who-knows", "c/both"]
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["$(x)", "`x`", "a b", "a;b", "a\nb", "a\rb", "-m", "a'b", 'a"b', "a,b", "é", "\x1b[m", "a\u202eb", "*", "a" * 201],
+)
+def test_a_name_that_a_shell_could_read_otherwise_is_left_out(name: str) -> None:
+    assert stored(Model("fine/one-1.5:free"), Model(name)) == ["fine/one-1.5:free"]
+
+
+def test_it_is_private_and_the_newest_servers() -> None:
+    assert [stored(Model("one")), stored(Model("two"))] == [["one"], ["two"]]
+    assert S_IMODE(names_file().stat().st_mode) == 0o600
+
+
+def test_where_it_cannot_be_written_the_catalogue_is_kept() -> None:
+    names_file().mkdir(parents=True)
+    save(Catalogue("https://api.example/v1", "tag", 0, b'{"data": []}', []))
+    assert (found := load("https://api.example/v1"))
+    assert found.etag == "tag"

@@ -1,0 +1,26 @@
+"""A stored catalog with prices."""
+
+import json
+import time
+from typing import Any
+
+from support.loopback import Loopback
+
+from aiml_cli.api.model_list import parse
+from aiml_cli.store.model_cache import Catalogue, save
+
+PRICES = {
+    "units": [
+        {"name": "token", "content": "text", "origin": origin, "price": price, "per": 1000000}
+        for origin, price in (("provided", 10), ("generated", 100), ("cached", 1))
+    ]
+}
+
+
+COST = 0.000521
+
+
+def store_catalog(server: Loopback, **entry: Any) -> None:
+    """Store a catalogue for the server, as if it had been fetched."""
+    body = json.dumps({"data": [{"id": "m", "type": "openai/chat-completions", **entry}]}).encode()
+    save(Catalogue(server.url, "", time.time(), body, parse(body)))

@@ -1,0 +1,23 @@
+"""Run the program on a pty, and keep the bytes, the exit code and the screen."""
+
+import os
+from typing import Any
+
+import pexpect
+import pyte
+from support.loopback import Loopback
+from support.run_cli import command
+
+EVIL = "\x1b]52;c;ZXZpbA==\x07\x1b[2J\x9b31m\rgone\x08\u202e\U000e0041end"
+
+
+def on_terminal(server: Loopback, *arguments: str, **environ: str) -> tuple[bytes, int, "pyte.Screen"]:
+    """Run the program on a pty; give the bytes it wrote, its exit code and the screen."""
+    settings: Any = {**os.environ, "AIML_BASE_URL": server.url, "AIML_RETRIES": "0", "TERM": "xterm", **environ}
+    program, *rest = command(*arguments)
+    child = pexpect.spawn(program, rest, env=settings, dimensions=(24, 80), timeout=60)
+    child.expect(pexpect.EOF)
+    child.close()
+    screen = pyte.Screen(80, 24)
+    pyte.ByteStream(screen).feed(child.before)
+    return child.before, child.exitstatus, screen

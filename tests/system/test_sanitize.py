@@ -1,0 +1,200 @@
+"""Nothing that others say can drive a terminal, however it is split; what people write survives."""
+
+import json
+import unicodedata
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from support.loopback import Loopback, as_json, delta, http, stream
+from support.pty_run import on_terminal
+from support.run_cli import Aiml
+
+from aiml_cli.system.sanitize import MOST_MARKS, Gate, visible
+
+ODD = "\x1b\x9b\x07\r\x08\x7f\x90\u202e\u2066\u200f\u200b\ufeff\u2028\u200c\u200d\ufe0f\ufe00\u0301\u094d\u0915\u06cc\u0645\u2764\U000e0041\U000e0100\U0001f468\U0001f3fd\ud800[]0m;\n\t ab"
+TEXT = st.text(st.characters(exclude_categories=[]) | st.sampled_from(ODD))
+# Signs that are seen, though the tables call them controls: the numbers and years of Arabic, Syriac and Kaithi.
+SEEN = set("\u0600\u0601\u0602\u0603\u0604\u0605\u06dd\u070f\u0890\u0891\u08e2\U000110bd\U000110cd")
+REAL = [
+    "",
+    "tabs\tand\nlines\n",
+    "Grüße, 世界, 안녕하세요, かな",
+    "\U0001f468\u200d\U0001f469\u200d\U0001f467 family",
+    "\U0001f3f3\ufe0f\u200d\U0001f308 \u2764\ufe0f\u200d\U0001f525 1\ufe0f\u20e3",
+    "\U0001f469\U0001f3fd\u200d\U0001f680 \U0001f642\u200d\u2194\ufe0f \U0001f408\u200d\u2b1b",
+    "\U0001f1e9\U0001f1ea \U0001f44d\U0001f3ff",
+    "می\u200cخواهم کتاب\u200cها را",  # noqa: RUF001 - Persian letters
+    "क्\u200dष और क्\u200cष हिन्दी",
+    "অ্যা র\u200d্যাব বাংলা",
+    "അവന്\u200d പറഞ്ഞു",
+    "ශ්\u200dරී ලංකා",
+    "مرحبا بِالعَالَمِ",
+    "שָׁלוֹם עֲלֵיכֶם",
+    "สวัสดี ที่นี่",
+    "e\u0301 n\u0303 Vie\u0323\u0302t",
+]
+
+
+def cut(text: str, places: list[int]) -> str:
+    """Send a text through a gate in pieces."""
+    gate, borders = Gate(), sorted(min(place, len(text)) for place in places)
+    pieces = [text[start:end] for start, end in zip([0, *borders], [*borders, len(text)], strict=True)]
+    return "".join([*map(gate.text, pieces), gate.end()])
+
+
+def drives(char: str) -> bool:
+    """Say whether a character could do more than show itself, by the Unicode tables."""
+    if char in "\n\t\u200c\u200d" or char in SEEN:
+        return False
+    is_selector = "\U000e0100" <= char <= "\U000e01ef"
+    return unicodedata.category(char) in ("Cc", "Cf", "Cs", "Zl", "Zp") or is_selector
+
+
+@pytest.mark.promise("no-driving")
+@settings(deadline=None)
+@given(TEXT, st.lists(st.integers(0, 40)))
+def test_nothing_that_drives_a_terminal_gets_through_however_it_is_cut(text: str, places: list[int]) -> None:
+    assert not [char for char in cut(text, places) if drives(char)]
+
+
+@pytest.mark.promise("no-driving")
+@settings(deadline=None)
+@given(st.text(st.sampled_from(ODD)) | TEXT, st.lists(st.integers(0, 40)))
+def test_where_a_text_is_cut_makes_no_difference(text: str, places: list[int]) -> None:
+    assert cut(text, places) == visible(text)
+
+
+@settings(deadline=None)
+@given(TEXT)
+def test_what_was_made_harmless_once_stays_as_it_is(text: str) -> None:
+    assert visible(visible(text)) == visible(text)
+
+
+@pytest.mark.promise("no-driving")
+@pytest.mark.parametrize("text", REAL)
+def test_what_people_write_is_shown_untouched_however_it_is_cut(text: str) -> None:
+    assert visible(text) == text
+    assert cut(text, list(range(len(text)))) == text
+    assert {cut(text, [place]) for place in range(len(text) + 1)} == {text}
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("\x1b[2J", r"\x1b[2J"),
+        ("\x1b]0;title\x07", r"\x1b]0;title\x07"),
+        ("\x1b]8;;http://evil\x1b\\", "\\x1b]8;;http://evil\\x1b\\"),
+        ("\x1bP+q\x1b\\", "\\x1bP+q\\x1b\\"),
+        ("\x9b31m", r"\x9b31m"),
+        ("yes\rno\x08", r"yes\x0dno\x08"),
+        ("\x00\x7f", r"\x00\x7f"),
+        ("\u202eevil\u2066", r"\u202eevil\u2066"),
+        ("a\u200bb\ufeff", r"a\u200bb\ufeff"),
+        ("pay\u00adpal \u3164", r"pay\xadpal \u3164"),
+        ("\U000e0041\U000e0100", r"\U000e0041\U000e0100"),
+        ("\ud83d", r"\ud83d"),
+    ],
+)
+def test_what_drives_a_terminal_is_shown_as_an_escape(text: str, shown: str) -> None:
+    assert visible(text) == shown
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("\u200dx", r"\u200dx"),
+        ("a\u200db", r"a\u200db"),
+        ("می \u200cخ", r"می \u200cخ"),
+        ("می\u200c خ", r"می\u200c خ"),
+        ("می\u200c\u200cخ", r"می\u200c\u200cخ"),
+        ("می\u200c", r"می\u200c"),
+        ("\U0001f468\u200da", "\U0001f468\\u200da"),
+        ("\U0001f468\u200c\U0001f469", "\U0001f468\\u200c\U0001f469"),
+        ("a\ufe0f\ufe0f", "a\ufe0f\\ufe0f"),
+        (" \ufe0f", r" \ufe0f"),
+    ],
+)
+def test_a_joiner_or_a_selector_that_joins_nothing_is_shown(text: str, shown: str) -> None:
+    assert visible(text) == shown
+
+
+def test_a_joiner_waits_for_what_follows_it() -> None:
+    gate = Gate()
+    assert gate.text("\U0001f468\u200d") == "\U0001f468"
+    assert gate.text("\U0001f469") == "\u200d\U0001f469"
+    assert (gate.text("\u200d"), gate.end()) == ("", r"\u200d")
+
+
+def test_marks_do_not_grow_over_the_lines_around() -> None:
+    assert visible("a" + "\u0301" * 40) == "a" + "\u0301" * MOST_MARKS + r"\u0301" * 10
+
+
+EVIL = "\x1b]52;c;ZXZpbA==\x07\x1b]0;owned\x07\x1b[2J\x1b[31m\x9b32m\x90q\x9c\rgone\x08\u202e\u200b\U000e0041end"
+
+
+def harmless(server: Loopback, *arguments: str, **environ: str) -> Any:
+    """Run the program on a pty, see that it sent the terminal nothing but text, and give the screen."""
+    wrote, _, screen = on_terminal(server, *arguments, "--color", "never", **environ)
+    assert not set(wrote.decode().replace("\r\n", "\n")) & set("\x1b\x07\x08\x9b\x9c\x90\r\u202e\u200b\U000e0041")
+    assert b"]52;" in wrote
+    assert screen.title == ""
+    return screen
+
+
+SAID: list[dict[str, Any]] = [
+    {"text": EVIL},
+    {"reasoning_content": EVIL},
+    {"refusal": EVIL},
+    {"tool_calls": [{"index": 0, "id": EVIL, "function": {"name": EVIL, "arguments": EVIL}}]},
+    {
+        "text": "x",
+        "annotations": [{"type": "url_citation", "url_citation": {"url": f"http://a/{EVIL}", "title": EVIL}}],
+    },
+]
+
+
+@pytest.mark.promise("no-driving")
+@pytest.mark.parametrize("said", SAID)
+def test_no_part_of_an_answer_drives_a_real_terminal(said: dict[str, Any], server: Loopback) -> None:
+    server.answers(stream(delta(**said), delta(finish="stop")))
+    harmless(server, "chat", "hi")
+
+
+@pytest.mark.promise("no-driving")
+@pytest.mark.parametrize(
+    "flags", [["--format", "raw"], ["--json"], ["--format", "jsonl"], ["-o", "/dev/tty"], ["--debug"]]
+)
+def test_no_format_drives_a_real_terminal(flags: list[str], server: Loopback) -> None:
+    found = {"choices": [{"index": 0, "message": {"content": EVIL}, "finish_reason": "stop"}]}
+    server.answers(http(json.dumps(found, ensure_ascii=False).encode()))
+    harmless(server, "chat", "hi", *flags)
+
+
+@pytest.mark.promise("no-driving")
+def test_no_error_and_no_header_drives_a_real_terminal(server: Loopback) -> None:
+    server.answers(as_json({"error": {"message": EVIL, "code": EVIL}}, "400 Bad", "X-Request-Id: a\x9bb"))
+    harmless(server, "chat", "hi", "-v", "-u")
+
+
+@pytest.mark.promise("no-driving")
+@pytest.mark.parametrize("words", [[], ["a/b"], ["--json"]])
+def test_no_name_in_the_catalogue_drives_a_real_terminal(words: list[str], server: Loopback) -> None:
+    models = [{"id": "a/b", "object": "model", "info": {"name": EVIL, "developer": EVIL, "description": EVIL}}]
+    server.answers(as_json({"object": "list", "data": models}))
+    wrote, code, screen = on_terminal(server, "models", *words)
+    assert code == 0
+    assert b"\x1b" not in wrote
+    assert screen.title == ""
+
+
+@pytest.mark.promise("no-driving")
+def test_no_name_of_a_file_drives_a_real_terminal(server: Loopback) -> None:
+    harmless(server, "chat", "hi", "-f", EVIL.replace("\x00", ""))
+
+
+@pytest.mark.promise("pipe-bytes")
+def test_in_a_pipe_the_same_bytes_arrive(server: Loopback, aiml: Aiml) -> None:
+    server.answers(stream(*[delta(piece) for piece in EVIL], delta(finish="stop")))
+    assert aiml("chat", "hi").stdout == f"{EVIL}\n".encode()

@@ -1,0 +1,356 @@
+"""Recordings of exchanges: what is written down, and what is answered from it without a network."""
+
+import base64
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from support.console import Console
+from support.loopback import (
+    HELLO,
+    HELLO_RESPONSE,
+    SILENCE,
+    STREAM,
+    Loopback,
+    as_json,
+    chunk,
+    delta,
+    event,
+    http,
+    response,
+    spoken,
+    stream,
+)
+from support.paths import ROOT, SHARED
+from support.run_cli import Aiml
+
+from aiml_cli.__main__ import main
+
+KEY = "k-canary-77a0c3f1"
+TAPE = "tape.jsonl"
+RECORDINGS = sorted((SHARED / "recordings").glob("*.json"))
+Captured = pytest.CaptureFixture[bytes]
+# No name in this domain is ever found, and there is no key for it.
+NOWHERE = {"AIML_BASE_URL": "https://nowhere.invalid/other/v7"}
+# Ends with 99 where a socket was made or a network asked, and with 98 where the HTTP library was loaded.
+WATCHED = """
+import sys
+sys.argv[0] = "aiml"
+seen = []
+sys.addaudithook(lambda name, facts: seen.append(name) if name.startswith("socket.") else None)
+from aiml_cli.__main__ import main
+code = main()
+sys.exit(99 if seen else 98 if "httpx" in sys.modules else code)
+"""
+
+
+def lines(path: str = TAPE) -> list[Any]:
+    return [json.loads(line) for line in Path(path).read_bytes().splitlines()]
+
+
+def untimed(found: bytes) -> Any:
+    return {**json.loads(found), "timing": None}
+
+
+def both(aiml: Aiml, *arguments: str, code: int = 0, **environ: str) -> tuple[Any, Any]:
+    """Record a call and replay it at a server that is not there."""
+    first = aiml(*arguments, "--record", TAPE, **environ)
+    second = aiml(*arguments, "--replay", TAPE, **{**environ, **NOWHERE})
+    assert (first.returncode, second.returncode) == (code, code), (first.stderr, second.stderr)
+    return first, second
+
+
+CUT = stream(delta("Hel"), delta("lo"), end=b"")
+FAILED = as_json({"error": {"message": "out of order"}}, "500 Broken", "X-Request-Id: req-5")
+LIMITED = as_json({"error": {"message": "too fast"}}, "429 Slow", "Retry-After: 3600")
+ODD = (
+    STREAM
+    + chunk(b"data: \xff\xfe\n")
+    + chunk(delta("caf\u00e9")[:-20])
+    + chunk(delta("caf\u00e9")[-20:] + delta(finish="stop"))
+)
+
+
+@pytest.mark.promise("whole-or-told")
+@pytest.mark.parametrize("form", ["text", "json", "jsonl", "raw"])
+@pytest.mark.parametrize(
+    ("answer", "code"),
+    [(HELLO, 0), (CUT, 8), (FAILED, 6), (LIMITED, 5), (stream(delta("Hi"), event({"error": {"message": "no"}})), 6)],
+    ids=["whole", "cut", "failed", "limited", "mid-stream"],
+)
+def test_a_replay_says_and_ends_as_the_server_did(
+    form: str, answer: bytes, code: int, server: Loopback, aiml: Aiml
+) -> None:
+    server.answers(answer)
+    first, second = both(aiml, "chat", "hi", "--format", form, code=code)
+    assert len(server.requests) == 1
+    if form in ("text", "raw"):
+        assert second.stdout == first.stdout
+    elif form == "json":
+        assert untimed(second.stdout) == untimed(first.stdout)
+    assert second.stderr == first.stderr
+
+
+def test_the_bytes_of_a_stream_are_the_same(server: Loopback, aiml: Aiml) -> None:
+    server.answers(ODD + b"0\r\n\r\n")
+    first, second = both(aiml, "chat", "hi", "--format", "raw", code=6)
+    assert second.stdout == first.stdout
+    assert b"\xff\xfe" in second.stdout
+
+
+def test_ids_and_price_are_kept(server: Loopback, aiml: Aiml) -> None:
+    facts = ("X-Inference-Id: inf-1", "X-AIMLAPI-USD-Spent: 5e-7", "Set-Cookie: a=b")
+    said = {"choices": [{"message": {"content": "Hi"}, "finish_reason": "stop"}]}
+    server.answers(as_json(said, "200 OK", *facts))
+    _, second = both(aiml, "chat", "hi", "--json", "-S")
+    told = json.loads(second.stdout)
+    assert (told["request_id"], told["cost_usd"]) == ("inf-1", 5e-7)
+    assert "set-cookie" not in lines()[0]["reply"]["headers"]
+
+
+def test_a_replay_opens_no_socket_needs_no_key_and_loads_no_http_library(server: Loopback, aiml: Aiml) -> None:
+    server.answers(HELLO)
+    aiml("chat", "hi", "--record", TAPE)
+    done = subprocess.run(
+        [sys.executable, "-c", WATCHED, "chat", "hi", "--replay", TAPE],
+        env={**os.environ, **NOWHERE}, capture_output=True, stdin=subprocess.DEVNULL, timeout=60, check=False,
+    )  # fmt: skip
+    assert (done.returncode, done.stdout) == (0, b"Hello\n"), done.stderr
+
+
+def test_the_key_command_is_not_run_for_a_replay(server: Loopback, aiml: Aiml) -> None:
+    server.answers(HELLO)
+    aiml("chat", "hi", "--record", TAPE)
+    done = aiml("chat", "hi", AIML_REPLAY=TAPE, AIML_KEY_COMMAND="/bin/false")
+    assert (done.returncode, done.stdout) == (0, b"Hello\n")
+
+
+def test_a_rate_limit_and_the_next_try_are_replayed_without_the_pause(server: Loopback, aiml: Aiml) -> None:
+    server.answers(as_json({"error": {"message": "slow"}}, "429 Slow", "Retry-After: 0"))
+    server.answers(HELLO)
+    aiml("chat", "hi", "--retries", "1", "--record", TAPE)
+    Path(TAPE).write_text(Path(TAPE).read_text().replace('"retry-after": "0"', '"retry-after": "100"'))
+    done = aiml("chat", "hi", "--retries", "1", "--replay", TAPE)
+    assert done.stdout == b"Hello\n"
+    assert b"trying again in 0.0 s (1 of 1)" in done.stderr
+
+
+def test_replies_to_the_same_request_come_in_order_and_the_last_one_again(server: Loopback, aiml: Aiml) -> None:
+    for message in ("first", "second"):
+        server.answers(as_json({"error": {"message": message}}, "500 Broken", "Retry-After: 0"))
+        aiml("chat", "hi", "--record", TAPE)
+    done = aiml("chat", "hi", "--retries", "2", "--replay", TAPE)
+    assert done.returncode == 6
+    assert [line.split(";")[0].split(": ")[2] for line in done.stderr.decode().splitlines()[:3]] == [
+        "first",
+        "second",
+        "second",
+    ]
+
+
+def test_every_process_begins_with_the_first_reply(server: Loopback, aiml: Aiml) -> None:
+    for text in ("one", "two"):
+        server.answers(stream(delta(text), delta(finish="stop")))
+        aiml("chat", "hi", "--record", TAPE)
+    assert [aiml("chat", "hi", "--replay", TAPE).stdout for _ in range(2)] == [b"one\n"] * 2
+
+
+def test_refused_connections_and_time_outs_replay_as_such(server: Loopback, aiml: Aiml) -> None:
+    server.answers(SILENCE)
+    late = both(aiml, "chat", "hi", "--timeout", "0.3", code=7)
+    assert late[0].stderr == late[1].stderr
+    first = aiml("chat", "ho", "--record", TAPE, AIML_BASE_URL="http://127.0.0.1:9/v1")
+    second = aiml("chat", "ho", "--replay", TAPE)
+    assert (first.returncode, second.returncode, first.stderr) == (7, 7, second.stderr)
+
+
+def test_a_conversation_goes_on_from_replays(server: Loopback, aiml: Aiml) -> None:
+    server.answers(HELLO)
+    for flag in ("--record", "--replay"):
+        session = {"AIML_SESSION": flag.strip("-")}
+        assert aiml("chat", "hi", flag, TAPE, **session).returncode == 0
+        assert aiml("chat", "-c", "and", "then", flag, TAPE, **session).stdout == b"Hello\n"
+    assert len(server.requests) == 2
+
+
+def test_a_schema_that_is_insisted_on_is_replayed_try_by_try(server: Loopback, aiml: Aiml) -> None:
+    server.answers(stream(delta("no"), delta(finish="stop")))
+    server.answers(stream(delta('{"a": "b"}'), delta(finish="stop")))
+    first, second = both(aiml, "chat", "hi", "--schema", "a", "--schema-retries", "2")
+    assert first.stdout == second.stdout == b'{"a": "b"}\n'
+    assert len(lines()) == 2
+
+
+def test_the_rest_of_a_cut_answer_is_replayed(server: Loopback, aiml: Aiml) -> None:
+    server.answers(stream(delta("Hel"), delta(finish="length")))
+    server.answers(stream(delta("lo"), delta(finish="stop")))
+    first, second = both(aiml, "chat", "hi", "--auto-continue", "3")
+    assert first.stdout == second.stdout == b"Hello\n"
+
+
+def test_a_response_in_the_background_is_waited_for_in_a_replay(server: Loopback, aiml: Aiml) -> None:
+    server.answers(as_json(response("", "queued", output=[])))
+    both(aiml, "respond", "hi", "--background")
+    server.answers(as_json(response("", "in_progress", output=[])))
+    server.answers(as_json(response()))
+    first, second = both(aiml, "respond", "--wait", "resp_1")
+    assert first.stdout == second.stdout == b"Hello\n"
+
+
+def test_tool_calls_and_spoken_answers_are_replayed(server: Loopback, aiml: Aiml) -> None:
+    call = {"index": 0, "id": "call_1", "type": "function", "function": {"name": "f", "arguments": "{}"}}
+    server.answers(stream(delta(tool_calls=[call]), delta(finish="tool_calls")))
+    sound = {
+        "message": {"content": "Hi", "audio": {"id": "a", "data": "AAEC", "transcript": "Hi"}},
+        "finish_reason": "stop",
+    }
+    server.answers(as_json({"choices": [sound]}))
+    calls = both(aiml, "chat", "hi", "--json")
+    assert untimed(calls[0].stdout) == untimed(calls[1].stdout)
+    aiml("chat", "say", "-S", "--audio-out", "one.wav", "--record", TAPE)
+    aiml("chat", "say", "-S", "--audio-out", "two.wav", "--replay", TAPE)
+    assert Path("one.wav").read_bytes() == Path("two.wav").read_bytes() == b"\x00\x01\x02"
+
+
+def test_responses_stream_from_a_recording(server: Loopback, aiml: Aiml) -> None:
+    server.answers(HELLO_RESPONSE)
+    first, second = both(aiml, "respond", "hi")
+    assert first.stdout == second.stdout == b"Hello\n"
+    server.answers(stream(*spoken("Hel"), end=b""))
+    both(aiml, "respond", "ho", code=8)
+
+
+def test_a_file_from_an_address_is_known_by_the_whole_address(server: Loopback, aiml: Aiml) -> None:
+    server.answers(http(b"the words", "200 OK", "text/plain"))
+    server.answers(HELLO)
+    address = server.url.replace("/v1", "/a.txt")
+    both(aiml, "chat", "hi", "-f", address)
+    other = aiml("chat", "hi", "-f", address.replace("127.0.0.1", "localhost"), "--replay", TAPE)
+    assert other.returncode == 4
+    assert f"holds no GET {address.replace('127.0.0.1', 'localhost')}" in other.stderr.decode()
+
+
+def test_models_and_usage_are_replayed(server: Loopback, aiml: Aiml) -> None:
+    server.answers(as_json({"data": [{"id": "some/model"}]}))
+    first, second = both(aiml, "models")
+    assert first.stdout == second.stdout != b""
+    server.answers(as_json({"current_balance": 3.5, "currency": "USD"}))
+    server.answers(as_json({"spend": 1.25, "requests": 3, "models": []}))
+    first, second = both(aiml, "usage")
+    assert first.stdout == second.stdout
+    assert b"3.5" in second.stdout
+
+
+@pytest.mark.parametrize("model", ["demo/echo", "demo/markdown", "demo/reasoning", "demo/cut", "demo/tools"])
+def test_the_embedded_server_is_recorded_and_not_started_for_a_replay(model: str, aiml: Aiml) -> None:
+    first = aiml("chat", "--demo", "-m", model, "hello there", "--record", TAPE, "-q")
+    second = aiml("chat", "--demo", "-m", model, "hello there", "--replay", TAPE, "-q")
+    assert (second.returncode, second.stdout, second.stderr) == (first.returncode, first.stdout, first.stderr)
+    assert lines()[0]["request"]["path"] == "/chat/completions"
+
+
+def test_debug_shows_what_a_recording_answers(server: Loopback, aiml: Aiml) -> None:
+    server.answers(HELLO)
+    _, second = both(aiml, "chat", "hi", "--debug")
+    shown = second.stderr.decode().splitlines()
+    assert shown[0] == "> POST /other/v7/chat/completions HTTP/1.1"
+    assert "< data: [DONE]" in shown
+
+
+def test_config_check_looks_at_the_recording_and_at_no_server(server: Loopback, aiml: Aiml) -> None:
+    server.answers(HELLO)
+    aiml("chat", "hi", "--record", TAPE)
+    assert b"tape.jsonl answers in the place of a server" in aiml("config", "check", AIML_REPLAY=TAPE).stdout
+    done = aiml("config", "check", AIML_REPLAY="gone.jsonl")
+    assert (done.returncode, len(server.requests)) == (2, 1)
+
+
+def test_rows_are_replayed_by_several_workers_at_once(server: Loopback, aiml: Aiml) -> None:
+    server.answers(HELLO)
+    rows, each = b"a\nb\nc\nd\ne\nf\n", ("chat", "--each", "line", "-j", "4", "say {row}")
+    aiml(*each, "--record", TAPE, stdin=rows)
+    assert len(lines()) == 6
+    done = aiml(*each, "--replay", TAPE, stdin=rows + b"g\n", **NOWHERE)
+    found = [json.loads(line) for line in done.stdout.splitlines()]
+    assert (done.returncode, [row["text"] for row in found]) == (10, ["Hello"] * 6 + [""])
+    assert '"say' in found[6]["error"]["message"]
+
+
+def test_several_models_are_replayed(server: Loopback, aiml: Aiml) -> None:
+    server.answers(HELLO)
+    first, second = both(aiml, "chat", "hi", "-m", "a/one", "-m", "b/two")
+    assert first.stdout == second.stdout != b""
+    assert {found["request"]["json"]["model"] for found in lines()} == {"a/one", "b/two"}
+
+
+def test_who_was_not_the_first_is_not_recorded(server: Loopback, aiml: Aiml) -> None:
+    server.answers(HELLO)
+    server.answers(STREAM + chunk(delta("Hel")), SILENCE)
+    done = aiml("chat", "hi", "-m", "a/one", "-m", "b/two", "--first", "--record", TAPE)
+    assert (done.stdout, len(lines())) == (b"Hello\n", 1)
+    replayed = aiml("chat", "hi", "-m", "a/one", "-m", "b/two", "--first", "--replay", TAPE)
+    assert (replayed.returncode, replayed.stdout) == (0, b"Hello\n")
+
+
+def test_a_model_that_is_not_to_be_had_is_passed_over_in_a_replay_too(server: Loopback, aiml: Aiml) -> None:
+    server.answers(as_json({"error": {"message": "no such model"}}, "404 Not Found"))
+    server.answers(HELLO)
+    first, second = both(aiml, "chat", "hi", "-m", "a/one,b/two")
+    assert (first.stdout, first.stderr) == (second.stdout, second.stderr)
+
+
+def test_a_conversation_in_the_repl_is_replayed_line_by_line(server: Loopback) -> None:
+    server.answers(HELLO)
+    for flag, address in (("--record", server.url), ("--replay", NOWHERE["AIML_BASE_URL"])):
+        with Console("chat", "--interactive", flag, TAPE, AIML_BASE_URL=address) as console:
+            for count, text in enumerate(("hi", "and then"), 1):
+                console.prompt()
+                console.line(text)
+                console.until(lambda count=count: console.text().count("Hello") == count)
+            console.prompt()
+            console.line("/exit")
+            assert console.end() == 0
+    assert len(server.requests) == 2
+
+
+@pytest.mark.skipif(not RECORDINGS, reason="the recordings are no part of the repository")
+@pytest.mark.parametrize("path", RECORDINGS, ids=lambda path: path.stem[:60])
+def test_what_real_gateways_said_is_replayed(path: Path, server: Loopback, capfdbinary: Captured) -> None:
+    found = json.loads(path.read_text())
+    body = base64.b64decode(found["body_base64"]) if "body_base64" in found else found["body"].encode()
+    server.answers(http(body, f"{found['status']} Word", found.get("content_type") or ""))
+    call = ["respond" if found["endpoint"] == "responses" else "chat", "hi", "--format", "raw", "--retries", "0"]
+    first = main([*call, "--record", TAPE, "--base-url", server.url]), capfdbinary.readouterr()
+    second = main([*call, "--replay", TAPE]), capfdbinary.readouterr()
+    assert first == second
+
+
+def blocks(page: str) -> list[str]:
+    return [part.split("\n", 1)[1] for part in Path(page).read_text().split("```")[1::2]]
+
+
+def test_the_script_of_the_documentation_runs_as_it_says(server: Loopback, tmp_path: Path) -> None:
+    _, script, test, told = blocks(str(ROOT / "docs/replay.md"))
+    Path("colour.sh").write_text(script)
+    Path("test-colour.sh").write_text(test)
+    Path("bin").mkdir()
+    Path("bin/aiml").write_text(f'#!/bin/sh\nexec {sys.executable} -m aiml_cli "$@"\n')
+    Path("bin/aiml").chmod(0o755)
+    server.answers(stream(delta("blue"), delta(finish="stop")))
+    environ = {**os.environ, "PATH": f"{tmp_path}/bin:{os.environ['PATH']}", "AIML_BASE_URL": server.url}
+
+    def run(**more: str) -> "subprocess.CompletedProcess[str]":
+        return subprocess.run(
+            ["sh", "test-colour.sh"], env={**environ, **more}, capture_output=True, text=True, timeout=60, check=False
+        )
+
+    assert run(RECORD="1").stdout == run(**NOWHERE).stdout == "ok: the sky is BLUE\n"
+    assert len(server.requests) == 1
+    Path("colour.sh").write_text(script.replace(" One word.", ""))
+    failed = run(**NOWHERE)
+    assert failed.stderr == told
+    assert failed.returncode

@@ -1,0 +1,217 @@
+"""The file of a recording: how it is written by many, what is not in it, and what is matched in it."""
+
+import json
+import os
+import signal
+import stat
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+from support.loopback import HELLO, SILENCE, STREAM, Loopback, as_json, chunk, delta, http, response, stream
+from support.run_cli import Aiml, command
+
+KEY = "k-canary-77a0c3f1"
+TAPE = "tape.jsonl"
+
+
+def lines() -> list[Any]:
+    return [json.loads(line) for line in Path(TAPE).read_bytes().splitlines()]
+
+
+def test_what_was_not_recorded_is_refused_with_the_difference(server: Loopback, aiml: Aiml) -> None:
+    server.answers(HELLO)
+    aiml("chat", "something else altogether", "--record", TAPE)
+    aiml("chat", "hello", "--temperature", "0.5", "--record", TAPE)
+    done = aiml("chat", "helo", "--replay", TAPE, "-O", "seed=3")
+    assert (done.returncode, done.stdout) == (4, b"")
+    assert done.stderr.decode().splitlines() == [
+        f"aiml: {TAPE} does not hold this request; the nearest one differs:",
+        '  messages[0].content: "hello" was recorded, "helo" is asked',
+        "  seed: 3 is asked, and was not recorded",
+        "  temperature: 0.5 was recorded, and is not asked",
+        "hint: add it with the same command and --record in the place of --replay",
+    ]
+
+
+def test_a_long_difference_is_short_and_harmless(server: Loopback, aiml: Aiml) -> None:
+    server.answers(HELLO)
+    aiml("chat", "x" * 9000 + "end", "--record", TAPE)
+    more = [word for number in range(20) for word in ("-O", f"p{number}={number}")]
+    done = aiml("chat", "x" * 9000 + f"\x1b]0;{KEY}", *more, "--replay", TAPE, AIMLAPI_API_KEY=KEY)
+    told = done.stderr.decode()
+    assert len(told.splitlines()) <= 11
+    assert max(map(len, told.splitlines())) < 240
+    assert '…xxxxxxxxxxxxxxxxxxxxxxxxend"' in told
+    assert "\x1b" not in told
+    assert KEY not in told
+
+
+def test_another_path_is_told_as_such(server: Loopback, aiml: Aiml) -> None:
+    server.answers(HELLO)
+    aiml("chat", "hi", "--record", TAPE)
+    done = aiml("respond", "hi", "--replay", TAPE)
+    assert done.returncode == 4
+    assert b"tape.jsonl holds no POST /responses, only POST /chat/completions" in done.stderr
+
+
+def test_json_is_compared_as_values(server: Loopback, aiml: Aiml) -> None:
+    server.answers(HELLO)
+    aiml("chat", "hi", "--temperature", "1", "--record", TAPE)
+    found = lines()[0]
+    found["request"]["json"] = dict(reversed(found["request"]["json"].items())) | {"temperature": 1}
+    Path(TAPE).write_text(json.dumps(found, separators=(",", ":")))  # an editor took the last line break away
+    done = aiml("chat", "hi", "--temperature", "1.0", "--replay", TAPE, AIML_BASE_URL="https://nowhere.invalid")
+    assert done.returncode == 0
+    done = aiml("chat", "hi", "-O", "temperature=true", "--replay", TAPE)
+    assert done.returncode == 4
+    assert b"temperature: 1 was recorded, true is asked" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        (None, "tape.jsonl: No such file or directory"),
+        ("", "tape.jsonl holds no exchange"),
+        ('{"aiml": 1}\n', "tape.jsonl:1: the exchange is not whole"),
+        ("LINE\n\nnot json\nLINE\n", "tape.jsonl:3: this is not JSON"),
+        ('LINE\n["a"]\n', "tape.jsonl:2: this is no line of a recording"),
+        ('LINE\n{"aiml": 2}\n', "tape.jsonl:2: this was recorded by another version of aiml"),
+        ('LINE\n{"aiml": 1, "request": {"method": "GET", "path": "/", "json": 1}}\n', "tape.jsonl:2: "),
+    ],
+)
+def test_a_recording_that_cannot_be_used_is_told(content: str | None, words: str, server: Loopback, aiml: Aiml) -> None:
+    server.answers(HELLO)
+    aiml("chat", "hi", "--record", "good.jsonl")
+    if content is not None:
+        Path(TAPE).write_text(content.replace("LINE", Path("good.jsonl").read_text().strip()))
+    done = aiml("chat", "hi", "--replay", TAPE)
+    assert (done.returncode, done.stdout) == (2, b"")
+    assert words in done.stderr.decode()
+
+
+def test_both_at_once_are_refused(server: Loopback, aiml: Aiml) -> None:
+    server.answers(HELLO)
+    done = aiml("chat", "hi", "--record", "a", "--replay", "b")
+    assert (done.returncode, server.requests, Path("a").exists()) == (2, [], False)
+
+
+@pytest.mark.parametrize("place", ["folder", "missing/tape", "fifo", "notes.txt"])
+def test_what_is_no_place_for_a_recording_is_refused_before_anything_is_sent(
+    place: str, server: Loopback, aiml: Aiml
+) -> None:
+    Path("folder").mkdir()
+    os.mkfifo("fifo")
+    Path("notes.txt").write_text("my notes")
+    server.answers(HELLO)
+    done = aiml("chat", "hi", "--record", place)
+    assert (done.returncode, server.requests) == (2, [])
+    assert b"nothing was sent" in done.stderr
+    assert Path("notes.txt").read_text() == "my notes"
+
+
+@pytest.mark.parametrize("flags", [["-o"], ["--meta"], ["--each", "line", "--resume-from"]])
+def test_a_recording_is_not_written_over(flags: list[str], server: Loopback, aiml: Aiml) -> None:
+    server.answers(HELLO)
+    aiml("chat", "hi", "--record", TAPE)
+    before = Path(TAPE).read_bytes()
+    for flag in ("--record", "--replay"):
+        done = aiml("chat", *flags, f"./{TAPE}", flag, TAPE, stdin=b"hi\n")
+        assert (done.returncode, Path(TAPE).read_bytes(), len(server.requests)) == (2, before, 1)
+        assert b"cannot be one file" in done.stderr
+
+
+@pytest.mark.promise("private-files")
+def test_a_recording_is_private_from_the_start(server: Loopback, aiml: Aiml) -> None:
+    server.answers(HELLO)
+    aiml("chat", "hi", "--record", TAPE)
+    assert stat.S_IMODE(Path(TAPE).stat().st_mode) == 0o600
+
+
+def test_many_processes_record_into_one_file(server: Loopback) -> None:
+    server.answers(HELLO)
+    environ = {**os.environ, "AIML_BASE_URL": server.url}
+    calls = [command("chat", f"hi {number}", "x" * 70_000, "--record", TAPE, "-q") for number in range(8)]
+    running = [
+        subprocess.Popen(call, env=environ, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL) for call in calls
+    ]
+    assert [each.wait(60) for each in running] == [0] * 8
+    asked = [found["request"]["json"]["messages"][0]["content"] for found in lines()]
+    assert sorted(text.split()[1] for text in asked) == list(map(str, range(8)))
+
+
+def test_a_torn_last_line_is_left_out_and_mended_by_the_next_recording(server: Loopback, aiml: Aiml) -> None:
+    server.answers(HELLO)
+    aiml("chat", "hi", "--record", TAPE)
+    whole = Path(TAPE).read_bytes()
+    Path(TAPE).write_bytes(whole + whole[:-30])
+    done = aiml("chat", "hi", "--replay", TAPE)
+    assert (done.returncode, done.stdout) == (0, b"Hello\n")
+    assert b"tape.jsonl:2: the last line is not whole and is left out" in done.stderr
+    aiml("chat", "again", "--record", TAPE)
+    assert [found["request"]["json"]["messages"][0]["content"] for found in lines()] == ["hi", "again"]
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGKILL, -9)])
+def test_a_call_that_was_stopped_leaves_no_line(number: int, code: int, server: Loopback) -> None:
+    server.answers(STREAM + chunk(delta("Hel")), SILENCE)
+    environ = {**os.environ, "AIML_BASE_URL": server.url}
+    running = subprocess.Popen(command("chat", "hi", "--record", TAPE), env=environ, stdout=subprocess.PIPE)
+    assert running.stdout
+    assert running.stdout.read(3) == b"Hel"
+    running.send_signal(number)
+    running.stdout.close()
+    assert running.wait(60) == code
+    assert Path(TAPE).read_bytes() == b""
+
+
+@pytest.mark.promise("answer-first")
+def test_a_full_disk_costs_a_notice_and_not_the_answer(server: Loopback, aiml: Aiml, tmp_path: Path) -> None:
+    server.answers(HELLO)
+    limited = [
+        "bash",
+        "-c",
+        'ulimit -f 1; trap "" XFSZ; exec "$@"',
+        "bash",
+        *command("chat", "x" * 3000, "--no-log", "--record", TAPE),
+    ]
+    environ = {**os.environ, "AIML_BASE_URL": server.url}
+    done = subprocess.run(limited, env=environ, stdin=subprocess.DEVNULL, capture_output=True, timeout=60, check=False)
+    assert (done.returncode, done.stdout) == (0, b"Hello\n")
+    assert b"aiml: the exchange could not be recorded: tape.jsonl: there is no room for all of it" in done.stderr
+    assert Path(TAPE).read_bytes() == b""
+
+
+ESCAPED = "".join(f"\\u{ord(char):04x}" for char in KEY)
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        stream(delta(f"your key is {KEY}, yes"), delta(finish="stop")),
+        STREAM + b"".join(chunk(delta(KEY)[place : place + 1]) for place in range(len(delta(KEY)))) + b"0\r\n\r\n",
+        stream(delta("KEY").replace(b"KEY", ESCAPED.encode()), delta(finish="stop")),
+        as_json({"error": {"message": f"{KEY} is wrong"}}, "401 No", f"X-Echo: {KEY}", f"Set-Cookie: {KEY}"),
+        http(KEY.encode(), "302 Found", "text/plain", f"Location: /{KEY}"),
+    ],
+    ids=["stream", "bytes", "escaped", "refused", "moved"],
+)
+@pytest.mark.promise("key-secret")
+def test_the_key_is_in_no_recording(answer: bytes, server: Loopback, aiml: Aiml) -> None:
+    server.answers(answer)
+    aiml("chat", f"my key is {KEY}", "--record", TAPE, "--allow-secrets", AIMLAPI_API_KEY=KEY)
+    written = Path(TAPE).read_text()
+    assert server.requests[0].header("authorization") == f"Bearer {KEY}"
+    assert len(lines()) == 1
+    assert KEY not in written
+    assert KEY not in "".join(lines()[0]["reply"]["chunks"]).encode().decode("unicode_escape")
+    assert "authorization" not in written.lower()
+
+
+def test_what_proves_who_asks_a_tool_is_not_recorded_and_is_replayed_all_the_same(server: Loopback, aiml: Aiml) -> None:
+    server.answers(http(json.dumps(response(tools=[{"headers": {"X-Token": KEY}}])).encode()))
+    tool = {"type": "mcp", "server_label": "d", "server_url": "https://d.example", "headers": {"X-Token": KEY}}
+    for flag in ("--record", "--replay"):
+        assert aiml("respond", "hi", "-S", "-O", f"tools={json.dumps([tool])}", flag, TAPE).returncode == 0
+    assert KEY not in Path(TAPE).read_text()

@@ -1,0 +1,159 @@
+"""A request is sent again only where that is safe, and after as long as the server wants."""
+
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+
+from aiml_cli.api.error_response import refused
+from aiml_cli.errors import AimlError, CutShort, RateLimited, ServerFailed, Unreachable
+from aiml_cli.transport.retry import LONGEST_OBEYED_S, asked_pause, pause, told
+
+NOW = datetime(2026, 9, 1, 12, 0, 0, tzinfo=UTC)
+NO_HEADERS: dict[str, str] = {}
+
+
+def answered(status: int, words: str = "no") -> AimlError:
+    return refused(status, {}, words.encode())
+
+
+def waits(error: AimlError, headers: dict[str, str] | None = None, tried: int = 1, luck: float = 1.0) -> float | None:
+    return pause(error, headers or {}, tried, NOW, luck)
+
+
+@pytest.mark.promise("retries")
+@pytest.mark.parametrize("status", [408, 409, 429, 500, 502, 503, 504, 529])
+def test_what_may_pass_is_tried_again(status: int) -> None:
+    assert waits(answered(status)) == 0.5
+
+
+@pytest.mark.promise("retries")
+@pytest.mark.parametrize("status", [301, 307, 400, 401, 402, 403, 404, 405, 413, 422])
+def test_what_will_not_change_is_not_tried_again(status: int) -> None:
+    assert waits(answered(status)) is None
+    assert waits(answered(status), {"retry-after": "1"}) is None
+
+
+@pytest.mark.promise("retries")
+@pytest.mark.parametrize("words", ["insufficient_quota", "budget_exceeded", "you have run out of credits", "free tier"])
+@pytest.mark.parametrize("headers", [{}, {"retry-after": "1"}, {"x-should-retry": "true"}], ids=repr)
+def test_an_empty_purse_is_never_tried_again(words: str, headers: dict[str, str]) -> None:
+    report = f'{{"error":{{"message":"no","code":"{words}"}}}}'
+    assert waits(answered(429, report), headers) is None
+
+
+@pytest.mark.parametrize(
+    ("error", "again"),
+    [
+        (Unreachable("refused", again=1), True),
+        (Unreachable("no answer in time"), False),
+        (Unreachable("the certificate is not trusted", again=0), False),
+        (CutShort("the stream was cut"), False),
+        (ServerFailed("an error under 200", status=200), False),
+        (ServerFailed("no status is known"), False),
+    ],
+)
+def test_without_an_answer_only_a_failed_connection_is_tried_again(error: AimlError, *, again: bool) -> None:
+    assert (waits(error) is not None) == again
+
+
+@pytest.mark.promise("retries")
+def test_the_pause_doubles_up_to_eight_seconds() -> None:
+    assert [waits(answered(500), tried=tried) for tried in range(1, 8)] == [0.5, 1.0, 2.0, 4.0, 8.0, 8.0, 8.0]
+
+
+@settings(deadline=None)
+@given(st.integers(1, 50), st.floats(0, 1))
+def test_luck_only_shortens_the_pause_a_little(tried: int, luck: float) -> None:
+    shortened, whole = waits(answered(500), tried=tried, luck=luck), waits(answered(500), tried=tried)
+    assert shortened is not None
+    assert whole is not None
+    assert whole * 0.5 <= shortened <= whole <= 8
+
+
+@pytest.mark.promise("retries")
+@pytest.mark.parametrize(
+    ("headers", "seconds"),
+    [
+        ({"retry-after": "0"}, 0.0),
+        ({"retry-after": "60"}, 60.0),
+        ({"retry-after": " 2.5 "}, 2.5),
+        ({"retry-after": "120"}, 120.0),
+        ({"retry-after-ms": "250"}, 0.25),
+        ({"retry-after-ms": "250", "retry-after": "60"}, 0.25),
+        ({"retry-after-ms": "soon", "retry-after": "60"}, 60.0),
+        ({"retry-after": "Tue, 01 Sep 2026 12:00:30 GMT"}, 30.0),
+        ({"retry-after": "Tuesday, 01-Sep-26 12:00:30 GMT"}, 30.0),
+        ({"retry-after": "Tue, 01 Sep 2026 14:00:30 +0200"}, 30.0),
+        ({"retry-after": "Tue, 01 Sep 2026 11:00:00 GMT"}, 0.0),
+    ],
+)
+def test_the_servers_wish_is_obeyed(headers: dict[str, str], seconds: float) -> None:
+    assert waits(answered(429), headers) == seconds
+    assert waits(answered(503), headers, tried=3, luck=0) == seconds
+
+
+@pytest.mark.promise("retries")
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {"retry-after": "121"},
+        {"retry-after": "86400"},
+        {"retry-after-ms": "120001"},
+        {"retry-after": "Tue, 01 Sep 2026 12:05:00 GMT"},
+        {"retry-after": "1e400"},
+        {"retry-after": "-5"},
+        {"retry-after": "nan"},
+        {"retry-after": "inf"},
+        {"retry-after": "soon"},
+        {"retry-after": "Tue, 99 Sep 2026 12:00:00 GMT"},
+        {"retry-after": "Tue, 01 Sep 99999999999999999999 12:00:00 GMT"},
+        {"retry-after-ms": "-1"},
+    ],
+    ids=repr,
+)
+def test_a_wish_too_long_or_garbage_ends_at_once(headers: dict[str, str]) -> None:
+    assert waits(answered(429), headers) is None
+    assert waits(answered(500), headers) is None
+
+
+@pytest.mark.parametrize(
+    ("status", "wish", "again"),
+    [(500, "false", False), (429, "false", False), (425, "true", True), (500, "true", True), (500, "maybe", True)],
+)
+def test_the_server_may_say_whether_to_try_again(status: int, wish: str, *, again: bool) -> None:
+    assert (waits(answered(status), {"x-should-retry": wish}) is not None) == again
+
+
+@pytest.mark.promise("retries")
+@settings(deadline=None)
+@given(st.text() | st.dates().map(lambda day: f"{day:%a, %d %b} {day.year} 12:00:00 GMT"))
+@example("Mon, 01 Jan 0001 00:00:00 +2359")
+@example("Fri, 31 Dec 9999 23:59:59 -2359")
+@example("0 0 0 0 0 0")
+def test_no_header_is_more_than_garbage(text: str) -> None:
+    for name in ("retry-after", "retry-after-ms"):
+        asked = asked_pause({name: text}, NOW)
+        assert asked is None or asked >= 0
+        waited = waits(answered(429), {name: text})
+        assert waited is None or 0 <= waited <= LONGEST_OBEYED_S
+
+
+@pytest.mark.parametrize(
+    ("headers", "hint"),
+    [
+        ({"retry-after": "300"}, "ask again in 300 s"),
+        ({"retry-after-ms": "1500"}, "ask again in 2 s"),
+        ({"retry-after": "Tue, 01 Sep 2026 12:05:00 GMT"}, "ask again in 300 s"),
+    ],
+)
+def test_a_rate_limit_tells_how_long_it_lasts(headers: dict[str, str], hint: str) -> None:
+    assert told(answered(429), headers, NOW).hint == hint
+
+
+@pytest.mark.parametrize("headers", [NO_HEADERS, {"retry-after": "1e400"}], ids=repr)
+def test_a_rate_limit_of_unknown_length_keeps_its_hint(headers: dict[str, Any]) -> None:
+    assert told(RateLimited("slow down", "wait"), headers, NOW).hint == "wait"
+    assert told(ServerFailed("down", "again"), {"retry-after": "5"}, NOW).hint == "again"

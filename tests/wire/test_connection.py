@@ -1,0 +1,133 @@
+"""A connection that fails, or that gives no head of a reply, is told in time, whatever comes instead."""
+
+import socket
+from collections.abc import Iterator
+from contextlib import ExitStack
+
+import pytest
+from support.endings import Ask
+from support.loopback import HALF_CLOSE, HELLO, RESET, SILENCE, Drip, Flood, Loopback, Step
+
+NO_WORD = "no answer in time"
+CLOSED = "the connection was closed without an answer"
+NO_HTTP = "the reply is not HTTP"
+ENDLESS = b"HTTP/1.1 200 OK\r\nX-Padding: " + b"x" * 100_000
+
+# what comes for an answer, words of stderr, exit code
+HEADS: dict[str, tuple[tuple[Step, ...], str, int]] = {
+    "closed at once": ((), CLOSED, 7),
+    "reset": ((RESET,), CLOSED, 7),
+    "half closed": ((HALF_CLOSE,), CLOSED, 7),
+    "silent": ((SILENCE,), NO_WORD, 7),
+    "garbage": ((b"\x00\xff\x16garbage\r\n\r\n",), NO_HTTP, 6),
+    "another protocol": ((b"220 mail.test ESMTP\r\n",), CLOSED, 7),
+    "no version": ((b"200 OK\r\n\r\n",), NO_HTTP, 6),
+    "no number": ((b"HTTP/1.1 OK\r\n\r\n",), NO_HTTP, 6),
+    "a number too large": ((b"HTTP/1.1 20000 OK\r\n\r\n",), NO_HTTP, 6),
+    "half a status line, then the end": ((b"HTTP/1.1 2",), CLOSED, 7),
+    "half a status line, then silence": ((b"HTTP/1.1 2", SILENCE), NO_WORD, 7),
+    "half the headers, then the end": ((b"HTTP/1.1 200 OK\r\nContent-Type: te",), CLOSED, 7),
+    "half the headers, then a reset": ((b"HTTP/1.1 200 OK\r\nContent-Type: te", RESET), CLOSED, 7),
+    "half the headers, then silence": ((b"HTTP/1.1 200 OK\r\nContent-Type: te", SILENCE), NO_WORD, 7),
+    "headers that drip": ((b"HTTP/1.1 200 OK\r\n", Drip(b"X-Drip: 1\r\n" * 500)), NO_WORD, 7),
+    "a status line that drips": ((Drip(b"HTTP/1.1 200 O" + b"K" * 500),), NO_WORD, 7),
+    "hints that drip": ((Drip(b"HTTP/1.1 103 Early Hints\r\n\r\n" * 100, 28),), NO_WORD, 7),
+    "hints without end": ((Flood(b"HTTP/1.1 100 Continue\r\n\r\n" * 100),), NO_WORD, 7),
+    "a header without a name": ((b"HTTP/1.1 200 OK\r\n: x\r\n\r\n",), NO_HTTP, 6),
+    "a header without end": ((ENDLESS, Flood(b"x" * 65536, 1 << 24)), NO_HTTP, 6),
+    "headers without end": ((b"HTTP/1.1 200 OK\r\n", Flood(b"X-A: b\r\n" * 4096, 1 << 24)), NO_HTTP, 6),
+    "a length that is none": ((b"HTTP/1.1 200 OK\r\nContent-Length: -5\r\n\r\n",), NO_HTTP, 6),
+    "two lengths": ((b"HTTP/1.1 200 OK\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\n",), NO_HTTP, 6),
+}
+
+
+@pytest.mark.promise("timeouts")
+@pytest.mark.parametrize("command", ["chat", "respond"])
+@pytest.mark.parametrize("fault", HEADS)
+def test_what_is_no_head_of_a_reply_is_told_in_time(fault: str, command: str, server: Loopback, ask: Ask) -> None:
+    steps, words, code = HEADS[fault]
+    server.answers(*steps)
+    ending = ask(command, "hi", timeout=0.3)
+    assert (ending.code, ending.stdout, len(server.requests)) == (code, "", 1)
+    assert words in ending.stderr.splitlines()[0]
+    assert ending.stderr.splitlines()[1].startswith("hint: ")
+
+
+@pytest.mark.parametrize("steps", [(), (b"220 hello\r\n",), (RESET,), (SILENCE,)], ids=repr)
+def test_a_server_that_reads_no_request_is_told_too(steps: tuple[Step, ...], server: Loopback, ask: Ask) -> None:
+    server.deaf = True
+    server.answers(*steps)
+    ending = ask("chat", "hi", timeout=0.3)
+    assert (ending.code in (6, 7), ending.stdout) == (True, "")
+
+
+@pytest.fixture
+def refusing() -> Iterator[str]:
+    """Give the URL of a port that nobody listens on."""
+    with socket.socket() as place:
+        place.bind(("127.0.0.1", 0))
+        yield f"http://127.0.0.1:{place.getsockname()[1]}/v1"
+
+
+@pytest.fixture
+def swallowing() -> Iterator[str]:
+    """Give the URL of a port whose queue is full, so that a connection is neither taken nor refused."""
+    with ExitStack() as stack:
+        place = stack.enter_context(socket.socket())
+        place.bind(("127.0.0.1", 0))
+        place.listen(0)
+        for _ in range(4):
+            waiting = stack.enter_context(socket.socket())
+            waiting.setblocking(False)
+            waiting.connect_ex(place.getsockname())
+        yield f"http://127.0.0.1:{place.getsockname()[1]}/v1"
+
+
+@pytest.mark.promise("timeouts")
+def test_a_black_hole_is_given_up_in_time(swallowing: str, ask: Ask) -> None:
+    ending = ask("chat", "hi", url=swallowing, timeout=0.3)
+    assert (ending.code, ending.stdout) == (7, "")
+    assert "no connection within 0.3 s" in ending.stderr
+
+
+@pytest.mark.promise("retries")
+def test_a_refused_connection_is_tried_again_and_every_try_is_told(refusing: str, ask: Ask) -> None:
+    ending = ask("chat", "hi", url=refusing, retries=1)
+    first, last, hint = ending.stderr.splitlines()
+    assert (ending.code, ending.stdout) == (7, "")
+    assert "Connection refused; trying again in " in first
+    assert "Connection refused" in last
+    assert hint.startswith("hint: ")
+
+
+@pytest.mark.parametrize("name", ["http://no-such-host.invalid/v1", "http://xn--/v1", "http://a..b/v1", "http://[::1"])
+def test_a_name_that_names_nothing_is_told(name: str, ask: Ask) -> None:
+    ending = ask("chat", "hi", url=name, timeout=3)
+    assert (ending.code in (2, 3, 7), ending.stdout) == (True, "")
+
+
+@pytest.mark.promise("any-legal-stream")
+@pytest.mark.parametrize(
+    "head",
+    [
+        b"HTTP/1.1 100 Continue\r\n\r\n",
+        b"HTTP/1.1 102 Processing\r\n\r\nHTTP/1.1 103 Early Hints\r\nLink: </x>\r\n\r\n",
+        b"HTTP/1.1 100 Continue\r\n\r\n" * 20,
+    ],
+)
+def test_hints_before_the_answer_take_nothing_from_it(head: bytes, server: Loopback, ask: Ask) -> None:
+    server.answers(head, HELLO)
+    assert ask("chat", "hi") == (0, "Hello\n", "")
+
+
+@pytest.mark.promise("timeouts")
+def test_headers_that_drip_but_end_in_time_are_an_answer(server: Loopback, ask: Ask) -> None:
+    server.answers(Drip(HELLO, 16, 0.001))
+    assert ask("chat", "hi", timeout=20) == (0, "Hello\n", "")
+
+
+@pytest.mark.promise("timeouts")
+def test_the_clock_of_the_headers_stops_with_them(server: Loopback, ask: Ask) -> None:
+    head, _, body = HELLO.partition(b"\r\n\r\n")
+    server.answers(head + b"\r\n\r\n", Drip(body, 40, 0.05))
+    assert ask("chat", "hi", timeout=0.3) == (0, "Hello\n", "")

@@ -1,0 +1,159 @@
+"""A compressed answer is read where it can be, refused in words where not, and takes no memory without bound."""
+
+import gzip
+import zlib
+from collections.abc import Callable, Iterator
+
+import pytest
+from support.endings import Ask, peak
+from support.loopback import Loopback, as_json, delta, event, response, spoken
+
+from aiml_cli.errors import AimlError
+from aiml_cli.transport.response_body import PIECE, unpacked
+
+STREAMS = {
+    "chat": delta("Hel") + delta("lo") + delta(finish="stop") + event("[DONE]"),
+    "respond": b"".join(spoken("Hel", "lo")) + event({"type": "response.completed", "response": response()}),
+}
+BOTH = pytest.mark.parametrize("command", ["chat", "respond"])
+
+
+def bare(data: bytes) -> bytes:
+    """Deflate without the frame of zlib."""
+    packer = zlib.compressobj(wbits=-zlib.MAX_WBITS)
+    return packer.compress(data) + packer.flush()
+
+
+def packed(body: bytes, name: str, *, framed: bool = True, content_type: str = "text/event-stream") -> bytes:
+    """Make a reply with an encoded body."""
+    length = f"Content-Length: {len(body)}\r\n" if framed else ""
+    return (
+        f"HTTP/1.1 200 OK\r\nContent-Type: {content_type}\r\nContent-Encoding: {name}\r\n{length}\r\n".encode() + body
+    )
+
+
+HALF = len(STREAMS["chat"]) // 2
+Pack = Callable[[bytes], bytes]
+PACKERS: list[tuple[str, Pack]] = [
+    ("gzip", gzip.compress),
+    ("x-gzip", gzip.compress),
+    ("GZIP", gzip.compress),
+    ("deflate", zlib.compress),
+    ("deflate", bare),
+    ("gzip, deflate", lambda data: zlib.compress(gzip.compress(data))),
+    ("identity", bytes),
+    ("", bytes),
+    ("identity, gzip", gzip.compress),
+    ("gzip", lambda data: gzip.compress(data[:HALF]) + gzip.compress(data[HALF:])),
+    ("gzip", lambda data: gzip.compress(data) + b"\0" * 100),
+]
+
+
+@pytest.mark.promise("any-legal-stream")
+@BOTH
+@pytest.mark.parametrize("framed", [True, False])
+@pytest.mark.parametrize(("name", "pack"), PACKERS)
+def test_a_compressed_stream_is_read(
+    name: str, pack: Pack, *, framed: bool, command: str, server: Loopback, ask: Ask
+) -> None:
+    server.answers(packed(pack(STREAMS[command]), name, framed=framed))
+    assert ask(command, "hi") == (0, "Hello\n", "")
+
+
+@pytest.mark.parametrize("pack", [gzip.compress, zlib.compress, bare])
+@pytest.mark.parametrize("size", [1, 2, 3, 1000])
+def test_the_borders_of_reads_do_not_matter(pack: Pack, size: int) -> None:
+    data = bytes(range(256)) * 2000
+    raw = pack(data)
+    pieces = list(unpacked("gzip" if pack is gzip.compress else "deflate", _cut(raw, size)))
+    assert b"".join(pieces) == data
+    assert max(map(len, pieces)) <= PIECE
+
+
+def _cut(raw: bytes, size: int) -> Iterator[bytes]:
+    return (raw[start : start + size] for start in range(0, len(raw), size))
+
+
+WRECKS = [
+    ("br", b"\x0b\x02\x80abc", "compressed with br, which was not asked for", 6),
+    ("zstd", b"\x28\xb5\x2f\xfd", "compressed with zstd, which was not asked for", 6),
+    ("gzip, br", b"\x0b", "compressed with br", 6),
+    ("rot13", b"qngn", "compressed with rot13", 6),
+    ("gzip", b"this is not compressed at all", "could not be decompressed", 6),
+    ("deflate", b"\xff\xff\xff\xff", "could not be decompressed", 6),
+    ("gzip", gzip.compress(b"data: x", mtime=0)[:-6], "cut before", 8),
+    ("gzip", b"\x1f", "cut before", 8),
+    ("gzip", gzip.compress(b"x" * 100, mtime=0)[:-8] + b"\0" * 8, "could not be decompressed", 6),
+    ("gzip", b"", "", 6),
+]
+
+
+@pytest.mark.promise("broken-event")
+@BOTH
+@pytest.mark.parametrize(("name", "body", "words", "code"), WRECKS)
+def test_what_cannot_be_decompressed_is_told(
+    name: str, body: bytes, words: str, code: int, command: str, server: Loopback, ask: Ask
+) -> None:
+    server.answers(packed(body, name))
+    ending = ask(command, "hi")
+    assert (ending.code in (code, 8), ending.stdout) == (True, "")
+    assert words in ending.stderr
+
+
+@pytest.mark.promise("whole-or-told")
+def test_a_compressed_stream_that_is_cut_keeps_its_text(server: Loopback, ask: Ask) -> None:
+    packer = zlib.compressobj(wbits=zlib.MAX_WBITS | 16)
+    begun = packer.compress(delta("Hel") + delta("lo")) + packer.flush(zlib.Z_SYNC_FLUSH)
+    server.answers(packed(begun, "gzip", framed=False))
+    assert ask("chat", "hi")[:2] == (8, "Hello\n")
+
+
+@pytest.mark.promise("servers-words")
+@pytest.mark.parametrize("name", ["gzip", "br"])
+def test_the_words_of_a_compressed_failure_are_shown_where_they_can_be_read(
+    name: str, server: Loopback, ask: Ask
+) -> None:
+    server.answers(packed(gzip.compress(b'{"error": "No."}'), name).replace(b"200 OK", b"400 Bad"))
+    ending = ask("chat", "hi")
+    assert (ending.code, ending.stdout) == (4, "")
+    assert ("No." in ending.stderr) == (name == "gzip")
+
+
+def bomb(start: bytes) -> bytes:
+    """Pack a gigabyte of one letter, in a megabyte; what is flushed may be repeated."""
+    packer = zlib.compressobj(9, wbits=zlib.MAX_WBITS | 16)
+    begun = packer.compress(start) + packer.flush(zlib.Z_FULL_FLUSH)
+    return begun + (packer.compress(b"x" * (1 << 20)) + packer.flush(zlib.Z_FULL_FLUSH)) * 1024
+
+
+@pytest.mark.promise("memory")
+@pytest.mark.parametrize("start", [b"data: ", b'{"x": "'])
+@pytest.mark.parametrize("command", [["chat", "hi"], ["models"]])
+def test_a_bomb_ends_with_an_error_before_it_takes_the_memory(
+    command: list[str], start: bytes, server: Loopback
+) -> None:
+    server.answers(packed(bomb(start), "gzip"))
+    code, size, _ = peak(server, *command)
+    assert code == 6
+    assert size < 400 << 10
+
+
+@pytest.mark.promise("memory")
+def test_a_bomb_of_many_small_events_ends_too(server: Loopback, ask: Ask) -> None:
+    raw = gzip.compress((b": " + b"x" * 1000 + b"\n\n") * (80 << 10))
+    server.answers(packed(raw, "gzip"))
+    ending = ask("chat", "hi")
+    assert (ending.code, "swells" in ending.stderr) == (6, True)
+
+
+def test_nothing_but_gzip_and_deflate_is_asked_for(server: Loopback, ask: Ask) -> None:
+    server.answers(as_json({"data": []}))
+    ask("models")
+    ask("chat", "hi")
+    assert [each.header("accept-encoding") for each in server.requests] == ["gzip, deflate", "identity"]
+
+
+def test_every_fault_of_an_encoding_is_one_of_ours() -> None:
+    for name in ("br", "gzip", "deflate"):
+        with pytest.raises(AimlError):
+            list(unpacked(name, iter([b"\x00\x01\x02\x03" * 9])))

@@ -1,0 +1,132 @@
+"""A proxy of the environment is used, and what is wrong with it is said in words."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from support import certificates
+from support.endings import Ask, Ending
+from support.loopback import HELLO, SILENCE, Loopback
+from support.proxy import Proxy
+
+KEY = "sk-made-up-0123456789"
+FAR = "https://api.example.test/v1"
+
+
+@pytest.fixture
+def far() -> Iterator[Loopback]:
+    """Run a server that only a proxy can reach by its name."""
+    with Loopback(tls=certificates.context()) as server:
+        server.answers(HELLO)
+        yield server
+
+
+@pytest.fixture
+def through(ask: Ask, clean: Path, monkeypatch: pytest.MonkeyPatch) -> Ask:
+    """Give a function that asks the far server with these variables."""
+
+    def run(timeout: float = 20, retries: int = 0, **variables: str) -> Ending:
+        monkeypatch.setenv("AIMLAPI_API_KEY", KEY)
+        for name, value in variables.items():
+            monkeypatch.setenv(name, value)
+        return ask("chat", "hi", "--ca-bundle", certificates.bundle(clean), url=FAR, timeout=timeout, retries=retries)
+
+    return run
+
+
+@pytest.mark.promise("odd-environment")
+@pytest.mark.parametrize("name", ["HTTPS_PROXY", "https_proxy", "ALL_PROXY"])
+def test_a_proxy_is_used_and_learns_neither_key_nor_prompt(name: str, far: Loopback, through: Ask) -> None:
+    with Proxy(far.port) as proxy:
+        assert through(**{name: proxy.url}) == (0, "Hello\n", "")
+    (head,) = proxy.heads
+    assert head.startswith(b"CONNECT api.example.test:443 HTTP/1.1\r\n")
+    assert KEY.encode() not in head
+    assert far.requests[0].header("authorization") == f"Bearer {KEY}"
+
+
+REFUSALS = [
+    (b"HTTP/1.1 407 Proxy Authentication Required\r\nContent-Length: 0\r\n\r\n", "the proxy refused: 407", 7),
+    (b"HTTP/1.1 403 Forbidden\r\nContent-Length: 0\r\n\r\n", "the proxy refused: 403", 7),
+    (b"HTTP/1.1 502 Bad Gateway\r\n\r\n<html>", "the proxy refused: 502", 7),
+    (b"HTTP/1.1 302 Found\r\nLocation: http://login.test/\r\nContent-Length: 0\r\n\r\n", "the proxy refused: 302", 7),
+    (b"garbage\r\n\r\n", "not HTTP", 6),
+    (b"", "closed without an answer", 7),
+    (b"HTTP/1.1 2", "closed without an answer", 7),
+]
+
+
+@pytest.mark.promise("odd-environment")
+@pytest.mark.parametrize(("reply", "words", "code"), REFUSALS)
+def test_a_proxy_that_does_not_open_the_way_is_told(
+    reply: bytes, words: str, code: int, far: Loopback, through: Ask
+) -> None:
+    with Proxy(far.port, reply) as proxy:
+        ending = through(HTTPS_PROXY=proxy.url)
+    assert (ending.code, ending.stdout, far.requests) == (code, "", [])
+    assert words in ending.stderr
+
+
+@pytest.mark.promise("timeouts")
+def test_a_proxy_that_says_nothing_is_given_up(server: Loopback, through: Ask) -> None:
+    server.answers(SILENCE)
+    ending = through(timeout=0.3, HTTPS_PROXY=f"http://127.0.0.1:{server.port}")
+    assert (ending.code, "no answer in time" in ending.stderr) == (7, True)
+
+
+@pytest.mark.promise("timeouts")
+def test_a_server_behind_a_proxy_that_says_nothing_is_given_up(far: Loopback, through: Ask) -> None:
+    far.scripts[:] = [(SILENCE,)]
+    with Proxy(far.port) as proxy:
+        ending = through(timeout=0.4, HTTPS_PROXY=proxy.url)
+    assert (ending.code, "no answer in time" in ending.stderr) == (7, True)
+
+
+ODD = [
+    ({"ALL_PROXY": "socks5://127.0.0.1:9"}, "socks", 2),
+    ({"HTTPS_PROXY": "socks5h://127.0.0.1:9"}, "socks", 2),
+    ({"HTTPS_PROXY": "ftp://127.0.0.1:9"}, "the proxy settings cannot be used", 2),
+    ({"HTTPS_PROXY": "http://user:secretword@127.0.0.1:port"}, "the proxy settings cannot be used", 2),
+    ({"HTTPS_PROXY": "http://[::1"}, "the proxy settings cannot be used", 2),
+    ({"HTTPS_PROXY": "gopher://user:secretword@127.0.0.1:9"}, "the proxy settings cannot be used", 2),
+    ({"HTTPS_PROXY": "http://127.0.0.1:9", "NO_PROXY": "fe80::/10"}, "no_proxy", 2),
+    ({"HTTPS_PROXY": "http://127.0.0.1:9", "NO_PROXY": "[::1]"}, "no_proxy", 2),
+    ({"HTTPS_PROXY": "http://127.0.0.1:9"}, "no connection", 7),
+    ({"HTTPS_PROXY": "127.0.0.1:9"}, "no connection", 7),
+    ({"HTTPS_PROXY": "http://user:secretword@127.0.0.1:9"}, "no connection", 7),
+]
+
+
+@pytest.mark.promise("odd-environment")
+@pytest.mark.parametrize(("variables", "words", "code"), ODD)
+def test_an_odd_proxy_is_told_in_one_line(
+    variables: dict[str, str], words: str, code: int, far: Loopback, through: Ask
+) -> None:
+    ending = through(**variables)
+    assert (ending.code, ending.stdout, far.requests) == (code, "", [])
+    assert words in ending.stderr.lower()
+    assert "secretword" not in ending.stderr
+    assert len(ending.stderr.splitlines()) == 2
+
+
+@pytest.mark.promise("odd-environment")
+@pytest.mark.parametrize(
+    "none",
+    ["::1", "[::1]", "fe80::/10", "*", ",", " , x", "127.0.0.1,::1", "http://", "[", "a b", "10.0.0.0/8", ".test."],
+)
+@pytest.mark.parametrize("proxy", ["http://127.0.0.1:9", ""])
+def test_a_server_on_this_machine_is_asked_whatever_the_proxy_variables_say(
+    proxy: str, none: str, server: Loopback, ask: Ask, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in {"HTTP_PROXY": proxy, "ALL_PROXY": proxy, "NO_PROXY": none}.items():
+        monkeypatch.setenv(name, value)
+    server.answers(HELLO)
+    assert ask("chat", "hi") == (0, "Hello\n", "")
+
+
+@pytest.mark.promise("odd-environment")
+@pytest.mark.parametrize("none", ["::1", "localhost,::1,10.0.0.0/8", "[", ",,"])
+def test_exceptions_with_ipv6_do_not_take_the_proxy_away(none: str, far: Loopback, through: Ask) -> None:
+    with Proxy(far.port) as proxy:
+        ending = through(HTTPS_PROXY=proxy.url, NO_PROXY=none)
+    assert ending == (0, "Hello\n", "")

@@ -1,0 +1,157 @@
+"""A failing status is told in the server's own words, whatever form they have, and nothing is on standard output."""
+
+import json
+from typing import Any
+
+import pytest
+from support.endings import Ask
+from support.loopback import END, HELLO, STREAM, Loopback, as_json, chunk, event, http
+
+WORDS = "It is broken."
+# what the body is, whether it holds words
+BODIES: dict[str, tuple[Any, str]] = {
+    "error as object": ({"error": {"message": WORDS, "type": "x", "code": 7}}, "application/json"),
+    "error with a null code": ({"error": {"message": WORDS, "code": None, "param": None}}, "application/json"),
+    "error as text": ({"error": WORDS}, "application/json"),
+    "error in error": ({"error": {"error": {"message": WORDS}}}, "application/json"),
+    "detail as text": ({"detail": WORDS}, "application/json"),
+    "detail as list": ({"detail": [{"loc": ["body", "x"], "msg": WORDS, "type": "value"}]}, "application/json"),
+    "detail as object": ({"detail": {"message": WORDS}}, "application/json"),
+    "errors": ({"errors": [WORDS, {"message": "Twice."}]}, "application/json"),
+    "an array": ([{"error": {"message": WORDS}}], "application/json"),
+    "an array of texts": ([WORDS], "application/json"),
+    "message as object": ({"message": {"message": WORDS}, "statusCode": 1}, "application/json"),
+    "message and status": ({"status": "error", "message": WORDS}, "application/json"),
+    "flat": ({"message": WORDS, "path": "/v1", "requestId": "r", "statusCode": 9}, "application/json"),
+    "a JSON text": (WORDS, "application/json"),
+    "text": (WORDS.encode(), "text/plain"),
+    "HTML": (f"<html><head><title>x</title></head><body><h1>{WORDS}</h1></body>".encode(), "text/html"),
+    "HTML without a type": (f"<!doctype html><p>{WORDS}".encode(), ""),
+    "a stream": (event({"error": {"message": WORDS}}), "text/event-stream"),
+    "a named event": (b"event: error\n" + event({"error": WORDS}), "text/event-stream"),
+    "control characters": (f"\x1b[2J\x07{WORDS}\x00\x9b".encode(), "text/plain"),
+}
+SOME = ("error as object", "text", "HTML")
+SILENT = {
+    "empty": b"", "null": b"null", "an empty object": b"{}", "an empty list": b"[]", "a number": b"0",
+    "an empty error": b'{"error": {}}', "blanks": b" \r\n ", "broken JSON": b'{"error', "no text": b"\xff\xfe\x00\x80",
+    "deep": b"[" * 100_000, "braces": b'{"a":' * 100_000,
+}  # fmt: skip
+STATUSES = [400, 401, 402, 403, 404, 405, 408, 409, 413, 415, 418, 422, 425, 429, 431, 451, 499, 500, 501, 502, 503, 504,
+            520, 524, 529, 599]  # fmt: skip
+
+
+def meant(status: int) -> tuple[int, ...]:
+    """Give the exit codes that a status may mean."""
+    match status:
+        case 401 | 402 | 403:
+            return (3,)
+        case 429:
+            return (5,)
+        case _ if status < 500:
+            return (4,)
+        case _:
+            return (6,)
+
+
+def answer(status: int, body: Any, content_type: str) -> bytes:
+    raw = body if isinstance(body, bytes) else json.dumps(body).encode()
+    return http(raw, f"{status} So", content_type)
+
+
+@pytest.mark.promise("servers-words")
+@pytest.mark.parametrize(
+    ("status", "form"),
+    [(status, form) for status in STATUSES for form in BODIES if status in (400, 429, 500) or form in SOME],
+)
+def test_a_failing_status_is_told_in_the_servers_words(status: int, form: str, server: Loopback, ask: Ask) -> None:
+    server.answers(answer(status, *BODIES[form]))
+    ending = ask("chat", "hi")
+    assert (ending.code in meant(status), ending.stdout, len(server.requests)) == (True, "", 1)
+    assert f"aiml: the server answered {status}: " in ending.stderr
+    assert WORDS in ending.stderr
+    assert not {"\x1b", "\x07", "\x00", "\x9b"} & set(ending.stderr)
+
+
+@pytest.mark.promise("servers-words")
+@pytest.mark.parametrize("command", ["chat", "respond"])
+@pytest.mark.parametrize("form", SILENT)
+@pytest.mark.parametrize("status", [400, 404, 429, 500, 503])
+def test_a_failure_without_words_is_told_too(status: int, form: str, command: str, server: Loopback, ask: Ask) -> None:
+    server.answers(answer(status, SILENT[form], "application/json"))
+    ending = ask(command, "hi")
+    assert (ending.code in meant(status), ending.stdout) == (True, "")
+    assert f"aiml: the server answered {status}" in ending.stderr
+
+
+@pytest.mark.promise("servers-words")
+@pytest.mark.parametrize("words", ["line\n" * 100, "x" * 100_000, "\n".join("y" * 1000 for _ in range(50))])
+def test_long_words_are_shortened(words: str, server: Loopback, ask: Ask) -> None:
+    server.answers(as_json({"error": {"message": words}}, "500 Oops"))
+    ending = ask("chat", "hi")
+    assert len(ending.stderr.splitlines()) <= 5
+    assert len(ending.stderr) < 800
+
+
+@pytest.mark.promise("servers-words")
+@pytest.mark.parametrize(
+    "reply",
+    [
+        b"HTTP/1.1 500 Oops\r\nContent-Length: 999\r\n\r\nIt is broken.",
+        b"HTTP/1.1 500 Oops\r\nTransfer-Encoding: chunked\r\n\r\nd\r\nIt is broken.\r\n",
+        b"HTTP/1.0 500\r\n\r\nIt is broken.",
+        STREAM.replace(b"200 OK", b"500 Oops") + chunk(event({"error": WORDS})) + END,
+    ],
+)
+def test_the_words_count_even_where_the_reply_is_cut(reply: bytes, server: Loopback, ask: Ask) -> None:
+    server.answers(reply)
+    ending = ask("chat", "hi")
+    assert (ending.code, WORDS in ending.stderr) == (6, True)
+
+
+# reply, words of stderr, exit code
+UNDER_200 = [
+    (as_json({"error": {"message": WORDS}}), WORDS, 6),
+    (as_json({"error": WORDS}), WORDS, 6),
+    (as_json([{"error": {"message": WORDS}}]), WORDS, 6),
+    (as_json({"detail": WORDS}), WORDS, 6),
+    (as_json({"status": "error", "message": WORDS}), WORDS, 6),
+    (http(f"<html><body>{WORDS}</body></html>".encode(), "200 OK", "text/html"), WORDS, 6),
+    (http(f"<html><body>{WORDS}</body></html>".encode(), "200 OK", "text/event-stream"), WORDS, 6),
+    (http(WORDS.encode(), "200 OK", "text/plain"), WORDS, 6),
+    (http(b""), "nothing in it", 6),
+    (http(b" \n"), "nothing in it", 6),
+    (http(b"null"), "", 6),
+    (http(b"[]"), "", 6),
+    (http(b"{}"), "", 6),
+    (http(b"3"), "", 6),
+    (http(b"{"), "", 6),
+    (http(b"[" * 100_000), "", 6),
+    (http(b"\xff\xfe"), "", 6),
+    (b"HTTP/1.1 204 No Content\r\n\r\n", "nothing in it", 6),
+    (b"HTTP/1.1 205 Reset Content\r\nContent-Length: 0\r\n\r\n", "nothing in it", 6),
+    (b"HTTP/1.0 200 OK\r\n\r\n", "nothing in it", 6),
+    (as_json({"choices": [{"index": 0}]}), "", 8),
+    (as_json({"choices": [{"message": None, "finish_reason": None}]}), "", 8),
+]
+
+
+@pytest.mark.promise("servers-words")
+@pytest.mark.parametrize("command", ["chat", "respond"])
+@pytest.mark.parametrize(("reply", "words", "code"), UNDER_200)
+def test_what_is_no_answer_is_none_under_200_either(
+    reply: bytes, words: str, code: int, command: str, server: Loopback, ask: Ask
+) -> None:
+    server.answers(reply)
+    ending = ask(command, "hi", retries=2)
+    assert (ending.code in (code, 6), ending.stdout, len(server.requests)) == (True, "", 1)
+    assert words in ending.stderr
+
+
+@pytest.mark.promise("servers-words")
+@pytest.mark.parametrize("reply", [http(b'{"error": "It is broken."}', "413 Too Large"), HELLO])
+def test_an_answer_that_comes_before_the_request_is_read_counts(reply: bytes, server: Loopback, ask: Ask) -> None:
+    server.deaf = True
+    server.answers(reply)
+    ending = ask("chat", "hi")
+    assert ending.code in (4, 0)
