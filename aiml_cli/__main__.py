@@ -19,17 +19,17 @@ if TYPE_CHECKING:
 def run() -> NoReturn:
     """Run as a program: with signals, and without taking the interpreter apart at the end."""
     if sys.argv[1:] in (["--version"], ["-V"]):
-        os._exit(_say_version())
-    _end_quietly()
+        os._exit(_print_version())
+    _end_on_sigint()
     import gc
 
-    from aiml_cli.system.signals import Stopped, listen
+    from aiml_cli.system.signals import Stopped, install_handlers
 
     # Nothing that is imported becomes garbage; looking for it costs a tenth of the start.
     gc.disable()
-    _fill_standard_places()
+    _open_standard_streams()
     try:
-        listen()
+        install_handlers()
         code = main()
     except Stopped as stop:
         code = stop.error.exit_code
@@ -37,7 +37,7 @@ def run() -> NoReturn:
     os._exit(code)
 
 
-def _end_quietly() -> None:
+def _end_on_sigint() -> None:
     """Let Ctrl-C end a program that has not begun, without a traceback; what the parent ignores stays ignored."""
     import signal
 
@@ -47,30 +47,30 @@ def _end_quietly() -> None:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command line; give the exit code. Every failure is told here, and nowhere else."""
-    from aiml_cli.errors import AimlError, ReaderGone
+    from aiml_cli.errors import AimlError, ReaderClosed
     from aiml_cli.system.signals import Stopped
 
     try:
-        return _command(sys.argv[1:] if arguments is None else list(arguments))()
-    except ReaderGone as gone:
+        return _parse_command(sys.argv[1:] if arguments is None else list(arguments))()
+    except ReaderClosed as gone:
         return gone.exit_code
     except Stopped as stop:
-        return _told(stop.error)
+        return _report_error(stop.error)
     except AimlError as error:
-        return _told(error)
+        return _report_error(error)
     except Exception as bug:  # noqa: BLE001 - the last place where a fault of ours can be told
         # Until Python 3.12 what is raised while a class is made comes out as the cause of a RuntimeError.
-        return _told(bug.__cause__.error) if isinstance(bug.__cause__, Stopped) else _told_bug(bug)
+        return _report_error(bug.__cause__.error) if isinstance(bug.__cause__, Stopped) else _report_bug(bug)
 
 
-def _command(arguments: list[str]) -> Callable[[], int]:
+def _parse_command(arguments: list[str]) -> Callable[[], int]:
     """Read the command line; give what is to be done."""
-    from aiml_cli.cli.app import parse
+    from aiml_cli.cli.app import parse_arguments
 
-    return parse(arguments)
+    return parse_arguments(arguments)
 
 
-def _told(error: AimlError) -> int:
+def _report_error(error: AimlError) -> int:
     from aiml_cli.system.stdio import print_err
 
     print_err(f"aiml: {error.message}")
@@ -79,7 +79,7 @@ def _told(error: AimlError) -> int:
     return error.exit_code
 
 
-def _told_bug(bug: Exception) -> int:
+def _report_bug(bug: Exception) -> int:
     """Tell where a fault of ours is, without values: they may be the user's words, or the key."""
     import traceback
 
@@ -92,7 +92,7 @@ def _told_bug(bug: Exception) -> int:
     return 1
 
 
-def _fill_standard_places() -> None:
+def _open_standard_streams() -> None:
     """Keep a socket from becoming standard input, output or error when the caller closed them.
 
     Writing to a closed standard output still fails, and is told.
@@ -106,7 +106,7 @@ def _fill_standard_places() -> None:
         sys.stdout = os.fdopen(1, "w", closefd=False)
 
 
-def _say_version() -> int:
+def _print_version() -> int:
     try:
         os.write(1, f"aiml {__version__}\n".encode())
     except OSError as fault:
@@ -115,7 +115,7 @@ def _say_version() -> int:
     return 0
 
 
-def _here() -> str:
+def _current_directory() -> str:
     """Name the current directory, which may have been removed."""
     try:
         return os.getcwd()  # noqa: PTH109 - before pathlib
@@ -125,5 +125,5 @@ def _here() -> str:
 
 if __name__ == "__main__":
     # `python -m` looks for modules in the current directory, whose owner may be somebody else.
-    sys.path[:] = [path for path in sys.path if path not in ("", _here())]
+    sys.path[:] = [path for path in sys.path if path not in ("", _current_directory())]
     run()

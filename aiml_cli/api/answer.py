@@ -5,9 +5,9 @@ from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
 from aiml_cli.api.completion_builder import CUT, Completion
-from aiml_cli.api.error_response import failed
-from aiml_cli.api.lenient_json import an_amount
-from aiml_cli.errors import AimlError, CutShort
+from aiml_cli.api.error_response import error_from_event
+from aiml_cli.api.lenient_json import as_amount
+from aiml_cli.errors import AimlError, IncompleteAnswer
 
 # What comes in less time came at once: a speed would say nothing.
 SHORTEST_S = 0.05
@@ -26,7 +26,7 @@ class Timing(NamedTuple):
     total_s: float | None = None
 
 
-class Saved(NamedTuple):
+class SavedFile(NamedTuple):
     """Name a file that part of an answer was written to: audio, image."""
 
     kind: str
@@ -47,24 +47,24 @@ class Answer:
     attempts: int = 0
     header_cost_usd: float | None = None
     estimate_usd: float | None = None
-    saved: tuple[Saved, ...] = ()
+    saved: tuple[SavedFile, ...] = ()
 
     @property
-    def told_usd(self) -> float | None:
+    def reported_cost_usd(self) -> float | None:
         """Give the price that the gateway told, in the body or in a header; None when it told none."""
         usage = self.completion.usage
-        told = None if usage is None else an_amount(usage.cost_usd)
+        told = None if usage is None else as_amount(usage.cost_usd)
         return self.header_cost_usd if told is None else told
 
     @property
     def cost_usd(self) -> float | None:
         """Give the price that the gateway told, else the one estimated here."""
-        return self.estimate_usd if self.told_usd is None else self.told_usd
+        return self.estimate_usd if self.reported_cost_usd is None else self.reported_cost_usd
 
     @property
     def cost_source(self) -> str | None:
         """Say whose word the price is: "gateway", "estimate", or None where there is none."""
-        if self.told_usd is not None:
+        if self.reported_cost_usd is not None:
             return "gateway"
         return None if self.estimate_usd is None else "estimate"
 
@@ -78,27 +78,29 @@ class Answer:
         return usage.output_tokens / seconds if seconds >= SHORTEST_S else None
 
 
-def verdict(completion: Completion, *, allow_cut: bool, background: bool, cancelling: bool = False) -> AimlError | None:
+def judge_answer(
+    completion: Completion, *, allow_cut: bool, background: bool, cancelling: bool = False
+) -> AimlError | None:
     """Judge how an answer ended; None when it is whole, or as short as the user allowed.
 
     A response that the server took on to answer in the background is whole as it is, and so is one that was
     to be cancelled.
     """
-    if completion.fault:
-        return failed(completion.fault)
+    if completion.reported_error:
+        return error_from_event(completion.reported_error)
     expected = ("queued", "in_progress", "cancelled") if cancelling else ("queued", "in_progress") if background else ()
-    if not completion.lacks or completion.status in expected:
+    if not completion.incomplete_reason or completion.status in expected:
         return None
-    if completion.capped and allow_cut:
+    if completion.hit_length_limit and allow_cut:
         return None
-    return CutShort(completion.lacks, _advice(completion))
+    return IncompleteAnswer(completion.incomplete_reason, _advice(completion))
 
 
-def with_cost_of(answer: Answer, parts: Sequence[Answer]) -> Answer:
+def add_costs(answer: Answer, parts: Sequence[Answer]) -> Answer:
     """Give an answer the price of all the exchanges that it took: an estimate where one of them was told none."""
     known = [part.cost_usd for part in parts if part.cost_usd is not None]
     total = sum(known) if known else None
-    is_told = all(part.told_usd is not None for part in parts)
+    is_told = all(part.reported_cost_usd is not None for part in parts)
     usage = answer.completion.usage
     return replace(
         answer,
@@ -108,16 +110,16 @@ def with_cost_of(answer: Answer, parts: Sequence[Answer]) -> Answer:
     )
 
 
-def has_rest(completion: Completion) -> bool:
+def can_continue(completion: Completion) -> bool:
     """Say whether there is a text whose rest can be asked for: cut by the connection, or at the length cap."""
-    first, is_cut = completion.first, completion.capped or completion.lacks == CUT
-    is_text = first.text and not (first.tool_calls or first.refusal or completion.fault)
+    first, is_cut = completion.first, completion.hit_length_limit or completion.incomplete_reason == CUT
+    is_text = first.text and not (first.tool_calls or first.refusal or completion.reported_error)
     return bool(is_cut and is_text and len(completion.choices) == 1)
 
 
 def _advice(completion: Completion) -> str:
-    if completion.capped:
+    if completion.hit_length_limit:
         return ADVICE["cap"]
-    if "filter" in completion.lacks:
+    if "filter" in completion.incomplete_reason:
         return ADVICE["filter"]
-    return ADVICE["refusal" if completion.lacks == "the model refused" else "cut"]
+    return ADVICE["refusal" if completion.incomplete_reason == "the model refused" else "cut"]

@@ -6,23 +6,34 @@ from dataclasses import replace
 from typing import Any
 
 from aiml_cli.api import tool_formats
-from aiml_cli.api.error_response import fault_in
-from aiml_cli.api.lenient_json import MalformedError, a_list, a_number, a_text, an_object, list_in
-from aiml_cli.api.message_conversion import chat_messages
+from aiml_cli.api.error_response import parse_error
+from aiml_cli.api.lenient_json import MalformedError, as_list, require_dict, require_list, require_number, require_str
+from aiml_cli.api.message_conversion import to_chat_messages
 from aiml_cli.api.messages import Conversation
-from aiml_cli.api.request_body import add, fill
-from aiml_cli.api.response_items import Sources, pictures, tokens, usage
-from aiml_cli.api.sse import Halves, Sse, listen, malformed
-from aiml_cli.api.stream_events import Audio, Batch, Begun, Done, Event, Fault, Refusal, Text, Thought, ToolCall
+from aiml_cli.api.request_body import apply_options, apply_overrides
+from aiml_cli.api.response_items import SourceCollector, parse_images, parse_logprobs, parse_usage
+from aiml_cli.api.sse import SseEvent, SurrogateJoiner, malformed_event, parse_sse_events
+from aiml_cli.api.stream_events import (
+    AudioDelta,
+    ErrorEvent,
+    Event,
+    EventBatch,
+    Finished,
+    ReasoningDelta,
+    RefusalDelta,
+    ResponseStarted,
+    TextDelta,
+    ToolCallDelta,
+)
 from aiml_cli.settings.options import Options
 
 NAME = "chat"
 PATH = "/chat/completions"
 
 
-def body(conversation: Conversation, options: Options) -> dict[str, Any]:
+def build_body(conversation: Conversation, options: Options) -> dict[str, Any]:
     """Make the request's body."""
-    messages = chat_messages(conversation)
+    messages = to_chat_messages(conversation)
     if options.system is not None:
         messages.insert(0, {"role": "system", "content": options.system})
     asked = replace(
@@ -30,42 +41,42 @@ def body(conversation: Conversation, options: Options) -> dict[str, Any]:
         # Usage of a stream must be asked for, and only of a stream; alternatives come only with logprobs.
         include_usage=options.include_usage if options.stream else None,
         logprobs=True if options.logprobs is None and options.top_logprobs is not None else options.logprobs,
-        tools=tool_formats.convert_tools(options.tools, tool_formats.nested_tool),
-        tool_choice=tool_formats.nested_choice(options.tool_choice),
-        response_format=tool_formats.nested_format(options.response_format),
+        tools=tool_formats.convert_tools(options.tools, tool_formats.to_chat_tool),
+        tool_choice=tool_formats.to_chat_choice(options.tool_choice),
+        response_format=tool_formats.to_chat_format(options.response_format),
     )
-    return add(fill({"model": options.model, "messages": messages}, NAME, asked), options.option_)
+    return apply_overrides(apply_options({"model": options.model, "messages": messages}, NAME, asked), options.option_)
 
 
-def hear(stream: Iterable[list[Sse]]) -> Iterator[Batch]:
+def parse_stream(stream: Iterable[list[SseEvent]]) -> Iterator[EventBatch]:
     """Turn a stream into events, a batch for each network read."""
-    return listen(stream, _Chunks().take, done_is_whole=True)
+    return parse_sse_events(stream, _Chunks().take, done_is_whole=True)
 
 
-def read(found: Any) -> Batch:
+def parse_json(found: Any) -> EventBatch:
     """Turn a JSON answer into events."""
     choices = found.get("choices") if isinstance(found, dict) else None
-    if not choices and (fault := fault_in(found)):
+    if not choices and (fault := parse_error(found)):
         return [fault]
     if not choices or not isinstance(choices, list):
-        return [Fault("the server's answer is no chat completion: it holds no choices")]
+        return [ErrorEvent("the server's answer is no chat completion: it holds no choices")]
     if all(
         isinstance(choice, dict) and not (choice.get("message") or choice.get("finish_reason")) for choice in choices
     ):
-        return [Fault("the server's answer is no chat completion: its choices hold no message")]
-    batch: Batch = []
+        return [ErrorEvent("the server's answer is no chat completion: its choices hold no message")]
+    batch: EventBatch = []
     try:
         _Chunks().take("", {**found, "choices": [_as_delta(choice) for choice in choices]}, batch)
-        batch.append(Done())
+        batch.append(Finished())
     except MalformedError as wrong:
-        batch.append(malformed(wrong))
-    halves = Halves()
-    return [*halves.join(batch), *halves.alone()]
+        batch.append(malformed_event(wrong))
+    halves = SurrogateJoiner()
+    return [*halves.join(batch), *halves.flush()]
 
 
 def _as_delta(choice: Any) -> dict[str, Any]:
     """See a whole choice as one delta; a JSON answer ends each choice, whether it says why or not."""
-    choice = an_object(choice)
+    choice = require_dict(choice)
     return {"finish_reason": "", **choice, "delta": choice.get("message"), "whole": True}
 
 
@@ -74,62 +85,64 @@ class _Chunks:
 
     def __init__(self) -> None:
         self._begun = False
-        self._calls: dict[int, Calls] = {}
-        self._sources = Sources()
+        self._calls: dict[int, ToolCallAssembler] = {}
+        self._sources = SourceCollector()
 
-    def take(self, name: str, chunk: dict[str, Any], batch: Batch) -> None:
+    def take(self, name: str, chunk: dict[str, Any], batch: EventBatch) -> None:
         """Add what a chunk means to the batch."""
         choices = chunk.get("choices")
         if not self._begun and (chunk.get("id") or chunk.get("model")):
             self._begun = True
-            batch.append(Begun(_name(chunk.get("id")), _name(chunk.get("model")), a_number(chunk.get("created"))))
-        for position, choice in enumerate(a_list(choices)):
-            self._choice(position, an_object(choice), batch)
+            batch.append(
+                ResponseStarted(_name(chunk.get("id")), _name(chunk.get("model")), require_number(chunk.get("created")))
+            )
+        for position, choice in enumerate(require_list(choices)):
+            self._choice(position, require_dict(choice), batch)
         if "usage" in chunk or "meta" in chunk:
-            batch.extend(usage(chunk, "prompt", "completion"))
+            batch.extend(parse_usage(chunk, "prompt", "completion"))
         if "citations" in chunk or "search_results" in chunk:
-            batch.extend(self._sources.listed(chunk))
+            batch.extend(self._sources.add_lists(chunk))
         if "error" in chunk or name == "error" or not choices:
-            fault = fault_in(chunk) or (fault_in({"error": chunk}) if name == "error" else None)
+            fault = parse_error(chunk) or (parse_error({"error": chunk}) if name == "error" else None)
             batch.extend([fault] if fault else [])
 
-    def _choice(self, position: int, choice: dict[str, Any], batch: Batch) -> None:
+    def _choice(self, position: int, choice: dict[str, Any], batch: EventBatch) -> None:
         index = choice.get("index", position)
         index = index if isinstance(index, int) else position
         delta = choice.get("delta")
         if delta is not None or choice.get("message"):
-            self._delta(an_object(delta if delta is not None else choice["message"]), index, batch)
+            self._delta(require_dict(delta if delta is not None else choice["message"]), index, batch)
         if choice.get("logprobs"):
-            batch.extend(tokens(a_list(an_object(choice["logprobs"]).get("content")), index))
+            batch.extend(parse_logprobs(require_list(require_dict(choice["logprobs"]).get("content")), index))
         reason = choice.get("finish_reason")
         if reason or (reason == "" and "whole" in choice):
-            batch.append(Done(a_text(reason), index))
+            batch.append(Finished(require_str(reason), index))
 
-    def _delta(self, delta: dict[str, Any], index: int, batch: Batch) -> None:
+    def _delta(self, delta: dict[str, Any], index: int, batch: EventBatch) -> None:
         content = delta.get("content")
         if len(delta) > 1 or content is None:
             self._rest_of(delta, index, batch)
         if isinstance(content, str):
             if content:
-                batch.append(Text(content, index))
+                batch.append(TextDelta(content, index))
         elif content is not None:
-            batch.extend(_parts(a_list(content), index))
+            batch.extend(_parts(require_list(content), index))
 
-    def _rest_of(self, delta: dict[str, Any], index: int, batch: Batch) -> None:
+    def _rest_of(self, delta: dict[str, Any], index: int, batch: EventBatch) -> None:
         """Read all but the text; reasoning first, because it was thought first."""
         if thought := _thought(delta):
-            batch.append(Thought(thought, index))
+            batch.append(ReasoningDelta(thought, index))
         if delta.get("refusal"):
-            batch.append(Refusal(a_text(delta["refusal"]), index))
+            batch.append(RefusalDelta(require_str(delta["refusal"]), index))
         if delta.get("tool_calls") or delta.get("function_call"):
-            calls = self._calls.setdefault(index, Calls())
-            batch.extend(calls.take(delta, index))
+            calls = self._calls.setdefault(index, ToolCallAssembler())
+            batch.extend(calls.feed(delta, index))
         if delta.get("annotations"):
-            batch.extend(self._sources.annotated(list_in(delta["annotations"]), index))
+            batch.extend(self._sources.add_annotations(as_list(delta["annotations"]), index))
         if delta.get("audio"):
-            batch.extend(_audio(an_object(delta["audio"]), index))
+            batch.extend(_audio(require_dict(delta["audio"]), index))
         if delta.get("images"):
-            batch.extend(_pictures(a_list(delta["images"]), index))
+            batch.extend(_pictures(require_list(delta["images"]), index))
 
 
 def _thought(delta: Mapping[str, Any]) -> str:
@@ -137,8 +150,8 @@ def _thought(delta: Mapping[str, Any]) -> str:
     for name in ("reasoning_content", "reasoning"):
         if isinstance(delta.get(name), str) and delta[name]:
             return str(delta[name])
-    details = [an_object(detail) for detail in a_list(delta.get("reasoning_details"))]
-    return "".join(a_text(detail.get("text") or detail.get("summary")) for detail in details)
+    details = [require_dict(detail) for detail in require_list(delta.get("reasoning_details"))]
+    return "".join(require_str(detail.get("text") or detail.get("summary")) for detail in details)
 
 
 def _name(found: Any) -> str | None:
@@ -149,56 +162,58 @@ def _parts(content: list[Any], index: int) -> Iterator[Event]:
     """Read content that came as a list of parts, or of parts and strings."""
     for part in content:
         if isinstance(part, str):
-            yield Text(part, index)
+            yield TextDelta(part, index)
             continue
-        part = an_object(part)  # noqa: PLW2901 - the same part, its type now known
+        part = require_dict(part)  # noqa: PLW2901 - the same part, its type now known
         match part.get("type"):
             case "thinking" | "reasoning":
-                yield from (Thought(text, index) for text in _texts(part.get("thinking") or part.get("text")))
+                yield from (ReasoningDelta(text, index) for text in _texts(part.get("thinking") or part.get("text")))
             case "refusal":
-                yield Refusal(a_text(part.get("refusal")), index)
+                yield RefusalDelta(require_str(part.get("refusal")), index)
             case "image_url":
                 yield from _pictures([part], index)
             case _:
-                yield Text(a_text(part.get("text")), index)
+                yield TextDelta(require_str(part.get("text")), index)
 
 
 def _texts(found: Any) -> Iterator[str]:
     if isinstance(found, str):
         yield found
         return
-    for part in a_list(found):
-        yield part if isinstance(part, str) else a_text(an_object(part).get("text"))
+    for part in require_list(found):
+        yield part if isinstance(part, str) else require_str(require_dict(part).get("text"))
 
 
 def _pictures(parts: list[Any], index: int) -> Iterator[Event]:
     """Read the pictures that OpenRouter's models send as data addresses."""
-    addresses = [part.get("image_url") for part in map(an_object, parts)]
-    found = pictures([address.get("url") if isinstance(address, dict) else address for address in addresses])
+    addresses = [part.get("image_url") for part in map(require_dict, parts)]
+    found = parse_images([address.get("url") if isinstance(address, dict) else address for address in addresses])
     yield from (picture._replace(choice=index) for picture in found)
 
 
-def _audio(audio: dict[str, Any], index: int) -> Iterator[Audio]:
+def _audio(audio: dict[str, Any], index: int) -> Iterator[AudioDelta]:
     if audio.get("data") or audio.get("transcript"):
-        yield Audio(a_text(audio.get("id")), a_text(audio.get("data")), a_text(audio.get("transcript")), index)
+        yield AudioDelta(
+            require_str(audio.get("id")), require_str(audio.get("data")), require_str(audio.get("transcript")), index
+        )
 
 
-class Calls:
+class ToolCallAssembler:
     """Keep the calls of one choice."""
 
     def __init__(self) -> None:
         self._slots: list[tuple[Any, str]] = []
         self._named: dict[int, str] = {}
 
-    def take(self, delta: dict[str, Any], choice: int) -> list[ToolCall]:
+    def feed(self, delta: dict[str, Any], choice: int) -> list[ToolCallDelta]:
         """Read the pieces of a delta; the older `function_call` is a call without an id."""
-        old = an_object(delta.get("function_call"))
-        pieces = [_piece(an_object(call)) for call in a_list(delta.get("tool_calls"))]
+        old = require_dict(delta.get("function_call"))
+        pieces = [_piece(require_dict(call)) for call in require_list(delta.get("tool_calls"))]
         if old.get("name") or old.get("arguments"):
-            pieces.append((None, "", a_text(old.get("name")), a_text(old.get("arguments"))))
+            pieces.append((None, "", require_str(old.get("name")), require_str(old.get("arguments"))))
         taken: set[int] = set()
         return [
-            ToolCall(self._slot(index, call_id, name, taken), call_id, name, arguments, choice)
+            ToolCallDelta(self._slot(index, call_id, name, taken), call_id, name, arguments, choice)
             for index, call_id, name, arguments in pieces
         ]
 
@@ -230,15 +245,15 @@ class Calls:
 
 
 def _piece(call: dict[str, Any]) -> tuple[Any, str, str, str]:
-    function, custom = an_object(call.get("function")), an_object(call.get("custom"))
+    function, custom = require_dict(call.get("function")), require_dict(call.get("custom"))
     if custom.get("name"):
         function = {"name": custom["name"], "arguments": custom.get("input")}
     arguments = function.get("arguments")
-    return call.get("index"), a_text(call.get("id")), a_text(function.get("name")), _as_text(arguments)
+    return call.get("index"), require_str(call.get("id")), require_str(function.get("name")), _as_text(arguments)
 
 
 def _as_text(arguments: Any) -> str:
     """Give arguments as the text they should have come as; some servers send the object itself."""
     if isinstance(arguments, dict | list):
         return json.dumps(arguments, ensure_ascii=False)
-    return a_text(arguments)
+    return require_str(arguments)

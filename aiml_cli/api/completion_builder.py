@@ -4,25 +4,25 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from aiml_cli.api.audio_builder import Speaking, Speech, decoded
+from aiml_cli.api.audio_builder import AudioBuilder, SpokenAudio, decode_base64
 from aiml_cli.api.stream_events import (
-    Audio,
-    Batch,
-    Begun,
+    AudioDelta,
     Citation,
     CitedFile,
-    Done,
+    ErrorEvent,
     Event,
-    Fault,
-    Image,
+    EventBatch,
+    Finished,
+    GeneratedImage,
     Json,
     Notice,
-    Output,
-    Refusal,
-    Text,
-    Thought,
-    Token,
-    ToolCall,
+    OutputItems,
+    ReasoningDelta,
+    RefusalDelta,
+    ResponseStarted,
+    TextDelta,
+    TokenLogprob,
+    ToolCallDelta,
     Usage,
 )
 
@@ -33,7 +33,7 @@ FILTERED = frozenset({"content_filter", "SAFETY", "safety"})
 UNFINISHED = frozenset({"incomplete", "failed", "cancelled", "in_progress", "queued"})
 
 
-class Call(NamedTuple):
+class ToolCall(NamedTuple):
     """Hold one tool call; `arguments` is the text as it came, which may be invalid JSON."""
 
     id: str
@@ -49,15 +49,15 @@ class Choice:
     text: str = ""
     reasoning: str = ""
     refusal: str = ""
-    tool_calls: tuple[Call, ...] = ()
+    tool_calls: tuple[ToolCall, ...] = ()
     finish_reason: str | None = None
     finished: bool = False
-    logprobs: tuple[Token, ...] = ()
-    audio: Speech | None = None
+    logprobs: tuple[TokenLogprob, ...] = ()
+    audio: SpokenAudio | None = None
     images: tuple[bytes, ...] = ()
 
     @property
-    def words(self) -> str:
+    def output_text(self) -> str:
         """Give the text, or what was spoken instead."""
         return self.text or (self.audio.transcript if self.audio else "")
 
@@ -66,11 +66,11 @@ class Choice:
 class Completion:
     """Hold an answer as far as it came. There is always a first choice."""
 
-    begun: Begun = field(default_factory=Begun)
+    started: ResponseStarted = field(default_factory=ResponseStarted)
     choices: tuple[Choice, ...] = (Choice(),)
     citations: tuple[Citation, ...] = ()
     usage: Usage | None = None
-    fault: Fault | None = None
+    reported_error: ErrorEvent | None = None
     status: str | None = None
     ended: bool = False
     files: tuple[CitedFile, ...] = ()
@@ -82,17 +82,17 @@ class Completion:
         return self.choices[0]
 
     @property
-    def complete(self) -> bool:
+    def is_complete(self) -> bool:
         """Say whether the answer is whole."""
-        return not self.fault and not self.lacks
+        return not self.reported_error and not self.incomplete_reason
 
     @property
-    def capped(self) -> bool:
+    def hit_length_limit(self) -> bool:
         """Say whether the length cap, and nothing else, made the answer incomplete."""
-        return self.lacks == TOO_LONG
+        return self.incomplete_reason == TOO_LONG
 
     @property
-    def lacks(self) -> str:
+    def incomplete_reason(self) -> str:
         """Say in one sentence why the answer is not whole; "" when it is."""
         reasons = {choice.finish_reason for choice in self.choices}
         if not self._arrived:
@@ -116,19 +116,19 @@ class Completion:
         return any(choice.refusal for choice in self.choices)
 
 
-class Fold:
+class CompletionBuilder:
     """Take events one batch after the other.
 
     Texts are kept as bytes: a list of 100,000 deltas would cost ten times what they say.
     """
 
     def __init__(self) -> None:
-        self._choices: dict[int, _Growing] = {}
-        self._begun = Begun()
+        self._choices: dict[int, _ChoiceBuilder] = {}
+        self._begun = ResponseStarted()
         # A dict keeps the order and knows its members: some servers repeat all sources in each chunk.
         self._sources: dict[Citation | CitedFile, None] = {}
         self._usage: Usage | None = None
-        self._fault: Fault | None = None
+        self._fault: ErrorEvent | None = None
         self._status: str | None = None
         self._ended = False
         self._output: list[Mapping[str, Json]] | None = []
@@ -148,15 +148,15 @@ class Fold:
         """Give what the part of the answer took that comes now."""
         return self._usage
 
-    def add(self, batch: Batch) -> None:
+    def add(self, batch: EventBatch) -> None:
         """Take what came."""
         for event in batch:
-            if type(event) is Text:
+            if type(event) is TextDelta:
                 self._choice(event.choice).text += event.text.encode()
             else:
                 self._take(event)
 
-    def completion(self) -> Completion:
+    def build(self) -> Completion:
         """Give the answer as far as it came."""
         grown = [self._choices[index].choice(index) for index in sorted(self._choices)] or [Choice()]
         return Completion(
@@ -171,7 +171,7 @@ class Fold:
             tuple(self._output or ()),
         )
 
-    def since(self, marks: dict[tuple[int, str], int]) -> list[tuple[str, int, str]]:
+    def deltas_since(self, marks: dict[tuple[int, str], int]) -> list[tuple[str, int, str]]:
         """Give kind, choice and text of what grew since the marks, and move them; for another thread than `add`'s."""
         grown = []
         for index, choice in list(self._choices.items()):
@@ -182,33 +182,41 @@ class Fold:
                     grown.append((kind, index, text[start:end].decode()))
         return grown
 
-    def _choice(self, index: int) -> "_Growing":
+    def _choice(self, index: int) -> "_ChoiceBuilder":
         if index not in self._choices:
-            self._choices[index] = _Growing()
+            self._choices[index] = _ChoiceBuilder()
         return self._choices[index]
 
     def _take(self, event: Event) -> None:
         match event:
-            case Begun():
+            case ResponseStarted():
                 self._begun = _newer(self._begun, event)
             case Citation() | CitedFile():
                 self._sources[event] = None
-            case Output(items, whole) if self._output is not None:
+            case OutputItems(items, whole) if self._output is not None:
                 self._output = [*(() if whole else self._output), *items]
-            case Output():
+            case OutputItems():
                 pass
             case Usage():
                 self._usage = _fuller(self._usage, event)
-            case Fault():
+            case ErrorEvent():
                 self._fault = event
-            case Done():
+            case Finished():
                 self._end(event)
             case Notice():
                 pass
-            case Text() | Thought() | Refusal() | ToolCall() | Token() | Audio() | Image():
-                self._choice(event.choice).take(event)
+            case (
+                TextDelta()
+                | ReasoningDelta()
+                | RefusalDelta()
+                | ToolCallDelta()
+                | TokenLogprob()
+                | AudioDelta()
+                | GeneratedImage()
+            ):
+                self._choice(event.choice).add(event)
 
-    def _end(self, done: Done) -> None:
+    def _end(self, done: Finished) -> None:
         self._status = done.status or self._status
         if done.choice is None:
             self._ended = True
@@ -217,8 +225,8 @@ class Fold:
         choice.finished, choice.finish_reason = True, done.reason
 
 
-def _newer(old: Begun, new: Begun) -> Begun:
-    return Begun(new.id or old.id, new.model or old.model, new.created or old.created)
+def _newer(old: ResponseStarted, new: ResponseStarted) -> ResponseStarted:
+    return ResponseStarted(new.id or old.id, new.model or old.model, new.created or old.created)
 
 
 def _fuller(old: Usage | None, new: Usage) -> Usage:
@@ -241,34 +249,37 @@ def _sum(first: Usage | None, second: Usage | None) -> Usage | None:
     return second._replace(**counts)
 
 
-class _Growing:
+class _ChoiceBuilder:
     """Hold a choice while it grows."""
 
     def __init__(self) -> None:
         self.text, self.reasoning, self.refusal = bytearray(), bytearray(), bytearray()
         self.calls: dict[int, dict[str, str]] = {}
-        self.tokens: list[Token] = []
-        self.audio: Speaking | None = None
+        self.tokens: list[TokenLogprob] = []
+        self.audio: AudioBuilder | None = None
         self.images: list[bytes] = []
         self.finished = False
         self.finish_reason: str | None = None
 
-    def take(self, event: Text | Thought | Refusal | ToolCall | Token | Audio | Image) -> None:
+    def add(
+        self,
+        event: TextDelta | ReasoningDelta | RefusalDelta | ToolCallDelta | TokenLogprob | AudioDelta | GeneratedImage,
+    ) -> None:
         match event:
-            case Text(text):
+            case TextDelta(text):
                 self.text += text.encode()
-            case Thought(text):
+            case ReasoningDelta(text):
                 self.reasoning += text.encode()
-            case Refusal(text):
+            case RefusalDelta(text):
                 self.refusal += text.encode()
-            case Token():
+            case TokenLogprob():
                 self.tokens.append(event)
-            case Audio():
-                self.audio = self.audio or Speaking()
-                self.audio.take(event)
-            case Image(data):
-                self.images.append(decoded(data))
-            case ToolCall():
+            case AudioDelta():
+                self.audio = self.audio or AudioBuilder()
+                self.audio.feed(event)
+            case GeneratedImage(data):
+                self.images.append(decode_base64(data))
+            case ToolCallDelta():
                 call = self.calls.setdefault(event.slot, {"id": "", "name": "", "arguments": ""})
                 call["id"] = call["id"] or event.id
                 call["name"] = call["name"] or event.name
@@ -280,10 +291,10 @@ class _Growing:
             self.text.decode(),
             self.reasoning.decode(),
             self.refusal.decode(),
-            tuple(Call(**call) for call in self.calls.values()),
+            tuple(ToolCall(**call) for call in self.calls.values()),
             self.finish_reason,
             self.finished,
             tuple(self.tokens),
-            self.audio.speech() if self.audio else None,
+            self.audio.build() if self.audio else None,
             tuple(self.images),
         )

@@ -6,8 +6,8 @@ from typing import Any
 
 from aiml_cli.api import chat_completions, responses
 from aiml_cli.api.messages import Conversation
-from aiml_cli.api.sse import Sse
-from aiml_cli.api.stream_events import Batch
+from aiml_cli.api.sse import SseEvent
+from aiml_cli.api.stream_events import EventBatch
 from aiml_cli.settings.options import Options
 
 
@@ -17,13 +17,17 @@ class Endpoint:
 
     name: str
     path: str
-    body: Callable[[Conversation, Options], dict[str, Any]]
-    hear: Callable[[Iterable[list[Sse]]], Iterator[Batch]]
-    read: Callable[[Any], Batch]
+    build_body: Callable[[Conversation, Options], dict[str, Any]]
+    parse_stream: Callable[[Iterable[list[SseEvent]]], Iterator[EventBatch]]
+    parse_json: Callable[[Any], EventBatch]
 
 
 CHAT = Endpoint(
-    chat_completions.NAME, chat_completions.PATH, chat_completions.body, chat_completions.hear, chat_completions.read
+    chat_completions.NAME,
+    chat_completions.PATH,
+    chat_completions.build_body,
+    chat_completions.parse_stream,
+    chat_completions.parse_json,
 )
-RESPONSES = Endpoint(responses.NAME, responses.PATH, responses.body, responses.hear, responses.read)
+RESPONSES = Endpoint(responses.NAME, responses.PATH, responses.build_body, responses.parse_stream, responses.parse_json)
 ENDPOINTS = {endpoint.name: endpoint for endpoint in (CHAT, RESPONSES)}

@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from contextlib import suppress
 from typing import Any
 
-from aiml_cli.api.stream_events import Fault
-from aiml_cli.errors import AimlError, NotAllowed, RateLimited, RequestRefused, ServerFailed
+from aiml_cli.api.stream_events import ErrorEvent
+from aiml_cli.errors import AimlError, AuthError, RateLimited, RequestRejected, ServerError
 
 LONGEST_WORDS, MOST_LINES = 600, 4
 KEYS_PAGE = "https://aimlapi.com/app/keys"
@@ -20,24 +20,24 @@ _KEY = re.compile(
 )
 
 
-def fault_in(body: Any) -> Fault | None:
+def parse_error(body: Any) -> ErrorEvent | None:
     """Find the server's report in a JSON value; None when there is none.
 
     Shapes: `error` as object or text, `errors` and arrays, `detail`, `message` with a status, `base_resp`.
     """
     if isinstance(body, list) and body:
-        return fault_in(body[0])
+        return parse_error(body[0])
     if not isinstance(body, dict):
         return None
     error = body.get("error")
     if isinstance(error, Mapping) and (words := _words(error)):
-        return Fault(words, _name(error.get("type") or error.get("name")), _name(error.get("code")))
+        return ErrorEvent(words, _name(error.get("type") or error.get("name")), _name(error.get("code")))
     if error and not isinstance(error, Mapping):
-        return Fault(_words(error), _name(body.get("type")), _name(body.get("code")))
+        return ErrorEvent(_words(error), _name(body.get("type")), _name(body.get("code")))
     if isinstance(found := body.get("base_resp"), Mapping) and found.get("status_code"):
-        return Fault(str(found.get("status_msg") or "the server failed"), None, _name(found["status_code"]))
+        return ErrorEvent(str(found.get("status_msg") or "the server failed"), None, _name(found["status_code"]))
     if any(body.get(name) for name in ("detail", "errors")) or _is_report(body):
-        return Fault(_words(body), _name(body.get("type") or body.get("title")), _name(body.get("code")))
+        return ErrorEvent(_words(body), _name(body.get("type") or body.get("title")), _name(body.get("code")))
     return None
 
 
@@ -75,27 +75,27 @@ def _name(value: Any) -> str | None:
     return None if value is None or isinstance(value, dict | list) else str(value)
 
 
-def refused(status: int, headers: Mapping[str, str], body: bytes) -> AimlError:
+def error_from_status(status: int, headers: Mapping[str, str], body: bytes) -> AimlError:
     """Make the error for a reply with a failing status, in the server's own words."""
     fault = _parsed(body)
-    words = shortened(fault.message) if fault else _plain(headers, body)
+    words = shorten_message(fault.message) if fault else _plain(headers, body)
     error = _classified(status, fault, f"the server answered {status}" + (f": {words}" if words else ""))
-    if 300 <= status < 400 and (place := shortened(headers.get("location", ""))):  # noqa: PLR2004
+    if 300 <= status < 400 and (place := shorten_message(headers.get("location", ""))):  # noqa: PLR2004
         error.hint = f"it points to {place}: {error.hint}"
     return error
 
 
-def failed(fault: Fault) -> AimlError:
+def error_from_event(fault: ErrorEvent) -> AimlError:
     """Make the error for a report that came under status 200 or in mid-stream."""
-    words = f"the server reported an error: {shortened(fault.message)}"
-    return ServerFailed(words, "ask again", type=fault.type, code=fault.code)
+    words = f"the server reported an error: {shorten_message(fault.message)}"
+    return ServerError(words, "ask again", type=fault.type, code=fault.code)
 
 
-def _parsed(body: bytes) -> Fault | None:
+def _parsed(body: bytes) -> ErrorEvent | None:
     text = body.decode("utf-8-sig", "replace").strip()
     try:
         found = _json(text)
-        return fault_in(found) or (Fault(_words(found)) if found else None)
+        return parse_error(found) or (ErrorEvent(_words(found)) if found else None)
     except RecursionError:  # nested without end
         return None
 
@@ -113,7 +113,7 @@ def _plain(headers: Mapping[str, str], body: bytes) -> str:
     """Give the words of a page or a text; of HTML what a reader would see."""
     text = body.decode("utf-8-sig", "replace")
     is_page = "html" in headers.get("content-type", "") or text.lstrip()[:1] == "<"
-    return shortened(" ".join(_seen(text)) if is_page else text)
+    return shorten_message(" ".join(_seen(text)) if is_page else text)
 
 
 def _seen(page: str) -> list[str]:
@@ -131,7 +131,7 @@ def _seen(page: str) -> list[str]:
     return words
 
 
-def shortened(words: str) -> str:
+def shorten_message(words: str) -> str:
     """Cut a report to four lines and 600 characters."""
     lines = [line.rstrip() for line in words.strip().splitlines() if line.strip()]
     text = "\n".join(lines[:MOST_LINES])
@@ -139,23 +139,23 @@ def shortened(words: str) -> str:
     return text[:LONGEST_WORDS] + (" …" if cut else "")
 
 
-def _classified(status: int, fault: Fault | None, sentence: str) -> AimlError:
+def _classified(status: int, fault: ErrorEvent | None, sentence: str) -> AimlError:
     """Choose the kind by status, code and words: gateways use several statuses for one thing."""
     about = " ".join(filter(None, (fault.code, fault.type, fault.message))) if fault else ""
     details: dict[str, Any] = {"status": status, "type": fault and fault.type, "code": fault and fault.code}
     client_fault = 400 <= status < 500  # noqa: PLR2004
     if status == 402 or (status in (403, 422, 429) and _CREDIT.search(about)):  # noqa: PLR2004
-        return NotAllowed(sentence, f"the credit is used up: {BILLING_PAGE}", **details)
+        return AuthError(sentence, f"the credit is used up: {BILLING_PAGE}", **details)
     if status == 401 or (status != 429 and _KEY.search(about if client_fault else details["code"] or "")):  # noqa: PLR2004
-        return NotAllowed(sentence, f"is the key right? aiml config key stores one; keys: {KEYS_PAGE}", **details)
+        return AuthError(sentence, f"is the key right? aiml config key stores one; keys: {KEYS_PAGE}", **details)
     if status == 403:  # noqa: PLR2004
         hint = f"the key may not use this endpoint or model, or the credit is used up: {BILLING_PAGE}"
-        return NotAllowed(sentence, hint, **details)
+        return AuthError(sentence, hint, **details)
     if status == 429:  # noqa: PLR2004
         return RateLimited(sentence, "wait a little, then ask again", **details)
     if client_fault or 300 <= status < 400:  # noqa: PLR2004
-        return RequestRefused(sentence, _advice(status), **details)
-    return ServerFailed(sentence, "ask again in a moment", **details)
+        return RequestRejected(sentence, _advice(status), **details)
+    return ServerError(sentence, "ask again in a moment", **details)
 
 
 def _advice(status: int) -> str:

@@ -10,38 +10,38 @@ _AMOUNT = r"(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]+)?"
 _NAMES: dict[type, str] = {dict: "object", list: "array", str: "string", bool: "boolean"}
 
 
-def object_in(value: Json) -> dict[str, Json]:
+def as_dict(value: Json) -> dict[str, Json]:
     """Take an object; anything else is an empty one."""
     return value if isinstance(value, dict) else {}
 
 
-def list_in(value: Json) -> list[Json]:
+def as_list(value: Json) -> list[Json]:
     """Take an array; anything else is an empty one."""
     return value if isinstance(value, list) else []
 
 
-def text_in(value: Json) -> str:
+def as_str(value: Json) -> str:
     """Take a text; anything else is an empty one."""
     return value if isinstance(value, str) else ""
 
 
-def texts_in(value: Json) -> tuple[str, ...]:
+def as_str_tuple(value: Json) -> tuple[str, ...]:
     """Take the texts of an array, each once, without the empty ones."""
-    return tuple(dict.fromkeys(text for text in list_in(value) if isinstance(text, str) and text))
+    return tuple(dict.fromkeys(text for text in as_list(value) if isinstance(text, str) and text))
 
 
-def word_of(value: Json) -> str:
+def to_word(value: Json) -> str:
     """Write any value as a word."""
     return value if isinstance(value, str) else json.dumps(value)
 
 
-def count_in(value: Json) -> int | None:
+def as_count(value: Json) -> int | None:
     """Take a whole number above zero."""
-    number = number_in(value)
+    number = as_number(value)
     return int(number) if number and number > 0 else None
 
 
-def number_in(value: Json) -> float | None:
+def as_number(value: Json) -> float | None:
     """Take a finite number."""
     if isinstance(value, bool) or not isinstance(value, int | float):
         return None
@@ -55,22 +55,22 @@ class MalformedError(ValueError):
     """Say that the server sent a value of the wrong type."""
 
 
-def an_object(value: Any) -> dict[str, Any]:
+def require_dict(value: Any) -> dict[str, Any]:
     """Take a JSON object; null is an empty one."""
     return value if type(value) is dict else cast("dict[str, Any]", _typed(value, dict, {}))
 
 
-def a_list(value: Any) -> list[Any]:
+def require_list(value: Any) -> list[Any]:
     """Take a JSON array; null is an empty one."""
     return value if type(value) is list else cast("list[Any]", _typed(value, list, []))
 
 
-def a_text(value: Any) -> str:
+def require_str(value: Any) -> str:
     """Take a JSON string; null is an empty one."""
     return value if type(value) is str else cast("str", _typed(value, str, ""))
 
 
-def a_count(value: Any) -> int | None:
+def require_count(value: Any) -> int | None:
     """Take a number of tokens; null stays None."""
     if value is None or (isinstance(value, int) and not isinstance(value, bool)):
         return value
@@ -79,12 +79,12 @@ def a_count(value: Any) -> int | None:
     return int(number)
 
 
-def a_number(value: Any) -> float | None:
+def require_number(value: Any) -> float | None:
     """Take a number; null and what is none stay None."""
     return value if isinstance(value, int | float) and not isinstance(value, bool) else None
 
 
-def an_amount(value: Any) -> float | None:
+def as_amount(value: Any) -> float | None:
     """Take a number, or a text that writes one, which is finite and not negative; anything else is None.
 
     Headers write small ones as `5e-7`; `float` alone would take `1_0` and `nan`, too.

@@ -4,7 +4,17 @@ from collections.abc import Mapping
 from typing import Any
 
 from aiml_cli.api.completion_builder import Choice, Completion
-from aiml_cli.api.messages import Conversation, Document, Given, Image, Message, Part, Sound, ToolResult, Turn
+from aiml_cli.api.messages import (
+    AnyMessage,
+    Conversation,
+    Document,
+    Image,
+    Message,
+    Part,
+    RawMessage,
+    Sound,
+    ToolResult,
+)
 
 # The specification says "base64 text"; what is behind the gateway wants it like this (docs/server-quirks.md).
 PDF = "data:application/pdf;base64,"
@@ -13,20 +23,20 @@ Item = Mapping[str, Json]
 TEXTS = ("text", "input_text", "output_text")
 
 
-def chat_messages(conversation: Conversation) -> list[dict[str, Any]]:
+def to_chat_messages(conversation: Conversation) -> list[dict[str, Any]]:
     """Give the messages of a chat request."""
     messages: list[dict[str, Any]] = []
-    for turn in conversation.turns:
-        if isinstance(turn, Given):
-            add_as_message(messages, turn.item)
+    for turn in conversation.messages:
+        if isinstance(turn, RawMessage):
+            append_chat_message(messages, turn.item)
         else:
             messages.append(_chat(turn))
     return messages
 
 
-def input_items(conversation: Conversation) -> str | list[dict[str, Any]]:
+def to_input_items(conversation: Conversation) -> str | list[dict[str, Any]]:
     """Give the input of a response request; one user message of text alone is a plain text, as in the examples."""
-    match conversation.turns:
+    match conversation.messages:
         case (Message("user", (str() as text,)),):
             return text
         case turns:
@@ -55,7 +65,7 @@ def _chat_part(part: Part) -> dict[str, Any]:
             return {"type": "input_audio", "input_audio": {"data": data, "format": form}}
 
 
-def _items(turn: Turn) -> list[dict[str, Any]]:
+def _items(turn: AnyMessage) -> list[dict[str, Any]]:
     match turn:
         case Message(role, (str() as text,)):
             return [{"role": role, "content": text}]
@@ -63,8 +73,8 @@ def _items(turn: Turn) -> list[dict[str, Any]]:
             return [{"role": role, "content": [_input_part(part) for part in parts]}]
         case ToolResult(call_id, output):
             return [{"type": "function_call_output", "call_id": call_id, "output": output}]
-        case Given(item):
-            return as_items(item)
+        case RawMessage(item):
+            return message_to_items(item)
 
 
 def _input_part(part: Part) -> dict[str, Any]:
@@ -79,7 +89,7 @@ def _input_part(part: Part) -> dict[str, Any]:
             return {"type": "input_audio", "input_audio": {"data": data, "format": form}}
 
 
-def add_as_message(messages: list[dict[str, Json]], item: Item) -> None:
+def append_chat_message(messages: list[dict[str, Json]], item: Item) -> None:
     """Add an item to the messages of a chat request; a call goes to the assistant's message that it belongs to.
 
     What has no plain counterpart is added as it is.
@@ -102,7 +112,7 @@ def add_as_message(messages: list[dict[str, Json]], item: Item) -> None:
             messages.append(dict(item))
 
 
-def as_items(item: Item) -> list[dict[str, Json]]:
+def message_to_items(item: Item) -> list[dict[str, Json]]:
     """Give the input items that a message of chat means: its calls become items of their own."""
     match item:
         case {"role": "tool", "tool_call_id": call_id, "content": content}:
@@ -178,12 +188,12 @@ def _as_output_part(part: Item) -> dict[str, Json]:
     return dict(part)
 
 
-def items_of(turn: Turn) -> list[Item]:
+def to_items(turn: AnyMessage) -> list[Item]:
     """Give a turn as it was typed, or as a file had it."""
-    return [turn.item] if isinstance(turn, Given) else list(chat_messages(Conversation((turn,))))
+    return [turn.item] if isinstance(turn, RawMessage) else list(to_chat_messages(Conversation((turn,))))
 
 
-def is_larger(conversation: Conversation, most: int) -> bool:
+def exceeds_size(conversation: Conversation, most: int) -> bool:
     """Say whether a conversation holds more than so many characters."""
     return _character_count(conversation) > most
 
@@ -195,12 +205,12 @@ def _character_count(value: Any) -> int:
     return sum(map(_character_count, members))
 
 
-def words_of(turn: Turn) -> tuple[str, str]:
+def role_and_text(turn: AnyMessage) -> tuple[str, str]:
     """Give the role and the words of a turn."""
     match turn:
         case Message(role, parts):
             return role, "\n\n".join(part for part in parts if isinstance(part, str))
-        case Given(item):
+        case RawMessage(item):
             role = str(item.get("role") or ("tool" if item.get("type") == "function_call_output" else "assistant"))
             return role, _content_text(item.get("content") or item.get("output"))
         case _:
@@ -215,7 +225,7 @@ def _content_text(content: Any) -> str:
     return "\n\n".join(text for text in texts if isinstance(text, str))
 
 
-def items(endpoint: str, completion: Completion) -> list[Item]:
+def answer_to_items(endpoint: str, completion: Completion) -> list[Item]:
     """Give an answer as it was said: of responses its output items as they came, of chat its message."""
     if endpoint == "responses" and completion.output:
         return list(completion.output)
@@ -223,9 +233,9 @@ def items(endpoint: str, completion: Completion) -> list[Item]:
 
 
 def _assistant_message(choice: Choice) -> dict[str, Any] | None:
-    content: Any = choice.words or None
+    content: Any = choice.output_text or None
     if choice.refusal:
-        parts = [{"type": "text", "text": choice.words}] if choice.words else []
+        parts = [{"type": "text", "text": choice.output_text}] if choice.output_text else []
         content = [*parts, {"type": "refusal", "refusal": choice.refusal}]
     calls = [
         {"id": call.id, "type": "function", "function": {"name": call.name, "arguments": call.arguments}}

@@ -42,24 +42,24 @@ class ToolResult(NamedTuple):
     output: str
 
 
-class Given(NamedTuple):
+class RawMessage(NamedTuple):
     """Hold a message or an input item just as a user's file has it, in the form of either endpoint."""
 
     item: Mapping[str, Any]
 
 
-Turn = Message | ToolResult | Given
+AnyMessage = Message | ToolResult | RawMessage
 
 
 class Conversation(NamedTuple):
     """Hold the turns so far; every change gives a new conversation."""
 
-    turns: tuple[Turn, ...] = ()
+    messages: tuple[AnyMessage, ...] = ()
 
-    def said(self, role: str, *content: Part) -> "Conversation":
+    def add_message(self, role: str, *content: Part) -> "Conversation":
         """Add a message."""
-        return self.then(Message(role, content))
+        return self.extend(Message(role, content))
 
-    def then(self, *turns: Turn) -> "Conversation":
+    def extend(self, *turns: AnyMessage) -> "Conversation":
         """Add turns."""
-        return Conversation((*self.turns, *turns))
+        return Conversation((*self.messages, *turns))

@@ -8,9 +8,9 @@ from functools import reduce
 from math import isfinite
 from typing import Any
 
-from aiml_cli.api.error_response import failed, fault_in
-from aiml_cli.api.lenient_json import count_in, list_in, number_in, object_in, text_in, texts_in, word_of
-from aiml_cli.errors import ServerFailed
+from aiml_cli.api.error_response import error_from_event, parse_error
+from aiml_cli.api.lenient_json import as_count, as_dict, as_list, as_number, as_str, as_str_tuple, to_word
+from aiml_cli.errors import ServerError
 
 Json = Any
 MOST_SUGGESTIONS = 3
@@ -79,39 +79,39 @@ class Model:
     tags: tuple[str, ...] = ()
     parameters: tuple[str, ...] = ()
 
-    def usd(self, kind: str) -> float | None:
+    def price_per_million(self, kind: str) -> float | None:
         """Give the price of a million text tokens; None when it is unknown or depends on the request."""
-        return usd(self.prices, kind)
+        return price_per_million(self.prices, kind)
 
 
-def parse(data: bytes) -> list[Model]:
-    """Read a catalogue as it came; raise ServerFailed when it is none."""
+def parse_models(data: bytes) -> list[Model]:
+    """Read a catalogue as it came; raise ServerError when it is none."""
     try:
-        return read(json.loads(data))
+        return read_models(json.loads(data))
     except (ValueError, RecursionError):
-        raise ServerFailed("the server's list of models is not JSON", "is --base-url right?") from None
+        raise ServerError("the server's list of models is not JSON", "is --base-url right?") from None
 
 
-def read(body: Json) -> list[Model]:
+def read_models(body: Json) -> list[Model]:
     """Read a catalogue: `data` of an object, or a bare array; what is malformed in it is left out.
 
-    An id that is listed once for each endpoint becomes one model. Raise ServerFailed when there is no list.
+    An id that is listed once for each endpoint becomes one model. Raise ServerError when there is no list.
     """
     together: dict[str, list[dict[str, Json]]] = {}
     for entry in _entries(body):
-        if isinstance(entry, dict) and (name := text_in(entry.get("id"))):
+        if isinstance(entry, dict) and (name := as_str(entry.get("id"))):
             together.setdefault(name, []).append(entry)
     models = [_merged(map(_model, entries)) for entries in together.values()]
     return sorted(models, key=lambda model: (model.id.casefold(), model.id))
 
 
-def search(models: Iterable[Model], words: Sequence[str]) -> list[Model]:
+def search_models(models: Iterable[Model], words: Sequence[str]) -> list[Model]:
     """Choose the models whose id, aliases, name or developer hold every word, in any case."""
     wanted = [word.casefold() for word in words]
     return [model for model in models if all(word in _haystack(model) for word in wanted)]
 
 
-def exact(models: Sequence[Model], word: str) -> Model | None:
+def find_model(models: Sequence[Model], word: str) -> Model | None:
     """Find the one model that a word names: an id before an alias, the same case before any."""
     folded = word.casefold()
     named = (
@@ -122,7 +122,7 @@ def exact(models: Sequence[Model], word: str) -> Model | None:
     return named[0] if len(named) == 1 else None
 
 
-def suggest(models: Iterable[Model], word: str) -> list[str]:
+def suggest_models(models: Iterable[Model], word: str) -> list[str]:
     """List ids near a mistyped one; dots, dashes and the vendor's prefix make no difference."""
     plain: dict[str, str] = {}
     for model in models:
@@ -145,39 +145,39 @@ def _entries(body: Json) -> list[Json]:
     found = body.get("data") if isinstance(body, dict) else body
     if isinstance(found, list):
         return found
-    if fault := fault_in(body):
-        raise failed(fault)
-    raise ServerFailed("the server's answer is no list of models", "is --base-url right?")
+    if fault := parse_error(body):
+        raise error_from_event(fault)
+    raise ServerError("the server's answer is no list of models", "is --base-url right?")
 
 
 def _model(entry: dict[str, Json]) -> Model:
-    info, modalities = object_in(entry.get("info")), object_in(entry.get("modalities"))
+    info, modalities = as_dict(entry.get("info")), as_dict(entry.get("modalities"))
     return Model(
-        id=text_in(entry["id"]),
-        aliases=texts_in(entry.get("aliases")),
-        name=text_in(info.get("name")),
-        developer=text_in(info.get("developer")),
-        type=text_in(entry.get("type")),
-        description=text_in(info.get("description")),
-        context=count_in(info.get("contextLength")),
-        output_limit=count_in(info.get("outputMax")) or count_in(info.get("maxTokens")),
-        released=text_in(info.get("releasedAt")),
-        cutoff=text_in(info.get("cutoffAt")),
-        url=text_in(info.get("docsUrl")) or text_in(info.get("docs_url")) or text_in(info.get("url")),
-        capabilities=texts_in(entry.get("capabilities")) or texts_in(entry.get("features")),
-        inputs=texts_in(modalities.get("input")),
-        outputs=texts_in(modalities.get("output")),
+        id=as_str(entry["id"]),
+        aliases=as_str_tuple(entry.get("aliases")),
+        name=as_str(info.get("name")),
+        developer=as_str(info.get("developer")),
+        type=as_str(entry.get("type")),
+        description=as_str(info.get("description")),
+        context=as_count(info.get("contextLength")),
+        output_limit=as_count(info.get("outputMax")) or as_count(info.get("maxTokens")),
+        released=as_str(info.get("releasedAt")),
+        cutoff=as_str(info.get("cutoffAt")),
+        url=as_str(info.get("docsUrl")) or as_str(info.get("docs_url")) or as_str(info.get("url")),
+        capabilities=as_str_tuple(entry.get("capabilities")) or as_str_tuple(entry.get("features")),
+        inputs=as_str_tuple(modalities.get("input")),
+        outputs=as_str_tuple(modalities.get("output")),
         endpoints=_endpoints(entry),
-        prices=tuple(prices_in(object_in(entry.get("pricing")))),
-        tags=texts_in(entry.get("tags")),
-        parameters=texts_in(entry.get("supported_parameters")) or texts_in(entry.get("parameters")),
+        prices=tuple(parse_prices(as_dict(entry.get("pricing")))),
+        tags=as_str_tuple(entry.get("tags")),
+        parameters=as_str_tuple(entry.get("supported_parameters")) or as_str_tuple(entry.get("parameters")),
     )
 
 
 def _endpoints(entry: Mapping[str, Json]) -> tuple[str, ...]:
     """Say where a model can be asked: its paths tell when it has any, else its features and its type."""
-    features = (name for name in texts_in(entry.get("features")) if name in _ENDPOINTS)
-    said = texts_in(entry.get("endpoints")) or (*features, *filter(None, [text_in(entry.get("type"))]))
+    features = (name for name in as_str_tuple(entry.get("features")) if name in _ENDPOINTS)
+    said = as_str_tuple(entry.get("endpoints")) or (*features, *filter(None, [as_str(entry.get("type"))]))
     return _ranked(_ENDPOINTS.get(name, name) for name in said)
 
 
@@ -202,30 +202,30 @@ def _joined(one: Model, other: Model) -> Model:
     return Model(**values)
 
 
-def prices_in(pricing: Mapping[str, Json], when: tuple[tuple[str, str], ...] = ()) -> Iterator[Price]:
+def parse_prices(pricing: Mapping[str, Json], when: tuple[tuple[str, str], ...] = ()) -> Iterator[Price]:
     """Read the `units` of a fixed price, and the `variants` of one that depends on the request."""
     if pricing.get("currency") not in (None, "USD"):
         return
-    for unit in map(object_in, list_in(pricing.get("units"))):
+    for unit in map(as_dict, as_list(pricing.get("units"))):
         yield from _price(unit, when)
-    for variant in map(object_in, list_in(pricing.get("variants"))):
-        held = tuple((name, word_of(value)) for name, value in object_in(variant.get("when")).items())
+    for variant in map(as_dict, as_list(pricing.get("variants"))):
+        held = tuple((name, to_word(value)) for name, value in as_dict(variant.get("when")).items())
         yield from _price(variant, held)
-        yield from (p for unit in map(object_in, list_in(variant.get("units"))) for p in _price(unit, held))
+        yield from (p for unit in map(as_dict, as_list(variant.get("units"))) for p in _price(unit, held))
 
 
 def _price(unit: Mapping[str, Json], when: tuple[tuple[str, str], ...]) -> Iterator[Price]:
     """Read one price; none where its amount or its base is missing, for either alone says nothing."""
-    usd, per = number_in(unit.get("price")), number_in(unit.get("per"))
+    usd, per = as_number(unit.get("price")), as_number(unit.get("per"))
     if usd is None or not per or per < 0 or usd < 0 or not isfinite(usd / per * MILLION):
         return
-    origin = text_in(unit.get("origin"))
-    kind = _ORIGINS.get(origin, origin or text_in(unit.get("measure")))
-    name = text_in(unit.get("name")) or text_in(unit.get("unit"))
-    yield Price(kind, name, text_in(unit.get("content")), usd, per, when)
+    origin = as_str(unit.get("origin"))
+    kind = _ORIGINS.get(origin, origin or as_str(unit.get("measure")))
+    name = as_str(unit.get("name")) or as_str(unit.get("unit"))
+    yield Price(kind, name, as_str(unit.get("content")), usd, per, when)
 
 
-def usd(prices: Iterable[Price], kind: str) -> float | None:
+def price_per_million(prices: Iterable[Price], kind: str) -> float | None:
     """Give the price of a million text tokens; None when it is unknown or depends on the request."""
     text = (price for price in prices if price.unit == "token" and price.content in {"", "text"})
     found = {price.per_million for price in text if price.kind == kind}

@@ -6,27 +6,29 @@ from contextlib import suppress
 from itertools import chain
 
 from aiml_cli.api.endpoints import Endpoint
-from aiml_cli.api.error_response import refused, shortened
-from aiml_cli.api.sse import LONGEST, cut
-from aiml_cli.api.stream_events import Batch
-from aiml_cli.errors import AimlError, ServerFailed
+from aiml_cli.api.error_response import error_from_status, shorten_message
+from aiml_cli.api.sse import LONGEST, split_events
+from aiml_cli.api.stream_events import EventBatch
+from aiml_cli.errors import AimlError, ServerError
 
 ENOUGH_OF_AN_ERROR = 1024 * 1024
 STARTS_OF_A_STREAM = (b"data:", b"event:", b"id:", b"retry:", b":")
 
 
-def understand(endpoint: Endpoint, status: int, headers: Mapping[str, str], chunks: Iterator[bytes]) -> Iterator[Batch]:
+def parse_response(
+    endpoint: Endpoint, status: int, headers: Mapping[str, str], chunks: Iterator[bytes]
+) -> Iterator[EventBatch]:
     """Give the events of a reply.
 
-    Raises what a failing status means, and ServerFailed for a body that is neither stream nor JSON.
+    Raises what a failing status means, and ServerError for a body that is neither stream nor JSON.
     """
     if not 200 <= status < 300:  # noqa: PLR2004 - the range of success
-        raise refused(status, headers, _as_far_as_it_came(chunks))
+        raise error_from_status(status, headers, _as_far_as_it_came(chunks))
     start, chunks = _peeked(chunks)
     if _is_stream(headers.get("content-type", ""), start):
-        yield from endpoint.hear(cut(chunks))
+        yield from endpoint.parse_stream(split_events(chunks))
     else:
-        yield endpoint.read(_json(status, headers, _whole(chunks)))
+        yield endpoint.parse_json(_json(status, headers, _whole(chunks)))
 
 
 def _as_far_as_it_came(chunks: Iterator[bytes]) -> bytes:
@@ -77,10 +79,10 @@ def _json(status: int, headers: Mapping[str, str], body: bytes) -> object:
     return found
 
 
-def _no_answer(status: int, headers: Mapping[str, str], body: bytes) -> ServerFailed:
+def _no_answer(status: int, headers: Mapping[str, str], body: bytes) -> ServerError:
     if len(body) > LONGEST:
-        return ServerFailed("the server sent an answer of more than 64 MiB")
+        return ServerError("the server sent an answer of more than 64 MiB")
     if not body.strip():
-        return ServerFailed(f"the server answered {status} with nothing in it", "ask again", status=status)
-    words = refused(status, headers, body).message
-    return ServerFailed(f"{shortened(words)} (this is no answer)", "is --base-url right?", status=status)
+        return ServerError(f"the server answered {status} with nothing in it", "ask again", status=status)
+    words = error_from_status(status, headers, body).message
+    return ServerError(f"{shorten_message(words)} (this is no answer)", "is --base-url right?", status=status)

@@ -8,7 +8,7 @@ Json = Any
 Kind = TypeVar("Kind", bound=type[tuple[Any, ...]])
 
 
-def distinct(kind: Kind) -> Kind:
+def compare_by_type(kind: Kind) -> Kind:
     """Make events of two kinds unequal, whatever they hold.
 
     They are named tuples and no dataclasses because making a class costs 0.05 ms so, and 0.3 ms else: with
@@ -26,8 +26,8 @@ def distinct(kind: Kind) -> Kind:
     return kind
 
 
-@distinct
-class Begun(NamedTuple):
+@compare_by_type
+class ResponseStarted(NamedTuple):
     """Say who answers: the response's id, the model as the server names it, the Unix time of creation."""
 
     id: str | None = None
@@ -35,16 +35,16 @@ class Begun(NamedTuple):
     created: float | None = None
 
 
-@distinct
-class Text(NamedTuple):
+@compare_by_type
+class TextDelta(NamedTuple):
     """Carry a piece of the answer's text."""
 
     text: str
     choice: int = 0
 
 
-@distinct
-class Thought(NamedTuple):
+@compare_by_type
+class ReasoningDelta(NamedTuple):
     """Carry a piece of the reasoning. A new `part` is a new paragraph to a reader."""
 
     text: str
@@ -52,16 +52,16 @@ class Thought(NamedTuple):
     part: int = 0
 
 
-@distinct
-class Refusal(NamedTuple):
+@compare_by_type
+class RefusalDelta(NamedTuple):
     """Carry a piece of the words in which the model refuses."""
 
     text: str
     choice: int = 0
 
 
-@distinct
-class ToolCall(NamedTuple):
+@compare_by_type
+class ToolCallDelta(NamedTuple):
     """Carry a piece of a tool call; pieces of one call share a slot, and `arguments` are joined."""
 
     slot: int
@@ -71,7 +71,7 @@ class ToolCall(NamedTuple):
     choice: int = 0
 
 
-@distinct
+@compare_by_type
 class Citation(NamedTuple):
     """Name a source: of the whole answer, or of its text from `start` to `end` (characters)."""
 
@@ -82,7 +82,7 @@ class Citation(NamedTuple):
     choice: int = 0
 
 
-@distinct
+@compare_by_type
 class CitedFile(NamedTuple):
     """Name a file on the server: one that was quoted from, or that code wrote. `kind` is the API's own word."""
 
@@ -93,8 +93,8 @@ class CitedFile(NamedTuple):
     choice: int = 0
 
 
-@distinct
-class Token(NamedTuple):
+@compare_by_type
+class TokenLogprob(NamedTuple):
     """Carry the log probability of one token, with the alternatives as the server gave them."""
 
     token: str
@@ -103,8 +103,8 @@ class Token(NamedTuple):
     choice: int = 0
 
 
-@distinct
-class Audio(NamedTuple):
+@compare_by_type
+class AudioDelta(NamedTuple):
     """Carry a piece of spoken output: base64 data, each piece complete or not, and what was said."""
 
     id: str = ""
@@ -113,23 +113,23 @@ class Audio(NamedTuple):
     choice: int = 0
 
 
-@distinct
-class Image(NamedTuple):
+@compare_by_type
+class GeneratedImage(NamedTuple):
     """Carry a picture, as base64 data."""
 
     data: str
     choice: int = 0
 
 
-@distinct
-class Output(NamedTuple):
+@compare_by_type
+class OutputItems(NamedTuple):
     """Carry output items as the server sent them, to be sent again; `whole` ones replace those before."""
 
     items: tuple[Mapping[str, Json], ...]
     whole: bool = False
 
 
-@distinct
+@compare_by_type
 class Usage(NamedTuple):
     """Count tokens, and the price where the server tells it. Each Usage replaces the one before."""
 
@@ -142,15 +142,15 @@ class Usage(NamedTuple):
     details: Mapping[str, Json] = MappingProxyType({})
 
 
-@distinct
+@compare_by_type
 class Notice(NamedTuple):
     """Tell something that is no part of the answer; a screen that has only a line for it shortens it."""
 
     text: str
 
 
-@distinct
-class Fault(NamedTuple):
+@compare_by_type
+class ErrorEvent(NamedTuple):
     """Carry the server's own report of a failure, in the middle of a stream or under status 200."""
 
     message: str
@@ -158,8 +158,8 @@ class Fault(NamedTuple):
     code: str | None = None
 
 
-@distinct
-class Done(NamedTuple):
+@compare_by_type
+class Finished(NamedTuple):
     """End a choice, or (choice None) the whole answer.
 
     `reason` is the server's word: stop, length, tool_calls, content_filter, max_output_tokens, …;
@@ -171,7 +171,7 @@ class Done(NamedTuple):
     status: str | None = None
 
 
-Source = Citation | CitedFile
-Content = Text | Thought | Refusal | ToolCall | Token | Audio | Image
-Event = Begun | Content | Source | Output | Usage | Notice | Fault | Done
-Batch = list[Event]
+CitedSource = Citation | CitedFile
+Content = TextDelta | ReasoningDelta | RefusalDelta | ToolCallDelta | TokenLogprob | AudioDelta | GeneratedImage
+Event = ResponseStarted | Content | CitedSource | OutputItems | Usage | Notice | ErrorEvent | Finished
+EventBatch = list[Event]

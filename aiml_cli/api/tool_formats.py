@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 from urllib.parse import urlsplit
 
-from aiml_cli.errors import Misuse
+from aiml_cli.errors import UsageError
 from aiml_cli.settings.options import Options
 
 Form = Callable[[Mapping[str, Any]], dict[str, Any]]
@@ -29,7 +29,7 @@ _EXAMPLE = "for example: docs=https://mcp.example.com/mcp"
 def convert_tools(found: Any, form: Form) -> list[dict[str, Any]] | None:
     """Give each tool in an endpoint's form: of a list, of `{"tools": […]}`, or one alone.
 
-    Raises Misuse for what is no tool, for names that no function can have, and for too many.
+    Raises UsageError for what is no tool, for names that no function can have, and for too many.
     """
     if found is None:
         return None
@@ -37,7 +37,7 @@ def convert_tools(found: Any, form: Form) -> list[dict[str, Any]] | None:
         found = found["tools"]
     listed = found if isinstance(found, list) else [found]
     if len(listed) > MOST_TOOLS:
-        raise Misuse(f"--tools: {len(listed)} tools are too many", f"the API takes {MOST_TOOLS}")
+        raise UsageError(f"--tools: {len(listed)} tools are too many", f"the API takes {MOST_TOOLS}")
     return [form(_tool(tool)) for tool in listed]
 
 
@@ -52,18 +52,18 @@ def _tool(tool: Any) -> dict[str, Any]:
     if not isinstance(facts, dict) or not isinstance(facts.get("name"), str):
         raise _no_tool(tool)
     if not FUNCTION_NAME.fullmatch(facts["name"]):
-        raise Misuse(f"--tools: {facts['name'][:80]!r} is not a function's name", NAMING)
+        raise UsageError(f"--tools: {facts['name'][:80]!r} is not a function's name", NAMING)
     if not isinstance(facts.get("parameters", {}), dict | None):
-        raise Misuse(f"--tools: the parameters of {facts['name']} are no JSON Schema object")
+        raise UsageError(f"--tools: the parameters of {facts['name']} are no JSON Schema object")
     return given
 
 
-def _no_tool(tool: Any) -> Misuse:
+def _no_tool(tool: Any) -> UsageError:
     words = json.dumps(tool, ensure_ascii=False)[:60]
-    return Misuse(f"--tools: {words} is no tool", 'a tool is {"type": "function", "name": …, "parameters": {…}}')
+    return UsageError(f"--tools: {words} is no tool", 'a tool is {"type": "function", "name": …, "parameters": {…}}')
 
 
-def nested_tool(tool: Mapping[str, Any]) -> dict[str, Any]:
+def to_chat_tool(tool: Mapping[str, Any]) -> dict[str, Any]:
     """Give a function in chat's form: its facts under `function`, with `parameters` always there."""
     if tool.get("type") != "function":
         return dict(tool)
@@ -71,7 +71,7 @@ def nested_tool(tool: Mapping[str, Any]) -> dict[str, Any]:
     return {"type": "function", "function": {**facts, "parameters": facts.get("parameters") or _anything()}}
 
 
-def flat_tool(tool: Mapping[str, Any]) -> dict[str, Any]:
+def to_responses_tool(tool: Mapping[str, Any]) -> dict[str, Any]:
     """Give a function in the form of responses, with `parameters` and `strict` always there."""
     if tool.get("type") != "function":
         return dict(tool)
@@ -84,7 +84,7 @@ def _anything() -> dict[str, Any]:
     return {"type": "object", "properties": {}}
 
 
-def nested_choice(chosen: Any) -> Any:
+def to_chat_choice(chosen: Any) -> Any:
     """Give a tool choice in chat's form; a word that is none of the API's own names a function."""
     if isinstance(chosen, str):
         return chosen if chosen in WORDS else {"type": "function", "function": {"name": _name(chosen)}}
@@ -93,7 +93,7 @@ def nested_choice(chosen: Any) -> Any:
     return chosen
 
 
-def flat_choice(chosen: Any) -> Any:
+def to_responses_choice(chosen: Any) -> Any:
     """Give a tool choice in the form of responses; hosted tools are chosen by their type."""
     if isinstance(chosen, str):
         if chosen in WORDS:
@@ -106,25 +106,25 @@ def flat_choice(chosen: Any) -> Any:
 
 def _name(word: str) -> str:
     if not FUNCTION_NAME.fullmatch(word):
-        raise Misuse(f"--tool-choice: {word[:80]!r} is not a function's name", NAMING)
+        raise UsageError(f"--tool-choice: {word[:80]!r} is not a function's name", NAMING)
     return word
 
 
-def nested_format(wanted: Any) -> Any:
+def to_chat_format(wanted: Any) -> Any:
     """Give an answer format in chat's form."""
     if isinstance(wanted, dict) and wanted.get("type") == "json_schema" and "json_schema" not in wanted:
         return {"type": "json_schema", "json_schema": {k: v for k, v in wanted.items() if k != "type"}}
     return wanted
 
 
-def flat_format(wanted: Any) -> Any:
+def to_responses_format(wanted: Any) -> Any:
     """Give an answer format in the form of responses."""
     if isinstance(wanted, dict) and isinstance(wanted.get("json_schema"), dict):
         return {"type": "json_schema", **wanted["json_schema"]}
     return wanted
 
 
-def hosted_tools(options: Options) -> list[dict[str, Any]]:
+def build_hosted_tools(options: Options) -> list[dict[str, Any]]:
     """List the tools asked for, in the form of responses, the only endpoint that has them."""
     search = [_search(options)] if options.web_search or options.location else []
     interpreter = [{"type": "code_interpreter", "container": {"type": "auto"}}] if options.code_interpreter else []
@@ -145,9 +145,9 @@ def _search(options: Options) -> dict[str, Any]:
 def _mcp(label: str, url: Any) -> dict[str, Any]:
     """Declare an MCP server that asks for no approval: in one call nobody could give it."""
     if not _LABEL.fullmatch(label):
-        raise Misuse(f"--mcp-server: {label!r} is not a label: a letter, then letters, digits, _ and -", _EXAMPLE)
+        raise UsageError(f"--mcp-server: {label!r} is not a label: a letter, then letters, digits, _ and -", _EXAMPLE)
     if not isinstance(url, str) or not _is_address(url):
-        raise Misuse(f"--mcp-server {label}: {url!r} is not an address", _EXAMPLE)
+        raise UsageError(f"--mcp-server {label}: {url!r} is not an address", _EXAMPLE)
     return {"type": "mcp", "server_label": label, "server_url": url, "require_approval": "never"}
 
 

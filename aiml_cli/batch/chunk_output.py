@@ -3,25 +3,25 @@
 from collections.abc import Mapping, Sequence
 
 from aiml_cli.api.answer import Answer
-from aiml_cli.api.stream_events import Text
+from aiml_cli.api.stream_events import TextDelta
 from aiml_cli.core.budget import ChunksBudget
-from aiml_cli.core.chat_request import Question
+from aiml_cli.core.chat_request import ChatRequest
 from aiml_cli.core.turn import FOR_THE_REST
-from aiml_cli.errors import AimlError, OutputFailed, ReaderGone
-from aiml_cli.output.choose_renderer import choose, form, onto
-from aiml_cli.output.json_output import Silent, as_object, line
+from aiml_cli.errors import AimlError, OutputFailed, ReaderClosed
+from aiml_cli.output.choose_renderer import build_output, choose_output, output_format
+from aiml_cli.output.json_output import NullRenderer, answer_to_dict, json_line
 from aiml_cli.output.output_file import OutputFile
-from aiml_cli.output.stderr_renderer import usage_line
+from aiml_cli.output.stderr_renderer import format_usage
 from aiml_cli.settings.options import Options
-from aiml_cli.system.stdio import log_prefix, print_err, write_out
+from aiml_cli.system.stdio import prefix_lines, print_err, write_out
 
 
-class Pieces:
+class ChunkAnswers:
     """Keep the answers in order, and say which piece failed, and which were not asked for."""
 
     def __init__(self, options: Options) -> None:
         self._options, self._purse = options, ChunksBudget(options)
-        self._questions: Sequence[Question] = ()
+        self._questions: Sequence[ChatRequest] = ()
         self.answers: list[Answer | None] = []
 
     @property
@@ -29,38 +29,38 @@ class Pieces:
         """Give what the pieces cost, as far as that counts."""
         return self._purse.spent
 
-    def begin(self, questions: Sequence[Question]) -> None:
-        """Hear what is asked; raise Misuse where that may cost too much."""
+    def begin(self, questions: Sequence[ChatRequest]) -> None:
+        """Hear what is asked; raise UsageError where that may cost too much."""
         self._questions = questions
         self._purse.begin(questions)
 
-    def may(self, question: Question) -> AimlError | None:
+    def refusal(self, question: ChatRequest) -> AimlError | None:
         """Say why a piece must not be asked for, if so."""
-        return self._purse.may(question)
+        return self._purse.refusal(question)
 
-    def paid(self, question: Question, answer: Answer) -> None:
+    def settle(self, question: ChatRequest, answer: Answer) -> None:
         """Take what an answer cost."""
-        self._purse.paid(question, answer)
+        self._purse.settle(question, answer)
 
-    def take(self, place: int, answer: Answer | None) -> None:
+    def add(self, place: int, answer: Answer | None) -> None:
         """Keep the next answer, and tell how it ended where that was not well."""
         self.answers.append(answer)
         if answer is None:
             return
-        with log_prefix(self._name(place)):
+        with prefix_lines(self._name(place)):
             self.show(answer)
-            if answer.error is None and answer.completion.capped:
-                print_err(f"aiml: {answer.completion.lacks}")
+            if answer.error is None and answer.completion.hit_length_limit:
+                print_err(f"aiml: {answer.completion.incomplete_reason}")
 
     def show(self, answer: Answer) -> None:
         """Show an answer."""
-        if self._options.usage and (words := usage_line(answer)):
+        if self._options.usage and (words := format_usage(answer)):
             print_err(f"aiml: {words}")
 
     def close(self, why: AimlError | None) -> None:
         """Show what is left."""
 
-    def ended(self) -> int:
+    def finish(self) -> int:
         """Raise what was wrong with the first piece that failed, and name those that are missing."""
         failed = [place for place, answer in enumerate(self.answers) if answer and answer.error]
         missing = [str(place + 1) for place, answer in enumerate(self.answers) if answer is None]
@@ -82,18 +82,18 @@ class Pieces:
         return f"piece {place + 1} of {len(self._questions)}"
 
 
-class Unseen(Pieces):
+class ChunkCollector(ChunkAnswers):
     """Keep the answers for the one answer of all."""
 
     @property
     def texts(self) -> list[str]:
         """Give what the answers say."""
-        return [answer.completion.first.words for answer in self.answers if answer]
+        return [answer.completion.first.output_text for answer in self.answers if answer]
 
-    def keep(self, file: OutputFile | None) -> None:
+    def save(self, file: OutputFile | None) -> None:
         """Leave them where they are not lost, when there is no answer of all: beside the file, or in the history."""
         text = "\n".join(words.rstrip("\n") + "\n" for words in self.texts if words)
-        if text and file and form(self._options) in ("md", "text"):
+        if text and file and output_format(self._options) in ("md", "text"):
             file.write(text.encode("utf-8", "replace"))
         elif text and self._options.no_log:
             print_err(f"aiml: what the pieces gave, for no history keeps it:\n{text.rstrip()}")
@@ -101,26 +101,29 @@ class Unseen(Pieces):
             print_err("aiml: what the pieces gave is in the history: aiml history list")
 
 
-class Shown(Pieces):
-    """Show the answers on one output; raises Misuse or OutputFailed when that cannot be opened."""
+class ChunkPrinter(ChunkAnswers):
+    """Show the answers on one output; raises UsageError or OutputFailed when that cannot be opened."""
 
     def __init__(self, options: Options, environ: Mapping[str, str]) -> None:
         super().__init__(options)
         self._environ = environ
-        self._screen = choose(options, environ)
+        self._screen = choose_output(options, environ)
         self._is_first = True
 
     def show(self, answer: Answer) -> None:
         """Show an answer, below an empty line where another one stands before it."""
-        screen, is_text = onto(self._screen.file, self._options, self._environ), form(self._options) != "json"
+        screen, is_text = (
+            build_output(self._screen.file, self._options, self._environ),
+            output_format(self._options) != "json",
+        )
         if not is_text:
-            screen.main = Silent()
-        text = answer.completion.first.words
+            screen.stdout = NullRenderer()
+        text = answer.completion.first.output_text
         if is_text and text:
-            if not self._is_first and form(self._options) != "items":
+            if not self._is_first and output_format(self._options) != "items":
                 self._put(b"\n")
             self._is_first = False
-            screen.show([Text(text)])
+            screen.show([TextDelta(text)])
         screen.close(answer)
 
     def close(self, why: AimlError | None) -> None:
@@ -128,9 +131,9 @@ class Shown(Pieces):
         answers = [answer for answer in self.answers if answer]
         is_whole = why is None and len(answers) == len(self._questions) and not any(each.error for each in answers)
         try:
-            if form(self._options) == "json" and not isinstance(why, ReaderGone | OutputFailed):
+            if output_format(self._options) == "json" and not isinstance(why, ReaderClosed | OutputFailed):
                 found = answers or [Answer(each.endpoint.name, error=why) for each in self._questions[:1]]
-                self._put(line([as_object(answer) for answer in found], indent=2))
+                self._put(json_line([answer_to_dict(answer) for answer in found], indent=2))
         finally:
             if self._screen.file and (part := self._screen.file.close(complete=is_whole)):
                 print_err(f"aiml: what came is in {part}")

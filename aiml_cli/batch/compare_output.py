@@ -9,19 +9,27 @@ from time import monotonic
 from typing import TYPE_CHECKING
 
 from aiml_cli.api.answer import Answer
-from aiml_cli.batch.compare_workers import HURRY_S, Asked, end_all, show_on, waits
+from aiml_cli.batch.compare_workers import HURRY_S, ModelRun, abort_all, render_message, show_waiting
 from aiml_cli.catalog import cost_estimate
-from aiml_cli.errors import AimlError, OutputFailed, ReaderGone
+from aiml_cli.errors import AimlError, OutputFailed, ReaderClosed
 from aiml_cli.output import table
-from aiml_cli.output.choose_renderer import Screen, choose, form, onto, wants_color
+from aiml_cli.output.choose_renderer import AnswerOutput, build_output, choose_output, output_format, wants_color
 from aiml_cli.output.format_money import format_dollars, round_dollars
-from aiml_cli.output.json_output import Silent, as_object, line
+from aiml_cli.output.json_output import NullRenderer, answer_to_dict, json_line
 from aiml_cli.output.output_file import OutputFile
 from aiml_cli.output.table import Column
 from aiml_cli.settings.options import Options
-from aiml_cli.system.sanitize import visible
+from aiml_cli.system.sanitize import sanitize
 from aiml_cli.system.signals import Stopped
-from aiml_cli.system.stdio import check_stdout, is_terminal, log_prefix, print_err, size_of, write_err, write_out
+from aiml_cli.system.stdio import (
+    check_stdout,
+    is_terminal,
+    prefix_lines,
+    print_err,
+    terminal_size,
+    write_err,
+    write_out,
+)
 
 if TYPE_CHECKING:
     from aiml_cli.output.output_file import MetaFile
@@ -37,10 +45,10 @@ COLUMNS = (
 WHOLE = "whole"
 
 
-class Sections:
+class SideBySide:
     """Show the answers in the order of the models: the first that has not ended as it comes, the others when it has.
 
-    Opens the files at once: raises Misuse or OutputFailed before anything is sent.
+    Opens the files at once: raises UsageError or OutputFailed before anything is sent.
     """
 
     def __init__(self, options: Options, environ: Mapping[str, str]) -> None:
@@ -49,11 +57,11 @@ class Sections:
         if self._file is None:
             check_stdout()
         self._meta = self._opened_meta(options.meta) if options.meta else None
-        self._screen: Screen | None = None
+        self._screen: AnswerOutput | None = None
         self._place = 0
         self._is_closed = False
 
-    def show(self, asked: Sequence[Asked]) -> int:
+    def show(self, asked: Sequence[ModelRun]) -> int:
         """Ask all, and show all; give the exit code of the first in order that is not whole."""
         try:
             for each in asked:
@@ -69,7 +77,7 @@ class Sections:
         answers = [each.answer for each in asked if each.answer]
         self.close(answers)
         if self._is_text and is_terminal(2) and not self._options.quiet:
-            write_err(drawn(asked))
+            write_err(comparison_table(asked))
         return next((answer.error.exit_code for answer in answers if answer.error), 0)
 
     def close(self, answers: Sequence[Answer]) -> None:
@@ -79,8 +87,8 @@ class Sections:
         self._is_closed = True
         is_whole = all(answer.error is None for answer in answers)
         try:
-            if not self._is_text and not any(isinstance(each.error, ReaderGone | OutputFailed) for each in answers):
-                self._put(line([as_object(answer) for answer in answers], indent=2))
+            if not self._is_text and not any(isinstance(each.error, ReaderClosed | OutputFailed) for each in answers):
+                self._put(json_line([answer_to_dict(answer) for answer in answers], indent=2))
         except AimlError:
             is_whole = False
             raise
@@ -92,80 +100,80 @@ class Sections:
 
     @property
     def _is_text(self) -> bool:
-        return form(self._options) != "json"
+        return output_format(self._options) != "json"
 
     def _put(self, data: bytes) -> None:
         self._file.write(data) if self._file else write_out(data)
 
     def _opened_meta(self, name: str) -> "MetaFile":
-        from aiml_cli.output.output_file import opened  # few want such a file
+        from aiml_cli.output.output_file import open_meta_file  # few want such a file
 
-        return opened(name, self._file)
+        return open_meta_file(name, self._file)
 
-    def _section(self, asked: Asked) -> None:
+    def _section(self, asked: ModelRun) -> None:
         """Show an answer under the name of its model."""
         if self._is_text:
             self._put(self._heading(asked.name))
-        self._screen = onto(self._file, self._options, self._environ)
+        self._screen = build_output(self._file, self._options, self._environ)
         if not self._is_text:
-            self._screen.main = Silent()
-        with log_prefix(asked.name), waits(self._options, self._environ, wanted=asked.is_silent()):
-            for post in asked.posts():
-                show_on(self._screen, post)
+            self._screen.stdout = NullRenderer()
+        with prefix_lines(asked.name), show_waiting(self._options, self._environ, wanted=asked.is_silent()):
+            for post in asked.messages():
+                render_message(self._screen, post)
             _tell_the_end(asked)
 
     def _heading(self, name: str) -> bytes:
         """Write the model's name as Markdown has a heading; on a terminal that is bold."""
         is_seen = self._file.is_terminal if self._file else is_terminal(1)
-        text = f"## {visible(name) if is_seen else name}"
+        text = f"## {sanitize(name) if is_seen else name}"
         if is_seen and wants_color(1, self._options.color or "auto", self._environ):
             text = f"\x1b[1m{text}\x1b[0m"
         return ("\n" * bool(self._place) + f"{text}\n\n").encode("utf-8", "replace")
 
-    def _break_off(self, asked: Sequence[Asked], fault: AimlError | Stopped) -> None:
+    def _break_off(self, asked: Sequence[ModelRun], fault: AimlError | Stopped) -> None:
         """Hang up on all; show what came of the answer whose turn it is, where that can be."""
         error = fault.error if isinstance(fault, Stopped) else fault
-        end_all(asked, fault.args[0] if isinstance(fault, Stopped) else signal.SIGINT)
+        abort_all(asked, fault.args[0] if isinstance(fault, Stopped) else signal.SIGINT)
         if isinstance(fault, Stopped):
             with suppress(AimlError):
                 self._show_what_is_left(asked[self._place], error)
-        answers = [each.ended_by(error) for each in asked]
+        answers = [each.final_answer(error) for each in asked]
         is_lost = isinstance(fault, AimlError)
         self.close([replace(answer, error=answer.error or error) if is_lost else answer for answer in answers])
 
-    def _show_what_is_left(self, asked: Asked, error: AimlError) -> None:
+    def _show_what_is_left(self, asked: ModelRun, error: AimlError) -> None:
         if self._screen is None:
             return
-        with log_prefix(asked.name):
+        with prefix_lines(asked.name):
             while not asked.is_silent():
-                show_on(self._screen, next(asked.posts()))
+                render_message(self._screen, next(asked.messages()))
             if asked.answer is None:  # it could not be waited for
-                self._screen.close(asked.ended_by(error))
+                self._screen.close(asked.final_answer(error))
 
 
-def _choose_who_is_gone_on_with(asked: Sequence[Asked]) -> None:
+def _choose_who_is_gone_on_with(asked: Sequence[ModelRun]) -> None:
     """Have -c go on with the last answer that is whole, as it stands last on the screen."""
     whole = [each for each in asked if each.answer and not each.answer.error]
     if whole:
-        whole[-1].is_gone_on_with()
+        whole[-1].mark_as_current()
 
 
-def _tell_the_end(asked: Asked) -> None:
+def _tell_the_end(asked: ModelRun) -> None:
     """Tell how an answer ended, where it did not end well."""
     answer = asked.answer
     if answer and answer.error:
         print_err(f"aiml: {answer.error.message}")
         if answer.error.hint:
             print_err(f"hint: {answer.error.hint}")
-    elif answer and answer.completion.capped:
-        print_err(f"aiml: {answer.completion.lacks}")
+    elif answer and answer.completion.hit_length_limit:
+        print_err(f"aiml: {answer.completion.incomplete_reason}")
 
 
-class First:
+class FirstComplete:
     """Show one answer as if no other model had been asked; raises as `choose` does."""
 
     def __init__(self, options: Options, environ: Mapping[str, str]) -> None:
-        self._screen = choose(options, environ)
+        self._screen = choose_output(options, environ)
         self._options, self._environ = options, environ
         self._is_closed = False
 
@@ -175,33 +183,33 @@ class First:
             self._is_closed = True
             self._screen.close(answers[0])
 
-    def show(self, asked: Sequence[Asked]) -> int:
+    def show(self, asked: Sequence[ModelRun]) -> int:
         """Ask all; give 0, or raise what went wrong with the first one where none is whole."""
         try:
-            with waits(self._options, self._environ):
+            with show_waiting(self._options, self._environ):
                 chosen = self._chosen(asked) or asked[0]
             self._show(chosen)
             _wait(chosen, asked)
-            chosen.is_gone_on_with()
+            chosen.mark_as_current()
         except (AimlError, Stopped) as fault:
             error = fault.error if isinstance(fault, Stopped) else fault
-            end_all(asked, fault.args[0] if isinstance(fault, Stopped) else signal.SIGINT)
+            abort_all(asked, fault.args[0] if isinstance(fault, Stopped) else signal.SIGINT)
             self.close([replace(Answer(asked[0].question.endpoint.name), error=error)])
             raise
         if chosen.answer and chosen.answer.error:
             raise chosen.answer.error
         return 0
 
-    def _show(self, chosen: Asked) -> None:
-        for post in chosen.posts():
+    def _show(self, chosen: ModelRun) -> None:
+        for post in chosen.messages():
             if isinstance(post.what, Answer):
                 self.close([post.what])
             else:
-                show_on(self._screen, post)
+                render_message(self._screen, post)
 
-    def _chosen(self, asked: Sequence[Asked]) -> Asked | None:
+    def _chosen(self, asked: Sequence[ModelRun]) -> ModelRun | None:
         """Wait for an answer that is whole, and hang up on all others at once; None where there is none."""
-        ended: SimpleQueue[Asked] = SimpleQueue()
+        ended: SimpleQueue[ModelRun] = SimpleQueue()
         began = monotonic()
         for each in asked:
             each.start(ended)
@@ -210,7 +218,7 @@ class First:
             error = one.answer.error if one.answer else None
             if error is None:
                 for each in asked:
-                    each.end(signal.SIGINT) if each is not one else None
+                    each.abort(signal.SIGINT) if each is not one else None
                 self._tell(f"{one.name} was whole first, after {monotonic() - began:.2f} s")
                 return one
             self._tell(f"{one.name}: {error.message}")
@@ -221,23 +229,23 @@ class First:
             print_err(f"aiml: {words}")
 
 
-def _wait(chosen: Asked, asked: Sequence[Asked]) -> None:
+def _wait(chosen: ModelRun, asked: Sequence[ModelRun]) -> None:
     """Wait until all is written down; longer for the answer that was shown."""
     until = monotonic() + HURRY_S
     for each in asked:
-        each.wait() if each is chosen else each.wait_a_little(until)
+        each.wait() if each is chosen else each.wait_briefly(until)
 
 
-def drawn(asked: Sequence[Asked]) -> str:
+def comparison_table(asked: Sequence[ModelRun]) -> str:
     """Draw a row for each model."""
-    return "\n" + table.table(COLUMNS, [_row(each) for each in asked if each.answer], size_of(2)[0])
+    return "\n" + table.format_table(COLUMNS, [_row(each) for each in asked if each.answer], terminal_size(2)[0])
 
 
-def _row(asked: Asked) -> list[str]:
+def _row(asked: ModelRun) -> list[str]:
     """Give the figures of a model, of several that were asked in turn those of who answered."""
     settings = asked.question.settings
     seen = replace(settings, options=replace(settings.options, usage=True))
-    answer = cost_estimate.priced(asked.answer or Answer(asked.question.endpoint.name), seen)
+    answer = cost_estimate.add_estimated_cost(asked.answer or Answer(asked.question.endpoint.name), seen)
     usage, timing = answer.completion.usage, answer.timing
     name = asked.name if asked.name.partition(" (")[0] == settings.options.model else settings.options.model or ""
     return [

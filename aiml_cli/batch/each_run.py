@@ -7,25 +7,33 @@ from time import monotonic
 from typing import TYPE_CHECKING, NamedTuple
 
 from aiml_cli.api.answer import Answer
-from aiml_cli.batch.progress import EVERY_S, Progress, progress
-from aiml_cli.batch.rate_limit import Pace
-from aiml_cli.batch.results import Results, written
-from aiml_cli.batch.row_shards import Share
+from aiml_cli.batch.progress import EVERY_S, Progress, start_progress
+from aiml_cli.batch.rate_limit import RateLimiter
+from aiml_cli.batch.results import OrderedWriter, format_result
+from aiml_cli.batch.row_shards import Shard
 from aiml_cli.batch.rows import Row, Rows
-from aiml_cli.batch.run_summary import Bill, Tally
+from aiml_cli.batch.run_summary import Bill, RunStats
 from aiml_cli.batch.worker_pool import Pool, Tools
 from aiml_cli.core.budget import RowsBudget
-from aiml_cli.core.chat_request import Question
-from aiml_cli.errors import OutputFailed, ReaderGone, SomeFailed
+from aiml_cli.core.chat_request import ChatRequest
+from aiml_cli.errors import OutputFailed, PartialFailure, ReaderClosed
 from aiml_cli.output.format_money import format_dollars
 from aiml_cli.settings.options import Options
 from aiml_cli.settings.resolve import Settings
 from aiml_cli.system.signals import Stopped
-from aiml_cli.system.stdio import check_stdout, give_way, is_terminal, notices, print_err, stand, write_out
+from aiml_cli.system.stdio import (
+    check_stdout,
+    is_terminal,
+    make_notifier,
+    print_err,
+    register_region,
+    unregister_region,
+    write_out,
+)
 
 if TYPE_CHECKING:
     from aiml_cli.api.messages import Conversation
-    from aiml_cli.batch.resume_file import Kept
+    from aiml_cli.batch.resume_file import ResumeFile
     from aiml_cli.output.output_file import OutputFile
 
 # How often the machine's sums are brought up to date, and how often it is looked whether they should be.
@@ -33,7 +41,7 @@ SUMS_S, LOOK_S = 10.0, 0.25
 Said = Callable[[Row], "Conversation"]
 
 
-class Place(NamedTuple):
+class ResultsTarget(NamedTuple):
     """Hold where results go: standard output, a file, or a file of results that is gone on with.
 
     `fd` is open on what was there before, and is added to.
@@ -41,35 +49,37 @@ class Place(NamedTuple):
 
     write: Callable[[bytes], None]
     file: "OutputFile | None" = None
-    kept: "Kept | None" = None
+    kept: "ResumeFile | None" = None
     fd: int | None = None
 
 
-def opened(options: Options) -> Place:
+def open_target(options: Options) -> ResultsTarget:
     """Open the place for the results; raise before anything is sent where there is none."""
     if options.resume_from:
-        from aiml_cli.batch.resume_file import Kept  # for some runs only
+        from aiml_cli.batch.resume_file import ResumeFile  # for some runs only
 
-        kept = Kept(options.resume_from)
-        return Place(kept.write, kept=kept, fd=kept.fd)
+        kept = ResumeFile(options.resume_from)
+        return ResultsTarget(kept.write, kept=kept, fd=kept.fd)
     if options.output:
         from aiml_cli.output.output_file import OutputFile
 
         file = OutputFile(options.output)
-        return Place(file.write, file)
+        return ResultsTarget(file.write, file)
     check_stdout()
-    return Place(write_out, fd=1)
+    return ResultsTarget(write_out, fd=1)
 
 
-def run(settings: Settings, question: Question, place: Place, *, rows: Rows, ours: Share, said: Said) -> int:
+def run_rows(
+    settings: Settings, question: ChatRequest, place: ResultsTarget, *, rows: Rows, ours: Shard, said: Said
+) -> int:
     """Ask for each row that is ours; give 0 when all are whole, else raise what went wrong.
 
     `question` is what is asked for a row, `settings` are those of the whole run.
     """
     _tidy_up_from_now_on()
-    options, tally = settings.options, Tally()
-    bar = progress(tally, rows, ours.of, os.environ, quiet=options.quiet)
-    put = bar.around(place.write) if bar and place.write is write_out and is_terminal(1) else place.write
+    options, tally = settings.options, RunStats()
+    bar = start_progress(tally, rows, ours.of, os.environ, quiet=options.quiet)
+    put = bar.wrap_writer(place.write) if bar and place.write is write_out and is_terminal(1) else place.write
     jobs, kept = options.jobs or 1, place.kept
     tools = Tools(
         question,
@@ -77,9 +87,9 @@ def run(settings: Settings, question: Question, place: Place, *, rows: Rows, our
         kept.has if kept else lambda _number, _digest: False,
         _writer(question, several=(options.n or 1) > 1),
         Bill(settings, question),
-        Results(put, jobs, ordered=not (options.unordered or kept)),
+        OrderedWriter(put, jobs, ordered=not (options.unordered or kept)),
         tally,
-        Pace(jobs, notices(options.quiet) or (lambda _: None)),
+        RateLimiter(jobs, make_notifier(options.quiet) or (lambda _: None)),
         RowsBudget(None if options.replay else options.max_cost),
     )
     pool = Pool((row for row in rows if ours.has(row.number)), tools, jobs)
@@ -93,16 +103,16 @@ def _tidy_up_from_now_on() -> None:
         gc.enable()
 
 
-def _writer(question: Question, *, several: bool) -> Callable[[Row, str | None, Answer], bytes]:
-    is_json = question.wanted is not None
-    return lambda row, digest, answer: written(row, digest, answer, is_json=is_json, several=several)
+def _writer(question: ChatRequest, *, several: bool) -> Callable[[Row, str | None, Answer], bytes]:
+    is_json = question.response_spec is not None
+    return lambda row, digest, answer: format_result(row, digest, answer, is_json=is_json, several=several)
 
 
 def _worked(pool: Pool, tools: Tools, bar: Progress | None) -> BaseException | None:
     """Work through the rows; give what stopped that, in any way but by its end."""
     fault: BaseException | None = None
     if bar:
-        stand(bar)
+        register_region(bar)
     try:
         pool.run(_ticker(tools, bar), EVERY_S if bar else LOOK_S)
         fault = pool.fault
@@ -111,12 +121,12 @@ def _worked(pool: Pool, tools: Tools, bar: Progress | None) -> BaseException | N
     try:
         if fault and not pool.is_drained:
             pool.cut()
-        tools.results.end(is_gone=isinstance(fault, ReaderGone | OutputFailed))
-    except (ReaderGone, OutputFailed) as gone:
+        tools.results.end(is_gone=isinstance(fault, ReaderClosed | OutputFailed))
+    except (ReaderClosed, OutputFailed) as gone:
         fault = fault or gone
     finally:
         if bar:
-            give_way(bar)
+            unregister_region(bar)
             bar.erase()
     return fault
 
@@ -135,7 +145,7 @@ def _ticker(tools: Tools, bar: Progress | None) -> Callable[[], None]:
     return tick
 
 
-def _ended(options: Options, place: Place, tools: Tools, pool: Pool, fault: BaseException | None) -> int:
+def _ended(options: Options, place: ResultsTarget, tools: Tools, pool: Pool, fault: BaseException | None) -> int:
     """Write down what was spent, tell how the run ended, and raise what went wrong."""
     tally, vain = tools.tally, pool.alike.error
     if place.file:
@@ -143,15 +153,17 @@ def _ended(options: Options, place: Place, tools: Tools, pool: Pool, fault: Base
         if part:
             print_err(f"aiml: the results so far are in {part}")
     tools.bill.write_down(tally)
-    if not options.quiet and not isinstance(fault, ReaderGone):
+    if not options.quiet and not isinstance(fault, ReaderClosed):
         print_err(tally.summary())
-    if found := fault or vain or pool.alike.at_the_end():
+    if found := fault or vain or pool.alike.final_error():
         raise found
     if pool.is_too_dear:
         most = format_dollars(options.max_cost or 0)
-        raise SomeFailed(f"stopped before --max-cost {most} could be exceeded; not all rows were asked", _how(options))
+        raise PartialFailure(
+            f"stopped before --max-cost {most} could be exceeded; not all rows were asked", _how(options)
+        )
     if tally.failed:
-        raise SomeFailed(f"{tally.failed:,} of {tally.done:,} rows failed; each result says why", _how(options))
+        raise PartialFailure(f"{tally.failed:,} of {tally.done:,} rows failed; each result says why", _how(options))
     return 0
 
 

@@ -6,8 +6,8 @@ from threading import RLock
 from time import monotonic
 
 from aiml_cli.batch.rows import Rows
-from aiml_cli.batch.run_summary import Tally
-from aiml_cli.system.stdio import is_terminal, size_of, tell_of_waiting
+from aiml_cli.batch.run_summary import RunStats
+from aiml_cli.system.stdio import is_terminal, terminal_size, write_spinner
 
 EVERY_S = 0.1
 MINUTE, HOUR = 60, 3600
@@ -16,36 +16,36 @@ MINUTE, HOUR = 60, 3600
 class Progress:
     """Stand on the last line of the terminal, and make room for what else is written there."""
 
-    def __init__(self, tally: Tally, rows: Rows, share: int) -> None:
+    def __init__(self, tally: RunStats, rows: Rows, share: int) -> None:
         self._tally, self._rows, self._share = tally, rows, share
         self._lock, self._width = RLock(), 0
 
     def draw(self) -> None:
         """Draw it as it is now."""
         with self._lock:
-            line = self._line()[: size_of(2)[0] - 1]
-            tell_of_waiting("\r" + line + " " * (self._width - len(line)))
+            line = self._line()[: terminal_size(2)[0] - 1]
+            write_spinner("\r" + line + " " * (self._width - len(line)))
             self._width = len(line)
 
     def erase(self) -> None:
         """Leave no trace of it."""
-        with self.lifted():
+        with self.suspend():
             pass
 
     @contextmanager
-    def lifted(self, *, ends_line: bool = True) -> Iterator[None]:  # noqa: ARG002 - what is told here ends its line
+    def suspend(self, *, ends_line: bool = True) -> Iterator[None]:  # noqa: ARG002 - what is told here ends its line
         """Make room while something else is written."""
         with self._lock:
             if self._width:
-                tell_of_waiting("\r" + " " * self._width + "\r")
+                write_spinner("\r" + " " * self._width + "\r")
                 self._width = 0
             yield
 
-    def around(self, write: Callable[[bytes], None]) -> Callable[[bytes], None]:
+    def wrap_writer(self, write: Callable[[bytes], None]) -> Callable[[bytes], None]:
         """Make room for what is written to the terminal."""
 
         def put(data: bytes) -> None:
-            with self.lifted():
+            with self.suspend():
                 write(data)
 
         return put
@@ -72,8 +72,8 @@ def _clock(seconds: float) -> str:
     return f"{whole // MINUTE}:{whole % MINUTE:02}"
 
 
-def progress(
-    tally: Tally, rows: Rows, share: int, environ: Mapping[str, str], *, quiet: bool | None
+def start_progress(
+    tally: RunStats, rows: Rows, share: int, environ: Mapping[str, str], *, quiet: bool | None
 ) -> Progress | None:
     """Give it where somebody looks, and the terminal can go back in a line."""
     if quiet or not is_terminal(2) or environ.get("TERM", "") in ("", "dumb"):

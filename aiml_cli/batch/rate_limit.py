@@ -7,7 +7,7 @@ from time import monotonic
 from aiml_cli.errors import AimlError, RateLimited
 
 
-class Pace:
+class RateLimiter:
     """Bound how many are asked at the same time: half as many after each rate limit, one more as it goes well."""
 
     def __init__(self, jobs: int, tell: Callable[[str], None]) -> None:
@@ -19,7 +19,7 @@ class Pace:
         self._told = 0
         self.is_over = False
 
-    def enter(self) -> bool:
+    def acquire(self) -> bool:
         """Wait until one more may be asked; say False when none will be any more."""
         with self._change:
             while not self.is_over:
@@ -30,7 +30,7 @@ class Pace:
                 self._change.wait(pause if pause > 0 else None)
             return False
 
-    def leave(self, *, well: bool) -> None:
+    def release(self, *, well: bool) -> None:
         """Make room for the next."""
         with self._change:
             self._flying -= 1
@@ -39,7 +39,7 @@ class Pace:
                 self._well, self._allowed = 0, min(self._jobs, self._allowed + 1)
             self._change.notify_all()
 
-    def slow(self, error: AimlError, seconds: float) -> None:
+    def report_failure(self, error: AimlError, seconds: float) -> None:
         """Hear of a failure; a rate limit holds for all."""
         if not isinstance(error, RateLimited):
             return
@@ -53,7 +53,7 @@ class Pace:
             self._told = self._allowed
             self._tell(f"{error.message}; all wait {seconds:.1f} s, then {self._allowed} are asked at a time")
 
-    def rest(self, seconds: float) -> None:
+    def wait(self, seconds: float) -> None:
         """Wait before a row is tried again, as long as all others, and for its turn; an end of the run ends that."""
         until = monotonic() + seconds
         with self._change:
@@ -61,12 +61,12 @@ class Pace:
             self._change.notify_all()
             while not self.is_over and (left := max(until, self._until) - monotonic()) > 0:
                 self._change.wait(left)
-        if not self.enter():
+        if not self.acquire():
             with self._change:
                 self._flying += 1  # whoever rests will leave
             raise AimlError("the run was stopped")
 
-    def end(self) -> None:
+    def close(self) -> None:
         """Let nobody wait or begin any more."""
         with self._change:
             self.is_over = True

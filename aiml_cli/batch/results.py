@@ -7,8 +7,8 @@ from typing import Any
 
 from aiml_cli.api.answer import Answer
 from aiml_cli.batch.rows import Row
-from aiml_cli.output.json_output import as_object, line
-from aiml_cli.schema.check import value_in
+from aiml_cli.output.json_output import answer_to_dict, json_line
+from aiml_cli.schema.check import parse_answer_json
 
 # Of the object that --format json prints; the words are the same.
 NAMES = (
@@ -19,26 +19,26 @@ NAMES = (
 AHEAD = 16
 
 
-def written(row: Row, digest: str | None, answer: Answer, *, is_json: bool, several: bool) -> bytes:
+def format_result(row: Row, digest: str | None, answer: Answer, *, is_json: bool, several: bool) -> bytes:
     """Write it; every key is always there, `data` where JSON was asked for, `choices` where several were."""
-    found = as_object(answer)
+    found = answer_to_dict(answer)
     more: dict[str, Any] = {"data": _data(found["text"])} if is_json else {}
     names = (*NAMES, "choices") if several else NAMES
     told = {name: found[name] for name in names}
     if told["usage"]:
         del told["usage"]["details"]  # the server's own names for the same counts
     seconds = found["timing"]["total_s"]
-    return line({"row": row.number, "hash": digest, "input": row.value, **more, **told, "seconds": seconds})
+    return json_line({"row": row.number, "hash": digest, "input": row.value, **more, **told, "seconds": seconds})
 
 
 def _data(text: str) -> Any:
     """Read the JSON of an answer; null where it is none."""
     with suppress(ValueError):
-        return value_in(text)
+        return parse_answer_json(text)
     return None
 
 
-class Results:
+class OrderedWriter:
     """Hold the results that wait for an earlier one; `write` gets whole lines."""
 
     def __init__(self, write: Callable[[bytes], None], jobs: int, *, ordered: bool) -> None:
@@ -48,7 +48,7 @@ class Results:
         self._next = 0
         self._is_over = False
 
-    def room(self, place: int) -> None:
+    def wait_for_room(self, place: int) -> None:
         """Wait until a row may be begun; `place` counts those that were, from 0 on."""
         with self._change:
             while self._ordered and place >= self._next + self._most and not self._is_over:
@@ -77,7 +77,7 @@ class Results:
                 for place in sorted(self._waiting):
                     self._out(self._waiting[place])
 
-    def let_go(self) -> None:
+    def release_waiters(self) -> None:
         """Let nobody wait for room any more."""
         with self._change:
             self._most = 1 << 60

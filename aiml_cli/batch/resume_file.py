@@ -6,10 +6,10 @@ import os
 import stat
 from typing import Any
 
-from aiml_cli.errors import Misuse, OutputFailed
+from aiml_cli.errors import OutputFailed, UsageError
 
 
-class Kept:
+class ResumeFile:
     """Hold an open file of results.
 
     A row is done when the file has its result without an error, by the hash of the row and the request. Where the
@@ -23,13 +23,13 @@ class Kept:
         try:
             self._fd = os.open(name, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o666)
             if not stat.S_ISREG(os.fstat(self._fd).st_mode):
-                raise Misuse(f"{name}: --resume-from needs a regular file")
+                raise UsageError(f"{name}: --resume-from needs a regular file")
             fcntl.flock(self._fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
             self._read()
         except BlockingIOError:
-            raise Misuse(f"{name}: another run is writing to it", "give each run a file of its own") from None
+            raise UsageError(f"{name}: another run is writing to it", "give each run a file of its own") from None
         except OSError as fault:
-            raise Misuse(f"{name}: {fault.strerror}", "nothing was sent") from None
+            raise UsageError(f"{name}: {fault.strerror}", "nothing was sent") from None
 
     def has(self, number: int, digest: str) -> bool:
         """Say whether a row is done; each result answers for one row."""
@@ -78,7 +78,7 @@ class Kept:
             row, digest, error = found["row"], found["hash"], found["error"]
         except (ValueError, KeyError, TypeError, RecursionError):
             hint = "name a file that --each wrote, or one that is not there yet"
-            raise Misuse(f"{self._name}, line {number}: this is no result of --each", hint) from None
+            raise UsageError(f"{self._name}, line {number}: this is no result of --each", hint) from None
         if error is None and isinstance(row, int) and isinstance(digest, str):
             self._done.setdefault(digest, []).append(row)
             self._numbers.add(row)

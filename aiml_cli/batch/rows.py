@@ -9,16 +9,16 @@ from codecs import getincrementaldecoder
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from aiml_cli.errors import Misuse
+from aiml_cli.errors import UsageError
 from aiml_cli.prompt import stdin
-from aiml_cli.prompt.decode_text import MAGIC, MOST, loosely, size, type_of
-from aiml_cli.prompt.file_sources import SCHEMES, there
+from aiml_cli.prompt.decode_text import MAGIC, MOST, decode_any_text, detect_type, format_size
+from aiml_cli.prompt.file_sources import SCHEMES, existing_path
 from aiml_cli.settings.options import Options
 
 if TYPE_CHECKING:
     from _csv import Reader
 
-Tell = Callable[[str], None]
+Notify = Callable[[str], None]
 PIECE = 64 * 1024
 MARKS_OF_UTF16 = (b"\xff\xfe", b"\xfe\xff")
 MARK = b"\xef\xbb\xbf"
@@ -35,14 +35,14 @@ class Row(NamedTuple):
     wrong: str = ""
 
 
-class Source:
+class RowInput:
     """Hold an open input. `size` is in bytes, 0 where it is not known; `given` counts those that became rows."""
 
-    def __init__(self, name: str, fd: int, tell: Tell) -> None:
+    def __init__(self, name: str, fd: int, tell: Notify) -> None:
         self.name, self._fd, self._tell = name, fd, tell
         found = os.fstat(fd)
         if stat.S_ISDIR(found.st_mode):
-            raise Misuse(f"{name}: --each reads its rows from a file, not from a folder")
+            raise UsageError(f"{name}: --each reads its rows from a file, not from a folder")
         self.size = found.st_size if stat.S_ISREG(found.st_mode) else 0
         self.given = 0
 
@@ -50,8 +50,8 @@ class Source:
         """Say whether the rows come from a file that is open elsewhere too; a terminal is no such."""
         return bool(self.size) and os.path.sameopenfile(self._fd, fd)
 
-    def cut(self, end: bytes) -> Iterator[bytes]:
-        """Give what stands between the ends, without them; raise Misuse for a row that nobody could send."""
+    def split(self, end: bytes) -> Iterator[bytes]:
+        """Give what stands between the ends, without them; raise UsageError for a row that nobody could send."""
         rest = bytearray()
         for piece in self._pieces():
             rest += piece
@@ -62,7 +62,7 @@ class Source:
                     self.given += len(row) + len(end)
                     yield row
             if len(rest) > MOST:
-                raise Misuse(f"{self.name}: a row of more than {size(MOST)} cannot be sent")
+                raise UsageError(f"{self.name}: a row of more than {format_size(MOST)} cannot be sent")
         self.given += len(rest)
         if rest:
             yield bytes(rest)
@@ -74,8 +74,8 @@ class Source:
         head = self._read()
         while head and any(mark.startswith(head) for mark in MARKS) and (more := self._read()):
             head += more
-        if kind := type_of(head) or next((kind for magic, kind in MAGIC.items() if head.startswith(magic)), ""):
-            raise Misuse(f"{self.name} is {kind}, not rows of text")
+        if kind := detect_type(head) or next((kind for magic, kind in MAGIC.items() if head.startswith(magic)), ""):
+            raise UsageError(f"{self.name} is {kind}, not rows of text")
         decoder = getincrementaldecoder("utf-16")("replace") if head.startswith(MARKS_OF_UTF16) else None
         self.size = 0 if decoder else self.size
         piece = head.removeprefix(MARK)
@@ -91,13 +91,13 @@ class Source:
             except BlockingIOError:
                 select.select([self._fd], [], [])
             except OSError as fault:
-                raise Misuse(f"{self.name}: {fault.strerror}") from None
+                raise UsageError(f"{self.name}: {fault.strerror}") from None
 
 
 class Rows:
     """Give the rows of an input one after the other; `header` names the columns that all of them have."""
 
-    def __init__(self, form: str, source: Source, tell: Tell) -> None:
+    def __init__(self, form: str, source: RowInput, tell: Notify) -> None:
         self._source, self._tell = source, tell
         self._has_told = False
         self._count = 0
@@ -118,8 +118,8 @@ class Rows:
         return round(self._count * size / given) if size and given else 0
 
     def _texts(self, end: bytes) -> Iterator[str]:
-        for raw in self._source.cut(end):
-            text, notice = loosely(raw, self._source.name)
+        for raw in self._source.split(end):
+            text, notice = decode_any_text(raw, self._source.name)
             if notice and not self._has_told:
                 self._has_told = True
                 self._tell(notice)
@@ -155,7 +155,7 @@ class Rows:
         try:
             header = next(reader, [])
         except csv.Error as fault:
-            raise Misuse(f"{self._source.name}: the header is no CSV: {fault}") from None
+            raise UsageError(f"{self._source.name}: the header is no CSV: {fault}") from None
         _see_header(header, self._source.name)
         yield Row(0, "", header)
         yield from (_record(number, header, cells) for number, cells in enumerate(_cells(reader), 1))
@@ -173,10 +173,10 @@ def _delimiter(header: str) -> str:
 
 def _see_header(header: Sequence[str], name: str) -> None:
     if not any(map(str.strip, header)):
-        raise Misuse(f"{name}: its first line names no columns", "--each csv takes the first line as the header")
+        raise UsageError(f"{name}: its first line names no columns", "--each csv takes the first line as the header")
     twice = next((each for each in header if header.count(each) > 1), None)
     if twice is not None:
-        raise Misuse(f"{name}: two columns are called {twice!r}", "give each a name of its own")
+        raise UsageError(f"{name}: two columns are called {twice!r}", "give each a name of its own")
 
 
 def _cells(reader: "Reader") -> Iterator[list[str] | str]:
@@ -218,20 +218,20 @@ def _as_text(value: Any) -> str:
     return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
 
 
-def opened(options: Options, tell: Tell) -> Source:
-    """Open the input; raise Misuse where there is none."""
+def open_input(options: Options, tell: Notify) -> RowInput:
+    """Open the input; raise UsageError where there is none."""
     name = options.file[0] if options.file else "-"
     if name != "-":
-        return Source(name, _file(name), tell)
-    if options.no_stdin or not stdin.holds_something():
-        raise Misuse("--each has no rows to read", "pipe them in, or name their file with -f")
-    return Source("standard input", 0, tell)
+        return RowInput(name, _file(name), tell)
+    if options.no_stdin or not stdin.has_stdin():
+        raise UsageError("--each has no rows to read", "pipe them in, or name their file with -f")
+    return RowInput("standard input", 0, tell)
 
 
 def _file(name: str) -> int:
     if name.lower().startswith(SCHEMES):
-        raise Misuse(f"{name}: --each reads rows from a file, not from an address", f"curl {name} | aiml …")
+        raise UsageError(f"{name}: --each reads rows from a file, not from an address", f"curl {name} | aiml …")
     try:
-        return os.open(there(name) or name, os.O_RDONLY | os.O_CLOEXEC)
+        return os.open(existing_path(name) or name, os.O_RDONLY | os.O_CLOEXEC)
     except OSError as fault:
-        raise Misuse(f"{name}: {fault.strerror}", "nothing was sent") from None
+        raise UsageError(f"{name}: {fault.strerror}", "nothing was sent") from None

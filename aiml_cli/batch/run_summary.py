@@ -7,11 +7,11 @@ from time import monotonic
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from aiml_cli.api.answer import Answer
-from aiml_cli.api.model_list import exact
+from aiml_cli.api.model_list import find_model
 from aiml_cli.api.stream_events import Usage
-from aiml_cli.catalog.pricing import bound, estimate
-from aiml_cli.core.chat_request import Question
-from aiml_cli.errors import AimlError, Misuse
+from aiml_cli.catalog.pricing import bound_tokens, estimate_cost
+from aiml_cli.core.chat_request import ChatRequest
+from aiml_cli.errors import AimlError, UsageError
 from aiml_cli.output.format_money import round_dollars
 from aiml_cli.settings.resolve import Settings
 from aiml_cli.system.stdio import print_err
@@ -24,7 +24,7 @@ REFUSED = 400
 Payee = tuple[str, str | None]
 
 
-class Spent(NamedTuple):
+class RunCost(NamedTuple):
     """Hold what requests used, in US dollars where that is known."""
 
     requests: int = 0
@@ -32,12 +32,14 @@ class Spent(NamedTuple):
     output_tokens: int = 0
     cost_usd: float = 0.0
 
-    def plus(self, requests: int, into: int, out: int, cost: float) -> "Spent":
+    def plus(self, requests: int, into: int, out: int, cost: float) -> "RunCost":
         """Add what another one used."""
-        return Spent(self.requests + requests, self.input_tokens + into, self.output_tokens + out, self.cost_usd + cost)
+        return RunCost(
+            self.requests + requests, self.input_tokens + into, self.output_tokens + out, self.cost_usd + cost
+        )
 
 
-class Tally:
+class RunStats:
     """Count, for all workers; `spent` is by model and by whose word the price is, None where nobody knows it.
 
     `lost` are those that we hung up on: nobody knows what they cost.
@@ -46,8 +48,8 @@ class Tally:
     def __init__(self) -> None:
         self._lock, self.began = Lock(), monotonic()
         self.whole = self.failed = self.skipped = self.lost = 0
-        self.spent: dict[Payee, Spent] = {}
-        self._not_taken: dict[Payee, Spent] = {}
+        self.spent: dict[Payee, RunCost] = {}
+        self._not_taken: dict[Payee, RunCost] = {}
 
     @property
     def done(self) -> int:
@@ -68,9 +70,9 @@ class Tally:
             self.failed += answer.error is not None
             if answer.completion.usage or cost_at_most(answer) != 0:
                 for sums in (self.spent, self._not_taken):
-                    sums[payee] = sums.get(payee, Spent()).plus(*used)
+                    sums[payee] = sums.get(payee, RunCost()).plus(*used)
 
-    def take(self) -> dict[Payee, Spent]:
+    def take(self) -> dict[Payee, RunCost]:
         """Give what was spent since this was asked last."""
         with self._lock:
             taken, self._not_taken = self._not_taken, {}
@@ -99,14 +101,14 @@ def cost_at_most(answer: Answer) -> float | None:
     """Give what an answer cost; nothing where it was refused, None where that is not known."""
     first = answer.completion.first
     is_empty = not (first.text or first.reasoning or first.refusal)
-    is_refused = (answer.status or REFUSED) >= REFUSED or bool(answer.completion.fault and is_empty)
+    is_refused = (answer.status or REFUSED) >= REFUSED or bool(answer.completion.reported_error and is_empty)
     return 0.0 if answer.cost_usd is None and answer.error and is_refused else answer.cost_usd
 
 
 class Bill:
     """Know the prices of a run; the stored catalogue is read once for each model."""
 
-    def __init__(self, settings: Settings, question: Question) -> None:
+    def __init__(self, settings: Settings, question: ChatRequest) -> None:
         self._settings, self._options, self._endpoint = settings, settings.options, question.endpoint.name
         self._known: dict[str, tuple[Price, ...]] = {}
         self._has_told, self._guard = False, Lock()
@@ -114,25 +116,25 @@ class Bill:
     def priced(self, answer: Answer, model: str) -> Answer:
         """Add what a model's answer cost by the catalogue, where the gateway told nothing."""
         usage = answer.completion.usage
-        if usage is None or answer.told_usd is not None or answer.estimate_usd is not None:
+        if usage is None or answer.reported_cost_usd is not None or answer.estimate_usd is not None:
             return answer
-        return replace(answer, estimate_usd=estimate(self._prices(model), usage))
+        return replace(answer, estimate_usd=estimate_cost(self._prices(model), usage))
 
     def worst(self, body: Mapping[str, Any]) -> float:
-        """Give the most that a row may cost, 0 where nobody set a bound; raise Misuse where that is unknown."""
+        """Give the most that a row may cost, 0 where nobody set a bound; raise UsageError where that is unknown."""
         if self._options.max_cost is None or self._options.replay:
             return 0.0
         from aiml_cli.core import budget  # few set a bound
 
-        found = budget.worst(self._settings, body)
+        found = budget.max_cost_of(self._settings, body)
         if found is None:
             model = self._options.model
-            raise Misuse(f"--max-cost: what a row may cost is not known for {model}", "aiml models shows prices")
+            raise UsageError(f"--max-cost: what a row may cost is not known for {model}", "aiml models shows prices")
         self._tell_what_is_open(body)
         asks = 1 + (self._options.schema_retries or 0) + (self._options.auto_continue or 0)
         return found * asks
 
-    def write_down(self, tally: Tally) -> None:
+    def write_down(self, tally: RunStats) -> None:
         """Add what was spent since the last time to this machine's sums, unless nothing shall be kept."""
         if self._options.no_log or self._options.replay or not (spent := tally.take()):
             return
@@ -141,7 +143,7 @@ class Bill:
         for (model, source), each in spent.items():
             cost = None if source is None else each.cost_usd
             try:
-                moved = spending.add(
+                moved = spending.add_spending(
                     model, self._endpoint, each.requests, each.input_tokens, each.output_tokens, cost, source,
                 )  # fmt: skip
                 if moved and not self._options.quiet:
@@ -153,7 +155,7 @@ class Bill:
 
     def _tell_what_is_open(self, body: Mapping[str, Any]) -> None:
         """Say once that without a length cap the answers may go beyond the bound."""
-        if self._options.quiet or bound(body).out is not None:
+        if self._options.quiet or bound_tokens(body).out is not None:
             return
         with self._guard:
             is_new, self._has_told = not self._has_told, True
@@ -164,8 +166,10 @@ class Bill:
 
     def _prices(self, name: str) -> "tuple[Price, ...]":
         if name not in self._known:
-            from aiml_cli.catalog.find_models import known  # a catalogue of a thousand models takes 25 ms to read
+            from aiml_cli.catalog.find_models import (
+                load_stored_models,
+            )  # a catalogue of a thousand models takes 25 ms to read
 
-            model = exact(known(self._settings) or [], name)
+            model = find_model(load_stored_models(self._settings) or [], name)
             self._known[name] = model.prices if model else ()
         return self._known[name]

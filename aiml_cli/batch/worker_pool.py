@@ -12,19 +12,19 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from aiml_cli.api.answer import Answer
 from aiml_cli.api.messages import Conversation
-from aiml_cli.api.request_body import written
-from aiml_cli.batch.circuit_breaker import Alike
-from aiml_cli.batch.rate_limit import Pace
-from aiml_cli.batch.results import Results
+from aiml_cli.api.request_body import encode_body
+from aiml_cli.batch.circuit_breaker import CircuitBreaker
+from aiml_cli.batch.rate_limit import RateLimiter
+from aiml_cli.batch.results import OrderedWriter
 from aiml_cli.batch.rows import Row
-from aiml_cli.batch.run_summary import Bill, Tally, cost_at_most
+from aiml_cli.batch.run_summary import Bill, RunStats, cost_at_most
 from aiml_cli.core import turn
 from aiml_cli.core.budget import RowsBudget
-from aiml_cli.core.chat_request import Question
+from aiml_cli.core.chat_request import ChatRequest
 from aiml_cli.errors import AimlError
-from aiml_cli.output.choose_renderer import silent
+from aiml_cli.output.choose_renderer import null_output
 from aiml_cli.system.signals import Stopped
-from aiml_cli.transport.choose_transport import opened
+from aiml_cli.transport.choose_transport import open_client
 
 if TYPE_CHECKING:
     from aiml_cli.transport.client import Client
@@ -37,14 +37,14 @@ DIGEST = 12
 class Tools(NamedTuple):
     """Hold what all workers share: what is said of a row, whether that is done, how its result is written."""
 
-    question: Question
+    question: ChatRequest
     said: Callable[[Row], Conversation]
     is_done: Callable[[int, str], bool]
     line: Callable[[Row, str | None, Answer], bytes]
     bill: Bill
-    results: Results
-    tally: Tally
-    pace: Pace
+    results: OrderedWriter
+    tally: RunStats
+    pace: RateLimiter
     purse: RowsBudget
 
 
@@ -73,7 +73,7 @@ class Pool:
         self._flying: set[Client] = set()
         self._place = self._busy = 0
         self._is_over = self._is_cut = self.is_too_dear = False
-        self.alike = Alike(jobs)
+        self.alike = CircuitBreaker(jobs)
         self.fault: BaseException | None = None
 
     @property
@@ -99,18 +99,18 @@ class Pool:
         with self._guard:
             self._is_over = True
         self._tools.purse.end()
-        self._tools.results.let_go()
+        self._tools.results.release_waiters()
 
     def cut(self) -> None:
         """Hang up whatever is asked."""
         self._is_cut = True
         self.drain()
-        self._tools.pace.end()
+        self._tools.pace.close()
         self._tools.tally.lost = len(self._flying)
         until = monotonic() + HURRY_S
         while self._flying and monotonic() < until:
             for client in tuple(self._flying):
-                client.wire.end(Stopped(signal.SIGINT))  # who records must know that it was us
+                client.connection.abort(Stopped(signal.SIGINT))  # who records must know that it was us
             sleep(LOOK_S)
 
     def _work(self) -> None:
@@ -129,12 +129,12 @@ class Pool:
 
     def _connected(self) -> "AbstractContextManager[Client]":
         question, options = self._tools.question, self._tools.question.options
-        return opened(options, question.url)
+        return open_client(options, question.url)
 
     def _next(self) -> tuple[int, Row] | None:
         """Take the next row with its place in the order, if there is to be one."""
         with self._input:
-            self._tools.results.room(self._place)
+            self._tools.results.wait_for_room(self._place)
             try:
                 row = None if self._is_over else next(self._rows, None)
             except AimlError as fault:  # what came of the rows before stays good
@@ -175,36 +175,36 @@ class Pool:
             self.fault = self.fault or fault
             self.drain()
             return None
-        if not purse.take(worst):
+        if not purse.reserve(worst):
             self.is_too_dear |= not self._is_over
             self.drain()
             return None
         got = self._answer(ready.said, client)
-        purse.pay(worst, cost_at_most(got.answer) if got else 0.0)
+        purse.settle(worst, cost_at_most(got.answer) if got else 0.0)
         return got
 
     def _ready(self, row: Row) -> _Ready:
-        """Make what is sent; raise Misuse for a row that cannot be asked."""
+        """Make what is sent; raise UsageError for a row that cannot be asked."""
         tools = self._tools
         said = tools.said(row)
-        body = tools.question.body(said)
-        digest = blake2b(written(body), digest_size=DIGEST, person=tools.question.endpoint.name.encode())
+        body = tools.question.build_body(said)
+        digest = blake2b(encode_body(body), digest_size=DIGEST, person=tools.question.endpoint.name.encode())
         digest.update(row.text.encode("utf-8", "replace"))
         return _Ready(said, body, digest.hexdigest())
 
     def _answer(self, said: Conversation, client: "Client") -> _Got | None:
         """Ask; None when the run ended before that."""
         tools, got = self._tools, None
-        if not tools.pace.enter():
+        if not tools.pace.acquire():
             return None
         self._flying.add(client)
         try:
-            turned = turn.hold(replace(tools.question, again=said), silent(), client, tools.pace)
-            model = turned.question.options.model or ""
+            turned = turn.run_turn(replace(tools.question, repeated=said), null_output(), client, tools.pace)
+            model = turned.request.options.model or ""
             got = _Got(tools.bill.priced(turned.answer, model), model)
         finally:
             self._flying.discard(client)
-            tools.pace.leave(well=got is not None and got.answer.error is None)
+            tools.pace.release(well=got is not None and got.answer.error is None)
         return got
 
     def _close(self, place: int, row: Row, digest: str | None, got: _Got) -> None:
@@ -215,6 +215,6 @@ class Pool:
         self._tools.tally.add(answer, model)
         self._tools.results.put(place, self._tools.line(row, digest, answer))
         with self._guard:
-            is_vain = self.alike.see(answer.error, is_sent=digest is not None)
+            is_vain = self.alike.record(answer.error, is_sent=digest is not None)
         if is_vain:
             self.drain()

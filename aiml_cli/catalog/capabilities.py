@@ -5,8 +5,8 @@ from collections.abc import Sequence
 from aiml_cli.api.messages import Conversation, Document, Image, Message, Sound
 from aiml_cli.api.model_list import Model
 from aiml_cli.catalog import find_models
-from aiml_cli.errors import Misuse
-from aiml_cli.prompt.attachments import Attached
+from aiml_cli.errors import UsageError
+from aiml_cli.prompt.attachments import Attachment
 from aiml_cli.settings.resolve import Settings
 
 MOST_NAMED = 3
@@ -18,9 +18,9 @@ WORDS = {
 }
 
 
-def see_that_it_takes(attached: Sequence[Attached], settings: Settings, endpoint: str) -> None:
-    """Raise Misuse for what the model cannot take, naming some that can; where nothing is known nothing is said."""
-    models = find_models.known(settings) or []
+def check_attachments(attached: Sequence[Attachment], settings: Settings, endpoint: str) -> None:
+    """Raise UsageError for what the model cannot take, naming some that can; where nothing is known nothing is said."""
+    models = find_models.load_stored_models(settings) or []
     name = settings.options.model or ""
     model = next((each for each in models if name == each.id), None)
     model = model or next((each for each in models if name in each.aliases), None)
@@ -31,28 +31,30 @@ def see_that_it_takes(attached: Sequence[Attached], settings: Settings, endpoint
         if not _takes(model, kind):
             others = [other.id for other in models if endpoint in other.endpoints and _takes_all(other, kinds)]
             some = ", ".join(others[:MOST_NAMED])
-            raise Misuse(f"{name} takes no {kind}, and {each.name} is {each.type}", f"these do: {some}" if some else "")
+            raise UsageError(
+                f"{name} takes no {kind}, and {each.name} is {each.type}", f"these do: {some}" if some else ""
+            )
 
 
-def attached_to(said: Conversation) -> list[Attached]:
+def list_attachments(said: Conversation) -> list[Attachment]:
     """List what goes along with the last message, as far as its parts tell."""
-    last = said.turns[-1] if said.turns else None
+    last = said.messages[-1] if said.messages else None
     parts = last.content if isinstance(last, Message) else ()
     return [_attached(part) for part in parts if not isinstance(part, str)]
 
 
-def _attached(part: Image | Document | Sound) -> Attached:
+def _attached(part: Image | Document | Sound) -> Attachment:
     match part:
         case Document(name, _):
-            return Attached(name, "application/pdf", None)
+            return Attachment(name, "application/pdf", None)
         case Sound(_, form):
-            return Attached("what is attached", f"audio/{form}", None)
+            return Attachment("what is attached", f"audio/{form}", None)
         case Image(url, _):
             kind = url.removeprefix("data:").partition(";")[0] if url.startswith("data:") else "image"
-            return Attached("what is attached", kind, None)
+            return Attachment("what is attached", kind, None)
 
 
-def _kind(attached: Attached) -> str:
+def _kind(attached: Attachment) -> str:
     kind = attached.type.partition("/")[0]
     return "PDF" if kind == "application" else kind
 

@@ -7,18 +7,18 @@ from aiml_cli.settings.options import Options
 from aiml_cli.settings.resolve import Settings
 
 
-def priced(answer: Answer, settings: Settings) -> Answer:
+def add_estimated_cost(answer: Answer, settings: Settings) -> Answer:
     """Add what the answer may have cost, where somebody will see it; the stored catalogue may not know."""
     usage = answer.completion.usage
-    if usage is None or answer.told_usd is not None or not _is_seen(settings.options):
+    if usage is None or answer.reported_cost_usd is not None or not _is_seen(settings.options):
         return answer
     # A catalogue of a thousand models takes 25 ms to read: only who wants a price waits for it.
-    from aiml_cli.api.model_list import exact
-    from aiml_cli.catalog.find_models import known
-    from aiml_cli.catalog.pricing import estimate
+    from aiml_cli.api.model_list import find_model
+    from aiml_cli.catalog.find_models import load_stored_models
+    from aiml_cli.catalog.pricing import estimate_cost
 
-    model = exact(known(settings) or [], settings.options.model or "")
-    found = estimate(model.prices, usage) if model else None
+    model = find_model(load_stored_models(settings) or [], settings.options.model or "")
+    found = estimate_cost(model.prices, usage) if model else None
     # Of an answer in parts some of which were told a price, that is the least that it cost.
     return answer if found is None else replace(answer, estimate_usd=max(found, answer.estimate_usd or 0))
 

@@ -5,14 +5,14 @@ from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from typing import Any
 
-from aiml_cli.api.model_list import MILLION, Model, Price, exact, search, suggest
-from aiml_cli.catalog.find_models import catalogue
-from aiml_cli.errors import AimlError, NotAsAsked
+from aiml_cli.api.model_list import MILLION, Model, Price, find_model, search_models, suggest_models
+from aiml_cli.catalog.find_models import fetch_models
+from aiml_cli.errors import AimlError, AnswerMismatch
 from aiml_cli.output import table
 from aiml_cli.output.format_money import format_dollars
 from aiml_cli.output.table import Column
 from aiml_cli.settings.resolve import Settings
-from aiml_cli.system.sanitize import visible
+from aiml_cli.system.sanitize import sanitize
 from aiml_cli.system.stdio import is_terminal, print_out
 
 THOUSAND = 1000
@@ -33,14 +33,14 @@ _COLUMNS = (
 )
 
 
-def browse(words: list[str], settings: Settings, as_json: bool) -> int:
+def show_models(words: list[str], settings: Settings, as_json: bool) -> int:
     """Show the models that hold all the words, or all that is known of the one that a word names.
 
-    Raise NotAsAsked when there is none.
+    Raise AnswerMismatch when there is none.
     """
-    models = catalogue(settings)
-    one = exact(models, words[0]) if len(words) == 1 else None
-    found = [one] if one else search(models, words)
+    models = fetch_models(settings)
+    one = find_model(models, words[0]) if len(words) == 1 else None
+    found = [one] if one else search_models(models, words)
     print_out(_objects(found) if as_json else _details(one) if one else _list(found))
     if not found:
         raise _nothing(models, words)
@@ -49,23 +49,23 @@ def browse(words: list[str], settings: Settings, as_json: bool) -> int:
 
 def _nothing(models: Sequence[Model], words: Sequence[str]) -> AimlError:
     if not words:
-        return NotAsAsked("the server lists no models")
-    near = suggest(models, "-".join(words))
+        return AnswerMismatch("the server lists no models")
+    near = suggest_models(models, "-".join(words))
     hint = f"did you mean {' or '.join(near)}?" if near else "aiml models lists them all"
-    return NotAsAsked(f"no model has {' and '.join(map(repr, words))} in its id, alias, name or developer", hint)
+    return AnswerMismatch(f"no model has {' and '.join(map(repr, words))} in its id, alias, name or developer", hint)
 
 
 def _list(models: Sequence[Model]) -> str:
     if not models:
         return ""
     if is_terminal(1):
-        return table.table(_COLUMNS, [_row(model, "{:,}") for model in models], table.width())
-    return table.tsv([_FIELDS, *(_row(model, "{}") for model in models)])
+        return table.format_table(_COLUMNS, [_row(model, "{:,}") for model in models], table.table_width())
+    return table.format_tsv([_FIELDS, *(_row(model, "{}") for model in models)])
 
 
 def _row(model: Model, count: str) -> list[str]:
     numbers = [count.format(number) if number else "" for number in (model.context, model.output_limit)]
-    prices = [_dollars(model.usd(kind)) for kind in ("input", "output")]
+    prices = [_dollars(model.price_per_million(kind)) for kind in ("input", "output")]
     return [
         model.id,
         model.name,
@@ -80,7 +80,7 @@ def _row(model: Model, count: str) -> list[str]:
 def _details(model: Model) -> str:
     """Write all that is known, one fact a line; what is not known has no line."""
     pairs = [(name, value) for name, value in _facts(model) if value]
-    return table.details(pairs, table.width()) if is_terminal(1) else table.tsv(pairs)
+    return table.format_details(pairs, table.table_width()) if is_terminal(1) else table.format_tsv(pairs)
 
 
 def _facts(model: Model) -> Iterator[tuple[str, str]]:
@@ -114,7 +114,7 @@ def _spoken(price: Price) -> str:
 def _objects(models: Sequence[Model]) -> str:
     """Write the models as documented JSON: every key is always there."""
     text = json.dumps([_object(model) for model in models], ensure_ascii=False, indent=2) + "\n"
-    return visible(text) if is_terminal(1) else text
+    return sanitize(text) if is_terminal(1) else text
 
 
 def _object(model: Model) -> dict[str, Any]:
@@ -133,9 +133,9 @@ def _object(model: Model) -> dict[str, Any]:
         "capabilities": model.capabilities,
         "modalities": {"input": model.inputs, "output": model.outputs},
         "endpoints": model.endpoints,
-        "input_usd_per_million": model.usd("input"),
-        "output_usd_per_million": model.usd("output"),
-        "cached_usd_per_million": model.usd("cached"),
+        "input_usd_per_million": model.price_per_million("input"),
+        "output_usd_per_million": model.price_per_million("output"),
+        "cached_usd_per_million": model.price_per_million("cached"),
         "prices": [{**asdict(price), "when": dict(price.when)} for price in model.prices],
         "tags": model.tags,
         "parameters": model.parameters,

@@ -3,8 +3,8 @@
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, NamedTuple
 
-from aiml_cli.api.lenient_json import number_in, object_in
-from aiml_cli.api.model_list import MILLION, Price, usd
+from aiml_cli.api.lenient_json import as_dict, as_number
+from aiml_cli.api.model_list import MILLION, Price, price_per_million
 from aiml_cli.api.stream_events import Usage
 from aiml_cli.catalog import token_estimate
 
@@ -34,14 +34,14 @@ _PROPERTIES = {
 }
 
 
-def estimate(prices: Iterable[Price], usage: Usage) -> float | None:
+def estimate_cost(prices: Iterable[Price], usage: Usage) -> float | None:
     """Give what an answer's tokens cost in US dollars; None when a price or a count that it takes is unknown.
 
     Cached tokens cost the input's price where they have none of their own. Reasoning is part of the output.
     """
     prices = tuple(prices)
-    into, out = usd(prices, "input"), usd(prices, "output")
-    saved = usd(prices, "cached") if any(price.kind == "cached" for price in prices) else into
+    into, out = price_per_million(prices, "input"), price_per_million(prices, "output")
+    saved = price_per_million(prices, "cached") if any(price.kind == "cached" for price in prices) else into
     read, cached, written = usage.input_tokens, usage.cached_tokens or 0, usage.output_tokens
     if into is None or out is None or read is None or written is None or _has_sound(usage):
         return None
@@ -52,10 +52,10 @@ def estimate(prices: Iterable[Price], usage: Usage) -> float | None:
 
 def _has_sound(usage: Usage) -> bool:
     """Say whether sound was among the tokens: it has prices of its own."""
-    return any(number_in(object_in(usage.details.get(name)).get("audio_tokens")) for name in _USAGE_DETAILS)
+    return any(as_number(as_dict(usage.details.get(name)).get("audio_tokens")) for name in _USAGE_DETAILS)
 
 
-class Bound(NamedTuple):
+class TokenBound(NamedTuple):
     """Hold what a request may use: `out` is None without a length cap, `open` what of it nobody can count."""
 
     into: int
@@ -65,15 +65,15 @@ class Bound(NamedTuple):
     def usd(self, prices: Iterable[Price]) -> float | None:
         """Give what it may cost in US dollars, without a cap the input alone; None where a price is unknown."""
         prices = tuple(prices)
-        into, out = usd(prices, "input"), usd(prices, "output")
+        into, out = price_per_million(prices, "input"), price_per_million(prices, "output")
         if into is None or out is None:
             return None
         return round((self.into * into + (self.out or 0) * out) / MILLION, 12)
 
 
-def bound(body: Mapping[str, Json]) -> Bound:
+def bound_tokens(body: Mapping[str, Json]) -> TokenBound:
     """Count a request: all its text, a flat guess for each picture, and its length cap for each choice."""
-    return Bound(_tokens([(name, body[name]) for name in body if name not in _UNREAD]), _out(body), _open(body))
+    return TokenBound(_tokens([(name, body[name]) for name in body if name not in _UNREAD]), _out(body), _open(body))
 
 
 def _out(body: Mapping[str, Json]) -> int | None:
@@ -111,7 +111,7 @@ def _tokens(found: Json) -> int:
     while waiting:
         match waiting.pop():
             case str() as text:
-                count += token_estimate.about(text)
+                count += token_estimate.estimate_tokens(text)
             case {"type": kind} if kind in _PICTURES:
                 count += PICTURE_TOKENS
             case dict() as several:
@@ -119,5 +119,5 @@ def _tokens(found: Json) -> int:
             case list() | tuple() as several:
                 waiting += several
             case other:
-                count += 0 if other is None else token_estimate.about(str(other))
+                count += 0 if other is None else token_estimate.estimate_tokens(str(other))
     return count

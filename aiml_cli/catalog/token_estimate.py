@@ -9,7 +9,7 @@ CHARACTERS = 3
 FURTHER_BYTES = 2
 
 
-def about(text: str) -> int:
+def estimate_tokens(text: str) -> int:
     """Give the tokens that a text takes at most, in all likelihood."""
     further = 0 if text.isascii() else len(text.encode("utf-8", "replace")) - len(text)
     return -(-len(text) // CHARACTERS) + -(-further // FURTHER_BYTES)

@@ -27,7 +27,7 @@ _LIKE = 0.8
 _DROPS = "the gateway drops unknown names without a word"
 
 
-def warnings(settings: Settings, endpoint: str) -> list[str]:
+def list_warnings(settings: Settings, endpoint: str) -> list[str]:
     """Give a sentence for each name of `-O` that the stored catalogue does not list, or that looks mistyped.
 
     Nobody is asked: where the catalogue has no parameters for the model, the documented names have to do.
@@ -40,10 +40,10 @@ def warnings(settings: Settings, endpoint: str) -> list[str]:
 
 def _listed(settings: Settings) -> tuple[str, ...]:
     """Look up the parameters of the model in the stored catalogue; the list is empty where it has none."""
-    from aiml_cli.api.model_list import exact
-    from aiml_cli.catalog.find_models import known  # who sends no -O need not read a catalogue
+    from aiml_cli.api.model_list import find_model
+    from aiml_cli.catalog.find_models import load_stored_models  # who sends no -O need not read a catalogue
 
-    model = exact(known(settings) or [], settings.options.model or "")
+    model = find_model(load_stored_models(settings) or [], settings.options.model or "")
     return model.parameters if model else ()
 
 
@@ -67,5 +67,5 @@ def _did_you_mean(name: str, known: Iterable[str]) -> str:
 
 def _documented(endpoint: str) -> frozenset[str]:
     """List the properties of an endpoint's request."""
-    paths = [row.wire[endpoint].path for row in ROWS.values() if endpoint in row.wire]
+    paths = [row.body_paths[endpoint].path for row in ROWS.values() if endpoint in row.body_paths]
     return _ALWAYS.union(_OTHERS[endpoint], (path.partition(".")[0].partition("[")[0] for path in paths))

@@ -3,7 +3,7 @@
 from difflib import get_close_matches
 from typing import TYPE_CHECKING, Any
 
-from aiml_cli.errors import Misuse
+from aiml_cli.errors import UsageError
 from aiml_cli.settings.options import ROWS, Option, flags_of
 from aiml_cli.settings.resolve import Flags
 
@@ -39,32 +39,32 @@ COMMANDS = {
 }
 
 
-def misuse(fault: Exception, arguments: list[str]) -> Misuse:
+def usage_error(fault: Exception, arguments: list[str]) -> UsageError:
     """Give the failure in our words, with one line of advice; `fault` is Typer's, and knows the command."""
     context: Any = getattr(fault, "ctx", None)
     path = context.command_path if context else "aiml"
     message = getattr(fault, "message", "") or str(fault)
     flag = getattr(fault, "option_name", "")
     if flag and message.startswith("No such option"):
-        return Misuse(f"there is no flag {flag} of {path}", _flag_advice(flag, path, _flags(context)))
+        return UsageError(f"there is no flag {flag} of {path}", _flag_advice(flag, path, _flags(context)))
     if message.startswith("No such command"):
         word = message.partition("'")[2].partition("'")[0]
-        return Misuse(f"there is no command {path} {word}", _command_advice(word, path, context, arguments))
-    return Misuse(message[:1].lower() + message[1:].rstrip("."), f"see: {path} --help")
+        return UsageError(f"there is no command {path} {word}", _command_advice(word, path, context, arguments))
+    return UsageError(message[:1].lower() + message[1:].rstrip("."), f"see: {path} --help")
 
 
 def look_for_options(words: list[str], flags: Flags) -> None:
-    """Raise Misuse where `-o NAME VALUE` sets an option elsewhere; here `-o` is the output file."""
+    """Raise UsageError where `-o NAME VALUE` sets an option elsewhere; here `-o` is the output file."""
     said = flags.get("output")
     row = ROWS.get(said.texts[-1].replace("-", "_")) if said else None
-    if row and row.wire:
+    if row and row.body_paths:
         value = next((word for word in words if _fits(row, word)), "VALUE")
-        raise Misuse(f"-o is the output file, and {row.name} is an option", f"here it is -O {row.name}={value}")
+        raise UsageError(f"-o is the output file, and {row.name} is an option", f"here it is -O {row.name}={value}")
 
 
 def _fits(row: Option[Any], word: str) -> bool:
     try:
-        row.kind.parse(word)
+        row.value_type.parse(word)
     except ValueError:
         return False
     return True

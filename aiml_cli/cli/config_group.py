@@ -2,9 +2,9 @@
 
 import typer
 
-from aiml_cli.cli.flags import PLAIN, SERVER, Task, command, said
+from aiml_cli.cli.flags import PLAIN, SERVER, Task, flag_value, with_options
 from aiml_cli.settings.options import ROWS, Option
-from aiml_cli.settings.resolve import Flags, Said
+from aiml_cli.settings.resolve import Flags, RawValue
 from aiml_cli.settings.value_types import PATH
 
 app = typer.Typer(help="Show and change settings, and store the API key.", **PLAIN)
@@ -13,7 +13,7 @@ PROFILE = typer.Option(None, "--profile", metavar="NAME", help="The profile inst
 
 
 @app.command("show")
-@command([*SERVER, ROWS["json"]], "")
+@with_options([*SERVER, ROWS["json"]], "")
 def config_show(_words: list[str], flags: Flags) -> Task:
     """Show every setting, its value, and who said so."""
     from aiml_cli.cli.commands import config
@@ -26,7 +26,7 @@ def config_get(name: str = SETTING) -> Task:
     """Print the value of one setting."""
     from aiml_cli.cli.commands import config
 
-    return lambda: config.get(name)
+    return lambda: config.get_setting(name)
 
 
 @app.command("set")
@@ -38,7 +38,7 @@ def config_set(
     """Set a setting in the config file."""
     from aiml_cli.cli.commands import config
 
-    return lambda: config.set_(name, value, profile)
+    return lambda: config.set_setting(name, value, profile)
 
 
 @app.command("unset")
@@ -46,7 +46,7 @@ def config_unset(name: str = SETTING, profile: str | None = PROFILE) -> Task:
     """Remove a setting from the config file."""
     from aiml_cli.cli.commands import config
 
-    return lambda: config.unset(name, profile)
+    return lambda: config.unset_setting(name, profile)
 
 
 @app.command("edit")
@@ -54,7 +54,7 @@ def config_edit() -> Task:
     """Open the config file in $VISUAL or $EDITOR."""
     from aiml_cli.cli.commands import config
 
-    return config.edit
+    return config.edit_config
 
 
 @app.command("path")
@@ -62,7 +62,7 @@ def config_path() -> Task:
     """Print where the config file is."""
     from aiml_cli.cli.commands import config
 
-    return config.path
+    return config.print_path
 
 
 @app.command("key")
@@ -74,12 +74,12 @@ def config_key(
     """Store the API key of the server; it is asked for and not shown."""
     from aiml_cli.cli.commands import config
 
-    flags = {"base_url": Said((base_url,), "--base-url")} if base_url else {}
-    return lambda: config.key(remove, from_stdin, flags)
+    flags = {"base_url": RawValue((base_url,), "--base-url")} if base_url else {}
+    return lambda: config.change_key(remove, from_stdin, flags)
 
 
 @app.command("check")
-@command([*SERVER, ROWS["debug"]], "")
+@with_options([*SERVER, ROWS["debug"]], "")
 def config_check(_words: list[str], flags: Flags) -> Task:
     """Check settings, key, file modes, server and balance."""
     from aiml_cli.cli.commands import config_check
@@ -100,24 +100,24 @@ def config_completions(
     """Print the completions for a shell, or install them."""
     from aiml_cli.cli.commands import shell_completions
 
-    return lambda: shell_completions.answer(shell, install=install, may_replace=yes)
+    return lambda: shell_completions.show_or_install(shell, install=install, may_replace=yes)
 
 
 IMPORT = Option(
-    PATH, "Take over llm's templates, or roles of mods or aichat: a file or folder of them.", "Output", {}, once=True,
-    attribute="import_",
+    PATH, "Take over llm's templates, or roles of mods or aichat: a file or folder of them.", "Output", {},
+    per_call=True, attribute="import_",
 )  # fmt: skip
 
 
 @app.command("templates")
-@command([IMPORT, ROWS["json"], ROWS["yes"], ROWS["quiet"]], "The template to show. Without it all are listed.")
+@with_options([IMPORT, ROWS["json"], ROWS["yes"], ROWS["quiet"]], "The template to show. Without it all are listed.")
 def config_templates(words: list[str], flags: Flags) -> Task:
     """List the templates, show one, or import those of another program."""
-    source = said(IMPORT, flags)
+    source = flag_value(IMPORT, flags)
     if source is not None:
         from aiml_cli.cli.commands import template_import
 
-        return lambda: template_import.take_over(source, words, flags)
+        return lambda: template_import.import_templates(source, words, flags)
     from aiml_cli.cli.commands import templates
 
-    return lambda: templates.answer(words, flags)
+    return lambda: templates.show_templates(words, flags)

@@ -7,7 +7,7 @@ from typing import Any
 import typer
 
 from aiml_cli.settings.options import ROWS, Option
-from aiml_cli.settings.resolve import Flags, Said, read
+from aiml_cli.settings.resolve import Flags, RawValue, parse_value
 
 Words = list[str]
 # A command gives back what is to be done, and `main` does it: Typer would turn Ctrl-C and a reader that
@@ -22,7 +22,9 @@ PLAIN: dict[str, Any] = {
 }
 
 
-def command(rows: Iterable[Option[Any]], words: str) -> Callable[[Callable[[Words, Flags], Any]], Callable[..., Any]]:
+def with_options(
+    rows: Iterable[Option[Any]], words: str
+) -> Callable[[Callable[[Words, Flags], Any]], Callable[..., Any]]:
     """Give a command its words and a flag for each row.
 
     The function is called with the words and with only those flags that were typed. `words` is their help;
@@ -55,22 +57,22 @@ def _flag(row: Option[Any]) -> Parameter:
         help=_help(row),
         rich_help_panel=row.panel,
         show_default=False,
-        metavar=None if row.kind.switch else row.kind.metavar,
+        metavar=None if row.value_type.is_switch else row.value_type.metavar,
     )
     return Parameter(row.attribute, Parameter.KEYWORD_ONLY, default=default, annotation=_annotation(row))
 
 
 def _annotation(row: Option[Any]) -> Any:
     """Leave the reading of values to the table: a flag has text, or is there or not."""
-    if row.kind.switch:
+    if row.value_type.is_switch:
         return bool | None
-    return list[str] | None if row.kind.many or row.kind.repeats else str | None
+    return list[str] | None if row.value_type.is_list or row.value_type.repeats else str | None
 
 
 def _spellings(row: Option[Any]) -> list[str]:
     """List how a flag is written; a lasting switch has a `--no-` form, so that it can be switched off for once."""
     short = [row.short] if row.short else []
-    if not row.kind.switch or row.once or row.name.startswith("no_"):
+    if not row.value_type.is_switch or row.per_call or row.name.startswith("no_"):
         return [row.flag, *short, *row.also]
     if row.name == "stream":
         return [f"{row.flag}/--no-stream", " /-S"]
@@ -78,22 +80,22 @@ def _spellings(row: Option[Any]) -> list[str]:
 
 
 def _help(row: Option[Any]) -> str:
-    return row.help if row.default is None or row.kind.switch else f"{row.help} [default: {row.default}]"
+    return row.help if row.default is None or row.value_type.is_switch else f"{row.help} [default: {row.default}]"
 
 
-def _said(rows: Iterable[Option[Any]], values: Mapping[str, Any]) -> Iterable[tuple[str, Said]]:
+def _said(rows: Iterable[Option[Any]], values: Mapping[str, Any]) -> Iterable[tuple[str, RawValue]]:
     for row in rows:
         match values[row.attribute]:
             case None | []:
                 continue
             case bool() as switched:
-                yield row.name, Said(("on" if switched else "off",), row.flag)
+                yield row.name, RawValue(("on" if switched else "off",), row.flag)
             case list() as texts:
-                yield row.name, Said(tuple(texts), row.flag)
+                yield row.name, RawValue(tuple(texts), row.flag)
             case text:
-                yield row.name, Said((text,), row.flag)
+                yield row.name, RawValue((text,), row.flag)
 
 
-def said(row: Option[Any], flags: Flags) -> Any:
+def flag_value(row: Option[Any], flags: Flags) -> Any:
     """Read a flag that only one command has."""
-    return read(row, flags[row.name]) if row.name in flags else row.default
+    return parse_value(row, flags[row.name]) if row.name in flags else row.default

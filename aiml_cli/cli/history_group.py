@@ -2,10 +2,10 @@
 
 import typer
 
-from aiml_cli.cli.flags import PLAIN, Task, command, said
+from aiml_cli.cli.flags import PLAIN, Task, flag_value, with_options
 from aiml_cli.settings.options import ROWS, Option
 from aiml_cli.settings.resolve import Flags
-from aiml_cli.settings.value_types import PATH, SWITCH, Kind, choice, integer
+from aiml_cli.settings.value_types import PATH, SWITCH, ValueType, choice, integer
 
 app = typer.Typer(help="Look at what was asked and answered, and delete it.", **PLAIN)
 
@@ -18,61 +18,63 @@ def _seconds(text: str) -> float:
 
 
 UNITS = {"h": 3600, "d": 86400, "w": 604800}
-AGE = Kind("a time such as 12h, 30d or 2w", _seconds, "AGE")
+AGE = ValueType("a time such as 12h, 30d or 2w", _seconds, "AGE")
 ANY = "A conversation: its id, the beginning of it, or words of it."
 LIMIT = Option(
-    integer(0, 10**9), "How many; 0 for all.", "Output", {}, default=20, short="-n", once=True, attribute="limit"
+    integer(0, 10**9), "How many; 0 for all.", "Output", {}, default=20, short="-n", per_call=True, attribute="limit"
 )
-FORM = Option(choice("md", "json", "jsonl"), "How to write.", "Output", {}, default="md", once=True, attribute="format")
-INTO = Option(PATH, "Write to a file instead.", "Output", {}, short="-o", once=True, attribute="output")
-OLDER = Option(AGE, "Those that nothing was added to for so long.", "Output", {}, once=True, attribute="older_than")
-ALL = Option(SWITCH, "All of them, and what was kept of damaged files.", "Output", {}, once=True, attribute="all")
+FORM = Option(
+    choice("md", "json", "jsonl"), "How to write.", "Output", {}, default="md", per_call=True, attribute="format"
+)
+INTO = Option(PATH, "Write to a file instead.", "Output", {}, short="-o", per_call=True, attribute="output")
+OLDER = Option(AGE, "Those that nothing was added to for so long.", "Output", {}, per_call=True, attribute="older_than")
+ALL = Option(SWITCH, "All of them, and what was kept of damaged files.", "Output", {}, per_call=True, attribute="all")
 
 
 @app.command("list")
-@command([LIMIT, ROWS["json"], ROWS["quiet"]], "Only conversations in which these words stand.")
+@with_options([LIMIT, ROWS["json"], ROWS["quiet"]], "Only conversations in which these words stand.")
 def history_list(words: list[str], flags: Flags) -> Task:
     """List the conversations, the newest first."""
     from aiml_cli.core import conversation_table
 
-    limit = said(LIMIT, flags)
-    return lambda: conversation_table.list_(words, flags, limit)
+    limit = flag_value(LIMIT, flags)
+    return lambda: conversation_table.show_list(words, flags, limit)
 
 
 @app.command("show")
-@command([ROWS["json"], ROWS["quiet"], ROWS["verbose"]], f"{ANY} Without it: the latest.")
+@with_options([ROWS["json"], ROWS["quiet"], ROWS["verbose"]], f"{ANY} Without it: the latest.")
 def history_show(words: list[str], flags: Flags) -> Task:
     """Show a conversation; with -v also the reasoning, tokens and cost."""
     from aiml_cli.cli.commands import history
 
-    return lambda: history.show_(words, flags)
+    return lambda: history.show_conversation(words, flags)
 
 
 @app.command("search")
-@command([LIMIT, ROWS["json"], ROWS["quiet"]], "Words that stand in a message, in any order.")
+@with_options([LIMIT, ROWS["json"], ROWS["quiet"]], "Words that stand in a message, in any order.")
 def history_search(words: list[str], flags: Flags) -> Task:
     """Search what was said; show each conversation with a line of it."""
     from aiml_cli.core import conversation_table
 
-    limit = said(LIMIT, flags)
-    return lambda: conversation_table.search_(words, flags, limit)
+    limit = flag_value(LIMIT, flags)
+    return lambda: conversation_table.show_hits(words, flags, limit)
 
 
 @app.command("export")
-@command([FORM, INTO, ROWS["quiet"]], "Ids of conversations, or words of one. Without them: all.")
+@with_options([FORM, INTO, ROWS["quiet"]], "Ids of conversations, or words of one. Without them: all.")
 def history_export(words: list[str], flags: Flags) -> Task:
     """Write conversations as Markdown, JSON, or a JSON line for each message."""
     from aiml_cli.cli.commands import history
 
-    form, output = said(FORM, flags), said(INTO, flags)
-    return lambda: history.export(words, flags, form, output)
+    form, output = flag_value(FORM, flags), flag_value(INTO, flags)
+    return lambda: history.export_history(words, flags, form, output)
 
 
 @app.command("rm")
-@command([OLDER, ALL, ROWS["yes"], ROWS["quiet"]], "Ids of conversations.")
+@with_options([OLDER, ALL, ROWS["yes"], ROWS["quiet"]], "Ids of conversations.")
 def history_rm(words: list[str], flags: Flags) -> Task:
     """Delete conversations; their text is gone from the disk's files."""
     from aiml_cli.cli.commands import history
 
-    older, everything = said(OLDER, flags), bool(said(ALL, flags))
-    return lambda: history.rm(words, flags, older, everything)
+    older, everything = flag_value(OLDER, flags), bool(flag_value(ALL, flags))
+    return lambda: history.delete_history(words, flags, older, everything)

@@ -7,24 +7,24 @@ from shlex import quote as shell_quoted
 from urllib.parse import quote
 
 from aiml_cli.api.completion_builder import Completion
-from aiml_cli.api.stream_events import Batch, Text
-from aiml_cli.core.send_with_retries import Mask, Talk
+from aiml_cli.api.stream_events import EventBatch, TextDelta
+from aiml_cli.core.send_with_retries import Mask, Sender
 from aiml_cli.errors import (
     AimlError,
-    CutShort,
-    Misuse,
-    NotAsAsked,
+    AnswerMismatch,
+    ConnectionFailed,
+    IncompleteAnswer,
     RateLimited,
-    RequestRefused,
-    ServerFailed,
-    Unreachable,
+    RequestRejected,
+    ServerError,
+    UsageError,
 )
-from aiml_cli.output.choose_renderer import Screen
+from aiml_cli.output.choose_renderer import AnswerOutput
 from aiml_cli.settings.options import Options
 from aiml_cli.settings.resolve import Settings, Source
 from aiml_cli.system.signals import Stopped
 from aiml_cli.system.stdio import is_terminal, print_err, write_err
-from aiml_cli.transport.http_types import Request
+from aiml_cli.transport.http_types import HttpRequest
 
 SHORTEST_S, LONGEST_S, GROWTH = 1.0, 5.0, 1.5
 WORKING = ("queued", "in_progress")
@@ -34,7 +34,7 @@ NEEDS_STORE = "some servers work in the background only on what they keep: try i
 
 
 @dataclass(frozen=True, slots=True)
-class Errand:
+class StoredResponseAction:
     """Hold what is to be done with which stored response: wait, show or cancel."""
 
     verb: str
@@ -46,30 +46,38 @@ class Errand:
         """Give the settled options."""
         return self.settings.options
 
-    def request(self, url: str, headers: Mapping[str, str]) -> Request:
+    def request(self, url: str, headers: Mapping[str, str]) -> HttpRequest:
         """Make the request; an id is one step of the path, whatever is in it."""
         place = f"{url}/{quote(self.name, safe='')}"
-        return Request("POST", f"{place}/cancel", headers) if self.verb == "cancel" else Request("GET", place, headers)
+        return (
+            HttpRequest("POST", f"{place}/cancel", headers)
+            if self.verb == "cancel"
+            else HttpRequest("GET", place, headers)
+        )
 
 
-def errand(settings: Settings, words: Sequence[str]) -> Errand:
-    """Read what is to be done; raise Misuse for two things at once, a prompt, or an id that is a path."""
+def parse_action(settings: Settings, words: Sequence[str]) -> StoredResponseAction:
+    """Read what is to be done; raise UsageError for two things at once, a prompt, or an id that is a path."""
     options = settings.options
     asked = {"wait": options.wait, "show": options.show, "cancel": options.cancel}
     (verb, name), *others = [(verb, name) for verb, name in asked.items() if name]
     if others:
-        raise Misuse(f"--{verb} and --{others[0][0]} exclude each other")
+        raise UsageError(f"--{verb} and --{others[0][0]} exclude each other")
     if words or options.file or options.messages or options.tool_result:
-        raise Misuse(f"--{verb} takes no prompt: nothing is asked", "to go on from a response: --previous-response-id")
+        raise UsageError(
+            f"--{verb} takes no prompt: nothing is asked", "to go on from a response: --previous-response-id"
+        )
     if options.dry_run or options.as_:
-        raise Misuse(f"--{verb} cannot be shown as a program: there is no question in it")
+        raise UsageError(f"--{verb} cannot be shown as a program: there is no question in it")
     if name in (".", "..") or any(char in "/\\" or char <= " " or not char.isprintable() for char in name):
-        raise Misuse(f"--{verb}: {name!r} is not the id of a response", "it looks like resp_0123abc")
-    return Errand(verb, name, settings)
+        raise UsageError(f"--{verb}: {name!r} is not the id of a response", "it looks like resp_0123abc")
+    return StoredResponseAction(verb, name, settings)
 
 
-def follow(what: Errand, talk: Talk, request: Request, screen: Screen, mask: Mask) -> None:
-    """Do it; what comes is shown as if it had just been asked. Raises NotAsAsked for what ended before a cancel."""
+def run_action(
+    what: StoredResponseAction, talk: Sender, request: HttpRequest, screen: AnswerOutput, mask: Mask
+) -> None:
+    """Do it; what comes is shown as if it had just been asked. Raises AnswerMismatch for what ended before a cancel."""
     try:
         match what.verb:
             case "wait":
@@ -82,28 +90,28 @@ def follow(what: Errand, talk: Talk, request: Request, screen: Screen, mask: Mas
         raise _in_plain_words(what.name, error) from None
 
 
-def _show(what: Errand, talk: Talk, request: Request, screen: Screen, mask: Mask) -> None:
-    talk.hold(request, what.options, screen, mask)
+def _show(what: StoredResponseAction, talk: Sender, request: HttpRequest, screen: AnswerOutput, mask: Mask) -> None:
+    talk.send(request, what.options, screen, mask)
     completion = talk.completion()
     if completion.status in WORKING:
-        raise CutShort(completion.lacks, f"wait for it with: {_command(what.name, what.settings)}")
+        raise IncompleteAnswer(completion.incomplete_reason, f"wait for it with: {_command(what.name, what.settings)}")
 
 
-def _wait(what: Errand, talk: Talk, request: Request, screen: Screen, mask: Mask) -> None:
+def _wait(what: StoredResponseAction, talk: Sender, request: HttpRequest, screen: AnswerOutput, mask: Mask) -> None:
     """Ask again and again until the response has ended."""
     pause, line = SHORTEST_S, _WaitingLine(what)
     try:
         while True:
-            held = _Held()
-            talk.hold(request, what.options, held, mask)
+            held = _BufferedResponse()
+            talk.send(request, what.options, held, mask)
             status = talk.completion().status
             if status not in WORKING:
                 break
             line.show(status)
             time.sleep(0 if what.options.replay else pause)
             pause = min(pause * GROWTH, LONGEST_S)
-            talk.begin_anew()
-    except (Stopped, Unreachable, RateLimited, ServerFailed, CutShort) as stop:
+            talk.start_next_answer()
+    except (Stopped, ConnectionFailed, RateLimited, ServerError, IncompleteAnswer) as stop:
         error = stop.error if isinstance(stop, Stopped) else stop
         error.hint = f"the server works on; come back with: {_command(what.name, what.settings)}"
         raise
@@ -112,38 +120,38 @@ def _wait(what: Errand, talk: Talk, request: Request, screen: Screen, mask: Mask
     held.pass_on(screen)
 
 
-def _cancel(what: Errand, talk: Talk, request: Request, screen: Screen, mask: Mask) -> None:
-    held = _Held()
-    talk.hold(request, what.options, held, mask)
+def _cancel(what: StoredResponseAction, talk: Sender, request: HttpRequest, screen: AnswerOutput, mask: Mask) -> None:
+    held = _BufferedResponse()
+    talk.send(request, what.options, held, mask)
     status = talk.completion().status
     if not status:
-        raise ServerFailed(f"what the server said to cancelling {what.name} is no response", "is --base-url right?")
+        raise ServerError(f"what the server said to cancelling {what.name} is no response", "is --base-url right?")
     if _is_text(what.options):
-        screen.main.show([Text(f"{status}\n")])
+        screen.stdout.show([TextDelta(f"{status}\n")])
     else:
         held.pass_on(screen)
     if status not in ("cancelled", *WORKING):
         hint = f"show it with: {_command(what.name, what.settings, 'show')}"
-        raise NotAsAsked(f"{what.name} was not cancelled: its status is {status}", hint)
+        raise AnswerMismatch(f"{what.name} was not cancelled: its status is {status}", hint)
 
 
-def take_on(settings: Settings, talk: Talk, request: Request, screen: Screen, mask: Mask) -> None:
+def start_background(settings: Settings, talk: Sender, request: HttpRequest, screen: AnswerOutput, mask: Mask) -> None:
     """Ask in the background: give the id of what the server took on, and say how to come back."""
     if settings.options.output:
-        raise Misuse("--background answers with an id, which is nothing for --output", "say -o with --wait ID")
+        raise UsageError("--background answers with an id, which is nothing for --output", "say -o with --wait ID")
     try:
-        talk.hold(request, settings.options, screen, mask)
-    except RequestRefused as error:
+        talk.send(request, settings.options, screen, mask)
+    except RequestRejected as error:
         error.hint = error.hint if settings.options.store else NEEDS_STORE
         raise
     completion = talk.completion()
-    if completion.status in WORKING and completion.begun.id:
-        _tell_id(completion, completion.begun.id, settings, screen)
+    if completion.status in WORKING and completion.started.id:
+        _tell_id(completion, completion.started.id, settings, screen)
 
 
-def _tell_id(completion: Completion, name: str, settings: Settings, screen: Screen) -> None:
+def _tell_id(completion: Completion, name: str, settings: Settings, screen: AnswerOutput) -> None:
     if _is_text(settings.options):
-        screen.main.show([Text(f"{name}\n")])
+        screen.stdout.show([TextDelta(f"{name}\n")])
     if settings.options.quiet:
         return
     if settings.options.demo:
@@ -174,17 +182,17 @@ def _in_plain_words(name: str, error: AimlError) -> AimlError:
     if status not in (404, 405, 501):
         return error
     hint = NOT_KEPT if status == 404 else NO_SUCH_PATH  # noqa: PLR2004
-    return RequestRefused(f"{name}: the server has no such response: {error.message}", hint, **error.details)
+    return RequestRejected(f"{name}: the server has no such response: {error.message}", hint, **error.details)
 
 
-class _Held:
+class _BufferedResponse:
     """Keep what came until it is known whether anybody should see it."""
 
     def __init__(self) -> None:
-        self._batches: list[Batch] = []
+        self._batches: list[EventBatch] = []
         self._chunks: list[bytes] = []
 
-    def show(self, batch: Batch) -> None:
+    def show(self, batch: EventBatch) -> None:
         self._batches.append(batch)
 
     def tee(self, chunks: Iterator[bytes]) -> Iterator[bytes]:
@@ -192,7 +200,7 @@ class _Held:
             self._chunks.append(chunk)
             yield chunk
 
-    def pass_on(self, screen: Screen) -> None:
+    def pass_on(self, screen: AnswerOutput) -> None:
         for _ in screen.tee(iter(self._chunks)):
             pass
         for batch in self._batches:
@@ -202,7 +210,7 @@ class _Held:
 class _WaitingLine:
     """Say on a terminal what is waited for, in one line that goes away."""
 
-    def __init__(self, what: Errand) -> None:
+    def __init__(self, what: StoredResponseAction) -> None:
         self._wanted = is_terminal(2) and not what.options.quiet
         self._name, self._began = what.name, time.monotonic()
 

@@ -6,12 +6,12 @@ from threading import Condition, Lock
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from aiml_cli.api.answer import Answer
-from aiml_cli.api.model_list import Model, exact
+from aiml_cli.api.model_list import Model, find_model
 from aiml_cli.catalog import find_models
-from aiml_cli.catalog.pricing import Bound, bound, estimate
-from aiml_cli.core.chat_request import Question
+from aiml_cli.catalog.pricing import TokenBound, bound_tokens, estimate_cost
+from aiml_cli.core.chat_request import ChatRequest
 from aiml_cli.core.previous_turns import WHOLE
-from aiml_cli.errors import AimlError, Misuse, NotAllowed, RequestRefused, ServerFailed
+from aiml_cli.errors import AimlError, AuthError, RequestRejected, ServerError, UsageError
 from aiml_cli.output.format_money import format_dollars, round_dollars
 from aiml_cli.settings.options import Options
 from aiml_cli.settings.resolve import Settings
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from aiml_cli.api.messages import Conversation
     from aiml_cli.api.model_list import Price
     from aiml_cli.api.stream_events import Usage
-    from aiml_cli.transport.http_types import Request
+    from aiml_cli.transport.http_types import HttpRequest
 
 OTHERWISE = "nothing was sent; aiml models shows which models have a price; or ask without --max-cost"
 _LOCK = Lock()
@@ -30,47 +30,47 @@ _found: dict[tuple[str, str], Model | None] = {}
 _told: set[str] = set()
 
 
-class Purse:
+class CallBudget:
     """Keep what was spent; `body` is the last that was judged."""
 
     def __init__(self, settings: Settings, body: Mapping[str, Any]) -> None:
         self._settings, self._body = settings, body
         self._spent = 0.0
 
-    def is_too_small_for(self, request: "Request", last: "Answer") -> bool:
+    def refuses(self, request: "HttpRequest", last: "Answer") -> bool:
         """Say whether another request may cost too much after the last one, and tell why."""
         self._spent += self._cost(last)
         self._body = json.loads(request.body or b"{}")
         try:
-            see_that_it_affords(self._settings, self._body, self._spent)
-        except Misuse as over:
+            check_max_cost(self._settings, self._body, self._spent)
+        except UsageError as over:
             print_err(f"aiml: {over.message}")
             return True
         return False
 
     def _cost(self, last: "Answer") -> float:
         """Give what the last request cost: as it was told, by its tokens, or else the most that it may have."""
-        if last.told_usd is not None:
-            return last.told_usd
+        if last.reported_cost_usd is not None:
+            return last.reported_cost_usd
         return cost_of(self._settings, self._body, last.completion.usage)
 
 
-def opened(question: "Question", said: "Conversation") -> Purse:
-    """Judge the first request of a call, with all that was said before; raise Misuse where it may cost too much."""
-    body = question.body(said, WHOLE)
-    see_that_it_affords(question.settings, {**body, "model": ",".join([str(body.get("model")), *question.others])})
-    return Purse(question.settings, body)
+def open_call_budget(question: "ChatRequest", said: "Conversation") -> CallBudget:
+    """Judge the first request of a call, with all that was said before; raise UsageError where it may cost too much."""
+    body = question.build_body(said, WHOLE)
+    check_max_cost(question.settings, {**body, "model": ",".join([str(body.get("model")), *question.fallback_models])})
+    return CallBudget(question.settings, body)
 
 
-class Worst(NamedTuple):
+class CostBound(NamedTuple):
     """Hold the most that a request may cost, and of which model; `usd` is None where that is unknown."""
 
     model: str
-    bound: Bound
+    bound: TokenBound
     usd: float | None
 
 
-def worst(settings: Settings, body: Mapping[str, Any]) -> float | None:
+def max_cost_of(settings: Settings, body: Mapping[str, Any]) -> float | None:
     """Give the most that one request may cost in US dollars, without a length cap its input alone; None if unknown.
 
     Of models that one falls back on, the dearest counts. May ask the server for its catalogue.
@@ -79,10 +79,8 @@ def worst(settings: Settings, body: Mapping[str, Any]) -> float | None:
     return None if found.bound.open else found.usd
 
 
-def see_that_it_affords(
-    settings: Settings, body: Mapping[str, Any], spent: float = 0.0, under_way: float = 0.0
-) -> None:
-    """Raise Misuse where a request may cost more than --max-cost leaves after what was spent, or nobody knows.
+def check_max_cost(settings: Settings, body: Mapping[str, Any], spent: float = 0.0, under_way: float = 0.0) -> None:
+    """Raise UsageError where a request may cost more than --max-cost leaves after what was spent, or nobody knows.
 
     `under_way` is the most that requests without an answer may cost. Without --max-cost, and where a recorded answer
     is played, nothing is looked up.
@@ -92,22 +90,22 @@ def see_that_it_affords(
         return
     found = _worst(settings, body)
     if found.usd is None or found.bound.open:
-        raise Misuse(f"what this may cost is not known: {_why(found)}", OTHERWISE)
+        raise UsageError(f"what this may cost is not known: {_why(found)}", OTHERWISE)
     if spent + under_way + found.usd > most:
         raise _too_much(found, found.usd, (spent, under_way), most)
     _tell_what_is_open(settings, found)
 
 
-def see_that_all_are_affordable(asked: Sequence[tuple[Settings, Mapping[str, Any]]], what: str) -> None:
-    """Raise Misuse where one of several requests may cost too much, or all together; `what` names them."""
+def check_total_cost(asked: Sequence[tuple[Settings, Mapping[str, Any]]], what: str) -> None:
+    """Raise UsageError where one of several requests may cost too much, or all together; `what` names them."""
     for settings, body in asked:
-        see_that_it_affords(settings, body)
+        check_max_cost(settings, body)
     most = asked[0][0].options.max_cost
     if most is None or asked[0][0].options.replay:
         return
-    usd = sum(worst(settings, body) or 0.0 for settings, body in asked)
+    usd = sum(max_cost_of(settings, body) or 0.0 for settings, body in asked)
     if usd > most:
-        raise Misuse(
+        raise UsageError(
             f"the {len(asked)} {what} may cost {_money(usd)} together, more than --max-cost {format_dollars(most)}",
             "nothing was sent; allow more with --max-cost, or take --max-tokens or a shorter input",
         )
@@ -116,15 +114,15 @@ def see_that_all_are_affordable(asked: Sequence[tuple[Settings, Mapping[str, Any
 def cost_of(settings: Settings, body: Mapping[str, Any], usage: "Usage | None") -> float:
     """Give what a request cost by its tokens; the most that it may have cost where they were not told."""
     prices = _prices(settings, str(body.get("model")))
-    found = estimate(prices, usage) if usage else None
-    return (worst(settings, body) or 0.0) if found is None else found
+    found = estimate_cost(prices, usage) if usage else None
+    return (max_cost_of(settings, body) or 0.0) if found is None else found
 
 
-def _worst(settings: Settings, body: Mapping[str, Any]) -> Worst:
+def _worst(settings: Settings, body: Mapping[str, Any]) -> CostBound:
     """Judge a request; a model without a price is the worst of several."""
-    counted = bound(body)
+    counted = bound_tokens(body)
     names = str(body.get("model") or settings.options.model or "").split(",")
-    each = [Worst(name.strip(), counted, counted.usd(_prices(settings, name.strip()))) for name in names]
+    each = [CostBound(name.strip(), counted, counted.usd(_prices(settings, name.strip()))) for name in names]
     return max(each, key=lambda one: float("inf") if one.usd is None else one.usd)
 
 
@@ -140,21 +138,21 @@ def _prices(settings: Settings, name: str) -> "tuple[Price, ...]":
 
 def _model(settings: Settings, name: str) -> Model | None:
     """Find a model in the stored catalogue; the server is asked where that does not know it."""
-    if model := exact(find_models.known(settings) or [], name):
+    if model := find_model(find_models.load_stored_models(settings) or [], name):
         return model
     try:
-        return exact(find_models.catalogue(settings), name)
-    except (RequestRefused, ServerFailed, NotAllowed):
+        return find_model(find_models.fetch_models(settings), name)
+    except (RequestRejected, ServerError, AuthError):
         return None  # not every server has a catalogue
 
 
-def _why(found: Worst) -> str:
+def _why(found: CostBound) -> str:
     if found.bound.open:
         return f"{found.bound.open} is part of it"
     return f"the catalogue has no fixed price of {found.model}"
 
 
-def _too_much(found: Worst, usd: float, before: tuple[float, float], most: float) -> Misuse:
+def _too_much(found: CostBound, usd: float, before: tuple[float, float], most: float) -> UsageError:
     """Say the amounts, and what that of the request is made of; `before` is spent and under way."""
     capped = f" and {found.bound.out:,} out" if found.bound.out is not None else ""
     words = zip(before, ("is spent", "may be spent by what is under way"), strict=True)
@@ -162,13 +160,13 @@ def _too_much(found: Worst, usd: float, before: tuple[float, float], most: float
     what = f"about {found.bound.into:,} tokens in{capped}, {found.model}"
     less = "--max-tokens or a shorter input" if found.bound.out is not None else "a shorter input"
     sent = "nothing more was sent" if others else "nothing was sent"
-    return Misuse(
+    return UsageError(
         f"{others}this may cost {_money(usd)}, more than --max-cost {format_dollars(most)}: {what}",
         f"{sent}; allow more with --max-cost, or take {less}",
     )
 
 
-def _tell_what_is_open(settings: Settings, found: Worst) -> None:
+def _tell_what_is_open(settings: Settings, found: CostBound) -> None:
     """Say once for each model that without a cap only the input was judged."""
     if found.bound.out is not None or settings.options.quiet:
         return
@@ -194,7 +192,7 @@ class RowsBudget:
         self._change = Condition()
         self._is_over = False
 
-    def take(self, worst: float) -> bool:
+    def reserve(self, worst: float) -> bool:
         """Set aside what a row may cost at most, when it is known that it fits; say False when it never will."""
         if self._most is None:
             return True
@@ -208,7 +206,7 @@ class RowsBudget:
                 self._change.wait()
             return False
 
-    def pay(self, worst: float, cost: float | None) -> None:
+    def settle(self, worst: float, cost: float | None) -> None:
         """Put back what was set aside, and count what it cost; what nobody told may have cost the most."""
         with self._change:
             self._held = max(0.0, self._held - worst)
@@ -233,36 +231,36 @@ class ChunksBudget:
         self._worst: dict[int, float] = {}
         self.spent = 0.0
 
-    def begin(self, questions: Sequence[Question]) -> None:
-        """Raise Misuse where all of it may cost too much, before anything is sent."""
+    def begin(self, questions: Sequence[ChatRequest]) -> None:
+        """Raise UsageError where all of it may cost too much, before anything is sent."""
         if self._limit is None:
             return
         asked = [(each.settings, _body(each)) for each in questions]
-        see_that_all_are_affordable(asked, "pieces")
+        check_total_cost(asked, "pieces")
 
-    def may(self, question: Question) -> AimlError | None:
+    def refusal(self, question: ChatRequest) -> AimlError | None:
         """Say why a piece must not be asked for after what was spent, if so."""
         if self._limit is None:
             return None
         body = _body(question)
         with self._lock:
             try:
-                see_that_it_affords(question.settings, body, self.spent, sum(self._worst.values()))
+                check_max_cost(question.settings, body, self.spent, sum(self._worst.values()))
             except AimlError as over:
                 return over
-            self._worst[id(question)] = worst(question.settings, body) or 0.0
+            self._worst[id(question)] = max_cost_of(question.settings, body) or 0.0
         return None
 
-    def paid(self, question: Question, answer: Answer) -> None:
+    def settle(self, question: ChatRequest, answer: Answer) -> None:
         """Take what an answer cost: as it was told, by its tokens, or else the most that it may have."""
         if self._limit is None:
             return
-        told, usage = answer.told_usd, answer.completion.usage
+        told, usage = answer.reported_cost_usd, answer.completion.usage
         cost = cost_of(question.settings, _body(question), usage) if told is None else told
         with self._lock:
             self._worst.pop(id(question), None)
             self.spent += cost if answer.attempts else 0.0
 
 
-def _body(question: Question) -> dict[str, Json]:
-    return question.body(question.said())
+def _body(question: ChatRequest) -> dict[str, Json]:
+    return question.build_body(question.read_conversation())

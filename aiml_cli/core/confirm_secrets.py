@@ -3,36 +3,36 @@
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
-from aiml_cli.errors import AimlError, Misuse
+from aiml_cli.errors import AimlError, UsageError
 from aiml_cli.settings.resolve import Settings
 from aiml_cli.store import api_keys
-from aiml_cli.system.questions import agrees
+from aiml_cli.system.questions import confirm
 from aiml_cli.system.stdio import is_terminal, print_err
 
 if TYPE_CHECKING:
-    from aiml_cli.prompt.secrets import Finding
+    from aiml_cli.prompt.secrets import SecretFinding
 
 MOST_SHOWN = 10
 
 
-class Guard:
+class SecretGuard:
     """Look at what goes out beside the typed words, which are the user's own business."""
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
-        self._found: list[Finding] = []
+        self._found: list[SecretFinding] = []
         self._known: list[str] | None = None
 
-    def see(self, name: str, text: str) -> None:
+    def check(self, name: str, text: str) -> None:
         """Look at a text that is to be sent."""
-        from aiml_cli.prompt.secrets import secrets  # most questions are typed words only
+        from aiml_cli.prompt.secrets import find_secrets  # most questions are typed words only
 
         if self._known is None:
             self._known = self._own_keys()
-        self._found += secrets(name, text, self._known)
+        self._found += find_secrets(name, text, self._known)
 
-    def settle(self) -> None:
-        """Let it go when nothing was found, or when the user agrees; raise Misuse when it stays here."""
+    def confirm(self) -> None:
+        """Let it go when nothing was found, or when the user agrees; raise UsageError when it stays here."""
         options = self._settings.options
         if not self._found:
             return
@@ -51,11 +51,11 @@ class Guard:
             print_err(f"aiml: this seems secret: {finding}")
         if len(self._found) > MOST_SHOWN:
             print_err(f"aiml: … and {len(self._found) - MOST_SHOWN} more")
-        if not yes and not agrees("send it all the same?"):
+        if not yes and not confirm("send it all the same?"):
             raise self._refusal()
 
-    def _refusal(self) -> Misuse:
-        return Misuse(
+    def _refusal(self) -> UsageError:
+        return UsageError(
             f"nothing was sent: it seems to hold what is secret: {self._listed()}", "--allow-secrets sends it"
         )
 
@@ -66,6 +66,6 @@ class Guard:
     def _own_keys(self) -> list[str]:
         """Give the user's key for the server; a fault with it is told where it is needed."""
         with suppress(AimlError):
-            key = api_keys.held(self._settings, self._settings.options.base_url or "")
+            key = api_keys.find_stored_key(self._settings, self._settings.options.base_url or "")
             return [key.value] if key and len(key.value) >= api_keys.SHORTEST_MASKED else []
         return []

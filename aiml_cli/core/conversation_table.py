@@ -4,13 +4,13 @@ import os
 from collections.abc import Sequence
 from typing import Any
 
-from aiml_cli.core.find_conversation import recalled
-from aiml_cli.errors import Misuse
+from aiml_cli.core.find_conversation import read_history
+from aiml_cli.errors import UsageError
 from aiml_cli.output import table
-from aiml_cli.output.json_output import line
+from aiml_cli.output.json_output import json_line
 from aiml_cli.settings.options import Options
 from aiml_cli.settings.resolve import Flags, resolve
-from aiml_cli.store.config_file import layers
+from aiml_cli.store.config_file import read_sources
 from aiml_cli.store.history import reader, search
 from aiml_cli.store.history.writer import COMPLETE
 from aiml_cli.system.stdio import is_terminal, print_err, print_out, write_out
@@ -29,37 +29,37 @@ _LIST = (
 _FOUND = (table.Column("ID", 0), table.Column("AGE", 1, right=True), table.Column("FOUND", 2, least=12))
 
 
-def list_(words: Sequence[str], flags: Flags, limit: int) -> int:
+def show_list(words: Sequence[str], flags: Flags, limit: int) -> int:
     """List the conversations, or those in which words stand, the newest first."""
-    options, asked = settled(flags), " ".join(words)
-    found = recalled(lambda history: reader.summaries(history, asked, limit))
+    options, asked = resolve_shared_options(flags), " ".join(words)
+    found = read_history(lambda history: reader.list_summaries(history, asked, limit))
     if options.json:
-        write_out(line([_listed(each) for each in found], indent=2))
+        write_out(json_line([_listed(each) for each in found], indent=2))
     elif found:
-        print_out(table.table(_LIST, [_row(each) for each in found], _width()))
-    return found_or_told(found, asked, options)
+        print_out(table.format_table(_LIST, [_row(each) for each in found], _width()))
+    return report_if_empty(found, asked, options)
 
 
-def search_(words: Sequence[str], flags: Flags, limit: int) -> int:
+def show_hits(words: Sequence[str], flags: Flags, limit: int) -> int:
     """Find the conversations in which words stand, each with a line of its text."""
-    options, asked = settled(flags), " ".join(words)
+    options, asked = resolve_shared_options(flags), " ".join(words)
     if not asked.strip():
-        raise Misuse("there is nothing to search for", "aiml history list shows all")
-    found = recalled(lambda history: search.hits(history, asked, limit))
+        raise UsageError("there is nothing to search for", "aiml history list shows all")
+    found = read_history(lambda history: search.search_history(history, asked, limit))
     if options.json:
-        write_out(line([_hit(each) for each in found], indent=2))
+        write_out(json_line([_hit(each) for each in found], indent=2))
     elif found:
-        rows = [(each.name, reader.age(each.changed), each.snippet) for each in found]
-        print_out(table.table(_FOUND, rows, _width()))
-    return found_or_told(found, asked, options)
+        rows = [(each.name, reader.format_age(each.changed), each.snippet) for each in found]
+        print_out(table.format_table(_FOUND, rows, _width()))
+    return report_if_empty(found, asked, options)
 
 
-def settled(flags: Flags) -> Options:
+def resolve_shared_options(flags: Flags) -> Options:
     """Settle the settings that these commands share with others; their own flags may have names of settings."""
-    return resolve(layers({name: flags[name] for name in _SHARED if name in flags}, os.environ)).options
+    return resolve(read_sources({name: flags[name] for name in _SHARED if name in flags}, os.environ)).options
 
 
-def found_or_told(found: Sequence[object], words: str, options: Options) -> int:
+def report_if_empty(found: Sequence[object], words: str, options: Options) -> int:
     """Say when nothing was found; that is no failure."""
     if not found and not options.quiet:
         print_err(f"aiml: nothing in the history speaks of {words!r}" if words else f"aiml: {NONE_YET}")
@@ -67,14 +67,14 @@ def found_or_told(found: Sequence[object], words: str, options: Options) -> int:
 
 
 def _width() -> int:
-    return table.width() if is_terminal(1) else WIDE
+    return table.table_width() if is_terminal(1) else WIDE
 
 
-def _row(summary: reader.Summary) -> Sequence[str]:
+def _row(summary: reader.ConversationSummary) -> Sequence[str]:
     state = summary.state if summary.state not in (None, COMPLETE) else ""
     return (
         summary.name,
-        reader.age(summary.changed),
+        reader.format_age(summary.changed),
         str(summary.messages),
         state or "",
         summary.model or "",
@@ -82,7 +82,7 @@ def _row(summary: reader.Summary) -> Sequence[str]:
     )
 
 
-def _listed(summary: reader.Summary) -> dict[str, Any]:
+def _listed(summary: reader.ConversationSummary) -> dict[str, Any]:
     return {
         "id": summary.name,
         "title": summary.title,
@@ -95,7 +95,7 @@ def _listed(summary: reader.Summary) -> dict[str, Any]:
     }
 
 
-def _hit(hit: search.Hit) -> dict[str, Any]:
+def _hit(hit: search.SearchHit) -> dict[str, Any]:
     return {
         "id": hit.name,
         "title": hit.title,

@@ -12,19 +12,19 @@ from typing import NamedTuple
 from aiml_cli.api.answer import Answer
 from aiml_cli.api.endpoints import ENDPOINTS
 from aiml_cli.core import turn
-from aiml_cli.core.chat_request import Question, is_errand
-from aiml_cli.core.start_demo import served
-from aiml_cli.errors import Misuse, NotAsAsked, OutputFailed
-from aiml_cli.output.choose_renderer import Screen, choose, wants_color
-from aiml_cli.output.code_blocks import blocks, chosen, code
-from aiml_cli.output.json_output import Silent
+from aiml_cli.core.chat_request import ChatRequest, is_stored_action
+from aiml_cli.core.start_demo import start_demo_if_asked
+from aiml_cli.errors import AnswerMismatch, OutputFailed, UsageError
+from aiml_cli.output.choose_renderer import AnswerOutput, choose_output, wants_color
+from aiml_cli.output.code_blocks import block_code, find_blocks, select_complete
+from aiml_cli.output.json_output import NullRenderer
 from aiml_cli.output.output_file import OutputFile
-from aiml_cli.prompt.file_sources import Source, read
+from aiml_cli.prompt.file_sources import FileContent, read_input_file
 from aiml_cli.settings.options import ROWS, Options
 from aiml_cli.settings.resolve import Settings
 from aiml_cli.settings.resolve import Source as Speaker
-from aiml_cli.system.questions import TERMINAL, agrees
-from aiml_cli.system.sanitize import visible
+from aiml_cli.system.questions import TERMINAL, confirm
+from aiml_cli.system.sanitize import sanitize
 from aiml_cli.system.signals import Stopped
 from aiml_cli.system.stdio import is_terminal, print_err, write_err
 
@@ -39,7 +39,7 @@ COLOURS = {"+": "\x1b[32m", "-": "\x1b[31m", "@": "\x1b[36m"}
 BOLD, PLAIN = "\x1b[1m", "\x1b[0m"
 
 
-class Edit(NamedTuple):
+class FileEdit(NamedTuple):
     """Hold the file: its name as it was typed, where it really is, and what it held when it was sent."""
 
     name: str
@@ -57,10 +57,10 @@ class Edit(NamedTuple):
         return b"\n" in self.old and self.old.count(b"\r\n") == self.old.count(b"\n")
 
 
-def ask(name: str, words: Sequence[str], settings: Settings, models: int = 1) -> int:
+def edit_file(name: str, words: Sequence[str], settings: Settings, models: int = 1) -> int:
     """Ask for a file's new text, show what changes, and put it in its place; give the exit code.
 
-    Raises Misuse before anything is sent when that could not be done, and NotAsAsked where the user says no.
+    Raises UsageError before anything is sent when that could not be done, and AnswerMismatch where the user says no.
     """
     # Half a file must not take the place of the whole.
     settings = replace(settings, options=replace(settings.options, fit=None, allow_cut=None))
@@ -71,21 +71,21 @@ def ask(name: str, words: Sequence[str], settings: Settings, models: int = 1) ->
     if options.dry_run or options.as_:
         from aiml_cli.core import dry_run  # needed here only
 
-        return dry_run.print_program(
-            Question(ENDPOINTS[name], said, dry_run.addressed(settings), texts=(_source(edit),))
+        return dry_run.print_snippet(
+            ChatRequest(ENDPOINTS[name], said, dry_run.use_placeholder_server(settings), extra_files=(_source(edit),))
         )
     _see_that_somebody_answers(options)
-    with served(settings) as settled:
-        question = Question(ENDPOINTS[name], said, settled, texts=(_source(edit),))
-        kept = _Kept(OutputFile(str(edit.path)))
+    with start_demo_if_asked(settings) as settled:
+        question = ChatRequest(ENDPOINTS[name], said, settled, extra_files=(_source(edit),))
+        kept = _PendingFile(OutputFile(str(edit.path)))
         try:
-            answer = turn.hold(question, _screen(options)).answer
+            answer = turn.run_turn(question, _screen(options)).answer
             return _settle(edit, answer, options, kept)
         finally:
             kept.end()
 
 
-class _Kept:
+class _PendingFile:
     """Hold the new text in a file beside the old one, which it replaces, or which keeps it under a name of its own."""
 
     def __init__(self, file: OutputFile) -> None:
@@ -118,17 +118,17 @@ def _see_that_it_agrees(settings: Settings, words: Sequence[str], models: int) -
         # As a setting it is about other calls.
         ("--format", settings.sources.get("format") is Speaker.FLAG),
         ("-n", (options.n or 1) > 1),
-        ("--wait, --show and --cancel", is_errand(options)),
+        ("--wait, --show and --cancel", is_stored_action(options)),
         ("-x all", options.extract == "all"),
     ):
         if is_said:
-            raise Misuse(f"--in-place and {flag} exclude each other", "nothing was sent")
+            raise UsageError(f"--in-place and {flag} exclude each other", "nothing was sent")
     if not any(word.strip() for word in words):
-        raise Misuse(f"what shall be done with {options.in_place}?", "say it behind the command")
+        raise UsageError(f"what shall be done with {options.in_place}?", "say it behind the command")
 
 
 def _see_that_somebody_answers(options: Options) -> None:
-    """Raise Misuse where nobody could say yes."""
+    """Raise UsageError where nobody could say yes."""
     if options.yes:
         return
     try:
@@ -137,41 +137,41 @@ def _see_that_somebody_answers(options: Options) -> None:
     except OSError:
         is_there = False
     if not is_there:
-        raise Misuse("--in-place asks before it replaces a file, and here is no terminal", "-y answers yes")
+        raise UsageError("--in-place asks before it replaces a file, and here is no terminal", "-y answers yes")
 
 
-def _opened(name: str) -> Edit:
-    """Read the file; raise Misuse for one that cannot be sent, or not be replaced."""
+def _opened(name: str) -> FileEdit:
+    """Read the file; raise UsageError for one that cannot be sent, or not be replaced."""
     path = Path(os.path.realpath(name))
     try:
         is_file = S_ISREG(path.stat().st_mode)
     except (OSError, ValueError) as fault:
-        raise Misuse(f"{name}: {getattr(fault, 'strerror', None) or fault}", "nothing was sent") from None
+        raise UsageError(f"{name}: {getattr(fault, 'strerror', None) or fault}", "nothing was sent") from None
     if not is_file:
-        raise Misuse(f"{name} is no regular file, and cannot be replaced", "nothing was sent")
-    edit = Edit(name, path, read(str(path)))
+        raise UsageError(f"{name} is no regular file, and cannot be replaced", "nothing was sent")
+    edit = FileEdit(name, path, read_input_file(str(path)))
     try:
         is_text = "\0" not in edit.text
     except UnicodeDecodeError:
         is_text = False
     if not is_text:
-        raise Misuse(f"{name} is not UTF-8 text", "nothing was sent")
+        raise UsageError(f"{name} is not UTF-8 text", "nothing was sent")
     return edit
 
 
-def _source(edit: Edit) -> Source:
-    return Source(edit.name, edit.text.encode())
+def _source(edit: FileEdit) -> FileContent:
+    return FileContent(edit.name, edit.text.encode())
 
 
-def _screen(options: Options) -> Screen:
+def _screen(options: Options) -> AnswerOutput:
     """Give screens that show all but the answer itself."""
-    return replace(choose(replace(options, extract=None, format="text"), os.environ), main=Silent())
+    return replace(choose_output(replace(options, extract=None, format="text"), os.environ), stdout=NullRenderer())
 
 
-def _settle(edit: Edit, answer: Answer, options: Options, kept: _Kept) -> int:
+def _settle(edit: FileEdit, answer: Answer, options: Options, kept: _PendingFile) -> int:
     """Put the answer in the file's place when it is whole, new and agreed to; raise what keeps it from that."""
     if answer.error:
-        kept.beside(answer.completion.first.words)
+        kept.beside(answer.completion.first.output_text)
         raise answer.error
     new = _fitting(edit, _text(answer, options.extract, edit.text))
     if new == edit.old:
@@ -180,12 +180,12 @@ def _settle(edit: Edit, answer: Answer, options: Options, kept: _Kept) -> int:
     if not (options.quiet and options.yes):
         _show_difference(edit, new, options)
     try:
-        is_agreed = options.yes or agrees(f"replace {visible(edit.name)}?")
+        is_agreed = options.yes or confirm(f"replace {sanitize(edit.name)}?")
     except Stopped:
         kept.beside(new.decode())
         raise
     if not is_agreed:
-        raise NotAsAsked(f"{edit.name} is as it was", "" if options.no_log else "aiml history show has the answer")
+        raise AnswerMismatch(f"{edit.name} is as it was", "" if options.no_log else "aiml history show has the answer")
     _see_that_it_is_unchanged(edit, kept, new)
     kept.replace(new)
     _say(options, f"{edit.name} is replaced")
@@ -195,21 +195,21 @@ def _settle(edit: Edit, answer: Answer, options: Options, kept: _Kept) -> int:
 def _text(answer: Answer, word: str | None, old: str) -> str:
     """Give the file's new text: the block that was asked for, the only one where there is nothing else, or all."""
     text = answer.completion.first.text
-    found = chosen(text, word or "all", answer.completion.complete)
+    found = select_complete(text, word or "all", answer.completion.is_complete)
     if word or (len(found) == 1 and found[0].is_alone and not _is_one_block(old)):
-        return code(found[0])
+        return block_code(found[0])
     if not text.strip():
-        raise NotAsAsked("the answer has no text", "ask again; the file is as it was")
+        raise AnswerMismatch("the answer has no text", "ask again; the file is as it was")
     return text
 
 
 def _is_one_block(old: str) -> bool:
     """Say whether the file itself is Markdown that is nothing but a block."""
-    found = blocks(old)
+    found = find_blocks(old)
     return len(found) == 1 and found[0].is_alone and old.startswith(("```", "~~~"))
 
 
-def _fitting(edit: Edit, text: str) -> bytes:
+def _fitting(edit: FileEdit, text: str) -> bytes:
     """Give the new text the old one's beginning and ending, and its ends of lines."""
     old = edit.old.decode()
     plain = text.removeprefix(BOM).replace("\r\n", "\n")
@@ -220,14 +220,14 @@ def _fitting(edit: Edit, text: str) -> bytes:
     return ((BOM if old.startswith(BOM) else "") + ended).encode("utf-8", "replace")
 
 
-def _show_difference(edit: Edit, new: bytes, options: Options) -> None:
+def _show_difference(edit: FileEdit, new: bytes, options: Options) -> None:
     old, answer = edit.old.decode(), new.decode()
     if edit.is_dos:
         old, answer = old.replace("\r\n", "\n"), answer.replace("\r\n", "\n")
-    write_err(difference(old, answer, edit.name, color=wants_color(2, options.color or "auto", os.environ)))
+    write_err(format_diff(old, answer, edit.name, color=wants_color(2, options.color or "auto", os.environ)))
 
 
-def _see_that_it_is_unchanged(edit: Edit, kept: _Kept, new: bytes) -> None:
+def _see_that_it_is_unchanged(edit: FileEdit, kept: _PendingFile, new: bytes) -> None:
     """Raise OutputFailed where somebody else has written the file meanwhile: their work is not to be lost."""
     try:
         if edit.path.read_bytes() == edit.old:
@@ -243,7 +243,7 @@ def _say(options: Options, text: str) -> None:
         print_err(f"aiml: {text}")
 
 
-def difference(old: str, new: str, name: str, *, color: bool) -> str:
+def format_diff(old: str, new: str, name: str, *, color: bool) -> str:
     """Give the lines that change, with those around them."""
     # Lines end at newlines only: splitlines knows a dozen other ends, which a file's lines may hold.
     before, after = (list(StringIO(text, newline="\n")) for text in (old, new))
@@ -253,6 +253,6 @@ def difference(old: str, new: str, name: str, *, color: bool) -> str:
 
 def _line(line: str, *, is_head: bool, color: bool) -> str:
     end = "\n" if line.endswith("\n") else "\n\\ No newline at end of file\n"
-    shown = visible(line.removesuffix("\n"))
+    shown = sanitize(line.removesuffix("\n"))
     tone = BOLD if is_head else COLOURS.get(line[:1], "")
     return f"{tone}{shown}{PLAIN}{end}" if color and tone else shown + end

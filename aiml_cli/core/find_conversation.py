@@ -7,17 +7,17 @@ from typing import TypeVar
 from aiml_cli.core import transcript
 from aiml_cli.store.history import database, reader
 from aiml_cli.store.history.database import History
-from aiml_cli.store.history.writer import mend
+from aiml_cli.store.history.writer import recover_interrupted
 from aiml_cli.system.stdio import print_err
 
 T = TypeVar("T")
 
 
-def recalled(work: Callable[[History], T]) -> T:
+def read_history(work: Callable[[History], T]) -> T:
     """Read the history after mending it; where it proves damaged, tell so and read the new one."""
-    history = database.existing() or database.nothing()
+    history = database.open_existing() or database.open_empty()
     _tell_moved(history)
-    with database.in_words(history.path):
+    with database.translate_errors(history.path):
         try:
             return _worked(history, work)
         except sqlite3.DatabaseError as fault:
@@ -25,25 +25,27 @@ def recalled(work: Callable[[History], T]) -> T:
                 raise
         finally:
             history.close()
-        anew = database.opened_anew()
+        anew = database.recreate_history()
         _tell_moved(anew)
         return _worked(anew, work)
 
 
-def named(history: History, words: Sequence[str]) -> list[reader.Conversation]:
-    """Give the conversation that words name; without words the latest, where there is one. Raises Misuse for none."""
+def find_by_words(history: History, words: Sequence[str]) -> list[reader.StoredConversation]:
+    """Give the conversation that words name; without words the latest, where there is one. Raises UsageError for none."""
     if words:
-        return [reader.named(history, " ".join(words))]
-    return reader.everything(history)[-1:]
+        return [reader.find_conversation(history, " ".join(words))]
+    return reader.list_conversations(history)[-1:]
 
 
-def read(history: History, conversations: Sequence[reader.Conversation]) -> list[transcript.Whole]:
+def load_transcripts(
+    history: History, conversations: Sequence[reader.StoredConversation]
+) -> list[transcript.Transcript]:
     """Read conversations with their messages."""
-    return [transcript.Whole(each, reader.messages(history, each.id)) for each in conversations]
+    return [transcript.Transcript(each, reader.read_messages(history, each.id)) for each in conversations]
 
 
 def _worked(history: History, work: Callable[[History], T]) -> T:
-    mend(history)
+    recover_interrupted(history)
     return work(history)
 
 

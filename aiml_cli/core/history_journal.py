@@ -8,24 +8,24 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from aiml_cli.api.answer import Answer
 from aiml_cli.errors import STOPS, AimlError
-from aiml_cli.store.paths import place
-from aiml_cli.system.signals import Stopped, held
+from aiml_cli.store.paths import session_name
+from aiml_cli.system.signals import Stopped, defer_signals
 from aiml_cli.system.stdio import print_err
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from aiml_cli.api.messages import Conversation
-    from aiml_cli.core.chat_request import Question
+    from aiml_cli.core.chat_request import ChatRequest
     from aiml_cli.store.history.database import History
-    from aiml_cli.store.history.writer import Asked, Row
+    from aiml_cli.store.history.writer import AnswerId, NewExchange
 
 # Text is in the file after this time and that of a write, which together stay below half a second.
 PAUSE_S = 0.25
 PATIENCE_S = 30.0
 HURRY_S = 5.0  # who was told to stop waits no longer for a history that others keep busy
-Marks = dict[tuple[int, str], int]
-Grown = Callable[[Marks], list[tuple[str, int, str]]]
+Offsets = dict[tuple[int, str], int]
+DeltasSince = Callable[[Offsets], list[tuple[str, int, str]]]
 
 
 class _Order(NamedTuple):
@@ -39,26 +39,26 @@ class Journal:
     `asked` is made in that thread; `grown` tells what came since the last look.
     """
 
-    def __init__(self, asked: "Callable[[], Asked]", grown: Grown, *, quiet: bool) -> None:
+    def __init__(self, asked: "Callable[[], NewExchange]", grown: DeltasSince, *, quiet: bool) -> None:
         self._make, self._grown, self._quiet = asked, grown, quiet
         self._orders: SimpleQueue[_Order | str] = SimpleQueue()
         self._thread: Thread | None = None
         self._notices: list[str] = []
-        self.row: Row | None = None
+        self.row: AnswerId | None = None
 
     def start(self) -> None:
         """Begin to write; once begun nothing changes."""
         if self._thread is None:
-            with held():  # a start that is broken off leaves a thread that nobody can wait for
+            with defer_signals():  # a start that is broken off leaves a thread that nobody can wait for
                 self._thread = Thread(target=self._run, daemon=True)
                 self._thread.start()
 
-    def part(self, answer: Answer) -> None:
+    def finish_rejected(self, answer: Answer) -> None:
         """Keep an answer that was not as asked, and that another one follows; one without words was none."""
-        if any(choice.words for choice in answer.completion.choices):
+        if any(choice.output_text for choice in answer.completion.choices):
             self._order(answer, is_last=False)
 
-    def rename(self, model: str) -> None:
+    def change_model(self, model: str) -> None:
         """Note that another model is asked."""
         self._orders.put(model)
 
@@ -93,17 +93,17 @@ class Journal:
 
             asked = self._make()
             try:
-                self._write(database.opened(), asked)
+                self._write(database.open_history(), asked)
             except sqlite3.DatabaseError as fault:
                 if self.row or not database.is_damaged(fault):
                     raise
-                self._write(database.opened_anew(), asked)
+                self._write(database.recreate_history(), asked)
         except AimlError as fault:
             self._notices.append(f"this answer is not in the history: {fault.message}")
         except Exception as fault:  # noqa: BLE001 - see above
             self._notices.append(f"this answer is not in the history: {fault or type(fault).__name__}")
 
-    def _write(self, history: "History", asked: "Asked") -> None:
+    def _write(self, history: "History", asked: "NewExchange") -> None:
         if history.moved:
             self._notices.append(f"the history was damaged and is kept as {history.moved}; a new one is begun")
         try:
@@ -114,45 +114,45 @@ class Journal:
         finally:
             history.close()
 
-    def _follow(self, history: "History", asked: "Asked") -> None:
+    def _follow(self, history: "History", asked: "NewExchange") -> None:
         """Write the question, what comes, and how it ends; then others may write the conversation."""
-        from aiml_cli.core.history_records import describe_end
+        from aiml_cli.core.history_records import to_answer_end
         from aiml_cli.store.history import writer
 
-        self.row = row = writer.begin(history, asked)
-        marks = Marks()
+        self.row = row = writer.begin_exchange(history, asked)
+        marks = Offsets()
         while True:
             try:
                 order = self._orders.get(timeout=PAUSE_S)
             except Empty:
-                if pieces := [writer.Piece(*piece) for piece in self._grown(marks)]:
-                    writer.append(history, row, pieces)
+                if pieces := [writer.AnswerDelta(*piece) for piece in self._grown(marks)]:
+                    writer.append_deltas(history, row, pieces)
                 continue
             if isinstance(order, str):
                 asked = asked._replace(model=order)
-                writer.rename(history, row, order)
+                writer.change_model(history, row, order)
                 continue
-            writer.finish(history, row, describe_end(order.answer, asked, is_last=order.is_last))
+            writer.finish_answer(history, row, to_answer_end(order.answer, asked, is_last=order.is_last))
             if order.is_last:
-                writer.release(history, row.conversation)
+                writer.release_conversation(history, row.conversation)
                 return
-            self.row = row = writer.begin(history, asked._replace(conversation=row.conversation, turns=()))
-            marks = Marks()
+            self.row = row = writer.begin_exchange(history, asked._replace(conversation=row.conversation, messages=()))
+            marks = Offsets()
 
-    def _catch_up(self, history: "History", asked: "Asked") -> None:
+    def _catch_up(self, history: "History", asked: "NewExchange") -> None:
         """Write what a response became that was asked for earlier; where nothing came, nothing changed."""
-        from aiml_cli.core.history_records import describe_end
+        from aiml_cli.core.history_records import to_answer_end
         from aiml_cli.store.history import writer
 
         while isinstance(order := self._orders.get(), str) or not order.is_last:
             pass
-        if order.answer.completion.begun.id:
-            writer.catch_up(history, asked, describe_end(order.answer, asked))
+        if order.answer.completion.started.id:
+            writer.finish_stored_response(history, asked, to_answer_end(order.answer, asked))
 
 
-def journal_of(
-    grown: Grown,
-    question: "Question",
+def make_journal(
+    grown: DeltasSince,
+    question: "ChatRequest",
     said: "Conversation",
     environ: "Mapping[str, str]",
     response_id: str | None = None,
@@ -161,11 +161,11 @@ def journal_of(
     options = question.options
     if options.no_log:
         return None
-    here = place(environ)  # a name that is none is told before it costs
+    here = session_name(environ)  # a name that is none is told before it costs
 
-    def asked() -> "Asked":
-        from aiml_cli.core.history_records import describe_question  # in the journal's own thread
+    def asked() -> "NewExchange":
+        from aiml_cli.core.history_records import to_new_exchange  # in the journal's own thread
 
-        return describe_question(question, said, here, response_id)
+        return to_new_exchange(question, said, here, response_id)
 
     return Journal(asked, grown, quiet=bool(options.quiet))

@@ -4,14 +4,14 @@ from typing import Any
 
 from aiml_cli.api.answer import Answer
 from aiml_cli.api.completion_builder import Choice
-from aiml_cli.api.message_conversion import is_larger, items, items_of, words_of
+from aiml_cli.api.message_conversion import answer_to_items, exceeds_size, role_and_text, to_items
 from aiml_cli.api.messages import Conversation
-from aiml_cli.core.chat_request import Question
+from aiml_cli.core.chat_request import ChatRequest
 from aiml_cli.errors import STOPS
-from aiml_cli.output.json_output import as_object
+from aiml_cli.output.json_output import answer_to_dict
 from aiml_cli.settings.urls import host_of
 from aiml_cli.store.history import writer
-from aiml_cli.store.history.writer import Asked, Ended, Said
+from aiml_cli.store.history.writer import AnswerEnd, NewExchange, NewMessage
 
 LONGEST_TITLE = 80
 NO_OPTIONS = ("model", "messages", "input", "instructions", "stream", "stream_options")
@@ -23,13 +23,13 @@ LARGEST = 16 * 1024 * 1024
 BEGINNING = 64 * 1024
 
 
-def describe_question(question: Question, said: Conversation, here: str, response_id: str | None) -> Asked:
+def to_new_exchange(question: ChatRequest, said: Conversation, here: str, response_id: str | None) -> NewExchange:
     """Give what is asked of whom; `here` is the place that the user works in."""
     turns = _turns(said)
     last = turns[-1].text if turns else f"response {response_id}"
     title = " ".join((" ".join(question.words) or last)[: LONGEST_TITLE * 4].split())[:LONGEST_TITLE]
-    return Asked(
-        question.before.id if question.before else None,
+    return NewExchange(
+        question.previous_turns.id if question.previous_turns else None,
         title or "(no words)",
         here,
         question.system,
@@ -43,49 +43,49 @@ def describe_question(question: Question, said: Conversation, here: str, respons
     )
 
 
-def _turns(said: Conversation) -> list[Said]:
+def _turns(said: Conversation) -> list[NewMessage]:
     """Give what is said, or the beginning of its words where it is too large to be kept."""
-    words = [words_of(turn) for turn in said.turns]
-    if is_larger(said, LARGEST):
-        return [Said(role, text[:BEGINNING], (), {"cut": True}) for role, text in words]
-    return [Said(role, text, items_of(turn)) for (role, text), turn in zip(words, said.turns, strict=True)]
+    words = [role_and_text(turn) for turn in said.messages]
+    if exceeds_size(said, LARGEST):
+        return [NewMessage(role, text[:BEGINNING], (), {"cut": True}) for role, text in words]
+    return [NewMessage(role, text, to_items(turn)) for (role, text), turn in zip(words, said.messages, strict=True)]
 
 
-def _options(question: Question) -> dict[str, Any]:
+def _options(question: ChatRequest) -> dict[str, Any]:
     """Give the request's properties without what is said and who is asked."""
-    body = question.endpoint.body(Conversation(), question.options)
+    body = question.endpoint.build_body(Conversation(), question.options)
     return {name: value for name, value in body.items() if name not in NO_OPTIONS}
 
 
-def describe_end(answer: Answer, what: Asked, *, is_last: bool = True) -> Ended:
+def to_answer_end(answer: Answer, what: NewExchange, *, is_last: bool = True) -> AnswerEnd:
     """Give how an answer ended; the server has what it was asked for by its id.
 
     `is_last` is False for one that was not as asked, and that another one follows.
     """
     completion = answer.completion
-    told = as_object(answer)
+    told = answer_to_dict(answer)
     more: dict[str, Any] = {} if is_last else {"rejected": True}
     if what.is_replayed:
         more["replayed"] = True  # nothing was paid for it
-    if others := [[choice.index, choice.words] for choice in completion.choices[1:]]:
+    if others := [[choice.index, choice.output_text] for choice in completion.choices[1:]]:
         more["others"] = others
-    return Ended(
+    return AnswerEnd(
         _state(answer),
-        completion.first.words,
+        completion.first.output_text,
         completion.first.reasoning,
-        items(answer.endpoint, completion),
+        answer_to_items(answer.endpoint, completion),
         told["usage"],
         answer.cost_usd,
         answer.cost_source,
         answer.request_id,
-        completion.begun.id,
+        completion.started.id,
         stored=bool(what.response_id or what.options.get("store")),
         facts={**{name: told[name] for name in FACTS if told[name]}, **more},
     )
 
 
 def _state(answer: Answer) -> str:
-    if answer.completion.complete:
+    if answer.completion.is_complete:
         return writer.COMPLETE
     if isinstance(answer.error, STOPS):
         return writer.INTERRUPTED
@@ -94,4 +94,4 @@ def _state(answer: Answer) -> str:
 
 
 def _has_come(choice: Choice) -> bool:
-    return bool(choice.words or choice.reasoning or choice.refusal or choice.tool_calls)
+    return bool(choice.output_text or choice.reasoning or choice.refusal or choice.tool_calls)

@@ -5,8 +5,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-from aiml_cli.api.messages import Conversation, Given, Message
-from aiml_cli.errors import Misuse, RequestRefused
+from aiml_cli.api.messages import Conversation, Message, RawMessage
+from aiml_cli.errors import RequestRejected, UsageError
 from aiml_cli.settings.options import Options
 
 # The ways to send what was said before: by the name that the server knows it by, whole, whole without reasoning.
@@ -23,7 +23,7 @@ _OF_CHAT = ("message", "function_call", "function_call_output")
 
 
 @dataclass(frozen=True, slots=True)
-class Before:
+class PreviousTurns:
     """Hold what was said before.
 
     `by_id` is the response that goes for all of it, where the server keeps it; `root` is the response that the
@@ -31,42 +31,42 @@ class Before:
     """
 
     id: int | None
-    turns: tuple[Given, ...]
+    messages: tuple[RawMessage, ...]
     system: str | None
     by_id: str | None
     is_cut: bool
     root: str | None = None
 
-    def joined(self, said: Conversation, options: Options, endpoint: str, how: int) -> tuple[Conversation, Options]:
+    def join(self, said: Conversation, options: Options, endpoint: str, how: int) -> tuple[Conversation, Options]:
         """Put what is said now behind it."""
         if self.by_id and endpoint == "responses" and how == BY_ID:
             return said, replace(options, previous_response_id=self.by_id)
-        turns = [_told(turn, how) for turn in self.turns if _is_sent(turn.item, endpoint, how)]
-        if said.turns[:1] == REST.turns and turns:
-            turns[-1] = Given({**turns[-1].item, "content": turns[-1].item["content"].removesuffix(CUT)})
+        turns = [_told(turn, how) for turn in self.messages if _is_sent(turn.item, endpoint, how)]
+        if said.messages[:1] == REST.messages and turns:
+            turns[-1] = RawMessage({**turns[-1].item, "content": turns[-1].item["content"].removesuffix(CUT)})
         if self.root and endpoint == "responses":
             options = replace(options, previous_response_id=self.root)
-        return Conversation((*turns, *said.turns)), options
+        return Conversation((*turns, *said.messages)), options
 
-    def left_out(self, endpoint: str) -> list[str]:
+    def unsupported_items(self, endpoint: str) -> list[str]:
         """List the types of what an endpoint does not know."""
-        types = [turn.item.get("type", "") for turn in self.turns if not _is_sent(turn.item, endpoint, WHOLE)]
+        types = [turn.item.get("type", "") for turn in self.messages if not _is_sent(turn.item, endpoint, WHOLE)]
         return list(dict.fromkeys([*([self.root] if self.root and endpoint != "responses" else []), *types]))
 
-    def go_on(self) -> Conversation:
-        """Ask for the rest of an answer that was cut; raise Misuse where nothing was."""
+    def continue_request(self) -> Conversation:
+        """Ask for the rest of an answer that was cut; raise UsageError where nothing was."""
         if not self.is_cut:
-            raise Misuse("the last answer was not cut: there is no rest to ask for", "type what to say next")
+            raise UsageError("the last answer was not cut: there is no rest to ask for", "type what to say next")
         return REST
 
-    def instead(self, error: RequestRefused, endpoint: str, how: int) -> str:
+    def retry_reason(self, error: RequestRejected, endpoint: str, how: int) -> str:
         """Say why another way to send it is tried after a refusal; "" where none would help."""
         if endpoint != "responses":
             return ""
         about = f"{error.message} {error.details.get('code')} {error.details.get('type')}"
         if how == BY_ID and self.by_id and _UNKNOWN_RESPONSE.search(about):
             return "the server no longer has the last answer; sending the whole conversation instead"
-        bare = any(_is_bare(turn.item) for turn in self.turns)
+        bare = any(_is_bare(turn.item) for turn in self.messages)
         if how < WITHOUT_REASONING and bare and _UNKNOWN_ITEM.search(about):
             return "the server no longer has the reasoning of earlier answers; sending the rest of the conversation"
         return ""
@@ -79,11 +79,11 @@ def _is_sent(item: Mapping[str, Any], endpoint: str, how: int) -> bool:
     return endpoint == "responses" or item.get("type", "message") in _OF_CHAT
 
 
-def _told(turn: Given, how: int) -> Given:
+def _told(turn: RawMessage, how: int) -> RawMessage:
     """Take its id off what was said with reasoning that is left out: the server would ask for that."""
     if how != WITHOUT_REASONING or turn.item.get("type") not in _OF_CHAT:
         return turn
-    return Given({name: value for name, value in turn.item.items() if name != "id"})
+    return RawMessage({name: value for name, value in turn.item.items() if name != "id"})
 
 
 def _is_bare(item: Mapping[str, Any]) -> bool:

@@ -8,33 +8,33 @@ from contextlib import contextmanager
 from pathlib import Path
 from secrets import token_hex
 
-from aiml_cli.errors import AimlError, Misuse
+from aiml_cli.errors import AimlError, UsageError
 from aiml_cli.store import paths
 from aiml_cli.system import atomic_write
-from aiml_cli.system.atomic_write import decoded, existing
+from aiml_cli.system.atomic_write import decode_utf8, read_file
 from aiml_cli.system.signals import Stopped
 from aiml_cli.system.stdio import is_terminal
 
 TERMINAL = "/dev/tty"
 
 
-def written(start: str, environ: Mapping[str, str]) -> str:
+def edit_text(start: str, environ: Mapping[str, str]) -> str:
     """Open a private file that begins with a text, and give what the user makes of it.
 
-    Raises Misuse when nothing is written, and when the editor fails; then the file stays, and is named.
+    Raises UsageError when nothing is written, and when the editor fails; then the file stays, and is named.
     """
     path = paths.cache_dir() / f"prompt-{os.getpid()}-{token_hex(4)}.md"
-    atomic_write.create(path, f"{start}\n".encode("utf-8", "replace") if start else b"")
+    atomic_write.create_file(path, f"{start}\n".encode("utf-8", "replace") if start else b"")
     try:
         _edit(path, environ.get("VISUAL") or environ.get("EDITOR") or "vi")
-        text = decoded(existing(path) or b"", path).strip("\n")
+        text = decode_utf8(read_file(path) or b"", path).strip("\n")
     except (AimlError, Stopped) as fault:
         error = fault.error if isinstance(fault, Stopped) else fault
         error.hint = f"what you wrote is kept in {path}"
         raise
     path.unlink(missing_ok=True)
     if not text.strip():
-        raise Misuse("the prompt is empty", "nothing was written in the editor, and nothing was sent")
+        raise UsageError("the prompt is empty", "nothing was written in the editor, and nothing was sent")
     return text
 
 
@@ -47,7 +47,7 @@ def _edit(path: Path, editor: str) -> None:
     except (OSError, ValueError) as fault:
         reason = f"cannot be started: {getattr(fault, 'strerror', None) or fault}"
     if reason:
-        raise Misuse(f"the editor {editor!r} {reason}")
+        raise UsageError(f"the editor {editor!r} {reason}")
 
 
 @contextmanager

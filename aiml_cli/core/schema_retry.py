@@ -7,24 +7,24 @@ from typing import TYPE_CHECKING, Protocol
 from aiml_cli.api.completion_builder import Choice, Completion
 from aiml_cli.api.endpoints import Endpoint
 from aiml_cli.api.messages import Conversation
-from aiml_cli.api.stream_events import Batch
-from aiml_cli.core.chat_request import is_errand
-from aiml_cli.errors import AimlError, NotAsAsked
-from aiml_cli.output.choose_renderer import Screen
-from aiml_cli.schema.check import Wanted, want
+from aiml_cli.api.stream_events import EventBatch
+from aiml_cli.core.chat_request import is_stored_action
+from aiml_cli.errors import AimlError, AnswerMismatch
+from aiml_cli.output.choose_renderer import AnswerOutput
+from aiml_cli.schema.check import ResponseSpec, build_response_spec
 from aiml_cli.settings.options import Options
 from aiml_cli.settings.resolve import Settings
 from aiml_cli.system.stdio import print_err
 
 if TYPE_CHECKING:
-    from aiml_cli.core.send_with_retries import Talk
-    from aiml_cli.transport.http_types import Request
+    from aiml_cli.core.send_with_retries import Sender
+    from aiml_cli.transport.http_types import HttpRequest
 
 Mask = Callable[[AimlError], AimlError]
 NATIVE = "structured_output"
 
 
-class Asked(Protocol):
+class SpecifiedRequest(Protocol):
     """Say what is asked of whom."""
 
     @property
@@ -36,14 +36,14 @@ class Asked(Protocol):
         """Give the settled options."""
 
     @property
-    def wanted(self) -> Wanted | None:
+    def response_spec(self) -> ResponseSpec | None:
         """Give what the answer must be."""
 
 
-def wanted(settings: Settings) -> Wanted:
+def make_response_spec(settings: Settings) -> ResponseSpec:
     """Settle what the answer must be; say so when it can only be asked for in words."""
     native = not settings.options.schema or settings.options.demo or _is_native(settings)
-    found = want(settings, native=bool(native))
+    found = build_response_spec(settings, native=bool(native))
     if not native and not settings.options.quiet:
         print_err(
             f"aiml: {settings.options.model} knows no schemas, says the catalogue; the schema goes into the system text"
@@ -56,45 +56,45 @@ def _is_native(settings: Settings) -> bool:
 
     Of several that are asked in turn all have to.
     """
-    from aiml_cli.api.model_list import exact
-    from aiml_cli.catalog.find_models import known
+    from aiml_cli.api.model_list import find_model
+    from aiml_cli.catalog.find_models import load_stored_models
 
-    models = known(settings) or []
-    found = [exact(models, name.strip()) for name in (settings.options.model or "").split(",")]
+    models = load_stored_models(settings) or []
+    found = [find_model(models, name.strip()) for name in (settings.options.model or "").split(",")]
     # Until 2026 an entry had features, with slashes in their names, which say nothing of schemas.
     told = [[word for word in model.capabilities if "/" not in word] for model in found if model]
     return all(not words or NATIVE in words for words in told)
 
 
-def unmet(asked: Asked, completion: Completion) -> NotAsAsked | None:
+def check_answer(asked: SpecifiedRequest, completion: Completion) -> AnswerMismatch | None:
     """Give the failure of an answer that is whole but not of the form that was asked for."""
-    found = asked.wanted and _failing(asked.wanted, completion)
+    found = asked.response_spec and _failing(asked.response_spec, completion)
     if not found and completion.first.text.lstrip().startswith("```") and not asked.options.quiet:
         print_err("aiml: the JSON stands in a code fence; a program that reads it must take that off")
     hint = "" if asked.options.schema_retries else "--schema-retries N asks again"
-    return NotAsAsked(found[1], hint) if found else None
+    return AnswerMismatch(found[1], hint) if found else None
 
 
-def _failing(wanted: Wanted, completion: Completion) -> tuple[Choice, str] | None:
+def _failing(wanted: ResponseSpec, completion: Completion) -> tuple[Choice, str] | None:
     """Find the first choice that fails, and why; one that only calls tools answers nothing yet."""
     spoken = [choice for choice in completion.choices if choice.text or not choice.tool_calls]
-    for choice in spoken if completion.complete else ():
-        if wrong := wanted.wrong(choice.text):
+    for choice in spoken if completion.is_complete else ():
+        if wrong := wanted.find_error(choice.text):
             return choice, f"choice {choice.index + 1}: {wrong}" if len(completion.choices) > 1 else wrong
     return None
 
 
-class Held:
+class BufferedOutput:
     """Look on while an answer comes, and show it when it is known that it shall be shown."""
 
-    def __init__(self, screen: Screen) -> None:
+    def __init__(self, screen: AnswerOutput) -> None:
         self._screen = screen
-        self._batches: list[Batch] = []
+        self._batches: list[EventBatch] = []
         self._raw: list[bytes] = []
 
-    def show(self, batch: Batch) -> None:
+    def show(self, batch: EventBatch) -> None:
         """Keep what belongs on standard output; what stands aside need not wait."""
-        self._screen.aside.show(batch)
+        self._screen.stderr.show(batch)
         self._batches.append(batch)
 
     def tee(self, chunks: Iterator[bytes]) -> Iterator[bytes]:
@@ -104,7 +104,7 @@ class Held:
                 self._raw.append(chunk)
             yield chunk
 
-    def forget(self) -> None:
+    def discard(self) -> None:
         """Drop what was kept."""
         self._batches, self._raw = [], []
 
@@ -113,43 +113,49 @@ class Held:
         if self._screen.raw:
             self._screen.raw(b"".join(self._raw))
         for batch in self._batches:
-            self._screen.main.show(batch)
+            self._screen.stdout.show(batch)
 
 
-def hold(talk: "Talk", asked: Asked, request: "Request", screen: Screen, mask: Mask) -> None:
+def send_until_valid(
+    talk: "Sender", asked: SpecifiedRequest, request: "HttpRequest", screen: AnswerOutput, mask: Mask
+) -> None:
     """Hold one talk after the other until an answer is as asked; standard output gets the last one only."""
-    options, held = asked.options, Held(screen)
+    options, held = asked.options, BufferedOutput(screen)
     tries = options.schema_retries or 0
     try:
-        talk.hold(request, options, held, mask)
+        talk.send(request, options, held, mask)
         for count in range(1, tries + 1):
-            if not (found := asked.wanted and _failing(asked.wanted, talk.completion())):
+            if not (found := asked.response_spec and _failing(asked.response_spec, talk.completion())):
                 return
             request = _corrected(asked.endpoint, request, found[0].text, found[1])
-            if talk.purse and talk.purse.is_too_small_for(request, talk.part()):
+            if talk.budget and talk.budget.refuses(request, talk.segment()):
                 return
             if not options.quiet:
                 print_err(f"aiml: {found[1]}; asking again ({count} of {tries})")
-            held.forget()
-            talk.begin_anew()
-            talk.hold(request, options, held, mask)
+            held.discard()
+            talk.start_next_answer()
+            talk.send(request, options, held, mask)
     finally:
         held.release()
 
 
-def _corrected(endpoint: Endpoint, request: "Request", text: str, wrong: str) -> "Request":
+def _corrected(endpoint: Endpoint, request: "HttpRequest", text: str, wrong: str) -> "HttpRequest":
     """Add the answer, and what is wrong with it, to what is asked."""
-    said = Conversation().said("assistant", text).said("user", f"{wrong}\nAnswer again, with the right JSON only.")
-    body, more = json.loads(request.body or b"{}"), endpoint.body(said, Options())
+    said = (
+        Conversation()
+        .add_message("assistant", text)
+        .add_message("user", f"{wrong}\nAnswer again, with the right JSON only.")
+    )
+    body, more = json.loads(request.body or b"{}"), endpoint.build_body(said, Options())
     place = "messages" if "messages" in more else "input"
     before = body.get(place) or []
     body[place] = [*([{"role": "user", "content": before}] if isinstance(before, str) else before), *more[place]]
     return request._replace(body=json.dumps(body, ensure_ascii=False, separators=(",", ":")).encode("utf-8", "replace"))
 
 
-def wanted_of(settings: Settings) -> "Wanted | None":
+def response_spec_of(settings: Settings) -> "ResponseSpec | None":
     """Settle what form the answer must have, when one was asked for."""
     options = settings.options
-    if is_errand(options) or not (options.schema or options.json_object or options.items):
+    if is_stored_action(options) or not (options.schema or options.json_object or options.items):
         return None
-    return wanted(settings)
+    return make_response_spec(settings)

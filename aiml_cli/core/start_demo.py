@@ -14,7 +14,7 @@ FIRST_PORT, LAST_PORT = 1024, 65535
 
 
 @contextmanager
-def served(settings: Settings) -> Iterator[Settings]:
+def start_demo_if_asked(settings: Settings) -> Iterator[Settings]:
     """Start the embedded server when it is asked for by name, and address the settings to it.
 
     Its own models may be named anywhere; another model must be typed to be asked for here.
@@ -30,25 +30,25 @@ def served(settings: Settings) -> Iterator[Settings]:
     with serve() as url:
         if not settings.options.quiet:
             print_err("aiml: the embedded server answers; no model runs")
-        settled = demo_model(settings)
+        settled = use_demo_model(settings)
         yield replace(settled, options=replace(settled.options, base_url=url))
 
 
 def _at_no_server(settings: Settings) -> Settings:
     """Give an address as the embedded server has: another one each time, at which nothing is kept."""
-    settled = demo_model(settings)
+    settled = use_demo_model(settings)
     url = f"http://127.0.0.1:{FIRST_PORT + os.getpid() % (LAST_PORT - FIRST_PORT)}/v1"
     return replace(settled, options=replace(settled.options, base_url=url))
 
 
-def demo_model(settings: Settings) -> Settings:
+def use_demo_model(settings: Settings) -> Settings:
     """Give the settings one of the embedded server's models, unless another was typed."""
     model = settings.options.model or DEMO_MODEL
     is_meant = settings.sources["model"] is Source.FLAG or model.startswith("demo/")
     return settings if is_meant else replace(settings, options=replace(settings.options, model=DEMO_MODEL))
 
 
-def run(port: int) -> int:
+def serve_demo(port: int) -> int:
     """Run the embedded server until Ctrl-C."""
     from threading import Event
 

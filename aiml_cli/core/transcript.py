@@ -6,8 +6,8 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 from aiml_cli.output.format_money import format_dollars
-from aiml_cli.output.json_output import line
-from aiml_cli.store.history.reader import Conversation, Message
+from aiml_cli.output.json_output import json_line
+from aiml_cli.store.history.reader import StoredConversation, StoredMessage
 from aiml_cli.store.history.writer import COMPLETE, INTERRUPTED, STREAMING
 
 _FENCE = re.compile(r" {0,3}(`{3,}|~{3,})(.*)")
@@ -15,59 +15,59 @@ _SILENT = {"text", "input_text", "output_text", "message", "reasoning", "functio
 KB = 1000
 
 
-class Whole(NamedTuple):
+class Transcript(NamedTuple):
     """Hold a conversation with its messages."""
 
-    conversation: Conversation
-    messages: Sequence[Message]
+    conversation: StoredConversation
+    messages: Sequence[StoredMessage]
 
 
-def objects(found: Sequence[Whole]) -> bytes:
+def transcripts_json(found: Sequence[Transcript]) -> bytes:
     """Write conversations as documented JSON."""
-    return line([as_object(*each) for each in found], indent=2)
+    return json_line([conversation_to_dict(*each) for each in found], indent=2)
 
 
-def lines(found: Sequence[Whole]) -> bytes:
+def transcripts_jsonl(found: Sequence[Transcript]) -> bytes:
     """Write a message a line, with the name of its conversation."""
     return b"".join(
-        line({"id": conversation.name, "title": conversation.title, **message_object(message)})
+        json_line({"id": conversation.name, "title": conversation.title, **message_to_dict(message)})
         for conversation, messages in found
         for message in messages
     )
 
 
-def markdowns(found: Sequence[Whole]) -> bytes:
+def transcripts_markdown(found: Sequence[Transcript]) -> bytes:
     """Write conversations as Markdown."""
-    return "\n".join(markdown(*each) for each in found).encode("utf-8", "replace")
+    return "\n".join(to_markdown(*each) for each in found).encode("utf-8", "replace")
 
 
-def markdown(conversation: Conversation, messages: Sequence[Message]) -> str:
+def to_markdown(conversation: StoredConversation, messages: Sequence[StoredMessage]) -> str:
     """Write a conversation as Markdown, a heading for each speaker."""
     models = dict.fromkeys(message.model for message in messages if message.role == "assistant" and message.model)
-    facts = [", ".join(models), when(conversation.begun), f"conversation {conversation.name}"]
-    blocks = [f"# {flat(conversation.title)}", " · ".join(filter(None, facts))]
+    facts = [", ".join(models), format_time(conversation.begun), f"conversation {conversation.name}"]
+    blocks = [f"# {one_line(conversation.title)}", " · ".join(filter(None, facts))]
     if conversation.system:
-        blocks += ["## System", closed(conversation.system)]
+        blocks += ["## System", close_code_block(conversation.system)]
     for message in messages:
         blocks += _blocks(message)
     return "\n\n".join(block.strip("\n") for block in blocks) + "\n"
 
 
-def _blocks(message: Message) -> Iterator[str]:
-    speaker = who(message)
+def _blocks(message: StoredMessage) -> Iterator[str]:
+    speaker = speaker_name(message)
     yield f"## {'You' if speaker == 'you' else speaker}"
     if message.text:
-        yield fenced(message.text) if message.role == "tool" else closed(message.text)
-    if inside := list(enclosed(message.items)):
-        yield fenced("\n".join(inside))
-    for index, text in others(message):
+        yield fence_text(message.text) if message.role == "tool" else close_code_block(message.text)
+    if inside := list(describe_attachments(message.items)):
+        yield fence_text("\n".join(inside))
+    for index, text in other_choices(message):
         yield f"### Choice {index}"
-        yield closed(text)
-    if words := ending(message):
+        yield close_code_block(text)
+    if words := describe_ending(message):
         yield f"> {words}"
 
 
-def closed(text: str) -> str:
+def close_code_block(text: str) -> str:
     """Close the code block that a text leaves open, so that what follows is no code."""
     fence = ""
     for each in text.splitlines():
@@ -82,14 +82,14 @@ def closed(text: str) -> str:
     return f"{text.rstrip()}\n{fence}" if fence else text
 
 
-def fenced(text: str) -> str:
+def fence_text(text: str) -> str:
     """Write a text as a code block that none of its own fences ends."""
     longest = max((len(run) for run in re.findall("`+", text)), default=0)
     fence = "`" * max(3, longest + 1)
     return f"{fence}\n{text}\n{fence}"
 
 
-def enclosed(items: Iterable[Any]) -> Iterator[str]:
+def describe_attachments(items: Iterable[Any]) -> Iterator[str]:
     """Name what the items of either endpoint hold besides text, each in a line; never the bytes themselves."""
     for item in items:
         if not isinstance(item, dict):
@@ -158,31 +158,31 @@ def _size(data: str) -> str:
     return f"{count} B" if count < KB else f"{count / KB:.0f} kB" if count < KB * KB else f"{count / KB / KB:.1f} MB"
 
 
-def spoken(conversation: Conversation, messages: Sequence[Message], *, verbose: bool) -> str:
+def format_conversation(conversation: StoredConversation, messages: Sequence[StoredMessage], *, verbose: bool) -> str:
     """Write who said what, and how each answer ended; with `verbose` also how it came about."""
-    blocks = [f"{conversation.name} · {flat(conversation.title)} · {when(conversation.begun)}"]
+    blocks = [f"{conversation.name} · {one_line(conversation.title)} · {format_time(conversation.begun)}"]
     if conversation.system:
         blocks.append(f"── system\n{conversation.system}")
     blocks += ["\n".join(_block(message, verbose=verbose)) for message in messages]
     return "\n\n".join(block.rstrip("\n") for block in blocks) + "\n"
 
 
-def _block(message: Message, *, verbose: bool) -> Iterator[str]:
-    yield f"── {who(message)} · {when(message.at)}"
+def _block(message: StoredMessage, *, verbose: bool) -> Iterator[str]:
+    yield f"── {speaker_name(message)} · {format_time(message.at)}"
     if verbose and message.thought:
         yield f"[reasoning]\n{message.thought}\n[end of the reasoning]"
     if message.text:
         yield message.text.rstrip("\n")
-    yield from (f"[{each}]" for each in enclosed(message.items))
-    for index, text in others(message):
+    yield from (f"[{each}]" for each in describe_attachments(message.items))
+    for index, text in other_choices(message):
         yield f"[choice {index}]\n{text}"
-    if words := ending(message):
+    if words := describe_ending(message):
         yield f"[{words}]"
     if verbose and (facts := _facts(message)):
         yield f"[{facts}]"
 
 
-def _facts(message: Message) -> str:
+def _facts(message: StoredMessage) -> str:
     usage = message.usage or {}
     counts = (
         f"{usage[name]} {name.replace('_', ' ')}" for name in ("input_tokens", "output_tokens") if usage.get(name)
@@ -192,7 +192,7 @@ def _facts(message: Message) -> str:
     return " · ".join(filter(None, (*counts, cost, request)))
 
 
-def who(message: Message) -> str:
+def speaker_name(message: StoredMessage) -> str:
     """Name the speaker: "you", or the model."""
     match message.role:
         case "user":
@@ -203,12 +203,12 @@ def who(message: Message) -> str:
             return role
 
 
-def when(then: float) -> str:
+def format_time(then: float) -> str:
     """Write a time as it is here."""
     return time.strftime("%Y-%m-%d %H:%M", time.localtime(then))
 
 
-def ending(message: Message) -> str:
+def describe_ending(message: StoredMessage) -> str:
     """Say how an answer ended and why, or that it was taken back; "" for one that is whole."""
     if message.facts.get("undone"):
         return "undone"
@@ -222,22 +222,22 @@ def ending(message: Message) -> str:
         case str() as state if state == INTERRUPTED and not reason:
             return "interrupted: the program was killed"
         case state:
-            return f"{state}: {flat(str(reason))}" if reason and reason != state else state
+            return f"{state}: {one_line(str(reason))}" if reason and reason != state else state
 
 
-def others(message: Message) -> list[tuple[int, str]]:
+def other_choices(message: StoredMessage) -> list[tuple[int, str]]:
     """Give the choices of an answer behind the first, with the numbers that people count by."""
     found = message.facts.get("others")
     pairs = found if isinstance(found, list) else []
     return [(int(index) + 1, str(text)) for index, text in pairs]
 
 
-def flat(text: str) -> str:
+def one_line(text: str) -> str:
     """Make one line of a text."""
     return " ".join(text.split())
 
 
-def as_object(conversation: Conversation, messages: Sequence[Message]) -> dict[str, Any]:
+def conversation_to_dict(conversation: StoredConversation, messages: Sequence[StoredMessage]) -> dict[str, Any]:
     """Give the documented object of a conversation: every key is always there."""
     return {
         "id": conversation.name,
@@ -245,11 +245,11 @@ def as_object(conversation: Conversation, messages: Sequence[Message]) -> dict[s
         "system": conversation.system,
         "begun": conversation.begun,
         "changed": conversation.changed,
-        "messages": [message_object(message) for message in messages],
+        "messages": [message_to_dict(message) for message in messages],
     }
 
 
-def message_object(message: Message) -> dict[str, Any]:
+def message_to_dict(message: StoredMessage) -> dict[str, Any]:
     """Give the documented object of a message."""
     facts = message._asdict()
     thought, number, conversation = facts.pop("thought"), facts.pop("id"), facts.pop("conversation")

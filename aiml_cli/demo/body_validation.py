@@ -3,7 +3,16 @@
 import re
 from collections.abc import Mapping
 
-from aiml_cli.demo.value_checks import MISSING, Issues, Json, counted, has, one_of, typed, within
+from aiml_cli.demo.value_checks import (
+    MISSING,
+    Issues,
+    Json,
+    check_choice,
+    check_length,
+    check_properties,
+    check_range,
+    check_type,
+)
 
 CHAT_ROLES = ("user", "assistant", "system", "developer", "tool")
 TOOL_CHOICES = ("none", "auto", "required")
@@ -56,12 +65,12 @@ _CHOSEN = (
 )  # fmt: skip
 
 
-def chat_form(body: Mapping[str, Json]) -> Issues:
+def check_chat_body(body: Mapping[str, Json]) -> Issues:
     """Judge the form of a chat request whose types the table has judged."""
     yield from _messages(body.get("messages", MISSING))
     if "stream_options" in body:
-        yield from has("stream_options", body["stream_options"], {"include_usage": "boolean"})
-    yield from within("n", body.get("n") or 1, None, MOST_CHOICES)
+        yield from check_properties("stream_options", body["stream_options"], {"include_usage": "boolean"})
+    yield from check_range("n", body.get("n") or 1, None, MOST_CHOICES)
     if body.get("top_logprobs") is not None and not body.get("logprobs"):
         yield "top_logprobs: logprobs must be true"
     if "tools" in body:
@@ -73,7 +82,7 @@ def chat_form(body: Mapping[str, Json]) -> Issues:
 
 
 def _messages(messages: Json) -> Issues:
-    wrong = list(counted("messages", messages, 1))
+    wrong = list(check_length("messages", messages, 1))
     yield from wrong
     if not wrong:
         for index, message in enumerate(messages):
@@ -81,60 +90,64 @@ def _messages(messages: Json) -> Issues:
 
 
 def _message(path: str, message: Json) -> Issues:
-    wrong = list(typed(path, message, "object"))
+    wrong = list(check_type(path, message, "object"))
     yield from wrong
     if wrong:
         return
-    yield from one_of(f"{path}.role", message.get("role", MISSING), *CHAT_ROLES)
+    yield from check_choice(f"{path}.role", message.get("role", MISSING), *CHAT_ROLES)
     match message.get("role"):
         case "assistant":
             yield from _assistant(path, message)
         case "tool":
-            yield from has(path, message, {"content": "string", "tool_call_id": "string"})
+            yield from check_properties(path, message, {"content": "string", "tool_call_id": "string"})
         case _:
-            yield from content(f"{path}.content", message.get("content", MISSING), _CHAT_PARTS)
+            yield from check_content(f"{path}.content", message.get("content", MISSING), _CHAT_PARTS)
 
 
 def _assistant(path: str, message: Mapping[str, Json]) -> Issues:
     """Judge what the model said earlier: with calls it needs no content."""
     if message.get("content") is not None:
-        yield from content(f"{path}.content", message["content"], _CHAT_PARTS)
+        yield from check_content(f"{path}.content", message["content"], _CHAT_PARTS)
     calls = message.get("tool_calls", [])
-    yield from counted(f"{path}.tool_calls", calls, 0)
+    yield from check_length(f"{path}.tool_calls", calls, 0)
     for index, call in enumerate(calls if isinstance(calls, list) else []):
         here = f"{path}.tool_calls.{index}"
-        wrong = list(has(here, call, {"id": "string", "function": "object"}))
-        yield from wrong or has(f"{here}.function", call["function"], {"name": "string", "arguments": "string"})
+        wrong = list(check_properties(here, call, {"id": "string", "function": "object"}))
+        yield from wrong or check_properties(
+            f"{here}.function", call["function"], {"name": "string", "arguments": "string"}
+        )
 
 
-def content(path: str, said: Json, parts: Mapping[str, Mapping[str, str]]) -> Issues:
+def check_content(path: str, said: Json, parts: Mapping[str, Mapping[str, str]]) -> Issues:
     """Judge a message's content; `parts` gives each type of part with what it requires."""
-    yield from typed(path, said, "string", "array")
+    yield from check_type(path, said, "string", "array")
     for index, part in enumerate(said if isinstance(said, list) else []):
         yield from _part(f"{path}.{index}", part, parts)
 
 
 def _part(path: str, part: Json, parts: Mapping[str, Mapping[str, str]]) -> Issues:
-    wrong = list(typed(path, part, "object")) or list(one_of(f"{path}.type", part.get("type", MISSING), *parts))
-    wrong = wrong or list(has(path, part, parts[part["type"]]))
+    wrong = list(check_type(path, part, "object")) or list(
+        check_choice(f"{path}.type", part.get("type", MISSING), *parts)
+    )
+    wrong = wrong or list(check_properties(path, part, parts[part["type"]]))
     yield from wrong
     if not wrong and part["type"] == "image_url":
-        yield from has(f"{path}.image_url", part["image_url"], {"url": "string"})
+        yield from check_properties(f"{path}.image_url", part["image_url"], {"url": "string"})
 
 
 def _chat_tools(tools: Json) -> Issues:
-    wrong = list(counted("tools", tools, 0, MOST_TOOLS))
+    wrong = list(check_length("tools", tools, 0, MOST_TOOLS))
     yield from wrong
     for index, tool in enumerate([] if wrong else tools):
         path = f"tools.{index}"
-        bad = list(has(path, tool, {"type": "string", "function": "object"}))
-        bad = bad or list(one_of(f"{path}.type", tool["type"], "function"))
-        yield from bad or function(f"{path}.function", tool["function"], {"parameters": "object"})
+        bad = list(check_properties(path, tool, {"type": "string", "function": "object"}))
+        bad = bad or list(check_choice(f"{path}.type", tool["type"], "function"))
+        yield from bad or check_function(f"{path}.function", tool["function"], {"parameters": "object"})
 
 
-def function(path: str, described: Mapping[str, Json], required: Mapping[str, str]) -> Issues:
+def check_function(path: str, described: Mapping[str, Json], required: Mapping[str, str]) -> Issues:
     """Judge the description of a function, whose name has an alphabet of its own."""
-    wrong = list(has(path, described, {"name": "string", **required}))
+    wrong = list(check_properties(path, described, {"name": "string", **required}))
     yield from wrong
     if not wrong and not _NAME.fullmatch(described["name"]):
         yield f"{path}.name: Invalid"
@@ -142,25 +155,25 @@ def function(path: str, described: Mapping[str, Json], required: Mapping[str, st
 
 def _chat_tool_choice(choice: Json) -> Issues:
     if isinstance(choice, str):
-        yield from one_of("tool_choice", choice, *TOOL_CHOICES)
+        yield from check_choice("tool_choice", choice, *TOOL_CHOICES)
         return
-    wrong = list(one_of("tool_choice.type", choice.get("type", MISSING), "function"))
-    yield from wrong or function("tool_choice.function", choice.get("function", MISSING), {})
+    wrong = list(check_choice("tool_choice.type", choice.get("type", MISSING), "function"))
+    yield from wrong or check_function("tool_choice.function", choice.get("function", MISSING), {})
 
 
 def _format(wanted: Json) -> Issues:
-    wrong = list(typed("response_format", wanted, "object"))
-    wrong = wrong or list(one_of("response_format.type", wanted.get("type", MISSING), *FORMATS))
+    wrong = list(check_type("response_format", wanted, "object"))
+    wrong = wrong or list(check_choice("response_format.type", wanted.get("type", MISSING), *FORMATS))
     yield from wrong
     if not wrong and wanted["type"] == "json_schema":
         path = "response_format.json_schema"
         described = wanted.get("json_schema", MISSING)
-        yield from function(path, described, {})
+        yield from check_function(path, described, {})
         if isinstance(described, dict) and "schema" in described:
-            yield from typed(f"{path}.schema", described["schema"], "object")
+            yield from check_type(f"{path}.schema", described["schema"], "object")
 
 
-def responses_form(body: Mapping[str, Json]) -> Issues:
+def check_responses_body(body: Mapping[str, Json]) -> Issues:
     """Judge the form of a Responses request whose types the table has judged."""
     yield from _input(body.get("input", MISSING))
     if "tools" in body:
@@ -170,64 +183,64 @@ def responses_form(body: Mapping[str, Json]) -> Issues:
     if "text" in body:
         yield from _text(body["text"])
     if body.get("prompt") is not None:
-        yield from has("prompt", body["prompt"], {"id": "string"})
+        yield from check_properties("prompt", body["prompt"], {"id": "string"})
 
 
 def _input(said: Json) -> Issues:
-    yield from typed("input", said, "string", "array")
+    yield from check_type("input", said, "string", "array")
     if isinstance(said, list):
-        yield from counted("input", said, 1)
+        yield from check_length("input", said, 1)
         for index, item in enumerate(said):
             yield from _item(f"input.{index}", item)
 
 
 def _item(path: str, item: Json) -> Issues:
     """Judge one item; a message needs no type, anything else has one."""
-    wrong = list(typed(path, item, "object"))
+    wrong = list(check_type(path, item, "object"))
     yield from wrong
     if wrong:
         return
     if item.get("type", "message") == "message":
-        yield from one_of(f"{path}.role", item.get("role", MISSING), *RESPONSES_ROLES)
-        yield from content(f"{path}.content", item.get("content", MISSING), _RESPONSES_PARTS)
+        yield from check_choice(f"{path}.role", item.get("role", MISSING), *RESPONSES_ROLES)
+        yield from check_content(f"{path}.content", item.get("content", MISSING), _RESPONSES_PARTS)
     else:
-        unknown = list(one_of(f"{path}.type", item["type"], "message", *_ITEMS))
-        yield from unknown or has(path, item, _ITEMS[item["type"]])
+        unknown = list(check_choice(f"{path}.type", item["type"], "message", *_ITEMS))
+        yield from unknown or check_properties(path, item, _ITEMS[item["type"]])
 
 
 def _responses_tools(tools: Json) -> Issues:
-    wrong = list(counted("tools", tools, 0))
+    wrong = list(check_length("tools", tools, 0))
     yield from wrong
     for index, tool in enumerate([] if wrong else tools):
         yield from _tool(f"tools.{index}", tool)
 
 
 def _tool(path: str, tool: Json) -> Issues:
-    wrong = list(has(path, tool, {"type": "string"}))
-    wrong = wrong or list(one_of(f"{path}.type", tool["type"], "function", *_HOSTED))
+    wrong = list(check_properties(path, tool, {"type": "string"}))
+    wrong = wrong or list(check_choice(f"{path}.type", tool["type"], "function", *_HOSTED))
     if wrong:
         yield from wrong
     elif tool["type"] == "function":
-        yield from function(path, tool, {"parameters": "object", "strict": "boolean"})
+        yield from check_function(path, tool, {"parameters": "object", "strict": "boolean"})
     else:
-        yield from has(path, tool, _HOSTED[tool["type"]])
+        yield from check_properties(path, tool, _HOSTED[tool["type"]])
         if tool["type"] == "code_interpreter":
-            yield from typed(f"{path}.container", tool.get("container", MISSING), "string", "object")
+            yield from check_type(f"{path}.container", tool.get("container", MISSING), "string", "object")
 
 
 def _responses_tool_choice(choice: Json) -> Issues:
     if isinstance(choice, str):
-        yield from one_of("tool_choice", choice, *TOOL_CHOICES)
+        yield from check_choice("tool_choice", choice, *TOOL_CHOICES)
         return
-    wrong = list(one_of("tool_choice.type", choice.get("type", MISSING), *_CHOSEN))
+    wrong = list(check_choice("tool_choice.type", choice.get("type", MISSING), *_CHOSEN))
     yield from wrong
     if not wrong and choice["type"] == "function":
-        yield from function("tool_choice", choice, {})
+        yield from check_function("tool_choice", choice, {})
 
 
 def _text(text: Json) -> Issues:
-    wrong = list(has("text", text, {"format": "object"}))
-    wrong = wrong or list(one_of("text.format.type", text["format"].get("type", MISSING), *FORMATS))
+    wrong = list(check_properties("text", text, {"format": "object"}))
+    wrong = wrong or list(check_choice("text.format.type", text["format"].get("type", MISSING), *FORMATS))
     yield from wrong
     if not wrong and text["format"]["type"] == "json_schema":
-        yield from function("text.format", text["format"], {"schema": "object"})
+        yield from check_function("text.format", text["format"], {"schema": "object"})

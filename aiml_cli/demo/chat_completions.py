@@ -3,23 +3,25 @@
 from collections.abc import Iterator, Mapping
 from itertools import zip_longest
 
-from aiml_cli.demo.answers import Answer, tokens
-from aiml_cli.demo.exchange import Exchange, event, logprob
-from aiml_cli.demo.question import Json, Question, Tool, attachments_of, text_of
+from aiml_cli.demo.answers import DemoAnswer, split_tokens
+from aiml_cli.demo.exchange import DemoExchange, fake_logprob, sse_event
+from aiml_cli.demo.question import DeclaredTool, DemoRequest, Json, content_text, list_attachments
 
 
-def read(body: Mapping[str, Json]) -> Question:
+def parse_request(body: Mapping[str, Json]) -> DemoRequest:
     """Read a request that was found valid."""
     messages = body["messages"]
     last = messages[-1]
-    return Question(
+    return DemoRequest(
         model=body["model"],
-        prompt=next((text_of(each["content"]) for each in reversed(messages) if each["role"] == "user"), ""),
-        system="\n".join(text_of(each["content"]) for each in messages if each["role"] in {"system", "developer"}),
+        prompt=next((content_text(each["content"]) for each in reversed(messages) if each["role"] == "user"), ""),
+        system="\n".join(content_text(each["content"]) for each in messages if each["role"] in {"system", "developer"}),
         turns=len(messages),
-        heard=sum(len(text_of(each.get("content"))) for each in messages),
-        attachments=tuple(name for each in messages for name in attachments_of(each.get("content"))),
-        tools=tuple(Tool(each["function"]["name"], each["function"]["parameters"]) for each in body.get("tools", [])),
+        heard=sum(len(content_text(each.get("content"))) for each in messages),
+        attachments=tuple(name for each in messages for name in list_attachments(each.get("content"))),
+        tools=tuple(
+            DeclaredTool(each["function"]["name"], each["function"]["parameters"]) for each in body.get("tools", [])
+        ),
         tool_choice=_choice(body.get("tool_choice")),
         result=last["content"] if last["role"] == "tool" else None,
         schema=_schema(body.get("response_format", {})),
@@ -43,29 +45,29 @@ def _schema(form: Json) -> Json:
     return {} if form.get("type") == "json_object" else None
 
 
-def whole(exchange: Exchange) -> Json:
+def json_answer(exchange: DemoExchange) -> Json:
     """Write the answer as one JSON object."""
     choices = [_choice_of(exchange, index) for index in range(len(exchange.answers))]
     meta = _meta(exchange)
-    return {**_head(exchange, "chat.completion"), "choices": choices, "usage": usage(exchange), "meta": meta}
+    return {**_head(exchange, "chat.completion"), "choices": choices, "usage": usage_object(exchange), "meta": meta}
 
 
-def _head(exchange: Exchange, kind: str) -> dict[str, Json]:
+def _head(exchange: DemoExchange, kind: str) -> dict[str, Json]:
     identity = f"chatcmpl-demo-{exchange.identity}"
     return {"id": identity, "object": kind, "created": exchange.created, "model": exchange.question.model}
 
 
-def _choice_of(exchange: Exchange, index: int) -> Json:
+def _choice_of(exchange: DemoExchange, index: int) -> Json:
     answer = exchange.answers[index]
     return {
         "index": index,
         "message": _message(exchange, index),
-        "logprobs": _logprobs(exchange.question, tokens(answer.text)),
+        "logprobs": _logprobs(exchange.question, split_tokens(answer.text)),
         "finish_reason": answer.reason,
     }
 
 
-def _message(exchange: Exchange, index: int) -> Json:
+def _message(exchange: DemoExchange, index: int) -> Json:
     answer = exchange.answers[index]
     message: dict[str, Json] = {
         "role": "assistant",
@@ -81,17 +83,17 @@ def _message(exchange: Exchange, index: int) -> Json:
     return message
 
 
-def _call_id(exchange: Exchange, index: int) -> str:
+def _call_id(exchange: DemoExchange, index: int) -> str:
     return f"call_demo_{exchange.identity[:24]}_{index}"
 
 
-def _logprobs(question: Question, pieces: list[str]) -> Json:
+def _logprobs(question: DemoRequest, pieces: list[str]) -> Json:
     if not question.logprobs or not pieces:
         return None
-    return {"content": [logprob(piece, question.top_logprobs) for piece in pieces], "refusal": None}
+    return {"content": [fake_logprob(piece, question.top_logprobs) for piece in pieces], "refusal": None}
 
 
-def usage(exchange: Exchange) -> Json:
+def usage_object(exchange: DemoExchange) -> Json:
     """Count the tokens in chat's words."""
     return {
         "prompt_tokens": exchange.input_tokens,
@@ -107,25 +109,25 @@ def usage(exchange: Exchange) -> Json:
     }
 
 
-def _meta(exchange: Exchange) -> Json:
+def _meta(exchange: DemoExchange) -> Json:
     return {"usage": {"credits_used": exchange.credits, "usd_spent": exchange.usd}}
 
 
-def stream(exchange: Exchange) -> Iterator[bytes]:
+def stream_answer(exchange: DemoExchange) -> Iterator[bytes]:
     """Write the answer as server-sent events; several choices take turns."""
     counted = bool((exchange.body.get("stream_options") or {}).get("include_usage"))
     # OpenAI's form: every chunk but the last then says that it has no usage.
     head = {**_head(exchange, "chat.completion.chunk"), **({"usage": None} if counted else {})}
     turns = zip_longest(*(_parts(exchange, index) for index in range(len(exchange.answers))))
     for part in (part for turn in turns for part in turn if part is not None):
-        yield event({**head, "choices": [part]})
+        yield sse_event({**head, "choices": [part]})
     if counted:
         # The tracing page of the documentation promises `meta` in the last chunk; no schema has it.
-        yield event({**head, "choices": [], "usage": usage(exchange), "meta": _meta(exchange)})
+        yield sse_event({**head, "choices": [], "usage": usage_object(exchange), "meta": _meta(exchange)})
     yield b"data: [DONE]\n\n"
 
 
-def _parts(exchange: Exchange, index: int) -> Iterator[Json]:
+def _parts(exchange: DemoExchange, index: int) -> Iterator[Json]:
     """Give one choice piece by piece, the last one with its reason."""
     answer = exchange.answers[index]
     for delta in _deltas(answer, _call_id(exchange, index)):
@@ -134,26 +136,26 @@ def _parts(exchange: Exchange, index: int) -> Iterator[Json]:
     yield {"index": index, "delta": {}, "logprobs": None, "finish_reason": answer.reason}
 
 
-def _deltas(answer: Answer, call_id: str) -> Iterator[dict[str, Json]]:
+def _deltas(answer: DemoAnswer, call_id: str) -> Iterator[dict[str, Json]]:
     yield {"role": "assistant", "content": None if answer.call or answer.refusal else ""}
-    yield from ({"reasoning_content": piece} for piece in tokens(answer.thoughts))
-    yield from ({"content": piece} for piece in tokens(answer.text))
-    yield from ({"refusal": piece} for piece in tokens(answer.refusal))
+    yield from ({"reasoning_content": piece} for piece in split_tokens(answer.thoughts))
+    yield from ({"content": piece} for piece in split_tokens(answer.text))
+    yield from ({"refusal": piece} for piece in split_tokens(answer.refusal))
     if answer.call:
         function = {"name": answer.call.name, "arguments": ""}
         yield {"tool_calls": [{"index": 0, "id": call_id, "type": "function", "function": function}]}
-    for piece in tokens(answer.arguments):
+    for piece in split_tokens(answer.arguments):
         yield {"tool_calls": [{"index": 0, "function": {"arguments": piece}}]}
 
 
-def broken(_exchange: Exchange) -> Json:
+def failed_answer(_exchange: DemoExchange) -> Json:
     """Write an answer that failed under status 200."""
     return {"error": _FAILURE}
 
 
-def failure(_number: int) -> bytes:
+def failure_event(_number: int) -> bytes:
     """Write the event of a failure in mid-stream."""
-    return event({"error": _FAILURE})
+    return sse_event({"error": _FAILURE})
 
 
 _FAILURE = {

@@ -29,7 +29,7 @@ STATUSES: Mapping[int, str] = {
 _TITLES = {413: "Payload Too Large", 422: "Unprocessable Entity"}
 
 
-class Refused(Exception):
+class GatewayError(Exception):
     """Answer a request with an error of the gateway."""
 
     def __init__(self, status: int, message: str) -> None:
@@ -38,7 +38,7 @@ class Refused(Exception):
         self.message = message
 
 
-def problem(status: int, message: str, path: str) -> Json:
+def error_body(status: int, message: str, path: str) -> Json:
     """Write the body of an error (API.md section 8, shape 2: seen live on 2026-08-30)."""
     title = _TITLES.get(status) or HTTPStatus(status).phrase
     return {

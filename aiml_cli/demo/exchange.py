@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from typing import Any
 from uuid import uuid4
 
-from aiml_cli.demo.answers import TOKEN, Answer
-from aiml_cli.demo.question import Question
+from aiml_cli.demo.answers import TOKEN, DemoAnswer
+from aiml_cli.demo.question import DemoRequest
 
 Json = Any
 # Play money, so that the cost can be shown; the catalogue says so. In USD for so many tokens.
@@ -16,12 +16,12 @@ CREDITS = 2_000_000  # for one USD: the FAQ of the vendor's documentation
 
 
 @dataclass(frozen=True, slots=True)
-class Exchange:
+class DemoExchange:
     """Hold what both endpoints write their reply from; `created` is in Unix seconds."""
 
     body: Mapping[str, Json]
-    question: Question
-    answers: tuple[Answer, ...]
+    question: DemoRequest
+    answers: tuple[DemoAnswer, ...]
     created: int
     identity: str
 
@@ -56,7 +56,7 @@ def new_identity() -> str:
     return uuid4().hex
 
 
-def logprob(token: str, alternatives: int) -> Json:
+def fake_logprob(token: str, alternatives: int) -> Json:
     """Make up the log probability of a token, the same one each time."""
     value = -(sum(token.encode("utf-8", "replace")) % 97 + 1) / 100
     others = [_entry(token if rank == 0 else f"demo{rank}", value - rank) for rank in range(alternatives)]
@@ -67,11 +67,11 @@ def _entry(token: str, value: float) -> Json:
     return {"token": token, "logprob": value, "bytes": list(token.encode("utf-8", "replace"))}
 
 
-def encoded(value: Json) -> bytes:
+def encode_json(value: Json) -> bytes:
     """Write JSON as the gateway does: UTF-8, nothing escaped that need not be, lone surrogates replaced."""
     return json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode("utf-8", "replace")
 
 
-def event(value: Json, name: str = "") -> bytes:
+def sse_event(value: Json, name: str = "") -> bytes:
     """Write a server-sent event, with an `event:` line where it has a name."""
-    return (f"event: {name}\n".encode() if name else b"") + b"data: " + encoded(value) + b"\n\n"
+    return (f"event: {name}\n".encode() if name else b"") + b"data: " + encode_json(value) + b"\n\n"

@@ -18,7 +18,7 @@ _NOTE = "No model runs behind it, and the price is play money."
 
 
 @dataclass(frozen=True, slots=True)
-class Model:
+class DemoModel:
     """Describe one model: its id, its name, what it does."""
 
     id: str
@@ -39,43 +39,47 @@ class Model:
 
 
 MODELS = (
-    Model("demo/echo", "Echo", "Answers in a line or two: what you said, how long it is, in which language."),
-    Model("demo/markdown", "Markdown", "Answers with a page of headings, a list, a table and code, about your prompt."),
-    Model("demo/slow", "Slow", "Answers as demo/echo does, with a pause before each token."),
-    Model("demo/tool", "Tool", "Calls the first function given, or get_time; answers in words to its result."),
-    Model(
+    DemoModel("demo/echo", "Echo", "Answers in a line or two: what you said, how long it is, in which language."),
+    DemoModel(
+        "demo/markdown", "Markdown", "Answers with a page of headings, a list, a table and code, about your prompt."
+    ),
+    DemoModel("demo/slow", "Slow", "Answers as demo/echo does, with a pause before each token."),
+    DemoModel("demo/tool", "Tool", "Calls the first function given, or get_time; answers in words to its result."),
+    DemoModel(
         "demo/reasoning", "Reasoning", "Thinks first, then answers as demo/echo does.", (*_CAPABILITIES, "reasoning")
     ),
-    Model("demo/refusal", "Refusal", "Refuses to answer, in the field that a refusal has."),
-    Model("demo/cut", "Cut", "Closes the connection in the middle of the answer."),
-    Model("demo/length", "Length", "Ends in the middle, as if the cap on tokens was reached."),
-    Model("demo/filter", "Filter", "Ends in the middle, as if a content filter had stopped it."),
-    Model("demo/error", "Error", "Fails in the middle of the answer, under status 200."),
+    DemoModel("demo/refusal", "Refusal", "Refuses to answer, in the field that a refusal has."),
+    DemoModel("demo/cut", "Cut", "Closes the connection in the middle of the answer."),
+    DemoModel("demo/length", "Length", "Ends in the middle, as if the cap on tokens was reached."),
+    DemoModel("demo/filter", "Filter", "Ends in the middle, as if a content filter had stopped it."),
+    DemoModel("demo/error", "Error", "Fails in the middle of the answer, under status 200."),
     *(
-        Model(f"demo/status-{status}", f"Status {status}", f"Refuses every request with status {status}: {sentence}.")
+        DemoModel(
+            f"demo/status-{status}", f"Status {status}", f"Refuses every request with status {status}: {sentence}."
+        )
         for status, sentence in STATUSES.items()
     ),
 )
 
 
-def find(name: str) -> Model | None:
+def find_demo_model(name: str) -> DemoModel | None:
     """Find a model by its id or its alias."""
     return next((model for model in MODELS if name in {model.id, model.alias}), None)
 
 
-def listed(query: Mapping[str, list[str]]) -> Json:
+def list_models(query: Mapping[str, list[str]]) -> Json:
     """List the rows that a query asks for."""
     rows = [row for model in MODELS for row in _rows(model) if _asked_for(row, query)]
     return {"object": "list", "data": [_shown(row, query) for row in rows]}
 
 
-def one(name: str, query: Mapping[str, list[str]]) -> Json | None:
+def show_model(name: str, query: Mapping[str, list[str]]) -> Json | None:
     """Show one model by its id or alias, in any case of letters."""
-    model = find(name.lower())
+    model = find_demo_model(name.lower())
     return {"object": "model", "data": _shown(_rows(model)[0], query)} if model else None
 
 
-def _rows(model: Model) -> list[dict[str, Json]]:
+def _rows(model: DemoModel) -> list[dict[str, Json]]:
     return [
         {
             "id": model.id,
@@ -91,7 +95,7 @@ def _rows(model: Model) -> list[dict[str, Json]]:
     ]
 
 
-def _info(model: Model) -> Json:
+def _info(model: DemoModel) -> Json:
     return {
         "releasedAt": "2026-09-01",
         "name": f"Demo: {model.name}",

@@ -10,7 +10,7 @@ _TEXTS = ("text", "input_text", "output_text")
 
 
 @dataclass(frozen=True, slots=True)
-class Tool:
+class DeclaredTool:
     """Name a function that may be called; `parameters` is its JSON Schema."""
 
     name: str
@@ -18,7 +18,7 @@ class Tool:
 
 
 @dataclass(frozen=True, slots=True)
-class Question:
+class DemoRequest:
     """Hold what an answer depends on.
 
     `schema` None asks for text, {} for any JSON object. `result` is what a tool gave back, when that came last.
@@ -31,7 +31,7 @@ class Question:
     turns: int = 1
     heard: int = 0
     attachments: tuple[str, ...] = ()
-    tools: tuple[Tool, ...] = ()
+    tools: tuple[DeclaredTool, ...] = ()
     tool_choice: str = ""
     result: str | None = None
     schema: Json | None = None
@@ -41,14 +41,14 @@ class Question:
     top_logprobs: int = 0
 
 
-def text_of(content: Json) -> str:
+def content_text(content: Json) -> str:
     """Join the text of a message's content, which is a text or a list of parts."""
     if isinstance(content, list):
         return "\n".join(part["text"] for part in content if part.get("type") in _TEXTS)
     return content if isinstance(content, str) else ""
 
 
-def attachments_of(content: Json) -> tuple[str, ...]:
+def list_attachments(content: Json) -> tuple[str, ...]:
     """Name the parts of a message's content that are no text."""
     parts = content if isinstance(content, list) else []
     return tuple(_named(part) for part in parts if part.get("type") not in (*_TEXTS, "refusal"))

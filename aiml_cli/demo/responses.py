@@ -2,9 +2,9 @@
 
 from collections.abc import Iterator, Mapping
 
-from aiml_cli.demo.answers import Answer, tokens
-from aiml_cli.demo.exchange import Exchange, event, logprob
-from aiml_cli.demo.question import Json, Question, Tool, attachments_of, text_of
+from aiml_cli.demo.answers import DemoAnswer, split_tokens
+from aiml_cli.demo.exchange import DemoExchange, fake_logprob, sse_event
+from aiml_cli.demo.question import DeclaredTool, DemoRequest, Json, content_text, list_attachments
 
 Named = tuple[str, dict[str, Json]]
 # What an item lacks while it is being streamed.
@@ -38,7 +38,7 @@ _FAILURE = {
 }
 
 
-def items_of(exchange: Exchange) -> list[Json]:
+def output_items(exchange: DemoExchange) -> list[Json]:
     """List the items of the answer: what was thought, then what was said or called."""
     answer, identity = exchange.answers[0], exchange.identity
     listed: list[Json] = []
@@ -52,7 +52,7 @@ def items_of(exchange: Exchange) -> list[Json]:
     return listed
 
 
-def _call(answer: Answer, identity: str) -> Json:
+def _call(answer: DemoAnswer, identity: str) -> Json:
     return {
         "id": f"fc_demo_{identity}",
         "type": "function_call",
@@ -63,7 +63,7 @@ def _call(answer: Answer, identity: str) -> Json:
     }
 
 
-def _message(answer: Answer, question: Question, identity: str) -> Json:
+def _message(answer: DemoAnswer, question: DemoRequest, identity: str) -> Json:
     part = {"type": "refusal", "refusal": answer.refusal} if answer.refusal else _text(answer.text, question)
     status = "completed" if answer.reason == "stop" else "incomplete"
     return {
@@ -75,12 +75,12 @@ def _message(answer: Answer, question: Question, identity: str) -> Json:
     }
 
 
-def _text(text: str, question: Question) -> Json:
-    logprobs = [logprob(piece, question.top_logprobs) for piece in tokens(text)] if question.logprobs else []
+def _text(text: str, question: DemoRequest) -> Json:
+    logprobs = [fake_logprob(piece, question.top_logprobs) for piece in split_tokens(text)] if question.logprobs else []
     return {"type": "output_text", "text": text, "annotations": [], "logprobs": logprobs}
 
 
-def events_of(item: Mapping[str, Json], index: int) -> Iterator[Named]:
+def item_events(item: Mapping[str, Json], index: int) -> Iterator[Named]:
     """Stream one finished item: added empty, filled piece by piece, done."""
     place = {"item_id": item["id"], "output_index": index}
     added = {**item, "status": "in_progress", **_HOLLOW[item["type"]]}
@@ -99,14 +99,14 @@ def _summary_events(item: Mapping[str, Json], place: Mapping[str, Json]) -> Iter
     for index, part in enumerate(item["summary"]):
         here = {**place, "summary_index": index}
         yield "response.reasoning_summary_part.added", {**here, "part": {**part, "text": ""}}
-        for piece in tokens(part["text"]):
+        for piece in split_tokens(part["text"]):
             yield "response.reasoning_summary_text.delta", {**here, "delta": piece}
         yield "response.reasoning_summary_text.done", {**here, "text": part["text"]}
         yield "response.reasoning_summary_part.done", {**here, "part": part}
 
 
 def _call_events(item: Mapping[str, Json], place: Mapping[str, Json]) -> Iterator[Named]:
-    for piece in tokens(item["arguments"]):
+    for piece in split_tokens(item["arguments"]):
         yield "response.function_call_arguments.delta", {**place, "delta": piece}
     yield "response.function_call_arguments.done", {**place, "arguments": item["arguments"]}
 
@@ -122,34 +122,34 @@ def _message_events(item: Mapping[str, Json], place: Mapping[str, Json]) -> Iter
 
 
 def _refusal_events(part: Mapping[str, Json], here: Mapping[str, Json]) -> Iterator[Named]:
-    for piece in tokens(part["refusal"]):
+    for piece in split_tokens(part["refusal"]):
         yield "response.refusal.delta", {**here, "delta": piece}
     yield "response.refusal.done", {**here, "refusal": part["refusal"]}
 
 
 def _text_events(part: Mapping[str, Json], here: Mapping[str, Json]) -> Iterator[Named]:
-    for number, piece in enumerate(tokens(part["text"])):
+    for number, piece in enumerate(split_tokens(part["text"])):
         logprobs = part["logprobs"][number : number + 1]
         yield "response.output_text.delta", {**here, "delta": piece, "logprobs": logprobs}
     yield "response.output_text.done", {**here, "text": part["text"], "logprobs": part["logprobs"]}
 
 
-def read(body: Mapping[str, Json]) -> Question:
+def parse_request(body: Mapping[str, Json]) -> DemoRequest:
     """Read a request that was found valid."""
     spoken = body["input"]
     items = [{"role": "user", "content": spoken}] if isinstance(spoken, str) else spoken
     said = [each for each in items if "role" in each]
     systems = [each for each in said if each["role"] in {"system", "developer"}]
-    system = "\n".join([body.get("instructions") or "", *(text_of(each["content"]) for each in systems)]).strip()
+    system = "\n".join([body.get("instructions") or "", *(content_text(each["content"]) for each in systems)]).strip()
     last = items[-1]
-    return Question(
+    return DemoRequest(
         model=body["model"],
-        prompt=next((text_of(each["content"]) for each in reversed(said) if each["role"] == "user"), ""),
+        prompt=next((content_text(each["content"]) for each in reversed(said) if each["role"] == "user"), ""),
         system=system,
         turns=len(items),
-        heard=sum(len(text_of(each["content"])) for each in said) + len(body.get("instructions") or ""),
-        attachments=tuple(name for each in said for name in attachments_of(each["content"])),
-        tools=tuple(Tool(each["name"], each["parameters"]) for each in _functions(body)),
+        heard=sum(len(content_text(each["content"])) for each in said) + len(body.get("instructions") or ""),
+        attachments=tuple(name for each in said for name in list_attachments(each["content"])),
+        tools=tuple(DeclaredTool(each["name"], each["parameters"]) for each in _functions(body)),
         tool_choice=_choice(body.get("tool_choice")),
         result=last["output"] if last.get("type") == "function_call_output" else None,
         schema=_schema(body.get("text", {}).get("format", {})),
@@ -175,36 +175,36 @@ def _schema(form: Json) -> Json:
     return {} if form.get("type") == "json_object" else None
 
 
-def whole(exchange: Exchange) -> Json:
+def json_answer(exchange: DemoExchange) -> Json:
     """Write the answer as one JSON object."""
     answer = exchange.answers[0]
     reason = _REASONS.get(answer.reason)
     return {
         **_head(exchange, "incomplete" if reason else "completed"),
         "incomplete_details": {"reason": reason} if reason else None,
-        "output": items_of(exchange),
+        "output": output_items(exchange),
         # The specification calls it a convenience of the SDK, the sample of the documentation has it filled.
         "output_text": answer.text,
-        "usage": usage(exchange),
+        "usage": usage_object(exchange),
     }
 
 
-def queued(exchange: Exchange) -> Json:
+def queued_response(exchange: DemoExchange) -> Json:
     """Write what a request with `background` is answered at once."""
     return _head(exchange, "queued")
 
 
-def working(exchange: Exchange) -> Json:
+def working_response(exchange: DemoExchange) -> Json:
     """Write a response that is being answered in the background."""
     return _head(exchange, "in_progress")
 
 
-def broken(exchange: Exchange) -> Json:
+def failed_answer(exchange: DemoExchange) -> Json:
     """Write an answer that failed under status 200."""
     return {**_head(exchange, "failed"), "error": {"code": _FAILURE["code"], "message": _FAILURE["message"]}}
 
 
-def _head(exchange: Exchange, status: str) -> dict[str, Json]:
+def _head(exchange: DemoExchange, status: str) -> dict[str, Json]:
     """Write a response that has no output yet."""
     body = exchange.body
     return {
@@ -223,7 +223,7 @@ def _head(exchange: Exchange, status: str) -> dict[str, Json]:
     }
 
 
-def usage(exchange: Exchange) -> Json:
+def usage_object(exchange: DemoExchange) -> Json:
     """Count the tokens in the words of this endpoint."""
     return {
         "input_tokens": exchange.input_tokens,
@@ -234,22 +234,22 @@ def usage(exchange: Exchange) -> Json:
     }
 
 
-def stream(exchange: Exchange) -> Iterator[bytes]:
+def stream_answer(exchange: DemoExchange) -> Iterator[bytes]:
     """Write the answer as server-sent events, each with its name, its type and its number."""
     for number, (name, fields) in enumerate(_events(exchange)):
-        yield event({"type": name, "sequence_number": number, **fields}, name)
+        yield sse_event({"type": name, "sequence_number": number, **fields}, name)
 
 
-def _events(exchange: Exchange) -> Iterator[Named]:
+def _events(exchange: DemoExchange) -> Iterator[Named]:
     started = _head(exchange, "in_progress")
     yield "response.created", {"response": started}
     yield "response.in_progress", {"response": started}
-    for index, item in enumerate(items_of(exchange)):
-        yield from events_of(item, index)
-    done = whole(exchange)
+    for index, item in enumerate(output_items(exchange)):
+        yield from item_events(item, index)
+    done = json_answer(exchange)
     yield f"response.{done['status']}", {"response": done}
 
 
-def failure(number: int) -> bytes:
+def failure_event(number: int) -> bytes:
     """Write the event of a failure in mid-stream, the `number`th of its stream."""
-    return event({"type": "error", "sequence_number": number, **_FAILURE}, "error")
+    return sse_event({"type": "error", "sequence_number": number, **_FAILURE}, "error")

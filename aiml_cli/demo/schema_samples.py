@@ -4,7 +4,7 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
-from aiml_cli.demo.errors import Refused
+from aiml_cli.demo.errors import GatewayError
 
 Json = Any
 
@@ -22,12 +22,12 @@ _FORMATS = {
 }
 
 
-def sample(schema: Json) -> Json:
+def make_sample(schema: Json) -> Json:
     """Make a value; words of the schema that are not known here are ignored. Raise Refused for what is no schema."""
     try:
         return _made(schema, schema, 0)
     except (AttributeError, IndexError, KeyError, TypeError, ValueError, RecursionError) as fault:
-        raise Refused(400, f"Body validation error\nInvalid schema: {fault}") from None
+        raise GatewayError(400, f"Body validation error\nInvalid schema: {fault}") from None
 
 
 def _made(schema: Json, root: Json, depth: int) -> Json:

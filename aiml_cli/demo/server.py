@@ -8,9 +8,9 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from threading import Event, Thread
 from typing import Any
 
-from aiml_cli.demo.errors import Refused
-from aiml_cli.demo.routes import Call, Gateway, Reply, refusal
-from aiml_cli.errors import Misuse
+from aiml_cli.demo.errors import GatewayError
+from aiml_cli.demo.routes import Gateway, ServerRequest, ServerResponse, error_response
+from aiml_cli.errors import UsageError
 
 HOST = "127.0.0.1"
 LARGEST = 64 * 1024 * 1024  # bytes of a request's body
@@ -21,12 +21,12 @@ _POLL = 0.01  # seconds until the server notices that it shall stop
 def serve(port: int = 0) -> Iterator[str]:
     """Run the server in the background and give its base URL; port 0 takes any that is free.
 
-    Raise Misuse for a port that cannot be used.
+    Raise UsageError for a port that cannot be used.
     """
     try:
         server = _Server((HOST, port), _Connection)
     except (OSError, OverflowError) as fault:
-        raise Misuse(f"port {port} cannot be used: {getattr(fault, 'strerror', None) or fault}") from None
+        raise UsageError(f"port {port} cannot be used: {getattr(fault, 'strerror', None) or fault}") from None
     with server:
         Thread(target=server.serve_forever, args=(_POLL,), name="aiml-demo", daemon=True).start()
         try:
@@ -68,8 +68,8 @@ class _Connection(BaseHTTPRequestHandler):
 
     def _answer(self) -> None:
         try:
-            call = Call(self.command, self.path, {k.lower(): v for k, v in self.headers.items()}, self._body())
-        except Refused as fault:
+            call = ServerRequest(self.command, self.path, {k.lower(): v for k, v in self.headers.items()}, self._body())
+        except GatewayError as fault:
             self.send_error(fault.status, fault.message)
         else:
             self._send(self.server.gateway.answer(call))
@@ -87,19 +87,19 @@ class _Connection(BaseHTTPRequestHandler):
         while size := _size(self.rfile.readline(1024).partition(b";")[0].decode("latin-1"), 16):
             left -= size
             if left < 0:
-                raise Refused(413, "The request body is too large")
+                raise GatewayError(413, "The request body is too large")
             yield self.rfile.read(size)
             self.rfile.readline(1024)
         while self.rfile.readline(1024).strip():
             pass  # trailers, which nobody here reads
 
-    def _send(self, reply: Reply) -> None:
+    def _send(self, reply: ServerResponse) -> None:
         if reply.streamed:
             self._stream(reply)
         else:
             self._document(reply)
 
-    def _head(self, reply: Reply, framing: Mapping[str, str]) -> None:
+    def _head(self, reply: ServerResponse, framing: Mapping[str, str]) -> None:
         self.send_response(reply.status)
         for name, value in {**reply.headers, **framing}.items():
             self.send_header(name, value)
@@ -107,7 +107,7 @@ class _Connection(BaseHTTPRequestHandler):
             self.send_header("Connection", "close")
         self.end_headers()
 
-    def _document(self, reply: Reply) -> None:
+    def _document(self, reply: ServerResponse) -> None:
         """Send a body whole, or (cut) the first half of what was announced."""
         body = b"".join(reply.frames)
         self.server.stopping.wait(reply.pause)
@@ -116,7 +116,7 @@ class _Connection(BaseHTTPRequestHandler):
             self.wfile.write(body[: len(body) // 2] if reply.cut else body)
         self.close_connection |= reply.cut
 
-    def _stream(self, reply: Reply) -> None:
+    def _stream(self, reply: ServerResponse) -> None:
         """Send each frame as a chunk of its own; a client of HTTP/1.0 gets them bare, and then the end."""
         chunked = self.request_version != "HTTP/1.0"
         self.close_connection |= reply.cut or not chunked
@@ -133,7 +133,7 @@ class _Connection(BaseHTTPRequestHandler):
     def send_error(self, code: int, message: str | None = None, _explain: str | None = None) -> None:
         """Refuse what is no request, in the gateway's shape; what follows it cannot be trusted."""
         self.close_connection = True
-        self._send(refusal(code, message or "Bad request", self.path))
+        self._send(error_response(code, message or "Bad request", self.path))
 
     def version_string(self) -> str:
         """Name the server."""
@@ -150,7 +150,7 @@ def _size(text: str, base: int) -> int:
     except ValueError:
         size = -1
     if size < 0:
-        raise Refused(400, "The length of the body cannot be read")
+        raise GatewayError(400, "The length of the body cannot be read")
     if size > LARGEST:
-        raise Refused(413, "The request body is too large")
+        raise GatewayError(413, "The request body is too large")
     return size

@@ -2,9 +2,9 @@
 
 from collections.abc import Callable, Iterator, Mapping
 
-from aiml_cli.demo.body_validation import chat_form, responses_form
-from aiml_cli.demo.errors import Refused
-from aiml_cli.demo.value_checks import MISSING, Issues, Json, one_of, received, typed, within
+from aiml_cli.demo.body_validation import check_chat_body, check_responses_body
+from aiml_cli.demo.errors import GatewayError
+from aiml_cli.demo.value_checks import MISSING, Issues, Json, check_choice, check_range, check_type, json_type
 from aiml_cli.settings.options import ROWS
 from aiml_cli.settings.value_types import (
     JSON,
@@ -14,10 +14,10 @@ from aiml_cli.settings.value_types import (
     SWITCH,
     TEXT,
     VARIABLES,
-    Kind,
+    ValueType,
     integer,
     number,
-    words,
+    text_list,
 )
 
 TITLE = "Body validation error"
@@ -38,28 +38,31 @@ _TYPES: Mapping[str, tuple[str, ...]] = {
     VARIABLES.name: ("object",),
     RESULTS.name: ("object",),
     PLACES.name: ("object",),
-    words().name: ("array",),
+    text_list().name: ("array",),
 }
-_FORMS: Mapping[str, Callable[[Mapping[str, Json]], Issues]] = {"chat": chat_form, "responses": responses_form}
+_FORMS: Mapping[str, Callable[[Mapping[str, Json]], Issues]] = {
+    "chat": check_chat_body,
+    "responses": check_responses_body,
+}
 
 
-def check(body: Mapping[str, Json], endpoint: str) -> None:
+def check_body(body: Mapping[str, Json], endpoint: str) -> None:
     """Raise Refused naming every property that is wrong; properties that nobody knows are ignored."""
     # The forms look into values whose types the table has found right.
     issues = list(_by_table(body, endpoint)) or list(_FORMS[endpoint](body))
     if issues:
-        raise Refused(400, "\n".join([TITLE, *dict.fromkeys(issues)]))
+        raise GatewayError(400, "\n".join([TITLE, *dict.fromkeys(issues)]))
 
 
 def _by_table(body: Mapping[str, Json], endpoint: str) -> Issues:
-    yield from typed("model", body.get("model", MISSING), "string")
+    yield from check_type("model", body.get("model", MISSING), "string")
     for row in ROWS.values():
-        place = row.wire.get(endpoint)
+        place = row.body_paths.get(endpoint)
         if place:
-            yield from _at(body, place.path, row.kind_on(endpoint), _NULLABLE[endpoint])
+            yield from _at(body, place.path, row.value_type_on(endpoint), _NULLABLE[endpoint])
 
 
-def _at(body: Mapping[str, Json], path: str, kind: Kind[Json], nullable: set[str]) -> Issues:
+def _at(body: Mapping[str, Json], path: str, kind: ValueType[Json], nullable: set[str]) -> Issues:
     """Judge the value at a dotted path, and what lies on the way to it."""
     value: Json = body
     steps = list(_steps(path))
@@ -67,8 +70,8 @@ def _at(body: Mapping[str, Json], path: str, kind: Kind[Json], nullable: set[str
         value = value.get(step.rpartition(".")[2], MISSING)
         if value is MISSING or (value is None and step in nullable):
             return
-        if step != path and received(value) != "object":
-            yield from typed(step, value, "object")
+        if step != path and json_type(value) != "object":
+            yield from check_type(step, value, "object")
             return
     yield from _judged(path, value, kind)
 
@@ -79,32 +82,32 @@ def _steps(path: str) -> Iterator[str]:
     return (".".join(names[: depth + 1]) for depth in range(len(names)))
 
 
-def types_of(kind: Kind[Json]) -> tuple[str, ...]:
+def json_types(kind: ValueType[Json]) -> tuple[str, ...]:
     """Name the JSON types that a kind's values have; none when the kind is new here."""
     if kind.name.startswith((number().name, integer().name)):
         return ("number",)
-    if kind.closed and not kind.switch:
+    if kind.is_closed and not kind.is_switch:
         return ("string",)
     return _TYPES.get(kind.name, ())
 
 
-def _judged(path: str, value: Json, kind: Kind[Json]) -> Issues:
-    expected = types_of(kind)
-    wrong = list(typed(path, value, *expected)) if expected else []
+def _judged(path: str, value: Json, kind: ValueType[Json]) -> Issues:
+    expected = json_types(kind)
+    wrong = list(check_type(path, value, *expected)) if expected else []
     yield from wrong
     if wrong:
         return
-    if received(value) == "number":
+    if json_type(value) == "number":
         yield from _number(path, value, kind)
-    if received(value) == "array" and kind.many:
+    if json_type(value) == "array" and kind.is_list:
         for index, each in enumerate(value):
-            yield from typed(f"{path}.{index}", each, "string")
-    if kind.closed and not kind.switch:
-        yield from one_of(path, value, *kind.choices)
+            yield from check_type(f"{path}.{index}", each, "string")
+    if kind.is_closed and not kind.is_switch:
+        yield from check_choice(path, value, *kind.choices)
 
 
-def _number(path: str, value: float, kind: Kind[Json]) -> Issues:
-    outside = list(within(path, value, *kind.limits))
+def _number(path: str, value: float, kind: ValueType[Json]) -> Issues:
+    outside = list(check_range(path, value, *kind.limits))
     yield from outside
     if not outside:
         try:

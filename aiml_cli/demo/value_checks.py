@@ -14,7 +14,7 @@ MISSING: Final = _Missing()
 Issues = Iterator[str]
 
 
-def received(value: Json) -> str:
+def json_type(value: Json) -> str:
     """Name the JSON type of a value."""
     match value:
         case None:
@@ -31,15 +31,15 @@ def received(value: Json) -> str:
             return "object"
 
 
-def typed(path: str, value: Json, *expected: str) -> Issues:
+def check_type(path: str, value: Json, *expected: str) -> Issues:
     """Complain of a value that is missing, or of none of the expected types."""
     if value is MISSING:
         yield f"{path}: Required"
-    elif received(value) not in expected:
-        yield f"{path}: Expected {' | '.join(expected)}, received {received(value)}"
+    elif json_type(value) not in expected:
+        yield f"{path}: Expected {' | '.join(expected)}, received {json_type(value)}"
 
 
-def within(path: str, value: Json, low: float | None, high: float | None) -> Issues:
+def check_range(path: str, value: Json, low: float | None, high: float | None) -> Issues:
     """Complain of a number that is out of range."""
     if low is not None and value < low:
         yield f"{path}: Number must be greater than or equal to {low}"
@@ -47,28 +47,28 @@ def within(path: str, value: Json, low: float | None, high: float | None) -> Iss
         yield f"{path}: Number must be less than or equal to {high}"
 
 
-def one_of(path: str, value: Json, *words: str) -> Issues:
+def check_choice(path: str, value: Json, *words: str) -> Issues:
     """Complain of anything but one of these words."""
     if value is MISSING:
         yield f"{path}: Required"
     elif value not in words:
         expected = " | ".join(f"'{word}'" for word in words)
-        shown = f"'{value}'" if isinstance(value, str) else received(value)
+        shown = f"'{value}'" if isinstance(value, str) else json_type(value)
         yield f"{path}: Invalid enum value. Expected {expected}, received {shown}"
 
 
-def has(path: str, value: Json, required: Mapping[str, str]) -> Issues:
+def check_properties(path: str, value: Json, required: Mapping[str, str]) -> Issues:
     """Complain of what is no object, or lacks properties; `required` gives their names and types."""
-    wrong = list(typed(path, value, "object"))
+    wrong = list(check_type(path, value, "object"))
     yield from wrong
     if not wrong:
         for name, kind in required.items():
-            yield from typed(f"{path}.{name}", value.get(name, MISSING), kind)
+            yield from check_type(f"{path}.{name}", value.get(name, MISSING), kind)
 
 
-def counted(path: str, value: Json, fewest: int, most: int | None = None) -> Issues:
+def check_length(path: str, value: Json, fewest: int, most: int | None = None) -> Issues:
     """Complain of what is no array, or of too few or too many elements."""
-    wrong = list(typed(path, value, "array"))
+    wrong = list(check_type(path, value, "array"))
     yield from wrong
     if not wrong and len(value) < fewest:
         yield f"{path}: Array must contain at least {fewest} element(s)"

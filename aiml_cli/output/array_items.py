@@ -5,8 +5,8 @@ import re
 from collections.abc import Callable
 
 from aiml_cli.api.answer import Answer
-from aiml_cli.api.stream_events import Batch, Text
-from aiml_cli.system.sanitize import in_json
+from aiml_cli.api.stream_events import EventBatch, TextDelta
+from aiml_cli.system.sanitize import escape_json
 
 _MARK = re.compile(r'["\[\]{},]')
 _IN_STRING = re.compile(r'["\\]')
@@ -15,7 +15,7 @@ _SPACE = "\ufeff \t\r\n"
 DEEPEST = 2  # brackets: those of an object, and of an array in it
 
 
-class Items:
+class ItemsRenderer:
     """Write the elements of the first choice as they come, those of the others after them.
 
     An answer without an array is written as it is: it was paid for, and the exit code tells.
@@ -23,19 +23,19 @@ class Items:
 
     def __init__(self, write: Callable[[bytes], None]) -> None:
         self._write = write
-        self._cutter = Cutter()
+        self._cutter = JsonArraySplitter()
 
-    def show(self, batch: Batch) -> None:
+    def show(self, batch: EventBatch) -> None:
         """Write the elements that a network read made whole."""
-        text = "".join([event.text for event in batch if type(event) is Text and not event.choice])
-        self._lines(self._cutter.cut(text))
+        text = "".join([event.text for event in batch if type(event) is TextDelta and not event.choice])
+        self._lines(self._cutter.feed(text))
 
     def close(self, answer: Answer) -> None:
         """Write the other choices, and what holds no array."""
         for choice in answer.completion.choices:
-            cutter = Cutter() if choice.index else self._cutter
+            cutter = JsonArraySplitter() if choice.index else self._cutter
             if choice.index:
-                self._lines(cutter.cut(choice.text))
+                self._lines(cutter.feed(choice.text))
             if choice.text and not (cutter.closed or cutter.cut_some):
                 self._lines([choice.text.removesuffix("\n")])
 
@@ -47,10 +47,10 @@ class Items:
 
 
 def _harmless(text: str) -> str:
-    return in_json(text)
+    return escape_json(text)
 
 
-class Cutter:
+class JsonArraySplitter:
     """Take pieces of a JSON text; give each element as soon as it is whole.
 
     The array is the top itself, or the first one that is a property of an object at the top. A code fence around
@@ -66,7 +66,7 @@ class Cutter:
         self._pieces: list[str] = []
         self._found: list[str] = []
 
-    def cut(self, text: str) -> list[str]:
+    def feed(self, text: str) -> list[str]:
         """Give the elements that a piece made whole, as JSON without idle space."""
         if self._head is not None:
             text = self._begun(self._head + text)

@@ -5,14 +5,14 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Protocol
 
 from aiml_cli.api.answer import Answer
-from aiml_cli.api.stream_events import Batch
-from aiml_cli.errors import AimlError, OutputFailed, ReaderGone
-from aiml_cli.output.json_output import Json, JsonLines, Silent
+from aiml_cli.api.stream_events import EventBatch
+from aiml_cli.errors import AimlError, OutputFailed, ReaderClosed
+from aiml_cli.output.json_output import JsonLinesRenderer, JsonRenderer, NullRenderer
 from aiml_cli.output.output_file import OutputFile
-from aiml_cli.output.plain_text import Plain
-from aiml_cli.output.stderr_renderer import Aside, Nobody
+from aiml_cli.output.plain_text import PlainTextRenderer
+from aiml_cli.output.stderr_renderer import NullStderrRenderer, StderrRenderer
 from aiml_cli.settings.options import Options
-from aiml_cli.system.stdio import check_stdout, gated, is_terminal, print_err, write_out
+from aiml_cli.system.stdio import check_stdout, is_terminal, make_sanitized_writer, print_err, write_out
 
 if TYPE_CHECKING:
     from aiml_cli.output.output_file import MetaFile
@@ -23,7 +23,7 @@ Write = Callable[[bytes], None]
 class Renderer(Protocol):
     """Show an answer."""
 
-    def show(self, batch: Batch) -> None:
+    def show(self, batch: EventBatch) -> None:
         """Show the events of one network read."""
 
     def close(self, answer: Answer) -> None:
@@ -31,19 +31,19 @@ class Renderer(Protocol):
 
 
 @dataclass(slots=True)
-class Screen:
+class AnswerOutput:
     """Show an answer to whom it concerns. `raw` takes the server's bytes, where they are wanted."""
 
-    main: Renderer
-    aside: Aside | Nobody
+    stdout: Renderer
+    stderr: StderrRenderer | NullStderrRenderer
     raw: Write | None
     file: OutputFile | None
     meta: "MetaFile | None" = None
 
-    def show(self, batch: Batch) -> None:
+    def show(self, batch: EventBatch) -> None:
         """Show what a network read brought."""
-        self.aside.show(batch)
-        self.main.show(batch)
+        self.stderr.show(batch)
+        self.stdout.show(batch)
 
     def tee(self, chunks: Iterator[bytes]) -> Iterator[bytes]:
         """Write the bytes that pass, where they are wanted."""
@@ -62,32 +62,32 @@ class Screen:
 
     def _close(self, answer: Answer) -> None:
         """Show what is left; an output that failed is left alone."""
-        if not isinstance(answer.error, OutputFailed | ReaderGone) or "place" in answer.error.details:
-            self.aside.end_thought()
-            self.main.close(answer)
-        self.aside.close(answer)
+        if not isinstance(answer.error, OutputFailed | ReaderClosed) or "place" in answer.error.details:
+            self.stderr.end_reasoning()
+            self.stdout.close(answer)
+        self.stderr.close(answer)
         if self.file and (part := self.file.close(complete=answer.error is None)):
             print_err(f"aiml: what came is in {part}")
 
 
-def choose(options: Options, environ: Mapping[str, str]) -> Screen:
+def choose_output(options: Options, environ: Mapping[str, str]) -> AnswerOutput:
     """Open the screens; raise before anything is sent when the answer would have no place to go."""
     if options.extract:
-        from aiml_cli.output.code_blocks import see_that_it_agrees  # for few calls only
+        from aiml_cli.output.code_blocks import check_extract_options  # for few calls only
 
-        see_that_it_agrees(options)
+        check_extract_options(options)
     file = OutputFile(options.output) if options.output else None
     if file is None:
         check_stdout()
     meta = _meta(options.meta, file) if options.meta else None
-    return replace(onto(file, options, environ), file=file, meta=meta)
+    return replace(build_output(file, options, environ), file=file, meta=meta)
 
 
-def onto(file: OutputFile | None, options: Options, environ: Mapping[str, str]) -> Screen:
+def build_output(file: OutputFile | None, options: Options, environ: Mapping[str, str]) -> AnswerOutput:
     """Give the screens for an answer that is not the only one on standard output, or in a file that is open."""
     put: Write = file.write if file else write_out
-    text = form(options) in ("md", "text", "items")
-    aside = Aside(
+    text = output_format(options) in ("md", "text", "items")
+    aside = StderrRenderer(
         reasoning=text and not options.hide_reasoning and not options.quiet,
         notices=text and not options.quiet,
         usage=bool(options.usage),
@@ -98,70 +98,72 @@ def onto(file: OutputFile | None, options: Options, environ: Mapping[str, str]) 
     )
     terminal = file.is_terminal if file else is_terminal(1)
     main = _main(options, put, environ, terminal=terminal, to_file=file is not None)
-    return Screen(main, aside, _raw(put, terminal=terminal) if form(options) == "raw" else None, None)
+    return AnswerOutput(main, aside, _raw(put, terminal=terminal) if output_format(options) == "raw" else None, None)
 
 
-def silent() -> Screen:
+def null_output() -> AnswerOutput:
     """Give screens that show nothing: for an answer that goes elsewhere than to the user."""
-    return Screen(Silent(), Nobody(), None, None)
+    return AnswerOutput(NullRenderer(), NullStderrRenderer(), None, None)
 
 
 def _raw(put: Write, *, terminal: bool) -> Write:
-    return gated(put) if terminal else put
+    return make_sanitized_writer(put) if terminal else put
 
 
 def _meta(name: str, file: OutputFile | None) -> "MetaFile":
-    from aiml_cli.output.output_file import opened  # few want such a file
+    from aiml_cli.output.output_file import open_meta_file  # few want such a file
 
-    return opened(name, file)
+    return open_meta_file(name, file)
 
 
-def form(options: Options) -> str:
+def output_format(options: Options) -> str:
     """Give the word for how the answer is written."""
     return "json" if options.json else "items" if options.items else options.format or "md"
 
 
 def _main(options: Options, put: Write, environ: Mapping[str, str], *, terminal: bool, to_file: bool) -> Renderer:
-    match form(options):
+    match output_format(options):
         case "json":
-            return Json(put)
+            return JsonRenderer(put)
         case "jsonl":
-            return JsonLines(put)
+            return JsonLinesRenderer(put)
         case "raw":
-            return Silent()
+            return NullRenderer()
         case "items":
-            from aiml_cli.output.array_items import Items  # for few calls only
+            from aiml_cli.output.array_items import ItemsRenderer  # for few calls only
 
-            return Items(put)
+            return ItemsRenderer(put)
         case _:
             return _text(options, put, environ, terminal=terminal, to_file=to_file)
 
 
 def _text(options: Options, put: Write, environ: Mapping[str, str], *, terminal: bool, to_file: bool) -> Renderer:
     if options.extract:
-        from aiml_cli.output.code_blocks import Extracted  # for few calls only
+        from aiml_cli.output.code_blocks import CodeBlockRenderer  # for few calls only
 
-        return Extracted(put, options.extract, terminal=terminal)
+        return CodeBlockRenderer(put, options.extract, terminal=terminal)
     wants_logprobs = options.logprobs or options.top_logprobs is not None
     if wants_logprobs and not to_file and wants_color(1, options.color or "auto", environ):
-        from aiml_cli.output.logprobs import Probabilities  # few ask for them
+        from aiml_cli.output.logprobs import LogprobsRenderer  # few ask for them
 
-        return Probabilities(put, terminal=terminal, legend=not options.quiet)
-    if terminal and form(options) == "md" and environ.get("TERM", "") not in ("", "dumb"):
+        return LogprobsRenderer(put, terminal=terminal, legend=not options.quiet)
+    if terminal and output_format(options) == "md" and environ.get("TERM", "") not in ("", "dumb"):
         return _growing(put, options.color or "auto", environ)
-    return Plain(put, terminal=terminal)
+    return PlainTextRenderer(put, terminal=terminal)
 
 
 def _growing(put: Write, wish: str, environ: Mapping[str, str]) -> Renderer:
     """Draw Markdown; who wants no colours may still want bold, unless they said never."""
     from aiml_cli.output.markdown import ansi
-    from aiml_cli.output.markdown.live_renderer import Growing  # a pipe needs no drawing
-    from aiml_cli.system.stdio import size_of
+    from aiml_cli.output.markdown.live_renderer import LiveMarkdownRenderer  # a pipe needs no drawing
+    from aiml_cli.system.stdio import terminal_size
 
-    toned = ansi.without_styles if wish == "never" else ansi.without_colours
+    toned = ansi.strip_styles if wish == "never" else ansi.strip_colors
     if wants_color(1, wish, environ):
-        toned = ansi.as_it_is
-    return Growing(lambda text: put(toned(text).encode("utf-8", "replace")), lambda: size_of(1), environ)
+        toned = ansi.keep_styles
+    return LiveMarkdownRenderer(
+        lambda text: put(toned(text).encode("utf-8", "replace")), lambda: terminal_size(1), environ
+    )
 
 
 def _teed(chunks: Iterator[bytes], put: Write) -> Iterator[bytes]:

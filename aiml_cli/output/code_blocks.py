@@ -6,10 +6,10 @@ from typing import NamedTuple
 
 from aiml_cli.api.answer import Answer
 from aiml_cli.api.completion_builder import Choice, Completion
-from aiml_cli.api.stream_events import Batch
-from aiml_cli.errors import Misuse, NotAsAsked
+from aiml_cli.api.stream_events import EventBatch
+from aiml_cli.errors import AnswerMismatch, UsageError
 from aiml_cli.settings.options import Options
-from aiml_cli.system.sanitize import visible
+from aiml_cli.system.sanitize import sanitize
 
 MOST_LISTED = 400
 KEPT = "aiml history show has the answer"
@@ -43,25 +43,29 @@ SAME = (
 _NAMES = {name: names[0] for names in SAME for name in names}
 
 
-class Extracted:
+class CodeBlockRenderer:
     """Write when the answer has ended: half a block is never shown. On a terminal it is made harmless."""
 
     def __init__(self, write: Callable[[bytes], None], word: str, *, terminal: bool) -> None:
         self._write, self._word, self._terminal = write, word, terminal
 
-    def show(self, batch: Batch) -> None:
+    def show(self, batch: EventBatch) -> None:
         """Wait for the end."""
 
     def close(self, answer: Answer) -> None:
         """Write the blocks of each choice, an empty line between any two."""
-        whole = answer.completion.complete
-        found = [block for choice in answer.completion.choices for block in chosen(choice.words, self._word, whole)]
-        text = "\n".join(code(block) for block in found)
+        whole = answer.completion.is_complete
+        found = [
+            block
+            for choice in answer.completion.choices
+            for block in select_complete(choice.output_text, self._word, whole)
+        ]
+        text = "\n".join(block_code(block) for block in found)
         if text:
-            self._write((visible(text) if self._terminal else text).encode("utf-8", "replace"))
+            self._write((sanitize(text) if self._terminal else text).encode("utf-8", "replace"))
 
 
-class Block(NamedTuple):
+class CodeBlock(NamedTuple):
     """Hold a code block: its language, "" where none is said, its text, and whether all of it is there.
 
     A block is whole when its fence is closed, or when something follows it. `is_alone`: there is nothing else.
@@ -69,24 +73,26 @@ class Block(NamedTuple):
 
     language: str
     text: str
-    is_whole: bool = True
+    is_complete: bool = True
     is_alone: bool = False
 
 
-def chosen(text: str, word: str, is_complete: bool) -> list[Block]:
+def select_complete(text: str, word: str, is_complete: bool) -> list[CodeBlock]:
     """Give the blocks that a word means; of an incomplete answer only whole ones, and none for its last."""
-    found = [block for block in meant(blocks(text), word) if is_complete or block.is_whole]
+    found = [block for block in select_blocks(find_blocks(text), word) if is_complete or block.is_complete]
     return found if is_complete or word != "last" else []
 
 
-def code(block: Block) -> str:
+def block_code(block: CodeBlock) -> str:
     """Give a block's text, which ends in one newline."""
     return block.text.rstrip("\n") + "\n"
 
 
-def unmet(word: str, completion: Completion, *, is_kept: bool) -> NotAsAsked | None:
+def missing_block_error(word: str, completion: Completion, *, is_kept: bool) -> AnswerMismatch | None:
     """Give the failure of an answer that has no such block; `is_kept`: the history has the answer."""
-    lacking = [choice for choice in completion.choices if not chosen(choice.words, word, completion.complete)]
+    lacking = [
+        choice for choice in completion.choices if not select_complete(choice.output_text, word, completion.is_complete)
+    ]
     if not lacking:
         return None
     failure = _failure(lacking[0], word, completion)
@@ -94,43 +100,43 @@ def unmet(word: str, completion: Completion, *, is_kept: bool) -> NotAsAsked | N
     return failure
 
 
-def _failure(choice: Choice, word: str, completion: Completion) -> NotAsAsked:
-    found = blocks(choice.words)
+def _failure(choice: Choice, word: str, completion: Completion) -> AnswerMismatch:
+    found = find_blocks(choice.output_text)
     whose = f"choice {choice.index + 1}" if len(completion.choices) > 1 else "the answer"
-    if not found or meant(found, word):
-        return NotAsAsked(f"{whose} has no {'whole code block of that name' if found else 'code block'}")
+    if not found or select_blocks(found, word):
+        return AnswerMismatch(f"{whose} has no {'whole code block of that name' if found else 'code block'}")
     what = f"no code block {word}" if word.isdecimal() else f"no code block of {word}"
-    return NotAsAsked(f"{whose} has {what}", f"it has {counted(found)}: {listed(found)}"[:MOST_LISTED])
+    return AnswerMismatch(f"{whose} has {what}", f"it has {count_text(found)}: {list_blocks(found)}"[:MOST_LISTED])
 
 
-def see_that_it_agrees(options: Options) -> None:
-    """Raise Misuse for what cannot be had together with a block only."""
+def check_extract_options(options: Options) -> None:
+    """Raise UsageError for what cannot be had together with a block only."""
     form = "json" if options.json else options.format
     if form in ("json", "jsonl", "raw"):
-        raise Misuse(f"--extract and --format {form} exclude each other", "a program reads the whole text of that")
+        raise UsageError(f"--extract and --format {form} exclude each other", "a program reads the whole text of that")
     for flag, is_said in (
         ("--schema", options.schema),
         ("--json-object", options.json_object),
         ("--items", options.items),
     ):
         if is_said:
-            raise Misuse(f"--extract and {flag} exclude each other", "such an answer has no code blocks")
+            raise UsageError(f"--extract and {flag} exclude each other", "such an answer has no code blocks")
 
 
-def blocks(answer: str) -> list[Block]:
+def find_blocks(answer: str) -> list[CodeBlock]:
     """List the fenced and indented code blocks of a Markdown text, as CommonMark reads them."""
     # No block is without one of these; to read a million lines for nothing takes some seconds.
     return list(_blocks(answer)) if any(sign in answer for sign in SIGNS) else []
 
 
 @lru_cache(maxsize=8)  # whether there is one is asked before it is shown
-def _blocks(answer: str) -> tuple[Block, ...]:
+def _blocks(answer: str) -> tuple[CodeBlock, ...]:
     from markdown_it import MarkdownIt  # for few lines only
 
     tokens = MarkdownIt("commonmark").disable("inline").parse(answer)
     lines = answer.rstrip().count("\n") + 1
     return tuple(
-        Block(
+        CodeBlock(
             (token.info.split() or [""])[0],
             token.content,
             _is_closed(token.map or [0, 0], token.content) or (token.map or [0, 0])[1] < lines,
@@ -146,7 +152,7 @@ def _is_closed(place: Sequence[int], text: str) -> bool:
     return (not text or text.endswith("\n")) and place[1] - place[0] == text.count("\n") + 2
 
 
-def meant(found: Sequence[Block], word: str) -> list[Block]:
+def select_blocks(found: Sequence[CodeBlock], word: str) -> list[CodeBlock]:
     """Give the blocks that a word means: a number, last, all, or the first of a language."""
     if word == "all":
         return list(found)
@@ -163,16 +169,16 @@ def _name(language: str) -> str:
     return _NAMES.get(plain, plain)
 
 
-def counted(found: Sequence[Block]) -> str:
+def count_text(found: Sequence[CodeBlock]) -> str:
     """Say how many there are."""
     return f"{len(found) or 'no'} code block{'' if len(found) == 1 else 's'}"
 
 
-def listed(found: Sequence[Block]) -> str:
+def list_blocks(found: Sequence[CodeBlock]) -> str:
     """Name the blocks by number, language and beginning."""
     return "; ".join(map(_line, range(1, len(found) + 1), found))
 
 
-def _line(place: int, block: Block) -> str:
+def _line(place: int, block: CodeBlock) -> str:
     begins = next((line.strip() for line in block.text.splitlines() if line.strip()), "")
     return " ".join(filter(None, (f"{place}:", block.language, begins[:SHOWN])))

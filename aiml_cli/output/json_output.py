@@ -5,81 +5,81 @@ from collections.abc import Callable
 from math import isfinite
 from typing import Any
 
-from aiml_cli.api.answer import Answer, Saved
+from aiml_cli.api.answer import Answer, SavedFile
 from aiml_cli.api.completion_builder import Choice, Completion
 from aiml_cli.api.stream_events import (
-    Audio,
-    Batch,
-    Begun,
+    AudioDelta,
     Citation,
     CitedFile,
-    Done,
+    ErrorEvent,
     Event,
-    Fault,
-    Image,
+    EventBatch,
+    Finished,
+    GeneratedImage,
     Notice,
-    Output,
-    Refusal,
-    Text,
-    Thought,
-    Token,
-    ToolCall,
+    OutputItems,
+    ReasoningDelta,
+    RefusalDelta,
+    ResponseStarted,
+    TextDelta,
+    TokenLogprob,
+    ToolCallDelta,
     Usage,
 )
 from aiml_cli.errors import AimlError
-from aiml_cli.system.sanitize import in_json
+from aiml_cli.system.sanitize import escape_json
 
 Write = Callable[[bytes], None]
 
 
-class Json:
+class JsonRenderer:
     """Write one object when the answer has ended."""
 
     def __init__(self, write: Write) -> None:
         self._write = write
 
-    def show(self, batch: Batch) -> None:
+    def show(self, batch: EventBatch) -> None:
         """Wait for the end."""
 
     def close(self, answer: Answer) -> None:
         """Write the object, whatever the answer became."""
-        self._write(line(as_object(answer), indent=2))
+        self._write(json_line(answer_to_dict(answer), indent=2))
 
 
-class JsonLines:
+class JsonLinesRenderer:
     """Write each event in a line of its own, the last with the whole object."""
 
     def __init__(self, write: Write) -> None:
         self._write = write
 
-    def show(self, batch: Batch) -> None:
+    def show(self, batch: EventBatch) -> None:
         """Write what a network read brought."""
-        lines = [line(found) for event in batch if (found := as_event(event))]
+        lines = [json_line(found) for event in batch if (found := event_to_dict(event))]
         if lines:
             self._write(b"".join(lines))
 
     def close(self, answer: Answer) -> None:
         """Write the last line."""
-        self._write(line({"type": "done", **as_object(answer)}))
+        self._write(json_line({"type": "done", **answer_to_dict(answer)}))
 
 
-class Silent:
+class NullRenderer:
     """Leave everything to the server's own bytes, which go out as they come."""
 
-    def show(self, batch: Batch) -> None:
+    def show(self, batch: EventBatch) -> None:
         """Show nothing."""
 
     def close(self, answer: Answer) -> None:
         """Add nothing."""
 
 
-def line(found: Any, indent: int | None = None) -> bytes:
+def json_line(found: Any, indent: int | None = None) -> bytes:
     """Write a JSON value, readable in every language; what could drive a terminal is escaped, as JSON can."""
     try:
         text = json.dumps(found, ensure_ascii=False, indent=indent, allow_nan=False)
     except ValueError:
         text = json.dumps(_finite(found), ensure_ascii=False, indent=indent)
-    return (in_json(text) + "\n").encode("utf-8", "replace")
+    return (escape_json(text) + "\n").encode("utf-8", "replace")
 
 
 def _finite(found: Any) -> Any:
@@ -95,16 +95,16 @@ def _finite(found: Any) -> Any:
             return found
 
 
-def as_event(event: Event) -> dict[str, Any] | None:
+def event_to_dict(event: Event) -> dict[str, Any] | None:
     """Give an event as a line of JSON lines; None for those that only the last line tells."""
     match event:
-        case Text(text, choice):
+        case TextDelta(text, choice):
             return {"type": "text", "choice": choice, "text": text}
-        case Thought(text, choice):
+        case ReasoningDelta(text, choice):
             return {"type": "thought", "choice": choice, "text": text}
-        case Refusal(text, choice):
+        case RefusalDelta(text, choice):
             return {"type": "refusal", "choice": choice, "text": text}
-        case ToolCall(slot, call_id, name, arguments, choice):
+        case ToolCallDelta(slot, call_id, name, arguments, choice):
             facts = {"index": slot, "id": call_id, "name": name, "arguments": arguments}
             return {"type": "tool_call", "choice": choice, **facts}
         case Usage():
@@ -115,7 +115,17 @@ def as_event(event: Event) -> dict[str, Any] | None:
             return _rarer(event)
 
 
-Rarer = Citation | CitedFile | Token | Audio | Image | Begun | Output | Fault | Done
+Rarer = (
+    Citation
+    | CitedFile
+    | TokenLogprob
+    | AudioDelta
+    | GeneratedImage
+    | ResponseStarted
+    | OutputItems
+    | ErrorEvent
+    | Finished
+)
 
 
 def _rarer(event: Rarer) -> dict[str, Any] | None:
@@ -124,26 +134,26 @@ def _rarer(event: Rarer) -> dict[str, Any] | None:
             return {"type": "citation", "choice": choice, **_citation(event)}
         case CitedFile(choice=choice):
             return {"type": "file", "choice": choice, **_cited(event)}
-        case Token(choice=choice):
+        case TokenLogprob(choice=choice):
             return {"type": "token", "choice": choice, **_token(event)}
-        case Audio(transcript=transcript, choice=choice) if transcript:
+        case AudioDelta(transcript=transcript, choice=choice) if transcript:
             return {"type": "transcript", "choice": choice, "text": transcript}
-        case Audio() | Image() | Begun() | Output() | Fault() | Done():
+        case AudioDelta() | GeneratedImage() | ResponseStarted() | OutputItems() | ErrorEvent() | Finished():
             return None
 
 
-def as_object(answer: Answer) -> dict[str, Any]:
+def answer_to_dict(answer: Answer) -> dict[str, Any]:
     """Give the documented object: every key is always there."""
     completion = answer.completion
-    begun, first = completion.begun, completion.first
+    begun, first = completion.started, completion.first
     return {
         "endpoint": answer.endpoint,
         "id": begun.id,
         "model": begun.model,
         "created": begun.created,
-        "complete": answer.error is None and completion.complete,
+        "complete": answer.error is None and completion.is_complete,
         "finish_reason": first.finish_reason,
-        "text": first.words,
+        "text": first.output_text,
         "reasoning": first.reasoning or None,
         "refusal": first.refusal or None,
         "tool_calls": _calls(first),
@@ -165,7 +175,7 @@ def as_object(answer: Answer) -> dict[str, Any]:
 def _choice(choice: Choice) -> dict[str, Any]:
     return {
         "index": choice.index,
-        "text": choice.words,
+        "text": choice.output_text,
         "reasoning": choice.reasoning or None,
         "refusal": choice.refusal or None,
         "tool_calls": _calls(choice),
@@ -182,7 +192,7 @@ def _citation(citation: Citation) -> dict[str, Any]:
     return {"url": citation.url, "title": citation.title, "start": citation.start, "end": citation.end}
 
 
-def _saved(file: Saved) -> dict[str, Any]:
+def _saved(file: SavedFile) -> dict[str, Any]:
     return {"kind": file.kind, "path": file.path, "id": None, "name": None, "container_id": None}
 
 
@@ -190,7 +200,7 @@ def _cited(file: CitedFile) -> dict[str, Any]:
     return {"kind": file.kind, "path": None, "id": file.id, "name": file.name, "container_id": file.container_id}
 
 
-def _token(token: Token) -> dict[str, Any]:
+def _token(token: TokenLogprob) -> dict[str, Any]:
     return {"token": token.token, "logprob": token.logprob, "top_logprobs": list(token.top)}
 
 
@@ -219,10 +229,10 @@ def _timing(answer: Answer) -> dict[str, Any]:
 def _error(error: AimlError | None, completion: Completion) -> dict[str, Any] | None:
     if error is None:
         return None
-    fault = completion.fault
+    fault = completion.reported_error
     return {
         "message": error.message,
-        "type": error.details.get("type") or (fault and fault.type) or type(error).__name__,
+        "type": error.details.get("type") or (fault and fault.type) or error.name,
         "code": error.details.get("code"),
         "status": error.details.get("status"),
         "hint": error.hint or None,

@@ -6,9 +6,9 @@ from typing import Any
 
 from aiml_cli.api.answer import Answer
 from aiml_cli.api.completion_builder import Choice
-from aiml_cli.api.stream_events import Batch, Text, Token
-from aiml_cli.output.plain_text import Plain
-from aiml_cli.system.sanitize import visible
+from aiml_cli.api.stream_events import EventBatch, TextDelta, TokenLogprob
+from aiml_cli.output.plain_text import PlainTextRenderer
+from aiml_cli.system.sanitize import sanitize
 from aiml_cli.system.stdio import print_err, write_err
 
 # From which probability on a colour holds, its SGR number and its name.
@@ -16,7 +16,7 @@ BANDS = ((0.9, 32, "green"), (0.5, 36, "cyan"), (0.1, 33, "yellow"), (0.0, 31, "
 PLAIN = "\x1b[0m"
 
 
-class Probabilities(Plain):
+class LogprobsRenderer(PlainTextRenderer):
     """Write the text as Plain does, each token in the colour of its probability.
 
     Where the tokens are not the text (a character split over two of them) the text stays plain.
@@ -27,9 +27,9 @@ class Probabilities(Plain):
         self._legend = legend
         self._coloured = False
 
-    def show(self, batch: Batch) -> None:
+    def show(self, batch: EventBatch) -> None:
         """Write what a network read brought, at once."""
-        mine = [event for event in batch if isinstance(event, Text | Token) and not event.choice]
+        mine = [event for event in batch if isinstance(event, TextDelta | TokenLogprob) and not event.choice]
         for text, tokens in _runs(mine):
             self._colour(text, tokens)
         if not mine:
@@ -39,12 +39,12 @@ class Probabilities(Plain):
         """Write what Plain writes; say what the colours mean."""
         super().close(answer)
         if self._coloured and self._legend:
-            print_err(f"aiml: probability of each token: {legend()}")
+            print_err(f"aiml: probability of each token: {color_legend()}")
 
     def _say(self, choice: Choice) -> None:
-        self._colour(choice.words, choice.logprobs)
+        self._colour(choice.output_text, choice.logprobs)
 
-    def _colour(self, text: str, tokens: Sequence[Token]) -> None:
+    def _colour(self, text: str, tokens: Sequence[TokenLogprob]) -> None:
         if not tokens or "".join([token.token for token in tokens]) != text:
             self._put(text)
             return
@@ -53,26 +53,26 @@ class Probabilities(Plain):
         self._last = text[-1:] or self._last
 
 
-def legend() -> str:
+def color_legend() -> str:
     """Say which colour means what."""
     return ", ".join(f"{name} from {least:.0%}" for least, _, name in BANDS)
 
 
-def _band(token: Token) -> int:
-    return next((colour for least, colour, _ in BANDS if probability(token.logprob) >= least), BANDS[-1][1])
+def _band(token: TokenLogprob) -> int:
+    return next((colour for least, colour, _ in BANDS if to_probability(token.logprob) >= least), BANDS[-1][1])
 
 
-def probability(logprob: Any) -> float:
+def to_probability(logprob: Any) -> float:
     """Give the probability of a log probability, which nobody but the server vouches for."""
     return exp(min(0.0, logprob)) if isinstance(logprob, int | float) else 0.0
 
 
-def _runs(events: Sequence[Text | Token]) -> Iterator[tuple[str, list[Token]]]:
+def _runs(events: Sequence[TextDelta | TokenLogprob]) -> Iterator[tuple[str, list[TokenLogprob]]]:
     """Give each text with the tokens that follow it."""
     texts: list[str] = []
-    tokens: list[Token] = []
+    tokens: list[TokenLogprob] = []
     for event in events:
-        if isinstance(event, Token):
+        if isinstance(event, TokenLogprob):
             tokens.append(event)
             continue
         if tokens:
@@ -82,20 +82,20 @@ def _runs(events: Sequence[Text | Token]) -> Iterator[tuple[str, list[Token]]]:
     yield "".join(texts), tokens
 
 
-def tell_alternatives(tokens: Sequence[Token]) -> None:
+def print_alternatives(tokens: Sequence[TokenLogprob]) -> None:
     """Write a line for each token: how probable it was, and what might have stood there."""
     for token in tokens:
         others = [f"{_quoted(other.get('token'))} {_percent(other.get('logprob'))}" for other in _others(token)]
         write_err(f"{_quoted(token.token)} {_percent(token.logprob)}{': ' if others else ''}{', '.join(others)}\n")
 
 
-def _others(token: Token) -> list[Mapping[str, Any]]:
+def _others(token: TokenLogprob) -> list[Mapping[str, Any]]:
     return [other for other in token.top if other.get("token") != token.token]
 
 
 def _quoted(token: Any) -> str:
-    return visible(repr(token))
+    return sanitize(repr(token))
 
 
 def _percent(logprob: Any) -> str:
-    return f"{probability(logprob):.1%}"
+    return f"{to_probability(logprob):.1%}"

@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from aiml_cli.api.answer import Answer
-from aiml_cli.errors import Misuse, OutputFailed
-from aiml_cli.output.json_output import as_object, line
-from aiml_cli.system.signals import held
+from aiml_cli.errors import OutputFailed, UsageError
+from aiml_cli.output.json_output import answer_to_dict, json_line
+from aiml_cli.system.signals import defer_signals
 
 FIELDS = (
     "endpoint", "model", "id", "finish_reason", "complete", "usage", "cost_usd", "cost_source", "timing",
@@ -34,7 +34,7 @@ class OutputFile:
             self._direct = is_place or (self._target.exists() and not self._target.is_file())
             self._fd = os.open(name, os.O_WRONLY | os.O_CLOEXEC | os.O_APPEND) if self._direct else self._opened(name)
         except OSError as fault:
-            raise Misuse(f"{name}: cannot be written: {fault.strerror}", "nothing was sent") from None
+            raise UsageError(f"{name}: cannot be written: {fault.strerror}", "nothing was sent") from None
 
     def _opened(self, name: str) -> int:
         """Open a new file, with the owner and the modes of the one that it will replace."""
@@ -74,7 +74,7 @@ class OutputFile:
                 os.close(self._fd)
                 return ""
             size = os.fstat(self._fd).st_size
-            with held():  # half done it would leave an answer that was paid for under a name nobody knows
+            with defer_signals():  # half done it would leave an answer that was paid for under a name nobody knows
                 os.fsync(self._fd)
                 os.close(self._fd)
                 return self._placed(size, complete=complete)
@@ -101,7 +101,7 @@ class OutputFile:
 class MetaFile:
     """Write the file of `--meta`, whole, whatever the answer became.
 
-    It is opened at once: raises Misuse where it cannot be written, before anything is paid for.
+    It is opened at once: raises UsageError where it cannot be written, before anything is paid for.
     """
 
     def __init__(self, name: str) -> None:
@@ -116,22 +116,22 @@ class MetaFile:
         self._put([_known(answer) for answer in answers])
 
     def _put(self, known: Any) -> None:
-        self._file.write(line(known, indent=2))
+        self._file.write(json_line(known, indent=2))
         self._file.close(complete=True)
 
 
 def _known(answer: Answer) -> dict[str, Any]:
-    known = as_object(answer)
+    known = answer_to_dict(answer)
     return {name: known[name] for name in FIELDS}
 
 
-def opened(name: str, answer: OutputFile | None) -> MetaFile:
-    """Open the file; raise Misuse where that cannot be, and leave the answer's own file as it was."""
+def open_meta_file(name: str, answer: OutputFile | None) -> MetaFile:
+    """Open the file; raise UsageError where that cannot be, and leave the answer's own file as it was."""
     try:
         if answer and answer.is_for(name):
-            raise Misuse(f"{name}: --output and --meta name the same file", "nothing was sent")
+            raise UsageError(f"{name}: --output and --meta name the same file", "nothing was sent")
         return MetaFile(name)
-    except Misuse:
+    except UsageError:
         if answer:
             answer.close(complete=False)
         raise

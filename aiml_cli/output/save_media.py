@@ -7,8 +7,8 @@ from dataclasses import replace
 from itertools import count
 from pathlib import Path
 
-from aiml_cli.api.answer import Answer, Saved
-from aiml_cli.errors import AimlError, Misuse, NotAsAsked, OutputFailed
+from aiml_cli.api.answer import Answer, SavedFile
+from aiml_cli.errors import AimlError, AnswerMismatch, OutputFailed, UsageError
 from aiml_cli.output.output_file import OutputFile
 from aiml_cli.settings.options import Options
 
@@ -16,22 +16,22 @@ from aiml_cli.settings.options import Options
 STARTS = ((b"\x89PNG", "png"), (b"\xff\xd8\xff", "jpg"), (b"GIF8", "gif"), (b"RIFF", "webp"), (b"%PDF", "pdf"))
 
 
-class Places:
+class MediaWriter:
     """Open the places before anything is sent: what cannot be kept should not be paid for."""
 
     def __init__(self, options: Options) -> None:
-        self._folder = _Folder(options.save_dir) if options.save_dir else None
+        self._folder = _ImageFolder(options.save_dir) if options.save_dir else None
         self._audio_name = options.audio_out or ""
         try:
             self._audio = _sound_file(self._audio_name, options.output) if self._audio_name else None
-        except Misuse:
+        except UsageError:
             if self._folder:
-                self._folder.leave()
+                self._folder.remove_if_empty()
             raise
 
-    def keep(self, answer: Answer) -> Answer:
+    def save(self, answer: Answer) -> Answer:
         """Write what came; give the answer with the names of the files, and with what went wrong."""
-        saved: list[Saved] = []
+        saved: list[SavedFile] = []
         error = answer.error
         for keep in (self._keep_audio, self._keep_images):
             try:
@@ -42,7 +42,7 @@ class Places:
                 error = error or fault
         return replace(answer, saved=tuple(saved), error=error)
 
-    def _keep_audio(self, answer: Answer) -> Iterator[Saved]:
+    def _keep_audio(self, answer: Answer) -> Iterator[SavedFile]:
         """Write the sound of the first choice that has one; that of a cut answer goes beside the file."""
         sounds = [choice.audio.data for choice in answer.completion.choices if choice.audio]
         if self._audio is None:
@@ -53,26 +53,26 @@ class Places:
         finally:
             part = self._audio.close(complete=bool(sound) and answer.error is None)
         if not sound and answer.error is None:
-            raise NotAsAsked(f"the answer holds no sound: {self._audio_name} is as it was")
+            raise AnswerMismatch(f"the answer holds no sound: {self._audio_name} is as it was")
         if sound:
-            yield Saved("audio", part or self._audio_name)
+            yield SavedFile("audio", part or self._audio_name)
 
-    def _keep_images(self, answer: Answer) -> Iterator[Saved]:
+    def _keep_images(self, answer: Answer) -> Iterator[SavedFile]:
         if self._folder is None:
             return
         for choice in answer.completion.choices:
             for image in filter(None, choice.images):
-                yield Saved("image", self._folder.put(image))
-        self._folder.leave()
+                yield SavedFile("image", self._folder.save(image))
+        self._folder.remove_if_empty()
 
 
 def _sound_file(name: str, output: str | None) -> OutputFile:
     if output and os.path.realpath(output) == os.path.realpath(name):
-        raise Misuse(f"{name}: --output and --audio-out name the same file", "nothing was sent")
+        raise UsageError(f"{name}: --output and --audio-out name the same file", "nothing was sent")
     return OutputFile(name)
 
 
-class _Folder:
+class _ImageFolder:
     """Hold the pictures, each under the next free number; a folder made in vain goes again."""
 
     def __init__(self, name: str) -> None:
@@ -82,11 +82,11 @@ class _Folder:
         try:
             self._path.mkdir(mode=0o700, parents=True, exist_ok=True)
         except OSError as fault:
-            raise Misuse(f"{name}: cannot be made a folder: {fault.strerror}", "nothing was sent") from None
+            raise UsageError(f"{name}: cannot be made a folder: {fault.strerror}", "nothing was sent") from None
         if not os.access(self._path, os.W_OK | os.X_OK):
-            raise Misuse(f"{name}: cannot be written: Permission denied", "nothing was sent")
+            raise UsageError(f"{name}: cannot be written: Permission denied", "nothing was sent")
 
-    def put(self, image: bytes) -> str:
+    def save(self, image: bytes) -> str:
         """Write a picture to a new file; give its path."""
         ending = next((ending for start, ending in STARTS if image.startswith(start)), "bin")
         while True:
@@ -99,7 +99,7 @@ class _Folder:
                 raise OutputFailed(f"{path}: {fault.strerror}") from None
             return str(path)
 
-    def leave(self) -> None:
+    def remove_if_empty(self) -> None:
         """Take an empty folder away that was made for this answer."""
         if self._is_new:
             with suppress(OSError):

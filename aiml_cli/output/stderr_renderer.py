@@ -2,29 +2,29 @@
 
 from aiml_cli.api.answer import Answer
 from aiml_cli.api.completion_builder import Choice, Completion
-from aiml_cli.api.stream_events import Audio, Batch, Notice, Text, Thought
-from aiml_cli.output.plain_text import footnotes
-from aiml_cli.system.sanitize import Gate
+from aiml_cli.api.stream_events import AudioDelta, EventBatch, Notice, ReasoningDelta, TextDelta
+from aiml_cli.output.plain_text import citation_lines
+from aiml_cli.system.sanitize import Sanitizer
 from aiml_cli.system.stdio import print_err, write_err
 
 DIM, PLAIN = "\x1b[2m", "\x1b[0m"
 MOST_OF_A_NOTICE = 120
 
 
-class Nobody:
+class NullStderrRenderer:
     """Tell nobody: for an answer that goes elsewhere than to the user."""
 
-    def show(self, batch: Batch) -> None:
+    def show(self, batch: EventBatch) -> None:
         """Show nothing."""
 
-    def end_thought(self) -> None:
+    def end_reasoning(self) -> None:
         """Nothing was thought aloud."""
 
     def close(self, answer: Answer) -> None:
         """Show nothing."""
 
 
-class Aside:
+class StderrRenderer:
     """Write to standard error; `reasoning`, `notices` and `usage` say what is wanted.
 
     `sources` says that nobody else shows them, `hints` that lost pictures and sounds are worth a line, and
@@ -45,23 +45,23 @@ class Aside:
         self._reasoning, self._notices, self._usage = reasoning, notices, usage
         self._color, self._sources, self._hints, self._verbose = color, sources, hints, verbose
         self._thinking = False
-        self._gate = Gate()
+        self._gate = Sanitizer()
         self._part = 0
 
-    def show(self, batch: Batch) -> None:
+    def show(self, batch: EventBatch) -> None:
         """Write reasoning as it comes; end its line when the answer begins."""
         for event in batch:
-            if type(event) is Text or type(event) is Audio:
-                self.end_thought()
-            elif type(event) is Thought:
+            if type(event) is TextDelta or type(event) is AudioDelta:
+                self.end_reasoning()
+            elif type(event) is ReasoningDelta:
                 self._think(event)
             elif type(event) is Notice and self._notices:
-                self.end_thought()
+                self.end_reasoning()
                 print_err(f"aiml: {event.text if self._verbose else _in_a_line(event.text)}")
 
     def close(self, answer: Answer) -> None:
         """Write what is known only at the end."""
-        self.end_thought()
+        self.end_reasoning()
         completion = answer.completion
         for choice in completion.choices:
             self._outcome(choice, f"choice {choice.index + 1}: " if len(completion.choices) > 1 else "")
@@ -69,10 +69,10 @@ class Aside:
             self._tell_more(completion)
         if self._hints:
             self._tell_media(answer)
-        if self._usage and (line := usage_line(answer)):
+        if self._usage and (line := format_usage(answer)):
             print_err(f"aiml: {line}")
 
-    def _think(self, thought: Thought) -> None:
+    def _think(self, thought: ReasoningDelta) -> None:
         """Show the reasoning of the first choice; several at once could not be read."""
         if not self._reasoning or thought.choice:
             return
@@ -81,12 +81,12 @@ class Aside:
         if self._thinking and thought.part != self._part:
             write_err("\n\n")
         self._thinking, self._part = True, thought.part
-        write_err(self._gate.text(thought.text))
+        write_err(self._gate.feed(thought.text))
 
-    def end_thought(self) -> None:
+    def end_reasoning(self) -> None:
         """End the line of the reasoning, where it is not ended yet."""
         if self._thinking:
-            write_err(self._gate.end() + (f"{PLAIN}\n" if self._color else "\n"))
+            write_err(self._gate.finish() + (f"{PLAIN}\n" if self._color else "\n"))
             self._thinking = False
 
     def _outcome(self, choice: Choice, whose: str) -> None:
@@ -100,13 +100,13 @@ class Aside:
 
     def _tell_more(self, completion: Completion) -> None:
         """Show the sources, and with -v what might have stood in place of each token."""
-        for note in footnotes(completion) if self._sources else ():
+        for note in citation_lines(completion) if self._sources else ():
             print_err(note)
         tokens = [token for choice in completion.choices for token in choice.logprobs if token.top]
         if self._verbose and tokens:
-            from aiml_cli.output.logprobs import tell_alternatives  # few ask for them
+            from aiml_cli.output.logprobs import print_alternatives  # few ask for them
 
-            tell_alternatives(tokens)
+            print_alternatives(tokens)
 
     def _tell_media(self, answer: Answer) -> None:
         """Say where pictures and sounds are, or how they would have been kept."""
@@ -124,7 +124,7 @@ def _in_a_line(text: str) -> str:
     return words if len(words) <= MOST_OF_A_NOTICE else words[: MOST_OF_A_NOTICE - 1] + "…"
 
 
-def usage_line(answer: Answer) -> str:
+def format_usage(answer: Answer) -> str:
     """Give tokens, cost, speed and the request's id in one line; "" of what was never sent."""
     parts = [*_tokens(answer), *_speed(answer), *_cost(answer)]
     if answer.request_id:

@@ -7,7 +7,7 @@ from itertools import accumulate
 from shutil import get_terminal_size
 from unicodedata import combining, east_asian_width
 
-from aiml_cli.system.sanitize import visible
+from aiml_cli.system.sanitize import sanitize
 
 GAP = 2
 NARROWEST_PROSE = 24
@@ -26,34 +26,34 @@ class Column:
     right: bool = False
 
 
-def width() -> int:
+def table_width() -> int:
     """Say how many cells a line of the terminal has."""
     return get_terminal_size().columns
 
 
-def table(columns: Sequence[Column], rows: Iterable[Sequence[str]], room: int) -> str:
+def format_table(columns: Sequence[Column], rows: Iterable[Sequence[str]], room: int) -> str:
     """Lay out rows under their headings; columns that do not fit, or hold nothing, are left out."""
     lines = [[column.heading for column in columns], *([_flat(text) for text in row] for row in rows)]
-    natural = [max(map(cells, column)) for column in zip(*lines, strict=True)]
+    natural = [max(map(count_cells, column)) for column in zip(*lines, strict=True)]
     filled = [index for index in range(len(columns)) if any(line[index] for line in lines[1:])]
     widths = _fitted(columns, natural, filled, room)
     return "".join(_line(columns, widths, line) for line in lines)
 
 
-def details(pairs: Iterable[tuple[str, str]], room: int) -> str:
+def format_details(pairs: Iterable[tuple[str, str]], room: int) -> str:
     """Lay out names and their values; long values are wrapped beside their name."""
     pairs = [(name, _flat(value)) for name, value in pairs]
-    indent = max((cells(name) for name, _ in pairs), default=0) + GAP
+    indent = max((count_cells(name) for name, _ in pairs), default=0) + GAP
     return "".join(_paragraph(name, value, indent, room) for name, value in pairs)
 
 
-def tsv(rows: Iterable[Sequence[str]]) -> str:
+def format_tsv(rows: Iterable[Sequence[str]]) -> str:
     """Separate by tabs, one row a line; what would break a line or a cell becomes a space."""
     broken = str.maketrans("\t\n\r", "   ")
     return "".join("\t".join(text.translate(broken) for text in row) + "\n" for row in rows)
 
 
-def cells(text: str) -> int:
+def count_cells(text: str) -> int:
     """Count the cells that a text takes on a terminal."""
     return len(text) if text.isascii() else sum(map(_cells, text))
 
@@ -66,7 +66,7 @@ def _cells(character: str) -> int:
 
 def _flat(text: str) -> str:
     """Make one harmless line of a text."""
-    return visible(" ".join(text.split()))
+    return sanitize(" ".join(text.split()))
 
 
 def _fitted(columns: Sequence[Column], natural: Sequence[int], filled: Iterable[int], room: int) -> dict[int, int]:
@@ -90,13 +90,13 @@ def _line(columns: Sequence[Column], widths: dict[int, int], texts: Sequence[str
 
 def _padded(text: str, wide: int, *, right: bool) -> str:
     shown = _cut(text, wide)
-    padding = " " * (wide - cells(shown))
+    padding = " " * (wide - count_cells(shown))
     return padding + shown if right else shown + padding
 
 
 def _cut(text: str, wide: int) -> str:
     """Shorten a text to some cells, with a sign that it was longer."""
-    if cells(text) <= wide:
+    if count_cells(text) <= wide:
         return text
     ends = accumulate(map(_cells, text))
     return text[: sum(end < wide for end in ends)] + "…"
@@ -106,5 +106,5 @@ def _paragraph(name: str, value: str, indent: int, room: int) -> str:
     lines = textwrap.wrap(
         value, max(room - indent, NARROWEST_PROSE), break_long_words=False, break_on_hyphens=False
     ) or [""]
-    first = name + " " * (indent - cells(name)) + lines[0]
+    first = name + " " * (indent - count_cells(name)) + lines[0]
     return "".join(f"{line}\n" for line in (first, *(" " * indent + line for line in lines[1:])))

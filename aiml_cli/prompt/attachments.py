@@ -3,11 +3,11 @@
 from typing import NamedTuple
 
 from aiml_cli.api.messages import Document, Image, Part, Sound
-from aiml_cli.errors import Misuse
-from aiml_cli.prompt.decode_text import MOST_ATTACHED, SOUNDS, size
+from aiml_cli.errors import UsageError
+from aiml_cli.prompt.decode_text import MOST_ATTACHED, SOUNDS, format_size
 
 
-class Attached(NamedTuple):
+class Attachment(NamedTuple):
     """Say what is sent besides text: its name, its media type, its size in bytes (None for an address)."""
 
     name: str
@@ -15,17 +15,20 @@ class Attached(NamedTuple):
     size: int | None
 
     def __str__(self) -> str:
-        facts = self.type if self.size is None else f"{self.type}, {size(self.size)}"
+        facts = self.type if self.size is None else f"{self.type}, {format_size(self.size)}"
         return f"{self.name} ({facts})"
 
 
-def attached(name: str, data: bytes, kind: str, detail: str | None) -> tuple[Part, Attached]:
-    """Make the part for bytes of a media type; raise Misuse for more than can be attached."""
+def make_part(name: str, data: bytes, kind: str, detail: str | None) -> tuple[Part, Attachment]:
+    """Make the part for bytes of a media type; raise UsageError for more than can be attached."""
     if len(data) > MOST_ATTACHED:
-        raise Misuse(f"{name}: {size(len(data))}, and at most {size(MOST_ATTACHED)} can be attached", "make it smaller")
+        raise UsageError(
+            f"{name}: {format_size(len(data))}, and at most {format_size(MOST_ATTACHED)} can be attached",
+            "make it smaller",
+        )
     from base64 import b64encode  # most prompts are text
 
-    return _part(name, b64encode(data).decode("ascii"), kind, detail), Attached(name, kind, len(data))
+    return _part(name, b64encode(data).decode("ascii"), kind, detail), Attachment(name, kind, len(data))
 
 
 def _part(name: str, coded: str, kind: str, detail: str | None) -> Part:
@@ -38,21 +41,21 @@ def _part(name: str, coded: str, kind: str, detail: str | None) -> Part:
 
 def _file_name(name: str) -> str:
     """Give the last part of a name, with the ending that tells a server its type."""
-    last = printable(name.partition("?")[0].rstrip("/").rpartition("/")[2]) or "document"
+    last = printable_name(name.partition("?")[0].rstrip("/").rpartition("/")[2]) or "document"
     return last if last.lower().endswith(".pdf") else f"{last}.pdf"
 
 
-def printable(name: str) -> str:
+def printable_name(name: str) -> str:
     """Give a file's name without what could end a block, a line, or UTF-8."""
     return "".join(char if char.isprintable() and char not in '"<>' else "_" for char in name)
 
 
-def block(tag: str, text: str, name: str = "") -> tuple[str, str, str]:
+def text_block(tag: str, text: str, name: str = "") -> tuple[str, str, str]:
     """Set a text apart; the tag is lengthened until the text cannot end it.
 
     The parts are joined later, once: a text may be as large as all that can be sent.
     """
     while f"</{tag}>" in text:
         tag += "_"
-    attribute = f' name="{printable(name)}"' if name else ""
+    attribute = f' name="{printable_name(name)}"' if name else ""
     return f"<{tag}{attribute}>\n", text, f"{'' if text.endswith(chr(10)) else chr(10)}</{tag}>"

@@ -5,29 +5,38 @@ from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 from aiml_cli.api.messages import Image, Part
-from aiml_cli.errors import Misuse
+from aiml_cli.errors import UsageError
 from aiml_cli.prompt import stdin
-from aiml_cli.prompt.attachments import Attached, attached, block
-from aiml_cli.prompt.decode_text import Budget, decoded, loosely, type_of
-from aiml_cli.prompt.file_sources import SCHEMES, Fetch, Source, Tell, is_image_address, read, sources, there
+from aiml_cli.prompt.attachments import Attachment, make_part, text_block
+from aiml_cli.prompt.decode_text import SizeLimit, decode_any_text, decode_text, detect_type
+from aiml_cli.prompt.file_sources import (
+    SCHEMES,
+    Fetch,
+    FileContent,
+    Notify,
+    existing_path,
+    find_files,
+    is_image_url,
+    read_input_file,
+)
 
 PLACE = "{stdin}"
 STDIN = "standard input"
-See = Callable[[str, str], None]
-Fit = Callable[["Parts"], Sequence[str]]
+CheckText = Callable[[str, str], None]
+FitInputs = Callable[["PromptParts"], Sequence[str]]
 
 
-class Input(NamedTuple):
+class InputText(NamedTuple):
     """Hold a text that was not typed: its name, and what it says."""
 
     name: str
     text: str
 
 
-class Parts(NamedTuple):
+class PromptParts(NamedTuple):
     """Hold what a message is made of: the inputs, which may be cut, and all other texts, which may not."""
 
-    inputs: Sequence[Input]
+    inputs: Sequence[InputText]
     others: Sequence[str]
     pictures: int
 
@@ -40,44 +49,44 @@ class Prompt(NamedTuple):
     """Hold the parts of a message, text joined, and what of it is no text."""
 
     parts: tuple[Part, ...]
-    attached: tuple[Attached, ...]
+    attached: tuple[Attachment, ...]
 
 
 class Composer(NamedTuple):
     """Turn names and bytes into parts; `see` looks at each text, `detail` is how closely to look at images."""
 
     fetch: Fetch
-    tell: Tell
-    see: See
+    tell: Notify
+    see: CheckText
     detail: str | None
-    budget: Budget
+    budget: SizeLimit
 
     def files(self, name: str) -> list["_Piece"]:
         """Make the pieces of all that a name stands for."""
-        if is_image_address(name):
-            return [_Piece((), Image(name, self.detail), Attached(name, "image", None))]
-        return [self.file(source) for source in sources(name, self.budget, self.fetch, self.tell)]
+        if is_image_url(name):
+            return [_Piece((), Image(name, self.detail), Attachment(name, "image", None))]
+        return [self.file(source) for source in find_files(name, self.budget, self.fetch, self.tell)]
 
-    def file(self, source: Source) -> "_Piece":
+    def file(self, source: FileContent) -> "_Piece":
         """Make the piece of a source."""
-        if kind := type_of(source.data):
-            return _Piece((), *attached(source.name, source.data, kind, self.detail))
-        return _Piece(block("file", self.text(source), source.name), name=source.name, inputs=(1,))
+        if kind := detect_type(source.data):
+            return _Piece((), *make_part(source.name, source.data, kind, self.detail))
+        return _Piece(text_block("file", self.text(source), source.name), name=source.name, inputs=(1,))
 
     def piped(self, data: bytes) -> "_Piped":
         """Read what came on standard input; its bytes are kept only where they are no text."""
-        kind = type_of(data)
-        return _Piped("", data, kind) if kind else _Piped(self.text(Source(STDIN, data)))
+        kind = detect_type(data)
+        return _Piped("", data, kind) if kind else _Piped(self.text(FileContent(STDIN, data)))
 
     def asked(self, piped: "_Piped", tag: str, name: str = "") -> "_Piece":
         """Make the piece of standard input."""
         if piped.kind:
-            return _Piece((), *attached(STDIN, piped.data, piped.kind, self.detail))
-        return _Piece(block(tag, piped.text, name), name=STDIN, inputs=(1,))
+            return _Piece((), *make_part(STDIN, piped.data, piped.kind, self.detail))
+        return _Piece(text_block(tag, piped.text, name), name=STDIN, inputs=(1,))
 
-    def text(self, source: Source) -> str:
+    def text(self, source: FileContent) -> str:
         """Read text; tell when it is in an old encoding."""
-        text, notice = decoded(source.data, source.name, source.charset)
+        text, notice = decode_text(source.data, source.name, source.charset)
         if notice:
             self.tell(notice)
         self.see(source.name, text)
@@ -92,7 +101,7 @@ class _Piece(NamedTuple):
 
     texts: tuple[str, ...]
     part: Part | None = None
-    attached: Attached | None = None
+    attached: Attachment | None = None
     name: str = ""
     inputs: tuple[int, ...] = ()
 
@@ -105,29 +114,29 @@ class _Piped(NamedTuple):
     kind: str = ""
 
 
-def compose(
+def compose_prompt(
     words: Sequence[str],
     files: Sequence[str],
     *,
     use_stdin: bool,
-    tell: Tell,
+    tell: Notify,
     fetch: Fetch,
-    see: See = _nobody,
+    see: CheckText = _nobody,
     detail: str | None = None,
-    texts: Sequence[Source] = (),
+    texts: Sequence[FileContent] = (),
     may_be_empty: bool = False,
-    fit: Fit | None = None,
+    fit: FitInputs | None = None,
 ) -> Prompt:
     """Make the prompt: files and texts first, then standard input, the instruction last.
 
     Without words standard input is the prompt itself. `tell` is given what the user should know; `fetch` gives
     the bytes and the media type at an address; `see` gets each text that was not typed, and `fit` gives what of them
-    is sent. Raises Misuse for an empty prompt, and for what cannot be sent.
+    is sent. Raises UsageError for an empty prompt, and for what cannot be sent.
     """
-    composer = Composer(fetch, tell, see, detail, Budget())
+    composer = Composer(fetch, tell, see, detail, SizeLimit())
     text, names = _mentioned(words)
     # Bytes of the command line that are no UTF-8 are read like those of a file.
-    typed, notice = loosely(os.fsencode(text), "the prompt")
+    typed, notice = decode_any_text(os.fsencode(text), "the prompt")
     if notice:
         tell(notice)
     files = [*files, *(name for name in names if name not in files)]
@@ -138,23 +147,23 @@ def compose(
     return _prompt(_fitted(pieces, fit) if fit else pieces, may_be_empty=may_be_empty)
 
 
-def from_file(text: str) -> str:
+def read_at_file(text: str) -> str:
     """Read the file that `@name` names; other text is itself."""
-    return decoded(read(text[1:]), text[1:])[0].rstrip("\n") if text.startswith("@") else text
+    return decode_text(read_input_file(text[1:]), text[1:])[0].rstrip("\n") if text.startswith("@") else text
 
 
 def _mentioned(words: Sequence[str]) -> tuple[str, list[str]]:
     if not any("@" in word for word in words):
         return " ".join(words), []
-    return mentioned(words)
+    return extract_mentions(words)
 
 
 def _piped(typed: str, files: Sequence[str], composer: Composer, *, use_stdin: bool) -> _Piped | None:
-    is_there = use_stdin and stdin.holds_something()
+    is_there = use_stdin and stdin.has_stdin()
     if PLACE in typed and not is_there:
-        raise Misuse(f"the prompt says {PLACE}, but nothing is piped in")
+        raise UsageError(f"the prompt says {PLACE}, but nothing is piped in")
     if is_there or typed.strip() == "-" or "-" in files:
-        return composer.piped(stdin.read(composer.tell, composer.budget))
+        return composer.piped(stdin.read_stdin(composer.tell, composer.budget))
     return None
 
 
@@ -166,7 +175,7 @@ def _instruction(typed: str, piped: _Piped | None, composer: Composer) -> list[_
     """Join standard input and the words: as a block before them, in its place among them, or alone."""
     if PLACE in typed:
         if piped and piped.kind:
-            raise Misuse(f"{PLACE} stands for text, and {STDIN} is {piped.kind}", "leave it out of the prompt")
+            raise UsageError(f"{PLACE} stands for text, and {STDIN} is {piped.kind}", "leave it out of the prompt")
         between = piped.text if piped else ""
         texts = [text for typed_text in typed.split(PLACE) for text in (typed_text, between)][:-1]
         return [_Piece(tuple(texts), name=STDIN, inputs=tuple(range(1, len(texts), 2)))]
@@ -178,11 +187,11 @@ def _instruction(typed: str, piped: _Piped | None, composer: Composer) -> list[_
     return [composer.asked(piped, "stdin") if piped.kind else _Piece((piped.text,), name=STDIN, inputs=(0,))]
 
 
-def _fitted(pieces: Sequence[_Piece], fit: Fit) -> list[_Piece]:
+def _fitted(pieces: Sequence[_Piece], fit: FitInputs) -> list[_Piece]:
     """Put what is sent of each input in its place."""
-    inputs = [Input(piece.name, piece.texts[place]) for piece in pieces for place in piece.inputs]
+    inputs = [InputText(piece.name, piece.texts[place]) for piece in pieces for place in piece.inputs]
     others = [text for piece in pieces for place, text in enumerate(piece.texts) if place not in piece.inputs]
-    kept = iter(fit(Parts(inputs, others, sum(piece.part is not None for piece in pieces))) if inputs else ())
+    kept = iter(fit(PromptParts(inputs, others, sum(piece.part is not None for piece in pieces))) if inputs else ())
     return [
         piece._replace(
             texts=tuple(next(kept) if place in piece.inputs else text for place, text in enumerate(piece.texts))
@@ -195,7 +204,7 @@ def _prompt(pieces: Sequence[_Piece], *, may_be_empty: bool) -> Prompt:
     others = tuple(piece.attached for piece in pieces if piece.attached)
     parts = _joined(pieces)
     if not parts and not may_be_empty:
-        raise Misuse("the prompt is empty", "type it behind the command, or pipe it in")
+        raise UsageError("the prompt is empty", "type it behind the command, or pipe it in")
     return Prompt(parts, others)
 
 
@@ -215,7 +224,7 @@ def _joined(pieces: Sequence[_Piece]) -> tuple[Part, ...]:
     return tuple(joined)
 
 
-def mentioned(words: Sequence[str]) -> tuple[str, list[str]]:
+def extract_mentions(words: Sequence[str]) -> tuple[str, list[str]]:
     """Give the text that is left, and the names.
 
     Only a whole word of the command line names a file, and only when it is there, or when it is an address: a
@@ -231,4 +240,4 @@ def _is_name(word: str) -> bool:
     name = word[1:]
     if not name or not word.startswith("@") or name.startswith("@"):
         return False
-    return name.lower().startswith(SCHEMES) or there(name) is not None
+    return name.lower().startswith(SCHEMES) or existing_path(name) is not None

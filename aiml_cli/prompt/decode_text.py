@@ -3,7 +3,7 @@
 import io
 from collections.abc import Callable
 
-from aiml_cli.errors import Misuse
+from aiml_cli.errors import UsageError
 
 MAGIC = {
     b"PK\x03\x04": "a zip archive or an office document",
@@ -22,20 +22,20 @@ SOUNDS = {"audio/wav": "wav", "audio/mpeg": "mp3", "audio/flac": "flac", "audio/
 WHAT_CAN_BE_SENT = "what can be attached: text, PNG, JPEG, GIF, WEBP, PDF, WAV, MP3, FLAC, OGG"
 
 
-def decoded(data: bytes, name: str, charset: str = "") -> tuple[str, str]:
-    """Give the text, and a notice ("" when there is nothing to say); raise Misuse for what is no text.
+def decode_text(data: bytes, name: str, charset: str = "") -> tuple[str, str]:
+    """Give the text, and a notice ("" when there is nothing to say); raise UsageError for what is no text.
 
     `charset` is what a server said of it.
     """
     if data.startswith((b"\xff\xfe", b"\xfe\xff")):
         return _utf16(data, name), ""
-    kind = type_of(data) or next((kind for magic, kind in MAGIC.items() if data.startswith(magic)), "")
+    kind = detect_type(data) or next((kind for magic, kind in MAGIC.items() if data.startswith(magic)), "")
     if kind or b"\0" in data:
-        raise Misuse(f"{name} is {kind or 'binary'}, not text", WHAT_CAN_BE_SENT)
-    return loosely(data, name, charset)
+        raise UsageError(f"{name} is {kind or 'binary'}, not text", WHAT_CAN_BE_SENT)
+    return decode_any_text(data, name, charset)
 
 
-def loosely(data: bytes, name: str, charset: str = "") -> tuple[str, str]:
+def decode_any_text(data: bytes, name: str, charset: str = "") -> tuple[str, str]:
     """Give text that is text for certain, whatever it begins with."""
     for encoding in filter(None, ("utf-8-sig", charset)):
         try:
@@ -49,31 +49,33 @@ def _utf16(data: bytes, name: str) -> str:
     try:
         return data.decode("utf-16")
     except UnicodeDecodeError:
-        raise Misuse(f"{name} begins like UTF-16 text but is none", WHAT_CAN_BE_SENT) from None
+        raise UsageError(f"{name} begins like UTF-16 text but is none", WHAT_CAN_BE_SENT) from None
 
 
-class Budget:
+class SizeLimit:
     """Count what was read of the prompt, its files and standard input."""
 
     def __init__(self, most: int = MOST) -> None:
         self._most = self._left = most
 
     def read(self, name: str, piece: Callable[[int], bytes]) -> bytes:
-        """Read to the end; raise Misuse as soon as it is too much."""
+        """Read to the end; raise UsageError as soon as it is too much."""
         whole = io.BytesIO()  # it gives away its buffer in the end: joining a list would take twice the memory
         while data := piece(min(PIECE, self._left + 1)):
-            self.spend(name, len(data))
+            self.count(name, len(data))
             whole.write(data)
         return whole.getvalue()
 
-    def spend(self, name: str, count: int) -> None:
-        """Count bytes that were read; raise Misuse when they are too many."""
+    def count(self, name: str, count: int) -> None:
+        """Count bytes that were read; raise UsageError when they are too many."""
         if count > self._left:
-            raise Misuse(f"{name}: more than {size(self._most)} of input cannot be sent", "give a part of it")
+            raise UsageError(
+                f"{name}: more than {format_size(self._most)} of input cannot be sent", "give a part of it"
+            )
         self._left -= count
 
 
-def size(count: int) -> str:
+def format_size(count: int) -> str:
     """Say a number of bytes as file managers do: 123 kB, 4.5 MB; round ones of ours in MiB."""
     if count >= MEBIBYTE and count % MEBIBYTE == 0:
         return f"{count // MEBIBYTE} MiB"
@@ -83,7 +85,7 @@ def size(count: int) -> str:
     return f"{count} bytes"
 
 
-def type_of(data: bytes) -> str:
+def detect_type(data: bytes) -> str:
     """Name the type of an image, a PDF or a sound; "" for text and all else."""
     head = data[:HEAD]
     return _image(head) or ("application/pdf" if head.startswith(b"%PDF-") else "") or _sound(head)

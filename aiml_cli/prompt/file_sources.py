@@ -6,18 +6,18 @@ from pathlib import Path
 from typing import NamedTuple, NoReturn
 from urllib.parse import urlsplit
 
-from aiml_cli.errors import Misuse
-from aiml_cli.prompt.decode_text import Budget, size, type_of
+from aiml_cli.errors import UsageError
+from aiml_cli.prompt.decode_text import SizeLimit, detect_type, format_size
 
 Fetch = Callable[[str], tuple[bytes, str]]
-Tell = Callable[[str], None]
+Notify = Callable[[str], None]
 SCHEMES = ("http://", "https://")
 IMAGE_ENDINGS = (".png", ".jpg", ".jpeg", ".gif", ".webp")
 MOST_FILES = 1000
 MOST_BYTES = 10_000_000
 
 
-class Source(NamedTuple):
+class FileContent(NamedTuple):
     """Hold what was found under a name; `charset` is what a server said of it."""
 
     name: str
@@ -25,24 +25,24 @@ class Source(NamedTuple):
     charset: str = ""
 
 
-def sources(name: str, budget: Budget, fetch: Fetch, tell: Tell) -> Iterator[Source]:
-    """Give what a name stands for; raise Misuse when that is nothing, cannot be read, or is too much."""
+def find_files(name: str, budget: SizeLimit, fetch: Fetch, tell: Notify) -> Iterator[FileContent]:
+    """Give what a name stands for; raise UsageError when that is nothing, cannot be read, or is too much."""
     if name.lower().startswith(SCHEMES):
         yield _fetched(name, budget, fetch)
-    elif (path := there(name)) is None:
-        yield from (Source(each, read(each, budget)) for each in _matches(name))
+    elif (path := existing_path(name)) is None:
+        yield from (FileContent(each, read_input_file(each, budget)) for each in _matches(name))
     elif path.is_dir():
-        yield from (Source(each, data) for each, data in texts(name, path, budget, tell))
+        yield from (FileContent(each, data) for each, data in read_folder(name, path, budget, tell))
     else:
-        yield Source(name, read(name, budget))
+        yield FileContent(name, read_input_file(name, budget))
 
 
-def is_image_address(name: str) -> bool:
+def is_image_url(name: str) -> bool:
     """Say whether a name is the address of an image, which the server can fetch itself."""
     return name.lower().startswith(SCHEMES) and urlsplit(name).path.lower().endswith(IMAGE_ENDINGS)
 
 
-def there(name: str) -> Path | None:
+def existing_path(name: str) -> Path | None:
     """Give the path that a name means, if something is there."""
     try:
         path = Path(name).expanduser()
@@ -51,20 +51,20 @@ def there(name: str) -> Path | None:
         return None
 
 
-def read(name: str, budget: Budget | None = None) -> bytes:
-    """Read a file; raise Misuse when it cannot be read, or is too large."""
+def read_input_file(name: str, budget: SizeLimit | None = None) -> bytes:
+    """Read a file; raise UsageError when it cannot be read, or is too large."""
     try:
         with Path(name).expanduser().open("rb", buffering=0) as file:
-            return (budget or Budget()).read(name, lambda most: file.read(most) or b"")
+            return (budget or SizeLimit()).read(name, lambda most: file.read(most) or b"")
     except (OSError, RuntimeError, ValueError) as fault:
-        raise Misuse(f"{name}: {getattr(fault, 'strerror', None) or fault}", "nothing was sent") from None
+        raise UsageError(f"{name}: {getattr(fault, 'strerror', None) or fault}", "nothing was sent") from None
 
 
-def _fetched(url: str, budget: Budget, fetch: Fetch) -> Source:
+def _fetched(url: str, budget: SizeLimit, fetch: Fetch) -> FileContent:
     data, kind = fetch(url)
-    budget.spend(url, len(data))
+    budget.count(url, len(data))
     charset = kind.lower().partition("charset=")[2].partition(";")[0].strip(" \"'")
-    return Source(url, data, charset)
+    return FileContent(url, data, charset)
 
 
 def _matches(name: str) -> list[str]:
@@ -77,14 +77,14 @@ def _matches(name: str) -> list[str]:
     every = iglob(pattern, recursive=True)  # noqa: PTH207 - a Path's own finds hidden files too
     found = sorted(each for each in every if Path(each).is_file())
     if not found:
-        raise Misuse(f"{name}: no file matches", "nothing was sent")
+        raise UsageError(f"{name}: no file matches", "nothing was sent")
     if len(found) > MOST_FILES:
-        raise Misuse(f"{name}: {len(found):,} files match, and at most {MOST_FILES:,} can be sent", "name fewer")
+        raise UsageError(f"{name}: {len(found):,} files match, and at most {MOST_FILES:,} can be sent", "name fewer")
     return found
 
 
-def texts(name: str, folder: Path, budget: Budget, tell: Callable[[str], None]) -> Iterator[tuple[str, bytes]]:
-    """Give the name and the bytes of each text file, in order; raise Misuse for too many, or none.
+def read_folder(name: str, folder: Path, budget: SizeLimit, tell: Callable[[str], None]) -> Iterator[tuple[str, bytes]]:
+    """Give the name and the bytes of each text file, in order; raise UsageError for too many, or none.
 
     A link is left out: it may lead out of the folder, to what nobody meant to send.
     """
@@ -96,13 +96,13 @@ def texts(name: str, folder: Path, budget: Budget, tell: Callable[[str], None]) 
             others += 1
             continue
         left, sent = left - len(data), sent + 1
-        budget.spend(name, len(data))
+        budget.count(name, len(data))
         yield f"{name.rstrip('/')}/{path.relative_to(folder).as_posix()}", data
     if not sent:
-        raise Misuse(f"{name}: no text files are in this folder", "name a file")
+        raise UsageError(f"{name}: no text files are in this folder", "name a file")
     left_out = {"hidden": hidden, "not text": others, "linked": links}
     words = ", ".join(f"{count} {what}" for what, count in left_out.items() if count)
-    tell(f"{name}: {sent} {'file' if sent == 1 else 'files'}, {size(MOST_BYTES - left)}" + _without(words))
+    tell(f"{name}: {sent} {'file' if sent == 1 else 'files'}, {format_size(MOST_BYTES - left)}" + _without(words))
 
 
 def _without(words: str) -> str:
@@ -121,12 +121,14 @@ def _listed(name: str, folder: Path) -> tuple[list[Path], int, int]:
         folders[:] = [each for each in folders if each in seen and each not in linked]
         found += [Path(root, each) for each in files if each in seen and each not in linked]
         if len(found) > MOST_FILES:
-            raise Misuse(f"{name}: more than {MOST_FILES:,} files are in this folder", "name a smaller one, or a glob")
+            raise UsageError(
+                f"{name}: more than {MOST_FILES:,} files are in this folder", "name a smaller one, or a glob"
+            )
     return sorted(found), hidden, links
 
 
 def _unreadable(fault: OSError) -> NoReturn:
-    raise Misuse(f"{fault.filename}: {fault.strerror}", "nothing was sent")
+    raise UsageError(f"{fault.filename}: {fault.strerror}", "nothing was sent")
 
 
 def _text(path: Path, left: int, folder: str) -> bytes | None:
@@ -136,13 +138,13 @@ def _text(path: Path, left: int, folder: str) -> bytes | None:
             return None
         with path.open("rb") as file:
             head = file.read(8192)
-            if type_of(head) or (b"\0" in head and not head.startswith((b"\xff\xfe", b"\xfe\xff"))):
+            if detect_type(head) or (b"\0" in head and not head.startswith((b"\xff\xfe", b"\xfe\xff"))):
                 return None
             data = head + file.read(left + 1)
     except OSError as fault:
         _unreadable(fault)
     if len(data) > left:
-        raise Misuse(
-            f"{folder}: more than {size(MOST_BYTES)} of text are in this folder", "name a smaller one, or a glob"
+        raise UsageError(
+            f"{folder}: more than {format_size(MOST_BYTES)} of text are in this folder", "name a smaller one, or a glob"
         )
     return data if b"\0" not in data or data.startswith((b"\xff\xfe", b"\xfe\xff")) else None

@@ -4,19 +4,21 @@ import json
 from collections.abc import Callable, Iterable
 from typing import Any
 
-from aiml_cli.api.messages import Given, Message, Turn
-from aiml_cli.errors import Misuse
+from aiml_cli.api.messages import AnyMessage, Message, RawMessage
+from aiml_cli.errors import UsageError
 from aiml_cli.prompt import stdin
-from aiml_cli.prompt.file_sources import read
+from aiml_cli.prompt.file_sources import read_input_file
 
 LISTS = ("messages", "input")
 HINT = 'it holds a list of messages or input items, or an object with "messages" or "input"'
 
 
-def turns(path: str, tell: Callable[[str], None], see: Callable[[str, str], None] | None = None) -> tuple[Turn, ...]:
-    """Read a file, `-` for standard input; `see` gets its text. Raise Misuse naming what in it is no turn."""
+def read_messages_file(
+    path: str, tell: Callable[[str], None], see: Callable[[str, str], None] | None = None
+) -> tuple[AnyMessage, ...]:
+    """Read a file, `-` for standard input; `see` gets its text. Raise UsageError naming what in it is no turn."""
     name = "standard input" if path == "-" else path
-    data = stdin.read(tell) if path == "-" else read(path)
+    data = stdin.read_stdin(tell) if path == "-" else read_input_file(path)
     found = _json(data, name)
     if see:
         see(name, data.decode("utf-8-sig"))
@@ -24,16 +26,16 @@ def turns(path: str, tell: Callable[[str], None], see: Callable[[str, str], None
     if isinstance(items, str):
         return (Message("user", (items,)),)
     if not isinstance(items, list) or not items:
-        raise Misuse(f"--messages {name}: {_what(items)} is no list of messages", HINT)
+        raise UsageError(f"--messages {name}: {_what(items)} is no list of messages", HINT)
     for index, item in enumerate(items):
         if wrong := _wrong(item):
-            raise Misuse(f"--messages {name}: item {index} {wrong}", HINT)
-    return tuple(map(Given, items))
+            raise UsageError(f"--messages {name}: item {index} {wrong}", HINT)
+    return tuple(map(RawMessage, items))
 
 
-def call_ids(given: Iterable[Turn]) -> set[str]:
+def collect_call_ids(given: Iterable[AnyMessage]) -> set[str]:
     """Collect the ids of the tool calls in the turns, in either endpoint's form."""
-    items = [turn.item for turn in given if isinstance(turn, Given)]
+    items = [turn.item for turn in given if isinstance(turn, RawMessage)]
     calls = [call for item in items for call in item.get("tool_calls") or () if isinstance(call, dict)]
     found = [*(call.get("id") for call in calls), *(item.get("call_id") for item in items)]
     return {call_id for call_id in found if isinstance(call_id, str)}
@@ -44,11 +46,11 @@ def _json(data: bytes, name: str) -> Any:
         return json.loads(data.decode("utf-8-sig"))
     except json.JSONDecodeError as fault:
         where = f"line {fault.lineno}, column {fault.colno}"
-        raise Misuse(f"--messages {name}: not JSON: {fault.msg}, {where}", HINT) from None
+        raise UsageError(f"--messages {name}: not JSON: {fault.msg}, {where}", HINT) from None
     except UnicodeDecodeError:
-        raise Misuse(f"--messages {name}: not JSON: it is not UTF-8 text", HINT) from None
+        raise UsageError(f"--messages {name}: not JSON: it is not UTF-8 text", HINT) from None
     except (ValueError, RecursionError):  # a number of thousands of digits; lists in lists in lists
-        raise Misuse(f"--messages {name}: not JSON that can be read", HINT) from None
+        raise UsageError(f"--messages {name}: not JSON that can be read", HINT) from None
 
 
 def _items(found: Any, name: str, tell: Callable[[str], None]) -> Any:

@@ -11,7 +11,7 @@ SHORTEST_PASSWORD, SHORTEST_KEY, FEWEST_LETTERS = 8, 16, 6
 ASCII = 0x80
 
 
-class Finding(NamedTuple):
+class SecretFinding(NamedTuple):
     """Say where something secret seems to stand, and of which kind it is; never what it is."""
 
     name: str
@@ -93,7 +93,7 @@ _PLACEHOLDER = re.compile(
 _CODE = re.compile(r"[A-Za-z_]\w*(?:\.[A-Za-z_]\w*)+|[a-z]+(?:_[a-z0-9]+)+")
 
 
-def secrets(name: str, text: str, known: Sequence[str] = ()) -> list[Finding]:
+def find_secrets(name: str, text: str, known: Sequence[str] = ()) -> list[SecretFinding]:
     """List what in a text seems secret, by line; `known` are secrets of the user's own.
 
     Placeholders, names of variables and words about keys are none. At most twenty are listed.
@@ -106,7 +106,7 @@ def secrets(name: str, text: str, known: Sequence[str] = ()) -> list[Finding]:
         found.add((line if place == counted else text.count("\n", 0, place) + 1, kind))
         if len(found) >= MOST_FINDINGS:
             break
-    return [Finding(name, line, kind) for line, kind in sorted(found)]
+    return [SecretFinding(name, line, kind) for line, kind in sorted(found)]
 
 
 def _found(text: str, known: Sequence[str]) -> Iterator[tuple[int, str]]:

@@ -5,13 +5,13 @@ import select
 import stat
 from collections.abc import Callable
 
-from aiml_cli.errors import Misuse
-from aiml_cli.prompt.decode_text import Budget
+from aiml_cli.errors import UsageError
+from aiml_cli.prompt.decode_text import SizeLimit
 
 PATIENCE_S = 2.0
 
 
-def holds_something() -> bool:
+def has_stdin() -> bool:
     """Say whether standard input is a pipe, a file or a socket: not a terminal, not /dev/null, not closed."""
     try:
         mode = os.fstat(0).st_mode
@@ -20,17 +20,17 @@ def holds_something() -> bool:
     return stat.S_ISFIFO(mode) or stat.S_ISREG(mode) or stat.S_ISSOCK(mode)
 
 
-def read(tell: Callable[[str], None], budget: Budget | None = None) -> bytes:
+def read_stdin(tell: Callable[[str], None], budget: SizeLimit | None = None) -> bytes:
     """Read to the end; after two seconds without a byte tell what is waited for, and go on waiting.
 
-    Raises Misuse for more than the budget allows.
+    Raises UsageError for more than the budget allows.
     """
     try:
         if not select.select([0], [], [], PATIENCE_S)[0] and not os.isatty(0):
             tell("waiting for standard input to end; --no-stdin leaves it alone")
-        return (budget or Budget()).read("standard input", _piece)
+        return (budget or SizeLimit()).read("standard input", _piece)
     except OSError as fault:
-        raise Misuse(f"standard input: {fault.strerror}", "--no-stdin leaves it alone") from None
+        raise UsageError(f"standard input: {fault.strerror}", "--no-stdin leaves it alone") from None
 
 
 def _piece(most: int) -> bytes:

@@ -6,9 +6,9 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-from aiml_cli.errors import Misuse
+from aiml_cli.errors import UsageError
 from aiml_cli.schema import shorthand
-from aiml_cli.schema.load import Loaded, load
+from aiml_cli.schema.load import LoadedSchema, load_schema
 from aiml_cli.settings.options import Options
 from aiml_cli.settings.resolve import Settings, Source
 
@@ -21,14 +21,14 @@ KINDS = {dict: "an object", list: "an array", str: "a text", bool: "a truth valu
 
 
 @dataclass(frozen=True, slots=True)
-class Wanted:
+class ResponseSpec:
     """Hold what was asked for. `form` is the answer format; a schema that is not `native` is told in words."""
 
     checks: tuple[Check, ...]
     form: Mapping[str, Any] | None = None
     native: bool = True
 
-    def put(self, options: Options) -> Options:
+    def apply(self, options: Options) -> Options:
         """Put it into what is sent."""
         if self.form is None:
             return options
@@ -38,52 +38,52 @@ class Wanted:
         words = f"{ONLY} It must meet this JSON Schema:\n{schema}"
         return replace(options, system=f"{options.system}\n\n{words}" if options.system else words)
 
-    def wrong(self, text: str) -> str:
+    def find_error(self, text: str) -> str:
         """Say in one sentence what is wrong with an answer, "" for nothing."""
         try:
-            value = value_in(text)
+            value = parse_answer_json(text)
         except ValueError as fault:
             return f"the answer is not JSON: {fault}"
         return next(filter(None, (check(value) for check in self.checks)), "")
 
 
-def want(settings: Settings, *, native: bool) -> Wanted:
-    """Settle it; raise Misuse for what is no schema, and for flags that exclude each other."""
+def build_response_spec(settings: Settings, *, native: bool) -> ResponseSpec:
+    """Settle it; raise UsageError for what is no schema, and for flags that exclude each other."""
     options = settings.options
     _exclude(settings)
     last = (_of_items,) if options.items else ()
     if options.schema:
-        found = load(options.schema, is_typed=settings.sources["schema"] in (Source.FLAG, Source.SET))
+        found = load_schema(options.schema, is_typed=settings.sources["schema"] in (Source.FLAG, Source.SET))
         loaded = _listed(found) if options.items else found
         facts = {"name": loaded.name, "schema": loaded.schema, "strict": loaded.strict}
-        return Wanted((_of_schema(loaded), *last), {"type": "json_schema", "json_schema": facts}, native)
+        return ResponseSpec((_of_schema(loaded), *last), {"type": "json_schema", "json_schema": facts}, native)
     if options.json_object:
-        return Wanted((_of_object, *last), {"type": "json_object"})
-    return Wanted(last)
+        return ResponseSpec((_of_object, *last), {"type": "json_object"})
+    return ResponseSpec(last)
 
 
 def _exclude(settings: Settings) -> None:
     options = settings.options
     mine = "--schema" if options.schema else "--json-object" if options.json_object else ""
     if mine and options.response_format is not None:
-        raise Misuse(f"{mine} and --response-format exclude each other", "give one of them")
+        raise UsageError(f"{mine} and --response-format exclude each other", "give one of them")
     theirs = "--json" if options.json else f"--format {options.format}"
     formed = options.json or (settings.sources["format"] is Source.FLAG and options.format not in ("md", "text"))
     if options.items and formed:
-        raise Misuse(f"--items and {theirs} exclude each other", "give one of them")
+        raise UsageError(f"--items and {theirs} exclude each other", "give one of them")
 
 
-def _listed(loaded: Loaded) -> Loaded:
+def _listed(loaded: LoadedSchema) -> LoadedSchema:
     """Ask for a list of what the short form describes; servers want an object at the top."""
     return (
-        replace(loaded, schema=shorthand.closed({"items": {"type": "array", "items": loaded.schema}}))
+        replace(loaded, schema=shorthand.strict_object({"items": {"type": "array", "items": loaded.schema}}))
         if loaded.ours
         else loaded
     )
 
 
-def _of_schema(loaded: Loaded) -> Check:
-    check = checker(loaded.schema)
+def _of_schema(loaded: LoadedSchema) -> Check:
+    check = make_checker(loaded.schema)
 
     def wrong(value: Any) -> str:
         fault = check(value)
@@ -93,7 +93,7 @@ def _of_schema(loaded: Loaded) -> Check:
 
 
 def _of_object(value: Any) -> str:
-    return "" if isinstance(value, dict) else f"the answer is not a JSON object but {kind_of(value)}"
+    return "" if isinstance(value, dict) else f"the answer is not a JSON object but {json_type(value)}"
 
 
 def _of_items(value: Any) -> str:
@@ -105,8 +105,8 @@ def _of_items(value: Any) -> str:
     return "" if arrays else "the answer has no array at its top"
 
 
-def checker(schema: dict[str, Any]) -> Check:
-    """Give a function that says what is wrong with a value, "" for nothing; raise Misuse for what is no schema."""
+def make_checker(schema: dict[str, Any]) -> Check:
+    """Give a function that says what is wrong with a value, "" for nothing; raise UsageError for what is no schema."""
     # Costs a tenth of a second, which only those who give a schema wait for.
     from jsonschema import Draft202012Validator, SchemaError
     from jsonschema.exceptions import best_match
@@ -122,11 +122,11 @@ def checker(schema: dict[str, Any]) -> Check:
         for part in _referring(schema):
             validator.evolve(schema=part).is_valid(None)
     except SchemaError as fault:
-        raise Misuse(f"--schema: no JSON Schema: {fault.json_path}: {_short(fault.message)}") from None
+        raise UsageError(f"--schema: no JSON Schema: {fault.json_path}: {_short(fault.message)}") from None
     except Unresolvable as fault:
-        raise Misuse(f"--schema: a reference leads nowhere: {_short(str(fault))}") from None
+        raise UsageError(f"--schema: a reference leads nowhere: {_short(str(fault))}") from None
     except RecursionError:
-        raise Misuse("--schema: the schema refers to itself without end") from None
+        raise UsageError("--schema: the schema refers to itself without end") from None
 
     def check(value: Any) -> str:
         try:
@@ -153,7 +153,7 @@ def _referring(schema: Any) -> Iterator[dict[str, Any]]:
                 yield from _referring(part)
 
 
-def value_in(text: str) -> Any:
+def parse_answer_json(text: str) -> Any:
     """Read the JSON of an answer, in a code fence or without; raise ValueError with the place of the fault."""
     fenced = FENCED.fullmatch(text)
     try:
@@ -164,7 +164,7 @@ def value_in(text: str) -> Any:
         raise ValueError("it is nested too deeply") from None
 
 
-def kind_of(value: Any) -> str:
+def json_type(value: Any) -> str:
     """Name the kind of a JSON value."""
     return KINDS.get(type(value), "a number")
 

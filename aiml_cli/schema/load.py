@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from aiml_cli.errors import Misuse
+from aiml_cli.errors import UsageError
 from aiml_cli.schema import shorthand
 
 NAME = "answer"
@@ -20,7 +20,7 @@ NAMED = ("properties", "$defs", "definitions")
 
 
 @dataclass(frozen=True, slots=True)
-class Loaded:
+class LoadedSchema:
     """Hold a schema. `strict`: it keeps to the subset that servers can hold a model to. `ours`: no JSON was given."""
 
     schema: dict[str, Any]
@@ -29,18 +29,18 @@ class Loaded:
     ours: bool = False
 
 
-def load(said: str, *, is_typed: bool = True) -> Loaded:
-    """Read a schema; raise Misuse when it is none.
+def load_schema(said: str, *, is_typed: bool = True) -> LoadedSchema:
+    """Read a schema; raise UsageError when it is none.
 
     A short form that was not typed now is never taken for the name of a file in the current directory.
     """
     text, where = _text(said.strip(), is_typed=is_typed)
     if not text.startswith("{"):
         if where:
-            raise Misuse(f"--schema: {where} holds no JSON object", "a schema is an object: {…}")
-        return Loaded(shorthand.read(text), ours=True)
+            raise UsageError(f"--schema: {where} holds no JSON object", "a schema is an object: {…}")
+        return LoadedSchema(shorthand.parse_shorthand(text), ours=True)
     schema = _object(text, where or "the schema")
-    return Loaded(schema, _name(schema), is_strict(schema))
+    return LoadedSchema(schema, _name(schema), is_strict(schema))
 
 
 def _text(said: str, *, is_typed: bool) -> tuple[str, str]:
@@ -54,9 +54,9 @@ def _text(said: str, *, is_typed: bool) -> tuple[str, str]:
     try:
         return Path(name).expanduser().read_bytes().decode("utf-8-sig").strip(), name
     except UnicodeDecodeError:
-        raise Misuse(f"--schema: {name} is not UTF-8 text") from None
+        raise UsageError(f"--schema: {name} is not UTF-8 text") from None
     except (OSError, RuntimeError) as fault:  # expanduser knows no such user
-        raise Misuse(f"--schema: {name}: {getattr(fault, 'strerror', None) or fault}", "nothing was sent") from None
+        raise UsageError(f"--schema: {name}: {getattr(fault, 'strerror', None) or fault}", "nothing was sent") from None
 
 
 def _is_file(name: str) -> bool:
@@ -72,11 +72,15 @@ def _object(text: str, where: str) -> dict[str, Any]:
     try:
         schema: dict[str, Any] = json.loads(text)
     except json.JSONDecodeError as fault:
-        raise Misuse(f"--schema: {where} is not JSON: {fault.msg}, line {fault.lineno}, column {fault.colno}") from None
+        raise UsageError(
+            f"--schema: {where} is not JSON: {fault.msg}, line {fault.lineno}, column {fault.colno}"
+        ) from None
     except RecursionError:
-        raise Misuse(f"--schema: {where} is nested too deeply") from None
+        raise UsageError(f"--schema: {where} is nested too deeply") from None
     if schema.get("type") == "json_schema" or (isinstance(schema.get("schema"), dict) and "type" not in schema):
-        raise Misuse(f"--schema: {where} is a whole answer format", "give the schema in it, or use --response-format")
+        raise UsageError(
+            f"--schema: {where} is a whole answer format", "give the schema in it, or use --response-format"
+        )
     return schema
 
 

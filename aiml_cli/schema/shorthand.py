@@ -4,7 +4,7 @@ import re
 from collections.abc import Iterator
 from typing import Any
 
-from aiml_cli.errors import Misuse
+from aiml_cli.errors import UsageError
 
 Schema = dict[str, Any]
 TYPES = {"str": "string", "int": "integer", "float": "number", "bool": "boolean"}
@@ -12,20 +12,20 @@ LIST = "list of "
 _NAME = re.compile(r"[A-Za-z_][\w-]*")
 
 
-def read(text: str) -> Schema:
-    """Make the schema of an object that has each field; raise Misuse for what is no list of fields."""
+def parse_shorthand(text: str) -> Schema:
+    """Make the schema of an object that has each field; raise UsageError for what is no list of fields."""
     properties: dict[str, Schema] = {}
     for part in _parts(text):
         name, schema = _field(part)
         if name in properties:
-            raise Misuse(f"--schema: the field {name!r} is there twice")
+            raise UsageError(f"--schema: the field {name!r} is there twice")
         properties[name] = schema
     if not properties:
-        raise Misuse("--schema: the schema is empty", "say its fields: --schema 'name, age int, tags: list of str'")
-    return closed(properties)
+        raise UsageError("--schema: the schema is empty", "say its fields: --schema 'name, age int, tags: list of str'")
+    return strict_object(properties)
 
 
-def closed(properties: dict[str, Schema]) -> Schema:
+def strict_object(properties: dict[str, Schema]) -> Schema:
     """Make the schema of an object with all of these properties and no other, as strict servers want it."""
     return {"type": "object", "properties": properties, "required": list(properties), "additionalProperties": False}
 
@@ -49,7 +49,7 @@ def _field(part: str) -> tuple[str, Schema]:
     name = name.removesuffix("?")
     schema = _type((kind or "str") + ("?" if optional and not kind.endswith("?") else ""))
     if not _NAME.fullmatch(name) or schema is None:
-        raise Misuse(f"--schema: {part!r} is no field", _hint(name, kind))
+        raise UsageError(f"--schema: {part!r} is no field", _hint(name, kind))
     return name, {**schema, "description": about} if about else schema
 
 

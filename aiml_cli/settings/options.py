@@ -24,22 +24,22 @@ from aiml_cli.settings.value_types import (
     TEXT_OR_FILE,
     VARIABLES,
     Json,
-    Kind,
+    ValueType,
     choice,
     integer,
     number,
     text,
-    words,
+    text_list,
 )
 
 T = TypeVar("T")
 
 
-class Place(NamedTuple):
+class BodyPath(NamedTuple):
     """Name a property of a request body; dots nest. `kind` where this endpoint is stricter than the row."""
 
     path: str
-    kind: Kind[Any] | None = None
+    value_type: ValueType[Any] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,16 +50,16 @@ class Option(Generic[T]):
     nor config key. `only`: the one endpoint that a local option is for.
     """
 
-    kind: Kind[T]
+    value_type: ValueType[T]
     help: str
     panel: str
-    wire: Mapping[str, Place]
+    body_paths: Mapping[str, BodyPath]
     default: T | None = None
     short: str = ""
     also: tuple[str, ...] = ()
     env: tuple[str, ...] = ()
     secret: bool = False
-    once: bool = False
+    per_call: bool = False
     hidden: bool = False
     only: str = ""
     attribute: str = ""
@@ -77,33 +77,33 @@ class Option(Generic[T]):
     @property
     def variables(self) -> tuple[str, ...]:
         """List the environment variables that set it, the strongest first; none when it is said with each call."""
-        if self.once:
+        if self.per_call:
             return ()
         own = () if self.secret else ("AIML_" + self.name.upper(),)
         return own + self.env
 
-    def kind_on(self, endpoint: str) -> Kind[Any]:
+    def value_type_on(self, endpoint: str) -> ValueType[Any]:
         """Give the kind that holds on an endpoint."""
-        place = self.wire.get(endpoint)
-        return (place and place.kind) or self.kind
+        place = self.body_paths.get(endpoint)
+        return (place and place.value_type) or self.value_type
 
-    def on(self, endpoint: str) -> bool:
+    def applies_to(self, endpoint: str) -> bool:
         """Say whether the option means something on an endpoint."""
-        return endpoint in self.wire if self.wire else self.only in ("", endpoint)
+        return endpoint in self.body_paths if self.body_paths else self.only in ("", endpoint)
 
 
 def option(
-    kind: Kind[T],
+    kind: ValueType[T],
     help: str,  # noqa: A002 - the word that every command line uses
     *,
     panel: str,
-    chat: str | Place = "",
-    responses: str | Place = "",
+    chat: str | BodyPath = "",
+    responses: str | BodyPath = "",
     **facts: Any,
 ) -> T | None:
     """Make a row; `chat` and `responses` name its place in each endpoint's body."""
     places = {"chat": chat, "responses": responses}
-    wire = {name: place if isinstance(place, Place) else Place(place) for name, place in places.items() if place}
+    wire = {name: place if isinstance(place, BodyPath) else BodyPath(place) for name, place in places.items() if place}
     row: T | None = field(default=None, metadata={"row": Option(kind, help, panel, wire, **facts)})
     return row
 
@@ -126,7 +126,7 @@ class Options:
         panel=MODEL, short="-m", default="openai/gpt-5-1", chat="model", responses="model",
     )
     first: bool | None = option(
-        SWITCH, "Of several models take the one that is whole first, and stop the others.", panel=MODEL, once=True,
+        SWITCH, "Of several models take the one that is whole first, and stop the others.", panel=MODEL, per_call=True,
     )
     max_cost: float | None = option(
         number(0), "Refuse what may cost more than so many US dollars; with --each, stop before a row.", panel=MODEL,
@@ -138,7 +138,7 @@ class Options:
     file: tuple[str, ...] | None = option(
         PATHS, "Add a file, folder, glob or URL: text, image, PDF or audio; - is standard input.",
         panel=PROMPT, short="-f",
-        also=("--attach", "-a"), once=True,
+        also=("--attach", "-a"), per_call=True,
     )
     no_stdin: bool | None = option(SWITCH, "Leave standard input alone.", panel=PROMPT)
     detail: str | None = option(
@@ -147,63 +147,65 @@ class Options:
         responses="input[].content[type=input_image].detail",
     )
     interactive: bool | None = option(
-        SWITCH, "With a prompt, files or piped text first, then in turns.", panel=PROMPT, short="-i", once=True,
+        SWITCH, "With a prompt, files or piped text first, then in turns.", panel=PROMPT, short="-i", per_call=True,
     )
     print_: bool | None = option(
-        SWITCH, "Give one answer and end, also on a terminal.", panel=PROMPT, short="-p", once=True,
+        SWITCH, "Give one answer and end, also on a terminal.", panel=PROMPT, short="-p", per_call=True,
     )
     edit: bool | None = option(
-        SWITCH, "Write the prompt in $VISUAL or $EDITOR.", panel=PROMPT, short="-e", once=True,
+        SWITCH, "Write the prompt in $VISUAL or $EDITOR.", panel=PROMPT, short="-e", per_call=True,
     )
     template: str | None = option(
-        NAME, "Use a saved prompt with its flags.", panel=PROMPT, short="-t", once=True,
+        NAME, "Use a saved prompt with its flags.", panel=PROMPT, short="-t", per_call=True,
     )
     param: Mapping[str, str] | None = option(
         FILLINGS, "A variable of the template; @FILE reads it from a file. May be repeated.", panel=PROMPT, short="-P",
-        once=True,
+        per_call=True,
     )
     save: str | None = option(
-        NAME, "Save the prompt and the flags given as a template, and send nothing.", panel=PROMPT, once=True,
+        NAME, "Save the prompt and the flags given as a template, and send nothing.", panel=PROMPT, per_call=True,
     )
     continue_: bool | None = option(
         SWITCH, "Go on with this terminal's last conversation; without a prompt, with its answer that was cut.",
-        panel=PROMPT, short="-c", once=True,
+        panel=PROMPT, short="-c", per_call=True,
     )
     resume: str | None = option(
         LATEST, "Go on with a conversation, by its id or words of it; alone, with the latest.",
-        panel=PROMPT, short="-r", once=True,
+        panel=PROMPT, short="-r", per_call=True,
     )
     allow_secrets: bool | None = option(
-        SWITCH, "Send files and standard input that seem to hold keys or passwords.", panel=PROMPT, once=True,
+        SWITCH, "Send files and standard input that seem to hold keys or passwords.", panel=PROMPT, per_call=True,
     )
     messages: str | None = option(
-        PATH, "A JSON file of the messages, or the input items, that come before the prompt.", panel=PROMPT, once=True,
+        PATH, "A JSON file of the messages, or the input items, that come before the prompt.", panel=PROMPT,
+        per_call=True,
     )
     fit: str | None = option(
         choice("head", "tail", "middle"), "Of input beyond the model's context keep the head, the tail, or both ends.",
         panel=PROMPT,
     )
     chunk: int | None = option(
-        integer(1), "Cut the input into pieces of so many tokens, and ask for each.", panel=PROMPT, once=True,
+        integer(1), "Cut the input into pieces of so many tokens, and ask for each.", panel=PROMPT, per_call=True,
     )
     reduce: str | None = option(
-        TEXT_OR_FILE, "With --chunk: the prompt that makes one answer of all.", panel=PROMPT, once=True,
+        TEXT_OR_FILE, "With --chunk: the prompt that makes one answer of all.", panel=PROMPT, per_call=True,
     )
     each: str | None = option(
         choice("line", "jsonl", "csv", "nul"),
-        "Ask for each row of standard input or a file; {row} is its text, {name} a column.", panel=EACH, once=True,
+        "Ask for each row of standard input or a file; {row} is its text, {name} a column.", panel=EACH, per_call=True,
     )
     jobs: int | None = option(
         integer(1, 256), "How many rows or pieces to ask for at the same time.", panel=EACH, short="-j", default=4,
     )
     unordered: bool | None = option(
-        SWITCH, "Print results as they come, not in the order of the rows.", panel=EACH, once=True,
+        SWITCH, "Print results as they come, not in the order of the rows.", panel=EACH, per_call=True,
     )
     resume_from: str | None = option(
-        PATH, "Go on with a file of results: leave out the rows that it has, add the others.", panel=EACH, once=True,
+        PATH, "Go on with a file of results: leave out the rows that it has, add the others.", panel=EACH,
+        per_call=True,
     )
     shard: str | None = option(
-        SHARD, "Take every Nth row from the Ith on; auto asks Slurm or Kubernetes.", panel=EACH, once=True,
+        SHARD, "Take every Nth row from the Ith on; auto asks Slurm or Kubernetes.", panel=EACH, per_call=True,
     )
     effort: str | None = option(
         text("none", "minimal", "low", "medium", "high", "xhigh", "max"), "How long to think first.", panel=SAMPLING,
@@ -223,7 +225,7 @@ class Options:
     )
     max_tokens: float | None = option(
         number(1), "Cap on generated tokens.", panel=SAMPLING, also=("--max-output-tokens",),
-        chat="max_tokens", responses=Place("max_output_tokens", integer(16)),
+        chat="max_tokens", responses=BodyPath("max_output_tokens", integer(16)),
     )
     max_completion_tokens: int | None = option(
         integer(1), "Cap on visible and reasoning tokens together.", panel=SAMPLING, chat="max_completion_tokens",
@@ -253,7 +255,7 @@ class Options:
     )
     tool_result: Mapping[str, str] | None = option(
         RESULTS, "The result of a tool call, by the call's id; @FILE reads it from a file. May be repeated.",
-        panel=TOOLS, once=True, chat="messages[role=tool]", responses="input[type=function_call_output]",
+        panel=TOOLS, per_call=True, chat="messages[role=tool]", responses="input[type=function_call_output]",
     )
     web_search: str | None = option(
         choice("low", "medium", "high", bare="medium"), "Let the server search the web, with so much context.",
@@ -284,7 +286,7 @@ class Options:
     )
     items: bool | None = option(
         SWITCH, "Print the elements of the answer's top-level array as JSON lines, as they come.",
-        panel=FORMAT, once=True,
+        panel=FORMAT, per_call=True,
     )
     response_format: Json | None = option(
         JSON, "The format that the answer must have, in either endpoint's form.", panel=FORMAT,
@@ -302,7 +304,7 @@ class Options:
         SWITCH, "Keep the response on the server, to continue it later.", panel=RESPONSES, responses="store",
     )
     previous_response_id: str | None = option(
-        TEXT, "Continue a stored response.", panel=RESPONSES, once=True, responses="previous_response_id",
+        TEXT, "Continue a stored response.", panel=RESPONSES, per_call=True, responses="previous_response_id",
     )
     truncation: str | None = option(
         choice("auto", "disabled"), "When the input is too long: drop its middle, or fail.", panel=RESPONSES,
@@ -312,20 +314,21 @@ class Options:
         SWITCH, "Let the server work detached from this call.", panel=RESPONSES, responses="background",
     )
     include: tuple[str, ...] | None = option(
-        words(
+        text_list(
             "message.input_image.image_url", "computer_call_output.output.image_url", "reasoning.encrypted_content",
             "code_interpreter_call.outputs", "file_search_call.results", "message.output_text.logprobs",
         ),
         "Extra output data to return; may be repeated.", panel=RESPONSES, responses="include",
     )
     wait: str | None = option(
-        TEXT, "Wait for a background response, by its id, and show it.", panel=RESPONSES, once=True, only="responses",
+        TEXT, "Wait for a background response, by its id, and show it.", panel=RESPONSES,
+        per_call=True, only="responses",
     )
     show: str | None = option(
-        TEXT, "Show a stored response, by its id, as it is now.", panel=RESPONSES, once=True, only="responses",
+        TEXT, "Show a stored response, by its id, as it is now.", panel=RESPONSES, per_call=True, only="responses",
     )
     cancel: str | None = option(
-        TEXT, "Cancel a background response, by its id.", panel=RESPONSES, once=True, only="responses",
+        TEXT, "Cancel a background response, by its id.", panel=RESPONSES, per_call=True, only="responses",
     )
     prompt_id: str | None = option(TEXT, "A prompt template of the server.", panel=RESPONSES, responses="prompt.id")
     prompt_version: str | None = option(
@@ -339,24 +342,26 @@ class Options:
         panel=MODEL, short="-O",
     )
     output: str | None = option(
-        PATH, "Write the answer to a file, replaced only by a complete answer.", panel=OUTPUT, short="-o", once=True,
+        PATH, "Write the answer to a file, replaced only by a complete answer.", panel=OUTPUT, short="-o",
+        per_call=True,
     )
     extract: str | None = option(
         BLOCK, "Print a code block only: its number, last, all, or the first of a language.", panel=OUTPUT, short="-x",
-        once=True,
+        per_call=True,
     )
     in_place: str | None = option(
-        PATH, "Send a file, and put the answer in its place after a look at the difference.", panel=OUTPUT, once=True,
+        PATH, "Send a file, and put the answer in its place after a look at the difference.", panel=OUTPUT,
+        per_call=True,
     )
     format: str | None = option(
         choice("md", "text", "json", "jsonl", "raw"),
         "How the answer is written; md is drawn on a terminal, and is text elsewhere.", panel=OUTPUT, default="md",
     )
-    json: bool | None = option(SWITCH, "Short for --format json.", panel=OUTPUT, once=True)
-    audio_out: str | None = option(PATH, "Write spoken output to a file.", panel=OUTPUT, once=True)
+    json: bool | None = option(SWITCH, "Short for --format json.", panel=OUTPUT, per_call=True)
+    audio_out: str | None = option(PATH, "Write spoken output to a file.", panel=OUTPUT, per_call=True)
     save_dir: str | None = option(PATH, "Save images and files of the answer in a folder.", panel=OUTPUT)
     meta: str | None = option(
-        PATH, "Write tokens, cost, speed and ids to a JSON file.", panel=OUTPUT, once=True,
+        PATH, "Write tokens, cost, speed and ids to a JSON file.", panel=OUTPUT, per_call=True,
     )
     auto_continue: int | None = option(
         integer(0, 20), "How often to ask for the rest of an answer that was cut.", panel=OUTPUT, default=0,
@@ -368,19 +373,19 @@ class Options:
     verbose: bool | None = option(SWITCH, "Say more on standard error.", panel=OUTPUT, short="-v")
     debug: bool | None = option(SWITCH, "Show the exchange on standard error, with the key masked.", panel=OUTPUT)
     no_log: bool | None = option(SWITCH, "Keep nothing of this call in the history.", panel=OUTPUT)
-    yes: bool | None = option(SWITCH, "Answer yes to questions.", panel=OUTPUT, short="-y", once=True)
+    yes: bool | None = option(SWITCH, "Answer yes to questions.", panel=OUTPUT, short="-y", per_call=True)
     color: str | None = option(choice("auto", "always", "never"), "Colour the output.", panel=OUTPUT, default="auto")
-    dry_run: bool | None = option(SWITCH, "Show the request as JSON and send nothing.", panel=INSTEAD, once=True)
+    dry_run: bool | None = option(SWITCH, "Show the request as JSON and send nothing.", panel=INSTEAD, per_call=True)
     as_: str | None = option(
         choice("curl", "python", "javascript", "httpie", "json"), "Print a program for the request and send nothing.",
-        panel=INSTEAD, once=True,
+        panel=INSTEAD, per_call=True,
     )
     profile: str | None = option(NAME, "Use the settings of this profile.", panel=CONNECTION)
     base_url: str | None = option(
         TEXT, "The API's address.", panel=CONNECTION, default="https://api.aimlapi.com/v1",
         env=("AIML_API_BASE", "AIMLAPI_API_BASE", "AIMLAPI_BASE_URL"),
     )
-    demo: bool | None = option(SWITCH, "Ask the embedded server, which is no model.", panel=CONNECTION, once=True)
+    demo: bool | None = option(SWITCH, "Ask the embedded server, which is no model.", panel=CONNECTION, per_call=True)
     timeout: float | None = option(
         number(0.1, 86400), "Seconds to wait without a byte.", panel=CONNECTION, default=120,
     )
@@ -414,7 +419,7 @@ ROWS = _rows()
 
 def flags_of(endpoint: str) -> list[Option[Any]]:
     """List the rows that have a flag on an endpoint's command."""
-    return [row for row in ROWS.values() if row.on(endpoint) and not row.secret and not row.hidden]
+    return [row for row in ROWS.values() if row.applies_to(endpoint) and not row.secret and not row.hidden]
 
 
 def value_of(options: Options, row: Option[Any]) -> Any:

@@ -7,9 +7,9 @@ from difflib import get_close_matches
 from enum import Enum
 from typing import Any, NamedTuple
 
-from aiml_cli.errors import Misuse
+from aiml_cli.errors import UsageError
 from aiml_cli.settings.options import ROWS, Option, Options
-from aiml_cli.settings.value_types import JSON, PROPERTIES, SCHEMA, Kind
+from aiml_cli.settings.value_types import JSON, PROPERTIES, SCHEMA, ValueType
 
 
 class Source(Enum):
@@ -24,14 +24,14 @@ class Source(Enum):
     FLAG = "flag"
 
 
-class Said(NamedTuple):
+class RawValue(NamedTuple):
     """Hold what was said of one setting: its texts, and the speaker as a sentence names it."""
 
     texts: tuple[str, ...]
-    speaker: str
+    source_name: str
 
 
-Layers = Mapping[Source, Mapping[str, Said]]
+ValuesBySource = Mapping[Source, Mapping[str, RawValue]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,12 +40,12 @@ class Settings:
 
     options: Options
     sources: Mapping[str, Source] = field(default_factory=dict)
-    speakers: Mapping[str, str] = field(default_factory=dict)
-    hides: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    source_names: Mapping[str, str] = field(default_factory=dict)
+    overrides: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
 
-def resolve(layers: Layers, endpoint: str = "") -> Settings:
-    """Settle every row; raise Misuse naming the speaker of a bad value.
+def resolve(layers: ValuesBySource, endpoint: str = "") -> Settings:
+    """Settle every row; raise UsageError naming the speaker of a bad value.
 
     Only what takes part is judged: the strongest value of each row that means something on `endpoint`
     ("" judges all rows).
@@ -59,40 +59,46 @@ def resolve(layers: Layers, endpoint: str = "") -> Settings:
         if row.default is not None:
             values[row.attribute], sources[name] = row.default, Source.DEFAULT
         spoken = [(source, said) for source, said in spoken if said.texts]
-        if not spoken or (endpoint and not row.on(endpoint)):
+        if not spoken or (endpoint and not row.applies_to(endpoint)):
             continue
         source, said = spoken[-1]
-        values[row.attribute], sources[name], speakers[name] = read(row, said, endpoint), source, said.speaker
-        hides[name] = tuple(other.speaker for _, other in spoken[:-1])
+        values[row.attribute], sources[name], speakers[name] = (
+            parse_value(row, said, endpoint),
+            source,
+            said.source_name,
+        )
+        hides[name] = tuple(other.source_name for _, other in spoken[:-1])
     return Settings(Options(**values), sources, speakers, hides)
 
 
-def read(row: Option[Any], said: Said, endpoint: str = "") -> Any:
+def parse_value(row: Option[Any], said: RawValue, endpoint: str = "") -> Any:
     """Read what was said of a row; the same sentence for every speaker."""
-    kind = row.kind_on(endpoint)
-    values = [_parse(kind, text, said.speaker) for text in said.texts]
-    if not kind.many:
+    kind = row.value_type_on(endpoint)
+    values = [_parse(kind, text, said.source_name) for text in said.texts]
+    if not kind.is_list:
         return values[-1]
     if isinstance(values[0], dict):
         return {key: value for each in values for key, value in each.items()}
     return tuple(value for each in values for value in each)
 
 
-def _parse(kind: Kind[Any], text: str, speaker: str) -> Any:
+def _parse(kind: ValueType[Any], text: str, speaker: str) -> Any:
     try:
         return kind.parse(text)
     except (ValueError, OverflowError):
         near = get_close_matches(text, kind.choices, 1)
-        raise Misuse(f"{speaker}: {text!r} is not {kind.name}", f"did you mean {near[0]}?" if near else "") from None
+        raise UsageError(
+            f"{speaker}: {text!r} is not {kind.name}", f"did you mean {near[0]}?" if near else ""
+        ) from None
 
 
-def from_environment(environ: Mapping[str, str]) -> dict[str, Said]:
+def read_environment(environ: Mapping[str, str]) -> dict[str, RawValue]:
     """Find what the environment says; of several variables for one row the first that is set wins.
 
     An empty variable says nothing.
     """
     return {
-        row.name: Said((environ[variable],), variable)
+        row.name: RawValue((environ[variable],), variable)
         for row in ROWS.values()
         for variable in _weakest_first(row, environ)
         if environ.get(variable)
@@ -112,18 +118,18 @@ def _is_placeholder(text: str) -> bool:
     return text.startswith("<") and text.endswith(">")
 
 
-def from_file(table: Mapping[str, object], where: str, kind: str = "the config file") -> dict[str, Said]:
-    """Read a table of a file; raise Misuse for a key that no row has, or that has no place in this kind of file."""
+def read_table(table: Mapping[str, object], where: str, kind: str = "the config file") -> dict[str, RawValue]:
+    """Read a table of a file; raise UsageError for a key that no row has, or that has no place in this kind of file."""
     known = {name: value for name, value in table.items() if _known(name, where, kind)}
     return {name: _written(name, value, f"{where}: {name}") for name, value in known.items()}
 
 
-def _written(name: str, value: object, speaker: str) -> Said:
-    kind = ROWS[name].kind
-    return Said(_anchored(kind, tuple(_texts(kind, value)), speaker), speaker)
+def _written(name: str, value: object, speaker: str) -> RawValue:
+    kind = ROWS[name].value_type
+    return RawValue(_anchored(kind, tuple(_texts(kind, value)), speaker), speaker)
 
 
-def _anchored(kind: Kind[Any], texts: tuple[str, ...], speaker: str) -> tuple[str, ...]:
+def _anchored(kind: ValueType[Any], texts: tuple[str, ...], speaker: str) -> tuple[str, ...]:
     """See that a file named in the config is the same file in every directory; nobody else may place one there."""
     for text in texts:
         is_file = (
@@ -132,17 +138,17 @@ def _anchored(kind: Kind[Any], texts: tuple[str, ...], speaker: str) -> tuple[st
             or (kind in (JSON, SCHEMA) and text.endswith(".json"))
         )
         if is_file and text and not text.removeprefix("@").startswith(("/", "~")):
-            raise Misuse(f"{speaker}: {text!r} is not the whole path of a file", "begin it with / or ~")
+            raise UsageError(f"{speaker}: {text!r} is not the whole path of a file", "begin it with / or ~")
     return texts
 
 
 def _known(name: str, where: str, kind: str) -> bool:
     row = ROWS.get(name)
     if row is None:
-        near = get_close_matches(name, [row.name for row in lasting()], 1)
-        raise Misuse(f"{where}: unknown setting {name!r}", f"did you mean {near[0]}?" if near else "")
-    if row.secret or row.once:
-        raise Misuse(f"{where}: {name} has no place in {kind}", _elsewhere(row))
+        near = get_close_matches(name, [row.name for row in persistent_options()], 1)
+        raise UsageError(f"{where}: unknown setting {name!r}", f"did you mean {near[0]}?" if near else "")
+    if row.secret or row.per_call:
+        raise UsageError(f"{where}: {name} has no place in {kind}", _elsewhere(row))
     return True
 
 
@@ -150,21 +156,21 @@ def _elsewhere(row: Option[Any]) -> str:
     return "store the key with: aiml config key" if row.secret else f"say {row.flag} with each call"
 
 
-def lasting() -> Iterator[Option[Any]]:
+def persistent_options() -> Iterator[Option[Any]]:
     """List the rows that the config file may hold."""
-    return (row for row in ROWS.values() if not row.once and not row.secret)
+    return (row for row in ROWS.values() if not row.per_call and not row.secret)
 
 
-def _texts(kind: Kind[Any], value: object) -> Iterable[str]:
+def _texts(kind: ValueType[Any], value: object) -> Iterable[str]:
     """Turn a TOML value into the texts that a flag would have."""
     match value:
         case dict() if kind is PROPERTIES:
             return tuple(f"{key}={json.dumps(each, default=str)}" for key, each in value.items())
         case bool():
             return ("on" if value else "off",)
-        case dict() if kind.many:
+        case dict() if kind.is_list:
             return tuple(f"{key}={_text(each)}" for key, each in value.items())
-        case list() if kind.many:
+        case list() if kind.is_list:
             return tuple(_text(each) for each in value)
         case _:
             return (_text(value),)
@@ -174,4 +180,4 @@ def _text(value: object) -> str:
     return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=str)
 
 
-Flags = Mapping[str, Said]
+Flags = Mapping[str, RawValue]

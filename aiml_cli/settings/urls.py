@@ -4,7 +4,7 @@ import re
 from ipaddress import ip_address
 from urllib.parse import SplitResult, urlsplit
 
-from aiml_cli.errors import Misuse
+from aiml_cli.errors import UsageError
 
 _PORTS = {"http": 80, "https": 443}
 # What parsers of URLs disagree about: a key must not depend on which of them is right.
@@ -14,7 +14,7 @@ _ODD = re.compile(r"[\x00-\x20\x7f\\]")
 def host_of(url: str) -> str:
     """Name a URL's server: `api.aimlapi.com`, with its port where that is not the usual one.
 
-    Raises Misuse for what is no http or https URL, and for one with a user name or a password.
+    Raises UsageError for what is no http or https URL, and for one with a user name or a password.
     """
     parts = _parts(url)
     name = parts.hostname or ""
@@ -27,7 +27,7 @@ def origin_of(url: str) -> str:
     return f"{_parts(url).scheme}://{host_of(url)}"
 
 
-def is_plain(url: str) -> bool:
+def is_unencrypted(url: str) -> bool:
     """Say whether what goes to a URL can be read on the way."""
     return _parts(url).scheme == "http"
 
@@ -48,7 +48,7 @@ def _parts(url: str) -> SplitResult:
     except ValueError:
         parts, usable = urlsplit(""), None
     if "@" in (parts.netloc if usable else url):  # the URL is not shown: a password may be in it
-        raise Misuse("the server's address holds a user name or a password", "give it without")
+        raise UsageError("the server's address holds a user name or a password", "give it without")
     if not usable:
-        raise Misuse(f"{url!r} is not the address of a server", "it begins with https:// and a host's name")
+        raise UsageError(f"{url!r} is not the address of a server", "it begins with https:// and a host's name")
     return parts

@@ -7,14 +7,14 @@ from os.path import isfile
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
-from aiml_cli.errors import Misuse
+from aiml_cli.errors import UsageError
 
 T = TypeVar("T")
 Json = Any
 
 
 @dataclass(frozen=True, slots=True)
-class Kind(Generic[T]):
+class ValueType(Generic[T]):
     """Say what a value must be.
 
     `name` completes the sentence "… is not NAME". `parse` raises ValueError for a bad value.
@@ -28,15 +28,15 @@ class Kind(Generic[T]):
     parse: Callable[[str], T]
     metavar: str = "TEXT"
     choices: tuple[str, ...] = ()
-    closed: bool = False
-    many: bool = False
-    switch: bool = False
-    bare: str = ""
+    is_closed: bool = False
+    is_list: bool = False
+    is_switch: bool = False
+    bare_value: str = ""
     repeats: bool = False
     limits: tuple[float | None, float | None] = (None, None)
 
 
-def number(low: float | None = None, high: float | None = None) -> Kind[float]:
+def number(low: float | None = None, high: float | None = None) -> ValueType[float]:
     """Take a number from `low` to `high`, both included."""
 
     def parse(text: str) -> float:
@@ -45,10 +45,10 @@ def number(low: float | None = None, high: float | None = None) -> Kind[float]:
             raise ValueError(text)
         return int(value) if value.is_integer() and "." not in text else value
 
-    return Kind("a number" + _range(low, high), parse, "NUMBER", limits=(low, high))
+    return ValueType("a number" + _range(low, high), parse, "NUMBER", limits=(low, high))
 
 
-def integer(low: int | None = None, high: int | None = None) -> Kind[int]:
+def integer(low: int | None = None, high: int | None = None) -> ValueType[int]:
     """Take a whole number from `low` to `high`, both included."""
 
     def parse(text: str) -> int:
@@ -57,10 +57,10 @@ def integer(low: int | None = None, high: int | None = None) -> Kind[int]:
             raise ValueError(text)
         return value
 
-    return Kind("a whole number" + _range(low, high), parse, "N", limits=(low, high))
+    return ValueType("a whole number" + _range(low, high), parse, "N", limits=(low, high))
 
 
-def choice(*words: str, bare: str = "") -> Kind[str]:
+def choice(*words: str, bare: str = "") -> ValueType[str]:
     """Take one of these words and no other."""
 
     def parse(text: str) -> str:
@@ -68,10 +68,10 @@ def choice(*words: str, bare: str = "") -> Kind[str]:
             raise ValueError(text)
         return text
 
-    return Kind("one of " + ", ".join(words), parse, "|".join(words), words, closed=True, bare=bare)
+    return ValueType("one of " + ", ".join(words), parse, "|".join(words), words, is_closed=True, bare_value=bare)
 
 
-def text(*suggestions: str) -> Kind[str]:
+def text(*suggestions: str) -> ValueType[str]:
     """Take any text that is not empty; offer these words in help and completion."""
 
     def parse(value: str) -> str:
@@ -79,7 +79,7 @@ def text(*suggestions: str) -> Kind[str]:
             raise ValueError(value)
         return value
 
-    return Kind("a text", parse, "|".join(suggestions) or "TEXT", suggestions)
+    return ValueType("a text", parse, "|".join(suggestions) or "TEXT", suggestions)
 
 
 def _within(value: float, low: float | None, high: float | None) -> bool:
@@ -103,22 +103,22 @@ def _switch(value: str) -> bool:
 def _json(value: str) -> Json:
     """Read JSON, or the file that a path or `@path` names."""
     is_file = value.startswith("@") or value.endswith(".json") or isfile(value)  # noqa: PTH113 - that of a Path raises for a long text
-    parsed: Json = read_json(value.removeprefix("@")) if is_file else json.loads(value)
+    parsed: Json = read_json_file(value.removeprefix("@")) if is_file else json.loads(value)
     if not isinstance(parsed, dict | list):
         raise ValueError(value)
     return parsed
 
 
-def read_json(path: str) -> Json:
-    """Read a JSON file; raise Misuse naming the file and the line of a fault."""
+def read_json_file(path: str) -> Json:
+    """Read a JSON file; raise UsageError naming the file and the line of a fault."""
     try:
         parsed: Json = json.loads(Path(path).expanduser().read_text("utf-8-sig"))
     except (OSError, RuntimeError) as fault:  # expanduser knows no such user
-        raise Misuse(f"{path}: {getattr(fault, 'strerror', None) or fault}") from None
+        raise UsageError(f"{path}: {getattr(fault, 'strerror', None) or fault}") from None
     except json.JSONDecodeError as fault:
-        raise Misuse(f"{path}: not JSON: {fault.msg}, line {fault.lineno}, column {fault.colno}") from None
+        raise UsageError(f"{path}: not JSON: {fault.msg}, line {fault.lineno}, column {fault.colno}") from None
     except UnicodeDecodeError:
-        raise Misuse(f"{path}: not JSON: it is not UTF-8 text") from None
+        raise UsageError(f"{path}: not JSON: it is not UTF-8 text") from None
     return parsed
 
 
@@ -182,36 +182,36 @@ def _block(value: str) -> str:
     return value.strip()
 
 
-def words(*suggestions: str) -> Kind[tuple[str, ...]]:
+def text_list(*suggestions: str) -> ValueType[tuple[str, ...]]:
     """Take several words, separated by commas or by repeating the flag."""
-    return Kind("a list of words", _words, "WORD", suggestions, many=True)
+    return ValueType("a list of words", _words, "WORD", suggestions, is_list=True)
 
 
-SWITCH = Kind("on or off", _switch, "on|off", ("on", "off"), closed=True, switch=True)
+SWITCH = ValueType("on or off", _switch, "on|off", ("on", "off"), is_closed=True, is_switch=True)
 TEXT = text()
-JSON = Kind("JSON (an object, a list, or a file of one)", _json, "JSON|@FILE")
-JSON_OR_WORD = Kind("a word or a JSON object", _json_or_word, "WORD|JSON")
-PROPERTIES = Kind("KEY=VALUE", _properties, "KEY=VALUE", many=True)
-VARIABLES = Kind("NAME=VALUE", _variables, "NAME=VALUE", many=True)
-TEXT_OR_FILE = Kind("a text", text().parse, "TEXT|@FILE")
-LATEST = Kind("a conversation", text().parse, "ID|WORDS", bare="last")
-NAME = Kind("a name", text().parse, "NAME")
-PATH = Kind("a path", text().parse, "PATH")
-RESULTS = Kind("ID=VALUE", lambda value: dict([_pair(value)]), "ID=VALUE|@FILE", many=True)
-FILLINGS = Kind("NAME=VALUE", lambda value: dict([_pair(value)]), "NAME=VALUE|@FILE", many=True)
-SCHEMA = Kind("a text", text().parse, "JSON|LIST|@FILE")
+JSON = ValueType("JSON (an object, a list, or a file of one)", _json, "JSON|@FILE")
+JSON_OR_WORD = ValueType("a word or a JSON object", _json_or_word, "WORD|JSON")
+PROPERTIES = ValueType("KEY=VALUE", _properties, "KEY=VALUE", is_list=True)
+VARIABLES = ValueType("NAME=VALUE", _variables, "NAME=VALUE", is_list=True)
+TEXT_OR_FILE = ValueType("a text", text().parse, "TEXT|@FILE")
+LATEST = ValueType("a conversation", text().parse, "ID|WORDS", bare_value="last")
+NAME = ValueType("a name", text().parse, "NAME")
+PATH = ValueType("a path", text().parse, "PATH")
+RESULTS = ValueType("ID=VALUE", lambda value: dict([_pair(value)]), "ID=VALUE|@FILE", is_list=True)
+FILLINGS = ValueType("NAME=VALUE", lambda value: dict([_pair(value)]), "NAME=VALUE|@FILE", is_list=True)
+SCHEMA = ValueType("a text", text().parse, "JSON|LIST|@FILE")
 PARTS_OF_A_PLACE = ("city", "region", "country", "timezone")
-PLACES = Kind(" or ".join(f"{part}=…" for part in PARTS_OF_A_PLACE), _places, "city=…,country=…", many=True)
-MODELS = Kind("a text", text().parse, "ID", repeats=True)
-SHARD = Kind("a share such as 2/8, auto or auto/8", _share, "I/N|auto[/N]", ("auto",))
+PLACES = ValueType(" or ".join(f"{part}=…" for part in PARTS_OF_A_PLACE), _places, "city=…,country=…", is_list=True)
+MODELS = ValueType("a text", text().parse, "ID", repeats=True)
+SHARD = ValueType("a share such as 2/8, auto or auto/8", _share, "I/N|auto[/N]", ("auto",))
 # The languages that a word behind --extract is taken for; others are said with an equals sign.
 LANGUAGES = (
     "python", "py", "bash", "sh", "zsh", "fish", "powershell", "json", "yaml", "toml", "xml", "html", "css", "sql",
     "javascript", "js", "typescript", "ts", "go", "rust", "c", "cpp", "java", "kotlin", "swift", "ruby", "php", "perl",
     "r", "lua", "diff", "dockerfile", "makefile", "markdown", "latex", "csv",
 )  # fmt: skip
-BLOCK = Kind(
+BLOCK = ValueType(
     "the number of a code block, last, all, or a language", _block, "N|last|all|LANG",
-    ("last", "all", *map(str, range(1, 10)), *LANGUAGES), bare="1",
+    ("last", "all", *map(str, range(1, 10)), *LANGUAGES), bare_value="1",
 )  # fmt: skip
-PATHS = Kind("a path", lambda value: (text().parse(value),), "PATH", many=True)
+PATHS = ValueType("a path", lambda value: (text().parse(value),), "PATH", is_list=True)

@@ -4,11 +4,11 @@ import json
 import re
 from typing import Any
 
-from aiml_cli.snippets.request_parts import Blank, Call, Written, as_json, marked
+from aiml_cli.snippets.request_parts import AtTemplate, FileBody, SnippetRequest, as_json, mark_files
 
 LARGEST = 2**53 - 1  # whole numbers beyond it lose their last digits
 
-_JAVASCRIPT = Blank("""\
+_JAVASCRIPT = AtTemplate("""\
 @{encoded}const body = @body;
 
 @{show}async function main() {
@@ -49,7 +49,7 @@ _JAVASCRIPT_STREAM = """\
   console.log();
 """
 
-_SHOW = Blank("""\
+_SHOW = AtTemplate("""\
 function show(line) {
   if (!line.startsWith("data:") || line.endsWith("[DONE]")) return;
   const event = JSON.parse(line.slice(5));
@@ -70,7 +70,7 @@ _JAVASCRIPT_RESPONSES = """\
 """
 
 
-def javascript(call: Call) -> str:
+def write_javascript(call: SnippetRequest) -> str:
     """Write a program that needs nothing but a runtime; Node 20.16 or later where it reads files."""
     show = _SHOW.substitute(text=_JAVASCRIPT_RESPONSES if call.on_responses else _JAVASCRIPT_CHAT)
     literal = _is_javascript(call.body)
@@ -88,14 +88,14 @@ def javascript(call: Call) -> str:
 
 def _body(body: dict[str, Any], *, literal: bool) -> str:
     """Write an object, or else JSON's text as a string; files are read where they stand in it."""
-    found, mark, files = marked(body)
+    found, mark, files = mark_files(body)
     text = as_json(found if literal else json.dumps(found))
     text = re.sub(f'{mark}([0-9]+){mark}"', lambda place: f'" + {_encoded(files, place)}', text)
     text = re.sub(f"{mark}([0-9]+){mark}", lambda place: f'" + {_encoded(files, place)} + "', text)
     return text.replace('"" + encoded', "encoded")
 
 
-def _encoded(files: list[Written], place: re.Match[str]) -> str:
+def _encoded(files: list[FileBody], place: re.Match[str]) -> str:
     return f"encoded({as_json(files[int(place[1])].path)})"
 
 

@@ -2,9 +2,9 @@
 
 from typing import Any
 
-from aiml_cli.snippets.request_parts import Blank, Call, Written
+from aiml_cli.snippets.request_parts import AtTemplate, FileBody, SnippetRequest
 
-_PYTHON = Blank("""\
+_PYTHON = AtTemplate("""\
 @{base64}import json
 @{os}@{pathlib}import sys
 
@@ -32,7 +32,7 @@ _PYTHON_JSON = """\
 print(json.dumps(response.json(), indent=2, ensure_ascii=False))
 """
 
-_PYTHON_STREAM = Blank("""\
+_PYTHON_STREAM = AtTemplate("""\
 for line in response.iter_lines():
     if not line.startswith(b"data:") or line.endswith(b"[DONE]"):
         continue
@@ -55,7 +55,7 @@ _PYTHON_RESPONSES = """\
 """
 
 
-def python(call: Call) -> str:
+def write_python(call: SnippetRequest) -> str:
     """Write a program that needs `requests`, as the vendor's examples do."""
     key = f'    headers={{"Authorization": "Bearer " + os.environ["{call.key_variable}"]}},\n'
     stream = _PYTHON_STREAM.substitute(text=_PYTHON_RESPONSES if call.on_responses else _PYTHON_CHAT)
@@ -82,7 +82,7 @@ def _literal(value: Any, indent: str = "") -> str:
             edges = "{}"
         case list() | tuple():
             items, edges = [_literal(each, deeper) for each in value], "[]"
-        case Written(head, path):
+        case FileBody(head, path):
             return f"{_literal(head)} + encoded({_literal(path)})" if head else f"encoded({_literal(path)})"
         case str() if '"' not in value:
             return '"' + repr("'" + value)[2:]  # a lone ' makes repr choose double quotes

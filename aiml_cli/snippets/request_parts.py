@@ -11,7 +11,7 @@ SHORTEST_FILE = 1024  # bytes of base64 that are better read from their file
 
 
 @dataclass(frozen=True, slots=True)
-class Written:
+class FileBody:
     """Stand for a text that a program makes from a file: `head`, then the file's bytes as base64."""
 
     head: str
@@ -19,7 +19,7 @@ class Written:
 
 
 @dataclass(frozen=True, slots=True)
-class Call:
+class SnippetRequest:
     """Hold the request; a text in the body that comes from a file is Written."""
 
     method: str
@@ -36,48 +36,48 @@ class Call:
     @property
     def reads_files(self) -> bool:
         """Say whether anything in the body comes from a file."""
-        found: list[Written] = []
-        with_files(self.body, found.append)
+        found: list[FileBody] = []
+        name_files(self.body, found.append)
         return bool(found)
 
 
-def from_files(value: Any, sources: Mapping[str, str]) -> Any:
+def replace_file_contents(value: Any, sources: Mapping[str, str]) -> Any:
     """Put Written in the place of each long base64 text whose file is known."""
     match value:
         case {}:
-            return {name: from_files(each, sources) for name, each in value.items()}
+            return {name: replace_file_contents(each, sources) for name, each in value.items()}
         case list() | tuple():
-            return [from_files(each, sources) for each in value]
+            return [replace_file_contents(each, sources) for each in value]
         case str() if len(value) > SHORTEST_FILE:
             head, marker, coded = value.rpartition(";base64,")
-            return Written(head + marker, sources[coded]) if coded in sources else value
+            return FileBody(head + marker, sources[coded]) if coded in sources else value
         case _:
             return value
 
 
-def with_files(value: Any, name: Callable[[Written], Any]) -> Any:
+def name_files(value: Any, name: Callable[[FileBody], Any]) -> Any:
     """Put the name of each file in the place of its text."""
     match value:
         case {}:
-            return {key: with_files(each, name) for key, each in value.items()}
+            return {key: name_files(each, name) for key, each in value.items()}
         case list():
-            return [with_files(each, name) for each in value]
+            return [name_files(each, name) for each in value]
         case _:
-            return name(value) if isinstance(value, Written) else value
+            return name(value) if isinstance(value, FileBody) else value
 
 
-def marked(body: dict[str, Any]) -> tuple[Any, str, list[Written]]:
+def mark_files(body: dict[str, Any]) -> tuple[Any, str, list[FileBody]]:
     """Put a mark, its number and the mark again in the place of each file's bytes; no other text holds the mark."""
     mark, text = "_FILE_", as_json(body)
     while mark in text:
         mark += "_"
-    files: list[Written] = []
+    files: list[FileBody] = []
 
-    def numbered(file: Written) -> str:
+    def numbered(file: FileBody) -> str:
         files.append(file)
         return f"{file.head}{mark}{len(files) - 1}{mark}"
 
-    return with_files(body, numbered), mark, files
+    return name_files(body, numbered), mark, files
 
 
 def as_json(value: Any, escaped: str = "") -> str:
@@ -88,7 +88,7 @@ def as_json(value: Any, escaped: str = "") -> str:
 
 
 def _name_of(value: Any) -> str:
-    if isinstance(value, Written):
+    if isinstance(value, FileBody):
         return f"@{value.path}"
     raise TypeError(type(value).__name__)
 
@@ -98,7 +98,7 @@ def _escape(char: str) -> str:
     return "".join(f"\\u{pairs[at : at + 2].hex()}" for at in range(0, len(pairs), 2))
 
 
-class Blank(Template):
+class AtTemplate(Template):
     """Fill `@name`; `$` means something in the languages written here."""
 
     delimiter = "@"

@@ -3,14 +3,24 @@
 import re
 from pathlib import Path
 
-from aiml_cli.errors import Misuse, NotAllowed
+from aiml_cli.errors import AuthError, UsageError
 from aiml_cli.settings.options import ROWS
 from aiml_cli.settings.resolve import Settings, Source
-from aiml_cli.settings.urls import host_of, is_local, is_plain
+from aiml_cli.settings.urls import host_of, is_local, is_unencrypted
 from aiml_cli.store import key_storage
-from aiml_cli.store.key_storage import Key
+from aiml_cli.store.key_storage import ApiKey
 
-__all__ = ["Key", "asks", "find", "forget", "guard", "held", "masked", "remember", "why_none"]
+__all__ = [
+    "ApiKey",
+    "delete_stored_key",
+    "explain_missing_key",
+    "find_key",
+    "find_stored_key",
+    "has_key_command",
+    "mask_key",
+    "refuse_plain_http",
+    "store_key",
+]
 
 COMMAND_SECONDS = 30.0
 SHORTEST_MASKED = 8
@@ -20,24 +30,24 @@ _PLACEHOLDER = re.compile(r"<.*>", re.DOTALL)
 _LASTING = (Source.FILE, Source.PROFILE, Source.ENVIRONMENT)
 
 
-def find(settings: Settings, url: str) -> Key | None:
+def find_key(settings: Settings, url: str) -> ApiKey | None:
     """Find the key for a server: from the environment, the keyring, the file, or the command that prints it.
 
-    Raises NotAllowed for a key that no server could have given, and for a command that fails.
+    Raises AuthError for a key that no server could have given, and for a command that fails.
     """
-    return held(settings, url) or (_asked(settings) if asks(settings, url) else None)
+    return find_stored_key(settings, url) or (_asked(settings) if has_key_command(settings, url) else None)
 
 
-def held(settings: Settings, url: str) -> Key | None:
+def find_stored_key(settings: Settings, url: str) -> ApiKey | None:
     """Find the key for a server as `find` does, but run nothing."""
     host = host_of(url)
-    speaker = f"environment {settings.speakers.get('api_key')}"
-    if (key := _usable(Key(settings.options.api_key or "", speaker))) is not None:
+    speaker = f"environment {settings.source_names.get('api_key')}"
+    if (key := _usable(ApiKey(settings.options.api_key or "", speaker))) is not None:
         return key
     return next((key for key in map(_usable, key_storage.find_keys(host)) if key), None)
 
 
-def asks(settings: Settings, url: str) -> bool:
+def has_key_command(settings: Settings, url: str) -> bool:
     """Say whether the key command is for this server.
 
     It belongs to the address that stood where it was said: `--base-url` sends the command's key nowhere else.
@@ -46,18 +56,20 @@ def asks(settings: Settings, url: str) -> bool:
     if source not in _LASTING or host_of(url) != host_of(base):
         return False
     order = list(Source)
-    untouched = not settings.hides.get("base_url") and host_of(base) == host_of(str(ROWS["base_url"].default))
+    untouched = not settings.overrides.get("base_url") and host_of(base) == host_of(str(ROWS["base_url"].default))
     return untouched or order.index(settings.sources["base_url"]) <= order.index(source)
 
 
-def why_none(settings: Settings, url: str) -> str:
+def explain_missing_key(settings: Settings, url: str) -> str:
     """Say in a sentence why there is no key for a server."""
     host, said = host_of(url), settings.options.api_key
     if said:
-        return f"{settings.speakers.get('api_key')} holds {'a placeholder' if said.strip() else 'blanks'}, not a key"
+        return (
+            f"{settings.source_names.get('api_key')} holds {'a placeholder' if said.strip() else 'blanks'}, not a key"
+        )
     if settings.options.key_command:
         return f"key_command is not asked for a key for {host}: it belongs to another address"
-    stored = key_storage.hosts()
+    stored = key_storage.list_hosts()
     if host in stored:
         return f"what is stored for {host} is a placeholder, not a key"
     if stored:
@@ -65,40 +77,40 @@ def why_none(settings: Settings, url: str) -> str:
     return f"there is no key for {host}: {ROWS['api_key'].variables[0]} is not set, and none is stored"
 
 
-def guard(url: str, key: Key | None) -> None:
-    """Raise Misuse when a key would go over plain http to another machine."""
-    if key and is_plain(url) and not is_local(url):
-        raise Misuse(f"the key is not sent to {host_of(url)} over plain http", "write https:// in base_url")
+def refuse_plain_http(url: str, key: ApiKey | None) -> None:
+    """Raise UsageError when a key would go over plain http to another machine."""
+    if key and is_unencrypted(url) and not is_local(url):
+        raise UsageError(f"the key is not sent to {host_of(url)} over plain http", "write https:// in base_url")
 
 
-def remember(host: str, value: str) -> str:
-    """Store a key for a host and say where; raise Misuse for what is no key."""
+def store_key(host: str, value: str) -> str:
+    """Store a key for a host and say where; raise UsageError for what is no key."""
     try:
-        key = _usable(Key(value, "what was given"))
-    except NotAllowed as fault:
-        raise Misuse(fault.message, "nothing was stored") from None
+        key = _usable(ApiKey(value, "what was given"))
+    except AuthError as fault:
+        raise UsageError(fault.message, "nothing was stored") from None
     if key is None:
-        raise Misuse("what was given is empty or a placeholder, not a key", "nothing was stored")
-    return key_storage.keep(host, key.value)
+        raise UsageError("what was given is empty or a placeholder, not a key", "nothing was stored")
+    return key_storage.save_key(host, key.value)
 
 
-def forget(host: str) -> bool:
+def delete_stored_key(host: str) -> bool:
     """Remove the key stored for a host and say whether there was one."""
-    return key_storage.lose(host)
+    return key_storage.delete_key(host)
 
 
-def masked(text: str, key: Key | None) -> str:
+def mask_key(text: str, key: ApiKey | None) -> str:
     """Put three stars wherever a text holds the key; one of a few letters stands in every sentence."""
     return text.replace(key.value, "***") if key and len(key.value) >= SHORTEST_MASKED else text
 
 
-def _usable(key: Key) -> Key | None:
-    """Take a key as it is; None for nothing or a placeholder. Raises NotAllowed without showing it."""
+def _usable(key: ApiKey) -> ApiKey | None:
+    """Take a key as it is; None for nothing or a placeholder. Raises AuthError without showing it."""
     if not key.value.strip() or _PLACEHOLDER.fullmatch(key.value.strip()):
         return None
     odd = next((char for char in key.value if not "!" <= char <= "~"), None)
     if odd is not None:
-        raise NotAllowed(f"{key.source}: the key holds {_kind_of(odd)}, which no key does", _STORE_ONE)
+        raise AuthError(f"{key.source}: the key holds {_kind_of(odd)}, which no key does", _STORE_ONE)
     return key
 
 
@@ -112,25 +124,25 @@ def _kind_of(char: str) -> str:
             return "a control character" if char < " " or char == "\x7f" else "a character that is not ASCII"
 
 
-def _asked(settings: Settings) -> Key:
+def _asked(settings: Settings) -> ApiKey:
     """Run the key command, without a shell and outside of the current directory."""
     import subprocess  # only for those who have such a command
 
     words = _words(settings.options.key_command or "")
-    hint = f"it is set by {settings.speakers['key_command']}"
+    hint = f"it is set by {settings.source_names['key_command']}"
     try:
         done = subprocess.run(
             words, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, timeout=COMMAND_SECONDS, check=True, cwd="/"
         )
     except subprocess.TimeoutExpired:
-        raise NotAllowed(f"key_command printed no key within {COMMAND_SECONDS:g} s", hint) from None
+        raise AuthError(f"key_command printed no key within {COMMAND_SECONDS:g} s", hint) from None
     except subprocess.CalledProcessError as fault:
-        raise NotAllowed(f"key_command ended with {fault.returncode}", hint) from None
+        raise AuthError(f"key_command ended with {fault.returncode}", hint) from None
     except (OSError, ValueError) as fault:
-        raise NotAllowed(f"key_command cannot be started: {getattr(fault, 'strerror', None) or fault}", hint) from None
-    key = _usable(Key(done.stdout.decode("utf-8", "replace").partition("\n")[0].strip(), "key_command"))
+        raise AuthError(f"key_command cannot be started: {getattr(fault, 'strerror', None) or fault}", hint) from None
+    key = _usable(ApiKey(done.stdout.decode("utf-8", "replace").partition("\n")[0].strip(), "key_command"))
     if key is None:
-        raise NotAllowed("key_command printed no key", hint)
+        raise AuthError("key_command printed no key", hint)
     return key
 
 
@@ -141,7 +153,7 @@ def _words(command: str) -> list[str]:
     try:
         words = [str(Path(word).expanduser()) if word.startswith("~/") else word for word in shlex.split(command)]
     except (ValueError, RuntimeError) as fault:
-        raise NotAllowed(f"key_command cannot be read: {fault}") from None
+        raise AuthError(f"key_command cannot be read: {fault}") from None
     if not words or ("/" in words[0] and not words[0].startswith("/")):
-        raise NotAllowed("key_command names no program by its name or its full path")
+        raise AuthError("key_command names no program by its name or its full path")
     return words

@@ -7,35 +7,35 @@ from dataclasses import dataclass
 from pathlib import Path
 from secrets import token_hex
 
-from aiml_cli.errors import AimlError, Misuse
+from aiml_cli.errors import AimlError, UsageError
 from aiml_cli.store import paths
-from aiml_cli.store.config_file import judge
+from aiml_cli.store.config_file import validate_config
 from aiml_cli.system import atomic_write
-from aiml_cli.system.atomic_write import existing
+from aiml_cli.system.atomic_write import read_file
 
 _EMPTY = b"# Settings of aiml: NAME = VALUE, one a line. Their names: aiml config show\n"
 
 
 @dataclass(frozen=True, slots=True)
-class Draft:
+class ConfigDraft:
     """Hold where the working copy is, and what the file held when it was made (None: there was none)."""
 
     copy: Path
     before: bytes | None
 
 
-def begin() -> Draft:
-    """Make a working copy beside the config file; raise Misuse or OutputFailed where there can be none."""
-    path = paths.needed(paths.config_file())
-    atomic_write.refuse_link(path)
-    before = existing(path)
+def create_draft() -> ConfigDraft:
+    """Make a working copy beside the config file; raise UsageError or OutputFailed where there can be none."""
+    path = paths.require_path(paths.config_file())
+    atomic_write.refuse_symlink(path)
+    before = read_file(path)
     copy = path.with_name(f"config.{os.getpid()}-{token_hex(4)}.toml")
-    atomic_write.create(copy, _EMPTY if before is None else before)
-    return Draft(copy, before)
+    atomic_write.create_file(copy, _EMPTY if before is None else before)
+    return ConfigDraft(copy, before)
 
 
-def write_in(draft: Draft, editor: str) -> None:
-    """Open the working copy in an editor; raise Misuse, and forget the copy, when that fails."""
+def edit_draft(draft: ConfigDraft, editor: str) -> None:
+    """Open the working copy in an editor; raise UsageError, and forget the copy, when that fails."""
     try:
         ended = subprocess.run([*shlex.split(editor), str(draft.copy)], check=False).returncode
         reason = f"ended with {ended}" if ended else ""
@@ -43,45 +43,45 @@ def write_in(draft: Draft, editor: str) -> None:
         reason = f"cannot be started: {getattr(fault, 'strerror', None) or fault}"
     if reason:
         _discard(draft)
-        raise Misuse(f"the editor {editor!r} {reason}", "nothing was changed; VISUAL or EDITOR names another")
+        raise UsageError(f"the editor {editor!r} {reason}", "nothing was changed; VISUAL or EDITOR names another")
 
 
-def fault_in(draft: Draft) -> Misuse | None:
+def find_error(draft: ConfigDraft) -> UsageError | None:
     """Find what is not in order: a line and column, or a setting."""
     try:
-        judge(existing(draft.copy) or b"", draft.copy)
-    except Misuse as fault:
+        validate_config(read_file(draft.copy) or b"", draft.copy)
+    except UsageError as fault:
         return fault
     return None
 
 
-def finish(draft: Draft) -> bool:
+def install_draft(draft: ConfigDraft) -> bool:
     """Put the working copy in the place of the file and say whether it differs.
 
-    Raises Misuse when somebody else changed the file meanwhile, and as `write.update` does; then the copy stays.
+    Raises UsageError when somebody else changed the file meanwhile, and as `write.update` does; then the copy stays.
     """
-    edited = existing(draft.copy)
+    edited = read_file(draft.copy)
     changed = edited is not None and edited not in (draft.before, _EMPTY)
 
     def change(now: bytes | None) -> bytes | None:
         if now != draft.before:
-            raise Misuse("the config file was changed by another program meanwhile")
+            raise UsageError("the config file was changed by another program meanwhile")
         return edited
 
     try:
         if changed:
-            atomic_write.update(paths.needed(paths.config_file()), change)
+            atomic_write.update_file(paths.require_path(paths.config_file()), change)
     except AimlError as fault:
-        fault.hint = kept(draft)
+        fault.hint = describe_draft(draft)
         raise
     _discard(draft)
     return changed
 
 
-def kept(draft: Draft) -> str:
+def describe_draft(draft: ConfigDraft) -> str:
     """Say where the working copy stays."""
     return f"what you wrote is kept in {draft.copy}"
 
 
-def _discard(draft: Draft) -> None:
+def _discard(draft: ConfigDraft) -> None:
     draft.copy.unlink(missing_ok=True)

@@ -8,9 +8,9 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-from aiml_cli.errors import Misuse, NotAllowed
+from aiml_cli.errors import AuthError, UsageError
 from aiml_cli.store import paths
-from aiml_cli.system.atomic_write import decoded, existing, place
+from aiml_cli.system.atomic_write import decode_utf8, line_and_column, read_file
 
 _SERVICE = "aiml"
 _KEYRING = "the system's keyring"
@@ -18,7 +18,7 @@ WRITE, ANY = 0o022, 0o077
 
 
 @dataclass(frozen=True, slots=True)
-class Key:
+class ApiKey:
     """Hold a key and where it came from; `notice` is what the user should be told of it."""
 
     value: str = field(repr=False)
@@ -26,23 +26,23 @@ class Key:
     notice: str = ""
 
 
-def find_keys(host: str) -> Iterator[Key]:
-    """Find what is kept for a host, whatever it is worth; raise Misuse for a damaged file."""
+def find_keys(host: str) -> Iterator[ApiKey]:
+    """Find what is kept for a host, whatever it is worth; raise UsageError for a damaged file."""
     if value := _from_keyring(host):
-        yield Key(value, _KEYRING)
+        yield ApiKey(value, _KEYRING)
     path = paths.keys_file()
-    if path and (value := _read(existing(path), path).get(host)):
-        notice = f"others can read the key in {path}: chmod 600 {path}" if is_open(path) else ""
-        yield Key(value, f"file {path}", notice)
+    if path and (value := _read(read_file(path), path).get(host)):
+        notice = f"others can read the key in {path}: chmod 600 {path}" if is_open_to_others(path) else ""
+        yield ApiKey(value, f"file {path}", notice)
 
 
-def hosts() -> list[str]:
+def list_hosts() -> list[str]:
     """List the hosts that the file has a key for; a keyring cannot be asked."""
     path = paths.keys_file()
-    return sorted(_read(existing(path), path)) if path else []
+    return sorted(_read(read_file(path), path)) if path else []
 
 
-def keep(host: str, value: str) -> str:
+def save_key(host: str, value: str) -> str:
     """Keep a key for a host and say where; what was kept for it elsewhere goes."""
     if _to_keyring(host, value):
         _out_of_file(host)
@@ -52,13 +52,13 @@ def keep(host: str, value: str) -> str:
     return f"file {paths.keys_file()}"
 
 
-def lose(host: str) -> bool:
+def delete_key(host: str) -> bool:
     """Remove what is kept for a host and say whether there was something."""
     return any([_out_of_file(host), _out_of_keyring(host)])
 
 
 def _out_of_file(host: str) -> bool:
-    there = host in hosts()
+    there = host in list_hosts()
     if there:
         _change(host, None)
     return there
@@ -68,27 +68,27 @@ def _change(host: str, value: str | None) -> None:
     """Set a host's key in the file, or remove it."""
     from aiml_cli.system import atomic_write  # only a writer needs locks
 
-    path = paths.needed(paths.keys_file())
+    path = paths.require_path(paths.keys_file())
 
     def change(old: bytes | None) -> bytes:
         table = {**_read(old, path), host: value}
         return (json.dumps({name: each for name, each in table.items() if each}, indent=2) + "\n").encode()
 
-    atomic_write.update(path, change)
+    atomic_write.update_file(path, change)
 
 
 def _read(data: bytes | None, path: Path) -> dict[str, str]:
-    """Read the file of keys; raise Misuse naming line and column, never its text."""
+    """Read the file of keys; raise UsageError naming line and column, never its text."""
     if not data:
         return {}
-    text = decoded(data, path)
+    text = decode_utf8(data, path)
     hint = f"remove {path}, then: aiml config key"
     try:
         found = json.loads(text)
     except json.JSONDecodeError as fault:
-        raise Misuse(f"{path}, {place(text, fault.pos)}: not JSON", hint) from None
+        raise UsageError(f"{path}, {line_and_column(text, fault.pos)}: not JSON", hint) from None
     if not isinstance(found, dict) or not all(isinstance(each, str) for each in found.values()):
-        raise Misuse(f"{path}: not a JSON object of hosts and keys", hint)
+        raise UsageError(f"{path}: not a JSON object of hosts and keys", hint)
     return found
 
 
@@ -119,13 +119,11 @@ def _out_of_keyring(host: str) -> bool:
     with suppress(Exception):
         _keyring().delete_password(_SERVICE, host)
     if there and _from_keyring(host) is not None:
-        raise NotAllowed(
-            f"{_KEYRING} does not let go of the key for {host}", "remove it with the keyring's own program"
-        )
+        raise AuthError(f"{_KEYRING} does not let go of the key for {host}", "remove it with the keyring's own program")
     return there
 
 
-def check_modes() -> Iterator[tuple[str, bool]]:
+def check_permissions() -> Iterator[tuple[str, bool]]:
     """Say of the config's directory, the config file and the file of keys whether others are kept out."""
     file, stored = paths.config_file(), paths.keys_file()
     if file is None or stored is None:
@@ -135,7 +133,7 @@ def check_modes() -> Iterator[tuple[str, bool]]:
         yield _judged(path, forbidden)
 
 
-def is_open(path: Path) -> bool:
+def is_open_to_others(path: Path) -> bool:
     """Say whether others than its owner can get at a file."""
     return bool(path.stat().st_mode & ANY)
 

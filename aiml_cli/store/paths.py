@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 
-from aiml_cli.errors import Misuse
+from aiml_cli.errors import UsageError
 
 VARIABLE = "AIML_SESSION"
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
@@ -30,21 +30,21 @@ def history_file() -> Path | None:
     return folder and folder / "history.db"
 
 
-def prompts_file() -> Path | None:
+def input_history_file() -> Path | None:
     """Name the file of what was typed in the REPL; None where there is no home directory."""
     folder = _folder("user_state_dir")
     return folder and folder / "prompts.jsonl"
 
 
 def cache_dir() -> Path:
-    """Name the directory of what can be fetched again; raise Misuse where there is no home directory."""
-    return needed(_folder("user_cache_dir"))
+    """Name the directory of what can be fetched again; raise UsageError where there is no home directory."""
+    return require_path(_folder("user_cache_dir"))
 
 
-def needed(path: Path | None) -> Path:
-    """Insist on a place to write; raise Misuse where there is none."""
+def require_path(path: Path | None) -> Path:
+    """Insist on a place to write; raise UsageError where there is none."""
     if path is None:
-        raise Misuse("there is no home directory to write in", "set HOME to a full path")
+        raise UsageError("there is no home directory to write in", "set HOME to a full path")
     return path
 
 
@@ -59,14 +59,14 @@ def _folder(name: str) -> Path | None:
     return path if path.is_absolute() else None
 
 
-def place(environ: Mapping[str, str]) -> str:
+def session_name(environ: Mapping[str, str]) -> str:
     """Give the session that is named, else the pane of tmux, else the terminal's session.
 
-    A pane keeps its name when the shell in it is started again. Raises Misuse for a name that is none.
+    A pane keeps its name when the shell in it is started again. Raises UsageError for a name that is none.
     """
     if name := environ.get(VARIABLE):
         if not _NAME.fullmatch(name):
-            raise Misuse(f"{VARIABLE}: {name!r} is not a session's name", "letters, digits, . - and _ make a name")
+            raise UsageError(f"{VARIABLE}: {name!r} is not a session's name", "letters, digits, . - and _ make a name")
         return f"session {name}"
     if pane := environ.get("TMUX_PANE"):
         return f"tmux {environ.get('TMUX', '').rpartition(',')[0]} {pane}"

@@ -11,11 +11,11 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
-from aiml_cli.errors import Misuse
+from aiml_cli.errors import UsageError
 from aiml_cli.settings.options import KEY, ROWS
-from aiml_cli.settings.resolve import Said, from_file, lasting
+from aiml_cli.settings.resolve import RawValue, persistent_options, read_table
 from aiml_cli.store import paths, toml_edit
-from aiml_cli.system.atomic_write import decoded
+from aiml_cli.system.atomic_write import decode_utf8
 
 PLACE = "a template"
 VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
@@ -32,17 +32,17 @@ class Template:
     path: Path
     prompt: str = ""
     defaults: Mapping[str, str] = field(default_factory=dict)
-    settings: Mapping[str, Said] = field(default_factory=dict)
+    settings: Mapping[str, RawValue] = field(default_factory=dict)
 
 
-def path_of(name: str) -> Path:
-    """Say where a template lies; raise Misuse for a name that is none."""
+def template_path(name: str) -> Path:
+    """Say where a template lies; raise UsageError for a name that is none."""
     if not _NAME.fullmatch(name):
-        raise Misuse(f"{name!r} is not a template's name", "letters, digits, - and _ make a name")
+        raise UsageError(f"{name!r} is not a template's name", "letters, digits, - and _ make a name")
     return _folder() / f"{name}.toml"
 
 
-def names() -> list[str]:
+def list_templates() -> list[str]:
     """List the templates that there are."""
     with suppress(OSError):
         found = (path.stem for path in _folder().iterdir() if path.suffix == ".toml")
@@ -50,83 +50,83 @@ def names() -> list[str]:
     return []
 
 
-def load(name: str) -> Template:
-    """Read a template; raise Misuse for a missing one, with the near ones, and for what is not in order."""
-    path = path_of(name)
-    data = contents(path)
+def load_template(name: str) -> Template:
+    """Read a template; raise UsageError for a missing one, with the near ones, and for what is not in order."""
+    path = template_path(name)
+    data = read_template(path)
     if data is None:
-        raise Misuse(f"there is no template {name!r}", _others(name))
+        raise UsageError(f"there is no template {name!r}", _others(name))
     try:
-        return judged(name, path, toml_edit.parse(decoded(data, path), path))
-    except Misuse as fault:
+        return parse_template(name, path, toml_edit.parse_toml(decode_utf8(data, path), path))
+    except UsageError as fault:
         fault.hint = fault.hint if "did you mean" in fault.hint else f"mend it with an editor: {path}"
         raise
 
 
-def judged(name: str, path: Path, table: toml_edit.Table) -> Template:
-    """Make a template of what its file says; raise Misuse naming what has no place in it."""
+def parse_template(name: str, path: Path, table: toml_edit.Table) -> Template:
+    """Make a template of what its file says; raise UsageError naming what has no place in it."""
     for part, value in table.items():
         if part not in _PARTS:
-            raise Misuse(f"{path}: a template has no {part!r}", _likely_part(part))
+            raise UsageError(f"{path}: a template has no {part!r}", _likely_part(part))
         kind, words = _PARTS[part]
         if not isinstance(value, kind):
-            raise Misuse(f"{path}: {part} is not {words}")
-    settings = from_file(table.get("settings", {}), str(path), PLACE)
+            raise UsageError(f"{path}: {part} is not {words}")
+    settings = read_table(table.get("settings", {}), str(path), PLACE)
     if rows := [each for each in settings if ROWS[each].panel == KEY]:
-        raise Misuse(f"{path}: {rows[0]} has no place in {PLACE}")
+        raise UsageError(f"{path}: {rows[0]} has no place in {PLACE}")
     defaults = {each: _text(value, each, path) for each, value in table.get("defaults", {}).items()}
     said = {each: value for each, value in settings.items() if value.texts}
     return Template(name, path, table.get("prompt", ""), defaults, said)
 
 
-def save(name: str, table: toml_edit.Table, may_replace: Callable[[Path], bool]) -> Path:
+def save_template(name: str, table: toml_edit.Table, may_replace: Callable[[Path], bool]) -> Path:
     """Write a template and say where; `may_replace` is asked where there is one of that name.
 
-    Raises Misuse for a no, for what a template cannot hold, and for one that changed while somebody was asked.
+    Raises UsageError for a no, for what a template cannot hold, and for one that changed while somebody was asked.
     """
     from aiml_cli.system import atomic_write  # only a writer needs locks
 
-    path = path_of(name)
+    path = template_path(name)
     table = {part: value for part, value in table.items() if value}
     data = _written(path, table)
-    judged(name, path, table)
-    atomic_write.refuse_link(path)
-    before = contents(path)
+    parse_template(name, path, table)
+    atomic_write.refuse_symlink(path)
+    before = read_template(path)
     if before is not None and not may_replace(path):
-        raise Misuse(f"there is a template {name!r} already: {path}", "-y replaces it")
+        raise UsageError(f"there is a template {name!r} already: {path}", "-y replaces it")
 
     def change(now: bytes | None) -> bytes:
         if now != before:
-            raise Misuse(f"{path} was changed by another program meanwhile")
+            raise UsageError(f"{path} was changed by another program meanwhile")
         return data
 
-    atomic_write.update(path, change)
+    atomic_write.update_file(path, change)
     return path
 
 
-def contents(path: Path) -> bytes | None:
-    """Read a template's bytes; None for none. Raises Misuse for a symbolic link, and what is no plain file."""
+def read_template(path: Path) -> bytes | None:
+    """Read a template's bytes; None for none. Raises UsageError for a symbolic link, and what is no plain file."""
     try:
         fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
     except (FileNotFoundError, NotADirectoryError):
         return None
     except OSError as fault:
         reason = "a symbolic link, which is not followed" if fault.errno == errno.ELOOP else fault.strerror
-        raise Misuse(f"{path}: {reason}") from None
+        raise UsageError(f"{path}: {reason}") from None
     with os.fdopen(fd, "rb") as file:
         facts = os.fstat(fd)
         if not stat.S_ISREG(facts.st_mode) or facts.st_size > LARGEST:
-            raise Misuse(f"{path}: no file that a template can be in")
+            raise UsageError(f"{path}: no file that a template can be in")
         return file.read()
 
 
 def _folder() -> Path:
-    return paths.needed(paths.config_file()).parent / "templates"
+    return paths.require_path(paths.config_file()).parent / "templates"
 
 
 def _others(name: str) -> str:
     """Name the near ones, and those there are."""
-    there = names()
+    there = list_templates()
     if not there:
         return "there are none yet: aiml chat --save NAME WORDS makes one"
     near = get_close_matches(name, there, 1)
@@ -134,7 +134,7 @@ def _others(name: str) -> str:
 
 
 def _likely_part(part: str) -> str:
-    if part in {row.name for row in lasting()}:
+    if part in {row.name for row in persistent_options()}:
         return f"did you mean {part} in the table [settings]?"
     near = get_close_matches(part, _PARTS, 1)
     return f"did you mean {near[0]}?" if near else ""
@@ -143,9 +143,9 @@ def _likely_part(part: str) -> str:
 def _text(value: object, name: str, path: Path) -> str:
     """Read a variable's default."""
     if not VARIABLE.fullmatch(name) or name == "stdin":
-        raise Misuse(f"{path}: {name!r} is not a variable that can have a default")
+        raise UsageError(f"{path}: {name!r} is not a variable that can have a default")
     if not isinstance(value, str | int | float) or isinstance(value, bool):
-        raise Misuse(f"{path}: the default of {name} is not a text")
+        raise UsageError(f"{path}: the default of {name} is not a text")
     return str(value)
 
 
@@ -155,11 +155,11 @@ def _written(path: Path, table: toml_edit.Table) -> bytes:
 
     try:
         data = "".join(_lines(table)).encode()
-        same = toml_edit.parse(data.decode(), path) == table
-    except (tomlkit.exceptions.TOMLKitError, ValueError, TypeError, Misuse):
+        same = toml_edit.parse_toml(data.decode(), path) == table
+    except (tomlkit.exceptions.TOMLKitError, ValueError, TypeError, UsageError):
         same = False
     if not same:
-        raise Misuse(f"a template cannot hold all of {', '.join(_inner(table))}", "say it with each call")
+        raise UsageError(f"a template cannot hold all of {', '.join(_inner(table))}", "say it with each call")
     return data
 
 
@@ -184,7 +184,7 @@ def _line(name: str, value: Any) -> str:
         quotes = '"""'
         inner = tomlkit.string(value, multiline=True).as_string().removeprefix(quotes)
         several = f"{name} = {quotes}\n{inner}\n"
-        with suppress(Misuse):  # what does not come back so is written on one line
-            if toml_edit.parse(several, Path(name)) == {name: value}:
+        with suppress(UsageError):  # what does not come back so is written on one line
+            if toml_edit.parse_toml(several, Path(name)) == {name: value}:
                 return several
-    return toml_edit.line(name, value)
+    return toml_edit.format_line(name, value)

@@ -6,11 +6,11 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from aiml_cli.errors import Misuse
-from aiml_cli.system.atomic_write import place
+from aiml_cli.errors import UsageError
+from aiml_cli.system.atomic_write import line_and_column
 
 Table = dict[str, Any]
-Way = tuple[str, ...]
+TablePath = tuple[str, ...]
 
 _MEND = "mend it with: aiml config edit"
 _PLACE = re.compile(r"(.*) \(at (?:(line \d+, column \d+)|end of document)\)", re.DOTALL)
@@ -18,27 +18,27 @@ _HEADER = re.compile(r"^[ \t]*\[", re.MULTILINE)
 _COMMENT_ABOVE = re.compile(r"(?:^[ \t]*#[^\n]*\n)*\Z", re.MULTILINE)
 
 
-def parse(text: str, path: Path) -> Table:
-    """Read a TOML text; raise Misuse naming file, line and column."""
+def parse_toml(text: str, path: Path) -> Table:
+    """Read a TOML text; raise UsageError naming file, line and column."""
     import tomllib  # 2 ms that only those with a config file pay
 
     try:
         return tomllib.loads(text)
     except RecursionError:
-        raise Misuse(f"{path}: nested too deeply", _MEND) from None
+        raise UsageError(f"{path}: nested too deeply", _MEND) from None
     except ValueError as fault:
         found = _PLACE.fullmatch(str(fault))
         reason, where = found.groups() if found else (str(fault), None)
-        where = where or place(text, len(text))
-        raise Misuse(f"{path}, {where}: {reason[:1].lower()}{reason[1:]}", _MEND) from None
+        where = where or line_and_column(text, len(text))
+        raise UsageError(f"{path}, {where}: {reason[:1].lower()}{reason[1:]}", _MEND) from None
 
 
-def put(text: str, path: Path, way: Way, name: str, value: Any) -> str:
+def set_key(text: str, path: Path, way: TablePath, name: str, value: Any) -> str:
     """Set a key of the table that the names of `way` lead to, () being the top.
 
-    Raises Misuse where that cannot be done without harm to the rest.
+    Raises UsageError where that cannot be done without harm to the rest.
     """
-    wanted = parse(text, path)
+    wanted = parse_toml(text, path)
     inner = wanted
     for each in way:
         inner = inner.setdefault(each, {})
@@ -47,9 +47,9 @@ def put(text: str, path: Path, way: Way, name: str, value: Any) -> str:
     return _harmless(_puts(text, way, name, value, fresh=fresh), wanted, path)
 
 
-def drop(text: str, path: Path, way: Way, name: str) -> str:
-    """Take a key out of the table that `way` leads to; raise Misuse as `put` does."""
-    wanted = inner = parse(text, path)
+def remove_key(text: str, path: Path, way: TablePath, name: str) -> str:
+    """Take a key out of the table that `way` leads to; raise UsageError as `put` does."""
+    wanted = inner = parse_toml(text, path)
     for each in way:
         inner = inner[each]
     del inner[name]
@@ -65,10 +65,10 @@ def _harmless(tries: Iterator[str], wanted: Table, path: Path) -> str:
 
     with suppress(tomlkit.exceptions.TOMLKitError, LookupError, TypeError, ValueError):
         for text in tries:
-            with suppress(Misuse):
-                if _bare(parse(text, path)) == _bare(wanted):
+            with suppress(UsageError):
+                if _bare(parse_toml(text, path)) == _bare(wanted):
                     return text
-    raise Misuse(f"{path} cannot be changed without harm to what is in it", "change it by hand: aiml config edit")
+    raise UsageError(f"{path} cannot be changed without harm to what is in it", "change it by hand: aiml config edit")
 
 
 def _bare(value: Any) -> Any:
@@ -79,16 +79,16 @@ def _bare(value: Any) -> Any:
     return {name: each for name, each in inner.items() if each != {}}
 
 
-def _puts(text: str, way: Way, name: str, value: Any, *, fresh: bool) -> Iterator[str]:
+def _puts(text: str, way: TablePath, name: str, value: Any, *, fresh: bool) -> Iterator[str]:
     """Offer ways to write a key: a new one as a line of its own, so that each comment stays with what it is about."""
     if fresh:
-        yield from _new_lines(text, way, line(name, value))
+        yield from _new_lines(text, way, format_line(name, value))
     yield _edited(text, way, lambda table: _set(table, name, value))
     if not fresh:
-        yield from _new_lines(_edited(text, way, lambda table: table.pop(name)), way, line(name, value))
+        yield from _new_lines(_edited(text, way, lambda table: table.pop(name)), way, format_line(name, value))
 
 
-def _new_lines(text: str, way: Way, line: str) -> Iterator[str]:
+def _new_lines(text: str, way: TablePath, line: str) -> Iterator[str]:
     """Offer places for a line: before the first table, or below the table's header, which may be new."""
     if not way:
         head, tail = _parted(text)
@@ -110,11 +110,11 @@ def _set(table: Any, name: str, value: Any) -> None:
         table[name] = _native(value)
 
 
-def _drops(text: str, way: Way, name: str) -> Iterator[str]:
+def _drops(text: str, way: TablePath, name: str) -> Iterator[str]:
     yield _edited(text, way, lambda table: table.pop(name))
 
 
-def _edited(text: str, way: Way, change: Callable[[Any], object]) -> str:
+def _edited(text: str, way: TablePath, change: Callable[[Any], object]) -> str:
     import tomlkit
 
     document = tomlkit.parse(text)
@@ -138,7 +138,7 @@ def _ended(text: str) -> str:
     return text if not text or text.endswith("\n") else text + "\n"
 
 
-def line(name: str, value: Any) -> str:
+def format_line(name: str, value: Any) -> str:
     """Write a key and its value on one line."""
     import tomlkit
 

@@ -10,37 +10,37 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from aiml_cli.errors import Misuse, OutputFailed
+from aiml_cli.errors import OutputFailed, UsageError
 
 
-def update(path: Path, change: Callable[[bytes | None], bytes | None]) -> None:
+def update_file(path: Path, change: Callable[[bytes | None], bytes | None]) -> None:
     """Replace a file by what `change` makes of its bytes (None: there is none), as the only writer.
 
     Nothing is written when it gives None.
-    Raises Misuse for a symbolic link and OutputFailed when the disk refuses; the old file is whole then.
+    Raises UsageError for a symbolic link and OutputFailed when the disk refuses; the old file is whole then.
     """
     with _in_words(path):
-        folder(path.parent)
+        make_private_folder(path.parent)
         with _locked(path):
-            refuse_link(path)
-            new = change(existing(path))
+            refuse_symlink(path)
+            new = change(read_file(path))
             if new is not None:
                 _replace(path, new)
 
 
-def replace(path: Path, data: bytes) -> None:
+def replace_file(path: Path, data: bytes) -> None:
     """Put a file in the place of whatever was there; raise as `update` does."""
-    update(path, lambda _: data)
+    update_file(path, lambda _: data)
 
 
-def create(path: Path, data: bytes) -> None:
+def create_file(path: Path, data: bytes) -> None:
     """Make a file under a name that nobody else uses; raise OutputFailed."""
     with _in_words(path):
-        folder(path.parent)
+        make_private_folder(path.parent)
         _write(path, data)
 
 
-def folder(path: Path) -> None:
+def make_private_folder(path: Path) -> None:
     """Make a directory, and those above it that are missing, for this user alone."""
     with _in_words(path):
         for each in reversed([each for each in (path, *path.parents) if not each.exists()]):
@@ -52,10 +52,10 @@ def folder(path: Path) -> None:
             path.chmod(0o700)
 
 
-def refuse_link(path: Path) -> None:
-    """Raise Misuse for a symbolic link."""
+def refuse_symlink(path: Path) -> None:
+    """Raise UsageError for a symbolic link."""
     if path.is_symlink():
-        raise Misuse(
+        raise UsageError(
             f"{path} is a symbolic link to {path.readlink()}, and is not written through",
             "change the file that it names, or put a file in the place of the link",
         )
@@ -115,26 +115,26 @@ def _in_words(path: Path) -> Iterator[None]:
         raise OutputFailed(f"{path}: {fault.strerror or fault}", "what was there before is unchanged") from None
 
 
-def existing(path: Path) -> bytes | None:
-    """Read a file; None when there is none. Raises Misuse when there is one that cannot be read."""
+def read_file(path: Path) -> bytes | None:
+    """Read a file; None when there is none. Raises UsageError when there is one that cannot be read."""
     try:
         return path.read_bytes()
     except (FileNotFoundError, NotADirectoryError):
         return None
     except OSError as fault:
-        raise Misuse(f"{path}: {fault.strerror or fault}") from None
+        raise UsageError(f"{path}: {fault.strerror or fault}") from None
 
 
-def decoded(data: bytes, path: Path) -> str:
-    """Read bytes as UTF-8, with or without a byte order mark; raise Misuse naming line and column."""
+def decode_utf8(data: bytes, path: Path) -> str:
+    """Read bytes as UTF-8, with or without a byte order mark; raise UsageError naming line and column."""
     try:
         return data.decode("utf-8-sig")
     except UnicodeDecodeError as fault:
         before = data[: fault.start].decode()
-        raise Misuse(f"{path}, {place(before, len(before))}: not UTF-8 text") from None
+        raise UsageError(f"{path}, {line_and_column(before, len(before))}: not UTF-8 text") from None
 
 
-def place(text: str, offset: int) -> str:
+def line_and_column(text: str, offset: int) -> str:
     """Name an offset in a text by line and column, both counted from 1."""
     before = text[:offset]
     return f"line {before.count(chr(10)) + 1}, column {offset - before.rfind(chr(10))}"

@@ -4,24 +4,24 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TextIO
 
-from aiml_cli.errors import Misuse
+from aiml_cli.errors import UsageError
 from aiml_cli.system.signals import Stopped
 from aiml_cli.system.stdio import is_terminal, write_err
 
 TERMINAL = "/dev/tty"
 
 
-def opened() -> TextIO:
-    """Open it to read from; raise Misuse where the program has none."""
+def open_terminal() -> TextIO:
+    """Open it to read from; raise UsageError where the program has none."""
     try:
         return open(TERMINAL, encoding="utf-8", errors="replace")  # noqa: PTH123 - it stays open to the end
     except OSError as fault:
-        raise Misuse(
+        raise UsageError(
             f"the terminal cannot be read: {fault.strerror}", "without --interactive there is one answer"
         ) from None
 
 
-def agrees(question: str) -> bool:
+def confirm(question: str) -> bool:
     """Ask on the terminal, for standard input may be what is sent; what cannot be answered is no."""
     try:
         with open(TERMINAL, encoding="utf-8", errors="replace") as terminal:  # noqa: PTH123 - a device
@@ -42,6 +42,6 @@ def may_replace(is_yes: bool) -> Callable[[Path], bool]:
     """Return a function that asks whether a file may be replaced; without a terminal the answer is no."""
 
     def ask(path: Path) -> bool:
-        return is_yes or (is_terminal(2) and agrees(f"replace {path}?"))
+        return is_yes or (is_terminal(2) and confirm(f"replace {path}?"))
 
     return ask

@@ -33,7 +33,7 @@ _VIRAMA = 9  # the canonical combining class of the signs that take a vowel away
 MOST_MARKS = 30  # on one letter; more of them grow over the lines around it
 
 
-class Gate:
+class Sanitizer:
     """Let the harmless part of a text through, delta by delta; how it is cut makes no difference.
 
     A joiner is held back until it is known what follows it: `end` gives it up.
@@ -43,14 +43,14 @@ class Gate:
         self._base = self._last = self._held = ""
         self._marks = 0
 
-    def text(self, delta: str) -> str:
+    def feed(self, delta: str) -> str:
         """Take the next piece; give what may be shown so far."""
         if not self._held and (_is_plain(delta) or not _pattern(_ODD).search(delta)):
             self._pass(delta)
             return delta
         return "".join(self._pieces(delta))
 
-    def end(self) -> str:
+    def finish(self) -> str:
         """Give what was held back; a text that comes then is a new one."""
         rest = self._released("")
         self._base = self._last = ""
@@ -123,15 +123,15 @@ class Gate:
         return _escape(char)
 
 
-def visible(text: str) -> str:
+def sanitize(text: str) -> str:
     """Show a whole text as `Gate` does."""
     if _is_plain(text) or not _pattern(_ODD).search(text):
         return text
-    gate = Gate()
-    return gate.text(text) + gate.end()
+    gate = Sanitizer()
+    return gate.feed(text) + gate.finish()
 
 
-def in_json(text: str) -> str:
+def escape_json(text: str) -> str:
     """Write what could drive a terminal in a JSON text as JSON's own escapes."""
     return _pattern(f"[{_ALWAYS}]").sub(lambda odd: dumps(odd[0])[1:-1], text)
 

@@ -31,7 +31,7 @@ class Stopped(BaseException):
         self.error = ENDINGS[number](WORDS[signal.Signals(number)])
 
 
-def listen() -> None:
+def install_handlers() -> None:
     """Install the handlers, also anew after one came; what the parent ignores (nohup, …) stays ignored."""
     for number in ENDINGS:
         if signal.getsignal(number) is not signal.SIG_IGN or number in _ours:
@@ -43,7 +43,7 @@ def listen() -> None:
 
 
 @contextmanager
-def held() -> Iterator[None]:
+def defer_signals() -> Iterator[None]:
     """Finish what must not stay half done, such as putting a file in its place; a signal is obeyed after it.
 
     Nothing that can wait for somebody else belongs in here. Signals come to the main thread only.

@@ -8,38 +8,38 @@ from contextlib import AbstractContextManager, ExitStack, contextmanager
 from threading import local
 from typing import Protocol
 
-from aiml_cli.errors import OutputFailed, ReaderGone
-from aiml_cli.system.sanitize import Gate, visible
+from aiml_cli.errors import OutputFailed, ReaderClosed
+from aiml_cli.system.sanitize import Sanitizer, sanitize
 
 
-class Standing(Protocol):
+class LiveRegion(Protocol):
     """Stand at the end of what is on the terminal."""
 
-    def lifted(self, *, ends_line: bool) -> AbstractContextManager[None]:
+    def suspend(self, *, ends_line: bool) -> AbstractContextManager[None]:
         """Make room while something else is written."""
 
 
-_standing: list[Standing] = []
+_standing: list[LiveRegion] = []
 
 
-class _Whose(local):
+class _ThreadPrefix(local):
     """Hold of whom each thread tells."""
 
     name = ""
 
 
-_whose = _Whose()
+_whose = _ThreadPrefix()
 # What takes away the sign of waiting, while there is one.
-waiting: list[Callable[[], None]] = []
+spinner_hooks: list[Callable[[], None]] = []
 
 
-def stand(what: Standing) -> None:
+def register_region(what: LiveRegion) -> None:
     """Have something make room for what is told, where both share a terminal."""
     if is_terminal(2):
         _standing.append(what)
 
 
-def give_way(what: Standing) -> None:
+def unregister_region(what: LiveRegion) -> None:
     """End that."""
     if what in _standing:
         _standing.remove(what)
@@ -53,7 +53,7 @@ def is_terminal(fd: int) -> bool:
         return False
 
 
-def size_of(fd: int) -> tuple[int, int]:
+def terminal_size(fd: int) -> tuple[int, int]:
     """Give the columns and rows of a terminal; what it does not tell is as it was for most of its history."""
     try:
         columns, rows = os.get_terminal_size(fd)
@@ -73,14 +73,14 @@ def check_stdout() -> None:
 
 
 def write_out(data: bytes, fd: int = 1) -> None:
-    """Write all of it at once; raise ReaderGone or OutputFailed."""
+    """Write all of it at once; raise ReaderClosed or OutputFailed."""
     _end_waiting()
     view = memoryview(data)
     while view:
         try:
             view = view[os.write(fd, view) :]
         except BrokenPipeError:
-            raise ReaderGone("the reader went away") from None
+            raise ReaderClosed("the reader went away") from None
         except BlockingIOError:
             _wait(fd)
         except OSError as fault:
@@ -88,16 +88,16 @@ def write_out(data: bytes, fd: int = 1) -> None:
 
 
 def _end_waiting() -> None:
-    for end in tuple(waiting):
+    for end in tuple(spinner_hooks):
         end()
 
 
-def gated(put: Callable[[bytes], None]) -> Callable[[bytes], None]:
+def make_sanitized_writer(put: Callable[[bytes], None]) -> Callable[[bytes], None]:
     """Make a writer of raw bytes harmless: a character that is cut in two waits for its other half."""
     from codecs import getincrementaldecoder  # few want raw bytes on a terminal
 
-    decoder, gate = getincrementaldecoder("utf-8")("replace"), Gate()
-    return lambda data: put(gate.text(decoder.decode(data)).encode("utf-8", "replace"))
+    decoder, gate = getincrementaldecoder("utf-8")("replace"), Sanitizer()
+    return lambda data: put(gate.feed(decoder.decode(data)).encode("utf-8", "replace"))
 
 
 def _wait(fd: int) -> None:
@@ -108,7 +108,7 @@ def _wait(fd: int) -> None:
 
 
 @contextmanager
-def log_prefix(name: str) -> Iterator[None]:
+def prefix_lines(name: str) -> Iterator[None]:
     """Say of whom a line is, where several are asked at once."""
     before, _whose.name = _whose.name, name
     try:
@@ -121,10 +121,10 @@ def print_err(text: str, *, dim: bool = False) -> None:
     """Write one line to standard error; when that is gone, nobody is left to tell."""
     if name := _whose.name:
         text = f"aiml: {name}: {text.removeprefix('aiml: ').removeprefix(f'{name}: ')}"
-    write_err(f"\x1b[2m{visible(text)}\x1b[0m\n" if dim else f"{visible(text)}\n")
+    write_err(f"\x1b[2m{sanitize(text)}\x1b[0m\n" if dim else f"{sanitize(text)}\n")
 
 
-def notices(quiet: bool | None) -> Callable[[str], None] | None:
+def make_notifier(quiet: bool | None) -> Callable[[str], None] | None:
     """Give what tells of something in passing, or None for a user who wants to know nothing."""
     return None if quiet else lambda words: print_err(f"aiml: {words}")
 
@@ -136,11 +136,11 @@ def write_err(text: str) -> None:
     _end_waiting()
     with ExitStack() as room:
         for each in _standing:
-            room.enter_context(each.lifted(ends_line=text.endswith("\n")))
+            room.enter_context(each.suspend(ends_line=text.endswith("\n")))
         _tell(text)
 
 
-def tell_of_waiting(text: str) -> None:
+def write_spinner(text: str) -> None:
     """Write the sign of waiting, which is no end of the waiting."""
     _tell(text)
 
@@ -157,5 +157,5 @@ def _tell(text: str) -> None:
 
 def print_out(text: str) -> int:
     """Write a text to standard output; give 0, the exit code of a command that has no more to do."""
-    write_out((visible(text) if is_terminal(1) else text).encode("utf-8", "replace"))
+    write_out((sanitize(text) if is_terminal(1) else text).encode("utf-8", "replace"))
     return 0

@@ -8,7 +8,7 @@ LOCAL = 3  # the place of the local modes in what tcgetattr gives
 
 
 @contextmanager
-def hushed() -> Iterator[None]:
+def disable_echo() -> Iterator[None]:
     """Switch the terminal's echo off; it is as it was in the end."""
     try:
         before = termios.tcgetattr(1)

@@ -7,11 +7,11 @@ from pathlib import Path
 
 import httpx
 
-from aiml_cli.errors import AimlError, CutShort, Misuse, ServerFailed, Unreachable
-from aiml_cli.settings.urls import is_local, is_plain
-from aiml_cli.transport.connection import Watch, Wire, hang_up
-from aiml_cli.transport.http_types import Reply, Request
-from aiml_cli.transport.key_masking import STARS, key_in, without
+from aiml_cli.errors import AimlError, ConnectionFailed, IncompleteAnswer, ServerError, UsageError
+from aiml_cli.settings.urls import is_local, is_unencrypted
+from aiml_cli.transport.connection import ConnectionHandle, TraceHook, shut_down_stream
+from aiml_cli.transport.http_types import HttpRequest, HttpResponse
+from aiml_cli.transport.key_masking import STARS, extract_key, mask_chunks
 from aiml_cli.transport.response_body import ahead
 
 CONNECT_SECONDS = 10.0
@@ -24,30 +24,32 @@ SLICE = 1024 * 1024
 class Client(httpx.Client):
     """Know the newest connection besides, and whom to tell of a redirect."""
 
-    wire: Wire
-    tell: Callable[[str], None]
+    connection: ConnectionHandle
+    notify: Callable[[str], None]
 
 
 @contextmanager
-def connect(
+def open_http_client(
     url: str, timeout: float, ca_bundle: str | None = None, tell: Callable[[str], None] | None = None
 ) -> Iterator[Client]:
     """Open a client for one server; `timeout` is in seconds without a byte, `tell` hears of redirects."""
     limits = httpx.Timeout(timeout, connect=min(CONNECT_SECONDS, timeout))
-    context = trust(ca_bundle) if not is_plain(url) else ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context = make_ssl_context(ca_bundle) if not is_unencrypted(url) else ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     try:
         client = Client(verify=context, timeout=limits, trust_env=not is_local(url), headers=ENCODINGS)
     except (ImportError, ValueError, httpx.InvalidURL) as fault:
         hint = "look at HTTPS_PROXY, ALL_PROXY and NO_PROXY"
-        raise Misuse(f"the proxy settings cannot be used: {fault}", hint) from None
-    client.wire, client.tell = Wire(), tell or _nobody
+        raise UsageError(f"the proxy settings cannot be used: {fault}", hint) from None
+    client.connection, client.notify = ConnectionHandle(), tell or _nobody
     with client:
         yield client
 
 
 @contextmanager
-def send(client: Client, request: Request, on_sent: Callable[[], None] | None = None) -> Iterator[Reply]:
-    """Send a request; raise Unreachable when no reply comes.
+def send_request(
+    client: Client, request: HttpRequest, on_sent: Callable[[], None] | None = None
+) -> Iterator[HttpResponse]:
+    """Send a request; raise ConnectionFailed when no reply comes.
 
     Only a GET is redirected, and only on the same origin: neither the key nor the prompt goes where nobody sent it.
     `on_sent` is called once, as soon as the last byte is written, or when a reply comes before that.
@@ -58,22 +60,22 @@ def send(client: Client, request: Request, on_sent: Callable[[], None] | None = 
             if not (target := _next(request, response)):
                 break
             response.close()
-            client.tell(_shown(f"{request.url} is redirected to {target}", request))
+            client.notify(_shown(f"{request.url} is redirected to {target}", request))
             request = request._replace(url=target)
             response = _answered(client, request, None)
         headers = {name.lower(): _shown(value, request) for name, value in response.headers.items()}
-        key, chunks = key_in(request.headers), _chunks(response)
+        key, chunks = extract_key(request.headers), _chunks(response)
         chunks = chunks if "content-length" in headers else ahead(chunks)
-        yield Reply(response.status_code, headers, without(key, chunks) if key else chunks)
+        yield HttpResponse(response.status_code, headers, mask_chunks(key, chunks) if key else chunks)
     finally:
         if not response.is_closed:
-            hang_up(response.extensions.get("network_stream"))
+            shut_down_stream(response.extensions.get("network_stream"))
         response.close()
 
 
-def _answered(client: Client, request: Request, on_sent: Callable[[], None] | None) -> httpx.Response:
+def _answered(client: Client, request: HttpRequest, on_sent: Callable[[], None] | None) -> httpx.Response:
     """Send one request, and wait for the headers of its reply."""
-    watch = Watch(client.wire, client.timeout.read or 0, on_sent)
+    watch = TraceHook(client.connection, client.timeout.read or 0, on_sent)
     length, content = _in_slices(request.body)
     try:
         outgoing = client.build_request(
@@ -85,7 +87,7 @@ def _answered(client: Client, request: Request, on_sent: Callable[[], None] | No
         late = httpx.ReadTimeout("the headers dripped") if watch.too_late else fault
         raise _unreached(late, outgoing.url, client.timeout.connect) from None
     except (httpx.InvalidURL, ValueError) as fault:  # names that are no names: http://xn--/, http://a..b/
-        raise Misuse(f"{request.url!r} is not the address of a server: {fault}") from None
+        raise UsageError(f"{request.url!r} is not the address of a server: {fault}") from None
     watch.sent()
     return response
 
@@ -97,7 +99,7 @@ def _in_slices(body: bytes | None) -> tuple[dict[str, str], bytes | Iterator[byt
     return {"Content-Length": str(len(body))}, (body[at : at + SLICE] for at in range(0, len(body), SLICE))
 
 
-def _next(request: Request, response: httpx.Response) -> str | None:
+def _next(request: HttpRequest, response: httpx.Response) -> str | None:
     """Give the address that a GET is to be sent to next; None when it stays with this reply."""
     if request.method != "GET" or response.next_request is None:
         return None
@@ -106,13 +108,13 @@ def _next(request: Request, response: httpx.Response) -> str | None:
     return str(there) if same else None
 
 
-def _shown(words: str, request: Request) -> str:
+def _shown(words: str, request: HttpRequest) -> str:
     """Take out the key, which a server could repeat in an address or a header."""
-    key = key_in(request.headers)
+    key = extract_key(request.headers)
     return words.replace(key, STARS) if key else words
 
 
-def trust(ca_bundle: str | None) -> ssl.SSLContext:
+def make_ssl_context(ca_bundle: str | None) -> ssl.SSLContext:
     """Make the TLS context: always checking, by the file given or by the system's certificates.
 
     A directory of hashed certificates is read one certificate at a time, when one is needed: that
@@ -123,7 +125,7 @@ def trust(ca_bundle: str | None) -> ssl.SSLContext:
         try:
             context.load_verify_locations(Path(ca_bundle).expanduser())
         except OSError as fault:
-            raise Misuse(f"{ca_bundle}: no certificates could be read: {fault.strerror or fault}") from None
+            raise UsageError(f"{ca_bundle}: no certificates could be read: {fault.strerror or fault}") from None
         return context
     context.set_default_verify_paths()
     if not _system_trusts():
@@ -153,11 +155,11 @@ def _chunks(response: httpx.Response) -> Iterator[bytes]:
     try:
         yield from chunks
     except httpx.ReadTimeout:
-        raise CutShort(
+        raise IncompleteAnswer(
             "the answer stopped: nothing came any more", "ask again, or wait longer with --timeout"
         ) from None
     except httpx.HTTPError:
-        raise CutShort("the connection was cut before the answer was complete", "ask again") from None
+        raise IncompleteAnswer("the connection was cut before the answer was complete", "ask again") from None
 
 
 def _unreached(fault: httpx.HTTPError, url: httpx.URL, seconds: float | None) -> AimlError:
@@ -165,22 +167,24 @@ def _unreached(fault: httpx.HTTPError, url: httpx.URL, seconds: float | None) ->
     where = f"{url.host}:{url.port}" if url.port else url.host
     match fault:
         case httpx.ConnectTimeout():
-            return Unreachable(f"{where}: no connection within {seconds:g} s", "is the address right?", again=1)
+            return ConnectionFailed(f"{where}: no connection within {seconds:g} s", "is the address right?", again=1)
         case httpx.TimeoutException():
-            return Unreachable(f"{where}: no answer in time", "wait longer with --timeout, or ask again")
+            return ConnectionFailed(f"{where}: no answer in time", "wait longer with --timeout, or ask again")
         case httpx.ProxyError():
-            return Unreachable(f"the proxy refused: {_words(fault)}", "look at HTTPS_PROXY, ALL_PROXY and NO_PROXY")
+            return ConnectionFailed(
+                f"the proxy refused: {_words(fault)}", "look at HTTPS_PROXY, ALL_PROXY and NO_PROXY"
+            )
         case httpx.UnsupportedProtocol() | httpx.LocalProtocolError():
-            return Misuse(f"the request cannot be sent: {_words(fault)}")
+            return UsageError(f"the request cannot be sent: {_words(fault)}")
         case httpx.RemoteProtocolError() if "disconnected" not in str(fault):
-            return ServerFailed(f"{where}: the reply is not HTTP: {_words(fault)}", "is --base-url right?")
+            return ServerError(f"{where}: the reply is not HTTP: {_words(fault)}", "is --base-url right?")
         case httpx.ConnectError():
             again = not _is_lasting(fault)
-            return Unreachable(
+            return ConnectionFailed(
                 f"{where}: {_connecting(fault)}", "is the address right, and the network up?", again=again
             )
         case _:
-            return Unreachable(f"{where}: the connection was closed without an answer", "ask again", again=1)
+            return ConnectionFailed(f"{where}: the connection was closed without an answer", "ask again", again=1)
 
 
 def _is_lasting(fault: httpx.ConnectError) -> bool:

@@ -6,27 +6,27 @@ from contextlib import suppress
 from threading import Timer
 from typing import Any
 
-from aiml_cli.system.signals import held
+from aiml_cli.system.signals import defer_signals
 
 
-class Wire:
+class ConnectionHandle:
     """Hold the newest connection of a client: a kept one is not announced again."""
 
     stream: Any = None
-    why: BaseException | None = None
+    abort_reason: BaseException | None = None
 
-    def end(self, why: BaseException) -> None:
+    def abort(self, why: BaseException) -> None:
         """End what is under way for good, from another thread; there it is raised as `why`."""
-        self.why = why
-        hang_up(self.stream)
+        self.abort_reason = why
+        shut_down_stream(self.stream)
 
-    def heed(self) -> None:
+    def raise_if_aborted(self) -> None:
         """Raise why no more may be sent, if so."""
-        if self.why:
-            raise self.why
+        if self.abort_reason:
+            raise self.abort_reason
 
 
-def hang_up(stream: Any) -> None:
+def shut_down_stream(stream: Any) -> None:
     """End a read that waits in another thread; closing the socket alone would not."""
     connection = stream.get_extra_info("socket") if stream else None
     if connection is not None:
@@ -34,14 +34,14 @@ def hang_up(stream: Any) -> None:
             connection.shutdown(socket.SHUT_RDWR)
 
 
-class Watch:
+class TraceHook:
     """Tell when a request has been sent, and hang up when its headers do not come in time.
 
     The library's own clock begins anew with every byte: headers that drip would hold it up for ever.
     An instance is the `trace` of one request; it raises nothing into the library.
     """
 
-    def __init__(self, wire: Wire, seconds: float, on_sent: Callable[[], None] | None) -> None:
+    def __init__(self, wire: ConnectionHandle, seconds: float, on_sent: Callable[[], None] | None) -> None:
         self._wire, self._seconds, self._on_sent = wire, seconds, on_sent
         self._timer: Timer | None = None
         self._tunnel = False
@@ -52,14 +52,14 @@ class Watch:
         match mark.partition(".")[2]:
             case "connect_tcp.complete" | "start_tls.complete":
                 self._wire.stream = facts["return_value"]
-                if self._wire.why:
-                    hang_up(self._wire.stream)
+                if self._wire.abort_reason:
+                    shut_down_stream(self._wire.stream)
             case "send_request_headers.started":
                 self._tunnel = facts["request"].method == b"CONNECT"
             case "send_request_body.complete" if not self._tunnel:
                 self.sent()
             case "receive_response_headers.started":
-                with held():  # a start that is broken off leaves a clock that nobody can stop
+                with defer_signals():  # a start that is broken off leaves a clock that nobody can stop
                     self._timer = Timer(self._seconds, self._end)
                     self._timer.daemon = True
                     self._timer.start()
@@ -79,4 +79,4 @@ class Watch:
 
     def _end(self) -> None:
         self.too_late = True
-        hang_up(self._wire.stream)
+        shut_down_stream(self._wire.stream)

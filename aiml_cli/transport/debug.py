@@ -8,8 +8,8 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from aiml_cli.system.stdio import print_err
-from aiml_cli.transport.http_types import Reply, Request
-from aiml_cli.transport.key_masking import STARS, key_in
+from aiml_cli.transport.http_types import HttpRequest, HttpResponse
+from aiml_cli.transport.key_masking import STARS, extract_key
 
 LONGEST = 4000
 # What stands in for a picture or a sound is no help to anybody.
@@ -17,12 +17,14 @@ _CODED = re.compile(r"[A-Za-z0-9+/_-]{240,}={0,2}")
 _SECRET_HEADERS = ("authorization", "proxy-authorization", "cookie", "set-cookie", "x-api-key")
 
 
-def shown(send: Callable[..., AbstractContextManager[Reply]]) -> Callable[..., AbstractContextManager[Reply]]:
+def show_exchanges(
+    send: Callable[..., AbstractContextManager[HttpResponse]],
+) -> Callable[..., AbstractContextManager[HttpResponse]]:
     """Give what sends as `send` does, and shows what goes out and what comes back."""
 
     @contextmanager
-    def showing(client: Any, request: Request, on_sent: Callable[[], None] | None = None) -> Iterator[Reply]:
-        key = key_in(request.headers)
+    def showing(client: Any, request: HttpRequest, on_sent: Callable[[], None] | None = None) -> Iterator[HttpResponse]:
+        key = extract_key(request.headers)
         _show_request(client, request, key)
         with send(client, request, on_sent) as reply:
             print_err(f"< {reply.status}")
@@ -34,7 +36,7 @@ def shown(send: Callable[..., AbstractContextManager[Reply]]) -> Callable[..., A
     return showing
 
 
-def _show_request(client: Any, request: Request, key: str) -> None:
+def _show_request(client: Any, request: HttpRequest, key: str) -> None:
     path, headers = _outgoing(client, request)
     print_err(_masked(f"> {request.method} {path} HTTP/1.1", key))
     for name, value in headers:
@@ -44,7 +46,7 @@ def _show_request(client: Any, request: Request, key: str) -> None:
         print_err(f"> {_short(_masked(line, key))}")
 
 
-def _outgoing(client: Any, request: Request) -> tuple[str, list[tuple[str, str]]]:
+def _outgoing(client: Any, request: HttpRequest) -> tuple[str, list[tuple[str, str]]]:
     """Give the path and the headers as they are sent; where a recording answers, nothing is added to ours."""
     if not hasattr(client, "build_request"):
         parts = urlsplit(request.url)

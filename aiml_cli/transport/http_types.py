@@ -3,12 +3,12 @@
 from collections.abc import Iterator, Mapping
 from typing import NamedTuple
 
-from aiml_cli.errors import ServerFailed
+from aiml_cli.errors import ServerError
 
 LARGEST = 64 * 1024 * 1024
 
 
-class Request(NamedTuple):
+class HttpRequest(NamedTuple):
     """Hold what goes out; `body` None sends none."""
 
     method: str
@@ -17,10 +17,10 @@ class Request(NamedTuple):
     body: bytes | None = None
 
 
-class Reply(NamedTuple):
+class HttpResponse(NamedTuple):
     """Hold what comes back. Header names are in lower case; `chunks` gives one piece a network read.
 
-    Reading `chunks` raises CutShort when the connection ends before the body does.
+    Reading `chunks` raises IncompleteAnswer when the connection ends before the body does.
     """
 
     status: int
@@ -28,11 +28,11 @@ class Reply(NamedTuple):
     chunks: Iterator[bytes]
 
 
-def whole(reply: Reply) -> bytes:
-    """Read all of a body; raise ServerFailed for more than 64 MiB."""
+def read_all(reply: HttpResponse) -> bytes:
+    """Read all of a body; raise ServerError for more than 64 MiB."""
     body = bytearray()
     for chunk in reply.chunks:
         body += chunk
         if len(body) > LARGEST:
-            raise ServerFailed(f"the server sent an answer of more than {LARGEST >> 20} MiB")
+            raise ServerError(f"the server sent an answer of more than {LARGEST >> 20} MiB")
     return bytes(body)

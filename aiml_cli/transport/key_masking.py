@@ -6,13 +6,13 @@ SHORTEST = 8  # a key of a few letters stands in every sentence
 STARS = "***"
 
 
-def key_in(headers: Mapping[str, str]) -> str:
+def extract_key(headers: Mapping[str, str]) -> str:
     """Give the key that a request's headers hold; "" for none that can be told from other words."""
     key = headers.get("Authorization", "").removeprefix("Bearer ")
     return key if len(key) >= SHORTEST else ""
 
 
-def without(key: str, chunks: Iterator[bytes]) -> Iterator[bytes]:
+def mask_chunks(key: str, chunks: Iterator[bytes]) -> Iterator[bytes]:
     """Give the chunks with stars for the key; what may be its beginning waits for the rest."""
     secret, stars, held = key.encode(), STARS.encode(), b""
     for chunk in chunks:

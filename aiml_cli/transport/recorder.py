@@ -10,17 +10,17 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from aiml_cli.errors import AimlError, Misuse, OutputFailed, ReaderGone
+from aiml_cli.errors import AimlError, OutputFailed, ReaderClosed, UsageError
 from aiml_cli.settings.urls import origin_of
-from aiml_cli.system.signals import held
+from aiml_cli.system.signals import defer_signals
 from aiml_cli.system.stdio import print_err
 from aiml_cli.transport import recording_file
-from aiml_cli.transport.http_types import Reply, Request
-from aiml_cli.transport.key_masking import SHORTEST, key_in
+from aiml_cli.transport.http_types import HttpRequest, HttpResponse
+from aiml_cli.transport.key_masking import SHORTEST, extract_key
 from aiml_cli.transport.recording_file import STARS
-from aiml_cli.transport.retry import asked_pause
+from aiml_cli.transport.retry import requested_delay
 
-Send = Callable[..., AbstractContextManager[Reply]]
+Send = Callable[..., AbstractContextManager[HttpResponse]]
 Json = Any
 # Who somebody is, or how the bytes were packed on a way that a recording does not take.
 LEFT_OUT = frozenset({
@@ -29,32 +29,32 @@ LEFT_OUT = frozenset({
 })  # fmt: skip
 
 
-def ready(path: str) -> None:
-    """See that a recording can be written, or begun; raise Misuse."""
+def check_recording_path(path: str) -> None:
+    """See that a recording can be written, or begun; raise UsageError."""
     try:
         fd = _opened(path)
         try:
             if not stat.S_ISREG(os.fstat(fd).st_mode):
-                raise Misuse(f"{path} is no file that can be recorded into", "nothing was sent")
+                raise UsageError(f"{path} is no file that can be recorded into", "nothing was sent")
             start = os.pread(fd, len(recording_file.START), 0)
         finally:
             os.close(fd)
     except OSError as fault:
-        raise Misuse(f"{path}: cannot be recorded into: {fault.strerror}", "nothing was sent") from None
+        raise UsageError(f"{path}: cannot be recorded into: {fault.strerror}", "nothing was sent") from None
     if not recording_file.START.startswith(start):
-        raise Misuse(f"{path} holds something else than a recording", "nothing was sent, and the file is as it was")
+        raise UsageError(f"{path} holds something else than a recording", "nothing was sent, and the file is as it was")
 
 
-def recorded(send: Send, path: str, base: str) -> Send:
+def record_exchanges(send: Send, path: str, base: str) -> Send:
     """Give what sends as `send` does and records each exchange that was not broken off on our side."""
 
     @contextmanager
-    def noting(client: Any, request: Request, on_sent: Callable[[], None] | None = None) -> Iterator[Reply]:
-        note = _Note(request, base)
+    def noting(client: Any, request: HttpRequest, on_sent: Callable[[], None] | None = None) -> Iterator[HttpResponse]:
+        note = _ExchangeRecorder(request, base)
         try:
             with send(client, request, on_sent) as reply:
                 yield note.of(reply)
-        except (ReaderGone, OutputFailed):  # nobody knows how it would have gone on
+        except (ReaderClosed, OutputFailed):  # nobody knows how it would have gone on
             raise
         except AimlError as fault:
             note.end(fault)
@@ -68,19 +68,19 @@ def recorded(send: Send, path: str, base: str) -> Send:
 
 def _is_ended(client: Any) -> bool:
     """Say whether another thread of ours broke off what this client does."""
-    return getattr(client.wire, "why", None) is not None
+    return getattr(client.connection, "abort_reason", None) is not None
 
 
-class _Note:
+class _ExchangeRecorder:
     """Note what passes in one exchange."""
 
-    def __init__(self, request: Request, base: str) -> None:
+    def __init__(self, request: HttpRequest, base: str) -> None:
         self._request, self._base = request, base
-        self._reply: Reply | None = None
+        self._reply: HttpResponse | None = None
         self._chunks: list[bytes] = []
         self._failure: AimlError | None = None
 
-    def of(self, reply: Reply) -> Reply:
+    def of(self, reply: HttpResponse) -> HttpResponse:
         """Give a reply whose chunks are noted as they are read."""
         self._reply = reply
         return reply._replace(chunks=self._noted(reply.chunks))
@@ -92,16 +92,18 @@ class _Note:
 
     def line(self) -> bytes:
         """Write the exchange, without what is secret."""
-        asked = recording_file.asked(self._request, self._base)
-        scrub = Scrub([key_in(self._request.headers), *recording_file.secrets_of(self._request)])
+        asked = recording_file.describe_request(self._request, self._base)
+        scrub = Redactor([extract_key(self._request.headers), *recording_file.list_secrets(self._request)])
         reply = self._reply
-        return recording_file.line_of(
-            recording_file.Exchange(
-                recording_file.Asked(asked.method, scrub.text(asked.path), scrub.json(asked.body)),
+        return recording_file.encode_exchange(
+            recording_file.RecordedExchange(
+                recording_file.RecordedRequest(
+                    asked.method, scrub.redact_text(asked.path), scrub.redact_json(asked.body)
+                ),
                 self._base or origin_of(self._request.url),
                 reply.status if reply else None,
-                scrub.headers(reply.headers, datetime.now(UTC)) if reply else {},
-                scrub.chunks(self._chunks),
+                scrub.redact_headers(reply.headers, datetime.now(UTC)) if reply else {},
+                scrub.redact_chunks(self._chunks),
                 _copied(self._failure, scrub) if self._failure else None,
             )
         )
@@ -116,57 +118,57 @@ class _Note:
             raise
 
 
-class Scrub:
+class Redactor:
     """Put stars for secrets, also where JSON writes their characters as escapes."""
 
     def __init__(self, secrets: Iterable[str]) -> None:
         long = sorted({each for each in secrets if len(each) >= SHORTEST}, key=len, reverse=True)
         self._pattern = re.compile("|".join(map(_escapable, long))) if long else None
 
-    def text(self, text: str) -> str:
+    def redact_text(self, text: str) -> str:
         """Scrub a text."""
         return self._pattern.sub(STARS, text) if self._pattern else text
 
-    def json(self, value: Json) -> Json:
+    def redact_json(self, value: Json) -> Json:
         """Scrub every text of a JSON value, the names of properties too."""
         if isinstance(value, str):
-            return self.text(value)
+            return self.redact_text(value)
         if isinstance(value, list):
-            return [self.json(each) for each in value]
+            return [self.redact_json(each) for each in value]
         if isinstance(value, dict):
-            return {self.text(name): self.json(each) for name, each in value.items()}
+            return {self.redact_text(name): self.redact_json(each) for name, each in value.items()}
         return value
 
-    def chunks(self, chunks: Sequence[bytes]) -> Sequence[bytes]:
+    def redact_chunks(self, chunks: Sequence[bytes]) -> Sequence[bytes]:
         """Scrub a body, however it is cut; one that holds a secret is one chunk from then on."""
         body = b"".join(chunks).decode("latin-1") if self._pattern else ""
-        clean = self.text(body)
+        clean = self.redact_text(body)
         return chunks if clean == body else [clean.encode("latin-1")]
 
-    def headers(self, headers: Mapping[str, str], now: datetime) -> dict[str, str]:
+    def redact_headers(self, headers: Mapping[str, str], now: datetime) -> dict[str, str]:
         """Give the headers that matter; a date to wait for becomes seconds, which mean the same at any time."""
-        kept = {name: self.text(value) for name, value in headers.items() if name not in LEFT_OUT}
-        pause = asked_pause({"retry-after": kept.get("retry-after", "")}, now)
+        kept = {name: self.redact_text(value) for name, value in headers.items() if name not in LEFT_OUT}
+        pause = requested_delay({"retry-after": kept.get("retry-after", "")}, now)
         if pause is not None and not kept["retry-after"].strip()[:1].isdigit():
             kept["retry-after"] = f"{pause:.3f}"
         return kept
 
 
-def _copied(fault: AimlError, scrub: Scrub) -> AimlError:
+def _copied(fault: AimlError, scrub: Redactor) -> AimlError:
     """Copy a failure of the network without what is secret: whoever gets the failure itself masks it too."""
-    copy = type(fault)(scrub.text(fault.message), scrub.text(fault.hint))
-    copy.details = scrub.json(fault.details)
+    copy = type(fault)(scrub.redact_text(fault.message), scrub.redact_text(fault.hint))
+    copy.details = scrub.redact_json(fault.details)
     return copy
 
 
-def _append(path: str, note: _Note) -> None:
+def _append(path: str, note: _ExchangeRecorder) -> None:
     """Add a line; that this cannot be done costs a notice, not the answer."""
     line = note.line()
     try:
         fd = _opened(path)
         try:
             fcntl.flock(fd, fcntl.LOCK_EX)
-            with held():
+            with defer_signals():
                 _write(fd, line)
         finally:
             os.close(fd)
@@ -192,9 +194,9 @@ def _mend(fd: int) -> None:
     data = os.pread(fd, size, 0)
     whole = data.rfind(b"\n") + 1
     try:
-        recording_file.exchange_of(data[whole:])
+        recording_file.decode_exchange(data[whole:])
         os.write(fd, b"\n")  # an editor took the last one away
-    except recording_file.NoExchangeError:
+    except recording_file.InvalidExchangeError:
         os.ftruncate(fd, whole)
 
 

@@ -15,22 +15,23 @@ from urllib.parse import urlsplit
 
 from aiml_cli import errors
 from aiml_cli.errors import AimlError
-from aiml_cli.transport.http_types import Request
+from aiml_cli.transport.http_types import HttpRequest
 
 Json = Any
 START = b'{"aiml"'
 # What the wire can do to an exchange; anything else in a recording was put there by hand.
 FAILURES: dict[str, type[AimlError]] = {
-    kind.__name__: kind for kind in (errors.CutShort, errors.Misuse, errors.ServerFailed, errors.Unreachable)
+    kind.name: kind
+    for kind in (errors.IncompleteAnswer, errors.UsageError, errors.ServerError, errors.ConnectionFailed)
 }
 STARS = "***"
 
 
-class NoExchangeError(ValueError):
+class InvalidExchangeError(ValueError):
     """Say why a line is none of a recording."""
 
 
-class Asked(NamedTuple):
+class RecordedRequest(NamedTuple):
     """Hold what is matched of a request; `body` is {} or has one of json, text and base64."""
 
     method: str
@@ -44,10 +45,10 @@ class Asked(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
-class Exchange:
+class RecordedExchange:
     """Hold a request with its reply; `status` None says that none came."""
 
-    asked: Asked
+    request: RecordedRequest
     server: str
     status: int | None
     headers: Mapping[str, str]
@@ -55,15 +56,15 @@ class Exchange:
     failure: AimlError | None
 
 
-def asked(request: Request, base: str) -> Asked:
+def describe_request(request: HttpRequest, base: str) -> RecordedRequest:
     """Give what is matched of a request, without what is secret in it; `base` "" matches the whole address."""
-    return Asked(request.method, _path(request.url, base), _body(request.body))
+    return RecordedRequest(request.method, _path(request.url, base), _body(request.body))
 
 
-def line_of(found: Exchange) -> bytes:
+def encode_exchange(found: RecordedExchange) -> bytes:
     """Write an exchange as a line; what is secret in it was taken out before."""
     request = {
-        "method": found.asked.method, "path": found.asked.path, "server": found.server, **found.asked.body,
+        "method": found.request.method, "path": found.request.path, "server": found.server, **found.request.body,
     }  # fmt: skip
     what: dict[str, Json] = {"aiml": 1, "request": request}
     if found.status is not None:
@@ -72,38 +73,40 @@ def line_of(found: Exchange) -> bytes:
     if found.failure:
         fault = found.failure
         details = {"message": fault.message, "hint": fault.hint, "details": fault.details}
-        what["failure"] = {"kind": type(fault).__name__, **details}
+        what["failure"] = {"kind": fault.name, **details}
     return _encoded(what) + b"\n"
 
 
-def exchange_of(line: bytes) -> Exchange:
+def decode_exchange(line: bytes) -> RecordedExchange:
     """Read a line; raise NoExchangeError in words."""
     try:
         what = _plain(line)
     except (ValueError, RecursionError):
-        raise NoExchangeError("this is not JSON") from None
+        raise InvalidExchangeError("this is not JSON") from None
     if not isinstance(what, dict) or "aiml" not in what:
-        raise NoExchangeError("this is no line of a recording")
+        raise InvalidExchangeError("this is no line of a recording")
     if what["aiml"] != 1:
-        raise NoExchangeError(f"this was recorded by another version of aiml (form {what['aiml']!r})")
+        raise InvalidExchangeError(f"this was recorded by another version of aiml (form {what['aiml']!r})")
     try:
         return _exchange(what)
     except (KeyError, TypeError, ValueError, AttributeError, NotBase64) as fault:
-        raise NoExchangeError(f"the exchange is not whole ({type(fault).__name__}: {fault})") from None
+        raise InvalidExchangeError(f"the exchange is not whole ({type(fault).__name__}: {fault})") from None
 
 
-def _exchange(what: dict[str, Json]) -> Exchange:
+def _exchange(what: dict[str, Json]) -> RecordedExchange:
     request, reply = what["request"], what.get("reply")
     body = {name: request[name] for name in ("json", "text", "base64") if name in request}
     failure = _failure(what["failure"]) if what.get("failure") else None
     if reply is None and failure is None:
         raise KeyError("reply")
-    seen = Asked(_text(request["method"]), _text(request["path"]), body)
+    seen = RecordedRequest(_text(request["method"]), _text(request["path"]), body)
     status, headers, chunks = (reply["status"], reply["headers"], reply["chunks"]) if reply else (None, {}, [])
     if status is not None and type(status) is not int:
         raise TypeError(f"the status is {status!r}")
     told = {_text(name).lower(): _text(value) for name, value in headers.items()}
-    return Exchange(seen, str(request.get("server", "")), status, told, [_read(chunk) for chunk in chunks], failure)
+    return RecordedExchange(
+        seen, str(request.get("server", "")), status, told, [_read(chunk) for chunk in chunks], failure
+    )
 
 
 def _failure(what: dict[str, Json]) -> AimlError:
@@ -160,7 +163,7 @@ def _without_secrets(value: Json) -> Json:
     return {name: _without_secrets(each) for name, each in value.items()}
 
 
-def secrets_of(request: Request) -> list[str]:
+def list_secrets(request: HttpRequest) -> list[str]:
     """List what `asked` puts stars for: a reply may repeat it."""
     try:
         return _secrets_in(_plain(request.body or b"null"))

@@ -5,7 +5,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from os.path import commonprefix
 from typing import Any
 
-from aiml_cli.transport.recording_file import Asked
+from aiml_cli.transport.recording_file import RecordedRequest
 
 Json = Any
 MOST_SHOWN, LONGEST, BEFORE = 8, 60, 24
@@ -14,14 +14,14 @@ MOST_LOOKED_AT = 200  # a batch may miss ten thousand times
 _NOTHING = object()
 
 
-def nearest(asked: Asked, recorded: Sequence[Asked]) -> int | None:
+def find_nearest(asked: RecordedRequest, recorded: Sequence[RecordedRequest]) -> int | None:
     """Give the place of the recorded request that differs least; None where none goes to the same path."""
     same = [place for place, each in enumerate(recorded) if each[:2] == asked[:2]][:MOST_LOOKED_AT]
     now = _flat_body(asked)
     return min(same, key=lambda place: _distance(_flat_body(recorded[place]), now), default=None)
 
 
-def differences(recorded: Asked, asked: Asked) -> list[str]:
+def differences(recorded: RecordedRequest, asked: RecordedRequest) -> list[str]:
     """List in words what differs, a line each, and few of them."""
     then, now = _flat_body(recorded), _flat_body(asked)
     lines = [_told(name, then.get(name, _NOTHING), now.get(name, _NOTHING)) for name in _differing(then, now)]
@@ -29,7 +29,7 @@ def differences(recorded: Asked, asked: Asked) -> list[str]:
     return [*lines[:MOST_SHOWN], *([f"and {more} more"] if more > 0 else [])]
 
 
-def _flat_body(asked: Asked) -> dict[str, Json]:
+def _flat_body(asked: RecordedRequest) -> dict[str, Json]:
     return dict(_flat(asked.body["json"], "")) if "json" in asked.body else {"the body": asked.body}
 
 

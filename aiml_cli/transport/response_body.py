@@ -11,8 +11,8 @@ from collections.abc import Iterable, Iterator
 from queue import SimpleQueue
 from threading import Thread
 
-from aiml_cli.errors import CutShort, ServerFailed
-from aiml_cli.system.signals import held
+from aiml_cli.errors import IncompleteAnswer, ServerError
+from aiml_cli.system.signals import defer_signals
 
 MOST_WAITING, MOST_BYTES = 400, 256 * 1024
 PAUSE_S = 0.001
@@ -31,7 +31,7 @@ class _Queue(SimpleQueue[bytes | BaseException | None]):
 def ahead(pieces: Iterable[bytes]) -> Iterator[bytes]:
     """Give the pieces as they come, joined where several are there; raise what reading them raised."""
     queue = _Queue()
-    with held():  # a start that is broken off leaves a thread that nobody can wait for
+    with defer_signals():  # a start that is broken off leaves a thread that nobody can wait for
         Thread(target=_pump, args=(pieces, queue), daemon=True).start()
     while True:
         joined: list[bytes] = []
@@ -66,14 +66,14 @@ def _pump(pieces: Iterable[bytes], queue: _Queue) -> None:
 def unpacked(encodings: str, chunks: Iterator[bytes]) -> Iterator[bytes]:
     """Give the bytes of a body by the header that names its encodings, in pieces of 64 KiB at most.
 
-    Raises ServerFailed for damage, for a bomb, and for an encoding other than gzip and deflate; CutShort for an end
+    Raises ServerError for damage, for a bomb, and for an encoding other than gzip and deflate; IncompleteAnswer for an end
     that comes too early.
     """
     for name in reversed([each.strip() for each in encodings.lower().split(",")]):
         if name in ("gzip", "x-gzip", "deflate"):
             chunks = _Inflater(name).take(chunks)
         elif name not in ("", "identity"):
-            raise ServerFailed(f"the answer is compressed with {name}, which was not asked for", "is --base-url right?")
+            raise ServerError(f"the answer is compressed with {name}, which was not asked for", "is --base-url right?")
     return chunks
 
 
@@ -96,7 +96,7 @@ class _Inflater:
                 held = b""
         # A body of no bytes, as that of a 204, is no cut one.
         if self._came and not self._box.eof:
-            raise CutShort("the connection was cut before the answer was complete", "ask again")
+            raise IncompleteAnswer("the connection was cut before the answer was complete", "ask again")
 
     def _all_of(self, data: bytes) -> Iterator[bytes]:
         """Inflate piece by piece; a full piece may leave more behind without any new bytes."""
@@ -119,10 +119,10 @@ class _Inflater:
         try:
             return self._box.decompress(data, PIECE)
         except zlib.error as fault:
-            raise ServerFailed(f"the answer could not be decompressed: {fault}", "ask again") from None
+            raise ServerError(f"the answer could not be decompressed: {fault}", "ask again") from None
 
     def _weighed(self, piece: bytes) -> bytes:
         self._gave += len(piece)
         if self._gave > max(SUSPECT_BYTES, SUSPECT_RATIO * self._came):
-            raise ServerFailed(f"the answer swells to more than {SUSPECT_BYTES >> 20} MiB when it is decompressed")
+            raise ServerError(f"the answer swells to more than {SUSPECT_BYTES >> 20} MiB when it is decompressed")
         return piece

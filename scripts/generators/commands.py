@@ -10,11 +10,11 @@ import typer
 
 from aiml_cli.cli import app
 from aiml_cli.cli.commands.shell_completions import SHELLS
-from aiml_cli.cli.flags import command
+from aiml_cli.cli.flags import with_options
 from aiml_cli.demo.models import MODELS
 from aiml_cli.settings.options import ROWS, Option
-from aiml_cli.settings.resolve import lasting
-from aiml_cli.settings.value_types import Kind
+from aiml_cli.settings.resolve import persistent_options
+from aiml_cli.settings.value_types import ValueType
 
 NAME = "aiml"
 SOURCE = "scripts/generate.py; do not edit, run: make generate"
@@ -124,7 +124,7 @@ class Command:
 
 def tree() -> Command:
     """Read the whole app."""
-    return _read(typer.main.get_command(app.commands()), None)
+    return _read(typer.main.get_command(app.build_command()), None)
 
 
 def walk(top: Command) -> Iterator[Command]:
@@ -174,13 +174,13 @@ def _flag(param: Any, context: typer.Context) -> Flag:
         metavar=metavar,
         many=param.multiple,
         offer=_offer(param, metavar) if metavar else Offer(),
-        alone=bool((row := _row(param, metavar)) and row.kind.bare),
+        alone=bool((row := _row(param, metavar)) and row.value_type.bare_value),
     )
 
 
 def _row(param: Any, metavar: str) -> Option[Any] | None:
     """Find the row of a flag; a flag of one command alone may have a row's name, and other values."""
-    return next((row for row in ROWS.values() if row.flag in param.opts and row.kind.metavar == metavar), None)
+    return next((row for row in ROWS.values() if row.flag in param.opts and row.value_type.metavar == metavar), None)
 
 
 def _offer(param: Any, metavar: str) -> Offer:
@@ -193,10 +193,10 @@ def _offer(param: Any, metavar: str) -> Offer:
 
 def offer_of(row: Option[Any]) -> Offer:
     """Say what a shell can offer for a row."""
-    return Offer(row.kind.choices, _files(row, row.kind), STORED_ROWS.get(row.name, Stored.NOTHING))
+    return Offer(row.value_type.choices, _files(row, row.value_type), STORED_ROWS.get(row.name, Stored.NOTHING))
 
 
-def _files(row: Option[Any], kind: Kind[Any]) -> Files:
+def _files(row: Option[Any], kind: ValueType[Any]) -> Files:
     if kind.metavar in {"PATH", "FILE"} or row.name in PATH_ROWS:
         return Files.ALL
     return Files.AFTER_AT if "@FILE" in f"{kind.metavar} {kind.name} {row.help}" else Files.NOWHERE
@@ -209,12 +209,12 @@ def demo_models() -> list[str]:
 
 def settings() -> list[Option[Any]]:
     """List the rows that `aiml config set` takes."""
-    return list(lasting())
+    return list(persistent_options())
 
 
 def flag_of(row: Option[Any]) -> Flag:
     """Give the flag that a row becomes, on whichever command."""
     app = typer.Typer(rich_markup_mode=None, add_completion=False)
-    app.command()(command([row], "")(lambda _words, _flags: None))
+    app.command()(with_options([row], "")(lambda _words, _flags: None))
     made = typer.main.get_command(app)
     return _flag(made.params[0], typer.Context(made))

@@ -23,7 +23,7 @@ def rows() -> list[tuple[int, str, str]]:
     """List code, name and meaning; the docstring of a failure is its meaning."""
     kinds = [kind for kind in vars(errors).values() if isinstance(kind, type) and issubclass(kind, errors.AimlError)]
     kinds.remove(errors.AimlError)
-    told = [(kind.exit_code, f"`{kind.__name__}`", _cell(kind.__doc__ or "")) for kind in kinds]
+    told = [(kind.exit_code, f"`{kind.name}`", _cell(kind.__doc__ or "")) for kind in kinds]
     return sorted([*NO_FAILURE, *told], key=lambda row: row[0])
 
 

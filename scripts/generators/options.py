@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from aiml_cli.settings.options import ROWS, Option
-from aiml_cli.settings.value_types import PROPERTIES, Kind
+from aiml_cli.settings.value_types import PROPERTIES, ValueType
 from generators.commands import SOURCE, flag_of
 
 INTRO = """# Every option
@@ -42,10 +42,10 @@ def _facts(row: Option[Any]) -> Iterator[str]:
     if row.secret:
         yield f"environment: {_codes(*row.variables)}, the first that is set; else what `aiml config key` stored"
         return
-    yield f"takes: {_takes(row.kind)}"
+    yield f"takes: {_takes(row.value_type)}"
     if row.default is not None:
         yield f"default: {_codes(_default(row.default))}"
-    if row.once:
+    if row.per_call:
         yield "said with each call: no environment variable, no config key"
     else:
         yield f"environment: {_codes(*row.variables)}"
@@ -53,25 +53,25 @@ def _facts(row: Option[Any]) -> Iterator[str]:
     yield from _places(row)
 
 
-def _takes(kind: Kind[Any]) -> str:
+def _takes(kind: ValueType[Any]) -> str:
     """Say what a value must be, and what is suggested."""
-    more = ", may be repeated" if kind.many or kind.repeats else ""
-    if kind.switch or not kind.choices:
+    more = ", may be repeated" if kind.is_list or kind.repeats else ""
+    if kind.is_switch or not kind.choices:
         return f"{kind.name}{more}"
-    if kind.closed:
+    if kind.is_closed:
         return f"one of {_codes(*kind.choices)}{more}"
     return f"{kind.name}{more}; suggested: {_codes(*kind.choices)}"
 
 
 def _places(row: Option[Any]) -> Iterator[str]:
     """Say where the value goes in the request of each endpoint."""
-    if row.kind is PROPERTIES:
+    if row.value_type is PROPERTIES:
         yield "in the body: each KEY under its own name"
-    elif not row.wire:
+    elif not row.body_paths:
         yield "not a property of the request"
-    for endpoint, place in row.wire.items():
-        only = "" if len(row.wire) > 1 else f"; only on `aiml {COMMANDS[endpoint]}`"
-        stricter = f" ({_takes(place.kind)})" if place.kind else ""
+    for endpoint, place in row.body_paths.items():
+        only = "" if len(row.body_paths) > 1 else f"; only on `aiml {COMMANDS[endpoint]}`"
+        stricter = f" ({_takes(place.value_type)})" if place.value_type else ""
         yield f"in the body of {endpoint}: `{place.path}`{stricter}{only}"
 
 

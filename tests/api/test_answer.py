@@ -4,12 +4,12 @@ from typing import Any
 
 import pytest
 
-from aiml_cli.api.answer import Answer, Timing, verdict
-from aiml_cli.api.completion_builder import Completion, Fold
+from aiml_cli.api.answer import Answer, Timing, judge_answer
+from aiml_cli.api.completion_builder import Completion, CompletionBuilder
 from aiml_cli.api.endpoints import ENDPOINTS
-from aiml_cli.api.parse_response import understand
+from aiml_cli.api.parse_response import parse_response
 from aiml_cli.api.stream_events import Usage
-from aiml_cli.errors import AimlError, CutShort, ServerFailed
+from aiml_cli.errors import AimlError, IncompleteAnswer, ServerError
 
 OK, CUT, FAILED = 0, 8, 6
 SAID = b'data: {"choices":[{"index":0,"delta":{"content":"a"}}]}\n\n'
@@ -30,16 +30,16 @@ def ended(name: bytes, response: bytes) -> bytes:
 
 
 def answered(endpoint: str, body: bytes) -> Completion:
-    fold = Fold()
-    for batch in understand(ENDPOINTS[endpoint], 200, {}, iter([body])):
+    fold = CompletionBuilder()
+    for batch in parse_response(ENDPOINTS[endpoint], 200, {}, iter([body])):
         fold.add(batch)
-    return fold.completion()
+    return fold.build()
 
 
 def judged(endpoint: str, body: bytes, **wishes: bool) -> AimlError | None:
     """Judge what a reply says; `wishes` are those of the user."""
     try:
-        return verdict(answered(endpoint, body), **{"allow_cut": False, "background": False, **wishes})
+        return judge_answer(answered(endpoint, body), **{"allow_cut": False, "background": False, **wishes})
     except AimlError as error:
         return error
 
@@ -137,12 +137,12 @@ def test_a_user_may_allow_the_cap_and_nothing_else(endpoint: str, body: bytes, c
 def test_a_response_in_the_background_is_whole_as_it_is(status: bytes) -> None:
     body = b'{"id":"r","status":"%s","output":[]}' % status
     assert judged("responses", body, background=True) is None
-    assert isinstance(judged("responses", body, background=False), CutShort)
+    assert isinstance(judged("responses", body, background=False), IncompleteAnswer)
 
 
 @pytest.mark.parametrize("body", [PAUSED % b"content_filter", b'{"status":"cancelled","output":[]}', TOLD])
 def test_the_background_excuses_nothing_else(body: bytes) -> None:
-    assert isinstance(judged("responses", body, background=True), CutShort)
+    assert isinstance(judged("responses", body, background=True), IncompleteAnswer)
 
 
 @pytest.mark.parametrize(
@@ -163,7 +163,7 @@ def test_what_is_lacking_is_told_with_advice(body: bytes, words: str, advice: st
 
 def test_an_error_is_told_in_the_servers_words() -> None:
     error = judged("chat", SAID + b'data: {"error":{"message":"busy today","type":"t","code":7}}\n\n')
-    assert isinstance(error, ServerFailed)
+    assert isinstance(error, ServerError)
     assert "busy today" in error.message
     assert (error.details["type"], error.details["code"]) == ("t", "7")
 

@@ -7,15 +7,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from aiml_cli.api.audio_builder import Base64, decoded
+from aiml_cli.api.audio_builder import Base64Decoder, decode_base64
 
 
 def joined(*pieces: str) -> bytes:
     """Give what pieces mean together."""
-    found = Base64()
+    found = Base64Decoder()
     for piece in pieces:
-        found.take(piece)
-    return found.whole()
+        found.feed(piece)
+    return found.finish()
 
 
 @given(st.binary(max_size=40), st.lists(st.integers(0, 60), max_size=6))
@@ -35,4 +35,4 @@ def test_each_piece_may_be_padded_on_its_own(pieces: list[bytes]) -> None:
     [("QUI", b"AB"), ("QU\nI=", b"AB"), ("-_8=", b"\xfb\xff"), ("", b""), ("!", b""), ("\u00e9\ud83c", b"")],
 )
 def test_what_is_no_base64_means_nothing(text: str, data: bytes) -> None:
-    assert joined(text) == decoded(text) == data
+    assert joined(text) == decode_base64(text) == data

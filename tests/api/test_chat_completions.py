@@ -6,10 +6,10 @@ from typing import Any
 import pytest
 
 from aiml_cli.api import chat_completions
-from aiml_cli.api.completion_builder import Call, Completion, Fold
+from aiml_cli.api.completion_builder import Completion, CompletionBuilder, ToolCall
 from aiml_cli.api.messages import Conversation
-from aiml_cli.api.sse import cut
-from aiml_cli.api.stream_events import Begun, Citation, Token
+from aiml_cli.api.sse import split_events
+from aiml_cli.api.stream_events import Citation, ResponseStarted, TokenLogprob
 from aiml_cli.settings.options import Options
 
 SIZES = (1, 2, 3, 7, 64, 1_000_000)
@@ -20,10 +20,12 @@ def heard(raw: bytes) -> Completion:
     """Hear a stream, cut in several ways: the answer is the same."""
     answers = []
     for size in SIZES:
-        fold = Fold()
-        for batch in chat_completions.hear(cut(raw[start : start + size] for start in range(0, len(raw), size))):
+        fold = CompletionBuilder()
+        for batch in chat_completions.parse_stream(
+            split_events(raw[start : start + size] for start in range(0, len(raw), size))
+        ):
             fold.add(batch)
-        answers.append(fold.completion())
+        answers.append(fold.build())
     assert all(answer == answers[0] for answer in answers)
     return answers[0]
 
@@ -40,13 +42,13 @@ def deltas(*deltas: bytes) -> Completion:
 
 
 def read(body: bytes) -> Completion:
-    fold = Fold()
-    fold.add(chat_completions.read(json.loads(body)))
-    return fold.completion()
+    fold = CompletionBuilder()
+    fold.add(chat_completions.parse_json(json.loads(body)))
+    return fold.build()
 
 
 def sent(**options: Any) -> dict[str, Any]:
-    return chat_completions.body(Conversation().said("user", "Hello"), Options(model="a/b", **options))
+    return chat_completions.build_body(Conversation().add_message("user", "Hello"), Options(model="a/b", **options))
 
 
 # ---- the body
@@ -114,12 +116,12 @@ def test_a_stream_is_heard() -> None:
     )
     assert answer.first.text == "Hello"
     assert answer.first.finish_reason == "stop"
-    assert answer.begun == Begun("c1", "gpt", 1700000000)
+    assert answer.started == ResponseStarted("c1", "gpt", 1700000000)
     usage = answer.usage
     assert usage
     assert (usage.input_tokens, usage.output_tokens, usage.total_tokens) == (3, 2, 5)
     assert (usage.cached_tokens, usage.reasoning_tokens) == (1, 0)
-    assert answer.complete
+    assert answer.is_complete
 
 
 @pytest.mark.parametrize(
@@ -161,7 +163,7 @@ def test_a_message_may_stand_where_a_delta_belongs() -> None:
 
 def test_ids_that_become_empty_are_no_news() -> None:
     first = b'{"id":"c1","model":"claude","created":1.5,"choices":[{"delta":{"content":"a"}}]}'
-    assert stream(first, b'{"id":"","model":"","choices":[]}').begun == Begun("c1", "claude", 1.5)
+    assert stream(first, b'{"id":"","model":"","choices":[]}').started == ResponseStarted("c1", "claude", 1.5)
 
 
 def test_the_finish_reason_may_come_before_the_last_text() -> None:
@@ -170,7 +172,7 @@ def test_the_finish_reason_may_come_before_the_last_text() -> None:
         b'{"choices":[{"index":0,"delta":{"content":"b"}}]}',
         b"[DONE]",
     )
-    assert (answer.first.text, answer.first.finish_reason, answer.complete) == ("ab", "stop", True)
+    assert (answer.first.text, answer.first.finish_reason, answer.is_complete) == ("ab", "stop", True)
 
 
 def test_choices_interleave_by_their_index() -> None:
@@ -280,7 +282,7 @@ def test_a_character_split_over_arguments_is_whole() -> None:
         rb'{"tool_calls":[{"index":0,"id":"a","function":{"name":"f","arguments":"\"\ud83c"}}]}',
         rb'{"tool_calls":[{"index":0,"function":{"arguments":"\udf89\""}}]}',
     )
-    assert answer.first.tool_calls == (Call("a", "f", '"\U0001f389"'),)
+    assert answer.first.tool_calls == (ToolCall("a", "f", '"\U0001f389"'),)
 
 
 def test_a_refusal_comes_in_pieces() -> None:
@@ -294,7 +296,7 @@ def test_log_probabilities_are_kept() -> None:
         b'"bytes":[72,105],"top_logprobs":[{"token":"Ho","logprob":-9999,"bytes":null}]}],"refusal":null},'
         b'"finish_reason":"stop"}]}'
     )
-    assert answer.first.logprobs == (Token("Hi", -0.5, ({"token": "Ho", "logprob": -9999, "bytes": None},)),)
+    assert answer.first.logprobs == (TokenLogprob("Hi", -0.5, ({"token": "Ho", "logprob": -9999, "bytes": None},)),)
 
 
 def test_sources_are_cited_once() -> None:
@@ -349,17 +351,17 @@ def test_audio_is_joined() -> None:
 def test_an_error_after_good_chunks_is_told_in_its_words(event: bytes) -> None:
     answer = heard(b'data: {"choices":[{"index":0,"delta":{"content":"So far"}}]}\n\n' + event)
     assert answer.first.text == "So far"
-    assert answer.fault
-    assert answer.fault.message == "busy"
-    assert not answer.complete
+    assert answer.reported_error
+    assert answer.reported_error.message == "busy"
+    assert not answer.is_complete
 
 
 def test_the_cause_may_sit_in_the_raw_words_of_the_upstream() -> None:
     answer = stream(
         b'{"error":{"message":"Provider returned error","code":400,"metadata":{"raw":"too many tools"}},"choices":[]}'
     )
-    assert answer.fault
-    assert answer.fault.message == "Provider returned error: too many tools"
+    assert answer.reported_error
+    assert answer.reported_error.message == "Provider returned error: too many tools"
 
 
 @pytest.mark.promise("broken-event")
@@ -379,8 +381,8 @@ def test_the_cause_may_sit_in_the_raw_words_of_the_upstream() -> None:
 def test_a_broken_chunk_is_an_honest_error(chunk: bytes) -> None:
     answer = stream(b'{"choices":[{"index":0,"delta":{"content":"So far"}}]}', chunk, b"[DONE]")
     assert answer.first.text == "So far"
-    assert answer.fault
-    assert not answer.complete
+    assert answer.reported_error
+    assert not answer.is_complete
 
 
 # ---- the JSON answer
@@ -395,11 +397,11 @@ def test_a_json_answer_is_read() -> None:
         b'"usage":{"prompt_tokens":3,"completion_tokens":2,"total_tokens":5},"meta":{"usage":{"usd_spent":0.5}}}'
     )
     assert (answer.first.text, answer.first.reasoning) == ("Hi", "Hm")
-    assert answer.first.tool_calls == (Call("a", "f", "{not JSON"), Call("b", "g", "x"))
-    assert answer.begun == Begun("c1", "gpt-5.1", 1.5)
+    assert answer.first.tool_calls == (ToolCall("a", "f", "{not JSON"), ToolCall("b", "g", "x"))
+    assert answer.started == ResponseStarted("c1", "gpt-5.1", 1.5)
     assert answer.usage
     assert (answer.usage.total_tokens, answer.usage.cost_usd) == (5, 0.5)
-    assert answer.complete
+    assert answer.is_complete
 
 
 @pytest.mark.parametrize(
@@ -413,7 +415,7 @@ def test_a_json_answer_is_read() -> None:
 )
 def test_a_json_answer_may_lack_whatever_is_not_the_text(body: bytes) -> None:
     answer = read(body)
-    assert (answer.first.text, answer.complete) == ("Hi", True)
+    assert (answer.first.text, answer.is_complete) == ("Hi", True)
     assert not answer.first.finish_reason
 
 
@@ -436,7 +438,7 @@ def test_a_choice_without_a_message_is_survived() -> None:
     [b"null", b"5", b'"text"', b"[]", b"{}", b'{"choices":null}', b'{"choices":[]}', b'{"choices":{}}', b'{"id":"c1"}'],
 )
 def test_a_json_body_without_an_answer_is_no_success(body: bytes) -> None:
-    assert not read(body).complete
+    assert not read(body).is_complete
 
 
 @pytest.mark.parametrize(
@@ -452,8 +454,8 @@ def test_a_json_body_without_an_answer_is_no_success(body: bytes) -> None:
 )
 def test_a_json_answer_of_wrong_types_is_an_honest_error(body: bytes) -> None:
     answer = read(body)
-    assert answer.fault
-    assert not answer.complete
+    assert answer.reported_error
+    assert not answer.is_complete
 
 
 @pytest.mark.parametrize(
@@ -472,6 +474,6 @@ def test_a_json_answer_of_wrong_types_is_an_honest_error(body: bytes) -> None:
 )
 def test_an_error_under_200_is_told_in_its_words(body: bytes) -> None:
     answer = read(body)
-    assert answer.fault
-    assert answer.fault.message == "busy"
-    assert not answer.complete
+    assert answer.reported_error
+    assert answer.reported_error.message == "busy"
+    assert not answer.is_complete

@@ -6,9 +6,17 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from aiml_cli.api.error_response import BILLING_PAGE, KEYS_PAGE, LONGEST_WORDS, failed, fault_in, refused, shortened
-from aiml_cli.api.stream_events import Fault
-from aiml_cli.errors import AimlError, NotAllowed, RateLimited, RequestRefused, ServerFailed
+from aiml_cli.api.error_response import (
+    BILLING_PAGE,
+    KEYS_PAGE,
+    LONGEST_WORDS,
+    error_from_event,
+    error_from_status,
+    parse_error,
+    shorten_message,
+)
+from aiml_cli.api.stream_events import ErrorEvent
+from aiml_cli.errors import AimlError, AuthError, RateLimited, RequestRejected, ServerError
 
 JSON = {"content-type": "application/json"}
 VALUES = st.recursive(
@@ -82,19 +90,19 @@ SHAPES = [
 @pytest.mark.parametrize("body", SHAPES, ids=lambda body: body[:50].decode("utf-8", "replace"))
 @pytest.mark.parametrize("status", [400, 418, 500])
 def test_every_shape_gives_the_servers_own_words(body: bytes, status: int) -> None:
-    error = refused(status, {}, body)
+    error = error_from_status(status, {}, body)
     assert error.message == f"the server answered {status}: no way"
-    assert type(error) is (ServerFailed if status == 500 else RequestRefused)
+    assert type(error) is (ServerError if status == 500 else RequestRejected)
     assert error.details["status"] == status
 
 
 @pytest.mark.parametrize("body", [b"", b" \n", b"{}", b"null", b"[]", b"<html><body></body></html>", b"\x00", b"{"])
 def test_a_body_without_words_is_told_by_its_status(body: bytes) -> None:
-    assert refused(502, {}, body).message.startswith("the server answered 502")
+    assert error_from_status(502, {}, body).message.startswith("the server answered 502")
 
 
 def test_a_page_is_known_by_its_header_too() -> None:
-    assert refused(502, {"content-type": "text/html"}, b"bad <b>gateway</b>").message.endswith("bad gateway")
+    assert error_from_status(502, {"content-type": "text/html"}, b"bad <b>gateway</b>").message.endswith("bad gateway")
 
 
 @pytest.mark.parametrize(
@@ -114,44 +122,44 @@ def test_a_page_is_known_by_its_header_too() -> None:
     ],
 )
 def test_all_of_the_words_are_told(body: bytes, words: str) -> None:
-    assert refused(400, JSON, body).message == f"the server answered 400: {words}"
+    assert error_from_status(400, JSON, body).message == f"the server answered 400: {words}"
 
 
 @pytest.mark.promise("servers-words")
 @pytest.mark.parametrize(
     ("status", "words", "kind", "exit_code"),
     [
-        (400, "Invalid enum value", RequestRefused, 4),
-        (400, "maximum context length is 128000 tokens", RequestRefused, 4),
-        (401, "Unauthorized", NotAllowed, 3),
-        (402, "Payment required", NotAllowed, 3),
-        (402, "anything", NotAllowed, 3),
-        (403, "You've run out of credits", NotAllowed, 3),
-        (403, "Forbidden resource", NotAllowed, 3),
-        (404, "No endpoints found", RequestRefused, 4),
-        (405, "Method not allowed", RequestRefused, 4),
-        (408, "Request time-out", RequestRefused, 4),
-        (413, "request entity too large", RequestRefused, 4),
-        (422, "Unprocessable", RequestRefused, 4),
-        (422, "insufficient_quota", NotAllowed, 3),
+        (400, "Invalid enum value", RequestRejected, 4),
+        (400, "maximum context length is 128000 tokens", RequestRejected, 4),
+        (401, "Unauthorized", AuthError, 3),
+        (402, "Payment required", AuthError, 3),
+        (402, "anything", AuthError, 3),
+        (403, "You've run out of credits", AuthError, 3),
+        (403, "Forbidden resource", AuthError, 3),
+        (404, "No endpoints found", RequestRejected, 4),
+        (405, "Method not allowed", RequestRejected, 4),
+        (408, "Request time-out", RequestRejected, 4),
+        (413, "request entity too large", RequestRejected, 4),
+        (422, "Unprocessable", RequestRejected, 4),
+        (422, "insufficient_quota", AuthError, 3),
         (429, "Too many requests", RateLimited, 5),
         (429, "Rate limit reached for requests per minute", RateLimited, 5),
-        (500, "Internal server error", ServerFailed, 6),
-        (502, "Bad gateway", ServerFailed, 6),
-        (503, "model is under maintenance", ServerFailed, 6),
-        (504, "generation time-out", ServerFailed, 6),
-        (529, "overloaded", ServerFailed, 6),
-        (300, "several", RequestRefused, 4),
-        (301, "moved", RequestRefused, 4),
-        (399, "odd", RequestRefused, 4),
-        (499, "client closed the request", RequestRefused, 4),
-        (599, "odd", ServerFailed, 6),
-        (307, "moved", RequestRefused, 4),
+        (500, "Internal server error", ServerError, 6),
+        (502, "Bad gateway", ServerError, 6),
+        (503, "model is under maintenance", ServerError, 6),
+        (504, "generation time-out", ServerError, 6),
+        (529, "overloaded", ServerError, 6),
+        (300, "several", RequestRejected, 4),
+        (301, "moved", RequestRejected, 4),
+        (399, "odd", RequestRejected, 4),
+        (499, "client closed the request", RequestRejected, 4),
+        (599, "odd", ServerError, 6),
+        (307, "moved", RequestRejected, 4),
     ],
 )
 def test_each_status_is_its_kind_of_failure(status: int, words: str, kind: type[AimlError], exit_code: int) -> None:
     for body in (json.dumps({"error": {"message": words}}).encode(), json.dumps({"message": words}).encode()):
-        error = refused(status, JSON, body)
+        error = error_from_status(status, JSON, body)
         assert type(error) is kind
         assert error.exit_code == exit_code
         assert words in error.message
@@ -176,8 +184,8 @@ def test_each_status_is_its_kind_of_failure(status: int, words: str, kind: type[
     ],
 )
 def test_words_of_credit_lead_to_the_billing_page(status: int, words: str) -> None:
-    error = refused(status, JSON, json.dumps({"message": words}).encode())
-    assert type(error) is NotAllowed
+    error = error_from_status(status, JSON, json.dumps({"message": words}).encode())
+    assert type(error) is AuthError
     assert BILLING_PAGE in error.hint
 
 
@@ -185,8 +193,8 @@ def test_words_of_credit_lead_to_the_billing_page(status: int, words: str) -> No
 @pytest.mark.parametrize("place", ["code", "type"])
 @pytest.mark.parametrize("word", ["insufficient_quota", "budget_exceeded"])
 def test_a_code_or_type_speaks_of_credit_as_well(status: int, place: str, word: str) -> None:
-    error = refused(status, JSON, json.dumps({"error": {"message": "no", place: word}}).encode())
-    assert type(error) is NotAllowed
+    error = error_from_status(status, JSON, json.dumps({"error": {"message": "no", place: word}}).encode())
+    assert type(error) is AuthError
     assert BILLING_PAGE in error.hint
 
 
@@ -202,8 +210,8 @@ def test_a_code_or_type_speaks_of_credit_as_well(status: int, place: str, word: 
     ],
 )
 def test_a_refused_key_is_known_by_its_words_whatever_the_status(status: int, report: dict[str, str]) -> None:
-    error = refused(status, JSON, json.dumps({"error": report}).encode())
-    assert type(error) is NotAllowed
+    error = error_from_status(status, JSON, json.dumps({"error": report}).encode())
+    assert type(error) is AuthError
     assert report["message"] in error.message
 
 
@@ -223,13 +231,13 @@ def test_a_refused_key_is_known_by_its_words_whatever_the_status(status: int, re
     ],
 )
 def test_the_hint_says_what_to_do(status: int, words: str, advice: str) -> None:
-    assert advice in refused(status, JSON, json.dumps({"message": words}).encode()).hint
+    assert advice in error_from_status(status, JSON, json.dumps({"message": words}).encode()).hint
 
 
 def test_type_and_code_are_kept_as_text() -> None:
-    fault = fault_in({"error": {"message": "m", "type": "t", "code": 42}})
-    assert fault == Fault("m", "t", "42")
-    assert fault_in({"error": {"name": "E", "message": "m"}}) == Fault("m", "E", None)
+    fault = parse_error({"error": {"message": "m", "type": "t", "code": 42}})
+    assert fault == ErrorEvent("m", "t", "42")
+    assert parse_error({"error": {"name": "E", "message": "m"}}) == ErrorEvent("m", "E", None)
 
 
 @pytest.mark.parametrize(
@@ -251,28 +259,28 @@ def test_type_and_code_are_kept_as_text() -> None:
     ids=repr,
 )
 def test_a_good_answer_holds_no_report(answer: object) -> None:
-    assert fault_in(answer) is None
+    assert parse_error(answer) is None
 
 
 @pytest.mark.promise("servers-words")
 def test_a_report_is_cut_to_four_lines_and_600_characters() -> None:
-    assert shortened("\n\n a \n\nb\nc\nd\ne\n") == " a\nb\nc\nd …".strip()
-    assert shortened("x" * 5000) == "x" * LONGEST_WORDS + " …"
-    assert shortened("x" * LONGEST_WORDS) == "x" * LONGEST_WORDS
-    assert shortened("Traceback:\n  /srv/app.py") == "Traceback:\n  /srv/app.py"
+    assert shorten_message("\n\n a \n\nb\nc\nd\ne\n") == " a\nb\nc\nd …".strip()
+    assert shorten_message("x" * 5000) == "x" * LONGEST_WORDS + " …"
+    assert shorten_message("x" * LONGEST_WORDS) == "x" * LONGEST_WORDS
+    assert shorten_message("Traceback:\n  /srv/app.py") == "Traceback:\n  /srv/app.py"
 
 
 @settings(deadline=None)
 @given(st.text())
 def test_a_shortened_text_is_short(words: str) -> None:
-    assert len(shortened(words)) <= LONGEST_WORDS + 2
-    assert len(shortened(words).split("\n")) <= 4
+    assert len(shorten_message(words)) <= LONGEST_WORDS + 2
+    assert len(shorten_message(words).split("\n")) <= 4
 
 
 @settings(deadline=None, max_examples=150)
 @given(VALUES, st.integers(300, 599))
 def test_no_json_is_more_than_a_failure(found: object, status: int) -> None:
-    error = refused(status, JSON, json.dumps(found).encode())
+    error = error_from_status(status, JSON, json.dumps(found).encode())
     assert error.message.startswith(f"the server answered {status}")
     assert 3 <= error.exit_code <= 6
 
@@ -280,17 +288,19 @@ def test_no_json_is_more_than_a_failure(found: object, status: int) -> None:
 @pytest.mark.parametrize("depth", [*range(300, 1_000, 99), *range(985, 1_000), 5_000])
 @pytest.mark.parametrize(("start", "end"), [(b"[", b"]"), (b'{"error":', b"}"), (b'{"errors":[', b"]}")])
 def test_json_that_is_nested_deeply_is_no_crash(start: bytes, end: bytes, depth: int) -> None:
-    assert refused(500, JSON, start * depth + b"1" + end * depth).message.startswith("the server answered 500")
-    assert refused(500, JSON, start * depth).message.startswith("the server answered 500")
+    assert error_from_status(500, JSON, start * depth + b"1" + end * depth).message.startswith(
+        "the server answered 500"
+    )
+    assert error_from_status(500, JSON, start * depth).message.startswith("the server answered 500")
 
 
 @pytest.mark.parametrize("piece", [b"<", b"<script>", b"<p ", b"&", b" "])
 def test_a_page_without_end_is_no_hang(piece: bytes) -> None:
     page = b"<html>busy" + piece * (1_000_000 // len(piece))
-    assert "busy" in refused(502, {"content-type": "text/html"}, page).message
+    assert "busy" in error_from_status(502, {"content-type": "text/html"}, page).message
 
 
 def test_a_report_under_200_is_the_servers_failure() -> None:
-    error = failed(Fault("busy\n" * 10, "t", "c"))
-    assert type(error) is ServerFailed
+    error = error_from_event(ErrorEvent("busy\n" * 10, "t", "c"))
+    assert type(error) is ServerError
     assert error.message.count("busy") == 4

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from aiml_cli.api import request_body
-from aiml_cli.api.request_body import written
+from aiml_cli.api.request_body import encode_body
 
 TEXTS = st.text(st.characters(exclude_categories=["Cs"]), max_size=20)
 VALUES = st.recursive(
@@ -21,8 +21,8 @@ VALUES = st.recursive(
 def test_a_text_in_pieces_is_the_same_text(body: Any) -> None:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(request_body, "LONG", 3)
-        assert written(body) == json.dumps(body, ensure_ascii=False, separators=(",", ":")).encode()
+        assert encode_body(body) == json.dumps(body, ensure_ascii=False, separators=(",", ":")).encode()
 
 
 def test_half_a_character_becomes_a_question_mark() -> None:
-    assert written({"a": "x\ud83d"}) == b'{"a":"x?"}'
+    assert encode_body({"a": "x\ud83d"}) == b'{"a":"x?"}'

@@ -4,8 +4,8 @@ from typing import Any
 
 import pytest
 
-from aiml_cli.api.message_conversion import chat_messages, input_items
-from aiml_cli.api.messages import Conversation, Document, Given, Image, Message, Part, Sound, ToolResult
+from aiml_cli.api.message_conversion import to_chat_messages, to_input_items
+from aiml_cli.api.messages import Conversation, Document, Image, Message, Part, RawMessage, Sound, ToolResult
 
 DATA = "data:application/pdf;base64,JVBERg=="
 PARTS: list[tuple[Part, dict[str, Any], dict[str, Any]]] = [
@@ -35,9 +35,9 @@ PARTS: list[tuple[Part, dict[str, Any], dict[str, Any]]] = [
 
 @pytest.mark.parametrize(("part", "on_chat", "on_responses"), PARTS)
 def test_a_part_has_the_form_of_its_endpoint(part: Part, on_chat: dict[str, Any], on_responses: dict[str, Any]) -> None:
-    said = Conversation().said("user", part, Image("x"))
-    assert chat_messages(said)[0]["content"][0] == on_chat
-    (item,) = input_items(said)
+    said = Conversation().add_message("user", part, Image("x"))
+    assert to_chat_messages(said)[0]["content"][0] == on_chat
+    (item,) = to_input_items(said)
     assert isinstance(item, dict)
     assert item["content"][0] == on_responses
 
@@ -47,16 +47,16 @@ def test_a_part_of_a_file_is_converted_both_ways(
     part: Part, on_chat: dict[str, Any], on_responses: dict[str, Any]
 ) -> None:
     for found in (on_chat, on_responses):
-        given = Conversation((Given({"role": "user", "content": [found]}),))
-        assert chat_messages(given) == [{"role": "user", "content": [on_chat]}]
-        assert input_items(given) == [{"role": "user", "content": [on_responses]}]
+        given = Conversation((RawMessage({"role": "user", "content": [found]}),))
+        assert to_chat_messages(given) == [{"role": "user", "content": [on_chat]}]
+        assert to_input_items(given) == [{"role": "user", "content": [on_responses]}]
 
 
 def test_text_alone_stays_a_text() -> None:
-    said = Conversation().said("user", "hi")
-    assert chat_messages(said) == [{"role": "user", "content": "hi"}]
-    assert input_items(said) == "hi"
-    assert input_items(said.then(ToolResult("c", "1"))) == [
+    said = Conversation().add_message("user", "hi")
+    assert to_chat_messages(said) == [{"role": "user", "content": "hi"}]
+    assert to_input_items(said) == "hi"
+    assert to_input_items(said.extend(ToolResult("c", "1"))) == [
         {"role": "user", "content": "hi"},
         {"type": "function_call_output", "call_id": "c", "output": "1"},
     ]
@@ -88,23 +88,23 @@ ITEMS = [
 
 @pytest.mark.parametrize("turns", [CHAT, ITEMS], ids=["chat", "responses"])
 def test_a_conversation_with_tools_goes_to_either_endpoint(turns: list[dict[str, Any]]) -> None:
-    given = Conversation(tuple(map(Given, turns)))
-    assert chat_messages(given) == CHAT
-    assert input_items(given) == ITEMS
+    given = Conversation(tuple(map(RawMessage, turns)))
+    assert to_chat_messages(given) == CHAT
+    assert to_input_items(given) == ITEMS
 
 
 def test_parts_of_the_assistant_become_its_text() -> None:
     parts = [{"type": "text", "text": "Hel"}, {"type": "text", "text": "lo"}]
-    given = Conversation((Given({"role": "assistant", "content": parts}),))
-    assert input_items(given) == [{"role": "assistant", "content": "Hello"}]
+    given = Conversation((RawMessage({"role": "assistant", "content": parts}),))
+    assert to_input_items(given) == [{"role": "assistant", "content": "Hello"}]
 
 
 def test_an_output_message_goes_back_to_chat_without_its_id() -> None:
     part = {"type": "output_text", "text": "Hello", "annotations": []}
     item = {"type": "message", "id": "m", "status": "completed", "role": "assistant", "content": [part]}
-    given = Conversation((Given(item),))
-    assert chat_messages(given) == [{"role": "assistant", "content": [{"type": "text", "text": "Hello"}]}]
-    assert input_items(given) == [item]
+    given = Conversation((RawMessage(item),))
+    assert to_chat_messages(given) == [{"role": "assistant", "content": [{"type": "text", "text": "Hello"}]}]
+    assert to_input_items(given) == [item]
 
 
 OWN = [
@@ -118,13 +118,13 @@ OWN = [
 
 @pytest.mark.parametrize("item", OWN)
 def test_what_has_no_counterpart_is_passed_on_as_it_is(item: dict[str, Any]) -> None:
-    given = Conversation((Given(item),))
-    assert chat_messages(given) == [item]
-    assert input_items(given) == [item]
+    given = Conversation((RawMessage(item),))
+    assert to_chat_messages(given) == [item]
+    assert to_input_items(given) == [item]
 
 
 def test_a_users_file_is_never_changed() -> None:
     first: dict[str, Any] = {"role": "assistant", "content": "x", "tool_calls": [CALL]}
-    given = Conversation((Given(first), Given(ITEMS[5]), Message("user", ("go on",))))
-    assert len(chat_messages(given)[0]["tool_calls"]) == 2
+    given = Conversation((RawMessage(first), RawMessage(ITEMS[5]), Message("user", ("go on",))))
+    assert len(to_chat_messages(given)[0]["tool_calls"]) == 2
     assert first["tool_calls"] == [CALL]

@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from aiml_cli.api.model_list import Model, Price, exact, parse, read, search, suggest
-from aiml_cli.errors import AimlError, ServerFailed
+from aiml_cli.api.model_list import Model, Price, find_model, parse_models, read_models, search_models, suggest_models
+from aiml_cli.errors import AimlError, ServerError
 
 NEW = b"""{"object":"list","data":[
  {"id":"vendor/talker-2","type":"openai/responses/submit","tags":["playground:chat"],
@@ -40,7 +40,7 @@ OLD = b"""[{"id":"reasoner-mini","type":"chat-completion",
 
 
 def test_the_present_shape_is_read() -> None:
-    film, talker = parse(NEW)
+    film, talker = parse_models(NEW)
     assert (talker.id, talker.aliases, talker.name) == ("vendor/talker-2", ("talker-2",), "Talker 2")
     assert (talker.developer, talker.description) == ("Vendor", "It talks.")
     assert (talker.context, talker.output_limit) == (400000, 128000)
@@ -55,7 +55,7 @@ def test_the_present_shape_is_read() -> None:
 
 
 def test_the_older_shape_is_read() -> None:
-    (model,) = parse(OLD)
+    (model,) = parse_models(OLD)
     assert (model.id, model.name, model.developer) == ("reasoner-mini", "reasoner mini", "Open Vendor")
     assert (model.context, model.output_limit) == (200000, 100000)
     assert model.url == "https://docs.example/reasoner"
@@ -64,19 +64,24 @@ def test_the_older_shape_is_read() -> None:
 
 
 def test_entries_of_one_id_become_one_model() -> None:
-    talker = parse(NEW)[1]
+    talker = parse_models(NEW)[1]
     assert talker.endpoints == ("chat", "responses")
     assert talker.type == "openai/chat-completions"
     assert talker.tags == ("tier:tier_2", "playground:chat")
 
 
 def test_the_price_is_that_of_the_chat_entry_and_of_a_million_text_tokens() -> None:
-    talker = parse(NEW)[1]
-    assert [talker.usd(kind) for kind in ("input", "output", "cached", "cache_write")] == [1.3, 10, 0.13, None]
+    talker = parse_models(NEW)[1]
+    assert [talker.price_per_million(kind) for kind in ("input", "output", "cached", "cache_write")] == [
+        1.3,
+        10,
+        0.13,
+        None,
+    ]
 
 
 def test_a_price_that_depends_on_the_request_is_told_in_full_and_not_as_one() -> None:
-    film = parse(NEW)[0]
+    film = parse_models(NEW)[0]
     assert film.prices == (
         Price("", "second", "", 0.39, 1, (("resolution", "720p"),)),
         Price("", "second", "", 0.65, 1, (("resolution", "1080"),)),
@@ -85,9 +90,9 @@ def test_a_price_that_depends_on_the_request_is_told_in_full_and_not_as_one() ->
         {"when": {"context": tier}, "units": [{"name": "token", "origin": "provided", "price": usd, "per": 1000000}]}
         for tier, usd in (("short", 1), ("long", 2))
     ]
-    (model,) = read([{"id": "a", "pricing": {"kind": "variants", "variants": tiers}}])
+    (model,) = read_models([{"id": "a", "pricing": {"kind": "variants", "variants": tiers}}])
     assert [price.usd for price in model.prices] == [1, 2]
-    assert model.usd("input") is None
+    assert model.price_per_million("input") is None
 
 
 @pytest.mark.parametrize(
@@ -108,13 +113,13 @@ def test_a_price_that_depends_on_the_request_is_told_in_full_and_not_as_one() ->
     ],
 )
 def test_a_price_needs_an_amount_and_its_base(unit: dict[str, Any], price: float | None) -> None:
-    (model,) = read([{"id": "a", "pricing": {"kind": "fixed", "units": [unit]}}])
-    assert model.usd("output") == price
+    (model,) = read_models([{"id": "a", "pricing": {"kind": "fixed", "units": [unit]}}])
+    assert model.price_per_million("output") == price
 
 
 def test_another_currency_is_no_dollar() -> None:
     units = [{"name": "token", "origin": "provided", "price": 1, "per": 1}]
-    assert read([{"id": "a", "pricing": {"currency": "EUR", "units": units}}])[0].prices == ()
+    assert read_models([{"id": "a", "pricing": {"currency": "EUR", "units": units}}])[0].prices == ()
 
 
 @pytest.mark.parametrize(
@@ -130,7 +135,7 @@ def test_another_currency_is_no_dollar() -> None:
     ],
 )
 def test_where_a_model_can_be_asked(entry: dict[str, Any], endpoints: tuple[str, ...]) -> None:
-    assert read([{"id": "a", **entry}])[0].endpoints == endpoints
+    assert read_models([{"id": "a", **entry}])[0].endpoints == endpoints
 
 
 def test_malformed_entries_are_left_out_and_malformed_fields_are_empty() -> None:
@@ -145,18 +150,18 @@ def test_malformed_entries_are_left_out_and_malformed_fields_are_empty() -> None
         {"id": "b", "info": [], "aliases": "x", "type": 3},
         {"id": "a"},
     ]
-    assert read({"data": body}) == [Model("a"), Model("b")]
+    assert read_models({"data": body}) == [Model("a"), Model("b")]
 
 
 @pytest.mark.parametrize("data", [b"", b"<html>", b"{", b"5", b"{}", b'{"data":{}}', b"\xff\xfe", b"[" * 100_000])
 def test_what_is_no_catalogue_is_a_failure_of_the_server(data: bytes) -> None:
-    with pytest.raises(ServerFailed):
-        parse(data)
+    with pytest.raises(ServerError):
+        parse_models(data)
 
 
 def test_an_error_under_200_is_told_in_the_servers_words() -> None:
-    with pytest.raises(ServerFailed, match="the shelf is bare"):
-        parse(b'{"error":{"message":"the shelf is bare"}}')
+    with pytest.raises(ServerError, match="the shelf is bare"):
+        parse_models(b'{"error":{"message":"the shelf is bare"}}')
 
 
 NAMES = ("id", "aliases", "type", "info", "name", "contextLength", "pricing", "units", "variants", "when", "price")
@@ -176,17 +181,17 @@ JSON = st.recursive(
 @given(JSON)
 def test_any_json_is_read_or_refused(body: Any) -> None:
     try:
-        models = read(body)
+        models = read_models(body)
     except AimlError:
         return
     for model in models:
         assert model.id
-        assert json.dumps([model.usd("input"), model.context], allow_nan=False)
+        assert json.dumps([model.price_per_million("input"), model.context], allow_nan=False)
 
 
 @given(st.lists(st.fixed_dictionaries({"id": st.text(max_size=3), "pricing": JSON, "info": JSON, "type": JSON})))
 def test_each_id_is_listed_once_and_in_order(entries: list[dict[str, Any]]) -> None:
-    ids = [model.id for model in read(entries)]
+    ids = [model.id for model in read_models(entries)]
     assert set(ids) == {entry["id"] for entry in entries} - {""}
     assert ids == sorted(set(ids), key=lambda name: (name.casefold(), name))
 
@@ -204,7 +209,7 @@ SHELF = [
     [([], 4), (["TALKER"], 2), (["talker", "mini"], 1), (["labs"], 1), (["two", "alpha"], 2), (["talker", "beta"], 0)],
 )
 def test_every_word_must_be_found(words: list[str], count: int) -> None:
-    assert len(search(SHELF, words)) == count
+    assert len(search_models(SHELF, words)) == count
 
 
 @pytest.mark.parametrize(
@@ -221,14 +226,14 @@ def test_every_word_must_be_found(words: list[str], count: int) -> None:
     ],
 )
 def test_one_word_names_one_model(word: str, name: str | None) -> None:
-    found = exact(SHELF, word)
+    found = find_model(SHELF, word)
     assert (found and found.id) == name
 
 
 @pytest.mark.parametrize("word", ["talker.2", "alpha/talker_2", "talkr-2", "Alpha/Talker-2x"])
 def test_a_mistyped_id_finds_its_neighbour(word: str) -> None:
-    assert suggest(SHELF, word)[0] == "alpha/talker-2"
+    assert suggest_models(SHELF, word)[0] == "alpha/talker-2"
 
 
 def test_nothing_near_is_no_suggestion() -> None:
-    assert suggest(SHELF, "zzzzzz") == []
+    assert suggest_models(SHELF, "zzzzzz") == []

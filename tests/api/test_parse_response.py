@@ -9,13 +9,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from aiml_cli.api.answer import verdict
-from aiml_cli.api.completion_builder import Completion, Fold
+from aiml_cli.api.answer import judge_answer
+from aiml_cli.api.completion_builder import Completion, CompletionBuilder
 from aiml_cli.api.endpoints import ENDPOINTS, Endpoint
-from aiml_cli.api.parse_response import understand
-from aiml_cli.api.sse import LONGEST, cut
-from aiml_cli.api.stream_events import Batch
-from aiml_cli.errors import AimlError, CutShort, NotAllowed, RequestRefused, ServerFailed
+from aiml_cli.api.parse_response import parse_response
+from aiml_cli.api.sse import LONGEST, split_events
+from aiml_cli.api.stream_events import EventBatch
+from aiml_cli.errors import AimlError, AuthError, IncompleteAnswer, RequestRejected, ServerError
 
 STREAMS = {
     "chat": b'data: {"choices":[{"index":0,"delta":{"content":"Hi"},"finish_reason":"stop"}]}\n\ndata: [DONE]\n\n',
@@ -32,20 +32,20 @@ COMMENTS = b": PROCESSING\n\n" * 17
 every_endpoint = pytest.mark.parametrize("endpoint", ENDPOINTS.values(), ids=ENDPOINTS)
 
 
-def completed(batches: Iterator[Batch] | list[Batch]) -> Completion:
+def completed(batches: Iterator[EventBatch] | list[EventBatch]) -> Completion:
     """Fold and judge, so that whatever was understood can be shown."""
-    fold = Fold()
+    fold = CompletionBuilder()
     for batch in batches:
         fold.add(batch)
-    completion = fold.completion()
-    verdict(completion, allow_cut=True, background=True)
+    completion = fold.build()
+    judge_answer(completion, allow_cut=True, background=True)
     return completion
 
 
 def understood(endpoint: Endpoint, body: bytes, content_type: str = "", status: int = 200, size: int = 0) -> Completion:
     step = size or max(1, len(body))
     chunks = (body[start : start + step] for start in range(0, len(body), step))
-    return completed(understand(endpoint, status, {"content-type": content_type}, chunks))
+    return completed(parse_response(endpoint, status, {"content-type": content_type}, chunks))
 
 
 def outcome(
@@ -67,18 +67,18 @@ def test_the_bytes_say_what_a_reply_is(endpoint: Endpoint, status: int, content_
     plain = [STREAMS[endpoint.name], BODIES[endpoint.name]]
     for body in [*plain, COMMENTS + plain[0], b"\xef\xbb\xbf" + plain[0], b"\n" + plain[1], b"\xef\xbb\xbf" + plain[1]]:
         answer = understood(endpoint, body, content_type, status, size)
-        assert (answer.first.text, answer.complete) == ("Hi", True)
+        assert (answer.first.text, answer.is_complete) == ("Hi", True)
 
 
 @every_endpoint
 def test_a_header_may_be_missing_altogether(endpoint: Endpoint) -> None:
-    assert completed(understand(endpoint, 200, {}, iter([STREAMS[endpoint.name]]))).complete
+    assert completed(parse_response(endpoint, 200, {}, iter([STREAMS[endpoint.name]]))).is_complete
 
 
 @every_endpoint
 @pytest.mark.parametrize("start", [b"event: x\n", b"id: 1\n", b"retry: 5\n", b": x\n", b"data: {}\n\n", b"event:x\r\n"])
 def test_a_stream_begins_with_any_field(endpoint: Endpoint, start: bytes) -> None:
-    assert understood(endpoint, start + b"\n" + STREAMS[endpoint.name]).complete
+    assert understood(endpoint, start + b"\n" + STREAMS[endpoint.name]).is_complete
 
 
 @every_endpoint
@@ -87,7 +87,7 @@ def test_a_stream_begins_with_any_field(endpoint: Endpoint, start: bytes) -> Non
 def test_what_is_neither_stream_nor_json_is_the_servers_failure(
     endpoint: Endpoint, body: bytes, content_type: str
 ) -> None:
-    with pytest.raises(ServerFailed) as failed:
+    with pytest.raises(ServerError) as failed:
         understood(endpoint, body, content_type)
     assert failed.value.details["status"] == 200
     assert failed.value.message
@@ -97,7 +97,7 @@ def test_what_is_neither_stream_nor_json_is_the_servers_failure(
 @every_endpoint
 @pytest.mark.parametrize("body", [b"upstream is busy", b"<html><p>upstream is busy</p></html>"])
 def test_a_text_under_200_is_told_in_the_servers_words(endpoint: Endpoint, body: bytes) -> None:
-    with pytest.raises(ServerFailed, match="upstream is busy"):
+    with pytest.raises(ServerError, match="upstream is busy"):
         understood(endpoint, body, "text/plain")
 
 
@@ -105,12 +105,12 @@ def test_a_text_under_200_is_told_in_the_servers_words(endpoint: Endpoint, body:
 @every_endpoint
 @pytest.mark.parametrize("body", [b"", b"\n\n", COMMENTS, b"event: x\n\n", b"data\n\n", b"data: \n\n"])
 def test_a_stream_without_events_is_no_success(endpoint: Endpoint, body: bytes) -> None:
-    assert not understood(endpoint, body, "text/event-stream").complete
+    assert not understood(endpoint, body, "text/event-stream").is_complete
 
 
 @every_endpoint
 @pytest.mark.parametrize(
-    ("status", "kind"), [(401, NotAllowed), (404, RequestRefused), (301, RequestRefused), (503, ServerFailed)]
+    ("status", "kind"), [(401, AuthError), (404, RequestRejected), (301, RequestRejected), (503, ServerError)]
 )
 @pytest.mark.parametrize("content_type", TYPES)
 def test_a_failing_status_fails_whatever_the_body_says(
@@ -125,10 +125,10 @@ def test_a_failing_status_fails_whatever_the_body_says(
 def test_a_failing_status_counts_though_its_body_is_cut(endpoint: Endpoint) -> None:
     def network() -> Iterator[bytes]:
         yield b'{"error":{"message":"no su'
-        raise CutShort("the connection was cut")
+        raise IncompleteAnswer("the connection was cut")
 
-    with pytest.raises(NotAllowed, match="401"):
-        list(understand(endpoint, 401, {}, network()))
+    with pytest.raises(AuthError, match="401"):
+        list(parse_response(endpoint, 401, {}, network()))
 
 
 @pytest.mark.promise("memory")
@@ -138,16 +138,16 @@ def test_no_more_of_an_error_is_read_than_can_be_shown(endpoint: Endpoint) -> No
         yield from [b"x" * 100_000] * 20
         pytest.fail("an endless error was read on and on")
 
-    with pytest.raises(ServerFailed, match="xxx"):
-        list(understand(endpoint, 500, {}, network()))
+    with pytest.raises(ServerError, match="xxx"):
+        list(parse_response(endpoint, 500, {}, network()))
 
 
 @pytest.mark.promise("memory")
 @every_endpoint
 def test_an_endless_answer_ends_with_an_error(endpoint: Endpoint) -> None:
     piece = b"1" * 8 * 1024 * 1024
-    with pytest.raises(ServerFailed, match="64 MiB"):
-        list(understand(endpoint, 200, {}, (piece for _ in range(LONGEST // len(piece) + 2))))
+    with pytest.raises(ServerError, match="64 MiB"):
+        list(parse_response(endpoint, 200, {}, (piece for _ in range(LONGEST // len(piece) + 2))))
 
 
 @every_endpoint
@@ -158,7 +158,7 @@ def test_a_stream_is_understood_as_it_comes(endpoint: Endpoint) -> None:
         yield first + b"\n\n"
         pytest.fail(f"the next bytes were waited for: {rest!r}")
 
-    assert next(understand(endpoint, 200, {}, network()))
+    assert next(parse_response(endpoint, 200, {}, network()))
 
 
 @every_endpoint
@@ -166,9 +166,9 @@ def test_a_stream_is_understood_as_it_comes(endpoint: Endpoint) -> None:
 @pytest.mark.parametrize("start", [b"", b"data: "])
 def test_json_without_end_is_no_crash(endpoint: Endpoint, depth: int, start: bytes) -> None:
     body = start + b"[" * depth
-    assert isinstance(outcome(endpoint, body, status=500), ServerFailed)
+    assert isinstance(outcome(endpoint, body, status=500), ServerError)
     ended = outcome(endpoint, body, status=200)
-    assert isinstance(ended, ServerFailed) or (isinstance(ended, Completion) and not ended.complete)
+    assert isinstance(ended, ServerError) or (isinstance(ended, Completion) and not ended.is_complete)
 
 
 @every_endpoint
@@ -177,7 +177,7 @@ def test_a_value_that_is_nested_deeply_is_no_crash(endpoint: Endpoint, depth: in
     nested = b"[" * depth + b"]" * depth
     for good in (BODIES[endpoint.name], STREAMS[endpoint.name]):
         ended = outcome(endpoint, good.replace(b'"Hi"', nested))
-        assert isinstance(ended, AimlError) or not ended.complete
+        assert isinstance(ended, AimlError) or not ended.is_complete
 
 
 # ---- whatever is sent
@@ -311,8 +311,8 @@ def crashes(endpoint: Endpoint, changed: list[list[Any]]) -> list[str]:
     found = []
     for events in changed:
         for batches in (
-            lambda events=events: endpoint.hear(cut(as_stream(events))),
-            lambda events=events: [endpoint.read(as_json(endpoint.name, event)) for event in events],
+            lambda events=events: endpoint.parse_stream(split_events(as_stream(events))),
+            lambda events=events: [endpoint.parse_json(as_json(endpoint.name, event)) for event in events],
         ):
             try:
                 completed(batches())

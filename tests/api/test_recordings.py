@@ -8,10 +8,10 @@ from typing import Any
 import pytest
 from support.paths import SHARED
 
-from aiml_cli.api.answer import verdict
-from aiml_cli.api.completion_builder import Completion, Fold
+from aiml_cli.api.answer import judge_answer
+from aiml_cli.api.completion_builder import Completion, CompletionBuilder
 from aiml_cli.api.endpoints import ENDPOINTS
-from aiml_cli.api.parse_response import understand
+from aiml_cli.api.parse_response import parse_response
 from aiml_cli.errors import AimlError
 
 FOLDER = SHARED / "recordings"
@@ -25,14 +25,14 @@ def answered(recording: dict[str, Any], size: int) -> tuple[Completion, AimlErro
     step = size or max(1, len(body))
     chunks = (body[start : start + step] for start in range(0, len(body), step))
     headers = {"content-type": recording.get("content_type") or ""}
-    fold = Fold()
+    fold = CompletionBuilder()
     try:
-        for batch in understand(ENDPOINTS[recording["endpoint"]], recording["status"], headers, chunks):
+        for batch in parse_response(ENDPOINTS[recording["endpoint"]], recording["status"], headers, chunks):
             fold.add(batch)
     except AimlError as error:
-        return fold.completion(), error
-    completion = fold.completion()
-    return completion, verdict(completion, allow_cut=False, background=True)
+        return fold.build(), error
+    completion = fold.build()
+    return completion, judge_answer(completion, allow_cut=False, background=True)
 
 
 @pytest.mark.promise("any-legal-stream")

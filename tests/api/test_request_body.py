@@ -8,8 +8,8 @@ from hypothesis import strategies as st
 
 from aiml_cli.api.endpoints import ENDPOINTS
 from aiml_cli.api.messages import Conversation
-from aiml_cli.api.request_body import add, fill, put
-from aiml_cli.errors import Misuse
+from aiml_cli.api.request_body import apply_options, apply_overrides, set_path
+from aiml_cli.errors import UsageError
 from aiml_cli.settings.options import ROWS, Option, Options
 
 NAMES = st.text("abc", min_size=1, max_size=2)
@@ -20,7 +20,7 @@ def placed() -> list[Any]:
         pytest.param(endpoint, row, id=f"{endpoint}-{row.name}")
         for endpoint in ENDPOINTS
         for row in ROWS.values()
-        if endpoint in row.wire and "[" not in row.wire[endpoint].path
+        if endpoint in row.body_paths and "[" not in row.body_paths[endpoint].path
     ]
 
 
@@ -37,59 +37,59 @@ def at(body: Any, path: str) -> Any:
 
 @pytest.mark.parametrize(("endpoint", "row"), placed())
 def test_a_value_lands_at_its_place_and_nowhere_else(endpoint: str, row: Option[Any]) -> None:
-    body = fill({}, endpoint, Options(**some({row.attribute: ["a value"]})))
-    assert at(body, row.wire[endpoint].path) == ["a value"]
+    body = apply_options({}, endpoint, Options(**some({row.attribute: ["a value"]})))
+    assert at(body, row.body_paths[endpoint].path) == ["a value"]
     assert len(body) == 1
 
 
 @pytest.mark.parametrize("row", ROWS.values(), ids=ROWS)
 def test_a_value_is_not_sent_to_an_endpoint_that_does_not_have_it(row: Option[Any]) -> None:
-    for endpoint in set(ENDPOINTS) - set(row.wire):
-        assert fill({}, endpoint, Options(**some({row.attribute: "a value"}))) == {}
+    for endpoint in set(ENDPOINTS) - set(row.body_paths):
+        assert apply_options({}, endpoint, Options(**some({row.attribute: "a value"}))) == {}
 
 
 @pytest.mark.parametrize("endpoint", ENDPOINTS)
 def test_what_nobody_asked_for_is_not_sent(endpoint: str) -> None:
-    assert fill({"model": "a/b"}, endpoint, Options()) == {"model": "a/b"}
+    assert apply_options({"model": "a/b"}, endpoint, Options()) == {"model": "a/b"}
 
 
 @pytest.mark.parametrize("value", [0, False, "", 0.0])
 def test_zero_off_and_empty_are_sent(value: object) -> None:
-    assert fill({}, "chat", Options(**some({"temperature": value}))) == {"temperature": value}
+    assert apply_options({}, "chat", Options(**some({"temperature": value}))) == {"temperature": value}
 
 
 @pytest.mark.parametrize("endpoint", ENDPOINTS.values(), ids=ENDPOINTS)
 def test_no_secret_and_nothing_local_is_ever_sent(endpoint: Any) -> None:
-    local = {row.attribute: "a made-up value" for row in ROWS.values() if not row.wire and row.name != "option"}
-    body = endpoint.body(Conversation().said("user", "Hi"), Options(**some({**local, "model": "a/b"})))
+    local = {row.attribute: "a made-up value" for row in ROWS.values() if not row.body_paths and row.name != "option"}
+    body = endpoint.build_body(Conversation().add_message("user", "Hi"), Options(**some({**local, "model": "a/b"})))
     assert "a made-up value" not in str(body)
 
 
 def test_dots_nest_and_neighbours_stay() -> None:
     body: dict[str, Any] = {"reasoning": {"effort": "low"}}
-    put(body, "reasoning.summary", "auto")
-    put(body, "a.b.c", 1)
-    put(body, "reasoning.effort", "high")
+    set_path(body, "reasoning.summary", "auto")
+    set_path(body, "a.b.c", 1)
+    set_path(body, "reasoning.effort", "high")
     assert body == {"reasoning": {"effort": "high", "summary": "auto"}, "a": {"b": {"c": 1}}}
 
 
 @pytest.mark.parametrize("held", ["text", 5, [1], None])
 def test_a_path_through_what_is_no_object_is_misuse(held: object) -> None:
-    with pytest.raises(Misuse, match=r"-O model\.x"):
-        add({"model": held}, {"model.x": 1})
+    with pytest.raises(UsageError, match=r"-O model\.x"):
+        apply_overrides({"model": held}, {"model.x": 1})
 
 
 def test_what_is_said_last_wins() -> None:
-    assert add({"a": 1}, {"a": 2, "b": None}) == {"a": 2, "b": None}
-    assert add({"a": 1}, None) == {"a": 1}
+    assert apply_overrides({"a": 1}, {"a": 2, "b": None}) == {"a": 2, "b": None}
+    assert apply_overrides({"a": 1}, None) == {"a": 1}
 
 
 @settings(deadline=None)
 @given(st.dictionaries(st.lists(NAMES, min_size=1, max_size=3).map(".".join), st.integers(), max_size=5))
 def test_any_properties_are_placed_or_misuse(properties: dict[str, int]) -> None:
     try:
-        body = add({}, properties)
-    except Misuse:
+        body = apply_overrides({}, properties)
+    except UsageError:
         return
     last = list(properties)[-1:]
     assert [at(body, path) for path in last] == [properties[path] for path in last]

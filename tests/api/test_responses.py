@@ -6,10 +6,10 @@ from typing import Any
 import pytest
 
 from aiml_cli.api import responses
-from aiml_cli.api.completion_builder import Call, Completion, Fold
+from aiml_cli.api.completion_builder import Completion, CompletionBuilder, ToolCall
 from aiml_cli.api.messages import Conversation
-from aiml_cli.api.sse import cut
-from aiml_cli.api.stream_events import Batch, Begun, Citation, Notice, Thought, Token
+from aiml_cli.api.sse import split_events
+from aiml_cli.api.stream_events import Citation, EventBatch, Notice, ReasoningDelta, ResponseStarted, TokenLogprob
 from aiml_cli.settings.options import Options
 
 SIZES = (1, 2, 3, 7, 64, 1_000_000)
@@ -19,18 +19,18 @@ CREATED = (
 COMPLETED = b'{"type":"response.completed","response":{"id":"resp_1","status":"completed","output":[]}}'
 
 
-def batches(raw: bytes, size: int) -> list[Batch]:
-    return list(responses.hear(cut(raw[start : start + size] for start in range(0, len(raw), size))))
+def batches(raw: bytes, size: int) -> list[EventBatch]:
+    return list(responses.parse_stream(split_events(raw[start : start + size] for start in range(0, len(raw), size))))
 
 
 def heard(raw: bytes) -> Completion:
     """Hear a stream, cut in several ways: the answer is the same."""
     answers = []
     for size in SIZES:
-        fold = Fold()
+        fold = CompletionBuilder()
         for batch in batches(raw, size):
             fold.add(batch)
-        answers.append(fold.completion())
+        answers.append(fold.build())
     assert all(answer == answers[0] for answer in answers)
     return answers[0]
 
@@ -45,13 +45,15 @@ def stream(*events: bytes) -> Completion:
 
 
 def read(body: bytes) -> Completion:
-    fold = Fold()
-    fold.add(responses.read(json.loads(body)))
-    return fold.completion()
+    fold = CompletionBuilder()
+    fold.add(responses.parse_json(json.loads(body)))
+    return fold.build()
 
 
 def sent(conversation: Conversation | None = None, **options: Any) -> dict[str, Any]:
-    return responses.body(conversation or Conversation().said("user", "Hello"), Options(model="a/b", **options))
+    return responses.build_body(
+        conversation or Conversation().add_message("user", "Hello"), Options(model="a/b", **options)
+    )
 
 
 # ---- the body
@@ -62,7 +64,7 @@ def test_only_what_was_asked_for_is_sent() -> None:
 
 
 def test_a_longer_conversation_is_a_list_of_items() -> None:
-    spoken = Conversation().said("user", "Hi").said("assistant", "Hello").said("user", "Bye")
+    spoken = Conversation().add_message("user", "Hi").add_message("assistant", "Hello").add_message("user", "Bye")
     assert sent(spoken)["input"] == [
         {"role": "user", "content": "Hi"},
         {"role": "assistant", "content": "Hello"},
@@ -124,8 +126,8 @@ def test_text_is_heard_though_the_numbers_are_wrong_or_missing(facts: bytes) -> 
         b'{"type":"response.output_text.delta","delta":"lo",' + facts + b"}",
         b'{"type":"response.output_text.done","text":"Hello",' + facts + b"}",
     )
-    assert (answer.first.text, answer.complete) == ("Hello", True)
-    assert answer.begun == Begun("resp_1", "gpt", 1.5)
+    assert (answer.first.text, answer.is_complete) == ("Hello", True)
+    assert answer.started == ResponseStarted("resp_1", "gpt", 1.5)
 
 
 def test_numbers_that_change_do_not_matter() -> None:
@@ -154,7 +156,7 @@ def test_numbers_that_change_do_not_matter() -> None:
 )
 def test_the_type_may_stand_in_the_json_or_in_the_event_line(raw: bytes) -> None:
     answer = heard(raw)
-    assert (answer.first.text, answer.complete) == ("Hi", True)
+    assert (answer.first.text, answer.is_complete) == ("Hi", True)
 
 
 @pytest.mark.parametrize(
@@ -182,7 +184,7 @@ def test_the_type_may_stand_in_the_json_or_in_the_event_line(raw: bytes) -> None
 )
 def test_text_that_no_delta_said_is_shown(events: list[bytes]) -> None:
     answer = heard(framed(*events))
-    assert (answer.first.text, answer.complete) == ("Hello", True)
+    assert (answer.first.text, answer.is_complete) == ("Hello", True)
 
 
 def test_text_is_said_once_though_items_change_their_ids() -> None:
@@ -201,7 +203,7 @@ def test_several_messages_are_one_text_and_none_is_normal() -> None:
     message = b'{"type":"message","content":[{"type":"output_text","text":"%s"}]}'
     answer = read(b'{"status":"completed","output":[%s,{"type":"reasoning","id":"r"},%s]}' % (message, message))
     assert answer.first.text == "%s%s"
-    assert read(b'{"status":"completed","output":[{"type":"web_search_call","id":"w"}]}').complete
+    assert read(b'{"status":"completed","output":[{"type":"web_search_call","id":"w"}]}').is_complete
 
 
 def test_a_character_split_over_deltas_is_whole() -> None:
@@ -257,7 +259,7 @@ def test_a_new_part_of_the_summary_is_a_new_paragraph() -> None:
         b'{"type":"response.reasoning_summary_part.added","summary_index":1}',
         b'{"type":"response.reasoning_summary_text.delta","delta":"Two"}',
     )
-    parts = [event.part for batch in batches(raw, 9) for event in batch if isinstance(event, Thought)]
+    parts = [event.part for batch in batches(raw, 9) for event in batch if isinstance(event, ReasoningDelta)]
     assert parts[0] == parts[1] != parts[2]
 
 
@@ -283,7 +285,7 @@ def test_a_new_part_of_the_summary_is_a_new_paragraph() -> None:
 )
 def test_a_refusal_is_heard_once(events: list[bytes]) -> None:
     answer = stream(*events)
-    assert (answer.first.refusal, answer.first.text, answer.complete) == ("I will not.", "", False)
+    assert (answer.first.refusal, answer.first.text, answer.is_complete) == ("I will not.", "", False)
 
 
 def test_sources_are_cited_once() -> None:
@@ -301,7 +303,7 @@ def test_sources_are_cited_once() -> None:
 
 def test_log_probabilities_are_kept() -> None:
     token = b'{"token":"Hi","logprob":-0.5,"top_logprobs":[{"token":"Ho","logprob":-2}]}'
-    expected = (Token("Hi", -0.5, ({"token": "Ho", "logprob": -2},)),)
+    expected = (TokenLogprob("Hi", -0.5, ({"token": "Ho", "logprob": -2},)),)
     answer = stream(b'{"type":"response.output_text.delta","delta":"Hi","logprobs":[%s]}' % token)
     assert answer.first.logprobs == expected
     part = b'{"type":"output_text","text":"Hi","logprobs":[%s]}' % token
@@ -335,8 +337,8 @@ def test_a_call_is_heard_once(complete: bytes) -> None:
             complete or b'{"type":"response.completed","response":{"status":"completed","output":[' + whole + b"]}}",
         )
     )
-    assert answer.first.tool_calls == (Call("a", "look", '{"at":"Rome"}'),)
-    assert answer.complete
+    assert answer.first.tool_calls == (ToolCall("a", "look", '{"at":"Rome"}'),)
+    assert answer.is_complete
 
 
 def test_arguments_that_no_delta_said_are_taken_from_the_item() -> None:
@@ -346,7 +348,7 @@ def test_arguments_that_no_delta_said_are_taken_from_the_item() -> None:
         b'{"type":"response.output_item.done","output_index":0,"item":{"id":"fc_1","type":"function_call",'
         b'"call_id":"a","name":"look","arguments":"{oops"}}',
     )
-    assert answer.first.tool_calls == (Call("a", "look", "{oops"),)
+    assert answer.first.tool_calls == (ToolCall("a", "look", "{oops"),)
 
 
 ADDED = (
@@ -369,7 +371,7 @@ def test_calls_interleave_by_their_items(first: bytes, second: bytes) -> None:
         DELTA % (first, b"a", b",1]"),
         DELTA % (second, b"b", b",2]"),
     )
-    assert answer.first.tool_calls == (Call("call_a", "look", "[1,1]"), Call("call_b", "look", "[2,2]"))
+    assert answer.first.tool_calls == (ToolCall("call_a", "look", "[1,1]"), ToolCall("call_b", "look", "[2,2]"))
 
 
 def test_calls_at_one_wrong_place_are_told_apart_by_their_ids() -> None:
@@ -380,7 +382,7 @@ def test_calls_at_one_wrong_place_are_told_apart_by_their_ids() -> None:
         ADDED % (place, b"b", b"b"),
         DELTA % (place, b"b", b"[2]"),
     )
-    assert answer.first.tool_calls == (Call("call_a", "look", "[1]"), Call("call_b", "look", "[2]"))
+    assert answer.first.tool_calls == (ToolCall("call_a", "look", "[1]"), ToolCall("call_b", "look", "[2]"))
 
 
 def test_a_call_whose_item_changes_its_id_is_one_call() -> None:
@@ -390,7 +392,7 @@ def test_a_call_whose_item_changes_its_id_is_one_call() -> None:
         b'{"id":"fc_z","type":"function_call","call_id":"call_a","name":"look","arguments":"[1]"}}'
     )
     answer = stream(ADDED % (place, b"a", b"a"), DELTA % (place, b"x", b"["), DELTA % (place, b"y", b"1]"), done)
-    assert answer.first.tool_calls == (Call("call_a", "look", "[1]"),)
+    assert answer.first.tool_calls == (ToolCall("call_a", "look", "[1]"),)
 
 
 @pytest.mark.parametrize("facts", [b"", b'"item_id":"fc_1",', b'"item_id":"fc_1","output_index":-1,'])
@@ -409,7 +411,7 @@ def test_arguments_that_name_no_known_item_belong_to_the_latest_call(
     type_ = b'"type":"%s",' % delta if typed else b""
     pieces = [b"event: %s\ndata: {%s%s" % (delta, type_, facts) + b'"delta":"%s"}\n\n' % text for text in (b"[", b"]")]
     answer = heard(framed(added % (kind, b"a"), added % (kind, b"b")) + b"".join(pieces) + framed(COMPLETED))
-    assert answer.first.tool_calls == (Call("a", "look", ""), Call("b", "look", "[]"))
+    assert answer.first.tool_calls == (ToolCall("a", "look", ""), ToolCall("b", "look", "[]"))
 
 
 def test_a_custom_tool_is_called_with_its_input() -> None:
@@ -419,7 +421,7 @@ def test_a_custom_tool_is_called_with_its_input() -> None:
         b'{"type":"response.custom_tool_call_input.delta","item_id":"c1","delta":"1"}',
         b'{"type":"response.custom_tool_call_input.done","item_id":"c1","input":"SELECT 1"}',
     )
-    assert answer.first.tool_calls == (Call("a", "sql", "SELECT 1"),)
+    assert answer.first.tool_calls == (ToolCall("a", "sql", "SELECT 1"),)
 
 
 # ---- errors in the stream
@@ -446,9 +448,9 @@ def test_a_custom_tool_is_called_with_its_input() -> None:
 def test_an_error_after_good_events_is_told_in_its_words(event: bytes) -> None:
     answer = heard(framed(b'{"type":"response.output_text.delta","delta":"So far"}') + event)
     assert answer.first.text == "So far"
-    assert answer.fault
-    assert answer.fault.message == "busy"
-    assert not answer.complete
+    assert answer.reported_error
+    assert answer.reported_error.message == "busy"
+    assert not answer.is_complete
 
 
 @pytest.mark.promise("broken-event")
@@ -471,7 +473,7 @@ def test_an_error_after_good_events_is_told_in_its_words(event: bytes) -> None:
 def test_a_broken_event_is_an_honest_error_or_passed_over(event: bytes) -> None:
     answer = heard(framed(b'{"type":"response.output_text.delta","delta":"So far"}', event))
     assert answer.first.text.startswith("So far")
-    assert not answer.complete
+    assert not answer.is_complete
 
 
 # ---- the JSON answer
@@ -488,13 +490,13 @@ def test_a_json_answer_is_read() -> None:
         b'"meta":{"usage":{"credits_used":1,"usd_spent":0.5}}}'
     )
     assert (answer.first.text, answer.first.reasoning) == ("Hi", "Hm")
-    assert answer.first.tool_calls == (Call("a", "f", "{}"),)
-    assert answer.begun == Begun("resp_1", "gpt", 1700000000.5)
+    assert answer.first.tool_calls == (ToolCall("a", "f", "{}"),)
+    assert answer.started == ResponseStarted("resp_1", "gpt", 1700000000.5)
     usage = answer.usage
     assert usage
     assert (usage.input_tokens, usage.output_tokens, usage.total_tokens) == (3, 2, 5)
     assert (usage.cached_tokens, usage.reasoning_tokens, usage.cost_usd) == (1, 2, 0.5)
-    assert answer.complete
+    assert answer.is_complete
 
 
 @pytest.mark.parametrize(
@@ -507,7 +509,7 @@ def test_a_json_answer_is_read() -> None:
 )
 def test_a_json_answer_may_lack_whatever_is_not_the_text(body: bytes) -> None:
     answer = read(body)
-    assert (answer.first.text, answer.complete) == ("Hi", True)
+    assert (answer.first.text, answer.is_complete) == ("Hi", True)
 
 
 def test_half_a_character_at_the_end_of_a_json_answer_is_shown_as_such() -> None:
@@ -531,7 +533,7 @@ def test_usage_is_told_only_where_the_server_told_it(facts: bytes, usage: tuple[
 
 @pytest.mark.parametrize("body", [b"null", b"5", b'"text"', b"[]", b"{}", b'{"id":"resp_1"}'])
 def test_a_json_body_without_an_answer_is_no_success(body: bytes) -> None:
-    assert not read(body).complete
+    assert not read(body).is_complete
 
 
 @pytest.mark.parametrize(
@@ -548,8 +550,8 @@ def test_a_json_body_without_an_answer_is_no_success(body: bytes) -> None:
 )
 def test_a_json_answer_of_wrong_types_is_an_honest_error(body: bytes) -> None:
     answer = read(body)
-    assert answer.fault
-    assert not answer.complete
+    assert answer.reported_error
+    assert not answer.is_complete
 
 
 @pytest.mark.parametrize(
@@ -567,6 +569,6 @@ def test_a_json_answer_of_wrong_types_is_an_honest_error(body: bytes) -> None:
 )
 def test_an_error_under_200_is_told_in_its_words(body: bytes) -> None:
     answer = read(body)
-    assert answer.fault
-    assert answer.fault.message == "busy"
-    assert not answer.complete
+    assert answer.reported_error
+    assert answer.reported_error.message == "busy"
+    assert not answer.is_complete

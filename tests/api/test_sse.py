@@ -6,22 +6,22 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from aiml_cli.api.sse import LONGEST, Sse, cut
-from aiml_cli.errors import ServerFailed
+from aiml_cli.api.sse import LONGEST, SseEvent, split_events
+from aiml_cli.errors import ServerError
 
 LINE = st.text(st.characters(exclude_characters="\r\n", exclude_categories=["Cs"]), max_size=12)
 NAME = st.sampled_from(["", "message", "error", "response.created"])
 NOISE = st.sampled_from([": ping", ":", "id: 7", "retry: 100", "id", "padding: xxx", "unknown", "dat: a", "datax: b"])
 ENDS = ["\n", "\r", "\r\n"]
-Block = tuple[list[str], Sse]
+Block = tuple[list[str], SseEvent]
 
 
 def pieces(raw: bytes, size: int) -> Iterator[bytes]:
     return (raw[start : start + size] for start in range(0, len(raw), size))
 
 
-def events(raw: bytes, size: int = 0) -> list[Sse]:
-    return [event for batch in cut(pieces(raw, size or max(1, len(raw)))) for event in batch]
+def events(raw: bytes, size: int = 0) -> list[SseEvent]:
+    return [event for batch in split_events(pieces(raw, size or max(1, len(raw)))) for event in batch]
 
 
 @st.composite
@@ -33,11 +33,11 @@ def block(draw: st.DrawFn) -> Block:
     lines += [f"event: {name}"] if name else []
     for noise in draw(st.lists(NOISE, max_size=2)):
         lines.insert(draw(st.integers(0, len(lines))), noise)
-    return lines, Sse("\n".join(said), name)
+    return lines, SseEvent("\n".join(said), name)
 
 
 @st.composite
-def stream(draw: st.DrawFn, *, mixed: bool) -> tuple[bytes, list[Sse]]:
+def stream(draw: st.DrawFn, *, mixed: bool) -> tuple[bytes, list[SseEvent]]:
     """Make the bytes of a stream, and its events."""
     blocks = draw(st.lists(block(), max_size=4))
     end = draw(st.sampled_from(ENDS))
@@ -49,14 +49,14 @@ def stream(draw: st.DrawFn, *, mixed: bool) -> tuple[bytes, list[Sse]]:
     return text.encode(), [event for _, event in blocks]
 
 
-def every_way(raw: bytes) -> list[list[Sse]]:
+def every_way(raw: bytes) -> list[list[SseEvent]]:
     return [events(raw, size) for size in (1, 2, 3, 5, 7, 16, 0)]
 
 
 @pytest.mark.promise("any-legal-stream")
 @settings(deadline=None, max_examples=100)
 @given(stream(mixed=False))
-def test_chunk_borders_do_not_matter(made: tuple[bytes, list[Sse]]) -> None:
+def test_chunk_borders_do_not_matter(made: tuple[bytes, list[SseEvent]]) -> None:
     raw, expected = made
     assert [found for found in every_way(raw) if found != expected] == []
 
@@ -64,7 +64,7 @@ def test_chunk_borders_do_not_matter(made: tuple[bytes, list[Sse]]) -> None:
 @pytest.mark.promise("any-legal-stream")
 @settings(deadline=None, max_examples=150)
 @given(stream(mixed=True))
-def test_line_ends_may_be_mixed(made: tuple[bytes, list[Sse]]) -> None:
+def test_line_ends_may_be_mixed(made: tuple[bytes, list[SseEvent]]) -> None:
     raw, expected = made
     assert [found for found in every_way(raw) if found != expected] == []
 
@@ -72,23 +72,23 @@ def test_line_ends_may_be_mixed(made: tuple[bytes, list[Sse]]) -> None:
 @settings(deadline=None, max_examples=60)
 @given(st.lists(st.sampled_from([b"data: a", b"\n", b"\r", b"", b"\r\n", b":", b"\xff", b"event: b"]), max_size=30))
 def test_no_bytes_are_more_than_events(chunks: list[bytes]) -> None:
-    found = [event for batch in cut(chunks) for event in batch]
+    found = [event for batch in split_events(chunks) for event in batch]
     assert found == events(b"".join(chunks))
 
 
 @pytest.mark.promise("any-legal-stream")
 @pytest.mark.parametrize("size", [1, 2, 3, 0])
 def test_a_crlf_that_is_split_is_one_line_end(size: int) -> None:
-    assert events(b"data: a\r\ndata: b\r\n\r\ndata: c\r\n\r\n", size) == [Sse("a\nb"), Sse("c")]
+    assert events(b"data: a\r\ndata: b\r\n\r\ndata: c\r\n\r\n", size) == [SseEvent("a\nb"), SseEvent("c")]
 
 
 @pytest.mark.parametrize("size", [1, 2, 3, 0])
 def test_a_lf_after_a_split_crlf_is_a_blank_line(size: int) -> None:
-    assert events(b"data: a\r\n\ndata: b\r\n\n", size) == [Sse("a"), Sse("b")]
+    assert events(b"data: a\r\n\ndata: b\r\n\n", size) == [SseEvent("a"), SseEvent("b")]
 
 
 def test_an_empty_chunk_changes_nothing() -> None:
-    assert list(cut([b"data: a\r", b"", b"\n", b"", b"\r", b"\n", b""])) == [[Sse("a")]]
+    assert list(split_events([b"data: a\r", b"", b"\n", b"", b"\r", b"\n", b""])) == [[SseEvent("a")]]
 
 
 @pytest.mark.promise("any-legal-stream")
@@ -114,7 +114,7 @@ def test_an_empty_chunk_changes_nothing() -> None:
     ],
 )
 def test_an_event_is_read_as_the_standard_says(raw: bytes, data: str) -> None:
-    assert every_way(raw) == [[Sse(data)]] * 7
+    assert every_way(raw) == [[SseEvent(data)]] * 7
 
 
 @pytest.mark.parametrize("raw", [b"", b"\n\n", b": ping\n\n", b"event: a\n\n", b"id: 1\n\n", b"\xef\xbb\xbf", b":\r\r"])
@@ -123,21 +123,21 @@ def test_what_has_no_data_is_no_event(raw: bytes) -> None:
 
 
 def test_a_byte_order_mark_is_one_at_the_start_alone() -> None:
-    assert events(b"data: a\n\n\xef\xbb\xbfdata: b\n\ndata: \xef\xbb\xbfc\n\n") == [Sse("a"), Sse("\ufeffc")]
+    assert events(b"data: a\n\n\xef\xbb\xbfdata: b\n\ndata: \xef\xbb\xbfc\n\n") == [SseEvent("a"), SseEvent("\ufeffc")]
 
 
 def test_an_event_has_its_name_and_the_next_does_not_inherit_it() -> None:
-    assert events(b"event: a\nevent: b\ndata: 1\n\ndata: 2\n\n") == [Sse("1", "b"), Sse("2")]
+    assert events(b"event: a\nevent: b\ndata: 1\n\ndata: 2\n\n") == [SseEvent("1", "b"), SseEvent("2")]
 
 
 def test_the_field_error_of_some_servers_is_kept() -> None:
-    assert events(b'error: {"message":"busy"}\n\n') == [Sse("", error='{"message":"busy"}')]
-    assert events(b"data: 1\nerror: a\nerror: b") == [Sse("1", error="a\nb", whole=False)]
+    assert events(b'error: {"message":"busy"}\n\n') == [SseEvent("", error='{"message":"busy"}')]
+    assert events(b"data: 1\nerror: a\nerror: b") == [SseEvent("1", error="a\nb", whole=False)]
 
 
 @pytest.mark.parametrize(("raw", "whole"), [(b"data: {}", False), (b"data: {}\n", True), (b"data: {}\r", True)])
 def test_an_event_that_the_end_cuts_says_so(raw: bytes, *, whole: bool) -> None:
-    assert every_way(raw) == [[Sse("{}", whole=whole)]] * 7
+    assert every_way(raw) == [[SseEvent("{}", whole=whole)]] * 7
 
 
 def test_an_event_is_given_as_soon_as_it_is_there() -> None:
@@ -145,7 +145,7 @@ def test_an_event_is_given_as_soon_as_it_is_there() -> None:
         yield b"data: a\n\ndata: b\n\nda"
         pytest.fail("the next bytes were waited for")
 
-    assert next(cut(network())) == [Sse("a"), Sse("b")]
+    assert next(split_events(network())) == [SseEvent("a"), SseEvent("b")]
 
 
 @pytest.mark.promise("memory")
@@ -157,5 +157,5 @@ def test_ten_megabytes_in_one_event_are_fine() -> None:
 @pytest.mark.promise("memory")
 @pytest.mark.parametrize("piece", [b"x" * 1024 * 1024, b"data: x\n" * 131_072], ids=["line", "event"])
 def test_an_endless_event_ends_with_an_error(piece: bytes) -> None:
-    with pytest.raises(ServerFailed, match="64 MiB"):
-        list(cut(piece for _ in range(LONGEST // len(piece) + 2)))
+    with pytest.raises(ServerError, match="64 MiB"):
+        list(split_events(piece for _ in range(LONGEST // len(piece) + 2)))

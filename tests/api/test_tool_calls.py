@@ -4,20 +4,20 @@ import json
 
 import pytest
 
-from aiml_cli.api.chat_completions import Calls
-from aiml_cli.api.completion_builder import Call, Fold
+from aiml_cli.api.chat_completions import ToolCallAssembler
+from aiml_cli.api.completion_builder import CompletionBuilder, ToolCall
 
-ROME = Call("a", "look", '{"at":"Rome"}')
-OSLO = Call("b", "look", '{"at":"Oslo"}')
-NOW = Call("c", "clock", "{}")
+ROME = ToolCall("a", "look", '{"at":"Rome"}')
+OSLO = ToolCall("b", "look", '{"at":"Oslo"}')
+NOW = ToolCall("c", "clock", "{}")
 
 
-def folded(*deltas: bytes) -> tuple[Call, ...]:
+def folded(*deltas: bytes) -> tuple[ToolCall, ...]:
     """Fold deltas of one choice into its calls."""
-    calls, fold = Calls(), Fold()
+    calls, fold = ToolCallAssembler(), CompletionBuilder()
     for delta in deltas:
-        fold.add(list(calls.take(json.loads(delta), 0)))
-    return fold.completion().first.tool_calls
+        fold.add(list(calls.feed(json.loads(delta), 0)))
+    return fold.build().first.tool_calls
 
 
 @pytest.mark.parametrize(
@@ -117,7 +117,7 @@ def test_an_id_that_came_late_tells_the_next_call_apart() -> None:
         b'{"tool_calls":[{"index":0,"id":"a","function":{"arguments":"]"}}]}',
         b'{"tool_calls":[{"index":0,"id":"b","function":{"name":"look","arguments":"[2]"}}]}',
     )
-    assert found == (Call("a", "look", "[1]"), Call("b", "look", "[2]"))
+    assert found == (ToolCall("a", "look", "[1]"), ToolCall("b", "look", "[2]"))
 
 
 def test_calls_without_index_and_id_are_told_apart_by_name() -> None:
@@ -126,23 +126,23 @@ def test_calls_without_index_and_id_are_told_apart_by_name() -> None:
         b'{"tool_calls":[{"function":{"name":"clock","arguments":"{"}}]}',
         b'{"tool_calls":[{"function":{"name":"clock","arguments":"}"}}]}',
     )
-    assert found == (Call("", "look", "{}"), Call("", "clock", "{}"))
+    assert found == (ToolCall("", "look", "{}"), ToolCall("", "clock", "{}"))
 
 
 def test_arguments_stay_as_they_came_though_they_are_no_json() -> None:
     found = folded(b'{"tool_calls":[{"index":0,"id":"c","function":{"name":"clock","arguments":"{oops"}}]}')
-    assert found == (Call("c", "clock", "{oops"),)
+    assert found == (ToolCall("c", "clock", "{oops"),)
 
 
 def test_a_long_id_is_kept() -> None:
     call_id = "x" * 437
     found = folded(b'{"tool_calls":[{"index":0,"id":"%s","function":{"name":"f"}}]}' % call_id.encode())
-    assert found == (Call(call_id, "f", ""),)
+    assert found == (ToolCall(call_id, "f", ""),)
 
 
 def test_a_custom_tool_has_input_instead_of_arguments() -> None:
     found = folded(b'{"tool_calls":[{"id":"c","type":"custom","custom":{"name":"sql","input":"SELECT 1"}}]}')
-    assert found == (Call("c", "sql", "SELECT 1"),)
+    assert found == (ToolCall("c", "sql", "SELECT 1"),)
 
 
 def test_the_older_function_call_is_a_call_too() -> None:
@@ -151,7 +151,7 @@ def test_the_older_function_call_is_a_call_too() -> None:
         b'{"function_call":{"arguments":"{"}}',
         b'{"function_call":{"name":null,"arguments":"}"}}',
     )
-    assert found == (Call("", "clock", "{}"),)
+    assert found == (ToolCall("", "clock", "{}"),)
 
 
 @pytest.mark.parametrize(

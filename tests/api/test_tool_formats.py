@@ -11,14 +11,14 @@ from aiml_cli.api.tool_formats import (
     HOSTED,
     WORDS,
     convert_tools,
-    flat_choice,
-    flat_format,
-    flat_tool,
-    nested_choice,
-    nested_format,
-    nested_tool,
+    to_chat_choice,
+    to_chat_format,
+    to_chat_tool,
+    to_responses_choice,
+    to_responses_format,
+    to_responses_tool,
 )
-from aiml_cli.errors import Misuse
+from aiml_cli.errors import UsageError
 from aiml_cli.settings.options import Options
 
 SCHEMA = {"type": "object", "properties": {"at": {"type": "string"}}}
@@ -33,8 +33,8 @@ FORMAT = {"name": "place", "schema": SCHEMA, "strict": True}
 
 @pytest.mark.parametrize("tool", [FLAT, NESTED])
 def test_a_function_reaches_each_endpoint_in_its_form(tool: dict[str, Any]) -> None:
-    assert nested_tool(tool) == NESTED
-    assert flat_tool(tool) == FLAT
+    assert to_chat_tool(tool) == NESTED
+    assert to_responses_tool(tool) == FLAT
 
 
 @pytest.mark.parametrize(
@@ -42,37 +42,37 @@ def test_a_function_reaches_each_endpoint_in_its_form(tool: dict[str, Any]) -> N
 )
 def test_what_an_endpoint_requires_of_a_function_is_added(tool: dict[str, Any]) -> None:
     anything = {"type": "object", "properties": {}}
-    assert nested_tool(tool) == {"type": "function", "function": {"name": "now", "parameters": anything}}
-    assert flat_tool(tool) == {"type": "function", "name": "now", "parameters": anything, "strict": False}
+    assert to_chat_tool(tool) == {"type": "function", "function": {"name": "now", "parameters": anything}}
+    assert to_responses_tool(tool) == {"type": "function", "name": "now", "parameters": anything, "strict": False}
 
 
 def test_a_strictness_of_null_becomes_a_boolean_where_one_is_required() -> None:
-    assert flat_tool({"type": "function", "function": {"name": "now", "strict": None}})["strict"] is False
+    assert to_responses_tool({"type": "function", "function": {"name": "now", "strict": None}})["strict"] is False
 
 
 @pytest.mark.parametrize(
     "tool", [SEARCH, {"type": "mcp", "server_label": "docs"}, {"type": "custom", "custom": {"name": "sql"}}, {}]
 )
 def test_other_tools_stay_as_they_are(tool: dict[str, Any]) -> None:
-    assert nested_tool(tool) == flat_tool(tool) == tool
+    assert to_chat_tool(tool) == to_responses_tool(tool) == tool
 
 
 @pytest.mark.parametrize("word", WORDS)
 def test_the_words_of_the_api_are_choices(word: str) -> None:
-    assert nested_choice(word) == flat_choice(word) == word
+    assert to_chat_choice(word) == to_responses_choice(word) == word
 
 
 @pytest.mark.parametrize(
     "chosen", ["look", {"type": "function", "name": "look"}, {"type": "function", "function": {"name": "look"}}]
 )
 def test_a_function_is_chosen_by_its_name(chosen: Any) -> None:
-    assert nested_choice(chosen) == {"type": "function", "function": {"name": "look"}}
-    assert flat_choice(chosen) == {"type": "function", "name": "look"}
+    assert to_chat_choice(chosen) == {"type": "function", "function": {"name": "look"}}
+    assert to_responses_choice(chosen) == {"type": "function", "name": "look"}
 
 
 @pytest.mark.parametrize("word", HOSTED)
 def test_a_hosted_tool_is_chosen_by_its_type(word: str) -> None:
-    assert flat_choice(word) == flat_choice({"type": word}) == {"type": word}
+    assert to_responses_choice(word) == to_responses_choice({"type": word}) == {"type": word}
 
 
 @pytest.mark.parametrize(
@@ -81,21 +81,23 @@ def test_a_hosted_tool_is_chosen_by_its_type(word: str) -> None:
     ids=["flat", "nested"],
 )
 def test_a_schema_reaches_each_endpoint_in_its_form(wanted: dict[str, Any]) -> None:
-    assert nested_format(wanted) == {"type": "json_schema", "json_schema": FORMAT}
-    assert flat_format(wanted) == {"type": "json_schema", **FORMAT}
+    assert to_chat_format(wanted) == {"type": "json_schema", "json_schema": FORMAT}
+    assert to_responses_format(wanted) == {"type": "json_schema", **FORMAT}
 
 
 @pytest.mark.parametrize("wanted", [{"type": "text"}, {"type": "json_object"}, None])
 def test_other_formats_stay_as_they_are(wanted: Any) -> None:
-    assert nested_format(wanted) == flat_format(wanted) == wanted
+    assert to_chat_format(wanted) == to_responses_format(wanted) == wanted
 
 
 def test_nothing_chosen_stays_nothing() -> None:
-    assert nested_choice(None) is None
-    assert flat_choice(None) is None
+    assert to_chat_choice(None) is None
+    assert to_responses_choice(None) is None
 
 
-@pytest.mark.parametrize("shape", [nested_tool, flat_tool, nested_choice, flat_choice, nested_format, flat_format])
+@pytest.mark.parametrize(
+    "shape", [to_chat_tool, to_responses_tool, to_chat_choice, to_responses_choice, to_chat_format, to_responses_format]
+)
 @pytest.mark.parametrize("given", [FLAT, NESTED, SEARCH, {"type": "json_schema", **FORMAT}], ids=repr)
 def test_what_the_user_wrote_is_not_changed(shape: Any, given: dict[str, Any]) -> None:
     before = copy.deepcopy(given)
@@ -121,15 +123,15 @@ def test_what_the_user_wrote_is_not_changed(shape: Any, given: dict[str, Any]) -
 @pytest.mark.parametrize("endpoint", [chat_completions, responses], ids=lambda endpoint: endpoint.NAME)
 def test_tools_that_are_none_are_refused_or_taken_as_one(endpoint: Any, tools: Any) -> None:
     try:
-        body = endpoint.body(Conversation().said("user", "Hi"), Options(model="a/b", tools=tools))
-    except Misuse:
+        body = endpoint.build_body(Conversation().add_message("user", "Hi"), Options(model="a/b", tools=tools))
+    except UsageError:
         return
     assert all(isinstance(tool, dict) for tool in body.get("tools", []))
 
 
 @pytest.mark.parametrize("given", [FLAT, [FLAT], {"tools": [NESTED]}], ids=["one", "list", "object"])
 def test_tools_come_alone_in_a_list_or_in_an_object(given: Any) -> None:
-    assert convert_tools(given, flat_tool) == [FLAT]
+    assert convert_tools(given, to_responses_tool) == [FLAT]
 
 
 @pytest.mark.parametrize(
@@ -137,46 +139,46 @@ def test_tools_come_alone_in_a_list_or_in_an_object(given: Any) -> None:
 )
 def test_a_function_may_leave_out_what_is_the_same_for_all(given: dict[str, Any]) -> None:
     anything = {"type": "object", "properties": {}}
-    assert convert_tools(given, flat_tool) == [
+    assert convert_tools(given, to_responses_tool) == [
         {"type": "function", "name": "now", "parameters": anything, "strict": False}
     ]
-    assert convert_tools(given, nested_tool) == [
+    assert convert_tools(given, to_chat_tool) == [
         {"type": "function", "function": {"name": "now", "parameters": anything}}
     ]
 
 
 @pytest.mark.parametrize("name", ["a", "A-z_0", "x" * 64])
 def test_names_of_functions_have_64_plain_characters(name: str) -> None:
-    assert convert_tools({"name": name}, flat_tool)
+    assert convert_tools({"name": name}, to_responses_tool)
 
 
 @pytest.mark.parametrize("name", ["", "a b", "a.b", "é", "a\n", "x" * 65, None, 5])
-@pytest.mark.parametrize("form", [flat_tool, nested_tool])
+@pytest.mark.parametrize("form", [to_responses_tool, to_chat_tool])
 def test_another_name_is_refused(name: Any, form: Any) -> None:
     for given in ({"type": "function", "name": name}, {"type": "function", "function": {"name": name}}):
-        with pytest.raises(Misuse):
+        with pytest.raises(UsageError):
             convert_tools([given], form)
 
 
-@pytest.mark.parametrize("choice", [flat_choice, nested_choice])
+@pytest.mark.parametrize("choice", [to_responses_choice, to_chat_choice])
 def test_a_choice_that_names_no_function_is_refused(choice: Any) -> None:
-    with pytest.raises(Misuse):
+    with pytest.raises(UsageError):
         choice("look it up")
 
 
 def test_a_function_without_a_name_or_a_schema_is_refused() -> None:
     for given in ({}, {"type": "function"}, {"type": 5, "name": "now"}, {"name": "now", "parameters": "any"}):
-        with pytest.raises(Misuse):
-            convert_tools(given, flat_tool)
+        with pytest.raises(UsageError):
+            convert_tools(given, to_responses_tool)
 
 
 def test_no_more_than_128_tools_are_taken() -> None:
-    assert len(convert_tools([{"name": f"f{number}"} for number in range(128)], nested_tool) or ()) == 128
-    with pytest.raises(Misuse, match="129"):
-        convert_tools([{"name": f"f{number}"} for number in range(129)], nested_tool)
+    assert len(convert_tools([{"name": f"f{number}"} for number in range(128)], to_chat_tool) or ()) == 128
+    with pytest.raises(UsageError, match="129"):
+        convert_tools([{"name": f"f{number}"} for number in range(129)], to_chat_tool)
 
 
 @pytest.mark.parametrize("mode", ["auto", "required"])
 def test_a_choice_among_several_functions_stays_as_it_is(mode: str) -> None:
     chosen = {"type": "allowed_tools", "allowed_tools": {"mode": mode, "tools": [NESTED]}}
-    assert nested_choice(chosen) == flat_choice(chosen) == chosen
+    assert to_chat_choice(chosen) == to_responses_choice(chosen) == chosen

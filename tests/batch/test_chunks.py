@@ -15,8 +15,8 @@ from support.catalogs import PRICES, store_catalog
 from support.loopback import SILENCE, STREAM, Loopback, as_json, chunk, delta, stream
 from support.run_cli import Aiml, command
 
-from aiml_cli.catalog.token_estimate import about
-from aiml_cli.core.context_window import pieces
+from aiml_cli.catalog.token_estimate import estimate_tokens
+from aiml_cli.core.context_window import split_text
 
 THREE = b"one\n\ntwo\n\nsix\n\n"  # each paragraph is a piece of two tokens
 ASK = ("-j", "1", "--chunk", "2", "what?")
@@ -259,9 +259,9 @@ TEXTS = st.text(st.sampled_from("ab \n.ä語😀"), max_size=300)
 
 @given(TEXTS, st.integers(1, 50))
 def test_pieces_are_the_text_and_none_is_too_large(text: str, tokens: int) -> None:
-    cut = list(pieces(text, tokens))
+    cut = list(split_text(text, tokens))
     assert "".join(cut) == text
-    assert all(about(piece) <= tokens or len(piece) == 1 for piece in cut)
+    assert all(estimate_tokens(piece) <= tokens or len(piece) == 1 for piece in cut)
 
 
 @pytest.mark.parametrize(
@@ -274,4 +274,4 @@ def test_pieces_are_the_text_and_none_is_too_large(text: str, tokens: int) -> No
     ],
 )
 def test_a_piece_ends_at_the_best_place_in_its_second_half(text: str, cut: list[str]) -> None:
-    assert list(pieces(text, 4)) == cut
+    assert list(split_text(text, 4)) == cut

@@ -30,11 +30,11 @@ def test_a_price_that_nobody_knows_is_refused_before_anything_is_sent(aiml: Aiml
 
 def test_the_most_that_may_be_spent_counts_what_is_on_its_way() -> None:
     purse, came = RowsBudget(1.0), threading.Event()
-    assert purse.take(0.6)
-    waits = threading.Thread(target=lambda: purse.take(0.6) and came.set())
+    assert purse.reserve(0.6)
+    waits = threading.Thread(target=lambda: purse.reserve(0.6) and came.set())
     waits.start()
     assert not came.is_set()
-    purse.pay(0.6, 0.1)
+    purse.settle(0.6, 0.1)
     waits.join(30)
     assert came.is_set()
 
@@ -42,9 +42,9 @@ def test_the_most_that_may_be_spent_counts_what_is_on_its_way() -> None:
 @pytest.mark.parametrize(("cost", "fits"), [(0.1, True), (None, False)])
 def test_a_cost_that_nobody_told_counts_as_the_most(cost: float | None, fits: bool) -> None:
     purse = RowsBudget(1.0)
-    assert purse.take(0.6)
-    purse.pay(0.6, cost)
-    assert purse.take(0.6) is fits
+    assert purse.reserve(0.6)
+    purse.settle(0.6, cost)
+    assert purse.reserve(0.6) is fits
 
 
 @pytest.mark.parametrize(("more", "count"), [([], 1), (["--max-tokens", "9"], 0), (["-q"], 0)])

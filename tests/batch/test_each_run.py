@@ -164,7 +164,7 @@ def test_rows_are_no_conversations_and_their_cost_is_in_the_sums(aiml: Aiml, ser
     server.answers(HELLO)
     aiml("chat", "--each", "line", stdin=b"a\nb\n")
     assert aiml("history", "list").stdout == b""
-    with closing(database.opened()) as kept:
+    with closing(database.open_history()) as kept:
         sums = kept.connection.execute("SELECT endpoint, requests, input_tokens, output_tokens FROM spent").fetchall()
     assert [tuple(each) for each in sums] == [("chat", 2, 6, 10)]
 

@@ -13,8 +13,8 @@ import pytest
 from support.loopback import HELLO, Loopback
 from support.paths import ROOT
 
-from aiml_cli.batch.row_shards import share
-from aiml_cli.errors import Misuse
+from aiml_cli.batch.row_shards import parse_shard
+from aiml_cli.errors import UsageError
 
 SLURM = {"SLURM_ARRAY_TASK_ID": "7", "SLURM_ARRAY_TASK_MIN": "3", "SLURM_ARRAY_TASK_COUNT": "4"}
 
@@ -32,7 +32,7 @@ SLURM = {"SLURM_ARRAY_TASK_ID": "7", "SLURM_ARRAY_TASK_MIN": "3", "SLURM_ARRAY_T
     ],
 )
 def test_schedulers_are_understood(said: str | None, environ: Mapping[str, str], found: tuple[int, int]) -> None:
-    assert share(said, environ) == found
+    assert parse_shard(said, environ) == found
 
 
 @pytest.mark.parametrize(
@@ -47,12 +47,12 @@ def test_schedulers_are_understood(said: str | None, environ: Mapping[str, str],
     ],
 )
 def test_a_share_that_nobody_has_is_refused(said: str, environ: Mapping[str, str]) -> None:
-    with pytest.raises(Misuse):
-        share(said, environ)
+    with pytest.raises(UsageError):
+        parse_shard(said, environ)
 
 
 def test_shares_take_each_row_once() -> None:
-    shares = [share(f"{number}/3", {}) for number in (1, 2, 3)]
+    shares = [parse_shard(f"{number}/3", {}) for number in (1, 2, 3)]
     assert [[each.has(row) for each in shares].index(True) for row in range(1, 8)] == [0, 1, 2, 0, 1, 2, 0]
     assert all(sum(each.has(row) for each in shares) == 1 for row in range(1, 8))
 

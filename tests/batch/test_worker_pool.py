@@ -9,8 +9,8 @@ from support.loopback import HELLO, SILENCE, Loopback
 from support.row_runs import fed, results, setting, started
 from support.run_cli import Aiml
 
-from aiml_cli.batch.rate_limit import Pace
-from aiml_cli.batch.results import AHEAD, Results
+from aiml_cli.batch.rate_limit import RateLimiter
+from aiml_cli.batch.results import AHEAD, OrderedWriter
 from aiml_cli.errors import RateLimited
 
 
@@ -49,12 +49,12 @@ def test_rows_that_ask_the_same_have_hashes_of_their_own(server: Loopback, aiml:
 
 
 def test_one_more_is_asked_at_a_time_as_it_goes_well() -> None:
-    pace = Pace(4, lambda _: None)
-    pace.slow(RateLimited("slow down"), 0)
-    entered = [pace.enter() for _ in range(2)]
+    pace = RateLimiter(4, lambda _: None)
+    pace.report_failure(RateLimited("slow down"), 0)
+    entered = [pace.acquire() for _ in range(2)]
     for _ in range(2):
-        pace.leave(well=True)
-    more = threading.Thread(target=lambda: entered.extend(pace.enter() for _ in range(3)), daemon=True)
+        pace.release(well=True)
+    more = threading.Thread(target=lambda: entered.extend(pace.acquire() for _ in range(3)), daemon=True)
     more.start()
     more.join(30)
     assert entered == [True] * 5
@@ -62,8 +62,8 @@ def test_one_more_is_asked_at_a_time_as_it_goes_well() -> None:
 
 def test_nobody_runs_further_ahead_than_results_can_be_held() -> None:
     wrote, began = list[bytes](), threading.Event()
-    held = Results(wrote.append, 1, ordered=True)
-    waits = threading.Thread(target=lambda: (held.room(AHEAD), began.set()), daemon=True)
+    held = OrderedWriter(wrote.append, 1, ordered=True)
+    waits = threading.Thread(target=lambda: (held.wait_for_room(AHEAD), began.set()), daemon=True)
     waits.start()
     assert not began.is_set()
     held.put(0, b"x")

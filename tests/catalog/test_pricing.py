@@ -6,9 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from aiml_cli.api.model_list import Price, prices_in, usd
+from aiml_cli.api.model_list import Price, parse_prices, price_per_million
 from aiml_cli.api.stream_events import Usage
-from aiml_cli.catalog.pricing import estimate
+from aiml_cli.catalog.pricing import estimate_cost
 from aiml_cli.output.format_money import format_dollars, round_dollars
 
 INPUT = Price("input", "token", "text", 2, 1_000_000)
@@ -29,7 +29,7 @@ DEARER = Price("input", "token", "text", 4, 1_000_000, (("context", "long"),))
     ],
 )
 def test_tokens_cost_what_the_catalogue_says(prices: list[Price], usage: Usage, cost: float) -> None:
-    assert estimate(prices, usage) == pytest.approx(cost, abs=1e-12)
+    assert estimate_cost(prices, usage) == pytest.approx(cost, abs=1e-12)
 
 
 @pytest.mark.parametrize(
@@ -50,17 +50,17 @@ def test_tokens_cost_what_the_catalogue_says(prices: list[Price], usage: Usage, 
     ],
 )
 def test_where_something_is_unknown_there_is_no_estimate(prices: list[Price], usage: Usage) -> None:
-    assert estimate(prices, usage) is None
+    assert estimate_cost(prices, usage) is None
 
 
 def test_an_unclear_cached_price_does_not_matter_where_nothing_was_cached() -> None:
     odd = [INPUT, OUTPUT, CACHED, Price("cached", "token", "", 9, 1)]
-    assert estimate(odd, Usage(1000, 100)) == pytest.approx(0.003)
+    assert estimate_cost(odd, Usage(1000, 100)) == pytest.approx(0.003)
 
 
 def test_prices_are_those_of_text() -> None:
     sound = {"name": "token", "content": "audio", "origin": "provided", "price": 32, "per": 1000000}
-    assert usd(prices_in({"units": [sound]}), "input") is None
+    assert price_per_million(parse_prices({"units": [sound]}), "input") is None
 
 
 @pytest.mark.parametrize(
@@ -82,5 +82,5 @@ COUNTS: Any = st.none() | st.integers()
 
 @given(COUNTS, COUNTS, COUNTS)
 def test_no_estimate_is_negative_or_beyond_numbers(read: int | None, written: int | None, cached: int | None) -> None:
-    cost = estimate([INPUT, OUTPUT, CACHED], Usage(read, written, cached_tokens=cached))
+    cost = estimate_cost([INPUT, OUTPUT, CACHED], Usage(read, written, cached_tokens=cached))
     assert cost is None or 0 <= cost < float("inf")

@@ -14,8 +14,8 @@ from support.loopback import HELLO, Loopback
 from support.run_cli import Aiml, command
 
 from aiml_cli.__main__ import main
-from aiml_cli.api.model_list import parse
-from aiml_cli.store.model_cache import Catalogue, save
+from aiml_cli.api.model_list import parse_models
+from aiml_cli.store.model_cache import CachedModels, save_models
 
 CATALOGUE = b"""{"data": [
   {"id": "openai/gpt-5-1", "type": "chat-completion"}, {"id": "openai/gpt-5-1-pro", "type": "responses"},
@@ -30,7 +30,7 @@ def status(code: int, words: str) -> bytes:
 
 def hint(aiml: Aiml, server: Loopback, reply: bytes, *arguments: str) -> str:
     """Give the advice after a refusal, with a catalogue on disk."""
-    save(Catalogue(server.url, "", time.time(), CATALOGUE, parse(CATALOGUE)))
+    save_models(CachedModels(server.url, "", time.time(), CATALOGUE, parse_models(CATALOGUE)))
     server.answers(reply)
     done = aiml(*arguments)
     assert (done.returncode, done.stdout, len(server.requests)) == (4, b"", 1)

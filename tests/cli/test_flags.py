@@ -10,9 +10,9 @@ import typer
 from typer.testing import CliRunner
 
 from aiml_cli.api.endpoints import ENDPOINTS
-from aiml_cli.cli.flags import Words, command
+from aiml_cli.cli.flags import Words, with_options
 from aiml_cli.settings.options import Option, flags_of
-from aiml_cli.settings.resolve import Flags, Said
+from aiml_cli.settings.resolve import Flags, RawValue
 
 
 class Typed:
@@ -24,7 +24,7 @@ class Typed:
         self.app = typer.Typer(add_completion=False, rich_markup_mode=None)
 
         @self.app.command()
-        @command(flags_of(endpoint), words)
+        @with_options(flags_of(endpoint), words)
         def ask(words: Words, flags: Flags) -> None:
             """Ask."""
             self.words, self.flags = words, flags
@@ -56,10 +56,10 @@ def test_nothing_typed_is_nothing_said() -> None:
 
 @pytest.mark.parametrize(("endpoint", "row", "word"), list(spellings()))
 def test_every_spelling_reaches_its_row(endpoint: str, row: Option[Any], word: str) -> None:
-    value = [] if row.kind.switch else ["a value"]
+    value = [] if row.value_type.is_switch else ["a value"]
     off = row.name == "stream" and word == row.short
-    text = ("off" if off else "on") if row.kind.switch else "a value"
-    assert Typed(endpoint).on(word, *value).flags == {row.name: Said((text,), row.flag)}
+    text = ("off" if off else "on") if row.value_type.is_switch else "a value"
+    assert Typed(endpoint).on(word, *value).flags == {row.name: RawValue((text,), row.flag)}
 
 
 @pytest.mark.parametrize("endpoint", ENDPOINTS)

@@ -9,7 +9,7 @@ from support.loopback import HELLO, HELLO_RESPONSE, Loopback, as_json, http
 from support.run_cli import Aiml
 
 from aiml_cli.__main__ import main
-from aiml_cli.store.model_cache import Catalogue, save
+from aiml_cli.store.model_cache import CachedModels, save_models
 
 PNG, PDF, WAV = b"\x89PNG\r\n\x1a\n\0", b"%PDF-1.7\n", b"RIFF\x24\0\0\0WAVEfmt "
 PNG_URL = "data:image/png;base64,iVBORw0KGgoA"
@@ -143,7 +143,7 @@ def store(url: str) -> None:
     """Keep a catalogue as `aiml models` does."""
     rows = [row("a/text", "text"), row("b/eyes", "image", "text"), row("c/all", "audio", "document", "image"),
             row("d/response", "image", kind="openai/responses/submit"), row("e/unknown")]  # fmt: skip
-    save(Catalogue(url, "", 0, json.dumps({"data": rows}).encode(), []))
+    save_models(CachedModels(url, "", 0, json.dumps({"data": rows}).encode(), []))
 
 
 REFUSED = [

@@ -24,7 +24,7 @@ ENVIRONMENT: Any = {"PATH": "/nonexistent", "TERM": "dumb", "LC_ALL": "C.UTF-8"}
 LIST, COMPLETE, DONE = "\t", "\x07", "\x14"
 
 Offered = Callable[[str], set[str]]
-EFFORTS, FORMATS, COLOURS = (" ".join(ROWS[name].kind.choices) for name in ("effort", "format", "color"))
+EFFORTS, FORMATS, COLOURS = (" ".join(ROWS[name].value_type.choices) for name in ("effort", "format", "color"))
 FILES = "letter.txt list/ long.json"
 NAMES = ["acme/one", "acme/two:free", "other-model"]
 # What a server could call a model, and somebody a template or a profile; >pwned needs no program.
@@ -293,11 +293,11 @@ def test_no_name_and_no_typed_word_is_run(offered: Offered, place: Path) -> None
 def test_the_lists_are_where_the_program_puts_them(
     shell: str, clean: Path, place: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    model_cache.save(
-        model_cache.Catalogue("https://api.example/v1", "", 0, b"[]", [Model(name) for name in NAMES + HOSTILE])
+    model_cache.save_models(
+        model_cache.CachedModels("https://api.example/v1", "", 0, b"[]", [Model(name) for name in NAMES + HOSTILE])
     )
-    template_files.save("mine", {"prompt": "hi"}, lambda _: True)
-    config_file.put("color", "never", "night")
+    template_files.save_template("mine", {"prompt": "hi"}, lambda _: True)
+    config_file.set_value("color", "never", "night")
     for variable in ("XDG_CACHE_HOME", "XDG_CONFIG_HOME"):
         monkeypatch.setitem(ENVIRONMENT, variable, os.environ[variable])
     ask = started(shell, place)

@@ -15,8 +15,8 @@ from support.repl_lines import Lines
 from support.run_cli import Aiml
 
 from aiml_cli.__main__ import main
-from aiml_cli.catalog.pricing import PICTURE_TOKENS, bound
-from aiml_cli.errors import RequestRefused
+from aiml_cli.catalog.pricing import PICTURE_TOKENS, bound_tokens
+from aiml_cli.errors import RequestRejected
 
 Capture = pytest.CaptureFixture[str]
 LISTED = as_json({"data": [{"id": "m", "type": "openai/chat-completions", "pricing": PRICES}]})
@@ -130,7 +130,7 @@ def test_what_nobody_can_count_is_not_sent(
 
 def test_a_picture_counts_flat_and_not_by_its_bytes() -> None:
     part = {"type": "image_url", "image_url": {"url": "data:image/png;base64," + "A" * 999_999}}
-    found = bound({"messages": [{"role": "user", "content": [part]}]})
+    found = bound_tokens({"messages": [{"role": "user", "content": [part]}]})
     assert PICTURE_TOKENS < found.into < PICTURE_TOKENS + 20
 
 
@@ -268,7 +268,7 @@ def test_a_rest_that_was_refused_costs_nothing(server: Loopback, aiml: Aiml) -> 
     server.answers(as_json({"error": {"message": "no"}}, "400 Bad Request"))
     done = aiml("chat", "hi", "-m", "m", "--json", "--auto-continue", "1")
     found = json.loads(done.stdout)
-    assert (done.returncode, found["cost_usd"], found["cost_source"]) == (RequestRefused.exit_code, 0.5, "gateway")
+    assert (done.returncode, found["cost_usd"], found["cost_source"]) == (RequestRejected.exit_code, 0.5, "gateway")
 
 
 def test_a_receipt_has_the_price_of_every_try_and_the_history_each_its_own(server: Loopback, aiml: Aiml) -> None:

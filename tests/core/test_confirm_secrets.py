@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from support.loopback import HELLO, HELLO_RESPONSE, Loopback
 from support.run_cli import Aiml, command
 
-from aiml_cli.prompt.secrets import CHUNK, secrets
+from aiml_cli.prompt.secrets import CHUNK, find_secrets
 
 LUCK = random.Random(7)  # noqa: S311 - the tests are to be the same each time
 BASE62 = string.ascii_letters + string.digits
@@ -99,13 +99,13 @@ HARMLESS = [
 @pytest.mark.promise("secrets-held")
 @pytest.mark.parametrize(("text", "kind"), SECRETS)
 def test_a_secret_is_found_with_its_line_and_kind(text: str, kind: str) -> None:
-    found = secrets("notes", f"one\ntwo\n{text}\nfour\n")
+    found = find_secrets("notes", f"one\ntwo\n{text}\nfour\n")
     assert [(each.name, each.line, each.kind) for each in found] == [("notes", 3, kind)]
 
 
 @pytest.mark.parametrize("text", HARMLESS)
 def test_what_only_speaks_of_secrets_is_none(text: str) -> None:
-    assert secrets("notes", f"one\n{text}\nthree\n") == []
+    assert find_secrets("notes", f"one\n{text}\nthree\n") == []
 
 
 @pytest.mark.parametrize(("text", "kind"), SECRETS[:2] + SECRETS[5:9] + SECRETS[18:19])
@@ -113,17 +113,17 @@ def test_what_only_speaks_of_secrets_is_none(text: str) -> None:
 def test_a_secret_is_found_anywhere_in_a_long_text(text: str, kind: str, end: str) -> None:
     for before in (CHUNK - 20, CHUNK - len(text), CHUNK, 2 * CHUNK - 5):
         filler = ("word€ " * 12 + end) * (before // 73 + 1)
-        assert kind in [each.kind for each in secrets("log", f"{filler[: before - 1]}{end}{text}{end}{filler}")]
+        assert kind in [each.kind for each in find_secrets("log", f"{filler[: before - 1]}{end}{text}{end}{filler}")]
 
 
 @settings(deadline=None)
 @given(st.text())
 def test_any_text_can_be_looked_at(text: str) -> None:
-    assert secrets("x", text) == [] or len(text) > 10
+    assert find_secrets("x", text) == [] or len(text) > 10
 
 
 def test_the_users_own_key_is_found_whatever_it_looks_like() -> None:
-    assert [(each.line, each.kind) for each in secrets("x", "a\nplain-own-key", ["plain-own-key"])] == [
+    assert [(each.line, each.kind) for each in find_secrets("x", "a\nplain-own-key", ["plain-own-key"])] == [
         (2, "your API key")
     ]
 

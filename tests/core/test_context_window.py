@@ -10,9 +10,9 @@ from hypothesis import strategies as st
 from support.loopback import HELLO, Loopback, as_json
 from support.run_cli import Aiml
 
-from aiml_cli.catalog.token_estimate import about
-from aiml_cli.core.context_window import head, tail
-from aiml_cli.store.model_cache import Catalogue, save
+from aiml_cli.catalog.token_estimate import estimate_tokens
+from aiml_cli.core.context_window import take_head, take_tail
+from aiml_cli.store.model_cache import CachedModels, save_models
 
 LINES = "".join(f"line {number:05}\n" for number in range(2000))
 ENTRY = {"id": "m", "type": "chat-completion", "info": {"contextLength": 4000, "outputMax": 500}}
@@ -55,7 +55,7 @@ def test_what_is_kept_is_told_and_fits(
     kept = [line for line in prompt.splitlines() if line.startswith("line")]
     assert {len(line) for line in kept} == {10}
     assert prompt.count("tokens are left out here …]\n") == 1
-    assert 3000 < about(prompt) <= 3500
+    assert 3000 < estimate_tokens(prompt) <= 3500
     assert told.startswith("aiml: sends 3,4")
     assert told.endswith(f" of about 7,334 tokens of standard input ({words})\n")
 
@@ -88,7 +88,7 @@ def test_words_and_system_text_are_never_cut(known: Loopback, aiml: Aiml) -> Non
     prompt = sent(known)
     assert (prompt.startswith(words), prompt.endswith("!")) == (True, True)
     assert known.requests[-1].json["messages"][0]["content"] == system
-    assert 1000 < about(prompt) - 1000 <= 1500
+    assert 1000 < estimate_tokens(prompt) - 1000 <= 1500
 
 
 @pytest.mark.parametrize("catalogue", [listed(contextLength=0), as_json({"data": []}), as_json({}, "500 x")])
@@ -115,14 +115,14 @@ def test_without_a_cap_a_part_of_the_context_is_left_to_the_answer(
     server.answers(listed(**info))
     server.answers(HELLO)
     assert aiml("chat", "-m", "m", "--fit", "head", "what?", stdin=LINES.encode()).returncode == 0
-    assert room - 100 < about(sent(server)) <= room
+    assert room - 100 < estimate_tokens(sent(server)) <= room
 
 
 def test_pictures_take_room_too(known: Loopback, aiml: Aiml, clean: Any) -> None:
     (clean / "p.png").write_bytes(b"\x89PNG\r\n\x1a\n")
     aiml("chat", *ASK, "--fit", "head", "-f", "p.png", "what?", stdin=LINES.encode())
     (prompt,) = [part["text"] for part in known.requests[-1].json["messages"][-1]["content"] if part["type"] == "text"]
-    assert 1500 < about(prompt) <= 2000
+    assert 1500 < estimate_tokens(prompt) <= 2000
 
 
 def test_words_beyond_the_context_are_refused(server: Loopback, aiml: Aiml) -> None:
@@ -133,7 +133,7 @@ def test_words_beyond_the_context_are_refused(server: Loopback, aiml: Aiml) -> N
 
 def test_input_beyond_the_context_names_fit_where_the_stored_catalogue_knows(server: Loopback, aiml: Aiml) -> None:
     body = json.dumps({"data": [ENTRY]}).encode()
-    save(Catalogue(server.url, "", time.time(), body, []))
+    save_models(CachedModels(server.url, "", time.time(), body, []))
     server.answers(HELLO)
     result = aiml("chat", *ASK, stdin=LINES.encode() * 5)
     assert (result.returncode, sent(server)) == (0, LINES * 5)
@@ -146,15 +146,15 @@ texts = st.text(st.sampled_from("ab \n.ä語😀\u0301"), max_size=200)
 
 @given(texts, st.integers(-1, 80))
 def test_a_cut_is_an_end_of_the_text_that_fits(text: str, tokens: int) -> None:
-    start, end = head(text, tokens), tail(text, tokens)
+    start, end = take_head(text, tokens), take_tail(text, tokens)
     assert text.startswith(start)
     assert text.endswith(end)
-    assert max(about(start), about(end)) <= max(0, tokens)
-    assert about(text) > tokens or (start, end) == (text, text)
+    assert max(estimate_tokens(start), estimate_tokens(end)) <= max(0, tokens)
+    assert estimate_tokens(text) > tokens or (start, end) == (text, text)
 
 
 @given(texts, st.integers(1, 80))
 def test_a_cut_is_at_the_end_of_a_line_where_its_far_half_has_one(text: str, tokens: int) -> None:
-    start = head(text, tokens)
+    start = take_head(text, tokens)
     if start != text and "\n" in start:
         assert start.endswith("\n") or "\n" not in start[len(start) // 2 + 1 :]

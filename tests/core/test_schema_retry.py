@@ -15,7 +15,7 @@ from support.loopback import END, HELLO, STREAM, Loopback, as_json, chunk, delta
 from support.run_cli import command
 
 from aiml_cli.__main__ import main
-from aiml_cli.store.model_cache import Catalogue, save
+from aiml_cli.store.model_cache import CachedModels, save_models
 
 TEXT, WHOLE = {"type": "string"}, {"type": "integer"}
 PERSON = {
@@ -180,7 +180,7 @@ def test_what_a_second_try_said_before_it_broke_is_shown(server: Loopback, aiml:
 def catalogue(capabilities: list[str], base_url: str = "https://api.aimlapi.com/v1") -> None:
     """Store a catalogue of one model."""
     body = json.dumps({"data": [{"id": "a/b", "type": "chat-completion", "capabilities": capabilities}]}).encode()
-    save(Catalogue(base_url, "", time.time(), body, []))
+    save_models(CachedModels(base_url, "", time.time(), body, []))
 
 
 def test_a_model_without_schemas_is_told_it_in_words(capfd: pytest.CaptureFixture[str]) -> None:

@@ -17,7 +17,7 @@ from support.paths import ROOT
 from support.run_cli import Aiml, command
 
 from aiml_cli.__main__ import main
-from aiml_cli.core.template_fill import escaped, fill, variables
+from aiml_cli.core.template_fill import escape_braces, fill_variables, list_variables
 
 DOCUMENT = (ROOT / "docs/templates.md").read_text()
 CODE = '{"a": {"b": 1}} for (;;) {x = {}} {{ y }}'
@@ -55,13 +55,13 @@ def refused(done: Any) -> str:
 
 @given(st.text("{}ab_1 "))
 def test_any_text_can_be_written_as_one_without_variables(text: str) -> None:
-    assert fill(escaped(text), {"a": "!", "b": "!", "ab": "!"}) == text
+    assert fill_variables(escape_braces(text), {"a": "!", "b": "!", "ab": "!"}) == text
 
 
 def test_only_a_name_in_braces_is_a_variable() -> None:
-    assert variables(CODE) == []
-    assert fill(CODE, {}) == CODE
-    assert fill("{a} {{a}} {a}", {"a": "{b}", "b": "!"}) == "{b} {a} {b}"
+    assert list_variables(CODE) == []
+    assert fill_variables(CODE, {}) == CODE
+    assert fill_variables("{a} {{a}} {a}", {"a": "{b}", "b": "!"}) == "{b} {a} {b}"
 
 
 def test_what_is_saved_is_asked_again(aiml: Aiml, server: Loopback) -> None:

@@ -12,7 +12,7 @@ import pytest
 from support.demo_client import Demo, Reply, exchange
 
 from aiml_cli.demo.server import LARGEST, serve
-from aiml_cli.errors import Misuse
+from aiml_cli.errors import UsageError
 
 BODY = json.dumps({"model": "demo/echo", "messages": [{"role": "user", "content": "Hi"}]}).encode()
 STREAM = json.dumps({**json.loads(BODY), "stream": True}).encode()
@@ -70,7 +70,7 @@ def test_a_stopped_server_is_not_reached_any_more() -> None:
 
 
 def test_a_port_that_is_taken_is_a_misuse(demo: Demo) -> None:
-    with pytest.raises(Misuse, match=f"port {demo.port} cannot be used"), serve(demo.port):
+    with pytest.raises(UsageError, match=f"port {demo.port} cannot be used"), serve(demo.port):
         pass
 
 

@@ -5,7 +5,7 @@ import json
 import pytest
 from support.demo_client import Demo, Json
 
-from aiml_cli.demo.validation import types_of
+from aiml_cli.demo.validation import json_types
 from aiml_cli.settings.options import ROWS
 
 FUNCTION = {"name": "f", "parameters": {}}
@@ -210,5 +210,5 @@ def test_an_empty_account_speaks_of_credit_and_the_rate_limit_does_not(demo: Dem
 
 @pytest.mark.parametrize("endpoint", ["chat", "responses"])
 def test_every_row_of_the_table_is_of_a_kind_that_can_be_judged(endpoint: str) -> None:
-    rows = [row for row in ROWS.values() if endpoint in row.wire]
-    assert [row.name for row in rows if not types_of(row.kind_on(endpoint))] == []
+    rows = [row for row in ROWS.values() if endpoint in row.body_paths]
+    assert [row.name for row in rows if not json_types(row.value_type_on(endpoint))] == []

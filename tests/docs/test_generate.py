@@ -15,15 +15,15 @@ from support.paths import ROOT
 
 from aiml_cli import errors
 from aiml_cli.cli import app
-from aiml_cli.cli.flags import command
-from aiml_cli.settings.options import ROWS, Option, Place, flags_of
+from aiml_cli.cli.flags import with_options
+from aiml_cli.settings.options import ROWS, BodyPath, Option, flags_of
 from aiml_cli.settings.value_types import choice
 
 MADE_UP: Option[str] = Option(
     choice("plain", "it's", "a:b"),
     "It's [odd]: `100%` $HOME \\ done.",
     "Odd",
-    {"chat": Place("odd.one")},
+    {"chat": BodyPath("odd.one")},
     attribute="odd",
 )
 SHELLS = ["bash", "zsh", "fish"]
@@ -56,7 +56,7 @@ def made_up(monkeypatch: pytest.MonkeyPatch) -> Option[str]:
     """Add a row to the table, and its flag to `aiml chat`."""
     monkeypatch.setitem(ROWS, MADE_UP.name, MADE_UP)  # type: ignore[arg-type]
     chat = next(each for each in app.app.registered_commands if each.name == "chat")
-    monkeypatch.setattr(chat, "callback", command(flags_of("chat"), "Words.")(lambda _words, _flags: None))
+    monkeypatch.setattr(chat, "callback", with_options(flags_of("chat"), "Words.")(lambda _words, _flags: None))
     return MADE_UP
 
 
@@ -120,7 +120,7 @@ def test_odd_words_are_quoted(generate: Any, tmp_path: Path, shell: str) -> None
     if shell == "fish":
         asked = f"source {script}; complete -C 'aiml chat --odd '"
         offered = subprocess.check_output([program, "--no-config", "-c", asked], text=True).splitlines()
-        assert sorted(offered) == [f"{word}\t{MADE_UP.help}" for word in sorted(MADE_UP.kind.choices)]
+        assert sorted(offered) == [f"{word}\t{MADE_UP.help}" for word in sorted(MADE_UP.value_type.choices)]
 
 
 def test_every_file_says_that_it_is_generated(texts: dict[str, str]) -> None:
@@ -133,7 +133,7 @@ def test_every_file_says_that_it_is_generated(texts: dict[str, str]) -> None:
 def test_every_row_is_in_the_options(texts: dict[str, str], row: Option[Any]) -> None:
     text = texts["docs/options.md"]
     entry = next(part for part in text.split("\n### ") if row.help in part)
-    named = [*row.variables, *(place.path for place in row.wire.values())]
+    named = [*row.variables, *(place.path for place in row.body_paths.values())]
     if not row.secret and not row.hidden:
         named += [row.flag, *([row.short] if row.short else []), *row.also]
     assert [word for word in named if f"`{word}`" not in entry] == []
@@ -192,7 +192,7 @@ def test_every_lasting_row_is_offered_as_a_setting(texts: dict[str, str], shell:
     script = texts[f"completions/aiml.{shell}"]
     offers = {"bash": "_aiml_offer model ", "zsh": "settings=(", "fish": "function __aiml_settings"}
     names = script[script.index(offers[shell]) :].replace("'", " ").replace(":", " ").split()
-    assert [row.name for row in ROWS.values() if not row.once and not row.secret and row.name not in names] == []
+    assert [row.name for row in ROWS.values() if not row.per_call and not row.secret and row.name not in names] == []
 
 
 def test_every_flag_is_in_the_powershell_script(texts: dict[str, str], commands: list[Any]) -> None:
@@ -272,6 +272,6 @@ def test_exit_codes_are_sorted_and_none_is_missing(texts: dict[str, str]) -> Non
     kinds = errors.AimlError.__subclasses__()
     assert codes == sorted(codes)
     assert codes[0] == 0
-    assert {(kind.exit_code, f"`{kind.__name__}`") for kind in kinds if kind.__module__ == errors.__name__} <= {
+    assert {(kind.exit_code, f"`{kind.name}`") for kind in kinds if kind.__module__ == errors.__name__} <= {
         (code, row[1]) for code, row in zip(codes, rows, strict=True)
     }

@@ -18,16 +18,16 @@ FORKS = """
 import os, signal, sys, time
 from aiml_cli.store import config_file as config, key_storage as vault
 import tomlkit
-config.put("seed", "1")
-vault.keep("a.example", "1" * 3000)
+config.set_value("seed", "1")
+vault.save_key("a.example", "1" * 3000)
 for line in sys.stdin:
     child = os.fork()
     if child == 0:
         while True:
             for seed in "1", "2":
-                config.put("seed", seed)
-                config.put("system", seed * 3000)
-                vault.keep("a.example", seed * 3000)
+                config.set_value("seed", seed)
+                config.set_value("system", seed * 3000)
+                vault.save_key("a.example", seed * 3000)
     time.sleep(int(line) / 1e6)  # any moment will do: the later writer may be anywhere
     os.kill(child, signal.SIGKILL)
     os.waitpid(child, 0)
@@ -44,8 +44,8 @@ for n in range(50):
     if not children[-1]:
         os.close(go)
         os.read(start, 1)
-        config.put("option", f"a{n}=1")
-        vault.keep(f"{n}.example", "k" * 3000)
+        config.set_value("option", f"a{n}=1")
+        vault.save_key(f"{n}.example", "k" * 3000)
         os._exit(0)
 os.close(go)
 sys.exit(any(os.waitpid(child, 0)[1] for child in children))

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from aiml_cli.output.array_items import Cutter
+from aiml_cli.output.array_items import JsonArraySplitter
 
 SCALARS = st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text()
 TRICKY = st.text(alphabet='[]{},:"\\ \n`a')
@@ -20,8 +20,8 @@ VALUES = st.recursive(
 
 def cut(text: str, size: int) -> list[str]:
     """Cut a text that comes in pieces of a size."""
-    cutter = Cutter()
-    return [found for at in range(0, len(text), size) for found in cutter.cut(text[at : at + size])]
+    cutter = JsonArraySplitter()
+    return [found for at in range(0, len(text), size) for found in cutter.feed(text[at : at + size])]
 
 
 @given(st.lists(VALUES, max_size=5), st.integers(1, 40), st.sampled_from([None, 0, 2]), st.booleans())
@@ -40,9 +40,9 @@ def test_the_array_may_be_a_property_in_a_code_fence(values: list[Any], other: A
 
 
 def test_an_element_comes_as_soon_as_it_is_whole() -> None:
-    cutter = Cutter()
+    cutter = JsonArraySplitter()
     pieces = ['{"items": [{"a"', ": 1}", " , 2", ', "x', '"]']
-    assert [cutter.cut(piece) for piece in pieces] == [[], [], ['{"a":1}'], ["2"], ['"x"']]
+    assert [cutter.feed(piece) for piece in pieces] == [[], [], ['{"a":1}'], ["2"], ['"x"']]
 
 
 def test_numbers_stay_as_the_model_wrote_them() -> None:

@@ -9,24 +9,30 @@ from typing import Any
 import pytest
 
 from aiml_cli.api.answer import Answer
-from aiml_cli.api.completion_builder import Fold
-from aiml_cli.api.stream_events import Batch, Done, Notice, Text, Thought, Usage
-from aiml_cli.errors import AimlError, CutShort, Misuse, OutputFailed, ReaderGone
-from aiml_cli.output.choose_renderer import choose, wants_color
+from aiml_cli.api.completion_builder import CompletionBuilder
+from aiml_cli.api.stream_events import EventBatch, Finished, Notice, ReasoningDelta, TextDelta, Usage
+from aiml_cli.errors import AimlError, IncompleteAnswer, OutputFailed, ReaderClosed, UsageError
+from aiml_cli.output.choose_renderer import choose_output, wants_color
 from aiml_cli.settings.resolve import resolve
 
 Capture = pytest.CaptureFixture[str]
-SAID: Batch = [Thought("Hm"), Notice("searched"), Text("\x1b[1mHi"), Usage(1, 2, 3), Done("stop", 0)]
+SAID: EventBatch = [
+    ReasoningDelta("Hm"),
+    Notice("searched"),
+    TextDelta("\x1b[1mHi"),
+    Usage(1, 2, 3),
+    Finished("stop", 0),
+]
 RAW = [b"data: {", b"}\n\n\x1b"]
 
 
 def shown(capfd: Capture, error: AimlError | None = None, **options: Any) -> tuple[str, str]:
     """Show an answer on the chosen screens; give what reached standard output and error."""
-    screen, fold = choose(replace(resolve({}).options, **options), {}), Fold()
+    screen, fold = choose_output(replace(resolve({}).options, **options), {}), CompletionBuilder()
     assert list(screen.tee(iter(RAW))) == RAW
     screen.show(SAID)
     fold.add(SAID)
-    screen.close(Answer("chat", fold.completion(), error))
+    screen.close(Answer("chat", fold.build(), error))
     captured = capfd.readouterr()
     return captured.out, captured.err
 
@@ -50,7 +56,7 @@ def test_what_stands_aside_follows_the_settings(capfd: Capture, options: dict[st
 
 
 @pytest.mark.parametrize("options", [{"format": "json"}, {"json": True}, {"json": True, "format": "raw"}], ids=repr)
-@pytest.mark.parametrize("error", [None, CutShort("cut")])
+@pytest.mark.parametrize("error", [None, IncompleteAnswer("cut")])
 def test_json_is_one_object_and_nothing_beside_it(
     capfd: Capture, options: dict[str, Any], error: AimlError | None
 ) -> None:
@@ -70,7 +76,7 @@ def test_raw_is_the_servers_own_bytes(capfd: Capture) -> None:
     assert shown(capfd, format="raw") == (b"".join(RAW).decode(), "")
 
 
-@pytest.mark.parametrize("error", [OutputFailed("disk full"), ReaderGone("gone")])
+@pytest.mark.parametrize("error", [OutputFailed("disk full"), ReaderClosed("gone")])
 def test_an_output_that_failed_is_left_alone(capfd: Capture, error: AimlError) -> None:
     out, _ = shown(capfd, error, format="json")
     assert out == ""
@@ -89,7 +95,7 @@ def test_a_file_gets_the_answer_and_standard_output_nothing(capfd: Capture, tmp_
 def test_an_incomplete_answer_is_left_beside_the_file(capfd: Capture, tmp_path: Path) -> None:
     target = tmp_path / "answer.txt"
     target.write_text("old")
-    out, err = shown(capfd, CutShort("cut"), output=str(target))
+    out, err = shown(capfd, IncompleteAnswer("cut"), output=str(target))
     assert out == ""
     assert target.read_text() == "old"
     assert f"aiml: what came is in {target}.part\n" in err
@@ -103,8 +109,8 @@ def test_a_file_takes_every_format(capfd: Capture, tmp_path: Path, format_: str)
 
 
 def test_a_file_that_cannot_be_opened_is_told_before_anything_is_sent(tmp_path: Path) -> None:
-    with pytest.raises(Misuse):
-        choose(replace(resolve({}).options, output=str(tmp_path)), {})
+    with pytest.raises(UsageError):
+        choose_output(replace(resolve({}).options, output=str(tmp_path)), {})
 
 
 def test_without_standard_output_nothing_is_begun() -> None:
@@ -112,7 +118,7 @@ def test_without_standard_output_nothing_is_begun() -> None:
     os.close(1)
     try:
         with pytest.raises(OutputFailed):
-            choose(resolve({}).options, {})
+            choose_output(resolve({}).options, {})
     finally:
         os.dup2(kept, 1)
         os.close(kept)

@@ -12,7 +12,7 @@ from support.loopback import Loopback, delta, event, response, spoken, stream
 from support.pty_run import EVIL, on_terminal
 from support.run_cli import Aiml
 
-from aiml_cli.output.code_blocks import blocks
+from aiml_cli.output.code_blocks import find_blocks
 
 THREE = """Here:
 
@@ -110,7 +110,7 @@ def test_an_answer_without_code_ends_with_9(server: Loopback, aiml: Aiml) -> Non
 @example("~~~\na")
 def test_the_quick_look_for_code_misses_no_block(text: str) -> None:
     found = [token for token in MarkdownIt("commonmark").parse(text) if token.type in {"fence", "code_block"}]
-    assert [block.text for block in blocks(text)] == [token.content for token in found]
+    assert [block.text for block in find_blocks(text)] == [token.content for token in found]
 
 
 def test_a_fence_that_the_end_of_the_answer_closes_is_a_block(server: Loopback, aiml: Aiml) -> None:

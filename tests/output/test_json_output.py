@@ -7,25 +7,32 @@ from typing import Any, NoReturn
 import pytest
 
 from aiml_cli.api.answer import Answer, Timing
-from aiml_cli.api.completion_builder import Call, Choice, Completion
+from aiml_cli.api.completion_builder import Choice, Completion, ToolCall
 from aiml_cli.api.stream_events import (
-    Audio,
-    Begun,
+    AudioDelta,
     Citation,
     CitedFile,
-    Done,
+    ErrorEvent,
     Event,
-    Fault,
+    Finished,
     Notice,
-    Refusal,
-    Text,
-    Thought,
-    Token,
-    ToolCall,
+    ReasoningDelta,
+    RefusalDelta,
+    ResponseStarted,
+    TextDelta,
+    TokenLogprob,
+    ToolCallDelta,
     Usage,
 )
-from aiml_cli.errors import CutShort, NotAllowed, ServerFailed
-from aiml_cli.output.json_output import Json, JsonLines, Silent, as_event, as_object, line
+from aiml_cli.errors import AuthError, IncompleteAnswer, ServerError
+from aiml_cli.output.json_output import (
+    JsonLinesRenderer,
+    JsonRenderer,
+    NullRenderer,
+    answer_to_dict,
+    event_to_dict,
+    json_line,
+)
 
 KEYS = [
     *("endpoint", "id", "model", "created", "complete", "finish_reason"),
@@ -35,9 +42,18 @@ KEYS = [
 ]
 CHOICE_KEYS = ["index", "text", "reasoning", "refusal", "tool_calls", "finish_reason", "logprobs"]
 WHOLE = Completion(
-    Begun("c1", "gpt", 1.5),
+    ResponseStarted("c1", "gpt", 1.5),
     (
-        Choice(0, "Hi", "Hm", "", (Call("a", "look", "{oops"),), "stop", finished=True, logprobs=(Token("Hi", -0.5),)),
+        Choice(
+            0,
+            "Hi",
+            "Hm",
+            "",
+            (ToolCall("a", "look", "{oops"),),
+            "stop",
+            finished=True,
+            logprobs=(TokenLogprob("Hi", -0.5),),
+        ),
         Choice(1, "Ho", finish_reason="stop", finished=True),
     ),
     (Citation("https://a.example", "A", 0, 2),),
@@ -61,19 +77,19 @@ def strictly(data: bytes) -> Any:
     [
         ANSWER,
         Answer("responses"),
-        Answer("chat", error=CutShort("cut")),
-        Answer("chat", Completion(fault=Fault("busy"))),
+        Answer("chat", error=IncompleteAnswer("cut")),
+        Answer("chat", Completion(reported_error=ErrorEvent("busy"))),
     ],
 )
 def test_every_documented_key_is_always_there(answer: Answer) -> None:
-    found = strictly(line(as_object(answer)))
+    found = strictly(json_line(answer_to_dict(answer)))
     assert list(found) == KEYS
     assert all(list(choice) == CHOICE_KEYS for choice in found["choices"])
     assert list(found["timing"]) == ["first_token_s", "total_s", "tokens_per_second"]
 
 
 def test_a_whole_answer_is_told_in_full() -> None:
-    found = as_object(ANSWER)
+    found = answer_to_dict(ANSWER)
     assert (found["endpoint"], found["id"], found["model"], found["created"]) == ("chat", "c1", "gpt", 1.5)
     assert (found["complete"], found["finish_reason"], found["text"], found["reasoning"]) == (True, "stop", "Hi", "Hm")
     assert found["tool_calls"] == [{"id": "a", "name": "look", "arguments": "{oops"}]
@@ -90,7 +106,7 @@ def test_a_whole_answer_is_told_in_full() -> None:
 
 
 def test_nothing_is_null_or_empty() -> None:
-    found = as_object(Answer("responses"))
+    found = answer_to_dict(Answer("responses"))
     assert (found["text"], found["tool_calls"], found["citations"], found["files"]) == ("", [], [], [])
     names = ["id", "model", "reasoning", "refusal", "usage", "cost_usd", "cost_source", "status", "error"]
     assert [found[name] for name in names] == [None] * len(names)
@@ -98,7 +114,7 @@ def test_nothing_is_null_or_empty() -> None:
 
 
 def test_the_price_of_a_header_counts() -> None:
-    found = as_object(Answer("responses", header_cost_usd=0.0))
+    found = answer_to_dict(Answer("responses", header_cost_usd=0.0))
     assert (found["cost_usd"], found["cost_source"]) == (0.0, "gateway")
 
 
@@ -106,73 +122,73 @@ def test_the_price_of_a_header_counts() -> None:
     ("error", "expected"),
     [
         (
-            NotAllowed("the server answered 401: no", "look at the key", status=401, type="auth", code="bad_key"),
+            AuthError("the server answered 401: no", "look at the key", status=401, type="auth", code="bad_key"),
             ["the server answered 401: no", "auth", "bad_key", 401, "look at the key", 3],
         ),
-        (CutShort("the stream ended"), ["the stream ended", "CutShort", None, None, None, 8]),
-        (ServerFailed("busy", type=None, code=None), ["busy", "ServerFailed", None, None, None, 6]),
+        (IncompleteAnswer("the stream ended"), ["the stream ended", "CutShort", None, None, None, 8]),
+        (ServerError("busy", type=None, code=None), ["busy", "ServerFailed", None, None, None, 6]),
     ],
 )
 def test_an_error_is_told_with_what_came(error: Any, expected: list[object]) -> None:
-    found = as_object(Answer("chat", WHOLE, error))
+    found = answer_to_dict(Answer("chat", WHOLE, error))
     assert [found["error"][name] for name in ("message", "type", "code", "status", "hint", "exit_code")] == expected
     assert (found["text"], found["complete"]) == ("Hi", False)
 
 
 def test_json_is_written_once_at_the_end() -> None:
     writes: list[bytes] = []
-    screen = Json(writes.append)
-    screen.show([Text("Hi")])
+    screen = JsonRenderer(writes.append)
+    screen.show([TextDelta("Hi")])
     assert writes == []
     screen.close(ANSWER)
-    assert strictly(b"".join(writes)) == strictly(line(as_object(ANSWER)))
+    assert strictly(b"".join(writes)) == strictly(json_line(answer_to_dict(ANSWER)))
     assert b"".join(writes).endswith(b"}\n")
 
 
 def test_json_lines_come_with_their_batch_and_the_object_is_last() -> None:
     writes: list[bytes] = []
-    screen = JsonLines(writes.append)
-    screen.show([Begun("c1"), Text("Hel"), Thought("Hm", 1)])
-    screen.show([Done("stop", 0)])
+    screen = JsonLinesRenderer(writes.append)
+    screen.show([ResponseStarted("c1"), TextDelta("Hel"), ReasoningDelta("Hm", 1)])
+    screen.show([Finished("stop", 0)])
     assert [strictly(row) for row in b"".join(writes).splitlines()] == [
         {"type": "text", "choice": 0, "text": "Hel"},
         {"type": "thought", "choice": 1, "text": "Hm"},
     ]
     screen.close(ANSWER)
-    assert strictly(writes[-1]) == {"type": "done", **as_object(ANSWER)}
+    assert strictly(writes[-1]) == {"type": "done", **answer_to_dict(ANSWER)}
     assert b"".join(writes).count(b"\n") == 3
 
 
 @pytest.mark.parametrize(
     ("event", "kind"),
     [
-        (Text("a"), "text"),
-        (Thought("a"), "thought"),
-        (Refusal("a"), "refusal"),
-        (ToolCall(0, "a", "f", "{"), "tool_call"),
+        (TextDelta("a"), "text"),
+        (ReasoningDelta("a"), "thought"),
+        (RefusalDelta("a"), "refusal"),
+        (ToolCallDelta(0, "a", "f", "{"), "tool_call"),
         (Citation("https://a.example"), "citation"),
         (CitedFile("file_citation", "f"), "file"),
-        (Audio(transcript="a"), "transcript"),
-        (Token("a", -1.0), "token"),
+        (AudioDelta(transcript="a"), "transcript"),
+        (TokenLogprob("a", -1.0), "token"),
         (Usage(1), "usage"),
         (Notice("a"), "notice"),
     ],
 )
 def test_each_event_is_a_line_of_its_documented_type(event: Event, kind: str) -> None:
-    found = as_event(event)
+    found = event_to_dict(event)
     assert found
     assert found["type"] == kind
     assert ("choice" in found) == (kind not in ("usage", "notice"))
 
 
-@pytest.mark.parametrize("event", [Begun("c1"), Audio("a"), Fault("busy"), Done("stop", 0)])
+@pytest.mark.parametrize("event", [ResponseStarted("c1"), AudioDelta("a"), ErrorEvent("busy"), Finished("stop", 0)])
 def test_the_other_events_are_told_in_the_last_line(event: Event) -> None:
-    assert as_event(event) is None
+    assert event_to_dict(event) is None
 
 
 @pytest.mark.parametrize("text", ["Grüße, 世界 \U0001f389", '"\\\n\t', "\x1b[2J\x00", "\u2028\u2029", "\x85"])
 def test_every_text_comes_back_from_json_in_one_line(text: str) -> None:
-    written = line({"text": text})
+    written = json_line({"text": text})
     assert strictly(written) == {"text": text}
     assert written.count(b"\n") == 1
 
@@ -180,23 +196,23 @@ def test_every_text_comes_back_from_json_in_one_line(text: str) -> None:
 @pytest.mark.promise("no-driving")
 @pytest.mark.parametrize("text", ["\x1b]0;x\x07", "\x9b2J", "\x7f", "\u202e", "\u2066", "\U000e0041", "\u200b", "\x90"])
 def test_json_on_a_terminal_drives_it_as_little_as_text_does(text: str) -> None:
-    written = line({"text": text})
+    written = json_line({"text": text})
     assert text[0] not in written.decode()
     assert strictly(written) == {"text": text}
 
 
 def test_half_a_character_is_no_crash() -> None:
-    assert strictly(line({"text": "a\ud83c"}))["text"].startswith("a")
+    assert strictly(json_line({"text": "a\ud83c"}))["text"].startswith("a")
 
 
 @pytest.mark.parametrize("wild", [math.inf, -math.inf, math.nan])
 def test_a_number_that_json_does_not_know_is_no_number(wild: float) -> None:
-    token = as_event(Token("a", wild, ({"token": "b", "logprob": wild},)))
-    assert strictly(line(token))["type"] == "token"
-    assert strictly(line(as_event(Usage(1, cost_usd=wild, details={"cost": wild}))))["type"] == "usage"
+    token = event_to_dict(TokenLogprob("a", wild, ({"token": "b", "logprob": wild},)))
+    assert strictly(json_line(token))["type"] == "token"
+    assert strictly(json_line(event_to_dict(Usage(1, cost_usd=wild, details={"cost": wild}))))["type"] == "usage"
 
 
 def test_raw_leaves_everything_to_the_servers_bytes() -> None:
-    screen = Silent()
-    screen.show([Text("Hi")])
+    screen = NullRenderer()
+    screen.show([TextDelta("Hi")])
     assert screen.close(ANSWER) is None  # type: ignore[func-returns-value]

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from aiml_cli.errors import Misuse, OutputFailed
+from aiml_cli.errors import OutputFailed, UsageError
 from aiml_cli.output.output_file import OutputFile
 
 
@@ -88,7 +88,7 @@ def test_a_path_that_cannot_be_opened_is_misuse(tmp_path: Path, name: str) -> No
     (tmp_path / "folder").mkdir()
     (tmp_path / "file.txt").touch()
     before = sorted(tmp_path.rglob("*"))
-    with pytest.raises(Misuse, match="cannot be written"):
+    with pytest.raises(UsageError, match="cannot be written"):
         OutputFile(str(tmp_path / name))
     assert sorted(tmp_path.rglob("*")) == before
 

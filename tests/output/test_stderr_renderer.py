@@ -3,23 +3,23 @@
 import pytest
 
 from aiml_cli.api.answer import Answer, Timing
-from aiml_cli.api.completion_builder import Call, Choice, Completion
-from aiml_cli.api.stream_events import Batch, Citation, Notice, Text, Thought, Usage
-from aiml_cli.output.stderr_renderer import Aside, usage_line
+from aiml_cli.api.completion_builder import Choice, Completion, ToolCall
+from aiml_cli.api.stream_events import Citation, EventBatch, Notice, ReasoningDelta, TextDelta, Usage
+from aiml_cli.output.stderr_renderer import StderrRenderer, format_usage
 
 Capture = pytest.CaptureFixture[str]
 EVIL = "\x1b[2J\x9b\u202e"
 
 
-def aside(*, reasoning: bool = True, notices: bool = True, usage: bool = False, color: bool = False) -> Aside:
-    return Aside(reasoning=reasoning, notices=notices, usage=usage, color=color)
+def aside(*, reasoning: bool = True, notices: bool = True, usage: bool = False, color: bool = False) -> StderrRenderer:
+    return StderrRenderer(reasoning=reasoning, notices=notices, usage=usage, color=color)
 
 
 def answer(*choices: Choice, citations: tuple[Citation, ...] = (), usage: Usage | None = None) -> Answer:
     return Answer("chat", Completion(choices=choices or (Choice(),), citations=citations, usage=usage))
 
 
-def told(screen: Aside, capsys: Capture, *batches: Batch, end: Answer | None = None) -> str:
+def told(screen: StderrRenderer, capsys: Capture, *batches: EventBatch, end: Answer | None = None) -> str:
     for batch in batches:
         screen.show(batch)
     if end:
@@ -31,27 +31,30 @@ def told(screen: Aside, capsys: Capture, *batches: Batch, end: Answer | None = N
 
 def test_reasoning_is_told_as_it_comes_and_ends_its_line_before_the_answer(capsys: Capture) -> None:
     screen = aside()
-    assert told(screen, capsys, [Thought("Let me ")]) == "Let me "
-    assert told(screen, capsys, [Thought("see."), Text("Yes"), Text("!")]) == "see.\n"
+    assert told(screen, capsys, [ReasoningDelta("Let me ")]) == "Let me "
+    assert told(screen, capsys, [ReasoningDelta("see."), TextDelta("Yes"), TextDelta("!")]) == "see.\n"
     assert told(screen, capsys, end=answer()) == ""
 
 
 def test_reasoning_after_the_text_has_its_own_line(capsys: Capture) -> None:
-    assert told(aside(), capsys, [Thought("a"), Text("b"), Thought("c")], end=answer()) == "a\nc\n"
+    assert told(aside(), capsys, [ReasoningDelta("a"), TextDelta("b"), ReasoningDelta("c")], end=answer()) == "a\nc\n"
 
 
 def test_a_new_part_is_a_new_paragraph(capsys: Capture) -> None:
-    batch: Batch = [Thought("One", part=1), Thought("!", part=1), Thought("Two", part=2)]
+    batch: EventBatch = [ReasoningDelta("One", part=1), ReasoningDelta("!", part=1), ReasoningDelta("Two", part=2)]
     assert told(aside(), capsys, batch, end=answer()) == "One!\n\nTwo\n"
 
 
 def test_reasoning_is_dim_where_colour_is_wanted(capsys: Capture) -> None:
-    assert told(aside(color=True), capsys, [Thought("a"), Thought("b"), Text("c")]) == "\x1b[2mab\x1b[0m\n"
+    assert (
+        told(aside(color=True), capsys, [ReasoningDelta("a"), ReasoningDelta("b"), TextDelta("c")])
+        == "\x1b[2mab\x1b[0m\n"
+    )
 
 
-@pytest.mark.parametrize("thought", [Thought("a", choice=1), Thought("a")])
-def test_reasoning_that_is_not_wanted_is_not_told(capsys: Capture, thought: Thought) -> None:
-    assert told(aside(reasoning=bool(thought.choice)), capsys, [thought, Text("b")], end=answer()) == ""
+@pytest.mark.parametrize("thought", [ReasoningDelta("a", choice=1), ReasoningDelta("a")])
+def test_reasoning_that_is_not_wanted_is_not_told(capsys: Capture, thought: ReasoningDelta) -> None:
+    assert told(aside(reasoning=bool(thought.choice)), capsys, [thought, TextDelta("b")], end=answer()) == ""
 
 
 @pytest.mark.parametrize(("notices", "line"), [(True, "aiml: web search: done\n"), (False, "")])
@@ -60,7 +63,9 @@ def test_a_notice_is_a_line(capsys: Capture, line: str, *, notices: bool) -> Non
 
 
 def test_refusals_and_tool_calls_are_told_at_the_end(capsys: Capture) -> None:
-    end = answer(Choice(refusal="I will not."), Choice(1, tool_calls=(Call("a", "look", '{"at"'), Call("", "f", ""))))
+    end = answer(
+        Choice(refusal="I will not."), Choice(1, tool_calls=(ToolCall("a", "look", '{"at"'), ToolCall("", "f", "")))
+    )
     assert told(aside(), capsys, end=end) == (
         'choice 1: refusal: I will not.\nchoice 2: tool call: look({"at") a\nchoice 2: tool call: f()\n'
     )
@@ -81,9 +86,9 @@ def test_usage_is_told_when_it_is_wanted(capsys: Capture) -> None:
 @pytest.mark.promise("no-driving")
 def test_nothing_that_is_told_can_drive_a_terminal(capsys: Capture) -> None:
     screen = aside(usage=True)
-    calls = (Call(EVIL, EVIL, EVIL),)
+    calls = (ToolCall(EVIL, EVIL, EVIL),)
     end = answer(Choice(refusal=EVIL, tool_calls=calls), citations=(Citation(EVIL, EVIL),))
-    shown = told(screen, capsys, [Thought("\x1b"), Thought("[2J")], [Notice(EVIL)], end=end)
+    shown = told(screen, capsys, [ReasoningDelta("\x1b"), ReasoningDelta("[2J")], [Notice(EVIL)], end=end)
     assert not set(shown) & set(EVIL[0] + EVIL[4:])
     assert shown.count(r"\x1b") >= 7
 
@@ -106,9 +111,9 @@ def test_nothing_that_is_told_can_drive_a_terminal(capsys: Capture) -> None:
     ],
 )
 def test_usage_is_one_line_of_what_is_known(told: Answer, line: str) -> None:
-    assert usage_line(told) == line
+    assert format_usage(told) == line
 
 
 @pytest.mark.parametrize("usage", [Usage(cost_usd=0.5), Usage(input_tokens=3), Usage(output_tokens=2, total_tokens=5)])
 def test_a_count_that_nobody_told_is_not_shown(usage: Usage) -> None:
-    assert "None" not in usage_line(Answer("chat", Completion(usage=usage)))
+    assert "None" not in format_usage(Answer("chat", Completion(usage=usage)))

@@ -11,8 +11,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from aiml_cli.api.messages import Document, Image, Part, Sound
-from aiml_cli.errors import Misuse
-from aiml_cli.prompt.compose import compose, from_file
+from aiml_cli.errors import UsageError
+from aiml_cli.prompt.compose import compose_prompt, read_at_file
 
 Piped = Callable[[bytes], None]
 TEXT = st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"]), max_size=30)
@@ -43,7 +43,7 @@ def nowhere(url: str) -> tuple[bytes, str]:
 
 
 def parts(*words: str, files: tuple[str, ...] = (), use_stdin: bool = True, detail: str | None = None) -> list[Part]:
-    return list(compose(words, files, use_stdin=use_stdin, tell=pytest.fail, fetch=nowhere, detail=detail).parts)
+    return list(compose_prompt(words, files, use_stdin=use_stdin, tell=pytest.fail, fetch=nowhere, detail=detail).parts)
 
 
 def made(*words: str, files: tuple[str, ...] = (), use_stdin: bool = True) -> str:
@@ -91,7 +91,7 @@ def test_what_stdin_says_is_not_read_as_a_place(piped: Piped) -> None:
 def test_a_place_for_what_is_not_there_is_misuse(piped: Piped, *, use_stdin: bool) -> None:
     if not use_stdin:
         piped(b"left alone")
-    with pytest.raises(Misuse, match="nothing is piped in"):
+    with pytest.raises(UsageError, match="nothing is piped in"):
         made("explain {stdin}", use_stdin=use_stdin)
 
 
@@ -111,12 +111,12 @@ def test_an_empty_stdin_adds_nothing(piped: Piped) -> None:
 def test_an_empty_prompt_is_misuse(piped: Piped, words: tuple[str, ...], data: bytes | None) -> None:
     if data is not None:
         piped(data)
-    with pytest.raises(Misuse, match="the prompt is empty"):
+    with pytest.raises(UsageError, match="the prompt is empty"):
         made(*words)
 
 
 def test_a_dash_with_nothing_on_stdin_is_misuse(piped: Piped) -> None:
-    with pytest.raises(Misuse, match="the prompt is empty"):
+    with pytest.raises(UsageError, match="the prompt is empty"):
         made("-")
 
 
@@ -165,12 +165,12 @@ def test_whatever_is_piped_stays_in_its_block(piped: Piped, text: str, words: st
 
 @pytest.mark.parametrize("name", ["absent.txt", ".", "absent/x.txt"])
 def test_a_file_that_cannot_be_read_is_named_before_anything_is_sent(piped: Piped, tmp_path: Path, name: str) -> None:
-    with pytest.raises(Misuse, match=re.escape(str(tmp_path / name))):
+    with pytest.raises(UsageError, match=re.escape(str(tmp_path / name))):
         made("x", files=(str(tmp_path / name),))
 
 
 def test_a_file_of_a_user_that_is_not_there_is_misuse(piped: Piped) -> None:
-    with pytest.raises(Misuse, match="~no-such-user-here"):
+    with pytest.raises(UsageError, match="~no-such-user-here"):
         made("x", files=("~no-such-user-here/x.txt",))
 
 
@@ -184,10 +184,10 @@ def test_a_file_in_the_home_folder_is_found(piped: Piped, tmp_path: Path, monkey
 def test_what_is_no_text_is_refused(piped: Piped, tmp_path: Path, data: bytes) -> None:
     path = tmp_path / "x"
     path.write_bytes(data)
-    with pytest.raises(Misuse, match=str(path)):
+    with pytest.raises(UsageError, match=str(path)):
         made("x", files=(str(path),))
     piped(data)
-    with pytest.raises(Misuse, match="standard input"):
+    with pytest.raises(UsageError, match="standard input"):
         made("x")
 
 
@@ -201,7 +201,7 @@ def test_text_in_an_old_encoding_is_read_and_told(piped: Piped, tmp_path: Path) 
     path = tmp_path / "x"
     path.write_bytes(b"Gr\xfc\xdfe")
     piped(b"f\xfcr")
-    (prompt,) = compose(["Stra\udcdfe"], [str(path)], use_stdin=True, tell=told.append, fetch=nowhere).parts
+    (prompt,) = compose_prompt(["Stra\udcdfe"], [str(path)], use_stdin=True, tell=told.append, fetch=nowhere).parts
     assert isinstance(prompt, str)
     assert "Grüße" in prompt
     assert "für" in prompt
@@ -237,7 +237,7 @@ def test_stdin_is_what_its_first_bytes_say(piped: Piped) -> None:
 
 def test_an_image_has_no_place_in_a_sentence(piped: Piped) -> None:
     piped(PNG)
-    with pytest.raises(Misuse, match="image/png"):
+    with pytest.raises(UsageError, match="image/png"):
         made("what is {stdin}?")
 
 
@@ -245,7 +245,7 @@ def test_more_than_can_be_attached_is_refused(tmp_path: Path) -> None:
     with (tmp_path / "a.pdf").open("wb") as file:
         file.write(PDF)
         file.truncate(32 * 1024 * 1024 + 1)
-    with pytest.raises(Misuse, match="at most 32 MiB"):
+    with pytest.raises(UsageError, match="at most 32 MiB"):
         made("x", files=("a.pdf",), use_stdin=False)
 
 
@@ -256,16 +256,16 @@ def test_a_name_cannot_end_the_block_of_its_file(piped: Piped, tmp_path: Path) -
 
 @pytest.mark.parametrize("text", ["", "plain", "me@example.org", "\n@x"])
 def test_text_that_names_no_file_is_itself(text: str) -> None:
-    assert from_file(text) == text
+    assert read_at_file(text) == text
 
 
 def test_an_at_sign_names_a_file(tmp_path: Path) -> None:
     path = tmp_path / "system.txt"
     path.write_bytes(b"\xef\xbb\xbfBe brief.\n\n")
-    assert from_file(f"@{path}") == "Be brief."
+    assert read_at_file(f"@{path}") == "Be brief."
 
 
 @pytest.mark.parametrize("text", ["@", "@absent.txt", "@~no-such-user-here/x"])
 def test_a_file_that_is_not_there_is_misuse(text: str) -> None:
-    with pytest.raises(Misuse):
-        from_file(text)
+    with pytest.raises(UsageError):
+        read_at_file(text)

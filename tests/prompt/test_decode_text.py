@@ -4,8 +4,8 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from aiml_cli.errors import Misuse
-from aiml_cli.prompt.decode_text import decoded
+from aiml_cli.errors import UsageError
+from aiml_cli.prompt.decode_text import decode_text
 
 
 @pytest.mark.parametrize(
@@ -23,14 +23,14 @@ from aiml_cli.prompt.decode_text import decoded
     ],
 )
 def test_text_is_read_without_a_word(data: bytes, text: str) -> None:
-    assert decoded(data, "notes.txt") == (text, "")
+    assert decode_text(data, "notes.txt") == (text, "")
 
 
 @pytest.mark.parametrize(
     ("data", "text"), [(b"Gr\xfc\xdfe", "Grüße"), (b"\x80 \x93x\x94", "€ \u201cx\u201d"), (b"a\x81b", "a\ufffdb")]
 )
 def test_other_text_is_read_as_windows_1252_and_the_user_is_told(data: bytes, text: str) -> None:
-    found, notice = decoded(data, "notes.txt")
+    found, notice = decode_text(data, "notes.txt")
     assert found == text
     assert notice.startswith("notes.txt is not UTF-8")
     assert "1252" in notice
@@ -50,22 +50,22 @@ def test_other_text_is_read_as_windows_1252_and_the_user_is_told(data: bytes, te
     ],
 )
 def test_what_is_no_text_is_refused_by_name_and_kind(data: bytes, kind: str) -> None:
-    with pytest.raises(Misuse) as refused:
-        decoded(data, "thing.bin")
+    with pytest.raises(UsageError) as refused:
+        decode_text(data, "thing.bin")
     assert refused.value.message.startswith("thing.bin is ")
     assert kind in refused.value.message
 
 
 def test_what_a_server_says_of_its_text_holds_where_utf_8_does_not() -> None:
-    assert decoded("да".encode("koi8-r"), "x", "koi8-r") == ("да", "")
-    assert decoded("да".encode(), "x", "koi8-r") == ("да", "")
-    assert decoded(b"\xdf", "x", "no-such-charset")[0] == "ß"
+    assert decode_text("да".encode("koi8-r"), "x", "koi8-r") == ("да", "")
+    assert decode_text("да".encode(), "x", "koi8-r") == ("да", "")
+    assert decode_text(b"\xdf", "x", "no-such-charset")[0] == "ß"
 
 
 @pytest.mark.parametrize("data", [b"\xff\xfea", b"\xfe\xff\xd8\x00\x00a"])
 def test_what_begins_like_utf_16_and_is_none_is_refused(data: bytes) -> None:
-    with pytest.raises(Misuse, match="UTF-16"):
-        decoded(data, "thing.txt")
+    with pytest.raises(UsageError, match="UTF-16"):
+        decode_text(data, "thing.txt")
 
 
 @settings(deadline=None)
@@ -73,8 +73,8 @@ def test_what_begins_like_utf_16_and_is_none_is_refused(data: bytes) -> None:
 @example(b"\xff\xfe\x00\xd8")
 def test_no_bytes_are_more_than_refused(data: bytes) -> None:
     try:
-        text, notice = decoded(data, "x")
-    except Misuse:
+        text, notice = decode_text(data, "x")
+    except UsageError:
         return
     assert text.encode().decode() == text
     assert bool(notice) == (data != text.encode() and not data.startswith((b"\xef\xbb\xbf", b"\xff\xfe", b"\xfe\xff")))
@@ -84,4 +84,4 @@ def test_no_bytes_are_more_than_refused(data: bytes) -> None:
 @given(st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"])))
 def test_utf_8_is_never_changed(text: str) -> None:
     data = b"- " + text.encode()
-    assert decoded(data, "x") == (f"- {text}", "")
+    assert decode_text(data, "x") == (f"- {text}", "")

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from aiml_cli.errors import Misuse
-from aiml_cli.prompt.decode_text import Budget, size
-from aiml_cli.prompt.file_sources import Source, is_image_address, sources
+from aiml_cli.errors import UsageError
+from aiml_cli.prompt.decode_text import SizeLimit, format_size
+from aiml_cli.prompt.file_sources import FileContent, find_files, is_image_url
 
 Told = list[str]
 
@@ -17,9 +17,9 @@ def nowhere(url: str) -> tuple[bytes, str]:
     pytest.fail(url)
 
 
-def found(name: str, told: Told | None = None, budget: Budget | None = None) -> list[tuple[str, bytes]]:
+def found(name: str, told: Told | None = None, budget: SizeLimit | None = None) -> list[tuple[str, bytes]]:
     tell = pytest.fail if told is None else told.append
-    return [(each.name, each.data) for each in sources(name, budget or Budget(), nowhere, tell)]
+    return [(each.name, each.data) for each in find_files(name, budget or SizeLimit(), nowhere, tell)]
 
 
 @pytest.fixture
@@ -45,7 +45,7 @@ def test_a_folder_gives_its_texts_in_order_and_says_what_is_left_out(name: str, 
 
 def test_a_folder_without_texts_is_misuse(tmp_path: Path) -> None:
     (tmp_path / "src").mkdir()
-    with pytest.raises(Misuse, match="src: no text files"):
+    with pytest.raises(UsageError, match="src: no text files"):
         found("src")
 
 
@@ -53,16 +53,16 @@ def test_a_folder_of_too_many_files_is_misuse(tmp_path: Path) -> None:
     (tmp_path / "src").mkdir()
     for number in range(1001):
         (tmp_path / "src" / str(number)).touch()
-    with pytest.raises(Misuse, match="more than 1,000 files"):
+    with pytest.raises(UsageError, match="more than 1,000 files"):
         found("src")
-    with pytest.raises(Misuse, match="1,001 files match"):
+    with pytest.raises(UsageError, match="1,001 files match"):
         found("src/*")
 
 
 def test_a_folder_of_too_much_text_is_misuse(tmp_path: Path) -> None:
     (tmp_path / "src").mkdir()
     (tmp_path / "src/a").write_bytes(b"a" * 10_000_001)
-    with pytest.raises(Misuse, match="more than 10 MB of text"):
+    with pytest.raises(UsageError, match="more than 10 MB of text"):
         found("src")
 
 
@@ -80,7 +80,7 @@ def test_a_glob_gives_the_files_that_match_in_order(glob: str, names: list[str],
 
 
 def test_a_glob_that_matches_nothing_is_misuse(folder: Path) -> None:
-    with pytest.raises(Misuse, match=re.escape("src/*.rs: no file matches")):
+    with pytest.raises(UsageError, match=re.escape("src/*.rs: no file matches")):
         found("src/*.rs")
 
 
@@ -90,15 +90,15 @@ def test_a_file_may_be_called_like_a_glob(tmp_path: Path) -> None:
 
 
 def test_a_file_without_an_end_is_refused_while_it_is_read() -> None:
-    with pytest.raises(Misuse, match=r"/dev/zero: more than 2\.0 MB"):
-        found("/dev/zero", budget=Budget(2_000_000))
+    with pytest.raises(UsageError, match=r"/dev/zero: more than 2\.0 MB"):
+        found("/dev/zero", budget=SizeLimit(2_000_000))
 
 
 def test_the_budget_holds_for_all_together(tmp_path: Path) -> None:
     (tmp_path / "a").write_bytes(b"x" * 600)
-    budget = Budget(1000)
+    budget = SizeLimit(1000)
     found("a", budget=budget)
-    with pytest.raises(Misuse, match=r"a: more than 1\.0 kB"):
+    with pytest.raises(UsageError, match=r"a: more than 1\.0 kB"):
         found("a", budget=budget)
 
 
@@ -106,11 +106,11 @@ def test_an_address_is_fetched_and_counted() -> None:
     def fetch(url: str) -> tuple[bytes, str]:
         return url.encode(), 'text/html; Charset="KOI8-R"; x=y'
 
-    assert list(sources("https://x.test/a", Budget(), fetch, pytest.fail)) == [
-        Source("https://x.test/a", b"https://x.test/a", "koi8-r")
+    assert list(find_files("https://x.test/a", SizeLimit(), fetch, pytest.fail)) == [
+        FileContent("https://x.test/a", b"https://x.test/a", "koi8-r")
     ]
-    with pytest.raises(Misuse):
-        list(sources("https://x.test/a", Budget(3), fetch, pytest.fail))
+    with pytest.raises(UsageError):
+        list(find_files("https://x.test/a", SizeLimit(3), fetch, pytest.fail))
 
 
 @pytest.mark.parametrize(
@@ -125,7 +125,7 @@ def test_an_address_is_fetched_and_counted() -> None:
     ],
 )
 def test_the_ending_of_a_path_makes_an_address_one_of_an_image(name: str, *, is_one: bool) -> None:
-    assert is_image_address(name) is is_one
+    assert is_image_url(name) is is_one
 
 
 @pytest.mark.parametrize(
@@ -140,4 +140,4 @@ def test_the_ending_of_a_path_makes_an_address_one_of_an_image(name: str, *, is_
     ],
 )
 def test_a_size_is_said_as_file_managers_do(count: int, words: str) -> None:
-    assert size(count) == words
+    assert format_size(count) == words

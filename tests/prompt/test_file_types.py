@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from aiml_cli.prompt.decode_text import type_of
+from aiml_cli.prompt.decode_text import detect_type
 
 KNOWN = [
     (b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR", "image/png"),
@@ -24,7 +24,7 @@ KNOWN = [
 
 @pytest.mark.parametrize(("data", "kind"), KNOWN)
 def test_a_file_is_known_by_its_first_bytes(data: bytes, kind: str) -> None:
-    assert type_of(data) == kind
+    assert detect_type(data) == kind
 
 
 TEXTS = [
@@ -41,23 +41,23 @@ TEXTS = [
 
 @pytest.mark.parametrize("text", TEXTS)
 def test_a_text_about_a_format_is_a_text(text: str) -> None:
-    assert type_of(text.encode()) == ""
+    assert detect_type(text.encode()) == ""
 
 
 @pytest.mark.parametrize("mark", [b"\xff\xfe", b"\xfe\xff", b"\xff\xfe\0\0"])
 def test_the_mark_of_utf_16_is_no_frame_of_sound(mark: bytes) -> None:
-    assert type_of(mark + b"a\0b\0c\0") == ""
+    assert detect_type(mark + b"a\0b\0c\0") == ""
 
 
 @settings(deadline=None)
 @given(st.text())
 def test_no_utf_8_is_a_sound_or_an_image(text: str) -> None:
     data = f"x{text}".encode()
-    assert type_of(data) == ""
+    assert detect_type(data) == ""
 
 
 @pytest.mark.parametrize(
     "data", [b"\xff\xfb\xf0\x44", b"\xff\xfb\x00\x44", b"\xff\xfb\x9c\x44", b"\xff\xea\x90\x44", b"\xff"]
 )
 def test_a_frame_with_a_rate_that_does_not_exist_is_none(data: bytes) -> None:
-    assert type_of(data) == ""
+    assert detect_type(data) == ""

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from aiml_cli.prompt.compose import mentioned
+from aiml_cli.prompt.compose import extract_mentions
 
 CASES = [
     (["sum", "up", "@a.txt"], "sum up a.txt", ["a.txt"]),
@@ -30,4 +30,4 @@ def test_a_word_with_an_at_sign(words: list[str], text: str, names: list[str], t
     for name in ("a.txt", "b c.txt"):
         (tmp_path / name).touch()
     (tmp_path / "dir").mkdir()
-    assert mentioned(words) == (text, names)
+    assert extract_mentions(words) == (text, names)

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from aiml_cli.errors import Misuse
+from aiml_cli.errors import UsageError
 from aiml_cli.prompt import stdin
-from aiml_cli.prompt.decode_text import Budget
+from aiml_cli.prompt.decode_text import SizeLimit
 
 Told = list[str]
 
@@ -39,48 +39,48 @@ def pipe() -> int:
 
 def test_a_pipe_holds_something() -> None:
     os.close(pipe())
-    assert stdin.holds_something()
+    assert stdin.has_stdin()
 
 
 def test_a_file_holds_something(tmp_path: Path) -> None:
     (tmp_path / "x").touch()
     become(os.open(tmp_path / "x", os.O_RDONLY))
-    assert stdin.holds_something()
+    assert stdin.has_stdin()
 
 
 def test_a_socket_holds_something() -> None:
     ours, theirs = socket.socketpair()
     become(theirs.detach())
-    assert stdin.holds_something()
+    assert stdin.has_stdin()
     ours.sendall(b"through a socket")
     ours.close()
-    assert stdin.read(pytest.fail) == b"through a socket"
+    assert stdin.read_stdin(pytest.fail) == b"through a socket"
 
 
 @pytest.mark.parametrize("path", [os.devnull, "/dev/zero", "."])
 def test_a_device_and_a_folder_hold_nothing(path: str) -> None:
     become(os.open(path, os.O_RDONLY))
-    assert not stdin.holds_something()
+    assert not stdin.has_stdin()
 
 
 def test_a_terminal_holds_nothing() -> None:
     leader, terminal = os.openpty()
     become(terminal)
-    assert not stdin.holds_something()
+    assert not stdin.has_stdin()
     os.close(leader)
 
 
 @pytest.mark.promise("stdin")
 def test_a_closed_stdin_holds_nothing_and_cannot_be_read() -> None:
     os.close(0)
-    assert not stdin.holds_something()
-    with pytest.raises(Misuse, match="standard input"):
-        stdin.read(pytest.fail)
+    assert not stdin.has_stdin()
+    with pytest.raises(UsageError, match="standard input"):
+        stdin.read_stdin(pytest.fail)
 
 
 def test_dev_null_is_empty() -> None:
     become(os.open(os.devnull, os.O_RDONLY))
-    assert stdin.read(pytest.fail) == b""
+    assert stdin.read_stdin(pytest.fail) == b""
 
 
 @pytest.mark.promise("stdin")
@@ -88,7 +88,7 @@ def test_dev_null_is_empty() -> None:
 def test_every_byte_is_read(data: bytes, tmp_path: Path) -> None:
     (tmp_path / "x").write_bytes(data)
     become(os.open(tmp_path / "x", os.O_RDONLY))
-    assert stdin.read(pytest.fail) == data
+    assert stdin.read_stdin(pytest.fail) == data
 
 
 @pytest.mark.parametrize("blocking", [True, False])
@@ -102,7 +102,7 @@ def test_a_pipe_is_read_to_its_end_though_somebody_made_it_non_blocking(*, block
 
     writer = threading.Thread(target=write)
     writer.start()
-    assert stdin.read(lambda _: None) == b"y" * 300_000
+    assert stdin.read_stdin(lambda _: None) == b"y" * 300_000
     writer.join()
 
 
@@ -115,7 +115,7 @@ def test_what_is_waited_for_is_told_and_nothing_is_lost(monkeypatch: pytest.Monk
         os.write(writing, b"late, but whole")
         os.close(writing)
 
-    assert stdin.read(tell) == b"late, but whole"
+    assert stdin.read_stdin(tell) == b"late, but whole"
     assert len(told) == 1
     assert "--no-stdin" in told[0]
 
@@ -124,18 +124,18 @@ def test_what_is_waited_for_is_told_and_nothing_is_lost(monkeypatch: pytest.Monk
 def test_more_than_the_budget_is_refused_without_reading_on() -> None:
     writing = pipe()
     os.write(writing, b"x" * 5000)
-    with pytest.raises(Misuse, match=r"standard input: more than 1\.0 kB"):
-        stdin.read(pytest.fail, Budget(1000))
+    with pytest.raises(UsageError, match=r"standard input: more than 1\.0 kB"):
+        stdin.read_stdin(pytest.fail, SizeLimit(1000))
     os.close(writing)
 
 
 def test_what_fits_the_budget_exactly_is_read(tmp_path: Path) -> None:
     (tmp_path / "x").write_bytes(b"x" * 1000)
     become(os.open(tmp_path / "x", os.O_RDONLY))
-    assert len(stdin.read(pytest.fail, Budget(1000))) == 1000
+    assert len(stdin.read_stdin(pytest.fail, SizeLimit(1000))) == 1000
 
 
 def test_a_folder_is_misuse() -> None:
     become(os.open(".", os.O_RDONLY))
-    with pytest.raises(Misuse, match="directory"):
-        stdin.read(pytest.fail)
+    with pytest.raises(UsageError, match="directory"):
+        stdin.read_stdin(pytest.fail)

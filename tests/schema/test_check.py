@@ -4,8 +4,8 @@ from typing import Any
 
 import pytest
 
-from aiml_cli.errors import Misuse
-from aiml_cli.schema.check import checker, value_in
+from aiml_cli.errors import UsageError
+from aiml_cli.schema.check import make_checker, parse_answer_json
 
 WHOLE = {"type": "integer"}
 SCHEMA: dict[str, Any] = {"properties": {"age": WHOLE, "tags": {"type": "array", "items": {"type": "string"}}}}
@@ -20,11 +20,11 @@ SCHEMA: dict[str, Any] = {"properties": {"age": WHOLE, "tags": {"type": "array",
     ],
 )
 def test_the_place_is_named(value: Any, wrong: str) -> None:
-    assert checker(SCHEMA)(value) == wrong
+    assert make_checker(SCHEMA)(value) == wrong
 
 
 def test_a_long_value_is_not_quoted_in_full() -> None:
-    wrong = checker(SCHEMA)({"age": "x" * 100_000})
+    wrong = make_checker(SCHEMA)({"age": "x" * 100_000})
     assert wrong.endswith("is not of type 'integer'")
     assert len(wrong) < 400
 
@@ -42,8 +42,8 @@ def test_a_long_value_is_not_quoted_in_full() -> None:
     ids=repr,
 )
 def test_what_is_no_schema_is_refused(schema: dict[str, Any], message: str) -> None:
-    with pytest.raises(Misuse) as caught:
-        checker(schema)
+    with pytest.raises(UsageError) as caught:
+        make_checker(schema)
     assert message in caught.value.message
 
 
@@ -59,14 +59,14 @@ def test_what_is_no_schema_is_refused(schema: dict[str, Any], message: str) -> N
     ids=repr,
 )
 def test_what_only_looks_odd_is_a_schema(schema: dict[str, Any]) -> None:
-    assert checker(schema)(None) == "" or "enum" in schema
+    assert make_checker(schema)(None) == "" or "enum" in schema
 
 
 @pytest.mark.parametrize(
     "text", ["[1]", "\n [1]\n", "```json\n[1]\n```", "\n```\n[1]```\n", "\ufeff[1]", "```JSON\r\n[1]\r\n```"]
 )
 def test_a_code_fence_around_the_json_is_passed_over(text: str) -> None:
-    assert value_in(text) == [1]
+    assert parse_answer_json(text) == [1]
 
 
 @pytest.mark.parametrize(
@@ -81,4 +81,4 @@ def test_a_code_fence_around_the_json_is_passed_over(text: str) -> None:
 )
 def test_the_place_where_json_ends_is_named(text: str, wrong: str) -> None:
     with pytest.raises(ValueError, match=wrong):
-        value_in(text)
+        parse_answer_json(text)

@@ -7,39 +7,39 @@ from typing import Any
 
 import pytest
 
-from aiml_cli.errors import Misuse
-from aiml_cli.schema.load import load
+from aiml_cli.errors import UsageError
+from aiml_cli.schema.load import load_schema
 
 SCHEMA = {"type": "object", "title": "One person!", "properties": {"a": {}}}
 
 
 def test_json_is_taken_as_it_is_and_named_by_its_title() -> None:
-    loaded = load(f" {json.dumps(SCHEMA)} ")
+    loaded = load_schema(f" {json.dumps(SCHEMA)} ")
     assert (loaded.schema, loaded.name, loaded.strict, loaded.ours) == (SCHEMA, "One_person", False, False)
 
 
 @pytest.mark.parametrize("said", ["person.json", "@person.json", "@./person.json"])
 def test_a_file_is_read_with_its_byte_order_mark(said: str) -> None:
     Path("person.json").write_bytes(b"\xef\xbb\xbf" + json.dumps(SCHEMA).encode())
-    assert load(said).schema == SCHEMA
+    assert load_schema(said).schema == SCHEMA
 
 
 def test_a_pipe_of_the_shell_is_a_file() -> None:
     reader, writer = os.pipe()
     os.write(writer, json.dumps(SCHEMA).encode())
     os.close(writer)
-    assert load(f"/dev/fd/{reader}").schema == SCHEMA
+    assert load_schema(f"/dev/fd/{reader}").schema == SCHEMA
     os.close(reader)
 
 
 def test_a_file_may_hold_the_short_form_only_when_it_is_text_of_fields() -> None:
     Path("fields").write_text("name\nage int", encoding="utf-8")
-    with pytest.raises(Misuse, match="fields holds no JSON object"):
-        load("fields")
+    with pytest.raises(UsageError, match="fields holds no JSON object"):
+        load_schema("fields")
 
 
 def test_the_short_form_is_strict_and_ours() -> None:
-    loaded = load("name, speed: in km/h")
+    loaded = load_schema("name, speed: in km/h")
     assert (loaded.name, loaded.strict, loaded.ours) == ("answer", True, True)
 
 
@@ -62,8 +62,8 @@ def test_the_short_form_is_strict_and_ours() -> None:
 )
 def test_what_is_no_schema_is_told(said: str, message: str) -> None:
     Path("bad.json").write_bytes(b"\xff{}")
-    with pytest.raises(Misuse) as caught:
-        load(said)
+    with pytest.raises(UsageError) as caught:
+        load_schema(said)
     assert message in caught.value.message
 
 
@@ -89,10 +89,10 @@ CLOSED: dict[str, Any] = {"type": "object", "properties": {}, "additionalPropert
     ids=json.dumps,
 )
 def test_strict_is_said_only_of_what_keeps_to_the_strict_subset(schema: dict[str, Any], strict: bool) -> None:
-    assert load(json.dumps(schema)).strict is strict
+    assert load_schema(json.dumps(schema)).strict is strict
 
 
 def test_what_was_not_typed_now_names_no_file_of_the_current_directory() -> None:
     Path("person").write_text('{"type": "array"}', encoding="utf-8")
-    assert load("person", is_typed=False).schema["properties"] == {"person": {"type": "string"}}
-    assert load("person").schema == {"type": "array"}
+    assert load_schema("person", is_typed=False).schema["properties"] == {"person": {"type": "string"}}
+    assert load_schema("person").schema == {"type": "array"}

@@ -4,8 +4,8 @@ from typing import Any
 
 import pytest
 
-from aiml_cli.errors import Misuse
-from aiml_cli.schema.shorthand import read
+from aiml_cli.errors import UsageError
+from aiml_cli.schema.shorthand import parse_shorthand
 
 TEXT, WHOLE = {"type": "string"}, {"type": "integer"}
 
@@ -26,8 +26,8 @@ FIELDS: list[tuple[str, dict[str, Any]]] = [
 def test_fields_become_required_properties_of_a_closed_object(text: str, properties: dict[str, Any]) -> None:
     required = list(properties)
     whole = {"type": "object", "properties": properties, "required": required, "additionalProperties": False}
-    assert read(text) == whole
-    assert list(read(text)["properties"]) == required
+    assert parse_shorthand(text) == whole
+    assert list(parse_shorthand(text)["properties"]) == required
 
 
 @pytest.mark.parametrize(
@@ -44,7 +44,7 @@ def test_fields_become_required_properties_of_a_closed_object(text: str, propert
     ],
 )
 def test_what_is_no_field_is_named(text: str, message: str, hint: str) -> None:
-    with pytest.raises(Misuse) as caught:
-        read(text)
+    with pytest.raises(UsageError) as caught:
+        parse_shorthand(text)
     assert message in caught.value.message
     assert hint in caught.value.hint

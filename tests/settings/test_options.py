@@ -9,9 +9,9 @@ import pytest
 from support.paths import SHARED
 
 from aiml_cli.api.endpoints import ENDPOINTS
-from aiml_cli.errors import Misuse
+from aiml_cli.errors import UsageError
 from aiml_cli.settings.options import ROWS, Option, flags_of
-from aiml_cli.settings.resolve import from_file
+from aiml_cli.settings.resolve import read_table
 
 PARAMS = SHARED / "api" / "params.json"
 NO_OPTIONS = re.compile(r"messages|input$|input\[|tool_choice<")
@@ -42,7 +42,7 @@ def twice(things: list[str]) -> list[str]:
 
 
 def place_of(endpoint: str, path: str) -> Option[Any]:
-    return next(row for row in ROWS.values() if endpoint in row.wire and row.wire[endpoint].path == path)
+    return next(row for row in ROWS.values() if endpoint in row.body_paths and row.body_paths[endpoint].path == path)
 
 
 def published() -> list[Any]:
@@ -84,14 +84,14 @@ def test_a_row_stands_in_a_panel_and_spells_its_flag(row: Option[Any]) -> None:
 @every_row
 def test_a_default_is_a_value_that_a_user_could_have_typed(row: Option[Any]) -> None:
     if row.default is not None:
-        typed = ("on" if row.default else "off") if row.kind.switch else str(row.default)
-        assert row.kind.parse(typed) == row.default
+        typed = ("on" if row.default else "off") if row.value_type.is_switch else str(row.default)
+        assert row.value_type.parse(typed) == row.default
 
 
 @every_row
 def test_every_suggestion_is_a_good_value(row: Option[Any]) -> None:
-    for word in row.kind.choices:
-        assert row.kind.parse(word) is not None
+    for word in row.value_type.choices:
+        assert row.value_type.parse(word) is not None
 
 
 @pytest.mark.promise("key-secret")
@@ -99,8 +99,8 @@ def test_every_suggestion_is_a_good_value(row: Option[Any]) -> None:
 def test_a_secret_has_no_flag_and_no_place_in_the_config_file(row: Option[Any]) -> None:
     if row.secret:
         assert row not in [*flags_of("chat"), *flags_of("responses")]
-        with pytest.raises(Misuse):
-            from_file({row.name: "a made-up key"}, "config.toml")
+        with pytest.raises(UsageError):
+            read_table({row.name: "a made-up key"}, "config.toml")
 
 
 def test_the_key_is_a_secret() -> None:
@@ -110,15 +110,16 @@ def test_the_key_is_a_secret() -> None:
 
 @every_row
 def test_a_row_is_sent_only_to_endpoints_that_there_are(row: Option[Any]) -> None:
-    assert set(row.wire) <= set(ENDPOINTS)
+    assert set(row.body_paths) <= set(ENDPOINTS)
     assert all(
-        re.fullmatch(r"[a-z_]+(\[[a-z_=]*\])?(\.[a-z_]+(\[[a-z_=]*\])?)*", place.path) for place in row.wire.values()
+        re.fullmatch(r"[a-z_]+(\[[a-z_=]*\])?(\.[a-z_]+(\[[a-z_=]*\])?)*", place.path)
+        for place in row.body_paths.values()
     )
 
 
 @every_endpoint
 def test_each_place_belongs_to_one_row(endpoint: str) -> None:
-    places = [row.wire[endpoint].path for row in ROWS.values() if endpoint in row.wire]
+    places = [row.body_paths[endpoint].path for row in ROWS.values() if endpoint in row.body_paths]
     assert not twice(places)
     assert not [(outer, inner) for outer in places for inner in places if inner.startswith(f"{outer}.")]
 
@@ -126,12 +127,12 @@ def test_each_place_belongs_to_one_row(endpoint: str) -> None:
 @every_endpoint
 def test_a_command_offers_what_its_endpoint_has(endpoint: str) -> None:
     offered = flags_of(endpoint)
-    assert all(not row.wire or endpoint in row.wire for row in offered)
-    assert {row.name for row in ROWS.values() if endpoint in row.wire} <= {row.name for row in offered}
+    assert all(not row.body_paths or endpoint in row.body_paths for row in offered)
+    assert {row.name for row in ROWS.values() if endpoint in row.body_paths} <= {row.name for row in offered}
 
 
 def test_what_is_said_with_each_call_has_no_variable() -> None:
-    assert not [row.name for row in ROWS.values() if row.once and row.variables]
+    assert not [row.name for row in ROWS.values() if row.per_call and row.variables]
 
 
 @pytest.mark.skipif(not PARAMS.exists(), reason="the vendor's parameters are no part of the repository")
@@ -144,10 +145,10 @@ def test_the_list_of_the_vendors_parameters_is_read(endpoint: str) -> None:
 
 @pytest.mark.parametrize("wanted", published())
 def test_each_published_parameter_has_its_row(wanted: dict[str, Any]) -> None:
-    kind = place_of(wanted["endpoint"], wanted["path"]).kind_on(wanted["endpoint"])
+    kind = place_of(wanted["endpoint"], wanted["path"]).value_type_on(wanted["endpoint"])
     match wanted["type"]:
         case "boolean":
-            assert kind.switch
+            assert kind.is_switch
         case "number" | "integer":
             assert kind.limits == (wanted["min"], wanted["max"])
             assert kind.name.startswith("a whole number") == (wanted["type"] == "integer")
@@ -155,7 +156,7 @@ def test_each_published_parameter_has_its_row(wanted: dict[str, Any]) -> None:
             assert set(wanted["enum"]) <= set(kind.choices)
         case "string":
             assert kind.parse("a-text") == "a-text"
-        case "object" if kind.many:
+        case "object" if kind.is_list:
             assert kind.parse("name=value") == {"name": "value"}
         case "object":
             assert kind.parse('{"type": "text"}') == {"type": "text"}
@@ -175,4 +176,4 @@ def test_each_documented_parameter_has_its_row(endpoint: str, path: str) -> None
 
 @pytest.mark.parametrize("word", ["none", "minimal", "low", "medium", "high", "xhigh", "max", "a new one"])
 def test_the_server_judges_the_effort(word: str) -> None:
-    assert ROWS["effort"].kind.parse(word) == word
+    assert ROWS["effort"].value_type.parse(word) == word

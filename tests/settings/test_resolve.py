@@ -7,19 +7,19 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from aiml_cli.errors import Misuse
+from aiml_cli.errors import UsageError
 from aiml_cli.settings.options import ROWS, Option, Options, value_of
-from aiml_cli.settings.resolve import Said, Settings, Source, from_environment, from_file, resolve
+from aiml_cli.settings.resolve import RawValue, Settings, Source, read_environment, read_table, resolve
 
 SPEAKERS = [source for source in Source if source is not Source.DEFAULT]
 
 
-def said(speaker: str = "somebody", /, **texts: str) -> dict[str, Said]:
-    return {name: Said((text,), speaker) for name, text in texts.items()}
+def said(speaker: str = "somebody", /, **texts: str) -> dict[str, RawValue]:
+    return {name: RawValue((text,), speaker) for name, text in texts.items()}
 
 
 def from_toml(table: Mapping[str, object], endpoint: str = "") -> Options:
-    return resolve({Source.FILE: from_file(table, "config.toml")}, endpoint).options
+    return resolve({Source.FILE: read_table(table, "config.toml")}, endpoint).options
 
 
 @settings(deadline=None)
@@ -61,19 +61,19 @@ def test_a_value_knows_its_speaker_and_whom_it_hides() -> None:
             Source.FLAG: said("--seed", seed="3"),
         }
     )
-    assert settled.speakers["seed"] == "--seed"
-    assert settled.hides["seed"] == ("config.toml: seed", "AIML_SEED")
+    assert settled.source_names["seed"] == "--seed"
+    assert settled.overrides["seed"] == ("config.toml: seed", "AIML_SEED")
 
 
 @pytest.mark.parametrize("source", SPEAKERS)
 def test_the_sentence_is_the_same_for_every_speaker(source: Source) -> None:
-    with pytest.raises(Misuse) as refused:
+    with pytest.raises(UsageError) as refused:
         resolve({source: said("the speaker", temperature="3")})
     assert refused.value.message == "the speaker: '3' is not a number from 0 to 2"
 
 
 def test_a_mistyped_choice_names_the_likely_one() -> None:
-    with pytest.raises(Misuse) as refused:
+    with pytest.raises(UsageError) as refused:
         resolve({Source.FLAG: said("--format", format="jason")})
     assert "json" in refused.value.hint
 
@@ -86,21 +86,21 @@ def test_only_the_strongest_is_judged() -> None:
 def test_what_another_endpoint_has_is_not_judged_here() -> None:
     layers = {Source.FILE: said(truncation="nonsense")}
     assert resolve(layers, "chat").options.truncation is None
-    with pytest.raises(Misuse):
+    with pytest.raises(UsageError):
         resolve(layers, "responses")
 
 
 def test_an_endpoint_may_be_stricter() -> None:
     layers = {Source.FLAG: said("--max-tokens", max_tokens="5")}
     assert resolve(layers, "chat").options.max_tokens == 5
-    with pytest.raises(Misuse, match="at least 16"):
+    with pytest.raises(UsageError, match="at least 16"):
         resolve(layers, "responses")
 
 
 def test_a_repeated_flag_is_joined_and_replaces_what_the_file_said() -> None:
     layers = {
-        Source.FILE: {"include": Said(("a",), "config.toml")},
-        Source.FLAG: {"include": Said(("b,c", "d"), "--include"), "option": Said(("x=1", "y=2", "x=3"), "-O")},
+        Source.FILE: {"include": RawValue(("a",), "config.toml")},
+        Source.FLAG: {"include": RawValue(("b,c", "d"), "--include"), "option": RawValue(("x=1", "y=2", "x=3"), "-O")},
     }
     settled = resolve(layers).options
     assert settled.include == ("b", "c", "d")
@@ -108,7 +108,7 @@ def test_a_repeated_flag_is_joined_and_replaces_what_the_file_said() -> None:
 
 
 def test_the_last_of_a_flag_that_takes_one_value_wins() -> None:
-    assert resolve({Source.FLAG: {"seed": Said(("1", "2"), "--seed")}}).options.seed == 2
+    assert resolve({Source.FLAG: {"seed": RawValue(("1", "2"), "--seed")}}).options.seed == 2
 
 
 # ---- the environment
@@ -118,28 +118,28 @@ def test_the_last_of_a_flag_that_takes_one_value_wins() -> None:
 def test_each_variable_sets_its_row_and_the_first_is_the_strongest(row: Option[Any]) -> None:
     for number, variable in enumerate(row.variables):
         environ = {other: f"value of {other}" for other in row.variables[number:]}
-        assert from_environment(environ) == {row.name: Said((f"value of {variable}",), variable)}
+        assert read_environment(environ) == {row.name: RawValue((f"value of {variable}",), variable)}
 
 
 def test_an_empty_variable_says_nothing() -> None:
-    assert from_environment({"AIML_MODEL": "", "AIMLAPI_API_KEY": "", "AIML_API_KEY": "made up"}) == {
-        "api_key": Said(("made up",), "AIML_API_KEY")
+    assert read_environment({"AIML_MODEL": "", "AIMLAPI_API_KEY": "", "AIML_API_KEY": "made up"}) == {
+        "api_key": RawValue(("made up",), "AIML_API_KEY")
     }
 
 
 def test_a_placeholder_does_not_hide_a_key() -> None:
     environ = {"AIMLAPI_API_KEY": "<YOUR_AIMLAPI_KEY>", "AIMLAPI_KEY": "made up"}
-    assert from_environment(environ) == {"api_key": Said(("made up",), "AIMLAPI_KEY")}
-    assert from_environment({**environ, "AIML_API_KEY": "<odd"}) == {"api_key": Said(("<odd",), "AIML_API_KEY")}
+    assert read_environment(environ) == {"api_key": RawValue(("made up",), "AIMLAPI_KEY")}
+    assert read_environment({**environ, "AIML_API_KEY": "<odd"}) == {"api_key": RawValue(("<odd",), "AIML_API_KEY")}
 
 
 def test_a_variable_that_no_row_has_is_somebody_elses() -> None:
-    assert from_environment({"AIML_PREVIOUS_RESPONSE_ID": "resp_1", "AIML_OUTPUT": "x", "PATH": "/bin"}) == {}
+    assert read_environment({"AIML_PREVIOUS_RESPONSE_ID": "resp_1", "AIML_OUTPUT": "x", "PATH": "/bin"}) == {}
 
 
 @pytest.mark.parametrize(("text", "value"), [("1", True), ("true", True), ("0", False)])
 def test_stdin_is_left_alone_by_a_variable(text: str, *, value: bool) -> None:
-    layers = {Source.ENVIRONMENT: from_environment({"AIML_NO_STDIN": text})}
+    layers = {Source.ENVIRONMENT: read_environment({"AIML_NO_STDIN": text})}
     assert resolve(layers).options.no_stdin is value
 
 
@@ -194,7 +194,7 @@ def test_a_value_of_the_file_is_taken_in_its_own_type(table: dict[str, object], 
     ids=repr,
 )
 def test_a_bad_value_of_the_file_is_told_with_its_place(table: dict[str, object]) -> None:
-    with pytest.raises(Misuse) as refused:
+    with pytest.raises(UsageError) as refused:
         from_toml(table)
     assert refused.value.message.startswith(f"config.toml: {next(iter(table))}: ")
 
@@ -210,21 +210,21 @@ def test_an_empty_list_of_the_file_asks_for_nothing(table: dict[str, object]) ->
     ids=repr,
 )
 def test_a_file_named_in_the_file_is_the_same_in_every_folder(table: dict[str, object]) -> None:
-    with pytest.raises(Misuse, match=next(iter(table))):
+    with pytest.raises(UsageError, match=next(iter(table))):
         from_toml(table)
 
 
 def test_an_unknown_setting_names_the_likely_one() -> None:
-    with pytest.raises(Misuse) as refused:
-        from_file({"temprature": 1}, "config.toml")
+    with pytest.raises(UsageError) as refused:
+        read_table({"temprature": 1}, "config.toml")
     assert "temprature" in refused.value.message
     assert "temperature" in refused.value.hint
 
 
 @pytest.mark.parametrize("name", ["api_key", "file", "output", "previous_response_id", "dry_run"])
 def test_what_belongs_to_one_call_or_is_secret_has_no_place_in_the_file(name: str) -> None:
-    with pytest.raises(Misuse) as refused:
-        from_file({name: "x"}, "config.toml")
+    with pytest.raises(UsageError) as refused:
+        read_table({name: "x"}, "config.toml")
     assert name in refused.value.message
     assert refused.value.hint
 
@@ -239,11 +239,11 @@ def test_settings_of_nobody_hold_the_defaults() -> None:
     "table", [{"system": "@style.txt"}, {"ca_bundle": "ca.pem"}, {"tools": "tools.json"}, {"schema": "s.json"}]
 )
 def test_a_file_named_in_the_config_has_its_whole_path(table: dict[str, str]) -> None:
-    with pytest.raises(Misuse, match="not the whole path"):
-        from_file(table, "config.toml")
+    with pytest.raises(UsageError, match="not the whole path"):
+        read_table(table, "config.toml")
 
 
 def test_a_placeholder_hides_no_key_of_another_variable() -> None:
-    said = from_environment({"AIMLAPI_API_KEY": "<YOUR_KEY>", "AIML_API_KEY": "real"})
+    said = read_environment({"AIMLAPI_API_KEY": "<YOUR_KEY>", "AIML_API_KEY": "real"})
     assert said["api_key"].texts == ("real",)
-    assert from_environment({"AIMLAPI_API_KEY": "<YOUR_KEY>"})["api_key"].texts == ("<YOUR_KEY>",)
+    assert read_environment({"AIMLAPI_API_KEY": "<YOUR_KEY>"})["api_key"].texts == ("<YOUR_KEY>",)

@@ -2,8 +2,8 @@
 
 import pytest
 
-from aiml_cli.errors import Misuse
-from aiml_cli.settings.urls import host_of, is_local, is_plain, origin_of
+from aiml_cli.errors import UsageError
+from aiml_cli.settings.urls import host_of, is_local, is_unencrypted, origin_of
 
 
 @pytest.mark.parametrize(
@@ -41,8 +41,8 @@ def test_a_host_is_named_with_its_unusual_port(url: str, host: str) -> None:
     ],
 )
 def test_what_names_no_host_is_refused(url: str) -> None:
-    for ask in (host_of, origin_of, is_local, is_plain):
-        with pytest.raises(Misuse, match="is not the address of a server"):
+    for ask in (host_of, origin_of, is_local, is_unencrypted):
+        with pytest.raises(UsageError, match="is not the address of a server"):
             ask(url)
 
 
@@ -50,7 +50,7 @@ def test_what_names_no_host_is_refused(url: str) -> None:
     "url", ["https://me:secret@host/v1", "https://api.aimlapi.com@evil.example", "https://u:secret@["]
 )
 def test_a_password_in_the_address_is_refused_and_not_shown(url: str) -> None:
-    with pytest.raises(Misuse, match="a user name or a password") as told:
+    with pytest.raises(UsageError, match="a user name or a password") as told:
         host_of(url)
     assert "secret" not in told.value.message + told.value.hint
 
@@ -77,5 +77,5 @@ def test_loopback_is_told_from_the_rest(url: str, local: bool) -> None:
 
 @pytest.mark.promise("key-bound")
 def test_plain_http_is_told_however_it_is_spelled() -> None:
-    assert is_plain("HtTp://host")
-    assert not is_plain("https://host")
+    assert is_unencrypted("HtTp://host")
+    assert not is_unencrypted("https://host")

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from aiml_cli.errors import Misuse
+from aiml_cli.errors import UsageError
 from aiml_cli.settings.value_types import (
     JSON,
     JSON_OR_WORD,
@@ -16,12 +16,12 @@ from aiml_cli.settings.value_types import (
     SWITCH,
     TEXT,
     VARIABLES,
-    Kind,
+    ValueType,
     choice,
     integer,
     number,
     text,
-    words,
+    text_list,
 )
 
 KINDS = [
@@ -31,7 +31,7 @@ KINDS = [
     integer(16),
     choice("auto", "disabled"),
     text("low", "high"),
-    words("a"),
+    text_list("a"),
     SWITCH,
     TEXT,
     JSON,
@@ -53,7 +53,7 @@ KINDS = [
         (integer(1), "4096", 4096),
         (choice("auto", "disabled"), "disabled", "disabled"),
         (text("low"), "ultra", "ultra"),
-        (words(), "a, b,,c", ("a", "b", "c")),
+        (text_list(), "a, b,,c", ("a", "b", "c")),
         (PATHS, "a,b", ("a,b",)),
         (JSON, '{"a": [1, null]}', {"a": [1, None]}),
         (JSON, "[]", []),
@@ -68,7 +68,7 @@ KINDS = [
         (VARIABLES, 'who={"type": "input_text"}', {"who": {"type": "input_text"}}),
     ],
 )
-def test_a_good_value_is_read(kind: Kind[Any], typed: str, value: object) -> None:
+def test_a_good_value_is_read(kind: ValueType[Any], typed: str, value: object) -> None:
     assert kind.parse(typed) == value
 
 
@@ -99,14 +99,14 @@ def test_a_good_value_is_read(kind: Kind[Any], typed: str, value: object) -> Non
         (PATHS, ""),
     ],
 )
-def test_a_bad_value_is_a_value_error(kind: Kind[Any], typed: str) -> None:
+def test_a_bad_value_is_a_value_error(kind: ValueType[Any], typed: str) -> None:
     with pytest.raises(ValueError):  # noqa: PT011 - the sentence is made where the speaker is known
         kind.parse(typed)
 
 
 @pytest.mark.parametrize("kind", [number(), number(0), number(0, 2), integer(), integer(1)], ids=lambda kind: kind.name)
 @pytest.mark.parametrize("typed", ["nan", "inf", "-inf", "Infinity", "1e999", "-1e999", "9" * 5000])
-def test_what_is_no_finite_number_is_outside_of_every_range(kind: Kind[Any], typed: str) -> None:
+def test_what_is_no_finite_number_is_outside_of_every_range(kind: ValueType[Any], typed: str) -> None:
     with pytest.raises(ValueError):  # noqa: PT011 - as above
         kind.parse(typed)
 
@@ -129,15 +129,15 @@ def test_a_switch_knows_the_usual_words(on: str, off: str) -> None:
 @example("no/such/file.json")
 @example("a=[")
 @given(typed=st.text())
-def test_no_text_is_more_than_refused(kind: Kind[Any], typed: str) -> None:
+def test_no_text_is_more_than_refused(kind: ValueType[Any], typed: str) -> None:
     try:
         kind.parse(typed)
-    except (ValueError, Misuse):
+    except (ValueError, UsageError):
         return
 
 
 @pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.name)
-def test_a_kind_has_a_name_for_the_sentence_and_one_for_the_help(kind: Kind[Any]) -> None:
+def test_a_kind_has_a_name_for_the_sentence_and_one_for_the_help(kind: ValueType[Any]) -> None:
     assert kind.name
     assert kind.metavar
     assert kind.name == kind.name.strip(" .")
@@ -153,7 +153,7 @@ def test_a_kind_has_a_name_for_the_sentence_and_one_for_the_help(kind: Kind[Any]
         (choice("auto", "disabled"), "one of auto, disabled"),
     ],
 )
-def test_the_name_tells_what_would_be_good(kind: Kind[Any], name: str) -> None:
+def test_the_name_tells_what_would_be_good(kind: ValueType[Any], name: str) -> None:
     assert kind.name == name
 
 
@@ -175,7 +175,7 @@ def test_json_may_stand_in_a_file(tmp_path: Path) -> None:
 def test_a_broken_file_is_named_with_the_place_of_its_fault(tmp_path: Path, content: bytes, words: str) -> None:
     path = tmp_path / "broken.json"
     path.write_bytes(content)
-    with pytest.raises(Misuse) as refused:
+    with pytest.raises(UsageError) as refused:
         JSON.parse(f"@{path}")
     assert refused.value.message.startswith(f"{path}: ")
     assert words in refused.value.message
@@ -183,7 +183,7 @@ def test_a_broken_file_is_named_with_the_place_of_its_fault(tmp_path: Path, cont
 
 @pytest.mark.parametrize("name", ["absent.json", "."])
 def test_a_file_that_cannot_be_read_is_named(tmp_path: Path, name: str) -> None:
-    with pytest.raises(Misuse, match=str(tmp_path)):
+    with pytest.raises(UsageError, match=str(tmp_path)):
         JSON.parse(f"@{tmp_path / name}")
 
 
@@ -191,5 +191,5 @@ def test_a_file_that_cannot_be_read_is_named(tmp_path: Path, name: str) -> None:
 def test_a_file_must_hold_an_object_or_a_list_too(tmp_path: Path, content: str) -> None:
     path = tmp_path / "scalar.json"
     path.write_text(content)
-    with pytest.raises((ValueError, Misuse)):
+    with pytest.raises((ValueError, UsageError)):
         JSON.parse(f"@{path}")

@@ -18,7 +18,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from aiml_cli.core.dry_run import program
+from aiml_cli.core.dry_run import write_snippet
 from aiml_cli.snippets.shell import LONGEST_ARGUMENT
 
 KEY = "a made-up key"
@@ -131,7 +131,7 @@ def run(language: str, text: str, *command: str) -> subprocess.CompletedProcess[
 
 
 def write(language: str, body: dict[str, Any], url: str, **others: Any) -> str:
-    return program(language, "POST", url, body, **{"key_variable": "AIMLAPI_API_KEY", "stream": False, **others})
+    return write_snippet(language, "POST", url, body, **{"key_variable": "AIMLAPI_API_KEY", "stream": False, **others})
 
 
 def chat(text: str) -> dict[str, object]:
@@ -252,7 +252,7 @@ def test_without_a_key_none_is_sent(language: str, gateway: Gateway) -> None:
 
 @every_language
 def test_the_method_is_the_one_given(language: str, gateway: Gateway) -> None:
-    text = program(language, "PUT", gateway.url, HELLO, key_variable=None, stream=False)
+    text = write_snippet(language, "PUT", gateway.url, HELLO, key_variable=None, stream=False)
     assert run(language, text).returncode == 0
     assert (gateway.method, gateway.body) == ("PUT", HELLO)
 

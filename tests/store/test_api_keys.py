@@ -10,11 +10,11 @@ from typing import Any
 
 import pytest
 
-from aiml_cli.errors import AimlError, Misuse, NotAllowed
-from aiml_cli.settings.resolve import Said, Settings, resolve
+from aiml_cli.errors import AimlError, AuthError, UsageError
+from aiml_cli.settings.resolve import RawValue, Settings, resolve
 from aiml_cli.store import api_keys, key_storage
-from aiml_cli.store.config_file import layers
-from aiml_cli.store.key_storage import Key
+from aiml_cli.store.config_file import read_sources
+from aiml_cli.store.key_storage import ApiKey
 
 HOME = "https://api.aimlapi.com/v1/chat/completions"
 ELSEWHERE = "https://other.example/v1"
@@ -64,11 +64,13 @@ def configured(text: str, tmp_path: Path) -> None:
 
 
 def settled(flags: dict[str, str] | None = None, **environ: str) -> Settings:
-    return resolve(layers({name: Said((text,), f"--{name}") for name, text in (flags or {}).items()}, environ))
+    return resolve(
+        read_sources({name: RawValue((text,), f"--{name}") for name, text in (flags or {}).items()}, environ)
+    )
 
 
 def found(url: str = HOME, flags: dict[str, str] | None = None, **environ: str) -> tuple[str, str] | None:
-    key = api_keys.find(settled(flags, **environ), url)
+    key = api_keys.find_key(settled(flags, **environ), url)
     return (key.value, key.source) if key else None
 
 
@@ -82,7 +84,7 @@ def test_the_environment_comes_first_then_the_keyring_then_the_file_then_the_com
 ) -> None:
     configured(printing("from-command"), tmp_path)
     assert found() == ("from-command", "key_command")
-    api_keys.remember("api.aimlapi.com", "from-file")
+    api_keys.store_key("api.aimlapi.com", "from-file")
     assert found() == ("from-file", f"file {file}")
     install(KEYRING, tmp_path, monkeypatch)
     (tmp_path / "ring" / "ring.json").write_text('{"aiml api.aimlapi.com": "from-ring"}')
@@ -96,35 +98,35 @@ def test_the_environment_comes_first_then_the_keyring_then_the_file_then_the_com
 @pytest.mark.parametrize("ring", [KEYRING, LOCKED, FORGETFUL, "raise RuntimeError"])
 def test_a_stored_key_goes_to_its_host_only(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, ring: str) -> None:
     install(ring, tmp_path, monkeypatch)
-    where = api_keys.remember("other.example", SECRET)
+    where = api_keys.store_key("other.example", SECRET)
     assert found(ELSEWHERE) == (SECRET, where)
     for url in (HOME, HERE, "https://other.example:8443/v1", "https://sub.other.example/v1", "https://other.example.x"):
         assert found(url) is None
-    assert api_keys.forget("other.example")
-    assert not api_keys.forget("other.example")
+    assert api_keys.delete_stored_key("other.example")
+    assert not api_keys.delete_stored_key("other.example")
     assert found(ELSEWHERE) is None
 
 
 def test_a_keyring_that_keeps_an_old_key_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     install("def get_password(*_): return 'old'\ndef set_password(*_): raise OSError", tmp_path, monkeypatch)
-    for attempt in (lambda: api_keys.remember("a.example", SECRET), lambda: api_keys.forget("a.example")):
-        with pytest.raises(NotAllowed, match=r"does not let go of the key for a\.example"):
+    for attempt in (lambda: api_keys.store_key("a.example", SECRET), lambda: api_keys.delete_stored_key("a.example")):
+        with pytest.raises(AuthError, match=r"does not let go of the key for a\.example"):
             attempt()
 
 
 def test_a_key_that_moves_into_the_keyring_leaves_the_file(
     file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    api_keys.remember("api.aimlapi.com", "old")
+    api_keys.store_key("api.aimlapi.com", "old")
     install(KEYRING, tmp_path, monkeypatch)
-    api_keys.remember("api.aimlapi.com", SECRET)
+    api_keys.store_key("api.aimlapi.com", SECRET)
     assert json.loads(file.read_text()) == {}
     assert found() == (SECRET, "the system's keyring")
 
 
 def test_a_key_of_the_environment_goes_to_this_machine_too_and_a_stored_one_only_to_its_port() -> None:
     assert found(HERE, AIMLAPI_API_KEY=SECRET) == (SECRET, "environment AIMLAPI_API_KEY")
-    api_keys.remember("127.0.0.1:4000", SECRET)
+    api_keys.store_key("127.0.0.1:4000", SECRET)
     assert found(HERE)
     assert found("http://127.0.0.1:4001/v1") is None
 
@@ -133,7 +135,7 @@ def test_a_key_of_the_environment_goes_to_this_machine_too_and_a_stored_one_only
 def test_the_file_of_keys_is_private(file: Path) -> None:
     before = os.umask(0)
     try:
-        api_keys.remember("api.aimlapi.com", SECRET)
+        api_keys.store_key("api.aimlapi.com", SECRET)
     finally:
         os.umask(before)
     assert [path.stat().st_mode & 0o777 for path in (file, file.parent)] == [0o600, 0o700]
@@ -141,13 +143,13 @@ def test_the_file_of_keys_is_private(file: Path) -> None:
 
 @pytest.mark.promise("private-files")
 def test_a_key_file_that_others_can_read_is_told_and_used(file: Path) -> None:
-    api_keys.remember("api.aimlapi.com", SECRET)
-    key = api_keys.find(settled(), HOME)
-    assert key == Key(SECRET, f"file {file}", "")
+    api_keys.store_key("api.aimlapi.com", SECRET)
+    key = api_keys.find_key(settled(), HOME)
+    assert key == ApiKey(SECRET, f"file {file}", "")
     file.chmod(0o640)
-    key = api_keys.find(settled(), HOME)
-    assert key == Key(SECRET, f"file {file}", f"others can read the key in {file}: chmod 600 {file}")
-    assert (f"{file}: others can read it (chmod 600 {file})", False) in key_storage.check_modes()
+    key = api_keys.find_key(settled(), HOME)
+    assert key == ApiKey(SECRET, f"file {file}", f"others can read the key in {file}: chmod 600 {file}")
+    assert (f"{file}: others can read it (chmod 600 {file})", False) in key_storage.check_permissions()
 
 
 @pytest.mark.promise("damaged-config")
@@ -159,10 +161,10 @@ def test_a_damaged_file_of_keys_is_told_without_its_text_and_left_alone(file: Pa
     file.write_text(damage)
     for attempt in (
         found,
-        lambda: api_keys.remember("other.example", SECRET),
-        lambda: api_keys.forget("other.example"),
+        lambda: api_keys.store_key("other.example", SECRET),
+        lambda: api_keys.delete_stored_key("other.example"),
     ):
-        with pytest.raises(Misuse, match=f"^{file}(, line 1, column \\d+)?: not ") as told:
+        with pytest.raises(UsageError, match=f"^{file}(, line 1, column \\d+)?: not ") as told:
             attempt()
         assert "k-0123" not in told.value.message + told.value.hint
     assert file.read_text() == damage
@@ -181,19 +183,22 @@ def test_a_damaged_file_of_keys_is_told_without_its_text_and_left_alone(file: Pa
 )
 def test_a_placeholder_is_no_key(value: str, sentence: str) -> None:
     settings = settled(AIMLAPI_API_KEY=value)
-    assert api_keys.find(settings, HOME) is None
-    assert api_keys.why_none(settings, HOME) == sentence
-    with pytest.raises(Misuse):
-        api_keys.remember("api.aimlapi.com", value)
-    api_keys.remember("api.aimlapi.com", SECRET)
+    assert api_keys.find_key(settings, HOME) is None
+    assert api_keys.explain_missing_key(settings, HOME) == sentence
+    with pytest.raises(UsageError):
+        api_keys.store_key("api.aimlapi.com", value)
+    api_keys.store_key("api.aimlapi.com", SECRET)
     assert found(AIMLAPI_API_KEY=value)
 
 
 def test_what_is_stored_for_another_host_or_is_a_placeholder_is_told(file: Path) -> None:
     file.parent.mkdir()
     file.write_text(json.dumps({"api.aimlapi.com": "<KEY>", "a.example": SECRET}))
-    assert api_keys.why_none(settled(), HOME) == "what is stored for api.aimlapi.com is a placeholder, not a key"
-    assert api_keys.why_none(settled(), ELSEWHERE) == (
+    assert (
+        api_keys.explain_missing_key(settled(), HOME)
+        == "what is stored for api.aimlapi.com is a placeholder, not a key"
+    )
+    assert api_keys.explain_missing_key(settled(), ELSEWHERE) == (
         "the stored key is for a.example, api.aimlapi.com and goes nowhere else: there is none for other.example"
     )
 
@@ -215,8 +220,11 @@ def test_what_is_stored_for_another_host_or_is_a_placeholder_is_told(file: Path)
 )
 def test_a_key_that_no_server_gave_is_refused_and_not_shown(odd: str, what: str) -> None:
     for value in (f"k-0123{odd}4567", f"k-01234567{odd}"):
-        for attempt in (lambda v=value: found(AIML_API_KEY=v), lambda v=value: api_keys.remember("api.aimlapi.com", v)):
-            with pytest.raises((NotAllowed, Misuse), match=f"the key holds {what}, which no key does") as told:
+        for attempt in (
+            lambda v=value: found(AIML_API_KEY=v),
+            lambda v=value: api_keys.store_key("api.aimlapi.com", v),
+        ):
+            with pytest.raises((AuthError, UsageError), match=f"the key holds {what}, which no key does") as told:
                 attempt()
             assert "0123" not in f"{told.value!r} {told.value.hint} {told.value.details}"
 
@@ -224,22 +232,22 @@ def test_a_key_that_no_server_gave_is_refused_and_not_shown(odd: str, what: str)
 @pytest.mark.promise("key-bound")
 @pytest.mark.parametrize("url", ["http://api.aimlapi.com/v1", "HTTP://api.aimlapi.com", "http://127.0.0.1.example"])
 def test_no_key_goes_over_plain_http_to_another_machine(url: str) -> None:
-    with pytest.raises(Misuse, match="over plain http"):
-        api_keys.guard(url, Key(SECRET, "x"))
-    api_keys.guard(url, None)
+    with pytest.raises(UsageError, match="over plain http"):
+        api_keys.refuse_plain_http(url, ApiKey(SECRET, "x"))
+    api_keys.refuse_plain_http(url, None)
 
 
 @pytest.mark.parametrize("url", [HOME, HERE, "http://localhost", "http://[::1]:1"])
 def test_a_key_goes_over_https_and_to_this_machine(url: str) -> None:
-    api_keys.guard(url, Key(SECRET, "x"))
+    api_keys.refuse_plain_http(url, ApiKey(SECRET, "x"))
 
 
 @pytest.mark.promise("key-secret")
 def test_a_key_is_not_in_its_repr_and_is_masked_in_any_text() -> None:
-    key = Key(SECRET, "keyring")
-    assert repr(key) == "Key(source='keyring', notice='')"
-    assert api_keys.masked(f"bad key {SECRET}, {SECRET}!", key) == "bad key ***, ***!"
-    assert api_keys.masked(SECRET, None) == SECRET
+    key = ApiKey(SECRET, "keyring")
+    assert repr(key) == "ApiKey(source='keyring', notice='')"
+    assert api_keys.mask_key(f"bad key {SECRET}, {SECRET}!", key) == "bad key ***, ***!"
+    assert api_keys.mask_key(SECRET, None) == SECRET
 
 
 @pytest.mark.parametrize(
@@ -256,7 +264,7 @@ def test_a_key_is_not_in_its_repr_and_is_masked_in_any_text() -> None:
     ],
 )
 def test_a_key_command_that_fails_is_told(command: str, sentence: str) -> None:
-    with pytest.raises(NotAllowed) as told:
+    with pytest.raises(AuthError) as told:
         found(AIML_KEY_COMMAND=command)
     assert told.value.message == sentence
 
@@ -264,7 +272,7 @@ def test_a_key_command_that_fails_is_told(command: str, sentence: str) -> None:
 def test_a_key_command_that_hangs_is_ended(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(api_keys, "COMMAND_SECONDS", 0.2)
     start = time.monotonic()
-    with pytest.raises(NotAllowed, match=r"printed no key within 0\.2 s"):
+    with pytest.raises(AuthError, match=r"printed no key within 0\.2 s"):
         found(AIML_KEY_COMMAND="sleep 60")
     assert time.monotonic() - start < 20
 
@@ -275,7 +283,7 @@ def test_a_key_command_gets_no_shell_no_input_and_no_current_directory(tmp_path:
     (tmp_path / "cat").chmod(0o755)
     assert found(AIML_KEY_COMMAND="echo k;echo$HOME`id`") == ("k;echo$HOME`id`", "key_command")
     assert found(AIML_KEY_COMMAND="pwd") == ("/", "key_command")
-    with pytest.raises(NotAllowed, match="printed no key"):
+    with pytest.raises(AuthError, match="printed no key"):
         found(AIML_KEY_COMMAND="cat")
 
 
@@ -284,7 +292,7 @@ def test_a_key_command_does_not_eat_the_prompt_on_standard_input() -> None:
 from aiml_cli.settings.resolve import resolve
 from aiml_cli.store import config_file as config, api_keys as key
 try:
-    key.find(resolve(config.layers({}, {"AIML_KEY_COMMAND": "cat"})), "https://api.aimlapi.com")
+    key.find_key(resolve(config.read_sources({}, {"AIML_KEY_COMMAND": "cat"})), "https://api.aimlapi.com")
 finally:
     print(input())
 """
@@ -317,10 +325,10 @@ def test_a_key_command_is_asked_for_the_address_that_stood_where_it_was_said(
 ) -> None:
     configured(printing(SECRET) + (config or ""), tmp_path)
     settings = settled(flags, **environ)
-    assert api_keys.asks(settings, url) is asked
+    assert api_keys.has_key_command(settings, url) is asked
     assert (found(url, flags, **environ) is not None) is asked
     if not asked:
-        assert api_keys.why_none(settings, url).startswith("key_command is not asked for a key for ")
+        assert api_keys.explain_missing_key(settings, url).startswith("key_command is not asked for a key for ")
 
 
 def test_a_key_command_can_be_said_by_file_profile_and_environment_only() -> None:
@@ -329,7 +337,7 @@ def test_a_key_command_can_be_said_by_file_profile_and_environment_only() -> Non
 
 @pytest.mark.promise("key-secret")
 def test_no_failure_holds_the_key(file: Path) -> None:
-    api_keys.remember("api.aimlapi.com", SECRET)
+    api_keys.store_key("api.aimlapi.com", SECRET)
     file.write_text(file.read_text()[:-3])
     with pytest.raises(AimlError) as told:
         found()

@@ -10,15 +10,15 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from aiml_cli.errors import AimlError, Misuse
+from aiml_cli.errors import AimlError, UsageError
 from aiml_cli.settings.options import ROWS, value_of
-from aiml_cli.settings.resolve import Said, Settings, Source, resolve
+from aiml_cli.settings.resolve import RawValue, Settings, Source, resolve
 from aiml_cli.store import config_file, paths
 
 SET_ONE = """
 import sys
 from aiml_cli.store import config_file as config
-config.put(sys.argv[1], sys.argv[2], sys.argv[3] or None)
+config.set_value(sys.argv[1], sys.argv[2], sys.argv[3] or None)
 """
 TWO_PROFILES = "profile = 'home'\n[profiles.home]\nseed = 1\n[profiles.work]\nseed = 2\n"
 STYLES = [
@@ -44,8 +44,8 @@ def file(tmp_path: Path) -> Path:
 
 
 def settled(flags: dict[str, str] | None = None, **environ: str) -> Settings:
-    said = {name: Said((text,), f"--{name}") for name, text in (flags or {}).items()}
-    return resolve(config_file.layers(said, environ))
+    said = {name: RawValue((text,), f"--{name}") for name, text in (flags or {}).items()}
+    return resolve(config_file.read_sources(said, environ))
 
 
 def value(name: str) -> Any:
@@ -60,7 +60,7 @@ def test_the_stronger_speaker_wins(file: Path) -> None:
     assert [sources[name] for name in ("format", "seed", "n", "retries", "timeout")] == [
         Source.DEFAULT, Source.FILE, Source.PROFILE, Source.ENVIRONMENT, Source.FLAG,
     ]  # fmt: skip
-    assert found.hides["retries"] == (f"{file}: retries", f"{file}: profile work: retries")
+    assert found.overrides["retries"] == (f"{file}: retries", f"{file}: profile work: retries")
 
 
 @pytest.mark.parametrize(
@@ -81,24 +81,24 @@ def test_a_profile_is_chosen_by_flag_environment_or_file(
 
 def test_a_missing_profile_is_told_with_those_there_are(file: Path) -> None:
     file.write_text(TWO_PROFILES)
-    with pytest.raises(Misuse) as told:
+    with pytest.raises(UsageError) as told:
         settled({"profile": "wrok"})
     assert told.value.message == "--profile: there is no profile 'wrok'"
     assert told.value.hint == "did you mean work? there are: home, work"
 
 
 def test_a_missing_profile_is_told_where_there_is_no_file() -> None:
-    with pytest.raises(Misuse, match="AIML_PROFILE: there is no profile 'work'"):
+    with pytest.raises(UsageError, match="AIML_PROFILE: there is no profile 'work'"):
         settled(AIML_PROFILE="work")
 
 
 @pytest.mark.promise("names")
 @pytest.mark.parametrize("name", ["", ".", "..", "../x", "a/b", ".x", "-x", "a b", "a\n", "ä"])
 def test_a_profile_has_a_name_and_no_path(name: str) -> None:
-    with pytest.raises(Misuse, match="is not a profile's name"):
+    with pytest.raises(UsageError, match="is not a profile's name"):
         settled({"profile": name})
-    with pytest.raises(Misuse, match="is not a profile's name"):
-        config_file.put("seed", "1", name)
+    with pytest.raises(UsageError, match="is not a profile's name"):
+        config_file.set_value("seed", "1", name)
 
 
 @pytest.mark.promise("damaged-config")
@@ -118,8 +118,8 @@ def test_a_profile_has_a_name_and_no_path(name: str) -> None:
 )
 def test_a_damaged_file_is_told_and_left_alone(file: Path, damaged: bytes, place: str) -> None:
     file.write_bytes(damaged)
-    for attempt in (settled, lambda: config_file.put("seed", "5"), lambda: config_file.drop("seed")):
-        with pytest.raises(Misuse) as told:
+    for attempt in (settled, lambda: config_file.set_value("seed", "5"), lambda: config_file.unset_value("seed")):
+        with pytest.raises(UsageError) as told:
             attempt()
         assert told.value.message.startswith(f"{file}{place}")
     assert file.read_bytes() == damaged
@@ -137,7 +137,7 @@ def test_a_damaged_file_is_told_and_left_alone(file: Path, damaged: bytes, place
 )
 def test_a_setting_that_cannot_be_is_told(file: Path, text: str, sentence: str, hint: str) -> None:
     file.write_text(text)
-    with pytest.raises(Misuse) as told:
+    with pytest.raises(UsageError) as told:
         settled()
     assert (told.value.message, told.value.hint) == (f"{file}: {sentence}", hint)
 
@@ -150,7 +150,7 @@ def test_a_byte_order_mark_and_an_empty_list_do_no_harm(file: Path) -> None:
 @pytest.mark.promise("damaged-config")
 def test_a_file_that_cannot_be_read_is_told(file: Path) -> None:
     file.mkdir()
-    with pytest.raises(Misuse, match="Is a directory"):
+    with pytest.raises(UsageError, match="Is a directory"):
         settled()
 
 
@@ -161,7 +161,7 @@ def test_the_current_directory_says_nothing(tmp_path: Path) -> None:
         (here / name).parent.mkdir(parents=True, exist_ok=True)
         (here / name).write_text("base_url = 'https://evil.example'\nAIML_BASE_URL='https://evil.example'\n")
     done = subprocess.run(
-        [sys.executable, "-c", "from aiml_cli.store import config_file as config; print(config.layers({}, {}))"],
+        [sys.executable, "-c", "from aiml_cli.store import config_file as config; print(config.read_sources({}, {}))"],
         cwd=here, capture_output=True, text=True, check=True,
     )  # fmt: skip
     assert "evil" not in done.stdout
@@ -193,7 +193,7 @@ def test_the_current_directory_says_nothing(tmp_path: Path) -> None:
 )  # fmt: skip
 def test_a_change_leaves_the_rest_as_it_stands(file: Path, before: str, said: tuple[str, ...], after: str) -> None:
     file.write_text(before)
-    config_file.put(*said)
+    config_file.set_value(*said)
     assert file.read_text() == after
 
 
@@ -208,9 +208,9 @@ def test_any_run_of_changes_does_what_it_says_and_keeps_every_comment(
     for name, number, profile in changes:
         table = wanted.setdefault("profiles", {}).setdefault(profile, {}) if profile else wanted
         if number is None:
-            assert config_file.drop(name, profile) is (table.pop(name, None) is not None)
+            assert config_file.unset_value(name, profile) is (table.pop(name, None) is not None)
         else:
-            config_file.put(name, str(number), profile)
+            config_file.set_value(name, str(number), profile)
             table[name] = number
     written = file.read_text()
     found = tomllib.loads(written)
@@ -231,17 +231,17 @@ def test_any_run_of_changes_does_what_it_says_and_keeps_every_comment(
 )
 def test_a_setting_is_taken_out(file: Path, before: str, profile: str | None, after: str) -> None:
     file.write_text(before)
-    assert config_file.drop("seed", profile)
+    assert config_file.unset_value("seed", profile)
     assert file.read_text() == after
-    assert not config_file.drop("seed", profile)
+    assert not config_file.unset_value("seed", profile)
 
 
 def test_what_is_no_setting_any_more_can_be_taken_out(file: Path) -> None:
     file.write_text("old_name = 1\nseed = 1\n")
-    assert config_file.drop("old_name")
+    assert config_file.unset_value("old_name")
     assert value("seed") == 1
-    with pytest.raises(Misuse, match="unknown setting 'old_name'"):
-        config_file.drop("old_name")
+    with pytest.raises(UsageError, match="unknown setting 'old_name'"):
+        config_file.unset_value("old_name")
 
 
 @pytest.mark.parametrize(
@@ -260,18 +260,18 @@ def test_what_is_no_setting_any_more_can_be_taken_out(file: Path) -> None:
     ],
 )
 def test_what_cannot_be_kept_is_refused_before_anything_is_written(name: str, text: str, sentence: str) -> None:
-    config_file.put("seed", "1")
-    with pytest.raises(Misuse) as told:
-        config_file.put(name, text)
+    config_file.set_value("seed", "1")
+    with pytest.raises(UsageError) as told:
+        config_file.set_value(name, text)
     assert told.value.message.startswith(sentence)
     assert [path.read_text() for path in folder_of("config.toml")] == ["seed = 1\n"]
 
 
 def test_a_profile_does_not_choose_a_profile(file: Path) -> None:
     file.write_text(TWO_PROFILES)
-    with pytest.raises(Misuse, match="profile has no place in a profile"):
-        config_file.put("profile", "home", "work")
-    config_file.put("profile", "work")
+    with pytest.raises(UsageError, match="profile has no place in a profile"):
+        config_file.set_value("profile", "home", "work")
+    config_file.set_value("profile", "work")
     assert value("seed") == 2
 
 
@@ -285,15 +285,15 @@ def test_what_would_do_harm_is_not_done(file: Path) -> None:
     before = "profiles = {work = {n = 1}}\n"
     file.write_text(before)
     with pytest.raises(AimlError, match="cannot be changed without harm"):
-        config_file.put("seed", "1", "home")
+        config_file.set_value("seed", "1", "home")
     assert file.read_text() == before
 
 
 def test_a_pair_joins_those_there_are_and_json_takes_their_place(file: Path) -> None:
     for text in ("top_k=5", "user=me", "top_k=6"):
-        config_file.put("option", text)
+        config_file.set_value("option", text)
     for text in ('{"type": "text", "a": 1}', '{"type": "json_object"}'):
-        config_file.put("response_format", text)
+        config_file.set_value("response_format", text)
     assert tomllib.loads(file.read_text()) == {
         "option": {"top_k": 6, "user": "me"}, "response_format": {"type": "json_object"},
     }  # fmt: skip
@@ -316,6 +316,6 @@ def test_a_linked_config_file_is_read_and_not_written(file: Path, tmp_path: Path
     target.write_text("seed = 1\n")
     file.symlink_to(target)
     assert value("seed") == 1
-    with pytest.raises(Misuse, match="symbolic link"):
-        config_file.put("seed", "2")
+    with pytest.raises(UsageError, match="symbolic link"):
+        config_file.set_value("seed", "2")
     assert (file.is_symlink(), target.read_text()) == (True, "seed = 1\n")

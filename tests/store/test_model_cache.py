@@ -5,12 +5,12 @@ from stat import S_IMODE
 import pytest
 
 from aiml_cli.api.model_list import Model
-from aiml_cli.store.model_cache import Catalogue, load, names_file, save
+from aiml_cli.store.model_cache import CachedModels, load_models, model_names_file, save_models
 
 
 def stored(*models: Model) -> list[str]:
-    save(Catalogue("https://api.example/v1", "", 0, b'{"data": []}', list(models)))
-    return names_file().read_text("utf-8").splitlines()
+    save_models(CachedModels("https://api.example/v1", "", 0, b'{"data": []}', list(models)))
+    return model_names_file().read_text("utf-8").splitlines()
 
 
 def test_it_has_what_answers_questions() -> None:
@@ -28,11 +28,11 @@ def test_a_name_that_a_shell_could_read_otherwise_is_left_out(name: str) -> None
 
 def test_it_is_private_and_the_newest_servers() -> None:
     assert [stored(Model("one")), stored(Model("two"))] == [["one"], ["two"]]
-    assert S_IMODE(names_file().stat().st_mode) == 0o600
+    assert S_IMODE(model_names_file().stat().st_mode) == 0o600
 
 
 def test_where_it_cannot_be_written_the_catalogue_is_kept() -> None:
-    names_file().mkdir(parents=True)
-    save(Catalogue("https://api.example/v1", "tag", 0, b'{"data": []}', []))
-    assert (found := load("https://api.example/v1"))
+    model_names_file().mkdir(parents=True)
+    save_models(CachedModels("https://api.example/v1", "tag", 0, b'{"data": []}', []))
+    assert (found := load_models("https://api.example/v1"))
     assert found.etag == "tag"

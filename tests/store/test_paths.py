@@ -7,22 +7,22 @@ from pathlib import Path
 
 import pytest
 
-from aiml_cli.errors import Misuse
+from aiml_cli.errors import UsageError
 from aiml_cli.store import paths
-from aiml_cli.store.config_file import layers
+from aiml_cli.store.config_file import read_sources
 
 HOMELESS = """
 import os
 import platformdirs.unix
-from aiml_cli.errors import Misuse
+from aiml_cli.errors import UsageError
 from aiml_cli.store import config_file as config, paths
 os.setuid(54321)
 assert paths.config_file() is None and paths.keys_file() is None
-assert not any(config.layers({}, {}).values())
-for ask in (lambda: config.put("effort", "low"), paths.cache_dir):
+assert not any(config.read_sources({}, {}).values())
+for ask in (lambda: config.set_value("effort", "low"), paths.cache_dir):
     try:
         ask()
-    except Misuse as fault:
+    except UsageError as fault:
         print(fault.message, "|", fault.hint)
 """
 
@@ -39,7 +39,7 @@ def test_a_relative_directory_is_none(monkeypatch: pytest.MonkeyPatch, tmp_path:
     (tmp_path / value / "aiml").mkdir(parents=True)
     (tmp_path / value / "aiml" / "config.toml").write_text("base_url = 'https://evil.example'")
     monkeypatch.setenv("XDG_CONFIG_HOME", value)
-    assert not any(layers({}, {}).values())
+    assert not any(read_sources({}, {}).values())
 
 
 def test_a_relative_directory_of_an_old_platformdirs_is_none(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -49,11 +49,11 @@ def test_a_relative_directory_of_an_old_platformdirs_is_none(monkeypatch: pytest
 
 def test_a_home_that_is_no_directory_holds_no_config(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("XDG_CONFIG_HOME", "/dev/null")
-    assert not any(layers({}, {}).values())
+    assert not any(read_sources({}, {}).values())
 
 
 def test_asking_makes_nothing(tmp_path: Path) -> None:
-    layers({}, {})
+    read_sources({}, {})
     assert not list((tmp_path / "xdg_config_home").iterdir())
 
 
@@ -68,5 +68,5 @@ def test_without_a_home_only_what_must_be_written_fails() -> None:
 
 
 def test_insisting_on_no_place_is_misuse() -> None:
-    with pytest.raises(Misuse, match="no home directory"):
-        paths.needed(None)
+    with pytest.raises(UsageError, match="no home directory"):
+        paths.require_path(None)

@@ -6,8 +6,8 @@ from typing import Any
 
 from support.loopback import Loopback
 
-from aiml_cli.api.model_list import parse
-from aiml_cli.store.model_cache import Catalogue, save
+from aiml_cli.api.model_list import parse_models
+from aiml_cli.store.model_cache import CachedModels, save_models
 
 PRICES = {
     "units": [
@@ -23,4 +23,4 @@ COST = 0.000521
 def store_catalog(server: Loopback, **entry: Any) -> None:
     """Store a catalogue for the server, as if it had been fetched."""
     body = json.dumps({"data": [{"id": "m", "type": "openai/chat-completions", **entry}]}).encode()
-    save(Catalogue(server.url, "", time.time(), body, parse(body)))
+    save_models(CachedModels(server.url, "", time.time(), body, parse_models(body)))

@@ -6,8 +6,8 @@ from collections.abc import Iterable
 import pyte
 from support.paths import DATA
 
-from aiml_cli.output.markdown.block_parser import Cutter
-from aiml_cli.output.markdown.block_renderer import Drawing
+from aiml_cli.output.markdown.block_parser import BlockParser
+from aiml_cli.output.markdown.block_renderer import BlockRenderer
 
 SAMPLE = (DATA / "sample.md").read_text()
 SIZES = [(80, 24), (120, 40), (40, 10), (20, 5)]
@@ -43,8 +43,8 @@ class Terminal:
 
 def whole(text: str, columns: int) -> list[str]:
     """Draw a text in one piece."""
-    cutter = Cutter()
-    return Drawing().draw([*cutter.feed(text), *cutter.end()], columns - 1)
+    cutter = BlockParser()
+    return BlockRenderer().draw([*cutter.feed(text), *cutter.finish()], columns - 1)
 
 
 def shown(lines: Iterable[str], columns: int, rows: int) -> list[str]:

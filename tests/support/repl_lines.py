@@ -6,9 +6,9 @@ from typing import Any
 
 from support.loopback import Loopback, delta, event, stream
 
-from aiml_cli.cli.repl.loop import take
+from aiml_cli.cli.repl.loop import handle_line
 from aiml_cli.cli.repl.session import Session
-from aiml_cli.settings.resolve import Said
+from aiml_cli.settings.resolve import RawValue
 
 HELLO_SAID = {"role": "assistant", "content": "Hello"}
 
@@ -19,12 +19,12 @@ class Lines:
     def __init__(self, server: Loopback, endpoint: str = "chat", **flags: str) -> None:
         self.server = server
         given = {"base_url": server.url, "retries": "0", **flags}
-        self.session = Session(endpoint, {name: Said((text,), f"--{name}") for name, text in given.items()})
-        self.session.begin()
+        self.session = Session(endpoint, {name: RawValue((text,), f"--{name}") for name, text in given.items()})
+        self.session.check_flags()
 
     def type(self, *lines: str) -> None:
         for line in lines:
-            take(self.session, line)
+            handle_line(self.session, line)
 
     @property
     def bodies(self) -> list[Any]:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from aiml_cli.errors import Misuse, OutputFailed
+from aiml_cli.errors import OutputFailed, UsageError
 from aiml_cli.system import atomic_write
 
 SIZE = 300_000
@@ -20,7 +20,7 @@ from aiml_cli.system import atomic_write as write
 os.umask(0)
 while True:
     for letter in b"AB":
-        write.replace(Path(sys.argv[1]), bytes([letter]) * int(sys.argv[2]))
+        write.replace_file(Path(sys.argv[1]), bytes([letter]) * int(sys.argv[2]))
         os.write(1, b".")
 """
 ADD_LINES = """
@@ -28,7 +28,7 @@ import sys
 from pathlib import Path
 from aiml_cli.system import atomic_write as write
 for n in range(10):
-    write.update(Path(sys.argv[1]), lambda old: (old or b"") + f"{sys.argv[2]} {n}\\n".encode())
+    write.update_file(Path(sys.argv[1]), lambda old: (old or b"") + f"{sys.argv[2]} {n}\\n".encode())
 """
 ON_FULL_DISK = """
 import resource, sys
@@ -37,7 +37,7 @@ from aiml_cli.errors import OutputFailed
 from aiml_cli.system import atomic_write as write
 resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000))
 try:
-    write.replace(Path(sys.argv[1]), b"n" * 5000)
+    write.replace_file(Path(sys.argv[1]), b"n" * 5000)
 except OutputFailed as fault:
     print(fault.message, "|", fault.hint)
 """
@@ -66,8 +66,8 @@ def python(script: str, *arguments: object) -> list[str]:
 @pytest.mark.promise("private-files")
 @pytest.mark.usefixtures("umask")
 def test_files_are_private_whatever_the_umask(file: Path) -> None:
-    atomic_write.replace(file, b"1")
-    atomic_write.replace(file, b"2")
+    atomic_write.replace_file(file, b"1")
+    atomic_write.replace_file(file, b"2")
     assert file.read_bytes() == b"2"
     assert [mode(each) for each in (file, file.parent, file.parent.parent)] == [0o600, 0o700, 0o700]
     assert {mode(each) for each in file.parent.iterdir()} == {0o600}
@@ -76,10 +76,10 @@ def test_files_are_private_whatever_the_umask(file: Path) -> None:
 @pytest.mark.promise("private-files")
 @pytest.mark.usefixtures("umask")
 def test_a_file_that_was_open_to_others_is_private_after_a_rewrite(file: Path) -> None:
-    atomic_write.replace(file, b"1")
+    atomic_write.replace_file(file, b"1")
     file.chmod(0o666)
     file.parent.chmod(0o755)
-    atomic_write.replace(file, b"1")
+    atomic_write.replace_file(file, b"1")
     assert (mode(file), mode(file.parent)) == (0o600, 0o700)
 
 
@@ -94,7 +94,7 @@ def test_a_writer_that_is_killed_leaves_a_whole_file(file: Path) -> None:
         found = file.read_bytes()
         assert found in (b"A" * SIZE, b"B" * SIZE)
         assert {mode(each) for each in file.parent.iterdir()} == {0o600}
-    atomic_write.replace(file, b"after")
+    atomic_write.replace_file(file, b"after")
     assert file.read_bytes() == b"after"
     assert sorted(each.name for each in file.parent.iterdir()) == [".file.lock", "file"]
 
@@ -109,7 +109,7 @@ def test_writers_at_once_lose_nothing(file: Path) -> None:
 
 @pytest.mark.promise("atomic-writes")
 def test_a_full_disk_leaves_the_old_file(file: Path) -> None:
-    atomic_write.replace(file, b"old")
+    atomic_write.replace_file(file, b"old")
     told = subprocess.run(python(ON_FULL_DISK, file), capture_output=True, text=True, check=True).stdout
     assert told == f"{file}: File too large | what was there before is unchanged\n"
     assert file.read_bytes() == b"old"
@@ -119,17 +119,17 @@ def test_a_full_disk_leaves_the_old_file(file: Path) -> None:
 @pytest.mark.promise("atomic-writes")
 def test_a_change_that_fails_leaves_the_old_file_and_no_lock_held(file: Path) -> None:
     def fail(_old: bytes | None) -> bytes:
-        raise Misuse("no")
+        raise UsageError("no")
 
-    atomic_write.replace(file, b"old")
-    with pytest.raises(Misuse, match=r"^no$"):
-        atomic_write.update(file, fail)
+    atomic_write.replace_file(file, b"old")
+    with pytest.raises(UsageError, match=r"^no$"):
+        atomic_write.update_file(file, fail)
     assert file.read_bytes() == b"old"
-    atomic_write.replace(file, b"new")
+    atomic_write.replace_file(file, b"new")
 
 
 def test_no_change_makes_no_file(file: Path) -> None:
-    atomic_write.update(file, lambda _: None)
+    atomic_write.update_file(file, lambda _: None)
     assert not file.exists()
 
 
@@ -137,10 +137,10 @@ def test_no_change_makes_no_file(file: Path) -> None:
 def test_a_link_in_the_place_of_the_file_is_refused(file: Path, tmp_path: Path) -> None:
     target = tmp_path / "elsewhere"
     target.write_bytes(b"theirs")
-    atomic_write.folder(file.parent)
+    atomic_write.make_private_folder(file.parent)
     file.symlink_to(target)
-    with pytest.raises(Misuse, match=r"symbolic link to .*elsewhere"):
-        atomic_write.replace(file, b"ours")
+    with pytest.raises(UsageError, match=r"symbolic link to .*elsewhere"):
+        atomic_write.replace_file(file, b"ours")
     assert file.is_symlink()
     assert target.read_bytes() == b"theirs"
 
@@ -148,14 +148,14 @@ def test_a_link_in_the_place_of_the_file_is_refused(file: Path, tmp_path: Path) 
 @pytest.mark.promise("private-files")
 def test_a_link_that_lies_in_wait_is_not_followed(file: Path, tmp_path: Path) -> None:
     target = waiting_at(file.parent / ".file.new", tmp_path)
-    atomic_write.replace(file, b"ours")
+    atomic_write.replace_file(file, b"ours")
     assert (target.read_bytes(), mode(target), mode(file)) == (b"theirs", 0o644, 0o600)
 
 
 def test_a_link_in_the_place_of_the_lock_is_told(file: Path, tmp_path: Path) -> None:
     target = waiting_at(file.parent / ".file.lock", tmp_path)
     with pytest.raises(OutputFailed, match="symbolic links"):
-        atomic_write.replace(file, b"ours")
+        atomic_write.replace_file(file, b"ours")
     assert (target.read_bytes(), mode(target)) == (b"theirs", 0o644)
 
 
@@ -163,20 +163,20 @@ def waiting_at(link: Path, tmp_path: Path) -> Path:
     target = tmp_path / "elsewhere"
     target.write_bytes(b"theirs")
     target.chmod(0o644)
-    atomic_write.folder(link.parent)
+    atomic_write.make_private_folder(link.parent)
     link.symlink_to(target)
     return target
 
 
 def test_a_name_that_is_taken_is_not_written_to(file: Path) -> None:
-    atomic_write.create(file, b"old")
+    atomic_write.create_file(file, b"old")
     with pytest.raises(OutputFailed, match="File exists"):
-        atomic_write.create(file, b"new")
+        atomic_write.create_file(file, b"new")
     assert file.read_bytes() == b"old"
 
 
 def test_a_place_that_is_no_directory_is_told_in_words(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(OutputFailed, match="Not a directory") as told:
-        atomic_write.replace(tmp_path / "file" / "x" / "y", b"")
+        atomic_write.replace_file(tmp_path / "file" / "x" / "y", b"")
     assert told.value.exit_code == 1

@@ -11,7 +11,7 @@ from support.loopback import Loopback, as_json, delta, http, stream
 from support.pty_run import on_terminal
 from support.run_cli import Aiml
 
-from aiml_cli.system.sanitize import MOST_MARKS, Gate, visible
+from aiml_cli.system.sanitize import MOST_MARKS, Sanitizer, sanitize
 
 ODD = "\x1b\x9b\x07\r\x08\x7f\x90\u202e\u2066\u200f\u200b\ufeff\u2028\u200c\u200d\ufe0f\ufe00\u0301\u094d\u0915\u06cc\u0645\u2764\U000e0041\U000e0100\U0001f468\U0001f3fd\ud800[]0m;\n\t ab"
 TEXT = st.text(st.characters(exclude_categories=[]) | st.sampled_from(ODD))
@@ -39,9 +39,9 @@ REAL = [
 
 def cut(text: str, places: list[int]) -> str:
     """Send a text through a gate in pieces."""
-    gate, borders = Gate(), sorted(min(place, len(text)) for place in places)
+    gate, borders = Sanitizer(), sorted(min(place, len(text)) for place in places)
     pieces = [text[start:end] for start, end in zip([0, *borders], [*borders, len(text)], strict=True)]
-    return "".join([*map(gate.text, pieces), gate.end()])
+    return "".join([*map(gate.feed, pieces), gate.finish()])
 
 
 def drives(char: str) -> bool:
@@ -63,19 +63,19 @@ def test_nothing_that_drives_a_terminal_gets_through_however_it_is_cut(text: str
 @settings(deadline=None)
 @given(st.text(st.sampled_from(ODD)) | TEXT, st.lists(st.integers(0, 40)))
 def test_where_a_text_is_cut_makes_no_difference(text: str, places: list[int]) -> None:
-    assert cut(text, places) == visible(text)
+    assert cut(text, places) == sanitize(text)
 
 
 @settings(deadline=None)
 @given(TEXT)
 def test_what_was_made_harmless_once_stays_as_it_is(text: str) -> None:
-    assert visible(visible(text)) == visible(text)
+    assert sanitize(sanitize(text)) == sanitize(text)
 
 
 @pytest.mark.promise("no-driving")
 @pytest.mark.parametrize("text", REAL)
 def test_what_people_write_is_shown_untouched_however_it_is_cut(text: str) -> None:
-    assert visible(text) == text
+    assert sanitize(text) == text
     assert cut(text, list(range(len(text)))) == text
     assert {cut(text, [place]) for place in range(len(text) + 1)} == {text}
 
@@ -98,7 +98,7 @@ def test_what_people_write_is_shown_untouched_however_it_is_cut(text: str) -> No
     ],
 )
 def test_what_drives_a_terminal_is_shown_as_an_escape(text: str, shown: str) -> None:
-    assert visible(text) == shown
+    assert sanitize(text) == shown
 
 
 @pytest.mark.parametrize(
@@ -117,18 +117,18 @@ def test_what_drives_a_terminal_is_shown_as_an_escape(text: str, shown: str) -> 
     ],
 )
 def test_a_joiner_or_a_selector_that_joins_nothing_is_shown(text: str, shown: str) -> None:
-    assert visible(text) == shown
+    assert sanitize(text) == shown
 
 
 def test_a_joiner_waits_for_what_follows_it() -> None:
-    gate = Gate()
-    assert gate.text("\U0001f468\u200d") == "\U0001f468"
-    assert gate.text("\U0001f469") == "\u200d\U0001f469"
-    assert (gate.text("\u200d"), gate.end()) == ("", r"\u200d")
+    gate = Sanitizer()
+    assert gate.feed("\U0001f468\u200d") == "\U0001f468"
+    assert gate.feed("\U0001f469") == "\u200d\U0001f469"
+    assert (gate.feed("\u200d"), gate.finish()) == ("", r"\u200d")
 
 
 def test_marks_do_not_grow_over_the_lines_around() -> None:
-    assert visible("a" + "\u0301" * 40) == "a" + "\u0301" * MOST_MARKS + r"\u0301" * 10
+    assert sanitize("a" + "\u0301" * 40) == "a" + "\u0301" * MOST_MARKS + r"\u0301" * 10
 
 
 EVIL = "\x1b]52;c;ZXZpbA==\x07\x1b]0;owned\x07\x1b[2J\x1b[31m\x9b32m\x90q\x9c\rgone\x08\u202e\u200b\U000e0041end"

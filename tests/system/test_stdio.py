@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from aiml_cli.errors import OutputFailed, ReaderGone
+from aiml_cli.errors import OutputFailed, ReaderClosed
 from aiml_cli.system.stdio import check_stdout, is_terminal, print_err, print_out, write_err, write_out
 
 BIG = b"z" * 300_000
@@ -61,7 +61,7 @@ def test_a_slow_reader_gets_every_byte(pipe: tuple[int, int], *, blocking: bool)
 def test_a_reader_that_went_away_is_no_failure_of_ours(pipe: tuple[int, int]) -> None:
     reading, writing = pipe
     os.close(reading)
-    with pytest.raises(ReaderGone):
+    with pytest.raises(ReaderClosed):
         write_out(b"x", writing)
 
 

@@ -7,20 +7,20 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from aiml_cli.api.error_response import refused
-from aiml_cli.errors import AimlError, CutShort, RateLimited, ServerFailed, Unreachable
-from aiml_cli.transport.retry import LONGEST_OBEYED_S, asked_pause, pause, told
+from aiml_cli.api.error_response import error_from_status
+from aiml_cli.errors import AimlError, ConnectionFailed, IncompleteAnswer, RateLimited, ServerError
+from aiml_cli.transport.retry import LONGEST_OBEYED_S, add_retry_hint, requested_delay, retry_delay
 
 NOW = datetime(2026, 9, 1, 12, 0, 0, tzinfo=UTC)
 NO_HEADERS: dict[str, str] = {}
 
 
 def answered(status: int, words: str = "no") -> AimlError:
-    return refused(status, {}, words.encode())
+    return error_from_status(status, {}, words.encode())
 
 
 def waits(error: AimlError, headers: dict[str, str] | None = None, tried: int = 1, luck: float = 1.0) -> float | None:
-    return pause(error, headers or {}, tried, NOW, luck)
+    return retry_delay(error, headers or {}, tried, NOW, luck)
 
 
 @pytest.mark.promise("retries")
@@ -47,12 +47,12 @@ def test_an_empty_purse_is_never_tried_again(words: str, headers: dict[str, str]
 @pytest.mark.parametrize(
     ("error", "again"),
     [
-        (Unreachable("refused", again=1), True),
-        (Unreachable("no answer in time"), False),
-        (Unreachable("the certificate is not trusted", again=0), False),
-        (CutShort("the stream was cut"), False),
-        (ServerFailed("an error under 200", status=200), False),
-        (ServerFailed("no status is known"), False),
+        (ConnectionFailed("refused", again=1), True),
+        (ConnectionFailed("no answer in time"), False),
+        (ConnectionFailed("the certificate is not trusted", again=0), False),
+        (IncompleteAnswer("the stream was cut"), False),
+        (ServerError("an error under 200", status=200), False),
+        (ServerError("no status is known"), False),
     ],
 )
 def test_without_an_answer_only_a_failed_connection_is_tried_again(error: AimlError, *, again: bool) -> None:
@@ -135,7 +135,7 @@ def test_the_server_may_say_whether_to_try_again(status: int, wish: str, *, agai
 @example("0 0 0 0 0 0")
 def test_no_header_is_more_than_garbage(text: str) -> None:
     for name in ("retry-after", "retry-after-ms"):
-        asked = asked_pause({name: text}, NOW)
+        asked = requested_delay({name: text}, NOW)
         assert asked is None or asked >= 0
         waited = waits(answered(429), {name: text})
         assert waited is None or 0 <= waited <= LONGEST_OBEYED_S
@@ -150,10 +150,10 @@ def test_no_header_is_more_than_garbage(text: str) -> None:
     ],
 )
 def test_a_rate_limit_tells_how_long_it_lasts(headers: dict[str, str], hint: str) -> None:
-    assert told(answered(429), headers, NOW).hint == hint
+    assert add_retry_hint(answered(429), headers, NOW).hint == hint
 
 
 @pytest.mark.parametrize("headers", [NO_HEADERS, {"retry-after": "1e400"}], ids=repr)
 def test_a_rate_limit_of_unknown_length_keeps_its_hint(headers: dict[str, Any]) -> None:
-    assert told(RateLimited("slow down", "wait"), headers, NOW).hint == "wait"
-    assert told(ServerFailed("down", "again"), {"retry-after": "5"}, NOW).hint == "again"
+    assert add_retry_hint(RateLimited("slow down", "wait"), headers, NOW).hint == "wait"
+    assert add_retry_hint(ServerError("down", "again"), {"retry-after": "5"}, NOW).hint == "again"

@@ -7,14 +7,14 @@ from dataclasses import replace
 from aiml_cli.api.answer import Answer
 from aiml_cli.api.endpoints import ENDPOINTS
 from aiml_cli.core import turn
-from aiml_cli.core.chat_request import Question, is_errand
-from aiml_cli.core.schema_retry import wanted_of
-from aiml_cli.core.start_demo import served
-from aiml_cli.errors import AimlError, Misuse
-from aiml_cli.output.choose_renderer import Screen, choose
-from aiml_cli.output.json_output import as_object, line
+from aiml_cli.core.chat_request import ChatRequest, is_stored_action
+from aiml_cli.core.schema_retry import response_spec_of
+from aiml_cli.core.start_demo import start_demo_if_asked
+from aiml_cli.errors import AimlError, UsageError
+from aiml_cli.output.choose_renderer import AnswerOutput, choose_output
+from aiml_cli.output.json_output import answer_to_dict, json_line
 from aiml_cli.settings.resolve import Flags, Settings, resolve
-from aiml_cli.store.config_file import layers
+from aiml_cli.store.config_file import read_sources
 from aiml_cli.system.stdio import print_err, print_out
 
 
@@ -22,27 +22,29 @@ def ask(name: str, words: Sequence[str], flags: Flags) -> int:
     """Ask a question on an endpoint and show the answer; give the exit code, or raise what went wrong."""
     try:
         words, flags, template = _prepared(name, words, flags)
-        settings = resolve(layers(flags, os.environ, template), name)
+        settings = resolve(read_sources(flags, os.environ, template), name)
         if settings.options.record or settings.options.replay:
             from aiml_cli.transport import choose_transport  # before any other file is opened
 
-            choose_transport.ready(settings.options)
+            choose_transport.validate_paths(settings.options)
         several = _several(name, words, flags, settings)
-        wanted = None if several else wanted_of(settings)
-        is_shown_only = (settings.options.dry_run or settings.options.as_) and not is_errand(settings.options)
-        screen = None if is_shown_only or several else choose(settings.options, os.environ)
+        wanted = None if several else response_spec_of(settings)
+        is_shown_only = (settings.options.dry_run or settings.options.as_) and not is_stored_action(settings.options)
+        screen = None if is_shown_only or several else choose_output(settings.options, os.environ)
     except AimlError as error:
         if _wants_json(flags):
-            print_out(line(as_object(Answer(name, error=error)), indent=2).decode())
+            print_out(json_line(answer_to_dict(Answer(name, error=error)), indent=2).decode())
         raise
     if several:
         return several()
     if screen is None:
         from aiml_cli.core import dry_run  # needed here only
 
-        return dry_run.print_program(Question(ENDPOINTS[name], words, dry_run.addressed(settings), wanted))
-    with served(settings) as settled:
-        return _show_answer(Question(ENDPOINTS[name], words, settled, wanted), screen)
+        return dry_run.print_snippet(
+            ChatRequest(ENDPOINTS[name], words, dry_run.use_placeholder_server(settings), wanted)
+        )
+    with start_demo_if_asked(settings) as settled:
+        return _show_answer(ChatRequest(ENDPOINTS[name], words, settled, wanted), screen)
 
 
 def _several(name: str, words: Sequence[str], flags: Flags, settings: Settings) -> "Callable[[], int] | None":
@@ -51,7 +53,7 @@ def _several(name: str, words: Sequence[str], flags: Flags, settings: Settings) 
     if settings.options.in_place:
         from aiml_cli.core import edit_in_place  # as those below for few calls only
 
-        return lambda: edit_in_place.ask(name, words, settings, len(models))
+        return lambda: edit_in_place.edit_file(name, words, settings, len(models))
     of_rows = {"unordered", "resume_from", "shard"} | (set() if settings.options.chunk else {"jobs"})
     if settings.options.each or flags.keys() & of_rows:
         from aiml_cli.batch import each_setup
@@ -60,15 +62,15 @@ def _several(name: str, words: Sequence[str], flags: Flags, settings: Settings) 
     if len(models) > 1:
         from aiml_cli.batch import compare
 
-        return lambda: compare.ask_all(
+        return lambda: compare.ask_models(
             name, words, [replace(settings, options=replace(settings.options, model=model)) for model in models]
         )
     if settings.options.first:
-        raise Misuse("--first chooses among several models, and there is one", "name them all: -m A -m B --first")
+        raise UsageError("--first chooses among several models, and there is one", "name them all: -m A -m B --first")
     if settings.options.chunk or settings.options.reduce:
         from aiml_cli.batch import chunks
 
-        return lambda: chunks.ask_all(name, words, settings)
+        return lambda: chunks.ask_chunks(name, words, settings)
     return None
 
 
@@ -78,7 +80,7 @@ def _prepared(name: str, words: Sequence[str], flags: Flags) -> tuple[Sequence[s
         return words, flags, None
     from aiml_cli.core import template_fill  # for few calls only
 
-    return template_fill.prepared(name, words, flags)
+    return template_fill.prepare_prompt(name, words, flags)
 
 
 def _wants_json(flags: Flags) -> bool:
@@ -88,11 +90,11 @@ def _wants_json(flags: Flags) -> bool:
     return "json" in flags or word in ("json", "jsonl")
 
 
-def _show_answer(question: Question, screen: Screen) -> int:
+def _show_answer(question: ChatRequest, screen: AnswerOutput) -> int:
     """Hold one turn; raise what went wrong."""
-    answer = turn.hold(question, screen).answer
+    answer = turn.run_turn(question, screen).answer
     if answer.error:
         raise answer.error
-    if answer.completion.capped:
-        print_err(f"aiml: {answer.completion.lacks}")
+    if answer.completion.hit_length_limit:
+        print_err(f"aiml: {answer.completion.incomplete_reason}")
     return 0

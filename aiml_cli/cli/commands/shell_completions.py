@@ -9,9 +9,9 @@ from pathlib import Path
 from shlex import quote
 from typing import NamedTuple
 
-from aiml_cli.errors import Misuse, OutputFailed
+from aiml_cli.errors import OutputFailed, UsageError
 from aiml_cli.store import model_cache, paths
-from aiml_cli.system.atomic_write import existing
+from aiml_cli.system.atomic_write import read_file
 from aiml_cli.system.stdio import print_err, print_out
 
 # How a file of ours is told from somebody else's: by this, in one of its first lines.
@@ -33,7 +33,7 @@ class Shell(NamedTuple):
     line: Callable[[Path], str] = lambda _: ""
 
 
-def answer(name: str, *, install: bool, may_replace: bool) -> int:
+def show_or_install(name: str, *, install: bool, may_replace: bool) -> int:
     """Print the script of a shell, or install it; without a name that of the shell that $SHELL names."""
     shell = _TABLE[_named(name)]
     text = _script(shell.script)
@@ -41,7 +41,7 @@ def answer(name: str, *, install: bool, may_replace: bool) -> int:
 
 
 def _named(name: str) -> str:
-    """Find the shell that is meant; raise Misuse with the near ones."""
+    """Find the shell that is meant; raise UsageError with the near ones."""
     guessed = Path(os.environ.get("SHELL", "")).name
     word = (name or guessed).lower()
     found = ALIASES.get(word, word)
@@ -49,7 +49,7 @@ def _named(name: str) -> str:
     if found not in SHELLS:
         near = get_close_matches(word, (*SHELLS, *ALIASES), 1) if name else []
         hint = f"did you mean {near[0]}? {every}" if near else every
-        raise Misuse(f"there are no completions for {name!r}" if name else "which shell is it for?", hint)
+        raise UsageError(f"there are no completions for {name!r}" if name else "which shell is it for?", hint)
     if not name:
         print_err(f"aiml: for {found}, as $SHELL says")
     return found
@@ -70,18 +70,18 @@ def _install(shell: Shell, text: bytes, may_replace: bool) -> int:
         _write(path, text)
         print_err(f"aiml: wrote {path}")
     else:
-        raise Misuse(f"{path} is there already, and is not aiml's", "-y replaces it")
-    if not model_cache.names_file().exists():
+        raise UsageError(f"{path} is there already, and is not aiml's", "-y replaces it")
+    if not model_cache.model_names_file().exists():
         print_err("aiml: aiml models fetches the list that -m completes from")
     print_err(f"aiml: {shell.left}")
     return print_out(shell.line(path))
 
 
 def _before(path: Path) -> bytes | None:
-    from aiml_cli.system.atomic_write import refuse_link  # only a writer needs locks
+    from aiml_cli.system.atomic_write import refuse_symlink  # only a writer needs locks
 
-    refuse_link(path)
-    return existing(path)
+    refuse_symlink(path)
+    return read_file(path)
 
 
 def _is_ours(data: bytes) -> bool:
@@ -116,7 +116,7 @@ def _folder(variable: str, *below: str) -> Path:
     except RuntimeError:
         home = Path()
     found = told if told.is_absolute() else home.joinpath(*below)
-    return paths.needed(found if found.is_absolute() else None)
+    return paths.require_path(found if found.is_absolute() else None)
 
 
 def _data() -> Path:
@@ -154,7 +154,7 @@ _TABLE = {
     ),
     "powershell": Shell(
         "aiml.ps1",
-        lambda: paths.needed(paths.history_file()).parent / "aiml.ps1",
+        lambda: paths.require_path(paths.history_file()).parent / "aiml.ps1",
         "a new PowerShell finds it, once this line stands in $PROFILE:",
         _powershell_line,
     ),

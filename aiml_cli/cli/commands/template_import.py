@@ -8,13 +8,13 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-from aiml_cli.core.template_fill import OURS, escaped
-from aiml_cli.errors import Misuse
-from aiml_cli.prompt.decode_text import decoded
-from aiml_cli.prompt.file_sources import read
+from aiml_cli.core.template_fill import OURS, escape_braces
+from aiml_cli.errors import UsageError
+from aiml_cli.prompt.decode_text import decode_text
+from aiml_cli.prompt.file_sources import read_input_file
 from aiml_cli.settings.options import KEY, ROWS
-from aiml_cli.settings.resolve import Flags, Said
-from aiml_cli.settings.resolve import read as read_said
+from aiml_cli.settings.resolve import Flags, RawValue
+from aiml_cli.settings.resolve import parse_value as read_said
 from aiml_cli.store import template_files
 from aiml_cli.system.questions import may_replace
 from aiml_cli.system.stdio import print_err
@@ -28,7 +28,7 @@ _OF_AICHAT = re.compile(r"\{\{__\w+__\}\}")
 
 
 @dataclass(slots=True)
-class Found:
+class ImportedTemplate:
     """Hold what is made of somebody else's template, and what cannot be taken over."""
 
     name: str
@@ -40,42 +40,42 @@ class Found:
     def set(self, name: str, value: Any) -> None:
         """Take over a setting, where it is one of ours and its value is in order."""
         row = ROWS.get(name)
-        if row is None or row.once or row.secret or row.panel == KEY or value is None:
+        if row is None or row.per_call or row.secret or row.panel == KEY or value is None:
             self.left.append(name)
             return
         text = ("on" if value else "off") if isinstance(value, bool) else str(value)
         try:
-            read_said(row, Said((text,), name))
-        except Misuse as fault:
+            read_said(row, RawValue((text,), name))
+        except UsageError as fault:
             self.left.append(fault.message)
         else:
             self.settings[name] = value
 
 
-def take_over(source: str, names: Sequence[str], flags: Flags) -> int:
-    """Import a file, or those of a folder; with names only these. Says what is not taken over; raises Misuse."""
+def import_templates(source: str, names: Sequence[str], flags: Flags) -> int:
+    """Import a file, or those of a folder; with names only these. Says what is not taken over; raises UsageError."""
     found = [each for path in _files(source) for each in _found(path)]
     chosen = [each for each in found if not names or each.name in names]
     if absent := set(names) - {each.name for each in found}:
-        raise Misuse(f"{source} holds no {', '.join(sorted(absent))}", f"it holds {_listed(found)}")
+        raise UsageError(f"{source} holds no {', '.join(sorted(absent))}", f"it holds {_listed(found)}")
     if not chosen:
-        raise Misuse(f"{source}: there is no template in it")
+        raise UsageError(f"{source}: there is no template in it")
     for each in chosen:
         _take(each, flags)
     return 0
 
 
-def _listed(found: Sequence[Found]) -> str:
+def _listed(found: Sequence[ImportedTemplate]) -> str:
     return ", ".join(each.name for each in found) or "none"
 
 
-def _take(found: Found, flags: Flags) -> None:
+def _take(found: ImportedTemplate, flags: Flags) -> None:
     name = re.sub(r"[^A-Za-z0-9_-]+", "-", found.name).strip("-_")
     table = {"prompt": found.prompt, "defaults": found.defaults, "settings": found.settings}
     if not found.prompt and not found.settings:
         print_err(f"aiml: {found.name} is left out: there is neither a prompt nor a setting in it")
         return
-    path = template_files.save(name, table, may_replace("yes" in flags))
+    path = template_files.save_template(name, table, may_replace("yes" in flags))
     if "quiet" not in flags:
         print_err(f"aiml: {found.name} is saved as {path}; use it with -t {name}")
     if found.left:
@@ -89,9 +89,9 @@ def _files(source: str) -> list[Path]:
     return sorted(each for each in path.iterdir() if each.suffix in ENDINGS and each.is_file())
 
 
-def _found(path: Path) -> Iterator[Found]:
+def _found(path: Path) -> Iterator[ImportedTemplate]:
     """Find the templates of a file, by what it looks like."""
-    text = decoded(read(str(path)), str(path))[0].replace("\r\n", "\n")
+    text = decode_text(read_input_file(str(path)), str(path))[0].replace("\r\n", "\n")
     if path.suffix == ".md":
         yield _role_of_aichat(path.stem, text, path)
         return
@@ -107,30 +107,32 @@ def _found(path: Path) -> Iterator[Found]:
         case str(prompt):
             yield _of_llm(path.stem, {"prompt": prompt})
         case _:
-            raise Misuse(f"{path}: there is no template in it")
+            raise UsageError(f"{path}: there is no template in it")
 
 
 def _yaml(text: str, path: Path) -> Any:
-    """Read YAML; raise Misuse naming line and column. Aliases are refused: a few lines of them make gigabytes."""
+    """Read YAML; raise UsageError naming line and column. Aliases are refused: a few lines of them make gigabytes."""
     try:
         yaml: Any = import_module("yaml")
     except ImportError:
-        raise Misuse(f"{path}: YAML is read by PyYAML, which is not installed", "pip install 'aiml[yaml]'") from None
+        raise UsageError(
+            f"{path}: YAML is read by PyYAML, which is not installed", "pip install 'aiml[yaml]'"
+        ) from None
     try:
         if any(isinstance(token, yaml.AliasToken) for token in yaml.scan(text)):
-            raise Misuse(f"{path}: it has YAML aliases, which are not followed", "write out what they stand for")
+            raise UsageError(f"{path}: it has YAML aliases, which are not followed", "write out what they stand for")
         return yaml.safe_load(text)
     except yaml.MarkedYAMLError as fault:
         mark = fault.problem_mark
         where = f", line {mark.line + 1}, column {mark.column + 1}" if mark else ""
-        raise Misuse(f"{path}{where}: {fault.problem or fault.context}") from None
+        raise UsageError(f"{path}{where}: {fault.problem or fault.context}") from None
     except (yaml.YAMLError, RecursionError, ValueError):
-        raise Misuse(f"{path}: not YAML that can be read") from None
+        raise UsageError(f"{path}: not YAML that can be read") from None
 
 
-def _of_llm(name: str, facts: dict[Any, Any]) -> Found:
+def _of_llm(name: str, facts: dict[Any, Any]) -> ImportedTemplate:
     """Make a template of one of llm's; its options are settings here, where they are known."""
-    found = Found(name, _with_variables(str(facts.get("prompt") or "")))
+    found = ImportedTemplate(name, _with_variables(str(facts.get("prompt") or "")))
     defaults, options = facts.get("defaults"), facts.get("options")
     for key, value in (defaults if isinstance(defaults, dict) else {}).items():
         found.defaults[_ours(str(key))] = str(value)
@@ -147,11 +149,11 @@ def _of_llm(name: str, facts: dict[Any, Any]) -> Found:
     return found
 
 
-def _take_system(found: Found, text: str, plain: str) -> None:
+def _take_system(found: ImportedTemplate, text: str, plain: str) -> None:
     """Take over a system text; the input has its place in the prompt only."""
     if "{prompt}" in text:
         found.left.append("$input in the system text")
-        text = escaped(plain)
+        text = escape_braces(plain)
     found.set("system", text)
 
 
@@ -162,7 +164,7 @@ def _with_variables(text: str) -> str:
         dollar, bare, braced = found.groups()
         name = bare or braced
         if dollar or not name:
-            return "$" if dollar else escaped(found[0])
+            return "$" if dollar else escape_braces(found[0])
         if not re.match(r"[A-Za-z_]", name):  # $5 is money
             return found[0]
         return "{prompt}" if name == "input" else f"{{{_ours(name)}}}"
@@ -175,13 +177,13 @@ def _ours(name: str) -> str:
     return f"{name}_" if name in OURS else name
 
 
-def _role_of_mods(name: str, lines: Any) -> Found:
+def _role_of_mods(name: str, lines: Any) -> ImportedTemplate:
     """Make a template of a role: its lines are the system text; a line that names a file or address is left out."""
-    found = Found(name)
+    found = ImportedTemplate(name)
     texts = [str(line) for line in (lines if isinstance(lines, list) else [lines]) if line is not None]
     found.left += [line for line in texts if _is_address(line)]
     if text := "\n".join(line for line in texts if not _is_address(line)):
-        found.set("system", escaped(text))
+        found.set("system", escape_braces(text))
     return found
 
 
@@ -189,23 +191,23 @@ def _is_address(line: str) -> bool:
     return line.strip().startswith(("file://", "http://", "https://"))
 
 
-def _role_of_aichat(name: str, text: str, path: Path) -> Found:
+def _role_of_aichat(name: str, text: str, path: Path) -> ImportedTemplate:
     """Make a template of a Markdown file: YAML between dashes, then the prompt."""
     parts = _FRONT.match(text)
     facts = (_yaml(parts[1], path) if parts and parts[1].strip() else None) or {}
     if not isinstance(facts, dict):
-        raise Misuse(f"{path}: what stands between its dashes is no list of settings")
+        raise UsageError(f"{path}: what stands between its dashes is no list of settings")
     return _of_aichat({**facts, "name": name, "prompt": (parts[2] if parts else text).strip()})
 
 
-def _of_aichat(facts: dict[Any, Any]) -> Found:
+def _of_aichat(facts: dict[Any, Any]) -> ImportedTemplate:
     """Make a template of a role: with its sign for the input it is a prompt, else a system text."""
-    found = Found(str(facts.get("name") or ""))
+    found = ImportedTemplate(str(facts.get("name") or ""))
     text = str(facts.get("prompt") or "").strip()
     if _INPUT in text:
-        found.prompt = escaped(text).replace(_INPUT, "{prompt}")
+        found.prompt = escape_braces(text).replace(_INPUT, "{prompt}")
     elif text:
-        found.set("system", escaped(text))
+        found.set("system", escape_braces(text))
     for key in ("temperature", "top_p"):
         if facts.get(key) is not None:
             found.set(key, facts[key])

@@ -4,51 +4,55 @@ import json
 from collections.abc import Sequence
 from typing import Any
 
-from aiml_cli.core.template_fill import OURS, variables
-from aiml_cli.errors import Misuse
+from aiml_cli.core.template_fill import OURS, list_variables
+from aiml_cli.errors import UsageError
 from aiml_cli.output import table
 from aiml_cli.output.table import Column
 from aiml_cli.settings.resolve import Flags
 from aiml_cli.store import template_files
 from aiml_cli.store.template_files import Template
-from aiml_cli.system.atomic_write import decoded
+from aiml_cli.system.atomic_write import decode_utf8
 from aiml_cli.system.stdio import is_terminal, print_err, print_out
 
 _FIELDS = ("name", "prompt", "variables")
 _COLUMNS = (Column("NAME", 0), Column("PROMPT", 2, least=16), Column("VARIABLES", 1, least=12))
 
 
-def answer(words: Sequence[str], flags: Flags) -> int:
-    """List all, or show the one that is named; raise Misuse."""
+def show_templates(words: Sequence[str], flags: Flags) -> int:
+    """List all, or show the one that is named; raise UsageError."""
     if len(words) > 1:
-        raise Misuse("one template can be shown at a time", "aiml config templates lists them all")
+        raise UsageError("one template can be shown at a time", "aiml config templates lists them all")
     return _show(words[0], flags) if words else _list(flags)
 
 
 def _show(name: str, flags: Flags) -> int:
     """Show a template as its file has it."""
-    template = template_files.load(name)
+    template = template_files.load_template(name)
     if "json" in flags:
         return print_out(_json(_object(template)))
     if is_terminal(1) and "quiet" not in flags:
         print_err(f"aiml: {template.path}")
-    return print_out(decoded(template_files.contents(template.path) or b"", template.path))
+    return print_out(decode_utf8(template_files.read_template(template.path) or b"", template.path))
 
 
 def _list(flags: Flags) -> int:
     """List the templates; one that is damaged is told when the others are listed."""
     found: list[Template] = []
-    faults: list[Misuse] = []
-    for name in template_files.names():
+    faults: list[UsageError] = []
+    for name in template_files.list_templates():
         try:
-            found.append(template_files.load(name))
-        except Misuse as fault:
+            found.append(template_files.load_template(name))
+        except UsageError as fault:
             faults.append(fault)
     if "json" in flags:
         print_out(_json([_object(template) for template in found]))
     elif found:
         rows = [_row(template) for template in found]
-        print_out(table.table(_COLUMNS, rows, table.width()) if is_terminal(1) else table.tsv([_FIELDS, *rows]))
+        print_out(
+            table.format_table(_COLUMNS, rows, table.table_width())
+            if is_terminal(1)
+            else table.format_tsv([_FIELDS, *rows])
+        )
     elif not faults and "quiet" not in flags:
         print_err("aiml: there are no templates yet: aiml chat --save NAME WORDS makes one")
     for other in faults[:-1]:
@@ -77,7 +81,7 @@ def _wanted(template: Template) -> list[str]:
 
 
 def _variables(template: Template) -> dict[str, str | None]:
-    found = (*variables(template.prompt), *variables(_system(template)))
+    found = (*list_variables(template.prompt), *list_variables(_system(template)))
     return {name: template.defaults.get(name) for name in found if name not in OURS}
 
 

@@ -17,7 +17,7 @@ MOST_BYTES = 1024 * 1024
 CAREFULLY = os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK
 
 
-class Prompts(History):
+class InputHistory(History):
     """Read and add; where that cannot be done, or is not wanted, there is only what was typed just now."""
 
     def __init__(self, *, keeps: bool = True) -> None:
@@ -26,7 +26,7 @@ class Prompts(History):
 
     def load_history_strings(self) -> Iterable[str]:
         """Give what was typed, the newest first; a damaged line is none."""
-        for line in reversed(_tail(paths.prompts_file())):
+        for line in reversed(_tail(paths.input_history_file())):
             with suppress(ValueError, RecursionError):
                 if isinstance(text := json.loads(line), str):
                     yield text
@@ -35,7 +35,7 @@ class Prompts(History):
         """Add a line, whole, whoever else adds one."""
         if self._keeps:
             with suppress(OSError, AimlError):
-                _add(paths.needed(paths.prompts_file()), json.dumps(string).encode() + b"\n")
+                _add(paths.require_path(paths.input_history_file()), json.dumps(string).encode() + b"\n")
 
 
 def _tail(path: Path | None) -> list[bytes]:
@@ -55,7 +55,7 @@ def _tail(path: Path | None) -> list[bytes]:
 
 def _add(path: Path, line: bytes) -> None:
     """Append under a lock; a line that somebody left half written stays a line of its own."""
-    atomic_write.folder(path.parent)
+    atomic_write.make_private_folder(path.parent)
     fd = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT | CAREFULLY, 0o600)
     try:
         os.fchmod(fd, 0o600)

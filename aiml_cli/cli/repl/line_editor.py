@@ -19,35 +19,35 @@ from prompt_toolkit.input import create_input
 from prompt_toolkit.key_binding import KeyBindings, KeyPressEvent
 from prompt_toolkit.output.color_depth import ColorDepth
 
-from aiml_cli.cli.repl.input_history import Prompts
-from aiml_cli.cli.repl.session import Session, tell
+from aiml_cli.cli.repl.input_history import InputHistory
+from aiml_cli.cli.repl.session import Session, report_error
 from aiml_cli.cli.repl.tab_completion import Completer
 from aiml_cli.errors import AimlError
 from aiml_cli.output.choose_renderer import wants_color
-from aiml_cli.system.questions import opened
-from aiml_cli.system.sanitize import visible
+from aiml_cli.system.questions import open_terminal
+from aiml_cli.system.sanitize import sanitize
 from aiml_cli.system.signals import ENDINGS, Stopped
 from aiml_cli.system.stdio import is_terminal
 
 QUOTES = '"""'
 
 
-class Terminal:
+class LineEditor:
     """Hold the line editor of a session; `drawn` is called once, when the first prompt can be seen."""
 
     def __init__(self, session: Session, drawn: Callable[[], None], *, keeps: bool, color: str) -> None:
         places: dict[str, Any] = {}
         if not is_terminal(0):  # standard input was piped, and has been read
-            places["input"] = create_input(opened())
+            places["input"] = create_input(open_terminal())
         if not wants_color(1, color, os.environ):
             places["color_depth"] = ColorDepth.DEPTH_1_BIT
         self._prompt: PromptSession[str] = PromptSession(
             multiline=True,
-            key_bindings=keys(),
-            history=Prompts(keeps=keeps),
+            key_bindings=build_key_bindings(),
+            history=InputHistory(keeps=keeps),
             completer=ThreadedCompleter(Completer(session)),
             complete_while_typing=False,
-            bottom_toolbar=lambda: toolbar(session, self._prompt.app.output.get_size().columns),
+            bottom_toolbar=lambda: render_toolbar(session, self._prompt.app.output.get_size().columns),
             prompt_continuation="  ",
             enable_history_search=True,
             enable_suspend=True,
@@ -60,7 +60,7 @@ class Terminal:
         """Give the next message; None when the user leaves. Ctrl-C clears what is typed."""
         while True:
             try:
-                with ended_by_signals(self._prompt.app) as is_ended:
+                with exit_on_signal(self._prompt.app) as is_ended:
                     text = self._prompt.prompt("> ", pre_run=is_ended)
             except KeyboardInterrupt:
                 continue
@@ -74,7 +74,7 @@ class Terminal:
         self._drawn()
 
 
-def keys() -> KeyBindings:
+def build_key_bindings() -> KeyBindings:
     """Give the bindings that differ from those of other line editors."""
     bindings = KeyBindings()
     typing = has_focus(DEFAULT_BUFFER)  # while a search is typed, Enter ends the search
@@ -108,12 +108,12 @@ def _enter(buffer: Buffer) -> None:
 
 def _edit(buffer: Buffer) -> None:
     """Let the editor change what is typed; it is sent by Enter only."""
-    from aiml_cli.core.prompt_editor import written  # few messages are written in an editor
+    from aiml_cli.core.prompt_editor import edit_text  # few messages are written in an editor
 
     try:
-        text = written(buffer.text, os.environ)
+        text = edit_text(buffer.text, os.environ)
     except AimlError as fault:
-        tell(fault)
+        report_error(fault)
     else:
         buffer.document = Document(text, len(text))
 
@@ -124,7 +124,7 @@ def _is_open(document: Document) -> bool:
 
 
 @contextmanager
-def ended_by_signals(app: Application[str]) -> Iterator[Callable[[], None]]:
+def exit_on_signal(app: Application[str]) -> Iterator[Callable[[], None]]:
     """End the application when a signal comes, then raise Stopped; what is given is called when it has begun."""
     came: list[int] = []
 
@@ -150,7 +150,7 @@ def ended_by_signals(app: Application[str]) -> Iterator[Callable[[], None]]:
             raise Stopped(came[0])
 
 
-def toolbar(session: Session, width: int) -> FormattedText:
+def render_toolbar(session: Session, width: int) -> FormattedText:
     """Give a line, and above it one of the files that wait, where some do."""
     spent = f" · {session.tokens} tokens · ${session.cost_usd:.4f}"
     waiting = [*(Path(each).name or each for each in session.files), *(each.name for each in session.outputs)]
@@ -161,5 +161,5 @@ def toolbar(session: Session, width: int) -> FormattedText:
 
 def _line(text: str, width: int) -> str:
     """Make a text harmless, and cut it to a line."""
-    shown = visible(text.replace("\n", "\\n").replace("\t", "\\t"))
+    shown = sanitize(text.replace("\n", "\\n").replace("\t", "\\t"))
     return shown if len(shown) <= width else shown[: max(width - 1, 0)] + "…"

@@ -8,49 +8,51 @@ from threading import Thread
 
 from aiml_cli.api.endpoints import ENDPOINTS
 from aiml_cli.cli.repl import slash_commands, slash_content, slash_conversation, slash_info, slash_settings
-from aiml_cli.cli.repl.session import Session, tell
-from aiml_cli.core.chat_request import Question, see_that_there_is_a_key
-from aiml_cli.core.start_demo import served
-from aiml_cli.errors import AimlError, Misuse
-from aiml_cli.prompt.stdin import holds_something
+from aiml_cli.cli.repl.session import Session, report_error
+from aiml_cli.core.chat_request import ChatRequest, require_key
+from aiml_cli.core.start_demo import start_demo_if_asked
+from aiml_cli.errors import AimlError, UsageError
+from aiml_cli.prompt.stdin import has_stdin
 from aiml_cli.settings.options import Options
 from aiml_cli.settings.resolve import Flags, resolve
-from aiml_cli.store.config_file import layers
+from aiml_cli.store.config_file import read_sources
 from aiml_cli.system import signals
 from aiml_cli.system.signals import Stopped
 from aiml_cli.system.stdio import is_terminal, print_err, print_out
 
 Read = Callable[[], str | None]
 
-slash_commands.load(slash_content, slash_conversation, slash_info, slash_settings)
+slash_commands.load_commands(slash_content, slash_conversation, slash_info, slash_settings)
 
 
-def run(endpoint: str, words: Sequence[str], flags: Flags) -> int:
-    """Talk until the user leaves; raise Misuse where there is nobody to talk with."""
+def run_repl(endpoint: str, words: Sequence[str], flags: Flags) -> int:
+    """Talk until the user leaves; raise UsageError where there is nobody to talk with."""
     _need_terminal()
-    settings = resolve(layers(flags, os.environ), endpoint)
-    see_that_there_is_a_key(Question(ENDPOINTS[endpoint], words, settings))
-    with served(settings) as settled:
+    settings = resolve(read_sources(flags, os.environ), endpoint)
+    require_key(ChatRequest(ENDPOINTS[endpoint], words, settings))
+    with start_demo_if_asked(settings) as settled:
         session = Session(endpoint, flags, settled.options.base_url if settings.options.demo else None)
-        session.begin()
+        session.check_flags()
         if "continue" in flags or "resume" in flags:
             from aiml_cli.cli.repl import load_conversation  # most conversations are new
 
-            load_conversation.load(session, flags["resume"].texts[-1].removeprefix("=") if "resume" in flags else None)
-        if words or flags.keys() & {"file", "template", "edit"} or holds_something():
-            _guarded(lambda: session.first(words))
+            load_conversation.load_conversation(
+                session, flags["resume"].texts[-1].removeprefix("=") if "resume" in flags else None
+            )
+        if words or flags.keys() & {"file", "template", "edit"} or has_stdin():
+            _guarded(lambda: session.ask_initial(words))
         _loop(session, _reader(session, settings.options))
     return 0
 
 
 def _need_terminal() -> None:
-    """Raise Misuse before anything is paid for."""
+    """Raise UsageError before anything is paid for."""
     if not is_terminal(1):
-        raise Misuse("--interactive needs a terminal to write to", "without it there is one answer")
+        raise UsageError("--interactive needs a terminal to write to", "without it there is one answer")
     if not is_terminal(0):
-        from aiml_cli.system.questions import opened  # only what was piped in leaves nobody to type
+        from aiml_cli.system.questions import open_terminal  # only what was piped in leaves nobody to type
 
-        opened().close()
+        open_terminal().close()
 
 
 def _loop(session: Session, read: Read) -> None:
@@ -59,7 +61,7 @@ def _loop(session: Session, read: Read) -> None:
         if line is None:
             session.is_over = True
         else:
-            take(session, line)
+            handle_line(session, line)
 
     while not session.is_over:
         _guarded(step)
@@ -73,18 +75,18 @@ def _guarded(do: Callable[[], None]) -> None:
         if stop.error.exit_code != signals.INTERRUPTED:
             raise
     finally:
-        signals.listen()
+        signals.install_handlers()
 
 
 def _reader(session: Session, options: Options) -> Read:
     """Choose how lines are read: with all keys where the terminal can show them."""
     if os.environ.get("TERM", "") in ("", "dumb"):
-        from aiml_cli.cli.repl.plain_input import Plain
+        from aiml_cli.cli.repl.plain_input import PlainInput
 
-        return Plain().read
-    from aiml_cli.cli.repl.line_editor import Terminal
+        return PlainInput().read
+    from aiml_cli.cli.repl.line_editor import LineEditor
 
-    return Terminal(session, _load_beside, keeps=not options.no_log, color=options.color or "auto").read
+    return LineEditor(session, _load_beside, keeps=not options.no_log, color=options.color or "auto").read
 
 
 def _load_beside() -> None:
@@ -96,7 +98,7 @@ def _load() -> None:
     import aiml_cli.core.send_with_retries  # noqa: F401
 
 
-def take(session: Session, line: str) -> None:
+def handle_line(session: Session, line: str) -> None:
     """Do it; a fault is told, and ends nothing."""
     text = line.strip()
     if not text:
@@ -106,16 +108,16 @@ def take(session: Session, line: str) -> None:
             session.ask(text[1:])
         elif text.startswith("/"):
             name, words = [*text[1:].split(None, 1), "", ""][:2]
-            slash_commands.find(name).function(session, words)
+            slash_commands.find_command(name).function(session, words)
         elif text.startswith("!"):
             run_shell(session, text)
         else:
-            session.ask(unblocked(text))
+            session.ask(strip_block_marks(text))
     except AimlError as fault:
-        tell(fault)
+        report_error(fault)
 
 
-def unblocked(text: str) -> str:
+def strip_block_marks(text: str) -> str:
     """Take the marks off a block of lines."""
     is_block = text.startswith('"""') and text.endswith('"""') and len(text) >= 6  # noqa: PLR2004 - two marks
     return text[3:-3].strip("\n") if is_block else text

@@ -3,19 +3,19 @@
 import os
 from typing import TextIO
 
-from aiml_cli.system.questions import opened
+from aiml_cli.system.questions import open_terminal
 from aiml_cli.system.stdio import is_terminal, write_err
 
 QUOTES = '"""'
 
 
-class Plain:
+class PlainInput:
     """Read from standard input when that is the terminal, else from the terminal itself."""
 
     def __init__(self) -> None:
         self._lines: TextIO = os.fdopen(0, encoding="utf-8", errors="replace", closefd=False)
         if not is_terminal(0):
-            self._lines = opened()
+            self._lines = open_terminal()
 
     def read(self) -> str | None:
         """Give the next message, None at the end; a backslash at the end, or three quotes, go on."""

@@ -5,24 +5,24 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
-from aiml_cli.api.answer import Answer, has_rest
+from aiml_cli.api.answer import Answer, can_continue
 from aiml_cli.api.endpoints import ENDPOINTS
 from aiml_cli.catalog import cost_estimate
 from aiml_cli.cli.repl import conversation_lock
-from aiml_cli.cli.repl.turns import Exchange, Spent, before, exchange_of, joined, spent_of
+from aiml_cli.cli.repl.turns import Turn, TurnCost, build_previous_turns, join_turns, to_turn, turn_cost
 from aiml_cli.core import turn
-from aiml_cli.core.chat_request import Question
+from aiml_cli.core.chat_request import ChatRequest
 from aiml_cli.core.previous_turns import REST
-from aiml_cli.core.schema_retry import wanted_of
-from aiml_cli.core.start_demo import demo_model
-from aiml_cli.errors import AimlError, HungUp, Misuse, ReaderGone, Terminated
-from aiml_cli.output.choose_renderer import choose
-from aiml_cli.prompt.file_sources import Source as Text
-from aiml_cli.settings.resolve import Flags, Said, Settings, Source, resolve
+from aiml_cli.core.schema_retry import response_spec_of
+from aiml_cli.core.start_demo import use_demo_model
+from aiml_cli.errors import AimlError, HungUp, ReaderClosed, Terminated, UsageError
+from aiml_cli.output.choose_renderer import choose_output
+from aiml_cli.prompt.file_sources import FileContent as Text
+from aiml_cli.settings.resolve import Flags, RawValue, Settings, Source, resolve
 from aiml_cli.settings.urls import host_of
-from aiml_cli.store.config_file import layers
+from aiml_cli.store.config_file import read_sources
 from aiml_cli.system.stdio import print_err
-from aiml_cli.system.terminal import hushed
+from aiml_cli.system.terminal import disable_echo
 
 if TYPE_CHECKING:
     from aiml_cli.api.messages import Conversation
@@ -33,9 +33,9 @@ OF_ONE_MESSAGE = (
     "previous_response_id",
 )  # fmt: skip
 NOT_IN_TURNS = ("dry_run", "as", "wait", "show", "cancel", "extract", "in_place", "chunk", "reduce", "first")
-LEAVE_STDIN = {"no_stdin": Said(("on",), "the REPL")}
+LEAVE_STDIN = {"no_stdin": RawValue(("on",), "the REPL")}
 LOADED = "the conversation"
-ENDINGS = (ReaderGone, Terminated, HungUp)
+ENDINGS = (ReaderClosed, Terminated, HungUp)
 
 
 @dataclass(slots=True)
@@ -50,12 +50,12 @@ class Session:
     flags: Flags
     url: str | None = None
     template: Flags = field(default_factory=dict)
-    set: dict[str, Said] = field(default_factory=dict)
+    set: dict[str, RawValue] = field(default_factory=dict)
     without: frozenset[str] = frozenset()
     files: list[str] = field(default_factory=list)
     outputs: list[Text] = field(default_factory=list)
-    exchanges: list[Exchange] = field(default_factory=list)
-    spent: list[Spent] = field(default_factory=list)
+    turns: list[Turn] = field(default_factory=list)
+    costs: list[TurnCost] = field(default_factory=list)
     row: int | None = None
     root: str | None = None
     system: str | None = None
@@ -68,52 +68,52 @@ class Session:
     @property
     def tokens(self) -> int:
         """Count the tokens of this conversation."""
-        return sum(each.total_tokens or 0 for each in self.spent)
+        return sum(each.total_tokens or 0 for each in self.costs)
 
     @property
     def cost_usd(self) -> float:
         """Add up what this conversation cost, as far as that is known."""
-        return sum(each.cost_usd or 0.0 for each in self.spent)
+        return sum(each.cost_usd or 0.0 for each in self.costs)
 
     @property
     def queued(self) -> list[str]:
         """Name what waits to be sent with the next message."""
         return [*self.files, *(each.name for each in self.outputs)]
 
-    def settings(self, more: Mapping[str, Said] | None = None) -> Settings:
+    def settings(self, more: Mapping[str, RawValue] | None = None) -> Settings:
         """Settle the settings as they are now; what is said here is newer than what was typed at the start."""
         typed = {name: said for name, said in self.flags.items() if name not in (*OF_ONE_MESSAGE, *self.set)}
         template = {name: said for name, said in self.template.items() if name not in self.set}
         profile = {"profile": self.set["profile"]} if "profile" in self.set else {}
         flags = {**typed, **profile, **LEAVE_STDIN, **(more or {})}
-        spoken = {**layers(flags, os.environ, template), Source.SET: self.set}
+        spoken = {**read_sources(flags, os.environ, template), Source.SET: self.set}
         heard = {who: {name: said[name] for name in said.keys() - self.without} for who, said in spoken.items()}
         return self._addressed(resolve(heard, self.endpoint))
 
-    def begin(self) -> None:
-        """Raise Misuse for flags that a conversation in turns cannot have."""
+    def check_flags(self) -> None:
+        """Raise UsageError for flags that a conversation in turns cannot have."""
         if errands := [name for name in NOT_IN_TURNS if name in self.flags]:
             hint = "/copy N and /write N FILE take a code block of an answer" if errands[0] == "extract" else ""
-            raise Misuse(f"--{errands[0].replace('_', '-')} and a conversation in turns exclude each other", hint)
+            raise UsageError(f"--{errands[0].replace('_', '-')} and a conversation in turns exclude each other", hint)
         if "model" in self.flags and len(self.flags["model"].texts) > 1:
             hint = "-m A,B asks B where A is not to be had; /retry -m B asks another one again"
-            raise Misuse("a conversation in turns is held with one model", hint)
+            raise UsageError("a conversation in turns is held with one model", hint)
         if "previous_response_id" in self.flags:
             self.root = self.flags["previous_response_id"].texts[-1]
 
-    def first(self, words: Sequence[str]) -> None:
+    def ask_initial(self, words: Sequence[str]) -> None:
         """Ask what the command line asks, with its files and what was piped in."""
         flags: Flags = {name: self.flags[name] for name in self.flags.keys() - {"continue", "resume", "interactive"}}
         try:
             if flags.keys() & {"template", "param", "edit"}:
                 from aiml_cli.core import template_fill  # few begin with one
 
-                words, flags, self.template = template_fill.prepared(self.endpoint, words, flags)
-            settings = self._addressed(resolve(layers(flags, os.environ, self.template), self.endpoint))
+                words, flags, self.template = template_fill.prepare_prompt(self.endpoint, words, flags)
+            settings = self._addressed(resolve(read_sources(flags, os.environ, self.template), self.endpoint))
             if words or settings.options.file or not self.template:
-                self.hold(settings, words)
+                self.run_turn(settings, words)
         except AimlError as fault:
-            tell(fault)
+            report_error(fault)
 
     def attach(self, name: str, output: str) -> None:
         """Send the output of a command along with the next message."""
@@ -126,15 +126,15 @@ class Session:
         except AimlError:
             return "?"
 
-    def ask(self, text: str, more: Mapping[str, Said] | None = None) -> None:
+    def ask(self, text: str, more: Mapping[str, RawValue] | None = None) -> None:
         """Ask, show the answer, and keep both; a fault is told, and ends nothing."""
-        files = {"file": Said(tuple(self.files), "/file")} if self.files else {}
+        files = {"file": RawValue(tuple(self.files), "/file")} if self.files else {}
         try:
-            self.hold(self.settings({**files, **(more or {})}), text.split(" ") if text else [])
+            self.run_turn(self.settings({**files, **(more or {})}), text.split(" ") if text else [])
         except AimlError as fault:
-            tell(fault)
+            report_error(fault)
 
-    def hold(
+    def run_turn(
         self,
         settings: Settings,
         words: Sequence[str] = (),
@@ -147,29 +147,31 @@ class Session:
         """
         options = settings.options
         texts = () if again else tuple(self.outputs)
-        question = Question(ENDPOINTS[self.endpoint], words, settings, wanted_of(settings), texts=texts, again=again)
-        earlier = self.exchanges[: len(self.exchanges) - instead_of]
-        past = before(earlier, self.row, self.system, host_of(question.url), self.root)
-        conversation_lock.lend(self.row)
+        question = ChatRequest(
+            ENDPOINTS[self.endpoint], words, settings, response_spec_of(settings), extra_files=texts, repeated=again
+        )
+        earlier = self.turns[: len(self.turns) - instead_of]
+        past = build_previous_turns(earlier, self.row, self.system, host_of(question.url), self.root)
+        conversation_lock.acquire_again(self.row)
         try:
-            with hushed():
-                done = turn.hold(replace(question, before=past), choose(options, os.environ))
+            with disable_echo():
+                done = turn.run_turn(replace(question, previous_turns=past), choose_output(options, os.environ))
         finally:
-            conversation_lock.own(self.row)
+            conversation_lock.ensure_held(self.row)
         self._count(done)
         self._keep(done, earlier)
         self._tell(done)
 
-    def renew(self) -> None:
+    def reset(self) -> None:
         """Begin a new conversation; the settings stay."""
-        conversation_lock.let_go(self.row)
-        self.exchanges, self.spent = [], []
+        conversation_lock.release(self.row)
+        self.turns, self.costs = [], []
         self.row = self.root = self.system = self.unanswered = self.answer = None
         self.is_told = False
-        if self.set.get("model", Said((), "")).speaker == LOADED:
+        if self.set.get("model", RawValue((), "")).source_name == LOADED:
             del self.set["model"]
 
-    def tell_once(self) -> None:
+    def warn_not_saved(self) -> None:
         """Say that nothing is kept, the first time that somebody might think so."""
         if self.row is None and not self.is_told:
             print_err("aiml: nothing of this conversation is kept in the history; it holds while aiml runs")
@@ -179,47 +181,49 @@ class Session:
         """Send it to the embedded server, where that was asked for."""
         if self.url is None:
             return settled
-        there = settled if "model" in self.set else demo_model(settled)
+        there = settled if "model" in self.set else use_demo_model(settled)
         return replace(there, options=replace(there.options, base_url=self.url))
 
-    def _count(self, done: turn.Turn) -> None:
+    def _count(self, done: turn.TurnResult) -> None:
         """Add what was spent; the price is looked up where the gateway told none, for the toolbar shows it."""
-        settings = done.question.settings
+        settings = done.request.settings
         seen = replace(settings, options=replace(settings.options, usage=True))
-        if added := spent_of(done, cost_estimate.priced(done.answer, seen).cost_usd):
-            self.spent.append(added)
+        if added := turn_cost(done, cost_estimate.add_estimated_cost(done.answer, seen).cost_usd):
+            self.costs.append(added)
 
-    def _keep(self, done: turn.Turn, earlier: list[Exchange]) -> None:
+    def _keep(self, done: turn.TurnResult, earlier: list[Turn]) -> None:
         self.answer = done.answer
-        if done.answer.attempts and done.question.again is None:  # before that the files go on waiting
-            self.prompt, self.files, self.outputs = " ".join(done.question.words), [], []
-        added = exchange_of(done)
+        if done.answer.attempts and done.request.repeated is None:  # before that the files go on waiting
+            self.prompt, self.files, self.outputs = " ".join(done.request.words), [], []
+        added = to_turn(done)
         if added is None:
-            self.unanswered = done.said if done.answer.attempts and done.said is not REST else self.unanswered
+            self.unanswered = (
+                done.conversation if done.answer.attempts and done.conversation is not REST else self.unanswered
+            )
             return
-        dropped, self.unanswered = self.exchanges[len(earlier) :], None
-        is_rest = done.said is REST and bool(earlier)
-        self.exchanges = [*earlier[:-1], joined(earlier[-1], added)] if is_rest else [*earlier, added]
-        self.system = done.question.system
+        dropped, self.unanswered = self.turns[len(earlier) :], None
+        is_rest = done.conversation is REST and bool(earlier)
+        self.turns = [*earlier[:-1], join_turns(earlier[-1], added)] if is_rest else [*earlier, added]
+        self.system = done.request.system
         if done.row:
             self.row = done.row.conversation
-            conversation_lock.own(self.row)
+            conversation_lock.ensure_held(self.row)
         if dropped:
-            conversation_lock.take_back(self.row, max((each.row for each in earlier), default=0), dropped[-1].row)
+            conversation_lock.undo_in_history(self.row, max((each.row for each in earlier), default=0), dropped[-1].row)
 
-    def _tell(self, done: turn.Turn) -> None:
+    def _tell(self, done: turn.TurnResult) -> None:
         """Tell how it ended, where it did not end well."""
         completion, error = done.answer.completion, done.answer.error
         if error is None:
-            if completion.capped:
-                print_err(f"aiml: {completion.lacks}")
+            if completion.hit_length_limit:
+                print_err(f"aiml: {completion.incomplete_reason}")
             return
-        if has_rest(completion):
+        if can_continue(completion):
             error.hint = "/continue asks for the rest"
-        tell(error)
+        report_error(error)
 
 
-def tell(fault: AimlError) -> None:
+def report_error(fault: AimlError) -> None:
     """Tell a fault as the program's end would; the REPL goes on, unless it is to end. Then it raises it."""
     if isinstance(fault, ENDINGS):
         raise fault

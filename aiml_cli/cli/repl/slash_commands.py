@@ -7,7 +7,7 @@ from inspect import cleandoc
 from types import ModuleType
 from typing import TYPE_CHECKING, NamedTuple
 
-from aiml_cli.errors import Misuse
+from aiml_cli.errors import UsageError
 
 if TYPE_CHECKING:
     from aiml_cli.cli.repl.session import Session
@@ -16,7 +16,7 @@ Function = Callable[["Session", str], None]
 OTHERWISE = "/help lists them; a message that begins with / is typed with //"
 
 
-class Command(NamedTuple):
+class SlashCommand(NamedTuple):
     """Hold a slash command: what stands behind its name, what completes that, and what it does."""
 
     name: str
@@ -35,48 +35,48 @@ class Command(NamedTuple):
         return cleandoc(self.function.__doc__ or "").partition("\n")[2].strip()
 
 
-_COMMANDS: dict[str, Command] = {}
+_COMMANDS: dict[str, SlashCommand] = {}
 
 
-def slash(usage: str = "", completes: str = "") -> Callable[[Function], Command]:
+def slash(usage: str = "", completes: str = "") -> Callable[[Function], SlashCommand]:
     """Make a function a slash command; `completes` names what its words are: models, settings, files, ….
 
     The function gets the session, and what was typed behind the name.
     """
 
-    def make(function: Function) -> Command:
-        return Command(function.__name__.rstrip("_"), usage, completes, function)
+    def make(function: Function) -> SlashCommand:
+        return SlashCommand(function.__name__.rstrip("_"), usage, completes, function)
 
     return make
 
 
-def load(*modules: ModuleType) -> None:
+def load_commands(*modules: ModuleType) -> None:
     """Make the commands of some modules known."""
-    found = [each for module in modules for each in vars(module).values() if isinstance(each, Command)]
+    found = [each for module in modules for each in vars(module).values() if isinstance(each, SlashCommand)]
     _COMMANDS.update({command.name: command for command in found})
 
 
-def names() -> list[str]:
+def command_names() -> list[str]:
     """List the names of all commands."""
     return sorted(_COMMANDS)
 
 
-def find(name: str) -> Command:
-    """Return a command; raise Misuse with the likely one for a name that is none."""
+def find_command(name: str) -> SlashCommand:
+    """Return a command; raise UsageError with the likely one for a name that is none."""
     if name not in _COMMANDS:
-        near = get_close_matches(name, names(), 1)
-        raise Misuse(f"there is no command /{name}", f"did you mean /{near[0]}?" if near else OTHERWISE)
+        near = get_close_matches(name, command_names(), 1)
+        raise UsageError(f"there is no command /{name}", f"did you mean /{near[0]}?" if near else OTHERWISE)
     return _COMMANDS[name]
 
 
-def number(text: str) -> int:
-    """Read a number from 1 on; raise Misuse."""
+def parse_count(text: str) -> int:
+    """Read a number from 1 on; raise UsageError."""
     if not (text.isascii() and text.isdecimal() and int(text) > 0):
-        raise Misuse(f"{text!r} is not a whole number from 1")
+        raise UsageError(f"{text!r} is not a whole number from 1")
     return int(text)
 
 
-def parted(text: str) -> list[str]:
+def split_words(text: str) -> list[str]:
     """Part words as a shell does, where their quotes match."""
     try:
         return shlex.split(text)

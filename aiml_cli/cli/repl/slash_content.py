@@ -10,16 +10,16 @@ from pathlib import Path
 
 from aiml_cli.cli.repl import conversation_lock
 from aiml_cli.cli.repl.session import Session
-from aiml_cli.cli.repl.slash_commands import number, parted, slash
-from aiml_cli.cli.repl.turns import Exchange
-from aiml_cli.core.resume import standing
-from aiml_cli.core.transcript import Whole
-from aiml_cli.errors import Misuse
+from aiml_cli.cli.repl.slash_commands import parse_count, slash, split_words
+from aiml_cli.cli.repl.turns import Turn
+from aiml_cli.core.resume import live_messages
+from aiml_cli.core.transcript import Transcript
+from aiml_cli.errors import UsageError
 from aiml_cli.output.output_file import OutputFile
-from aiml_cli.prompt.file_sources import SCHEMES, there
+from aiml_cli.prompt.file_sources import SCHEMES, existing_path
 from aiml_cli.store.history import reader
 from aiml_cli.store.history.writer import COMPLETE, INTERRUPTED
-from aiml_cli.system.questions import agrees
+from aiml_cli.system.questions import confirm
 from aiml_cli.system.stdio import is_terminal, print_err, write_out
 
 PATIENCE_S = 5
@@ -35,7 +35,7 @@ def file(session: Session, words: str) -> None:
     """
     if words == "-":
         session.files, session.outputs = [], []
-    names = [] if words == "-" else [words] if there(words) and words else parted(words)
+    names = [] if words == "-" else [words] if existing_path(words) and words else split_words(words)
     for name in names:
         _see_that_it_is_there(name)
     session.files += [name for name in dict.fromkeys(names) if name not in session.files]
@@ -46,34 +46,34 @@ def file(session: Session, words: str) -> None:
 
 
 def _see_that_it_is_there(name: str) -> None:
-    """Raise Misuse now for what could not be sent later."""
-    if name.lower().startswith(SCHEMES) or there(name):
+    """Raise UsageError now for what could not be sent later."""
+    if name.lower().startswith(SCHEMES) or existing_path(name):
         return
     from glob import iglob  # few names are globs
     from pathlib import Path
 
     if not any(iglob(str(Path(name).expanduser()), recursive=True)):  # noqa: PTH207 - as what sends it finds it
         is_glob = bool({*name} & {*"*?["})
-        raise Misuse(f"{name}: {'no file matches' if is_glob else 'there is no such file'}", "nothing is queued")
+        raise UsageError(f"{name}: {'no file matches' if is_glob else 'there is no such file'}", "nothing is queued")
 
 
-def chosen(session: Session, words: str) -> str:
-    """Give the last answer, or its code block of a number; raise Misuse where there is none."""
-    if not session.exchanges:
-        raise Misuse("there is no answer yet")
-    answer = session.exchanges[-1].text
+def select_answer(session: Session, words: str) -> str:
+    """Give the last answer, or its code block of a number; raise UsageError where there is none."""
+    if not session.turns:
+        raise UsageError("there is no answer yet")
+    answer = session.turns[-1].text
     if not words:
         return answer
-    from aiml_cli.output.code_blocks import blocks, counted, listed  # for few lines only
+    from aiml_cli.output.code_blocks import count_text, find_blocks, list_blocks  # for few lines only
 
-    found, wanted = blocks(answer), number(words)
+    found, wanted = find_blocks(answer), parse_count(words)
     if not 1 <= wanted <= len(found):
-        raise Misuse(f"the answer has {counted(found)}", listed(found))
+        raise UsageError(f"the answer has {count_text(found)}", list_blocks(found))
     return found[wanted - 1].text
 
 
 def copy_to_clipboard(text: str, environ: Mapping[str, str]) -> str:
-    """Put it there, and say by what; raise Misuse where nothing can."""
+    """Put it there, and say by what; raise UsageError where nothing can."""
     data = text.encode("utf-8", "replace")
     for program, *arguments in _programs(environ):
         path = shutil.which(program)
@@ -81,9 +81,11 @@ def copy_to_clipboard(text: str, environ: Mapping[str, str]) -> str:
             return program
     coded = base64.b64encode(data)
     if not is_terminal(1):
-        raise Misuse("there is no clipboard: neither a program for it, nor a terminal")
+        raise UsageError("there is no clipboard: neither a program for it, nor a terminal")
     if len(coded) > MOST_FOR_TERMINAL:
-        raise Misuse(f"{len(data):,} bytes are more than a terminal takes", "install wl-copy or xclip; or /write FILE")
+        raise UsageError(
+            f"{len(data):,} bytes are more than a terminal takes", "install wl-copy or xclip; or /write FILE"
+        )
     write_out(b"\x1b]52;c;" + coded + b"\x07")
     return "the terminal, if it allows that"
 
@@ -116,7 +118,7 @@ def copy(session: Session, words: str) -> None:
     By wl-copy, xclip, xsel, pbcopy or clip.exe, whichever is there, else by the terminal (OSC 52). A number that
     no code block has lists those there are.
     """
-    text = chosen(session, words)
+    text = select_answer(session, words)
     print_err(f"aiml: copied {len(text):,} characters by {copy_to_clipboard(text, os.environ)}")
 
 
@@ -125,7 +127,7 @@ def edit(session: Session, words: str) -> None:
     """Write the next message in $VISUAL or $EDITOR, beginning with the last one, and send it."""
     from aiml_cli.core import prompt_editor  # for few lines only
 
-    session.ask(prompt_editor.written(words or session.prompt, os.environ))
+    session.ask(prompt_editor.edit_text(words or session.prompt, os.environ))
 
 
 @slash("file", completes="files")
@@ -136,14 +138,16 @@ def export(session: Session, words: str) -> None:
     """
     from aiml_cli.core import transcript  # for few lines only
 
-    form = {".md": transcript.markdowns, ".json": transcript.objects, ".jsonl": transcript.lines}.get(
-        Path(words).suffix.lower()
-    )
+    form = {
+        ".md": transcript.transcripts_markdown,
+        ".json": transcript.transcripts_json,
+        ".jsonl": transcript.transcripts_jsonl,
+    }.get(Path(words).suffix.lower())
     if form is None:
-        raise Misuse(
+        raise UsageError(
             f"/export: {words!r} ends with none of .md, .json and .jsonl" if words else "/export: to which file?"
         )
-    write_file(words, form([whole(session)]))
+    write_file(words, form([current_transcript(session)]))
 
 
 @slash("[n] file", completes="files")
@@ -155,16 +159,16 @@ def write(session: Session, words: str) -> None:
     first, _, rest = words.partition(" ")
     place, name = (first, rest.strip()) if first.isdecimal() and rest.strip() else ("", words)
     if not name:
-        raise Misuse("/write: to which file?", "/write answer.md, or /write 2 program.py for code block 2")
-    text = chosen(session, place)
+        raise UsageError("/write: to which file?", "/write answer.md, or /write 2 program.py for code block 2")
+    text = select_answer(session, place)
     write_file(name, (text if text.endswith("\n") else text + "\n").encode("utf-8", "replace"))
 
 
 def write_file(name: str, data: bytes) -> None:
-    """Write a file, whole or not at all; ask before one is replaced. Raises Misuse for a no."""
+    """Write a file, whole or not at all; ask before one is replaced. Raises UsageError for a no."""
     path = Path(name).expanduser()
-    if path.is_file() and not agrees(f"replace {path}?"):
-        raise Misuse(f"{path} is there already", "nothing was written")
+    if path.is_file() and not confirm(f"replace {path}?"):
+        raise UsageError(f"{path} is there already", "nothing was written")
     file, is_written = OutputFile(str(path)), False
     try:
         file.write(data)
@@ -174,27 +178,29 @@ def write_file(name: str, data: bytes) -> None:
     print_err(f"aiml: {len(data):,} bytes are in {path}")
 
 
-def whole(session: Session) -> Whole:
-    """Give it with its messages, from the history where it is kept; raise Misuse where nothing was said."""
-    if not session.exchanges:
-        raise Misuse("nothing was said in this conversation yet")
+def current_transcript(session: Session) -> Transcript:
+    """Give it with its messages, from the history where it is kept; raise UsageError where nothing was said."""
+    if not session.turns:
+        raise UsageError("nothing was said in this conversation yet")
     if session.row is not None:
-        with conversation_lock.opened() as store:
-            return Whole(reader.by_id(store, session.row), standing(reader.messages(store, session.row)))
-    now, title = time.time(), " ".join(session.exchanges[0].asked.split())
-    here = reader.Conversation(0, "not-kept", title, "", session.system, now, now)
-    return Whole(here, [message for each in session.exchanges for message in _messages(session, each, now)])
+        with conversation_lock.open_or_empty() as store:
+            return Transcript(
+                reader.get_by_id(store, session.row), live_messages(reader.read_messages(store, session.row))
+            )
+    now, title = time.time(), " ".join(session.turns[0].asked.split())
+    here = reader.StoredConversation(0, "not-kept", title, "", session.system, now, now)
+    return Transcript(here, [message for each in session.turns for message in _messages(session, each, now)])
 
 
-def _messages(session: Session, exchange: Exchange, now: float) -> list[reader.Message]:
-    asked = reader.Message(
-        0, 0, "user", COMPLETE, now, exchange.asked, "", [each.item for each in exchange.said], session.endpoint,
+def _messages(session: Session, exchange: Turn, now: float) -> list[reader.StoredMessage]:
+    asked = reader.StoredMessage(
+        0, 0, "user", COMPLETE, now, exchange.asked, "", [each.item for each in exchange.messages], session.endpoint,
         exchange.host, exchange.model, {}, None, None, None, None, None, False, {},
     )  # fmt: skip
     answered = asked._replace(
         role="assistant",
         state=INTERRUPTED if exchange.is_cut else COMPLETE,
         text=exchange.text,
-        items=[each.item for each in exchange.answered],
+        items=[each.item for each in exchange.answer_messages],
     )
     return [asked, answered]

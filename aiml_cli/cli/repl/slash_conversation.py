@@ -3,11 +3,11 @@
 from aiml_cli.api.messages import Conversation
 from aiml_cli.cli.repl import conversation_lock, load_conversation
 from aiml_cli.cli.repl.session import Session
-from aiml_cli.cli.repl.slash_commands import number, slash
-from aiml_cli.cli.repl.slash_settings import see_that_it_is_known
+from aiml_cli.cli.repl.slash_commands import parse_count, slash
+from aiml_cli.cli.repl.slash_settings import check_model
 from aiml_cli.core.previous_turns import REST
-from aiml_cli.errors import Misuse
-from aiml_cli.settings.resolve import Said
+from aiml_cli.errors import UsageError
+from aiml_cli.settings.resolve import RawValue
 from aiml_cli.system.stdio import print_err
 
 SHOWN = 60
@@ -19,17 +19,17 @@ def new(session: Session, _words: str) -> None:
 
     The old one is kept in the history: /resume goes on with it. Files that wait are not sent.
     """
-    session.renew()
+    session.reset()
     session.files, session.outputs = [], []
 
 
 @slash()
 def continue_(session: Session, _words: str) -> None:
     """Ask for the rest of an answer that was cut, and join the two."""
-    last = session.exchanges[-1] if session.exchanges else None
+    last = session.turns[-1] if session.turns else None
     if last is None or not (last.is_cut and last.text):
-        raise Misuse("the last answer was not cut: there is no rest to ask for", "type what to say next")
-    session.hold(session.settings(), again=REST)
+        raise UsageError("the last answer was not cut: there is no rest to ask for", "type what to say next")
+    session.run_turn(session.settings(), again=REST)
 
 
 @slash()
@@ -38,7 +38,7 @@ def exit(session: Session, _words: str) -> None:  # noqa: A001 - named after wha
 
     `aiml chat -i -c` goes on with it in this terminal.
     """
-    conversation_lock.let_go(session.row)
+    conversation_lock.release(session.row)
     session.is_over = True
 
 
@@ -48,18 +48,18 @@ def fork(session: Session, words: str) -> None:
 
     A name of letters, digits, - and _ is the copy's; without one it gets one.
     """
-    if not session.exchanges:
-        raise Misuse("there is nothing to copy: nothing was answered yet")
+    if not session.turns:
+        raise UsageError("there is nothing to copy: nothing was answered yet")
     if session.row is None:
-        session.tell_once()
+        session.warn_not_saved()
         return
     from aiml_cli.store.history import edits
 
-    with conversation_lock.opened() as store:
-        copy, rows = edits.copy(store, session.row, words)
-    conversation_lock.let_go(session.row)
+    with conversation_lock.open_or_empty() as store:
+        copy, rows = edits.copy_conversation(store, session.row, words)
+    conversation_lock.release(session.row)
     session.row = copy.id
-    session.exchanges = [each._replace(row=rows.get(each.row, 0)) for each in session.exchanges]
+    session.turns = [each._replace(row=rows.get(each.row, 0)) for each in session.turns]
     print_err(f"aiml: going on with the copy {copy.name}")
 
 
@@ -69,7 +69,7 @@ def resume(session: Session, words: str) -> None:
 
     By its id or name, the beginning of one, or words of it; without, the last one of this terminal.
     """
-    load_conversation.load(session, words or None)
+    load_conversation.load_conversation(session, words or None)
 
 
 @slash("[-m other]")
@@ -81,17 +81,17 @@ def retry(session: Session, words: str) -> None:
     flag, _, name = words.partition(" ")
     name = name.strip()
     if words and (flag not in ("-m", "--model") or not name):
-        raise Misuse(f"/retry does not take {words!r}", "/retry, or /retry -m MODEL")
+        raise UsageError(f"/retry does not take {words!r}", "/retry, or /retry -m MODEL")
     if name:
-        see_that_it_is_known(session, name)
-    settings = session.settings({"model": Said((name,), "/retry -m")} if name else None)
+        check_model(session, name)
+    settings = session.settings({"model": RawValue((name,), "/retry -m")} if name else None)
     if session.unanswered:
-        session.hold(settings, session.prompt.split(" "), session.unanswered)
-    elif session.exchanges:
-        last = session.exchanges[-1]
-        session.hold(settings, last.asked.split(" "), Conversation(last.said), instead_of=1)
+        session.run_turn(settings, session.prompt.split(" "), session.unanswered)
+    elif session.turns:
+        last = session.turns[-1]
+        session.run_turn(settings, last.asked.split(" "), Conversation(last.messages), instead_of=1)
     else:
-        raise Misuse("there is nothing to ask again: nothing was asked yet")
+        raise UsageError("there is nothing to ask again: nothing was asked yet")
 
 
 @slash("[name]")
@@ -103,16 +103,16 @@ def save(session: Session, words: str) -> None:
     from aiml_cli.store.history import edits, reader
 
     if words:
-        edits.see_that_it_is_a_name(words)
-    if not session.exchanges and session.row is None:
-        raise Misuse("there is nothing to name: nothing was answered yet")
+        edits.check_name(words)
+    if not session.turns and session.row is None:
+        raise UsageError("there is nothing to name: nothing was answered yet")
     if session.row is None:
-        session.tell_once()
+        session.warn_not_saved()
         return
-    with conversation_lock.opened() as store:
+    with conversation_lock.open_or_empty() as store:
         if words:
-            edits.rename(store, session.row, words)
-        name = reader.by_id(store, session.row).name
+            edits.rename_conversation(store, session.row, words)
+        name = reader.get_by_id(store, session.row).name
     print_err(f"aiml: kept as {name}; /resume {name} goes on with it")
 
 
@@ -122,13 +122,13 @@ def undo(session: Session, words: str) -> None:
 
     They are not sent again, by nobody; the history still shows them, marked as undone.
     """
-    count, there = number(words or "1"), len(session.exchanges)
+    count, there = parse_count(words or "1"), len(session.turns)
     if count > there:
-        raise Misuse(f"there is nothing to take back: the conversation has {there} questions with answers")
-    asked = session.exchanges[there - count].asked
-    session.exchanges = session.exchanges[: there - count]
+        raise UsageError(f"there is nothing to take back: the conversation has {there} questions with answers")
+    asked = session.turns[there - count].asked
+    session.turns = session.turns[: there - count]
     session.unanswered = None
-    conversation_lock.take_back(session.row, max((each.row for each in session.exchanges), default=0))
+    conversation_lock.undo_in_history(session.row, max((each.row for each in session.turns), default=0))
     begins = " ".join(asked.split())
     print_err(f"aiml: taken back to before: {begins[:SHOWN]}{'…' if len(begins) > SHOWN else ''}")
-    session.tell_once()
+    session.warn_not_saved()

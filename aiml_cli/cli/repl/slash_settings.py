@@ -6,10 +6,10 @@ from typing import Any
 
 from aiml_cli.cli.repl.session import Session
 from aiml_cli.cli.repl.slash_commands import slash
-from aiml_cli.errors import Misuse
-from aiml_cli.prompt.compose import from_file
+from aiml_cli.errors import UsageError
+from aiml_cli.prompt.compose import read_at_file
 from aiml_cli.settings.options import ROWS, Option, value_of
-from aiml_cli.settings.resolve import Said, lasting, read
+from aiml_cli.settings.resolve import RawValue, parse_value, persistent_options
 from aiml_cli.system.stdio import print_err
 
 _VALUE = re.compile(r"([A-Za-z_]\w*)=(\"[^\"]*\"|'[^']*'|\S*)\s*")
@@ -26,27 +26,29 @@ def set(session: Session, words: str) -> None:  # noqa: A001 - named after what 
         _show(session)
         return
     name, is_given, value = (part.strip() for part in words.partition("="))
-    row = known(session, name)
+    row = find_setting(session, name)
     if not is_given:
-        raise Misuse(f"/set {row.name}: a value is missing", f"/set {row.name}=VALUE; /unset {row.name} takes it back")
-    said = Said((value,), f"/set {row.name}")
-    read(row, said, session.endpoint)
-    earlier = session.set[row.name].texts if row.kind.many and row.name in session.set else ()
-    session.set[row.name] = Said((*earlier, value), said.speaker)
+        raise UsageError(
+            f"/set {row.name}: a value is missing", f"/set {row.name}=VALUE; /unset {row.name} takes it back"
+        )
+    said = RawValue((value,), f"/set {row.name}")
+    parse_value(row, said, session.endpoint)
+    earlier = session.set[row.name].texts if row.value_type.is_list and row.name in session.set else ()
+    session.set[row.name] = RawValue((*earlier, value), said.source_name)
     session.without -= {row.name}
     _tell(row.name, session.set[row.name])
 
 
-def known(session: Session, name: str) -> Option[Any]:
-    """Give the row of a name, with dashes or underscores; raise Misuse with the likely one for none."""
-    rows = {row.name: row for row in lasting() if row.on(session.endpoint)}
+def find_setting(session: Session, name: str) -> Option[Any]:
+    """Give the row of a name, with dashes or underscores; raise UsageError with the likely one for none."""
+    rows = {row.name: row for row in persistent_options() if row.applies_to(session.endpoint)}
     spelled = name.removeprefix("--").replace("-", "_")
     if spelled in rows:
         return rows[spelled]
     if spelled in ROWS:
-        raise Misuse(f"/set: {spelled} has no place here", _elsewhere(ROWS[spelled]))
+        raise UsageError(f"/set: {spelled} has no place here", _elsewhere(ROWS[spelled]))
     near = get_close_matches(spelled, rows, 1)
-    raise Misuse(
+    raise UsageError(
         f"/set: unknown setting {name!r}", f"did you mean {near[0]}?" if near else "aiml config show lists them"
     )
 
@@ -54,7 +56,7 @@ def known(session: Session, name: str) -> Option[Any]:
 def _elsewhere(row: Option[Any]) -> str:
     if row.secret:
         return "store the key with: aiml config key"
-    return f"it is said with each call: {row.flag}" if row.once else "this endpoint does not know it"
+    return f"it is said with each call: {row.flag}" if row.per_call else "this endpoint does not know it"
 
 
 def _show(session: Session) -> None:
@@ -64,7 +66,7 @@ def _show(session: Session) -> None:
         _tell(name, session.set[name])
 
 
-def _tell(name: str, said: Said) -> None:
+def _tell(name: str, said: RawValue) -> None:
     print_err(f"aiml: {name} = {', '.join(said.texts)}")
 
 
@@ -75,8 +77,8 @@ def model(session: Session, words: str) -> None:
     A name that the catalogue does not have, but has near ones of, is told; /set model=NAME takes it all the same.
     """
     if words:
-        see_that_it_is_known(session, words)
-        session.set["model"] = Said((words,), "/model")
+        check_model(session, words)
+        session.set["model"] = RawValue((words,), "/model")
         session.without -= {"model"}
     print_err(f"aiml: model = {session.settings().options.model}")
 
@@ -86,7 +88,7 @@ def models(session: Session, words: str) -> None:
     """Search the catalogue for models; an exact id shows all that is known of it."""
     from aiml_cli.catalog import model_table  # for few lines only
 
-    model_table.browse(words.split(), session.settings(), as_json=False)
+    model_table.show_models(words.split(), session.settings(), as_json=False)
 
 
 @slash("[text]")
@@ -100,8 +102,8 @@ def system(session: Session, words: str) -> None:
         session.without |= {"system"}
         session.system = None
     elif words:
-        from_file(words)  # so that a file that is not there is told now
-        session.set["system"] = Said((words,), "/system")
+        read_at_file(words)  # so that a file that is not there is told now
+        session.set["system"] = RawValue((words,), "/system")
         session.without -= {"system"}
     text = session.settings().options.system or session.system
     print_err(f"aiml: system = {text}" if text else "aiml: there is no system text")
@@ -115,13 +117,13 @@ def template(session: Session, words: str) -> None:
     """
     name, _, rest = words.partition(" ")
     if not name:
-        raise Misuse("/template: which one?", _those_there_are())
+        raise UsageError("/template: which one?", _those_there_are())
     from aiml_cli.core import template_fill  # for few lines only
 
     values, typed = _parted(rest.strip())
-    params = {"param": Said(tuple(values), "/template")} if values else {}
-    asked, _flags, said = template_fill.prepared(
-        session.endpoint, typed.split(" ") if typed else [], {"template": Said((name,), "/template"), **params}
+    params = {"param": RawValue(tuple(values), "/template")} if values else {}
+    asked, _flags, said = template_fill.prepare_prompt(
+        session.endpoint, typed.split(" ") if typed else [], {"template": RawValue((name,), "/template"), **params}
     )
     session.set |= said
     session.without -= said.keys()
@@ -143,10 +145,12 @@ def _parted(text: str) -> tuple[list[str], str]:
 
 
 def _those_there_are() -> str:
-    from aiml_cli.store.template_files import names
+    from aiml_cli.store.template_files import list_templates
 
     return (
-        f"there are: {', '.join(names())}" if names() else "there are none yet: aiml chat --save NAME WORDS makes one"
+        f"there are: {', '.join(list_templates())}"
+        if list_templates()
+        else "there are none yet: aiml chat --save NAME WORDS makes one"
     )
 
 
@@ -157,8 +161,8 @@ def unset(session: Session, words: str) -> None:
     What the environment or the config file says of it holds again.
     """
     if not words:
-        raise Misuse("/unset: which setting?", "/set shows what is set here")
-    row = known(session, words)
+        raise UsageError("/unset: which setting?", "/set shows what is set here")
+    row = find_setting(session, words)
     session.set.pop(row.name, None)
     session.flags = {name: said for name, said in session.flags.items() if name != row.name}
     session.template = {name: said for name, said in session.template.items() if name != row.name}
@@ -172,21 +176,21 @@ def unset(session: Session, words: str) -> None:
     )
 
 
-def see_that_it_is_known(session: Session, name: str) -> None:
-    """Raise Misuse with the near ones for a model that a catalogue at hand does not have."""
+def check_model(session: Session, name: str) -> None:
+    """Raise UsageError with the near ones for a model that a catalogue at hand does not have."""
     if "," in name:
-        from aiml_cli.core.model_fallback import models as in_turn  # as those below for who types a name only
+        from aiml_cli.core.model_fallback import split_models as in_turn  # as those below for who types a name only
 
         for each in in_turn(name):
-            see_that_it_is_known(session, each)
+            check_model(session, each)
         return
-    from aiml_cli.api.model_list import exact, suggest
-    from aiml_cli.catalog.find_models import catalogue, known
+    from aiml_cli.api.model_list import find_model, suggest_models
+    from aiml_cli.catalog.find_models import fetch_models, load_stored_models
 
     settings = session.settings()
-    models = (known(settings) if session.url is None else catalogue(settings)) or []
-    if models and exact(models, name) is None and (near := suggest(models, name)):
-        raise Misuse(
+    models = (load_stored_models(settings) if session.url is None else fetch_models(settings)) or []
+    if models and find_model(models, name) is None and (near := suggest_models(models, name)):
+        raise UsageError(
             f"the catalogue has no model {name!r}; the model stays as it was",
             f"did you mean {' or '.join(near)}? /set model={name} takes it all the same",
         )

@@ -18,12 +18,12 @@ _COLOURS = range(30, 38)
 Tone = Callable[[str], str]
 
 
-def width_of(text: str) -> int:
+def text_width(text: str) -> int:
     """Give how many columns a text takes."""
     return len(text) if text.isascii() else cell_len(text)
 
 
-def reach_of(text: str) -> int:
+def max_text_width(text: str) -> int:
     """Give how many columns a text takes at most, whatever a terminal joins."""
     if text.isascii():
         return len(text)
@@ -36,28 +36,28 @@ def _reach(char: str) -> int:
     return 2 if _HALVES.match(char) else get_character_cell_size(char)
 
 
-def shown_width(line: str) -> int:
+def styled_width(line: str) -> int:
     """Give how many columns a line takes, its styles left out."""
-    return width_of(STYLE.sub("", line))
+    return text_width(STYLE.sub("", line))
 
 
-def shown_reach(line: str) -> int:
+def max_styled_width(line: str) -> int:
     """Give how many columns a line takes at most, its styles left out."""
-    return reach_of(STYLE.sub("", line))
+    return max_text_width(STYLE.sub("", line))
 
 
-def styled(text: str, style: str) -> str:
+def apply_style(text: str, style: str) -> str:
     """Give a text in its style."""
     return f"\x1b[{style}m{text}{OFF}" if style and text else text
 
 
-def lines(spans: Iterable[Span], width: int) -> list[str]:
+def wrap_lines(spans: Iterable[Span], width: int) -> list[str]:
     """Fill lines of at most so many columns; a word that is longer is broken."""
     filled: list[str] = []
     line: list[Span] = []
     used = 0
     for word in _words(spans):
-        size = sum(reach_of(span.text) for span in word)
+        size = sum(max_text_width(span.text) for span in word)
         if not word or (line and used + 1 + size > width):
             filled.append(_joined(line))
             line, used = [], 0
@@ -68,7 +68,7 @@ def lines(spans: Iterable[Span], width: int) -> list[str]:
         while size > width:
             head, rest = _split(rest, width)
             filled.append(_joined(head))
-            size = sum(reach_of(span.text) for span in rest)
+            size = sum(max_text_width(span.text) for span in rest)
         line += rest
         used += size
     return [*filled, _joined(line)]
@@ -103,7 +103,7 @@ def _split(word: list[Span], width: int) -> tuple[list[Span], list[Span]]:
     """Cut a word at a number of columns, at least one character from its start."""
     head: list[Span] = []
     for index, (text, style) in enumerate(word):
-        size = reach_of(text)
+        size = max_text_width(text)
         if size <= width:
             head.append(Span(text, style))
             width -= size
@@ -139,17 +139,17 @@ def _joined(line: Iterable[Span]) -> str:
     return "".join([*pieces, OFF if now else ""])
 
 
-def without_styles(text: str) -> str:
+def strip_styles(text: str) -> str:
     """Leave out bold and underlined too."""
     return _STYLE.sub("", text)
 
 
-def without_colours(text: str) -> str:
+def strip_colors(text: str) -> str:
     """Leave out colours alone."""
     return _STYLE.sub(_other_than_colour, text)
 
 
-def as_it_is(text: str) -> str:
+def keep_styles(text: str) -> str:
     """Leave out nothing."""
     return text
 

@@ -18,7 +18,7 @@ _DELIMITERS = re.compile(r"\|?[ \t]*:?-+:?[ \t]*(?:\|[ \t]*:?-+:?[ \t]*)*\|?[ \t
 _CELL_END = re.compile(r"(?<!\\)\|")
 
 
-class Frame(NamedTuple):
+class Container(NamedTuple):
     """Hold what a block stands in: a quote (">"), an item ("-", "3.") or a footnote ("[1]").
 
     `indent` is how far what stands in it is indented in the text.
@@ -28,7 +28,7 @@ class Frame(NamedTuple):
     indent: int = 0
 
 
-class Block(NamedTuple):
+class MarkdownBlock(NamedTuple):
     """Hold a paragraph, heading, fence, code, table, rule.
 
     `opens` counts the frames, from the last, that begin with this block: their marks are shown. `gap` says that
@@ -37,7 +37,7 @@ class Block(NamedTuple):
 
     kind: str
     text: str
-    frames: tuple[Frame, ...] = ()
+    containers: tuple[Container, ...] = ()
     opens: int = 0
     gap: bool = False
     level: int = 0
@@ -46,43 +46,43 @@ class Block(NamedTuple):
     closes: bool = True
 
 
-class Cutter:
+class BlockParser:
     """Take text in any pieces; how it is cut makes no difference."""
 
     def __init__(self) -> None:
         self._tail = ""
-        self._state = _State()
+        self._state = _ParserState()
 
-    def feed(self, text: str) -> list[Block]:
+    def feed(self, text: str) -> list[MarkdownBlock]:
         """Take what came; give the blocks that are finished by it."""
         *lines, self._tail = (self._tail + text).split("\n")
         for line in lines:
-            self._state.take(self._shortened(line))
+            self._state.feed_line(self._shortened(line))
         self._tail = self._shortened(self._tail)
-        return self._state.given()
+        return self._state.pop_finished()
 
-    def open(self) -> list[Block]:
+    def open_blocks(self) -> list[MarkdownBlock]:
         """Give what is not finished, as it would be if the text ended here."""
         return self._ended(self._state.copy())
 
-    def end(self) -> list[Block]:
+    def finish(self) -> list[MarkdownBlock]:
         """Give what is left."""
         given = self._ended(self._state)
         self._tail = ""
         return given
 
-    def _ended(self, state: "_State") -> list[Block]:
+    def _ended(self, state: "_ParserState") -> list[MarkdownBlock]:
         if self._tail:
-            state.take(self._tail)
+            state.feed_line(self._tail)
         state.close()
-        return state.given()
+        return state.pop_finished()
 
     def _shortened(self, line: str) -> str:
         """Take the beginning of a long line of text as one that goes on; give the rest."""
         while len(line) > LONGEST_OPEN:
             cut = line.rfind(" ", 1, LONGEST_OPEN)
             state = self._state.copy()
-            state.take(line[:cut])
+            state.feed_line(line[:cut])
             if cut < 0 or state.leaf != "paragraph":
                 break
             state.goes_on = True
@@ -90,34 +90,34 @@ class Cutter:
         return line
 
 
-class _State:
+class _ParserState:
     """Keep what a line must know of those before."""
 
     def __init__(self) -> None:
         self.leaf = ""
         self.goes_on = False
         self._lines: list[str] = []
-        self._frames: list[Frame] = []
+        self._frames: list[Container] = []
         self._shown = 0
         self._numbers: dict[int, tuple[str, int]] = {}
         self._blank = self._is_sibling = False
         self._fence, self._fence_indent, self._info, self._part = "", 0, "", 0
-        self._given: list[Block] = []
+        self._given: list[MarkdownBlock] = []
 
-    def copy(self) -> "_State":
+    def copy(self) -> "_ParserState":
         """Give a state that goes its own way."""
-        other = _State()
+        other = _ParserState()
         vars(other).update(vars(self))
         other._lines, other._frames = [*self._lines], [*self._frames]
         other._numbers, other._given = {**self._numbers}, [*self._given]
         return other
 
-    def given(self) -> list[Block]:
+    def pop_finished(self) -> list[MarkdownBlock]:
         """Take out what is finished."""
         given, self._given = self._given, []
         return given
 
-    def take(self, line: str) -> None:
+    def feed_line(self, line: str) -> None:
         """Take a line."""
         if self.goes_on:
             self.goes_on = False
@@ -170,15 +170,15 @@ class _State:
             if indent >= CODE_INDENT:
                 return rest
             if bare.startswith(">"):
-                self._enter(Frame(">"))
+                self._enter(Container(">"))
                 rest = bare[1:].removeprefix(" ")
             elif (note := _NOTE.match(bare)) and self.leaf != "paragraph":
-                self._enter(Frame(f"[{note[1]}]", CODE_INDENT))
+                self._enter(Container(f"[{note[1]}]", CODE_INDENT))
                 rest = bare[note.end() :]
             elif (item := self._item(bare)) is not None:
                 space = len(item[2])
                 width = len(item[1]) + (space if 1 <= space <= CODE_INDENT and item.end() < len(bare) else 1)
-                self._enter(Frame(self._numbered(item[1]), indent + width))
+                self._enter(Container(self._numbered(item[1]), indent + width))
                 rest = bare[width:]
             else:
                 return rest
@@ -203,7 +203,7 @@ class _State:
         self._numbers[depth] = kind, number
         return f"{number}{kind}" if mark[:-1] else kind
 
-    def _enter(self, frame: Frame) -> None:
+    def _enter(self, frame: Container) -> None:
         self._finish()
         self._frames.append(frame)
 
@@ -269,7 +269,7 @@ class _State:
         if (
             "|" in bare
             and _DELIMITERS.match(bare)
-            and len(cells(bare)) == len(cells(self._lines[-1] if self._lines else ""))
+            and len(split_cells(bare)) == len(split_cells(self._lines[-1] if self._lines else ""))
         ):
             header = self._lines.pop()
             if self._lines:
@@ -321,12 +321,12 @@ class _State:
 
     def _give(self, kind: str, text: str, **facts: Any) -> None:
         frames = tuple(self._frames)
-        block = Block(kind, text, frames, len(frames) - self._shown, self._blank)
+        block = MarkdownBlock(kind, text, frames, len(frames) - self._shown, self._blank)
         self._given.append(block._replace(**facts))
         self._shown, self._blank = len(frames), False
 
 
-def cells(row: str) -> list[str]:
+def split_cells(row: str) -> list[str]:
     """Cut a row of a table into its cells."""
     row = row.strip()
     row = row.removeprefix("|")

@@ -33,7 +33,7 @@ OFF = "\x1b[m"
 MOST_CARRIED = 1 << 16
 
 
-class Colours:
+class CodeHighlighter:
     """Colour the code of one block; `language` is the word behind the fence."""
 
     def __init__(self, language: str) -> None:
@@ -41,16 +41,16 @@ class Colours:
         self._stack: tuple[str, ...] = ("root",)
         self._carried = ""
 
-    def lines(self, text: str) -> list[str]:
+    def highlight(self, text: str) -> list[str]:
         """Take the next lines of the block."""
         if self._lexer is None:
             return text.split("\n")
         tokens = self._tokens(self._carried, text + "\n")
         return _lines(tokens)[:-1]
 
-    def copy(self) -> "Colours":
+    def copy(self) -> "CodeHighlighter":
         """Give one that goes its own way."""
-        other = Colours("")
+        other = CodeHighlighter("")
         vars(other).update(vars(self))
         return other
 

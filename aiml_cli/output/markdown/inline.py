@@ -4,7 +4,7 @@ import re
 from functools import cache
 from typing import TYPE_CHECKING, NamedTuple
 
-from aiml_cli.system.sanitize import visible
+from aiml_cli.system.sanitize import sanitize
 
 if TYPE_CHECKING:
     from markdown_it import MarkdownIt
@@ -24,17 +24,17 @@ class Span(NamedTuple):
     style: str = ""
 
 
-def spans(text: str) -> list[Span]:
+def parse_spans(text: str) -> list[Span]:
     """Read a block's text."""
     if not _MARKS.search(text):
         return [Span(text.replace("\n", " "))]
-    reading = _Reading()
+    reading = _SpanReader()
     for token in _read(text):
-        reading.take(token)
+        reading.feed(token)
     return reading.found
 
 
-class _Reading:
+class _SpanReader:
     """Keep what a mark opened and none has closed yet."""
 
     def __init__(self) -> None:
@@ -42,7 +42,7 @@ class _Reading:
         self._styles: list[str] = []
         self._links: list[tuple[str, int]] = []
 
-    def take(self, token: "Token") -> None:
+    def feed(self, token: "Token") -> None:
         """Take a piece of text, or a mark."""
         match token.type:
             case "softbreak":
@@ -50,11 +50,11 @@ class _Reading:
             case "hardbreak":
                 self.found.append(Span("\n"))
             case "code_inline":
-                self.found.append(Span(visible(token.content), ";".join([*self._styles, CODE])))
+                self.found.append(Span(sanitize(token.content), ";".join([*self._styles, CODE])))
             case "image":
                 self.found += _image(token, self._styles)
             case "text" | "html_inline":
-                self.found += _noted(visible(token.content), ";".join(self._styles))
+                self.found += _noted(sanitize(token.content), ";".join(self._styles))
             case kind:
                 self._open_or_close(kind, token)
 

@@ -3,7 +3,7 @@
 import re
 from collections.abc import Callable, Mapping, Sequence
 
-from aiml_cli.output.markdown.ansi import OFF, STYLE, reach_of, shown_reach, width_of
+from aiml_cli.output.markdown.ansi import OFF, STYLE, max_styled_width, max_text_width, text_width
 
 BEGIN, END = "\x1b[?2026h", "\x1b[?2026l"
 # Terminals that break lines anew when they become narrower; of others it is not known.
@@ -14,7 +14,7 @@ REFLOWING = (
 Size = tuple[int, int]
 
 
-class Live:
+class TerminalRegion:
     """Hold the lines that stand below what is finished; the cursor is behind the last of them."""
 
     def __init__(self, write: Callable[[str], None], environ: Mapping[str, str]) -> None:
@@ -23,13 +23,13 @@ class Live:
         self._columns = 0
         self._reflows = any(environ.get(name) for name in REFLOWING)
 
-    def paint(self, finished: Sequence[str], below: Sequence[str], size: Size, *, may_redraw: bool = True) -> bool:
+    def draw(self, finished: Sequence[str], below: Sequence[str], size: Size, *, may_redraw: bool = True) -> bool:
         """Show finished lines, and the open ones below them; say whether that was done.
 
         Nothing is done where something would be drawn anew and that may not be. `size` is in columns and rows.
         """
         columns, rows = size
-        below = [cropped(line, columns - 1) for line in below][max(0, len(below) - rows + 1) :]
+        below = [crop_line(line, columns - 1) for line in below][max(0, len(below) - rows + 1) :]
         new, old = [*finished, *below], self._shown
         same = self._same(new) if columns == self._columns else 0
         text = _added(old, new, same) if columns == self._columns or not old else None
@@ -44,7 +44,7 @@ class Live:
             self._write(text)
         return True
 
-    def lift(self) -> None:
+    def clear(self) -> None:
         """Take the open lines away, so that something else can be written in their place."""
         if self._shown:
             self._write(self._erased(0, self._columns))
@@ -67,7 +67,7 @@ class Live:
 
     def _height(self, line: str, columns: int) -> int:
         """Count the rows that a line takes after the terminal became narrower."""
-        return max(1, -(-shown_reach(line) // columns)) if self._reflows and columns < self._columns else 1
+        return max(1, -(-max_styled_width(line) // columns)) if self._reflows and columns < self._columns else 1
 
 
 def _added(old: Sequence[str], new: Sequence[str], same: int) -> str | None:
@@ -94,14 +94,14 @@ def _is_one_sign(before: str, line: str) -> bool:
         return False
     return (
         last == "\u200d"
-        or not width_of(following)
-        or width_of(last + following) != width_of(last) + width_of(following)
+        or not text_width(following)
+        or text_width(last + following) != text_width(last) + text_width(following)
     )
 
 
-def cropped(line: str, width: int) -> str:
+def crop_line(line: str, width: int) -> str:
     """Cut a line that is too wide; what is cut off is told by a dot."""
-    if (len(line) <= width and line.isascii()) or shown_reach(line) <= width:
+    if (len(line) <= width and line.isascii()) or max_styled_width(line) <= width:
         return line
     pieces, room = [], width - 1
     for piece in re.split(f"({STYLE.pattern})", line):
@@ -109,8 +109,8 @@ def cropped(line: str, width: int) -> str:
             pieces.append(piece)
         elif room > 0:
             kept = piece[:room]
-            while reach_of(kept) > room:
+            while max_text_width(kept) > room:
                 kept = kept[:-1]
             pieces.append(kept)
-            room = room - reach_of(kept) if kept == piece else 0
+            room = room - max_text_width(kept) if kept == piece else 0
     return "".join(pieces) + "…"

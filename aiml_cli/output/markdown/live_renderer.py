@@ -6,14 +6,14 @@ from threading import Condition, RLock, Thread
 from time import monotonic
 
 from aiml_cli.api.answer import Answer
-from aiml_cli.api.stream_events import Audio, Batch, Text
-from aiml_cli.output.markdown.block_parser import Block, Cutter
-from aiml_cli.output.markdown.block_renderer import Drawing
-from aiml_cli.output.markdown.live_region import Live, Size
-from aiml_cli.output.plain_text import footnotes
-from aiml_cli.system.sanitize import Gate, visible
-from aiml_cli.system.signals import held
-from aiml_cli.system.stdio import give_way, stand
+from aiml_cli.api.stream_events import AudioDelta, EventBatch, TextDelta
+from aiml_cli.output.markdown.block_parser import BlockParser, MarkdownBlock
+from aiml_cli.output.markdown.block_renderer import BlockRenderer
+from aiml_cli.output.markdown.live_region import Size, TerminalRegion
+from aiml_cli.output.plain_text import citation_lines
+from aiml_cli.system.sanitize import Sanitizer, sanitize
+from aiml_cli.system.signals import defer_signals
+from aiml_cli.system.stdio import register_region, unregister_region
 
 # Between two times that something is drawn anew, and between two times that something is only added.
 FRAME_S, ADDITION_S = 0.05, 0.012
@@ -21,11 +21,11 @@ PATIENCE_S = 10.0
 NARROWEST_PAGE = 10
 
 
-class Growing:
+class LiveMarkdownRenderer:
     """Draw in a thread of its own: the network is read on meanwhile, and a signal finds no drawing half done."""
 
     def __init__(self, write: Callable[[str], None], size: Callable[[], Size], environ: Mapping[str, str]) -> None:
-        self._page = Page(write, environ)
+        self._page = MarkdownStream(write, environ)
         self._size = size
         self._news, self._screen = Condition(), RLock()
         self._pending: list[str] = []
@@ -34,12 +34,12 @@ class Growing:
         self._redrawn = self._painted = 0.0
         self._fault: Exception | None = None
 
-    def show(self, batch: Batch) -> None:
+    def show(self, batch: EventBatch) -> None:
         """Take what a network read brought; raise what drawing raised."""
-        text = "".join([event.text for event in batch if type(event) is Text and not event.choice])
+        text = "".join([event.text for event in batch if type(event) is TextDelta and not event.choice])
         self._has_text = self._has_text or bool(text)
         if not self._has_text:
-            text = "".join([event.transcript for event in batch if type(event) is Audio and not event.choice])
+            text = "".join([event.transcript for event in batch if type(event) is AudioDelta and not event.choice])
         if text:
             self._add(text)
         if self._fault:
@@ -48,24 +48,24 @@ class Growing:
     def close(self, answer: Answer) -> None:
         """Draw what is left, the other choices, and the sources."""
         for choice in answer.completion.choices:
-            if choice.index and choice.words:
-                self._add(f"\n\n---\n\nChoice {choice.index + 1}:\n\n{choice.words}")
+            if choice.index and choice.output_text:
+                self._add(f"\n\n---\n\nChoice {choice.index + 1}:\n\n{choice.output_text}")
         if self._thread:
             with self._news:
                 self._ended = True
                 self._news.notify()
             self._thread.join(PATIENCE_S)
-            give_way(self)
+            unregister_region(self)
         if self._fault:
             raise self._fault
-        if notes := footnotes(answer.completion):
-            self._page.note(notes, self._size())
+        if notes := citation_lines(answer.completion):
+            self._page.append_notes(notes, self._size())
 
     @contextmanager
-    def lifted(self, *, ends_line: bool) -> Iterator[None]:
+    def suspend(self, *, ends_line: bool) -> Iterator[None]:
         """Take the open end away while something else is written; it comes back below a line that is ended."""
         with self._screen:
-            self._page.lift()
+            self._page.clear()
             yield
             self._is_held = not ends_line
         with self._news:
@@ -77,8 +77,8 @@ class Growing:
             self._pending.append(text)
             self._news.notify()
         if self._thread is None:
-            with held():  # a start that is broken off leaves a thread that nobody can wait for
-                stand(self)
+            with defer_signals():  # a start that is broken off leaves a thread that nobody can wait for
+                register_region(self)
                 self._thread = Thread(target=self._run, daemon=True)
                 self._thread.start()
 
@@ -104,9 +104,9 @@ class Growing:
     def _step(self, text: str, *, ended: bool) -> float | None:
         """Take a text, and paint; give when to paint again, None when nothing is left."""
         size = self._size()
-        self._page.take(text, size)
+        self._page.feed(text, size)
         if ended:
-            self._page.end(size)
+            self._page.finish(size)
             return None
         now = monotonic()
         if self._is_held:
@@ -114,49 +114,49 @@ class Growing:
         if now < self._painted + ADDITION_S:
             return self._painted + ADDITION_S
         may_redraw = now >= self._redrawn + FRAME_S
-        if not self._page.paint(size, may_redraw=may_redraw):
+        if not self._page.draw(size, may_redraw=may_redraw):
             return self._redrawn + FRAME_S
         self._painted = now
         self._redrawn = now if may_redraw else self._redrawn
         return None
 
 
-class Page:
+class MarkdownStream:
     """Take text, which may hold anything; `write` gets what the terminal is to do."""
 
     def __init__(self, write: Callable[[str], None], environ: Mapping[str, str]) -> None:
-        self._live = Live(write, environ)
-        self._gate, self._cutter, self._drawing = Gate(), Cutter(), Drawing()
+        self._live = TerminalRegion(write, environ)
+        self._gate, self._cutter, self._drawing = Sanitizer(), BlockParser(), BlockRenderer()
         self._finished: list[str] = []
 
-    def take(self, text: str, size: Size) -> None:
+    def feed(self, text: str, size: Size) -> None:
         """Take what came; what is finished by it will stay as it is drawn now."""
-        self._finished += self._drawing.draw(self._cutter.feed(self._gate.text(text)), _width(size))
+        self._finished += self._drawing.draw(self._cutter.feed(self._gate.feed(text)), _width(size))
 
-    def end(self, size: Size) -> None:
+    def finish(self, size: Size) -> None:
         """Take it that no more comes, and paint."""
-        self.take(self._gate.end(), size)
-        self._finished += self._drawing.draw(self._cutter.end(), _width(size))
-        self.paint(size)
+        self.feed(self._gate.finish(), size)
+        self._finished += self._drawing.draw(self._cutter.finish(), _width(size))
+        self.draw(size)
 
-    def paint(self, size: Size, *, may_redraw: bool = True) -> bool:
+    def draw(self, size: Size, *, may_redraw: bool = True) -> bool:
         """Show what is there, the open end too; say whether that was done."""
-        below = self._drawing.copy().draw(list(map(_so_far, self._cutter.open())), _width(size))
-        if not self._live.paint(self._finished, below, size, may_redraw=may_redraw):
+        below = self._drawing.copy().draw(list(map(_so_far, self._cutter.open_blocks())), _width(size))
+        if not self._live.draw(self._finished, below, size, may_redraw=may_redraw):
             return False
         self._finished = []
         return True
 
-    def lift(self) -> None:
+    def clear(self) -> None:
         """Take the open end away; the next painting shows it again."""
-        self._live.lift()
+        self._live.clear()
 
-    def note(self, notes: list[str], size: Size) -> None:
+    def append_notes(self, notes: list[str], size: Size) -> None:
         """Write lines below an end."""
-        self._live.paint(["", *map(visible, notes)], [], size)
+        self._live.draw(["", *map(sanitize, notes)], [], size)
 
 
-def _so_far(block: Block) -> Block:
+def _so_far(block: MarkdownBlock) -> MarkdownBlock:
     """Draw a table when it is complete: each of its rows may change the width of all."""
     return block._replace(kind="rows") if block.kind == "table" else block
 

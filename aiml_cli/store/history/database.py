@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
 
-from aiml_cli.errors import AimlError, Misuse, OutputFailed
+from aiml_cli.errors import AimlError, OutputFailed, UsageError
 from aiml_cli.store import paths
 from aiml_cli.store.history import locks
 from aiml_cli.system import atomic_write
@@ -97,10 +97,10 @@ class History:
 
     def __init__(self, connection: sqlite3.Connection, path: Path, moved: Path | None = None) -> None:
         self.connection, self.path, self.moved = connection, path, moved
-        self.lock = lock_of(path)
+        self.lock = lock_path(path)
 
     @contextmanager
-    def change(self) -> Iterator[sqlite3.Connection]:
+    def transaction(self) -> Iterator[sqlite3.Connection]:
         """Make one transaction, the only one at its time."""
         self.connection.execute("BEGIN IMMEDIATE")
         try:
@@ -115,46 +115,46 @@ class History:
         self.connection.close()
 
 
-def opened() -> History:
+def open_history() -> History:
     """Open the history, and make it where there is none.
 
-    Raises OutputFailed where it cannot be used, and Misuse for a link or where there is no home.
+    Raises OutputFailed where it cannot be used, and UsageError for a link or where there is no home.
     """
-    path = paths.needed(paths.history_file())
-    atomic_write.folder(path.parent)
-    atomic_write.refuse_link(path)
-    with in_words(path):
+    path = paths.require_path(paths.history_file())
+    atomic_write.make_private_folder(path.parent)
+    atomic_write.refuse_symlink(path)
+    with translate_errors(path):
         try:
             return History(_connected(path), path)
         except sqlite3.DatabaseError as fault:
             if not is_damaged(fault):
                 raise
-            return opened_anew()
+            return recreate_history()
 
 
-def opened_anew() -> History:
+def recreate_history() -> History:
     """Begin a new history in the place of one that turned out to be damaged; raise as `opened` does.
 
     Who finds the damage second finds it mended, and moves nothing.
     """
-    path = paths.needed(paths.history_file())
-    with in_words(path):
-        with locks.held(lock_of(path), locks.WHOLE):
+    path = paths.require_path(paths.history_file())
+    with translate_errors(path):
+        with locks.hold_lock(lock_path(path), locks.WHOLE):
             moved = None if _is_sound(path) else _moved_aside(path)
         return History(_connected(path), path, moved)
 
 
-def nothing() -> History:
+def open_empty() -> History:
     """Give a history without rows, in memory, for who only reads where there is none."""
     connection = sqlite3.connect(":memory:", isolation_level=None)
     connection.executescript("".join(STEPS))
     return History(connection, paths.history_file() or Path(os.devnull))
 
 
-def existing() -> History | None:
+def open_existing() -> History | None:
     """Open the history where there is one; raise as `opened` does."""
     path = paths.history_file()
-    return opened() if path and path.exists() else None
+    return open_history() if path and path.exists() else None
 
 
 def is_damaged(fault: sqlite3.Error) -> bool:
@@ -162,13 +162,13 @@ def is_damaged(fault: sqlite3.Error) -> bool:
     return getattr(fault, "sqlite_errorcode", 0) & 0xFF in DAMAGED
 
 
-def damaged_copies(path: Path) -> list[Path]:
+def list_damaged_copies(path: Path) -> list[Path]:
     """List what was moved aside."""
     return sorted(path.parent.glob(f"{path.name}{_MOVED}*"))
 
 
 @contextmanager
-def in_words(path: Path) -> Iterator[None]:
+def translate_errors(path: Path) -> Iterator[None]:
     """Say in our words what the disk or the database complains of."""
     try:
         yield
@@ -205,7 +205,7 @@ def _moved_aside(path: Path) -> Path:
     return moved
 
 
-def lock_of(path: Path) -> Path:
+def lock_path(path: Path) -> Path:
     """Name the file in which what a process writes is locked."""
     return path.with_name(f"{path.name}.lock")
 
@@ -244,8 +244,8 @@ def _step_up(connection: sqlite3.Connection, path: Path) -> None:
     if (version := _version(connection)) == len(STEPS):
         return
     if version > len(STEPS):
-        raise Misuse(f"{path} was written by a newer aiml", "update aiml, or say --no-log")
-    with locks.held(lock_of(path), locks.WHOLE):
+        raise UsageError(f"{path} was written by a newer aiml", "update aiml, or say --no-log")
+    with locks.hold_lock(lock_path(path), locks.WHOLE):
         connection.execute("PRAGMA journal_mode = WAL")
         for number in range(_version(connection), len(STEPS)):
             connection.executescript(f"BEGIN IMMEDIATE; {STEPS[number]}; PRAGMA user_version = {number + 1}; COMMIT")

@@ -8,52 +8,54 @@ from collections.abc import Sequence
 from contextlib import suppress
 from typing import Any, NamedTuple
 
-from aiml_cli.errors import Misuse
+from aiml_cli.errors import UsageError
 from aiml_cli.store.history import locks, reader
-from aiml_cli.store.history.database import History, damaged_copies, in_words
-from aiml_cli.store.history.reader import Conversation
-from aiml_cli.store.history.writer import new_name
+from aiml_cli.store.history.database import History, list_damaged_copies, translate_errors
+from aiml_cli.store.history.reader import StoredConversation
+from aiml_cli.store.history.writer import generate_name
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}")
 # What a copy shares with its original must be counted once: it cost nothing again.
 _SPENT = {"usage": None, "cost_usd": None, "cost_source": None, "indexed": 0}
-_COPIED = [name for name in reader.Message._fields if name not in ("id", "conversation")]
+_COPIED = [name for name in reader.StoredMessage._fields if name not in ("id", "conversation")]
 
 
-def see_that_it_is_a_name(name: str) -> None:
-    """Raise Misuse for what is no name of a conversation."""
+def check_name(name: str) -> None:
+    """Raise UsageError for what is no name of a conversation."""
     if not NAME.fullmatch(name) or name == reader.LAST:
-        raise Misuse(f"{name!r} is no name for a conversation", "letters, digits, - and _ make a name")
+        raise UsageError(f"{name!r} is no name for a conversation", "letters, digits, - and _ make a name")
 
 
-def take_back(history: History, conversation: int, behind: int, to: int | None = None) -> None:
+def mark_undone(history: History, conversation: int, behind: int, to: int | None = None) -> None:
     """Mark what was said behind a message (to another one), so that it is not sent again but can still be read."""
     rows = history.connection.execute(
         "SELECT id, facts FROM messages WHERE conversation = ? AND id > ? AND id <= ?",
         (conversation, behind, 1 << 62 if to is None else to),
     ).fetchall()
-    with history.change() as change:
+    with history.transaction() as change:
         change.executemany("UPDATE messages SET facts = ? WHERE id = ?", [(_undone(facts), row) for row, facts in rows])
 
 
-def rename(history: History, conversation: int, name: str) -> None:
-    """Give a conversation another name; raise Misuse for none, and for another one's."""
-    see_that_it_is_a_name(name)
+def rename_conversation(history: History, conversation: int, name: str) -> None:
+    """Give a conversation another name; raise UsageError for none, and for another one's."""
+    check_name(name)
     try:
-        with history.change() as change:
+        with history.transaction() as change:
             change.execute("UPDATE conversations SET name = ? WHERE id = ?", (name, conversation))
     except sqlite3.IntegrityError:
         raise _taken(name) from None
 
 
-def copy(history: History, conversation: int, name: str = "") -> tuple[reader.Conversation, dict[int, int]]:
+def copy_conversation(
+    history: History, conversation: int, name: str = ""
+) -> tuple[reader.StoredConversation, dict[int, int]]:
     """Copy a conversation; give the new one, which is this process's to write, and its messages by the old ones."""
     if name:
-        see_that_it_is_a_name(name)
+        check_name(name)
     try:
-        with history.change() as change:
+        with history.transaction() as change:
             new = _begun(history, change, conversation, name)
-            return reader.by_id(history, new), _copied(change, conversation, new)
+            return reader.get_by_id(history, new), _copied(change, conversation, new)
     except sqlite3.IntegrityError:
         raise _taken(name) from None
 
@@ -62,9 +64,9 @@ def _begun(history: History, change: sqlite3.Connection, conversation: int, name
     added = change.execute(
         "INSERT INTO conversations (name, title, place, system, begun, changed)"
         " SELECT ?, title, place, system, begun, ? FROM conversations WHERE id = ?",
-        (name or new_name(), time.time(), conversation),
+        (name or generate_name(), time.time(), conversation),
     )
-    locks.take(history.lock, added.lastrowid or 0)  # before anybody else can see it
+    locks.acquire(history.lock, added.lastrowid or 0)  # before anybody else can see it
     return int(added.lastrowid or 0)
 
 
@@ -88,52 +90,52 @@ def _undone(facts: str) -> str:
     return json.dumps({**(found if isinstance(found, dict) else {}), "rejected": True, "undone": True})
 
 
-def _taken(name: str) -> Misuse:
-    return Misuse(f"there is a conversation {name!r} already", "choose another name")
+def _taken(name: str) -> UsageError:
+    return UsageError(f"there is a conversation {name!r} already", "choose another name")
 
 
-class Outcome(NamedTuple):
+class DeleteResult(NamedTuple):
     """Hold what was deleted, what a live process writes and so stayed, and whether no trace is left."""
 
-    gone: list[Conversation]
-    kept: list[Conversation]
+    deleted: list[StoredConversation]
+    kept: list[StoredConversation]
     is_clean: bool
 
 
-def forget(history: History, conversations: Sequence[Conversation]) -> Outcome:
+def delete_conversations(history: History, conversations: Sequence[StoredConversation]) -> DeleteResult:
     """Delete conversations that no live process writes; raise OutputFailed."""
-    with in_words(history.path):
+    with translate_errors(history.path):
         gone = [each for each in conversations if _take(history, each)]
         try:
             is_clean = _delete(history, gone) if gone else True
         finally:
             for each in gone:
-                locks.let_go(history.lock, each.id)
-    return Outcome(gone, [each for each in conversations if each not in gone], is_clean)
+                locks.release(history.lock, each.id)
+    return DeleteResult(gone, [each for each in conversations if each not in gone], is_clean)
 
 
-def forget_copies(history: History) -> None:
+def delete_damaged_copies(history: History) -> None:
     """Delete what was moved aside because it was damaged; raise OutputFailed."""
-    with in_words(history.path):
-        for copy in damaged_copies(history.path):
+    with translate_errors(history.path):
+        for copy in list_damaged_copies(history.path):
             copy.unlink(missing_ok=True)
 
 
-def count_of_copies(copies: Sequence[object]) -> int:
+def count_copies(copies: Sequence[object]) -> int:
     """Count the copies; a copy's own journal files are part of it."""
     return sum(not str(copy).endswith(("-wal", "-shm")) for copy in copies)
 
 
-def _take(history: History, conversation: Conversation) -> bool:
-    return not locks.is_ours(history.lock, conversation.id) and locks.take(history.lock, conversation.id)
+def _take(history: History, conversation: StoredConversation) -> bool:
+    return not locks.is_held(history.lock, conversation.id) and locks.acquire(history.lock, conversation.id)
 
 
-def _delete(history: History, conversations: Sequence[Conversation]) -> bool:
+def _delete(history: History, conversations: Sequence[StoredConversation]) -> bool:
     # VACUUM would copy the whole history into the temporary directory.
     history.connection.executescript("PRAGMA secure_delete = ON; PRAGMA temp_store = MEMORY")
-    with locks.held(history.lock, locks.WHOLE):
+    with locks.hold_lock(history.lock, locks.WHOLE):
         ids = [(each.id,) for each in conversations]
-        with history.change() as change:
+        with history.transaction() as change:
             change.executemany("DELETE FROM messages WHERE conversation = ?", ids)
             change.executemany("DELETE FROM conversations WHERE id = ?", ids)
             # The index keeps the words of deleted rows until it is made anew.

@@ -21,7 +21,7 @@ _guard = RLock()
 _alone = RLock()
 
 
-def take(path: Path, byte: int, *, wait: bool = False) -> bool:
+def acquire(path: Path, byte: int, *, wait: bool = False) -> bool:
     """Lock a byte for this process, and say whether that could be done; raise OSError for a file that cannot be.
 
     What is taken twice is to be let go twice.
@@ -36,7 +36,7 @@ def take(path: Path, byte: int, *, wait: bool = False) -> bool:
         return True
 
 
-def let_go(path: Path, byte: int) -> None:
+def release(path: Path, byte: int) -> None:
     """Unlock a byte."""
     with _guard:
         _held[path, byte] -= 1
@@ -47,27 +47,27 @@ def let_go(path: Path, byte: int) -> None:
         _tidy(path)
 
 
-def once(path: Path, byte: int) -> bool:
+def ensure_held(path: Path, byte: int) -> bool:
     """Hold a byte once, however often it was taken; say whether that could be done."""
     with _guard:
-        if not is_ours(path, byte):
-            return take(path, byte)
+        if not is_held(path, byte):
+            return acquire(path, byte)
         _held[path, byte] = 1
         return True
 
 
 @contextmanager
-def held(path: Path, byte: int) -> Iterator[None]:
+def hold_lock(path: Path, byte: int) -> Iterator[None]:
     """Wait for a byte and hold it meanwhile; raise OSError as `take` does."""
     with _alone:
-        take(path, byte, wait=True)
+        acquire(path, byte, wait=True)
         try:
             yield
         finally:
-            let_go(path, byte)
+            release(path, byte)
 
 
-def is_ours(path: Path, byte: int) -> bool:
+def is_held(path: Path, byte: int) -> bool:
     """Say whether this process holds a byte."""
     return _held[path, byte] > 0
 

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from difflib import get_close_matches
 from typing import Any, NamedTuple
 
-from aiml_cli.errors import Misuse
+from aiml_cli.errors import UsageError
 from aiml_cli.store.history.database import History
 from aiml_cli.store.history.writer import PLAIN, STREAMING
 
@@ -23,7 +23,7 @@ _SELECT = """
 _SPEAKING = "WHERE c.id IN (SELECT m.conversation FROM words w JOIN messages m ON m.id = w.rowid WHERE words MATCH ?)"
 
 
-class Conversation(NamedTuple):
+class StoredConversation(NamedTuple):
     """Hold what is known of a conversation without its messages; times are Unix seconds."""
 
     id: int
@@ -35,7 +35,7 @@ class Conversation(NamedTuple):
     changed: float
 
 
-class Message(NamedTuple):
+class StoredMessage(NamedTuple):
     """Hold a message of either side. `items` are what says it again; JSON columns are read."""
 
     id: int
@@ -59,26 +59,26 @@ class Message(NamedTuple):
     facts: dict[str, Any]
 
 
-_OF_CONVERSATION = ", ".join(Conversation._fields)
+_OF_CONVERSATION = ", ".join(StoredConversation._fields)
 
 
-_OF_MESSAGE = ", ".join(Message._fields)
+_OF_MESSAGE = ", ".join(StoredMessage._fields)
 
 
-def of_place(history: History, place: str) -> Conversation | None:
+def last_in_session(history: History, place: str) -> StoredConversation | None:
     """Give the conversation that was last written in a place."""
     return _one(history, "place = ? ORDER BY changed DESC, id DESC LIMIT 1", place)
 
 
-def named(history: History, words: str) -> Conversation:
+def find_conversation(history: History, words: str) -> StoredConversation:
     """Give the conversation of a name, of the beginning of one, or the latest in which words stand.
 
-    `last` is the latest of all. Raises Misuse when there is none.
+    `last` is the latest of all. Raises UsageError when there is none.
     """
-    words = clean(words)
+    words = clean_query(words)
     found = _latest(history) if words == LAST else _by_name(history, words) or _by_words(history, words)
     if found is None:
-        raise Misuse(
+        raise UsageError(
             "there is no conversation yet"
             if words == LAST
             else f"no conversation is called {words!r}, or speaks of it",
@@ -87,25 +87,25 @@ def named(history: History, words: str) -> Conversation:
     return found
 
 
-def called(history: History, name: str) -> Conversation:
-    """Give the conversation of a name, or of the beginning of one; words do not count. Raises Misuse for none."""
-    found = _by_name(history, clean(name))
+def get_conversation(history: History, name: str) -> StoredConversation:
+    """Give the conversation of a name, or of the beginning of one; words do not count. Raises UsageError for none."""
+    found = _by_name(history, clean_query(name))
     if found is None:
-        raise Misuse(f"no conversation is called {name!r}", _likely(history, name))
+        raise UsageError(f"no conversation is called {name!r}", _likely(history, name))
     return found
 
 
-def by_id(history: History, number: int) -> Conversation:
+def get_by_id(history: History, number: int) -> StoredConversation:
     """Give a conversation that is known to be there."""
     return _some(history, "id = ?", number)[0]
 
 
-def everything(history: History, before: float = math.inf) -> list[Conversation]:
+def list_conversations(history: History, before: float = math.inf) -> list[StoredConversation]:
     """Give all conversations, or those that nothing was added to since a time; the oldest first."""
     return _some(history, "changed < ? ORDER BY changed, id", before)
 
 
-def messages(history: History, conversation: int) -> list[Message]:
+def read_messages(history: History, conversation: int) -> list[StoredMessage]:
     """Give the messages of a conversation in order; one that is still being written as far as it came."""
     rows = history.connection.execute(
         f"SELECT {_OF_MESSAGE} FROM messages WHERE conversation = ? ORDER BY id",
@@ -114,18 +114,18 @@ def messages(history: History, conversation: int) -> list[Message]:
     return [_so_far(history, _message(row)) for row in rows]
 
 
-def match(words: str) -> str:
+def fts_query(words: str) -> str:
     """Write a search for words as FTS5 wants it: each in quotes, all of them needed, the last may go on."""
-    quoted = ['"' + word.replace('"', '""') + '"' for word in clean(words).split()]
+    quoted = ['"' + word.replace('"', '""') + '"' for word in clean_query(words).split()]
     return " ".join(quoted) + ("*" if quoted else "")
 
 
-def clean(words: str) -> str:
+def clean_query(words: str) -> str:
     """Give what was typed without the half characters and NUL that SQLite takes for no text."""
     return words.encode("utf-8", "replace").decode().replace("\0", " ")
 
 
-def age(then: float) -> str:
+def format_age(then: float) -> str:
     """Say how long ago a time was, in its largest unit."""
     seconds = max(0, time.time() - then)
     for unit, length in (("day", 86400), ("h", 3600), ("min", 60)):
@@ -141,11 +141,11 @@ def _likely(history: History, name: str) -> str:
     return (f"did you mean {near[0]}? " if near else "") + "aiml history list shows those there are"
 
 
-def _latest(history: History) -> Conversation | None:
+def _latest(history: History) -> StoredConversation | None:
     return _one(history, "1 ORDER BY changed DESC, id DESC LIMIT 1")
 
 
-def _by_name(history: History, name: str) -> Conversation | None:
+def _by_name(history: History, name: str) -> StoredConversation | None:
     """Find by the whole name, or by a beginning that is only one's."""
     whole = _one(history, "name = ?", name)
     if whole or not name.isalnum():
@@ -154,27 +154,27 @@ def _by_name(history: History, name: str) -> Conversation | None:
     return rows[0] if len(rows) == 1 else None
 
 
-def _by_words(history: History, words: str) -> Conversation | None:
+def _by_words(history: History, words: str) -> StoredConversation | None:
     if not words.strip():
         return None
-    catch_up(history)
+    index_new_messages(history)
     inner = "SELECT m.conversation FROM words w JOIN messages m ON m.id = w.rowid WHERE words MATCH ?"
-    return _one(history, f"id IN ({inner}) ORDER BY changed DESC, id DESC LIMIT 1", match(words))
+    return _one(history, f"id IN ({inner}) ORDER BY changed DESC, id DESC LIMIT 1", fts_query(words))
 
 
-def _one(history: History, where: str, *values: Any) -> Conversation | None:
+def _one(history: History, where: str, *values: Any) -> StoredConversation | None:
     return next(iter(_some(history, where, *values)), None)
 
 
-def _some(history: History, where: str, *values: Any) -> list[Conversation]:
+def _some(history: History, where: str, *values: Any) -> list[StoredConversation]:
     rows: Iterable[Any] = history.connection.execute(
         f"SELECT {_OF_CONVERSATION} FROM conversations WHERE {where}", values
     )
-    return [Conversation(*row) for row in rows]
+    return [StoredConversation(*row) for row in rows]
 
 
-def _message(row: Sequence[Any]) -> Message:
-    found = Message(*row)
+def _message(row: Sequence[Any]) -> StoredMessage:
+    found = StoredMessage(*row)
     plain: Any = [{"role": found.role, "content": found.text}]
     return found._replace(
         items=plain if found.items == PLAIN else _loaded(found.items, []),
@@ -194,7 +194,7 @@ def _loaded(text: Any, default: Any) -> Any:
     return value if isinstance(value, type(default)) else default
 
 
-def _so_far(history: History, message: Message) -> Message:
+def _so_far(history: History, message: StoredMessage) -> StoredMessage:
     if message.state != STREAMING:
         return message
     rows = history.connection.execute(
@@ -204,16 +204,16 @@ def _so_far(history: History, message: Message) -> Message:
     return message._replace(text=text, thought=thought)
 
 
-def catch_up(history: History) -> None:
+def index_new_messages(history: History) -> None:
     """Add the words of what was written since the last search."""
     if history.connection.execute(f"SELECT 1 FROM messages WHERE {_NEW} LIMIT 1").fetchone() is None:
         return
-    with history.change() as change:
+    with history.transaction() as change:
         change.execute(f"INSERT INTO words (rowid, text) SELECT id, text FROM messages WHERE {_NEW}")
         change.execute(f"UPDATE messages SET indexed = 1 WHERE {_NEW}")
 
 
-class Summary(NamedTuple):
+class ConversationSummary(NamedTuple):
     """Hold a conversation in a line; of its last answer the state, the endpoint and the model, where there is one."""
 
     name: str
@@ -226,12 +226,12 @@ class Summary(NamedTuple):
     model: str | None
 
 
-def summaries(history: History, words: str = "", limit: int = 0) -> list[Summary]:
+def list_summaries(history: History, words: str = "", limit: int = 0) -> list[ConversationSummary]:
     """Give the conversations in which words stand, or all; the newest first, and no more than a limit (0: no limit)."""
-    if wanted := match(words):
-        catch_up(history)
+    if wanted := fts_query(words):
+        index_new_messages(history)
     rows = history.connection.execute(
         f"{_SELECT} {_SPEAKING if wanted else ''} ORDER BY c.changed DESC, c.id DESC LIMIT ?",
         (*([wanted] if wanted else []), limit or -1),
     )
-    return [Summary(*row) for row in rows]
+    return [ConversationSummary(*row) for row in rows]

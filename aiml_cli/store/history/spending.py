@@ -7,14 +7,14 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from aiml_cli.store.history.database import History, in_words, opened
+from aiml_cli.store.history.database import History, open_history, translate_errors
 
 HOUR_S = 3600
 GATEWAY, ESTIMATE, UNKNOWN = "gateway", "estimate", ""
 _SUMS = ("requests", "input_tokens", "output_tokens", "cost_usd")
 
 
-class Entry(NamedTuple):
+class SpendingEntry(NamedTuple):
     """Hold what was spent at a time; `cost_source` is gateway, estimate, or "" where the cost is not known."""
 
     at: float
@@ -29,7 +29,7 @@ class Entry(NamedTuple):
     cost_source: str
 
 
-def add(  # noqa: PLR0917 - a line of a ledger
+def add_spending(  # noqa: PLR0917 - a line of a ledger
     model: str,
     endpoint: str,
     requests: int,
@@ -45,7 +45,7 @@ def add(  # noqa: PLR0917 - a line of a ledger
     source = UNKNOWN if cost_usd is None else cost_source or UNKNOWN
     key = (int(time.time() // HOUR_S), model, endpoint, source)
     sums = ", ".join(f"{name} = {name} + excluded.{name}" for name in _SUMS)
-    with closing(opened()) as history, in_words(history.path), history.change() as change:
+    with closing(open_history()) as history, translate_errors(history.path), history.transaction() as change:
         change.execute(
             f"INSERT INTO spent VALUES (?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO UPDATE SET {sums}",
             (*key, requests, input_tokens, output_tokens, cost_usd or 0.0),
@@ -53,7 +53,7 @@ def add(  # noqa: PLR0917 - a line of a ledger
         return history.moved
 
 
-def entries(history: History, since: float) -> Iterator[Entry]:
+def read_spending(history: History, since: float) -> Iterator[SpendingEntry]:
     """Give what was spent since a time: the answers of the history but for replayed ones, then the sums."""
     answers = history.connection.execute(
         "SELECT at, model, endpoint, host, usage, cost_usd, cost_source FROM messages"
@@ -64,13 +64,13 @@ def entries(history: History, since: float) -> Iterator[Entry]:
     for at, model, endpoint, host, usage, cost, source in answers:
         into, out, cached = _counts(usage)
         known = UNKNOWN if cost is None else source or UNKNOWN
-        yield Entry(at, model, endpoint, host, 1, into, out, cached, cost or 0.0, known)
+        yield SpendingEntry(at, model, endpoint, host, 1, into, out, cached, cost or 0.0, known)
     sums = history.connection.execute(
         f"SELECT hour, model, endpoint, {', '.join(_SUMS)}, cost_source FROM spent WHERE hour >= ?",
         (int(since // HOUR_S),),
     )
     for hour, model, endpoint, requests, into, out, cost, source in sums:
-        yield Entry(hour * HOUR_S, model, endpoint, "", requests, into, out, 0, cost, source)
+        yield SpendingEntry(hour * HOUR_S, model, endpoint, "", requests, into, out, 0, cost, source)
 
 
 def _counts(usage: Any) -> tuple[int, int, int]:

@@ -7,7 +7,7 @@ import time
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
-from aiml_cli.errors import Misuse
+from aiml_cli.errors import UsageError
 from aiml_cli.store.history import locks
 from aiml_cli.store.history.database import History
 
@@ -17,7 +17,7 @@ LETTERS = "23456789bcdfghjkmnpqrstvwxyz"  # no vowels, so that no name is a word
 NAME_LENGTH = 6
 
 
-class Said(NamedTuple):
+class NewMessage(NamedTuple):
     """Hold a turn of a question: its role, its words, and the items that say it again; `facts` are JSON."""
 
     role: str
@@ -26,14 +26,14 @@ class Said(NamedTuple):
     facts: Any = None
 
 
-class Asked(NamedTuple):
+class NewExchange(NamedTuple):
     """Hold what is asked of whom. `conversation` None begins a new one; `options` are JSON."""
 
     conversation: int | None
     title: str
     place: str
     system: str | None
-    turns: Sequence[Said]
+    messages: Sequence[NewMessage]
     endpoint: str
     host: str
     model: str
@@ -42,7 +42,7 @@ class Asked(NamedTuple):
     is_replayed: bool = False
 
 
-class Piece(NamedTuple):
+class AnswerDelta(NamedTuple):
     """Hold what grew of a choice: of its text, thought or refusal."""
 
     kind: str
@@ -50,7 +50,7 @@ class Piece(NamedTuple):
     text: str
 
 
-class Ended(NamedTuple):
+class AnswerEnd(NamedTuple):
     """Hold how an answer ended, and all that is known of it."""
 
     state: str
@@ -66,42 +66,42 @@ class Ended(NamedTuple):
     facts: Any = None
 
 
-class Row(NamedTuple):
+class AnswerId(NamedTuple):
     """Name an answer: its conversation and its message."""
 
     conversation: int
     message: int
 
 
-def begin(history: History, asked: Asked) -> Row:
+def begin_exchange(history: History, asked: NewExchange) -> AnswerId:
     """Write the question, and an answer that is still empty; the conversation is this process's from now on."""
     now = time.time()
-    with history.change() as change:
+    with history.transaction() as change:
         conversation = _conversation(history, change, asked, now)
-        for turn in asked.turns:
+        for turn in asked.messages:
             _message(change, conversation, now, asked, turn)
-        return Row(conversation, _message(change, conversation, now, asked, None))
+        return AnswerId(conversation, _message(change, conversation, now, asked, None))
 
 
-def append(history: History, row: Row, pieces: Iterable[Piece]) -> None:
+def append_deltas(history: History, row: AnswerId, pieces: Iterable[AnswerDelta]) -> None:
     """Write what came meanwhile, in one transaction."""
-    with history.change() as change:
+    with history.transaction() as change:
         change.executemany(
             "INSERT INTO pieces (message, kind, choice, text) VALUES (?, ?, ?, ?)",
             [(row.message, piece.kind, piece.choice, piece.text) for piece in pieces],
         )
 
 
-def rename(history: History, row: Row, model: str) -> None:
+def change_model(history: History, row: AnswerId, model: str) -> None:
     """Write that another model answers this, and what was asked with it."""
-    with history.change() as change:
+    with history.transaction() as change:
         change.execute(
             "UPDATE messages SET model = ? WHERE conversation = ? AND at = (SELECT at FROM messages WHERE id = ?)",
             (model, row.conversation, row.message),
         )
 
 
-def finish(history: History, row: Row, ended: Ended) -> None:
+def finish_answer(history: History, row: AnswerId, ended: AnswerEnd) -> None:
     """Write the whole answer in the place of its pieces."""
     values = {
         "state": ended.state,
@@ -117,66 +117,66 @@ def finish(history: History, row: Row, ended: Ended) -> None:
         "facts": _json(ended.facts or {}),
     }
     names = ", ".join(f"{name} = :{name}" for name in values)
-    with history.change() as change:
+    with history.transaction() as change:
         change.execute(f"UPDATE messages SET {names} WHERE id = :id", {**_whole(values), "id": row.message})
         change.execute("DELETE FROM pieces WHERE message = ?", (row.message,))
         change.execute("UPDATE conversations SET changed = ? WHERE id = ?", (time.time(), row.conversation))
 
 
-def touch(history: History, conversation: int) -> None:
+def mark_current(history: History, conversation: int) -> None:
     """Make a conversation the last one that was held."""
-    with history.change() as change:
+    with history.transaction() as change:
         change.execute("UPDATE conversations SET changed = ? WHERE id = ?", (time.time(), conversation))
 
 
-def catch_up(history: History, asked: Asked, ended: Ended) -> None:
+def finish_stored_response(history: History, asked: NewExchange, ended: AnswerEnd) -> None:
     """Write the end of what the server took on earlier; what was whole before stays as it is."""
     found = history.connection.execute(
         "SELECT conversation, id, state FROM messages WHERE response_id = ? ORDER BY id DESC LIMIT 1",
         (asked.response_id,),
     ).fetchone()
     if not found:
-        row = begin(history, asked)
-        finish(history, row, ended)
-        release(history, row.conversation)
+        row = begin_exchange(history, asked)
+        finish_answer(history, row, ended)
+        release_conversation(history, row.conversation)
     elif found[2] != COMPLETE:
-        finish(history, Row(found[0], found[1]), ended)
+        finish_answer(history, AnswerId(found[0], found[1]), ended)
 
 
-def mend(history: History) -> None:
+def recover_interrupted(history: History) -> None:
     """Take what a process left that was killed for what it is: an interrupted answer."""
     found = history.connection.execute("SELECT id, conversation FROM messages WHERE state = ?", (STREAMING,)).fetchall()
     for message, conversation in found:
-        if locks.is_ours(history.lock, conversation) or not locks.take(history.lock, conversation):
+        if locks.is_held(history.lock, conversation) or not locks.acquire(history.lock, conversation):
             continue
         try:
-            with history.change() as change:
+            with history.transaction() as change:
                 _join(change, message)
         finally:
-            locks.let_go(history.lock, conversation)
+            locks.release(history.lock, conversation)
 
 
-def own(history: History, conversation: int) -> None:
-    """Take a conversation for this process to write; raise Misuse when another live one does."""
-    if not locks.take(history.lock, conversation):
+def acquire_conversation(history: History, conversation: int) -> None:
+    """Take a conversation for this process to write; raise UsageError when another live one does."""
+    if not locks.acquire(history.lock, conversation):
         name = history.connection.execute("SELECT name FROM conversations WHERE id = ?", (conversation,)).fetchone()[0]
-        raise Misuse(
+        raise UsageError(
             f"another process is writing the conversation {name}",
             "wait for it to end, or go on with another: aiml history list",
         )
 
 
-def release(history: History, conversation: int) -> None:
+def release_conversation(history: History, conversation: int) -> None:
     """Let others write a conversation."""
-    locks.let_go(history.lock, conversation)
+    locks.release(history.lock, conversation)
 
 
-def new_name() -> str:
+def generate_name() -> str:
     """Draw a name for a conversation."""
     return "".join(LETTERS[byte % len(LETTERS)] for byte in os.urandom(NAME_LENGTH))
 
 
-def _conversation(history: History, change: sqlite3.Connection, asked: Asked, now: float) -> int:
+def _conversation(history: History, change: sqlite3.Connection, asked: NewExchange, now: float) -> int:
     if asked.conversation is not None:
         change.execute(
             "UPDATE conversations SET changed = ?, place = ?, system = ? WHERE id = ?",
@@ -184,7 +184,7 @@ def _conversation(history: History, change: sqlite3.Connection, asked: Asked, no
         )
         return asked.conversation
     while True:
-        name = new_name()
+        name = generate_name()
         added = change.execute(
             "INSERT OR IGNORE INTO conversations (name, title, place, system, begun, changed)"
             " VALUES (?, ?, ?, ?, ?, ?)",
@@ -192,11 +192,13 @@ def _conversation(history: History, change: sqlite3.Connection, asked: Asked, no
         )
         if added.rowcount:
             # Before anybody else can see it.
-            locks.take(history.lock, added.lastrowid or 0)
+            locks.acquire(history.lock, added.lastrowid or 0)
             return int(added.lastrowid or 0)
 
 
-def _message(change: sqlite3.Connection, conversation: int, now: float, asked: Asked, said: Said | None) -> int:
+def _message(
+    change: sqlite3.Connection, conversation: int, now: float, asked: NewExchange, said: NewMessage | None
+) -> int:
     """Add a turn of the question, or (None) the answer that is to come."""
     values = {
         "conversation": conversation,

@@ -182,7 +182,7 @@ def interactive(shell: str, home: Path, told: str) -> Any:
 
 @pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
 def test_a_new_shell_completes_and_starts_nothing(shell: str, home: Path, capfd: pytest.CaptureFixture[str]) -> None:
-    model_cache.save(model_cache.Catalogue("https://api.example/v1", "", 0, b"[]", [Model("acme/only-one")]))
+    model_cache.save_models(model_cache.CachedModels("https://api.example/v1", "", 0, b"[]", [Model("acme/only-one")]))
     assert main([*INSTALL, shell]) == 0
     child = interactive(shell, home, capfd.readouterr().out)
     child.sendline("echo 'rea''dy'")

@@ -17,11 +17,11 @@ from support.loopback import Loopback, as_json, http
 from support.run_cli import Aiml, command
 
 from aiml_cli.cli.commands import config, config_check
-from aiml_cli.errors import AimlError, Misuse, NotAllowed
+from aiml_cli.errors import AimlError, AuthError, UsageError
 from aiml_cli.settings.options import ROWS, value_of
-from aiml_cli.settings.resolve import Said, lasting, resolve
+from aiml_cli.settings.resolve import RawValue, persistent_options, resolve
 from aiml_cli.store import api_keys
-from aiml_cli.store.config_file import layers
+from aiml_cli.store.config_file import read_sources
 
 SECRET = "k-0123456789abcdef"
 BALANCE = as_json({"current_balance": 12.5, "currency": "USD"})
@@ -57,9 +57,9 @@ def lines(capfd: pytest.CaptureFixture[str]) -> dict[str, str]:
 def test_show_says_each_value_and_who_said_it(
     file: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    config.set_("temperature", "0.2")
-    config.set_("seed", "3", "work")
-    config.set_("system", "a\nb\x1b[2J")
+    config.set_setting("temperature", "0.2")
+    config.set_setting("seed", "3", "work")
+    config.set_setting("system", "a\nb\x1b[2J")
     monkeypatch.setenv("AIML_PROFILE", "work")
     monkeypatch.setenv("AIML_TEMPERATURE", "0.5")
     found = lines(capfd)
@@ -68,15 +68,15 @@ def test_show_says_each_value_and_who_said_it(
     assert found["system"] == "system = a\\nb\\x1b[2J  (config file)"
     assert found["format"] == "format = md  (default)"
     assert found["effort"] == "effort is not set"
-    assert list(found) == [*(row.name for row in lasting()), "api_key"]
+    assert list(found) == [*(row.name for row in persistent_options()), "api_key"]
 
 
 def test_show_as_json_has_every_setting(capfd: pytest.CaptureFixture[str]) -> None:
-    config.set_("option", "a.b=1")
+    config.set_setting("option", "a.b=1")
     out(capfd)
-    config.show_all({"json": Said(("on",), "--json")})
+    config.show_all({"json": RawValue(("on",), "--json")})
     found = json.loads(out(capfd))
-    assert list(found) == [*(row.name for row in lasting()), "api_key"]
+    assert list(found) == [*(row.name for row in persistent_options()), "api_key"]
     assert found["option"]["value"] == {"a.b": 1}
     assert found["timeout"] == {"value": 120, "source": "default", "hides": []}
 
@@ -90,7 +90,7 @@ def test_show_says_of_the_key_only_where_it_is(
     monkeypatch.setenv("AIML_KEY_COMMAND", f"touch {file}.ran")
     assert lines(capfd)["api_key"] == "api_key = printed by key_command"
     assert not Path(f"{file}.ran").exists()
-    api_keys.remember("api.aimlapi.com", SECRET)
+    api_keys.store_key("api.aimlapi.com", SECRET)
     assert lines(capfd)["api_key"] == f"api_key = set (file {file.parent}/keys.json)"
     monkeypatch.setenv("AIMLAPI_API_KEY", SECRET)
     assert lines(capfd)["api_key"] == "api_key = set (environment AIMLAPI_API_KEY)"
@@ -113,10 +113,10 @@ PAIR_NAMES = st.text(st.characters(exclude_categories=["Cs"], exclude_characters
 
 def texts_of(name: str) -> st.SearchStrategy[str]:
     """Give texts that a setting takes, by what the table says of it."""
-    kind = ROWS[name].kind
+    kind = ROWS[name].value_type
     low, high = kind.limits
     match name:
-        case _ if kind.closed:
+        case _ if kind.is_closed:
             return st.sampled_from(kind.choices)
         case "tools" | "response_format" | "tool_choice":
             return st.dictionaries(TEXTS, JSONS).map(json.dumps)
@@ -139,7 +139,7 @@ def texts_of(name: str) -> st.SearchStrategy[str]:
             return TEXTS.filter(lambda text: text[0] != "@")
 
 
-LASTING = [row.name for row in lasting() if row.name not in ("profile", "file")]
+LASTING = [row.name for row in persistent_options() if row.name not in ("profile", "file")]
 
 
 @settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -150,51 +150,51 @@ def test_what_is_set_is_what_is_got(capfd: pytest.CaptureFixture[str], file: Pat
     profile = data.draw(st.sampled_from([None, "work"]))
     file.unlink(missing_ok=True)
     wanted = value_of(resolve({}).options, ROWS[name])
-    config.set_("n", "1", "work")
+    config.set_setting("n", "1", "work")
     try:
-        config.set_(name, text, profile)
-    except Misuse as fault:  # what would come back as another value is not taken
+        config.set_setting(name, text, profile)
+    except UsageError as fault:  # what would come back as another value is not taken
         assume(name != "option" or "cannot hold" not in fault.message)
         raise
-    flags = {"profile": Said((profile,), "--profile")} if profile else {}
-    got = value_of(resolve(layers(flags, {})).options, ROWS[name])
+    flags = {"profile": RawValue((profile,), "--profile")} if profile else {}
+    got = value_of(resolve(read_sources(flags, {})).options, ROWS[name])
     assert got == resolved(name, text)
     out(capfd)
-    config.get(name, flags)
+    config.get_setting(name, flags)
     printed = out(capfd)
     assert printed.endswith("\n")
     assert resolved(name, printed[:-1]) == got
-    config.unset(name, profile)
+    config.unset_setting(name, profile)
     if name != "n":
-        assert value_of(resolve(layers(flags, {})).options, ROWS[name]) == wanted
+        assert value_of(resolve(read_sources(flags, {})).options, ROWS[name]) == wanted
 
 
 def resolved(name: str, text: str) -> Any:
-    return value_of(resolve(layers({name: Said((text,), "--flag")}, {})).options, ROWS[name])
+    return value_of(resolve(read_sources({name: RawValue((text,), "--flag")}, {})).options, ROWS[name])
 
 
 def test_get_prints_what_set_takes_and_nothing_for_what_is_not_set(capfd: pytest.CaptureFixture[str]) -> None:
     for text in ("top_k=5", "user=me", 'b.c={"d": 1}'):
-        config.set_("option", text)
-    config.set_("--max-tokens", "9")
+        config.set_setting("option", text)
+    config.set_setting("--max-tokens", "9")
     out(capfd)
     for name, printed in {"max-tokens": "9\n", "store": "", "stream": "on\n", "retries": "2\n"}.items():
-        assert config.get(name) == 0
+        assert config.get_setting(name) == 0
         assert out(capfd) == printed
-    config.get("option")
+    config.get_setting("option")
     assert out(capfd) == 'top_k=5\nuser=me\nb.c={"d": 1}\n'
 
 
 @pytest.mark.parametrize(
     "attempt",
     [
-        lambda: config.get("temprature"),
-        lambda: config.set_("temprature", "1"),
-        lambda: config.unset("temprature"),
+        lambda: config.get_setting("temprature"),
+        lambda: config.set_setting("temprature", "1"),
+        lambda: config.unset_setting("temprature"),
     ],
 )
 def test_an_unknown_setting_is_told_with_the_likely_one(attempt: Any) -> None:
-    with pytest.raises(Misuse, match="unknown setting 'temprature'") as told:
+    with pytest.raises(UsageError, match="unknown setting 'temprature'") as told:
         attempt()
     assert told.value.hint == "did you mean temperature?"
 
@@ -202,9 +202,9 @@ def test_an_unknown_setting_is_told_with_the_likely_one(attempt: Any) -> None:
 def test_a_fault_in_one_setting_does_not_hide_another(file: Path, capfd: pytest.CaptureFixture[str]) -> None:
     file.parent.mkdir()
     file.write_text("temperature = 9\nseed = 4\n")
-    config.get("seed")
+    config.get_setting("seed")
     assert out(capfd) == "4\n"
-    config.set_("temperature", "1")
+    config.set_setting("temperature", "1")
     assert config.show_all() == 0
 
 
@@ -212,15 +212,15 @@ def test_setting_what_something_stronger_hides_is_told(
     monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setenv("AIML_SEED", "7")
-    config.set_("seed", "1")
+    config.set_setting("seed", "1")
     assert capfd.readouterr().err == "aiml: AIML_SEED hides this value\n"
-    config.set_("n", "1")
-    config.unset("effort")
+    config.set_setting("n", "1")
+    config.unset_setting("effort")
     assert capfd.readouterr().err.startswith("aiml: effort was not set in ")
 
 
 def test_path_names_the_file_whether_it_is_there_or_not(file: Path, capfd: pytest.CaptureFixture[str]) -> None:
-    config.path()
+    config.print_path()
     assert out(capfd) == f"{file}\n"
     assert not file.parent.exists()
 
@@ -237,7 +237,7 @@ def test_edit_takes_what_is_in_order(file: Path, tmp_path: Path, monkeypatch: py
     editor(tmp_path, monkeypatch, 'echo "seed = 4 # mine" >> "$1"')
     before = os.umask(0)
     try:
-        assert config.edit() == 0
+        assert config.edit_config() == 0
     finally:
         os.umask(before)
     assert file.read_text().endswith("aiml config show\nseed = 4 # mine\n")
@@ -248,7 +248,7 @@ def test_edit_takes_what_is_in_order(file: Path, tmp_path: Path, monkeypatch: py
 def test_visual_is_asked_before_editor(file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     editor(tmp_path, monkeypatch, "exit 1")
     monkeypatch.setenv("VISUAL", "sh -c 'echo seed = 4 > \"$0\"'")
-    config.edit()
+    config.edit_config()
     assert file.read_text() == "seed = 4\n"
 
 
@@ -264,10 +264,10 @@ def test_visual_is_asked_before_editor(file: Path, tmp_path: Path, monkeypatch: 
 def test_edit_keeps_what_is_not_in_order_and_leaves_the_file(
     file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, written: str, sentence: str
 ) -> None:
-    config.set_("seed", "1")
+    config.set_setting("seed", "1")
     editor(tmp_path, monkeypatch, f'printf \'%b\' "{written}" > "$1"')
-    with pytest.raises(Misuse) as told:
-        config.edit()
+    with pytest.raises(UsageError) as told:
+        config.edit_config()
     (copy,) = file.parent.glob("config.*-*.toml")
     assert told.value.message.startswith(f"{copy}{sentence}")
     assert told.value.hint == f"the config file is as it was; what you wrote is kept in {copy}"
@@ -282,12 +282,12 @@ def test_edit_keeps_what_is_not_in_order_and_leaves_the_file(
 def test_an_editor_that_fails_changes_nothing(
     file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, script: str | None, sentence: str
 ) -> None:
-    config.set_("seed", "1")
+    config.set_setting("seed", "1")
     monkeypatch.setenv("EDITOR", "no-such-editor")
     if script:
         editor(tmp_path, monkeypatch, script)
-    with pytest.raises(Misuse, match=sentence):
-        config.edit()
+    with pytest.raises(UsageError, match=sentence):
+        config.edit_config()
     assert file.read_text() == "seed = 1\n"
     assert sorted(path.name for path in file.parent.iterdir()) == [".config.toml.lock", "config.toml"]
 
@@ -295,10 +295,10 @@ def test_an_editor_that_fails_changes_nothing(
 def test_edit_does_not_undo_what_somebody_else_changed(
     file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    config.set_("seed", "1")
+    config.set_setting("seed", "1")
     editor(tmp_path, monkeypatch, f"echo 'seed = 2' > {shlex.quote(str(file))}; echo 'seed = 3' > \"$1\"")
-    with pytest.raises(Misuse, match="changed by another program meanwhile") as told:
-        config.edit()
+    with pytest.raises(UsageError, match="changed by another program meanwhile") as told:
+        config.edit_config()
     (copy,) = file.parent.glob("config.*-*.toml")
     assert (file.read_text(), copy.read_text()) == ("seed = 2\n", "seed = 3\n")
     assert str(copy) in told.value.hint
@@ -310,8 +310,8 @@ def test_edit_opens_no_editor_for_a_file_that_it_would_not_write(
     file.parent.mkdir()
     file.symlink_to(tmp_path / "dotfiles.toml")
     editor(tmp_path, monkeypatch, f"touch {shlex.quote(str(tmp_path))}/opened")
-    with pytest.raises(Misuse, match="symbolic link"):
-        config.edit()
+    with pytest.raises(UsageError, match="symbolic link"):
+        config.edit_config()
     assert not (tmp_path / "opened").exists()
 
 
@@ -319,7 +319,7 @@ def test_edit_without_a_change_makes_no_file(
     file: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setenv("EDITOR", "true")
-    config.edit()
+    config.edit_config()
     assert capfd.readouterr().err == "aiml: nothing was changed\n"
     assert not list(file.parent.iterdir())
 
@@ -328,7 +328,7 @@ def test_edit_mends_a_damaged_file(file: Path, tmp_path: Path, monkeypatch: pyte
     file.parent.mkdir()
     file.write_bytes(b"seed = \xff")
     editor(tmp_path, monkeypatch, "echo 'seed = 3' > \"$1\"")
-    config.edit()
+    config.edit_config()
     assert file.read_text() == "seed = 3\n"
 
 
@@ -367,7 +367,7 @@ def test_the_key_comes_on_standard_input_for_the_host_of_the_base_url(
 ) -> None:
     monkeypatch.setenv("AIML_BASE_URL", "https://other.example:8443/v1")
     monkeypatch.setenv("AIMLAPI_API_KEY", "another")
-    done = run("configure.key(False, True)", f"{SECRET}\r\n".encode())
+    done = run("configure.change_key(False, True)", f"{SECRET}\r\n".encode())
     stored = file.parent / "keys.json"
     assert done.stdout == b""
     assert done.stderr.decode() == (
@@ -375,7 +375,7 @@ def test_the_key_comes_on_standard_input_for_the_host_of_the_base_url(
     )
     assert json.loads(stored.read_text()) == {"other.example:8443": SECRET}
     for words in ("is removed", "no key is stored"):
-        assert words in run("configure.key(True, False)", b"").stderr.decode()
+        assert words in run("configure.change_key(True, False)", b"").stderr.decode()
     assert json.loads(stored.read_text()) == {}
 
 
@@ -411,7 +411,7 @@ def test_all_in_order(
     at_server: Loopback, file: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
     at_server.answers(BALANCE)
-    config.set_("seed", "1")
+    config.set_setting("seed", "1")
     monkeypatch.setenv("AIMLAPI_API_KEY", SECRET)
     host = at_server.url.removeprefix("http://").removesuffix("/v1")
     assert checked(capfd) == (0, [
@@ -482,7 +482,7 @@ def test_no_connection_is_the_worst(
         port = closed.getsockname()[1]
     monkeypatch.setenv("AIML_BASE_URL", f"http://127.0.0.1:{port}/v1")
     monkeypatch.setenv("AIMLAPI_API_KEY", "two words")
-    config.set_("seed", "1")
+    config.set_setting("seed", "1")
     file.chmod(0o666)
     code, _, wrong = checked(capfd)
     assert code == 7
@@ -526,6 +526,6 @@ def test_plain_http_to_another_machine_sends_no_key(
 def test_no_error_of_the_key_names_its_value(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AIMLAPI_API_KEY", SECRET + " ")
     with pytest.raises(AimlError) as told:
-        api_keys.find(resolve(layers({}, os.environ)), "https://api.aimlapi.com")
-    assert isinstance(told.value, NotAllowed)
+        api_keys.find_key(resolve(read_sources({}, os.environ)), "https://api.aimlapi.com")
+    assert isinstance(told.value, AuthError)
     assert SECRET not in f"{told.value!r}{told.value.hint}"

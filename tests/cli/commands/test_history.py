@@ -15,10 +15,10 @@ import pytest
 from support.run_cli import command
 
 from aiml_cli.__main__ import main
-from aiml_cli.core.transcript import closed, fenced
+from aiml_cli.core.transcript import close_code_block, fence_text
 from aiml_cli.store import paths
 from aiml_cli.store.history import database, locks, reader, writer
-from aiml_cli.store.history.writer import Asked, Ended, Said
+from aiml_cli.store.history.writer import AnswerEnd, NewExchange, NewMessage
 
 Capture = pytest.CaptureFixture[str]
 CANARY = "xylophonquartz"
@@ -29,10 +29,10 @@ CALL = {"id": "c1", "type": "function", "function": {"name": "weather", "argumen
 HOLD = """
 import sys
 from aiml_cli.store.history import writer as exchange, database as history
-from aiml_cli.store.history.writer import Asked, Piece, Said
-found = history.opened()
-row = exchange.begin(found, Asked(None, "live", "p", None, [Said("user", "live", [])], "chat", "h", "m", {}))
-exchange.append(found, row, [Piece("text", 0, "xylophonquartz")])
+from aiml_cli.store.history.writer import NewExchange, AnswerDelta, NewMessage
+found = history.open_history()
+row = exchange.begin_exchange(found, NewExchange(None, "live", "p", None, [NewMessage("user", "live", [])], "chat", "h", "m", {}))
+exchange.append_deltas(found, row, [AnswerDelta("text", 0, "xylophonquartz")])
 print(flush=True)
 sys.stdin.read()
 """
@@ -42,21 +42,23 @@ def write(words: str, answer: str = "The answer.", state: str = writer.COMPLETE,
     """Keep an exchange; give the name of its conversation."""
     items, system = more.pop("asked", []), more.pop("system", None)
     model = more.pop("model", "some/model")
-    asked = Asked(None, words[:60], "place", system, [Said("user", words, items)], "chat", "host", model, {"n": 1})
-    with closing(database.opened()) as found:
-        row = writer.begin(found, asked)
-        writer.finish(found, row, Ended(state, answer, **more))
-        locks.let_go(found.lock, row.conversation)
-        return next(each.name for each in reader.everything(found) if each.id == row.conversation)
+    asked = NewExchange(
+        None, words[:60], "place", system, [NewMessage("user", words, items)], "chat", "host", model, {"n": 1}
+    )
+    with closing(database.open_history()) as found:
+        row = writer.begin_exchange(found, asked)
+        writer.finish_answer(found, row, AnswerEnd(state, answer, **more))
+        locks.release(found.lock, row.conversation)
+        return next(each.name for each in reader.list_conversations(found) if each.id == row.conversation)
 
 
 def aged(name: str, seconds: float) -> None:
-    with closing(database.opened()) as found:
+    with closing(database.open_history()) as found:
         found.connection.execute("UPDATE conversations SET changed = changed - ? WHERE name = ?", (seconds, name))
 
 
 def file() -> Path:
-    return paths.needed(paths.history_file())
+    return paths.require_path(paths.history_file())
 
 
 def out(capfd: Capture, *arguments: str, code: int = 0) -> str:
@@ -345,11 +347,11 @@ def test_markdown_has_a_heading_for_each_speaker_and_no_block_left_open(capfd: C
     [("a", ""), ("```\na\n```", ""), ("````\n```", "\n````"), ("```\n~~~", "\n```"), ("```a`b", ""), ("    ```", "")],
 )
 def test_only_a_block_that_is_open_is_closed(text: str, end: str) -> None:
-    assert closed(text) == text + end
+    assert close_code_block(text) == text + end
 
 
 def test_a_fence_is_longer_than_those_inside() -> None:
-    assert fenced("a ```` b") == "`````\na ```` b\n`````"
+    assert fence_text("a ```` b") == "`````\na ```` b\n`````"
 
 
 @pytest.mark.promise("private-files")
@@ -415,7 +417,7 @@ def test_rm_of_many_asks_on_a_terminal_and_wants_a_yes_in_scripts(capfd: Capture
 def test_what_is_deleted_is_gone_from_every_file(way: list[str]) -> None:
     others = [write(f"other {number}", "text " * 200) for number in range(20)]
     name = write(f"say {CANARY}", f"{CANARY} " * 500, items=[CANARY], thought=CANARY)
-    with closing(database.opened()):  # so that the journal is there
+    with closing(database.open_history()):  # so that the journal is there
         write("later")
         assert CANARY.encode() in bytes_on_disk()
         assert main(["history", "rm", *(each.format(name) for each in way)]) == 0
@@ -454,7 +456,7 @@ def test_a_damaged_history_is_moved_aside_and_told(arguments: list[str], capfd: 
     file().parent.mkdir(parents=True)
     file().write_bytes(b"no database" * 100)
     assert main(["history", *arguments]) == 0
-    (moved,) = database.damaged_copies(file())
+    (moved,) = database.list_damaged_copies(file())
     assert f"aiml: the history was damaged and is kept as {moved}; a new one is begun\n" in capfd.readouterr().err
     assert moved.read_bytes() == b"no database" * 100
 
@@ -471,7 +473,7 @@ def test_damage_in_the_middle_is_told_and_the_file_moved_aside(arguments: list[s
     assert "the history was damaged and is kept as" in told.err
     assert told.out == ""
     assert "there is no history yet" in told.err
-    assert database.damaged_copies(file())[0].read_bytes() == data
+    assert database.list_damaged_copies(file())[0].read_bytes() == data
 
 
 def test_a_text_that_the_disk_spoilt_does_not_stop_the_rest(capfd: Capture) -> None:

@@ -17,13 +17,13 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from support.loopback import Loopback, http
 
-from aiml_cli.api.model_list import parse
+from aiml_cli.api.model_list import parse_models
 from aiml_cli.catalog import find_models, model_table
-from aiml_cli.errors import CutShort, Misuse, NotAsAsked, RequestRefused, ServerFailed, Unreachable
-from aiml_cli.output.table import Column, cells, details, table, tsv
+from aiml_cli.errors import AnswerMismatch, ConnectionFailed, IncompleteAnswer, RequestRejected, ServerError, UsageError
+from aiml_cli.output.table import Column, count_cells, format_details, format_table, format_tsv
 from aiml_cli.settings.options import Options
 from aiml_cli.settings.resolve import Settings
-from aiml_cli.store.model_cache import Catalogue, load, path, save
+from aiml_cli.store.model_cache import CachedModels, cache_path, load_models, save_models
 
 # A name that nobody has: the tests reach it through a proxy, which is a server of theirs.
 HOST = "http://catalogue.test/v1"
@@ -66,7 +66,7 @@ def asking(base_url: str = HOST, **options: Any) -> Settings:
 
 
 def stored(age: float = 0, etag: str = 'W/"1-a"', body: bytes = BODY, base_url: str = HOST) -> None:
-    save(Catalogue(base_url, etag, time.time() - age, body, parse(body)))
+    save_models(CachedModels(base_url, etag, time.time() - age, body, parse_models(body)))
 
 
 Capture = pytest.CaptureFixture[str]
@@ -74,20 +74,20 @@ Capture = pytest.CaptureFixture[str]
 
 def test_a_pipe_gets_a_line_for_each_model_under_a_heading(proxy: Loopback, capfd: Capture) -> None:
     proxy.answers(http(BODY))
-    assert model_table.browse([], asking(), as_json=False) == 0
+    assert model_table.show_models([], asking(), as_json=False) == 0
     assert capfd.readouterr() == (HEADINGS + FILM + TALKER, "")
 
 
 def test_words_choose(proxy: Loopback, capfd: Capture) -> None:
     proxy.answers(http(BODY))
-    model_table.browse(["talker-2", "VENDOR"], asking(), as_json=False)
+    model_table.show_models(["talker-2", "VENDOR"], asking(), as_json=False)
     assert capfd.readouterr().out == HEADINGS + TALKER
 
 
 def test_the_request_carries_no_key(proxy: Loopback, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AIMLAPI_API_KEY", "sk-not-for-the-catalogue")
     proxy.answers(http(BODY))
-    model_table.browse([], asking(HOST + "/", api_key="sk-not-for-the-catalogue"), as_json=False)
+    model_table.show_models([], asking(HOST + "/", api_key="sk-not-for-the-catalogue"), as_json=False)
     (request,) = proxy.requests
     assert request.line == "GET http://catalogue.test/v1/models?include=pricing,modalities,capabilities HTTP/1.1"
     assert (request.header("User-Agent") or "").startswith("aiml/")
@@ -97,7 +97,7 @@ def test_the_request_carries_no_key(proxy: Loopback, monkeypatch: pytest.MonkeyP
 
 def test_one_id_shows_all_that_is_known(proxy: Loopback, capfd: Capture) -> None:
     proxy.answers(http(BODY))
-    model_table.browse(["Talker-2"], asking(), as_json=False)
+    model_table.show_models(["Talker-2"], asking(), as_json=False)
     assert capfd.readouterr().out.splitlines() == [
         "id\tvendor/talker-2",
         "name\tTalker 2",
@@ -121,13 +121,13 @@ def test_one_id_shows_all_that_is_known(proxy: Loopback, capfd: Capture) -> None
 
 def test_a_price_names_what_it_depends_on(proxy: Loopback, capfd: Capture) -> None:
     proxy.answers(http(BODY))
-    model_table.browse(["other/film"], asking(), as_json=False)
+    model_table.show_models(["other/film"], asking(), as_json=False)
     assert "price\t$0.39 per second (resolution 720p)\n" in capfd.readouterr().out
 
 
 def test_json_has_every_key_of_every_model(proxy: Loopback, capfd: Capture) -> None:
     proxy.answers(http(BODY))
-    model_table.browse([], asking(), as_json=True)
+    model_table.show_models([], asking(), as_json=True)
     film, talker = json.loads(capfd.readouterr().out)
     assert film.keys() == talker.keys()
     assert (film["context"], film["released"], film["input_usd_per_million"]) == (None, None, None)
@@ -161,8 +161,8 @@ def test_json_has_every_key_of_every_model(proxy: Loopback, capfd: Capture) -> N
 @pytest.mark.parametrize(("as_json", "out"), [(False, ""), (True, "[]\n")])
 def test_no_match_is_an_error_that_names_what_is_near(as_json: bool, out: str, capfd: Capture) -> None:
     stored()
-    with pytest.raises(NotAsAsked) as raised:
-        model_table.browse(["talkr.2"], asking(), as_json=as_json)
+    with pytest.raises(AnswerMismatch) as raised:
+        model_table.show_models(["talkr.2"], asking(), as_json=as_json)
     assert capfd.readouterr().out == out
     assert (raised.value.exit_code, raised.value.hint) == (9, "did you mean vendor/talker-2?")
 
@@ -170,10 +170,10 @@ def test_no_match_is_an_error_that_names_what_is_near(as_json: bool, out: str, c
 def test_an_unchanged_catalogue_is_not_sent_again(proxy: Loopback, capfd: Capture) -> None:
     stored(age=3600)
     proxy.answers(http(b"", status="304 Not Modified"))
-    model_table.browse([], asking(), as_json=False)
+    model_table.show_models([], asking(), as_json=False)
     assert capfd.readouterr() == (HEADINGS + FILM + TALKER, "")
     assert proxy.requests[0].header("If-None-Match") == 'W/"1-a"'
-    again = load(HOST)
+    again = load_models(HOST)
     assert again is not None
     assert time.time() - again.fetched < 60
 
@@ -181,18 +181,18 @@ def test_an_unchanged_catalogue_is_not_sent_again(proxy: Loopback, capfd: Captur
 def test_a_changed_catalogue_takes_the_place_of_the_stored_one(proxy: Loopback, capfd: Capture) -> None:
     stored(age=3600)
     proxy.answers(http(b'{"data":[{"id":"new"}]}', "200 OK", "application/json", 'ETag: "2"'))
-    model_table.browse([], asking(), as_json=False)
+    model_table.show_models([], asking(), as_json=False)
     assert capfd.readouterr().out == HEADINGS + "new" + "\t" * 8 + "\n"
-    again = load(HOST)
+    again = load_models(HOST)
     assert again is not None
     assert (again.etag, [model.id for model in again.models]) == ('"2"', ["new"])
 
 
 def test_nobody_is_asked_twice_in_a_minute(proxy: Loopback, capfd: Capture) -> None:
     proxy.answers(http(BODY))
-    model_table.browse([], asking(), as_json=False)
+    model_table.show_models([], asking(), as_json=False)
     first = capfd.readouterr()
-    model_table.browse([], asking(), as_json=False)
+    model_table.show_models([], asking(), as_json=False)
     assert capfd.readouterr() == first == (HEADINGS + FILM + TALKER, "")
     assert len(proxy.requests) == 1
 
@@ -201,7 +201,7 @@ def test_nobody_is_asked_twice_in_a_minute(proxy: Loopback, capfd: Capture) -> N
 def test_an_older_copy_or_one_from_the_future_is_asked_for_again(age: float, proxy: Loopback) -> None:
     stored(age)
     proxy.answers(http(BODY))
-    model_table.browse([], asking(), as_json=False)
+    model_table.show_models([], asking(), as_json=False)
     assert len(proxy.requests) == 1
 
 
@@ -211,7 +211,7 @@ def test_an_older_copy_or_one_from_the_future_is_asked_for_again(age: float, pro
 )
 def test_a_stored_copy_stands_in_and_says_how_old_it_is(age: float, words: str, capfd: Capture) -> None:
     stored(age)
-    assert model_table.browse([], asking(), as_json=False) == 0
+    assert model_table.show_models([], asking(), as_json=False) == 0
     out, err = capfd.readouterr()
     assert out == HEADINGS + FILM + TALKER
     assert err.startswith("aiml: ")
@@ -222,21 +222,21 @@ def test_a_stored_copy_stands_in_and_says_how_old_it_is(age: float, words: str, 
 @pytest.mark.usefixtures("nobody")
 def test_quiet_leaves_the_age_unsaid(capfd: Capture) -> None:
     stored(age=3600)
-    model_table.browse([], asking(quiet=True), as_json=False)
+    model_table.show_models([], asking(quiet=True), as_json=False)
     assert capfd.readouterr() == (HEADINGS + FILM + TALKER, "")
 
 
 @pytest.mark.usefixtures("nobody")
 def test_without_a_copy_the_failure_is_told() -> None:
-    with pytest.raises(Unreachable):
-        model_table.browse([], asking(), as_json=False)
+    with pytest.raises(ConnectionFailed):
+        model_table.show_models([], asking(), as_json=False)
 
 
 FAILURES: dict[bytes, type[Exception]] = {
-    http(b'{"error":{"message":"busy"}}', status="503 Service Unavailable"): ServerFailed,
-    http(b"no such path", status="404 Not Found"): RequestRefused,
-    http(b"<html>log in to the hotel</html>"): ServerFailed,
-    http(BODY)[:-9]: CutShort,
+    http(b'{"error":{"message":"busy"}}', status="503 Service Unavailable"): ServerError,
+    http(b"no such path", status="404 Not Found"): RequestRejected,
+    http(b"<html>log in to the hotel</html>"): ServerError,
+    http(BODY)[:-9]: IncompleteAnswer,
 }
 
 
@@ -244,33 +244,33 @@ FAILURES: dict[bytes, type[Exception]] = {
 def test_a_failing_server_spoils_neither_the_copy_nor_the_list(answer: bytes, proxy: Loopback, capfd: Capture) -> None:
     stored(age=3600)
     proxy.answers(answer)
-    assert model_table.browse([], asking(), as_json=False) == 0
+    assert model_table.show_models([], asking(), as_json=False) == 0
     out, err = capfd.readouterr()
     assert (out, err.count("\n")) == (HEADINGS + FILM + TALKER, 1)
-    assert len(find_models.known(asking()) or []) == 2
+    assert len(find_models.load_stored_models(asking()) or []) == 2
 
 
 NOTHING_NEW = http(b"", status="304 Not Modified")
 
 
-@pytest.mark.parametrize(("answer", "failure"), [*FAILURES.items(), (NOTHING_NEW, RequestRefused)])
+@pytest.mark.parametrize(("answer", "failure"), [*FAILURES.items(), (NOTHING_NEW, RequestRejected)])
 def test_a_failure_is_told_where_there_is_no_copy(answer: bytes, failure: type[Exception], proxy: Loopback) -> None:
     proxy.answers(answer)
     with pytest.raises(failure):
-        model_table.browse([], asking(), as_json=False)
-    assert load(HOST) is None
+        model_table.show_models([], asking(), as_json=False)
+    assert load_models(HOST) is None
 
 
 def test_wrong_settings_are_told_although_there_is_a_copy() -> None:
     stored(age=3600, base_url="carrier-pigeon://catalogue.test")
-    with pytest.raises(Misuse):
-        model_table.browse([], asking("carrier-pigeon://catalogue.test"), as_json=False)
+    with pytest.raises(UsageError):
+        model_table.show_models([], asking("carrier-pigeon://catalogue.test"), as_json=False)
 
 
 def test_nothing_is_kept_of_a_server_on_this_machine(server: Loopback, clean: Path, capfd: Capture) -> None:
     server.answers(http(BODY))
     for _ in range(2):
-        model_table.browse([], asking(server.url), as_json=False)
+        model_table.show_models([], asking(server.url), as_json=False)
     assert len(server.requests) == 2
     assert capfd.readouterr().out == 2 * (HEADINGS + FILM + TALKER)
     assert not [found for found in clean.rglob("*") if found.is_file()]
@@ -278,17 +278,19 @@ def test_nothing_is_kept_of_a_server_on_this_machine(server: Loopback, clean: Pa
 
 def test_the_copy_is_private(proxy: Loopback) -> None:
     proxy.answers(http(BODY))
-    model_table.browse([], asking(), as_json=False)
-    assert path(HOST).stat().st_mode & 0o777 == 0o600
-    assert path(HOST).parent.stat().st_mode & 0o777 == 0o700
+    model_table.show_models([], asking(), as_json=False)
+    assert cache_path(HOST).stat().st_mode & 0o777 == 0o600
+    assert cache_path(HOST).parent.stat().st_mode & 0o777 == 0o700
 
 
 def test_each_server_has_its_own_copy_which_is_known_however_old() -> None:
     stored(age=1e7)
     stored(base_url="https://else.test/v1", body=b'{"data":[{"id":"elsewhere"}]}')
-    assert [model.id for model in find_models.known(asking()) or []] == ["other/film", "vendor/talker-2"]
-    assert [model.id for model in find_models.known(asking("https://else.test/v1/")) or []] == ["elsewhere"]
-    assert find_models.known(asking("https://nowhere.test/v1")) is None
+    assert [model.id for model in find_models.load_stored_models(asking()) or []] == ["other/film", "vendor/talker-2"]
+    assert [model.id for model in find_models.load_stored_models(asking("https://else.test/v1/")) or []] == [
+        "elsewhere"
+    ]
+    assert find_models.load_stored_models(asking("https://nowhere.test/v1")) is None
 
 
 HEAD = b'{"base_url":"http://catalogue.test/v1","etag":"x","fetched":'
@@ -313,10 +315,10 @@ HEAD = b'{"base_url":"http://catalogue.test/v1","etag":"x","fetched":'
 )
 def test_a_damaged_copy_is_as_good_as_none(damaged: bytes, proxy: Loopback, capfd: Capture) -> None:
     stored()
-    path(HOST).write_bytes(damaged)
-    assert find_models.known(asking()) is None
+    cache_path(HOST).write_bytes(damaged)
+    assert find_models.load_stored_models(asking()) is None
     proxy.answers(http(BODY))
-    model_table.browse([], asking(), as_json=False)
+    model_table.show_models([], asking(), as_json=False)
     assert capfd.readouterr() == (HEADINGS + FILM + TALKER, "")
     assert proxy.requests[0].header("If-None-Match") is None
 
@@ -325,14 +327,14 @@ def test_a_damaged_copy_is_as_good_as_none(damaged: bytes, proxy: Loopback, capf
 def test_a_damaged_etag_is_not_sent(etag: str, proxy: Loopback) -> None:
     stored(age=3600, etag=etag)
     proxy.answers(http(BODY))
-    model_table.browse([], asking(), as_json=False)
+    model_table.show_models([], asking(), as_json=False)
     assert proxy.requests[0].header("If-None-Match") is None
 
 
 def test_a_cache_that_cannot_be_written_costs_only_the_copy(clean: Path, proxy: Loopback, capfd: Capture) -> None:
     (clean / "xdg_cache_home" / "aiml").write_text("a file where a folder belongs")
     proxy.answers(http(BODY))
-    assert model_table.browse([], asking(), as_json=False) == 0
+    assert model_table.show_models([], asking(), as_json=False) == 0
     assert capfd.readouterr().out == HEADINGS + FILM + TALKER
 
 
@@ -345,10 +347,10 @@ def test_a_fresh_copy_needs_no_network_code() -> None:
 
 PROGRAM = f"""
 import sys
-from aiml_cli.cli.commands import models as browse
+from aiml_cli.catalog import model_table as browse
 from aiml_cli.settings.options import Options
 from aiml_cli.settings.resolve import Settings
-browse.browse(sys.argv[2:], Settings(Options(base_url={HOST!r})), as_json=sys.argv[1] == "json")
+browse.show_models(sys.argv[2:], Settings(Options(base_url={HOST!r})), as_json=sys.argv[1] == "json")
 """
 
 
@@ -412,7 +414,7 @@ def test_a_senseless_width_counts_as_none(value: str) -> None:
 
 def test_a_terminal_that_does_not_know_its_width_has_80_columns() -> None:
     stored()
-    assert max(map(cells, on_terminal(columns=0))) in range(57, 81)
+    assert max(map(count_cells, on_terminal(columns=0))) in range(57, 81)
 
 
 @pytest.mark.parametrize("columns", [1, 40, 80, 200])
@@ -447,25 +449,27 @@ COLUMNS = (Column("ID", 0), Column("N", 2, right=True), Column("NAME", 1, least=
 def test_no_line_of_a_table_is_wider_than_the_room_or_the_first_column(
     rows: list[tuple[str, str, str]], room: int
 ) -> None:
-    lines = table(COLUMNS, [("id" + first, *rest) for first, *rest in rows], room).split("\n")
+    lines = format_table(COLUMNS, [("id" + first, *rest) for first, *rest in rows], room).split("\n")
     assert len(lines) == len(rows) + 2
-    widest = max(cells(line) for line in table(COLUMNS[:1], [["id" + row[0]] for row in rows], 0).split("\n"))
-    assert max(map(cells, lines)) <= max(room, widest)
+    widest = max(
+        count_cells(line) for line in format_table(COLUMNS[:1], [["id" + row[0]] for row in rows], 0).split("\n")
+    )
+    assert max(map(count_cells, lines)) <= max(room, widest)
 
 
 def test_a_column_that_holds_nothing_is_left_out() -> None:
-    assert table(COLUMNS, [("a", "", "long name"), ("b", "", "x")], 40) == "ID  NAME\na   long name\nb   x\n"
+    assert format_table(COLUMNS, [("a", "", "long name"), ("b", "", "x")], 40) == "ID  NAME\na   long name\nb   x\n"
 
 
 @given(st.lists(st.tuples(TEXT, TEXT), max_size=5), st.integers(-2, 60))
 def test_details_lose_no_word(pairs: list[tuple[str, str]], room: int) -> None:
-    shown = details([(f"n{index}", "x" + value) for index, (_, value) in enumerate(pairs)], room)
+    shown = format_details([(f"n{index}", "x" + value) for index, (_, value) in enumerate(pairs)], room)
     assert len([line for line in shown.split("\n") if line.startswith("n")]) == len(pairs)
 
 
 @given(st.lists(st.lists(st.text(), min_size=3, max_size=3)))
 def test_a_cell_breaks_no_line(rows: list[list[str]]) -> None:
-    assert [line.count("\t") for line in tsv(rows).split("\n")] == [2] * len(rows) + [0]
+    assert [line.count("\t") for line in format_tsv(rows).split("\n")] == [2] * len(rows) + [0]
 
 
 JSON = st.recursive(
@@ -490,10 +494,12 @@ ENTRY = st.fixed_dictionaries(
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None, max_examples=50)
 @given(st.lists(ENTRY, min_size=1, max_size=3), st.booleans(), st.booleans())
 def test_any_catalogue_can_be_shown(capfd: Capture, entries: list[dict[str, Any]], one: bool, as_json: bool) -> None:
-    if not path(HOST).exists():
+    if not cache_path(HOST).exists():
         stored()
     body = json.dumps({"data": [*entries, {"id": "sure"}]}).encode()
-    path(HOST).write_bytes(HEAD + str(time.time()).encode() + b"}\n" + body)
-    assert model_table.browse([entries[0]["id"]] if one and entries[0]["id"] else [], asking(), as_json=as_json) == 0
+    cache_path(HOST).write_bytes(HEAD + str(time.time()).encode() + b"}\n" + body)
+    assert (
+        model_table.show_models([entries[0]["id"]] if one and entries[0]["id"] else [], asking(), as_json=as_json) == 0
+    )
     out = capfd.readouterr().out
     assert json.loads(out, parse_constant=pytest.fail) if as_json else out.endswith("\n")

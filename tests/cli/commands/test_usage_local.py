@@ -22,7 +22,7 @@ from aiml_cli.store.history import spending
 
 Capture = pytest.CaptureFixture[str]
 HEAD = "requests\tinput_tokens\toutput_tokens\tcost_usd\tcost_source\tunpriced\n"
-ADD = "from aiml_cli.store.history import spending as ledger\nfor _ in range(25): ledger.add('m', 'chat', 1, 3, 5, 0.5)"
+ADD = "from aiml_cli.store.history import spending as ledger\nfor _ in range(25): ledger.add_spending('m', 'chat', 1, 3, 5, 0.5)"
 
 
 def told(capfd: Capture, *arguments: str) -> str:
@@ -84,9 +84,9 @@ def test_many_processes_lose_nothing(capfd: Capture) -> None:
 def test_the_ledger_and_the_history_are_one_sum(server: Loopback, aiml: Aiml, capfd: Capture) -> None:
     server.answers(priced_answer("Hi", "stop", 0.25))
     aiml("chat", "hi", "-m", "m")
-    spending.add("m", "chat", 2, 30, 50, 0.5, "estimate")
-    spending.add("m", "chat", 1, 1, 1, None)
-    spending.add("dear", "responses", 1, 1, 1, 9.0)
+    spending.add_spending("m", "chat", 2, 30, 50, 0.5, "estimate")
+    spending.add_spending("m", "chat", 1, 1, 1, None)
+    spending.add_spending("dear", "responses", 1, 1, 1, 9.0)
     rows = told(capfd).splitlines()[1:]
     assert rows == ["dear\tresponses\t1\t1\t1\t9\tgateway\t0", "m\tchat\t4\t34\t56\t0.75\testimate\t1"]
 
@@ -95,16 +95,16 @@ def test_a_period_leaves_out_what_is_older(server: Loopback, aiml: Aiml, capfd: 
     server.answers(priced_answer("Hi", "stop", 0.25))
     aiml("chat", "hi", "-m", "old")
     change("UPDATE messages SET at = at - 24 * 8 * 3600")
-    spending.add("m", "chat", 1, 3, 5, 0.5)
+    spending.add_spending("m", "chat", 1, 3, 5, 0.5)
     change("UPDATE spent SET hour = hour - 24 * 8")
-    spending.add("new", "chat", 1, 3, 5, 0.25)
+    spending.add_spending("new", "chat", 1, 3, 5, 0.25)
     assert [line.split("\t")[0] for line in told(capfd).splitlines()] == ["model", "new"]
     found = told(capfd, "--by", "day", "--period", "all").splitlines()[1:]
     assert [line.split("\t")[4] for line in found] == ["0.75", "0.25"]
 
 
 def test_the_json_has_every_key(capfd: Capture) -> None:
-    spending.add("m", "chat", 1, 3, 5, 0.5)
+    spending.add_spending("m", "chat", 1, 3, 5, 0.5)
     numbers: dict[str, Any] = {
         "requests": 1, "input_tokens": 3, "output_tokens": 5, "cost_usd": 0.5, "cost_source": "gateway", "unpriced": 0,
     }  # fmt: skip
@@ -116,15 +116,15 @@ def test_the_json_has_every_key(capfd: Capture) -> None:
 
 
 def test_play_money_is_shown_apart(capfd: Capture) -> None:
-    spending.add("m", "chat", 1, 3, 5, 0.5)
-    spending.add("demo/echo", "chat", 1, 3, 5, 9.0)
+    spending.add_spending("m", "chat", 1, 3, 5, 0.5)
+    spending.add_spending("demo/echo", "chat", 1, 3, 5, 9.0)
     assert "demo" not in told(capfd)
     assert told(capfd, "--by", "model", "--demo").splitlines()[1:] == ["demo/echo\tchat\t1\t3\t5\t9\tgateway\t0"]
 
 
 def test_a_terminal_shows_a_table_with_its_total(monkeypatch: pytest.MonkeyPatch, capfd: Capture) -> None:
-    spending.add("a", "chat", 1000, 3, 5, 0.5)
-    spending.add("b", "chat", 1, 3, 5, 0.125, "estimate")
+    spending.add_spending("a", "chat", 1000, 3, 5, 0.5)
+    spending.add_spending("b", "chat", 1, 3, 5, 0.125, "estimate")
     monkeypatch.setattr("aiml_cli.cli.commands.usage_local.is_terminal", lambda _: True)
     lines = [line.split() for line in told(capfd).splitlines()]
     assert lines == [
@@ -142,14 +142,14 @@ def test_without_a_history_there_is_nothing_and_none_is_made(capfd: Capture) -> 
 
 
 def test_a_damaged_history_is_set_aside(capfd: Capture) -> None:
-    spending.add("m", "chat", 1, 3, 5, 0.5)
+    spending.add_spending("m", "chat", 1, 3, 5, 0.5)
     history_file().write_bytes(b"no database at all" * 100)
     assert told(capfd) == f"model\tendpoint\t{HEAD}"
     assert len(list(history_file().parent.glob("history.db.damaged-*"))) == 1
 
 
 def test_a_newer_history_is_left_alone(capfd: Capture) -> None:
-    spending.add("m", "chat", 1, 3, 5, 0.5)
+    spending.add_spending("m", "chat", 1, 3, 5, 0.5)
     change("PRAGMA user_version = 99")
     assert main(["usage", "--by", "model"]) == 2
     assert "was written by a newer aiml" in capfd.readouterr().err
@@ -172,7 +172,7 @@ def test_the_gateway_is_asked_for_its_own_periods_only(capfd: Capture) -> None:
 def test_the_sums_are_as_private_as_the_history(clean: Path) -> None:
     old = os.umask(0)
     try:
-        spending.add("m", "chat", 1, 3, 5, 0.5)
+        spending.add_spending("m", "chat", 1, 3, 5, 0.5)
     finally:
         os.umask(old)
     assert history_file().stat().st_mode & 0o777 == 0o600

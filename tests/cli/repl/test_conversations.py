@@ -11,7 +11,7 @@ from support.repl_lines import Lines, answer, cut, talk
 from support.run_cli import Aiml, command
 
 from aiml_cli.cli.repl import conversation_lock
-from aiml_cli.cli.repl.tab_completion import words
+from aiml_cli.cli.repl.tab_completion import list_words
 from aiml_cli.store.history import locks
 
 Told = pytest.CaptureFixture[str]
@@ -128,7 +128,7 @@ def test_a_conversation_that_another_writes_is_not_taken(server: Loopback, tmp_p
     lines = Lines(server)
     lines.type("a", "/save mine", "/new")
     code = (
-        "import sys; from aiml_cli.store.history import database as history, locks; h = history.opened(); locks.take(h.lock, 1);"
+        "import sys; from aiml_cli.store.history import database as history, locks; h = history.open_history(); locks.acquire(h.lock, 1);"
         "print(flush=True); sys.stdin.read()"
     )
     with subprocess.Popen(
@@ -145,9 +145,9 @@ def test_a_conversation_that_another_writes_is_not_taken(server: Loopback, tmp_p
 def test_who_writes_an_answer_lets_go_of_what_was_lent_only(lines: Lines) -> None:
     before = own_locks()
     lines.type("a")
-    conversation_lock.lend(lines.session.row)
+    conversation_lock.acquire_again(lines.session.row)
     assert own_locks() - before == 2
-    conversation_lock.own(lines.session.row)
+    conversation_lock.ensure_held(lines.session.row)
     assert own_locks() - before == 1
     lines.type("/exit")
 
@@ -176,7 +176,9 @@ def test_without_a_history_all_works_in_memory_and_is_told_once(
 
 def test_words_of_every_kind_are_offered(lines: Lines) -> None:
     lines.type("a", "/save plan", "/set seed=3")
-    offered = {kind: words(lines.session, kind) for kind in ("commands", "settings", "set", "conversations", "files")}
+    offered = {
+        kind: list_words(lines.session, kind) for kind in ("commands", "settings", "set", "conversations", "files")
+    }
     assert "temperature=" in offered["settings"]
     assert {"color=auto", "no_log=on"} <= set(offered["settings"])
     assert (offered["conversations"], offered["set"], offered["files"]) == (["plan"], ["seed"], [])

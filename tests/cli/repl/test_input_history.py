@@ -7,21 +7,21 @@ from pathlib import Path
 
 import pytest
 
-from aiml_cli.cli.repl.input_history import MOST_BYTES, Prompts
+from aiml_cli.cli.repl.input_history import MOST_BYTES, InputHistory
 from aiml_cli.store import paths
 
 
 def place() -> Path:
-    return paths.needed(paths.prompts_file())
+    return paths.require_path(paths.input_history_file())
 
 
 def typed() -> list[str]:
-    return list(Prompts().load_history_strings())
+    return list(InputHistory().load_history_strings())
 
 
 def _add_many(name: str) -> None:
     for number in range(20):
-        Prompts().store_string(f"{name} {number} " + "x" * 5000)
+        InputHistory().store_string(f"{name} {number} " + "x" * 5000)
 
 
 @pytest.mark.promise("private-files")
@@ -29,7 +29,7 @@ def _add_many(name: str) -> None:
 def test_the_file_is_private_whatever_the_umask(mask: int) -> None:
     before = os.umask(mask)
     try:
-        Prompts().store_string("secret")
+        InputHistory().store_string("secret")
     finally:
         os.umask(before)
     assert (place().stat().st_mode & 0o777, place().parent.stat().st_mode & 0o777) == (0o600, 0o700)
@@ -46,10 +46,10 @@ def test_lines_of_many_writers_stay_whole() -> None:
 
 
 def test_damaged_lines_are_skipped_and_harm_no_other() -> None:
-    Prompts().store_string("first")
+    InputHistory().store_string("first")
     with place().open("ab") as file:
         file.write(b'\xff\n{"a": 1}\n' + b"[" * 5000 + b'\n"half')
-    Prompts().store_string("two\nlines")
+    InputHistory().store_string("two\nlines")
     assert typed() == ["two\nlines", "first"]
 
 
@@ -59,18 +59,18 @@ def test_a_link_is_neither_read_nor_written(tmp_path: Path) -> None:
     other.write_text('"theirs"\n')
     place().parent.mkdir(parents=True)
     place().symlink_to(other)
-    Prompts().store_string("mine")
+    InputHistory().store_string("mine")
     assert (typed(), other.read_text()) == ([], '"theirs"\n')
 
 
 def test_only_the_end_of_a_long_file_is_read() -> None:
-    Prompts().store_string("old")
-    Prompts().store_string("x" * MOST_BYTES)
-    Prompts().store_string("new")
+    InputHistory().store_string("old")
+    InputHistory().store_string("x" * MOST_BYTES)
+    InputHistory().store_string("new")
     assert typed() == ["new"]
 
 
 def test_nothing_is_kept_where_that_is_not_wanted() -> None:
-    prompts = Prompts(keeps=False)
+    prompts = InputHistory(keeps=False)
     prompts.append_string("secret")
     assert (prompts.get_strings(), place().exists()) == (["secret"], False)

@@ -10,10 +10,10 @@ from support.history_file import messages, select
 from support.loopback import HELLO, HELLO_RESPONSE, Loopback, as_json
 from support.repl_lines import Lines, answer, answering, cut, talk
 
-from aiml_cli.cli.repl.session import tell
-from aiml_cli.cli.repl.slash_commands import find, names
+from aiml_cli.cli.repl.session import report_error
+from aiml_cli.cli.repl.slash_commands import command_names, find_command
 from aiml_cli.core.previous_turns import CUT, GO_ON
-from aiml_cli.errors import Misuse, Terminated
+from aiml_cli.errors import Terminated, UsageError
 
 Told = pytest.CaptureFixture[str]
 
@@ -26,16 +26,16 @@ def lines(server: Loopback) -> Lines:
 
 def test_every_command_has_a_sentence_and_the_name_of_its_file() -> None:
     wanted = "continue copy cost edit exit export file fork help history model models new resume retry save search set"
-    assert names() == [*wanted.split(), "system", "template", "undo", "unset", "write"]
-    for name in names():
-        command = find(name)
+    assert command_names() == [*wanted.split(), "system", "template", "undo", "unset", "write"]
+    for name in command_names():
+        command = find_command(name)
         assert (command.name, command.help[-1]) == (name, "."), name
 
 
 def test_help_lists_all_and_tells_all_of_one(lines: Lines, capsys: Told) -> None:
     lines.type("/help", "/help set")
     told = capsys.readouterr().err
-    assert [name for name in names() if f"/{name}" not in told] == []
+    assert [name for name in command_names() if f"/{name}" not in told] == []
     assert "/unset takes it back." in told
 
 
@@ -327,14 +327,14 @@ def test_a_template_at_the_start_holds_for_all_that_follows(server: Loopback) ->
     (folder / "cool.toml").write_text("[settings]\ntemperature = 0.5\nseed = 3\n")
     server.answers(HELLO)
     lines = Lines(server, template="cool", seed="4")
-    lines.session.first([])
+    lines.session.ask_initial([])
     lines.type("hi", "/set temperature=1", "more")
     assert [(body["temperature"], body["seed"]) for body in lines.bodies] == [(0.5, 4), (1, 4)]
 
 
 @pytest.mark.parametrize("flag", ["dry_run", "as", "wait", "cancel"])
 def test_what_sends_nothing_is_no_conversation(server: Loopback, flag: str) -> None:
-    with pytest.raises(Misuse, match="exclude each other"):
+    with pytest.raises(UsageError, match="exclude each other"):
         Lines(server, **{flag: "on"})
 
 
@@ -370,4 +370,4 @@ def test_items_that_are_none_are_told_in_turns_too(server: Loopback, capsys: Tol
 @pytest.mark.promise("signals")
 def test_a_signal_that_ends_the_program_is_passed_on() -> None:
     with pytest.raises(Terminated):
-        tell(Terminated("terminated"))
+        report_error(Terminated("terminated"))

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from support.fake_terminal import SAMPLE, pieces
 
-from aiml_cli.output.markdown.block_parser import LONGEST_OPEN, SLICE, Block, Cutter, cells
+from aiml_cli.output.markdown.block_parser import LONGEST_OPEN, SLICE, BlockParser, MarkdownBlock, split_cells
 
 # What Markdown is made of, so that wild texts are often Markdown too.
 MARKS = [
@@ -32,10 +32,10 @@ MARKDOWN = st.lists(st.one_of(st.sampled_from(MARKS), st.text(max_size=4)), max_
 SIZES = st.lists(st.integers(1, 12), min_size=1, max_size=5)
 
 
-def cut(text: str, sizes: list[int] | None = None) -> list[Block]:
-    cutter = Cutter()
+def cut(text: str, sizes: list[int] | None = None) -> list[MarkdownBlock]:
+    cutter = BlockParser()
     blocks = [block for piece in (pieces(text, sizes) if sizes else [text]) for block in cutter.feed(piece)]
-    return [*blocks, *cutter.end()]
+    return [*blocks, *cutter.finish()]
 
 
 @given(MARKDOWN, SIZES)
@@ -50,19 +50,19 @@ def test_the_sample_gives_the_same_blocks_however_it_comes(size: int) -> None:
 
 @given(MARKDOWN, SIZES)
 def test_looking_at_the_open_end_changes_nothing(text: str, sizes: list[int]) -> None:
-    cutter, blocks = Cutter(), []
+    cutter, blocks = BlockParser(), []
     for piece in pieces(text, sizes):
         blocks += cutter.feed(piece)
-        assert cutter.open() == cutter.open()
-    assert [*blocks, *cutter.end()] == cut(text)
+        assert cutter.open_blocks() == cutter.open_blocks()
+    assert [*blocks, *cutter.finish()] == cut(text)
 
 
 @given(MARKDOWN, SIZES)
 def test_the_open_end_is_what_the_text_would_be_if_it_ended_there(text: str, sizes: list[int]) -> None:
-    cutter, blocks = Cutter(), []
+    cutter, blocks = BlockParser(), []
     for piece in pieces(text, sizes):
         blocks += cutter.feed(piece)
-    assert [*blocks, *cutter.open()] == cut(text)
+    assert [*blocks, *cutter.open_blocks()] == cut(text)
 
 
 @pytest.mark.parametrize(
@@ -91,20 +91,20 @@ def test_the_open_end_is_what_the_text_would_be_if_it_ended_there(text: str, siz
     ],
 )  # fmt: skip
 def test_markdown_is_read(text: str, blocks: list[tuple[str, str, list[str]]]) -> None:
-    assert [(block.kind, block.text, [frame.mark for frame in block.frames]) for block in cut(text)] == blocks
+    assert [(block.kind, block.text, [frame.mark for frame in block.containers]) for block in cut(text)] == blocks
 
 
 def test_a_paragraph_without_an_end_is_given_in_pieces() -> None:
-    cutter = Cutter()
+    cutter = BlockParser()
     given_so_far = cutter.feed("word " * LONGEST_OPEN)
     assert len(given_so_far) > 1
-    assert sum(len(block.text) for block in cutter.open()) <= LONGEST_OPEN + len("word ")
+    assert sum(len(block.text) for block in cutter.open_blocks()) <= LONGEST_OPEN + len("word ")
 
 
 def test_code_is_given_before_its_fence_ends() -> None:
-    blocks = Cutter().feed("```\n" + "x\n" * (SLICE + 1))
+    blocks = BlockParser().feed("```\n" + "x\n" * (SLICE + 1))
     assert [(block.kind, block.closes, block.text.count("x")) for block in blocks] == [("fence", False, SLICE)]
 
 
 def test_a_cell_may_hold_an_escaped_bar() -> None:
-    assert cells(r"| a \| b | c |") == ["a | b", "c"]
+    assert split_cells(r"| a \| b | c |") == ["a | b", "c"]

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from aiml_cli.output.markdown.ansi import STYLE
-from aiml_cli.output.markdown.highlight import Colours
+from aiml_cli.output.markdown.highlight import CodeHighlighter
 
 CODE = {
     "python": 'x = """a\nb\'\nc"""\n\n@d\ndef f(x: int) -> str:\n    """One.\n\n    # no comment\n    """\n    return f"{x}" + \'y\'  # comment\n\nclass C:\n    y = 1.5\n',
@@ -25,11 +25,11 @@ CODE = {
 
 
 def sliced(language: str, code: str, sizes: list[int]) -> list[str]:
-    colours, lines, place = Colours(language), code.split("\n"), 0
+    colours, lines, place = CodeHighlighter(language), code.split("\n"), 0
     drawn: list[str] = []
     for size in [*sizes, len(lines)]:
         if piece := lines[place : place + size]:
-            drawn += colours.lines("\n".join(piece))
+            drawn += colours.highlight("\n".join(piece))
         place += size
     return drawn
 
@@ -54,7 +54,7 @@ OPEN += [(language, size) for language in ("rust", "json", "diff", "nothing-like
 def test_what_a_slice_leaves_open_is_carried_on(language: str, size: int) -> None:
     code = CODE[language]
     drawn = sliced(language, code, [size] * 20)
-    assert list(map(colours_of, drawn)) == list(map(colours_of, Colours(language).lines(code)))
+    assert list(map(colours_of, drawn)) == list(map(colours_of, CodeHighlighter(language).highlight(code)))
 
 
 @given(st.sampled_from(sorted(CODE)), st.lists(st.integers(1, 5), max_size=10))
@@ -73,6 +73,6 @@ def test_wild_code_loses_nothing_either(language: str, code: str, size: int) -> 
 
 
 def test_a_copy_goes_its_own_way() -> None:
-    colours = Colours("python")
-    colours.lines('"""a')
-    assert colours.copy().lines("b") == colours.copy().lines("b") != Colours("python").lines("b")
+    colours = CodeHighlighter("python")
+    colours.highlight('"""a')
+    assert colours.copy().highlight("b") == colours.copy().highlight("b") != CodeHighlighter("python").highlight("b")

@@ -4,8 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from aiml_cli.output.markdown.inline import Span, spans
-from aiml_cli.system.sanitize import visible
+from aiml_cli.output.markdown.inline import Span, parse_spans
+from aiml_cli.system.sanitize import sanitize
 
 
 @pytest.mark.parametrize(
@@ -29,7 +29,7 @@ from aiml_cli.system.sanitize import visible
     ],
 )
 def test_marks_become_styles(text: str, found: list[tuple[str, str]]) -> None:
-    assert [span for span in _joined(spans(text)) if span.text] == found
+    assert [span for span in _joined(parse_spans(text)) if span.text] == found
 
 
 def _joined(found: list[Span]) -> list[Span]:
@@ -48,7 +48,7 @@ def _joined(found: list[Span]) -> list[Span]:
     "text", ["&#27;[2J", "`&#27;`&#x202e;", "[a](http://b.c/&#x202e;)", "[&#x202e;a](b)", "![a&#27;](b&#x9b;)", "<http://a.b/&#27;>", "&#13;&#8;", "[a](b '&#27;')"]
 )  # fmt: skip
 def test_an_entity_drives_no_terminal(text: str) -> None:
-    assert [span.text for span in spans(text)] == [visible(span.text) for span in spans(text)]
+    assert [span.text for span in parse_spans(text)] == [sanitize(span.text) for span in parse_spans(text)]
 
 
 @pytest.mark.promise("no-driving")
@@ -78,4 +78,4 @@ def test_an_entity_drives_no_terminal(text: str) -> None:
     ).map("".join)
 )
 def test_no_mixture_of_marks_and_entities_drives_a_terminal(text: str) -> None:
-    assert all(span.text == "\n" or span.text == visible(span.text) for span in spans(text))
+    assert all(span.text == "\n" or span.text == sanitize(span.text) for span in parse_spans(text))

@@ -8,9 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from support.fake_terminal import SAMPLE, SIZES, Terminal, pieces, shown, whole
 
-from aiml_cli.output.markdown.live_region import cropped
-from aiml_cli.output.markdown.live_renderer import Page
-from aiml_cli.system.sanitize import visible
+from aiml_cli.output.markdown.live_region import crop_line
+from aiml_cli.output.markdown.live_renderer import MarkdownStream
+from aiml_cli.system.sanitize import sanitize
 
 WORDS = [f"w{index}" for index in range(600)]
 DRIVES = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
@@ -24,12 +24,12 @@ def without_ours(wrote: str) -> str:
 def grown(text: str, terminal: Terminal, seed: int) -> list[str]:
     """Let a text come in random deltas, and be painted, at random, as often as it can be."""
     luck = random.Random(seed)  # noqa: S311 - no secret
-    page = Page(terminal.write, {})
+    page = MarkdownStream(terminal.write, {})
     for piece in pieces(text, [luck.choice([1, 2, 3, 8, 30]) for _ in range(200)]):
-        page.take(piece, terminal.size)
+        page.feed(piece, terminal.size)
         if luck.random() < 0.7:
-            page.paint(terminal.size, may_redraw=luck.random() < 0.5)
-    page.end(terminal.size)
+            page.draw(terminal.size, may_redraw=luck.random() < 0.5)
+    page.finish(terminal.size)
     return terminal.lines()
 
 
@@ -47,13 +47,13 @@ def resized(seed: int, terminal: Terminal, sizes: list[tuple[int, int]], environ
         wrote.append(text)
         terminal.write(text)
 
-    page = Page(write, environ)
+    page = MarkdownStream(write, environ)
     for index, word in enumerate(WORDS):
         if index % 97 == 50:
             terminal.resize(*sizes.pop(0))
-        page.take(word + ("\n\n" if index % 40 == 39 else " "), terminal.size)
-        page.paint(terminal.size, may_redraw=luck.random() < 0.7)
-    page.end(terminal.size)
+        page.feed(word + ("\n\n" if index % 40 == 39 else " "), terminal.size)
+        page.draw(terminal.size, may_redraw=luck.random() < 0.7)
+    page.finish(terminal.size)
     return without_ours("".join(wrote))
 
 
@@ -73,52 +73,52 @@ def test_a_screen_that_becomes_smaller_is_told_every_word(seed: int, name: str) 
 
 def test_a_finished_line_is_written_once() -> None:
     wrote: list[str] = []
-    page = Page(wrote.append, {})
+    page = MarkdownStream(wrote.append, {})
     for piece in pieces("one\n\ntwo\n\n- three\n- four\n\n", [1]):
-        page.take(piece, (80, 24))
-        page.paint((80, 24))
+        page.feed(piece, (80, 24))
+        page.draw((80, 24))
     assert [sum(piece.count(word) for piece in wrote) for word in ("one", "two")] == [0, 0]
     assert "".join(wrote).startswith("one\n\ntwo\n\n")
 
 
 def test_wide_signs_are_cropped_by_their_columns() -> None:
-    assert cropped("漢字漢字", 5) == "漢字…"
+    assert crop_line("漢字漢字", 5) == "漢字…"
 
 
 def test_what_only_adds_is_written_as_it_is() -> None:
     wrote: list[str] = []
-    page = Page(wrote.append, {})
+    page = MarkdownStream(wrote.append, {})
     for piece in ("A few", " words,", " and more."):
-        page.take(piece, (80, 24))
-        page.paint((80, 24), may_redraw=False)
+        page.feed(piece, (80, 24))
+        page.draw((80, 24), may_redraw=False)
     assert wrote == ["A few", " words,", " and more."]
 
 
 def test_several_lines_are_redrawn_at_once() -> None:
     wrote: list[str] = []
-    page = Page(wrote.append, {})
+    page = MarkdownStream(wrote.append, {})
     for piece in ("one *two " + "word " * 40, "end* three"):
-        page.take(piece, (80, 24))
-        page.paint((80, 24))
+        page.feed(piece, (80, 24))
+        page.draw((80, 24))
     assert (wrote[1].startswith("\x1b[?2026h"), wrote[1].endswith("\x1b[?2026l")) == (True, True)
 
 
 def test_a_table_is_drawn_when_it_is_complete() -> None:
     terminal = Terminal(40, 12)
-    page = Page(terminal.write, {})
-    page.take("|a|b|\n|-|-|\n|1|2|\n|3|4|\n", terminal.size)
-    page.paint(terminal.size)
+    page = MarkdownStream(terminal.write, {})
+    page.feed("|a|b|\n|-|-|\n|1|2|\n|3|4|\n", terminal.size)
+    page.draw(terminal.size)
     assert terminal.lines()[:2] == ["a|b", "… 2 rows"]
-    page.end(terminal.size)
+    page.finish(terminal.size)
     assert [line.split() for line in terminal.lines()[2:4]] == [["1", "│", "2"], ["3", "│", "4"]]
 
 
 def test_what_is_open_never_is_taller_than_the_screen() -> None:
     terminal = Terminal(40, 6)
-    page = Page(terminal.write, {})
+    page = MarkdownStream(terminal.write, {})
     for piece in pieces("- *" + "word " * 150, [6]):
-        page.take(piece, terminal.size)
-        page.paint(terminal.size)
+        page.feed(piece, terminal.size)
+        page.draw(terminal.size)
     assert terminal.lines()[0] != "a │ b"
     assert not terminal.screen.history.top
 
@@ -127,13 +127,13 @@ def test_what_is_open_never_is_taller_than_the_screen() -> None:
 @given(st.lists(st.one_of(st.text(max_size=5), st.sampled_from(["&#27;", "&#x202e;", "\x1b[2J", "\x9b", "\r", "\u202e", "```\x1b\n", "`", "|\n|-|\n", "](", "["]))).map("".join), st.integers(1, 9))  # fmt: skip
 def test_no_text_raises_or_drives_the_terminal(text: str, size: int) -> None:
     wrote: list[str] = []
-    page = Page(wrote.append, {})
+    page = MarkdownStream(wrote.append, {})
     for piece in pieces(text, [size]):
-        page.take(piece, (40, 10))
-        page.paint((40, 10))
-    page.end((40, 10))
+        page.feed(piece, (40, 10))
+        page.draw((40, 10))
+    page.finish((40, 10))
     said = without_ours("".join(wrote))
-    assert said == visible(said) or not DRIVES.search(said)
+    assert said == sanitize(said) or not DRIVES.search(said)
 
 
 @given(

@@ -4,8 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from aiml_cli.output.markdown.ansi import STYLE, shown_width
-from aiml_cli.output.markdown.block_renderer import table
+from aiml_cli.output.markdown.ansi import STYLE, styled_width
+from aiml_cli.output.markdown.block_renderer import draw_table
 
 WIDE = (
     "|"
@@ -19,7 +19,7 @@ WIDE = (
 
 
 def plain(text: str, width: int) -> list[str]:
-    return [STYLE.sub("", line) for line in table(text, width)]
+    return [STYLE.sub("", line) for line in draw_table(text, width)]
 
 
 def test_columns_stand_where_they_want_to() -> None:
@@ -46,10 +46,10 @@ def test_what_has_no_room_is_told_row_by_row() -> None:
 
 @pytest.mark.parametrize("row", ["|1|", "|1|2|3|", "|", "1"])
 def test_a_row_may_have_any_number_of_cells(row: str) -> None:
-    assert len(table(f"|a|b|\n|-|-|\n{row}", 40)) == 3
+    assert len(draw_table(f"|a|b|\n|-|-|\n{row}", 40)) == 3
 
 
 @given(st.lists(st.lists(st.text("ab 漢*`", max_size=30), min_size=1, max_size=5), max_size=4), st.integers(20, 80))
 def test_a_table_is_never_wider_than_there_is_room(rows: list[list[str]], width: int) -> None:
     text = "\n".join(["|a|b|c|", "|-|:-:|-:|", *("|" + "|".join(row) + "|" for row in rows)])
-    assert all(shown_width(line) <= width for line in table(text, width))
+    assert all(styled_width(line) <= width for line in draw_table(text, width))

@@ -12,40 +12,40 @@ from typing import Any
 
 import pytest
 
-from aiml_cli.errors import Misuse, OutputFailed
+from aiml_cli.errors import OutputFailed, UsageError
 from aiml_cli.store import paths
 from aiml_cli.store.history import database, locks, reader, writer
 from aiml_cli.store.history.database import STEPS, History
-from aiml_cli.store.history.writer import Asked, Ended, Said
+from aiml_cli.store.history.writer import AnswerEnd, NewExchange, NewMessage
 
 # What a process of its own runs; it imports the store alone.
 COMMON = """
 import os, sys
 from aiml_cli.store.history import writer as exchange, database as history
-from aiml_cli.store.history.writer import Asked, Ended, Piece, Said
+from aiml_cli.store.history.writer import NewExchange, AnswerEnd, AnswerDelta, NewMessage
 def asked(words):
-    return Asked(None, words, "place", None, [Said("user", words, [])], "chat", "host", "model", {})
+    return NewExchange(None, words, "place", None, [NewMessage("user", words, [])], "chat", "host", "model", {})
 """
 WRITE_20 = (
     COMMON
     + """
-found = history.opened()
+found = history.open_history()
 for n in range(20):
     words = f"w{sys.argv[1]}n{n}"
-    row = exchange.begin(found, asked(words))
-    exchange.append(found, row, [Piece("text", 0, words)])
-    exchange.finish(found, row, Ended("complete", words))
+    row = exchange.begin_exchange(found, asked(words))
+    exchange.append_deltas(found, row, [AnswerDelta("text", 0, words)])
+    exchange.finish_answer(found, row, AnswerEnd("complete", words))
 """
 )
 WRITE_ON = (
     COMMON
     + """
-found = history.opened()
-row = exchange.begin(found, asked("go on"))
+found = history.open_history()
+row = exchange.begin_exchange(found, asked("go on"))
 os.write(1, f"{row.message}\\n".encode())
 n = 0
 while True:
-    exchange.append(found, row, [Piece("text", 0, f"{n} ")])
+    exchange.append_deltas(found, row, [AnswerDelta("text", 0, f"{n} ")])
     os.write(1, b".")
     n += 1
 """
@@ -53,9 +53,9 @@ while True:
 WRITE_ONE = (
     COMMON
     + """
-found = history.opened()
-row = exchange.begin(found, asked("hold"))
-exchange.append(found, row, [Piece("text", 0, "so far")])
+found = history.open_history()
+row = exchange.begin_exchange(found, asked("hold"))
+exchange.append_deltas(found, row, [AnswerDelta("text", 0, "so far")])
 print("ready", flush=True)
 sys.stdin.read()
 """
@@ -66,8 +66,8 @@ WRITE_AFTER_DAMAGE = (
     COMMON
     + """
 sys.stdin.read()
-found = history.opened()
-exchange.begin(found, asked(sys.argv[1]))
+found = history.open_history()
+exchange.begin_exchange(found, asked(sys.argv[1]))
 print(found.moved)
 """
 )
@@ -78,21 +78,21 @@ def mode(path: Path) -> int:
 
 
 def file() -> Path:
-    return paths.needed(paths.history_file())
+    return paths.require_path(paths.history_file())
 
 
 def python(script: str, *arguments: object) -> list[str]:
     return [sys.executable, "-c", script, *map(str, arguments)]
 
 
-def asked(words: str) -> Asked:
-    return Asked(None, words, "place", None, [Said("user", words, [])], "chat", "host", "model", {})
+def asked(words: str) -> NewExchange:
+    return NewExchange(None, words, "place", None, [NewMessage("user", words, [])], "chat", "host", "model", {})
 
 
 def write(found: History, words: str, answer: str = "answer") -> None:
-    row = writer.begin(found, asked(words))
-    writer.finish(found, row, Ended(writer.COMPLETE, answer))
-    locks.let_go(found.lock, row.conversation)
+    row = writer.begin_exchange(found, asked(words))
+    writer.finish_answer(found, row, AnswerEnd(writer.COMPLETE, answer))
+    locks.release(found.lock, row.conversation)
 
 
 def rows(found: History, query: str, *values: Any) -> list[Any]:
@@ -100,7 +100,7 @@ def rows(found: History, query: str, *values: Any) -> list[Any]:
 
 
 def filled(count: int = 200) -> None:
-    with closing(database.opened()) as found:
+    with closing(database.open_history()) as found:
         for number in range(count):
             write(found, f"question {number}", "words " * 50)
         rows(found, "PRAGMA wal_checkpoint(TRUNCATE)")
@@ -114,19 +114,19 @@ def umask(request: pytest.FixtureRequest) -> Iterator[None]:
 
 
 def test_a_new_file_has_every_step_and_a_journal_beside_it() -> None:
-    with closing(database.opened()) as found:
+    with closing(database.open_history()) as found:
         assert rows(found, "PRAGMA user_version") == [(len(STEPS),)]
         assert rows(found, "PRAGMA journal_mode") == [("wal",)]
         write(found, "hello")
-    with closing(database.opened()) as again:
-        assert [each.title for each in reader.everything(again)] == ["hello"]
+    with closing(database.open_history()) as again:
+        assert [each.title for each in reader.list_conversations(again)] == ["hello"]
 
 
 def test_a_file_of_an_older_program_gets_the_steps_that_it_lacks(monkeypatch: pytest.MonkeyPatch) -> None:
-    with closing(database.opened()) as found:
+    with closing(database.open_history()) as found:
         write(found, "kept")
     monkeypatch.setattr(database, "STEPS", (*STEPS, "ALTER TABLE conversations ADD COLUMN later TEXT DEFAULT 'x'"))
-    with closing(database.opened()) as found:
+    with closing(database.open_history()) as found:
         assert rows(found, "SELECT title, later FROM conversations") == [("kept", "x")]
         assert rows(found, "PRAGMA user_version") == [(len(STEPS) + 1,)]
 
@@ -136,7 +136,7 @@ def test_a_step_that_fails_leaves_the_file_as_it_was(monkeypatch: pytest.MonkeyP
     with monkeypatch.context() as newer:
         newer.setattr(database, "STEPS", (*STEPS, "CREATE TABLE half (id); CREATE TABLE messages (id)"))
         with pytest.raises(OutputFailed, match="already exists"):
-            database.opened()
+            database.open_history()
     with closing(sqlite3.connect(file())) as connection:
         assert connection.execute("PRAGMA user_version").fetchone() == (len(STEPS),)
         assert not connection.execute("SELECT 1 FROM sqlite_master WHERE name = 'half'").fetchall()
@@ -147,16 +147,16 @@ def test_the_file_of_a_newer_program_is_refused_and_left_alone() -> None:
     with closing(sqlite3.connect(file())) as connection:
         connection.execute("PRAGMA user_version = 99")
     before = file().read_bytes()
-    with pytest.raises(Misuse, match="written by a newer aiml") as told:
-        database.opened()
+    with pytest.raises(UsageError, match="written by a newer aiml") as told:
+        database.open_history()
     assert "--no-log" in told.value.hint
-    assert (file().read_bytes(), database.damaged_copies(file())) == (before, [])
+    assert (file().read_bytes(), database.list_damaged_copies(file())) == (before, [])
 
 
 @pytest.mark.promise("private-files")
 @pytest.mark.usefixtures("umask")
 def test_all_its_files_are_private_whatever_the_umask() -> None:
-    with closing(database.opened()) as found:
+    with closing(database.open_history()) as found:
         write(found, "hello")
         modes = {each.name: mode(each) for each in file().parent.iterdir()}
     assert modes == dict.fromkeys(("history.db", "history.db-wal", "history.db-shm", "history.db.lock"), 0o600)
@@ -168,7 +168,7 @@ def test_a_file_that_was_open_to_others_is_private_when_it_is_opened() -> None:
     filled(1)
     file().chmod(0o666)
     file().parent.chmod(0o755)
-    database.opened().close()
+    database.open_history().close()
     assert (mode(file()), mode(file().parent)) == (0o600, 0o700)
 
 
@@ -179,8 +179,8 @@ def test_a_link_is_not_followed(name: str, tmp_path: Path) -> None:
     target.write_bytes(b"")
     file().parent.mkdir(parents=True)
     (file().parent / name).symlink_to(target)
-    with pytest.raises((Misuse, OutputFailed), match=r"symbolic link"):
-        database.opened()
+    with pytest.raises((UsageError, OutputFailed), match=r"symbolic link"):
+        database.open_history()
     assert target.read_bytes() == b""
 
 
@@ -188,14 +188,14 @@ def test_a_place_that_cannot_be_written_is_told(tmp_path: Path, monkeypatch: pyt
     (tmp_path / "file").touch()
     monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "file"))
     with pytest.raises(OutputFailed, match="Not a directory"):
-        database.opened()
-    assert database.existing() is None
+        database.open_history()
+    assert database.open_existing() is None
 
 
 def test_a_directory_in_the_place_of_the_file_is_told() -> None:
     file().mkdir(parents=True)
     with pytest.raises(OutputFailed, match="unable to open database file"):
-        database.opened()
+        database.open_history()
 
 
 @pytest.mark.parametrize("size", [100, 512, 4096, 10_000])
@@ -203,12 +203,12 @@ def test_a_file_that_was_cut_is_moved_aside(size: int) -> None:
     filled()
     data = file().read_bytes()[:size]
     file().write_bytes(data)
-    with closing(database.opened()) as found:
+    with closing(database.open_history()) as found:
         assert found.moved
         assert found.moved.read_bytes() == data
         assert mode(found.moved) == 0o600
         write(found, "after")
-        assert [each.title for each in reader.everything(found)] == ["after"]
+        assert [each.title for each in reader.list_conversations(found)] == ["after"]
 
 
 @pytest.mark.parametrize("size", [100, 600, 100_000])
@@ -216,16 +216,16 @@ def test_a_file_that_is_no_database_is_moved_aside(size: int) -> None:
     file().parent.mkdir(parents=True)
     data = random.Random(7).randbytes(size)  # noqa: S311 - no secret
     file().write_bytes(data)
-    with closing(database.opened()) as found:
+    with closing(database.open_history()) as found:
         assert found.moved
         assert found.moved.read_bytes() == data
-        assert reader.everything(found) == []
+        assert reader.list_conversations(found) == []
 
 
 def test_an_empty_file_is_filled() -> None:
     file().parent.mkdir(parents=True)
     file().touch()
-    with closing(database.opened()) as found:
+    with closing(database.open_history()) as found:
         assert found.moved is None
         write(found, "hello")
 
@@ -233,11 +233,11 @@ def test_an_empty_file_is_filled() -> None:
 def test_who_finds_the_damage_second_moves_nothing() -> None:
     file().parent.mkdir(parents=True)
     file().write_bytes(b"no database")
-    with closing(database.opened_anew()) as first, closing(database.opened_anew()) as second:
+    with closing(database.recreate_history()) as first, closing(database.recreate_history()) as second:
         write(first, "kept")
         assert first.moved
         assert second.moved is None
-        assert [each.title for each in reader.everything(second)] == ["kept"]
+        assert [each.title for each in reader.list_conversations(second)] == ["kept"]
 
 
 @pytest.mark.promise("history-rows")
@@ -250,10 +250,10 @@ def test_of_many_that_find_the_damage_one_moves_the_file_and_none_loses_a_row() 
     os.close(gate)
     os.close(opener)  # now all begin
     told = [writer.communicate(timeout=100)[0].strip() for writer in writers]
-    (copy,) = database.damaged_copies(file())
+    (copy,) = database.list_damaged_copies(file())
     assert sorted(told) == sorted([str(copy), *["None"] * 11])
-    with closing(database.opened()) as found:
-        assert {each.title for each in reader.everything(found)} == {str(name) for name in range(12)}
+    with closing(database.open_history()) as found:
+        assert {each.title for each in reader.list_conversations(found)} == {str(name) for name in range(12)}
 
 
 def test_an_index_that_is_damaged_is_made_anew() -> None:
@@ -261,7 +261,7 @@ def test_an_index_that_is_damaged_is_made_anew() -> None:
     with closing(sqlite3.connect(file())) as connection:
         connection.execute("UPDATE words_data SET block = x'ff00ff00'")
         connection.commit()
-    with closing(database.opened_anew()) as found:
+    with closing(database.recreate_history()) as found:
         assert found.moved is None
         assert len(rows(found, "SELECT rowid FROM words WHERE words MATCH 'question'")) == 20
 
@@ -272,12 +272,12 @@ def test_many_processes_at_once_lose_no_row() -> None:
     told = [writer.communicate(timeout=100)[1] for writer in writers]
     assert told == [b""] * 50
     wanted = {f"w{name}n{n}" for name in range(50) for n in range(20)}
-    with closing(database.opened()) as found:
+    with closing(database.open_history()) as found:
         assert {title for (title,) in rows(found, "SELECT title FROM conversations")} == wanted
         answers = rows(found, "SELECT text, state FROM messages WHERE role = 'assistant'")
         assert sorted(answers) == sorted((each, "complete") for each in wanted)
         assert rows(found, "SELECT count(*) FROM pieces") == [(0,)]
-        reader.catch_up(found)
+        reader.index_new_messages(found)
         assert len(rows(found, "SELECT rowid FROM words WHERE words MATCH 'w49n19'")) == 2
 
 
@@ -286,8 +286,8 @@ def test_many_processes_at_once_lose_no_row() -> None:
 def test_a_writer_that_is_killed_loses_nothing_that_was_written() -> None:
     chance = random.Random(7)  # noqa: S311 - no secret
     written = dict(killed(chance.randint(1, 60)) for _ in range(100))
-    with closing(database.opened()) as found:
-        writer.mend(found)
+    with closing(database.open_history()) as found:
+        writer.recover_interrupted(found)
         assert rows(found, "PRAGMA integrity_check") == [("ok",)]
         kept = dict(rows(found, "SELECT id, text FROM messages WHERE state = 'interrupted'"))
         assert rows(found, "SELECT count(*) FROM pieces") == [(0,)]
@@ -310,24 +310,24 @@ def killed(count: int) -> tuple[int, int]:
 
 def test_what_a_live_process_writes_is_not_mended_but_shown_so_far() -> None:
     pipes: Any = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
-    with subprocess.Popen(python(WRITE_ONE), **pipes) as process, closing(database.opened()) as found:
+    with subprocess.Popen(python(WRITE_ONE), **pipes) as process, closing(database.open_history()) as found:
         assert process.stdout
         assert process.stdout.readline() == b"ready\n"
-        writer.mend(found)
-        (conversation,) = reader.everything(found)
-        assert [(each.state, each.text) for each in reader.messages(found, conversation.id)][1:] == [
+        writer.recover_interrupted(found)
+        (conversation,) = reader.list_conversations(found)
+        assert [(each.state, each.text) for each in reader.read_messages(found, conversation.id)][1:] == [
             ("streaming", "so far")
         ]
         process.kill()
         process.wait()
-        writer.mend(found)
-        assert [each.state for each in reader.messages(found, conversation.id)] == ["complete", "interrupted"]
+        writer.recover_interrupted(found)
+        assert [each.state for each in reader.read_messages(found, conversation.id)] == ["complete", "interrupted"]
 
 
 def test_the_number_of_a_deleted_conversation_does_not_come_again() -> None:
-    with closing(database.opened()) as found:
+    with closing(database.open_history()) as found:
         write(found, "one")
-        (first,) = reader.everything(found)
+        (first,) = reader.list_conversations(found)
         rows(found, "DELETE FROM conversations")
         write(found, "two")
-        assert reader.everything(found)[0].id > first.id
+        assert reader.list_conversations(found)[0].id > first.id
