@@ -1,10 +1,11 @@
 """Show the answers for the pieces of an input, or keep them for the one answer of all."""
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 from aiml_cli.api.answer import Answer
 from aiml_cli.api.stream_events import TextDelta
-from aiml_cli.core.budget import ChunksBudget
+from aiml_cli.core.budget import Budget, Reservation, check_total_cost
 from aiml_cli.core.chat_request import ChatRequest
 from aiml_cli.core.turn import FOR_THE_REST
 from aiml_cli.errors import AimlError, OutputFailed, ReaderClosed
@@ -20,27 +21,31 @@ class ChunkAnswers:
     """Keep the answers in order, and say which piece failed, and which were not asked for."""
 
     def __init__(self, options: Options) -> None:
-        self._options, self._purse = options, ChunksBudget(options)
+        self._options, self._budget = options, Budget(None if options.replay else options.max_cost)
         self._questions: Sequence[ChatRequest] = ()
         self.answers: list[Answer | None] = []
 
     @property
     def spent(self) -> float:
         """Give what the pieces cost, as far as that counts."""
-        return self._purse.spent
+        return self._budget.spent
 
     def begin(self, questions: Sequence[ChatRequest]) -> None:
         """Hear what is asked; raise UsageError where that may cost too much."""
         self._questions = questions
-        self._purse.begin(questions)
+        if self._options.max_cost is not None:
+            check_total_cost([(each.settings, _body(each)) for each in questions], "pieces")
 
-    def refusal(self, question: ChatRequest) -> AimlError | None:
-        """Say why a piece must not be asked for, if so."""
-        return self._purse.refusal(question)
+    def reserve(self, question: ChatRequest) -> Reservation | None:
+        """Set aside what a piece may cost, where there is a bound; raise UsageError where that is too much."""
+        if self._options.max_cost is None:
+            return None
+        return self._budget.reserve(question.settings, _body(question))
 
-    def settle(self, question: ChatRequest, answer: Answer) -> None:
+    def settle(self, reservation: Reservation | None, answer: Answer) -> None:
         """Take what an answer cost."""
-        self._purse.settle(question, answer)
+        if reservation:
+            self._budget.settle(reservation.usd, reservation.cost_of(answer) if answer.attempts else 0.0)
 
     def add(self, place: int, answer: Answer | None) -> None:
         """Keep the next answer, and tell how it ended where that was not well."""
@@ -142,3 +147,7 @@ class ChunkPrinter(ChunkAnswers):
 
     def _put(self, data: bytes) -> None:
         self._screen.file.write(data) if self._screen.file else write_out(data)
+
+
+def _body(question: ChatRequest) -> dict[str, Any]:
+    return question.build_body(question.read_conversation())

@@ -1,161 +1,141 @@
-"""Ask several questions with a few workers, and hand the answers over in the order of the questions."""
+"""Send several requests with a few workers, and hand the answers over in the order of the requests."""
 
 import signal
 from collections.abc import Iterator, Sequence
-from queue import Empty, SimpleQueue
-from threading import Event, Thread
 from time import monotonic
 from typing import TYPE_CHECKING, NamedTuple, Protocol, TypeVar
 
 from aiml_cli.api.answer import Answer
+from aiml_cli.batch.worker_pool import Worker, WorkerPool
 from aiml_cli.core import turn
 from aiml_cli.core.chat_request import ChatRequest
 from aiml_cli.errors import AimlError
 from aiml_cli.output.choose_renderer import null_output
 from aiml_cli.settings.options import Options
-from aiml_cli.system.signals import Stopped, defer_signals
+from aiml_cli.system.signals import Stopped
 from aiml_cli.system.stdio import prefix_lines
 from aiml_cli.transport import choose_transport
 
 if TYPE_CHECKING:
-    from aiml_cli.transport.client import Client
+    from contextlib import AbstractContextManager
 
-# For the history of answers that were stopped.
-HURRY_S = 5.0
+    from aiml_cli.core.budget import Reservation
+    from aiml_cli.transport.choose_transport import Client
+
+# How long aborted answers may take to be written into the history.
+ABORT_S = 5.0
 
 
 class AnswerConsumer(Protocol):
     """Take the answers in order; `None` is one that was not asked for."""
 
-    def begin(self, questions: Sequence[ChatRequest]) -> None:
-        """Hear what is asked; raise what keeps it from being asked."""
+    def begin(self, requests: Sequence[ChatRequest]) -> None:
+        """Take note of all requests; raise what keeps them from being sent."""
 
-    def refusal(self, question: ChatRequest) -> AimlError | None:
-        """Say why one must not be asked, if so; called in the workers."""
+    def reserve(self, request: ChatRequest) -> "Reservation | None":
+        """Set aside what a request may cost; raise what keeps it from being sent. Called in the workers."""
 
-    def settle(self, question: ChatRequest, answer: Answer) -> None:
-        """Hear what one cost, before its worker asks another; called in the workers."""
+    def settle(self, reservation: "Reservation | None", answer: Answer) -> None:
+        """Count what an answer cost, before its worker sends another request. Called in the workers."""
 
     def add(self, place: int, answer: Answer | None) -> None:
         """Show the next answer."""
 
-    def close(self, why: AimlError | None) -> None:
+    def close(self, error: AimlError | None) -> None:
         """Show what is left; called once, whatever happened."""
 
 
-Some = TypeVar("Some", bound=AnswerConsumer)
+Consumer = TypeVar("Consumer", bound=AnswerConsumer)
 
 
-class _ChunkResult(NamedTuple):
+class _Placed(NamedTuple):
+    """An answer, and the place of its request."""
+
     place: int
-    answer: Answer | None
-    fault: BaseException | None = None
+    answer: Answer
 
 
-def ask_in_order(questions: Sequence[ChatRequest], options: Options, show: Some) -> Some:
-    """Ask with as many workers as --jobs says; none begins a new question once an answer has failed."""
-    why: AimlError | None = None
+def ask_in_order(requests: Sequence[ChatRequest], options: Options, consumer: Consumer) -> Consumer:
+    """Send with as many workers as --jobs says; no new request is sent once an answer has failed."""
+    error: AimlError | None = None
     try:
-        show.begin(questions)
-        crew = _ChunkWorkers(questions, options, show)
-        try:
-            _hand_over(crew, show)
-        except (AimlError, Stopped) as fault:
-            crew.abort(fault.args[0] if isinstance(fault, Stopped) else signal.SIGINT)
-            if isinstance(fault, Stopped):
-                _hand_over(crew, show)
-            raise
+        consumer.begin(requests)
+        _hand_over(_ChunkWorkers(requests, options, consumer), consumer, len(requests))
     except (AimlError, Stopped) as fault:
-        why = fault.error if isinstance(fault, Stopped) else fault
+        error = fault.error if isinstance(fault, Stopped) else fault
         raise
     finally:
-        show.close(why)
-    return show
+        consumer.close(error)
+    return consumer
 
 
-def _hand_over(crew: "_ChunkWorkers", show: AnswerConsumer) -> None:
-    """Give each answer when all before it have come."""
-    for come in crew.results():
-        crew.waiting[come.place] = come.answer
-        while crew.next in crew.waiting:
-            place, crew.next = crew.next, crew.next + 1
-            show.add(place, crew.waiting.pop(place))
+def _hand_over(workers: "_ChunkWorkers", consumer: AnswerConsumer, count: int) -> None:
+    """Give each answer when all before it have come; after a signal give those that come within some seconds."""
+    in_order = _InOrder(consumer)
+    try:
+        for placed in workers.results():
+            in_order.add(placed)
+    except (AimlError, Stopped) as fault:
+        workers.abort(fault.args[0] if isinstance(fault, Stopped) else signal.SIGINT)
+        if isinstance(fault, Stopped):
+            for placed in workers.results(monotonic() + ABORT_S):
+                in_order.add(placed)
+        raise
+    in_order.finish(count)
+
+
+class _InOrder:
+    """Give answers to the consumer in the order of their requests."""
+
+    def __init__(self, consumer: AnswerConsumer) -> None:
+        self._consumer, self._next = consumer, 0
+        self._waiting: dict[int, Answer] = {}
+
+    def add(self, placed: _Placed) -> None:
+        """Take an answer, and give those whose turn it is."""
+        self._waiting[placed.place] = placed.answer
+        while self._next in self._waiting:
+            place, self._next = self._next, self._next + 1
+            self._consumer.add(place, self._waiting.pop(place))
+
+    def finish(self, count: int) -> None:
+        """Give what is left, None for requests that were not sent."""
+        for place in range(self._next, count):
+            self._consumer.add(place, self._waiting.get(place))
 
 
 class _ChunkWorkers:
-    """Hold the workers, and what came of them that could not be shown yet."""
+    """The workers for a fixed number of requests."""
 
-    def __init__(self, questions: Sequence[ChatRequest], options: Options, show: AnswerConsumer) -> None:
-        self._questions, self._options, self._show = questions, options, show
-        self._todo: SimpleQueue[int] = SimpleQueue()
-        for place in range(len(questions)):
-            self._todo.put(place)
-        self._come: SimpleQueue[_ChunkResult] = SimpleQueue()
-        self._left = len(questions)
-        self._over, self._hurry = Event(), 0.0
-        self._clients: list[Client] = []
-        self.waiting: dict[int, Answer | None] = {}
-        self.next = 0
-        with defer_signals():  # a start that is broken off leaves a thread that nobody can wait for
-            for _ in range(min(options.jobs or 1, len(questions))):
-                Thread(target=self._work, daemon=True).start()
+    def __init__(self, requests: Sequence[ChatRequest], options: Options, consumer: AnswerConsumer) -> None:
+        self._requests, self._options, self._consumer = requests, options, consumer
+        size = min(options.jobs or 1, len(requests))
+        self._pool = WorkerPool(range(len(requests)), self._answer, size=size, connect=self._connect)
+        self._pool.start()
 
-    def results(self) -> Iterator[_ChunkResult]:
-        """Give what comes until all has; raise what was a fault of ours. Who was told to hurry is not waited for."""
-        while self._left:
-            try:
-                come = self._come.get(timeout=max(0.0, self._hurry - monotonic()) if self._hurry else None)
-            except Empty:
-                return
-            self._left -= 1
-            if come.fault:
-                raise come.fault
-            yield come
+    def results(self, until: float | None = None) -> Iterator[_Placed]:
+        """Yield the answers as they come; raise an exception of a worker."""
+        yield from self._pool.results(until=until)
+        if self._pool.fault:
+            raise self._pool.fault
 
-    def abort(self, number: int) -> None:
-        """Hang up, and ask nothing more; the signal of this number is what the history gives as the reason."""
-        self._over.set()
-        self._hurry = monotonic() + HURRY_S
-        for client in tuple(self._clients):
-            client.connection.abort(Stopped(number))
+    def abort(self, signal_number: int) -> None:
+        """Close all connections, and send nothing more."""
+        self._pool.abort(signal_number)
 
-    # What a worker says of its own waiting: that of one is not that of the others.
-    def report_failure(self, error: AimlError, seconds: float) -> None:
-        """Leave the others alone."""
+    def _connect(self) -> "AbstractContextManager[Client]":
+        return choose_transport.open_client(self._options, self._requests[0].url)
 
-    def wait(self, seconds: float) -> None:
-        """Wait before another try, until somebody ends it."""
-        self._over.wait(seconds)
-
-    def _work(self) -> None:
-        place = -1
+    def _answer(self, place: int, worker: Worker) -> _Placed:
+        request = self._requests[place]
         try:
-            with choose_transport.open_client(self._options, self._questions[0].url) as client:
-                self._clients.append(client)
-                while True:
-                    place = self._todo.get_nowait()
-                    self._come.put(_ChunkResult(place, None if self._over.is_set() else self._answer(place, client)))
-        except Empty:
-            return
-        except BaseException as fault:  # noqa: BLE001 - raised again in the thread that shows the answers
-            self._come.put(_ChunkResult(place, None, fault))
-
-    def _answer(self, place: int, client: "Client") -> Answer:
-        question = self._questions[place]
-        if fault := self._show.refusal(question):
-            answer = Answer(question.endpoint.name, error=fault)
+            reservation = self._consumer.reserve(request)
+        except AimlError as error:
+            answer = Answer(request.endpoint.name, error=error)
         else:
-            with prefix_lines(f"piece {place + 1} of {len(self._questions)}"):
-                answer = turn.run_turn(question, null_output(), client, self).answer
-            self._show.settle(question, answer)
-        if answer.error and not isinstance(answer.error, Stopped):
-            self._stop()
-        return answer
-
-    def _stop(self) -> None:
-        """Begin nothing new; what was begun is paid for, and is waited for."""
-        while True:
-            try:
-                self._come.put(_ChunkResult(self._todo.get_nowait(), None))
-            except Empty:
-                return
+            with prefix_lines(f"piece {place + 1} of {len(self._requests)}"):
+                answer = turn.run_turn(request, null_output(), worker.client, worker).answer
+            self._consumer.settle(reservation, answer)
+        if answer.error:
+            self._pool.stop()  # running requests are paid for, and are waited for
+        return _Placed(place, answer)

@@ -2,14 +2,13 @@
 
 import os
 from collections.abc import Sequence
-from contextlib import ExitStack
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from aiml_cli.api.answer import Answer
 from aiml_cli.api.endpoints import ENDPOINTS
 from aiml_cli.batch.compare_output import FirstComplete, SideBySide
-from aiml_cli.batch.compare_workers import ModelRun
+from aiml_cli.batch.compare_workers import ModelRuns
 from aiml_cli.core import turn
 from aiml_cli.core.chat_request import ChatRequest, is_stored_action, resolve_key
 from aiml_cli.core.previous_turns import WHOLE
@@ -21,8 +20,7 @@ from aiml_cli.output.json_output import answer_to_dict, json_line
 from aiml_cli.settings.options import ROWS, Options
 from aiml_cli.settings.resolve import Settings
 from aiml_cli.system.signals import Stopped
-from aiml_cli.system.stdio import prefix_lines, print_out
-from aiml_cli.transport import choose_transport
+from aiml_cli.system.stdio import print_out
 
 if TYPE_CHECKING:
     from aiml_cli.api.messages import Conversation
@@ -52,7 +50,8 @@ def ask_models(name: str, words: Sequence[str], models: Sequence[Settings]) -> i
     with start_demo_if_asked(models[0]) as settled:
         there = [_addressed(each, settled) for each in models]
         try:
-            asked = _asked(_questions(name, words, there), options)
+            questions = _questions(name, words, there)
+            asked = ModelRuns(dict(zip(_names(questions), questions, strict=True)))
         except (AimlError, Stopped) as fault:
             why = fault.error if isinstance(fault, Stopped) else fault
             screens.close([Answer(name, error=why) for _ in models])
@@ -130,16 +129,6 @@ def _see_that_all_are_affordable(questions: Sequence[ChatRequest], said: "Conver
     ]
     asked = [(each.settings, body) for each, body in zip(questions, bodies, strict=True)]
     budget.check_total_cost(asked, "models")
-
-
-def _asked(questions: Sequence[ChatRequest], options: Options) -> list[ModelRun]:
-    """Open a client for each; nothing is sent yet."""
-    asked = []
-    for name, question in zip(_names(questions), questions, strict=True):
-        with ExitStack() as stack, prefix_lines(name):
-            client = stack.enter_context(choose_transport.open_client(options, question.url))
-            asked.append(ModelRun(name, question, client, stack.pop_all(), wants_raw=output_format(options) == "raw"))
-    return asked
 
 
 def _names(questions: Sequence[ChatRequest]) -> list[str]:

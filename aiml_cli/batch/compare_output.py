@@ -4,12 +4,11 @@ import signal
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
-from queue import SimpleQueue
 from time import monotonic
 from typing import TYPE_CHECKING
 
 from aiml_cli.api.answer import Answer
-from aiml_cli.batch.compare_workers import HURRY_S, ModelRun, abort_all, render_message, show_waiting
+from aiml_cli.batch.compare_workers import ModelRun, ModelRuns, render_message, show_waiting
 from aiml_cli.catalog import cost_estimate
 from aiml_cli.errors import AimlError, OutputFailed, ReaderClosed
 from aiml_cli.output import table
@@ -61,11 +60,10 @@ class SideBySide:
         self._place = 0
         self._is_closed = False
 
-    def show(self, asked: Sequence[ModelRun]) -> int:
+    def show(self, asked: ModelRuns) -> int:
         """Ask all, and show all; give the exit code of the first in order that is not whole."""
         try:
-            for each in asked:
-                each.start()
+            asked.start()
             for self._place, each in enumerate(asked):
                 self._section(each)
             for each in asked:
@@ -130,10 +128,11 @@ class SideBySide:
             text = f"\x1b[1m{text}\x1b[0m"
         return ("\n" * bool(self._place) + f"{text}\n\n").encode("utf-8", "replace")
 
-    def _break_off(self, asked: Sequence[ModelRun], fault: AimlError | Stopped) -> None:
+    def _break_off(self, asked: ModelRuns, fault: AimlError | Stopped) -> None:
         """Hang up on all; show what came of the answer whose turn it is, where that can be."""
         error = fault.error if isinstance(fault, Stopped) else fault
-        abort_all(asked, fault.args[0] if isinstance(fault, Stopped) else signal.SIGINT)
+        asked.abort(fault.args[0] if isinstance(fault, Stopped) else signal.SIGINT)
+        asked.wait_briefly()
         if isinstance(fault, Stopped):
             with suppress(AimlError):
                 self._show_what_is_left(asked[self._place], error)
@@ -151,7 +150,7 @@ class SideBySide:
                 self._screen.close(asked.final_answer(error))
 
 
-def _choose_who_is_gone_on_with(asked: Sequence[ModelRun]) -> None:
+def _choose_who_is_gone_on_with(asked: ModelRuns) -> None:
     """Have -c go on with the last answer that is whole, as it stands last on the screen."""
     whole = [each for each in asked if each.answer and not each.answer.error]
     if whole:
@@ -183,18 +182,19 @@ class FirstComplete:
             self._is_closed = True
             self._screen.close(answers[0])
 
-    def show(self, asked: Sequence[ModelRun]) -> int:
+    def show(self, asked: ModelRuns) -> int:
         """Ask all; give 0, or raise what went wrong with the first one where none is whole."""
         try:
             with show_waiting(self._options, self._environ):
                 chosen = self._chosen(asked) or asked[0]
             self._show(chosen)
-            _wait(chosen, asked)
+            asked.wait_briefly(keep=chosen)
             chosen.mark_as_current()
         except (AimlError, Stopped) as fault:
             error = fault.error if isinstance(fault, Stopped) else fault
-            abort_all(asked, fault.args[0] if isinstance(fault, Stopped) else signal.SIGINT)
-            self.close([replace(Answer(asked[0].question.endpoint.name), error=error)])
+            asked.abort(fault.args[0] if isinstance(fault, Stopped) else signal.SIGINT)
+            asked.wait_briefly()
+            self.close([replace(Answer(asked[0].request.endpoint.name), error=error)])
             raise
         if chosen.answer and chosen.answer.error:
             raise chosen.answer.error
@@ -207,18 +207,15 @@ class FirstComplete:
             else:
                 render_message(self._screen, post)
 
-    def _chosen(self, asked: Sequence[ModelRun]) -> ModelRun | None:
+    def _chosen(self, asked: ModelRuns) -> ModelRun | None:
         """Wait for an answer that is whole, and hang up on all others at once; None where there is none."""
-        ended: SimpleQueue[ModelRun] = SimpleQueue()
         began = monotonic()
-        for each in asked:
-            each.start(ended)
+        asked.start()
         for _ in asked:
-            one = ended.get()
+            one = asked.ended.get()
             error = one.answer.error if one.answer else None
             if error is None:
-                for each in asked:
-                    each.abort(signal.SIGINT) if each is not one else None
+                asked.abort(signal.SIGINT, keep=one)
                 self._tell(f"{one.name} was whole first, after {monotonic() - began:.2f} s")
                 return one
             self._tell(f"{one.name}: {error.message}")
@@ -229,23 +226,16 @@ class FirstComplete:
             print_err(f"aiml: {words}")
 
 
-def _wait(chosen: ModelRun, asked: Sequence[ModelRun]) -> None:
-    """Wait until all is written down; longer for the answer that was shown."""
-    until = monotonic() + HURRY_S
-    for each in asked:
-        each.wait() if each is chosen else each.wait_briefly(until)
-
-
-def comparison_table(asked: Sequence[ModelRun]) -> str:
+def comparison_table(asked: ModelRuns) -> str:
     """Draw a row for each model."""
     return "\n" + table.format_table(COLUMNS, [_row(each) for each in asked if each.answer], terminal_size(2)[0])
 
 
 def _row(asked: ModelRun) -> list[str]:
     """Give the figures of a model, of several that were asked in turn those of who answered."""
-    settings = asked.question.settings
+    settings = asked.request.settings
     seen = replace(settings, options=replace(settings.options, usage=True))
-    answer = cost_estimate.add_estimated_cost(asked.answer or Answer(asked.question.endpoint.name), seen)
+    answer = cost_estimate.add_estimated_cost(asked.answer or Answer(asked.request.endpoint.name), seen)
     usage, timing = answer.completion.usage, answer.timing
     name = asked.name if asked.name.partition(" (")[0] == settings.options.model else settings.options.model or ""
     return [

@@ -1,31 +1,32 @@
-"""Ask one of several models in a thread of its own, and hand what comes to the thread that shows it."""
+"""Ask several models, each in a thread of its own, and hand what comes to the thread that shows it."""
 
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import ExitStack, closing, contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 from queue import SimpleQueue
-from threading import Event, Thread
+from threading import Event
 from time import monotonic
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from aiml_cli.api.answer import Answer
 from aiml_cli.api.stream_events import EventBatch
+from aiml_cli.batch.worker_pool import Worker, WorkerPool
 from aiml_cli.core import turn
 from aiml_cli.core.chat_request import ChatRequest
 from aiml_cli.errors import AimlError
-from aiml_cli.output.choose_renderer import AnswerOutput
+from aiml_cli.output.choose_renderer import AnswerOutput, output_format
 from aiml_cli.output.stderr_renderer import NullStderrRenderer
 from aiml_cli.settings.options import Options
-from aiml_cli.system.signals import Stopped, defer_signals
 from aiml_cli.system.stdio import is_terminal, prefix_lines
+from aiml_cli.transport import choose_transport
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from contextlib import AbstractContextManager
 
     from aiml_cli.store.history.writer import AnswerId
-    from aiml_cli.transport.client import Client
+    from aiml_cli.transport.choose_transport import Client
 
-# For the history of one that was stopped, and for one that is not even connected.
-HURRY_S, NO_TIME_S = 5.0, 0.2
+# How long a stopped answer may take to be written into the history, and one that is not even connected.
+ABORT_S, NOT_CONNECTED_S = 5.0, 0.2
 MAIN, ASIDE, RAW, CLOSE, FAULT = "main", "aside", "raw", "close", "fault"
 
 
@@ -40,96 +41,113 @@ Put = Callable[[RenderMessage], None]
 
 
 class ModelRun:
-    """Hold a model that is asked; its `name` tells it from the others."""
+    """The request to one of the models, and what came of it; `name` tells it from the others."""
 
-    def __init__(
-        self, name: str, question: ChatRequest, client: "Client | None", open_client: ExitStack, *, wants_raw: bool
-    ) -> None:
-        self.name, self.question = name, question
+    def __init__(self, name: str, request: ChatRequest) -> None:
+        self.name, self.request = name, request
         self.answer: Answer | None = None
-        self._row: AnswerId | None = None
-        self._client, self._open = client, open_client
-        self._wants_raw = wants_raw
-        self._posts: SimpleQueue[RenderMessage] = SimpleQueue()
-        self._pauses = _RetryWaits()
-        self._thread = Thread(target=self._run, daemon=True)
-        self._ended: SimpleQueue[ModelRun] | None = None
+        self._answer_id: AnswerId | None = None
+        self._messages: SimpleQueue[RenderMessage] = SimpleQueue()
+        self._is_done = Event()
 
-    def start(self, ended: "SimpleQueue[ModelRun] | None" = None) -> None:
-        """Ask; `ended` gets this as soon as the answer has ended."""
-        self._ended = ended
-        with defer_signals():  # a start that is broken off leaves a thread that nobody can wait for
-            self._thread.start()
+    def run(self, worker: Worker, put: Put) -> None:
+        """Send the request; `put` gets what is to be shown."""
+        try:
+            with prefix_lines(self.name):
+                output = _RemoteOutput(put, wants_raw=output_format(self.request.options) == "raw")
+                done = turn.run_turn(self.request, output, worker.client, worker)
+                self.request, self.answer, self._answer_id = done.request, done.answer, done.row
+        except BaseException as fault:  # noqa: BLE001 - raised again in the thread that shows the answers
+            put(RenderMessage(FAULT, fault))
+        finally:
+            self._is_done.set()
+
+    def add(self, message: RenderMessage) -> None:
+        """Keep what is to be shown until its turn comes."""
+        if message.where == CLOSE:
+            self.answer = message.what
+        self._messages.put(message)
 
     def messages(self) -> Iterator[RenderMessage]:
-        """Give what comes, up to the answer's end; raise what was a fault of ours."""
+        """Yield what comes, up to the end of the answer; raise an exception of the worker."""
         while True:
-            post = self._posts.get()
-            if post.where == FAULT:
-                raise post.what
-            yield post
-            if post.where == CLOSE:
+            message = self._messages.get()
+            if message.where == FAULT:
+                raise message.what
+            yield message
+            if message.where == CLOSE:
                 return
 
     def is_silent(self) -> bool:
-        """Say whether nothing waits to be shown."""
-        return self._posts.empty()
+        """True if nothing waits to be shown."""
+        return self._messages.empty()
 
-    def abort(self, number: int) -> None:
-        """Hang up, and ask nothing more; the signal of this number is what the history gives as the reason."""
-        self._pauses.end()
-        if self._client:
-            self._client.connection.abort(Stopped(number))
-
-    def wait(self) -> None:
-        """Wait until all is written down."""
-        self._thread.join()
-
-    def wait_briefly(self, until: float) -> None:
-        """Wait until all is written down, or it takes too long; who is not connected has nothing to write."""
-        connected = self._client is None or self._client.connection.stream is not None
-        self._thread.join(max(0.0, until - monotonic()) if connected else NO_TIME_S)
+    def wait(self, seconds: float | None = None) -> None:
+        """Wait until the answer is in the history, or the time is over."""
+        self._is_done.wait(seconds)
 
     def final_answer(self, stop: AimlError) -> Answer:
-        """Give the answer, also of one that could not be waited for."""
-        return self.answer or Answer(self.question.endpoint.name, error=stop)
+        """Return the answer, also of a request that could not be waited for."""
+        return self.answer or Answer(self.request.endpoint.name, error=stop)
 
     def mark_as_current(self) -> None:
-        """Have -c go on with this one, whoever was written down last; that it cannot be costs nothing else."""
-        if self._row is None:
+        """Make -c continue this conversation; failures are ignored."""
+        if self._answer_id is None:
             return
         import sqlite3  # the journal has loaded it
 
         from aiml_cli.store.history import database, writer
 
-        with suppress(AimlError, sqlite3.Error), closing(database.open_history()) as kept:
-            writer.mark_current(kept, self._row.conversation)
-
-    def _run(self) -> None:
-        try:
-            with self._open, prefix_lines(self.name):
-                screen = _Remote(self._put, wants_raw=self._wants_raw)
-                done = turn.run_turn(self.question, screen, self._client, self._pauses)
-                self.question, self.answer, self._row = done.request, done.answer, done.row
-        except BaseException as fault:  # noqa: BLE001 - raised again in the thread that shows the answers
-            self._put(RenderMessage(FAULT, fault))
-
-    def _put(self, post: RenderMessage) -> None:
-        if post.where == CLOSE:
-            self.answer = post.what
-        self._posts.put(post)
-        if self._ended and post.where in (CLOSE, FAULT):
-            self._ended.put(self)
+        with suppress(AimlError, sqlite3.Error), closing(database.open_history()) as history:
+            writer.mark_current(history, self._answer_id.conversation)
 
 
-def abort_all(asked: "Iterable[ModelRun]", number: int) -> None:
-    """Hang up on all at once, then wait a little for their histories."""
-    asked = list(asked)
-    for each in asked:
-        each.abort(number)
-    until = monotonic() + HURRY_S
-    for each in asked:
-        each.wait_briefly(until)
+class ModelRuns:
+    """All models of a call, each asked by a worker of its own; `ended` gets each as soon as its answer has ended."""
+
+    def __init__(self, requests: Mapping[str, ChatRequest]) -> None:
+        self._runs = [ModelRun(name, request) for name, request in requests.items()]
+        self._pool: WorkerPool[ModelRun, None] = WorkerPool(
+            self._runs, self._run, size=len(self._runs), connect=self._connect
+        )
+        self.ended: SimpleQueue[ModelRun] = SimpleQueue()
+
+    def __iter__(self) -> Iterator[ModelRun]:
+        return iter(self._runs)
+
+    def __len__(self) -> int:
+        return len(self._runs)
+
+    def __getitem__(self, place: int) -> ModelRun:
+        return self._runs[place]
+
+    def start(self) -> None:
+        """Send all requests."""
+        self._pool.start()
+
+    def abort(self, number: int, *, keep: ModelRun | None = None) -> None:
+        """Close all connections but that of one model; the history gives this signal as the reason."""
+        self._pool.abort(number, keep=keep)
+
+    def wait_briefly(self, *, keep: ModelRun | None = None) -> None:
+        """Wait some seconds until all is in the history, and as long as it takes for one model."""
+        until = monotonic() + ABORT_S
+        connected = self._pool.connected()
+        for run in self._runs:
+            left = max(0.0, until - monotonic()) if run in connected else NOT_CONNECTED_S
+            run.wait(None if run is keep else left)
+
+    def _connect(self) -> "AbstractContextManager[Client]":
+        request = self._runs[0].request
+        return choose_transport.open_client(request.options, request.url)
+
+    def _run(self, run: ModelRun, worker: Worker) -> None:
+        def put(message: RenderMessage) -> None:
+            run.add(message)
+            if message.where in (CLOSE, FAULT):
+                self.ended.put(run)
+
+        run.run(worker, put)
 
 
 @contextmanager
@@ -144,24 +162,6 @@ def show_waiting(options: Options, environ: Mapping[str, str], *, wanted: bool =
         if sign:
             sign.start()
         yield
-
-
-class _RetryWaits:
-    """Wait before another try, until somebody ends it."""
-
-    def __init__(self) -> None:
-        self._over = Event()
-
-    def report_failure(self, error: AimlError, seconds: float) -> None:
-        """Leave the others alone: they ask other models."""
-
-    def wait(self, seconds: float) -> None:
-        """Wait."""
-        self._over.wait(seconds)
-
-    def end(self) -> None:
-        """Wait no longer, now and later."""
-        self._over.set()
 
 
 class _Main:
@@ -183,7 +183,7 @@ class _Aside(NullStderrRenderer):
         self._put(RenderMessage(ASIDE, batch))
 
 
-class _Remote(AnswerOutput):
+class _RemoteOutput(AnswerOutput):
     """Show everything in another thread."""
 
     def __init__(self, put: Put, *, wants_raw: bool) -> None:

@@ -11,10 +11,10 @@ from aiml_cli.batch.progress import EVERY_S, Progress, start_progress
 from aiml_cli.batch.rate_limit import RateLimiter
 from aiml_cli.batch.results import OrderedWriter, format_result
 from aiml_cli.batch.row_shards import Shard
+from aiml_cli.batch.row_worker import RowWorkers, RunContext
 from aiml_cli.batch.rows import Row, Rows
-from aiml_cli.batch.run_summary import Bill, RunStats
-from aiml_cli.batch.worker_pool import Pool, Tools
-from aiml_cli.core.budget import RowsBudget
+from aiml_cli.batch.run_summary import CostTracker, RunStats
+from aiml_cli.core.budget import Budget
 from aiml_cli.core.chat_request import ChatRequest
 from aiml_cli.errors import OutputFailed, PartialFailure, ReaderClosed
 from aiml_cli.output.format_money import format_dollars
@@ -81,19 +81,19 @@ def run_rows(
     bar = start_progress(tally, rows, ours.of, os.environ, quiet=options.quiet)
     put = bar.wrap_writer(place.write) if bar and place.write is write_out and is_terminal(1) else place.write
     jobs, kept = options.jobs or 1, place.kept
-    tools = Tools(
+    context = RunContext(
         question,
         said,
         kept.has if kept else lambda _number, _digest: False,
         _writer(question, several=(options.n or 1) > 1),
-        Bill(settings, question),
+        CostTracker(settings, question),
         OrderedWriter(put, jobs, ordered=not (options.unordered or kept)),
         tally,
         RateLimiter(jobs, make_notifier(options.quiet) or (lambda _: None)),
-        RowsBudget(None if options.replay else options.max_cost),
+        Budget(None if options.replay else options.max_cost),
     )
-    pool = Pool((row for row in rows if ours.has(row.number)), tools, jobs)
-    return _ended(options, place, tools, pool, _worked(pool, tools, bar))
+    workers = RowWorkers(context, (row for row in rows if ours.has(row.number)), jobs)
+    return _ended(options, place, context, workers, _worked(workers, context, bar))
 
 
 def _tidy_up_from_now_on() -> None:
@@ -108,20 +108,20 @@ def _writer(question: ChatRequest, *, several: bool) -> Callable[[Row, str | Non
     return lambda row, digest, answer: format_result(row, digest, answer, is_json=is_json, several=several)
 
 
-def _worked(pool: Pool, tools: Tools, bar: Progress | None) -> BaseException | None:
+def _worked(workers: RowWorkers, context: RunContext, bar: Progress | None) -> BaseException | None:
     """Work through the rows; give what stopped that, in any way but by its end."""
     fault: BaseException | None = None
     if bar:
         register_region(bar)
     try:
-        pool.run(_ticker(tools, bar), EVERY_S if bar else LOOK_S)
-        fault = pool.fault
+        workers.run(_ticker(context, bar), EVERY_S if bar else LOOK_S)
+        fault = workers.error
     except Stopped as stop:
         fault = stop.error
     try:
-        if fault and not pool.is_drained:
-            pool.cut()
-        tools.results.end(is_gone=isinstance(fault, ReaderClosed | OutputFailed))
+        if fault and (workers.pool.running or workers.pool.is_broken):
+            workers.abort()
+        context.results.end(is_gone=isinstance(fault, ReaderClosed | OutputFailed))
     except (ReaderClosed, OutputFailed) as gone:
         fault = fault or gone
     finally:
@@ -131,7 +131,7 @@ def _worked(pool: Pool, tools: Tools, bar: Progress | None) -> BaseException | N
     return fault
 
 
-def _ticker(tools: Tools, bar: Progress | None) -> Callable[[], None]:
+def _ticker(context: RunContext, bar: Progress | None) -> Callable[[], None]:
     """Give what is done now and then: the line is drawn anew, and what was spent is written down."""
     last = [monotonic()]
 
@@ -140,24 +140,26 @@ def _ticker(tools: Tools, bar: Progress | None) -> Callable[[], None]:
             bar.draw()
         if monotonic() - last[0] > SUMS_S:
             last[0] = monotonic()
-            tools.bill.write_down(tools.tally)
+            context.costs.write_down(context.stats)
 
     return tick
 
 
-def _ended(options: Options, place: ResultsTarget, tools: Tools, pool: Pool, fault: BaseException | None) -> int:
+def _ended(
+    options: Options, place: ResultsTarget, context: RunContext, workers: RowWorkers, fault: BaseException | None
+) -> int:
     """Write down what was spent, tell how the run ended, and raise what went wrong."""
-    tally, vain = tools.tally, pool.alike.error
+    tally, common = context.stats, workers.common_error
     if place.file:
-        part = place.file.close(complete=not (fault or vain or pool.is_too_dear))
+        part = place.file.close(complete=not (fault or common or workers.is_over_budget))
         if part:
             print_err(f"aiml: the results so far are in {part}")
-    tools.bill.write_down(tally)
+    context.costs.write_down(tally)
     if not options.quiet and not isinstance(fault, ReaderClosed):
         print_err(tally.summary())
-    if found := fault or vain or pool.alike.final_error():
+    if found := fault or common or workers.final_error():
         raise found
-    if pool.is_too_dear:
+    if workers.is_over_budget:
         most = format_dollars(options.max_cost or 0)
         raise PartialFailure(
             f"stopped before --max-cost {most} could be exceeded; not all rows were asked", _how(options)

@@ -105,7 +105,7 @@ def cost_at_most(answer: Answer) -> float | None:
     return 0.0 if answer.cost_usd is None and answer.error and is_refused else answer.cost_usd
 
 
-class Bill:
+class CostTracker:
     """Know the prices of a run; the stored catalogue is read once for each model."""
 
     def __init__(self, settings: Settings, question: ChatRequest) -> None:
@@ -113,14 +113,14 @@ class Bill:
         self._known: dict[str, tuple[Price, ...]] = {}
         self._has_told, self._guard = False, Lock()
 
-    def priced(self, answer: Answer, model: str) -> Answer:
+    def add_estimate(self, answer: Answer, model: str) -> Answer:
         """Add what a model's answer cost by the catalogue, where the gateway told nothing."""
         usage = answer.completion.usage
         if usage is None or answer.reported_cost_usd is not None or answer.estimate_usd is not None:
             return answer
         return replace(answer, estimate_usd=estimate_cost(self._prices(model), usage))
 
-    def worst(self, body: Mapping[str, Any]) -> float:
+    def max_cost_of(self, body: Mapping[str, Any]) -> float:
         """Give the most that a row may cost, 0 where nobody set a bound; raise UsageError where that is unknown."""
         if self._options.max_cost is None or self._options.replay:
             return 0.0

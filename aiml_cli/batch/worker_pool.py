@@ -1,220 +1,188 @@
-"""Ask for many rows at the same time, each worker over a connection that it keeps."""
+"""Run tasks in threads, each over a connection that it keeps open: the one pool for rows, models and chunks."""
 
-import signal
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, ExitStack
-from dataclasses import replace
-from hashlib import blake2b
 from queue import Empty, SimpleQueue
-from threading import Lock, Thread
+from threading import Event, Lock, Thread
 from time import monotonic, sleep
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Generic, TypeVar
 
-from aiml_cli.api.answer import Answer
-from aiml_cli.api.messages import Conversation
-from aiml_cli.api.request_body import encode_body
-from aiml_cli.batch.circuit_breaker import CircuitBreaker
-from aiml_cli.batch.rate_limit import RateLimiter
-from aiml_cli.batch.results import OrderedWriter
-from aiml_cli.batch.rows import Row
-from aiml_cli.batch.run_summary import Bill, RunStats, cost_at_most
-from aiml_cli.core import turn
-from aiml_cli.core.budget import RowsBudget
-from aiml_cli.core.chat_request import ChatRequest
 from aiml_cli.errors import AimlError
-from aiml_cli.output.choose_renderer import null_output
-from aiml_cli.system.signals import Stopped
-from aiml_cli.transport.choose_transport import open_client
+from aiml_cli.system.signals import Stopped, defer_signals
 
 if TYPE_CHECKING:
-    from aiml_cli.transport.client import Client
+    from aiml_cli.transport.choose_transport import Client
 
-# How long an answer that was hung up may take to notice it, and how often it is looked.
-HURRY_S, LOOK_S = 1.0, 0.01
-DIGEST = 12
-
-
-class Tools(NamedTuple):
-    """Hold what all workers share: what is said of a row, whether that is done, how its result is written."""
-
-    question: ChatRequest
-    said: Callable[[Row], Conversation]
-    is_done: Callable[[int, str], bool]
-    line: Callable[[Row, str | None, Answer], bytes]
-    bill: Bill
-    results: OrderedWriter
-    tally: RunStats
-    pace: RateLimiter
-    purse: RowsBudget
+# How often it is looked whether an aborted task has noticed it.
+LOOK_S = 0.01
+Task = TypeVar("Task")
+Result = TypeVar("Result")
+Connect = Callable[[], AbstractContextManager["Client"]]
 
 
-class _Ready(NamedTuple):
-    """Hold what is sent of a row, and under which hash its result is known."""
+class Worker:
+    """The connection of one thread, and its waits before a retry; safe to abort from another thread."""
 
-    said: Conversation
-    body: dict[str, Any]
-    digest: str
+    def __init__(self, connect: Connect) -> None:
+        self._connect = connect
+        self._open = ExitStack()
+        self._client: Client | None = None
+        self._is_aborted, self._signal = Event(), 0
+
+    @property
+    def client(self) -> "Client":
+        """Return the client, opened at its first use; raise UsageError if there can be none."""
+        if self._client is None:
+            self._client = self._open.enter_context(self._connect())
+            if self._is_aborted.is_set():
+                self._client.connection.abort(Stopped(self._signal))
+        return self._client
+
+    @property
+    def is_connected(self) -> bool:
+        """True if a connection to the server is open."""
+        return self._client is not None and self._client.connection.stream is not None
+
+    def close(self) -> None:
+        """Close the connection."""
+        self._open.close()
+
+    def abort(self, signal_number: int) -> None:
+        """Close the connection at once and end waits; the thread sees Stopped with this signal."""
+        self._signal = signal_number
+        self._is_aborted.set()
+        if self._client:
+            self._client.connection.abort(Stopped(signal_number))
+
+    # As the pacer of its own retries, a worker waits alone.
+    def report_failure(self, error: AimlError, seconds: float) -> None:
+        """Leave the other workers alone."""
+
+    def wait(self, seconds: float) -> None:
+        """Wait before a retry, until the worker is aborted."""
+        self._is_aborted.wait(seconds)
 
 
-class _Got(NamedTuple):
-    """Hold an answer, and which model was asked last for it."""
+class WorkerPool(Generic[Task, Result]):
+    """Run tasks until they end or the pool is stopped; `fault` is the exception that broke it, if one did.
 
-    answer: Answer
-    model: str = ""
+    `run` is called in the workers; results other than None are handed to `results`.
+    """
 
-
-class Pool:
-    """Run workers until the rows end, or something ends the run: `fault` says what, `is_too_dear` that it is money."""
-
-    def __init__(self, rows: Iterator[Row], tools: Tools, jobs: int) -> None:
-        self._rows, self._tools, self._jobs = rows, tools, jobs
-        self._input, self._guard = Lock(), Lock()
-        self._ended: SimpleQueue[None] = SimpleQueue()
-        self._flying: set[Client] = set()
-        self._place = self._busy = 0
-        self._is_over = self._is_cut = self.is_too_dear = False
-        self.alike = CircuitBreaker(jobs)
+    def __init__(
+        self, tasks: Iterable[Task], run: Callable[[Task, Worker], Result | None], *, size: int, connect: Connect
+    ) -> None:
+        self._tasks, self._run, self._size, self._connect = iter(tasks), run, size, connect
+        self._reading, self._guard = Lock(), Lock()
+        self._ended: SimpleQueue[tuple[Result] | None] = SimpleQueue()
+        self._running: dict[Worker, Task] = {}
+        self._left = size
+        self._is_stopped = self._is_broken = self._is_aborted = False
         self.fault: BaseException | None = None
 
     @property
-    def is_drained(self) -> bool:
-        """Say whether all that was begun came to its own end."""
-        return not self._busy and not self._is_cut
+    def running(self) -> int:
+        """Return how many tasks are running."""
+        return len(self._running)
 
-    def run(self, tick: Callable[[], None], every_s: float) -> None:
-        """Work until all is done, and call `tick` now and then; raises what a signal raises."""
-        for _ in range(self._jobs):
-            Thread(target=self._work, daemon=True).start()
-        left = self._jobs
-        # Who reads an input that has no end does so until the program ends: nobody waits for that one.
-        while left and not self._is_cut and (self._busy or not self._is_over):
+    @property
+    def is_stopped(self) -> bool:
+        """True if no further task begins."""
+        return self._is_stopped
+
+    @property
+    def is_aborted(self) -> bool:
+        """True if running tasks were aborted."""
+        return self._is_aborted
+
+    @property
+    def is_broken(self) -> bool:
+        """True if a task raised."""
+        return self._is_broken
+
+    def start(self) -> None:
+        """Start the threads."""
+        with defer_signals():  # a start that is interrupted leaves a thread that nobody can wait for
+            for _ in range(self._size):
+                Thread(target=self._work, daemon=True).start()
+
+    def results(
+        self, *, tick: Callable[[], None] | None = None, every_s: float | None = None, until: float | None = None
+    ) -> Iterator[Result]:
+        """Yield results as they come; end when all is done, at the time `until`, or when the pool broke.
+
+        `tick` is called every so many seconds. A task source that blocks is not waited for once the pool is stopped.
+        """
+        while self._left and not self._is_broken and (self._running or not self._is_stopped):
+            if until is not None:
+                every_s = max(0.0, until - monotonic())
             try:
-                self._ended.get(timeout=every_s)
-                left -= 1
+                ended = self._ended.get(timeout=every_s)
             except Empty:
-                tick()
+                if until is not None:
+                    return
+                if tick:
+                    tick()
+                continue
+            if ended is None:
+                self._left -= 1
+            else:
+                yield ended[0]
+        while not self._ended.empty():
+            if (ended := self._ended.get()) is not None:
+                yield ended[0]
 
-    def drain(self) -> None:
-        """Begin no further row; what is asked is waited for."""
+    def stop(self) -> None:
+        """Begin no further task; running ones are not touched."""
         with self._guard:
-            self._is_over = True
-        self._tools.purse.end()
-        self._tools.results.release_waiters()
+            self._is_stopped = True
 
-    def cut(self) -> None:
-        """Hang up whatever is asked."""
-        self._is_cut = True
-        self.drain()
-        self._tools.pace.close()
-        self._tools.tally.lost = len(self._flying)
-        until = monotonic() + HURRY_S
-        while self._flying and monotonic() < until:
-            for client in tuple(self._flying):
-                client.connection.abort(Stopped(signal.SIGINT))  # who records must know that it was us
+    def connected(self) -> list[Task]:
+        """Return the running tasks with an open connection."""
+        return [task for worker, task in tuple(self._running.items()) if worker.is_connected]
+
+    def abort(self, signal_number: int, *, seconds: float = 0.0, keep: Task | None = None) -> None:
+        """Stop, and close the connections of running tasks but one; wait up to some seconds for them to notice."""
+        self.stop()
+        self._is_aborted = True
+        until = monotonic() + seconds
+        while True:
+            for worker, task in tuple(self._running.items()):
+                if task is not keep:
+                    worker.abort(signal_number)
+            if not self._running or monotonic() >= until:
+                return
             sleep(LOOK_S)
 
     def _work(self) -> None:
-        """Ask for one row after the other; what goes wrong here ends the run."""
+        worker = Worker(self._connect)
         try:
-            with ExitStack() as stack:
-                client: Client | None = None
-                while found := self._next():
-                    client = client or stack.enter_context(self._connected())
-                    self._take(*found, client)
-                    self._busy_now(-1)
+            while self._begin_next(worker):
+                try:
+                    result = self._run(self._running[worker], worker)
+                    if result is not None:
+                        self._ended.put((result,))
+                finally:
+                    del self._running[worker]
         except BaseException as fault:  # noqa: BLE001 - raised again in the main thread
             self.fault = self.fault or fault
-            self._is_cut = True
-        self._ended.put(None)
-
-    def _connected(self) -> "AbstractContextManager[Client]":
-        question, options = self._tools.question, self._tools.question.options
-        return open_client(options, question.url)
-
-    def _next(self) -> tuple[int, Row] | None:
-        """Take the next row with its place in the order, if there is to be one."""
-        with self._input:
-            self._tools.results.wait_for_room(self._place)
-            try:
-                row = None if self._is_over else next(self._rows, None)
-            except AimlError as fault:  # what came of the rows before stays good
-                self.fault, row = fault, None
-                self.drain()
-            place, self._place = self._place, self._place + 1
-            return (place, row) if row and self._busy_now(1) else None
-
-    def _busy_now(self, change: int) -> bool:
-        """Count who works on a row; say False when no further one may begin."""
-        with self._guard:
-            may = change < 0 or not self._is_over
-            self._busy += change if may else 0
-            return may
-
-    def _take(self, place: int, row: Row, client: "Client") -> None:
-        """Ask for a row, unless that is done or cannot be."""
-        tools = self._tools
-        try:
-            ready = self._ready(row)
-        except AimlError as error:
-            self._close(place, row, None, _Got(Answer(tools.question.endpoint.name, error=error)))
-            return
-        with self._guard:
-            is_done = tools.is_done(row.number, ready.digest)
-        if is_done:
-            tools.tally.skip()
-            tools.results.put(place, b"")
-        elif got := self._afforded(ready, client):
-            self._close(place, row, ready.digest, got)
-
-    def _afforded(self, ready: _Ready, client: "Client") -> _Got | None:
-        """Ask where the money lasts for it; where it does not, or no price is known, the run ends."""
-        purse = self._tools.purse
-        try:
-            worst = self._tools.bill.worst(ready.body)
-        except AimlError as fault:
-            self.fault = self.fault or fault
-            self.drain()
-            return None
-        if not purse.reserve(worst):
-            self.is_too_dear |= not self._is_over
-            self.drain()
-            return None
-        got = self._answer(ready.said, client)
-        purse.settle(worst, cost_at_most(got.answer) if got else 0.0)
-        return got
-
-    def _ready(self, row: Row) -> _Ready:
-        """Make what is sent; raise UsageError for a row that cannot be asked."""
-        tools = self._tools
-        said = tools.said(row)
-        body = tools.question.build_body(said)
-        digest = blake2b(encode_body(body), digest_size=DIGEST, person=tools.question.endpoint.name.encode())
-        digest.update(row.text.encode("utf-8", "replace"))
-        return _Ready(said, body, digest.hexdigest())
-
-    def _answer(self, said: Conversation, client: "Client") -> _Got | None:
-        """Ask; None when the run ended before that."""
-        tools, got = self._tools, None
-        if not tools.pace.acquire():
-            return None
-        self._flying.add(client)
-        try:
-            turned = turn.run_turn(replace(tools.question, repeated=said), null_output(), client, tools.pace)
-            model = turned.request.options.model or ""
-            got = _Got(tools.bill.priced(turned.answer, model), model)
+            self._is_broken = True
         finally:
-            self._flying.discard(client)
-            tools.pace.release(well=got is not None and got.answer.error is None)
-        return got
+            try:
+                worker.close()
+            finally:
+                self._ended.put(None)
 
-    def _close(self, place: int, row: Row, digest: str | None, got: _Got) -> None:
-        """Keep a result; one that was hung up is none."""
-        answer, model = got
-        if self._is_cut and answer.error:
-            return
-        self._tools.tally.add(answer, model)
-        self._tools.results.put(place, self._tools.line(row, digest, answer))
-        with self._guard:
-            is_vain = self.alike.record(answer.error, is_sent=digest is not None)
-        if is_vain:
-            self.drain()
+    def _begin_next(self, worker: Worker) -> bool:
+        """Take the next task, if there is one and the pool is not stopped."""
+        with self._reading:
+            try:
+                found = [] if self._is_stopped else [task for _, task in zip((0,), self._tasks, strict=False)]
+            except AimlError as fault:  # results of earlier tasks stay good
+                self.fault, found = self.fault or fault, []
+                self.stop()
+            with self._guard:
+                if not found or self._is_stopped:
+                    return False
+                self._running[worker] = found[0]
+                return True

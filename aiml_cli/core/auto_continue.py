@@ -1,6 +1,6 @@
-"""Ask for the rest of an answer that was cut, and join it to what came."""
+"""Ask for the rest of an answer that was cut off, and append it."""
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from aiml_cli.api.answer import can_continue
 from aiml_cli.core import resume
@@ -8,43 +8,41 @@ from aiml_cli.core.previous_turns import WHOLE
 from aiml_cli.errors import IncompleteAnswer
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from aiml_cli.core.send_with_retries import TurnContext
-    from aiml_cli.transport.http_types import HttpRequest
 
 
-def send_and_continue(asking: "TurnContext") -> None:
-    """Ask, and as often as allowed for the rest of what was cut; raise what the last time raised."""
-    most = asking.request.options.auto_continue or 0
-    error = _failing(asking, 0)
+def send_and_continue(context: "TurnContext") -> None:
+    """Send a request, then ask for the rest as often as allowed; raise what the last request raised."""
+    most, reservation = context.request.options.auto_continue or 0, context.reservation
+    error = _send(context)
     for count in range(1, most + 1):
-        found = asking.sender.completion()
-        if not can_continue(found):
+        completion = context.sender.completion()
+        if not can_continue(completion):
             break
-        if asking.sender.budget and asking.sender.budget.refuses(_request(asking), asking.sender.segment()):
-            break
-        why = error.message if error else found.incomplete_reason
-        asking.request.notify(f"{why}; asking for the rest ({count} of {most})")
-        error = _failing(asking, count)
+        body = context.build_body(resume.ask_to_continue(context.conversation, completion.first.text), WHOLE)
+        if context.budget and reservation:
+            from aiml_cli.core.budget import reserve_next
+
+            reservation = reserve_next(context.budget, reservation, context.sender.segment(), body)
+            if reservation is None:
+                break
+        reason = error.message if error else completion.incomplete_reason
+        context.request.notify(f"{reason}; asking for the rest ({count} of {most})")
+        context.sender.continue_answer()
+        error = _send(context, body)
     if error:
         raise error
 
 
-def _failing(asking: "TurnContext", count: int) -> IncompleteAnswer | None:
-    """Ask once, and give how it was cut off, if it was."""
+def _send(context: "TurnContext", body: "Mapping[str, Any] | None" = None) -> IncompleteAnswer | None:
+    """Send one request; return how its answer was cut off, if it was."""
     try:
-        if count:
-            request = _request(asking)
-            asking.sender.continue_answer()
-            asking.send(request)
+        if body is None:
+            resume.send_with_history(context)
         else:
-            resume.send_with_history(asking)
+            context.send(body)
     except IncompleteAnswer as cut:
         return cut
     return None
-
-
-def _request(asking: "TurnContext") -> "HttpRequest":
-    """Make the request for the rest of what came."""
-    return asking.build_request(
-        resume.ask_to_continue(asking.conversation, asking.sender.completion().first.text), WHOLE
-    )

@@ -8,7 +8,8 @@ from urllib.parse import quote
 
 from aiml_cli.api.completion_builder import Completion
 from aiml_cli.api.stream_events import EventBatch, TextDelta
-from aiml_cli.core.send_with_retries import Mask, Sender
+from aiml_cli.core.previous_turns import WHOLE
+from aiml_cli.core.send_with_retries import Sender, TurnContext
 from aiml_cli.errors import (
     AimlError,
     AnswerMismatch,
@@ -74,36 +75,34 @@ def parse_action(settings: Settings, words: Sequence[str]) -> StoredResponseActi
     return StoredResponseAction(verb, name, settings)
 
 
-def run_action(
-    what: StoredResponseAction, talk: Sender, request: HttpRequest, screen: AnswerOutput, mask: Mask
-) -> None:
+def run_action(what: StoredResponseAction, talk: Sender, request: HttpRequest, screen: AnswerOutput) -> None:
     """Do it; what comes is shown as if it had just been asked. Raises AnswerMismatch for what ended before a cancel."""
     try:
         match what.verb:
             case "wait":
-                _wait(what, talk, request, screen, mask)
+                _wait(what, talk, request, screen)
             case "cancel":
-                _cancel(what, talk, request, screen, mask)
+                _cancel(what, talk, request, screen)
             case _:
-                _show(what, talk, request, screen, mask)
+                _show(what, talk, request, screen)
     except AimlError as error:
         raise _in_plain_words(what.name, error) from None
 
 
-def _show(what: StoredResponseAction, talk: Sender, request: HttpRequest, screen: AnswerOutput, mask: Mask) -> None:
-    talk.send(request, what.options, screen, mask)
+def _show(what: StoredResponseAction, talk: Sender, request: HttpRequest, screen: AnswerOutput) -> None:
+    talk.send(request, screen)
     completion = talk.completion()
     if completion.status in WORKING:
         raise IncompleteAnswer(completion.incomplete_reason, f"wait for it with: {_command(what.name, what.settings)}")
 
 
-def _wait(what: StoredResponseAction, talk: Sender, request: HttpRequest, screen: AnswerOutput, mask: Mask) -> None:
+def _wait(what: StoredResponseAction, talk: Sender, request: HttpRequest, screen: AnswerOutput) -> None:
     """Ask again and again until the response has ended."""
     pause, line = SHORTEST_S, _WaitingLine(what)
     try:
         while True:
             held = _BufferedResponse()
-            talk.send(request, what.options, held, mask)
+            talk.send(request, held)
             status = talk.completion().status
             if status not in WORKING:
                 break
@@ -120,9 +119,9 @@ def _wait(what: StoredResponseAction, talk: Sender, request: HttpRequest, screen
     held.pass_on(screen)
 
 
-def _cancel(what: StoredResponseAction, talk: Sender, request: HttpRequest, screen: AnswerOutput, mask: Mask) -> None:
+def _cancel(what: StoredResponseAction, talk: Sender, request: HttpRequest, screen: AnswerOutput) -> None:
     held = _BufferedResponse()
-    talk.send(request, what.options, held, mask)
+    talk.send(request, held)
     status = talk.completion().status
     if not status:
         raise ServerError(f"what the server said to cancelling {what.name} is no response", "is --base-url right?")
@@ -135,18 +134,19 @@ def _cancel(what: StoredResponseAction, talk: Sender, request: HttpRequest, scre
         raise AnswerMismatch(f"{what.name} was not cancelled: its status is {status}", hint)
 
 
-def start_background(settings: Settings, talk: Sender, request: HttpRequest, screen: AnswerOutput, mask: Mask) -> None:
-    """Ask in the background: give the id of what the server took on, and say how to come back."""
+def start_background(context: "TurnContext") -> None:
+    """Start a background response; print its id, and say how to come back to it."""
+    settings, output = context.request.settings, context.output
     if settings.options.output:
         raise UsageError("--background answers with an id, which is nothing for --output", "say -o with --wait ID")
     try:
-        talk.send(request, settings.options, screen, mask)
+        context.send(context.build_body(history=WHOLE))
     except RequestRejected as error:
         error.hint = error.hint if settings.options.store else NEEDS_STORE
         raise
-    completion = talk.completion()
+    completion = context.sender.completion()
     if completion.status in WORKING and completion.started.id:
-        _tell_id(completion, completion.started.id, settings, screen)
+        _tell_id(completion, completion.started.id, settings, output)
 
 
 def _tell_id(completion: Completion, name: str, settings: Settings, screen: AnswerOutput) -> None:

@@ -1,6 +1,5 @@
-"""Hold the requests of one call against --max-cost, each with what those before it spent."""
+"""Bound what a call or a run may spend (--max-cost): check a request before it is sent, and count what it cost."""
 
-import json
 from collections.abc import Mapping, Sequence
 from threading import Condition, Lock
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -11,55 +10,110 @@ from aiml_cli.catalog import find_models
 from aiml_cli.catalog.pricing import TokenBound, bound_tokens, estimate_cost
 from aiml_cli.core.chat_request import ChatRequest
 from aiml_cli.core.previous_turns import WHOLE
-from aiml_cli.errors import AimlError, AuthError, RequestRejected, ServerError, UsageError
+from aiml_cli.errors import AuthError, RequestRejected, ServerError, UsageError
 from aiml_cli.output.format_money import format_dollars, round_dollars
-from aiml_cli.settings.options import Options
 from aiml_cli.settings.resolve import Settings
-from aiml_cli.settings.value_types import Json
 from aiml_cli.system.stdio import print_err
 
 if TYPE_CHECKING:
     from aiml_cli.api.messages import Conversation
     from aiml_cli.api.model_list import Price
     from aiml_cli.api.stream_events import Usage
-    from aiml_cli.transport.http_types import HttpRequest
 
 OTHERWISE = "nothing was sent; aiml models shows which models have a price; or ask without --max-cost"
+# Less than this is what adding up fractions leaves.
+NOTHING_USD = 1e-12
 _LOCK = Lock()
 _found: dict[tuple[str, str], Model | None] = {}
 _told: set[str] = set()
 
 
-class CallBudget:
-    """Keep what was spent; `body` is the last that was judged."""
+class Reservation(NamedTuple):
+    """An amount set aside for a request until its cost is known; `body` is the request's."""
 
-    def __init__(self, settings: Settings, body: Mapping[str, Any]) -> None:
-        self._settings, self._body = settings, body
-        self._spent = 0.0
+    usd: float
+    settings: Settings
+    body: Mapping[str, Any]
 
-    def refuses(self, request: "HttpRequest", last: "Answer") -> bool:
-        """Say whether another request may cost too much after the last one, and tell why."""
-        self._spent += self._cost(last)
-        self._body = json.loads(request.body or b"{}")
-        try:
-            check_max_cost(self._settings, self._body, self._spent)
-        except UsageError as over:
-            print_err(f"aiml: {over.message}")
+    def cost_of(self, answer: Answer) -> float:
+        """Return what the answer cost: as reported, by its tokens, or else the whole amount."""
+        if answer.reported_cost_usd is not None:
+            return answer.reported_cost_usd
+        return cost_of(self.settings, self.body, answer.completion.usage)
+
+
+class Budget:
+    """What may be spent, what is spent, and what is reserved for requests on their way; safe for threads.
+
+    Amounts are US dollars; `limit` None is no bound.
+    """
+
+    def __init__(self, limit: float | None) -> None:
+        self._limit = limit
+        self._reserved = self._spent = 0.0
+        self._is_closed = False
+        self._change = Condition()
+
+    @property
+    def spent(self) -> float:
+        """Return what is spent."""
+        return self._spent
+
+    def reserve(self, settings: Settings, body: Mapping[str, Any]) -> Reservation:
+        """Set aside what a request could cost at most; raise UsageError if it could exceed what is left."""
+        if self._limit is None:
+            return Reservation(0.0, settings, body)
+        with self._change:
+            check_max_cost(settings, body, self._spent, self._reserved)
+            usd = max_cost_of(settings, body) or 0.0
+            self._reserved += usd
+        return Reservation(usd, settings, body)
+
+    def wait_for(self, usd: float) -> bool:
+        """Set an amount aside as soon as it is known to fit; return False if it never will."""
+        if self._limit is None:
             return True
-        return False
+        with self._change:
+            while not self._is_closed:
+                if self._spent + self._reserved + usd <= self._limit:
+                    self._reserved += usd
+                    return True
+                if not self._reserved:
+                    return False
+                self._change.wait()
+            return False
 
-    def _cost(self, last: "Answer") -> float:
-        """Give what the last request cost: as it was told, by its tokens, or else the most that it may have."""
-        if last.reported_cost_usd is not None:
-            return last.reported_cost_usd
-        return cost_of(self._settings, self._body, last.completion.usage)
+    def settle(self, reserved_usd: float, cost_usd: float | None) -> None:
+        """Replace a reserved amount by what was spent; an unknown cost counts as the whole amount."""
+        with self._change:
+            self._reserved -= reserved_usd
+            if self._reserved < NOTHING_USD:
+                self._reserved = 0.0
+            self._spent += reserved_usd if cost_usd is None else cost_usd
+            self._change.notify_all()
+
+    def close(self) -> None:
+        """Wake everyone who waits; nothing is set aside any more."""
+        with self._change:
+            self._is_closed = True
+            self._change.notify_all()
 
 
-def open_call_budget(question: "ChatRequest", said: "Conversation") -> CallBudget:
-    """Judge the first request of a call, with all that was said before; raise UsageError where it may cost too much."""
-    body = question.build_body(said, WHOLE)
-    check_max_cost(question.settings, {**body, "model": ",".join([str(body.get("model")), *question.fallback_models])})
-    return CallBudget(question.settings, body)
+def reserve_first(budget: Budget, request: ChatRequest, conversation: "Conversation") -> Reservation:
+    """Set aside what the first request of a call could cost, with all previous turns and the dearest fallback model."""
+    body = request.build_body(conversation, WHOLE)
+    models = ",".join([str(body.get("model")), *request.fallback_models])
+    return budget.reserve(request.settings, {**body, "model": models})._replace(body=body)
+
+
+def reserve_next(budget: Budget, last: Reservation, answer: Answer, body: Mapping[str, Any]) -> Reservation | None:
+    """Settle the last request of a call, and reserve the next; print why and return None if it could cost too much."""
+    budget.settle(last.usd, last.cost_of(answer))
+    try:
+        return budget.reserve(last.settings, body)
+    except UsageError as error:
+        print_err(f"aiml: {error.message}")
+        return None
 
 
 class CostBound(NamedTuple):
@@ -181,86 +235,3 @@ def _tell_what_is_open(settings: Settings, found: CostBound) -> None:
 
 def _money(amount: float) -> str:
     return f"${round_dollars(amount)}"
-
-
-class RowsBudget:
-    """Hold the most that may be spent; `most` None is no bound. Amounts are US dollars."""
-
-    def __init__(self, most: float | None) -> None:
-        self._most = most
-        self._spent = self._held = 0.0
-        self._change = Condition()
-        self._is_over = False
-
-    def reserve(self, worst: float) -> bool:
-        """Set aside what a row may cost at most, when it is known that it fits; say False when it never will."""
-        if self._most is None:
-            return True
-        with self._change:
-            while not self._is_over:
-                if self._spent + self._held + worst <= self._most:
-                    self._held += worst
-                    return True
-                if not self._held:
-                    return False
-                self._change.wait()
-            return False
-
-    def settle(self, worst: float, cost: float | None) -> None:
-        """Put back what was set aside, and count what it cost; what nobody told may have cost the most."""
-        with self._change:
-            self._held = max(0.0, self._held - worst)
-            self._spent += worst if cost is None else cost
-            if self._held < 1e-12:  # noqa: PLR2004 - nothing, but for what adding up fractions leaves
-                self._held = 0.0
-            self._change.notify_all()
-
-    def end(self) -> None:
-        """Let nobody wait any more."""
-        with self._change:
-            self._is_over = True
-            self._change.notify_all()
-
-
-class ChunksBudget:
-    """Hold the pieces against --max-cost: what was spent, and the most that is under way."""
-
-    def __init__(self, options: Options) -> None:
-        self._limit = options.max_cost
-        self._lock = Lock()
-        self._worst: dict[int, float] = {}
-        self.spent = 0.0
-
-    def begin(self, questions: Sequence[ChatRequest]) -> None:
-        """Raise UsageError where all of it may cost too much, before anything is sent."""
-        if self._limit is None:
-            return
-        asked = [(each.settings, _body(each)) for each in questions]
-        check_total_cost(asked, "pieces")
-
-    def refusal(self, question: ChatRequest) -> AimlError | None:
-        """Say why a piece must not be asked for after what was spent, if so."""
-        if self._limit is None:
-            return None
-        body = _body(question)
-        with self._lock:
-            try:
-                check_max_cost(question.settings, body, self.spent, sum(self._worst.values()))
-            except AimlError as over:
-                return over
-            self._worst[id(question)] = max_cost_of(question.settings, body) or 0.0
-        return None
-
-    def settle(self, question: ChatRequest, answer: Answer) -> None:
-        """Take what an answer cost: as it was told, by its tokens, or else the most that it may have."""
-        if self._limit is None:
-            return
-        told, usage = answer.reported_cost_usd, answer.completion.usage
-        cost = cost_of(question.settings, _body(question), usage) if told is None else told
-        with self._lock:
-            self._worst.pop(id(question), None)
-            self.spent += cost if answer.attempts else 0.0
-
-
-def _body(question: ChatRequest) -> dict[str, Json]:
-    return question.build_body(question.read_conversation())

@@ -8,7 +8,7 @@ from aiml_cli import __version__
 from aiml_cli.api.endpoints import Endpoint
 from aiml_cli.api.request_body import encode_body
 from aiml_cli.core.build_conversation import build_conversation
-from aiml_cli.errors import AimlError, AuthError, UsageError
+from aiml_cli.errors import AuthError, UsageError
 from aiml_cli.prompt.compose import read_at_file
 from aiml_cli.settings.options import Options
 from aiml_cli.settings.resolve import Settings, Source
@@ -168,10 +168,3 @@ def build_headers(key: key_storage.ApiKey | None, accept: str) -> dict[str, str]
     """Make the headers of every request to the API."""
     headers = {"User-Agent": f"aiml/{__version__}", "Accept": accept, "Accept-Encoding": "identity"}
     return {**headers, "Authorization": f"Bearer {key.value}"} if key else headers
-
-
-def mask_error(error: AimlError, key: key_storage.ApiKey | None) -> AimlError:
-    """Take the key out of a failure: servers repeat what they got."""
-    error.message, error.hint = api_keys.mask_key(error.message, key), api_keys.mask_key(error.hint, key)
-    error.details = {name: api_keys.mask_key(v, key) if isinstance(v, str) else v for name, v in error.details.items()}
-    return error

@@ -66,6 +66,8 @@ class SecretGuard:
     def _own_keys(self) -> list[str]:
         """Give the user's key for the server; a fault with it is told where it is needed."""
         with suppress(AimlError):
+            from aiml_cli.transport.key_masking import SHORTEST
+
             key = api_keys.find_stored_key(self._settings, self._settings.options.base_url or "")
-            return [key.value] if key and len(key.value) >= api_keys.SHORTEST_MASKED else []
+            return [key.value] if key and len(key.value) >= SHORTEST else []
         return []

@@ -31,7 +31,7 @@ def read_history(work: Callable[[History], T]) -> T:
 
 
 def find_by_words(history: History, words: Sequence[str]) -> list[reader.StoredConversation]:
-    """Give the conversation that words name; without words the latest, where there is one. Raises UsageError for none."""
+    """Return the conversation that words name, or the latest; raise UsageError if none matches."""
     if words:
         return [reader.find_conversation(history, " ".join(words))]
     return reader.list_conversations(history)[-1:]

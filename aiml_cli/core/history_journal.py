@@ -36,19 +36,21 @@ class _Order(NamedTuple):
 class Journal:
     """Write in a thread of its own, which begins when the request is on its way: it costs no latency.
 
-    `asked` is made in that thread; `grown` tells what came since the last look.
+    `asked` is made in that thread.
     """
 
-    def __init__(self, asked: "Callable[[], NewExchange]", grown: DeltasSince, *, quiet: bool) -> None:
-        self._make, self._grown, self._quiet = asked, grown, quiet
+    def __init__(self, asked: "Callable[[], NewExchange]", *, quiet: bool) -> None:
+        self._make, self._quiet = asked, quiet
+        self._deltas_since: DeltasSince = _no_deltas
         self._orders: SimpleQueue[_Order | str] = SimpleQueue()
         self._thread: Thread | None = None
         self._notices: list[str] = []
         self.row: AnswerId | None = None
 
-    def start(self) -> None:
-        """Begin to write; once begun nothing changes."""
+    def start(self, deltas_since: DeltasSince) -> None:
+        """Start to write, unless that was done; `deltas_since` returns what came since the last look."""
         if self._thread is None:
+            self._deltas_since = deltas_since
             with defer_signals():  # a start that is broken off leaves a thread that nobody can wait for
                 self._thread = Thread(target=self._run, daemon=True)
                 self._thread.start()
@@ -64,7 +66,7 @@ class Journal:
 
     def close(self, answer: Answer) -> None:
         """Write how it ended, and wait until it is written; a signal does not keep that from happening."""
-        self.start()
+        self.start(_no_deltas)
         self._order(answer, is_last=True)
         if self._thread:
             try:
@@ -125,7 +127,7 @@ class Journal:
             try:
                 order = self._orders.get(timeout=PAUSE_S)
             except Empty:
-                if pieces := [writer.AnswerDelta(*piece) for piece in self._grown(marks)]:
+                if pieces := [writer.AnswerDelta(*piece) for piece in self._deltas_since(marks)]:
                     writer.append_deltas(history, row, pieces)
                 continue
             if isinstance(order, str):
@@ -150,8 +152,11 @@ class Journal:
             writer.finish_stored_response(history, asked, to_answer_end(order.answer, asked))
 
 
+def _no_deltas(_: Offsets) -> list[tuple[str, int, str]]:
+    return []
+
+
 def make_journal(
-    grown: DeltasSince,
     question: "ChatRequest",
     said: "Conversation",
     environ: "Mapping[str, str]",
@@ -168,4 +173,4 @@ def make_journal(
 
         return to_new_exchange(question, said, here, response_id)
 
-    return Journal(asked, grown, quiet=bool(options.quiet))
+    return Journal(asked, quiet=bool(options.quiet))

@@ -53,8 +53,8 @@ def send_with_fallback(asking: "TurnContext", ask: Ask, advise: Advise) -> tuple
     names = (question.options.model or "", *question.fallback_models)
     for place, name in enumerate(names):
         question = _of(question, name)
-        asking.sender.skip_retries = is_worth_fallback if place < len(names) - 1 else None
-        error = _failure(asking._replace(request=question), ask)
+        skip_retries = is_worth_fallback if place < len(names) - 1 else None
+        error = _failure(asking._replace(request=question, skip_retries=skip_retries), ask)
         if error is None or place == len(names) - 1 or not _may_go_on(asking, error):
             break
         failures.append(f"{name}: {error.message}")
@@ -98,7 +98,7 @@ def _failure(asking: "TurnContext", ask: Ask) -> AimlError | None:
     fault = asking.sender.completion().reported_error if asking.output.raw is None else None
     error = error_from_event(fault) if fault else None
     # What no other model can mend is judged where every answer is.
-    return asking.mask_error(error) if error and _may_go_on(asking, error) else None
+    return error if error and _may_go_on(asking, error) else None
 
 
 def _may_go_on(asking: "TurnContext", error: AimlError) -> bool:

@@ -46,19 +46,19 @@ def load_previous_turns(question: ChatRequest, environ: Mapping[str, str]) -> Ch
     return replace(question, previous_turns=before, settings=_settled(question.settings, messages))
 
 
-def send_with_history(asking: "TurnContext") -> None:
-    """Ask, and ask in another way when the server no longer has what the first one refers to."""
-    before, how = asking.request.previous_turns, BY_ID
+def send_with_history(context: "TurnContext") -> None:
+    """Send a request, and send it in another way if the server no longer has what it refers to."""
+    before, how = context.request.previous_turns, BY_ID
     while True:
         try:
-            asking.send(asking.build_request(how=how))
+            context.send(context.build_body(history=how))
         except RequestRejected as error:
-            words = before.retry_reason(error, asking.request.endpoint.name, how) if before else ""
+            words = before.retry_reason(error, context.request.endpoint.name, how) if before else ""
             if not words:
                 raise
-            asking.request.notify(words)
+            context.request.notify(words)
             how = WHOLE if how == BY_ID and before and before.by_id else WITHOUT_REASONING
-            asking.sender.start_next_answer()
+            context.sender.start_next_answer()
         else:
             return
 

@@ -1,15 +1,15 @@
 """Insist on an answer of the form that was asked for: ask again until it has it."""
 
-import json
-from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING, Protocol
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING, Any, Protocol
 
 from aiml_cli.api.completion_builder import Choice, Completion
 from aiml_cli.api.endpoints import Endpoint
 from aiml_cli.api.messages import Conversation
 from aiml_cli.api.stream_events import EventBatch
 from aiml_cli.core.chat_request import is_stored_action
-from aiml_cli.errors import AimlError, AnswerMismatch
+from aiml_cli.core.previous_turns import WHOLE
+from aiml_cli.errors import AnswerMismatch
 from aiml_cli.output.choose_renderer import AnswerOutput
 from aiml_cli.schema.check import ResponseSpec, build_response_spec
 from aiml_cli.settings.options import Options
@@ -17,10 +17,8 @@ from aiml_cli.settings.resolve import Settings
 from aiml_cli.system.stdio import print_err
 
 if TYPE_CHECKING:
-    from aiml_cli.core.send_with_retries import Sender
-    from aiml_cli.transport.http_types import HttpRequest
+    from aiml_cli.core.send_with_retries import TurnContext
 
-Mask = Callable[[AimlError], AimlError]
 NATIVE = "structured_output"
 
 
@@ -116,41 +114,40 @@ class BufferedOutput:
             self._screen.stdout.show(batch)
 
 
-def send_until_valid(
-    talk: "Sender", asked: SpecifiedRequest, request: "HttpRequest", screen: AnswerOutput, mask: Mask
-) -> None:
-    """Hold one talk after the other until an answer is as asked; standard output gets the last one only."""
-    options, held = asked.options, BufferedOutput(screen)
-    tries = options.schema_retries or 0
+def send_until_valid(context: "TurnContext") -> None:
+    """Send a request, and send it again with a correction until the answer is valid; show the last answer only."""
+    request, sender = context.request, context.sender
+    held, tries = BufferedOutput(context.output), request.options.schema_retries or 0
+    body, reservation = context.build_body(history=WHOLE), context.reservation
     try:
-        talk.send(request, options, held, mask)
+        context.send(body, held)
         for count in range(1, tries + 1):
-            if not (found := asked.response_spec and _failing(asked.response_spec, talk.completion())):
+            if not (found := request.response_spec and _failing(request.response_spec, sender.completion())):
                 return
-            request = _corrected(asked.endpoint, request, found[0].text, found[1])
-            if talk.budget and talk.budget.refuses(request, talk.segment()):
-                return
-            if not options.quiet:
-                print_err(f"aiml: {found[1]}; asking again ({count} of {tries})")
+            body = _add_correction(request.endpoint, body, found[0].text, found[1])
+            if context.budget and reservation:
+                from aiml_cli.core.budget import reserve_next
+
+                reservation = reserve_next(context.budget, reservation, sender.segment(), body)
+                if reservation is None:
+                    return
+            request.notify(f"{found[1]}; asking again ({count} of {tries})")
             held.discard()
-            talk.start_next_answer()
-            talk.send(request, options, held, mask)
+            sender.start_next_answer()
+            context.send(body, held)
     finally:
         held.release()
 
 
-def _corrected(endpoint: Endpoint, request: "HttpRequest", text: str, wrong: str) -> "HttpRequest":
-    """Add the answer, and what is wrong with it, to what is asked."""
-    said = (
-        Conversation()
-        .add_message("assistant", text)
-        .add_message("user", f"{wrong}\nAnswer again, with the right JSON only.")
-    )
-    body, more = json.loads(request.body or b"{}"), endpoint.build_body(said, Options())
-    place = "messages" if "messages" in more else "input"
-    before = body.get(place) or []
-    body[place] = [*([{"role": "user", "content": before}] if isinstance(before, str) else before), *more[place]]
-    return request._replace(body=json.dumps(body, ensure_ascii=False, separators=(",", ":")).encode("utf-8", "replace"))
+def _add_correction(endpoint: Endpoint, body: Mapping[str, Any], text: str, wrong: str) -> dict[str, Any]:
+    """Return the body with the answer, and what is wrong with it, added to the conversation."""
+    correction = f"{wrong}\nAnswer again, with the right JSON only."
+    said = Conversation().add_message("assistant", text).add_message("user", correction)
+    more = endpoint.build_body(said, Options())
+    name = "messages" if "messages" in more else "input"
+    before = body.get(name) or []
+    earlier = [{"role": "user", "content": before}] if isinstance(before, str) else before
+    return {**body, name: [*earlier, *more[name]]}
 
 
 def response_spec_of(settings: Settings) -> "ResponseSpec | None":

@@ -7,13 +7,11 @@ from typing import TYPE_CHECKING, NamedTuple
 from aiml_cli.api.answer import Answer, add_costs, can_continue, judge_answer
 from aiml_cli.api.messages import Conversation
 from aiml_cli.catalog import cost_estimate
-from aiml_cli.core.chat_request import ChatRequest, build_headers, is_stored_action, mask_error, resolve_key
+from aiml_cli.core.chat_request import ChatRequest, build_headers, is_stored_action, resolve_key
 from aiml_cli.core.history_journal import make_journal
-from aiml_cli.core.previous_turns import WHOLE
 from aiml_cli.errors import AimlError, IncompleteAnswer, RequestRejected
 from aiml_cli.output.choose_renderer import AnswerOutput
 from aiml_cli.settings.options import Options
-from aiml_cli.settings.resolve import Settings
 from aiml_cli.system.signals import Stopped
 
 if TYPE_CHECKING:
@@ -21,7 +19,7 @@ if TYPE_CHECKING:
     from aiml_cli.core.send_with_retries import RetryPacer, Sender, TurnContext
     from aiml_cli.output.save_media import MediaWriter
     from aiml_cli.store.history.writer import AnswerId
-    from aiml_cli.transport.client import Client
+    from aiml_cli.transport.choose_transport import Client
 
 FOR_THE_REST = "-c asks for the rest; or "
 
@@ -40,56 +38,87 @@ class TurnResult(NamedTuple):
 
 
 def run_turn(
-    question: ChatRequest, screen: AnswerOutput, client: "Client | None" = None, pace: "RetryPacer | None" = None
+    request: ChatRequest, output: AnswerOutput, client: "Client | None" = None, pacer: "RetryPacer | None" = None
 ) -> TurnResult:
-    """Ask, and show what comes; raises nothing that is the server's, the network's or the user's doing.
+    """Send a request and show the answer; errors of the server, the network and the user are in the result.
 
-    `client` is one that stays open for the next question of the same thread; `pace` is kept with other threads.
+    `client` stays open for the next request of this thread; `pacer` is shared with other threads.
     """
-    from aiml_cli.core.send_with_retries import Sender  # httpx costs a fifth of a second; --help need not wait
-
-    talk = Sender(question.endpoint, client, pace)
+    turn = _Turn(request, output, client, pacer)
     error: AimlError | None = None
-    places: MediaWriter | None = None
-    said: Conversation | None = None
+    media: MediaWriter | None = None
     try:
-        places = _places(question.options)
-        question = resolve_conversation(question)
-        if is_stored_action(question.options):
-            _follow_up(talk, question, screen)
-        else:
-            said = question.read_conversation()
-            question = question.with_known_system()
-            question, error = _ask(talk, question, said, screen)
+        media = _open_media(request.options)
+        error = turn.run()
     except AimlError as fault:
         error = fault
-        _advise(fault, question)
+        _add_advice(fault, turn.request)
     except Stopped as stop:
         error = stop.error
-    answer = _judged(question, talk.journal, talk.answer(error))
-    answer = places.save(answer) if places else answer
-    answer = _closed(screen, talk, cost_estimate.add_estimated_cost(answer, question.settings), question.settings)
-    return TurnResult(question, said, answer, talk.journal.row if talk.journal else None)
+    answer = _judge(turn.request, turn.sender.journal, turn.sender.answer(error))
+    answer = media.save(answer) if media else answer
+    answer = _close(output, turn.sender, cost_estimate.add_estimated_cost(answer, turn.request.settings), turn.request)
+    journal = turn.sender.journal
+    return TurnResult(turn.request, turn.conversation, answer, journal.row if journal else None)
 
 
-def _ask(
-    talk: "Sender", question: ChatRequest, said: Conversation, screen: AnswerOutput
-) -> tuple[ChatRequest, AimlError | None]:
-    """Ask, and keep what comes; give the question as the last of several models got it, and what went wrong there."""
-    from aiml_cli.core.send_with_retries import TurnContext
+class _Turn:
+    """A turn while it runs: what is known of it counts also when it ends early."""
 
-    asking = TurnContext(talk, question, said, resolve_key(question), screen)
-    if question.options.max_cost is not None:
-        from aiml_cli.core import budget  # few set a limit
+    def __init__(
+        self, request: ChatRequest, output: AnswerOutput, client: "Client | None", pacer: "RetryPacer | None"
+    ) -> None:
+        self.request, self._output, self._client, self._pacer = request, output, client, pacer
+        self.conversation: Conversation | None = None
+        self.sender = self._make_sender(None)
 
-        talk.budget = budget.open_call_budget(question, said)
-    talk.journal = make_journal(talk.deltas_since, question, said, os.environ)
-    if question.fallback_models:
-        from aiml_cli.core import model_fallback  # most ask one model
+    def _make_sender(self, journal: "Journal | None") -> "Sender":
+        from aiml_cli.core.send_with_retries import Sender  # httpx costs a fifth of a second; --help need not wait
 
-        return model_fallback.send_with_fallback(asking, _send, _advise)
-    _send(asking)
-    return question, None
+        options = self.request.options
+        return Sender(self.request.endpoint, options, client=self._client, pacer=self._pacer, journal=journal)
+
+    def run(self) -> AimlError | None:
+        """Run it; return what went wrong with the last of several models, and raise all other errors."""
+        self.request = resolve_conversation(self.request)
+        if is_stored_action(self.request.options):
+            self._run_stored_action()
+            return None
+        self.conversation = self.request.read_conversation()
+        self.request = self.request.with_known_system()
+        context = self._prepare(self.conversation)
+        if not self.request.fallback_models:
+            _send(context)
+            return None
+        from aiml_cli.core import model_fallback  # most requests name one model
+
+        self.request, error = model_fallback.send_with_fallback(context, _send, _add_advice)
+        return error
+
+    def _prepare(self, conversation: Conversation) -> "TurnContext":
+        """Check key and budget, and open the journal."""
+        from aiml_cli.core.send_with_retries import TurnContext
+
+        request, key = self.request, resolve_key(self.request)
+        budget = reservation = None
+        if request.options.max_cost is not None and not request.options.replay:
+            from aiml_cli.core.budget import Budget, reserve_first  # few set a limit
+
+            budget = Budget(request.options.max_cost)
+            reservation = reserve_first(budget, request, conversation)
+        self.sender = self._make_sender(make_journal(request, conversation, os.environ))
+        return TurnContext(self.sender, request, conversation, key, self._output, budget, reservation)
+
+    def _run_stored_action(self) -> None:
+        """Show, wait for or cancel a stored response; the id is checked before a key is looked for."""
+        from aiml_cli.core import background_responses  # for few calls only
+
+        action = background_responses.parse_action(self.request.settings, self.request.words)
+        headers = build_headers(resolve_key(self.request), "application/json")
+        http_request = action.request(self.request.url, headers)
+        if action.verb != "cancel":
+            self.sender = self._make_sender(make_journal(self.request, Conversation(), os.environ, action.name))
+        background_responses.run_action(action, self.sender, http_request, self._output)
 
 
 def resolve_conversation(question: ChatRequest) -> ChatRequest:
@@ -105,16 +134,16 @@ def resolve_conversation(question: ChatRequest) -> ChatRequest:
     return question
 
 
-def _advise(error: AimlError, question: ChatRequest) -> None:
-    """Add what the catalogue knows to a refusal."""
-    if isinstance(error, RequestRejected) and not is_stored_action(question.options):
+def _add_advice(error: AimlError, request: ChatRequest) -> None:
+    """Add to a rejection what the catalog knows."""
+    if isinstance(error, RequestRejected) and not is_stored_action(request.options):
         from aiml_cli.catalog import model_suggestions  # where something went wrong only
 
-        model_suggestions.improve_hint(error, question.settings, question.endpoint.name)
+        model_suggestions.improve_hint(error, request.settings, request.endpoint.name)
 
 
-def _places(options: Options) -> "MediaWriter | None":
-    """Open the places for sounds and pictures, where some are named."""
+def _open_media(options: Options) -> "MediaWriter | None":
+    """Open the files for sounds and pictures, where some are named."""
     if not (options.audio_out or options.save_dir):
         return None
     from aiml_cli.output.save_media import MediaWriter  # for few calls only
@@ -122,46 +151,30 @@ def _places(options: Options) -> "MediaWriter | None":
     return MediaWriter(options)
 
 
-def _follow_up(talk: "Sender", question: ChatRequest, screen: AnswerOutput) -> None:
-    """Show, wait for or cancel what was asked earlier; no key is looked for before that is known to be right."""
-    from aiml_cli.core import background_responses  # for few calls only
-
-    what = background_responses.parse_action(question.settings, question.words)
-    key = resolve_key(question)
-    request = what.request(question.url, build_headers(key, "application/json"))
-    if what.verb != "cancel":
-        talk.journal = make_journal(talk.deltas_since, question, Conversation(), os.environ, what.name)
-    background_responses.run_action(what, talk, request, screen, lambda told: mask_error(told, key))
-
-
-def _send(asking: "TurnContext") -> None:
-    """Send a question in the way that its options ask for."""
-    question = asking.request
-    if question.options.background:
+def _send(context: "TurnContext") -> None:
+    """Send a request in the way that its options ask for."""
+    request = context.request
+    if request.options.background:
         from aiml_cli.core import background_responses  # as those below for few calls only
 
-        background_responses.start_background(
-            question.settings, asking.sender, asking.build_request(how=WHOLE), asking.output, asking.mask_error
-        )
-    elif question.response_spec and question.options.schema_retries:
+        background_responses.start_background(context)
+    elif request.response_spec and request.options.schema_retries:
         from aiml_cli.core import schema_retry
 
-        schema_retry.send_until_valid(
-            asking.sender, question, asking.build_request(how=WHOLE), asking.output, asking.mask_error
-        )
-    elif question.options.auto_continue:
+        schema_retry.send_until_valid(context)
+    elif request.options.auto_continue:
         from aiml_cli.core import auto_continue
 
-        auto_continue.send_and_continue(asking)
-    elif question.previous_turns:
+        auto_continue.send_and_continue(context)
+    elif request.previous_turns:
         from aiml_cli.core import resume
 
-        resume.send_with_history(asking)
+        resume.send_with_history(context)
     else:
-        asking.send(asking.build_request())
+        context.send(context.build_body())
 
 
-def _judged(question: ChatRequest, journal: "Journal | None", answer: Answer) -> Answer:
+def _judge(question: ChatRequest, journal: "Journal | None", answer: Answer) -> Answer:
     """Say what is wrong with an answer, if something is."""
     options, error = question.options, answer.error
     if error is None or (isinstance(error, IncompleteAnswer) and answer.completion.is_complete):
@@ -185,12 +198,12 @@ def _judged(question: ChatRequest, journal: "Journal | None", answer: Answer) ->
     return replace(answer, error=error)
 
 
-def _closed(screen: AnswerOutput, talk: "Sender", answer: Answer, settings: Settings) -> Answer:
+def _close(screen: AnswerOutput, talk: "Sender", answer: Answer, request: ChatRequest) -> Answer:
     """Show what is left, and only then keep the answer, also when it could not be shown.
 
     The cost that is shown is that of the whole call; what was kept before has its own.
     """
-    others = [cost_estimate.add_estimated_cost(each, settings) for each in talk.earlier_answers]
+    others = [cost_estimate.add_estimated_cost(each, request.settings) for each in talk.earlier_answers]
     try:
         screen.close(add_costs(answer, [*others, answer]) if others else answer)
     except (AimlError, Stopped) as fault:

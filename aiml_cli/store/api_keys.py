@@ -17,14 +17,11 @@ __all__ = [
     "find_key",
     "find_stored_key",
     "has_key_command",
-    "mask_key",
     "refuse_plain_http",
     "store_key",
 ]
 
 COMMAND_SECONDS = 30.0
-SHORTEST_MASKED = 8
-
 _STORE_ONE = "store one with: aiml config key"
 _PLACEHOLDER = re.compile(r"<.*>", re.DOTALL)
 _LASTING = (Source.FILE, Source.PROFILE, Source.ENVIRONMENT)
@@ -97,11 +94,6 @@ def store_key(host: str, value: str) -> str:
 def delete_stored_key(host: str) -> bool:
     """Remove the key stored for a host and say whether there was one."""
     return key_storage.delete_key(host)
-
-
-def mask_key(text: str, key: ApiKey | None) -> str:
-    """Put three stars wherever a text holds the key; one of a few letters stands in every sentence."""
-    return text.replace(key.value, "***") if key and len(key.value) >= SHORTEST_MASKED else text
 
 
 def _usable(key: ApiKey) -> ApiKey | None:

@@ -11,7 +11,7 @@ from aiml_cli.errors import AimlError, ConnectionFailed, IncompleteAnswer, Serve
 from aiml_cli.settings.urls import is_local, is_unencrypted
 from aiml_cli.transport.connection import ConnectionHandle, TraceHook, shut_down_stream
 from aiml_cli.transport.http_types import HttpRequest, HttpResponse
-from aiml_cli.transport.key_masking import STARS, extract_key, mask_chunks
+from aiml_cli.transport.key_masking import extract_key, mask_chunks, mask_errors, mask_text
 from aiml_cli.transport.response_body import ahead
 
 CONNECT_SECONDS = 10.0
@@ -54,17 +54,25 @@ def send_request(
     Only a GET is redirected, and only on the same origin: neither the key nor the prompt goes where nobody sent it.
     `on_sent` is called once, as soon as the last byte is written, or when a reply comes before that.
     """
+    key = extract_key(request.headers)
+    with mask_errors(key):
+        yield from _exchange(client, request, on_sent, key)
+
+
+def _exchange(
+    client: Client, request: HttpRequest, on_sent: Callable[[], None] | None, key: str
+) -> Iterator[HttpResponse]:
     response = _answered(client, request, on_sent)
     try:
         for _ in range(MOST_REDIRECTS):
             if not (target := _next(request, response)):
                 break
             response.close()
-            client.notify(_shown(f"{request.url} is redirected to {target}", request))
+            client.notify(mask_text(f"{request.url} is redirected to {target}", key))
             request = request._replace(url=target)
             response = _answered(client, request, None)
-        headers = {name.lower(): _shown(value, request) for name, value in response.headers.items()}
-        key, chunks = extract_key(request.headers), _chunks(response)
+        headers = {name.lower(): mask_text(value, key) for name, value in response.headers.items()}
+        chunks = _chunks(response)
         chunks = chunks if "content-length" in headers else ahead(chunks)
         yield HttpResponse(response.status_code, headers, mask_chunks(key, chunks) if key else chunks)
     finally:
@@ -106,12 +114,6 @@ def _next(request: HttpRequest, response: httpx.Response) -> str | None:
     here, there = response.request.url, response.next_request.url
     same = (here.scheme, here.host, here.port, here.userinfo) == (there.scheme, there.host, there.port, there.userinfo)
     return str(there) if same else None
-
-
-def _shown(words: str, request: HttpRequest) -> str:
-    """Take out the key, which a server could repeat in an address or a header."""
-    key = extract_key(request.headers)
-    return words.replace(key, STARS) if key else words
 
 
 def make_ssl_context(ca_bundle: str | None) -> ssl.SSLContext:

@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 
 from aiml_cli.system.stdio import print_err
 from aiml_cli.transport.http_types import HttpRequest, HttpResponse
-from aiml_cli.transport.key_masking import STARS, extract_key
+from aiml_cli.transport.key_masking import STARS, extract_key, mask_text
 
 LONGEST = 4000
 # What stands in for a picture or a sound is no help to anybody.
@@ -38,12 +38,12 @@ def show_exchanges(
 
 def _show_request(client: Any, request: HttpRequest, key: str) -> None:
     path, headers = _outgoing(client, request)
-    print_err(_masked(f"> {request.method} {path} HTTP/1.1", key))
+    print_err(mask_text(f"> {request.method} {path} HTTP/1.1", key))
     for name, value in headers:
         print_err(_header(">", name, value, key))
     print_err(">")
     for line in (request.body or b"").decode("utf-8", "replace").splitlines():
-        print_err(f"> {_short(_masked(line, key))}")
+        print_err(f"> {_short(mask_text(line, key))}")
 
 
 def _outgoing(client: Any, request: HttpRequest) -> tuple[str, list[tuple[str, str]]]:
@@ -61,11 +61,7 @@ def _header(sign: str, name: str, value: str, key: str) -> str:
     if name.lower() in _SECRET_HEADERS:
         scheme = re.match(r"(?:Bearer|Basic|Digest|Negotiate) |[\w!#$%&'*+.^`|~-]+=", value)
         value = (scheme[0] if scheme else "") + STARS
-    return f"{sign} {name}: {_short(_masked(value, key))}"
-
-
-def _masked(text: str, key: str) -> str:
-    return text.replace(key, STARS) if key else text
+    return f"{sign} {name}: {_short(mask_text(value, key))}"
 
 
 def _short(line: str) -> str:
@@ -81,8 +77,8 @@ def _shown(chunks: Iterator[bytes], key: str) -> Iterator[bytes]:
         for chunk in chunks:
             *lines, rest = (rest + decoder.decode(chunk)).split("\n")
             for line in lines:
-                print_err(f"< {_short(_masked(line.removesuffix(chr(13)), key))}")
+                print_err(f"< {_short(mask_text(line.removesuffix(chr(13)), key))}")
             yield chunk
     finally:
         if rest:
-            print_err(f"< {_short(_masked(rest, key))}")
+            print_err(f"< {_short(mask_text(rest, key))}")

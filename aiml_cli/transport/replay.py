@@ -10,7 +10,7 @@ from aiml_cli.errors import AimlError, RequestRejected, UsageError
 from aiml_cli.transport import recording_file
 from aiml_cli.transport.connection import ConnectionHandle
 from aiml_cli.transport.http_types import HttpRequest, HttpResponse
-from aiml_cli.transport.key_masking import SHORTEST
+from aiml_cli.transport.key_masking import SHORTEST, mask_text
 from aiml_cli.transport.recording_file import RecordedExchange, RecordedRequest
 
 Tell = Callable[[str], None]
@@ -77,7 +77,9 @@ def replay_exchanges(path: str, base: str, key: str) -> Callable[..., AbstractCo
         tape, asked = load_recording(path), recording_file.describe_request(request, base)
         found = tape.next_exchange(asked)
         if found is None:
-            raise _masked(tape.not_recorded_error(asked), key)
+            error = tape.not_recorded_error(asked)
+            error.message = mask_text(error.message, key if len(key) >= SHORTEST else "")
+            raise error
         if on_sent:
             with suppress(Exception):  # a fault of the listener costs no answer
                 on_sent()
@@ -98,12 +100,6 @@ def _failure(found: RecordedExchange) -> AimlError:
     """Make the failure anew: whoever gets it may change its words."""
     fault = found.failure or AimlError("")
     return type(fault)(fault.message, fault.hint, **fault.details)
-
-
-def _masked(fault: RequestRejected, key: str) -> RequestRejected:
-    if len(key) >= SHORTEST:
-        fault.message = fault.message.replace(key, recording_file.STARS)
-    return fault
 
 
 def _exchanges(path: str, place: Path, tell: Tell | None) -> list[RecordedExchange]:

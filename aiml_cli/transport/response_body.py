@@ -66,8 +66,8 @@ def _pump(pieces: Iterable[bytes], queue: _Queue) -> None:
 def unpacked(encodings: str, chunks: Iterator[bytes]) -> Iterator[bytes]:
     """Give the bytes of a body by the header that names its encodings, in pieces of 64 KiB at most.
 
-    Raises ServerError for damage, for a bomb, and for an encoding other than gzip and deflate; IncompleteAnswer for an end
-    that comes too early.
+    Raises ServerError for damage, for a bomb, and for an encoding other than gzip and deflate, and IncompleteAnswer
+    for an end that comes too early.
     """
     for name in reversed([each.strip() for each in encodings.lower().split(",")]):
         if name in ("gzip", "x-gzip", "deflate"):

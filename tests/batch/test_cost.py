@@ -8,7 +8,7 @@ from support.history_file import select
 from support.loopback import HALF_CLOSE, HELLO, STREAM, Loopback, as_json, delta, event, stream
 from support.run_cli import Aiml
 
-from aiml_cli.core.budget import RowsBudget
+from aiml_cli.core.budget import Budget
 
 CHEAP = ["chat", "--demo", "--each", "line", "-j", "1", "--max-tokens", "50"]
 
@@ -29,9 +29,9 @@ def test_a_price_that_nobody_knows_is_refused_before_anything_is_sent(aiml: Aiml
 
 
 def test_the_most_that_may_be_spent_counts_what_is_on_its_way() -> None:
-    purse, came = RowsBudget(1.0), threading.Event()
-    assert purse.reserve(0.6)
-    waits = threading.Thread(target=lambda: purse.reserve(0.6) and came.set())
+    purse, came = Budget(1.0), threading.Event()
+    assert purse.wait_for(0.6)
+    waits = threading.Thread(target=lambda: purse.wait_for(0.6) and came.set())
     waits.start()
     assert not came.is_set()
     purse.settle(0.6, 0.1)
@@ -41,10 +41,10 @@ def test_the_most_that_may_be_spent_counts_what_is_on_its_way() -> None:
 
 @pytest.mark.parametrize(("cost", "fits"), [(0.1, True), (None, False)])
 def test_a_cost_that_nobody_told_counts_as_the_most(cost: float | None, fits: bool) -> None:
-    purse = RowsBudget(1.0)
-    assert purse.reserve(0.6)
+    purse = Budget(1.0)
+    assert purse.wait_for(0.6)
     purse.settle(0.6, cost)
-    assert purse.reserve(0.6) is fits
+    assert purse.wait_for(0.6) is fits
 
 
 @pytest.mark.parametrize(("more", "count"), [([], 1), (["--max-tokens", "9"], 0), (["-q"], 0)])

@@ -243,11 +243,9 @@ def test_a_key_goes_over_https_and_to_this_machine(url: str) -> None:
 
 
 @pytest.mark.promise("key-secret")
-def test_a_key_is_not_in_its_repr_and_is_masked_in_any_text() -> None:
+def test_a_key_is_not_in_its_repr() -> None:
     key = ApiKey(SECRET, "keyring")
     assert repr(key) == "ApiKey(source='keyring', notice='')"
-    assert api_keys.mask_key(f"bad key {SECRET}, {SECRET}!", key) == "bad key ***, ***!"
-    assert api_keys.mask_key(SECRET, None) == SECRET
 
 
 @pytest.mark.parametrize(

@@ -86,7 +86,7 @@ def _of_server(settings: Settings, url: str, key: key_storage.ApiKey | None) -> 
     try:
         status, headers, body = _asked(settings, url, key)
     except AimlError as fault:
-        yield _bad(fault, key)
+        yield _bad(fault)
         return
     yield CheckResult(f"{host_of(url)} answers")
     told = error_from_status(status, headers, body)
@@ -95,7 +95,7 @@ def _of_server(settings: Settings, url: str, key: key_storage.ApiKey | None) -> 
     elif status < 300 or isinstance(told, RequestRejected):  # noqa: PLR2004
         yield CheckResult(f"whether it takes the key, it does not say (status {status})")
     elif key or not isinstance(told, AuthError):
-        yield _bad(told, key)
+        yield _bad(told)
 
 
 def _asked(settings: Settings, url: str, key: key_storage.ApiKey | None) -> tuple[int, Mapping[str, str], bytes]:
@@ -125,6 +125,5 @@ def _balance(body: bytes) -> str:
         return ""
 
 
-def _bad(fault: AimlError, key: key_storage.ApiKey | None = None) -> CheckResult:
-    words = f"{fault.message} ({fault.hint})" if fault.hint else fault.message
-    return CheckResult(api_keys.mask_key(words, key), fault.exit_code)
+def _bad(fault: AimlError) -> CheckResult:
+    return CheckResult(f"{fault.message} ({fault.hint})" if fault.hint else fault.message, fault.exit_code)

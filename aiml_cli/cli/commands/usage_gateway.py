@@ -18,7 +18,7 @@ from aiml_cli.output.json_output import json_line
 from aiml_cli.settings.options import Option
 from aiml_cli.settings.resolve import Flags, Settings, parse_value, resolve
 from aiml_cli.settings.urls import host_of, origin_of
-from aiml_cli.store import api_keys, key_storage
+from aiml_cli.store import key_storage
 from aiml_cli.store.config_file import read_sources
 from aiml_cli.system.stdio import is_terminal, print_out, write_out
 from aiml_cli.transport.choose_transport import make_send, open_client
@@ -63,14 +63,13 @@ def _asked(settings: Settings, key: key_storage.ApiKey | None, path: str) -> dic
     ):
         body = read_all(reply)
     if reply.status != 200:  # noqa: PLR2004 - OK
-        raise _refused(error_from_status(reply.status, reply.headers, body), reply.status, url, key)
+        raise _refused(error_from_status(reply.status, reply.headers, body), reply.status, url)
     return _object(body, url)
 
 
-def _refused(fault: AimlError, status: int, url: str, key: key_storage.ApiKey | None) -> AimlError:
+def _refused(fault: AimlError, status: int, url: str) -> AimlError:
     if status == 404:  # noqa: PLR2004 - other servers than the gateway do not count what they are owed
         return RequestRejected(f"{host_of(url)} tells neither balance nor spend", "is --base-url that of the gateway?")
-    fault.message, fault.hint = api_keys.mask_key(fault.message, key), api_keys.mask_key(fault.hint, key)
     return fault
 
 

@@ -1,0 +1,199 @@
+"""Ask for the rows of a run, each within the budget and the rate limit, and write the results."""
+
+import signal
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from hashlib import blake2b
+from itertools import count
+from threading import Lock
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from aiml_cli.api.answer import Answer
+from aiml_cli.api.messages import Conversation
+from aiml_cli.api.request_body import encode_body
+from aiml_cli.batch.circuit_breaker import CircuitBreaker
+from aiml_cli.batch.rate_limit import RateLimiter
+from aiml_cli.batch.results import OrderedWriter
+from aiml_cli.batch.rows import Row
+from aiml_cli.batch.run_summary import CostTracker, RunStats, cost_at_most
+from aiml_cli.batch.worker_pool import Worker, WorkerPool
+from aiml_cli.core import turn
+from aiml_cli.core.budget import Budget
+from aiml_cli.core.chat_request import ChatRequest
+from aiml_cli.errors import AimlError
+from aiml_cli.output.choose_renderer import null_output
+from aiml_cli.transport.choose_transport import open_client
+
+if TYPE_CHECKING:
+    from contextlib import AbstractContextManager
+
+    from aiml_cli.transport.choose_transport import Client
+
+# How long an aborted answer may take to notice it.
+ABORT_S = 1.0
+DIGEST_SIZE = 12
+# A row with its place among those that were begun, from 0 on.
+PlacedRow = tuple[int, Row]
+
+
+class RunContext(NamedTuple):
+    """What all rows of a run share: how one is asked, whether it is done, and how its result is written."""
+
+    request: ChatRequest
+    make_conversation: Callable[[Row], Conversation]
+    is_done: Callable[[int, str], bool]
+    format_result: Callable[[Row, str | None, Answer], bytes]
+    costs: CostTracker
+    results: OrderedWriter
+    stats: RunStats
+    rate_limiter: RateLimiter
+    budget: Budget
+
+
+class _RowRequest(NamedTuple):
+    """What is sent for a row, and the hash under which its result is known."""
+
+    conversation: Conversation
+    body: dict[str, Any]
+    digest: str
+
+
+class _RowAnswer(NamedTuple):
+    """An answer, and the model that gave it."""
+
+    answer: Answer
+    model: str = ""
+
+
+class RowWorkers:
+    """The workers of a run; `is_over_budget` is True once a row did not fit, `error` is what stopped the run."""
+
+    def __init__(self, context: RunContext, rows: Iterator[Row], jobs: int) -> None:
+        self._context, self._guard = context, Lock()
+        self._breaker = CircuitBreaker(jobs)
+        self._in_flight = 0
+        self._error: AimlError | None = None
+        self.is_over_budget = False
+        self.pool: WorkerPool[PlacedRow, None] = WorkerPool(
+            _place_rows(rows, context.results), self._run_row, size=jobs, connect=self._connect
+        )
+
+    @property
+    def error(self) -> BaseException | None:
+        """Return what broke the run."""
+        return self._error or self.pool.fault
+
+    @property
+    def common_error(self) -> AimlError | None:
+        """Return the failure that so many rows met that the run was stopped."""
+        return self._breaker.error
+
+    def final_error(self) -> AimlError | None:
+        """Return the failure that every row met, where there were few of them."""
+        return self._breaker.final_error()
+
+    def run(self, tick: Callable[[], None], every_s: float) -> None:
+        """Work until all is done, and call `tick` every so many seconds; raise what a signal raises."""
+        self.pool.start()
+        for _ in self.pool.results(tick=tick, every_s=every_s):
+            pass
+
+    def stop(self) -> None:
+        """Begin no further row; running ones end by themselves."""
+        self.pool.stop()
+        self._context.budget.close()
+        self._context.results.release_waiters()
+
+    def abort(self) -> None:
+        """Close the connections of all rows that are being asked."""
+        self.stop()
+        self._context.rate_limiter.close()
+        self._context.stats.lost = self._in_flight
+        self.pool.abort(signal.SIGINT, seconds=ABORT_S)  # a recording must know that it was us
+
+    def _connect(self) -> "AbstractContextManager[Client]":
+        return open_client(self._context.request.options, self._context.request.url)
+
+    def _run_row(self, placed: PlacedRow, worker: Worker) -> None:
+        """Ask for a row and write its result, unless that is done or cannot be."""
+        (place, row), context = placed, self._context
+        try:
+            request = self._prepare(row)
+        except AimlError as error:
+            self._write(placed, None, _RowAnswer(Answer(context.request.endpoint.name, error=error)))
+            return
+        with self._guard:
+            is_done = context.is_done(row.number, request.digest)
+        if is_done:
+            context.stats.skip()
+            context.results.put(place, b"")
+        elif found := self._ask_within_budget(request, worker):
+            self._write(placed, request.digest, found)
+
+    def _prepare(self, row: Row) -> _RowRequest:
+        """Build what is sent; raise UsageError for a row that cannot be asked."""
+        request = self._context.request
+        conversation = self._context.make_conversation(row)
+        body = request.build_body(conversation)
+        digest = blake2b(encode_body(body), digest_size=DIGEST_SIZE, person=request.endpoint.name.encode())
+        digest.update(row.text.encode("utf-8", "replace"))
+        return _RowRequest(conversation, body, digest.hexdigest())
+
+    def _ask_within_budget(self, request: _RowRequest, worker: Worker) -> _RowAnswer | None:
+        """Ask; stop the run if the row does not fit into the budget, or its cost is unknown."""
+        budget = self._context.budget
+        try:
+            most = self._context.costs.max_cost_of(request.body)
+        except AimlError as error:
+            self._error = self._error or error
+            self.stop()
+            return None
+        if not budget.wait_for(most):
+            self.is_over_budget |= not self.pool.is_stopped
+            self.stop()
+            return None
+        found = self._ask(request.conversation, worker)
+        budget.settle(most, cost_at_most(found.answer) if found else 0.0)
+        return found
+
+    def _ask(self, conversation: Conversation, worker: Worker) -> _RowAnswer | None:
+        """Ask; return None if the run ended before that."""
+        context, client, found = self._context, worker.client, None
+        if not context.rate_limiter.acquire():
+            return None
+        self._count_in_flight(1)
+        try:
+            request = replace(context.request, repeated=conversation)
+            done = turn.run_turn(request, null_output(), client, context.rate_limiter)
+            model = done.request.options.model or ""
+            found = _RowAnswer(context.costs.add_estimate(done.answer, model), model)
+        finally:
+            self._count_in_flight(-1)
+            context.rate_limiter.release(well=found is not None and found.answer.error is None)
+        return found
+
+    def _count_in_flight(self, change: int) -> None:
+        with self._guard:
+            self._in_flight += change
+
+    def _write(self, placed: PlacedRow, digest: str | None, found: _RowAnswer) -> None:
+        """Write a result; a row that we aborted has none."""
+        (place, row), (answer, model), context = placed, found, self._context
+        if self.pool.is_aborted and answer.error:
+            return
+        context.stats.add(answer, model)
+        context.results.put(place, context.format_result(row, digest, answer))
+        with self._guard:
+            is_hopeless = self._breaker.record(answer.error, is_sent=digest is not None)
+        if is_hopeless:
+            self.stop()
+
+
+def _place_rows(rows: Iterator[Row], results: OrderedWriter) -> Iterator[PlacedRow]:
+    """Yield each row with its place, as soon as its result has room."""
+    for place in count():
+        results.wait_for_room(place)
+        row = next(rows, None)
+        if row is None:
+            return
+        yield place, row
