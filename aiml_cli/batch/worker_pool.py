@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, ExitStack
-from queue import Empty, SimpleQueue
+from queue import Empty, Queue
 from threading import Event, Lock, Thread
 from time import monotonic, sleep
 from typing import TYPE_CHECKING, Generic, TypeVar
@@ -74,7 +74,8 @@ class WorkerPool(Generic[Task, Result]):
     ) -> None:
         self._tasks, self._run, self._size, self._connect = iter(tasks), run, size, connect
         self._reading, self._guard = Lock(), Lock()
-        self._ended: SimpleQueue[tuple[Result] | None] = SimpleQueue()
+        # Not a SimpleQueue: in CPython 3.11 its get waits without end if a signal arrives at the time-out.
+        self._ended: Queue[tuple[Result] | None] = Queue()
         self._running: dict[Worker, Task] = {}
         self._left = size
         self._is_stopped = self._is_broken = self._is_aborted = False

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from contextlib import suppress
-from queue import Empty, SimpleQueue
+from queue import Empty, Queue
 from threading import Thread
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -42,7 +42,8 @@ class Journal:
     def __init__(self, asked: "Callable[[], NewExchange]", *, quiet: bool) -> None:
         self._make, self._quiet = asked, quiet
         self._deltas_since: DeltasSince = _no_deltas
-        self._orders: SimpleQueue[_Order | str] = SimpleQueue()
+        # Not a SimpleQueue: in CPython 3.11 its get waits without end if a signal arrives at the time-out.
+        self._orders: Queue[_Order | str] = Queue()
         self._thread: Thread | None = None
         self._notices: list[str] = []
         self.row: AnswerId | None = None

@@ -10,7 +10,7 @@ from aiml_cli.settings.options import ROWS, Options, value_of
 from aiml_cli.system.stdio import make_notifier
 
 if TYPE_CHECKING:
-    from aiml_cli.transport.client import Client as Client  # other layers name the type by this module
+    from aiml_cli.transport.client import Client as Client  # noqa: PLC0414 - other layers name the type by this module
     from aiml_cli.transport.http_types import HttpResponse
 
 Send = Callable[..., AbstractContextManager["HttpResponse"]]

@@ -66,5 +66,5 @@ def test_the_line_is_no_longer_than_the_terminal_is_wide(server: Loopback, tmp_p
     server.answers(HELLO)
     wrote, _ = run(server, columns=20)
     drawn = [line for line in wrote.decode().split("\r") if " rows" in line and "aiml" not in line]
-    assert drawn
+    assert drawn, wrote
     assert max(map(len, drawn)) < 20
