@@ -20,15 +20,8 @@ from aiml_cli.output.table import Column
 from aiml_cli.settings.options import Options
 from aiml_cli.system.sanitize import sanitize
 from aiml_cli.system.signals import Stopped
-from aiml_cli.system.stdio import (
-    check_stdout,
-    is_terminal,
-    prefix_lines,
-    print_err,
-    terminal_size,
-    write_err,
-    write_out,
-)
+from aiml_cli.system.stdio import check_stdout, prefix_lines, print_err, write_err, write_out
+from aiml_cli.system.terminal import is_terminal, terminal_size
 
 if TYPE_CHECKING:
     from aiml_cli.output.output_file import MetaFile

@@ -16,7 +16,8 @@ from aiml_cli.errors import AimlError
 from aiml_cli.output.choose_renderer import AnswerOutput, output_format
 from aiml_cli.output.stderr_renderer import NullStderrRenderer
 from aiml_cli.settings.options import Options
-from aiml_cli.system.stdio import is_terminal, prefix_lines
+from aiml_cli.system.stdio import prefix_lines
+from aiml_cli.system.terminal import is_terminal
 from aiml_cli.transport import choose_transport
 
 if TYPE_CHECKING:

@@ -21,15 +21,8 @@ from aiml_cli.output.format_money import format_dollars
 from aiml_cli.settings.options import Options
 from aiml_cli.settings.resolve import Settings
 from aiml_cli.system.signals import Stopped
-from aiml_cli.system.stdio import (
-    check_stdout,
-    is_terminal,
-    make_notifier,
-    print_err,
-    register_region,
-    unregister_region,
-    write_out,
-)
+from aiml_cli.system.stdio import check_stdout, make_notifier, print_err, register_region, unregister_region, write_out
+from aiml_cli.system.terminal import is_terminal
 
 if TYPE_CHECKING:
     from aiml_cli.api.messages import Conversation

@@ -7,7 +7,8 @@ from time import monotonic
 
 from aiml_cli.batch.rows import Rows
 from aiml_cli.batch.run_summary import RunStats
-from aiml_cli.system.stdio import is_terminal, terminal_size, write_spinner
+from aiml_cli.system.stdio import write_spinner
+from aiml_cli.system.terminal import is_terminal, terminal_size
 
 EVERY_S = 0.1
 MINUTE, HOUR = 60, 3600

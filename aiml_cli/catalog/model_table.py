@@ -13,7 +13,8 @@ from aiml_cli.output.format_money import format_dollars
 from aiml_cli.output.table import Column
 from aiml_cli.settings.resolve import Settings
 from aiml_cli.system.sanitize import sanitize
-from aiml_cli.system.stdio import is_terminal, print_out
+from aiml_cli.system.stdio import print_out
+from aiml_cli.system.terminal import is_terminal
 
 THOUSAND = 1000
 _FIELDS = (

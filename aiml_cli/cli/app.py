@@ -12,7 +12,7 @@ from aiml_cli.prompt.stdin import has_stdin
 from aiml_cli.settings.options import ROWS, Option, flags_of
 from aiml_cli.settings.resolve import Flags
 from aiml_cli.settings.value_types import ValueType, choice
-from aiml_cli.system.stdio import is_terminal
+from aiml_cli.system.terminal import is_terminal
 
 # Typer keeps click to itself; its base class of a wrong command line is reached through one that it shows.
 ClickError: type[Exception] = next(kind for kind in typer.BadParameter.__mro__ if kind.__name__ == "ClickException")

@@ -24,7 +24,8 @@ from aiml_cli.output.choose_renderer import AnswerOutput
 from aiml_cli.settings.options import Options
 from aiml_cli.settings.resolve import Settings, Source
 from aiml_cli.system.signals import Stopped
-from aiml_cli.system.stdio import is_terminal, print_err, write_err
+from aiml_cli.system.stdio import print_err, write_err
+from aiml_cli.system.terminal import is_terminal
 from aiml_cli.transport.http_types import HttpRequest
 
 SHORTEST_S, LONGEST_S, GROWTH = 1.0, 5.0, 1.5

@@ -14,7 +14,8 @@ from aiml_cli.settings.options import Options
 from aiml_cli.settings.resolve import Settings, Source
 from aiml_cli.settings.urls import is_local
 from aiml_cli.store import api_keys, key_storage
-from aiml_cli.system.stdio import is_terminal, print_err
+from aiml_cli.system.stdio import print_err
+from aiml_cli.system.terminal import is_terminal
 
 if TYPE_CHECKING:
     from aiml_cli.api.messages import Conversation

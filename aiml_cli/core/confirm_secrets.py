@@ -7,7 +7,8 @@ from aiml_cli.errors import AimlError, UsageError
 from aiml_cli.settings.resolve import Settings
 from aiml_cli.store import api_keys
 from aiml_cli.system.questions import confirm
-from aiml_cli.system.stdio import is_terminal, print_err
+from aiml_cli.system.stdio import print_err
+from aiml_cli.system.terminal import is_terminal
 
 if TYPE_CHECKING:
     from aiml_cli.prompt.secrets import SecretFinding

@@ -13,7 +13,8 @@ from aiml_cli.settings.resolve import Flags, resolve
 from aiml_cli.store.config_file import read_sources
 from aiml_cli.store.history import reader, search
 from aiml_cli.store.history.writer import COMPLETE
-from aiml_cli.system.stdio import is_terminal, print_err, print_out, write_out
+from aiml_cli.system.stdio import print_err, print_out, write_out
+from aiml_cli.system.terminal import is_terminal
 
 WIDE = 1 << 20  # a pipe has no width
 NONE_YET = "there is no history yet"

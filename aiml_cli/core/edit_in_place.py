@@ -23,10 +23,10 @@ from aiml_cli.prompt.file_sources import FileContent, read_input_file
 from aiml_cli.settings.options import ROWS, Options
 from aiml_cli.settings.resolve import Settings
 from aiml_cli.settings.resolve import Source as Speaker
-from aiml_cli.system.questions import TERMINAL, confirm
+from aiml_cli.system.questions import can_ask, confirm
 from aiml_cli.system.sanitize import sanitize
 from aiml_cli.system.signals import Stopped
-from aiml_cli.system.stdio import is_terminal, print_err, write_err
+from aiml_cli.system.stdio import print_err, write_err
 
 ASKED = "Answer with the whole new text of {name} and nothing else: no explanation, no code fence around it."
 BOM = "\ufeff"
@@ -129,14 +129,7 @@ def _see_that_it_agrees(settings: Settings, words: Sequence[str], models: int) -
 
 def _see_that_somebody_answers(options: Options) -> None:
     """Raise UsageError where nobody could say yes."""
-    if options.yes:
-        return
-    try:
-        with open(TERMINAL, "rb"):  # noqa: PTH123 - a device
-            is_there = is_terminal(2)
-    except OSError:
-        is_there = False
-    if not is_there:
+    if not options.yes and not can_ask():
         raise UsageError("--in-place asks before it replaces a file, and here is no terminal", "-y answers yes")
 
 

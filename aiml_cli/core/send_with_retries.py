@@ -19,7 +19,8 @@ from aiml_cli.core.previous_turns import BY_ID
 from aiml_cli.errors import AimlError
 from aiml_cli.settings.options import Options
 from aiml_cli.store.key_storage import ApiKey
-from aiml_cli.system.stdio import is_terminal, print_err
+from aiml_cli.system.stdio import print_err
+from aiml_cli.system.terminal import is_terminal
 from aiml_cli.transport import retry
 from aiml_cli.transport.choose_transport import make_send, open_client
 from aiml_cli.transport.http_types import HttpRequest
@@ -32,7 +33,7 @@ if TYPE_CHECKING:
     from aiml_cli.core.history_journal import Journal
     from aiml_cli.output.choose_renderer import AnswerOutput
     from aiml_cli.output.spinner import Spinner
-    from aiml_cli.transport.choose_transport import Client
+    from aiml_cli.transport.client import Client
 
 SkipRetries = Callable[[AimlError], bool]
 

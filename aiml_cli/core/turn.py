@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from aiml_cli.core.send_with_retries import RetryPacer, Sender, TurnContext
     from aiml_cli.output.save_media import MediaWriter
     from aiml_cli.store.history.writer import AnswerId
-    from aiml_cli.transport.choose_transport import Client
+    from aiml_cli.transport.client import Client
 
 FOR_THE_REST = "-c asks for the rest; or "
 

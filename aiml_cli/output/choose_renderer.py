@@ -12,7 +12,8 @@ from aiml_cli.output.output_file import OutputFile
 from aiml_cli.output.plain_text import PlainTextRenderer
 from aiml_cli.output.stderr_renderer import NullStderrRenderer, StderrRenderer
 from aiml_cli.settings.options import Options
-from aiml_cli.system.stdio import check_stdout, is_terminal, make_sanitized_writer, print_err, write_out
+from aiml_cli.system.stdio import check_stdout, make_sanitized_writer, print_err, write_out
+from aiml_cli.system.terminal import is_terminal
 
 if TYPE_CHECKING:
     from aiml_cli.output.output_file import MetaFile
@@ -156,7 +157,7 @@ def _growing(put: Write, wish: str, environ: Mapping[str, str]) -> Renderer:
     """Draw Markdown; who wants no colours may still want bold, unless they said never."""
     from aiml_cli.output.markdown import ansi
     from aiml_cli.output.markdown.live_renderer import LiveMarkdownRenderer  # a pipe needs no drawing
-    from aiml_cli.system.stdio import terminal_size
+    from aiml_cli.system.terminal import terminal_size
 
     toned = ansi.strip_styles if wish == "never" else ansi.strip_colors
     if wants_color(1, wish, environ):

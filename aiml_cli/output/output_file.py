@@ -11,7 +11,7 @@ from typing import Any
 from aiml_cli.api.answer import Answer
 from aiml_cli.errors import OutputFailed, UsageError
 from aiml_cli.output.json_output import answer_to_dict, json_line
-from aiml_cli.system.signals import defer_signals
+from aiml_cli.system.atomic_write import PendingFile, write_all
 
 FIELDS = (
     "endpoint", "model", "id", "finish_reason", "complete", "usage", "cost_usd", "cost_source", "timing",
@@ -28,72 +28,62 @@ class OutputFile:
 
     def __init__(self, name: str) -> None:
         self._target = Path(os.path.realpath(name))
+        self._pending: PendingFile | None = None
         try:
             # /dev/stdout leads to a file too, but what it names is this very output.
-            is_place = name.startswith(("/dev/", "/proc/"))
-            self._direct = is_place or (self._target.exists() and not self._target.is_file())
-            self._fd = os.open(name, os.O_WRONLY | os.O_CLOEXEC | os.O_APPEND) if self._direct else self._opened(name)
+            is_device = name.startswith(("/dev/", "/proc/"))
+            if is_device or (self._target.exists() and not self._target.is_file()):
+                self._fd = os.open(name, os.O_WRONLY | os.O_CLOEXEC | os.O_APPEND)
+            else:
+                self._pending = self._open_pending(name)
+                self._fd = self._pending.fd
         except OSError as fault:
             raise UsageError(f"{name}: cannot be written: {fault.strerror}", "nothing was sent") from None
 
-    def _opened(self, name: str) -> int:
-        """Open a new file, with the owner and the modes of the one that it will replace."""
+    def _open_pending(self, name: str) -> PendingFile:
+        """Open a new file, with the owner and the mode of the one that it will replace."""
         if self._target.exists() and not os.access(self._target, os.W_OK):
             raise PermissionError(13, "Permission denied", name)
-        self.part = self._target.with_name(f".{os.urandom(4).hex()}.part")
-        fd = os.open(self.part, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666)
+        file = PendingFile(self._target, self._target.with_name(f".{os.urandom(4).hex()}.part"))
         if self._target.exists():
             old = self._target.stat()
             with suppress(OSError):  # only some may give a file away
-                os.fchown(fd, old.st_uid, old.st_gid)
-            os.fchmod(fd, stat.S_IMODE(old.st_mode))
-        return fd
+                os.fchown(file.fd, old.st_uid, old.st_gid)
+            os.fchmod(file.fd, stat.S_IMODE(old.st_mode))
+        return file
 
     @property
     def is_terminal(self) -> bool:
-        """Say whether the place is a terminal, such as /dev/tty."""
-        return self._direct and os.isatty(self._fd)
+        """True if the output is a terminal, such as /dev/tty."""
+        return self._pending is None and os.isatty(self._fd)
 
     def is_for(self, name: str) -> bool:
-        """Say whether a name is that of this regular file."""
-        return not self._direct and Path(os.path.realpath(name)) == self._target
+        """True if this is the regular file of that name."""
+        return self._pending is not None and Path(os.path.realpath(name)) == self._target
 
     def write(self, data: bytes) -> None:
         """Write all of it; raise OutputFailed."""
-        view = memoryview(data)
-        while view:
-            try:
-                view = view[os.write(self._fd, view) :]
-            except OSError as fault:
-                raise OutputFailed(f"{self._target}: {fault.strerror}") from None
+        try:
+            write_all(self._fd, data)
+        except OSError as fault:
+            raise OutputFailed(f"{self._target}: {fault.strerror}") from None
 
     def close(self, *, complete: bool) -> str:
-        """Take the file's place when the answer is complete; else give the name of what holds it, "" for nothing."""
+        """Take the place of the file when the answer is complete; else return the name of the part, "" for none."""
+        file = self._pending
+        if file is None:
+            os.close(self._fd)
+            return ""
         try:
-            if self._direct:
-                os.close(self._fd)
+            if complete:
+                file.commit()
                 return ""
-            size = os.fstat(self._fd).st_size
-            with defer_signals():  # half done it would leave an answer that was paid for under a name nobody knows
-                os.fsync(self._fd)
-                os.close(self._fd)
-                return self._placed(size, complete=complete)
+            return str(file.keep(self._free_name) or "")
         except OSError as fault:
-            raise OutputFailed(f"{self._target}: {fault.strerror}", f"what came is in {self.part}") from None
-
-    def _placed(self, size: int, *, complete: bool) -> str:
-        if complete:
-            self.part.replace(self._target)
-            return ""
-        if not size:
-            self.part.unlink()
-            return ""
-        part = self._free_name()
-        self.part.rename(part)
-        return str(part)
+            raise OutputFailed(f"{self._target}: {fault.strerror}", f"what came is in {file.part}") from None
 
     def _free_name(self) -> Path:
-        """Find a name that no earlier answer's part has."""
+        """Return a name that no part of an earlier answer has."""
         names = (self._target.with_name(f"{self._target.name}.part{number or ''}") for number in count())
         return next(name for name in names if not name.exists())
 

@@ -11,6 +11,7 @@ from aiml_cli.api.answer import Answer, SavedFile
 from aiml_cli.errors import AimlError, AnswerMismatch, OutputFailed, UsageError
 from aiml_cli.output.output_file import OutputFile
 from aiml_cli.settings.options import Options
+from aiml_cli.system.atomic_write import write_new_file
 
 # What a picture's first bytes are, and how its name ends. A server's word on either is not asked for.
 STARTS = ((b"\x89PNG", "png"), (b"\xff\xd8\xff", "jpg"), (b"GIF8", "gif"), (b"RIFF", "webp"), (b"%PDF", "pdf"))
@@ -92,7 +93,7 @@ class _ImageFolder:
         while True:
             path = self._path / f"image-{next(self._numbers)}.{ending}"
             try:
-                _write_new(path, image)
+                write_new_file(path, image)
             except FileExistsError:
                 continue
             except OSError as fault:
@@ -104,14 +105,3 @@ class _ImageFolder:
         if self._is_new:
             with suppress(OSError):
                 self._path.rmdir()
-
-
-def _write_new(path: Path, data: bytes) -> None:
-    """Write a file that was not there, whole or not at all."""
-    fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666)
-    try:
-        with os.fdopen(fd, "wb") as file:
-            file.write(data)
-    except OSError:
-        path.unlink(missing_ok=True)
-        raise

@@ -3,10 +3,9 @@
 import textwrap
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from itertools import accumulate
 from shutil import get_terminal_size
-from unicodedata import combining, east_asian_width
 
+from aiml_cli.output.text_width import count_fitting, text_width
 from aiml_cli.system.sanitize import sanitize
 
 GAP = 2
@@ -34,7 +33,7 @@ def table_width() -> int:
 def format_table(columns: Sequence[Column], rows: Iterable[Sequence[str]], room: int) -> str:
     """Lay out rows under their headings; columns that do not fit, or hold nothing, are left out."""
     lines = [[column.heading for column in columns], *([_flat(text) for text in row] for row in rows)]
-    natural = [max(map(count_cells, column)) for column in zip(*lines, strict=True)]
+    natural = [max(map(text_width, column)) for column in zip(*lines, strict=True)]
     filled = [index for index in range(len(columns)) if any(line[index] for line in lines[1:])]
     widths = _fitted(columns, natural, filled, room)
     return "".join(_line(columns, widths, line) for line in lines)
@@ -43,7 +42,7 @@ def format_table(columns: Sequence[Column], rows: Iterable[Sequence[str]], room:
 def format_details(pairs: Iterable[tuple[str, str]], room: int) -> str:
     """Lay out names and their values; long values are wrapped beside their name."""
     pairs = [(name, _flat(value)) for name, value in pairs]
-    indent = max((count_cells(name) for name, _ in pairs), default=0) + GAP
+    indent = max((text_width(name) for name, _ in pairs), default=0) + GAP
     return "".join(_paragraph(name, value, indent, room) for name, value in pairs)
 
 
@@ -51,17 +50,6 @@ def format_tsv(rows: Iterable[Sequence[str]]) -> str:
     """Separate by tabs, one row a line; what would break a line or a cell becomes a space."""
     broken = str.maketrans("\t\n\r", "   ")
     return "".join("\t".join(text.translate(broken) for text in row) + "\n" for row in rows)
-
-
-def count_cells(text: str) -> int:
-    """Count the cells that a text takes on a terminal."""
-    return len(text) if text.isascii() else sum(map(_cells, text))
-
-
-def _cells(character: str) -> int:
-    if combining(character):
-        return 0
-    return 2 if east_asian_width(character) in {"W", "F"} else 1
 
 
 def _flat(text: str) -> str:
@@ -90,21 +78,20 @@ def _line(columns: Sequence[Column], widths: dict[int, int], texts: Sequence[str
 
 def _padded(text: str, wide: int, *, right: bool) -> str:
     shown = _cut(text, wide)
-    padding = " " * (wide - count_cells(shown))
+    padding = " " * (wide - text_width(shown))
     return padding + shown if right else shown + padding
 
 
 def _cut(text: str, wide: int) -> str:
     """Shorten a text to some cells, with a sign that it was longer."""
-    if count_cells(text) <= wide:
+    if text_width(text) <= wide:
         return text
-    ends = accumulate(map(_cells, text))
-    return text[: sum(end < wide for end in ends)] + "…"
+    return text[: count_fitting(text, wide - 1)] + "…"
 
 
 def _paragraph(name: str, value: str, indent: int, room: int) -> str:
     lines = textwrap.wrap(
         value, max(room - indent, NARROWEST_PROSE), break_long_words=False, break_on_hyphens=False
     ) or [""]
-    first = name + " " * (indent - count_cells(name)) + lines[0]
+    first = name + " " * (indent - text_width(name)) + lines[0]
     return "".join(f"{line}\n" for line in (first, *(" " * indent + line for line in lines[1:])))

@@ -118,21 +118,16 @@ def _kind_of(char: str) -> str:
 
 def _asked(settings: Settings) -> ApiKey:
     """Run the key command, without a shell and outside of the current directory."""
-    import subprocess  # only for those who have such a command
+    from aiml_cli.system.child_process import ProgramFailed, run_program  # few have such a command
 
     words = _words(settings.options.key_command or "")
     hint = f"it is set by {settings.source_names['key_command']}"
     try:
-        done = subprocess.run(
-            words, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, timeout=COMMAND_SECONDS, check=True, cwd="/"
-        )
-    except subprocess.TimeoutExpired:
-        raise AuthError(f"key_command printed no key within {COMMAND_SECONDS:g} s", hint) from None
-    except subprocess.CalledProcessError as fault:
-        raise AuthError(f"key_command ended with {fault.returncode}", hint) from None
-    except (OSError, ValueError) as fault:
-        raise AuthError(f"key_command cannot be started: {getattr(fault, 'strerror', None) or fault}", hint) from None
-    key = _usable(ApiKey(done.stdout.decode("utf-8", "replace").partition("\n")[0].strip(), "key_command"))
+        printed = run_program(words, seconds=COMMAND_SECONDS)
+    except ProgramFailed as error:
+        reason = f"printed no key within {COMMAND_SECONDS:g} s" if error.timed_out else error.reason
+        raise AuthError(f"key_command {reason}", hint) from None
+    key = _usable(ApiKey(printed.decode("utf-8", "replace").partition("\n")[0].strip(), "key_command"))
     if key is None:
         raise AuthError("key_command printed no key", hint)
     return key

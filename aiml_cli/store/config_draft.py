@@ -1,8 +1,6 @@
 """Keep a working copy of the config file, which takes its place only when it is in order."""
 
 import os
-import shlex
-import subprocess
 from dataclasses import dataclass
 from pathlib import Path
 from secrets import token_hex
@@ -12,6 +10,7 @@ from aiml_cli.store import paths
 from aiml_cli.store.config_file import validate_config
 from aiml_cli.system import atomic_write
 from aiml_cli.system.atomic_write import read_file
+from aiml_cli.system.child_process import run_editor
 
 _EMPTY = b"# Settings of aiml: NAME = VALUE, one a line. Their names: aiml config show\n"
 
@@ -37,13 +36,11 @@ def create_draft() -> ConfigDraft:
 def edit_draft(draft: ConfigDraft, editor: str) -> None:
     """Open the working copy in an editor; raise UsageError, and forget the copy, when that fails."""
     try:
-        ended = subprocess.run([*shlex.split(editor), str(draft.copy)], check=False).returncode
-        reason = f"ended with {ended}" if ended else ""
-    except (OSError, ValueError) as fault:
-        reason = f"cannot be started: {getattr(fault, 'strerror', None) or fault}"
-    if reason:
+        run_editor(draft.copy, editor)
+    except UsageError as error:
         _discard(draft)
-        raise UsageError(f"the editor {editor!r} {reason}", "nothing was changed; VISUAL or EDITOR names another")
+        error.hint = "nothing was changed; VISUAL or EDITOR names another"
+        raise
 
 
 def find_error(draft: ConfigDraft) -> UsageError | None:

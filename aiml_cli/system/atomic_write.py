@@ -1,7 +1,7 @@
-"""Write private files whole or not at all, one writer at a time.
+"""Write files whole or not at all; private files one writer at a time.
 
-A symbolic link in the place of a file is never written through and never replaced: it is refused, because
-its target may lie anywhere, and a link that somebody made on purpose should not vanish.
+A symbolic link in the place of a private file is never written through and never replaced: it is refused, because
+its target may be anywhere, and a link that somebody made on purpose should not vanish.
 """
 
 import fcntl
@@ -11,6 +11,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from aiml_cli.errors import OutputFailed, UsageError
+from aiml_cli.system.signals import defer_signals
 
 
 def update_file(path: Path, change: Callable[[bytes | None], bytes | None]) -> None:
@@ -37,7 +38,7 @@ def create_file(path: Path, data: bytes) -> None:
     """Make a file under a name that nobody else uses; raise OutputFailed."""
     with _in_words(path):
         make_private_folder(path.parent)
-        _write(path, data)
+        write_new_file(path, data, 0o600)
 
 
 def make_private_folder(path: Path) -> None:
@@ -74,31 +75,83 @@ def _locked(path: Path) -> Iterator[None]:
         os.close(lock)
 
 
+class PendingFile:
+    """A file that is written under a name of its own, and takes the place of its target when it is complete.
+
+    Raises OSError. The part is created at once and must not exist; the umask applies to `mode`.
+    """
+
+    def __init__(self, target: Path, part: Path, mode: int = 0o666) -> None:
+        self._target, self.part = target, part
+        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+        self.fd = os.open(part, flags, mode)
+
+    def write(self, data: bytes) -> None:
+        """Write all of it."""
+        write_all(self.fd, data)
+
+    def commit(self) -> None:
+        """Put the file on the disk and in the place of its target."""
+        with defer_signals():  # half done, it would be left under a name that nobody knows
+            self._close()
+            self.part.replace(self._target)
+            _sync_folder(self._target.parent)
+
+    def keep(self, name: Callable[[], Path]) -> Path | None:
+        """Put the file on the disk under another name, made only now; remove it and return None if it is empty."""
+        with defer_signals():
+            size = os.fstat(self.fd).st_size
+            self._close()
+            if not size:
+                self.part.unlink()
+                return None
+            return self.part.rename(name())
+
+    def discard(self) -> None:
+        """Remove the file."""
+        os.close(self.fd)
+        self.part.unlink(missing_ok=True)
+
+    def _close(self) -> None:
+        os.fsync(self.fd)
+        os.close(self.fd)
+
+
+def write_all(fd: int, data: bytes) -> None:
+    """Write all of the data, in as many calls as it takes; raise OSError."""
+    view = memoryview(data)
+    while view:
+        view = view[os.write(fd, view) :]
+
+
+def write_new_file(path: Path, data: bytes, mode: int = 0o666) -> None:
+    """Create a file with this content, and leave none if that fails; raise OSError, FileExistsError if there is one."""
+    file = PendingFile(path, path, mode)
+    try:
+        file.write(data)
+        os.fsync(file.fd)
+    except BaseException:
+        file.discard()
+        raise
+    os.close(file.fd)
+
+
 def _replace(path: Path, data: bytes) -> None:
     """Write beside the file, then take its place; the lock is held."""
     beside = path.with_name(f".{path.name}.new")
     beside.unlink(missing_ok=True)  # left by a writer that was killed: the lock says that nobody uses it
-    _write(beside, data)
-    beside.replace(path)
-    _settle(path.parent)
+    file = PendingFile(path, beside, 0o600)
+    try:
+        os.fchmod(file.fd, 0o600)
+        file.write(data)
+    except BaseException:
+        file.discard()
+        raise
+    file.commit()
 
 
-def _write(path: Path, data: bytes) -> None:
-    """Write a file that is not there yet, to the disk; leave none where that fails."""
-    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
-    with os.fdopen(os.open(path, flags, 0o600), "wb") as file:
-        try:
-            os.fchmod(file.fileno(), 0o600)
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        except BaseException:
-            path.unlink(missing_ok=True)
-            raise
-
-
-def _settle(path: Path) -> None:
-    """Make the new name last through a power cut, where the file system can."""
+def _sync_folder(path: Path) -> None:
+    """Make a new name survive a power cut, where the file system can."""
     with suppress(OSError):
         fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         try:

@@ -1,18 +1,20 @@
-"""Open the terminal where standard input is something else."""
+"""Ask the user on the terminal, whatever standard input and output are."""
 
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 from typing import TextIO
 
 from aiml_cli.errors import UsageError
 from aiml_cli.system.signals import Stopped
-from aiml_cli.system.stdio import is_terminal, write_err
+from aiml_cli.system.stdio import write_err
+from aiml_cli.system.terminal import is_terminal
 
 TERMINAL = "/dev/tty"
 
 
 def open_terminal() -> TextIO:
-    """Open it to read from; raise UsageError where the program has none."""
+    """Open the terminal to read from; raise UsageError if the program has none."""
     try:
         return open(TERMINAL, encoding="utf-8", errors="replace")  # noqa: PTH123 - it stays open to the end
     except OSError as fault:
@@ -21,21 +23,34 @@ def open_terminal() -> TextIO:
         ) from None
 
 
-def confirm(question: str) -> bool:
-    """Ask on the terminal, for standard input may be what is sent; what cannot be answered is no."""
+def can_ask() -> bool:
+    """True if there is a terminal on which a question can be read and answered."""
     try:
-        with open(TERMINAL, encoding="utf-8", errors="replace") as terminal:  # noqa: PTH123 - a device
-            write_err(f"{question} [y/N] ")
-            try:
-                answer = terminal.readline()
-            except Stopped:
-                write_err("\n")
-                raise
-    except OSError:
+        open_terminal().close()
+    except UsageError:
         return False
+    return is_terminal(2)
+
+
+def confirm(question: str, *, default: bool = False) -> bool:
+    """Ask a yes-or-no question; an empty answer is the default, and what cannot be asked or answered is no."""
+    try:
+        terminal = open_terminal()
+    except UsageError:
+        return False
+    with closing(terminal):
+        write_err(f"{question} {'[Y/n]' if default else '[y/N]'} ")
+        try:
+            answer = terminal.readline()
+        except Stopped:
+            write_err("\n")
+            raise
+        except OSError:
+            answer = ""
     if not answer.endswith("\n"):
         write_err("\n")
-    return answer.strip().lower() in ("y", "yes")
+        return False
+    return answer.strip().lower() in (("", "y", "yes") if default else ("y", "yes"))
 
 
 def may_replace(is_yes: bool) -> Callable[[Path], bool]:

@@ -10,6 +10,10 @@ from typing import Protocol
 
 from aiml_cli.errors import OutputFailed, ReaderClosed
 from aiml_cli.system.sanitize import Sanitizer, sanitize
+from aiml_cli.system.terminal import is_terminal
+
+# What takes away the sign of waiting, while there is one.
+spinner_hooks: list[Callable[[], None]] = []
 
 
 class LiveRegion(Protocol):
@@ -29,8 +33,6 @@ class _ThreadPrefix(local):
 
 
 _whose = _ThreadPrefix()
-# What takes away the sign of waiting, while there is one.
-spinner_hooks: list[Callable[[], None]] = []
 
 
 def register_region(what: LiveRegion) -> None:
@@ -43,23 +45,6 @@ def unregister_region(what: LiveRegion) -> None:
     """End that."""
     if what in _standing:
         _standing.remove(what)
-
-
-def is_terminal(fd: int) -> bool:
-    """Say whether a file descriptor is a terminal."""
-    try:
-        return os.isatty(fd)
-    except OSError:
-        return False
-
-
-def terminal_size(fd: int) -> tuple[int, int]:
-    """Give the columns and rows of a terminal; what it does not tell is as it was for most of its history."""
-    try:
-        columns, rows = os.get_terminal_size(fd)
-    except OSError:
-        columns = rows = 0
-    return columns or 80, rows or 24
 
 
 def check_stdout() -> None:

@@ -1,5 +1,6 @@
-"""Keep what is typed while an answer comes out of the answer; it waits for the next prompt."""
+"""The terminal: whether there is one, its size, and its modes."""
 
+import os
 import termios
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -23,3 +24,20 @@ def disable_echo() -> Iterator[None]:
     finally:
         with suppress(termios.error):
             termios.tcsetattr(1, termios.TCSANOW, before)
+
+
+def is_terminal(fd: int) -> bool:
+    """Say whether a file descriptor is a terminal."""
+    try:
+        return os.isatty(fd)
+    except OSError:
+        return False
+
+
+def terminal_size(fd: int) -> tuple[int, int]:
+    """Give the columns and rows of a terminal; what it does not tell is as it was for most of its history."""
+    try:
+        columns, rows = os.get_terminal_size(fd)
+    except OSError:
+        columns = rows = 0
+    return columns or 80, rows or 24

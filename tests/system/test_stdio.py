@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 
 from aiml_cli.errors import OutputFailed, ReaderClosed
-from aiml_cli.system.stdio import check_stdout, is_terminal, print_err, print_out, write_err, write_out
+from aiml_cli.system.stdio import check_stdout, print_err, print_out, write_err, write_out
+from aiml_cli.system.terminal import is_terminal
 
 BIG = b"z" * 300_000
 

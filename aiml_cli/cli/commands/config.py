@@ -2,7 +2,6 @@
 
 import json
 import os
-import sys
 from collections.abc import Mapping
 from contextlib import suppress
 from typing import Any
@@ -12,7 +11,8 @@ from aiml_cli.settings.options import ROWS, Option, value_of
 from aiml_cli.settings.resolve import RawValue, Settings, Source, persistent_options, read_table, resolve
 from aiml_cli.settings.urls import host_of
 from aiml_cli.store import api_keys, config_file, paths
-from aiml_cli.system import stdio
+from aiml_cli.system import stdio, terminal
+from aiml_cli.system.questions import confirm
 from aiml_cli.system.sanitize import sanitize
 from aiml_cli.system.signals import Stopped
 from aiml_cli.system.stdio import print_err
@@ -94,12 +94,10 @@ def edit_config() -> int:
 
 def _again(fault: UsageError) -> bool:
     """Ask whether to go on editing; without a terminal nobody can be asked."""
-    if not (stdio.is_terminal(0) and stdio.is_terminal(2)):
+    if not (terminal.is_terminal(0) and terminal.is_terminal(2)):
         return False
     print_err(f"aiml: {fault.message}")
-    stdio.write_err("edit it again? [Y/n] ")
-    answer = sys.stdin.readline()
-    return bool(answer) and not answer.strip().lower().startswith("n")
+    return confirm("edit it again?", default=True)
 
 
 def change_key(remove: bool, from_stdin: bool, flags: Flags = NONE) -> int:
@@ -124,7 +122,7 @@ def _read_key(host: str, from_stdin: bool) -> str:
     if from_stdin:
         with open(0, "rb", closefd=False) as stdin:
             return stdin.read(LONGEST_KEY).decode("utf-8", "replace").strip()
-    if not stdio.is_terminal(0):
+    if not terminal.is_terminal(0):
         raise UsageError("there is no terminal to type the key on", "pipe it in: … | aiml config key --stdin")
     from getpass import getpass
 

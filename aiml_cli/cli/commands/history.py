@@ -1,7 +1,6 @@
 """Answer `aiml history list`, `show` and `search`: what was asked and answered."""
 
 import os
-import sys
 import time
 from collections.abc import Sequence
 
@@ -18,7 +17,9 @@ from aiml_cli.store.history import reader
 from aiml_cli.store.history.database import History, list_damaged_copies
 from aiml_cli.store.history.edits import DeleteResult, count_copies, delete_conversations, delete_damaged_copies
 from aiml_cli.store.history.reader import StoredConversation
-from aiml_cli.system.stdio import is_terminal, print_err, print_out, write_err, write_out
+from aiml_cli.system.questions import confirm
+from aiml_cli.system.stdio import print_err, print_out, write_out
+from aiml_cli.system.terminal import is_terminal
 
 WAYS = "say ids, or --older-than, or --all"
 PRIVATE = 0o077  # what the umask takes
@@ -91,8 +92,7 @@ def _may(what: str, options: Options) -> bool:
         return True
     if not (is_terminal(0) and is_terminal(2)):
         raise UsageError(f"this would delete {what}", "say -y to do so")
-    write_err(f"delete {what}? [y/N] ")
-    return sys.stdin.readline().strip().lower().startswith("y")
+    return confirm(f"delete {what}?")
 
 
 def _tell(outcome: DeleteResult, copies: int, history: History, options: Options) -> None:

@@ -2,7 +2,6 @@
 
 import os
 from collections.abc import Callable
-from contextlib import suppress
 from difflib import get_close_matches
 from importlib.resources import files
 from pathlib import Path
@@ -11,7 +10,7 @@ from typing import NamedTuple
 
 from aiml_cli.errors import OutputFailed, UsageError
 from aiml_cli.store import model_cache, paths
-from aiml_cli.system.atomic_write import read_file
+from aiml_cli.system.atomic_write import PendingFile, read_file
 from aiml_cli.system.stdio import print_err, print_out
 
 # How a file of ours is told from somebody else's: by this, in one of its first lines.
@@ -90,21 +89,18 @@ def _is_ours(data: bytes) -> bool:
 
 def _write(path: Path, data: bytes) -> None:
     """Write a file whole or not at all, in a folder that others may read as before: it holds no secret."""
-    beside = path.with_name(f".{path.name}.{os.urandom(4).hex()}")
     try:
         for each in reversed([each for each in path.parents if not each.exists()]):
             each.mkdir(0o755, exist_ok=True)  # zsh refuses a folder that a group can write, whatever the umask
-        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
-        with os.fdopen(os.open(beside, flags, 0o644), "wb") as file:
+        file = PendingFile(path, path.with_name(f".{path.name}.{os.urandom(4).hex()}"), 0o644)
+        try:
             file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        beside.replace(path)
+        except OSError:
+            file.discard()
+            raise
+        file.commit()
     except OSError as fault:
         raise OutputFailed(f"{path}: {fault.strerror}", "what was there before is unchanged") from None
-    finally:
-        with suppress(OSError):  # it is not there when all went well
-            beside.unlink()
 
 
 def _folder(variable: str, *below: str) -> Path:

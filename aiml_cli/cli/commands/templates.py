@@ -12,7 +12,8 @@ from aiml_cli.settings.resolve import Flags
 from aiml_cli.store import template_files
 from aiml_cli.store.template_files import Template
 from aiml_cli.system.atomic_write import decode_utf8
-from aiml_cli.system.stdio import is_terminal, print_err, print_out
+from aiml_cli.system.stdio import print_err, print_out
+from aiml_cli.system.terminal import is_terminal
 
 _FIELDS = ("name", "prompt", "variables")
 _COLUMNS = (Column("NAME", 0), Column("PROMPT", 2, least=16), Column("VARIABLES", 1, least=12))

@@ -20,7 +20,8 @@ from aiml_cli.settings.resolve import Flags, Settings, parse_value, resolve
 from aiml_cli.settings.urls import host_of, origin_of
 from aiml_cli.store import key_storage
 from aiml_cli.store.config_file import read_sources
-from aiml_cli.system.stdio import is_terminal, print_out, write_out
+from aiml_cli.system.stdio import print_out, write_out
+from aiml_cli.system.terminal import is_terminal
 from aiml_cli.transport.choose_transport import make_send, open_client
 from aiml_cli.transport.http_types import HttpRequest, read_all
 

@@ -18,7 +18,8 @@ from aiml_cli.settings.resolve import Flags, Settings, resolve
 from aiml_cli.settings.urls import host_of
 from aiml_cli.store.config_file import read_sources
 from aiml_cli.store.history.spending import ESTIMATE, GATEWAY, UNKNOWN, SpendingEntry, read_spending
-from aiml_cli.system.stdio import is_terminal, print_err, print_out, write_out
+from aiml_cli.system.stdio import print_err, print_out, write_out
+from aiml_cli.system.terminal import is_terminal
 
 HOURS = {"24h": 24, "7d": 168, "30d": 720}
 COLUMNS = (

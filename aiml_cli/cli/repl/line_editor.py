@@ -27,7 +27,7 @@ from aiml_cli.output.choose_renderer import wants_color
 from aiml_cli.system.questions import open_terminal
 from aiml_cli.system.sanitize import sanitize
 from aiml_cli.system.signals import ENDINGS, Stopped
-from aiml_cli.system.stdio import is_terminal
+from aiml_cli.system.terminal import is_terminal
 
 QUOTES = '"""'
 

@@ -1,7 +1,6 @@
 """Run the REPL: first what was asked on the command line, then a line at a time."""
 
 import os
-import subprocess
 import sys
 from collections.abc import Callable, Sequence
 from threading import Thread
@@ -18,7 +17,8 @@ from aiml_cli.settings.resolve import Flags, resolve
 from aiml_cli.store.config_file import read_sources
 from aiml_cli.system import signals
 from aiml_cli.system.signals import Stopped
-from aiml_cli.system.stdio import is_terminal, print_err, print_out
+from aiml_cli.system.stdio import print_err, print_out
+from aiml_cli.system.terminal import is_terminal
 
 Read = Callable[[], str | None]
 
@@ -110,7 +110,7 @@ def handle_line(session: Session, line: str) -> None:
             name, words = [*text[1:].split(None, 1), "", ""][:2]
             slash_commands.find_command(name).function(session, words)
         elif text.startswith("!"):
-            run_shell(session, text)
+            _run_shell(session, text)
         else:
             session.ask(strip_block_marks(text))
     except AimlError as fault:
@@ -123,22 +123,25 @@ def strip_block_marks(text: str) -> str:
     return text[3:-3].strip("\n") if is_block else text
 
 
-def run_shell(session: Session, text: str) -> None:
+def _run_shell(session: Session, text: str) -> None:
     """Let `!command` have the terminal; show what `!!command` prints, and keep it for the next message."""
     command = text.lstrip("!").strip()
     if not command:
         print_err("aiml: which command? !ls shows what it prints, !!ls sends that along too")
         return
+    from aiml_cli.system import child_process  # few messages are shell commands
+
     sys.stdout.flush()
-    code = _kept(session, command) if text.startswith("!!") else subprocess.call(command, shell=True)  # noqa: S602 - typed by the user
+    code = _kept(session, command) if text.startswith("!!") else child_process.run_shell(command)
     if code:
         print_err(f"aiml: the command ended with {code}")
 
 
 def _kept(session: Session, command: str) -> int:
-    done = subprocess.run(command, shell=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, check=False)  # noqa: S602 - typed by the user
-    output = done.stdout.decode("utf-8", "replace")
+    from aiml_cli.system.child_process import capture_shell
+
+    code, output = capture_shell(command)
     print_out(output if output.endswith("\n") or not output else output + "\n")
     session.attach(command, output)
     print_err("aiml: this goes along with the next message; /file - takes it back")
-    return done.returncode
+    return code

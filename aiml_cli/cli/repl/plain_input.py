@@ -4,7 +4,8 @@ import os
 from typing import TextIO
 
 from aiml_cli.system.questions import open_terminal
-from aiml_cli.system.stdio import is_terminal, write_err
+from aiml_cli.system.stdio import write_err
+from aiml_cli.system.terminal import is_terminal
 
 QUOTES = '"""'
 

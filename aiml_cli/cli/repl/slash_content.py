@@ -3,7 +3,6 @@
 import base64
 import os
 import shutil
-import subprocess
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -20,7 +19,8 @@ from aiml_cli.prompt.file_sources import SCHEMES, existing_path
 from aiml_cli.store.history import reader
 from aiml_cli.store.history.writer import COMPLETE, INTERRUPTED
 from aiml_cli.system.questions import confirm
-from aiml_cli.system.stdio import is_terminal, print_err, write_out
+from aiml_cli.system.stdio import print_err, write_out
+from aiml_cli.system.terminal import is_terminal
 
 PATIENCE_S = 5
 # Terminals that take it at all take about so much.
@@ -102,13 +102,14 @@ def _programs(environ: Mapping[str, str]) -> Iterator[Sequence[str]]:
 
 
 def _taken(command: Sequence[str], data: bytes) -> bool:
-    """Give it to a program; one that stays to serve it keeps none of our pipes."""
-    quiet = subprocess.DEVNULL
+    """Give it to a program; return whether that took it."""
+    from aiml_cli.system.child_process import ProgramFailed, run_program  # few answers are copied
+
     try:
-        done = subprocess.run(command, input=data, stdout=quiet, stderr=quiet, timeout=PATIENCE_S, check=False)
-    except (OSError, subprocess.TimeoutExpired):
+        run_program(command, data=data, seconds=PATIENCE_S, reads_output=False)
+    except ProgramFailed:
         return False
-    return done.returncode == 0
+    return True
 
 
 @slash("[n]")

@@ -3,37 +3,15 @@
 import re
 from collections.abc import Callable, Iterable, Iterator
 
-from rich.cells import cell_len, get_character_cell_size  # light, unlike the rest of rich
-
 from aiml_cli.output.markdown.inline import Span
+from aiml_cli.output.text_width import count_fitting, max_text_width, text_width
 
 OFF = "\x1b[m"
 STYLE = re.compile(r"\x1b\[[\d;]*m")
 _BREAK = re.compile(r"(\n)|[ \t]+")
-# What some terminals join with its neighbour, and others show by itself, two columns wide.
-_JOINER = "\u200d"
-_HALVES = re.compile("[\U0001f1e6-\U0001f1ff\U0001f3fb-\U0001f3ff]")
 _STYLE = re.compile(r"\x1b\[([\d;]*)m")
 _COLOURS = range(30, 38)
 Tone = Callable[[str], str]
-
-
-def text_width(text: str) -> int:
-    """Give how many columns a text takes."""
-    return len(text) if text.isascii() else cell_len(text)
-
-
-def max_text_width(text: str) -> int:
-    """Give how many columns a text takes at most, whatever a terminal joins."""
-    if text.isascii():
-        return len(text)
-    if _JOINER not in text and not _HALVES.search(text):
-        return cell_len(text)
-    return max(cell_len(text), sum(map(_reach, text)))
-
-
-def _reach(char: str) -> int:
-    return 2 if _HALVES.match(char) else get_character_cell_size(char)
 
 
 def styled_width(line: str) -> int:
@@ -108,23 +86,10 @@ def _split(word: list[Span], width: int) -> tuple[list[Span], list[Span]]:
             head.append(Span(text, style))
             width -= size
             continue
-        cut = _fitting(text, width, at_least=not head)
+        cut = count_fitting(text, width, at_least=not head)
         rest = [Span(text[cut:], style), *word[index + 1 :]]
         return ([*head, Span(text[:cut], style)] if cut else head), rest
     return head, []
-
-
-def _fitting(text: str, width: int, *, at_least: bool) -> int:
-    """Count the characters that fit; what combines with the last one stays with it."""
-    count = used = 0
-    while count < len(text):
-        used_then = used + _reach(text[count])
-        if used_then > width and not (at_least and count == 0):
-            break
-        used, count = used_then, count + 1
-        while count < len(text) and (_reach(text[count]) == 0 or text[count - 1] == "\u200d"):
-            count += 1
-    return count
 
 
 def _joined(line: Iterable[Span]) -> str:

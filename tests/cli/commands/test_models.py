@@ -20,7 +20,8 @@ from support.loopback import Loopback, http
 from aiml_cli.api.model_list import parse_models
 from aiml_cli.catalog import find_models, model_table
 from aiml_cli.errors import AnswerMismatch, ConnectionFailed, IncompleteAnswer, RequestRejected, ServerError, UsageError
-from aiml_cli.output.table import Column, count_cells, format_details, format_table, format_tsv
+from aiml_cli.output.table import Column, format_details, format_table, format_tsv
+from aiml_cli.output.text_width import text_width
 from aiml_cli.settings.options import Options
 from aiml_cli.settings.resolve import Settings
 from aiml_cli.store.model_cache import CachedModels, cache_path, load_models, save_models
@@ -414,7 +415,7 @@ def test_a_senseless_width_counts_as_none(value: str) -> None:
 
 def test_a_terminal_that_does_not_know_its_width_has_80_columns() -> None:
     stored()
-    assert max(map(count_cells, on_terminal(columns=0))) in range(57, 81)
+    assert max(map(text_width, on_terminal(columns=0))) in range(57, 81)
 
 
 @pytest.mark.parametrize("columns", [1, 40, 80, 200])
@@ -452,9 +453,9 @@ def test_no_line_of_a_table_is_wider_than_the_room_or_the_first_column(
     lines = format_table(COLUMNS, [("id" + first, *rest) for first, *rest in rows], room).split("\n")
     assert len(lines) == len(rows) + 2
     widest = max(
-        count_cells(line) for line in format_table(COLUMNS[:1], [["id" + row[0]] for row in rows], 0).split("\n")
+        text_width(line) for line in format_table(COLUMNS[:1], [["id" + row[0]] for row in rows], 0).split("\n")
     )
-    assert max(map(count_cells, lines)) <= max(room, widest)
+    assert max(map(text_width, lines)) <= max(room, widest)
 
 
 def test_a_column_that_holds_nothing_is_left_out() -> None:
