@@ -12,7 +12,7 @@ from aiml_cli.batch.chunk_output import ChunkCollector, ChunkPrinter
 from aiml_cli.batch.chunk_workers import ask_in_order
 from aiml_cli.core import turn
 from aiml_cli.core.build_conversation import read_inputs
-from aiml_cli.core.chat_request import ChatRequest, is_stored_action, resolve_key
+from aiml_cli.core.chat_request import ChatRequest, resolve_key
 from aiml_cli.core.context_window import split_text
 from aiml_cli.core.schema_retry import response_spec_of
 from aiml_cli.core.start_demo import start_demo_if_asked
@@ -23,13 +23,11 @@ from aiml_cli.prompt.attachments import text_block
 from aiml_cli.prompt.compose import PLACE, extract_mentions, read_at_file
 from aiml_cli.prompt.decode_text import decode_any_text
 from aiml_cli.settings.options import ROWS, Options
-from aiml_cli.settings.resolve import Settings, Source
+from aiml_cli.settings.resolve import Settings
 from aiml_cli.system.signals import Stopped
 from aiml_cli.system.stdio import print_err, print_out
 
 MOST = 1000
-# What one answer takes for itself, and what only one question can have.
-ONLY_ONE = ("continue", "resume", "messages", "tool_result", "background", "audio_out", "first")
 # What is asked of the one answer in the end, and not of each piece.
 OF_THE_LAST = ("extract", "schema", "json_object", "items", "n", "output", "meta", "format", "json")
 
@@ -81,15 +79,6 @@ def _prompt_of_all(options: Options) -> str:
 def _see_that_it_agrees(settings: Settings, words: Sequence[str]) -> None:
     """Raise UsageError for what only one question can have."""
     options = settings.options
-    if settings.sources.get("fit") is Source.FLAG:
-        raise UsageError("--fit and --chunk exclude each other", "--fit sends a part of it, --chunk asks for all of it")
-    if not options.chunk:
-        raise UsageError("--reduce makes one answer of the answers for pieces", "--chunk N cuts the input into pieces")
-    for each in ONLY_ONE:
-        if getattr(options, ROWS[each].attribute):
-            raise UsageError(f"{ROWS[each].flag} and --chunk exclude each other", "nothing was sent")
-    if is_stored_action(options):
-        raise UsageError("--chunk asks, and --wait, --show and --cancel do not", "nothing was sent")
     if output_format(options) in ("jsonl", "raw") and not options.reduce:
         raise UsageError(f"--format {output_format(options)} is for one answer", "--format json gives an array")
     if PLACE in " ".join(words):

@@ -14,22 +14,15 @@ from aiml_cli.core.chat_request import ChatRequest, is_stored_action, resolve_ke
 from aiml_cli.core.previous_turns import WHOLE
 from aiml_cli.core.schema_retry import response_spec_of
 from aiml_cli.core.start_demo import start_demo_if_asked
-from aiml_cli.errors import AimlError, UsageError
+from aiml_cli.errors import AimlError
 from aiml_cli.output.choose_renderer import output_format
 from aiml_cli.output.json_output import answer_to_dict, json_line
-from aiml_cli.settings.options import ROWS, Options
 from aiml_cli.settings.resolve import Settings
 from aiml_cli.system.signals import Stopped
 from aiml_cli.system.stdio import print_out
 
 if TYPE_CHECKING:
     from aiml_cli.api.messages import Conversation
-
-# What one answer takes for itself, and what a conversation, a file or a piece of input has only one of.
-NOT_WITH_SEVERAL = ("continue", "resume", "chunk", "reduce", "audio_out", "wait", "show", "cancel")
-NOT_WITH_SECTIONS = ("items", "extract")
-NOT_WITH_FIRST = ("background",)
-FORMATS = ("md", "text", "json")
 
 
 def ask_models(name: str, words: Sequence[str], models: Sequence[Settings]) -> int:
@@ -41,7 +34,6 @@ def ask_models(name: str, words: Sequence[str], models: Sequence[Settings]) -> i
     if (options.dry_run or options.as_) and not is_stored_action(options):
         return _print_first(name, words, models)
     try:
-        _see_that_it_can_be(options)
         screens = (FirstComplete if options.first else SideBySide)(options, os.environ)
     except AimlError as error:
         if output_format(options) == "json":
@@ -57,16 +49,6 @@ def ask_models(name: str, words: Sequence[str], models: Sequence[Settings]) -> i
             screens.close([Answer(name, error=why) for _ in models])
             raise
         return screens.show(asked)
-
-
-def _see_that_it_can_be(options: Options) -> None:
-    """Raise UsageError for what only one answer can have."""
-    for each in (*NOT_WITH_SEVERAL, *(NOT_WITH_FIRST if options.first else NOT_WITH_SECTIONS)):
-        if getattr(options, ROWS[each].attribute):
-            raise UsageError(f"{ROWS[each].flag} and several models exclude each other", "ask one model at a time")
-    if not options.first and output_format(options) not in FORMATS:
-        hint = "--format json gives an array; with --first every format will do"
-        raise UsageError(f"--format {output_format(options)} is for one answer, and several models are asked", hint)
 
 
 def _print_failure(name: str, error: AimlError, count: int) -> None:

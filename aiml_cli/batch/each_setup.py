@@ -16,41 +16,16 @@ from aiml_cli.errors import UsageError
 from aiml_cli.prompt.attachments import text_block
 from aiml_cli.prompt.compose import extract_mentions
 from aiml_cli.prompt.decode_text import decode_any_text
-from aiml_cli.settings.options import ROWS, value_of
-from aiml_cli.settings.resolve import Settings, Source
+from aiml_cli.settings.resolve import Settings
 from aiml_cli.system.stdio import make_notifier
 
-_ONE = "each row is asked on its own"
-_LINES = "results are JSON lines"
-REFUSED = {
-    "continue": _ONE,
-    "resume": _ONE,
-    "interactive": _ONE,
-    "tool_result": _ONE,
-    "background": "the answers are waited for; -j says how many at a time",
-    "wait": _ONE,
-    "show": _ONE,
-    "cancel": _ONE,
-    "save": _ONE,
-    "items": _LINES,
-    "extract": f"{_LINES}; take the code out of their text",
-    "meta": "each result says what it cost",
-    "audio_out": "one file cannot hold the sounds of all rows",
-    "in_place": f"{_LINES}; name a file for them with -o",
-    "save_dir": "the files of the rows would have the same names",
-    "chunk": "a row is asked whole",
-    "reduce": "a row is asked whole",
-    "fit": "a row is asked whole",
-    "first": "all rows ask one model",
-}
-WITH_ROWS = ("jobs", "unordered", "resume_from", "shard")
 # A template says {stdin} where the row belongs: that is what would be piped in.
 ROW, STDIN = "row", "stdin"
 
 
-def ask_each(name: str, words: Sequence[str], settings: Settings, models: int) -> int:
+def ask_each(name: str, words: Sequence[str], settings: Settings) -> int:
     """Ask for each row; give 0 when all are whole, else raise what went wrong."""
-    check_each_options(settings, models)
+    _see_the_input(settings)
     options, ours = settings.options, parse_shard(settings.options.shard, os.environ)
     tell = make_notifier(options.quiet) or _nobody
     source = open_input(options, tell)
@@ -185,26 +160,6 @@ def _first(rows: Iterable[Row], ours: Shard) -> Row:
     raise UsageError("there is no row to show")
 
 
-def check_each_options(settings: Settings, models: int) -> None:
-    """Raise UsageError for a flag that makes no sense with --each, or only with it; a config file's are left aside."""
-    options = settings.options
-    if not options.each:
-        _see_that_rows_are_meant(settings)
-    if models > 1:
-        raise UsageError("several models do not go with --each", "ask one after the other, or A,B for one or the other")
-    for name, why in REFUSED.items():
-        if value_of(options, ROWS[name]) and settings.sources.get(name) in (Source.FLAG, Source.TEMPLATE):
-            raise UsageError(f"{ROWS[name].flag} does not go with --each", why)
-    is_other = options.format not in ("json", "jsonl") and settings.sources.get("format") is Source.FLAG
-    if is_other and not options.json:
-        raise UsageError(f"--format {options.format} does not go with --each", _LINES)
-    if options.output and options.resume_from:
-        raise UsageError(
-            "--output and --resume-from exclude each other", "results are added to the file of --resume-from"
-        )
-    _see_the_input(settings)
-
-
 def _see_the_input(settings: Settings) -> None:
     options = settings.options
     files = options.file or ()
@@ -215,8 +170,3 @@ def _see_the_input(settings: Settings) -> None:
         )
     if options.messages == "-" and not (files and files[0] != "-"):
         raise UsageError("standard input cannot be both --messages and the rows")
-
-
-def _see_that_rows_are_meant(settings: Settings) -> None:
-    named = [ROWS[name].flag for name in WITH_ROWS if settings.sources.get(name) is Source.FLAG]
-    raise UsageError(f"{named[0]} says nothing without --each", "--each line asks for each line")

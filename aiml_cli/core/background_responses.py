@@ -62,9 +62,7 @@ def parse_action(settings: Settings, words: Sequence[str]) -> StoredResponseActi
     """Read what is to be done; raise UsageError for two things at once, a prompt, or an id that is a path."""
     options = settings.options
     asked = {"wait": options.wait, "show": options.show, "cancel": options.cancel}
-    (verb, name), *others = [(verb, name) for verb, name in asked.items() if name]
-    if others:
-        raise UsageError(f"--{verb} and --{others[0][0]} exclude each other")
+    verb, name = next((verb, name) for verb, name in asked.items() if name)
     if words or options.file or options.messages or options.tool_result:
         raise UsageError(
             f"--{verb} takes no prompt: nothing is asked", "to go on from a response: --previous-response-id"

@@ -12,7 +12,7 @@ from typing import NamedTuple
 from aiml_cli.api.answer import Answer
 from aiml_cli.api.endpoints import ENDPOINTS
 from aiml_cli.core import turn
-from aiml_cli.core.chat_request import ChatRequest, is_stored_action
+from aiml_cli.core.chat_request import ChatRequest
 from aiml_cli.core.start_demo import start_demo_if_asked
 from aiml_cli.errors import AnswerMismatch, OutputFailed, UsageError
 from aiml_cli.output.choose_renderer import AnswerOutput, choose_output, wants_color
@@ -20,9 +20,8 @@ from aiml_cli.output.code_blocks import block_code, find_blocks, select_complete
 from aiml_cli.output.json_output import NullRenderer
 from aiml_cli.output.output_file import OutputFile
 from aiml_cli.prompt.file_sources import FileContent, read_input_file
-from aiml_cli.settings.options import ROWS, Options
+from aiml_cli.settings.options import Options
 from aiml_cli.settings.resolve import Settings
-from aiml_cli.settings.resolve import Source as Speaker
 from aiml_cli.system.questions import can_ask, confirm
 from aiml_cli.system.sanitize import sanitize
 from aiml_cli.system.signals import Stopped
@@ -30,11 +29,6 @@ from aiml_cli.system.stdio import print_err, write_err
 
 ASKED = "Answer with the whole new text of {name} and nothing else: no explanation, no code fence around it."
 BOM = "\ufeff"
-# What makes something else of the answer, or asks more than once.
-NOT_WITH = (
-    "output", "json", "audio_out", "schema", "json_object", "items", "background",
-    "each", "unordered", "resume_from", "shard", "chunk", "reduce", "first",
-)  # fmt: skip
 COLOURS = {"+": "\x1b[32m", "-": "\x1b[31m", "@": "\x1b[36m"}
 BOLD, PLAIN = "\x1b[1m", "\x1b[0m"
 
@@ -57,7 +51,7 @@ class FileEdit(NamedTuple):
         return b"\n" in self.old and self.old.count(b"\r\n") == self.old.count(b"\n")
 
 
-def edit_file(name: str, words: Sequence[str], settings: Settings, models: int = 1) -> int:
+def edit_file(name: str, words: Sequence[str], settings: Settings) -> int:
     """Ask for a file's new text, show what changes, and put it in its place; give the exit code.
 
     Raises UsageError before anything is sent when that could not be done, and AnswerMismatch where the user says no.
@@ -65,7 +59,7 @@ def edit_file(name: str, words: Sequence[str], settings: Settings, models: int =
     # Half a file must not take the place of the whole.
     settings = replace(settings, options=replace(settings.options, fit=None, allow_cut=None))
     options = settings.options
-    _see_that_it_agrees(settings, words, models)
+    _check_words(settings, words)
     edit = _opened(options.in_place or "")
     said = [*words, "\n\n" + ASKED.format(name=edit.path.name)]
     if options.dry_run or options.as_:
@@ -110,21 +104,12 @@ class _PendingFile:
                 print_err(f"aiml: what came is in {part}")
 
 
-def _see_that_it_agrees(settings: Settings, words: Sequence[str], models: int) -> None:
-    options = settings.options
-    for flag, is_said in (
-        *((ROWS[name].flag, getattr(options, ROWS[name].attribute)) for name in NOT_WITH),
-        ("several models", models > 1),
-        # As a setting it is about other calls.
-        ("--format", settings.sources.get("format") is Speaker.FLAG),
-        ("-n", (options.n or 1) > 1),
-        ("--wait, --show and --cancel", is_stored_action(options)),
-        ("-x all", options.extract == "all"),
-    ):
-        if is_said:
-            raise UsageError(f"--in-place and {flag} exclude each other", "nothing was sent")
+def _check_words(settings: Settings, words: Sequence[str]) -> None:
+    """Raise UsageError for several choices, of which only one could be the file, and for a missing prompt."""
+    if (settings.options.n or 1) > 1:
+        raise UsageError("-n cannot be used with --in-place", "nothing was sent")
     if not any(word.strip() for word in words):
-        raise UsageError(f"what shall be done with {options.in_place}?", "say it behind the command")
+        raise UsageError(f"what shall be done with {settings.options.in_place}?", "say it behind the command")
 
 
 def _see_that_somebody_answers(options: Options) -> None:

@@ -26,9 +26,6 @@ def load_previous_turns(question: ChatRequest, environ: Mapping[str, str]) -> Ch
     process writes it.
     """
     options = question.options
-    if options.previous_response_id or (options.continue_ and options.resume):
-        other = "--resume" if options.continue_ and options.resume else "--previous-response-id"
-        raise UsageError(f"--{'continue' if options.continue_ else 'resume'} and {other} exclude each other")
     store = database.open_existing()
     if store is None:
         raise UsageError("there is no conversation to go on with: the history is empty")

@@ -73,10 +73,6 @@ class AnswerOutput:
 
 def choose_output(options: Options, environ: Mapping[str, str]) -> AnswerOutput:
     """Open the screens; raise before anything is sent when the answer would have no place to go."""
-    if options.extract:
-        from aiml_cli.output.code_blocks import check_extract_options  # for few calls only
-
-        check_extract_options(options)
     file = OutputFile(options.output) if options.output else None
     if file is None:
         check_stdout()

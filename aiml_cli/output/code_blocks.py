@@ -7,8 +7,7 @@ from typing import NamedTuple
 from aiml_cli.api.answer import Answer
 from aiml_cli.api.completion_builder import Choice, Completion
 from aiml_cli.api.stream_events import EventBatch
-from aiml_cli.errors import AnswerMismatch, UsageError
-from aiml_cli.settings.options import Options
+from aiml_cli.errors import AnswerMismatch
 from aiml_cli.system.sanitize import sanitize
 
 MOST_LISTED = 400
@@ -107,20 +106,6 @@ def _failure(choice: Choice, word: str, completion: Completion) -> AnswerMismatc
         return AnswerMismatch(f"{whose} has no {'whole code block of that name' if found else 'code block'}")
     what = f"no code block {word}" if word.isdecimal() else f"no code block of {word}"
     return AnswerMismatch(f"{whose} has {what}", f"it has {count_text(found)}: {list_blocks(found)}"[:MOST_LISTED])
-
-
-def check_extract_options(options: Options) -> None:
-    """Raise UsageError for what cannot be had together with a block only."""
-    form = "json" if options.json else options.format
-    if form in ("json", "jsonl", "raw"):
-        raise UsageError(f"--extract and --format {form} exclude each other", "a program reads the whole text of that")
-    for flag, is_said in (
-        ("--schema", options.schema),
-        ("--json-object", options.json_object),
-        ("--items", options.items),
-    ):
-        if is_said:
-            raise UsageError(f"--extract and {flag} exclude each other", "such an answer has no code blocks")
 
 
 def find_blocks(answer: str) -> list[CodeBlock]:

@@ -50,7 +50,6 @@ class ResponseSpec:
 def build_response_spec(settings: Settings, *, native: bool) -> ResponseSpec:
     """Settle it; raise UsageError for what is no schema, and for flags that exclude each other."""
     options = settings.options
-    _exclude(settings)
     last = (_of_items,) if options.items else ()
     if options.schema:
         found = load_schema(options.schema, is_typed=settings.sources["schema"] in (Source.FLAG, Source.SET))
@@ -60,17 +59,6 @@ def build_response_spec(settings: Settings, *, native: bool) -> ResponseSpec:
     if options.json_object:
         return ResponseSpec((_of_object, *last), {"type": "json_object"})
     return ResponseSpec(last)
-
-
-def _exclude(settings: Settings) -> None:
-    options = settings.options
-    mine = "--schema" if options.schema else "--json-object" if options.json_object else ""
-    if mine and options.response_format is not None:
-        raise UsageError(f"{mine} and --response-format exclude each other", "give one of them")
-    theirs = "--json" if options.json else f"--format {options.format}"
-    formed = options.json or (settings.sources["format"] is Source.FLAG and options.format not in ("md", "text"))
-    if options.items and formed:
-        raise UsageError(f"--items and {theirs} exclude each other", "give one of them")
 
 
 def _listed(loaded: LoadedSchema) -> LoadedSchema:

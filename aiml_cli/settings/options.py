@@ -42,6 +42,22 @@ class BodyPath(NamedTuple):
     value_type: ValueType[Any] | None = None
 
 
+class Conflict(NamedTuple):
+    """Another option (NAME or NAME=VALUE), or a mode, that an option cannot be used with.
+
+    `typed_only`: not as a setting of the config or the environment. `values`: the values that conflict, all if empty.
+    """
+
+    other: str
+    hint: str = "nothing was sent"
+    typed_only: bool = False
+    values: tuple[str, ...] = ()
+
+
+# Modes: ways in which a call is made that no single option names.
+REPL, SEVERAL_MODELS, SIDE_BY_SIDE = "repl", "several models", "side by side"
+
+
 @dataclass(frozen=True, slots=True)
 class Option(Generic[T]):
     """Describe one thing that a user can set.
@@ -62,6 +78,9 @@ class Option(Generic[T]):
     per_call: bool = False
     hidden: bool = False
     only: str = ""
+    conflicts: tuple[Conflict, ...] = ()
+    requires: tuple[str, ...] = ()
+    requires_hint: str = ""
     attribute: str = ""
 
     @property
@@ -111,6 +130,13 @@ def option(
 MODEL, SAMPLING, TOOLS, FORMAT, RESPONSES = "Model", "Sampling", "Tools", "Answer format", "Stored responses"
 PROMPT, EACH, OUTPUT, CONNECTION = "Prompt", "Many rows", "Output", "Connection"
 INSTEAD, KEY = "Instead of asking", "Key"
+# What only one answer, or only one conversation, can have.
+ONE_AT_A_TIME = Conflict(SEVERAL_MODELS, "ask one model at a time")
+NOT_SIDE_BY_SIDE = Conflict(SIDE_BY_SIDE, "ask one model at a time")
+NOT_IN_REPL = Conflict(REPL, "")
+EACH_ALONE = Conflict("each", "each row is asked on its own")
+JSON_LINES = "results are JSON lines"
+WHOLE_ROWS = "a row is asked whole"
 
 
 # fmt: off
@@ -127,6 +153,7 @@ class Options:
     )
     first: bool | None = option(
         SWITCH, "Of several models take the one that is whole first, and stop the others.", panel=MODEL, per_call=True,
+        conflicts=(Conflict("each", "all rows ask one model"), Conflict("chunk"), Conflict("in_place"), NOT_IN_REPL),
     )
     max_cost: float | None = option(
         number(0), "Refuse what may cost more than so many US dollars; with --each, stop before a row.", panel=MODEL,
@@ -148,6 +175,7 @@ class Options:
     )
     interactive: bool | None = option(
         SWITCH, "With a prompt, files or piped text first, then in turns.", panel=PROMPT, short="-i", per_call=True,
+        conflicts=(EACH_ALONE,),
     )
     print_: bool | None = option(
         SWITCH, "Give one answer and end, also on a terminal.", panel=PROMPT, short="-p", per_call=True,
@@ -164,14 +192,19 @@ class Options:
     )
     save: str | None = option(
         NAME, "Save the prompt and the flags given as a template, and send nothing.", panel=PROMPT, per_call=True,
+        conflicts=(EACH_ALONE,),
     )
     continue_: bool | None = option(
         SWITCH, "Go on with this terminal's last conversation; without a prompt, with its answer that was cut.",
         panel=PROMPT, short="-c", per_call=True,
+        conflicts=(
+            Conflict("previous_response_id"), Conflict("resume"), EACH_ALONE, Conflict("chunk"), ONE_AT_A_TIME,
+        ),
     )
     resume: str | None = option(
         LATEST, "Go on with a conversation, by its id or words of it; alone, with the latest.",
         panel=PROMPT, short="-r", per_call=True,
+        conflicts=(Conflict("previous_response_id"), EACH_ALONE, Conflict("chunk"), ONE_AT_A_TIME),
     )
     allow_secrets: bool | None = option(
         SWITCH, "Send files and standard input that seem to hold keys or passwords.", panel=PROMPT, per_call=True,
@@ -179,33 +212,48 @@ class Options:
     messages: str | None = option(
         PATH, "A JSON file of the messages, or the input items, that come before the prompt.", panel=PROMPT,
         per_call=True,
+        conflicts=(Conflict("chunk"),),
     )
     fit: str | None = option(
         choice("head", "tail", "middle"), "Of input beyond the model's context keep the head, the tail, or both ends.",
         panel=PROMPT,
+        conflicts=(
+            Conflict("chunk", "--fit sends a part of it, --chunk asks for all of it", typed_only=True),
+            Conflict("each", WHOLE_ROWS, typed_only=True),
+        ),
     )
     chunk: int | None = option(
         integer(1), "Cut the input into pieces of so many tokens, and ask for each.", panel=PROMPT, per_call=True,
+        conflicts=(Conflict("each", WHOLE_ROWS), ONE_AT_A_TIME, NOT_IN_REPL),
     )
     reduce: str | None = option(
         TEXT_OR_FILE, "With --chunk: the prompt that makes one answer of all.", panel=PROMPT, per_call=True,
+        conflicts=(Conflict("each", WHOLE_ROWS), ONE_AT_A_TIME, NOT_IN_REPL),
+        requires=("chunk",), requires_hint="--chunk N cuts the input into pieces",
     )
     each: str | None = option(
         choice("line", "jsonl", "csv", "nul"),
         "Ask for each row of standard input or a file; {row} is its text, {name} a column.", panel=EACH, per_call=True,
+        conflicts=(
+            Conflict(SEVERAL_MODELS, "ask one after the other, or A,B for one or the other"),
+        ),
     )
     jobs: int | None = option(
         integer(1, 256), "How many rows or pieces to ask for at the same time.", panel=EACH, short="-j", default=4,
+        requires=("each", "chunk"), requires_hint="--each line asks for each line",
     )
     unordered: bool | None = option(
         SWITCH, "Print results as they come, not in the order of the rows.", panel=EACH, per_call=True,
+        requires=("each",), requires_hint="--each line asks for each line",
     )
     resume_from: str | None = option(
         PATH, "Go on with a file of results: leave out the rows that it has, add the others.", panel=EACH,
         per_call=True,
+        requires=("each",), requires_hint="--each line asks for each line",
     )
     shard: str | None = option(
         SHARD, "Take every Nth row from the Ith on; auto asks Slurm or Kubernetes.", panel=EACH, per_call=True,
+        requires=("each",), requires_hint="--each line asks for each line",
     )
     effort: str | None = option(
         text("none", "minimal", "low", "medium", "high", "xhigh", "max"), "How long to think first.", panel=SAMPLING,
@@ -256,6 +304,7 @@ class Options:
     tool_result: Mapping[str, str] | None = option(
         RESULTS, "The result of a tool call, by the call's id; @FILE reads it from a file. May be repeated.",
         panel=TOOLS, per_call=True, chat="messages[role=tool]", responses="input[type=function_call_output]",
+        conflicts=(EACH_ALONE, Conflict("chunk")),
     )
     web_search: str | None = option(
         choice("low", "medium", "high", bare="medium"), "Let the server search the web, with so much context.",
@@ -276,6 +325,7 @@ class Options:
         SCHEMA, "A JSON Schema that the answer must meet: a file, JSON, or a list such as 'name, age int'.",
         panel=FORMAT,
         chat="response_format[type=json_schema]", responses="text.format[type=json_schema]",
+        conflicts=(Conflict("response_format", "give one of them"),),
     )
     schema_retries: int | None = option(
         integer(0, 10), "How often to ask again when the answer does not meet the schema.", panel=FORMAT, default=0,
@@ -283,10 +333,14 @@ class Options:
     json_object: bool | None = option(
         SWITCH, "Ask for an answer that is some JSON object.", panel=FORMAT,
         chat="response_format[type=json_object]", responses="text.format[type=json_object]",
+        conflicts=(Conflict("response_format", "give one of them"),),
     )
     items: bool | None = option(
         SWITCH, "Print the elements of the answer's top-level array as JSON lines, as they come.",
         panel=FORMAT, per_call=True,
+        conflicts=(
+            Conflict("json", "give one of them"), Conflict("each", JSON_LINES), NOT_SIDE_BY_SIDE,
+        ),
     )
     response_format: Json | None = option(
         JSON, "The format that the answer must have, in either endpoint's form.", panel=FORMAT,
@@ -312,6 +366,10 @@ class Options:
     )
     background: bool | None = option(
         SWITCH, "Let the server work detached from this call.", panel=RESPONSES, responses="background",
+        conflicts=(
+            Conflict("each", "the answers are waited for; -j says how many at a time", typed_only=True),
+            Conflict("chunk"), Conflict("first", "ask one model at a time"),
+        ),
     )
     include: tuple[str, ...] | None = option(
         text_list(
@@ -323,12 +381,15 @@ class Options:
     wait: str | None = option(
         TEXT, "Wait for a background response, by its id, and show it.", panel=RESPONSES,
         per_call=True, only="responses",
+        conflicts=(Conflict("show"), Conflict("cancel"), EACH_ALONE, Conflict("chunk"), ONE_AT_A_TIME, NOT_IN_REPL),
     )
     show: str | None = option(
         TEXT, "Show a stored response, by its id, as it is now.", panel=RESPONSES, per_call=True, only="responses",
+        conflicts=(Conflict("cancel"), EACH_ALONE, Conflict("chunk"), ONE_AT_A_TIME, NOT_IN_REPL),
     )
     cancel: str | None = option(
         TEXT, "Cancel a background response, by its id.", panel=RESPONSES, per_call=True, only="responses",
+        conflicts=(EACH_ALONE, Conflict("chunk"), ONE_AT_A_TIME, NOT_IN_REPL),
     )
     prompt_id: str | None = option(TEXT, "A prompt template of the server.", panel=RESPONSES, responses="prompt.id")
     prompt_version: str | None = option(
@@ -344,24 +405,59 @@ class Options:
     output: str | None = option(
         PATH, "Write the answer to a file, replaced only by a complete answer.", panel=OUTPUT, short="-o",
         per_call=True,
+        conflicts=(Conflict("resume_from", "results are added to the file of --resume-from"),),
     )
     extract: str | None = option(
         BLOCK, "Print a code block only: its number, last, all, or the first of a language.", panel=OUTPUT, short="-x",
         per_call=True,
+        conflicts=(
+            *(
+                Conflict(each, "a program reads the whole text of that")
+                for each in ("format=json", "format=jsonl", "format=raw", "json")
+            ),
+            *(Conflict(each, "such an answer has no code blocks") for each in ("schema", "json_object", "items")),
+            Conflict("each", f"{JSON_LINES}; take the code out of their text"), NOT_SIDE_BY_SIDE,
+            Conflict(REPL, "/copy N and /write N FILE take a code block of an answer"),
+        ),
     )
     in_place: str | None = option(
         PATH, "Send a file, and put the answer in its place after a look at the difference.", panel=OUTPUT,
         per_call=True,
+        conflicts=(
+            *map(Conflict, (
+                "output", "json", "audio_out", "schema", "json_object", "items", "background", "unordered",
+                "resume_from", "shard", "chunk", "reduce", "wait", "show", "cancel", "extract=all", SEVERAL_MODELS,
+            )),
+            Conflict("each", f"{JSON_LINES}; name a file for them with -o"), NOT_IN_REPL,
+        ),
     )
     format: str | None = option(
         choice("md", "text", "json", "jsonl", "raw"),
         "How the answer is written; md is drawn on a terminal, and is text elsewhere.", panel=OUTPUT, default="md",
+        conflicts=(
+            Conflict("in_place", typed_only=True),
+            Conflict("items", "give one of them", typed_only=True, values=("json", "jsonl", "raw")),
+            Conflict("each", JSON_LINES, typed_only=True, values=("md", "text", "raw")),
+            Conflict(
+                SIDE_BY_SIDE, "--format json gives an array; with --first every format will do",
+                values=("jsonl", "raw"),
+            ),
+        ),
     )
     json: bool | None = option(SWITCH, "Short for --format json.", panel=OUTPUT, per_call=True)
-    audio_out: str | None = option(PATH, "Write spoken output to a file.", panel=OUTPUT, per_call=True)
-    save_dir: str | None = option(PATH, "Save images and files of the answer in a folder.", panel=OUTPUT)
+    audio_out: str | None = option(
+        PATH, "Write spoken output to a file.", panel=OUTPUT, per_call=True,
+        conflicts=(
+            Conflict("each", "one file cannot hold the sounds of all rows"), Conflict("chunk"), ONE_AT_A_TIME,
+        ),
+    )
+    save_dir: str | None = option(
+        PATH, "Save images and files of the answer in a folder.", panel=OUTPUT,
+        conflicts=(Conflict("each", "the files of the rows would have the same names", typed_only=True),),
+    )
     meta: str | None = option(
         PATH, "Write tokens, cost, speed and ids to a JSON file.", panel=OUTPUT, per_call=True,
+        conflicts=(Conflict("each", "each result says what it cost"),),
     )
     auto_continue: int | None = option(
         integer(0, 20), "How often to ask for the rest of an answer that was cut.", panel=OUTPUT, default=0,
@@ -375,10 +471,14 @@ class Options:
     no_log: bool | None = option(SWITCH, "Keep nothing of this call in the history.", panel=OUTPUT)
     yes: bool | None = option(SWITCH, "Answer yes to questions.", panel=OUTPUT, short="-y", per_call=True)
     color: str | None = option(choice("auto", "always", "never"), "Colour the output.", panel=OUTPUT, default="auto")
-    dry_run: bool | None = option(SWITCH, "Show the request as JSON and send nothing.", panel=INSTEAD, per_call=True)
+    dry_run: bool | None = option(
+        SWITCH, "Show the request as JSON and send nothing.", panel=INSTEAD, per_call=True,
+        conflicts=(NOT_IN_REPL,),
+    )
     as_: str | None = option(
         choice("curl", "python", "javascript", "httpie", "json"), "Print a program for the request and send nothing.",
         panel=INSTEAD, per_call=True,
+        conflicts=(NOT_IN_REPL,),
     )
     profile: str | None = option(NAME, "Use the settings of this profile.", panel=CONNECTION)
     base_url: str | None = option(
@@ -395,6 +495,7 @@ class Options:
     ca_bundle: str | None = option(PATH, "A file of certificates to trust.", panel=CONNECTION)
     record: str | None = option(
         PATH, "Add the exchange to a file that --replay reads; without the key.", panel=CONNECTION,
+        conflicts=(Conflict("replay", "AIML_RECORD, AIML_REPLAY and the config file set them too"),),
     )
     replay: str | None = option(
         PATH, "Answer from a recorded file, without a network.", panel=CONNECTION,

@@ -18,9 +18,6 @@ Send = Callable[..., AbstractContextManager["HttpResponse"]]
 
 def validate_paths(options: Options) -> None:
     """See that the files of --record and --replay can be used, before anything is sent; raise UsageError."""
-    if options.record and options.replay:
-        hint = "AIML_RECORD, AIML_REPLAY and the config file say them too"
-        raise UsageError("--record and --replay exclude each other", hint)
     _see_that_it_is_no_other_file(options)
     if options.record:
         from aiml_cli.transport import recorder  # as all of it for few calls only

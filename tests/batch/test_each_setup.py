@@ -1,4 +1,4 @@
-"""What does not go with many rows is told before anything is sent."""
+"""What cannot be used with many rows is told before anything is sent."""
 
 import pytest
 from support.loopback import HELLO, Loopback
@@ -10,21 +10,21 @@ ROWS = ["--each", "line"]
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (["--unordered"], "says nothing without --each"),
-        (["-j", "2"], "says nothing without --each"),
-        (["--shard", "1/2"], "says nothing without --each"),
-        (["--resume-from", "out"], "says nothing without --each"),
-        ([*ROWS, "-c"], "--continue does not go"),
-        ([*ROWS, "-r", "x"], "--resume does not go"),
-        ([*ROWS, "-i"], "--interactive does not go"),
-        ([*ROWS, "-x"], "--extract does not go"),
-        ([*ROWS, "--meta", "m"], "--meta does not go"),
-        ([*ROWS, "--format", "raw"], "--format raw does not go"),
-        ([*ROWS, "-m", "a", "-m", "b"], "several models do not go"),
+        (["--unordered"], "only works with --each"),
+        (["-j", "2"], "only works with --each"),
+        (["--shard", "1/2"], "only works with --each"),
+        (["--resume-from", "out"], "only works with --each"),
+        ([*ROWS, "-c"], "--continue cannot be used with --each"),
+        ([*ROWS, "-r", "x"], "--resume cannot be used with --each"),
+        ([*ROWS, "-i"], "--interactive cannot be used with --each"),
+        ([*ROWS, "-x"], "--extract cannot be used with --each"),
+        ([*ROWS, "--meta", "m"], "--meta cannot be used with --each"),
+        ([*ROWS, "--format", "raw"], "--format raw cannot be used with --each"),
+        ([*ROWS, "-m", "a", "-m", "b"], "--each cannot be used with several models"),
         ([*ROWS, "-f", "a", "-f", "b"], "from one file, not 2"),
         ([*ROWS, "-f", "none"], "none: No such file"),
         ([*ROWS, "-f", "."], "not from a folder"),
-        ([*ROWS, "-o", "a", "--resume-from", "b"], "exclude each other"),
+        ([*ROWS, "-o", "a", "--resume-from", "b"], "cannot be used with"),
         ([*ROWS, "--no-stdin"], "no rows to read"),
         ([*ROWS, "{name}"], "no column is called {name}"),
         ([*ROWS, "--shard", "auto"], "no scheduler says"),

@@ -264,10 +264,10 @@ def test_elements_are_held_against_the_schema_of_one(server: Loopback, aiml: Aim
         (["--schema", "a inty"], "'a inty' is no field"),
         (["--schema", '{"type": "whole"}'], "no JSON Schema: $.type"),
         (["--schema", "missing.json"], "No such file"),
-        (["--schema", "a", "--response-format", "{}"], "--schema and --response-format exclude each other"),
-        (["--json-object", "--response-format", "{}"], "--json-object and --response-format exclude each other"),
-        (["--items", "--json"], "--items and --json exclude each other"),
-        (["--items", "--format", "raw"], "--items and --format raw exclude each other"),
+        (["--schema", "a", "--response-format", "{}"], "--schema cannot be used with --response-format"),
+        (["--json-object", "--response-format", "{}"], "--json-object cannot be used with --response-format"),
+        (["--items", "--json"], "--items cannot be used with --json"),
+        (["--items", "--format", "raw"], "--format raw cannot be used with --items"),
     ],
 )
 def test_what_cannot_be_asked_for_is_told_before_anything_is_sent(

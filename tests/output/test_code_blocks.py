@@ -182,7 +182,7 @@ def test_what_excludes_a_block_is_refused_before_anything_is_sent(
     result = aiml("chat", "hi", "-x", "-o", "f", *more)
     assert (result.returncode, server.connections) == (2, 0)
     assert not [path for path in tmp_path.iterdir() if path.is_file()]
-    assert b"exclude each other" in result.stderr
+    assert b"cannot be used with" in result.stderr
 
 
 @pytest.mark.promise("no-driving")

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from aiml_cli import __version__
 from aiml_cli.errors import AimlError, AuthError, RequestRejected, UsageError
+from aiml_cli.settings.conflicts import check_conflicts
 from aiml_cli.settings.resolve import Flags, Settings, resolve
 from aiml_cli.settings.urls import host_of, is_local, origin_of
 from aiml_cli.store import api_keys, config_file, key_storage
@@ -63,6 +64,7 @@ def _findings(flags: Flags) -> Iterator[CheckResult]:
 def _of_recording(settings: Settings) -> CheckResult:
     """Look at the recording: who replays needs neither key nor server."""
     try:
+        check_conflicts(settings)
         validate_paths(settings.options)
     except AimlError as fault:
         return _bad(fault)

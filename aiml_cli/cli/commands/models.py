@@ -5,11 +5,14 @@ from collections.abc import Sequence
 
 from aiml_cli.catalog.model_table import show_models
 from aiml_cli.core.start_demo import start_demo_if_asked
+from aiml_cli.settings.conflicts import check_conflicts
 from aiml_cli.settings.resolve import Flags, resolve
 from aiml_cli.store.config_file import read_sources
 
 
 def models(words: Sequence[str], flags: Flags) -> int:
     """Search the catalogue of the settled server."""
-    with start_demo_if_asked(resolve(read_sources(flags, os.environ))) as settings:
+    resolved = resolve(read_sources(flags, os.environ))
+    check_conflicts(resolved)
+    with start_demo_if_asked(resolved) as settings:
         return show_models(list(words), settings, bool(settings.options.json))

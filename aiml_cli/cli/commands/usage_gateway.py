@@ -15,6 +15,7 @@ from aiml_cli.errors import AimlError, RequestRejected, ServerError, UsageError
 from aiml_cli.output import table
 from aiml_cli.output.format_money import format_dollars
 from aiml_cli.output.json_output import json_line
+from aiml_cli.settings.conflicts import check_conflicts
 from aiml_cli.settings.options import Option
 from aiml_cli.settings.resolve import Flags, Settings, parse_value, resolve
 from aiml_cli.settings.urls import host_of, origin_of
@@ -39,6 +40,7 @@ FIELDS = ("what", "model", "amount", "currency", "requests")
 def show_gateway_usage(flags: Flags, period: Option[str]) -> int:
     """Show what the gateway says of balance and spend; raise AuthError without a key."""
     settings = resolve(read_sources(flags, os.environ))
+    check_conflicts(settings)
     window = parse_value(period, flags[period.name]) if period.name in flags else period.default
     if window not in PERIODS:
         raise UsageError(f"the gateway knows no period {window!r}", f"--period {', '.join(PERIODS)}; or add --by")

@@ -18,6 +18,8 @@ from aiml_cli.core.start_demo import use_demo_model
 from aiml_cli.errors import AimlError, HungUp, ReaderClosed, Terminated, UsageError
 from aiml_cli.output.choose_renderer import choose_output
 from aiml_cli.prompt.file_sources import FileContent as Text
+from aiml_cli.settings.conflicts import check_conflicts
+from aiml_cli.settings.options import REPL
 from aiml_cli.settings.resolve import Flags, RawValue, Settings, Source, resolve
 from aiml_cli.settings.urls import host_of
 from aiml_cli.store.config_file import read_sources
@@ -32,7 +34,6 @@ OF_ONE_MESSAGE = (
     "file", "continue", "resume", "messages", "tool_result", "output", "interactive", "edit", "template", "param",
     "previous_response_id",
 )  # fmt: skip
-NOT_IN_TURNS = ("dry_run", "as", "wait", "show", "cancel", "extract", "in_place", "chunk", "reduce", "first")
 LEAVE_STDIN = {"no_stdin": RawValue(("on",), "the REPL")}
 LOADED = "the conversation"
 ENDINGS = (ReaderClosed, Terminated, HungUp)
@@ -92,9 +93,7 @@ class Session:
 
     def check_flags(self) -> None:
         """Raise UsageError for flags that a conversation in turns cannot have."""
-        if errands := [name for name in NOT_IN_TURNS if name in self.flags]:
-            hint = "/copy N and /write N FILE take a code block of an answer" if errands[0] == "extract" else ""
-            raise UsageError(f"--{errands[0].replace('_', '-')} and a conversation in turns exclude each other", hint)
+        check_conflicts(resolve(read_sources(self.flags, os.environ), self.endpoint), (REPL,))
         if "model" in self.flags and len(self.flags["model"].texts) > 1:
             hint = "-m A,B asks B where A is not to be had; /retry -m B asks another one again"
             raise UsageError("a conversation in turns is held with one model", hint)
@@ -145,6 +144,7 @@ class Session:
 
         `again` is said as it is, without the files that wait.
         """
+        check_conflicts(settings)
         options = settings.options
         texts = () if again else tuple(self.outputs)
         question = ChatRequest(

@@ -332,10 +332,12 @@ def test_a_template_at_the_start_holds_for_all_that_follows(server: Loopback) ->
     assert [(body["temperature"], body["seed"]) for body in lines.bodies] == [(0.5, 4), (1, 4)]
 
 
-@pytest.mark.parametrize("flag", ["dry_run", "as", "wait", "cancel"])
-def test_what_sends_nothing_is_no_conversation(server: Loopback, flag: str) -> None:
-    with pytest.raises(UsageError, match="exclude each other"):
-        Lines(server, **{flag: "on"})
+@pytest.mark.parametrize(
+    ("flag", "value"), [("dry_run", "on"), ("as", "curl"), ("wait", "resp_1"), ("cancel", "resp_1")]
+)
+def test_what_sends_nothing_is_no_conversation(server: Loopback, flag: str, value: str) -> None:
+    with pytest.raises(UsageError, match="cannot be used with a conversation in the REPL"):
+        Lines(server, "responses", **{flag: value})
 
 
 def test_a_stored_response_is_gone_on_with_by_its_id(server: Loopback) -> None:
