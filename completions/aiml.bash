@@ -164,7 +164,7 @@ _aiml_words() {
             _aiml_stored_models
             ;;
         'aiml config completions 0')
-            _aiml_offer bash zsh fish powershell
+            _aiml_offer bash zsh fish
             ;;
         'aiml config templates 0')
             _aiml_stored_templates

@@ -636,7 +636,7 @@ complete -c aiml -n '__aiml_at "aiml config completions"' -l yes -d 'Replace a f
 complete -c aiml -n '__aiml_at "aiml config completions"' -s y -d 'Replace a file that is not aiml\'s.'
 complete -c aiml -n '__aiml_at "aiml config completions"' -l help -d 'Show this message and exit.'
 complete -c aiml -n '__aiml_at "aiml config completions"' -s h -d 'Show this message and exit.'
-complete -c aiml -n '__aiml_at "aiml config completions" 0' -a 'bash zsh fish powershell'
+complete -c aiml -n '__aiml_at "aiml config completions" 0' -a 'bash zsh fish'
 complete -c aiml -n '__aiml_at "aiml config templates"' -l import -r -F -d 'Take over llm\'s templates, or roles of mods or aichat: a file or folder of them.'
 complete -c aiml -n '__aiml_at "aiml config templates"' -l json -d 'Short for --format json.'
 complete -c aiml -n '__aiml_at "aiml config templates"' -l yes -d 'Answer yes to questions.'

@@ -465,7 +465,7 @@ _aiml_config_completions() {
     '(--yes -y)-y[Replace a file that is not aiml'\''s.]' \
     '(- *)--help[Show this message and exit.]' \
     '(- *)-h[Show this message and exit.]' \
-    '1:word:(bash zsh fish powershell)' \
+    '1:word:(bash zsh fish)' \
     '*:word: '
 }
 

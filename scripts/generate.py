@@ -12,7 +12,6 @@ from generators import (
     help,  # noqa: A004 - named after docs/help.md
     man,
     options,
-    powershell,
     reliability,
     repl,
     zsh,
@@ -29,7 +28,6 @@ OUTPUTS: dict[str, Callable[[], str]] = {
     "completions/aiml.bash": bash.render,
     "completions/aiml.zsh": zsh.render,
     "completions/aiml.fish": fish.render,
-    "completions/aiml.ps1": powershell.render,
     "docs/aiml.1": man.render,
 }
 

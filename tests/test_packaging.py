@@ -13,7 +13,7 @@ from support.paths import ROOT
 
 from aiml_cli import __version__
 
-WHEEL, SDIST = f"aiml-{__version__}-py3-none-any.whl", f"aiml-{__version__}.tar.gz"
+WHEEL, SDIST = f"aiml_cli-{__version__}-py3-none-any.whl", f"aiml_cli-{__version__}.tar.gz"
 
 
 def built(root: Path, place: Path, *kinds: str) -> None:
@@ -58,7 +58,7 @@ def tracked(*folders: str) -> set[str]:
 
 def test_the_wheel_has_every_module_and_no_test(packages: Path) -> None:
     assert tracked("aiml_cli") - names(packages) == set()
-    assert [name for name in names(packages) if not name.startswith(("aiml_cli/", f"aiml-{__version__}."))] == []
+    assert [name for name in names(packages) if not name.startswith(("aiml_cli/", f"aiml_cli-{__version__}."))] == []
 
 
 def test_the_wheel_installs_what_shells_and_man_look_for(environment: Path) -> None:

@@ -90,7 +90,7 @@ def config_check(_words: list[str], flags: Flags) -> Task:
 @app.command("completions")
 def config_completions(
     shell: str = typer.Argument(
-        "", metavar="[SHELL]", show_default=False, help="bash, zsh, fish or powershell. Without it: what $SHELL names."
+        "", metavar="[SHELL]", show_default=False, help="bash, zsh or fish. Without it: what $SHELL names."
     ),
     install: bool = typer.Option(
         False, "--install", help="Put it where that shell finds it, and say what is left to do."

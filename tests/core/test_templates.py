@@ -367,7 +367,7 @@ def test_without_the_extra_it_is_named(aiml: Aiml) -> None:
     Path("away").mkdir()
     Path("away/yaml.py").write_text("raise ImportError")
     done = aiml("config", "templates", "--import", "x.yaml", PYTHONPATH=f"{Path.cwd()}/away{os.pathsep}{ROOT}")
-    assert "pip install 'aiml[yaml]'" in refused(done)
+    assert "pip install 'aiml-cli[yaml]'" in refused(done)
 
 
 @pytest.mark.parametrize("line", re.findall(r"^(?:aiml|echo) .*", DOCUMENT, re.MULTILINE))

@@ -6,7 +6,7 @@ import re
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -104,7 +104,7 @@ def test_a_new_row_is_noticed(generate: Any, tmp_path: Path, made_up: Option[str
         "docs/reliability.md",
         "docs/repl.md",
     }
-    assert MADE_UP.flag in (tmp_path / "completions/aiml.ps1").read_text("utf-8")
+    assert MADE_UP.flag in (tmp_path / "completions/aiml.zsh").read_text("utf-8")
     assert r"\-\-odd" in (tmp_path / "docs/aiml.1").read_text("utf-8")
 
 
@@ -193,33 +193,6 @@ def test_every_lasting_row_is_offered_as_a_setting(texts: dict[str, str], shell:
     offers = {"bash": "_aiml_offer model ", "zsh": "settings=(", "fish": "function __aiml_settings"}
     names = script[script.index(offers[shell]) :].replace("'", " ").replace(":", " ").split()
     assert [row.name for row in ROWS.values() if not row.per_call and not row.secret and row.name not in names] == []
-
-
-def test_every_flag_is_in_the_powershell_script(texts: dict[str, str], commands: list[Any]) -> None:
-    script = texts["completions/aiml.ps1"]
-    flags = script.split("function flags(")[1].split("\n    }\n")[0]
-    takes = script.split("function takes(")[1].split("\n    }\n")[0]
-    for each in commands:
-        assert f"'{each.name}' {{ {_quoted(spelling for flag in each.flags for spelling in flag.all)} }}\n" in flags
-        valued = [spelling for flag in each.flags if flag.metavar for spelling in flag.all]
-        assert not valued or f"'{each.name}' {{ {_quoted(valued)} }}\n" in takes
-
-
-def _quoted(words: Iterable[str]) -> str:
-    return ", ".join(f"'{word}'" for word in words)
-
-
-@pytest.mark.usefixtures("made_up")
-def test_the_powershell_script_is_ascii_and_what_it_opens_it_closes(generate: Any) -> None:
-    """Windows PowerShell takes a file without a mark for its own code page; no PowerShell is at hand to read it."""
-    script = generate.OUTPUTS["completions/aiml.ps1"]()
-    assert script.isascii()
-    code = re.sub(r"'(?:[^'\n]|'')*'|\"[^\"\n]*\"", "", re.sub(r"(?m)^ *#.*$", "", script))
-    assert not set("'\"`") & set(code)
-    assert "'it''s'" in script
-    while (inner := re.sub(r"\([^][(){}]*\)|\{[^][(){}]*\}|\[[^][(){}]*\]", "", code)) != code:
-        code = inner
-    assert not set("(){}[]") & set(code)
 
 
 def test_every_flag_and_every_exit_code_is_on_the_manual_page(texts: dict[str, str], commands: list[Any]) -> None:

@@ -16,7 +16,6 @@ from aiml_cli.system.stdio import print_err, print_out
 # How a file of ours is told from somebody else's: by this, in one of its first lines.
 MARK = b"# Completion of aiml for "
 MARK_LINES = 3
-ALIASES = {"pwsh": "powershell"}
 
 
 class Shell(NamedTuple):
@@ -42,11 +41,10 @@ def show_or_install(name: str, *, install: bool, may_replace: bool) -> int:
 def _named(name: str) -> str:
     """Find the shell that is meant; raise UsageError with the near ones."""
     guessed = Path(os.environ.get("SHELL", "")).name
-    word = (name or guessed).lower()
-    found = ALIASES.get(word, word)
+    found = (name or guessed).lower()
     every = f"there are: {', '.join(SHELLS)}"
     if found not in SHELLS:
-        near = get_close_matches(word, (*SHELLS, *ALIASES), 1) if name else []
+        near = get_close_matches(found, SHELLS, 1) if name else []
         hint = f"did you mean {near[0]}? {every}" if near else every
         raise UsageError(f"there are no completions for {name!r}" if name else "which shell is it for?", hint)
     if not name:
@@ -129,10 +127,6 @@ def _zsh_lines(path: Path) -> str:
     return f"fpath=({quote(str(path.parent))} $fpath)\nautoload -Uz compinit && compinit\n"
 
 
-def _powershell_line(path: Path) -> str:
-    return ". '" + str(path).replace("'", "''") + "'\n"
-
-
 _TABLE = {
     "bash": Shell(
         "aiml.bash", _bash, "a new bash finds it, where bash-completion is loaded; else source it in ~/.bashrc"
@@ -147,12 +141,6 @@ _TABLE = {
         "aiml.fish",
         lambda: _folder("XDG_CONFIG_HOME", ".config") / "fish" / "completions" / "aiml.fish",
         "a new fish finds it; nothing is left to do",
-    ),
-    "powershell": Shell(
-        "aiml.ps1",
-        lambda: paths.require_path(paths.history_file()).parent / "aiml.ps1",
-        "a new PowerShell finds it, once this line stands in $PROFILE:",
-        _powershell_line,
     ),
 }
 SHELLS = tuple(_TABLE)

@@ -16,6 +16,7 @@ from aiml_cli.settings.options import KEY, ROWS
 from aiml_cli.settings.resolve import Flags, RawValue
 from aiml_cli.settings.resolve import parse_value as read_said
 from aiml_cli.store import template_files
+from aiml_cli.system.extras import install_command
 from aiml_cli.system.questions import may_replace
 from aiml_cli.system.stdio import print_err
 
@@ -116,7 +117,7 @@ def _yaml(text: str, path: Path) -> Any:
         yaml: Any = import_module("yaml")
     except ImportError:
         raise UsageError(
-            f"{path}: YAML is read by PyYAML, which is not installed", "pip install 'aiml[yaml]'"
+            f"{path}: YAML is read by PyYAML, which is not installed", install_command("yaml", "pyyaml")
         ) from None
     try:
         if any(isinstance(token, yaml.AliasToken) for token in yaml.scan(text)):

@@ -16,12 +16,11 @@ from aiml_cli.cli.commands.shell_completions import SHELLS
 from aiml_cli.store import model_cache
 
 SCRIPTS = ROOT / "completions"
-NAMES = {"bash": "aiml.bash", "zsh": "aiml.zsh", "fish": "aiml.fish", "powershell": "aiml.ps1"}
+NAMES = {"bash": "aiml.bash", "zsh": "aiml.zsh", "fish": "aiml.fish"}
 PLACES = {
     "bash": ".local/share/bash-completion/completions/aiml",
     "zsh": ".local/share/zsh/site-functions/_aiml",
     "fish": ".config/fish/completions/aiml.fish",
-    "powershell": ".local/share/aiml/aiml.ps1",
 }
 INSTALL = ["config", "completions", "--install"]
 BASH_COMPLETION = Path("/usr/share/bash-completion/bash_completion")
@@ -63,14 +62,13 @@ def test_it_is_installed_where_that_shell_looks(
     assert f"aiml: wrote {path}\n" in told.err
     assert [each.name for each in path.parent.iterdir()] == [path.name]
     assert not [each for each in (path, *path.relative_to(home).parents) if (home / each).stat().st_mode & stat.S_IWGRP]
-    assert (str(path.parent) in told.out) == (shell in {"zsh", "powershell"})
+    assert (str(path.parent) in told.out) == (shell == "zsh")
 
 
 @pytest.mark.parametrize(
     ("shell", "line"),
     [
         ("zsh", """fpath=('{}/it'"'"'s mine/.local/share/zsh/site-functions' $fpath)\n"""),
-        ("powershell", ". '{}/it''s mine/.local/share/aiml/aiml.ps1'\n"),
     ],
 )
 def test_a_line_for_a_start_up_file_is_quoted(
@@ -142,8 +140,8 @@ def test_a_folder_that_cannot_be_made_is_told(home: Path, capfd: pytest.CaptureF
     ("typed", "told"),
     [
         ("zhs", "did you mean zsh?"),
-        ("Powershel", "did you mean powershell?"),
-        ("tcsh", "there are: bash, zsh, fish, powershell"),
+        ("powershell", "there are: bash, zsh, fish"),
+        ("tcsh", "there are: bash, zsh, fish"),
         ("", "which shell is it for?"),
     ],
 )

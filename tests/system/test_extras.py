@@ -1,0 +1,20 @@
+"""The hint to install an extra fits the way in which the program was installed."""
+
+import pytest
+
+from aiml_cli.system.extras import install_command
+
+
+@pytest.mark.parametrize(
+    ("prefix", "command"),
+    [
+        ("/home/me/.local/share/pipx/venvs/aiml-cli", "pipx inject aiml-cli pyyaml"),
+        ("/home/me/.local/share/uv/tools/aiml-cli", "uv tool install 'aiml-cli[yaml]'"),
+        ("/home/me/project/.venv", "pip install 'aiml-cli[yaml]'"),
+    ],
+)
+def test_the_command_names_the_tool_that_installed_it(
+    prefix: str, command: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sys.prefix", prefix)
+    assert install_command("yaml", "pyyaml") == command
