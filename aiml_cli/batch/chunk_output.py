@@ -1,6 +1,7 @@
 """Show the answers for the pieces of an input, or keep them for the one answer of all."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from aiml_cli.api.answer import Answer
@@ -122,7 +123,7 @@ class ChunkPrinter(ChunkAnswers):
             output_format(self._options) != "json",
         )
         if not is_text:
-            screen.stdout = NullRenderer()
+            screen = replace(screen, stdout=NullRenderer())
         text = answer.completion.first.output_text
         if is_text and text:
             if not self._is_first and output_format(self._options) != "items":

@@ -11,7 +11,7 @@ from aiml_cli.batch.compare_output import FirstComplete, SideBySide
 from aiml_cli.batch.compare_workers import ModelRuns
 from aiml_cli.core import turn
 from aiml_cli.core.chat_request import ChatRequest, is_stored_action, resolve_key
-from aiml_cli.core.previous_turns import WHOLE
+from aiml_cli.core.previous_turns import HistoryMode
 from aiml_cli.core.schema_retry import response_spec_of
 from aiml_cli.core.start_demo import start_demo_if_asked
 from aiml_cli.errors import AimlError
@@ -106,7 +106,10 @@ def _see_that_all_are_affordable(questions: Sequence[ChatRequest], said: "Conver
     from aiml_cli.core import budget  # few set a limit
 
     bodies = [
-        {**each.build_body(said, WHOLE), "model": ",".join((each.options.model or "", *each.fallback_models))}
+        {
+            **each.build_body(said, HistoryMode.FULL),
+            "model": ",".join((each.options.model or "", *each.fallback_models)),
+        }
         for each in questions
     ]
     asked = [(each.settings, body) for each, body in zip(questions, bodies, strict=True)]

@@ -105,9 +105,8 @@ class SideBySide:
         """Show an answer under the name of its model."""
         if self._is_text:
             self._put(self._heading(asked.name))
-        self._screen = build_output(self._file, self._options, self._environ)
-        if not self._is_text:
-            self._screen.stdout = NullRenderer()
+        output = build_output(self._file, self._options, self._environ)
+        self._screen = output if self._is_text else replace(output, stdout=NullRenderer())
         with prefix_lines(asked.name), show_waiting(self._options, self._environ, wanted=asked.is_silent()):
             for post in asked.messages():
                 render_message(self._screen, post)

@@ -108,7 +108,7 @@ class RowWorkers:
         """Close the connections of all rows that are being asked."""
         self.stop()
         self._context.rate_limiter.close()
-        self._context.stats.lost = self._in_flight
+        self._context.stats.lose(self._in_flight)
         self.pool.abort(signal.SIGINT, seconds=ABORT_S)  # a recording must know that it was us
 
     def _connect(self) -> "AbstractContextManager[Client]":

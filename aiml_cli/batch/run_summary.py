@@ -56,6 +56,10 @@ class RunStats:
         """Count the rows that are through."""
         return self.whole + self.failed + self.skipped
 
+    def lose(self, count: int) -> None:
+        """Note how many rows were aborted."""
+        self.lost = count
+
     def skip(self) -> None:
         """Count a row that was done before."""
         with self._lock:

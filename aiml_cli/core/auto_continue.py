@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING, Any
 
 from aiml_cli.api.answer import can_continue
 from aiml_cli.core import resume
-from aiml_cli.core.previous_turns import WHOLE
+from aiml_cli.core.previous_turns import HistoryMode
 from aiml_cli.errors import IncompleteAnswer
 
 if TYPE_CHECKING:
@@ -21,7 +21,7 @@ def send_and_continue(context: "TurnContext") -> None:
         completion = context.sender.completion()
         if not can_continue(completion):
             break
-        body = context.build_body(resume.ask_to_continue(context.conversation, completion.first.text), WHOLE)
+        body = context.build_body(resume.ask_to_continue(context.conversation, completion.first.text), HistoryMode.FULL)
         if context.budget and reservation:
             from aiml_cli.core.budget import reserve_next
 

@@ -8,7 +8,7 @@ from urllib.parse import quote
 
 from aiml_cli.api.completion_builder import Completion
 from aiml_cli.api.stream_events import EventBatch, TextDelta
-from aiml_cli.core.previous_turns import WHOLE
+from aiml_cli.core.previous_turns import HistoryMode
 from aiml_cli.core.send_with_retries import Sender, TurnContext
 from aiml_cli.errors import (
     AimlError,
@@ -139,7 +139,7 @@ def start_background(context: "TurnContext") -> None:
     if settings.options.output:
         raise UsageError("--background answers with an id, which is nothing for --output", "say -o with --wait ID")
     try:
-        context.send(context.build_body(history=WHOLE))
+        context.send(context.build_body(history=HistoryMode.FULL))
     except RequestRejected as error:
         error.hint = error.hint if settings.options.store else NEEDS_STORE
         raise

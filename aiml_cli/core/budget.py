@@ -9,7 +9,7 @@ from aiml_cli.api.model_list import Model, find_model
 from aiml_cli.catalog import find_models
 from aiml_cli.catalog.pricing import TokenBound, bound_tokens, estimate_cost
 from aiml_cli.core.chat_request import ChatRequest
-from aiml_cli.core.previous_turns import WHOLE
+from aiml_cli.core.previous_turns import HistoryMode
 from aiml_cli.errors import AuthError, RequestRejected, ServerError, UsageError
 from aiml_cli.output.format_money import format_dollars, round_dollars
 from aiml_cli.settings.resolve import Settings
@@ -101,7 +101,7 @@ class Budget:
 
 def reserve_first(budget: Budget, request: ChatRequest, conversation: "Conversation") -> Reservation:
     """Set aside what the first request of a call could cost, with all previous turns and the dearest fallback model."""
-    body = request.build_body(conversation, WHOLE)
+    body = request.build_body(conversation, HistoryMode.FULL)
     models = ",".join([str(body.get("model")), *request.fallback_models])
     return budget.reserve(request.settings, {**body, "model": models})._replace(body=body)
 

@@ -8,6 +8,7 @@ from aiml_cli import __version__
 from aiml_cli.api.endpoints import Endpoint
 from aiml_cli.api.request_body import encode_body
 from aiml_cli.core.build_conversation import build_conversation
+from aiml_cli.core.previous_turns import HistoryMode, PreviousTurns
 from aiml_cli.errors import AuthError, UsageError
 from aiml_cli.prompt.compose import read_at_file
 from aiml_cli.settings.options import Options
@@ -19,7 +20,6 @@ from aiml_cli.system.terminal import is_terminal
 
 if TYPE_CHECKING:
     from aiml_cli.api.messages import Conversation
-    from aiml_cli.core.previous_turns import PreviousTurns
     from aiml_cli.prompt.file_sources import FileContent as Text
     from aiml_cli.schema.check import ResponseSpec
     from aiml_cli.transport.http_types import HttpRequest
@@ -43,7 +43,7 @@ class ChatRequest:
     words: Sequence[str]
     settings: Settings
     response_spec: "ResponseSpec | None" = None
-    previous_turns: "PreviousTurns | None" = None
+    previous_turns: PreviousTurns | None = None
     known_system: tuple[str | None] | None = None
     extra_files: "Sequence[Text]" = ()
     repeated: "Conversation | None" = None
@@ -76,7 +76,7 @@ class ChatRequest:
         )
         return said if said.messages or not self.previous_turns else self.previous_turns.continue_request()
 
-    def build_body(self, said: "Conversation", how: int = 0) -> dict[str, Any]:
+    def build_body(self, said: "Conversation", how: HistoryMode = HistoryMode.BY_ID) -> dict[str, Any]:
         """Make the request's body; `how` is in which way what was said before is sent."""
         options = replace(self.options, system=self.system, stream=self._stream())
         if self.previous_turns:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from aiml_cli.api.messages import Conversation, RawMessage
 from aiml_cli.core.chat_request import ChatRequest
-from aiml_cli.core.previous_turns import BY_ID, CUT, GO_ON, WHOLE, WITHOUT_REASONING, PreviousTurns
+from aiml_cli.core.previous_turns import CUT, GO_ON, HistoryMode, PreviousTurns
 from aiml_cli.errors import RequestRejected, UsageError
 from aiml_cli.settings.options import Options
 from aiml_cli.settings.resolve import Settings, Source
@@ -45,7 +45,7 @@ def load_previous_turns(question: ChatRequest, environ: Mapping[str, str]) -> Ch
 
 def send_with_history(context: "TurnContext") -> None:
     """Send a request, and send it in another way if the server no longer has what it refers to."""
-    before, how = context.request.previous_turns, BY_ID
+    before, how = context.request.previous_turns, HistoryMode.BY_ID
     while True:
         try:
             context.send(context.build_body(history=how))
@@ -54,7 +54,11 @@ def send_with_history(context: "TurnContext") -> None:
             if not words:
                 raise
             context.request.notify(words)
-            how = WHOLE if how == BY_ID and before and before.by_id else WITHOUT_REASONING
+            how = (
+                HistoryMode.FULL
+                if how == HistoryMode.BY_ID and before and before.by_id
+                else HistoryMode.WITHOUT_REASONING
+            )
             context.sender.start_next_answer()
         else:
             return

@@ -8,7 +8,7 @@ from aiml_cli.api.endpoints import Endpoint
 from aiml_cli.api.messages import Conversation
 from aiml_cli.api.stream_events import EventBatch
 from aiml_cli.core.chat_request import is_stored_action
-from aiml_cli.core.previous_turns import WHOLE
+from aiml_cli.core.previous_turns import HistoryMode
 from aiml_cli.errors import AnswerMismatch
 from aiml_cli.output.choose_renderer import AnswerOutput
 from aiml_cli.schema.check import ResponseSpec, build_response_spec
@@ -118,7 +118,7 @@ def send_until_valid(context: "TurnContext") -> None:
     """Send a request, and send it again with a correction until the answer is valid; show the last answer only."""
     request, sender = context.request, context.sender
     held, tries = BufferedOutput(context.output), request.options.schema_retries or 0
-    body, reservation = context.build_body(history=WHOLE), context.reservation
+    body, reservation = context.build_body(history=HistoryMode.FULL), context.reservation
     try:
         context.send(body, held)
         for count in range(1, tries + 1):

@@ -15,7 +15,7 @@ from aiml_cli.api.lenient_json import as_amount
 from aiml_cli.api.parse_response import parse_response
 from aiml_cli.api.stream_events import ErrorEvent, EventBatch, Finished, Notice, OutputItems, ResponseStarted, Usage
 from aiml_cli.core.chat_request import ChatRequest, build_request
-from aiml_cli.core.previous_turns import BY_ID
+from aiml_cli.core.previous_turns import HistoryMode
 from aiml_cli.errors import AimlError
 from aiml_cli.settings.options import Options
 from aiml_cli.store.key_storage import ApiKey
@@ -253,7 +253,9 @@ class TurnContext(NamedTuple):
     reservation: "Reservation | None" = None
     skip_retries: SkipRetries | None = None
 
-    def build_body(self, conversation: "Conversation | None" = None, history: int = BY_ID) -> dict[str, Any]:
+    def build_body(
+        self, conversation: "Conversation | None" = None, history: HistoryMode = HistoryMode.BY_ID
+    ) -> dict[str, Any]:
         """Build a request body; `history` is how previous turns are sent."""
         return self.request.build_body(conversation or self.conversation, history)
 

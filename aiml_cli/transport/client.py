@@ -4,6 +4,7 @@ import ssl
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import httpx
 
@@ -24,8 +25,9 @@ SLICE = 1024 * 1024
 class Client(httpx.Client):
     """Know the newest connection besides, and whom to tell of a redirect."""
 
-    connection: ConnectionHandle
-    notify: Callable[[str], None]
+    def __init__(self, notify: Callable[[str], None], **settings: Any) -> None:
+        super().__init__(**settings)
+        self.connection, self.notify = ConnectionHandle(), notify
 
 
 @contextmanager
@@ -36,11 +38,10 @@ def open_http_client(
     limits = httpx.Timeout(timeout, connect=min(CONNECT_SECONDS, timeout))
     context = make_ssl_context(ca_bundle) if not is_unencrypted(url) else ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     try:
-        client = Client(verify=context, timeout=limits, trust_env=not is_local(url), headers=ENCODINGS)
+        client = Client(tell or _nobody, verify=context, timeout=limits, trust_env=not is_local(url), headers=ENCODINGS)
     except (ImportError, ValueError, httpx.InvalidURL) as fault:
         hint = "look at HTTPS_PROXY, ALL_PROXY and NO_PROXY"
         raise UsageError(f"the proxy settings cannot be used: {fault}", hint) from None
-    client.connection, client.notify = ConnectionHandle(), tell or _nobody
     with client:
         yield client
 
