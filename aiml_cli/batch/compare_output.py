@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from aiml_cli.api.answer import Answer
 from aiml_cli.batch.compare_workers import ModelRun, ModelRuns, render_message, show_waiting
-from aiml_cli.catalog import cost_estimate
+from aiml_cli.catalog import pricing
 from aiml_cli.errors import AimlError, OutputFailed, ReaderClosed
 from aiml_cli.output import table
 from aiml_cli.output.choose_renderer import AnswerOutput, build_output, choose_output, output_format, wants_color
@@ -227,7 +227,7 @@ def _row(asked: ModelRun) -> list[str]:
     """Give the figures of a model, of several that were asked in turn those of who answered."""
     settings = asked.request.settings
     seen = replace(settings, options=replace(settings.options, usage=True))
-    answer = cost_estimate.add_estimated_cost(asked.answer or Answer(asked.request.endpoint.name), seen)
+    answer = pricing.add_estimated_cost(asked.answer or Answer(asked.request.endpoint.name), seen)
     usage, timing = answer.completion.usage, answer.timing
     name = asked.name if asked.name.partition(" (")[0] == settings.options.model else settings.options.model or ""
     return [

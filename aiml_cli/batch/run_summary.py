@@ -170,9 +170,7 @@ class CostTracker:
 
     def _prices(self, name: str) -> "tuple[Price, ...]":
         if name not in self._known:
-            from aiml_cli.catalog.find_models import (
-                load_stored_models,  # a catalogue of a thousand models takes 25 ms to read
-            )
+            from aiml_cli.catalog.find_models import load_stored_models
 
             model = find_model(load_stored_models(self._settings) or [], name)
             self._known[name] = model.prices if model else ()

@@ -1,12 +1,15 @@
 """What models cost, as the catalogue says it, and what an answer would cost by that."""
 
 from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import replace
 from typing import Any, NamedTuple
 
+from aiml_cli.api.answer import Answer
 from aiml_cli.api.lenient_json import as_dict, as_number
 from aiml_cli.api.model_list import MILLION, Price, price_per_million
 from aiml_cli.api.stream_events import Usage
-from aiml_cli.catalog import token_estimate
+from aiml_cli.settings.options import Options
+from aiml_cli.settings.resolve import Settings
 
 # More than this nobody counted: it is no count.
 MOST_TOKENS = 10**12
@@ -32,6 +35,8 @@ _PROPERTIES = {
     "web_search_options": "a web search",
     "audio": "spoken output",
 }
+CHARACTERS = 3
+FURTHER_BYTES = 2
 
 
 def estimate_cost(prices: Iterable[Price], usage: Usage) -> float | None:
@@ -111,7 +116,7 @@ def _tokens(found: Json) -> int:
     while waiting:
         match waiting.pop():
             case str() as text:
-                count += token_estimate.estimate_tokens(text)
+                count += estimate_tokens(text)
             case {"type": kind} if kind in _PICTURES:
                 count += PICTURE_TOKENS
             case dict() as several:
@@ -119,5 +124,30 @@ def _tokens(found: Json) -> int:
             case list() | tuple() as several:
                 waiting += several
             case other:
-                count += 0 if other is None else token_estimate.estimate_tokens(str(other))
+                count += 0 if other is None else estimate_tokens(str(other))
     return count
+
+
+def add_estimated_cost(answer: Answer, settings: Settings) -> Answer:
+    """Add what the answer may have cost, where somebody will see it; the stored catalogue may not know."""
+    usage = answer.completion.usage
+    if usage is None or answer.reported_cost_usd is not None or not _is_seen(settings.options):
+        return answer
+    # A catalogue of a thousand models takes 25 ms to read: only who wants a price waits for it.
+    from aiml_cli.api.model_list import find_model
+    from aiml_cli.catalog.find_models import load_stored_models
+
+    model = find_model(load_stored_models(settings) or [], settings.options.model or "")
+    found = estimate_cost(model.prices, usage) if model else None
+    # Of an answer in parts some of which were told a price, that is the least that it cost.
+    return answer if found is None else replace(answer, estimate_usd=max(found, answer.estimate_usd or 0))
+
+
+def _is_seen(options: Options) -> bool:
+    return bool(options.usage or options.meta or options.json or options.format in {"json", "jsonl"})
+
+
+def estimate_tokens(text: str) -> int:
+    """Give the tokens that a text takes at most, in all likelihood."""
+    further = 0 if text.isascii() else len(text.encode("utf-8", "replace")) - len(text)
+    return -(-len(text) // CHARACTERS) + -(-further // FURTHER_BYTES)

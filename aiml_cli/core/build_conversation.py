@@ -117,10 +117,7 @@ def _earlier(
     """Give the turns that come before the prompt."""
     if options.messages is None and not options.tool_result:
         return ()
-    from aiml_cli.prompt.messages_file import (  # a prompt seldom comes with a file of turns
-        collect_call_ids,
-        read_messages_file,
-    )
+    from aiml_cli.prompt.messages_file import collect_call_ids, read_messages_file
 
     if options.messages == "-" and "-" in (options.file or ()):
         raise UsageError("standard input cannot be both --messages and --file")

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterator, Sequence
 
 from aiml_cli.api.model_list import Model, find_model
-from aiml_cli.catalog.token_estimate import CHARACTERS, estimate_tokens
+from aiml_cli.catalog.pricing import CHARACTERS, estimate_tokens
 from aiml_cli.errors import AimlError, UsageError
 from aiml_cli.prompt.compose import InputText, PromptParts
 from aiml_cli.settings.options import Options

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from aiml_cli.core.history_journal import Journal
     from aiml_cli.output.choose_renderer import AnswerOutput
     from aiml_cli.output.spinner import Spinner
-    from aiml_cli.transport.client import Client
+    from aiml_cli.transport.choose_transport import Client
 
 SkipRetries = Callable[[AimlError], bool]
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from aiml_cli.api.answer import Answer, add_costs, can_continue, judge_answer
 from aiml_cli.api.messages import Conversation
-from aiml_cli.catalog import cost_estimate
+from aiml_cli.catalog import pricing
 from aiml_cli.core.chat_request import ChatRequest, build_headers, is_stored_action, resolve_key
 from aiml_cli.core.history_journal import make_journal
 from aiml_cli.errors import AimlError, IncompleteAnswer, RequestRejected
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from aiml_cli.core.send_with_retries import RetryPacer, Sender, TurnContext
     from aiml_cli.output.save_media import MediaWriter
     from aiml_cli.store.history.writer import AnswerId
-    from aiml_cli.transport.client import Client
+    from aiml_cli.transport.choose_transport import Client
 
 FOR_THE_REST = "-c asks for the rest; or "
 
@@ -57,7 +57,7 @@ def run_turn(
         error = stop.error
     answer = _judge(turn.request, turn.sender.journal, turn.sender.answer(error))
     answer = media.save(answer) if media else answer
-    answer = _close(output, turn.sender, cost_estimate.add_estimated_cost(answer, turn.request.settings), turn.request)
+    answer = _close(output, turn.sender, pricing.add_estimated_cost(answer, turn.request.settings), turn.request)
     journal = turn.sender.journal
     return TurnResult(turn.request, turn.conversation, answer, journal.row if journal else None)
 
@@ -203,7 +203,7 @@ def _close(screen: AnswerOutput, talk: "Sender", answer: Answer, request: ChatRe
 
     The cost that is shown is that of the whole call; what was kept before has its own.
     """
-    others = [cost_estimate.add_estimated_cost(each, request.settings) for each in talk.earlier_answers]
+    others = [pricing.add_estimated_cost(each, request.settings) for each in talk.earlier_answers]
     try:
         screen.close(add_costs(answer, [*others, answer]) if others else answer)
     except (AimlError, Stopped) as fault:

@@ -11,10 +11,10 @@ from urllib.parse import parse_qs, unquote, urlsplit
 
 from aiml_cli.demo import chat_completions, models, responses, validation
 from aiml_cli.demo.answers import make_answer
+from aiml_cli.demo.body_validation import json_type
 from aiml_cli.demo.errors import STATUSES, GatewayError, error_body
 from aiml_cli.demo.exchange import DemoExchange, encode_json, new_identity
 from aiml_cli.demo.question import DemoRequest, Json
-from aiml_cli.demo.value_checks import json_type
 
 PAUSE = 0.1  # seconds before each token of demo/slow
 _LISTS = {"/v1/models", "/models", "/api/v1/models"}

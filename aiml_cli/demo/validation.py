@@ -2,9 +2,18 @@
 
 from collections.abc import Callable, Iterator, Mapping
 
-from aiml_cli.demo.body_validation import check_chat_body, check_responses_body
+from aiml_cli.demo.body_validation import (
+    MISSING,
+    Issues,
+    Json,
+    check_chat_body,
+    check_choice,
+    check_range,
+    check_responses_body,
+    check_type,
+    json_type,
+)
 from aiml_cli.demo.errors import GatewayError
-from aiml_cli.demo.value_checks import MISSING, Issues, Json, check_choice, check_range, check_type, json_type
 from aiml_cli.settings.options import ROWS
 from aiml_cli.settings.value_types import (
     JSON,

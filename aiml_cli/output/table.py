@@ -5,8 +5,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from shutil import get_terminal_size
 
-from aiml_cli.output.text_width import count_fitting, text_width
 from aiml_cli.system.sanitize import sanitize
+from aiml_cli.system.terminal import count_fitting, text_width
 
 GAP = 2
 NARROWEST_PROSE = 24

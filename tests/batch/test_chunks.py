@@ -15,7 +15,7 @@ from support.catalogs import PRICES, store_catalog
 from support.loopback import SILENCE, STREAM, Loopback, as_json, chunk, delta, stream
 from support.run_cli import Aiml, command
 
-from aiml_cli.catalog.token_estimate import estimate_tokens
+from aiml_cli.catalog.pricing import estimate_tokens
 from aiml_cli.core.context_window import split_text
 
 THREE = b"one\n\ntwo\n\nsix\n\n"  # each paragraph is a piece of two tokens

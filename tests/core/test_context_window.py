@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from support.loopback import HELLO, Loopback, as_json
 from support.run_cli import Aiml
 
-from aiml_cli.catalog.token_estimate import estimate_tokens
+from aiml_cli.catalog.pricing import estimate_tokens
 from aiml_cli.core.context_window import take_head, take_tail
 from aiml_cli.store.model_cache import CachedModels, save_models
 

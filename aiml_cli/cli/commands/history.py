@@ -5,8 +5,13 @@ import time
 from collections.abc import Sequence
 
 from aiml_cli.core import transcript
-from aiml_cli.core.conversation_table import report_if_empty, resolve_shared_options
-from aiml_cli.core.find_conversation import find_by_words, load_transcripts, read_history
+from aiml_cli.core.find_conversation import (
+    find_by_words,
+    load_transcripts,
+    read_history,
+    report_if_empty,
+    resolve_shared_options,
+)
 from aiml_cli.core.transcript import Transcript, transcripts_json, transcripts_jsonl, transcripts_markdown
 from aiml_cli.errors import UsageError
 from aiml_cli.output.json_output import json_line

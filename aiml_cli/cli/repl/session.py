@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from aiml_cli.api.answer import Answer, can_continue
 from aiml_cli.api.endpoints import ENDPOINTS
-from aiml_cli.catalog import cost_estimate
+from aiml_cli.catalog import pricing
 from aiml_cli.cli.repl import conversation_lock
 from aiml_cli.cli.repl.turns import Turn, TurnCost, build_previous_turns, join_turns, to_turn, turn_cost
 from aiml_cli.core import turn
@@ -188,7 +188,7 @@ class Session:
         """Add what was spent; the price is looked up where the gateway told none, for the toolbar shows it."""
         settings = done.request.settings
         seen = replace(settings, options=replace(settings.options, usage=True))
-        if added := turn_cost(done, cost_estimate.add_estimated_cost(done.answer, seen).cost_usd):
+        if added := turn_cost(done, pricing.add_estimated_cost(done.answer, seen).cost_usd):
             self.costs.append(added)
 
     def _keep(self, done: turn.TurnResult, earlier: list[Turn]) -> None:

@@ -51,14 +51,14 @@ def _told(spent: list[TurnCost]) -> str:
 @slash("[words]")
 def history(_session: Session, words: str) -> None:
     """List the last conversations, or those in which words stand."""
-    from aiml_cli.core import conversation_table  # for few lines only
+    from aiml_cli.core import find_conversation  # for few lines only
 
-    conversation_table.show_list(words.split(), {}, MOST)
+    find_conversation.show_list(words.split(), {}, MOST)
 
 
 @slash("words")
 def search(_session: Session, words: str) -> None:
     """Search the history for words, and show a line of each conversation that has them."""
-    from aiml_cli.core import conversation_table  # for few lines only
+    from aiml_cli.core import find_conversation  # for few lines only
 
-    conversation_table.show_hits(words.split(), {}, MOST)
+    find_conversation.show_hits(words.split(), {}, MOST)

@@ -4,7 +4,7 @@ import re
 from collections.abc import Callable, Iterable, Iterator
 
 from aiml_cli.output.markdown.inline import Span
-from aiml_cli.output.text_width import count_fitting, max_text_width, text_width
+from aiml_cli.system.terminal import count_fitting, max_text_width, text_width
 
 OFF = "\x1b[m"
 STYLE = re.compile(r"\x1b\[[\d;]*m")

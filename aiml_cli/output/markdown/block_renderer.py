@@ -7,7 +7,7 @@ from aiml_cli.output.markdown.ansi import apply_style, styled_width, wrap_lines
 from aiml_cli.output.markdown.block_parser import Container, MarkdownBlock, split_cells
 from aiml_cli.output.markdown.highlight import CodeHighlighter
 from aiml_cli.output.markdown.inline import BOLD, DIM, Span, parse_spans
-from aiml_cli.output.text_width import text_width
+from aiml_cli.system.terminal import text_width
 
 NARROWEST = 20
 QUOTE = "│ "

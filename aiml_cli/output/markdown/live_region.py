@@ -4,7 +4,7 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 
 from aiml_cli.output.markdown.ansi import OFF, STYLE, max_styled_width
-from aiml_cli.output.text_width import max_text_width, text_width
+from aiml_cli.system.terminal import max_text_width, text_width
 
 BEGIN, END = "\x1b[?2026h", "\x1b[?2026l"
 # Terminals that break lines anew when they become narrower; of others it is not known.

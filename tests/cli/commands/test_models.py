@@ -21,10 +21,10 @@ from aiml_cli.api.model_list import parse_models
 from aiml_cli.catalog import find_models, model_table
 from aiml_cli.errors import AnswerMismatch, ConnectionFailed, IncompleteAnswer, RequestRejected, ServerError, UsageError
 from aiml_cli.output.table import Column, format_details, format_table, format_tsv
-from aiml_cli.output.text_width import text_width
 from aiml_cli.settings.options import Options
 from aiml_cli.settings.resolve import Settings
 from aiml_cli.store.model_cache import CachedModels, cache_path, load_models, save_models
+from aiml_cli.system.terminal import text_width
 
 # A name that nobody has: the tests reach it through a proxy, which is a server of theirs.
 HOST = "http://catalogue.test/v1"

@@ -4,8 +4,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from aiml_cli.output.markdown.ansi import STYLE, max_styled_width, max_text_width, text_width, wrap_lines
+from aiml_cli.output.markdown.ansi import STYLE, max_styled_width, wrap_lines
 from aiml_cli.output.markdown.inline import Span
+from aiml_cli.system.terminal import max_text_width, text_width
 
 TEXTS = st.text(st.sampled_from("ab c\u00e4漢e\u0301👩🇩🇪👋🏽 "), max_size=60)
 SPANS = st.lists(st.builds(Span, TEXTS, st.sampled_from(["", "1", "3;1"])), max_size=6)
