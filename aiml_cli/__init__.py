@@ -1,3 +1,3 @@
-"""The command line of the AI/ML API, and the one place where its version stands."""
+"""The command line of the AI/ML API; the only place that defines its version."""
 
 __version__ = "0.1.0"

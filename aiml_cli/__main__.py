@@ -1,4 +1,4 @@
-"""Start the program, and turn the way it ended into an exit code."""
+"""Start the program, and turn its errors into exit codes."""
 
 from __future__ import annotations
 
@@ -7,17 +7,17 @@ import sys
 
 from aiml_cli import __version__
 
-# The checkers of types take this for true; importing typing itself would double the time of --version.
+# Type checkers treat this as true; importing typing would double the time of --version.
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Sequence
     from typing import NoReturn
 
     from aiml_cli.errors import AimlError
 
 
 def run() -> NoReturn:
-    """Run as a program: with signals, and without taking the interpreter apart at the end."""
+    """Run as a program: handle signals, and exit without shutting the interpreter down."""
     if sys.argv[1:] in (["--version"], ["-V"]):
         os._exit(_print_version())
     _end_on_sigint()
@@ -25,7 +25,7 @@ def run() -> NoReturn:
 
     from aiml_cli.system.signals import Stopped, install_handlers
 
-    # Nothing that is imported becomes garbage; looking for it costs a tenth of the start.
+    # No imported object becomes garbage; searching for it costs a tenth of the start.
     gc.disable()
     _open_standard_streams()
     try:
@@ -33,12 +33,12 @@ def run() -> NoReturn:
         code = main()
     except Stopped as stop:
         code = stop.error.exit_code
-    # Taking modules apart costs a quarter of a short run, and every write has been made.
+    # Shutting down costs a quarter of a short run, and everything is written by now.
     os._exit(code)
 
 
 def _end_on_sigint() -> None:
-    """Let Ctrl-C end a program that has not begun, without a traceback; what the parent ignores stays ignored."""
+    """Let Ctrl-C end the program without a traceback while it starts; an ignored SIGINT stays ignored."""
     import signal
 
     if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
@@ -46,28 +46,23 @@ def _end_on_sigint() -> None:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run a command line; give the exit code. Every failure is told here, and nowhere else."""
+    """Run a command line and return its exit code; the only place that prints errors."""
     from aiml_cli.errors import AimlError, ReaderClosed
     from aiml_cli.system.signals import Stopped
 
     try:
-        return _parse_command(sys.argv[1:] if arguments is None else list(arguments))()
-    except ReaderClosed as gone:
-        return gone.exit_code
+        from aiml_cli.cli.app import parse_arguments  # most of the start: a signal during it is handled below
+
+        return parse_arguments(sys.argv[1:] if arguments is None else list(arguments))()
+    except ReaderClosed as error:
+        return error.exit_code
     except Stopped as stop:
         return _report_error(stop.error)
     except AimlError as error:
         return _report_error(error)
-    except Exception as bug:  # noqa: BLE001 - the last place where a fault of ours can be told
-        # Until Python 3.12 what is raised while a class is made comes out as the cause of a RuntimeError.
+    except Exception as bug:  # noqa: BLE001 - the last place where an internal error can be reported
+        # Until Python 3.12 an exception raised while a class is created becomes the cause of a RuntimeError.
         return _report_error(bug.__cause__.error) if isinstance(bug.__cause__, Stopped) else _report_bug(bug)
-
-
-def _parse_command(arguments: list[str]) -> Callable[[], int]:
-    """Read the command line; give what is to be done."""
-    from aiml_cli.cli.app import parse_arguments
-
-    return parse_arguments(arguments)
 
 
 def _report_error(error: AimlError) -> int:
@@ -80,7 +75,7 @@ def _report_error(error: AimlError) -> int:
 
 
 def _report_bug(bug: Exception) -> int:
-    """Tell where a fault of ours is, without values: they may be the user's words, or the key."""
+    """Print where an internal error is, without values: they may be the user's text, or the key."""
     import traceback
 
     from aiml_cli.system.stdio import print_err
@@ -93,9 +88,9 @@ def _report_bug(bug: Exception) -> int:
 
 
 def _open_standard_streams() -> None:
-    """Keep a socket from becoming standard input, output or error when the caller closed them.
+    """Prevent a socket from becoming standard input, output or error if the caller closed them.
 
-    Writing to a closed standard output still fails, and is told.
+    Writing to a closed standard output still fails and is reported.
     """
     for fd, mode in ((0, os.O_RDONLY), (1, os.O_RDONLY), (2, os.O_WRONLY)):
         try:
@@ -109,21 +104,21 @@ def _open_standard_streams() -> None:
 def _print_version() -> int:
     try:
         os.write(1, f"aiml {__version__}\n".encode())
-    except OSError as fault:
-        os.write(2, f"aiml: standard output: {fault.strerror}\n".encode())
+    except OSError as error:
+        os.write(2, f"aiml: standard output: {error.strerror}\n".encode())
         return 1
     return 0
 
 
 def _current_directory() -> str:
-    """Name the current directory, which may have been removed."""
+    """Return the current directory, or "" if it was removed."""
     try:
-        return os.getcwd()  # noqa: PTH109 - before pathlib
+        return os.getcwd()  # noqa: PTH109 - pathlib is not imported yet
     except OSError:
         return ""
 
 
 if __name__ == "__main__":
-    # `python -m` looks for modules in the current directory, whose owner may be somebody else.
+    # `python -m` looks for modules in the current directory, which may belong to somebody else.
     sys.path[:] = [path for path in sys.path if path not in ("", _current_directory())]
     run()

@@ -1,10 +1,10 @@
-"""Every way the program can fail, and the exit code each one means."""
+"""Every error that ends the program, and its exit code."""
 
 
 class AimlError(Exception):
-    """Stop with a sentence for the user, and one of advice.
+    """An error that is reported to the user.
 
-    `message` says what happened, `hint` what to do about it ("" when nothing is known).
+    `message` says what happened, `hint` what to do about it ("" if nothing is known).
     The docstring of each subclass is its row in docs/exit-codes.md.
     """
 
@@ -14,107 +14,92 @@ class AimlError(Exception):
 
     def __init__(self, message: str, hint: str = "", **details: str | int | None) -> None:
         super().__init__(message)
-        self.message = message
-        self.hint = hint
-        self.details = details
+        self.message, self.hint, self.details = message, hint, details
 
 
 class OutputFailed(AimlError):
     """Standard output or the output file could not be written: full, closed, or gone."""
 
-    name = "OutputFailed"
-    exit_code = 1
+    name, exit_code = "OutputFailed", 1
 
 
 class UsageError(AimlError):
     """Wrong usage: an unknown flag, a value out of range, a file that cannot be read, an empty prompt."""
 
-    name = "Misuse"
-    exit_code = 2
+    name, exit_code = "Misuse", 2
 
 
 class AuthError(AimlError):
     """No key, a refused key, or no credit (401, 402, 403)."""
 
-    name = "NotAllowed"
-    exit_code = 3
+    name, exit_code = "NotAllowed", 3
 
 
 class RequestRejected(AimlError):
     """The server refused the request (400, 404, 413, 422 and the like)."""
 
-    name = "RequestRefused"
-    exit_code = 4
+    name, exit_code = "RequestRefused", 4
 
 
 class RateLimited(AimlError):
     """The rate limit still held after the retries (429)."""
 
-    name = "RateLimited"
-    exit_code = 5
+    name, exit_code = "RateLimited", 5
 
 
 class ServerError(AimlError):
     """The server failed, after the retries: 5xx, an error under 200, an error event in the stream."""
 
-    name = "ServerFailed"
-    exit_code = 6
+    name, exit_code = "ServerFailed", 6
 
 
 class ConnectionFailed(AimlError):
     """No connection: name lookup, refused, TLS, proxy or time-out."""
 
-    name = "Unreachable"
-    exit_code = 7
+    name, exit_code = "Unreachable", 7
 
 
 class IncompleteAnswer(AimlError):
     """The answer is incomplete: a cut stream, the length cap, a content filter, a refusal, status incomplete."""
 
-    name = "CutShort"
-    exit_code = 8
+    name, exit_code = "CutShort", 8
 
 
 class AnswerMismatch(AimlError):
     """The answer is complete but does not hold what was asked for."""
 
-    name = "NotAsAsked"
-    exit_code = 9
+    name, exit_code = "NotAsAsked", 9
 
 
 class PartialFailure(AimlError):
     """With --each: some rows failed, or were not asked any more; each failed row says why in its result."""
 
-    name = "SomeFailed"
-    exit_code = 10
+    name, exit_code = "SomeFailed", 10
 
 
 class HungUp(AimlError):
     """The terminal went away (SIGHUP); the text so far was kept."""
 
-    name = "HungUp"
-    exit_code = 129
+    name, exit_code = "HungUp", 129
 
 
 class Interrupted(AimlError):
     """Ctrl-C (SIGINT); the text so far was kept."""
 
-    name = "Interrupted"
-    exit_code = 130
+    name, exit_code = "Interrupted", 130
 
 
 class ReaderClosed(AimlError):
     """The reader of standard output went away (`| head -1`); nothing is said."""
 
-    name = "ReaderGone"
-    exit_code = 141
+    name, exit_code = "ReaderGone", 141
 
 
 class Terminated(AimlError):
     """The program was asked to end (SIGTERM); the text so far was kept."""
 
-    name = "Terminated"
-    exit_code = 143
+    name, exit_code = "Terminated", 143
 
 
-STOPS = (Interrupted, Terminated, HungUp, ReaderClosed, OutputFailed)
+# The errors that mean that the user, the terminal or the reader of the output stopped the program.
+STOP_ERRORS = (Interrupted, Terminated, HungUp, ReaderClosed, OutputFailed)

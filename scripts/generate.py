@@ -1,4 +1,4 @@
-"""Write the files that follow from the options, the commands, the errors and the tests; --check writes nothing."""
+"""Generate the files that follow from the options, commands, errors and tests; --check only compares them."""
 
 import sys
 from collections.abc import Callable
@@ -32,30 +32,30 @@ OUTPUTS: dict[str, Callable[[], str]] = {
 }
 
 
-def stale(root: Path) -> list[str]:
-    """List the files below `root` that are not what they should be."""
-    return [name for name, render in OUTPUTS.items() if _held(root / name) != render().encode()]
+def list_stale(root: Path) -> list[str]:
+    """List the files below `root` that are out of date."""
+    return [name for name, render in OUTPUTS.items() if _read_file(root / name) != render().encode()]
 
 
-def write(root: Path) -> list[str]:
-    """Write the files below `root` that are not what they should be; list them."""
-    names = stale(root)
+def write_stale(root: Path) -> list[str]:
+    """Write the files below `root` that are out of date; list them."""
+    names = list_stale(root)
     for name in names:
         (root / name).parent.mkdir(parents=True, exist_ok=True)
         (root / name).write_bytes(OUTPUTS[name]().encode())
     return names
 
 
-def _held(path: Path) -> bytes | None:
+def _read_file(path: Path) -> bytes | None:
     return path.read_bytes() if path.exists() else None
 
 
 def main(arguments: list[str], root: Path = ROOT) -> int:
-    """Write, or with --check only tell; give the exit code."""
+    """Write the files, or only compare them with --check; return the exit code."""
     if arguments not in ([], ["--check"]):
         print("usage: scripts/generate.py [--check]", file=sys.stderr)
         return 2
-    names = stale(root) if arguments else write(root)
+    names = list_stale(root) if arguments else write_stale(root)
     for name in names:
         print(f"{name} differs; run: make generate" if arguments else f"wrote {name}")
     return 1 if arguments and names else 0

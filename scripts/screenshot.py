@@ -12,88 +12,84 @@ from typing import Any
 ROOT = Path(__file__).parent.parent
 sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
 
-from support.console import Console  # noqa: E402 - it lies beside the tests
+from support.console import Console  # noqa: E402 - a module of the tests
 
 TARGET = ROOT / "docs" / "screen.svg"
-COLUMNS, ROWS, WIDE, HIGH = 80, 46, 8.43, 18
-BACK, FRONT = "#1d2021", "#dfdfd0"
-COLOURS = {
+COLUMNS, ROWS, CELL_WIDTH, CELL_HEIGHT = 80, 46, 8.43, 18
+BACKGROUND, FOREGROUND = "#1d2021", "#dfdfd0"
+COLORS = {
     "black": "#3c3836", "red": "#fb4934", "green": "#b8bb26", "brown": "#fabd2f", "blue": "#83a598",
-    "magenta": "#d3869b", "cyan": "#8ec07c", "white": "#ebdbb2", "brightblack": "#928374", "default": FRONT,
+    "magenta": "#d3869b", "cyan": "#8ec07c", "white": "#ebdbb2", "brightblack": "#928374", "default": FOREGROUND,
 }  # fmt: skip
 
 
 def main() -> None:
-    """Run the session, and write the picture."""
+    """Run the session and write the image."""
     with tempfile.TemporaryDirectory() as home:
         for name in ("HOME", "XDG_CONFIG_HOME", "XDG_CACHE_HOME", "XDG_DATA_HOME", "XDG_STATE_HOME"):
             os.environ[name] = home
         os.environ["PATH"] = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
         os.environ["PYTHONPATH"] = str(ROOT)
-        with Console.shell(columns=COLUMNS, rows=ROWS) as console:
-            session(console)
-            TARGET.write_text(picture(console.screen))
+        with Console.start_shell(columns=COLUMNS, rows=ROWS) as console:
+            run_session(console)
+            TARGET.write_text(draw_screen(console.screen))
 
 
-def session(console: Console) -> None:
-    """Do what a newcomer would do."""
-    console.until("$")
-    console.line("aiml chat --demo -m demo/markdown What can you show?")
-    console.until(lambda: "aiml models --demo" in console.text() and console.typed() == "$")
-    console.line("aiml chat --demo")
-    console.prompt()
-    console.line("hello")
-    console.until(lambda: "hello” (1 word" in console.text())
-    console.prompt()
-    console.until(lambda: "tokens" in console.toolbar())
-    console.keys("And in two lines,\nplease")
-    console.until(lambda: console.typed() == "  please")
-    console.until(lambda: "tokens" in console.toolbar())
+def run_session(console: Console) -> None:
+    """Type what a new user would type."""
+    console.wait_until("$")
+    console.type_line("aiml chat --demo -m demo/markdown What can you show?")
+    console.wait_until(lambda: "aiml models --demo" in console.read_text() and console.read_cursor_line() == "$")
+    console.type_line("aiml chat --demo")
+    console.wait_for_prompt()
+    console.type_line("hello")
+    console.wait_until(lambda: "hello” (1 word" in console.read_text())
+    console.wait_for_prompt()
+    console.wait_until(lambda: "tokens" in console.read_toolbar())
+    console.press("And in two lines,\nplease")
+    console.wait_until(lambda: console.read_cursor_line() == "  please")
+    console.wait_until(lambda: "tokens" in console.read_toolbar())
 
 
-def picture(screen: Any) -> str:
-    """Draw the cells of a screen, runs of one style at a time."""
-    width, height = COLUMNS * WIDE + 20, ROWS * HIGH + 20
-    body = "\n".join(line for row in range(ROWS) for line in drawn(screen.buffer[row], row))
+def draw_screen(screen: Any) -> str:
+    """Return the screen as SVG."""
+    width, height = COLUMNS * CELL_WIDTH + 20, ROWS * CELL_HEIGHT + 20
+    body = "\n".join(line for row in range(ROWS) for line in draw_row(screen.buffer[row], row))
     return (
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width:g} {height}" role="img" '
-        f'aria-label="aiml answers in a terminal">\n<rect width="100%" height="100%" rx="8" fill="{BACK}"/>\n'
+        f'aria-label="aiml answers in a terminal">\n<rect width="100%" height="100%" rx="8" fill="{BACKGROUND}"/>\n'
         f'<g font-family="ui-monospace,Menlo,Consolas,DejaVu Sans Mono,monospace" font-size="14" '
         f'xml:space="preserve">\n{body}\n</g>\n</svg>\n'
     )
 
 
-def drawn(cells: Any, row: int) -> Iterator[str]:
-    """Draw a row."""
-    places = groupby(range(COLUMNS), key=lambda x: style(cells[x]))
-    for (front, back, marks), run in places:
+def draw_row(cells: Any, row: int) -> Iterator[str]:
+    """Yield the elements of a row: one for each run of cells of the same style."""
+    for (foreground, background, marks), run in groupby(range(COLUMNS), key=lambda x: read_style(cells[x])):
         xs = list(run)
         text = "".join(cells[x].data for x in xs)
-        left, top, wide = 10 + xs[0] * WIDE, 10 + row * HIGH, len(xs) * WIDE
-        if back != BACK:
-            yield f'<rect x="{left:.2f}" y="{top}" width="{wide:.2f}" height="{HIGH}" fill="{back}"/>'
-        text = text.rstrip()
-        if text:
-            yield (
-                f'<text x="{left:.2f}" y="{top + 14}" fill="{front}" textLength="{len(text) * WIDE:.2f}"{marks}>'
-                f"{escape(text)}</text>"
-            )
+        left, top, width = 10 + xs[0] * CELL_WIDTH, 10 + row * CELL_HEIGHT, len(xs) * CELL_WIDTH
+        if background != BACKGROUND:
+            yield f'<rect x="{left:.2f}" y="{top}" width="{width:.2f}" height="{CELL_HEIGHT}" fill="{background}"/>'
+        if text := text.rstrip():
+            style = f'fill="{foreground}" textLength="{len(text) * CELL_WIDTH:.2f}"{marks}'
+            yield f'<text x="{left:.2f}" y="{top + 14}" {style}>{escape(text)}</text>'
 
 
-def style(cell: Any) -> tuple[str, str, str]:
-    """Give the two colours of a cell, and how its letters are drawn."""
-    front, back = colour(cell.fg, FRONT), colour(cell.bg, BACK)
+def read_style(cell: Any) -> tuple[str, str, str]:
+    """Return the foreground, the background and the SVG attributes of a cell."""
+    foreground, background = to_svg_color(cell.fg, FOREGROUND), to_svg_color(cell.bg, BACKGROUND)
     if cell.reverse:
-        front, back = back, front
+        foreground, background = background, foreground
     marks = [' font-weight="bold"'] * cell.bold + [' font-style="italic"'] * cell.italics
-    return front, back, "".join(marks + [' text-decoration="underline"'] * cell.underscore)
+    return foreground, background, "".join(marks + [' text-decoration="underline"'] * cell.underscore)
 
 
-def colour(name: str, default: str) -> str:
-    """Name a colour as SVG does."""
+def to_svg_color(name: str, default: str) -> str:
+    """Return the SVG color of a terminal color."""
     if name == "default":
         return default
-    return COLOURS.get(name) or (f"#{name}" if len(name) == 6 else COLOURS.get(name.removeprefix("bright"), default))  # noqa: PLR2004 - a number of six digits
+    return COLORS.get(name) or (f"#{name}" if len(name) == 6 else COLORS.get(name.removeprefix("bright"), default))  # noqa: PLR2004 - six hex digits
 
 
 if __name__ == "__main__":

@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pexpect
 import pytest
-from support.loopback import HELLO, HELLO_RESPONSE, Loopback, as_json, delta, event, http, stream
+from support.loopback import HELLO, HELLO_RESPONSE, Loopback, delta, event, http_response, json_response, stream
 from support.loopback import Request as Got
-from support.run_cli import Aiml, command
+from support.run_cli import Aiml, build_command
 
 CANARY = "k-canary-5d1e8f0b7a"
 # A stand-in for the package of that name, which is an extra.
@@ -26,14 +26,14 @@ HEADERS = (f"X-Request-Id: {CANARY}", f"Set-Cookie: a={CANARY}", f"X-Echo: Beare
 ANSWERS = {
     "answer": HELLO,
     "response": HELLO_RESPONSE,
-    "refused": as_json(ECHO, "401 Unauthorized", *HEADERS),
-    "limited": as_json(ECHO, "429 Slow", *HEADERS),
-    "failed": http(f"<h1>{CANARY}</h1>".encode(), "503 Busy", "text/html", *HEADERS),
-    "under 200": as_json(ECHO, "200 OK", *HEADERS),
+    "refused": json_response(ECHO, "401 Unauthorized", *HEADERS),
+    "limited": json_response(ECHO, "429 Slow", *HEADERS),
+    "failed": http_response(f"<h1>{CANARY}</h1>".encode(), "503 Busy", "text/html", *HEADERS),
+    "under 200": json_response(ECHO, "200 OK", *HEADERS),
     "mid-stream": stream(delta("Hi"), event(ECHO)),
     "cut": stream(delta("Hi"), end=b""),
-    "moved": http(b"", "302 Found", "text/plain", f"Location: /{CANARY}"),
-    "odd": http(f"{CANARY}\0".encode(), f"200 {CANARY}", CANARY),
+    "moved": http_response(b"", "302 Found", "text/plain", f"Location: /{CANARY}"),
+    "odd": http_response(f"{CANARY}\0".encode(), f"200 {CANARY}", CANARY),
 }
 FLAGS = [
     [], ["-v"], ["--debug"], ["--json"], ["--format", "jsonl"], ["--format", "raw"], ["-u", "--meta", "meta.json"],
@@ -108,7 +108,7 @@ def files(tmp_path: Path) -> list[Path]:
 
 
 def sent(requests: list[Got]) -> set[str | None]:
-    return {request.header("authorization") for request in requests}
+    return {request.get_header("authorization") for request in requests}
 
 
 @pytest.mark.promise("key-secret")
@@ -134,7 +134,7 @@ def test_no_call_shows_the_key(
 def test_no_command_shows_the_key(
     environ: dict[str, str], server: Loopback, aiml: Aiml, tmp_path: Path, processes: set[bytes]
 ) -> None:
-    server.answers(as_json({"current_balance": 1, "currency": CANARY, "data": []}, "200 OK", *HEADERS))
+    server.answer_with(json_response({"current_balance": 1, "currency": CANARY, "data": []}, "200 OK", *HEADERS))
     for line in COMMANDS if "AIMLAPI_API_KEY" in environ else COMMANDS[:5]:
         done = aiml(*line.split(), **environ)
         assert CANARY.encode() not in done.stdout + done.stderr, line
@@ -152,9 +152,9 @@ def test_a_fault_of_ours_is_told_without_the_key(aiml: Aiml, tmp_path: Path) -> 
 
 @pytest.mark.promise("key-secret")
 def test_a_terminal_shows_no_key_either(server: Loopback) -> None:
-    server.answers(ANSWERS["refused"])
+    server.answer_with(ANSWERS["refused"])
     environ = {**os.environ, "AIML_BASE_URL": server.url, "AIMLAPI_API_KEY": CANARY}
-    wrote = pexpect.run(" ".join(command("chat", "hi", "-v", "--debug")), env=environ, timeout=60)
+    wrote = pexpect.run(" ".join(build_command("chat", "hi", "-v", "--debug")), env=environ, timeout=60)
     assert b"aiml config key" in wrote
     assert CANARY.encode() not in wrote
 

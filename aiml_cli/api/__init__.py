@@ -1,1 +1,1 @@
-"""The request module: a conversation and settings in, events out."""
+"""Build requests to the two endpoints, and turn their answers into events: no network, no terminal."""

@@ -1,4 +1,4 @@
-"""Speak the dialect of POST /v1/chat/completions: its body, its stream, its JSON answer."""
+"""Build the request body of POST /v1/chat/completions, and parse its stream and its JSON answer."""
 
 import json
 from collections.abc import Iterable, Iterator, Mapping
@@ -7,12 +7,12 @@ from typing import Any
 
 from aiml_cli.api import tool_formats
 from aiml_cli.api.error_response import parse_error
-from aiml_cli.api.lenient_json import MalformedError, as_list, require_dict, require_list, require_number, require_str
+from aiml_cli.api.lenient_json import as_list, as_str, require_dict, require_list, require_number, require_str
 from aiml_cli.api.message_conversion import to_chat_messages
 from aiml_cli.api.messages import Conversation
 from aiml_cli.api.request_body import apply_options, apply_overrides
 from aiml_cli.api.response_items import SourceCollector, parse_images, parse_logprobs, parse_usage
-from aiml_cli.api.sse import SseEvent, SurrogateJoiner, malformed_event, parse_sse_events
+from aiml_cli.api.sse import SseEvent, collect_events, parse_sse_events
 from aiml_cli.api.stream_events import (
     AudioDelta,
     ErrorEvent,
@@ -32,106 +32,101 @@ PATH = "/chat/completions"
 
 
 def build_body(conversation: Conversation, options: Options) -> dict[str, Any]:
-    """Make the request's body."""
+    """Build the request body."""
     messages = to_chat_messages(conversation)
     if options.system is not None:
         messages.insert(0, {"role": "system", "content": options.system})
-    asked = replace(
+    options = replace(
         options,
-        # Usage of a stream must be asked for, and only of a stream; alternatives come only with logprobs.
+        # The API accepts include_usage only with a stream, and top_logprobs only with logprobs.
         include_usage=options.include_usage if options.stream else None,
         logprobs=True if options.logprobs is None and options.top_logprobs is not None else options.logprobs,
         tools=tool_formats.convert_tools(options.tools, tool_formats.to_chat_tool),
         tool_choice=tool_formats.to_chat_choice(options.tool_choice),
         response_format=tool_formats.to_chat_format(options.response_format),
     )
-    return apply_overrides(apply_options({"model": options.model, "messages": messages}, NAME, asked), options.option_)
+    body = apply_options({"model": options.model, "messages": messages}, NAME, options)
+    return apply_overrides(body, options.option_)
 
 
 def parse_stream(stream: Iterable[list[SseEvent]]) -> Iterator[EventBatch]:
-    """Turn a stream into events, a batch for each network read."""
-    return parse_sse_events(stream, _Chunks().take, done_is_whole=True)
+    """Yield the events of a stream, one batch for each network read."""
+    return parse_sse_events(stream, _ChunkParser().feed, finish_at_done=True)
 
 
-def parse_json(found: Any) -> EventBatch:
-    """Turn a JSON answer into events."""
-    choices = found.get("choices") if isinstance(found, dict) else None
-    if not choices and (fault := parse_error(found)):
-        return [fault]
+def parse_json(answer: Any) -> EventBatch:
+    """Return the events of a JSON answer."""
+    choices = answer.get("choices") if isinstance(answer, dict) else None
+    if not choices and (error := parse_error(answer)):
+        return [error]
     if not choices or not isinstance(choices, list):
         return [ErrorEvent("the server's answer is no chat completion: it holds no choices")]
-    if all(
-        isinstance(choice, dict) and not (choice.get("message") or choice.get("finish_reason")) for choice in choices
-    ):
+    if all(isinstance(each, dict) and not (each.get("message") or each.get("finish_reason")) for each in choices):
         return [ErrorEvent("the server's answer is no chat completion: its choices hold no message")]
-    batch: EventBatch = []
-    try:
-        _Chunks().take("", {**found, "choices": [_as_delta(choice) for choice in choices]}, batch)
+
+    def fill(batch: EventBatch) -> None:
+        _ChunkParser().feed("", {**answer, "choices": [_message_to_delta(choice) for choice in choices]}, batch)
         batch.append(Finished())
-    except MalformedError as wrong:
-        batch.append(malformed_event(wrong))
-    halves = SurrogateJoiner()
-    return [*halves.join(batch), *halves.flush()]
+
+    return collect_events(fill)
 
 
-def _as_delta(choice: Any) -> dict[str, Any]:
-    """See a whole choice as one delta; a JSON answer ends each choice, whether it says why or not."""
+def _message_to_delta(choice: Any) -> dict[str, Any]:
+    """Convert a complete choice to a single delta, which ends the choice even if it has no finish_reason."""
     choice = require_dict(choice)
-    return {"finish_reason": "", **choice, "delta": choice.get("message"), "whole": True}
+    return {"finish_reason": "", **choice, "delta": choice.get("message"), "is_complete": True}
 
 
-class _Chunks:
-    """Keep what one chunk must know of those before."""
+class _ChunkParser:
+    """A parser of chunks, with what it must know of earlier ones."""
 
     def __init__(self) -> None:
-        self._begun = False
+        self._has_started = False
         self._calls: dict[int, ToolCallAssembler] = {}
         self._sources = SourceCollector()
 
-    def take(self, name: str, chunk: dict[str, Any], batch: EventBatch) -> None:
-        """Add what a chunk means to the batch."""
+    def feed(self, name: str, chunk: dict[str, Any], batch: EventBatch) -> None:
+        """Add the events of a chunk to the batch."""
         choices = chunk.get("choices")
-        if not self._begun and (chunk.get("id") or chunk.get("model")):
-            self._begun = True
-            batch.append(
-                ResponseStarted(_name(chunk.get("id")), _name(chunk.get("model")), require_number(chunk.get("created")))
-            )
+        if not self._has_started and (chunk.get("id") or chunk.get("model")):
+            self._has_started = True
+            response_id, model = as_str(chunk.get("id")) or None, as_str(chunk.get("model")) or None
+            batch.append(ResponseStarted(response_id, model, require_number(chunk.get("created"))))
         for position, choice in enumerate(require_list(choices)):
-            self._choice(position, require_dict(choice), batch)
+            self._feed_choice(position, require_dict(choice), batch)
         if "usage" in chunk or "meta" in chunk:
             batch.extend(parse_usage(chunk, "prompt", "completion"))
         if "citations" in chunk or "search_results" in chunk:
             batch.extend(self._sources.add_lists(chunk))
         if "error" in chunk or name == "error" or not choices:
-            fault = parse_error(chunk) or (parse_error({"error": chunk}) if name == "error" else None)
-            batch.extend([fault] if fault else [])
+            error = parse_error(chunk) or (parse_error({"error": chunk}) if name == "error" else None)
+            batch.extend([error] if error else [])
 
-    def _choice(self, position: int, choice: dict[str, Any], batch: EventBatch) -> None:
-        index = choice.get("index", position)
-        index = index if isinstance(index, int) else position
+    def _feed_choice(self, position: int, choice: dict[str, Any], batch: EventBatch) -> None:
+        index = value if isinstance(value := choice.get("index"), int) else position
         delta = choice.get("delta")
         if delta is not None or choice.get("message"):
-            self._delta(require_dict(delta if delta is not None else choice["message"]), index, batch)
+            self._feed_delta(require_dict(delta if delta is not None else choice["message"]), index, batch)
         if choice.get("logprobs"):
             batch.extend(parse_logprobs(require_list(require_dict(choice["logprobs"]).get("content")), index))
         reason = choice.get("finish_reason")
-        if reason or (reason == "" and "whole" in choice):
+        if reason or (reason == "" and "is_complete" in choice):
             batch.append(Finished(require_str(reason), index))
 
-    def _delta(self, delta: dict[str, Any], index: int, batch: EventBatch) -> None:
+    def _feed_delta(self, delta: dict[str, Any], index: int, batch: EventBatch) -> None:
         content = delta.get("content")
         if len(delta) > 1 or content is None:
-            self._rest_of(delta, index, batch)
+            self._feed_other_fields(delta, index, batch)
         if isinstance(content, str):
             if content:
                 batch.append(TextDelta(content, index))
         elif content is not None:
-            batch.extend(_parts(require_list(content), index))
+            batch.extend(_parse_parts(require_list(content), index))
 
-    def _rest_of(self, delta: dict[str, Any], index: int, batch: EventBatch) -> None:
-        """Read all but the text; reasoning first, because it was thought first."""
-        if thought := _thought(delta):
-            batch.append(ReasoningDelta(thought, index))
+    def _feed_other_fields(self, delta: dict[str, Any], index: int, batch: EventBatch) -> None:
+        """Add all but the text; reasoning first, because it precedes the text."""
+        if reasoning := _find_reasoning(delta):
+            batch.append(ReasoningDelta(reasoning, index))
         if delta.get("refusal"):
             batch.append(RefusalDelta(require_str(delta["refusal"]), index))
         if delta.get("tool_calls") or delta.get("function_call"):
@@ -140,13 +135,13 @@ class _Chunks:
         if delta.get("annotations"):
             batch.extend(self._sources.add_annotations(as_list(delta["annotations"]), index))
         if delta.get("audio"):
-            batch.extend(_audio(require_dict(delta["audio"]), index))
+            batch.extend(_parse_audio(require_dict(delta["audio"]), index))
         if delta.get("images"):
-            batch.extend(_pictures(require_list(delta["images"]), index))
+            batch.extend(_parse_image_parts(require_list(delta["images"]), index))
 
 
-def _thought(delta: Mapping[str, Any]) -> str:
-    """Read the reasoning under the three names it has; sent under two at once, it is shown once."""
+def _find_reasoning(delta: Mapping[str, Any]) -> str:
+    """Return the reasoning under one of its three names; some servers send it under two at once."""
     for name in ("reasoning_content", "reasoning"):
         if isinstance(delta.get(name), str) and delta[name]:
             return str(delta[name])
@@ -154,12 +149,7 @@ def _thought(delta: Mapping[str, Any]) -> str:
     return "".join(require_str(detail.get("text") or detail.get("summary")) for detail in details)
 
 
-def _name(found: Any) -> str | None:
-    return found if isinstance(found, str) and found else None
-
-
-def _parts(content: list[Any], index: int) -> Iterator[Event]:
-    """Read content that came as a list of parts, or of parts and strings."""
+def _parse_parts(content: list[Any], index: int) -> Iterator[Event]:
     for part in content:
         if isinstance(part, str):
             yield TextDelta(part, index)
@@ -167,93 +157,86 @@ def _parts(content: list[Any], index: int) -> Iterator[Event]:
         part = require_dict(part)  # noqa: PLW2901 - the same part, its type now known
         match part.get("type"):
             case "thinking" | "reasoning":
-                yield from (ReasoningDelta(text, index) for text in _texts(part.get("thinking") or part.get("text")))
+                texts = _parse_texts(part.get("thinking") or part.get("text"))
+                yield from (ReasoningDelta(text, index) for text in texts)
             case "refusal":
                 yield RefusalDelta(require_str(part.get("refusal")), index)
             case "image_url":
-                yield from _pictures([part], index)
+                yield from _parse_image_parts([part], index)
             case _:
                 yield TextDelta(require_str(part.get("text")), index)
 
 
-def _texts(found: Any) -> Iterator[str]:
-    if isinstance(found, str):
-        yield found
-        return
-    for part in require_list(found):
+def _parse_texts(content: Any) -> Iterator[str]:
+    for part in [content] if isinstance(content, str) else require_list(content):
         yield part if isinstance(part, str) else require_str(require_dict(part).get("text"))
 
 
-def _pictures(parts: list[Any], index: int) -> Iterator[Event]:
-    """Read the pictures that OpenRouter's models send as data addresses."""
-    addresses = [part.get("image_url") for part in map(require_dict, parts)]
-    found = parse_images([address.get("url") if isinstance(address, dict) else address for address in addresses])
-    yield from (picture._replace(choice=index) for picture in found)
+def _parse_image_parts(parts: list[Any], index: int) -> Iterator[Event]:
+    """Yield the images that OpenRouter's models send as data URLs."""
+    urls = [part.get("image_url") for part in map(require_dict, parts)]
+    images = parse_images([url.get("url") if isinstance(url, dict) else url for url in urls])
+    yield from (image._replace(choice=index) for image in images)
 
 
-def _audio(audio: dict[str, Any], index: int) -> Iterator[AudioDelta]:
+def _parse_audio(audio: dict[str, Any], index: int) -> Iterator[AudioDelta]:
     if audio.get("data") or audio.get("transcript"):
-        yield AudioDelta(
-            require_str(audio.get("id")), require_str(audio.get("data")), require_str(audio.get("transcript")), index
-        )
+        audio_id, data = require_str(audio.get("id")), require_str(audio.get("data"))
+        yield AudioDelta(audio_id, data, require_str(audio.get("transcript")), index)
 
 
 class ToolCallAssembler:
-    """Keep the calls of one choice."""
+    """The tool calls of one choice, and the assignment of deltas to them."""
 
     def __init__(self) -> None:
-        self._slots: list[tuple[Any, str]] = []
-        self._named: dict[int, str] = {}
+        self._slots: list[tuple[Any, str]] = []  # index and id of each call
+        self._names: dict[int, str] = {}
 
     def feed(self, delta: dict[str, Any], choice: int) -> list[ToolCallDelta]:
-        """Read the pieces of a delta; the older `function_call` is a call without an id."""
-        old = require_dict(delta.get("function_call"))
-        pieces = [_piece(require_dict(call)) for call in require_list(delta.get("tool_calls"))]
-        if old.get("name") or old.get("arguments"):
-            pieces.append((None, "", require_str(old.get("name")), require_str(old.get("arguments"))))
-        taken: set[int] = set()
+        """Return the pieces of calls in a delta; the older `function_call` is a call without an id."""
+        legacy = require_dict(delta.get("function_call"))
+        pieces = [_parse_piece(require_dict(call)) for call in require_list(delta.get("tool_calls"))]
+        if legacy.get("name") or legacy.get("arguments"):
+            pieces.append((None, "", require_str(legacy.get("name")), require_str(legacy.get("arguments"))))
+        used: set[int] = set()
         return [
-            ToolCallDelta(self._slot(index, call_id, name, taken), call_id, name, arguments, choice)
+            ToolCallDelta(self._assign_slot(index, call_id, name, used), call_id, name, arguments, choice)
             for index, call_id, name, arguments in pieces
         ]
 
-    def _slot(self, index: Any, call_id: str, name: str, taken: set[int]) -> int:
-        """Find the call that a piece belongs to: the latest with its id, else with its index, else the last.
+    def _assign_slot(self, index: Any, call_id: str, name: str, used: set[int]) -> int:
+        """Return the slot of a piece's call: the latest with its id, else with its index, else the last.
 
-        One delta has no two pieces of a call: what is `taken` and comes without a number is the next call.
+        A delta never has two pieces of one call: without index and id, a piece of a `used` slot is a new call.
         """
-        slot = self._known(index, call_id, name)
-        if slot is None or (slot in taken and index is None and not call_id):
+        slot = self._find_slot(index, call_id, name)
+        if slot is None or (slot in used and index is None and not call_id):
             self._slots.append((index, call_id))
             slot = len(self._slots) - 1
         elif call_id and not self._slots[slot][1]:
             self._slots[slot] = (index, call_id)
-        taken.add(slot)
-        self._named[slot] = self._named.get(slot) or name
+        used.add(slot)
+        self._names[slot] = self._names.get(slot) or name
         return slot
 
-    def _known(self, index: Any, call_id: str, name: str) -> int | None:
-        latest = range(len(self._slots) - 1, -1, -1)
-        if call_id and any(self._slots[slot][1] == call_id for slot in latest):
-            return next(slot for slot in latest if self._slots[slot][1] == call_id)
-        for slot in latest:
-            other_index, other_id = self._slots[slot]
-            if (index is None or other_index == index) and not (call_id and other_id):
-                is_new = index is None and name and self._named.get(slot) not in ("", name)
+    def _find_slot(self, index: Any, call_id: str, name: str) -> int | None:
+        latest_first = range(len(self._slots) - 1, -1, -1)
+        if call_id and (matches := [slot for slot in latest_first if self._slots[slot][1] == call_id]):
+            return matches[0]
+        for slot in latest_first:
+            slot_index, slot_id = self._slots[slot]
+            if (index is None or slot_index == index) and not (call_id and slot_id):
+                is_new = index is None and name and self._names.get(slot) not in ("", name)
                 return None if is_new else slot
         return None
 
 
-def _piece(call: dict[str, Any]) -> tuple[Any, str, str, str]:
+def _parse_piece(call: dict[str, Any]) -> tuple[Any, str, str, str]:
+    """Return index, id, name and arguments; some servers send the arguments as an object."""
     function, custom = require_dict(call.get("function")), require_dict(call.get("custom"))
     if custom.get("name"):
         function = {"name": custom["name"], "arguments": custom.get("input")}
     arguments = function.get("arguments")
-    return call.get("index"), require_str(call.get("id")), require_str(function.get("name")), _as_text(arguments)
-
-
-def _as_text(arguments: Any) -> str:
-    """Give arguments as the text they should have come as; some servers send the object itself."""
     if isinstance(arguments, dict | list):
-        return json.dumps(arguments, ensure_ascii=False)
-    return require_str(arguments)
+        arguments = json.dumps(arguments, ensure_ascii=False)
+    return call.get("index"), require_str(call.get("id")), require_str(function.get("name")), require_str(arguments)

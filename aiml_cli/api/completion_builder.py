@@ -1,20 +1,22 @@
-"""Fold the events of an answer into what it was in the end."""
+"""Build a completion from the events of an answer."""
 
+from collections import defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from aiml_cli.api.audio_builder import AudioBuilder, SpokenAudio, decode_base64
+from aiml_cli.api.lenient_json import Json
 from aiml_cli.api.stream_events import (
     AudioDelta,
     Citation,
     CitedFile,
+    Content,
     ErrorEvent,
     Event,
     EventBatch,
     Finished,
     GeneratedImage,
-    Json,
     Notice,
     OutputItems,
     ReasoningDelta,
@@ -26,15 +28,15 @@ from aiml_cli.api.stream_events import (
     Usage,
 )
 
-CUT = "the stream ended before the answer was complete"
-TOO_LONG = "the answer was cut at the length cap"
-CAPPED = frozenset({"length", "max_output_tokens", "max_tokens", "MAX_TOKENS", "model_length"})
-FILTERED = frozenset({"content_filter", "SAFETY", "safety"})
-UNFINISHED = frozenset({"incomplete", "failed", "cancelled", "in_progress", "queued"})
+STREAM_CUT = "the stream ended before the answer was complete"
+LENGTH_REACHED = "the answer was cut at the length cap"
+LENGTH_REASONS = frozenset({"length", "max_output_tokens", "max_tokens", "MAX_TOKENS", "model_length"})
+FILTER_REASONS = frozenset({"content_filter", "SAFETY", "safety"})
+UNFINISHED_STATUSES = frozenset({"incomplete", "failed", "cancelled", "in_progress", "queued"})
 
 
 class ToolCall(NamedTuple):
-    """Hold one tool call; `arguments` is the text as it came, which may be invalid JSON."""
+    """A tool call; `arguments` is the text that the model wrote, which may be invalid JSON."""
 
     id: str
     name: str
@@ -43,7 +45,7 @@ class ToolCall(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Choice:
-    """Hold one choice of an answer. `finish_reason` is None when the server said none."""
+    """A choice of an answer. `finish_reason` is None if the server sent none."""
 
     index: int = 0
     text: str = ""
@@ -51,20 +53,20 @@ class Choice:
     refusal: str = ""
     tool_calls: tuple[ToolCall, ...] = ()
     finish_reason: str | None = None
-    finished: bool = False
+    is_finished: bool = False
     logprobs: tuple[TokenLogprob, ...] = ()
     audio: SpokenAudio | None = None
     images: tuple[bytes, ...] = ()
 
     @property
     def output_text(self) -> str:
-        """Give the text, or what was spoken instead."""
+        """Return the text, or the transcript of the audio."""
         return self.text or (self.audio.transcript if self.audio else "")
 
 
 @dataclass(frozen=True, slots=True)
 class Completion:
-    """Hold an answer as far as it came. There is always a first choice."""
+    """An answer, complete or not. There is always a first choice."""
 
     started: ResponseStarted = field(default_factory=ResponseStarted)
     choices: tuple[Choice, ...] = (Choice(),)
@@ -72,172 +74,141 @@ class Completion:
     usage: Usage | None = None
     reported_error: ErrorEvent | None = None
     status: str | None = None
-    ended: bool = False
+    has_ended: bool = False
     files: tuple[CitedFile, ...] = ()
     output: tuple[Mapping[str, Json], ...] = ()
 
     @property
     def first(self) -> Choice:
-        """Give the first choice."""
+        """Return the first choice."""
         return self.choices[0]
 
     @property
     def is_complete(self) -> bool:
-        """Say whether the answer is whole."""
+        """True if the server reported no error and the answer is complete."""
         return not self.reported_error and not self.incomplete_reason
 
     @property
     def hit_length_limit(self) -> bool:
-        """Say whether the length cap, and nothing else, made the answer incomplete."""
-        return self.incomplete_reason == TOO_LONG
+        """True if only the length limit made the answer incomplete."""
+        return self.incomplete_reason == LENGTH_REACHED
 
     @property
     def incomplete_reason(self) -> str:
-        """Say in one sentence why the answer is not whole; "" when it is."""
+        """Return in one sentence why the answer is incomplete; "" if it is complete."""
         reasons = {choice.finish_reason for choice in self.choices}
-        if not self._arrived:
-            return CUT
-        if reasons & FILTERED:
+        if not self.has_ended and not all(choice.is_finished for choice in self.choices):
+            return STREAM_CUT
+        if reasons & FILTER_REASONS:
             return "the answer was stopped by a content filter"
-        if self._refused:
+        if any(choice.refusal for choice in self.choices):
             return "the model refused"
-        if reasons & CAPPED:
-            return TOO_LONG
-        if self.status in UNFINISHED:
+        if reasons & LENGTH_REASONS:
+            return LENGTH_REACHED
+        if self.status in UNFINISHED_STATUSES:
             return f"the answer is not complete: its status is {self.status}"
         return ""
 
-    @property
-    def _arrived(self) -> bool:
-        return self.ended or all(choice.finished for choice in self.choices)
-
-    @property
-    def _refused(self) -> bool:
-        return any(choice.refusal for choice in self.choices)
-
 
 class CompletionBuilder:
-    """Take events one batch after the other.
+    """A completion in progress, built from batches of events.
 
-    Texts are kept as bytes: a list of 100,000 deltas would cost ten times what they say.
+    Texts are byte arrays: a list of 100,000 deltas would take ten times the memory of their text.
     """
 
     def __init__(self) -> None:
-        self._choices: dict[int, _ChoiceBuilder] = {}
-        self._begun = ResponseStarted()
-        # A dict keeps the order and knows its members: some servers repeat all sources in each chunk.
+        self._choices: defaultdict[int, _ChoiceBuilder] = defaultdict(_ChoiceBuilder)
+        self._started = ResponseStarted()
+        # A dict is an ordered set: some servers repeat all sources in each chunk.
         self._sources: dict[Citation | CitedFile, None] = {}
-        self._usage: Usage | None = None
-        self._fault: ErrorEvent | None = None
+        self.usage: Usage | None = None  # of the current request
+        self._error: ErrorEvent | None = None
         self._status: str | None = None
-        self._ended = False
+        self._has_ended = False
         self._output: list[Mapping[str, Json]] | None = []
-        self._spent: Usage | None = None
+        self._earlier_usage: Usage | None = None
 
     def reopen(self) -> None:
-        """Go on with an answer that was cut: what comes now is its rest."""
-        self._spent, self._usage = _sum(self._spent, self._usage), None
-        self._status, self._ended = None, False
-        # The items of the parts would say the answer in pieces; joined they are one message.
+        """Prepare for the continuation of a truncated answer."""
+        self._earlier_usage, self.usage = _add_usage(self._earlier_usage, self.usage), None
+        self._status, self._has_ended = None, False
+        # The output items of both requests would split the message in two.
         self._output = None
         for choice in self._choices.values():
-            choice.finished, choice.finish_reason = False, None
-
-    @property
-    def usage(self) -> Usage | None:
-        """Give what the part of the answer took that comes now."""
-        return self._usage
+            choice.is_finished, choice.finish_reason = False, None
 
     def add(self, batch: EventBatch) -> None:
-        """Take what came."""
+        """Add a batch of events."""
         for event in batch:
             if type(event) is TextDelta:
-                self._choice(event.choice).text += event.text.encode()
+                self._choices[event.choice].text += event.text.encode()
             else:
-                self._take(event)
+                self._add_event(event)
 
     def build(self) -> Completion:
-        """Give the answer as far as it came."""
-        grown = [self._choices[index].choice(index) for index in sorted(self._choices)] or [Choice()]
+        """Return the completion so far."""
+        choices = [self._choices[index].build(index) for index in sorted(self._choices)] or [Choice()]
         return Completion(
-            self._begun,
-            tuple(grown),
+            self._started,
+            tuple(choices),
             tuple(source for source in self._sources if isinstance(source, Citation)),
-            _sum(self._spent, self._usage),
-            self._fault,
+            _add_usage(self._earlier_usage, self.usage),
+            self._error,
             self._status,
-            self._ended,
+            self._has_ended,
             tuple(source for source in self._sources if isinstance(source, CitedFile)),
             tuple(self._output or ()),
         )
 
-    def deltas_since(self, marks: dict[tuple[int, str], int]) -> list[tuple[str, int, str]]:
-        """Give kind, choice and text of what grew since the marks, and move them; for another thread than `add`'s."""
-        grown = []
+    def deltas_since(self, offsets: dict[tuple[int, str], int]) -> list[tuple[str, int, str]]:
+        """Return kind, choice and text of what is new since the offsets, and advance them; safe in another thread."""
+        deltas = []
         for index, choice in list(self._choices.items()):
             for kind, text in (("text", choice.text), ("thought", choice.reasoning), ("refusal", choice.refusal)):
-                start, end = marks.get((index, kind), 0), len(text)
+                start, end = offsets.get((index, kind), 0), len(text)
                 if end > start:
-                    marks[index, kind] = end
-                    grown.append((kind, index, text[start:end].decode()))
-        return grown
+                    offsets[index, kind] = end
+                    deltas.append((kind, index, text[start:end].decode()))
+        return deltas
 
-    def _choice(self, index: int) -> "_ChoiceBuilder":
-        if index not in self._choices:
-            self._choices[index] = _ChoiceBuilder()
-        return self._choices[index]
-
-    def _take(self, event: Event) -> None:
+    def _add_event(self, event: Event) -> None:
         match event:
-            case ResponseStarted():
-                self._begun = _newer(self._begun, event)
+            case ResponseStarted(response_id, model, created):
+                old = self._started
+                self._started = ResponseStarted(response_id or old.id, model or old.model, created or old.created)
             case Citation() | CitedFile():
                 self._sources[event] = None
-            case OutputItems(items, whole) if self._output is not None:
-                self._output = [*(() if whole else self._output), *items]
-            case OutputItems():
+            case OutputItems(items, is_final) if self._output is not None:
+                self._output = [*(() if is_final else self._output), *items]
+            case OutputItems() | Notice():
                 pass
             case Usage():
-                self._usage = _fuller(self._usage, event)
+                self.usage = _update_usage(self.usage, event)
             case ErrorEvent():
-                self._fault = event
+                self._error = event
             case Finished():
-                self._end(event)
-            case Notice():
-                pass
-            case (
-                TextDelta()
-                | ReasoningDelta()
-                | RefusalDelta()
-                | ToolCallDelta()
-                | TokenLogprob()
-                | AudioDelta()
-                | GeneratedImage()
-            ):
-                self._choice(event.choice).add(event)
+                self._finish(event)
+            case _:
+                self._choices[event.choice].add(event)
 
-    def _end(self, done: Finished) -> None:
-        self._status = done.status or self._status
-        if done.choice is None:
-            self._ended = True
+    def _finish(self, event: Finished) -> None:
+        self._status = event.status or self._status
+        if event.choice is None:
+            self._has_ended = True
             return
-        choice = self._choice(done.choice)
-        choice.finished, choice.finish_reason = True, done.reason
+        choice = self._choices[event.choice]
+        choice.is_finished, choice.finish_reason = True, event.reason
 
 
-def _newer(old: ResponseStarted, new: ResponseStarted) -> ResponseStarted:
-    return ResponseStarted(new.id or old.id, new.model or old.model, new.created or old.created)
-
-
-def _fuller(old: Usage | None, new: Usage) -> Usage:
-    """Take what is newer; counts and price may come apart."""
+def _update_usage(old: Usage | None, new: Usage) -> Usage:
+    """Replace only what the new usage has: counts and cost may arrive separately."""
     if old is None:
         return new
-    newer = {name: value for name, value in new._asdict().items() if value is not None and value != {}}
-    return old._replace(**newer)
+    changes = {name: value for name, value in new._asdict().items() if value is not None and value != {}}
+    return old._replace(**changes)
 
 
-def _sum(first: Usage | None, second: Usage | None) -> Usage | None:
+def _add_usage(first: Usage | None, second: Usage | None) -> Usage | None:
     """Add the counts of two requests; the details are those of the last."""
     if first is None or second is None:
         return second or first
@@ -250,21 +221,16 @@ def _sum(first: Usage | None, second: Usage | None) -> Usage | None:
 
 
 class _ChoiceBuilder:
-    """Hold a choice while it grows."""
-
     def __init__(self) -> None:
         self.text, self.reasoning, self.refusal = bytearray(), bytearray(), bytearray()
         self.calls: dict[int, dict[str, str]] = {}
-        self.tokens: list[TokenLogprob] = []
+        self.logprobs: list[TokenLogprob] = []
         self.audio: AudioBuilder | None = None
         self.images: list[bytes] = []
-        self.finished = False
+        self.is_finished = False
         self.finish_reason: str | None = None
 
-    def add(
-        self,
-        event: TextDelta | ReasoningDelta | RefusalDelta | ToolCallDelta | TokenLogprob | AudioDelta | GeneratedImage,
-    ) -> None:
+    def add(self, event: Content) -> None:
         match event:
             case TextDelta(text):
                 self.text += text.encode()
@@ -273,7 +239,7 @@ class _ChoiceBuilder:
             case RefusalDelta(text):
                 self.refusal += text.encode()
             case TokenLogprob():
-                self.tokens.append(event)
+                self.logprobs.append(event)
             case AudioDelta():
                 self.audio = self.audio or AudioBuilder()
                 self.audio.feed(event)
@@ -285,7 +251,7 @@ class _ChoiceBuilder:
                 call["name"] = call["name"] or event.name
                 call["arguments"] += event.arguments
 
-    def choice(self, index: int) -> Choice:
+    def build(self, index: int) -> Choice:
         return Choice(
             index,
             self.text.decode(),
@@ -293,8 +259,8 @@ class _ChoiceBuilder:
             self.refusal.decode(),
             tuple(ToolCall(**call) for call in self.calls.values()),
             self.finish_reason,
-            self.finished,
-            tuple(self.tokens),
+            self.is_finished,
+            tuple(self.logprobs),
             self.audio.build() if self.audio else None,
             tuple(self.images),
         )

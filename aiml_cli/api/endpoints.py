@@ -1,10 +1,11 @@
-"""The endpoints there are: for each a name, a path and three pure functions."""
+"""The table of the two endpoints: for each a name, a path and three pure functions."""
 
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from aiml_cli.api import chat_completions, responses
+from aiml_cli.api import chat_completions as chat
+from aiml_cli.api import responses
 from aiml_cli.api.messages import Conversation
 from aiml_cli.api.sse import SseEvent
 from aiml_cli.api.stream_events import EventBatch
@@ -13,7 +14,7 @@ from aiml_cli.settings.options import Options
 
 @dataclass(frozen=True, slots=True)
 class Endpoint:
-    """Hold what tells one endpoint from the other. `path` follows the base URL."""
+    """Everything that differs between the endpoints. `path` follows the base URL."""
 
     name: str
     path: str
@@ -22,12 +23,6 @@ class Endpoint:
     parse_json: Callable[[Any], EventBatch]
 
 
-CHAT = Endpoint(
-    chat_completions.NAME,
-    chat_completions.PATH,
-    chat_completions.build_body,
-    chat_completions.parse_stream,
-    chat_completions.parse_json,
-)
+CHAT = Endpoint(chat.NAME, chat.PATH, chat.build_body, chat.parse_stream, chat.parse_json)
 RESPONSES = Endpoint(responses.NAME, responses.PATH, responses.build_body, responses.parse_stream, responses.parse_json)
 ENDPOINTS = {endpoint.name: endpoint for endpoint in (CHAT, RESPONSES)}

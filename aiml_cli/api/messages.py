@@ -1,25 +1,25 @@
-"""A conversation: messages in order, before any endpoint gives them its form."""
+"""A conversation: its messages in order, independent of any endpoint's format."""
 
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 
 class Image(NamedTuple):
-    """Show the model an image: an http(s) address, or a `data:` URL. `detail` is auto, low, high or None."""
+    """An image: an http(s) or `data:` URL. `detail` is auto, low, high or None."""
 
     url: str
     detail: str | None = None
 
 
 class Document(NamedTuple):
-    """Give the model a PDF: its file name, and its bytes as base64."""
+    """A PDF: its file name, and its bytes as base64."""
 
     name: str
     data: str
 
 
 class Sound(NamedTuple):
-    """Let the model hear: bytes as base64. `format` is wav, mp3 and the like."""
+    """A sound: its bytes as base64. `format` is wav, mp3 or similar."""
 
     data: str
     format: str
@@ -29,21 +29,21 @@ Part = str | Image | Document | Sound
 
 
 class Message(NamedTuple):
-    """Hold what one side said. `role` is user, assistant, system or developer; a part that is a str is text."""
+    """A message. `role` is user, assistant, system or developer; a part that is a str is text."""
 
     role: str
     content: tuple[Part, ...]
 
 
 class ToolResult(NamedTuple):
-    """Answer a tool call by its id."""
+    """The output of a tool call."""
 
     call_id: str
     output: str
 
 
 class RawMessage(NamedTuple):
-    """Hold a message or an input item just as a user's file has it, in the form of either endpoint."""
+    """A message or input item exactly as in the user's file, in the format of either endpoint."""
 
     item: Mapping[str, Any]
 
@@ -52,14 +52,14 @@ AnyMessage = Message | ToolResult | RawMessage
 
 
 class Conversation(NamedTuple):
-    """Hold the turns so far; every change gives a new conversation."""
+    """An immutable list of messages."""
 
     messages: tuple[AnyMessage, ...] = ()
 
     def add_message(self, role: str, *content: Part) -> "Conversation":
-        """Add a message."""
+        """Return a conversation with one more message."""
         return self.extend(Message(role, content))
 
-    def extend(self, *turns: AnyMessage) -> "Conversation":
-        """Add turns."""
-        return Conversation((*self.messages, *turns))
+    def extend(self, *messages: AnyMessage) -> "Conversation":
+        """Return a conversation with more messages."""
+        return Conversation((*self.messages, *messages))

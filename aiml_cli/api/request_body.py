@@ -1,87 +1,83 @@
-"""Put settled options where an endpoint's request has them; the table says where."""
+"""Put options where an endpoint's request body has them, as the option table says, and encode the body."""
 
 import io
 import json
 from collections.abc import Mapping
 from copy import deepcopy
-from functools import partial
 from typing import Any
 
 from aiml_cli.errors import UsageError
 from aiml_cli.settings.options import ROWS, Options, value_of
 
-LONG = 1024 * 1024  # characters; shorter texts are written in one go
-_quoted = partial(json.dumps, ensure_ascii=False, separators=(",", ":"))
+PIECE_CHARS = 1024 * 1024  # of a long text; shorter ones are written at once
 
 
 def apply_options(body: dict[str, Any], endpoint: str, options: Options) -> dict[str, Any]:
-    """Add each option that somebody set; nothing is sent that nobody asked for.
-
-    A place inside an array (`messages[role=system].content`) is the endpoint's own business.
-    """
+    """Add each option that is set, except those with a path into an array, and return the body."""
     for row in ROWS.values():
-        place, value = row.body_paths.get(endpoint), value_of(options, row)
-        if place and value is not None and "[" not in place.path:
-            set_path(body, place.path, list(value) if isinstance(value, tuple) else deepcopy(value))
+        body_path, value = row.body_paths.get(endpoint), value_of(options, row)
+        if body_path and value is not None and "[" not in body_path.path:  # the endpoint builds arrays
+            set_path(body, body_path.path, list(value) if isinstance(value, tuple) else deepcopy(value))
     return body
 
 
 def apply_overrides(body: dict[str, Any], properties: Mapping[str, Any] | None) -> dict[str, Any]:
-    """Add what `-O` says, last, so that it wins."""
+    """Add the properties of `-O`, which override everything else; return the body."""
     for path, value in (properties or {}).items():
         set_path(body, path, value)
     return body
 
 
 def set_path(body: dict[str, Any], path: str, value: Any) -> None:
-    """Set a property; dots nest."""
+    """Set a property; dots in the path nest."""
     *parents, name = path.split(".")
-    here = body
+    target = body
     for parent in parents:
-        here = here.setdefault(parent, {})
-        if not isinstance(here, dict):
+        target = target.setdefault(parent, {})
+        if not isinstance(target, dict):
             raise UsageError(f"-O {path}: {parent!r} is no object in this request")
-    here[name] = value
+    target[name] = value
 
 
 def encode_body(body: Any) -> bytes:
-    """Give the JSON of a body; half a character becomes a question mark."""
-    whole = io.BytesIO()  # it gives away its buffer in the end, uncopied
-    _write(whole, body)
-    return whole.getvalue()
+    """Return the body as JSON; an unpaired surrogate becomes a question mark."""
+    output = io.BytesIO()  # its getvalue() does not copy
+    _write(output, body)
+    return output.getvalue()
 
 
-def _write(out: io.BytesIO, value: Any) -> None:
-    """Write what holds a long text piece by piece, and all else in one go."""
-    if not _is_long(value):
-        out.write(_encoded(_quoted(value)))
+def _write(output: io.BytesIO, value: Any) -> None:
+    """Write long texts in pieces, to save memory, and all else at once."""
+    if not _has_long_text(value):
+        output.write(_encode(value))
     elif isinstance(value, str):
-        out.write(b'"')
-        out.writelines(_encoded(_quoted(value[start : start + LONG])[1:-1]) for start in range(0, len(value), LONG))
-        out.write(b'"')
+        output.write(b'"')
+        pieces = (value[start : start + PIECE_CHARS] for start in range(0, len(value), PIECE_CHARS))
+        output.writelines(_encode(piece)[1:-1] for piece in pieces)
+        output.write(b'"')
     elif isinstance(value, dict):
-        _list(out, b"{}", [(_encoded(_quoted(name)) + b":", each) for name, each in value.items()])
+        members = [(_encode(name) + b":", member) for name, member in value.items()]
+        _write_members(output, b"{}", members)
     else:
-        _list(out, b"[]", [(b"", each) for each in value])
+        _write_members(output, b"[]", [(b"", member) for member in value])
 
 
-def _list(out: io.BytesIO, brackets: bytes, members: list[tuple[bytes, Any]]) -> None:
-    before = brackets[:1]
-    for name, value in members:
-        out.write(before + name)
-        _write(out, value)
-        before = b","
-    out.write(brackets[1:])
+def _write_members(output: io.BytesIO, brackets: bytes, members: list[tuple[bytes, Any]]) -> None:
+    separator = brackets[:1]
+    for prefix, value in members:
+        output.write(separator + prefix)
+        _write(output, value)
+        separator = b","
+    output.write(brackets[1:])
 
 
-def _is_long(value: Any) -> bool:
-    """Say whether a value is, or holds, a long text."""
+def _has_long_text(value: Any) -> bool:
     if isinstance(value, str):
-        return len(value) > LONG
+        return len(value) > PIECE_CHARS
     if isinstance(value, dict):
-        return any(map(_is_long, value.values()))
-    return isinstance(value, list | tuple) and any(map(_is_long, value))
+        return any(map(_has_long_text, value.values()))
+    return isinstance(value, list | tuple) and any(map(_has_long_text, value))
 
 
-def _encoded(text: str) -> bytes:
-    return text.encode("utf-8", "replace")
+def _encode(value: Any) -> bytes:
+    return json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode("utf-8", "replace")

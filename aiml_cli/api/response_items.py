@@ -1,4 +1,4 @@
-"""Read the output items and the counts of a response object."""
+"""Parse what answers contain beside text: output items, token counts, log probabilities, images and sources."""
 
 import json
 from collections.abc import Iterator
@@ -8,6 +8,7 @@ from aiml_cli.api.lenient_json import (
     as_amount,
     as_dict,
     as_list,
+    as_str,
     require_count,
     require_dict,
     require_list,
@@ -28,112 +29,106 @@ from aiml_cli.api.stream_events import (
     Usage,
 )
 
-Piece = TextDelta | RefusalDelta | ReasoningDelta | AudioDelta
-BASE64 = ";base64,"
-FILES = ("file_citation", "container_file_citation", "file_path")
+ContentDelta = TextDelta | RefusalDelta | ReasoningDelta | AudioDelta
+FILE_TYPES = ("file_citation", "container_file_citation", "file_path")
 
 
-def parse_content(item: dict[str, Any]) -> Iterator[Piece]:
-    """Read what an item says in words, or aloud."""
+def parse_content(item: dict[str, Any]) -> Iterator[ContentDelta]:
+    """Yield the reasoning, text, refusals and audio of an output item."""
     if item.get("type") == "reasoning":
         parts = require_list(item.get("summary")) or require_list(item.get("content"))
         yield from (ReasoningDelta(require_str(require_dict(part).get("text"))) for part in parts)
     elif item.get("type") == "message":
         content = item.get("content")
         for part in [{"text": content}] if isinstance(content, str) else require_list(content):
-            yield from _part(require_dict(part))
+            yield from _parse_part(require_dict(part))
 
 
-def _part(part: dict[str, Any]) -> Iterator[Piece]:
+def _parse_part(part: dict[str, Any]) -> Iterator[ContentDelta]:
     if part.get("refusal"):
         yield RefusalDelta(require_str(part["refusal"]))
     if part.get("text"):
         yield TextDelta(require_str(part["text"]))
     if part.get("type") == "output_audio":
-        yield AudioDelta(
-            require_str(part.get("id")), require_str(part.get("data")), require_str(part.get("transcript"))
-        )
+        audio_id, data = require_str(part.get("id")), require_str(part.get("data"))
+        yield AudioDelta(audio_id, data, require_str(part.get("transcript")))
 
 
 def list_annotations(item: dict[str, Any]) -> list[Any]:
-    """Give the annotations of all parts of a message."""
-    content = item.get("content")
-    parts = [require_dict(part) for part in content] if isinstance(content, list) else []
+    """Return the annotations of all parts of a message."""
+    parts = [require_dict(part) for part in as_list(item.get("content"))]
     return [annotation for part in parts for annotation in as_list(part.get("annotations"))]
 
 
 def parse_item_logprobs(item: dict[str, Any]) -> Iterator[TokenLogprob]:
-    """Read the log probabilities of a message."""
-    content = item.get("content") if item.get("type") == "message" else None
-    for part in content if isinstance(content, list) else []:
+    """Yield the log probabilities of a message."""
+    for part in as_list(item.get("content")) if item.get("type") == "message" else []:
         yield from parse_logprobs(require_list(require_dict(part).get("logprobs")))
 
 
 def parse_logprobs(logprobs: list[Any], choice: int = 0) -> Iterator[TokenLogprob]:
-    """Read log probabilities."""
+    """Yield the log probabilities of a list of tokens."""
     for token in map(require_dict, logprobs):
         top = tuple(require_dict(other) for other in require_list(token.get("top_logprobs")))
         yield TokenLogprob(require_str(token.get("token")), require_number(token.get("logprob")) or 0.0, top, choice)
 
 
-def parse_usage(found: dict[str, Any], into: str, out: str) -> Iterator[Usage]:
-    """Read the counts, and the price under the gateway's name or OpenRouter's.
+def parse_usage(response: dict[str, Any], input_name: str, output_name: str) -> Iterator[Usage]:
+    """Yield the token counts, and the cost under the gateway's name or OpenRouter's.
 
-    What surrounds the counts is read loosely: an empty array for an object must not spoil a paid answer.
-    `into` and `out` are what the endpoint calls the two sides: prompt and completion, or input and output.
+    The details may have wrong types: an empty array for an object must not spoil an answer that was paid for.
+    The names are the endpoint's prefixes of the counts: prompt and completion, or input and output.
     """
-    counts = require_dict(found.get("usage"))
-    spent = as_dict(as_dict(found.get("meta")).get("usage")).get("usd_spent", counts.get("cost"))
-    if not counts and spent is None:
+    usage = require_dict(response.get("usage"))
+    cost = as_dict(as_dict(response.get("meta")).get("usage")).get("usd_spent", usage.get("cost"))
+    if not usage and cost is None:
         return
     yield Usage(
-        require_count(counts.get(f"{into}_tokens")),
-        require_count(counts.get(f"{out}_tokens")),
-        require_count(counts.get("total_tokens")),
-        require_count(as_dict(counts.get(f"{into}_tokens_details")).get("cached_tokens")),
-        require_count(as_dict(counts.get(f"{out}_tokens_details")).get("reasoning_tokens")),
-        as_amount(spent),
-        counts,
+        require_count(usage.get(f"{input_name}_tokens")),
+        require_count(usage.get(f"{output_name}_tokens")),
+        require_count(usage.get("total_tokens")),
+        require_count(as_dict(usage.get(f"{input_name}_tokens_details")).get("cached_tokens")),
+        require_count(as_dict(usage.get(f"{output_name}_tokens_details")).get("reasoning_tokens")),
+        as_amount(cost),
+        usage,
     )
 
 
 def parse_tool_item(item: dict[str, Any]) -> Iterator[Notice | GeneratedImage]:
-    """Read an item that has ended; unknown kinds mean nothing."""
+    """Yield notices and images of a completed item of a hosted tool; unknown types yield nothing."""
     match item.get("type"):
-        case "web_search_call" | "file_search_call" as kind:
-            yield _told(kind.removesuffix("_call").replace("_", " "), _asked(item), item)
+        case "web_search_call" | "file_search_call" as item_type:
+            yield _build_notice(item_type.removesuffix("_call").replace("_", " "), _describe_search(item), item)
         case "code_interpreter_call":
-            yield from _ran(item)
+            yield from _parse_interpreter_call(item)
         case "image_generation_call":
             yield from parse_images([item.get("result")])
-            yield _told("image generation", _stripped(item.get("revised_prompt")), item)
+            yield _build_notice("image generation", as_str(item.get("revised_prompt")).strip(), item)
         case "mcp_call":
-            yield _told(_stripped(item.get("server_label")) or "mcp", _called(item), item)
+            yield _build_notice(_get_mcp_label(item), _format_call(item), item)
         case "mcp_list_tools" if item.get("error"):
-            yield _told(_stripped(item.get("server_label")) or "mcp", "its tools", item)
+            yield _build_notice(_get_mcp_label(item), "its tools", item)
         case "mcp_approval_request":
-            yield Notice(f"{_stripped(item.get('server_label')) or 'mcp'} asks for approval: {_called(item)}")
+            yield Notice(f"{_get_mcp_label(item)} asks for approval: {_format_call(item)}")
 
 
-def parse_images(found: list[Any]) -> Iterator[GeneratedImage]:
-    """Read pictures: data addresses or bare base64. A picture elsewhere is not fetched."""
-    for picture in found:
-        data = picture if isinstance(picture, str) else ""
-        if data.startswith("data:"):
-            data = data.partition(BASE64)[2]
-        if data and "://" not in data[:16]:
-            yield GeneratedImage(data)
+def parse_images(images: list[Any]) -> Iterator[GeneratedImage]:
+    """Yield images of data URLs and bare base64. Other URLs are not fetched."""
+    for data in map(as_str, images):
+        base64 = data.partition(";base64,")[2] if data.startswith("data:") else data
+        if base64 and "://" not in base64[:16]:
+            yield GeneratedImage(base64)
 
 
-def _told(who: str, what: str, item: dict[str, Any]) -> Notice:
-    """Say who did what; how it ended only when something went wrong, or nothing else is known."""
-    ending = _failure(item)
-    if not what:
-        return Notice(f"{who}: {ending or _stripped(item.get('status')) or 'done'}")
-    return Notice(f"{who}: {what}: {ending}" if ending else f"{who}: {what}")
+def _build_notice(tool: str, action: str, item: dict[str, Any]) -> Notice:
+    """Name the tool and its action; the status only if it failed, or the action is unknown."""
+    failure = _describe_failure(item)
+    if not action:
+        return Notice(f"{tool}: {failure or as_str(item.get('status')).strip() or 'done'}")
+    return Notice(f"{tool}: {action}: {failure}" if failure else f"{tool}: {action}")
 
 
-def _failure(item: dict[str, Any]) -> str:
+def _describe_failure(item: dict[str, Any]) -> str:
     error = item.get("error")
     if isinstance(error, dict):
         error = error.get("message") or json.dumps(error, ensure_ascii=False)
@@ -142,86 +137,72 @@ def _failure(item: dict[str, Any]) -> str:
     return ""
 
 
-def _called(item: dict[str, Any]) -> str:
-    name, arguments = _stripped(item.get("name")), _stripped(item.get("arguments"))
+def _get_mcp_label(item: dict[str, Any]) -> str:
+    return as_str(item.get("server_label")).strip() or "mcp"
+
+
+def _format_call(item: dict[str, Any]) -> str:
+    name, arguments = as_str(item.get("name")).strip(), as_str(item.get("arguments")).strip()
     return f"{name}({arguments})" if arguments else name
 
 
-def _asked(item: dict[str, Any]) -> str:
-    """Give what was searched for, or the page that was opened."""
-    action = item.get("action")
-    facts = {**item, **action} if isinstance(action, dict) else item
-    queries = facts.get("queries")
-    asked = queries if isinstance(queries, list) else []
-    named = [facts.get("query") or facts.get("pattern") or facts.get("url")]
-    return ", ".join(text for text in asked or named if isinstance(text, str))
+def _describe_search(item: dict[str, Any]) -> str:
+    """Return the queries, or the page that was opened."""
+    search = {**item, **as_dict(item.get("action"))}
+    single = [search.get("query") or search.get("pattern") or search.get("url")]
+    return ", ".join(text for text in as_list(search.get("queries")) or single if isinstance(text, str))
 
 
-def _ran(item: dict[str, Any]) -> Iterator[Notice | GeneratedImage]:
-    yield _told("code interpreter", _stripped(item.get("code")), item)
+def _parse_interpreter_call(item: dict[str, Any]) -> Iterator[Notice | GeneratedImage]:
+    yield _build_notice("code interpreter", as_str(item.get("code")).strip(), item)
     for output in map(require_dict, require_list(item.get("outputs"))):
         if output.get("logs"):
-            yield Notice(f"code interpreter wrote: {_stripped(output['logs'])}")
+            yield Notice(f"code interpreter wrote: {as_str(output['logs']).strip()}")
         url = output.get("url") or require_dict(output.get("image")).get("data")
         images = list(parse_images([url]))
         yield from images
         if url and not images:
-            yield Notice(f"code interpreter made a picture: {_stripped(url)}")
-
-
-def _stripped(found: Any) -> str:
-    return found.strip() if isinstance(found, str) else ""
+            yield Notice(f"code interpreter made a picture: {as_str(url).strip()}")
 
 
 class SourceCollector:
-    """Give each source once: servers repeat them in the item, in the response, or in every chunk."""
+    """The sources of an answer, each once: servers repeat them in the item, the response, or every chunk."""
 
     def __init__(self) -> None:
-        self._given: set[CitedSource] = set()
+        self._seen: set[CitedSource] = set()
 
     def add_annotations(self, annotations: list[Any], choice: int = 0) -> list[CitedSource]:
-        """Read annotations; chat nests what responses says flat. Unknown kinds mean nothing."""
-        return self._new(_annotated(map(as_dict, annotations), choice))
+        """Return the new sources of annotations, nested (chat) or flat (responses). Unknown types are ignored."""
+        return self._add(_parse_annotations(map(as_dict, annotations), choice))
 
     def add_lists(self, chunk: dict[str, Any]) -> list[CitedSource]:
-        """Read the lists that some chat answers have at their top: addresses, and results with titles."""
-        results = [as_dict(result) for result in _some_list(chunk.get("search_results"))]
-        titles = {
-            result["url"]: _text_or_none(result.get("title")) for result in results if _text_or_none(result.get("url"))
-        }
-        found = _some_list(chunk.get("citations")) or results
-        return self._new(_listed(found, titles))
+        """Return the new sources of the lists at the top of some chat answers: URLs, and results with titles."""
+        results = [as_dict(result) for result in as_list(chunk.get("search_results"))]
+        titles = {url: as_str(result.get("title")) for result in results if (url := as_str(result.get("url")))}
+        return self._add(_parse_source_list(as_list(chunk.get("citations")) or results, titles))
 
-    def _new(self, sources: Iterator[CitedSource]) -> list[CitedSource]:
-        new = [source for source in dict.fromkeys(sources) if source not in self._given]
-        self._given.update(new)
+    def _add(self, sources: Iterator[CitedSource]) -> list[CitedSource]:
+        new = [source for source in dict.fromkeys(sources) if source not in self._seen]
+        self._seen.update(new)
         return new
 
 
-def _annotated(annotations: Iterator[dict[str, Any]], choice: int) -> Iterator[CitedSource]:
+def _parse_annotations(annotations: Iterator[dict[str, Any]], choice: int) -> Iterator[CitedSource]:
     for annotation in annotations:
-        kind = _text_or_none(annotation.get("type")) or ""
+        kind = as_str(annotation.get("type"))
         nested = annotation.get(kind)
-        facts = nested if isinstance(nested, dict) else as_dict(annotation.get("url_citation")) or annotation
-        if kind in FILES and facts.get("file_id"):
-            name, container = _text_or_none(facts.get("filename")), _text_or_none(facts.get("container_id"))
-            yield CitedFile(kind, require_str(facts["file_id"]), name, container, choice)
-        elif facts.get("url"):
-            start, end = require_count(facts.get("start_index")), require_count(facts.get("end_index"))
-            yield Citation(require_str(facts["url"]), _text_or_none(facts.get("title")), start, end, choice)
+        source = nested if isinstance(nested, dict) else as_dict(annotation.get("url_citation")) or annotation
+        if kind in FILE_TYPES and source.get("file_id"):
+            name, container_id = as_str(source.get("filename")) or None, as_str(source.get("container_id")) or None
+            yield CitedFile(kind, require_str(source["file_id"]), name, container_id, choice)
+        elif source.get("url"):
+            start, end = require_count(source.get("start_index")), require_count(source.get("end_index"))
+            yield Citation(require_str(source["url"]), as_str(source.get("title")) or None, start, end, choice)
 
 
-def _listed(found: list[Any], titles: dict[str, str | None]) -> Iterator[Citation]:
-    for source in found:
-        facts = {"url": source} if isinstance(source, str) else as_dict(source)
-        if facts.get("url"):
-            url = require_str(facts["url"])
-            yield Citation(url, _text_or_none(facts.get("title")) or titles.get(url))
-
-
-def _some_list(found: Any) -> list[Any]:
-    return found if isinstance(found, list) else []
-
-
-def _text_or_none(found: Any) -> str | None:
-    return found if isinstance(found, str) and found else None
+def _parse_source_list(sources: list[Any], titles: dict[str, str]) -> Iterator[Citation]:
+    for source in sources:
+        fields = {"url": source} if isinstance(source, str) else as_dict(source)
+        if fields.get("url"):
+            url = require_str(fields["url"])
+            yield Citation(url, as_str(fields.get("title")) or titles.get(url) or None)

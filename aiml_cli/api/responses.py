@@ -1,4 +1,4 @@
-"""Speak the dialect of POST /v1/responses: its body, its stream, its JSON answer."""
+"""Build the request body of POST /v1/responses, and parse its stream and its JSON answer."""
 
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
@@ -6,12 +6,12 @@ from typing import Any
 
 from aiml_cli.api import response_items, tool_formats
 from aiml_cli.api.error_response import parse_error
-from aiml_cli.api.lenient_json import MalformedError, require_dict, require_list, require_number, require_str
+from aiml_cli.api.lenient_json import as_list, require_dict, require_list, require_number, require_str
 from aiml_cli.api.message_conversion import to_input_items
 from aiml_cli.api.messages import Conversation
 from aiml_cli.api.request_body import apply_options, apply_overrides
 from aiml_cli.api.response_items import SourceCollector, parse_tool_item, parse_usage
-from aiml_cli.api.sse import SseEvent, SurrogateJoiner, malformed_event, parse_sse_events
+from aiml_cli.api.sse import SseEvent, collect_events, parse_sse_events
 from aiml_cli.api.stream_events import (
     AudioDelta,
     ErrorEvent,
@@ -29,130 +29,126 @@ from aiml_cli.settings.options import Options
 
 NAME = "responses"
 PATH = "/responses"
-CALLS = {"function_call": "arguments", "custom_tool_call": "input"}
+# The types of tool calls, and the property that has their arguments.
+CALL_ARGUMENTS = {"function_call": "arguments", "custom_tool_call": "input"}
 
 
 def build_body(conversation: Conversation, options: Options) -> dict[str, Any]:
-    """Make the request's body."""
-    asked = replace(
+    """Build the request body."""
+    options = replace(
         options,
-        tools=_tools(options),
+        tools=_build_tools(options),
         tool_choice=tool_formats.to_responses_choice(options.tool_choice),
         response_format=tool_formats.to_responses_format(options.response_format),
     )
-    return apply_overrides(
-        apply_options({"model": options.model, "input": to_input_items(conversation)}, NAME, asked), options.option_
-    )
+    body = apply_options({"model": options.model, "input": to_input_items(conversation)}, NAME, options)
+    return apply_overrides(body, options.option_)
 
 
-def _tools(options: Options) -> list[dict[str, Any]] | None:
-    """List the functions, then the tools that the server runs."""
-    functions, run_there = (
-        tool_formats.convert_tools(options.tools, tool_formats.to_responses_tool),
-        tool_formats.build_hosted_tools(options),
-    )
-    return None if functions is None and not run_there else [*(functions or ()), *run_there]
+def _build_tools(options: Options) -> list[dict[str, Any]] | None:
+    functions = tool_formats.convert_tools(options.tools, tool_formats.to_responses_tool)
+    hosted = tool_formats.build_hosted_tools(options)
+    return None if functions is None and not hosted else [*(functions or ()), *hosted]
 
 
 def parse_stream(stream: Iterable[list[SseEvent]]) -> Iterator[EventBatch]:
-    """Turn a stream into events, a batch for each network read."""
-    return parse_sse_events(stream, _Events().take, done_is_whole=False)
+    """Yield the events of a stream, one batch for each network read."""
+    return parse_sse_events(stream, _EventParser().feed, finish_at_done=False)
 
 
-def parse_json(found: Any) -> EventBatch:
-    """Turn a JSON answer into events; some that were made in the background hold the events of a stream."""
-    streamed = _streamed(found)
-    if not isinstance(found, dict) or not (streamed or _is_response(found)):
-        return [parse_error(found) or ErrorEvent("the server's answer is no response: it holds no output")]
-    batch: EventBatch = []
-    events = _Events()
-    try:
+def parse_json(answer: Any) -> EventBatch:
+    """Return the events of a JSON answer; some background responses contain the events of a stream."""
+    streamed = _list_streamed_events(answer)
+    if not isinstance(answer, dict) or not (streamed or _is_response(answer)):
+        return [parse_error(answer) or ErrorEvent("the server's answer is no response: it holds no output")]
+
+    def fill(batch: EventBatch) -> None:
+        parser = _EventParser()
         for event in streamed:
-            events.take("", event, batch)
-        if _is_response(found) and not any(isinstance(event, Finished | ErrorEvent) for event in batch):
-            events.end(found, batch)
-    except MalformedError as wrong:
-        batch.append(malformed_event(wrong))
-    halves = SurrogateJoiner()
-    return [*halves.join(batch), *halves.flush()]
+            parser.feed("", event, batch)
+        if _is_response(answer) and not any(isinstance(event, Finished | ErrorEvent) for event in batch):
+            parser.finish(answer, batch)
+
+    return collect_events(fill)
 
 
-def _streamed(found: Any) -> list[dict[str, Any]]:
-    """Give the events that stand in the place of the output."""
-    events = found.get("stream") if isinstance(found, dict) and not found.get("output") else None
-    return [require_dict(event) for event in events if isinstance(event, dict)] if isinstance(events, list) else []
+def _list_streamed_events(answer: Any) -> list[dict[str, Any]]:
+    events = answer.get("stream") if isinstance(answer, dict) and not answer.get("output") else None
+    return [event for event in as_list(events) if isinstance(event, dict)]
 
 
-def _is_response(found: dict[str, Any]) -> bool:
-    return "output" in found or (found.get("object") == "response" and bool(found.get("status")))
+def _is_response(answer: dict[str, Any]) -> bool:
+    return "output" in answer or (answer.get("object") == "response" and bool(answer.get("status")))
 
 
-class _Events:
-    """Keep what one event must know of those before.
+class _EventParser:
+    """A parser of events, with what it must know of earlier ones.
 
-    A whole item or response is read only for what no delta said: the two may differ, and then what
-    was already shown stands.
+    It reads a complete item or response only for what no delta had: the two may differ, and what was already
+    shown cannot change.
     """
 
     def __init__(self) -> None:
-        self._begun = False
-        self._heard: set[tuple[Any, type]] = set()
+        self._has_started = False
+        self._seen: set[tuple[Any, type]] = set()  # names of items, with the classes of their deltas
         self._latest: tuple[Any, Any, type] | None = None
         self._part = 0
-        self._calls: dict[str, int] = {}
+        self._slots: dict[str, int] = {}
         self._call_ids: dict[int, str] = {}
-        self._argued: set[int] = set()
+        self._slots_with_arguments: set[int] = set()
         self._sources = SourceCollector()
-        self._told: list[Event] = []
+        self._tool_events: list[Event] = []
 
-    def take(self, name: str, event: dict[str, Any], batch: EventBatch) -> None:
-        """Add what an event means to the batch; unknown events mean nothing. The type is in the JSON."""
-        kind = event.get("type") or name
-        match kind:
+    def feed(self, name: str, event: dict[str, Any], batch: EventBatch) -> None:
+        """Add the events of a server-sent event to the batch; its type is in the JSON. Unknown types are ignored."""
+        event_type = event.get("type") or name
+        match event_type:
             case "response.output_text.delta":
-                self._piece(TextDelta(require_str(event.get("delta"))), event, batch)
+                self._add_delta(TextDelta(require_str(event.get("delta"))), event, batch)
                 if event.get("logprobs"):
                     batch.extend(response_items.parse_logprobs(require_list(event["logprobs"])))
             case "response.refusal.delta":
-                self._piece(RefusalDelta(require_str(event.get("delta"))), event, batch)
+                self._add_delta(RefusalDelta(require_str(event.get("delta"))), event, batch)
             case "response.reasoning_text.delta" | "response.reasoning_summary_text.delta":
-                self._piece(ReasoningDelta(require_str(event.get("delta")), part=self._part), event, batch)
+                self._add_delta(ReasoningDelta(require_str(event.get("delta")), part=self._part), event, batch)
             case "response.reasoning_summary_part.added":
                 self._part += 1
             case "response.output_text.annotation.added":
                 batch.extend(self._sources.add_annotations([event.get("annotation")]))
             case "response.function_call_arguments.delta" | "response.custom_tool_call_input.delta":
-                self._arguments(event, batch)
+                self._add_arguments(event, batch)
             case "response.audio.delta" | "response.output_audio.delta":
-                self._piece(AudioDelta(data=require_str(event.get("delta"))), event, batch)
+                self._add_delta(AudioDelta(data=require_str(event.get("delta"))), event, batch)
             case "response.audio.transcript.delta" | "response.output_audio_transcript.delta":
-                self._piece(AudioDelta(transcript=require_str(event.get("delta"))), event, batch)
+                self._add_delta(AudioDelta(transcript=require_str(event.get("delta"))), event, batch)
             case _:
-                self._whole(kind, event, batch)
+                self._feed_complete(event_type, event, batch)
 
-    def _whole(self, kind: Any, event: dict[str, Any], batch: EventBatch) -> None:
-        match kind:
+    def _feed_complete(self, event_type: Any, event: dict[str, Any], batch: EventBatch) -> None:
+        """Add the events of a complete item or response, or of an error."""
+        match event_type:
             case "response.output_item.added":
-                self._added(require_dict(event.get("item")), event, batch)
+                item = require_dict(event.get("item"))
+                self._part += item.get("type") == "reasoning"
+                self._add_call(item, event, batch)
             case "response.output_item.done":
-                self._finished(require_dict(event.get("item")), event, batch)
+                self._finish_item(require_dict(event.get("item")), event, batch)
             case "response.created" | "response.in_progress" | "response.queued":
-                self._begin(require_dict(event.get("response")), batch)
+                self._start(require_dict(event.get("response")), batch)
             case "response.completed" | "response.incomplete" | "response.failed":
-                found = require_dict(event.get("response"))
-                self.end({**found, "status": found.get("status") or kind.rpartition(".")[2]}, batch)
-            case _ if kind in (None, "", "error") or "error" in event:
-                fault = parse_error(event) or (parse_error({"error": event}) if kind else None)
-                if not fault and not kind:
-                    return
-                batch.append(fault or ErrorEvent("the server reported an error without words"))
+                response = require_dict(event.get("response"))
+                self.finish({**response, "status": response.get("status") or event_type.rpartition(".")[2]}, batch)
+            case _ if event_type in (None, "", "error") or "error" in event:
+                error = parse_error(event) or (parse_error({"error": event}) if event_type else None)
+                if error or event_type:
+                    batch.append(error or ErrorEvent("the server reported an error without words"))
 
-    def end(self, response: dict[str, Any], batch: EventBatch) -> None:
-        """Add what a whole response has more than its events, and how it ended."""
-        self._begin(response, batch)
-        self._rest_of(response, batch)
+    def finish(self, response: dict[str, Any], batch: EventBatch) -> None:
+        """Add what a complete response has and no earlier event had, and how it ended."""
+        self._start(response, batch)
+        self._add_missing_items(response, batch)
         if output := [item for item in require_list(response.get("output")) if isinstance(item, dict)]:
-            batch.append(OutputItems(tuple(output), whole=True))
+            batch.append(OutputItems(tuple(output), is_final=True))
         batch.extend(parse_usage(response, "input", "output"))
         status = require_str(response.get("status")) or None
         if status == "failed" or (response.get("error") and not status):
@@ -161,106 +157,102 @@ class _Events:
         reason = require_dict(response.get("incomplete_details")).get("reason")
         batch += [Finished(require_str(reason or status) or None, 0, status), Finished(status=status)]
 
-    def _begin(self, response: dict[str, Any], batch: EventBatch) -> None:
-        if not self._begun and response.get("id"):
-            self._begun = True
+    def _start(self, response: dict[str, Any], batch: EventBatch) -> None:
+        if not self._has_started and response.get("id"):
+            self._has_started = True
             created = require_number(response.get("created_at"))
             batch.append(ResponseStarted(require_str(response["id"]), response.get("model") or None, created))
 
-    def _rest_of(self, response: dict[str, Any], batch: EventBatch) -> None:
-        before = {kind for _, kind in self._heard}
-        for position, item in enumerate(map(require_dict, require_list(response.get("output")))):
-            place = {"output_index": position}
-            for piece in response_items.parse_content(item):
-                if type(piece) not in before:
-                    self._whole_piece(piece, place, batch)
-            batch.extend(() if TextDelta in before else response_items.parse_item_logprobs(item))
-            self._call_of(item, place, batch)
+    def _add_missing_items(self, response: dict[str, Any], batch: EventBatch) -> None:
+        seen_classes = {delta_class for _, delta_class in self._seen}
+        for index, item in enumerate(map(require_dict, require_list(response.get("output")))):
+            position = {"output_index": index}
+            for delta in response_items.parse_content(item):
+                if type(delta) not in seen_classes:
+                    self._add_part(delta, position, batch)
+            batch.extend(() if TextDelta in seen_classes else response_items.parse_item_logprobs(item))
+            self._add_call(item, position, batch)
             batch.extend(self._sources.add_annotations(response_items.list_annotations(item)))
-            batch.extend(event for event in parse_tool_item(item) if event not in self._told)
+            batch.extend(event for event in parse_tool_item(item) if event not in self._tool_events)
 
-    def _piece(self, piece: response_items.Piece, event: dict[str, Any], batch: EventBatch) -> None:
-        if not (piece.data or piece.transcript if isinstance(piece, AudioDelta) else piece.text):
+    def _add_delta(self, delta: response_items.ContentDelta, event: dict[str, Any], batch: EventBatch) -> None:
+        if not (delta.data or delta.transcript if isinstance(delta, AudioDelta) else delta.text):
             return
-        batch.append(piece)
-        speaker = (event.get("item_id"), event.get("output_index"), type(piece))
-        if speaker != self._latest:
-            self._latest = speaker
-            self._heard.update((name, type(piece)) for name in _names(event))
+        batch.append(delta)
+        latest = (event.get("item_id"), event.get("output_index"), type(delta))
+        if latest != self._latest:
+            self._latest = latest
+            self._seen.update((name, type(delta)) for name in _list_item_names(event))
 
-    def _whole_piece(self, piece: response_items.Piece, event: dict[str, Any], batch: EventBatch) -> None:
+    def _add_part(self, delta: response_items.ContentDelta, event: dict[str, Any], batch: EventBatch) -> None:
         self._part += 1
-        self._piece(piece._replace(part=self._part) if isinstance(piece, ReasoningDelta) else piece, event, batch)
+        self._add_delta(delta._replace(part=self._part) if isinstance(delta, ReasoningDelta) else delta, event, batch)
 
-    def _has_said(self, kind: type, event: dict[str, Any]) -> bool:
-        """Say whether deltas told what an item says; its id may change, and then its place tells."""
-        return any((name, kind) in self._heard for name in _names(event))
+    def _is_seen(self, delta: response_items.ContentDelta, event: dict[str, Any]) -> bool:
+        """True if the event's item, by its id or its index, had deltas of this class."""
+        return any((name, type(delta)) in self._seen for name in _list_item_names(event))
 
-    def _added(self, item: dict[str, Any], event: dict[str, Any], batch: EventBatch) -> None:
-        self._part += item.get("type") == "reasoning"
-        self._call_of(item, event, batch)
-
-    def _finished(self, item: dict[str, Any], event: dict[str, Any], batch: EventBatch) -> None:
-        place = {"item_id": item.get("id"), **event}
-        new = [piece for piece in response_items.parse_content(item) if not self._has_said(type(piece), place)]
-        for piece in new:
-            self._whole_piece(piece, place, batch)
-        self._call_of(item, event, batch)
+    def _finish_item(self, item: dict[str, Any], event: dict[str, Any], batch: EventBatch) -> None:
+        position = {"item_id": item.get("id"), **event}
+        # A list, because adding the first delta marks its class as seen.
+        for delta in [each for each in response_items.parse_content(item) if not self._is_seen(each, position)]:
+            self._add_part(delta, position, batch)
+        self._add_call(item, event, batch)
         batch.extend(self._sources.add_annotations(response_items.list_annotations(item)))
-        told = list(parse_tool_item(item))
-        self._told += told
-        batch += told
+        tool_events = list(parse_tool_item(item))
+        self._tool_events += tool_events
+        batch += tool_events
         if item.get("type"):
             batch.append(OutputItems((item,)))
 
-    def _call_of(self, item: dict[str, Any], event: dict[str, Any], batch: EventBatch) -> None:
-        """Open a tool call, or give the arguments that did not come in pieces."""
-        property_ = CALLS.get(require_str(item.get("type")))
+    def _add_call(self, item: dict[str, Any], event: dict[str, Any], batch: EventBatch) -> None:
+        """Start a tool call, or add the arguments that no delta had."""
+        property_ = CALL_ARGUMENTS.get(require_str(item.get("type")))
         if property_ is None:
             return
-        slot, known = self._slot(item, event)
-        arguments = "" if slot in self._argued else require_str(item.get(property_))
+        slot, is_known = self._assign_slot(item, event)
+        arguments = "" if slot in self._slots_with_arguments else require_str(item.get(property_))
         if arguments:
-            self._argued.add(slot)
-        if not known:
+            self._slots_with_arguments.add(slot)
+        if not is_known:
             call_id = require_str(item.get("call_id") or item.get("id"))
             batch.append(ToolCallDelta(slot, call_id, require_str(item.get("name")), arguments))
         elif arguments:
             batch.append(ToolCallDelta(slot, arguments=arguments))
 
-    def _arguments(self, event: dict[str, Any], batch: EventBatch) -> None:
-        """Add to the call that the event names, or to the latest when it names none that is known."""
-        names = _call_names({"id": event.get("item_id")}, event)
-        latest = max(self._calls.values(), default=0)
-        slot = next((self._calls[name] for name in names if name in self._calls), latest)
-        self._argued.add(slot)
+    def _add_arguments(self, event: dict[str, Any], batch: EventBatch) -> None:
+        """Add arguments to the call that the event names, or to the latest if it names no known call."""
+        names = _list_call_names({"id": event.get("item_id")}, event)
+        latest = max(self._slots.values(), default=0)
+        slot = next((self._slots[name] for name in names if name in self._slots), latest)
+        self._slots_with_arguments.add(slot)
         batch.append(ToolCallDelta(slot, arguments=require_str(event.get("delta"))))
 
-    def _slot(self, item: dict[str, Any], event: dict[str, Any]) -> tuple[int, bool]:
-        """Find a call by its call id, by its item's id, or by its place among the output; say if it was known.
+    def _assign_slot(self, item: dict[str, Any], event: dict[str, Any]) -> tuple[int, bool]:
+        """Return the slot of a call, by its call id, item id or output index, and whether it was known.
 
-        A place says nothing against a call id that is new: some servers give every item the same place.
+        A new call id is a new call, even at a known index: some servers send the same index for every item.
         """
-        names, call_id = _call_names(item, event), require_str(item.get("call_id"))
-        slot = next((self._calls[name] for name in names if name in self._calls), None)
+        names, call_id = _list_call_names(item, event), require_str(item.get("call_id"))
+        slot = next((self._slots[name] for name in names if name in self._slots), None)
         if slot is not None and call_id and self._call_ids[slot] not in ("", call_id):
             slot = None
-        known = slot is not None
+        is_known = slot is not None
         slot = len(self._call_ids) if slot is None else slot
-        self._calls.update((name, slot) for name in names)
+        self._slots.update((name, slot) for name in names)
         self._call_ids[slot] = call_id or self._call_ids.get(slot, "")
-        return slot, known
+        return slot, is_known
 
 
-def _call_names(item: dict[str, Any], event: dict[str, Any]) -> list[str]:
-    """List what a call may be known by, the surest first."""
+def _list_call_names(item: dict[str, Any], event: dict[str, Any]) -> list[str]:
+    """List the names that a call may be known by, the most reliable first."""
     index = event.get("output_index")
     names = [f"{name} {require_str(item[name])}" for name in ("call_id", "id") if item.get(name)]
-    return names + ([f"place {index}"] if isinstance(index, int) and index >= 0 else [])
+    return names + ([f"index {index}"] if isinstance(index, int) and index >= 0 else [])
 
 
-def _names(event: dict[str, Any]) -> list[Any]:
-    """List what an event calls its item: an id, a place, or nothing at all."""
+def _list_item_names(event: dict[str, Any]) -> list[Any]:
+    """List the names of an event's item: its id and its index; None if it has neither."""
     index = event.get("output_index")
-    found = [require_str(event.get("item_id")) or None, index if isinstance(index, int) and index >= 0 else None]
-    return [name for name in found if name is not None] or [None]
+    names = [require_str(event.get("item_id")) or None, index if isinstance(index, int) and index >= 0 else None]
+    return [name for name in names if name is not None] or [None]

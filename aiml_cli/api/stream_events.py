@@ -1,34 +1,33 @@
-"""What an answer is made of: the events that every endpoint speaks and every screen understands."""
+"""The events that make up an answer: every endpoint's parser produces them, every renderer consumes them."""
 
 from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Any, NamedTuple, TypeVar
 
-Json = Any
-Kind = TypeVar("Kind", bound=type[tuple[Any, ...]])
+from aiml_cli.api.lenient_json import Json
+
+EventClass = TypeVar("EventClass", bound=type[tuple[Any, ...]])
 
 
-def compare_by_type(kind: Kind) -> Kind:
-    """Make events of two kinds unequal, whatever they hold.
+def compare_by_type(event_class: EventClass) -> EventClass:
+    """Make events of different classes unequal, even if their fields are equal.
 
-    They are named tuples and no dataclasses because making a class costs 0.05 ms so, and 0.3 ms else: with
-    forty of them that is a tenth of the start.
+    Events are named tuples because creating such a class takes 0.05 ms, and a dataclass 0.3 ms: with forty of
+    them that is a tenth of the start-up time.
     """
 
-    def equal(mine: Any, other: object) -> bool:
-        return type(mine) is type(other) and tuple.__eq__(mine, other)  # type: ignore[operator]
+    def is_equal(self: Any, other: object) -> bool:
+        return type(self) is type(other) and tuple.__eq__(self, other)  # type: ignore[operator]
 
-    def unequal(mine: Any, other: object) -> bool:
-        return not equal(mine, other)
-
-    vars_of: Any = kind
-    vars_of.__eq__, vars_of.__ne__, vars_of.__hash__ = equal, unequal, tuple.__hash__
-    return kind
+    target: Any = event_class
+    target.__eq__, target.__hash__ = is_equal, tuple.__hash__
+    target.__ne__ = lambda self, other: not is_equal(self, other)
+    return event_class
 
 
 @compare_by_type
 class ResponseStarted(NamedTuple):
-    """Say who answers: the response's id, the model as the server names it, the Unix time of creation."""
+    """The start of a response: its id, the model as the server names it, the Unix time of creation."""
 
     id: str | None = None
     model: str | None = None
@@ -37,7 +36,7 @@ class ResponseStarted(NamedTuple):
 
 @compare_by_type
 class TextDelta(NamedTuple):
-    """Carry a piece of the answer's text."""
+    """A piece of the text."""
 
     text: str
     choice: int = 0
@@ -45,7 +44,7 @@ class TextDelta(NamedTuple):
 
 @compare_by_type
 class ReasoningDelta(NamedTuple):
-    """Carry a piece of the reasoning. A new `part` is a new paragraph to a reader."""
+    """A piece of the reasoning. A new `part` starts a new paragraph."""
 
     text: str
     choice: int = 0
@@ -54,7 +53,7 @@ class ReasoningDelta(NamedTuple):
 
 @compare_by_type
 class RefusalDelta(NamedTuple):
-    """Carry a piece of the words in which the model refuses."""
+    """A piece of the message in which the model refuses."""
 
     text: str
     choice: int = 0
@@ -62,7 +61,7 @@ class RefusalDelta(NamedTuple):
 
 @compare_by_type
 class ToolCallDelta(NamedTuple):
-    """Carry a piece of a tool call; pieces of one call share a slot, and `arguments` are joined."""
+    """A piece of a tool call. The pieces of one call share a slot; their `arguments` are joined."""
 
     slot: int
     id: str = ""
@@ -73,7 +72,7 @@ class ToolCallDelta(NamedTuple):
 
 @compare_by_type
 class Citation(NamedTuple):
-    """Name a source: of the whole answer, or of its text from `start` to `end` (characters)."""
+    """A source: of the whole answer, or of its text from `start` to `end` (characters)."""
 
     url: str
     title: str | None = None
@@ -84,7 +83,7 @@ class Citation(NamedTuple):
 
 @compare_by_type
 class CitedFile(NamedTuple):
-    """Name a file on the server: one that was quoted from, or that code wrote. `kind` is the API's own word."""
+    """A file on the server that the answer cites, or that code wrote. `kind` is the API's type."""
 
     kind: str
     id: str
@@ -95,7 +94,7 @@ class CitedFile(NamedTuple):
 
 @compare_by_type
 class TokenLogprob(NamedTuple):
-    """Carry the log probability of one token, with the alternatives as the server gave them."""
+    """The log probability of one token, and the alternatives as the server sends them."""
 
     token: str
     logprob: float
@@ -105,7 +104,7 @@ class TokenLogprob(NamedTuple):
 
 @compare_by_type
 class AudioDelta(NamedTuple):
-    """Carry a piece of spoken output: base64 data, each piece complete or not, and what was said."""
+    """A piece of spoken output: base64 data, split anywhere, and its transcript."""
 
     id: str = ""
     data: str = ""
@@ -115,7 +114,7 @@ class AudioDelta(NamedTuple):
 
 @compare_by_type
 class GeneratedImage(NamedTuple):
-    """Carry a picture, as base64 data."""
+    """An image, as base64 data."""
 
     data: str
     choice: int = 0
@@ -123,15 +122,15 @@ class GeneratedImage(NamedTuple):
 
 @compare_by_type
 class OutputItems(NamedTuple):
-    """Carry output items as the server sent them, to be sent again; `whole` ones replace those before."""
+    """Output items as the server sends them, to be sent again. Final ones replace all earlier ones."""
 
     items: tuple[Mapping[str, Json], ...]
-    whole: bool = False
+    is_final: bool = False
 
 
 @compare_by_type
 class Usage(NamedTuple):
-    """Count tokens, and the price where the server tells it. Each Usage replaces the one before."""
+    """Token counts, and the cost if the server reports it. Each Usage updates the one before."""
 
     input_tokens: int | None = None
     output_tokens: int | None = None
@@ -144,14 +143,14 @@ class Usage(NamedTuple):
 
 @compare_by_type
 class Notice(NamedTuple):
-    """Tell something that is no part of the answer; a screen that has only a line for it shortens it."""
+    """A message that is not part of the answer. Renderers may shorten it to one line."""
 
     text: str
 
 
 @compare_by_type
 class ErrorEvent(NamedTuple):
-    """Carry the server's own report of a failure, in the middle of a stream or under status 200."""
+    """An error that the server reports in mid-stream or with status 200."""
 
     message: str
     type: str | None = None
@@ -160,10 +159,10 @@ class ErrorEvent(NamedTuple):
 
 @compare_by_type
 class Finished(NamedTuple):
-    """End a choice, or (choice None) the whole answer.
+    """The end of a choice or, if `choice` is None, of the whole answer.
 
-    `reason` is the server's word: stop, length, tool_calls, content_filter, max_output_tokens, …;
-    `status` is the state of a response: completed, incomplete, failed, queued, …
+    `reason` is the server's: stop, length, tool_calls, content_filter, max_output_tokens, …
+    `status` is the status of a response: completed, incomplete, failed, queued, …
     """
 
     reason: str | None = None
@@ -172,6 +171,7 @@ class Finished(NamedTuple):
 
 
 CitedSource = Citation | CitedFile
-Content = TextDelta | ReasoningDelta | RefusalDelta | ToolCallDelta | TokenLogprob | AudioDelta | GeneratedImage
+StringDelta = TextDelta | ReasoningDelta | RefusalDelta | ToolCallDelta
+Content = StringDelta | TokenLogprob | AudioDelta | GeneratedImage
 Event = ResponseStarted | Content | CitedSource | OutputItems | Usage | Notice | ErrorEvent | Finished
 EventBatch = list[Event]

@@ -1,4 +1,4 @@
-"""Turn tools, tool choices and answer formats into the form of either endpoint: nested on chat, flat on responses."""
+"""Convert tools, tool choices and answer formats for each endpoint: nested for chat, flat for responses."""
 
 import json
 import re
@@ -9,12 +9,12 @@ from urllib.parse import urlsplit
 from aiml_cli.errors import UsageError
 from aiml_cli.settings.options import Options
 
-Form = Callable[[Mapping[str, Any]], dict[str, Any]]
-MOST_TOOLS = 128
+ConvertTool = Callable[[Mapping[str, Any]], dict[str, Any]]
+MAX_TOOLS = 128
 FUNCTION_NAME = re.compile(r"[A-Za-z0-9_-]{1,64}")
-NAMING = "a name is up to 64 of the characters a-z A-Z 0-9 _ -"
-WORDS = ("none", "auto", "required")
-HOSTED = (
+NAME_HINT = "a name is up to 64 of the characters a-z A-Z 0-9 _ -"
+TOOL_CHOICE_MODES = ("none", "auto", "required")
+HOSTED_TOOL_TYPES = (
     "web_search_preview",
     "web_search_preview_2025_03_11",
     "computer_use_preview",
@@ -22,118 +22,111 @@ HOSTED = (
     "file_search",
     "mcp",
 )
+ANY_PARAMETERS = {"type": "object", "properties": {}}
 _LABEL = re.compile(r"[A-Za-z][A-Za-z0-9_-]{0,63}")
-_EXAMPLE = "for example: docs=https://mcp.example.com/mcp"
+_MCP_HINT = "for example: docs=https://mcp.example.com/mcp"
 
 
-def convert_tools(found: Any, form: Form) -> list[dict[str, Any]] | None:
-    """Give each tool in an endpoint's form: of a list, of `{"tools": […]}`, or one alone.
-
-    Raises UsageError for what is no tool, for names that no function can have, and for too many.
-    """
-    if found is None:
+def convert_tools(value: Any, convert: ConvertTool) -> list[dict[str, Any]] | None:
+    """Convert a list of tools, `{"tools": […]}` or a single tool; raise UsageError if one is invalid."""
+    if value is None:
         return None
-    if isinstance(found, dict) and isinstance(found.get("tools"), list):
-        found = found["tools"]
-    listed = found if isinstance(found, list) else [found]
-    if len(listed) > MOST_TOOLS:
-        raise UsageError(f"--tools: {len(listed)} tools are too many", f"the API takes {MOST_TOOLS}")
-    return [form(_tool(tool)) for tool in listed]
+    if isinstance(value, dict) and isinstance(value.get("tools"), list):
+        value = value["tools"]
+    tools = value if isinstance(value, list) else [value]
+    if len(tools) > MAX_TOOLS:
+        raise UsageError(f"--tools: {len(tools)} tools are too many", f"the API takes {MAX_TOOLS}")
+    return [convert(_check_tool(tool)) for tool in tools]
 
 
-def _tool(tool: Any) -> dict[str, Any]:
-    """See that this is a tool, and that a function is one that can be called."""
+def _check_tool(tool: Any) -> dict[str, Any]:
     if not isinstance(tool, dict) or not isinstance(tool.get("type", "function"), str):
-        raise _no_tool(tool)
-    given: dict[str, Any] = {"type": "function", **tool}
-    facts = given.get("function", given)
-    if given["type"] != "function":
-        return given
-    if not isinstance(facts, dict) or not isinstance(facts.get("name"), str):
-        raise _no_tool(tool)
-    if not FUNCTION_NAME.fullmatch(facts["name"]):
-        raise UsageError(f"--tools: {facts['name'][:80]!r} is not a function's name", NAMING)
-    if not isinstance(facts.get("parameters", {}), dict | None):
-        raise UsageError(f"--tools: the parameters of {facts['name']} are no JSON Schema object")
-    return given
+        raise _build_tool_error(tool)
+    typed_tool: dict[str, Any] = {"type": "function", **tool}
+    function = typed_tool.get("function", typed_tool)
+    if typed_tool["type"] != "function":
+        return typed_tool
+    if not isinstance(function, dict) or not isinstance(function.get("name"), str):
+        raise _build_tool_error(tool)
+    if not FUNCTION_NAME.fullmatch(function["name"]):
+        raise UsageError(f"--tools: {function['name'][:80]!r} is not a function's name", NAME_HINT)
+    if not isinstance(function.get("parameters", {}), dict | None):
+        raise UsageError(f"--tools: the parameters of {function['name']} are no JSON Schema object")
+    return typed_tool
 
 
-def _no_tool(tool: Any) -> UsageError:
-    words = json.dumps(tool, ensure_ascii=False)[:60]
-    return UsageError(f"--tools: {words} is no tool", 'a tool is {"type": "function", "name": …, "parameters": {…}}')
+def _build_tool_error(tool: Any) -> UsageError:
+    text = json.dumps(tool, ensure_ascii=False)[:60]
+    return UsageError(f"--tools: {text} is no tool", 'a tool is {"type": "function", "name": …, "parameters": {…}}')
 
 
 def to_chat_tool(tool: Mapping[str, Any]) -> dict[str, Any]:
-    """Give a function in chat's form: its facts under `function`, with `parameters` always there."""
+    """Convert a function for chat: nested under `function`, always with `parameters`."""
     if tool.get("type") != "function":
         return dict(tool)
-    facts = tool.get("function") or {name: value for name, value in tool.items() if name != "type"}
-    return {"type": "function", "function": {**facts, "parameters": facts.get("parameters") or _anything()}}
+    function = tool.get("function") or {name: value for name, value in tool.items() if name != "type"}
+    return {"type": "function", "function": {**function, "parameters": function.get("parameters") or ANY_PARAMETERS}}
 
 
 def to_responses_tool(tool: Mapping[str, Any]) -> dict[str, Any]:
-    """Give a function in the form of responses, with `parameters` and `strict` always there."""
+    """Convert a function for responses: flat, always with `parameters` and `strict`."""
     if tool.get("type") != "function":
         return dict(tool)
-    facts = tool.get("function") or tool
-    required = {"parameters": facts.get("parameters") or _anything(), "strict": bool(facts.get("strict"))}
-    return {**facts, **required, "type": "function"}
+    function = tool.get("function") or tool
+    required = {"parameters": function.get("parameters") or ANY_PARAMETERS, "strict": bool(function.get("strict"))}
+    return {**function, **required, "type": "function"}
 
 
-def _anything() -> dict[str, Any]:
-    return {"type": "object", "properties": {}}
+def to_chat_choice(choice: Any) -> Any:
+    """Convert a tool choice for chat; a word that is not a mode of the API names a function."""
+    if isinstance(choice, str):
+        is_mode = choice in TOOL_CHOICE_MODES
+        return choice if is_mode else {"type": "function", "function": {"name": _check_name(choice)}}
+    if isinstance(choice, dict) and choice.get("type") == "function" and "name" in choice:
+        return {"type": "function", "function": {"name": choice["name"]}}
+    return choice
 
 
-def to_chat_choice(chosen: Any) -> Any:
-    """Give a tool choice in chat's form; a word that is none of the API's own names a function."""
-    if isinstance(chosen, str):
-        return chosen if chosen in WORDS else {"type": "function", "function": {"name": _name(chosen)}}
-    if isinstance(chosen, dict) and chosen.get("type") == "function" and "name" in chosen:
-        return {"type": "function", "function": {"name": chosen["name"]}}
-    return chosen
+def to_responses_choice(choice: Any) -> Any:
+    """Convert a tool choice for responses; hosted tools are chosen by their type."""
+    if isinstance(choice, str):
+        if choice in TOOL_CHOICE_MODES:
+            return choice
+        return {"type": choice} if choice in HOSTED_TOOL_TYPES else {"type": "function", "name": _check_name(choice)}
+    if isinstance(choice, dict) and isinstance(choice.get("function"), dict):
+        return {"type": "function", **choice["function"]}
+    return choice
 
 
-def to_responses_choice(chosen: Any) -> Any:
-    """Give a tool choice in the form of responses; hosted tools are chosen by their type."""
-    if isinstance(chosen, str):
-        if chosen in WORDS:
-            return chosen
-        return {"type": chosen} if chosen in HOSTED else {"type": "function", "name": _name(chosen)}
-    if isinstance(chosen, dict) and isinstance(chosen.get("function"), dict):
-        return {"type": "function", **chosen["function"]}
-    return chosen
+def _check_name(name: str) -> str:
+    if not FUNCTION_NAME.fullmatch(name):
+        raise UsageError(f"--tool-choice: {name[:80]!r} is not a function's name", NAME_HINT)
+    return name
 
 
-def _name(word: str) -> str:
-    if not FUNCTION_NAME.fullmatch(word):
-        raise UsageError(f"--tool-choice: {word[:80]!r} is not a function's name", NAMING)
-    return word
+def to_chat_format(value: Any) -> Any:
+    """Convert an answer format for chat."""
+    if isinstance(value, dict) and value.get("type") == "json_schema" and "json_schema" not in value:
+        return {"type": "json_schema", "json_schema": {k: v for k, v in value.items() if k != "type"}}
+    return value
 
 
-def to_chat_format(wanted: Any) -> Any:
-    """Give an answer format in chat's form."""
-    if isinstance(wanted, dict) and wanted.get("type") == "json_schema" and "json_schema" not in wanted:
-        return {"type": "json_schema", "json_schema": {k: v for k, v in wanted.items() if k != "type"}}
-    return wanted
-
-
-def to_responses_format(wanted: Any) -> Any:
-    """Give an answer format in the form of responses."""
-    if isinstance(wanted, dict) and isinstance(wanted.get("json_schema"), dict):
-        return {"type": "json_schema", **wanted["json_schema"]}
-    return wanted
+def to_responses_format(value: Any) -> Any:
+    """Convert an answer format for responses."""
+    if isinstance(value, dict) and isinstance(value.get("json_schema"), dict):
+        return {"type": "json_schema", **value["json_schema"]}
+    return value
 
 
 def build_hosted_tools(options: Options) -> list[dict[str, Any]]:
-    """List the tools asked for, in the form of responses, the only endpoint that has them."""
-    search = [_search(options)] if options.web_search or options.location else []
+    """Return the hosted tools that the options ask for; only the responses endpoint has them."""
+    search = [_build_search(options)] if options.web_search or options.location else []
     interpreter = [{"type": "code_interpreter", "container": {"type": "auto"}}] if options.code_interpreter else []
-    servers = [_mcp(label, url) for label, url in (options.mcp_server or {}).items()]
+    servers = [_build_mcp_server(label, url) for label, url in (options.mcp_server or {}).items()]
     return [*search, *interpreter, *servers]
 
 
-def _search(options: Options) -> dict[str, Any]:
-    """Declare a search; a location alone asks for one, and leaves its size to the server."""
+def _build_search(options: Options) -> dict[str, Any]:
     search: dict[str, Any] = {"type": "web_search_preview"}
     if options.web_search:
         search["search_context_size"] = options.web_search
@@ -142,18 +135,18 @@ def _search(options: Options) -> dict[str, Any]:
     return search
 
 
-def _mcp(label: str, url: Any) -> dict[str, Any]:
-    """Declare an MCP server that asks for no approval: in one call nobody could give it."""
+def _build_mcp_server(label: str, url: Any) -> dict[str, Any]:
+    """Build an MCP server that needs no approval: a single request cannot give one."""
     if not _LABEL.fullmatch(label):
-        raise UsageError(f"--mcp-server: {label!r} is not a label: a letter, then letters, digits, _ and -", _EXAMPLE)
-    if not isinstance(url, str) or not _is_address(url):
-        raise UsageError(f"--mcp-server {label}: {url!r} is not an address", _EXAMPLE)
+        raise UsageError(f"--mcp-server: {label!r} is not a label: a letter, then letters, digits, _ and -", _MCP_HINT)
+    if not isinstance(url, str) or not _is_http_url(url):
+        raise UsageError(f"--mcp-server {label}: {url!r} is not an address", _MCP_HINT)
     return {"type": "mcp", "server_label": label, "server_url": url, "require_approval": "never"}
 
 
-def _is_address(url: str) -> bool:
+def _is_http_url(text: str) -> bool:
     try:
-        parts = urlsplit(url)
+        url = urlsplit(text)
     except ValueError:
         return False
-    return parts.scheme in ("http", "https") and bool(parts.hostname) and not re.search(r"\s", url)
+    return url.scheme in ("http", "https") and bool(url.hostname) and not re.search(r"\s", text)

@@ -1,1 +1,1 @@
-"""Ask many requests at once: rows, models, or pieces of a long input."""
+"""Send many requests at once: rows, models, or chunks of a long input."""

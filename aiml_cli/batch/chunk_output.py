@@ -1,4 +1,4 @@
-"""Show the answers for the pieces of an input, or keep them for the one answer of all."""
+"""Print the answers for the chunks of an input, or collect them for one combined answer."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -8,7 +8,7 @@ from aiml_cli.api.answer import Answer
 from aiml_cli.api.stream_events import TextDelta
 from aiml_cli.core.budget import Budget, Reservation, check_total_cost
 from aiml_cli.core.chat_request import ChatRequest
-from aiml_cli.core.turn import FOR_THE_REST
+from aiml_cli.core.turn import CONTINUE_HINT
 from aiml_cli.errors import AimlError, OutputFailed, ReaderClosed
 from aiml_cli.output.choose_renderer import build_output, choose_output, output_format
 from aiml_cli.output.json_output import NullRenderer, answer_to_dict, json_line
@@ -19,86 +19,84 @@ from aiml_cli.system.stdio import prefix_lines, print_err, write_out
 
 
 class ChunkAnswers:
-    """Keep the answers in order, and say which piece failed, and which were not asked for."""
+    """The answers in the order of the chunks, and what they cost; `answers` has None for chunks that were not sent."""
 
     def __init__(self, options: Options) -> None:
         self._options, self._budget = options, Budget(None if options.replay else options.max_cost)
-        self._questions: Sequence[ChatRequest] = ()
+        self._requests: Sequence[ChatRequest] = ()
         self.answers: list[Answer | None] = []
 
     @property
     def spent(self) -> float:
-        """Give what the pieces cost, as far as that counts."""
+        """Return what the chunks cost, in US dollars."""
         return self._budget.spent
 
-    def begin(self, questions: Sequence[ChatRequest]) -> None:
-        """Hear what is asked; raise UsageError where that may cost too much."""
-        self._questions = questions
+    def begin(self, requests: Sequence[ChatRequest]) -> None:
+        """Set the requests; raise UsageError if they could cost too much together."""
+        self._requests = requests
         if self._options.max_cost is not None:
-            check_total_cost([(each.settings, _body(each)) for each in questions], "pieces")
+            check_total_cost([(request.settings, _build_body(request)) for request in requests], "pieces")
 
-    def reserve(self, question: ChatRequest) -> Reservation | None:
-        """Set aside what a piece may cost, where there is a bound; raise UsageError where that is too much."""
+    def reserve(self, request: ChatRequest) -> Reservation | None:
+        """Set aside what a request could cost, if there is a limit; raise UsageError if that is too much."""
         if self._options.max_cost is None:
             return None
-        return self._budget.reserve(question.settings, _body(question))
+        return self._budget.reserve(request.settings, _build_body(request))
 
     def settle(self, reservation: Reservation | None, answer: Answer) -> None:
-        """Take what an answer cost."""
+        """Replace a reservation by what the answer cost."""
         if reservation:
             self._budget.settle(reservation.usd, reservation.cost_of(answer) if answer.attempts else 0.0)
 
-    def add(self, place: int, answer: Answer | None) -> None:
-        """Keep the next answer, and tell how it ended where that was not well."""
+    def add(self, position: int, answer: Answer | None) -> None:
+        """Add the next answer and show it."""
         self.answers.append(answer)
         if answer is None:
             return
-        with prefix_lines(self._name(place)):
+        with prefix_lines(self._name(position)):
             self.show(answer)
             if answer.error is None and answer.completion.hit_length_limit:
                 print_err(f"aiml: {answer.completion.incomplete_reason}")
 
     def show(self, answer: Answer) -> None:
-        """Show an answer."""
-        if self._options.usage and (words := format_usage(answer)):
-            print_err(f"aiml: {words}")
+        """Print what --usage asks for."""
+        if self._options.usage and (usage := format_usage(answer)):
+            print_err(f"aiml: {usage}")
 
-    def close(self, why: AimlError | None) -> None:
-        """Show what is left."""
+    def close(self, error: AimlError | None) -> None:
+        """Write what comes after the last answer; `error` is what ended the run early."""
 
     def finish(self) -> int:
-        """Raise what was wrong with the first piece that failed, and name those that are missing."""
-        failed = [place for place, answer in enumerate(self.answers) if answer and answer.error]
-        missing = [str(place + 1) for place, answer in enumerate(self.answers) if answer is None]
-        for place in failed[1:]:
-            if (answer := self.answers[place]) and answer.error:
-                print_err(f"aiml: {self._name(place)}: {answer.error.message}")
+        """Raise the error of the first chunk that failed; print the other errors and which chunks were not sent."""
+        failed = [(position, answer.error) for position, answer in enumerate(self.answers) if answer and answer.error]
+        missing = [str(position + 1) for position, answer in enumerate(self.answers) if answer is None]
+        for position, error in failed[1:]:
+            print_err(f"aiml: {self._name(position)}: {error.message}")
         if missing:
-            what = f"{missing[0]} to {missing[-1]}" if len(missing) > 1 else missing[0]
-            print_err(f"aiml: not asked for: piece{'s' if len(missing) > 1 else ''} {what} of {len(self.answers)}")
-        for place in failed:
-            if (answer := self.answers[place]) and answer.error:
-                answer.error.message = f"{self._name(place)}: {answer.error.message}"
-                # The conversation that -c would go on with may be that of another piece.
-                answer.error.hint = answer.error.hint.removeprefix(FOR_THE_REST)
-                raise answer.error
+            numbers = f"{missing[0]} to {missing[-1]}" if len(missing) > 1 else missing[0]
+            print_err(f"aiml: not asked for: piece{'s' if len(missing) > 1 else ''} {numbers} of {len(self.answers)}")
+        for position, error in failed[:1]:
+            error.message = f"{self._name(position)}: {error.message}"
+            # The last conversation, which -c would continue, may be that of another chunk.
+            error.hint = error.hint.removeprefix(CONTINUE_HINT)
+            raise error
         return 0
 
-    def _name(self, place: int) -> str:
-        return f"piece {place + 1} of {len(self._questions)}"
+    def _name(self, position: int) -> str:
+        return f"piece {position + 1} of {len(self._requests)}"
 
 
 class ChunkCollector(ChunkAnswers):
-    """Keep the answers for the one answer of all."""
+    """The answers that become the input of one combined answer."""
 
     @property
     def texts(self) -> list[str]:
-        """Give what the answers say."""
+        """Return the texts of the answers."""
         return [answer.completion.first.output_text for answer in self.answers if answer]
 
     def save(self, file: OutputFile | None) -> None:
-        """Leave them where they are not lost, when there is no answer of all: beside the file, or in the history."""
-        text = "\n".join(words.rstrip("\n") + "\n" for words in self.texts if words)
+        """Save the texts if there is no combined answer: in the file, on stderr, or only in the history."""
+        text = "\n".join(text.rstrip("\n") + "\n" for text in self.texts if text)
         if text and file and output_format(self._options) in ("md", "text"):
             file.write(text.encode("utf-8", "replace"))
         elif text and self._options.no_log:
@@ -108,47 +106,44 @@ class ChunkCollector(ChunkAnswers):
 
 
 class ChunkPrinter(ChunkAnswers):
-    """Show the answers on one output; raises UsageError or OutputFailed when that cannot be opened."""
+    """The answers on one output; raises UsageError or OutputFailed if it cannot be opened."""
 
     def __init__(self, options: Options, environ: Mapping[str, str]) -> None:
         super().__init__(options)
         self._environ = environ
-        self._screen = choose_output(options, environ)
+        self._output = choose_output(options, environ)
         self._is_first = True
 
     def show(self, answer: Answer) -> None:
-        """Show an answer, below an empty line where another one stands before it."""
-        screen, is_text = (
-            build_output(self._screen.file, self._options, self._environ),
-            output_format(self._options) != "json",
-        )
-        if not is_text:
-            screen = replace(screen, stdout=NullRenderer())
+        """Print an answer, separated from the previous one by an empty line."""
+        output = build_output(self._output.file, self._options, self._environ)
         text = answer.completion.first.output_text
-        if is_text and text:
+        if output_format(self._options) == "json":
+            output = replace(output, stdout=NullRenderer())
+        elif text:
             if not self._is_first and output_format(self._options) != "items":
-                self._put(b"\n")
+                self._write(b"\n")
             self._is_first = False
-            screen.show([TextDelta(text)])
-        screen.close(answer)
+            output.show([TextDelta(text)])
+        output.close(answer)
 
-    def close(self, why: AimlError | None) -> None:
-        """Write the array, the file's name, and what --meta asks for."""
+    def close(self, error: AimlError | None) -> None:
+        """Write the JSON array, the name of an incomplete file, and the file of --meta."""
         answers = [answer for answer in self.answers if answer]
-        is_whole = why is None and len(answers) == len(self._questions) and not any(each.error for each in answers)
+        is_complete = not error and len(answers) == len(self._requests) and not any(answer.error for answer in answers)
         try:
-            if output_format(self._options) == "json" and not isinstance(why, ReaderClosed | OutputFailed):
-                found = answers or [Answer(each.endpoint.name, error=why) for each in self._questions[:1]]
-                self._put(json_line([answer_to_dict(answer) for answer in found], indent=2))
+            if output_format(self._options) == "json" and not isinstance(error, ReaderClosed | OutputFailed):
+                results = answers or [Answer(request.endpoint.name, error=error) for request in self._requests[:1]]
+                self._write(json_line([answer_to_dict(answer) for answer in results], indent=2))
         finally:
-            if self._screen.file and (part := self._screen.file.close(complete=is_whole)):
+            if self._output.file and (part := self._output.file.close(complete=is_complete)):
                 print_err(f"aiml: what came is in {part}")
-            if self._screen.meta:
-                self._screen.meta.close_all(answers)
+            if self._output.meta:
+                self._output.meta.close_all(answers)
 
-    def _put(self, data: bytes) -> None:
-        self._screen.file.write(data) if self._screen.file else write_out(data)
+    def _write(self, data: bytes) -> None:
+        self._output.file.write(data) if self._output.file else write_out(data)
 
 
-def _body(question: ChatRequest) -> dict[str, Any]:
-    return question.build_body(question.read_conversation())
+def _build_body(request: ChatRequest) -> dict[str, Any]:
+    return request.build_body(request.read_conversation())

@@ -3,11 +3,12 @@
 import signal
 from collections.abc import Iterator, Sequence
 from time import monotonic
-from typing import TYPE_CHECKING, NamedTuple, Protocol, TypeVar
+from typing import NamedTuple, Protocol, TypeVar
 
 from aiml_cli.api.answer import Answer
-from aiml_cli.batch.worker_pool import Worker, WorkerPool
+from aiml_cli.batch.worker_pool import ClientContext, Worker, WorkerPool
 from aiml_cli.core import turn
+from aiml_cli.core.budget import Reservation
 from aiml_cli.core.chat_request import ChatRequest
 from aiml_cli.errors import AimlError
 from aiml_cli.output.choose_renderer import null_output
@@ -16,29 +17,23 @@ from aiml_cli.system.signals import Stopped
 from aiml_cli.system.stdio import prefix_lines
 from aiml_cli.transport import choose_transport
 
-if TYPE_CHECKING:
-    from contextlib import AbstractContextManager
-
-    from aiml_cli.core.budget import Reservation
-    from aiml_cli.transport.choose_transport import Client
-
 # How long aborted answers may take to be written into the history.
 ABORT_S = 5.0
 
 
 class AnswerConsumer(Protocol):
-    """Take the answers in order; `None` is one that was not asked for."""
+    """What receives the answers in order; None stands for a request that was not sent."""
 
     def begin(self, requests: Sequence[ChatRequest]) -> None:
-        """Take note of all requests; raise what keeps them from being sent."""
+        """Receive all requests; raise what keeps them from being sent."""
 
-    def reserve(self, request: ChatRequest) -> "Reservation | None":
+    def reserve(self, request: ChatRequest) -> Reservation | None:
         """Set aside what a request may cost; raise what keeps it from being sent. Called in the workers."""
 
-    def settle(self, reservation: "Reservation | None", answer: Answer) -> None:
+    def settle(self, reservation: Reservation | None, answer: Answer) -> None:
         """Count what an answer cost, before its worker sends another request. Called in the workers."""
 
-    def add(self, place: int, answer: Answer | None) -> None:
+    def add(self, position: int, answer: Answer | None) -> None:
         """Show the next answer."""
 
     def close(self, error: AimlError | None) -> None:
@@ -48,10 +43,10 @@ class AnswerConsumer(Protocol):
 Consumer = TypeVar("Consumer", bound=AnswerConsumer)
 
 
-class _Placed(NamedTuple):
-    """An answer, and the place of its request."""
+class _PlacedAnswer(NamedTuple):
+    """An answer, and the position of its request."""
 
-    place: int
+    position: int
     answer: Answer
 
 
@@ -60,48 +55,47 @@ def ask_in_order(requests: Sequence[ChatRequest], options: Options, consumer: Co
     error: AimlError | None = None
     try:
         consumer.begin(requests)
-        _hand_over(_ChunkWorkers(requests, options, consumer), consumer, len(requests))
-    except (AimlError, Stopped) as fault:
-        error = fault.error if isinstance(fault, Stopped) else fault
+        _consume_answers(_ChunkWorkers(requests, options, consumer), consumer, len(requests))
+    except (AimlError, Stopped) as cause:
+        error = cause.error if isinstance(cause, Stopped) else cause
         raise
     finally:
         consumer.close(error)
     return consumer
 
 
-def _hand_over(workers: "_ChunkWorkers", consumer: AnswerConsumer, count: int) -> None:
-    """Give each answer when all before it have come; after a signal give those that come within some seconds."""
+def _consume_answers(workers: "_ChunkWorkers", consumer: AnswerConsumer, count: int) -> None:
+    """Add each answer once all before it are there; after a signal, those that arrive within some seconds."""
     in_order = _InOrder(consumer)
     try:
-        for placed in workers.results():
-            in_order.add(placed)
-    except (AimlError, Stopped) as fault:
-        workers.abort(fault.args[0] if isinstance(fault, Stopped) else signal.SIGINT)
-        if isinstance(fault, Stopped):
-            for placed in workers.results(monotonic() + ABORT_S):
-                in_order.add(placed)
+        for answer in workers.results():
+            in_order.add(answer)
+    except (AimlError, Stopped) as cause:
+        workers.abort(cause.args[0] if isinstance(cause, Stopped) else signal.SIGINT)
+        if isinstance(cause, Stopped):
+            for answer in workers.results(monotonic() + ABORT_S):
+                in_order.add(answer)
         raise
     in_order.finish(count)
 
 
 class _InOrder:
-    """Give answers to the consumer in the order of their requests."""
+    """The answers that wait for an earlier one before the consumer gets them."""
 
     def __init__(self, consumer: AnswerConsumer) -> None:
         self._consumer, self._next = consumer, 0
         self._waiting: dict[int, Answer] = {}
 
-    def add(self, placed: _Placed) -> None:
-        """Take an answer, and give those whose turn it is."""
-        self._waiting[placed.place] = placed.answer
+    def add(self, placed: _PlacedAnswer) -> None:
+        self._waiting[placed.position] = placed.answer
         while self._next in self._waiting:
-            place, self._next = self._next, self._next + 1
-            self._consumer.add(place, self._waiting.pop(place))
+            position, self._next = self._next, self._next + 1
+            self._consumer.add(position, self._waiting.pop(position))
 
     def finish(self, count: int) -> None:
-        """Give what is left, None for requests that were not sent."""
-        for place in range(self._next, count):
-            self._consumer.add(place, self._waiting.get(place))
+        """Hand over what is left, None for requests that were not sent."""
+        for position in range(self._next, count):
+            self._consumer.add(position, self._waiting.get(position))
 
 
 class _ChunkWorkers:
@@ -110,32 +104,32 @@ class _ChunkWorkers:
     def __init__(self, requests: Sequence[ChatRequest], options: Options, consumer: AnswerConsumer) -> None:
         self._requests, self._options, self._consumer = requests, options, consumer
         size = min(options.jobs or 1, len(requests))
-        self._pool = WorkerPool(range(len(requests)), self._answer, size=size, connect=self._connect)
+        self._pool = WorkerPool(range(len(requests)), self._send, size=size, connect=self._connect)
         self._pool.start()
 
-    def results(self, until: float | None = None) -> Iterator[_Placed]:
+    def results(self, until: float | None = None) -> Iterator[_PlacedAnswer]:
         """Yield the answers as they come; raise an exception of a worker."""
         yield from self._pool.results(until=until)
-        if self._pool.fault:
-            raise self._pool.fault
+        if self._pool.error:
+            raise self._pool.error
 
     def abort(self, signal_number: int) -> None:
         """Close all connections, and send nothing more."""
         self._pool.abort(signal_number)
 
-    def _connect(self) -> "AbstractContextManager[Client]":
+    def _connect(self) -> ClientContext:
         return choose_transport.open_client(self._options, self._requests[0].url)
 
-    def _answer(self, place: int, worker: Worker) -> _Placed:
-        request = self._requests[place]
+    def _send(self, position: int, worker: Worker) -> _PlacedAnswer:
+        request = self._requests[position]
         try:
             reservation = self._consumer.reserve(request)
         except AimlError as error:
             answer = Answer(request.endpoint.name, error=error)
         else:
-            with prefix_lines(f"piece {place + 1} of {len(self._requests)}"):
+            with prefix_lines(f"piece {position + 1} of {len(self._requests)}"):
                 answer = turn.run_turn(request, null_output(), worker.client, worker).answer
             self._consumer.settle(reservation, answer)
         if answer.error:
-            self._pool.stop()  # running requests are paid for, and are waited for
-        return _Placed(place, answer)
+            self._pool.stop()  # running requests are paid for, so their answers are waited for
+        return _PlacedAnswer(position, answer)

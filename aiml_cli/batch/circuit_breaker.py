@@ -1,43 +1,43 @@
-"""Notice failures that will meet every row, so that thousands are not asked in vain."""
+"""Detect failures that every row would meet, so that thousands of rows are not sent for nothing."""
 
 from aiml_cli.errors import AimlError, AuthError, ConnectionFailed, RateLimited, RequestRejected
 
-FEWEST, MANY = 3, 10
+FEW_FAILURES, MANY_FAILURES = 3, 10
 NOT_FOUND = 404
 
 
 class CircuitBreaker:
-    """Look at one outcome after the other; `error` is what ends the run, once that is known."""
+    """A count of equal failures in a row; `error` is the failure that ends the run, if there is one."""
 
     def __init__(self, jobs: int) -> None:
-        self._first, self._later = max(FEWEST, jobs), max(2 * MANY, MANY * jobs)
-        self._last: tuple[object, ...] = ()
+        self._limit_without_success = max(FEW_FAILURES, jobs)
+        self._limit = max(2 * MANY_FAILURES, MANY_FAILURES * jobs)
+        self._last_failure: tuple[object, ...] = ()
         self._count = 0
-        self._is_well = False
+        self._has_succeeded = False
         self.error: AimlError | None = None
 
     def record(self, error: AimlError | None, *, is_sent: bool) -> bool:
-        """Take an outcome; say whether it ends the run."""
+        """Record the result of a row; return True if it ends the run."""
         if not is_sent:
             return False
         if error is None:
-            self._is_well, self._last, self._count = True, (), 0
+            self._has_succeeded, self._last_failure, self._count = True, (), 0
             return False
-        kind = (error.exit_code, error.details.get("status"), isinstance(error, RequestRejected) and error.message)
-        self._count = self._count + 1 if kind == self._last else 1
-        self._last = kind
-        if isinstance(error, AuthError) or self._count >= self._enough(error):
+        failure = (error.exit_code, error.details.get("status"), isinstance(error, RequestRejected) and error.message)
+        self._count = self._count + 1 if failure == self._last_failure else 1
+        self._last_failure = failure
+        if isinstance(error, AuthError) or self._count >= self._limit_of(error):
             self.error = self.error or error
         return self.error is not None
 
-    def _enough(self, error: AimlError) -> int:
-        """Say how many alike in a row are enough: at first few, where it is not the row's fault."""
+    def _limit_of(self, error: AimlError) -> int:
+        """Return how many equal failures end the run: few if no row succeeded and the row is not the cause."""
         is_common = isinstance(error, ConnectionFailed | RateLimited) or error.details.get("status") == NOT_FOUND
-        return self._first if is_common and not self._is_well else self._later
+        return self._limit_without_success if is_common and not self._has_succeeded else self._limit
 
     def final_error(self) -> AimlError | None:
-        """Give what met all rows, where these were too few to be sure on the way."""
-        is_place = bool(self._last) and self._last[0] == ConnectionFailed.exit_code
-        return (
-            ConnectionFailed("no row could be sent", "each result says why") if is_place and not self._is_well else None
-        )
+        """Return an error if no row could be sent, even if there were too few rows to stop the run."""
+        if self._has_succeeded or self._last_failure[:1] != (ConnectionFailed.exit_code,):
+            return None
+        return ConnectionFailed("no row could be sent", "each result says why")

@@ -1,5 +1,6 @@
-"""Ask several models, each in a thread of its own, and hand what comes to the thread that shows it."""
+"""Send a request to several models, a thread each, and pass what arrives to the thread that prints it."""
 
+import signal
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing, contextmanager, suppress
 from queue import SimpleQueue
@@ -9,40 +10,38 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from aiml_cli.api.answer import Answer
 from aiml_cli.api.stream_events import EventBatch
-from aiml_cli.batch.worker_pool import Worker, WorkerPool
+from aiml_cli.batch.worker_pool import ClientContext, Worker, WorkerPool
 from aiml_cli.core import turn
 from aiml_cli.core.chat_request import ChatRequest
 from aiml_cli.errors import AimlError
 from aiml_cli.output.choose_renderer import AnswerOutput, output_format
 from aiml_cli.output.stderr_renderer import NullStderrRenderer
 from aiml_cli.settings.options import Options
+from aiml_cli.system.signals import Stopped
 from aiml_cli.system.stdio import prefix_lines
 from aiml_cli.system.terminal import is_terminal
 from aiml_cli.transport import choose_transport
 
 if TYPE_CHECKING:
-    from contextlib import AbstractContextManager
-
     from aiml_cli.store.history.writer import AnswerId
-    from aiml_cli.transport.choose_transport import Client
 
 # How long a stopped answer may take to be written into the history, and one that is not even connected.
 ABORT_S, NOT_CONNECTED_S = 5.0, 0.2
-MAIN, ASIDE, RAW, CLOSE, FAULT = "main", "aside", "raw", "close", "fault"
+STDOUT, STDERR, RAW, CLOSE, ERROR = "stdout", "stderr", "raw", "close", "error"
 
 
 class RenderMessage(NamedTuple):
-    """Hold what is to be shown, and where."""
+    """What is to be printed, and by which part of the output."""
 
-    where: str
-    what: Any
+    target: str
+    content: Any
 
 
 Put = Callable[[RenderMessage], None]
 
 
 class ModelRun:
-    """The request to one of the models, and what came of it; `name` tells it from the others."""
+    """The request to one of the models, and its result; `name` is unique among the models."""
 
     def __init__(self, name: str, request: ChatRequest) -> None:
         self.name, self.request = name, request
@@ -52,44 +51,44 @@ class ModelRun:
         self._is_done = Event()
 
     def run(self, worker: Worker, put: Put) -> None:
-        """Send the request; `put` gets what is to be shown."""
+        """Send the request; `put` gets what is to be printed."""
         try:
             with prefix_lines(self.name):
                 output = _RemoteOutput(put, wants_raw=output_format(self.request.options) == "raw")
-                done = turn.run_turn(self.request, output, worker.client, worker)
-                self.request, self.answer, self._answer_id = done.request, done.answer, done.row
-        except BaseException as fault:  # noqa: BLE001 - raised again in the thread that shows the answers
-            put(RenderMessage(FAULT, fault))
+                result = turn.run_turn(self.request, output, worker.client, worker)
+                self.request, self.answer, self._answer_id = result.request, result.answer, result.row
+        except BaseException as error:  # noqa: BLE001 - raised again in the thread that prints the answers
+            put(RenderMessage(ERROR, error))
         finally:
             self._is_done.set()
 
     def add(self, message: RenderMessage) -> None:
-        """Keep what is to be shown until its turn comes."""
-        if message.where == CLOSE:
-            self.answer = message.what
+        """Keep what is to be printed until its turn comes."""
+        if message.target == CLOSE:
+            self.answer = message.content
         self._messages.put(message)
 
     def messages(self) -> Iterator[RenderMessage]:
-        """Yield what comes, up to the end of the answer; raise an exception of the worker."""
+        """Yield what is to be printed, up to the end of the answer; raise an exception of the worker."""
         while True:
             message = self._messages.get()
-            if message.where == FAULT:
-                raise message.what
+            if message.target == ERROR:
+                raise message.content
             yield message
-            if message.where == CLOSE:
+            if message.target == CLOSE:
                 return
 
     def is_silent(self) -> bool:
-        """True if nothing waits to be shown."""
+        """True if nothing waits to be printed."""
         return self._messages.empty()
 
     def wait(self, seconds: float | None = None) -> None:
         """Wait until the answer is in the history, or the time is over."""
         self._is_done.wait(seconds)
 
-    def final_answer(self, stop: AimlError) -> Answer:
-        """Return the answer, also of a request that could not be waited for."""
-        return self.answer or Answer(self.request.endpoint.name, error=stop)
+    def final_answer(self, error: AimlError) -> Answer:
+        """Return the answer; one with this error if the request did not end in time."""
+        return self.answer or Answer(self.request.endpoint.name, error=error)
 
     def mark_as_current(self) -> None:
         """Make -c continue this conversation; failures are ignored."""
@@ -104,7 +103,7 @@ class ModelRun:
 
 
 class ModelRuns:
-    """All models of a call, each asked by a worker of its own; `ended` gets each as soon as its answer has ended."""
+    """All models of a call, with a worker each; `ended` gets each as soon as its answer has ended."""
 
     def __init__(self, requests: Mapping[str, ChatRequest]) -> None:
         self._runs = [ModelRun(name, request) for name, request in requests.items()]
@@ -116,45 +115,48 @@ class ModelRuns:
     def __iter__(self) -> Iterator[ModelRun]:
         return iter(self._runs)
 
-    def __len__(self) -> int:
-        return len(self._runs)
-
-    def __getitem__(self, place: int) -> ModelRun:
-        return self._runs[place]
+    def __getitem__(self, position: int) -> ModelRun:
+        return self._runs[position]
 
     def start(self) -> None:
         """Send all requests."""
         self._pool.start()
 
-    def abort(self, number: int, *, keep: ModelRun | None = None) -> None:
-        """Close all connections but that of one model; the history gives this signal as the reason."""
-        self._pool.abort(number, keep=keep)
+    def abort(self, signal_number: int, *, keep: ModelRun | None = None) -> None:
+        """Close all connections but that of one model; the history records this signal as the reason."""
+        self._pool.abort(signal_number, keep=keep)
+
+    def abort_for(self, cause: AimlError | Stopped) -> AimlError:
+        """Close all connections and wait briefly; return the error."""
+        self.abort(cause.args[0] if isinstance(cause, Stopped) else signal.SIGINT)
+        self.wait_briefly()
+        return cause.error if isinstance(cause, Stopped) else cause
 
     def wait_briefly(self, *, keep: ModelRun | None = None) -> None:
         """Wait some seconds until all is in the history, and as long as it takes for one model."""
         until = monotonic() + ABORT_S
-        connected = self._pool.connected()
+        connected = self._pool.find_connected()
         for run in self._runs:
             left = max(0.0, until - monotonic()) if run in connected else NOT_CONNECTED_S
             run.wait(None if run is keep else left)
 
-    def _connect(self) -> "AbstractContextManager[Client]":
+    def _connect(self) -> ClientContext:
         request = self._runs[0].request
         return choose_transport.open_client(request.options, request.url)
 
     def _run(self, run: ModelRun, worker: Worker) -> None:
         def put(message: RenderMessage) -> None:
             run.add(message)
-            if message.where in (CLOSE, FAULT):
+            if message.target in (CLOSE, ERROR):
                 self.ended.put(run)
 
         run.run(worker, put)
 
 
 @contextmanager
-def show_waiting(options: Options, environ: Mapping[str, str], *, wanted: bool = True) -> Iterator[None]:
-    """Show that somebody is waited for, where somebody looks."""
-    if options.quiet or not wanted or not is_terminal(2):
+def show_waiting(options: Options, environ: Mapping[str, str], *, is_needed: bool = True) -> Iterator[None]:
+    """Show the spinner if stderr is a terminal."""
+    if options.quiet or not is_needed or not is_terminal(2):
         yield
         return
     from aiml_cli.output import spinner  # a pipe needs none
@@ -165,49 +167,48 @@ def show_waiting(options: Options, environ: Mapping[str, str], *, wanted: bool =
         yield
 
 
-class _Main:
+class _RemoteStdout:
     def __init__(self, put: Put) -> None:
         self._put = put
 
     def show(self, batch: EventBatch) -> None:
-        self._put(RenderMessage(MAIN, batch))
+        self._put(RenderMessage(STDOUT, batch))
 
     def close(self, answer: Answer) -> None:
-        """Leave the end to the screen as a whole."""
+        """Do nothing: the output as a whole is closed."""
 
 
-class _Aside(NullStderrRenderer):
+class _RemoteStderr(NullStderrRenderer):
     def __init__(self, put: Put) -> None:
         self._put = put
 
     def show(self, batch: EventBatch) -> None:
-        self._put(RenderMessage(ASIDE, batch))
+        self._put(RenderMessage(STDERR, batch))
 
 
 class _RemoteOutput(AnswerOutput):
-    """Show everything in another thread."""
+    """An output that prints in another thread."""
 
     def __init__(self, put: Put, *, wants_raw: bool) -> None:
-        super().__init__(
-            _Main(put), _Aside(put), (lambda data: put(RenderMessage(RAW, data))) if wants_raw else None, None
-        )
+        raw = (lambda data: put(RenderMessage(RAW, data))) if wants_raw else None
+        super().__init__(_RemoteStdout(put), _RemoteStderr(put), raw, None)
         self._put = put
 
     def close(self, answer: Answer) -> None:
-        """Hand over the whole answer; -c would go on with another one."""
+        """Send the answer, without the hint at -c, which may continue that of another model."""
         if answer.error:
-            answer.error.hint = answer.error.hint.removeprefix(turn.FOR_THE_REST)
+            answer.error.hint = answer.error.hint.removeprefix(turn.CONTINUE_HINT)
         self._put(RenderMessage(CLOSE, answer))
 
 
-def render_message(screen: AnswerOutput, post: RenderMessage) -> None:
-    """Show what came, in the thread of the screen."""
-    match post.where:
-        case "main":
-            screen.stdout.show(post.what)
-        case "aside":
-            screen.stderr.show(post.what)
-        case "raw" if screen.raw:
-            screen.raw(post.what)
+def render_message(output: AnswerOutput, message: RenderMessage) -> None:
+    """Print a message, in the thread of the output."""
+    match message.target:
+        case "stdout":
+            output.stdout.show(message.content)
+        case "stderr":
+            output.stderr.show(message.content)
+        case "raw" if output.raw:
+            output.raw(message.content)
         case "close":
-            screen.close(post.what)
+            output.close(message.content)

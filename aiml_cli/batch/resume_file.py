@@ -1,4 +1,4 @@
-"""Keep results in a file that a later run goes on with: what is done is known, and what is new is added."""
+"""A file of results that a later run reads and continues."""
 
 import fcntl
 import json
@@ -10,10 +10,10 @@ from aiml_cli.errors import OutputFailed, UsageError
 
 
 class ResumeFile:
-    """Hold an open file of results.
+    """An open file of results.
 
-    A row is done when the file has its result without an error, by the hash of the row and the request. Where the
-    input has a row twice, or was changed between the runs, its number helps to tell which is which.
+    A row is done if the file has its result without an error, by the hash of the row and the request. If the input
+    has a row twice, or was changed between the runs, the row's number decides which result belongs to it.
     """
 
     def __init__(self, name: str) -> None:
@@ -21,61 +21,56 @@ class ResumeFile:
         self._done: dict[str, list[int]] = {}
         self._numbers: set[int] = set()
         try:
-            self._fd = os.open(name, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o666)
-            if not stat.S_ISREG(os.fstat(self._fd).st_mode):
+            self.fd = os.open(name, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o666)
+            if not stat.S_ISREG(os.fstat(self.fd).st_mode):
                 raise UsageError(f"{name}: --resume-from needs a regular file")
-            fcntl.flock(self._fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.flock(self.fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
             self._read()
         except BlockingIOError:
             raise UsageError(f"{name}: another run is writing to it", "give each run a file of its own") from None
-        except OSError as fault:
-            raise UsageError(f"{name}: {fault.strerror}", "nothing was sent") from None
+        except OSError as error:
+            raise UsageError(f"{name}: {error.strerror}", "nothing was sent") from None
 
     def has(self, number: int, digest: str) -> bool:
-        """Say whether a row is done; each result answers for one row."""
+        """True if a row is done; each result answers for one row."""
         numbers = self._done.get(digest)
         if not numbers:
             return False
-        # Another row's result is ours when that row has been passed, or when the rows have moved.
-        moved = number in self._numbers or min(numbers) < number
-        found = number if number in numbers else min(numbers) if moved else None
-        if found is None:
+        # The result of another row counts if that row has been passed, or if the rows have moved.
+        is_moved = number in self._numbers or min(numbers) < number
+        match = number if number in numbers else min(numbers) if is_moved else None
+        if match is None:
             return False
-        numbers.remove(found)
+        numbers.remove(match)
         return True
 
     def write(self, data: bytes) -> None:
-        """Add to the file, all of it or nothing: another row may find room again; raise OutputFailed."""
-        size, view = os.fstat(self._fd).st_size, memoryview(data)
+        """Append all of the data or nothing, as a later row may find room again; raise OutputFailed."""
+        size, view = os.fstat(self.fd).st_size, memoryview(data)
         while view:
             try:
-                view = view[os.write(self._fd, view) :]
-            except OSError as fault:
-                os.ftruncate(self._fd, size)
-                raise OutputFailed(f"{self._name}: {fault.strerror}") from None
-
-    @property
-    def fd(self) -> int:
-        """Give the open file."""
-        return self._fd
+                view = view[os.write(self.fd, view) :]
+            except OSError as error:
+                os.ftruncate(self.fd, size)
+                raise OutputFailed(f"{self._name}: {error.strerror}") from None
 
     def _read(self) -> None:
-        """Learn what is done; a last line that was not written whole is taken away."""
+        """Read which rows are done; remove an incomplete last line."""
         end = 0
-        with open(self._fd, "rb", closefd=False) as file:
+        with open(self.fd, "rb", closefd=False) as file:
             for number, line in enumerate(file, 1):
                 if not line.endswith(b"\n"):
-                    os.ftruncate(self._fd, end)
+                    os.ftruncate(self.fd, end)
                     return
-                self._learn(number, line)
+                self._read_line(number, line)
                 end += len(line)
 
-    def _learn(self, number: int, line: bytes) -> None:
+    def _read_line(self, number: int, line: bytes) -> None:
         if not line.strip():
             return
         try:
-            found: Any = json.loads(line)
-            row, digest, error = found["row"], found["hash"], found["error"]
+            result: Any = json.loads(line)
+            row, digest, error = result["row"], result["hash"], result["error"]
         except (ValueError, KeyError, TypeError, RecursionError):
             hint = "name a file that --each wrote, or one that is not there yet"
             raise UsageError(f"{self._name}, line {number}: this is no result of --each", hint) from None

@@ -1,4 +1,4 @@
-"""Ask for the rows of a run, each within the budget and the rate limit, and write the results."""
+"""Send the requests of a run's rows within the budget and the rate limit, and write the results."""
 
 import signal
 from collections.abc import Callable, Iterator
@@ -6,7 +6,7 @@ from dataclasses import replace
 from hashlib import blake2b
 from itertools import count
 from threading import Lock
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 from aiml_cli.api.answer import Answer
 from aiml_cli.api.messages import Conversation
@@ -16,7 +16,7 @@ from aiml_cli.batch.rate_limit import RateLimiter
 from aiml_cli.batch.results import OrderedWriter
 from aiml_cli.batch.rows import Row
 from aiml_cli.batch.run_summary import CostTracker, RunStats, cost_at_most
-from aiml_cli.batch.worker_pool import Worker, WorkerPool
+from aiml_cli.batch.worker_pool import ClientContext, Worker, WorkerPool
 from aiml_cli.core import turn
 from aiml_cli.core.budget import Budget
 from aiml_cli.core.chat_request import ChatRequest
@@ -24,20 +24,15 @@ from aiml_cli.errors import AimlError
 from aiml_cli.output.choose_renderer import null_output
 from aiml_cli.transport.choose_transport import open_client
 
-if TYPE_CHECKING:
-    from contextlib import AbstractContextManager
-
-    from aiml_cli.transport.choose_transport import Client
-
-# How long an aborted answer may take to notice it.
+# How long to wait for aborted answers to end.
 ABORT_S = 1.0
 DIGEST_SIZE = 12
-# A row with its place among those that were begun, from 0 on.
+# A row with its position among those that were begun, from 0 on.
 PlacedRow = tuple[int, Row]
 
 
 class RunContext(NamedTuple):
-    """What all rows of a run share: how one is asked, whether it is done, and how its result is written."""
+    """What all rows of a run share: the request, whether a row is done, and how its result is written."""
 
     request: ChatRequest
     make_conversation: Callable[[Row], Conversation]
@@ -69,7 +64,7 @@ class RowWorkers:
     """The workers of a run; `is_over_budget` is True once a row did not fit, `error` is what stopped the run."""
 
     def __init__(self, context: RunContext, rows: Iterator[Row], jobs: int) -> None:
-        self._context, self._guard = context, Lock()
+        self._context, self._lock = context, Lock()
         self._breaker = CircuitBreaker(jobs)
         self._in_flight = 0
         self._error: AimlError | None = None
@@ -81,57 +76,57 @@ class RowWorkers:
     @property
     def error(self) -> BaseException | None:
         """Return what broke the run."""
-        return self._error or self.pool.fault
+        return self._error or self.pool.error
 
     @property
     def common_error(self) -> AimlError | None:
-        """Return the failure that so many rows met that the run was stopped."""
+        """Return the failure of many rows that stopped the run."""
         return self._breaker.error
 
     def final_error(self) -> AimlError | None:
-        """Return the failure that every row met, where there were few of them."""
+        """Return the failure of all rows, if there were too few to stop the run."""
         return self._breaker.final_error()
 
     def run(self, tick: Callable[[], None], every_s: float) -> None:
-        """Work until all is done, and call `tick` every so many seconds; raise what a signal raises."""
+        """Work until all is done, and call `tick` every `every_s` seconds; raise Stopped after a signal."""
         self.pool.start()
         for _ in self.pool.results(tick=tick, every_s=every_s):
             pass
 
     def stop(self) -> None:
-        """Begin no further row; running ones end by themselves."""
+        """Begin no further row; running ones continue."""
         self.pool.stop()
         self._context.budget.close()
         self._context.results.release_waiters()
 
     def abort(self) -> None:
-        """Close the connections of all rows that are being asked."""
+        """Close the connections of all running rows."""
         self.stop()
         self._context.rate_limiter.close()
-        self._context.stats.lose(self._in_flight)
-        self.pool.abort(signal.SIGINT, seconds=ABORT_S)  # a recording must know that it was us
+        self._context.stats.set_aborted(self._in_flight)
+        self.pool.abort(signal.SIGINT, seconds=ABORT_S)  # the recording then says that we closed them
 
-    def _connect(self) -> "AbstractContextManager[Client]":
+    def _connect(self) -> ClientContext:
         return open_client(self._context.request.options, self._context.request.url)
 
     def _run_row(self, placed: PlacedRow, worker: Worker) -> None:
-        """Ask for a row and write its result, unless that is done or cannot be."""
-        (place, row), context = placed, self._context
+        """Send the request of a row and write its result, unless the row is done or the run ends."""
+        (position, row), context = placed, self._context
         try:
             request = self._prepare(row)
         except AimlError as error:
             self._write(placed, None, _RowAnswer(Answer(context.request.endpoint.name, error=error)))
             return
-        with self._guard:
+        with self._lock:
             is_done = context.is_done(row.number, request.digest)
         if is_done:
-            context.stats.skip()
-            context.results.put(place, b"")
-        elif found := self._ask_within_budget(request, worker):
-            self._write(placed, request.digest, found)
+            context.stats.add_skipped()
+            context.results.write(position, b"")
+        elif answer := self._ask_within_budget(request, worker):
+            self._write(placed, request.digest, answer)
 
     def _prepare(self, row: Row) -> _RowRequest:
-        """Build what is sent; raise UsageError for a row that cannot be asked."""
+        """Build what is sent; raise UsageError for an invalid row."""
         request = self._context.request
         conversation = self._context.make_conversation(row)
         body = request.build_body(conversation)
@@ -140,60 +135,60 @@ class RowWorkers:
         return _RowRequest(conversation, body, digest.hexdigest())
 
     def _ask_within_budget(self, request: _RowRequest, worker: Worker) -> _RowAnswer | None:
-        """Ask; stop the run if the row does not fit into the budget, or its cost is unknown."""
+        """Send the request; stop the run if it does not fit into the budget, or its cost is unknown."""
         budget = self._context.budget
         try:
-            most = self._context.costs.max_cost_of(request.body)
+            usd = self._context.costs.max_cost_of(request.body)
         except AimlError as error:
             self._error = self._error or error
             self.stop()
             return None
-        if not budget.wait_for(most):
+        if not budget.wait_for(usd):
             self.is_over_budget |= not self.pool.is_stopped
             self.stop()
             return None
-        found = self._ask(request.conversation, worker)
-        budget.settle(most, cost_at_most(found.answer) if found else 0.0)
-        return found
+        result = self._ask(request.conversation, worker)
+        budget.settle(usd, cost_at_most(result.answer) if result else 0.0)
+        return result
 
     def _ask(self, conversation: Conversation, worker: Worker) -> _RowAnswer | None:
-        """Ask; return None if the run ended before that."""
-        context, client, found = self._context, worker.client, None
+        """Send the request; return None if the run ended before that."""
+        context, client, result = self._context, worker.client, None
         if not context.rate_limiter.acquire():
             return None
         self._count_in_flight(1)
         try:
             request = replace(context.request, repeated=conversation)
-            done = turn.run_turn(request, null_output(), client, context.rate_limiter)
-            model = done.request.options.model or ""
-            found = _RowAnswer(context.costs.add_estimate(done.answer, model), model)
+            finished = turn.run_turn(request, null_output(), client, context.rate_limiter)
+            model = finished.request.options.model or ""
+            result = _RowAnswer(context.costs.add_estimate(finished.answer, model), model)
         finally:
             self._count_in_flight(-1)
-            context.rate_limiter.release(well=found is not None and found.answer.error is None)
-        return found
+            context.rate_limiter.release(is_success=result is not None and result.answer.error is None)
+        return result
 
     def _count_in_flight(self, change: int) -> None:
-        with self._guard:
+        with self._lock:
             self._in_flight += change
 
-    def _write(self, placed: PlacedRow, digest: str | None, found: _RowAnswer) -> None:
+    def _write(self, placed: PlacedRow, digest: str | None, result: _RowAnswer) -> None:
         """Write a result; a row that we aborted has none."""
-        (place, row), (answer, model), context = placed, found, self._context
+        (position, row), (answer, model), context = placed, result, self._context
         if self.pool.is_aborted and answer.error:
             return
         context.stats.add(answer, model)
-        context.results.put(place, context.format_result(row, digest, answer))
-        with self._guard:
+        context.results.write(position, context.format_result(row, digest, answer))
+        with self._lock:
             is_hopeless = self._breaker.record(answer.error, is_sent=digest is not None)
         if is_hopeless:
             self.stop()
 
 
 def _place_rows(rows: Iterator[Row], results: OrderedWriter) -> Iterator[PlacedRow]:
-    """Yield each row with its place, as soon as its result has room."""
-    for place in count():
-        results.wait_for_room(place)
+    """Yield each row with its position, as soon as its result has room."""
+    for position in count():
+        results.wait_for_room(position)
         row = next(rows, None)
         if row is None:
             return
-        yield place, row
+        yield position, row

@@ -1,4 +1,4 @@
-"""Make rows of the input's bytes: lines, records of CSV, JSON lines, or what NUL separates."""
+"""Read the rows of an input: lines, CSV records, JSON lines, or texts separated by NUL."""
 
 import csv
 import json
@@ -7,186 +7,178 @@ import select
 import stat
 from codecs import getincrementaldecoder
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from itertools import chain
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from aiml_cli.errors import UsageError
 from aiml_cli.prompt import stdin
-from aiml_cli.prompt.decode_text import MAGIC, MOST, decode_any_text, detect_type, format_size
-from aiml_cli.prompt.file_sources import SCHEMES, existing_path
+from aiml_cli.prompt.decode_text import BINARY_MAGIC, MAX_INPUT_BYTES, decode_any_text, detect_type, format_size
+from aiml_cli.prompt.file_sources import SCHEMES, find_path
 from aiml_cli.settings.options import Options
 
 if TYPE_CHECKING:
     from _csv import Reader
 
 Notify = Callable[[str], None]
-PIECE = 64 * 1024
-MARKS_OF_UTF16 = (b"\xff\xfe", b"\xfe\xff")
-MARK = b"\xef\xbb\xbf"
-MARKS = (*MARKS_OF_UTF16, MARK)
+READ_SIZE = 64 * 1024
+UTF16_BOMS = (b"\xff\xfe", b"\xfe\xff")
+UTF8_BOM = b"\xef\xbb\xbf"
 
 
 class Row(NamedTuple):
-    """Hold a row, counted from 1 on. `value` is what its result repeats; `wrong` says why it cannot be asked."""
+    """A row, counted from 1. `value` is repeated in its result; `error` says why it cannot be sent."""
 
     number: int
     text: str
     value: Any
     columns: Mapping[str, str] = {}
-    wrong: str = ""
+    error: str = ""
 
 
 class RowInput:
-    """Hold an open input. `size` is in bytes, 0 where it is not known; `given` counts those that became rows."""
+    """An open input. `size` is in bytes, 0 if unknown; `consumed` counts the bytes that became rows."""
 
-    def __init__(self, name: str, fd: int, tell: Notify) -> None:
-        self.name, self._fd, self._tell = name, fd, tell
-        found = os.fstat(fd)
-        if stat.S_ISDIR(found.st_mode):
+    def __init__(self, name: str, fd: int, notify: Notify) -> None:
+        self.name, self._fd, self._notify = name, fd, notify
+        status = os.fstat(fd)
+        if stat.S_ISDIR(status.st_mode):
             raise UsageError(f"{name}: --each reads its rows from a file, not from a folder")
-        self.size = found.st_size if stat.S_ISREG(found.st_mode) else 0
-        self.given = 0
+        self.size = status.st_size if stat.S_ISREG(status.st_mode) else 0
+        self.consumed = 0
 
-    def is_in(self, fd: int) -> bool:
-        """Say whether the rows come from a file that is open elsewhere too; a terminal is no such."""
+    def is_same_file(self, fd: int) -> bool:
+        """True if the input is a regular file that is also open as `fd`."""
         return bool(self.size) and os.path.sameopenfile(self._fd, fd)
 
-    def split(self, end: bytes) -> Iterator[bytes]:
-        """Give what stands between the ends, without them; raise UsageError for a row that nobody could send."""
+    def split(self, separator: bytes) -> Iterator[bytes]:
+        """Yield what is between the separators; raise UsageError for a row that is too large to send."""
         rest = bytearray()
-        for piece in self._pieces():
-            rest += piece
-            if end in piece:
-                *whole, last = bytes(rest).split(end)
+        for chunk in self._read_chunks():
+            rest += chunk
+            if separator in chunk:
+                *complete, last = bytes(rest).split(separator)
                 rest = bytearray(last)
-                for row in whole:
-                    self.given += len(row) + len(end)
+                for row in complete:
+                    self.consumed += len(row) + len(separator)
                     yield row
-            if len(rest) > MOST:
-                raise UsageError(f"{self.name}: a row of more than {format_size(MOST)} cannot be sent")
-        self.given += len(rest)
+            if len(rest) > MAX_INPUT_BYTES:
+                raise UsageError(f"{self.name}: a row of more than {format_size(MAX_INPUT_BYTES)} cannot be sent")
+        self.consumed += len(rest)
         if rest:
             yield bytes(rest)
 
-    def _pieces(self) -> Iterator[bytes]:
-        """Give the bytes as UTF-8, or in the old encoding that they are in."""
-        if self._fd == 0 and not select.select([0], [], [], stdin.PATIENCE_S)[0]:
-            self._tell("waiting for rows on standard input; -f FILE reads them from a file")
+    def _read_chunks(self) -> Iterator[bytes]:
+        """Yield the bytes, UTF-16 converted to UTF-8; raise UsageError for a file that is no text."""
+        if self._fd == 0 and not select.select([0], [], [], stdin.NOTICE_AFTER_SECONDS)[0]:
+            self._notify("waiting for rows on standard input; -f FILE reads them from a file")
         head = self._read()
-        while head and any(mark.startswith(head) for mark in MARKS) and (more := self._read()):
+        while head and any(bom.startswith(head) for bom in (*UTF16_BOMS, UTF8_BOM)) and (more := self._read()):
             head += more
-        if kind := detect_type(head) or next((kind for magic, kind in MAGIC.items() if head.startswith(magic)), ""):
-            raise UsageError(f"{self.name} is {kind}, not rows of text")
-        decoder = getincrementaldecoder("utf-16")("replace") if head.startswith(MARKS_OF_UTF16) else None
+        binary = (name for magic, name in BINARY_MAGIC.items() if head.startswith(magic))
+        if file_type := detect_type(head) or next(binary, ""):
+            raise UsageError(f"{self.name} is {file_type}, not rows of text")
+        decoder = getincrementaldecoder("utf-16")("replace") if head.startswith(UTF16_BOMS) else None
         self.size = 0 if decoder else self.size
-        piece = head.removeprefix(MARK)
-        while piece:
-            yield decoder.decode(piece).encode("utf-8", "replace") if decoder else piece
-            piece = self._read()
+        chunk = head.removeprefix(UTF8_BOM)
+        while chunk:
+            yield decoder.decode(chunk).encode("utf-8", "replace") if decoder else chunk
+            chunk = self._read()
 
     def _read(self) -> bytes:
-        """Read some bytes, also from a pipe that somebody set to non-blocking."""
+        """Read some bytes, also from a non-blocking pipe."""
         while True:
             try:
-                return os.read(self._fd, PIECE)
+                return os.read(self._fd, READ_SIZE)
             except BlockingIOError:
                 select.select([self._fd], [], [])
-            except OSError as fault:
-                raise UsageError(f"{self.name}: {fault.strerror}") from None
+            except OSError as error:
+                raise UsageError(f"{self.name}: {error.strerror}") from None
 
 
 class Rows:
-    """Give the rows of an input one after the other; `header` names the columns that all of them have."""
+    """The rows of an input; `header` names the columns that all rows have, if there is one."""
 
-    def __init__(self, form: str, source: RowInput, tell: Notify) -> None:
-        self._source, self._tell = source, tell
-        self._has_told = False
+    def __init__(self, row_format: str, source: RowInput, notify: Notify) -> None:
+        self._source, self._notify = source, notify
+        self._has_notified = False
         self._count = 0
         self.header: Sequence[str] | None = None
-        self._rows = {"line": self._lines, "nul": self._between, "jsonl": self._objects, "csv": self._records}[form]()
-        if form == "csv":
-            self.header = next(self._rows).value
+        match row_format:
+            case "csv":
+                self._rows = self._parse_csv()
+                self.header = next(self._rows).value
+            case "jsonl":
+                self._rows = self._parse_json_lines()
+            case _:
+                texts = self._number_texts(b"\0" if row_format == "nul" else b"\n")
+                self._rows = (Row(number, text, text) for number, text in texts)
 
     def __iter__(self) -> Iterator[Row]:
-        """Give each row; only one thread may ask at a time."""
+        """Yield each row; not safe for threads."""
         for row in self._rows:
             self._count = row.number
             yield row
 
-    def total(self) -> int:
-        """Estimate how many there are by the bytes of those that were given; 0 where that is not known."""
-        size, given = self._source.size, self._source.given
-        return round(self._count * size / given) if size and given else 0
+    def estimate_total(self) -> int:
+        """Estimate the number of rows from the bytes read so far; 0 if the size of the input is unknown."""
+        size, consumed = self._source.size, self._source.consumed
+        return round(self._count * size / consumed) if size and consumed else 0
 
-    def _texts(self, end: bytes) -> Iterator[str]:
-        for raw in self._source.split(end):
+    def _decode_texts(self, separator: bytes) -> Iterator[str]:
+        for raw in self._source.split(separator):
             text, notice = decode_any_text(raw, self._source.name)
-            if notice and not self._has_told:
-                self._has_told = True
-                self._tell(notice)
+            if notice and not self._has_notified:
+                self._has_notified = True
+                self._notify(notice)
             yield text
 
-    def _filled(self, end: bytes) -> Iterator[tuple[int, str]]:
-        """Give the texts that say something, numbered."""
-        texts = (text.removesuffix("\r") if end == b"\n" else text for text in self._texts(end))
+    def _number_texts(self, separator: bytes) -> Iterator[tuple[int, str]]:
+        """Yield the texts that are not blank, with their numbers."""
+        texts = (text.removesuffix("\r") if separator == b"\n" else text for text in self._decode_texts(separator))
         return enumerate(filter(str.strip, texts), 1)
 
-    def _lines(self) -> Iterator[Row]:
-        return (Row(number, text, text) for number, text in self._filled(b"\n"))
-
-    def _between(self) -> Iterator[Row]:
-        return (Row(number, text, text) for number, text in self._filled(b"\0"))
-
-    def _objects(self) -> Iterator[Row]:
-        for number, text in self._filled(b"\n"):
+    def _parse_json_lines(self) -> Iterator[Row]:
+        for number, text in self._number_texts(b"\n"):
             try:
                 value = json.loads(text)
-            except (ValueError, RecursionError) as fault:
-                yield Row(number, text, text, wrong=f"the row is not JSON: {fault}")
+            except (ValueError, RecursionError) as error:
+                yield Row(number, text, text, error=f"the row is not JSON: {error}")
                 continue
-            columns = {name: _as_text(each) for name, each in value.items()} if isinstance(value, dict) else {}
+            columns = {name: _to_text(cell) for name, cell in value.items()} if isinstance(value, dict) else {}
             yield Row(number, text.strip(), value, columns)
 
-    def _records(self) -> Iterator[Row]:
-        """Give the header, and then the records below it."""
-        csv.field_size_limit(MOST)
-        lines = (f"{text}\n" for text in self._texts(b"\n"))
+    def _parse_csv(self) -> Iterator[Row]:
+        """Yield the header, and then the records."""
+        csv.field_size_limit(MAX_INPUT_BYTES)
+        lines = (f"{text}\n" for text in self._decode_texts(b"\n"))
         first = next(lines, "")
-        reader = csv.reader(_with(first, lines), delimiter=_delimiter(first), strict=True)
+        delimiter = next((mark for mark in (",", ";", "\t") if mark in first), ",")  # spreadsheets write ; and tabs
+        reader = csv.reader(chain((first,), lines), delimiter=delimiter, strict=True)
         try:
             header = next(reader, [])
-        except csv.Error as fault:
-            raise UsageError(f"{self._source.name}: the header is no CSV: {fault}") from None
-        _see_header(header, self._source.name)
+        except csv.Error as error:
+            raise UsageError(f"{self._source.name}: the header is no CSV: {error}") from None
+        _check_header(header, self._source.name)
         yield Row(0, "", header)
-        yield from (_record(number, header, cells) for number, cells in enumerate(_cells(reader), 1))
+        yield from (_build_record(number, header, cells) for number, cells in enumerate(_read_cells(reader), 1))
 
 
-def _with(first: str, lines: Iterator[str]) -> Iterator[str]:
-    yield first
-    yield from lines
-
-
-def _delimiter(header: str) -> str:
-    """Know the semicolon and the tab of spreadsheets."""
-    return next((mark for mark in (",", ";", "\t") if mark in header), ",")
-
-
-def _see_header(header: Sequence[str], name: str) -> None:
+def _check_header(header: Sequence[str], name: str) -> None:
     if not any(map(str.strip, header)):
         raise UsageError(f"{name}: its first line names no columns", "--each csv takes the first line as the header")
-    twice = next((each for each in header if header.count(each) > 1), None)
-    if twice is not None:
-        raise UsageError(f"{name}: two columns are called {twice!r}", "give each a name of its own")
+    duplicate = next((column for column in header if header.count(column) > 1), None)
+    if duplicate is not None:
+        raise UsageError(f"{name}: two columns are called {duplicate!r}", "give each a name of its own")
 
 
-def _cells(reader: "Reader") -> Iterator[list[str] | str]:
-    """Give the cells of each record that has some, or what is wrong with it."""
+def _read_cells(reader: "Reader") -> Iterator[list[str] | str]:
+    """Yield the cells of each record that is not empty, or what is wrong with it."""
     while True:
         line = reader.line_num + 1
         try:
             cells = next(reader, None)
-        except csv.Error as fault:
-            yield f"the row is no CSV: {_why(fault, line)}"
+        except csv.Error as error:
+            yield f"the row is no CSV: {_explain(error, line)}"
             continue
         if cells is None:
             return
@@ -194,44 +186,40 @@ def _cells(reader: "Reader") -> Iterator[list[str] | str]:
             yield cells
 
 
-def _why(fault: csv.Error, line: int) -> str:
-    """Say what is wrong; the library does not say that a quote without an end takes in all that follows."""
-    if "end of data" in str(fault):
+def _explain(error: csv.Error, line: int) -> str:
+    """Return what is wrong; the library does not say that an unclosed quote takes in all that follows."""
+    if "end of data" in str(error):
         return f"a quote that begins in line {line} does not end, and all behind it was taken for one row"
-    return str(fault)
+    return str(error)
 
 
-def _record(number: int, header: Sequence[str], cells: list[str] | str) -> Row:
+def _build_record(number: int, header: Sequence[str], cells: list[str] | str) -> Row:
     if isinstance(cells, str):
-        return Row(number, "", None, wrong=cells)
+        return Row(number, "", None, error=cells)
     columns = dict(zip(header, cells, strict=False))
+    error = f"the row has not as many cells as the header: {len(cells)}, not {len(header)}"
     text = json.dumps(columns, ensure_ascii=False)
-    wrong = (
-        ""
-        if len(cells) == len(header)
-        else f"the row has not as many cells as the header: {len(cells)}, not {len(header)}"
-    )
-    return Row(number, text, columns, columns, wrong)
+    return Row(number, text, columns, columns, error if len(cells) != len(header) else "")
 
 
-def _as_text(value: Any) -> str:
+def _to_text(value: Any) -> str:
     return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
 
 
-def open_input(options: Options, tell: Notify) -> RowInput:
-    """Open the input; raise UsageError where there is none."""
+def open_input(options: Options, notify: Notify) -> RowInput:
+    """Open the input; raise UsageError if there is none."""
     name = options.file[0] if options.file else "-"
     if name != "-":
-        return RowInput(name, _file(name), tell)
+        return RowInput(name, _open_file(name), notify)
     if options.no_stdin or not stdin.has_stdin():
         raise UsageError("--each has no rows to read", "pipe them in, or name their file with -f")
-    return RowInput("standard input", 0, tell)
+    return RowInput("standard input", 0, notify)
 
 
-def _file(name: str) -> int:
+def _open_file(name: str) -> int:
     if name.lower().startswith(SCHEMES):
         raise UsageError(f"{name}: --each reads rows from a file, not from an address", f"curl {name} | aiml …")
     try:
-        return os.open(existing_path(name) or name, os.O_RDONLY | os.O_CLOEXEC)
-    except OSError as fault:
-        raise UsageError(f"{name}: {fault.strerror}", "nothing was sent") from None
+        return os.open(find_path(name) or name, os.O_RDONLY | os.O_CLOEXEC)
+    except OSError as error:
+        raise UsageError(f"{name}: {error.strerror}", "nothing was sent") from None

@@ -1,177 +1,167 @@
-"""Count what came of the rows, and tell it."""
+"""Count the rows, tokens and cost of a run, and summarize them."""
 
 from collections.abc import Mapping
 from dataclasses import replace
 from threading import Lock
 from time import monotonic
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 from aiml_cli.api.answer import Answer
-from aiml_cli.api.model_list import find_model
+from aiml_cli.api.model_list import Price, find_model
 from aiml_cli.api.stream_events import Usage
+from aiml_cli.catalog.find_models import load_stored_models
 from aiml_cli.catalog.pricing import bound_tokens, estimate_cost
+from aiml_cli.core import budget
 from aiml_cli.core.chat_request import ChatRequest
 from aiml_cli.errors import AimlError, UsageError
 from aiml_cli.output.format_money import round_dollars
 from aiml_cli.settings.resolve import Settings
 from aiml_cli.system.stdio import print_err
 
-if TYPE_CHECKING:
-    from aiml_cli.api.model_list import Price
-
-REFUSED = 400
-# A model, and whose word its price is.
-Payee = tuple[str, str | None]
+CLIENT_ERROR = 400
+# A model, and the source of the cost: None if it is unknown.
+CostKey = tuple[str, str | None]
 
 
 class RunCost(NamedTuple):
-    """Hold what requests used, in US dollars where that is known."""
+    """The tokens of some requests, and their cost as far as it is known."""
 
     requests: int = 0
     input_tokens: int = 0
     output_tokens: int = 0
     cost_usd: float = 0.0
 
-    def plus(self, requests: int, into: int, out: int, cost: float) -> "RunCost":
-        """Add what another one used."""
-        return RunCost(
-            self.requests + requests, self.input_tokens + into, self.output_tokens + out, self.cost_usd + cost
-        )
+    def add(self, usage: Usage, cost_usd: float) -> "RunCost":
+        """Return the sum with one more request."""
+        into, out = self.input_tokens + (usage.input_tokens or 0), self.output_tokens + (usage.output_tokens or 0)
+        return RunCost(self.requests + 1, into, out, self.cost_usd + cost_usd)
 
 
 class RunStats:
-    """Count, for all workers; `spent` is by model and by whose word the price is, None where nobody knows it.
-
-    `lost` are those that we hung up on: nobody knows what they cost.
-    """
+    """The counts of a run, safe for threads; `aborted` counts requests of unknown cost that we aborted."""
 
     def __init__(self) -> None:
         self._lock, self.began = Lock(), monotonic()
-        self.whole = self.failed = self.skipped = self.lost = 0
-        self.spent: dict[Payee, RunCost] = {}
-        self._not_taken: dict[Payee, RunCost] = {}
+        self.succeeded = self.failed = self.skipped = self.aborted = 0
+        self._costs: dict[CostKey, RunCost] = {}
+        self._unsaved: dict[CostKey, RunCost] = {}
 
     @property
     def done(self) -> int:
-        """Count the rows that are through."""
-        return self.whole + self.failed + self.skipped
+        """Return how many rows are done."""
+        return self.succeeded + self.failed + self.skipped
 
-    def lose(self, count: int) -> None:
-        """Note how many rows were aborted."""
-        self.lost = count
+    def set_aborted(self, count: int) -> None:
+        """Set how many requests were aborted."""
+        self.aborted = count
 
-    def skip(self) -> None:
-        """Count a row that was done before."""
+    def add_skipped(self) -> None:
+        """Count a row that an earlier run has done."""
         with self._lock:
             self.skipped += 1
 
     def add(self, answer: Answer, model: str) -> None:
-        """Count a row's answer; one that used nothing costs nothing."""
-        usage, payee = answer.completion.usage or Usage(), (model, answer.cost_source)
-        used = (1, usage.input_tokens or 0, usage.output_tokens or 0, answer.cost_usd or 0.0)
+        """Count a row's answer; one without usage costs nothing."""
+        usage, key = answer.completion.usage or Usage(), (model, answer.cost_source)
         with self._lock:
-            self.whole += answer.error is None
+            self.succeeded += answer.error is None
             self.failed += answer.error is not None
             if answer.completion.usage or cost_at_most(answer) != 0:
-                for sums in (self.spent, self._not_taken):
-                    sums[payee] = sums.get(payee, RunCost()).plus(*used)
+                for costs in (self._costs, self._unsaved):
+                    costs[key] = costs.get(key, RunCost()).add(usage, answer.cost_usd or 0.0)
 
-    def take(self) -> dict[Payee, RunCost]:
-        """Give what was spent since this was asked last."""
+    def pop_unsaved(self) -> dict[CostKey, RunCost]:
+        """Return the costs since the last call."""
         with self._lock:
-            taken, self._not_taken = self._not_taken, {}
-            return taken
+            unsaved, self._unsaved = self._unsaved, {}
+            return unsaved
 
-    def summary(self) -> str:
-        """Tell all of it in a line."""
+    def format_summary(self) -> str:
+        """Return the line that ends a run."""
         with self._lock:
-            into, out = (sum(each[place] for each in self.spent.values()) for place in (1, 2))
+            into = sum(cost.input_tokens for cost in self._costs.values())
+            out = sum(cost.output_tokens for cost in self._costs.values())
         rows = f"{self.done:,} {'row' if self.done == 1 else 'rows'}"
-        counts = f"{self.whole:,} whole, {self.failed:,} failed, {self.skipped:,} skipped"
-        counts += f", {self.lost:,} broken off" if self.lost else ""
-        used = f"{into:,} tokens in, {out:,} out, {self.cost()}"
+        counts = f"{self.succeeded:,} whole, {self.failed:,} failed, {self.skipped:,} skipped"
+        counts += f", {self.aborted:,} broken off" if self.aborted else ""
+        used = f"{into:,} tokens in, {out:,} out, {self.format_cost()}"
         return f"aiml: {rows}: {counts}; {used}; {monotonic() - self.began:.1f} s"
 
-    def cost(self) -> str:
-        """Tell what it cost, as far as that is known."""
+    def format_cost(self) -> str:
+        """Return the cost as far as it is known."""
         with self._lock:
-            cost, sources = sum(each.cost_usd for each in self.spent.values()), {source for _, source in self.spent}
-        if None in sources or self.lost:
-            return f"${round_dollars(cost)} and what is not known" if cost else "cost unknown"
-        return f"{'about ' if 'estimate' in sources else ''}${round_dollars(cost)}"
+            usd, sources = sum(cost.cost_usd for cost in self._costs.values()), {source for _, source in self._costs}
+        if None in sources or self.aborted:
+            return f"${round_dollars(usd)} and what is not known" if usd else "cost unknown"
+        return f"{'about ' if 'estimate' in sources else ''}${round_dollars(usd)}"
 
 
 def cost_at_most(answer: Answer) -> float | None:
-    """Give what an answer cost; nothing where it was refused, None where that is not known."""
+    """Return what an answer cost: 0.0 if the request was rejected, None if it is unknown."""
     first = answer.completion.first
     is_empty = not (first.text or first.reasoning or first.refusal)
-    is_refused = (answer.status or REFUSED) >= REFUSED or bool(answer.completion.reported_error and is_empty)
-    return 0.0 if answer.cost_usd is None and answer.error and is_refused else answer.cost_usd
+    is_rejected = (answer.status or CLIENT_ERROR) >= CLIENT_ERROR or (answer.completion.reported_error and is_empty)
+    return 0.0 if answer.cost_usd is None and answer.error and is_rejected else answer.cost_usd
 
 
 class CostTracker:
-    """Know the prices of a run; the stored catalogue is read once for each model."""
+    """The prices of a run's models; the stored catalog is read once for each model."""
 
-    def __init__(self, settings: Settings, question: ChatRequest) -> None:
-        self._settings, self._options, self._endpoint = settings, settings.options, question.endpoint.name
-        self._known: dict[str, tuple[Price, ...]] = {}
-        self._has_told, self._guard = False, Lock()
+    def __init__(self, settings: Settings, request: ChatRequest) -> None:
+        self._settings, self._options, self._endpoint = settings, settings.options, request.endpoint.name
+        self._prices: dict[str, tuple[Price, ...]] = {}
+        self._has_warned, self._lock = False, Lock()
 
     def add_estimate(self, answer: Answer, model: str) -> Answer:
-        """Add what a model's answer cost by the catalogue, where the gateway told nothing."""
+        """Add the cost by the catalog's prices, if the gateway reported none."""
         usage = answer.completion.usage
         if usage is None or answer.reported_cost_usd is not None or answer.estimate_usd is not None:
             return answer
-        return replace(answer, estimate_usd=estimate_cost(self._prices(model), usage))
+        return replace(answer, estimate_usd=estimate_cost(self._find_prices(model), usage))
 
     def max_cost_of(self, body: Mapping[str, Any]) -> float:
-        """Give the most that a row may cost, 0 where nobody set a bound; raise UsageError where that is unknown."""
+        """Return the most that a row may cost, 0.0 without --max-cost; raise UsageError if it is unknown."""
         if self._options.max_cost is None or self._options.replay:
             return 0.0
-        from aiml_cli.core import budget  # few set a bound
-
-        found = budget.max_cost_of(self._settings, body)
-        if found is None:
+        usd = budget.max_cost_of(self._settings, body)
+        if usd is None:
             model = self._options.model
             raise UsageError(f"--max-cost: what a row may cost is not known for {model}", "aiml models shows prices")
-        self._tell_what_is_open(body)
-        asks = 1 + (self._options.schema_retries or 0) + (self._options.auto_continue or 0)
-        return found * asks
+        self._warn_if_unbounded(body)
+        return usd * (1 + (self._options.schema_retries or 0) + (self._options.auto_continue or 0))
 
-    def write_down(self, tally: RunStats) -> None:
-        """Add what was spent since the last time to this machine's sums, unless nothing shall be kept."""
-        if self._options.no_log or self._options.replay or not (spent := tally.take()):
+    def flush_spending(self, stats: RunStats) -> None:
+        """Add the costs since the last call to this machine's history of spending, unless --no-log is set."""
+        if self._options.no_log or self._options.replay or not (costs := stats.pop_unsaved()):
             return
         from aiml_cli.store.history import spending  # SQLite costs 10 ms
 
-        for (model, source), each in spent.items():
-            cost = None if source is None else each.cost_usd
+        for (model, source), cost in costs.items():
+            usd = None if source is None else cost.cost_usd
             try:
                 moved = spending.add_spending(
-                    model, self._endpoint, each.requests, each.input_tokens, each.output_tokens, cost, source,
+                    model, self._endpoint, cost.requests, cost.input_tokens, cost.output_tokens, usd, source,
                 )  # fmt: skip
                 if moved and not self._options.quiet:
                     print_err(f"aiml: the history was damaged and is kept as {moved}; a new one is begun")
-            except AimlError as fault:
+            except AimlError as error:
                 if not self._options.quiet:
-                    print_err(f"aiml: aiml usage will not know what this cost: {fault.message}")
+                    print_err(f"aiml: aiml usage will not know what this cost: {error.message}")
                 return
 
-    def _tell_what_is_open(self, body: Mapping[str, Any]) -> None:
-        """Say once that without a length cap the answers may go beyond the bound."""
-        if self._options.quiet or bound_tokens(body).out is not None:
+    def _warn_if_unbounded(self, body: Mapping[str, Any]) -> None:
+        """Warn once that answers without a length limit may exceed --max-cost."""
+        if self._options.quiet or bound_tokens(body).output_tokens is not None:
             return
-        with self._guard:
-            is_new, self._has_told = not self._has_told, True
+        with self._lock:
+            is_new, self._has_warned = not self._has_warned, True
         if is_new:
             print_err(
                 "aiml: --max-cost ends the run; the answers on their way may go beyond it: --max-tokens bounds them"
             )
 
-    def _prices(self, name: str) -> "tuple[Price, ...]":
-        if name not in self._known:
-            from aiml_cli.catalog.find_models import load_stored_models
-
+    def _find_prices(self, name: str) -> tuple[Price, ...]:
+        if name not in self._prices:
             model = find_model(load_stored_models(self._settings) or [], name)
-            self._known[name] = model.prices if model else ()
-        return self._known[name]
+            self._prices[name] = model.prices if model else ()
+        return self._prices[name]

@@ -1,7 +1,8 @@
-"""Run tasks in threads, each over a connection that it keeps open: the one pool for rows, models and chunks."""
+"""Run tasks in threads that keep a connection each: the pool for rows, models and chunks."""
 
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, ExitStack
+from itertools import islice
 from queue import Empty, Queue
 from threading import Event, Lock, Thread
 from time import monotonic, sleep
@@ -13,11 +14,12 @@ from aiml_cli.system.signals import Stopped, defer_signals
 if TYPE_CHECKING:
     from aiml_cli.transport.choose_transport import Client
 
-# How often it is looked whether an aborted task has noticed it.
-LOOK_S = 0.01
+# How often to check whether aborted tasks have ended.
+POLL_S = 0.01
 Task = TypeVar("Task")
 Result = TypeVar("Result")
-Connect = Callable[[], AbstractContextManager["Client"]]
+ClientContext = AbstractContextManager["Client"]
+Connect = Callable[[], ClientContext]
 
 
 class Worker:
@@ -25,16 +27,16 @@ class Worker:
 
     def __init__(self, connect: Connect) -> None:
         self._connect = connect
-        self._open = ExitStack()
+        self._resources = ExitStack()
         self._client: Client | None = None
-        self._is_aborted, self._signal = Event(), 0
+        self._aborted, self._signal = Event(), 0
 
     @property
     def client(self) -> "Client":
-        """Return the client, opened at its first use; raise UsageError if there can be none."""
+        """Return the client, opened at its first use; raise UsageError if it cannot be opened."""
         if self._client is None:
-            self._client = self._open.enter_context(self._connect())
-            if self._is_aborted.is_set():
+            self._client = self._resources.enter_context(self._connect())
+            if self._aborted.is_set():
                 self._client.connection.abort(Stopped(self._signal))
         return self._client
 
@@ -45,12 +47,12 @@ class Worker:
 
     def close(self) -> None:
         """Close the connection."""
-        self._open.close()
+        self._resources.close()
 
     def abort(self, signal_number: int) -> None:
         """Close the connection at once and end waits; the thread sees Stopped with this signal."""
         self._signal = signal_number
-        self._is_aborted.set()
+        self._aborted.set()
         if self._client:
             self._client.connection.abort(Stopped(signal_number))
 
@@ -60,46 +62,32 @@ class Worker:
 
     def wait(self, seconds: float) -> None:
         """Wait before a retry, until the worker is aborted."""
-        self._is_aborted.wait(seconds)
+        self._aborted.wait(seconds)
 
 
 class WorkerPool(Generic[Task, Result]):
-    """Run tasks until they end or the pool is stopped; `fault` is the exception that broke it, if one did.
+    """Threads that run tasks until these end or the pool is stopped.
 
-    `run` is called in the workers; results other than None are handed to `results`.
+    `run` is called in the workers; `results` yields what it returns, except None. `error` is the exception of a task
+    that broke the pool, or of the source of tasks, which stops it.
     """
 
     def __init__(
         self, tasks: Iterable[Task], run: Callable[[Task, Worker], Result | None], *, size: int, connect: Connect
     ) -> None:
         self._tasks, self._run, self._size, self._connect = iter(tasks), run, size, connect
-        self._reading, self._guard = Lock(), Lock()
+        self._task_lock, self._state_lock = Lock(), Lock()
         # Not a SimpleQueue: in CPython 3.11 its get waits without end if a signal arrives at the time-out.
-        self._ended: Queue[tuple[Result] | None] = Queue()
+        self._results: Queue[tuple[Result] | None] = Queue()
         self._running: dict[Worker, Task] = {}
-        self._left = size
-        self._is_stopped = self._is_broken = self._is_aborted = False
-        self.fault: BaseException | None = None
+        self._live_threads = size
+        self.is_stopped = self.is_broken = self.is_aborted = False
+        self.error: BaseException | None = None
 
     @property
     def running(self) -> int:
         """Return how many tasks are running."""
         return len(self._running)
-
-    @property
-    def is_stopped(self) -> bool:
-        """True if no further task begins."""
-        return self._is_stopped
-
-    @property
-    def is_aborted(self) -> bool:
-        """True if running tasks were aborted."""
-        return self._is_aborted
-
-    @property
-    def is_broken(self) -> bool:
-        """True if a task raised."""
-        return self._is_broken
 
     def start(self) -> None:
         """Start the threads."""
@@ -112,40 +100,40 @@ class WorkerPool(Generic[Task, Result]):
     ) -> Iterator[Result]:
         """Yield results as they come; end when all is done, at the time `until`, or when the pool broke.
 
-        `tick` is called every so many seconds. A task source that blocks is not waited for once the pool is stopped.
+        `tick` is called every `every_s` seconds. A task source that blocks is not waited for once the pool is stopped.
         """
-        while self._left and not self._is_broken and (self._running or not self._is_stopped):
+        while self._live_threads and not self.is_broken and (self._running or not self.is_stopped):
             if until is not None:
                 every_s = max(0.0, until - monotonic())
             try:
-                ended = self._ended.get(timeout=every_s)
+                result = self._results.get(timeout=every_s)
             except Empty:
                 if until is not None:
                     return
                 if tick:
                     tick()
                 continue
-            if ended is None:
-                self._left -= 1
+            if result is None:
+                self._live_threads -= 1
             else:
-                yield ended[0]
-        while not self._ended.empty():
-            if (ended := self._ended.get()) is not None:
-                yield ended[0]
+                yield result[0]
+        while not self._results.empty():
+            if (result := self._results.get()) is not None:
+                yield result[0]
 
     def stop(self) -> None:
-        """Begin no further task; running ones are not touched."""
-        with self._guard:
-            self._is_stopped = True
+        """Begin no further task; running ones continue."""
+        with self._state_lock:
+            self.is_stopped = True
 
-    def connected(self) -> list[Task]:
+    def find_connected(self) -> list[Task]:
         """Return the running tasks with an open connection."""
         return [task for worker, task in tuple(self._running.items()) if worker.is_connected]
 
     def abort(self, signal_number: int, *, seconds: float = 0.0, keep: Task | None = None) -> None:
         """Stop, and close the connections of running tasks but one; wait up to some seconds for them to notice."""
         self.stop()
-        self._is_aborted = True
+        self.is_aborted = True
         until = monotonic() + seconds
         while True:
             for worker, task in tuple(self._running.items()):
@@ -153,7 +141,7 @@ class WorkerPool(Generic[Task, Result]):
                     worker.abort(signal_number)
             if not self._running or monotonic() >= until:
                 return
-            sleep(LOOK_S)
+            sleep(POLL_S)
 
     def _work(self) -> None:
         worker = Worker(self._connect)
@@ -162,28 +150,28 @@ class WorkerPool(Generic[Task, Result]):
                 try:
                     result = self._run(self._running[worker], worker)
                     if result is not None:
-                        self._ended.put((result,))
+                        self._results.put((result,))
                 finally:
                     del self._running[worker]
-        except BaseException as fault:  # noqa: BLE001 - raised again in the main thread
-            self.fault = self.fault or fault
-            self._is_broken = True
+        except BaseException as error:  # noqa: BLE001 - raised again in the main thread
+            self.error = self.error or error
+            self.is_broken = True
         finally:
             try:
                 worker.close()
             finally:
-                self._ended.put(None)
+                self._results.put(None)
 
     def _begin_next(self, worker: Worker) -> bool:
-        """Take the next task, if there is one and the pool is not stopped."""
-        with self._reading:
+        """Start the next task; return False if there is none, or the pool is stopped."""
+        with self._task_lock:
             try:
-                found = [] if self._is_stopped else [task for _, task in zip((0,), self._tasks, strict=False)]
-            except AimlError as fault:  # results of earlier tasks stay good
-                self.fault, found = self.fault or fault, []
+                tasks = [] if self.is_stopped else list(islice(self._tasks, 1))
+            except AimlError as error:  # the results of earlier tasks stay valid
+                self.error, tasks = self.error or error, []
                 self.stop()
-            with self._guard:
-                if not found or self._is_stopped:
+            with self._state_lock:
+                if not tasks or self.is_stopped:
                     return False
-                self._running[worker] = found[0]
+                self._running[worker] = tasks[0]
                 return True

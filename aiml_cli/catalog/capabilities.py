@@ -1,4 +1,4 @@
-"""Hold what is attached against what the catalogue says that the model takes; the stored copy is enough."""
+"""Checks of a message's attachments against the inputs that the model accepts, by the stored catalog."""
 
 from collections.abc import Sequence
 
@@ -9,59 +9,56 @@ from aiml_cli.errors import UsageError
 from aiml_cli.prompt.attachments import Attachment
 from aiml_cli.settings.resolve import Settings
 
-MOST_NAMED = 3
-# What the catalogue calls the kinds of input (2026-09): image, document, audio; the others are what it may say.
-WORDS = {
+MAX_SUGGESTIONS = 3
+# The catalog's names of the inputs (2026-09: image, document, audio), and likely other ones.
+INPUT_NAMES = {
     "image": ("image", "images", "vision"),
     "PDF": ("document", "file", "pdf"),
     "audio": ("audio", "sound", "speech"),
 }
 
 
-def check_attachments(attached: Sequence[Attachment], settings: Settings, endpoint: str) -> None:
-    """Raise UsageError for what the model cannot take, naming some that can; where nothing is known nothing is said."""
+def check_attachments(attachments: Sequence[Attachment], settings: Settings, endpoint: str) -> None:
+    """Raise UsageError, with other models as a hint, if the catalog says that the model rejects an attachment."""
     models = find_models.load_stored_models(settings) or []
     name = settings.options.model or ""
-    model = next((each for each in models if name == each.id), None)
-    model = model or next((each for each in models if name in each.aliases), None)
+    model = next((model for model in models if name == model.id), None)
+    model = model or next((model for model in models if name in model.aliases), None)
     if model is None or not model.inputs:
         return
-    kinds = list(dict.fromkeys(map(_kind, attached)))
-    for kind, each in zip(map(_kind, attached), attached, strict=True):
-        if not _takes(model, kind):
-            others = [other.id for other in models if endpoint in other.endpoints and _takes_all(other, kinds)]
-            some = ", ".join(others[:MOST_NAMED])
+    kinds = list(map(_find_kind, attachments))
+    for kind, attachment in zip(kinds, attachments, strict=True):
+        if not _accepts(model, kind):
+            others = [m.id for m in models if endpoint in m.endpoints and all(_accepts(m, needed) for needed in kinds)]
+            some = ", ".join(others[:MAX_SUGGESTIONS])
             raise UsageError(
-                f"{name} takes no {kind}, and {each.name} is {each.type}", f"these do: {some}" if some else ""
+                f"{name} takes no {kind}, and {attachment.name} is {attachment.media_type}",
+                f"these do: {some}" if some else "",
             )
 
 
-def list_attachments(said: Conversation) -> list[Attachment]:
-    """List what goes along with the last message, as far as its parts tell."""
-    last = said.messages[-1] if said.messages else None
+def list_attachments(conversation: Conversation) -> list[Attachment]:
+    """Return the attachments of the last message, without their sizes."""
+    last = conversation.messages[-1] if conversation.messages else None
     parts = last.content if isinstance(last, Message) else ()
-    return [_attached(part) for part in parts if not isinstance(part, str)]
+    return [_describe_part(part) for part in parts if not isinstance(part, str)]
 
 
-def _attached(part: Image | Document | Sound) -> Attachment:
+def _describe_part(part: Image | Document | Sound) -> Attachment:
     match part:
         case Document(name, _):
             return Attachment(name, "application/pdf", None)
-        case Sound(_, form):
-            return Attachment("what is attached", f"audio/{form}", None)
+        case Sound(_, audio_format):
+            return Attachment("what is attached", f"audio/{audio_format}", None)
         case Image(url, _):
-            kind = url.removeprefix("data:").partition(";")[0] if url.startswith("data:") else "image"
-            return Attachment("what is attached", kind, None)
+            media_type = url.removeprefix("data:").partition(";")[0] if url.startswith("data:") else "image"
+            return Attachment("what is attached", media_type, None)
 
 
-def _kind(attached: Attachment) -> str:
-    kind = attached.type.partition("/")[0]
+def _find_kind(attachment: Attachment) -> str:
+    kind = attachment.media_type.partition("/")[0]
     return "PDF" if kind == "application" else kind
 
 
-def _takes(model: Model, kind: str) -> bool:
-    return any(word.lower() in WORDS[kind] for word in model.inputs)
-
-
-def _takes_all(model: Model, kinds: Sequence[str]) -> bool:
-    return all(_takes(model, kind) for kind in kinds)
+def _accepts(model: Model, kind: str) -> bool:
+    return any(name.lower() in INPUT_NAMES[kind] for name in model.inputs)

@@ -1,7 +1,6 @@
-"""Load the list of models: from the server, or from the stored copy."""
+"""Load the list of models from the server or from the stored catalog."""
 
 import time
-from collections.abc import Mapping
 from dataclasses import replace
 
 from aiml_cli import __version__
@@ -13,83 +12,76 @@ from aiml_cli.settings.urls import is_local
 from aiml_cli.store.model_cache import CachedModels, load_models, save_models
 from aiml_cli.system.stdio import print_err
 from aiml_cli.transport.choose_transport import make_send, open_client
-from aiml_cli.transport.http_types import HttpRequest, read_all
+from aiml_cli.transport.http_types import HttpRequest, HttpResponse, read_all
 
-# What the server itself says of its list: cache-control max-age=60 (2026-08-30).
-FRESH_SECONDS = 60
+FRESH_SECONDS = 60  # what the server says of its list: cache-control max-age=60 (2026-08-30)
 QUERY = "include=pricing,modalities,capabilities"
 
 
 def fetch_models(settings: Settings) -> list[Model]:
-    """Give the server's models: the stored copy while it is fresh, or when the server cannot be asked.
+    """Return the server's models, or the stored ones if they are fresh or the server cannot be reached.
 
-    A recording is made and read without that copy: who replays it may have another one, or none.
+    With --record and --replay the stored ones are not used: they may differ when the recording is played.
     """
-    stored = None if settings.options.record or settings.options.replay else load_models(_base_url(settings))
-    if stored and 0 <= _age(stored) < FRESH_SECONDS:
+    stored = None if settings.options.record or settings.options.replay else load_models(_clean_base_url(settings))
+    if stored and 0 <= _find_age(stored) < FRESH_SECONDS:
         return stored.models
     try:
-        return _fetched(settings, stored).models
-    except AimlError as fault:
-        if not stored or isinstance(fault, UsageError):  # wrong settings should be seen
+        return _update(settings, stored).models
+    except AimlError as error:
+        if not stored or isinstance(error, UsageError):  # the user should see that the settings are wrong
             raise
         if not settings.options.quiet:
-            print_err(f"aiml: {' '.join(fault.message.split())}; this list is {_long(_age(stored))} old")
+            print_err(f"aiml: {' '.join(error.message.split())}; this list is {_format_age(_find_age(stored))} old")
         return stored.models
 
 
 def load_stored_models(settings: Settings) -> list[Model] | None:
-    """Give the models of the stored copy, however old, and ask nobody; None when there is no copy."""
-    stored = load_models(_base_url(settings))
+    """Return the stored models, however old, None if there are none; never asks the server."""
+    stored = load_models(_clean_base_url(settings))
     return stored.models if stored else None
 
 
-def _base_url(settings: Settings) -> str:
+def _clean_base_url(settings: Settings) -> str:
     return (settings.options.base_url or "").rstrip("/")
 
 
-def _fetched(settings: Settings, stored: CachedModels | None) -> CachedModels:
-    """Ask the server, which may say that the stored copy still holds; store what it says."""
-    base_url, options = _base_url(settings), settings.options
-    request = HttpRequest("GET", f"{base_url}/models?{QUERY}", _headers(stored))
-    with open_client(options, base_url) as client, make_send(options)(client, request) as reply:
-        body = read_all(reply)
-    fresh = _told(base_url, reply.status, reply.headers, body, stored)
+def _update(settings: Settings, stored: CachedModels | None) -> CachedModels:
+    """Fetch the server's models, or confirm the stored ones, and store the result."""
+    base_url, options = _clean_base_url(settings), settings.options
+    request = HttpRequest("GET", f"{base_url}/models?{QUERY}", _build_headers(stored))
+    with open_client(options, base_url) as client, make_send(options)(client, request) as response:
+        body = read_all(response)
+    fresh = _parse_response(base_url, response, body, stored)
     if not (is_local(base_url) or options.replay):  # the embedded server has another port each time
         save_models(fresh)
     return fresh
 
 
-def _headers(stored: CachedModels | None) -> dict[str, str]:
-    """Name the program and the copy at hand; the key stays here, for the catalogue is open to all."""
+def _build_headers(stored: CachedModels | None) -> dict[str, str]:
+    """Return headers without a key, because the catalog is public."""
     etag = stored.etag if stored else ""
-    fit = etag.isascii() and etag.isprintable()  # a damaged one would spoil the request
-    return {"User-Agent": f"aiml/{__version__}"} | ({"If-None-Match": etag} if etag and fit else {})
+    is_valid = etag.isascii() and etag.isprintable()  # a damaged one would make the request invalid
+    return {"User-Agent": f"aiml/{__version__}"} | ({"If-None-Match": etag} if etag and is_valid else {})
 
 
-def _told(
-    base_url: str, status: int, headers: Mapping[str, str], body: bytes, stored: CachedModels | None
-) -> CachedModels:
+def _parse_response(base_url: str, response: HttpResponse, body: bytes, stored: CachedModels | None) -> CachedModels:
+    status, headers = response.status, response.headers
     if status == 304 and stored:  # noqa: PLR2004 - not modified
         return replace(stored, fetched=time.time())
     if status != 200:  # noqa: PLR2004 - OK
-        raise _refused(status, headers, body)
+        error = error_from_status(status, headers, body)
+        if status == 404:  # noqa: PLR2004 - the list itself is not found, not a model
+            error.hint = "is --base-url right?"
+        raise error
     return CachedModels(base_url, headers.get("etag", ""), time.time(), body, parse_models(body))
 
 
-def _refused(status: int, headers: Mapping[str, str], body: bytes) -> AimlError:
-    fault = error_from_status(status, headers, body)
-    if status == 404:  # noqa: PLR2004 - of the list itself; no model was asked for
-        fault.hint = "is --base-url right?"
-    return fault
-
-
-def _age(stored: CachedModels) -> float:
+def _find_age(stored: CachedModels) -> float:
     return time.time() - stored.fetched
 
 
-def _long(seconds: float) -> str:
-    """Say a time in its largest unit."""
+def _format_age(seconds: float) -> str:
     for unit, length in (("day", 86400), ("hour", 3600), ("minute", 60)):
         if (count := int(seconds // length)) > 0:
             return f"{count} {unit}{'s' if count > 1 else ''}"

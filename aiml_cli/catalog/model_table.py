@@ -1,4 +1,4 @@
-"""Show models as a table, one in detail, or as JSON."""
+"""Print models as a table, one of them in detail, or all as JSON."""
 
 import json
 from collections.abc import Iterator, Sequence
@@ -23,75 +23,64 @@ _FIELDS = (
 )  # fmt: skip
 _COLUMNS = (
     Column("ID", 0),
-    Column("NAME", 5, least=16),
-    Column("DEVELOPER", 6, least=10),
+    Column("NAME", 5, min_width=16),
+    Column("DEVELOPER", 6, min_width=10),
     Column("CONTEXT", 1, right=True),
     Column("OUTPUT", 7, right=True),
-    Column("ENDPOINTS", 4, least=14),
+    Column("ENDPOINTS", 4, min_width=14),
     Column("IN $/M", 2, right=True),
     Column("OUT $/M", 3, right=True),
-    Column("ALIASES", 8, least=16),
+    Column("ALIASES", 8, min_width=16),
 )
 
 
 def show_models(words: list[str], settings: Settings, as_json: bool) -> int:
-    """Show the models that hold all the words, or all that is known of the one that a word names.
-
-    Raise AnswerMismatch when there is none.
-    """
+    """Print the models that match all the words, or one in detail if a word names it; raise AnswerMismatch if none."""
     models = fetch_models(settings)
-    one = find_model(models, words[0]) if len(words) == 1 else None
-    found = [one] if one else search_models(models, words)
-    print_out(_objects(found) if as_json else _details(one) if one else _list(found))
-    if not found:
-        raise _nothing(models, words)
+    model = find_model(models, words[0]) if len(words) == 1 else None
+    matches = [model] if model else search_models(models, words)
+    print_out(_format_json(matches) if as_json else _format_details(model) if model else _format_list(matches))
+    if not matches:
+        raise _build_error(models, words)
     return 0
 
 
-def _nothing(models: Sequence[Model], words: Sequence[str]) -> AimlError:
+def _build_error(models: Sequence[Model], words: Sequence[str]) -> AimlError:
     if not words:
         return AnswerMismatch("the server lists no models")
-    near = suggest_models(models, "-".join(words))
-    hint = f"did you mean {' or '.join(near)}?" if near else "aiml models lists them all"
+    similar = suggest_models(models, "-".join(words))
+    hint = f"did you mean {' or '.join(similar)}?" if similar else "aiml models lists them all"
     return AnswerMismatch(f"no model has {' and '.join(map(repr, words))} in its id, alias, name or developer", hint)
 
 
-def _list(models: Sequence[Model]) -> str:
+def _format_list(models: Sequence[Model]) -> str:
     if not models:
         return ""
     if is_terminal(1):
-        return table.format_table(_COLUMNS, [_row(model, "{:,}") for model in models], table.table_width())
-    return table.format_tsv([_FIELDS, *(_row(model, "{}") for model in models)])
+        return table.format_table(_COLUMNS, [_build_row(model, "{:,}") for model in models], table.table_width())
+    return table.format_tsv([_FIELDS, *(_build_row(model, "{}") for model in models)])
 
 
-def _row(model: Model, count: str) -> list[str]:
-    numbers = [count.format(number) if number else "" for number in (model.context, model.output_limit)]
-    prices = [_dollars(model.price_per_million(kind)) for kind in ("input", "output")]
-    return [
-        model.id,
-        model.name,
-        model.developer,
-        *numbers,
-        ",".join(model.endpoints),
-        *prices,
-        ",".join(model.aliases),
-    ]
+def _build_row(model: Model, count_format: str) -> list[str]:
+    counts = [count_format.format(count) if count else "" for count in (model.context, model.output_limit)]
+    prices = [_format_dollars(model.price_per_million(kind)) for kind in ("input", "output")]
+    endpoints, aliases = ",".join(model.endpoints), ",".join(model.aliases)
+    return [model.id, model.name, model.developer, *counts, endpoints, *prices, aliases]
 
 
-def _details(model: Model) -> str:
-    """Write all that is known, one fact a line; what is not known has no line."""
-    pairs = [(name, value) for name, value in _facts(model) if value]
+def _format_details(model: Model) -> str:
+    pairs = [(name, value) for name, value in _list_facts(model) if value]
     return table.format_details(pairs, table.table_width()) if is_terminal(1) else table.format_tsv(pairs)
 
 
-def _facts(model: Model) -> Iterator[tuple[str, str]]:
+def _list_facts(model: Model) -> Iterator[tuple[str, str]]:
     yield "id", model.id
     yield "name", model.name
     yield "developer", model.developer
     yield "description", model.description
     yield "context", f"{model.context:,} tokens" if model.context else ""
     yield "output limit", f"{model.output_limit:,} tokens" if model.output_limit else ""
-    yield from (("price", _spoken(price)) for price in model.prices)
+    yield from (("price", _format_price(price)) for price in model.prices)
     yield "capabilities", ", ".join(model.capabilities)
     yield "input", ", ".join(model.inputs)
     yield "output", ", ".join(model.outputs)
@@ -104,21 +93,22 @@ def _facts(model: Model) -> Iterator[tuple[str, str]]:
     yield "documentation", model.url
 
 
-def _spoken(price: Price) -> str:
-    """Say a price in words: `input $1.25 per 1M text tokens`."""
-    many = _many(price.per)
-    unit = " ".join(filter(None, (price.content, price.unit or "unit"))) + ("s" if many else "")
-    held = ", ".join(f"{name} {value}" for name, value in price.when)
-    return f"{price.kind} ${format_dollars(price.usd)} per {many}{unit}".strip() + (f" ({held})" if held else "")
+def _format_price(price: Price) -> str:
+    """Format a price as in `input $1.25 per 1M text tokens`."""
+    count = _format_unit_count(price.per)
+    unit = " ".join(filter(None, (price.content, price.unit or "unit"))) + ("s" if count else "")
+    conditions = ", ".join(f"{name} {value}" for name, value in price.when)
+    text = f"{price.kind} ${format_dollars(price.usd)} per {count}{unit}".strip()
+    return text + (f" ({conditions})" if conditions else "")
 
 
-def _objects(models: Sequence[Model]) -> str:
-    """Write the models as documented JSON: every key is always there."""
-    text = json.dumps([_object(model) for model in models], ensure_ascii=False, indent=2) + "\n"
+def _format_json(models: Sequence[Model]) -> str:
+    """Format the models as the documented JSON, in which no key is ever missing."""
+    text = json.dumps([_model_to_dict(model) for model in models], ensure_ascii=False, indent=2) + "\n"
     return sanitize(text) if is_terminal(1) else text
 
 
-def _object(model: Model) -> dict[str, Any]:
+def _model_to_dict(model: Model) -> dict[str, Any]:
     return {
         "id": model.id,
         "aliases": model.aliases,
@@ -143,13 +133,13 @@ def _object(model: Model) -> dict[str, Any]:
     }
 
 
-def _many(number: float) -> str:
-    """Write the base of a price as one says it: 1M, 1K; nothing for a single unit."""
-    for name, size in (("M", MILLION), ("K", THOUSAND)):
-        if number % size == 0:
-            return f"{number / size:,.0f}{name} "
-    return "" if number == 1 else f"{number:,g} "
+def _format_unit_count(count: float) -> str:
+    """Format the units of a price as 1M or 1K, and a single one as ""."""
+    for suffix, size in (("M", MILLION), ("K", THOUSAND)):
+        if count % size == 0:
+            return f"{count / size:,.0f}{suffix} "
+    return "" if count == 1 else f"{count:,g} "
 
 
-def _dollars(amount: float | None) -> str:
+def _format_dollars(amount: float | None) -> str:
     return "" if amount is None else format_dollars(amount)

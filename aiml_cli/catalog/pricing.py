@@ -1,153 +1,147 @@
-"""What models cost, as the catalogue says it, and what an answer would cost by that."""
+"""What a request or an answer costs, by the prices in the catalog."""
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from aiml_cli.api.answer import Answer
-from aiml_cli.api.lenient_json import as_dict, as_number
-from aiml_cli.api.model_list import MILLION, Price, price_per_million
+from aiml_cli.api.lenient_json import Json, as_dict, as_list, as_number
+from aiml_cli.api.model_list import MILLION, Price, find_model, price_per_million
 from aiml_cli.api.stream_events import Usage
 from aiml_cli.settings.options import Options
 from aiml_cli.settings.resolve import Settings
 
-# More than this nobody counted: it is no count.
-MOST_TOKENS = 10**12
+MAX_TOKENS = 10**12  # a larger count is an error of the server
+IMAGE_TOKENS = 5000  # of a large image in most models; a few count more
+CHARS_PER_TOKEN = 3
+EXTRA_BYTES_PER_TOKEN = 2  # of the bytes that characters beyond ASCII have in addition
+TOKEN_LIMITS = ("max_tokens", "max_completion_tokens", "max_output_tokens")
 _USAGE_DETAILS = ("prompt_tokens_details", "completion_tokens_details", "input_tokens_details", "output_tokens_details")
-Json = Any
-# What a large picture takes in most models; some count it smaller, few larger.
-PICTURE_TOKENS = 5000
-CAPS = ("max_tokens", "max_completion_tokens", "max_output_tokens")
-_PICTURES = ("image_url", "input_image")
-_FUNCTIONS = ("function", "custom")
-_UNREAD = ("model", "stream", "stream_options", "metadata")
-# Nobody here can know how many tokens these are, or what is paid for them besides.
-_UNBOUNDED_PARTS = {
+_IMAGE_PARTS = ("image_url", "input_image")
+_LOCAL_TOOLS = ("function", "custom")
+_NOT_INPUT = ("model", "stream", "stream_options", "metadata")
+# The parts and properties whose tokens, or whose price, cannot be known before sending.
+_UNCOUNTED_PARTS = {
     "file": "a document",
     "input_file": "a document",
     "input_audio": "sound",
     "item_reference": "an item that the server keeps",
 }
-_PROPERTIES = {
+_UNCOUNTED_PROPERTIES = {
     "previous_response_id": "what the server keeps of the conversation",
     "conversation": "what the server keeps of the conversation",
     "prompt": "a prompt template of the server",
     "web_search_options": "a web search",
     "audio": "spoken output",
 }
-CHARACTERS = 3
-FURTHER_BYTES = 2
 
 
 def estimate_cost(prices: Iterable[Price], usage: Usage) -> float | None:
-    """Give what an answer's tokens cost in US dollars; None when a price or a count that it takes is unknown.
+    """Return the cost of an answer in US dollars, None if a price or a token count is unknown.
 
-    Cached tokens cost the input's price where they have none of their own. Reasoning is part of the output.
+    Without a price of their own, cached tokens cost as much as input. Reasoning is part of the output.
     """
     prices = tuple(prices)
-    into, out = price_per_million(prices, "input"), price_per_million(prices, "output")
-    saved = price_per_million(prices, "cached") if any(price.kind == "cached" for price in prices) else into
-    read, cached, written = usage.input_tokens, usage.cached_tokens or 0, usage.output_tokens
-    if into is None or out is None or read is None or written is None or _has_sound(usage):
+    input_price, output_price = price_per_million(prices, "input"), price_per_million(prices, "output")
+    has_cached_price = any(price.kind == "cached" for price in prices)
+    cached_price = price_per_million(prices, "cached") if has_cached_price else input_price
+    sent, cached, received = usage.input_tokens, usage.cached_tokens or 0, usage.output_tokens
+    if input_price is None or output_price is None or sent is None or received is None or _has_audio(usage):
         return None
-    if (cached and saved is None) or not 0 <= cached <= read <= MOST_TOKENS or not 0 <= written <= MOST_TOKENS:
+    if (cached and cached_price is None) or not 0 <= cached <= sent <= MAX_TOKENS or not 0 <= received <= MAX_TOKENS:
         return None
-    return round(((read - cached) * into + cached * (saved or 0) + written * out) / MILLION, 12)
+    usd = ((sent - cached) * input_price + cached * (cached_price or 0) + received * output_price) / MILLION
+    return round(usd, 12)
 
 
-def _has_sound(usage: Usage) -> bool:
-    """Say whether sound was among the tokens: it has prices of its own."""
+def _has_audio(usage: Usage) -> bool:
+    """True if some tokens are audio, which has prices of its own."""
     return any(as_number(as_dict(usage.details.get(name)).get("audio_tokens")) for name in _USAGE_DETAILS)
 
 
 class TokenBound(NamedTuple):
-    """Hold what a request may use: `out` is None without a length cap, `open` what of it nobody can count."""
+    """The most tokens that a request may use; `output_tokens` is None without a token limit."""
 
-    into: int
-    out: int | None
-    open: str = ""
+    input_tokens: int
+    output_tokens: int | None
+    uncounted: str = ""  # names a part that cannot be counted
 
-    def usd(self, prices: Iterable[Price]) -> float | None:
-        """Give what it may cost in US dollars, without a cap the input alone; None where a price is unknown."""
+    def compute_usd(self, prices: Iterable[Price]) -> float | None:
+        """Return the cost in US dollars, without a token limit that of the input; None if a price is unknown."""
         prices = tuple(prices)
-        into, out = price_per_million(prices, "input"), price_per_million(prices, "output")
-        if into is None or out is None:
+        input_price, output_price = price_per_million(prices, "input"), price_per_million(prices, "output")
+        if input_price is None or output_price is None:
             return None
-        return round((self.into * into + (self.out or 0) * out) / MILLION, 12)
+        return round((self.input_tokens * input_price + (self.output_tokens or 0) * output_price) / MILLION, 12)
 
 
 def bound_tokens(body: Mapping[str, Json]) -> TokenBound:
-    """Count a request: all its text, a flat guess for each picture, and its length cap for each choice."""
-    return TokenBound(_tokens([(name, body[name]) for name in body if name not in _UNREAD]), _out(body), _open(body))
+    """Count the tokens of a request: its text, a fixed number per image, and the token limit of each choice."""
+    sent = [(name, body[name]) for name in body if name not in _NOT_INPUT]
+    return TokenBound(_count_tokens(sent), _find_output_limit(body), _find_uncounted(body))
 
 
-def _out(body: Mapping[str, Json]) -> int | None:
-    caps = [body[name] for name in CAPS if isinstance(body.get(name), int | float)]
+def _find_output_limit(body: Mapping[str, Json]) -> int | None:
+    limits = [body[name] for name in TOKEN_LIMITS if isinstance(body.get(name), int | float)]
     choices = body.get("n")
-    return int(max(caps) * (choices if isinstance(choices, int) else 1)) if caps else None
+    return int(max(limits) * (choices if isinstance(choices, int) else 1)) if limits else None
 
 
-def _open(body: Mapping[str, Json]) -> str:
-    """Name what nobody here can count; "" where there is nothing of the kind."""
-    found = [words for name, words in _PROPERTIES.items() if body.get(name)]
-    types = (each.get("type") for each in _objects(body.get("tools")))
-    found += [f"the server's tool {name}" for name in types if name not in _FUNCTIONS]
-    parts = (each.get("type") for name in ("messages", "input") for each in _objects(body.get(name)))
-    return next(
-        iter(
-            [*found, *(_UNBOUNDED_PARTS[name] for name in parts if isinstance(name, str) and name in _UNBOUNDED_PARTS)]
-        ),
-        "",
-    )
+def _find_uncounted(body: Mapping[str, Json]) -> str:
+    names = [text for key, text in _UNCOUNTED_PROPERTIES.items() if body.get(key)]
+    tool_types = (tool.get("type") for tool in _list_objects(body.get("tools")))
+    names += [f"the server's tool {tool_type}" for tool_type in tool_types if tool_type not in _LOCAL_TOOLS]
+    part_types = (part.get("type") for key in ("messages", "input") for part in _list_objects(body.get(key)))
+    names += [_UNCOUNTED_PARTS[name] for name in part_types if isinstance(name, str) and name in _UNCOUNTED_PARTS]
+    return names[0] if names else ""
 
 
-def _objects(found: Json) -> Iterator[Mapping[str, Json]]:
-    """Give the elements of a list, and the parts of their content or output."""
-    for each in found if isinstance(found, list) else ():
-        if isinstance(each, dict):
-            yield each
-            yield from _objects(each.get("content"))
-            yield from _objects(each.get("output"))
+def _list_objects(value: Json) -> Iterator[Mapping[str, Json]]:
+    """Yield the objects of a list, and those in their content and output."""
+    for element in as_list(value):
+        if isinstance(element, dict):
+            yield element
+            yield from _list_objects(element.get("content"))
+            yield from _list_objects(element.get("output"))
 
 
-def _tokens(found: Json) -> int:
-    """Count the text of any JSON; no recursion, for it may be deep."""
-    count, waiting = 0, [found]
-    while waiting:
-        match waiting.pop():
+def _count_tokens(value: Json) -> int:
+    """Count the tokens of any JSON; not recursive, because it may be nested deeply."""
+    count, pending = 0, [value]
+    while pending:
+        match pending.pop():
             case str() as text:
                 count += estimate_tokens(text)
-            case {"type": kind} if kind in _PICTURES:
-                count += PICTURE_TOKENS
-            case dict() as several:
-                waiting += several.items()
-            case list() | tuple() as several:
-                waiting += several
+            case {"type": part_type} if part_type in _IMAGE_PARTS:
+                count += IMAGE_TOKENS
+            case dict() as children:
+                pending += children.items()
+            case list() | tuple() as children:
+                pending += children
             case other:
                 count += 0 if other is None else estimate_tokens(str(other))
     return count
 
 
 def add_estimated_cost(answer: Answer, settings: Settings) -> Answer:
-    """Add what the answer may have cost, where somebody will see it; the stored catalogue may not know."""
+    """Return the answer with its estimated cost if that is shown and the stored catalog has the prices."""
     usage = answer.completion.usage
-    if usage is None or answer.reported_cost_usd is not None or not _is_seen(settings.options):
+    if usage is None or answer.reported_cost_usd is not None or not _shows_cost(settings.options):
         return answer
-    # A catalogue of a thousand models takes 25 ms to read: only who wants a price waits for it.
-    from aiml_cli.api.model_list import find_model
+    # A catalog of a thousand models takes 25 ms to read: most answers are shown without their cost.
     from aiml_cli.catalog.find_models import load_stored_models
 
     model = find_model(load_stored_models(settings) or [], settings.options.model or "")
-    found = estimate_cost(model.prices, usage) if model else None
-    # Of an answer in parts some of which were told a price, that is the least that it cost.
-    return answer if found is None else replace(answer, estimate_usd=max(found, answer.estimate_usd or 0))
+    usd = estimate_cost(model.prices, usage) if model else None
+    # If the server reported the cost of some parts of the answer, their sum is a lower bound.
+    return answer if usd is None else replace(answer, estimate_usd=max(usd, answer.estimate_usd or 0))
 
 
-def _is_seen(options: Options) -> bool:
+def _shows_cost(options: Options) -> bool:
     return bool(options.usage or options.meta or options.json or options.format in {"json", "jsonl"})
 
 
 def estimate_tokens(text: str) -> int:
-    """Give the tokens that a text takes at most, in all likelihood."""
-    further = 0 if text.isascii() else len(text.encode("utf-8", "replace")) - len(text)
-    return -(-len(text) // CHARACTERS) + -(-further // FURTHER_BYTES)
+    """Return the number of tokens that a text very likely does not exceed."""
+    extra_bytes = 0 if text.isascii() else len(text.encode("utf-8", "replace")) - len(text)
+    return -(-len(text) // CHARS_PER_TOKEN) + -(-extra_bytes // EXTRA_BYTES_PER_TOKEN)

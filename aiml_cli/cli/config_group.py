@@ -2,18 +2,18 @@
 
 import typer
 
-from aiml_cli.cli.flags import PLAIN, SERVER, Task, flag_value, with_options
+from aiml_cli.cli.flags import SERVER_OPTIONS, TYPER_SETTINGS, Task, flag_value, with_options
 from aiml_cli.settings.options import ROWS, Option
 from aiml_cli.settings.resolve import Flags, RawValue
 from aiml_cli.settings.value_types import PATH
 
-app = typer.Typer(help="Show and change settings, and store the API key.", **PLAIN)
-SETTING = typer.Argument(metavar="NAME", help="The setting.")
+app = typer.Typer(help="Show and change settings, and store the API key.", **TYPER_SETTINGS)
+NAME = typer.Argument(metavar="NAME", help="The setting.")
 PROFILE = typer.Option(None, "--profile", metavar="NAME", help="The profile instead of the whole file.")
 
 
 @app.command("show")
-@with_options([*SERVER, ROWS["json"]], "")
+@with_options([*SERVER_OPTIONS, ROWS["json"]], "")
 def config_show(_words: list[str], flags: Flags) -> Task:
     """Show every setting, its value, and who said so."""
     from aiml_cli.cli.commands import config
@@ -22,7 +22,7 @@ def config_show(_words: list[str], flags: Flags) -> Task:
 
 
 @app.command("get")
-def config_get(name: str = SETTING) -> Task:
+def config_get(name: str = NAME) -> Task:
     """Print the value of one setting."""
     from aiml_cli.cli.commands import config
 
@@ -31,7 +31,7 @@ def config_get(name: str = SETTING) -> Task:
 
 @app.command("set")
 def config_set(
-    name: str = SETTING,
+    name: str = NAME,
     value: str = typer.Argument(metavar="VALUE", help="Its value, as a flag would have it."),
     profile: str | None = PROFILE,
 ) -> Task:
@@ -42,7 +42,7 @@ def config_set(
 
 
 @app.command("unset")
-def config_unset(name: str = SETTING, profile: str | None = PROFILE) -> Task:
+def config_unset(name: str = NAME, profile: str | None = PROFILE) -> Task:
     """Remove a setting from the config file."""
     from aiml_cli.cli.commands import config
 
@@ -79,7 +79,7 @@ def config_key(
 
 
 @app.command("check")
-@with_options([*SERVER, ROWS["debug"]], "")
+@with_options([*SERVER_OPTIONS, ROWS["debug"]], "")
 def config_check(_words: list[str], flags: Flags) -> Task:
     """Check settings, key, file modes, server and balance."""
     from aiml_cli.cli.commands import config_check

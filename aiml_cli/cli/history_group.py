@@ -2,31 +2,31 @@
 
 import typer
 
-from aiml_cli.cli.flags import PLAIN, Task, flag_value, with_options
+from aiml_cli.cli.flags import TYPER_SETTINGS, Task, flag_value, with_options
 from aiml_cli.settings.options import ROWS, Option
 from aiml_cli.settings.resolve import Flags
 from aiml_cli.settings.value_types import PATH, SWITCH, ValueType, choice, integer
 
-app = typer.Typer(help="Look at what was asked and answered, and delete it.", **PLAIN)
+app = typer.Typer(help="Look at what was asked and answered, and delete it.", **TYPER_SETTINGS)
 
 
-def _seconds(text: str) -> float:
-    """Read 12h, 30d or 2w; raise ValueError."""
+def _parse_age(text: str) -> float:
+    """Parse 12h, 30d or 2w to seconds; raise ValueError."""
     if text[-1:] not in UNITS or not text[:-1].isdecimal():
         raise ValueError(text)
     return float(text[:-1]) * UNITS[text[-1]]
 
 
 UNITS = {"h": 3600, "d": 86400, "w": 604800}
-AGE = ValueType("a time such as 12h, 30d or 2w", _seconds, "AGE")
-ANY = "A conversation: its id, the beginning of it, or words of it."
+AGE = ValueType("a time such as 12h, 30d or 2w", _parse_age, "AGE")
+CONVERSATION = "A conversation: its id, the beginning of it, or words of it."
 LIMIT = Option(
     integer(0, 10**9), "How many; 0 for all.", "Output", {}, default=20, short="-n", per_call=True, attribute="limit"
 )
-FORM = Option(
+FORMAT = Option(
     choice("md", "json", "jsonl"), "How to write.", "Output", {}, default="md", per_call=True, attribute="format"
 )
-INTO = Option(PATH, "Write to a file instead.", "Output", {}, short="-o", per_call=True, attribute="output")
+OUTPUT = Option(PATH, "Write to a file instead.", "Output", {}, short="-o", per_call=True, attribute="output")
 OLDER = Option(AGE, "Those that nothing was added to for so long.", "Output", {}, per_call=True, attribute="older_than")
 ALL = Option(SWITCH, "All of them, and what was kept of damaged files.", "Output", {}, per_call=True, attribute="all")
 
@@ -42,7 +42,7 @@ def history_list(words: list[str], flags: Flags) -> Task:
 
 
 @app.command("show")
-@with_options([ROWS["json"], ROWS["quiet"], ROWS["verbose"]], f"{ANY} Without it: the latest.")
+@with_options([ROWS["json"], ROWS["quiet"], ROWS["verbose"]], f"{CONVERSATION} Without it: the latest.")
 def history_show(words: list[str], flags: Flags) -> Task:
     """Show a conversation; with -v also the reasoning, tokens and cost."""
     from aiml_cli.cli.commands import history
@@ -61,13 +61,13 @@ def history_search(words: list[str], flags: Flags) -> Task:
 
 
 @app.command("export")
-@with_options([FORM, INTO, ROWS["quiet"]], "Ids of conversations, or words of one. Without them: all.")
+@with_options([FORMAT, OUTPUT, ROWS["quiet"]], "Ids of conversations, or words of one. Without them: all.")
 def history_export(words: list[str], flags: Flags) -> Task:
     """Write conversations as Markdown, JSON, or a JSON line for each message."""
     from aiml_cli.cli.commands import history
 
-    form, output = flag_value(FORM, flags), flag_value(INTO, flags)
-    return lambda: history.export_history(words, flags, form, output)
+    export_format, output = flag_value(FORMAT, flags), flag_value(OUTPUT, flags)
+    return lambda: history.export_history(words, flags, export_format, output)
 
 
 @app.command("rm")
@@ -76,5 +76,5 @@ def history_rm(words: list[str], flags: Flags) -> Task:
     """Delete conversations; their text is gone from the disk's files."""
     from aiml_cli.cli.commands import history
 
-    older, everything = flag_value(OLDER, flags), bool(flag_value(ALL, flags))
-    return lambda: history.delete_history(words, flags, older, everything)
+    min_age_s, everything = flag_value(OLDER, flags), bool(flag_value(ALL, flags))
+    return lambda: history.delete_history(words, flags, min_age_s, everything)

@@ -1,1 +1,1 @@
-"""One turn: a request is built, sent, judged and kept."""
+"""One turn: build a request, send it, check the answer and save it."""

@@ -1,48 +1,45 @@
 """Ask for the rest of an answer that was cut off, and append it."""
 
-from typing import TYPE_CHECKING, Any
+from collections.abc import Mapping
+from typing import Any
 
 from aiml_cli.api.answer import can_continue
 from aiml_cli.core import resume
 from aiml_cli.core.previous_turns import HistoryMode
+from aiml_cli.core.send_with_retries import TurnContext
 from aiml_cli.errors import IncompleteAnswer
 
-if TYPE_CHECKING:
-    from collections.abc import Mapping
 
-    from aiml_cli.core.send_with_retries import TurnContext
-
-
-def send_and_continue(context: "TurnContext") -> None:
+def send_and_continue(context: TurnContext) -> None:
     """Send a request, then ask for the rest as often as allowed; raise what the last request raised."""
-    most, reservation = context.request.options.auto_continue or 0, context.reservation
+    limit, reservation = context.request.options.auto_continue or 0, context.reservation
     error = _send(context)
-    for count in range(1, most + 1):
+    for count in range(1, limit + 1):
         completion = context.sender.completion()
         if not can_continue(completion):
             break
         body = context.build_body(resume.ask_to_continue(context.conversation, completion.first.text), HistoryMode.FULL)
         if context.budget and reservation:
-            from aiml_cli.core.budget import reserve_next
+            from aiml_cli.core.budget import reserve_next  # few users set a limit
 
             reservation = reserve_next(context.budget, reservation, context.sender.segment(), body)
             if reservation is None:
                 break
         reason = error.message if error else completion.incomplete_reason
-        context.request.notify(f"{reason}; asking for the rest ({count} of {most})")
+        context.request.notify(f"{reason}; asking for the rest ({count} of {limit})")
         context.sender.continue_answer()
         error = _send(context, body)
     if error:
         raise error
 
 
-def _send(context: "TurnContext", body: "Mapping[str, Any] | None" = None) -> IncompleteAnswer | None:
+def _send(context: TurnContext, body: Mapping[str, Any] | None = None) -> IncompleteAnswer | None:
     """Send one request; return how its answer was cut off, if it was."""
     try:
         if body is None:
             resume.send_with_history(context)
         else:
             context.send(body)
-    except IncompleteAnswer as cut:
-        return cut
+    except IncompleteAnswer as error:
+        return error
     return None

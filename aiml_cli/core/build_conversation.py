@@ -1,143 +1,142 @@
-"""Gather what is asked: a file's turns, the results of tools, then the prompt; checked before it costs."""
+"""Build the new messages of a request: --messages, tool results and the prompt, checked before anything is sent."""
 
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from collections.abc import Iterable, Sequence
 
 from aiml_cli import __version__
 from aiml_cli.api.messages import AnyMessage, Conversation, Message, ToolResult
 from aiml_cli.core.confirm_secrets import SecretGuard
 from aiml_cli.errors import UsageError
 from aiml_cli.prompt.compose import InputText, Prompt, PromptParts, compose_prompt, read_at_file
-from aiml_cli.prompt.file_sources import FileContent, existing_path
+from aiml_cli.prompt.file_sources import FileContent, Notify, find_path
 from aiml_cli.settings.options import Options
 from aiml_cli.settings.resolve import Settings
+from aiml_cli.transport.choose_transport import make_send, open_client
 
-Notify = Callable[[str], None]
-MOST_NAMED = 5
-# Less than so many characters of input hardly any model refuses: no catalogue is read for it.
-LONG = 100_000
+MAX_ATTACHMENT_NAMES = 5
+# Hardly any model rejects an input with fewer characters, so no catalog is read for it.
+LONG_INPUT = 100_000
 
 
 def build_conversation(
     words: Sequence[str],
     settings: Settings,
     endpoint: str,
-    tell: Notify,
+    notify: Notify,
     *,
-    before: Sequence[AnyMessage] | None = None,
-    texts: Sequence[FileContent] = (),
+    previous: Sequence[AnyMessage] | None = None,
+    extra_files: Sequence[FileContent] = (),
 ) -> Conversation:
-    """Make what is said now; reads files and standard input, and fetches addresses. Raises UsageError.
+    """Return the new messages; read files and standard input, and fetch URLs. Raise UsageError.
 
-    `before` is what was said before, which the results of tools may belong to; then nothing need be said now.
-    `texts` go along with the files.
+    Tool results may answer calls in the `previous` messages; with those the prompt may be empty.
     """
-    options = settings.options
-    guard = SecretGuard(settings)
-    turns = _earlier(options, tell, before or (), guard)
+    options, guard = settings.options, SecretGuard(settings)
+    messages = _read_messages(options, notify, previous or (), guard)
     prompt = compose_prompt(
         words,
         options.file or (),
         use_stdin=not options.no_stdin and options.messages != "-",
-        tell=tell,
+        notify=notify,
         fetch=lambda url: _fetch(url, options),
-        see=guard.check,
+        check_text=guard.check,
         detail=options.detail,
-        texts=texts,
-        may_be_empty=bool(turns) or before is not None,
-        fit=lambda parts: _fitting(parts, settings, tell, (*(before or ()), *turns)),
+        texts=extra_files,
+        may_be_empty=bool(messages) or previous is not None,
+        fit_inputs=lambda parts: _fit_inputs(parts, settings, notify, (*(previous or ()), *messages)),
     )
-    _see_system(options.system or "", guard)
-    guard.confirm()
-    if prompt.attached:
-        _check(prompt, settings, endpoint)
+    _confirm_secrets(options.system or "", guard)
+    if prompt.attachments:
+        from aiml_cli.catalog.capabilities import check_attachments  # plain text needs no catalog
+
+        check_attachments(prompt.attachments, settings, endpoint)
         if not (options.dry_run or options.as_):
-            tell(f"sends {_listed(prompt)}")
-    said = (Message("user", prompt.parts),) if prompt.parts else ()
-    return Conversation((*turns, *said))
+            notify(f"sends {_list_attachments(prompt)}")
+    return Conversation((*messages, Message("user", prompt.parts)) if prompt.parts else messages)
 
 
-def read_inputs(words: Sequence[str], settings: Settings, tell: Notify) -> list[InputText]:
-    """Read what is not typed, files and standard input; raise UsageError for what is no text."""
+def read_inputs(words: Sequence[str], settings: Settings, notify: Notify) -> list[InputText]:
+    """Return the texts of files and standard input; raise UsageError for an input that is not text."""
     options, guard = settings.options, SecretGuard(settings)
-    found: list[InputText] = []
+    inputs: list[InputText] = []
 
-    def take(parts: PromptParts) -> Sequence[str]:
-        found.extend(parts.inputs)
+    def collect_inputs(parts: PromptParts) -> Sequence[str]:
+        inputs.extend(parts.inputs)
         return [""] * len(parts.inputs)
 
     prompt = compose_prompt(
         words,
         options.file or (),
         use_stdin=not options.no_stdin,
-        tell=tell,
+        notify=notify,
         fetch=lambda url: _fetch(url, options),
-        see=guard.check,
+        check_text=guard.check,
         may_be_empty=True,
-        fit=take,
+        fit_inputs=collect_inputs,
     )
-    if prompt.attached:
-        raise UsageError(f"{prompt.attached[0]} is no text, and cannot be cut into pieces", "nothing was sent")
-    _see_system(options.system or "", guard)
-    guard.confirm()
-    return found
+    if prompt.attachments:
+        raise UsageError(f"{prompt.attachments[0]} is no text, and cannot be cut into pieces", "nothing was sent")
+    _confirm_secrets(options.system or "", guard)
+    return inputs
 
 
-def _fitting(parts: PromptParts, settings: Settings, tell: Notify, earlier: Sequence[AnyMessage]) -> Sequence[str]:
-    """Give what is sent of the inputs: all of it, or with --fit what the model's context holds."""
-    texts = [each.text for each in parts.inputs]
-    if not settings.options.fit and (sum(map(len, texts)) < LONG or settings.options.quiet):
+def _fit_inputs(
+    parts: PromptParts, settings: Settings, notify: Notify, previous: Sequence[AnyMessage]
+) -> Sequence[str]:
+    """Return the texts to send: all of each input, or with --fit what fits into the model's context."""
+    texts, options = [item.text for item in parts.inputs], settings.options
+    if not options.fit and (sum(map(len, texts)) < LONG_INPUT or options.quiet):
         return texts
-    from aiml_cli.api.message_conversion import role_and_text
+    from aiml_cli.api.message_conversion import get_role_and_text
     from aiml_cli.core import context_window  # few inputs are so long
 
-    if not settings.options.fit:
-        context_window.warn_if_too_long(parts, settings, tell)
+    if not options.fit:
+        context_window.warn_if_too_long(parts, settings, notify)
         return texts
-    said = [role_and_text(turn)[1] for turn in earlier]
-    return context_window.fit_inputs(parts, settings, tell, "\n".join([_system(settings.options), *said]))
+    system = options.system or ""
+    other_texts = [read_at_file(system) if _is_regular_file(system) else system]
+    other_texts += [get_role_and_text(message)[1] for message in previous]
+    return context_window.fit_inputs(parts, settings, notify, "\n".join(other_texts))
 
 
-def _system(options: Options) -> str:
-    """Give the system text; what can be read only once is left to its one reader."""
-    text = options.system or ""
-    path = existing_path(text[1:]) if text.startswith("@") else None
-    return read_at_file(text) if path and path.is_file() else text
-
-
-def _see_system(system: str, guard: SecretGuard) -> None:
-    """Look at the file of the system text; what can be read only once (a pipe) is left to its one reader."""
-    if system.startswith("@") and (path := existing_path(system[1:])) and path.is_file():
+def _confirm_secrets(system: str, guard: SecretGuard) -> None:
+    if _is_regular_file(system):
         guard.check(system[1:], read_at_file(system))
+    guard.confirm()
 
 
-def _earlier(
-    options: Options, tell: Notify, before: Sequence[AnyMessage], guard: SecretGuard
+def _is_regular_file(system: str) -> bool:
+    """True if the system text names a file that can be read twice; a pipe is left to the one who sends it."""
+    path = find_path(system[1:]) if system.startswith("@") else None
+    return path is not None and path.is_file()
+
+
+def _read_messages(
+    options: Options, notify: Notify, previous: Sequence[AnyMessage], guard: SecretGuard
 ) -> tuple[AnyMessage, ...]:
-    """Give the turns that come before the prompt."""
     if options.messages is None and not options.tool_result:
         return ()
-    from aiml_cli.prompt.messages_file import collect_call_ids, read_messages_file
+    from aiml_cli.prompt.messages_file import collect_call_ids, read_messages_file  # for few calls only
 
     if options.messages == "-" and "-" in (options.file or ()):
         raise UsageError("standard input cannot be both --messages and --file")
-    given = read_messages_file(options.messages, tell, guard.check) if options.messages is not None else ()
+    messages = read_messages_file(options.messages, notify, guard.check) if options.messages is not None else ()
     results = options.tool_result or {}
     if results and not options.previous_response_id:
-        _see_that_there_are(results, collect_call_ids((*before, *given)))
-    return (*given, *(ToolResult(call_id, _output(value, guard)) for call_id, value in results.items()))
+        _check_call_ids(results, collect_call_ids((*previous, *messages)))
+    return (*messages, *(ToolResult(call_id, _read_result(value, guard)) for call_id, value in results.items()))
 
 
-def _see_that_there_are(results: Mapping[str, Any], ids: set[str]) -> None:
-    """Raise UsageError for a result that answers no call: the server would refuse it."""
+def _check_call_ids(results: Iterable[str], call_ids: set[str]) -> None:
+    """Raise UsageError for a result that answers no call: the server would reject it."""
     for call_id in results:
-        if call_id not in ids:
-            hint = f"the calls are {', '.join(sorted(ids))}" if ids else "the turn with the call comes with --messages"
+        if call_id not in call_ids:
+            calls = f"the calls are {', '.join(sorted(call_ids))}"
+            hint = calls if call_ids else "the turn with the call comes with --messages"
             raise UsageError(f"--tool-result {call_id}: there is no such call to answer", hint)
 
 
-def _output(value: str, guard: SecretGuard) -> str:
-    """Give a result as text: the file that `@FILE` names, `@@x` as `@x`."""
+def _read_result(value: str, guard: SecretGuard) -> str:
+    """Return a tool result as text; `@FILE` reads a file, `@@x` is `@x`."""
     if value.startswith("@@"):
         return value[1:]
     text = read_at_file(value)
@@ -147,19 +146,12 @@ def _output(value: str, guard: SecretGuard) -> str:
 
 
 def _fetch(url: str, options: Options) -> tuple[bytes, str]:
-    from aiml_cli.transport.choose_transport import make_send, open_client
-    from aiml_cli.transport.fetch_url import fetch_url  # few prompts come with an address
+    from aiml_cli.transport.fetch_url import fetch_url  # few prompts name a URL
 
-    return fetch_url(url, f"aiml/{__version__}", open_client(options, url), make_send(options, elsewhere=True))
-
-
-def _listed(prompt: Prompt) -> str:
-    more = len(prompt.attached) - MOST_NAMED
-    named = ", ".join(map(str, prompt.attached[:MOST_NAMED]))
-    return named + (f", and {more} more" if more > 0 else "")
+    return fetch_url(url, f"aiml/{__version__}", open_client(options, url), make_send(options, external=True))
 
 
-def _check(prompt: Prompt, settings: Settings, endpoint: str) -> None:
-    from aiml_cli.catalog.capabilities import check_attachments  # a text needs no catalogue
-
-    check_attachments(prompt.attached, settings, endpoint)
+def _list_attachments(prompt: Prompt) -> str:
+    more = len(prompt.attachments) - MAX_ATTACHMENT_NAMES
+    names = ", ".join(map(str, prompt.attachments[:MAX_ATTACHMENT_NAMES]))
+    return names + (f", and {more} more" if more > 0 else "")

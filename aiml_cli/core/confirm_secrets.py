@@ -1,4 +1,4 @@
-"""Hold back what seems secret in files and standard input until the user says that it may be sent."""
+"""Ask before text that seems secret is sent from files or standard input."""
 
 from contextlib import suppress
 from typing import TYPE_CHECKING
@@ -11,64 +11,59 @@ from aiml_cli.system.stdio import print_err
 from aiml_cli.system.terminal import is_terminal
 
 if TYPE_CHECKING:
-    from aiml_cli.prompt.secrets import SecretFinding
+    from aiml_cli.prompt.find_secrets import SecretFinding
 
-MOST_SHOWN = 10
+MAX_FINDINGS = 10
 
 
 class SecretGuard:
-    """Look at what goes out beside the typed words, which are the user's own business."""
+    """Checks the texts of a request, except the typed words, which are the user's own business."""
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
-        self._found: list[SecretFinding] = []
-        self._known: list[str] | None = None
+        self._findings: list[SecretFinding] = []
+        self._known_keys: list[str] | None = None
 
     def check(self, name: str, text: str) -> None:
-        """Look at a text that is to be sent."""
-        from aiml_cli.prompt.secrets import find_secrets  # most questions are typed words only
+        """Search a text for secrets; `name` is its source."""
+        from aiml_cli.prompt.find_secrets import find_secrets  # most prompts are typed words only
 
-        if self._known is None:
-            self._known = self._own_keys()
-        self._found += find_secrets(name, text, self._known)
+        if self._known_keys is None:
+            self._known_keys = self._load_keys()
+        self._findings += find_secrets(name, text, self._known_keys)
 
     def confirm(self) -> None:
-        """Let it go when nothing was found, or when the user agrees; raise UsageError when it stays here."""
+        """Raise UsageError if a secret was found and the user does not agree to send it."""
         options = self._settings.options
-        if not self._found:
+        if not self._findings:
             return
         if options.dry_run or options.as_ or options.allow_secrets:
             if not options.quiet:
                 verb = "sends" if options.allow_secrets and not (options.dry_run or options.as_) else "there is"
-                print_err(f"aiml: {verb} what seems secret: {self._listed()}")
+                print_err(f"aiml: {verb} what seems secret: {self._list_findings()}")
             return
         if not is_terminal(2):
-            raise self._refusal()
-        self._ask(yes=bool(options.yes))
-
-    def _ask(self, *, yes: bool) -> None:
-        """Show each finding, and ask on the terminal: standard input may be what is sent."""
-        for finding in self._found[:MOST_SHOWN]:
+            raise self._build_error()
+        for finding in self._findings[:MAX_FINDINGS]:
             print_err(f"aiml: this seems secret: {finding}")
-        if len(self._found) > MOST_SHOWN:
-            print_err(f"aiml: … and {len(self._found) - MOST_SHOWN} more")
-        if not yes and not confirm("send it all the same?"):
-            raise self._refusal()
+        if len(self._findings) > MAX_FINDINGS:
+            print_err(f"aiml: … and {len(self._findings) - MAX_FINDINGS} more")
+        if not options.yes and not confirm("send it all the same?"):
+            raise self._build_error()
 
-    def _refusal(self) -> UsageError:
-        return UsageError(
-            f"nothing was sent: it seems to hold what is secret: {self._listed()}", "--allow-secrets sends it"
-        )
+    def _build_error(self) -> UsageError:
+        message = f"nothing was sent: it seems to hold what is secret: {self._list_findings()}"
+        return UsageError(message, "--allow-secrets sends it")
 
-    def _listed(self) -> str:
-        more = len(self._found) - MOST_SHOWN
-        return "; ".join(map(str, self._found[:MOST_SHOWN])) + (f"; and {more} more" if more > 0 else "")
+    def _list_findings(self) -> str:
+        more = len(self._findings) - MAX_FINDINGS
+        return "; ".join(map(str, self._findings[:MAX_FINDINGS])) + (f"; and {more} more" if more > 0 else "")
 
-    def _own_keys(self) -> list[str]:
-        """Give the user's key for the server; a fault with it is told where it is needed."""
+    def _load_keys(self) -> list[str]:
+        """Return the user's key for the server; an error in it is reported when the key is used."""
         with suppress(AimlError):
-            from aiml_cli.transport.key_masking import SHORTEST
+            from aiml_cli.transport.key_masking import MIN_KEY_LENGTH
 
             key = api_keys.find_stored_key(self._settings, self._settings.options.base_url or "")
-            return [key.value] if key and len(key.value) >= SHORTEST else []
+            return [key.value] if key and len(key.value) >= MIN_KEY_LENGTH else []
         return []

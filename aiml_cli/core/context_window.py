@@ -1,179 +1,173 @@
-"""Cut what is sent to what the model's context holds, and say what of it is sent."""
+"""Cut inputs to what fits into the model's context, and tell the user how much is sent."""
 
 from collections.abc import Callable, Iterator, Sequence
 
 from aiml_cli.api.model_list import Model, find_model
-from aiml_cli.catalog.pricing import CHARACTERS, estimate_tokens
+from aiml_cli.catalog.find_models import fetch_models, load_stored_models
+from aiml_cli.catalog.pricing import CHARS_PER_TOKEN, estimate_tokens
 from aiml_cli.errors import AimlError, UsageError
 from aiml_cli.prompt.compose import InputText, PromptParts
+from aiml_cli.prompt.file_sources import Notify
 from aiml_cli.settings.options import Options
 from aiml_cli.settings.resolve import Settings
 
-# So much every model holds: nothing is looked up for it.
-FEW = 2_000
-# An image takes some hundreds; what a PDF or a sound takes nobody can tell beforehand.
-OF_A_PICTURE = 1_500
-OF_A_MARK = 20
-# Where no length cap is set, a part of the context is left to the answer.
-PART_FOR_THE_ANSWER = 8
-KEPT = {"head": "its head", "tail": "its tail", "middle": "both ends"}
-LESS = "nothing was sent; allow a shorter answer with --max-tokens"
-UNKNOWN = "without --fit all of it is sent; aiml models lists the models whose context is known"
-Notify = Callable[[str], None]
-Kept = tuple[str, int, str]
-# The ends that are looked for, the best first; each is looked for in the last half of a piece.
-ENDS = ("\n\n", "\n", ". ", " ")
-LINES = ("\n",)
+# This fits into every context, so nothing is looked up for it.
+SMALL_INPUT_TOKENS = 2_000
+# An image takes some hundreds; the size of a PDF or a sound cannot be known beforehand.
+IMAGE_TOKENS = 1_500
+CUT_NOTE_TOKENS = 20
+# Without a length cap, an eighth of the context is left to the answer.
+ANSWER_DIVISOR = 8
+PART_NAMES = {"head": "its head", "tail": "its tail", "middle": "both ends"}
+SHORTER_ANSWER_HINT = "nothing was sent; allow a shorter answer with --max-tokens"
+UNKNOWN_CONTEXT_HINT = "without --fit all of it is sent; aiml models lists the models whose context is known"
+# Where a text is split, the best first; all are searched for in the last half of a piece.
+SPLIT_MARKS = ("\n\n", "\n", ". ", " ")
+CutText = tuple[str, int, str]  # the head that is sent, the number of tokens left out, the tail that is sent
 
 
-def fit_inputs(parts: PromptParts, settings: Settings, tell: Notify, more: str = "") -> Sequence[str]:
-    """Give the texts of the inputs, cut where all of it together would not fit; raise UsageError where nobody knows.
+def fit_inputs(parts: PromptParts, settings: Settings, notify: Notify, other_text: str = "") -> Sequence[str]:
+    """Return the texts of the inputs, cut if all of it would not fit; raise UsageError if the context is unknown.
 
-    `more` is what is sent besides: the system text, and what was said before.
+    `other_text` is sent too: the system text and the previous messages.
     """
-    texts = [each.text for each in parts.inputs]
+    texts = [item.text for item in parts.inputs]
     sizes = [estimate_tokens(text) for text in texts]
-    besides = sum(map(estimate_tokens, [*parts.others, more])) + OF_A_PICTURE * parts.pictures
-    if sum(sizes) + besides <= FEW:
+    other_tokens = sum(map(estimate_tokens, [*parts.other_texts, other_text])) + IMAGE_TOKENS * parts.image_count
+    if sum(sizes) + other_tokens <= SMALL_INPUT_TOKENS:
         return texts
-    room = available_tokens(settings) - besides
+    room = available_tokens(settings) - other_tokens
     if sum(sizes) <= room:
         return texts
-    room -= OF_A_MARK * len(texts)
+    room -= CUT_NOTE_TOKENS * len(texts)
     if room <= 0:
         raise UsageError(
             "the words alone are more than the model's context holds", "say it shorter, or ask another model"
         )
-    kept = _kept(texts, sizes, room, settings.options.fit or "head")
-    _tell(parts.inputs, kept, sum(sizes), settings.options, tell)
-    return [_marked(text, *each) for text, each in zip(texts, kept, strict=True)]
+    cut_texts = _cut_texts(texts, sizes, room, settings.options.fit or "head")
+    _notify_cut(parts.inputs, cut_texts, sum(sizes), settings.options, notify)
+    return [_join_cut_text(text, *cut_text) for text, cut_text in zip(texts, cut_texts, strict=True)]
 
 
-def warn_if_too_long(parts: PromptParts, settings: Settings, tell: Notify) -> None:
-    """Name --fit where the stored catalogue says that the input is beyond the context; nobody is asked."""
-    from aiml_cli.catalog.find_models import load_stored_models
-
+def warn_if_too_long(parts: PromptParts, settings: Settings, notify: Notify) -> None:
+    """Suggest --fit if the inputs exceed the model's context according to the stored catalog."""
     model = find_model(load_stored_models(settings) or [], settings.options.model or "")
-    size = sum(estimate_tokens(each.text) for each in parts.inputs)
+    size = sum(estimate_tokens(item.text) for item in parts.inputs)
     if model and model.context and size > model.context:
-        tell(
+        notify(
             f"about {size:,} tokens of input, and {model.id} holds {model.context:,}; "
             "--fit head, tail or middle sends what fits, --chunk N asks piece by piece"
         )
 
 
 def available_tokens(settings: Settings) -> int:
-    """Give the tokens that the input may take."""
-    model, options = _model(settings), settings.options
+    """Return how many tokens the input may take; raise UsageError if that is unknown or none."""
+    model, options = _find_model(settings), settings.options
     context = model.context if model else None
     if not model or not context:
-        raise UsageError(f"--fit: the catalogue does not tell the context of {options.model}", UNKNOWN)
-    left = min(context // PART_FOR_THE_ANSWER, model.output_limit or context)
-    room = context - int(options.max_completion_tokens or options.max_tokens or left)
+        raise UsageError(f"--fit: the catalogue does not tell the context of {options.model}", UNKNOWN_CONTEXT_HINT)
+    answer = min(context // ANSWER_DIVISOR, model.output_limit or context)
+    room = context - int(options.max_completion_tokens or options.max_tokens or answer)
     if room <= 0:
-        raise UsageError(f"--fit: the length cap leaves no room for input: {model.id} holds {context:,} tokens", LESS)
+        message = f"--fit: the length cap leaves no room for input: {model.id} holds {context:,} tokens"
+        raise UsageError(message, SHORTER_ANSWER_HINT)
     return room
 
 
-def _model(settings: Settings) -> Model | None:
-    """Look the model up in the stored catalogue, or ask the server where none is stored."""
-    from aiml_cli.catalog.find_models import fetch_models, load_stored_models  # few inputs need it
-
+def _find_model(settings: Settings) -> Model | None:
+    """Find the model in the stored catalog, or ask the server if none is stored."""
     name = settings.options.model or ""
     try:
-        stored = load_stored_models(settings)
-        return find_model(fetch_models(settings) if stored is None else stored, name)
-    except AimlError as fault:
-        raise UsageError(f"--fit: the context of {name} cannot be looked up: {fault.message}", UNKNOWN) from None
+        models = load_stored_models(settings)
+        return find_model(fetch_models(settings) if models is None else models, name)
+    except AimlError as error:
+        message = f"--fit: the context of {name} cannot be looked up: {error.message}"
+        raise UsageError(message, UNKNOWN_CONTEXT_HINT) from None
 
 
-def _kept(texts: Sequence[str], sizes: Sequence[int], room: int, how: str) -> list[Kept]:
-    """Give of each text what is kept of its beginning, the tokens left out, and what is kept of its end.
-
-    The texts count as one, one behind the other.
-    """
-    first = room if how == "head" else room // 2 if how == "middle" else 0
-    heads = _cut(texts, sizes, first)
-    rests = [text[len(kept) :] for text, kept in zip(texts, heads, strict=True)]
-    left = room - sum(map(estimate_tokens, heads)) if how != "head" else 0
+def _cut_texts(texts: Sequence[str], sizes: Sequence[int], room: int, part: str) -> list[CutText]:
+    """Cut several texts as if they were a single one."""
+    head_room = room if part == "head" else room // 2 if part == "middle" else 0
+    heads = _take_part(texts, sizes, head_room, take_head)
+    rests = [text[len(head) :] for text, head in zip(texts, heads, strict=True)]
+    tail_room = room - sum(map(estimate_tokens, heads)) if part != "head" else 0
     backwards = rests[::-1]
-    tails = _cut(backwards, list(map(estimate_tokens, backwards)), left, of_the_end=True)[::-1]
+    tails = _take_part(backwards, list(map(estimate_tokens, backwards)), tail_room, take_tail)[::-1]
     return [
-        (start, estimate_tokens(rest[: len(rest) - len(end)]), end)
-        for start, rest, end in zip(heads, rests, tails, strict=True)
+        (head, estimate_tokens(rest[: len(rest) - len(tail)]), tail)
+        for head, rest, tail in zip(heads, rests, tails, strict=True)
     ]
 
 
-def _cut(texts: Sequence[str], sizes: Sequence[int], room: int, *, of_the_end: bool = False) -> list[str]:
-    """Keep texts while there is room, and of the first that does not fit a part."""
-    cut, kept = take_tail if of_the_end else take_head, []
+def _take_part(texts: Sequence[str], sizes: Sequence[int], room: int, take: Callable[[str, int], str]) -> list[str]:
+    """Return whole texts while there is room, and a part of the first that does not fit."""
+    parts = []
     for text, size in zip(texts, sizes, strict=True):
-        kept.append(text if size <= room else cut(text, room))
+        parts.append(text if size <= room else take(text, room))
         room = room - size if size <= room else 0
-    return kept
+    return parts
 
 
-def _marked(text: str, start: str, left_out: int, end: str) -> str:
-    """Put a line in the place of what is left out."""
+def _join_cut_text(text: str, head: str, left_out: int, tail: str) -> str:
     if not left_out:
-        return start + end
-    before = "" if not start or start.endswith("\n") else "\n"
-    behind = "\n" if end or text.endswith("\n") else ""
-    return f"{start}{before}[… about {left_out:,} tokens are left out here …]{behind}{end}"
+        return head + tail
+    before = "" if not head or head.endswith("\n") else "\n"
+    after = "\n" if tail or text.endswith("\n") else ""
+    return f"{head}{before}[… about {left_out:,} tokens are left out here …]{after}{tail}"
 
 
-def _tell(inputs: Sequence[InputText], kept: Sequence[Kept], size: int, options: Options, tell: Notify) -> None:
-    names = list(dict.fromkeys(each.name for each in inputs))
-    sent = size - sum(left_out for _, left_out, _ in kept)
+def _notify_cut(
+    inputs: Sequence[InputText], cut_texts: Sequence[CutText], size: int, options: Options, notify: Notify
+) -> None:
+    names = list(dict.fromkeys(item.name for item in inputs))
+    sent = size - sum(left_out for _, left_out, _ in cut_texts)
     verb = "would send" if options.dry_run or options.as_ else "sends"
     what = names[0] if len(names) == 1 else f"{len(names)} inputs"
-    tell(f"{verb} {max(0, sent):,} of about {size:,} tokens of {what} ({KEPT[options.fit or 'head']})")
+    notify(f"{verb} {max(0, sent):,} of about {size:,} tokens of {what} ({PART_NAMES[options.fit or 'head']})")
 
 
 def take_head(text: str, tokens: int) -> str:
-    """Give the beginning that takes no more tokens, up to the end of a line where its second half has one."""
-    most = _most(text, 0, tokens)
-    return text if most == len(text) else text[: _end(text, 0, most, LINES)]
+    """Return the longest head of at most `tokens` tokens, without a cut line if its second half has a newline."""
+    limit = _find_limit(text, 0, tokens)
+    return text if limit == len(text) else text[: _find_split(text, 0, limit, ("\n",))]
 
 
 def take_tail(text: str, tokens: int) -> str:
-    """Give the end that takes no more tokens, from the beginning of a line where its first half has one."""
-    window = text[max(0, len(text) - max(0, tokens) * CHARACTERS) :]
+    """Return the longest tail of at most `tokens` tokens, without a cut line if its first half has a newline."""
+    window = text[max(0, len(text) - max(0, tokens) * CHARS_PER_TOKEN) :]
     low, high = 0, len(window)
-    while low < high:  # the smallest beginning from which the rest fits
+    while low < high:  # the smallest start from which the rest fits
         middle = (low + high) // 2
         low, high = (low, middle) if estimate_tokens(window[middle:]) <= tokens else (middle + 1, high)
-    kept = window[low:]
-    if len(kept) == len(text):
-        return text
-    line = kept.find("\n", 0, len(kept) // 2 + 1) + 1
-    starts_a_line = text[len(text) - len(kept) - 1] == "\n"
-    return kept if starts_a_line else kept[line:]
+    tail = window[low:]
+    if len(tail) == len(text) or text[len(text) - len(tail) - 1] == "\n":
+        return tail
+    return tail[tail.find("\n", 0, len(tail) // 2 + 1) + 1 :]
 
 
 def split_text(text: str, tokens: int) -> Iterator[str]:
-    """Give the text in pieces of at most so many tokens each, but of one character at least; joined they are it."""
-    place = 0
-    while place < len(text):
-        most = max(_most(text, place, tokens), place + 1)
-        end = most if most == len(text) else _end(text, place, most, ENDS)
-        yield text[place:end]
-        place = end
+    """Yield the text in pieces of at most `tokens` tokens, but at least one character each."""
+    start = 0
+    while start < len(text):
+        limit = max(_find_limit(text, start, tokens), start + 1)
+        end = limit if limit == len(text) else _find_split(text, start, limit, SPLIT_MARKS)
+        yield text[start:end]
+        start = end
 
 
-def _most(text: str, start: int, tokens: int) -> int:
-    """Find the last place up to which the text takes no more tokens."""
-    low, high = start, min(len(text), start + max(0, tokens) * CHARACTERS)
+def _find_limit(text: str, start: int, tokens: int) -> int:
+    """Return the last position up to which the text has at most `tokens` tokens."""
+    low, high = start, min(len(text), start + max(0, tokens) * CHARS_PER_TOKEN)
     while low < high:
         middle = (low + high + 1) // 2
         low, high = (middle, high) if estimate_tokens(text[start:middle]) <= tokens else (low, middle - 1)
     return low
 
 
-def _end(text: str, start: int, most: int, ends: tuple[str, ...]) -> int:
-    """Find the best place to cut at in the second half of a piece."""
-    half = start + (most - start) // 2
-    for end in ends:
-        if (found := text.rfind(end, half, most)) >= 0:
-            return found + len(end)
-    return most
+def _find_split(text: str, start: int, limit: int, marks: tuple[str, ...]) -> int:
+    """Return the best position to split at in the second half of a piece, or its end."""
+    half = start + (limit - start) // 2
+    for mark in marks:
+        if (position := text.rfind(mark, half, limit)) >= 0:
+            return position + len(mark)
+    return limit

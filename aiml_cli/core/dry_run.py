@@ -1,4 +1,4 @@
-"""Print the program for a request instead of sending it: where it would go, with which key, from which files."""
+"""Print a request as a program, or as JSON, instead of sending it."""
 
 from base64 import b64encode
 from collections.abc import Mapping, Sequence
@@ -11,7 +11,7 @@ from aiml_cli.core.chat_request import ChatRequest
 from aiml_cli.core.start_demo import use_demo_model
 from aiml_cli.prompt.compose import extract_mentions
 from aiml_cli.prompt.decode_text import SizeLimit
-from aiml_cli.prompt.file_sources import SCHEMES, existing_path, find_files
+from aiml_cli.prompt.file_sources import SCHEMES, find_files, find_path
 from aiml_cli.settings.options import ROWS, Options
 from aiml_cli.settings.resolve import Settings, Source
 from aiml_cli.settings.urls import is_local
@@ -26,7 +26,7 @@ DEMO_PORT = 8765
 
 
 def use_placeholder_server(settings: Settings) -> Settings:
-    """Address --demo to an embedded server that somebody else has to start: ours ends with this call."""
+    """Point --demo to a server that the user starts: ours would end with this call."""
     if not settings.options.demo:
         return settings
     if not settings.options.quiet:
@@ -35,47 +35,44 @@ def use_placeholder_server(settings: Settings) -> Settings:
     return use_demo_model(replace(settings, options=replace(settings.options, base_url=url)))
 
 
-def print_snippet(question: ChatRequest, about: str = "") -> int:
-    """Print the program for a question, the first of several where `about` tells of the others; give 0.
-
-    The key is a variable's name in it.
-    """
-    question = turn.resolve_conversation(question)
-    if about:
-        question.notify(about)
-    settings, url, body = question.settings, question.url, question.build_body(question.read_conversation())
+def print_snippet(request: ChatRequest, notice: str = "") -> int:
+    """Print the program for a request, without the key, and return 0; `notice` is printed on stderr."""
+    request = turn.resolve_conversation(request)
+    if notice:
+        request.notify(notice)
+    settings, url, body = request.settings, request.url, request.build_body(request.read_conversation())
     text = write_snippet(
         settings.options.as_ or "json",
         "POST",
         url,
         body,
-        key_variable=_variable(settings, url),
+        key_variable=_find_key_variable(settings, url),
         stream=bool(body.get("stream")),
-        sources=_sources(question.words, settings.options),
+        sources=_map_sources(request.words, settings.options),
     )
     return print_out(text)
 
 
-def _variable(settings: Settings, url: str) -> str | None:
-    """Name the variable that holds the key; a server on this machine needs one only where there is one."""
+def _find_key_variable(settings: Settings, url: str) -> str | None:
+    """Return the environment variable of the key; None for a server on this machine without a stored key."""
     if settings.options.demo or (is_local(url) and api_keys.find_stored_key(settings, url) is None):
         return None
-    said = settings.sources.get("api_key") is Source.ENVIRONMENT
-    return str(settings.source_names["api_key"]) if said else ROWS["api_key"].variables[0]
+    is_set = settings.sources.get("api_key") is Source.ENVIRONMENT
+    return str(settings.source_names["api_key"]) if is_set else ROWS["api_key"].variables[0]
 
 
-def _sources(words: Sequence[str], options: Options) -> Mapping[str, str]:
-    """Tell which file a base64 text in the request came from; of an address or standard input there is none."""
-    named = [*(options.file or ()), *extract_mentions(words)[1]]
-    names = [name for name in named if name != "-" and not name.lower().startswith(SCHEMES)]
-    files = [name for name in names if not ((path := existing_path(name)) and path.is_dir())]
-    found = [source for name in files for source in find_files(name, SizeLimit(), _never, print_err)]
-    # A program names no file whose name holds what cannot be seen.
-    plain = [source for source in found if source.name.isprintable()]
-    return {b64encode(source.data).decode(): str(Path(source.name).expanduser()) for source in plain}
+def _map_sources(words: Sequence[str], options: Options) -> Mapping[str, str]:
+    """Map the base64 text of each file in the request to the file's path."""
+    names = [*(options.file or ()), *extract_mentions(words)[1]]
+    names = [name for name in names if name != "-" and not name.lower().startswith(SCHEMES)]
+    names = [name for name in names if not ((path := find_path(name)) and path.is_dir())]
+    files = [file for name in names for file in find_files(name, SizeLimit(), _never_fetch, print_err)]
+    # A program does not name a file with invisible characters in its name.
+    files = [file for file in files if file.name.isprintable()]
+    return {b64encode(file.data).decode(): str(Path(file.name).expanduser()) for file in files}
 
 
-def _never(_address: str) -> NoReturn:
+def _never_fetch(_url: str) -> NoReturn:
     raise AssertionError("no address is among the files")
 
 
@@ -89,23 +86,20 @@ def write_snippet(
     stream: bool,
     sources: Mapping[str, str] | None = None,
 ) -> str:
-    """Give the program's text, which ends in a newline.
+    """Return the program's text; `language` is curl, httpie, python, javascript or json.
 
-    `language` is curl, httpie, python, javascript or json. The key's value is in none of them: `key_variable`
-    names the environment variable that holds it; with None no key is sent. The program prints the JSON of the
-    answer, or, with `stream`, the text as it comes (curl and httpie: the events). `sources` tells which file a
-    base64 text came from: the program reads it from there.
+    The program reads the key from the environment variable `key_variable`, and each base64 text in `sources` from
+    its file. It prints the JSON of the answer, or with `stream` the text as it comes (curl and httpie: the events).
     """
-    return _WRITERS[language](
-        SnippetRequest(method, url, replace_file_contents(body, sources or {}), key_variable, stream)
-    )
+    body = replace_file_contents(body, sources or {})
+    return _WRITERS[language](SnippetRequest(method, url, body, key_variable, stream))
 
 
-def _json(call: SnippetRequest) -> str:
+def _write_json(request: SnippetRequest) -> str:
     headers = {"Content-Type": "application/json"}
-    if call.key_variable:
-        headers["Authorization"] = f"Bearer ${call.key_variable}"
-    return as_json({"method": call.method, "url": call.url, "headers": headers, "body": call.body}) + "\n"
+    if request.key_variable:
+        headers["Authorization"] = f"Bearer ${request.key_variable}"
+    return as_json({"method": request.method, "url": request.url, "headers": headers, "body": request.body}) + "\n"
 
 
 _WRITERS = {
@@ -113,5 +107,5 @@ _WRITERS = {
     "httpie": write_httpie,
     "python": write_python,
     "javascript": write_javascript,
-    "json": _json,
+    "json": _write_json,
 }

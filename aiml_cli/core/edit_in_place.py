@@ -1,4 +1,4 @@
-"""Put an answer in the place of the file that it is about, after a look at the difference."""
+"""Replace a file by an answer, after the user has seen the diff."""
 
 import os
 from collections.abc import Sequence
@@ -15,8 +15,8 @@ from aiml_cli.core import turn
 from aiml_cli.core.chat_request import ChatRequest
 from aiml_cli.core.start_demo import start_demo_if_asked
 from aiml_cli.errors import AnswerMismatch, OutputFailed, UsageError
-from aiml_cli.output.choose_renderer import AnswerOutput, choose_output, wants_color
-from aiml_cli.output.code_blocks import block_code, find_blocks, select_complete
+from aiml_cli.output.choose_renderer import AnswerOutput, choose_output, has_color
+from aiml_cli.output.code_blocks import extract_code, find_blocks, select_complete_blocks
 from aiml_cli.output.json_output import NullRenderer
 from aiml_cli.output.output_file import OutputFile
 from aiml_cli.prompt.file_sources import FileContent, read_input_file
@@ -27,14 +27,14 @@ from aiml_cli.system.sanitize import sanitize
 from aiml_cli.system.signals import Stopped
 from aiml_cli.system.stdio import print_err, write_err
 
-ASKED = "Answer with the whole new text of {name} and nothing else: no explanation, no code fence around it."
+INSTRUCTION = "Answer with the whole new text of {name} and nothing else: no explanation, no code fence around it."
 BOM = "\ufeff"
-COLOURS = {"+": "\x1b[32m", "-": "\x1b[31m", "@": "\x1b[36m"}
-BOLD, PLAIN = "\x1b[1m", "\x1b[0m"
+COLORS = {"+": "\x1b[32m", "-": "\x1b[31m", "@": "\x1b[36m"}
+BOLD, RESET = "\x1b[1m", "\x1b[0m"
 
 
 class FileEdit(NamedTuple):
-    """Hold the file: its name as it was typed, where it really is, and what it held when it was sent."""
+    """A file to edit: its name as typed, its real path, and its content when it was sent."""
 
     name: str
     path: Path
@@ -42,62 +42,61 @@ class FileEdit(NamedTuple):
 
     @property
     def text(self) -> str:
-        """Give the text that is sent, with newlines as models write them."""
+        """Return the text that is sent, with newlines as models write them."""
         return self.old.decode().removeprefix(BOM).replace("\r\n", "\n")
 
     @property
-    def is_dos(self) -> bool:
-        """Say whether every line ends with a carriage return too."""
+    def has_crlf(self) -> bool:
+        """True if every line ends with a carriage return and a newline."""
         return b"\n" in self.old and self.old.count(b"\r\n") == self.old.count(b"\n")
 
 
 def edit_file(name: str, words: Sequence[str], settings: Settings) -> int:
-    """Ask for a file's new text, show what changes, and put it in its place; give the exit code.
+    """Ask for a file's new text, show the diff, replace the file, and return the exit code.
 
-    Raises UsageError before anything is sent when that could not be done, and AnswerMismatch where the user says no.
+    Raise UsageError before anything is sent if this is impossible, and AnswerMismatch if the user says no.
     """
-    # Half a file must not take the place of the whole.
+    # A part of a file must not replace the whole.
     settings = replace(settings, options=replace(settings.options, fit=None, allow_cut=None))
     options = settings.options
     _check_words(settings, words)
-    edit = _opened(options.in_place or "")
-    said = [*words, "\n\n" + ASKED.format(name=edit.path.name)]
+    edit = _read_file(options.in_place or "")
+    words = [*words, "\n\n" + INSTRUCTION.format(name=edit.path.name)]
+    files = (FileContent(edit.name, edit.text.encode()),)
     if options.dry_run or options.as_:
-        from aiml_cli.core import dry_run  # needed here only
+        from aiml_cli.core import dry_run  # for few calls only
 
-        return dry_run.print_snippet(
-            ChatRequest(ENDPOINTS[name], said, dry_run.use_placeholder_server(settings), extra_files=(_source(edit),))
-        )
-    _see_that_somebody_answers(options)
-    with start_demo_if_asked(settings) as settled:
-        question = ChatRequest(ENDPOINTS[name], said, settled, extra_files=(_source(edit),))
-        kept = _PendingFile(OutputFile(str(edit.path)))
+        settings = dry_run.use_placeholder_server(settings)
+        return dry_run.print_snippet(ChatRequest(ENDPOINTS[name], words, settings, extra_files=files))
+    if not options.yes and not can_ask():
+        raise UsageError("--in-place asks before it replaces a file, and here is no terminal", "-y answers yes")
+    with start_demo_if_asked(settings) as settings:
+        request = ChatRequest(ENDPOINTS[name], words, settings, extra_files=files)
+        pending = _PendingEdit(OutputFile(str(edit.path)))
         try:
-            answer = turn.run_turn(question, _screen(options)).answer
-            return _settle(edit, answer, options, kept)
+            answer = turn.run_turn(request, _make_output(options)).answer
+            return _apply_answer(edit, answer, options, pending)
         finally:
-            kept.end()
+            pending.close()
 
 
-class _PendingFile:
-    """Hold the new text in a file beside the old one, which it replaces, or which keeps it under a name of its own."""
+class _PendingEdit:
+    """The new text in a file next to the old one, which it replaces or is left beside."""
 
     def __init__(self, file: OutputFile) -> None:
         self._file, self._is_open = file, True
 
     def replace(self, data: bytes) -> None:
-        """Put it in the place of the old one."""
         self._file.write(data)
         self._is_open = False
         self._file.close(complete=True)
 
-    def beside(self, text: str) -> None:
-        """Leave it beside the old one, and say where."""
+    def save_beside(self, text: str) -> None:
         self._file.write(text.encode("utf-8", "replace"))
-        self.end()
+        self.close()
 
-    def end(self) -> None:
-        """Close it, once; a file in which nothing stands is taken away."""
+    def close(self) -> None:
+        """Close the file once, and print its name; an empty file is removed."""
         if self._is_open:
             self._is_open = False
             if part := self._file.close(complete=False):
@@ -105,26 +104,18 @@ class _PendingFile:
 
 
 def _check_words(settings: Settings, words: Sequence[str]) -> None:
-    """Raise UsageError for several choices, of which only one could be the file, and for a missing prompt."""
     if (settings.options.n or 1) > 1:
         raise UsageError("-n cannot be used with --in-place", "nothing was sent")
     if not any(word.strip() for word in words):
         raise UsageError(f"what shall be done with {settings.options.in_place}?", "say it behind the command")
 
 
-def _see_that_somebody_answers(options: Options) -> None:
-    """Raise UsageError where nobody could say yes."""
-    if not options.yes and not can_ask():
-        raise UsageError("--in-place asks before it replaces a file, and here is no terminal", "-y answers yes")
-
-
-def _opened(name: str) -> FileEdit:
-    """Read the file; raise UsageError for one that cannot be sent, or not be replaced."""
+def _read_file(name: str) -> FileEdit:
     path = Path(os.path.realpath(name))
     try:
         is_file = S_ISREG(path.stat().st_mode)
-    except (OSError, ValueError) as fault:
-        raise UsageError(f"{name}: {getattr(fault, 'strerror', None) or fault}", "nothing was sent") from None
+    except (OSError, ValueError) as error:
+        raise UsageError(f"{name}: {getattr(error, 'strerror', None) or error}", "nothing was sent") from None
     if not is_file:
         raise UsageError(f"{name} is no regular file, and cannot be replaced", "nothing was sent")
     edit = FileEdit(name, path, read_input_file(str(path)))
@@ -137,100 +128,96 @@ def _opened(name: str) -> FileEdit:
     return edit
 
 
-def _source(edit: FileEdit) -> FileContent:
-    return FileContent(edit.name, edit.text.encode())
-
-
-def _screen(options: Options) -> AnswerOutput:
-    """Give screens that show all but the answer itself."""
+def _make_output(options: Options) -> AnswerOutput:
+    """Return an output that shows everything but the text of the answer."""
     return replace(choose_output(replace(options, extract=None, format="text"), os.environ), stdout=NullRenderer())
 
 
-def _settle(edit: FileEdit, answer: Answer, options: Options, kept: _PendingFile) -> int:
-    """Put the answer in the file's place when it is whole, new and agreed to; raise what keeps it from that."""
+def _apply_answer(edit: FileEdit, answer: Answer, options: Options, pending: _PendingEdit) -> int:
+    """Replace the file if the answer is complete, differs and is agreed to; otherwise raise why not."""
     if answer.error:
-        kept.beside(answer.completion.first.output_text)
+        pending.save_beside(answer.completion.first.output_text)
         raise answer.error
-    new = _fitting(edit, _text(answer, options.extract, edit.text))
+    new = _encode_text(edit, _extract_text(answer, options.extract, edit.text))
     if new == edit.old:
-        _say(options, f"{edit.name} stays as it is: the answer changes nothing")
+        _notify(options, f"{edit.name} stays as it is: the answer changes nothing")
         return 0
     if not (options.quiet and options.yes):
-        _show_difference(edit, new, options)
+        _print_diff(edit, new, options)
     try:
         is_agreed = options.yes or confirm(f"replace {sanitize(edit.name)}?")
     except Stopped:
-        kept.beside(new.decode())
+        pending.save_beside(new.decode())
         raise
     if not is_agreed:
         raise AnswerMismatch(f"{edit.name} is as it was", "" if options.no_log else "aiml history show has the answer")
-    _see_that_it_is_unchanged(edit, kept, new)
-    kept.replace(new)
-    _say(options, f"{edit.name} is replaced")
+    _check_unchanged(edit, pending, new)
+    pending.replace(new)
+    _notify(options, f"{edit.name} is replaced")
     return 0
 
 
-def _text(answer: Answer, word: str | None, old: str) -> str:
-    """Give the file's new text: the block that was asked for, the only one where there is nothing else, or all."""
+def _extract_text(answer: Answer, selector: str | None, old: str) -> str:
+    """Return the new text: the block that --extract selects, the block that is the whole answer, or all."""
     text = answer.completion.first.text
-    found = select_complete(text, word or "all", answer.completion.is_complete)
-    if word or (len(found) == 1 and found[0].is_alone and not _is_one_block(old)):
-        return block_code(found[0])
+    blocks = select_complete_blocks(text, selector or "all", answer.completion.is_complete)
+    if selector or (len(blocks) == 1 and blocks[0].is_alone and not _is_one_block(old)):
+        return extract_code(blocks[0])
     if not text.strip():
         raise AnswerMismatch("the answer has no text", "ask again; the file is as it was")
     return text
 
 
 def _is_one_block(old: str) -> bool:
-    """Say whether the file itself is Markdown that is nothing but a block."""
-    found = find_blocks(old)
-    return len(found) == 1 and found[0].is_alone and old.startswith(("```", "~~~"))
+    """True if the file itself is Markdown with a single code block and nothing else."""
+    blocks = find_blocks(old)
+    return len(blocks) == 1 and blocks[0].is_alone and old.startswith(("```", "~~~"))
 
 
-def _fitting(edit: FileEdit, text: str) -> bytes:
-    """Give the new text the old one's beginning and ending, and its ends of lines."""
+def _encode_text(edit: FileEdit, text: str) -> bytes:
+    """Encode the new text with the byte order mark, the outer newlines and the line ends of the old one."""
     old = edit.old.decode()
-    plain = text.removeprefix(BOM).replace("\r\n", "\n")
-    plain = plain.rstrip("\n") + ("\n" if edit.text.endswith("\n") or not old else "")
+    text = text.removeprefix(BOM).replace("\r\n", "\n")
+    text = text.rstrip("\n") + ("\n" if edit.text.endswith("\n") or not old else "")
     if not edit.text.startswith("\n"):
-        plain = plain.lstrip("\n") or plain
-    ended = plain.replace("\n", "\r\n") if edit.is_dos else plain
-    return ((BOM if old.startswith(BOM) else "") + ended).encode("utf-8", "replace")
+        text = text.lstrip("\n") or text
+    text = text.replace("\n", "\r\n") if edit.has_crlf else text
+    return ((BOM if old.startswith(BOM) else "") + text).encode("utf-8", "replace")
 
 
-def _show_difference(edit: FileEdit, new: bytes, options: Options) -> None:
+def _print_diff(edit: FileEdit, new: bytes, options: Options) -> None:
     old, answer = edit.old.decode(), new.decode()
-    if edit.is_dos:
+    if edit.has_crlf:
         old, answer = old.replace("\r\n", "\n"), answer.replace("\r\n", "\n")
-    write_err(format_diff(old, answer, edit.name, color=wants_color(2, options.color or "auto", os.environ)))
+    write_err(format_diff(old, answer, edit.name, color=has_color(2, options.color or "auto", os.environ)))
 
 
-def _see_that_it_is_unchanged(edit: FileEdit, kept: _PendingFile, new: bytes) -> None:
-    """Raise OutputFailed where somebody else has written the file meanwhile: their work is not to be lost."""
+def _check_unchanged(edit: FileEdit, pending: _PendingEdit, new: bytes) -> None:
+    """Raise OutputFailed if another program has written the file meanwhile: its work must not be lost."""
     try:
         if edit.path.read_bytes() == edit.old:
             return
     except OSError:
         pass
-    kept.beside(new.decode())
+    pending.save_beside(new.decode())
     raise OutputFailed(f"{edit.name} has changed since it was sent, and is not replaced")
 
 
-def _say(options: Options, text: str) -> None:
+def _notify(options: Options, text: str) -> None:
     if not options.quiet:
         print_err(f"aiml: {text}")
 
 
 def format_diff(old: str, new: str, name: str, *, color: bool) -> str:
-    """Give the lines that change, with those around them."""
-    # Lines end at newlines only: splitlines knows a dozen other ends, which a file's lines may hold.
+    """Return a unified diff."""
+    # Lines end at newlines only: splitlines would also split at characters within a line.
     before, after = (list(StringIO(text, newline="\n")) for text in (old, new))
     lines = list(unified_diff(before, after, name, f"{name} (the answer)"))
-    return "".join(_line(line, is_head=place < 2, color=color) for place, line in enumerate(lines))  # noqa: PLR2004
+    return "".join(_format_line(line, is_head=index < 2, color=color) for index, line in enumerate(lines))  # noqa: PLR2004
 
 
-def _line(line: str, *, is_head: bool, color: bool) -> str:
+def _format_line(line: str, *, is_head: bool, color: bool) -> str:
     end = "\n" if line.endswith("\n") else "\n\\ No newline at end of file\n"
-    shown = sanitize(line.removesuffix("\n"))
-    tone = BOLD if is_head else COLOURS.get(line[:1], "")
-    return f"{tone}{shown}{PLAIN}{end}" if color and tone else shown + end
+    text = sanitize(line.removesuffix("\n"))
+    style = BOLD if is_head else COLORS.get(line[:1], "")
+    return f"{style}{text}{RESET}{end}" if color and style else text + end

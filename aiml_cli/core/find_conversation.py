@@ -1,11 +1,11 @@
-"""Find and read conversations in the history, and replace a damaged history."""
+"""List, search and read the conversations of the history, and replace a damaged history."""
 
 import os
 import sqlite3
 from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
-from aiml_cli.core import transcript
+from aiml_cli.core.transcript import Transcript
 from aiml_cli.errors import UsageError
 from aiml_cli.output import table
 from aiml_cli.output.json_output import json_line
@@ -19,35 +19,39 @@ from aiml_cli.system.stdio import print_err, print_out, write_out
 from aiml_cli.system.terminal import is_terminal
 
 T = TypeVar("T")
-WIDE = 1 << 20  # a pipe has no width
-NONE_YET = "there is no history yet"
-_SHARED = ("json", "quiet", "verbose", "yes")
-_LIST = (
+PIPE_WIDTH = 1 << 20  # no line is cut
+SHARED_OPTIONS = ("json", "quiet", "verbose", "yes")
+_LIST_COLUMNS = (
     table.Column("ID", 0),
     table.Column("AGE", 1, right=True),
     table.Column("MESSAGES", 5, right=True),
     table.Column("STATE", 3),
-    table.Column("MODEL", 4, least=12),
-    table.Column("TITLE", 2, least=12),
+    table.Column("MODEL", 4, min_width=12),
+    table.Column("TITLE", 2, min_width=12),
 )
-_FOUND = (table.Column("ID", 0), table.Column("AGE", 1, right=True), table.Column("FOUND", 2, least=12))
+_SEARCH_COLUMNS = (table.Column("ID", 0), table.Column("AGE", 1, right=True), table.Column("FOUND", 2, min_width=12))
 
 
-def read_history(work: Callable[[History], T]) -> T:
-    """Read the history after mending it; where it proves damaged, tell so and read the new one."""
+def read_history(read: Callable[[History], T]) -> T:
+    """Return what `read` returns for the history, or for a new history if this one is damaged."""
     history = database.open_existing() or database.open_empty()
-    _tell_moved(history)
     with database.translate_errors(history.path):
         try:
-            return _worked(history, work)
-        except sqlite3.DatabaseError as fault:
-            if not database.is_damaged(fault):
+            return _recover_and_read(history, read)
+        except sqlite3.DatabaseError as error:
+            if not database.is_damaged(error):
                 raise
         finally:
             history.close()
-        anew = database.recreate_history()
-        _tell_moved(anew)
-        return _worked(anew, work)
+        return _recover_and_read(database.recreate_history(), read)
+
+
+def _recover_and_read(history: History, read: Callable[[History], T]) -> T:
+    if history.damaged_copy:
+        print_err(f"aiml: the history was damaged and is kept as {history.damaged_copy}; a new one is begun")
+        print_err(f"hint: what can be read of it: sqlite3 '{history.damaged_copy}' .recover")
+    recover_interrupted(history)
+    return read(history)
 
 
 def find_by_words(history: History, words: Sequence[str]) -> list[reader.StoredConversation]:
@@ -57,78 +61,59 @@ def find_by_words(history: History, words: Sequence[str]) -> list[reader.StoredC
     return reader.list_conversations(history)[-1:]
 
 
-def load_transcripts(
-    history: History, conversations: Sequence[reader.StoredConversation]
-) -> list[transcript.Transcript]:
-    """Read conversations with their messages."""
-    return [transcript.Transcript(each, reader.read_messages(history, each.id)) for each in conversations]
-
-
-def _worked(history: History, work: Callable[[History], T]) -> T:
-    recover_interrupted(history)
-    return work(history)
-
-
-def _tell_moved(history: History) -> None:
-    if history.moved:
-        print_err(f"aiml: the history was damaged and is kept as {history.moved}; a new one is begun")
-        print_err(f"hint: what can be read of it: sqlite3 '{history.moved}' .recover")
+def load_transcripts(history: History, conversations: Sequence[reader.StoredConversation]) -> list[Transcript]:
+    """Read the messages of conversations."""
+    return [Transcript(conversation, reader.read_messages(history, conversation.id)) for conversation in conversations]
 
 
 def show_list(words: Sequence[str], flags: Flags, limit: int) -> int:
-    """List the conversations, or those in which words stand, the newest first."""
-    options, asked = resolve_shared_options(flags), " ".join(words)
-    found = read_history(lambda history: reader.list_summaries(history, asked, limit))
+    """Print the conversations that contain the words, or all, the newest first."""
+    options, text = resolve_shared_options(flags), " ".join(words)
+    summaries = read_history(lambda history: reader.list_summaries(history, text, limit))
     if options.json:
-        write_out(json_line([_listed(each) for each in found], indent=2))
-    elif found:
-        print_out(table.format_table(_LIST, [_row(each) for each in found], _width()))
-    return report_if_empty(found, asked, options)
+        write_out(json_line([_summary_to_dict(summary) for summary in summaries], indent=2))
+    elif summaries:
+        print_out(table.format_table(_LIST_COLUMNS, [_make_row(summary) for summary in summaries], _get_width()))
+    return report_if_empty(summaries, text, options)
 
 
 def show_hits(words: Sequence[str], flags: Flags, limit: int) -> int:
-    """Find the conversations in which words stand, each with a line of its text."""
-    options, asked = resolve_shared_options(flags), " ".join(words)
-    if not asked.strip():
+    """Print the conversations that contain the words, each with a line of its text."""
+    options, text = resolve_shared_options(flags), " ".join(words)
+    if not text.strip():
         raise UsageError("there is nothing to search for", "aiml history list shows all")
-    found = read_history(lambda history: search.search_history(history, asked, limit))
+    hits = read_history(lambda history: search.search_history(history, text, limit))
     if options.json:
-        write_out(json_line([_hit(each) for each in found], indent=2))
-    elif found:
-        rows = [(each.name, reader.format_age(each.changed), each.snippet) for each in found]
-        print_out(table.format_table(_FOUND, rows, _width()))
-    return report_if_empty(found, asked, options)
+        write_out(json_line([_hit_to_dict(hit) for hit in hits], indent=2))
+    elif hits:
+        rows = [(hit.name, reader.format_age(hit.changed), hit.snippet) for hit in hits]
+        print_out(table.format_table(_SEARCH_COLUMNS, rows, _get_width()))
+    return report_if_empty(hits, text, options)
 
 
 def resolve_shared_options(flags: Flags) -> Options:
-    """Settle the settings that these commands share with others; their own flags may have names of settings."""
-    return resolve(read_sources({name: flags[name] for name in _SHARED if name in flags}, os.environ)).options
+    """Resolve the options that these commands share with others; their own flags may have the names of options."""
+    return resolve(read_sources({name: flags[name] for name in SHARED_OPTIONS if name in flags}, os.environ)).options
 
 
-def report_if_empty(found: Sequence[object], words: str, options: Options) -> int:
-    """Say when nothing was found; that is no failure."""
-    if not found and not options.quiet:
-        print_err(f"aiml: nothing in the history speaks of {words!r}" if words else f"aiml: {NONE_YET}")
+def report_if_empty(results: Sequence[object], words: str, options: Options) -> int:
+    """Print a notice if there are no results, and return 0: that is not a failure."""
+    if not results and not options.quiet:
+        print_err(f"aiml: nothing in the history speaks of {words!r}" if words else "aiml: there is no history yet")
     return 0
 
 
-def _width() -> int:
-    return table.table_width() if is_terminal(1) else WIDE
+def _get_width() -> int:
+    return table.table_width() if is_terminal(1) else PIPE_WIDTH
 
 
-def _row(summary: reader.ConversationSummary) -> Sequence[str]:
+def _make_row(summary: reader.ConversationSummary) -> Sequence[str]:
     state = summary.state if summary.state not in (None, COMPLETE) else ""
-    return (
-        summary.name,
-        reader.format_age(summary.changed),
-        str(summary.messages),
-        state or "",
-        summary.model or "",
-        summary.title,
-    )
+    age, count = reader.format_age(summary.changed), str(summary.messages)
+    return (summary.name, age, count, state or "", summary.model or "", summary.title)
 
 
-def _listed(summary: reader.ConversationSummary) -> dict[str, Any]:
+def _summary_to_dict(summary: reader.ConversationSummary) -> dict[str, Any]:
     return {
         "id": summary.name,
         "title": summary.title,
@@ -141,7 +126,7 @@ def _listed(summary: reader.ConversationSummary) -> dict[str, Any]:
     }
 
 
-def _hit(hit: search.SearchHit) -> dict[str, Any]:
+def _hit_to_dict(hit: search.SearchHit) -> dict[str, Any]:
     return {
         "id": hit.name,
         "title": hit.title,

@@ -1,4 +1,4 @@
-"""Hold together what it takes to send a question, so that it can be sent in several ways."""
+"""The previous turns of a conversation, and the ways to send them."""
 
 import re
 from collections.abc import Mapping
@@ -10,15 +10,15 @@ from aiml_cli.api.messages import Conversation, Message, RawMessage
 from aiml_cli.errors import RequestRejected, UsageError
 from aiml_cli.settings.options import Options
 
-GO_ON = "Your answer was cut off. Go on exactly where it stops, and repeat nothing of it."
-REST = Conversation((Message("user", (GO_ON,)),))
-CUT = "\n\n[The answer was cut off here.]"
-# What servers say when they do not have, or no longer have, what a request refers to.
+CONTINUE_PROMPT = "Your answer was cut off. Go on exactly where it stops, and repeat nothing of it."
+CONTINUE_REQUEST = Conversation((Message("user", (CONTINUE_PROMPT,)),))
+CUT_MARK = "\n\n[The answer was cut off here.]"
+# What servers say about a reference to something that they do not have, or no longer have.
 _UNKNOWN_RESPONSE = re.compile(
     r"previous.?response|\bresp_|\bresponse\b.*\b(not found|not exist|expired)", re.IGNORECASE | re.DOTALL
 )
 _UNKNOWN_ITEM = re.compile(r"\brs_|\bpersisted|\bitem\b.*\bnot found|'reasoning' item", re.IGNORECASE | re.DOTALL)
-_OF_CHAT = ("message", "function_call", "function_call_output")
+_CHAT_ITEM_TYPES = ("message", "function_call", "function_call_output")
 
 
 class HistoryMode(IntEnum):
@@ -31,72 +31,72 @@ class HistoryMode(IntEnum):
 
 @dataclass(frozen=True, slots=True)
 class PreviousTurns:
-    """Hold what was said before.
+    """The previous turns of a conversation.
 
-    `by_id` is the response that goes for all of it, where the server keeps it; `root` is the response that the
-    conversation was begun behind, which is not here.
+    `response_id` stands for all of them on a server that stores responses. `root_response_id` is the response that
+    the first turn followed; it is not among the messages.
     """
 
     id: int | None
     messages: tuple[RawMessage, ...]
     system: str | None
-    by_id: str | None
-    is_cut: bool
-    root: str | None = None
+    response_id: str | None
+    is_truncated: bool
+    root_response_id: str | None = None
 
     def join(
-        self, said: Conversation, options: Options, endpoint: str, how: HistoryMode
+        self, conversation: Conversation, options: Options, endpoint: str, history: HistoryMode
     ) -> tuple[Conversation, Options]:
-        """Put what is said now behind it."""
-        if self.by_id and endpoint == "responses" and how == HistoryMode.BY_ID:
-            return said, replace(options, previous_response_id=self.by_id)
-        turns = [_told(turn, how) for turn in self.messages if _is_sent(turn.item, endpoint, how)]
-        if said.messages[:1] == REST.messages and turns:
-            turns[-1] = RawMessage({**turns[-1].item, "content": turns[-1].item["content"].removesuffix(CUT)})
-        if self.root and endpoint == "responses":
-            options = replace(options, previous_response_id=self.root)
-        return Conversation((*turns, *said.messages)), options
+        """Return the previous and the new messages together, and the options that refer to a stored response."""
+        if self.response_id and endpoint == "responses" and history == HistoryMode.BY_ID:
+            return conversation, replace(options, previous_response_id=self.response_id)
+        turns = [_drop_id(turn, history) for turn in self.messages if _is_sent(turn.item, endpoint, history)]
+        if conversation.messages[:1] == CONTINUE_REQUEST.messages and turns:
+            turns[-1] = RawMessage({**turns[-1].item, "content": turns[-1].item["content"].removesuffix(CUT_MARK)})
+        if self.root_response_id and endpoint == "responses":
+            options = replace(options, previous_response_id=self.root_response_id)
+        return Conversation((*turns, *conversation.messages)), options
 
-    def unsupported_items(self, endpoint: str) -> list[str]:
-        """List the types of what an endpoint does not know."""
-        types = [
-            turn.item.get("type", "") for turn in self.messages if not _is_sent(turn.item, endpoint, HistoryMode.FULL)
-        ]
-        return list(dict.fromkeys([*([self.root] if self.root and endpoint != "responses" else []), *types]))
+    def list_unsupported_items(self, endpoint: str) -> list[str]:
+        """Return the types of the items that the endpoint cannot take."""
+        items = [turn.item for turn in self.messages]
+        types = [item.get("type", "") for item in items if not _is_sent(item, endpoint, HistoryMode.FULL)]
+        root = [self.root_response_id] if self.root_response_id and endpoint != "responses" else []
+        return list(dict.fromkeys([*root, *types]))
 
     def continue_request(self) -> Conversation:
-        """Ask for the rest of an answer that was cut; raise UsageError where nothing was."""
-        if not self.is_cut:
+        """Return the message that asks for the rest of a truncated answer; raise UsageError if it is complete."""
+        if not self.is_truncated:
             raise UsageError("the last answer was not cut: there is no rest to ask for", "type what to say next")
-        return REST
+        return CONTINUE_REQUEST
 
-    def retry_reason(self, error: RequestRejected, endpoint: str, how: HistoryMode) -> str:
-        """Say why another way to send it is tried after a refusal; "" where none would help."""
+    def retry_reason(self, error: RequestRejected, endpoint: str, history: HistoryMode) -> str:
+        """Return why the turns should be sent in another way after a rejection, or "" if no other way would help."""
         if endpoint != "responses":
             return ""
-        about = f"{error.message} {error.details.get('code')} {error.details.get('type')}"
-        if how == HistoryMode.BY_ID and self.by_id and _UNKNOWN_RESPONSE.search(about):
+        text = f"{error.message} {error.details.get('code')} {error.details.get('type')}"
+        if history == HistoryMode.BY_ID and self.response_id and _UNKNOWN_RESPONSE.search(text):
             return "the server no longer has the last answer; sending the whole conversation instead"
-        bare = any(_is_bare(turn.item) for turn in self.messages)
-        if how < HistoryMode.WITHOUT_REASONING and bare and _UNKNOWN_ITEM.search(about):
+        has_references = any(_is_reference(turn.item) for turn in self.messages)
+        if history < HistoryMode.WITHOUT_REASONING and has_references and _UNKNOWN_ITEM.search(text):
             return "the server no longer has the reasoning of earlier answers; sending the rest of the conversation"
         return ""
 
 
-def _is_sent(item: Mapping[str, Any], endpoint: str, how: HistoryMode) -> bool:
-    """Say whether an item is sent: chat knows no reasoning items and no calls of the server's own tools."""
-    if how == HistoryMode.WITHOUT_REASONING and _is_bare(item):
+def _is_sent(item: Mapping[str, Any], endpoint: str, history: HistoryMode) -> bool:
+    """True if an item is sent: chat takes no reasoning items and no calls of the server's own tools."""
+    if history == HistoryMode.WITHOUT_REASONING and _is_reference(item):
         return False
-    return endpoint == "responses" or item.get("type", "message") in _OF_CHAT
+    return endpoint == "responses" or item.get("type", "message") in _CHAT_ITEM_TYPES
 
 
-def _told(turn: RawMessage, how: HistoryMode) -> RawMessage:
-    """Take its id off what was said with reasoning that is left out: the server would ask for that."""
-    if how != HistoryMode.WITHOUT_REASONING or turn.item.get("type") not in _OF_CHAT:
+def _drop_id(turn: RawMessage, history: HistoryMode) -> RawMessage:
+    """Drop the id of an item whose reasoning is left out: with the id the server would ask for the reasoning."""
+    if history != HistoryMode.WITHOUT_REASONING or turn.item.get("type") not in _CHAT_ITEM_TYPES:
         return turn
     return RawMessage({name: value for name, value in turn.item.items() if name != "id"})
 
 
-def _is_bare(item: Mapping[str, Any]) -> bool:
-    """Say whether an item only names reasoning that the server had."""
+def _is_reference(item: Mapping[str, Any]) -> bool:
+    """True if an item only refers to reasoning that the server stores."""
     return item.get("type") == "reasoning" and not item.get("encrypted_content")

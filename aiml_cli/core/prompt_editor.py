@@ -1,4 +1,4 @@
-"""Let the user write the prompt in an editor."""
+"""Open the user's editor to write a prompt."""
 
 import os
 from collections.abc import Mapping
@@ -6,24 +6,23 @@ from secrets import token_hex
 
 from aiml_cli.errors import AimlError, UsageError
 from aiml_cli.store import paths
-from aiml_cli.system import atomic_write
-from aiml_cli.system.atomic_write import decode_utf8, read_file
+from aiml_cli.system.atomic_write import create_file, decode_utf8, read_file
 from aiml_cli.system.child_process import run_editor
 from aiml_cli.system.signals import Stopped
 
 
 def edit_text(start: str, environ: Mapping[str, str]) -> str:
-    """Open a private file that begins with a text, and give what the user makes of it.
+    """Return the text that the user makes of `start` in an editor.
 
-    Raises UsageError when nothing is written, and when the editor fails; then the file stays, and is named.
+    Raise UsageError if it is empty or the editor fails; after a failure the file stays, and the hint names it.
     """
     path = paths.cache_dir() / f"prompt-{os.getpid()}-{token_hex(4)}.md"
-    atomic_write.create_file(path, f"{start}\n".encode("utf-8", "replace") if start else b"")
+    create_file(path, f"{start}\n".encode("utf-8", "replace") if start else b"")
     try:
         run_editor(path, environ.get("VISUAL") or environ.get("EDITOR") or "vi")
         text = decode_utf8(read_file(path) or b"", path).strip("\n")
-    except (AimlError, Stopped) as fault:
-        error = fault.error if isinstance(fault, Stopped) else fault
+    except (AimlError, Stopped) as stop:
+        error = stop.error if isinstance(stop, Stopped) else stop
         error.hint = f"what you wrote is kept in {path}"
         raise
     path.unlink(missing_ok=True)

@@ -3,7 +3,7 @@
 import os
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from datetime import UTC, datetime
 from threading import current_thread, main_thread
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
@@ -12,11 +12,14 @@ from aiml_cli.api.answer import Answer, Timing, add_costs
 from aiml_cli.api.completion_builder import Completion, CompletionBuilder
 from aiml_cli.api.endpoints import Endpoint
 from aiml_cli.api.lenient_json import as_amount
+from aiml_cli.api.messages import Conversation
 from aiml_cli.api.parse_response import parse_response
 from aiml_cli.api.stream_events import ErrorEvent, EventBatch, Finished, Notice, OutputItems, ResponseStarted, Usage
 from aiml_cli.core.chat_request import ChatRequest, build_request
+from aiml_cli.core.history_journal import Journal
 from aiml_cli.core.previous_turns import HistoryMode
 from aiml_cli.errors import AimlError
+from aiml_cli.output.choose_renderer import AnswerOutput
 from aiml_cli.settings.options import Options
 from aiml_cli.store.key_storage import ApiKey
 from aiml_cli.system.stdio import print_err
@@ -26,12 +29,7 @@ from aiml_cli.transport.choose_transport import make_send, open_client
 from aiml_cli.transport.http_types import HttpRequest
 
 if TYPE_CHECKING:
-    from contextlib import AbstractContextManager
-
-    from aiml_cli.api.messages import Conversation
     from aiml_cli.core.budget import Budget, Reservation
-    from aiml_cli.core.history_journal import Journal
-    from aiml_cli.output.choose_renderer import AnswerOutput
     from aiml_cli.output.spinner import Spinner
     from aiml_cli.transport.choose_transport import Client
 
@@ -42,7 +40,7 @@ class ResponseSink(Protocol):
     """Receives a response: first its bytes, then the events in them."""
 
     def show(self, batch: EventBatch) -> None:
-        """Take the events of one network read."""
+        """Receive the events of one network read."""
 
     def tee(self, chunks: Iterator[bytes]) -> Iterator[bytes]:
         """Yield the chunks unchanged, and use them on the way."""
@@ -52,14 +50,14 @@ class RetryPacer(Protocol):
     """Decides how long to wait before a retry, together with others that ask the same server."""
 
     def report_failure(self, error: AimlError, seconds: float) -> None:
-        """Take note of a failure, after which nothing should be sent for some seconds."""
+        """Note a failure; for some seconds nothing should be sent."""
 
     def wait(self, seconds: float) -> None:
-        """Wait before the next try."""
+        """Wait before the next attempt."""
 
 
 class Sender:
-    """Sends the requests of one turn and accumulates the answer; the answer is available however the turn ends.
+    """Sends the requests of one turn and accumulates the answer, which is available however the turn ends.
 
     `client` stays open for the next turn; without one, each request opens its own.
     """
@@ -71,14 +69,13 @@ class Sender:
         *,
         client: "Client | None" = None,
         pacer: RetryPacer | None = None,
-        journal: "Journal | None" = None,
+        journal: Journal | None = None,
     ) -> None:
         self._endpoint, self._options = endpoint, options
-        self._client, self._pacer = client, pacer
-        self.journal = journal
+        self._client, self._pacer, self.journal = client, pacer, journal
         self.earlier_answers: list[Answer] = []
-        self._builder = self._builder_of_offsets = CompletionBuilder()
-        self._tries = self._tries_with_other_models = 0
+        self._builder = self._offsets_builder = CompletionBuilder()
+        self._attempts = self._other_attempts = 0
         self._began = self._first_event = 0.0
         self._has_output = False
         self._previous_response_id: str | None = None
@@ -101,7 +98,7 @@ class Sender:
         self._previous_response_id = previous_response_id
         with open_client(self._options, request.url, self._client) as client:
             while True:
-                self._tries += 1
+                self._attempts += 1
                 self._status, self._headers = None, {}
                 try:
                     self._send_once(client, _add_request_id(request), sink)
@@ -111,45 +108,43 @@ class Sender:
                     return
 
     def start_next_answer(self) -> None:
-        """Put the answer so far aside; the next request gets an answer of its own."""
+        """Add the answer so far to `earlier_answers`; the next request gets an answer of its own."""
         earlier = self.answer(None)
         self.earlier_answers.append(earlier)
-        self._segments = []
-        self._builder, self._tries, self._first_event, self._has_output = CompletionBuilder(), 0, 0.0, False
-        self._tries_with_other_models = 0
+        self._segments, self._builder = [], CompletionBuilder()
+        self._attempts = self._other_attempts = 0
+        self._first_event, self._has_output = 0.0, False
         if self.journal:
             self.journal.finish_rejected(earlier)
 
     def switch_model(self, model: str) -> None:
-        """Forget a model that said nothing; the next request goes to another one, and the tries add up."""
+        """Drop the empty answer of a model, and send the next request to another one; the attempts add up."""
         self._builder, self._first_event, self._has_output = CompletionBuilder(), 0.0, False
-        self._tries_with_other_models += self._tries
-        self._tries = 0
+        self._other_attempts += self._attempts
+        self._attempts = 0
         if self.journal:
             self.journal.change_model(model)
 
     def continue_answer(self) -> None:
-        """Append what comes next to the answer so far: the next request asks for its rest."""
+        """Append the next response to the answer so far: the next request asks for its rest."""
         self._segments.append(self.segment())
         self._builder.reopen()
-        self._headers = {}
-        self._tries, self._has_output = 0, False
+        self._headers, self._attempts, self._has_output = {}, 0, False
 
     def deltas_since(self, offsets: dict[tuple[int, str], int]) -> list[tuple[str, int, str]]:
-        """Return what grew since the offsets, and move them; safe to call from another thread."""
-        if self._builder_of_offsets is not (builder := self._builder):
-            self._builder_of_offsets = builder
-            offsets.clear()  # they belong to an answer that was replaced
+        """Return the text since the offsets, and move them; safe to call from another thread."""
+        if self._offsets_builder is not (builder := self._builder):
+            self._offsets_builder = builder
+            offsets.clear()  # they belong to an earlier answer
         return builder.deltas_since(offsets)
 
     def completion(self) -> Completion:
-        """Return the answer as far as it came."""
+        """Return the content of the answer so far."""
         return self._builder.build()
 
     def answer(self, error: AimlError | None) -> Answer:
-        """Return the answer so far, with what is known about it and the error that ended it."""
-        now = time.monotonic()
-        first, began = self._first_event, self._began
+        """Return the answer so far, with its timing, its cost and the error that ended it."""
+        now, first, began = time.monotonic(), self._first_event, self._began
         answer = Answer(
             self._endpoint.name,
             self._builder.build(),
@@ -158,7 +153,7 @@ class Sender:
             self._request_id(),
             self._previous_response_id,
             self._status,
-            self._tries_with_other_models + self._tries,
+            self._other_attempts + self._attempts,
             self._header_cost(),
         )
         if not self._segments:
@@ -168,7 +163,7 @@ class Sender:
         return add_costs(answer, [*self._segments, last] if is_billed else self._segments)
 
     def segment(self) -> Answer:
-        """Return what the current request cost, for answers that take several requests."""
+        """Return the usage and cost of the current request, for answers that take several requests."""
         return Answer(self._endpoint.name, Completion(usage=self._builder.usage), header_cost_usd=self._header_cost())
 
     def _header_cost(self) -> float | None:
@@ -183,14 +178,14 @@ class Sender:
             self._began = time.monotonic()
         if self._options.verbose:
             size = len(request.body or b"")
-            print_err(f"aiml: {request.method} {request.url}, {size} bytes, try {self._tries}")
+            print_err(f"aiml: {request.method} {request.url}, {size} bytes, try {self._attempts}")
         send = make_send(self._options)
-        with _spinner(self._options) as spinner, send(client, request, self._on_sent(spinner)) as response:
+        with _show_spinner(self._options) as spinner, send(client, request, self._make_on_sent(spinner)) as response:
             self._status, self._headers = response.status, response.headers
             if self._options.verbose:
                 content_type = response.headers.get("content-type", "")
                 print_err(f"aiml: {response.status} {content_type}, request {self._request_id() or 'without an id'}")
-            # The text of a failed try is part of the error; only an answer is passed on byte for byte.
+            # The text of a failed attempt is part of the error; only an answer is passed on byte for byte.
             is_answer = 200 <= response.status < 300  # noqa: PLR2004
             chunks = sink.tee(response.chunks) if is_answer else response.chunks
             for batch in parse_response(self._endpoint, response.status, response.headers, chunks):
@@ -199,9 +194,7 @@ class Sender:
                 self._builder.add(batch)
                 sink.show(batch)
 
-    def _on_sent(self, spinner: "Spinner | None") -> Callable[[], None]:
-        """Return what to do when the request is sent, while the response is awaited."""
-
+    def _make_on_sent(self, spinner: "Spinner | None") -> Callable[[], None]:
         def on_sent() -> None:
             if self.journal:
                 self.journal.start(self.deltas_since)
@@ -211,56 +204,55 @@ class Sender:
         return on_sent
 
     def _note_first_event(self, batch: EventBatch) -> None:
-        """Note when the first part of the answer came; its start, its end and metadata do not count."""
-        silent = ResponseStarted | OutputItems | Usage | Notice | Finished | ErrorEvent
-        if any(not isinstance(event, silent) for event in batch):
+        """Note the time of the first part of the answer; its start, its end and metadata do not count."""
+        metadata = ResponseStarted | OutputItems | Usage | Notice | Finished | ErrorEvent
+        if any(not isinstance(event, metadata) for event in batch):
             self._has_output = True
             self._first_event = self._first_event or time.monotonic()
 
     def _raise_if_aborted(self) -> None:
-        """Raise if another thread aborted this client."""
         if self._client:
             self._client.connection.raise_if_aborted()
 
     def _wait_or_raise(self, error: AimlError, skip_retries: SkipRetries | None) -> None:
         self._raise_if_aborted()
         options, now = self._options, datetime.now(UTC)
-        delay = retry.retry_delay(error, self._headers, self._tries, now, os.urandom(1)[0] / 255)
+        delay = retry.retry_delay(error, self._headers, self._attempts, now, os.urandom(1)[0] / 255)
         if options.replay and delay:
             delay = 0.0
         is_skipped = skip_retries is not None and skip_retries(error)
         if self._pacer and delay is not None and not is_skipped:
             self._pacer.report_failure(error, delay)
-        if delay is None or is_skipped or self._has_output or self._tries > (options.retries or 0):
+        if delay is None or is_skipped or self._has_output or self._attempts > (options.retries or 0):
             raise retry.add_retry_hint(error, self._headers, now)
         if not options.quiet:
-            print_err(f"aiml: {error.message}; trying again in {delay:.1f} s ({self._tries} of {options.retries})")
+            print_err(f"aiml: {error.message}; trying again in {delay:.1f} s ({self._attempts} of {options.retries})")
         (self._pacer.wait if self._pacer else time.sleep)(delay)
 
 
 class TurnContext(NamedTuple):
-    """What it takes to send the requests of one turn; `conversation` holds what is new in it.
+    """All that is needed to send the requests of one turn; `conversation` has its new messages.
 
-    `reservation` is what the first request may cost.
+    `reservation` is for the first request.
     """
 
     sender: Sender
     request: ChatRequest
-    conversation: "Conversation"
+    conversation: Conversation
     key: ApiKey | None
-    output: "AnswerOutput"
+    output: AnswerOutput
     budget: "Budget | None" = None
     reservation: "Reservation | None" = None
     skip_retries: SkipRetries | None = None
 
     def build_body(
-        self, conversation: "Conversation | None" = None, history: HistoryMode = HistoryMode.BY_ID
+        self, conversation: Conversation | None = None, history: HistoryMode = HistoryMode.BY_ID
     ) -> dict[str, Any]:
         """Build a request body; `history` is how previous turns are sent."""
         return self.request.build_body(conversation or self.conversation, history)
 
     def send(self, body: Mapping[str, Any], sink: ResponseSink | None = None) -> None:
-        """Send a body, and show the response in the sink, or else in the output of the turn."""
+        """Send a body; the response goes to the sink, or else to the output of the turn."""
         self.sender.send(
             build_request(self.request, body, self.key),
             sink or self.output,
@@ -269,15 +261,15 @@ class TurnContext(NamedTuple):
         )
 
 
-def _spinner(options: Options) -> "AbstractContextManager[Spinner | None]":
-    """Return a spinner where somebody watches the terminal, else nothing."""
-    if options.quiet or not is_terminal(2) or current_thread() is not main_thread():  # several would mix
+def _show_spinner(options: Options) -> "AbstractContextManager[Spinner | None]":
+    """Show a spinner if stderr is a terminal and no other thread shows one."""
+    if options.quiet or not is_terminal(2) or current_thread() is not main_thread():
         return nullcontext()
-    from aiml_cli.output import spinner  # a pipe needs none
+    from aiml_cli.output import spinner  # a pipe needs no spinner
 
     return spinner.show_spinner(os.environ)
 
 
 def _add_request_id(request: HttpRequest) -> HttpRequest:
-    """Return the request with an id for this try, which the gateway stores and shows in its log."""
+    """Return the request with an id for this attempt, which the gateway shows in its log."""
     return request._replace(headers={**request.headers, "X-Client-Request-Id": os.urandom(16).hex()})

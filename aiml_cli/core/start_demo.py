@@ -15,44 +15,39 @@ FIRST_PORT, LAST_PORT = 1024, 65535
 
 @contextmanager
 def start_demo_if_asked(settings: Settings) -> Iterator[Settings]:
-    """Start the embedded server when it is asked for by name, and address the settings to it.
-
-    Its own models may be named anywhere; another model must be typed to be asked for here.
-    """
+    """Start the embedded server if --demo is set, and yield the settings with its URL and one of its models."""
     if not settings.options.demo:
         yield settings
         return
-    if settings.options.replay:  # a recording answers in its place
-        yield _at_no_server(settings)
+    if settings.options.replay:  # the recording answers; like the server, it gets a new URL in each process
+        port = FIRST_PORT + os.getpid() % (LAST_PORT - FIRST_PORT)
+        yield _use_url(settings, f"http://127.0.0.1:{port}/v1")
         return
     from aiml_cli.demo.server import serve  # only --demo needs a server
 
     with serve() as url:
         if not settings.options.quiet:
             print_err("aiml: the embedded server answers; no model runs")
-        settled = use_demo_model(settings)
-        yield replace(settled, options=replace(settled.options, base_url=url))
+        yield _use_url(settings, url)
 
 
-def _at_no_server(settings: Settings) -> Settings:
-    """Give an address as the embedded server has: another one each time, at which nothing is kept."""
-    settled = use_demo_model(settings)
-    url = f"http://127.0.0.1:{FIRST_PORT + os.getpid() % (LAST_PORT - FIRST_PORT)}/v1"
-    return replace(settled, options=replace(settled.options, base_url=url))
+def _use_url(settings: Settings, url: str) -> Settings:
+    settings = use_demo_model(settings)
+    return replace(settings, options=replace(settings.options, base_url=url))
 
 
 def use_demo_model(settings: Settings) -> Settings:
-    """Give the settings one of the embedded server's models, unless another was typed."""
+    """Return the settings with a model of the embedded server, unless another one was typed."""
     model = settings.options.model or DEMO_MODEL
-    is_meant = settings.sources["model"] is Source.FLAG or model.startswith("demo/")
-    return settings if is_meant else replace(settings, options=replace(settings.options, model=DEMO_MODEL))
+    is_chosen = settings.sources["model"] is Source.FLAG or model.startswith("demo/")
+    return settings if is_chosen else replace(settings, options=replace(settings.options, model=DEMO_MODEL))
 
 
 def serve_demo(port: int) -> int:
-    """Run the embedded server until Ctrl-C."""
+    """Run the embedded server until Ctrl-C; return the exit code."""
     from threading import Event
 
-    from aiml_cli.demo.server import serve
+    from aiml_cli.demo.server import serve  # only this command needs a server
 
     with serve(port) as url:
         print_out(f"{url}\n")
@@ -61,6 +56,6 @@ def serve_demo(port: int) -> int:
         )
         try:
             Event().wait()
-        except Stopped as stop:  # the usual end of a server needs no words
+        except Stopped as stop:  # the usual end of a server needs no message
             return stop.error.exit_code
     return 0

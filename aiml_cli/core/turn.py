@@ -1,34 +1,32 @@
-"""Hold one turn: a question goes out, its answer is shown, judged and kept."""
+"""Run one turn: send the request, show the answer, check it, and write it into the history."""
 
 import os
 from dataclasses import replace
 from typing import TYPE_CHECKING, NamedTuple
 
-from aiml_cli.api.answer import Answer, add_costs, can_continue, judge_answer
+from aiml_cli.api.answer import Answer, add_costs, can_continue, error_from_completion
 from aiml_cli.api.messages import Conversation
-from aiml_cli.catalog import pricing
+from aiml_cli.catalog.pricing import add_estimated_cost
 from aiml_cli.core.chat_request import ChatRequest, build_headers, is_stored_action, resolve_key
-from aiml_cli.core.history_journal import make_journal
+from aiml_cli.core.history_journal import Journal, make_journal
+from aiml_cli.core.send_with_retries import RetryPacer, Sender, TurnContext
 from aiml_cli.errors import AimlError, IncompleteAnswer, RequestRejected
 from aiml_cli.output.choose_renderer import AnswerOutput
 from aiml_cli.settings.options import Options
 from aiml_cli.system.signals import Stopped
 
 if TYPE_CHECKING:
-    from aiml_cli.core.history_journal import Journal
-    from aiml_cli.core.send_with_retries import RetryPacer, Sender, TurnContext
     from aiml_cli.output.save_media import MediaWriter
     from aiml_cli.store.history.writer import AnswerId
     from aiml_cli.transport.choose_transport import Client
 
-FOR_THE_REST = "-c asks for the rest; or "
+CONTINUE_HINT = "-c asks for the rest; or "
 
 
 class TurnResult(NamedTuple):
-    """Hold what was asked and answered; `said` is None when it did not come to be asked.
+    """The request and its answer; `conversation` is None if the turn ended before anything was sent.
 
-    The answer's error is what went wrong, whatever that was. `row` is the answer in the history, None where nothing
-    was kept.
+    `answer.error` is what went wrong. `row` is the answer in the history, None if it was not saved.
     """
 
     request: ChatRequest
@@ -38,7 +36,7 @@ class TurnResult(NamedTuple):
 
 
 def run_turn(
-    request: ChatRequest, output: AnswerOutput, client: "Client | None" = None, pacer: "RetryPacer | None" = None
+    request: ChatRequest, output: AnswerOutput, client: "Client | None" = None, pacer: RetryPacer | None = None
 ) -> TurnResult:
     """Send a request and show the answer; errors of the server, the network and the user are in the result.
 
@@ -50,31 +48,29 @@ def run_turn(
     try:
         media = _open_media(request.options)
         error = turn.run()
-    except AimlError as fault:
-        error = fault
-        _add_advice(fault, turn.request)
+    except AimlError as failure:
+        error = failure
+        _add_advice(error, turn.request)
     except Stopped as stop:
         error = stop.error
-    answer = _judge(turn.request, turn.sender.journal, turn.sender.answer(error))
+    request, journal = turn.request, turn.sender.journal
+    answer = _check_answer(request, journal, turn.sender.answer(error))
     answer = media.save(answer) if media else answer
-    answer = _close(output, turn.sender, pricing.add_estimated_cost(answer, turn.request.settings), turn.request)
-    journal = turn.sender.journal
-    return TurnResult(turn.request, turn.conversation, answer, journal.row if journal else None)
+    answer = _close(output, turn.sender, add_estimated_cost(answer, request.settings), request)
+    return TurnResult(request, turn.conversation, answer, journal.row if journal else None)
 
 
 class _Turn:
-    """A turn while it runs: what is known of it counts also when it ends early."""
+    """A turn while it runs; its attributes are valid even if it ends early."""
 
     def __init__(
-        self, request: ChatRequest, output: AnswerOutput, client: "Client | None", pacer: "RetryPacer | None"
+        self, request: ChatRequest, output: AnswerOutput, client: "Client | None", pacer: RetryPacer | None
     ) -> None:
         self.request, self._output, self._client, self._pacer = request, output, client, pacer
         self.conversation: Conversation | None = None
         self.sender = self._make_sender(None)
 
-    def _make_sender(self, journal: "Journal | None") -> "Sender":
-        from aiml_cli.core.send_with_retries import Sender  # httpx costs a fifth of a second; --help need not wait
-
+    def _make_sender(self, journal: Journal | None) -> Sender:
         options = self.request.options
         return Sender(self.request.endpoint, options, client=self._client, pacer=self._pacer, journal=journal)
 
@@ -95,14 +91,11 @@ class _Turn:
         self.request, error = model_fallback.send_with_fallback(context, _send, _add_advice)
         return error
 
-    def _prepare(self, conversation: Conversation) -> "TurnContext":
-        """Check key and budget, and open the journal."""
-        from aiml_cli.core.send_with_retries import TurnContext
-
+    def _prepare(self, conversation: Conversation) -> TurnContext:
         request, key = self.request, resolve_key(self.request)
         budget = reservation = None
         if request.options.max_cost is not None and not request.options.replay:
-            from aiml_cli.core.budget import Budget, reserve_first  # few set a limit
+            from aiml_cli.core.budget import Budget, reserve_first  # few users set a limit
 
             budget = Budget(request.options.max_cost)
             reservation = reserve_first(budget, request, conversation)
@@ -115,35 +108,34 @@ class _Turn:
 
         action = background_responses.parse_action(self.request.settings, self.request.words)
         headers = build_headers(resolve_key(self.request), "application/json")
-        http_request = action.request(self.request.url, headers)
+        http_request = action.build_request(self.request.url, headers)
         if action.verb != "cancel":
-            self.sender = self._make_sender(make_journal(self.request, Conversation(), os.environ, action.name))
+            self.sender = self._make_sender(make_journal(self.request, Conversation(), os.environ, action.response_id))
         background_responses.run_action(action, self.sender, http_request, self._output)
 
 
-def resolve_conversation(question: ChatRequest) -> ChatRequest:
-    """Put the question behind the conversation that it goes on with, if it does; settle which model is asked first."""
-    if question.options.continue_ or question.options.resume:
+def resolve_conversation(request: ChatRequest) -> ChatRequest:
+    """Add the previous turns of --continue or --resume, and select the first of several models."""
+    if request.options.continue_ or request.options.resume:
         from aiml_cli.core import resume  # for few calls only
 
-        question = resume.load_previous_turns(question, os.environ)
-    if "," in (question.options.model or ""):
-        from aiml_cli.core import model_fallback  # most ask one model
+        request = resume.load_previous_turns(request, os.environ)
+    if "," in (request.options.model or ""):
+        from aiml_cli.core import model_fallback  # most requests name one model
 
-        question = model_fallback.start_fallback(question)
-    return question
+        request = model_fallback.start_fallback(request)
+    return request
 
 
 def _add_advice(error: AimlError, request: ChatRequest) -> None:
     """Add to a rejection what the catalog knows."""
     if isinstance(error, RequestRejected) and not is_stored_action(request.options):
-        from aiml_cli.catalog import model_suggestions  # where something went wrong only
+        from aiml_cli.catalog import model_suggestions  # only after an error
 
         model_suggestions.improve_hint(error, request.settings, request.endpoint.name)
 
 
 def _open_media(options: Options) -> "MediaWriter | None":
-    """Open the files for sounds and pictures, where some are named."""
     if not (options.audio_out or options.save_dir):
         return None
     from aiml_cli.output.save_media import MediaWriter  # for few calls only
@@ -151,11 +143,10 @@ def _open_media(options: Options) -> "MediaWriter | None":
     return MediaWriter(options)
 
 
-def _send(context: "TurnContext") -> None:
-    """Send a request in the way that its options ask for."""
+def _send(context: TurnContext) -> None:
     request = context.request
     if request.options.background:
-        from aiml_cli.core import background_responses  # as those below for few calls only
+        from aiml_cli.core import background_responses  # like those below, for few calls only
 
         background_responses.start_background(context)
     elif request.response_spec and request.options.schema_retries:
@@ -174,41 +165,42 @@ def _send(context: "TurnContext") -> None:
         context.send(context.build_body())
 
 
-def _judge(question: ChatRequest, journal: "Journal | None", answer: Answer) -> Answer:
-    """Say what is wrong with an answer, if something is."""
-    options, error = question.options, answer.error
-    if error is None or (isinstance(error, IncompleteAnswer) and answer.completion.is_complete):
+def _check_answer(request: ChatRequest, journal: Journal | None, answer: Answer) -> Answer:
+    """Return the answer with the error that it has by its content, if there is one."""
+    options, error, completion = request.options, answer.error, answer.completion
+    has_ended = completion.status not in ("queued", "in_progress")
+    if error is None or (isinstance(error, IncompleteAnswer) and completion.is_complete):
         # A connection that is cut after the end of the answer takes nothing away from it.
-        error = judge_answer(
-            answer.completion,
+        error = error_from_completion(
+            completion,
             allow_cut=bool(options.allow_cut),
             background=bool(options.background) and not is_stored_action(options),
             cancelling=bool(options.cancel),
         )
-    if error is None and question.response_spec and answer.completion.status not in ("queued", "in_progress"):
+    if error is None and request.response_spec and has_ended:
         from aiml_cli.core import schema_retry  # for few calls only
 
-        error = schema_retry.check_answer(question, answer.completion)
-    if error is None and options.extract and answer.completion.status not in ("queued", "in_progress"):
+        error = schema_retry.check_answer(request, completion)
+    if error is None and options.extract and has_ended:
         from aiml_cli.output import code_blocks  # for few calls only
 
-        error = code_blocks.missing_block_error(options.extract, answer.completion, is_kept=journal is not None)
-    if journal and isinstance(error, IncompleteAnswer) and can_continue(answer.completion):
-        error.hint = FOR_THE_REST + error.hint
+        error = code_blocks.missing_block_error(options.extract, completion, is_saved=journal is not None)
+    if journal and isinstance(error, IncompleteAnswer) and can_continue(completion):
+        error.hint = CONTINUE_HINT + error.hint
     return replace(answer, error=error)
 
 
-def _close(screen: AnswerOutput, talk: "Sender", answer: Answer, request: ChatRequest) -> Answer:
-    """Show what is left, and only then keep the answer, also when it could not be shown.
+def _close(output: AnswerOutput, sender: Sender, answer: Answer, request: ChatRequest) -> Answer:
+    """Show the end of the answer, then save the answer, even if it could not be shown.
 
-    The cost that is shown is that of the whole call; what was kept before has its own.
+    The cost that is shown is that of the whole call; earlier answers are saved with their own.
     """
-    others = [pricing.add_estimated_cost(each, request.settings) for each in talk.earlier_answers]
+    others = [add_estimated_cost(earlier, request.settings) for earlier in sender.earlier_answers]
     try:
-        screen.close(add_costs(answer, [*others, answer]) if others else answer)
-    except (AimlError, Stopped) as fault:
-        answer = replace(answer, error=answer.error or (fault.error if isinstance(fault, Stopped) else fault))
+        output.close(add_costs(answer, [*others, answer]) if others else answer)
+    except (AimlError, Stopped) as stop:
+        answer = replace(answer, error=answer.error or (stop.error if isinstance(stop, Stopped) else stop))
     finally:
-        if talk.journal:
-            talk.journal.close(answer)
+        if sender.journal:
+            sender.journal.close(answer)
     return add_costs(answer, [*others, answer]) if others else answer

@@ -1,4 +1,4 @@
-"""What each demo model answers to a question, before any endpoint gives it a form."""
+"""What each demo model answers, before an endpoint gives the answer its JSON."""
 
 import json
 import re
@@ -8,9 +8,9 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 
 from aiml_cli.demo.question import DemoRequest, Json
-from aiml_cli.demo.schema_samples import DEMO, make_sample
+from aiml_cli.demo.schema_samples import DEMO_NOTE, make_sample
 
-TOKEN = 4  # characters: near enough for English, and a client must not count on it
+CHARS_PER_TOKEN = 4  # near enough for English; clients must not rely on it
 _PAGE = """\
 {demo} Here is your prompt, with what a terminal can do with **Markdown**.
 
@@ -51,18 +51,13 @@ _STOPWORDS = {
     "Portuguese": "o os as e é um uma que por para com não em do da como se no na eu olá",
     "Dutch": "de het een en is niet van ik dat wat waarom met voor op zijn je te hoe er aan",
 }
-_SCRIPTS = {
-    "CJK": "Chinese characters",
-    "HIRAGANA": "Japanese",
-    "KATAKANA": "Japanese",
-    "HANGUL": "Korean",
-}
-_SAMPLE = 2000  # characters are enough to guess from
+_SCRIPTS = {"CJK": "Chinese characters", "HIRAGANA": "Japanese", "KATAKANA": "Japanese", "HANGUL": "Korean"}
+_SAMPLE_CHARS = 2000  # enough to guess a language from
 
 
 @dataclass(frozen=True, slots=True)
 class FunctionCall:
-    """Ask for a function to be called; the arguments are JSON as a text."""
+    """A request to call a function; the arguments are JSON text."""
 
     name: str
     arguments: str
@@ -70,194 +65,185 @@ class FunctionCall:
 
 @dataclass(frozen=True, slots=True)
 class DemoAnswer:
-    """Hold one choice; `reason` is chat's word for how it ended."""
+    """One choice; `finish_reason` uses the words of the chat endpoint."""
 
     text: str = ""
-    thoughts: str = ""
+    reasoning: str = ""
     refusal: str = ""
     call: FunctionCall | None = None
-    reason: str = "stop"
+    finish_reason: str = "stop"
 
     @property
     def arguments(self) -> str:
-        """Give the arguments of the call, "" without one."""
+        """Return the arguments of the call, "" without one."""
         return self.call.arguments if self.call else ""
 
     @property
     def output_tokens(self) -> int:
-        """Count what was written, thoughts included."""
-        return sum(len(split_tokens(part)) for part in (self.thoughts, self.text, self.refusal, self.arguments))
+        """Return the number of tokens, reasoning included."""
+        return sum(len(split_tokens(part)) for part in (self.reasoning, self.text, self.refusal, self.arguments))
 
     @property
     def reasoning_tokens(self) -> int:
-        """Count the thoughts."""
-        return len(split_tokens(self.thoughts))
+        """Return the number of reasoning tokens."""
+        return len(split_tokens(self.reasoning))
 
 
 def split_tokens(text: str) -> list[str]:
-    """Cut a text into the pieces in which it is streamed and counted."""
-    return [text[at : at + TOKEN] for at in range(0, len(text), TOKEN)]
+    """Split a text into the pieces that are streamed and counted as tokens."""
+    return [text[start : start + CHARS_PER_TOKEN] for start in range(0, len(text), CHARS_PER_TOKEN)]
 
 
-def make_answer(question: DemoRequest, choice: int = 0) -> DemoAnswer:
-    """Answer as the question's model does, within its cap."""
-    planned = _PLANS.get(question.model, _spoken)(question, choice)
-    return planned if question.cap is None else _capped(planned, question.cap)
+def make_answer(request: DemoRequest, choice: int = 0) -> DemoAnswer:
+    """Return the answer of the request's model, cut at `max_tokens`."""
+    answer = _ANSWER_FUNCTIONS.get(request.model, _answer_in_words)(request, choice)
+    return answer if request.max_tokens is None else _limit_tokens(answer, request.max_tokens)
 
 
-def _capped(whole: DemoAnswer, cap: int) -> DemoAnswer:
-    """Spend the cap on thoughts, then on what follows them, as the gateway's caps do."""
-    if whole.output_tokens <= cap:
-        return whole
-    left = cap * TOKEN
-    thoughts, left = whole.thoughts[:left], max(0, left - whole.reasoning_tokens * TOKEN)
-    call = replace(whole.call, arguments=whole.arguments[:left]) if whole.call else None
-    return DemoAnswer(whole.text[:left], thoughts, whole.refusal[:left], call, "length")
+def _limit_tokens(answer: DemoAnswer, limit: int) -> DemoAnswer:
+    """Cut an answer; like the gateway's limits, this one counts the reasoning first."""
+    if answer.output_tokens <= limit:
+        return answer
+    left = limit * CHARS_PER_TOKEN
+    reasoning, left = answer.reasoning[:left], max(0, left - answer.reasoning_tokens * CHARS_PER_TOKEN)
+    call = replace(answer.call, arguments=answer.arguments[:left]) if answer.call else None
+    return DemoAnswer(answer.text[:left], reasoning, answer.refusal[:left], call, "length")
 
 
-def _spoken(question: DemoRequest, choice: int) -> DemoAnswer:
-    """Answer in words, or in JSON where that was asked for."""
-    if question.schema is not None:
-        value = make_sample(question.schema) if question.schema else _portrait(question)
+def _answer_in_words(request: DemoRequest, choice: int) -> DemoAnswer:
+    if request.schema is not None:
+        value = make_sample(request.schema) if request.schema else _describe_prompt(request)
         return DemoAnswer(json.dumps(value, ensure_ascii=False))
-    return DemoAnswer((_markdown if question.model == "demo/markdown" else _echo)(question, choice))
+    return DemoAnswer((_write_page if request.model == "demo/markdown" else _echo)(request, choice))
 
 
-def _called(question: DemoRequest, choice: int) -> DemoAnswer:
-    """Call a tool, unless its result is there already or no tool may be called."""
-    if question.result is not None or question.tool_choice == "none":
-        return _spoken(question, choice)
-    tools = sorted(question.tools, key=lambda tool: tool.name != question.tool_choice)
-    call = FunctionCall("get_time", json.dumps({"timezone": "UTC", "note": DEMO}))
+def _call_tool(request: DemoRequest, choice: int) -> DemoAnswer:
+    """Call a tool, unless its result is already there or tools are not allowed."""
+    if request.tool_result is not None or request.tool_choice == "none":
+        return _answer_in_words(request, choice)
+    tools = sorted(request.tools, key=lambda tool: tool.name != request.tool_choice)
+    call = FunctionCall("get_time", json.dumps({"timezone": "UTC", "note": DEMO_NOTE}))
     if tools:
         call = FunctionCall(tools[0].name, json.dumps(make_sample(tools[0].parameters), ensure_ascii=False))
-    return DemoAnswer(call=call, reason="tool_calls")
+    return DemoAnswer(call=call, finish_reason="tool_calls")
 
 
-def _thoughtful(question: DemoRequest, choice: int) -> DemoAnswer:
-    thoughts = (
-        f"{DEMO} These are the thoughts. The prompt has {describe_size(question.prompt)}. "
+def _reason_first(request: DemoRequest, choice: int) -> DemoAnswer:
+    reasoning = (
+        f"{DEMO_NOTE} These are the thoughts. The prompt has {_describe_size(request.prompt)}. "
         "To think longer would not help: there is nobody here."
     )
-    return replace(_spoken(question, choice), thoughts=thoughts)
+    return replace(_answer_in_words(request, choice), reasoning=reasoning)
 
 
-def _unwilling(_question: DemoRequest, _choice: int) -> DemoAnswer:
-    return DemoAnswer(refusal=f"{DEMO} I refuse, because demo/refusal was asked.")
+def _refuse(_request: DemoRequest, _choice: int) -> DemoAnswer:
+    return DemoAnswer(refusal=f"{DEMO_NOTE} I refuse, because demo/refusal was asked.")
 
 
-def _halved(reason: str) -> Callable[[DemoRequest, int], DemoAnswer]:
-    """End in the middle for a reason."""
+def _stop_halfway(finish_reason: str) -> Callable[[DemoRequest, int], DemoAnswer]:
+    """Return an answer function that ends in the middle of its text for this reason."""
 
-    def plan(question: DemoRequest, choice: int) -> DemoAnswer:
-        whole = _spoken(question, choice)
-        return replace(whole, text=whole.text[: len(whole.text) // 2], reason=reason)
+    def answer_half(request: DemoRequest, choice: int) -> DemoAnswer:
+        answer = _answer_in_words(request, choice)
+        return replace(answer, text=answer.text[: len(answer.text) // 2], finish_reason=finish_reason)
 
-    return plan
+    return answer_half
 
 
-_PLANS: Mapping[str, Callable[[DemoRequest, int], DemoAnswer]] = {
-    "demo/tool": _called,
-    "demo/reasoning": _thoughtful,
-    "demo/refusal": _unwilling,
-    "demo/length": _halved("length"),
-    "demo/filter": _halved("content_filter"),
+_ANSWER_FUNCTIONS: Mapping[str, Callable[[DemoRequest, int], DemoAnswer]] = {
+    "demo/tool": _call_tool,
+    "demo/reasoning": _reason_first,
+    "demo/refusal": _refuse,
+    "demo/length": _stop_halfway("length"),
+    "demo/filter": _stop_halfway("content_filter"),
 }
 
 
-def _portrait(question: DemoRequest) -> Json:
-    """Describe the prompt as a JSON object."""
+def _describe_prompt(request: DemoRequest) -> Json:
     return {
-        "answer": f"{DEMO} You said: {shorten(question.prompt)}",
-        "words": len(split_words(question.prompt)),
-        "characters": len(question.prompt),
-        "lines": len(question.prompt.splitlines()),
-        "language": guess_language(question.prompt),
-        "attachments": list(question.attachments),
+        "answer": f"{DEMO_NOTE} You said: {_shorten(request.prompt)}",
+        **_measure(request.prompt),
+        "attachments": list(request.attachments),
     }
 
 
-def _echo(question: DemoRequest, choice: int) -> str:
-    said = describe_size(question.prompt)
-    opening = f"You said “{shorten(question.prompt)}” ({said}; {guess_language(question.prompt)})."
-    return " ".join([DEMO, opening, *_remarks(question, choice)])
-
-
-def _remarks(question: DemoRequest, choice: int) -> list[str]:
-    """Say what else came with the prompt; nothing of what did not."""
-    named = ", ".join(question.attachments)
-    remarks = {
-        f"With it came {count_noun(len(question.attachments), 'attachment')}: {named}.": question.attachments,
-        f"The system text has {count_noun(len(split_words(question.system)), 'word')}.": question.system,
-        f"The tool gave back “{shorten(question.result or '')}”.": question.result is not None,
-        f"The conversation has {count_noun(question.turns, 'message')}.": question.turns > 1,
-        f"This is choice {choice + 1} of {question.choices}.": question.choices > 1,
-    }
-    return [remark for remark, due in remarks.items() if due]
-
-
-def _markdown(question: DemoRequest, choice: int) -> str:
-    """Show what a terminal can do with Markdown, with the prompt as the subject."""
-    prompt = question.prompt
-    cell = shorten(prompt, 40).replace("|", "\\|")
-    rows = {
-        "words": len(split_words(prompt)),
+def _measure(prompt: str) -> dict[str, Json]:
+    return {
+        "words": len(_split_words(prompt)),
         "characters": len(prompt),
         "lines": len(prompt.splitlines()),
-        "language": guess_language(prompt),
-        "begins": cell,
+        "language": _guess_language(prompt),
     }
+
+
+def _echo(request: DemoRequest, choice: int) -> str:
+    size = _describe_size(request.prompt)
+    opening = f"You said “{_shorten(request.prompt)}” ({size}; {_guess_language(request.prompt)})."
+    return " ".join([DEMO_NOTE, opening, *_list_remarks(request, choice)])
+
+
+def _list_remarks(request: DemoRequest, choice: int) -> list[str]:
+    names = ", ".join(request.attachments)
+    remarks = {
+        f"With it came {_count_noun(len(request.attachments), 'attachment')}: {names}.": request.attachments,
+        f"The system text has {_count_noun(len(_split_words(request.system)), 'word')}.": request.system,
+        f"The tool gave back “{_shorten(request.tool_result or '')}”.": request.tool_result is not None,
+        f"The conversation has {_count_noun(request.message_count, 'message')}.": request.message_count > 1,
+        f"This is choice {choice + 1} of {request.choice_count}.": request.choice_count > 1,
+    }
+    return [remark for remark, applies in remarks.items() if applies]
+
+
+def _write_page(request: DemoRequest, choice: int) -> str:
+    """Write a page about the prompt with everything in it that a terminal can do with Markdown."""
+    prompt = request.prompt
+    rows = {**_measure(prompt), "begins": _shorten(prompt, 40).replace("|", "\\|")}
     return _PAGE.format(
-        demo=DEMO,
+        demo=DEMO_NOTE,
         rows="\n".join(f"| {name} | {value} |" for name, value in rows.items()),
-        frequent="\n".join(f"- {word}" for word in most_frequent(prompt)) or "- none",
-        quote=shorten(prompt, 200),
-        remarks="".join(remark + " " for remark in _remarks(question, choice)),
+        frequent="\n".join(f"- {word}" for word in _list_frequent_words(prompt)) or "- none",
+        quote=_shorten(prompt, 200),
+        remarks="".join(remark + " " for remark in _list_remarks(request, choice)),
     ).rstrip()
 
 
-def split_words(text: str) -> list[str]:
-    """List the words of a text."""
+def _split_words(text: str) -> list[str]:
     return re.findall(r"\w+(?:['\u2019-]\w+)*", text)
 
 
-def shorten(text: str, length: int = 60) -> str:
-    """Give the beginning of a text on one line."""
+def _shorten(text: str, length: int = 60) -> str:
     flat = " ".join(text.split())
     return flat if len(flat) <= length else flat[: length - 1].rstrip() + "…"
 
 
-def count_noun(number: int, noun: str) -> str:
-    """Write a number with its noun: 1 word, 2 words."""
+def _count_noun(number: int, noun: str) -> str:
     return f"{number} {noun}" + ("" if number == 1 else "s")
 
 
-def describe_size(text: str) -> str:
-    """Say how long a text is."""
-    parts = (len(split_words(text)), "word"), (len(text), "character"), (len(text.splitlines()), "line")
-    return ", ".join(count_noun(number, noun) for number, noun in parts)
+def _describe_size(text: str) -> str:
+    parts = (len(_split_words(text)), "word"), (len(text), "character"), (len(text.splitlines()), "line")
+    return ", ".join(_count_noun(number, noun) for number, noun in parts)
 
 
-def most_frequent(text: str, most: int = 3) -> list[str]:
-    """List the words that come most often, each with how often."""
-    counted = Counter(word.lower() for word in split_words(text))
-    return [f"{word} ({times}×)" for word, times in counted.most_common(most)]  # noqa: RUF001 - a sign for the eye
+def _list_frequent_words(text: str, limit: int = 3) -> list[str]:
+    counts = Counter(word.lower() for word in _split_words(text))
+    return [f"{word} ({count}×)" for word, count in counts.most_common(limit)]  # noqa: RUF001 - a sign for the eye
 
 
-def guess_language(text: str) -> str:
-    """Guess the language by its script, and among Latin ones by the most frequent small words."""
-    letters = [letter for letter in text[:_SAMPLE] if letter.isalpha()]
+def _guess_language(text: str) -> str:
+    """Guess the language by its script, and in Latin script by the most frequent small words."""
+    letters = [letter for letter in text[:_SAMPLE_CHARS] if letter.isalpha()]
     scripts = Counter(unicodedata.name(letter, "UNNAMED").split()[0] for letter in letters)
     if not scripts:
         return "no language"
-    if scripts.keys() & {"HIRAGANA", "KATAKANA"}:  # mixed with Chinese characters, which may be more
+    if scripts.keys() & {"HIRAGANA", "KATAKANA"}:  # the Chinese characters among them may be more
         return "Japanese"
     script = scripts.most_common(1)[0][0]
-    return _by_stopwords(text) if script == "LATIN" else _SCRIPTS.get(script, f"{script.title()} script")
+    return _guess_by_stopwords(text) if script == "LATIN" else _SCRIPTS.get(script, f"{script.title()} script")
 
 
-def _by_stopwords(text: str) -> str:
-    spoken = Counter(word.lower() for word in split_words(text[:_SAMPLE]))
-    hits = {name: sum(spoken[word] for word in stops.split()) for name, stops in _STOPWORDS.items()}
+def _guess_by_stopwords(text: str) -> str:
+    counts = Counter(word.lower() for word in _split_words(text[:_SAMPLE_CHARS]))
+    hits = {name: sum(counts[word] for word in stops.split()) for name, stops in _STOPWORDS.items()}
     best = max(hits, key=lambda name: hits[name])
     return best if hits[best] else "Latin script"

@@ -1,15 +1,19 @@
-"""What the chat endpoint demands beyond the table: messages, tools, formats."""
+"""Checks of a request body that go beyond the option table: messages, tools, answer formats."""
 
 import re
-from collections.abc import Iterator, Mapping
-from typing import Any, Final
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from typing import Final
 
-CHAT_ROLES = ("user", "assistant", "system", "developer", "tool")
-TOOL_CHOICES = ("none", "auto", "required")
-FORMATS = ("text", "json_object", "json_schema")
-MOST_CHOICES = 128  # the upstream's limit; without one a demo could be asked to fill the memory
-MOST_TOOLS = 128
+from aiml_cli.demo.question import Json
+
+_CHAT_ROLES = ("user", "assistant", "system", "developer", "tool")
+_TOOL_CHOICES = ("none", "auto", "required")
+_FORMATS = ("text", "json_object", "json_schema")
+_MAX_CHOICES = 128  # the provider's limit; without one, a request could make the demo fill the memory
+_MAX_TOOLS = 128
 _NAME = re.compile(r"[A-Za-z0-9_-]{1,64}")
+# The types of a message's parts, each with its required properties.
 _CHAT_PARTS: Mapping[str, Mapping[str, str]] = {
     "text": {"text": "string"},
     "image_url": {"image_url": "object"},
@@ -18,7 +22,7 @@ _CHAT_PARTS: Mapping[str, Mapping[str, str]] = {
     "video_url": {"video_url": "object"},
     "refusal": {"refusal": "string"},
 }
-RESPONSES_ROLES = ("user", "assistant", "system", "developer")
+_RESPONSES_ROLES = ("user", "assistant", "system", "developer")
 _RESPONSES_PARTS: Mapping[str, Mapping[str, str]] = {
     "input_text": {"text": "string"},
     "input_image": {},
@@ -26,7 +30,7 @@ _RESPONSES_PARTS: Mapping[str, Mapping[str, str]] = {
     "output_text": {"text": "string"},
     "refusal": {"refusal": "string"},
 }
-# The items that are no messages, each with what it requires.
+# The input items other than messages, each with its required properties.
 _ITEMS: Mapping[str, Mapping[str, str]] = {
     "function_call": {"arguments": "string", "call_id": "string", "name": "string"},
     "function_call_output": {"call_id": "string", "output": "string"},
@@ -39,8 +43,8 @@ _ITEMS: Mapping[str, Mapping[str, str]] = {
     "mcp_approval_response": {"approval_request_id": "string", "approve": "boolean"},
     "mcp_call": {"arguments": "string", "id": "string", "name": "string", "server_label": "string"},
 }
-# The tools that are run elsewhere, each with what it requires; models differ in which of them they have.
-_HOSTED: Mapping[str, Mapping[str, str]] = {
+# The tools that the server runs, each with its required properties; no model has all of them.
+_HOSTED_TOOLS: Mapping[str, Mapping[str, str]] = {
     "web_search_preview": {},
     "web_search_preview_2025_03_11": {},
     "web_search": {},
@@ -49,259 +53,223 @@ _HOSTED: Mapping[str, Mapping[str, str]] = {
     "code_interpreter": {},
     "mcp": {"server_label": "string", "server_url": "string"},
 }
-_CHOSEN = (
+_TOOL_CHOICE_TYPES = (
     "function", "web_search_preview", "web_search_preview_2025_03_11", "computer_use_preview", "code_interpreter",
     "mcp",
 )  # fmt: skip
-Json = Any
-Issues = Iterator[str]
+_JSON_TYPES = {type(None): "null", bool: "boolean", int: "number", float: "number", str: "string", list: "array"}
+Issues = list[str]
+MISSING: Final = object()  # the value of an absent property, because None is a value
 
 
 def check_chat_body(body: Mapping[str, Json]) -> Issues:
-    """Judge the form of a chat request whose types the table has judged."""
-    yield from _messages(body.get("messages", MISSING))
+    """Check the structure of a chat request whose types agree with the option table."""
+    issues = _check_length("messages", body.get("messages", MISSING), 1)
+    issues = issues or _check_each("messages", body["messages"], _check_message)
     if "stream_options" in body:
-        yield from check_properties("stream_options", body["stream_options"], {"include_usage": "boolean"})
-    yield from check_range("n", body.get("n") or 1, None, MOST_CHOICES)
+        issues += _check_properties("stream_options", body["stream_options"], {"include_usage": "boolean"})
+    issues += check_range("n", body.get("n") or 1, None, _MAX_CHOICES)
     if body.get("top_logprobs") is not None and not body.get("logprobs"):
-        yield "top_logprobs: logprobs must be true"
+        issues.append("top_logprobs: logprobs must be true")
     if "tools" in body:
-        yield from _chat_tools(body["tools"])
+        tools = body["tools"]
+        issues += _check_length("tools", tools, 0, _MAX_TOOLS) or _check_each("tools", tools, _check_chat_tool)
     if "tool_choice" in body:
-        yield from _chat_tool_choice(body["tool_choice"])
+        issues += _check_chat_tool_choice(body["tool_choice"])
     if "response_format" in body:
-        yield from _format(body["response_format"])
+        issues += _check_response_format(body["response_format"])
+    return issues
 
 
-def _messages(messages: Json) -> Issues:
-    wrong = list(check_length("messages", messages, 1))
-    yield from wrong
-    if not wrong:
-        for index, message in enumerate(messages):
-            yield from _message(f"messages.{index}", message)
+def _check_each(path: str, values: Sequence[Json], check: Callable[[str, Json], Issues]) -> Issues:
+    return [issue for index, value in enumerate(values) for issue in check(f"{path}.{index}", value)]
 
 
-def _message(path: str, message: Json) -> Issues:
-    wrong = list(check_type(path, message, "object"))
-    yield from wrong
-    if wrong:
-        return
-    yield from check_choice(f"{path}.role", message.get("role", MISSING), *CHAT_ROLES)
+def _check_message(path: str, message: Json) -> Issues:
+    if issues := check_type(path, message, "object"):
+        return issues
+    issues = check_choice(f"{path}.role", message.get("role", MISSING), *_CHAT_ROLES)
     match message.get("role"):
         case "assistant":
-            yield from _assistant(path, message)
+            return issues + _check_assistant_message(path, message)
         case "tool":
-            yield from check_properties(path, message, {"content": "string", "tool_call_id": "string"})
+            return issues + _check_properties(path, message, {"content": "string", "tool_call_id": "string"})
         case _:
-            yield from check_content(f"{path}.content", message.get("content", MISSING), _CHAT_PARTS)
+            return issues + _check_content(f"{path}.content", message.get("content", MISSING), _CHAT_PARTS)
 
 
-def _assistant(path: str, message: Mapping[str, Json]) -> Issues:
-    """Judge what the model said earlier: with calls it needs no content."""
-    if message.get("content") is not None:
-        yield from check_content(f"{path}.content", message["content"], _CHAT_PARTS)
-    calls = message.get("tool_calls", [])
-    yield from check_length(f"{path}.tool_calls", calls, 0)
-    for index, call in enumerate(calls if isinstance(calls, list) else []):
-        here = f"{path}.tool_calls.{index}"
-        wrong = list(check_properties(here, call, {"id": "string", "function": "object"}))
-        yield from wrong or check_properties(
-            f"{here}.function", call["function"], {"name": "string", "arguments": "string"}
-        )
+def _check_assistant_message(path: str, message: Mapping[str, Json]) -> Issues:
+    """Check a message of the model, which needs no content next to tool calls."""
+    content, calls = message.get("content"), message.get("tool_calls", [])
+    issues = [] if content is None else _check_content(f"{path}.content", content, _CHAT_PARTS)
+    path += ".tool_calls"
+    return issues + (_check_length(path, calls, 0) or _check_each(path, calls, _check_tool_call))
 
 
-def check_content(path: str, said: Json, parts: Mapping[str, Mapping[str, str]]) -> Issues:
-    """Judge a message's content; `parts` gives each type of part with what it requires."""
-    yield from check_type(path, said, "string", "array")
-    for index, part in enumerate(said if isinstance(said, list) else []):
-        yield from _part(f"{path}.{index}", part, parts)
-
-
-def _part(path: str, part: Json, parts: Mapping[str, Mapping[str, str]]) -> Issues:
-    wrong = list(check_type(path, part, "object")) or list(
-        check_choice(f"{path}.type", part.get("type", MISSING), *parts)
+def _check_tool_call(path: str, call: Json) -> Issues:
+    return _check_properties(path, call, {"id": "string", "function": "object"}) or _check_properties(
+        f"{path}.function", call["function"], {"name": "string", "arguments": "string"}
     )
-    wrong = wrong or list(check_properties(path, part, parts[part["type"]]))
-    yield from wrong
-    if not wrong and part["type"] == "image_url":
-        yield from check_properties(f"{path}.image_url", part["image_url"], {"url": "string"})
 
 
-def _chat_tools(tools: Json) -> Issues:
-    wrong = list(check_length("tools", tools, 0, MOST_TOOLS))
-    yield from wrong
-    for index, tool in enumerate([] if wrong else tools):
-        path = f"tools.{index}"
-        bad = list(check_properties(path, tool, {"type": "string", "function": "object"}))
-        bad = bad or list(check_choice(f"{path}.type", tool["type"], "function"))
-        yield from bad or check_function(f"{path}.function", tool["function"], {"parameters": "object"})
+def _check_content(path: str, content: Json, part_types: Mapping[str, Mapping[str, str]]) -> Issues:
+    """Check a message's content; `part_types` maps each type of part to its required properties."""
+    parts = content if isinstance(content, list) else []
+    return check_type(path, content, "string", "array") + _check_each(path, parts, partial(_check_part, part_types))
 
 
-def check_function(path: str, described: Mapping[str, Json], required: Mapping[str, str]) -> Issues:
-    """Judge the description of a function, whose name has an alphabet of its own."""
-    wrong = list(check_properties(path, described, {"name": "string", **required}))
-    yield from wrong
-    if not wrong and not _NAME.fullmatch(described["name"]):
-        yield f"{path}.name: Invalid"
+def _check_part(part_types: Mapping[str, Mapping[str, str]], path: str, part: Json) -> Issues:
+    issues = (
+        check_type(path, part, "object")
+        or check_choice(f"{path}.type", part.get("type", MISSING), *part_types)
+        or _check_properties(path, part, part_types[part["type"]])
+    )
+    if issues or part["type"] != "image_url":
+        return issues
+    return _check_properties(f"{path}.image_url", part["image_url"], {"url": "string"})
 
 
-def _chat_tool_choice(choice: Json) -> Issues:
+def _check_chat_tool(path: str, tool: Json) -> Issues:
+    return (
+        _check_properties(path, tool, {"type": "string", "function": "object"})
+        or check_choice(f"{path}.type", tool["type"], "function")
+        or _check_function(f"{path}.function", tool["function"], {"parameters": "object"})
+    )
+
+
+def _check_function(path: str, function: Json, required: Mapping[str, str]) -> Issues:
+    """Check the declaration of a function; `required` adds to the name, whose characters are limited."""
+    issues = _check_properties(path, function, {"name": "string", **required})
+    return issues or ([] if _NAME.fullmatch(function["name"]) else [f"{path}.name: Invalid"])
+
+
+def _check_chat_tool_choice(choice: Json) -> Issues:
     if isinstance(choice, str):
-        yield from check_choice("tool_choice", choice, *TOOL_CHOICES)
-        return
-    wrong = list(check_choice("tool_choice.type", choice.get("type", MISSING), "function"))
-    yield from wrong or check_function("tool_choice.function", choice.get("function", MISSING), {})
+        return check_choice("tool_choice", choice, *_TOOL_CHOICES)
+    issues = check_choice("tool_choice.type", choice.get("type", MISSING), "function")
+    return issues or _check_function("tool_choice.function", choice.get("function", MISSING), {})
 
 
-def _format(wanted: Json) -> Issues:
-    wrong = list(check_type("response_format", wanted, "object"))
-    wrong = wrong or list(check_choice("response_format.type", wanted.get("type", MISSING), *FORMATS))
-    yield from wrong
-    if not wrong and wanted["type"] == "json_schema":
-        path = "response_format.json_schema"
-        described = wanted.get("json_schema", MISSING)
-        yield from check_function(path, described, {})
-        if isinstance(described, dict) and "schema" in described:
-            yield from check_type(f"{path}.schema", described["schema"], "object")
+def _check_response_format(value: Json) -> Issues:
+    path = "response_format"
+    issues = check_type(path, value, "object") or check_choice(f"{path}.type", value.get("type", MISSING), *_FORMATS)
+    if issues or value["type"] != "json_schema":
+        return issues
+    path, json_schema = f"{path}.json_schema", value.get("json_schema", MISSING)
+    issues = _check_function(path, json_schema, {})
+    if isinstance(json_schema, dict) and "schema" in json_schema:
+        issues += check_type(f"{path}.schema", json_schema["schema"], "object")
+    return issues
 
 
 def check_responses_body(body: Mapping[str, Json]) -> Issues:
-    """Judge the form of a Responses request whose types the table has judged."""
-    yield from _input(body.get("input", MISSING))
+    """Check the structure of a Responses request whose types agree with the option table."""
+    issues = _check_input(body.get("input", MISSING))
     if "tools" in body:
-        yield from _responses_tools(body["tools"])
+        tools = body["tools"]
+        issues += _check_length("tools", tools, 0) or _check_each("tools", tools, _check_responses_tool)
     if "tool_choice" in body:
-        yield from _responses_tool_choice(body["tool_choice"])
+        issues += _check_responses_tool_choice(body["tool_choice"])
     if "text" in body:
-        yield from _text(body["text"])
+        issues += _check_text_format(body["text"])
     if body.get("prompt") is not None:
-        yield from check_properties("prompt", body["prompt"], {"id": "string"})
+        issues += _check_properties("prompt", body["prompt"], {"id": "string"})
+    return issues
 
 
-def _input(said: Json) -> Issues:
-    yield from check_type("input", said, "string", "array")
-    if isinstance(said, list):
-        yield from check_length("input", said, 1)
-        for index, item in enumerate(said):
-            yield from _item(f"input.{index}", item)
+def _check_input(value: Json) -> Issues:
+    if not isinstance(value, list):
+        return check_type("input", value, "string", "array")
+    return _check_length("input", value, 1) or _check_each("input", value, _check_item)
 
 
-def _item(path: str, item: Json) -> Issues:
-    """Judge one item; a message needs no type, anything else has one."""
-    wrong = list(check_type(path, item, "object"))
-    yield from wrong
-    if wrong:
-        return
-    if item.get("type", "message") == "message":
-        yield from check_choice(f"{path}.role", item.get("role", MISSING), *RESPONSES_ROLES)
-        yield from check_content(f"{path}.content", item.get("content", MISSING), _RESPONSES_PARTS)
-    else:
-        unknown = list(check_choice(f"{path}.type", item["type"], "message", *_ITEMS))
-        yield from unknown or check_properties(path, item, _ITEMS[item["type"]])
+def _check_item(path: str, item: Json) -> Issues:
+    """Check one input item; only messages may leave out their type."""
+    if issues := check_type(path, item, "object"):
+        return issues
+    if (item_type := item.get("type", "message")) != "message":
+        issues = check_choice(f"{path}.type", item_type, "message", *_ITEMS)
+        return issues or _check_properties(path, item, _ITEMS[item_type])
+    issues = check_choice(f"{path}.role", item.get("role", MISSING), *_RESPONSES_ROLES)
+    return issues + _check_content(f"{path}.content", item.get("content", MISSING), _RESPONSES_PARTS)
 
 
-def _responses_tools(tools: Json) -> Issues:
-    wrong = list(check_length("tools", tools, 0))
-    yield from wrong
-    for index, tool in enumerate([] if wrong else tools):
-        yield from _tool(f"tools.{index}", tool)
+def _check_responses_tool(path: str, tool: Json) -> Issues:
+    issues = _check_properties(path, tool, {"type": "string"})
+    issues = issues or check_choice(f"{path}.type", tool["type"], "function", *_HOSTED_TOOLS)
+    if issues:
+        return issues
+    if tool["type"] == "function":
+        return _check_function(path, tool, {"parameters": "object", "strict": "boolean"})
+    issues = _check_properties(path, tool, _HOSTED_TOOLS[tool["type"]])
+    if tool["type"] == "code_interpreter":
+        issues += check_type(f"{path}.container", tool.get("container", MISSING), "string", "object")
+    return issues
 
 
-def _tool(path: str, tool: Json) -> Issues:
-    wrong = list(check_properties(path, tool, {"type": "string"}))
-    wrong = wrong or list(check_choice(f"{path}.type", tool["type"], "function", *_HOSTED))
-    if wrong:
-        yield from wrong
-    elif tool["type"] == "function":
-        yield from check_function(path, tool, {"parameters": "object", "strict": "boolean"})
-    else:
-        yield from check_properties(path, tool, _HOSTED[tool["type"]])
-        if tool["type"] == "code_interpreter":
-            yield from check_type(f"{path}.container", tool.get("container", MISSING), "string", "object")
-
-
-def _responses_tool_choice(choice: Json) -> Issues:
+def _check_responses_tool_choice(choice: Json) -> Issues:
     if isinstance(choice, str):
-        yield from check_choice("tool_choice", choice, *TOOL_CHOICES)
-        return
-    wrong = list(check_choice("tool_choice.type", choice.get("type", MISSING), *_CHOSEN))
-    yield from wrong
-    if not wrong and choice["type"] == "function":
-        yield from check_function("tool_choice", choice, {})
+        return check_choice("tool_choice", choice, *_TOOL_CHOICES)
+    issues = check_choice("tool_choice.type", choice.get("type", MISSING), *_TOOL_CHOICE_TYPES)
+    return issues or (_check_function("tool_choice", choice, {}) if choice["type"] == "function" else [])
 
 
-def _text(text: Json) -> Issues:
-    wrong = list(check_properties("text", text, {"format": "object"}))
-    wrong = wrong or list(check_choice("text.format.type", text["format"].get("type", MISSING), *FORMATS))
-    yield from wrong
-    if not wrong and text["format"]["type"] == "json_schema":
-        yield from check_function("text.format", text["format"], {"schema": "object"})
-
-
-class _Missing:
-    """Stand for a property that is not there; None is a value."""
-
-
-MISSING: Final = _Missing()
+def _check_text_format(text: Json) -> Issues:
+    issues = _check_properties("text", text, {"format": "object"})
+    issues = issues or check_choice("text.format.type", text["format"].get("type", MISSING), *_FORMATS)
+    if issues or text["format"]["type"] != "json_schema":
+        return issues
+    return _check_function("text.format", text["format"], {"schema": "object"})
 
 
 def json_type(value: Json) -> str:
-    """Name the JSON type of a value."""
-    match value:
-        case None:
-            return "null"
-        case bool():
-            return "boolean"
-        case int() | float():
-            return "number"
-        case str():
-            return "string"
-        case list():
-            return "array"
-        case _:
-            return "object"
+    """Return the name of a value's JSON type."""
+    return _JSON_TYPES.get(type(value), "object")
 
 
 def check_type(path: str, value: Json, *expected: str) -> Issues:
-    """Complain of a value that is missing, or of none of the expected types."""
+    """Report a value that is missing or has none of the expected types."""
     if value is MISSING:
-        yield f"{path}: Required"
-    elif json_type(value) not in expected:
-        yield f"{path}: Expected {' | '.join(expected)}, received {json_type(value)}"
+        return [f"{path}: Required"]
+    if json_type(value) in expected:
+        return []
+    return [f"{path}: Expected {' | '.join(expected)}, received {json_type(value)}"]
 
 
-def check_range(path: str, value: Json, low: float | None, high: float | None) -> Issues:
-    """Complain of a number that is out of range."""
-    if low is not None and value < low:
-        yield f"{path}: Number must be greater than or equal to {low}"
-    if high is not None and value > high:
-        yield f"{path}: Number must be less than or equal to {high}"
+def check_range(path: str, value: float, minimum: float | None, maximum: float | None) -> Issues:
+    """Report a number that is out of range."""
+    if minimum is not None and value < minimum:
+        return [f"{path}: Number must be greater than or equal to {minimum}"]
+    if maximum is not None and value > maximum:
+        return [f"{path}: Number must be less than or equal to {maximum}"]
+    return []
 
 
 def check_choice(path: str, value: Json, *words: str) -> Issues:
-    """Complain of anything but one of these words."""
+    """Report anything but one of these words."""
     if value is MISSING:
-        yield f"{path}: Required"
-    elif value not in words:
-        expected = " | ".join(f"'{word}'" for word in words)
-        shown = f"'{value}'" if isinstance(value, str) else json_type(value)
-        yield f"{path}: Invalid enum value. Expected {expected}, received {shown}"
+        return [f"{path}: Required"]
+    if value in words:
+        return []
+    expected = " | ".join(f"'{word}'" for word in words)
+    received = f"'{value}'" if isinstance(value, str) else json_type(value)
+    return [f"{path}: Invalid enum value. Expected {expected}, received {received}"]
 
 
-def check_properties(path: str, value: Json, required: Mapping[str, str]) -> Issues:
-    """Complain of what is no object, or lacks properties; `required` gives their names and types."""
-    wrong = list(check_type(path, value, "object"))
-    yield from wrong
-    if not wrong:
-        for name, kind in required.items():
-            yield from check_type(f"{path}.{name}", value.get(name, MISSING), kind)
+def _check_properties(path: str, value: Json, required: Mapping[str, str]) -> Issues:
+    """Report a value that is not an object or lacks properties; `required` maps their names to their types."""
+    return check_type(path, value, "object") or [
+        issue
+        for name, expected in required.items()
+        for issue in check_type(f"{path}.{name}", value.get(name, MISSING), expected)
+    ]
 
 
-def check_length(path: str, value: Json, fewest: int, most: int | None = None) -> Issues:
-    """Complain of what is no array, or of too few or too many elements."""
-    wrong = list(check_type(path, value, "array"))
-    yield from wrong
-    if not wrong and len(value) < fewest:
-        yield f"{path}: Array must contain at least {fewest} element(s)"
-    if not wrong and most is not None and len(value) > most:
-        yield f"{path}: Array must contain at most {most} element(s)"
+def _check_length(path: str, value: Json, minimum: int, maximum: int | None = None) -> Issues:
+    if issues := check_type(path, value, "array"):
+        return issues
+    if len(value) < minimum:
+        return [f"{path}: Array must contain at least {minimum} element(s)"]
+    if maximum is not None and len(value) > maximum:
+        return [f"{path}: Array must contain at most {maximum} element(s)"]
+    return []

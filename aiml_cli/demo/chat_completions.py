@@ -1,73 +1,68 @@
-"""The wire of `POST /v1/chat/completions`: its question, its JSON, its stream."""
+"""The chat endpoint `POST /v1/chat/completions`: its request, its JSON answer and its stream."""
 
 from collections.abc import Iterator, Mapping
 from itertools import zip_longest
 
 from aiml_cli.demo.answers import DemoAnswer, split_tokens
-from aiml_cli.demo.exchange import DemoExchange, fake_logprob, sse_event
-from aiml_cli.demo.question import DeclaredTool, DemoRequest, Json, content_text, list_attachments
+from aiml_cli.demo.exchange import DemoExchange, fake_logprob, format_sse_event
+from aiml_cli.demo.question import DemoRequest, DemoTool, Json, join_text, list_attachments, parse_choice, parse_schema
+
+_TOKEN_LIMITS = ("max_tokens", "max_completion_tokens")
+_FAILURE = {
+    "message": "The provider failed while answering, because demo/error was asked",
+    "type": "server_error",
+    "param": None,
+    "code": "demo_error",
+}
 
 
 def parse_request(body: Mapping[str, Json]) -> DemoRequest:
-    """Read a request that was found valid."""
-    messages = body["messages"]
-    last = messages[-1]
+    """Parse the body of a valid request."""
+    messages, last = body["messages"], body["messages"][-1]
+    systems = [message for message in messages if message["role"] in {"system", "developer"}]
+    prompts = [message for message in messages if message["role"] == "user"]
+    functions = [tool["function"] for tool in body.get("tools", [])]
     return DemoRequest(
         model=body["model"],
-        prompt=next((content_text(each["content"]) for each in reversed(messages) if each["role"] == "user"), ""),
-        system="\n".join(content_text(each["content"]) for each in messages if each["role"] in {"system", "developer"}),
-        turns=len(messages),
-        heard=sum(len(content_text(each.get("content"))) for each in messages),
-        attachments=tuple(name for each in messages for name in list_attachments(each.get("content"))),
-        tools=tuple(
-            DeclaredTool(each["function"]["name"], each["function"]["parameters"]) for each in body.get("tools", [])
-        ),
-        tool_choice=_choice(body.get("tool_choice")),
-        result=last["content"] if last["role"] == "tool" else None,
-        schema=_schema(body.get("response_format", {})),
-        cap=min((int(body[name]) for name in ("max_tokens", "max_completion_tokens") if name in body), default=None),
-        choices=body.get("n") or 1,
+        prompt=join_text(prompts[-1]["content"]) if prompts else "",
+        system="\n".join(join_text(message["content"]) for message in systems),
+        message_count=len(messages),
+        input_chars=sum(len(join_text(message.get("content"))) for message in messages),
+        attachments=tuple(name for message in messages for name in list_attachments(message.get("content"))),
+        tools=tuple(DemoTool(function["name"], function["parameters"]) for function in functions),
+        tool_choice=parse_choice(body.get("tool_choice"), "function"),
+        tool_result=last["content"] if last["role"] == "tool" else None,
+        schema=parse_schema(body.get("response_format", {}), "json_schema"),
+        max_tokens=min((int(body[key]) for key in _TOKEN_LIMITS if key in body), default=None),
+        choice_count=body.get("n") or 1,
         logprobs=bool(body.get("logprobs")),
         top_logprobs=int(body.get("top_logprobs") or 0),
     )
 
 
-def _choice(choice: Json) -> str:
-    """Name the function that must be called, or "none"; anything else leaves it open."""
-    if isinstance(choice, dict):
-        return str(choice["function"]["name"])
-    return "none" if choice == "none" else ""
+def build_answer(exchange: DemoExchange) -> Json:
+    """Return the answer as one JSON object."""
+    choices = [_build_choice(exchange, index) for index in range(len(exchange.answers))]
+    usage, meta = _build_usage(exchange), _build_meta(exchange)
+    return {**_build_head(exchange, "chat.completion"), "choices": choices, "usage": usage, "meta": meta}
 
 
-def _schema(form: Json) -> Json:
-    if form.get("type") == "json_schema":
-        return form["json_schema"].get("schema", {})
-    return {} if form.get("type") == "json_object" else None
+def _build_head(exchange: DemoExchange, object_name: str) -> dict[str, Json]:
+    chat_id = f"chatcmpl-demo-{exchange.unique_id}"
+    return {"id": chat_id, "object": object_name, "created": exchange.created, "model": exchange.request.model}
 
 
-def json_answer(exchange: DemoExchange) -> Json:
-    """Write the answer as one JSON object."""
-    choices = [_choice_of(exchange, index) for index in range(len(exchange.answers))]
-    meta = _meta(exchange)
-    return {**_head(exchange, "chat.completion"), "choices": choices, "usage": usage_object(exchange), "meta": meta}
-
-
-def _head(exchange: DemoExchange, kind: str) -> dict[str, Json]:
-    identity = f"chatcmpl-demo-{exchange.identity}"
-    return {"id": identity, "object": kind, "created": exchange.created, "model": exchange.question.model}
-
-
-def _choice_of(exchange: DemoExchange, index: int) -> Json:
+def _build_choice(exchange: DemoExchange, index: int) -> Json:
     answer = exchange.answers[index]
     return {
         "index": index,
-        "message": _message(exchange, index),
-        "logprobs": _logprobs(exchange.question, split_tokens(answer.text)),
-        "finish_reason": answer.reason,
+        "message": _build_message(exchange, index),
+        "logprobs": _build_logprobs(exchange.request, split_tokens(answer.text)),
+        "finish_reason": answer.finish_reason,
     }
 
 
-def _message(exchange: DemoExchange, index: int) -> Json:
+def _build_message(exchange: DemoExchange, index: int) -> Json:
     answer = exchange.answers[index]
     message: dict[str, Json] = {
         "role": "assistant",
@@ -75,26 +70,25 @@ def _message(exchange: DemoExchange, index: int) -> Json:
         "refusal": answer.refusal or None,
         "annotations": [],
     }
-    if answer.thoughts:
-        message["reasoning_content"] = answer.thoughts
+    if answer.reasoning:
+        message["reasoning_content"] = answer.reasoning
     if answer.call:
         function = {"name": answer.call.name, "arguments": answer.arguments}
-        message["tool_calls"] = [{"id": _call_id(exchange, index), "type": "function", "function": function}]
+        message["tool_calls"] = [{"id": _make_call_id(exchange, index), "type": "function", "function": function}]
     return message
 
 
-def _call_id(exchange: DemoExchange, index: int) -> str:
-    return f"call_demo_{exchange.identity[:24]}_{index}"
+def _make_call_id(exchange: DemoExchange, index: int) -> str:
+    return f"call_demo_{exchange.unique_id[:24]}_{index}"
 
 
-def _logprobs(question: DemoRequest, pieces: list[str]) -> Json:
-    if not question.logprobs or not pieces:
+def _build_logprobs(request: DemoRequest, tokens: list[str]) -> Json:
+    if not request.logprobs or not tokens:
         return None
-    return {"content": [fake_logprob(piece, question.top_logprobs) for piece in pieces], "refusal": None}
+    return {"content": [fake_logprob(token, request.top_logprobs) for token in tokens], "refusal": None}
 
 
-def usage_object(exchange: DemoExchange) -> Json:
-    """Count the tokens in chat's words."""
+def _build_usage(exchange: DemoExchange) -> Json:
     return {
         "prompt_tokens": exchange.input_tokens,
         "completion_tokens": exchange.output_tokens,
@@ -109,58 +103,50 @@ def usage_object(exchange: DemoExchange) -> Json:
     }
 
 
-def _meta(exchange: DemoExchange) -> Json:
+def _build_meta(exchange: DemoExchange) -> Json:
     return {"usage": {"credits_used": exchange.credits, "usd_spent": exchange.usd}}
 
 
 def stream_answer(exchange: DemoExchange) -> Iterator[bytes]:
-    """Write the answer as server-sent events; several choices take turns."""
-    counted = bool((exchange.body.get("stream_options") or {}).get("include_usage"))
-    # OpenAI's form: every chunk but the last then says that it has no usage.
-    head = {**_head(exchange, "chat.completion.chunk"), **({"usage": None} if counted else {})}
-    turns = zip_longest(*(_parts(exchange, index) for index in range(len(exchange.answers))))
-    for part in (part for turn in turns for part in turn if part is not None):
-        yield sse_event({**head, "choices": [part]})
-    if counted:
+    """Yield the answer as server-sent events; the chunks of several choices alternate."""
+    has_usage = bool((exchange.body.get("stream_options") or {}).get("include_usage"))
+    # As OpenAI does: with usage in the last chunk, all others say that they have none.
+    head = {**_build_head(exchange, "chat.completion.chunk"), **({"usage": None} if has_usage else {})}
+    rounds = zip_longest(*(_stream_choice(exchange, index) for index in range(len(exchange.answers))))
+    for choice in (choice for choices in rounds for choice in choices if choice is not None):
+        yield format_sse_event({**head, "choices": [choice]})
+    if has_usage:
         # The tracing page of the documentation promises `meta` in the last chunk; no schema has it.
-        yield sse_event({**head, "choices": [], "usage": usage_object(exchange), "meta": _meta(exchange)})
+        yield format_sse_event({**head, "choices": [], "usage": _build_usage(exchange), "meta": _build_meta(exchange)})
     yield b"data: [DONE]\n\n"
 
 
-def _parts(exchange: DemoExchange, index: int) -> Iterator[Json]:
-    """Give one choice piece by piece, the last one with its reason."""
+def _stream_choice(exchange: DemoExchange, index: int) -> Iterator[Json]:
+    """Yield the deltas of one choice; the last one is empty and has the finish reason."""
     answer = exchange.answers[index]
-    for delta in _deltas(answer, _call_id(exchange, index)):
-        logprobs = _logprobs(exchange.question, [delta["content"]] if delta.get("content") else [])
+    for delta in _split_into_deltas(answer, _make_call_id(exchange, index)):
+        logprobs = _build_logprobs(exchange.request, [delta["content"]] if delta.get("content") else [])
         yield {"index": index, "delta": delta, "logprobs": logprobs, "finish_reason": None}
-    yield {"index": index, "delta": {}, "logprobs": None, "finish_reason": answer.reason}
+    yield {"index": index, "delta": {}, "logprobs": None, "finish_reason": answer.finish_reason}
 
 
-def _deltas(answer: DemoAnswer, call_id: str) -> Iterator[dict[str, Json]]:
+def _split_into_deltas(answer: DemoAnswer, call_id: str) -> Iterator[dict[str, Json]]:
     yield {"role": "assistant", "content": None if answer.call or answer.refusal else ""}
-    yield from ({"reasoning_content": piece} for piece in split_tokens(answer.thoughts))
-    yield from ({"content": piece} for piece in split_tokens(answer.text))
-    yield from ({"refusal": piece} for piece in split_tokens(answer.refusal))
+    yield from ({"reasoning_content": token} for token in split_tokens(answer.reasoning))
+    yield from ({"content": token} for token in split_tokens(answer.text))
+    yield from ({"refusal": token} for token in split_tokens(answer.refusal))
     if answer.call:
         function = {"name": answer.call.name, "arguments": ""}
         yield {"tool_calls": [{"index": 0, "id": call_id, "type": "function", "function": function}]}
-    for piece in split_tokens(answer.arguments):
-        yield {"tool_calls": [{"index": 0, "function": {"arguments": piece}}]}
+    for token in split_tokens(answer.arguments):
+        yield {"tool_calls": [{"index": 0, "function": {"arguments": token}}]}
 
 
-def failed_answer(_exchange: DemoExchange) -> Json:
-    """Write an answer that failed under status 200."""
+def build_failure(_exchange: DemoExchange) -> Json:
+    """Return an answer that failed under status 200."""
     return {"error": _FAILURE}
 
 
-def failure_event(_number: int) -> bytes:
-    """Write the event of a failure in mid-stream."""
-    return sse_event({"error": _FAILURE})
-
-
-_FAILURE = {
-    "message": "The provider failed while answering, because demo/error was asked",
-    "type": "server_error",
-    "param": None,
-    "code": "demo_error",
-}
+def format_failure(_number: int) -> bytes:
+    """Return the event of a failure in the middle of a stream."""
+    return format_sse_event({"error": _FAILURE})

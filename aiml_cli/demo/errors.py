@@ -1,15 +1,14 @@
-"""The gateway's refusals: the status, the sentence, the shape of their body."""
+"""The gateway's errors: status, message, and the JSON of their body."""
 
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from http import HTTPStatus
-from typing import Any
 from uuid import uuid4
 
-Json = Any
+from aiml_cli.demo.question import Json
 
-# The statuses that a model name asks for, each with a sentence such as the gateway gives. That of 429 speaks
-# of nothing but the rate, so that a client may try again; that of 403 speaks of credit, as it does there.
+# The statuses of the demo/status-… models. The message for 429 mentions nothing but the rate, so that a client
+# retries; the one for 403 mentions credits, as the gateway's does.
 STATUSES: Mapping[int, str] = {
     400: "Body validation error",
     401: "Unauthorized: the key is missing, expired or wrong",
@@ -25,12 +24,12 @@ STATUSES: Mapping[int, str] = {
     504: "The generation took too long",
 }
 
-# Python renamed these two in 3.13; the gateway did not.
+# Python 3.13 renamed these two; the gateway did not.
 _TITLES = {413: "Payload Too Large", 422: "Unprocessable Entity"}
 
 
 class GatewayError(Exception):
-    """Answer a request with an error of the gateway."""
+    """An error that the gateway answers a request with."""
 
     def __init__(self, status: int, message: str) -> None:
         super().__init__(message)
@@ -38,8 +37,8 @@ class GatewayError(Exception):
         self.message = message
 
 
-def error_body(status: int, message: str, path: str) -> Json:
-    """Write the body of an error (API.md section 8, shape 2: seen live on 2026-08-30)."""
+def build_error_body(status: int, message: str, path: str) -> Json:
+    """Return the body of an error (API.md section 8, shape 2: seen live on 2026-08-30)."""
     title = _TITLES.get(status) or HTTPStatus(status).phrase
     return {
         "title": title,

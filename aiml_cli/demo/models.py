@@ -1,25 +1,27 @@
-"""The demo's models, as `GET /v1/models` lists and filters them."""
+"""The demo's models, and the answers of `GET /v1/models` and `GET /model/ID`."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any
 
 from aiml_cli.demo.errors import STATUSES
-from aiml_cli.demo.exchange import INPUT_PRICE, OUTPUT_PRICE, PER
+from aiml_cli.demo.exchange import INPUT_PRICE, OUTPUT_PRICE, PRICE_UNIT
+from aiml_cli.demo.question import Json
 
-Json = Any
-
-# One row of the list for each endpoint that has the model. The second name is in the vendor's own generator
-# files and in what other clients read from the live list (2026-08, 2026-09).
+# The list has one row for each endpoint of a model. The second name is in the vendor's own generator files and in
+# the live list as other clients read it (2026-08, 2026-09).
 ENDPOINTS = ("openai/chat-completions", "openai/responses/submit")
 SECTIONS = ("modalities", "capabilities", "pricing")
 _CAPABILITIES = ("file_input", "parallel_tool_calls", "streaming", "structured_output", "tools", "vision")
 _NOTE = "No model runs behind it, and the price is play money."
+_PRICES = [
+    {"name": "token", "measure": measure, "content": "text", "origin": origin, "price": price, "per": PRICE_UNIT}
+    for measure, origin, price in (("input", "provided", INPUT_PRICE), ("output", "generated", OUTPUT_PRICE))
+]
 
 
 @dataclass(frozen=True, slots=True)
 class DemoModel:
-    """Describe one model: its id, its name, what it does."""
+    """One model; `does` describes its behavior."""
 
     id: str
     name: str
@@ -28,12 +30,12 @@ class DemoModel:
 
     @property
     def alias(self) -> str:
-        """Give the other name under which the gateway knows it."""
+        """Return the other name that the gateway accepts for the model."""
         return self.id.replace("/", "-")
 
     @property
     def status(self) -> int | None:
-        """Give the HTTP status that the model stands for, if it stands for one."""
+        """Return the HTTP status that the model refuses requests with, None for a model that answers."""
         number = self.id.removeprefix("demo/status-")
         return int(number) if number.isdigit() else None
 
@@ -63,39 +65,39 @@ MODELS = (
 
 
 def find_demo_model(name: str) -> DemoModel | None:
-    """Find a model by its id or its alias."""
+    """Return the model with this id or alias, None if there is none."""
     return next((model for model in MODELS if name in {model.id, model.alias}), None)
 
 
 def list_models(query: Mapping[str, list[str]]) -> Json:
-    """List the rows that a query asks for."""
-    rows = [row for model in MODELS for row in _rows(model) if _asked_for(row, query)]
-    return {"object": "list", "data": [_shown(row, query) for row in rows]}
+    """Return the list of models that match a query."""
+    rows = [row for model in MODELS for row in _build_rows(model) if _matches(row, query)]
+    return {"object": "list", "data": [_select_sections(row, query) for row in rows]}
 
 
 def show_model(name: str, query: Mapping[str, list[str]]) -> Json | None:
-    """Show one model by its id or alias, in any case of letters."""
+    """Return one model by its id or alias, whatever the case of the letters; None if there is none."""
     model = find_demo_model(name.lower())
-    return {"object": "model", "data": _shown(_rows(model)[0], query)} if model else None
+    return {"object": "model", "data": _select_sections(_build_rows(model)[0], query)} if model else None
 
 
-def _rows(model: DemoModel) -> list[dict[str, Json]]:
+def _build_rows(model: DemoModel) -> list[dict[str, Json]]:
     return [
         {
             "id": model.id,
-            "info": _info(model),
+            "info": _build_info(model),
             "type": endpoint,
             "aliases": [model.alias],
             "tags": ["demo"],
             "modalities": {"input": ["document", "image", "text"], "output": ["text"]},
             "capabilities": list(model.capabilities),
-            "pricing": {"kind": "fixed", "currency": "USD", "units": [_unit("input"), _unit("output")]},
+            "pricing": {"kind": "fixed", "currency": "USD", "units": _PRICES},
         }
         for endpoint in ENDPOINTS
     ]
 
 
-def _info(model: DemoModel) -> Json:
+def _build_info(model: DemoModel) -> Json:
     return {
         "releasedAt": "2026-09-01",
         "name": f"Demo: {model.name}",
@@ -103,36 +105,21 @@ def _info(model: DemoModel) -> Json:
         "description": f"{model.does} {_NOTE}",
         "contextLength": 128_000,
         "outputMax": 16_000,
-        "cutoffAt": "",
-        "url": "",
-        "docsUrl": "",
-        "docsJson": "",
+        **dict.fromkeys(("cutoffAt", "url", "docsUrl", "docsJson"), ""),
     }
 
 
-def _unit(measure: str) -> Json:
-    given = measure == "input"
-    return {
-        "name": "token",
-        "measure": measure,
-        "content": "text",
-        "origin": "provided" if given else "generated",
-        "price": INPUT_PRICE if given else OUTPUT_PRICE,
-        "per": PER,
-    }
+def _select_sections(row: Mapping[str, Json], query: Mapping[str, list[str]]) -> Json:
+    """Leave out the sections that the query does not include; unknown ones are ignored."""
+    included = _split(query.get("include", []))
+    everything = "all" in included or "true" in _split(query.get("details", []))
+    return {name: value for name, value in row.items() if everything or name not in SECTIONS or name in included}
 
 
-def _shown(row: Mapping[str, Json], query: Mapping[str, list[str]]) -> Json:
-    """Leave out the sections that nobody asked for; unknown ones are no error."""
-    asked = _split(query.get("include", []))
-    everything = "all" in asked or "true" in _split(query.get("details", []))
-    return {name: value for name, value in row.items() if everything or name not in SECTIONS or name in asked}
-
-
-def _asked_for(row: Mapping[str, Json], query: Mapping[str, list[str]]) -> bool:
-    """Hold a row against every filter: several values of one mean any, several filters mean all."""
+def _matches(row: Mapping[str, Json], query: Mapping[str, list[str]]) -> bool:
+    """True if a row passes every filter; a filter of several values accepts any of them."""
     modalities = row["modalities"]
-    values = {
+    row_values = {
         "id": (row["id"], *row["aliases"]),
         "type": (row["type"],),
         "tags": row["tags"],
@@ -141,7 +128,7 @@ def _asked_for(row: Mapping[str, Json], query: Mapping[str, list[str]]) -> bool:
         "output_modalities": modalities["output"],
         "capabilities": row["capabilities"],
     }
-    return all(_split(query[name]) & {each.lower() for each in has} for name, has in values.items() if name in query)
+    return all(_split(query[key]) & {value.lower() for value in row_values[key]} for key in row_values.keys() & query)
 
 
 def _split(values: Iterable[str]) -> set[str]:

@@ -1,17 +1,17 @@
-"""What a request asks, whichever endpoint it came to."""
+"""The parts of a request that a demo model answers, whichever endpoint received it."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 Json = Any
-# What holds the text of a message's part, on either endpoint.
-_TEXTS = ("text", "input_text", "output_text")
+# The types of a message's parts that carry text, on either endpoint.
+_TEXT_PARTS = ("text", "input_text", "output_text")
 
 
 @dataclass(frozen=True, slots=True)
-class DeclaredTool:
-    """Name a function that may be called; `parameters` is its JSON Schema."""
+class DemoTool:
+    """A function that may be called; `parameters` is its JSON Schema."""
 
     name: str
     parameters: Json
@@ -19,51 +19,62 @@ class DeclaredTool:
 
 @dataclass(frozen=True, slots=True)
 class DemoRequest:
-    """Hold what an answer depends on.
-
-    `schema` None asks for text, {} for any JSON object. `result` is what a tool gave back, when that came last.
-    `heard` counts the characters of everything that was said.
-    """
+    """Everything that an answer depends on."""
 
     model: str
     prompt: str = ""
     system: str = ""
-    turns: int = 1
-    heard: int = 0
+    message_count: int = 1
+    input_chars: int = 0  # of all messages
     attachments: tuple[str, ...] = ()
-    tools: tuple[DeclaredTool, ...] = ()
+    tools: tuple[DemoTool, ...] = ()
     tool_choice: str = ""
-    result: str | None = None
-    schema: Json | None = None
-    cap: int | None = None
-    choices: int = 1
+    tool_result: str | None = None  # if that is the last message
+    schema: Json | None = None  # {} for any JSON object, None for text
+    max_tokens: int | None = None
+    choice_count: int = 1
     logprobs: bool = False
     top_logprobs: int = 0
 
 
-def content_text(content: Json) -> str:
-    """Join the text of a message's content, which is a text or a list of parts."""
+def join_text(content: Json) -> str:
+    """Return the text of a message's content, which is a string or a list of parts."""
     if isinstance(content, list):
-        return "\n".join(part["text"] for part in content if part.get("type") in _TEXTS)
+        return "\n".join(part["text"] for part in content if part.get("type") in _TEXT_PARTS)
     return content if isinstance(content, str) else ""
 
 
 def list_attachments(content: Json) -> tuple[str, ...]:
-    """Name the parts of a message's content that are no text."""
+    """Return the names of the parts of a message's content that are not text."""
     parts = content if isinstance(content, list) else []
-    return tuple(_named(part) for part in parts if part.get("type") not in (*_TEXTS, "refusal"))
+    return tuple(_name_part(part) for part in parts if part.get("type") not in (*_TEXT_PARTS, "refusal"))
 
 
-def _named(part: Mapping[str, Json]) -> str:
-    """Name a part by its file name, its format or its address; both endpoints' spellings."""
-    kind = str(part["type"]).removeprefix("input_").removesuffix("_url")
+def parse_choice(choice: Json, key: str = "") -> str:
+    """Return the function that must be called, "none", or ""; on the chat endpoint, a key holds the function."""
+    if isinstance(choice, dict):
+        return str((choice[key] if key else choice).get("name", ""))
+    return "none" if choice == "none" else ""
+
+
+def parse_schema(answer_format: Json, key: str = "") -> Json:
+    """Return the schema, {} for any JSON object or None for text; on the chat endpoint, a key holds the schema."""
+    if answer_format.get("type") == "json_schema":
+        return (answer_format[key] if key else answer_format).get("schema", {})
+    return {} if answer_format.get("type") == "json_object" else None
+
+
+def _name_part(part: Mapping[str, Json]) -> str:
+    """Name a part by its file name, format or URL, in the spelling of either endpoint."""
+    part_type = str(part["type"]).removeprefix("input_").removesuffix("_url")
     inner = part.get(part["type"])
     details = inner if isinstance(inner, dict) else part
-    label = details.get("filename") or details.get("format") or _address(details.get("url") or details.get("image_url"))
-    return f"{kind} {label}" if label else kind
+    url = details.get("url") or details.get("image_url")
+    label = details.get("filename") or details.get("format") or _shorten_url(url)
+    return f"{part_type} {label}" if label else part_type
 
 
-def _address(url: Json) -> str:
-    """Shorten a data URL to its type."""
-    address = url if isinstance(url, str) else ""
-    return address.removeprefix("data:").partition(";")[0] if address.startswith("data:") else address
+def _shorten_url(value: Json) -> str:
+    """Reduce a data URL to its media type."""
+    url = value if isinstance(value, str) else ""
+    return url.removeprefix("data:").partition(";")[0] if url.startswith("data:") else url

@@ -1,21 +1,17 @@
-"""The output items of a Responses answer, and the events in which each is streamed."""
+"""The endpoint `POST /v1/responses`: its request, its JSON answer and its stream of events."""
 
 from collections.abc import Iterator, Mapping
 
 from aiml_cli.demo.answers import DemoAnswer, split_tokens
-from aiml_cli.demo.exchange import DemoExchange, fake_logprob, sse_event
-from aiml_cli.demo.question import DeclaredTool, DemoRequest, Json, content_text, list_attachments
+from aiml_cli.demo.exchange import DemoExchange, fake_logprob, format_sse_event
+from aiml_cli.demo.question import DemoRequest, DemoTool, Json, join_text, list_attachments, parse_choice, parse_schema
 
-Named = tuple[str, dict[str, Json]]
-# What an item lacks while it is being streamed.
-_HOLLOW: Mapping[str, Mapping[str, Json]] = {
-    "message": {"content": []},
-    "reasoning": {"summary": []},
-    "function_call": {"arguments": ""},
-}
-_REASONS = {"length": "max_output_tokens", "content_filter": "content_filter"}
-# What the response repeats of the request, with what the gateway puts where nothing was asked.
-_ECHOES: Mapping[str, Json] = {
+NamedEvent = tuple[str, dict[str, Json]]
+# The properties that are still empty when the stream of an item begins.
+_EMPTY_PROPERTIES: Json = {"message": {"content": []}, "reasoning": {"summary": []}, "function_call": {"arguments": ""}}
+_INCOMPLETE_REASONS = {"length": "max_output_tokens", "content_filter": "content_filter"}
+# The request properties that the response repeats, with their values if the request leaves them out.
+_REPEATED_DEFAULTS: Mapping[str, Json] = {
     "background": False,
     "instructions": None,
     "max_output_tokens": None,
@@ -38,193 +34,160 @@ _FAILURE = {
 }
 
 
-def output_items(exchange: DemoExchange) -> list[Json]:
-    """List the items of the answer: what was thought, then what was said or called."""
-    answer, identity = exchange.answers[0], exchange.identity
-    listed: list[Json] = []
-    if answer.thoughts:
-        summary = [{"type": "summary_text", "text": answer.thoughts}]
-        listed.append({"id": f"rs_demo_{identity}", "type": "reasoning", "summary": summary, "status": "completed"})
+def _list_items(exchange: DemoExchange) -> list[Json]:
+    answer, unique_id = exchange.answers[0], exchange.unique_id
+    items: list[Json] = []
+    if answer.reasoning:
+        summary = [{"type": "summary_text", "text": answer.reasoning}]
+        items.append({"id": f"rs_demo_{unique_id}", "type": "reasoning", "summary": summary, "status": "completed"})
     if answer.call:
-        listed.append(_call(answer, identity))
+        items.append(_build_call(answer, unique_id))
     elif answer.text or answer.refusal:
-        listed.append(_message(answer, exchange.question, identity))
-    return listed
+        items.append(_build_message(answer, exchange.request, unique_id))
+    return items
 
 
-def _call(answer: DemoAnswer, identity: str) -> Json:
+def _build_call(answer: DemoAnswer, unique_id: str) -> Json:
     return {
-        "id": f"fc_demo_{identity}",
+        "id": f"fc_demo_{unique_id}",
         "type": "function_call",
-        "status": "incomplete" if answer.reason == "length" else "completed",
-        "call_id": f"call_demo_{identity[:24]}_0",
+        "status": "incomplete" if answer.finish_reason == "length" else "completed",
+        "call_id": f"call_demo_{unique_id[:24]}_0",
         "name": answer.call.name if answer.call else "",
         "arguments": answer.arguments,
     }
 
 
-def _message(answer: DemoAnswer, question: DemoRequest, identity: str) -> Json:
-    part = {"type": "refusal", "refusal": answer.refusal} if answer.refusal else _text(answer.text, question)
-    status = "completed" if answer.reason == "stop" else "incomplete"
+def _build_message(answer: DemoAnswer, request: DemoRequest, unique_id: str) -> Json:
+    refusal = {"type": "refusal", "refusal": answer.refusal}
     return {
-        "id": f"msg_demo_{identity}",
+        "id": f"msg_demo_{unique_id}",
         "type": "message",
         "role": "assistant",
-        "status": status,
-        "content": [part],
+        "status": "completed" if answer.finish_reason == "stop" else "incomplete",
+        "content": [refusal if answer.refusal else _build_text(answer.text, request)],
     }
 
 
-def _text(text: str, question: DemoRequest) -> Json:
-    logprobs = [fake_logprob(piece, question.top_logprobs) for piece in split_tokens(text)] if question.logprobs else []
+def _build_text(text: str, request: DemoRequest) -> Json:
+    tokens = split_tokens(text) if request.logprobs else []
+    logprobs = [fake_logprob(token, request.top_logprobs) for token in tokens]
     return {"type": "output_text", "text": text, "annotations": [], "logprobs": logprobs}
 
 
-def item_events(item: Mapping[str, Json], index: int) -> Iterator[Named]:
-    """Stream one finished item: added empty, filled piece by piece, done."""
-    place = {"item_id": item["id"], "output_index": index}
-    added = {**item, "status": "in_progress", **_HOLLOW[item["type"]]}
+def _stream_item(item: Mapping[str, Json], index: int) -> Iterator[NamedEvent]:
+    """Yield the events of one item, which is added empty, filled token by token, and done."""
+    position = {"item_id": item["id"], "output_index": index}
+    added = {**item, "status": "in_progress", **_EMPTY_PROPERTIES[item["type"]]}
     yield "response.output_item.added", {"output_index": index, "item": added}
     match item["type"]:
         case "reasoning":
-            yield from _summary_events(item, place)
+            yield from _stream_summary(item, position)
         case "function_call":
-            yield from _call_events(item, place)
+            yield from _stream_tokens("response.function_call_arguments", "arguments", item, position)
         case _:
-            yield from _message_events(item, place)
+            yield from _stream_message(item, position)
     yield "response.output_item.done", {"output_index": index, "item": item}
 
 
-def _summary_events(item: Mapping[str, Json], place: Mapping[str, Json]) -> Iterator[Named]:
+def _stream_summary(item: Mapping[str, Json], position: Mapping[str, Json]) -> Iterator[NamedEvent]:
     for index, part in enumerate(item["summary"]):
-        here = {**place, "summary_index": index}
+        here = {**position, "summary_index": index}
         yield "response.reasoning_summary_part.added", {**here, "part": {**part, "text": ""}}
-        for piece in split_tokens(part["text"]):
-            yield "response.reasoning_summary_text.delta", {**here, "delta": piece}
-        yield "response.reasoning_summary_text.done", {**here, "text": part["text"]}
+        yield from _stream_tokens("response.reasoning_summary_text", "text", part, here)
         yield "response.reasoning_summary_part.done", {**here, "part": part}
 
 
-def _call_events(item: Mapping[str, Json], place: Mapping[str, Json]) -> Iterator[Named]:
-    for piece in split_tokens(item["arguments"]):
-        yield "response.function_call_arguments.delta", {**place, "delta": piece}
-    yield "response.function_call_arguments.done", {**place, "arguments": item["arguments"]}
-
-
-def _message_events(item: Mapping[str, Json], place: Mapping[str, Json]) -> Iterator[Named]:
+def _stream_message(item: Mapping[str, Json], position: Mapping[str, Json]) -> Iterator[NamedEvent]:
     for index, part in enumerate(item["content"]):
-        here = {**place, "content_index": index}
-        refused = part["type"] == "refusal"
-        empty = {**part, "refusal": ""} if refused else {**part, "text": "", "logprobs": []}
+        here = {**position, "content_index": index}
+        is_refusal = part["type"] == "refusal"
+        empty = {**part, "refusal": ""} if is_refusal else {**part, "text": "", "logprobs": []}
         yield "response.content_part.added", {**here, "part": empty}
-        yield from _refusal_events(part, here) if refused else _text_events(part, here)
+        yield from _stream_tokens("response.refusal", "refusal", part, here) if is_refusal else _stream_text(part, here)
         yield "response.content_part.done", {**here, "part": part}
 
 
-def _refusal_events(part: Mapping[str, Json], here: Mapping[str, Json]) -> Iterator[Named]:
-    for piece in split_tokens(part["refusal"]):
-        yield "response.refusal.delta", {**here, "delta": piece}
-    yield "response.refusal.done", {**here, "refusal": part["refusal"]}
+def _stream_tokens(
+    event: str, key: str, source: Mapping[str, Json], position: Mapping[str, Json]
+) -> Iterator[NamedEvent]:
+    """Yield the deltas of `source[key]`, then the whole."""
+    for token in split_tokens(source[key]):
+        yield f"{event}.delta", {**position, "delta": token}
+    yield f"{event}.done", {**position, key: source[key]}
 
 
-def _text_events(part: Mapping[str, Json], here: Mapping[str, Json]) -> Iterator[Named]:
-    for number, piece in enumerate(split_tokens(part["text"])):
+def _stream_text(part: Mapping[str, Json], position: Mapping[str, Json]) -> Iterator[NamedEvent]:
+    for number, token in enumerate(split_tokens(part["text"])):
         logprobs = part["logprobs"][number : number + 1]
-        yield "response.output_text.delta", {**here, "delta": piece, "logprobs": logprobs}
-    yield "response.output_text.done", {**here, "text": part["text"], "logprobs": part["logprobs"]}
+        yield "response.output_text.delta", {**position, "delta": token, "logprobs": logprobs}
+    yield "response.output_text.done", {**position, "text": part["text"], "logprobs": part["logprobs"]}
 
 
 def parse_request(body: Mapping[str, Json]) -> DemoRequest:
-    """Read a request that was found valid."""
-    spoken = body["input"]
-    items = [{"role": "user", "content": spoken}] if isinstance(spoken, str) else spoken
-    said = [each for each in items if "role" in each]
-    systems = [each for each in said if each["role"] in {"system", "developer"}]
-    system = "\n".join([body.get("instructions") or "", *(content_text(each["content"]) for each in systems)]).strip()
-    last = items[-1]
+    """Parse the body of a valid request."""
+    value, instructions = body["input"], body.get("instructions") or ""
+    items = [{"role": "user", "content": value}] if isinstance(value, str) else value
+    messages = [item for item in items if "role" in item]
+    systems = [message for message in messages if message["role"] in {"system", "developer"}]
+    prompts = [message for message in messages if message["role"] == "user"]
+    functions = [tool for tool in body.get("tools", []) if tool["type"] == "function"]
     return DemoRequest(
         model=body["model"],
-        prompt=next((content_text(each["content"]) for each in reversed(said) if each["role"] == "user"), ""),
-        system=system,
-        turns=len(items),
-        heard=sum(len(content_text(each["content"])) for each in said) + len(body.get("instructions") or ""),
-        attachments=tuple(name for each in said for name in list_attachments(each["content"])),
-        tools=tuple(DeclaredTool(each["name"], each["parameters"]) for each in _functions(body)),
-        tool_choice=_choice(body.get("tool_choice")),
-        result=last["output"] if last.get("type") == "function_call_output" else None,
-        schema=_schema(body.get("text", {}).get("format", {})),
-        cap=body.get("max_output_tokens"),
+        prompt=join_text(prompts[-1]["content"]) if prompts else "",
+        system="\n".join([instructions, *(join_text(message["content"]) for message in systems)]).strip(),
+        message_count=len(items),
+        input_chars=sum(len(join_text(message["content"])) for message in messages) + len(instructions),
+        attachments=tuple(name for message in messages for name in list_attachments(message["content"])),
+        tools=tuple(DemoTool(function["name"], function["parameters"]) for function in functions),
+        tool_choice=parse_choice(body.get("tool_choice")),
+        tool_result=items[-1]["output"] if items[-1].get("type") == "function_call_output" else None,
+        schema=parse_schema(body.get("text", {}).get("format", {})),
+        max_tokens=body.get("max_output_tokens"),
         logprobs="message.output_text.logprobs" in (body.get("include") or ()),
     )
 
 
-def _functions(body: Mapping[str, Json]) -> list[Json]:
-    return [tool for tool in body.get("tools", []) if tool["type"] == "function"]
-
-
-def _choice(choice: Json) -> str:
-    """Name the function that must be called, or "none"; anything else leaves it open."""
-    if isinstance(choice, dict):
-        return str(choice.get("name", ""))
-    return "none" if choice == "none" else ""
-
-
-def _schema(form: Json) -> Json:
-    if form.get("type") == "json_schema":
-        return form["schema"]
-    return {} if form.get("type") == "json_object" else None
-
-
-def json_answer(exchange: DemoExchange) -> Json:
-    """Write the answer as one JSON object."""
+def build_answer(exchange: DemoExchange) -> Json:
+    """Return the answer as one JSON object."""
     answer = exchange.answers[0]
-    reason = _REASONS.get(answer.reason)
+    reason = _INCOMPLETE_REASONS.get(answer.finish_reason)
     return {
-        **_head(exchange, "incomplete" if reason else "completed"),
+        **build_response(exchange, "incomplete" if reason else "completed"),
         "incomplete_details": {"reason": reason} if reason else None,
-        "output": output_items(exchange),
-        # The specification calls it a convenience of the SDK, the sample of the documentation has it filled.
+        "output": _list_items(exchange),
+        # The specification calls it a convenience of the SDK; the sample in the documentation has it filled.
         "output_text": answer.text,
-        "usage": usage_object(exchange),
+        "usage": _build_usage(exchange),
     }
 
 
-def queued_response(exchange: DemoExchange) -> Json:
-    """Write what a request with `background` is answered at once."""
-    return _head(exchange, "queued")
+def build_failure(exchange: DemoExchange) -> Json:
+    """Return an answer that failed under status 200."""
+    error = {"code": _FAILURE["code"], "message": _FAILURE["message"]}
+    return {**build_response(exchange, "failed"), "error": error}
 
 
-def working_response(exchange: DemoExchange) -> Json:
-    """Write a response that is being answered in the background."""
-    return _head(exchange, "in_progress")
-
-
-def failed_answer(exchange: DemoExchange) -> Json:
-    """Write an answer that failed under status 200."""
-    return {**_head(exchange, "failed"), "error": {"code": _FAILURE["code"], "message": _FAILURE["message"]}}
-
-
-def _head(exchange: DemoExchange, status: str) -> dict[str, Json]:
-    """Write a response that has no output yet."""
-    body = exchange.body
+def build_response(exchange: DemoExchange, status: str) -> dict[str, Json]:
+    """Return a response with this status and no output yet."""
+    repeated = ((name, exchange.body.get(name), default) for name, default in _REPEATED_DEFAULTS.items())
     return {
-        "id": f"resp_demo_{exchange.identity}",
+        "id": f"resp_demo_{exchange.unique_id}",
         "object": "response",
         "created_at": exchange.created,
         "status": status,
         "error": None,
         "incomplete_details": None,
-        "model": exchange.question.model,
+        "model": exchange.request.model,
         "output": [],
         "usage": None,
         "metadata": {},
         "service_tier": "default",
-        **{name: default if body.get(name) is None else body[name] for name, default in _ECHOES.items()},
+        **{name: default if value is None else value for name, value, default in repeated},
     }
 
 
-def usage_object(exchange: DemoExchange) -> Json:
-    """Count the tokens in the words of this endpoint."""
+def _build_usage(exchange: DemoExchange) -> Json:
     return {
         "input_tokens": exchange.input_tokens,
         "input_tokens_details": {"cached_tokens": 0},
@@ -235,21 +198,21 @@ def usage_object(exchange: DemoExchange) -> Json:
 
 
 def stream_answer(exchange: DemoExchange) -> Iterator[bytes]:
-    """Write the answer as server-sent events, each with its name, its type and its number."""
-    for number, (name, fields) in enumerate(_events(exchange)):
-        yield sse_event({"type": name, "sequence_number": number, **fields}, name)
+    """Yield the answer as server-sent events, each with its name, its type and its number."""
+    for number, (name, fields) in enumerate(_list_events(exchange)):
+        yield format_sse_event({"type": name, "sequence_number": number, **fields}, name)
 
 
-def _events(exchange: DemoExchange) -> Iterator[Named]:
-    started = _head(exchange, "in_progress")
+def _list_events(exchange: DemoExchange) -> Iterator[NamedEvent]:
+    started = build_response(exchange, "in_progress")
     yield "response.created", {"response": started}
     yield "response.in_progress", {"response": started}
-    for index, item in enumerate(output_items(exchange)):
-        yield from item_events(item, index)
-    done = json_answer(exchange)
+    for index, item in enumerate(_list_items(exchange)):
+        yield from _stream_item(item, index)
+    done = build_answer(exchange)
     yield f"response.{done['status']}", {"response": done}
 
 
-def failure_event(number: int) -> bytes:
-    """Write the event of a failure in mid-stream, the `number`th of its stream."""
-    return sse_event({"type": "error", "sequence_number": number, **_FAILURE}, "error")
+def format_failure(number: int) -> bytes:
+    """Return the event of a failure in the middle of a stream; `number` is its place in the stream."""
+    return format_sse_event({"type": "error", "sequence_number": number, **_FAILURE}, "error")

@@ -1,17 +1,15 @@
-"""Make JSON that satisfies a simple JSON Schema, and says in its texts that no model made it."""
+"""Sample JSON that satisfies a simple JSON Schema; its strings say that no model ran."""
 
 import math
 from collections.abc import Mapping
-from typing import Any
 
 from aiml_cli.demo.errors import GatewayError
+from aiml_cli.demo.question import Json
 
-Json = Any
-
-DEMO = "[demo: no model ran]"
-_SHALLOW = 4  # levels; further down only what is required is made,
-_DEEPEST = 16  # and here a schema that names itself ends
-_MOST = 1000  # elements or characters: a demo fills no memory
+DEMO_NOTE = "[demo: no model ran]"
+_REQUIRED_ONLY_DEPTH = 4  # levels; below it only required properties are made,
+_MAX_DEPTH = 16  # and here a schema that refers to itself ends
+_MAX_LENGTH = 1000  # elements or characters, so that a schema cannot fill the memory
 _FORMATS = {
     "date": "2026-01-31",
     "date-time": "2026-01-31T12:00:00Z",
@@ -23,86 +21,88 @@ _FORMATS = {
 
 
 def make_sample(schema: Json) -> Json:
-    """Make a value; words of the schema that are not known here are ignored. Raise Refused for what is no schema."""
+    """Return a value that satisfies a schema; raise GatewayError if the schema is invalid."""
     try:
-        return _made(schema, schema, 0)
-    except (AttributeError, IndexError, KeyError, TypeError, ValueError, RecursionError) as fault:
-        raise GatewayError(400, f"Body validation error\nInvalid schema: {fault}") from None
+        return _make_value(schema, schema, 0)
+    except (AttributeError, IndexError, KeyError, TypeError, ValueError, RecursionError) as error:
+        raise GatewayError(400, f"Body validation error\nInvalid schema: {error}") from None
 
 
-def _made(schema: Json, root: Json, depth: int) -> Json:
+def _make_value(schema: Json, root: Json, depth: int) -> Json:
     if not isinstance(schema, dict):
-        return DEMO
+        return DEMO_NOTE
     if "$ref" in schema:
-        return _made(_pointed(root, str(schema["$ref"])), root, depth + 1)
+        return _make_value(_resolve_pointer(root, str(schema["$ref"])), root, depth + 1)
     if "const" in schema:
         return schema["const"]
     if schema.get("enum"):
         return schema["enum"][0]
-    for word in ("anyOf", "oneOf", "allOf"):
-        if schema.get(word):
-            # The last of several is most often null: the way out of a schema that names itself.
-            return _made(schema[word][-1 if depth > _SHALLOW else 0], root, depth + 1)
-    return _typed(schema, root, depth)
+    for keyword in ("anyOf", "oneOf", "allOf"):
+        if schema.get(keyword):
+            # The last alternative is usually null: it ends a schema that refers to itself.
+            return _make_value(schema[keyword][-1 if depth > _REQUIRED_ONLY_DEPTH else 0], root, depth + 1)
+    return _make_typed_value(schema, root, depth)
 
 
-def _pointed(root: Json, reference: str) -> Json:
-    """Follow a pointer within the schema (`#/$defs/Name`)."""
-    place = root
+def _resolve_pointer(root: Json, reference: str) -> Json:
+    """Follow a pointer within the schema (`#/$defs/Name`); None if it leads nowhere."""
+    value = root
     for step in reference.removeprefix("#").split("/")[1:]:
-        place = place.get(step.replace("~1", "/").replace("~0", "~")) if isinstance(place, dict) else None
-    return place
+        value = value.get(step.replace("~1", "/").replace("~0", "~")) if isinstance(value, dict) else None
+    return value
 
 
-def _typed(schema: Mapping[str, Json], root: Json, depth: int) -> Json:
-    match _type(schema):
+def _make_typed_value(schema: Mapping[str, Json], root: Json, depth: int) -> Json:
+    match _choose_type(schema):
         case "object":
-            return _object(schema, root, depth)
+            return _make_object(schema, root, depth)
         case "array":
-            return _array(schema, root, depth)
-        case "integer" | "number" as kind:
-            return _number(schema, whole=kind == "integer")
+            return _make_array(schema, root, depth)
+        case "integer" | "number" as json_type:
+            return _make_number(schema, is_integer=json_type == "integer")
         case "boolean":
             return True
         case "null":
             return None
         case _:
-            return _text(schema)
+            return _make_string(schema)
 
 
-def _type(schema: Mapping[str, Json]) -> Json:
-    named = schema.get("type")
-    if isinstance(named, list):
-        return next((word for word in named if word != "null"), "null")
-    return named or ("object" if "properties" in schema else "array" if "items" in schema else "string")
+def _choose_type(schema: Mapping[str, Json]) -> Json:
+    types = schema.get("type")
+    if isinstance(types, list):
+        return next((name for name in types if name != "null"), "null")
+    return types or ("object" if "properties" in schema else "array" if "items" in schema else "string")
 
 
-def _object(schema: Mapping[str, Json], root: Json, depth: int) -> Json:
-    """Fill every property; far down only those that are required."""
+def _make_object(schema: Mapping[str, Json], root: Json, depth: int) -> Json:
     properties: Mapping[str, Json] = schema.get("properties") or {}
     required = schema.get("required") or []
     names = [*properties, *(name for name in required if name not in properties)]
-    if depth > _SHALLOW:
+    if depth > _REQUIRED_ONLY_DEPTH:
         names = [name for name in names if name in required]
-    return {name: _made(properties.get(name, {}), root, depth + 1) for name in names} if depth <= _DEEPEST else {}
+    if depth > _MAX_DEPTH:
+        return {}
+    return {name: _make_value(properties.get(name, {}), root, depth + 1) for name in names}
 
 
-def _array(schema: Mapping[str, Json], root: Json, depth: int) -> Json:
-    fewest = min(schema.get("minItems", 0), _MOST)
-    length = fewest if depth > _SHALLOW else max(1, fewest)
-    return [_made(schema.get("items", {}), root, depth + 1) for _ in range(min(length, schema.get("maxItems", length)))]
+def _make_array(schema: Mapping[str, Json], root: Json, depth: int) -> Json:
+    minimum = min(schema.get("minItems", 0), _MAX_LENGTH)
+    length = minimum if depth > _REQUIRED_ONLY_DEPTH else max(1, minimum)
+    length = min(length, schema.get("maxItems", length))
+    return [_make_value(schema.get("items", {}), root, depth + 1) for _ in range(length)]
 
 
-def _number(schema: Mapping[str, Json], *, whole: bool) -> Json:
-    """Take the lowest number that is allowed; without a lowest 1, or the highest below it."""
-    step = 1 if whole else 0.5
+def _make_number(schema: Mapping[str, Json], *, is_integer: bool) -> Json:
+    """Return the lowest allowed number; without a minimum, 1 or the highest number below it."""
+    step = 1 if is_integer else 0.5
     if "minimum" in schema or "exclusiveMinimum" in schema:
         low = schema["minimum"] if "minimum" in schema else schema["exclusiveMinimum"] + step
-        return math.ceil(low) if whole else low
+        return math.ceil(low) if is_integer else low
     high = min(1, schema.get("maximum", 1), schema.get("exclusiveMaximum", 2) - step)
-    return math.floor(high) if whole else high
+    return math.floor(high) if is_integer else high
 
 
-def _text(schema: Mapping[str, Json]) -> str:
-    text = _FORMATS.get(str(schema.get("format")), DEMO)
-    return text.ljust(min(schema.get("minLength", 0), _MOST), ".")[: schema.get("maxLength")]
+def _make_string(schema: Mapping[str, Json]) -> str:
+    text = _FORMATS.get(str(schema.get("format")), DEMO_NOTE)
+    return text.ljust(min(schema.get("minLength", 0), _MAX_LENGTH), ".")[: schema.get("maxLength")]

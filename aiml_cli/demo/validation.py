@@ -1,11 +1,10 @@
-"""Hold a request against the table of options, as the gateway holds it against its specification."""
+"""Validate a request body with the option table, as the gateway does with its specification."""
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Mapping
 
 from aiml_cli.demo.body_validation import (
     MISSING,
     Issues,
-    Json,
     check_chat_body,
     check_choice,
     check_range,
@@ -14,24 +13,13 @@ from aiml_cli.demo.body_validation import (
     json_type,
 )
 from aiml_cli.demo.errors import GatewayError
+from aiml_cli.demo.question import Json
+from aiml_cli.settings import value_types
 from aiml_cli.settings.options import ROWS
-from aiml_cli.settings.value_types import (
-    JSON,
-    JSON_OR_WORD,
-    PLACES,
-    RESULTS,
-    SWITCH,
-    TEXT,
-    VARIABLES,
-    ValueType,
-    integer,
-    number,
-    text_list,
-)
+from aiml_cli.settings.value_types import ValueType
 
 TITLE = "Body validation error"
-
-# Where null is as good as nothing: a fact of each specification that the table has no word for.
+# The paths where null means absent: each specification says so, and the option table has no column for it.
 _NULLABLE = {
     "chat": {"n", "logprobs", "top_logprobs"},
     "responses": {
@@ -40,87 +28,74 @@ _NULLABLE = {
     },
 }  # fmt: skip
 _TYPES: Mapping[str, tuple[str, ...]] = {
-    SWITCH.name: ("boolean",),
-    TEXT.name: ("string",),
-    JSON.name: ("object", "array"),
-    JSON_OR_WORD.name: ("string", "object"),
-    VARIABLES.name: ("object",),
-    RESULTS.name: ("object",),
-    PLACES.name: ("object",),
-    text_list().name: ("array",),
+    value_types.SWITCH.name: ("boolean",),
+    value_types.TEXT.name: ("string",),
+    value_types.JSON.name: ("object", "array"),
+    value_types.JSON_OR_WORD.name: ("string", "object"),
+    value_types.VARIABLES.name: ("object",),
+    value_types.TOOL_RESULTS.name: ("object",),
+    value_types.LOCATION.name: ("object",),
+    value_types.text_list().name: ("array",),
 }
-_FORMS: Mapping[str, Callable[[Mapping[str, Json]], Issues]] = {
-    "chat": check_chat_body,
-    "responses": check_responses_body,
-}
+_STRUCTURE_CHECKS = {"chat": check_chat_body, "responses": check_responses_body}
 
 
 def check_body(body: Mapping[str, Json], endpoint: str) -> None:
-    """Raise Refused naming every property that is wrong; properties that nobody knows are ignored."""
-    # The forms look into values whose types the table has found right.
-    issues = list(_by_table(body, endpoint)) or list(_FORMS[endpoint](body))
-    if issues:
+    """Raise GatewayError naming every property that is wrong; unknown properties are ignored."""
+    # The structure checks rely on the types that the table has checked.
+    if issues := _check_by_table(body, endpoint) or _STRUCTURE_CHECKS[endpoint](body):
         raise GatewayError(400, "\n".join([TITLE, *dict.fromkeys(issues)]))
 
 
-def _by_table(body: Mapping[str, Json], endpoint: str) -> Issues:
-    yield from check_type("model", body.get("model", MISSING), "string")
+def _check_by_table(body: Mapping[str, Json], endpoint: str) -> Issues:
+    issues = check_type("model", body.get("model", MISSING), "string")
     for row in ROWS.values():
-        place = row.body_paths.get(endpoint)
-        if place:
-            yield from _at(body, place.path, row.value_type_on(endpoint), _NULLABLE[endpoint])
+        if body_path := row.body_paths.get(endpoint):
+            issues += _check_at(body, body_path.path, row.value_type_on(endpoint), _NULLABLE[endpoint])
+    return issues
 
 
-def _at(body: Mapping[str, Json], path: str, kind: ValueType[Json], nullable: set[str]) -> Issues:
-    """Judge the value at a dotted path, and what lies on the way to it."""
+def _check_at(body: Mapping[str, Json], path: str, value_type: ValueType[Json], nullable: set[str]) -> Issues:
+    """Check the value at a dotted path and the objects on the way to it."""
     value: Json = body
-    steps = list(_steps(path))
-    for step in steps:
-        value = value.get(step.rpartition(".")[2], MISSING)
-        if value is MISSING or (value is None and step in nullable):
-            return
-        if step != path and json_type(value) != "object":
-            yield from check_type(step, value, "object")
-            return
-    yield from _judged(path, value, kind)
-
-
-def _steps(path: str) -> Iterator[str]:
-    """Give every dotted beginning of a path: `reasoning`, `reasoning.effort`."""
     names = path.split(".")
-    return (".".join(names[: depth + 1]) for depth in range(len(names)))
+    for depth, name in enumerate(names, 1):
+        value, prefix = value.get(name, MISSING), ".".join(names[:depth])
+        if value is MISSING or (value is None and prefix in nullable):
+            return []
+        if prefix != path and json_type(value) != "object":
+            return check_type(prefix, value, "object")
+    return _check_value(path, value, value_type)
 
 
-def json_types(kind: ValueType[Json]) -> tuple[str, ...]:
-    """Name the JSON types that a kind's values have; none when the kind is new here."""
-    if kind.name.startswith((number().name, integer().name)):
+def list_json_types(value_type: ValueType[Json]) -> tuple[str, ...]:
+    """Return the JSON types of a value type's values, () if the value type is unknown here."""
+    if value_type.name.startswith((value_types.number().name, value_types.integer().name)):
         return ("number",)
-    if kind.is_closed and not kind.is_switch:
+    if value_type.is_closed and not value_type.is_switch:
         return ("string",)
-    return _TYPES.get(kind.name, ())
+    return _TYPES.get(value_type.name, ())
 
 
-def _judged(path: str, value: Json, kind: ValueType[Json]) -> Issues:
-    expected = json_types(kind)
-    wrong = list(check_type(path, value, *expected)) if expected else []
-    yield from wrong
-    if wrong:
-        return
-    if json_type(value) == "number":
-        yield from _number(path, value, kind)
-    if json_type(value) == "array" and kind.is_list:
-        for index, each in enumerate(value):
-            yield from check_type(f"{path}.{index}", each, "string")
-    if kind.is_closed and not kind.is_switch:
-        yield from check_choice(path, value, *kind.choices)
+def _check_value(path: str, value: Json, value_type: ValueType[Json]) -> Issues:
+    expected = list_json_types(value_type)
+    if expected and (issues := check_type(path, value, *expected)):
+        return issues
+    issues = _check_number(path, value, value_type) if json_type(value) == "number" else []
+    if json_type(value) == "array" and value_type.is_list:
+        for index, element in enumerate(value):
+            issues += check_type(f"{path}.{index}", element, "string")
+    if value_type.is_closed and not value_type.is_switch:
+        issues += check_choice(path, value, *value_type.choices)
+    return issues
 
 
-def _number(path: str, value: float, kind: ValueType[Json]) -> Issues:
-    outside = list(check_range(path, value, *kind.limits))
-    yield from outside
-    if not outside:
-        try:
-            # 2.0 is a whole number in JSON.
-            kind.parse(str(int(value) if isinstance(value, float) and value.is_integer() else value))
-        except ValueError:
-            yield f"{path}: Expected integer, received float"
+def _check_number(path: str, value: float, value_type: ValueType[Json]) -> Issues:
+    if issues := check_range(path, value, *value_type.limits):
+        return issues
+    try:
+        # 2.0 is a whole number in JSON.
+        value_type.parse(str(int(value) if isinstance(value, float) and value.is_integer() else value))
+    except ValueError:
+        return [f"{path}: Expected integer, received float"]
+    return []

@@ -1,1 +1,1 @@
-"""Events in, terminal or pipe out."""
+"""Renderers: events in; text on a terminal, in a pipe or in a file out."""

@@ -1,4 +1,4 @@
-"""Write the code blocks of an answer that were asked for, and nothing else."""
+"""Write only the code blocks of an answer that --extract selects."""
 
 from collections.abc import Callable, Sequence
 from functools import lru_cache
@@ -10,64 +10,48 @@ from aiml_cli.api.stream_events import EventBatch
 from aiml_cli.errors import AnswerMismatch
 from aiml_cli.system.sanitize import sanitize
 
-MOST_LISTED = 400
-KEPT = "aiml history show has the answer"
-SHOWN = 40
-# A fence's, and those that indent a line far enough.
-SIGNS = ("```", "~~~", "    ", "\t")
-# Names that are said of one language; the first of each row stands for it.
-SAME = (
-    ("python", "py", "python3", "py3"),
-    ("bash", "sh", "shell", "zsh", "console", "shell-session"),
-    ("javascript", "js", "jsx", "mjs", "node"),
-    ("typescript", "ts", "tsx"),
-    ("yaml", "yml"),
-    ("json", "jsonc", "json5"),
-    ("html", "htm", "xhtml"),
-    ("markdown", "md"),
-    ("powershell", "ps1", "pwsh", "ps"),
-    ("dockerfile", "docker"),
-    ("makefile", "make", "mk"),
-    ("cpp", "c++", "cc", "cxx", "hpp"),
-    ("csharp", "c#", "cs"),
-    ("rust", "rs"),
-    ("ruby", "rb"),
-    ("go", "golang"),
-    ("kotlin", "kt"),
-    ("perl", "pl"),
-    ("latex", "tex"),
-    ("diff", "patch"),
-    ("text", "txt", "plain", "plaintext"),
-)
-_NAMES = {name: names[0] for names in SAME for name in names}
+MAX_HINT_LENGTH = 400
+MAX_PREVIEW_LENGTH = 40
+HISTORY_HINT = "aiml history show has the answer"
+# Every fenced or indented block has one of these.
+BLOCK_MARKS = ("```", "~~~", "    ", "\t")
+# The names of each language, the canonical one first.
+LANGUAGE_NAMES = (
+    ("python", "py", "python3", "py3"), ("bash", "sh", "shell", "zsh", "console", "shell-session"),
+    ("javascript", "js", "jsx", "mjs", "node"), ("typescript", "ts", "tsx"), ("yaml", "yml"),
+    ("json", "jsonc", "json5"), ("html", "htm", "xhtml"), ("markdown", "md"),
+    ("powershell", "ps1", "pwsh", "ps"), ("dockerfile", "docker"), ("makefile", "make", "mk"),
+    ("cpp", "c++", "cc", "cxx", "hpp"), ("csharp", "c#", "cs"), ("rust", "rs"), ("ruby", "rb"), ("go", "golang"),
+    ("kotlin", "kt"), ("perl", "pl"), ("latex", "tex"), ("diff", "patch"), ("text", "txt", "plain", "plaintext"),
+)  # fmt: skip
+_CANONICAL_NAMES = {name: names[0] for names in LANGUAGE_NAMES for name in names}
 
 
 class CodeBlockRenderer:
-    """Write when the answer has ended: half a block is never shown. On a terminal it is made harmless."""
+    """Renderer that waits for the end of the answer, so that no incomplete block is written."""
 
-    def __init__(self, write: Callable[[bytes], None], word: str, *, terminal: bool) -> None:
-        self._write, self._word, self._terminal = write, word, terminal
+    def __init__(self, write: Callable[[bytes], None], selector: str, *, terminal: bool) -> None:
+        self._write, self._selector, self._terminal = write, selector, terminal
 
     def show(self, batch: EventBatch) -> None:
-        """Wait for the end."""
+        """Do nothing until the end."""
 
     def close(self, answer: Answer) -> None:
-        """Write the blocks of each choice, an empty line between any two."""
-        whole = answer.completion.is_complete
-        found = [
+        """Write the selected blocks of every choice, with an empty line between two blocks."""
+        is_complete = answer.completion.is_complete
+        blocks = [
             block
             for choice in answer.completion.choices
-            for block in select_complete(choice.output_text, self._word, whole)
+            for block in select_complete_blocks(choice.output_text, self._selector, is_complete)
         ]
-        text = "\n".join(block_code(block) for block in found)
-        if text:
+        if text := "\n".join(map(extract_code, blocks)):
             self._write((sanitize(text) if self._terminal else text).encode("utf-8", "replace"))
 
 
 class CodeBlock(NamedTuple):
-    """Hold a code block: its language, "" where none is said, its text, and whether all of it is there.
+    """A code block of a Markdown text; `language` is "" if the block names none.
 
-    A block is whole when its fence is closed, or when something follows it. `is_alone`: there is nothing else.
+    `is_complete`: its fence is closed, or more text follows it. `is_alone`: the text has nothing else.
     """
 
     language: str
@@ -76,55 +60,54 @@ class CodeBlock(NamedTuple):
     is_alone: bool = False
 
 
-def select_complete(text: str, word: str, is_complete: bool) -> list[CodeBlock]:
-    """Give the blocks that a word means; of an incomplete answer only whole ones, and none for its last."""
-    found = [block for block in select_blocks(find_blocks(text), word) if is_complete or block.is_complete]
-    return found if is_complete or word != "last" else []
+def select_complete_blocks(text: str, selector: str, is_complete: bool) -> list[CodeBlock]:
+    """Return the selected blocks; of an incomplete answer only the complete ones, and nothing for `last`."""
+    blocks = [block for block in select_blocks(find_blocks(text), selector) if is_complete or block.is_complete]
+    return blocks if is_complete or selector != "last" else []
 
 
-def block_code(block: CodeBlock) -> str:
-    """Give a block's text, which ends in one newline."""
+def extract_code(block: CodeBlock) -> str:
+    """Return the text of a block with exactly one newline at its end."""
     return block.text.rstrip("\n") + "\n"
 
 
-def missing_block_error(word: str, completion: Completion, *, is_kept: bool) -> AnswerMismatch | None:
-    """Give the failure of an answer that has no such block; `is_kept`: the history has the answer."""
-    lacking = [
-        choice for choice in completion.choices if not select_complete(choice.output_text, word, completion.is_complete)
-    ]
-    if not lacking:
-        return None
-    failure = _failure(lacking[0], word, completion)
-    failure.hint = failure.hint or (KEPT if is_kept else "")
-    return failure
+def missing_block_error(selector: str, completion: Completion, *, is_saved: bool) -> AnswerMismatch | None:
+    """Return the error of the first choice without a selected block; `is_saved`: the history has the answer."""
+    for choice in completion.choices:
+        if not select_complete_blocks(choice.output_text, selector, completion.is_complete):
+            error = _build_error(choice, selector, completion)
+            error.hint = error.hint or (HISTORY_HINT if is_saved else "")
+            return error
+    return None
 
 
-def _failure(choice: Choice, word: str, completion: Completion) -> AnswerMismatch:
-    found = find_blocks(choice.output_text)
-    whose = f"choice {choice.index + 1}" if len(completion.choices) > 1 else "the answer"
-    if not found or select_blocks(found, word):
-        return AnswerMismatch(f"{whose} has no {'whole code block of that name' if found else 'code block'}")
-    what = f"no code block {word}" if word.isdecimal() else f"no code block of {word}"
-    return AnswerMismatch(f"{whose} has {what}", f"it has {count_text(found)}: {list_blocks(found)}"[:MOST_LISTED])
+def _build_error(choice: Choice, selector: str, completion: Completion) -> AnswerMismatch:
+    blocks = find_blocks(choice.output_text)
+    subject = f"choice {choice.index + 1}" if len(completion.choices) > 1 else "the answer"
+    if not blocks or select_blocks(blocks, selector):
+        return AnswerMismatch(f"{subject} has no {'whole code block of that name' if blocks else 'code block'}")
+    missing = f"no code block {selector}" if selector.isdecimal() else f"no code block of {selector}"
+    hint = f"it has {format_count(blocks)}: {describe_blocks(blocks)}"[:MAX_HINT_LENGTH]
+    return AnswerMismatch(f"{subject} has {missing}", hint)
 
 
-def find_blocks(answer: str) -> list[CodeBlock]:
-    """List the fenced and indented code blocks of a Markdown text, as CommonMark reads them."""
-    # No block is without one of these; to read a million lines for nothing takes some seconds.
-    return list(_blocks(answer)) if any(sign in answer for sign in SIGNS) else []
+def find_blocks(text: str) -> list[CodeBlock]:
+    """Return the fenced and indented code blocks of a Markdown text, as CommonMark defines them."""
+    # Parsing a million lines takes seconds; a text without a mark has no block.
+    return list(_parse_blocks(text)) if any(mark in text for mark in BLOCK_MARKS) else []
 
 
-@lru_cache(maxsize=8)  # whether there is one is asked before it is shown
-def _blocks(answer: str) -> tuple[CodeBlock, ...]:
-    from markdown_it import MarkdownIt  # for few lines only
+@lru_cache(maxsize=8)  # an answer is checked for blocks before they are written
+def _parse_blocks(text: str) -> tuple[CodeBlock, ...]:
+    from markdown_it import MarkdownIt  # only --extract, --in-place and few slash commands need it
 
-    tokens = MarkdownIt("commonmark").disable("inline").parse(answer)
-    lines = answer.rstrip().count("\n") + 1
+    tokens = MarkdownIt("commonmark").disable("inline").parse(text)
+    line_count = text.rstrip().count("\n") + 1
     return tuple(
         CodeBlock(
             (token.info.split() or [""])[0],
             token.content,
-            _is_closed(token.map or [0, 0], token.content) or (token.map or [0, 0])[1] < lines,
+            _is_complete(token.map or [0, 0], token.content, line_count),
             len(tokens) == 1,
         )
         for token in tokens
@@ -132,38 +115,39 @@ def _blocks(answer: str) -> tuple[CodeBlock, ...]:
     )
 
 
-def _is_closed(place: Sequence[int], text: str) -> bool:
-    """Say whether a block takes two lines more than its text: those of the fences."""
-    return (not text or text.endswith("\n")) and place[1] - place[0] == text.count("\n") + 2
+def _is_complete(line_range: Sequence[int], text: str, line_count: int) -> bool:
+    """True if lines follow the block, or it spans two lines more than its text: the fences."""
+    start, end = line_range
+    return end < line_count or ((not text or text.endswith("\n")) and end - start == text.count("\n") + 2)
 
 
-def select_blocks(found: Sequence[CodeBlock], word: str) -> list[CodeBlock]:
-    """Give the blocks that a word means: a number, last, all, or the first of a language."""
-    if word == "all":
-        return list(found)
-    if word == "last":
-        return list(found[-1:])
-    if word.isdecimal():
-        return list(found[int(word) - 1 : int(word)]) if int(word) else []
-    return [block for block in found if _name(block.language) == _name(word)][:1]
+def select_blocks(blocks: Sequence[CodeBlock], selector: str) -> list[CodeBlock]:
+    """Return the blocks that a selector means: a number, `last`, `all`, or the first of a language."""
+    if selector == "all":
+        return list(blocks)
+    if selector == "last":
+        return list(blocks[-1:])
+    if selector.isdecimal():
+        return list(blocks[int(selector) - 1 : int(selector)]) if int(selector) else []
+    return [block for block in blocks if _normalize(block.language) == _normalize(selector)][:1]
 
 
-def _name(language: str) -> str:
-    """Give one name to a language; what stands around it in a fence's line (`{.python}`) says nothing."""
-    plain = language.strip("{}.").partition("{")[0].partition(":")[0].lower()
-    return _NAMES.get(plain, plain)
+def _normalize(language: str) -> str:
+    """Return the canonical name of a language, without the attributes of a fence such as `{.python}`."""
+    name = language.strip("{}.").partition("{")[0].partition(":")[0].lower()
+    return _CANONICAL_NAMES.get(name, name)
 
 
-def count_text(found: Sequence[CodeBlock]) -> str:
-    """Say how many there are."""
-    return f"{len(found) or 'no'} code block{'' if len(found) == 1 else 's'}"
+def format_count(blocks: Sequence[CodeBlock]) -> str:
+    """Return the number of blocks in words, such as "2 code blocks"."""
+    return f"{len(blocks) or 'no'} code block{'' if len(blocks) == 1 else 's'}"
 
 
-def list_blocks(found: Sequence[CodeBlock]) -> str:
-    """Name the blocks by number, language and beginning."""
-    return "; ".join(map(_line, range(1, len(found) + 1), found))
+def describe_blocks(blocks: Sequence[CodeBlock]) -> str:
+    """Return the number, language and first line of each block."""
+    return "; ".join(_describe_block(number, block) for number, block in enumerate(blocks, 1))
 
 
-def _line(place: int, block: CodeBlock) -> str:
-    begins = next((line.strip() for line in block.text.splitlines() if line.strip()), "")
-    return " ".join(filter(None, (f"{place}:", block.language, begins[:SHOWN])))
+def _describe_block(number: int, block: CodeBlock) -> str:
+    first_line = next((line.strip() for line in block.text.splitlines() if line.strip()), "")
+    return " ".join(filter(None, (f"{number}:", block.language, first_line[:MAX_PREVIEW_LENGTH])))

@@ -1,11 +1,11 @@
-"""What models cost, as the catalogue says it, and what an answer would cost by that."""
+"""Format amounts of US dollars."""
 
 
 def format_dollars(amount: float) -> str:
-    """Write an amount without an exponent and without idle zeros."""
+    """Return the amount without an exponent and without trailing zeros."""
     return f"{amount:.9f}".rstrip("0").rstrip(".")
 
 
 def round_dollars(amount: float) -> str:
-    """Write two digits of an amount that is not known better, without an exponent."""
+    """Return an estimate with two significant digits, without an exponent."""
     return format_dollars(float(f"{amount:.2g}"))

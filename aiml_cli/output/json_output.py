@@ -5,27 +5,9 @@ from collections.abc import Callable
 from math import isfinite
 from typing import Any
 
-from aiml_cli.api.answer import Answer, SavedFile
+from aiml_cli.api import stream_events as events
+from aiml_cli.api.answer import Answer
 from aiml_cli.api.completion_builder import Choice, Completion
-from aiml_cli.api.stream_events import (
-    AudioDelta,
-    Citation,
-    CitedFile,
-    ErrorEvent,
-    Event,
-    EventBatch,
-    Finished,
-    GeneratedImage,
-    Notice,
-    OutputItems,
-    ReasoningDelta,
-    RefusalDelta,
-    ResponseStarted,
-    TextDelta,
-    TokenLogprob,
-    ToolCallDelta,
-    Usage,
-)
 from aiml_cli.errors import AimlError
 from aiml_cli.system.sanitize import escape_json
 
@@ -33,29 +15,28 @@ Write = Callable[[bytes], None]
 
 
 class JsonRenderer:
-    """Write one object when the answer has ended."""
+    """Renderer that writes one object at the end of the answer."""
 
     def __init__(self, write: Write) -> None:
         self._write = write
 
-    def show(self, batch: EventBatch) -> None:
-        """Wait for the end."""
+    def show(self, batch: events.EventBatch) -> None:
+        """Do nothing until the end."""
 
     def close(self, answer: Answer) -> None:
-        """Write the object, whatever the answer became."""
+        """Write the object, whether or not the answer is complete."""
         self._write(json_line(answer_to_dict(answer), indent=2))
 
 
 class JsonLinesRenderer:
-    """Write each event in a line of its own, the last with the whole object."""
+    """Renderer that writes each event as a line, and the whole object as the last line."""
 
     def __init__(self, write: Write) -> None:
         self._write = write
 
-    def show(self, batch: EventBatch) -> None:
-        """Write what a network read brought."""
-        lines = [json_line(found) for event in batch if (found := event_to_dict(event))]
-        if lines:
+    def show(self, batch: events.EventBatch) -> None:
+        """Write the events of one network read."""
+        if lines := [json_line(fields) for event in batch if (fields := event_to_dict(event))]:
             self._write(b"".join(lines))
 
     def close(self, answer: Answer) -> None:
@@ -64,147 +45,135 @@ class JsonLinesRenderer:
 
 
 class NullRenderer:
-    """Leave everything to the server's own bytes, which go out as they come."""
+    """Renderer that shows nothing, for --format raw and for answers that the program uses itself."""
 
-    def show(self, batch: EventBatch) -> None:
+    def show(self, batch: events.EventBatch) -> None:
         """Show nothing."""
 
     def close(self, answer: Answer) -> None:
-        """Add nothing."""
+        """Show nothing."""
 
 
-def json_line(found: Any, indent: int | None = None) -> bytes:
-    """Write a JSON value, readable in every language; what could drive a terminal is escaped, as JSON can."""
+def json_line(value: Any, indent: int | None = None) -> bytes:
+    """Return a JSON value as UTF-8; characters that could control a terminal are escaped."""
     try:
-        text = json.dumps(found, ensure_ascii=False, indent=indent, allow_nan=False)
+        text = json.dumps(value, ensure_ascii=False, indent=indent, allow_nan=False)
     except ValueError:
-        text = json.dumps(_finite(found), ensure_ascii=False, indent=indent)
+        text = json.dumps(_replace_infinite(value), ensure_ascii=False, indent=indent)
     return (escape_json(text) + "\n").encode("utf-8", "replace")
 
 
-def _finite(found: Any) -> Any:
-    """Replace numbers that JSON does not know; Python reads 1e400 as infinity."""
-    match found:
-        case float() if not isfinite(found):
+def _replace_infinite(value: Any) -> Any:
+    """Replace NaN and infinity, which JSON lacks, by null; Python reads 1e400 as infinity."""
+    match value:
+        case float() if not isfinite(value):
             return None
         case dict():
-            return {name: _finite(value) for name, value in found.items()}
+            return {name: _replace_infinite(item) for name, item in value.items()}
         case list():
-            return [_finite(value) for value in found]
+            return [_replace_infinite(item) for item in value]
         case _:
-            return found
+            return value
 
 
-def event_to_dict(event: Event) -> dict[str, Any] | None:
-    """Give an event as a line of JSON lines; None for those that only the last line tells."""
+def event_to_dict(event: events.Event) -> dict[str, Any] | None:
+    """Return an event as a JSON line's object, or None if only the last line has its content."""
     match event:
-        case TextDelta(text, choice):
-            return {"type": "text", "choice": choice, "text": text}
-        case ReasoningDelta(text, choice):
-            return {"type": "thought", "choice": choice, "text": text}
-        case RefusalDelta(text, choice):
-            return {"type": "refusal", "choice": choice, "text": text}
-        case ToolCallDelta(slot, call_id, name, arguments, choice):
-            facts = {"index": slot, "id": call_id, "name": name, "arguments": arguments}
-            return {"type": "tool_call", "choice": choice, **facts}
-        case Usage():
-            return {"type": "usage", **_usage(event)}
-        case Notice(text):
+        case events.Usage():
+            return {"type": "usage", **_usage_to_dict(event)}
+        case events.Notice(text):
             return {"type": "notice", "text": text}
+        case events.Citation(choice=choice):
+            return {"type": "citation", "choice": choice, **_citation_to_dict(event)}
+        case events.CitedFile(choice=choice):
+            return {"type": "file", "choice": choice, **_file_to_dict(event)}
+        case events.ResponseStarted() | events.OutputItems() | events.ErrorEvent() | events.Finished():
+            return None
         case _:
-            return _rarer(event)
+            return _content_to_dict(event)
 
 
-Rarer = (
-    Citation
-    | CitedFile
-    | TokenLogprob
-    | AudioDelta
-    | GeneratedImage
-    | ResponseStarted
-    | OutputItems
-    | ErrorEvent
-    | Finished
-)
-
-
-def _rarer(event: Rarer) -> dict[str, Any] | None:
+def _content_to_dict(event: events.Content) -> dict[str, Any] | None:
     match event:
-        case Citation(choice=choice):
-            return {"type": "citation", "choice": choice, **_citation(event)}
-        case CitedFile(choice=choice):
-            return {"type": "file", "choice": choice, **_cited(event)}
-        case TokenLogprob(choice=choice):
-            return {"type": "token", "choice": choice, **_token(event)}
-        case AudioDelta(transcript=transcript, choice=choice) if transcript:
+        case events.TextDelta(text, choice):
+            return {"type": "text", "choice": choice, "text": text}
+        case events.ReasoningDelta(text, choice):
+            return {"type": "thought", "choice": choice, "text": text}
+        case events.RefusalDelta(text, choice):
+            return {"type": "refusal", "choice": choice, "text": text}
+        case events.ToolCallDelta(slot, call_id, name, arguments, choice):
+            call = {"index": slot, "id": call_id, "name": name, "arguments": arguments}
+            return {"type": "tool_call", "choice": choice, **call}
+        case events.TokenLogprob(choice=choice):
+            return {"type": "token", "choice": choice, **_token_to_dict(event)}
+        case events.AudioDelta(transcript=transcript, choice=choice) if transcript:
             return {"type": "transcript", "choice": choice, "text": transcript}
-        case AudioDelta() | GeneratedImage() | ResponseStarted() | OutputItems() | ErrorEvent() | Finished():
+        case events.AudioDelta() | events.GeneratedImage():
             return None
 
 
 def answer_to_dict(answer: Answer) -> dict[str, Any]:
-    """Give the documented object: every key is always there."""
+    """Return the documented object; every key is always present."""
     completion = answer.completion
-    begun, first = completion.started, completion.first
+    started, first = completion.started, completion.first
+    saved_files = [
+        {"kind": file.kind, "path": file.path, "id": None, "name": None, "container_id": None} for file in answer.saved
+    ]
     return {
         "endpoint": answer.endpoint,
-        "id": begun.id,
-        "model": begun.model,
-        "created": begun.created,
+        "id": started.id,
+        "model": started.model,
+        "created": started.created,
         "complete": answer.error is None and completion.is_complete,
         "finish_reason": first.finish_reason,
         "text": first.output_text,
         "reasoning": first.reasoning or None,
         "refusal": first.refusal or None,
-        "tool_calls": _calls(first),
-        "choices": [_choice(choice) for choice in completion.choices],
-        "citations": [_citation(citation) for citation in completion.citations],
-        "files": [*map(_saved, answer.saved), *map(_cited, completion.files)],
-        "usage": _usage(completion.usage) if completion.usage else None,
+        "tool_calls": _tool_calls_to_list(first),
+        "choices": [_choice_to_dict(choice) for choice in completion.choices],
+        "citations": [_citation_to_dict(citation) for citation in completion.citations],
+        "files": [*saved_files, *map(_file_to_dict, completion.files)],
+        "usage": _usage_to_dict(completion.usage) if completion.usage else None,
         "cost_usd": answer.cost_usd,
         "cost_source": answer.cost_source,
-        "timing": _timing(answer),
+        "timing": _timing_to_dict(answer),
         "request_id": answer.request_id,
         "previous_response_id": answer.previous_response_id,
         "status": answer.status,
         "attempts": answer.attempts,
-        "error": _error(answer.error, completion),
+        "error": _error_to_dict(answer.error, completion),
     }
 
 
-def _choice(choice: Choice) -> dict[str, Any]:
+def _choice_to_dict(choice: Choice) -> dict[str, Any]:
     return {
         "index": choice.index,
         "text": choice.output_text,
         "reasoning": choice.reasoning or None,
         "refusal": choice.refusal or None,
-        "tool_calls": _calls(choice),
+        "tool_calls": _tool_calls_to_list(choice),
         "finish_reason": choice.finish_reason,
-        "logprobs": [_token(token) for token in choice.logprobs] or None,
+        "logprobs": [_token_to_dict(token) for token in choice.logprobs] or None,
     }
 
 
-def _calls(choice: Choice) -> list[dict[str, Any]]:
+def _tool_calls_to_list(choice: Choice) -> list[dict[str, Any]]:
     return [{"id": call.id, "name": call.name, "arguments": call.arguments} for call in choice.tool_calls]
 
 
-def _citation(citation: Citation) -> dict[str, Any]:
+def _citation_to_dict(citation: events.Citation) -> dict[str, Any]:
     return {"url": citation.url, "title": citation.title, "start": citation.start, "end": citation.end}
 
 
-def _saved(file: SavedFile) -> dict[str, Any]:
-    return {"kind": file.kind, "path": file.path, "id": None, "name": None, "container_id": None}
-
-
-def _cited(file: CitedFile) -> dict[str, Any]:
+def _file_to_dict(file: events.CitedFile) -> dict[str, Any]:
     return {"kind": file.kind, "path": None, "id": file.id, "name": file.name, "container_id": file.container_id}
 
 
-def _token(token: TokenLogprob) -> dict[str, Any]:
+def _token_to_dict(token: events.TokenLogprob) -> dict[str, Any]:
     return {"token": token.token, "logprob": token.logprob, "top_logprobs": list(token.top)}
 
 
-def _usage(usage: Usage) -> dict[str, Any]:
+def _usage_to_dict(usage: events.Usage) -> dict[str, Any]:
     return {
         "input_tokens": usage.input_tokens,
         "output_tokens": usage.output_tokens,
@@ -215,24 +184,22 @@ def _usage(usage: Usage) -> dict[str, Any]:
     }
 
 
-def _timing(answer: Answer) -> dict[str, Any]:
-    def rounded(value: float | None) -> float | None:
-        return None if value is None else round(value, 4)
-
-    return {
-        "first_token_s": rounded(answer.timing.first_token_s),
-        "total_s": rounded(answer.timing.total_s),
-        "tokens_per_second": rounded(answer.tokens_per_second),
+def _timing_to_dict(answer: Answer) -> dict[str, float | None]:
+    values = {
+        "first_token_s": answer.timing.first_token_s,
+        "total_s": answer.timing.total_s,
+        "tokens_per_second": answer.tokens_per_second,
     }
+    return {name: None if value is None else round(value, 4) for name, value in values.items()}
 
 
-def _error(error: AimlError | None, completion: Completion) -> dict[str, Any] | None:
+def _error_to_dict(error: AimlError | None, completion: Completion) -> dict[str, Any] | None:
     if error is None:
         return None
-    fault = completion.reported_error
+    reported = completion.reported_error
     return {
         "message": error.message,
-        "type": error.details.get("type") or (fault and fault.type) or error.name,
+        "type": error.details.get("type") or (reported and reported.type) or error.name,
         "code": error.details.get("code"),
         "status": error.details.get("status"),
         "hint": error.hint or None,

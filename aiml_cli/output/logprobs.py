@@ -1,6 +1,6 @@
-"""Show how probable each token was: in colours, and with its alternatives."""
+"""Show how probable each token was: by its color, and with its alternatives."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from math import exp
 from typing import Any
 
@@ -11,64 +11,62 @@ from aiml_cli.output.plain_text import PlainTextRenderer
 from aiml_cli.system.sanitize import sanitize
 from aiml_cli.system.stdio import print_err, write_err
 
-# From which probability on a colour holds, its SGR number and its name.
-BANDS = ((0.9, 32, "green"), (0.5, 36, "cyan"), (0.1, 33, "yellow"), (0.0, 31, "red"))
-PLAIN = "\x1b[0m"
+# The lowest probability of each color, its SGR parameter and its name.
+COLOR_BANDS = ((0.9, 32, "green"), (0.5, 36, "cyan"), (0.1, 33, "yellow"), (0.0, 31, "red"))
+RESET = "\x1b[0m"
 
 
 class LogprobsRenderer(PlainTextRenderer):
-    """Write the text as Plain does, each token in the colour of its probability.
+    """Renderer of plain text that writes each token in the color of its probability.
 
-    Where the tokens are not the text (a character split over two of them) the text stays plain.
+    Text that its tokens do not add up to (a character split over two tokens) stays uncolored.
     """
 
     def __init__(self, write: Callable[[bytes], None], *, terminal: bool, legend: bool) -> None:
         super().__init__(write, terminal=terminal)
         self._legend = legend
-        self._coloured = False
+        self._has_colors = False
 
     def show(self, batch: EventBatch) -> None:
-        """Write what a network read brought, at once."""
-        mine = [event for event in batch if isinstance(event, TextDelta | TokenLogprob) and not event.choice]
-        for text, tokens in _runs(mine):
-            self._colour(text, tokens)
-        if not mine:
+        """Write the text of one network read at once."""
+        events = [event for event in batch if isinstance(event, TextDelta | TokenLogprob) and not event.choice]
+        for text, tokens in _group_tokens(events):
+            self._write_colored(text, tokens)
+        if not events:
             super().show(batch)
 
     def close(self, answer: Answer) -> None:
-        """Write what Plain writes; say what the colours mean."""
+        """Write the other choices and the sources, and explain the colors."""
         super().close(answer)
-        if self._coloured and self._legend:
-            print_err(f"aiml: probability of each token: {color_legend()}")
+        if self._has_colors and self._legend:
+            bands = ", ".join(f"{name} from {minimum:.0%}" for minimum, _, name in COLOR_BANDS)
+            print_err(f"aiml: probability of each token: {bands}")
 
-    def _say(self, choice: Choice) -> None:
-        self._colour(choice.output_text, choice.logprobs)
+    def _write_choice(self, choice: Choice) -> None:
+        self._write_colored(choice.output_text, choice.logprobs)
 
-    def _colour(self, text: str, tokens: Sequence[TokenLogprob]) -> None:
+    def _write_colored(self, text: str, tokens: Sequence[TokenLogprob]) -> None:
         if not tokens or "".join([token.token for token in tokens]) != text:
-            self._put(text)
+            self._write_text(text)
             return
-        self._coloured = True
-        self._out("".join(f"\x1b[{_band(token)}m{self._safe(token.token)}" for token in tokens) + PLAIN)
-        self._last = text[-1:] or self._last
+        self._has_colors = True
+        colored = (f"\x1b[{_find_color(token)}m{self._sanitize(token.token)}" for token in tokens)
+        self._write_sanitized("".join(colored) + RESET)
+        self._last_char = text[-1:] or self._last_char
 
 
-def color_legend() -> str:
-    """Say which colour means what."""
-    return ", ".join(f"{name} from {least:.0%}" for least, _, name in BANDS)
-
-
-def _band(token: TokenLogprob) -> int:
-    return next((colour for least, colour, _ in BANDS if to_probability(token.logprob) >= least), BANDS[-1][1])
+def _find_color(token: TokenLogprob) -> int:
+    probability = to_probability(token.logprob)
+    return next((color for minimum, color, _ in COLOR_BANDS if probability >= minimum), COLOR_BANDS[-1][1])
 
 
 def to_probability(logprob: Any) -> float:
-    """Give the probability of a log probability, which nobody but the server vouches for."""
+    """Return the probability of a log probability; servers also send null and positive numbers."""
     return exp(min(0.0, logprob)) if isinstance(logprob, int | float) else 0.0
 
 
-def _runs(events: Sequence[TextDelta | TokenLogprob]) -> Iterator[tuple[str, list[TokenLogprob]]]:
-    """Give each text with the tokens that follow it."""
+def _group_tokens(events: Sequence[TextDelta | TokenLogprob]) -> Iterator[tuple[str, list[TokenLogprob]]]:
+    """Yield each text with the tokens that follow it."""
     texts: list[str] = []
     tokens: list[TokenLogprob] = []
     for event in events:
@@ -83,19 +81,12 @@ def _runs(events: Sequence[TextDelta | TokenLogprob]) -> Iterator[tuple[str, lis
 
 
 def print_alternatives(tokens: Sequence[TokenLogprob]) -> None:
-    """Write a line for each token: how probable it was, and what might have stood there."""
+    """Print a line for each token: its probability, and the other tokens with theirs."""
     for token in tokens:
-        others = [f"{_quoted(other.get('token'))} {_percent(other.get('logprob'))}" for other in _others(token)]
-        write_err(f"{_quoted(token.token)} {_percent(token.logprob)}{': ' if others else ''}{', '.join(others)}\n")
+        others = [other for other in token.top if other.get("token") != token.token]
+        texts = [_format_token(other.get("token"), other.get("logprob")) for other in others]
+        write_err(f"{_format_token(token.token, token.logprob)}{': ' if texts else ''}{', '.join(texts)}\n")
 
 
-def _others(token: TokenLogprob) -> list[Mapping[str, Any]]:
-    return [other for other in token.top if other.get("token") != token.token]
-
-
-def _quoted(token: Any) -> str:
-    return sanitize(repr(token))
-
-
-def _percent(logprob: Any) -> str:
-    return f"{to_probability(logprob):.1%}"
+def _format_token(token: Any, logprob: Any) -> str:
+    return f"{sanitize(repr(token))} {to_probability(logprob):.1%}"

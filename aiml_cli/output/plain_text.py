@@ -1,4 +1,4 @@
-"""Write the answer's text and nothing else, as it comes."""
+"""Write the text of the answer unchanged, as it arrives."""
 
 from collections.abc import Callable, Iterator
 
@@ -9,27 +9,23 @@ from aiml_cli.system.sanitize import Sanitizer, sanitize
 
 
 class PlainTextRenderer:
-    """Write the first choice as it comes, the others after it: mixed they could not be read.
+    """Renderer that writes the first choice as it arrives and the others after it.
 
-    On a terminal control characters are made visible, the choices are told apart by a line, and the sources
-    stand below.
+    On a terminal it escapes control characters, separates the choices by a line and lists the sources at the end.
     """
 
     def __init__(self, write: Callable[[bytes], None], *, terminal: bool) -> None:
         self._write = write
         self._terminal = terminal
-        self._gate = Sanitizer()
-        self._last = ""
+        self._sanitizer = Sanitizer()
+        self._last_char = ""
         self._has_text = False
 
     def show(self, batch: EventBatch) -> None:
-        """Write what a network read brought, at once; what is spoken where nothing is written."""
-        text = "".join([event.text for event in batch if type(event) is TextDelta and not event.choice])
-        if text:
-            self._has_text = True
-            self._put(text)
-        elif not self._has_text:
-            self._put("".join([event.transcript for event in batch if type(event) is AudioDelta and not event.choice]))
+        """Write the text of one network read at once, or the transcript of the audio if there is no text."""
+        text = join_text(batch)
+        self._has_text = self._has_text or bool(text)
+        self._write_text(text if self._has_text else join_transcripts(batch))
 
     def close(self, answer: Answer) -> None:
         """Write the other choices, the sources, and the newline that the last line lacks."""
@@ -38,38 +34,46 @@ class PlainTextRenderer:
             if choice.index == 0 or not choice.output_text:
                 continue
             if self._terminal:
-                self._put(f"--- choice {choice.index + 1} ---\n")
-            self._say(choice)
+                self._write_text(f"--- choice {choice.index + 1} ---\n")
+            self._write_choice(choice)
             self._end_line()
-        if self._terminal and (notes := citation_lines(answer.completion)):
-            self._put("\n".join(["", *map(sanitize, notes), ""]))
+        if self._terminal and (sources := citation_lines(answer.completion)):
+            self._write_text("\n".join(["", *map(sanitize, sources), ""]))
 
-    def _say(self, choice: Choice) -> None:
-        self._put(choice.output_text)
+    def _write_choice(self, choice: Choice) -> None:
+        self._write_text(choice.output_text)
 
-    def _put(self, text: str) -> None:
-        """Write a text."""
-        self._out(self._safe(text))
+    def _write_text(self, text: str) -> None:
+        self._write_sanitized(self._sanitize(text))
 
-    def _out(self, shown: str) -> None:
-        """Write what is harmless."""
-        if shown:
-            self._last = shown[-1]
-            self._write(shown.encode("utf-8", "replace"))
+    def _write_sanitized(self, text: str) -> None:
+        if text:
+            self._last_char = text[-1]
+            self._write(text.encode("utf-8", "replace"))
 
-    def _safe(self, text: str) -> str:
-        return self._gate.feed(text) if self._terminal else text
+    def _sanitize(self, text: str) -> str:
+        return self._sanitizer.feed(text) if self._terminal else text
 
     def _end_line(self) -> None:
-        self._out(self._gate.finish())
-        if self._last not in ("", "\n"):
-            self._put("\n")
+        self._write_sanitized(self._sanitizer.finish())
+        if self._last_char not in ("", "\n"):
+            self._write_text("\n")
+
+
+def join_text(batch: EventBatch) -> str:
+    """Return the text of the first choice in one network read."""
+    return "".join([event.text for event in batch if type(event) is TextDelta and not event.choice])
+
+
+def join_transcripts(batch: EventBatch) -> str:
+    """Return what the audio of the first choice says in one network read."""
+    return "".join([event.transcript for event in batch if type(event) is AudioDelta and not event.choice])
 
 
 def citation_lines(completion: Completion) -> list[str]:
-    """Give a line for each source: pages by their address, files by their id."""
+    """Return a numbered line for each source: pages by their URL, files by their id."""
     titles: dict[str, str] = {}
-    for address, title in _sources(completion):
+    for address, title in _list_sources(completion):
         titles[address] = titles.get(address) or title
     return [
         f"[{number}] {title}  {address}" if title else f"[{number}] {address}"
@@ -77,12 +81,13 @@ def citation_lines(completion: Completion) -> list[str]:
     ]
 
 
-def _sources(completion: Completion) -> Iterator[tuple[str, str]]:
+def _list_sources(completion: Completion) -> Iterator[tuple[str, str]]:
     for citation in completion.citations:
-        yield _in_a_line(citation.url), _in_a_line(citation.title or "")
+        yield collapse_whitespace(citation.url), collapse_whitespace(citation.title or "")
     for file in completion.files:
-        yield _in_a_line(file.id), _in_a_line(file.name or "")
+        yield collapse_whitespace(file.id), collapse_whitespace(file.name or "")
 
 
-def _in_a_line(text: str) -> str:
+def collapse_whitespace(text: str) -> str:
+    """Return the text on one line, with single spaces."""
     return " ".join(text.split())

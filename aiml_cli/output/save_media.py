@@ -1,4 +1,4 @@
-"""Keep the sounds and pictures of an answer in files of the user's choice."""
+"""Save the audio and images of an answer to files of the user's choice."""
 
 import os
 from collections.abc import Iterator
@@ -13,52 +13,52 @@ from aiml_cli.output.output_file import OutputFile
 from aiml_cli.settings.options import Options
 from aiml_cli.system.atomic_write import write_new_file
 
-# What a picture's first bytes are, and how its name ends. A server's word on either is not asked for.
-STARTS = ((b"\x89PNG", "png"), (b"\xff\xd8\xff", "jpg"), (b"GIF8", "gif"), (b"RIFF", "webp"), (b"%PDF", "pdf"))
+# The first bytes of each image format, and its file extension; what the server says of the format is ignored.
+SIGNATURES = ((b"\x89PNG", "png"), (b"\xff\xd8\xff", "jpg"), (b"GIF8", "gif"), (b"RIFF", "webp"), (b"%PDF", "pdf"))
 
 
 class MediaWriter:
-    """Open the places before anything is sent: what cannot be kept should not be paid for."""
+    """The files of --audio-out and --save-dir, opened before the request is sent and paid for."""
 
     def __init__(self, options: Options) -> None:
         self._folder = _ImageFolder(options.save_dir) if options.save_dir else None
         self._audio_name = options.audio_out or ""
         try:
-            self._audio = _sound_file(self._audio_name, options.output) if self._audio_name else None
+            self._audio = _open_audio_file(self._audio_name, options.output) if self._audio_name else None
         except UsageError:
             if self._folder:
                 self._folder.remove_if_empty()
             raise
 
     def save(self, answer: Answer) -> Answer:
-        """Write what came; give the answer with the names of the files, and with what went wrong."""
+        """Write the files; return the answer with their names, and with the first error."""
         saved: list[SavedFile] = []
         error = answer.error
-        for keep in (self._keep_audio, self._keep_images):
+        for save in (self._save_audio, self._save_images):
             try:
-                saved.extend(keep(answer))
-            except AimlError as fault:
-                # The screen is told that it is not its own place that failed.
-                fault.details["place"] = "saving"
-                error = error or fault
+                saved.extend(save(answer))
+            except AimlError as save_error:
+                # Tells AnswerOutput that the answer's own output did not fail.
+                save_error.details["place"] = "saving"
+                error = error or save_error
         return replace(answer, saved=tuple(saved), error=error)
 
-    def _keep_audio(self, answer: Answer) -> Iterator[SavedFile]:
-        """Write the sound of the first choice that has one; that of a cut answer goes beside the file."""
-        sounds = [choice.audio.data for choice in answer.completion.choices if choice.audio]
+    def _save_audio(self, answer: Answer) -> Iterator[SavedFile]:
+        """Write the audio of the first choice that has some; an incomplete answer goes to a part file."""
         if self._audio is None:
             return
-        sound = next(filter(None, sounds), b"")
+        sounds = (choice.audio.data for choice in answer.completion.choices if choice.audio)
+        audio = next(filter(None, sounds), b"")
         try:
-            self._audio.write(sound)
+            self._audio.write(audio)
         finally:
-            part = self._audio.close(complete=bool(sound) and answer.error is None)
-        if not sound and answer.error is None:
+            part = self._audio.close(complete=bool(audio) and answer.error is None)
+        if not audio and answer.error is None:
             raise AnswerMismatch(f"the answer holds no sound: {self._audio_name} is as it was")
-        if sound:
+        if audio:
             yield SavedFile("audio", part or self._audio_name)
 
-    def _keep_images(self, answer: Answer) -> Iterator[SavedFile]:
+    def _save_images(self, answer: Answer) -> Iterator[SavedFile]:
         if self._folder is None:
             return
         for choice in answer.completion.choices:
@@ -67,14 +67,14 @@ class MediaWriter:
         self._folder.remove_if_empty()
 
 
-def _sound_file(name: str, output: str | None) -> OutputFile:
+def _open_audio_file(name: str, output: str | None) -> OutputFile:
     if output and os.path.realpath(output) == os.path.realpath(name):
         raise UsageError(f"{name}: --output and --audio-out name the same file", "nothing was sent")
     return OutputFile(name)
 
 
 class _ImageFolder:
-    """Hold the pictures, each under the next free number; a folder made in vain goes again."""
+    """The folder of --save-dir; images are numbered, and files that exist are not replaced."""
 
     def __init__(self, name: str) -> None:
         self._path = Path(name)
@@ -82,26 +82,26 @@ class _ImageFolder:
         self._numbers = count(1)
         try:
             self._path.mkdir(mode=0o700, parents=True, exist_ok=True)
-        except OSError as fault:
-            raise UsageError(f"{name}: cannot be made a folder: {fault.strerror}", "nothing was sent") from None
+        except OSError as error:
+            raise UsageError(f"{name}: cannot be made a folder: {error.strerror}", "nothing was sent") from None
         if not os.access(self._path, os.W_OK | os.X_OK):
             raise UsageError(f"{name}: cannot be written: Permission denied", "nothing was sent")
 
     def save(self, image: bytes) -> str:
-        """Write a picture to a new file; give its path."""
-        ending = next((ending for start, ending in STARTS if image.startswith(start)), "bin")
+        """Write an image to a new file; return its path."""
+        extension = next((name for start, name in SIGNATURES if image.startswith(start)), "bin")
         while True:
-            path = self._path / f"image-{next(self._numbers)}.{ending}"
+            path = self._path / f"image-{next(self._numbers)}.{extension}"
             try:
                 write_new_file(path, image)
             except FileExistsError:
                 continue
-            except OSError as fault:
-                raise OutputFailed(f"{path}: {fault.strerror}") from None
+            except OSError as error:
+                raise OutputFailed(f"{path}: {error.strerror}") from None
             return str(path)
 
     def remove_if_empty(self) -> None:
-        """Take an empty folder away that was made for this answer."""
+        """Remove the folder if it is empty and was created for this answer."""
         if self._is_new:
             with suppress(OSError):
                 self._path.rmdir()

@@ -1,4 +1,4 @@
-"""Show on standard error how long an answer is waited for."""
+"""Show on stderr how many seconds the request has taken so far."""
 
 import sys
 from collections.abc import Iterator, Mapping
@@ -8,56 +8,56 @@ from threading import Event, RLock, Thread
 from time import monotonic
 
 from aiml_cli.system.signals import defer_signals
-from aiml_cli.system.stdio import spinner_hooks, write_spinner
+from aiml_cli.system.stdio import spinner_hooks, write_err_raw
 
-FIRST_S, NEXT_S = 0.3, 0.1
-SIGNS, PLAIN_SIGNS = "⠋⠙⠹⠸⠼⠴⠦⠧⠇⠏", "|/-\\"
+START_DELAY_S, FRAME_S = 0.3, 0.1
+FRAMES, ASCII_FRAMES = "⠋⠙⠹⠸⠼⠴⠦⠧⠇⠏", "|/-\\"
 
 
 class Spinner:
-    """Be begun when the question is sent; whatever is written then, to either output, ends it."""
+    """A spinner that starts when the request is sent, and stops at the first output to stdout or stderr."""
 
     def __init__(self) -> None:
-        self._over, self._screen = Event(), RLock()
+        self._stopped, self._terminal_lock = Event(), RLock()
         self._width = 0
 
     def start(self) -> None:
-        """Show the seconds from now on, if it takes long enough to be worth it."""
-        with defer_signals():  # a start that is broken off leaves a thread that nobody can wait for
+        """Start the thread that shows the seconds; a request that ends within 0.3 seconds shows nothing."""
+        with defer_signals():  # an interrupted start leaves a thread that nobody can join
             spinner_hooks.append(self.stop)
             Thread(target=self._run, daemon=True).start()
 
     def stop(self) -> None:
-        """Take the sign away for good."""
-        with self._screen:
-            self._over.set()
+        """Erase the spinner and stop it for good."""
+        with self._terminal_lock:
+            self._stopped.set()
             if self._width:
-                write_spinner("\r" + " " * self._width + "\r")
+                write_err_raw("\r" + " " * self._width + "\r")
                 self._width = 0
             if self.stop in spinner_hooks:
                 spinner_hooks.remove(self.stop)
 
     def _run(self) -> None:
-        signs = cycle(SIGNS if "utf" in (sys.stderr.encoding or "").lower() else PLAIN_SIGNS)
-        began, pause = monotonic(), FIRST_S
-        while not self._over.wait(pause):
-            with self._screen:
-                if self._over.is_set():
+        frames = cycle(FRAMES if "utf" in (sys.stderr.encoding or "").lower() else ASCII_FRAMES)
+        started, delay = monotonic(), START_DELAY_S
+        while not self._stopped.wait(delay):
+            with self._terminal_lock:
+                if self._stopped.is_set():
                     return
-                sign = f"{next(signs)} {monotonic() - began:.0f} s"
-                self._width = len(sign)
-                write_spinner("\r" + sign)
-            pause = NEXT_S
+                line = f"{next(frames)} {monotonic() - started:.0f} s"
+                self._width = len(line)
+                write_err_raw("\r" + line)
+            delay = FRAME_S
 
 
 @contextmanager
 def show_spinner(environ: Mapping[str, str]) -> Iterator[Spinner | None]:
-    """Give what shows the sign, where a terminal can; it is gone in the end."""
+    """Yield a spinner, or None on a dumb terminal, and stop it at the end."""
     if environ.get("TERM", "") in ("", "dumb"):
         yield None
         return
-    waits = Spinner()
+    spinner = Spinner()
     try:
-        yield waits
+        yield spinner
     finally:
-        waits.stop()
+        spinner.stop()

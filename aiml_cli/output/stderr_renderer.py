@@ -1,34 +1,29 @@
-"""Tell on standard error what is no part of the answer: reasoning, tool calls, notices, usage."""
+"""Show on stderr what is not part of the answer: reasoning, tool calls, notices, usage."""
 
 from aiml_cli.api.answer import Answer
 from aiml_cli.api.completion_builder import Choice, Completion
 from aiml_cli.api.stream_events import AudioDelta, EventBatch, Notice, ReasoningDelta, TextDelta
-from aiml_cli.output.plain_text import citation_lines
+from aiml_cli.output.json_output import NullRenderer
+from aiml_cli.output.plain_text import citation_lines, collapse_whitespace
 from aiml_cli.system.sanitize import Sanitizer
 from aiml_cli.system.stdio import print_err, write_err
 
-DIM, PLAIN = "\x1b[2m", "\x1b[0m"
-MOST_OF_A_NOTICE = 120
+DIM, RESET = "\x1b[2m", "\x1b[0m"
+MAX_NOTICE_LENGTH = 120
 
 
-class NullStderrRenderer:
-    """Tell nobody: for an answer that goes elsewhere than to the user."""
-
-    def show(self, batch: EventBatch) -> None:
-        """Show nothing."""
+class NullStderrRenderer(NullRenderer):
+    """Renderer that shows nothing, for an answer that the program uses itself."""
 
     def end_reasoning(self) -> None:
-        """Nothing was thought aloud."""
-
-    def close(self, answer: Answer) -> None:
-        """Show nothing."""
+        """Do nothing."""
 
 
 class StderrRenderer:
-    """Write to standard error; `reasoning`, `notices` and `usage` say what is wanted.
+    """Renderer for stderr; each flag says whether to show something.
 
-    `sources` says that nobody else shows them, `hints` that lost pictures and sounds are worth a line, and
-    `verbose` that notices are told whole, and tokens with their alternatives.
+    `sources`: also list the sources, which stdout does not show. `hints`: name the options that save audio and
+    images. `verbose`: show notices in full, and tokens with their alternatives.
     """
 
     def __init__(
@@ -44,72 +39,72 @@ class StderrRenderer:
     ) -> None:
         self._reasoning, self._notices, self._usage = reasoning, notices, usage
         self._color, self._sources, self._hints, self._verbose = color, sources, hints, verbose
-        self._thinking = False
-        self._gate = Sanitizer()
+        self._is_reasoning = False
+        self._sanitizer = Sanitizer()
         self._part = 0
 
     def show(self, batch: EventBatch) -> None:
-        """Write reasoning as it comes; end its line when the answer begins."""
+        """Write reasoning as it arrives, and end its line when the answer begins."""
         for event in batch:
             if type(event) is TextDelta or type(event) is AudioDelta:
                 self.end_reasoning()
             elif type(event) is ReasoningDelta:
-                self._think(event)
+                self._write_reasoning(event)
             elif type(event) is Notice and self._notices:
                 self.end_reasoning()
-                print_err(f"aiml: {event.text if self._verbose else _in_a_line(event.text)}")
+                print_err(f"aiml: {event.text if self._verbose else _shorten_notice(event.text)}")
 
     def close(self, answer: Answer) -> None:
-        """Write what is known only at the end."""
+        """Write what is known only at the end of the answer."""
         self.end_reasoning()
         completion = answer.completion
         for choice in completion.choices:
-            self._outcome(choice, f"choice {choice.index + 1}: " if len(completion.choices) > 1 else "")
+            self._print_choice(choice, f"choice {choice.index + 1}: " if len(completion.choices) > 1 else "")
         if self._notices:
-            self._tell_more(completion)
+            self._print_sources(completion)
         if self._hints:
-            self._tell_media(answer)
+            self._print_media(answer)
         if self._usage and (line := format_usage(answer)):
             print_err(f"aiml: {line}")
 
-    def _think(self, thought: ReasoningDelta) -> None:
-        """Show the reasoning of the first choice; several at once could not be read."""
-        if not self._reasoning or thought.choice:
+    def _write_reasoning(self, delta: ReasoningDelta) -> None:
+        """Write the reasoning of the first choice; that of several at once would be unreadable."""
+        if not self._reasoning or delta.choice:
             return
-        if not self._thinking and self._color:
+        if not self._is_reasoning and self._color:
             write_err(DIM)
-        if self._thinking and thought.part != self._part:
+        if self._is_reasoning and delta.part != self._part:
             write_err("\n\n")
-        self._thinking, self._part = True, thought.part
-        write_err(self._gate.feed(thought.text))
+        self._is_reasoning, self._part = True, delta.part
+        write_err(self._sanitizer.feed(delta.text))
 
     def end_reasoning(self) -> None:
-        """End the line of the reasoning, where it is not ended yet."""
-        if self._thinking:
-            write_err(self._gate.finish() + (f"{PLAIN}\n" if self._color else "\n"))
-            self._thinking = False
+        """End the line of the reasoning if it is open."""
+        if self._is_reasoning:
+            write_err(self._sanitizer.finish() + (f"{RESET}\n" if self._color else "\n"))
+            self._is_reasoning = False
 
-    def _outcome(self, choice: Choice, whose: str) -> None:
-        """Show a refusal in the model's words, and the calls that it asks for."""
+    def _print_choice(self, choice: Choice, prefix: str) -> None:
+        """Print the refusal and the tool calls of a choice, and the reasoning of all but the first."""
         if choice.index and choice.reasoning and self._reasoning:
-            print_err(f"{whose}reasoning: {choice.reasoning}", dim=self._color)
+            print_err(f"{prefix}reasoning: {choice.reasoning}", dim=self._color)
         if choice.refusal:
-            print_err(f"{whose}refusal: {choice.refusal}")
+            print_err(f"{prefix}refusal: {choice.refusal}")
         for call in choice.tool_calls:
-            print_err(f"{whose}tool call: {call.name}({call.arguments}) {call.id}".rstrip())
+            print_err(f"{prefix}tool call: {call.name}({call.arguments}) {call.id}".rstrip())
 
-    def _tell_more(self, completion: Completion) -> None:
-        """Show the sources, and with -v what might have stood in place of each token."""
-        for note in citation_lines(completion) if self._sources else ():
-            print_err(note)
+    def _print_sources(self, completion: Completion) -> None:
+        """Print the sources, and with -v the alternatives of each token."""
+        for line in citation_lines(completion) if self._sources else ():
+            print_err(line)
         tokens = [token for choice in completion.choices for token in choice.logprobs if token.top]
         if self._verbose and tokens:
-            from aiml_cli.output.logprobs import print_alternatives  # few ask for them
+            from aiml_cli.output.logprobs import print_alternatives  # for few calls only
 
             print_alternatives(tokens)
 
-    def _tell_media(self, answer: Answer) -> None:
-        """Say where pictures and sounds are, or how they would have been kept."""
+    def _print_media(self, answer: Answer) -> None:
+        """Print the saved audio and images, or the options that save them."""
         choices, kinds = answer.completion.choices, {file.kind for file in answer.saved}
         for file in answer.saved if self._notices else ():
             print_err(f"aiml: {file.kind} saved: {file.path}")
@@ -119,45 +114,39 @@ class StderrRenderer:
             print_err("aiml: the answer holds pictures; --save-dir FOLDER keeps them")
 
 
-def _in_a_line(text: str) -> str:
-    words = " ".join(text.split())
-    return words if len(words) <= MOST_OF_A_NOTICE else words[: MOST_OF_A_NOTICE - 1] + "…"
+def _shorten_notice(text: str) -> str:
+    line = collapse_whitespace(text)
+    return line if len(line) <= MAX_NOTICE_LENGTH else line[: MAX_NOTICE_LENGTH - 1] + "…"
 
 
 def format_usage(answer: Answer) -> str:
-    """Give tokens, cost, speed and the request's id in one line; "" of what was never sent."""
-    parts = [*_tokens(answer), *_speed(answer), *_cost(answer)]
+    """Return tokens, speed, cost and the request's id in one line; "" if no request was sent."""
+    parts = [*_format_tokens(answer), *_format_speed(answer), *_format_cost(answer)]
     if answer.request_id:
         parts.append(f"request {answer.request_id}")
     return " · ".join(parts) or ("the server told no usage" if answer.attempts else "")
 
 
-def _tokens(answer: Answer) -> list[str]:
+def _format_tokens(answer: Answer) -> list[str]:
     usage = answer.completion.usage
     if usage is None:
         return []
-    into = f" in ({usage.cached_tokens} cached)" if usage.cached_tokens else " in"
-    out = f" out ({usage.reasoning_tokens} reasoning)" if usage.reasoning_tokens else " out"
-    counts = [(usage.input_tokens, into), (usage.output_tokens, out), (usage.total_tokens, " tokens")]
-    return [f"{count}{words}" for count, words in counts if count is not None]
+    cached = f" in ({usage.cached_tokens} cached)" if usage.cached_tokens else " in"
+    reasoning = f" out ({usage.reasoning_tokens} reasoning)" if usage.reasoning_tokens else " out"
+    counts = [(usage.input_tokens, cached), (usage.output_tokens, reasoning), (usage.total_tokens, " tokens")]
+    return [f"{count}{label}" for count, label in counts if count is not None]
 
 
-def _cost(answer: Answer) -> list[str]:
-    """Say the price as the gateway told it, or about what it may be."""
+def _format_cost(answer: Answer) -> list[str]:
     if answer.cost_usd is None:
         return []
-    from aiml_cli.output.format_money import format_dollars, round_dollars  # most who ask never see a price
+    from aiml_cli.output.format_money import format_dollars, round_dollars  # most answers have no price
 
-    exact = answer.cost_source == "gateway"
-    return [f"${format_dollars(answer.cost_usd)}" if exact else f"≈ ${round_dollars(answer.cost_usd)} (estimate)"]
+    is_exact = answer.cost_source == "gateway"
+    return [f"${format_dollars(answer.cost_usd)}" if is_exact else f"≈ ${round_dollars(answer.cost_usd)} (estimate)"]
 
 
-def _speed(answer: Answer) -> list[str]:
-    parts = []
-    if answer.timing.first_token_s is not None:
-        parts.append(f"first token {answer.timing.first_token_s:.2f} s")
-    if answer.timing.total_s is not None:
-        parts.append(f"{answer.timing.total_s:.2f} s")
-    if answer.tokens_per_second is not None:
-        parts.append(f"{answer.tokens_per_second:.0f} tokens/s")
-    return parts
+def _format_speed(answer: Answer) -> list[str]:
+    formats = ("first token {:.2f} s", "{:.2f} s", "{:.0f} tokens/s")
+    values = (answer.timing.first_token_s, answer.timing.total_s, answer.tokens_per_second)
+    return [form.format(value) for form, value in zip(formats, values, strict=True) if value is not None]

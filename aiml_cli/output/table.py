@@ -1,4 +1,4 @@
-"""Lay texts out in columns that fit a terminal."""
+"""Format rows as columns that fit a terminal, as a list of details, or as TSV."""
 
 import textwrap
 from collections.abc import Iterable, Sequence
@@ -8,90 +8,84 @@ from shutil import get_terminal_size
 from aiml_cli.system.sanitize import sanitize
 from aiml_cli.system.terminal import count_fitting, text_width
 
-GAP = 2
-NARROWEST_PROSE = 24
+COLUMN_GAP = 2
+MIN_VALUE_WIDTH = 24
 
 
 @dataclass(frozen=True, slots=True)
 class Column:
-    """Describe a column. The highest `rank` goes first when there is no room; `least` is how far it may be cut.
+    """A column of a table. If the table is too wide, the column with the highest `rank` is left out first.
 
-    `least` None: never cut.
+    Its cells are shortened to `min_width` at most; None: never shortened.
     """
 
     heading: str
     rank: int
-    least: int | None = None
+    min_width: int | None = None
     right: bool = False
 
 
 def table_width() -> int:
-    """Say how many cells a line of the terminal has."""
+    """Return the number of columns of the terminal."""
     return get_terminal_size().columns
 
 
-def format_table(columns: Sequence[Column], rows: Iterable[Sequence[str]], room: int) -> str:
-    """Lay out rows under their headings; columns that do not fit, or hold nothing, are left out."""
-    lines = [[column.heading for column in columns], *([_flat(text) for text in row] for row in rows)]
-    natural = [max(map(text_width, column)) for column in zip(*lines, strict=True)]
-    filled = [index for index in range(len(columns)) if any(line[index] for line in lines[1:])]
-    widths = _fitted(columns, natural, filled, room)
-    return "".join(_line(columns, widths, line) for line in lines)
+def format_table(columns: Sequence[Column], rows: Iterable[Sequence[str]], width: int) -> str:
+    """Return the rows under their headings; columns that do not fit, or are empty, are left out."""
+    lines = [[column.heading for column in columns], *([_flatten(text) for text in row] for row in rows)]
+    full_widths = [max(map(text_width, cells)) for cells in zip(*lines, strict=True)]
+    used = [index for index in range(len(columns)) if any(line[index] for line in lines[1:])]
+    widths = _fit_columns(columns, full_widths, used, width)
+    return "".join(_format_line(columns, widths, line) for line in lines)
 
 
-def format_details(pairs: Iterable[tuple[str, str]], room: int) -> str:
-    """Lay out names and their values; long values are wrapped beside their name."""
-    pairs = [(name, _flat(value)) for name, value in pairs]
-    indent = max((text_width(name) for name, _ in pairs), default=0) + GAP
-    return "".join(_paragraph(name, value, indent, room) for name, value in pairs)
+def format_details(pairs: Iterable[tuple[str, str]], width: int) -> str:
+    """Return names and their values; long values are wrapped next to their name."""
+    pairs = [(name, _flatten(value)) for name, value in pairs]
+    indent = max((text_width(name) for name, _ in pairs), default=0) + COLUMN_GAP
+    return "".join(_wrap_value(name, value, indent, width) for name, value in pairs)
 
 
 def format_tsv(rows: Iterable[Sequence[str]]) -> str:
-    """Separate by tabs, one row a line; what would break a line or a cell becomes a space."""
-    broken = str.maketrans("\t\n\r", "   ")
-    return "".join("\t".join(text.translate(broken) for text in row) + "\n" for row in rows)
+    """Return the rows as tab-separated lines; tabs and newlines in a cell become spaces."""
+    to_space = str.maketrans("\t\n\r", "   ")
+    return "".join("\t".join(text.translate(to_space) for text in row) + "\n" for row in rows)
 
 
-def _flat(text: str) -> str:
-    """Make one harmless line of a text."""
+def _flatten(text: str) -> str:
     return sanitize(" ".join(text.split()))
 
 
-def _fitted(columns: Sequence[Column], natural: Sequence[int], filled: Iterable[int], room: int) -> dict[int, int]:
-    """Choose the columns and give each its width: all of what it needs, or what is left."""
-    kept = sorted(filled, key=lambda index: columns[index].rank)
-    least = [min(need, columns[index].least or need) for index, need in enumerate(natural)]
-    while len(kept) > 1 and sum(least[index] + GAP for index in kept) - GAP > room:
-        kept.pop()
-    spare = max(0, room + GAP - sum(least[index] + GAP for index in kept))
+def _fit_columns(
+    columns: Sequence[Column], full_widths: Sequence[int], used: Iterable[int], width: int
+) -> dict[int, int]:
+    """Return the width of each column that fits: its full width, or its minimum and the space that is left."""
+    fitting = sorted(used, key=lambda index: columns[index].rank)
+    minimum = [min(full, columns[index].min_width or full) for index, full in enumerate(full_widths)]
+    while len(fitting) > 1 and sum(minimum[index] + COLUMN_GAP for index in fitting) - COLUMN_GAP > width:
+        fitting.pop()
+    spare = max(0, width + COLUMN_GAP - sum(minimum[index] + COLUMN_GAP for index in fitting))
     widths: dict[int, int] = {}
-    for index in kept:
-        widths[index] = min(natural[index], least[index] + spare)
-        spare -= widths[index] - least[index]
+    for index in fitting:
+        widths[index] = min(full_widths[index], minimum[index] + spare)
+        spare -= widths[index] - minimum[index]
     return widths
 
 
-def _line(columns: Sequence[Column], widths: dict[int, int], texts: Sequence[str]) -> str:
-    padded = (_padded(texts[index], widths[index], right=columns[index].right) for index in sorted(widths))
-    return (" " * GAP).join(padded).rstrip() + "\n"
+def _format_line(columns: Sequence[Column], widths: dict[int, int], texts: Sequence[str]) -> str:
+    cells = (_format_cell(texts[index], widths[index], right=columns[index].right) for index in sorted(widths))
+    return (" " * COLUMN_GAP).join(cells).rstrip() + "\n"
 
 
-def _padded(text: str, wide: int, *, right: bool) -> str:
-    shown = _cut(text, wide)
-    padding = " " * (wide - text_width(shown))
-    return padding + shown if right else shown + padding
+def _format_cell(text: str, width: int, *, right: bool) -> str:
+    if text_width(text) > width:
+        text = text[: count_fitting(text, width - 1)] + "…"
+    padding = " " * (width - text_width(text))
+    return padding + text if right else text + padding
 
 
-def _cut(text: str, wide: int) -> str:
-    """Shorten a text to some cells, with a sign that it was longer."""
-    if text_width(text) <= wide:
-        return text
-    return text[: count_fitting(text, wide - 1)] + "…"
-
-
-def _paragraph(name: str, value: str, indent: int, room: int) -> str:
-    lines = textwrap.wrap(
-        value, max(room - indent, NARROWEST_PROSE), break_long_words=False, break_on_hyphens=False
-    ) or [""]
+def _wrap_value(name: str, value: str, indent: int, width: int) -> str:
+    width = max(width - indent, MIN_VALUE_WIDTH)
+    lines = textwrap.wrap(value, width, break_long_words=False, break_on_hyphens=False) or [""]
     first = name + " " * (indent - text_width(name)) + lines[0]
     return "".join(f"{line}\n" for line in (first, *(" " * indent + line for line in lines[1:])))

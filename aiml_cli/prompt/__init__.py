@@ -1,1 +1,1 @@
-"""Words, stdin and files become a conversation's next message."""
+"""The next message: words, standard input and files, read and put together."""

@@ -1,4 +1,4 @@
-"""Read the turns that a user's JSON file holds: messages, or input items."""
+"""Read the messages, or input items, of a user's JSON file."""
 
 import json
 from collections.abc import Callable, Iterable
@@ -9,64 +9,68 @@ from aiml_cli.errors import UsageError
 from aiml_cli.prompt import stdin
 from aiml_cli.prompt.file_sources import read_input_file
 
-LISTS = ("messages", "input")
+LIST_KEYS = ("messages", "input")
+TYPE_NAMES = {type(None): "null", bool: "a truth value", str: "a text", list: "a list", dict: "an object"}
 HINT = 'it holds a list of messages or input items, or an object with "messages" or "input"'
 
 
 def read_messages_file(
-    path: str, tell: Callable[[str], None], see: Callable[[str, str], None] | None = None
+    path: str, notify: Callable[[str], None], check_text: Callable[[str, str], None] | None = None
 ) -> tuple[AnyMessage, ...]:
-    """Read a file, `-` for standard input; `see` gets its text. Raise UsageError naming what in it is no turn."""
+    """Read a file, or standard input for `-`; raise UsageError for the first invalid message.
+
+    `check_text` is called with the name and the text of the file.
+    """
     name = "standard input" if path == "-" else path
-    data = stdin.read_stdin(tell) if path == "-" else read_input_file(path)
-    found = _json(data, name)
-    if see:
-        see(name, data.decode("utf-8-sig"))
-    items = _items(found, name, tell)
+    data = stdin.read_stdin(notify) if path == "-" else read_input_file(path)
+    value = _parse_json(data, name)
+    if check_text:
+        check_text(name, data.decode("utf-8-sig"))
+    items = _extract_items(value, name, notify)
     if isinstance(items, str):
         return (Message("user", (items,)),)
     if not isinstance(items, list) or not items:
-        raise UsageError(f"--messages {name}: {_what(items)} is no list of messages", HINT)
+        raise UsageError(f"--messages {name}: {_describe_type(items)} is no list of messages", HINT)
     for index, item in enumerate(items):
-        if wrong := _wrong(item):
-            raise UsageError(f"--messages {name}: item {index} {wrong}", HINT)
+        if problem := _find_problem(item):
+            raise UsageError(f"--messages {name}: item {index} {problem}", HINT)
     return tuple(map(RawMessage, items))
 
 
-def collect_call_ids(given: Iterable[AnyMessage]) -> set[str]:
-    """Collect the ids of the tool calls in the turns, in either endpoint's form."""
-    items = [turn.item for turn in given if isinstance(turn, RawMessage)]
+def collect_call_ids(messages: Iterable[AnyMessage]) -> set[str]:
+    """Return the ids of the tool calls in the messages of either endpoint."""
+    items = [message.item for message in messages if isinstance(message, RawMessage)]
     calls = [call for item in items for call in item.get("tool_calls") or () if isinstance(call, dict)]
-    found = [*(call.get("id") for call in calls), *(item.get("call_id") for item in items)]
-    return {call_id for call_id in found if isinstance(call_id, str)}
+    values = [*(call.get("id") for call in calls), *(item.get("call_id") for item in items)]
+    return {call_id for call_id in values if isinstance(call_id, str)}
 
 
-def _json(data: bytes, name: str) -> Any:
+def _parse_json(data: bytes, name: str) -> Any:
     try:
         return json.loads(data.decode("utf-8-sig"))
-    except json.JSONDecodeError as fault:
-        where = f"line {fault.lineno}, column {fault.colno}"
-        raise UsageError(f"--messages {name}: not JSON: {fault.msg}, {where}", HINT) from None
+    except json.JSONDecodeError as error:
+        where = f"line {error.lineno}, column {error.colno}"
+        raise UsageError(f"--messages {name}: not JSON: {error.msg}, {where}", HINT) from None
     except UnicodeDecodeError:
         raise UsageError(f"--messages {name}: not JSON: it is not UTF-8 text", HINT) from None
-    except (ValueError, RecursionError):  # a number of thousands of digits; lists in lists in lists
+    except (ValueError, RecursionError):  # a number of thousands of digits, or too deep nesting
         raise UsageError(f"--messages {name}: not JSON that can be read", HINT) from None
 
 
-def _items(found: Any, name: str, tell: Callable[[str], None]) -> Any:
-    """Take the list out of an object, and tell what else is in there, for it is not used."""
-    key = next((key for key in LISTS if isinstance(found, dict) and key in found), None)
+def _extract_items(value: Any, name: str, notify: Callable[[str], None]) -> Any:
+    """Return the list in an object, and notify of other keys, which are ignored."""
+    key = next((key for key in LIST_KEYS if isinstance(value, dict) and key in value), None)
     if key is None:
-        return found
-    if others := ", ".join(each for each in found if each != key):
-        tell(f"{name}: only {key} is taken from it, not {others}")
-    return found[key]
+        return value
+    if others := ", ".join(other for other in value if other != key):
+        notify(f"{name}: only {key} is taken from it, not {others}")
+    return value[key]
 
 
-def _wrong(item: Any) -> str:
-    """Say what keeps an item from being a turn; "" when nothing does."""
+def _find_problem(item: Any) -> str:
+    """Return why an item is not a message or input item, "" if it is one."""
     if not isinstance(item, dict):
-        return f"is {_what(item)}, not an object"
+        return f"is {_describe_type(item)}, not an object"
     if not isinstance(item.get("role", item.get("type")), str):
         return "has neither a role nor a type" if not {"role", "type"} & set(item) else "has a role that is no text"
     content = item.get("content")
@@ -75,23 +79,11 @@ def _wrong(item: Any) -> str:
     if content is None and item.get("role") in ("user", "system", "developer"):
         return "has no content"
     if not isinstance(content, str | list | None):
-        return f"has a content that is {_what(content)}, not a text or a list of parts"
+        return f"has a content that is {_describe_type(content)}, not a text or a list of parts"
     parts = content if isinstance(content, list) else []
     wrong = next((part for part in parts if not isinstance(part, dict)), None)
-    return "" if wrong is None else f"has a content with {_what(wrong)} in it, not only parts"
+    return "" if wrong is None else f"has a content with {_describe_type(wrong)} in it, not only parts"
 
 
-def _what(value: Any) -> str:
-    match value:
-        case bool() | int() | float():
-            return "a number" if not isinstance(value, bool) else "a truth value"
-        case None:
-            return "null"
-        case str():
-            return "a text"
-        case []:
-            return "an empty list"
-        case list():
-            return "a list"
-        case _:
-            return "an object"
+def _describe_type(value: Any) -> str:
+    return "an empty list" if value == [] else TYPE_NAMES.get(type(value), "a number")

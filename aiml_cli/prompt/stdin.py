@@ -1,4 +1,4 @@
-"""Read standard input when it can hold something, and only then."""
+"""Read standard input, but only if it can contain something."""
 
 import os
 import select
@@ -8,11 +8,11 @@ from collections.abc import Callable
 from aiml_cli.errors import UsageError
 from aiml_cli.prompt.decode_text import SizeLimit
 
-PATIENCE_S = 2.0
+NOTICE_AFTER_SECONDS = 2.0
 
 
 def has_stdin() -> bool:
-    """Say whether standard input is a pipe, a file or a socket: not a terminal, not /dev/null, not closed."""
+    """True if standard input is a pipe, a file or a socket: not a terminal, not /dev/null, not closed."""
     try:
         mode = os.fstat(0).st_mode
     except OSError:
@@ -20,23 +20,19 @@ def has_stdin() -> bool:
     return stat.S_ISFIFO(mode) or stat.S_ISREG(mode) or stat.S_ISSOCK(mode)
 
 
-def read_stdin(tell: Callable[[str], None], budget: SizeLimit | None = None) -> bytes:
-    """Read to the end; after two seconds without a byte tell what is waited for, and go on waiting.
-
-    Raises UsageError for more than the budget allows.
-    """
+def read_stdin(notify: Callable[[str], None], size_limit: SizeLimit | None = None) -> bytes:
+    """Read to the end, with a notice if nothing arrives for two seconds; raise UsageError if it is too large."""
     try:
-        if not select.select([0], [], [], PATIENCE_S)[0] and not os.isatty(0):
-            tell("waiting for standard input to end; --no-stdin leaves it alone")
-        return (budget or SizeLimit()).read("standard input", _piece)
-    except OSError as fault:
-        raise UsageError(f"standard input: {fault.strerror}", "--no-stdin leaves it alone") from None
+        if not select.select([0], [], [], NOTICE_AFTER_SECONDS)[0] and not os.isatty(0):
+            notify("waiting for standard input to end; --no-stdin leaves it alone")
+        return (size_limit or SizeLimit()).read("standard input", _read_piece)
+    except OSError as error:
+        raise UsageError(f"standard input: {error.strerror}", "--no-stdin leaves it alone") from None
 
 
-def _piece(most: int) -> bytes:
-    """Read some bytes, also from a pipe that somebody set to non-blocking."""
+def _read_piece(limit: int) -> bytes:
     while True:
         try:
-            return os.read(0, most)
-        except BlockingIOError:
+            return os.read(0, limit)
+        except BlockingIOError:  # somebody made the pipe non-blocking
             select.select([0], [], [])

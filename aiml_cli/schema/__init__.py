@@ -1,1 +1,1 @@
-"""Structured output: what the answer must be, how that is asked for, and whether it is so."""
+"""The JSON Schema of an answer: how it is given, sent and checked."""

@@ -1,4 +1,4 @@
-"""Settle what the answer must be: how it is asked for, and what is checked."""
+"""The form that an answer must have: how the request asks for it, and the checks of the answer."""
 
 import json
 import re
@@ -12,79 +12,81 @@ from aiml_cli.schema.load import LoadedSchema, load_schema
 from aiml_cli.settings.options import Options
 from aiml_cli.settings.resolve import Settings, Source
 
-ONLY = "Answer with JSON only: no other words, and no code fence."
+JSON_ONLY = "Answer with JSON only: no other words, and no code fence."
 Check = Callable[[Any], str]
-FENCED = re.compile(r"\s*```[^\n`]*\n(.*?)\s*```\s*", re.DOTALL)
-LONGEST = 300
-DATA = ("enum", "const", "default", "examples")
-KINDS = {dict: "an object", list: "an array", str: "a text", bool: "a truth value", type(None): "null"}
+CODE_FENCE = re.compile(r"\s*```[^\n`]*\n(.*?)\s*```\s*", re.DOTALL)
+MAX_MESSAGE_CHARS = 300
+DATA_KEYWORDS = ("enum", "const", "default", "examples")
+TYPE_NAMES = {dict: "an object", list: "an array", str: "a text", bool: "a truth value", type(None): "null"}
 
 
 @dataclass(frozen=True, slots=True)
 class ResponseSpec:
-    """Hold what was asked for. `form` is the answer format; a schema that is not `native` is told in words."""
+    """The form that an answer must have; each check returns what is wrong with a value, or "".
+
+    If the model does not support schemas (`is_native` False), the schema is sent in the system text.
+    """
 
     checks: tuple[Check, ...]
-    form: Mapping[str, Any] | None = None
-    native: bool = True
+    response_format: Mapping[str, Any] | None = None
+    is_native: bool = True
 
     def apply(self, options: Options) -> Options:
-        """Put it into what is sent."""
-        if self.form is None:
+        """Return the options with the response format, or with the schema in the system text."""
+        if self.response_format is None:
             return options
-        if self.native:
-            return replace(options, response_format=self.form)
-        schema = json.dumps(self.form["json_schema"]["schema"], ensure_ascii=False)
-        words = f"{ONLY} It must meet this JSON Schema:\n{schema}"
-        return replace(options, system=f"{options.system}\n\n{words}" if options.system else words)
+        if self.is_native:
+            return replace(options, response_format=self.response_format)
+        schema = json.dumps(self.response_format["json_schema"]["schema"], ensure_ascii=False)
+        instruction = f"{JSON_ONLY} It must meet this JSON Schema:\n{schema}"
+        return replace(options, system=f"{options.system}\n\n{instruction}" if options.system else instruction)
 
     def find_error(self, text: str) -> str:
-        """Say in one sentence what is wrong with an answer, "" for nothing."""
+        """Return what is wrong with an answer in one sentence, "" if it is valid."""
         try:
             value = parse_answer_json(text)
-        except ValueError as fault:
-            return f"the answer is not JSON: {fault}"
+        except ValueError as error:
+            return f"the answer is not JSON: {error}"
         return next(filter(None, (check(value) for check in self.checks)), "")
 
 
 def build_response_spec(settings: Settings, *, native: bool) -> ResponseSpec:
-    """Settle it; raise UsageError for what is no schema, and for flags that exclude each other."""
+    """Build the spec of --schema, --json-object and --items; raise UsageError for an invalid schema."""
     options = settings.options
-    last = (_of_items,) if options.items else ()
+    item_checks = (_check_items,) if options.items else ()
     if options.schema:
-        found = load_schema(options.schema, is_typed=settings.sources["schema"] in (Source.FLAG, Source.SET))
-        loaded = _listed(found) if options.items else found
-        facts = {"name": loaded.name, "schema": loaded.schema, "strict": loaded.strict}
-        return ResponseSpec((_of_schema(loaded), *last), {"type": "json_schema", "json_schema": facts}, native)
+        loaded = load_schema(options.schema, is_typed=settings.sources["schema"] in (Source.FLAG, Source.SET))
+        if options.items and loaded.is_shorthand:
+            loaded = _wrap_in_array(loaded)
+        json_schema = {"name": loaded.name, "schema": loaded.schema, "strict": loaded.strict}
+        response_format = {"type": "json_schema", "json_schema": json_schema}
+        return ResponseSpec((_make_schema_check(loaded), *item_checks), response_format, native)
     if options.json_object:
-        return ResponseSpec((_of_object, *last), {"type": "json_object"})
-    return ResponseSpec(last)
+        return ResponseSpec((_check_object, *item_checks), {"type": "json_object"})
+    return ResponseSpec(item_checks)
 
 
-def _listed(loaded: LoadedSchema) -> LoadedSchema:
-    """Ask for a list of what the short form describes; servers want an object at the top."""
-    return (
-        replace(loaded, schema=shorthand.strict_object({"items": {"type": "array", "items": loaded.schema}}))
-        if loaded.ours
-        else loaded
-    )
+def _wrap_in_array(loaded: LoadedSchema) -> LoadedSchema:
+    """Ask for an array of the described objects, inside an object because servers require one."""
+    items = {"type": "array", "items": loaded.schema}
+    return replace(loaded, schema=shorthand.build_strict_object({"items": items}))
 
 
-def _of_schema(loaded: LoadedSchema) -> Check:
+def _make_schema_check(loaded: LoadedSchema) -> Check:
     check = make_checker(loaded.schema)
 
-    def wrong(value: Any) -> str:
-        fault = check(value)
-        return fault and f"the answer does not meet the schema: {fault}"
+    def check_schema(value: Any) -> str:
+        error = check(value)
+        return error and f"the answer does not meet the schema: {error}"
 
-    return wrong
+    return check_schema
 
 
-def _of_object(value: Any) -> str:
+def _check_object(value: Any) -> str:
     return "" if isinstance(value, dict) else f"the answer is not a JSON object but {json_type(value)}"
 
 
-def _of_items(value: Any) -> str:
+def _check_items(value: Any) -> str:
     if isinstance(value, list):
         return ""
     arrays = [name for name, inner in value.items() if isinstance(inner, list)] if isinstance(value, dict) else []
@@ -94,73 +96,72 @@ def _of_items(value: Any) -> str:
 
 
 def make_checker(schema: dict[str, Any]) -> Check:
-    """Give a function that says what is wrong with a value, "" for nothing; raise UsageError for what is no schema."""
-    # Costs a tenth of a second, which only those who give a schema wait for.
-    from jsonschema import Draft202012Validator, SchemaError
-    from jsonschema.exceptions import best_match
-    from jsonschema.validators import validator_for
+    """Return a function that returns what is wrong with a value, or ""; raise UsageError for an invalid schema."""
+    # jsonschema takes 100 ms; most requests have no schema.
+    from jsonschema import Draft202012Validator, SchemaError, exceptions, validators
     from referencing.exceptions import Unresolvable
     from referencing.jsonschema import EMPTY_REGISTRY
 
-    made = validator_for(schema, default=Draft202012Validator)
-    # A registry of its own: without one a reference to an address would be fetched.
-    validator = made(schema, registry=EMPTY_REGISTRY)
+    validator_class = validators.validator_for(schema, default=Draft202012Validator)
+    # With the default registry, a reference to a URL would be fetched.
+    validator = validator_class(schema, registry=EMPTY_REGISTRY)
     try:
-        made.check_schema(schema)
-        for part in _referring(schema):
-            validator.evolve(schema=part).is_valid(None)
-    except SchemaError as fault:
-        raise UsageError(f"--schema: no JSON Schema: {fault.json_path}: {_short(fault.message)}") from None
-    except Unresolvable as fault:
-        raise UsageError(f"--schema: a reference leads nowhere: {_short(str(fault))}") from None
+        validator_class.check_schema(schema)
+        for reference in _find_references(schema):
+            validator.evolve(schema=reference).is_valid(None)
+    except SchemaError as error:
+        raise UsageError(f"--schema: no JSON Schema: {error.json_path}: {_shorten(error.message)}") from None
+    except Unresolvable as error:
+        raise UsageError(f"--schema: a reference leads nowhere: {_shorten(str(error))}") from None
     except RecursionError:
         raise UsageError("--schema: the schema refers to itself without end") from None
 
     def check(value: Any) -> str:
         try:
-            fault = best_match(validator.iter_errors(value))
-        except Unresolvable as dangling:
-            return f"a reference of the schema leads nowhere: {_short(str(dangling))}"
+            mismatch = exceptions.best_match(validator.iter_errors(value))
+        except Unresolvable as error:
+            return f"a reference of the schema leads nowhere: {_shorten(str(error))}"
         except RecursionError:
             return "it is nested too deeply to be checked"
-        return f"{fault.json_path}: {_short(fault.message)}" if fault else ""
+        return f"{mismatch.json_path}: {_shorten(mismatch.message)}" if mismatch else ""
 
     return check
 
 
-def _referring(schema: Any) -> Iterator[dict[str, Any]]:
-    """Give the parts of a schema that refer to others, but not those below an `$id` of their own."""
+def _find_references(schema: Any) -> Iterator[dict[str, Any]]:
+    """Yield every reference in a schema, except in subschemas with an `$id`: those have a base URL of their own."""
     if isinstance(schema, list):
         for part in schema:
-            yield from _referring(part)
+            yield from _find_references(part)
     if isinstance(schema, dict):
         if isinstance(schema.get("$ref"), str):
             yield {"$ref": schema["$ref"]}
-        for word, part in schema.items():
-            if word not in DATA and not (isinstance(part, dict) and "$id" in part):
-                yield from _referring(part)
+        for keyword, part in schema.items():
+            if keyword not in DATA_KEYWORDS and not (isinstance(part, dict) and "$id" in part):
+                yield from _find_references(part)
 
 
 def parse_answer_json(text: str) -> Any:
-    """Read the JSON of an answer, in a code fence or without; raise ValueError with the place of the fault."""
-    fenced = FENCED.fullmatch(text)
+    """Parse the JSON of an answer, with or without a code fence; raise ValueError with line and column."""
+    fenced = CODE_FENCE.fullmatch(text)
     try:
-        return json.loads((fenced[1] if fenced else text).removeprefix("\ufeff"), parse_constant=_refuse)
-    except json.JSONDecodeError as fault:
-        raise ValueError(f"line {fault.lineno}, column {fault.colno}: {fault.msg}") from None
+        return json.loads((fenced[1] if fenced else text).removeprefix("\ufeff"), parse_constant=_reject_constant)
+    except json.JSONDecodeError as error:
+        raise ValueError(f"line {error.lineno}, column {error.colno}: {error.msg}") from None
     except RecursionError:
         raise ValueError("it is nested too deeply") from None
 
 
 def json_type(value: Any) -> str:
-    """Name the kind of a JSON value."""
-    return KINDS.get(type(value), "a number")
+    """Return the name of a value's JSON type, with its article."""
+    return TYPE_NAMES.get(type(value), "a number")
 
 
-def _refuse(word: str) -> Any:
+def _reject_constant(word: str) -> Any:
     raise ValueError(f"{word} is no JSON")
 
 
-def _short(text: str) -> str:
-    """Leave out the middle of what quotes half an answer."""
-    return text if len(text) <= LONGEST else f"{text[: LONGEST // 2]} … {text[-LONGEST // 2 :]}"
+def _shorten(text: str) -> str:
+    """Cut out the middle of a message that quotes a long answer."""
+    half = MAX_MESSAGE_CHARS // 2
+    return text if len(text) <= MAX_MESSAGE_CHARS else f"{text[:half]} … {text[-half:]}"

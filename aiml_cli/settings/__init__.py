@@ -1,1 +1,1 @@
-"""What a user can set, and who said so."""
+"""The options that a user can set, and where their values come from."""

@@ -1,4 +1,4 @@
-"""Check that the options of a call can be used together, by what their rows in the table say."""
+"""Check that the options of a call can be used together, from the conflicts in their rows."""
 
 from collections.abc import Collection
 from typing import Any
@@ -7,48 +7,45 @@ from aiml_cli.errors import UsageError
 from aiml_cli.settings.options import REPL, ROWS, SEVERAL_MODELS, SIDE_BY_SIDE, Conflict, Option, value_of
 from aiml_cli.settings.resolve import Settings, Source
 
-# Said for this call, not for all calls.
-TYPED = (Source.FLAG, Source.SET, Source.TEMPLATE)
-MODES = {REPL: "a conversation in the REPL", SEVERAL_MODELS: "several models", SIDE_BY_SIDE: "several models"}
+_PER_CALL_SOURCES = (Source.FLAG, Source.SET, Source.TEMPLATE)
+_MODES = {REPL: "a conversation in the REPL", SEVERAL_MODELS: "several models", SIDE_BY_SIDE: "several models"}
 
 
 def check_conflicts(settings: Settings, modes: Collection[str] = ()) -> None:
-    """Raise UsageError for the first pair of options that cannot be used together, or an option without its partner.
+    """Raise UsageError for the first two options that cannot be used together, or an option without a required one.
 
-    `modes` are the ways in which this call is made (REPL, SEVERAL_MODELS, SIDE_BY_SIDE).
+    `modes` are the modes of this call (REPL, SEVERAL_MODELS, SIDE_BY_SIDE).
     """
     rows = [row for row in ROWS.values() if (row.conflicts or row.requires) and _is_set(row.name, settings)]
     for row in rows:
         for conflict in row.conflicts:
             if _applies(conflict, row, settings, modes):
-                other = MODES.get(conflict.other) or _flag(conflict.other)
-                raise UsageError(f"{_spelled(row, conflict, settings)} cannot be used with {other}", conflict.hint)
+                flag = f"{row.flag} {value_of(settings.options, row)}" if conflict.values else row.flag
+                other = _MODES.get(conflict.other) or _format_flag(conflict.other)
+                raise UsageError(f"{flag} cannot be used with {other}", conflict.hint)
     for row in rows:
-        if row.requires and settings.sources[row.name] in TYPED and not any(_is_set(n, settings) for n in row.requires):
+        is_per_call = settings.sources[row.name] in _PER_CALL_SOURCES
+        if row.requires and is_per_call and not any(_is_set(name, settings) for name in row.requires):
             partners = " or ".join(ROWS[name].flag for name in row.requires)
             raise UsageError(f"{row.flag} only works with {partners}", row.requires_hint)
 
 
 def _is_set(name: str, settings: Settings) -> bool:
-    is_said = settings.sources.get(name, Source.DEFAULT) is not Source.DEFAULT
-    return is_said and value_of(settings.options, ROWS[name]) not in (None, False)
+    is_default = settings.sources.get(name, Source.DEFAULT) is Source.DEFAULT
+    return not is_default and value_of(settings.options, ROWS[name]) not in (None, False)
 
 
 def _applies(conflict: Conflict, row: Option[Any], settings: Settings, modes: Collection[str]) -> bool:
-    if conflict.typed_only and settings.sources[row.name] not in TYPED:
+    if conflict.typed_only and settings.sources[row.name] not in _PER_CALL_SOURCES:
         return False
     if conflict.values and value_of(settings.options, row) not in conflict.values:
         return False
-    if conflict.other in MODES:
+    if conflict.other in _MODES:
         return conflict.other in modes
     name, _, value = conflict.other.partition("=")
     return _is_set(name, settings) and (not value or value_of(settings.options, ROWS[name]) == value)
 
 
-def _spelled(row: Option[Any], conflict: Conflict, settings: Settings) -> str:
-    return f"{row.flag} {value_of(settings.options, row)}" if conflict.values else row.flag
-
-
-def _flag(other: str) -> str:
+def _format_flag(other: str) -> str:
     name, _, value = other.partition("=")
     return f"{ROWS[name].flag} {value}".rstrip()

@@ -1,27 +1,27 @@
-"""The table: every option, one row each, with its place in either endpoint's request."""
+"""The option table: one row for everything a user can set, with its path in each endpoint's request body."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, replace
 from typing import Any, Generic, NamedTuple, TypeVar
 
 from aiml_cli.settings.value_types import (
-    BLOCK,
-    FILLINGS,
+    CODE_BLOCK,
+    CONVERSATION,
     JSON,
     JSON_OR_WORD,
-    LATEST,
+    LOCATION,
     MODELS,
     NAME,
     PATH,
     PATHS,
-    PLACES,
     PROPERTIES,
-    RESULTS,
     SCHEMA,
     SHARD,
     SWITCH,
+    TEMPLATE_VARIABLES,
     TEXT,
     TEXT_OR_FILE,
+    TOOL_RESULTS,
     VARIABLES,
     Json,
     ValueType,
@@ -36,7 +36,7 @@ T = TypeVar("T")
 
 
 class BodyPath(NamedTuple):
-    """Name a property of a request body; dots nest. `kind` where this endpoint is stricter than the row."""
+    """A property of a request body; dots nest. `value_type` is set if the endpoint is stricter than the row."""
 
     path: str
     value_type: ValueType[Any] | None = None
@@ -45,7 +45,7 @@ class BodyPath(NamedTuple):
 class Conflict(NamedTuple):
     """Another option (NAME or NAME=VALUE), or a mode, that an option cannot be used with.
 
-    `typed_only`: not as a setting of the config or the environment. `values`: the values that conflict, all if empty.
+    `typed_only`: only if the option is set for this call. `values`: the values that conflict, all if empty.
     """
 
     other: str
@@ -54,16 +54,16 @@ class Conflict(NamedTuple):
     values: tuple[str, ...] = ()
 
 
-# Modes: ways in which a call is made that no single option names.
+# Modes: kinds of calls that no single option names.
 REPL, SEVERAL_MODELS, SIDE_BY_SIDE = "repl", "several models", "side by side"
 
 
 @dataclass(frozen=True, slots=True)
 class Option(Generic[T]):
-    """Describe one thing that a user can set.
+    """One thing that a user can set.
 
-    Without a place it is local and never sent. `once`: it is said with each call, and has neither variable
-    nor config key. `only`: the one endpoint that a local option is for.
+    Without a body path it is local and never sent. `per_call`: it has a flag, but no environment variable and no config
+    key. `only_endpoint`: the one endpoint that a local option is for. `attribute`: its name in `Options`.
     """
 
     value_type: ValueType[T]
@@ -72,12 +72,12 @@ class Option(Generic[T]):
     body_paths: Mapping[str, BodyPath]
     default: T | None = None
     short: str = ""
-    also: tuple[str, ...] = ()
+    aliases: tuple[str, ...] = ()
     env: tuple[str, ...] = ()
     secret: bool = False
     per_call: bool = False
     hidden: bool = False
-    only: str = ""
+    only_endpoint: str = ""
     conflicts: tuple[Conflict, ...] = ()
     requires: tuple[str, ...] = ()
     requires_hint: str = ""
@@ -85,67 +85,65 @@ class Option(Generic[T]):
 
     @property
     def name(self) -> str:
-        """Give the name in the config file: `max_tokens`."""
+        """Return the name in the config file: `max_tokens`."""
         return self.attribute.rstrip("_")
 
     @property
     def flag(self) -> str:
-        """Give the long flag: `--max-tokens`."""
+        """Return the long flag: `--max-tokens`."""
         return "--" + self.name.replace("_", "-")
 
     @property
     def variables(self) -> tuple[str, ...]:
-        """List the environment variables that set it, the strongest first; none when it is said with each call."""
+        """Return the environment variables that set it, the highest precedence first."""
         if self.per_call:
             return ()
-        own = () if self.secret else ("AIML_" + self.name.upper(),)
-        return own + self.env
+        return self.env if self.secret else ("AIML_" + self.name.upper(), *self.env)
 
     def value_type_on(self, endpoint: str) -> ValueType[Any]:
-        """Give the kind that holds on an endpoint."""
-        place = self.body_paths.get(endpoint)
-        return (place and place.value_type) or self.value_type
+        """Return the value type on an endpoint."""
+        body_path = self.body_paths.get(endpoint)
+        return (body_path and body_path.value_type) or self.value_type
 
     def applies_to(self, endpoint: str) -> bool:
-        """Say whether the option means something on an endpoint."""
-        return endpoint in self.body_paths if self.body_paths else self.only in ("", endpoint)
+        """True if the option has an effect on an endpoint."""
+        return endpoint in self.body_paths if self.body_paths else self.only_endpoint in ("", endpoint)
 
 
 def option(
-    kind: ValueType[T],
+    value_type: ValueType[T],
     help: str,  # noqa: A002 - the word that every command line uses
     *,
     panel: str,
     chat: str | BodyPath = "",
     responses: str | BodyPath = "",
-    **facts: Any,
+    **attributes: Any,
 ) -> T | None:
-    """Make a row; `chat` and `responses` name its place in each endpoint's body."""
-    places = {"chat": chat, "responses": responses}
-    wire = {name: place if isinstance(place, BodyPath) else BodyPath(place) for name, place in places.items() if place}
-    row: T | None = field(default=None, metadata={"row": Option(kind, help, panel, wire, **facts)})
+    """Define a row; `chat` and `responses` are its body paths, `attributes` those of `Option`."""
+    paths = {"chat": chat, "responses": responses}
+    body_paths = {name: path if isinstance(path, BodyPath) else BodyPath(path) for name, path in paths.items() if path}
+    row: T | None = field(default=None, metadata={"row": Option(value_type, help, panel, body_paths, **attributes)})
     return row
 
 
 MODEL, SAMPLING, TOOLS, FORMAT, RESPONSES = "Model", "Sampling", "Tools", "Answer format", "Stored responses"
 PROMPT, EACH, OUTPUT, CONNECTION = "Prompt", "Many rows", "Output", "Connection"
-INSTEAD, KEY = "Instead of asking", "Key"
-# What only one answer, or only one conversation, can have.
-ONE_AT_A_TIME = Conflict(SEVERAL_MODELS, "ask one model at a time")
+INSTEAD_OF_ASKING, KEY = "Instead of asking", "Key"
+# Reasons for conflicts that several rows share.
+ONE_MODEL_ONLY = Conflict(SEVERAL_MODELS, "ask one model at a time")
 NOT_SIDE_BY_SIDE = Conflict(SIDE_BY_SIDE, "ask one model at a time")
 NOT_IN_REPL = Conflict(REPL, "")
-EACH_ALONE = Conflict("each", "each row is asked on its own")
+NOT_WITH_EACH = Conflict("each", "each row is asked on its own")
 JSON_LINES = "results are JSON lines"
 WHOLE_ROWS = "a row is asked whole"
+WHOLE_TEXT_FORMATS = ("format=json", "format=jsonl", "format=raw", "json")
+NEEDS_EACH: Mapping[str, Any] = {"requires": ("each",), "requires_hint": "--each line asks for each line"}
 
 
 # fmt: off
-@dataclass(frozen=True, slots=True, repr=False, eq=False)  # each method of so many values costs every start
+@dataclass(frozen=True, slots=True, repr=False, eq=False)  # generated methods would slow down the start
 class Options:
-    """Hold one settled value per row; None where nobody asked (0 and False are answers).
-
-    Without a repr, which would show the key.
-    """
+    """The value of each row; None means nobody set it (0 and False are values). It has no repr, to hide the key."""
 
     model: str | None = option(
         MODELS, "The model, as the gateway spells it. Repeated: ask all of them. A,B: B when A is not available.",
@@ -163,9 +161,8 @@ class Options:
         chat="messages[role=system].content", responses="instructions",
     )
     file: tuple[str, ...] | None = option(
-        PATHS, "Add a file, folder, glob or URL: text, image, PDF or audio; - is standard input.",
-        panel=PROMPT, short="-f",
-        also=("--attach", "-a"), per_call=True,
+        PATHS, "Add a file, folder, glob or URL: text, image, PDF or audio; - is standard input.", panel=PROMPT,
+        short="-f", aliases=("--attach", "-a"), per_call=True,
     )
     no_stdin: bool | None = option(SWITCH, "Leave standard input alone.", panel=PROMPT)
     detail: str | None = option(
@@ -175,7 +172,7 @@ class Options:
     )
     interactive: bool | None = option(
         SWITCH, "With a prompt, files or piped text first, then in turns.", panel=PROMPT, short="-i", per_call=True,
-        conflicts=(EACH_ALONE,),
+        conflicts=(NOT_WITH_EACH,),
     )
     print_: bool | None = option(
         SWITCH, "Give one answer and end, also on a terminal.", panel=PROMPT, short="-p", per_call=True,
@@ -183,28 +180,26 @@ class Options:
     edit: bool | None = option(
         SWITCH, "Write the prompt in $VISUAL or $EDITOR.", panel=PROMPT, short="-e", per_call=True,
     )
-    template: str | None = option(
-        NAME, "Use a saved prompt with its flags.", panel=PROMPT, short="-t", per_call=True,
-    )
+    template: str | None = option(NAME, "Use a saved prompt with its flags.", panel=PROMPT, short="-t", per_call=True)
     param: Mapping[str, str] | None = option(
-        FILLINGS, "A variable of the template; @FILE reads it from a file. May be repeated.", panel=PROMPT, short="-P",
-        per_call=True,
+        TEMPLATE_VARIABLES, "A variable of the template; @FILE reads it from a file. May be repeated.", panel=PROMPT,
+        short="-P", per_call=True,
     )
     save: str | None = option(
         NAME, "Save the prompt and the flags given as a template, and send nothing.", panel=PROMPT, per_call=True,
-        conflicts=(EACH_ALONE,),
+        conflicts=(NOT_WITH_EACH,),
     )
     continue_: bool | None = option(
         SWITCH, "Go on with this terminal's last conversation; without a prompt, with its answer that was cut.",
         panel=PROMPT, short="-c", per_call=True,
         conflicts=(
-            Conflict("previous_response_id"), Conflict("resume"), EACH_ALONE, Conflict("chunk"), ONE_AT_A_TIME,
+            Conflict("previous_response_id"), Conflict("resume"), NOT_WITH_EACH, Conflict("chunk"), ONE_MODEL_ONLY,
         ),
     )
     resume: str | None = option(
-        LATEST, "Go on with a conversation, by its id or words of it; alone, with the latest.",
-        panel=PROMPT, short="-r", per_call=True,
-        conflicts=(Conflict("previous_response_id"), EACH_ALONE, Conflict("chunk"), ONE_AT_A_TIME),
+        CONVERSATION, "Go on with a conversation, by its id or words of it; alone, with the latest.", panel=PROMPT,
+        short="-r", per_call=True,
+        conflicts=(Conflict("previous_response_id"), NOT_WITH_EACH, Conflict("chunk"), ONE_MODEL_ONLY),
     )
     allow_secrets: bool | None = option(
         SWITCH, "Send files and standard input that seem to hold keys or passwords.", panel=PROMPT, per_call=True,
@@ -224,40 +219,36 @@ class Options:
     )
     chunk: int | None = option(
         integer(1), "Cut the input into pieces of so many tokens, and ask for each.", panel=PROMPT, per_call=True,
-        conflicts=(Conflict("each", WHOLE_ROWS), ONE_AT_A_TIME, NOT_IN_REPL),
+        conflicts=(Conflict("each", WHOLE_ROWS), ONE_MODEL_ONLY, NOT_IN_REPL),
     )
     reduce: str | None = option(
         TEXT_OR_FILE, "With --chunk: the prompt that makes one answer of all.", panel=PROMPT, per_call=True,
-        conflicts=(Conflict("each", WHOLE_ROWS), ONE_AT_A_TIME, NOT_IN_REPL),
+        conflicts=(Conflict("each", WHOLE_ROWS), ONE_MODEL_ONLY, NOT_IN_REPL),
         requires=("chunk",), requires_hint="--chunk N cuts the input into pieces",
     )
     each: str | None = option(
         choice("line", "jsonl", "csv", "nul"),
         "Ask for each row of standard input or a file; {row} is its text, {name} a column.", panel=EACH, per_call=True,
-        conflicts=(
-            Conflict(SEVERAL_MODELS, "ask one after the other, or A,B for one or the other"),
-        ),
+        conflicts=(Conflict(SEVERAL_MODELS, "ask one after the other, or A,B for one or the other"),),
     )
     jobs: int | None = option(
         integer(1, 256), "How many rows or pieces to ask for at the same time.", panel=EACH, short="-j", default=4,
         requires=("each", "chunk"), requires_hint="--each line asks for each line",
     )
     unordered: bool | None = option(
-        SWITCH, "Print results as they come, not in the order of the rows.", panel=EACH, per_call=True,
-        requires=("each",), requires_hint="--each line asks for each line",
+        SWITCH, "Print results as they come, not in the order of the rows.", panel=EACH, per_call=True, **NEEDS_EACH,
     )
     resume_from: str | None = option(
         PATH, "Go on with a file of results: leave out the rows that it has, add the others.", panel=EACH,
-        per_call=True,
-        requires=("each",), requires_hint="--each line asks for each line",
+        per_call=True, **NEEDS_EACH,
     )
     shard: str | None = option(
         SHARD, "Take every Nth row from the Ith on; auto asks Slurm or Kubernetes.", panel=EACH, per_call=True,
-        requires=("each",), requires_hint="--each line asks for each line",
+        **NEEDS_EACH,
     )
     effort: str | None = option(
         text("none", "minimal", "low", "medium", "high", "xhigh", "max"), "How long to think first.", panel=SAMPLING,
-        also=("--reasoning-effort",), chat="reasoning_effort", responses="reasoning.effort",
+        aliases=("--reasoning-effort",), chat="reasoning_effort", responses="reasoning.effort",
     )
     reasoning_summary: str | None = option(
         choice("auto", "concise", "detailed"), "Ask for a summary of the reasoning.", panel=SAMPLING,
@@ -272,7 +263,7 @@ class Options:
         chat="top_p", responses="top_p",
     )
     max_tokens: float | None = option(
-        number(1), "Cap on generated tokens.", panel=SAMPLING, also=("--max-output-tokens",),
+        number(1), "Cap on generated tokens.", panel=SAMPLING, aliases=("--max-output-tokens",),
         chat="max_tokens", responses=BodyPath("max_output_tokens", integer(16)),
     )
     max_completion_tokens: int | None = option(
@@ -302,16 +293,16 @@ class Options:
         chat="parallel_tool_calls", responses="parallel_tool_calls",
     )
     tool_result: Mapping[str, str] | None = option(
-        RESULTS, "The result of a tool call, by the call's id; @FILE reads it from a file. May be repeated.",
+        TOOL_RESULTS, "The result of a tool call, by the call's id; @FILE reads it from a file. May be repeated.",
         panel=TOOLS, per_call=True, chat="messages[role=tool]", responses="input[type=function_call_output]",
-        conflicts=(EACH_ALONE, Conflict("chunk")),
+        conflicts=(NOT_WITH_EACH, Conflict("chunk")),
     )
     web_search: str | None = option(
         choice("low", "medium", "high", bare="medium"), "Let the server search the web, with so much context.",
         panel=TOOLS, responses="tools[type=web_search_preview].search_context_size",
     )
     location: Mapping[str, Json] | None = option(
-        PLACES, "Where the search is made from: city, region, country, timezone.", panel=TOOLS,
+        LOCATION, "Where the search is made from: city, region, country, timezone.", panel=TOOLS,
         responses="tools[type=web_search_preview].user_location",
     )
     code_interpreter: bool | None = option(
@@ -323,8 +314,7 @@ class Options:
     )
     schema: str | None = option(
         SCHEMA, "A JSON Schema that the answer must meet: a file, JSON, or a list such as 'name, age int'.",
-        panel=FORMAT,
-        chat="response_format[type=json_schema]", responses="text.format[type=json_schema]",
+        panel=FORMAT, chat="response_format[type=json_schema]", responses="text.format[type=json_schema]",
         conflicts=(Conflict("response_format", "give one of them"),),
     )
     schema_retries: int | None = option(
@@ -336,15 +326,13 @@ class Options:
         conflicts=(Conflict("response_format", "give one of them"),),
     )
     items: bool | None = option(
-        SWITCH, "Print the elements of the answer's top-level array as JSON lines, as they come.",
-        panel=FORMAT, per_call=True,
-        conflicts=(
-            Conflict("json", "give one of them"), Conflict("each", JSON_LINES), NOT_SIDE_BY_SIDE,
-        ),
+        SWITCH, "Print the elements of the answer's top-level array as JSON lines, as they come.", panel=FORMAT,
+        per_call=True,
+        conflicts=(Conflict("json", "give one of them"), Conflict("each", JSON_LINES), NOT_SIDE_BY_SIDE),
     )
     response_format: Json | None = option(
         JSON, "The format that the answer must have, in either endpoint's form.", panel=FORMAT,
-        also=("--text-format",), chat="response_format", responses="text.format",
+        aliases=("--text-format",), chat="response_format", responses="text.format",
     )
     stream: bool | None = option(
         SWITCH, "Show the answer as it is made, or (-S) wait for the whole.", panel=FORMAT, default=True,
@@ -379,17 +367,18 @@ class Options:
         "Extra output data to return; may be repeated.", panel=RESPONSES, responses="include",
     )
     wait: str | None = option(
-        TEXT, "Wait for a background response, by its id, and show it.", panel=RESPONSES,
-        per_call=True, only="responses",
-        conflicts=(Conflict("show"), Conflict("cancel"), EACH_ALONE, Conflict("chunk"), ONE_AT_A_TIME, NOT_IN_REPL),
+        TEXT, "Wait for a background response, by its id, and show it.", panel=RESPONSES, per_call=True,
+        only_endpoint="responses",
+        conflicts=(Conflict("show"), Conflict("cancel"), NOT_WITH_EACH, Conflict("chunk"), ONE_MODEL_ONLY, NOT_IN_REPL),
     )
     show: str | None = option(
-        TEXT, "Show a stored response, by its id, as it is now.", panel=RESPONSES, per_call=True, only="responses",
-        conflicts=(Conflict("cancel"), EACH_ALONE, Conflict("chunk"), ONE_AT_A_TIME, NOT_IN_REPL),
+        TEXT, "Show a stored response, by its id, as it is now.", panel=RESPONSES, per_call=True,
+        only_endpoint="responses",
+        conflicts=(Conflict("cancel"), NOT_WITH_EACH, Conflict("chunk"), ONE_MODEL_ONLY, NOT_IN_REPL),
     )
     cancel: str | None = option(
-        TEXT, "Cancel a background response, by its id.", panel=RESPONSES, per_call=True, only="responses",
-        conflicts=(EACH_ALONE, Conflict("chunk"), ONE_AT_A_TIME, NOT_IN_REPL),
+        TEXT, "Cancel a background response, by its id.", panel=RESPONSES, per_call=True, only_endpoint="responses",
+        conflicts=(NOT_WITH_EACH, Conflict("chunk"), ONE_MODEL_ONLY, NOT_IN_REPL),
     )
     prompt_id: str | None = option(TEXT, "A prompt template of the server.", panel=RESPONSES, responses="prompt.id")
     prompt_version: str | None = option(
@@ -408,14 +397,11 @@ class Options:
         conflicts=(Conflict("resume_from", "results are added to the file of --resume-from"),),
     )
     extract: str | None = option(
-        BLOCK, "Print a code block only: its number, last, all, or the first of a language.", panel=OUTPUT, short="-x",
-        per_call=True,
+        CODE_BLOCK, "Print a code block only: its number, last, all, or the first of a language.", panel=OUTPUT,
+        short="-x", per_call=True,
         conflicts=(
-            *(
-                Conflict(each, "a program reads the whole text of that")
-                for each in ("format=json", "format=jsonl", "format=raw", "json")
-            ),
-            *(Conflict(each, "such an answer has no code blocks") for each in ("schema", "json_object", "items")),
+            *(Conflict(other, "a program reads the whole text of that") for other in WHOLE_TEXT_FORMATS),
+            *(Conflict(other, "such an answer has no code blocks") for other in ("schema", "json_object", "items")),
             Conflict("each", f"{JSON_LINES}; take the code out of their text"), NOT_SIDE_BY_SIDE,
             Conflict(REPL, "/copy N and /write N FILE take a code block of an answer"),
         ),
@@ -447,9 +433,7 @@ class Options:
     json: bool | None = option(SWITCH, "Short for --format json.", panel=OUTPUT, per_call=True)
     audio_out: str | None = option(
         PATH, "Write spoken output to a file.", panel=OUTPUT, per_call=True,
-        conflicts=(
-            Conflict("each", "one file cannot hold the sounds of all rows"), Conflict("chunk"), ONE_AT_A_TIME,
-        ),
+        conflicts=(Conflict("each", "one file cannot hold the sounds of all rows"), Conflict("chunk"), ONE_MODEL_ONLY),
     )
     save_dir: str | None = option(
         PATH, "Save images and files of the answer in a folder.", panel=OUTPUT,
@@ -472,12 +456,12 @@ class Options:
     yes: bool | None = option(SWITCH, "Answer yes to questions.", panel=OUTPUT, short="-y", per_call=True)
     color: str | None = option(choice("auto", "always", "never"), "Colour the output.", panel=OUTPUT, default="auto")
     dry_run: bool | None = option(
-        SWITCH, "Show the request as JSON and send nothing.", panel=INSTEAD, per_call=True,
+        SWITCH, "Show the request as JSON and send nothing.", panel=INSTEAD_OF_ASKING, per_call=True,
         conflicts=(NOT_IN_REPL,),
     )
     as_: str | None = option(
         choice("curl", "python", "javascript", "httpie", "json"), "Print a program for the request and send nothing.",
-        panel=INSTEAD, per_call=True,
+        panel=INSTEAD_OF_ASKING, per_call=True,
         conflicts=(NOT_IN_REPL,),
     )
     profile: str | None = option(NAME, "Use the settings of this profile.", panel=CONNECTION)
@@ -486,9 +470,7 @@ class Options:
         env=("AIML_API_BASE", "AIMLAPI_API_BASE", "AIMLAPI_BASE_URL"),
     )
     demo: bool | None = option(SWITCH, "Ask the embedded server, which is no model.", panel=CONNECTION, per_call=True)
-    timeout: float | None = option(
-        number(0.1, 86400), "Seconds to wait without a byte.", panel=CONNECTION, default=120,
-    )
+    timeout: float | None = option(number(0.1, 86400), "Seconds to wait without a byte.", panel=CONNECTION, default=120)
     retries: int | None = option(
         integer(0, 10), "How often to try again before the first word.", panel=CONNECTION, default=2,
     )
@@ -497,32 +479,24 @@ class Options:
         PATH, "Add the exchange to a file that --replay reads; without the key.", panel=CONNECTION,
         conflicts=(Conflict("replay", "AIML_RECORD, AIML_REPLAY and the config file set them too"),),
     )
-    replay: str | None = option(
-        PATH, "Answer from a recorded file, without a network.", panel=CONNECTION,
-    )
-    key_command: str | None = option(
-        TEXT, "A command that prints the API key.", panel=KEY, hidden=True,
-    )
+    replay: str | None = option(PATH, "Answer from a recorded file, without a network.", panel=CONNECTION)
+    key_command: str | None = option(TEXT, "A command that prints the API key.", panel=KEY, hidden=True)
     api_key: str | None = option(
         TEXT, "The API key.", panel=KEY, secret=True, env=("AIMLAPI_API_KEY", "AIML_API_KEY", "AIMLAPI_KEY"),
     )
 # fmt: on
 
 
-def _rows() -> Mapping[str, Option[Any]]:
-    """Tell each row the attribute that holds its value, and key the rows by name."""
-    rows = [replace(cell.metadata["row"], attribute=cell.name) for cell in fields(Options)]
-    return {row.name: row for row in rows}
-
-
-ROWS = _rows()
+ROWS: Mapping[str, Option[Any]] = {
+    row.name: row for row in (replace(column.metadata["row"], attribute=column.name) for column in fields(Options))
+}
 
 
 def flags_of(endpoint: str) -> list[Option[Any]]:
-    """List the rows that have a flag on an endpoint's command."""
+    """Return the rows that have a flag on an endpoint's command."""
     return [row for row in ROWS.values() if row.applies_to(endpoint) and not row.secret and not row.hidden]
 
 
 def value_of(options: Options, row: Option[Any]) -> Any:
-    """Look up what was settled for a row."""
+    """Return the value of a row."""
     return getattr(options, row.attribute)

@@ -1,8 +1,9 @@
-"""The kinds of values a setting can have: how one is read, what it offers, how it is named in a sentence."""
+"""The types of values a setting can have: how to parse one, what to suggest, and what messages call it."""
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from difflib import get_close_matches
 from os.path import isfile
 from pathlib import Path
 from typing import Any, Generic, TypeVar
@@ -10,18 +11,18 @@ from typing import Any, Generic, TypeVar
 from aiml_cli.errors import UsageError
 
 T = TypeVar("T")
+N = TypeVar("N", int, float)
 Json = Any
 
 
 @dataclass(frozen=True, slots=True)
 class ValueType(Generic[T]):
-    """Say what a value must be.
+    """What a value must be.
 
-    `name` completes the sentence "… is not NAME". `parse` raises ValueError for a bad value.
-    `choices` are all there are when `closed`, else suggestions. `many`: the values of a repeated
-    flag are joined, a single one replaces what was there. `switch`: a flag without a value. `bare`: what a
-    flag without a value means, where it may have one (`--web-search`, `--web-search low`). `repeats`: the flag may
-    be said several times, for a call each; one call has one of the values.
+    `name` completes the message "… is not NAME". `parse` raises ValueError for a bad value. `choices` are all valid
+    values if `is_closed`, else suggestions. `is_list`: the values of a repeated flag are joined; otherwise the last one
+    wins. `is_switch`: the flag has no value. `bare_value`: the value of the flag alone, if it may be alone
+    (`--web-search`, `--web-search low`). `repeats`: the flag may be repeated to make a call for each value.
     """
 
     name: str
@@ -37,31 +38,23 @@ class ValueType(Generic[T]):
 
 
 def number(low: float | None = None, high: float | None = None) -> ValueType[float]:
-    """Take a number from `low` to `high`, both included."""
+    """Return the type of a number from `low` to `high`, both included."""
 
     def parse(text: str) -> float:
-        value = float(text)
-        if not _within(value, low, high):
-            raise ValueError(text)
+        value = _require_range(float(text), low, high)
         return int(value) if value.is_integer() and "." not in text else value
 
-    return ValueType("a number" + _range(low, high), parse, "NUMBER", limits=(low, high))
+    return ValueType("a number" + _format_range(low, high), parse, "NUMBER", limits=(low, high))
 
 
 def integer(low: int | None = None, high: int | None = None) -> ValueType[int]:
-    """Take a whole number from `low` to `high`, both included."""
-
-    def parse(text: str) -> int:
-        value = int(text)
-        if not _within(value, low, high):
-            raise ValueError(text)
-        return value
-
-    return ValueType("a whole number" + _range(low, high), parse, "N", limits=(low, high))
+    """Return the type of a whole number from `low` to `high`, both included."""
+    name = "a whole number" + _format_range(low, high)
+    return ValueType(name, lambda value: _require_range(int(value), low, high), "N", limits=(low, high))
 
 
 def choice(*words: str, bare: str = "") -> ValueType[str]:
-    """Take one of these words and no other."""
+    """Return the type of a word that must be one of these."""
 
     def parse(text: str) -> str:
         if text not in words:
@@ -72,146 +65,153 @@ def choice(*words: str, bare: str = "") -> ValueType[str]:
 
 
 def text(*suggestions: str) -> ValueType[str]:
-    """Take any text that is not empty; offer these words in help and completion."""
-
-    def parse(value: str) -> str:
-        if not value:
-            raise ValueError(value)
-        return value
-
-    return ValueType("a text", parse, "|".join(suggestions) or "TEXT", suggestions)
+    """Return the type of any text that is not empty; help and completion show the suggestions."""
+    return ValueType("a text", _parse_text, "|".join(suggestions) or "TEXT", suggestions)
 
 
-def _within(value: float, low: float | None, high: float | None) -> bool:
-    """Compare so that NaN and infinity are outside of every range."""
-    return (low if low is not None else -1e300) <= value <= (high if high is not None else 1e300)
+def text_list(*suggestions: str) -> ValueType[tuple[str, ...]]:
+    """Return the type of several words, separated by commas or given by a repeated flag."""
+    return ValueType("a list of words", _parse_words, "WORD", suggestions, is_list=True)
 
 
-def _range(low: float | None, high: float | None) -> str:
+def suggest(word: str, known: Iterable[str]) -> str:
+    """Return a hint with the known word that is most similar, or ""."""
+    matches = get_close_matches(word, list(known), 1)
+    return f"did you mean {matches[0]}?" if matches else ""
+
+
+def _require_range(value: N, low: float | None, high: float | None) -> N:
+    """Return the value; raise ValueError if it is out of range, as NaN and infinity always are."""
+    if not (low if low is not None else -1e300) <= value <= (high if high is not None else 1e300):
+        raise ValueError(value)
+    return value
+
+
+def _format_range(low: float | None, high: float | None) -> str:
     if low is None:
         return ""
     return f" of at least {low}" if high is None else f" from {low} to {high}"
 
 
-def _switch(value: str) -> bool:
+def _parse_text(value: str) -> str:
+    if not value:
+        raise ValueError(value)
+    return value
+
+
+def _parse_switch(value: str) -> bool:
     words = {"1": True, "true": True, "on": True, "yes": True, "0": False, "false": False, "off": False, "no": False}
     if value.lower() not in words:
         raise ValueError(value)
     return words[value.lower()]
 
 
-def _json(value: str) -> Json:
-    """Read JSON, or the file that a path or `@path` names."""
-    is_file = value.startswith("@") or value.endswith(".json") or isfile(value)  # noqa: PTH113 - that of a Path raises for a long text
-    parsed: Json = read_json_file(value.removeprefix("@")) if is_file else json.loads(value)
+def _parse_json(value: str) -> Json:
+    """Parse JSON, or the file that a path or `@path` names."""
+    is_file = value.startswith("@") or value.endswith(".json") or isfile(value)  # noqa: PTH113 - Path.is_file raises for a long text
+    parsed: Json = _read_json_file(value.removeprefix("@")) if is_file else json.loads(value)
     if not isinstance(parsed, dict | list):
         raise ValueError(value)
     return parsed
 
 
-def read_json_file(path: str) -> Json:
-    """Read a JSON file; raise UsageError naming the file and the line of a fault."""
+def _read_json_file(path: str) -> Json:
     try:
-        parsed: Json = json.loads(Path(path).expanduser().read_text("utf-8-sig"))
-    except (OSError, RuntimeError) as fault:  # expanduser knows no such user
-        raise UsageError(f"{path}: {getattr(fault, 'strerror', None) or fault}") from None
-    except json.JSONDecodeError as fault:
-        raise UsageError(f"{path}: not JSON: {fault.msg}, line {fault.lineno}, column {fault.colno}") from None
+        return json.loads(Path(path).expanduser().read_text("utf-8-sig"))
+    except (OSError, RuntimeError) as error:  # RuntimeError: expanduser does not find the user
+        raise UsageError(f"{path}: {getattr(error, 'strerror', None) or error}") from None
+    except json.JSONDecodeError as error:
+        raise UsageError(f"{path}: not JSON: {error.msg}, line {error.lineno}, column {error.colno}") from None
     except UnicodeDecodeError:
         raise UsageError(f"{path}: not JSON: it is not UTF-8 text") from None
-    return parsed
 
 
-def _json_or_word(value: str) -> Json:
-    """Read a JSON object, else take the word as it is."""
-    return _json(value) if value.startswith(("{", "@")) else text().parse(value)
+def _parse_json_or_word(value: str) -> Json:
+    """Parse a JSON object or a file of one; return anything else as it is."""
+    return _parse_json(value) if value.startswith(("{", "@")) else _parse_text(value)
 
 
-def _json_or_text(value: str) -> Json:
-    """Read any JSON value; what does not parse is text."""
-    try:
-        parsed: Json = json.loads(value)
-    except ValueError:
-        return value
-    return parsed
-
-
-def _pair(value: str) -> tuple[str, str]:
+def _parse_pair(value: str) -> tuple[str, str]:
     key, equals, rest = value.partition("=")
     if not equals or not key.strip("."):
         raise ValueError(value)
     return key, rest
 
 
-def _properties(value: str) -> Mapping[str, Json]:
-    key, rest = _pair(value)
-    return {key: _json_or_text(rest)}
+def _parse_mapping(value: str) -> Mapping[str, str]:
+    return dict([_parse_pair(value)])
 
 
-def _variables(value: str) -> Mapping[str, Json]:
-    """Read NAME=VALUE; a JSON object is a content part, all else is text (a number too)."""
-    key, rest = _pair(value)
-    return {key: _json(rest) if rest.startswith("{") else rest}
+def _parse_property(value: str) -> Mapping[str, Json]:
+    """Parse KEY=VALUE; a value that is not JSON is text."""
+    key, rest = _parse_pair(value)
+    try:
+        return {key: json.loads(rest)}
+    except ValueError:
+        return {key: rest}
 
 
-def _words(value: str) -> tuple[str, ...]:
+def _parse_variable(value: str) -> Mapping[str, Json]:
+    """Parse NAME=VALUE; a JSON object is a content part, anything else is text (a number too)."""
+    key, rest = _parse_pair(value)
+    return {key: _parse_json(rest) if rest.startswith("{") else rest}
+
+
+def _parse_words(value: str) -> tuple[str, ...]:
     return tuple(word.strip() for word in value.split(",") if word.strip())
 
 
-def _places(value: str) -> Mapping[str, Json]:
-    found = dict(_pair(part) for part in _words(value))
-    if not found or set(found) - set(PARTS_OF_A_PLACE):
+def _parse_location(value: str) -> Mapping[str, Json]:
+    location = dict(_parse_pair(part) for part in _parse_words(value))
+    if not location or set(location) - set(LOCATION_KEYS):
         raise ValueError(value)
-    return found
+    return location
 
 
-def _share(value: str) -> str:
-    """Read 2/8, auto or auto/8; raise ValueError."""
-    number, slash, count = value.partition("/")
-    if value != "auto" and (not slash or not count.isdecimal() or int(count) < 1):
-        raise ValueError(value)
-    if number != "auto" and not (number.isdecimal() and 1 <= int(number) <= int(count)):
+def _parse_shard(value: str) -> str:
+    """Check 2/8, auto or auto/8; raise ValueError for anything else."""
+    number, _, count = value.partition("/")
+    is_count = count.isdecimal() and int(count) >= 1
+    is_number = number == "auto" or (is_count and number.isdecimal() and 1 <= int(number) <= int(count))
+    if value != "auto" and not (is_count and is_number):
         raise ValueError(value)
     return value
 
 
-def _block(value: str) -> str:
-    """Read a number from 1 on, or a word."""
+def _parse_code_block(value: str) -> str:
+    """Check a number from 1 on, or a word; raise ValueError for anything else."""
     if not value.strip() or (value.lstrip("+-").isdecimal() and not value.isdecimal()) or value == "0":
         raise ValueError(value)
     return value.strip()
 
 
-def text_list(*suggestions: str) -> ValueType[tuple[str, ...]]:
-    """Take several words, separated by commas or by repeating the flag."""
-    return ValueType("a list of words", _words, "WORD", suggestions, is_list=True)
-
-
-SWITCH = ValueType("on or off", _switch, "on|off", ("on", "off"), is_closed=True, is_switch=True)
+SWITCH = ValueType("on or off", _parse_switch, "on|off", ("on", "off"), is_closed=True, is_switch=True)
 TEXT = text()
-JSON = ValueType("JSON (an object, a list, or a file of one)", _json, "JSON|@FILE")
-JSON_OR_WORD = ValueType("a word or a JSON object", _json_or_word, "WORD|JSON")
-PROPERTIES = ValueType("KEY=VALUE", _properties, "KEY=VALUE", is_list=True)
-VARIABLES = ValueType("NAME=VALUE", _variables, "NAME=VALUE", is_list=True)
-TEXT_OR_FILE = ValueType("a text", text().parse, "TEXT|@FILE")
-LATEST = ValueType("a conversation", text().parse, "ID|WORDS", bare_value="last")
-NAME = ValueType("a name", text().parse, "NAME")
-PATH = ValueType("a path", text().parse, "PATH")
-RESULTS = ValueType("ID=VALUE", lambda value: dict([_pair(value)]), "ID=VALUE|@FILE", is_list=True)
-FILLINGS = ValueType("NAME=VALUE", lambda value: dict([_pair(value)]), "NAME=VALUE|@FILE", is_list=True)
-SCHEMA = ValueType("a text", text().parse, "JSON|LIST|@FILE")
-PARTS_OF_A_PLACE = ("city", "region", "country", "timezone")
-PLACES = ValueType(" or ".join(f"{part}=…" for part in PARTS_OF_A_PLACE), _places, "city=…,country=…", is_list=True)
-MODELS = ValueType("a text", text().parse, "ID", repeats=True)
-SHARD = ValueType("a share such as 2/8, auto or auto/8", _share, "I/N|auto[/N]", ("auto",))
-# The languages that a word behind --extract is taken for; others are said with an equals sign.
+JSON = ValueType("JSON (an object, a list, or a file of one)", _parse_json, "JSON|@FILE")
+JSON_OR_WORD = ValueType("a word or a JSON object", _parse_json_or_word, "WORD|JSON")
+PROPERTIES = ValueType("KEY=VALUE", _parse_property, "KEY=VALUE", is_list=True)
+VARIABLES = ValueType("NAME=VALUE", _parse_variable, "NAME=VALUE", is_list=True)
+TEXT_OR_FILE = ValueType("a text", _parse_text, "TEXT|@FILE")
+CONVERSATION = ValueType("a conversation", _parse_text, "ID|WORDS", bare_value="last")
+NAME = ValueType("a name", _parse_text, "NAME")
+PATH = ValueType("a path", _parse_text, "PATH")
+TOOL_RESULTS = ValueType("ID=VALUE", _parse_mapping, "ID=VALUE|@FILE", is_list=True)
+TEMPLATE_VARIABLES = ValueType("NAME=VALUE", _parse_mapping, "NAME=VALUE|@FILE", is_list=True)
+SCHEMA = ValueType("a text", _parse_text, "JSON|LIST|@FILE")
+LOCATION_KEYS = ("city", "region", "country", "timezone")
+LOCATION = ValueType(
+    " or ".join(f"{part}=…" for part in LOCATION_KEYS), _parse_location, "city=…,country=…", is_list=True
+)
+MODELS = ValueType("a text", _parse_text, "ID", repeats=True)
+SHARD = ValueType("a share such as 2/8, auto or auto/8", _parse_shard, "I/N|auto[/N]", ("auto",))
+# A word after --extract that is one of these is its value; other languages need an equals sign.
 LANGUAGES = (
     "python", "py", "bash", "sh", "zsh", "fish", "powershell", "json", "yaml", "toml", "xml", "html", "css", "sql",
     "javascript", "js", "typescript", "ts", "go", "rust", "c", "cpp", "java", "kotlin", "swift", "ruby", "php", "perl",
     "r", "lua", "diff", "dockerfile", "makefile", "markdown", "latex", "csv",
 )  # fmt: skip
-BLOCK = ValueType(
-    "the number of a code block, last, all, or a language", _block, "N|last|all|LANG",
+CODE_BLOCK = ValueType(
+    "the number of a code block, last, all, or a language", _parse_code_block, "N|last|all|LANG",
     ("last", "all", *map(str, range(1, 10)), *LANGUAGES), bare_value="1",
 )  # fmt: skip
-PATHS = ValueType("a path", lambda value: (text().parse(value),), "PATH", is_list=True)
+PATHS = ValueType("a path", lambda value: (_parse_text(value),), "PATH", is_list=True)

@@ -1,1 +1,1 @@
-"""A request written as a program in another language."""
+"""Write a request as a program in another language."""

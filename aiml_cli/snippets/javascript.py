@@ -1,12 +1,12 @@
-"""Write a request as a JavaScript program, for Node, Deno and Bun; pure."""
+"""Write a request as a JavaScript program for Node, Deno and Bun; pure."""
 
 import json
 import re
 from typing import Any
 
-from aiml_cli.snippets.request_parts import AtTemplate, FileBody, SnippetRequest, as_json, mark_files
+from aiml_cli.snippets.request_parts import AtTemplate, SnippetRequest, as_json, mark_files
 
-LARGEST = 2**53 - 1  # whole numbers beyond it lose their last digits
+MAX_SAFE_INTEGER = 2**53 - 1  # larger integers lose their last digits
 
 _JAVASCRIPT = AtTemplate("""\
 @{encoded}const body = @body;
@@ -70,43 +70,44 @@ _JAVASCRIPT_RESPONSES = """\
 """
 
 
-def write_javascript(call: SnippetRequest) -> str:
-    """Write a program that needs nothing but a runtime; Node 20.16 or later where it reads files."""
-    show = _SHOW.substitute(text=_JAVASCRIPT_RESPONSES if call.on_responses else _JAVASCRIPT_CHAT)
-    literal = _is_javascript(call.body)
+def write_javascript(request: SnippetRequest) -> str:
+    """Write a program that needs nothing but a runtime; Node 20.16 or later if it reads files."""
+    show = _SHOW.substitute(text=_JAVASCRIPT_RESPONSES if request.is_responses else _JAVASCRIPT_CHAT)
+    is_literal = _is_literal(request.body)
+    variable = request.key_variable
     return _JAVASCRIPT.substitute(
-        encoded=_ENCODED if call.reads_files else "",
-        body=_body(call.body, literal=literal),
-        show=show if call.stream else "",
-        url=as_json(call.url),
-        method=as_json(call.method),
-        key=f'      "Authorization": `Bearer ${{process.env.{call.key_variable}}}`,\n' if call.key_variable else "",
-        sent="JSON.stringify(body)" if literal else "body",
-        answer=_JAVASCRIPT_STREAM if call.stream else _JAVASCRIPT_JSON,
+        encoded=_ENCODED if request.has_files else "",
+        body=_write_body(request.body, as_literal=is_literal),
+        show=show if request.stream else "",
+        url=as_json(request.url),
+        method=as_json(request.method),
+        key=f'      "Authorization": `Bearer ${{process.env.{variable}}}`,\n' if variable else "",
+        sent="JSON.stringify(body)" if is_literal else "body",
+        answer=_JAVASCRIPT_STREAM if request.stream else _JAVASCRIPT_JSON,
     )
 
 
-def _body(body: dict[str, Any], *, literal: bool) -> str:
-    """Write an object, or else JSON's text as a string; files are read where they stand in it."""
-    found, mark, files = mark_files(body)
-    text = as_json(found if literal else json.dumps(found))
-    text = re.sub(f'{mark}([0-9]+){mark}"', lambda place: f'" + {_encoded(files, place)}', text)
-    text = re.sub(f"{mark}([0-9]+){mark}", lambda place: f'" + {_encoded(files, place)} + "', text)
+def _write_body(body: dict[str, Any], *, as_literal: bool) -> str:
+    """Write an object literal, or a string of JSON, in which each file is a call that reads it."""
+    value, mark, files = mark_files(body)
+
+    def write_call(match: re.Match[str]) -> str:
+        return f"encoded({as_json(files[int(match[1])].path)})"
+
+    text = as_json(value if as_literal else json.dumps(value))
+    text = re.sub(f'{mark}([0-9]+){mark}"', lambda match: f'" + {write_call(match)}', text)
+    text = re.sub(f"{mark}([0-9]+){mark}", lambda match: f'" + {write_call(match)} + "', text)
     return text.replace('"" + encoded', "encoded")
 
 
-def _encoded(files: list[FileBody], place: re.Match[str]) -> str:
-    return f"encoded({as_json(files[int(place[1])].path)})"
-
-
-def _is_javascript(value: Any) -> bool:
-    """Say whether an object literal keeps this value; JSON's text as a string keeps any."""
+def _is_literal(value: Any) -> bool:
+    """True if an object literal represents this value exactly; JSON in a string represents any."""
     match value:
         case {}:
-            return "__proto__" not in value and all(map(_is_javascript, value.values()))
+            return "__proto__" not in value and all(map(_is_literal, value.values()))
         case list() | tuple():
-            return all(map(_is_javascript, value))
-        case int():  # or a switch
-            return abs(value) <= LARGEST
-        case _:  # a file too
+            return all(map(_is_literal, value))
+        case int():  # includes booleans
+            return abs(value) <= MAX_SAFE_INTEGER
+        case _:  # includes files
             return True

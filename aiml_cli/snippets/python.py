@@ -28,9 +28,7 @@ def encoded(path):
 
 """
 
-_PYTHON_JSON = """\
-print(json.dumps(response.json(), indent=2, ensure_ascii=False))
-"""
+_PYTHON_JSON = "print(json.dumps(response.json(), indent=2, ensure_ascii=False))\n"
 
 _PYTHON_STREAM = AtTemplate("""\
 for line in response.iter_lines():
@@ -55,38 +53,38 @@ _PYTHON_RESPONSES = """\
 """
 
 
-def write_python(call: SnippetRequest) -> str:
+def write_python(request: SnippetRequest) -> str:
     """Write a program that needs `requests`, as the vendor's examples do."""
-    key = f'    headers={{"Authorization": "Bearer " + os.environ["{call.key_variable}"]}},\n'
-    stream = _PYTHON_STREAM.substitute(text=_PYTHON_RESPONSES if call.on_responses else _PYTHON_CHAT)
+    key = f'    headers={{"Authorization": "Bearer " + os.environ["{request.key_variable}"]}},\n'
+    stream = _PYTHON_STREAM.substitute(text=_PYTHON_RESPONSES if request.is_responses else _PYTHON_CHAT)
     return _PYTHON.substitute(
-        base64="import base64\n" if call.reads_files else "",
-        pathlib="import pathlib\n" if call.reads_files else "",
-        encoded=_ENCODED if call.reads_files else "",
-        os="import os\n" if call.key_variable else "",
-        body=_literal(call.body),
-        method=call.method.lower(),
-        url=_literal(call.url),
-        key=key if call.key_variable else "",
-        streamed="    stream=True,\n" if call.stream else "",
-        answer=stream if call.stream else _PYTHON_JSON,
+        base64="import base64\n" if request.has_files else "",
+        pathlib="import pathlib\n" if request.has_files else "",
+        encoded=_ENCODED if request.has_files else "",
+        os="import os\n" if request.key_variable else "",
+        body=_write_literal(request.body),
+        method=request.method.lower(),
+        url=_write_literal(request.url),
+        key=key if request.key_variable else "",
+        streamed="    stream=True,\n" if request.stream else "",
+        answer=stream if request.stream else _PYTHON_JSON,
     )
 
 
-def _literal(value: Any, indent: str = "") -> str:
-    """Write a Python literal, one item a line."""
+def _write_literal(value: Any, indent: str = "") -> str:
     deeper = indent + "    "
     match value:
-        case {}:  # an object, empty or not
-            items = [f"{_literal(key)}: {_literal(each, deeper)}" for key, each in value.items()]
-            edges = "{}"
+        case {}:  # any dict, not only an empty one
+            items = [f"{_write_literal(key)}: {_write_literal(item, deeper)}" for key, item in value.items()]
+            brackets = "{}"
         case list() | tuple():
-            items, edges = [_literal(each, deeper) for each in value], "[]"
+            items, brackets = [_write_literal(item, deeper) for item in value], "[]"
         case FileBody(head, path):
-            return f"{_literal(head)} + encoded({_literal(path)})" if head else f"encoded({_literal(path)})"
+            call = f"encoded({_write_literal(path)})"
+            return f"{_write_literal(head)} + {call}" if head else call
         case str() if '"' not in value:
             return '"' + repr("'" + value)[2:]  # a lone ' makes repr choose double quotes
         case _:
             return repr(value)
     lines = "".join(f"{deeper}{item},\n" for item in items)
-    return f"{edges[0]}\n{lines}{indent}{edges[1]}" if items else edges
+    return f"{brackets[0]}\n{lines}{indent}{brackets[1]}" if items else brackets

@@ -1,1 +1,1 @@
-"""What lasts on disk: config, key, cache."""
+"""Files on disk: config, API keys, templates, history and cached models."""

@@ -1,4 +1,4 @@
-"""Keep a working copy of the config file, which takes its place only when it is in order."""
+"""Edit the config file in a copy, which replaces the file only after it has been checked."""
 
 import os
 from dataclasses import dataclass
@@ -8,8 +8,7 @@ from secrets import token_hex
 from aiml_cli.errors import AimlError, UsageError
 from aiml_cli.store import paths
 from aiml_cli.store.config_file import validate_config
-from aiml_cli.system import atomic_write
-from aiml_cli.system.atomic_write import read_file
+from aiml_cli.system.atomic_write import create_file, read_file, refuse_symlink, update_file
 from aiml_cli.system.child_process import run_editor
 
 _EMPTY = b"# Settings of aiml: NAME = VALUE, one a line. Their names: aiml config show\n"
@@ -17,68 +16,64 @@ _EMPTY = b"# Settings of aiml: NAME = VALUE, one a line. Their names: aiml confi
 
 @dataclass(frozen=True, slots=True)
 class ConfigDraft:
-    """Hold where the working copy is, and what the file held when it was made (None: there was none)."""
+    """A copy of the config file, and what the file contained at that time (None: no file)."""
 
     copy: Path
-    before: bytes | None
+    original: bytes | None
 
 
 def create_draft() -> ConfigDraft:
-    """Make a working copy beside the config file; raise UsageError or OutputFailed where there can be none."""
+    """Copy the config file to a new file beside it; raise UsageError or OutputFailed if that is not possible."""
     path = paths.require_path(paths.config_file())
-    atomic_write.refuse_symlink(path)
-    before = read_file(path)
+    refuse_symlink(path)
+    original = read_file(path)
     copy = path.with_name(f"config.{os.getpid()}-{token_hex(4)}.toml")
-    atomic_write.create_file(copy, _EMPTY if before is None else before)
-    return ConfigDraft(copy, before)
+    create_file(copy, _EMPTY if original is None else original)
+    return ConfigDraft(copy, original)
 
 
 def edit_draft(draft: ConfigDraft, editor: str) -> None:
-    """Open the working copy in an editor; raise UsageError, and forget the copy, when that fails."""
+    """Open the copy in an editor; if that fails, delete the copy and raise UsageError."""
     try:
         run_editor(draft.copy, editor)
     except UsageError as error:
-        _discard(draft)
+        draft.copy.unlink(missing_ok=True)
         error.hint = "nothing was changed; VISUAL or EDITOR names another"
         raise
 
 
 def find_error(draft: ConfigDraft) -> UsageError | None:
-    """Find what is not in order: a line and column, or a setting."""
+    """Return the first syntax error or bad setting of the copy."""
     try:
         validate_config(read_file(draft.copy) or b"", draft.copy)
-    except UsageError as fault:
-        return fault
+    except UsageError as error:
+        return error
     return None
 
 
 def install_draft(draft: ConfigDraft) -> bool:
-    """Put the working copy in the place of the file and say whether it differs.
+    """Replace the config file by the copy and return whether it differs.
 
-    Raises UsageError when somebody else changed the file meanwhile, and as `write.update` does; then the copy stays.
+    Raises UsageError if another program changed the file, and as `update_file` does; then the copy stays.
     """
     edited = read_file(draft.copy)
-    changed = edited is not None and edited not in (draft.before, _EMPTY)
+    is_changed = edited is not None and edited not in (draft.original, _EMPTY)
 
-    def change(now: bytes | None) -> bytes | None:
-        if now != draft.before:
+    def change(current: bytes | None) -> bytes | None:
+        if current != draft.original:
             raise UsageError("the config file was changed by another program meanwhile")
         return edited
 
     try:
-        if changed:
-            atomic_write.update_file(paths.require_path(paths.config_file()), change)
-    except AimlError as fault:
-        fault.hint = describe_draft(draft)
+        if is_changed:
+            update_file(paths.require_path(paths.config_file()), change)
+    except AimlError as error:
+        error.hint = describe_draft(draft)
         raise
-    _discard(draft)
-    return changed
+    draft.copy.unlink(missing_ok=True)
+    return is_changed
 
 
 def describe_draft(draft: ConfigDraft) -> str:
-    """Say where the working copy stays."""
+    """Return a sentence that says where the copy is."""
     return f"what you wrote is kept in {draft.copy}"
-
-
-def _discard(draft: ConfigDraft) -> None:
-    draft.copy.unlink(missing_ok=True)

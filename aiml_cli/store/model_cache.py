@@ -1,7 +1,7 @@
-"""Keep each server's catalogue of models on disk, with the ETag that it came under.
+"""Cache each server's list of models on disk, with its ETag.
 
-Beside it lies a plain list of ids, which the shells read when Tab is pressed. An id is a server's word: one that
-holds anything but letters, digits and a few harmless marks is left out of it.
+A plain list of ids beside it is for the shell completions. Ids come from a server: those with characters that are
+not harmless in a shell are left out of it.
 """
 
 import json
@@ -19,12 +19,12 @@ from aiml_cli.store.paths import cache_dir
 from aiml_cli.system.atomic_write import replace_file, update_file
 
 _HARMLESS = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:/@+-]{0,199}")
-_SPOKEN = {"chat", "responses"}
+_ENDPOINTS = {"chat", "responses"}
 
 
 @dataclass(frozen=True, slots=True)
 class CachedModels:
-    """Hold a catalogue as it came; `fetched` is when the server last vouched for it, in Unix time."""
+    """A server's list of models; `fetched` is when the server last confirmed it, in Unix time."""
 
     base_url: str
     etag: str
@@ -34,7 +34,7 @@ class CachedModels:
 
 
 def load_models(base_url: str) -> CachedModels | None:
-    """Read what is stored for a server; None when nothing is, or when it is damaged."""
+    """Read the cached list of a server; None if there is none or it is damaged."""
     try:
         head, _, body = cache_path(base_url).read_bytes().partition(b"\n")
         facts = json.loads(head)
@@ -46,26 +46,26 @@ def load_models(base_url: str) -> CachedModels | None:
         return None
 
 
-def save_models(catalogue: CachedModels) -> None:
-    """Store a catalogue for the next call; where that cannot be done, the next call asks again."""
-    facts = {"base_url": catalogue.base_url, "etag": catalogue.etag, "fetched": catalogue.fetched}
+def save_models(cached: CachedModels) -> None:
+    """Write the list of a server; without a place to write, the next call asks the server again."""
+    facts = {"base_url": cached.base_url, "etag": cached.etag, "fetched": cached.fetched}
     with suppress(OSError, AimlError):
-        replace_file(cache_path(catalogue.base_url), json.dumps(facts).encode() + b"\n" + catalogue.body)
-        names = "".join(f"{name}\n" for name in _names(catalogue.models)).encode()
+        replace_file(cache_path(cached.base_url), json.dumps(facts).encode() + b"\n" + cached.body)
+        names = "".join(f"{name}\n" for name in _completable_names(cached.models)).encode()
         update_file(model_names_file(), lambda old: None if old == names else names)
 
 
 def model_names_file() -> Path:
-    """Name the list of ids: those of the server that was asked last."""
+    """Return the path of the list of ids; it has the ids of the server that was asked last."""
     return cache_dir() / "models.txt"
 
 
-def _names(models: Iterable[Model]) -> list[str]:
-    """Choose the ids that can be asked, as far as the catalogue says, and typed without quotes."""
-    askable = (model.id for model in models if not model.endpoints or not _SPOKEN.isdisjoint(model.endpoints))
-    return [name for name in askable if _HARMLESS.fullmatch(name)]
+def _completable_names(models: Iterable[Model]) -> list[str]:
+    """Return the ids that our endpoints serve, as far as the list says, and that need no quotes in a shell."""
+    names = (model.id for model in models if not model.endpoints or not _ENDPOINTS.isdisjoint(model.endpoints))
+    return [name for name in names if _HARMLESS.fullmatch(name)]
 
 
 def cache_path(base_url: str) -> Path:
-    """Name the file of a server; the address is hashed, for it may hold what no file name can."""
+    """Return the path of a server's list; it contains a hash, because a URL cannot be a file name."""
     return cache_dir() / f"models-{sha256(base_url.encode('utf-8', 'surrogateescape')).hexdigest()[:16]}"

@@ -1,4 +1,4 @@
-"""Say where things lie on disk: config, keys, history and cache."""
+"""Name the files that aiml keeps on disk, and the session whose last conversation `-c` continues."""
 
 import os
 import re
@@ -8,74 +8,70 @@ from pathlib import Path
 
 from aiml_cli.errors import UsageError
 
-VARIABLE = "AIML_SESSION"
-_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
+SESSION_VARIABLE = "AIML_SESSION"
+_SESSION_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 
 
 def config_file() -> Path | None:
-    """Name the config file; None where there is no home directory."""
-    folder = _folder("user_config_dir")
-    return folder and folder / "config.toml"
+    """Return the path of the config file; None without a home directory."""
+    return _user_path("user_config_dir", "config.toml")
 
 
 def keys_file() -> Path | None:
-    """Name the file of stored keys; None where there is no home directory."""
-    folder = _folder("user_config_dir")
-    return folder and folder / "keys.json"
+    """Return the path of the stored keys; None without a home directory."""
+    return _user_path("user_config_dir", "keys.json")
 
 
 def history_file() -> Path | None:
-    """Name the history; None where there is no home directory."""
-    folder = _folder("user_data_dir")
-    return folder and folder / "history.db"
+    """Return the path of the history; None without a home directory."""
+    return _user_path("user_data_dir", "history.db")
 
 
 def input_history_file() -> Path | None:
-    """Name the file of what was typed in the REPL; None where there is no home directory."""
-    folder = _folder("user_state_dir")
-    return folder and folder / "prompts.jsonl"
+    """Return the path of the lines typed in the REPL; None without a home directory."""
+    return _user_path("user_state_dir", "prompts.jsonl")
 
 
 def cache_dir() -> Path:
-    """Name the directory of what can be fetched again; raise UsageError where there is no home directory."""
-    return require_path(_folder("user_cache_dir"))
+    """Return the directory for data that can be fetched again; raise UsageError without a home directory."""
+    return require_path(_user_path("user_cache_dir"))
 
 
 def require_path(path: Path | None) -> Path:
-    """Insist on a place to write; raise UsageError where there is none."""
+    """Return the path; raise UsageError if it is None."""
     if path is None:
         raise UsageError("there is no home directory to write in", "set HOME to a full path")
     return path
 
 
-def _folder(name: str) -> Path | None:
-    """Find one of the user's directories; a relative one would lie in the current directory, so it is none."""
-    import platformdirs  # --help and --version need no place on disk
+def _user_path(directory: str, name: str = "") -> Path | None:
+    import platformdirs  # --help and --version need no files
 
     try:
-        path = Path(getattr(platformdirs, name)("aiml"))
+        path = Path(getattr(platformdirs, directory)("aiml"), name)
     except RuntimeError:
         return None
-    return path if path.is_absolute() else None
+    return path if path.is_absolute() else None  # a relative one would depend on the current directory
 
 
 def session_name(environ: Mapping[str, str]) -> str:
-    """Give the session that is named, else the pane of tmux, else the terminal's session.
+    """Return the name of the session: from AIML_SESSION, else the tmux pane, else the terminal.
 
-    A pane keeps its name when the shell in it is started again. Raises UsageError for a name that is none.
+    A pane keeps its name when its shell is restarted. Raises UsageError for a name that is not valid.
     """
-    if name := environ.get(VARIABLE):
-        if not _NAME.fullmatch(name):
-            raise UsageError(f"{VARIABLE}: {name!r} is not a session's name", "letters, digits, . - and _ make a name")
+    if name := environ.get(SESSION_VARIABLE):
+        if not _SESSION_NAME.fullmatch(name):
+            message = f"{SESSION_VARIABLE}: {name!r} is not a session's name"
+            raise UsageError(message, "letters, digits, . - and _ make a name")
         return f"session {name}"
     if pane := environ.get("TMUX_PANE"):
         return f"tmux {environ.get('TMUX', '').rpartition(',')[0]} {pane}"
     leader = os.getsid(0)
-    return f"terminal {leader} {_start_of(leader)}".rstrip()
+    return f"terminal {leader} {_read_start_time(leader)}".rstrip()
 
 
-def _start_of(process: int) -> str:
-    """Give when a process began, where the system tells: its number is given to others after it."""
+def _read_start_time(process: int) -> str:
+    """Return when a process started, or "" if the system does not say; process ids are reused."""
     with suppress(OSError, IndexError):
         return Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[19]
     return ""

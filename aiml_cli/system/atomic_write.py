@@ -1,7 +1,7 @@
-"""Write files whole or not at all; private files one writer at a time.
+"""Write files completely or not at all; private files one writer at a time.
 
-A symbolic link in the place of a private file is never written through and never replaced: it is refused, because
-its target may be anywhere, and a link that somebody made on purpose should not vanish.
+A symbolic link in place of a private file is refused, neither followed nor replaced: its target may be anywhere,
+and a link that somebody made on purpose should not vanish.
 """
 
 import fcntl
@@ -15,68 +15,66 @@ from aiml_cli.system.signals import defer_signals
 
 
 def update_file(path: Path, change: Callable[[bytes | None], bytes | None]) -> None:
-    """Replace a file by what `change` makes of its bytes (None: there is none), as the only writer.
+    """Replace a file by what `change` returns for its bytes (None: there is no file), as its only writer.
 
-    Nothing is written when it gives None.
-    Raises UsageError for a symbolic link and OutputFailed when the disk refuses; the old file is whole then.
+    Writes nothing if `change` returns None. Raises UsageError for a symbolic link, and OutputFailed if the disk
+    refuses; the old file is unchanged then.
     """
-    with _in_words(path):
+    with _translate_errors(path):
         make_private_folder(path.parent)
-        with _locked(path):
+        with _lock_file(path):
             refuse_symlink(path)
-            new = change(read_file(path))
-            if new is not None:
-                _replace(path, new)
+            data = change(read_file(path))
+            if data is not None:
+                _replace(path, data)
 
 
 def replace_file(path: Path, data: bytes) -> None:
-    """Put a file in the place of whatever was there; raise as `update` does."""
+    """Write a file, replacing an old one; raise as `update_file` does."""
     update_file(path, lambda _: data)
 
 
 def create_file(path: Path, data: bytes) -> None:
-    """Make a file under a name that nobody else uses; raise OutputFailed."""
-    with _in_words(path):
+    """Create a private file that does not exist yet; raise OutputFailed."""
+    with _translate_errors(path):
         make_private_folder(path.parent)
         write_new_file(path, data, 0o600)
 
 
 def make_private_folder(path: Path) -> None:
-    """Make a directory, and those above it that are missing, for this user alone."""
-    with _in_words(path):
-        for each in reversed([each for each in (path, *path.parents) if not each.exists()]):
+    """Create a directory and its missing parents, for this user alone."""
+    with _translate_errors(path):
+        for folder in reversed([folder for folder in (path, *path.parents) if not folder.exists()]):
             with suppress(FileExistsError):  # another process was quicker
-                each.mkdir(0o700)
-                each.chmod(0o700)  # the umask may have taken what we need ourselves
-        facts = path.stat()
-        if facts.st_uid == os.geteuid() and facts.st_mode & 0o077:
+                folder.mkdir(0o700)
+                folder.chmod(0o700)  # the umask may have removed permissions that we need ourselves
+        status = path.stat()
+        if status.st_uid == os.geteuid() and status.st_mode & 0o077:
             path.chmod(0o700)
 
 
 def refuse_symlink(path: Path) -> None:
     """Raise UsageError for a symbolic link."""
     if path.is_symlink():
-        raise UsageError(
-            f"{path} is a symbolic link to {path.readlink()}, and is not written through",
-            "change the file that it names, or put a file in the place of the link",
-        )
+        hint = "change the file that it names, or put a file in the place of the link"
+        raise UsageError(f"{path} is a symbolic link to {path.readlink()}, and is not written through", hint)
 
 
 @contextmanager
-def _locked(path: Path) -> Iterator[None]:
-    """Wait until no other process writes the file; the lock ends with the process, however that ends."""
+def _lock_file(path: Path) -> Iterator[None]:
+    """Wait until no other process writes the file; the lock ends with the process, even if it is killed."""
     flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
-    lock = os.open(path.with_name(f".{path.name}.lock"), flags, 0o600)
+    fd = os.open(path.with_name(f".{path.name}.lock"), flags, 0o600)
     try:
-        os.fchmod(lock, 0o600)
-        fcntl.flock(lock, fcntl.LOCK_EX)
+        os.fchmod(fd, 0o600)
+        fcntl.flock(fd, fcntl.LOCK_EX)
         yield
     finally:
-        os.close(lock)
+        os.close(fd)
 
 
 class PendingFile:
-    """A file that is written under a name of its own, and takes the place of its target when it is complete.
+    """A file that is written under another name, and replaces its target when it is complete.
 
     Raises OSError. The part is created at once and must not exist; the umask applies to `mode`.
     """
@@ -87,25 +85,25 @@ class PendingFile:
         self.fd = os.open(part, flags, mode)
 
     def write(self, data: bytes) -> None:
-        """Write all of it."""
+        """Write all of the data."""
         write_all(self.fd, data)
 
     def commit(self) -> None:
-        """Put the file on the disk and in the place of its target."""
-        with defer_signals():  # half done, it would be left under a name that nobody knows
+        """Sync the file to disk and replace its target."""
+        with defer_signals():  # half done, it would stay under a name that nobody knows
             self._close()
             self.part.replace(self._target)
             _sync_folder(self._target.parent)
 
-    def keep(self, name: Callable[[], Path]) -> Path | None:
-        """Put the file on the disk under another name, made only now; remove it and return None if it is empty."""
+    def save_as(self, make_path: Callable[[], Path]) -> Path | None:
+        """Sync the file to disk under the path that `make_path` returns; remove it and return None if it is empty."""
         with defer_signals():
             size = os.fstat(self.fd).st_size
             self._close()
             if not size:
                 self.part.unlink()
                 return None
-            return self.part.rename(name())
+            return self.part.rename(make_path())
 
     def discard(self) -> None:
         """Remove the file."""
@@ -125,7 +123,7 @@ def write_all(fd: int, data: bytes) -> None:
 
 
 def write_new_file(path: Path, data: bytes, mode: int = 0o666) -> None:
-    """Create a file with this content, and leave none if that fails; raise OSError, FileExistsError if there is one."""
+    """Create a file with this content, or none if that fails; raise OSError, FileExistsError if there is one."""
     file = PendingFile(path, path, mode)
     try:
         file.write(data)
@@ -137,10 +135,9 @@ def write_new_file(path: Path, data: bytes, mode: int = 0o666) -> None:
 
 
 def _replace(path: Path, data: bytes) -> None:
-    """Write beside the file, then take its place; the lock is held."""
-    beside = path.with_name(f".{path.name}.new")
-    beside.unlink(missing_ok=True)  # left by a writer that was killed: the lock says that nobody uses it
-    file = PendingFile(path, beside, 0o600)
+    part = path.with_name(f".{path.name}.new")
+    part.unlink(missing_ok=True)  # left by a writer that was killed: under the lock, nobody uses it
+    file = PendingFile(path, part, 0o600)
     try:
         os.fchmod(file.fd, 0o600)
         file.write(data)
@@ -151,7 +148,7 @@ def _replace(path: Path, data: bytes) -> None:
 
 
 def _sync_folder(path: Path) -> None:
-    """Make a new name survive a power cut, where the file system can."""
+    """Make a new name survive a power cut, if the file system can."""
     with suppress(OSError):
         fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         try:
@@ -161,33 +158,33 @@ def _sync_folder(path: Path) -> None:
 
 
 @contextmanager
-def _in_words(path: Path) -> Iterator[None]:
+def _translate_errors(path: Path) -> Iterator[None]:
     try:
         yield
-    except OSError as fault:
-        raise OutputFailed(f"{path}: {fault.strerror or fault}", "what was there before is unchanged") from None
+    except OSError as error:
+        raise OutputFailed(f"{path}: {error.strerror or error}", "what was there before is unchanged") from None
 
 
 def read_file(path: Path) -> bytes | None:
-    """Read a file; None when there is none. Raises UsageError when there is one that cannot be read."""
+    """Return the bytes of a file, or None if there is no file; raise UsageError if it cannot be read."""
     try:
         return path.read_bytes()
     except (FileNotFoundError, NotADirectoryError):
         return None
-    except OSError as fault:
-        raise UsageError(f"{path}: {fault.strerror or fault}") from None
+    except OSError as error:
+        raise UsageError(f"{path}: {error.strerror or error}") from None
 
 
 def decode_utf8(data: bytes, path: Path) -> str:
-    """Read bytes as UTF-8, with or without a byte order mark; raise UsageError naming line and column."""
+    """Decode UTF-8, with or without a byte order mark; raise UsageError with line and column."""
     try:
         return data.decode("utf-8-sig")
-    except UnicodeDecodeError as fault:
-        before = data[: fault.start].decode()
-        raise UsageError(f"{path}, {line_and_column(before, len(before))}: not UTF-8 text") from None
+    except UnicodeDecodeError as error:
+        before = data[: error.start].decode()
+        raise UsageError(f"{path}, {format_position(before, len(before))}: not UTF-8 text") from None
 
 
-def line_and_column(text: str, offset: int) -> str:
-    """Name an offset in a text by line and column, both counted from 1."""
+def format_position(text: str, offset: int) -> str:
+    """Return the line and column of an offset in a text, both counted from 1."""
     before = text[:offset]
     return f"line {before.count(chr(10)) + 1}, column {offset - before.rfind(chr(10))}"

@@ -1,4 +1,4 @@
-"""How to install an optional dependency of this program, as it was installed itself."""
+"""How to install an optional dependency, in the way in which this program was installed."""
 
 import sys
 from pathlib import Path
@@ -6,8 +6,8 @@ from pathlib import Path
 DISTRIBUTION = "aiml-cli"
 
 
-def install_command(extra: str, package: str) -> str:
-    """Return the command that installs an extra; `package` is what the extra brings."""
+def build_install_command(extra: str, package: str) -> str:
+    """Return the command that installs an extra; `package` is what the extra contains."""
     parts = Path(sys.prefix).parts
     if "pipx" in parts:
         return f"pipx inject {DISTRIBUTION} {package}"

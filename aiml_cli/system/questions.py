@@ -14,17 +14,16 @@ TERMINAL = "/dev/tty"
 
 
 def open_terminal() -> TextIO:
-    """Open the terminal to read from; raise UsageError if the program has none."""
+    """Open the terminal to read from; raise UsageError if the program has no terminal."""
     try:
         return open(TERMINAL, encoding="utf-8", errors="replace")  # noqa: PTH123 - it stays open to the end
-    except OSError as fault:
-        raise UsageError(
-            f"the terminal cannot be read: {fault.strerror}", "without --interactive there is one answer"
-        ) from None
+    except OSError as error:
+        hint = "without --interactive there is one answer"
+        raise UsageError(f"the terminal cannot be read: {error.strerror}", hint) from None
 
 
 def can_ask() -> bool:
-    """True if there is a terminal on which a question can be read and answered."""
+    """True if there is a terminal on which a question can be shown and answered."""
     try:
         open_terminal().close()
     except UsageError:
@@ -33,7 +32,7 @@ def can_ask() -> bool:
 
 
 def confirm(question: str, *, default: bool = False) -> bool:
-    """Ask a yes-or-no question; an empty answer is the default, and what cannot be asked or answered is no."""
+    """Ask a yes-or-no question; an empty answer is the default, no terminal or an incomplete answer is no."""
     try:
         terminal = open_terminal()
     except UsageError:
@@ -53,10 +52,6 @@ def confirm(question: str, *, default: bool = False) -> bool:
     return answer.strip().lower() in (("", "y", "yes") if default else ("y", "yes"))
 
 
-def may_replace(is_yes: bool) -> Callable[[Path], bool]:
+def make_replace_prompt(assume_yes: bool) -> Callable[[Path], bool]:
     """Return a function that asks whether a file may be replaced; without a terminal the answer is no."""
-
-    def ask(path: Path) -> bool:
-        return is_yes or (is_terminal(2) and confirm(f"replace {path}?"))
-
-    return ask
+    return lambda path: assume_yes or (is_terminal(2) and confirm(f"replace {path}?"))

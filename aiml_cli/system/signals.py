@@ -1,4 +1,4 @@
-"""Turn the signals that end a program into one exception, so that what came so far is kept."""
+"""Turn the signals that end a program into one exception, so that the text so far is kept."""
 
 import signal
 import sys
@@ -9,80 +9,79 @@ from types import FrameType
 
 from aiml_cli.errors import AimlError, HungUp, Interrupted, Terminated
 
-ENDINGS: dict[int, type[AimlError]] = {
-    signal.SIGINT: Interrupted,
-    signal.SIGTERM: Terminated,
-    signal.SIGHUP: HungUp,
+SIGNAL_ERRORS: dict[int, tuple[type[AimlError], str]] = {
+    signal.SIGINT: (Interrupted, "interrupted"),
+    signal.SIGTERM: (Terminated, "terminated"),
+    signal.SIGHUP: (HungUp, "the terminal went away"),
 }
-WORDS = {signal.SIGINT: "interrupted", signal.SIGTERM: "terminated", signal.SIGHUP: "the terminal went away"}
-# A signal that comes just before the program begins to wait for something does not end the waiting, and what is
-# raised out of a finaliser or a weak reference is let pass: an alarm so often makes up for both.
+# A signal that arrives just before a blocking call does not end it, and Python drops an exception raised in a
+# finaliser or a weak reference. A periodic alarm makes up for both.
 TICK_S = 0.25
-INTERRUPTED = Interrupted.exit_code
-_lost: list["Stopped"] = []
-_ours: set[int] = set()
+INTERRUPTED_EXIT_CODE = Interrupted.exit_code
+_lost_stops: list["Stopped"] = []
+_handled: set[int] = set()
 
 
 class Stopped(BaseException):
-    """Stop whatever runs; no `except Exception` on the way may swallow it."""
+    """A signal to stop; not an Exception, so that no `except Exception` swallows it."""
 
     def __init__(self, number: int) -> None:
         super().__init__(number)
-        self.error = ENDINGS[number](WORDS[signal.Signals(number)])
+        error_class, message = SIGNAL_ERRORS[number]
+        self.error = error_class(message)
 
 
 def install_handlers() -> None:
-    """Install the handlers, also anew after one came; what the parent ignores (nohup, …) stays ignored."""
-    for number in ENDINGS:
-        if signal.getsignal(number) is not signal.SIG_IGN or number in _ours:
-            signal.signal(number, _stop)
-            _ours.add(number)
-    sys.unraisablehook = _keep
-    signal.signal(signal.SIGALRM, _tick)
+    """Install the handlers, also again after a signal; what the parent ignores (nohup, …) stays ignored."""
+    for number in SIGNAL_ERRORS:
+        if signal.getsignal(number) is not signal.SIG_IGN or number in _handled:
+            signal.signal(number, _raise_stopped)
+            _handled.add(number)
+    sys.unraisablehook = _save_lost_stop
+    signal.signal(signal.SIGALRM, _raise_lost_stop)
     signal.setitimer(signal.ITIMER_REAL, TICK_S, TICK_S)
 
 
 @contextmanager
 def defer_signals() -> Iterator[None]:
-    """Finish what must not stay half done, such as putting a file in its place; a signal is obeyed after it.
+    """Handle signals only after the block, which must not be left half done, such as replacing a file.
 
-    Nothing that can wait for somebody else belongs in here. Signals come to the main thread only.
+    The block must not wait for anything. Other threads than the main one receive no signals.
     """
     if current_thread() is not main_thread():
         yield
         return
-    late: list[int] = []
-    handlers = {number: signal.getsignal(number) for number in ENDINGS}
-    ours = [number for number, handler in handlers.items() if handler is _stop]
-    for number in ours:
-        signal.signal(number, lambda came, _frame: late.append(came))
-    ticking = signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGALRM])
+    received: list[int] = []
+    handled = [number for number in SIGNAL_ERRORS if signal.getsignal(number) is _raise_stopped]
+    for number in handled:
+        signal.signal(number, lambda number, _frame: received.append(number))
+    old_mask = signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGALRM])
     try:
         yield
     finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, ticking)
-        for number in ours:
-            signal.signal(number, _stop)
-    if late:
-        _stop(late[0], None)
+        signal.pthread_sigmask(signal.SIG_SETMASK, old_mask)
+        for number in handled:
+            signal.signal(number, _raise_stopped)
+    if received:
+        _raise_stopped(received[0], None)
 
 
-def _stop(number: int, _frame: FrameType | None) -> None:
-    """Raise once: while the answer is being kept a second signal changes nothing."""
-    for other in ENDINGS:
+def _raise_stopped(number: int, _frame: FrameType | None) -> None:
+    """Raise Stopped once: a second signal changes nothing while the answer is being saved."""
+    for other in SIGNAL_ERRORS:
         signal.signal(other, signal.SIG_IGN)
     raise Stopped(number)
 
 
-def _keep(lost: "sys.UnraisableHookArgs") -> None:
-    """Keep a stop that Python could not raise where it came."""
+def _save_lost_stop(lost: "sys.UnraisableHookArgs") -> None:
+    """Keep a Stopped that Python could not raise where it happened."""
     if isinstance(lost.exc_value, Stopped):
-        _lost.append(lost.exc_value)
+        _lost_stops.append(lost.exc_value)
     else:
         sys.__unraisablehook__(lost)
 
 
-def _tick(_number: int, _frame: FrameType | None) -> None:
-    """Raise what could not be raised; that this is called at all has let the other signals in."""
-    if _lost:
-        raise _lost.pop()
+def _raise_lost_stop(_number: int, _frame: FrameType | None) -> None:
+    """Raise a lost Stopped; the call itself lets Python run the handlers of other signals."""
+    if _lost_stops:
+        raise _lost_stops.pop()

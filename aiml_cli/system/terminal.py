@@ -6,20 +6,20 @@ import termios
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 
-# What some terminals join with its neighbour, and others show by itself, two columns wide.
-_JOINER = "\u200d"
-_HALVES = re.compile("[\U0001f1e6-\U0001f1ff\U0001f3fb-\U0001f3ff]")
-LOCAL = 3  # the place of the local modes in what tcgetattr gives
+_ZERO_WIDTH_JOINER = "\u200d"
+# Flags and skin tones: some terminals join them with their neighbour, others show them alone, two columns wide.
+_JOINED = re.compile("[\U0001f1e6-\U0001f1ff\U0001f3fb-\U0001f3ff]")
+LOCAL_MODES = 3  # the index in what tcgetattr returns
 
 
 @contextmanager
 def disable_echo() -> Iterator[None]:
-    """Switch the terminal's echo off; it is as it was in the end."""
+    """Switch the terminal's echo off, and restore it in the end."""
     try:
         before = termios.tcgetattr(1)
-        quiet = [*before]
-        quiet[LOCAL] &= ~termios.ECHO
-        termios.tcsetattr(1, termios.TCSANOW, quiet)
+        modes = [*before]
+        modes[LOCAL_MODES] &= ~termios.ECHO
+        termios.tcsetattr(1, termios.TCSANOW, modes)
     except termios.error:  # no terminal
         yield
         return
@@ -31,15 +31,12 @@ def disable_echo() -> Iterator[None]:
 
 
 def is_terminal(fd: int) -> bool:
-    """Say whether a file descriptor is a terminal."""
-    try:
-        return os.isatty(fd)
-    except OSError:
-        return False
+    """True if a file descriptor is a terminal."""
+    return os.isatty(fd)
 
 
-def terminal_size(fd: int) -> tuple[int, int]:
-    """Give the columns and rows of a terminal; what it does not tell is as it was for most of its history."""
+def get_terminal_size(fd: int) -> tuple[int, int]:
+    """Return the columns and rows of a terminal, 80 and 24 if it does not say."""
     try:
         columns, rows = os.get_terminal_size(fd)
     except OSError:
@@ -58,29 +55,26 @@ def text_width(text: str) -> int:
 
 def max_text_width(text: str) -> int:
     """Return how many columns a text takes at most, whatever a terminal joins."""
-    if text.isascii():
-        return len(text)
-    from rich.cells import cell_len
-
-    if _JOINER not in text and not _HALVES.search(text):
-        return cell_len(text)
-    return max(cell_len(text), sum(map(_max_width, text)))
+    width = text_width(text)
+    if text.isascii() or not (_ZERO_WIDTH_JOINER in text or _JOINED.search(text)):
+        return width
+    return max(width, sum(map(_max_char_width, text)))
 
 
-def count_fitting(text: str, width: int, *, at_least: int = 0) -> int:
-    """Return how many characters fit into so many columns; what combines with the last one stays with it."""
+def count_fitting(text: str, width: int, *, minimum: int = 0) -> int:
+    """Return how many characters fit into this many columns; combining marks stay with their character."""
     count = used = 0
     while count < len(text):
-        used += _max_width(text[count])
-        if used > width and count >= at_least:
+        used += _max_char_width(text[count])
+        if used > width and count >= minimum:
             break
         count += 1
-        while count < len(text) and (_max_width(text[count]) == 0 or text[count - 1] == _JOINER):
+        while count < len(text) and (_max_char_width(text[count]) == 0 or text[count - 1] == _ZERO_WIDTH_JOINER):
             count += 1
     return count
 
 
-def _max_width(char: str) -> int:
-    from rich.cells import get_character_cell_size
+def _max_char_width(char: str) -> int:
+    from rich.cells import get_character_cell_size  # slow to import
 
-    return 2 if _HALVES.match(char) else get_character_cell_size(char)
+    return 2 if _JOINED.match(char) else get_character_cell_size(char)

@@ -1,1 +1,1 @@
-"""Record exchanges in a file, and answer from it."""
+"""Send a request, record it, or replay it."""

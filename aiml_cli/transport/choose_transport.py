@@ -1,26 +1,23 @@
-"""Choose the way of a request: over the network, shown, recorded, or to a recording."""
+"""Choose how a request is sent: over the network or from a recording, with --debug and --record applied."""
 
 import os
-from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from typing import TYPE_CHECKING, cast
 
 from aiml_cli.errors import UsageError
 from aiml_cli.settings.options import ROWS, Options, value_of
 from aiml_cli.system.stdio import make_notifier
+from aiml_cli.transport.http_types import Send
 
 if TYPE_CHECKING:
     from aiml_cli.transport.client import Client as Client  # noqa: PLC0414 - other layers name the type by this module
-    from aiml_cli.transport.http_types import HttpResponse
-
-Send = Callable[..., AbstractContextManager["HttpResponse"]]
 
 
 def validate_paths(options: Options) -> None:
-    """See that the files of --record and --replay can be used, before anything is sent; raise UsageError."""
-    _see_that_it_is_no_other_file(options)
+    """Raise UsageError if the file of --record or --replay cannot be used; called before anything is sent."""
+    _check_separate_files(options)
     if options.record:
-        from aiml_cli.transport import recorder  # as all of it for few calls only
+        from aiml_cli.transport import recorder  # few calls are recorded, as with the late imports below
 
         recorder.check_recording_path(options.record)
     if options.replay:
@@ -29,8 +26,8 @@ def validate_paths(options: Options) -> None:
         replay.load_recording(options.replay, make_notifier(options.quiet))
 
 
-def _see_that_it_is_no_other_file(options: Options) -> None:
-    """Raise UsageError where a recording would be written over."""
+def _check_separate_files(options: Options) -> None:
+    """Raise UsageError if another option would overwrite the recording."""
     recording = options.record or options.replay
     for name in ("output", "meta", "audio_out", "resume_from") if recording else ():
         other = value_of(options, ROWS[name])
@@ -39,7 +36,7 @@ def _see_that_it_is_no_other_file(options: Options) -> None:
 
 
 def open_client(options: Options, url: str, client: "Client | None" = None) -> "AbstractContextManager[Client]":
-    """Open a client for a server, or take one that is open; where a recording answers, it is none with a network."""
+    """Open a client for a server, or reuse `client`; with --replay it is a client without a network."""
     validate_paths(options)
     if client:
         return nullcontext(client)
@@ -52,31 +49,29 @@ def open_client(options: Options, url: str, client: "Client | None" = None) -> "
     return open_http_client(url, options.timeout or 0, options.ca_bundle, make_notifier(options.quiet))
 
 
-def make_send(options: Options, *, elsewhere: bool = False) -> Send:
-    """Give what sends a request; with --debug it shows the exchange too.
+def make_send(options: Options, *, external: bool = False) -> Send:
+    """Return a function that sends a request as the options say.
 
-    `elsewhere` is for addresses of the user's own, which are known by the whole address and are not shown.
+    With `external` the address is the user's own: recordings match the whole address, and --debug does not show it.
     """
-    send = _end(options, elsewhere=elsewhere)
-    if options.debug and not elsewhere:
-        from aiml_cli.transport import debug  # few want to see it
+    base_url = "" if external else options.base_url or ""
+    send = _choose_send(options, base_url)
+    if options.debug and not external:
+        from aiml_cli.transport import debug
 
         send = debug.show_exchanges(send)
     if not options.record:
         return send
     from aiml_cli.transport import recorder
 
-    return recorder.record_exchanges(send, options.record, "" if elsewhere else options.base_url or "")
+    return recorder.record_exchanges(send, options.record, base_url)
 
 
-def _end(options: Options, *, elsewhere: bool) -> Send:
-    """Give what the request comes to in the end."""
+def _choose_send(options: Options, base_url: str) -> Send:
     if options.replay:
         from aiml_cli.transport import replay
 
-        return replay.replay_exchanges(
-            options.replay, "" if elsewhere else options.base_url or "", options.api_key or ""
-        )
+        return replay.replay_exchanges(options.replay, base_url, options.api_key or "")
     from aiml_cli.transport.client import send_request
 
     return send_request

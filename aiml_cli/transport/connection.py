@@ -1,33 +1,34 @@
-"""Follow one request on its way, by the marks that the HTTP library sets."""
+"""Follow one request on its connection, by the events that httpcore traces."""
 
 import socket
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from contextlib import suppress
 from threading import Timer
 from typing import Any
 
 from aiml_cli.system.signals import defer_signals
+from aiml_cli.transport.http_types import OnSent
 
 
 class ConnectionHandle:
-    """Hold the newest connection of a client: a kept one is not announced again."""
+    """The newest connection of a client; httpcore does not announce one that is used again."""
 
     stream: Any = None
     abort_reason: BaseException | None = None
 
-    def abort(self, why: BaseException) -> None:
-        """End what is under way for good, from another thread; there it is raised as `why`."""
-        self.abort_reason = why
+    def abort(self, reason: BaseException) -> None:
+        """End the request from another thread, for good; its own thread raises `reason`."""
+        self.abort_reason = reason
         shut_down_stream(self.stream)
 
     def raise_if_aborted(self) -> None:
-        """Raise why no more may be sent, if so."""
+        """Raise the reason if the connection was aborted."""
         if self.abort_reason:
             raise self.abort_reason
 
 
 def shut_down_stream(stream: Any) -> None:
-    """End a read that waits in another thread; closing the socket alone would not."""
+    """End a read that waits in another thread; closing the socket alone would not end it."""
     connection = stream.get_extra_info("socket") if stream else None
     if connection is not None:
         with suppress(OSError):
@@ -35,48 +36,44 @@ def shut_down_stream(stream: Any) -> None:
 
 
 class TraceHook:
-    """Tell when a request has been sent, and hang up when its headers do not come in time.
+    """The `trace` of one request: reports when it is sent, and hangs up if its headers take too long.
 
-    The library's own clock begins anew with every byte: headers that drip would hold it up for ever.
-    An instance is the `trace` of one request; it raises nothing into the library.
+    httpx restarts its own time-out with every byte, so headers that drip would block it for ever.
     """
 
-    def __init__(self, wire: ConnectionHandle, seconds: float, on_sent: Callable[[], None] | None) -> None:
-        self._wire, self._seconds, self._on_sent = wire, seconds, on_sent
+    def __init__(self, connection: ConnectionHandle, seconds: float, on_sent: OnSent) -> None:
+        self._connection, self._seconds, self._on_sent = connection, seconds, on_sent
         self._timer: Timer | None = None
-        self._tunnel = False
+        self._is_tunnel = False
         self.too_late = False
 
-    def __call__(self, mark: str, facts: Mapping[str, Any]) -> None:
-        """Take a mark of httpcore's trace extension."""
-        match mark.partition(".")[2]:
+    def __call__(self, event_name: str, info: Mapping[str, Any]) -> None:
+        """Handle an event of httpcore's trace extension; never raise into the library."""
+        match event_name.partition(".")[2]:
             case "connect_tcp.complete" | "start_tls.complete":
-                self._wire.stream = facts["return_value"]
-                if self._wire.abort_reason:
-                    shut_down_stream(self._wire.stream)
+                self._connection.stream = info["return_value"]
+                if self._connection.abort_reason:
+                    shut_down_stream(self._connection.stream)
             case "send_request_headers.started":
-                self._tunnel = facts["request"].method == b"CONNECT"
-            case "send_request_body.complete" if not self._tunnel:
-                self.sent()
+                self._is_tunnel = info["request"].method == b"CONNECT"
+            case "send_request_body.complete" if not self._is_tunnel:
+                self.report_sent()
             case "receive_response_headers.started":
-                with defer_signals():  # a start that is broken off leaves a clock that nobody can stop
-                    self._timer = Timer(self._seconds, self._end)
+                with defer_signals():  # a start that is interrupted leaves a timer that nobody can stop
+                    self._timer = Timer(self._seconds, self._hang_up)
                     self._timer.daemon = True
                     self._timer.start()
             case "receive_response_headers.complete" | "receive_response_headers.failed":
-                self._stop()
+                if self._timer:
+                    self._timer.cancel()
 
-    def sent(self) -> None:
-        """Tell once that the request is on its way; a fault of the listener costs no answer."""
-        tell, self._on_sent = self._on_sent, None
-        if tell:
+    def report_sent(self) -> None:
+        """Call `on_sent`, once; an error in it does not cost the answer."""
+        on_sent, self._on_sent = self._on_sent, None
+        if on_sent:
             with suppress(Exception):
-                tell()
+                on_sent()
 
-    def _stop(self) -> None:
-        if self._timer:
-            self._timer.cancel()
-
-    def _end(self) -> None:
+    def _hang_up(self) -> None:
         self.too_late = True
-        shut_down_stream(self._wire.stream)
+        shut_down_stream(self._connection.stream)

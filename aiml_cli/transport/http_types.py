@@ -1,15 +1,16 @@
-"""Requests as they go out, replies as they come back; plain data, no HTTP library."""
+"""HTTP requests and responses as plain data, without an HTTP library."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager
 from typing import NamedTuple
 
 from aiml_cli.errors import ServerError
 
-LARGEST = 64 * 1024 * 1024
+MAX_BODY_BYTES = 64 * 1024 * 1024
 
 
 class HttpRequest(NamedTuple):
-    """Hold what goes out; `body` None sends none."""
+    """A request to send; `body` is None for a request without a body."""
 
     method: str
     url: str
@@ -18,7 +19,7 @@ class HttpRequest(NamedTuple):
 
 
 class HttpResponse(NamedTuple):
-    """Hold what comes back. Header names are in lower case; `chunks` gives one piece a network read.
+    """A response. Header names are in lower case; `chunks` yields one chunk per network read.
 
     Reading `chunks` raises IncompleteAnswer when the connection ends before the body does.
     """
@@ -28,11 +29,15 @@ class HttpResponse(NamedTuple):
     chunks: Iterator[bytes]
 
 
-def read_all(reply: HttpResponse) -> bytes:
-    """Read all of a body; raise ServerError for more than 64 MiB."""
+OnSent = Callable[[], None] | None
+Send = Callable[..., AbstractContextManager[HttpResponse]]  # called with (client, request, on_sent=None)
+
+
+def read_all(response: HttpResponse) -> bytes:
+    """Read a whole body; raise ServerError if it is larger than 64 MiB."""
     body = bytearray()
-    for chunk in reply.chunks:
+    for chunk in response.chunks:
         body += chunk
-        if len(body) > LARGEST:
-            raise ServerError(f"the server sent an answer of more than {LARGEST >> 20} MiB")
+        if len(body) > MAX_BODY_BYTES:
+            raise ServerError(f"the server sent an answer of more than {MAX_BODY_BYTES >> 20} MiB")
     return bytes(body)

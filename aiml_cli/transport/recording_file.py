@@ -1,8 +1,8 @@
-"""Write an exchange as a line of a recording, read it back; pure.
+"""Write an exchange as a line of a recording, and read it back; pure.
 
-Version 1: a JSON object a line. `request` has method, path (behind the base URL), server (for readers only) and
-the body as `json`, `text` or `base64`; `reply` has status, headers and the chunks as they came; `failure` is what
-was raised in the place of a reply, or behind its last chunk.
+Version 1: one JSON object per line. `request` has method, path (relative to the base URL), server (for readers only)
+and the body as `json`, `text` or `base64`; `reply` has status, headers and the chunks as they arrived; `failure` is
+the error that was raised instead of a response, or after its last chunk.
 """
 
 import json
@@ -13,26 +13,25 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
-from aiml_cli import errors
-from aiml_cli.errors import AimlError
+from aiml_cli.errors import AimlError, ConnectionFailed, IncompleteAnswer, ServerError, UsageError
 from aiml_cli.transport.http_types import HttpRequest
+from aiml_cli.transport.key_masking import STARS
 
 Json = Any
 START = b'{"aiml"'
-# What the wire can do to an exchange; anything else in a recording was put there by hand.
-FAILURES: dict[str, type[AimlError]] = {
-    kind.name: kind
-    for kind in (errors.IncompleteAnswer, errors.UsageError, errors.ServerError, errors.ConnectionFailed)
-}
-STARS = "***"
+# The errors that the transport itself raises; any other in a recording was put there by hand.
+_FAILURE_CLASSES: tuple[type[AimlError], ...] = (IncompleteAnswer, UsageError, ServerError, ConnectionFailed)
+FAILURES = {error_class.name: error_class for error_class in _FAILURE_CLASSES}
+# The properties of an MCP server's tool that hold credentials.
+SECRET_PROPERTIES = ("authorization", "headers")
 
 
 class InvalidExchangeError(ValueError):
-    """Say why a line is none of a recording."""
+    """A line that is not an exchange of a recording; its text says why."""
 
 
 class RecordedRequest(NamedTuple):
-    """Hold what is matched of a request; `body` is {} or has one of json, text and base64."""
+    """The parts of a request that are matched; `body` is {} or has one of json, text and base64."""
 
     method: str
     path: str
@@ -40,13 +39,13 @@ class RecordedRequest(NamedTuple):
 
     @property
     def key(self) -> str:
-        """Give what is equal for requests that ask the same: JSON is compared as values."""
+        """A text that is equal for equal requests; JSON is compared as values."""
         return json.dumps(self, sort_keys=True)
 
 
 @dataclass(frozen=True, slots=True)
 class RecordedExchange:
-    """Hold a request with its reply; `status` None says that none came."""
+    """A request with its response; `status` is None if no response came."""
 
     request: RecordedRequest
     server: str
@@ -56,154 +55,151 @@ class RecordedExchange:
     failure: AimlError | None
 
 
-def describe_request(request: HttpRequest, base: str) -> RecordedRequest:
-    """Give what is matched of a request, without what is secret in it; `base` "" matches the whole address."""
-    return RecordedRequest(request.method, _path(request.url, base), _body(request.body))
+def describe_request(request: HttpRequest, base_url: str) -> RecordedRequest:
+    """Return the parts of a request that are matched, without secrets; `base_url` "" matches the whole URL."""
+    return RecordedRequest(request.method, _relative_path(request.url, base_url), _encode_body(request.body))
 
 
-def encode_exchange(found: RecordedExchange) -> bytes:
-    """Write an exchange as a line; what is secret in it was taken out before."""
-    request = {
-        "method": found.request.method, "path": found.request.path, "server": found.server, **found.request.body,
-    }  # fmt: skip
-    what: dict[str, Json] = {"aiml": 1, "request": request}
-    if found.status is not None:
-        chunks = [_written(chunk) for chunk in found.chunks]
-        what["reply"] = {"status": found.status, "headers": dict(found.headers), "chunks": chunks}
-    if found.failure:
-        fault = found.failure
-        details = {"message": fault.message, "hint": fault.hint, "details": fault.details}
-        what["failure"] = {"kind": fault.name, **details}
-    return _encoded(what) + b"\n"
+def encode_exchange(exchange: RecordedExchange) -> bytes:
+    """Return an exchange as a line; the caller has removed its secrets."""
+    request, error = exchange.request, exchange.failure
+    record: dict[str, Json] = {
+        "aiml": 1,
+        "request": {"method": request.method, "path": request.path, "server": exchange.server, **request.body},
+    }
+    if exchange.status is not None:
+        chunks = [_encode_bytes(chunk) for chunk in exchange.chunks]
+        record["reply"] = {"status": exchange.status, "headers": dict(exchange.headers), "chunks": chunks}
+    if error:
+        record["failure"] = {"kind": error.name, "message": error.message, "hint": error.hint, "details": error.details}
+    return _encode_json(record) + b"\n"
 
 
 def decode_exchange(line: bytes) -> RecordedExchange:
-    """Read a line; raise NoExchangeError in words."""
+    """Parse a line; raise InvalidExchangeError."""
     try:
-        what = _plain(line)
+        record = _parse_json(line)
     except (ValueError, RecursionError):
         raise InvalidExchangeError("this is not JSON") from None
-    if not isinstance(what, dict) or "aiml" not in what:
+    if not isinstance(record, dict) or "aiml" not in record:
         raise InvalidExchangeError("this is no line of a recording")
-    if what["aiml"] != 1:
-        raise InvalidExchangeError(f"this was recorded by another version of aiml (form {what['aiml']!r})")
+    if record["aiml"] != 1:
+        raise InvalidExchangeError(f"this was recorded by another version of aiml (form {record['aiml']!r})")
     try:
-        return _exchange(what)
-    except (KeyError, TypeError, ValueError, AttributeError, NotBase64) as fault:
-        raise InvalidExchangeError(f"the exchange is not whole ({type(fault).__name__}: {fault})") from None
+        return _parse_exchange(record)
+    except (KeyError, TypeError, ValueError, AttributeError, NotBase64) as error:
+        raise InvalidExchangeError(f"the exchange is not whole ({type(error).__name__}: {error})") from None
 
 
-def _exchange(what: dict[str, Json]) -> RecordedExchange:
-    request, reply = what["request"], what.get("reply")
+def _parse_exchange(record: dict[str, Json]) -> RecordedExchange:
+    request, reply = record["request"], record.get("reply")
     body = {name: request[name] for name in ("json", "text", "base64") if name in request}
-    failure = _failure(what["failure"]) if what.get("failure") else None
+    failure = _parse_failure(record["failure"]) if record.get("failure") else None
     if reply is None and failure is None:
         raise KeyError("reply")
-    seen = RecordedRequest(_text(request["method"]), _text(request["path"]), body)
+    recorded = RecordedRequest(_require_str(request["method"]), _require_str(request["path"]), body)
     status, headers, chunks = (reply["status"], reply["headers"], reply["chunks"]) if reply else (None, {}, [])
     if status is not None and type(status) is not int:
         raise TypeError(f"the status is {status!r}")
-    told = {_text(name).lower(): _text(value) for name, value in headers.items()}
-    return RecordedExchange(
-        seen, str(request.get("server", "")), status, told, [_read(chunk) for chunk in chunks], failure
-    )
+    headers = {_require_str(name).lower(): _require_str(value) for name, value in headers.items()}
+    chunks = [_decode_bytes(chunk) for chunk in chunks]
+    return RecordedExchange(recorded, str(request.get("server", "")), status, headers, chunks, failure)
 
 
-def _failure(what: dict[str, Json]) -> AimlError:
-    fault = FAILURES[what["kind"]](_text(what["message"]), _text(what.get("hint", "")))
-    fault.details = dict(what.get("details") or {})
-    return fault
+def _parse_failure(record: dict[str, Json]) -> AimlError:
+    error = FAILURES[record["kind"]](_require_str(record["message"]), _require_str(record.get("hint", "")))
+    error.details = dict(record.get("details") or {})
+    return error
 
 
-def _text(value: Json) -> str:
+def _require_str(value: Json) -> str:
     if not isinstance(value, str):
         raise TypeError(f"{value!r} where a text belongs")
     return value
 
 
-def _path(url: str, base: str) -> str:
-    """Give what stands behind the base URL, or the path as a whole where the base is another."""
-    base = base.rstrip("/")
-    if not base:
+def _relative_path(url: str, base_url: str) -> str:
+    """Return what follows the base URL, or the whole path if the URL has another base."""
+    base_url = base_url.rstrip("/")
+    if not base_url:
         return url
-    if url.startswith((f"{base}/", f"{base}?")):
-        return url[len(base) :]
+    if url.startswith((f"{base_url}/", f"{base_url}?")):
+        return url[len(base_url) :]
     parts = urlsplit(url)
     return f"{parts.path}?{parts.query}" if parts.query else parts.path
 
 
-def _body(body: bytes | None) -> dict[str, Json]:
+def _encode_body(body: bytes | None) -> dict[str, Json]:
     if body is None:
         return {}
     try:
-        return {"json": _without_secrets(_plain(body))}
+        return {"json": _mask_secrets(_parse_json(body))}
     except (ValueError, RecursionError):
-        found = _written(body)
-        return {"text": found} if isinstance(found, str) else found
+        encoded = _encode_bytes(body)
+        return {"text": encoded} if isinstance(encoded, str) else encoded
 
 
-def _plain(data: bytes) -> Json:
-    """Read JSON; 1.0 is 1, as it is for whoever is asked."""
-    return json.loads(data, parse_float=_number)
+def _parse_json(data: bytes) -> Json:
+    """Parse JSON in which 1.0 is 1, as it is for servers."""
+    return json.loads(data, parse_float=_parse_number)
 
 
-def _number(digits: str) -> float:
+def _parse_number(digits: str) -> float:
     number = float(digits)
     return int(number) if number.is_integer() else number
 
 
-def _without_secrets(value: Json) -> Json:
-    """Put stars for what proves to a tool's server who asks."""
+def _mask_secrets(value: Json) -> Json:
+    """Return a JSON value with stars for the credentials of MCP servers."""
     if isinstance(value, list):
-        return [_without_secrets(each) for each in value]
+        return [_mask_secrets(item) for item in value]
     if not isinstance(value, dict):
         return value
     if value.get("type") == "mcp":
-        value = {name: _starred(each) if name in ("authorization", "headers") else each for name, each in value.items()}
-    return {name: _without_secrets(each) for name, each in value.items()}
+        value = {name: _mask_texts(item) if name in SECRET_PROPERTIES else item for name, item in value.items()}
+    return {name: _mask_secrets(item) for name, item in value.items()}
 
 
-def list_secrets(request: HttpRequest) -> list[str]:
-    """List what `asked` puts stars for: a reply may repeat it."""
-    try:
-        return _secrets_in(_plain(request.body or b"null"))
-    except (ValueError, RecursionError):
-        return []
-
-
-def _secrets_in(value: Json) -> list[str]:
-    if isinstance(value, list):
-        return [secret for each in value for secret in _secrets_in(each)]
-    if not isinstance(value, dict):
-        return []
-    names = ("authorization", "headers") if value.get("type") == "mcp" else ()
-    here = [value.get(name) for name in names]
-    texts = [each for found in here for each in (found.values() if isinstance(found, dict) else [found])]
-    deeper = [secret for name, each in value.items() if name not in names for secret in _secrets_in(each)]
-    return [each for each in texts if isinstance(each, str)] + deeper
-
-
-def _starred(value: Json) -> Json:
+def _mask_texts(value: Json) -> Json:
     if isinstance(value, dict):
         return dict.fromkeys(value, STARS)
     return STARS if isinstance(value, str) else value
 
 
-def _written(data: bytes) -> str | dict[str, str]:
-    """Write bytes as text where they are UTF-8."""
+def list_secrets(request: HttpRequest) -> list[str]:
+    """Return the texts for which `describe_request` puts stars: a response may repeat them."""
+    try:
+        return _find_secrets(_parse_json(request.body or b"null"))
+    except (ValueError, RecursionError):
+        return []
+
+
+def _find_secrets(value: Json) -> list[str]:
+    if isinstance(value, list):
+        return [secret for item in value for secret in _find_secrets(item)]
+    if not isinstance(value, dict):
+        return []
+    names = SECRET_PROPERTIES if value.get("type") == "mcp" else ()
+    here = [value.get(name) for name in names]
+    texts = [text for item in here for text in (item.values() if isinstance(item, dict) else [item])]
+    deeper = [secret for name, item in value.items() if name not in names for secret in _find_secrets(item)]
+    return [text for text in texts if isinstance(text, str)] + deeper
+
+
+def _encode_bytes(data: bytes) -> str | dict[str, str]:
     try:
         return data.decode()
     except UnicodeDecodeError:
         return {"base64": b64encode(data).decode()}
 
 
-def _read(chunk: Json) -> bytes:
-    return b64decode(chunk["base64"], validate=True) if isinstance(chunk, dict) else _text(chunk).encode()
+def _decode_bytes(chunk: Json) -> bytes:
+    return b64decode(chunk["base64"], validate=True) if isinstance(chunk, dict) else _require_str(chunk).encode()
 
 
-def _encoded(what: Json) -> bytes:
-    """Write JSON for a reader, and with escapes only where half a character can be written in no other way."""
+def _encode_json(value: Json) -> bytes:
+    """Write readable JSON; escapes are used only if half a surrogate pair requires them."""
     try:
-        return json.dumps(what, ensure_ascii=False).encode()
+        return json.dumps(value, ensure_ascii=False).encode()
     except UnicodeEncodeError:
-        return json.dumps(what).encode()
+        return json.dumps(value).encode()

@@ -1,133 +1,126 @@
 """Answer requests from a recording, without a network."""
 
-from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager, suppress
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from threading import Lock
 from typing import Any
 
 from aiml_cli.errors import AimlError, RequestRejected, UsageError
+from aiml_cli.system.stdio import Notifier
 from aiml_cli.transport import recording_file
 from aiml_cli.transport.connection import ConnectionHandle
-from aiml_cli.transport.http_types import HttpRequest, HttpResponse
-from aiml_cli.transport.key_masking import SHORTEST, mask_text
+from aiml_cli.transport.http_types import HttpRequest, HttpResponse, OnSent, Send
+from aiml_cli.transport.key_masking import MIN_KEY_LENGTH, mask_text
 from aiml_cli.transport.recording_file import RecordedExchange, RecordedRequest
 
-Tell = Callable[[str], None]
-_tapes: dict[Path, "Recording"] = {}
-_opening = Lock()
+_recordings: dict[Path, "Recording"] = {}
+_load_lock = Lock()
 
 
 class Recording:
-    """Hold the exchanges of a recording; several threads may ask for them."""
+    """The exchanges of a recording; safe to use from several threads."""
 
     def __init__(self, path: str, exchanges: list[RecordedExchange]) -> None:
         self.path = path
-        self._all = exchanges
+        self._exchanges = exchanges
         self._by_key: dict[str, list[RecordedExchange]] = {}
-        for each in exchanges:
-            self._by_key.setdefault(each.request.key, []).append(each)
-        self._given: dict[str, int] = {}
+        for exchange in exchanges:
+            self._by_key.setdefault(exchange.request.key, []).append(exchange)
+        self._replay_counts: Counter[str] = Counter()
         self._lock = Lock()
 
-    def next_exchange(self, asked: RecordedRequest) -> RecordedExchange | None:
-        """Give the replies to a request in the order in which they were recorded, then the last one again."""
-        key = asked.key
-        found = self._by_key.get(key)
-        if not found:
+    def next_exchange(self, request: RecordedRequest) -> RecordedExchange | None:
+        """Return the exchanges of a request in recorded order, then the last one again; None if there is none."""
+        key = request.key
+        exchanges = self._by_key.get(key)
+        if not exchanges:
             return None
         with self._lock:
-            count = self._given.get(key, 0)
-            self._given[key] = count + 1
-        return found[min(count, len(found) - 1)]
+            count = self._replay_counts[key]
+            self._replay_counts[key] += 1
+        return exchanges[min(count, len(exchanges) - 1)]
 
-    def not_recorded_error(self, asked: RecordedRequest) -> RequestRejected:
-        """Say that a request was not recorded, and how it differs from the nearest that was."""
-        from aiml_cli.transport import request_diff  # where something is missing only
+    def build_missing_error(self, request: RecordedRequest) -> RequestRejected:
+        """Return the error for a request that was not recorded: how it differs from the nearest that was."""
+        from aiml_cli.transport import request_diff  # most replays lack nothing
 
         hint = "add it with the same command and --record in the place of --replay"
-        near = request_diff.find_nearest(asked, [each.request for each in self._all])
-        if near is None:
-            others = sorted({f"{each.request.method} {each.request.path}" for each in self._all})
-            return RequestRejected(
-                f"{self.path} holds no {asked.method} {asked.path}, only {', '.join(others[:4])}", hint
-            )
-        lines = request_diff.differences(self._all[near].request, asked)
-        return RequestRejected(
-            "\n  ".join([f"{self.path} does not hold this request; the nearest one differs:", *lines]), hint
-        )
+        recorded = [exchange.request for exchange in self._exchanges]
+        nearest = request_diff.find_nearest(request, recorded)
+        if nearest is None:
+            others = ", ".join(sorted({f"{other.method} {other.path}" for other in recorded})[:4])
+            return RequestRejected(f"{self.path} holds no {request.method} {request.path}, only {others}", hint)
+        lines = request_diff.list_differences(nearest, request)
+        heading = f"{self.path} does not hold this request; the nearest one differs:"
+        return RequestRejected("\n  ".join([heading, *lines]), hint)
 
 
-def load_recording(path: str, tell: Tell | None = None) -> Recording:
-    """Read a recording, once in a process; raise UsageError where it is missing, damaged or empty."""
-    place = Path(path).expanduser().absolute()
-    with _opening:
-        if place not in _tapes:
-            _tapes[place] = Recording(path, _exchanges(path, place, tell))
-        return _tapes[place]
+def load_recording(path: str, notify: Notifier = None) -> Recording:
+    """Read a recording, once per process; raise UsageError if it is missing, damaged or empty."""
+    file = Path(path).expanduser().absolute()
+    with _load_lock:
+        if file not in _recordings:
+            _recordings[file] = Recording(path, _read_exchanges(path, file, notify))
+        return _recordings[file]
 
 
-def replay_exchanges(path: str, base: str, key: str) -> Callable[..., AbstractContextManager[HttpResponse]]:
-    """Give what answers requests from a recording; `key` is shown to nobody."""
+def replay_exchanges(path: str, base_url: str, key: str) -> Send:
+    """Return a function that answers requests from a recording; `key` is masked in its errors."""
 
     @contextmanager
-    def answering(
-        _client: Any, request: HttpRequest, on_sent: Callable[[], None] | None = None
-    ) -> Iterator[HttpResponse]:
-        tape, asked = load_recording(path), recording_file.describe_request(request, base)
-        found = tape.next_exchange(asked)
-        if found is None:
-            error = tape.not_recorded_error(asked)
-            error.message = mask_text(error.message, key if len(key) >= SHORTEST else "")
+    def answer(_client: Any, request: HttpRequest, on_sent: OnSent = None) -> Iterator[HttpResponse]:
+        recording, described = load_recording(path), recording_file.describe_request(request, base_url)
+        exchange = recording.next_exchange(described)
+        if exchange is None:
+            error = recording.build_missing_error(described)
+            error.message = mask_text(error.message, key if len(key) >= MIN_KEY_LENGTH else "")
             raise error
         if on_sent:
-            with suppress(Exception):  # a fault of the listener costs no answer
+            with suppress(Exception):  # an error in the listener does not cost the answer
                 on_sent()
-        if found.status is None:
-            raise _failure(found)
-        yield HttpResponse(found.status, found.headers, _chunks(found))
+        if exchange.status is None:
+            raise _copy_failure(exchange)
+        yield HttpResponse(exchange.status, exchange.headers, _replay_chunks(exchange))
 
-    return answering
-
-
-def _chunks(found: RecordedExchange) -> Iterator[bytes]:
-    yield from found.chunks
-    if found.failure:
-        raise _failure(found)
+    return answer
 
 
-def _failure(found: RecordedExchange) -> AimlError:
-    """Make the failure anew: whoever gets it may change its words."""
-    fault = found.failure or AimlError("")
-    return type(fault)(fault.message, fault.hint, **fault.details)
+def _replay_chunks(exchange: RecordedExchange) -> Iterator[bytes]:
+    yield from exchange.chunks
+    if exchange.failure:
+        raise _copy_failure(exchange)
 
 
-def _exchanges(path: str, place: Path, tell: Tell | None) -> list[RecordedExchange]:
+def _copy_failure(exchange: RecordedExchange) -> AimlError:
+    """Return a new error each time: its catcher may change its message."""
+    error = exchange.failure or AimlError("")
+    return type(error)(error.message, error.hint, **error.details)
+
+
+def _read_exchanges(path: str, file: Path, notify: Notifier) -> list[RecordedExchange]:
     try:
-        *lines, rest = place.read_bytes().split(b"\n")
-    except OSError as fault:
-        raise UsageError(f"{path}: {fault.strerror}", "--record makes a recording") from None
-    found = [_exchange(path, number, line) for number, line in enumerate(lines, 1) if line.strip()]
-    if rest.strip():
+        lines = file.read_bytes().split(b"\n")
+    except OSError as error:
+        raise UsageError(f"{path}: {error.strerror}", "--record makes a recording") from None
+    exchanges = []
+    for number, line in enumerate(lines, 1):
         try:
-            found.append(recording_file.decode_exchange(rest))
-        except recording_file.InvalidExchangeError:
-            if tell:
-                tell(f"{path}:{len(lines) + 1}: the last line is not whole and is left out: its writer was stopped")
-    if not found:
+            if line.strip():
+                exchanges.append(recording_file.decode_exchange(line))
+        except recording_file.InvalidExchangeError as error:
+            if number < len(lines):
+                raise UsageError(f"{path}:{number}: {error}", "remove that line, or record anew") from None
+            if notify:
+                notify(f"{path}:{number}: the last line is not whole and is left out: its writer was stopped")
+    if not exchanges:
         raise UsageError(f"{path} holds no exchange", "--record adds one")
-    return found
-
-
-def _exchange(path: str, number: int, line: bytes) -> RecordedExchange:
-    try:
-        return recording_file.decode_exchange(line)
-    except recording_file.InvalidExchangeError as wrong:
-        raise UsageError(f"{path}:{number}: {wrong}", "remove that line, or record anew") from None
+    return exchanges
 
 
 class NullClient:
-    """Hold what others may ask a client for: a connection that there is not."""
+    """A client without a network, for requests that a recording answers."""
 
     def __init__(self) -> None:
         self.connection = ConnectionHandle()

@@ -11,11 +11,11 @@ from collections.abc import Iterator, Mapping
 from math import log
 from pathlib import Path
 
-from measure import HERE, MODELS, Bench, Cost, bench, text
-from table import Row, Show, mb, ms, plain, table, thousands, us
+from measure import HERE, MODELS, Bench, Cost, make_text, start_bench
+from table import Format, Row, format_mb, format_ms, format_number, format_table, format_thousands, format_us
 
-SHORT, SOME, MANY, MOST = MODELS
-ROUNDS = {SHORT: 15, SOME: 9, MANY: 5, MOST: 5}
+SHORT, MEDIUM, LONG, LONGEST = MODELS
+ROUNDS = {SHORT: 15, MEDIUM: 9, LONG: 5, LONGEST: 5}
 STARTS = 15
 
 Costs = Mapping[str, Cost]
@@ -27,85 +27,87 @@ def main() -> None:
     parser.add_argument("--python", type=Path, required=True, help="the python of a clean venv with the wheel")
     python = parser.parse_args().python.absolute()  # not resolved: a venv's python is a link
     aiml = str(python.with_name("aiml"))
-    with bench() as running:
-        starts = running.race(STARTS, start_commands(str(python), aiml))
-        answers = {count: ask(running, str(python), aiml, count) for count in MODELS}
-    print(table([*start_rows(starts), *answer_rows(answers)]))
-    print(f"`python -c pass`: {ms(starts['python'].cpu)} of CPU, {mb(starts['python'].memory)}.")
+    with start_bench() as running:
+        starts = running.measure(STARTS, list_start_commands(str(python), aiml))
+        answers = {count: measure_answers(running, str(python), aiml, count) for count in MODELS}
+    print(format_table([*make_start_rows(starts), *make_answer_rows(answers)]))
+    print(f"`python -c pass`: {format_ms(starts['python'].cpu)} of CPU, {format_mb(starts['python'].memory)}.")
 
 
-def start_commands(python: str, aiml: str) -> dict[str, list[str]]:
-    """List what needs no server."""
+def list_start_commands(python: str, aiml: str) -> dict[str, list[str]]:
+    """List the commands that need no server."""
     return {"python": [python, "-c", "pass"], "--version": [aiml, "--version"], "--help": [aiml, "--help"]}
 
 
-def ask(running: Bench, python: str, aiml: str, count: int) -> Costs:
-    """Have each program ask for an answer of so many tokens."""
+def measure_answers(running: Bench, python: str, aiml: str, count: int) -> Costs:
+    """Measure each program with an answer of `count` tokens."""
     commands = {
         "aiml": [aiml, "chat", "--base-url", running.url, "-m", MODELS[count], "hi"],
         "raw": [python, str(HERE / "raw_socket.py"), running.url, MODELS[count], "hi"],
         "httpx": [python, str(HERE / "httpx_minimal.py"), running.url, MODELS[count], "hi"],
     }
-    return running.race(ROUNDS[count], commands, text(count))
+    return running.measure(ROUNDS[count], commands, make_text(count))
 
 
-def start_rows(starts: Costs) -> Iterator[Row]:
-    """Compare starts with that of a bare interpreter."""
+def make_start_rows(starts: Costs) -> Iterator[Row]:
+    """Yield rows that compare each start with that of a bare interpreter."""
     bare = starts["python"]
-    for flag, most in (("--version", 1.7), ("--help", 7)):
-        yield Row(f"`{flag}`, CPU, against `python -c pass`", ms, starts[flag].cpu, base=bare.cpu, most=most)
-        yield Row(f"`{flag}`, wall", ms, starts[flag].wall, base=bare.wall)
+    for flag, limit in (("--version", 1.7), ("--help", 7)):
+        yield Row(f"`{flag}`, CPU, against `python -c pass`", format_ms, starts[flag].cpu, base=bare.cpu, limit=limit)
+        yield Row(f"`{flag}`, wall", format_ms, starts[flag].wall, base=bare.wall)
 
 
-def answer_rows(answers: Mapping[int, Costs]) -> Iterator[Row]:
-    """Compare answers with those of the raw socket."""
+def make_answer_rows(answers: Mapping[int, Costs]) -> Iterator[Row]:
+    """Yield rows that compare each program with the raw socket."""
     short = answers[SHORT]
-    yield ratio(
-        "start to the request's arrival, wall", ms, {name: cost.request for name, cost in short.items()}, most=6.5
-    )
-    yield ratio("short answer, CPU", ms, cpu(short), most=6.5)
-    yield ratio("short answer, wall", ms, {name: cost.wall for name, cost in short.items()})
-    yield ratio(f"{SOME:,} tokens, CPU", ms, cpu(answers[SOME]))
-    yield ratio(f"{MANY:,} tokens, CPU", ms, cpu(answers[MANY]))
-    yield ratio(f"{MOST:,} tokens, CPU", ms, cpu(answers[MOST]), most=3.3)
-    yield ratio("CPU a token, without the start", us, {name: a_token(answers, name) for name in short}, most=3.3)
-    exponents = {name: growth(answers, name) for name in short}
-    yield figures(f"growth from {MANY:,} to {MOST:,} tokens, exponent", plain, exponents, most=1.1)
-    speed = {name: MOST / cost.wall for name, cost in answers[MOST].items()}
-    yield ratio(f"tokens a second at {MOST:,}", thousands, speed)  # flat out this is the CPU a token once more
-    yield figures("short answer, memory", mb, {name: cost.memory for name, cost in short.items()}, most=30e6)
-    more = {name: answers[MOST][name].memory - short[name].memory for name in short}
-    yield figures(f"growth to {MOST:,} tokens, memory", mb, more, most=3e6)
+    arrivals = {name: cost.request for name, cost in short.items()}
+    yield make_ratio_row("start to the request's arrival, wall", format_ms, arrivals, limit=6.5)
+    yield make_ratio_row("short answer, CPU", format_ms, get_cpu(short), limit=6.5)
+    yield make_ratio_row("short answer, wall", format_ms, {name: cost.wall for name, cost in short.items()})
+    yield make_ratio_row(f"{MEDIUM:,} tokens, CPU", format_ms, get_cpu(answers[MEDIUM]))
+    yield make_ratio_row(f"{LONG:,} tokens, CPU", format_ms, get_cpu(answers[LONG]))
+    yield make_ratio_row(f"{LONGEST:,} tokens, CPU", format_ms, get_cpu(answers[LONGEST]), limit=3.3)
+    per_token = {name: compute_cpu_per_token(answers, name) for name in short}
+    yield make_ratio_row("CPU a token, without the start", format_us, per_token, limit=3.3)
+    exponents = {name: compute_growth(answers, name) for name in short}
+    yield make_figure_row(f"growth from {LONG:,} to {LONGEST:,} tokens, exponent", format_number, exponents, limit=1.1)
+    # The server does not pause, so the speed follows from the CPU time of a token.
+    speed = {name: LONGEST / cost.wall for name, cost in answers[LONGEST].items()}
+    yield make_ratio_row(f"tokens a second at {LONGEST:,}", format_thousands, speed)
+    memory = {name: cost.memory for name, cost in short.items()}
+    yield make_figure_row("short answer, memory", format_mb, memory, limit=30e6)
+    more = {name: answers[LONGEST][name].memory - short[name].memory for name in short}
+    yield make_figure_row(f"growth to {LONGEST:,} tokens, memory", format_mb, more, limit=3e6)
 
 
-def ratio(measure: str, show: Show, values: Mapping[str, float], **aim: float) -> Row:
-    """Make a row of ratios to the raw socket."""
-    return Row(measure, show, **values, base=values["raw"], **aim)
+def make_ratio_row(measure: str, format_value: Format, values: Mapping[str, float], **aim: float) -> Row:
+    """Return a row of ratios to the raw socket."""
+    return Row(measure, format_value, **values, base=values["raw"], **aim)
 
 
-def figures(measure: str, show: Show, values: Mapping[str, float], **aim: float) -> Row:
-    """Make a row of plain figures."""
-    return Row(measure, show, **values, **aim)
+def make_figure_row(measure: str, format_value: Format, values: Mapping[str, float], **aim: float) -> Row:
+    """Return a row of plain figures."""
+    return Row(measure, format_value, **values, **aim)
 
 
-def cpu(costs: Costs) -> dict[str, float]:
-    """Take the CPU seconds."""
+def get_cpu(costs: Costs) -> dict[str, float]:
+    """Return the CPU seconds of each program."""
     return {name: cost.cpu for name, cost in costs.items()}
 
 
-def spent(answers: Mapping[int, Costs], count: int, name: str) -> float:
-    """Give the CPU seconds of so many tokens, the short answer's share taken off."""
+def compute_cpu(answers: Mapping[int, Costs], count: int, name: str) -> float:
+    """Return the CPU seconds of an answer of `count` tokens beyond those of the short one."""
     return answers[count][name].cpu - answers[SHORT][name].cpu
 
 
-def a_token(answers: Mapping[int, Costs], name: str) -> float:
-    """Give the CPU seconds of one token."""
-    return spent(answers, MOST, name) / (MOST - SHORT)
+def compute_cpu_per_token(answers: Mapping[int, Costs], name: str) -> float:
+    """Return the CPU seconds of one token."""
+    return compute_cpu(answers, LONGEST, name) / (LONGEST - SHORT)
 
 
-def growth(answers: Mapping[int, Costs], name: str) -> float:
-    """Give the exponent with which the CPU grows: 1 is linear, 2 is quadratic."""
-    return log(spent(answers, MOST, name) / spent(answers, MANY, name)) / log(MOST / MANY)
+def compute_growth(answers: Mapping[int, Costs], name: str) -> float:
+    """Return the exponent of the growth of CPU time: 1 is linear, 2 is quadratic."""
+    return log(compute_cpu(answers, LONGEST, name) / compute_cpu(answers, LONG, name)) / log(LONGEST / LONG)
 
 
 if __name__ == "__main__":

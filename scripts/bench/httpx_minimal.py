@@ -1,4 +1,4 @@
-"""Stream one chat answer with httpx in as few lines as it takes: what the library costs by itself."""
+"""Stream one chat answer with httpx in a few lines: the cost of the library alone."""
 
 import json
 import os

@@ -1,4 +1,4 @@
-"""Run programs in alternation against the server, and take the medians of what each run cost."""
+"""Run programs in turn against the server, and compute the medians of their costs."""
 
 import subprocess
 import sys
@@ -11,7 +11,7 @@ from statistics import median
 from tempfile import TemporaryDirectory
 from typing import IO
 
-from server import answer
+from server import make_answer
 
 HERE = Path(__file__).parent
 MODELS = {count: f"tokens-{count}" for count in (20, 2_000, 20_000, 100_000)}
@@ -19,7 +19,7 @@ MODELS = {count: f"tokens-{count}" for count in (20, 2_000, 20_000, 100_000)}
 
 @dataclass(frozen=True)
 class Cost:
-    """Hold what a run cost; seconds and bytes. `request` is from the start to the request's arrival."""
+    """The cost of a run in seconds and bytes; `request` is the time until the request arrives."""
 
     wall: float
     cpu: float
@@ -28,16 +28,18 @@ class Cost:
 
 
 class Bench:
-    """Hold what all runs share: the server, a home of their own, the environment."""
+    """The server, the home and the environment that all runs share."""
 
     def __init__(self, home: Path, server: IO[str]) -> None:
         self.url = server.readline().strip()
         self._server = server
         self._report = home / "report"
-        self._env = environment(home)
+        self._env = make_environment(home)
 
-    def race(self, rounds: int, commands: Mapping[str, Sequence[str]], expected: str | None = None) -> dict[str, Cost]:
-        """Run each command in each round; give the medians. The round before the first is not counted.
+    def measure(
+        self, rounds: int, commands: Mapping[str, Sequence[str]], expected: str | None = None
+    ) -> dict[str, Cost]:
+        """Run each command once per round and return the medians. A first round is not counted.
 
         With `expected`, each run must make one request and print that answer.
         """
@@ -45,7 +47,7 @@ class Bench:
         for _ in range(rounds + 1):
             for name, command in commands.items():
                 costs[name].append(self._run(command, expected))
-        return {name: middle(each[1:]) for name, each in costs.items()}
+        return {name: compute_medians(runs[1:]) for name, runs in costs.items()}
 
     def _run(self, command: Sequence[str], expected: str | None) -> Cost:
         launch = [sys.executable, "-I", "-S", HERE / "spawn.py", self._report, *command]
@@ -55,11 +57,11 @@ class Bench:
         if expected is not None and ended.stdout.decode().strip() != expected.strip():
             raise SystemExit(f"a wrong answer: {' '.join(command)}\n{ended.stdout[:300]!r}")
         started, stopped, cpu, memory = map(float, self._report.read_text().split())
-        request = (self._arrival() - started) / 1e9 if expected is not None else 0.0
+        request = (self._read_arrival() - started) / 1e9 if expected is not None else 0.0
         return Cost((stopped - started) / 1e9, cpu, memory, request)
 
-    def _arrival(self) -> float:
-        """Read when the last question arrived; what else was asked is passed over."""
+    def _read_arrival(self) -> float:
+        """Return when the last POST arrived, in nanoseconds; other requests are skipped."""
         while True:
             method, _, arrived = self._server.readline().split()
             if method == "POST":
@@ -67,8 +69,8 @@ class Bench:
 
 
 @contextmanager
-def bench() -> Iterator[Bench]:
-    """Start the server; stop it in the end."""
+def start_bench() -> Iterator[Bench]:
+    """Start the server; stop it at the end of the block."""
     command = [sys.executable, HERE / "server.py", *MODELS.values()]
     with TemporaryDirectory() as home, subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as server:
         try:
@@ -77,19 +79,19 @@ def bench() -> Iterator[Bench]:
             server.terminate()
 
 
-def environment(home: Path) -> dict[str, str]:
-    """Give an environment without this user's settings, history and proxies."""
+def make_environment(home: Path) -> dict[str, str]:
+    """Return an environment without the settings, history and proxies of the user."""
     folders = {f"XDG_{name}_HOME": str(home / name.lower()) for name in ("CONFIG", "DATA", "STATE", "CACHE")}
     shared = {"PATH": "/usr/local/bin:/usr/bin:/bin", "LC_ALL": "C.UTF-8", "AIMLAPI_API_KEY": "bench"}
     return {"HOME": str(home), **folders, **shared}
 
 
-def middle(costs: Sequence[Cost]) -> Cost:
-    """Give the median of each field."""
+def compute_medians(costs: Sequence[Cost]) -> Cost:
+    """Return the median of each field."""
     return Cost(**{field.name: median(getattr(cost, field.name) for cost in costs) for field in fields(Cost)})
 
 
 @cache
-def text(count: int) -> str:
-    """Give the answer that so many tokens make."""
-    return answer(count)
+def make_text(count: int) -> str:
+    """Return the text of an answer of `count` tokens."""
+    return make_answer(count)

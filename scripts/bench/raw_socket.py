@@ -8,18 +8,18 @@ from collections.abc import Iterator
 
 
 def main(base: str, model: str, prompt: str) -> None:
-    """Print the text as it comes, one write a network read."""
+    """Print the text while it arrives, with one write per network read."""
     host, port = base.removeprefix("http://").removesuffix("/v1").split(":")
     with socket.create_connection((host, int(port))) as connection:
-        connection.sendall(request(host, model, prompt))
-        for payload in events(chunks(connection)):
-            if text := "".join(map(text_of, payload)):
+        connection.sendall(build_request(host, model, prompt))
+        for payload in parse_events(read_chunks(connection)):
+            if text := "".join(map(get_text, payload)):
                 os.write(1, text.encode())
     os.write(1, b"\n")
 
 
-def request(host: str, model: str, prompt: str) -> bytes:
-    """Write the request."""
+def build_request(host: str, model: str, prompt: str) -> bytes:
+    """Return the bytes of the request."""
     message = {"role": "user", "content": prompt}
     body = json.dumps({"model": model, "messages": [message], "stream": True}).encode()
     head = (
@@ -30,8 +30,8 @@ def request(host: str, model: str, prompt: str) -> bytes:
     return head.encode() + body
 
 
-def chunks(connection: socket.socket) -> Iterator[bytes]:
-    """Give the body that each read completes, freed of its framing."""
+def read_chunks(connection: socket.socket) -> Iterator[bytes]:
+    """Yield the body without its framing, one piece per read."""
     buffer = b""
     while b"\r\n\r\n" not in buffer:
         buffer += receive(connection)
@@ -47,7 +47,7 @@ def chunks(connection: socket.socket) -> Iterator[bytes]:
 
 
 def unframe(buffer: bytes) -> tuple[list[bytes], int, bool]:
-    """Take the whole chunks off a buffer; say where the rest begins, and whether the last chunk came."""
+    """Return the complete chunks of a buffer, where the rest begins, and whether the last chunk is there."""
     pieces, at = [], 0
     while (line_end := buffer.find(b"\r\n", at)) >= 0:
         start = line_end + 2
@@ -62,23 +62,23 @@ def unframe(buffer: bytes) -> tuple[list[bytes], int, bool]:
 
 
 def receive(connection: socket.socket) -> bytes:
-    """Read once; the end may only come after the last chunk."""
+    """Read once; exit if the stream ends before its last chunk."""
     received = connection.recv(65536)
     if not received:
         raise SystemExit("the stream was cut")
     return received
 
 
-def events(bodies: Iterator[bytes]) -> Iterator[list[dict]]:
-    """Cut the body into server-sent events; give those that each read completes."""
+def parse_events(bodies: Iterator[bytes]) -> Iterator[list[dict]]:
+    """Yield the server-sent events that each piece of the body completes."""
     rest = b""
     for body in bodies:
         *whole, rest = (rest + body).split(b"\n\n")
         yield [json.loads(event[6:]) for event in whole if event != b"data: [DONE]"]
 
 
-def text_of(event: dict) -> str:
-    """Find the text of one event."""
+def get_text(event: dict) -> str:
+    """Return the text of one event."""
     return event["choices"][0]["delta"].get("content", "")
 
 

@@ -14,14 +14,14 @@ from contextlib import contextmanager
 from pathlib import Path
 from time import monotonic
 
-from measure import environment
+from measure import make_environment
 
 LOOP, FEW, MANY = 20, 1_000, 10_000
 
 
 @contextmanager
-def demo(aiml: str, env: dict[str, str]) -> Iterator[str]:
-    """Serve in a process of its own; give the URL."""
+def start_demo(aiml: str, env: dict[str, str]) -> Iterator[str]:
+    """Start the embedded server as a process; yield its URL."""
     with subprocess.Popen([aiml, "demo", "--port", "0"], env=env, stdout=-1, stderr=subprocess.DEVNULL) as server:
         try:
             yield server.stdout.readline().decode().strip()
@@ -29,53 +29,41 @@ def demo(aiml: str, env: dict[str, str]) -> Iterator[str]:
             server.terminate()
 
 
-def each(aiml: str, env: dict[str, str], url: str, count: int) -> tuple[float, int]:
-    """Ask for so many rows; give the seconds and the most memory in bytes."""
+def measure_each(aiml: str, env: dict[str, str], url: str, count: int) -> tuple[float, int]:
+    """Run --each over `count` rows; return the seconds and the peak memory in bytes."""
     with tempfile.TemporaryFile() as rows, tempfile.TemporaryFile() as out:
         rows.write(b"".join(b"review number %d\n" % number for number in range(count)))
         rows.seek(0)
-        began = monotonic()
-        command = [
-            aiml,
-            "chat",
-            "--each",
-            "line",
-            "-j",
-            "8",
-            "-q",
-            "--base-url",
-            url,
-            "-m",
-            "demo/echo",
-            "Judge: {row}",
-        ]
+        started = monotonic()
+        flags = ["--each", "line", "-j", "8", "-q", "--base-url", url, "-m", "demo/echo"]
+        command = [aiml, "chat", *flags, "Judge: {row}"]
         process = subprocess.Popen(command, env=env, stdin=rows, stdout=out)
         _, status, used = os.wait4(process.pid, 0)
         process.returncode = os.waitstatus_to_exitcode(status)
         out.seek(0)
         if status or sum(1 for _ in out) != count:
             raise SystemExit(f"failed: {' '.join(command)}")
-    return monotonic() - began, used.ru_maxrss * 1024
+    return monotonic() - started, used.ru_maxrss * 1024
 
 
-def loop(aiml: str, env: dict[str, str], url: str) -> float:
-    """Ask one after the other in a shell; give the seconds a row."""
+def measure_loop(aiml: str, env: dict[str, str], url: str) -> float:
+    """Run one command per row in a shell loop; return the seconds per row."""
     ask = f'"{aiml}" chat --no-stdin --no-log --base-url {url} -m demo/echo "Judge: review number $n" >/dev/null'
-    began = monotonic()
+    started = monotonic()
     subprocess.run(["sh", "-ec", f"for n in $(seq {LOOP}); do {ask}; done"], env=env, check=True)
-    return (monotonic() - began) / LOOP
+    return (monotonic() - started) / LOOP
 
 
 def main() -> None:
-    """Print a line a measure."""
+    """Print one line per measure."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--python", type=Path, required=True, help="the python of a clean venv with the wheel")
     aiml = str(parser.parse_args().python.absolute().with_name("aiml"))
     with tempfile.TemporaryDirectory() as home:
-        env = environment(Path(home))
-        with demo(aiml, env) as url:
-            (few_s, few), (many_s, many) = each(aiml, env, url, FEW), each(aiml, env, url, MANY)
-            alone = loop(aiml, env, url)
+        env = make_environment(Path(home))
+        with start_demo(aiml, env) as url:
+            (few_s, few), (many_s, many) = measure_each(aiml, env, url, FEW), measure_each(aiml, env, url, MANY)
+            alone = measure_loop(aiml, env, url)
     print(f"rows a second with --each -j 8: {MANY / many_s:.0f}, {alone * FEW / few_s:.0f} times a shell loop (≥ 5)")
     print(f"memory at {MANY:,} rows: {many / 2**20:.0f} MiB, {many / few:.2f} of that at {FEW:,} (≤ 1.1)")
 

@@ -1,7 +1,7 @@
-"""Run a command; write when it started, when it ended, its CPU and its peak memory into a file.
+"""Run a command; write when it started and ended, its CPU time and its peak memory into a file.
 
-A process of its own, and a small one: Linux counts the memory of the parent at the start of a child
-into the child's peak, so a driver of 20 MB would hide whatever needs less.
+This is a small process of its own because Linux counts the memory of the parent at the start of a
+child into the peak of the child, so a driver of 20 MB would hide whatever needs less.
 """
 
 import os
@@ -13,6 +13,6 @@ started = monotonic_ns()
 pid = os.posix_spawn(command[0], command, os.environ)
 _, status, used = os.wait4(pid, 0)
 ended = monotonic_ns()
-with open(path, "w") as file:  # noqa: PTH123  # pathlib is what a small process does without
+with open(path, "w") as file:  # noqa: PTH123  # a small process avoids importing pathlib
     print(started, ended, used.ru_utime + used.ru_stime, used.ru_maxrss * 1024, file=file)
 sys.exit(os.waitstatus_to_exitcode(status) and 1)

@@ -1,78 +1,83 @@
-"""Lay measures out as a Markdown table, each against its aim."""
+"""Format measures as a Markdown table, each with its aim."""
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 TIMES = "×"  # noqa: RUF001  # the sign, not the letter
 HEAD = "| measure | aim | aiml | raw-socket | minimal httpx |\n|---|---|---|---|---|"
-Show = Callable[[float], str]
+Format = Callable[[float], str]
 
 
 @dataclass(frozen=True)
 class Row:
-    """Hold one measure of the three programs; None where a program has none.
+    """One measure of the three programs; None if a program has none.
 
     With a `base` the figures, and the aim, are ratios to it.
     """
 
     measure: str
-    show: Show
+    format: Format
     aiml: float
     raw: float | None = None
     httpx: float | None = None
     base: float | None = None
-    most: float | None = None
+    limit: float | None = None
 
     def __str__(self) -> str:
-        """Write the row; one that misses its aim has a cross."""
-        cells = [self.measure, self.aim(), self.cell(self.aiml) + " ✗" * self.missed(), self.cell(self.raw)]
-        return f"| {' | '.join([*cells, self.cell(self.httpx)])} |"
+        """Return the row, with a cross if it misses its aim."""
+        cells = [
+            self.measure,
+            self.format_aim(),
+            self.format_cell(self.aiml) + " ✗" * self.misses_aim(),
+            self.format_cell(self.raw),
+        ]
+        return f"| {' | '.join([*cells, self.format_cell(self.httpx)])} |"
 
-    def missed(self) -> bool:
-        """Say whether aiml misses the aim."""
-        return self.most is not None and self.aiml / (self.base or 1) > self.most
+    def misses_aim(self) -> bool:
+        """True if aiml misses the aim."""
+        return self.limit is not None and self.aiml / (self.base or 1) > self.limit
 
-    def aim(self) -> str:
-        """Write the aim."""
-        if self.most is None:
+    def format_aim(self) -> str:
+        """Return the aim, or "" if there is none."""
+        if self.limit is None:
             return ""
-        return f"≤ {self.most:g} {TIMES}" if self.base else f"≤ {self.show(self.most)}"
+        return f"≤ {self.limit:g} {TIMES}" if self.base else f"≤ {self.format(self.limit)}"
 
-    def cell(self, value: float | None) -> str:
-        """Write a figure, its ratio first."""
+    def format_cell(self, value: float | None) -> str:
+        """Return a figure, after its ratio if there is a base."""
         if value is None:
             return ""
-        return f"{value / self.base:.2f} {TIMES} ({self.show(value)})" if self.base else self.show(value)
+        return f"{value / self.base:.2f} {TIMES} ({self.format(value)})" if self.base else self.format(value)
 
 
-def ms(seconds: float) -> str:
-    """Write a time."""
+def format_ms(seconds: float) -> str:
+    """Format a time in milliseconds or seconds."""
     return f"{seconds * 1e3:.1f} ms" if seconds < 1 else f"{seconds:.2f} s"
 
 
-def us(seconds: float) -> str:
-    """Write a short time."""
+def format_us(seconds: float) -> str:
+    """Format a time in microseconds."""
     return f"{seconds * 1e6:.1f} µs"
 
 
-def mb(size: float) -> str:
-    """Write a size."""
+def format_mb(size: float) -> str:
+    """Format a size in megabytes."""
     return f"{size / 1e6:.1f} MB"
 
 
-def thousands(count: float) -> str:
-    """Write a large number."""
+def format_thousands(count: float) -> str:
+    """Format a number in thousands."""
     return f"{count / 1e3:,.0f}k"
 
 
-def plain(number: float) -> str:
-    """Write a number without a unit."""
+def format_number(number: float) -> str:
+    """Format a number without a unit."""
     return f"{number:.2f}"
 
 
-def table(rows: Iterable[Row]) -> str:
-    """Write the table, and how many aims were missed."""
+def format_table(rows: Iterable[Row]) -> str:
+    """Return the table, and the number of aims that are missed."""
     rows = list(rows)
-    missed = sum(row.missed() for row in rows)
+    missed = sum(row.misses_aim() for row in rows)
     verdict = f"{missed} over the aim (✗)." if missed else "All within their aims."
     return "\n".join([HEAD, *map(str, rows), "", verdict])

@@ -1,1 +1,1 @@
-"""What scripts/generate.py writes: one module for each file."""
+"""The generators of scripts/generate.py, one module for each generated file."""

@@ -1,4 +1,4 @@
-"""The commands and their flags as the documents and the shells need them, read from the Typer app."""
+"""Read the commands and their flags from the Typer app, for the documents and the completions."""
 
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator
@@ -18,23 +18,23 @@ from aiml_cli.settings.value_types import ValueType
 
 NAME = "aiml"
 SOURCE = "scripts/generate.py; do not edit, run: make generate"
-# An 80 column terminal: click leaves two of them free.
+# A terminal of 80 columns, of which click leaves two free.
 WIDTH = 78
 DEFAULT_MODEL = ROWS["model"].default
-# Rows whose value is a path, though their kind is any text.
+# Rows whose value is a path, although their value type is text.
 PATH_ROWS = {"output", "ca_bundle"}
 
 
 class Files(Enum):
-    """Say where a value names a file."""
+    """Whether a value is a path."""
 
     NOWHERE = 0
     ALL = 1
     AFTER_AT = 2
 
 
-class Stored(Enum):
-    """Say what of the user's own a value names, which a shell reads at the key press."""
+class StoredNames(Enum):
+    """The stored names that a value can be; a shell reads them at each key press."""
 
     NOTHING = ""
     MODELS = "models"
@@ -43,178 +43,183 @@ class Stored(Enum):
 
 
 STORED_ROWS = {
-    "model": Stored.MODELS,
-    "template": Stored.TEMPLATES,
-    "save": Stored.TEMPLATES,
-    "profile": Stored.PROFILES,
+    "model": StoredNames.MODELS,
+    "template": StoredNames.TEMPLATES,
+    "save": StoredNames.TEMPLATES,
+    "profile": StoredNames.PROFILES,
 }
 
 
 @dataclass(frozen=True, slots=True)
 class Offer:
-    """Hold what a shell can offer for a value: words, files, or what the user has stored."""
+    """What a shell offers for a value: words, files, or stored names."""
 
     words: tuple[str, ...] = ()
     files: Files = Files.NOWHERE
-    stored: Stored = Stored.NOTHING
+    stored: StoredNames = StoredNames.NOTHING
 
 
-# What the words behind a command are; the first of them, but for a prompt, any of whose words may be @path.
+# The first argument of a command; in a prompt any word may be @path.
 WORDS = {
     "aiml chat": Offer(files=Files.AFTER_AT),
     "aiml respond": Offer(files=Files.AFTER_AT),
-    "aiml models": Offer(stored=Stored.MODELS),
-    "aiml config templates": Offer(stored=Stored.TEMPLATES),
+    "aiml models": Offer(stored=StoredNames.MODELS),
+    "aiml config templates": Offer(stored=StoredNames.TEMPLATES),
     "aiml config completions": Offer(SHELLS),
 }
 
 
 @dataclass(frozen=True, slots=True)
 class Flag:
-    """Describe a flag: its spellings, those that switch it off, and its value ("" for a switch).
-
-    `alone`: it may stand without its value.
-    """
+    """A flag: its spellings, those that switch it off, and its value ("" for a switch)."""
 
     spellings: tuple[str, ...]
     opposites: tuple[str, ...]
     help: str
     metavar: str
-    many: bool
+    is_repeatable: bool
     offer: Offer
-    alone: bool = False
+    has_optional_value: bool = False
 
     @property
     def all(self) -> tuple[str, ...]:
-        """List every spelling, the opposites last."""
+        """Every spelling, the opposites last."""
         return self.spellings + self.opposites
 
-    def told(self) -> Iterator[tuple[str, str]]:
-        """Give every spelling with a description."""
+    def describe_spellings(self) -> Iterator[tuple[str, str]]:
+        """Yield every spelling with its help."""
         yield from ((spelling, self.help) for spelling in self.spellings)
         yield from ((spelling, f"The opposite of {self.spellings[0]}.") for spelling in self.opposites)
 
 
 @dataclass(frozen=True, slots=True)
 class Command:
-    """Describe a command; of its words the first `settings` are a setting's name and its value.
+    """A command; `setting_words` counts the arguments that are the name and the value of a setting.
 
-    `usage` is how its line is written, `words` what the help says of them.
+    `usage` is the syntax of its arguments, `words` the metavar and the help of each.
     """
 
     path: tuple[str, ...]
     summary: str
-    text: str
+    help_text: str
     flags: tuple[Flag, ...]
     commands: tuple["Command", ...]
-    settings: int
+    setting_words: int
     usage: str = ""
     words: tuple[tuple[str, str], ...] = ()
 
     @property
     def offer(self) -> Offer:
-        """Say what a shell can offer for the words."""
+        """What a shell offers for the arguments."""
         return WORDS.get(self.name, Offer())
 
     @property
     def name(self) -> str:
-        """Give the command as it is typed: `aiml config set`."""
+        """The command as it is typed, such as `aiml config set`."""
         return " ".join(self.path)
 
 
-def tree() -> Command:
-    """Read the whole app."""
-    return _read(typer.main.get_command(app.build_command()), None)
+def read_commands() -> Command:
+    """Return the root command of the app."""
+    return _read_command(typer.main.get_command(app.build_command()), None)
 
 
 def walk(top: Command) -> Iterator[Command]:
-    """Give a command and all below it."""
+    """Yield a command and all its subcommands."""
     yield top
     for below in top.commands:
         yield from walk(below)
 
 
-def alike(commands: Iterable[Command], action: Callable[[Offer], str]) -> dict[str, list[str]]:
-    """Gather the flags that offer the same: by what a shell does for them, each behind the name of its command."""
-    found: dict[str, list[str]] = defaultdict(list)
-    for each in commands:
-        for flag in each.flags:
-            found[action(flag.offer)] += [f"{each.name} {spelling}" for spelling in flag.all]
-    return found
+def group_flags(commands: Iterable[Command], describe: Callable[[Offer], str]) -> dict[str, list[str]]:
+    """Group the flags with the same offer: `command --flag` by what a shell does for it."""
+    groups: dict[str, list[str]] = defaultdict(list)
+    for command in commands:
+        for flag in command.flags:
+            groups[describe(flag.offer)] += [f"{command.name} {spelling}" for spelling in flag.all]
+    return groups
 
 
-def _read(found: Any, parent: typer.Context | None) -> Command:
+def _read_command(command: Any, parent: typer.Context | None) -> Command:
     context = typer.Context(
-        found, info_name=found.name if parent else NAME, parent=parent, terminal_width=WIDTH, **found.context_settings
+        command,
+        info_name=command.name if parent else NAME,
+        parent=parent,
+        terminal_width=WIDTH,
+        **command.context_settings,
     )
     path = tuple(context.command_path.split())
-    params = [param for param in found.get_params(context) if not getattr(param, "hidden", False)]
+    params = [param for param in command.get_params(context) if not getattr(param, "hidden", False)]
     arguments = [param for param in params if param.param_type_name == "argument"]
     names = [param.name for param in arguments]
     return Command(
         path=path,
-        summary=(found.help or "").strip().partition("\n")[0],
-        text=found.get_help(context),
-        flags=tuple(_flag(param, context) for param in params if param.param_type_name == "option"),
-        commands=tuple(_read(below, context) for below in getattr(found, "commands", {}).values() if not below.hidden),
-        settings=len(names) if path[:2] == (NAME, "config") and names[:1] == ["name"] else 0,
-        usage=" ".join(found.collect_usage_pieces(context)),
+        summary=(command.help or "").strip().partition("\n")[0],
+        help_text=command.get_help(context),
+        flags=tuple(_read_flag(param, context) for param in params if param.param_type_name == "option"),
+        commands=tuple(
+            _read_command(below, context) for below in getattr(command, "commands", {}).values() if not below.hidden
+        ),
+        setting_words=len(names) if path[:2] == (NAME, "config") and names[:1] == ["name"] else 0,
+        usage=" ".join(command.collect_usage_pieces(context)),
         words=tuple((param.make_metavar(context), param.help or "") for param in arguments),
     )
 
 
-def _flag(param: Any, context: typer.Context) -> Flag:
+def _read_flag(param: Any, context: typer.Context) -> Flag:
     metavar = "" if param.is_flag else param.metavar or param.type.name.upper()
-    # The names of --help come out of a set, in another order each time.
+    # Click keeps the names of --help in a set, whose order varies.
     is_help = set(param.opts) <= set(context.help_option_names)
     return Flag(
         spellings=tuple(reversed(context.help_option_names) if is_help else param.opts),
         opposites=tuple(param.secondary_opts),
         help=param.help or "",
         metavar=metavar,
-        many=param.multiple,
-        offer=_offer(param, metavar) if metavar else Offer(),
-        alone=bool((row := _row(param, metavar)) and row.value_type.bare_value),
+        is_repeatable=param.multiple,
+        offer=_read_offer(param, metavar) if metavar else Offer(),
+        has_optional_value=bool((row := _find_row(param, metavar)) and row.value_type.bare_value),
     )
 
 
-def _row(param: Any, metavar: str) -> Option[Any] | None:
-    """Find the row of a flag; a flag of one command alone may have a row's name, and other values."""
+def _find_row(param: Any, metavar: str) -> Option[Any] | None:
+    """Return the row of a flag; a flag of one command may have the name of a row and other values."""
     return next((row for row in ROWS.values() if row.flag in param.opts and row.value_type.metavar == metavar), None)
 
 
-def _offer(param: Any, metavar: str) -> Offer:
-    """Take from the table what a value can be; a flag that is no row has only its own type."""
-    if row := _row(param, metavar):
-        return offer_of(row)
+def _read_offer(param: Any, metavar: str) -> Offer:
+    """Return the offer of the row, or of the type if the flag is not in the option table."""
+    if row := _find_row(param, metavar):
+        return make_offer(row)
     words = tuple(word for word in metavar.split("|") if not word.isupper()) if "|" in metavar else ()
     return Offer(words, Files.ALL if metavar in {"PATH", "FILE"} else Files.NOWHERE)
 
 
-def offer_of(row: Option[Any]) -> Offer:
-    """Say what a shell can offer for a row."""
-    return Offer(row.value_type.choices, _files(row, row.value_type), STORED_ROWS.get(row.name, Stored.NOTHING))
+def make_offer(row: Option[Any]) -> Offer:
+    """Return what a shell offers for a row."""
+    return Offer(
+        row.value_type.choices, _find_files(row, row.value_type), STORED_ROWS.get(row.name, StoredNames.NOTHING)
+    )
 
 
-def _files(row: Option[Any], kind: ValueType[Any]) -> Files:
-    if kind.metavar in {"PATH", "FILE"} or row.name in PATH_ROWS:
+def _find_files(row: Option[Any], value_type: ValueType[Any]) -> Files:
+    if value_type.metavar in {"PATH", "FILE"} or row.name in PATH_ROWS:
         return Files.ALL
-    return Files.AFTER_AT if "@FILE" in f"{kind.metavar} {kind.name} {row.help}" else Files.NOWHERE
+    return Files.AFTER_AT if "@FILE" in f"{value_type.metavar} {value_type.name} {row.help}" else Files.NOWHERE
 
 
-def demo_models() -> list[str]:
-    """List the ids of the embedded server."""
+def list_demo_models() -> list[str]:
+    """List the model ids of the embedded server."""
     return [model.id for model in MODELS]
 
 
-def settings() -> list[Option[Any]]:
+def list_settings() -> list[Option[Any]]:
     """List the rows that `aiml config set` takes."""
     return list(persistent_options())
 
 
-def flag_of(row: Option[Any]) -> Flag:
-    """Give the flag that a row becomes, on whichever command."""
+def make_flag(row: Option[Any]) -> Flag:
+    """Return the flag of a row."""
     app = typer.Typer(rich_markup_mode=None, add_completion=False)
     app.command()(with_options([row], "")(lambda _words, _flags: None))
-    made = typer.main.get_command(app)
-    return _flag(made.params[0], typer.Context(made))
+    command = typer.main.get_command(app)
+    return _read_flag(command.params[0], typer.Context(command))

@@ -1,4 +1,4 @@
-"""completions/aiml.zsh: completion for zsh, to be autoloaded as _aiml or sourced."""
+"""Generate completions/aiml.zsh: completion for zsh, autoloaded as _aiml or sourced."""
 
 import re
 from collections.abc import Iterable, Iterator
@@ -11,11 +11,11 @@ from generators.commands import (
     Files,
     Flag,
     Offer,
-    Stored,
-    demo_models,
-    offer_of,
-    settings,
-    tree,
+    StoredNames,
+    list_demo_models,
+    list_settings,
+    make_offer,
+    read_commands,
     walk,
 )
 
@@ -82,34 +82,36 @@ fi
 
 
 def render() -> str:
-    """Write the script: a function for each command."""
-    commands = list(walk(tree()))
-    stored = STORED.replace("(DEFAULT)", f"({DEFAULT_MODEL})").replace("(DEMO)", f"({' '.join(demo_models())})")
-    return "".join([HEAD, *map(_command, commands), _settings(), _setting_values(), AT_FILES, stored, TAIL])
+    """Return the script: a function for each command, then those that they call."""
+    commands = list(walk(read_commands()))
+    stored = STORED.replace("(DEFAULT)", f"({DEFAULT_MODEL})").replace("(DEMO)", f"({' '.join(list_demo_models())})")
+    return "".join(
+        [HEAD, *map(_format_command, commands), _format_settings(), _format_setting_values(), AT_FILES, stored, TAIL]
+    )
 
 
-def _command(command: Command) -> str:
-    return _group(command) if command.commands else _leaf(command)
+def _format_command(command: Command) -> str:
+    return _format_group(command) if command.commands else _format_leaf(command)
 
 
-def _leaf(command: Command) -> str:
-    specs = [*_flags(command), *_places(command)]
-    return f"\n{_function(command)}() {{\n  _arguments -s -S{_lines(specs)}\n}}\n"
+def _format_leaf(command: Command) -> str:
+    specs = [*_list_flags(command), *_list_words(command)]
+    return f"\n{_function_name(command)}() {{\n  _arguments -s -S{_join_lines(specs)}\n}}\n"
 
 
-def _group(command: Command) -> str:
-    """Write a function that completes a command's name and hands the rest to that command."""
-    specs = [*_flags(command), "1:command:->command", "*::word:->word"]
-    below = [f"{each.path[-1]}:{_escape(each.summary, ':')}" for each in command.commands]
-    cases = "".join(f"        ({each.path[-1]}) {_function(each)} && ret=0 ;;\n" for each in command.commands)
+def _format_group(command: Command) -> str:
+    """Return a function that completes the name of a subcommand and calls its function for the rest."""
+    specs = [*_list_flags(command), "1:command:->command", "*::word:->word"]
+    names = [f"{below.path[-1]}:{_escape(below.summary, ':')}" for below in command.commands]
+    cases = "".join(f"        ({below.path[-1]}) {_function_name(below)} && ret=0 ;;\n" for below in command.commands)
     return f"""
-{_function(command)}() {{
+{_function_name(command)}() {{
   local curcontext=$curcontext state line ret=1
   local -A opt_args
-  _arguments -s -S -C{_lines(specs)} && ret=0
+  _arguments -s -S -C{_join_lines(specs)} && ret=0
   case $state in
     (command)
-      local -a commands=({_lines(below, " " * 8, "")}
+      local -a commands=({_join_lines(names, " " * 8, "")}
       )
       _describe -t commands command commands && ret=0
       ;;
@@ -124,66 +126,66 @@ def _group(command: Command) -> str:
 """
 
 
-def _flags(command: Command) -> Iterator[str]:
+def _list_flags(command: Command) -> Iterator[str]:
     for flag in command.flags:
-        yield from (_spec(flag, spelling, text) for spelling, text in flag.told())
+        yield from (_format_spec(flag, spelling, text) for spelling, text in flag.describe_spellings())
 
 
-def _spec(flag: Flag, spelling: str, text: str) -> str:
-    """Write how `_arguments` takes a flag: what it excludes, its name, what it means, its value."""
-    excluded = "*" if flag.many else f"({' '.join(flag.all)})"
+def _format_spec(flag: Flag, spelling: str, text: str) -> str:
+    """Return the `_arguments` spec of a flag: what it excludes, its name, its help, its value."""
+    excluded = "*" if flag.is_repeatable else f"({' '.join(flag.all)})"
     if "--help" in flag.all or "--version" in flag.all:
         excluded = "(- *)"
     joint = ("=" if spelling.startswith("--") else "+") if flag.metavar else ""
-    what = "value" if flag.offer.words else _escape(flag.metavar, ":")
-    colon = "::" if flag.alone else ":"
-    value = f"{colon}{what}:{_action(flag.offer)}" if flag.metavar else ""
+    label = "value" if flag.offer.words else _escape(flag.metavar, ":")
+    colon = "::" if flag.has_optional_value else ":"
+    value = f"{colon}{label}:{_format_action(flag.offer)}" if flag.metavar else ""
     return f"{excluded}{spelling}{joint}[{_escape(text, '[]')}]{value}"
 
 
-def _places(command: Command) -> Iterator[str]:
-    """Write the words of a command; of a prompt's words any may be @path."""
-    if command.settings:
-        yield from ("1:setting:_aiml_settings", "2:value:_aiml_setting_values")[: command.settings]
+def _list_words(command: Command) -> Iterator[str]:
+    """Yield the specs of the arguments; any word of a prompt may be @path."""
+    if command.setting_words:
+        yield from ("1:setting:_aiml_settings", "2:value:_aiml_setting_values")[: command.setting_words]
     elif command.offer != Offer() and command.offer.files is Files.NOWHERE:
-        yield from (f"1:word:{_action(command.offer)}", "*:word: ")
+        yield from (f"1:word:{_format_action(command.offer)}", "*:word: ")
     else:
-        yield f"*:word:{_action(command.offer)}"
+        yield f"*:word:{_format_action(command.offer)}"
 
 
-def _settings() -> str:
-    names = [f"{row.name}:{_escape(row.help, ':')}" for row in settings()]
-    lines = _lines(names, "    ", "")
+def _format_settings() -> str:
+    names = [f"{row.name}:{_escape(row.help, ':')}" for row in list_settings()]
+    lines = _join_lines(names, "    ", "")
     return f"\n_aiml_settings() {{\n  local -a settings=({lines}\n  )\n  _describe -t settings setting settings\n}}\n"
 
 
-def _setting_values() -> str:
-    offers = {row.name: offer_of(row) for row in settings()}
-    cases = "".join(f"    ({name}) {_call(offer)} ;;\n" for name, offer in offers.items() if offer != Offer())
+def _format_setting_values() -> str:
+    offers = {row.name: make_offer(row) for row in list_settings()}
+    cases = "".join(f"    ({name}) {_format_call(offer)} ;;\n" for name, offer in offers.items() if offer != Offer())
     return f"\n_aiml_setting_values() {{\n  case ${{line[1]//-/_}} in\n{cases}  esac\n}}\n"
 
 
-def _call(offer: Offer) -> str:
+def _format_call(offer: Offer) -> str:
     if offer.words:
         return "compadd -- " + " ".join(map(_quote, offer.words))
-    return _action(offer)
+    return _format_action(offer)
 
 
-def _action(offer: Offer) -> str:
-    """Write what a spec offers; a blank for nothing."""
+def _format_action(offer: Offer) -> str:
+    """Return the action of a spec; a blank offers nothing."""
     if offer.words:
         words = (re.sub(r"([^\w./-])", r"\\\1", word) for word in offer.words)
         return f"({' '.join(words)})"
-    if offer.stored is not Stored.NOTHING:
+    if offer.stored is not StoredNames.NOTHING:
         return f"_aiml_stored_{offer.stored.value}"
     return {Files.ALL: "_files", Files.AFTER_AT: "_aiml_at_files"}.get(offer.files, " ")
 
 
-def _function(command: Command) -> str:
+def _function_name(command: Command) -> str:
     return "_" + "_".join(command.path).replace("-", "_")
 
 
-def _lines(words: Iterable[str], indent: str = "    ", end: str = " \\") -> str:
+def _join_lines(words: Iterable[str], indent: str = "    ", end: str = " \\") -> str:
     return "".join(f"{end}\n{indent}{_quote(word)}" for word in words)
 
 

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from aiml_cli.api.answer import Answer, Timing, judge_answer
+from aiml_cli.api.answer import Answer, Timing, error_from_completion
 from aiml_cli.api.completion_builder import Completion, CompletionBuilder
 from aiml_cli.api.endpoints import ENDPOINTS
 from aiml_cli.api.parse_response import parse_response
@@ -39,7 +39,7 @@ def answered(endpoint: str, body: bytes) -> Completion:
 def judged(endpoint: str, body: bytes, **wishes: bool) -> AimlError | None:
     """Judge what a reply says; `wishes` are those of the user."""
     try:
-        return judge_answer(answered(endpoint, body), **{"allow_cut": False, "background": False, **wishes})
+        return error_from_completion(answered(endpoint, body), **{"allow_cut": False, "background": False, **wishes})
     except AimlError as error:
         return error
 

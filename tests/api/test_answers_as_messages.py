@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from aiml_cli.api.completion_builder import Choice, Completion, ToolCall
-from aiml_cli.api.message_conversion import answer_to_items, exceeds_size, role_and_text, to_items
+from aiml_cli.api.message_conversion import answer_to_items, get_role_and_text, is_longer_than, to_raw_items
 from aiml_cli.api.messages import AnyMessage, Conversation, Document, Image, Message, RawMessage, ToolResult
 
 FLAT = {"type": "function_call_output", "call_id": "c", "output": "42"}
@@ -27,17 +27,17 @@ PARTS = {
     ],
 )
 def test_each_turn_has_a_role_and_words(turn: AnyMessage, role: str, words: str) -> None:
-    assert role_and_text(turn) == (role, words)
+    assert get_role_and_text(turn) == (role, words)
 
 
 def test_a_given_item_is_kept_as_it_was() -> None:
-    assert to_items(RawMessage(FLAT)) == [FLAT]
+    assert to_raw_items(RawMessage(FLAT)) == [FLAT]
 
 
 def test_a_message_is_kept_in_the_form_of_chat() -> None:
     document = {"type": "file", "file": {"filename": "a.pdf", "file_data": "data:application/pdf;base64,AA=="}}
     said = Message("user", (Document("a.pdf", "AA=="), "read"))
-    assert to_items(said) == [{"role": "user", "content": [document, {"type": "text", "text": "read"}]}]
+    assert to_raw_items(said) == [{"role": "user", "content": [document, {"type": "text", "text": "read"}]}]
 
 
 def test_the_output_of_a_response_is_kept_as_it_came() -> None:
@@ -65,5 +65,5 @@ def test_all_that_is_said_counts_to_its_size() -> None:
         RawMessage({"content": [{"text": "12345"}]}),
         ToolResult("c", "1234"),
     )
-    assert exceeds_size(Conversation(turns), 23)
-    assert not exceeds_size(Conversation(turns), 24)
+    assert is_longer_than(Conversation(turns), 23)
+    assert not is_longer_than(Conversation(turns), 24)

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from aiml_cli.api.error_response import (
     BILLING_PAGE,
     KEYS_PAGE,
-    LONGEST_WORDS,
+    MAX_MESSAGE_CHARS,
     error_from_event,
     error_from_status,
     parse_error,
@@ -265,15 +265,15 @@ def test_a_good_answer_holds_no_report(answer: object) -> None:
 @pytest.mark.promise("servers-words")
 def test_a_report_is_cut_to_four_lines_and_600_characters() -> None:
     assert shorten_message("\n\n a \n\nb\nc\nd\ne\n") == " a\nb\nc\nd …".strip()
-    assert shorten_message("x" * 5000) == "x" * LONGEST_WORDS + " …"
-    assert shorten_message("x" * LONGEST_WORDS) == "x" * LONGEST_WORDS
+    assert shorten_message("x" * 5000) == "x" * MAX_MESSAGE_CHARS + " …"
+    assert shorten_message("x" * MAX_MESSAGE_CHARS) == "x" * MAX_MESSAGE_CHARS
     assert shorten_message("Traceback:\n  /srv/app.py") == "Traceback:\n  /srv/app.py"
 
 
 @settings(deadline=None)
 @given(st.text())
 def test_a_shortened_text_is_short(words: str) -> None:
-    assert len(shorten_message(words)) <= LONGEST_WORDS + 2
+    assert len(shorten_message(words)) <= MAX_MESSAGE_CHARS + 2
     assert len(shorten_message(words).split("\n")) <= 4
 
 

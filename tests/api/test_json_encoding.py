@@ -20,7 +20,7 @@ VALUES = st.recursive(
 @given(VALUES)
 def test_a_text_in_pieces_is_the_same_text(body: Any) -> None:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(request_body, "LONG", 3)
+        patch.setattr(request_body, "PIECE_CHARS", 3)
         assert encode_body(body) == json.dumps(body, ensure_ascii=False, separators=(",", ":")).encode()
 
 

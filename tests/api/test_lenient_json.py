@@ -95,11 +95,11 @@ def test_json_that_is_nested_without_end_is_a_fault(depth: int) -> None:
 
 @pytest.mark.parametrize("data", ['{"text": "hal', "[DON", "{", "nul"])
 def test_what_the_end_of_the_stream_cut_is_dropped(data: str) -> None:
-    assert heard(SseEvent('{"text": "a"}'), SseEvent(data, whole=False)) == [TextDelta("a")]
+    assert heard(SseEvent('{"text": "a"}'), SseEvent(data, is_complete=False)) == [TextDelta("a")]
 
 
 def test_a_whole_event_counts_though_its_blank_line_is_missing() -> None:
-    assert heard(SseEvent('{"text": "a"}', whole=False)) == [TextDelta("a")]
+    assert heard(SseEvent('{"text": "a"}', is_complete=False)) == [TextDelta("a")]
 
 
 @pytest.mark.parametrize("data", ["", " ", "\n"])

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from aiml_cli.api.model_list import Model, Price, find_model, parse_models, read_models, search_models, suggest_models
+from aiml_cli.api.model_list import Model, Price, build_models, find_model, parse_models, search_models, suggest_models
 from aiml_cli.errors import AimlError, ServerError
 
 NEW = b"""{"object":"list","data":[
@@ -90,7 +90,7 @@ def test_a_price_that_depends_on_the_request_is_told_in_full_and_not_as_one() ->
         {"when": {"context": tier}, "units": [{"name": "token", "origin": "provided", "price": usd, "per": 1000000}]}
         for tier, usd in (("short", 1), ("long", 2))
     ]
-    (model,) = read_models([{"id": "a", "pricing": {"kind": "variants", "variants": tiers}}])
+    (model,) = build_models([{"id": "a", "pricing": {"kind": "variants", "variants": tiers}}])
     assert [price.usd for price in model.prices] == [1, 2]
     assert model.price_per_million("input") is None
 
@@ -113,13 +113,13 @@ def test_a_price_that_depends_on_the_request_is_told_in_full_and_not_as_one() ->
     ],
 )
 def test_a_price_needs_an_amount_and_its_base(unit: dict[str, Any], price: float | None) -> None:
-    (model,) = read_models([{"id": "a", "pricing": {"kind": "fixed", "units": [unit]}}])
+    (model,) = build_models([{"id": "a", "pricing": {"kind": "fixed", "units": [unit]}}])
     assert model.price_per_million("output") == price
 
 
 def test_another_currency_is_no_dollar() -> None:
     units = [{"name": "token", "origin": "provided", "price": 1, "per": 1}]
-    assert read_models([{"id": "a", "pricing": {"currency": "EUR", "units": units}}])[0].prices == ()
+    assert build_models([{"id": "a", "pricing": {"currency": "EUR", "units": units}}])[0].prices == ()
 
 
 @pytest.mark.parametrize(
@@ -135,7 +135,7 @@ def test_another_currency_is_no_dollar() -> None:
     ],
 )
 def test_where_a_model_can_be_asked(entry: dict[str, Any], endpoints: tuple[str, ...]) -> None:
-    assert read_models([{"id": "a", **entry}])[0].endpoints == endpoints
+    assert build_models([{"id": "a", **entry}])[0].endpoints == endpoints
 
 
 def test_malformed_entries_are_left_out_and_malformed_fields_are_empty() -> None:
@@ -150,7 +150,7 @@ def test_malformed_entries_are_left_out_and_malformed_fields_are_empty() -> None
         {"id": "b", "info": [], "aliases": "x", "type": 3},
         {"id": "a"},
     ]
-    assert read_models({"data": body}) == [Model("a"), Model("b")]
+    assert build_models({"data": body}) == [Model("a"), Model("b")]
 
 
 @pytest.mark.parametrize("data", [b"", b"<html>", b"{", b"5", b"{}", b'{"data":{}}', b"\xff\xfe", b"[" * 100_000])
@@ -181,7 +181,7 @@ JSON = st.recursive(
 @given(JSON)
 def test_any_json_is_read_or_refused(body: Any) -> None:
     try:
-        models = read_models(body)
+        models = build_models(body)
     except AimlError:
         return
     for model in models:
@@ -191,7 +191,7 @@ def test_any_json_is_read_or_refused(body: Any) -> None:
 
 @given(st.lists(st.fixed_dictionaries({"id": st.text(max_size=3), "pricing": JSON, "info": JSON, "type": JSON})))
 def test_each_id_is_listed_once_and_in_order(entries: list[dict[str, Any]]) -> None:
-    ids = [model.id for model in read_models(entries)]
+    ids = [model.id for model in build_models(entries)]
     assert set(ids) == {entry["id"] for entry in entries} - {""}
     assert ids == sorted(set(ids), key=lambda name: (name.casefold(), name))
 

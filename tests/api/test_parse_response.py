@@ -9,11 +9,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from aiml_cli.api.answer import judge_answer
+from aiml_cli.api.answer import error_from_completion
 from aiml_cli.api.completion_builder import Completion, CompletionBuilder
 from aiml_cli.api.endpoints import ENDPOINTS, Endpoint
 from aiml_cli.api.parse_response import parse_response
-from aiml_cli.api.sse import LONGEST, split_events
+from aiml_cli.api.sse import MAX_EVENT_BYTES, split_events
 from aiml_cli.api.stream_events import EventBatch
 from aiml_cli.errors import AimlError, AuthError, IncompleteAnswer, RequestRejected, ServerError
 
@@ -38,7 +38,7 @@ def completed(batches: Iterator[EventBatch] | list[EventBatch]) -> Completion:
     for batch in batches:
         fold.add(batch)
     completion = fold.build()
-    judge_answer(completion, allow_cut=True, background=True)
+    error_from_completion(completion, allow_cut=True, background=True)
     return completion
 
 
@@ -147,7 +147,7 @@ def test_no_more_of_an_error_is_read_than_can_be_shown(endpoint: Endpoint) -> No
 def test_an_endless_answer_ends_with_an_error(endpoint: Endpoint) -> None:
     piece = b"1" * 8 * 1024 * 1024
     with pytest.raises(ServerError, match="64 MiB"):
-        list(parse_response(endpoint, 200, {}, (piece for _ in range(LONGEST // len(piece) + 2))))
+        list(parse_response(endpoint, 200, {}, (piece for _ in range(MAX_EVENT_BYTES // len(piece) + 2))))
 
 
 @every_endpoint

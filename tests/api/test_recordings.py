@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from support.paths import SHARED
 
-from aiml_cli.api.answer import judge_answer
+from aiml_cli.api.answer import error_from_completion
 from aiml_cli.api.completion_builder import Completion, CompletionBuilder
 from aiml_cli.api.endpoints import ENDPOINTS
 from aiml_cli.api.parse_response import parse_response
@@ -32,7 +32,7 @@ def answered(recording: dict[str, Any], size: int) -> tuple[Completion, AimlErro
     except AimlError as error:
         return fold.build(), error
     completion = fold.build()
-    return completion, judge_answer(completion, allow_cut=False, background=True)
+    return completion, error_from_completion(completion, allow_cut=False, background=True)
 
 
 @pytest.mark.promise("any-legal-stream")

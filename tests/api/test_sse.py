@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from aiml_cli.api.sse import LONGEST, SseEvent, split_events
+from aiml_cli.api.sse import MAX_EVENT_BYTES, SseEvent, split_events
 from aiml_cli.errors import ServerError
 
 LINE = st.text(st.characters(exclude_characters="\r\n", exclude_categories=["Cs"]), max_size=12)
@@ -132,12 +132,12 @@ def test_an_event_has_its_name_and_the_next_does_not_inherit_it() -> None:
 
 def test_the_field_error_of_some_servers_is_kept() -> None:
     assert events(b'error: {"message":"busy"}\n\n') == [SseEvent("", error='{"message":"busy"}')]
-    assert events(b"data: 1\nerror: a\nerror: b") == [SseEvent("1", error="a\nb", whole=False)]
+    assert events(b"data: 1\nerror: a\nerror: b") == [SseEvent("1", error="a\nb", is_complete=False)]
 
 
 @pytest.mark.parametrize(("raw", "whole"), [(b"data: {}", False), (b"data: {}\n", True), (b"data: {}\r", True)])
 def test_an_event_that_the_end_cuts_says_so(raw: bytes, *, whole: bool) -> None:
-    assert every_way(raw) == [[SseEvent("{}", whole=whole)]] * 7
+    assert every_way(raw) == [[SseEvent("{}", is_complete=whole)]] * 7
 
 
 def test_an_event_is_given_as_soon_as_it_is_there() -> None:
@@ -158,4 +158,4 @@ def test_ten_megabytes_in_one_event_are_fine() -> None:
 @pytest.mark.parametrize("piece", [b"x" * 1024 * 1024, b"data: x\n" * 131_072], ids=["line", "event"])
 def test_an_endless_event_ends_with_an_error(piece: bytes) -> None:
     with pytest.raises(ServerError, match="64 MiB"):
-        list(split_events(piece for _ in range(LONGEST // len(piece) + 2)))
+        list(split_events(piece for _ in range(MAX_EVENT_BYTES // len(piece) + 2)))

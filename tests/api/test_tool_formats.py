@@ -8,8 +8,8 @@ import pytest
 from aiml_cli.api import chat_completions, responses
 from aiml_cli.api.messages import Conversation
 from aiml_cli.api.tool_formats import (
-    HOSTED,
-    WORDS,
+    HOSTED_TOOL_TYPES,
+    TOOL_CHOICE_MODES,
     convert_tools,
     to_chat_choice,
     to_chat_format,
@@ -57,7 +57,7 @@ def test_other_tools_stay_as_they_are(tool: dict[str, Any]) -> None:
     assert to_chat_tool(tool) == to_responses_tool(tool) == tool
 
 
-@pytest.mark.parametrize("word", WORDS)
+@pytest.mark.parametrize("word", TOOL_CHOICE_MODES)
 def test_the_words_of_the_api_are_choices(word: str) -> None:
     assert to_chat_choice(word) == to_responses_choice(word) == word
 
@@ -70,7 +70,7 @@ def test_a_function_is_chosen_by_its_name(chosen: Any) -> None:
     assert to_responses_choice(chosen) == {"type": "function", "name": "look"}
 
 
-@pytest.mark.parametrize("word", HOSTED)
+@pytest.mark.parametrize("word", HOSTED_TOOL_TYPES)
 def test_a_hosted_tool_is_chosen_by_its_type(word: str) -> None:
     assert to_responses_choice(word) == to_responses_choice({"type": word}) == {"type": word}
 

@@ -10,10 +10,10 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from support.answers import priced_answer, stream_text
+from support.answers import answer_with_cost, stream_text
 from support.catalogs import PRICES, store_catalog
-from support.loopback import SILENCE, STREAM, Loopback, as_json, chunk, delta, stream
-from support.run_cli import Aiml, command
+from support.loopback import SILENCE, STREAM, Loopback, chunk, delta, json_response, stream
+from support.run_cli import Aiml, build_command
 
 from aiml_cli.catalog.pricing import estimate_tokens
 from aiml_cli.core.context_window import split_text
@@ -32,7 +32,7 @@ def prompts(server: Loopback) -> list[str]:
 @pytest.fixture
 def answers(server: Loopback) -> Loopback:
     for text in ("A", "B\n", "C"):
-        server.answers(stream_text("chat", text))
+        server.answer_with(stream_text("chat", text))
     return server
 
 
@@ -62,7 +62,7 @@ def test_files_are_cut_one_by_one(answers: Loopback, aiml: Aiml, tmp_path: Path)
 
 
 def test_one_answer_is_made_of_all(answers: Loopback, aiml: Aiml) -> None:
-    answers.answers(stream_text("chat", "All."))
+    answers.answer_with(stream_text("chat", "All."))
     result = aiml("chat", *ASK, "--reduce", "join them", "-s", "be short", stdin=THREE)
     assert (result.returncode, result.stdout) == (0, b"All.\n")
     assert prompts(answers)[-1] == (
@@ -73,7 +73,7 @@ def test_one_answer_is_made_of_all(answers: Loopback, aiml: Aiml) -> None:
 
 
 def test_what_is_asked_of_the_answer_is_asked_of_the_last_one_only(answers: Loopback, aiml: Aiml) -> None:
-    answers.answers(stream_text("chat", "Here:\n```\ncode\n```\n"))
+    answers.answer_with(stream_text("chat", "Here:\n```\ncode\n```\n"))
     result = aiml("chat", *ASK, "--reduce", "join them", "-x", "-n", "1", "-o", "f", stdin=THREE)
     assert (result.returncode, Path("f").read_text()) == (0, "code\n")
     assert ["n" in request.json for request in answers.requests] == [False, False, False, True]
@@ -82,7 +82,7 @@ def test_what_is_asked_of_the_answer_is_asked_of_the_last_one_only(answers: Loop
 def test_json_is_an_array_of_the_documented_objects(answers: Loopback, aiml: Aiml) -> None:
     found = json.loads(aiml("chat", *ASK, "--json", stdin=THREE).stdout)
     assert [(each["text"], each["complete"]) for each in found] == [("A", True), ("B\n", True), ("C", True)]
-    answers.answers(stream_text("chat", "All."))
+    answers.answer_with(stream_text("chat", "All."))
     assert isinstance(json.loads(aiml("chat", *ASK, "--json", "--reduce", "join", stdin=THREE).stdout), dict)
 
 
@@ -99,8 +99,8 @@ def test_json_is_an_array_of_the_documented_objects(answers: Loopback, aiml: Aim
 def test_a_piece_that_fails_ends_it_and_nothing_is_missing_in_silence(
     second: bytes, shown: bytes, code: int, told: bytes, server: Loopback, aiml: Aiml, tmp_path: Path
 ) -> None:
-    server.answers(stream_text("chat", "A"))
-    server.answers(second)
+    server.answer_with(stream_text("chat", "A"))
+    server.answer_with(second)
     result = aiml("chat", *ASK, stdin=THREE)
     assert (result.returncode, result.stdout, len(server.requests)) == (code, shown, 2)
     told_of_it = result.stderr.partition(b"\naiml: piece 2 of 3: ")[2]
@@ -109,8 +109,8 @@ def test_a_piece_that_fails_ends_it_and_nothing_is_missing_in_silence(
 
 
 def test_without_all_pieces_there_is_no_last_answer(server: Loopback, aiml: Aiml, tmp_path: Path) -> None:
-    server.answers(stream_text("chat", "A"))
-    server.answers(stream_text("chat", "hal", "length"))
+    server.answer_with(stream_text("chat", "A"))
+    server.answer_with(stream_text("chat", "hal", "length"))
     (tmp_path / "f").write_text("old")
     result = aiml("chat", *ASK, "--reduce", "join", "-o", "f", stdin=THREE)
     assert (result.returncode, result.stdout, len(server.requests)) == (8, b"", 2)
@@ -128,7 +128,7 @@ def test_what_the_pieces_gave_is_not_lost_where_no_answer_of_all_comes(
             *([stream_text("chat", "B"), stream_text("chat", "C")] if last else []),
             FAILED,
         ]:
-            server.answers(reply)
+            server.answer_with(reply)
         result = aiml("chat", *ASK, "--reduce", "join", *no_log, stdin=THREE)
         texts = "A\n\nB\n\nC\n" if last else "A\n"
         told = f", for no history keeps it:\n{texts}" if no_log else " is in the history: aiml history list\n"
@@ -139,9 +139,9 @@ def test_what_the_pieces_gave_is_not_lost_where_no_answer_of_all_comes(
 @pytest.mark.promise("whole-or-told")
 def test_a_file_is_replaced_by_all_answers_or_by_none(server: Loopback, aiml: Aiml, tmp_path: Path) -> None:
     (tmp_path / "f").write_text("old")
-    server.answers(stream_text("chat", "A"))
-    server.answers(FAILED)
-    server.answers(stream_text("chat", "B"))
+    server.answer_with(stream_text("chat", "A"))
+    server.answer_with(FAILED)
+    server.answer_with(stream_text("chat", "B"))
     assert aiml("chat", *ASK, "-o", "f", stdin=THREE).returncode == 4
     assert ((tmp_path / "f").read_text(), (tmp_path / "f.part").read_text()) == ("old", "A\n")
     assert aiml("chat", *ASK, "-o", "f", stdin=THREE).returncode == 0
@@ -157,12 +157,12 @@ def test_every_piece_is_in_the_history(answers: Loopback, aiml: Aiml) -> None:
 
 @pytest.mark.promise("signals")
 def test_ctrl_c_keeps_what_came(server: Loopback, tmp_path: Path) -> None:
-    server.answers(stream_text("chat", "A"))
-    server.answers(STREAM, chunk(delta("hal")), SILENCE)
+    server.answer_with(stream_text("chat", "A"))
+    server.answer_with(STREAM, chunk(delta("hal")), SILENCE)
     (tmp_path / "in").write_bytes(THREE)
     environ = {**os.environ, "AIML_BASE_URL": server.url}
     with subprocess.Popen(
-        command("chat", *ASK, "-f", "in", "--debug"),
+        build_command("chat", *ASK, "-f", "in", "--debug"),
         env=environ, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
     ) as program:  # fmt: skip
         assert program.stdout
@@ -235,7 +235,7 @@ def test_what_the_pieces_did_cost_counts(
 ) -> None:
     store_catalog(server, pricing=PRICES)
     for cost in costs:
-        server.answers(priced_answer("A", "stop", cost))
+        server.answer_with(answer_with_cost("A", "stop", cost))
     result = aiml("chat", "-m", "m", "--max-cost", "0.00094", *ASK, *more, stdin=THREE)
     assert (result.returncode, len(server.requests)) == (2 if told else 0, asked)
     assert told in result.stderr.decode()
@@ -247,10 +247,10 @@ def test_a_limit_of_cost_holds_for_all_pieces_together(server: Loopback, aiml: A
         for kind, origin in (("input", "provided"), ("output", "generated"))
     ]
     entry = {"id": "m", "type": "chat-completion", "pricing": {"kind": "fixed", "currency": "USD", "units": units}}
-    server.answers(as_json({"object": "list", "data": [entry]}))
+    server.answer_with(json_response({"object": "list", "data": [entry]}))
     flags = ("-m", "m", "--max-tokens", "100", "--max-cost", "300")
     result = aiml("chat", *ASK, *flags, stdin=THREE)
-    assert (result.returncode, {request.line[:3] for request in server.requests}) == (2, {"GET"})
+    assert (result.returncode, {request.request_line[:3] for request in server.requests}) == (2, {"GET"})
     assert re.search(rb"aiml: the 3 pieces may cost \$\d+ together, more than --max-cost 300\n", result.stderr)
 
 

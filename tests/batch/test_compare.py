@@ -13,13 +13,24 @@ from typing import Any
 import pytest
 from support.catalogs import PRICES, store_catalog
 from support.console import Console
-from support.history_file import answers, becomes, endings, messages
-from support.loopback import HELLO, HELLO_RESPONSE, SILENCE, STREAM, Loopback, as_json, chunk, delta, event, stream
-from support.run_cli import Aiml, command
+from support.history_file import read_answer_states, read_answers, read_messages, wait_until_equal
+from support.loopback import (
+    HELLO,
+    HELLO_RESPONSE,
+    SILENCE,
+    STREAM,
+    Loopback,
+    chunk,
+    delta,
+    event,
+    json_response,
+    stream,
+)
+from support.run_cli import Aiml, build_command
 
 BYE = stream(delta("B"), delta("ye"), delta(finish="stop"), event("[DONE]"))
-DOWN = as_json({"error": "down"}, "503 Service Unavailable")
-REFUSED = as_json({"error": "no"}, "400 Bad Request")
+DOWN = json_response({"error": "down"}, "503 Service Unavailable")
+REFUSED = json_response({"error": "no"}, "400 Bad Request")
 BOTH = ("-m", "a", "-m", "b")
 BEGUN = STREAM + chunk(delta("Hel"))
 
@@ -41,7 +52,7 @@ def together(barrier: threading.Barrier, reply: bytes) -> Iterator[bytes]:
 def running(server: Loopback, *arguments: str, **environ: str) -> Iterator["subprocess.Popen[bytes]"]:
     """Run the program, and leave nothing of it behind."""
     process = subprocess.Popen(
-        command("chat", *BOTH, "hi", *arguments),
+        build_command("chat", *BOTH, "hi", *arguments),
         env={**os.environ, "AIML_BASE_URL": server.url, "AIML_RETRIES": "0", **environ},
         stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
     )  # fmt: skip
@@ -52,14 +63,14 @@ def running(server: Loopback, *arguments: str, **environ: str) -> Iterator["subp
 
 def test_all_are_asked_at_once_and_shown_in_the_order_given(server: Loopback, aiml: Aiml) -> None:
     barrier = threading.Barrier(2)
-    server.models = {"a": [together(barrier, HELLO)], "b": [together(barrier, BYE)]}
+    server.scripts_by_model = {"a": [together(barrier, HELLO)], "b": [together(barrier, BYE)]}
     done = aiml("chat", *BOTH, "hi")
     assert (done.returncode, done.stdout, done.stderr) == (0, b"## a\n\nHello\n\n## b\n\nBye\n", b"")
 
 
 def test_the_section_whose_turn_it_is_comes_as_it_is_made(server: Loopback) -> None:
     seen = threading.Event()
-    server.models = {"a": [BEGUN, seen, chunk(delta("lo", "stop")), b"0\r\n\r\n"], "b": [BYE]}
+    server.scripts_by_model = {"a": [BEGUN, seen, chunk(delta("lo", "stop")), b"0\r\n\r\n"], "b": [BYE]}
     with running(server) as process:
         assert process.stdout
         assert process.stdout.read(9) == b"## a\n\nHel"
@@ -68,7 +79,7 @@ def test_the_section_whose_turn_it_is_comes_as_it_is_made(server: Loopback) -> N
 
 
 def test_the_rest_of_one_of_several_answers_is_not_offered(server: Loopback, aiml: Aiml) -> None:
-    server.models = {"a": [stream(delta("Hel"), end=b"")], "b": [BYE]}
+    server.scripts_by_model = {"a": [stream(delta("Hel"), end=b"")], "b": [BYE]}
     done = aiml("chat", *BOTH, "hi")
     assert (done.returncode, done.stdout) == (8, b"## a\n\nHel\n\n## b\n\nBye\n")
     assert b"hint: ask again" in done.stderr
@@ -78,7 +89,7 @@ def test_the_rest_of_one_of_several_answers_is_not_offered(server: Loopback, aim
 def test_standard_input_and_files_are_read_once_and_sent_to_all(server: Loopback, aiml: Aiml, clean: Path) -> None:
     os.mkfifo(clean / "pipe")
     threading.Thread(target=(clean / "pipe").write_text, args=("a rule",), daemon=True).start()
-    server.models = {"a": [HELLO], "b": [HELLO], "c": [HELLO]}
+    server.scripts_by_model = {"a": [HELLO], "b": [HELLO], "c": [HELLO]}
     assert aiml("chat", *BOTH, "-m", "c", "-s", "@pipe", "sum up", stdin=b"the notes").returncode == 0
     bodies = [request.json for request in server.requests]
     assert sorted(body.pop("model") for body in bodies) == ["a", "b", "c"]
@@ -88,7 +99,7 @@ def test_standard_input_and_files_are_read_once_and_sent_to_all(server: Loopback
 
 
 def test_the_key_is_asked_for_once(server: Loopback, aiml: Aiml, clean: Path) -> None:
-    server.models = {"a": [HELLO], "b": [HELLO]}
+    server.scripts_by_model = {"a": [HELLO], "b": [HELLO]}
     (clean / "key.sh").write_text(f"echo x >> {clean}/asked; echo a-key-of-many-letters")
     (clean / "xdg_config_home/aiml").mkdir(mode=0o700)
     (clean / "xdg_config_home/aiml/config.toml").write_text(
@@ -96,40 +107,40 @@ def test_the_key_is_asked_for_once(server: Loopback, aiml: Aiml, clean: Path) ->
     )
     assert aiml("chat", *BOTH, "hi", AIML_BASE_URL="").returncode == 0
     assert (clean / "asked").read_text() == "x\n"
-    assert {request.header("authorization") for request in server.requests} == {"Bearer a-key-of-many-letters"}
+    assert {request.get_header("authorization") for request in server.requests} == {"Bearer a-key-of-many-letters"}
 
 
 @pytest.mark.promise("kept")
 def test_each_answer_is_a_conversation_of_the_history(server: Loopback, aiml: Aiml) -> None:
-    server.models = {"a": [HELLO], "b": [BYE]}
+    server.scripts_by_model = {"a": [HELLO], "b": [BYE]}
     assert aiml("chat", *BOTH, "hi").returncode == 0
-    assert sorted((row["model"], row["text"], row["state"]) for row in answers()) == [
+    assert sorted((row["model"], row["text"], row["state"]) for row in read_answers()) == [
         ("a", "Hello", "complete"),
         ("b", "Bye", "complete"),
     ]
-    assert len({row["conversation"] for row in messages()}) == 2
-    assert [row["text"] for row in messages() if row["role"] == "user"] == ["hi", "hi"]
+    assert len({row["conversation"] for row in read_messages()}) == 2
+    assert [row["text"] for row in read_messages() if row["role"] == "user"] == ["hi", "hi"]
 
 
 @pytest.mark.promise("history-rows")
 def test_many_at_once_lose_no_row_of_a_new_history(server: Loopback, aiml: Aiml) -> None:
     barrier = threading.Barrier(12)
     names = [f"m{number}" for number in range(12)]
-    server.models = {name: [together(barrier, HELLO)] for name in names}
+    server.scripts_by_model = {name: [together(barrier, HELLO)] for name in names}
     done = aiml("chat", *(word for name in names for word in ("-m", name)), "hi")
     assert (done.returncode, done.stderr) == (0, b"")
-    assert sorted(row["model"] for row in answers()) == sorted(names)
+    assert sorted(row["model"] for row in read_answers()) == sorted(names)
 
 
 def test_no_log_keeps_nothing(server: Loopback, aiml: Aiml) -> None:
-    server.models = {"a": [HELLO], "b": [BYE]}
+    server.scripts_by_model = {"a": [HELLO], "b": [BYE]}
     assert aiml("chat", *BOTH, "hi", "--no-log").returncode == 0
-    assert messages() == []
+    assert read_messages() == []
 
 
 @pytest.mark.promise("whole-or-told")
 def test_one_that_fails_spoils_no_other_and_the_first_failure_is_the_exit_code(server: Loopback, aiml: Aiml) -> None:
-    server.models = {"a": [HELLO], "b": [DOWN], "c": [REFUSED], "d": [BYE]}
+    server.scripts_by_model = {"a": [HELLO], "b": [DOWN], "c": [REFUSED], "d": [BYE]}
     done = aiml("chat", *BOTH, "-m", "c", "-m", "d", "hi")
     assert done.stdout == b"## a\n\nHello\n\n## b\n\n\n## c\n\n\n## d\n\nBye\n"
     assert done.returncode == 6
@@ -138,7 +149,7 @@ def test_one_that_fails_spoils_no_other_and_the_first_failure_is_the_exit_code(s
 
 
 def test_lines_on_standard_error_say_whose_they_are(server: Loopback, aiml: Aiml) -> None:
-    server.models = {"a": [HELLO], "b": [as_json({"error": "down"}, "503 Down", "Retry-After: 0")]}
+    server.scripts_by_model = {"a": [HELLO], "b": [json_response({"error": "down"}, "503 Down", "Retry-After: 0")]}
     done = aiml("chat", *BOTH, "hi", "-u", "-v", AIML_RETRIES="1")
     lines = done.stderr.decode().splitlines()
     assert all(line.startswith(("aiml: a: ", "aiml: b: ")) for line in lines)
@@ -147,14 +158,14 @@ def test_lines_on_standard_error_say_whose_they_are(server: Loopback, aiml: Aiml
 
 
 def test_one_model_may_be_asked_twice(server: Loopback, aiml: Aiml) -> None:
-    server.models = {"a": [HELLO]}
+    server.scripts_by_model = {"a": [HELLO]}
     done = aiml("chat", "-m", "a", "-m", "a", "hi")
     assert done.stdout == b"## a (1)\n\nHello\n\n## a (2)\n\nHello\n"
     assert [request.json["model"] for request in server.requests] == ["a", "a"]
 
 
 def test_json_is_an_array_in_the_order_given_with_the_errors_inside(server: Loopback, aiml: Aiml) -> None:
-    server.models = {"a": [HELLO], "b": [DOWN]}
+    server.scripts_by_model = {"a": [HELLO], "b": [DOWN]}
     done = aiml("chat", "-m", "b", "-m", "a", "hi", "--json")
     down, hello = json.loads(done.stdout)
     assert (done.returncode, down["error"]["exit_code"], down["complete"], down["text"]) == (6, 6, False, "")
@@ -171,14 +182,14 @@ def test_what_is_wrong_before_is_json_too(more: list[str], count: int | None, se
 
 
 def test_the_responses_endpoint_compares_too(server: Loopback, aiml: Aiml) -> None:
-    server.models = {"a": [HELLO_RESPONSE], "b": [HELLO_RESPONSE]}
+    server.scripts_by_model = {"a": [HELLO_RESPONSE], "b": [HELLO_RESPONSE]}
     assert aiml("respond", *BOTH, "hi").stdout == b"## a\n\nHello\n\n## b\n\nHello\n"
 
 
 @pytest.mark.promise("whole-or-told")
 def test_a_file_is_replaced_only_when_all_are_whole(server: Loopback, aiml: Aiml, clean: Path) -> None:
     (clean / "out.md").write_text("old")
-    server.models = {"a": [HELLO], "b": [DOWN], "c": [BYE]}
+    server.scripts_by_model = {"a": [HELLO], "b": [DOWN], "c": [BYE]}
     assert aiml("chat", *BOTH, "hi", "-o", "out.md").returncode == 6
     assert ((clean / "out.md").read_text(), (clean / "out.md.part").read_text()) == ("old", "## a\n\nHello\n\n## b\n\n")
     done = aiml("chat", "-m", "a", "-m", "c", "hi", "-o", "out.md")
@@ -186,7 +197,7 @@ def test_a_file_is_replaced_only_when_all_are_whole(server: Loopback, aiml: Aiml
 
 
 def test_meta_is_an_array(server: Loopback, aiml: Aiml, clean: Path) -> None:
-    server.models = {"a": [HELLO], "b": [DOWN]}
+    server.scripts_by_model = {"a": [HELLO], "b": [DOWN]}
     aiml("chat", *BOTH, "hi", "--meta", "meta.json")
     whole, down = json.loads((clean / "meta.json").read_text())
     assert (whole["complete"], whole["usage"]["total_tokens"], down["error"]["exit_code"]) == (True, 8, 6)
@@ -212,7 +223,7 @@ def test_a_program_is_for_the_first(server: Loopback, aiml: Aiml) -> None:
 
 
 def test_each_may_fall_back(server: Loopback, aiml: Aiml) -> None:
-    server.models = {"a": [DOWN], "b": [HELLO], "c": [BYE]}
+    server.scripts_by_model = {"a": [DOWN], "b": [HELLO], "c": [BYE]}
     done = aiml("chat", "-m", "a,b", "-m", "c", "hi")
     assert (done.returncode, done.stdout) == (0, b"## a,b\n\nHello\n\n## c\n\nBye\n")
     assert b"aiml: a,b: a: the server answered 503: down; asking b" in done.stderr
@@ -222,7 +233,7 @@ def test_each_may_fall_back(server: Loopback, aiml: Aiml) -> None:
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_signal_hangs_up_on_all_and_keeps_what_came(number: int, server: Loopback) -> None:
     begun, gone = threading.Event(), [threading.Event(), threading.Event()]
-    server.models = {
+    server.scripts_by_model = {
         "a": [BEGUN, SILENCE, when(gone[0])],
         "b": [STREAM + chunk(delta("By")), when(begun), SILENCE, when(gone[1])],
     }
@@ -234,26 +245,26 @@ def test_a_signal_hangs_up_on_all_and_keeps_what_came(number: int, server: Loopb
         out, words = process.communicate(timeout=30)
     assert (process.returncode, out, b"Traceback" in words) == (128 + number, b"\n", False)
     assert all(each.wait(20) for each in gone)
-    assert {state for state, _ in endings()} == {"interrupted"}
-    assert len(endings()) == 2
+    assert {state for state, _ in read_answer_states()} == {"interrupted"}
+    assert len(read_answer_states()) == 2
 
 
 def test_a_signal_ends_the_pause_before_another_try(server: Loopback) -> None:
-    server.models = {"a": [as_json({"error": "x"}, "503 Busy", "Retry-After: 100")], "b": [HELLO]}
+    server.scripts_by_model = {"a": [json_response({"error": "x"}, "503 Busy", "Retry-After: 100")], "b": [HELLO]}
     with running(server, AIML_RETRIES="1") as process:
         assert process.stderr
         assert b"trying again in 100.0 s" in process.stderr.readline()
-        assert becomes(lambda: ("complete", "Hello") in endings(), True)
+        assert wait_until_equal(lambda: ("complete", "Hello") in read_answer_states(), True)
         process.send_signal(signal.SIGINT)
         process.communicate(timeout=30)
     assert (process.returncode, len(server.requests)) == (130, 2)
-    assert sorted(endings()) == [("complete", "Hello"), ("interrupted", "")]
+    assert sorted(read_answer_states()) == [("complete", "Hello"), ("interrupted", "")]
 
 
 def test_the_json_of_what_was_interrupted_holds_what_came(server: Loopback) -> None:
-    server.models = {"a": [BEGUN, SILENCE], "b": [BYE]}
+    server.scripts_by_model = {"a": [BEGUN, SILENCE], "b": [BYE]}
     with running(server, "--json") as process:
-        assert becomes(lambda: ("complete", "Bye") in endings(), True)
+        assert wait_until_equal(lambda: ("complete", "Bye") in read_answer_states(), True)
         process.send_signal(signal.SIGINT)
         out, _ = process.communicate(timeout=30)
     cut, whole = json.loads(out)
@@ -264,7 +275,7 @@ def test_the_json_of_what_was_interrupted_holds_what_came(server: Loopback) -> N
 def test_a_reader_that_goes_away_ends_all_requests(server: Loopback) -> None:
     gone = [threading.Event(), threading.Event()]
     more = threading.Event()
-    server.models = {
+    server.scripts_by_model = {
         "a": [BEGUN, more, chunk(delta("lo")), SILENCE, when(gone[0])],
         "b": [BEGUN, SILENCE, when(gone[1])],
     }
@@ -280,10 +291,10 @@ def test_a_reader_that_goes_away_ends_all_requests(server: Loopback) -> None:
 
 
 def test_a_terminal_shows_sections_and_then_a_table(server: Loopback) -> None:
-    server.models = {"a": [HELLO], "b": [DOWN]}
+    server.scripts_by_model = {"a": [HELLO], "b": [DOWN]}
     with Console("chat", *BOTH, "hi", AIML_BASE_URL=server.url) as console:
-        assert console.end() == 6
-        lines = console.lines()
+        assert console.wait_for_exit() == 6
+        lines = console.read_lines()
     assert [line for line in lines if line][:4] == ["## a", "Hello", "## b", "aiml: b: the server answered 503: down"]
     assert [line.split()[0] for line in lines[-3:]] == ["MODEL", "a", "b"]
     assert (lines[-3].split(), lines[-2].split()[-1]) == (["MODEL", "FIRST", "TOTAL", "TOKENS", "ENDED"], "whole")
@@ -291,18 +302,18 @@ def test_a_terminal_shows_sections_and_then_a_table(server: Loopback) -> None:
 
 def test_a_notice_of_another_model_leaves_what_is_drawn_in_order(server: Loopback) -> None:
     seen, failed = threading.Event(), threading.Event()
-    server.models = {
+    server.scripts_by_model = {
         "a": [STREAM + chunk(delta("# One\n\ntwo **thr")), seen, chunk(delta("ee** four", "stop")), b"0\r\n\r\n"],
         "b": [failed, DOWN],
         "c": [BYE],
     }
     with Console("chat", "-m", "a", "-m", "b,c", "hi", AIML_BASE_URL=server.url) as console:
-        console.until("two")
+        console.wait_until("two")
         failed.set()
-        console.until("asking c")
+        console.wait_until("asking c")
         seen.set()
-        assert console.end() == 0
-        lines = [line for line in console.lines() if line]
+        assert console.wait_for_exit() == 0
+        lines = [line for line in console.read_lines() if line]
     assert lines[:2] == ["## a", "One"]
     assert [lines.count(line) for line in ("two three four", "## b,c", "Bye")] == [1, 1, 1]
     assert lines[-1].split()[0] == "c"
@@ -313,7 +324,7 @@ def test_together_they_may_not_cost_more_than_allowed(
     limit: str, code: int, sent: int, server: Loopback, aiml: Aiml
 ) -> None:
     store_catalog(server, pricing=PRICES)
-    server.answers(HELLO)
+    server.answer_with(HELLO)
     done = aiml("chat", "-m", "m", "-m", "m", "--max-cost", limit, "--max-tokens", "1000", "hi")
     assert (done.returncode, server.connections) == (code, sent)
     assert b"is spent" not in done.stderr
@@ -323,16 +334,16 @@ def test_together_they_may_not_cost_more_than_allowed(
 def test_turns_are_held_with_one_model(server: Loopback) -> None:
     for more in (BOTH, ("--first",)):
         with Console("chat", "-i", *more, AIML_BASE_URL=server.url) as console:
-            assert (console.end(), server.connections) == (2, 0)
+            assert (console.wait_for_exit(), server.connections) == (2, 0)
 
 
 @pytest.mark.parametrize("form", ["text", "json", "jsonl", "raw"])
 def test_the_first_whole_answer_is_shown_as_if_it_had_been_alone(form: str, server: Loopback, aiml: Aiml) -> None:
     gone = threading.Event()
     asked = threading.Event()
-    server.models = {"a": [BEGUN, when(asked), SILENCE, when(gone)], "b": [BYE]}
+    server.scripts_by_model = {"a": [BEGUN, when(asked), SILENCE, when(gone)], "b": [BYE]}
     alone = aiml("chat", "-m", "b", "hi", "--format", form)
-    server.models["b"] = [asked, BYE]
+    server.scripts_by_model["b"] = [asked, BYE]
     done = aiml("chat", *BOTH, "--first", "hi", "--format", form)
     assert (done.returncode, timeless(done.stdout, form)) == (0, timeless(alone.stdout, form))
     assert done.stderr.startswith(b"aiml: b was whole first, after ")
@@ -350,29 +361,37 @@ def timeless(shown: bytes, form: str) -> Any:
 @pytest.mark.promise("kept")
 def test_who_is_not_first_is_in_the_history_as_interrupted(server: Loopback, aiml: Aiml) -> None:
     asked = threading.Event()
-    server.models = {"a": [BEGUN, when(asked), SILENCE], "b": [asked, BYE]}
+    server.scripts_by_model = {"a": [BEGUN, when(asked), SILENCE], "b": [asked, BYE]}
     assert aiml("chat", *BOTH, "--first", "hi").returncode == 0
-    assert min(endings()) == ("complete", "Bye")
-    assert [state for state, _ in sorted(endings())] == ["complete", "interrupted"]
+    assert min(read_answer_states()) == ("complete", "Bye")
+    assert [state for state, _ in sorted(read_answer_states())] == ["complete", "interrupted"]
 
 
 @pytest.mark.promise("sent-once")
 def test_who_is_not_first_is_asked_for_nothing_more(server: Loopback, aiml: Aiml) -> None:
     asked = [threading.Event(), threading.Event()]
-    server.models = {"a": [when(asked[0]), BEGUN, SILENCE], "b": [when(asked[1]), SILENCE], "c": [*asked, BYE]}
+    server.scripts_by_model = {
+        "a": [when(asked[0]), BEGUN, SILENCE],
+        "b": [when(asked[1]), SILENCE],
+        "c": [*asked, BYE],
+    }
     done = aiml("chat", *BOTH, "-m", "c", "--first", "--auto-continue", "5", "hi", AIML_RETRIES="5")
     assert (done.stdout, len(server.requests)) == (b"Bye\n", 3)
 
 
 def test_the_others_go_on_when_one_fails(server: Loopback, aiml: Aiml) -> None:
     failed = threading.Event()
-    server.models = {"a": [DOWN, when(failed)], "b": [failed, BYE], "c": [stream(delta("x"), end=b"0\r\n\r\n")]}
+    server.scripts_by_model = {
+        "a": [DOWN, when(failed)],
+        "b": [failed, BYE],
+        "c": [stream(delta("x"), end=b"0\r\n\r\n")],
+    }
     done = aiml("chat", *BOTH, "-m", "c", "--first", "hi")
     assert (done.returncode, done.stdout) == (0, b"Bye\n")
 
 
 def test_when_all_fail_the_first_models_failure_counts(server: Loopback, aiml: Aiml) -> None:
-    server.models = {"a": [DOWN], "b": [REFUSED]}
+    server.scripts_by_model = {"a": [DOWN], "b": [REFUSED]}
     done = aiml("chat", *BOTH, "--first", "hi")
     assert (done.returncode, done.stdout) == (6, b"")
     assert b"\naiml: the server answered 503: down\n" in done.stderr
@@ -387,7 +406,7 @@ def test_first_needs_several_to_choose_from(server: Loopback, aiml: Aiml) -> Non
 @pytest.mark.parametrize("more", [[], ["--json"]])
 def test_a_signal_ends_the_race(more: list[str], server: Loopback) -> None:
     gone, asked = [threading.Event(), threading.Event()], [threading.Event(), threading.Event()]
-    server.models = {name: [when(asked[at]), SILENCE, when(gone[at])] for at, name in enumerate("ab")}
+    server.scripts_by_model = {name: [when(asked[at]), SILENCE, when(gone[at])] for at, name in enumerate("ab")}
     with running(server, "--first", *more) as process:
         assert all(each.wait(20) for each in asked)
         process.send_signal(signal.SIGINT)
@@ -407,13 +426,13 @@ def test_what_is_attached_is_held_against_each_model(server: Loopback, aiml: Aim
 
 def test_a_property_is_held_against_each_model_and_told_once(server: Loopback, aiml: Aiml) -> None:
     store_catalog(server, parameters=["top_k"])
-    server.answers(HELLO)
+    server.answer_with(HELLO)
     done = aiml("chat", "-m", "other", "-m", "m", "-m", "m", "-O", "min_p=1", "hi")
     assert (done.returncode, done.stderr.count(b"the catalogue does not list it for m")) == (0, 1)
 
 
 def test_continue_goes_on_with_the_fastest(server: Loopback, aiml: Aiml) -> None:
-    server.models = {"a": [HELLO], "b": [BEGUN, SILENCE]}
+    server.scripts_by_model = {"a": [HELLO], "b": [BEGUN, SILENCE]}
     for _ in range(3):
         assert aiml("chat", "-m", "b", "-m", "a", "--first", "hi").returncode == 0
         assert aiml("chat", "-c", "more").returncode == 0
@@ -422,7 +441,7 @@ def test_continue_goes_on_with_the_fastest(server: Loopback, aiml: Aiml) -> None
 
 def test_continue_goes_on_with_the_whole_answer_that_stands_last(server: Loopback, aiml: Aiml) -> None:
     later = threading.Event()
-    server.models = {"a": [later, HELLO], "b": [BYE, when(later)], "c": [REFUSED]}
+    server.scripts_by_model = {"a": [later, HELLO], "b": [BYE, when(later)], "c": [REFUSED]}
     assert aiml("chat", *BOTH, "-m", "c", "hi").returncode == 4
     aiml("chat", "-c", "more")
     assert [each["content"] for each in server.requests[-1].json["messages"]] == ["hi", "Bye", "more"]

@@ -5,7 +5,7 @@ import threading
 
 import pytest
 from support.history_file import select
-from support.loopback import HALF_CLOSE, HELLO, STREAM, Loopback, as_json, delta, event, stream
+from support.loopback import HALF_CLOSE, HELLO, STREAM, Loopback, delta, event, json_response, stream
 from support.run_cli import Aiml
 
 from aiml_cli.core.budget import Budget
@@ -54,8 +54,8 @@ def test_that_the_answers_are_not_bounded_is_told_once(aiml: Aiml, more: list[st
 
 
 def test_what_nobody_told_is_unknown_and_not_nothing(aiml: Aiml, server: Loopback) -> None:
-    server.answers(stream(delta("Hi", "stop"), event("[DONE]")))
-    server.answers(STREAM, HALF_CLOSE)
+    server.answer_with(stream(delta("Hi", "stop"), event("[DONE]")))
+    server.answer_with(STREAM, HALF_CLOSE)
     ended = aiml("chat", "--each", "line", "-j", "1", stdin=b"a\n")
     assert b"1 whole, 0 failed, 0 skipped; 0 tokens in, 0 out, cost unknown" in ended.stderr
     ended = aiml("chat", "--each", "line", "-j", "1", stdin=b"a\n")
@@ -64,11 +64,11 @@ def test_what_nobody_told_is_unknown_and_not_nothing(aiml: Aiml, server: Loopbac
 
 def test_a_price_in_the_headers_counts_without_tokens(aiml: Aiml, server: Loopback) -> None:
     said = {"choices": [{"index": 0, "message": {"role": "assistant", "content": "Hi"}, "finish_reason": "stop"}]}
-    server.answers(as_json(said, "200 OK", "X-AIMLAPI-USD-Spent: 0.25"))
+    server.answer_with(json_response(said, "200 OK", "X-AIMLAPI-USD-Spent: 0.25"))
     assert b"$0.25;" in aiml("chat", "--each", "line", stdin=b"a\n").stderr
 
 
 def test_who_answered_is_who_is_paid(aiml: Aiml, server: Loopback) -> None:
-    server.models = {"a": [as_json({"error": "down"}, "503 Service Unavailable")], "b": [HELLO]}
+    server.scripts_by_model = {"a": [json_response({"error": "down"}, "503 Service Unavailable")], "b": [HELLO]}
     assert aiml("chat", "--each", "line", "-m", "a,b", stdin=b"1\n2\n").returncode == 0
     assert [(row["model"], row["requests"]) for row in select("SELECT * FROM spent")] == [("b", 2)]

@@ -9,21 +9,21 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
-from support.loopback import HELLO, SILENCE, Loopback, as_json, delta, event, stream
-from support.row_runs import fed, results, setting, started
-from support.run_cli import Aiml, command
+from support.loopback import HELLO, SILENCE, Loopback, delta, event, json_response, stream
+from support.row_runs import parse_results, set_when_sent, start_run, write_rows
+from support.run_cli import Aiml, build_command
 
 from aiml_cli.store.history import database
 
-LIMITED = as_json({"error": {"message": "slow down"}}, "429 Too Many Requests", "Retry-After: 0")
-REFUSED = as_json({"error": {"message": "bad words"}}, "400 Bad Request")
+LIMITED = json_response({"error": {"message": "slow down"}}, "429 Too Many Requests", "Retry-After: 0")
+REFUSED = json_response({"error": {"message": "bad words"}}, "400 Bad Request")
 CUT = stream(delta("Hel"), delta(finish="length"), event("[DONE]"))
 
 
 def test_every_key_is_there_for_the_good_and_the_bad(aiml: Aiml, server: Loopback) -> None:
-    server.answers(HELLO)
-    server.answers(REFUSED)
-    good, bad = results(aiml("chat", "--each", "line", "-j", "1", stdin=b"a\nb\n").stdout)
+    server.answer_with(HELLO)
+    server.answer_with(REFUSED)
+    good, bad = parse_results(aiml("chat", "--each", "line", "-j", "1", stdin=b"a\nb\n").stdout)
     assert list(good) == list(bad)
     assert (good["text"], good["complete"], good["usage"]["output_tokens"], good["error"]) == ("Hello", True, 5, None)
     assert (bad["complete"], bad["status"], bad["error"]["exit_code"]) == (False, 400, 4)
@@ -32,26 +32,26 @@ def test_every_key_is_there_for_the_good_and_the_bad(aiml: Aiml, server: Loopbac
 
 def test_results_stand_in_the_order_of_the_rows(aiml: Aiml, server: Loopback) -> None:
     second = threading.Event()
-    server.answers(second, HELLO)
-    server.answers(setting(second), HELLO)
+    server.answer_with(second, HELLO)
+    server.answer_with(set_when_sent(second), HELLO)
     ended = aiml("chat", "--each", "line", "-j", "2", stdin=b"a\nb\n")
-    assert [found["row"] for found in results(ended.stdout)] == [1, 2]
+    assert [found["row"] for found in parse_results(ended.stdout)] == [1, 2]
 
 
 def test_unordered_results_come_as_they_are_ready(aiml: Aiml, server: Loopback) -> None:
-    server.answers(SILENCE)
-    server.answers(HELLO)
-    with started(server, "chat", "--each", "line", "-j", "2", "--unordered") as process:
-        fed(process, b"a\n")
-        assert server.arrived.wait(30)
-        fed(process, b"b\n")
+    server.answer_with(SILENCE)
+    server.answer_with(HELLO)
+    with start_run(server, "chat", "--each", "line", "-j", "2", "--unordered") as process:
+        write_rows(process, b"a\n")
+        assert server.request_arrived.wait(30)
+        write_rows(process, b"b\n")
         assert process.stdout
         assert json.loads(process.stdout.readline())["input"] == "b"
 
 
 def test_a_rate_limit_is_told_once_and_the_row_tried_again(aiml: Aiml, server: Loopback) -> None:
-    server.answers(LIMITED)
-    server.answers(HELLO)
+    server.answer_with(LIMITED)
+    server.answer_with(HELLO)
     ended = aiml("chat", "--each", "line", "-j", "4", stdin=b"a\nb\nc\nd\n", AIML_RETRIES="1")
     assert (ended.returncode, len(server.requests)) == (0, 5)
     assert ended.stderr.count(b"slow down; all wait 0.0 s, then 2 are asked at a time") == 1
@@ -59,53 +59,53 @@ def test_a_rate_limit_is_told_once_and_the_row_tried_again(aiml: Aiml, server: L
 
 def test_the_same_rate_limit_is_not_told_again(aiml: Aiml, server: Loopback) -> None:
     for answer in (LIMITED, LIMITED, HELLO):
-        server.answers(answer)
+        server.answer_with(answer)
     ended = aiml("chat", "--each", "line", "-j", "1", stdin=b"a\n", AIML_RETRIES="2")
     assert (ended.returncode, ended.stderr.count(b"slow down")) == (0, 1)
 
 
 @pytest.mark.promise("whole-or-told")
 def test_some_failed_is_10_and_a_refused_key_ends_the_run_with_3(aiml: Aiml, server: Loopback) -> None:
-    server.answers(REFUSED)
-    server.answers(HELLO)
+    server.answer_with(REFUSED)
+    server.answer_with(HELLO)
     assert aiml("chat", "--each", "line", stdin=b"a\nb\n").returncode == 10
-    server.answers(as_json({"error": {"message": "no"}}, "401 Unauthorized"))
+    server.answer_with(json_response({"error": {"message": "no"}}, "401 Unauthorized"))
     ended = aiml("chat", "--each", "line", "-j", "1", stdin=b"a\n" * 50)
-    assert (ended.returncode, len(results(ended.stdout))) == (3, 1)
+    assert (ended.returncode, len(parse_results(ended.stdout))) == (3, 1)
 
 
 def test_a_server_that_is_not_there_ends_the_run_with_7(aiml: Aiml) -> None:
     ended = aiml("chat", "--each", "line", "-j", "2", stdin=b"a\n" * 500, AIML_BASE_URL="http://127.0.0.1:9/v1")
     assert ended.returncode == 7
-    assert len(results(ended.stdout)) < 10
+    assert len(parse_results(ended.stdout)) < 10
     one = aiml("chat", "--each", "line", stdin=b"a\n", AIML_BASE_URL="http://127.0.0.1:9/v1")
     assert one.returncode == 7
 
 
 def test_a_model_that_is_not_there_ends_the_run_and_a_bad_row_does_not(aiml: Aiml, server: Loopback) -> None:
-    server.answers(as_json({"error": {"message": "no model"}}, "404 Not Found"))
+    server.answer_with(json_response({"error": {"message": "no model"}}, "404 Not Found"))
     ended = aiml("chat", "--each", "line", stdin=b"a\n" * 500)
-    assert (ended.returncode, len(results(ended.stdout)) < 10) == (4, True)
+    assert (ended.returncode, len(parse_results(ended.stdout)) < 10) == (4, True)
 
 
 @pytest.mark.promise("whole-or-told")
 def test_a_cut_answer_is_a_failed_row_unless_it_is_allowed(aiml: Aiml, server: Loopback) -> None:
-    server.answers(CUT)
+    server.answer_with(CUT)
     ended = aiml("chat", "--each", "line", stdin=b"a\n")
-    assert (ended.returncode, results(ended.stdout)[0]["text"]) == (10, "Hel")
+    assert (ended.returncode, parse_results(ended.stdout)[0]["text"]) == (10, "Hel")
     assert aiml("chat", "--each", "line", "--allow-cut", stdin=b"a\n").returncode == 0
 
 
 def test_a_schema_is_checked_for_each_row_and_asked_again(aiml: Aiml, server: Loopback) -> None:
     for text in ("no JSON", '{"a": "x"}'):
-        server.answers(stream(delta(text), delta(finish="stop"), event("[DONE]")))
+        server.answer_with(stream(delta(text), delta(finish="stop"), event("[DONE]")))
     ended = aiml("chat", "--each", "line", "--schema", "a", "--schema-retries", "1", stdin=b"x\n")
     assert (ended.returncode, len(server.requests)) == (0, 2)
-    assert results(ended.stdout)[0]["data"] == {"a": "x"}
+    assert parse_results(ended.stdout)[0]["data"] == {"a": "x"}
 
 
 def test_the_summary_is_one_line_and_quiet_leaves_it_out(aiml: Aiml, server: Loopback) -> None:
-    server.answers(HELLO)
+    server.answer_with(HELLO)
     told = aiml("chat", "--each", "line", stdin=b"a\nb\n").stderr.decode()
     assert re.fullmatch(
         r"aiml: 2 rows: 2 whole, 0 failed, 0 skipped; 6 tokens in, 10 out, cost unknown; [\d.]+ s\n", told
@@ -116,15 +116,15 @@ def test_the_summary_is_one_line_and_quiet_leaves_it_out(aiml: Aiml, server: Loo
 @pytest.mark.promise("signals")
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_a_signal_hangs_up_and_keeps_what_is_done(server: Loopback, number: int, code: int) -> None:
-    server.answers(HELLO)
-    server.answers(SILENCE)
-    with started(server, "chat", "--each", "line", "-j", "1") as process:
+    server.answer_with(HELLO)
+    server.answer_with(SILENCE)
+    with start_run(server, "chat", "--each", "line", "-j", "1") as process:
         assert process.stdout
-        fed(process, b"a\n")
+        write_rows(process, b"a\n")
         assert json.loads(process.stdout.readline())["complete"]
-        server.arrived.clear()
-        fed(process, b"b\nc\n")
-        assert server.arrived.wait(30)
+        server.request_arrived.clear()
+        write_rows(process, b"b\nc\n")
+        assert server.request_arrived.wait(30)
         process.send_signal(number)
         rest, told = process.communicate()
         assert (process.returncode, rest) == (code, b"")
@@ -132,36 +132,36 @@ def test_a_signal_hangs_up_and_keeps_what_is_done(server: Loopback, number: int,
 
 
 def test_rows_are_asked_while_the_input_is_still_open(server: Loopback) -> None:
-    server.answers(HELLO)
-    with started(server, "chat", "--each", "line") as process:
-        fed(process, b"a\n")
+    server.answer_with(HELLO)
+    with start_run(server, "chat", "--each", "line") as process:
+        write_rows(process, b"a\n")
         assert process.stdout
         assert json.loads(process.stdout.readline())["input"] == "a"
 
 
 @pytest.mark.promise("reader-gone")
 def test_a_reader_that_goes_away_ends_the_run_quietly(server: Loopback) -> None:
-    server.answers(HELLO)
-    with started(server, "chat", "--each", "line", "-j", "1") as process:
+    server.answer_with(HELLO)
+    with start_run(server, "chat", "--each", "line", "-j", "1") as process:
         assert process.stdout
         assert process.stderr
-        fed(process, b"a\n")
+        write_rows(process, b"a\n")
         process.stdout.readline()
         process.stdout.close()
-        fed(process, b"b\nc\nd\n")
+        write_rows(process, b"b\nc\nd\n")
         assert (process.wait(30), process.stderr.read()) == (141, b"")
 
 
 def test_the_output_file_takes_its_place_at_the_end(aiml: Aiml, server: Loopback, tmp_path: Path) -> None:
-    server.answers(REFUSED)
-    server.answers(HELLO)
+    server.answer_with(REFUSED)
+    server.answer_with(HELLO)
     ended = aiml("chat", "--each", "line", "-o", "out.jsonl", stdin=b"a\nb\n")
     assert (ended.returncode, ended.stdout) == (10, b"")
-    assert len(results((tmp_path / "out.jsonl").read_bytes())) == 2
+    assert len(parse_results((tmp_path / "out.jsonl").read_bytes())) == 2
 
 
 def test_rows_are_no_conversations_and_their_cost_is_in_the_sums(aiml: Aiml, server: Loopback) -> None:
-    server.answers(HELLO)
+    server.answer_with(HELLO)
     aiml("chat", "--each", "line", stdin=b"a\nb\n")
     assert aiml("history", "list").stdout == b""
     with closing(database.open_history()) as kept:
@@ -176,12 +176,12 @@ def test_rows_are_no_conversations_and_their_cost_is_in_the_sums(aiml: Aiml, ser
 def test_sums_that_cannot_be_written_cost_one_notice(
     aiml: Aiml, server: Loopback, clean: Path, spoiled: str, words: bytes
 ) -> None:
-    server.answers(HELLO)
+    server.answer_with(HELLO)
     place = clean / "xdg_data_home" / spoiled
     place.parent.mkdir(exist_ok=True)
     place.write_bytes(b"something else" * 999)
     ended = aiml("chat", "--each", "line", "-j", "1", stdin=b"a\nb\n")
-    assert (ended.returncode, [found["text"] for found in results(ended.stdout)]) == (0, ["Hello", "Hello"])
+    assert (ended.returncode, [found["text"] for found in parse_results(ended.stdout)]) == (0, ["Hello", "Hello"])
     assert (ended.stderr.count(b"\n"), words in ended.stderr) == (2, True)
     assert b"2 rows: 2 whole" in ended.stderr
 
@@ -201,7 +201,7 @@ def peak(count: int) -> int:
     rows = b"".join(b"row %d\n" % number for number in range(count))
     arguments = ["chat", "--demo", "--each", "line", "-q", "-S", "-j", "4", "{row}"]
     ended = subprocess.run(
-        [*command()[:1], "-c", script, *arguments], input=rows, capture_output=True, check=True, timeout=110
+        [*build_command()[:1], "-c", script, *arguments], input=rows, capture_output=True, check=True, timeout=110
     )
     assert ended.stdout.count(b"\n") == count
     return int(ended.stderr)

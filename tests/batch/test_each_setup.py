@@ -38,5 +38,5 @@ def test_it_is_a_usage_error(aiml: Aiml, server: Loopback, arguments: list[str],
 
 
 def test_what_the_config_says_of_single_answers_is_left_aside(aiml: Aiml, server: Loopback) -> None:
-    server.answers(HELLO)
+    server.answer_with(HELLO)
     assert aiml("chat", *ROWS, stdin=b"x\n", AIML_FORMAT="raw", AIML_USAGE="on").returncode == 0

@@ -8,10 +8,10 @@ from contextlib import suppress
 from pathlib import Path
 
 import pyte
-from support.loopback import HELLO, Loopback, as_json
-from support.run_cli import command
+from support.loopback import HELLO, Loopback, json_response
+from support.run_cli import build_command
 
-LIMITED = as_json({"error": {"message": "slow down"}}, "429 Too Many Requests", "Retry-After: 0.5")
+LIMITED = json_response({"error": {"message": "slow down"}}, "429 Too Many Requests", "Retry-After: 0.5")
 
 
 def run(server: Loopback, *arguments: str, retries: str = "1", columns: int = 80) -> tuple[bytes, list[str]]:
@@ -19,7 +19,7 @@ def run(server: Loopback, *arguments: str, retries: str = "1", columns: int = 80
     ours, theirs = pty.openpty()
     termios.tcsetwinsize(theirs, (24, columns))
     env = {**os.environ, "AIML_BASE_URL": server.url, "AIML_RETRIES": retries, "TERM": "xterm"}
-    ask = command("chat", "--each", "line", "-f", "rows", "-j", "1", *arguments)
+    ask = build_command("chat", "--each", "line", "-f", "rows", "-j", "1", *arguments)
     with subprocess.Popen(ask, env=env, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=theirs) as process:
         os.close(theirs)
         wrote = b""
@@ -36,7 +36,7 @@ def run(server: Loopback, *arguments: str, retries: str = "1", columns: int = 80
 def test_the_line_is_gone_in_the_end_and_mixes_with_no_notice(server: Loopback, tmp_path: Path) -> None:
     (tmp_path / "rows").write_text("a\nb\n")
     for answer in (LIMITED, HELLO):
-        server.answers(answer)
+        server.answer_with(answer)
     wrote, lines = run(server)
     assert b"/s" in wrote
     assert [line.split(":")[0] for line in lines] == ["aiml", "aiml"]
@@ -45,15 +45,15 @@ def test_the_line_is_gone_in_the_end_and_mixes_with_no_notice(server: Loopback, 
 
 def test_quiet_shows_nothing(server: Loopback, tmp_path: Path) -> None:
     (tmp_path / "rows").write_text("a\n")
-    server.answers(HELLO)
+    server.answer_with(HELLO)
     assert run(server, "-q") == (b"", [])
 
 
 def test_the_line_tells_how_far_it_is(server: Loopback, tmp_path: Path) -> None:
     (tmp_path / "rows").write_text("row\n" * 40)
-    server.answers(HELLO)
-    server.answers(LIMITED)
-    server.answers(HELLO)
+    server.answer_with(HELLO)
+    server.answer_with(LIMITED)
+    server.answer_with(HELLO)
     wrote, _ = run(server, retries="3")
     assert b"1/~40 rows" in wrote
     assert b"left" in wrote
@@ -61,9 +61,9 @@ def test_the_line_tells_how_far_it_is(server: Loopback, tmp_path: Path) -> None:
 
 def test_the_line_is_no_longer_than_the_terminal_is_wide(server: Loopback, tmp_path: Path) -> None:
     (tmp_path / "rows").write_text("row\n" * 4)
-    server.answers(HELLO)
-    server.answers(LIMITED)
-    server.answers(HELLO)
+    server.answer_with(HELLO)
+    server.answer_with(LIMITED)
+    server.answer_with(HELLO)
     wrote, _ = run(server, columns=20)
     drawn = [line for line in wrote.decode().split("\r") if " rows" in line and "aiml" not in line]
     assert drawn, wrote

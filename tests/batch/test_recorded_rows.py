@@ -7,31 +7,31 @@ import subprocess
 from pathlib import Path
 
 from support import certificates
-from support.answers import priced_answer
+from support.answers import answer_with_cost
 from support.history_file import select
 from support.loopback import HELLO, SILENCE, STREAM, Loopback, chunk, delta, event, stream
-from support.run_cli import Aiml, command
+from support.run_cli import Aiml, build_command
 
 LINES = ["chat", "--each", "line"]
 ROWS = b"a\nb\nc\n"
 
 
 def test_rows_that_are_broken_off_are_not_recorded_and_their_cost_is_not_said_to_be_nothing(server: Loopback) -> None:
-    server.answers(HELLO)
-    server.answers(STREAM + chunk(delta("Hel")), SILENCE)
+    server.answer_with(HELLO)
+    server.answer_with(STREAM + chunk(delta("Hel")), SILENCE)
     environ = {**os.environ, "AIML_BASE_URL": server.url, "AIML_RETRIES": "0", "AIML_RECORD": "tape"}
     pipe = subprocess.PIPE
-    ask = command(*LINES, "-j", "1")
+    ask = build_command(*LINES, "-j", "1")
     with subprocess.Popen(ask, env=environ, stdin=pipe, stdout=pipe, stderr=pipe) as process:
         assert process.stdin
         assert process.stdout
         process.stdin.write(b"a\n")
         process.stdin.flush()
         assert json.loads(process.stdout.readline())["complete"]
-        server.arrived.clear()
+        server.request_arrived.clear()
         process.stdin.write(b"b\n")
         process.stdin.flush()
-        assert server.arrived.wait(30)
+        assert server.request_arrived.wait(30)
         process.send_signal(signal.SIGINT)
         _, told = process.communicate()
     assert Path("tape").read_bytes().count(b"\n") == 1
@@ -40,7 +40,7 @@ def test_rows_that_are_broken_off_are_not_recorded_and_their_cost_is_not_said_to
 
 
 def test_what_was_recorded_costs_nothing_again(server: Loopback, aiml: Aiml) -> None:
-    server.answers(priced_answer("Hi", "stop", 0.25))
+    server.answer_with(answer_with_cost("Hi", "stop", 0.25))
     assert aiml(*LINES, "--record", "tape", "--no-log", stdin=ROWS).returncode == 0
     ended = aiml(*LINES, "--replay", "tape", "--max-cost", "0.1", "-j", "1", stdin=ROWS)
     assert (ended.returncode, ended.stdout.count(b"\n")) == (0, 3)
@@ -49,7 +49,7 @@ def test_what_was_recorded_costs_nothing_again(server: Loopback, aiml: Aiml) -> 
 
 def test_a_schema_is_asked_for_again_in_a_replay_by_many_workers(server: Loopback, aiml: Aiml) -> None:
     for text in ("no JSON", '{"a": "x"}', "nor this", '{"a": "y"}'):
-        server.answers(stream(delta(text), delta(finish="stop"), event("[DONE]")))
+        server.answer_with(stream(delta(text), delta(finish="stop"), event("[DONE]")))
     asks = [*LINES, "--schema", "a", "--schema-retries", "1"]
     assert aiml(*asks, "--record", "tape", "-j", "1", stdin=b"1\n2\n").returncode == 0
     ended = aiml(*asks, "--replay", "tape", "-j", "256", stdin=b"1\n2\n")
@@ -58,10 +58,10 @@ def test_a_schema_is_asked_for_again_in_a_replay_by_many_workers(server: Loopbac
 
 
 def test_many_workers_record_over_tls_and_the_key_is_not_in_it(aiml: Aiml, tmp_path: Path) -> None:
-    environ = {"AIML_CA_BUNDLE": certificates.bundle(tmp_path), "AIMLAPI_API_KEY": "sk-secret-0123456789abcdef"}
+    environ = {"AIML_CA_BUNDLE": certificates.write_bundle(tmp_path), "AIMLAPI_API_KEY": "sk-secret-0123456789abcdef"}
     rows = b"".join(b"row %d\n" % number for number in range(100))
-    with Loopback(tls=certificates.context()) as server:
-        server.answers(HELLO)
+    with Loopback(tls=certificates.make_context()) as server:
+        server.answer_with(HELLO)
         ask = [*LINES, "-j", "64", "--record", "tape"]
         assert aiml(*ask, stdin=rows, **{**environ, "AIML_BASE_URL": server.url}).returncode == 0
     tape = Path("tape").read_bytes()

@@ -7,10 +7,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from support.loopback import HELLO, Loopback, as_json
-from support.run_cli import Aiml, command
+from support.loopback import HELLO, Loopback, json_response
+from support.run_cli import Aiml, build_command
 
-REFUSED = as_json({"error": {"message": "bad words"}}, "400 Bad Request")
+REFUSED = json_response({"error": {"message": "bad words"}}, "400 Bad Request")
 GO_ON = ["chat", "--each", "line", "--resume-from", "out.jsonl", "-j", "1"]
 
 
@@ -28,9 +28,9 @@ def asked(server: Loopback) -> list[str]:
 
 
 def test_what_is_done_is_left_out_and_what_failed_is_asked_again(aiml: Aiml, server: Loopback, out: Path) -> None:
-    server.answers(HELLO)
-    server.answers(REFUSED)
-    server.answers(HELLO)
+    server.answer_with(HELLO)
+    server.answer_with(REFUSED)
+    server.answer_with(HELLO)
     first = aiml(*GO_ON, stdin=b"a\nb\n")
     second = aiml(*GO_ON, stdin=b"a\nb\nc\n")
     assert (first.returncode, second.returncode, first.stdout, second.stdout) == (10, 0, b"", b"")
@@ -42,14 +42,14 @@ def test_what_is_done_is_left_out_and_what_failed_is_asked_again(aiml: Aiml, ser
 
 
 def test_another_request_is_another_row(aiml: Aiml, server: Loopback) -> None:
-    server.answers(HELLO)
+    server.answer_with(HELLO)
     aiml(*GO_ON, stdin=b"a\n")
     aiml(*GO_ON, "--temperature", "1", stdin=b"a\n")
     assert asked(server) == ["a", "a"]
 
 
 def test_rows_may_move_between_the_runs(aiml: Aiml, server: Loopback) -> None:
-    server.answers(HELLO)
+    server.answer_with(HELLO)
     aiml(*GO_ON, stdin=b"a\nb\nc\n")
     aiml(*GO_ON, stdin=b"new\na\nb\nc\n")
     aiml(*GO_ON, stdin=b"b\nc\n")
@@ -57,7 +57,7 @@ def test_rows_may_move_between_the_runs(aiml: Aiml, server: Loopback) -> None:
 
 
 def test_a_row_that_is_there_twice_is_asked_twice(aiml: Aiml, server: Loopback, out: Path) -> None:
-    server.answers(HELLO)
+    server.answer_with(HELLO)
     aiml(*GO_ON, "--shard", "2/2", stdin=b"a\na\n")
     aiml(*GO_ON, stdin=b"a\na\n")
     assert sorted(found["row"] for found in results(out)) == [1, 2]
@@ -65,7 +65,7 @@ def test_a_row_that_is_there_twice_is_asked_twice(aiml: Aiml, server: Loopback, 
 
 @pytest.mark.parametrize("torn", [b'{"row": 2, "ha', b"\xff", b"{}"])
 def test_a_torn_last_line_is_taken_away(aiml: Aiml, server: Loopback, out: Path, torn: bytes) -> None:
-    server.answers(HELLO)
+    server.answer_with(HELLO)
     aiml(*GO_ON, stdin=b"a\n")
     out.write_bytes(out.read_bytes() + torn)
     assert aiml(*GO_ON, stdin=b"a\nb\n").returncode == 0
@@ -94,36 +94,36 @@ def test_killed_again_and_again_each_row_is_there_once(server: Loopback, aiml: A
     rows = [f"row {number // 2}" for number in range(200)]  # each is there twice
     (tmp_path / "rows").write_text("\n".join(rows))
     arguments = ["chat", "--each", "line", "-f", "rows", "--resume-from", "out.jsonl", "-q", "--base-url", server.url]
-    server.answers(HELLO)
+    server.answer_with(HELLO)
     for wanted in (20, 60, 110, 150):
-        with subprocess.Popen(command(*arguments)) as process:
+        with subprocess.Popen(build_command(*arguments)) as process:
             while process.poll() is None and not (out.exists() and out.read_bytes().count(b"\n") > wanted):
                 pass
             process.kill()
-    assert subprocess.run(command(*arguments), check=False).returncode == 0
+    assert subprocess.run(build_command(*arguments), check=False).returncode == 0
     assert Counter(found["row"] for found in results(out)) == Counter(range(1, 201))
     assert len(server.requests) < 200 + 4 * 5
 
 
 @pytest.mark.parametrize("is_kept", [True, False])
 def test_a_file_is_not_read_and_added_to_at_once(aiml: Aiml, server: Loopback, out: Path, is_kept: bool) -> None:
-    server.answers(HELLO)
+    server.answer_with(HELLO)
     assert aiml(*GO_ON, stdin=b"a\n").returncode == 0
     before, arguments = out.read_bytes(), ["chat", "--each", "jsonl", "-f", "out.jsonl"]
     more = ["--resume-from", "out.jsonl"] if is_kept else ["--base-url", server.url]
     with out.open("ab") as file:
-        ended = subprocess.run(command(*arguments, *more), stdout=file, stderr=subprocess.PIPE, check=False)
+        ended = subprocess.run(build_command(*arguments, *more), stdout=file, stderr=subprocess.PIPE, check=False)
     assert (ended.returncode, out.read_bytes(), len(server.requests)) == (2, before, 1)
     assert b"the rows are read from the file that the results go to" in ended.stderr
 
 
 def test_a_full_disk_leaves_whole_lines_only(server: Loopback, out: Path) -> None:
-    server.answers(HELLO)
+    server.answer_with(HELLO)
     limit = "import resource, signal; signal.signal(signal.SIGXFSZ, signal.SIG_IGN); "
     limit += "resource.setrlimit(resource.RLIMIT_FSIZE, (1500, 1500)); "
     script = f"{limit}import sys; from aiml_cli.__main__ import main; sys.exit(main(sys.argv[1:]))"
     ended = subprocess.run(
-        [*command()[:1], "-c", script, *GO_ON, "--no-log", "--base-url", server.url],
+        [*build_command()[:1], "-c", script, *GO_ON, "--no-log", "--base-url", server.url],
         input=b"a\n" * 20, capture_output=True, check=False,
     )  # fmt: skip
     assert (ended.returncode, b"out.jsonl: File too large" in ended.stderr) == (1, True)

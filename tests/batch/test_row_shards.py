@@ -83,7 +83,7 @@ def test_the_examples_of_the_documentation_take_the_third_share(
     program.write_text(f'#!/bin/sh\nexec {shlex.quote(sys.executable)} -m aiml_cli "$@"\n')
     program.chmod(0o755)
     (tmp_path / "reviews.txt").write_text("\n".join("abcdefghijklm"))
-    server.answers(HELLO)
+    server.answer_with(HELLO)
     paths = os.pathsep.join((str(tmp_path), os.environ["PATH"]))
     env = {**os.environ, **environ, "PATH": paths, "AIML_BASE_URL": server.url}
     subprocess.run(["sh", "-c", script], env=env, check=True, timeout=60)

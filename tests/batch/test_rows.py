@@ -18,7 +18,7 @@ def prompts(server: Loopback) -> list[str]:
 
 
 def test_each_line_is_asked_and_empty_ones_are_not(aiml: Aiml, server: Loopback) -> None:
-    server.answers(HELLO)
+    server.answer_with(HELLO)
     ended = aiml("chat", "--each", "line", "-j", "1", "Classify: {row}", stdin=b"good\r\n\n bad \n\nlast")
     assert prompts(server) == ["Classify: good", "Classify:  bad ", "Classify: last"]
     assert [found["row"] for found in results(ended.stdout)] == [1, 2, 3]
@@ -26,7 +26,7 @@ def test_each_line_is_asked_and_empty_ones_are_not(aiml: Aiml, server: Loopback)
 
 
 def test_a_row_without_a_place_stands_before_the_words_and_alone_is_the_prompt(aiml: Aiml, server: Loopback) -> None:
-    server.answers(HELLO)
+    server.answer_with(HELLO)
     aiml("chat", "--each", "line", "Sum", "up", stdin=b"one\n")
     aiml("chat", "--each", "line", stdin=b"two\n")
     assert prompts(server) == ["<stdin>\none\n</stdin>\n\nSum up", "two"]
@@ -34,13 +34,13 @@ def test_a_row_without_a_place_stands_before_the_words_and_alone_is_the_prompt(a
 
 def test_what_a_row_says_is_no_place_and_no_file(aiml: Aiml, server: Loopback, tmp_path: Path) -> None:
     (tmp_path / "secret").write_text("hidden")
-    server.answers(HELLO)
+    server.answer_with(HELLO)
     aiml("chat", "--each", "line", "-j", "1", "{row} and {{row}}", stdin=b"{row} {stdin}\n@secret\n")
     assert prompts(server) == ["{row} {stdin} and {row}", "@secret and {row}"]
 
 
 def test_csv_has_a_header_with_a_mark_and_quoted_newlines(aiml: Aiml, server: Loopback) -> None:
-    server.answers(HELLO)
+    server.answer_with(HELLO)
     table = b'\xef\xbb\xbfname,text\r\nAnn,"a, ""b""\nc"\r\n'
     aiml("chat", "--each", "csv", "{name}: {text} {row}", stdin=table)
     assert prompts(server) == ['Ann: a, "b"\nc {"name": "Ann", "text": "a, \\"b\\"\\nc"}']
@@ -48,7 +48,7 @@ def test_csv_has_a_header_with_a_mark_and_quoted_newlines(aiml: Aiml, server: Lo
 
 @pytest.mark.parametrize("mark", [";", "\t"])
 def test_csv_of_spreadsheets_is_read(aiml: Aiml, server: Loopback, mark: str) -> None:
-    server.answers(HELLO)
+    server.answer_with(HELLO)
     aiml("chat", "--each", "csv", "{b}", stdin=f"a{mark}b\n1{mark}2,5\n".encode())
     assert prompts(server) == ["2,5"]
 
@@ -61,7 +61,7 @@ def test_an_unknown_column_of_csv_is_told_before_anything_is_sent(aiml: Aiml, se
 
 
 def test_broken_records_are_results_and_not_the_end(aiml: Aiml, server: Loopback) -> None:
-    server.answers(HELLO)
+    server.answer_with(HELLO)
     ended = aiml("chat", "--each", "csv", "{a}{b}", stdin=b'a,b\n1,2\nshort\n"x"y,z\n3,4\n')
     assert [found["error"] and found["error"]["exit_code"] for found in results(ended.stdout)] == [None, 2, 2, None]
     assert ended.returncode == 10
@@ -69,7 +69,7 @@ def test_broken_records_are_results_and_not_the_end(aiml: Aiml, server: Loopback
 
 
 def test_a_quote_without_an_end_is_told_with_its_line(aiml: Aiml, server: Loopback) -> None:
-    server.answers(HELLO)
+    server.answer_with(HELLO)
     ended = aiml("chat", "--each", "csv", "{a}", stdin=b'a\n1\n"two\n3\n4\n')
     wrong = [found["error"] and found["error"]["message"] for found in results(ended.stdout)]
     assert (ended.returncode, wrong[0], len(wrong)) == (10, None, 2)
@@ -77,13 +77,13 @@ def test_a_quote_without_an_end_is_told_with_its_line(aiml: Aiml, server: Loopba
 
 
 def test_json_lines_give_texts_as_they_are_and_all_else_as_json(aiml: Aiml, server: Loopback) -> None:
-    server.answers(HELLO)
+    server.answer_with(HELLO)
     aiml("chat", "--each", "jsonl", "{s} {n} {o}", stdin='{"s": "\\"ü\\"", "n": null, "o": {"é": [1.0]}}'.encode())
     assert prompts(server) == ['"ü" null {"é": [1.0]}']
 
 
 def test_a_json_line_that_is_broken_or_lacks_a_column_is_a_result(aiml: Aiml, server: Loopback) -> None:
-    server.answers(HELLO)
+    server.answer_with(HELLO)
     ended = aiml("chat", "--each", "jsonl", "{a}", stdin=b'{"b": 1}\nbroken\n[1]\n{"a": 1}\n')
     assert [found["error"] is None for found in results(ended.stdout)] == [False, False, False, True]
     assert [found["input"] for found in results(ended.stdout)] == [{"b": 1}, "broken", [1], {"a": 1}]
@@ -91,13 +91,13 @@ def test_a_json_line_that_is_broken_or_lacks_a_column_is_a_result(aiml: Aiml, se
 
 
 def test_nul_leaves_newlines_alone(aiml: Aiml, server: Loopback) -> None:
-    server.answers(HELLO)
+    server.answer_with(HELLO)
     aiml("chat", "--each", "nul", "-j", "1", stdin=b"a\nb\0c\0")
     assert prompts(server) == ["a\nb", "c"]
 
 
 def test_utf16_and_old_encodings_are_read(aiml: Aiml, server: Loopback) -> None:
-    server.answers(HELLO)
+    server.answer_with(HELLO)
     aiml("chat", "--each", "line", stdin="grün\r\n".encode("utf-16"))
     ended = aiml("chat", "--each", "line", stdin="grün\n".encode("cp1252"))
     assert prompts(server) == ["grün", "grün"]
@@ -107,7 +107,7 @@ def test_utf16_and_old_encodings_are_read(aiml: Aiml, server: Loopback) -> None:
 def test_files_among_the_words_go_along_with_each_row(aiml: Aiml, server: Loopback, tmp_path: Path) -> None:
     (tmp_path / "rules.txt").write_text("be {row} kind")
     (tmp_path / "rows").write_text("a\nb\n")
-    server.answers(HELLO)
+    server.answer_with(HELLO)
     aiml("chat", "--each", "line", "-f", "rows", "-j", "1", "@rules.txt", "Say {row}", stdin=b"left alone\n")
     start = '<file name="rules.txt">\nbe {row} kind\n</file>\n\nrules.txt Say '
     assert prompts(server) == [f"{start}a", f"{start}b"]
@@ -115,7 +115,7 @@ def test_files_among_the_words_go_along_with_each_row(aiml: Aiml, server: Loopba
 
 @pytest.mark.promise("secrets-held")
 def test_what_seems_secret_is_not_sent(aiml: Aiml, server: Loopback) -> None:
-    server.answers(HELLO)
+    server.answer_with(HELLO)
     rows = b"fine\nghp_k3Rt9QzLw8Xv2Nb6Hy4Jd7Pf5Gs1Mc0VaU\n"
     ended = aiml("chat", "--each", "line", stdin=rows)
     assert (ended.returncode, prompts(server)) == (10, ["fine"])
@@ -136,7 +136,7 @@ def test_a_dry_run_names_the_first_of_the_models_that_stand_in_for_each_other(ai
 
 
 def test_a_template_leaves_its_variables_to_the_columns(aiml: Aiml, server: Loopback) -> None:
-    server.answers(HELLO)
+    server.answer_with(HELLO)
     aiml("chat", "--save", "greet", "-P", "city=Rome {name}", "Hello {name} from {city} {{x}}")
     aiml("chat", "--each", "csv", "-t", "greet", "and {row}", stdin=b"name\nAnn{city}\n")
     assert prompts(server) == ['Hello Ann{city} from Rome {name} {x}\n\nand {"name": "Ann{city}"}']
@@ -144,7 +144,7 @@ def test_a_template_leaves_its_variables_to_the_columns(aiml: Aiml, server: Loop
 
 def test_a_template_takes_the_row_for_the_prompt(aiml: Aiml, server: Loopback, tmp_path: Path) -> None:
     (tmp_path / "rows").write_text("a\n")
-    server.answers(HELLO)
+    server.answer_with(HELLO)
     aiml("chat", "--save", "short", "-s", "Be {tone}.", "Sum up: {prompt}")
     asked = aiml("chat", "--each", "line", "-t", "short", "-f", "rows")
     assert (asked.returncode, b"nothing was said for {tone} of" in asked.stderr) == (2, True)

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 from support.loopback import HELLO, SILENCE, Loopback
-from support.row_runs import fed, results, setting, started
+from support.row_runs import parse_results, set_when_sent, start_run, write_rows
 from support.run_cli import Aiml
 
 from aiml_cli.batch.rate_limit import RateLimiter
@@ -17,22 +17,22 @@ from aiml_cli.errors import RateLimited
 @pytest.mark.promise("kept")
 def test_what_is_done_behind_a_row_that_hangs_is_written_when_the_run_is_stopped(server: Loopback) -> None:
     third = threading.Event()
-    server.answers(SILENCE)
-    server.answers(HELLO)
-    server.answers(setting(third), SILENCE)
-    with started(server, "chat", "--each", "line", "-j", "2") as process:
-        fed(process, b"a\n")
-        assert server.arrived.wait(30)
-        fed(process, b"b\nc\n")
+    server.answer_with(SILENCE)
+    server.answer_with(HELLO)
+    server.answer_with(set_when_sent(third), SILENCE)
+    with start_run(server, "chat", "--each", "line", "-j", "2") as process:
+        write_rows(process, b"a\n")
+        assert server.request_arrived.wait(30)
+        write_rows(process, b"b\nc\n")
         assert third.wait(30)  # who asks for c has handed over the answer for b
         process.send_signal(signal.SIGINT)
         rest, told = process.communicate()
-    assert (process.returncode, [found["input"] for found in results(rest)]) == (130, ["b"])
+    assert (process.returncode, [found["input"] for found in parse_results(rest)]) == (130, ["b"])
     assert b"1 whole, 0 failed, 0 skipped, 2 broken off" in told
 
 
 def test_the_key_is_asked_for_once(server: Loopback, aiml: Aiml, clean: Path) -> None:
-    server.answers(HELLO)
+    server.answer_with(HELLO)
     (clean / "key.sh").write_text(f"echo x >> {clean}/asked; echo a-key-of-many-letters")
     (clean / "xdg_config_home/aiml").mkdir(mode=0o700)
     (clean / "xdg_config_home/aiml/config.toml").write_text(
@@ -43,9 +43,9 @@ def test_the_key_is_asked_for_once(server: Loopback, aiml: Aiml, clean: Path) ->
 
 
 def test_rows_that_ask_the_same_have_hashes_of_their_own(server: Loopback, aiml: Aiml) -> None:
-    server.answers(HELLO)
+    server.answer_with(HELLO)
     ended = aiml("chat", "--each", "csv", "{a}", stdin=b"a,b\n1,x\n1,y\n")
-    assert len({found["hash"] for found in results(ended.stdout)}) == 2
+    assert len({found["hash"] for found in parse_results(ended.stdout)}) == 2
 
 
 def test_one_more_is_asked_at_a_time_as_it_goes_well() -> None:
@@ -53,7 +53,7 @@ def test_one_more_is_asked_at_a_time_as_it_goes_well() -> None:
     pace.report_failure(RateLimited("slow down"), 0)
     entered = [pace.acquire() for _ in range(2)]
     for _ in range(2):
-        pace.release(well=True)
+        pace.release(is_success=True)
     more = threading.Thread(target=lambda: entered.extend(pace.acquire() for _ in range(3)), daemon=True)
     more.start()
     more.join(30)
@@ -66,5 +66,5 @@ def test_nobody_runs_further_ahead_than_results_can_be_held() -> None:
     waits = threading.Thread(target=lambda: (held.wait_for_room(AHEAD), began.set()), daemon=True)
     waits.start()
     assert not began.is_set()
-    held.put(0, b"x")
+    held.write(0, b"x")
     assert (began.wait(30), wrote) == (True, [b"x"])

@@ -10,19 +10,19 @@ from support.loopback import (
     HELLO_RESPONSE,
     USAGE,
     Loopback,
-    as_json,
     delta,
     event,
-    http,
-    response,
-    spoken,
+    http_response,
+    json_response,
+    response_object,
     stream,
+    text_events,
 )
 from support.run_cli import Aiml
 
-CUT = response("Hel", "incomplete", incomplete_details={"reason": "max_output_tokens"})
-FILTERED = response("Hel", "incomplete", incomplete_details={"reason": "content_filter"})
-FAILED = response("", "failed", error={"code": "server_error", "message": "It broke."})
+CUT = response_object("Hel", "incomplete", incomplete_details={"reason": "max_output_tokens"})
+FILTERED = response_object("Hel", "incomplete", incomplete_details={"reason": "content_filter"})
+FAILED = response_object("", "failed", error={"code": "server_error", "message": "It broke."})
 PROBLEM = {"title": "Bad Request", "status": 400, "message": "Body validation error", "requestId": "r"}
 
 
@@ -34,14 +34,14 @@ def message(text: str | None, finish: str = "stop", **more: Any) -> dict[str, An
 
 def refused_status(status: str, body: object) -> bytes:
     """Make a reply with a failing status."""
-    return as_json(body, status)
+    return json_response(body, status)
 
 
 # command, reply, stdout, words of stderr, exit code
 ANSWERS = [
     ("chat", HELLO, "Hello\n", "", 0),
-    ("chat", as_json(message("Hello")), "Hello\n", "", 0),
-    ("chat", as_json(message("Hello"), "201 Created"), "Hello\n", "", 0),
+    ("chat", json_response(message("Hello")), "Hello\n", "", 0),
+    ("chat", json_response(message("Hello"), "201 Created"), "Hello\n", "", 0),
     ("chat", stream(delta("Hi\n"), delta(finish="stop")), "Hi\n", "", 0),
     ("chat", stream(delta("Hi"), event("[DONE]")), "Hi\n", "", 0),
     ("chat", stream(delta("Hi"), delta(finish="length"), event("[DONE]")), "Hi\n", "length cap", 8),
@@ -53,12 +53,12 @@ ANSWERS = [
     ("chat", stream(delta("Hi"), event({"error": {"message": "It broke."}})), "Hi\n", "It broke.", 6),
     ("chat", stream(delta("Hi"), event("{")), "Hi\n", "not JSON", 6),
     ("chat", stream(delta("Hi"), event({"choices": [{"delta": {"content": 5}}]})), "Hi\n", "cannot be read", 6),
-    ("chat", as_json({"error": {"message": "It broke."}}), "", "It broke.", 6),
-    ("chat", http(b"", "200 OK"), "", "nothing in it", 6),
-    ("chat", http(b"null"), "", "no chat completion", 6),
-    ("chat", http(b"<html><body>Please log in</body></html>", "200 OK", "text/html"), "", "Please log in", 6),
-    ("chat", as_json(message("Hi", "length")), "Hi\n", "length cap", 8),
-    ("chat", as_json(message(None, "tool_calls", tool_calls=[{"id": "c1", "function": {"name": "f", "arguments": "{}"}}])),
+    ("chat", json_response({"error": {"message": "It broke."}}), "", "It broke.", 6),
+    ("chat", http_response(b"", "200 OK"), "", "nothing in it", 6),
+    ("chat", http_response(b"null"), "", "no chat completion", 6),
+    ("chat", http_response(b"<html><body>Please log in</body></html>", "200 OK", "text/html"), "", "Please log in", 6),
+    ("chat", json_response(message("Hi", "length")), "Hi\n", "length cap", 8),
+    ("chat", json_response(message(None, "tool_calls", tool_calls=[{"id": "c1", "function": {"name": "f", "arguments": "{}"}}])),
      "", "tool call: f({}) c1", 0),
     ("chat", stream(delta(reasoning_content="Hm"), delta("Hi"), delta(finish="stop")), "Hi\n", "Hm\n", 0),
     ("chat", refused_status("400 Bad Request", PROBLEM), "", "Body validation error", 4),
@@ -70,23 +70,23 @@ ANSWERS = [
     ("chat", refused_status("422 Unprocessable", {"detail": [{"loc": ["body", "n"], "msg": "bad"}]}), "", "body.n: bad", 4),
     ("chat", refused_status("429 Too Many", {"error": {"message": "slow down"}}), "", "slow down", 5),
     ("chat", refused_status("429 Too Many", {"error": {"code": "insufficient_quota", "message": "x"}}), "", "billing", 3),
-    ("chat", http(b"<html><title>x</title><h1>Bad gateway</h1>", "502 Bad", "text/html"), "", "Bad gateway", 6),
-    ("chat", http(b"busy", "503 Busy", "text/plain"), "", "busy", 6),
-    ("chat", http(b"", "504 Time-out"), "", "the server answered 504", 6),
-    ("chat", http(b"", "302 Found", "text/plain", "Location: https://evil.example/"), "", "302", 4),
+    ("chat", http_response(b"<html><title>x</title><h1>Bad gateway</h1>", "502 Bad", "text/html"), "", "Bad gateway", 6),
+    ("chat", http_response(b"busy", "503 Busy", "text/plain"), "", "busy", 6),
+    ("chat", http_response(b"", "504 Time-out"), "", "the server answered 504", 6),
+    ("chat", http_response(b"", "302 Found", "text/plain", "Location: https://evil.example/"), "", "302", 4),
     ("chat", b"SSH-2.0-OpenSSH\r\n\r\n", "", "not HTTP", 6),
     ("chat", b"", "", "closed without an answer", 7),
     ("respond", HELLO_RESPONSE, "Hello\n", "", 0),
-    ("respond", as_json(response()), "Hello\n", "", 0),
-    ("respond", as_json({k: v for k, v in response().items() if k != "status"}), "Hello\n", "", 0),
-    ("respond", stream(*spoken("Hel"), event({"type": "response.incomplete", "response": CUT})), "Hel\n", "length cap", 8),
-    ("respond", as_json(FILTERED), "Hel\n", "content filter", 8),
-    ("respond", stream(*spoken("Hel"), event({"type": "response.completed", "response": CUT})), "Hel\n", "length cap", 8),
-    ("respond", stream(*spoken("Hel")), "Hel\n", "the stream ended before", 8),
-    ("respond", stream(*spoken("Hel"), event({"type": "response.failed", "response": FAILED})), "Hel\n", "It broke.", 6),
-    ("respond", as_json(FAILED), "", "It broke.", 6),
-    ("respond", stream(*spoken("Hel"), event({"type": "error", "message": "It broke."})), "Hel\n", "It broke.", 6),
-    ("respond", as_json(response("", "in_progress", output=[])), "", "in_progress", 8),
+    ("respond", json_response(response_object()), "Hello\n", "", 0),
+    ("respond", json_response({k: v for k, v in response_object().items() if k != "status"}), "Hello\n", "", 0),
+    ("respond", stream(*text_events("Hel"), event({"type": "response.incomplete", "response": CUT})), "Hel\n", "length cap", 8),
+    ("respond", json_response(FILTERED), "Hel\n", "content filter", 8),
+    ("respond", stream(*text_events("Hel"), event({"type": "response.completed", "response": CUT})), "Hel\n", "length cap", 8),
+    ("respond", stream(*text_events("Hel")), "Hel\n", "the stream ended before", 8),
+    ("respond", stream(*text_events("Hel"), event({"type": "response.failed", "response": FAILED})), "Hel\n", "It broke.", 6),
+    ("respond", json_response(FAILED), "", "It broke.", 6),
+    ("respond", stream(*text_events("Hel"), event({"type": "error", "message": "It broke."})), "Hel\n", "It broke.", 6),
+    ("respond", json_response(response_object("", "in_progress", output=[])), "", "in_progress", 8),
 ]  # fmt: skip
 
 
@@ -95,7 +95,7 @@ ANSWERS = [
 def test_an_answer_ends_honestly(
     command: str, reply: bytes, stdout: str, stderr: str, code: int, server: Loopback, aiml: Aiml
 ) -> None:
-    server.answers(reply)
+    server.answer_with(reply)
     done = aiml(command, "hi")
     assert (done.stdout.decode(), done.returncode) == (stdout, code)
     assert stderr in done.stderr.decode()
@@ -108,7 +108,7 @@ def test_an_answer_ends_honestly(
 def test_the_json_of_an_answer_tells_the_same(
     command: str, reply: bytes, stdout: str, stderr: str, code: int, server: Loopback, aiml: Aiml
 ) -> None:
-    server.answers(reply)
+    server.answer_with(reply)
     done = aiml(command, "hi", "--format", "json")
     found = json.loads(done.stdout)
     assert done.returncode == code
@@ -119,7 +119,7 @@ def test_the_json_of_an_answer_tells_the_same(
 
 
 def test_a_capped_answer_that_is_allowed_ends_with_0_and_is_told(server: Loopback, aiml: Aiml) -> None:
-    server.answers(stream(delta("Hi"), delta(finish="length")))
+    server.answer_with(stream(delta("Hi"), delta(finish="length")))
     done = aiml("chat", "hi", "--allow-cut")
     assert (done.returncode, done.stdout) == (0, b"Hi\n")
     assert b"length cap" in done.stderr
@@ -127,12 +127,12 @@ def test_a_capped_answer_that_is_allowed_ends_with_0_and_is_told(server: Loopbac
 
 @pytest.mark.promise("whole-or-told")
 def test_a_cut_stream_is_never_allowed(server: Loopback, aiml: Aiml) -> None:
-    server.answers(stream(delta("Hi"), end=b""))
+    server.answer_with(stream(delta("Hi"), end=b""))
     assert aiml("chat", "hi", "--allow-cut").returncode == 8
 
 
 def test_every_line_of_jsonl_is_an_event_and_the_last_is_the_object(server: Loopback, aiml: Aiml) -> None:
-    server.answers(HELLO)
+    server.answer_with(HELLO)
     lines = [json.loads(line) for line in aiml("chat", "hi", "--format", "jsonl").stdout.splitlines()]
     assert [line["type"] for line in lines] == ["text", "text", "usage", "done"]
     assert [line["text"] for line in lines[:2]] == ["Hel", "lo"]
@@ -142,32 +142,32 @@ def test_every_line_of_jsonl_is_an_event_and_the_last_is_the_object(server: Loop
 
 def test_raw_is_the_servers_own_bytes(server: Loopback, aiml: Aiml) -> None:
     body = b': comment\r\n\r\ndata: {"choices":[{"delta":{"content":"x"},"finish_reason":"stop"}]}\r\n\r\n'
-    server.answers(http(body, "200 OK", "text/event-stream"))
+    server.answer_with(http_response(body, "200 OK", "text/event-stream"))
     assert aiml("chat", "hi", "--format", "raw").stdout == body
 
 
 @pytest.mark.promise("pipe-bytes")
 def test_a_pipe_gets_the_text_byte_for_byte(server: Loopback, aiml: Aiml) -> None:
     text = "a\x1b[31mb\r\x07\u202e\U0001f469‍🚀 é\n"
-    server.answers(stream(delta(text), delta(finish="stop")))
+    server.answer_with(stream(delta(text), delta(finish="stop")))
     assert aiml("chat", "hi").stdout == text.encode()
 
 
 def test_choices_do_not_mix(server: Loopback, aiml: Aiml) -> None:
     pieces = [delta("a"), delta("x", index=1), delta("b"), delta("y", index=1)]
-    server.answers(stream(*pieces, delta(finish="stop"), delta(finish="stop", index=1)))
+    server.answer_with(stream(*pieces, delta(finish="stop"), delta(finish="stop", index=1)))
     assert aiml("chat", "hi", "-n", "2").stdout == b"ab\nxy\n"
 
 
 @pytest.mark.promise("whole-or-told")
 def test_one_unfinished_choice_makes_the_answer_incomplete(server: Loopback, aiml: Aiml) -> None:
-    server.answers(stream(delta("a"), delta("x", index=1), delta(finish="stop")))
+    server.answer_with(stream(delta("a"), delta("x", index=1), delta(finish="stop")))
     assert aiml("chat", "hi", "-n", "2").returncode == 8
 
 
 def test_usage_is_told_in_one_line(server: Loopback, aiml: Aiml) -> None:
-    server.answers(
-        as_json({**message("Hi"), "meta": {"usage": {"usd_spent": 0.00012}}}, "200 OK", "x-inference-id: inf-1")
+    server.answer_with(
+        json_response({**message("Hi"), "meta": {"usage": {"usd_spent": 0.00012}}}, "200 OK", "x-inference-id: inf-1")
     )
     line = aiml("chat", "hi", "-u", "-S").stderr.decode()
     assert "3 in (1 cached) · 5 out (2 reasoning) · 8 tokens" in line
@@ -176,13 +176,13 @@ def test_usage_is_told_in_one_line(server: Loopback, aiml: Aiml) -> None:
 
 
 def test_the_price_may_come_in_a_header(server: Loopback, aiml: Aiml) -> None:
-    server.answers(as_json(message("Hi"), "200 OK", "x-aimlapi-usd-spent: 0.5"))
+    server.answer_with(json_response(message("Hi"), "200 OK", "x-aimlapi-usd-spent: 0.5"))
     found = json.loads(aiml("chat", "hi", "--json").stdout)
     assert (found["cost_usd"], found["cost_source"]) == (0.5, "gateway")
 
 
 def test_quiet_and_hidden_reasoning_say_nothing(server: Loopback, aiml: Aiml) -> None:
-    server.answers(stream(delta(reasoning_content="Hm"), delta("Hi"), delta(finish="stop")))
+    server.answer_with(stream(delta(reasoning_content="Hm"), delta("Hi"), delta(finish="stop")))
     assert aiml("chat", "hi", "-R").stderr == b""
     assert aiml("chat", "hi", "-q").stderr == b""
 
@@ -191,8 +191,8 @@ def test_quiet_and_hidden_reasoning_say_nothing(server: Loopback, aiml: Aiml) ->
 def test_the_output_file_is_replaced_by_a_complete_answer_only(server: Loopback, aiml: Aiml) -> None:
     file = Path("out.txt")
     file.write_text("old")
-    server.answers(stream(delta("Hi"), end=b""))
-    server.answers(HELLO)
+    server.answer_with(stream(delta("Hi"), end=b""))
+    server.answer_with(HELLO)
     cut = aiml("chat", "hi", "-o", "out.txt")
     assert (cut.returncode, cut.stdout, file.read_text()) == (8, b"", "old")
     assert Path("out.txt.part").read_text() == "Hi\n"
@@ -204,25 +204,25 @@ def test_the_output_file_is_replaced_by_a_complete_answer_only(server: Loopback,
 
 
 def test_a_failed_answer_leaves_no_empty_part(server: Loopback, aiml: Aiml) -> None:
-    server.answers(http(b"busy", "503 Busy"))
+    server.answer_with(http_response(b"busy", "503 Busy"))
     aiml("chat", "hi", "-o", "out.txt")
     assert list(Path().glob("out*")) == []
 
 
 def test_halves_of_a_character_in_two_deltas_are_joined(server: Loopback, aiml: Aiml) -> None:
     halves = [b'data: {"choices":[{"delta":{"content":"%s"}}]}\n\n' % half for half in (b"a\\ud83d", b"\\ude00b")]
-    server.answers(stream(*halves, delta(finish="stop")))
+    server.answer_with(stream(*halves, delta(finish="stop")))
     assert aiml("chat", "hi").stdout.decode() == "a😀b\n"
 
 
 @pytest.mark.promise("retries")
 def test_a_retry_is_announced_and_numbered_anew(server: Loopback, aiml: Aiml) -> None:
-    server.answers(as_json({"error": "busy"}, "503 Busy", "retry-after-ms: 1"))
-    server.answers(HELLO)
+    server.answer_with(json_response({"error": "busy"}, "503 Busy", "retry-after-ms: 1"))
+    server.answer_with(HELLO)
     done = aiml("chat", "hi", AIML_RETRIES="2")
     assert (done.stdout, done.returncode) == (b"Hello\n", 0)
     assert b"trying again in 0.0 s (1 of 2)" in done.stderr
-    ids = [request.header("x-client-request-id") for request in server.requests]
+    ids = [request.get_header("x-client-request-id") for request in server.requests]
     assert len(set(ids)) == 2
 
 
@@ -232,21 +232,21 @@ NEVER = ["400 x", "401 x", "402 x", "403 x", "404 x", "413 x", "422 x"]
 @pytest.mark.promise("retries")
 @pytest.mark.parametrize("status", NEVER)
 def test_a_refused_request_is_never_sent_again(status: str, server: Loopback, aiml: Aiml) -> None:
-    server.answers(as_json({"error": "no"}, status, "retry-after-ms: 1"))
+    server.answer_with(json_response({"error": "no"}, status, "retry-after-ms: 1"))
     aiml("chat", "hi", AIML_RETRIES="2")
     assert len(server.requests) == 1
 
 
 @pytest.mark.promise("sent-once")
 def test_nothing_is_sent_again_once_a_word_was_shown(server: Loopback, aiml: Aiml) -> None:
-    server.answers(stream(delta("Hi"), end=b""))
+    server.answer_with(stream(delta("Hi"), end=b""))
     assert aiml("chat", "hi", AIML_RETRIES="2").returncode == 8
     assert len(server.requests) == 1
 
 
 @pytest.mark.promise("retries")
 def test_a_long_wait_that_the_server_asks_for_is_told_instead(server: Loopback, aiml: Aiml) -> None:
-    server.answers(as_json({"error": "slow down"}, "429 x", "Retry-After: 1000"))
+    server.answer_with(json_response({"error": "slow down"}, "429 x", "Retry-After: 1000"))
     done = aiml("chat", "hi", AIML_RETRIES="2")
     assert (done.returncode, len(server.requests)) == (5, 1)
     assert b"1000 s" in done.stderr
@@ -254,22 +254,22 @@ def test_a_long_wait_that_the_server_asks_for_is_told_instead(server: Loopback, 
 
 @pytest.mark.promise("key-secret")
 def test_a_key_that_a_failing_try_repeats_is_masked(server: Loopback, aiml: Aiml) -> None:
-    server.answers(as_json({"error": "bad canary-0123456789"}, "500 x", "retry-after-ms: 1"))
+    server.answer_with(json_response({"error": "bad canary-0123456789"}, "500 x", "retry-after-ms: 1"))
     done = aiml("chat", "hi", AIMLAPI_API_KEY="canary-0123456789", AIML_RETRIES="1")
     assert (done.returncode, len(server.requests)) == (6, 2)
     assert b"canary" not in done.stdout + done.stderr
 
 
 def test_raw_holds_no_failed_try(server: Loopback, aiml: Aiml) -> None:
-    server.answers(as_json({"error": "busy"}, "503 x", "retry-after-ms: 1"))
-    server.answers(as_json(message("Hi")))
+    server.answer_with(json_response({"error": "busy"}, "503 x", "retry-after-ms: 1"))
+    server.answer_with(json_response(message("Hi")))
     done = aiml("chat", "hi", "--format", "raw", AIML_RETRIES="1")
     assert json.loads(done.stdout) == message("Hi")
 
 
 def test_the_status_is_that_of_the_last_try(server: Loopback, aiml: Aiml) -> None:
-    server.answers(as_json({"error": "busy"}, "503 x", "retry-after-ms: 1"))
-    server.answers(b"")
+    server.answer_with(json_response({"error": "busy"}, "503 x", "retry-after-ms: 1"))
+    server.answer_with(b"")
     found = json.loads(aiml("chat", "hi", "--json", AIML_RETRIES="1").stdout)
     assert (found["status"], found["attempts"], found["error"]["exit_code"]) == (None, 2, 7)
 
@@ -287,12 +287,12 @@ def test_wrong_usage_is_told_before_a_missing_key(aiml: Aiml) -> None:
 
 @pytest.mark.promise("key-secret")
 def test_a_key_that_the_server_repeats_is_masked(server: Loopback, aiml: Aiml) -> None:
-    server.answers(as_json({"error": "wrong key canary-0123456789"}, "401 x"))
+    server.answer_with(json_response({"error": "wrong key canary-0123456789"}, "401 x"))
     for form in ("text", "json", "jsonl"):
         done = aiml("chat", "hi", "--format", form, AIMLAPI_API_KEY="canary-0123456789")
         assert done.returncode == 3
         assert b"canary" not in done.stdout + done.stderr
-    assert server.requests[0].header("authorization") == "Bearer canary-0123456789"
+    assert server.requests[0].get_header("authorization") == "Bearer canary-0123456789"
 
 
 @pytest.mark.promise("odd-keys")
@@ -312,7 +312,7 @@ def test_no_key_goes_over_plain_http_to_another_machine(aiml: Aiml) -> None:
 
 @pytest.mark.promise("key-secret")
 def test_verbose_tells_the_exchange(server: Loopback, aiml: Aiml) -> None:
-    server.answers(as_json(message("Hi"), "200 OK", "x-inference-id: inf-1"))
+    server.answer_with(json_response(message("Hi"), "200 OK", "x-inference-id: inf-1"))
     words = aiml("chat", "hi", "-v", AIMLAPI_API_KEY="canary-0123456789").stderr.decode()
     assert f"POST {server.url}/chat/completions, " in words
     assert "200 application/json, request inf-1" in words

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from support.loopback import HELLO, Loopback, as_json, delta, event, response, stream
+from support.loopback import HELLO, Loopback, delta, event, json_response, response_object, stream
 from support.run_cli import Aiml
 
 FENCED = '```json\n{"name": "Ada"}\n```'
@@ -19,25 +19,25 @@ def answer(text: str, **more: Any) -> dict[str, Any]:
 
 
 ODD = [
-    ("chat", as_json(answer("see", annotations=[5]))),
-    ("chat", as_json(answer("see", annotations={"a": 1}))),
-    ("chat", as_json(answer("see", meta=[]))),
-    ("chat", as_json(answer("see", usage={"prompt_tokens": 1, "prompt_tokens_details": []}))),
-    ("chat", as_json(answer("see", search_results=[1], citations=[2]))),
+    ("chat", json_response(answer("see", annotations=[5]))),
+    ("chat", json_response(answer("see", annotations={"a": 1}))),
+    ("chat", json_response(answer("see", meta=[]))),
+    ("chat", json_response(answer("see", usage={"prompt_tokens": 1, "prompt_tokens_details": []}))),
+    ("chat", json_response(answer("see", search_results=[1], citations=[2]))),
     ("chat", stream(delta("s"), delta("e", annotations={}), delta("e"), delta(finish="stop"), event({"meta": []}))),
-    ("respond", as_json(response("see", usage={"input_tokens": 1, "output_tokens_details": []}))),
+    ("respond", json_response(response_object("see", usage={"input_tokens": 1, "output_tokens_details": []}))),
 ]
 
 
 @pytest.mark.parametrize(("command", "reply"), ODD)
 def test_odd_facts_beside_an_answer_do_not_spoil_it(command: str, reply: bytes, server: Loopback, aiml: Aiml) -> None:
-    server.answers(reply)
+    server.answer_with(reply)
     done = aiml(command, "hi")
     assert (done.stdout, done.returncode) == (b"see\n", 0)
 
 
 def test_a_fence_around_the_json_is_told(server: Loopback, aiml: Aiml) -> None:
-    server.answers(as_json(answer(FENCED)))
+    server.answer_with(json_response(answer(FENCED)))
     done = aiml("chat", "hi", "--schema", "name")
     assert (done.stdout.decode(), done.returncode) == (FENCED + "\n", 0)
     assert b"code fence" in done.stderr
@@ -45,7 +45,7 @@ def test_a_fence_around_the_json_is_told(server: Loopback, aiml: Aiml) -> None:
 
 def test_no_sound_for_audio_out_is_not_as_asked(server: Loopback, aiml: Aiml) -> None:
     Path("old.wav").write_bytes(b"old")
-    server.answers(HELLO)
+    server.answer_with(HELLO)
     done = aiml("chat", "hi", "--audio-out", "old.wav")
     assert (done.returncode, done.stdout, Path("old.wav").read_bytes()) == (9, b"Hello\n", b"old")
 
@@ -72,12 +72,12 @@ def test_what_cannot_be_meant_is_not_sent(flags: list[str], words: str, server: 
 
 
 def test_cancelling_is_not_judged_by_what_is_no_response(server: Loopback, aiml: Aiml) -> None:
-    server.answers(as_json({"data": []}))
+    server.answer_with(json_response({"data": []}))
     done = aiml("respond", "--cancel", "resp_1")
     assert (done.returncode, done.stdout) == (6, b"")
 
 
 def test_a_first_token_that_never_came_has_no_time(server: Loopback, aiml: Aiml) -> None:
-    server.answers(as_json({"id": "x", "choices": []}))
+    server.answer_with(json_response({"id": "x", "choices": []}))
     found = json.loads(aiml("chat", "hi", "--json").stdout)
     assert found["timing"]["first_token_s"] is None

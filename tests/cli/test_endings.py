@@ -8,14 +8,14 @@ import threading
 
 import pytest
 from support.loopback import HELLO, STREAM, Loopback, chunk, delta, stream
-from support.run_cli import Aiml, command
-from support.streaming import read_bytes, streaming_process
+from support.run_cli import Aiml, build_command
+from support.streaming import read_bytes, start_streaming
 
 
 @pytest.mark.promise("signals")
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 129)])
 def test_a_signal_keeps_what_came_and_ends_its_line(number: int, code: int, server: Loopback) -> None:
-    with streaming_process(server) as process:
+    with start_streaming(server) as process:
         assert read_bytes(process.stdout, 5) == b"Hello"
         process.send_signal(number)
         rest, words = process.communicate(timeout=30)
@@ -27,12 +27,16 @@ def test_a_signal_keeps_what_came_and_ends_its_line(number: int, code: int, serv
 @pytest.mark.promise("signals")
 def test_a_signal_before_the_first_word_ends_at_once(server: Loopback) -> None:
     never = threading.Event()
-    server.answers(never)
+    server.answer_with(never)
     environ = {**os.environ, "AIML_BASE_URL": server.url}
     with subprocess.Popen(
-        command("chat", "hi"), env=environ, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+        build_command("chat", "hi"),
+        env=environ,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
     ) as process:
-        assert server.arrived.wait(30)
+        assert server.request_arrived.wait(30)
         process.send_signal(signal.SIGINT)
         out, _ = process.communicate(timeout=30)
         assert (process.returncode, out) == (130, b"")
@@ -41,7 +45,7 @@ def test_a_signal_before_the_first_word_ends_at_once(server: Loopback) -> None:
 
 @pytest.mark.promise("signals")
 def test_a_second_signal_changes_nothing(server: Loopback) -> None:
-    with streaming_process(server) as process:
+    with start_streaming(server) as process:
         assert read_bytes(process.stdout, 5) == b"Hello"
         for _ in range(5):
             process.send_signal(signal.SIGINT)
@@ -50,7 +54,7 @@ def test_a_second_signal_changes_nothing(server: Loopback) -> None:
 
 
 def test_the_json_of_an_interrupted_answer_holds_what_came(server: Loopback) -> None:
-    with streaming_process(server, "--format", "jsonl") as process:
+    with start_streaming(server, "--format", "jsonl") as process:
         first = read_bytes(process.stdout, 20)
         process.send_signal(signal.SIGINT)
         rest, _ = process.communicate(timeout=30)
@@ -67,7 +71,7 @@ def test_an_ignored_signal_stays_ignored(server: Loopback) -> None:
     def ignore() -> None:
         signal.signal(signal.SIGHUP, signal.SIG_IGN)
 
-    with streaming_process(server, preexec_fn=ignore) as process:
+    with start_streaming(server, preexec_fn=ignore) as process:
         assert read_bytes(process.stdout, 5) == b"Hello"
         process.send_signal(signal.SIGHUP)
         process.send_signal(signal.SIGTERM)
@@ -79,10 +83,14 @@ def test_an_ignored_signal_stays_ignored(server: Loopback) -> None:
 def test_a_reader_that_goes_away_ends_it_quietly(server: Loopback) -> None:
     go_on = threading.Event()
     pieces = [chunk(delta(f"line {number}\n")) for number in range(2000)]
-    server.answers(STREAM + pieces[0], go_on, b"".join(pieces[1:]))
+    server.answer_with(STREAM + pieces[0], go_on, b"".join(pieces[1:]))
     environ = {**os.environ, "AIML_BASE_URL": server.url}
     with subprocess.Popen(
-        command("chat", "hi"), env=environ, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+        build_command("chat", "hi"),
+        env=environ,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
     ) as process:
         assert process.stdout
         assert process.stderr
@@ -95,10 +103,10 @@ def test_a_reader_that_goes_away_ends_it_quietly(server: Loopback) -> None:
 
 @pytest.mark.promise("stdout-fails")
 def test_a_full_output_is_told(server: Loopback) -> None:
-    server.answers(HELLO)
+    server.answer_with(HELLO)
     with open("/dev/full", "wb") as full:  # noqa: PTH123 - a device
         done = subprocess.run(
-            command("chat", "hi"), env={**os.environ, "AIML_BASE_URL": server.url}, stdin=subprocess.DEVNULL,
+            build_command("chat", "hi"), env={**os.environ, "AIML_BASE_URL": server.url}, stdin=subprocess.DEVNULL,
             stdout=full, stderr=subprocess.PIPE, timeout=60, check=False,
         )  # fmt: skip
     assert done.returncode == 1
@@ -140,7 +148,7 @@ SHELL = [
 @pytest.mark.promise("odd-environment")
 @pytest.mark.parametrize(("line", "stdout", "code", "stderr"), SHELL)
 def test_a_line_of_shell(line: str, stdout: str, code: int, stderr: str, server: Loopback) -> None:
-    server.answers(HELLO)
+    server.answer_with(HELLO)
     done = in_shell(server, line)
     assert (done.stdout.decode(), done.returncode) == (stdout, code)
     assert stderr in done.stderr.decode()
@@ -149,13 +157,13 @@ def test_a_line_of_shell(line: str, stdout: str, code: int, stderr: str, server:
 
 @pytest.mark.promise("whole-or-told")
 def test_a_script_stops_at_an_incomplete_answer(server: Loopback) -> None:
-    server.answers(stream(delta("Hi"), delta(finish="length")))
+    server.answer_with(stream(delta("Hi"), delta(finish="length")))
     done = in_shell(server, "set -e; answer=$($AIML chat hi); echo not reached")
     assert (done.returncode, done.stdout) == (8, b"")
 
 
 def test_piped_text_comes_first_and_the_instruction_last(server: Loopback, aiml: Aiml) -> None:
-    server.answers(HELLO)
+    server.answer_with(HELLO)
     aiml("chat", "summarise", "this", stdin=b"one\ntwo\n")
     assert server.requests[0].json["messages"][0]["content"] == "<stdin>\none\ntwo\n</stdin>\n\nsummarise this"
 
@@ -176,7 +184,7 @@ STDIN = [
 def test_what_is_piped_in_becomes_the_prompt(
     words: list[str], stdin: bytes, prompt: str, server: Loopback, aiml: Aiml
 ) -> None:
-    server.answers(HELLO)
+    server.answer_with(HELLO)
     assert aiml("respond", *words, stdin=stdin).returncode in (0, 8)
     assert server.requests[0].json["input"] == prompt
 
@@ -191,11 +199,11 @@ def test_what_is_no_text_is_refused_before_it_costs(data: bytes, server: Loopbac
 
 @pytest.mark.promise("stdin")
 def test_a_pipe_that_stays_open_is_waited_for_and_told(server: Loopback) -> None:
-    server.answers(HELLO)
+    server.answer_with(HELLO)
     reading, writing = os.pipe()
     environ = {**os.environ, "AIML_BASE_URL": server.url}
     with subprocess.Popen(
-        command("chat", "x"), env=environ, stdin=reading, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+        build_command("chat", "x"), env=environ, stdin=reading, stdout=subprocess.PIPE, stderr=subprocess.PIPE
     ) as process:
         os.close(reading)
         assert process.stderr
@@ -209,7 +217,7 @@ def test_a_pipe_that_stays_open_is_waited_for_and_told(server: Loopback) -> None
 
 def test_a_server_that_hangs_up_is_closed_with_the_reader(server: Loopback) -> None:
     """The connection ends with the program: what nobody reads need not be paid for."""
-    with streaming_process(server) as process:
+    with start_streaming(server) as process:
         assert read_bytes(process.stdout, 5) == b"Hello"
         process.send_signal(signal.SIGINT)
         process.communicate(timeout=30)

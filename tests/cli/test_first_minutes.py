@@ -11,7 +11,7 @@ from typing import Any
 import pexpect
 import pytest
 from support.loopback import HELLO, Loopback
-from support.run_cli import Aiml, command
+from support.run_cli import Aiml, build_command
 
 from aiml_cli.__main__ import main
 from aiml_cli.api.model_list import parse_models
@@ -31,7 +31,7 @@ def status(code: int, words: str) -> bytes:
 def hint(aiml: Aiml, server: Loopback, reply: bytes, *arguments: str) -> str:
     """Give the advice after a refusal, with a catalogue on disk."""
     save_models(CachedModels(server.url, "", time.time(), CATALOGUE, parse_models(CATALOGUE)))
-    server.answers(reply)
+    server.answer_with(reply)
     done = aiml(*arguments)
     assert (done.returncode, done.stdout, len(server.requests)) == (4, b"", 1)
     text: str = done.stderr.decode().partition("hint: ")[2]
@@ -57,7 +57,7 @@ def test_a_script_without_a_key_is_told_in_two_lines(aiml: Aiml) -> None:
 
 def test_a_person_without_a_key_is_told_in_four() -> None:
     environ: Any = {**os.environ, "AIML_BASE_URL": "https://api.example.com/v1", "TERM": "xterm"}
-    program, *rest = command("chat", "hi")
+    program, *rest = build_command("chat", "hi")
     child = pexpect.spawn(program, rest, env=environ, dimensions=(24, 120), timeout=60)
     child.expect(pexpect.EOF)
     child.close()
@@ -91,7 +91,7 @@ def test_what_is_not_about_the_model_is_left_alone(model: str, words: str, aiml:
 
 
 def test_a_near_conversation_is_offered(aiml: Aiml, server: Loopback) -> None:
-    server.answers(HELLO)
+    server.answer_with(HELLO)
     assert aiml("chat", "hi").returncode == 0
     listed = aiml("history", "list", "--json").stdout.decode()
     name = listed.partition('"name": "')[2].partition('"')[0] or listed.partition('"id": "')[2].partition('"')[0]
@@ -100,7 +100,7 @@ def test_a_near_conversation_is_offered(aiml: Aiml, server: Loopback) -> None:
 
 
 def test_the_editor_begins_with_the_words_and_its_text_is_sent(aiml: Aiml, server: Loopback) -> None:
-    server.answers(HELLO)
+    server.answer_with(HELLO)
     code = "path.write_text(path.read_text() + oct(path.stat().st_mode)[-3:] + '\\n@x\\n')"
     assert aiml("chat", "-e", "one", "two", EDITOR="false", VISUAL=editor(code)).returncode == 0
     assert server.requests[0].json["messages"][0]["content"] == "one two\n600\n@x"
@@ -109,7 +109,7 @@ def test_the_editor_begins_with_the_words_and_its_text_is_sent(aiml: Aiml, serve
 
 @pytest.mark.promise("stdin")
 def test_the_editor_does_not_read_what_is_piped(aiml: Aiml, server: Loopback) -> None:
-    server.answers(HELLO)
+    server.answer_with(HELLO)
     code = "os.set_blocking(0, False); path.write_text('sum' + sys.stdin.read()); print('noise')"
     done = aiml("chat", "-e", stdin=b"data", EDITOR=editor(code))
     assert (done.returncode, b"noise" in done.stdout) == (0, False)
@@ -137,6 +137,6 @@ def test_what_is_written_fills_the_template(aiml: Aiml, server: Loopback) -> Non
     folder = Path(os.environ["XDG_CONFIG_HOME"]) / "aiml" / "templates"
     folder.mkdir(parents=True)
     (folder / "t.toml").write_text('prompt = "Say {words}!"')
-    server.answers(HELLO)
+    server.answer_with(HELLO)
     assert aiml("chat", "-e", "-t", "t", EDITOR=editor("path.write_text('hi')")).returncode == 0
     assert server.requests[0].json["messages"][0]["content"] == "Say hi!"

@@ -38,7 +38,7 @@ class Typed:
 def spellings() -> Iterator[Any]:
     for endpoint in ENDPOINTS:
         for row in flags_of(endpoint):
-            for word in (row.flag, row.short, *row.also):
+            for word in (row.flag, row.short, *row.aliases):
                 if word:
                     yield pytest.param(endpoint, row, word, id=f"{endpoint}{word}")
 

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from support.loopback import HELLO, HELLO_RESPONSE, Loopback, as_json, http
+from support.loopback import HELLO, HELLO_RESPONSE, Loopback, http_response, json_response
 from support.run_cli import Aiml
 
 from aiml_cli.__main__ import main
@@ -26,7 +26,7 @@ def _files(tmp_path: Path) -> None:
 
 
 def test_chat_gets_each_file_as_a_part_of_its_own(server: Loopback, aiml: Aiml) -> None:
-    server.answers(HELLO)
+    server.answer_with(HELLO)
     files = ["-f", "photo", "-f", "paper.txt", "-f", "voice", "-f", "note.txt"]
     done = aiml("chat", "what", "is", "this?", *files, "--detail", "low")
     assert (done.returncode, done.stdout) == (0, b"Hello\n")
@@ -39,7 +39,7 @@ def test_chat_gets_each_file_as_a_part_of_its_own(server: Loopback, aiml: Aiml) 
 
 
 def test_respond_gets_the_same_in_its_own_form(server: Loopback, aiml: Aiml) -> None:
-    server.answers(HELLO_RESPONSE)
+    server.answer_with(HELLO_RESPONSE)
     done = aiml("respond", "what is", "@photo", "-a", "paper.txt", "-f", "voice", "--detail", "high", stdin=PNG)
     assert (done.returncode, done.stdout) == (0, b"Hello\n")
     assert server.requests[0].json["input"][0]["content"] == [
@@ -52,7 +52,7 @@ def test_respond_gets_the_same_in_its_own_form(server: Loopback, aiml: Aiml) -> 
 
 
 def test_what_is_no_text_is_told_with_its_size(server: Loopback, aiml: Aiml) -> None:
-    server.answers(HELLO)
+    server.answer_with(HELLO)
     words = b"aiml: sends photo (image/png, 9 bytes), standard input (application/pdf, 9 bytes)\n"
     assert aiml("chat", "-f", "photo", "-f", "note.txt", stdin=PDF).stderr == words
     assert aiml("chat", "-f", "photo", "-q").stderr == b""
@@ -60,7 +60,7 @@ def test_what_is_no_text_is_told_with_its_size(server: Loopback, aiml: Aiml) -> 
 
 
 def test_a_folder_and_a_glob_are_sent_as_blocks(server: Loopback, aiml: Aiml, tmp_path: Path) -> None:
-    server.answers(HELLO)
+    server.answer_with(HELLO)
     for name in ("a.py", "b.py", ".env"):
         (tmp_path / "src" / name).parent.mkdir(exist_ok=True)
         (tmp_path / "src" / name).write_text(f"{name}\n")
@@ -73,19 +73,19 @@ def test_a_folder_and_a_glob_are_sent_as_blocks(server: Loopback, aiml: Aiml, tm
 @pytest.mark.promise("key-bound")
 def test_an_address_is_fetched_without_the_key(server: Loopback, aiml: Aiml) -> None:
     url = server.url.removesuffix("/v1") + "/page"
-    server.answers(http(b"caf\xe9", "200 OK", "text/html; charset=iso-8859-1"))
-    server.answers(HELLO)
+    server.answer_with(http_response(b"caf\xe9", "200 OK", "text/html; charset=iso-8859-1"))
+    server.answer_with(HELLO)
     done = aiml("chat", "sum up", "-f", url, AIMLAPI_API_KEY="k-secret")
     assert (done.returncode, done.stderr) == (0, b"")
     page, question = server.requests
-    assert (page.line, page.header("authorization")) == ("GET /page HTTP/1.1", None)
-    assert question.header("authorization") == "Bearer k-secret"
+    assert (page.request_line, page.get_header("authorization")) == ("GET /page HTTP/1.1", None)
+    assert question.get_header("authorization") == "Bearer k-secret"
     assert question.json["messages"][0]["content"] == f'<file name="{url}">\ncafé\n</file>\n\nsum up'
 
 
 def test_a_fetched_image_is_one_whatever_the_server_calls_it(server: Loopback, aiml: Aiml) -> None:
-    server.answers(http(PNG, "200 OK", "text/plain"))
-    server.answers(HELLO)
+    server.answer_with(http_response(PNG, "200 OK", "text/plain"))
+    server.answer_with(HELLO)
     assert aiml("chat", "-f", f"{server.url}/x").returncode == 0
     assert server.requests[1].json["messages"][0]["content"] == [{"type": "image_url", "image_url": {"url": PNG_URL}}]
 
@@ -97,10 +97,10 @@ def test_the_address_of_an_image_is_passed_on(command: str, capfd: pytest.Captur
 
 
 NOT_FETCHED = [
-    (as_json({}, "404 Not Found"), 2, b"HTTP 404"),
-    (as_json({}, "302 Found", "Location: http://x.test/"), 2, b"points to http://x.test/"),
-    (http(b"PK\x03\x04"), 2, b"zip archive"),
-    (http(b"x" * (20 * 1024 * 1024 + 1)), 2, b"more than 20 MiB"),
+    (json_response({}, "404 Not Found"), 2, b"HTTP 404"),
+    (json_response({}, "302 Found", "Location: http://x.test/"), 2, b"points to http://x.test/"),
+    (http_response(b"PK\x03\x04"), 2, b"zip archive"),
+    (http_response(b"x" * (20 * 1024 * 1024 + 1)), 2, b"more than 20 MiB"),
     (b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nx", 7, b"the connection was cut"),
 ]
 
@@ -109,7 +109,7 @@ NOT_FETCHED = [
 def test_what_cannot_be_fetched_is_told_before_it_costs(
     reply: bytes, code: int, words: bytes, server: Loopback, aiml: Aiml
 ) -> None:
-    server.answers(reply)
+    server.answer_with(reply)
     done = aiml("chat", "x", "-f", f"{server.url}/x")
     assert (done.returncode, len(server.requests)) == (code, 1)
     assert words in done.stderr
@@ -169,7 +169,7 @@ def test_what_the_model_cannot_take_is_refused_before_it_costs(
 @pytest.mark.parametrize("model", ["b/eyes", "b/eyes-alias", "e/unknown", "no/such", "A/TEXT"])
 def test_what_the_model_takes_or_may_take_is_sent(model: str, server: Loopback, aiml: Aiml) -> None:
     store(server.url)
-    server.answers(HELLO)
+    server.answer_with(HELLO)
     assert aiml("chat", "x", "-m", model, "-f", "photo").returncode == 0
     assert len(server.requests) == 1
 
@@ -208,7 +208,7 @@ def test_a_file_of_turns_needs_no_prompt(tmp_path: Path, capfd: pytest.CaptureFi
 
 
 def test_the_turns_may_come_from_stdin(server: Loopback, aiml: Aiml) -> None:
-    server.answers(HELLO)
+    server.answer_with(HELLO)
     done = aiml("chat", "go on", "--messages", "-", stdin=json.dumps(TURNS[:1]).encode())
     assert (done.returncode, done.stderr) == (0, b"")
     assert server.requests[0].json["messages"] == [TURNS[0], {"role": "user", "content": "go on"}]

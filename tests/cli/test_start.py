@@ -24,8 +24,8 @@ run()
 HEAVY = ["httpx", "rich", "prompt_toolkit", "pydantic", "sqlite3", "click", "asyncio", "jsonschema", "tomlkit"]
 
 
-def loaded(url: str, *arguments: str) -> list[str]:
-    """Give the heavy modules that a command has loaded when it ends."""
+def run_and_list_modules(url: str, *arguments: str) -> list[str]:
+    """Run a command and return the heavy modules that it has loaded when it ends."""
     done = subprocess.run(
         [sys.executable, "-c", f"HEAVY = {HEAVY}\n{PROBE}", *arguments],
         env={**os.environ, "AIML_BASE_URL": url}, stdin=subprocess.DEVNULL, capture_output=True, timeout=60, check=True,
@@ -39,18 +39,18 @@ def loaded(url: str, *arguments: str) -> list[str]:
     [["--version"], ["-V"], ["--help"], ["-h"], ["chat", "--help"], ["config", "--help"], ["config", "path"]],
 )
 def test_what_needs_no_network_loads_nothing_heavy(arguments: list[str]) -> None:
-    assert loaded("http://127.0.0.1:9", *arguments) == []
+    assert run_and_list_modules("http://127.0.0.1:9", *arguments) == []
 
 
 @pytest.mark.parametrize(("command", "reply"), [("chat", HELLO), ("respond", HELLO_RESPONSE)])
 def test_a_piped_one_shot_loads_httpx_and_no_screen(command: str, reply: bytes, server: Loopback) -> None:
-    server.answers(reply)
-    assert loaded(server.url, command, "hi") == ["httpx", "sqlite3"]
-    assert loaded(server.url, command, "hi", "--no-log") == ["httpx"]
+    server.answer_with(reply)
+    assert run_and_list_modules(server.url, command, "hi") == ["httpx", "sqlite3"]
+    assert run_and_list_modules(server.url, command, "hi", "--no-log") == ["httpx"]
 
 
 def test_a_dry_run_loads_no_network(server: Loopback) -> None:
-    assert loaded(server.url, "chat", "hi", "--dry-run") == []
+    assert run_and_list_modules(server.url, "chat", "hi", "--dry-run") == []
 
 
 def test_the_version_is_known_without_the_command_line() -> None:

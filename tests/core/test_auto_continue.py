@@ -9,15 +9,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from support.answers import answer_in_turn, last_messages, priced_answer, refusal
-from support.history_file import answers, becomes, endings, streamed
-from support.loopback import STREAM, Loopback, as_json, chunk, delta, event, response, stream
-from support.run_cli import Aiml, command
+from support.answers import answer_with_cost, get_last_messages, json_error, queue_answers
+from support.history_file import read_answer_states, read_answers, read_streaming_text, wait_until_equal
+from support.loopback import STREAM, Loopback, chunk, delta, event, json_response, response_object, stream
+from support.run_cli import Aiml, build_command
 from support.streaming import read_bytes
 
-from aiml_cli.core.previous_turns import GO_ON
+from aiml_cli.core.previous_turns import CONTINUE_PROMPT
 
-USER, REST = {"role": "user", "content": "hi"}, {"role": "user", "content": GO_ON}
+USER, REST = {"role": "user", "content": "hi"}, {"role": "user", "content": CONTINUE_PROMPT}
 CAPPED = stream(delta("Hel"), delta(finish="length"))
 CUT = stream(delta("Hel"), end=b"")
 LAST = stream(delta("lo"), delta(finish="stop"), event("[DONE]"))
@@ -25,45 +25,45 @@ LAST = stream(delta("lo"), delta(finish="stop"), event("[DONE]"))
 
 @pytest.mark.parametrize("first", [CAPPED, CUT, stream(delta("Hel"))])
 def test_the_rest_is_asked_for_and_joined(first: bytes, server: Loopback, aiml: Aiml) -> None:
-    answer_in_turn(server, first, LAST)
+    queue_answers(server, first, LAST)
     done = aiml("chat", "hi", "--auto-continue", "3")
     assert (done.returncode, done.stdout, len(server.requests)) == (0, b"Hello\n", 2)
-    assert last_messages(server) == [USER, {"role": "assistant", "content": "Hel"}, REST]
+    assert get_last_messages(server) == [USER, {"role": "assistant", "content": "Hel"}, REST]
     assert done.stderr.count(b"asking for the rest (1 of 3)\n") == 1
-    assert endings() == [("complete", "Hello")]
+    assert read_answer_states() == [("complete", "Hello")]
 
 
 def test_responses_are_joined_too(server: Loopback, aiml: Aiml) -> None:
-    cut = response("Hel", "incomplete", incomplete_details={"reason": "max_output_tokens"})
-    answer_in_turn(server, as_json(cut), as_json(response("lo", id="resp_2")))
+    cut = response_object("Hel", "incomplete", incomplete_details={"reason": "max_output_tokens"})
+    queue_answers(server, json_response(cut), json_response(response_object("lo", id="resp_2")))
     done = aiml("respond", "hi", "--auto-continue", "1")
     assert (done.returncode, done.stdout) == (0, b"Hello\n")
-    assert last_messages(server) == [USER, {"role": "assistant", "content": "Hel"}, REST]
-    assert answers()[0]["items"] == [{"role": "assistant", "content": "Hello"}]
+    assert get_last_messages(server) == [USER, {"role": "assistant", "content": "Hel"}, REST]
+    assert read_answers()[0]["items"] == [{"role": "assistant", "content": "Hello"}]
 
 
 def test_the_json_has_all_of_it_once(server: Loopback, aiml: Aiml) -> None:
-    answer_in_turn(server, priced_answer("Hel", "length", 0.25), priced_answer("lo", "stop", 0.5))
+    queue_answers(server, answer_with_cost("Hel", "length", 0.25), answer_with_cost("lo", "stop", 0.5))
     found = json.loads(aiml("chat", "hi", "--json", "--auto-continue", "1").stdout)
     assert (found["text"], found["finish_reason"], found["complete"]) == ("Hello", "stop", True)
     assert (found["usage"]["output_tokens"], found["usage"]["total_tokens"], found["cost_usd"]) == (10, 16, 0.75)
-    assert answers()[0]["cost_usd"] == 0.75
+    assert read_answers()[0]["cost_usd"] == 0.75
 
 
 def test_it_ends_after_so_many_parts_as_the_last_one_ended(server: Loopback, aiml: Aiml) -> None:
-    answer_in_turn(server, CAPPED)
+    queue_answers(server, CAPPED)
     done = aiml("chat", "hi", "--auto-continue", "2")
     assert (done.returncode, done.stdout, len(server.requests)) == (8, b"HelHelHel\n", 3)
     assert b"asking for the rest (2 of 2)\n" in done.stderr
     assert b"hint: -c asks for the rest; or allow more" in done.stderr
-    assert endings() == [("incomplete", "HelHelHel")]
+    assert read_answer_states() == [("incomplete", "HelHelHel")]
 
 
 def test_a_refused_part_takes_nothing_from_those_before(server: Loopback, aiml: Aiml) -> None:
-    answer_in_turn(server, CUT, refusal("no more"))
+    queue_answers(server, CUT, json_error("no more"))
     done = aiml("chat", "hi", "--auto-continue", "2")
     assert (done.returncode, done.stdout, len(server.requests)) == (4, b"Hel\n", 2)
-    assert endings() == [("incomplete", "Hel")]
+    assert read_answer_states() == [("incomplete", "Hel")]
 
 
 @pytest.mark.parametrize(
@@ -80,13 +80,13 @@ def test_a_refused_part_takes_nothing_from_those_before(server: Loopback, aiml: 
     ],
 )
 def test_what_has_no_plain_rest_is_left_as_it_is(reply: bytes, server: Loopback, aiml: Aiml) -> None:
-    answer_in_turn(server, reply, LAST)
+    queue_answers(server, reply, LAST)
     assert aiml("chat", "hi", "--auto-continue", "3").returncode in (6, 8)
     assert len(server.requests) == 1
 
 
 def test_a_file_gets_the_joined_text(server: Loopback, aiml: Aiml, tmp_path: Path) -> None:
-    answer_in_turn(server, CUT, LAST)
+    queue_answers(server, CUT, LAST)
     done = aiml("chat", "hi", "--auto-continue", "1", "-o", str(tmp_path / "out"))
     assert (done.returncode, (tmp_path / "out").read_text()) == (0, "Hello\n")
 
@@ -94,24 +94,24 @@ def test_a_file_gets_the_joined_text(server: Loopback, aiml: Aiml, tmp_path: Pat
 @pytest.mark.promise("kept")
 def test_ctrl_c_in_the_second_part_keeps_both(server: Loopback) -> None:
     more = threading.Event()
-    server.answers(CUT)
-    server.answers(STREAM + chunk(delta("lo")), more)
+    server.answer_with(CUT)
+    server.answer_with(STREAM + chunk(delta("lo")), more)
     environ: dict[str, Any] = {**os.environ, "AIML_BASE_URL": server.url}
     with subprocess.Popen(
-        command("chat", "hi", "--auto-continue", "1"), env=environ, stdin=subprocess.DEVNULL,
+        build_command("chat", "hi", "--auto-continue", "1"), env=environ, stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE, stderr=subprocess.PIPE,
     ) as process:  # fmt: skip
         assert read_bytes(process.stdout, 5) == b"Hello"
-        assert becomes(streamed, "Hello")
+        assert wait_until_equal(read_streaming_text, "Hello")
         process.send_signal(signal.SIGINT)
         assert process.communicate(timeout=30)[0] == b"\n"
     more.set()
-    assert (process.returncode, endings()) == (130, [("interrupted", "Hello")])
+    assert (process.returncode, read_answer_states()) == (130, [("interrupted", "Hello")])
 
 
 def test_it_joins_within_a_conversation_that_goes_on(server: Loopback, aiml: Aiml) -> None:
-    answer_in_turn(server, CUT, CUT, LAST)
+    queue_answers(server, CUT, CUT, LAST)
     aiml("chat", "hi")
     assert aiml("chat", "-c", "--auto-continue", "1").stdout == b"Hello\n"
     said = {"role": "assistant", "content": "Hel"}
-    assert last_messages(server) == [USER, said, REST, said, REST]
+    assert get_last_messages(server) == [USER, said, REST, said, REST]

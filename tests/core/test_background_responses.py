@@ -8,21 +8,31 @@ from typing import Any
 import pexpect
 import pyte
 import pytest
-from support.loopback import STREAM, Loopback, as_json, chunk, event, http, response, spoken, stream
-from support.run_cli import Aiml, command
+from support.loopback import (
+    STREAM,
+    Loopback,
+    chunk,
+    event,
+    http_response,
+    json_response,
+    response_object,
+    stream,
+    text_events,
+)
+from support.run_cli import Aiml, build_command
 
 from aiml_cli.__main__ import main
 from aiml_cli.demo.server import serve
 
-QUEUED = as_json(response(status="queued", output=[], usage=None))
-WORKING = as_json(response("Hel", "in_progress"))
-DONE = as_json(response("Hello"))
-CANCELLED = as_json(response(status="cancelled", output=[]))
+QUEUED = json_response(response_object(status="queued", output=[], usage=None))
+WORKING = json_response(response_object("Hel", "in_progress"))
+DONE = json_response(response_object("Hello"))
+CANCELLED = json_response(response_object(status="cancelled", output=[]))
 PROBLEM = {"message": "Not found", "statusCode": 404}
 
 
 def test_background_prints_the_id_and_how_to_come_back(server: Loopback, aiml: Aiml) -> None:
-    server.answers(QUEUED)
+    server.answer_with(QUEUED)
     ended = aiml("respond", "--background", "hi")
     assert (ended.returncode, ended.stdout) == (0, b"resp_1\n")
     assert ended.stderr == b"aiml: the response is queued; follow it up with: aiml respond --wait resp_1\n"
@@ -32,25 +42,27 @@ def test_background_prints_the_id_and_how_to_come_back(server: Loopback, aiml: A
 
 
 def test_the_way_back_names_the_server_that_was_named(server: Loopback, aiml: Aiml) -> None:
-    server.answers(QUEUED)
+    server.answer_with(QUEUED)
     ended = aiml("respond", "--background", "--base-url", server.url, "hi")
     assert f"aiml respond --base-url {server.url} --wait resp_1" in ended.stderr.decode()
 
 
 def test_background_gives_the_whole_object_as_json(server: Loopback, aiml: Aiml) -> None:
-    server.answers(QUEUED)
+    server.answer_with(QUEUED)
     found = json.loads(aiml("respond", "--background", "--json", "hi").stdout)
     assert (found["id"], found["finish_reason"], found["complete"]) == ("resp_1", "queued", False)
 
 
 def test_what_is_only_taken_on_is_not_held_against_a_schema(server: Loopback, aiml: Aiml) -> None:
-    server.answers(QUEUED)
+    server.answer_with(QUEUED)
     ended = aiml("respond", "--background", "--schema", "name, age int", "hi")
     assert (ended.returncode, ended.stdout) == (0, b"resp_1\n")
 
 
 def test_background_streams_when_that_is_asked_for(server: Loopback, aiml: Aiml) -> None:
-    server.answers(stream(*spoken("Hello"), event({"type": "response.completed", "response": response()})))
+    server.answer_with(
+        stream(*text_events("Hello"), event({"type": "response.completed", "response": response_object()}))
+    )
     ended = aiml("respond", "--background", "--stream", "hi")
     assert (ended.returncode, ended.stdout) == (0, b"Hello\n")
     assert server.requests[0].json["stream"] is True
@@ -60,7 +72,7 @@ def test_background_streams_when_that_is_asked_for(server: Loopback, aiml: Aiml)
 def test_a_refusal_in_the_background_names_store(
     server: Loopback, aiml: Aiml, flags: tuple[str, ...], *, is_told: bool
 ) -> None:
-    server.answers(as_json({"message": "store must be true"}, "400 Bad Request"))
+    server.answer_with(json_response({"message": "store must be true"}, "400 Bad Request"))
     ended = aiml("respond", "--background", *flags, "hi")
     assert ended.returncode == 4
     assert (b"try it with --store" in ended.stderr) is is_told
@@ -68,10 +80,10 @@ def test_a_refusal_in_the_background_names_store(
 
 def test_wait_asks_until_the_response_has_ended(server: Loopback, aiml: Aiml) -> None:
     for reply in (WORKING, DONE):
-        server.answers(reply)
+        server.answer_with(reply)
     ended = aiml("respond", "--wait", "resp_1")
     assert (ended.returncode, ended.stdout, ended.stderr) == (0, b"Hello\n", b"")
-    assert [request.line for request in server.requests] == ["GET /v1/responses/resp_1 HTTP/1.1"] * 2
+    assert [request.request_line for request in server.requests] == ["GET /v1/responses/resp_1 HTTP/1.1"] * 2
     assert {request.body for request in server.requests} == {b""}
 
 
@@ -86,23 +98,25 @@ def test_wait_asks_until_the_response_has_ended(server: Loopback, aiml: Aiml) ->
 def test_what_was_waited_for_is_judged_as_if_just_asked(
     server: Loopback, aiml: Aiml, ending: dict[str, Any], code: int
 ) -> None:
-    server.answers(as_json(response(**{"text": "Hel", **ending})))
+    server.answer_with(json_response(response_object(**{"text": "Hel", **ending})))
     assert aiml("respond", "--wait", "resp_1").returncode == code
 
 
 def test_wait_shows_every_format(server: Loopback, aiml: Aiml) -> None:
-    server.answers(DONE)
+    server.answer_with(DONE)
     found = json.loads(aiml("respond", "--wait", "resp_1", "--json").stdout)
     assert (found["text"], found["complete"], found["attempts"]) == ("Hello", True, 1)
-    assert json.loads(aiml("respond", "--wait", "resp_1", "--format", "raw").stdout) == response("Hello")
+    assert json.loads(aiml("respond", "--wait", "resp_1", "--format", "raw").stdout) == response_object("Hello")
 
 
 def test_ctrl_c_ends_the_waiting_and_says_how_to_come_back(server: Loopback) -> None:
-    server.answers(STREAM, chunk(b" "), server.left)
+    server.answer_with(STREAM, chunk(b" "), server.client_left)
     waiting = subprocess.Popen(
-        command("respond", "--base-url", server.url, "--wait", "resp_1"), stdout=subprocess.PIPE, stderr=subprocess.PIPE
+        build_command("respond", "--base-url", server.url, "--wait", "resp_1"),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
     )
-    assert server.arrived.wait(30)
+    assert server.request_arrived.wait(30)
     waiting.send_signal(signal.SIGINT)
     out, err = waiting.communicate(timeout=30)
     assert (waiting.returncode, out) == (130, b"")
@@ -110,7 +124,7 @@ def test_ctrl_c_ends_the_waiting_and_says_how_to_come_back(server: Loopback) -> 
 
 
 def test_a_failure_while_waiting_says_how_to_come_back(server: Loopback, aiml: Aiml) -> None:
-    server.answers(as_json({"message": "Later."}, "503 Service Unavailable"))
+    server.answer_with(json_response({"message": "Later."}, "503 Service Unavailable"))
     ended = aiml("respond", "--wait", "resp_1")
     assert ended.returncode == 6
     assert b"come back with: aiml respond --wait resp_1" in ended.stderr
@@ -118,8 +132,8 @@ def test_a_failure_while_waiting_says_how_to_come_back(server: Loopback, aiml: A
 
 def test_a_terminal_shows_what_is_waited_for_until_it_is_there(server: Loopback) -> None:
     for reply in (QUEUED, DONE):
-        server.answers(reply)
-    program, *rest = command("respond", "--base-url", server.url, "--wait", "resp_1")
+        server.answer_with(reply)
+    program, *rest = build_command("respond", "--base-url", server.url, "--wait", "resp_1")
     child = pexpect.spawn(program, rest, dimensions=(24, 80), timeout=60)
     child.expect("aiml: resp_1 is queued, 0 s")
     child.expect(pexpect.EOF)
@@ -129,7 +143,7 @@ def test_a_terminal_shows_what_is_waited_for_until_it_is_there(server: Loopback)
 
 
 def test_show_gives_what_is_there_by_now(server: Loopback, aiml: Aiml) -> None:
-    server.answers(WORKING)
+    server.answer_with(WORKING)
     ended = aiml("respond", "--show", "resp_1")
     assert (ended.returncode, ended.stdout) == (8, b"Hel\n")
     assert b"its status is in_progress" in ended.stderr
@@ -137,36 +151,36 @@ def test_show_gives_what_is_there_by_now(server: Loopback, aiml: Aiml) -> None:
 
 
 def test_background_among_the_settings_makes_no_unfinished_response_whole(server: Loopback, aiml: Aiml) -> None:
-    server.answers(WORKING)
+    server.answer_with(WORKING)
     assert aiml("respond", "--show", "resp_1", AIML_BACKGROUND="on").returncode == 8
 
 
 @pytest.mark.parametrize(
     "reply",
     [
-        stream(*spoken("Hel", "lo"), event({"type": "response.completed", "response": response()})),
-        as_json({"id": "resp_1", "stream": [{"type": "response.output_text.delta", "delta": "Hello"},
-                                            {"type": "response.completed", "response": response()}]}),
-        as_json({"id": "resp_1", "object": "response", "status": "completed", "output": [],
+        stream(*text_events("Hel", "lo"), event({"type": "response.completed", "response": response_object()})),
+        json_response({"id": "resp_1", "stream": [{"type": "response.output_text.delta", "delta": "Hello"},
+                                            {"type": "response.completed", "response": response_object()}]}),
+        json_response({"id": "resp_1", "object": "response", "status": "completed", "output": [],
                  "stream": [{"type": "response.output_text.delta", "delta": "Hello"}]}),
     ],
     ids=["stream", "events in JSON", "events and a status"],
 )  # fmt: skip
 def test_a_stored_response_may_come_as_events(server: Loopback, aiml: Aiml, reply: bytes) -> None:
-    server.answers(reply)
+    server.answer_with(reply)
     ended = aiml("respond", "--show", "resp_1")
     assert (ended.returncode, ended.stdout) == (0, b"Hello\n")
 
 
 def test_cancel_shows_the_status(server: Loopback, aiml: Aiml) -> None:
-    server.answers(CANCELLED)
+    server.answer_with(CANCELLED)
     ended = aiml("respond", "--cancel", "resp_1")
     assert (ended.returncode, ended.stdout, ended.stderr) == (0, b"cancelled\n", b"")
-    assert server.requests[0].line == "POST /v1/responses/resp_1/cancel HTTP/1.1"
+    assert server.requests[0].request_line == "POST /v1/responses/resp_1/cancel HTTP/1.1"
 
 
 def test_what_ended_before_is_not_cancelled(server: Loopback, aiml: Aiml) -> None:
-    server.answers(DONE)
+    server.answer_with(DONE)
     ended = aiml("respond", "--cancel", "resp_1")
     assert (ended.returncode, ended.stdout) == (9, b"completed\n")
     assert b"was not cancelled" in ended.stderr
@@ -175,7 +189,7 @@ def test_what_ended_before_is_not_cancelled(server: Loopback, aiml: Aiml) -> Non
 @pytest.mark.parametrize("status", ["404 Not Found", "405 Method Not Allowed", "501 Not Implemented"])
 @pytest.mark.parametrize("verb", ["--wait", "--show", "--cancel"])
 def test_a_gateway_without_the_path_is_told_in_words(server: Loopback, aiml: Aiml, status: str, verb: str) -> None:
-    server.answers(as_json(PROBLEM, status))
+    server.answer_with(json_response(PROBLEM, status))
     ended = aiml("respond", verb, "resp_1")
     assert (ended.returncode, ended.stdout) == (4, b"")
     assert b"resp_1: the server has no such response" in ended.stderr
@@ -184,9 +198,9 @@ def test_a_gateway_without_the_path_is_told_in_words(server: Loopback, aiml: Aim
 
 
 def test_an_id_is_one_step_of_the_path(server: Loopback, aiml: Aiml) -> None:
-    server.answers(http(b"", "404 Not Found"))
+    server.answer_with(http_response(b"", "404 Not Found"))
     aiml("respond", "--show", "a?b#c%2F")
-    assert server.requests[0].line == "GET /v1/responses/a%3Fb%23c%252F HTTP/1.1"
+    assert server.requests[0].request_line == "GET /v1/responses/a%3Fb%23c%252F HTTP/1.1"
 
 
 @pytest.mark.parametrize(
@@ -214,7 +228,7 @@ def test_what_makes_no_sense_is_refused_before_anything_is_sent(
 
 
 def test_standard_input_is_no_prompt_here(server: Loopback, aiml: Aiml) -> None:
-    server.answers(DONE)
+    server.answer_with(DONE)
     assert aiml("respond", "--show", "resp_1", stdin=b"ignored").stdout == b"Hello\n"
 
 

@@ -7,19 +7,19 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from support.answers import priced_answer
+from support.answers import answer_with_cost
 from support.catalogs import PRICES, store_catalog
 from support.history_file import select
-from support.loopback import HELLO, HELLO_RESPONSE, Loopback, as_json, delta, event, response, stream
-from support.repl_lines import Lines
+from support.loopback import HELLO, HELLO_RESPONSE, Loopback, delta, event, json_response, response_object, stream
+from support.repl_lines import ReplDriver
 from support.run_cli import Aiml
 
 from aiml_cli.__main__ import main
-from aiml_cli.catalog.pricing import PICTURE_TOKENS, bound_tokens
+from aiml_cli.catalog.pricing import IMAGE_TOKENS, bound_tokens
 from aiml_cli.errors import RequestRejected
 
 Capture = pytest.CaptureFixture[str]
-LISTED = as_json({"data": [{"id": "m", "type": "openai/chat-completions", "pricing": PRICES}]})
+LISTED = json_response({"data": [{"id": "m", "type": "openai/chat-completions", "pricing": PRICES}]})
 SCHEMA = ["--schema", "name"]
 
 
@@ -42,16 +42,16 @@ def test_what_may_cost_more_is_refused_before_any_connection(command: str, serve
 @pytest.mark.parametrize(("command", "reply"), [("chat", HELLO), ("respond", HELLO_RESPONSE)])
 def test_what_costs_less_is_sent_once_without_a_word(command: str, reply: bytes, server: Loopback, aiml: Aiml) -> None:
     store_catalog(server, pricing=PRICES)
-    server.answers(reply)
+    server.answer_with(reply)
     assert asked(aiml, "--max-tokens", "90", command=command) == (0, "")
-    assert [request.line for request in server.requests] == [
+    assert [request.request_line for request in server.requests] == [
         f"POST /v1/{'responses' if command == 'respond' else 'chat/completions'} HTTP/1.1"
     ]
 
 
 def test_without_a_cap_the_input_is_bounded_and_a_notice_says_so(server: Loopback, aiml: Aiml) -> None:
     store_catalog(server, pricing=PRICES)
-    server.answers(HELLO)
+    server.answer_with(HELLO)
     code, told = asked(aiml)
     assert (code, told.count("bounds the input only")) == (0, 1)
     assert "--max-tokens bounds the answer" in told
@@ -83,29 +83,31 @@ def test_the_limit_is_a_setting_like_any(way: str, server: Loopback, aiml: Aiml)
 
 
 def test_a_catalogue_is_fetched_without_the_key_where_none_is_stored(server: Loopback, aiml: Aiml) -> None:
-    server.answers(LISTED)
-    server.answers(HELLO)
+    server.answer_with(LISTED)
+    server.answer_with(HELLO)
     done = aiml("chat", "hi", "-m", "m", "--max-cost", "0.01", "--max-tokens", "5", AIMLAPI_API_KEY="sk-1")
-    lines = [(request.line.split("?")[0], request.header("authorization")) for request in server.requests]
+    lines = [(request.request_line.split("?")[0], request.get_header("authorization")) for request in server.requests]
     assert (done.returncode, lines) == (
         0, [("GET /v1/models", None), ("POST /v1/chat/completions HTTP/1.1", "Bearer sk-1")],
     )  # fmt: skip
 
 
-@pytest.mark.parametrize("listed", [as_json({"data": []}), as_json({"error": {"message": "?"}}, "404 Not Found")])
+@pytest.mark.parametrize(
+    "listed", [json_response({"data": []}), json_response({"error": {"message": "?"}}, "404 Not Found")]
+)
 def test_a_model_without_a_price_is_not_asked(listed: bytes, server: Loopback, aiml: Aiml) -> None:
-    server.answers(listed)
+    server.answer_with(listed)
     code, told = asked(aiml)
     assert (code, "the catalogue has no fixed price of m\nhint: " in told) == (2, True)
-    assert [request.line.split("?")[0] for request in server.requests] == ["GET /v1/models"]
+    assert [request.request_line.split("?")[0] for request in server.requests] == ["GET /v1/models"]
 
 
 def test_a_price_that_depends_on_the_request_is_none(server: Loopback, aiml: Aiml) -> None:
     unit = {"name": "token", "origin": "provided", "price": 1, "per": 1000000}
     store_catalog(server, pricing={"variants": [{**unit, "price": price, "when": {"size": price}} for price in (1, 2)]})
-    server.answers(as_json({"data": []}))
+    server.answer_with(json_response({"data": []}))
     assert asked(aiml)[0] == 2
-    assert [request.line[:4] for request in server.requests if request.line.startswith("POST")] == []
+    assert [request.request_line[:4] for request in server.requests if request.request_line.startswith("POST")] == []
 
 
 @pytest.mark.parametrize(
@@ -131,12 +133,12 @@ def test_what_nobody_can_count_is_not_sent(
 def test_a_picture_counts_flat_and_not_by_its_bytes() -> None:
     part = {"type": "image_url", "image_url": {"url": "data:image/png;base64," + "A" * 999_999}}
     found = bound_tokens({"messages": [{"role": "user", "content": [part]}]})
-    assert PICTURE_TOKENS < found.into < PICTURE_TOKENS + 20
+    assert IMAGE_TOKENS < found.input_tokens < IMAGE_TOKENS + 20
 
 
 def test_a_conversation_counts_as_a_whole_also_where_the_server_keeps_it(server: Loopback, aiml: Aiml) -> None:
     store_catalog(server, pricing=PRICES)
-    server.answers(as_json(response("word " * 1000)))
+    server.answer_with(json_response(response_object("word " * 1000)))
     assert aiml("respond", "hi", "-m", "m", "--store").returncode == 0
     done = aiml("respond", "more", "-c", "--max-cost", "0.01")
     assert (done.returncode, len(server.requests)) == (2, 1)
@@ -154,15 +156,15 @@ def test_of_what_was_never_sent_no_usage_is_missed(server: Loopback, aiml: Aiml)
 
 def test_retries_are_not_spent_twice(server: Loopback, aiml: Aiml) -> None:
     store_catalog(server, pricing=PRICES)
-    server.answers(as_json({"error": {"message": "busy"}}, "503 Service Unavailable", "Retry-After: 0"))
-    server.answers(HELLO)
+    server.answer_with(json_response({"error": {"message": "busy"}}, "503 Service Unavailable", "Retry-After: 0"))
+    server.answer_with(HELLO)
     code, _ = asked(aiml, "--max-tokens", "60", "--retries", "1")
     assert (code, len(server.requests)) == (0, 2)
 
 
 def test_the_rest_is_asked_for_only_as_long_as_the_money_lasts(server: Loopback, aiml: Aiml) -> None:
     store_catalog(server, pricing=PRICES)
-    server.answers(priced_answer("Hel", "length", 0.003))
+    server.answer_with(answer_with_cost("Hel", "length", 0.003))
     code, told = asked(aiml, "--max-tokens", "50", "--auto-continue", "9")
     assert (code, len(server.requests)) == (8, 2)
     assert "aiml: $0.006 is spent, and this may cost $0.005" in told
@@ -170,8 +172,10 @@ def test_the_rest_is_asked_for_only_as_long_as_the_money_lasts(server: Loopback,
 
 def test_an_answer_that_told_no_price_counts_by_its_tokens(server: Loopback, aiml: Aiml) -> None:
     store_catalog(server, pricing=PRICES)
-    body = json.loads(priced_answer("Hel", "length", 0).partition(b"\r\n\r\n")[2])
-    server.answers(as_json({**body, "usage": {"prompt_tokens": 0, "completion_tokens": 20, "total_tokens": 20}}))
+    body = json.loads(answer_with_cost("Hel", "length", 0).partition(b"\r\n\r\n")[2])
+    server.answer_with(
+        json_response({**body, "usage": {"prompt_tokens": 0, "completion_tokens": 20, "total_tokens": 20}})
+    )
     code, told = asked(aiml, "--max-tokens", "50", "--auto-continue", "9")
     assert (code, len(server.requests)) == (8, 3)
     assert "aiml: $0.006 is spent" in told
@@ -179,15 +183,15 @@ def test_an_answer_that_told_no_price_counts_by_its_tokens(server: Loopback, aim
 
 def test_an_answer_is_asked_for_again_only_as_long_as_the_money_lasts(server: Loopback, aiml: Aiml) -> None:
     store_catalog(server, pricing=PRICES)
-    server.answers(priced_answer("no JSON", "stop", 0.005))
+    server.answer_with(answer_with_cost("no JSON", "stop", 0.005))
     done = aiml("chat", "hi", "-m", "m", "--max-cost", "0.02", "--max-tokens", "50", *SCHEMA, "--schema-retries", "9")
     assert (done.returncode, len(server.requests)) == (9, 3)
     assert done.stdout == b"no JSON\n"
 
 
 def test_of_models_that_stand_in_for_each_other_the_dearest_counts(server: Loopback, aiml: Aiml) -> None:
-    server.answers(
-        as_json(
+    server.answer_with(
+        json_response(
             {
                 "data": [
                     {"id": name, "type": "chat-completion", "pricing": {"units": [
@@ -203,11 +207,11 @@ def test_of_models_that_stand_in_for_each_other_the_dearest_counts(server: Loopb
     assert (done.returncode, b"out, dear\n" in done.stderr) == (2, True)
     done = aiml("chat", "hi", "-m", "cheap,unknown", "--max-cost", "9", "--max-tokens", "20")
     assert (done.returncode, b"no fixed price of unknown" in done.stderr) == (2, True)
-    assert [request.line[:4] for request in server.requests if request.line.startswith("POST")] == []
+    assert [request.request_line[:4] for request in server.requests if request.request_line.startswith("POST")] == []
 
 
 def test_what_is_replayed_costs_nothing_and_is_not_refused(server: Loopback, aiml: Aiml) -> None:
-    server.answers(HELLO)
+    server.answer_with(HELLO)
     assert aiml("chat", "hi", "-m", "m", "--record", "r").returncode == 0
     assert asked(aiml, "--replay", "r", limit="0") == (0, "")
     assert len(server.requests) == 1
@@ -226,15 +230,15 @@ def test_the_embedded_server_has_prices_too(capfd: Capture) -> None:
 
 def test_the_repl_tells_a_refusal_and_goes_on(server: Loopback, capsys: Capture) -> None:
     store_catalog(server, pricing=PRICES)
-    server.answers(HELLO)
-    lines = Lines(server, model="m", max_tokens="1000")
-    lines.type("/set max_cost=0.01", "hi", "/set max_cost=1", "more")
-    assert [body["messages"][-1]["content"] for body in lines.bodies] == ["more"]
+    server.answer_with(HELLO)
+    lines = ReplDriver(server, model="m", max_tokens="1000")
+    lines.type_lines("/set max_cost=0.01", "hi", "/set max_cost=1", "more")
+    assert [body["messages"][-1]["content"] for body in lines.request_bodies] == ["more"]
     assert "more than --max-cost 0.01" in capsys.readouterr().err
 
 
 def test_without_a_limit_nothing_of_it_is_loaded(server: Loopback) -> None:
-    server.answers(HELLO)
+    server.answer_with(HELLO)
     program = (
         "import sys; from aiml_cli.__main__ import main\n"
         f"main(['chat', 'hi', '--base-url', {server.url!r}, '--no-log'])\n"
@@ -246,34 +250,34 @@ def test_without_a_limit_nothing_of_it_is_loaded(server: Loopback) -> None:
 
 PRICED: list[dict[str, Any]] = [{"id": "c", "choices": [], "meta": {"usage": {"usd_spent": 0.25}}}]
 CUT = stream(delta("Hel"), event(PRICED[0]), end=b"")
-LAST = as_json({"id": "c", "choices": [{"index": 0, "message": {"content": "lo"}, "finish_reason": "stop"}]})
+LAST = json_response({"id": "c", "choices": [{"index": 0, "message": {"content": "lo"}, "finish_reason": "stop"}]})
 
 
 def test_parts_that_were_told_a_price_in_different_places_add_up(server: Loopback, aiml: Aiml) -> None:
-    server.answers(CUT)
-    server.answers(priced_answer("lo", "stop", 0.5))
+    server.answer_with(CUT)
+    server.answer_with(answer_with_cost("lo", "stop", 0.5))
     found = json.loads(aiml("chat", "hi", "-m", "m", "--json", "--auto-continue", "1").stdout)
     assert (found["text"], found["cost_usd"], found["cost_source"]) == ("Hello", 0.75, "gateway")
 
 
 def test_a_sum_that_lacks_a_part_is_an_estimate(server: Loopback, aiml: Aiml) -> None:
-    server.answers(CUT)
-    server.answers(LAST)
+    server.answer_with(CUT)
+    server.answer_with(LAST)
     found = json.loads(aiml("chat", "hi", "-m", "m", "--json", "--auto-continue", "1").stdout)
     assert (found["text"], found["cost_usd"], found["cost_source"]) == ("Hello", 0.25, "estimate")
 
 
 def test_a_rest_that_was_refused_costs_nothing(server: Loopback, aiml: Aiml) -> None:
-    server.answers(priced_answer("Hel", "length", 0.5))
-    server.answers(as_json({"error": {"message": "no"}}, "400 Bad Request"))
+    server.answer_with(answer_with_cost("Hel", "length", 0.5))
+    server.answer_with(json_response({"error": {"message": "no"}}, "400 Bad Request"))
     done = aiml("chat", "hi", "-m", "m", "--json", "--auto-continue", "1")
     found = json.loads(done.stdout)
     assert (done.returncode, found["cost_usd"], found["cost_source"]) == (RequestRejected.exit_code, 0.5, "gateway")
 
 
 def test_a_receipt_has_the_price_of_every_try_and_the_history_each_its_own(server: Loopback, aiml: Aiml) -> None:
-    server.answers(priced_answer("no JSON", "stop", 0.25))
-    server.answers(priced_answer('{"name": "Ada"}', "stop", 0.5))
+    server.answer_with(answer_with_cost("no JSON", "stop", 0.25))
+    server.answer_with(answer_with_cost('{"name": "Ada"}', "stop", 0.5))
     done = aiml("chat", "hi", "-m", "m", *SCHEMA, "--schema-retries", "2", "--json", "-u")
     assert (done.returncode, json.loads(done.stdout)["cost_usd"]) == (0, 0.75)
     assert b" $0.75\n" in done.stderr

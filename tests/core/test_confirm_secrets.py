@@ -12,9 +12,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from support.loopback import HELLO, HELLO_RESPONSE, Loopback
-from support.run_cli import Aiml, command
+from support.run_cli import Aiml, build_command
 
-from aiml_cli.prompt.secrets import CHUNK, find_secrets
+from aiml_cli.prompt.find_secrets import CHUNK_CHARS, find_secrets
 
 LUCK = random.Random(7)  # noqa: S311 - the tests are to be the same each time
 BASE62 = string.ascii_letters + string.digits
@@ -111,7 +111,7 @@ def test_what_only_speaks_of_secrets_is_none(text: str) -> None:
 @pytest.mark.parametrize(("text", "kind"), SECRETS[:2] + SECRETS[5:9] + SECRETS[18:19])
 @pytest.mark.parametrize("end", ["\n", " "])
 def test_a_secret_is_found_anywhere_in_a_long_text(text: str, kind: str, end: str) -> None:
-    for before in (CHUNK - 20, CHUNK - len(text), CHUNK, 2 * CHUNK - 5):
+    for before in (CHUNK_CHARS - 20, CHUNK_CHARS - len(text), CHUNK_CHARS, 2 * CHUNK_CHARS - 5):
         filler = ("word€ " * 12 + end) * (before // 73 + 1)
         assert kind in [each.kind for each in find_secrets("log", f"{filler[: before - 1]}{end}{text}{end}{filler}")]
 
@@ -165,7 +165,7 @@ def test_in_a_script_nothing_secret_is_sent(
 
 
 def test_it_is_sent_when_that_is_allowed_with_one_notice(server: Loopback, aiml: Aiml) -> None:
-    server.answers(HELLO_RESPONSE)
+    server.answer_with(HELLO_RESPONSE)
     done = aiml("respond", "x", "-f", "src", "--allow-secrets")
     assert (done.returncode, done.stdout) == (0, b"Hello\n")
     assert KEY in server.requests[0].body.decode()
@@ -182,7 +182,7 @@ def test_what_sends_nothing_only_says_so(flags: list[str], aiml: Aiml) -> None:
 
 
 def test_typed_words_are_the_users_own_business(server: Loopback, aiml: Aiml) -> None:
-    server.answers(HELLO)
+    server.answer_with(HELLO)
     assert aiml("chat", "is", KEY, "valid?").returncode == 0
     assert KEY in server.requests[0].body.decode()
 
@@ -195,7 +195,7 @@ def test_a_key_in_its_own_name_is_known(server: Loopback, aiml: Aiml) -> None:
 
 def on_terminal(server: Loopback, line: str) -> "pexpect.spawn[str]":
     """Run a line of shell on a pty, in which AIML stands for the program."""
-    environ: Any = {**os.environ, "AIML_BASE_URL": server.url, "AIML": " ".join(command()), "TERM": "xterm"}
+    environ: Any = {**os.environ, "AIML_BASE_URL": server.url, "AIML": " ".join(build_command()), "TERM": "xterm"}
     return pexpect.spawn("/bin/sh", ["-c", line], env=environ, timeout=60, encoding="utf-8", dimensions=(24, 200))
 
 
@@ -211,7 +211,7 @@ ASKED = [
 @pytest.mark.promise("secrets-held")
 @pytest.mark.parametrize(("line", "answer", "code"), ASKED)
 def test_on_a_terminal_the_user_is_asked(line: str, answer: str, code: int, server: Loopback) -> None:
-    server.answers(HELLO)
+    server.answer_with(HELLO)
     child = on_terminal(server, line)
     child.expect("this seems secret: .*, line 2: an API key")
     child.expect(r"send it all the same\? \[y/N\] ")
@@ -223,7 +223,7 @@ def test_on_a_terminal_the_user_is_asked(line: str, answer: str, code: int, serv
 
 
 def test_yes_answers_the_question(server: Loopback) -> None:
-    server.answers(HELLO)
+    server.answer_with(HELLO)
     child = on_terminal(server, "$AIML chat x -f src -y")
     child.expect(pexpect.EOF)
     child.close()
@@ -235,7 +235,7 @@ def test_without_a_terminal_to_read_from_nobody_agrees(server: Loopback) -> None
     """With standard error on a pty but no controlling terminal the answer is no."""
     leader, follower = os.openpty()
     done = subprocess.run(
-        command("chat", "x", "-f", "src"), env={**os.environ, "AIML_BASE_URL": server.url}, stdin=subprocess.DEVNULL,
+        build_command("chat", "x", "-f", "src"), env={**os.environ, "AIML_BASE_URL": server.url}, stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE, stderr=follower, start_new_session=True, timeout=60, check=False,
     )  # fmt: skip
     os.close(leader)

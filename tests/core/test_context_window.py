@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from support.loopback import HELLO, Loopback, as_json
+from support.loopback import HELLO, Loopback, json_response
 from support.run_cli import Aiml
 
 from aiml_cli.catalog.pricing import estimate_tokens
@@ -21,7 +21,7 @@ ASK = ("-m", "m", "--max-tokens", "500")
 
 def listed(**info: Any) -> bytes:
     """Make a catalogue of one model."""
-    return as_json({"object": "list", "data": [{**ENTRY, "info": info or ENTRY["info"]}]})
+    return json_response({"object": "list", "data": [{**ENTRY, "info": info or ENTRY["info"]}]})
 
 
 def sent(server: Loopback) -> str:
@@ -31,8 +31,8 @@ def sent(server: Loopback) -> str:
 
 @pytest.fixture
 def known(server: Loopback) -> Loopback:
-    server.answers(listed())
-    server.answers(HELLO)
+    server.answer_with(listed())
+    server.answer_with(HELLO)
     return server
 
 
@@ -66,7 +66,7 @@ def test_what_fits_is_sent_whole_and_nothing_is_said(known: Loopback, aiml: Aiml
 
 
 def test_a_short_prompt_needs_no_catalogue(server: Loopback, aiml: Aiml) -> None:
-    server.answers(HELLO)
+    server.answer_with(HELLO)
     assert aiml("chat", *ASK, "--fit", "head", stdin=b"short").returncode == 0
     assert len(server.requests) == 1
 
@@ -91,18 +91,20 @@ def test_words_and_system_text_are_never_cut(known: Loopback, aiml: Aiml) -> Non
     assert 1000 < estimate_tokens(prompt) - 1000 <= 1500
 
 
-@pytest.mark.parametrize("catalogue", [listed(contextLength=0), as_json({"data": []}), as_json({}, "500 x")])
+@pytest.mark.parametrize(
+    "catalogue", [listed(contextLength=0), json_response({"data": []}), json_response({}, "500 x")]
+)
 def test_a_context_that_nobody_knows_is_told_before_anything_is_sent(
     catalogue: bytes, server: Loopback, aiml: Aiml
 ) -> None:
-    server.answers(catalogue)
+    server.answer_with(catalogue)
     result = aiml("chat", *ASK, "--fit", "head", stdin=LINES.encode())
-    assert (result.returncode, [request.line[:3] for request in server.requests]) == (2, ["GET"])
+    assert (result.returncode, [request.request_line[:3] for request in server.requests]) == (2, ["GET"])
     assert b"hint: without --fit all of it is sent" in result.stderr
 
 
 def test_a_cap_that_leaves_no_room_is_refused_as_that(server: Loopback, aiml: Aiml) -> None:
-    server.answers(listed())
+    server.answer_with(listed())
     result = aiml("chat", "-m", "m", "--max-tokens", "4000", "--fit", "head", "what?", stdin=LINES.encode())
     assert (result.returncode, len(server.requests)) == (2, 1)
     assert b"aiml: --fit: the length cap leaves no room for input: m holds 4,000 tokens\n" in result.stderr
@@ -112,8 +114,8 @@ def test_a_cap_that_leaves_no_room_is_refused_as_that(server: Loopback, aiml: Ai
 def test_without_a_cap_a_part_of_the_context_is_left_to_the_answer(
     info: dict[str, int], room: int, server: Loopback, aiml: Aiml
 ) -> None:
-    server.answers(listed(**info))
-    server.answers(HELLO)
+    server.answer_with(listed(**info))
+    server.answer_with(HELLO)
     assert aiml("chat", "-m", "m", "--fit", "head", "what?", stdin=LINES.encode()).returncode == 0
     assert room - 100 < estimate_tokens(sent(server)) <= room
 
@@ -126,7 +128,7 @@ def test_pictures_take_room_too(known: Loopback, aiml: Aiml, clean: Any) -> None
 
 
 def test_words_beyond_the_context_are_refused(server: Loopback, aiml: Aiml) -> None:
-    server.answers(listed())
+    server.answer_with(listed())
     result = aiml("chat", *ASK, "--fit", "head", "w" * 12_000, stdin=b"x")
     assert (result.returncode, len(server.requests)) == (2, 1)
 
@@ -134,7 +136,7 @@ def test_words_beyond_the_context_are_refused(server: Loopback, aiml: Aiml) -> N
 def test_input_beyond_the_context_names_fit_where_the_stored_catalogue_knows(server: Loopback, aiml: Aiml) -> None:
     body = json.dumps({"data": [ENTRY]}).encode()
     save_models(CachedModels(server.url, "", time.time(), body, []))
-    server.answers(HELLO)
+    server.answer_with(HELLO)
     result = aiml("chat", *ASK, stdin=LINES.encode() * 5)
     assert (result.returncode, sent(server)) == (0, LINES * 5)
     assert b"aiml: about 36,667 tokens of input, and m holds 4,000; --fit head" in result.stderr

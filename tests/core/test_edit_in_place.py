@@ -8,7 +8,7 @@ import pytest
 from support.answers import stream_text
 from support.console import Console
 from support.loopback import Loopback, delta, stream
-from support.pty_run import EVIL
+from support.pty_run import HOSTILE_TEXT
 from support.run_cli import Aiml
 
 ASKED = "fix it \n\nAnswer with the whole new text of f.txt and nothing else: no explanation, no code fence around it."
@@ -29,7 +29,7 @@ def beside(file: Path) -> list[str]:
 
 @pytest.mark.parametrize("endpoint", ["chat", "respond"])
 def test_the_answer_replaces_the_file_that_was_sent(endpoint: str, server: Loopback, aiml: Aiml, file: Path) -> None:
-    server.answers(stream_text(endpoint, "one\n2\n"))
+    server.answer_with(stream_text(endpoint, "one\n2\n"))
     result = aiml(endpoint, "fix", "it", "--in-place", "f.txt", "-y")
     assert (result.returncode, result.stdout, file.read_bytes(), beside(file)) == (0, b"", NEW, [])
     difference = "--- f.txt\n+++ f.txt (the answer)\n@@ -1,2 +1,2 @@\n one\n-two\n+2\n"
@@ -59,13 +59,13 @@ def test_what_a_model_changes_by_habit_stays(
     old: bytes, text: str, new: bytes, server: Loopback, aiml: Aiml, file: Path
 ) -> None:
     file.write_bytes(old)
-    server.answers(stream_text("chat", text))
+    server.answer_with(stream_text("chat", text))
     result = aiml("chat", "fix it", "--in-place", "f.txt", "-y", "-q")
     assert (result.returncode, file.read_bytes(), result.stderr) == (0, new, b"")
 
 
 def test_a_block_of_a_longer_answer_is_taken_where_one_is_asked_for(server: Loopback, aiml: Aiml, file: Path) -> None:
-    server.answers(stream_text("chat", "Sure:\n\n```txt\none\n2\n```\n\nDone."))
+    server.answer_with(stream_text("chat", "Sure:\n\n```txt\none\n2\n```\n\nDone."))
     assert aiml("chat", "fix it", "--in-place", "f.txt", "-x", "-y").returncode == 0
     assert file.read_bytes() == NEW
 
@@ -85,7 +85,7 @@ def test_a_block_of_a_longer_answer_is_taken_where_one_is_asked_for(server: Loop
 def test_what_is_no_whole_answer_leaves_the_file_alone(
     reply: bytes, flags: list[str], code: int, part: bytes | None, server: Loopback, aiml: Aiml, file: Path
 ) -> None:
-    server.answers(reply)
+    server.answer_with(reply)
     result = aiml("chat", "fix it", "--in-place", "f.txt", "-y", *flags)
     assert (result.returncode, result.stdout, file.read_bytes()) == (code, b"", OLD)
     assert beside(file) == ([] if part is None else ["f.txt.part"])
@@ -95,7 +95,7 @@ def test_what_is_no_whole_answer_leaves_the_file_alone(
 
 
 def test_an_answer_that_changes_nothing_is_told_and_writes_nothing(server: Loopback, aiml: Aiml, file: Path) -> None:
-    server.answers(stream_text("chat", "one\ntwo"))
+    server.answer_with(stream_text("chat", "one\ntwo"))
     before = file.stat().st_ino
     result = aiml("chat", "fix it", "--in-place", "f.txt", "-y")
     assert (result.returncode, result.stderr) == (0, b"aiml: f.txt stays as it is: the answer changes nothing\n")
@@ -103,7 +103,7 @@ def test_an_answer_that_changes_nothing_is_told_and_writes_nothing(server: Loopb
 
 
 def test_a_format_that_the_settings_ask_for_is_about_other_calls(server: Loopback, aiml: Aiml, file: Path) -> None:
-    server.answers(stream_text("chat", "one\n2\n"))
+    server.answer_with(stream_text("chat", "one\n2\n"))
     assert aiml("chat", "fix it", "--in-place", "f.txt", "-y", AIML_FORMAT="json").returncode == 0
     assert file.read_bytes() == NEW
 
@@ -111,7 +111,7 @@ def test_a_format_that_the_settings_ask_for_is_about_other_calls(server: Loopbac
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root may give a file away")
 def test_the_file_keeps_its_owner(server: Loopback, aiml: Aiml, file: Path) -> None:
     os.chown(file, 12345, 23456)
-    server.answers(stream_text("chat", "one\n2\n"))
+    server.answer_with(stream_text("chat", "one\n2\n"))
     assert aiml("chat", "fix it", "--in-place", "f.txt", "-y").returncode == 0
     found = file.stat()
     assert (found.st_uid, found.st_gid, found.st_mode & 0o777, file.read_bytes()) == (12345, 23456, 0o640, NEW)
@@ -119,14 +119,14 @@ def test_the_file_keeps_its_owner(server: Loopback, aiml: Aiml, file: Path) -> N
 
 def test_a_file_that_is_to_be_replaced_is_sent_whole(server: Loopback, aiml: Aiml, file: Path) -> None:
     file.write_text("line\n" * 5000)
-    server.answers(stream_text("chat", "one\n"))
+    server.answer_with(stream_text("chat", "one\n"))
     aiml("chat", "-m", "m", "fix it", "--in-place", "f.txt", "-y", "-q", AIML_FIT="head")
     assert str(server.requests[-1].json["messages"][0]["content"]).count("line\n") == 5000
 
 
 def test_a_link_stays_and_its_target_is_replaced(server: Loopback, aiml: Aiml, file: Path) -> None:
     (file.parent / "link").symlink_to(file)
-    server.answers(stream_text("chat", "one\n2\n"))
+    server.answer_with(stream_text("chat", "one\n2\n"))
     assert aiml("chat", "fix it", "--in-place", "link", "-y").returncode == 0
     assert ((file.parent / "link").is_symlink(), file.read_bytes()) == (True, NEW)
 
@@ -137,7 +137,7 @@ def test_a_file_that_was_changed_meanwhile_is_not_overwritten(server: Loopback, 
         file.write_bytes(b"mine\n")
         yield stream_text("chat", "one\n2\n")
 
-    server.answers(pieces())
+    server.answer_with(pieces())
     result = aiml("chat", "fix it", "--in-place", "f.txt", "-y")
     assert (result.returncode, file.read_bytes()) == (1, b"mine\n")
     assert (file.parent / "f.txt.part").read_bytes() == NEW
@@ -190,42 +190,42 @@ def test_a_dry_run_shows_the_request_and_changes_nothing(server: Loopback, aiml:
 
 def asked(server: Loopback, text: str, *flags: str) -> Console:
     """Wait for the question on a terminal."""
-    server.answers(stream(delta(text), delta(finish="stop")))
+    server.answer_with(stream(delta(text), delta(finish="stop")))
     console = Console("chat", "fix it", "--in-place", "f.txt", *flags, AIML_BASE_URL=server.url)
-    console.until("replace f.txt? [y/N]")
+    console.wait_until("replace f.txt? [y/N]")
     return console
 
 
 @pytest.mark.parametrize(("typed", "code", "held"), [("y", 0, NEW), ("yes", 0, NEW), ("n", 9, OLD), ("", 9, OLD)])
 def test_the_terminal_is_asked(typed: str, code: int, held: bytes, server: Loopback, file: Path) -> None:
     with asked(server, "one\n2\n") as console:
-        assert b"\x1b[31m-two\x1b[0m" in console.wrote
-        console.line(typed)
-        assert (console.end(), file.read_bytes(), beside(file)) == (code, held, [])
+        assert b"\x1b[31m-two\x1b[0m" in console.output
+        console.type_line(typed)
+        assert (console.wait_for_exit(), file.read_bytes(), beside(file)) == (code, held, [])
 
 
 @pytest.mark.promise("kept")
 def test_ctrl_c_at_the_question_keeps_the_answer_beside(server: Loopback, file: Path) -> None:
     with asked(server, "one\n2\n") as console:
-        console.signal(signal.SIGINT)
-        assert (console.end(), file.read_bytes(), beside(file)) == (130, OLD, ["f.txt.part"])
-        assert b"\naiml: what came is in" in console.wrote
+        console.send_signal(signal.SIGINT)
+        assert (console.wait_for_exit(), file.read_bytes(), beside(file)) == (130, OLD, ["f.txt.part"])
+        assert b"\naiml: what came is in" in console.output
 
 
 def test_the_terminal_is_asked_where_standard_input_is_a_pipe(server: Loopback, file: Path) -> None:
-    server.answers(stream(delta("one\n2\n"), delta(finish="stop")))
-    with Console.shell(AIML_BASE_URL=server.url) as console:
+    server.answer_with(stream(delta("one\n2\n"), delta(finish="stop")))
+    with Console.start_shell(AIML_BASE_URL=server.url) as console:
         console.run("chat", "fix it", "--in-place", "f.txt", before="echo more | ", after="; echo code $?")
-        console.until("replace f.txt? [y/N]")
-        console.line("y")
-        console.until("code 0")
+        console.wait_until("replace f.txt? [y/N]")
+        console.type_line("y")
+        console.wait_until("code 0")
     assert (file.read_bytes(), b"<stdin>" in server.requests[0].body) == (NEW, True)
 
 
 @pytest.mark.promise("no-driving")
 def test_the_difference_does_not_drive_the_terminal(server: Loopback, file: Path) -> None:
-    with asked(server, EVIL, "--color", "never") as console:
-        assert b"\x1b" not in console.wrote
-        assert "\\x1b]52;c;ZXZpbA==\\x07" in console.text()
-        console.line("n")
-        console.end()
+    with asked(server, HOSTILE_TEXT, "--color", "never") as console:
+        assert b"\x1b" not in console.output
+        assert "\\x1b]52;c;ZXZpbA==\\x07" in console.read_text()
+        console.type_line("n")
+        console.wait_for_exit()

@@ -15,59 +15,67 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from support.history_file import answers, becomes, endings, history_file, messages, select, streamed
+from support.history_file import (
+    history_path,
+    read_answer_states,
+    read_answers,
+    read_messages,
+    read_streaming_text,
+    select,
+    wait_until_equal,
+)
 from support.loopback import (
     HELLO,
     HELLO_RESPONSE,
     STREAM,
     Loopback,
-    as_json,
     chunk,
     delta,
     event,
-    http,
-    response,
-    spoken,
+    http_response,
+    json_response,
+    response_object,
     stream,
+    text_events,
 )
-from support.run_cli import Aiml, command
-from support.streaming import read_bytes, streaming_process
+from support.run_cli import Aiml, build_command
+from support.streaming import read_bytes, start_streaming
 
 from aiml_cli.__main__ import main
 from aiml_cli.store.history import database
 
 CALL = {"index": 0, "id": "c1", "function": {"name": "f", "arguments": '{"a":1}'}}
-WORKING = response("", "queued", output=[])
+WORKING = response_object("", "queued", output=[])
 KEY = "aiml-canary-0123456789abcdef"
 
 
 @pytest.mark.promise("kept")
 def test_text_is_in_the_file_while_the_answer_still_comes_and_after_a_kill(server: Loopback, aiml: Aiml) -> None:
-    with streaming_process(server) as process:
+    with start_streaming(server) as process:
         assert read_bytes(process.stdout, 5) == b"Hello"
-        assert becomes(streamed, "Hello")
+        assert wait_until_equal(read_streaming_text, "Hello")
         process.kill()
         process.wait(30)
     assert b"interrupted" in aiml("history", "show").stdout
     server.scripts = [[HELLO]]
     told = aiml("chat", "-c", "and").stderr
     assert b"going on with" in told
-    assert endings()[0] == ("interrupted", "Hello")
-    assert streamed() == ""
+    assert read_answer_states()[0] == ("interrupted", "Hello")
+    assert read_streaming_text() == ""
 
 
 @pytest.mark.promise("kept")
 def test_what_is_thought_when_it_is_asked_again_is_in_the_file_too(server: Loopback) -> None:
     first, second = threading.Event(), threading.Event()
     began = STREAM + chunk(delta(reasoning_content="a long thought"))
-    server.answers(began, first, chunk(delta(finish="stop")) + b"0\r\n\r\n")
-    server.answers(STREAM + chunk(delta(reasoning_content="short")), second)
-    asked = command("chat", "hi", "--schema", "name", "--schema-retries", "1", "-q")
+    server.answer_with(began, first, chunk(delta(finish="stop")) + b"0\r\n\r\n")
+    server.answer_with(STREAM + chunk(delta(reasoning_content="short")), second)
+    asked = build_command("chat", "hi", "--schema", "name", "--schema-retries", "1", "-q")
     environ = {**os.environ, "AIML_BASE_URL": server.url}
     with subprocess.Popen(asked, env=environ, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL) as process:
-        assert becomes(streamed, "a long thought")
+        assert wait_until_equal(read_streaming_text, "a long thought")
         first.set()
-        assert becomes(streamed, "a long thoughtshort")
+        assert wait_until_equal(read_streaming_text, "a long thoughtshort")
         process.kill()
     second.set()
 
@@ -75,22 +83,26 @@ def test_what_is_thought_when_it_is_asked_again_is_in_the_file_too(server: Loopb
 @pytest.mark.promise("kept")
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_an_answer_that_a_signal_ends_is_kept_as_interrupted(number: int, server: Loopback) -> None:
-    with streaming_process(server) as process:
+    with start_streaming(server) as process:
         read_bytes(process.stdout, 5)
         process.send_signal(number)
         process.communicate(timeout=30)
-    assert endings() == [("interrupted", "Hello")]
+    assert read_answer_states() == [("interrupted", "Hello")]
 
 
 @pytest.mark.promise("kept")
 def test_an_answer_whose_reader_goes_away_is_kept_as_interrupted(server: Loopback) -> None:
     more, gone = threading.Event(), threading.Event()
-    server.answers(
+    server.answer_with(
         stream(delta("Hel"), end=b""), more, b"".join(stream(delta("lo"), end=b"").partition(b"\r\n\r\n")[2:]), gone
     )
     environ = {**os.environ, "AIML_BASE_URL": server.url}
     process = subprocess.Popen(
-        command("chat", "hi"), env=environ, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+        build_command("chat", "hi"),
+        env=environ,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
     )
     with process:
         read_bytes(process.stdout, 3)
@@ -99,14 +111,14 @@ def test_an_answer_whose_reader_goes_away_is_kept_as_interrupted(server: Loopbac
         more.set()
         assert process.wait(30) == 141
     gone.set()
-    assert endings() == [("interrupted", "Hello")]
+    assert read_answer_states() == [("interrupted", "Hello")]
 
 
 @pytest.mark.promise("kept")
 def test_an_answer_for_a_full_output_is_kept_as_interrupted(server: Loopback) -> None:
-    with open("/dev/full", "wb") as full, streaming_process(server, stdout=full) as process:  # noqa: PTH123 - a device
+    with open("/dev/full", "wb") as full, start_streaming(server, stdout=full) as process:  # noqa: PTH123 - a device
         assert process.wait(30) == 1
-    assert endings() == [("interrupted", "Hello")]
+    assert read_answer_states() == [("interrupted", "Hello")]
 
 
 @pytest.mark.parametrize(
@@ -120,29 +132,29 @@ def test_an_answer_for_a_full_output_is_kept_as_interrupted(server: Loopback) ->
         (stream(delta("Hel"), event({"error": {"message": "It broke."}})), "incomplete", "Hel"),
         (stream(delta(refusal="No."), delta(finish="stop")), "incomplete", ""),
         (stream(delta(tool_calls=[CALL])), "incomplete", ""),
-        (as_json({"message": "wrong key"}, "401 Unauthorized"), "failed", ""),
-        (as_json({"message": "slow down"}, "429 Too Many"), "failed", ""),
+        (json_response({"message": "wrong key"}, "401 Unauthorized"), "failed", ""),
+        (json_response({"message": "slow down"}, "429 Too Many"), "failed", ""),
         (b"", "failed", ""),
     ],
 )
 def test_the_state_says_how_an_answer_ended(reply: bytes, state: str, text: str, server: Loopback, aiml: Aiml) -> None:
-    server.answers(reply)
+    server.answer_with(reply)
     aiml("chat", "hi")
-    assert endings() == [(state, text)]
-    assert messages()[0]["text"] == "hi"
+    assert read_answer_states() == [(state, text)]
+    assert read_messages()[0]["text"] == "hi"
 
 
 def test_a_question_that_reached_nobody_is_kept_as_failed(aiml: Aiml) -> None:
     assert aiml("chat", "hi", AIML_BASE_URL="http://127.0.0.1:9/v1").returncode == 7
-    assert endings() == [("failed", "")]
-    assert "no connection" in answers()[0]["facts"]["error"]["message"]
+    assert read_answer_states() == [("failed", "")]
+    assert "no connection" in read_answers()[0]["facts"]["error"]["message"]
 
 
 def test_all_that_is_known_of_an_answer_is_kept(server: Loopback, aiml: Aiml) -> None:
-    found = response("Hello", usage={"input_tokens": 3, "output_tokens": 5, "total_tokens": 8, "meta": {}})
-    server.answers(as_json(found, "200 OK", "x-request-id: req-1", "x-aimlapi-usd-spent: 0.25"))
+    found = response_object("Hello", usage={"input_tokens": 3, "output_tokens": 5, "total_tokens": 8, "meta": {}})
+    server.answer_with(json_response(found, "200 OK", "x-request-id: req-1", "x-aimlapi-usd-spent: 0.25"))
     aiml("respond", "hi", "-m", "asked/for", "--temperature", "0.5", "--store", "-s", "Be brief")
-    (row,) = answers()
+    (row,) = read_answers()
     assert (row["endpoint"], row["host"], row["model"]) == ("responses", f"127.0.0.1:{server.port}", "asked/for")
     assert row["options"] == {"temperature": 0.5, "store": True}
     assert (row["usage"]["input_tokens"], row["cost_usd"], row["cost_source"]) == (3, 0.25, "gateway")
@@ -154,18 +166,18 @@ def test_all_that_is_known_of_an_answer_is_kept(server: Loopback, aiml: Aiml) ->
 def test_the_cost_in_the_body_is_kept(server: Loopback, aiml: Aiml) -> None:
     usage = {"prompt_tokens": 1, "completion_tokens": 1, "total_tokens": 2}
     last = {"id": "chat-1", "model": "m", "choices": [], "usage": usage, "meta": {"usage": {"usd_spent": 0.5}}}
-    server.answers(stream(delta("Hi"), delta(finish="stop"), event(last), event("[DONE]")))
+    server.answer_with(stream(delta("Hi"), delta(finish="stop"), event(last), event("[DONE]")))
     aiml("chat", "hi")
-    assert answers()[0]["cost_usd"] == 0.5
+    assert read_answers()[0]["cost_usd"] == 0.5
 
 
 def test_choices_reasoning_refusals_and_calls_are_kept(server: Loopback, aiml: Aiml) -> None:
-    server.answers(
+    server.answer_with(
         stream(delta("one", reasoning_content="Hm"), delta("two", index=1), delta(tool_calls=[CALL]),
                delta(finish="tool_calls"), delta(finish="stop", index=1)),
         )  # fmt: skip
     aiml("chat", "hi", "-n", "2")
-    (row,) = answers()
+    (row,) = read_answers()
     assert (row["text"], row["thought"], row["facts"]["others"]) == ("one", "Hm", [[1, "two"]])
     function = {"name": "f", "arguments": '{"a":1}'}
     calls = [{"id": "c1", "type": "function", "function": function}]
@@ -174,58 +186,58 @@ def test_choices_reasoning_refusals_and_calls_are_kept(server: Loopback, aiml: A
 
 def test_an_answer_that_was_not_as_asked_is_a_row_of_its_own(server: Loopback, aiml: Aiml) -> None:
     for text in ("no", '{"a":1}'):
-        server.answers(stream(delta(text), delta(finish="stop")))
+        server.answer_with(stream(delta(text), delta(finish="stop")))
     aiml("chat", "hi", "--schema", "a int", "--schema-retries", "1")
-    assert endings() == [("complete", "no"), ("complete", '{"a":1}')]
-    server.answers(HELLO)
+    assert read_answer_states() == [("complete", "no"), ("complete", '{"a":1}')]
+    server.answer_with(HELLO)
     aiml("chat", "-c", "more")
     assert [turn["content"] for turn in server.requests[-1].json["messages"][-3:]] == ["hi", '{"a":1}', "more"]
 
 
 def test_what_was_taken_on_in_the_background_is_completed_in_its_row(server: Loopback, aiml: Aiml) -> None:
-    for found in (WORKING, response("Hello")):
-        server.answers(as_json(found))
+    for found in (WORKING, response_object("Hello")):
+        server.answer_with(json_response(found))
     assert aiml("respond", "hi", "--background", "--store").returncode == 0
     assert aiml("respond", "--wait", "resp_1").returncode == 0
-    assert endings() == [("complete", "Hello")]
-    assert [row["text"] for row in messages()] == ["hi", "Hello"]
+    assert read_answer_states() == [("complete", "Hello")]
+    assert [row["text"] for row in read_messages()] == ["hi", "Hello"]
 
 
 def test_a_failed_wait_leaves_the_row_to_the_next_one(server: Loopback, aiml: Aiml) -> None:
-    for reply in (as_json(WORKING), b"", as_json(response("Hello"))):
-        server.answers(reply)
+    for reply in (json_response(WORKING), b"", json_response(response_object("Hello"))):
+        server.answer_with(reply)
     aiml("respond", "hi", "--background", "--store")
     assert aiml("respond", "--wait", "resp_1").returncode == 7
     assert aiml("respond", "--wait", "resp_1").returncode == 0
-    assert endings() == [("complete", "Hello")]
+    assert read_answer_states() == [("complete", "Hello")]
 
 
 def test_another_look_at_a_whole_answer_changes_nothing(server: Loopback, aiml: Aiml) -> None:
-    server.answers(as_json(response("Hello"), "200 OK", "x-aimlapi-usd-spent: 0.25"))
-    server.answers(as_json(response("Hello")))
+    server.answer_with(json_response(response_object("Hello"), "200 OK", "x-aimlapi-usd-spent: 0.25"))
+    server.answer_with(json_response(response_object("Hello")))
     aiml("respond", "hi", "--store")
-    before = messages()
+    before = read_messages()
     assert aiml("respond", "--show", "resp_1").returncode == 0
-    assert messages() == before
+    assert read_messages() == before
 
 
-@pytest.mark.parametrize("reply", [as_json({"message": "gone"}, "404 Not Found"), b""])
+@pytest.mark.parametrize("reply", [json_response({"message": "gone"}, "404 Not Found"), b""])
 def test_a_failed_look_at_a_response_takes_nothing_from_what_is_kept(
     reply: bytes, server: Loopback, aiml: Aiml
 ) -> None:
-    for found in (as_json(response("Hello")), reply):
-        server.answers(found)
+    for found in (json_response(response_object("Hello")), reply):
+        server.answer_with(found)
     aiml("respond", "hi", "--store")
-    before = messages()
+    before = read_messages()
     assert aiml("respond", "--show", "resp_1").returncode
-    assert messages() == before
+    assert read_messages() == before
 
 
 def test_an_unknown_response_makes_one_conversation(server: Loopback, aiml: Aiml) -> None:
-    server.answers(as_json(response("Hello", id="resp_9")))
+    server.answer_with(json_response(response_object("Hello", id="resp_9")))
     for _ in range(2):
         assert aiml("respond", "--show", "resp_9").returncode == 0
-    assert endings() == [("complete", "Hello")]
+    assert read_answer_states() == [("complete", "Hello")]
     assert select("SELECT title FROM conversations") == [{"title": "response resp_9"}]
 
 
@@ -241,33 +253,33 @@ def test_an_unknown_response_makes_one_conversation(server: Loopback, aiml: Aiml
 def test_what_shall_not_be_kept_makes_no_file(
     arguments: list[str], environ: dict[str, str], server: Loopback, aiml: Aiml
 ) -> None:
-    server.answers(HELLO)
+    server.answer_with(HELLO)
     assert aiml("chat", "hi", *arguments, **environ).returncode == 0
-    assert not history_file().parent.exists()
+    assert not history_path().parent.exists()
 
 
 def test_the_config_file_can_say_that_nothing_is_kept(server: Loopback, aiml: Aiml) -> None:
-    server.answers(HELLO)
+    server.answer_with(HELLO)
     aiml("config", "set", "no_log", "true")
     assert aiml("chat", "hi").stdout == b"Hello\n"
-    assert not history_file().exists()
+    assert not history_path().exists()
 
 
 def test_files_and_pictures_are_kept_as_they_were_sent(server: Loopback, aiml: Aiml, tmp_path: Path) -> None:
     picture, text = tmp_path / "a.png", tmp_path / "a.txt"
     picture.write_bytes(b"\x89PNG\r\n\x1a\n" + bytes(9))
     text.write_text("in the file")
-    server.answers(HELLO)
+    server.answer_with(HELLO)
     aiml("chat", "look", "-f", str(picture), "-f", str(text))
-    asked = messages()[0]
+    asked = read_messages()[0]
     assert asked["items"] == server.requests[0].json["messages"]
     assert "in the file" in asked["text"]
 
 
 def test_of_a_question_beyond_the_bound_the_beginning_is_kept(server: Loopback, aiml: Aiml) -> None:
-    server.answers(HELLO)
+    server.answer_with(HELLO)
     assert aiml("chat", stdin=b"word " * (4 << 20)).returncode == 0
-    asked = messages()[0]
+    asked = read_messages()[0]
     assert (len(asked["text"]), asked["items"], asked["facts"]) == (64 * 1024, [], {"cut": True})
     done = aiml("chat", "-c", "more")
     assert (done.returncode, len(server.requests)) == (2, 1)
@@ -278,36 +290,36 @@ def test_of_a_question_beyond_the_bound_the_beginning_is_kept(server: Loopback, 
 @pytest.mark.parametrize(
     "reply",
     [
-        as_json({"message": f"wrong key {KEY}"}, "401 Unauthorized"),
+        json_response({"message": f"wrong key {KEY}"}, "401 Unauthorized"),
         stream(delta("Hi"), event({"error": {"message": f"{KEY} was not taken"}})),
-        as_json({"error": {"message": f"{KEY} was not taken"}}),
+        json_response({"error": {"message": f"{KEY} was not taken"}}),
     ],
 )
 def test_a_key_that_the_server_repeats_is_not_kept(reply: bytes, server: Loopback, aiml: Aiml) -> None:
-    server.answers(reply)
+    server.answer_with(reply)
     aiml("chat", "hi", AIMLAPI_API_KEY=KEY)
-    assert answers()[0]["facts"]["error"]["message"]
-    assert KEY not in json.dumps(messages())
+    assert read_answers()[0]["facts"]["error"]["message"]
+    assert KEY not in json.dumps(read_messages())
 
 
 def _a_file_for_a_folder() -> None:
-    history_file().parent.write_bytes(b"")
+    history_path().parent.write_bytes(b"")
 
 
 def _a_link() -> None:
-    history_file().parent.mkdir()
-    history_file().symlink_to("elsewhere.db")
+    history_path().parent.mkdir()
+    history_path().symlink_to("elsewhere.db")
 
 
 def _a_folder_for_a_file() -> None:
-    history_file().parent.mkdir()
-    history_file().mkdir()
+    history_path().parent.mkdir()
+    history_path().mkdir()
 
 
 @pytest.mark.promise("answer-first")
 @pytest.mark.parametrize("spoil", [_a_file_for_a_folder, _a_link, _a_folder_for_a_file])
 def test_a_history_that_cannot_be_written_costs_one_notice(spoil: Any, server: Loopback, aiml: Aiml) -> None:
-    server.answers(HELLO)
+    server.answer_with(HELLO)
     spoil()
     done = aiml("chat", "hi")
     assert (done.returncode, done.stdout) == (0, b"Hello\n")
@@ -319,23 +331,23 @@ def test_a_history_that_cannot_be_written_costs_one_notice(spoil: Any, server: L
 @pytest.mark.promise("answer-first")
 @pytest.mark.parametrize("damage", ["noise", "truncated"])
 def test_a_damaged_history_costs_one_notice_and_is_kept_aside(damage: str, server: Loopback, aiml: Aiml) -> None:
-    server.answers(HELLO)
+    server.answer_with(HELLO)
     aiml("chat", "hi")
-    with closing(sqlite3.connect(history_file())) as locker:
+    with closing(sqlite3.connect(history_path())) as locker:
         locker.execute("PRAGMA wal_checkpoint(TRUNCATE)")
-    data = history_file().read_bytes()
-    history_file().write_bytes(os.urandom(9000) if damage == "noise" else data[: len(data) // 2])
+    data = history_path().read_bytes()
+    history_path().write_bytes(os.urandom(9000) if damage == "noise" else data[: len(data) // 2])
     done = aiml("chat", "again")
     assert (done.returncode, done.stdout, done.stderr.count(b"\n")) == (0, b"Hello\n", 1)
     assert b"damaged" in done.stderr
-    assert [row["text"] for row in messages()] == ["again", "Hello"]
+    assert [row["text"] for row in read_messages()] == ["again", "Hello"]
 
 
 @pytest.mark.promise("answer-first")
 def test_a_full_disk_costs_one_notice(server: Loopback) -> None:
-    server.answers(HELLO)
+    server.answer_with(HELLO)
     done = subprocess.run(
-        command("chat", "hi"), env={**os.environ, "AIML_BASE_URL": server.url}, stdin=subprocess.DEVNULL,
+        build_command("chat", "hi"), env={**os.environ, "AIML_BASE_URL": server.url}, stdin=subprocess.DEVNULL,
         capture_output=True, timeout=60, check=False,
         preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (8192, 8192)),
     )  # fmt: skip
@@ -347,11 +359,11 @@ def test_a_full_disk_costs_one_notice(server: Loopback) -> None:
 def test_a_locked_history_costs_one_notice(
     server: Loopback, aiml: Aiml, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    server.answers(HELLO)
+    server.answer_with(HELLO)
     aiml("chat", "hi")
-    monkeypatch.setattr(database, "PATIENCE_S", 0.1)
+    monkeypatch.setattr(database, "BUSY_TIMEOUT_S", 0.1)
     monkeypatch.setenv("AIML_BASE_URL", server.url)
-    with closing(sqlite3.connect(history_file(), isolation_level=None)) as locker:
+    with closing(sqlite3.connect(history_path(), isolation_level=None)) as locker:
         locker.execute("BEGIN IMMEDIATE")
         assert main(["chat", "again", "--no-stdin"]) == 0
         written = capfd.readouterr()
@@ -362,15 +374,15 @@ def test_a_locked_history_costs_one_notice(
 
 @pytest.mark.promise("answer-first")
 def test_a_locked_history_does_not_hold_up_the_text(server: Loopback, aiml: Aiml) -> None:
-    server.answers(HELLO)
+    server.answer_with(HELLO)
     aiml("chat", "hi")
     server.scripts.clear()
-    with closing(sqlite3.connect(history_file(), isolation_level=None)) as locker:
+    with closing(sqlite3.connect(history_path(), isolation_level=None)) as locker:
         locker.execute("BEGIN IMMEDIATE")
-        with streaming_process(server) as process:
+        with start_streaming(server) as process:
             assert read_bytes(process.stdout, 5) == b"Hello"
             locker.execute("ROLLBACK")
-            assert becomes(streamed, "Hello")
+            assert wait_until_equal(read_streaming_text, "Hello")
 
 
 PROBE = """
@@ -418,29 +430,31 @@ def _received(connection: socket.socket, least: int) -> int:
 
 @pytest.mark.promise("history-rows")
 def test_twenty_processes_at_once_lose_no_row(server: Loopback, aiml: Aiml) -> None:
-    server.answers(HELLO)
+    server.answer_with(HELLO)
     with ThreadPoolExecutor(20) as pool:
         done = list(pool.map(lambda number: aiml("chat", f"number {number}"), range(20)))
     assert [(each.returncode, each.stderr) for each in done] == [(0, b"")] * 20
-    assert endings() == [("complete", "Hello")] * 20
-    asked = [row["text"] for row in messages() if row["role"] == "user"]
+    assert read_answer_states() == [("complete", "Hello")] * 20
+    asked = [row["text"] for row in read_messages() if row["role"] == "user"]
     assert sorted(asked) == sorted(f"number {number}" for number in range(20))
 
 
 @pytest.mark.promise("private-files")
 def test_the_file_is_private_and_the_times_are_now(server: Loopback, aiml: Aiml) -> None:
-    server.answers(HELLO_RESPONSE)
+    server.answer_with(HELLO_RESPONSE)
     aiml("respond", "hi")
-    assert {path.stat().st_mode & 0o777 for path in history_file().parent.iterdir()} == {0o600}
-    now = history_file().stat().st_mtime
-    assert all(abs(row["at"] - now) < 60 for row in messages())
+    assert {path.stat().st_mode & 0o777 for path in history_path().parent.iterdir()} == {0o600}
+    now = history_path().stat().st_mtime
+    assert all(abs(row["at"] - now) < 60 for row in read_messages())
 
 
 def test_a_stream_that_was_spoken_in_pieces_is_kept_with_its_items(server: Loopback, aiml: Aiml) -> None:
-    item = response("Hello")["output"][0]
-    server.answers(stream(*spoken("Hel", "lo"), event({"type": "response.output_item.done", "item": item}), end=b""))
+    item = response_object("Hello")["output"][0]
+    server.answer_with(
+        stream(*text_events("Hel", "lo"), event({"type": "response.output_item.done", "item": item}), end=b"")
+    )
     aiml("respond", "hi")
-    assert (endings(), answers()[0]["items"]) == ([("incomplete", "Hello")], [item])
+    assert (read_answer_states(), read_answers()[0]["items"]) == ([("incomplete", "Hello")], [item])
 
 
 def test_a_session_that_has_no_name_is_told_before_it_costs(server: Loopback, aiml: Aiml) -> None:
@@ -450,9 +464,9 @@ def test_a_session_that_has_no_name_is_told_before_it_costs(server: Loopback, ai
 
 def test_what_is_no_text_at_all_is_kept_as_well_as_can_be(server: Loopback, aiml: Aiml) -> None:
     half = '{"id": "\\ud800", "choices": [{"index": 0, "message": {"content": "Hi \\ud800"}, "finish_reason": "stop"}]}'
-    server.answers(http(half.encode()))
+    server.answer_with(http_response(half.encode()))
     done = aiml(
         "chat", os.fsdecode(b"h\xff"), "-s", os.fsdecode(b"s\xff"), "-m", os.fsdecode(b"m\xff"), stdin=b"piped \xff"
     )
     assert (done.returncode, b"history" in done.stderr) == (0, False), done.stderr
-    assert [row["state"] for row in messages()] == ["complete", "complete"]
+    assert [row["state"] for row in read_messages()] == ["complete", "complete"]

@@ -6,26 +6,39 @@ from typing import Any
 
 import pytest
 from support.console import Console
-from support.history_file import messages
-from support.loopback import HELLO, HELLO_RESPONSE, RESET, Loopback, as_json, chunk, delta, event, response, stream
+from support.history_file import read_messages
+from support.loopback import (
+    HELLO,
+    HELLO_RESPONSE,
+    RESET,
+    Loopback,
+    chunk,
+    delta,
+    event,
+    json_response,
+    response_object,
+    stream,
+)
 from support.run_cli import Aiml
 
-NO_MODEL = as_json({"error": {"message": "The model `a` does not exist", "code": "model_not_found"}}, "400 Bad Request")
-UNPROCESSED = as_json({"message": "Invalid model: a", "statusCode": 422}, "422 Unprocessable")
-BUSY = as_json({"error": "slow down"}, "429 Too Many Requests", "Retry-After: 100")
-DOWN = as_json({"error": "down"}, "503 Service Unavailable")
+NO_MODEL = json_response(
+    {"error": {"message": "The model `a` does not exist", "code": "model_not_found"}}, "400 Bad Request"
+)
+UNPROCESSED = json_response({"message": "Invalid model: a", "statusCode": 422}, "422 Unprocessable")
+BUSY = json_response({"error": "slow down"}, "429 Too Many Requests", "Retry-After: 100")
+DOWN = json_response({"error": "down"}, "503 Service Unavailable")
 REPORTED = stream(event({"error": {"message": "Provider returned error", "code": 502}}))
 NOT_TO_BE_HAD = {
-    "404": as_json({"error": "no such model"}, "404 Not Found"), "400": NO_MODEL, "422": UNPROCESSED, "429": BUSY,
-    "500": as_json({"error": "failed"}, "500 Failed"), "503": DOWN, "200": REPORTED,
+    "404": json_response({"error": "no such model"}, "404 Not Found"), "400": NO_MODEL, "422": UNPROCESSED, "429": BUSY,
+    "500": json_response({"error": "failed"}, "500 Failed"), "503": DOWN, "200": REPORTED,
 }  # fmt: skip
 NO_FAULT_OF_THE_MODEL = {
-    "401": (as_json({"error": "who?"}, "401 Unauthorized"), 3),
-    "402": (as_json({"error": "pay"}, "402 Payment Required"), 3),
-    "403": (as_json({"error": "no"}, "403 Forbidden"), 3),
-    "429 of credit": (as_json({"error": "insufficient credit"}, "429 Too Many"), 3),
-    "400": (as_json({"error": "this model does not support temperature"}, "400 Bad Request"), 4),
-    "413": (as_json({"error": "too large"}, "413 Too Large"), 4),
+    "401": (json_response({"error": "who?"}, "401 Unauthorized"), 3),
+    "402": (json_response({"error": "pay"}, "402 Payment Required"), 3),
+    "403": (json_response({"error": "no"}, "403 Forbidden"), 3),
+    "429 of credit": (json_response({"error": "insufficient credit"}, "429 Too Many"), 3),
+    "400": (json_response({"error": "this model does not support temperature"}, "400 Bad Request"), 4),
+    "413": (json_response({"error": "too large"}, "413 Too Large"), 4),
     "reset": (RESET, 7),
     "cut": (stream(delta("Hel"), end=b"0\r\n\r\n"), 8),
     "reported after a word": (stream(delta("Hel"), event({"error": {"message": "x", "code": 503}})), 6),
@@ -39,8 +52,8 @@ def asked(server: Loopback) -> list[str]:
 @pytest.mark.parametrize("why", NOT_TO_BE_HAD)
 @pytest.mark.parametrize(("command", "reply"), [("chat", HELLO), ("respond", HELLO_RESPONSE)])
 def test_another_model_is_asked_at_once(why: str, command: str, reply: bytes, server: Loopback, aiml: Aiml) -> None:
-    server.answers(NOT_TO_BE_HAD[why])
-    server.answers(reply)
+    server.answer_with(NOT_TO_BE_HAD[why])
+    server.answer_with(reply)
     done = aiml(command, "-m", "a,b", "--json", "hi", AIML_RETRIES="3")
     found = json.loads(done.stdout)
     assert (done.returncode, found["text"], found["attempts"], found["error"]) == (0, "Hello", 2, None)
@@ -53,38 +66,38 @@ def test_another_model_is_asked_at_once(why: str, command: str, reply: bytes, se
 @pytest.mark.parametrize("why", NO_FAULT_OF_THE_MODEL)
 def test_no_other_model_is_asked_for_what_is_no_fault_of_the_first(why: str, server: Loopback, aiml: Aiml) -> None:
     reply, code = NO_FAULT_OF_THE_MODEL[why]
-    server.answers(reply)
-    server.answers(HELLO)
+    server.answer_with(reply)
+    server.answer_with(HELLO)
     done = aiml("chat", "-m", "a,b", "hi")
     assert (done.returncode, asked(server)) == (code, ["a"])
     assert b"asking b" not in done.stderr
 
 
 def test_a_connection_that_fails_is_tried_again_with_the_same_model(server: Loopback, aiml: Aiml) -> None:
-    server.answers(RESET)
-    server.answers(HELLO)
+    server.answer_with(RESET)
+    server.answer_with(HELLO)
     done = aiml("chat", "-m", "a,b", "hi", AIML_RETRIES="1")
     assert (done.returncode, done.stdout, asked(server)) == (0, b"Hello\n", ["a", "a"])
 
 
 def test_each_try_has_its_own_id_and_names_one_model(server: Loopback, aiml: Aiml) -> None:
     for reply in (DOWN, DOWN, HELLO):
-        server.answers(reply)
+        server.answer_with(reply)
     assert aiml("chat", "-m", "a, b ,c", "hi").returncode == 0
-    ids = {request.header("x-client-request-id") for request in server.requests}
+    ids = {request.get_header("x-client-request-id") for request in server.requests}
     assert (asked(server), len(ids)) == (["a", "b", "c"], 3)
 
 
 def test_the_last_model_is_tried_again_as_one_alone_would_be(server: Loopback, aiml: Aiml) -> None:
-    for reply in (DOWN, as_json({"error": "down"}, "503 Down", "Retry-After: 0"), HELLO):
-        server.answers(reply)
+    for reply in (DOWN, json_response({"error": "down"}, "503 Down", "Retry-After: 0"), HELLO):
+        server.answer_with(reply)
     done = aiml("chat", "-m", "a,b", "--json", "hi", AIML_RETRIES="1")
     assert (asked(server), json.loads(done.stdout)["attempts"]) == (["a", "b", "b"], 3)
 
 
 def test_when_all_fail_the_last_failure_counts_and_the_others_are_named(server: Loopback, aiml: Aiml) -> None:
-    server.answers(DOWN)
-    server.answers(NOT_TO_BE_HAD["404"])
+    server.answer_with(DOWN)
+    server.answer_with(NOT_TO_BE_HAD["404"])
     done = aiml("chat", "-m", "a,b", "hi")
     *_, told, hint = done.stderr.decode().splitlines()
     assert (done.returncode, done.stdout) == (4, b"")
@@ -101,7 +114,7 @@ def test_an_empty_part_is_told_before_anything_is_sent(models: str, server: Loop
 
 
 def test_the_environment_and_the_config_file_name_several_too(server: Loopback, aiml: Aiml, clean: Path) -> None:
-    server.models = {"a": [DOWN], "b": [HELLO], "c": [DOWN]}
+    server.scripts_by_model = {"a": [DOWN], "b": [HELLO], "c": [DOWN]}
     assert aiml("config", "set", "model", "a,b").returncode == 0
     assert aiml("chat", "hi").stdout == b"Hello\n"
     assert aiml("chat", "hi", AIML_MODEL="c , b").stdout == b"Hello\n"
@@ -109,9 +122,9 @@ def test_the_environment_and_the_config_file_name_several_too(server: Loopback, 
 
 
 def test_the_history_names_the_model_that_answered(server: Loopback, aiml: Aiml) -> None:
-    server.models = {"a": [DOWN], "b": [HELLO]}
+    server.scripts_by_model = {"a": [DOWN], "b": [HELLO]}
     assert aiml("chat", "-m", "a,b", "hi", AIML_SESSION="s").returncode == 0
-    assert [(row["role"], row["model"], row["state"]) for row in messages()] == [
+    assert [(row["role"], row["model"], row["state"]) for row in read_messages()] == [
         ("user", "b", "complete"),
         ("assistant", "b", "complete"),
     ]
@@ -126,60 +139,60 @@ def test_a_program_is_for_the_first_model_and_says_so(server: Loopback, aiml: Ai
 
 
 def test_a_response_in_the_background_may_be_another_models(server: Loopback, aiml: Aiml) -> None:
-    server.models = {"a": [DOWN], "b": [as_json(response("", "queued", output=[]))]}
+    server.scripts_by_model = {"a": [DOWN], "b": [json_response(response_object("", "queued", output=[]))]}
     done = aiml("respond", "-m", "a,b", "--background", "hi")
     assert (done.returncode, done.stdout, asked(server)) == (0, b"resp_1\n", ["a", "b"])
 
 
 def test_an_answer_of_another_form_is_asked_for_again_of_who_gave_it(server: Loopback, aiml: Aiml) -> None:
     for reply in (DOWN, answer("no JSON"), answer("{}")):
-        server.answers(reply)
+        server.answer_with(reply)
     done = aiml("chat", "-m", "a,b", "--json-object", "--schema-retries", "1", "hi")
     assert (done.stdout, asked(server)) == (b"{}\n", ["a", "b", "b"])
 
 
 def test_the_rest_of_an_answer_is_asked_of_who_gave_its_beginning(server: Loopback, aiml: Aiml) -> None:
     for reply in (DOWN, answer("Hel", "length"), answer("lo")):
-        server.answers(reply)
+        server.answer_with(reply)
     done = aiml("chat", "-m", "a,b,c", "--auto-continue", "1", "hi")
     assert (done.stdout, asked(server)) == (b"Hello\n", ["a", "b", "b"])
 
 
 @pytest.mark.promise("sent-once")
 def test_no_other_model_goes_on_with_an_answer(server: Loopback, aiml: Aiml) -> None:
-    server.answers(answer("Hel", "length"))
-    server.answers(DOWN)
+    server.answer_with(answer("Hel", "length"))
+    server.answer_with(DOWN)
     done = aiml("chat", "-m", "a,b", "--auto-continue", "1", "hi")
     assert (done.returncode, done.stdout, asked(server)) == (6, b"Hel\n", ["a", "a"])
 
 
 def test_what_a_failed_model_sent_is_not_in_the_servers_bytes(server: Loopback, aiml: Aiml) -> None:
-    server.models = {
+    server.scripts_by_model = {
         "a": [DOWN],
-        "b": [as_json({"choices": [{"message": {"content": "Hi"}, "finish_reason": "stop"}]})],
+        "b": [json_response({"choices": [{"message": {"content": "Hi"}, "finish_reason": "stop"}]})],
     }
     done = aiml("chat", "-m", "a,b", "--format", "raw", "hi")
     assert json.loads(done.stdout)["choices"][0]["message"]["content"] == "Hi"
 
 
 def test_the_repl_falls_back_too(server: Loopback) -> None:
-    server.models = {"a": [DOWN], "b": [HELLO]}
+    server.scripts_by_model = {"a": [DOWN], "b": [HELLO]}
     with Console("chat", "-m", "a,b", AIML_BASE_URL=server.url, COLUMNS="100") as console:
-        console.prompt()
-        console.line("hi")
-        console.until("Hello")
-        console.prompt()
-        assert "asking b" in console.text()
+        console.wait_for_prompt()
+        console.type_line("hi")
+        console.wait_until("Hello")
+        console.wait_for_prompt()
+        assert "asking b" in console.read_text()
         assert console.leave() == 0
 
 
 def answer(text: str, finish: str = "stop") -> bytes:
     choice: dict[str, Any] = {"index": 0, "message": {"content": text}, "finish_reason": finish}
-    return as_json({"id": "1", "model": "m", "choices": [choice]})
+    return json_response({"id": "1", "model": "m", "choices": [choice]})
 
 
 def test_a_model_that_is_cut_before_its_first_word_is_not_replaced(server: Loopback, aiml: Aiml) -> None:
-    server.answers(chunked_head(), RESET)
+    server.answer_with(chunked_head(), RESET)
     done = aiml("chat", "-m", "a,b", "hi")
     assert (done.returncode, asked(server)) == (8, ["a"])
 
@@ -189,7 +202,7 @@ def chunked_head() -> bytes:
 
 
 def test_rows_wait_for_no_model_that_another_stands_in_for(server: Loopback, aiml: Aiml) -> None:
-    limited = as_json({"error": "slow down"}, "429 Too Many Requests", "Retry-After: 90")
-    server.models = {"a": [limited], "b": [HELLO]}
+    limited = json_response({"error": "slow down"}, "429 Too Many Requests", "Retry-After: 90")
+    server.scripts_by_model = {"a": [limited], "b": [HELLO]}
     done = aiml("chat", "--each", "line", "-m", "a,b", stdin=b"1\n2\n3\n")
     assert (done.returncode, b"all wait" in done.stderr) == (0, False)

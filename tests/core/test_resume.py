@@ -9,13 +9,21 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from support.answers import answer_in_turn, last_messages, refusal
-from support.history_file import answers, becomes, endings, history_file, messages, select, streamed
-from support.loopback import HELLO, HELLO_RESPONSE, Loopback, as_json, delta, response, stream
-from support.run_cli import Aiml, command
-from support.streaming import read_bytes, streaming_process
+from support.answers import get_last_messages, json_error, queue_answers
+from support.history_file import (
+    history_path,
+    read_answer_states,
+    read_answers,
+    read_messages,
+    read_streaming_text,
+    select,
+    wait_until_equal,
+)
+from support.loopback import HELLO, HELLO_RESPONSE, Loopback, delta, json_response, response_object, stream
+from support.run_cli import Aiml, build_command
+from support.streaming import read_bytes, start_streaming
 
-from aiml_cli.core.previous_turns import CUT, GO_ON
+from aiml_cli.core.previous_turns import CONTINUE_PROMPT, CUT_MARK
 
 PNG = b"\x89PNG\r\n\x1a\n" + bytes(9)
 PDF = b"%PDF-1.4\n%%EOF\n"
@@ -37,23 +45,23 @@ FLAT = {
     "arguments": '{"a":1}',
     "status": "completed",
 }
-MESSAGE = response("Hello")["output"][0]
+MESSAGE = response_object("Hello")["output"][0]
 
 
 def test_it_goes_on_and_says_with_what(server: Loopback, aiml: Aiml) -> None:
-    answer_in_turn(server, HELLO)
+    queue_answers(server, HELLO)
     aiml("chat", "hi")
     done = aiml("chat", "-c", "more")
-    assert last_messages(server) == [USER, HELLO_SAID, MORE]
+    assert get_last_messages(server) == [USER, HELLO_SAID, MORE]
     (name,) = [row["name"] for row in select("SELECT name FROM conversations")]
     assert re.fullmatch(rf"aiml: going on with {name}, “hi”, \d+ s old\n", done.stderr.decode())
     assert aiml("chat", "-c", "-q", "third").stderr == b""
-    assert len(last_messages(server)) == 5
-    assert endings() == [("complete", "Hello")] * 3
+    assert len(get_last_messages(server)) == 5
+    assert read_answer_states() == [("complete", "Hello")] * 3
 
 
 def test_a_dry_run_shows_what_would_be_sent(server: Loopback, aiml: Aiml) -> None:
-    answer_in_turn(server, HELLO)
+    queue_answers(server, HELLO)
     aiml("chat", "hi")
     shown_body = aiml("chat", "-c", "more", "--dry-run").stdout
     assert json.loads(shown_body)["body"]["messages"] == [USER, HELLO_SAID, MORE]
@@ -62,7 +70,7 @@ def test_a_dry_run_shows_what_would_be_sent(server: Loopback, aiml: Aiml) -> Non
 
 @pytest.mark.parametrize("arguments", [["-c", "more"], ["-r", "more"], ["-r", "nosuch", "more"], ["-c"]])
 def test_nothing_to_go_on_with_is_wrong_usage(arguments: list[str], server: Loopback, aiml: Aiml) -> None:
-    answer_in_turn(server, HELLO)
+    queue_answers(server, HELLO)
     done = aiml("chat", *arguments)
     assert (done.returncode, server.requests) == (2, [])
     aiml("chat", "hi", AIML_SESSION="elsewhere")
@@ -72,7 +80,7 @@ def test_nothing_to_go_on_with_is_wrong_usage(arguments: list[str], server: Loop
 
 
 def test_sessions_do_not_mix(server: Loopback, aiml: Aiml) -> None:
-    answer_in_turn(server, HELLO)
+    queue_answers(server, HELLO)
     pane = {"TMUX": "/run/tmux,1,0", "TMUX_PANE": "%1"}
     places = {
         "one": {"AIML_SESSION": "one"},
@@ -84,23 +92,23 @@ def test_sessions_do_not_mix(server: Loopback, aiml: Aiml) -> None:
         aiml("chat", name, **place)
     for name, place in places.items():
         aiml("chat", "-c", "more", **place)
-        assert last_messages(server)[0]["content"] == name
+        assert get_last_messages(server)[0]["content"] == name
 
 
 def test_two_terminals_do_not_mix(server: Loopback, aiml: Aiml) -> None:
-    answer_in_turn(server, HELLO)
+    queue_answers(server, HELLO)
     aiml("chat", "hi")
     environ = {**os.environ, "AIML_BASE_URL": server.url}
-    there = f"{' '.join(command('chat', 'there'))}; {' '.join(command('chat', '-c', 'more'))}"
+    there = f"{' '.join(build_command('chat', 'there'))}; {' '.join(build_command('chat', '-c', 'more'))}"
     subprocess.run(["setsid", "-w", "sh", "-c", there], env=environ, stdin=subprocess.DEVNULL, check=True, timeout=60)
-    assert last_messages(server)[0]["content"] == "there"
+    assert get_last_messages(server)[0]["content"] == "there"
     aiml("chat", "-c", "more")
-    assert last_messages(server)[0] == USER
+    assert get_last_messages(server)[0] == USER
 
 
 @pytest.mark.parametrize("how", ["id", "beginning", "words", "alone", "equals"])
 def test_a_conversation_from_elsewhere_is_found(how: str, server: Loopback, aiml: Aiml) -> None:
-    answer_in_turn(server, HELLO)
+    queue_answers(server, HELLO)
     aiml("chat", "the first about tea", AIML_SESSION="one")
     aiml("chat", "the second about coffee", AIML_SESSION="two")
     first, second = (row["name"] for row in select("SELECT name FROM conversations ORDER BY id"))
@@ -112,17 +120,17 @@ def test_a_conversation_from_elsewhere_is_found(how: str, server: Loopback, aiml
     }
     done = aiml("chat", *asked.get(how, []), "more", *(["-r"] if how == "alone" else []))
     assert (second if how == "alone" else first) in done.stderr.decode()
-    assert last_messages(server)[0]["content"] == (
+    assert get_last_messages(server)[0]["content"] == (
         "the second about coffee" if how == "alone" else "the first about tea"
     )
     aiml("chat", "-c", "it is this terminal's now")
-    assert len(last_messages(server)) == 5
+    assert len(get_last_messages(server)) == 5
 
 
 def test_a_conversation_that_is_being_written_is_left_alone_until_its_writer_dies(server: Loopback, aiml: Aiml) -> None:
-    with streaming_process(server) as process:
+    with start_streaming(server) as process:
         read_bytes(process.stdout, 5)
-        assert becomes(streamed, "Hello")
+        assert wait_until_equal(read_streaming_text, "Hello")
         done = aiml("chat", "-c", "more")
         assert (done.returncode, len(server.requests)) == (2, 1)
         (name,) = [row["name"] for row in select("SELECT name FROM conversations")]
@@ -131,18 +139,18 @@ def test_a_conversation_that_is_being_written_is_left_alone_until_its_writer_die
         process.wait(30)
         server.scripts = [[HELLO]]
         assert aiml("chat", "-c", "more").returncode == 0
-    assert last_messages(server) == [USER, {"role": "assistant", "content": "Hello" + CUT}, MORE]
+    assert get_last_messages(server) == [USER, {"role": "assistant", "content": "Hello" + CUT_MARK}, MORE]
 
 
 def test_a_chat_goes_on_as_responses_and_back(server: Loopback, aiml: Aiml) -> None:
-    answer_in_turn(server, HELLO, HELLO_RESPONSE, HELLO)
+    queue_answers(server, HELLO, HELLO_RESPONSE, HELLO)
     aiml("chat", "hi", "-s", "Be brief", "-m", "a/b")
     aiml("respond", "-c", "more")
     body = server.requests[-1].json
     assert (body["input"], body["instructions"], body["model"]) == ([USER, HELLO_SAID, MORE], "Be brief", "a/b")
     aiml("chat", "-c", "back")
-    assert last_messages(server)[0] == {"role": "system", "content": "Be brief"}
-    assert [_plain(each) for each in last_messages(server)[1:]] == [
+    assert get_last_messages(server)[0] == {"role": "system", "content": "Be brief"}
+    assert [_plain(each) for each in get_last_messages(server)[1:]] == [
         USER,
         HELLO_SAID,
         MORE,
@@ -158,20 +166,27 @@ def _plain(item: dict[str, Any]) -> dict[str, Any]:
 
 
 def test_a_call_and_its_result_go_on_on_both_endpoints(server: Loopback, aiml: Aiml) -> None:
-    answer_in_turn(server, CALLING, HELLO)
+    queue_answers(server, CALLING, HELLO)
     aiml("chat", "hi", AIML_SESSION="a")
     calling = {"role": "assistant", "content": "I look", "tool_calls": NESTED}
     aiml("chat", "-c", "--tool-result", "c1=42", AIML_SESSION="a")
-    assert last_messages(server) == [USER, calling, {"role": "tool", "tool_call_id": "c1", "content": "42"}]
-    answer_in_turn(server, HELLO_RESPONSE)
+    assert get_last_messages(server) == [USER, calling, {"role": "tool", "tool_call_id": "c1", "content": "42"}]
+    queue_answers(server, HELLO_RESPONSE)
     aiml("respond", "-c", "more", AIML_SESSION="a")
     call = {"type": "function_call", "call_id": "c1", "name": "f", "arguments": '{"a":1}'}
     result = {"type": "function_call_output", "call_id": "c1", "output": "42"}
-    assert last_messages(server) == [USER, {"role": "assistant", "content": "I look"}, call, result, HELLO_SAID, MORE]
+    assert get_last_messages(server) == [
+        USER,
+        {"role": "assistant", "content": "I look"},
+        call,
+        result,
+        HELLO_SAID,
+        MORE,
+    ]
 
 
 def test_a_result_for_a_call_that_is_not_there_is_wrong_usage(server: Loopback, aiml: Aiml) -> None:
-    answer_in_turn(server, CALLING)
+    queue_answers(server, CALLING)
     aiml("chat", "hi")
     done = aiml("chat", "-c", "--tool-result", "c2=42")
     assert (done.returncode, len(server.requests)) == (2, 1)
@@ -179,20 +194,20 @@ def test_a_result_for_a_call_that_is_not_there_is_wrong_usage(server: Loopback, 
 
 
 def test_a_call_of_responses_is_answered_on_chat(server: Loopback, aiml: Aiml) -> None:
-    answer_in_turn(server, as_json(response(output=[THOUGHT, FLAT])), HELLO)
+    queue_answers(server, json_response(response_object(output=[THOUGHT, FLAT])), HELLO)
     aiml("respond", "hi")
     done = aiml("chat", "-c", "--tool-result", "c1=42")
     calling = {"role": "assistant", "content": None, "tool_calls": NESTED}
-    assert last_messages(server) == [USER, calling, {"role": "tool", "tool_call_id": "c1", "content": "42"}]
+    assert get_last_messages(server) == [USER, calling, {"role": "tool", "tool_call_id": "c1", "content": "42"}]
     assert done.stderr.count(b"left out: reasoning\n") == 1
 
 
 def test_reasoning_and_hosted_tools_are_sent_again_as_they_were(server: Loopback, aiml: Aiml) -> None:
     output = [THOUGHT, SEALED, SEARCH, MESSAGE]
-    answer_in_turn(server, as_json(response(output=output)), HELLO_RESPONSE)
+    queue_answers(server, json_response(response_object(output=output)), HELLO_RESPONSE)
     aiml("respond", "hi")
     aiml("respond", "-c", "more")
-    assert last_messages(server) == [USER, *output, MORE]
+    assert get_last_messages(server) == [USER, *output, MORE]
     done = aiml("chat", "-c", "more", "--dry-run")
     assert b"left out: reasoning, web_search_call\n" in done.stderr
     assert [each["role"] for each in json.loads(done.stdout)["body"]["messages"]] == [
@@ -207,15 +222,15 @@ def test_reasoning_and_hosted_tools_are_sent_again_as_they_were(server: Loopback
 def test_pictures_and_documents_go_on_on_both_endpoints(server: Loopback, aiml: Aiml, tmp_path: Path) -> None:
     (tmp_path / "a.png").write_bytes(PNG)
     (tmp_path / "a.pdf").write_bytes(PDF)
-    answer_in_turn(server, HELLO)
+    queue_answers(server, HELLO)
     aiml("chat", "look", "-f", str(tmp_path / "a.png"), "-f", str(tmp_path / "a.pdf"))
-    (asked,) = last_messages(server)
+    (asked,) = get_last_messages(server)
     aiml("chat", "-c", "more")
-    assert last_messages(server) == [asked, HELLO_SAID, MORE]
-    answer_in_turn(server, HELLO_RESPONSE)
+    assert get_last_messages(server) == [asked, HELLO_SAID, MORE]
+    queue_answers(server, HELLO_RESPONSE)
     aiml("respond", "-c", "more")
     picture, document, words = asked["content"]
-    assert last_messages(server)[0]["content"] == [
+    assert get_last_messages(server)[0]["content"] == [
         {"type": "input_image", "image_url": picture["image_url"]["url"]},
         {"type": "input_file", **document["file"]},
         {"type": "input_text", "text": words["text"]},
@@ -223,10 +238,10 @@ def test_pictures_and_documents_go_on_on_both_endpoints(server: Loopback, aiml: 
 
 
 def test_a_refusal_is_sent_again_as_one(server: Loopback, aiml: Aiml) -> None:
-    answer_in_turn(server, stream(delta(refusal="No."), delta(finish="stop")), HELLO)
+    queue_answers(server, stream(delta(refusal="No."), delta(finish="stop")), HELLO)
     aiml("chat", "hi")
     aiml("chat", "-c", "more")
-    assert last_messages(server) == [
+    assert get_last_messages(server) == [
         USER,
         {"role": "assistant", "content": [{"type": "refusal", "refusal": "No."}]},
         MORE,
@@ -234,26 +249,26 @@ def test_a_refusal_is_sent_again_as_one(server: Loopback, aiml: Aiml) -> None:
 
 
 def test_model_and_system_text_stay_unless_said_anew(server: Loopback, aiml: Aiml) -> None:
-    answer_in_turn(server, HELLO)
+    queue_answers(server, HELLO)
     aiml("chat", "hi", "-m", "a/b", "-s", "Be brief")
     aiml("chat", "-c", "more", AIML_MODEL="x/y")
-    assert (server.requests[-1].json["model"], last_messages(server)[0]["content"]) == ("a/b", "Be brief")
+    assert (server.requests[-1].json["model"], get_last_messages(server)[0]["content"]) == ("a/b", "Be brief")
     aiml("chat", "-c", "more", "-m", "c/d", "-s", "Be long")
     aiml("chat", "-c", "more")
-    assert (server.requests[-1].json["model"], last_messages(server)[0]["content"]) == ("c/d", "Be long")
+    assert (server.requests[-1].json["model"], get_last_messages(server)[0]["content"]) == ("c/d", "Be long")
 
 
 def test_a_system_text_that_was_kept_names_no_file(server: Loopback, aiml: Aiml, tmp_path: Path) -> None:
     (tmp_path / "system.txt").write_text("@handle is the user")
-    answer_in_turn(server, HELLO)
+    queue_answers(server, HELLO)
     aiml("chat", "hi", "-s", f"@{tmp_path / 'system.txt'}")
     (tmp_path / "system.txt").unlink()
     assert aiml("chat", "-c", "more").returncode == 0
-    assert last_messages(server)[0] == {"role": "system", "content": "@handle is the user"}
+    assert get_last_messages(server)[0] == {"role": "system", "content": "@handle is the user"}
 
 
 def test_a_system_text_from_a_pipe_is_read_once(server: Loopback, aiml: Aiml, tmp_path: Path) -> None:
-    answer_in_turn(server, HELLO)
+    queue_answers(server, HELLO)
     os.mkfifo(tmp_path / "fifo")
     writer = threading.Thread(target=(tmp_path / "fifo").write_text, args=("Be brief",), daemon=True)
     writer.start()
@@ -262,7 +277,7 @@ def test_a_system_text_from_a_pipe_is_read_once(server: Loopback, aiml: Aiml, tm
 
 
 def test_a_stored_answer_goes_by_its_id(server: Loopback, aiml: Aiml) -> None:
-    answer_in_turn(server, HELLO_RESPONSE)
+    queue_answers(server, HELLO_RESPONSE)
     aiml("respond", "hi", "--store", "-s", "Be brief")
     told = json.loads(aiml("respond", "-c", "more", "--json").stdout)
     body = server.requests[-1].json
@@ -273,18 +288,18 @@ def test_a_stored_answer_goes_by_its_id(server: Loopback, aiml: Aiml) -> None:
 
 @pytest.mark.parametrize("why", ["not stored", "cut", "another host"])
 def test_what_the_server_need_not_have_is_sent_whole(why: str, server: Loopback, aiml: Aiml) -> None:
-    incomplete = response("Hello", "incomplete", incomplete_details={"reason": "content_filter"})
-    answer_in_turn(server, as_json(incomplete) if why == "cut" else HELLO_RESPONSE, HELLO_RESPONSE)
+    incomplete = response_object("Hello", "incomplete", incomplete_details={"reason": "content_filter"})
+    queue_answers(server, json_response(incomplete) if why == "cut" else HELLO_RESPONSE, HELLO_RESPONSE)
     aiml("respond", "hi", *([] if why == "not stored" else ["--store"]))
     with Loopback([[HELLO_RESPONSE]]) as other:
         asked = other if why == "another host" else server
         aiml("respond", "-c", "more", AIML_BASE_URL=asked.url)
         assert "previous_response_id" not in asked.requests[-1].json
-        assert [each["role"] for each in last_messages(asked)] == ["user", "assistant", "user"]
+        assert [each["role"] for each in get_last_messages(asked)] == ["user", "assistant", "user"]
 
 
 def test_what_was_begun_behind_a_response_stays_behind_it(server: Loopback, aiml: Aiml) -> None:
-    answer_in_turn(server, HELLO_RESPONSE)
+    queue_answers(server, HELLO_RESPONSE)
     aiml("respond", "hi", "--previous-response-id", "resp_0")
     aiml("respond", "-c", "more")
     body = server.requests[-1].json
@@ -294,45 +309,45 @@ def test_what_was_begun_behind_a_response_stays_behind_it(server: Loopback, aiml
 
 @pytest.mark.parametrize("status", ["400 Bad Request", "404 Not Found"])
 def test_an_answer_that_the_server_no_longer_has_is_sent_whole(status: str, server: Loopback, aiml: Aiml) -> None:
-    gone = refusal("Previous response with id 'resp_1' not found.", status)
-    answer_in_turn(server, HELLO_RESPONSE, gone, HELLO_RESPONSE)
+    gone = json_error("Previous response with id 'resp_1' not found.", status)
+    queue_answers(server, HELLO_RESPONSE, gone, HELLO_RESPONSE)
     aiml("respond", "hi", "--store")
     done = aiml("respond", "-c", "more")
     assert (done.returncode, done.stdout, len(server.requests)) == (0, b"Hello\n", 3)
     assert b"aiml: the server no longer has the last answer; sending the whole conversation instead\n" in done.stderr
-    assert last_messages(server) == [USER, MESSAGE, MORE]
-    assert endings() == [("complete", "Hello")] * 2
+    assert get_last_messages(server) == [USER, MESSAGE, MORE]
+    assert read_answer_states() == [("complete", "Hello")] * 2
 
 
 def test_reasoning_that_the_server_no_longer_has_is_left_out(server: Loopback, aiml: Aiml) -> None:
-    gone = refusal("Item 'rs_1' not found. Items are not persisted when `store` is set to false.", "404 Not Found")
-    answer_in_turn(server, as_json(response(output=[THOUGHT, SEALED, MESSAGE])), gone, HELLO_RESPONSE)
+    gone = json_error("Item 'rs_1' not found. Items are not persisted when `store` is set to false.", "404 Not Found")
+    queue_answers(server, json_response(response_object(output=[THOUGHT, SEALED, MESSAGE])), gone, HELLO_RESPONSE)
     aiml("respond", "hi")
     done = aiml("respond", "-c", "more")
     bare = {name: value for name, value in MESSAGE.items() if name != "id"}
-    assert (done.returncode, last_messages(server)) == (0, [USER, SEALED, bare, MORE])
+    assert (done.returncode, get_last_messages(server)) == (0, [USER, SEALED, bare, MORE])
     assert b"no longer has the reasoning" in done.stderr
 
 
 @pytest.mark.parametrize("command_", ["chat", "respond"])
 @pytest.mark.parametrize("words", ["temperature is too high", "reasoning.effort: not found", "no such response_format"])
 def test_any_other_refusal_is_told_and_not_tried_again(words: str, command_: str, server: Loopback, aiml: Aiml) -> None:
-    answer_in_turn(server, as_json(response(output=[THOUGHT, MESSAGE])), refusal(words))
+    queue_answers(server, json_response(response_object(output=[THOUGHT, MESSAGE])), json_error(words))
     aiml("respond", "hi", "--store")
     done = aiml(command_, "-c", "more")
     assert (done.returncode, len(server.requests)) == (4, 2)
 
 
 def test_chat_has_no_other_way_to_say_it(server: Loopback, aiml: Aiml) -> None:
-    answer_in_turn(server, HELLO_RESPONSE, refusal("Previous response with id 'resp_1' not found."))
+    queue_answers(server, HELLO_RESPONSE, json_error("Previous response with id 'resp_1' not found."))
     aiml("respond", "hi", "--store")
     assert (aiml("chat", "-c", "more").returncode, len(server.requests)) == (4, 2)
 
 
 def test_a_damaged_history_is_told_and_nothing_is_sent(server: Loopback, aiml: Aiml) -> None:
-    answer_in_turn(server, HELLO)
-    history_file().parent.mkdir()
-    history_file().write_bytes(os.urandom(9000))
+    queue_answers(server, HELLO)
+    history_path().parent.mkdir()
+    history_path().write_bytes(os.urandom(9000))
     done = aiml("chat", "-c", "more")
     assert (done.returncode, server.requests) == (2, [])
     assert b"damaged" in done.stderr
@@ -341,47 +356,55 @@ def test_a_damaged_history_is_told_and_nothing_is_sent(server: Loopback, aiml: A
 @pytest.mark.promise("kept")
 def test_an_interrupted_answer_is_marked_and_its_calls_are_not_sent(server: Loopback, aiml: Aiml) -> None:
     call = {"index": 0, "id": "c1", "function": {"name": "f", "arguments": "{"}}
-    answer_in_turn(server, stream(delta("Hel", tool_calls=[call]), end=b""), HELLO)
+    queue_answers(server, stream(delta("Hel", tool_calls=[call]), end=b""), HELLO)
     aiml("chat", "hi")
     aiml("chat", "-c", "more")
-    assert last_messages(server) == [USER, {"role": "assistant", "content": "Hel" + CUT}, MORE]
+    assert get_last_messages(server) == [USER, {"role": "assistant", "content": "Hel" + CUT_MARK}, MORE]
 
 
 def test_failed_questions_are_not_sent_again(server: Loopback, aiml: Aiml) -> None:
-    answer_in_turn(server, HELLO, as_json({"message": "no"}, "400 Bad Request"), HELLO)
+    queue_answers(server, HELLO, json_response({"message": "no"}, "400 Bad Request"), HELLO)
     aiml("chat", "hi")
     assert aiml("chat", "-c", "unanswered").returncode == 4
     aiml("chat", "-c", "more")
-    assert last_messages(server) == [USER, HELLO_SAID, MORE]
+    assert get_last_messages(server) == [USER, HELLO_SAID, MORE]
 
 
 @pytest.mark.parametrize("stdin", [None, b""])
 def test_without_a_prompt_the_rest_of_a_cut_answer_is_asked_for(
     stdin: bytes | None, server: Loopback, aiml: Aiml
 ) -> None:
-    answer_in_turn(server, stream(delta("Hel"), end=b""), stream(delta("lo"), delta(finish="stop")))
+    queue_answers(server, stream(delta("Hel"), end=b""), stream(delta("lo"), delta(finish="stop")))
     cut = aiml("chat", "hi")
     assert b"hint: -c asks for the rest; or ask again\n" in cut.stderr
     done = aiml("chat", "-c", stdin=stdin)
     assert (done.returncode, done.stdout) == (0, b"lo\n")
-    assert last_messages(server) == [USER, {"role": "assistant", "content": "Hel"}, {"role": "user", "content": GO_ON}]
+    assert get_last_messages(server) == [
+        USER,
+        {"role": "assistant", "content": "Hel"},
+        {"role": "user", "content": CONTINUE_PROMPT},
+    ]
 
 
 def test_the_advice_names_no_rest_where_nothing_is_kept(server: Loopback, aiml: Aiml) -> None:
-    answer_in_turn(server, stream(delta("Hel"), end=b""))
+    queue_answers(server, stream(delta("Hel"), end=b""))
     assert b"-c" not in aiml("chat", "hi", "--no-log").stderr
 
 
 def test_a_failure_after_a_cut_answer_does_not_hide_that_it_was_cut(server: Loopback, aiml: Aiml) -> None:
-    answer_in_turn(server, stream(delta("Hel"), end=b""), as_json({}, "500 Broken"), HELLO)
+    queue_answers(server, stream(delta("Hel"), end=b""), json_response({}, "500 Broken"), HELLO)
     aiml("chat", "hi")
     assert aiml("chat", "-c").returncode == 6
     assert aiml("chat", "-c").returncode == 0
-    assert last_messages(server) == [USER, {"role": "assistant", "content": "Hel"}, {"role": "user", "content": GO_ON}]
+    assert get_last_messages(server) == [
+        USER,
+        {"role": "assistant", "content": "Hel"},
+        {"role": "user", "content": CONTINUE_PROMPT},
+    ]
 
 
 def test_without_a_prompt_and_without_a_cut_it_is_wrong_usage(server: Loopback, aiml: Aiml) -> None:
-    answer_in_turn(server, HELLO)
+    queue_answers(server, HELLO)
     aiml("chat", "hi")
     done = aiml("chat", "-c", stdin=b"")
     assert (done.returncode, len(server.requests)) == (2, 1)
@@ -391,19 +414,19 @@ def test_without_a_prompt_and_without_a_cut_it_is_wrong_usage(server: Loopback, 
 def test_it_goes_on_with_turns_files_and_standard_input(server: Loopback, aiml: Aiml, tmp_path: Path) -> None:
     (tmp_path / "turns.json").write_text(json.dumps([{"role": "user", "content": "between"}, HELLO_SAID]))
     (tmp_path / "a.txt").write_text("in a file")
-    answer_in_turn(server, HELLO)
+    queue_answers(server, HELLO)
     aiml("chat", "hi")
     arguments = ["--messages", str(tmp_path / "turns.json"), "-f", str(tmp_path / "a.txt")]
     aiml("chat", "-c", "more", *arguments, stdin=b"piped")
-    *before, last = last_messages(server)
+    *before, last = get_last_messages(server)
     assert before == [USER, HELLO_SAID, {"role": "user", "content": "between"}, HELLO_SAID]
     assert all(words in last["content"] for words in ("in a file", "piped", "more"))
-    assert [row["role"] for row in messages()] == ["user", "assistant"] * 3
+    assert [row["role"] for row in read_messages()] == ["user", "assistant"] * 3
 
 
 @pytest.mark.parametrize("other", [["--previous-response-id", "resp_1"], ["-r"]])
 def test_two_ways_to_go_on_exclude_each_other(other: list[str], server: Loopback, aiml: Aiml) -> None:
-    answer_in_turn(server, HELLO_RESPONSE)
+    queue_answers(server, HELLO_RESPONSE)
     aiml("respond", "hi")
     done = aiml("respond", "-c", "more", *other)
     assert (done.returncode, len(server.requests)) == (2, 1)
@@ -411,8 +434,8 @@ def test_two_ways_to_go_on_exclude_each_other(other: list[str], server: Loopback
 
 
 def test_nothing_is_added_to_a_conversation_with_no_log(server: Loopback, aiml: Aiml) -> None:
-    answer_in_turn(server, HELLO)
+    queue_answers(server, HELLO)
     aiml("chat", "hi")
     aiml("chat", "-c", "more", "--no-log")
-    assert last_messages(server) == [USER, HELLO_SAID, MORE]
-    assert len(answers()) == 1
+    assert get_last_messages(server) == [USER, HELLO_SAID, MORE]
+    assert len(read_answers()) == 1

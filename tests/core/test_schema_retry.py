@@ -11,8 +11,8 @@ from typing import Any
 
 import pytest
 from support.answers import stream_text
-from support.loopback import END, HELLO, STREAM, Loopback, as_json, chunk, delta, event, response, stream
-from support.run_cli import command
+from support.loopback import END, HELLO, STREAM, Loopback, chunk, delta, event, json_response, response_object, stream
+from support.run_cli import build_command
 
 from aiml_cli.__main__ import main
 from aiml_cli.store.model_cache import CachedModels, save_models
@@ -55,8 +55,8 @@ def sent(capfd: pytest.CaptureFixture[str], *arguments: str) -> dict[str, Any]:
 
 
 def test_the_short_form_goes_out_in_the_form_of_each_endpoint(server: Loopback, aiml: Aiml) -> None:
-    server.answers(stream_text("chat", GOOD))
-    server.answers(stream_text("respond", GOOD))
+    server.answer_with(stream_text("chat", GOOD))
+    server.answer_with(stream_text("respond", GOOD))
     done = [aiml(endpoint, "--schema", SHORT, "hi") for endpoint in ("chat", "respond")]
     assert [(one.returncode, one.stdout.decode()) for one in done] == [(0, GOOD + "\n")] * 2
     assert server.requests[0].json["response_format"] == {"type": "json_schema", "json_schema": FACTS}
@@ -105,7 +105,7 @@ def test_items_of_the_short_form_are_asked_for_as_a_list(capfd: pytest.CaptureFi
 def test_the_answer_is_held_against_what_was_asked(
     endpoint: str, flags: list[str], text: str, finish: str, code: int, stderr: str, server: Loopback, aiml: Aiml
 ) -> None:
-    server.answers(stream_text(endpoint, text, finish))
+    server.answer_with(stream_text(endpoint, text, finish))
     done = aiml(endpoint, *flags, "hi")
     assert (done.returncode, done.stdout.decode()) == (code, text + "\n")
     assert stderr in done.stderr.decode()
@@ -113,7 +113,7 @@ def test_the_answer_is_held_against_what_was_asked(
 
 
 def test_the_json_object_tells_the_failure_and_holds_the_text(server: Loopback, aiml: Aiml) -> None:
-    server.answers(stream_text("chat", BAD))
+    server.answer_with(stream_text("chat", BAD))
     done = aiml("chat", "--schema", SHORT, "--json", "hi")
     told = json.loads(done.stdout)
     assert (done.returncode, told["error"]["message"], told["error"]["exit_code"]) == (9, WRONG, 9)
@@ -122,7 +122,7 @@ def test_the_json_object_tells_the_failure_and_holds_the_text(server: Loopback, 
 
 def test_each_choice_is_checked_and_the_failing_one_named(server: Loopback, aiml: Aiml) -> None:
     ends = [delta(finish="stop"), delta(finish="stop", index=1), event("[DONE]")]
-    server.answers(stream(delta(GOOD), delta(BAD, index=1), *ends))
+    server.answer_with(stream(delta(GOOD), delta(BAD, index=1), *ends))
     done = aiml("chat", "-n", "2", "--schema", SHORT, "hi")
     assert done.returncode == 9
     assert f"choice 2: {WRONG}" in done.stderr.decode()
@@ -130,14 +130,14 @@ def test_each_choice_is_checked_and_the_failing_one_named(server: Loopback, aiml
 
 def test_an_answer_that_calls_a_tool_is_not_held_against_the_schema(server: Loopback, aiml: Aiml) -> None:
     calls = [{"index": 0, "id": "c", "function": {"name": "f", "arguments": "{}"}}]
-    server.answers(stream(delta(tool_calls=calls), delta(finish="tool_calls"), event("[DONE]")))
+    server.answer_with(stream(delta(tool_calls=calls), delta(finish="tool_calls"), event("[DONE]")))
     assert aiml("chat", "--schema", SHORT, "hi").returncode == 0
 
 
 @BOTH
 def test_a_wrong_answer_is_sent_back_with_the_sentence_about_it(endpoint: str, server: Loopback, aiml: Aiml) -> None:
-    server.answers(stream_text(endpoint, BAD))
-    server.answers(stream_text(endpoint, GOOD))
+    server.answer_with(stream_text(endpoint, BAD))
+    server.answer_with(stream_text(endpoint, GOOD))
     done = aiml(endpoint, "--schema", SHORT, "--schema-retries", "2", "hi")
     assert (done.returncode, done.stdout.decode()) == (0, GOOD + "\n")
     assert done.stderr.decode() == f"aiml: {WRONG}; asking again (1 of 2)\n"
@@ -148,15 +148,15 @@ def test_a_wrong_answer_is_sent_back_with_the_sentence_about_it(endpoint: str, s
 
 
 def test_tries_end_and_the_last_answer_stands(server: Loopback, aiml: Aiml) -> None:
-    server.answers(stream_text("chat", "{}"))
-    server.answers(stream_text("chat", BAD))
+    server.answer_with(stream_text("chat", "{}"))
+    server.answer_with(stream_text("chat", BAD))
     done = aiml("chat", "-q", "--schema", SHORT, "--schema-retries", "1", "hi")
     assert (done.returncode, done.stdout.decode(), done.stderr.decode()) == (9, BAD + "\n", f"aiml: {WRONG}\n")
     assert len(server.requests) == 2
 
 
 def test_a_cut_answer_is_not_asked_for_again(server: Loopback, aiml: Aiml) -> None:
-    server.answers(stream_text("chat", GOOD[:9], "length"))
+    server.answer_with(stream_text("chat", GOOD[:9], "length"))
     done = aiml("chat", "--schema", SHORT, "--schema-retries", "3", "hi")
     assert (done.returncode, done.stdout.decode(), len(server.requests)) == (8, GOOD[:9] + "\n", 1)
 
@@ -164,15 +164,15 @@ def test_a_cut_answer_is_not_asked_for_again(server: Loopback, aiml: Aiml) -> No
 @pytest.mark.parametrize("form", ["text", "json", "jsonl", "raw"])
 def test_every_format_gets_the_last_answer_only(form: str, server: Loopback, aiml: Aiml) -> None:
     for text in ('"Bad"', '{"a": "Good"}'):
-        server.answers(stream(delta(text), delta(finish="stop"), event("[DONE]")))
+        server.answer_with(stream(delta(text), delta(finish="stop"), event("[DONE]")))
     done = aiml("chat", "--format", form, "--json-object", "--schema-retries", "1", "hi")
     assert (done.returncode, done.stdout.count(b"Bad")) == (0, 0)
     assert b"Good" in done.stdout
 
 
 def test_what_a_second_try_said_before_it_broke_is_shown(server: Loopback, aiml: Aiml) -> None:
-    server.answers(stream_text("chat", BAD))
-    server.answers(stream(delta('{"name'), end=b""))
+    server.answer_with(stream_text("chat", BAD))
+    server.answer_with(stream(delta('{"name'), end=b""))
     done = aiml("chat", "--schema", SHORT, "--schema-retries", "1", "hi")
     assert (done.returncode, done.stdout) == (8, b'{"name\n')
 
@@ -204,7 +204,7 @@ def test_a_model_that_may_know_schemas_gets_them(capabilities: list[str], capfd:
 
 def test_the_answer_of_a_model_without_schemas_is_checked_all_the_same(server: Loopback, aiml: Aiml) -> None:
     catalogue(["streaming"], server.url)
-    server.answers(stream_text("chat", BAD))
+    server.answer_with(stream_text("chat", BAD))
     done = aiml("chat", "-m", "a/b", "--schema", SHORT, "hi")
     assert (done.returncode, WRONG in done.stderr.decode()) == (9, True)
     assert "a/b knows no schemas" in done.stderr.decode()
@@ -230,7 +230,7 @@ def test_the_answer_of_a_model_without_schemas_is_checked_all_the_same(server: L
 def test_elements_become_json_lines(
     endpoint: str, text: str, stdout: str, code: int, stderr: str, server: Loopback, aiml: Aiml
 ) -> None:
-    server.answers(stream_text(endpoint, text))
+    server.answer_with(stream_text(endpoint, text))
     done = aiml(endpoint, "--items", "hi")
     assert (done.stdout.decode(), done.returncode) == (stdout, code)
     assert stderr in done.stderr.decode()
@@ -239,10 +239,10 @@ def test_elements_become_json_lines(
 def test_an_element_is_printed_while_the_next_is_written(server: Loopback) -> None:
 
     go = Event()
-    server.answers(STREAM, chunk(delta("[1, ")), go, chunk(delta("2]")), chunk(delta(finish="stop")), END)
+    server.answer_with(STREAM, chunk(delta("[1, ")), go, chunk(delta("2]")), chunk(delta(finish="stop")), END)
     environ = {**os.environ, "AIML_BASE_URL": server.url}
     with subprocess.Popen(
-        command("chat", "--items", "hi"), stdout=subprocess.PIPE, stdin=subprocess.DEVNULL, env=environ
+        build_command("chat", "--items", "hi"), stdout=subprocess.PIPE, stdin=subprocess.DEVNULL, env=environ
     ) as process:
         assert process.stdout
         assert process.stdout.readline() == b"1\n"
@@ -252,7 +252,7 @@ def test_an_element_is_printed_while_the_next_is_written(server: Loopback) -> No
 
 
 def test_elements_are_held_against_the_schema_of_one(server: Loopback, aiml: Aiml) -> None:
-    server.answers(stream_text("chat", '{"items": [{"a": 1}, {"a": "x"}]}'))
+    server.answer_with(stream_text("chat", '{"items": [{"a": 1}, {"a": "x"}]}'))
     done = aiml("chat", "--items", "--schema", "a int", "hi")
     assert (done.returncode, done.stdout) == (9, b'{"a":1}\n{"a":"x"}\n')
     assert "$.items[1].a: 'x' is not of type 'integer'" in done.stderr.decode()
@@ -273,7 +273,7 @@ def test_elements_are_held_against_the_schema_of_one(server: Loopback, aiml: Aim
 def test_what_cannot_be_asked_for_is_told_before_anything_is_sent(
     flags: list[str], message: str, server: Loopback, aiml: Aiml
 ) -> None:
-    server.answers(HELLO)
+    server.answer_with(HELLO)
     done = aiml("chat", *flags, "hi")
     assert (done.returncode, server.requests) == (2, [])
     assert message in done.stderr.decode() + done.stdout.decode()
@@ -290,6 +290,6 @@ def test_the_embedded_server_meets_schemas(endpoint: str, capfd: pytest.CaptureF
 
 
 def test_a_whole_answer_that_is_not_streamed_is_checked_too(server: Loopback, aiml: Aiml) -> None:
-    server.answers(as_json(response(BAD)))
+    server.answer_with(json_response(response_object(BAD)))
     done = aiml("respond", "-S", "--schema", SHORT, "hi")
     assert (done.returncode, done.stdout.decode()) == (9, BAD + "\n")

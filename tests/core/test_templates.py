@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from support.loopback import HELLO, Loopback
 from support.paths import ROOT
-from support.run_cli import Aiml, command
+from support.run_cli import Aiml, build_command
 
 from aiml_cli.__main__ import main
 from aiml_cli.core.template_fill import escape_braces, fill_variables, list_variables
@@ -68,7 +68,7 @@ def test_what_is_saved_is_asked_again(aiml: Aiml, server: Loopback) -> None:
     made = aiml("chat", "--save", "t", "-m", "m", "-s", "S", "--temperature", "0", "-P", "who=you", "Hi {who}", CODE)
     assert (made.returncode, made.stdout, server.requests) == (0, b"", [])
     assert f"saved as {folder() / 't.toml'}".encode() in made.stderr
-    server.answers(HELLO)
+    server.answer_with(HELLO)
     assert aiml("chat", "-t", "t", "now").returncode == 0
     asked = server.requests[0].json
     assert (asked["model"], asked["temperature"]) == ("m", 0)
@@ -115,7 +115,7 @@ def test_one_that_is_there_is_replaced_only_with_a_yes(aiml: Aiml) -> None:
 @pytest.mark.parametrize(("answer", "code", "asked"), [("y", 0, "two"), ("n", 2, "one"), ("", 2, "one")])
 def test_a_person_is_asked_before_one_is_replaced(answer: str, code: int, asked: str, aiml: Aiml) -> None:
     assert aiml("chat", "--save", "t", "one").returncode == 0
-    program, *rest = command("chat", "--save", "t", "two")
+    program, *rest = build_command("chat", "--save", "t", "two")
     child = pexpect.spawn(program, rest, timeout=60)
     child.expect_exact("replace ")
     child.sendline(answer)
@@ -377,7 +377,7 @@ def test_the_examples_of_the_documentation_work(line: str) -> None:
     Path("language.txt").write_text("Pascal")
     script = line.replace("aiml chat --save review", "aiml chat --save review -y")
     done = subprocess.run(
-        ["sh", "-c", f'aiml() {{ {shlex.join(command())} "$@"; }}\n{script}'], stdin=subprocess.DEVNULL,
+        ["sh", "-c", f'aiml() {{ {shlex.join(build_command())} "$@"; }}\n{script}'], stdin=subprocess.DEVNULL,
         capture_output=True, timeout=60, check=False, env={**os.environ, "PYTHONPATH": str(ROOT)},
     )  # fmt: skip
     assert (done.returncode, b"hint" in done.stderr) == (0, False), done.stderr

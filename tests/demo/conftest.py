@@ -1,15 +1,15 @@
-"""What the tests of the demo share: one running server."""
+"""The fixture of the demo tests: one running server."""
 
 from collections.abc import Iterator
 
 import pytest
-from support.demo_client import Demo
+from support.demo_client import DemoClient
 
 from aiml_cli.demo.server import serve
 
 
 @pytest.fixture(scope="module")
-def demo() -> Iterator[Demo]:
-    """Run the server."""
+def demo() -> Iterator[DemoClient]:
+    """Start the server; yield a client of it."""
     with serve() as url:
-        yield Demo(url)
+        yield DemoClient(url)

@@ -1,7 +1,7 @@
 """The demo's list of models: its shape, its filters, its ETag."""
 
 import pytest
-from support.demo_client import Demo
+from support.demo_client import DemoClient
 
 NAMES = ["echo", "markdown", "slow", "tool", "reasoning", "refusal", "cut", "length", "filter", "error"]
 STATUSES = [400, 401, 402, 403, 404, 413, 422, 429, 500, 502, 503, 504]
@@ -9,25 +9,25 @@ IDS = [f"demo/{name}" for name in NAMES] + [f"demo/status-{status}" for status i
 SECTIONS = {"modalities", "capabilities", "pricing"}
 
 
-def ids(demo: Demo, query: str) -> list[str]:
+def ids(demo: DemoClient, query: str) -> list[str]:
     return sorted({row["id"] for row in demo.get(f"/v1/models?{query}").json["data"]})
 
 
-def test_every_model_is_listed_once_for_each_endpoint(demo: Demo) -> None:
+def test_every_model_is_listed_once_for_each_endpoint(demo: DemoClient) -> None:
     listed = demo.get("/v1/models").json
     assert listed["object"] == "list"
     rows = [(row["id"], row["type"]) for row in listed["data"]]
     assert rows == [(each, kind) for each in IDS for kind in ("openai/chat-completions", "openai/responses/submit")]
 
 
-def test_every_listed_model_answers_or_refuses_as_it_says(demo: Demo) -> None:
+def test_every_listed_model_answers_or_refuses_as_it_says(demo: DemoClient) -> None:
     for row in demo.get("/v1/models?type=openai/chat-completions").json["data"]:
         if row["id"] not in {"demo/cut", "demo/slow"}:  # tested as streams: they end, or end late
             expected = int(row["id"].rpartition("-")[2]) if "status" in row["id"] else 200
             assert demo.chat(row["id"]).status == expected
 
 
-def test_a_row_has_the_documented_shape(demo: Demo) -> None:
+def test_a_row_has_the_documented_shape(demo: DemoClient) -> None:
     for row in demo.get("/v1/models").json["data"]:
         assert row.keys() == {"id", "aliases", "type", "info", "tags"}
         assert row["info"]["name"]
@@ -48,13 +48,13 @@ def test_a_row_has_the_documented_shape(demo: Demo) -> None:
         ("include=nonsense", set()),
     ],
 )
-def test_sections_are_there_when_asked_for(demo: Demo, query: str, sections: set[str]) -> None:
+def test_sections_are_there_when_asked_for(demo: DemoClient, query: str, sections: set[str]) -> None:
     assert {frozenset(row.keys() & SECTIONS) for row in demo.get(f"/v1/models?{query}").json["data"]} == {
         frozenset(sections)
     }
 
 
-def test_the_prices_are_those_that_are_charged(demo: Demo) -> None:
+def test_the_prices_are_those_that_are_charged(demo: DemoClient) -> None:
     row = demo.get("/v1/models?id=demo/echo&include=pricing").json["data"][0]
     prices = {unit["origin"]: unit["price"] / unit["per"] for unit in row["pricing"]["units"]}
     answer = demo.chat().json
@@ -78,16 +78,16 @@ def test_the_prices_are_those_that_are_charged(demo: Demo) -> None:
         ("unknown=filter", sorted(IDS)),
     ],
 )
-def test_filters_narrow_the_list(demo: Demo, query: str, expected: list[str]) -> None:
+def test_filters_narrow_the_list(demo: DemoClient, query: str, expected: list[str]) -> None:
     assert ids(demo, query) == expected
 
 
 @pytest.mark.parametrize("path", ["/models", "/api/v1/models"])
-def test_other_paths_give_the_same(demo: Demo, path: str) -> None:
+def test_other_paths_give_the_same(demo: DemoClient, path: str) -> None:
     assert demo.get(path).json == demo.get("/v1/models").json
 
 
-def test_who_has_the_list_already_gets_304(demo: Demo) -> None:
+def test_who_has_the_list_already_gets_304(demo: DemoClient) -> None:
     first = demo.get("/v1/models")
     etag = first.headers["etag"]
     assert etag.startswith('W/"')
@@ -98,7 +98,7 @@ def test_who_has_the_list_already_gets_304(demo: Demo) -> None:
     assert demo.get("/v1/models?include=all", If_None_Match=etag).status == 200
 
 
-def test_one_model_is_found_by_id_or_alias_in_any_case(demo: Demo) -> None:
+def test_one_model_is_found_by_id_or_alias_in_any_case(demo: DemoClient) -> None:
     for name in ("demo/echo", "Demo/Echo", "demo-echo"):
         found = demo.get(f"/model/{name}?include=all").json
         assert (found["object"], found["data"]["id"]) == ("model", "demo/echo")

@@ -3,7 +3,7 @@
 import json
 
 import pytest
-from support.demo_client import Demo, Json, only
+from support.demo_client import DemoClient, Json, select_events
 
 DEMO = "[demo: no model ran]"
 WEATHER = {
@@ -12,14 +12,14 @@ WEATHER = {
 }  # fmt: skip
 
 
-def said(demo: Demo, *args: Json, **more: Json) -> str:
+def said(demo: DemoClient, *args: Json, **more: Json) -> str:
     [item] = demo.respond(*args, **more).json["output"]
     text: str = item["content"][0]["text"]
     return text
 
 
-def test_the_json_has_what_the_documentation_lists(demo: Demo) -> None:
-    reply = demo.respond(said="Hi", instructions="Be brief", temperature=0, metadata={"a": "b"})
+def test_the_json_has_what_the_documentation_lists(demo: DemoClient) -> None:
+    reply = demo.respond(input_text="Hi", instructions="Be brief", temperature=0, metadata={"a": "b"})
     answer = reply.json
     assert answer["object"] == "response"
     assert (answer["status"], answer["error"], answer["incomplete_details"]) == ("completed", None, None)
@@ -34,13 +34,13 @@ def test_the_json_has_what_the_documentation_lists(demo: Demo) -> None:
     assert usage["total_tokens"] == usage["input_tokens"] + usage["output_tokens"]
 
 
-def test_the_cost_is_in_the_headers(demo: Demo) -> None:
+def test_the_cost_is_in_the_headers(demo: DemoClient) -> None:
     headers = demo.respond().headers
     assert float(headers["x-aimlapi-usd-spent"]) > 0
     assert headers["x-inference-id"]
 
 
-def test_the_stream_has_its_events_in_order(demo: Demo) -> None:
+def test_the_stream_has_its_events_in_order(demo: DemoClient) -> None:
     reply = demo.respond(stream=True)
     kinds = list(dict.fromkeys(event["type"] for event in reply.events))
     assert kinds == [
@@ -51,48 +51,48 @@ def test_the_stream_has_its_events_in_order(demo: Demo) -> None:
     assert "x-aimlapi-usd-spent" not in reply.headers
 
 
-def test_the_deltas_the_done_events_and_the_last_response_agree(demo: Demo) -> None:
+def test_the_deltas_the_done_events_and_the_last_response_agree(demo: DemoClient) -> None:
     events = demo.respond(stream=True).events
-    text = "".join(event["delta"] for event in only(events, "response.output_text.delta"))
+    text = "".join(event["delta"] for event in select_events(events, "response.output_text.delta"))
     assert text == said(demo)
-    assert only(events, "response.output_text.done")[0]["text"] == text
-    [last] = only(events, "response.completed")
-    assert last["response"]["output"] == [only(events, "response.output_item.done")[0]["item"]]
+    assert select_events(events, "response.output_text.done")[0]["text"] == text
+    [last] = select_events(events, "response.completed")
+    assert last["response"]["output"] == [select_events(events, "response.output_item.done")[0]["item"]]
     assert last["response"]["usage"] == demo.respond().json["usage"]
     assert events[0]["response"]["status"] == "in_progress"
     assert events[0]["response"]["output"] == []
 
 
-def test_every_event_of_an_item_names_it(demo: Demo) -> None:
+def test_every_event_of_an_item_names_it(demo: DemoClient) -> None:
     events = demo.respond("demo/reasoning", stream=True).events
-    items = [event["item"]["id"] for event in only(events, "response.output_item.added")]
+    items = [event["item"]["id"] for event in select_events(events, "response.output_item.added")]
     assert len(items) == 2
     assert {items[event["output_index"]] == event["item_id"] for event in events if "item_id" in event} == {True}
 
 
-def test_a_summary_of_thoughts_comes_as_an_item_of_its_own(demo: Demo) -> None:
+def test_a_summary_of_thoughts_comes_as_an_item_of_its_own(demo: DemoClient) -> None:
     answer = demo.respond("demo/reasoning").json
     thought, message = answer["output"]
     assert (thought["type"], message["type"]) == ("reasoning", "message")
     events = demo.respond("demo/reasoning", stream=True).events
-    deltas = only(events, "response.reasoning_summary_text.delta")
+    deltas = select_events(events, "response.reasoning_summary_text.delta")
     assert "".join(event["delta"] for event in deltas) == thought["summary"][0]["text"]
-    assert events.index(deltas[-1]) < events.index(only(events, "response.output_text.delta")[0])
+    assert events.index(deltas[-1]) < events.index(select_events(events, "response.output_text.delta")[0])
     assert answer["usage"]["output_tokens_details"]["reasoning_tokens"] == len(deltas)
 
 
-def test_a_tool_is_called_in_fragments_that_join(demo: Demo) -> None:
+def test_a_tool_is_called_in_fragments_that_join(demo: DemoClient) -> None:
     [call] = demo.respond("demo/tool", tools=[{"type": "web_search_preview"}, WEATHER]).json["output"]
     assert (call["type"], call["name"], json.loads(call["arguments"])) == ("function_call", "weather", {"city": DEMO})
     events = demo.respond("demo/tool", stream=True, tools=[WEATHER]).events
-    deltas = [event["delta"] for event in only(events, "response.function_call_arguments.delta")]
+    deltas = [event["delta"] for event in select_events(events, "response.function_call_arguments.delta")]
     assert len(deltas) > 3
     assert "".join(deltas) == call["arguments"]
-    assert only(events, "response.function_call_arguments.done")[0]["arguments"] == call["arguments"]
-    assert only(events, "response.output_item.added")[0]["item"]["arguments"] == ""
+    assert select_events(events, "response.function_call_arguments.done")[0]["arguments"] == call["arguments"]
+    assert select_events(events, "response.output_item.added")[0]["item"]["arguments"] == ""
 
 
-def test_the_result_of_a_tool_is_answered_in_words(demo: Demo) -> None:
+def test_the_result_of_a_tool_is_answered_in_words(demo: DemoClient) -> None:
     items = [
         {"role": "user", "content": "Rain?"},
         {"type": "function_call", "call_id": "c", "name": "weather", "arguments": "{}"},
@@ -101,18 +101,18 @@ def test_the_result_of_a_tool_is_answered_in_words(demo: Demo) -> None:
     assert "gave back “It rains.”" in said(demo, "demo/tool", items, tools=[WEATHER])
 
 
-def test_a_refusal_is_a_part_of_its_own(demo: Demo) -> None:
+def test_a_refusal_is_a_part_of_its_own(demo: DemoClient) -> None:
     [item] = demo.respond("demo/refusal").json["output"]
     assert item["content"][0]["type"] == "refusal"
     events = demo.respond("demo/refusal", stream=True).events
-    refusal = "".join(event["delta"] for event in only(events, "response.refusal.delta"))
+    refusal = "".join(event["delta"] for event in select_events(events, "response.refusal.delta"))
     assert refusal == item["content"][0]["refusal"]
     assert refusal.startswith(DEMO)
-    assert only(events, "response.output_text.delta") == []
+    assert select_events(events, "response.output_text.delta") == []
 
 
 @pytest.mark.parametrize(("model", "reason"), [("demo/length", "max_output_tokens"), ("demo/filter", "content_filter")])
-def test_a_model_ends_in_the_middle_for_its_reason(demo: Demo, model: str, reason: str) -> None:
+def test_a_model_ends_in_the_middle_for_its_reason(demo: DemoClient, model: str, reason: str) -> None:
     answer = demo.respond(model).json
     assert (answer["status"], answer["incomplete_details"]) == ("incomplete", {"reason": reason})
     assert answer["output"][0]["status"] == "incomplete"
@@ -121,30 +121,30 @@ def test_a_model_ends_in_the_middle_for_its_reason(demo: Demo, model: str, reaso
     assert last["response"]["incomplete_details"] == {"reason": reason}
 
 
-def test_a_cap_ends_the_answer(demo: Demo) -> None:
-    answer = demo.respond(max_output_tokens=16, said="x" * 100).json
+def test_a_cap_ends_the_answer(demo: DemoClient) -> None:
+    answer = demo.respond(max_output_tokens=16, input_text="x" * 100).json
     assert len(answer["output"][0]["content"][0]["text"]) == 64
     assert answer["incomplete_details"] == {"reason": "max_output_tokens"}
     assert answer["usage"]["output_tokens"] == 16
     assert demo.respond(max_output_tokens=1000).json["status"] == "completed"
 
 
-def test_an_error_in_mid_stream_has_its_number_and_ends_the_stream(demo: Demo) -> None:
+def test_an_error_in_mid_stream_has_its_number_and_ends_the_stream(demo: DemoClient) -> None:
     events = demo.respond("demo/error", stream=True).events
-    assert only(events, "response.output_text.delta")
+    assert select_events(events, "response.output_text.delta")
     assert events[-1]["type"] == "error"
     assert events[-1].keys() == {"type", "sequence_number", "code", "message", "param"}
     failed = demo.respond("demo/error").json
     assert (failed["status"], failed["error"]["message"]) == ("failed", events[-1]["message"])
 
 
-def test_json_satisfies_the_schema(demo: Demo) -> None:
+def test_json_satisfies_the_schema(demo: DemoClient) -> None:
     form = {"type": "json_schema", "name": "x", "schema": {"type": "array", "items": {"type": "boolean"}}}
     assert json.loads(said(demo, text={"format": form})) == [True]
     assert json.loads(said(demo, text={"format": {"type": "json_object"}}))["answer"].startswith(DEMO)
 
 
-def test_attachments_are_counted_and_named(demo: Demo) -> None:
+def test_attachments_are_counted_and_named(demo: DemoClient) -> None:
     parts = [
         {"type": "input_text", "text": "Look"},
         {"type": "input_image", "image_url": "data:image/png;base64,AAAA"},
@@ -154,24 +154,24 @@ def test_attachments_are_counted_and_named(demo: Demo) -> None:
     assert "2 attachments: image image/png, file a.pdf." in answer
 
 
-def test_logprobs_come_when_they_are_included(demo: Demo) -> None:
+def test_logprobs_come_when_they_are_included(demo: DemoClient) -> None:
     include = ["message.output_text.logprobs"]
     [item] = demo.respond(include=include).json["output"]
     assert "".join(entry["token"] for entry in item["content"][0]["logprobs"]) == said(demo)
-    deltas = only(demo.respond(include=include, stream=True).events, "response.output_text.delta")
+    deltas = select_events(demo.respond(include=include, stream=True).events, "response.output_text.delta")
     assert {event["logprobs"][0]["token"] == event["delta"] for event in deltas} == {True}
     assert demo.respond().json["output"][0]["content"][0]["logprobs"] == []
 
 
 @pytest.mark.parametrize("stream", [False, True])
-def test_a_stored_response_can_be_continued_and_read_again(demo: Demo, *, stream: bool) -> None:
+def test_a_stored_response_can_be_continued_and_read_again(demo: DemoClient, *, stream: bool) -> None:
     reply = demo.respond(store=True, stream=stream)
     stored = reply.events[-1]["response"] if stream else reply.json
     assert demo.respond(previous_response_id=stored["id"]).json["previous_response_id"] == stored["id"]
     assert demo.get(f"/v1/responses/{stored['id']}").json == stored
 
 
-def test_a_response_that_was_not_stored_cannot_be_continued(demo: Demo) -> None:
+def test_a_response_that_was_not_stored_cannot_be_continued(demo: DemoClient) -> None:
     gone = demo.respond().json["id"]
     reply = demo.respond(previous_response_id=gone)
     assert (reply.status, reply.json["message"]) == (400, f"Previous response with id '{gone}' not found.")
@@ -179,7 +179,7 @@ def test_a_response_that_was_not_stored_cannot_be_continued(demo: Demo) -> None:
 
 
 @pytest.mark.parametrize("stream", [False, True])
-def test_background_work_is_queued_and_can_be_fetched(demo: Demo, *, stream: bool) -> None:
+def test_background_work_is_queued_and_can_be_fetched(demo: DemoClient, *, stream: bool) -> None:
     queued = demo.respond(background=True, stream=stream).json
     assert (queued["status"], queued["output"], queued["background"]) == ("queued", [], True)
     done = demo.get(f"/v1/responses/{queued['id']}").json

@@ -2,23 +2,23 @@
 
 import json
 
-from support.demo_client import Demo, Json
+from support.demo_client import DemoClient, Json
 
 DEMO = "[demo: no model ran]"
 
 
-def said(demo: Demo, form: Json) -> str:
+def said(demo: DemoClient, form: Json) -> str:
     text: str = demo.chat(response_format=form).json["choices"][0]["message"]["content"]
     return text
 
 
-def test_free_json_is_an_object_that_says_what_it_is(demo: Demo) -> None:
+def test_free_json_is_an_object_that_says_what_it_is(demo: DemoClient) -> None:
     value = json.loads(said(demo, {"type": "json_object"}))
     assert value["answer"].startswith(DEMO)
     assert value["words"] == 2
 
 
-def test_json_satisfies_the_schema(demo: Demo) -> None:
+def test_json_satisfies_the_schema(demo: DemoClient) -> None:
     person = {"type": "object", "properties": {"name": {"type": "string"}}, "required": ["name"]}
     wanted: dict[str, Json] = {
         "s": {"type": "string"},
@@ -42,7 +42,7 @@ def test_json_satisfies_the_schema(demo: Demo) -> None:
     }  # fmt: skip
 
 
-def test_a_schema_that_names_itself_ends(demo: Demo) -> None:
+def test_a_schema_that_names_itself_ends(demo: DemoClient) -> None:
     schema = {
         "type": "object",
         "properties": {"next": {"$ref": "#"}, "kids": {"type": "array", "items": {"$ref": "#"}}},
@@ -53,7 +53,7 @@ def test_a_schema_that_names_itself_ends(demo: Demo) -> None:
     assert "next" in json.loads(said(demo, form))
 
 
-def test_what_is_no_schema_is_refused(demo: Demo) -> None:
+def test_what_is_no_schema_is_refused(demo: DemoClient) -> None:
     form = {"type": "json_schema", "json_schema": {"name": "x", "schema": {"type": "object", "properties": [1]}}}
     reply = demo.chat(response_format=form)
     assert (reply.status, "Invalid schema" in reply.json["message"]) == (400, True)

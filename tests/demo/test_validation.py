@@ -3,9 +3,9 @@
 import json
 
 import pytest
-from support.demo_client import Demo, Json
+from support.demo_client import DemoClient, Json
 
-from aiml_cli.demo.validation import json_types
+from aiml_cli.demo.validation import list_json_types
 from aiml_cli.settings.options import ROWS
 
 FUNCTION = {"name": "f", "parameters": {}}
@@ -119,24 +119,24 @@ def assert_refused(status: int, body: Json, line: str) -> None:
 
 
 @pytest.mark.parametrize(("change", "line"), CHAT)
-def test_chat_names_what_is_wrong(demo: Demo, change: Json, line: str) -> None:
+def test_chat_names_what_is_wrong(demo: DemoClient, change: Json, line: str) -> None:
     reply = demo.chat(**change)
     assert_refused(reply.status, reply.json, line)
 
 
 @pytest.mark.parametrize(("change", "line"), RESPONSES)
-def test_responses_names_what_is_wrong(demo: Demo, change: Json, line: str) -> None:
+def test_responses_names_what_is_wrong(demo: DemoClient, change: Json, line: str) -> None:
     reply = demo.post("/v1/responses", {"model": "demo/echo", "input": "Hi", **change})
     assert_refused(reply.status, reply.json, line)
 
 
 @pytest.mark.parametrize("change", FINE_CHAT)
-def test_chat_takes_what_is_right_or_unknown(demo: Demo, change: Json) -> None:
+def test_chat_takes_what_is_right_or_unknown(demo: DemoClient, change: Json) -> None:
     assert demo.chat(**change).status == 200
 
 
 @pytest.mark.parametrize("change", FINE_RESPONSES)
-def test_responses_takes_what_is_right_or_unknown(demo: Demo, change: Json) -> None:
+def test_responses_takes_what_is_right_or_unknown(demo: DemoClient, change: Json) -> None:
     assert demo.post("/v1/responses", {"model": "demo/echo", "input": "Hi", **change}).status == 200
 
 
@@ -150,12 +150,12 @@ def test_responses_takes_what_is_right_or_unknown(demo: Demo, change: Json) -> N
         ("/v1/responses", {"input": "Hi"}, "model: Required"),
     ],
 )
-def test_what_must_be_there_is_missed(demo: Demo, path: str, body: Json, line: str) -> None:
+def test_what_must_be_there_is_missed(demo: DemoClient, path: str, body: Json, line: str) -> None:
     reply = demo.post(path, body)
     assert_refused(reply.status, reply.json, line)
 
 
-def test_all_that_is_wrong_is_named_at_once(demo: Demo) -> None:
+def test_all_that_is_wrong_is_named_at_once(demo: DemoClient) -> None:
     lines = demo.chat(temperature=3, seed=0).json["message"].split("\n")
     assert [line.partition(":")[0] for line in lines[1:]] == ["temperature", "seed"]
 
@@ -163,19 +163,19 @@ def test_all_that_is_wrong_is_named_at_once(demo: Demo) -> None:
 @pytest.mark.parametrize(
     "body", [b"", b"{", b"hello", b'{"a": NaN}', b"\xff\xfe\xfd", b"[" * 100_000, b'{"a":' * 5000 + b"1" + b"}" * 5000]
 )
-def test_a_body_that_is_not_json_is_refused(demo: Demo, body: bytes) -> None:
+def test_a_body_that_is_not_json_is_refused(demo: DemoClient, body: bytes) -> None:
     reply = demo.send("POST", "/v1/chat/completions", body)
     assert reply.status == 400
     assert "not valid JSON" in reply.json["message"] or "nested too deeply" in reply.json["message"]
 
 
-def test_a_body_that_is_no_object_is_refused(demo: Demo) -> None:
+def test_a_body_that_is_no_object_is_refused(demo: DemoClient) -> None:
     reply = demo.post("/v1/responses", [1])
     assert reply.json["message"] == "Body validation error\nExpected object, received array"
 
 
 @pytest.mark.parametrize("number", ["1e999", "-1e999", "1" + "0" * 400, "1e308"])
-def test_a_number_beyond_all_range_is_refused(demo: Demo, number: str) -> None:
+def test_a_number_beyond_all_range_is_refused(demo: DemoClient, number: str) -> None:
     for name in ("temperature", "seed", "max_tokens", "n"):
         body = json.dumps({"model": "demo/echo", "messages": [USER], name: 0}).replace(": 0}", f": {number}}}")
         assert demo.send("POST", "/v1/chat/completions", body.encode()).status == 400
@@ -183,7 +183,7 @@ def test_a_number_beyond_all_range_is_refused(demo: Demo, number: str) -> None:
 
 @pytest.mark.parametrize("path", ["/v1/chat/completions", "/v1/responses"])
 @pytest.mark.parametrize("model", ["demo/nope", "openai/gpt-5-1", "demo/status-418", ""])
-def test_an_unknown_model_is_not_found(demo: Demo, path: str, model: str) -> None:
+def test_an_unknown_model_is_not_found(demo: DemoClient, path: str, model: str) -> None:
     reply = demo.post(path, {"model": model, "messages": [USER], "input": "Hi"})
     assert reply.status == 404
     assert reply.json["message"].startswith(f"Model not found: {model} (aiml models --demo")
@@ -193,7 +193,7 @@ def test_an_unknown_model_is_not_found(demo: Demo, path: str, model: str) -> Non
 @pytest.mark.parametrize("path", ["/v1/chat/completions", "/v1/responses"])
 @pytest.mark.parametrize("status", [400, 401, 402, 403, 404, 413, 422, 429, 500, 502, 503, 504])
 @pytest.mark.parametrize("stream", [False, True])
-def test_a_status_model_refuses_with_its_status(demo: Demo, path: str, status: int, *, stream: bool) -> None:
+def test_a_status_model_refuses_with_its_status(demo: DemoClient, path: str, status: int, *, stream: bool) -> None:
     model = f"demo/status-{status}"
     reply = demo.post(path, {"model": model, "messages": [USER], "input": "Hi", "stream": stream})
     assert reply.status == reply.json["status"] == status
@@ -202,7 +202,7 @@ def test_a_status_model_refuses_with_its_status(demo: Demo, path: str, status: i
     assert reply.json["instance"] == path
 
 
-def test_an_empty_account_speaks_of_credit_and_the_rate_limit_does_not(demo: Demo) -> None:
+def test_an_empty_account_speaks_of_credit_and_the_rate_limit_does_not(demo: DemoClient) -> None:
     assert "credits" in demo.chat("demo/status-403").json["message"]
     words = demo.chat("demo/status-429").json["message"].lower()
     assert not any(word in words for word in ("credit", "quota", "tier"))
@@ -211,4 +211,4 @@ def test_an_empty_account_speaks_of_credit_and_the_rate_limit_does_not(demo: Dem
 @pytest.mark.parametrize("endpoint", ["chat", "responses"])
 def test_every_row_of_the_table_is_of_a_kind_that_can_be_judged(endpoint: str) -> None:
     rows = [row for row in ROWS.values() if endpoint in row.body_paths]
-    assert [row.name for row in rows if not json_types(row.value_type_on(endpoint))] == []
+    assert [row.name for row in rows if not list_json_types(row.value_type_on(endpoint))] == []

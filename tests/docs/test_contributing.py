@@ -112,7 +112,7 @@ def test_a_slash_command_is_a_function(copy: Path, run: Run) -> None:
     generated(run)
     assert "Count the words of the last answer." in (copy / "docs/repl.md").read_text("utf-8")
     with Console("chat", "--demo", TERM="dumb", PYTHONPATH=str(copy)) as console:
-        console.prompt()
-        console.line("/count")
-        console.until("aiml: 0 words")
+        console.wait_for_prompt()
+        console.type_line("/count")
+        console.wait_until("aiml: 0 words")
         assert console.leave() == 0

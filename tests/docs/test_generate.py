@@ -48,7 +48,7 @@ def commands(generate: Any) -> list[Any]:
     """List every command as the generators see it."""
     assert generate
     found = importlib.import_module("generators.commands")
-    return list(found.walk(found.tree()))
+    return list(found.walk(found.read_commands()))
 
 
 @pytest.fixture
@@ -96,9 +96,9 @@ def test_check_names_what_differs_and_writes_nothing(
 
 
 def test_a_new_row_is_noticed(generate: Any, tmp_path: Path, made_up: Option[str]) -> None:
-    generate.write(tmp_path)
+    generate.write_stale(tmp_path)
     assert made_up.help in (tmp_path / "docs/options.md").read_text("utf-8")
-    assert set(generate.OUTPUTS) - set(generate.stale(ROOT)) == {
+    assert set(generate.OUTPUTS) - set(generate.list_stale(ROOT)) == {
         "docs/exit-codes.md",
         "docs/files.md",
         "docs/reliability.md",
@@ -113,7 +113,7 @@ def test_a_new_row_is_noticed(generate: Any, tmp_path: Path, made_up: Option[str
 def test_odd_words_are_quoted(generate: Any, tmp_path: Path, shell: str) -> None:
     if not (program := shutil.which(shell)):
         pytest.skip(f"{shell} is not installed")
-    generate.write(tmp_path)
+    generate.write_stale(tmp_path)
     script = tmp_path / f"completions/aiml.{shell}"
     done = subprocess.run([program, "-n", script], capture_output=True, text=True, check=False)
     assert (done.returncode, done.stderr) == (0, "")
@@ -135,7 +135,7 @@ def test_every_row_is_in_the_options(texts: dict[str, str], row: Option[Any]) ->
     entry = next(part for part in text.split("\n### ") if row.help in part)
     named = [*row.variables, *(place.path for place in row.body_paths.values())]
     if not row.secret and not row.hidden:
-        named += [row.flag, *([row.short] if row.short else []), *row.also]
+        named += [row.flag, *([row.short] if row.short else []), *row.aliases]
     assert [word for word in named if f"`{word}`" not in entry] == []
 
 
@@ -235,8 +235,8 @@ def test_the_manual_page_is_shown_without_a_warning(generate: Any, tmp_path: Pat
 def test_no_line_of_text_is_taken_for_a_request(generate: Any) -> None:
     assert generate
     man = importlib.import_module("generators.man")
-    assert man.escaped(".TH is 'odd'\\n-x") == r"\&.TH is \(aqodd\(aq\(rsn\-x"
-    assert man.escaped("'quoted") == r"\(aqquoted"
+    assert man.escape(".TH is 'odd'\\n-x") == r"\&.TH is \(aqodd\(aq\(rsn\-x"
+    assert man.escape("'quoted") == r"\(aqquoted"
 
 
 def test_exit_codes_are_sorted_and_none_is_missing(texts: dict[str, str]) -> None:

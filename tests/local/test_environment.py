@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 from support.loopback import HELLO, Loopback, delta, stream
-from support.run_cli import Aiml, command
+from support.run_cli import Aiml, build_command
 
 pytestmark = pytest.mark.promise("odd-environment")
 XDG = ("XDG_CONFIG_HOME", "XDG_CACHE_HOME", "XDG_DATA_HOME", "XDG_STATE_HOME")
@@ -42,7 +42,7 @@ ODD = [
     "environ", ODD, ids=lambda odd: " ".join(f"{name}={value[:20]}" for name, value in odd.items())
 )
 def test_an_odd_environment_costs_no_answer(environ: dict[str, str], server: Loopback, aiml: Aiml) -> None:
-    server.answers(stream(delta(reasoning_content="hm é"), delta("Hé😀lo"), delta(finish="stop")))
+    server.answer_with(stream(delta(reasoning_content="hm é"), delta("Hé😀lo"), delta(finish="stop")))
     done = aiml("chat", "hé 😀", "-v", **environ)
     assert (done.returncode, done.stdout.decode()) == (0, "Hé😀lo\n")
     assert b"Traceback" not in done.stderr
@@ -70,7 +70,7 @@ def test_a_home_where_nothing_can_be_written_costs_no_answer(
 ) -> None:
     """Root may write wherever modes forbid it, but not in the kernel's own folders, nor below a file."""
     Path("file").touch()
-    server.answers(HELLO)
+    server.answer_with(HELLO)
     environ = {name: value for name, value in os.environ.items() if name not in (*XDG, "HOME")}
     if home is not None:
         environ["HOME"] = str(tmp_path / home) if home == "file" else home
@@ -78,7 +78,7 @@ def test_a_home_where_nothing_can_be_written_costs_no_answer(
         words = ["config", "get", "n"] if "set" in words else words
         environ["AIML_NO_LOG"] = "1"
     done = subprocess.run(
-        command(*words), env={**environ, "AIML_BASE_URL": server.url}, stdin=subprocess.DEVNULL, capture_output=True,
+        build_command(*words), env={**environ, "AIML_BASE_URL": server.url}, stdin=subprocess.DEVNULL, capture_output=True,
         timeout=60, check=False,
     )  # fmt: skip
     assert b"Traceback" not in done.stderr
@@ -89,31 +89,31 @@ def test_a_home_where_nothing_can_be_written_costs_no_answer(
 
 
 def test_an_environment_near_the_limit_costs_no_answer(server: Loopback, aiml: Aiml) -> None:
-    server.answers(HELLO)
+    server.answer_with(HELLO)
     many = {f"ODD_{number}": "x" * 120_000 for number in range(12)}
     done = aiml("chat", "hi", **many, **{f"AIML_ODD_{number}": "y" for number in range(3000)})
     assert (done.returncode, done.stdout, done.stderr) == (0, b"Hello\n", b"")
 
 
 def test_a_prompt_of_100_kilobytes_may_be_typed(server: Loopback, aiml: Aiml) -> None:
-    server.answers(HELLO)
+    server.answer_with(HELLO)
     words = "é" * 50_000
     assert aiml("chat", words).stdout == b"Hello\n"
     assert server.requests[0].json["messages"][0]["content"] == words
 
 
 def test_a_current_directory_that_is_gone_costs_no_answer(tmp_path: Path, server: Loopback) -> None:
-    server.answers(HELLO)
+    server.answer_with(HELLO)
     (tmp_path / "gone").mkdir()
-    line = ["/bin/sh", "-c", 'cd gone; rmdir ../gone; "$@"', "sh", *command("chat", "hi")]
+    line = ["/bin/sh", "-c", 'cd gone; rmdir ../gone; "$@"', "sh", *build_command("chat", "hi")]
     environ = {**os.environ, "AIML_BASE_URL": server.url}
     done = subprocess.run(line, env=environ, stdin=subprocess.DEVNULL, capture_output=True, timeout=60, check=False)
     assert (done.returncode, done.stdout) == (0, b"Hello\n"), done.stderr
 
 
 def test_no_more_open_files_is_told_in_one_line(server: Loopback) -> None:
-    server.answers(HELLO)
-    line = ["/bin/sh", "-c", 'ulimit -n 7; "$@"', "sh", *command("chat", "hi")]
+    server.answer_with(HELLO)
+    line = ["/bin/sh", "-c", 'ulimit -n 7; "$@"', "sh", *build_command("chat", "hi")]
     environ = {**os.environ, "AIML_BASE_URL": server.url}
     done = subprocess.run(line, env=environ, stdin=subprocess.DEVNULL, capture_output=True, timeout=60, check=False)
     assert done.returncode in (0, 7)
@@ -123,7 +123,7 @@ def test_no_more_open_files_is_told_in_one_line(server: Loopback) -> None:
 @pytest.mark.promise("nothing-run")
 def test_a_command_that_the_model_proposes_is_not_run(server: Loopback, aiml: Aiml) -> None:
     call = {"index": 0, "id": "c1", "function": {"name": "shell", "arguments": '{"command": "touch was-run"}'}}
-    server.answers(
+    server.answer_with(
         stream(
             delta("```sh\ntouch was-run\n```\n$(touch was-run) `touch was-run`", tool_calls=[call]),
             delta(finish="tool_calls"),

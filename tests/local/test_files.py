@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 from support.loopback import HELLO, Loopback
-from support.run_cli import Aiml, command
+from support.run_cli import Aiml, build_command
 
 SECRET = "canary-0123456789"
 # One interpreter makes all writers: a hundred starts would take a minute.
@@ -54,7 +54,7 @@ sys.exit(any(os.waitpid(child, 0)[1] for child in children))
 
 @pytest.fixture
 def folder() -> Path:
-    """Give the directory of config and keys."""
+    """Return the directory of config and keys."""
     return Path(os.environ["XDG_CONFIG_HOME"]) / "aiml"
 
 
@@ -68,16 +68,16 @@ def test_a_hundred_writers_that_are_killed_leave_config_and_keys_whole(folder: P
             nest.stdin.write(b"%d\n" % chance.randint(0, 20_000))
             nest.stdin.flush()
             assert nest.stdout.readline() == b"killed\n"
-            see_that_all_is_whole(folder)
+            check_files_are_whole(folder)
         nest.stdin.close()
         assert nest.wait(30) == 0
-    assert subprocess.run(command("config", "set", "seed", "7"), check=False).returncode == 0
+    assert subprocess.run(build_command("config", "set", "seed", "7"), check=False).returncode == 0
     assert sorted(each.name for each in folder.iterdir() if not each.name.endswith(".lock")) == [
         ".keys.json.new", "config.toml", "keys.json",
     ][0 if (folder / ".keys.json.new").exists() else 1 :]  # fmt: skip
 
 
-def see_that_all_is_whole(folder: Path) -> None:
+def check_files_are_whole(folder: Path) -> None:
     settings = tomllib.loads((folder / "config.toml").read_text())
     assert settings["seed"] in (1, 2)
     assert settings.get("system", "1" * 3000) in ("1" * 3000, "2" * 3000)
@@ -120,7 +120,7 @@ def test_a_damaged_config_is_told_and_left_as_it_is(
 def test_a_directory_in_the_place_of_a_file_is_told(name: str, folder: Path, server: Loopback, aiml: Aiml) -> None:
     """No mode keeps root from reading a file; a directory nobody can read as one."""
     (folder / name).mkdir(parents=True)
-    server.answers(HELLO)
+    server.answer_with(HELLO)
     for words in ["chat", "hi"], ["config", "set", "n", "2"], ["config", "key", "--stdin"]:
         done = aiml(*words, stdin=SECRET.encode())
         assert done.returncode in (0, 1, 2)
@@ -162,12 +162,14 @@ def test_a_file_that_is_a_link_is_not_written_through(name: str, folder: Path, t
 @pytest.mark.promise("private-files")
 @pytest.mark.parametrize("umask", ["0", "0777", "0022"])
 def test_what_the_program_keeps_is_for_its_owner_alone(umask: str, tmp_path: Path, server: Loopback) -> None:
-    server.answers(HELLO)
+    server.answer_with(HELLO)
     for place in tmp_path.glob("xdg*"):
         place.rmdir()
     environ = {**os.environ, "AIML_BASE_URL": server.url}
     line = 'umask "$0"; "$@" chat hi && echo canary-0123456789 | "$@" config key --stdin && "$@" config set n 2'
-    done = subprocess.run(["/bin/sh", "-c", line, umask, *command()], env=environ, capture_output=True, check=False)
+    done = subprocess.run(
+        ["/bin/sh", "-c", line, umask, *build_command()], env=environ, capture_output=True, check=False
+    )
     assert (done.returncode, done.stdout.splitlines()[0]) == (0, b"Hello"), done.stderr
     found = [each for place in tmp_path.glob("xdg*") for each in (place, *place.rglob("*"))]
     assert {each.stat().st_mode & 0o777 for each in found if each.is_dir()} == {0o700}

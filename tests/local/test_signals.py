@@ -12,8 +12,8 @@ from typing import Any
 import pexpect
 import pyte
 import pytest
-from support.loopback import HELLO, HELLO_RESPONSE, STREAM, Loopback, as_json, chunk, delta, spoken
-from support.run_cli import command
+from support.loopback import HELLO, HELLO_RESPONSE, STREAM, Loopback, chunk, delta, json_response, text_events
+from support.run_cli import build_command
 
 pytestmark = pytest.mark.promise("signals")
 ENDINGS = [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 129)]
@@ -58,9 +58,9 @@ run()
 """
 
 
-def started(server: Loopback, *arguments: str, **environ: str) -> "subprocess.Popen[bytes]":
+def start_aiml(server: Loopback, *arguments: str, **environ: str) -> "subprocess.Popen[bytes]":
     return subprocess.Popen(
-        command(*arguments), env={**os.environ, "AIML_BASE_URL": server.url, "AIML_RETRIES": "2", **environ},
+        build_command(*arguments), env={**os.environ, "AIML_BASE_URL": server.url, "AIML_RETRIES": "2", **environ},
         stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
     )  # fmt: skip
 
@@ -68,9 +68,9 @@ def started(server: Loopback, *arguments: str, **environ: str) -> "subprocess.Po
 @pytest.mark.parametrize(("number", "code"), ENDINGS)
 def test_a_signal_while_nothing_has_come_ends_at_once(number: int, code: int, server: Loopback) -> None:
     never = threading.Event()
-    server.answers(never)
-    with started(server, "respond", "hi") as process:
-        assert server.arrived.wait(30)
+    server.answer_with(never)
+    with start_aiml(server, "respond", "hi") as process:
+        assert server.request_arrived.wait(30)
         process.send_signal(number)
         out, words = process.communicate(timeout=30)
     assert (process.returncode, out, words.count(b"\n")) == (code, b"", 1)
@@ -80,8 +80,8 @@ def test_a_signal_while_nothing_has_come_ends_at_once(number: int, code: int, se
 
 @pytest.mark.parametrize(("number", "code"), ENDINGS)
 def test_a_signal_ends_the_pause_before_another_try(number: int, code: int, server: Loopback) -> None:
-    server.answers(as_json({"error": "busy"}, "503 Busy", "Retry-After: 100"))
-    with started(server, "chat", "hi") as process:
+    server.answer_with(json_response({"error": "busy"}, "503 Busy", "Retry-After: 100"))
+    with start_aiml(server, "chat", "hi") as process:
         assert process.stderr
         assert b"trying again in 100.0 s" in process.stderr.readline()
         process.send_signal(number)
@@ -94,8 +94,8 @@ def test_a_signal_ends_the_pause_before_another_try(number: int, code: int, serv
 def test_what_came_before_a_signal_is_beside_the_file(number: int, code: int, server: Loopback) -> None:
     Path("out.txt").write_text("old")
     never = threading.Event()
-    server.answers(STREAM + b"".join(map(chunk, spoken("Hel", "lo"))), never)
-    with started(server, "respond", "hi", "-o", "out.txt") as process:
+    server.answer_with(STREAM + b"".join(map(chunk, text_events("Hel", "lo"))), never)
+    with start_aiml(server, "respond", "hi", "-o", "out.txt") as process:
         wait_for_part()
         process.send_signal(number)
         _, words = process.communicate(timeout=30)
@@ -115,7 +115,7 @@ def wait_for_part() -> None:
 @pytest.mark.parametrize(("number", "code"), ENDINGS)
 def test_a_signal_while_the_file_is_saved_leaves_it_whole(number: int, code: int, call: str, server: Loopback) -> None:
     Path("out.txt").write_text("old")
-    server.answers(HELLO)
+    server.answer_with(HELLO)
     script = AT.format(call=call, name=signal.Signals(number).name)
     line = [sys.executable, "-c", script, "chat", "hi", "-o", "out.txt"]
     environ = {**os.environ, "AIML_BASE_URL": server.url}
@@ -129,7 +129,7 @@ def test_a_signal_while_the_file_is_saved_leaves_it_whole(number: int, code: int
 @pytest.mark.parametrize("corner", WITHIN)
 def test_a_signal_that_comes_where_nothing_can_be_raised_is_not_lost(corner: str, server: Loopback) -> None:
     never = threading.Event()
-    server.answers(never)
+    server.answer_with(never)
     line = [sys.executable, "-c", IN_A_CORNER.replace("CORNER", WITHIN[corner]), "chat", "hi"]
     environ = {**os.environ, "AIML_BASE_URL": server.url}
     done = subprocess.run(line, env=environ, stdin=subprocess.DEVNULL, capture_output=True, timeout=60, check=False)
@@ -152,7 +152,7 @@ DIM = STREAM + chunk(delta(reasoning_content="Hm"))
     [
         (["chat", "hi"], WORDS, "Hel"),
         (["chat", "hi"], DIM, "Hm"),
-        (["respond", "hi"], STREAM + b"".join(map(chunk, spoken("Hel"))), "Hel"),
+        (["respond", "hi"], STREAM + b"".join(map(chunk, text_events("Hel"))), "Hel"),
         (["chat", "hi", "-v"], b"", "POST"),
         (["config", "key"], b"", "(?i)key"),
     ],
@@ -161,10 +161,15 @@ def test_after_ctrl_c_the_terminal_is_as_it_was(
     arguments: list[str], reply: bytes, seen: str, server: Loopback
 ) -> None:
     never = threading.Event()
-    server.answers(reply, never)
+    server.answer_with(reply, never)
     settings: Any = {**os.environ, "AIML_BASE_URL": server.url, "TERM": "xterm"}
     # A shell stands between, as it does for a user: the terminal outlives the program.
-    line = ["-c", 'trap : INT; echo begun; read x; "$@"; echo "ended with $?"; read x', "sh", *command(*arguments)]
+    line = [
+        "-c",
+        'trap : INT; echo begun; read x; "$@"; echo "ended with $?"; read x',
+        "sh",
+        *build_command(*arguments),
+    ]
     child = pexpect.spawn("/bin/sh", line, env=settings, dimensions=(24, 200), timeout=60)
     child.expect("begun")
     before = termios.tcgetattr(child.child_fd)
@@ -181,7 +186,7 @@ def test_after_ctrl_c_the_terminal_is_as_it_was(
 
 
 def is_plain(shown: bytes) -> bool:
-    """Say whether the cursor is visible, and the next character has no colour."""
+    """True if the cursor is visible and the next character has no colour."""
     screen = pyte.Screen(200, 24)
     pyte.ByteStream(screen).feed(shown)
     now, fresh = screen.cursor.attrs, pyte.Screen(1, 1).cursor.attrs
@@ -190,9 +195,9 @@ def is_plain(shown: bytes) -> bool:
 
 def test_an_answer_that_is_not_streamed_is_waited_for_no_longer(server: Loopback) -> None:
     never = threading.Event()
-    server.answers(HELLO_RESPONSE[:40], never)
-    with started(server, "respond", "hi", "-S", "--json") as process:
-        assert server.arrived.wait(30)
+    server.answer_with(HELLO_RESPONSE[:40], never)
+    with start_aiml(server, "respond", "hi", "-S", "--json") as process:
+        assert server.request_arrived.wait(30)
         process.send_signal(signal.SIGINT)
         out, _ = process.communicate(timeout=30)
     assert process.returncode == 130

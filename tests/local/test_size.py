@@ -29,27 +29,27 @@ run()
 """
 
 
-class Ended(NamedTuple):
+class Result(NamedTuple):
     code: int
     out: bytes
     words: bytes
     peak: int
 
 
-def piped(server: Loopback, file: Path, *arguments: str) -> Ended:
-    """Run the program with a file on a pipe; tell the most memory that it had, in bytes."""
+def run_with_pipe(server: Loopback, file: Path, *arguments: str) -> Result:
+    """Run the program with a file on a pipe; measure its peak memory in bytes."""
     line = [sys.executable, "-c", MEASURED, *arguments]
     environ = {**os.environ, "AIML_BASE_URL": server.url}
     with subprocess.Popen(["cat", file], stdout=subprocess.PIPE) as cat:
         done = subprocess.run(line, env=environ, stdin=cat.stdout, capture_output=True, timeout=60, check=False)
         cat.kill()
     words, _, peak = done.stderr.rpartition(b"\npeak ")
-    return Ended(done.returncode, done.stdout, words, int(peak) * 1024)
+    return Result(done.returncode, done.stdout, words, int(peak) * 1024)
 
 
 @pytest.fixture
 def large() -> Iterator[Path]:
-    """Give a place for a large file, that is empty again afterwards."""
+    """Yield a path for a large file, which is removed afterwards."""
     with tempfile.TemporaryDirectory() as folder:
         yield Path(folder) / "large"
 
@@ -61,8 +61,8 @@ def test_62_megabytes_are_sent_within_three_times_their_size(
 ) -> None:
     data = LINES[kind] * (62 * MEGABYTE // len(LINES[kind]))
     large.write_bytes(data)
-    server.answers(reply)
-    done = piped(server, large, *words)
+    server.answer_with(reply)
+    done = run_with_pipe(server, large, *words)
     assert (done.code, done.out, done.words) == (0, b"Hello\n", b"")
     text = data.decode()
     asked = server.requests[0].json
@@ -74,7 +74,7 @@ def test_200_megabytes_are_refused_within_bounded_memory(large: Path, server: Lo
     with large.open("wb") as file:
         for _ in range(200):
             file.write(b"x" * MEGABYTE)
-    done = piped(server, large, "chat", "sum", "up")
+    done = run_with_pipe(server, large, "chat", "sum", "up")
     assert (done.code, done.out, server.requests) == (2, b"", [])
     assert b"standard input: more than 64 MiB of input cannot be sent" in done.words
     assert done.peak < 110 * MEGABYTE
@@ -83,7 +83,7 @@ def test_200_megabytes_are_refused_within_bounded_memory(large: Path, server: Lo
 def test_a_file_is_sent_within_three_times_its_size(large: Path, server: Loopback) -> None:
     data = LINES["ascii"] * (62 * MEGABYTE // len(LINES["ascii"]))
     large.write_bytes(data)
-    server.answers(HELLO)
-    done = piped(server, Path(os.devnull), "chat", "-f", str(large), "sum up")
+    server.answer_with(HELLO)
+    done = run_with_pipe(server, Path(os.devnull), "chat", "-f", str(large), "sum up")
     assert (done.code, done.out) == (0, b"Hello\n")
     assert done.peak < 3 * len(data)

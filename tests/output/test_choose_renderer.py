@@ -12,7 +12,7 @@ from aiml_cli.api.answer import Answer
 from aiml_cli.api.completion_builder import CompletionBuilder
 from aiml_cli.api.stream_events import EventBatch, Finished, Notice, ReasoningDelta, TextDelta, Usage
 from aiml_cli.errors import AimlError, IncompleteAnswer, OutputFailed, ReaderClosed, UsageError
-from aiml_cli.output.choose_renderer import choose_output, wants_color
+from aiml_cli.output.choose_renderer import choose_output, has_color
 from aiml_cli.settings.resolve import resolve
 
 Capture = pytest.CaptureFixture[str]
@@ -143,7 +143,7 @@ def test_without_standard_output_nothing_is_begun() -> None:
 )
 def test_colour_off_a_terminal_is_a_wish(wish: str, environ: dict[str, str], *, color: bool, tmp_path: Path) -> None:
     fd = os.open(tmp_path / "x", os.O_WRONLY | os.O_CREAT)
-    assert wants_color(fd, wish, environ) is color
+    assert has_color(fd, wish, environ) is color
     os.close(fd)
 
 
@@ -162,6 +162,6 @@ def test_colour_off_a_terminal_is_a_wish(wish: str, environ: dict[str, str], *, 
 )
 def test_colour_on_a_terminal_is_what_the_terminal_can(environ: dict[str, str], *, color: bool) -> None:
     leader, terminal = os.openpty()
-    assert wants_color(terminal, "auto", environ) is color
+    assert has_color(terminal, "auto", environ) is color
     os.close(terminal)
     os.close(leader)

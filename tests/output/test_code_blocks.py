@@ -8,8 +8,8 @@ from hypothesis import strategies as st
 from markdown_it import MarkdownIt
 from support.answers import stream_text
 from support.console import Console
-from support.loopback import Loopback, delta, event, response, spoken, stream
-from support.pty_run import EVIL, on_terminal
+from support.loopback import Loopback, delta, event, response_object, stream, text_events
+from support.pty_run import HOSTILE_TEXT, run_on_pty
 from support.run_cli import Aiml
 
 from aiml_cli.output.code_blocks import find_blocks
@@ -58,7 +58,7 @@ LISTED = "it has 4 code blocks: 1: python print(1); 2: bash echo three; 3: inden
     ids=str,
 )
 def test_only_the_block_goes_out(endpoint: str, flags: list[str], expected: str, server: Loopback, aiml: Aiml) -> None:
-    server.answers(stream_text(endpoint, THREE))
+    server.answer_with(stream_text(endpoint, THREE))
     result = aiml(endpoint, *flags, "--", "hi")
     assert (result.stdout.decode(), result.stderr, result.returncode) == (expected, b"", 0)
 
@@ -77,7 +77,7 @@ def test_only_the_block_goes_out(endpoint: str, flags: list[str], expected: str,
 def test_alone_or_behind_switches_the_flag_takes_no_word_of_the_prompt(
     flags: list[str], prompt: str, server: Loopback, aiml: Aiml
 ) -> None:
-    server.answers(stream_text("chat", "```\n1\n```"))
+    server.answer_with(stream_text("chat", "```\n1\n```"))
     assert aiml("chat", *flags).stdout == b"1\n"
     assert server.requests[0].json["messages"] == [{"role": "user", "content": prompt}]
 
@@ -86,7 +86,7 @@ def test_alone_or_behind_switches_the_flag_takes_no_word_of_the_prompt(
 def test_a_block_that_is_not_there_ends_with_9_and_a_list_of_those_that_are(
     word: str, server: Loopback, aiml: Aiml, tmp_path: Path
 ) -> None:
-    server.answers(stream_text("chat", THREE))
+    server.answer_with(stream_text("chat", THREE))
     (tmp_path / "f").write_text("old")
     result = aiml("chat", "hi", "-x", word, "-o", "f")
     assert (result.returncode, result.stdout, (tmp_path / "f").read_text()) == (9, b"", "old")
@@ -95,12 +95,12 @@ def test_a_block_that_is_not_there_ends_with_9_and_a_list_of_those_that_are(
 
 
 def test_an_answer_without_code_ends_with_9(server: Loopback, aiml: Aiml) -> None:
-    server.answers(stream_text("chat", "No `code` here.\n\n`` ``` ``"))
+    server.answer_with(stream_text("chat", "No `code` here.\n\n`` ``` ``"))
     result = aiml("chat", "hi", "-x", "all")
     assert (result.returncode, result.stdout, result.stderr) == (
         9, b"", b"aiml: the answer has no code block\nhint: aiml history show has the answer\n",
     )  # fmt: skip
-    server.answers(stream_text("chat", "None."))
+    server.answer_with(stream_text("chat", "None."))
     assert b"hint" not in aiml("chat", "hi", "-x", "--no-log").stderr
 
 
@@ -114,7 +114,7 @@ def test_the_quick_look_for_code_misses_no_block(text: str) -> None:
 
 
 def test_a_fence_that_the_end_of_the_answer_closes_is_a_block(server: Loopback, aiml: Aiml) -> None:
-    server.answers(stream_text("chat", "```\nx\ny"))
+    server.answer_with(stream_text("chat", "```\nx\ny"))
     result = aiml("chat", "hi", "-x")
     assert (result.stdout, result.returncode) == (b"x\ny\n", 0)
 
@@ -140,35 +140,37 @@ CUT = [
 def test_of_an_incomplete_answer_only_whole_blocks_go_out(
     text: str, word: str, expected: str, ending: str, server: Loopback, aiml: Aiml
 ) -> None:
-    server.answers(stream_text("chat", text, "length") if ending == "length" else stream(delta(text), end=b""))
+    server.answer_with(stream_text("chat", text, "length") if ending == "length" else stream(delta(text), end=b""))
     result = aiml("chat", "hi", "-x", word)
     assert (result.stdout.decode(), result.returncode) == (expected, 8)
 
 
 def test_a_cut_that_is_allowed_still_gives_no_half_block(server: Loopback, aiml: Aiml) -> None:
-    server.answers(stream_text("chat", "```\nhalf\nof", "length"))
+    server.answer_with(stream_text("chat", "```\nhalf\nof", "length"))
     result = aiml("chat", "hi", "-x", "--allow-cut")
     assert (result.stdout, result.returncode) == (b"", 9)
 
 
 def test_a_block_is_joined_over_the_parts_of_an_answer(server: Loopback, aiml: Aiml) -> None:
-    server.answers(stream_text("chat", "```\none\ntw", "length"))
-    server.answers(stream_text("chat", "o\n```\n"))
+    server.answer_with(stream_text("chat", "```\none\ntw", "length"))
+    server.answer_with(stream_text("chat", "o\n```\n"))
     result = aiml("chat", "hi", "-x", "--auto-continue", "1", "-q")
     assert (result.stdout, result.returncode) == (b"one\ntwo\n", 0)
 
 
 def test_each_choice_gives_its_block_and_none_may_lack_it(server: Loopback, aiml: Aiml) -> None:
     ends = [delta(finish="stop"), delta(finish="stop", index=1)]
-    server.answers(stream(delta("```\na\n```"), delta("```\nb\n```", index=1), *ends))
-    server.answers(stream(delta("```\na\n```"), delta("none", index=1), *ends))
+    server.answer_with(stream(delta("```\na\n```"), delta("```\nb\n```", index=1), *ends))
+    server.answer_with(stream(delta("```\na\n```"), delta("none", index=1), *ends))
     assert aiml("chat", "hi", "-x", "-n", "2").stdout == b"a\n\nb\n"
     result = aiml("chat", "hi", "-x", "-n", "2")
     assert (result.returncode, result.stderr.splitlines()[0]) == (9, b"aiml: choice 2 has no code block")
 
 
 def test_a_file_gets_the_block(server: Loopback, aiml: Aiml, tmp_path: Path) -> None:
-    server.answers(stream(*spoken(THREE), event({"type": "response.completed", "response": response(THREE)})))
+    server.answer_with(
+        stream(*text_events(THREE), event({"type": "response.completed", "response": response_object(THREE)}))
+    )
     assert aiml("respond", "hi", "-x", "-o", "f.py").returncode == 0
     assert (tmp_path / "f.py").read_text() == PYTHON
 
@@ -187,14 +189,14 @@ def test_what_excludes_a_block_is_refused_before_anything_is_sent(
 
 @pytest.mark.promise("no-driving")
 def test_code_on_a_terminal_is_plain_and_does_not_drive_it(server: Loopback) -> None:
-    server.answers(stream(delta(f"# Title\n\n```python\nx = '{EVIL}'\n```\n"), delta(finish="stop")))
-    wrote, code, screen = on_terminal(server, "chat", "hi", "-x")
+    server.answer_with(stream(delta(f"# Title\n\n```python\nx = '{HOSTILE_TEXT}'\n```\n"), delta(finish="stop")))
+    wrote, code, screen = run_on_pty(server, "chat", "hi", "-x")
     assert (code, screen.display[0].startswith("x = '\\x1b]52;c;ZXZpbA==\\x07")) == (0, True)
     assert not set(wrote.decode()) & set("\x07\x08\x9b\u202e\U000e0041")
 
 
 def test_a_conversation_in_turns_has_other_words_for_it(server: Loopback) -> None:
     console = Console("chat", "-i", "-x", AIML_BASE_URL=server.url)
-    assert console.end() == 2
-    assert "/copy N" in console.text()
+    assert console.wait_for_exit() == 2
+    assert "/copy N" in console.read_text()
     assert server.connections == 0

@@ -9,7 +9,18 @@ import pytest
 from jsonschema import Draft202012Validator
 from referencing import Registry, Resource
 from support import loopback
-from support.loopback import HELLO, HELLO_RESPONSE, RESET, USAGE, Loopback, as_json, delta, event, response, stream
+from support.loopback import (
+    HELLO,
+    HELLO_RESPONSE,
+    RESET,
+    USAGE,
+    Loopback,
+    delta,
+    event,
+    json_response,
+    response_object,
+    stream,
+)
 from support.paths import ROOT
 
 from aiml_cli.__main__ import main
@@ -55,20 +66,24 @@ CHAT = {
     "media": stream(delta(**MEDIA), delta(finish="stop")),
     "tokens": stream(LOGPROBS, delta(finish="stop")),
     "error in the stream": stream(delta("Hel"), event({"error": {"message": "busy", "code": 500}})),
-    "whole": as_json({"id": "c", "choices": [{"message": {"content": "Hi"}, "finish_reason": "stop"}], "usage": USAGE}),
-    "odd values": as_json(ODD),
-    "no answer": as_json(None),
-    "unauthorized": as_json({"error": {"message": "no", "type": "auth"}}, "401 Unauthorized"),
-    "busy": as_json({"message": "slow down", "statusCode": "429"}, "429 Too Many Requests"),
-    "failed": loopback.http(b"<html>", "502 Bad Gateway", "text/html"),
+    "whole": json_response(
+        {"id": "c", "choices": [{"message": {"content": "Hi"}, "finish_reason": "stop"}], "usage": USAGE}
+    ),
+    "odd values": json_response(ODD),
+    "no answer": json_response(None),
+    "unauthorized": json_response({"error": {"message": "no", "type": "auth"}}, "401 Unauthorized"),
+    "busy": json_response({"message": "slow down", "statusCode": "429"}, "429 Too Many Requests"),
+    "failed": loopback.http_response(b"<html>", "502 Bad Gateway", "text/html"),
 }
 RESPONSES = {
     "hello": HELLO_RESPONSE,
-    "items": stream(event({"type": "response.completed", "response": response(output=ITEMS)})),
-    "whole": as_json(response(output=ITEMS)),
-    "incomplete": as_json(response(status="incomplete", incomplete_details={"reason": "max_output_tokens"})),
-    "failed": as_json(response(status="failed", error={"code": "server_error", "message": "busy"})),
-    "cut": stream(*loopback.spoken("Hel"), end=b""),
+    "items": stream(event({"type": "response.completed", "response": response_object(output=ITEMS)})),
+    "whole": json_response(response_object(output=ITEMS)),
+    "incomplete": json_response(
+        response_object(status="incomplete", incomplete_details={"reason": "max_output_tokens"})
+    ),
+    "failed": json_response(response_object(status="failed", error={"code": "server_error", "message": "busy"})),
+    "cut": stream(*loopback.text_events("Hel"), end=b""),
 }
 REPLIES = [pytest.param("chat", reply, id=f"chat {name}") for name, reply in CHAT.items()] + [
     pytest.param("respond", reply, id=f"respond {name}") for name, reply in RESPONSES.items()
@@ -106,7 +121,7 @@ def assert_both(run: Run, *arguments: str) -> None:
 def test_whatever_a_server_sends_is_told_by_the_contract(
     command: str, reply: bytes, server: Loopback, run: Run
 ) -> None:
-    server.answers(reply)
+    server.answer_with(reply)
     assert_both(run, command, "hi")
 
 
@@ -131,7 +146,7 @@ def test_what_was_never_sent_is_told_by_the_contract(arguments: list[str], serve
 
 
 def test_a_connection_that_fails_is_told_by_the_contract(server: Loopback, run: Run) -> None:
-    server.answers(RESET)
+    server.answer_with(RESET)
     assert_both(run, "chat", "hi")
 
 

@@ -51,14 +51,14 @@ WHOLE = Completion(
             "",
             (ToolCall("a", "look", "{oops"),),
             "stop",
-            finished=True,
+            is_finished=True,
             logprobs=(TokenLogprob("Hi", -0.5),),
         ),
-        Choice(1, "Ho", finish_reason="stop", finished=True),
+        Choice(1, "Ho", finish_reason="stop", is_finished=True),
     ),
     (Citation("https://a.example", "A", 0, 2),),
     Usage(3, 2, 5, 1, 0, 0.01, {"prompt_tokens": 3}),
-    ended=True,
+    has_ended=True,
 )
 ANSWER = Answer("chat", WHOLE, None, Timing(0.5, 1.00001), "req", None, 200, 1)
 

@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from support.loopback import Loopback, as_json, delta, event, response, stream
-from support.pty_run import on_terminal
+from support.loopback import Loopback, delta, event, json_response, response_object, stream
+from support.pty_run import run_on_pty
 from support.run_cli import Aiml
 
 PNG = b"\x89PNG\r\n\x1a\nrest"
@@ -20,7 +20,7 @@ STOP = delta(finish="stop")
 
 def completed(*items: Any, **more: Any) -> bytes:
     """Make a response of some items."""
-    return as_json(response(output=list(items), **more))
+    return json_response(response_object(output=list(items), **more))
 
 
 def said(text: str = "Hi", **more: Any) -> dict[str, Any]:
@@ -39,7 +39,7 @@ def drawn(data: str = PICTURE) -> dict[str, Any]:
 def test_each_source_has_one_number_whatever_cites_it(server: Loopback, aiml: Aiml) -> None:
     file = {"type": "file_citation", "file_id": "file-1", "filename": "a.pdf", "index": 2}
     pages = [{"type": "url_citation", **PAGE}, {"type": "url_citation", **PAGE, "start_index": 1}]
-    server.answers(completed(said(annotations=[*pages, file, file])))
+    server.answer_with(completed(said(annotations=[*pages, file, file])))
     result = aiml("respond", "hi")
     assert result.stdout == b"Hi\n"
     assert result.stderr.decode().splitlines() == ["[1] A page  https://a.example", "[2] a.pdf  file-1"]
@@ -50,8 +50,8 @@ def test_each_source_has_one_number_whatever_cites_it(server: Loopback, aiml: Ai
 
 def test_sources_stand_below_the_answer_on_a_terminal(server: Loopback) -> None:
     top = event({"choices": [], "citations": ["https://b.example", "https://a.example"]})
-    server.answers(stream(delta("Hi", annotations=[CITED]), STOP, top, top))
-    _, _, screen = on_terminal(server, "chat", "hi")
+    server.answer_with(stream(delta("Hi", annotations=[CITED]), STOP, top, top))
+    _, _, screen = run_on_pty(server, "chat", "hi")
     rows = [row.rstrip() for row in screen.display[:5]]
     assert rows == ["Hi", "", "[1] A page  https://a.example", "[2] https://b.example", ""]
 
@@ -59,14 +59,16 @@ def test_sources_stand_below_the_answer_on_a_terminal(server: Loopback) -> None:
 def test_results_name_the_pages_that_are_cited_by_address(server: Loopback, aiml: Aiml) -> None:
     results = [{"title": "B", "url": "https://b.example"}]
     choices = [{"message": {"content": "Hi"}, "finish_reason": "stop"}]
-    server.answers(as_json({"choices": choices, "citations": ["https://b.example"], "search_results": results}))
+    server.answer_with(
+        json_response({"choices": choices, "citations": ["https://b.example"], "search_results": results})
+    )
     assert aiml("chat", "hi").stderr == b"[1] B  https://b.example\n"
     assert aiml("chat", "hi", "-q").stderr == b""
 
 
 def test_a_source_that_every_chunk_repeats_is_one_line(server: Loopback, aiml: Aiml) -> None:
     chunk = {"choices": [{"index": 0, "delta": {"content": "a"}}], "citations": ["https://b.example"]}
-    server.answers(stream(event(chunk), event(chunk), STOP))
+    server.answer_with(stream(event(chunk), event(chunk), STOP))
     assert aiml("chat", "hi", "--format", "jsonl").stdout.count(b'"citation"') == 1
 
 
@@ -81,7 +83,7 @@ def test_choices_are_never_mixed(server: Loopback, aiml: Aiml) -> None:
         delta(tool_calls=[call], index=2),
         *(delta(finish="stop", index=n) for n in range(3)),
     ]
-    server.answers(stream(*pieces, delta("one"), *ends))
+    server.answer_with(stream(*pieces, delta("one"), *ends))
     found = json.loads(aiml("chat", "hi", "--json").stdout)
     facts = [(c["text"], c["reasoning"], c["refusal"], len(c["tool_calls"])) for c in found["choices"]]
     assert facts == [("one", "0", None, 0), ("", "11", "No", 0), ("", None, None, 1)]
@@ -99,29 +101,29 @@ def token(text: str, logprob: float, index: int = 0) -> bytes:
 
 
 def test_tokens_have_the_colour_of_their_probability(server: Loopback) -> None:
-    server.answers(stream(token("Sure", -0.01), token(" thing", -3), STOP))
-    wrote, _, _ = on_terminal(server, "chat", "hi", "--logprobs")
+    server.answer_with(stream(token("Sure", -0.01), token(" thing", -3), STOP))
+    wrote, _, _ = run_on_pty(server, "chat", "hi", "--logprobs")
     assert b"\x1b[32mSure" in wrote
     assert b"\x1b[31m thing\x1b[0m" in wrote
     assert wrote.count(b"green from 90%") == 1
 
 
 def test_tokens_have_no_colour_where_there_is_none(server: Loopback, aiml: Aiml) -> None:
-    server.answers(stream(token("Sure", -0.01), STOP))
+    server.answer_with(stream(token("Sure", -0.01), STOP))
     assert aiml("chat", "hi", "--logprobs").stdout == b"Sure\n"
-    wrote, _, _ = on_terminal(server, "chat", "hi", "--logprobs", NO_COLOR="1")
+    wrote, _, _ = run_on_pty(server, "chat", "hi", "--logprobs", NO_COLOR="1")
     assert (b"\x1b" in wrote, b"green" in wrote) == (False, False)
 
 
 def test_a_text_that_is_not_its_tokens_stays_plain(server: Loopback, aiml: Aiml) -> None:
     halves = [{"token": half, "logprob": -1, "top_logprobs": []} for half in ("\\xf0\\x9f", "\\x8e\\x89")]
     chunk = {"choices": [{"index": 0, "delta": {"content": "\U0001f389"}, "logprobs": {"content": halves}}]}
-    server.answers(stream(event(chunk), STOP))
+    server.answer_with(stream(event(chunk), STOP))
     assert aiml("chat", "hi", "--logprobs", "--color", "always").stdout.decode() == "\U0001f389\n"
 
 
 def test_alternatives_are_listed_when_more_is_wanted(server: Loopback, aiml: Aiml) -> None:
-    server.answers(stream(token("Sure", 0), STOP))
+    server.answer_with(stream(token("Sure", 0), STOP))
     assert b"'Sure' 100.0%: 'or\\x1b' 10.0%\n" in aiml("chat", "hi", "--top-logprobs", "1", "-v").stderr
     assert aiml("chat", "hi", "--top-logprobs", "1").stderr == b""
 
@@ -131,7 +133,7 @@ def test_alternatives_are_listed_when_more_is_wanted(server: Loopback, aiml: Aim
 
 def test_sound_is_kept_and_its_words_are_the_answer(server: Loopback, aiml: Aiml, tmp_path: Path) -> None:
     pieces = [{"id": "a"}, {"transcript": "Hel"}, {"data": "QUI="}, {"data": "Q0", "transcript": "lo"}, {"data": "RF"}]
-    server.answers(stream(*(delta(audio=piece) for piece in pieces), STOP))
+    server.answer_with(stream(*(delta(audio=piece) for piece in pieces), STOP))
     result = aiml("chat", "hi", "--audio-out", "out.wav")
     assert (result.stdout, result.stderr) == (b"Hello\n", b"aiml: audio saved: out.wav\n")
     assert (tmp_path / "out.wav").read_bytes() == b"ABCDE"
@@ -143,28 +145,28 @@ def test_sound_of_responses_is_heard_once(server: Loopback, aiml: Aiml, tmp_path
     deltas = [("audio.delta", "QUJD"), ("audio.transcript.delta", "Hi"), ("audio.delta", "REVG")]
     events = [event({"type": f"response.{kind}", "delta": piece}) for kind, piece in deltas]
     part = {"type": "output_audio", "data": "QUJDREVG", "transcript": "Hi"}
-    whole = response(output=[{"type": "message", "content": [part]}])
-    server.answers(stream(*events, event({"type": "response.completed", "response": whole})))
+    whole = response_object(output=[{"type": "message", "content": [part]}])
+    server.answer_with(stream(*events, event({"type": "response.completed", "response": whole})))
     assert aiml("respond", "hi", "--audio-out", "out.wav").stdout == b"Hi\n"
     assert (tmp_path / "out.wav").read_bytes() == b"ABCDEF"
 
 
 def test_sound_that_nobody_keeps_is_worth_a_line(server: Loopback, aiml: Aiml) -> None:
-    server.answers(stream(delta(audio={"data": "QUJD", "transcript": "Hi"}), STOP))
+    server.answer_with(stream(delta(audio={"data": "QUJD", "transcript": "Hi"}), STOP))
     assert aiml("chat", "hi").stderr == b"aiml: the answer holds audio; --audio-out FILE keeps it\n"
     assert aiml("chat", "hi", "-q").stderr == b""
 
 
 def test_the_sound_of_a_cut_answer_takes_no_files_place(server: Loopback, aiml: Aiml, tmp_path: Path) -> None:
     (tmp_path / "out.wav").write_bytes(b"old")
-    server.answers(stream(delta(audio={"data": "QUJD", "transcript": "Hi"}), end=b""))
+    server.answer_with(stream(delta(audio={"data": "QUJD", "transcript": "Hi"}), end=b""))
     result = aiml("chat", "hi", "--audio-out", "out.wav")
     assert (result.returncode, (tmp_path / "out.wav").read_bytes()) == (8, b"old")
     assert [path.read_bytes() for path in tmp_path.glob("out.wav.part*")] == [b"ABC"]
 
 
 def test_without_sound_there_is_no_file(server: Loopback, aiml: Aiml, tmp_path: Path) -> None:
-    server.answers(stream(delta("Hi"), STOP))
+    server.answer_with(stream(delta("Hi"), STOP))
     assert aiml("chat", "hi", "--audio-out", "out.wav").returncode == 9
     assert [path for path in tmp_path.iterdir() if path.is_file()] == []
 
@@ -194,7 +196,7 @@ def test_a_place_that_cannot_be_written_is_known_before_paying(
 
 def test_pictures_are_kept_under_free_numbers(server: Loopback, aiml: Aiml, tmp_path: Path) -> None:
     items = [drawn(), drawn(base64.b64encode(b"\xff\xd8\xffrest").decode()), said()]
-    server.answers(completed(*items))
+    server.answer_with(completed(*items))
     assert aiml("respond", "hi", "--save-dir", "new").stdout == b"Hi\n"
     again = aiml("respond", "hi", "--save-dir", "new", "--json")
     assert stat.S_IMODE((tmp_path / "new").stat().st_mode) == 0o700
@@ -207,8 +209,8 @@ def test_pictures_are_kept_under_free_numbers(server: Loopback, aiml: Aiml, tmp_
 def test_a_streamed_picture_is_kept_once(server: Loopback, aiml: Aiml, tmp_path: Path) -> None:
     partial = {"type": "response.image_generation_call.partial_image", "partial_image_b64": "AAAA"}
     done = {"type": "response.output_item.done", "output_index": 0, "item": drawn()}
-    whole = {"type": "response.completed", "response": response(output=[drawn()])}
-    server.answers(stream(event(partial), event(done), event(whole)))
+    whole = {"type": "response.completed", "response": response_object(output=[drawn()])}
+    server.answer_with(stream(event(partial), event(done), event(whole)))
     result = aiml("respond", "hi", "--save-dir", ".")
     assert result.stderr == b"aiml: image generation: completed\naiml: image saved: image-1.png\n"
     assert [path.read_bytes() for path in tmp_path.glob("image-*")] == [PNG]
@@ -217,14 +219,14 @@ def test_a_streamed_picture_is_kept_once(server: Loopback, aiml: Aiml, tmp_path:
 @pytest.mark.promise("nothing-fetched")
 @pytest.mark.parametrize("url", ["https://a.example/x.png", "file:///etc/passwd", "data:image/png,raw", 7])
 def test_a_picture_elsewhere_is_not_fetched(url: Any, server: Loopback, aiml: Aiml, tmp_path: Path) -> None:
-    server.answers(stream(delta("Hi", images=[{"type": "image_url", "image_url": {"url": url}}]), STOP))
+    server.answer_with(stream(delta("Hi", images=[{"type": "image_url", "image_url": {"url": url}}]), STOP))
     aiml("chat", "hi", "--save-dir", "new")
     assert not (tmp_path / "new").exists()
 
 
 def test_pictures_of_chat_are_data_addresses(server: Loopback, aiml: Aiml, tmp_path: Path) -> None:
     picture = {"type": "image_url", "image_url": {"url": f"data:image/webp;base64,{PICTURE}"}}
-    server.answers(stream(delta("Hi", images=[picture]), STOP))
+    server.answer_with(stream(delta("Hi", images=[picture]), STOP))
     assert b"--save-dir" in aiml("chat", "hi").stderr
     aiml("chat", "hi", "--save-dir", ".")
     assert (tmp_path / "image-1.png").read_bytes() == PNG
@@ -255,13 +257,13 @@ TOOLS = [
 def test_what_the_servers_tools_did_is_a_line(
     item: dict[str, Any], line: str | None, server: Loopback, aiml: Aiml
 ) -> None:
-    server.answers(completed(item, said()))
+    server.answer_with(completed(item, said()))
     told = aiml("respond", "hi").stderr.decode()
     assert told == (f"aiml: {line}\n" if line else "")
 
 
 def test_code_is_one_line_and_whole_when_more_is_wanted(server: Loopback, aiml: Aiml, tmp_path: Path) -> None:
-    server.answers(completed(RAN, said()))
+    server.answer_with(completed(RAN, said()))
     lines = aiml("respond", "hi", "--save-dir", ".").stderr.decode().splitlines()
     assert lines[:2] == ["aiml: code interpreter: print(1) print(2)", "aiml: code interpreter wrote: 1 2"]
     assert (tmp_path / "image-1.png").read_bytes() == PNG
@@ -272,6 +274,6 @@ def test_code_is_one_line_and_whole_when_more_is_wanted(server: Loopback, aiml: 
 
 def test_what_is_unknown_is_kept_in_the_servers_own_bytes(server: Loopback, aiml: Aiml) -> None:
     unknown = event({"type": "response.brand_new.delta", "delta": "x"})
-    server.answers(stream(unknown, event({"type": "response.completed", "response": response()})))
+    server.answer_with(stream(unknown, event({"type": "response.completed", "response": response_object()})))
     assert unknown in aiml("respond", "hi", "--format", "raw").stdout
     assert aiml("respond", "hi").stderr == b""

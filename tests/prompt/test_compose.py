@@ -43,7 +43,9 @@ def nowhere(url: str) -> tuple[bytes, str]:
 
 
 def parts(*words: str, files: tuple[str, ...] = (), use_stdin: bool = True, detail: str | None = None) -> list[Part]:
-    return list(compose_prompt(words, files, use_stdin=use_stdin, tell=pytest.fail, fetch=nowhere, detail=detail).parts)
+    return list(
+        compose_prompt(words, files, use_stdin=use_stdin, notify=pytest.fail, fetch=nowhere, detail=detail).parts
+    )
 
 
 def made(*words: str, files: tuple[str, ...] = (), use_stdin: bool = True) -> str:
@@ -201,7 +203,7 @@ def test_text_in_an_old_encoding_is_read_and_told(piped: Piped, tmp_path: Path) 
     path = tmp_path / "x"
     path.write_bytes(b"Gr\xfc\xdfe")
     piped(b"f\xfcr")
-    (prompt,) = compose_prompt(["Stra\udcdfe"], [str(path)], use_stdin=True, tell=told.append, fetch=nowhere).parts
+    (prompt,) = compose_prompt(["Stra\udcdfe"], [str(path)], use_stdin=True, notify=told.append, fetch=nowhere).parts
     assert isinstance(prompt, str)
     assert "Grüße" in prompt
     assert "für" in prompt

@@ -107,7 +107,7 @@ def test_a_pipe_is_read_to_its_end_though_somebody_made_it_non_blocking(*, block
 
 
 def test_what_is_waited_for_is_told_and_nothing_is_lost(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(stdin, "PATIENCE_S", 0.0)
+    monkeypatch.setattr(stdin, "NOTICE_AFTER_SECONDS", 0.0)
     writing, told = pipe(), Told()
 
     def tell(line: str) -> None:

@@ -15,7 +15,7 @@ SCHEMA = {"type": "object", "title": "One person!", "properties": {"a": {}}}
 
 def test_json_is_taken_as_it_is_and_named_by_its_title() -> None:
     loaded = load_schema(f" {json.dumps(SCHEMA)} ")
-    assert (loaded.schema, loaded.name, loaded.strict, loaded.ours) == (SCHEMA, "One_person", False, False)
+    assert (loaded.schema, loaded.name, loaded.strict, loaded.is_shorthand) == (SCHEMA, "One_person", False, False)
 
 
 @pytest.mark.parametrize("said", ["person.json", "@person.json", "@./person.json"])
@@ -40,7 +40,7 @@ def test_a_file_may_hold_the_short_form_only_when_it_is_text_of_fields() -> None
 
 def test_the_short_form_is_strict_and_ours() -> None:
     loaded = load_schema("name, speed: in km/h")
-    assert (loaded.name, loaded.strict, loaded.ours) == ("answer", True, True)
+    assert (loaded.name, loaded.strict, loaded.is_shorthand) == ("answer", True, True)
 
 
 @pytest.mark.parametrize(

@@ -60,7 +60,7 @@ def test_no_letter_means_two_things() -> None:
 
 
 def test_no_flag_is_spelled_twice() -> None:
-    assert not twice([word for row in ROWS.values() for word in {row.flag, row.short, *row.also} - {""}])
+    assert not twice([word for row in ROWS.values() for word in {row.flag, row.short, *row.aliases} - {""}])
 
 
 def test_no_variable_sets_two_rows() -> None:

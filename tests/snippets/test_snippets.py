@@ -19,7 +19,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from aiml_cli.core.dry_run import write_snippet
-from aiml_cli.snippets.shell import LONGEST_ARGUMENT
+from aiml_cli.snippets.shell import MAX_ARGUMENT_BYTES
 
 KEY = "a made-up key"
 ANSWER = "Grüße, 世界 🎉 \u2028 it's `$HOME`"
@@ -188,7 +188,7 @@ def test_hard_values_arrive_as_they_were(language: str, gateway: Gateway, conten
 
 @every_language
 def test_a_body_too_long_for_an_argument_arrives(language: str, gateway: Gateway) -> None:
-    body = HELLO | {"extra": "it's $HOME\n" * LONGEST_ARGUMENT}
+    body = HELLO | {"extra": "it's $HOME\n" * MAX_ARGUMENT_BYTES}
     assert run(language, write(language, body, gateway.url)).returncode == 0
     assert gateway.body == body
 

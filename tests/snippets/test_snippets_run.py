@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from support.loopback import HELLO, HELLO_RESPONSE, Loopback, as_json, response
+from support.loopback import HELLO, HELLO_RESPONSE, Loopback, json_response, response_object
 
 from aiml_cli.__main__ import main
 from aiml_cli.demo.server import serve
@@ -43,7 +43,7 @@ printing_text = pytest.mark.parametrize("language", [language("python"), languag
 
 @pytest.fixture(name="ask")
 def _ask(capfd: Capture) -> Ask:
-    """Give a function that runs aiml and gives its standard output."""
+    """Return a function that runs aiml and returns its standard output."""
 
     def ask(*arguments: str) -> str:
         code = main(list(arguments))
@@ -63,7 +63,7 @@ def run(language: str, text: str) -> subprocess.CompletedProcess[str]:
     )
 
 
-def said(out: str) -> str:
+def output_text(out: str) -> str:
     """Read the text in the JSON of either endpoint."""
     found = json.loads(out)
     if "choices" in found:
@@ -89,7 +89,7 @@ def test_a_program_gets_the_answer_that_aiml_gets(language: str, arguments: list
         there = [*arguments, "-S", "--base-url", url, "-m", "demo/echo"]
         ended = run(language, ask(*there, "--as", language))
         assert (ended.returncode, ended.stderr) == (0, "")
-        assert said(ended.stdout) == ask(*there).removesuffix("\n")
+        assert output_text(ended.stdout) == ask(*there).removesuffix("\n")
 
 
 @printing_text
@@ -119,7 +119,7 @@ def test_a_program_reads_files_and_sends_what_aiml_sends(
     language: str, endpoint: str, name: str, data: bytes, server: Loopback, ask: Ask
 ) -> None:
     Path(name).write_bytes(data)
-    server.answers(HELLO if endpoint == "chat" else HELLO_RESPONSE)
+    server.answer_with(HELLO if endpoint == "chat" else HELLO_RESPONSE)
     there = [endpoint, HARD, "--file", name, "--base-url", server.url]
     text = ask(*there, "--as", language)
     ask(*there)
@@ -132,7 +132,7 @@ def test_a_program_reads_files_and_sends_what_aiml_sends(
 def test_files_are_read_beside_numbers_that_javascript_cannot_write(language: str, server: Loopback, ask: Ask) -> None:
     Path("a.png").write_bytes(PNG)
     Path("b.png").write_bytes(PNG[::-1].join([PNG[:8], b""]))
-    server.answers(as_json(response()))
+    server.answer_with(json_response(response_object()))
     there = ["respond", "hi", "-S", "-f", "a.png", "-f", "b.png", "-O", "x=12345678901234567890"]
     text = ask(*there, "--base-url", server.url, "--as", language)
     ask(*there, "--base-url", server.url)

@@ -1,4 +1,4 @@
-"""A stored catalog with prices."""
+"""A stored catalog with prices, and what an answer costs by it."""
 
 import json
 import time
@@ -15,12 +15,10 @@ PRICES = {
         for origin, price in (("provided", 10), ("generated", 100), ("cached", 1))
     ]
 }
-
-
-COST = 0.000521
+EXPECTED_COST = 0.000521
 
 
 def store_catalog(server: Loopback, **entry: Any) -> None:
-    """Store a catalogue for the server, as if it had been fetched."""
+    """Store a catalog of one model, as if it had been fetched from the server."""
     body = json.dumps({"data": [{"id": "m", "type": "openai/chat-completions", **entry}]}).encode()
     save_models(CachedModels(server.url, "", time.time(), body, parse_models(body)))

@@ -1,4 +1,4 @@
-"""A terminal with a program in it: what is typed goes in, and the screen is what a person sees."""
+"""A program on an emulated terminal: type keys, and read the screen as a person sees it."""
 
 import os
 import shlex
@@ -9,61 +9,61 @@ from typing import Any, Self
 
 import pexpect
 import pyte
-from support.run_cli import command
+from support.run_cli import build_command
 
-PATIENCE_S = 20.0
+TIMEOUT_S = 20.0
 
 
 class Console:
-    """Run the program on a pty whose terminal is emulated, the cursor position that it asks for included."""
+    """A program on a pty; the emulated terminal also answers queries for the cursor position."""
 
     def __init__(self, *arguments: str, columns: int = 80, rows: int = 24, **environ: str) -> None:
-        program, *rest = command(*arguments)
-        self.begin(program, rest, columns, rows, environ)
+        program, *rest = build_command(*arguments)
+        self.start(program, rest, columns, rows, environ)
 
     @classmethod
-    def shell(cls, columns: int = 80, rows: int = 24, **environ: str) -> "Console":
-        """Run a shell instead, in which `run` starts the program."""
+    def start_shell(cls, columns: int = 80, rows: int = 24, **environ: str) -> "Console":
+        """Start a shell instead; `run` starts the program in it."""
         console = cls.__new__(cls)
-        console.begin("bash", ["--norc", "--noprofile", "-i"], columns, rows, {"PS1": "$ ", **environ})
+        console.start("bash", ["--norc", "--noprofile", "-i"], columns, rows, {"PS1": "$ ", **environ})
         return console
 
     def run(self, *arguments: str, before: str = "", after: str = "") -> None:
-        """Start the program from the shell."""
-        self.line(before + shlex.join(command(*arguments)) + after)
+        """Type the command line of the program into the shell."""
+        self.type_line(before + shlex.join(build_command(*arguments)) + after)
 
-    def begin(self, program: str, rest: list[str], columns: int, rows: int, environ: dict[str, str]) -> None:
-        """Start any program."""
+    def start(self, program: str, arguments: list[str], columns: int, rows: int, environ: dict[str, str]) -> None:
+        """Start any program on the terminal."""
         settings: Any = {**os.environ, "AIML_RETRIES": "0", "TERM": "xterm-256color", **environ}
         self.screen = pyte.HistoryScreen(columns, rows, history=5000, ratio=0.5)
-        self.screen.write_process_input = self.keys
+        self.screen.write_process_input = self.press
         self._stream = pyte.ByteStream(self.screen)
-        self.wrote = b""
-        self.child = pexpect.spawn(program, rest, env=settings, dimensions=(rows, columns), timeout=PATIENCE_S)
+        self.output = b""
+        self.child = pexpect.spawn(program, arguments, env=settings, dimensions=(rows, columns), timeout=TIMEOUT_S)
         self.child.delaybeforesend = None
 
-    def keys(self, keys: str) -> None:
-        """Press keys."""
+    def press(self, keys: str) -> None:
+        """Type keys."""
         self.child.send(keys)
 
-    def line(self, text: str) -> None:
-        """Type a line, and Enter."""
-        self.keys(text + "\r")
+    def type_line(self, text: str) -> None:
+        """Type a line and press Enter."""
+        self.press(text + "\r")
 
-    def pump(self) -> bool:
-        """Take what the program wrote; False at its end."""
+    def read_output(self) -> bool:
+        """Read what the program has written; return False at its end."""
         try:
             data = self.child.read_nonblocking(65536, timeout=0.05)
         except pexpect.TIMEOUT:
             return True
         except pexpect.EOF:
             return False
-        self.wrote += data
+        self.output += data
         self._stream.feed(data)
         return True
 
-    def lines(self) -> list[str]:
-        """Give the scrollback and the screen, without the empty rows at the end."""
+    def read_lines(self) -> list[str]:
+        """Return the lines of scrollback and screen, without empty ones at the end."""
         width = self.screen.columns
         above = ["".join(row[x].data for x in range(width)) for row in self.screen.history.top]
         lines = [line.rstrip() for line in [*above, *self.screen.display]]
@@ -71,71 +71,71 @@ class Console:
             lines.pop()
         return lines
 
-    def text(self) -> str:
-        """Give the scrollback and the screen."""
-        return "\n".join(self.lines())
+    def read_text(self) -> str:
+        """Return the text of scrollback and screen."""
+        return "\n".join(self.read_lines())
 
-    def until(self, wanted: str | Callable[[], object]) -> None:
-        """Wait until a text stands there, or something is true."""
-        holds = wanted if callable(wanted) else lambda: wanted in self.text()
-        end = time.monotonic() + PATIENCE_S
-        while not holds():
-            alive = self.pump()
-            if not holds() and (not alive or time.monotonic() > end):
-                raise AssertionError(f"{wanted!r} did not come:\n{self.text()}")
+    def wait_until(self, expected: str | Callable[[], object]) -> None:
+        """Wait until a text is on the screen, or a condition is true."""
+        is_met = expected if callable(expected) else lambda: expected in self.read_text()
+        end = time.monotonic() + TIMEOUT_S
+        while not is_met():
+            is_running = self.read_output()
+            if not is_met() and (not is_running or time.monotonic() > end):
+                raise AssertionError(f"{expected!r} did not come:\n{self.read_text()}")
 
-    def prompt(self) -> None:
+    def wait_for_prompt(self) -> None:
         """Wait for an empty prompt under the cursor."""
-        self.until(lambda: self.typed() == ">")
+        self.wait_until(lambda: self.read_cursor_line() == ">")
 
-    def typed(self) -> str:
-        """Give the line that the cursor stands on."""
+    def read_cursor_line(self) -> str:
+        """Return the line of the cursor."""
         return str(self.screen.display[self.screen.cursor.y]).rstrip()
 
-    def toolbar(self) -> str:
-        """Give the last line of the screen that is not empty."""
+    def read_toolbar(self) -> str:
+        """Return the last line of the screen that is not empty."""
         return next((line for line in reversed(self.screen.display) if line.strip()), "").strip()
 
-    def signal(self, number: int) -> None:
-        """Send a signal."""
+    def send_signal(self, number: int) -> None:
+        """Send a signal to the program."""
         self.child.kill(number)
 
     def resize(self, columns: int, rows: int) -> None:
-        """Change the size of the window."""
+        """Resize the window."""
         self.screen.resize(rows, columns)
         self.child.setwinsize(rows, columns)
 
-    def end(self, *, keep: bool = False) -> int:
-        """Wait for the end; give the exit code. The terminal can be looked at afterwards where it is kept."""
-        limit = time.monotonic() + PATIENCE_S
-        while self.pump() and (not keep or self.child.isalive()):
-            assert time.monotonic() < limit, f"it does not end:\n{self.text()}"
+    def wait_for_exit(self, *, keep: bool = False) -> int:
+        """Wait for the end and return the exit code; with `keep` the terminal stays open."""
+        limit = time.monotonic() + TIMEOUT_S
+        while self.read_output() and (not keep or self.child.isalive()):
+            assert time.monotonic() < limit, f"it does not end:\n{self.read_text()}"
         if not keep:
             self.child.close()
-        return self._code()
+        return self._read_exit_code()
 
     def hang_up(self) -> int:
-        """Close the terminal; give the exit code."""
+        """Close the terminal; return the exit code of the program."""
         self.child.ptyproc.fileobj.close()
         self.child.ptyproc.fd = self.child.child_fd = -1
         self.child.ptyproc.closed = self.child.closed = True
-        limit = time.monotonic() + PATIENCE_S
+        limit = time.monotonic() + TIMEOUT_S
         while time.monotonic() < limit:
-            found, status = os.waitpid(self.child.pid, os.WNOHANG)
-            if found:
+            pid, status = os.waitpid(self.child.pid, os.WNOHANG)
+            if pid:
                 self.child.terminated = self.child.ptyproc.terminated = True
                 return os.waitstatus_to_exitcode(status)
         os.kill(self.child.pid, signal.SIGKILL)
         raise AssertionError("it goes on without a terminal")
 
-    def _code(self) -> int:
+    def _read_exit_code(self) -> int:
         self.child.wait() if self.child.isalive() else None
         return -self.child.signalstatus if self.child.signalstatus else int(self.child.exitstatus)
 
     def leave(self) -> int:
-        """Press Ctrl-D at the prompt."""
-        self.keys("\x04")
-        return self.end()
+        """Press Ctrl-D at the prompt; return the exit code."""
+        self.press("\x04")
+        return self.wait_for_exit()
 
     def __enter__(self) -> Self:
         return self

@@ -1,4 +1,4 @@
-"""Ask the demo server with nothing but http.client: what a stranger's client would see."""
+"""A client of the demo server that uses http.client only, and none of our code."""
 
 import http.client
 import json
@@ -11,8 +11,8 @@ Json = Any
 
 
 @dataclass(frozen=True)
-class Reply:
-    """Hold a reply; header names are in lower case."""
+class DemoResponse:
+    """A response; header names are in lower case."""
 
     status: int
     headers: Mapping[str, str]
@@ -24,7 +24,7 @@ class Reply:
 
     @property
     def frames(self) -> list[str]:
-        """Cut the stream at its empty lines; it must end with one."""
+        """The frames of the stream, which must end with an empty line."""
         assert self.headers["content-type"].startswith("text/event-stream")
         *frames, rest = self.body.decode().split("\n\n")
         assert rest == ""
@@ -32,14 +32,14 @@ class Reply:
 
     @property
     def chunks(self) -> list[Json]:
-        """Give the JSON of a chat stream, which ends with [DONE]."""
+        """The JSON of a chat stream, which must end with [DONE]."""
         *chunks, done = [frame.removeprefix("data: ") for frame in self.frames]
         assert done == "[DONE]"
         return [json.loads(chunk) for chunk in chunks]
 
     @property
     def events(self) -> list[Json]:
-        """Give the JSON of a Responses stream, whose names and types agree and whose numbers rise by one."""
+        """The JSON of a Responses stream; names must match types, and sequence numbers must count from 0."""
         events = []
         for number, frame in enumerate(self.frames):
             name, data = frame.split("\n")
@@ -50,8 +50,8 @@ class Reply:
 
 
 @dataclass(frozen=True)
-class Demo:
-    """Hold the address of a running server."""
+class DemoClient:
+    """A client of the server at this address."""
 
     url: str
 
@@ -64,42 +64,44 @@ class Demo:
     def connect(self) -> http.client.HTTPConnection:
         return http.client.HTTPConnection("127.0.0.1", self.port, timeout=20)
 
-    def send(self, method: str, path: str, body: bytes | None = None, **headers: str) -> Reply:
+    def send(self, method: str, path: str, body: bytes | None = None, **headers: str) -> DemoResponse:
         connection = self.connect()
         try:
-            return exchange(connection, method, path, body, **headers)
+            return send_request(connection, method, path, body, **headers)
         finally:
             connection.close()
 
-    def get(self, path: str, **headers: str) -> Reply:
+    def get(self, path: str, **headers: str) -> DemoResponse:
         return self.send("GET", path, **headers)
 
-    def post(self, path: str, body: Json) -> Reply:
+    def post(self, path: str, body: Json) -> DemoResponse:
         return self.send("POST", path, json.dumps(body).encode(), Content_Type="application/json")
 
-    def chat(self, model: str = "demo/echo", said: Json = "Hello there", **more: Json) -> Reply:
-        body = {"model": model, "messages": [{"role": "user", "content": said}], **more}
+    def chat(self, model: str = "demo/echo", content: Json = "Hello there", **more: Json) -> DemoResponse:
+        body = {"model": model, "messages": [{"role": "user", "content": content}], **more}
         return self.post("/v1/chat/completions", body)
 
-    def respond(self, model: str = "demo/echo", said: Json = "Hello there", **more: Json) -> Reply:
-        return self.post("/v1/responses", {"model": model, "input": said, **more})
+    def respond(self, model: str = "demo/echo", input_text: Json = "Hello there", **more: Json) -> DemoResponse:
+        return self.post("/v1/responses", {"model": model, "input": input_text, **more})
 
 
-def exchange(
+def send_request(
     connection: http.client.HTTPConnection, method: str, path: str, body: bytes | None = None, **headers: str
-) -> Reply:
-    """Send one request over a connection that stays open."""
+) -> DemoResponse:
+    """Send one request over an open connection, and return the response."""
     connection.request(method, path, body, {name.replace("_", "-"): value for name, value in headers.items()})
     response = connection.getresponse()
-    return Reply(response.status, {name.lower(): value for name, value in response.getheaders()}, response.read())
+    return DemoResponse(
+        response.status, {name.lower(): value for name, value in response.getheaders()}, response.read()
+    )
 
 
-def text_of(chunks: list[Json], index: int = 0, key: str = "content") -> str:
+def join_text(chunks: list[Json], index: int = 0, key: str = "content") -> str:
     """Join the text of one choice of a chat stream."""
     choices = [choice for chunk in chunks for choice in chunk["choices"] if choice["index"] == index]
     return "".join(choice["delta"].get(key) or "" for choice in choices)
 
 
-def only(events: list[Json], kind: str) -> list[Json]:
-    """Pick the events of one type."""
-    return [event for event in events if event["type"] == kind]
+def select_events(events: list[Json], event_type: str) -> list[Json]:
+    """Return the events of one type."""
+    return [event for event in events if event["type"] == event_type]

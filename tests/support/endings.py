@@ -1,4 +1,4 @@
-"""How a call ended, and what every ending must hold."""
+"""The result of a command line, and what is true of every result."""
 
 import subprocess
 import sys
@@ -8,27 +8,27 @@ from typing import NamedTuple
 from support.loopback import Loopback
 
 
-class Ending(NamedTuple):
-    """Hold how a call ended."""
+class CliResult(NamedTuple):
+    """The exit code and the output of a command line."""
 
     code: int
     stdout: str
     stderr: str
 
 
-Ask = Callable[..., Ending]
+Ask = Callable[..., CliResult]
 
 
-def as_every_ending(ending: Ending) -> Ending:
-    """Give an ending that tells what went wrong in words, with no traceback."""
-    lines = ending.stderr.splitlines()
-    assert "Traceback" not in ending.stderr
-    assert "fault in aiml itself" not in ending.stderr
-    assert not ending.code or any(line.startswith("aiml: ") for line in lines)
-    return ending
+def check_result(result: CliResult) -> CliResult:
+    """Check that a failure is explained in a message, without a traceback; return the result."""
+    lines = result.stderr.splitlines()
+    assert "Traceback" not in result.stderr
+    assert "fault in aiml itself" not in result.stderr
+    assert not result.code or any(line.startswith("aiml: ") for line in lines)
+    return result
 
 
-PEAK = """
+MEMORY_SCRIPT = """
 import re, sys
 from pathlib import Path
 from aiml_cli.__main__ import main
@@ -37,9 +37,9 @@ print(code, re.search(r"VmHWM:\\s*(\\d+)", Path("/proc/self/status").read_text()
 """
 
 
-def peak(server: Loopback, *arguments: str) -> tuple[int, int, bytes]:
-    """Run the program; give its exit code, the most memory that it had, in KiB, and its standard output."""
-    line = [sys.executable, "-c", PEAK, *arguments, "--base-url", server.url]
+def measure_peak_memory(server: Loopback, *arguments: str) -> tuple[int, int, bytes]:
+    """Run the program; return its exit code, its peak memory in KiB, and its standard output."""
+    line = [sys.executable, "-c", MEMORY_SCRIPT, *arguments, "--base-url", server.url]
     done = subprocess.run(line, capture_output=True, stdin=subprocess.DEVNULL, timeout=60, check=True)
     code, size = done.stderr.splitlines()[-1].split()
     return int(code), int(size), done.stdout

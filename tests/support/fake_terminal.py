@@ -1,7 +1,8 @@
-"""An emulated terminal with its scrollback, and what Markdown leaves on it."""
+"""An emulated terminal with scrollback, and Markdown rendered on it."""
 
 import re
 from collections.abc import Iterable
+from itertools import cycle
 
 import pyte
 from support.paths import DATA
@@ -11,12 +12,12 @@ from aiml_cli.output.markdown.block_renderer import BlockRenderer
 
 SAMPLE = (DATA / "sample.md").read_text()
 SIZES = [(80, 24), (120, 40), (40, 10), (20, 5)]
-# The emulator drops what stands behind one of these in the same piece.
-_BREAKING = re.compile("([\u200c\u200d\ufe0f])")
+# The emulator drops the text after one of these if both are written together.
+_ZERO_WIDTH = re.compile("([\u200c\u200d\ufe0f])")
 
 
 class Terminal:
-    """Take what is written as a terminal takes it, whose line ends are those of a tty."""
+    """A terminal that shows what is written; a newline also returns the cursor, as on a tty."""
 
     def __init__(self, columns: int, rows: int) -> None:
         self.size = columns, rows
@@ -25,15 +26,15 @@ class Terminal:
         self._stream = pyte.Stream(self.screen)
 
     def write(self, text: str) -> None:
-        for piece in _BREAKING.split(text):
+        for piece in _ZERO_WIDTH.split(text):
             self._stream.feed(piece)
 
     def resize(self, columns: int, rows: int) -> None:
         self.size = columns, rows
         self.screen.resize(rows, columns)
 
-    def lines(self) -> list[str]:
-        """Give the scrollback and the screen, without the empty rows at the end."""
+    def read_lines(self) -> list[str]:
+        """Return the lines of scrollback and screen, without empty ones at the end."""
         above = ["".join(row[x].data for x in range(self.size[0])) for row in self.screen.history.top]
         lines = [line.rstrip() for line in [*above, *self.screen.display]]
         while lines and not lines[-1]:
@@ -41,23 +42,24 @@ class Terminal:
         return lines
 
 
-def whole(text: str, columns: int) -> list[str]:
-    """Draw a text in one piece."""
-    cutter = BlockParser()
-    return BlockRenderer().draw([*cutter.feed(text), *cutter.finish()], columns - 1)
+def draw_at_once(text: str, columns: int) -> list[str]:
+    """Render a text in one piece."""
+    parser = BlockParser()
+    return BlockRenderer().draw([*parser.feed(text), *parser.finish()], columns - 1)
 
 
-def shown(lines: Iterable[str], columns: int, rows: int) -> list[str]:
-    """Give what lines leave on a terminal."""
+def show_on_terminal(lines: Iterable[str], columns: int, rows: int) -> list[str]:
+    """Return what a terminal shows after these lines are written."""
     terminal = Terminal(columns, rows)
     terminal.write("".join(f"{line}\n" for line in lines))
-    return terminal.lines()
+    return terminal.read_lines()
 
 
-def pieces(text: str, sizes: Iterable[int]) -> Iterable[str]:
-    """Cut a text into pieces of such sizes, over and over."""
-    sizes, place, turn = list(sizes), 0, 0
-    while place < len(text):
-        size = sizes[turn % len(sizes)]
-        yield text[place : place + size]
-        place, turn = place + size, turn + 1
+def split_text(text: str, sizes: Iterable[int]) -> Iterable[str]:
+    """Split a text into pieces of these sizes, which repeat."""
+    start = 0
+    for size in cycle(sizes):
+        if start >= len(text):
+            return
+        yield text[start : start + size]
+        start += size

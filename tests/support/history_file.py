@@ -1,4 +1,4 @@
-"""What the history's file holds, read past the program."""
+"""The contents of the history database, read without the program."""
 
 import json
 import os
@@ -9,20 +9,20 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any
 
-JSON = ("items", "options", "usage", "facts")
-PIECES = 200
+JSON_COLUMNS = ("items", "options", "usage", "facts")
+ATTEMPTS = 200
 
 
-def history_file() -> Path:
-    """Name the file."""
+def history_path() -> Path:
+    """Return the path of the database."""
     return Path(os.environ["XDG_DATA_HOME"]) / "aiml" / "history.db"
 
 
 def select(query: str) -> list[dict[str, Any]]:
-    """Give the rows of a query, none where there is no file or no table yet."""
-    if not history_file().exists():
+    """Return the rows of a query; an empty list if the file or the table does not exist yet."""
+    if not history_path().exists():
         return []
-    with closing(sqlite3.connect(history_file(), 20)) as database:
+    with closing(sqlite3.connect(history_path(), 20)) as database:
         database.row_factory = sqlite3.Row
         try:
             return [dict(row) for row in database.execute(query)]
@@ -30,36 +30,38 @@ def select(query: str) -> list[dict[str, Any]]:
             return []
 
 
-def messages() -> list[dict[str, Any]]:
-    """Give all messages in order, their JSON read; items that only repeat the words are not written."""
-    rows = [{name: _read(name, value) for name, value in row.items()} for row in select("SELECT * FROM messages")]
-    return [{**row, "items": _items(row)} for row in sorted(rows, key=lambda row: row["id"])]
+def read_messages() -> list[dict[str, Any]]:
+    """Return all messages in order, with parsed JSON; items that only repeat the text are added."""
+    rows = [
+        {name: _parse_column(name, value) for name, value in row.items()} for row in select("SELECT * FROM messages")
+    ]
+    return [{**row, "items": _complete_items(row)} for row in sorted(rows, key=lambda row: row["id"])]
 
 
-def answers() -> list[dict[str, Any]]:
-    """Give the messages that were streamed, not said."""
-    return [row for row in messages() if row["role"] == "assistant"]
+def read_answers() -> list[dict[str, Any]]:
+    """Return the messages of the assistant."""
+    return [row for row in read_messages() if row["role"] == "assistant"]
 
 
-def endings() -> list[tuple[str, str]]:
-    """Give the state and the text of each answer."""
-    return [(row["state"], row["text"]) for row in answers()]
+def read_answer_states() -> list[tuple[str, str]]:
+    """Return the state and the text of each answer."""
+    return [(row["state"], row["text"]) for row in read_answers()]
 
 
-def streamed() -> str:
-    """Give what is written of answers that are still coming."""
+def read_streaming_text() -> str:
+    """Return the saved text of answers that are still streaming."""
     return "".join(row["text"] for row in select("SELECT text FROM pieces ORDER BY id"))
 
 
-def becomes(look: Callable[[], object], wanted: object) -> bool:
-    """Look again and again until something is as it shall be, for ten seconds."""
-    tick = threading.Event()
-    return any(look() == wanted or tick.wait(0.05) for _ in range(PIECES))
+def wait_until_equal(read: Callable[[], object], expected: object) -> bool:
+    """Wait up to ten seconds until `read` returns the expected value; return whether it did."""
+    timer = threading.Event()
+    return any(read() == expected or timer.wait(0.05) for _ in range(ATTEMPTS))
 
 
-def _items(row: dict[str, Any]) -> Any:
+def _complete_items(row: dict[str, Any]) -> Any:
     return [{"role": row["role"], "content": row["text"]}] if row["items"] is None else row["items"]
 
 
-def _read(name: str, value: Any) -> Any:
-    return json.loads(value) if name in JSON and value else value
+def _parse_column(name: str, value: Any) -> Any:
+    return json.loads(value) if name in JSON_COLUMNS and value else value

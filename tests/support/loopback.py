@@ -1,4 +1,4 @@
-"""A server on loopback that records what it gets and answers with exactly the bytes it is given."""
+"""A server on loopback that records its requests and answers with exactly the given bytes."""
 
 import json
 import socket
@@ -13,26 +13,26 @@ from enum import Enum, auto
 from types import TracebackType
 from typing import Any, Self
 
-PATIENCE_S = 30.0
+TIMEOUT_S = 30.0
 TICK_S = 0.1
 
 
-class Sign(Enum):
-    """Name what a server does besides sending."""
+class Action(Enum):
+    """What a server does to a connection besides sending."""
 
     RESET = auto()
     SILENCE = auto()
     HALF_CLOSE = auto()
 
 
-RESET = Sign.RESET
-SILENCE = Sign.SILENCE
-HALF_CLOSE = Sign.HALF_CLOSE
+RESET = Action.RESET
+SILENCE = Action.SILENCE
+HALF_CLOSE = Action.HALF_CLOSE
 
 
 @dataclass(frozen=True)
 class Drip:
-    """Send bytes a few at a time."""
+    """Bytes that are sent a few at a time."""
 
     data: bytes
     size: int = 1
@@ -41,7 +41,7 @@ class Drip:
 
 @dataclass(frozen=True)
 class Flood:
-    """Send the same bytes over and over, until so many were sent or the other side is gone."""
+    """Bytes that are sent repeatedly, up to a total or until the client leaves."""
 
     data: bytes
     total: int = 1 << 40
@@ -52,44 +52,44 @@ Step = bytes | threading.Event | Drip | Flood | Iterable[bytes] | object
 
 @dataclass
 class Request:
-    """Hold a request as it came."""
+    """A request: its head and its body, as bytes."""
 
     head: bytes
     body: bytes
 
     @property
-    def line(self) -> str:
+    def request_line(self) -> str:
         return self.head.split(b"\r\n")[0].decode()
 
     @property
     def json(self) -> Any:
         return json.loads(self.body)
 
-    def header(self, name: str) -> str | None:
+    def get_header(self, name: str) -> str | None:
         for line in self.head.split(b"\r\n")[1:]:
-            found, _, value = line.partition(b":")
-            if found.decode().lower() == name.lower():
+            key, _, value = line.partition(b":")
+            if key.decode().lower() == name.lower():
                 return value.strip().decode()
         return None
 
 
 @dataclass
 class Loopback:
-    """Answer each connection with the next script; the last one serves all that follow.
+    """A server that answers each connection with the next script; the last script serves all that follow.
 
-    A script is a sequence of steps: bytes are sent at once, a Drip at its pace, a Flood without end; pieces of an
-    iterable are made as they are sent; an Event is waited for; RESET resets the connection, HALF_CLOSE ends our
-    side of it, SILENCE waits until the other side leaves. A deaf server does not wait for a request first.
-    `models` has scripts of their own for models, whose requests come in any order.
+    A script is a sequence of steps: bytes are sent at once, a Drip at its pace, a Flood without end; an iterable is
+    sent piece by piece; an Event is waited for; RESET resets the connection, HALF_CLOSE ends our side of it, SILENCE
+    waits until the client leaves. With `skips_request` the server answers before it reads anything.
+    `scripts_by_model` is for requests that name different models and arrive in any order.
     """
 
     scripts: list[Sequence[Step]] = field(default_factory=list)
-    models: dict[str, Sequence[Step]] = field(default_factory=dict)
+    scripts_by_model: dict[str, Sequence[Step]] = field(default_factory=dict)
     requests: list[Request] = field(default_factory=list)
-    arrived: threading.Event = field(default_factory=threading.Event)
-    left: threading.Event = field(default_factory=threading.Event)
+    request_arrived: threading.Event = field(default_factory=threading.Event)
+    client_left: threading.Event = field(default_factory=threading.Event)
     tls: ssl.SSLContext | None = None
-    deaf: bool = False
+    skips_request: bool = False
     connections: int = 0
 
     def __post_init__(self) -> None:
@@ -98,10 +98,10 @@ class Loopback:
         self.url = f"{'https' if self.tls else 'http'}://127.0.0.1:{self.port}/v1"
         self._count = 0
         self._open: set[socket.socket] = set()
-        self._over = threading.Event()
+        self._is_closed = threading.Event()
 
-    def answers(self, *steps: Step) -> None:
-        """Add a script."""
+    def answer_with(self, *steps: Step) -> None:
+        """Add a script for the next connection."""
         self.scripts.append(steps)
 
     def __enter__(self) -> Self:
@@ -111,11 +111,11 @@ class Loopback:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """Let go of all that waits: closing a socket alone wakes nobody."""
-        self._over.set()
-        for each in [self._socket, *self._open]:
+        """Shut down all sockets, because closing one does not wake a thread that waits for it."""
+        self._is_closed.set()
+        for open_socket in [self._socket, *self._open]:
             with suppress(OSError):
-                each.shutdown(socket.SHUT_RDWR)
+                open_socket.shutdown(socket.SHUT_RDWR)
         self._socket.close()
 
     def _serve(self) -> None:
@@ -125,55 +125,55 @@ class Loopback:
             except OSError:
                 return
             self.connections += 1
-            threading.Thread(target=self._talk, args=(connection,), daemon=True).start()
+            threading.Thread(target=self._handle_connection, args=(connection,), daemon=True).start()
 
-    def _talk(self, connection: socket.socket) -> None:
-        connection.settimeout(PATIENCE_S)
+    def _handle_connection(self, connection: socket.socket) -> None:
+        connection.settimeout(TIMEOUT_S)
         try:
             if self.tls:
                 connection = self.tls.wrap_socket(connection, server_side=True)
             self._open.add(connection)
-            request = None if self.deaf else _read(connection)
+            request = None if self.skips_request else _read_request(connection)
             if request:
                 self.requests.append(request)
-            elif not self.deaf:
+            elif not self.skips_request:
                 return
-            if request and self.models:
-                script = self.models[request.json["model"]]
+            if request and self.scripts_by_model:
+                script = self.scripts_by_model[request.json["model"]]
             else:
                 script = self.scripts[min(self._count, len(self.scripts) - 1)]
             self._count += 1
-            self.arrived.set()
-            self._play(connection, script)
+            self.request_arrived.set()
+            self._run_script(connection, script)
         except OSError:
-            self.left.set()
+            self.client_left.set()
         finally:
             self._open.discard(connection)
             connection.close()
 
-    def _play(self, connection: socket.socket, script: Sequence[Step]) -> None:
+    def _run_script(self, connection: socket.socket, script: Sequence[Step]) -> None:
         for step in script:
             if isinstance(step, threading.Event):
-                self._wait(step)
+                self._wait_for_event(step)
             elif step is SILENCE:
-                self._outwait(connection)
+                self._wait_for_client(connection)
             else:
-                _take(connection, step)
+                _run_step(connection, step)
 
-    def _outwait(self, connection: socket.socket) -> None:
-        """Wait until the other side leaves; a reset is a way to leave."""
+    def _wait_for_client(self, connection: socket.socket) -> None:
+        """Wait until the client leaves, by a close or a reset."""
         try:
-            _turn(connection, SILENCE)
+            _end_connection(connection, SILENCE)
         except ConnectionResetError:
-            self.left.set()
+            self.client_left.set()
 
-    def _wait(self, event: threading.Event) -> None:
-        for _ in range(int(PATIENCE_S / TICK_S)):
-            if event.wait(TICK_S) or self._over.is_set():
+    def _wait_for_event(self, event: threading.Event) -> None:
+        for _ in range(int(TIMEOUT_S / TICK_S)):
+            if event.wait(TICK_S) or self._is_closed.is_set():
                 return
 
 
-def _read(connection: socket.socket) -> Request | None:
+def _read_request(connection: socket.socket) -> Request | None:
     data = b""
     while b"\r\n\r\n" not in data:
         piece = connection.recv(65536)
@@ -182,7 +182,7 @@ def _read(connection: socket.socket) -> Request | None:
         data += piece
     head, _, body = data.partition(b"\r\n\r\n")
     request = Request(head, body)
-    length = int(request.header("content-length") or 0)
+    length = int(request.get_header("content-length") or 0)
     body = bytearray(request.body)
     while len(body) < length:
         body += connection.recv(1 << 20)
@@ -190,12 +190,12 @@ def _read(connection: socket.socket) -> Request | None:
     return request
 
 
-def _take(connection: socket.socket, step: Step) -> None:
+def _run_step(connection: socket.socket, step: Step) -> None:
     match step:
         case bytes():
             connection.sendall(step)
         case Drip():
-            _drip(connection, step)
+            _send_slowly(connection, step)
         case Flood():
             for _ in range(step.total // len(step.data)):
                 connection.sendall(step.data)
@@ -203,17 +203,16 @@ def _take(connection: socket.socket, step: Step) -> None:
             for piece in step:
                 connection.sendall(piece)
         case _:
-            _turn(connection, step)
+            _end_connection(connection, step)
 
 
-def _drip(connection: socket.socket, drip: Drip) -> None:
+def _send_slowly(connection: socket.socket, drip: Drip) -> None:
     for start in range(0, len(drip.data), drip.size):
         connection.sendall(drip.data[start : start + drip.size])
         time.sleep(drip.every_s)
 
 
-def _turn(connection: socket.socket, step: object) -> None:
-    """Do what is no sending."""
+def _end_connection(connection: socket.socket, step: object) -> None:
     if step is RESET:
         connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         return
@@ -223,18 +222,18 @@ def _turn(connection: socket.socket, step: object) -> None:
         pass
 
 
-def http(body: bytes, status: str = "200 OK", content_type: str = "application/json", *headers: str) -> bytes:
-    """Make a whole reply."""
+def http_response(body: bytes, status: str = "200 OK", content_type: str = "application/json", *headers: str) -> bytes:
+    """Return a complete HTTP response."""
     lines = [f"HTTP/1.1 {status}", f"Content-Type: {content_type}", f"Content-Length: {len(body)}", *headers]
     return "\r\n".join([*lines, "Connection: close", "", ""]).encode() + body
 
 
-def as_json(found: Any, status: str = "200 OK", *headers: str) -> bytes:
-    """Make a JSON reply."""
-    return http(json.dumps(found).encode(), status, "application/json", *headers)
+def json_response(body: Any, status: str = "200 OK", *headers: str) -> bytes:
+    """Return an HTTP response with a JSON body."""
+    return http_response(json.dumps(body).encode(), status, "application/json", *headers)
 
 
-# It says that the connection ends, as it does: a client that sent another request there would hear nothing.
+# "Connection: close", because the server answers one request per connection.
 STREAM = (
     b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\nConnection: close\r\n\r\n"
 )
@@ -242,24 +241,24 @@ END = b"0\r\n\r\n"
 
 
 def chunk(data: bytes) -> bytes:
-    """Make one piece of a chunked body."""
+    """Return one chunk of a chunked body."""
     return b"%x\r\n%s\r\n" % (len(data), data)
 
 
-def event(found: Any) -> bytes:
-    """Make a server-sent event of a JSON value, or of a text as it is."""
-    return b"data: " + (found.encode() if isinstance(found, str) else json.dumps(found).encode()) + b"\n\n"
+def event(data: Any) -> bytes:
+    """Return a server-sent event of a JSON value, or of a text."""
+    return b"data: " + (data.encode() if isinstance(data, str) else json.dumps(data).encode()) + b"\n\n"
 
 
 def delta(text: str | None = None, finish: str | None = None, index: int = 0, **more: Any) -> bytes:
-    """Make a chunk of a chat stream."""
-    said = {"content": text} if text is not None else {}
-    choice = {"index": index, "delta": {**said, **more}, "finish_reason": finish}
+    """Return an event of a chat stream."""
+    content = {"content": text} if text is not None else {}
+    choice = {"index": index, "delta": {**content, **more}, "finish_reason": finish}
     return event({"id": "chat-1", "object": "chat.completion.chunk", "created": 1, "model": "m", "choices": [choice]})
 
 
 def stream(*events: bytes, end: bytes = END) -> bytes:
-    """Make a chunked stream, each event a chunk."""
+    """Return an HTTP response with a stream, one chunk per event."""
     return STREAM + b"".join(map(chunk, events)) + end
 
 
@@ -279,8 +278,8 @@ HELLO = stream(
 )
 
 
-def response(text: str = "Hello", status: str = "completed", **more: Any) -> dict[str, Any]:
-    """Make a response object."""
+def response_object(text: str = "Hello", status: str = "completed", **more: Any) -> dict[str, Any]:
+    """Return a response object of the Responses API."""
     part = {"type": "output_text", "text": text, "annotations": []}
     message = {"type": "message", "id": "msg_1", "role": "assistant", "status": status, "content": [part]}
     usage = {
@@ -294,11 +293,11 @@ def response(text: str = "Hello", status: str = "completed", **more: Any) -> dic
     return {**facts, "error": None, "incomplete_details": None, "output": [message], "usage": usage, **more}
 
 
-def spoken(*texts: str) -> list[bytes]:
-    """Make the events of a response's text."""
-    place = {"item_id": "msg_1", "output_index": 0, "content_index": 0}
-    deltas = [event({"type": "response.output_text.delta", **place, "delta": text}) for text in texts]
-    return [event({"type": "response.created", "response": response("", "in_progress", output=[])}), *deltas]
+def text_events(*texts: str) -> list[bytes]:
+    """Return the first events of a Responses stream: its creation and its text."""
+    position = {"item_id": "msg_1", "output_index": 0, "content_index": 0}
+    deltas = [event({"type": "response.output_text.delta", **position, "delta": text}) for text in texts]
+    return [event({"type": "response.created", "response": response_object("", "in_progress", output=[])}), *deltas]
 
 
-HELLO_RESPONSE = stream(*spoken("Hel", "lo"), event({"type": "response.completed", "response": response()}))
+HELLO_RESPONSE = stream(*text_events("Hel", "lo"), event({"type": "response.completed", "response": response_object()}))

@@ -1,26 +1,22 @@
-"""One line of each promise: whether the tests that hold it passed."""
+"""The report of --promises: one line for each promise, whether its tests passed."""
 
 from collections.abc import Iterator, Sequence
 
 import pytest
 from support.promises import PROMISES
 
-MARK = "promise"
+MARKER = "promise"
 
 
-def lines(reports: Sequence[pytest.TestReport]) -> Iterator[str]:
-    """Say of each promise how many tests hold it, or which failed; one that nothing held is not kept either."""
+def format_report(reports: Sequence[pytest.TestReport]) -> Iterator[str]:
+    """Yield a line for each promise: the number of its tests, or those that failed; no test is a failure."""
     for key, promise in PROMISES.items():
-        about = [report for report in reports if (MARK, key) in report.user_properties]
-        failed = list(dict.fromkeys(_name(report) for report in about if report.failed))
-        held = sum(report.passed and report.when == "call" for report in about)
-        word = "ok  " if held and not failed else "FAIL"
-        yield f"{word} {key}  {promise.sentence} ({', '.join(failed) or _count(held)})"
+        own_reports = [report for report in reports if (MARKER, key) in report.user_properties]
+        failed = list(dict.fromkeys(report.nodeid.rpartition("::")[2] for report in own_reports if report.failed))
+        passed = sum(report.passed and report.when == "call" for report in own_reports)
+        status = "ok  " if passed and not failed else "FAIL"
+        yield f"{status} {key}  {promise.sentence} ({', '.join(failed) or _format_count(passed)})"
 
 
-def _name(report: pytest.TestReport) -> str:
-    return report.nodeid.rpartition("::")[2]
-
-
-def _count(held: int) -> str:
-    return f"{held} test{'' if held == 1 else 's'}" if held else "no test ran"
+def _format_count(passed: int) -> str:
+    return f"{passed} test{'' if passed == 1 else 's'}" if passed else "no test ran"

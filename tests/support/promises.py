@@ -4,7 +4,7 @@ from typing import NamedTuple
 
 
 class Promise(NamedTuple):
-    """Hold where docs/reliability.md tells a promise, and in which words."""
+    """A promise: its section of docs/reliability.md, and its sentence."""
 
     section: str
     sentence: str

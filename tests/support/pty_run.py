@@ -1,4 +1,4 @@
-"""Run the program on a pty, and keep the bytes, the exit code and the screen."""
+"""Run the program on a pty to its end."""
 
 import os
 from typing import Any
@@ -6,15 +6,15 @@ from typing import Any
 import pexpect
 import pyte
 from support.loopback import Loopback
-from support.run_cli import command
+from support.run_cli import build_command
 
-EVIL = "\x1b]52;c;ZXZpbA==\x07\x1b[2J\x9b31m\rgone\x08\u202e\U000e0041end"
+HOSTILE_TEXT = "\x1b]52;c;ZXZpbA==\x07\x1b[2J\x9b31m\rgone\x08\u202e\U000e0041end"
 
 
-def on_terminal(server: Loopback, *arguments: str, **environ: str) -> tuple[bytes, int, "pyte.Screen"]:
-    """Run the program on a pty; give the bytes it wrote, its exit code and the screen."""
+def run_on_pty(server: Loopback, *arguments: str, **environ: str) -> tuple[bytes, int, "pyte.Screen"]:
+    """Run the program on a pty; return the bytes it wrote, its exit code and the screen."""
     settings: Any = {**os.environ, "AIML_BASE_URL": server.url, "AIML_RETRIES": "0", "TERM": "xterm", **environ}
-    program, *rest = command(*arguments)
+    program, *rest = build_command(*arguments)
     child = pexpect.spawn(program, rest, env=settings, dimensions=(24, 80), timeout=60)
     child.expect(pexpect.EOF)
     child.close()

@@ -1,4 +1,4 @@
-"""The program as a process of its own."""
+"""The command line of the program, to run it as a process."""
 
 import sys
 from collections.abc import Callable
@@ -10,6 +10,6 @@ if TYPE_CHECKING:
 Aiml = Callable[..., "subprocess.CompletedProcess[bytes]"]
 
 
-def command(*arguments: str) -> list[str]:
+def build_command(*arguments: str) -> list[str]:
     """Return the command line that starts the program under test."""
     return [sys.executable, "-m", "aiml_cli", *arguments]

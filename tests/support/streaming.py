@@ -1,4 +1,4 @@
-"""A process that has shown the first words of an answer, and waits for more."""
+"""A process that has received the first words of an answer and waits for more."""
 
 import os
 import subprocess
@@ -8,29 +8,29 @@ from contextlib import contextmanager
 from typing import IO, Any
 
 from support.loopback import STREAM, Loopback, chunk, delta
-from support.run_cli import command
+from support.run_cli import build_command
 
 
 @contextmanager
-def streaming_process(server: Loopback, *arguments: str, **places: Any) -> Iterator["subprocess.Popen[bytes]"]:
-    """Run the program against a server that says two words and then waits; give it when the words are shown."""
+def start_streaming(server: Loopback, *arguments: str, **streams: Any) -> Iterator["subprocess.Popen[bytes]"]:
+    """Start the program against a server that sends `Hello` and then waits."""
     more = threading.Event()
-    server.answers(STREAM + chunk(delta("Hel")) + chunk(delta("lo")), more)
+    server.answer_with(STREAM + chunk(delta("Hel")) + chunk(delta("lo")), more)
     environ = {**os.environ, "AIML_BASE_URL": server.url, "AIML_RETRIES": "0"}
-    places = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE, **places}
-    process = subprocess.Popen(command("chat", "hi", *arguments), env=environ, **places)
+    streams = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE, **streams}
+    process = subprocess.Popen(build_command("chat", "hi", *arguments), env=environ, **streams)
     try:
         yield process
     finally:
         more.set()
         process.kill()
         process.wait(30)
-        for place in (process.stdout, process.stderr):
-            if place:
-                place.close()
+        for output in (process.stdout, process.stderr):
+            if output:
+                output.close()
 
 
-def read_bytes(place: IO[bytes] | None, count: int) -> bytes:
-    """Read so many bytes."""
-    assert place is not None
-    return place.read(count)
+def read_bytes(stream: IO[bytes] | None, count: int) -> bytes:
+    """Read this many bytes, and wait for them."""
+    assert stream is not None
+    return stream.read(count)

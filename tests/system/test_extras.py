@@ -2,7 +2,7 @@
 
 import pytest
 
-from aiml_cli.system.extras import install_command
+from aiml_cli.system.extras import build_install_command
 
 
 @pytest.mark.parametrize(
@@ -17,4 +17,4 @@ def test_the_command_names_the_tool_that_installed_it(
     prefix: str, command: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("sys.prefix", prefix)
-    assert install_command("yaml", "pyyaml") == command
+    assert build_install_command("yaml", "pyyaml") == command

@@ -7,11 +7,11 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from support.loopback import Loopback, as_json, delta, http, stream
-from support.pty_run import on_terminal
+from support.loopback import Loopback, delta, http_response, json_response, stream
+from support.pty_run import run_on_pty
 from support.run_cli import Aiml
 
-from aiml_cli.system.sanitize import MOST_MARKS, Sanitizer, sanitize
+from aiml_cli.system.sanitize import MAX_MARKS, Sanitizer, sanitize
 
 ODD = "\x1b\x9b\x07\r\x08\x7f\x90\u202e\u2066\u200f\u200b\ufeff\u2028\u200c\u200d\ufe0f\ufe00\u0301\u094d\u0915\u06cc\u0645\u2764\U000e0041\U000e0100\U0001f468\U0001f3fd\ud800[]0m;\n\t ab"
 TEXT = st.text(st.characters(exclude_categories=[]) | st.sampled_from(ODD))
@@ -37,15 +37,15 @@ REAL = [
 ]
 
 
-def cut(text: str, places: list[int]) -> str:
-    """Send a text through a gate in pieces."""
-    gate, borders = Sanitizer(), sorted(min(place, len(text)) for place in places)
+def sanitize_in_pieces(text: str, places: list[int]) -> str:
+    """Sanitize a text that arrives in pieces."""
+    sanitizer, borders = Sanitizer(), sorted(min(place, len(text)) for place in places)
     pieces = [text[start:end] for start, end in zip([0, *borders], [*borders, len(text)], strict=True)]
-    return "".join([*map(gate.feed, pieces), gate.finish()])
+    return "".join([*map(sanitizer.feed, pieces), sanitizer.finish()])
 
 
-def drives(char: str) -> bool:
-    """Say whether a character could do more than show itself, by the Unicode tables."""
+def is_control(char: str) -> bool:
+    """True if a character could do more than show itself, by the Unicode tables."""
     if char in "\n\t\u200c\u200d" or char in SEEN:
         return False
     is_selector = "\U000e0100" <= char <= "\U000e01ef"
@@ -56,14 +56,14 @@ def drives(char: str) -> bool:
 @settings(deadline=None)
 @given(TEXT, st.lists(st.integers(0, 40)))
 def test_nothing_that_drives_a_terminal_gets_through_however_it_is_cut(text: str, places: list[int]) -> None:
-    assert not [char for char in cut(text, places) if drives(char)]
+    assert not [char for char in sanitize_in_pieces(text, places) if is_control(char)]
 
 
 @pytest.mark.promise("no-driving")
 @settings(deadline=None)
 @given(st.text(st.sampled_from(ODD)) | TEXT, st.lists(st.integers(0, 40)))
 def test_where_a_text_is_cut_makes_no_difference(text: str, places: list[int]) -> None:
-    assert cut(text, places) == sanitize(text)
+    assert sanitize_in_pieces(text, places) == sanitize(text)
 
 
 @settings(deadline=None)
@@ -76,8 +76,8 @@ def test_what_was_made_harmless_once_stays_as_it_is(text: str) -> None:
 @pytest.mark.parametrize("text", REAL)
 def test_what_people_write_is_shown_untouched_however_it_is_cut(text: str) -> None:
     assert sanitize(text) == text
-    assert cut(text, list(range(len(text)))) == text
-    assert {cut(text, [place]) for place in range(len(text) + 1)} == {text}
+    assert sanitize_in_pieces(text, list(range(len(text)))) == text
+    assert {sanitize_in_pieces(text, [place]) for place in range(len(text) + 1)} == {text}
 
 
 @pytest.mark.parametrize(
@@ -121,14 +121,14 @@ def test_a_joiner_or_a_selector_that_joins_nothing_is_shown(text: str, shown: st
 
 
 def test_a_joiner_waits_for_what_follows_it() -> None:
-    gate = Sanitizer()
-    assert gate.feed("\U0001f468\u200d") == "\U0001f468"
-    assert gate.feed("\U0001f469") == "\u200d\U0001f469"
-    assert (gate.feed("\u200d"), gate.finish()) == ("", r"\u200d")
+    sanitizer = Sanitizer()
+    assert sanitizer.feed("\U0001f468\u200d") == "\U0001f468"
+    assert sanitizer.feed("\U0001f469") == "\u200d\U0001f469"
+    assert (sanitizer.feed("\u200d"), sanitizer.finish()) == ("", r"\u200d")
 
 
 def test_marks_do_not_grow_over_the_lines_around() -> None:
-    assert sanitize("a" + "\u0301" * 40) == "a" + "\u0301" * MOST_MARKS + r"\u0301" * 10
+    assert sanitize("a" + "\u0301" * 40) == "a" + "\u0301" * MAX_MARKS + r"\u0301" * 10
 
 
 EVIL = "\x1b]52;c;ZXZpbA==\x07\x1b]0;owned\x07\x1b[2J\x1b[31m\x9b32m\x90q\x9c\rgone\x08\u202e\u200b\U000e0041end"
@@ -136,7 +136,7 @@ EVIL = "\x1b]52;c;ZXZpbA==\x07\x1b]0;owned\x07\x1b[2J\x1b[31m\x9b32m\x90q\x9c\rg
 
 def harmless(server: Loopback, *arguments: str, **environ: str) -> Any:
     """Run the program on a pty, see that it sent the terminal nothing but text, and give the screen."""
-    wrote, _, screen = on_terminal(server, *arguments, "--color", "never", **environ)
+    wrote, _, screen = run_on_pty(server, *arguments, "--color", "never", **environ)
     assert not set(wrote.decode().replace("\r\n", "\n")) & set("\x1b\x07\x08\x9b\x9c\x90\r\u202e\u200b\U000e0041")
     assert b"]52;" in wrote
     assert screen.title == ""
@@ -158,7 +158,7 @@ SAID: list[dict[str, Any]] = [
 @pytest.mark.promise("no-driving")
 @pytest.mark.parametrize("said", SAID)
 def test_no_part_of_an_answer_drives_a_real_terminal(said: dict[str, Any], server: Loopback) -> None:
-    server.answers(stream(delta(**said), delta(finish="stop")))
+    server.answer_with(stream(delta(**said), delta(finish="stop")))
     harmless(server, "chat", "hi")
 
 
@@ -168,13 +168,13 @@ def test_no_part_of_an_answer_drives_a_real_terminal(said: dict[str, Any], serve
 )
 def test_no_format_drives_a_real_terminal(flags: list[str], server: Loopback) -> None:
     found = {"choices": [{"index": 0, "message": {"content": EVIL}, "finish_reason": "stop"}]}
-    server.answers(http(json.dumps(found, ensure_ascii=False).encode()))
+    server.answer_with(http_response(json.dumps(found, ensure_ascii=False).encode()))
     harmless(server, "chat", "hi", *flags)
 
 
 @pytest.mark.promise("no-driving")
 def test_no_error_and_no_header_drives_a_real_terminal(server: Loopback) -> None:
-    server.answers(as_json({"error": {"message": EVIL, "code": EVIL}}, "400 Bad", "X-Request-Id: a\x9bb"))
+    server.answer_with(json_response({"error": {"message": EVIL, "code": EVIL}}, "400 Bad", "X-Request-Id: a\x9bb"))
     harmless(server, "chat", "hi", "-v", "-u")
 
 
@@ -182,8 +182,8 @@ def test_no_error_and_no_header_drives_a_real_terminal(server: Loopback) -> None
 @pytest.mark.parametrize("words", [[], ["a/b"], ["--json"]])
 def test_no_name_in_the_catalogue_drives_a_real_terminal(words: list[str], server: Loopback) -> None:
     models = [{"id": "a/b", "object": "model", "info": {"name": EVIL, "developer": EVIL, "description": EVIL}}]
-    server.answers(as_json({"object": "list", "data": models}))
-    wrote, code, screen = on_terminal(server, "models", *words)
+    server.answer_with(json_response({"object": "list", "data": models}))
+    wrote, code, screen = run_on_pty(server, "models", *words)
     assert code == 0
     assert b"\x1b" not in wrote
     assert screen.title == ""
@@ -196,5 +196,5 @@ def test_no_name_of_a_file_drives_a_real_terminal(server: Loopback) -> None:
 
 @pytest.mark.promise("pipe-bytes")
 def test_in_a_pipe_the_same_bytes_arrive(server: Loopback, aiml: Aiml) -> None:
-    server.answers(stream(*[delta(piece) for piece in EVIL], delta(finish="stop")))
+    server.answer_with(stream(*[delta(piece) for piece in EVIL], delta(finish="stop")))
     assert aiml("chat", "hi").stdout == f"{EVIL}\n".encode()

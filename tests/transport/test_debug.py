@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from support.loopback import END, HELLO, STREAM, Loopback, as_json, chunk, delta, event, http, stream
+from support.loopback import END, HELLO, STREAM, Loopback, chunk, delta, event, http_response, json_response, stream
 from support.run_cli import Aiml
 
 from aiml_cli.transport.key_masking import mask_chunks
@@ -19,11 +19,11 @@ def lines(done: bytes) -> list[str]:
 
 @pytest.mark.promise("key-secret")
 def test_the_exchange_is_shown_with_the_key_masked(server: Loopback, aiml: Aiml) -> None:
-    server.answers(HELLO)
+    server.answer_with(HELLO)
     done = aiml("chat", "hi", "there", "--debug", AIMLAPI_API_KEY=KEY)
     shown = lines(done.stderr)
     assert (done.returncode, done.stdout) == (0, b"Hello\n")
-    assert server.requests[0].header("authorization") == f"Bearer {KEY}"
+    assert server.requests[0].get_header("authorization") == f"Bearer {KEY}"
     assert shown[0] == "> POST /v1/chat/completions HTTP/1.1"
     assert "> Authorization: Bearer ***" in shown
     assert [line for line in shown if line.startswith('> {"model"') and '"hi there"' in line]
@@ -41,8 +41,10 @@ def test_a_key_that_the_server_repeats_is_shown_nowhere(flags: list[str], server
     echo = b"Content-Type: text/event-stream\r\nX-Request-Id: " + KEY.encode() + b"\r\nSet-Cookie: s=" + KEY.encode()
     report = event({"error": {"message": f"bad {KEY}"}})
     pieces = b"".join(chunk(report[place : place + 5]) for place in range(0, len(report), 5))
-    server.answers(STREAM.replace(b"Content-Type: text/event-stream", echo) + pieces + END)
-    server.answers(as_json({"error": {"message": f"{KEY} is wrong", "code": KEY}}, "400 Bad", f"X-Echo: {KEY}"))
+    server.answer_with(STREAM.replace(b"Content-Type: text/event-stream", echo) + pieces + END)
+    server.answer_with(
+        json_response({"error": {"message": f"{KEY} is wrong", "code": KEY}}, "400 Bad", f"X-Echo: {KEY}")
+    )
     for code in (6, 4):
         done = aiml("chat", "hi", *flags, AIMLAPI_API_KEY=KEY)
         assert done.returncode == code
@@ -52,7 +54,9 @@ def test_a_key_that_the_server_repeats_is_shown_nowhere(flags: list[str], server
 
 def test_cookies_and_proxy_passwords_are_masked_and_long_lines_cut(server: Loopback, aiml: Aiml) -> None:
     coded = "QUJD" * 400
-    server.answers(http(b'{"x": "' + coded.encode() + b'"}', "500 x", "text/plain", "Set-Cookie: sid=abcdefgh; Path=/"))
+    server.answer_with(
+        http_response(b'{"x": "' + coded.encode() + b'"}', "500 x", "text/plain", "Set-Cookie: sid=abcdefgh; Path=/")
+    )
     shown = lines(aiml("chat", "word " * 2000, "--debug").stderr)
     assert "< set-cookie: sid=***" in shown
     assert any("…(1,600 characters)" in line for line in shown)
@@ -62,29 +66,29 @@ def test_cookies_and_proxy_passwords_are_masked_and_long_lines_cut(server: Loopb
 
 @pytest.mark.promise("no-driving")
 def test_what_is_shown_does_not_drive_the_terminal(server: Loopback, aiml: Aiml) -> None:
-    server.answers(http(b"\x1b[2J\xc2\x9b1m", "500 x", "text/plain", "X-Odd: a\x9b"))
+    server.answer_with(http_response(b"\x1b[2J\xc2\x9b1m", "500 x", "text/plain", "X-Odd: a\x9b"))
     shown = aiml("chat", "hi", "--debug").stderr
     assert b"\x1b" not in shown
     assert rb"< \x1b[2J\x9b1m" in shown
 
 
 def test_each_try_and_each_get_is_shown(server: Loopback, aiml: Aiml) -> None:
-    server.answers(http(b"busy", "503 Busy", "text/plain", "Retry-After: 0"))
-    server.answers(HELLO)
+    server.answer_with(http_response(b"busy", "503 Busy", "text/plain", "Retry-After: 0"))
+    server.answer_with(HELLO)
     assert (
         lines(aiml("chat", "hi", "--debug", AIML_RETRIES="1").stderr).count("> POST /v1/chat/completions HTTP/1.1") == 2
     )
-    server.answers(as_json({"data": []}))
+    server.answer_with(json_response({"data": []}))
     for command in (["models"], ["usage"], ["config", "check"]):
         assert "< 200" in lines(aiml(*command, "--debug").stderr)
 
 
 def test_nothing_is_shown_unasked(server: Loopback, aiml: Aiml) -> None:
-    server.answers(HELLO)
+    server.answer_with(HELLO)
     assert not [line for line in lines(aiml("chat", "hi").stderr) if line[:2] in ("> ", "< ")]
 
 
-def cut_at(text: bytes, places: list[int]) -> Iterator[bytes]:
+def split_at(text: bytes, places: list[int]) -> Iterator[bytes]:
     borders = sorted(min(place, len(text)) for place in places)
     return (text[start:end] for start, end in zip([0, *borders], [*borders, len(text)], strict=True))
 
@@ -94,10 +98,10 @@ def cut_at(text: bytes, places: list[int]) -> Iterator[bytes]:
 @given(st.lists(st.sampled_from(["kak-kakz", "k", "ka", "kak", "z", "kak-kak"])), st.lists(st.integers(0, 60)))
 def test_the_key_is_taken_out_however_it_is_cut(words: list[str], places: list[int]) -> None:
     text = "".join(words).encode()
-    assert b"".join(mask_chunks("kak-kakz", cut_at(text, places))) == text.replace(b"kak-kakz", b"***")
+    assert b"".join(mask_chunks("kak-kakz", split_at(text, places))) == text.replace(b"kak-kakz", b"***")
 
 
 def test_a_debugged_stream_is_shown_as_it_comes(server: Loopback, aiml: Aiml) -> None:
-    server.answers(stream(delta("Hi", None), event({"choices": []}), delta(finish="stop"), end=b""))
+    server.answer_with(stream(delta("Hi", None), event({"choices": []}), delta(finish="stop"), end=b""))
     shown = lines(aiml("chat", "hi", "--debug").stderr)
     assert len([line for line in shown if line.startswith("< data: ")]) == 3

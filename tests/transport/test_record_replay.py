@@ -16,14 +16,14 @@ from support.loopback import (
     SILENCE,
     STREAM,
     Loopback,
-    as_json,
     chunk,
     delta,
     event,
-    http,
-    response,
-    spoken,
+    http_response,
+    json_response,
+    response_object,
     stream,
+    text_events,
 )
 from support.paths import ROOT, SHARED
 from support.run_cli import Aiml
@@ -52,7 +52,7 @@ def lines(path: str = TAPE) -> list[Any]:
     return [json.loads(line) for line in Path(path).read_bytes().splitlines()]
 
 
-def untimed(found: bytes) -> Any:
+def drop_timing(found: bytes) -> Any:
     return {**json.loads(found), "timing": None}
 
 
@@ -65,8 +65,8 @@ def both(aiml: Aiml, *arguments: str, code: int = 0, **environ: str) -> tuple[An
 
 
 CUT = stream(delta("Hel"), delta("lo"), end=b"")
-FAILED = as_json({"error": {"message": "out of order"}}, "500 Broken", "X-Request-Id: req-5")
-LIMITED = as_json({"error": {"message": "too fast"}}, "429 Slow", "Retry-After: 3600")
+FAILED = json_response({"error": {"message": "out of order"}}, "500 Broken", "X-Request-Id: req-5")
+LIMITED = json_response({"error": {"message": "too fast"}}, "429 Slow", "Retry-After: 3600")
 ODD = (
     STREAM
     + chunk(b"data: \xff\xfe\n")
@@ -85,18 +85,18 @@ ODD = (
 def test_a_replay_says_and_ends_as_the_server_did(
     form: str, answer: bytes, code: int, server: Loopback, aiml: Aiml
 ) -> None:
-    server.answers(answer)
+    server.answer_with(answer)
     first, second = both(aiml, "chat", "hi", "--format", form, code=code)
     assert len(server.requests) == 1
     if form in ("text", "raw"):
         assert second.stdout == first.stdout
     elif form == "json":
-        assert untimed(second.stdout) == untimed(first.stdout)
+        assert drop_timing(second.stdout) == drop_timing(first.stdout)
     assert second.stderr == first.stderr
 
 
 def test_the_bytes_of_a_stream_are_the_same(server: Loopback, aiml: Aiml) -> None:
-    server.answers(ODD + b"0\r\n\r\n")
+    server.answer_with(ODD + b"0\r\n\r\n")
     first, second = both(aiml, "chat", "hi", "--format", "raw", code=6)
     assert second.stdout == first.stdout
     assert b"\xff\xfe" in second.stdout
@@ -105,7 +105,7 @@ def test_the_bytes_of_a_stream_are_the_same(server: Loopback, aiml: Aiml) -> Non
 def test_ids_and_price_are_kept(server: Loopback, aiml: Aiml) -> None:
     facts = ("X-Inference-Id: inf-1", "X-AIMLAPI-USD-Spent: 5e-7", "Set-Cookie: a=b")
     said = {"choices": [{"message": {"content": "Hi"}, "finish_reason": "stop"}]}
-    server.answers(as_json(said, "200 OK", *facts))
+    server.answer_with(json_response(said, "200 OK", *facts))
     _, second = both(aiml, "chat", "hi", "--json", "-S")
     told = json.loads(second.stdout)
     assert (told["request_id"], told["cost_usd"]) == ("inf-1", 5e-7)
@@ -113,7 +113,7 @@ def test_ids_and_price_are_kept(server: Loopback, aiml: Aiml) -> None:
 
 
 def test_a_replay_opens_no_socket_needs_no_key_and_loads_no_http_library(server: Loopback, aiml: Aiml) -> None:
-    server.answers(HELLO)
+    server.answer_with(HELLO)
     aiml("chat", "hi", "--record", TAPE)
     done = subprocess.run(
         [sys.executable, "-c", WATCHED, "chat", "hi", "--replay", TAPE],
@@ -123,15 +123,15 @@ def test_a_replay_opens_no_socket_needs_no_key_and_loads_no_http_library(server:
 
 
 def test_the_key_command_is_not_run_for_a_replay(server: Loopback, aiml: Aiml) -> None:
-    server.answers(HELLO)
+    server.answer_with(HELLO)
     aiml("chat", "hi", "--record", TAPE)
     done = aiml("chat", "hi", AIML_REPLAY=TAPE, AIML_KEY_COMMAND="/bin/false")
     assert (done.returncode, done.stdout) == (0, b"Hello\n")
 
 
 def test_a_rate_limit_and_the_next_try_are_replayed_without_the_pause(server: Loopback, aiml: Aiml) -> None:
-    server.answers(as_json({"error": {"message": "slow"}}, "429 Slow", "Retry-After: 0"))
-    server.answers(HELLO)
+    server.answer_with(json_response({"error": {"message": "slow"}}, "429 Slow", "Retry-After: 0"))
+    server.answer_with(HELLO)
     aiml("chat", "hi", "--retries", "1", "--record", TAPE)
     Path(TAPE).write_text(Path(TAPE).read_text().replace('"retry-after": "0"', '"retry-after": "100"'))
     done = aiml("chat", "hi", "--retries", "1", "--replay", TAPE)
@@ -141,7 +141,7 @@ def test_a_rate_limit_and_the_next_try_are_replayed_without_the_pause(server: Lo
 
 def test_replies_to_the_same_request_come_in_order_and_the_last_one_again(server: Loopback, aiml: Aiml) -> None:
     for message in ("first", "second"):
-        server.answers(as_json({"error": {"message": message}}, "500 Broken", "Retry-After: 0"))
+        server.answer_with(json_response({"error": {"message": message}}, "500 Broken", "Retry-After: 0"))
         aiml("chat", "hi", "--record", TAPE)
     done = aiml("chat", "hi", "--retries", "2", "--replay", TAPE)
     assert done.returncode == 6
@@ -154,13 +154,13 @@ def test_replies_to_the_same_request_come_in_order_and_the_last_one_again(server
 
 def test_every_process_begins_with_the_first_reply(server: Loopback, aiml: Aiml) -> None:
     for text in ("one", "two"):
-        server.answers(stream(delta(text), delta(finish="stop")))
+        server.answer_with(stream(delta(text), delta(finish="stop")))
         aiml("chat", "hi", "--record", TAPE)
     assert [aiml("chat", "hi", "--replay", TAPE).stdout for _ in range(2)] == [b"one\n"] * 2
 
 
 def test_refused_connections_and_time_outs_replay_as_such(server: Loopback, aiml: Aiml) -> None:
-    server.answers(SILENCE)
+    server.answer_with(SILENCE)
     late = both(aiml, "chat", "hi", "--timeout", "0.3", code=7)
     assert late[0].stderr == late[1].stderr
     first = aiml("chat", "ho", "--record", TAPE, AIML_BASE_URL="http://127.0.0.1:9/v1")
@@ -169,7 +169,7 @@ def test_refused_connections_and_time_outs_replay_as_such(server: Loopback, aiml
 
 
 def test_a_conversation_goes_on_from_replays(server: Loopback, aiml: Aiml) -> None:
-    server.answers(HELLO)
+    server.answer_with(HELLO)
     for flag in ("--record", "--replay"):
         session = {"AIML_SESSION": flag.strip("-")}
         assert aiml("chat", "hi", flag, TAPE, **session).returncode == 0
@@ -178,55 +178,55 @@ def test_a_conversation_goes_on_from_replays(server: Loopback, aiml: Aiml) -> No
 
 
 def test_a_schema_that_is_insisted_on_is_replayed_try_by_try(server: Loopback, aiml: Aiml) -> None:
-    server.answers(stream(delta("no"), delta(finish="stop")))
-    server.answers(stream(delta('{"a": "b"}'), delta(finish="stop")))
+    server.answer_with(stream(delta("no"), delta(finish="stop")))
+    server.answer_with(stream(delta('{"a": "b"}'), delta(finish="stop")))
     first, second = both(aiml, "chat", "hi", "--schema", "a", "--schema-retries", "2")
     assert first.stdout == second.stdout == b'{"a": "b"}\n'
     assert len(lines()) == 2
 
 
 def test_the_rest_of_a_cut_answer_is_replayed(server: Loopback, aiml: Aiml) -> None:
-    server.answers(stream(delta("Hel"), delta(finish="length")))
-    server.answers(stream(delta("lo"), delta(finish="stop")))
+    server.answer_with(stream(delta("Hel"), delta(finish="length")))
+    server.answer_with(stream(delta("lo"), delta(finish="stop")))
     first, second = both(aiml, "chat", "hi", "--auto-continue", "3")
     assert first.stdout == second.stdout == b"Hello\n"
 
 
 def test_a_response_in_the_background_is_waited_for_in_a_replay(server: Loopback, aiml: Aiml) -> None:
-    server.answers(as_json(response("", "queued", output=[])))
+    server.answer_with(json_response(response_object("", "queued", output=[])))
     both(aiml, "respond", "hi", "--background")
-    server.answers(as_json(response("", "in_progress", output=[])))
-    server.answers(as_json(response()))
+    server.answer_with(json_response(response_object("", "in_progress", output=[])))
+    server.answer_with(json_response(response_object()))
     first, second = both(aiml, "respond", "--wait", "resp_1")
     assert first.stdout == second.stdout == b"Hello\n"
 
 
 def test_tool_calls_and_spoken_answers_are_replayed(server: Loopback, aiml: Aiml) -> None:
     call = {"index": 0, "id": "call_1", "type": "function", "function": {"name": "f", "arguments": "{}"}}
-    server.answers(stream(delta(tool_calls=[call]), delta(finish="tool_calls")))
+    server.answer_with(stream(delta(tool_calls=[call]), delta(finish="tool_calls")))
     sound = {
         "message": {"content": "Hi", "audio": {"id": "a", "data": "AAEC", "transcript": "Hi"}},
         "finish_reason": "stop",
     }
-    server.answers(as_json({"choices": [sound]}))
+    server.answer_with(json_response({"choices": [sound]}))
     calls = both(aiml, "chat", "hi", "--json")
-    assert untimed(calls[0].stdout) == untimed(calls[1].stdout)
+    assert drop_timing(calls[0].stdout) == drop_timing(calls[1].stdout)
     aiml("chat", "say", "-S", "--audio-out", "one.wav", "--record", TAPE)
     aiml("chat", "say", "-S", "--audio-out", "two.wav", "--replay", TAPE)
     assert Path("one.wav").read_bytes() == Path("two.wav").read_bytes() == b"\x00\x01\x02"
 
 
 def test_responses_stream_from_a_recording(server: Loopback, aiml: Aiml) -> None:
-    server.answers(HELLO_RESPONSE)
+    server.answer_with(HELLO_RESPONSE)
     first, second = both(aiml, "respond", "hi")
     assert first.stdout == second.stdout == b"Hello\n"
-    server.answers(stream(*spoken("Hel"), end=b""))
+    server.answer_with(stream(*text_events("Hel"), end=b""))
     both(aiml, "respond", "ho", code=8)
 
 
 def test_a_file_from_an_address_is_known_by_the_whole_address(server: Loopback, aiml: Aiml) -> None:
-    server.answers(http(b"the words", "200 OK", "text/plain"))
-    server.answers(HELLO)
+    server.answer_with(http_response(b"the words", "200 OK", "text/plain"))
+    server.answer_with(HELLO)
     address = server.url.replace("/v1", "/a.txt")
     both(aiml, "chat", "hi", "-f", address)
     other = aiml("chat", "hi", "-f", address.replace("127.0.0.1", "localhost"), "--replay", TAPE)
@@ -235,11 +235,11 @@ def test_a_file_from_an_address_is_known_by_the_whole_address(server: Loopback, 
 
 
 def test_models_and_usage_are_replayed(server: Loopback, aiml: Aiml) -> None:
-    server.answers(as_json({"data": [{"id": "some/model"}]}))
+    server.answer_with(json_response({"data": [{"id": "some/model"}]}))
     first, second = both(aiml, "models")
     assert first.stdout == second.stdout != b""
-    server.answers(as_json({"current_balance": 3.5, "currency": "USD"}))
-    server.answers(as_json({"spend": 1.25, "requests": 3, "models": []}))
+    server.answer_with(json_response({"current_balance": 3.5, "currency": "USD"}))
+    server.answer_with(json_response({"spend": 1.25, "requests": 3, "models": []}))
     first, second = both(aiml, "usage")
     assert first.stdout == second.stdout
     assert b"3.5" in second.stdout
@@ -254,7 +254,7 @@ def test_the_embedded_server_is_recorded_and_not_started_for_a_replay(model: str
 
 
 def test_debug_shows_what_a_recording_answers(server: Loopback, aiml: Aiml) -> None:
-    server.answers(HELLO)
+    server.answer_with(HELLO)
     _, second = both(aiml, "chat", "hi", "--debug")
     shown = second.stderr.decode().splitlines()
     assert shown[0] == "> POST /other/v7/chat/completions HTTP/1.1"
@@ -262,7 +262,7 @@ def test_debug_shows_what_a_recording_answers(server: Loopback, aiml: Aiml) -> N
 
 
 def test_config_check_looks_at_the_recording_and_at_no_server(server: Loopback, aiml: Aiml) -> None:
-    server.answers(HELLO)
+    server.answer_with(HELLO)
     aiml("chat", "hi", "--record", TAPE)
     assert b"tape.jsonl answers in the place of a server" in aiml("config", "check", AIML_REPLAY=TAPE).stdout
     done = aiml("config", "check", AIML_REPLAY="gone.jsonl")
@@ -270,7 +270,7 @@ def test_config_check_looks_at_the_recording_and_at_no_server(server: Loopback, 
 
 
 def test_rows_are_replayed_by_several_workers_at_once(server: Loopback, aiml: Aiml) -> None:
-    server.answers(HELLO)
+    server.answer_with(HELLO)
     rows, each = b"a\nb\nc\nd\ne\nf\n", ("chat", "--each", "line", "-j", "4", "say {row}")
     aiml(*each, "--record", TAPE, stdin=rows)
     assert len(lines()) == 6
@@ -281,15 +281,15 @@ def test_rows_are_replayed_by_several_workers_at_once(server: Loopback, aiml: Ai
 
 
 def test_several_models_are_replayed(server: Loopback, aiml: Aiml) -> None:
-    server.answers(HELLO)
+    server.answer_with(HELLO)
     first, second = both(aiml, "chat", "hi", "-m", "a/one", "-m", "b/two")
     assert first.stdout == second.stdout != b""
     assert {found["request"]["json"]["model"] for found in lines()} == {"a/one", "b/two"}
 
 
 def test_who_was_not_the_first_is_not_recorded(server: Loopback, aiml: Aiml) -> None:
-    server.answers(HELLO)
-    server.answers(STREAM + chunk(delta("Hel")), SILENCE)
+    server.answer_with(HELLO)
+    server.answer_with(STREAM + chunk(delta("Hel")), SILENCE)
     done = aiml("chat", "hi", "-m", "a/one", "-m", "b/two", "--first", "--record", TAPE)
     assert (done.stdout, len(lines())) == (b"Hello\n", 1)
     replayed = aiml("chat", "hi", "-m", "a/one", "-m", "b/two", "--first", "--replay", TAPE)
@@ -297,23 +297,23 @@ def test_who_was_not_the_first_is_not_recorded(server: Loopback, aiml: Aiml) -> 
 
 
 def test_a_model_that_is_not_to_be_had_is_passed_over_in_a_replay_too(server: Loopback, aiml: Aiml) -> None:
-    server.answers(as_json({"error": {"message": "no such model"}}, "404 Not Found"))
-    server.answers(HELLO)
+    server.answer_with(json_response({"error": {"message": "no such model"}}, "404 Not Found"))
+    server.answer_with(HELLO)
     first, second = both(aiml, "chat", "hi", "-m", "a/one,b/two")
     assert (first.stdout, first.stderr) == (second.stdout, second.stderr)
 
 
 def test_a_conversation_in_the_repl_is_replayed_line_by_line(server: Loopback) -> None:
-    server.answers(HELLO)
+    server.answer_with(HELLO)
     for flag, address in (("--record", server.url), ("--replay", NOWHERE["AIML_BASE_URL"])):
         with Console("chat", "--interactive", flag, TAPE, AIML_BASE_URL=address) as console:
             for count, text in enumerate(("hi", "and then"), 1):
-                console.prompt()
-                console.line(text)
-                console.until(lambda count=count: console.text().count("Hello") == count)
-            console.prompt()
-            console.line("/exit")
-            assert console.end() == 0
+                console.wait_for_prompt()
+                console.type_line(text)
+                console.wait_until(lambda count=count: console.read_text().count("Hello") == count)
+            console.wait_for_prompt()
+            console.type_line("/exit")
+            assert console.wait_for_exit() == 0
     assert len(server.requests) == 2
 
 
@@ -322,7 +322,7 @@ def test_a_conversation_in_the_repl_is_replayed_line_by_line(server: Loopback) -
 def test_what_real_gateways_said_is_replayed(path: Path, server: Loopback, capfdbinary: Captured) -> None:
     found = json.loads(path.read_text())
     body = base64.b64decode(found["body_base64"]) if "body_base64" in found else found["body"].encode()
-    server.answers(http(body, f"{found['status']} Word", found.get("content_type") or ""))
+    server.answer_with(http_response(body, f"{found['status']} Word", found.get("content_type") or ""))
     call = ["respond" if found["endpoint"] == "responses" else "chat", "hi", "--format", "raw", "--retries", "0"]
     first = main([*call, "--record", TAPE, "--base-url", server.url]), capfdbinary.readouterr()
     second = main([*call, "--replay", TAPE]), capfdbinary.readouterr()
@@ -340,7 +340,7 @@ def test_the_script_of_the_documentation_runs_as_it_says(server: Loopback, tmp_p
     Path("bin").mkdir()
     Path("bin/aiml").write_text(f'#!/bin/sh\nexec {sys.executable} -m aiml_cli "$@"\n')
     Path("bin/aiml").chmod(0o755)
-    server.answers(stream(delta("blue"), delta(finish="stop")))
+    server.answer_with(stream(delta("blue"), delta(finish="stop")))
     environ = {**os.environ, "PATH": f"{tmp_path}/bin:{os.environ['PATH']}", "AIML_BASE_URL": server.url}
 
     def run(**more: str) -> "subprocess.CompletedProcess[str]":

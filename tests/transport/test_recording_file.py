@@ -9,8 +9,19 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from support.loopback import HELLO, SILENCE, STREAM, Loopback, as_json, chunk, delta, http, response, stream
-from support.run_cli import Aiml, command
+from support.loopback import (
+    HELLO,
+    SILENCE,
+    STREAM,
+    Loopback,
+    chunk,
+    delta,
+    http_response,
+    json_response,
+    response_object,
+    stream,
+)
+from support.run_cli import Aiml, build_command
 
 KEY = "k-canary-77a0c3f1"
 TAPE = "tape.jsonl"
@@ -21,7 +32,7 @@ def lines() -> list[Any]:
 
 
 def test_what_was_not_recorded_is_refused_with_the_difference(server: Loopback, aiml: Aiml) -> None:
-    server.answers(HELLO)
+    server.answer_with(HELLO)
     aiml("chat", "something else altogether", "--record", TAPE)
     aiml("chat", "hello", "--temperature", "0.5", "--record", TAPE)
     done = aiml("chat", "helo", "--replay", TAPE, "-O", "seed=3")
@@ -36,7 +47,7 @@ def test_what_was_not_recorded_is_refused_with_the_difference(server: Loopback, 
 
 
 def test_a_long_difference_is_short_and_harmless(server: Loopback, aiml: Aiml) -> None:
-    server.answers(HELLO)
+    server.answer_with(HELLO)
     aiml("chat", "x" * 9000 + "end", "--record", TAPE)
     more = [word for number in range(20) for word in ("-O", f"p{number}={number}")]
     done = aiml("chat", "x" * 9000 + f"\x1b]0;{KEY}", *more, "--replay", TAPE, AIMLAPI_API_KEY=KEY)
@@ -49,7 +60,7 @@ def test_a_long_difference_is_short_and_harmless(server: Loopback, aiml: Aiml) -
 
 
 def test_another_path_is_told_as_such(server: Loopback, aiml: Aiml) -> None:
-    server.answers(HELLO)
+    server.answer_with(HELLO)
     aiml("chat", "hi", "--record", TAPE)
     done = aiml("respond", "hi", "--replay", TAPE)
     assert done.returncode == 4
@@ -57,7 +68,7 @@ def test_another_path_is_told_as_such(server: Loopback, aiml: Aiml) -> None:
 
 
 def test_json_is_compared_as_values(server: Loopback, aiml: Aiml) -> None:
-    server.answers(HELLO)
+    server.answer_with(HELLO)
     aiml("chat", "hi", "--temperature", "1", "--record", TAPE)
     found = lines()[0]
     found["request"]["json"] = dict(reversed(found["request"]["json"].items())) | {"temperature": 1}
@@ -82,7 +93,7 @@ def test_json_is_compared_as_values(server: Loopback, aiml: Aiml) -> None:
     ],
 )
 def test_a_recording_that_cannot_be_used_is_told(content: str | None, words: str, server: Loopback, aiml: Aiml) -> None:
-    server.answers(HELLO)
+    server.answer_with(HELLO)
     aiml("chat", "hi", "--record", "good.jsonl")
     if content is not None:
         Path(TAPE).write_text(content.replace("LINE", Path("good.jsonl").read_text().strip()))
@@ -92,7 +103,7 @@ def test_a_recording_that_cannot_be_used_is_told(content: str | None, words: str
 
 
 def test_both_at_once_are_refused(server: Loopback, aiml: Aiml) -> None:
-    server.answers(HELLO)
+    server.answer_with(HELLO)
     done = aiml("chat", "hi", "--record", "a", "--replay", "b")
     assert (done.returncode, server.requests, Path("a").exists()) == (2, [], False)
 
@@ -104,7 +115,7 @@ def test_what_is_no_place_for_a_recording_is_refused_before_anything_is_sent(
     Path("folder").mkdir()
     os.mkfifo("fifo")
     Path("notes.txt").write_text("my notes")
-    server.answers(HELLO)
+    server.answer_with(HELLO)
     done = aiml("chat", "hi", "--record", place)
     assert (done.returncode, server.requests) == (2, [])
     assert b"nothing was sent" in done.stderr
@@ -113,7 +124,7 @@ def test_what_is_no_place_for_a_recording_is_refused_before_anything_is_sent(
 
 @pytest.mark.parametrize("flags", [["-o"], ["--meta"], ["--each", "line", "--resume-from"]])
 def test_a_recording_is_not_written_over(flags: list[str], server: Loopback, aiml: Aiml) -> None:
-    server.answers(HELLO)
+    server.answer_with(HELLO)
     aiml("chat", "hi", "--record", TAPE)
     before = Path(TAPE).read_bytes()
     for flag in ("--record", "--replay"):
@@ -124,15 +135,15 @@ def test_a_recording_is_not_written_over(flags: list[str], server: Loopback, aim
 
 @pytest.mark.promise("private-files")
 def test_a_recording_is_private_from_the_start(server: Loopback, aiml: Aiml) -> None:
-    server.answers(HELLO)
+    server.answer_with(HELLO)
     aiml("chat", "hi", "--record", TAPE)
     assert stat.S_IMODE(Path(TAPE).stat().st_mode) == 0o600
 
 
 def test_many_processes_record_into_one_file(server: Loopback) -> None:
-    server.answers(HELLO)
+    server.answer_with(HELLO)
     environ = {**os.environ, "AIML_BASE_URL": server.url}
-    calls = [command("chat", f"hi {number}", "x" * 70_000, "--record", TAPE, "-q") for number in range(8)]
+    calls = [build_command("chat", f"hi {number}", "x" * 70_000, "--record", TAPE, "-q") for number in range(8)]
     running = [
         subprocess.Popen(call, env=environ, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL) for call in calls
     ]
@@ -142,7 +153,7 @@ def test_many_processes_record_into_one_file(server: Loopback) -> None:
 
 
 def test_a_torn_last_line_is_left_out_and_mended_by_the_next_recording(server: Loopback, aiml: Aiml) -> None:
-    server.answers(HELLO)
+    server.answer_with(HELLO)
     aiml("chat", "hi", "--record", TAPE)
     whole = Path(TAPE).read_bytes()
     Path(TAPE).write_bytes(whole + whole[:-30])
@@ -155,9 +166,9 @@ def test_a_torn_last_line_is_left_out_and_mended_by_the_next_recording(server: L
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGKILL, -9)])
 def test_a_call_that_was_stopped_leaves_no_line(number: int, code: int, server: Loopback) -> None:
-    server.answers(STREAM + chunk(delta("Hel")), SILENCE)
+    server.answer_with(STREAM + chunk(delta("Hel")), SILENCE)
     environ = {**os.environ, "AIML_BASE_URL": server.url}
-    running = subprocess.Popen(command("chat", "hi", "--record", TAPE), env=environ, stdout=subprocess.PIPE)
+    running = subprocess.Popen(build_command("chat", "hi", "--record", TAPE), env=environ, stdout=subprocess.PIPE)
     assert running.stdout
     assert running.stdout.read(3) == b"Hel"
     running.send_signal(number)
@@ -168,13 +179,13 @@ def test_a_call_that_was_stopped_leaves_no_line(number: int, code: int, server: 
 
 @pytest.mark.promise("answer-first")
 def test_a_full_disk_costs_a_notice_and_not_the_answer(server: Loopback, aiml: Aiml, tmp_path: Path) -> None:
-    server.answers(HELLO)
+    server.answer_with(HELLO)
     limited = [
         "bash",
         "-c",
         'ulimit -f 1; trap "" XFSZ; exec "$@"',
         "bash",
-        *command("chat", "x" * 3000, "--no-log", "--record", TAPE),
+        *build_command("chat", "x" * 3000, "--no-log", "--record", TAPE),
     ]
     environ = {**os.environ, "AIML_BASE_URL": server.url}
     done = subprocess.run(limited, env=environ, stdin=subprocess.DEVNULL, capture_output=True, timeout=60, check=False)
@@ -192,17 +203,17 @@ ESCAPED = "".join(f"\\u{ord(char):04x}" for char in KEY)
         stream(delta(f"your key is {KEY}, yes"), delta(finish="stop")),
         STREAM + b"".join(chunk(delta(KEY)[place : place + 1]) for place in range(len(delta(KEY)))) + b"0\r\n\r\n",
         stream(delta("KEY").replace(b"KEY", ESCAPED.encode()), delta(finish="stop")),
-        as_json({"error": {"message": f"{KEY} is wrong"}}, "401 No", f"X-Echo: {KEY}", f"Set-Cookie: {KEY}"),
-        http(KEY.encode(), "302 Found", "text/plain", f"Location: /{KEY}"),
+        json_response({"error": {"message": f"{KEY} is wrong"}}, "401 No", f"X-Echo: {KEY}", f"Set-Cookie: {KEY}"),
+        http_response(KEY.encode(), "302 Found", "text/plain", f"Location: /{KEY}"),
     ],
     ids=["stream", "bytes", "escaped", "refused", "moved"],
 )
 @pytest.mark.promise("key-secret")
 def test_the_key_is_in_no_recording(answer: bytes, server: Loopback, aiml: Aiml) -> None:
-    server.answers(answer)
+    server.answer_with(answer)
     aiml("chat", f"my key is {KEY}", "--record", TAPE, "--allow-secrets", AIMLAPI_API_KEY=KEY)
     written = Path(TAPE).read_text()
-    assert server.requests[0].header("authorization") == f"Bearer {KEY}"
+    assert server.requests[0].get_header("authorization") == f"Bearer {KEY}"
     assert len(lines()) == 1
     assert KEY not in written
     assert KEY not in "".join(lines()[0]["reply"]["chunks"]).encode().decode("unicode_escape")
@@ -210,7 +221,7 @@ def test_the_key_is_in_no_recording(answer: bytes, server: Loopback, aiml: Aiml)
 
 
 def test_what_proves_who_asks_a_tool_is_not_recorded_and_is_replayed_all_the_same(server: Loopback, aiml: Aiml) -> None:
-    server.answers(http(json.dumps(response(tools=[{"headers": {"X-Token": KEY}}])).encode()))
+    server.answer_with(http_response(json.dumps(response_object(tools=[{"headers": {"X-Token": KEY}}])).encode()))
     tool = {"type": "mcp", "server_label": "d", "server_url": "https://d.example", "headers": {"X-Token": KEY}}
     for flag in ("--record", "--replay"):
         assert aiml("respond", "hi", "-S", "-O", f"tools={json.dumps([tool])}", flag, TAPE).returncode == 0

@@ -9,31 +9,33 @@ from hypothesis import strategies as st
 
 from aiml_cli.api.error_response import error_from_status
 from aiml_cli.errors import AimlError, ConnectionFailed, IncompleteAnswer, RateLimited, ServerError
-from aiml_cli.transport.retry import LONGEST_OBEYED_S, add_retry_hint, requested_delay, retry_delay
+from aiml_cli.transport.retry import MAX_RETRY_AFTER_S, add_retry_hint, parse_retry_after, retry_delay
 
 NOW = datetime(2026, 9, 1, 12, 0, 0, tzinfo=UTC)
 NO_HEADERS: dict[str, str] = {}
 
 
-def answered(status: int, words: str = "no") -> AimlError:
+def status_error(status: int, words: str = "no") -> AimlError:
     return error_from_status(status, {}, words.encode())
 
 
-def waits(error: AimlError, headers: dict[str, str] | None = None, tried: int = 1, luck: float = 1.0) -> float | None:
-    return retry_delay(error, headers or {}, tried, NOW, luck)
+def get_delay(
+    error: AimlError, headers: dict[str, str] | None = None, attempt: int = 1, jitter: float = 1.0
+) -> float | None:
+    return retry_delay(error, headers or {}, attempt, NOW, jitter)
 
 
 @pytest.mark.promise("retries")
 @pytest.mark.parametrize("status", [408, 409, 429, 500, 502, 503, 504, 529])
 def test_what_may_pass_is_tried_again(status: int) -> None:
-    assert waits(answered(status)) == 0.5
+    assert get_delay(status_error(status)) == 0.5
 
 
 @pytest.mark.promise("retries")
 @pytest.mark.parametrize("status", [301, 307, 400, 401, 402, 403, 404, 405, 413, 422])
 def test_what_will_not_change_is_not_tried_again(status: int) -> None:
-    assert waits(answered(status)) is None
-    assert waits(answered(status), {"retry-after": "1"}) is None
+    assert get_delay(status_error(status)) is None
+    assert get_delay(status_error(status), {"retry-after": "1"}) is None
 
 
 @pytest.mark.promise("retries")
@@ -41,7 +43,7 @@ def test_what_will_not_change_is_not_tried_again(status: int) -> None:
 @pytest.mark.parametrize("headers", [{}, {"retry-after": "1"}, {"x-should-retry": "true"}], ids=repr)
 def test_an_empty_purse_is_never_tried_again(words: str, headers: dict[str, str]) -> None:
     report = f'{{"error":{{"message":"no","code":"{words}"}}}}'
-    assert waits(answered(429, report), headers) is None
+    assert get_delay(status_error(429, report), headers) is None
 
 
 @pytest.mark.parametrize(
@@ -56,18 +58,29 @@ def test_an_empty_purse_is_never_tried_again(words: str, headers: dict[str, str]
     ],
 )
 def test_without_an_answer_only_a_failed_connection_is_tried_again(error: AimlError, *, again: bool) -> None:
-    assert (waits(error) is not None) == again
+    assert (get_delay(error) is not None) == again
 
 
 @pytest.mark.promise("retries")
 def test_the_pause_doubles_up_to_eight_seconds() -> None:
-    assert [waits(answered(500), tried=tried) for tried in range(1, 8)] == [0.5, 1.0, 2.0, 4.0, 8.0, 8.0, 8.0]
+    assert [get_delay(status_error(500), attempt=attempt) for attempt in range(1, 8)] == [
+        0.5,
+        1.0,
+        2.0,
+        4.0,
+        8.0,
+        8.0,
+        8.0,
+    ]
 
 
 @settings(deadline=None)
 @given(st.integers(1, 50), st.floats(0, 1))
-def test_luck_only_shortens_the_pause_a_little(tried: int, luck: float) -> None:
-    shortened, whole = waits(answered(500), tried=tried, luck=luck), waits(answered(500), tried=tried)
+def test_luck_only_shortens_the_pause_a_little(attempt: int, jitter: float) -> None:
+    shortened, whole = (
+        get_delay(status_error(500), attempt=attempt, jitter=jitter),
+        get_delay(status_error(500), attempt=attempt),
+    )
     assert shortened is not None
     assert whole is not None
     assert whole * 0.5 <= shortened <= whole <= 8
@@ -91,8 +104,8 @@ def test_luck_only_shortens_the_pause_a_little(tried: int, luck: float) -> None:
     ],
 )
 def test_the_servers_wish_is_obeyed(headers: dict[str, str], seconds: float) -> None:
-    assert waits(answered(429), headers) == seconds
-    assert waits(answered(503), headers, tried=3, luck=0) == seconds
+    assert get_delay(status_error(429), headers) == seconds
+    assert get_delay(status_error(503), headers, attempt=3, jitter=0) == seconds
 
 
 @pytest.mark.promise("retries")
@@ -115,8 +128,8 @@ def test_the_servers_wish_is_obeyed(headers: dict[str, str], seconds: float) -> 
     ids=repr,
 )
 def test_a_wish_too_long_or_garbage_ends_at_once(headers: dict[str, str]) -> None:
-    assert waits(answered(429), headers) is None
-    assert waits(answered(500), headers) is None
+    assert get_delay(status_error(429), headers) is None
+    assert get_delay(status_error(500), headers) is None
 
 
 @pytest.mark.parametrize(
@@ -124,7 +137,7 @@ def test_a_wish_too_long_or_garbage_ends_at_once(headers: dict[str, str]) -> Non
     [(500, "false", False), (429, "false", False), (425, "true", True), (500, "true", True), (500, "maybe", True)],
 )
 def test_the_server_may_say_whether_to_try_again(status: int, wish: str, *, again: bool) -> None:
-    assert (waits(answered(status), {"x-should-retry": wish}) is not None) == again
+    assert (get_delay(status_error(status), {"x-should-retry": wish}) is not None) == again
 
 
 @pytest.mark.promise("retries")
@@ -135,10 +148,10 @@ def test_the_server_may_say_whether_to_try_again(status: int, wish: str, *, agai
 @example("0 0 0 0 0 0")
 def test_no_header_is_more_than_garbage(text: str) -> None:
     for name in ("retry-after", "retry-after-ms"):
-        asked = requested_delay({name: text}, NOW)
+        asked = parse_retry_after({name: text}, NOW)
         assert asked is None or asked >= 0
-        waited = waits(answered(429), {name: text})
-        assert waited is None or 0 <= waited <= LONGEST_OBEYED_S
+        waited = get_delay(status_error(429), {name: text})
+        assert waited is None or 0 <= waited <= MAX_RETRY_AFTER_S
 
 
 @pytest.mark.parametrize(
@@ -150,7 +163,7 @@ def test_no_header_is_more_than_garbage(text: str) -> None:
     ],
 )
 def test_a_rate_limit_tells_how_long_it_lasts(headers: dict[str, str], hint: str) -> None:
-    assert add_retry_hint(answered(429), headers, NOW).hint == hint
+    assert add_retry_hint(status_error(429), headers, NOW).hint == hint
 
 
 @pytest.mark.parametrize("headers", [NO_HEADERS, {"retry-after": "1e400"}], ids=repr)

@@ -4,15 +4,28 @@ from typing import Any
 
 import pytest
 from support.endings import Ask
-from support.loopback import END, RESET, SILENCE, STREAM, Drip, Loopback, chunk, delta, event, response, spoken, stream
+from support.loopback import (
+    END,
+    RESET,
+    SILENCE,
+    STREAM,
+    Drip,
+    Loopback,
+    chunk,
+    delta,
+    event,
+    response_object,
+    stream,
+    text_events,
+)
 
 PLAIN = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n"
 STOPPED, CUT = "the answer stopped: nothing came any more", "the connection was cut before the answer was complete"
 ENDED = "the stream ended before the answer was complete"
-WORDS = {"chat": [delta("Hel"), delta("lo")], "respond": spoken("Hel", "lo")}
+WORDS = {"chat": [delta("Hel"), delta("lo")], "respond": text_events("Hel", "lo")}
 LAST = {
     "chat": delta(finish="stop") + event("[DONE]"),
-    "respond": event({"type": "response.completed", "response": response()}),
+    "respond": event({"type": "response.completed", "response": response_object()}),
 }
 BOTH = pytest.mark.parametrize("command", ["chat", "respond"])
 
@@ -55,7 +68,7 @@ CUTS: dict[str, Any] = {
 @pytest.mark.parametrize("fault", CUTS)
 def test_a_cut_answer_keeps_its_text_and_is_told(fault: str, command: str, server: Loopback, ask: Ask) -> None:
     steps, words = CUTS[fault]
-    server.answers(*steps(command))
+    server.answer_with(*steps(command))
     ending = ask(command, "hi", timeout=0.3, retries=2)
     assert (ending.code, ending.stdout, len(server.requests)) == (8, "Hello\n", 1)
     assert words in ending.stderr.splitlines()[0]
@@ -82,20 +95,20 @@ WHOLE: dict[str, Any] = {
 @BOTH
 @pytest.mark.parametrize("form", WHOLE)
 def test_a_whole_answer_is_whole_whatever_frames_it(form: str, command: str, server: Loopback, ask: Ask) -> None:
-    server.answers(*WHOLE[form](command))
+    server.answer_with(*WHOLE[form](command))
     assert ask(command, "hi", timeout=5) == (0, "Hello\n", "")
 
 
 @pytest.mark.promise("timeouts")
 @BOTH
 def test_a_comment_counts_as_life(command: str, server: Loopback, ask: Ask) -> None:
-    server.answers(chunks(command), Drip(chunk(b": ping\n\n") * 8, 13, 0.1), chunk(LAST[command]) + END)
+    server.answer_with(chunks(command), Drip(chunk(b": ping\n\n") * 8, 13, 0.1), chunk(LAST[command]) + END)
     assert ask(command, "hi", timeout=0.4) == (0, "Hello\n", "")
 
 
 BUSY = {"message": "It is busy.", "type": "overloaded", "code": "busy"}
 INCOMPLETE = {"reason": "max_output_tokens"}
-FAILED = response("Hello", "failed", error={"code": "server_error", "message": "It is busy."})
+FAILED = response_object("Hello", "failed", error={"code": "server_error", "message": "It is busy."})
 # endpoint, what comes behind Hello, words of stderr, exit code
 REPORTS = [
     ("chat", event({"error": BUSY}), "It is busy.", 6),
@@ -118,13 +131,13 @@ REPORTS = [
     ("respond", event({"error": BUSY}), "It is busy.", 6),
     ("respond", event({"type": "response.failed", "response": FAILED}), "It is busy.", 6),
     ("respond", event({"type": "response.completed", "response": FAILED}), "It is busy.", 6),
-    ("respond", event({"type": "response.failed", "response": response("Hello", "failed")}), "failed", 6),
-    ("respond", event({"type": "response.cancelled", "response": response("Hello", "cancelled")}), "", 8),
+    ("respond", event({"type": "response.failed", "response": response_object("Hello", "failed")}), "failed", 6),
+    ("respond", event({"type": "response.cancelled", "response": response_object("Hello", "cancelled")}), "", 8),
     ("respond", event("{"), "not JSON", 6),
     *(
         ("respond", event({"type": f"response.{name}", "response": inside}), "length cap", 8)
         for name in ("incomplete", "completed")
-        for inside in [response("Hello", "incomplete", incomplete_details=INCOMPLETE)]
+        for inside in [response_object("Hello", "incomplete", incomplete_details=INCOMPLETE)]
     ),
 ]
 
@@ -136,7 +149,7 @@ REPORTS = [
 def test_a_report_in_the_stream_is_no_success(
     command: str, last: bytes, words: str, code: int, server: Loopback, ask: Ask
 ) -> None:
-    server.answers(stream(*WORDS[command], last))
+    server.answer_with(stream(*WORDS[command], last))
     ending = ask(command, "hi", retries=2)
     assert (ending.code, ending.stdout, len(server.requests)) == (code, "Hello\n", 1)
     assert words in ending.stderr
@@ -158,7 +171,7 @@ NOTHING = [
 def test_a_stream_of_nothing_is_no_answer(
     reply: bytes, words: str, code: int, command: str, server: Loopback, ask: Ask
 ) -> None:
-    server.answers(reply)
+    server.answer_with(reply)
     ending = ask(command, "hi")
     assert (ending.code in (code, 6), ending.stdout) == (True, "")
     assert words in ending.stderr

@@ -46,7 +46,7 @@ HEADS: dict[str, tuple[tuple[Step, ...], str, int]] = {
 @pytest.mark.parametrize("fault", HEADS)
 def test_what_is_no_head_of_a_reply_is_told_in_time(fault: str, command: str, server: Loopback, ask: Ask) -> None:
     steps, words, code = HEADS[fault]
-    server.answers(*steps)
+    server.answer_with(*steps)
     ending = ask(command, "hi", timeout=0.3)
     assert (ending.code, ending.stdout, len(server.requests)) == (code, "", 1)
     assert words in ending.stderr.splitlines()[0]
@@ -55,8 +55,8 @@ def test_what_is_no_head_of_a_reply_is_told_in_time(fault: str, command: str, se
 
 @pytest.mark.parametrize("steps", [(), (b"220 hello\r\n",), (RESET,), (SILENCE,)], ids=repr)
 def test_a_server_that_reads_no_request_is_told_too(steps: tuple[Step, ...], server: Loopback, ask: Ask) -> None:
-    server.deaf = True
-    server.answers(*steps)
+    server.skips_request = True
+    server.answer_with(*steps)
     ending = ask("chat", "hi", timeout=0.3)
     assert (ending.code in (6, 7), ending.stdout) == (True, "")
 
@@ -116,18 +116,18 @@ def test_a_name_that_names_nothing_is_told(name: str, ask: Ask) -> None:
     ],
 )
 def test_hints_before_the_answer_take_nothing_from_it(head: bytes, server: Loopback, ask: Ask) -> None:
-    server.answers(head, HELLO)
+    server.answer_with(head, HELLO)
     assert ask("chat", "hi") == (0, "Hello\n", "")
 
 
 @pytest.mark.promise("timeouts")
 def test_headers_that_drip_but_end_in_time_are_an_answer(server: Loopback, ask: Ask) -> None:
-    server.answers(Drip(HELLO, 16, 0.001))
+    server.answer_with(Drip(HELLO, 16, 0.001))
     assert ask("chat", "hi", timeout=20) == (0, "Hello\n", "")
 
 
 @pytest.mark.promise("timeouts")
 def test_the_clock_of_the_headers_stops_with_them(server: Loopback, ask: Ask) -> None:
     head, _, body = HELLO.partition(b"\r\n\r\n")
-    server.answers(head + b"\r\n\r\n", Drip(body, 40, 0.05))
+    server.answer_with(head + b"\r\n\r\n", Drip(body, 40, 0.05))
     assert ask("chat", "hi", timeout=0.3) == (0, "Hello\n", "")

@@ -5,15 +5,16 @@ import zlib
 from collections.abc import Callable, Iterator
 
 import pytest
-from support.endings import Ask, peak
-from support.loopback import Loopback, as_json, delta, event, response, spoken
+from support.endings import Ask, measure_peak_memory
+from support.loopback import Loopback, delta, event, json_response, response_object, text_events
 
 from aiml_cli.errors import AimlError
-from aiml_cli.transport.response_body import PIECE, unpacked
+from aiml_cli.transport.response_body import MAX_PIECE_BYTES, decompress
 
 STREAMS = {
     "chat": delta("Hel") + delta("lo") + delta(finish="stop") + event("[DONE]"),
-    "respond": b"".join(spoken("Hel", "lo")) + event({"type": "response.completed", "response": response()}),
+    "respond": b"".join(text_events("Hel", "lo"))
+    + event({"type": "response.completed", "response": response_object()}),
 }
 BOTH = pytest.mark.parametrize("command", ["chat", "respond"])
 
@@ -56,7 +57,7 @@ PACKERS: list[tuple[str, Pack]] = [
 def test_a_compressed_stream_is_read(
     name: str, pack: Pack, *, framed: bool, command: str, server: Loopback, ask: Ask
 ) -> None:
-    server.answers(packed(pack(STREAMS[command]), name, framed=framed))
+    server.answer_with(packed(pack(STREAMS[command]), name, framed=framed))
     assert ask(command, "hi") == (0, "Hello\n", "")
 
 
@@ -65,9 +66,9 @@ def test_a_compressed_stream_is_read(
 def test_the_borders_of_reads_do_not_matter(pack: Pack, size: int) -> None:
     data = bytes(range(256)) * 2000
     raw = pack(data)
-    pieces = list(unpacked("gzip" if pack is gzip.compress else "deflate", _cut(raw, size)))
+    pieces = list(decompress("gzip" if pack is gzip.compress else "deflate", _cut(raw, size)))
     assert b"".join(pieces) == data
-    assert max(map(len, pieces)) <= PIECE
+    assert max(map(len, pieces)) <= MAX_PIECE_BYTES
 
 
 def _cut(raw: bytes, size: int) -> Iterator[bytes]:
@@ -94,7 +95,7 @@ WRECKS = [
 def test_what_cannot_be_decompressed_is_told(
     name: str, body: bytes, words: str, code: int, command: str, server: Loopback, ask: Ask
 ) -> None:
-    server.answers(packed(body, name))
+    server.answer_with(packed(body, name))
     ending = ask(command, "hi")
     assert (ending.code in (code, 8), ending.stdout) == (True, "")
     assert words in ending.stderr
@@ -104,7 +105,7 @@ def test_what_cannot_be_decompressed_is_told(
 def test_a_compressed_stream_that_is_cut_keeps_its_text(server: Loopback, ask: Ask) -> None:
     packer = zlib.compressobj(wbits=zlib.MAX_WBITS | 16)
     begun = packer.compress(delta("Hel") + delta("lo")) + packer.flush(zlib.Z_SYNC_FLUSH)
-    server.answers(packed(begun, "gzip", framed=False))
+    server.answer_with(packed(begun, "gzip", framed=False))
     assert ask("chat", "hi")[:2] == (8, "Hello\n")
 
 
@@ -113,7 +114,7 @@ def test_a_compressed_stream_that_is_cut_keeps_its_text(server: Loopback, ask: A
 def test_the_words_of_a_compressed_failure_are_shown_where_they_can_be_read(
     name: str, server: Loopback, ask: Ask
 ) -> None:
-    server.answers(packed(gzip.compress(b'{"error": "No."}'), name).replace(b"200 OK", b"400 Bad"))
+    server.answer_with(packed(gzip.compress(b'{"error": "No."}'), name).replace(b"200 OK", b"400 Bad"))
     ending = ask("chat", "hi")
     assert (ending.code, ending.stdout) == (4, "")
     assert ("No." in ending.stderr) == (name == "gzip")
@@ -132,8 +133,8 @@ def bomb(start: bytes) -> bytes:
 def test_a_bomb_ends_with_an_error_before_it_takes_the_memory(
     command: list[str], start: bytes, server: Loopback
 ) -> None:
-    server.answers(packed(bomb(start), "gzip"))
-    code, size, _ = peak(server, *command)
+    server.answer_with(packed(bomb(start), "gzip"))
+    code, size, _ = measure_peak_memory(server, *command)
     assert code == 6
     assert size < 400 << 10
 
@@ -141,19 +142,19 @@ def test_a_bomb_ends_with_an_error_before_it_takes_the_memory(
 @pytest.mark.promise("memory")
 def test_a_bomb_of_many_small_events_ends_too(server: Loopback, ask: Ask) -> None:
     raw = gzip.compress((b": " + b"x" * 1000 + b"\n\n") * (80 << 10))
-    server.answers(packed(raw, "gzip"))
+    server.answer_with(packed(raw, "gzip"))
     ending = ask("chat", "hi")
     assert (ending.code, "swells" in ending.stderr) == (6, True)
 
 
 def test_nothing_but_gzip_and_deflate_is_asked_for(server: Loopback, ask: Ask) -> None:
-    server.answers(as_json({"data": []}))
+    server.answer_with(json_response({"data": []}))
     ask("models")
     ask("chat", "hi")
-    assert [each.header("accept-encoding") for each in server.requests] == ["gzip, deflate", "identity"]
+    assert [each.get_header("accept-encoding") for each in server.requests] == ["gzip, deflate", "identity"]
 
 
 def test_every_fault_of_an_encoding_is_one_of_ours() -> None:
     for name in ("br", "gzip", "deflate"):
         with pytest.raises(AimlError):
-            list(unpacked(name, iter([b"\x00\x01\x02\x03" * 9])))
+            list(decompress(name, iter([b"\x00\x01\x02\x03" * 9])))

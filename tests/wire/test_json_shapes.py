@@ -9,7 +9,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from support.endings import Ask
-from support.loopback import USAGE, Loopback, as_json, event, response, spoken, stream
+from support.loopback import USAGE, Loopback, event, json_response, response_object, stream, text_events
 
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=8) | st.sampled_from(["stop", "error"]),
@@ -39,9 +39,11 @@ ITEMS = [
     {"type": "image_generation_call", "id": "g", "result": "AA==", "status": "completed"},
     {"type": "web_search_call", "id": "w", "action": {"type": "search", "query": "q"}},
 ]
-FULL = response(output=ITEMS, incomplete_details={"reason": "max_output_tokens"}, error={"code": "x", "message": "y"})
+FULL = response_object(
+    output=ITEMS, incomplete_details={"reason": "max_output_tokens"}, error={"code": "x", "message": "y"}
+)
 EVENTS = [
-    {"type": "response.created", "response": response("", "in_progress", output=[])},
+    {"type": "response.created", "response": response_object("", "in_progress", output=[])},
     {"type": "response.output_text.delta", **PLACE, "delta": "Hel", "logprobs": TOP},
     {"type": "response.output_text.done", **PLACE, "text": "Hel"},
     {"type": "response.content_part.done", **PLACE, "part": PART},
@@ -78,11 +80,13 @@ def put(found: Any, path: tuple[Any, ...], value: Any) -> Any:
 def reply(command: str, kind: str, value: Any) -> bytes:
     """Make the bytes of an answer that holds the value."""
     if kind == "json":
-        return as_json(value)
+        return json_response(value)
     if command == "chat":
         return stream(event(CHUNK), event(json.dumps(value)), event("[DONE]"))
     return stream(
-        *spoken("Hel"), event(json.dumps(value)), event({"type": "response.completed", "response": response()})
+        *text_events("Hel"),
+        event(json.dumps(value)),
+        event({"type": "response.completed", "response": response_object()}),
     )
 
 

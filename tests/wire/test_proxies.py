@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 from support import certificates
-from support.endings import Ask, Ending
+from support.endings import Ask, CliResult
 from support.loopback import HELLO, SILENCE, Loopback
 from support.proxy import Proxy
 
@@ -16,8 +16,8 @@ FAR = "https://api.example.test/v1"
 @pytest.fixture
 def far() -> Iterator[Loopback]:
     """Run a server that only a proxy can reach by its name."""
-    with Loopback(tls=certificates.context()) as server:
-        server.answers(HELLO)
+    with Loopback(tls=certificates.make_context()) as server:
+        server.answer_with(HELLO)
         yield server
 
 
@@ -25,11 +25,13 @@ def far() -> Iterator[Loopback]:
 def through(ask: Ask, clean: Path, monkeypatch: pytest.MonkeyPatch) -> Ask:
     """Give a function that asks the far server with these variables."""
 
-    def run(timeout: float = 20, retries: int = 0, **variables: str) -> Ending:
+    def run(timeout: float = 20, retries: int = 0, **variables: str) -> CliResult:
         monkeypatch.setenv("AIMLAPI_API_KEY", KEY)
         for name, value in variables.items():
             monkeypatch.setenv(name, value)
-        return ask("chat", "hi", "--ca-bundle", certificates.bundle(clean), url=FAR, timeout=timeout, retries=retries)
+        return ask(
+            "chat", "hi", "--ca-bundle", certificates.write_bundle(clean), url=FAR, timeout=timeout, retries=retries
+        )
 
     return run
 
@@ -39,10 +41,10 @@ def through(ask: Ask, clean: Path, monkeypatch: pytest.MonkeyPatch) -> Ask:
 def test_a_proxy_is_used_and_learns_neither_key_nor_prompt(name: str, far: Loopback, through: Ask) -> None:
     with Proxy(far.port) as proxy:
         assert through(**{name: proxy.url}) == (0, "Hello\n", "")
-    (head,) = proxy.heads
+    (head,) = proxy.request_heads
     assert head.startswith(b"CONNECT api.example.test:443 HTTP/1.1\r\n")
     assert KEY.encode() not in head
-    assert far.requests[0].header("authorization") == f"Bearer {KEY}"
+    assert far.requests[0].get_header("authorization") == f"Bearer {KEY}"
 
 
 REFUSALS = [
@@ -69,7 +71,7 @@ def test_a_proxy_that_does_not_open_the_way_is_told(
 
 @pytest.mark.promise("timeouts")
 def test_a_proxy_that_says_nothing_is_given_up(server: Loopback, through: Ask) -> None:
-    server.answers(SILENCE)
+    server.answer_with(SILENCE)
     ending = through(timeout=0.3, HTTPS_PROXY=f"http://127.0.0.1:{server.port}")
     assert (ending.code, "no answer in time" in ending.stderr) == (7, True)
 
@@ -120,7 +122,7 @@ def test_a_server_on_this_machine_is_asked_whatever_the_proxy_variables_say(
 ) -> None:
     for name, value in {"HTTP_PROXY": proxy, "ALL_PROXY": proxy, "NO_PROXY": none}.items():
         monkeypatch.setenv(name, value)
-    server.answers(HELLO)
+    server.answer_with(HELLO)
     assert ask("chat", "hi") == (0, "Hello\n", "")
 
 

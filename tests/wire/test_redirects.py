@@ -2,24 +2,24 @@
 
 import pytest
 from support.endings import Ask
-from support.loopback import HELLO, Loopback, as_json, http, response
+from support.loopback import HELLO, Loopback, http_response, json_response, response_object
 
 KEY = "sk-made-up-0123456789"
 PROMPT = "a secret prompt"
 KINDS = ["301 Moved", "302 Found", "303 See Other", "307 Temporary", "308 Permanent"]
-CATALOGUE = as_json({"data": [{"id": "m", "type": "openai/chat-completions"}]})
+CATALOGUE = json_response({"data": [{"id": "m", "type": "openai/chat-completions"}]})
 
 
 def to(place: str, kind: str = "302 Found") -> bytes:
     """Make a redirect."""
-    return http(b"", kind, "text/plain", f"Location: {place}")
+    return http_response(b"", kind, "text/plain", f"Location: {place}")
 
 
 @pytest.fixture
 def other() -> Loopback:
     """Make a server of another origin."""
     made = Loopback()
-    made.answers(HELLO)
+    made.answer_with(HELLO)
     return made
 
 
@@ -32,7 +32,7 @@ def test_a_question_is_never_redirected(
     monkeypatch.setenv("AIMLAPI_API_KEY", KEY)
     with other:
         for place in (other.url, f"{server.url}/elsewhere"):
-            server.answers(to(place, kind))
+            server.answer_with(to(place, kind))
             ending = ask(command, PROMPT, retries=2)
             assert (ending.code, ending.stdout) == (4, "")
             assert f"it points to {place}" in ending.stderr
@@ -42,9 +42,9 @@ def test_a_question_is_never_redirected(
 # command, what the server at the end of the way says, words of stdout
 GETS = [
     (["models"], CATALOGUE, "m\t"),
-    (["usage"], as_json({"current_balance": 5, "currency": "USD"}), "balance\t\t5"),
-    (["config", "check"], as_json({"current_balance": 5, "currency": "USD"}), "the balance is 5.00 USD"),
-    (["respond", "--show", "resp_1"], as_json(response()), "Hello\n"),
+    (["usage"], json_response({"current_balance": 5, "currency": "USD"}), "balance\t\t5"),
+    (["config", "check"], json_response({"current_balance": 5, "currency": "USD"}), "the balance is 5.00 USD"),
+    (["respond", "--show", "resp_1"], json_response(response_object()), "Hello\n"),
 ]
 
 
@@ -55,11 +55,11 @@ def test_a_get_is_redirected_on_its_origin(
     command: list[str], reply: bytes, words: str, kind: str, server: Loopback, ask: Ask, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("AIMLAPI_API_KEY", KEY)
-    server.answers(to("/other/place?a=b", kind))
-    server.answers(reply)
+    server.answer_with(to("/other/place?a=b", kind))
+    server.answer_with(reply)
     ending = ask(*command)
     assert (ending.code, words in ending.stdout) == (0, True)
-    assert server.requests[1].line == "GET /other/place?a=b HTTP/1.1"
+    assert server.requests[1].request_line == "GET /other/place?a=b HTTP/1.1"
     assert "is redirected to http://127.0.0.1:" in ending.stderr
 
 
@@ -72,7 +72,7 @@ def test_a_get_is_not_redirected_elsewhere(
 ) -> None:  # fmt: skip
     monkeypatch.setenv("AIMLAPI_API_KEY", KEY)
     with other:
-        server.answers(to(f"{other.url}/models", kind))
+        server.answer_with(to(f"{other.url}/models", kind))
         ending = ask(*command)
     assert (words in ending.stdout, len(server.requests), other.requests) == (False, 1, [])
 
@@ -86,17 +86,17 @@ def test_a_get_is_not_redirected_elsewhere(
     ],
 )  # fmt: skip
 def test_what_only_looks_like_the_same_origin_is_another(place: str, server: Loopback, ask: Ask) -> None:
-    server.answers(to(place.format(port=server.port)))
-    server.answers(http(b"", "404 Not Found"))
+    server.answer_with(to(place.format(port=server.port)))
+    server.answer_with(http_response(b"", "404 Not Found"))
     ending = ask("models")
     assert (ending.code in (4, 6), ending.stdout) == (True, "")
-    assert all(request.line.endswith("HTTP/1.1") for request in server.requests)
+    assert all(request.request_line.endswith("HTTP/1.1") for request in server.requests)
     assert len(server.requests) <= (2 if place.startswith("\\") else 1)
 
 
 @pytest.mark.promise("key-bound")
 def test_a_redirect_without_end_ends_after_five(server: Loopback, ask: Ask) -> None:
-    server.answers(to("/again"))
+    server.answer_with(to("/again"))
     ending = ask("models")
     assert (ending.code, len(server.requests)) == (4, 6)
     assert ending.stderr.count("is redirected to") == 5
@@ -105,8 +105,8 @@ def test_a_redirect_without_end_ends_after_five(server: Loopback, ask: Ask) -> N
 @pytest.mark.promise("key-secret")
 def test_a_key_in_the_place_is_not_shown(server: Loopback, ask: Ask, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AIMLAPI_API_KEY", KEY)
-    server.answers(to(f"/x?key={KEY}"))
-    server.answers(to(f"http://evil.test/x?key={KEY}"))
+    server.answer_with(to(f"/x?key={KEY}"))
+    server.answer_with(to(f"http://evil.test/x?key={KEY}"))
     for command in (["respond", "--show", "resp_1"], ["usage"], ["config", "check"]):
         ending = ask(*command)
         assert KEY not in ending.stdout + ending.stderr

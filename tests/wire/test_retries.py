@@ -5,14 +5,14 @@ from email.utils import format_datetime
 
 import pytest
 from support.endings import Ask
-from support.loopback import HELLO, RESET, Loopback, Step, as_json, delta, http, stream
+from support.loopback import HELLO, RESET, Loopback, Step, delta, http_response, json_response, stream
 
-NO = as_json({"error": {"message": "Not now."}}, "503 Busy", "Retry-After: 0")
+NO = json_response({"error": {"message": "Not now."}}, "503 Busy", "Retry-After: 0")
 
 
 def refusal(status: int, *headers: str, words: str = "Not now.") -> bytes:
     """Make a failing reply."""
-    return as_json({"error": {"message": words}}, f"{status} No", *headers)
+    return json_response({"error": {"message": words}}, f"{status} No", *headers)
 
 
 @pytest.mark.promise("retries")
@@ -20,8 +20,8 @@ def refusal(status: int, *headers: str, words: str = "Not now.") -> bytes:
 @pytest.mark.parametrize("status", [408, 409, 429, 500, 501, 502, 503, 504, 520, 529, 599])
 def test_what_may_pass_is_sent_again_and_told(status: int, command: str, server: Loopback, ask: Ask) -> None:
     for _ in range(2):
-        server.answers(refusal(status, "Retry-After: 0"))
-    server.answers(as_json(ANSWER))
+        server.answer_with(refusal(status, "Retry-After: 0"))
+    server.answer_with(json_response(ANSWER))
     ending = ask(*command.split(), "hi", retries=2)
     assert (ending.code, ending.stdout, len(server.requests)) == (0, "Hello\n", 3)
     assert [line.partition("; ")[2] for line in ending.stderr.splitlines()] == [
@@ -41,9 +41,9 @@ ANSWER = {
 
 @pytest.mark.promise("retries")
 def test_each_try_has_an_id_of_its_own(server: Loopback, ask: Ask) -> None:
-    server.answers(NO)
+    server.answer_with(NO)
     ask("chat", "hi", retries=2)
-    names = [request.header("x-client-request-id") for request in server.requests]
+    names = [request.get_header("x-client-request-id") for request in server.requests]
     assert (len(names), len(set(names)), None in names) == (3, 3, False)
     assert len({request.body for request in server.requests}) == 1
 
@@ -52,7 +52,7 @@ def test_each_try_has_an_id_of_its_own(server: Loopback, ask: Ask) -> None:
 @pytest.mark.parametrize("header", ["", "Retry-After: 0", "x-should-retry: true"])
 @pytest.mark.parametrize("status", [400, 401, 402, 403, 404, 413, 422])
 def test_what_will_not_change_is_sent_once(status: int, header: str, server: Loopback, ask: Ask) -> None:
-    server.answers(refusal(status, *filter(None, [header])))
+    server.answer_with(refusal(status, *filter(None, [header])))
     ending = ask("chat", "hi", retries=2)
     assert (ending.code in (3, 4), ending.stdout, len(server.requests)) == (True, "", 1)
 
@@ -62,7 +62,7 @@ def test_what_will_not_change_is_sent_once(status: int, header: str, server: Loo
     "words", ["insufficient_quota", "budget_exceeded", "You ran out of credits", "billing hard limit", "Top up, please"]
 )
 def test_a_rate_limit_that_speaks_of_credit_is_asked_once(words: str, server: Loopback, ask: Ask) -> None:
-    server.answers(refusal(429, "Retry-After: 0", words=words))
+    server.answer_with(refusal(429, "Retry-After: 0", words=words))
     ending = ask("chat", "hi", retries=2)
     assert (ending.code, len(server.requests), "billing" in ending.stderr) == (3, 1, True)
 
@@ -81,8 +81,8 @@ def date(seconds: float) -> str:
     ],
 )  # fmt: skip
 def test_the_servers_pace_is_kept(header: str, server: Loopback, ask: Ask) -> None:
-    server.answers(refusal(429, header.replace("PAST", date(-60))))
-    server.answers(HELLO)
+    server.answer_with(refusal(429, header.replace("PAST", date(-60))))
+    server.answer_with(HELLO)
     ending = ask("chat", "hi", retries=1)
     assert (ending.code, ending.stdout, len(server.requests)) == (0, "Hello\n", 2)
     assert "trying again in 0.0 s (1 of 1)" in ending.stderr
@@ -98,7 +98,7 @@ def test_the_servers_pace_is_kept(header: str, server: Loopback, ask: Ask) -> No
     ],
 )  # fmt: skip
 def test_a_wish_too_long_or_garbage_ends_at_once(wish: str, hint: str, server: Loopback, ask: Ask) -> None:
-    server.answers(refusal(429, f"Retry-After: {wish.replace('LATER', date(4000))}"))
+    server.answer_with(refusal(429, f"Retry-After: {wish.replace('LATER', date(4000))}"))
     ending = ask("chat", "hi", retries=2)
     assert (ending.code, ending.stdout, len(server.requests)) == (5, "", 1)
     assert hint in ending.stderr
@@ -106,7 +106,7 @@ def test_a_wish_too_long_or_garbage_ends_at_once(wish: str, hint: str, server: L
 
 @pytest.mark.parametrize("status", [429, 500, 503])
 def test_a_server_may_forbid_another_try(status: int, server: Loopback, ask: Ask) -> None:
-    server.answers(refusal(status, "x-should-retry: false"))
+    server.answer_with(refusal(status, "x-should-retry: false"))
     ask("chat", "hi", retries=2)
     assert len(server.requests) == 1
 
@@ -116,8 +116,8 @@ def test_a_server_may_forbid_another_try(status: int, server: Loopback, ask: Ask
 def test_a_connection_that_ends_without_a_word_is_tried_again(
     steps: tuple[Step, ...], server: Loopback, ask: Ask
 ) -> None:
-    server.answers(*steps)
-    server.answers(HELLO)
+    server.answer_with(*steps)
+    server.answer_with(HELLO)
     ending = ask("chat", "hi", retries=1)
     assert (ending.code, ending.stdout, len(server.requests)) == (0, "Hello\n", 2)
     assert "the connection was closed without an answer; trying again in " in ending.stderr
@@ -126,21 +126,21 @@ def test_a_connection_that_ends_without_a_word_is_tried_again(
 @pytest.mark.promise("sent-once")
 @pytest.mark.parametrize("flags", [[], ["--format", "json"], ["--format", "jsonl"], ["--format", "raw"]])
 def test_nothing_is_sent_again_after_the_first_word(flags: list[str], server: Loopback, ask: Ask) -> None:
-    server.answers(stream(delta("Hel"), end=b""))
-    server.answers(HELLO)
+    server.answer_with(stream(delta("Hel"), end=b""))
+    server.answer_with(HELLO)
     ending = ask("chat", "hi", *flags, retries=5)
     assert (ending.code, len(server.requests), "trying again" in ending.stderr) == (8, 1, False)
 
 
 @pytest.mark.promise("retries")
 def test_zero_retries_are_one_try(server: Loopback, ask: Ask) -> None:
-    server.answers(NO)
+    server.answer_with(NO)
     assert ask("chat", "hi", retries=0).code == 6
     assert len(server.requests) == 1
 
 
 @pytest.mark.promise("retries")
 def test_a_quiet_user_is_told_of_the_end_alone(server: Loopback, ask: Ask) -> None:
-    server.answers(http(b"", "503 Busy", "text/plain", "Retry-After: 0"))
+    server.answer_with(http_response(b"", "503 Busy", "text/plain", "Retry-After: 0"))
     ending = ask("chat", "hi", "-q", retries=2)
     assert (len(server.requests), "trying again" in ending.stderr, ending.code) == (3, False, 6)

@@ -3,8 +3,8 @@
 from collections.abc import Iterator
 
 import pytest
-from support.endings import Ask, peak
-from support.loopback import HELLO, Flood, Loopback, delta, event, http, response, spoken
+from support.endings import Ask, measure_peak_memory
+from support.loopback import HELLO, Flood, Loopback, delta, event, http_response, response_object, text_events
 
 HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n\r\n"
 JSON_HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n\r\n"
@@ -19,15 +19,15 @@ def streamed(command: str, *texts: str) -> Iterator[bytes]:
         yield from map(delta, texts)
         yield delta(finish="stop") + event("[DONE]")
     else:
-        yield from spoken(*texts)
-        yield event({"type": "response.completed", "response": response("", output=[])})
+        yield from text_events(*texts)
+        yield event({"type": "response.completed", "response": response_object("", output=[])})
 
 
 @pytest.mark.promise("memory")
 @BOTH
 def test_ten_megabytes_in_one_event_are_an_answer(command: str, server: Loopback, ask: Ask) -> None:
     text = "0123456789" * MIB
-    server.answers(streamed(command, text))
+    server.answer_with(streamed(command, text))
     ending = ask(command, "hi")
     assert (ending.code, ending.stdout == text + "\n", ending.stderr) == (0, True, "")
 
@@ -48,8 +48,8 @@ ENDLESS = {
 @pytest.mark.promise("memory")
 @pytest.mark.parametrize("what", ENDLESS)
 def test_what_has_no_end_is_ended_with_an_error(what: str, server: Loopback) -> None:
-    server.answers(*ENDLESS[what])
-    code, size, shown = peak(server, "chat", "hi", "--retries", "0")
+    server.answer_with(*ENDLESS[what])
+    code, size, shown = measure_peak_memory(server, "chat", "hi", "--retries", "0")
     assert (code, shown) == (6, b"")
     assert size < 400 << 10
 
@@ -57,8 +57,8 @@ def test_what_has_no_end_is_ended_with_an_error(what: str, server: Loopback) -> 
 @pytest.mark.promise("memory")
 @pytest.mark.parametrize("command", [["models"], ["usage"], ["config", "check"], ["respond", "--show", "resp_1"]])
 def test_no_command_reads_without_end(command: list[str], server: Loopback) -> None:
-    server.answers(JSON_HEAD + b'{"x": "', Flood(b"x" * 65536, 200 * MIB))
-    code, size, shown = peak(server, *command)
+    server.answer_with(JSON_HEAD + b'{"x": "', Flood(b"x" * 65536, 200 * MIB))
+    code, size, shown = measure_peak_memory(server, *command)
     assert (code in (0, 4, 6, 8), size < 400 << 10) == (True, True)
     assert b"xxxx" not in shown
 
@@ -67,16 +67,16 @@ def test_no_command_reads_without_end(command: list[str], server: Loopback) -> N
 def usual() -> int:
     """Give the memory, in KiB, that a short answer takes."""
     with Loopback() as server:
-        server.answers(HELLO)
-        return peak(server, "chat", "hi", "--no-log")[1]
+        server.answer_with(HELLO)
+        return measure_peak_memory(server, "chat", "hi", "--no-log")[1]
 
 
 @pytest.mark.promise("memory")
 @BOTH
 def test_100_000_events_take_no_more_memory_than_their_text(command: str, usual: int, server: Loopback) -> None:
     count, text = 100_000, "twenty letters each. "
-    server.answers(streamed(command, *[text] * count))
-    code, size, shown = peak(server, command, "hi", "--no-log")
+    server.answer_with(streamed(command, *[text] * count))
+    code, size, shown = measure_peak_memory(server, command, "hi", "--no-log")
     assert (code, shown) == (0, (text * count + "\n").encode())
     # Besides the text, once as bytes and once as words, there may be what one read holds.
     assert size - usual < 3 * len(shown) // 1024 + (6 << 10)
@@ -84,6 +84,8 @@ def test_100_000_events_take_no_more_memory_than_their_text(command: str, usual:
 
 def test_a_large_json_answer_is_read(server: Loopback, ask: Ask) -> None:
     text = "x" * (10 * MIB)
-    server.answers(http(b'{"choices": [{"message": {"content": "' + text.encode() + b'"}, "finish_reason": "stop"}]}'))
+    server.answer_with(
+        http_response(b'{"choices": [{"message": {"content": "' + text.encode() + b'"}, "finish_reason": "stop"}]}')
+    )
     ending = ask("chat", "hi")
     assert (ending.code, ending.stdout == text + "\n") == (0, True)

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 from support.endings import Ask
-from support.loopback import END, HELLO, STREAM, Loopback, as_json, chunk, event, http
+from support.loopback import END, HELLO, STREAM, Loopback, chunk, event, http_response, json_response
 
 WORDS = "It is broken."
 # what the body is, whether it holds words
@@ -56,7 +56,7 @@ def meant(status: int) -> tuple[int, ...]:
 
 def answer(status: int, body: Any, content_type: str) -> bytes:
     raw = body if isinstance(body, bytes) else json.dumps(body).encode()
-    return http(raw, f"{status} So", content_type)
+    return http_response(raw, f"{status} So", content_type)
 
 
 @pytest.mark.promise("servers-words")
@@ -65,7 +65,7 @@ def answer(status: int, body: Any, content_type: str) -> bytes:
     [(status, form) for status in STATUSES for form in BODIES if status in (400, 429, 500) or form in SOME],
 )
 def test_a_failing_status_is_told_in_the_servers_words(status: int, form: str, server: Loopback, ask: Ask) -> None:
-    server.answers(answer(status, *BODIES[form]))
+    server.answer_with(answer(status, *BODIES[form]))
     ending = ask("chat", "hi")
     assert (ending.code in meant(status), ending.stdout, len(server.requests)) == (True, "", 1)
     assert f"aiml: the server answered {status}: " in ending.stderr
@@ -78,7 +78,7 @@ def test_a_failing_status_is_told_in_the_servers_words(status: int, form: str, s
 @pytest.mark.parametrize("form", SILENT)
 @pytest.mark.parametrize("status", [400, 404, 429, 500, 503])
 def test_a_failure_without_words_is_told_too(status: int, form: str, command: str, server: Loopback, ask: Ask) -> None:
-    server.answers(answer(status, SILENT[form], "application/json"))
+    server.answer_with(answer(status, SILENT[form], "application/json"))
     ending = ask(command, "hi")
     assert (ending.code in meant(status), ending.stdout) == (True, "")
     assert f"aiml: the server answered {status}" in ending.stderr
@@ -87,7 +87,7 @@ def test_a_failure_without_words_is_told_too(status: int, form: str, command: st
 @pytest.mark.promise("servers-words")
 @pytest.mark.parametrize("words", ["line\n" * 100, "x" * 100_000, "\n".join("y" * 1000 for _ in range(50))])
 def test_long_words_are_shortened(words: str, server: Loopback, ask: Ask) -> None:
-    server.answers(as_json({"error": {"message": words}}, "500 Oops"))
+    server.answer_with(json_response({"error": {"message": words}}, "500 Oops"))
     ending = ask("chat", "hi")
     assert len(ending.stderr.splitlines()) <= 5
     assert len(ending.stderr) < 800
@@ -104,35 +104,35 @@ def test_long_words_are_shortened(words: str, server: Loopback, ask: Ask) -> Non
     ],
 )
 def test_the_words_count_even_where_the_reply_is_cut(reply: bytes, server: Loopback, ask: Ask) -> None:
-    server.answers(reply)
+    server.answer_with(reply)
     ending = ask("chat", "hi")
     assert (ending.code, WORDS in ending.stderr) == (6, True)
 
 
 # reply, words of stderr, exit code
 UNDER_200 = [
-    (as_json({"error": {"message": WORDS}}), WORDS, 6),
-    (as_json({"error": WORDS}), WORDS, 6),
-    (as_json([{"error": {"message": WORDS}}]), WORDS, 6),
-    (as_json({"detail": WORDS}), WORDS, 6),
-    (as_json({"status": "error", "message": WORDS}), WORDS, 6),
-    (http(f"<html><body>{WORDS}</body></html>".encode(), "200 OK", "text/html"), WORDS, 6),
-    (http(f"<html><body>{WORDS}</body></html>".encode(), "200 OK", "text/event-stream"), WORDS, 6),
-    (http(WORDS.encode(), "200 OK", "text/plain"), WORDS, 6),
-    (http(b""), "nothing in it", 6),
-    (http(b" \n"), "nothing in it", 6),
-    (http(b"null"), "", 6),
-    (http(b"[]"), "", 6),
-    (http(b"{}"), "", 6),
-    (http(b"3"), "", 6),
-    (http(b"{"), "", 6),
-    (http(b"[" * 100_000), "", 6),
-    (http(b"\xff\xfe"), "", 6),
+    (json_response({"error": {"message": WORDS}}), WORDS, 6),
+    (json_response({"error": WORDS}), WORDS, 6),
+    (json_response([{"error": {"message": WORDS}}]), WORDS, 6),
+    (json_response({"detail": WORDS}), WORDS, 6),
+    (json_response({"status": "error", "message": WORDS}), WORDS, 6),
+    (http_response(f"<html><body>{WORDS}</body></html>".encode(), "200 OK", "text/html"), WORDS, 6),
+    (http_response(f"<html><body>{WORDS}</body></html>".encode(), "200 OK", "text/event-stream"), WORDS, 6),
+    (http_response(WORDS.encode(), "200 OK", "text/plain"), WORDS, 6),
+    (http_response(b""), "nothing in it", 6),
+    (http_response(b" \n"), "nothing in it", 6),
+    (http_response(b"null"), "", 6),
+    (http_response(b"[]"), "", 6),
+    (http_response(b"{}"), "", 6),
+    (http_response(b"3"), "", 6),
+    (http_response(b"{"), "", 6),
+    (http_response(b"[" * 100_000), "", 6),
+    (http_response(b"\xff\xfe"), "", 6),
     (b"HTTP/1.1 204 No Content\r\n\r\n", "nothing in it", 6),
     (b"HTTP/1.1 205 Reset Content\r\nContent-Length: 0\r\n\r\n", "nothing in it", 6),
     (b"HTTP/1.0 200 OK\r\n\r\n", "nothing in it", 6),
-    (as_json({"choices": [{"index": 0}]}), "", 8),
-    (as_json({"choices": [{"message": None, "finish_reason": None}]}), "", 8),
+    (json_response({"choices": [{"index": 0}]}), "", 8),
+    (json_response({"choices": [{"message": None, "finish_reason": None}]}), "", 8),
 ]
 
 
@@ -142,16 +142,16 @@ UNDER_200 = [
 def test_what_is_no_answer_is_none_under_200_either(
     reply: bytes, words: str, code: int, command: str, server: Loopback, ask: Ask
 ) -> None:
-    server.answers(reply)
+    server.answer_with(reply)
     ending = ask(command, "hi", retries=2)
     assert (ending.code in (code, 6), ending.stdout, len(server.requests)) == (True, "", 1)
     assert words in ending.stderr
 
 
 @pytest.mark.promise("servers-words")
-@pytest.mark.parametrize("reply", [http(b'{"error": "It is broken."}', "413 Too Large"), HELLO])
+@pytest.mark.parametrize("reply", [http_response(b'{"error": "It is broken."}', "413 Too Large"), HELLO])
 def test_an_answer_that_comes_before_the_request_is_read_counts(reply: bytes, server: Loopback, ask: Ask) -> None:
-    server.deaf = True
-    server.answers(reply)
+    server.skips_request = True
+    server.answer_with(reply)
     ending = ask("chat", "hi")
     assert ending.code in (4, 0)

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 from support.endings import Ask
-from support.loopback import Drip, Loopback, delta, event, response, spoken
+from support.loopback import Drip, Loopback, delta, event, response_object, text_events
 
 TEXT = "Zoë \U0001f389 a\u2028b\x85c"
 HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n\r\n"
@@ -25,7 +25,9 @@ def _widened(part: bytes) -> bytes:
 
 BODIES = {
     "chat": wide(delta(TEXT) + delta(finish="stop") + event("[DONE]")),
-    "respond": wide(b"".join(spoken(TEXT)) + event({"type": "response.completed", "response": response(TEXT)})),
+    "respond": wide(
+        b"".join(text_events(TEXT)) + event({"type": "response.completed", "response": response_object(TEXT)})
+    ),
 }
 # A JSON value may be cut into several data lines wherever a blank may stand.
 FORMS: dict[str, Callable[[bytes], bytes]] = {
@@ -58,7 +60,7 @@ FORMS: dict[str, Callable[[bytes], bytes]] = {
 @pytest.mark.parametrize("command", ["chat", "respond"])
 @pytest.mark.parametrize("form", FORMS)
 def test_every_form_of_a_stream_gives_the_same_answer(form: str, command: str, server: Loopback, ask: Ask) -> None:
-    server.answers(HEAD + FORMS[form](BODIES[command]))
+    server.answer_with(HEAD + FORMS[form](BODIES[command]))
     assert ask(command, "hi") == (0, f"{TEXT}\n", "")
 
 
@@ -67,7 +69,7 @@ def test_every_form_of_a_stream_gives_the_same_answer(form: str, command: str, s
 @pytest.mark.parametrize("form", ["LF", "CR", "CRLF"])
 @pytest.mark.parametrize("size", [1, 2, 3, 7])
 def test_a_stream_may_come_byte_by_byte(size: int, form: str, command: str, server: Loopback, ask: Ask) -> None:
-    server.answers(HEAD, Drip(FORMS[form](BODIES[command]), size, 0))
+    server.answer_with(HEAD, Drip(FORMS[form](BODIES[command]), size, 0))
     assert ask(command, "hi") == (0, f"{TEXT}\n", "")
 
 
@@ -86,5 +88,7 @@ LOOSE: list[Any] = [
 @pytest.mark.parametrize("chunks", LOOSE)
 def test_what_is_missing_or_null_is_nothing(chunks: list[Any], server: Loopback, ask: Ask) -> None:
     noise = b"".join(map(event, chunks))
-    server.answers(HEAD + noise + delta("Hel") + noise + delta("lo") + delta(finish="stop") + noise + event("[DONE]"))
+    server.answer_with(
+        HEAD + noise + delta("Hel") + noise + delta("lo") + delta(finish="stop") + noise + event("[DONE]")
+    )
     assert ask("chat", "hi") == (0, "Hello\n", "")

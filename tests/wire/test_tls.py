@@ -13,23 +13,23 @@ KEY = "sk-made-up-0123456789"
 
 @pytest.mark.promise("key-bound")
 def test_a_server_with_a_good_certificate_is_asked(clean: Path, ask: Ask) -> None:
-    with Loopback(tls=certificates.context()) as server:
-        server.answers(HELLO)
-        assert ask("chat", "hi", "--ca-bundle", certificates.bundle(clean), url=server.url) == (0, "Hello\n", "")
+    with Loopback(tls=certificates.make_context()) as server:
+        server.answer_with(HELLO)
+        assert ask("chat", "hi", "--ca-bundle", certificates.write_bundle(clean), url=server.url) == (0, "Hello\n", "")
 
 
 @pytest.mark.promise("key-bound")
 def test_the_systems_variable_names_certificates_too(clean: Path, ask: Ask, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("SSL_CERT_FILE", certificates.bundle(clean))
-    with Loopback(tls=certificates.context()) as server:
-        server.answers(HELLO)
+    monkeypatch.setenv("SSL_CERT_FILE", certificates.write_bundle(clean))
+    with Loopback(tls=certificates.make_context()) as server:
+        server.answer_with(HELLO)
         assert ask("chat", "hi", url=server.url) == (0, "Hello\n", "")
 
 
 WRONG = {
-    "self-signed": (lambda: certificates.context(signed_by=trustme.CA()), "certificate"),
-    "expired": (lambda: certificates.context(expired=True), "expired"),
-    "of another host": (lambda: certificates.context("other.test"), "mismatch"),
+    "self-signed": (lambda: certificates.make_context(signed_by=trustme.CA()), "certificate"),
+    "expired": (lambda: certificates.make_context(expired=True), "expired"),
+    "of another host": (lambda: certificates.make_context("other.test"), "mismatch"),
 }
 
 
@@ -41,8 +41,8 @@ def test_a_wrong_certificate_gets_neither_key_nor_prompt(
     make, words = WRONG[fault]
     monkeypatch.setenv("AIMLAPI_API_KEY", KEY)
     with Loopback(tls=make()) as server:
-        server.answers(HELLO)
-        ending = ask("chat", "hi", "--ca-bundle", certificates.bundle(clean), url=server.url, retries=2)
+        server.answer_with(HELLO)
+        ending = ask("chat", "hi", "--ca-bundle", certificates.write_bundle(clean), url=server.url, retries=2)
         assert (ending.code, ending.stdout, server.requests, server.connections) == (7, "", [], 1)
         assert "the server's certificate is not trusted: " in ending.stderr
         assert words in ending.stderr
@@ -52,40 +52,40 @@ def test_a_wrong_certificate_gets_neither_key_nor_prompt(
 @pytest.mark.parametrize("name", ["SSLKEYLOGFILE", "PYTHONHTTPSVERIFY", "CURL_CA_BUNDLE", "REQUESTS_CA_BUNDLE"])
 def test_no_variable_switches_the_check_off(name: str, ask: Ask, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(name, "0" if name == "PYTHONHTTPSVERIFY" else "")
-    with Loopback(tls=certificates.context()) as server:
-        server.answers(HELLO)
+    with Loopback(tls=certificates.make_context()) as server:
+        server.answer_with(HELLO)
         assert ask("chat", "hi", url=server.url).code == 7
         assert server.requests == []
 
 
 def test_a_server_that_speaks_no_tls_is_told(server: Loopback, ask: Ask) -> None:
-    server.deaf = True
-    server.answers(b"HTTP/1.1 400 Bad Request\r\n\r\n")
+    server.skips_request = True
+    server.answer_with(b"HTTP/1.1 400 Bad Request\r\n\r\n")
     ending = ask("chat", "hi", url=server.url.replace("http:", "https:"), retries=2)
     assert (ending.code, ending.stdout, server.connections) == (7, "", 1)
     assert "no TLS connection: wrong version number" in ending.stderr
 
 
 def test_a_server_that_speaks_tls_alone_is_told(ask: Ask) -> None:
-    with Loopback(tls=certificates.context()) as server:
-        server.answers(HELLO)
+    with Loopback(tls=certificates.make_context()) as server:
+        server.answer_with(HELLO)
         ending = ask("chat", "hi", url=server.url.replace("https:", "http:"))
         assert (ending.code in (6, 7), ending.stdout) == (True, "")
 
 
 @pytest.mark.promise("timeouts")
 def test_a_handshake_that_does_not_come_is_given_up(server: Loopback, ask: Ask) -> None:
-    server.deaf = True
-    server.answers(SILENCE)
+    server.skips_request = True
+    server.answer_with(SILENCE)
     ending = ask("chat", "hi", url=server.url.replace("http:", "https:"), timeout=0.3)
     assert (ending.code, "no connection within 0.3 s" in ending.stderr) == (7, True)
 
 
 @pytest.mark.promise("timeouts")
 def test_headers_that_drip_through_tls_are_given_up(clean: Path, ask: Ask) -> None:
-    with Loopback(tls=certificates.context()) as server:
-        server.answers(Drip(b"HTTP/1.1 200 OK\r\n" + b"X: y\r\n" * 1000))
-        ending = ask("chat", "hi", "--ca-bundle", certificates.bundle(clean), url=server.url, timeout=0.4)
+    with Loopback(tls=certificates.make_context()) as server:
+        server.answer_with(Drip(b"HTTP/1.1 200 OK\r\n" + b"X: y\r\n" * 1000))
+        ending = ask("chat", "hi", "--ca-bundle", certificates.write_bundle(clean), url=server.url, timeout=0.4)
         assert (ending.code, "no answer in time" in ending.stderr) == (7, True)
 
 

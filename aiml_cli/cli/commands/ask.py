@@ -1,4 +1,4 @@
-"""Ask once: settle what is asked of whom, hold the turn, and end as it ended."""
+"""Run one request and print its answer, or start a run of several requests."""
 
 import os
 from collections.abc import Callable, Sequence
@@ -18,97 +18,89 @@ from aiml_cli.settings.options import SEVERAL_MODELS, SIDE_BY_SIDE
 from aiml_cli.settings.resolve import Flags, Settings, resolve
 from aiml_cli.store.config_file import read_sources
 from aiml_cli.system.stdio import print_err, print_out
+from aiml_cli.transport.choose_transport import validate_paths
 
 
-def ask(name: str, words: Sequence[str], flags: Flags) -> int:
-    """Ask a question on an endpoint and show the answer; give the exit code, or raise what went wrong."""
+def ask(endpoint: str, words: Sequence[str], flags: Flags) -> int:
+    """Run one request and return its exit code, or raise the error."""
     try:
-        words, flags, template = _prepared(name, words, flags)
-        settings = resolve(read_sources(flags, os.environ, template), name)
-        check_conflicts(settings, _modes(settings, flags))
+        words, flags, template = _prepare_prompt(endpoint, words, flags)
+        settings = resolve(read_sources(flags, os.environ, template), endpoint)
+        check_conflicts(settings, _list_modes(settings, flags))
         if settings.options.record or settings.options.replay:
-            from aiml_cli.transport import choose_transport  # before any other file is opened
-
-            choose_transport.validate_paths(settings.options)
-        several = _several(name, words, flags, settings)
-        wanted = None if several else response_spec_of(settings)
-        is_shown_only = (settings.options.dry_run or settings.options.as_) and not is_stored_action(settings.options)
-        screen = None if is_shown_only or several else choose_output(settings.options, os.environ)
+            validate_paths(settings.options)  # before any other file is opened
+        run_several = _choose_run(endpoint, words, flags, settings)
+        spec = None if run_several else response_spec_of(settings)
+        is_dry_run = (settings.options.dry_run or settings.options.as_) and not is_stored_action(settings.options)
+        output = None if is_dry_run or run_several else choose_output(settings.options, os.environ)
     except AimlError as error:
-        _print_failure(name, error, flags)
+        _print_failure(endpoint, error, flags)
         raise
-    if several:
-        return several()
-    if screen is None:
+    if run_several:
+        return run_several()
+    if output is None:
         from aiml_cli.core import dry_run  # needed here only
 
-        return dry_run.print_snippet(
-            ChatRequest(ENDPOINTS[name], words, dry_run.use_placeholder_server(settings), wanted)
-        )
-    with start_demo_if_asked(settings) as settled:
-        return _show_answer(ChatRequest(ENDPOINTS[name], words, settled, wanted), screen)
+        settings = dry_run.use_placeholder_server(settings)
+        return dry_run.print_snippet(ChatRequest(ENDPOINTS[endpoint], words, settings, spec))
+    with start_demo_if_asked(settings) as resolved:
+        return _run_turn(ChatRequest(ENDPOINTS[endpoint], words, resolved, spec), output)
 
 
-def _several(name: str, words: Sequence[str], flags: Flags, settings: Settings) -> "Callable[[], int] | None":
-    """Give what asks more than once: for each row, of each model, for each piece of a long input."""
+def _choose_run(endpoint: str, words: Sequence[str], flags: Flags, settings: Settings) -> "Callable[[], int] | None":
+    """Return a function that sends several requests or edits a file, or None for a single request."""
     models = flags["model"].texts if "model" in flags else ()
     if settings.options.in_place:
         from aiml_cli.core import edit_in_place  # as those below for few calls only
 
-        return lambda: edit_in_place.edit_file(name, words, settings)
+        return lambda: edit_in_place.edit_file(endpoint, words, settings)
     if settings.options.each:
         from aiml_cli.batch import each_setup
 
-        return lambda: each_setup.ask_each(name, words, settings)
+        return lambda: each_setup.ask_each(endpoint, words, settings)
     if len(models) > 1:
         from aiml_cli.batch import compare
 
         return lambda: compare.ask_models(
-            name, words, [replace(settings, options=replace(settings.options, model=model)) for model in models]
+            endpoint, words, [replace(settings, options=replace(settings.options, model=model)) for model in models]
         )
     if settings.options.first:
         raise UsageError("--first chooses among several models, and there is one", "name them all: -m A -m B --first")
     if settings.options.chunk:
         from aiml_cli.batch import chunks
 
-        return lambda: chunks.ask_chunks(name, words, settings)
+        return lambda: chunks.ask_chunks(endpoint, words, settings)
     return None
 
 
-def _modes(settings: Settings, flags: Flags) -> Sequence[str]:
-    """Return the ways in which this call is made that no single option names."""
+def _list_modes(settings: Settings, flags: Flags) -> Sequence[str]:
+    """Return the modes of this call that no single option names."""
     if "model" not in flags or len(flags["model"].texts) < 2:  # noqa: PLR2004 - several
         return ()
     return (SEVERAL_MODELS,) if settings.options.first else (SEVERAL_MODELS, SIDE_BY_SIDE)
 
 
-def _prepared(name: str, words: Sequence[str], flags: Flags) -> tuple[Sequence[str], Flags, Flags | None]:
-    """Let a template and an editor have their say, where they are asked for."""
+def _prepare_prompt(endpoint: str, words: Sequence[str], flags: Flags) -> tuple[Sequence[str], Flags, Flags | None]:
+    """Fill the template and open the editor, if the flags ask for it."""
     if not flags.keys() & {"template", "param", "edit"}:
         return words, flags, None
     from aiml_cli.core import template_fill  # for few calls only
 
-    return template_fill.prepare_prompt(name, words, flags)
+    return template_fill.prepare_prompt(endpoint, words, flags)
 
 
-def _print_failure(name: str, error: AimlError, flags: Flags) -> None:
-    """Print the object of a failure where JSON was asked for; of several models an array of them."""
+def _print_failure(endpoint: str, error: AimlError, flags: Flags) -> None:
+    """Print the JSON object of a failure if JSON was asked for; for several models an array of them."""
     count = len(flags["model"].texts) if "model" in flags and "first" not in flags else 1
-    if _wants_json(flags, ("json", "jsonl") if count == 1 else ("json",)):
-        found = answer_to_dict(Answer(name, error=error))
-        print_out(json_line(found if count == 1 else [found] * count, indent=2).decode())
+    # The settings may be invalid, so the format is read from the flag or the environment.
+    word = flags["format"].texts[-1] if "format" in flags else os.environ.get("AIML_FORMAT", "")
+    if "json" in flags or word == "json" or (word == "jsonl" and count == 1):
+        result = answer_to_dict(Answer(endpoint, error=error))
+        print_out(json_line(result if count == 1 else [result] * count, indent=2).decode())
 
 
-def _wants_json(flags: Flags, formats: Sequence[str]) -> bool:
-    """Say whether JSON was asked for, when the settings as a whole could not be settled."""
-    said = flags.get("format")
-    word = said.texts[-1] if said else os.environ.get("AIML_FORMAT", "")
-    return "json" in flags or word in formats
-
-
-def _show_answer(question: ChatRequest, screen: AnswerOutput) -> int:
-    """Hold one turn; raise what went wrong."""
-    answer = turn.run_turn(question, screen).answer
+def _run_turn(request: ChatRequest, output: AnswerOutput) -> int:
+    answer = turn.run_turn(request, output).answer
     if answer.error:
         raise answer.error
     if answer.completion.hit_length_limit:

@@ -1,4 +1,4 @@
-"""Answer `aiml config …`: show and change settings, store the key, check that all is in order."""
+"""Run `aiml config`: show and change settings, store the key, edit the config file."""
 
 import json
 import os
@@ -8,7 +8,7 @@ from typing import Any
 
 from aiml_cli.errors import AimlError, UsageError
 from aiml_cli.settings.options import ROWS, Option, value_of
-from aiml_cli.settings.resolve import RawValue, Settings, Source, persistent_options, read_table, resolve
+from aiml_cli.settings.resolve import Flags, Settings, Source, persistent_options, read_table, resolve
 from aiml_cli.settings.urls import host_of
 from aiml_cli.store import api_keys, config_file, paths
 from aiml_cli.system import stdio, terminal
@@ -17,101 +17,98 @@ from aiml_cli.system.sanitize import sanitize
 from aiml_cli.system.signals import Stopped
 from aiml_cli.system.stdio import print_err
 
-Flags = Mapping[str, RawValue]
-
-NONE: Flags = {}
-LONGEST_KEY = 1 << 16
+NO_FLAGS: Flags = {}
+MAX_KEY_BYTES = 1 << 16
 
 
-def show_all(flags: Flags = NONE) -> int:
-    """Show every lasting setting, its value and who said it; of the key only where it is."""
-    settings = _settled(flags)
+def show_all(flags: Flags = NO_FLAGS) -> int:
+    """Print every persistent setting, its value and its source; of the key only the source."""
+    settings = _resolve(flags)
+    facts = {row.name: _describe(settings, row.name) for row in persistent_options()}
     if settings.options.json:
-        facts = {row.name: _facts(settings, row.name) for row in persistent_options()}
-        facts["api_key"] = {"value": None, "source": _key_words(settings), "hides": []}
+        facts["api_key"] = {"value": None, "source": _describe_key(settings), "hides": []}
         stdio.print_out(json.dumps(facts, ensure_ascii=False, indent=2) + "\n")
         return 0
-    lines = [_line(row.name, **_facts(settings, row.name)) for row in persistent_options()]
-    stdio.print_out("\n".join([*lines, sanitize(f"api_key = {_key_words(settings)}\n")]))
+    lines = [_format_line(name, **each) for name, each in facts.items()]
+    stdio.print_out("\n".join([*lines, sanitize(f"api_key = {_describe_key(settings)}\n")]))
     return 0
 
 
-def get_setting(name: str, flags: Flags = NONE) -> int:
-    """Print the value of a setting as `set` would take it, and nothing for one that nobody set."""
-    row = ROWS[_known(name)]
-    stdio.print_out("".join(f"{text}\n" for text in _texts(row, value_of(_settled(flags, row.name).options, row))))
+def get_setting(name: str, flags: Flags = NO_FLAGS) -> int:
+    """Print the value of a setting as `set` would take it, or nothing if it is not set."""
+    row = ROWS[_require_setting(name)]
+    value = value_of(_resolve(flags, row.name).options, row)
+    stdio.print_out("".join(f"{text}\n" for text in _format_value(row, value)))
     return 0
 
 
 def set_setting(name: str, value: str, profile: str | None = None) -> int:
-    """Set a setting in the config file, and say when something stronger hides it."""
-    name = _known(name)
+    """Set a setting in the config file, and print which source overrides it."""
+    name = _require_setting(name)
     config_file.set_value(name, value, profile)
-    with suppress(UsageError):  # what else is wrong there is told by the command that uses it
-        spoken = config_file.read_sources(NONE, os.environ)
-        stronger = [spoken[Source.ENVIRONMENT], {} if profile else spoken[Source.PROFILE]]
-        for said in (said[name] for said in stronger if name in said):
-            print_err(f"aiml: {said.source_name} hides this value")
+    with suppress(UsageError):  # the command that uses a wrong setting reports it
+        sources = config_file.read_sources(NO_FLAGS, os.environ)
+        for values in (sources[Source.ENVIRONMENT], {} if profile else sources[Source.PROFILE]):
+            if name in values:
+                print_err(f"aiml: {values[name].source_name} hides this value")
     return 0
 
 
 def unset_setting(name: str, profile: str | None = None) -> int:
-    """Take a setting out of the config file."""
-    if not config_file.unset_value(_spelled(name), profile):
-        print_err(f"aiml: {_spelled(name)} was not set in {paths.config_file()}")
+    """Remove a setting from the config file."""
+    name = _normalize_name(name)
+    if not config_file.unset_value(name, profile):
+        print_err(f"aiml: {name} was not set in {paths.config_file()}")
     return 0
 
 
 def print_path() -> int:
-    """Print where the config file is, or would be."""
+    """Print the path of the config file, which need not exist."""
     stdio.print_out(f"{paths.require_path(paths.config_file())}\n")
     return 0
 
 
 def edit_config() -> int:
-    """Open the config file in an editor; it is replaced only by one that is in order.
+    """Open a copy of the config file in an editor; the copy replaces the file only if it is valid.
 
-    Raises UsageError naming file, line and column of a fault, and where the working copy is kept.
+    Raises UsageError with file, line and column of an error, and with the path of the copy.
     """
     from aiml_cli.store import config_draft  # only for those who edit
 
     draft = config_draft.create_draft()
     editor = os.environ.get("VISUAL") or os.environ.get("EDITOR") or "vi"
     config_draft.edit_draft(draft, editor)
-    while fault := config_draft.find_error(draft):
+    while error := config_draft.find_error(draft):
         try:
-            go_on = _again(fault)
+            is_retry = _confirm_retry(error)
         except Stopped:
             print_err(f"\naiml: the config file is as it was; {config_draft.describe_draft(draft)}")
             raise
-        if not go_on:
-            raise UsageError(fault.message, f"the config file is as it was; {config_draft.describe_draft(draft)}")
+        if not is_retry:
+            raise UsageError(error.message, f"the config file is as it was; {config_draft.describe_draft(draft)}")
         config_draft.edit_draft(draft, editor)
     if not config_draft.install_draft(draft):
         print_err("aiml: nothing was changed")
     return 0
 
 
-def _again(fault: UsageError) -> bool:
-    """Ask whether to go on editing; without a terminal nobody can be asked."""
+def _confirm_retry(error: UsageError) -> bool:
+    """Ask whether to edit again; without a terminal the answer is no."""
     if not (terminal.is_terminal(0) and terminal.is_terminal(2)):
         return False
-    print_err(f"aiml: {fault.message}")
+    print_err(f"aiml: {error.message}")
     return confirm("edit it again?", default=True)
 
 
-def change_key(remove: bool, from_stdin: bool, flags: Flags = NONE) -> int:
-    """Store the key for the host of the base URL, or remove it; raise UsageError when nobody can be asked for it."""
-    host = host_of(_settled(flags, "base_url").options.base_url or "")
+def change_key(remove: bool, from_stdin: bool, flags: Flags = NO_FLAGS) -> int:
+    """Store the key for the host of the base URL, or remove it; raise UsageError if no key can be read."""
+    host = host_of(_resolve(flags, "base_url").options.base_url or "")
     if remove:
-        print_err(
-            f"aiml: the key for {host} is removed"
-            if api_keys.delete_stored_key(host)
-            else f"aiml: no key is stored for {host}"
-        )
+        is_deleted = api_keys.delete_stored_key(host)
+        print_err(f"aiml: the key for {host} is removed" if is_deleted else f"aiml: no key is stored for {host}")
         return 0
-    where = api_keys.store_key(host, _read_key(host, from_stdin))
-    print_err(f"aiml: the key for {host} is stored in {where}")
+    location = api_keys.store_key(host, _read_key(host, from_stdin))
+    print_err(f"aiml: the key for {host} is stored in {location}")
     if variable := next(filter(os.environ.get, ROWS["api_key"].variables), ""):
         print_err(f"aiml: {variable} is set and hides it")
     return 0
@@ -121,7 +118,7 @@ def _read_key(host: str, from_stdin: bool) -> str:
     """Read the key from standard input, or ask for it without showing it."""
     if from_stdin:
         with open(0, "rb", closefd=False) as stdin:
-            return stdin.read(LONGEST_KEY).decode("utf-8", "replace").strip()
+            return stdin.read(MAX_KEY_BYTES).decode("utf-8", "replace").strip()
     if not terminal.is_terminal(0):
         raise UsageError("there is no terminal to type the key on", "pipe it in: … | aiml config key --stdin")
     from getpass import getpass
@@ -132,34 +129,29 @@ def _read_key(host: str, from_stdin: bool) -> str:
         raise UsageError("no key was typed") from None
 
 
-def _settled(flags: Flags, *names: str) -> Settings:
-    """Settle the settings, or only these: a fault in another does not matter then."""
-    spoken = config_file.read_sources(flags, os.environ)
+def _resolve(flags: Flags, *names: str) -> Settings:
+    """Resolve all settings, or only some: an error in another does not matter then."""
+    sources = config_file.read_sources(flags, os.environ)
     if names:
-        spoken = {source: {name: said[name] for name in names if name in said} for source, said in spoken.items()}
-    return resolve(spoken)
+        sources = {key: {name: values[name] for name in names if name in values} for key, values in sources.items()}
+    return resolve(sources)
 
 
-def _spelled(name: str) -> str:
-    """Take `--max-tokens` for `max_tokens`."""
+def _normalize_name(name: str) -> str:
     return name.removeprefix("--").replace("-", "_")
 
 
-def _known(name: str) -> str:
-    """Name a setting that the config file may hold; raise UsageError with the likely one."""
-    return next(iter(read_table({_spelled(name): ""}, "config")))
+def _require_setting(name: str) -> str:
+    """Return the name of a setting that the config file may contain; raise UsageError with a suggestion."""
+    return next(iter(read_table({_normalize_name(name): ""}, "config")))
 
 
-def _facts(settings: Settings, name: str) -> dict[str, Any]:
-    return {
-        "value": value_of(settings.options, ROWS[name]),
-        "source": _source(settings, name),
-        "hides": list(settings.overrides.get(name, ())),
-    }
+def _describe(settings: Settings, name: str) -> dict[str, Any]:
+    hidden = list(settings.overrides.get(name, ()))
+    return {"value": value_of(settings.options, ROWS[name]), "source": _format_source(settings, name), "hides": hidden}
 
 
-def _source(settings: Settings, name: str) -> str | None:
-    """Name who said a setting; None when nobody did."""
+def _format_source(settings: Settings, name: str) -> str | None:
     match settings.sources.get(name):
         case None:
             return None
@@ -171,15 +163,15 @@ def _source(settings: Settings, name: str) -> str | None:
             return f"{source.value} {settings.source_names[name]}"
 
 
-def _line(name: str, value: Any, source: str | None, hides: list[str]) -> str:
+def _format_line(name: str, value: Any, source: str | None, hides: list[str]) -> str:
     if source is None:
         return f"{name} is not set"
-    text = sanitize(", ".join(_texts(ROWS[name], value)).replace("\n", "\\n"))
+    text = sanitize(", ".join(_format_value(ROWS[name], value)).replace("\n", "\\n"))
     return f"{name} = {text}  ({source}{', hides ' + ', '.join(hides) if hides else ''})"
 
 
-def _texts(row: Option[Any], value: Any) -> list[str]:
-    """Give a value as `set` would take it; of KEY=VALUE settings each pair."""
+def _format_value(row: Option[Any], value: Any) -> list[str]:
+    """Return a value as `set` would take it; for KEY=VALUE settings each pair."""
     match value:
         case None:
             return []
@@ -188,29 +180,26 @@ def _texts(row: Option[Any], value: Any) -> list[str]:
         case tuple():
             return [",".join(value)]
         case Mapping() if row.value_type.is_list:
-            return [_pair(row, key, each) for key, each in value.items()]
+            return [_format_pair(row, key, each) for key, each in value.items()]
         case _:
             return [value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)]
 
 
-def _pair(row: Option[Any], name: str, value: Any) -> str:
-    """Write a pair; a text that would be read as JSON gets its quotes."""
+def _format_pair(row: Option[Any], name: str, value: Any) -> str:
+    """Return NAME=VALUE; a string that would be parsed as JSON is quoted."""
     plain = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
-    same = row.value_type.parse(f"{name}={plain}") == {name: value}
-    return f"{name}={plain if same else json.dumps(value, ensure_ascii=False)}"
+    is_same = row.value_type.parse(f"{name}={plain}") == {name: value}
+    return f"{name}={plain if is_same else json.dumps(value, ensure_ascii=False)}"
 
 
-def _key_words(settings: Settings) -> str:
-    """Say where the key is, without running a command for it."""
+def _describe_key(settings: Settings) -> str:
+    """Return where the key is; no command is run for it."""
     url = settings.options.base_url or ""
     try:
-        key = api_keys.find_stored_key(settings, url)
-        if key:
+        if key := api_keys.find_stored_key(settings, url):
             return f"set ({key.source})"
-        return (
-            "printed by key_command"
-            if api_keys.has_key_command(settings, url)
-            else f"not set: {api_keys.explain_missing_key(settings, url)}"
-        )
-    except AimlError as fault:
-        return f"not usable: {fault.message}"
+        if api_keys.has_key_command(settings, url):
+            return "printed by key_command"
+        return f"not set: {api_keys.explain_missing_key(settings, url)}"
+    except AimlError as error:
+        return f"not usable: {error.message}"

@@ -1,11 +1,12 @@
-"""Answer `aiml config check`: is everything in order, from the config file to the server's word on the key."""
+"""Run `aiml config check`: check the settings, the key and the server."""
 
 import json
 import os
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from aiml_cli import __version__
+from aiml_cli.api.error_response import error_from_status
 from aiml_cli.errors import AimlError, AuthError, RequestRejected, UsageError
 from aiml_cli.settings.conflicts import check_conflicts
 from aiml_cli.settings.resolve import Flags, Settings, resolve
@@ -14,118 +15,109 @@ from aiml_cli.store import api_keys, config_file, key_storage
 from aiml_cli.system import stdio
 from aiml_cli.system.sanitize import sanitize
 from aiml_cli.transport.choose_transport import make_send, open_client, validate_paths
+from aiml_cli.transport.http_types import HttpRequest
 
-NONE: Flags = {}
-MOST_BYTES = 1 << 16
-
-
-@dataclass(frozen=True, slots=True)
-class CheckResult:
-    """Hold a line of `check`: what was found, and the exit code that it means (0: in order)."""
-
-    words: str
-    code: int = 0
+NO_FLAGS: Flags = {}
+MAX_BODY_BYTES = 1 << 16
+REDIRECTION = 300
 
 
-def check(flags: Flags = NONE) -> int:
-    """Look at config file, file modes, key and server, a line each; give the worst exit code."""
-    worst = 0
-    for finding in _findings(flags):
-        stdio.print_out(f"{'not ok' if finding.code else 'ok':<8}{sanitize(' '.join(finding.words.split()))}\n")
-        worst = max(worst, finding.code)
-    return worst
+class CheckResult(NamedTuple):
+    """A line of the report, and the exit code that it means (0: in order)."""
+
+    text: str
+    exit_code: int = 0
 
 
-def _findings(flags: Flags) -> Iterator[CheckResult]:
-    yield from (
-        CheckResult(words, 0 if fine else UsageError.exit_code) for words, fine in key_storage.check_permissions()
-    )
+def check(flags: Flags = NO_FLAGS) -> int:
+    """Check config file, file modes, key and server, and print a line each; return the highest exit code."""
+    highest = 0
+    for text, exit_code in _run_checks(flags):
+        stdio.print_out(f"{'not ok' if exit_code else 'ok':<8}{sanitize(' '.join(text.split()))}\n")
+        highest = max(highest, exit_code)
+    return highest
+
+
+def _run_checks(flags: Flags) -> Iterator[CheckResult]:
+    for text, is_fine in key_storage.check_permissions():
+        yield CheckResult(text, 0 if is_fine else UsageError.exit_code)
     try:
         settings = resolve(config_file.read_sources(flags, os.environ))
         url = origin_of(settings.options.base_url or "") + "/v2/billing"
-    except AimlError as fault:
-        yield _bad(fault)
+    except AimlError as error:
+        yield _describe_error(error)
         return
     yield CheckResult("the settings are in order")
     if settings.options.replay:
-        yield _of_recording(settings)
+        yield _check_recording(settings)
         return
     try:
         key = api_keys.find_key(settings, url)
         api_keys.refuse_plain_http(url, key)
-    except AimlError as fault:
-        yield _bad(fault)
+    except AimlError as error:
+        yield _describe_error(error)
         key = None
     else:
-        yield _of_key(settings, url, key)
-    yield from _of_server(settings, url, key)
+        yield _check_key(settings, url, key)
+    yield from _check_server(settings, url, key)
 
 
-def _of_recording(settings: Settings) -> CheckResult:
-    """Look at the recording: who replays needs neither key nor server."""
+def _check_recording(settings: Settings) -> CheckResult:
     try:
         check_conflicts(settings)
         validate_paths(settings.options)
-    except AimlError as fault:
-        return _bad(fault)
+    except AimlError as error:
+        return _describe_error(error)
     return CheckResult(f"{settings.options.replay} answers in the place of a server; no key is looked for")
 
 
-def _of_key(settings: Settings, url: str, key: key_storage.ApiKey | None) -> CheckResult:
+def _check_key(settings: Settings, url: str, key: key_storage.ApiKey | None) -> CheckResult:
     if key:
         return CheckResult(f"the key comes from: {key.source}")
     if is_local(url):
         return CheckResult("there is no key, and a server on this machine needs none")
-    return CheckResult(
-        f"{api_keys.explain_missing_key(settings, url)} (store one with: aiml config key)", AuthError.exit_code
-    )
+    missing = api_keys.explain_missing_key(settings, url)
+    return CheckResult(f"{missing} (store one with: aiml config key)", AuthError.exit_code)
 
 
-def _of_server(settings: Settings, url: str, key: key_storage.ApiKey | None) -> Iterator[CheckResult]:
-    """Ask the server for the balance: it costs nothing, and needs the key."""
-    from aiml_cli.api.error_response import error_from_status
-
+def _check_server(settings: Settings, url: str, key: key_storage.ApiKey | None) -> Iterator[CheckResult]:
+    """Request the balance, which costs nothing and needs the key."""
     try:
-        status, headers, body = _asked(settings, url, key)
-    except AimlError as fault:
-        yield _bad(fault)
+        status, headers, body = _fetch(settings, url, key)
+    except AimlError as error:
+        yield _describe_error(error)
         return
     yield CheckResult(f"{host_of(url)} answers")
-    told = error_from_status(status, headers, body)
-    if status < 300 and key and (balance := _balance(body)):  # noqa: PLR2004
+    status_error = error_from_status(status, headers, body)
+    if status < REDIRECTION and key and (balance := _parse_balance(body)):
         yield CheckResult(f"the key is accepted; the balance is {balance}")
-    elif status < 300 or isinstance(told, RequestRejected):  # noqa: PLR2004
+    elif status < REDIRECTION or isinstance(status_error, RequestRejected):
         yield CheckResult(f"whether it takes the key, it does not say (status {status})")
-    elif key or not isinstance(told, AuthError):
-        yield _bad(told)
+    elif key or not isinstance(status_error, AuthError):
+        yield _describe_error(status_error)
 
 
-def _asked(settings: Settings, url: str, key: key_storage.ApiKey | None) -> tuple[int, Mapping[str, str], bytes]:
-    from aiml_cli.transport.http_types import HttpRequest
-
+def _fetch(settings: Settings, url: str, key: key_storage.ApiKey | None) -> tuple[int, Mapping[str, str], bytes]:
     headers = {"User-Agent": f"aiml/{__version__}", "Accept": "application/json"}
     if key:
         headers["Authorization"] = f"Bearer {key.value}"
-    body = b""
-    with (
-        open_client(settings.options, url) as client,
-        make_send(settings.options)(client, HttpRequest("GET", url, headers)) as reply,
-    ):
-        for chunk in reply.chunks:
+    request, send, body = HttpRequest("GET", url, headers), make_send(settings.options), b""
+    with open_client(settings.options, url) as client, send(client, request) as response:
+        for chunk in response.chunks:
             body += chunk
-            if len(body) > MOST_BYTES:
+            if len(body) > MAX_BODY_BYTES:
                 break
-        return reply.status, reply.headers, body
+        return response.status, response.headers, body
 
 
-def _balance(body: bytes) -> str:
-    """Read the balance, with its currency; "" when the answer has none."""
+def _parse_balance(body: bytes) -> str:
+    """Return the balance with its currency, or ""."""
     try:
-        found = json.loads(body)
-        return f"{float(found['current_balance']):.2f} {found.get('currency') or 'USD'}"
+        facts = json.loads(body)
+        return f"{float(facts['current_balance']):.2f} {facts.get('currency') or 'USD'}"
     except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
         return ""
 
 
-def _bad(fault: AimlError) -> CheckResult:
-    return CheckResult(f"{fault.message} ({fault.hint})" if fault.hint else fault.message, fault.exit_code)
+def _describe_error(error: AimlError) -> CheckResult:
+    return CheckResult(f"{error.message} ({error.hint})" if error.hint else error.message, error.exit_code)

@@ -1,4 +1,4 @@
-"""Answer `aiml history list`, `show` and `search`: what was asked and answered."""
+"""Run `aiml history show`, `export` and `rm`: print, export and delete conversations."""
 
 import os
 import time
@@ -20,79 +20,82 @@ from aiml_cli.settings.options import Options
 from aiml_cli.settings.resolve import Flags
 from aiml_cli.store.history import reader
 from aiml_cli.store.history.database import History, list_damaged_copies
-from aiml_cli.store.history.edits import DeleteResult, count_copies, delete_conversations, delete_damaged_copies
+from aiml_cli.store.history.edits import count_copies, delete_conversations, delete_damaged_copies
 from aiml_cli.store.history.reader import StoredConversation
 from aiml_cli.system.questions import confirm
 from aiml_cli.system.stdio import print_err, print_out, write_out
 from aiml_cli.system.terminal import is_terminal
 
-WAYS = "say ids, or --older-than, or --all"
-PRIVATE = 0o077  # what the umask takes
+HOW_TO_SELECT = "say ids, or --older-than, or --all"
+PRIVATE_UMASK = 0o077
 
 
 def show_conversation(words: Sequence[str], flags: Flags) -> int:
-    """Show a conversation, the latest unless words name another."""
+    """Print the conversation that words name, or the latest."""
     options = resolve_shared_options(flags)
-    found = read_history(lambda history: load_transcripts(history, find_by_words(history, words)))
-    if not found:
-        return report_if_empty(found, "", options)
+    transcripts = read_history(lambda history: load_transcripts(history, find_by_words(history, words)))
+    if not transcripts:
+        return report_if_empty(transcripts, "", options)
     if options.json:
-        write_out(json_line(transcript.conversation_to_dict(*found[0]), indent=2))
+        write_out(json_line(transcript.conversation_to_dict(*transcripts[0]), indent=2))
         return 0
-    return print_out(transcript.format_conversation(*found[0], verbose=bool(options.verbose)))
+    return print_out(transcript.format_conversation(*transcripts[0], verbose=bool(options.verbose)))
 
 
-def delete_history(words: Sequence[str], flags: Flags, seconds: float | None, everything: bool) -> int:
-    """Delete the conversations of some ids, those older than a time, or all with what was damaged.
+def delete_history(words: Sequence[str], flags: Flags, min_age_s: float | None, everything: bool) -> int:
+    """Delete the conversations with some ids, those older than an age, or all with the copies of damaged files.
 
-    Raises UsageError when one of them stays because another process is writing it.
+    Raises UsageError if one of them is left because another process is writing it.
     """
     options = resolve_shared_options(flags)
-    if bool(words) + (seconds is not None) + everything != 1:
-        raise UsageError("which conversations?" if not words else "either ids or a flag says which conversations", WAYS)
-    kept = read_history(lambda history: _removed(history, words, seconds, options))
-    if kept:
+    if bool(words) + (min_age_s is not None) + everything != 1:
+        message = "which conversations?" if not words else "either ids or a flag says which conversations"
+        raise UsageError(message, HOW_TO_SELECT)
+    in_use = read_history(lambda history: _delete(history, words, min_age_s, options))
+    if in_use:
+        which, names = "it" if len(in_use) == 1 else "them", ", ".join(conversation.name for conversation in in_use)
         raise UsageError(
-            f"not deleted, for another process is writing {'it' if len(kept) == 1 else 'them'}: {_names(kept)}",
-            "delete again when that has ended",
+            f"not deleted, for another process is writing {which}: {names}", "delete again when that has ended"
         )
     return 0
 
 
-def _removed(
-    history: History, words: Sequence[str], seconds: float | None, options: Options
+def _delete(
+    history: History, words: Sequence[str], min_age_s: float | None, options: Options
 ) -> list[StoredConversation]:
-    """Delete, and give those that stay."""
-    chosen = _chosen_for_removal(history, words, seconds)
-    copies = 0 if words or seconds is not None else count_copies(list_damaged_copies(history.path))
-    if not chosen and not copies:
-        _say(
-            options,
-            "nothing was deleted: no conversation is so old" if seconds is not None else "there is no history yet",
-        )
+    """Delete conversations, and return those that are in use."""
+    if words:
+        conversations = _find_by_ids(history, words)
+    else:
+        before = float("inf") if min_age_s is None else time.time() - min_age_s
+        conversations = reader.list_conversations(history, before)
+    copies = 0 if words or min_age_s is not None else count_copies(list_damaged_copies(history.path))
+    if not conversations and not copies:
+        reason = "there is no history yet" if min_age_s is None else "nothing was deleted: no conversation is so old"
+        _notify(options, reason)
         return []
-    if not words and not _may(_counted(len(chosen), copies), options):
-        _say(options, "nothing was deleted")
+    if not words and not _confirm_deletion(_format_counts(len(conversations), copies), options):
+        _notify(options, "nothing was deleted")
         return []
-    outcome = delete_conversations(history, chosen)
+    result = delete_conversations(history, conversations)
     if copies:
         delete_damaged_copies(history)
-    _tell(outcome, copies, history, options)
-    return outcome.kept
+    _notify(options, f"{_format_counts(len(result.deleted), copies)} deleted")
+    if not result.is_clean:
+        print_err(
+            f"aiml: some of the text may be in {history.path}-wal until the other processes that read it have ended"
+        )
+    return result.in_use
 
 
-def _chosen_for_removal(history: History, words: Sequence[str], seconds: float | None) -> list[StoredConversation]:
-    if words:
-        return list({each.id: each for each in (reader.get_conversation(history, word) for word in words)}.values())
-    return (
-        reader.list_conversations(history)
-        if seconds is None
-        else reader.list_conversations(history, time.time() - seconds)
-    )
+def _find_by_ids(history: History, ids: Sequence[str]) -> list[StoredConversation]:
+    """Return the conversations, each once; raise UsageError for an unknown id."""
+    conversations = [reader.get_conversation(history, word) for word in ids]
+    return list({conversation.id: conversation for conversation in conversations}.values())
 
 
-def _may(what: str, options: Options) -> bool:
-    """Ask, unless yes was said beforehand; raise UsageError where nobody can be asked."""
+def _confirm_deletion(what: str, options: Options) -> bool:
+    """Ask, unless --yes is set; raise UsageError without a terminal."""
     if options.yes:
         return True
     if not (is_terminal(0) and is_terminal(2)):
@@ -100,63 +103,52 @@ def _may(what: str, options: Options) -> bool:
     return confirm(f"delete {what}?")
 
 
-def _tell(outcome: DeleteResult, copies: int, history: History, options: Options) -> None:
-    _say(options, f"{_counted(len(outcome.deleted), copies)} deleted")
-    if not outcome.is_clean:
-        print_err(
-            f"aiml: some of the text may be in {history.path}-wal until the other processes that read it have ended"
-        )
+def _format_counts(conversations: int, copies: int) -> str:
+    parts = [f"{conversations} conversation{'' if conversations == 1 else 's'}"] if conversations or not copies else []
+    parts += [f"{copies} damaged {'copy' if copies == 1 else 'copies'}"] if copies else []
+    return " and ".join(parts)
 
 
-def _counted(conversations: int, copies: int) -> str:
-    said = [f"{conversations} conversation{'' if conversations == 1 else 's'}"] if conversations or not copies else []
-    said += [f"{copies} damaged {'copy' if copies == 1 else 'copies'}"] if copies else []
-    return " and ".join(said)
-
-
-def _names(kept: Sequence[StoredConversation]) -> str:
-    return ", ".join(each.name for each in kept)
-
-
-def _say(options: Options, words: str) -> None:
+def _notify(options: Options, text: str) -> None:
     if not options.quiet:
-        print_err(f"aiml: {words}")
+        print_err(f"aiml: {text}")
 
 
-def export_history(words: Sequence[str], flags: Flags, form: str, output: str | None) -> int:
+def export_history(words: Sequence[str], flags: Flags, export_format: str, output: str | None) -> int:
     """Write the conversations that words name, or all, to standard output or a file."""
     options = resolve_shared_options(flags)
-    file = _opened(output) if output else None  # before anything is read, as an answer's file is
-    found: list[Transcript] = []
-    is_written = False
+    file = _open_private(output) if output else None  # before anything is read, as an answer's file is
+    transcripts: list[Transcript] = []
+    is_complete = False
+    formats = {"md": transcripts_markdown, "json": transcripts_json, "jsonl": transcripts_jsonl}
     try:
-        found = read_history(lambda history: load_transcripts(history, _chosen_for_export(history, words)))
-        data = {"md": transcripts_markdown, "json": transcripts_json, "jsonl": transcripts_jsonl}[form](found)
+        transcripts = read_history(lambda history: load_transcripts(history, _select_for_export(history, words)))
+        data = formats[export_format](transcripts)
         if file:
             file.write(data)
         else:
             print_out(data.decode())
-        is_written = True
+        is_complete = True
     finally:
         if file:
-            file.close(complete=is_written)
-    return report_if_empty(found, "", options)
+            file.close(complete=is_complete)
+    return report_if_empty(transcripts, "", options)
 
 
-def _opened(name: str) -> OutputFile:
-    """Open a file for this user alone: what was asked is nobody else's business. One that is there keeps its modes."""
-    before = os.umask(PRIVATE)
+def _open_private(name: str) -> OutputFile:
+    """Open a file that only this user may read; an existing file keeps its mode."""
+    umask = os.umask(PRIVATE_UMASK)
     try:
         return OutputFile(name)
     finally:
-        os.umask(before)
+        os.umask(umask)
 
 
-def _chosen_for_export(history: History, words: Sequence[str]) -> list[StoredConversation]:
-    """Find conversations by their ids, or else one by words."""
+def _select_for_export(history: History, words: Sequence[str]) -> list[StoredConversation]:
+    """Return conversations by their ids, or else one by its words."""
     if not words:
         return reader.list_conversations(history)
     try:
-        return list({each.id: each for each in (reader.get_conversation(history, word) for word in words)}.values())
+        return _find_by_ids(history, words)
     except UsageError:
         return find_by_words(history, words)

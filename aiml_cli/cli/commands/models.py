@@ -10,8 +10,8 @@ from aiml_cli.settings.resolve import Flags, resolve
 from aiml_cli.store.config_file import read_sources
 
 
-def models(words: Sequence[str], flags: Flags) -> int:
-    """Search the catalogue of the settled server."""
+def search_models(words: Sequence[str], flags: Flags) -> int:
+    """Print the models of the server that match the words."""
     resolved = resolve(read_sources(flags, os.environ))
     check_conflicts(resolved)
     with start_demo_if_asked(resolved) as settings:

@@ -1,55 +1,52 @@
-"""Keep the REPL's conversation this process's to write, and change it in the history."""
+"""Lock the REPL's conversation for this process, and change it in the history."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 
 from aiml_cli.errors import AimlError
 from aiml_cli.store import paths
-from aiml_cli.store.history import database, locks
+from aiml_cli.store.history import database, edits, locks
 from aiml_cli.system.stdio import print_err
 
 
 @contextmanager
-def open_or_empty() -> Iterator[database.History]:
-    """Open the history where there is one, else nothing; raise OutputFailed where it cannot be read or written."""
-    store = database.open_existing() or database.open_empty()
+def open_history() -> Iterator[database.History]:
+    """Open the history, or an empty one if there is none; raise OutputFailed if it cannot be read or written."""
+    history = database.open_existing() or database.open_empty()
     try:
-        with database.translate_errors(store.path):
-            yield store
+        with database.translate_errors(history.path):
+            yield history
     finally:
-        store.close()
+        history.close()
 
 
-def acquire_again(row: int | None) -> None:
-    """Take a conversation once more: who writes an answer lets go of it once."""
-    if row is not None and (path := paths.history_file()):
+def acquire_again(conversation_id: int | None) -> None:
+    """Lock a conversation once more, because writing an answer releases it once."""
+    if conversation_id is not None and (path := paths.history_file()):
         with suppress(OSError):
-            locks.acquire(database.lock_path(path), row)
+            locks.acquire(database.lock_path(path), conversation_id)
 
 
-def ensure_held(row: int | None) -> bool:
-    """Hold a conversation, once; say whether no other process does."""
-    if row is None or not (path := paths.history_file()):
-        return True
-    with suppress(OSError):
-        return locks.ensure_held(database.lock_path(path), row)
+def ensure_held(conversation_id: int | None) -> bool:
+    """Lock a conversation unless this process has done so; return False if another process has the lock."""
+    if conversation_id is not None and (path := paths.history_file()):
+        with suppress(OSError):
+            return locks.ensure_held(database.lock_path(path), conversation_id)
     return True
 
 
-def release(row: int | None) -> None:
-    """Let others write a conversation."""
-    if row is not None and ensure_held(row) and (path := paths.history_file()):
-        locks.release(database.lock_path(path), row)
+def release(conversation_id: int | None) -> None:
+    """Let other processes write a conversation."""
+    if conversation_id is not None and ensure_held(conversation_id) and (path := paths.history_file()):
+        locks.release(database.lock_path(path), conversation_id)
 
 
-def undo_in_history(row: int | None, behind: int, to: int | None = None) -> None:
-    """Mark what was said behind an answer, to another one; what the history refuses costs a notice."""
-    if row is None:
+def undo_in_history(conversation_id: int | None, after_id: int, last_id: int | None = None) -> None:
+    """Mark the messages after one answer, up to another, as undone; an error of the history is only a notice."""
+    if conversation_id is None:
         return
-    from aiml_cli.store.history import edits  # for few lines only
-
     try:
-        with open_or_empty() as store:
-            edits.mark_undone(store, row, behind, to)
-    except AimlError as fault:
-        print_err(f"aiml: it is taken back here, but not in the history: {fault.message}")
+        with open_history() as history:
+            edits.mark_undone(history, conversation_id, after_id, last_id)
+    except AimlError as error:
+        print_err(f"aiml: it is taken back here, but not in the history: {error.message}")

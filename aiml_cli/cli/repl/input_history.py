@@ -1,4 +1,4 @@
-"""Keep what was typed in the REPL, one JSON text a line, for this user alone."""
+"""Save what is typed in the REPL: one JSON string per line, in a file that only this user can read."""
 
 import fcntl
 import json
@@ -13,55 +13,50 @@ from aiml_cli.errors import AimlError
 from aiml_cli.store import paths
 from aiml_cli.system import atomic_write
 
-MOST_BYTES = 1024 * 1024
-CAREFULLY = os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK
+MAX_BYTES = 1024 * 1024
+OPEN_FLAGS = os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK
 
 
 class InputHistory(History):
-    """Read and add; where that cannot be done, or is not wanted, there is only what was typed just now."""
+    """The history of the line editor; in memory only, if it is not saved or its file cannot be written."""
 
-    def __init__(self, *, keeps: bool = True) -> None:
+    def __init__(self, *, is_saved: bool = True) -> None:
         super().__init__()
-        self._keeps = keeps
+        self._is_saved = is_saved
 
     def load_history_strings(self) -> Iterable[str]:
-        """Give what was typed, the newest first; a damaged line is none."""
-        for line in reversed(_tail(paths.input_history_file())):
+        """Yield what was typed, the newest first; damaged lines are skipped."""
+        path = paths.input_history_file()
+        for line in reversed(_read_tail(path) if path else []):
             with suppress(ValueError, RecursionError):
                 if isinstance(text := json.loads(line), str):
                     yield text
 
     def store_string(self, string: str) -> None:
-        """Add a line, whole, whoever else adds one."""
-        if self._keeps:
+        """Append a line to the file, also while other processes append to it."""
+        if self._is_saved:
             with suppress(OSError, AimlError):
-                _add(paths.require_path(paths.input_history_file()), json.dumps(string).encode() + b"\n")
+                _append_line(paths.require_path(paths.input_history_file()), json.dumps(string).encode() + b"\n")
 
 
-def _tail(path: Path | None) -> list[bytes]:
-    """Read the last lines of a file of ours; none where there is no such file."""
-    if path is None:
-        return []
+def _read_tail(path: Path) -> list[bytes]:
     try:
-        with os.fdopen(os.open(path, os.O_RDONLY | CAREFULLY), "rb") as file:
-            if file.seek(0, os.SEEK_END) > MOST_BYTES:
-                file.seek(-MOST_BYTES, os.SEEK_END)
-            else:
-                file.seek(0)
-            return file.read(MOST_BYTES).splitlines()
+        with os.fdopen(os.open(path, os.O_RDONLY | OPEN_FLAGS), "rb") as file:
+            file.seek(max(file.seek(0, os.SEEK_END) - MAX_BYTES, 0))
+            return file.read(MAX_BYTES).splitlines()
     except OSError:
         return []
 
 
-def _add(path: Path, line: bytes) -> None:
-    """Append under a lock; a line that somebody left half written stays a line of its own."""
+def _append_line(path: Path, line: bytes) -> None:
+    """Append under a lock; end an incomplete last line first."""
     atomic_write.make_private_folder(path.parent)
-    fd = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT | CAREFULLY, 0o600)
+    fd = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT | OPEN_FLAGS, 0o600)
     try:
         os.fchmod(fd, 0o600)
         fcntl.flock(fd, fcntl.LOCK_EX)
         size = os.fstat(fd).st_size
-        is_whole = not size or os.pread(fd, 1, size - 1) == b"\n"
-        os.write(fd, line if is_whole else b"\n" + line)
+        is_complete = not size or os.pread(fd, 1, size - 1) == b"\n"
+        os.write(fd, line if is_complete else b"\n" + line)
     finally:
         os.close(fd)

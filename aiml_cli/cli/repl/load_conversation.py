@@ -5,9 +5,9 @@ from collections.abc import Sequence
 
 from aiml_cli.api.messages import RawMessage
 from aiml_cli.cli.repl import conversation_lock
-from aiml_cli.cli.repl.session import LOADED, Session
+from aiml_cli.cli.repl.session import LOADED_SOURCE, Session
 from aiml_cli.cli.repl.turns import Turn, TurnCost, join_turns
-from aiml_cli.core.previous_turns import GO_ON
+from aiml_cli.core.previous_turns import CONTINUE_PROMPT
 from aiml_cli.core.resume import live_messages, message_items, root_response_id
 from aiml_cli.core.transcript import format_conversation
 from aiml_cli.errors import UsageError
@@ -18,86 +18,89 @@ from aiml_cli.system.stdio import print_err, print_out
 
 
 def load_conversation(session: Session, words: str | None) -> None:
-    """Take a conversation by its name or words of it, or (None) the last one of this terminal; show it.
+    """Load a conversation by its name or words from it, or the last one of this terminal, and print it.
 
-    Raises UsageError where there is none, another live process writes it, or it was not kept whole.
+    Raises UsageError if there is none, another process is writing it, or it is not complete in the history.
     """
-    with conversation_lock.open_or_empty() as store:
-        found = reader.find_conversation(store, words) if words else _last(session, store)
-        writer.recover_interrupted(store)
-        messages = reader.read_messages(store, found.id)
+    with conversation_lock.open_history() as history:
+        conversation = reader.find_conversation(history, words) if words else _find_last(session, history)
+        writer.recover_interrupted(history)
+        messages = reader.read_messages(history, conversation.id)
         if any(message.facts.get("cut") for message in messages):
-            raise UsageError(f"{found.name} cannot be gone on with: a question in it was too large to be kept whole")
-        if not conversation_lock.ensure_held(found.id):
-            writer.acquire_conversation(store, found.id)  # which says so
-    if found.id != session.row:
+            reason = "a question in it was too large to be kept whole"
+            raise UsageError(f"{conversation.name} cannot be gone on with: {reason}")
+        if not conversation_lock.ensure_held(conversation.id):
+            writer.acquire_conversation(history, conversation.id)  # raises with the reason
+    if conversation.id != session.conversation_id:
         session.reset()
-    _fill(session, found, messages)
-    print_out(format_conversation(found, live_messages(messages), verbose=False) + "\n")
-    print_err(f"aiml: going on with {found.name}")
+    _fill_session(session, conversation, messages)
+    print_out(format_conversation(conversation, live_messages(messages), verbose=False) + "\n")
+    print_err(f"aiml: going on with {conversation.name}")
 
 
 def to_turns(messages: Sequence[reader.StoredMessage]) -> list[Turn]:
-    """Put questions and answers together, and answers that were cut and their rest."""
-    found: list[Turn] = []
-    said: list[reader.StoredMessage] = []
+    """Group messages into turns, and join truncated answers with their continuations."""
+    turns: list[Turn] = []
+    questions: list[reader.StoredMessage] = []
     for message in live_messages(messages):
         if message.role != "assistant":
-            said.append(message)
+            questions.append(message)
             continue
-        new = _exchange(said, message)
-        if new.asked == GO_ON and found and found[-1].is_cut:
-            found[-1] = join_turns(found[-1], new)
-        elif new.answer_messages:  # what was stopped before its first word is no answer
-            found.append(new)
-        said = []
-    return found
+        turn = _build_turn(questions, message)
+        if turn.prompt == CONTINUE_PROMPT and turns and turns[-1].is_truncated:
+            turns[-1] = join_turns(turns[-1], turn)
+        elif turn.answer_messages:  # an answer that was stopped before its first word has none
+            turns.append(turn)
+        questions = []
+    return turns
 
 
-def _last(session: Session, store: database.History) -> reader.StoredConversation:
-    """Give the last conversation of this terminal that is not the one in hand, else of any."""
-    others = [each for each in reader.list_conversations(store) if each.id != session.row]
-    here = session_name(os.environ)
-    ours = [each for each in others if each.place == here]
-    if not others and session.row is None:
+def _find_last(session: Session, history: database.History) -> reader.StoredConversation:
+    """Return the last other conversation of this terminal, or else of all."""
+    others = [other for other in reader.list_conversations(history) if other.id != session.conversation_id]
+    session_key = session_name(os.environ)
+    same_terminal = [other for other in others if other.place == session_key]
+    if not others and session.conversation_id is None:
         raise UsageError("there is no conversation to go on with: the history is empty")
-    if not ours and session.row is None and not session.turns:
-        raise UsageError(
-            "this terminal has no conversation to go on with", "/resume last goes on with the latest of all"
-        )
+    if not same_terminal and session.conversation_id is None and not session.turns:
+        hint = "/resume last goes on with the latest of all"
+        raise UsageError("this terminal has no conversation to go on with", hint)
     if not others:
         raise UsageError("there is no other conversation to go on with", "/history lists those there are")
-    return (ours or others)[-1]
+    return (same_terminal or others)[-1]
 
 
-def _fill(session: Session, found: reader.StoredConversation, messages: Sequence[reader.StoredMessage]) -> None:
+def _fill_session(
+    session: Session, conversation: reader.StoredConversation, messages: Sequence[reader.StoredMessage]
+) -> None:
     session.turns = to_turns(messages)
-    session.row, session.system, session.root = found.id, found.system, root_response_id(live_messages(messages))
-    session.costs = [_spent(message) for message in messages if message.usage or message.cost_usd is not None]
-    session.prompt = session.turns[-1].asked if session.turns else ""
+    session.conversation_id, session.system = conversation.id, conversation.system
+    session.root_response_id = root_response_id(live_messages(messages))
+    session.costs = [_read_cost(message) for message in messages if message.usage or message.cost_usd is not None]
+    session.last_prompt = session.turns[-1].prompt if session.turns else ""
     model = next((message.model for message in reversed(messages) if message.model), "")
-    is_fit = model and model.startswith("demo/") == (session.url is not None)
-    if is_fit and "model" not in session.flags and "model" not in session.set:
-        session.set["model"] = RawValue((model,), LOADED)
+    is_available = model and model.startswith("demo/") == (session.demo_url is not None)
+    if is_available and "model" not in session.flags and "model" not in session.overrides:
+        session.overrides["model"] = RawValue((model,), LOADED_SOURCE)
 
 
-def _exchange(said: Sequence[reader.StoredMessage], answer: reader.StoredMessage) -> Turn:
-    is_cut = answer.state != writer.COMPLETE and not answer.facts.get("refusal")
-    by_id = answer.response_id if answer.stored and answer.endpoint == "responses" and not is_cut else None
+def _build_turn(questions: Sequence[reader.StoredMessage], answer: reader.StoredMessage) -> Turn:
+    is_truncated = answer.state != writer.COMPLETE and not answer.facts.get("refusal")
+    is_stored = answer.stored and answer.endpoint == "responses" and not is_truncated
     return Turn(
-        "\n\n".join(each.text for each in said),
+        "\n\n".join(question.text for question in questions),
         answer.text,
-        tuple(RawMessage(item) for each in said for item in each.items),
+        tuple(RawMessage(item) for question in questions for item in question.items),
         tuple(map(RawMessage, message_items(answer))),
-        is_cut,
-        by_id,
+        is_truncated,
+        answer.response_id if is_stored else None,
         answer.host,
         answer.id,
         answer.model,
     )
 
 
-def _spent(message: reader.StoredMessage) -> TurnCost:
+def _read_cost(message: reader.StoredMessage) -> TurnCost:
     usage = message.usage or {}
-    asked, answered, total = (usage.get(name) for name in ("input_tokens", "output_tokens", "total_tokens"))
-    return TurnCost(message.model, asked, answered, total, message.cost_usd)
+    counts = usage.get("input_tokens"), usage.get("output_tokens"), usage.get("total_tokens")
+    return TurnCost(message.model, *counts, message.cost_usd)

@@ -1,4 +1,4 @@
-"""Run the REPL: first what was asked on the command line, then a line at a time."""
+"""Run the REPL: first the message of the command line, then one line at a time."""
 
 import os
 import sys
@@ -7,6 +7,8 @@ from threading import Thread
 
 from aiml_cli.api.endpoints import ENDPOINTS
 from aiml_cli.cli.repl import slash_commands, slash_content, slash_conversation, slash_info, slash_settings
+from aiml_cli.cli.repl.load_conversation import load_conversation
+from aiml_cli.cli.repl.plain_input import QUOTES, PlainInput
 from aiml_cli.cli.repl.session import Session, report_error
 from aiml_cli.core.chat_request import ChatRequest, require_key
 from aiml_cli.core.start_demo import start_demo_if_asked
@@ -16,90 +18,79 @@ from aiml_cli.settings.options import Options
 from aiml_cli.settings.resolve import Flags, resolve
 from aiml_cli.store.config_file import read_sources
 from aiml_cli.system import signals
+from aiml_cli.system.questions import open_terminal
 from aiml_cli.system.signals import Stopped
 from aiml_cli.system.stdio import print_err, print_out
 from aiml_cli.system.terminal import is_terminal
 
-Read = Callable[[], str | None]
+ReadMessage = Callable[[], str | None]
 
 slash_commands.load_commands(slash_content, slash_conversation, slash_info, slash_settings)
 
 
 def run_repl(endpoint: str, words: Sequence[str], flags: Flags) -> int:
-    """Talk until the user leaves; raise UsageError where there is nobody to talk with."""
-    _need_terminal()
+    """Read and answer messages until the user leaves; raise UsageError without a terminal."""
+    _require_terminal()
     settings = resolve(read_sources(flags, os.environ), endpoint)
     require_key(ChatRequest(ENDPOINTS[endpoint], words, settings))
-    with start_demo_if_asked(settings) as settled:
-        session = Session(endpoint, flags, settled.options.base_url if settings.options.demo else None)
+    with start_demo_if_asked(settings) as addressed:
+        session = Session(endpoint, flags, addressed.options.base_url if settings.options.demo else None)
         session.check_flags()
         if "continue" in flags or "resume" in flags:
-            from aiml_cli.cli.repl import load_conversation  # most conversations are new
-
-            load_conversation.load_conversation(
-                session, flags["resume"].texts[-1].removeprefix("=") if "resume" in flags else None
-            )
+            load_conversation(session, flags["resume"].texts[-1].removeprefix("=") if "resume" in flags else None)
         if words or flags.keys() & {"file", "template", "edit"} or has_stdin():
-            _guarded(lambda: session.ask_initial(words))
-        _loop(session, _reader(session, settings.options))
+            _run_interruptible(lambda: session.ask_initial(words))
+        _run_loop(session, _choose_reader(session, settings.options))
     return 0
 
 
-def _need_terminal() -> None:
-    """Raise UsageError before anything is paid for."""
+def _require_terminal() -> None:
+    """Raise UsageError before a request costs anything."""
     if not is_terminal(1):
         raise UsageError("--interactive needs a terminal to write to", "without it there is one answer")
     if not is_terminal(0):
-        from aiml_cli.system.questions import open_terminal  # only what was piped in leaves nobody to type
-
         open_terminal().close()
 
 
-def _loop(session: Session, read: Read) -> None:
-    def step() -> None:
-        line = read()
-        if line is None:
+def _run_loop(session: Session, read: ReadMessage) -> None:
+    def run_step() -> None:
+        if (line := read()) is None:
             session.is_over = True
         else:
             handle_line(session, line)
 
     while not session.is_over:
-        _guarded(step)
+        _run_interruptible(run_step)
 
 
-def _guarded(do: Callable[[], None]) -> None:
-    """Do something; Ctrl-C stops it and nothing else, other signals end the REPL."""
+def _run_interruptible(action: Callable[[], None]) -> None:
+    """Run an action that Ctrl-C stops; other signals end the REPL."""
     try:
-        do()
+        action()
     except Stopped as stop:
-        if stop.error.exit_code != signals.INTERRUPTED:
+        if stop.error.exit_code != signals.INTERRUPTED_EXIT_CODE:
             raise
     finally:
         signals.install_handlers()
 
 
-def _reader(session: Session, options: Options) -> Read:
-    """Choose how lines are read: with all keys where the terminal can show them."""
+def _choose_reader(session: Session, options: Options) -> ReadMessage:
+    """Return the line editor's reader, or a plain one for a terminal that cannot show the editor."""
     if os.environ.get("TERM", "") in ("", "dumb"):
-        from aiml_cli.cli.repl.plain_input import PlainInput
-
         return PlainInput().read
-    from aiml_cli.cli.repl.line_editor import LineEditor
+    from aiml_cli.cli.repl.line_editor import LineEditor  # prompt_toolkit takes a tenth of a second
 
-    return LineEditor(session, _load_beside, keeps=not options.no_log, color=options.color or "auto").read
-
-
-def _load_beside() -> None:
-    """Load while the user types what the first message will need."""
-    Thread(target=_load, daemon=True).start()
+    preload = Thread(target=_import_sender, daemon=True)
+    return LineEditor(session, preload.start, is_saved=not options.no_log, color=options.color or "auto").read
 
 
-def _load() -> None:
+def _import_sender() -> None:
+    """Import what the first request needs while the user types."""
     import aiml_cli.core.send_with_retries  # noqa: F401
 
 
 def handle_line(session: Session, line: str) -> None:
-    """Do it; a fault is told, and ends nothing."""
+    """Run a slash command or a shell command, or send a message; print an error instead of raising it."""
     text = line.strip()
     if not text:
         return
@@ -113,18 +104,18 @@ def handle_line(session: Session, line: str) -> None:
             _run_shell(session, text)
         else:
             session.ask(strip_block_marks(text))
-    except AimlError as fault:
-        report_error(fault)
+    except AimlError as error:
+        report_error(error)
 
 
 def strip_block_marks(text: str) -> str:
-    """Take the marks off a block of lines."""
-    is_block = text.startswith('"""') and text.endswith('"""') and len(text) >= 6  # noqa: PLR2004 - two marks
-    return text[3:-3].strip("\n") if is_block else text
+    """Remove the quotes around a block of lines."""
+    is_block = text.startswith(QUOTES) and text.endswith(QUOTES) and len(text) >= 2 * len(QUOTES)
+    return text.removeprefix(QUOTES).removesuffix(QUOTES).strip("\n") if is_block else text
 
 
 def _run_shell(session: Session, text: str) -> None:
-    """Let `!command` have the terminal; show what `!!command` prints, and keep it for the next message."""
+    """Run `!command` on the terminal; show the output of `!!command`, and attach it to the next message."""
     command = text.lstrip("!").strip()
     if not command:
         print_err("aiml: which command? !ls shows what it prints, !!ls sends that along too")
@@ -132,16 +123,12 @@ def _run_shell(session: Session, text: str) -> None:
     from aiml_cli.system import child_process  # few messages are shell commands
 
     sys.stdout.flush()
-    code = _kept(session, command) if text.startswith("!!") else child_process.run_shell(command)
+    if text.startswith("!!"):
+        code, output = child_process.capture_shell(command)
+        print_out(output if output.endswith("\n") or not output else output + "\n")
+        session.attach(command, output)
+        print_err("aiml: this goes along with the next message; /file - takes it back")
+    else:
+        code = child_process.run_shell(command)
     if code:
         print_err(f"aiml: the command ended with {code}")
-
-
-def _kept(session: Session, command: str) -> int:
-    from aiml_cli.system.child_process import capture_shell
-
-    code, output = capture_shell(command)
-    print_out(output if output.endswith("\n") or not output else output + "\n")
-    session.attach(command, output)
-    print_err("aiml: this goes along with the next message; /file - takes it back")
-    return code

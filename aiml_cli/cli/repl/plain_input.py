@@ -1,4 +1,4 @@
-"""Read lines where a terminal can do no more than that: for dumb ones, and for readers of screens."""
+"""Read messages without a line editor: for dumb terminals and screen readers."""
 
 import os
 from typing import TextIO
@@ -11,30 +11,29 @@ QUOTES = '"""'
 
 
 class PlainInput:
-    """Read from standard input when that is the terminal, else from the terminal itself."""
+    """The lines of standard input if that is a terminal, else of the controlling terminal."""
 
     def __init__(self) -> None:
-        self._lines: TextIO = os.fdopen(0, encoding="utf-8", errors="replace", closefd=False)
-        if not is_terminal(0):
-            self._lines = open_terminal()
+        stdin = os.fdopen(0, encoding="utf-8", errors="replace", closefd=False)
+        self._lines: TextIO = stdin if is_terminal(0) else open_terminal()
 
     def read(self) -> str | None:
-        """Give the next message, None at the end; a backslash at the end, or three quotes, go on."""
+        """Return the next message, or None at the end; a final backslash or an open block continues it."""
         write_err("> ")
-        text = self._line()
+        text = self._read_line()
         if not text:
             return None
-        while _goes_on(text) and (more := self._line()):
+        while (text.endswith("\\\n") or has_open_block(text)) and (more := self._read_line()):
             text = (text.removesuffix("\\\n") + "\n" if text.endswith("\\\n") else text) + more
         return text
 
-    def _line(self) -> str:
-        """Read a line; a terminal that is gone gives none."""
+    def _read_line(self) -> str:
         try:
             return self._lines.readline()
-        except OSError:
+        except OSError:  # the terminal is gone
             return ""
 
 
-def _goes_on(text: str) -> bool:
-    return text.endswith("\\\n") or (text.lstrip().startswith(QUOTES) and text.count(QUOTES) % 2 == 1)
+def has_open_block(text: str) -> bool:
+    """True if the text begins a block with three quotes and does not end it."""
+    return text.lstrip().startswith(QUOTES) and text.count(QUOTES) % 2 == 1

@@ -1,23 +1,24 @@
-"""Hold what the REPL knows: the settings so far, the conversation, and what waits to be sent with the next message."""
+"""The state of the REPL: the settings so far, the conversation, and what is sent with the next message."""
 
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING
 
-from aiml_cli.api.answer import Answer, can_continue
+from aiml_cli.api.answer import can_continue
 from aiml_cli.api.endpoints import ENDPOINTS
+from aiml_cli.api.messages import Conversation
+from aiml_cli.api.model_list import Model
 from aiml_cli.catalog import pricing
 from aiml_cli.cli.repl import conversation_lock
-from aiml_cli.cli.repl.turns import Turn, TurnCost, build_previous_turns, join_turns, to_turn, turn_cost
+from aiml_cli.cli.repl.turns import Turn, TurnCost, build_previous_turns, compute_turn_cost, join_turns, to_turn
 from aiml_cli.core import turn
 from aiml_cli.core.chat_request import ChatRequest
-from aiml_cli.core.previous_turns import REST
+from aiml_cli.core.previous_turns import CONTINUE_REQUEST
 from aiml_cli.core.schema_retry import response_spec_of
 from aiml_cli.core.start_demo import use_demo_model
 from aiml_cli.errors import AimlError, HungUp, ReaderClosed, Terminated, UsageError
 from aiml_cli.output.choose_renderer import choose_output
-from aiml_cli.prompt.file_sources import FileContent as Text
+from aiml_cli.prompt.file_sources import FileContent
 from aiml_cli.settings.conflicts import check_conflicts
 from aiml_cli.settings.options import REPL
 from aiml_cli.settings.resolve import Flags, RawValue, Settings, Source, resolve
@@ -26,194 +27,192 @@ from aiml_cli.store.config_file import read_sources
 from aiml_cli.system.stdio import print_err
 from aiml_cli.system.terminal import disable_echo
 
-if TYPE_CHECKING:
-    from aiml_cli.api.messages import Conversation
-
-# What was said of one message is not said of the next.
-OF_ONE_MESSAGE = (
+# Flags that apply to the first message only.
+FIRST_MESSAGE_FLAGS = (
     "file", "continue", "resume", "messages", "tool_result", "output", "interactive", "edit", "template", "param",
     "previous_response_id",
 )  # fmt: skip
-LEAVE_STDIN = {"no_stdin": RawValue(("on",), "the REPL")}
-LOADED = "the conversation"
-ENDINGS = (ReaderClosed, Terminated, HungUp)
+NO_STDIN = {"no_stdin": RawValue(("on",), "the REPL")}
+LOADED_SOURCE = "the conversation"
+FATAL_ERRORS = (ReaderClosed, Terminated, HungUp)
 
 
 @dataclass(slots=True)
 class Session:
-    """Hold a conversation in the making; `url` is that of the embedded server, where it was asked for.
+    """A conversation in turns, and the settings that it is sent with.
 
-    `without` names the settings that count for nothing, whoever says them. `row` is the conversation in the
-    history, `root` the stored response that it was begun behind, `unanswered` what was asked last in vain.
+    `overrides` has the values of /set, `disabled` the settings that are ignored from every source. `demo_url` is the
+    address of the embedded server under --demo. `conversation_id` is the row in the history, None if nothing is saved;
+    `root_response_id` the stored response that precedes the first turn; `unanswered` the last request that failed.
     """
 
     endpoint: str
     flags: Flags
-    url: str | None = None
-    template: Flags = field(default_factory=dict)
-    set: dict[str, RawValue] = field(default_factory=dict)
-    without: frozenset[str] = frozenset()
+    demo_url: str | None = None
+    template_flags: Flags = field(default_factory=dict)
+    overrides: dict[str, RawValue] = field(default_factory=dict)
+    disabled: frozenset[str] = frozenset()
     files: list[str] = field(default_factory=list)
-    outputs: list[Text] = field(default_factory=list)
+    shell_outputs: list[FileContent] = field(default_factory=list)
     turns: list[Turn] = field(default_factory=list)
     costs: list[TurnCost] = field(default_factory=list)
-    row: int | None = None
-    root: str | None = None
+    conversation_id: int | None = None
+    root_response_id: str | None = None
     system: str | None = None
-    prompt: str = ""
-    answer: Answer | None = None
-    unanswered: "Conversation | None" = None
-    is_told: bool = False
+    last_prompt: str = ""
+    unanswered: Conversation | None = None
+    has_warned: bool = False
     is_over: bool = False
 
     @property
     def tokens(self) -> int:
-        """Count the tokens of this conversation."""
-        return sum(each.total_tokens or 0 for each in self.costs)
+        """The known tokens of this conversation."""
+        return sum(cost.total_tokens or 0 for cost in self.costs)
 
     @property
     def cost_usd(self) -> float:
-        """Add up what this conversation cost, as far as that is known."""
-        return sum(each.cost_usd or 0.0 for each in self.costs)
+        """The known cost of this conversation."""
+        return sum(cost.cost_usd or 0.0 for cost in self.costs)
 
     @property
     def queued(self) -> list[str]:
-        """Name what waits to be sent with the next message."""
-        return [*self.files, *(each.name for each in self.outputs)]
+        """The names of the files and outputs that are sent with the next message."""
+        return [*self.files, *(output.name for output in self.shell_outputs)]
 
-    def settings(self, more: Mapping[str, RawValue] | None = None) -> Settings:
-        """Settle the settings as they are now; what is said here is newer than what was typed at the start."""
-        typed = {name: said for name, said in self.flags.items() if name not in (*OF_ONE_MESSAGE, *self.set)}
-        template = {name: said for name, said in self.template.items() if name not in self.set}
-        profile = {"profile": self.set["profile"]} if "profile" in self.set else {}
-        flags = {**typed, **profile, **LEAVE_STDIN, **(more or {})}
-        spoken = {**read_sources(flags, os.environ, template), Source.SET: self.set}
-        heard = {who: {name: said[name] for name in said.keys() - self.without} for who, said in spoken.items()}
-        return self._addressed(resolve(heard, self.endpoint))
+    def resolve_settings(self, extra: Mapping[str, RawValue] | None = None) -> Settings:
+        """Resolve the settings as they are now; /set takes precedence over the flags of the command line."""
+        past = {*FIRST_MESSAGE_FLAGS, *self.overrides}
+        typed = {name: value for name, value in self.flags.items() if name not in past}
+        template = {name: value for name, value in self.template_flags.items() if name not in self.overrides}
+        profile = {"profile": self.overrides["profile"]} if "profile" in self.overrides else {}
+        flags = {**typed, **profile, **NO_STDIN, **(extra or {})}
+        sources = {**read_sources(flags, os.environ, template), Source.SET: self.overrides}
+        for source, values in sources.items():
+            sources[source] = {name: value for name, value in values.items() if name not in self.disabled}
+        return self._use_demo_url(resolve(sources, self.endpoint))
 
     def check_flags(self) -> None:
-        """Raise UsageError for flags that a conversation in turns cannot have."""
+        """Raise UsageError for flags that cannot be used with a conversation in turns."""
         check_conflicts(resolve(read_sources(self.flags, os.environ), self.endpoint), (REPL,))
         if "model" in self.flags and len(self.flags["model"].texts) > 1:
             hint = "-m A,B asks B where A is not to be had; /retry -m B asks another one again"
             raise UsageError("a conversation in turns is held with one model", hint)
         if "previous_response_id" in self.flags:
-            self.root = self.flags["previous_response_id"].texts[-1]
+            self.root_response_id = self.flags["previous_response_id"].texts[-1]
 
     def ask_initial(self, words: Sequence[str]) -> None:
-        """Ask what the command line asks, with its files and what was piped in."""
+        """Send the message of the command line, with its files and piped input."""
         flags: Flags = {name: self.flags[name] for name in self.flags.keys() - {"continue", "resume", "interactive"}}
         try:
             if flags.keys() & {"template", "param", "edit"}:
-                from aiml_cli.core import template_fill  # few begin with one
+                from aiml_cli.core import template_fill  # few conversations begin with a template
 
-                words, flags, self.template = template_fill.prepare_prompt(self.endpoint, words, flags)
-            settings = self._addressed(resolve(read_sources(flags, os.environ, self.template), self.endpoint))
-            if words or settings.options.file or not self.template:
+                words, flags, self.template_flags = template_fill.prepare_prompt(self.endpoint, words, flags)
+            settings = self._use_demo_url(resolve(read_sources(flags, os.environ, self.template_flags), self.endpoint))
+            if words or settings.options.file or not self.template_flags:
                 self.run_turn(settings, words)
-        except AimlError as fault:
-            report_error(fault)
+        except AimlError as error:
+            report_error(error)
 
-    def attach(self, name: str, output: str) -> None:
-        """Send the output of a command along with the next message."""
-        self.outputs.append(Text(f"$ {name}", output.encode("utf-8", "replace")))
+    def attach(self, command: str, output: str) -> None:
+        """Send the output of a shell command with the next message."""
+        self.shell_outputs.append(FileContent(f"$ {command}", output.encode("utf-8", "replace")))
 
-    def model_name(self) -> str:
-        """Name the model that is asked now."""
+    def get_model(self) -> str:
+        """Return the current model, or "?" if the settings have an error."""
         try:
-            return self.settings().options.model or ""
+            return self.resolve_settings().options.model or ""
         except AimlError:
             return "?"
 
-    def ask(self, text: str, more: Mapping[str, RawValue] | None = None) -> None:
-        """Ask, show the answer, and keep both; a fault is told, and ends nothing."""
+    def load_models(self) -> list[Model]:
+        """Return the stored catalog, or the models of the embedded server; an empty list if there is none."""
+        from aiml_cli.catalog.find_models import fetch_models, load_stored_models  # it loads the transport
+
+        settings = self.resolve_settings()
+        return (load_stored_models(settings) if self.demo_url is None else fetch_models(settings)) or []
+
+    def ask(self, text: str, extra: Mapping[str, RawValue] | None = None) -> None:
+        """Send a message with the queued files; print an error instead of raising it."""
         files = {"file": RawValue(tuple(self.files), "/file")} if self.files else {}
         try:
-            self.run_turn(self.settings({**files, **(more or {})}), text.split(" ") if text else [])
-        except AimlError as fault:
-            report_error(fault)
+            self.run_turn(self.resolve_settings({**files, **(extra or {})}), text.split(" ") if text else [])
+        except AimlError as error:
+            report_error(error)
 
     def run_turn(
-        self,
-        settings: Settings,
-        words: Sequence[str] = (),
-        again: "Conversation | None" = None,
-        instead_of: int = 0,
+        self, settings: Settings, words: Sequence[str] = (), repeated: Conversation | None = None, replaced: int = 0
     ) -> None:
-        """Hold a turn with settings of its own; its answer takes the place of so many of the last ones.
+        """Send a request, show and save its answer, which replaces the last `replaced` turns.
 
-        `again` is said as it is, without the files that wait.
+        `repeated` is sent in place of the words, without the queued files.
         """
         check_conflicts(settings)
-        options = settings.options
-        texts = () if again else tuple(self.outputs)
-        question = ChatRequest(
-            ENDPOINTS[self.endpoint], words, settings, response_spec_of(settings), extra_files=texts, repeated=again
-        )
-        earlier = self.turns[: len(self.turns) - instead_of]
-        past = build_previous_turns(earlier, self.row, self.system, host_of(question.url), self.root)
-        conversation_lock.acquire_again(self.row)
+        outputs = () if repeated else tuple(self.shell_outputs)
+        endpoint, spec = ENDPOINTS[self.endpoint], response_spec_of(settings)
+        request = ChatRequest(endpoint, words, settings, spec, extra_files=outputs, repeated=repeated)
+        earlier, host = self.turns[: len(self.turns) - replaced], host_of(request.url)
+        previous = build_previous_turns(earlier, self.conversation_id, self.system, host, self.root_response_id)
+        conversation_lock.acquire_again(self.conversation_id)
         try:
             with disable_echo():
-                done = turn.run_turn(replace(question, previous_turns=past), choose_output(options, os.environ))
+                output = choose_output(settings.options, os.environ)
+                result = turn.run_turn(replace(request, previous_turns=previous), output)
         finally:
-            conversation_lock.ensure_held(self.row)
-        self._count(done)
-        self._keep(done, earlier)
-        self._tell(done)
+            conversation_lock.ensure_held(self.conversation_id)
+        self._add_cost(result)
+        self._add_turn(result, earlier)
+        self._report_ending(result)
 
     def reset(self) -> None:
-        """Begin a new conversation; the settings stay."""
-        conversation_lock.release(self.row)
+        """Begin a new conversation with the same settings."""
+        conversation_lock.release(self.conversation_id)
         self.turns, self.costs = [], []
-        self.row = self.root = self.system = self.unanswered = self.answer = None
-        self.is_told = False
-        if self.set.get("model", RawValue((), "")).source_name == LOADED:
-            del self.set["model"]
+        self.conversation_id = self.root_response_id = self.system = self.unanswered = None
+        self.has_warned = False
+        if self.overrides.get("model", RawValue((), "")).source_name == LOADED_SOURCE:
+            del self.overrides["model"]
 
     def warn_not_saved(self) -> None:
-        """Say that nothing is kept, the first time that somebody might think so."""
-        if self.row is None and not self.is_told:
+        """Print once per conversation that the history does not save it."""
+        if self.conversation_id is None and not self.has_warned:
             print_err("aiml: nothing of this conversation is kept in the history; it holds while aiml runs")
-            self.is_told = True
+            self.has_warned = True
 
-    def _addressed(self, settled: Settings) -> Settings:
-        """Send it to the embedded server, where that was asked for."""
-        if self.url is None:
-            return settled
-        there = settled if "model" in self.set else use_demo_model(settled)
-        return replace(there, options=replace(there.options, base_url=self.url))
+    def _use_demo_url(self, settings: Settings) -> Settings:
+        if self.demo_url is None:
+            return settings
+        settings = settings if "model" in self.overrides else use_demo_model(settings)
+        return replace(settings, options=replace(settings.options, base_url=self.demo_url))
 
-    def _count(self, done: turn.TurnResult) -> None:
-        """Add what was spent; the price is looked up where the gateway told none, for the toolbar shows it."""
-        settings = done.request.settings
-        seen = replace(settings, options=replace(settings.options, usage=True))
-        if added := turn_cost(done, pricing.add_estimated_cost(done.answer, seen).cost_usd):
-            self.costs.append(added)
+    def _add_cost(self, result: turn.TurnResult) -> None:
+        """Add the cost of a turn; if the gateway reports none, estimate it for the toolbar."""
+        settings = result.request.settings
+        with_usage = replace(settings, options=replace(settings.options, usage=True))
+        if cost := compute_turn_cost(result, pricing.add_estimated_cost(result.answer, with_usage).cost_usd):
+            self.costs.append(cost)
 
-    def _keep(self, done: turn.TurnResult, earlier: list[Turn]) -> None:
-        self.answer = done.answer
-        if done.answer.attempts and done.request.repeated is None:  # before that the files go on waiting
-            self.prompt, self.files, self.outputs = " ".join(done.request.words), [], []
-        added = to_turn(done)
+    def _add_turn(self, result: turn.TurnResult, earlier: list[Turn]) -> None:
+        is_sent, is_continuation = bool(result.answer.attempts), result.conversation is CONTINUE_REQUEST
+        if is_sent and result.request.repeated is None:  # files stay queued until they are sent
+            self.last_prompt, self.files, self.shell_outputs = " ".join(result.request.words), [], []
+        added = to_turn(result)
         if added is None:
-            self.unanswered = (
-                done.conversation if done.answer.attempts and done.conversation is not REST else self.unanswered
-            )
+            self.unanswered = result.conversation if is_sent and not is_continuation else self.unanswered
             return
-        dropped, self.unanswered = self.turns[len(earlier) :], None
-        is_rest = done.conversation is REST and bool(earlier)
-        self.turns = [*earlier[:-1], join_turns(earlier[-1], added)] if is_rest else [*earlier, added]
-        self.system = done.request.system
-        if done.row:
-            self.row = done.row.conversation
-            conversation_lock.ensure_held(self.row)
-        if dropped:
-            conversation_lock.undo_in_history(self.row, max((each.row for each in earlier), default=0), dropped[-1].row)
+        replaced, self.unanswered = self.turns[len(earlier) :], None
+        joins = is_continuation and bool(earlier)
+        self.turns = [*earlier[:-1], join_turns(earlier[-1], added)] if joins else [*earlier, added]
+        self.system = result.request.system
+        if result.row:
+            self.conversation_id = result.row.conversation
+            conversation_lock.ensure_held(self.conversation_id)
+        if replaced:
+            after_id = max((each.answer_id for each in earlier), default=0)
+            conversation_lock.undo_in_history(self.conversation_id, after_id, replaced[-1].answer_id)
 
-    def _tell(self, done: turn.TurnResult) -> None:
-        """Tell how it ended, where it did not end well."""
-        completion, error = done.answer.completion, done.answer.error
+    def _report_ending(self, result: turn.TurnResult) -> None:
+        completion, error = result.answer.completion, result.answer.error
         if error is None:
             if completion.hit_length_limit:
                 print_err(f"aiml: {completion.incomplete_reason}")
@@ -223,10 +222,10 @@ class Session:
         report_error(error)
 
 
-def report_error(fault: AimlError) -> None:
-    """Tell a fault as the program's end would; the REPL goes on, unless it is to end. Then it raises it."""
-    if isinstance(fault, ENDINGS):
-        raise fault
-    print_err(f"aiml: {fault.message}")
-    if fault.hint:
-        print_err(f"hint: {fault.hint}")
+def report_error(error: AimlError) -> None:
+    """Print an error and its hint; raise it instead if it ends the REPL."""
+    if isinstance(error, FATAL_ERRORS):
+        raise error
+    print_err(f"aiml: {error.message}")
+    if error.hint:
+        print_err(f"hint: {error.hint}")

@@ -12,72 +12,73 @@ from aiml_cli.errors import UsageError
 if TYPE_CHECKING:
     from aiml_cli.cli.repl.session import Session
 
-Function = Callable[["Session", str], None]
-OTHERWISE = "/help lists them; a message that begins with / is typed with //"
+SlashFunction = Callable[["Session", str], None]
+UNKNOWN_COMMAND_HINT = "/help lists them; a message that begins with / is typed with //"
 
 
 class SlashCommand(NamedTuple):
-    """Hold a slash command: what stands behind its name, what completes that, and what it does."""
+    """A slash command: its name, the usage of its arguments, the type of word that completes them, its function."""
 
     name: str
     usage: str
     completes: str
-    function: Function
+    function: SlashFunction
 
     @property
     def help(self) -> str:
-        """Give the first line of the docstring."""
+        """The first line of the docstring."""
         return cleandoc(self.function.__doc__ or "").partition("\n")[0]
 
     @property
-    def more(self) -> str:
-        """Give what else the docstring says."""
+    def details(self) -> str:
+        """The docstring without its first line."""
         return cleandoc(self.function.__doc__ or "").partition("\n")[2].strip()
 
 
 _COMMANDS: dict[str, SlashCommand] = {}
 
 
-def slash(usage: str = "", completes: str = "") -> Callable[[Function], SlashCommand]:
-    """Make a function a slash command; `completes` names what its words are: models, settings, files, ….
+def slash(usage: str = "", completes: str = "") -> Callable[[SlashFunction], SlashCommand]:
+    """Make a function a slash command; `completes` is the type of its arguments: models, settings, files, ….
 
-    The function gets the session, and what was typed behind the name.
+    The function gets the session and the text after the name.
     """
 
-    def make(function: Function) -> SlashCommand:
+    def make_command(function: SlashFunction) -> SlashCommand:
         return SlashCommand(function.__name__.rstrip("_"), usage, completes, function)
 
-    return make
+    return make_command
 
 
 def load_commands(*modules: ModuleType) -> None:
-    """Make the commands of some modules known."""
-    found = [each for module in modules for each in vars(module).values() if isinstance(each, SlashCommand)]
-    _COMMANDS.update({command.name: command for command in found})
+    """Register the commands of some modules."""
+    values = [value for module in modules for value in vars(module).values()]
+    _COMMANDS.update({value.name: value for value in values if isinstance(value, SlashCommand)})
 
 
-def command_names() -> list[str]:
+def list_command_names() -> list[str]:
     """List the names of all commands."""
     return sorted(_COMMANDS)
 
 
 def find_command(name: str) -> SlashCommand:
-    """Return a command; raise UsageError with the likely one for a name that is none."""
+    """Return a command; raise UsageError with a similar name for an unknown one."""
     if name not in _COMMANDS:
-        near = get_close_matches(name, command_names(), 1)
-        raise UsageError(f"there is no command /{name}", f"did you mean /{near[0]}?" if near else OTHERWISE)
+        similar = get_close_matches(name, list_command_names(), 1)
+        hint = f"did you mean /{similar[0]}?" if similar else UNKNOWN_COMMAND_HINT
+        raise UsageError(f"there is no command /{name}", hint)
     return _COMMANDS[name]
 
 
 def parse_count(text: str) -> int:
-    """Read a number from 1 on; raise UsageError."""
+    """Parse a whole number of at least 1; raise UsageError for any other text."""
     if not (text.isascii() and text.isdecimal() and int(text) > 0):
         raise UsageError(f"{text!r} is not a whole number from 1")
     return int(text)
 
 
 def split_words(text: str) -> list[str]:
-    """Part words as a shell does, where their quotes match."""
+    """Split words as a shell does, or at spaces if a quote is not closed."""
     try:
         return shlex.split(text)
     except ValueError:

@@ -1,16 +1,17 @@
-"""Answer the slash command /new."""
+"""Slash commands that begin, change, name or leave a conversation, from /new to /undo."""
 
 from aiml_cli.api.messages import Conversation
 from aiml_cli.cli.repl import conversation_lock, load_conversation
 from aiml_cli.cli.repl.session import Session
 from aiml_cli.cli.repl.slash_commands import parse_count, slash
 from aiml_cli.cli.repl.slash_settings import check_model
-from aiml_cli.core.previous_turns import REST
+from aiml_cli.core.previous_turns import CONTINUE_REQUEST
 from aiml_cli.errors import UsageError
 from aiml_cli.settings.resolve import RawValue
+from aiml_cli.store.history import edits, reader
 from aiml_cli.system.stdio import print_err
 
-SHOWN = 60
+MAX_PROMPT_SHOWN = 60
 
 
 @slash()
@@ -20,16 +21,16 @@ def new(session: Session, _words: str) -> None:
     The old one is kept in the history: /resume goes on with it. Files that wait are not sent.
     """
     session.reset()
-    session.files, session.outputs = [], []
+    session.files, session.shell_outputs = [], []
 
 
 @slash()
 def continue_(session: Session, _words: str) -> None:
     """Ask for the rest of an answer that was cut, and join the two."""
     last = session.turns[-1] if session.turns else None
-    if last is None or not (last.is_cut and last.text):
+    if last is None or not (last.is_truncated and last.text):
         raise UsageError("the last answer was not cut: there is no rest to ask for", "type what to say next")
-    session.run_turn(session.settings(), again=REST)
+    session.run_turn(session.resolve_settings(), repeated=CONTINUE_REQUEST)
 
 
 @slash()
@@ -38,7 +39,7 @@ def exit(session: Session, _words: str) -> None:  # noqa: A001 - named after wha
 
     `aiml chat -i -c` goes on with it in this terminal.
     """
-    conversation_lock.release(session.row)
+    conversation_lock.release(session.conversation_id)
     session.is_over = True
 
 
@@ -50,16 +51,14 @@ def fork(session: Session, words: str) -> None:
     """
     if not session.turns:
         raise UsageError("there is nothing to copy: nothing was answered yet")
-    if session.row is None:
+    if session.conversation_id is None:
         session.warn_not_saved()
         return
-    from aiml_cli.store.history import edits
-
-    with conversation_lock.open_or_empty() as store:
-        copy, rows = edits.copy_conversation(store, session.row, words)
-    conversation_lock.release(session.row)
-    session.row = copy.id
-    session.turns = [each._replace(row=rows.get(each.row, 0)) for each in session.turns]
+    with conversation_lock.open_history() as history:
+        copy, new_ids = edits.copy_conversation(history, session.conversation_id, words)
+    conversation_lock.release(session.conversation_id)
+    session.conversation_id = copy.id
+    session.turns = [turn._replace(answer_id=new_ids.get(turn.answer_id, 0)) for turn in session.turns]
     print_err(f"aiml: going on with the copy {copy.name}")
 
 
@@ -84,12 +83,12 @@ def retry(session: Session, words: str) -> None:
         raise UsageError(f"/retry does not take {words!r}", "/retry, or /retry -m MODEL")
     if name:
         check_model(session, name)
-    settings = session.settings({"model": RawValue((name,), "/retry -m")} if name else None)
+    settings = session.resolve_settings({"model": RawValue((name,), "/retry -m")} if name else None)
     if session.unanswered:
-        session.run_turn(settings, session.prompt.split(" "), session.unanswered)
+        session.run_turn(settings, session.last_prompt.split(" "), session.unanswered)
     elif session.turns:
         last = session.turns[-1]
-        session.run_turn(settings, last.asked.split(" "), Conversation(last.messages), instead_of=1)
+        session.run_turn(settings, last.prompt.split(" "), Conversation(last.messages), replaced=1)
     else:
         raise UsageError("there is nothing to ask again: nothing was asked yet")
 
@@ -100,19 +99,17 @@ def save(session: Session, words: str) -> None:
 
     Letters, digits, - and _ make a name; /resume NAME goes on with it.
     """
-    from aiml_cli.store.history import edits, reader
-
     if words:
         edits.check_name(words)
-    if not session.turns and session.row is None:
+    if not session.turns and session.conversation_id is None:
         raise UsageError("there is nothing to name: nothing was answered yet")
-    if session.row is None:
+    if session.conversation_id is None:
         session.warn_not_saved()
         return
-    with conversation_lock.open_or_empty() as store:
+    with conversation_lock.open_history() as history:
         if words:
-            edits.rename_conversation(store, session.row, words)
-        name = reader.get_by_id(store, session.row).name
+            edits.rename_conversation(history, session.conversation_id, words)
+        name = reader.get_by_id(history, session.conversation_id).name
     print_err(f"aiml: kept as {name}; /resume {name} goes on with it")
 
 
@@ -122,13 +119,13 @@ def undo(session: Session, words: str) -> None:
 
     They are not sent again, by nobody; the history still shows them, marked as undone.
     """
-    count, there = parse_count(words or "1"), len(session.turns)
-    if count > there:
-        raise UsageError(f"there is nothing to take back: the conversation has {there} questions with answers")
-    asked = session.turns[there - count].asked
-    session.turns = session.turns[: there - count]
-    session.unanswered = None
-    conversation_lock.undo_in_history(session.row, max((each.row for each in session.turns), default=0))
-    begins = " ".join(asked.split())
-    print_err(f"aiml: taken back to before: {begins[:SHOWN]}{'…' if len(begins) > SHOWN else ''}")
+    count, total = parse_count(words or "1"), len(session.turns)
+    if count > total:
+        raise UsageError(f"there is nothing to take back: the conversation has {total} questions with answers")
+    prompt = " ".join(session.turns[total - count].prompt.split())
+    session.turns, session.unanswered = session.turns[: total - count], None
+    after_id = max((turn.answer_id for turn in session.turns), default=0)
+    conversation_lock.undo_in_history(session.conversation_id, after_id)
+    more = "…" if len(prompt) > MAX_PROMPT_SHOWN else ""
+    print_err(f"aiml: taken back to before: {prompt[:MAX_PROMPT_SHOWN]}{more}")
     session.warn_not_saved()

@@ -1,8 +1,9 @@
-"""Answer the slash command /help."""
+"""Slash commands that show something: /help, /cost, /history, /search."""
 
 from aiml_cli.cli.repl.session import Session
-from aiml_cli.cli.repl.slash_commands import command_names, find_command, slash
+from aiml_cli.cli.repl.slash_commands import find_command, list_command_names, slash
 from aiml_cli.cli.repl.turns import TurnCost
+from aiml_cli.core import find_conversation
 from aiml_cli.output.format_money import format_dollars
 from aiml_cli.system.stdio import print_err
 
@@ -11,17 +12,17 @@ KEYS = """\
 @path             send a file along; //text sends a text that begins with a slash
 Enter sends; Alt+Enter, Ctrl+J or a \\ at the end begins a new line; \"\"\" opens and closes a block of lines.
 Ctrl-C stops an answer, and clears what is typed; Ctrl-D leaves; Ctrl+X Ctrl+E opens the editor."""
-MOST = 20
+MAX_LISTED = 20
 
 
 @slash("[command]", completes="commands")
 def help(session: Session, words: str) -> None:  # noqa: A001, ARG001 - named after what is typed
     """List the commands, or tell what one does."""
-    wanted = [words.removeprefix("/")] if words else command_names()
-    for command in map(find_command, wanted):
+    names = [words.removeprefix("/")] if words else list_command_names()
+    for command in map(find_command, names):
         print_err(f"/{command.name} {command.usage}".ljust(28) + command.help)
         if words:
-            print_err(command.more)
+            print_err(command.details)
     if not words:
         print_err(KEYS)
 
@@ -32,33 +33,30 @@ def cost(session: Session, _words: str) -> None:
     if not session.costs:
         print_err("aiml: nothing was spent in this conversation yet")
         return
-    models = dict.fromkeys(each.model for each in session.costs)
+    models = dict.fromkeys(cost.model for cost in session.costs)
     rows = [("in all", session.costs)] if len(models) > 1 else []
-    rows += [(model, [each for each in session.costs if each.model == model]) for model in models]
-    for name, spent in rows:
-        print_err(f"aiml: {name}: {_told(spent)}")
+    rows += [(model, [cost for cost in session.costs if cost.model == model]) for model in models]
+    for name, costs in rows:
+        print_err(f"aiml: {name}: {_format_costs(costs)}")
 
 
-def _told(spent: list[TurnCost]) -> str:
-    asked, answered = sum(each.input_tokens or 0 for each in spent), sum(each.output_tokens or 0 for each in spent)
-    known = [each.cost_usd for each in spent if each.cost_usd is not None]
+def _format_costs(costs: list[TurnCost]) -> str:
+    tokens_in = sum(cost.input_tokens or 0 for cost in costs)
+    tokens_out = sum(cost.output_tokens or 0 for cost in costs)
+    known = [cost.cost_usd for cost in costs if cost.cost_usd is not None]
     price = f"${format_dollars(sum(known))}" if known else "cost unknown"
-    more = f" and what {len(spent) - len(known)} of them cost" if known and len(known) < len(spent) else ""
-    answers = f"{len(spent)} answer{'' if len(spent) == 1 else 's'}"
-    return f"{answers}, {asked:,} tokens in, {answered:,} tokens out, {price}{more}"
+    more = f" and what {len(costs) - len(known)} of them cost" if known and len(known) < len(costs) else ""
+    answers = f"{len(costs)} answer{'' if len(costs) == 1 else 's'}"
+    return f"{answers}, {tokens_in:,} tokens in, {tokens_out:,} tokens out, {price}{more}"
 
 
 @slash("[words]")
 def history(_session: Session, words: str) -> None:
     """List the last conversations, or those in which words stand."""
-    from aiml_cli.core import find_conversation  # for few lines only
-
-    find_conversation.show_list(words.split(), {}, MOST)
+    find_conversation.show_list(words.split(), {}, MAX_LISTED)
 
 
 @slash("words")
 def search(_session: Session, words: str) -> None:
     """Search the history for words, and show a line of each conversation that has them."""
-    from aiml_cli.core import find_conversation  # for few lines only
-
-    find_conversation.show_hits(words.split(), {}, MOST)
+    find_conversation.show_hits(words.split(), {}, MAX_LISTED)

@@ -1,18 +1,20 @@
-"""Answer the slash command /set."""
+"""Slash commands that change settings: /set, /unset, /model, /models, /system, /template."""
 
 import re
 from difflib import get_close_matches
 from typing import Any
 
+from aiml_cli.api.model_list import find_model, suggest_models
 from aiml_cli.cli.repl.session import Session
 from aiml_cli.cli.repl.slash_commands import slash
+from aiml_cli.core.model_fallback import split_models
 from aiml_cli.errors import UsageError
 from aiml_cli.prompt.compose import read_at_file
 from aiml_cli.settings.options import ROWS, Option, value_of
 from aiml_cli.settings.resolve import RawValue, parse_value, persistent_options
 from aiml_cli.system.stdio import print_err
 
-_VALUE = re.compile(r"([A-Za-z_]\w*)=(\"[^\"]*\"|'[^']*'|\S*)\s*")
+_TEMPLATE_PARAM = re.compile(r"([A-Za-z_]\w*)=(\"[^\"]*\"|'[^']*'|\S*)\s*")
 
 
 @slash("[key=value]", completes="settings")
@@ -23,51 +25,50 @@ def set(session: Session, words: str) -> None:  # noqa: A001 - named after what 
     for more than the flags typed at the start; /unset takes it back.
     """
     if not words:
-        _show(session)
+        _print_overrides(session)
         return
-    name, is_given, value = (part.strip() for part in words.partition("="))
+    name, has_value, value = (part.strip() for part in words.partition("="))
     row = find_setting(session, name)
-    if not is_given:
+    if not has_value:
         raise UsageError(
             f"/set {row.name}: a value is missing", f"/set {row.name}=VALUE; /unset {row.name} takes it back"
         )
-    said = RawValue((value,), f"/set {row.name}")
-    parse_value(row, said, session.endpoint)
-    earlier = session.set[row.name].texts if row.value_type.is_list and row.name in session.set else ()
-    session.set[row.name] = RawValue((*earlier, value), said.source_name)
-    session.without -= {row.name}
-    _tell(row.name, session.set[row.name])
+    raw_value = RawValue((value,), f"/set {row.name}")
+    parse_value(row, raw_value, session.endpoint)
+    earlier = session.overrides[row.name].texts if row.value_type.is_list and row.name in session.overrides else ()
+    session.overrides[row.name] = RawValue((*earlier, value), raw_value.source_name)
+    session.disabled -= {row.name}
+    _print_override(session, row.name)
 
 
 def find_setting(session: Session, name: str) -> Option[Any]:
-    """Give the row of a name, with dashes or underscores; raise UsageError with the likely one for none."""
+    """Return the option of a name, with dashes or underscores; raise UsageError if it cannot be set here."""
     rows = {row.name: row for row in persistent_options() if row.applies_to(session.endpoint)}
-    spelled = name.removeprefix("--").replace("-", "_")
-    if spelled in rows:
-        return rows[spelled]
-    if spelled in ROWS:
-        raise UsageError(f"/set: {spelled} has no place here", _elsewhere(ROWS[spelled]))
-    near = get_close_matches(spelled, rows, 1)
-    raise UsageError(
-        f"/set: unknown setting {name!r}", f"did you mean {near[0]}?" if near else "aiml config show lists them"
-    )
+    key = name.removeprefix("--").replace("-", "_")
+    if key in rows:
+        return rows[key]
+    if key in ROWS:
+        raise UsageError(f"/set: {key} has no place here", _explain_unsettable(ROWS[key]))
+    similar = get_close_matches(key, rows, 1)
+    hint = f"did you mean {similar[0]}?" if similar else "aiml config show lists them"
+    raise UsageError(f"/set: unknown setting {name!r}", hint)
 
 
-def _elsewhere(row: Option[Any]) -> str:
+def _explain_unsettable(row: Option[Any]) -> str:
     if row.secret:
         return "store the key with: aiml config key"
     return f"it is said with each call: {row.flag}" if row.per_call else "this endpoint does not know it"
 
 
-def _show(session: Session) -> None:
-    if not session.set:
+def _print_overrides(session: Session) -> None:
+    if not session.overrides:
         print_err("aiml: nothing is set here; /set key=value does, and aiml config show lists what holds elsewhere")
-    for name in sorted(session.set):
-        _tell(name, session.set[name])
+    for name in sorted(session.overrides):
+        _print_override(session, name)
 
 
-def _tell(name: str, said: RawValue) -> None:
-    print_err(f"aiml: {name} = {', '.join(said.texts)}")
+def _print_override(session: Session, name: str) -> None:
+    print_err(f"aiml: {name} = {', '.join(session.overrides[name].texts)}")
 
 
 @slash("[id]", completes="models")
@@ -78,17 +79,17 @@ def model(session: Session, words: str) -> None:
     """
     if words:
         check_model(session, words)
-        session.set["model"] = RawValue((words,), "/model")
-        session.without -= {"model"}
-    print_err(f"aiml: model = {session.settings().options.model}")
+        session.overrides["model"] = RawValue((words,), "/model")
+        session.disabled -= {"model"}
+    print_err(f"aiml: model = {session.resolve_settings().options.model}")
 
 
 @slash("words", completes="models")
 def models(session: Session, words: str) -> None:
     """Search the catalogue for models; an exact id shows all that is known of it."""
-    from aiml_cli.catalog import model_table  # for few lines only
+    from aiml_cli.catalog import model_table  # it loads the transport
 
-    model_table.show_models(words.split(), session.settings(), as_json=False)
+    model_table.show_models(words.split(), session.resolve_settings(), as_json=False)
 
 
 @slash("[text]")
@@ -98,14 +99,14 @@ def system(session: Session, words: str) -> None:
     @FILE reads it from a file; - removes it, also one of the config file or of the conversation.
     """
     if words == "-":
-        session.set.pop("system", None)
-        session.without |= {"system"}
+        session.overrides.pop("system", None)
+        session.disabled |= {"system"}
         session.system = None
     elif words:
-        read_at_file(words)  # so that a file that is not there is told now
-        session.set["system"] = RawValue((words,), "/system")
-        session.without -= {"system"}
-    text = session.settings().options.system or session.system
+        read_at_file(words)  # reports a missing file now, not with the next message
+        session.overrides["system"] = RawValue((words,), "/system")
+        session.disabled -= {"system"}
+    text = session.resolve_settings().options.system or session.system
     print_err(f"aiml: system = {text}" if text else "aiml: there is no system text")
 
 
@@ -117,41 +118,38 @@ def template(session: Session, words: str) -> None:
     """
     name, _, rest = words.partition(" ")
     if not name:
-        raise UsageError("/template: which one?", _those_there_are())
-    from aiml_cli.core import template_fill  # for few lines only
+        raise UsageError("/template: which one?", _format_templates())
+    from aiml_cli.core import template_fill  # few prompts are templates
 
-    values, typed = _parted(rest.strip())
-    params = {"param": RawValue(tuple(values), "/template")} if values else {}
-    asked, _flags, said = template_fill.prepare_prompt(
-        session.endpoint, typed.split(" ") if typed else [], {"template": RawValue((name,), "/template"), **params}
+    params, typed = _split_params(rest.strip())
+    param_flags = {"param": RawValue(tuple(params), "/template")} if params else {}
+    prompt, _flags, values = template_fill.prepare_prompt(
+        session.endpoint, typed.split(" ") if typed else [], {"template": RawValue((name,), "/template"), **param_flags}
     )
-    session.set |= said
-    session.without -= said.keys()
-    if asked:
-        session.ask(" ".join(asked))
+    session.overrides |= values
+    session.disabled -= values.keys()
+    if prompt:
+        session.ask(" ".join(prompt))
     else:
-        print_err(f"aiml: what {name} sets holds from now on: {', '.join(said) or 'nothing'}")
+        print_err(f"aiml: what {name} sets holds from now on: {', '.join(values) or 'nothing'}")
 
 
-def _parted(text: str) -> tuple[list[str], str]:
-    """Part the values that stand first from the words behind them."""
-    values = []
-    while found := _VALUE.match(text):
-        value = found[2]
+def _split_params(text: str) -> tuple[list[str], str]:
+    """Split leading `name=value` words from the rest of the text."""
+    params = []
+    while match := _TEMPLATE_PARAM.match(text):
+        value = match[2]
         is_quoted = len(value) > 1 and value[0] == value[-1] and value[0] in "\"'"
-        values.append(f"{found[1]}={value[1:-1] if is_quoted else value}")
-        text = text[found.end() :]
-    return values, text
+        params.append(f"{match[1]}={value[1:-1] if is_quoted else value}")
+        text = text[match.end() :]
+    return params, text
 
 
-def _those_there_are() -> str:
-    from aiml_cli.store.template_files import list_templates
+def _format_templates() -> str:
+    from aiml_cli.store.template_files import list_templates  # few prompts are templates
 
-    return (
-        f"there are: {', '.join(list_templates())}"
-        if list_templates()
-        else "there are none yet: aiml chat --save NAME WORDS makes one"
-    )
+    names = list_templates()
+    return f"there are: {', '.join(names)}" if names else "there are none yet: aiml chat --save NAME WORDS makes one"
 
 
 @slash("key", completes="set")
@@ -163,34 +161,25 @@ def unset(session: Session, words: str) -> None:
     if not words:
         raise UsageError("/unset: which setting?", "/set shows what is set here")
     row = find_setting(session, words)
-    session.set.pop(row.name, None)
-    session.flags = {name: said for name, said in session.flags.items() if name != row.name}
-    session.template = {name: said for name, said in session.template.items() if name != row.name}
-    session.without -= {row.name}
-    settings = session.settings()
+    session.overrides.pop(row.name, None)
+    session.flags = {name: value for name, value in session.flags.items() if name != row.name}
+    session.template_flags = {key: flag for key, flag in session.template_flags.items() if key != row.name}
+    session.disabled -= {row.name}
+    settings = session.resolve_settings()
     value, source = value_of(settings.options, row), settings.sources.get(row.name)
-    print_err(
-        f"aiml: {row.name} = {value} ({source.value})"
-        if source and value is not None
-        else f"aiml: {row.name} is not set"
-    )
+    status = f"= {value} ({source.value})" if source and value is not None else "is not set"
+    print_err(f"aiml: {row.name} {status}")
 
 
 def check_model(session: Session, name: str) -> None:
-    """Raise UsageError with the near ones for a model that a catalogue at hand does not have."""
+    """Raise UsageError for a model that the stored catalog does not have, if it has similar names."""
     if "," in name:
-        from aiml_cli.core.model_fallback import split_models as in_turn  # as those below for who types a name only
-
-        for each in in_turn(name):
-            check_model(session, each)
+        for model_name in split_models(name):
+            check_model(session, model_name)
         return
-    from aiml_cli.api.model_list import find_model, suggest_models
-    from aiml_cli.catalog.find_models import fetch_models, load_stored_models
-
-    settings = session.settings()
-    models = (load_stored_models(settings) if session.url is None else fetch_models(settings)) or []
-    if models and find_model(models, name) is None and (near := suggest_models(models, name)):
+    models = session.load_models()
+    if models and find_model(models, name) is None and (similar := suggest_models(models, name)):
         raise UsageError(
             f"the catalogue has no model {name!r}; the model stays as it was",
-            f"did you mean {' or '.join(near)}? /set model={name} takes it all the same",
+            f"did you mean {' or '.join(similar)}? /set model={name} takes it all the same",
         )

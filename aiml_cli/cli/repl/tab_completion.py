@@ -1,111 +1,84 @@
-"""Offer what fits at the cursor: commands, models, settings, conversations, templates, files."""
+"""Complete what is typed at the cursor: commands, models, settings, conversations, templates, files."""
 
 from collections.abc import Iterable, Iterator
-from typing import Any
 
-from prompt_toolkit.completion import CompleteEvent, Completion, PathCompleter
-from prompt_toolkit.completion import Completer as Base
+from prompt_toolkit.completion import CompleteEvent, Completer, Completion, PathCompleter
 from prompt_toolkit.document import Document
 
+from aiml_cli.cli.repl.conversation_lock import open_history
 from aiml_cli.cli.repl.session import Session
-from aiml_cli.cli.repl.slash_commands import command_names, find_command
+from aiml_cli.cli.repl.slash_commands import find_command, list_command_names
 from aiml_cli.errors import AimlError
-from aiml_cli.settings.options import Option
 from aiml_cli.settings.resolve import persistent_options
+from aiml_cli.store.history import reader
 from aiml_cli.system.sanitize import sanitize
 
 
-class Completer(Base):
-    """Complete by what the command says that its words are."""
+class SessionCompleter(Completer):
+    """A completer for slash commands, their arguments and @paths."""
 
     def __init__(self, session: Session) -> None:
         self._session = session
         self._paths = PathCompleter(expanduser=True)
 
     def get_completions(self, document: Document, complete_event: CompleteEvent) -> Iterator[Completion]:
-        """Give what fits, but no name that could drive the terminal: models and files are named by others."""
-        for each in self._all(document.text_before_cursor, complete_event):
-            if sanitize(each.text) == each.text and "\n" not in each.text:
-                yield each
+        """Yield completions without control characters; models and files may have any name."""
+        for completion in self._complete_text(document.text_before_cursor, complete_event):
+            if sanitize(completion.text) == completion.text and "\n" not in completion.text:
+                yield completion
 
-    def _all(self, text: str, event: CompleteEvent) -> Iterable[Completion]:
+    def _complete_text(self, text: str, event: CompleteEvent) -> Iterable[Completion]:
         word = text.rpartition("\n")[2].rpartition(" ")[2]
         if word.startswith("@"):
             return self._paths.get_completions(Document(word[1:]), event)
         if text.startswith("/") and " " not in text:
-            return match_words(text, [f"/{name}" for name in command_names()])
-        return self._words(text, event) if text.startswith("/") else ()
+            return match_words(text, [f"/{name}" for name in list_command_names()])
+        return self._complete_argument(text, event) if text.startswith("/") else ()
 
-    def _words(self, text: str, event: CompleteEvent) -> Iterable[Completion]:
+    def _complete_argument(self, text: str, event: CompleteEvent) -> Iterable[Completion]:
         name, _, typed = text[1:].partition(" ")
         try:
-            kind = find_command(name).completes
+            argument_type = find_command(name).completes
+            if argument_type == "files":
+                return self._paths.get_completions(Document(typed.rpartition(" ")[2]), event)
+            return match_words(typed, list_words(self._session, argument_type))
         except AimlError:
             return ()
-        if kind == "files":
-            return self._paths.get_completions(Document(typed.rpartition(" ")[2]), event)
-        return match_words(typed, _offered(self._session, kind))
 
 
 def match_words(typed: str, words: Iterable[str]) -> Iterator[Completion]:
-    """Give the words that begin with what is typed; where none does, those that hold it, whatever the case."""
-    all_ = list(words)
-    low = typed.lower()
-    found = [word for word in all_ if word.lower().startswith(low)] or [word for word in all_ if low in word.lower()]
-    yield from (Completion(word, -len(typed)) for word in found)
+    """Return completions for the words that begin with the typed text, or else contain it; case is ignored."""
+    words, typed_lower = list(words), typed.lower()
+    matches = [word for word in words if word.lower().startswith(typed_lower)]
+    matches = matches or [word for word in words if typed_lower in word.lower()]
+    return (Completion(word, -len(typed)) for word in matches)
 
 
-def _offered(session: Session, kind: str) -> list[str]:
-    """List the words of a kind; what cannot be looked up offers none."""
-    try:
-        return list_words(session, kind)
-    except AimlError:
-        return []
-
-
-def list_words(session: Session, kind: str) -> list[str]:
-    """Give the words of a kind: commands, models, settings, conversations, templates, …; of others none are known."""
-    match kind:
+def list_words(session: Session, argument_type: str) -> list[str]:
+    """List the words of an argument type: commands, models, settings, conversations, …; none for any other type."""
+    match argument_type:
         case "commands":
-            return command_names()
+            return list_command_names()
         case "models":
-            return _models(session)
+            return [model.id for model in session.load_models()]
         case "settings":
-            return [word for row in persistent_options() if row.applies_to(session.endpoint) for word in _values(row)]
+            return list(_list_settings(session.endpoint))
         case "set":
-            return sorted(session.set)
+            return sorted(session.overrides)
         case "conversations":
-            return _conversations()
+            with open_history() as history:
+                return [summary.name for summary in reader.list_summaries(history, limit=100)]
         case "templates":
-            from aiml_cli.store import template_files
+            from aiml_cli.store import template_files  # few prompts are templates
 
             return template_files.list_templates()
         case _:
             return []
 
 
-def _values(row: Option[Any]) -> Iterator[str]:
-    """Give what can be said of a setting: where its words are known, each of them."""
-    known = ("on", "off") if row.value_type.is_switch else row.value_type.choices
-    yield from (f"{row.name}={word}" for word in known or [""])
-
-
-def _models(session: Session) -> list[str]:
-    """List the models of the stored catalogue; those of the embedded server it says itself."""
-    from aiml_cli.catalog import find_models
-
-    settings = session.settings()
-    found = find_models.load_stored_models(settings) if session.url is None else find_models.fetch_models(settings)
-    return [model.id for model in found or []]
-
-
-def _conversations() -> list[str]:
-    from contextlib import closing
-
-    from aiml_cli.store.history import database, reader
-
-    store = database.open_existing()
-    if store is None:
-        return []
-    with closing(store), database.translate_errors(store.path):
-        return [each.name for each in reader.list_summaries(store, limit=100)]
+def _list_settings(endpoint: str) -> Iterator[str]:
+    """Yield `name=word` for each known value of a setting, or `name=`."""
+    for row in persistent_options():
+        if row.applies_to(endpoint):
+            words = ("on", "off") if row.value_type.is_switch else row.value_type.choices
+            yield from (f"{row.name}={word}" for word in words or [""])

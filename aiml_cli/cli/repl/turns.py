@@ -1,35 +1,34 @@
-"""Keep the turns of a conversation while it goes on, and say what of them is sent again."""
+"""The turns of a conversation in memory, and what of them is sent with the next request."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
-from aiml_cli.api.answer import Answer
-from aiml_cli.api.message_conversion import answer_to_items, role_and_text, to_items
+from aiml_cli.api.message_conversion import answer_to_items, get_role_and_text, to_raw_items
 from aiml_cli.api.messages import RawMessage
-from aiml_cli.core.previous_turns import CUT, PreviousTurns
+from aiml_cli.core.previous_turns import CUT_MARK, PreviousTurns
 from aiml_cli.core.turn import TurnResult
 from aiml_cli.settings.urls import host_of
 
 
 class Turn(NamedTuple):
-    """Hold a question and its answer: as a reader sees them, and as the items that say them again.
+    """A prompt and its answer: as text, and as the items that are sent again.
 
-    `row` is the answer in the history, 0 where nothing was kept.
+    `response_id` is set if the server stores the answer; `answer_id` is its row in the history, 0 if it has none.
     """
 
-    asked: str
+    prompt: str
     text: str
     messages: tuple[RawMessage, ...]
     answer_messages: tuple[RawMessage, ...]
-    is_cut: bool = False
-    by_id: str | None = None
+    is_truncated: bool = False
+    response_id: str | None = None
     host: str = ""
-    row: int = 0
+    answer_id: int = 0
     model: str = ""
 
 
 class TurnCost(NamedTuple):
-    """Hold what an answer took; None is what nobody told."""
+    """The tokens and the cost of an answer; None if unknown."""
 
     model: str
     input_tokens: int | None = None
@@ -38,64 +37,60 @@ class TurnCost(NamedTuple):
     cost_usd: float | None = None
 
 
-def to_turn(turn: TurnResult) -> Turn | None:
-    """Give what a turn adds to the conversation; None where nothing was answered."""
-    completion, said, question = turn.answer.completion, turn.conversation, turn.request
-    if said is None or not _has_come(turn.answer):
+def to_turn(result: TurnResult) -> Turn | None:
+    """Convert the result of a turn, or return None if there is no answer."""
+    completion, conversation, request = result.answer.completion, result.conversation, result.request
+    first = completion.first
+    if conversation is None or not (first.output_text or first.refusal or first.tool_calls):
         return None
-    is_whole = completion.is_complete or bool(completion.first.refusal)
-    stored = question.options.store and question.endpoint.name == "responses" and completion.is_complete
-    answered = (
-        answer_to_items(question.endpoint.name, completion) if is_whole else _marked(completion.first.output_text)
-    )
+    is_whole = completion.is_complete or bool(first.refusal)
+    is_stored = request.options.store and request.endpoint.name == "responses" and completion.is_complete
+    items = answer_to_items(request.endpoint.name, completion) if is_whole else _mark_truncated(first.output_text)
     return Turn(
-        "\n\n".join(role_and_text(each)[1] for each in said.messages),
-        completion.first.output_text,
-        tuple(RawMessage(item) for each in said.messages for item in to_items(each)),
-        tuple(map(RawMessage, answered)),
+        "\n\n".join(get_role_and_text(message)[1] for message in conversation.messages),
+        first.output_text,
+        tuple(RawMessage(item) for message in conversation.messages for item in to_raw_items(message)),
+        tuple(map(RawMessage, items)),
         not is_whole,
-        completion.started.id if stored else None,
-        host_of(question.url),
-        turn.row.message if turn.row else 0,
-        question.options.model or "",
+        completion.started.id if is_stored else None,
+        host_of(request.url),
+        result.row.message if result.row else 0,
+        request.options.model or "",
     )
 
 
-def join_turns(cut: Turn, rest: Turn) -> Turn:
-    """Put an answer that was cut and its rest together."""
-    text = cut.text + rest.text
-    said_again = _marked(text) if rest.is_cut else iter([{"role": "assistant", "content": text}])
-    return rest._replace(
-        asked=cut.asked, text=text, messages=cut.messages, answer_messages=tuple(map(RawMessage, said_again))
+def join_turns(truncated: Turn, continuation: Turn) -> Turn:
+    """Join a truncated answer and its continuation."""
+    text = truncated.text + continuation.text
+    items = _mark_truncated(text) if continuation.is_truncated else iter([{"role": "assistant", "content": text}])
+    answer_messages = tuple(map(RawMessage, items))
+    return continuation._replace(
+        prompt=truncated.prompt, text=text, messages=truncated.messages, answer_messages=answer_messages
     )
 
 
 def build_previous_turns(
-    exchanges: Sequence[Turn], row: int | None, system: str | None, host: str, root: str | None = None
+    turns: Sequence[Turn], conversation_id: int | None, system: str | None, host: str, root_response_id: str | None
 ) -> PreviousTurns | None:
-    """Give what goes before the next question; None at the beginning."""
-    if not exchanges and row is None and root is None:
+    """Return what precedes the next request, or None at the beginning of a conversation."""
+    if not turns and conversation_id is None and root_response_id is None:
         return None
-    last = exchanges[-1] if exchanges else None
-    turns = tuple(given for each in exchanges for given in (*each.messages, *each.answer_messages))
-    by_id = last.by_id if last and last.host == host else None
-    return PreviousTurns(row, turns, system, by_id, bool(last and last.is_cut and last.text), root)
+    last = turns[-1] if turns else None
+    messages = tuple(message for turn in turns for message in (*turn.messages, *turn.answer_messages))
+    response_id = last.response_id if last and last.host == host else None
+    is_truncated = bool(last and last.is_truncated and last.text)
+    return PreviousTurns(conversation_id, messages, system, response_id, is_truncated, root_response_id)
 
 
-def turn_cost(turn: TurnResult, cost_usd: float | None) -> TurnCost | None:
-    """Give what a turn took; None where nothing is known of that."""
-    usage = turn.answer.completion.usage
+def compute_turn_cost(result: TurnResult, cost_usd: float | None) -> TurnCost | None:
+    """Return the tokens and the cost of a turn, or None if both are unknown."""
+    usage = result.answer.completion.usage
     if usage is None and cost_usd is None:
         return None
     counts = (usage.input_tokens, usage.output_tokens, usage.total_tokens) if usage else (None, None, None)
-    return TurnCost(turn.request.options.model or "", *counts, cost_usd)
+    return TurnCost(result.request.options.model or "", *counts, cost_usd)
 
 
-def _has_come(answer: Answer) -> bool:
-    first = answer.completion.first
-    return bool(first.output_text or first.refusal or first.tool_calls)
-
-
-def _marked(words: str) -> Iterator[Mapping[str, Any]]:
-    if words:
-        yield {"role": "assistant", "content": words + CUT}
+def _mark_truncated(text: str) -> Iterator[Mapping[str, Any]]:
+    if text:
+        yield {"role": "assistant", "content": text + CUT_MARK}

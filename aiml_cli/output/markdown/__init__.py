@@ -1,1 +1,1 @@
-"""Markdown on a terminal: blocks in, lines out, and of the open end only what changes."""
+"""Markdown on a terminal: parsed into blocks, drawn as lines, and only the changing end redrawn."""

@@ -1,13 +1,13 @@
-"""Cut Markdown into blocks as it comes: each is given once, when nothing that follows can change it."""
+"""Split Markdown into blocks as it arrives; a block is emitted once, when no later text can change it."""
 
 import re
 from typing import Any, NamedTuple
 
-# A paragraph without an end is given in pieces, so that what is open stays smaller than a screen.
-LONGEST_OPEN = 1200
-SLICE = 8  # lines of code that are given at a time
+# A longer paragraph is emitted in parts, so that the open blocks stay smaller than a screen.
+MAX_OPEN_LENGTH = 1200
+LINES_PER_SLICE = 8  # of code
 CODE_INDENT = 4
-NESTED_INDENT = 2  # too little by the rules, and yet what many models write for an item in an item
+NESTED_INDENT = 2  # less than CommonMark asks for, but many models indent nested items by two
 _ITEM = re.compile(r"([-*+]|\d{1,9}[.)])( +|$)")
 _NOTE = re.compile(r"\[\^([^\]\s]+)\]:(?: +|$)")
 _FENCE = re.compile(r"(`{3,}(?=[^`]*$)|~{3,})[ \t]*(.*)")
@@ -19,172 +19,163 @@ _CELL_END = re.compile(r"(?<!\\)\|")
 
 
 class Container(NamedTuple):
-    """Hold what a block stands in: a quote (">"), an item ("-", "3.") or a footnote ("[1]").
-
-    `indent` is how far what stands in it is indented in the text.
-    """
+    """A quote (mark ">"), list item ("-", "3.") or footnote ("[1]"); `indent` is that of its content, in columns."""
 
     mark: str
     indent: int = 0
 
 
 class MarkdownBlock(NamedTuple):
-    """Hold a paragraph, heading, fence, code, table, rule.
+    """A block of Markdown; `kind` is paragraph, heading, fence, code, table or rule.
 
-    `opens` counts the frames, from the last, that begin with this block: their marks are shown. `gap` says that
-    blank lines stand before it. `part` counts the pieces of a long one, of which the last `closes`.
+    `new_containers`: how many containers, from the innermost, start with this block and show their marks.
+    `has_gap`: blank lines come before the block. `part`: the index in a long block that is emitted in parts.
     """
 
     kind: str
     text: str
     containers: tuple[Container, ...] = ()
-    opens: int = 0
-    gap: bool = False
+    new_containers: int = 0
+    has_gap: bool = False
     level: int = 0
     info: str = ""
     part: int = 0
-    closes: bool = True
+    is_last: bool = True
 
 
 class BlockParser:
-    """Take text in any pieces; how it is cut makes no difference."""
+    """Parser that takes text in pieces; how the text is split makes no difference."""
 
     def __init__(self) -> None:
         self._tail = ""
         self._state = _ParserState()
 
     def feed(self, text: str) -> list[MarkdownBlock]:
-        """Take what came; give the blocks that are finished by it."""
+        """Return the blocks that this piece finishes."""
         *lines, self._tail = (self._tail + text).split("\n")
         for line in lines:
-            self._state.feed_line(self._shortened(line))
-        self._tail = self._shortened(self._tail)
+            self._state.feed_line(self._split_long_line(line))
+        self._tail = self._split_long_line(self._tail)
         return self._state.pop_finished()
 
     def open_blocks(self) -> list[MarkdownBlock]:
-        """Give what is not finished, as it would be if the text ended here."""
-        return self._ended(self._state.copy())
+        """Return the unfinished blocks as they would be if the text ended here."""
+        return self._close(self._state.copy())
 
     def finish(self) -> list[MarkdownBlock]:
-        """Give what is left."""
-        given = self._ended(self._state)
+        """Return the remaining blocks at the end of the text."""
+        blocks = self._close(self._state)
         self._tail = ""
-        return given
+        return blocks
 
-    def _ended(self, state: "_ParserState") -> list[MarkdownBlock]:
+    def _close(self, state: "_ParserState") -> list[MarkdownBlock]:
         if self._tail:
             state.feed_line(self._tail)
         state.close()
         return state.pop_finished()
 
-    def _shortened(self, line: str) -> str:
-        """Take the beginning of a long line of text as one that goes on; give the rest."""
-        while len(line) > LONGEST_OPEN:
-            cut = line.rfind(" ", 1, LONGEST_OPEN)
+    def _split_long_line(self, line: str) -> str:
+        """Feed the beginning of a long line of a paragraph; return the rest."""
+        while len(line) > MAX_OPEN_LENGTH:
+            end = line.rfind(" ", 1, MAX_OPEN_LENGTH)
             state = self._state.copy()
-            state.feed_line(line[:cut])
-            if cut < 0 or state.leaf != "paragraph":
+            state.feed_line(line[:end])
+            if end < 0 or state.leaf != "paragraph":
                 break
-            state.goes_on = True
-            self._state, line = state, line[cut + 1 :]
+            state.is_in_line = True
+            self._state, line = state, line[end + 1 :]
         return line
 
 
 class _ParserState:
-    """Keep what a line must know of those before."""
+    """The open containers, the open leaf block in them, and the blocks that are finished."""
 
     def __init__(self) -> None:
         self.leaf = ""
-        self.goes_on = False
+        self.is_in_line = False
         self._lines: list[str] = []
-        self._frames: list[Container] = []
-        self._shown = 0
+        self._containers: list[Container] = []
+        self._shown_count = 0
         self._numbers: dict[int, tuple[str, int]] = {}
-        self._blank = self._is_sibling = False
+        self._has_gap = self._is_sibling = False
         self._fence, self._fence_indent, self._info, self._part = "", 0, "", 0
-        self._given: list[MarkdownBlock] = []
+        self._finished: list[MarkdownBlock] = []
 
     def copy(self) -> "_ParserState":
-        """Give a state that goes its own way."""
         other = _ParserState()
         vars(other).update(vars(self))
-        other._lines, other._frames = [*self._lines], [*self._frames]
-        other._numbers, other._given = {**self._numbers}, [*self._given]
+        other._lines, other._containers = [*self._lines], [*self._containers]
+        other._numbers, other._finished = {**self._numbers}, [*self._finished]
         return other
 
     def pop_finished(self) -> list[MarkdownBlock]:
-        """Take out what is finished."""
-        given, self._given = self._given, []
-        return given
+        blocks, self._finished = self._finished, []
+        return blocks
 
     def feed_line(self, line: str) -> None:
-        """Take a line."""
-        if self.goes_on:
-            self.goes_on = False
-            self._say(line)
+        if self.is_in_line:
+            self.is_in_line = False
+            self._add_text(line)
             return
         if "\t" in line:
-            blank = len(line) - len(line.lstrip())
-            line = line[:blank].expandtabs(4) + line[blank:]
-        rest, matched = self._matched(line)
-        self._is_sibling = matched < len(self._frames) and self._frames[matched].mark != ">"
-        if matched < len(self._frames):
-            if self.leaf == "paragraph" and rest.strip() and not self._begins(rest):
-                self._say(rest.lstrip())
+            indent = len(line) - len(line.lstrip())
+            line = line[:indent].expandtabs(4) + line[indent:]
+        rest, matched = self._match_containers(line)
+        self._is_sibling = matched < len(self._containers) and self._containers[matched].mark != ">"
+        if matched < len(self._containers):
+            if self.leaf == "paragraph" and rest.strip() and not self._is_block_start(rest):
+                self._add_text(rest.lstrip())
                 return
-            self._leave(matched)
+            self._close_containers(matched)
         if self.leaf == "fence":
-            self._in_fence(rest)
+            self._parse_fence_line(rest)
         else:
-            self._read(self._opened(rest))
+            self._parse_content(self._open_containers(rest))
 
     def close(self) -> None:
-        """End all that is open."""
-        self._leave(0)
-        self._finish()
+        self._close_containers(0)
+        self._finish_leaf()
 
-    def _matched(self, line: str) -> tuple[str, int]:
-        """Go through the frames that a line stands in; give the rest of it, and how many they are."""
-        for count, frame in enumerate(self._frames):
-            bare = line.lstrip(" ")
-            indent = len(line) - len(bare)
-            if frame.mark == ">":
+    def _match_containers(self, line: str) -> tuple[str, int]:
+        """Return the line without the marks of its open containers, and how many these are."""
+        for count, container in enumerate(self._containers):
+            indent, bare = _split_indent(line)
+            if container.mark == ">":
                 if indent >= CODE_INDENT or not bare.startswith(">"):
                     return line, count
                 line = bare[1:].removeprefix(" ")
             elif not bare:
                 line = ""
-            elif indent >= frame.indent:
-                line = line[frame.indent :]
-            elif indent >= NESTED_INDENT and frame.indent <= CODE_INDENT and _ITEM.match(bare):
-                line = bare  # an item in an item, indented less than it should be
+            elif indent >= container.indent:
+                line = line[container.indent :]
+            elif indent >= NESTED_INDENT and container.indent <= CODE_INDENT and _ITEM.match(bare):
+                line = bare  # a nested item that is not indented enough
             else:
                 return line, count
-        return line, len(self._frames)
+        return line, len(self._containers)
 
-    def _opened(self, rest: str) -> str:
-        """Open the frames that a line begins; give what stands in them."""
+    def _open_containers(self, rest: str) -> str:
+        """Open the containers that start in a line; return their content."""
         while True:
-            bare = rest.lstrip(" ")
-            indent = len(rest) - len(bare)
+            indent, bare = _split_indent(rest)
             if indent >= CODE_INDENT:
                 return rest
             if bare.startswith(">"):
-                self._enter(Container(">"))
+                self._open_container(Container(">"))
                 rest = bare[1:].removeprefix(" ")
             elif (note := _NOTE.match(bare)) and self.leaf != "paragraph":
-                self._enter(Container(f"[{note[1]}]", CODE_INDENT))
+                self._open_container(Container(f"[{note[1]}]", CODE_INDENT))
                 rest = bare[note.end() :]
-            elif (item := self._item(bare)) is not None:
+            elif (item := self._match_item(bare)) is not None:
                 space = len(item[2])
                 width = len(item[1]) + (space if 1 <= space <= CODE_INDENT and item.end() < len(bare) else 1)
-                self._enter(Container(self._numbered(item[1]), indent + width))
+                self._open_container(Container(self._number_item(item[1]), indent + width))
                 rest = bare[width:]
             else:
                 return rest
 
-    def _item(self, bare: str) -> re.Match[str] | None:
-        """Find the mark of an item; in the middle of a paragraph not every number is one."""
+    def _match_item(self, bare: str) -> re.Match[str] | None:
+        """Match the mark of an item; within a paragraph only some marks start one."""
         item = _ITEM.match(bare)
         if item is None or _RULE.match(bare):
             return None
@@ -193,142 +184,139 @@ class _ParserState:
             return None
         return item
 
-    def _numbered(self, mark: str) -> str:
-        """Count the items of a list, which may all be called 1."""
-        depth, kind = len(self._frames), mark[-1]
-        before = self._numbers.get(depth)
-        number = before[1] + 1 if before and before[0] == kind else int(mark[:-1] or 0)
-        for deeper in [each for each in self._numbers if each >= depth]:
-            del self._numbers[deeper]
-        self._numbers[depth] = kind, number
-        return f"{number}{kind}" if mark[:-1] else kind
+    def _number_item(self, mark: str) -> str:
+        """Return the mark with the item's number; in the source, all may have the number 1."""
+        depth, delimiter = len(self._containers), mark[-1]
+        previous = self._numbers.get(depth)
+        number = previous[1] + 1 if previous and previous[0] == delimiter else int(mark[:-1] or 0)
+        self._drop_numbers(depth)
+        self._numbers[depth] = delimiter, number
+        return f"{number}{delimiter}" if mark[:-1] else delimiter
 
-    def _enter(self, frame: Container) -> None:
-        self._finish()
-        self._frames.append(frame)
+    def _drop_numbers(self, depth: int) -> None:
+        """End the lists from this depth on."""
+        self._numbers = {level: number for level, number in self._numbers.items() if level < depth}
 
-    def _leave(self, matched: int) -> None:
-        """Leave frames; one that holds nothing is shown all the same."""
-        self._finish()
-        if self._shown < len(self._frames):
-            self._give("paragraph", "")
-        del self._frames[matched:]
-        self._shown = min(self._shown, matched)
+    def _open_container(self, container: Container) -> None:
+        self._finish_leaf()
+        self._containers.append(container)
 
-    def _begins(self, rest: str) -> bool:
-        """Say whether a line begins a block, and does not go on with a paragraph."""
-        bare = rest.lstrip(" ")
-        if len(rest) - len(bare) >= CODE_INDENT:
+    def _close_containers(self, matched: int) -> None:
+        """Close all but the matched containers; an empty one is shown too."""
+        self._finish_leaf()
+        if self._shown_count < len(self._containers):
+            self._emit("paragraph", "")
+        del self._containers[matched:]
+        self._shown_count = min(self._shown_count, matched)
+
+    def _is_block_start(self, rest: str) -> bool:
+        """True if a line starts a block instead of continuing a paragraph."""
+        indent, bare = _split_indent(rest)
+        if indent >= CODE_INDENT:
             return False
         marks = (_FENCE, _HEADING, _RULE)
-        return bare.startswith(">") or self._item(bare) is not None or any(mark.match(bare) for mark in marks)
+        return bare.startswith(">") or self._match_item(bare) is not None or any(mark.match(bare) for mark in marks)
 
-    def _read(self, rest: str) -> None:
-        """Read what stands in the frames of a line."""
-        bare = rest.lstrip(" ")
-        indent = len(rest) - len(bare)
+    def _parse_content(self, rest: str) -> None:
+        """Parse what a line has within its containers."""
+        indent, bare = _split_indent(rest)
         if not bare.strip():
-            self._read_blank(rest)
+            self._parse_blank(rest)
         elif indent >= CODE_INDENT and self.leaf != "paragraph":
-            self._begin("code")
+            self._start_leaf("code")
             self._add_code(rest[CODE_INDENT:])
         elif fence := _FENCE.match(bare):
-            self._begin("fence")
+            self._start_leaf("fence")
             self._fence, self._fence_indent, self._info = fence[1], indent, fence[2].strip()
         elif heading := _HEADING.match(bare):
-            self._begin("")
-            self._give("heading", heading[2] or "", level=len(heading[1]))
-        elif self.leaf == "paragraph" and self._underlined(bare):
+            self._start_leaf("")
+            self._emit("heading", heading[2] or "", level=len(heading[1]))
+        elif self.leaf == "paragraph" and self._parse_underline(bare):
             pass
         elif _RULE.match(bare):
-            self._begin("")
-            self._give("rule", "")
+            self._start_leaf("")
+            self._emit("rule", "")
         elif self.leaf == "table" and "|" in bare:
             self._lines.append(bare)
         else:
-            self._begin("paragraph")
-            self._say(bare)
+            self._start_leaf("paragraph")
+            self._add_text(bare)
 
-    def _read_blank(self, rest: str) -> None:
+    def _parse_blank(self, rest: str) -> None:
         if self.leaf == "code":
             self._add_code(rest[CODE_INDENT:])
         else:
-            self._finish()
-        self._blank = self._blank or self._shown == len(self._frames)
+            self._finish_leaf()
+        self._has_gap = self._has_gap or self._shown_count == len(self._containers)
 
-    def _begin(self, leaf: str) -> None:
-        """Begin a leaf, or go on with one of its kind."""
+    def _start_leaf(self, leaf: str) -> None:
+        """Start a leaf block, or continue the open one if it is of this kind."""
         if leaf != self.leaf or leaf == "fence":
-            self._finish()
-            for depth in [each for each in self._numbers if each >= len(self._frames)]:
-                del self._numbers[depth]
+            self._finish_leaf()
+            self._drop_numbers(len(self._containers))
             self.leaf = leaf
 
-    def _underlined(self, bare: str) -> bool:
-        """See whether a line makes a heading or a table of the paragraph before it."""
-        if (
-            "|" in bare
-            and _DELIMITERS.match(bare)
-            and len(split_cells(bare)) == len(split_cells(self._lines[-1] if self._lines else ""))
-        ):
+    def _parse_underline(self, bare: str) -> bool:
+        """Turn the open paragraph into a heading or a table; return False if the line does neither."""
+        last_line = self._lines[-1] if self._lines else ""
+        if "|" in bare and _DELIMITERS.match(bare) and len(split_cells(bare)) == len(split_cells(last_line)):
             header = self._lines.pop()
             if self._lines:
-                self._give("paragraph", "\n".join(self._lines), closes=False)
+                self._emit("paragraph", "\n".join(self._lines), is_last=False)
             self.leaf, self._lines, self._part = "table", [header, bare], 0
             return True
         if self._lines and not self._part and _UNDERLINE.match(bare):
             text, self._lines, self.leaf = "\n".join(self._lines), [], ""
-            self._give("heading", text, level=1 if bare[0] == "=" else 2)
+            self._emit("heading", text, level=1 if bare[0] == "=" else 2)
             return True
         return False
 
-    def _say(self, text: str) -> None:
-        """Add a line to a paragraph, and give its beginning when it becomes long."""
+    def _add_text(self, text: str) -> None:
+        """Add a line to a paragraph; emit the lines so far if they are long."""
         self._lines.append(text)
-        if sum(map(len, self._lines)) > LONGEST_OPEN:
-            self._give("paragraph", "\n".join(self._lines), part=self._part, closes=False)
+        if sum(map(len, self._lines)) > MAX_OPEN_LENGTH:
+            self._emit("paragraph", "\n".join(self._lines), part=self._part, is_last=False)
             self._lines, self._part = [], self._part + 1
 
-    def _in_fence(self, rest: str) -> None:
-        bare = rest.lstrip(" ")
-        if (
-            len(rest) - len(bare) < CODE_INDENT
-            and bare.startswith(self._fence)
-            and not bare.strip().strip(self._fence[0])
-        ):
-            self._finish()
-            return
-        self._add_code(rest[min(self._fence_indent, len(rest) - len(bare)) :])
+    def _parse_fence_line(self, rest: str) -> None:
+        indent, bare = _split_indent(rest)
+        if indent < CODE_INDENT and bare.startswith(self._fence) and not bare.strip().strip(self._fence[0]):
+            self._finish_leaf()
+        else:
+            self._add_code(rest[min(self._fence_indent, indent) :])
 
     def _add_code(self, line: str) -> None:
         self._lines.append(line)
-        if len(self._lines) > SLICE:
+        if len(self._lines) > LINES_PER_SLICE:
             *lines, last = self._lines
-            self._give(self.leaf, "\n".join(lines), info=self._info, part=self._part, closes=False)
+            self._emit(self.leaf, "\n".join(lines), info=self._info, part=self._part, is_last=False)
             self._lines, self._part = [last], self._part + 1
 
-    def _finish(self) -> None:
-        """Give the leaf that is open."""
-        leaf, lines, part = self.leaf, self._lines, self._part
-        self.leaf, self._lines, self._part, info = "", [], 0, self._info
-        self._info = ""
-        blank = leaf == "code" and bool(lines) and not lines[-1].strip()
+    def _finish_leaf(self) -> None:
+        leaf, lines, part, info = self.leaf, self._lines, self._part, self._info
+        self.leaf, self._lines, self._part, self._info = "", [], 0, ""
+        ends_blank = leaf == "code" and bool(lines) and not lines[-1].strip()
         while leaf == "code" and lines and not lines[-1].strip():
             lines.pop()
         if leaf == "fence" or lines:
-            self._give(leaf, "\n".join(lines), info=info, part=part)
-        self._blank = self._blank or blank
+            self._emit(leaf, "\n".join(lines), info=info, part=part)
+        self._has_gap = self._has_gap or ends_blank
 
-    def _give(self, kind: str, text: str, **facts: Any) -> None:
-        frames = tuple(self._frames)
-        block = MarkdownBlock(kind, text, frames, len(frames) - self._shown, self._blank)
-        self._given.append(block._replace(**facts))
-        self._shown, self._blank = len(frames), False
+    def _emit(self, kind: str, text: str, **fields: Any) -> None:
+        containers = tuple(self._containers)
+        block = MarkdownBlock(kind, text, containers, len(containers) - self._shown_count, self._has_gap)
+        self._finished.append(block._replace(**fields))
+        self._shown_count, self._has_gap = len(containers), False
+
+
+def _split_indent(line: str) -> tuple[int, str]:
+    """Return the number of spaces before the text, and the text."""
+    bare = line.lstrip(" ")
+    return len(line) - len(bare), bare
 
 
 def split_cells(row: str) -> list[str]:
-    """Cut a row of a table into its cells."""
-    row = row.strip()
-    row = row.removeprefix("|")
+    """Return the cells of a row of a table."""
+    row = row.strip().removeprefix("|")
     row = row[:-1] if row.endswith("|") and not row.endswith("\\|") else row
     return [cell.strip().replace("\\|", "|") for cell in _CELL_END.split(row)]

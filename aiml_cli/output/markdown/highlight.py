@@ -1,111 +1,95 @@
-"""Colour code slice by slice: what a slice leaves open is carried on to the next."""
+"""Highlight code slice by slice; an unfinished comment or string continues in the next slice."""
 
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
+from aiml_cli.output.markdown.ansi import join_spans
+from aiml_cli.output.markdown.inline import Span
+
 if TYPE_CHECKING:
     from pygments.lexer import Lexer
 
-# The sixteen colours that a terminal's own scheme has chosen to be readable.
-COLOURS = {
-    "Comment": "2",
-    "Keyword": "35",
-    "Keyword.Constant": "33",
-    "Literal.String": "32",
-    "Literal.Number": "33",
-    "Name.Function": "34",
-    "Name.Class": "34",
-    "Name.Tag": "34",
-    "Name.Builtin": "36",
-    "Name.Decorator": "36",
-    "Name.Attribute": "36",
-    "Name.Exception": "36",
-    "Name.Variable": "36",
-    "Operator.Word": "35",
-    "Generic.Deleted": "31",
-    "Generic.Inserted": "32",
-    "Generic.Heading": "1",
-    "Generic.Subheading": "1",
-    "Generic.Strong": "1",
-    "Generic.Emph": "3",
+# The basic colors, which each terminal's own color scheme makes readable.
+COLORS = {
+    name: color
+    for color, names in (
+        ("1", "Generic.Heading Generic.Subheading Generic.Strong"),
+        ("2", "Comment"),
+        ("3", "Generic.Emph"),
+        ("31", "Generic.Deleted"),
+        ("32", "Generic.Inserted Literal.String"),
+        ("33", "Keyword.Constant Literal.Number"),
+        ("34", "Name.Function Name.Class Name.Tag"),
+        ("35", "Keyword Operator.Word"),
+        ("36", "Name.Builtin Name.Decorator Name.Attribute Name.Exception Name.Variable"),
+    )
+    for name in names.split()
 }
-OFF = "\x1b[m"
-MOST_CARRIED = 1 << 16
+MAX_CARRIED_LENGTH = 1 << 16
 
 
 class CodeHighlighter:
-    """Colour the code of one block; `language` is the word behind the fence."""
+    """Highlighter for one block of code; `language` is the word after the fence."""
 
     def __init__(self, language: str) -> None:
-        self._lexer = _lexer(language) if language else None
+        self._lexer = _find_lexer(language) if language else None
         self._stack: tuple[str, ...] = ("root",)
         self._carried = ""
 
     def highlight(self, text: str) -> list[str]:
-        """Take the next lines of the block."""
+        """Return the next lines of the block with their colors."""
         if self._lexer is None:
             return text.split("\n")
-        tokens = self._tokens(self._carried, text + "\n")
-        return _lines(tokens)[:-1]
+        return _format_lines(self._tokenize(self._carried, text + "\n"))[:-1]
 
-    def copy(self) -> "CodeHighlighter":
-        """Give one that goes its own way."""
-        other = CodeHighlighter("")
-        vars(other).update(vars(self))
-        return other
-
-    def _tokens(self, carried: str, text: str) -> list[tuple[str, str]]:
-        """Read what was left open, and the text; give colours and texts of that alone."""
-        from pygments.lexer import ExtendedRegexLexer, LexerContext, RegexLexer
+    def _tokenize(self, carried: str, text: str) -> list[Span]:
+        """Parse the carried text and the new one; return the spans of the new one."""
+        from pygments.lexer import ExtendedRegexLexer, LexerContext, RegexLexer  # loaded with the lexer
 
         lexer: Any = self._lexer
         if not issubclass(type(lexer), RegexLexer) or issubclass(type(lexer), ExtendedRegexLexer):
-            # What keeps a state of its own, as that of YAML does, begins each slice anew.
-            return [(_colour(kind), value) for _, kind, value in lexer.get_tokens_unprocessed(text)]
+            # Lexers with a state of their own, such as YAML's, start again with each slice.
+            return [Span(value, _find_color(token)) for _, token, value in lexer.get_tokens_unprocessed(text)]
         context = LexerContext(carried + text, 0, list(self._stack), len(carried) + len(text))
-        found, start, kind, stack = [], 0, None, self._stack
-        for start, kind, value in ExtendedRegexLexer.get_tokens_unprocessed(lexer, context=context):
+        spans, start, token, stack = [], 0, None, self._stack
+        for start, token, value in ExtendedRegexLexer.get_tokens_unprocessed(lexer, context=context):
             stack = tuple(context.stack)
-            if shown := value[max(0, len(carried) - start) :]:
-                found.append((_colour(kind), shown))
+            if new := value[max(0, len(carried) - start) :]:
+                spans.append(Span(new, _find_color(token)))
         self._stack, self._carried = tuple(context.stack), ""
         rest = (carried + text)[start:]
-        if kind is not None and "\n" in rest.rstrip("\n") and len(rest) < MOST_CARRIED and _may_be_open(kind):
+        if token is not None and "\n" in rest.rstrip("\n") and len(rest) < MAX_CARRIED_LENGTH and _can_continue(token):
             self._stack, self._carried = stack, rest
-        return found
+        return spans
 
 
-def _lines(tokens: list[tuple[str, str]]) -> list[str]:
-    """Write the lines; each is complete with its colours."""
-    pieces: list[str] = []
-    now = ""
-    for colour, value in tokens:
-        for index, piece in enumerate(value.split("\n")):
+def _format_lines(spans: list[Span]) -> list[str]:
+    """Return the lines, each complete with its colors."""
+    lines: list[list[Span]] = [[]]
+    for text, color in spans:
+        for index, piece in enumerate(text.split("\n")):
             if index:
-                pieces.append((OFF if now else "") + "\n")
-                now = ""
-            if not piece:
-                continue
-            if colour != now and piece.strip():
-                pieces.append((OFF if now else "") + (f"\x1b[{colour}m" if colour else ""))
-                now = colour
-            pieces.append(piece)
-    return "".join([*pieces, OFF if now else ""]).split("\n")
+                lines.append([])
+            if piece.strip():
+                lines[-1].append(Span(piece, color))
+            elif piece:  # whitespace keeps the color before it
+                lines[-1].append(Span(piece, lines[-1][-1].style if lines[-1] else ""))
+    return list(map(join_spans, lines))
 
 
-def _may_be_open(kind: Any) -> bool:
-    return str(kind).startswith(("Token.Comment", "Token.Literal.String"))
+def _can_continue(token: Any) -> bool:
+    return str(token).startswith(("Token.Comment", "Token.Literal.String"))
 
 
 @cache
-def _colour(kind: Any) -> str:
-    """Find the colour of a kind of token, or of what it is a kind of."""
-    words = str(kind).split(".")[1:]
-    return next((COLOURS[name] for end in range(len(words), 0, -1) if (name := ".".join(words[:end])) in COLOURS), "")
+def _find_color(token: Any) -> str:
+    """Return the color of a token type, or of the nearest type that contains it."""
+    words = str(token).split(".")[1:]
+    return next((COLORS[name] for end in range(len(words), 0, -1) if (name := ".".join(words[:end])) in COLORS), "")
 
 
-def _lexer(language: str) -> "Lexer | None":
-    from pygments.lexers import get_lexer_by_name  # costs a fiftieth of a second; many answers hold no code
+def _find_lexer(language: str) -> "Lexer | None":
+    from pygments.lexers import get_lexer_by_name  # takes 20 ms, and many answers have no code
     from pygments.util import ClassNotFound
 
     try:

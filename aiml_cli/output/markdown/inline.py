@@ -1,4 +1,4 @@
-"""Read the marks inside of a block's text: pieces of text, each with its style."""
+"""Parse the inline Markdown of a block into pieces of text, each with its style."""
 
 import re
 from functools import cache
@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from markdown_it import MarkdownIt
     from markdown_it.token import Token
 
-# Without one of these there is nothing to read.
+# A text without one of these has no inline Markdown.
 _MARKS = re.compile(r"[*_`\[\]<>&~\\!]|  $", re.MULTILINE)
 _NOTE = re.compile(r"\[\^([^\]\s]+)\]")
 BOLD, ITALIC, CODE, DIM = "1", "3", "36", "2"
@@ -18,87 +18,74 @@ STYLES = {"strong": BOLD, "em": ITALIC, "s": "9", "link": "4"}
 
 
 class Span(NamedTuple):
-    """Hold a text and its style: the parameters of SGR, "" for none. A newline is a line break that was meant."""
+    """A text and its style: SGR parameters, or "". A newline in the text is a hard line break."""
 
     text: str
     style: str = ""
 
 
 def parse_spans(text: str) -> list[Span]:
-    """Read a block's text."""
+    """Return the spans of a block's text."""
     if not _MARKS.search(text):
         return [Span(text.replace("\n", " "))]
-    reading = _SpanReader()
-    for token in _read(text):
-        reading.feed(token)
-    return reading.found
+    builder = _SpanBuilder()
+    for token in _build_parser().parseInline(text)[0].children or []:
+        builder.add(token)
+    return builder.spans
 
 
-class _SpanReader:
-    """Keep what a mark opened and none has closed yet."""
+class _SpanBuilder:
+    """The spans of the tokens so far, and the styles and links that are open."""
 
     def __init__(self) -> None:
-        self.found: list[Span] = []
+        self.spans: list[Span] = []
         self._styles: list[str] = []
         self._links: list[tuple[str, int]] = []
 
-    def feed(self, token: "Token") -> None:
-        """Take a piece of text, or a mark."""
+    def add(self, token: "Token") -> None:
         match token.type:
             case "softbreak":
-                self.found.append(Span(" "))
+                self.spans.append(Span(" "))
             case "hardbreak":
-                self.found.append(Span("\n"))
+                self.spans.append(Span("\n"))
             case "code_inline":
-                self.found.append(Span(sanitize(token.content), ";".join([*self._styles, CODE])))
+                self.spans.append(Span(sanitize(token.content), ";".join([*self._styles, CODE])))
             case "image":
-                self.found += _image(token, self._styles)
+                self.spans.append(Span(f"[{token.content or 'image'}]", ";".join([*self._styles, ITALIC])))
+                self.spans.append(Span(f" ({token.attrs.get('src', '')})", DIM))
             case "text" | "html_inline":
-                self.found += _noted(sanitize(token.content), ";".join(self._styles))
-            case kind:
-                self._open_or_close(kind, token)
+                self.spans += _mark_notes(sanitize(token.content), ";".join(self._styles))
+            case name:
+                self._open_or_close(name, token)
 
-    def _open_or_close(self, kind: str, token: "Token") -> None:
-        if kind == "link_open":
-            self._links.append((str(token.attrs.get("href", "")), len(self.found)))
-        if kind.endswith("_open"):
-            self._styles.append(STYLES[kind.removesuffix("_open")])
+    def _open_or_close(self, name: str, token: "Token") -> None:
+        if name == "link_open":
+            self._links.append((str(token.attrs.get("href", "")), len(self.spans)))
+        if name.endswith("_open"):
+            self._styles.append(STYLES[name.removesuffix("_open")])
             return
         self._styles.pop()
-        if kind == "link_close":
-            self.found += _target(*self._links.pop(), self.found)
+        if name == "link_close":
+            self._add_address(*self._links.pop())
+
+    def _add_address(self, address: str, start: int) -> None:
+        """Add the address of a link, unless the text of the link is the address."""
+        text = "".join(span.text for span in self.spans[start:])
+        visible = address.removeprefix("mailto:")
+        if text not in (address, visible):
+            self.spans.append(Span(f" ({visible})", DIM))
 
 
-def _target(address: str, start: int, found: list[Span]) -> list[Span]:
-    """Show where a link leads, where its text does not say it."""
-    text = "".join(span.text for span in found[start:])
-    bare = address.removeprefix("mailto:")
-    return [] if text in (address, bare) else [Span(f" ({bare})", DIM)]
-
-
-def _image(token: "Token", styles: list[str]) -> list[Span]:
-    """Name a picture, which is not fetched."""
-    return [
-        Span(f"[{token.content or 'image'}]", ";".join([*styles, ITALIC])),
-        Span(f" ({token.attrs.get('src', '')})", DIM),
-    ]
-
-
-def _noted(text: str, style: str) -> list[Span]:
-    """Show the marks of footnotes as such."""
+def _mark_notes(text: str, style: str) -> list[Span]:
+    """Return the text with dim references to footnotes."""
     if "[^" not in text:
         return [Span(text, style)]
-    return [
-        Span(f"[{piece}]", DIM) if index % 2 else Span(piece, style) for index, piece in enumerate(_NOTE.split(text))
-    ]
-
-
-def _read(text: str) -> "list[Token]":
-    return _reader().parseInline(text)[0].children or []
+    pieces = enumerate(_NOTE.split(text))
+    return [Span(f"[{piece}]", DIM) if index % 2 else Span(piece, style) for index, piece in pieces]
 
 
 @cache
-def _reader() -> "MarkdownIt":
-    from markdown_it import MarkdownIt  # costs a thirtieth of a second, and a plain text needs none
+def _build_parser() -> "MarkdownIt":
+    from markdown_it import MarkdownIt  # takes 30 ms, and plain text does not need it
 
     return MarkdownIt("commonmark").enable("strikethrough")

@@ -1,6 +1,6 @@
-"""Say which conversations a live process is writing: a byte of one file is locked for each.
+"""Lock the conversations that this process writes, one byte of a lock file each.
 
-The locks belong to the process and end with it, however that ends; no process number can be taken for another's.
+The locks belong to the process and end with it, however it ends. No process id is stored that could be reused.
 """
 
 import fcntl
@@ -11,55 +11,55 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from threading import RLock
 
-WHOLE = 0  # the byte that whoever makes, moves or shrinks the file holds; those of conversations begin at 1
+WHOLE_FILE = 0  # locked to create, move or shrink the history; the bytes of conversations begin at 1
 
-# A process loses all its locks on a file when it closes any descriptor of it: there is one, until none is held.
-_files: dict[Path, int] = {}
-_held: Counter[tuple[Path, int]] = Counter()
+# Closing any descriptor of a file releases all locks of the process on it, so each file is opened once.
+_descriptors: dict[Path, int] = {}
+_counts: Counter[tuple[Path, int]] = Counter()
 _guard = RLock()
-# A lock of the file keeps out other processes, and not the other threads of this one.
-_alone = RLock()
+# File locks exclude other processes, but not the other threads of this one.
+_thread_lock = RLock()
 
 
 def acquire(path: Path, byte: int, *, wait: bool = False) -> bool:
-    """Lock a byte for this process, and say whether that could be done; raise OSError for a file that cannot be.
+    """Lock a byte and return whether that worked; raise OSError if the file cannot be opened.
 
-    What is taken twice is to be let go twice.
+    A byte that is acquired twice must be released twice.
     """
     with _guard:
         try:
-            fcntl.lockf(_file(path), fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB), 1, byte)
+            fcntl.lockf(_open_file(path), fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB), 1, byte)
         except (BlockingIOError, PermissionError):
-            _tidy(path)
+            _close_unused(path)
             return False
-        _held[path, byte] += 1
+        _counts[path, byte] += 1
         return True
 
 
 def release(path: Path, byte: int) -> None:
-    """Unlock a byte."""
+    """Release a byte once."""
     with _guard:
-        _held[path, byte] -= 1
-        if _held[path, byte] <= 0:
-            del _held[path, byte]
+        _counts[path, byte] -= 1
+        if _counts[path, byte] <= 0:
+            del _counts[path, byte]
             with suppress(OSError):
-                fcntl.lockf(_file(path), fcntl.LOCK_UN, 1, byte)
-        _tidy(path)
+                fcntl.lockf(_open_file(path), fcntl.LOCK_UN, 1, byte)
+        _close_unused(path)
 
 
 def ensure_held(path: Path, byte: int) -> bool:
-    """Hold a byte once, however often it was taken; say whether that could be done."""
+    """Lock a byte so that one release unlocks it, however often it was acquired; return whether that worked."""
     with _guard:
         if not is_held(path, byte):
             return acquire(path, byte)
-        _held[path, byte] = 1
+        _counts[path, byte] = 1
         return True
 
 
 @contextmanager
 def hold_lock(path: Path, byte: int) -> Iterator[None]:
-    """Wait for a byte and hold it meanwhile; raise OSError as `take` does."""
-    with _alone:
+    """Wait for a byte and lock it for the block; raise OSError as `acquire` does."""
+    with _thread_lock:
         acquire(path, byte, wait=True)
         try:
             yield
@@ -68,19 +68,19 @@ def hold_lock(path: Path, byte: int) -> Iterator[None]:
 
 
 def is_held(path: Path, byte: int) -> bool:
-    """Say whether this process holds a byte."""
-    return _held[path, byte] > 0
+    """True if this process has locked the byte."""
+    return _counts[path, byte] > 0
 
 
-def _file(path: Path) -> int:
-    if path not in _files:
+def _open_file(path: Path) -> int:
+    if path not in _descriptors:
         fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
         os.fchmod(fd, 0o600)
-        _files[path] = fd
-    return _files[path]
+        _descriptors[path] = fd
+    return _descriptors[path]
 
 
-def _tidy(path: Path) -> None:
-    """Close a file in which nothing is held."""
-    if path in _files and not any(each == path for each, _ in _held):
-        os.close(_files.pop(path))
+def _close_unused(path: Path) -> None:
+    """Close the file if no byte of it is locked."""
+    if path in _descriptors and not any(locked == path for locked, _ in _counts):
+        os.close(_descriptors.pop(path))

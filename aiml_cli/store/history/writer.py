@@ -1,4 +1,4 @@
-"""Write an exchange into the history: the question, the answer while it comes, and how it ended."""
+"""Write an exchange to the history: the request's messages, the answer while it streams, and how it ended."""
 
 import json
 import os
@@ -12,13 +12,13 @@ from aiml_cli.store.history import locks
 from aiml_cli.store.history.database import History
 
 STREAMING, COMPLETE, INCOMPLETE, INTERRUPTED, FAILED = "streaming", "complete", "incomplete", "interrupted", "failed"
-PLAIN = "null"  # in the place of the items: the message is its words
-LETTERS = "23456789bcdfghjkmnpqrstvwxyz"  # no vowels, so that no name is a word; none that look alike
+PLAIN_ITEMS = "null"  # the `items` of a message that consists of its text only
+NAME_LETTERS = "23456789bcdfghjkmnpqrstvwxyz"  # no vowels, so no name is a word; no two look alike
 NAME_LENGTH = 6
 
 
 class NewMessage(NamedTuple):
-    """Hold a turn of a question: its role, its words, and the items that say it again; `facts` are JSON."""
+    """A message of a request. `items` are what is sent to the API for it, `facts` are JSON."""
 
     role: str
     text: str
@@ -27,7 +27,7 @@ class NewMessage(NamedTuple):
 
 
 class NewExchange(NamedTuple):
-    """Hold what is asked of whom. `conversation` None begins a new one; `options` are JSON."""
+    """A request to be saved. `conversation` None starts a new one; `options` are JSON."""
 
     conversation: int | None
     title: str
@@ -43,7 +43,7 @@ class NewExchange(NamedTuple):
 
 
 class AnswerDelta(NamedTuple):
-    """Hold what grew of a choice: of its text, thought or refusal."""
+    """A piece of a choice: of its text, thought or refusal."""
 
     kind: str
     choice: int
@@ -51,7 +51,7 @@ class AnswerDelta(NamedTuple):
 
 
 class AnswerEnd(NamedTuple):
-    """Hold how an answer ended, and all that is known of it."""
+    """A finished answer: how it ended and what is known about it."""
 
     state: str
     text: str
@@ -67,98 +67,101 @@ class AnswerEnd(NamedTuple):
 
 
 class AnswerId(NamedTuple):
-    """Name an answer: its conversation and its message."""
+    """The ids of an answer's conversation and message."""
 
     conversation: int
     message: int
 
 
-def begin_exchange(history: History, asked: NewExchange) -> AnswerId:
-    """Write the question, and an answer that is still empty; the conversation is this process's from now on."""
+def begin_exchange(history: History, exchange: NewExchange) -> AnswerId:
+    """Save the messages of a request and an empty answer; a new conversation is locked for this process."""
     now = time.time()
-    with history.transaction() as change:
-        conversation = _conversation(history, change, asked, now)
-        for turn in asked.messages:
-            _message(change, conversation, now, asked, turn)
-        return AnswerId(conversation, _message(change, conversation, now, asked, None))
+    with history.transaction() as db:
+        conversation = _save_conversation(history, db, exchange, now)
+        for message in exchange.messages:
+            _add_message(db, conversation, now, exchange, message)
+        return AnswerId(conversation, _add_message(db, conversation, now, exchange, None))
 
 
-def append_deltas(history: History, row: AnswerId, pieces: Iterable[AnswerDelta]) -> None:
-    """Write what came meanwhile, in one transaction."""
-    with history.transaction() as change:
-        change.executemany(
+def append_deltas(history: History, answer: AnswerId, deltas: Iterable[AnswerDelta]) -> None:
+    """Save pieces of an answer in one transaction."""
+    with history.transaction() as db:
+        db.executemany(
             "INSERT INTO pieces (message, kind, choice, text) VALUES (?, ?, ?, ?)",
-            [(row.message, piece.kind, piece.choice, piece.text) for piece in pieces],
+            [(answer.message, *delta) for delta in deltas],
         )
 
 
-def change_model(history: History, row: AnswerId, model: str) -> None:
-    """Write that another model answers this, and what was asked with it."""
-    with history.transaction() as change:
-        change.execute(
+def read_pieces(db: sqlite3.Connection, message: int) -> tuple[str, str, list[list[Any]]]:
+    """Return the text and the thought of a streaming answer, and [choice, text] of its other choices' pieces."""
+    rows = db.execute("SELECT kind, choice, text FROM pieces WHERE message = ? ORDER BY id", (message,)).fetchall()
+    text, thought = (
+        "".join(piece for kind, choice, piece in rows if kind == wanted and not choice)
+        for wanted in ("text", "thought")
+    )
+    return text, thought, [[choice, piece] for kind, choice, piece in rows if kind == "text" and choice]
+
+
+def change_model(history: History, answer: AnswerId, model: str) -> None:
+    """Change the model of an answer and of the messages of its request."""
+    with history.transaction() as db:
+        db.execute(
             "UPDATE messages SET model = ? WHERE conversation = ? AND at = (SELECT at FROM messages WHERE id = ?)",
-            (model, row.conversation, row.message),
+            (model, answer.conversation, answer.message),
         )
 
 
-def finish_answer(history: History, row: AnswerId, ended: AnswerEnd) -> None:
-    """Write the whole answer in the place of its pieces."""
+def finish_answer(history: History, answer: AnswerId, end: AnswerEnd) -> None:
+    """Save the complete answer and delete its pieces."""
     values = {
-        "state": ended.state,
-        "text": ended.text,
-        "thought": ended.thought,
-        "items": _items("assistant", ended.text, ended.items),
-        "usage": None if ended.usage is None else _json(ended.usage),
-        "cost_usd": ended.cost_usd,
-        "cost_source": ended.cost_source,
-        "request_id": ended.request_id,
-        "response_id": ended.response_id,
-        "stored": ended.stored,
-        "facts": _json(ended.facts or {}),
+        **end._asdict(),
+        "items": _format_items("assistant", end.text, end.items),
+        "usage": None if end.usage is None else _format_json(end.usage),
+        "facts": _format_json(end.facts or {}),
     }
-    names = ", ".join(f"{name} = :{name}" for name in values)
-    with history.transaction() as change:
-        change.execute(f"UPDATE messages SET {names} WHERE id = :id", {**_whole(values), "id": row.message})
-        change.execute("DELETE FROM pieces WHERE message = ?", (row.message,))
-        change.execute("UPDATE conversations SET changed = ? WHERE id = ?", (time.time(), row.conversation))
+    assignments = ", ".join(f"{name} = :{name}" for name in values)
+    with history.transaction() as db:
+        db.execute(f"UPDATE messages SET {assignments} WHERE id = :id", {**_clean_values(values), "id": answer.message})
+        db.execute("DELETE FROM pieces WHERE message = ?", (answer.message,))
+        db.execute("UPDATE conversations SET changed = ? WHERE id = ?", (time.time(), answer.conversation))
 
 
 def mark_current(history: History, conversation: int) -> None:
-    """Make a conversation the last one that was held."""
-    with history.transaction() as change:
-        change.execute("UPDATE conversations SET changed = ? WHERE id = ?", (time.time(), conversation))
+    """Make a conversation the one that changed last."""
+    with history.transaction() as db:
+        db.execute("UPDATE conversations SET changed = ? WHERE id = ?", (time.time(), conversation))
 
 
-def finish_stored_response(history: History, asked: NewExchange, ended: AnswerEnd) -> None:
-    """Write the end of what the server took on earlier; what was whole before stays as it is."""
-    found = history.connection.execute(
+def finish_stored_response(history: History, exchange: NewExchange, end: AnswerEnd) -> None:
+    """Save the end of a background response; an answer that is already complete does not change."""
+    row = history.connection.execute(
         "SELECT conversation, id, state FROM messages WHERE response_id = ? ORDER BY id DESC LIMIT 1",
-        (asked.response_id,),
+        (exchange.response_id,),
     ).fetchone()
-    if not found:
-        row = begin_exchange(history, asked)
-        finish_answer(history, row, ended)
-        release_conversation(history, row.conversation)
-    elif found[2] != COMPLETE:
-        finish_answer(history, AnswerId(found[0], found[1]), ended)
+    if not row:
+        answer = begin_exchange(history, exchange)
+        finish_answer(history, answer, end)
+        release_conversation(history, answer.conversation)
+    elif row[2] != COMPLETE:
+        finish_answer(history, AnswerId(row[0], row[1]), end)
 
 
 def recover_interrupted(history: History) -> None:
-    """Take what a process left that was killed for what it is: an interrupted answer."""
-    found = history.connection.execute("SELECT id, conversation FROM messages WHERE state = ?", (STREAMING,)).fetchall()
-    for message, conversation in found:
-        if locks.is_held(history.lock, conversation) or not locks.acquire(history.lock, conversation):
+    """Mark the answers of killed processes as interrupted, and build their text from the saved pieces."""
+    rows = history.connection.execute("SELECT id, conversation FROM messages WHERE state = ?", (STREAMING,)).fetchall()
+    for message, conversation in rows:
+        if locks.is_held(history.lock_file, conversation) or not locks.acquire(history.lock_file, conversation):
             continue
         try:
-            with history.transaction() as change:
-                _join(change, message)
+            with history.transaction() as db:
+                _save_interrupted(db, message)
         finally:
-            locks.release(history.lock, conversation)
+            locks.release(history.lock_file, conversation)
 
 
 def acquire_conversation(history: History, conversation: int) -> None:
-    """Take a conversation for this process to write; raise UsageError when another live one does."""
-    if not locks.acquire(history.lock, conversation):
+    """Lock a conversation for this process; raise UsageError if another one has locked it."""
+    if not locks.acquire(history.lock_file, conversation):
         name = history.connection.execute("SELECT name FROM conversations WHERE id = ?", (conversation,)).fetchone()[0]
         raise UsageError(
             f"another process is writing the conversation {name}",
@@ -167,88 +170,82 @@ def acquire_conversation(history: History, conversation: int) -> None:
 
 
 def release_conversation(history: History, conversation: int) -> None:
-    """Let others write a conversation."""
-    locks.release(history.lock, conversation)
+    """Let other processes write a conversation."""
+    locks.release(history.lock_file, conversation)
 
 
 def generate_name() -> str:
-    """Draw a name for a conversation."""
-    return "".join(LETTERS[byte % len(LETTERS)] for byte in os.urandom(NAME_LENGTH))
+    """Return a random name for a conversation."""
+    return "".join(NAME_LETTERS[byte % len(NAME_LETTERS)] for byte in os.urandom(NAME_LENGTH))
 
 
-def _conversation(history: History, change: sqlite3.Connection, asked: NewExchange, now: float) -> int:
-    if asked.conversation is not None:
-        change.execute(
+def _save_conversation(history: History, db: sqlite3.Connection, exchange: NewExchange, now: float) -> int:
+    system = exchange.system and _clean_text(exchange.system)
+    if exchange.conversation is not None:
+        db.execute(
             "UPDATE conversations SET changed = ?, place = ?, system = ? WHERE id = ?",
-            (now, asked.place, asked.system and _clean(asked.system), asked.conversation),
+            (now, exchange.place, system, exchange.conversation),
         )
-        return asked.conversation
+        return exchange.conversation
     while True:
-        name = generate_name()
-        added = change.execute(
+        insertion = db.execute(
             "INSERT OR IGNORE INTO conversations (name, title, place, system, begun, changed)"
             " VALUES (?, ?, ?, ?, ?, ?)",
-            (name, _clean(asked.title), asked.place, asked.system and _clean(asked.system), now, now),
+            (generate_name(), _clean_text(exchange.title), exchange.place, system, now, now),
         )
-        if added.rowcount:
-            # Before anybody else can see it.
-            locks.acquire(history.lock, added.lastrowid or 0)
-            return int(added.lastrowid or 0)
+        if insertion.rowcount:
+            conversation = int(insertion.lastrowid or 0)
+            locks.acquire(history.lock_file, conversation)  # before other processes can see it
+            return conversation
 
 
-def _message(
-    change: sqlite3.Connection, conversation: int, now: float, asked: NewExchange, said: NewMessage | None
+def _add_message(
+    db: sqlite3.Connection, conversation: int, now: float, exchange: NewExchange, message: NewMessage | None
 ) -> int:
-    """Add a turn of the question, or (None) the answer that is to come."""
+    """Insert a message of the request, or (None) the answer that is still empty; return its id."""
     values = {
         "conversation": conversation,
-        "role": said.role if said else "assistant",
-        "state": COMPLETE if said else STREAMING,
+        "role": message.role if message else "assistant",
+        "state": COMPLETE if message else STREAMING,
         "at": now,
-        "text": said.text if said else "",
-        "items": _items(said.role, said.text, said.items) if said else "[]",
-        "endpoint": asked.endpoint,
-        "host": asked.host,
-        "model": asked.model,
-        "options": "{}" if said else _json(asked.options),
-        "facts": _json((said and said.facts) or {}),
+        "text": message.text if message else "",
+        "items": _format_items(message.role, message.text, message.items) if message else "[]",
+        "endpoint": exchange.endpoint,
+        "host": exchange.host,
+        "model": exchange.model,
+        "options": "{}" if message else _format_json(exchange.options),
+        "facts": _format_json((message and message.facts) or {}),
     }
     names = ", ".join(values)
-    places = ", ".join(f":{name}" for name in values)
-    added = change.execute(f"INSERT INTO messages ({names}) VALUES ({places})", _whole(values))
-    return int(added.lastrowid or 0)
+    parameters = ", ".join(f":{name}" for name in values)
+    insertion = db.execute(f"INSERT INTO messages ({names}) VALUES ({parameters})", _clean_values(values))
+    return int(insertion.lastrowid or 0)
 
 
-def _join(change: sqlite3.Connection, message: int) -> None:
-    """Put the pieces of an answer together."""
-    found = change.execute("SELECT kind, choice, text FROM pieces WHERE message = ? ORDER BY id", (message,)).fetchall()
-    texts = {
-        kind: "".join(text for each, choice, text in found if each == kind and not choice)
-        for kind in ("text", "thought")
-    }
-    change.execute(
+def _save_interrupted(db: sqlite3.Connection, message: int) -> None:
+    text, thought, others = read_pieces(db, message)
+    db.execute(
         "UPDATE messages SET state = ?, text = ?, thought = ?, items = ? WHERE id = ? AND state = ?",
-        (INTERRUPTED, texts["text"], texts["thought"], PLAIN if texts["text"] else "[]", message, STREAMING),
+        (INTERRUPTED, text, thought, PLAIN_ITEMS if text else "[]", message, STREAMING),
     )
-    others = [[choice, text] for kind, choice, text in found if kind == "text" and choice]
     if others:
-        change.execute("UPDATE messages SET facts = ? WHERE id = ?", (_json({"others": others}), message))
-    change.execute("DELETE FROM pieces WHERE message = ?", (message,))
+        db.execute("UPDATE messages SET facts = ? WHERE id = ?", (_format_json({"others": others}), message))
+    db.execute("DELETE FROM pieces WHERE message = ?", (message,))
 
 
-def _items(role: str, text: str, items: Sequence[Any]) -> str:
-    """Write the items of a message; one that holds its words and nothing else need not repeat them."""
-    return PLAIN if list(items) == [{"role": role, "content": text}] else _json(items)
+def _format_items(role: str, text: str, items: Sequence[Any]) -> str:
+    """Format the items of a message; PLAIN_ITEMS if they only repeat its text."""
+    return PLAIN_ITEMS if list(items) == [{"role": role, "content": text}] else _format_json(items)
 
 
-def _json(found: Any) -> str:
-    return _clean(json.dumps(found, ensure_ascii=False, separators=(",", ":"), default=str))
+def _format_json(value: Any) -> str:
+    return _clean_text(json.dumps(value, ensure_ascii=False, separators=(",", ":"), default=str))
 
 
-def _whole(values: Mapping[str, Any]) -> dict[str, Any]:
-    return {name: _clean(value) if isinstance(value, str) else value for name, value in values.items()}
+def _clean_values(values: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: _clean_text(value) if isinstance(value, str) else value for name, value in values.items()}
 
 
-def _clean(text: str) -> str:
-    """Give a text without half characters, which the file could not hold."""
+def _clean_text(text: str) -> str:
+    """Replace lone surrogates, which SQLite cannot store."""
     return text if text.isascii() else text.encode("utf-8", "replace").decode()

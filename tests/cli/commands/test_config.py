@@ -13,8 +13,8 @@ import pexpect
 import pytest
 from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
-from support.loopback import Loopback, as_json, http
-from support.run_cli import Aiml, command
+from support.loopback import Loopback, http_response, json_response
+from support.run_cli import Aiml, build_command
 
 from aiml_cli.cli.commands import config, config_check
 from aiml_cli.errors import AimlError, AuthError, UsageError
@@ -24,8 +24,8 @@ from aiml_cli.store import api_keys
 from aiml_cli.store.config_file import read_sources
 
 SECRET = "k-0123456789abcdef"
-BALANCE = as_json({"current_balance": 12.5, "currency": "USD"})
-REFUSED = as_json({"status": 401, "message": f"Bad key {SECRET}"}, "401 Unauthorized")
+BALANCE = json_response({"current_balance": 12.5, "currency": "USD"})
+REFUSED = json_response({"status": 401, "message": f"Bad key {SECRET}"}, "401 Unauthorized")
 
 
 @pytest.fixture(autouse=True)
@@ -333,7 +333,7 @@ def test_edit_mends_a_damaged_file(file: Path, tmp_path: Path, monkeypatch: pyte
 
 
 def on_terminal(*words: str) -> "pexpect.spawn[bytes]":
-    program, *arguments = command("config", *words)
+    program, *arguments = build_command("config", *words)
     return pexpect.spawn(program, arguments, timeout=30)
 
 
@@ -410,7 +410,7 @@ def checked(capfd: pytest.CaptureFixture[str]) -> tuple[int, list[str], list[str
 def test_all_in_order(
     at_server: Loopback, file: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    at_server.answers(BALANCE)
+    at_server.answer_with(BALANCE)
     config.set_setting("seed", "1")
     monkeypatch.setenv("AIMLAPI_API_KEY", SECRET)
     host = at_server.url.removeprefix("http://").removesuffix("/v1")
@@ -424,8 +424,8 @@ def test_all_in_order(
         "the key is accepted; the balance is 12.50 USD",
     ], [])  # fmt: skip
     (request,) = at_server.requests
-    assert request.line == "GET /v2/billing HTTP/1.1"
-    assert request.header("authorization") == f"Bearer {SECRET}"
+    assert request.request_line == "GET /v2/billing HTTP/1.1"
+    assert request.get_header("authorization") == f"Bearer {SECRET}"
 
 
 @pytest.mark.promise("key-secret")
@@ -433,9 +433,9 @@ def test_all_in_order(
     ("reply", "told"),
     [
         (REFUSED, (3, "the server answered 401: Bad key *** (is the key right?")),
-        (as_json({"message": "no credit left"}, "403 Forbidden"), (3, "the server answered 403: no credit left")),
-        (http(b"<p>down</p>", "502 Bad Gateway", "text/html"), (6, "the server answered 502: down")),
-        (as_json({}, "429 Too Many Requests"), (5, "the server answered 429")),
+        (json_response({"message": "no credit left"}, "403 Forbidden"), (3, "the server answered 403: no credit left")),
+        (http_response(b"<p>down</p>", "502 Bad Gateway", "text/html"), (6, "the server answered 502: down")),
+        (json_response({}, "429 Too Many Requests"), (5, "the server answered 429")),
         (b"SSH-2.0-x\r\n\r\n", (6, "the reply is not HTTP")),
     ],
 )
@@ -446,7 +446,7 @@ def test_what_the_server_refuses_is_told(
     reply: bytes,
     told: tuple[int, str],
 ) -> None:
-    at_server.answers(reply)
+    at_server.answer_with(reply)
     monkeypatch.setenv("AIMLAPI_API_KEY", SECRET)
     code, _, wrong = checked(capfd)
     assert code == told[0]
@@ -455,11 +455,13 @@ def test_what_the_server_refuses_is_told(
     assert SECRET not in wrong[0]
 
 
-@pytest.mark.parametrize("reply", [http(b"", "404 Not Found"), http(b"<p>", content_type="text/html"), as_json([1])])
+@pytest.mark.parametrize(
+    "reply", [http_response(b"", "404 Not Found"), http_response(b"<p>", content_type="text/html"), json_response([1])]
+)
 def test_a_server_that_knows_no_balance_is_no_fault(
     at_server: Loopback, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], reply: bytes
 ) -> None:
-    at_server.answers(reply)
+    at_server.answer_with(reply)
     monkeypatch.setenv("AIMLAPI_API_KEY", SECRET)
     code, fine, wrong = checked(capfd)
     assert (code, wrong) == (0, [])
@@ -468,11 +470,11 @@ def test_a_server_that_knows_no_balance_is_no_fault(
 
 @pytest.mark.usefixtures("at_server")
 def test_a_server_on_this_machine_needs_no_key(at_server: Loopback, capfd: pytest.CaptureFixture[str]) -> None:
-    at_server.answers(REFUSED)
+    at_server.answer_with(REFUSED)
     code, fine, wrong = checked(capfd)
     assert (code, wrong) == (0, [])
     assert "there is no key, and a server on this machine needs none" in fine
-    assert at_server.requests[0].header("authorization") is None
+    assert at_server.requests[0].get_header("authorization") is None
 
 
 def test_no_connection_is_the_worst(
@@ -512,14 +514,14 @@ def test_check_tells_a_damaged_file_and_asks_nobody(
 def test_plain_http_to_another_machine_sends_no_key(
     monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], server: Loopback
 ) -> None:
-    server.answers(REFUSED)
+    server.answer_with(REFUSED)
     monkeypatch.setenv("AIML_BASE_URL", "http://api.example.invalid/v1")
     monkeypatch.setenv("HTTP_PROXY", server.url)
     monkeypatch.setenv("AIMLAPI_API_KEY", SECRET)
     code, _, wrong = checked(capfd)
     assert code == 2
     assert "over plain http" in wrong[0]
-    assert [request.header("authorization") for request in server.requests] == [None]
+    assert [request.get_header("authorization") for request in server.requests] == [None]
 
 
 @pytest.mark.promise("key-secret")

@@ -12,7 +12,7 @@ from typing import Any
 
 import pexpect
 import pytest
-from support.run_cli import command
+from support.run_cli import build_command
 
 from aiml_cli.__main__ import main
 from aiml_cli.core.transcript import close_code_block, fence_text
@@ -48,7 +48,7 @@ def write(words: str, answer: str = "The answer.", state: str = writer.COMPLETE,
     with closing(database.open_history()) as found:
         row = writer.begin_exchange(found, asked)
         writer.finish_answer(found, row, AnswerEnd(state, answer, **more))
-        locks.release(found.lock, row.conversation)
+        locks.release(found.lock_file, row.conversation)
         return next(each.name for each in reader.list_conversations(found) if each.id == row.conversation)
 
 
@@ -76,7 +76,7 @@ def titles(capfd: Capture, *arguments: str) -> list[str]:
 
 
 def on_terminal(*arguments: str, typed: str = "") -> tuple[str, int]:
-    program, *rest = command("history", *arguments)
+    program, *rest = build_command("history", *arguments)
     settings: Any = {**os.environ, "TERM": "xterm"}
     child = pexpect.spawn(program, rest, env=settings, dimensions=(24, 80), timeout=60, encoding="utf-8")
     if typed:

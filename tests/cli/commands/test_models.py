@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from support.loopback import Loopback, http
+from support.loopback import Loopback, http_response
 
 from aiml_cli.api.model_list import parse_models
 from aiml_cli.catalog import find_models, model_table
@@ -74,30 +74,32 @@ Capture = pytest.CaptureFixture[str]
 
 
 def test_a_pipe_gets_a_line_for_each_model_under_a_heading(proxy: Loopback, capfd: Capture) -> None:
-    proxy.answers(http(BODY))
+    proxy.answer_with(http_response(BODY))
     assert model_table.show_models([], asking(), as_json=False) == 0
     assert capfd.readouterr() == (HEADINGS + FILM + TALKER, "")
 
 
 def test_words_choose(proxy: Loopback, capfd: Capture) -> None:
-    proxy.answers(http(BODY))
+    proxy.answer_with(http_response(BODY))
     model_table.show_models(["talker-2", "VENDOR"], asking(), as_json=False)
     assert capfd.readouterr().out == HEADINGS + TALKER
 
 
 def test_the_request_carries_no_key(proxy: Loopback, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AIMLAPI_API_KEY", "sk-not-for-the-catalogue")
-    proxy.answers(http(BODY))
+    proxy.answer_with(http_response(BODY))
     model_table.show_models([], asking(HOST + "/", api_key="sk-not-for-the-catalogue"), as_json=False)
     (request,) = proxy.requests
-    assert request.line == "GET http://catalogue.test/v1/models?include=pricing,modalities,capabilities HTTP/1.1"
-    assert (request.header("User-Agent") or "").startswith("aiml/")
-    assert request.header("Authorization") is None
+    assert (
+        request.request_line == "GET http://catalogue.test/v1/models?include=pricing,modalities,capabilities HTTP/1.1"
+    )
+    assert (request.get_header("User-Agent") or "").startswith("aiml/")
+    assert request.get_header("Authorization") is None
     assert b"sk-not" not in request.head
 
 
 def test_one_id_shows_all_that_is_known(proxy: Loopback, capfd: Capture) -> None:
-    proxy.answers(http(BODY))
+    proxy.answer_with(http_response(BODY))
     model_table.show_models(["Talker-2"], asking(), as_json=False)
     assert capfd.readouterr().out.splitlines() == [
         "id\tvendor/talker-2",
@@ -121,13 +123,13 @@ def test_one_id_shows_all_that_is_known(proxy: Loopback, capfd: Capture) -> None
 
 
 def test_a_price_names_what_it_depends_on(proxy: Loopback, capfd: Capture) -> None:
-    proxy.answers(http(BODY))
+    proxy.answer_with(http_response(BODY))
     model_table.show_models(["other/film"], asking(), as_json=False)
     assert "price\t$0.39 per second (resolution 720p)\n" in capfd.readouterr().out
 
 
 def test_json_has_every_key_of_every_model(proxy: Loopback, capfd: Capture) -> None:
-    proxy.answers(http(BODY))
+    proxy.answer_with(http_response(BODY))
     model_table.show_models([], asking(), as_json=True)
     film, talker = json.loads(capfd.readouterr().out)
     assert film.keys() == talker.keys()
@@ -170,10 +172,10 @@ def test_no_match_is_an_error_that_names_what_is_near(as_json: bool, out: str, c
 
 def test_an_unchanged_catalogue_is_not_sent_again(proxy: Loopback, capfd: Capture) -> None:
     stored(age=3600)
-    proxy.answers(http(b"", status="304 Not Modified"))
+    proxy.answer_with(http_response(b"", status="304 Not Modified"))
     model_table.show_models([], asking(), as_json=False)
     assert capfd.readouterr() == (HEADINGS + FILM + TALKER, "")
-    assert proxy.requests[0].header("If-None-Match") == 'W/"1-a"'
+    assert proxy.requests[0].get_header("If-None-Match") == 'W/"1-a"'
     again = load_models(HOST)
     assert again is not None
     assert time.time() - again.fetched < 60
@@ -181,7 +183,7 @@ def test_an_unchanged_catalogue_is_not_sent_again(proxy: Loopback, capfd: Captur
 
 def test_a_changed_catalogue_takes_the_place_of_the_stored_one(proxy: Loopback, capfd: Capture) -> None:
     stored(age=3600)
-    proxy.answers(http(b'{"data":[{"id":"new"}]}', "200 OK", "application/json", 'ETag: "2"'))
+    proxy.answer_with(http_response(b'{"data":[{"id":"new"}]}', "200 OK", "application/json", 'ETag: "2"'))
     model_table.show_models([], asking(), as_json=False)
     assert capfd.readouterr().out == HEADINGS + "new" + "\t" * 8 + "\n"
     again = load_models(HOST)
@@ -190,7 +192,7 @@ def test_a_changed_catalogue_takes_the_place_of_the_stored_one(proxy: Loopback, 
 
 
 def test_nobody_is_asked_twice_in_a_minute(proxy: Loopback, capfd: Capture) -> None:
-    proxy.answers(http(BODY))
+    proxy.answer_with(http_response(BODY))
     model_table.show_models([], asking(), as_json=False)
     first = capfd.readouterr()
     model_table.show_models([], asking(), as_json=False)
@@ -201,7 +203,7 @@ def test_nobody_is_asked_twice_in_a_minute(proxy: Loopback, capfd: Capture) -> N
 @pytest.mark.parametrize("age", [61, -61])
 def test_an_older_copy_or_one_from_the_future_is_asked_for_again(age: float, proxy: Loopback) -> None:
     stored(age)
-    proxy.answers(http(BODY))
+    proxy.answer_with(http_response(BODY))
     model_table.show_models([], asking(), as_json=False)
     assert len(proxy.requests) == 1
 
@@ -234,29 +236,29 @@ def test_without_a_copy_the_failure_is_told() -> None:
 
 
 FAILURES: dict[bytes, type[Exception]] = {
-    http(b'{"error":{"message":"busy"}}', status="503 Service Unavailable"): ServerError,
-    http(b"no such path", status="404 Not Found"): RequestRejected,
-    http(b"<html>log in to the hotel</html>"): ServerError,
-    http(BODY)[:-9]: IncompleteAnswer,
+    http_response(b'{"error":{"message":"busy"}}', status="503 Service Unavailable"): ServerError,
+    http_response(b"no such path", status="404 Not Found"): RequestRejected,
+    http_response(b"<html>log in to the hotel</html>"): ServerError,
+    http_response(BODY)[:-9]: IncompleteAnswer,
 }
 
 
 @pytest.mark.parametrize("answer", FAILURES)
 def test_a_failing_server_spoils_neither_the_copy_nor_the_list(answer: bytes, proxy: Loopback, capfd: Capture) -> None:
     stored(age=3600)
-    proxy.answers(answer)
+    proxy.answer_with(answer)
     assert model_table.show_models([], asking(), as_json=False) == 0
     out, err = capfd.readouterr()
     assert (out, err.count("\n")) == (HEADINGS + FILM + TALKER, 1)
     assert len(find_models.load_stored_models(asking()) or []) == 2
 
 
-NOTHING_NEW = http(b"", status="304 Not Modified")
+NOTHING_NEW = http_response(b"", status="304 Not Modified")
 
 
 @pytest.mark.parametrize(("answer", "failure"), [*FAILURES.items(), (NOTHING_NEW, RequestRejected)])
 def test_a_failure_is_told_where_there_is_no_copy(answer: bytes, failure: type[Exception], proxy: Loopback) -> None:
-    proxy.answers(answer)
+    proxy.answer_with(answer)
     with pytest.raises(failure):
         model_table.show_models([], asking(), as_json=False)
     assert load_models(HOST) is None
@@ -269,7 +271,7 @@ def test_wrong_settings_are_told_although_there_is_a_copy() -> None:
 
 
 def test_nothing_is_kept_of_a_server_on_this_machine(server: Loopback, clean: Path, capfd: Capture) -> None:
-    server.answers(http(BODY))
+    server.answer_with(http_response(BODY))
     for _ in range(2):
         model_table.show_models([], asking(server.url), as_json=False)
     assert len(server.requests) == 2
@@ -278,7 +280,7 @@ def test_nothing_is_kept_of_a_server_on_this_machine(server: Loopback, clean: Pa
 
 
 def test_the_copy_is_private(proxy: Loopback) -> None:
-    proxy.answers(http(BODY))
+    proxy.answer_with(http_response(BODY))
     model_table.show_models([], asking(), as_json=False)
     assert cache_path(HOST).stat().st_mode & 0o777 == 0o600
     assert cache_path(HOST).parent.stat().st_mode & 0o777 == 0o700
@@ -318,23 +320,23 @@ def test_a_damaged_copy_is_as_good_as_none(damaged: bytes, proxy: Loopback, capf
     stored()
     cache_path(HOST).write_bytes(damaged)
     assert find_models.load_stored_models(asking()) is None
-    proxy.answers(http(BODY))
+    proxy.answer_with(http_response(BODY))
     model_table.show_models([], asking(), as_json=False)
     assert capfd.readouterr() == (HEADINGS + FILM + TALKER, "")
-    assert proxy.requests[0].header("If-None-Match") is None
+    assert proxy.requests[0].get_header("If-None-Match") is None
 
 
 @pytest.mark.parametrize("etag", ["", "a\r\nX-Evil: 1", "ümlaut"])
 def test_a_damaged_etag_is_not_sent(etag: str, proxy: Loopback) -> None:
     stored(age=3600, etag=etag)
-    proxy.answers(http(BODY))
+    proxy.answer_with(http_response(BODY))
     model_table.show_models([], asking(), as_json=False)
-    assert proxy.requests[0].header("If-None-Match") is None
+    assert proxy.requests[0].get_header("If-None-Match") is None
 
 
 def test_a_cache_that_cannot_be_written_costs_only_the_copy(clean: Path, proxy: Loopback, capfd: Capture) -> None:
     (clean / "xdg_cache_home" / "aiml").write_text("a file where a folder belongs")
-    proxy.answers(http(BODY))
+    proxy.answer_with(http_response(BODY))
     assert model_table.show_models([], asking(), as_json=False) == 0
     assert capfd.readouterr().out == HEADINGS + FILM + TALKER
 
@@ -443,7 +445,7 @@ def test_nothing_that_drives_a_terminal_reaches_it(form: str) -> None:
 
 
 TEXT = st.text(max_size=12)
-COLUMNS = (Column("ID", 0), Column("N", 2, right=True), Column("NAME", 1, least=5))
+COLUMNS = (Column("ID", 0), Column("N", 2, right=True), Column("NAME", 1, min_width=5))
 
 
 @given(st.lists(st.tuples(TEXT, TEXT, TEXT), max_size=5), st.integers(-2, 60))

@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from support.catalogs import COST, PRICES, store_catalog
-from support.loopback import HELLO, STREAM, USAGE, Loopback, as_json, chunk, delta, event, http, stream
-from support.run_cli import Aiml, command
+from support.catalogs import EXPECTED_COST, PRICES, store_catalog
+from support.loopback import HELLO, STREAM, USAGE, Loopback, chunk, delta, event, http_response, json_response, stream
+from support.run_cli import Aiml, build_command
 
 from aiml_cli.__main__ import main
 
@@ -37,22 +37,22 @@ def told(aiml: Aiml, *arguments: str) -> dict[str, Any]:
 
 def test_without_a_price_from_the_gateway_the_stored_catalogue_estimates_one(server: Loopback, aiml: Aiml) -> None:
     store_catalog(server, pricing=PRICES)
-    server.answers(HELLO)
+    server.answer_with(HELLO)
     found = told(aiml)
-    assert (found["cost_usd"], found["cost_source"]) == (COST, "estimate")
+    assert (found["cost_usd"], found["cost_source"]) == (EXPECTED_COST, "estimate")
     assert len(server.requests) == 1
 
 
 def test_usage_marks_an_estimate(server: Loopback, aiml: Aiml) -> None:
     store_catalog(server, pricing=PRICES)
-    server.answers(HELLO)
+    server.answer_with(HELLO)
     assert " · ≈ $0.00052 (estimate)" in aiml("chat", "hi", "-m", "m", "-u").stderr.decode()
 
 
 @pytest.mark.parametrize("entry", [{}, {"id": "another", "pricing": PRICES}, {"pricing": {"units": []}}])
 def test_a_catalogue_that_does_not_know_gives_no_price(entry: dict[str, Any], server: Loopback, aiml: Aiml) -> None:
     store_catalog(server, **entry)
-    server.answers(HELLO)
+    server.answer_with(HELLO)
     found = told(aiml)
     assert (found["cost_usd"], found["cost_source"]) == (None, None)
 
@@ -60,15 +60,15 @@ def test_a_catalogue_that_does_not_know_gives_no_price(entry: dict[str, Any], se
 @pytest.mark.parametrize(("header", "cost"), [("5e-7", 5e-7), ("0", 0.0), (" .25 ", 0.25), ("1E-3", 0.001)])
 def test_the_header_may_have_any_form_of_a_number(header: str, cost: float, server: Loopback, aiml: Aiml) -> None:
     store_catalog(server, pricing=PRICES)
-    server.answers(as_json(message(usage=USAGE), "200 OK", f"x-aimlapi-usd-spent: {header}"))
+    server.answer_with(json_response(message(usage=USAGE), "200 OK", f"x-aimlapi-usd-spent: {header}"))
     found = told(aiml, "-S")
     assert (found["cost_usd"], found["cost_source"]) == (cost, "gateway")
 
 
 @pytest.mark.parametrize("header", ["nan", "inf", "-1", "1_0", "1e999", "", "free", "0x1", "1,5", "٣"])
 def test_garbage_in_the_header_is_no_price(header: str, server: Loopback, aiml: Aiml) -> None:
-    server.answers(
-        http(json.dumps(message(usage=USAGE)).encode(), "200 OK", "application/json").replace(
+    server.answer_with(
+        http_response(json.dumps(message(usage=USAGE)).encode(), "200 OK", "application/json").replace(
             b"\r\n\r\n", f"\r\nx-aimlapi-usd-spent: {header}\r\n\r\n".encode(), 1
         )
     )
@@ -78,31 +78,31 @@ def test_garbage_in_the_header_is_no_price(header: str, server: Loopback, aiml: 
 
 def test_a_negative_price_in_the_body_gives_way_to_the_header(server: Loopback, aiml: Aiml) -> None:
     body = message(usage=USAGE, meta={"usage": {"usd_spent": -1}})
-    server.answers(as_json(body, "200 OK", "x-aimlapi-usd-spent: 0.5"))
+    server.answer_with(json_response(body, "200 OK", "x-aimlapi-usd-spent: 0.5"))
     assert told(aiml, "-S")["cost_usd"] == 0.5
 
 
 def test_the_bodys_price_counts_more_than_the_estimate(server: Loopback, aiml: Aiml) -> None:
     store_catalog(server, pricing=PRICES)
     last = event({"id": "c", "choices": [], "usage": USAGE, "meta": {"usage": {"usd_spent": 0.75}}})
-    server.answers(stream(delta("Hi"), delta(finish="stop"), last, event("[DONE]")))
+    server.answer_with(stream(delta("Hi"), delta(finish="stop"), last, event("[DONE]")))
     found = told(aiml)
     assert (found["cost_usd"], found["cost_source"]) == (0.75, "gateway")
 
 
 def test_meta_holds_all_but_what_was_said(server: Loopback, aiml: Aiml, clean: Path) -> None:
     store_catalog(server, pricing=PRICES)
-    server.answers(HELLO)
+    server.answer_with(HELLO)
     done = aiml("chat", "hi", "-m", "m", "--meta", "meta.json")
     found = json.loads((clean / "meta.json").read_bytes())
     assert (done.stdout, done.returncode, found.keys()) == (b"Hello\n", 0, META)
-    assert (found["complete"], found["error"], found["cost_usd"]) == (True, None, COST)
+    assert (found["complete"], found["error"], found["cost_usd"]) == (True, None, EXPECTED_COST)
     assert (found["usage"]["total_tokens"], found["status"], found["attempts"]) == (8, 200, 1)
     assert [path.name for path in clean.iterdir() if path.is_file()] == ["meta.json"]
 
 
 def test_meta_has_the_modes_of_any_file(server: Loopback, aiml: Aiml, clean: Path) -> None:
-    server.answers(HELLO)
+    server.answer_with(HELLO)
     old = os.umask(0o027)
     try:
         aiml("chat", "hi", "--meta", "meta.json")
@@ -114,7 +114,7 @@ def test_meta_has_the_modes_of_any_file(server: Loopback, aiml: Aiml, clean: Pat
 @pytest.mark.parametrize(
     ("reply", "code", "status"),
     [
-        (as_json({"error": {"message": "no such thing"}}, "400 Bad Request"), 4, 400),
+        (json_response({"error": {"message": "no such thing"}}, "400 Bad Request"), 4, 400),
         (stream(delta("Hel"), end=b""), 8, 200),
         (b"", 7, None),
     ],
@@ -123,7 +123,7 @@ def test_meta_tells_of_a_failure(
     reply: bytes, code: int, status: int | None, server: Loopback, aiml: Aiml, clean: Path
 ) -> None:
     (clean / "meta.json").write_text("old")
-    server.answers(reply)
+    server.answer_with(reply)
     assert aiml("chat", "hi", "--meta", "meta.json").returncode == code
     found = json.loads((clean / "meta.json").read_bytes())
     assert (found["complete"], found["error"]["exit_code"], found["status"]) == (False, code, status)
@@ -140,14 +140,14 @@ def test_a_meta_file_that_cannot_be_is_refused_before_the_request(
 
 @pytest.mark.parametrize("form", ["text", "json"])
 def test_meta_tells_that_the_answer_found_no_room(form: str, server: Loopback, aiml: Aiml, clean: Path) -> None:
-    server.answers(HELLO)
+    server.answer_with(HELLO)
     assert aiml("chat", "hi", "--format", form, "-o", "/dev/full", "--meta", "meta.json").returncode == 1
     found = json.loads((clean / "meta.json").read_bytes())
     assert (found["complete"], found["error"]["exit_code"]) == (False, 1)
 
 
-BILLING = as_json({"current_balance": 3.5, "currency": "USD"})
-SPENT = as_json(
+BILLING = json_response({"current_balance": 3.5, "currency": "USD"})
+SPENT = json_response(
     {
         "api_key_prefix": None,
         "spend": 0.00012,
@@ -160,14 +160,14 @@ SPENT = as_json(
 
 
 def test_usage_asks_for_balance_and_spend_with_the_key(server: Loopback, aiml: Aiml) -> None:
-    server.answers(BILLING)
-    server.answers(SPENT)
+    server.answer_with(BILLING)
+    server.answer_with(SPENT)
     done = aiml("usage", "--period", "30d", AIMLAPI_API_KEY="sk-test")
-    assert [request.line for request in server.requests] == [
+    assert [request.request_line for request in server.requests] == [
         "GET /v2/billing HTTP/1.1",
         "GET /v2/usage/detail?period=30d HTTP/1.1",
     ]
-    assert {request.header("Authorization") for request in server.requests} == {"Bearer sk-test"}
+    assert {request.get_header("Authorization") for request in server.requests} == {"Bearer sk-test"}
     assert done.stdout.decode().splitlines() == [
         "what\tmodel\tamount\tcurrency\trequests",
         "balance\t\t3.5\tUSD\t",
@@ -177,8 +177,8 @@ def test_usage_asks_for_balance_and_spend_with_the_key(server: Loopback, aiml: A
 
 
 def test_json_of_usage_is_what_the_gateway_said(server: Loopback, aiml: Aiml) -> None:
-    server.answers(BILLING)
-    server.answers(SPENT)
+    server.answer_with(BILLING)
+    server.answer_with(SPENT)
     found = json.loads(aiml("usage", "--json").stdout)
     assert found["balance"] == {"current_balance": 3.5, "currency": "USD"}
     assert (found["usage"]["later"], len(found["usage"]["models"])) == (True, 3)
@@ -187,15 +187,15 @@ def test_json_of_usage_is_what_the_gateway_said(server: Loopback, aiml: Aiml) ->
 @pytest.mark.parametrize(
     ("reply", "code", "words"),
     [
-        (http(b"Cannot GET /v2/billing", "404 Not Found"), 4, "tells neither balance nor spend"),
-        (as_json({"message": "bad key sk-test-only"}, "401 Unauthorized"), 3, "bad key ***"),
-        (http(b"<html>log in</html>"), 6, "no JSON object"),
-        (as_json([1]), 6, "no JSON object"),
-        (http(b"[" * 100_000), 6, "no JSON object"),
+        (http_response(b"Cannot GET /v2/billing", "404 Not Found"), 4, "tells neither balance nor spend"),
+        (json_response({"message": "bad key sk-test-only"}, "401 Unauthorized"), 3, "bad key ***"),
+        (http_response(b"<html>log in</html>"), 6, "no JSON object"),
+        (json_response([1]), 6, "no JSON object"),
+        (http_response(b"[" * 100_000), 6, "no JSON object"),
     ],
 )
 def test_usage_says_why_there_is_none(reply: bytes, code: int, words: str, server: Loopback, aiml: Aiml) -> None:
-    server.answers(reply)
+    server.answer_with(reply)
     done = aiml("usage", AIMLAPI_API_KEY="sk-test-only")
     assert (done.returncode, done.stdout, len(server.requests)) == (code, b"", 1)
     assert words in done.stderr.decode()
@@ -203,8 +203,8 @@ def test_usage_says_why_there_is_none(reply: bytes, code: int, words: str, serve
 
 
 def test_odd_values_are_left_out(server: Loopback, aiml: Aiml) -> None:
-    server.answers(as_json({"current_balance": "much", "currency": 5}))
-    server.answers(as_json({"spend": None, "models": {"a": 1}, "requests": True}))
+    server.answer_with(json_response({"current_balance": "much", "currency": 5}))
+    server.answer_with(json_response({"spend": None, "models": {"a": 1}, "requests": True}))
     done = aiml("usage")
     assert done.returncode == 0
     assert done.stdout.decode().splitlines()[1:] == ["balance\t\t\t\t", "spent\t\t\t\t"]
@@ -251,7 +251,7 @@ def test_a_name_that_the_gateway_may_drop_is_warned_of(
     entry: dict[str, Any], sent: str, warning: str, server: Loopback, aiml: Aiml
 ) -> None:
     store_catalog(server, **entry)
-    server.answers(HELLO)
+    server.answer_with(HELLO)
     done = aiml("chat", "hi", "-m", "m", "-O", sent)
     assert (done.stdout, done.returncode) == (b"Hello\n", 0)
     assert done.stderr.decode() == f"aiml: {warning}\n"
@@ -272,26 +272,26 @@ def test_a_name_that_the_gateway_may_drop_is_warned_of(
 )
 def test_a_name_that_may_be_right_is_not(entry: dict[str, Any], sent: str, server: Loopback, aiml: Aiml) -> None:
     store_catalog(server, **entry)
-    server.answers(HELLO)
+    server.answer_with(HELLO)
     assert aiml("chat", "hi", "-m", "m", "-O", sent).stderr == b""
 
 
 def test_quiet_keeps_the_warning_back(server: Loopback, aiml: Aiml) -> None:
-    server.answers(HELLO)
+    server.answer_with(HELLO)
     assert aiml("chat", "hi", "-q", "-O", "temperatur=1").stderr == b""
 
 
 def test_a_server_without_a_list_is_asked_for_by_its_address(server: Loopback, aiml: Aiml) -> None:
-    server.answers(http(b"no such path", "404 Not Found"))
+    server.answer_with(http_response(b"no such path", "404 Not Found"))
     done = aiml("models")
     assert (done.returncode, done.stderr.decode().splitlines()[-1]) == (4, "hint: is --base-url right?")
 
 
 def test_meta_of_an_interrupted_answer_is_written(server: Loopback, clean: Path) -> None:
     never = threading.Event()
-    server.answers(STREAM, chunk(delta("Hel")), never)
+    server.answer_with(STREAM, chunk(delta("Hel")), never)
     environ = {**os.environ, "AIML_BASE_URL": server.url}
-    asking = command("chat", "hi", "--meta", "meta.json")
+    asking = build_command("chat", "hi", "--meta", "meta.json")
     with subprocess.Popen(asking, env=environ, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE) as process:
         assert process.stdout
         assert process.stdout.read(3) == b"Hel"

@@ -11,10 +11,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from support.answers import priced_answer
-from support.catalogs import COST, PRICES, store_catalog
-from support.history_file import history_file
-from support.loopback import HELLO, Loopback, as_json
+from support.answers import answer_with_cost
+from support.catalogs import EXPECTED_COST, PRICES, store_catalog
+from support.history_file import history_path
+from support.loopback import HELLO, Loopback, json_response
 from support.run_cli import Aiml
 
 from aiml_cli.__main__ import main
@@ -34,7 +34,7 @@ def told(capfd: Capture, *arguments: str) -> str:
 
 def change(statement: str) -> None:
     """Change the history's file past the program."""
-    with closing(sqlite3.connect(history_file())) as database, database:
+    with closing(sqlite3.connect(history_path())) as database, database:
         database.execute(statement)
 
 
@@ -43,7 +43,7 @@ def today() -> str:
 
 
 def test_the_history_says_what_was_spent_without_key_and_network(server: Loopback, aiml: Aiml, capfd: Capture) -> None:
-    server.answers(priced_answer("Hi", "stop", 0.25))
+    server.answer_with(answer_with_cost("Hi", "stop", 0.25))
     assert [aiml("chat", "hi", "-m", "m").returncode for _ in range(2)] == [0, 0]
     assert told(capfd) == f"model\tendpoint\t{HEAD}m\tchat\t2\t6\t10\t0.5\tgateway\t0\n"
     assert told(capfd, "--by", "day") == f"day\t{HEAD}{today()}\t2\t6\t10\t0.5\tgateway\t0\n"
@@ -52,24 +52,24 @@ def test_the_history_says_what_was_spent_without_key_and_network(server: Loopbac
 
 def test_what_was_told_no_price_is_estimated_and_marked(server: Loopback, aiml: Aiml, capfd: Capture) -> None:
     store_catalog(server, pricing=PRICES)
-    server.answers(HELLO)
-    server.answers(priced_answer("Hi", "stop", 0.25))
+    server.answer_with(HELLO)
+    server.answer_with(answer_with_cost("Hi", "stop", 0.25))
     assert [aiml("chat", "hi", "-m", "m").returncode for _ in range(2)] == [0, 0]
     row = told(capfd, "--by", "model", "--base-url", server.url).splitlines()[1]
-    assert row == f"m\tchat\t2\t6\t10\t{0.25 + COST}\testimate\t0"
+    assert row == f"m\tchat\t2\t6\t10\t{0.25 + EXPECTED_COST}\testimate\t0"
     change("UPDATE messages SET host = 'elsewhere'")
     row = told(capfd, "--by", "model", "--base-url", server.url).splitlines()[1]
     assert row == "m\tchat\t2\t6\t10\t0.25\tgateway\t1"
 
 
 def test_what_has_no_price_is_counted_as_such(server: Loopback, aiml: Aiml, capfd: Capture) -> None:
-    server.answers(HELLO)
+    server.answer_with(HELLO)
     aiml("chat", "hi", "-m", "m")
     assert told(capfd).splitlines()[1] == "m\tchat\t1\t3\t5\t\t\t1"
 
 
 def test_what_was_refused_is_not_counted(server: Loopback, aiml: Aiml, capfd: Capture) -> None:
-    server.answers(as_json({"error": {"message": "no"}}, "400 Bad Request"))
+    server.answer_with(json_response({"error": {"message": "no"}}, "400 Bad Request"))
     aiml("chat", "hi", "-m", "m")
     assert told(capfd) == f"model\tendpoint\t{HEAD}"
 
@@ -82,7 +82,7 @@ def test_many_processes_lose_nothing(capfd: Capture) -> None:
 
 
 def test_the_ledger_and_the_history_are_one_sum(server: Loopback, aiml: Aiml, capfd: Capture) -> None:
-    server.answers(priced_answer("Hi", "stop", 0.25))
+    server.answer_with(answer_with_cost("Hi", "stop", 0.25))
     aiml("chat", "hi", "-m", "m")
     spending.add_spending("m", "chat", 2, 30, 50, 0.5, "estimate")
     spending.add_spending("m", "chat", 1, 1, 1, None)
@@ -92,7 +92,7 @@ def test_the_ledger_and_the_history_are_one_sum(server: Loopback, aiml: Aiml, ca
 
 
 def test_a_period_leaves_out_what_is_older(server: Loopback, aiml: Aiml, capfd: Capture) -> None:
-    server.answers(priced_answer("Hi", "stop", 0.25))
+    server.answer_with(answer_with_cost("Hi", "stop", 0.25))
     aiml("chat", "hi", "-m", "old")
     change("UPDATE messages SET at = at - 24 * 8 * 3600")
     spending.add_spending("m", "chat", 1, 3, 5, 0.5)
@@ -138,14 +138,14 @@ def test_a_terminal_shows_a_table_with_its_total(monkeypatch: pytest.MonkeyPatch
 def test_without_a_history_there_is_nothing_and_none_is_made(capfd: Capture) -> None:
     assert main(["usage", "--by", "day"]) == 0
     assert capfd.readouterr() == (f"day\t{HEAD}", "aiml: nothing was asked in this time that the history knows of\n")
-    assert not history_file().exists()
+    assert not history_path().exists()
 
 
 def test_a_damaged_history_is_set_aside(capfd: Capture) -> None:
     spending.add_spending("m", "chat", 1, 3, 5, 0.5)
-    history_file().write_bytes(b"no database at all" * 100)
+    history_path().write_bytes(b"no database at all" * 100)
     assert told(capfd) == f"model\tendpoint\t{HEAD}"
-    assert len(list(history_file().parent.glob("history.db.damaged-*"))) == 1
+    assert len(list(history_path().parent.glob("history.db.damaged-*"))) == 1
 
 
 def test_a_newer_history_is_left_alone(capfd: Capture) -> None:
@@ -157,7 +157,7 @@ def test_a_newer_history_is_left_alone(capfd: Capture) -> None:
 
 @pytest.mark.parametrize("usage", ["{", "[]", "7", '{"input_tokens": "x", "output_tokens": -5}'])
 def test_damaged_counts_count_as_none(usage: str, server: Loopback, aiml: Aiml, capfd: Capture) -> None:
-    server.answers(priced_answer("Hi", "stop", 0.25))
+    server.answer_with(answer_with_cost("Hi", "stop", 0.25))
     aiml("chat", "hi", "-m", "m")
     change(f"UPDATE messages SET usage = '{usage}'")  # noqa: S608 - of this table
     assert told(capfd).splitlines()[1] == "m\tchat\t1\t0\t0\t0.25\tgateway\t0"
@@ -175,11 +175,11 @@ def test_the_sums_are_as_private_as_the_history(clean: Path) -> None:
         spending.add_spending("m", "chat", 1, 3, 5, 0.5)
     finally:
         os.umask(old)
-    assert history_file().stat().st_mode & 0o777 == 0o600
+    assert history_path().stat().st_mode & 0o777 == 0o600
 
 
 def test_what_a_recording_says_was_not_spent_again(server: Loopback, aiml: Aiml, capfd: Capture) -> None:
-    server.answers(priced_answer("Hi", "stop", 0.25))
+    server.answer_with(answer_with_cost("Hi", "stop", 0.25))
     assert aiml("chat", "hi", "-m", "m", "--record", "tape").returncode == 0
     assert [aiml("chat", "hi", "-m", "m", "--replay", "tape").returncode for _ in range(2)] == [0, 0]
     assert told(capfd) == f"model\tendpoint\t{HEAD}m\tchat\t1\t3\t5\t0.25\tgateway\t0\n"

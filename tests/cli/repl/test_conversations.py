@@ -5,10 +5,10 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from support.history_file import messages, select
+from support.history_file import read_messages, select
 from support.loopback import HELLO, Loopback
-from support.repl_lines import Lines, answer, cut, talk
-from support.run_cli import Aiml, command
+from support.repl_lines import ReplDriver, alternate_roles, text_answer, truncated_answer
+from support.run_cli import Aiml, build_command
 
 from aiml_cli.cli.repl import conversation_lock
 from aiml_cli.cli.repl.tab_completion import list_words
@@ -24,9 +24,9 @@ def here(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
-def lines(server: Loopback) -> Lines:
-    server.answers(HELLO)
-    return Lines(server)
+def repl(server: Loopback) -> ReplDriver:
+    server.answer_with(HELLO)
+    return ReplDriver(server)
 
 
 def names_() -> list[str]:
@@ -34,130 +34,130 @@ def names_() -> list[str]:
 
 
 def own_locks() -> int:
-    return sum(locks._held.values())  # noqa: SLF001 - how often a conversation is held shows nowhere else
+    return sum(locks._counts.values())  # noqa: SLF001 - how often a conversation is held shows nowhere else
 
 
-def test_what_was_undone_is_left_out_by_others_too_and_shown_as_undone(lines: Lines, aiml: Aiml) -> None:
-    lines.type("a", "b", "/undo", "/exit")
+def test_what_was_undone_is_left_out_by_others_too_and_shown_as_undone(repl: ReplDriver, aiml: Aiml) -> None:
+    repl.type_lines("a", "b", "/undo", "/exit")
     aiml("chat", "-c", "c")
-    assert lines.said == talk("a", "Hello", "c")
+    assert repl.sent_messages == alternate_roles("a", "Hello", "c")
     shown = aiml("history", "show").stdout.decode()
     assert shown.count("[undone]") == 2
 
 
-def test_a_copy_goes_on_and_the_original_stays(lines: Lines) -> None:
-    lines.type("a", "/fork", "b", "/undo", "/fork second", "c")
-    assert lines.said == talk("a", "Hello", "c")
-    rows = messages()
+def test_a_copy_goes_on_and_the_original_stays(repl: ReplDriver) -> None:
+    repl.type_lines("a", "/fork", "b", "/undo", "/fork second", "c")
+    assert repl.sent_messages == alternate_roles("a", "Hello", "c")
+    rows = read_messages()
     per = [[row["text"] for row in rows if row["conversation"] == number] for number in (1, 2, 3)]
     assert per == [["a", "Hello"], ["a", "Hello", "b", "Hello"], ["a", "Hello", "b", "Hello", "c", "Hello"]]
     assert names_()[2] == "second"
 
 
-def test_a_copy_is_not_counted_as_spent_again(lines: Lines) -> None:
-    lines.type("a", "/fork")
-    assert [row["usage"] for row in messages() if row["role"] == "assistant"][1] is None
+def test_a_copy_is_not_counted_as_spent_again(repl: ReplDriver) -> None:
+    repl.type_lines("a", "/fork")
+    assert [row["usage"] for row in read_messages() if row["role"] == "assistant"][1] is None
 
 
-def test_a_conversation_gets_a_name_by_which_it_is_found(lines: Lines, aiml: Aiml, capsys: Told) -> None:
-    lines.type("a", "/save my-plan_2", "/save", "/exit")
+def test_a_conversation_gets_a_name_by_which_it_is_found(repl: ReplDriver, aiml: Aiml, capsys: Told) -> None:
+    repl.type_lines("a", "/save my-plan_2", "/save", "/exit")
     assert capsys.readouterr().err.count("kept as my-plan_2") == 2
     aiml("chat", "-r", "my-plan_2", "b")
-    assert lines.said == talk("a", "Hello", "b")
+    assert repl.sent_messages == alternate_roles("a", "Hello", "b")
 
 
 @pytest.mark.promise("names")
 @pytest.mark.parametrize("name", ["../x", "a/b", "a b", "-x", "last", "é", "x" * 65, "a\x1b[31m"])
-def test_a_name_is_a_name_and_no_path(lines: Lines, name: str, capsys: Told) -> None:
-    lines.type("a", f"/save {name}", f"/fork {name}")
+def test_a_name_is_a_name_and_no_path(repl: ReplDriver, name: str, capsys: Told) -> None:
+    repl.type_lines("a", f"/save {name}", f"/fork {name}")
     assert capsys.readouterr().err.count("is no name for a conversation") == 2
     assert len(names_()) == 1
 
 
-def test_a_name_is_one_conversations_only(lines: Lines, capsys: Told) -> None:
-    lines.type("a", "/save one", "/new", "b", "/save one", "/fork one")
+def test_a_name_is_one_conversations_only(repl: ReplDriver, capsys: Told) -> None:
+    repl.type_lines("a", "/save one", "/new", "b", "/save one", "/fork one")
     assert capsys.readouterr().err.count("there is a conversation 'one' already") == 2
     assert len(names_()) == 2
 
 
-def test_resume_shows_what_was_said_and_goes_on(lines: Lines, capfd: Told) -> None:
-    lines.type("about giraffes", "/new", "b", "/resume giraffes", "c")
+def test_resume_shows_what_was_said_and_goes_on(repl: ReplDriver, capfd: Told) -> None:
+    repl.type_lines("about giraffes", "/new", "b", "/resume giraffes", "c")
     assert "about giraffes" in capfd.readouterr().out
-    assert lines.said == talk("about giraffes", "Hello", "c")
-    assert lines.session.tokens > 8
+    assert repl.sent_messages == alternate_roles("about giraffes", "Hello", "c")
+    assert repl.session.tokens > 8
 
 
-def test_resume_alone_takes_the_last_other_one(lines: Lines) -> None:
-    lines.type("a", "/new", "b", "/resume", "c", "/resume", "d")
-    assert lines.said == talk("b", "Hello", "d")
+def test_resume_alone_takes_the_last_other_one(repl: ReplDriver) -> None:
+    repl.type_lines("a", "/new", "b", "/resume", "c", "/resume", "d")
+    assert repl.sent_messages == alternate_roles("b", "Hello", "d")
 
 
-def test_the_model_of_a_conversation_comes_back_with_it(lines: Lines) -> None:
-    usual = lines.session.model_name()
-    lines.type("/model old/one", "a", "/unset model", "/new", "/resume", "b", "/new", "c")
-    assert [body["model"] for body in lines.bodies] == ["old/one", "old/one", usual]
+def test_the_model_of_a_conversation_comes_back_with_it(repl: ReplDriver) -> None:
+    usual = repl.session.get_model()
+    repl.type_lines("/model old/one", "a", "/unset model", "/new", "/resume", "b", "/new", "c")
+    assert [body["model"] for body in repl.request_bodies] == ["old/one", "old/one", usual]
 
 
 @pytest.mark.parametrize("line", ["/resume", "/resume nothing", "/save x", "/fork", "/retry", "/copy", "/export a.md"])
-def test_what_needs_a_conversation_says_that_there_is_none(lines: Lines, line: str, capsys: Told) -> None:
-    lines.type(line)
+def test_what_needs_a_conversation_says_that_there_is_none(repl: ReplDriver, line: str, capsys: Told) -> None:
+    repl.type_lines(line)
     assert capsys.readouterr().err.startswith("aiml: ")
-    assert (lines.bodies, lines.session.is_over) == ([], False)
+    assert (repl.request_bodies, repl.session.is_over) == ([], False)
 
 
 def test_a_cut_answer_is_joined_with_its_rest_also_after_a_resume(server: Loopback) -> None:
-    for each in (cut("Hel"), answer("lo"), HELLO):
-        server.answers(each)
-    lines = Lines(server)
-    lines.type("hi", "/continue", "/new", "/resume last", "more")
-    assert lines.said == talk("hi", "Hello", "more")
-    lines.type("/undo 2", "again")
-    assert lines.said == talk("again")
+    for each in (truncated_answer("Hel"), text_answer("lo"), HELLO):
+        server.answer_with(each)
+    repl = ReplDriver(server)
+    repl.type_lines("hi", "/continue", "/new", "/resume last", "more")
+    assert repl.sent_messages == alternate_roles("hi", "Hello", "more")
+    repl.type_lines("/undo 2", "again")
+    assert repl.sent_messages == alternate_roles("again")
 
 
-def test_nobody_else_writes_a_conversation_meanwhile(lines: Lines, aiml: Aiml) -> None:
-    lines.type("a", "b")
+def test_nobody_else_writes_a_conversation_meanwhile(repl: ReplDriver, aiml: Aiml) -> None:
+    repl.type_lines("a", "b")
     refused = aiml("chat", "-c", "c")
     assert (refused.returncode, b"another process is writing" in refused.stderr) == (2, True)
-    lines.type("/new")
+    repl.type_lines("/new")
     assert aiml("chat", "-c", "c").returncode == 0
 
 
 def test_a_conversation_that_another_writes_is_not_taken(server: Loopback, tmp_path: Path, capsys: Told) -> None:
-    server.answers(HELLO)
-    lines = Lines(server)
-    lines.type("a", "/save mine", "/new")
+    server.answer_with(HELLO)
+    repl = ReplDriver(server)
+    repl.type_lines("a", "/save mine", "/new")
     code = (
-        "import sys; from aiml_cli.store.history import database as history, locks; h = history.open_history(); locks.acquire(h.lock, 1);"
+        "import sys; from aiml_cli.store.history import database as history, locks; h = history.open_history(); locks.acquire(h.lock_file, 1);"
         "print(flush=True); sys.stdin.read()"
     )
     with subprocess.Popen(
-        [command()[0], "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=os.environ
+        [build_command()[0], "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=os.environ
     ) as other:
         assert other.stdout
         other.stdout.readline()
-        lines.type("/resume mine", "b")
+        repl.type_lines("/resume mine", "b")
         other.communicate()
     assert "another process is writing" in capsys.readouterr().err
-    assert lines.said == talk("b")
+    assert repl.sent_messages == alternate_roles("b")
 
 
-def test_who_writes_an_answer_lets_go_of_what_was_lent_only(lines: Lines) -> None:
+def test_who_writes_an_answer_lets_go_of_what_was_lent_only(repl: ReplDriver) -> None:
     before = own_locks()
-    lines.type("a")
-    conversation_lock.acquire_again(lines.session.row)
+    repl.type_lines("a")
+    conversation_lock.acquire_again(repl.session.conversation_id)
     assert own_locks() - before == 2
-    conversation_lock.ensure_held(lines.session.row)
+    conversation_lock.ensure_held(repl.session.conversation_id)
     assert own_locks() - before == 1
-    lines.type("/exit")
+    repl.type_lines("/exit")
 
 
 @pytest.mark.parametrize("last", ["/new", "/exit", "/fork", "/resume"])
-def test_what_is_held_is_let_go(lines: Lines, last: str) -> None:
+def test_what_is_held_is_let_go(repl: ReplDriver, last: str) -> None:
     before = own_locks()
-    lines.type("x", "/new", "a", "b", "/retry", "/undo", last)
+    repl.type_lines("x", "/new", "a", "b", "/retry", "/undo", last)
     assert own_locks() - before == {"/new": 0, "/exit": 0, "/fork": 1, "/resume": 1}[last]
-    lines.type("/exit")
+    repl.type_lines("/exit")
     assert own_locks() == before
 
 
@@ -167,25 +167,25 @@ def test_without_a_history_all_works_in_memory_and_is_told_once(
 ) -> None:
     if not no_log:
         monkeypatch.setenv("XDG_DATA_HOME", "/dev/null/none")
-    server.answers(HELLO)
-    lines = Lines(server, **no_log)
-    lines.type("a", "b", "/undo", "/save x", "/fork", "c")
-    assert lines.said == talk("a", "Hello", "c")
+    server.answer_with(HELLO)
+    repl = ReplDriver(server, **no_log)
+    repl.type_lines("a", "b", "/undo", "/save x", "/fork", "c")
+    assert repl.sent_messages == alternate_roles("a", "Hello", "c")
     assert capsys.readouterr().err.count("nothing of this conversation is kept") == 1
 
 
-def test_words_of_every_kind_are_offered(lines: Lines) -> None:
-    lines.type("a", "/save plan", "/set seed=3")
+def test_words_of_every_kind_are_offered(repl: ReplDriver) -> None:
+    repl.type_lines("a", "/save plan", "/set seed=3")
     offered = {
-        kind: list_words(lines.session, kind) for kind in ("commands", "settings", "set", "conversations", "files")
+        kind: list_words(repl.session, kind) for kind in ("commands", "settings", "set", "conversations", "files")
     }
     assert "temperature=" in offered["settings"]
     assert {"color=auto", "no_log=on"} <= set(offered["settings"])
     assert (offered["conversations"], offered["set"], offered["files"]) == (["plan"], ["seed"], [])
 
 
-def test_the_history_is_listed_and_searched(lines: Lines, capfd: Told) -> None:
-    lines.type("about giraffes", "/history", "/search giraffes", "/search zebras")
+def test_the_history_is_listed_and_searched(repl: ReplDriver, capfd: Told) -> None:
+    repl.type_lines("about giraffes", "/history", "/search giraffes", "/search zebras")
     told = capfd.readouterr()
     assert told.out.count("about giraffes") == 2
     assert "zebras" in told.err

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from aiml_cli.cli.repl.input_history import MOST_BYTES, InputHistory
+from aiml_cli.cli.repl.input_history import MAX_BYTES, InputHistory
 from aiml_cli.store import paths
 
 
@@ -65,12 +65,12 @@ def test_a_link_is_neither_read_nor_written(tmp_path: Path) -> None:
 
 def test_only_the_end_of_a_long_file_is_read() -> None:
     InputHistory().store_string("old")
-    InputHistory().store_string("x" * MOST_BYTES)
+    InputHistory().store_string("x" * MAX_BYTES)
     InputHistory().store_string("new")
     assert typed() == ["new"]
 
 
 def test_nothing_is_kept_where_that_is_not_wanted() -> None:
-    prompts = InputHistory(keeps=False)
+    prompts = InputHistory(is_saved=False)
     prompts.append_string("secret")
     assert (prompts.get_strings(), place().exists()) == (["secret"], False)

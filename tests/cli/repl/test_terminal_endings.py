@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 from support.console import Console
-from support.loopback import SILENCE, STREAM, Loopback, as_json, chunk, delta, stream
+from support.loopback import SILENCE, STREAM, Loopback, chunk, delta, json_response, stream
 
 BEGUN = STREAM + chunk(delta("the beginning"))
 HELLO = stream(delta("the answer"), delta(finish="stop"))
@@ -28,32 +28,32 @@ def is_as_it_was(console: Console) -> bool:
 
 @pytest.mark.promise("kept")
 def test_ctrl_c_stops_the_answer_and_keeps_it(server: Loopback, clean: Path) -> None:
-    server.answers(BEGUN, SILENCE)
-    server.answers(HELLO)
+    server.answer_with(BEGUN, SILENCE)
+    server.answer_with(HELLO)
     with Console("chat", AIML_BASE_URL=server.url) as console:
-        console.prompt()
-        console.line("one")
-        console.until("the beginning")
-        console.keys("\x03")
-        console.prompt()
+        console.wait_for_prompt()
+        console.type_line("one")
+        console.wait_until("the beginning")
+        console.press("\x03")
+        console.wait_for_prompt()
         assert states(clean) == [("the beginning", "interrupted")]
-        console.line("two")
-        console.until("the answer")
-        console.prompt()
+        console.type_line("two")
+        console.wait_until("the answer")
+        console.wait_for_prompt()
         assert console.leave() == 0
 
 
 def test_ctrl_c_stops_the_waiting_too(server: Loopback) -> None:
-    server.answers(SILENCE)
-    server.answers(HELLO)
+    server.answer_with(SILENCE)
+    server.answer_with(HELLO)
     with Console("chat", AIML_BASE_URL=server.url) as console:
-        console.prompt()
-        console.line("one")
-        console.until(lambda: server.requests)
-        console.keys("\x03")
-        console.prompt()
-        console.line("two")
-        console.until("the answer")
+        console.wait_for_prompt()
+        console.type_line("one")
+        console.wait_until(lambda: server.requests)
+        console.press("\x03")
+        console.wait_for_prompt()
+        console.type_line("two")
+        console.wait_until("the answer")
 
 
 @pytest.mark.promise("signals")
@@ -62,17 +62,17 @@ def test_ctrl_c_stops_the_waiting_too(server: Loopback) -> None:
 def test_a_signal_ends_it_and_leaves_the_terminal_as_it_was(
     number: int, code: int, is_streaming: bool, server: Loopback, clean: Path
 ) -> None:
-    server.answers(BEGUN, SILENCE)
+    server.answer_with(BEGUN, SILENCE)
     with Console("chat", AIML_BASE_URL=server.url) as console:
-        console.prompt()
+        console.wait_for_prompt()
         if is_streaming:
-            console.line("one")
-            console.until("the beginning")
+            console.type_line("one")
+            console.wait_until("the beginning")
         else:
-            console.keys("busy " * 200)  # raised while a key is dealt with, the event loop would swallow it
-        console.signal(number)
-        left = console.end(keep=True)
-        assert (left, is_as_it_was(console), "Traceback" in console.text()) == (code, True, False)
+            console.press("busy " * 200)  # raised while a key is dealt with, the event loop would swallow it
+        console.send_signal(number)
+        left = console.wait_for_exit(keep=True)
+        assert (left, is_as_it_was(console), "Traceback" in console.read_text()) == (code, True, False)
         if is_streaming:
             assert states(clean) == [("the beginning", "interrupted")]
 
@@ -81,12 +81,12 @@ def test_a_signal_ends_it_and_leaves_the_terminal_as_it_was(
 @pytest.mark.parametrize("is_streaming", [False, True])
 @pytest.mark.parametrize("term", ["xterm", "dumb"])
 def test_a_terminal_that_goes_away_ends_it(is_streaming: bool, term: str, server: Loopback, clean: Path) -> None:
-    server.answers(BEGUN, SILENCE)
+    server.answer_with(BEGUN, SILENCE)
     with Console("chat", AIML_BASE_URL=server.url, TERM=term) as console:
-        console.until(lambda: console.typed() == ">")
+        console.wait_until(lambda: console.read_cursor_line() == ">")
         if is_streaming:
-            console.line("one")
-            console.until("the beginning")
+            console.type_line("one")
+            console.wait_until("the beginning")
         assert console.hang_up() == 129
         if is_streaming:
             assert states(clean) == [("the beginning", "interrupted")]
@@ -94,51 +94,54 @@ def test_a_terminal_that_goes_away_ends_it(is_streaming: bool, term: str, server
 
 @pytest.mark.parametrize(
     ("replies", "told"),
-    [([as_json({"message": "bad key"}, "401 Unauthorized")], "bad key"), ([b"", b""], "closed without an answer")],
+    [
+        ([json_response({"message": "bad key"}, "401 Unauthorized")], "bad key"),
+        ([b"", b""], "closed without an answer"),
+    ],
 )
 def test_an_error_is_told_and_the_next_message_is_answered(replies: list[bytes], told: str, server: Loopback) -> None:
-    server.answers(replies[0])
-    server.answers(HELLO)
+    server.answer_with(replies[0])
+    server.answer_with(HELLO)
     with Console("chat", AIML_BASE_URL=server.url) as console:
-        console.prompt()
-        console.line("one")
-        console.until(told)
-        console.prompt()
-        console.line("two")
-        console.until("the answer")
-        console.prompt()
+        console.wait_for_prompt()
+        console.type_line("one")
+        console.wait_until(told)
+        console.wait_for_prompt()
+        console.type_line("two")
+        console.wait_until("the answer")
+        console.wait_for_prompt()
         assert console.leave() == 0
 
 
 def test_what_is_typed_while_an_answer_comes_waits_for_the_prompt(server: Loopback) -> None:
-    server.answers(BEGUN, SILENCE)
+    server.answer_with(BEGUN, SILENCE)
     with Console("chat", AIML_BASE_URL=server.url) as console:
-        console.prompt()
-        console.line("one")
-        console.until("the beginning")
-        console.keys("ahead")
-        console.signal(signal.SIGINT)
-        console.until(lambda: console.typed() == "> ahead")
-        assert console.text().count("ahead") == 1
+        console.wait_for_prompt()
+        console.type_line("one")
+        console.wait_until("the beginning")
+        console.press("ahead")
+        console.send_signal(signal.SIGINT)
+        console.wait_until(lambda: console.read_cursor_line() == "> ahead")
+        assert console.read_text().count("ahead") == 1
 
 
 def test_nothing_is_connected_to_before_the_first_message(server: Loopback) -> None:
     with Console("chat", AIML_BASE_URL=server.url) as console:
-        console.prompt()
-        console.line("/help")
-        console.until("/model")
-        console.prompt()
+        console.wait_for_prompt()
+        console.type_line("/help")
+        console.wait_until("/model")
+        console.wait_for_prompt()
         assert (console.leave(), server.connections) == (0, 0)
 
 
 @pytest.mark.parametrize("size", [(80, 24), (40, 10)])
 def test_the_window_can_change_while_an_answer_comes(size: tuple[int, int], server: Loopback) -> None:
-    server.answers(BEGUN, SILENCE)
+    server.answer_with(BEGUN, SILENCE)
     with Console("chat", AIML_BASE_URL=server.url, columns=120, rows=40) as console:
-        console.prompt()
-        console.line("one")
-        console.until("the beginning")
+        console.wait_for_prompt()
+        console.type_line("one")
+        console.wait_until("the beginning")
         console.resize(*size)
-        console.keys("\x03")
-        console.prompt()
+        console.press("\x03")
+        console.wait_for_prompt()
         assert console.leave() == 0

@@ -13,9 +13,9 @@ PASTE = "\x1b[200~{}\x1b[201~"
 @pytest.fixture
 def repl(server: Loopback) -> "Console":
     """Give a REPL at its first prompt, on the loopback server."""
-    server.answers(stream(delta("the answer"), delta(finish="stop")))
+    server.answer_with(stream(delta("the answer"), delta(finish="stop")))
     with Console("chat", AIML_BASE_URL=server.url) as console:
-        console.prompt()
+        console.wait_for_prompt()
         yield console
 
 
@@ -24,8 +24,8 @@ def asked(server: Loopback, turn: int = -1) -> str:
 
 
 def answered(console: Console) -> None:
-    console.until("the answer")
-    console.prompt()
+    console.wait_until("the answer")
+    console.wait_for_prompt()
 
 
 @pytest.mark.parametrize(
@@ -43,16 +43,16 @@ def answered(console: Console) -> None:
     ids=["alt-enter", "ctrl-j", "backslash", "block", "paste", "two-slashes", "wide", "ctrl-c"],
 )
 def test_keys(typed: str, sent: str, repl: Console, server: Loopback) -> None:
-    repl.keys(typed)
+    repl.press(typed)
     answered(repl)
     assert (asked(server), len(server.requests), repl.leave()) == (sent, 1, 0)
 
 
 def test_a_paste_stays_in_the_line(repl: Console, server: Loopback) -> None:
-    repl.keys(PASTE.format("one\r\ntwo\r\n"))
-    repl.until("  two")
-    repl.keys("\x03")
-    repl.prompt()
+    repl.press(PASTE.format("one\r\ntwo\r\n"))
+    repl.wait_until("  two")
+    repl.press("\x03")
+    repl.wait_for_prompt()
     assert (repl.leave(), server.requests) == (0, [])
 
 
@@ -66,47 +66,47 @@ def test_an_editor_changes_the_line_and_sends_nothing(server: Loopback, tmp_path
     editor = tmp_path / "editor"
     editor.write_text('#!/bin/sh\nprintf " and\\nedited" >> "$1"\n')
     editor.chmod(0o700)
-    server.answers(stream(delta("the answer"), delta(finish="stop")))
+    server.answer_with(stream(delta("the answer"), delta(finish="stop")))
     with Console("chat", AIML_BASE_URL=server.url, EDITOR=str(editor)) as console:
-        console.prompt()
-        console.keys("typed\x18\x05")
-        console.until("edited")
+        console.wait_for_prompt()
+        console.press("typed\x18\x05")
+        console.wait_until("edited")
         assert server.requests == []
-        console.keys("\r")
+        console.press("\r")
         answered(console)
         assert asked(server) == "typed\n and\nedited"
 
 
 def test_what_was_typed_is_found_again_in_the_next_run(server: Loopback, tmp_path: Path) -> None:
-    server.answers(stream(delta("the answer"), delta(finish="stop")))
+    server.answer_with(stream(delta("the answer"), delta(finish="stop")))
     for keys in ("first question\r", "\x1b[A\r", "\x12irst\r\r"):
         with Console("chat", AIML_BASE_URL=server.url) as console:
-            console.prompt()
-            console.keys(keys)
+            console.wait_for_prompt()
+            console.press(keys)
             answered(console)
             assert (asked(server), console.leave()) == ("first question", 0)
 
 
 def test_ctrl_z_stops_and_fg_goes_on(server: Loopback) -> None:
-    server.answers(stream(delta("the answer"), delta(finish="stop")))
-    with Console.shell(AIML_BASE_URL=server.url) as console:
-        console.until("$")
+    server.answer_with(stream(delta("the answer"), delta(finish="stop")))
+    with Console.start_shell(AIML_BASE_URL=server.url) as console:
+        console.wait_until("$")
         console.run("chat")
-        console.prompt()
-        console.keys("half\x1a")
-        console.until("Stopped")
-        console.line("fg")
-        console.until(lambda: console.typed() == "> half")
-        console.line(" done")
+        console.wait_for_prompt()
+        console.press("half\x1a")
+        console.wait_until("Stopped")
+        console.type_line("fg")
+        console.wait_until(lambda: console.read_cursor_line() == "> half")
+        console.type_line(" done")
         answered(console)
         assert asked(server) == "half done"
 
 
 @pytest.mark.parametrize(("columns", "rows"), SIZES)
 def test_the_window_can_change_while_typing(columns: int, rows: int, repl: Console, server: Loopback) -> None:
-    repl.keys("word " * 20)
-    repl.until("word word")
+    repl.press("word " * 20)
+    repl.wait_until("word word")
     repl.resize(columns, rows)
-    repl.keys("end\r")
+    repl.press("end\r")
     answered(repl)
     assert asked(server) == "word " * 20 + "end"

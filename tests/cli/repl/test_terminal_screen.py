@@ -25,9 +25,9 @@ EVIL = "evil\x1b]0;x\x07\u202e\nmodel"
 def test_tab_completes(typed: str, completed: str, server: Loopback, clean: Path) -> None:
     (clean / "notes.txt").write_text("x")
     with Console("chat", AIML_BASE_URL=server.url) as console:
-        console.prompt()
-        console.keys(typed)
-        console.until(lambda: console.typed() == f"> {completed}")
+        console.wait_for_prompt()
+        console.press(typed)
+        console.wait_until(lambda: console.read_cursor_line() == f"> {completed}")
 
 
 @pytest.mark.promise("no-driving")
@@ -35,28 +35,28 @@ def test_no_name_of_a_file_that_could_drive_the_terminal_is_offered(server: Loop
     (clean / "odd\u202ename").write_text("x")
     (clean / "odd-name").write_text("x")
     with Console("chat", AIML_BASE_URL=server.url) as console:
-        console.prompt()
-        console.keys("/file od\t")
-        console.until(lambda: console.typed() == "> /file odd-name")
+        console.wait_for_prompt()
+        console.press("/file od\t")
+        console.wait_until(lambda: console.read_cursor_line() == "> /file odd-name")
 
 
 @pytest.mark.promise("no-driving")
 def test_no_name_of_a_model_drives_the_terminal(server: Loopback) -> None:
     with Console("chat", "-m", EVIL, AIML_BASE_URL=server.url) as console:
-        console.prompt()
-        console.until("evil\\x1b]0;x\\x07\\u202e\\nmodel · 0 tokens · $0.0000")
-        assert not set(console.wrote.decode()) & set("\x07\u202e")
+        console.wait_for_prompt()
+        console.wait_until("evil\\x1b]0;x\\x07\\u202e\\nmodel · 0 tokens · $0.0000")
+        assert not set(console.output.decode()) & set("\x07\u202e")
 
 
 def test_the_toolbar_shows_what_waits_and_what_was_spent(server: Loopback, clean: Path) -> None:
     (clean / "notes.txt").write_text("x")
-    server.answers(stream(delta("the answer"), delta(finish="stop"), event({"choices": [], "usage": USAGE})))
+    server.answer_with(stream(delta("the answer"), delta(finish="stop"), event({"choices": [], "usage": USAGE})))
     with Console("chat", "-m", "some/model", AIML_BASE_URL=server.url, columns=40, rows=10) as console:
-        console.prompt()
-        console.line("/file notes.txt")
-        console.until("sends along notes.txt")
-        console.line("go")
-        console.until("some/model · 8 tokens · $")
+        console.wait_for_prompt()
+        console.type_line("/file notes.txt")
+        console.wait_until("sends along notes.txt")
+        console.type_line("go")
+        console.wait_until("some/model · 8 tokens · $")
         assert "sends along" not in "\n".join(console.screen.display)
 
 
@@ -66,21 +66,21 @@ USAGE = {"prompt_tokens": 3, "completion_tokens": 5, "total_tokens": 8}
 @pytest.mark.parametrize("option", [{"NO_COLOR": "1"}, {"AIML_COLOR": "never"}])
 def test_colours_can_be_switched_off(option: dict[str, str], server: Loopback) -> None:
     with Console("chat", AIML_BASE_URL=server.url, **option) as console:
-        console.prompt()
+        console.wait_for_prompt()
         console.leave()
-    assert not any(f"\x1b[{code}".encode() in console.wrote for code in ("0;3", "0;4", "38;", "48;", "0;38"))
+    assert not any(f"\x1b[{code}".encode() in console.output for code in ("0;3", "0;4", "38;", "48;", "0;38"))
 
 
 @pytest.mark.parametrize(("columns", "rows"), SIZES)
 def test_a_session(columns: int, rows: int) -> None:
     with Console("chat", "--demo", columns=columns, rows=rows) as console:
-        console.prompt()
-        console.line("hello")
-        console.until(lambda: "[demo: no model ran]" in console.text())
-        console.prompt()
-        console.line("/hepl")
-        console.until("did you mean /help?")
-        console.prompt()
+        console.wait_for_prompt()
+        console.type_line("hello")
+        console.wait_until(lambda: "[demo: no model ran]" in console.read_text())
+        console.wait_for_prompt()
+        console.type_line("/hepl")
+        console.wait_until("did you mean /help?")
+        console.wait_for_prompt()
         assert console.leave() == 0
     golden = DATA / "sessions" / f"{columns}x{rows}.txt"
-    assert console.lines() == golden.read_text().splitlines()
+    assert console.read_lines() == golden.read_text().splitlines()

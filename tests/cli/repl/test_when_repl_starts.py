@@ -12,27 +12,27 @@ HELLO = stream(delta("the answer"), delta(finish="stop"))
 @pytest.mark.parametrize("command", ["chat", "respond"])
 def test_a_terminal_on_which_nothing_is_asked_gets_a_prompt(command: str, server: Loopback) -> None:
     with Console(command, AIML_BASE_URL=server.url) as console:
-        console.prompt()
+        console.wait_for_prompt()
         assert (console.leave(), server.connections) == (0, 0)
 
 
 def test_print_with_nothing_to_ask_is_wrong(server: Loopback) -> None:
     with Console("chat", "-p", AIML_BASE_URL=server.url) as console:
-        assert (console.end(), server.connections) == (2, 0)
+        assert (console.wait_for_exit(), server.connections) == (2, 0)
 
 
 def test_words_are_one_question(server: Loopback) -> None:
-    server.answers(HELLO)
+    server.answer_with(HELLO)
     with Console("chat", "hi", AIML_BASE_URL=server.url) as console:
-        assert (console.end(), console.lines()) == (0, ["the answer"])
+        assert (console.wait_for_exit(), console.read_lines()) == (0, ["the answer"])
 
 
 def test_interactive_asks_the_words_with_their_file_first(server: Loopback, clean: Path) -> None:
     (clean / "notes.txt").write_text("the notes")
-    server.answers(HELLO)
+    server.answer_with(HELLO)
     with Console("chat", "-i", "sum", "up", "-f", "notes.txt", AIML_BASE_URL=server.url) as console:
-        console.until("the answer")
-        console.prompt()
+        console.wait_until("the answer")
+        console.wait_for_prompt()
         assert console.leave() == 0
     sent = server.requests[0].json["messages"][-1]["content"]
     assert "the notes" in sent
@@ -42,60 +42,60 @@ def test_interactive_asks_the_words_with_their_file_first(server: Loopback, clea
 @pytest.mark.parametrize("words", ["", " sum up"])
 @pytest.mark.parametrize("term", ["xterm", "dumb"])
 def test_after_a_pipe_the_terminal_is_read(words: str, term: str, server: Loopback) -> None:
-    server.answers(HELLO)
-    with Console.shell(AIML_BASE_URL=server.url, TERM=term) as console:
-        console.until("$")
+    server.answer_with(HELLO)
+    with Console.start_shell(AIML_BASE_URL=server.url, TERM=term) as console:
+        console.wait_until("$")
         console.run("chat", "-i", *words.split(), before="echo piped | ")
-        console.until(lambda: console.typed() == ">" and "the answer" in console.text())
-        console.line("more")
-        console.until(lambda: len(server.requests) == 2)
+        console.wait_until(lambda: console.read_cursor_line() == ">" and "the answer" in console.read_text())
+        console.type_line("more")
+        console.wait_until(lambda: len(server.requests) == 2)
     first, second = (request.json["messages"][-1]["content"] for request in server.requests)
     assert ("piped" in first, first.rstrip().endswith(words.strip() or "piped"), second) == (True, True, "more")
 
 
 def test_without_a_terminal_to_read_nothing_is_sent(server: Loopback) -> None:
-    with Console.shell(AIML_BASE_URL=server.url) as console:
-        console.until("$")
+    with Console.start_shell(AIML_BASE_URL=server.url) as console:
+        console.wait_until("$")
         console.run("chat", "-i", "hi", before="echo piped | setsid -w ", after="; echo ended $?")
-        console.until("ended 2")
+        console.wait_until("ended 2")
     assert server.connections == 0
 
 
 @pytest.mark.parametrize("flag", ["-c", "-r"])
 def test_a_conversation_is_shown_and_gone_on_with(flag: str, server: Loopback) -> None:
-    server.answers(HELLO)
+    server.answer_with(HELLO)
     with Console("chat", "first", "question", AIML_BASE_URL=server.url, AIML_SESSION="x") as console:
-        console.end()
+        console.wait_for_exit()
     named = [] if flag == "-c" else ["first question"]
     with Console("chat", "-i", flag, *named, AIML_BASE_URL=server.url, AIML_SESSION="x") as console:
-        console.until("first question")
-        console.prompt()
-        console.line("and")
-        console.until(lambda: console.text().count("the answer") == 2)
+        console.wait_until("first question")
+        console.wait_for_prompt()
+        console.type_line("and")
+        console.wait_until(lambda: console.read_text().count("the answer") == 2)
     assert [each["content"] for each in server.requests[1].json["messages"]] == ["first question", "the answer", "and"]
 
 
 @pytest.mark.promise("odd-environment")
 @pytest.mark.parametrize("term", ["dumb", ""])
 def test_a_dumb_terminal_gets_plain_lines(term: str, server: Loopback) -> None:
-    server.answers(HELLO)
+    server.answer_with(HELLO)
     with Console("chat", AIML_BASE_URL=server.url, TERM=term) as console:
-        console.prompt()
-        console.line('"""one')
-        console.line('two"""')
-        console.until("the answer")
-        console.prompt()
-        console.line("three\\")
-        console.line("four")
-        console.until(lambda: console.text().count("the answer") == 2)
-        console.prompt()
-        assert (console.leave(), b"\x1b" in console.wrote) == (0, False)
+        console.wait_for_prompt()
+        console.type_line('"""one')
+        console.type_line('two"""')
+        console.wait_until("the answer")
+        console.wait_for_prompt()
+        console.type_line("three\\")
+        console.type_line("four")
+        console.wait_until(lambda: console.read_text().count("the answer") == 2)
+        console.wait_for_prompt()
+        assert (console.leave(), b"\x1b" in console.output) == (0, False)
     assert [each.json["messages"][-1]["content"] for each in server.requests] == ["one\ntwo", "three\nfour"]
 
 
 def test_ctrl_c_clears_a_plain_line(server: Loopback) -> None:
     with Console("chat", AIML_BASE_URL=server.url, TERM="dumb") as console:
-        console.prompt()
-        console.keys("lost\x03")
-        console.until(lambda: console.text().count(">") == 2)
+        console.wait_for_prompt()
+        console.press("lost\x03")
+        console.wait_until(lambda: console.read_text().count(">") == 2)
         assert (console.leave(), server.connections) == (0, 0)

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from aiml_cli.output.markdown.ansi import STYLE, max_styled_width, wrap_lines
+from aiml_cli.output.markdown.ansi import STYLE, measure_max_width, wrap_lines
 from aiml_cli.output.markdown.inline import Span
 from aiml_cli.system.terminal import max_text_width, text_width
 
@@ -14,7 +14,7 @@ SPANS = st.lists(st.builds(Span, TEXTS, st.sampled_from(["", "1", "3;1"])), max_
 
 @given(SPANS, st.integers(2, 40))
 def test_no_line_is_wider_than_there_is_room(spans: list[Span], width: int) -> None:
-    assert all(max_styled_width(line) <= width for line in wrap_lines(spans, width))
+    assert all(measure_max_width(line) <= width for line in wrap_lines(spans, width))
 
 
 @given(SPANS, st.integers(2, 40))

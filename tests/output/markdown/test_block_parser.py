@@ -3,9 +3,15 @@
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from support.fake_terminal import SAMPLE, pieces
+from support.fake_terminal import SAMPLE, split_text
 
-from aiml_cli.output.markdown.block_parser import LONGEST_OPEN, SLICE, BlockParser, MarkdownBlock, split_cells
+from aiml_cli.output.markdown.block_parser import (
+    LINES_PER_SLICE,
+    MAX_OPEN_LENGTH,
+    BlockParser,
+    MarkdownBlock,
+    split_cells,
+)
 
 # What Markdown is made of, so that wild texts are often Markdown too.
 MARKS = [
@@ -34,7 +40,7 @@ SIZES = st.lists(st.integers(1, 12), min_size=1, max_size=5)
 
 def cut(text: str, sizes: list[int] | None = None) -> list[MarkdownBlock]:
     cutter = BlockParser()
-    blocks = [block for piece in (pieces(text, sizes) if sizes else [text]) for block in cutter.feed(piece)]
+    blocks = [block for piece in (split_text(text, sizes) if sizes else [text]) for block in cutter.feed(piece)]
     return [*blocks, *cutter.finish()]
 
 
@@ -51,7 +57,7 @@ def test_the_sample_gives_the_same_blocks_however_it_comes(size: int) -> None:
 @given(MARKDOWN, SIZES)
 def test_looking_at_the_open_end_changes_nothing(text: str, sizes: list[int]) -> None:
     cutter, blocks = BlockParser(), []
-    for piece in pieces(text, sizes):
+    for piece in split_text(text, sizes):
         blocks += cutter.feed(piece)
         assert cutter.open_blocks() == cutter.open_blocks()
     assert [*blocks, *cutter.finish()] == cut(text)
@@ -60,7 +66,7 @@ def test_looking_at_the_open_end_changes_nothing(text: str, sizes: list[int]) ->
 @given(MARKDOWN, SIZES)
 def test_the_open_end_is_what_the_text_would_be_if_it_ended_there(text: str, sizes: list[int]) -> None:
     cutter, blocks = BlockParser(), []
-    for piece in pieces(text, sizes):
+    for piece in split_text(text, sizes):
         blocks += cutter.feed(piece)
     assert [*blocks, *cutter.open_blocks()] == cut(text)
 
@@ -96,14 +102,16 @@ def test_markdown_is_read(text: str, blocks: list[tuple[str, str, list[str]]]) -
 
 def test_a_paragraph_without_an_end_is_given_in_pieces() -> None:
     cutter = BlockParser()
-    given_so_far = cutter.feed("word " * LONGEST_OPEN)
+    given_so_far = cutter.feed("word " * MAX_OPEN_LENGTH)
     assert len(given_so_far) > 1
-    assert sum(len(block.text) for block in cutter.open_blocks()) <= LONGEST_OPEN + len("word ")
+    assert sum(len(block.text) for block in cutter.open_blocks()) <= MAX_OPEN_LENGTH + len("word ")
 
 
 def test_code_is_given_before_its_fence_ends() -> None:
-    blocks = BlockParser().feed("```\n" + "x\n" * (SLICE + 1))
-    assert [(block.kind, block.closes, block.text.count("x")) for block in blocks] == [("fence", False, SLICE)]
+    blocks = BlockParser().feed("```\n" + "x\n" * (LINES_PER_SLICE + 1))
+    assert [(block.kind, block.is_last, block.text.count("x")) for block in blocks] == [
+        ("fence", False, LINES_PER_SLICE)
+    ]
 
 
 def test_a_cell_may_hold_an_escaped_bar() -> None:

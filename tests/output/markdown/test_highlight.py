@@ -1,6 +1,7 @@
 """Code coloured slice by slice."""
 
 import re
+from copy import copy
 
 import pytest
 from hypothesis import given
@@ -75,4 +76,4 @@ def test_wild_code_loses_nothing_either(language: str, code: str, size: int) -> 
 def test_a_copy_goes_its_own_way() -> None:
     colours = CodeHighlighter("python")
     colours.highlight('"""a')
-    assert colours.copy().highlight("b") == colours.copy().highlight("b") != CodeHighlighter("python").highlight("b")
+    assert copy(colours).highlight("b") == copy(colours).highlight("b") != CodeHighlighter("python").highlight("b")

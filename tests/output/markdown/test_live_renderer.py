@@ -6,7 +6,7 @@ import re
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from support.fake_terminal import SAMPLE, SIZES, Terminal, pieces, shown, whole
+from support.fake_terminal import SAMPLE, SIZES, Terminal, draw_at_once, show_on_terminal, split_text
 
 from aiml_cli.output.markdown.live_region import crop_line
 from aiml_cli.output.markdown.live_renderer import MarkdownStream
@@ -25,18 +25,18 @@ def grown(text: str, terminal: Terminal, seed: int) -> list[str]:
     """Let a text come in random deltas, and be painted, at random, as often as it can be."""
     luck = random.Random(seed)  # noqa: S311 - no secret
     page = MarkdownStream(terminal.write, {})
-    for piece in pieces(text, [luck.choice([1, 2, 3, 8, 30]) for _ in range(200)]):
+    for piece in split_text(text, [luck.choice([1, 2, 3, 8, 30]) for _ in range(200)]):
         page.feed(piece, terminal.size)
         if luck.random() < 0.7:
             page.draw(terminal.size, may_redraw=luck.random() < 0.5)
     page.finish(terminal.size)
-    return terminal.lines()
+    return terminal.read_lines()
 
 
 @pytest.mark.parametrize("size", SIZES)
 @pytest.mark.parametrize("seed", range(6))
 def test_what_grew_is_what_a_whole_text_gives(size: tuple[int, int], seed: int) -> None:
-    assert grown(SAMPLE, Terminal(*size), seed) == shown(whole(SAMPLE, size[0]), *size)
+    assert grown(SAMPLE, Terminal(*size), seed) == show_on_terminal(draw_at_once(SAMPLE, size[0]), *size)
 
 
 def resized(seed: int, terminal: Terminal, sizes: list[tuple[int, int]], environ: dict[str, str]) -> str:
@@ -61,7 +61,7 @@ def resized(seed: int, terminal: Terminal, sizes: list[tuple[int, int]], environ
 def test_a_screen_that_becomes_larger_keeps_every_word(seed: int) -> None:
     terminal = Terminal(40, 12)
     resized(seed, terminal, [(50 + 10 * step, 14 + 2 * step) for step in range(6)], {})
-    assert set(WORDS) <= set(" ".join(terminal.lines()).split())
+    assert set(WORDS) <= set(" ".join(terminal.read_lines()).split())
 
 
 @pytest.mark.parametrize("seed", range(4))
@@ -74,7 +74,7 @@ def test_a_screen_that_becomes_smaller_is_told_every_word(seed: int, name: str) 
 def test_a_finished_line_is_written_once() -> None:
     wrote: list[str] = []
     page = MarkdownStream(wrote.append, {})
-    for piece in pieces("one\n\ntwo\n\n- three\n- four\n\n", [1]):
+    for piece in split_text("one\n\ntwo\n\n- three\n- four\n\n", [1]):
         page.feed(piece, (80, 24))
         page.draw((80, 24))
     assert [sum(piece.count(word) for piece in wrote) for word in ("one", "two")] == [0, 0]
@@ -108,18 +108,18 @@ def test_a_table_is_drawn_when_it_is_complete() -> None:
     page = MarkdownStream(terminal.write, {})
     page.feed("|a|b|\n|-|-|\n|1|2|\n|3|4|\n", terminal.size)
     page.draw(terminal.size)
-    assert terminal.lines()[:2] == ["a|b", "… 2 rows"]
+    assert terminal.read_lines()[:2] == ["a|b", "… 2 rows"]
     page.finish(terminal.size)
-    assert [line.split() for line in terminal.lines()[2:4]] == [["1", "│", "2"], ["3", "│", "4"]]
+    assert [line.split() for line in terminal.read_lines()[2:4]] == [["1", "│", "2"], ["3", "│", "4"]]
 
 
 def test_what_is_open_never_is_taller_than_the_screen() -> None:
     terminal = Terminal(40, 6)
     page = MarkdownStream(terminal.write, {})
-    for piece in pieces("- *" + "word " * 150, [6]):
+    for piece in split_text("- *" + "word " * 150, [6]):
         page.feed(piece, terminal.size)
         page.draw(terminal.size)
-    assert terminal.lines()[0] != "a │ b"
+    assert terminal.read_lines()[0] != "a │ b"
     assert not terminal.screen.history.top
 
 
@@ -128,7 +128,7 @@ def test_what_is_open_never_is_taller_than_the_screen() -> None:
 def test_no_text_raises_or_drives_the_terminal(text: str, size: int) -> None:
     wrote: list[str] = []
     page = MarkdownStream(wrote.append, {})
-    for piece in pieces(text, [size]):
+    for piece in split_text(text, [size]):
         page.feed(piece, (40, 10))
         page.draw((40, 10))
     page.finish((40, 10))
@@ -142,5 +142,5 @@ def test_no_text_raises_or_drives_the_terminal(text: str, size: int) -> None:
 )
 def test_every_word_of_a_plain_text_is_shown(words: list[str], seed: int) -> None:
     shown_text = "".join("".join(grown(" ".join(words), Terminal(40, 10), seed)).split())
-    assert shown_text == "".join("".join(whole(" ".join(words), 40)).split())
+    assert shown_text == "".join("".join(draw_at_once(" ".join(words), 40)).split())
     assert shown_text == "".join(words)

@@ -7,9 +7,9 @@ import threading
 from pathlib import Path
 
 import pytest
-from support.loopback import END, STREAM, Drip, Loopback, chunk, delta, http, stream
-from support.pty_run import on_terminal
-from support.run_cli import Aiml, command
+from support.loopback import END, STREAM, Drip, Loopback, chunk, delta, http_response, stream
+from support.pty_run import run_on_pty
+from support.run_cli import Aiml, build_command
 
 TEXT = "# One\n\n- **two** `three`\n\n```py\nx = 1\n```\n"
 PIECES = [delta(piece) for piece in re.split("(?<=[ \n])", TEXT)]
@@ -24,40 +24,40 @@ def rows(screen: object) -> list[str]:
 
 
 def test_markdown_is_drawn(server: Loopback) -> None:
-    server.answers(stream(*PIECES, delta(finish="stop")))
-    wrote, code, screen = on_terminal(server, "chat", "hi")
+    server.answer_with(stream(*PIECES, delta(finish="stop")))
+    wrote, code, screen = run_on_pty(server, "chat", "hi")
     assert (code, rows(screen)) == (0, ["One", "", "• two three", "", "```py", "x = 1", "```"])
     assert b"\x1b[36mthree" in wrote
 
 
 @pytest.mark.parametrize(("arguments", "environ"), [(["--format", "text"], {}), ([], {"TERM": "dumb"})])
 def test_who_wants_plain_text_gets_it(arguments: list[str], environ: dict[str, str], server: Loopback) -> None:
-    server.answers(stream(*PIECES, delta(finish="stop")))
-    wrote, _, _ = on_terminal(server, "chat", "hi", *arguments, **environ)
+    server.answer_with(stream(*PIECES, delta(finish="stop")))
+    wrote, _, _ = run_on_pty(server, "chat", "hi", *arguments, **environ)
     assert wrote == TEXT.replace("\n", "\r\n").encode()
 
 
 def test_no_color_leaves_bold(server: Loopback) -> None:
-    server.answers(stream(*PIECES, delta(finish="stop")))
-    wrote, _, screen = on_terminal(server, "chat", "hi", NO_COLOR="1")
+    server.answer_with(stream(*PIECES, delta(finish="stop")))
+    wrote, _, screen = run_on_pty(server, "chat", "hi", NO_COLOR="1")
     assert set(re.findall(SGR, wrote)) <= {b"\x1b[m", b"\x1b[1m", b"\x1b[2m", b"\x1b[1;4m", b"\x1b[4m"}
     assert (b"\x1b[1m" in wrote, rows(screen)[2]) == (True, "• two three")
 
 
 def test_color_never_leaves_no_style(server: Loopback) -> None:
-    server.answers(stream(*PIECES, delta(finish="stop")))
-    wrote, _, screen = on_terminal(server, "chat", "hi", "--color", "never")
+    server.answer_with(stream(*PIECES, delta(finish="stop")))
+    wrote, _, screen = run_on_pty(server, "chat", "hi", "--color", "never")
     assert (re.findall(SGR, wrote), rows(screen)[2]) == ([], "• two three")
 
 
 def test_a_file_gets_the_text_as_it_is(server: Loopback, clean: Path) -> None:
-    server.answers(stream(*PIECES, delta(finish="stop")))
-    on_terminal(server, "chat", "hi", "-o", "answer.md")
+    server.answer_with(stream(*PIECES, delta(finish="stop")))
+    run_on_pty(server, "chat", "hi", "-o", "answer.md")
     assert (clean / "answer.md").read_text() == TEXT
 
 
 def test_a_pipe_gets_the_text_and_loads_no_drawing(aiml: Aiml, server: Loopback) -> None:
-    server.answers(stream(*PIECES, delta(finish="stop")))
+    server.answer_with(stream(*PIECES, delta(finish="stop")))
     ended = aiml("chat", "hi", PYTHONPROFILEIMPORTTIME="1")
     assert ended.stdout.decode() == TEXT
     assert not re.findall(rb"aiml_cli\.screen\.(?:markdown|waiting)|markdown_it", ended.stderr)
@@ -65,22 +65,22 @@ def test_a_pipe_gets_the_text_and_loads_no_drawing(aiml: Aiml, server: Loopback)
 
 def test_reasoning_between_texts_stands_above_what_is_open(server: Loopback) -> None:
     told = [delta("one "), delta(reasoning_content="Hm, "), delta(reasoning_content="well"), delta("two")]
-    server.answers(STREAM, *(Drip(chunk(each), 10_000, 0.2) for each in [*told, delta(finish="stop")]), END)
-    wrote, _, screen = on_terminal(server, "chat", "hi")
+    server.answer_with(STREAM, *(Drip(chunk(each), 10_000, 0.2) for each in [*told, delta(finish="stop")]), END)
+    wrote, _, screen = run_on_pty(server, "chat", "hi")
     assert wrote.startswith(b"one")
     assert rows(screen) == ["Hm, well", "one two"]
 
 
 def test_an_error_stands_below_the_text(server: Loopback) -> None:
-    server.answers(STREAM, chunk(delta("one\ntwo **thr")))
-    _, code, screen = on_terminal(server, "chat", "hi")
+    server.answer_with(STREAM, chunk(delta("one\ntwo **thr")))
+    _, code, screen = run_on_pty(server, "chat", "hi")
     assert (code, rows(screen)[0]) == (8, "one two **thr")
     assert rows(screen)[1].startswith("aiml: ")
 
 
 def test_usage_stands_on_a_line_of_its_own(server: Loopback) -> None:
-    server.answers(stream(*PIECES, delta(finish="stop")))
-    _, _, screen = on_terminal(server, "chat", "hi", "-u")
+    server.answer_with(stream(*PIECES, delta(finish="stop")))
+    _, _, screen = run_on_pty(server, "chat", "hi", "-u")
     assert [line[:6] for line in rows(screen)[6:8]] == ["```", "aiml: "]
     assert screen.cursor.x == 0
 
@@ -88,10 +88,10 @@ def test_usage_stands_on_a_line_of_its_own(server: Loopback) -> None:
 def waits(server: Loopback, *arguments: str, **environ: str) -> tuple[bytes, list[str]]:
     """Let the answer come a second after the question; give what was written, and what is seen then."""
     late = threading.Event()
-    server.answers(STREAM, late, chunk(delta("Hi")), *([chunk(delta(finish="stop")), b"0\r\n\r\n"]))
+    server.answer_with(STREAM, late, chunk(delta("Hi")), *([chunk(delta(finish="stop")), b"0\r\n\r\n"]))
     timer = threading.Timer(1.0, late.set)
     timer.start()
-    wrote, _, screen = on_terminal(server, "chat", "hi", *arguments, **environ)
+    wrote, _, screen = run_on_pty(server, "chat", "hi", *arguments, **environ)
     timer.cancel()
     return wrote, rows(screen)
 
@@ -110,9 +110,9 @@ def test_who_wants_no_sign_gets_none(arguments: list[str], environ: dict[str, st
 
 def test_a_failure_takes_the_sign_away(server: Loopback) -> None:
     late = threading.Event()
-    server.answers(late, http(b"no", "500 x"))
+    server.answer_with(late, http_response(b"no", "500 x"))
     threading.Timer(1.0, late.set).start()
-    wrote, _, screen = on_terminal(server, "chat", "hi")
+    wrote, _, screen = run_on_pty(server, "chat", "hi")
     assert b" 0 s" in wrote
     assert rows(screen)[0].startswith("aiml: ")
 
@@ -123,10 +123,12 @@ def test_a_signal_takes_the_sign_away(server: Loopback) -> None:
 
     import pyte
 
-    server.answers(threading.Event())
+    server.answer_with(threading.Event())
     mine, theirs = pty.openpty()
     environ = {**os.environ, "AIML_BASE_URL": server.url, "TERM": "xterm"}
-    child = subprocess.Popen(command("chat", "hi"), stdin=subprocess.DEVNULL, stdout=theirs, stderr=theirs, env=environ)
+    child = subprocess.Popen(
+        build_command("chat", "hi"), stdin=subprocess.DEVNULL, stdout=theirs, stderr=theirs, env=environ
+    )
     os.close(theirs)
     wrote = b""
     while b" s" not in wrote:

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from aiml_cli.output.markdown.ansi import STYLE, styled_width
+from aiml_cli.output.markdown.ansi import STYLE, measure_width
 from aiml_cli.output.markdown.block_renderer import draw_table
 
 WIDE = (
@@ -52,4 +52,4 @@ def test_a_row_may_have_any_number_of_cells(row: str) -> None:
 @given(st.lists(st.lists(st.text("ab 漢*`", max_size=30), min_size=1, max_size=5), max_size=4), st.integers(20, 80))
 def test_a_table_is_never_wider_than_there_is_room(rows: list[list[str]], width: int) -> None:
     text = "\n".join(["|a|b|c|", "|-|:-:|-:|", *("|" + "|".join(row) + "|" for row in rows)])
-    assert all(styled_width(line) <= width for line in draw_table(text, width))
+    assert all(measure_width(line) <= width for line in draw_table(text, width))

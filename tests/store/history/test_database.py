@@ -15,7 +15,7 @@ import pytest
 from aiml_cli.errors import OutputFailed, UsageError
 from aiml_cli.store import paths
 from aiml_cli.store.history import database, locks, reader, writer
-from aiml_cli.store.history.database import STEPS, History
+from aiml_cli.store.history.database import MIGRATIONS, History
 from aiml_cli.store.history.writer import AnswerEnd, NewExchange, NewMessage
 
 # What a process of its own runs; it imports the store alone.
@@ -68,7 +68,7 @@ WRITE_AFTER_DAMAGE = (
 sys.stdin.read()
 found = history.open_history()
 exchange.begin_exchange(found, asked(sys.argv[1]))
-print(found.moved)
+print(found.damaged_copy)
 """
 )
 
@@ -92,7 +92,7 @@ def asked(words: str) -> NewExchange:
 def write(found: History, words: str, answer: str = "answer") -> None:
     row = writer.begin_exchange(found, asked(words))
     writer.finish_answer(found, row, AnswerEnd(writer.COMPLETE, answer))
-    locks.release(found.lock, row.conversation)
+    locks.release(found.lock_file, row.conversation)
 
 
 def rows(found: History, query: str, *values: Any) -> list[Any]:
@@ -115,7 +115,7 @@ def umask(request: pytest.FixtureRequest) -> Iterator[None]:
 
 def test_a_new_file_has_every_step_and_a_journal_beside_it() -> None:
     with closing(database.open_history()) as found:
-        assert rows(found, "PRAGMA user_version") == [(len(STEPS),)]
+        assert rows(found, "PRAGMA user_version") == [(len(MIGRATIONS),)]
         assert rows(found, "PRAGMA journal_mode") == [("wal",)]
         write(found, "hello")
     with closing(database.open_history()) as again:
@@ -125,20 +125,22 @@ def test_a_new_file_has_every_step_and_a_journal_beside_it() -> None:
 def test_a_file_of_an_older_program_gets_the_steps_that_it_lacks(monkeypatch: pytest.MonkeyPatch) -> None:
     with closing(database.open_history()) as found:
         write(found, "kept")
-    monkeypatch.setattr(database, "STEPS", (*STEPS, "ALTER TABLE conversations ADD COLUMN later TEXT DEFAULT 'x'"))
+    monkeypatch.setattr(
+        database, "MIGRATIONS", (*MIGRATIONS, "ALTER TABLE conversations ADD COLUMN later TEXT DEFAULT 'x'")
+    )
     with closing(database.open_history()) as found:
         assert rows(found, "SELECT title, later FROM conversations") == [("kept", "x")]
-        assert rows(found, "PRAGMA user_version") == [(len(STEPS) + 1,)]
+        assert rows(found, "PRAGMA user_version") == [(len(MIGRATIONS) + 1,)]
 
 
 def test_a_step_that_fails_leaves_the_file_as_it_was(monkeypatch: pytest.MonkeyPatch) -> None:
     filled(1)
     with monkeypatch.context() as newer:
-        newer.setattr(database, "STEPS", (*STEPS, "CREATE TABLE half (id); CREATE TABLE messages (id)"))
+        newer.setattr(database, "MIGRATIONS", (*MIGRATIONS, "CREATE TABLE half (id); CREATE TABLE messages (id)"))
         with pytest.raises(OutputFailed, match="already exists"):
             database.open_history()
     with closing(sqlite3.connect(file())) as connection:
-        assert connection.execute("PRAGMA user_version").fetchone() == (len(STEPS),)
+        assert connection.execute("PRAGMA user_version").fetchone() == (len(MIGRATIONS),)
         assert not connection.execute("SELECT 1 FROM sqlite_master WHERE name = 'half'").fetchall()
 
 
@@ -204,9 +206,9 @@ def test_a_file_that_was_cut_is_moved_aside(size: int) -> None:
     data = file().read_bytes()[:size]
     file().write_bytes(data)
     with closing(database.open_history()) as found:
-        assert found.moved
-        assert found.moved.read_bytes() == data
-        assert mode(found.moved) == 0o600
+        assert found.damaged_copy
+        assert found.damaged_copy.read_bytes() == data
+        assert mode(found.damaged_copy) == 0o600
         write(found, "after")
         assert [each.title for each in reader.list_conversations(found)] == ["after"]
 
@@ -217,8 +219,8 @@ def test_a_file_that_is_no_database_is_moved_aside(size: int) -> None:
     data = random.Random(7).randbytes(size)  # noqa: S311 - no secret
     file().write_bytes(data)
     with closing(database.open_history()) as found:
-        assert found.moved
-        assert found.moved.read_bytes() == data
+        assert found.damaged_copy
+        assert found.damaged_copy.read_bytes() == data
         assert reader.list_conversations(found) == []
 
 
@@ -226,7 +228,7 @@ def test_an_empty_file_is_filled() -> None:
     file().parent.mkdir(parents=True)
     file().touch()
     with closing(database.open_history()) as found:
-        assert found.moved is None
+        assert found.damaged_copy is None
         write(found, "hello")
 
 
@@ -235,8 +237,8 @@ def test_who_finds_the_damage_second_moves_nothing() -> None:
     file().write_bytes(b"no database")
     with closing(database.recreate_history()) as first, closing(database.recreate_history()) as second:
         write(first, "kept")
-        assert first.moved
-        assert second.moved is None
+        assert first.damaged_copy
+        assert second.damaged_copy is None
         assert [each.title for each in reader.list_conversations(second)] == ["kept"]
 
 
@@ -262,7 +264,7 @@ def test_an_index_that_is_damaged_is_made_anew() -> None:
         connection.execute("UPDATE words_data SET block = x'ff00ff00'")
         connection.commit()
     with closing(database.recreate_history()) as found:
-        assert found.moved is None
+        assert found.damaged_copy is None
         assert len(rows(found, "SELECT rowid FROM words WHERE words MATCH 'question'")) == 20
 
 
