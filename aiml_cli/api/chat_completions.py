@@ -5,7 +5,6 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 from typing import Any
 
-from aiml_cli.api import tool_formats
 from aiml_cli.api.error_response import parse_error
 from aiml_cli.api.lenient_json import as_list, as_str, require_dict, require_list, require_number, require_str
 from aiml_cli.api.message_conversion import to_chat_messages
@@ -41,12 +40,22 @@ def build_body(conversation: Conversation, options: Options) -> dict[str, Any]:
         # The API accepts include_usage only with a stream, and top_logprobs only with logprobs.
         include_usage=options.include_usage if options.stream else None,
         logprobs=True if options.logprobs is None and options.top_logprobs is not None else options.logprobs,
+    )
+    if options.tools is not None or options.tool_choice is not None or options.response_format is not None:
+        options = _convert_formats(options)
+    body = apply_options({"model": options.model, "messages": messages}, NAME, options)
+    return apply_overrides(body, options.option_)
+
+
+def _convert_formats(options: Options) -> Options:
+    from aiml_cli.api import tool_formats  # few requests have tools or an answer format
+
+    return replace(
+        options,
         tools=tool_formats.convert_tools(options.tools, tool_formats.to_chat_tool),
         tool_choice=tool_formats.to_chat_choice(options.tool_choice),
         response_format=tool_formats.to_chat_format(options.response_format),
     )
-    body = apply_options({"model": options.model, "messages": messages}, NAME, options)
-    return apply_overrides(body, options.option_)
 
 
 def parse_stream(stream: Iterable[list[SseEvent]]) -> Iterator[EventBatch]:

@@ -3,9 +3,8 @@
 from collections import defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
-from aiml_cli.api.audio_builder import AudioBuilder, SpokenAudio, decode_base64
 from aiml_cli.api.lenient_json import Json
 from aiml_cli.api.stream_events import (
     AudioDelta,
@@ -27,6 +26,9 @@ from aiml_cli.api.stream_events import (
     ToolCallDelta,
     Usage,
 )
+
+if TYPE_CHECKING:
+    from aiml_cli.api.audio_builder import AudioBuilder, SpokenAudio
 
 STREAM_CUT = "the stream ended before the answer was complete"
 LENGTH_REACHED = "the answer was cut at the length cap"
@@ -55,7 +57,7 @@ class Choice:
     finish_reason: str | None = None
     is_finished: bool = False
     logprobs: tuple[TokenLogprob, ...] = ()
-    audio: SpokenAudio | None = None
+    audio: "SpokenAudio | None" = None
     images: tuple[bytes, ...] = ()
 
     @property
@@ -241,15 +243,22 @@ class _ChoiceBuilder:
             case TokenLogprob():
                 self.logprobs.append(event)
             case AudioDelta():
-                self.audio = self.audio or AudioBuilder()
-                self.audio.feed(event)
+                self._add_audio(event)
             case GeneratedImage(data):
+                from aiml_cli.api.audio_builder import decode_base64  # few answers have images
+
                 self.images.append(decode_base64(data))
             case ToolCallDelta():
                 call = self.calls.setdefault(event.slot, {"id": "", "name": "", "arguments": ""})
                 call["id"] = call["id"] or event.id
                 call["name"] = call["name"] or event.name
                 call["arguments"] += event.arguments
+
+    def _add_audio(self, delta: AudioDelta) -> None:
+        from aiml_cli.api.audio_builder import AudioBuilder  # few answers are spoken
+
+        self.audio = self.audio or AudioBuilder()
+        self.audio.feed(delta)
 
     def build(self, index: int) -> Choice:
         return Choice(

@@ -1,15 +1,15 @@
-"""The table of the two endpoints: for each a name, a path and three pure functions."""
+"""The two endpoints: for each a name, a path and three pure functions."""
 
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from aiml_cli.api import chat_completions as chat
-from aiml_cli.api import responses
 from aiml_cli.api.messages import Conversation
 from aiml_cli.api.sse import SseEvent
 from aiml_cli.api.stream_events import EventBatch
 from aiml_cli.settings.options import Options
+
+ENDPOINT_NAMES = ("chat", "responses")
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,6 +23,12 @@ class Endpoint:
     parse_json: Callable[[Any], EventBatch]
 
 
-CHAT = Endpoint(chat.NAME, chat.PATH, chat.build_body, chat.parse_stream, chat.parse_json)
-RESPONSES = Endpoint(responses.NAME, responses.PATH, responses.build_body, responses.parse_stream, responses.parse_json)
-ENDPOINTS = {endpoint.name: endpoint for endpoint in (CHAT, RESPONSES)}
+def get_endpoint(name: str) -> Endpoint:
+    """Return the endpoint of a name; hardly any call needs both."""
+    if name == "chat":
+        from aiml_cli.api import chat_completions as chat
+
+        return Endpoint(name, chat.PATH, chat.build_body, chat.parse_stream, chat.parse_json)
+    from aiml_cli.api import responses
+
+    return Endpoint(name, responses.PATH, responses.build_body, responses.parse_stream, responses.parse_json)

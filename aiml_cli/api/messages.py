@@ -1,6 +1,7 @@
 """A conversation: its messages in order, independent of any endpoint's format."""
 
 from collections.abc import Mapping
+from enum import IntEnum
 from typing import Any, NamedTuple
 
 
@@ -46,6 +47,14 @@ class RawMessage(NamedTuple):
     """A message or input item exactly as in the user's file, in the format of either endpoint."""
 
     item: Mapping[str, Any]
+
+
+class HistoryMode(IntEnum):
+    """How previous turns are sent: by the id of the stored response, in full, or in full without reasoning."""
+
+    BY_ID = 0
+    FULL = 1
+    WITHOUT_REASONING = 2
 
 
 AnyMessage = Message | ToolResult | RawMessage

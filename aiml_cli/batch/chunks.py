@@ -6,7 +6,7 @@ from dataclasses import replace
 from typing import NamedTuple
 
 from aiml_cli.api.answer import Answer
-from aiml_cli.api.endpoints import ENDPOINTS
+from aiml_cli.api.endpoints import get_endpoint
 from aiml_cli.api.messages import Conversation
 from aiml_cli.batch.chunk_output import ChunkCollector, ChunkPrinter
 from aiml_cli.batch.chunk_workers import ask_in_order
@@ -19,9 +19,11 @@ from aiml_cli.core.start_demo import start_demo_if_asked
 from aiml_cli.errors import AimlError, UsageError
 from aiml_cli.output.choose_renderer import choose_output, output_format
 from aiml_cli.output.json_output import answer_to_dict, json_line
+from aiml_cli.prompt import stdin
 from aiml_cli.prompt.attachments import wrap_in_tag
-from aiml_cli.prompt.compose import STDIN_PLACEHOLDER, extract_mentions, read_at_file
+from aiml_cli.prompt.compose import extract_mentions
 from aiml_cli.prompt.decode_text import decode_any_text
+from aiml_cli.prompt.file_sources import read_at_file
 from aiml_cli.settings.options import ROWS, Options
 from aiml_cli.settings.resolve import Settings
 from aiml_cli.system.signals import Stopped
@@ -82,8 +84,8 @@ def _check_input(settings: Settings, words: Sequence[str]) -> None:
     options = settings.options
     if output_format(options) in ("jsonl", "raw") and not options.reduce:
         raise UsageError(f"--format {output_format(options)} is for one answer", "--format json gives an array")
-    if STDIN_PLACEHOLDER in " ".join(words):
-        message = f"with --chunk there is no {STDIN_PLACEHOLDER}: each piece stands before the words"
+    if stdin.PLACEHOLDER in " ".join(words):
+        message = f"with --chunk there is no {stdin.PLACEHOLDER}: each piece stands before the words"
         raise UsageError(message, "nothing was sent")
     if not extract_mentions(words)[0].strip(" -"):
         raise UsageError("what shall be asked of each piece?", "say it behind the command")
@@ -111,7 +113,7 @@ def _split(name: str, text: str, tokens: int) -> list[Chunk]:
 def _build_requests(endpoint: str, prompt: str, settings: Settings, chunks: Sequence[Chunk]) -> list[ChatRequest]:
     """Build the requests; the key is looked up once, and the system text is read once."""
     settings = _chunk_settings(settings)
-    first = turn.resolve_conversation(ChatRequest(ENDPOINTS[endpoint], (), settings, response_spec_of(settings)))
+    first = turn.resolve_conversation(ChatRequest(get_endpoint(endpoint), (), settings, response_spec_of(settings)))
     first = first.with_known_system()
     first = replace(first, known_key=(resolve_key(first),))
     return [
@@ -137,7 +139,7 @@ def _print_first(endpoint: str, prompt: str, settings: Settings, chunks: Sequenc
     from aiml_cli.core import dry_run  # needed here only
 
     settings, message = dry_run.use_placeholder_server(_chunk_settings(settings)), _build_message(prompt, chunks[0])
-    request = ChatRequest(ENDPOINTS[endpoint], (), settings, response_spec_of(settings), repeated=message)
+    request = ChatRequest(get_endpoint(endpoint), (), settings, response_spec_of(settings), repeated=message)
     return dry_run.print_snippet(request, "this is the first request; the others differ in the piece only")
 
 

@@ -5,13 +5,12 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from aiml_cli.api.answer import Answer
-from aiml_cli.api.endpoints import ENDPOINTS
-from aiml_cli.api.messages import Conversation
+from aiml_cli.api.endpoints import get_endpoint
+from aiml_cli.api.messages import Conversation, HistoryMode
 from aiml_cli.batch.compare_output import FirstComplete, SideBySide
 from aiml_cli.batch.compare_workers import ModelRuns
 from aiml_cli.core import turn
 from aiml_cli.core.chat_request import ChatRequest, is_stored_action, resolve_key
-from aiml_cli.core.previous_turns import HistoryMode
 from aiml_cli.core.schema_retry import response_spec_of
 from aiml_cli.core.start_demo import start_demo_if_asked
 from aiml_cli.errors import AimlError
@@ -61,7 +60,7 @@ def _set_base_url(settings: Settings, resolved: Settings) -> Settings:
 def _build_requests(endpoint: str, words: Sequence[str], models: Sequence[Settings]) -> list[ChatRequest]:
     """Build the requests; they all send the conversation that one of them reads."""
     requests = [
-        turn.resolve_conversation(ChatRequest(ENDPOINTS[endpoint], words, settings, response_spec_of(settings)))
+        turn.resolve_conversation(ChatRequest(get_endpoint(endpoint), words, settings, response_spec_of(settings)))
         for settings in models
     ]
     reader = _choose_reader(requests)
@@ -133,4 +132,6 @@ def _print_first(endpoint: str, words: Sequence[str], models: Sequence[Settings]
     others = ", ".join(model.options.model or "" for model in models[1:])
     first = (settings.options.model or "").partition(",")[0].strip()
     notice = f"this is the request to {first}; that to {others} differs in the model only"
-    return dry_run.print_snippet(ChatRequest(ENDPOINTS[endpoint], words, settings, response_spec_of(settings)), notice)
+    return dry_run.print_snippet(
+        ChatRequest(get_endpoint(endpoint), words, settings, response_spec_of(settings)), notice
+    )

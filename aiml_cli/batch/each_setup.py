@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from difflib import get_close_matches
 
-from aiml_cli.api.endpoints import ENDPOINTS
+from aiml_cli.api.endpoints import get_endpoint
 from aiml_cli.api.messages import Conversation, Message
 from aiml_cli.batch.row_shards import Shard, parse_shard
 from aiml_cli.batch.rows import Row, Rows, open_input
@@ -54,7 +54,7 @@ def _build_request(endpoint: str, words: Sequence[str], settings: Settings) -> C
     if options.schema or options.json_object:
         # The notices on the schema were printed when the flags were checked.
         spec = make_response_spec(replace(settings, options=replace(options, quiet=True)))
-    return ChatRequest(ENDPOINTS[endpoint], words, settings, spec)
+    return ChatRequest(get_endpoint(endpoint), words, settings, spec)
 
 
 def _strip_run_options(request: ChatRequest) -> ChatRequest:

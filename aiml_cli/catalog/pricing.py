@@ -8,7 +8,6 @@ from aiml_cli.api.answer import Answer
 from aiml_cli.api.lenient_json import Json, as_dict, as_list, as_number
 from aiml_cli.api.model_list import MILLION, Price, find_model, price_per_million
 from aiml_cli.api.stream_events import Usage
-from aiml_cli.settings.options import Options
 from aiml_cli.settings.resolve import Settings
 
 MAX_TOKENS = 10**12  # a larger count is an error of the server
@@ -124,21 +123,16 @@ def _count_tokens(value: Json) -> int:
 
 
 def add_estimated_cost(answer: Answer, settings: Settings) -> Answer:
-    """Return the answer with its estimated cost if that is shown and the stored catalog has the prices."""
+    """Return the answer with its estimated cost if the server reported none and the stored catalog has the prices."""
     usage = answer.completion.usage
-    if usage is None or answer.reported_cost_usd is not None or not _shows_cost(settings.options):
+    if usage is None or answer.reported_cost_usd is not None:
         return answer
-    # A catalog of a thousand models takes 25 ms to read: most answers are shown without their cost.
     from aiml_cli.catalog.find_models import load_stored_models
 
     model = find_model(load_stored_models(settings) or [], settings.options.model or "")
     usd = estimate_cost(model.prices, usage) if model else None
     # If the server reported the cost of some parts of the answer, their sum is a lower bound.
     return answer if usd is None else replace(answer, estimate_usd=max(usd, answer.estimate_usd or 0))
-
-
-def _shows_cost(options: Options) -> bool:
-    return bool(options.usage or options.meta or options.json or options.format in {"json", "jsonl"})
 
 
 def estimate_tokens(text: str) -> int:

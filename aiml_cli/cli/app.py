@@ -75,10 +75,12 @@ def respond(words: list[str], flags: Flags) -> Task:
 
 
 def _ask(endpoint: str, words: list[str], flags: Flags) -> Task:
-    from aiml_cli.cli import argument_errors
     from aiml_cli.cli.commands import ask
 
-    argument_errors.check_output_flag(words, flags)
+    if "output" in flags:
+        from aiml_cli.cli import argument_errors  # for few calls only
+
+        argument_errors.check_output_flag(words, flags)
     if "save" in flags:
         from aiml_cli.cli.commands import template_save  # once for each template
 
@@ -169,12 +171,12 @@ def _is_value(value_type: ValueType[Any], word: str) -> bool:
 
 def parse_arguments(arguments: list[str]) -> Task:
     """Parse a command line and return what is to be done; raise UsageError."""
-    from aiml_cli.cli.argument_errors import to_usage_error  # needed for errors only
-
     try:
         command = build_command(_find_command(arguments))
         result = command(list(_add_bare_values(arguments)), prog_name="aiml", standalone_mode=False)
     except ClickError as error:
+        from aiml_cli.cli.argument_errors import to_usage_error  # few command lines are wrong
+
         raise to_usage_error(error, arguments) from None
     except OSError as error:  # the help could not be written
         raise OutputFailed(f"standard output: {error.strerror}") from None

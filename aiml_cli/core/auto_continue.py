@@ -4,8 +4,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from aiml_cli.api.answer import can_continue
+from aiml_cli.api.messages import HistoryMode
 from aiml_cli.core import resume
-from aiml_cli.core.previous_turns import HistoryMode
 from aiml_cli.core.send_with_retries import TurnContext
 from aiml_cli.errors import IncompleteAnswer
 

@@ -7,8 +7,8 @@ from shlex import quote as quote_for_shell
 from urllib.parse import quote
 
 from aiml_cli.api.completion_builder import Completion
+from aiml_cli.api.messages import HistoryMode
 from aiml_cli.api.stream_events import EventBatch, TextDelta
-from aiml_cli.core.previous_turns import HistoryMode
 from aiml_cli.core.send_with_retries import Sender, TurnContext
 from aiml_cli.errors import (
     AimlError,

@@ -5,13 +5,12 @@ from threading import Condition, Lock
 from typing import Any, NamedTuple
 
 from aiml_cli.api.answer import Answer
-from aiml_cli.api.messages import Conversation
+from aiml_cli.api.messages import Conversation, HistoryMode
 from aiml_cli.api.model_list import Model, Price, find_model
 from aiml_cli.api.stream_events import Usage
 from aiml_cli.catalog import find_models
 from aiml_cli.catalog.pricing import TokenBound, bound_tokens, estimate_cost
 from aiml_cli.core.chat_request import ChatRequest
-from aiml_cli.core.previous_turns import HistoryMode
 from aiml_cli.errors import AuthError, RequestRejected, ServerError, UsageError
 from aiml_cli.output.format_money import format_dollars, round_dollars
 from aiml_cli.settings.resolve import Settings

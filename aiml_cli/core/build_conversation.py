@@ -1,16 +1,19 @@
 """Build the new messages of a request: --messages, tool results and the prompt, checked before anything is sent."""
 
 from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING
 
 from aiml_cli import __version__
 from aiml_cli.api.messages import AnyMessage, Conversation, Message, ToolResult
-from aiml_cli.core.confirm_secrets import SecretGuard
 from aiml_cli.errors import UsageError
-from aiml_cli.prompt.compose import InputText, Prompt, PromptParts, compose_prompt, read_at_file
-from aiml_cli.prompt.file_sources import FileContent, Notify, find_path
+from aiml_cli.prompt.compose import Prompt, compose_prompt
 from aiml_cli.settings.options import Options
 from aiml_cli.settings.resolve import Settings
 from aiml_cli.transport.choose_transport import make_send, open_client
+
+if TYPE_CHECKING:
+    from aiml_cli.prompt.file_sources import FileContent, Notify
+    from aiml_cli.prompt.read_parts import CheckText, InputText, PromptParts
 
 MAX_ATTACHMENT_NAMES = 5
 # Hardly any model rejects an input with fewer characters, so no catalog is read for it.
@@ -21,30 +24,30 @@ def build_conversation(
     words: Sequence[str],
     settings: Settings,
     endpoint: str,
-    notify: Notify,
+    notify: "Notify",
     *,
     previous: Sequence[AnyMessage] | None = None,
-    extra_files: Sequence[FileContent] = (),
+    extra_files: "Sequence[FileContent]" = (),
 ) -> Conversation:
     """Return the new messages; read files and standard input, and fetch URLs. Raise UsageError.
 
     Tool results may answer calls in the `previous` messages; with those the prompt may be empty.
     """
-    options, guard = settings.options, SecretGuard(settings)
-    messages = _read_messages(options, notify, previous or (), guard)
+    options, texts = settings.options, list[tuple[str, str]]()
+    messages = _read_messages(options, notify, previous or (), _append_to(texts))
     prompt = compose_prompt(
         words,
         options.file or (),
         use_stdin=not options.no_stdin and options.messages != "-",
         notify=notify,
         fetch=lambda url: _fetch(url, options),
-        check_text=guard.check,
+        check_text=_append_to(texts),
         detail=options.detail,
         texts=extra_files,
         may_be_empty=bool(messages) or previous is not None,
         fit_inputs=lambda parts: _fit_inputs(parts, settings, notify, (*(previous or ()), *messages)),
     )
-    _confirm_secrets(options.system or "", guard)
+    _confirm_secrets(texts, settings)
     if prompt.attachments:
         from aiml_cli.catalog.capabilities import check_attachments  # plain text needs no catalog
 
@@ -54,12 +57,12 @@ def build_conversation(
     return Conversation((*messages, Message("user", prompt.parts)) if prompt.parts else messages)
 
 
-def read_inputs(words: Sequence[str], settings: Settings, notify: Notify) -> list[InputText]:
+def read_inputs(words: Sequence[str], settings: Settings, notify: "Notify") -> "list[InputText]":
     """Return the texts of files and standard input; raise UsageError for an input that is not text."""
-    options, guard = settings.options, SecretGuard(settings)
+    options, texts = settings.options, list[tuple[str, str]]()
     inputs: list[InputText] = []
 
-    def collect_inputs(parts: PromptParts) -> Sequence[str]:
+    def collect_inputs(parts: "PromptParts") -> Sequence[str]:
         inputs.extend(parts.inputs)
         return [""] * len(parts.inputs)
 
@@ -69,18 +72,18 @@ def read_inputs(words: Sequence[str], settings: Settings, notify: Notify) -> lis
         use_stdin=not options.no_stdin,
         notify=notify,
         fetch=lambda url: _fetch(url, options),
-        check_text=guard.check,
+        check_text=_append_to(texts),
         may_be_empty=True,
         fit_inputs=collect_inputs,
     )
     if prompt.attachments:
         raise UsageError(f"{prompt.attachments[0]} is no text, and cannot be cut into pieces", "nothing was sent")
-    _confirm_secrets(options.system or "", guard)
+    _confirm_secrets(texts, settings)
     return inputs
 
 
 def _fit_inputs(
-    parts: PromptParts, settings: Settings, notify: Notify, previous: Sequence[AnyMessage]
+    parts: "PromptParts", settings: Settings, notify: "Notify", previous: Sequence[AnyMessage]
 ) -> Sequence[str]:
     """Return the texts to send: all of each input, or with --fit what fits into the model's context."""
     texts, options = [item.text for item in parts.inputs], settings.options
@@ -93,25 +96,35 @@ def _fit_inputs(
         context_window.warn_if_too_long(parts, settings, notify)
         return texts
     system = options.system or ""
-    other_texts = [read_at_file(system) if _is_regular_file(system) else system]
+    other_texts = [text for _, text in _read_system_file(system)] or [system]
     other_texts += [get_role_and_text(message)[1] for message in previous]
     return context_window.fit_inputs(parts, settings, notify, "\n".join(other_texts))
 
 
-def _confirm_secrets(system: str, guard: SecretGuard) -> None:
-    if _is_regular_file(system):
-        guard.check(system[1:], read_at_file(system))
-    guard.confirm()
+def _append_to(texts: list[tuple[str, str]]) -> "CheckText":
+    return lambda name, text: texts.append((name, text))
 
 
-def _is_regular_file(system: str) -> bool:
-    """True if the system text names a file that can be read twice; a pipe is left to the one who sends it."""
-    path = find_path(system[1:]) if system.startswith("@") else None
-    return path is not None and path.is_file()
+def _confirm_secrets(texts: Sequence[tuple[str, str]], settings: Settings) -> None:
+    """Ask before text that seems secret is sent; the typed words are the user's own business."""
+    if texts := [*texts, *_read_system_file(settings.options.system or "")]:
+        from aiml_cli.core.confirm_secrets import confirm_secrets  # most prompts are typed words only
+
+        confirm_secrets(texts, settings)
+
+
+def _read_system_file(system: str) -> list[tuple[str, str]]:
+    """Return the name and text of the file that the system text names; a pipe is left to the one who sends it."""
+    if not system.startswith("@"):
+        return []
+    from aiml_cli.prompt.file_sources import find_path, read_at_file
+
+    path = find_path(system[1:])
+    return [(system[1:], read_at_file(system))] if path and path.is_file() else []
 
 
 def _read_messages(
-    options: Options, notify: Notify, previous: Sequence[AnyMessage], guard: SecretGuard
+    options: Options, notify: "Notify", previous: Sequence[AnyMessage], check_text: "CheckText"
 ) -> tuple[AnyMessage, ...]:
     if options.messages is None and not options.tool_result:
         return ()
@@ -119,11 +132,11 @@ def _read_messages(
 
     if options.messages == "-" and "-" in (options.file or ()):
         raise UsageError("standard input cannot be both --messages and --file")
-    messages = read_messages_file(options.messages, notify, guard.check) if options.messages is not None else ()
+    messages = read_messages_file(options.messages, notify, check_text) if options.messages is not None else ()
     results = options.tool_result or {}
     if results and not options.previous_response_id:
         _check_call_ids(results, collect_call_ids((*previous, *messages)))
-    return (*messages, *(ToolResult(call_id, _read_result(value, guard)) for call_id, value in results.items()))
+    return (*messages, *(ToolResult(call_id, _read_result(value, check_text)) for call_id, value in results.items()))
 
 
 def _check_call_ids(results: Iterable[str], call_ids: set[str]) -> None:
@@ -135,13 +148,16 @@ def _check_call_ids(results: Iterable[str], call_ids: set[str]) -> None:
             raise UsageError(f"--tool-result {call_id}: there is no such call to answer", hint)
 
 
-def _read_result(value: str, guard: SecretGuard) -> str:
+def _read_result(value: str, check_text: "CheckText") -> str:
     """Return a tool result as text; `@FILE` reads a file, `@@x` is `@x`."""
     if value.startswith("@@"):
         return value[1:]
+    if not value.startswith("@"):
+        return value
+    from aiml_cli.prompt.file_sources import read_at_file
+
     text = read_at_file(value)
-    if value.startswith("@"):
-        guard.check(value[1:], text)
+    check_text(value[1:], text)
     return text
 
 

@@ -2,27 +2,28 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from aiml_cli import __version__
 from aiml_cli.api.endpoints import Endpoint
-from aiml_cli.api.messages import Conversation
+from aiml_cli.api.messages import Conversation, HistoryMode
 from aiml_cli.api.request_body import encode_body
 from aiml_cli.core.build_conversation import build_conversation
-from aiml_cli.core.previous_turns import HistoryMode, PreviousTurns
 from aiml_cli.errors import AuthError, UsageError
-from aiml_cli.prompt.compose import read_at_file
-from aiml_cli.prompt.file_sources import FileContent
-from aiml_cli.schema.check import ResponseSpec
 from aiml_cli.settings.options import Options
 from aiml_cli.settings.resolve import Settings, Source
 from aiml_cli.settings.urls import is_local
 from aiml_cli.store import api_keys
-from aiml_cli.store.key_storage import ApiKey
+from aiml_cli.store.api_keys import ApiKey
 from aiml_cli.system.stdio import print_err
 from aiml_cli.system.terminal import is_terminal
 from aiml_cli.transport.choose_transport import validate_paths
 from aiml_cli.transport.http_types import HttpRequest
+
+if TYPE_CHECKING:
+    from aiml_cli.core.previous_turns import PreviousTurns
+    from aiml_cli.prompt.file_sources import FileContent
+    from aiml_cli.schema.check import ResponseSpec
 
 KEY_INSTRUCTIONS = (
     "get one at https://aimlapi.com/app/keys",
@@ -43,10 +44,10 @@ class ChatRequest:
     endpoint: Endpoint
     words: Sequence[str]
     settings: Settings
-    response_spec: ResponseSpec | None = None
-    previous_turns: PreviousTurns | None = None
+    response_spec: "ResponseSpec | None" = None
+    previous_turns: "PreviousTurns | None" = None
     known_system: tuple[str | None] | None = None
-    extra_files: Sequence[FileContent] = ()
+    extra_files: "Sequence[FileContent]" = ()
     repeated: Conversation | None = None
     known_key: tuple[ApiKey | None] | None = None
     fallback_models: tuple[str, ...] = ()
@@ -95,6 +96,8 @@ class ChatRequest:
             return self.known_system[0]
         if self.options.system is None:
             return self.previous_turns.system if self.previous_turns else None
+        from aiml_cli.prompt.file_sources import read_at_file  # many requests have no system text
+
         return read_at_file(self.options.system)
 
     def with_known_system(self) -> "ChatRequest":
@@ -117,6 +120,11 @@ class ChatRequest:
         """Print a notice on stderr, unless --quiet is set."""
         if not self.options.quiet:
             print_err(f"aiml: {notice}")
+
+
+def has_answer_format(options: Options) -> bool:
+    """True if the answer must have a format, which is checked."""
+    return not is_stored_action(options) and bool(options.schema or options.json_object or options.items)
 
 
 def is_stored_action(options: Options) -> bool:

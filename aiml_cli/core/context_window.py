@@ -6,8 +6,8 @@ from aiml_cli.api.model_list import Model, find_model
 from aiml_cli.catalog.find_models import fetch_models, load_stored_models
 from aiml_cli.catalog.pricing import CHARS_PER_TOKEN, estimate_tokens
 from aiml_cli.errors import AimlError, UsageError
-from aiml_cli.prompt.compose import InputText, PromptParts
 from aiml_cli.prompt.file_sources import Notify
+from aiml_cli.prompt.read_parts import InputText, PromptParts
 from aiml_cli.settings.options import Options
 from aiml_cli.settings.resolve import Settings
 

@@ -10,7 +10,7 @@ from stat import S_ISREG
 from typing import NamedTuple
 
 from aiml_cli.api.answer import Answer
-from aiml_cli.api.endpoints import ENDPOINTS
+from aiml_cli.api.endpoints import get_endpoint
 from aiml_cli.core import turn
 from aiml_cli.core.chat_request import ChatRequest
 from aiml_cli.core.start_demo import start_demo_if_asked
@@ -67,11 +67,11 @@ def edit_file(name: str, words: Sequence[str], settings: Settings) -> int:
         from aiml_cli.core import dry_run  # for few calls only
 
         settings = dry_run.use_placeholder_server(settings)
-        return dry_run.print_snippet(ChatRequest(ENDPOINTS[name], words, settings, extra_files=files))
+        return dry_run.print_snippet(ChatRequest(get_endpoint(name), words, settings, extra_files=files))
     if not options.yes and not can_ask():
         raise UsageError("--in-place asks before it replaces a file, and here is no terminal", "-y answers yes")
     with start_demo_if_asked(settings) as settings:
-        request = ChatRequest(ENDPOINTS[name], words, settings, extra_files=files)
+        request = ChatRequest(get_endpoint(name), words, settings, extra_files=files)
         pending = _PendingEdit(OutputFile(str(edit.path)))
         try:
             answer = turn.run_turn(request, _make_output(options)).answer

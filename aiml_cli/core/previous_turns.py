@@ -3,10 +3,9 @@
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from enum import IntEnum
 from typing import Any
 
-from aiml_cli.api.messages import Conversation, Message, RawMessage
+from aiml_cli.api.messages import Conversation, HistoryMode, Message, RawMessage
 from aiml_cli.errors import RequestRejected, UsageError
 from aiml_cli.settings.options import Options
 
@@ -19,14 +18,6 @@ _UNKNOWN_RESPONSE = re.compile(
 )
 _UNKNOWN_ITEM = re.compile(r"\brs_|\bpersisted|\bitem\b.*\bnot found|'reasoning' item", re.IGNORECASE | re.DOTALL)
 _CHAT_ITEM_TYPES = ("message", "function_call", "function_call_output")
-
-
-class HistoryMode(IntEnum):
-    """How previous turns are sent: by the id of the stored response, in full, or in full without reasoning."""
-
-    BY_ID = 0
-    FULL = 1
-    WITHOUT_REASONING = 2
 
 
 @dataclass(frozen=True, slots=True)

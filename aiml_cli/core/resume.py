@@ -5,9 +5,9 @@ from contextlib import closing
 from dataclasses import replace
 from typing import Any
 
-from aiml_cli.api.messages import Conversation, RawMessage
+from aiml_cli.api.messages import Conversation, HistoryMode, RawMessage
 from aiml_cli.core.chat_request import ChatRequest
-from aiml_cli.core.previous_turns import CONTINUE_PROMPT, CUT_MARK, HistoryMode, PreviousTurns
+from aiml_cli.core.previous_turns import CONTINUE_PROMPT, CUT_MARK, PreviousTurns
 from aiml_cli.core.send_with_retries import TurnContext
 from aiml_cli.errors import RequestRejected, UsageError
 from aiml_cli.settings.options import Options

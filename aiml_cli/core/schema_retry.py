@@ -5,10 +5,9 @@ from typing import Any
 
 from aiml_cli.api.completion_builder import Choice, Completion
 from aiml_cli.api.endpoints import Endpoint
-from aiml_cli.api.messages import Conversation
+from aiml_cli.api.messages import Conversation, HistoryMode
 from aiml_cli.api.stream_events import EventBatch
-from aiml_cli.core.chat_request import ChatRequest, is_stored_action
-from aiml_cli.core.previous_turns import HistoryMode
+from aiml_cli.core.chat_request import ChatRequest, has_answer_format
 from aiml_cli.core.send_with_retries import TurnContext
 from aiml_cli.errors import AnswerMismatch
 from aiml_cli.output.choose_renderer import AnswerOutput
@@ -22,10 +21,7 @@ SCHEMA_CAPABILITY = "structured_output"
 
 def response_spec_of(settings: Settings) -> ResponseSpec | None:
     """Return what the answer must be, or None if no format is asked for."""
-    options = settings.options
-    if is_stored_action(options) or not (options.schema or options.json_object or options.items):
-        return None
-    return make_response_spec(settings)
+    return make_response_spec(settings) if has_answer_format(settings.options) else None
 
 
 def make_response_spec(settings: Settings) -> ResponseSpec:

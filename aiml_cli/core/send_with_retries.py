@@ -12,19 +12,17 @@ from aiml_cli.api.answer import Answer, Timing, add_costs
 from aiml_cli.api.completion_builder import Completion, CompletionBuilder
 from aiml_cli.api.endpoints import Endpoint
 from aiml_cli.api.lenient_json import as_amount
-from aiml_cli.api.messages import Conversation
+from aiml_cli.api.messages import Conversation, HistoryMode
 from aiml_cli.api.parse_response import parse_response
 from aiml_cli.api.stream_events import ErrorEvent, EventBatch, Finished, Notice, OutputItems, ResponseStarted, Usage
 from aiml_cli.core.chat_request import ChatRequest, build_request
 from aiml_cli.core.history_journal import Journal
-from aiml_cli.core.previous_turns import HistoryMode
 from aiml_cli.errors import AimlError
 from aiml_cli.output.choose_renderer import AnswerOutput
 from aiml_cli.settings.options import Options
-from aiml_cli.store.key_storage import ApiKey
+from aiml_cli.store.api_keys import ApiKey
 from aiml_cli.system.stdio import print_err
 from aiml_cli.system.terminal import is_terminal
-from aiml_cli.transport import retry
 from aiml_cli.transport.choose_transport import make_send, open_client
 from aiml_cli.transport.http_types import HttpRequest
 
@@ -215,6 +213,8 @@ class Sender:
             self._client.connection.raise_if_aborted()
 
     def _wait_or_raise(self, error: AimlError, skip_retries: SkipRetries | None) -> None:
+        from aiml_cli.transport import retry  # most requests are answered at once
+
         self._raise_if_aborted()
         options, now = self._options, datetime.now(UTC)
         delay = retry.retry_delay(error, self._headers, self._attempts, now, os.urandom(1)[0] / 255)

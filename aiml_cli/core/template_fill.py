@@ -6,10 +6,11 @@ from collections.abc import Mapping, Sequence
 from difflib import get_close_matches
 from typing import NamedTuple
 
-from aiml_cli.core.confirm_secrets import SecretGuard
+from aiml_cli.core.confirm_secrets import confirm_secrets
 from aiml_cli.errors import UsageError
 from aiml_cli.prompt import stdin
-from aiml_cli.prompt.compose import STDIN_PLACEHOLDER, extract_mentions, read_at_file
+from aiml_cli.prompt.compose import extract_mentions
+from aiml_cli.prompt.file_sources import read_at_file
 from aiml_cli.settings.options import ROWS
 from aiml_cli.settings.resolve import Flags, RawValue, parse_value, resolve
 from aiml_cli.store import template_files
@@ -111,8 +112,8 @@ def read_params(flags: Flags) -> tuple[dict[str, str], list[tuple[str, str]]]:
     texts = dict(files)
     values = {name: texts[value[1:]] if _is_file(value) else value.removeprefix("@") for name, value in params.items()}
     for name, value in values.items():
-        if STDIN_PLACEHOLDER in value:
-            message = f"--param {name}: its text holds {STDIN_PLACEHOLDER}, which stands for what is piped in"
+        if stdin.PLACEHOLDER in value:
+            message = f"--param {name}: its text holds {stdin.PLACEHOLDER}, which stands for what is piped in"
             raise UsageError(message, "pipe it in")
     return values, files
 
@@ -126,10 +127,7 @@ def _confirm_secrets(
 ) -> None:
     if not files:
         return
-    guard = SecretGuard(resolve(read_sources(flags, os.environ, settings), endpoint))
-    for name, text in files:
-        guard.check(name, text)
-    guard.confirm()
+    confirm_secrets(files, resolve(read_sources(flags, os.environ, settings), endpoint))
 
 
 def _get_system(template: Template) -> str:
@@ -149,12 +147,12 @@ def _fill_system(system: str, values: Mapping[str, str], template: Template) -> 
 
 def _get_reserved_values(typed: str, *, is_piped: bool, has_files: bool) -> dict[str, str]:
     """Return the values of the reserved names; with files the words may be empty."""
-    values = {STDIN: STDIN_PLACEHOLDER}
+    values = {STDIN: stdin.PLACEHOLDER}
     if typed == "-":
-        return {**values, WORDS: STDIN_PLACEHOLDER, PROMPT: STDIN_PLACEHOLDER}
+        return {**values, WORDS: stdin.PLACEHOLDER, PROMPT: stdin.PLACEHOLDER}
     if typed or (has_files and not is_piped):
         return {**values, WORDS: typed, PROMPT: typed}
-    return {**values, PROMPT: STDIN_PLACEHOLDER} if is_piped else values
+    return {**values, PROMPT: stdin.PLACEHOLDER} if is_piped else values
 
 
 def _check_names(values: Mapping[str, str], template: Template, variables: Sequence[str]) -> None:

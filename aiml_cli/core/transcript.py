@@ -136,7 +136,7 @@ def _describe_call(item: Any) -> str:
 def _describe_type(item: dict[str, Any]) -> str:
     """Return the API's own name of the type, such as "web search call", or "" for text."""
     name = item.get("type")
-    return "" if name in _UNNAMED_TYPES or not isinstance(name, str) else name.replace("_", " ")
+    return name.replace("_", " ") if isinstance(name, str) and name not in _UNNAMED_TYPES else ""
 
 
 def _describe_image(url: str) -> str:

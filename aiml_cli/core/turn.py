@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from aiml_cli.api.answer import Answer, add_costs, can_continue, error_from_completion
 from aiml_cli.api.messages import Conversation
-from aiml_cli.catalog.pricing import add_estimated_cost
 from aiml_cli.core.chat_request import ChatRequest, build_headers, is_stored_action, resolve_key
 from aiml_cli.core.history_journal import Journal, make_journal
 from aiml_cli.core.send_with_retries import RetryPacer, Sender, TurnContext
@@ -56,7 +55,7 @@ def run_turn(
     request, journal = turn.request, turn.sender.journal
     answer = _check_answer(request, journal, turn.sender.answer(error))
     answer = media.save(answer) if media else answer
-    answer = _close(output, turn.sender, add_estimated_cost(answer, request.settings), request)
+    answer = _close(output, turn.sender, _add_cost(answer, request), request)
     return TurnResult(request, turn.conversation, answer, journal.row if journal else None)
 
 
@@ -190,12 +189,22 @@ def _check_answer(request: ChatRequest, journal: Journal | None, answer: Answer)
     return replace(answer, error=error)
 
 
+def _add_cost(answer: Answer, request: ChatRequest) -> Answer:
+    """Add the estimated cost if it is shown."""
+    options = request.options
+    if not (options.usage or options.meta or options.json or options.format in {"json", "jsonl"}):
+        return answer
+    from aiml_cli.catalog import pricing  # a catalog of a thousand models takes 25 ms to read
+
+    return pricing.add_estimated_cost(answer, request.settings)
+
+
 def _close(output: AnswerOutput, sender: Sender, answer: Answer, request: ChatRequest) -> Answer:
     """Show the end of the answer, then save the answer, even if it could not be shown.
 
     The cost that is shown is that of the whole call; earlier answers are saved with their own.
     """
-    others = [add_estimated_cost(earlier, request.settings) for earlier in sender.earlier_answers]
+    others = [_add_cost(earlier, request) for earlier in sender.earlier_answers]
     try:
         output.close(add_costs(answer, [*others, answer]) if others else answer)
     except (AimlError, Stopped) as stop:

@@ -143,7 +143,7 @@ def parse_request(body: Mapping[str, Json]) -> DemoRequest:
         tool_choice=parse_choice(body.get("tool_choice")),
         tool_result=items[-1]["output"] if items[-1].get("type") == "function_call_output" else None,
         schema=parse_schema(body.get("text", {}).get("format", {})),
-        max_tokens=body.get("max_output_tokens"),
+        max_tokens=int(body["max_output_tokens"]) if body.get("max_output_tokens") is not None else None,
         logprobs="message.output_text.logprobs" in (body.get("include") or ()),
     )
 

@@ -2,18 +2,20 @@
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from aiml_cli.api.answer import Answer
 from aiml_cli.api.stream_events import EventBatch
 from aiml_cli.errors import AimlError, OutputFailed, ReaderClosed
 from aiml_cli.output.json_output import JsonLinesRenderer, JsonRenderer, NullRenderer, Write
-from aiml_cli.output.output_file import MetaFile, OutputFile, open_meta_file
 from aiml_cli.output.plain_text import PlainTextRenderer
 from aiml_cli.output.stderr_renderer import NullStderrRenderer, StderrRenderer
 from aiml_cli.settings.options import Options
 from aiml_cli.system.stdio import check_stdout, make_sanitized_writer, print_err, write_out
 from aiml_cli.system.terminal import get_terminal_size, is_terminal
+
+if TYPE_CHECKING:
+    from aiml_cli.output.output_file import MetaFile, OutputFile
 
 
 class Renderer(Protocol):
@@ -33,8 +35,8 @@ class AnswerOutput:
     stdout: Renderer
     stderr: StderrRenderer | NullStderrRenderer
     raw: Write | None
-    file: OutputFile | None
-    meta: MetaFile | None = None
+    file: "OutputFile | None"
+    meta: "MetaFile | None" = None
 
     def show(self, batch: EventBatch) -> None:
         """Show the events of one network read."""
@@ -68,14 +70,18 @@ class AnswerOutput:
 
 def choose_output(options: Options, environ: Mapping[str, str]) -> AnswerOutput:
     """Open the output of the only answer; raise before anything is sent if it cannot be written."""
-    file = OutputFile(options.output) if options.output else None
-    if file is None:
+    if not options.output:
         check_stdout()
+    if not (options.output or options.meta):
+        return build_output(None, options, environ)
+    from aiml_cli.output.output_file import OutputFile, open_meta_file  # for few calls only
+
+    file = OutputFile(options.output) if options.output else None
     meta = open_meta_file(options.meta, file) if options.meta else None
     return replace(build_output(file, options, environ), file=file, meta=meta)
 
 
-def build_output(file: OutputFile | None, options: Options, environ: Mapping[str, str]) -> AnswerOutput:
+def build_output(file: "OutputFile | None", options: Options, environ: Mapping[str, str]) -> AnswerOutput:
     """Return the output of one of several answers, which neither checks stdout nor closes the file."""
     write: Write = file.write if file else write_out
     form = output_format(options)

@@ -7,7 +7,7 @@ from typing import NamedTuple, NoReturn
 from urllib.parse import urlsplit
 
 from aiml_cli.errors import UsageError
-from aiml_cli.prompt.decode_text import UTF16_MARKS, SizeLimit, detect_type, format_size
+from aiml_cli.prompt.decode_text import UTF16_MARKS, SizeLimit, decode_text, detect_type, format_size
 
 Fetch = Callable[[str], tuple[bytes, str]]
 Notify = Callable[[str], None]
@@ -147,3 +147,8 @@ def _read_if_text(path: Path, left: int, folder: str) -> bytes | None:
 
 def _has_binary_zeros(data: bytes) -> bool:
     return b"\0" in data and not data.startswith(UTF16_MARKS)
+
+
+def read_at_file(text: str) -> str:
+    """Return the text of the file that `@name` names, or any other text unchanged."""
+    return decode_text(read_input_file(text[1:]), text[1:])[0].rstrip("\n") if text.startswith("@") else text

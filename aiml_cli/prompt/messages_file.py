@@ -81,8 +81,8 @@ def _find_problem(item: Any) -> str:
     if not isinstance(content, str | list | None):
         return f"has a content that is {_describe_type(content)}, not a text or a list of parts"
     parts = content if isinstance(content, list) else []
-    wrong = next((part for part in parts if not isinstance(part, dict)), None)
-    return "" if wrong is None else f"has a content with {_describe_type(wrong)} in it, not only parts"
+    wrong = [part for part in parts if not isinstance(part, dict)]
+    return f"has a content with {_describe_type(wrong[0])} in it, not only parts" if wrong else ""
 
 
 def _describe_type(value: Any) -> str:

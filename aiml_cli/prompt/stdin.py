@@ -8,6 +8,8 @@ from collections.abc import Callable
 from aiml_cli.errors import UsageError
 from aiml_cli.prompt.decode_text import SizeLimit
 
+NAME = "standard input"
+PLACEHOLDER = "{stdin}"
 NOTICE_AFTER_SECONDS = 2.0
 
 
@@ -25,7 +27,7 @@ def read_stdin(notify: Callable[[str], None], size_limit: SizeLimit | None = Non
     try:
         if not select.select([0], [], [], NOTICE_AFTER_SECONDS)[0] and not os.isatty(0):
             notify("waiting for standard input to end; --no-stdin leaves it alone")
-        return (size_limit or SizeLimit()).read("standard input", _read_piece)
+        return (size_limit or SizeLimit()).read(NAME, _read_piece)
     except OSError as error:
         raise UsageError(f"standard input: {error.strerror}", "--no-stdin leaves it alone") from None
 

@@ -1,17 +1,34 @@
-"""Find the API key for a server, and make sure that it is sent to no other."""
+"""Find the API key for a server, and store keys by host: in the system's keyring if there is one, else in a file."""
 
+import json
+from collections.abc import Iterator
+from contextlib import suppress
+from dataclasses import dataclass, field
+from importlib import import_module
 from pathlib import Path
+from typing import Any
 
 from aiml_cli.errors import AuthError, UsageError
 from aiml_cli.settings.options import ROWS
 from aiml_cli.settings.resolve import PLACEHOLDER, Settings, Source
 from aiml_cli.settings.urls import host_of, is_local, is_unencrypted
-from aiml_cli.store import key_storage
-from aiml_cli.store.key_storage import ApiKey
+from aiml_cli.store import paths
+from aiml_cli.system.atomic_write import decode_utf8, format_position, read_file, update_file
 
 COMMAND_SECONDS = 30.0
+_SERVICE = "aiml"
+_KEYRING = "the system's keyring"
 _STORE_HINT = "store one with: aiml config key"
 _LASTING_SOURCES = (Source.FILE, Source.PROFILE, Source.ENVIRONMENT)
+
+
+@dataclass(frozen=True, slots=True)
+class ApiKey:
+    """An API key and where it was found; `notice` is a warning for the user, or ""."""
+
+    value: str = field(repr=False)
+    source: str
+    notice: str = ""
 
 
 def find_key(settings: Settings, url: str) -> ApiKey | None:
@@ -28,7 +45,7 @@ def find_stored_key(settings: Settings, url: str) -> ApiKey | None:
     source = f"environment {settings.source_names.get('api_key')}"
     if (key := _check_key(ApiKey(settings.options.api_key or "", source))) is not None:
         return key
-    return next((key for key in map(_check_key, key_storage.find_keys(host)) if key), None)
+    return next((key for key in map(_check_key, _find_stored_keys(host)) if key), None)
 
 
 def has_key_command(settings: Settings, url: str) -> bool:
@@ -52,7 +69,7 @@ def explain_missing_key(settings: Settings, url: str) -> str:
         return f"{settings.source_names.get('api_key')} holds {content}, not a key"
     if settings.options.key_command:
         return f"key_command is not asked for a key for {host}: it belongs to another address"
-    stored = key_storage.list_hosts()
+    stored = _list_hosts()
     if host in stored:
         return f"what is stored for {host} is a placeholder, not a key"
     if stored:
@@ -67,19 +84,27 @@ def refuse_plain_http(url: str, key: ApiKey | None) -> None:
 
 
 def store_key(host: str, value: str) -> str:
-    """Store a key for a host and return where; raise UsageError if it cannot be a key."""
+    """Store a key for a host and return where; raise UsageError if it cannot be a key.
+
+    A key of the same host in the other place is deleted.
+    """
     try:
         key = _check_key(ApiKey(value, "what was given"))
     except AuthError as error:
         raise UsageError(error.message, "nothing was stored") from None
     if key is None:
         raise UsageError("what was given is empty or a placeholder, not a key", "nothing was stored")
-    return key_storage.save_key(host, key.value)
+    if _write_keyring(host, key.value):
+        _delete_from_file(host)
+        return _KEYRING
+    _write_file(host, key.value)
+    _delete_from_keyring(host)
+    return f"file {paths.keys_file()}"
 
 
 def delete_stored_key(host: str) -> bool:
-    """Delete the stored key of a host and return whether there was one."""
-    return key_storage.delete_key(host)
+    """Delete the stored keys of a host and return whether there was one."""
+    return any([_delete_from_file(host), _delete_from_keyring(host)])
 
 
 def _check_key(key: ApiKey) -> ApiKey | None:
@@ -126,3 +151,86 @@ def _split_command(command: str) -> list[str]:
     if not words or ("/" in words[0] and not words[0].startswith("/")):
         raise AuthError("key_command names no program by its name or its full path")
     return words
+
+
+def _find_stored_keys(host: str) -> Iterator[ApiKey]:
+    """Yield the stored keys of a host without checking them; raise UsageError for a damaged file."""
+    if value := _read_keyring(host):
+        yield ApiKey(value, _KEYRING)
+    path = paths.keys_file()
+    if path and (value := _parse_keys(read_file(path), path).get(host)):
+        notice = f"others can read the key in {path}: chmod 600 {path}" if _is_open_to_others(path) else ""
+        yield ApiKey(value, f"file {path}", notice)
+
+
+def _list_hosts() -> list[str]:
+    """Return the hosts that have a key in the file; a keyring cannot list them."""
+    path = paths.keys_file()
+    return sorted(_parse_keys(read_file(path), path)) if path else []
+
+
+def _delete_from_file(host: str) -> bool:
+    is_stored = host in _list_hosts()
+    if is_stored:
+        _write_file(host, None)
+    return is_stored
+
+
+def _write_file(host: str, value: str | None) -> None:
+    """Set the key of a host in the file, or remove it."""
+    path = paths.require_path(paths.keys_file())
+
+    def change(old: bytes | None) -> bytes:
+        keys = {**_parse_keys(old, path), host: value}
+        return (json.dumps({name: key for name, key in keys.items() if key}, indent=2) + "\n").encode()
+
+    update_file(path, change)
+
+
+def _parse_keys(data: bytes | None, path: Path) -> dict[str, str]:
+    """Return the keys by host; raise UsageError with line and column, but without the file's text."""
+    if not data:
+        return {}
+    text = decode_utf8(data, path)
+    hint = f"remove {path}, then: aiml config key"
+    try:
+        keys = json.loads(text)
+    except json.JSONDecodeError as error:
+        raise UsageError(f"{path}, {format_position(text, error.pos)}: not JSON", hint) from None
+    if not isinstance(keys, dict) or not all(isinstance(key, str) for key in keys.values()):
+        raise UsageError(f"{path}: not a JSON object of hosts and keys", hint)
+    return keys
+
+
+def _load_keyring() -> Any:
+    return import_module("keyring")  # an extra that takes 0.1 s to import
+
+
+def _read_keyring(host: str) -> str | None:
+    """Return the key in the keyring; None also if the keyring is missing, locked or broken."""
+    with suppress(Exception):
+        value = _load_keyring().get_password(_SERVICE, host)
+        return value if isinstance(value, str) else None
+    return None
+
+
+def _write_keyring(host: str, value: str) -> bool:
+    """Store a key and read it back, because some keyrings store nothing."""
+    with suppress(Exception):
+        _load_keyring().set_password(_SERVICE, host, value)
+        return _read_keyring(host) == value
+    return False
+
+
+def _delete_from_keyring(host: str) -> bool:
+    """Delete a key; raise AuthError if it stays, because it would be used before any other."""
+    is_stored = _read_keyring(host) is not None
+    with suppress(Exception):
+        _load_keyring().delete_password(_SERVICE, host)
+    if is_stored and _read_keyring(host) is not None:
+        raise AuthError(f"{_KEYRING} does not let go of the key for {host}", "remove it with the keyring's own program")
+    return is_stored
+
+
+def _is_open_to_others(path: Path) -> bool:
+    return bool(path.stat().st_mode & paths.ANY_BY_OTHERS)

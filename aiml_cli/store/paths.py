@@ -2,13 +2,14 @@
 
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path
 
 from aiml_cli.errors import UsageError
 
 SESSION_VARIABLE = "AIML_SESSION"
+WRITE_BY_OTHERS, ANY_BY_OTHERS = 0o022, 0o077  # bits of a file mode
 _SESSION_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 
 
@@ -75,3 +76,27 @@ def _read_start_time(process: int) -> str:
     with suppress(OSError, IndexError):
         return Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[19]
     return ""
+
+
+def check_permissions() -> Iterator[tuple[str, bool]]:
+    """Yield a finding on the config's directory, the config file and the keys file, and whether it is in order."""
+    config, keys = config_file(), keys_file()
+    if config is None or keys is None:
+        yield "there is no home directory, and so no config file", True
+        return
+    for path, forbidden in (config.parent, WRITE_BY_OTHERS), (config, WRITE_BY_OTHERS), (keys, ANY_BY_OTHERS):
+        yield _check_mode(path, forbidden)
+
+
+def _check_mode(path: Path, forbidden: int) -> tuple[str, bool]:
+    try:
+        status = path.stat()
+    except FileNotFoundError:
+        return f"there is no {path}", True
+    except OSError as error:
+        return f"{path}: {error.strerror}", False
+    mode = status.st_mode & 0o777
+    if not mode & forbidden:
+        return f"{path}: mode {mode:03o}", True
+    action = "read" if forbidden == ANY_BY_OTHERS else "change"
+    return f"{path}: others can {action} it (chmod {'700' if path.is_dir() else '600'} {path})", False

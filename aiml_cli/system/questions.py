@@ -38,8 +38,8 @@ def confirm(question: str, *, default: bool = False) -> bool:
     except UsageError:
         return False
     with closing(terminal):
-        write_err(f"{question} {'[Y/n]' if default else '[y/N]'} ")
         try:
+            write_err(f"{question} {'[Y/n]' if default else '[y/N]'} ")
             answer = terminal.readline()
         except Stopped:
             write_err("\n")

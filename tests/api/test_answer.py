@@ -6,7 +6,7 @@ import pytest
 
 from aiml_cli.api.answer import Answer, Timing, error_from_completion
 from aiml_cli.api.completion_builder import Completion, CompletionBuilder
-from aiml_cli.api.endpoints import ENDPOINTS
+from aiml_cli.api.endpoints import get_endpoint
 from aiml_cli.api.parse_response import parse_response
 from aiml_cli.api.stream_events import Usage
 from aiml_cli.errors import AimlError, IncompleteAnswer, ServerError
@@ -31,7 +31,7 @@ def ended(name: bytes, response: bytes) -> bytes:
 
 def answered(endpoint: str, body: bytes) -> Completion:
     fold = CompletionBuilder()
-    for batch in parse_response(ENDPOINTS[endpoint], 200, {}, iter([body])):
+    for batch in parse_response(get_endpoint(endpoint), 200, {}, iter([body])):
         fold.add(batch)
     return fold.build()
 

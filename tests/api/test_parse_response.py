@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from aiml_cli.api.answer import error_from_completion
 from aiml_cli.api.completion_builder import Completion, CompletionBuilder
-from aiml_cli.api.endpoints import ENDPOINTS, Endpoint
+from aiml_cli.api.endpoints import ENDPOINT_NAMES, Endpoint, get_endpoint
 from aiml_cli.api.parse_response import parse_response
 from aiml_cli.api.sse import MAX_EVENT_BYTES, split_events
 from aiml_cli.api.stream_events import EventBatch
@@ -29,7 +29,7 @@ BODIES = {
 TYPES = ["text/event-stream", "text/event-stream; charset=utf-8", "application/json", "text/plain", ""]
 COMMENTS = b": PROCESSING\n\n" * 17
 
-every_endpoint = pytest.mark.parametrize("endpoint", ENDPOINTS.values(), ids=ENDPOINTS)
+every_endpoint = pytest.mark.parametrize("endpoint", [*map(get_endpoint, ENDPOINT_NAMES)], ids=ENDPOINT_NAMES)
 
 
 def completed(batches: Iterator[EventBatch] | list[EventBatch]) -> Completion:

@@ -10,7 +10,7 @@ from support.paths import SHARED
 
 from aiml_cli.api.answer import error_from_completion
 from aiml_cli.api.completion_builder import Completion, CompletionBuilder
-from aiml_cli.api.endpoints import ENDPOINTS
+from aiml_cli.api.endpoints import get_endpoint
 from aiml_cli.api.parse_response import parse_response
 from aiml_cli.errors import AimlError
 
@@ -27,7 +27,7 @@ def answered(recording: dict[str, Any], size: int) -> tuple[Completion, AimlErro
     headers = {"content-type": recording.get("content_type") or ""}
     fold = CompletionBuilder()
     try:
-        for batch in parse_response(ENDPOINTS[recording["endpoint"]], recording["status"], headers, chunks):
+        for batch in parse_response(get_endpoint(recording["endpoint"]), recording["status"], headers, chunks):
             fold.add(batch)
     except AimlError as error:
         return fold.build(), error

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from aiml_cli.api.endpoints import ENDPOINTS
+from aiml_cli.api.endpoints import ENDPOINT_NAMES, get_endpoint
 from aiml_cli.api.messages import Conversation
 from aiml_cli.api.request_body import apply_options, apply_overrides, set_path
 from aiml_cli.errors import UsageError
@@ -18,7 +18,7 @@ NAMES = st.text("abc", min_size=1, max_size=2)
 def placed() -> list[Any]:
     return [
         pytest.param(endpoint, row, id=f"{endpoint}-{row.name}")
-        for endpoint in ENDPOINTS
+        for endpoint in ENDPOINT_NAMES
         for row in ROWS.values()
         if endpoint in row.body_paths and "[" not in row.body_paths[endpoint].path
     ]
@@ -44,11 +44,11 @@ def test_a_value_lands_at_its_place_and_nowhere_else(endpoint: str, row: Option[
 
 @pytest.mark.parametrize("row", ROWS.values(), ids=ROWS)
 def test_a_value_is_not_sent_to_an_endpoint_that_does_not_have_it(row: Option[Any]) -> None:
-    for endpoint in set(ENDPOINTS) - set(row.body_paths):
+    for endpoint in set(ENDPOINT_NAMES) - set(row.body_paths):
         assert apply_options({}, endpoint, Options(**some({row.attribute: "a value"}))) == {}
 
 
-@pytest.mark.parametrize("endpoint", ENDPOINTS)
+@pytest.mark.parametrize("endpoint", ENDPOINT_NAMES)
 def test_what_nobody_asked_for_is_not_sent(endpoint: str) -> None:
     assert apply_options({"model": "a/b"}, endpoint, Options()) == {"model": "a/b"}
 
@@ -58,7 +58,7 @@ def test_zero_off_and_empty_are_sent(value: object) -> None:
     assert apply_options({}, "chat", Options(**some({"temperature": value}))) == {"temperature": value}
 
 
-@pytest.mark.parametrize("endpoint", ENDPOINTS.values(), ids=ENDPOINTS)
+@pytest.mark.parametrize("endpoint", [*map(get_endpoint, ENDPOINT_NAMES)], ids=ENDPOINT_NAMES)
 def test_no_secret_and_nothing_local_is_ever_sent(endpoint: Any) -> None:
     local = {row.attribute: "a made-up value" for row in ROWS.values() if not row.body_paths and row.name != "option"}
     body = endpoint.build_body(Conversation().add_message("user", "Hi"), Options(**some({**local, "model": "a/b"})))

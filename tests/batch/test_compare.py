@@ -274,14 +274,15 @@ def test_the_json_of_what_was_interrupted_holds_what_came(server: Loopback) -> N
 @pytest.mark.promise("reader-gone")
 def test_a_reader_that_goes_away_ends_all_requests(server: Loopback) -> None:
     gone = [threading.Event(), threading.Event()]
-    more = threading.Event()
+    more, both = threading.Event(), threading.Event()
     server.scripts_by_model = {
         "a": [BEGUN, more, chunk(delta("lo")), SILENCE, when(gone[0])],
-        "b": [BEGUN, SILENCE, when(gone[1])],
+        "b": [BEGUN, when(both), SILENCE, when(gone[1])],
     }
     with running(server) as process:
         assert process.stdout
         assert process.stdout.read(9) == b"## a\n\nHel"
+        assert both.wait(20)
         process.stdout.close()
         more.set()
         assert process.wait(30) == 141

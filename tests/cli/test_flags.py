@@ -9,7 +9,7 @@ import pytest
 import typer
 from typer.testing import CliRunner
 
-from aiml_cli.api.endpoints import ENDPOINTS
+from aiml_cli.api.endpoints import ENDPOINT_NAMES
 from aiml_cli.cli.flags import Words, with_options
 from aiml_cli.settings.options import Option, flags_of
 from aiml_cli.settings.resolve import Flags, RawValue
@@ -36,7 +36,7 @@ class Typed:
 
 
 def spellings() -> Iterator[Any]:
-    for endpoint in ENDPOINTS:
+    for endpoint in ENDPOINT_NAMES:
         for row in flags_of(endpoint):
             for word in (row.flag, row.short, *row.aliases):
                 if word:
@@ -62,7 +62,7 @@ def test_every_spelling_reaches_its_row(endpoint: str, row: Option[Any], word: s
     assert Typed(endpoint).on(word, *value).flags == {row.name: RawValue((text,), row.flag)}
 
 
-@pytest.mark.parametrize("endpoint", ENDPOINTS)
+@pytest.mark.parametrize("endpoint", ENDPOINT_NAMES)
 def test_no_flag_of_a_command_is_spelled_twice(endpoint: str) -> None:
     assert [word for word, count in Counter(spelled(endpoint)).items() if count > 1] == []
 
@@ -123,7 +123,7 @@ def test_a_command_without_words_takes_none() -> None:
     assert CliRunner().invoke(Typed(words="").app, ["word"]).exit_code == 2
 
 
-@pytest.mark.parametrize("endpoint", ENDPOINTS)
+@pytest.mark.parametrize("endpoint", ENDPOINT_NAMES)
 def test_help_tells_every_flag(endpoint: str) -> None:
     shown = CliRunner().invoke(Typed(endpoint).app, ["--help"], terminal_width=200).output
     assert [row.flag for row in flags_of(endpoint) if row.flag not in shown] == []

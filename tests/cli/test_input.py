@@ -240,6 +240,7 @@ WRONG = [
     ('[{"role": 3}]', "item 0 has a role that is no text"),
     ('[{"role": "user", "content": 3}]', "item 0 has a content that is a number"),
     ('[{"role": "user", "content": ["hi"]}]', "item 0 has a content with a text in it"),
+    ('[{"role": "user", "content": [null]}]', "item 0 has a content with null in it"),
     ("[" * 100_000, "not JSON that can be read"),
     ("[" + "9" * 5000 + "]", "not JSON that can be read"),
     ("\udcff", "not JSON: it is not UTF-8 text"),

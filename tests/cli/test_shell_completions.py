@@ -15,7 +15,7 @@ from support.paths import ROOT
 from aiml_cli.api.model_list import Model
 from aiml_cli.cli.commands.shell_completions import SHELLS
 from aiml_cli.settings.options import ROWS
-from aiml_cli.store import config_file, model_cache, template_files
+from aiml_cli.store import config_edit, model_cache, template_files
 
 SCRIPTS = ROOT / "completions"
 BASH_COMPLETION = Path("/usr/share/bash-completion/bash_completion")
@@ -297,7 +297,7 @@ def test_the_lists_are_where_the_program_puts_them(
         model_cache.CachedModels("https://api.example/v1", "", 0, b"[]", [Model(name) for name in NAMES + HOSTILE])
     )
     template_files.save_template("mine", {"prompt": "hi"}, lambda _: True)
-    config_file.set_value("color", "never", "night")
+    config_edit.set_value("color", "never", "night")
     for variable in ("XDG_CACHE_HOME", "XDG_CONFIG_HOME"):
         monkeypatch.setitem(ENVIRONMENT, variable, os.environ[variable])
     ask = started(shell, place)

@@ -126,6 +126,7 @@ def test_a_cap_ends_the_answer(demo: DemoClient) -> None:
     assert len(answer["output"][0]["content"][0]["text"]) == 64
     assert answer["incomplete_details"] == {"reason": "max_output_tokens"}
     assert answer["usage"]["output_tokens"] == 16
+    assert demo.respond(max_output_tokens=16.0, input_text="x" * 100).json["status"] == "incomplete"
     assert demo.respond(max_output_tokens=1000).json["status"] == "completed"
 
 

@@ -16,10 +16,10 @@ SECRET = "canary-0123456789"
 # One interpreter makes all writers: a hundred starts would take a minute.
 FORKS = """
 import os, signal, sys, time
-from aiml_cli.store import config_file as config, key_storage as vault
+from aiml_cli.store import api_keys, config_edit as config
 import tomlkit
 config.set_value("seed", "1")
-vault.save_key("a.example", "1" * 3000)
+api_keys.store_key("a.example", "1" * 3000)
 for line in sys.stdin:
     child = os.fork()
     if child == 0:
@@ -27,7 +27,7 @@ for line in sys.stdin:
             for seed in "1", "2":
                 config.set_value("seed", seed)
                 config.set_value("system", seed * 3000)
-                vault.save_key("a.example", seed * 3000)
+                api_keys.store_key("a.example", seed * 3000)
     time.sleep(int(line) / 1e6)  # any moment will do: the later writer may be anywhere
     os.kill(child, signal.SIGKILL)
     os.waitpid(child, 0)
@@ -35,7 +35,7 @@ for line in sys.stdin:
 """
 FIFTY = """
 import os, sys
-from aiml_cli.store import config_file as config, key_storage as vault
+from aiml_cli.store import api_keys, config_edit as config
 import tomlkit
 start, go = os.pipe()
 children = []
@@ -45,7 +45,7 @@ for n in range(50):
         os.close(go)
         os.read(start, 1)
         config.set_value("option", f"a{n}=1")
-        vault.save_key(f"{n}.example", "k" * 3000)
+        api_keys.store_key(f"{n}.example", "k" * 3000)
         os._exit(0)
 os.close(go)
 sys.exit(any(os.waitpid(child, 0)[1] for child in children))

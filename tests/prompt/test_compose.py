@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 
 from aiml_cli.api.messages import Document, Image, Part, Sound
 from aiml_cli.errors import UsageError
-from aiml_cli.prompt.compose import compose_prompt, read_at_file
+from aiml_cli.prompt.compose import compose_prompt
+from aiml_cli.prompt.file_sources import read_at_file
 
 Piped = Callable[[bytes], None]
 TEXT = st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"]), max_size=30)

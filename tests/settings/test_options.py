@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from support.paths import SHARED
 
-from aiml_cli.api.endpoints import ENDPOINTS
+from aiml_cli.api.endpoints import ENDPOINT_NAMES
 from aiml_cli.errors import UsageError
 from aiml_cli.settings.options import ROWS, Option, flags_of
 from aiml_cli.settings.resolve import read_table
@@ -34,7 +34,7 @@ ALSO_WANTED = [
 ]
 
 every_row = pytest.mark.parametrize("row", ROWS.values(), ids=ROWS)
-every_endpoint = pytest.mark.parametrize("endpoint", ENDPOINTS)
+every_endpoint = pytest.mark.parametrize("endpoint", ENDPOINT_NAMES)
 
 
 def twice(things: list[str]) -> list[str]:
@@ -110,7 +110,7 @@ def test_the_key_is_a_secret() -> None:
 
 @every_row
 def test_a_row_is_sent_only_to_endpoints_that_there_are(row: Option[Any]) -> None:
-    assert set(row.body_paths) <= set(ENDPOINTS)
+    assert set(row.body_paths) <= set(ENDPOINT_NAMES)
     assert all(
         re.fullmatch(r"[a-z_]+(\[[a-z_=]*\])?(\.[a-z_]+(\[[a-z_=]*\])?)*", place.path)
         for place in row.body_paths.values()
@@ -136,7 +136,7 @@ def test_what_is_said_with_each_call_has_no_variable() -> None:
 
 
 @pytest.mark.skipif(not PARAMS.exists(), reason="the vendor's parameters are no part of the repository")
-@pytest.mark.parametrize("endpoint", ENDPOINTS)
+@pytest.mark.parametrize("endpoint", ENDPOINT_NAMES)
 def test_the_list_of_the_vendors_parameters_is_read(endpoint: str) -> None:
     assert {"model", "stream", "tool_choice"} <= {
         param.values[0]["path"] for param in published() if param.values[0]["endpoint"] == endpoint

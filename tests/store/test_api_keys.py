@@ -12,9 +12,9 @@ import pytest
 
 from aiml_cli.errors import AimlError, AuthError, UsageError
 from aiml_cli.settings.resolve import RawValue, Settings, resolve
-from aiml_cli.store import api_keys, key_storage
+from aiml_cli.store import api_keys, paths
+from aiml_cli.store.api_keys import ApiKey
 from aiml_cli.store.config_file import read_sources
-from aiml_cli.store.key_storage import ApiKey
 
 HOME = "https://api.aimlapi.com/v1/chat/completions"
 ELSEWHERE = "https://other.example/v1"
@@ -149,7 +149,7 @@ def test_a_key_file_that_others_can_read_is_told_and_used(file: Path) -> None:
     file.chmod(0o640)
     key = api_keys.find_key(settled(), HOME)
     assert key == ApiKey(SECRET, f"file {file}", f"others can read the key in {file}: chmod 600 {file}")
-    assert (f"{file}: others can read it (chmod 600 {file})", False) in key_storage.check_permissions()
+    assert (f"{file}: others can read it (chmod 600 {file})", False) in paths.check_permissions()
 
 
 @pytest.mark.promise("damaged-config")

@@ -13,11 +13,11 @@ from hypothesis import strategies as st
 from aiml_cli.errors import AimlError, UsageError
 from aiml_cli.settings.options import ROWS, value_of
 from aiml_cli.settings.resolve import RawValue, Settings, Source, resolve
-from aiml_cli.store import config_file, paths
+from aiml_cli.store import config_edit, config_file, paths
 
 SET_ONE = """
 import sys
-from aiml_cli.store import config_file as config
+from aiml_cli.store import config_edit as config
 config.set_value(sys.argv[1], sys.argv[2], sys.argv[3] or None)
 """
 TWO_PROFILES = "profile = 'home'\n[profiles.home]\nseed = 1\n[profiles.work]\nseed = 2\n"
@@ -98,7 +98,7 @@ def test_a_profile_has_a_name_and_no_path(name: str) -> None:
     with pytest.raises(UsageError, match="is not a profile's name"):
         settled({"profile": name})
     with pytest.raises(UsageError, match="is not a profile's name"):
-        config_file.set_value("seed", "1", name)
+        config_edit.set_value("seed", "1", name)
 
 
 @pytest.mark.promise("damaged-config")
@@ -118,7 +118,7 @@ def test_a_profile_has_a_name_and_no_path(name: str) -> None:
 )
 def test_a_damaged_file_is_told_and_left_alone(file: Path, damaged: bytes, place: str) -> None:
     file.write_bytes(damaged)
-    for attempt in (settled, lambda: config_file.set_value("seed", "5"), lambda: config_file.unset_value("seed")):
+    for attempt in (settled, lambda: config_edit.set_value("seed", "5"), lambda: config_edit.unset_value("seed")):
         with pytest.raises(UsageError) as told:
             attempt()
         assert told.value.message.startswith(f"{file}{place}")
@@ -193,7 +193,7 @@ def test_the_current_directory_says_nothing(tmp_path: Path) -> None:
 )  # fmt: skip
 def test_a_change_leaves_the_rest_as_it_stands(file: Path, before: str, said: tuple[str, ...], after: str) -> None:
     file.write_text(before)
-    config_file.set_value(*said)
+    config_edit.set_value(*said)
     assert file.read_text() == after
 
 
@@ -208,9 +208,9 @@ def test_any_run_of_changes_does_what_it_says_and_keeps_every_comment(
     for name, number, profile in changes:
         table = wanted.setdefault("profiles", {}).setdefault(profile, {}) if profile else wanted
         if number is None:
-            assert config_file.unset_value(name, profile) is (table.pop(name, None) is not None)
+            assert config_edit.unset_value(name, profile) is (table.pop(name, None) is not None)
         else:
-            config_file.set_value(name, str(number), profile)
+            config_edit.set_value(name, str(number), profile)
             table[name] = number
     written = file.read_text()
     found = tomllib.loads(written)
@@ -231,17 +231,17 @@ def test_any_run_of_changes_does_what_it_says_and_keeps_every_comment(
 )
 def test_a_setting_is_taken_out(file: Path, before: str, profile: str | None, after: str) -> None:
     file.write_text(before)
-    assert config_file.unset_value("seed", profile)
+    assert config_edit.unset_value("seed", profile)
     assert file.read_text() == after
-    assert not config_file.unset_value("seed", profile)
+    assert not config_edit.unset_value("seed", profile)
 
 
 def test_what_is_no_setting_any_more_can_be_taken_out(file: Path) -> None:
     file.write_text("old_name = 1\nseed = 1\n")
-    assert config_file.unset_value("old_name")
+    assert config_edit.unset_value("old_name")
     assert value("seed") == 1
     with pytest.raises(UsageError, match="unknown setting 'old_name'"):
-        config_file.unset_value("old_name")
+        config_edit.unset_value("old_name")
 
 
 @pytest.mark.parametrize(
@@ -260,9 +260,9 @@ def test_what_is_no_setting_any_more_can_be_taken_out(file: Path) -> None:
     ],
 )
 def test_what_cannot_be_kept_is_refused_before_anything_is_written(name: str, text: str, sentence: str) -> None:
-    config_file.set_value("seed", "1")
+    config_edit.set_value("seed", "1")
     with pytest.raises(UsageError) as told:
-        config_file.set_value(name, text)
+        config_edit.set_value(name, text)
     assert told.value.message.startswith(sentence)
     assert [path.read_text() for path in folder_of("config.toml")] == ["seed = 1\n"]
 
@@ -270,8 +270,8 @@ def test_what_cannot_be_kept_is_refused_before_anything_is_written(name: str, te
 def test_a_profile_does_not_choose_a_profile(file: Path) -> None:
     file.write_text(TWO_PROFILES)
     with pytest.raises(UsageError, match="profile has no place in a profile"):
-        config_file.set_value("profile", "home", "work")
-    config_file.set_value("profile", "work")
+        config_edit.set_value("profile", "home", "work")
+    config_edit.set_value("profile", "work")
     assert value("seed") == 2
 
 
@@ -285,15 +285,15 @@ def test_what_would_do_harm_is_not_done(file: Path) -> None:
     before = "profiles = {work = {n = 1}}\n"
     file.write_text(before)
     with pytest.raises(AimlError, match="cannot be changed without harm"):
-        config_file.set_value("seed", "1", "home")
+        config_edit.set_value("seed", "1", "home")
     assert file.read_text() == before
 
 
 def test_a_pair_joins_those_there_are_and_json_takes_their_place(file: Path) -> None:
     for text in ("top_k=5", "user=me", "top_k=6"):
-        config_file.set_value("option", text)
+        config_edit.set_value("option", text)
     for text in ('{"type": "text", "a": 1}', '{"type": "json_object"}'):
-        config_file.set_value("response_format", text)
+        config_edit.set_value("response_format", text)
     assert tomllib.loads(file.read_text()) == {
         "option": {"top_k": 6, "user": "me"}, "response_format": {"type": "json_object"},
     }  # fmt: skip
@@ -317,5 +317,5 @@ def test_a_linked_config_file_is_read_and_not_written(file: Path, tmp_path: Path
     file.symlink_to(target)
     assert value("seed") == 1
     with pytest.raises(UsageError, match="symbolic link"):
-        config_file.set_value("seed", "2")
+        config_edit.set_value("seed", "2")
     assert (file.is_symlink(), target.read_text()) == (True, "seed = 1\n")

@@ -15,11 +15,11 @@ HOMELESS = """
 import os
 import platformdirs.unix
 from aiml_cli.errors import UsageError
-from aiml_cli.store import config_file as config, paths
+from aiml_cli.store import config_edit, config_file as config, paths
 os.setuid(54321)
 assert paths.config_file() is None and paths.keys_file() is None
 assert not any(config.read_sources({}, {}).values())
-for ask in (lambda: config.set_value("effort", "low"), paths.cache_dir):
+for ask in (lambda: config_edit.set_value("effort", "low"), paths.cache_dir):
     try:
         ask()
     except UsageError as fault:

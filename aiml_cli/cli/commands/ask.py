@@ -2,14 +2,14 @@
 
 import os
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
 from aiml_cli.api.answer import Answer
-from aiml_cli.api.endpoints import ENDPOINTS
+from aiml_cli.api.endpoints import get_endpoint
 from aiml_cli.core import turn
-from aiml_cli.core.chat_request import ChatRequest, is_stored_action
-from aiml_cli.core.schema_retry import response_spec_of
-from aiml_cli.core.start_demo import start_demo_if_asked
+from aiml_cli.core.chat_request import ChatRequest, has_answer_format, is_stored_action
 from aiml_cli.errors import AimlError, UsageError
 from aiml_cli.output.choose_renderer import AnswerOutput, choose_output
 from aiml_cli.output.json_output import answer_to_dict, json_line
@@ -19,6 +19,9 @@ from aiml_cli.settings.resolve import Flags, Settings, resolve
 from aiml_cli.store.config_file import read_sources
 from aiml_cli.system.stdio import print_err, print_out
 from aiml_cli.transport.choose_transport import validate_paths
+
+if TYPE_CHECKING:
+    from aiml_cli.schema.check import ResponseSpec
 
 
 def ask(endpoint: str, words: Sequence[str], flags: Flags) -> int:
@@ -30,7 +33,7 @@ def ask(endpoint: str, words: Sequence[str], flags: Flags) -> int:
         if settings.options.record or settings.options.replay:
             validate_paths(settings.options)  # before any other file is opened
         run_several = _choose_run(endpoint, words, flags, settings)
-        spec = None if run_several else response_spec_of(settings)
+        spec = None if run_several else _make_response_spec(settings)
         is_dry_run = (settings.options.dry_run or settings.options.as_) and not is_stored_action(settings.options)
         output = None if is_dry_run or run_several else choose_output(settings.options, os.environ)
     except AimlError as error:
@@ -42,9 +45,9 @@ def ask(endpoint: str, words: Sequence[str], flags: Flags) -> int:
         from aiml_cli.core import dry_run  # needed here only
 
         settings = dry_run.use_placeholder_server(settings)
-        return dry_run.print_snippet(ChatRequest(ENDPOINTS[endpoint], words, settings, spec))
-    with start_demo_if_asked(settings) as resolved:
-        return _run_turn(ChatRequest(ENDPOINTS[endpoint], words, resolved, spec), output)
+        return dry_run.print_snippet(ChatRequest(get_endpoint(endpoint), words, settings, spec))
+    with _choose_server(settings) as resolved:
+        return _run_turn(ChatRequest(get_endpoint(endpoint), words, resolved, spec), output)
 
 
 def _choose_run(endpoint: str, words: Sequence[str], flags: Flags, settings: Settings) -> "Callable[[], int] | None":
@@ -71,6 +74,22 @@ def _choose_run(endpoint: str, words: Sequence[str], flags: Flags, settings: Set
 
         return lambda: chunks.ask_chunks(endpoint, words, settings)
     return None
+
+
+def _make_response_spec(settings: Settings) -> "ResponseSpec | None":
+    if not has_answer_format(settings.options):
+        return None
+    from aiml_cli.core import schema_retry  # most answers may have any format
+
+    return schema_retry.make_response_spec(settings)
+
+
+def _choose_server(settings: Settings) -> AbstractContextManager[Settings]:
+    if not settings.options.demo:
+        return nullcontext(settings)
+    from aiml_cli.core import start_demo  # for few calls only
+
+    return start_demo.start_demo_if_asked(settings)
 
 
 def _list_modes(settings: Settings, flags: Flags) -> Sequence[str]:

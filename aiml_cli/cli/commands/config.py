@@ -10,7 +10,7 @@ from aiml_cli.errors import AimlError, UsageError
 from aiml_cli.settings.options import ROWS, Option, value_of
 from aiml_cli.settings.resolve import Flags, Settings, Source, persistent_options, read_table, resolve
 from aiml_cli.settings.urls import host_of
-from aiml_cli.store import api_keys, config_file, paths
+from aiml_cli.store import api_keys, config_edit, config_file, paths
 from aiml_cli.system import stdio, terminal
 from aiml_cli.system.questions import confirm
 from aiml_cli.system.sanitize import sanitize
@@ -45,7 +45,7 @@ def get_setting(name: str, flags: Flags = NO_FLAGS) -> int:
 def set_setting(name: str, value: str, profile: str | None = None) -> int:
     """Set a setting in the config file, and print which source overrides it."""
     name = _require_setting(name)
-    config_file.set_value(name, value, profile)
+    config_edit.set_value(name, value, profile)
     with suppress(UsageError):  # the command that uses a wrong setting reports it
         sources = config_file.read_sources(NO_FLAGS, os.environ)
         for values in (sources[Source.ENVIRONMENT], {} if profile else sources[Source.PROFILE]):
@@ -57,7 +57,7 @@ def set_setting(name: str, value: str, profile: str | None = None) -> int:
 def unset_setting(name: str, profile: str | None = None) -> int:
     """Remove a setting from the config file."""
     name = _normalize_name(name)
-    if not config_file.unset_value(name, profile):
+    if not config_edit.unset_value(name, profile):
         print_err(f"aiml: {name} was not set in {paths.config_file()}")
     return 0
 
@@ -73,21 +73,19 @@ def edit_config() -> int:
 
     Raises UsageError with file, line and column of an error, and with the path of the copy.
     """
-    from aiml_cli.store import config_draft  # only for those who edit
-
-    draft = config_draft.create_draft()
+    draft = config_edit.create_draft()
     editor = os.environ.get("VISUAL") or os.environ.get("EDITOR") or "vi"
-    config_draft.edit_draft(draft, editor)
-    while error := config_draft.find_error(draft):
+    config_edit.edit_draft(draft, editor)
+    while error := config_edit.find_error(draft):
         try:
             is_retry = _confirm_retry(error)
         except Stopped:
-            print_err(f"\naiml: the config file is as it was; {config_draft.describe_draft(draft)}")
+            print_err(f"\naiml: the config file is as it was; {config_edit.describe_draft(draft)}")
             raise
         if not is_retry:
-            raise UsageError(error.message, f"the config file is as it was; {config_draft.describe_draft(draft)}")
-        config_draft.edit_draft(draft, editor)
-    if not config_draft.install_draft(draft):
+            raise UsageError(error.message, f"the config file is as it was; {config_edit.describe_draft(draft)}")
+        config_edit.edit_draft(draft, editor)
+    if not config_edit.install_draft(draft):
         print_err("aiml: nothing was changed")
     return 0
 

@@ -11,7 +11,7 @@ from aiml_cli.errors import AimlError, AuthError, RequestRejected, UsageError
 from aiml_cli.settings.conflicts import check_conflicts
 from aiml_cli.settings.resolve import Flags, Settings, resolve
 from aiml_cli.settings.urls import host_of, is_local, origin_of
-from aiml_cli.store import api_keys, config_file, key_storage
+from aiml_cli.store import api_keys, config_file, paths
 from aiml_cli.system import stdio
 from aiml_cli.system.sanitize import sanitize
 from aiml_cli.transport.choose_transport import make_send, open_client, validate_paths
@@ -39,7 +39,7 @@ def check(flags: Flags = NO_FLAGS) -> int:
 
 
 def _run_checks(flags: Flags) -> Iterator[CheckResult]:
-    for text, is_fine in key_storage.check_permissions():
+    for text, is_fine in paths.check_permissions():
         yield CheckResult(text, 0 if is_fine else UsageError.exit_code)
     try:
         settings = resolve(config_file.read_sources(flags, os.environ))
@@ -71,7 +71,7 @@ def _check_recording(settings: Settings) -> CheckResult:
     return CheckResult(f"{settings.options.replay} answers in the place of a server; no key is looked for")
 
 
-def _check_key(settings: Settings, url: str, key: key_storage.ApiKey | None) -> CheckResult:
+def _check_key(settings: Settings, url: str, key: api_keys.ApiKey | None) -> CheckResult:
     if key:
         return CheckResult(f"the key comes from: {key.source}")
     if is_local(url):
@@ -80,7 +80,7 @@ def _check_key(settings: Settings, url: str, key: key_storage.ApiKey | None) -> 
     return CheckResult(f"{missing} (store one with: aiml config key)", AuthError.exit_code)
 
 
-def _check_server(settings: Settings, url: str, key: key_storage.ApiKey | None) -> Iterator[CheckResult]:
+def _check_server(settings: Settings, url: str, key: api_keys.ApiKey | None) -> Iterator[CheckResult]:
     """Request the balance, which costs nothing and needs the key."""
     try:
         status, headers, body = _fetch(settings, url, key)
@@ -97,7 +97,7 @@ def _check_server(settings: Settings, url: str, key: key_storage.ApiKey | None) 
         yield _describe_error(status_error)
 
 
-def _fetch(settings: Settings, url: str, key: key_storage.ApiKey | None) -> tuple[int, Mapping[str, str], bytes]:
+def _fetch(settings: Settings, url: str, key: api_keys.ApiKey | None) -> tuple[int, Mapping[str, str], bytes]:
     headers = {"User-Agent": f"aiml/{__version__}", "Accept": "application/json"}
     if key:
         headers["Authorization"] = f"Bearer {key.value}"

@@ -5,7 +5,7 @@ import os
 from collections.abc import Iterator
 
 from aiml_cli import __version__
-from aiml_cli.api.endpoints import ENDPOINTS
+from aiml_cli.api.endpoints import get_endpoint
 from aiml_cli.api.error_response import error_from_status
 from aiml_cli.api.lenient_json import Json, as_dict, as_list, as_number, as_str
 from aiml_cli.core.chat_request import ChatRequest, resolve_key
@@ -18,7 +18,7 @@ from aiml_cli.settings.conflicts import check_conflicts
 from aiml_cli.settings.options import Option
 from aiml_cli.settings.resolve import Flags, Settings, parse_value, resolve
 from aiml_cli.settings.urls import host_of, origin_of
-from aiml_cli.store import key_storage
+from aiml_cli.store.api_keys import ApiKey
 from aiml_cli.store.config_file import read_sources
 from aiml_cli.system.stdio import print_out, write_out
 from aiml_cli.system.terminal import is_terminal
@@ -40,7 +40,7 @@ def show_gateway_usage(flags: Flags, period_option: Option[str]) -> int:
     if period not in PERIODS:
         raise UsageError(f"the gateway knows no period {period!r}", f"--period {', '.join(PERIODS)}; or add --by")
     with start_demo_if_asked(settings) as resolved:
-        key = resolve_key(ChatRequest(ENDPOINTS["chat"], (), resolved))
+        key = resolve_key(ChatRequest(get_endpoint("chat"), (), resolved))
         balance = _fetch_object(resolved, key, "/v2/billing")
         usage = _fetch_object(resolved, key, f"/v2/usage/detail?period={period}")
     if settings.options.json:
@@ -49,7 +49,7 @@ def show_gateway_usage(flags: Flags, period_option: Option[str]) -> int:
     return print_out(_format_report(balance, usage, period) if is_terminal(1) else _format_tsv(balance, usage))
 
 
-def _fetch_object(settings: Settings, key: key_storage.ApiKey | None, path: str) -> dict[str, Json]:
+def _fetch_object(settings: Settings, key: ApiKey | None, path: str) -> dict[str, Json]:
     """Return a JSON object of the gateway; raise the error of its status."""
     url = origin_of(settings.options.base_url or "") + path
     headers = {"User-Agent": f"aiml/{__version__}", "Accept": "application/json"}

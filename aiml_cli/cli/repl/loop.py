@@ -5,7 +5,7 @@ import sys
 from collections.abc import Callable, Sequence
 from threading import Thread
 
-from aiml_cli.api.endpoints import ENDPOINTS
+from aiml_cli.api.endpoints import get_endpoint
 from aiml_cli.cli.repl import slash_commands, slash_content, slash_conversation, slash_info, slash_settings
 from aiml_cli.cli.repl.load_conversation import load_conversation
 from aiml_cli.cli.repl.plain_input import QUOTES, PlainInput
@@ -32,7 +32,7 @@ def run_repl(endpoint: str, words: Sequence[str], flags: Flags) -> int:
     """Read and answer messages until the user leaves; raise UsageError without a terminal."""
     _require_terminal()
     settings = resolve(read_sources(flags, os.environ), endpoint)
-    require_key(ChatRequest(ENDPOINTS[endpoint], words, settings))
+    require_key(ChatRequest(get_endpoint(endpoint), words, settings))
     with start_demo_if_asked(settings) as addressed:
         session = Session(endpoint, flags, addressed.options.base_url if settings.options.demo else None)
         session.check_flags()

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from aiml_cli.api.answer import can_continue
-from aiml_cli.api.endpoints import ENDPOINTS
+from aiml_cli.api.endpoints import get_endpoint
 from aiml_cli.api.messages import Conversation
 from aiml_cli.api.model_list import Model
 from aiml_cli.catalog import pricing
@@ -149,7 +149,7 @@ class Session:
         """
         check_conflicts(settings)
         outputs = () if repeated else tuple(self.shell_outputs)
-        endpoint, spec = ENDPOINTS[self.endpoint], response_spec_of(settings)
+        endpoint, spec = get_endpoint(self.endpoint), response_spec_of(settings)
         request = ChatRequest(endpoint, words, settings, spec, extra_files=outputs, repeated=repeated)
         earlier, host = self.turns[: len(self.turns) - replaced], host_of(request.url)
         previous = build_previous_turns(earlier, self.conversation_id, self.system, host, self.root_response_id)

@@ -9,7 +9,7 @@ from aiml_cli.cli.repl.session import Session
 from aiml_cli.cli.repl.slash_commands import slash
 from aiml_cli.core.model_fallback import split_models
 from aiml_cli.errors import UsageError
-from aiml_cli.prompt.compose import read_at_file
+from aiml_cli.prompt.file_sources import read_at_file
 from aiml_cli.settings.options import ROWS, Option, value_of
 from aiml_cli.settings.resolve import RawValue, parse_value, persistent_options
 from aiml_cli.system.stdio import print_err

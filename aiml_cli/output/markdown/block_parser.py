@@ -258,14 +258,16 @@ class _ParserState:
 
     def _parse_underline(self, bare: str) -> bool:
         """Turn the open paragraph into a heading or a table; return False if the line does neither."""
-        last_line = self._lines[-1] if self._lines else ""
+        if not self._lines:  # the beginning of a long paragraph is shown already
+            return False
+        last_line = self._lines[-1]
         if "|" in bare and _DELIMITERS.match(bare) and len(split_cells(bare)) == len(split_cells(last_line)):
             header = self._lines.pop()
             if self._lines:
                 self._emit("paragraph", "\n".join(self._lines), is_last=False)
             self.leaf, self._lines, self._part = "table", [header, bare], 0
             return True
-        if self._lines and not self._part and _UNDERLINE.match(bare):
+        if not self._part and _UNDERLINE.match(bare):
             text, self._lines, self.leaf = "\n".join(self._lines), [], ""
             self._emit("heading", text, level=1 if bare[0] == "=" else 2)
             return True

@@ -240,7 +240,7 @@ def test_show_names_attachments_and_calls_and_dumps_none(capfd: Capture) -> None
 def test_show_knows_the_items_of_responses_too(capfd: Capture) -> None:
     call = {"type": "function_call", "name": "weather", "arguments": "{}", "call_id": "c"}
     refused = {"type": "message", "role": "assistant", "content": [{"type": "refusal", "refusal": "No."}]}
-    write("q", "", items=[{"type": "reasoning"}, {"type": "web_search_call"}, call, refused])
+    write("q", "", items=[{"type": "reasoning"}, {"type": ["odd"]}, {"type": "web_search_call"}, call, refused])
     assert out(capfd, "show").endswith("[web search call]\n[call weather {}]\n[refusal: No.]\n")
 
 

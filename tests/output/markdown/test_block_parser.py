@@ -107,6 +107,12 @@ def test_a_paragraph_without_an_end_is_given_in_pieces() -> None:
     assert sum(len(block.text) for block in cutter.open_blocks()) <= MAX_OPEN_LENGTH + len("word ")
 
 
+@pytest.mark.parametrize("line", ["|-|", "| - |", "===", "---"])
+def test_a_long_paragraph_has_no_underline_once_its_text_is_shown(line: str) -> None:
+    first, *_ = cut("w" * (MAX_OPEN_LENGTH + 1) + f"\n{line}\n")
+    assert (first.kind, first.text) == ("paragraph", "w" * (MAX_OPEN_LENGTH + 1))
+
+
 def test_code_is_given_before_its_fence_ends() -> None:
     blocks = BlockParser().feed("```\n" + "x\n" * (LINES_PER_SLICE + 1))
     assert [(block.kind, block.is_last, block.text.count("x")) for block in blocks] == [

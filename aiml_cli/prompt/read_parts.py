@@ -1,0 +1,168 @@
+"""Turn files, standard input and typed words into the parts of a message."""
+
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+from aiml_cli.api.messages import Image, Part
+from aiml_cli.errors import UsageError
+from aiml_cli.prompt import stdin
+from aiml_cli.prompt.attachments import Attachment, make_part, wrap_in_tag
+from aiml_cli.prompt.decode_text import SizeLimit, decode_text, detect_type
+from aiml_cli.prompt.file_sources import Fetch, FileContent, Notify, find_files, is_image_url
+
+CheckText = Callable[[str, str], None]
+FitInputs = Callable[["PromptParts"], Sequence[str]]
+
+
+class InputText(NamedTuple):
+    """A text that was not typed, and its name."""
+
+    name: str
+    text: str
+
+
+class PromptParts(NamedTuple):
+    """The parts of a message: the inputs, which can be shortened, and all other texts, which cannot."""
+
+    inputs: Sequence[InputText]
+    other_texts: Sequence[str]
+    image_count: int
+
+
+class _Piece(NamedTuple):
+    """Texts that will be joined, or a part that is not text; `inputs` are the indexes of texts that were not typed."""
+
+    texts: tuple[str, ...]
+    part: Part | None = None
+    attachment: Attachment | None = None
+    name: str = ""
+    inputs: tuple[int, ...] = ()
+
+
+class _StdinContent(NamedTuple):
+    """Standard input: its text, or the bytes and the media type of what is not text."""
+
+    text: str
+    data: bytes = b""
+    media_type: str = ""
+
+
+class PartReader(NamedTuple):
+    """Reads names and bytes; `detail` is how closely the model looks at images, `check_text` sees each text."""
+
+    fetch: Fetch
+    notify: Notify
+    check_text: CheckText | None
+    detail: str | None
+    size_limit: SizeLimit
+
+    def read_name(self, name: str) -> list[_Piece]:
+        """Return the pieces of a file, a folder, a glob or a URL."""
+        if is_image_url(name):
+            return [_Piece((), Image(name, self.detail), Attachment(name, "image", None))]
+        return [self.make_piece(content) for content in find_files(name, self.size_limit, self.fetch, self.notify)]
+
+    def make_piece(self, content: FileContent) -> _Piece:
+        """Return the piece of a file: an attachment, or text in a tag."""
+        if media_type := detect_type(content.data):
+            return _Piece((), *make_part(content.name, content.data, media_type, self.detail))
+        return _Piece(wrap_in_tag("file", self._decode(content), content.name), name=content.name, inputs=(1,))
+
+    def read_stdin(self) -> _StdinContent:
+        """Read standard input to its end."""
+        data = stdin.read_stdin(self.notify, self.size_limit)
+        if media_type := detect_type(data):
+            return _StdinContent("", data, media_type)
+        return _StdinContent(self._decode(FileContent(stdin.NAME, data)))
+
+    def make_stdin_piece(self, content: _StdinContent, tag: str, name: str = "") -> _Piece:
+        """Return the piece of standard input: an attachment, or text in a tag."""
+        if content.media_type:
+            return _Piece((), *make_part(stdin.NAME, content.data, content.media_type, self.detail))
+        return _Piece(wrap_in_tag(tag, content.text, name), name=stdin.NAME, inputs=(1,))
+
+    def _decode(self, content: FileContent) -> str:
+        text, notice = decode_text(content.data, content.name, content.charset)
+        if notice:
+            self.notify(notice)
+        if self.check_text:
+            self.check_text(content.name, text)
+        return text
+
+
+def read_parts(
+    typed: str,
+    files: Sequence[str],
+    texts: Sequence[FileContent],
+    reader: PartReader,
+    *,
+    is_piped: bool,
+    fit_inputs: FitInputs | None,
+) -> tuple[tuple[Part, ...], tuple[Attachment, ...]]:
+    """Return the parts of a message, with adjacent texts joined, and the attachments among them.
+
+    Files and texts come first, then standard input, the typed words last. `fit_inputs` returns what is sent of the
+    texts that were not typed.
+    """
+    piped = reader.read_stdin() if is_piped or typed.strip() == "-" or "-" in files else None
+    pieces: list[_Piece] = []
+    for name in files:
+        if name != "-":
+            pieces += reader.read_name(name)
+        elif piped:
+            pieces.append(reader.make_stdin_piece(piped, "file", stdin.NAME))
+    pieces += [reader.make_piece(content) for content in texts]
+    pieces += _make_instruction(typed, None if "-" in files else piped, reader)
+    pieces = _fit_pieces(pieces, fit_inputs) if fit_inputs else pieces
+    return _join_texts(pieces), tuple(piece.attachment for piece in pieces if piece.attachment)
+
+
+def _make_instruction(typed: str, piped: _StdinContent | None, reader: PartReader) -> list[_Piece]:
+    """Combine the words and standard input, which precedes them, replaces its placeholder, or is the whole prompt."""
+    if stdin.PLACEHOLDER in typed:
+        if piped and piped.media_type:
+            raise UsageError(
+                f"{stdin.PLACEHOLDER} stands for text, and {stdin.NAME} is {piped.media_type}",
+                "leave it out of the prompt",
+            )
+        between = piped.text if piped else ""
+        texts = [text for typed_text in typed.split(stdin.PLACEHOLDER) for text in (typed_text, between)][:-1]
+        return [_Piece(tuple(texts), name=stdin.NAME, inputs=tuple(range(1, len(texts), 2)))]
+    has_words = typed.strip() not in ("", "-")
+    if piped is None or not (piped.text or piped.media_type):
+        return [_Piece((typed,))] if has_words else []
+    if has_words:
+        return [reader.make_stdin_piece(piped, "stdin"), _Piece((typed,))]
+    if piped.media_type:
+        return [reader.make_stdin_piece(piped, "stdin")]
+    return [_Piece((piped.text,), name=stdin.NAME, inputs=(0,))]
+
+
+def _fit_pieces(pieces: Sequence[_Piece], fit_inputs: FitInputs) -> list[_Piece]:
+    """Replace each input by what is sent of it."""
+    inputs = [InputText(piece.name, piece.texts[index]) for piece in pieces for index in piece.inputs]
+    others = [text for piece in pieces for index, text in enumerate(piece.texts) if index not in piece.inputs]
+    image_count = sum(piece.part is not None for piece in pieces)
+    fitted = iter(fit_inputs(PromptParts(inputs, others, image_count)) if inputs else ())
+    return [
+        piece._replace(
+            texts=tuple(next(fitted) if index in piece.inputs else text for index, text in enumerate(piece.texts))
+        )
+        for piece in pieces
+    ]
+
+
+def _join_texts(pieces: Sequence[_Piece]) -> tuple[Part, ...]:
+    """Join adjacent texts, each group at once, and leave out blank ones."""
+    parts: list[Part] = []
+    texts: list[str] = []
+    for piece in [*pieces, None]:
+        if piece and piece.part is None:
+            texts += ["\n\n", *piece.texts] if texts else piece.texts
+            continue
+        if any(text and not text.isspace() for text in texts):
+            parts.append("".join(texts))
+        texts = []
+        if piece and piece.part is not None:
+            parts.append(piece.part)
+    return tuple(parts)

@@ -1,0 +1,154 @@
+"""Change the config file: set or unset a value, or edit the whole file in a copy that is checked first."""
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from secrets import token_hex
+from typing import Any
+
+from aiml_cli.errors import AimlError, UsageError
+from aiml_cli.settings.options import ROWS
+from aiml_cli.settings.resolve import RawValue, parse_value, read_table
+from aiml_cli.store import paths, toml_edit
+from aiml_cli.store.config_file import (
+    NO_NESTING,
+    find_table_path,
+    get_table,
+    parse_document,
+    read_profile,
+    to_toml_value,
+    validate_config,
+)
+from aiml_cli.store.toml_edit import TablePath
+from aiml_cli.system.atomic_write import create_file, decode_utf8, read_file, refuse_symlink, update_file
+from aiml_cli.system.child_process import run_editor
+
+_EMPTY = b"# Settings of aiml: NAME = VALUE, one a line. Their names: aiml config show\n"
+
+
+def set_value(name: str, text: str, profile: str | None = None) -> None:
+    """Set a value at the top level or in a profile; the other keys of a KEY=VALUE setting stay.
+
+    Raises UsageError with the message of every other source, and for a value that TOML cannot express.
+    """
+    raw_value, value_type = read_table({name: text}, "config set")[name], ROWS[name].value_type
+    if value_type.is_list and not parse_value(ROWS[name], raw_value):
+        message = f"{raw_value.source_name}: {text!r} is not {value_type.name}"
+        raise UsageError(message, f"aiml config unset {name} removes it")
+    path = paths.require_path(paths.config_file())
+    update_file(path, lambda old: _change_value(old or b"", path, find_table_path(profile), name, raw_value))
+
+
+def _change_value(data: bytes, path: Path, table_path: TablePath, name: str, raw_value: RawValue) -> bytes:
+    """Return the file's bytes with a changed setting."""
+    document, row = parse_document(data, path), ROWS[name]
+    if name == "profile" and table_path:
+        raise UsageError(f"{raw_value.source_name}: {NO_NESTING}")
+    if name == "profile":
+        read_profile(document, raw_value, path)
+    old, value = get_table(document, table_path).get(name), to_toml_value(parse_value(row, raw_value))
+    if row.value_type.is_list and isinstance(old, dict) and isinstance(value, dict):
+        value = {**old, **value}
+    new = None if _has_null_or_nan(value) else _write_value(decode_utf8(data, path), path, table_path, name, value)
+    if new is None:
+        message = f"{raw_value.source_name}: the config file cannot hold {raw_value.texts[0]!r}"
+        raise UsageError(message, f"say {row.flag} with each call")
+    return new
+
+
+def unset_value(name: str, profile: str | None = None) -> bool:
+    """Remove a setting and return whether it was set; raise UsageError for an unknown setting."""
+    table_path, path = find_table_path(profile), paths.require_path(paths.config_file())
+    is_set = False
+
+    def change(old: bytes | None) -> bytes | None:
+        nonlocal is_set
+        is_set = name in get_table(parse_document(old or b"", path), table_path)
+        if not is_set:
+            read_table({name: ""}, "config unset")
+            return None
+        return toml_edit.remove_key(decode_utf8(old or b"", path), path, table_path, name).encode()
+
+    update_file(path, change)
+    return is_set
+
+
+def _has_null_or_nan(value: Any) -> bool:
+    """True if a value contains a null, which TOML lacks, or a NaN, which never equals what is read back."""
+    inner = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
+    return value is None or value != value or any(map(_has_null_or_nan, inner))  # noqa: PLR0124 - true for NaN only
+
+
+def _write_value(text: str, path: Path, table_path: TablePath, name: str, value: Any) -> bytes | None:
+    """Set a value and read it back as the next call will; return None if that gives another value."""
+    try:
+        new = toml_edit.set_key(text, path, table_path, name, value).encode()
+    except UnicodeEncodeError:
+        return None
+    raw_value = read_table({name: get_table(parse_document(new, path), table_path)[name]}, str(path))[name]
+    return new if to_toml_value(parse_value(ROWS[name], raw_value)) == value else None
+
+
+@dataclass(frozen=True, slots=True)
+class ConfigDraft:
+    """A copy of the config file, and what the file contained at that time (None: no file)."""
+
+    copy: Path
+    original: bytes | None
+
+
+def create_draft() -> ConfigDraft:
+    """Copy the config file to a new file beside it; raise UsageError or OutputFailed if that is not possible."""
+    path = paths.require_path(paths.config_file())
+    refuse_symlink(path)
+    original = read_file(path)
+    copy = path.with_name(f"config.{os.getpid()}-{token_hex(4)}.toml")
+    create_file(copy, _EMPTY if original is None else original)
+    return ConfigDraft(copy, original)
+
+
+def edit_draft(draft: ConfigDraft, editor: str) -> None:
+    """Open the copy in an editor; if that fails, delete the copy and raise UsageError."""
+    try:
+        run_editor(draft.copy, editor)
+    except UsageError as error:
+        draft.copy.unlink(missing_ok=True)
+        error.hint = "nothing was changed; VISUAL or EDITOR names another"
+        raise
+
+
+def find_error(draft: ConfigDraft) -> UsageError | None:
+    """Return the first syntax error or bad setting of the copy."""
+    try:
+        validate_config(read_file(draft.copy) or b"", draft.copy)
+    except UsageError as error:
+        return error
+    return None
+
+
+def install_draft(draft: ConfigDraft) -> bool:
+    """Replace the config file by the copy and return whether it differs.
+
+    Raises UsageError if another program changed the file, and as `update_file` does; then the copy stays.
+    """
+    edited = read_file(draft.copy)
+    is_changed = edited is not None and edited not in (draft.original, _EMPTY)
+
+    def change(current: bytes | None) -> bytes | None:
+        if current != draft.original:
+            raise UsageError("the config file was changed by another program meanwhile")
+        return edited
+
+    try:
+        if is_changed:
+            update_file(paths.require_path(paths.config_file()), change)
+    except AimlError as error:
+        error.hint = describe_draft(draft)
+        raise
+    draft.copy.unlink(missing_ok=True)
+    return is_changed
+
+
+def describe_draft(draft: ConfigDraft) -> str:
+    """Return a sentence that says where the copy is."""
+    return f"what you wrote is kept in {draft.copy}"
