@@ -1,9 +1,8 @@
-"""The list of models as the gateway sends it, in either of its two formats, and searching it."""
+"""The list of models as the gateway sends it, in either of its two formats."""
 
 import json
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, fields, replace
-from difflib import get_close_matches
 from functools import reduce
 from math import isfinite
 from typing import Any
@@ -12,7 +11,6 @@ from aiml_cli.api.error_response import error_from_event, parse_error
 from aiml_cli.api.lenient_json import Json, as_count, as_dict, as_list, as_number, as_str, as_str_tuple, to_text
 from aiml_cli.errors import ServerError
 
-MAX_SUGGESTIONS = 3
 MILLION = 1_000_000
 # Until the summer of 2026 an entry listed paths and features; since then only its type names its endpoint (2026-09).
 _ENDPOINTS = {
@@ -102,42 +100,6 @@ def build_models(body: Json) -> list[Model]:
             entries_by_id.setdefault(name, []).append(entry)
     models = [_merge_models(map(_build_model, entries)) for entries in entries_by_id.values()]
     return sorted(models, key=lambda model: (model.id.casefold(), model.id))
-
-
-def search_models(models: Iterable[Model], words: Sequence[str]) -> list[Model]:
-    """Return the models whose id, aliases, name or developer contain every word, in any case."""
-    folded = [word.casefold() for word in words]
-    return [model for model in models if all(word in _join_searchable_text(model) for word in folded)]
-
-
-def find_model(models: Sequence[Model], name: str) -> Model | None:
-    """Return the only model with this id or, failing that, with it in another case, or as an alias."""
-    folded = name.casefold()
-    matches = (
-        [model for model in models if model.id == name]
-        or [model for model in models if model.id.casefold() == folded]
-        or [model for model in models if folded in map(str.casefold, model.aliases)]
-    )
-    return matches[0] if len(matches) == 1 else None
-
-
-def suggest_models(models: Iterable[Model], name: str) -> list[str]:
-    """Return ids similar to a mistyped one; dots, dashes and the vendor's prefix make no difference."""
-    ids: dict[str, str] = {}
-    for model in models:
-        for known in (model.id, *model.aliases):
-            ids.setdefault(_normalize_name(known), model.id)
-            ids.setdefault(_normalize_name(known.rpartition("/")[2]), model.id)
-    matches = get_close_matches(_normalize_name(name), ids, 3 * MAX_SUGGESTIONS)
-    return list(dict.fromkeys(ids[match] for match in matches))[:MAX_SUGGESTIONS]
-
-
-def _normalize_name(name: str) -> str:
-    return name.casefold().replace(".", "-").replace("_", "-")
-
-
-def _join_searchable_text(model: Model) -> str:
-    return "\n".join((model.id, *model.aliases, model.name, model.developer)).casefold()
 
 
 def _list_entries(body: Json) -> list[Json]:

@@ -7,9 +7,10 @@ from time import monotonic
 from typing import Any, NamedTuple
 
 from aiml_cli.api.answer import Answer
-from aiml_cli.api.model_list import Price, find_model
+from aiml_cli.api.model_list import Price
 from aiml_cli.api.stream_events import Usage
-from aiml_cli.catalog.find_models import load_stored_models
+from aiml_cli.catalog.find_models import find_model
+from aiml_cli.catalog.load_catalog import load_stored_models
 from aiml_cli.catalog.pricing import bound_tokens, estimate_cost
 from aiml_cli.core import budget
 from aiml_cli.core.chat_request import ChatRequest

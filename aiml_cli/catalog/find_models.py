@@ -1,88 +1,73 @@
-"""Load the list of models from the server or from the stored catalog."""
+"""Find models by their id or by words, and suggest others for one that was rejected."""
 
-import time
-from dataclasses import replace
+import re
+from collections.abc import Iterable, Sequence
+from difflib import get_close_matches
 
-from aiml_cli import __version__
-from aiml_cli.api.error_response import error_from_status
-from aiml_cli.api.model_list import Model, parse_models
-from aiml_cli.errors import AimlError, UsageError
+from aiml_cli.api.model_list import Model
+from aiml_cli.catalog import load_catalog
+from aiml_cli.errors import RequestRejected
 from aiml_cli.settings.resolve import Settings
-from aiml_cli.settings.urls import is_local
-from aiml_cli.store.model_cache import CachedModels, load_models, save_models
-from aiml_cli.system.stdio import print_err
-from aiml_cli.transport.choose_transport import make_send, open_client
-from aiml_cli.transport.http_types import HttpRequest, HttpResponse, read_all
 
-FRESH_SECONDS = 60  # what the server says of its list: cache-control max-age=60 (2026-08-30)
-QUERY = "include=pricing,modalities,capabilities"
+COMMANDS = {"chat": "aiml chat", "responses": "aiml respond"}
+_NOT_FOUND = 404
+_MENTIONS_MODEL = re.compile(r"\bmodels?\b|model_", re.IGNORECASE)
+MAX_SUGGESTIONS = 3
 
 
-def fetch_models(settings: Settings) -> list[Model]:
-    """Return the server's models, or the stored ones if they are fresh or the server cannot be reached.
-
-    With --record and --replay the stored ones are not used: they may differ when the recording is played.
-    """
-    stored = None if settings.options.record or settings.options.replay else load_models(_clean_base_url(settings))
-    if stored and 0 <= _find_age(stored) < FRESH_SECONDS:
-        return stored.models
-    try:
-        return _update(settings, stored).models
-    except AimlError as error:
-        if not stored or isinstance(error, UsageError):  # the user should see that the settings are wrong
-            raise
-        if not settings.options.quiet:
-            print_err(f"aiml: {' '.join(error.message.split())}; this list is {_format_age(_find_age(stored))} old")
-        return stored.models
+def improve_hint(error: RequestRejected, settings: Settings, endpoint: str) -> None:
+    """Replace the error's hint if the stored catalog knows a better one; never asks the server."""
+    name = settings.options.model or ""
+    if not _is_about_model(error, name):
+        return
+    models = load_catalog.load_stored_models(settings) or []
+    model = find_model(models, name)
+    supported = [other for other in (model.endpoints if model else ()) if other in COMMANDS]
+    if model and supported and endpoint not in supported:
+        error.hint = f"{model.id} is asked with: {COMMANDS[supported[0]]} -m {model.id}"
+    elif model is None and (similar := suggest_models(models, name)):
+        error.hint = f"did you mean {' or '.join(similar)}? aiml models WORDS searches the catalogue"
+    elif model is None and error.details.get("status") != _NOT_FOUND:
+        error.hint = "is the model's id right? aiml models WORDS searches the catalogue"
 
 
-def load_stored_models(settings: Settings) -> list[Model] | None:
-    """Return the stored models, however old, None if there are none; never asks the server."""
-    stored = load_models(_clean_base_url(settings))
-    return stored.models if stored else None
+def _is_about_model(error: RequestRejected, name: str) -> bool:
+    text = " ".join(str(part) for part in (error.message, error.details.get("code"), error.details.get("type")))
+    is_not_found = error.details.get("status") == _NOT_FOUND
+    return is_not_found or bool(name and name in text) or bool(_MENTIONS_MODEL.search(text))
 
 
-def _clean_base_url(settings: Settings) -> str:
-    return (settings.options.base_url or "").rstrip("/")
+def search_models(models: Iterable[Model], words: Sequence[str]) -> list[Model]:
+    """Return the models whose id, aliases, name or developer contain every word, in any case."""
+    folded = [word.casefold() for word in words]
+    return [model for model in models if all(word in _join_searchable_text(model) for word in folded)]
 
 
-def _update(settings: Settings, stored: CachedModels | None) -> CachedModels:
-    """Fetch the server's models, or confirm the stored ones, and store the result."""
-    base_url, options = _clean_base_url(settings), settings.options
-    request = HttpRequest("GET", f"{base_url}/models?{QUERY}", _build_headers(stored))
-    with open_client(options, base_url) as client, make_send(options)(client, request) as response:
-        body = read_all(response)
-    fresh = _parse_response(base_url, response, body, stored)
-    if not (is_local(base_url) or options.replay):  # the embedded server has another port each time
-        save_models(fresh)
-    return fresh
+def find_model(models: Sequence[Model], name: str) -> Model | None:
+    """Return the only model with this id or, failing that, with it in another case, or as an alias."""
+    folded = name.casefold()
+    matches = (
+        [model for model in models if model.id == name]
+        or [model for model in models if model.id.casefold() == folded]
+        or [model for model in models if folded in map(str.casefold, model.aliases)]
+    )
+    return matches[0] if len(matches) == 1 else None
 
 
-def _build_headers(stored: CachedModels | None) -> dict[str, str]:
-    """Return headers without a key, because the catalog is public."""
-    etag = stored.etag if stored else ""
-    is_valid = etag.isascii() and etag.isprintable()  # a damaged one would make the request invalid
-    return {"User-Agent": f"aiml/{__version__}"} | ({"If-None-Match": etag} if etag and is_valid else {})
+def suggest_models(models: Iterable[Model], name: str) -> list[str]:
+    """Return ids similar to a mistyped one; dots, dashes and the vendor's prefix make no difference."""
+    ids: dict[str, str] = {}
+    for model in models:
+        for known in (model.id, *model.aliases):
+            ids.setdefault(_normalize_name(known), model.id)
+            ids.setdefault(_normalize_name(known.rpartition("/")[2]), model.id)
+    matches = get_close_matches(_normalize_name(name), ids, 3 * MAX_SUGGESTIONS)
+    return list(dict.fromkeys(ids[match] for match in matches))[:MAX_SUGGESTIONS]
 
 
-def _parse_response(base_url: str, response: HttpResponse, body: bytes, stored: CachedModels | None) -> CachedModels:
-    status, headers = response.status, response.headers
-    if status == 304 and stored:  # noqa: PLR2004 - not modified
-        return replace(stored, fetched=time.time())
-    if status != 200:  # noqa: PLR2004 - OK
-        error = error_from_status(status, headers, body)
-        if status == 404:  # noqa: PLR2004 - the list itself is not found, not a model
-            error.hint = "is --base-url right?"
-        raise error
-    return CachedModels(base_url, headers.get("etag", ""), time.time(), body, parse_models(body))
+def _normalize_name(name: str) -> str:
+    return name.casefold().replace(".", "-").replace("_", "-")
 
 
-def _find_age(stored: CachedModels) -> float:
-    return time.time() - stored.fetched
-
-
-def _format_age(seconds: float) -> str:
-    for unit, length in (("day", 86400), ("hour", 3600), ("minute", 60)):
-        if (count := int(seconds // length)) > 0:
-            return f"{count} {unit}{'s' if count > 1 else ''}"
-    return f"{max(0, int(seconds))} s"
+def _join_searchable_text(model: Model) -> str:
+    return "\n".join((model.id, *model.aliases, model.name, model.developer)).casefold()

@@ -6,8 +6,9 @@ from typing import NamedTuple
 
 from aiml_cli.api.answer import Answer
 from aiml_cli.api.lenient_json import Json, as_dict, as_list, as_number
-from aiml_cli.api.model_list import MILLION, Price, find_model, price_per_million
+from aiml_cli.api.model_list import MILLION, Price, price_per_million
 from aiml_cli.api.stream_events import Usage
+from aiml_cli.catalog.find_models import find_model
 from aiml_cli.settings.resolve import Settings
 
 MAX_TOKENS = 10**12  # a larger count is an error of the server
@@ -127,7 +128,7 @@ def add_estimated_cost(answer: Answer, settings: Settings) -> Answer:
     usage = answer.completion.usage
     if usage is None or answer.reported_cost_usd is not None:
         return answer
-    from aiml_cli.catalog.find_models import load_stored_models
+    from aiml_cli.catalog.load_catalog import load_stored_models
 
     model = find_model(load_stored_models(settings) or [], settings.options.model or "")
     usd = estimate_cost(model.prices, usage) if model else None

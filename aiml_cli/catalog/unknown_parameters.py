@@ -4,8 +4,8 @@ import re
 from collections.abc import Iterable, Iterator
 from difflib import get_close_matches
 
-from aiml_cli.api.model_list import find_model
-from aiml_cli.catalog.find_models import load_stored_models
+from aiml_cli.catalog.find_models import find_model
+from aiml_cli.catalog.load_catalog import load_stored_models
 from aiml_cli.settings.options import ROWS
 from aiml_cli.settings.resolve import Settings
 

@@ -35,10 +35,10 @@ ALL = Option(SWITCH, "All of them, and what was kept of damaged files.", "Output
 @with_options([LIMIT, ROWS["json"], ROWS["quiet"]], "Only conversations in which these words stand.")
 def history_list(words: list[str], flags: Flags) -> Task:
     """List the conversations, the newest first."""
-    from aiml_cli.core import find_conversation
+    from aiml_cli.core import browse_history
 
     limit = flag_value(LIMIT, flags)
-    return lambda: find_conversation.show_list(words, flags, limit)
+    return lambda: browse_history.show_list(words, flags, limit)
 
 
 @app.command("show")
@@ -54,10 +54,10 @@ def history_show(words: list[str], flags: Flags) -> Task:
 @with_options([LIMIT, ROWS["json"], ROWS["quiet"]], "Words that stand in a message, in any order.")
 def history_search(words: list[str], flags: Flags) -> Task:
     """Search what was said; show each conversation with a line of it."""
-    from aiml_cli.core import find_conversation
+    from aiml_cli.core import browse_history
 
     limit = flag_value(LIMIT, flags)
-    return lambda: find_conversation.show_hits(words, flags, limit)
+    return lambda: browse_history.show_hits(words, flags, limit)
 
 
 @app.command("export")

@@ -13,7 +13,7 @@ from aiml_cli.transport.choose_transport import make_send, open_client
 
 if TYPE_CHECKING:
     from aiml_cli.prompt.file_sources import FileContent, Notify
-    from aiml_cli.prompt.read_parts import CheckText, InputText, PromptParts
+    from aiml_cli.prompt.message_parts import CheckText, InputText, PromptParts
 
 MAX_ATTACHMENT_NAMES = 5
 # Hardly any model rejects an input with fewer characters, so no catalog is read for it.
@@ -49,7 +49,7 @@ def build_conversation(
     )
     _confirm_secrets(texts, settings)
     if prompt.attachments:
-        from aiml_cli.catalog.capabilities import check_attachments  # plain text needs no catalog
+        from aiml_cli.catalog.check_attachments import check_attachments  # plain text needs no catalog
 
         check_attachments(prompt.attachments, settings, endpoint)
         if not (options.dry_run or options.as_):

@@ -1,13 +1,15 @@
 """Cut inputs to what fits into the model's context, and tell the user how much is sent."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 
-from aiml_cli.api.model_list import Model, find_model
-from aiml_cli.catalog.find_models import fetch_models, load_stored_models
-from aiml_cli.catalog.pricing import CHARS_PER_TOKEN, estimate_tokens
+from aiml_cli.api.model_list import Model
+from aiml_cli.catalog.find_models import find_model
+from aiml_cli.catalog.load_catalog import fetch_models, load_stored_models
+from aiml_cli.catalog.pricing import estimate_tokens
+from aiml_cli.core.split_text import take_head, take_tail
 from aiml_cli.errors import AimlError, UsageError
 from aiml_cli.prompt.file_sources import Notify
-from aiml_cli.prompt.read_parts import InputText, PromptParts
+from aiml_cli.prompt.message_parts import InputText, PromptParts
 from aiml_cli.settings.options import Options
 from aiml_cli.settings.resolve import Settings
 
@@ -21,8 +23,6 @@ ANSWER_DIVISOR = 8
 PART_NAMES = {"head": "its head", "tail": "its tail", "middle": "both ends"}
 SHORTER_ANSWER_HINT = "nothing was sent; allow a shorter answer with --max-tokens"
 UNKNOWN_CONTEXT_HINT = "without --fit all of it is sent; aiml models lists the models whose context is known"
-# Where a text is split, the best first; all are searched for in the last half of a piece.
-SPLIT_MARKS = ("\n\n", "\n", ". ", " ")
 CutText = tuple[str, int, str]  # the head that is sent, the number of tokens left out, the tail that is sent
 
 
@@ -124,50 +124,3 @@ def _notify_cut(
     verb = "would send" if options.dry_run or options.as_ else "sends"
     what = names[0] if len(names) == 1 else f"{len(names)} inputs"
     notify(f"{verb} {max(0, sent):,} of about {size:,} tokens of {what} ({PART_NAMES[options.fit or 'head']})")
-
-
-def take_head(text: str, tokens: int) -> str:
-    """Return the longest head of at most `tokens` tokens, without a cut line if its second half has a newline."""
-    limit = _find_limit(text, 0, tokens)
-    return text if limit == len(text) else text[: _find_split(text, 0, limit, ("\n",))]
-
-
-def take_tail(text: str, tokens: int) -> str:
-    """Return the longest tail of at most `tokens` tokens, without a cut line if its first half has a newline."""
-    window = text[max(0, len(text) - max(0, tokens) * CHARS_PER_TOKEN) :]
-    low, high = 0, len(window)
-    while low < high:  # the smallest start from which the rest fits
-        middle = (low + high) // 2
-        low, high = (low, middle) if estimate_tokens(window[middle:]) <= tokens else (middle + 1, high)
-    tail = window[low:]
-    if len(tail) == len(text) or text[len(text) - len(tail) - 1] == "\n":
-        return tail
-    return tail[tail.find("\n", 0, len(tail) // 2 + 1) + 1 :]
-
-
-def split_text(text: str, tokens: int) -> Iterator[str]:
-    """Yield the text in pieces of at most `tokens` tokens, but at least one character each."""
-    start = 0
-    while start < len(text):
-        limit = max(_find_limit(text, start, tokens), start + 1)
-        end = limit if limit == len(text) else _find_split(text, start, limit, SPLIT_MARKS)
-        yield text[start:end]
-        start = end
-
-
-def _find_limit(text: str, start: int, tokens: int) -> int:
-    """Return the last position up to which the text has at most `tokens` tokens."""
-    low, high = start, min(len(text), start + max(0, tokens) * CHARS_PER_TOKEN)
-    while low < high:
-        middle = (low + high + 1) // 2
-        low, high = (middle, high) if estimate_tokens(text[start:middle]) <= tokens else (low, middle - 1)
-    return low
-
-
-def _find_split(text: str, start: int, limit: int, marks: tuple[str, ...]) -> int:
-    """Return the best position to split at in the second half of a piece, or its end."""
-    half = start + (limit - start) // 2
-    for mark in marks:
-        if (position := text.rfind(mark, half, limit)) >= 0:
-            return position + len(mark)
-    return limit

@@ -10,9 +10,9 @@ from aiml_cli.api.answer import Answer
 from aiml_cli.api.messages import Conversation
 from aiml_cli.core.chat_request import ChatRequest
 from aiml_cli.errors import STOP_ERRORS, AimlError
-from aiml_cli.store.paths import session_name
 from aiml_cli.system.signals import Stopped, defer_signals
 from aiml_cli.system.stdio import print_err
+from aiml_cli.system.terminal import session_name
 
 if TYPE_CHECKING:
     from aiml_cli.store.history.database import History

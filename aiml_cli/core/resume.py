@@ -13,9 +13,10 @@ from aiml_cli.errors import RequestRejected, UsageError
 from aiml_cli.settings.options import Options
 from aiml_cli.settings.resolve import Settings, Source
 from aiml_cli.settings.urls import host_of
-from aiml_cli.store.history import database, reader, writer
-from aiml_cli.store.history.reader import StoredConversation, StoredMessage
-from aiml_cli.store.paths import session_name
+from aiml_cli.store.history import database, find_conversations, reader, writer
+from aiml_cli.store.history.find_conversations import StoredConversation
+from aiml_cli.store.history.reader import StoredMessage
+from aiml_cli.system.terminal import session_name
 
 
 def load_previous_turns(request: ChatRequest, environ: Mapping[str, str]) -> ChatRequest:
@@ -67,8 +68,8 @@ def ask_to_continue(conversation: Conversation, text: str) -> Conversation:
 
 def _find_conversation(history: database.History, options: Options, session: str) -> StoredConversation:
     if options.resume:
-        return reader.find_conversation(history, options.resume.removeprefix("="))  # of -r=…
-    if conversation := reader.last_in_session(history, session):
+        return find_conversations.find_conversation(history, options.resume.removeprefix("="))  # of -r=…
+    if conversation := find_conversations.last_in_session(history, session):
         return conversation
     hint = "--resume goes on with one from elsewhere; AIML_SESSION names a session of your own"
     raise UsageError("this terminal has no conversation to go on with", hint)

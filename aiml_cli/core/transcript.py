@@ -8,7 +8,8 @@ from typing import Any, NamedTuple
 from aiml_cli.api.lenient_json import as_list
 from aiml_cli.output.format_money import format_dollars
 from aiml_cli.output.json_output import json_line
-from aiml_cli.store.history.reader import StoredConversation, StoredMessage
+from aiml_cli.store.history.find_conversations import StoredConversation
+from aiml_cli.store.history.reader import StoredMessage
 from aiml_cli.store.history.writer import COMPLETE, INTERRUPTED, STREAMING
 
 _FENCE = re.compile(r" {0,3}(`{3,}|~{3,})(.*)")

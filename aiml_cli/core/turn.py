@@ -129,9 +129,9 @@ def resolve_conversation(request: ChatRequest) -> ChatRequest:
 def _add_advice(error: AimlError, request: ChatRequest) -> None:
     """Add to a rejection what the catalog knows."""
     if isinstance(error, RequestRejected) and not is_stored_action(request.options):
-        from aiml_cli.catalog import model_suggestions  # only after an error
+        from aiml_cli.catalog import find_models  # only after an error
 
-        model_suggestions.improve_hint(error, request.settings, request.endpoint.name)
+        find_models.improve_hint(error, request.settings, request.endpoint.name)
 
 
 def _open_media(options: Options) -> "MediaWriter | None":

@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 
-from aiml_cli.demo.question import DemoRequest, Json
+from aiml_cli.demo.parsed_request import DemoRequest, Json
 from aiml_cli.demo.schema_samples import DEMO_NOTE, make_sample
 
 CHARS_PER_TOKEN = 4  # near enough for English; clients must not rely on it

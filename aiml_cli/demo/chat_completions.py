@@ -5,7 +5,15 @@ from itertools import zip_longest
 
 from aiml_cli.demo.answers import DemoAnswer, split_tokens
 from aiml_cli.demo.exchange import DemoExchange, fake_logprob, format_sse_event
-from aiml_cli.demo.question import DemoRequest, DemoTool, Json, join_text, list_attachments, parse_choice, parse_schema
+from aiml_cli.demo.parsed_request import (
+    DemoRequest,
+    DemoTool,
+    Json,
+    join_text,
+    list_attachments,
+    parse_choice,
+    parse_schema,
+)
 
 _TOKEN_LIMITS = ("max_tokens", "max_completion_tokens")
 _FAILURE = {

@@ -5,7 +5,7 @@ from datetime import UTC, datetime
 from http import HTTPStatus
 from uuid import uuid4
 
-from aiml_cli.demo.question import Json
+from aiml_cli.demo.parsed_request import Json
 
 # The statuses of the demo/status-… models. The message for 429 mentions nothing but the rate, so that a client
 # retries; the one for 403 mentions credits, as the gateway's does.

@@ -4,7 +4,15 @@ from collections.abc import Iterator, Mapping
 
 from aiml_cli.demo.answers import DemoAnswer, split_tokens
 from aiml_cli.demo.exchange import DemoExchange, fake_logprob, format_sse_event
-from aiml_cli.demo.question import DemoRequest, DemoTool, Json, join_text, list_attachments, parse_choice, parse_schema
+from aiml_cli.demo.parsed_request import (
+    DemoRequest,
+    DemoTool,
+    Json,
+    join_text,
+    list_attachments,
+    parse_choice,
+    parse_schema,
+)
 
 NamedEvent = tuple[str, dict[str, Json]]
 # The properties that are still empty when the stream of an item begins.

@@ -10,12 +10,12 @@ from datetime import UTC, datetime, timedelta
 from urllib.parse import parse_qs, unquote, urlsplit
 
 from aiml_cli.demo import chat_completions as chat
-from aiml_cli.demo import models, responses, validation
+from aiml_cli.demo import models, responses, validate_request
 from aiml_cli.demo.answers import make_answer
-from aiml_cli.demo.body_validation import json_type
 from aiml_cli.demo.errors import STATUSES, GatewayError, build_error_body
 from aiml_cli.demo.exchange import DemoExchange, encode_json, make_id
-from aiml_cli.demo.question import DemoRequest, Json
+from aiml_cli.demo.parsed_request import DemoRequest, Json
+from aiml_cli.demo.validate_request import json_type
 
 PAUSE_SECONDS = 0.1  # before each token of demo/slow
 BALANCE = {"current_balance": 12.5, "currency": "USD"}
@@ -192,7 +192,7 @@ def _parse_object(body: bytes) -> Mapping[str, Json]:
     except ValueError as error:
         raise GatewayError(400, f"The body is not valid JSON: {error}") from None
     if not isinstance(value, dict):
-        raise GatewayError(400, f"{validation.TITLE}\nExpected object, received {json_type(value)}")
+        raise GatewayError(400, f"{validate_request.TITLE}\nExpected object, received {json_type(value)}")
     return value
 
 
@@ -209,7 +209,7 @@ def _find_model(body: Mapping[str, Json], endpoint: DemoEndpoint) -> models.Demo
     model = models.find_demo_model(name) if isinstance(name, str) else None
     if isinstance(name, str) and model is None:
         raise GatewayError(404, f"Model not found: {name} (aiml models --demo lists those that there are)")
-    validation.check_body(body, endpoint.name)
+    validate_request.check_body(body, endpoint.name)
     return model or _raise_not_found("Model")
 
 

@@ -4,7 +4,7 @@ import math
 from collections.abc import Mapping
 
 from aiml_cli.demo.errors import GatewayError
-from aiml_cli.demo.question import Json
+from aiml_cli.demo.parsed_request import Json
 
 DEMO_NOTE = "[demo: no model ran]"
 _REQUIRED_ONLY_DEPTH = 4  # levels; below it only required properties are made,

@@ -12,7 +12,7 @@ from aiml_cli.prompt.decode_text import SizeLimit, decode_any_text
 if TYPE_CHECKING:
     from aiml_cli.prompt.attachments import Attachment
     from aiml_cli.prompt.file_sources import Fetch, FileContent, Notify
-    from aiml_cli.prompt.read_parts import CheckText, FitInputs
+    from aiml_cli.prompt.message_parts import CheckText, FitInputs
 
 
 class Prompt(NamedTuple):
@@ -51,7 +51,7 @@ def compose_prompt(
     if stdin.PLACEHOLDER in typed and not is_piped:
         raise UsageError(f"the prompt says {stdin.PLACEHOLDER}, but nothing is piped in")
     if is_piped or files or texts or typed.strip() == "-":
-        from aiml_cli.prompt.read_parts import PartReader, read_parts  # most prompts are typed words only
+        from aiml_cli.prompt.message_parts import PartReader, read_parts  # most prompts are typed words only
 
         reader = PartReader(fetch, notify, check_text, detail, SizeLimit())
         prompt = Prompt(*read_parts(typed, files, texts, reader, is_piped=is_piped, fit_inputs=fit_inputs))

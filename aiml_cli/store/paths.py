@@ -1,16 +1,11 @@
-"""Name the files that aiml keeps on disk, and the session whose last conversation `-c` continues."""
+"""Name the files that aiml keeps on disk, and check who may read and change them."""
 
-import os
-import re
-from collections.abc import Iterator, Mapping
-from contextlib import suppress
+from collections.abc import Iterator
 from pathlib import Path
 
 from aiml_cli.errors import UsageError
 
-SESSION_VARIABLE = "AIML_SESSION"
 WRITE_BY_OTHERS, ANY_BY_OTHERS = 0o022, 0o077  # bits of a file mode
-_SESSION_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 
 
 def config_file() -> Path | None:
@@ -53,29 +48,6 @@ def _user_path(directory: str, name: str = "") -> Path | None:
     except RuntimeError:
         return None
     return path if path.is_absolute() else None  # a relative one would depend on the current directory
-
-
-def session_name(environ: Mapping[str, str]) -> str:
-    """Return the name of the session: from AIML_SESSION, else the tmux pane, else the terminal.
-
-    A pane keeps its name when its shell is restarted. Raises UsageError for a name that is not valid.
-    """
-    if name := environ.get(SESSION_VARIABLE):
-        if not _SESSION_NAME.fullmatch(name):
-            message = f"{SESSION_VARIABLE}: {name!r} is not a session's name"
-            raise UsageError(message, "letters, digits, . - and _ make a name")
-        return f"session {name}"
-    if pane := environ.get("TMUX_PANE"):
-        return f"tmux {environ.get('TMUX', '').rpartition(',')[0]} {pane}"
-    leader = os.getsid(0)
-    return f"terminal {leader} {_read_start_time(leader)}".rstrip()
-
-
-def _read_start_time(process: int) -> str:
-    """Return when a process started, or "" if the system does not say; process ids are reused."""
-    with suppress(OSError, IndexError):
-        return Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[19]
-    return ""
 
 
 def check_permissions() -> Iterator[tuple[str, bool]]:

@@ -3,13 +3,18 @@
 import os
 import re
 import termios
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from aiml_cli.errors import UsageError
 
 _ZERO_WIDTH_JOINER = "\u200d"
 # Flags and skin tones: some terminals join them with their neighbour, others show them alone, two columns wide.
 _JOINED = re.compile("[\U0001f1e6-\U0001f1ff\U0001f3fb-\U0001f3ff]")
 LOCAL_MODES = 3  # the index in what tcgetattr returns
+SESSION_VARIABLE = "AIML_SESSION"
+_SESSION_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 
 
 @contextmanager
@@ -78,3 +83,26 @@ def _max_char_width(char: str) -> int:
     from rich.cells import get_character_cell_size  # slow to import
 
     return 2 if _JOINED.match(char) else get_character_cell_size(char)
+
+
+def session_name(environ: Mapping[str, str]) -> str:
+    """Return the name of the session: from AIML_SESSION, else the tmux pane, else the terminal.
+
+    A pane keeps its name when its shell is restarted. Raises UsageError for a name that is not valid.
+    """
+    if name := environ.get(SESSION_VARIABLE):
+        if not _SESSION_NAME.fullmatch(name):
+            message = f"{SESSION_VARIABLE}: {name!r} is not a session's name"
+            raise UsageError(message, "letters, digits, . - and _ make a name")
+        return f"session {name}"
+    if pane := environ.get("TMUX_PANE"):
+        return f"tmux {environ.get('TMUX', '').rpartition(',')[0]} {pane}"
+    leader = os.getsid(0)
+    return f"terminal {leader} {_read_start_time(leader)}".rstrip()
+
+
+def _read_start_time(process: int) -> str:
+    """Return when a process started, or "" if the system does not say; process ids are reused."""
+    with suppress(OSError, IndexError):
+        return Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[19]
+    return ""

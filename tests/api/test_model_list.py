@@ -7,7 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from aiml_cli.api.model_list import Model, Price, build_models, find_model, parse_models, search_models, suggest_models
+from aiml_cli.api.model_list import Model, Price, build_models, parse_models
+from aiml_cli.catalog.find_models import find_model, search_models, suggest_models
 from aiml_cli.errors import AimlError, ServerError
 
 NEW = b"""{"object":"list","data":[

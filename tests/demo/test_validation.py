@@ -5,7 +5,7 @@ import json
 import pytest
 from support.demo_client import DemoClient, Json
 
-from aiml_cli.demo.validation import list_json_types
+from aiml_cli.demo.validate_request import list_json_types
 from aiml_cli.settings.options import ROWS
 
 FUNCTION = {"name": "f", "parameters": {}}

@@ -5,7 +5,7 @@ import time
 from collections.abc import Sequence
 
 from aiml_cli.core import transcript
-from aiml_cli.core.find_conversation import (
+from aiml_cli.core.browse_history import (
     find_by_words,
     load_transcripts,
     read_history,
@@ -18,10 +18,10 @@ from aiml_cli.output.json_output import json_line
 from aiml_cli.output.output_file import OutputFile
 from aiml_cli.settings.options import Options
 from aiml_cli.settings.resolve import Flags
-from aiml_cli.store.history import reader
+from aiml_cli.store.history import find_conversations
 from aiml_cli.store.history.database import History, list_damaged_copies
 from aiml_cli.store.history.edits import count_copies, delete_conversations, delete_damaged_copies
-from aiml_cli.store.history.reader import StoredConversation
+from aiml_cli.store.history.find_conversations import StoredConversation
 from aiml_cli.system.questions import confirm
 from aiml_cli.system.stdio import print_err, print_out, write_out
 from aiml_cli.system.terminal import is_terminal
@@ -68,7 +68,7 @@ def _delete(
         conversations = _find_by_ids(history, words)
     else:
         before = float("inf") if min_age_s is None else time.time() - min_age_s
-        conversations = reader.list_conversations(history, before)
+        conversations = find_conversations.list_conversations(history, before)
     copies = 0 if words or min_age_s is not None else count_copies(list_damaged_copies(history.path))
     if not conversations and not copies:
         reason = "there is no history yet" if min_age_s is None else "nothing was deleted: no conversation is so old"
@@ -90,7 +90,7 @@ def _delete(
 
 def _find_by_ids(history: History, ids: Sequence[str]) -> list[StoredConversation]:
     """Return the conversations, each once; raise UsageError for an unknown id."""
-    conversations = [reader.get_conversation(history, word) for word in ids]
+    conversations = [find_conversations.get_conversation(history, word) for word in ids]
     return list({conversation.id: conversation for conversation in conversations}.values())
 
 
@@ -147,7 +147,7 @@ def _open_private(name: str) -> OutputFile:
 def _select_for_export(history: History, words: Sequence[str]) -> list[StoredConversation]:
     """Return conversations by their ids, or else one by its words."""
     if not words:
-        return reader.list_conversations(history)
+        return find_conversations.list_conversations(history)
     try:
         return _find_by_ids(history, words)
     except UsageError:

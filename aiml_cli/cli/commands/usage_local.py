@@ -4,13 +4,13 @@ import os
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from aiml_cli.api.model_list import Model, find_model
 from aiml_cli.api.stream_events import Usage
-from aiml_cli.catalog import find_models
+from aiml_cli.catalog import load_catalog
+from aiml_cli.catalog.find_models import find_model
 from aiml_cli.catalog.pricing import estimate_cost
-from aiml_cli.core.find_conversation import read_history
+from aiml_cli.core.browse_history import read_history
 from aiml_cli.output.format_money import format_dollars, round_dollars
 from aiml_cli.output.json_output import json_line
 from aiml_cli.output.table import Column, format_table, format_tsv, table_width
@@ -20,6 +20,9 @@ from aiml_cli.store.config_file import read_sources
 from aiml_cli.store.history.spending import ESTIMATE, UNKNOWN, SpendingEntry, read_spending
 from aiml_cli.system.stdio import print_err, print_out, write_out
 from aiml_cli.system.terminal import is_terminal
+
+if TYPE_CHECKING:
+    from aiml_cli.api.model_list import Model
 
 HOURS = {"24h": 24, "7d": 168, "30d": 720}
 COLUMNS = (
@@ -83,7 +86,7 @@ def _is_selected(entry: SpendingEntry, settings: Settings) -> bool:
 def _make_estimator(settings: Settings) -> Callable[[SpendingEntry], SpendingEntry]:
     """Return a function that adds an estimated cost to entries without one, by the stored catalog of the server."""
     host = host_of(settings.options.base_url or "")
-    models = find_models.load_stored_models(settings) or []
+    models = load_catalog.load_stored_models(settings) or []
     cache: dict[str, Model | None] = {}
 
     def estimate(entry: SpendingEntry) -> SpendingEntry:

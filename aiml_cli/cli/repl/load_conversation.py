@@ -12,9 +12,9 @@ from aiml_cli.core.resume import live_messages, message_items, root_response_id
 from aiml_cli.core.transcript import format_conversation
 from aiml_cli.errors import UsageError
 from aiml_cli.settings.resolve import RawValue
-from aiml_cli.store.history import database, reader, writer
-from aiml_cli.store.paths import session_name
+from aiml_cli.store.history import database, find_conversations, reader, writer
 from aiml_cli.system.stdio import print_err, print_out
+from aiml_cli.system.terminal import session_name
 
 
 def load_conversation(session: Session, words: str | None) -> None:
@@ -23,7 +23,7 @@ def load_conversation(session: Session, words: str | None) -> None:
     Raises UsageError if there is none, another process is writing it, or it is not complete in the history.
     """
     with conversation_lock.open_history() as history:
-        conversation = reader.find_conversation(history, words) if words else _find_last(session, history)
+        conversation = find_conversations.find_conversation(history, words) if words else _find_last(session, history)
         writer.recover_interrupted(history)
         messages = reader.read_messages(history, conversation.id)
         if any(message.facts.get("cut") for message in messages):
@@ -55,9 +55,9 @@ def to_turns(messages: Sequence[reader.StoredMessage]) -> list[Turn]:
     return turns
 
 
-def _find_last(session: Session, history: database.History) -> reader.StoredConversation:
+def _find_last(session: Session, history: database.History) -> find_conversations.StoredConversation:
     """Return the last other conversation of this terminal, or else of all."""
-    others = [other for other in reader.list_conversations(history) if other.id != session.conversation_id]
+    others = [other for other in find_conversations.list_conversations(history) if other.id != session.conversation_id]
     session_key = session_name(os.environ)
     same_terminal = [other for other in others if other.place == session_key]
     if not others and session.conversation_id is None:
@@ -71,7 +71,7 @@ def _find_last(session: Session, history: database.History) -> reader.StoredConv
 
 
 def _fill_session(
-    session: Session, conversation: reader.StoredConversation, messages: Sequence[reader.StoredMessage]
+    session: Session, conversation: find_conversations.StoredConversation, messages: Sequence[reader.StoredMessage]
 ) -> None:
     session.turns = to_turns(messages)
     session.conversation_id, session.system = conversation.id, conversation.system

@@ -17,7 +17,7 @@ from aiml_cli.errors import UsageError
 from aiml_cli.output.code_blocks import describe_blocks, find_blocks, format_count
 from aiml_cli.output.output_file import OutputFile
 from aiml_cli.prompt.file_sources import SCHEMES, find_path
-from aiml_cli.store.history import reader
+from aiml_cli.store.history import find_conversations, reader
 from aiml_cli.store.history.writer import COMPLETE, INTERRUPTED
 from aiml_cli.system.questions import confirm
 from aiml_cli.system.stdio import print_err, write_out
@@ -174,9 +174,9 @@ def build_transcript(session: Session) -> Transcript:
     if session.conversation_id is not None:
         with conversation_lock.open_history() as history:
             messages = live_messages(reader.read_messages(history, session.conversation_id))
-            return Transcript(reader.get_by_id(history, session.conversation_id), messages)
+            return Transcript(find_conversations.get_by_id(history, session.conversation_id), messages)
     now, title = time.time(), " ".join(session.turns[0].prompt.split())
-    conversation = reader.StoredConversation(0, "not-kept", title, "", session.system, now, now)
+    conversation = find_conversations.StoredConversation(0, "not-kept", title, "", session.system, now, now)
     return Transcript(conversation, [each for turn in session.turns for each in _to_stored(session, turn, now)])
 
 

@@ -8,7 +8,7 @@ from aiml_cli.cli.repl.slash_settings import check_model
 from aiml_cli.core.previous_turns import CONTINUE_REQUEST
 from aiml_cli.errors import UsageError
 from aiml_cli.settings.resolve import RawValue
-from aiml_cli.store.history import edits, reader
+from aiml_cli.store.history import edits, find_conversations
 from aiml_cli.system.stdio import print_err
 
 MAX_PROMPT_SHOWN = 60
@@ -109,7 +109,7 @@ def save(session: Session, words: str) -> None:
     with conversation_lock.open_history() as history:
         if words:
             edits.rename_conversation(history, session.conversation_id, words)
-        name = reader.get_by_id(history, session.conversation_id).name
+        name = find_conversations.get_by_id(history, session.conversation_id).name
     print_err(f"aiml: kept as {name}; /resume {name} goes on with it")
 
 

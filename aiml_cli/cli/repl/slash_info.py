@@ -3,7 +3,7 @@
 from aiml_cli.cli.repl.session import Session
 from aiml_cli.cli.repl.slash_commands import find_command, list_command_names, slash
 from aiml_cli.cli.repl.turns import TurnCost
-from aiml_cli.core import find_conversation
+from aiml_cli.core import browse_history
 from aiml_cli.output.format_money import format_dollars
 from aiml_cli.system.stdio import print_err
 
@@ -53,10 +53,10 @@ def _format_costs(costs: list[TurnCost]) -> str:
 @slash("[words]")
 def history(_session: Session, words: str) -> None:
     """List the last conversations, or those in which words stand."""
-    find_conversation.show_list(words.split(), {}, MAX_LISTED)
+    browse_history.show_list(words.split(), {}, MAX_LISTED)
 
 
 @slash("words")
 def search(_session: Session, words: str) -> None:
     """Search the history for words, and show a line of each conversation that has them."""
-    find_conversation.show_hits(words.split(), {}, MAX_LISTED)
+    browse_history.show_hits(words.split(), {}, MAX_LISTED)

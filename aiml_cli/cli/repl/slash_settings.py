@@ -4,7 +4,7 @@ import re
 from difflib import get_close_matches
 from typing import Any
 
-from aiml_cli.api.model_list import find_model, suggest_models
+from aiml_cli.catalog.find_models import find_model, suggest_models
 from aiml_cli.cli.repl.session import Session
 from aiml_cli.cli.repl.slash_commands import slash
 from aiml_cli.core.model_fallback import split_models

@@ -10,7 +10,7 @@ from aiml_cli.cli.repl.session import Session
 from aiml_cli.cli.repl.slash_commands import find_command, list_command_names
 from aiml_cli.errors import AimlError
 from aiml_cli.settings.resolve import persistent_options
-from aiml_cli.store.history import reader
+from aiml_cli.store.history import find_conversations
 from aiml_cli.system.sanitize import sanitize
 
 
@@ -67,7 +67,7 @@ def list_words(session: Session, argument_type: str) -> list[str]:
             return sorted(session.overrides)
         case "conversations":
             with open_history() as history:
-                return [summary.name for summary in reader.list_summaries(history, limit=100)]
+                return [summary.name for summary in find_conversations.list_summaries(history, limit=100)]
         case "templates":
             from aiml_cli.store import template_files  # few prompts are templates
 

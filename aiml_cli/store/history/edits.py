@@ -9,9 +9,9 @@ from contextlib import suppress
 from typing import NamedTuple
 
 from aiml_cli.errors import UsageError
-from aiml_cli.store.history import locks, reader
+from aiml_cli.store.history import find_conversations, locks, reader
 from aiml_cli.store.history.database import History, list_damaged_copies, translate_errors
-from aiml_cli.store.history.reader import StoredConversation
+from aiml_cli.store.history.find_conversations import StoredConversation
 from aiml_cli.store.history.writer import generate_name
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}")
@@ -22,7 +22,7 @@ _COPIED_COLUMNS = [name for name in reader.StoredMessage._fields if name not in 
 
 def check_name(name: str) -> None:
     """Raise UsageError if a conversation cannot have this name."""
-    if not _NAME.fullmatch(name) or name == reader.LAST:
+    if not _NAME.fullmatch(name) or name == find_conversations.LAST:
         raise UsageError(f"{name!r} is no name for a conversation", "letters, digits, - and _ make a name")
 
 
@@ -55,7 +55,7 @@ def copy_conversation(history: History, conversation: int, name: str = "") -> tu
     try:
         with history.transaction() as db:
             copy = _insert_copy(history, db, conversation, name)
-            return reader.get_by_id(history, copy), _copy_messages(db, conversation, copy)
+            return find_conversations.get_by_id(history, copy), _copy_messages(db, conversation, copy)
     except sqlite3.IntegrityError:
         raise _name_conflict(name) from None
 

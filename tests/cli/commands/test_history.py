@@ -17,7 +17,7 @@ from support.run_cli import build_command
 from aiml_cli.__main__ import main
 from aiml_cli.core.transcript import close_code_block, fence_text
 from aiml_cli.store import paths
-from aiml_cli.store.history import database, locks, reader, writer
+from aiml_cli.store.history import database, find_conversations, locks, writer
 from aiml_cli.store.history.writer import AnswerEnd, NewExchange, NewMessage
 
 Capture = pytest.CaptureFixture[str]
@@ -49,7 +49,7 @@ def write(words: str, answer: str = "The answer.", state: str = writer.COMPLETE,
         row = writer.begin_exchange(found, asked)
         writer.finish_answer(found, row, AnswerEnd(state, answer, **more))
         locks.release(found.lock_file, row.conversation)
-        return next(each.name for each in reader.list_conversations(found) if each.id == row.conversation)
+        return next(each.name for each in find_conversations.list_conversations(found) if each.id == row.conversation)
 
 
 def aged(name: str, seconds: float) -> None:

@@ -14,7 +14,7 @@ import pytest
 
 from aiml_cli.errors import OutputFailed, UsageError
 from aiml_cli.store import paths
-from aiml_cli.store.history import database, locks, reader, writer
+from aiml_cli.store.history import database, find_conversations, locks, reader, writer
 from aiml_cli.store.history.database import MIGRATIONS, History
 from aiml_cli.store.history.writer import AnswerEnd, NewExchange, NewMessage
 
@@ -119,7 +119,7 @@ def test_a_new_file_has_every_step_and_a_journal_beside_it() -> None:
         assert rows(found, "PRAGMA journal_mode") == [("wal",)]
         write(found, "hello")
     with closing(database.open_history()) as again:
-        assert [each.title for each in reader.list_conversations(again)] == ["hello"]
+        assert [each.title for each in find_conversations.list_conversations(again)] == ["hello"]
 
 
 def test_a_file_of_an_older_program_gets_the_steps_that_it_lacks(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -210,7 +210,7 @@ def test_a_file_that_was_cut_is_moved_aside(size: int) -> None:
         assert found.damaged_copy.read_bytes() == data
         assert mode(found.damaged_copy) == 0o600
         write(found, "after")
-        assert [each.title for each in reader.list_conversations(found)] == ["after"]
+        assert [each.title for each in find_conversations.list_conversations(found)] == ["after"]
 
 
 @pytest.mark.parametrize("size", [100, 600, 100_000])
@@ -221,7 +221,7 @@ def test_a_file_that_is_no_database_is_moved_aside(size: int) -> None:
     with closing(database.open_history()) as found:
         assert found.damaged_copy
         assert found.damaged_copy.read_bytes() == data
-        assert reader.list_conversations(found) == []
+        assert find_conversations.list_conversations(found) == []
 
 
 def test_an_empty_file_is_filled() -> None:
@@ -239,7 +239,7 @@ def test_who_finds_the_damage_second_moves_nothing() -> None:
         write(first, "kept")
         assert first.damaged_copy
         assert second.damaged_copy is None
-        assert [each.title for each in reader.list_conversations(second)] == ["kept"]
+        assert [each.title for each in find_conversations.list_conversations(second)] == ["kept"]
 
 
 @pytest.mark.promise("history-rows")
@@ -255,7 +255,9 @@ def test_of_many_that_find_the_damage_one_moves_the_file_and_none_loses_a_row() 
     (copy,) = database.list_damaged_copies(file())
     assert sorted(told) == sorted([str(copy), *["None"] * 11])
     with closing(database.open_history()) as found:
-        assert {each.title for each in reader.list_conversations(found)} == {str(name) for name in range(12)}
+        assert {each.title for each in find_conversations.list_conversations(found)} == {
+            str(name) for name in range(12)
+        }
 
 
 def test_an_index_that_is_damaged_is_made_anew() -> None:
@@ -279,7 +281,7 @@ def test_many_processes_at_once_lose_no_row() -> None:
         answers = rows(found, "SELECT text, state FROM messages WHERE role = 'assistant'")
         assert sorted(answers) == sorted((each, "complete") for each in wanted)
         assert rows(found, "SELECT count(*) FROM pieces") == [(0,)]
-        reader.index_new_messages(found)
+        find_conversations.index_new_messages(found)
         assert len(rows(found, "SELECT rowid FROM words WHERE words MATCH 'w49n19'")) == 2
 
 
@@ -316,7 +318,7 @@ def test_what_a_live_process_writes_is_not_mended_but_shown_so_far() -> None:
         assert process.stdout
         assert process.stdout.readline() == b"ready\n"
         writer.recover_interrupted(found)
-        (conversation,) = reader.list_conversations(found)
+        (conversation,) = find_conversations.list_conversations(found)
         assert [(each.state, each.text) for each in reader.read_messages(found, conversation.id)][1:] == [
             ("streaming", "so far")
         ]
@@ -329,7 +331,7 @@ def test_what_a_live_process_writes_is_not_mended_but_shown_so_far() -> None:
 def test_the_number_of_a_deleted_conversation_does_not_come_again() -> None:
     with closing(database.open_history()) as found:
         write(found, "one")
-        (first,) = reader.list_conversations(found)
+        (first,) = find_conversations.list_conversations(found)
         rows(found, "DELETE FROM conversations")
         write(found, "two")
-        assert reader.list_conversations(found)[0].id > first.id
+        assert find_conversations.list_conversations(found)[0].id > first.id

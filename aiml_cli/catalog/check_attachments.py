@@ -1,10 +1,10 @@
-"""Checks of a message's attachments against the inputs that the model accepts, by the stored catalog."""
+"""Check that the model accepts the attachments of a message, by the stored catalog."""
 
 from collections.abc import Sequence
 
 from aiml_cli.api.messages import Conversation, Document, Image, Message, Sound
 from aiml_cli.api.model_list import Model
-from aiml_cli.catalog import find_models
+from aiml_cli.catalog import load_catalog
 from aiml_cli.errors import UsageError
 from aiml_cli.prompt.attachments import Attachment
 from aiml_cli.settings.resolve import Settings
@@ -20,7 +20,7 @@ INPUT_NAMES = {
 
 def check_attachments(attachments: Sequence[Attachment], settings: Settings, endpoint: str) -> None:
     """Raise UsageError, with other models as a hint, if the catalog says that the model rejects an attachment."""
-    models = find_models.load_stored_models(settings) or []
+    models = load_catalog.load_stored_models(settings) or []
     name = settings.options.model or ""
     model = next((model for model in models if name == model.id), None)
     model = model or next((model for model in models if name in model.aliases), None)

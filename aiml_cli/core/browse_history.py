@@ -1,4 +1,4 @@
-"""List, search and read the conversations of the history, and replace a damaged history."""
+"""List and search the conversations of the history, read them, and replace a damaged history."""
 
 import os
 import sqlite3
@@ -12,7 +12,7 @@ from aiml_cli.output.json_output import json_line
 from aiml_cli.settings.options import Options
 from aiml_cli.settings.resolve import Flags, resolve
 from aiml_cli.store.config_file import read_sources
-from aiml_cli.store.history import database, reader, search
+from aiml_cli.store.history import database, find_conversations, reader
 from aiml_cli.store.history.database import History
 from aiml_cli.store.history.writer import COMPLETE, recover_interrupted
 from aiml_cli.system.stdio import print_err, print_out, write_out
@@ -54,14 +54,16 @@ def _recover_and_read(history: History, read: Callable[[History], T]) -> T:
     return read(history)
 
 
-def find_by_words(history: History, words: Sequence[str]) -> list[reader.StoredConversation]:
+def find_by_words(history: History, words: Sequence[str]) -> list[find_conversations.StoredConversation]:
     """Return the conversation that words name, or the latest; raise UsageError if none matches."""
     if words:
-        return [reader.find_conversation(history, " ".join(words))]
-    return reader.list_conversations(history)[-1:]
+        return [find_conversations.find_conversation(history, " ".join(words))]
+    return find_conversations.list_conversations(history)[-1:]
 
 
-def load_transcripts(history: History, conversations: Sequence[reader.StoredConversation]) -> list[Transcript]:
+def load_transcripts(
+    history: History, conversations: Sequence[find_conversations.StoredConversation]
+) -> list[Transcript]:
     """Read the messages of conversations."""
     return [Transcript(conversation, reader.read_messages(history, conversation.id)) for conversation in conversations]
 
@@ -69,7 +71,7 @@ def load_transcripts(history: History, conversations: Sequence[reader.StoredConv
 def show_list(words: Sequence[str], flags: Flags, limit: int) -> int:
     """Print the conversations that contain the words, or all, the newest first."""
     options, text = resolve_shared_options(flags), " ".join(words)
-    summaries = read_history(lambda history: reader.list_summaries(history, text, limit))
+    summaries = read_history(lambda history: find_conversations.list_summaries(history, text, limit))
     if options.json:
         write_out(json_line([_summary_to_dict(summary) for summary in summaries], indent=2))
     elif summaries:
@@ -82,7 +84,7 @@ def show_hits(words: Sequence[str], flags: Flags, limit: int) -> int:
     options, text = resolve_shared_options(flags), " ".join(words)
     if not text.strip():
         raise UsageError("there is nothing to search for", "aiml history list shows all")
-    hits = read_history(lambda history: search.search_history(history, text, limit))
+    hits = read_history(lambda history: find_conversations.search_history(history, text, limit))
     if options.json:
         write_out(json_line([_hit_to_dict(hit) for hit in hits], indent=2))
     elif hits:
@@ -107,13 +109,13 @@ def _get_width() -> int:
     return table.table_width() if is_terminal(1) else PIPE_WIDTH
 
 
-def _make_row(summary: reader.ConversationSummary) -> Sequence[str]:
+def _make_row(summary: find_conversations.ConversationSummary) -> Sequence[str]:
     state = summary.state if summary.state not in (None, COMPLETE) else ""
     age, count = reader.format_age(summary.changed), str(summary.messages)
     return (summary.name, age, count, state or "", summary.model or "", summary.title)
 
 
-def _summary_to_dict(summary: reader.ConversationSummary) -> dict[str, Any]:
+def _summary_to_dict(summary: find_conversations.ConversationSummary) -> dict[str, Any]:
     return {
         "id": summary.name,
         "title": summary.title,
@@ -126,7 +128,7 @@ def _summary_to_dict(summary: reader.ConversationSummary) -> dict[str, Any]:
     }
 
 
-def _hit_to_dict(hit: search.SearchHit) -> dict[str, Any]:
+def _hit_to_dict(hit: find_conversations.SearchHit) -> dict[str, Any]:
     return {
         "id": hit.name,
         "title": hit.title,

@@ -7,7 +7,7 @@ import sys
 import pytest
 
 from aiml_cli.errors import UsageError
-from aiml_cli.store.paths import session_name
+from aiml_cli.system.terminal import session_name
 
 PANE = {"TMUX": "/run/tmux/default,7,0", "TMUX_PANE": "%1"}
 
