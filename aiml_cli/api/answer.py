@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 from aiml_cli.api.completion_builder import STREAM_CUT, Completion
 from aiml_cli.api.error_response import error_from_event
-from aiml_cli.api.lenient_json import as_amount
+from aiml_cli.api.json_values import as_amount
 from aiml_cli.errors import AimlError, IncompleteAnswer
 
 # An answer that takes less time was not streamed, so its speed means nothing.

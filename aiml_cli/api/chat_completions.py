@@ -6,7 +6,7 @@ from dataclasses import replace
 from typing import Any
 
 from aiml_cli.api.error_response import parse_error
-from aiml_cli.api.lenient_json import as_list, as_str, require_dict, require_list, require_number, require_str
+from aiml_cli.api.json_values import as_list, as_plain_number, as_str, require_dict, require_list, require_str
 from aiml_cli.api.message_conversion import to_chat_messages
 from aiml_cli.api.messages import Conversation
 from aiml_cli.api.request_body import apply_options, apply_overrides
@@ -100,7 +100,7 @@ class _ChunkParser:
         if not self._has_started and (chunk.get("id") or chunk.get("model")):
             self._has_started = True
             response_id, model = as_str(chunk.get("id")) or None, as_str(chunk.get("model")) or None
-            batch.append(ResponseStarted(response_id, model, require_number(chunk.get("created"))))
+            batch.append(ResponseStarted(response_id, model, as_plain_number(chunk.get("created"))))
         for position, choice in enumerate(require_list(choices)):
             self._feed_choice(position, require_dict(choice), batch)
         if "usage" in chunk or "meta" in chunk:

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, NamedTuple
 
-from aiml_cli.api.lenient_json import Json
+from aiml_cli.api.json_values import Json
 from aiml_cli.api.stream_events import (
     AudioDelta,
     Citation,

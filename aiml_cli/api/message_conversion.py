@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from aiml_cli.api.completion_builder import Choice, Completion
-from aiml_cli.api.lenient_json import Json, as_list
+from aiml_cli.api.json_values import Json, as_list
 from aiml_cli.api.messages import (
     AnyMessage,
     Conversation,

@@ -8,7 +8,7 @@ from math import isfinite
 from typing import Any
 
 from aiml_cli.api.error_response import error_from_event, parse_error
-from aiml_cli.api.lenient_json import Json, as_count, as_dict, as_list, as_number, as_str, as_str_tuple, to_text
+from aiml_cli.api.json_values import Json, as_count, as_dict, as_list, as_number, as_str, as_str_tuple, to_text
 from aiml_cli.errors import ServerError
 
 MILLION = 1_000_000

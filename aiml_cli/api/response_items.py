@@ -4,15 +4,15 @@ import json
 from collections.abc import Iterator
 from typing import Any
 
-from aiml_cli.api.lenient_json import (
+from aiml_cli.api.json_values import (
     as_amount,
     as_dict,
     as_list,
+    as_plain_number,
     as_str,
     require_count,
     require_dict,
     require_list,
-    require_number,
     require_str,
 )
 from aiml_cli.api.stream_events import (
@@ -70,7 +70,7 @@ def parse_logprobs(logprobs: list[Any], choice: int = 0) -> Iterator[TokenLogpro
     """Yield the log probabilities of a list of tokens."""
     for token in map(require_dict, logprobs):
         top = tuple(require_dict(other) for other in require_list(token.get("top_logprobs")))
-        yield TokenLogprob(require_str(token.get("token")), require_number(token.get("logprob")) or 0.0, top, choice)
+        yield TokenLogprob(require_str(token.get("token")), as_plain_number(token.get("logprob")) or 0.0, top, choice)
 
 
 def parse_usage(response: dict[str, Any], input_name: str, output_name: str) -> Iterator[Usage]:

@@ -6,7 +6,7 @@ from typing import Any
 
 from aiml_cli.api import response_items, tool_formats
 from aiml_cli.api.error_response import parse_error
-from aiml_cli.api.lenient_json import as_list, require_dict, require_list, require_number, require_str
+from aiml_cli.api.json_values import as_list, as_plain_number, require_dict, require_list, require_str
 from aiml_cli.api.message_conversion import to_input_items
 from aiml_cli.api.messages import Conversation
 from aiml_cli.api.request_body import apply_options, apply_overrides
@@ -160,7 +160,7 @@ class _EventParser:
     def _start(self, response: dict[str, Any], batch: EventBatch) -> None:
         if not self._has_started and response.get("id"):
             self._has_started = True
-            created = require_number(response.get("created_at"))
+            created = as_plain_number(response.get("created_at"))
             batch.append(ResponseStarted(require_str(response["id"]), response.get("model") or None, created))
 
     def _add_missing_items(self, response: dict[str, Any], batch: EventBatch) -> None:

@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import Any, NamedTuple
 
 from aiml_cli.api.error_response import parse_error
-from aiml_cli.api.lenient_json import MalformedError
+from aiml_cli.api.json_values import MalformedError
 from aiml_cli.api.stream_events import ErrorEvent, Event, EventBatch, Finished, StringDelta, ToolCallDelta
 from aiml_cli.errors import ServerError
 

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Any, NamedTuple, TypeVar
 
-from aiml_cli.api.lenient_json import Json
+from aiml_cli.api.json_values import Json
 
 EventClass = TypeVar("EventClass", bound=type[tuple[Any, ...]])
 

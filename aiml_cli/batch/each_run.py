@@ -10,7 +10,7 @@ from typing import NamedTuple
 from aiml_cli.api.messages import Conversation
 from aiml_cli.batch.progress import DRAW_INTERVAL_S, Progress, start_progress
 from aiml_cli.batch.rate_limit import RateLimiter
-from aiml_cli.batch.results import OrderedWriter, format_result
+from aiml_cli.batch.results import ResultWriter, format_result
 from aiml_cli.batch.resume_file import ResumeFile
 from aiml_cli.batch.row_shards import Shard
 from aiml_cli.batch.row_worker import RowWorkers, RunContext
@@ -74,9 +74,9 @@ def run_rows(
         request,
         make,
         resume_file.has if resume_file else lambda _number, _digest: False,
-        partial(format_result, is_json=request.response_spec is not None, several=(options.n or 1) > 1),
+        partial(format_result, is_json=request.response_spec is not None, has_choices=(options.n or 1) > 1),
         CostTracker(settings, request),
-        OrderedWriter(write, jobs, ordered=not (options.unordered or resume_file)),
+        ResultWriter(write, jobs, ordered=not (options.unordered or resume_file)),
         stats,
         RateLimiter(jobs, make_notifier(options.quiet) or (lambda _: None)),
         Budget(None if options.replay else options.max_cost),

@@ -13,7 +13,7 @@ from aiml_cli.api.messages import Conversation
 from aiml_cli.api.request_body import encode_body
 from aiml_cli.batch.circuit_breaker import CircuitBreaker
 from aiml_cli.batch.rate_limit import RateLimiter
-from aiml_cli.batch.results import OrderedWriter
+from aiml_cli.batch.results import ResultWriter
 from aiml_cli.batch.rows import Row
 from aiml_cli.batch.run_summary import CostTracker, RunStats, cost_at_most
 from aiml_cli.batch.worker_pool import ClientContext, Worker, WorkerPool
@@ -39,7 +39,7 @@ class RunContext(NamedTuple):
     is_done: Callable[[int, str], bool]
     format_result: Callable[[Row, str | None, Answer], bytes]
     costs: CostTracker
-    results: OrderedWriter
+    results: ResultWriter
     stats: RunStats
     rate_limiter: RateLimiter
     budget: Budget
@@ -184,7 +184,7 @@ class RowWorkers:
             self.stop()
 
 
-def _place_rows(rows: Iterator[Row], results: OrderedWriter) -> Iterator[PlacedRow]:
+def _place_rows(rows: Iterator[Row], results: ResultWriter) -> Iterator[PlacedRow]:
     """Yield each row with its position, as soon as its result has room."""
     for position in count():
         results.wait_for_room(position)

@@ -5,7 +5,7 @@ from dataclasses import replace
 from typing import NamedTuple
 
 from aiml_cli.api.answer import Answer
-from aiml_cli.api.lenient_json import Json, as_dict, as_list, as_number
+from aiml_cli.api.json_values import Json, as_dict, as_list, as_number
 from aiml_cli.api.model_list import MILLION, Price, price_per_million
 from aiml_cli.api.stream_events import Usage
 from aiml_cli.catalog.find_models import find_model

@@ -8,11 +8,9 @@ import typer
 
 from aiml_cli.cli.flags import SERVER_OPTIONS, TYPER_SETTINGS, Task, flag_value, with_options
 from aiml_cli.errors import OutputFailed, ReaderClosed
-from aiml_cli.prompt.stdin import has_stdin
 from aiml_cli.settings.options import ROWS, Option, flags_of
 from aiml_cli.settings.resolve import Flags
 from aiml_cli.settings.value_types import ValueType, choice
-from aiml_cli.system.terminal import is_terminal
 
 # Typer does not export click; the base class of its errors is found through one that it does export.
 ClickError: type[Exception] = next(base for base in typer.BadParameter.__mro__ if base.__name__ == "ClickException")
@@ -189,5 +187,9 @@ def starts_repl(words: Sequence[str], flags: Flags) -> bool:
     """True for -i, and for a terminal without a prompt; -i with --each is a conflict that is reported later."""
     if "interactive" in flags:
         return "each" not in flags
-    is_bare = not words and not any(name in flags for name in PROMPTLESS_OPTIONS)
-    return is_bare and is_terminal(0) and is_terminal(1) and not has_stdin()
+    if words or any(name in flags for name in PROMPTLESS_OPTIONS):
+        return False
+    from aiml_cli.prompt.stdin import has_stdin  # --help needs neither
+    from aiml_cli.system.terminal import is_terminal
+
+    return is_terminal(0) and is_terminal(1) and not has_stdin()

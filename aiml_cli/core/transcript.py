@@ -5,7 +5,7 @@ import time
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, NamedTuple
 
-from aiml_cli.api.lenient_json import as_list
+from aiml_cli.api.json_values import as_list
 from aiml_cli.output.format_money import format_dollars
 from aiml_cli.output.json_output import json_line
 from aiml_cli.store.history.find_conversations import StoredConversation

@@ -3,7 +3,6 @@
 import json
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from difflib import get_close_matches
 from os.path import isfile
 from pathlib import Path
 from typing import Any, Generic, TypeVar
@@ -76,6 +75,8 @@ def text_list(*suggestions: str) -> ValueType[tuple[str, ...]]:
 
 def suggest(word: str, known: Iterable[str]) -> str:
     """Return a hint with the known word that is most similar, or ""."""
+    from difflib import get_close_matches  # only a wrong word needs it
+
     matches = get_close_matches(word, list(known), 1)
     return f"did you mean {matches[0]}?" if matches else ""
 

@@ -1,4 +1,4 @@
-"""Read and write the user's templates, private TOML files."""
+"""Read and write the user's templates: TOML files that only the user can read."""
 
 import errno
 import os
@@ -19,7 +19,7 @@ from aiml_cli.system.atomic_write import decode_utf8, refuse_symlink, update_fil
 
 FILE_KIND = "a template"
 VARIABLE_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
-MAX_BYTES = 4 << 20
+MAX_BYTES = 4 * 1024 * 1024
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]*")
 _PARTS = {"prompt": (str, "a text"), "defaults": (dict, "a table"), "settings": (dict, "a table")}
 
@@ -51,9 +51,9 @@ def list_templates() -> list[str]:
 
 
 def load_template(name: str) -> Template:
-    """Read a template; raise UsageError, with similar names, if it does not exist, or for an error in it."""
+    """Read a template; raise UsageError if it does not exist, with similar names, or if it is not valid."""
     path = template_path(name)
-    data = read_template(path)
+    data = read_template_bytes(path)
     if data is None:
         raise UsageError(f"there is no template {name!r}", _suggest_template(name))
     try:
@@ -64,7 +64,7 @@ def load_template(name: str) -> Template:
 
 
 def parse_template(name: str, path: Path, table: toml_edit.Table) -> Template:
-    """Parse the content of a template's file; raise UsageError for what cannot be in a template."""
+    """Parse the content of a template's file; raise UsageError if it has anything that a template cannot have."""
     for part, value in table.items():
         if part not in _PARTS:
             raise UsageError(f"{path}: a template has no {part!r}", _suggest_part(part))
@@ -84,14 +84,15 @@ def parse_template(name: str, path: Path, table: toml_edit.Table) -> Template:
 def save_template(name: str, table: toml_edit.Table, may_replace: Callable[[Path], bool]) -> Path:
     """Write a template and return its path; `may_replace` is called if there is one with this name.
 
-    Raises UsageError if it returns False, if TOML cannot express a value, and if the file changed meanwhile.
+    Raises UsageError if it returns False, if TOML cannot express a value, or if another program changed the file in
+    the meantime.
     """
     path = template_path(name)
     table = {part: value for part, value in table.items() if value}
     data = _format_template(path, table)
     parse_template(name, path, table)
     refuse_symlink(path)
-    before = read_template(path)
+    before = read_template_bytes(path)
     if before is not None and not may_replace(path):
         raise UsageError(f"there is a template {name!r} already: {path}", "-y replaces it")
 
@@ -104,8 +105,8 @@ def save_template(name: str, table: toml_edit.Table, may_replace: Callable[[Path
     return path
 
 
-def read_template(path: Path) -> bytes | None:
-    """Read a template's bytes; None if it does not exist. Raises UsageError if it is not a regular file."""
+def read_template_bytes(path: Path) -> bytes | None:
+    """Return the bytes of a template, None if it does not exist; raise UsageError if it is no regular file of 4 MiB."""
     try:
         fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
     except (FileNotFoundError, NotADirectoryError):
@@ -146,8 +147,8 @@ def _parse_default(value: object, name: str, path: Path) -> str:
 
 
 def _format_template(path: Path, table: toml_edit.Table) -> bytes:
-    """Format a template as TOML and read it back; raise UsageError if that gives other values."""
-    import tomlkit  # 20 ms that only a writer pays
+    """Format a template as TOML; raise UsageError if it does not read back as the same values."""
+    import tomlkit  # takes 20 ms, and only writing needs it
 
     try:
         data = "".join(_format_parts(table)).encode()
@@ -171,9 +172,9 @@ def _format_parts(table: toml_edit.Table) -> Iterable[str]:
 
 
 def _format_value(name: str, value: Any) -> str:
-    """Format a key and its value, a text of several lines on several lines."""
+    """Format a key and its value; text of several lines is written on several lines."""
     if isinstance(value, str) and "\n" in value:
-        import tomlkit  # as above
+        import tomlkit  # takes 20 ms
 
         quotes = '"""'
         inner = tomlkit.string(value, multiline=True).as_string().removeprefix(quotes)

@@ -4,7 +4,7 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from os.path import commonprefix
 
-from aiml_cli.api.lenient_json import Json
+from aiml_cli.api.json_values import Json
 from aiml_cli.transport.recording_file import RecordedRequest
 
 MAX_DIFFERENCES, MAX_LENGTH, CONTEXT_LENGTH = 8, 60, 24

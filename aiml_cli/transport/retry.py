@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 
-from aiml_cli.api.lenient_json import as_amount
+from aiml_cli.api.json_values import as_amount
 from aiml_cli.errors import AimlError, AuthError, ConnectionFailed, RateLimited
 
 FIRST_PAUSE_S, MAX_PAUSE_S, MAX_RETRY_AFTER_S = 0.5, 8.0, 120.0

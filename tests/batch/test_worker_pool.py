@@ -10,7 +10,7 @@ from support.row_runs import parse_results, set_when_sent, start_run, write_rows
 from support.run_cli import Aiml
 
 from aiml_cli.batch.rate_limit import RateLimiter
-from aiml_cli.batch.results import AHEAD, OrderedWriter
+from aiml_cli.batch.results import MAX_ROWS_AHEAD, ResultWriter
 from aiml_cli.errors import RateLimited
 
 
@@ -62,8 +62,8 @@ def test_one_more_is_asked_at_a_time_as_it_goes_well() -> None:
 
 def test_nobody_runs_further_ahead_than_results_can_be_held() -> None:
     wrote, began = list[bytes](), threading.Event()
-    held = OrderedWriter(wrote.append, 1, ordered=True)
-    waits = threading.Thread(target=lambda: (held.wait_for_room(AHEAD), began.set()), daemon=True)
+    held = ResultWriter(wrote.append, 1, ordered=True)
+    waits = threading.Thread(target=lambda: (held.wait_for_room(MAX_ROWS_AHEAD), began.set()), daemon=True)
     waits.start()
     assert not began.is_set()
     held.write(0, b"x")

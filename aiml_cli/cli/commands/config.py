@@ -10,7 +10,7 @@ from aiml_cli.errors import AimlError, UsageError
 from aiml_cli.settings.options import ROWS, Option, value_of
 from aiml_cli.settings.resolve import Flags, Settings, Source, persistent_options, read_table, resolve
 from aiml_cli.settings.urls import host_of
-from aiml_cli.store import api_keys, config_edit, config_file, paths
+from aiml_cli.store import api_keys, config_file, paths
 from aiml_cli.system import stdio, terminal
 from aiml_cli.system.questions import confirm
 from aiml_cli.system.sanitize import sanitize
@@ -44,6 +44,8 @@ def get_setting(name: str, flags: Flags = NO_FLAGS) -> int:
 
 def set_setting(name: str, value: str, profile: str | None = None) -> int:
     """Set a setting in the config file, and print which source overrides it."""
+    from aiml_cli.store import config_edit  # for few calls only
+
     name = _require_setting(name)
     config_edit.set_value(name, value, profile)
     with suppress(UsageError):  # the command that uses a wrong setting reports it
@@ -56,6 +58,8 @@ def set_setting(name: str, value: str, profile: str | None = None) -> int:
 
 def unset_setting(name: str, profile: str | None = None) -> int:
     """Remove a setting from the config file."""
+    from aiml_cli.store import config_edit  # for few calls only
+
     name = _normalize_name(name)
     if not config_edit.unset_value(name, profile):
         print_err(f"aiml: {name} was not set in {paths.config_file()}")
@@ -73,6 +77,8 @@ def edit_config() -> int:
 
     Raises UsageError with file, line and column of an error, and with the path of the copy.
     """
+    from aiml_cli.store import config_edit  # for few calls only
+
     draft = config_edit.create_draft()
     editor = os.environ.get("VISUAL") or os.environ.get("EDITOR") or "vi"
     config_edit.edit_draft(draft, editor)

@@ -8,7 +8,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-from aiml_cli.api.lenient_json import as_dict
+from aiml_cli.api.json_values import as_dict
 from aiml_cli.core.template_fill import RESERVED_NAMES, escape_braces
 from aiml_cli.errors import UsageError
 from aiml_cli.prompt.decode_text import decode_text

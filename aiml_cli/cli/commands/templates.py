@@ -31,7 +31,7 @@ def _show(name: str, flags: Flags) -> int:
         return _print_json(_to_dict(template))
     if is_terminal(1) and "quiet" not in flags:
         print_err(f"aiml: {template.path}")
-    return print_out(decode_utf8(template_files.read_template(template.path) or b"", template.path))
+    return print_out(decode_utf8(template_files.read_template_bytes(template.path) or b"", template.path))
 
 
 def _list(flags: Flags) -> int:

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from aiml_cli import __version__
 from aiml_cli.api.endpoints import get_endpoint
 from aiml_cli.api.error_response import error_from_status
-from aiml_cli.api.lenient_json import Json, as_dict, as_list, as_number, as_str
+from aiml_cli.api.json_values import Json, as_dict, as_list, as_number, as_str
 from aiml_cli.core.chat_request import ChatRequest, resolve_key
 from aiml_cli.core.start_demo import start_demo_if_asked
 from aiml_cli.errors import RequestRejected, ServerError, UsageError

@@ -1,4 +1,4 @@
-"""Run the REPL: first the message of the command line, then one line at a time."""
+"""Run the REPL: send the message of the command line, then read and answer one message at a time."""
 
 import os
 import sys
@@ -29,12 +29,12 @@ slash_commands.load_commands(slash_content, slash_conversation, slash_info, slas
 
 
 def run_repl(endpoint: str, words: Sequence[str], flags: Flags) -> int:
-    """Read and answer messages until the user leaves; raise UsageError without a terminal."""
+    """Read and answer messages until the user leaves; raise UsageError if there is no terminal."""
     _require_terminal()
     settings = resolve(read_sources(flags, os.environ), endpoint)
     require_key(ChatRequest(get_endpoint(endpoint), words, settings))
-    with start_demo_if_asked(settings) as addressed:
-        session = Session(endpoint, flags, addressed.options.base_url if settings.options.demo else None)
+    with start_demo_if_asked(settings) as demo_settings:
+        session = Session(endpoint, flags, demo_settings.options.base_url if settings.options.demo else None)
         session.check_flags()
         if "continue" in flags or "resume" in flags:
             load_conversation(session, flags["resume"].texts[-1].removeprefix("=") if "resume" in flags else None)
@@ -45,11 +45,11 @@ def run_repl(endpoint: str, words: Sequence[str], flags: Flags) -> int:
 
 
 def _require_terminal() -> None:
-    """Raise UsageError before a request costs anything."""
+    """Raise UsageError if the program has no terminal to write to or to read from."""
     if not is_terminal(1):
         raise UsageError("--interactive needs a terminal to write to", "without it there is one answer")
     if not is_terminal(0):
-        open_terminal().close()
+        open_terminal().close()  # raises the error
 
 
 def _run_loop(session: Session, read: ReadMessage) -> None:
@@ -64,18 +64,18 @@ def _run_loop(session: Session, read: ReadMessage) -> None:
 
 
 def _run_interruptible(action: Callable[[], None]) -> None:
-    """Run an action that Ctrl-C stops; other signals end the REPL."""
+    """Run an action. Ctrl-C stops only the action, every other signal ends the REPL."""
     try:
         action()
     except Stopped as stop:
         if stop.error.exit_code != signals.INTERRUPTED_EXIT_CODE:
             raise
     finally:
-        signals.install_handlers()
+        signals.install_handlers()  # the first signal removed them
 
 
 def _choose_reader(session: Session, options: Options) -> ReadMessage:
-    """Return the line editor's reader, or a plain one for a terminal that cannot show the editor."""
+    """Return the function that reads a message: the line editor's, or a plain one for simple terminals."""
     if os.environ.get("TERM", "") in ("", "dumb"):
         return PlainInput().read
     from aiml_cli.cli.repl.line_editor import LineEditor  # prompt_toolkit takes a tenth of a second
@@ -90,7 +90,7 @@ def _import_sender() -> None:
 
 
 def handle_line(session: Session, line: str) -> None:
-    """Run a slash command or a shell command, or send a message; print an error instead of raising it."""
+    """Run `/command` or `!command`, or send a message (`//text` sends `/text`); errors are printed."""
     text = line.strip()
     if not text:
         return
@@ -103,13 +103,13 @@ def handle_line(session: Session, line: str) -> None:
         elif text.startswith("!"):
             _run_shell(session, text)
         else:
-            session.ask(strip_block_marks(text))
+            session.ask(strip_multiline_quotes(text))
     except AimlError as error:
         report_error(error)
 
 
-def strip_block_marks(text: str) -> str:
-    """Remove the quotes around a block of lines."""
+def strip_multiline_quotes(text: str) -> str:
+    """Remove the triple quotes around a message of several lines."""
     is_block = text.startswith(QUOTES) and text.endswith(QUOTES) and len(text) >= 2 * len(QUOTES)
     return text.removeprefix(QUOTES).removesuffix(QUOTES).strip("\n") if is_block else text
 

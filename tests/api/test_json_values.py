@@ -6,13 +6,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from aiml_cli.api.lenient_json import (
+from aiml_cli.api.json_values import (
     MalformedError,
     as_amount,
+    as_plain_number,
     require_count,
     require_dict,
     require_list,
-    require_number,
     require_str,
 )
 from aiml_cli.api.sse import SseEvent, join_surrogates, parse_sse_events
@@ -30,7 +30,7 @@ def heard(*stream: SseEvent) -> EventBatch:
 
 @pytest.mark.parametrize(
     ("read", "empty"),
-    [(require_dict, {}), (require_list, []), (require_str, ""), (require_count, None), (require_number, None)],
+    [(require_dict, {}), (require_list, []), (require_str, ""), (require_count, None), (as_plain_number, None)],
 )
 def test_null_is_nothing(read: Any, empty: object) -> None:
     assert read(None) == empty
@@ -65,7 +65,7 @@ def test_a_count_that_is_not_finite_is_told(found: float) -> None:
 
 @pytest.mark.parametrize("found", ["5", True, [5], {}])
 def test_what_is_no_number_is_none(found: object) -> None:
-    assert require_number(found) is None
+    assert as_plain_number(found) is None
 
 
 def test_events_become_what_the_dialect_makes_of_them() -> None:
