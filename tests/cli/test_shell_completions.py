@@ -171,8 +171,11 @@ class Session:
         return shown, self.shell.match[1]
 
     def offered(self, line: str) -> set[str]:
-        """List what is offered; zsh shows the meaning of a word after it, and the line again."""
-        rows = [row for row in self.press(line, LIST)[0].splitlines() if row.strip() != line.strip()]
+        """List what is offered; zsh shows the meaning of a word after it, and the line again.
+
+        The terminal may echo the line, with `^T` behind it, when it arrives before zsh is back in its line editor.
+        """
+        rows = [row for row in self.press(line, LIST)[0].splitlines() if not row.strip().startswith(line.strip())]
         return {plain(word) for row in rows for word in row.split(" -- ")[0].split()}
 
 
@@ -203,7 +206,7 @@ def zsh(script: Path, place: Path, *, sourced: bool = True) -> Session:
     keys = "unsetopt BEEP PROMPT_SP; unset zle_bracketed_paste; bindkey '^I' list-choices; bindkey '^G' complete-word; LISTMAX=9999"
     path = "" if sourced else f"fpath=({script.parent} $fpath);"
     load = f"source {script}" if sourced else ":"
-    setup = f"{path} autoload -Uz compinit; compinit -D -u; {load}; {keys}; {done}"
+    setup = f"stty -echo; {path} autoload -Uz compinit; compinit -D -u; {load}; {keys}; {done}"
     return Session([found("zsh"), "-f"], setup, place)
 
 
