@@ -8,7 +8,7 @@ from aiml_cli.api.error_response import error_from_status
 from aiml_cli.api.model_list import Model, parse_models
 from aiml_cli.errors import AimlError, UsageError
 from aiml_cli.settings.resolve import Settings
-from aiml_cli.settings.urls import is_local
+from aiml_cli.settings.urls import is_local, join_url
 from aiml_cli.store.model_cache import CachedModels, load_models, save_models
 from aiml_cli.system.stdio import print_err
 from aiml_cli.transport.choose_transport import make_send, open_client
@@ -49,7 +49,7 @@ def _clean_base_url(settings: Settings) -> str:
 def _update(settings: Settings, stored: CachedModels | None) -> CachedModels:
     """Fetch the server's models, or confirm the stored ones, and store the result."""
     base_url, options = _clean_base_url(settings), settings.options
-    request = HttpRequest("GET", f"{base_url}/models?{QUERY}", _build_headers(stored))
+    request = HttpRequest("GET", join_url(base_url, f"/models?{QUERY}"), _build_headers(stored))
     with open_client(options, base_url) as client, make_send(options)(client, request) as response:
         body = read_all(response)
     fresh = _parse_response(base_url, response, body, stored)

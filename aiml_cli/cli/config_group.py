@@ -69,7 +69,7 @@ def config_path() -> Task:
 def config_key(
     remove: bool = typer.Option(False, "--remove", help="Remove the stored key."),
     from_stdin: bool = typer.Option(False, "--stdin", help="Read the key from standard input."),
-    base_url: str | None = typer.Option(None, "--base-url", metavar="TEXT", help="The server that the key is for."),
+    base_url: str | None = typer.Option(None, "--base-url", metavar="URL", help="The server that the key is for."),
 ) -> Task:
     """Store the API key of the server; it is asked for and not shown."""
     from aiml_cli.cli.commands import config

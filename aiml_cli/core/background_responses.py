@@ -23,6 +23,7 @@ from aiml_cli.errors import (
 from aiml_cli.output.choose_renderer import AnswerOutput
 from aiml_cli.settings.options import Options
 from aiml_cli.settings.resolve import Settings, Source
+from aiml_cli.settings.urls import join_url
 from aiml_cli.system.signals import Stopped
 from aiml_cli.system.stdio import print_err, write_err
 from aiml_cli.system.terminal import is_terminal
@@ -45,9 +46,9 @@ class StoredResponseAction:
 
     def build_request(self, url: str, headers: Mapping[str, str]) -> HttpRequest:
         """Build the request; the id is one segment of the path, whatever its characters are."""
-        response_url = f"{url}/{quote(self.response_id, safe='')}"
+        response_url = join_url(url, f"/{quote(self.response_id, safe='')}")
         if self.verb == "cancel":
-            return HttpRequest("POST", f"{response_url}/cancel", headers)
+            return HttpRequest("POST", join_url(response_url, "/cancel"), headers)
         return HttpRequest("GET", response_url, headers)
 
 

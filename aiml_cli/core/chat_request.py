@@ -12,7 +12,7 @@ from aiml_cli.core.build_conversation import build_conversation
 from aiml_cli.errors import AuthError, UsageError
 from aiml_cli.settings.options import Options
 from aiml_cli.settings.resolve import Settings, Source
-from aiml_cli.settings.urls import is_local
+from aiml_cli.settings.urls import is_local, join_url
 from aiml_cli.store import api_keys
 from aiml_cli.store.api_keys import ApiKey
 from aiml_cli.system.stdio import print_err
@@ -60,7 +60,7 @@ class ChatRequest:
     @property
     def url(self) -> str:
         """Return the URL that the request is sent to."""
-        return (self.options.base_url or "").rstrip("/") + self.endpoint.path
+        return join_url(self.options.base_url or "", self.endpoint.path)
 
     def read_conversation(self) -> Conversation:
         """Return the new messages; read standard input and files. Raise UsageError."""

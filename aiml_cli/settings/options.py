@@ -5,6 +5,7 @@ from dataclasses import dataclass, field, fields, replace
 from typing import Any, Generic, NamedTuple, TypeVar
 
 from aiml_cli.settings.value_types import (
+    BASE_URL,
     CODE_BLOCK,
     CONVERSATION,
     JSON,
@@ -466,7 +467,7 @@ class Options:
     )
     profile: str | None = option(NAME, "Use the settings of this profile.", panel=CONNECTION)
     base_url: str | None = option(
-        TEXT, "The API's address.", panel=CONNECTION, default="https://api.aimlapi.com/v1",
+        BASE_URL, "The API's address.", panel=CONNECTION, default="https://api.aimlapi.com/v1",
         env=("AIML_API_BASE", "AIMLAPI_API_BASE", "AIMLAPI_BASE_URL"),
     )
     demo: bool | None = option(SWITCH, "Ask the embedded server, which is no model.", panel=CONNECTION, per_call=True)

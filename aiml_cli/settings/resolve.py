@@ -83,6 +83,9 @@ def parse_value(row: Option[Any], raw_value: RawValue, endpoint: str = "") -> An
 def _parse_text(value_type: ValueType[Any], text: str, source_name: str) -> Any:
     try:
         return value_type.parse(text)
+    except UsageError as error:
+        error.message = f"{source_name}: {error.message}"
+        raise
     except (ValueError, OverflowError):
         message = f"{source_name}: {text!r} is not {value_type.name}"
         raise UsageError(message, suggest(text, value_type.choices)) from None

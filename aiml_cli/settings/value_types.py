@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, Generic, TypeVar
 
 from aiml_cli.errors import UsageError
+from aiml_cli.settings.urls import check_base_url
 
 T = TypeVar("T")
 N = TypeVar("N", int, float)
@@ -196,6 +197,7 @@ TEXT_OR_FILE = ValueType("a text", _parse_text, "TEXT|@FILE")
 CONVERSATION = ValueType("a conversation", _parse_text, "ID|WORDS", bare_value="last")
 NAME = ValueType("a name", _parse_text, "NAME")
 PATH = ValueType("a path", _parse_text, "PATH")
+BASE_URL = ValueType("the address of a server", check_base_url, "URL")
 TOOL_RESULTS = ValueType("ID=VALUE", _parse_mapping, "ID=VALUE|@FILE", is_list=True)
 TEMPLATE_VARIABLES = ValueType("NAME=VALUE", _parse_mapping, "NAME=VALUE|@FILE", is_list=True)
 SCHEMA = ValueType("a text", _parse_text, "JSON|LIST|@FILE")

@@ -87,7 +87,7 @@ class _ExchangeRecorder:
         response = self._response
         exchange = recording_file.RecordedExchange(
             request._replace(path=redactor.redact_text(request.path), body=redactor.redact_json(request.body)),
-            self._base_url or origin_of(self._request.url),
+            self._base_url.partition("?")[0] or origin_of(self._request.url),
             response.status if response else None,
             redactor.redact_headers(response.headers, datetime.now(UTC)) if response else {},
             redactor.redact_chunks(self._chunks),

@@ -11,9 +11,9 @@ from binascii import Error as NotBase64
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
-from urllib.parse import urlsplit
 
 from aiml_cli.errors import AimlError, ConnectionFailed, IncompleteAnswer, ServerError, UsageError
+from aiml_cli.settings.urls import path_below
 from aiml_cli.transport.http_types import HttpRequest
 from aiml_cli.transport.key_masking import STARS
 
@@ -57,7 +57,8 @@ class RecordedExchange:
 
 def describe_request(request: HttpRequest, base_url: str) -> RecordedRequest:
     """Return the parts of a request that are matched, without secrets; `base_url` "" matches the whole URL."""
-    return RecordedRequest(request.method, _relative_path(request.url, base_url), _encode_body(request.body))
+    path = path_below(request.url, base_url) if base_url else request.url
+    return RecordedRequest(request.method, path, _encode_body(request.body))
 
 
 def encode_exchange(exchange: RecordedExchange) -> bytes:
@@ -116,17 +117,6 @@ def _require_str(value: Json) -> str:
     if not isinstance(value, str):
         raise TypeError(f"{value!r} where a text belongs")
     return value
-
-
-def _relative_path(url: str, base_url: str) -> str:
-    """Return what follows the base URL, or the whole path if the URL has another base."""
-    base_url = base_url.rstrip("/")
-    if not base_url:
-        return url
-    if url.startswith((f"{base_url}/", f"{base_url}?")):
-        return url[len(base_url) :]
-    parts = urlsplit(url)
-    return f"{parts.path}?{parts.query}" if parts.query else parts.path
 
 
 def _encode_body(body: bytes | None) -> dict[str, Json]:

@@ -3,7 +3,16 @@
 import pytest
 
 from aiml_cli.errors import UsageError
-from aiml_cli.settings.urls import host_of, is_local, is_unencrypted, origin_of
+from aiml_cli.settings.urls import (
+    check_base_url,
+    host_of,
+    is_local,
+    is_unencrypted,
+    join_url,
+    origin_of,
+    path_below,
+    root_of,
+)
 
 
 @pytest.mark.parametrize(
@@ -79,3 +88,76 @@ def test_loopback_is_told_from_the_rest(url: str, local: bool) -> None:
 def test_plain_http_is_told_however_it_is_spelled() -> None:
     assert is_unencrypted("HtTp://host")
     assert not is_unencrypted("https://host")
+
+
+BASES = [
+    ("https://h/v1", "https://h/v1/chat/completions"),
+    ("https://h/v1/", "https://h/v1/chat/completions"),
+    ("https://h/v1//", "https://h/v1/chat/completions"),
+    ("https://h", "https://h/chat/completions"),
+    ("https://h/", "https://h/chat/completions"),
+    ("https://h/v1?", "https://h/v1/chat/completions"),
+    ("https://h/v1?api-version=1", "https://h/v1/chat/completions?api-version=1"),
+    ("https://h/v1/?api-version=1&b=%2F", "https://h/v1/chat/completions?api-version=1&b=%2F"),
+    ("https://h?a=/v1/", "https://h/chat/completions?a=/v1/"),
+]
+
+
+@pytest.mark.parametrize(("base", "url"), BASES)
+def test_a_path_goes_before_the_query_of_the_base(base: str, url: str) -> None:
+    assert check_base_url(base) == base
+    assert join_url(base, "/chat/completions") == url
+    assert path_below(url, base) == "/chat/completions"
+
+
+@pytest.mark.parametrize(("base", "_"), BASES)
+def test_the_query_of_a_path_follows_that_of_the_base(base: str, _: str) -> None:
+    query = base.partition("?")[2]
+    assert join_url(base, "/models?x=1").partition("?")[2] == f"{query}&x=1".lstrip("&")
+    assert path_below(join_url(base, "/models?x=1"), base) == "/models?x=1"
+    stored = join_url(join_url(join_url(base, "/responses"), "/r%2F1"), "/cancel")
+    assert path_below(stored, base) == "/responses/r%2F1/cancel"
+
+
+def test_what_a_server_has_beside_its_endpoints_keeps_the_query() -> None:
+    assert join_url(root_of("https://h:8443/v1/?k=1"), "/v2/billing") == "https://h:8443/v2/billing?k=1"
+    assert join_url(root_of("https://h/a/b"), "/v2/x?y=2") == "https://h/v2/x?y=2"
+
+
+def test_another_base_leaves_the_whole_path() -> None:
+    assert path_below("https://h/v1/models?x=1", "https://other/v1") == "/v1/models?x=1"
+    assert path_below("https://h/v2/models", "https://h/v2/mod") == "/v2/models"
+
+
+@pytest.mark.parametrize("end", ["", "/", "//", "?api-version=1", "/?x"])
+@pytest.mark.parametrize(
+    "path", ["chat/completions", "responses", "models", "completions", "embeddings", "Chat/Completions", "v2/billing"]
+)
+def test_the_path_of_an_endpoint_is_no_base(path: str, end: str) -> None:
+    with pytest.raises(UsageError, match="ends with the path of an endpoint") as caught:
+        check_base_url(f"https://h/v1/{path}{end}")
+    assert "base_url is what comes before it: https://h/v1; " in caught.value.hint
+
+
+@pytest.mark.parametrize("url", ["https://h/v1#", "https://h/v1#x", "https://h/v1?a=1#x", "https://h#/v1"])
+def test_a_fragment_is_refused(url: str) -> None:
+    with pytest.raises(UsageError, match="a fragment"):
+        check_base_url(url)
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "foo",
+        "foo/v1",
+        "//h/v1",
+        "localhost:8080",
+        "https://<your host>/v1",
+        "https://",
+        "https://.",
+        "https://<host>/v1",
+    ],
+)
+def test_what_names_no_server_is_no_base(url: str) -> None:
+    with pytest.raises(UsageError, match="is not the address of a server"):
+        check_base_url(url)

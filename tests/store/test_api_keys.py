@@ -313,7 +313,7 @@ def test_a_key_command_gives_its_first_line_and_knows_the_home_directory(tmp_pat
         (None, {}, {"AIML_API_BASE": "https://api.aimlapi.com/v2"}, HOME, True),
         (None, {}, {}, HERE, False),
         (f"base_url = '{ELSEWHERE}'\n", {}, {}, ELSEWHERE, True),
-        (f"base_url = '{ELSEWHERE}'\n", {"base_url": HOME}, {}, HOME, False),
+        (f"base_url = '{ELSEWHERE}'\n", {"base_url": "https://api.aimlapi.com/v1"}, {}, HOME, False),
         (f"[profiles.a]\nbase_url = '{ELSEWHERE}'\n", {"profile": "a"}, {}, ELSEWHERE, False),
         (f"base_url = '{HERE}'\n", {}, {}, HERE, True),
     ],

@@ -10,7 +10,7 @@ from aiml_cli.api.error_response import error_from_status
 from aiml_cli.errors import AimlError, AuthError, RequestRejected, UsageError
 from aiml_cli.settings.conflicts import check_conflicts
 from aiml_cli.settings.resolve import Flags, Settings, resolve
-from aiml_cli.settings.urls import host_of, is_local, origin_of
+from aiml_cli.settings.urls import host_of, is_local, join_url, root_of
 from aiml_cli.store import api_keys, config_file, paths
 from aiml_cli.system import stdio
 from aiml_cli.system.sanitize import sanitize
@@ -43,7 +43,7 @@ def _run_checks(flags: Flags) -> Iterator[CheckResult]:
         yield CheckResult(text, 0 if is_fine else UsageError.exit_code)
     try:
         settings = resolve(config_file.read_sources(flags, os.environ))
-        url = origin_of(settings.options.base_url or "") + "/v2/billing"
+        url = join_url(root_of(settings.options.base_url or ""), "/v2/billing")
     except AimlError as error:
         yield _describe_error(error)
         return

@@ -17,7 +17,7 @@ from aiml_cli.output.table import Column, format_details, format_table, format_t
 from aiml_cli.settings.conflicts import check_conflicts
 from aiml_cli.settings.options import Option
 from aiml_cli.settings.resolve import Flags, Settings, parse_value, resolve
-from aiml_cli.settings.urls import host_of, origin_of
+from aiml_cli.settings.urls import host_of, join_url, root_of
 from aiml_cli.store.api_keys import ApiKey
 from aiml_cli.store.config_file import read_sources
 from aiml_cli.system.stdio import print_out, write_out
@@ -51,7 +51,7 @@ def show_gateway_usage(flags: Flags, period_option: Option[str]) -> int:
 
 def _fetch_object(settings: Settings, key: ApiKey | None, path: str) -> dict[str, Json]:
     """Return a JSON object of the gateway; raise the error of its status."""
-    url = origin_of(settings.options.base_url or "") + path
+    url = join_url(root_of(settings.options.base_url or ""), path)
     headers = {"User-Agent": f"aiml/{__version__}", "Accept": "application/json"}
     if key:
         headers["Authorization"] = f"Bearer {key.value}"

@@ -135,6 +135,8 @@ def texts_of(name: str) -> st.SearchStrategy[str]:
             return st.floats(low or 0, high or 1e300).map(repr)
         case _ if kind.metavar == "PATH":
             return TEXTS.map("/".__add__)
+        case "base_url":
+            return st.text("ab/.:-_~", max_size=8).map("https://h/".__add__)
         case _:
             return TEXTS.filter(lambda text: text[0] != "@")
 
@@ -485,7 +487,7 @@ def test_no_connection_is_the_worst(
     monkeypatch.setenv("AIML_BASE_URL", f"http://127.0.0.1:{port}/v1")
     monkeypatch.setenv("AIMLAPI_API_KEY", "two words")
     config.set_setting("seed", "1")
-    file.chmod(0o666)
+    file.chmod(0o620)
     code, _, wrong = checked(capfd)
     assert code == 7
     assert [line.partition(" (")[0] for line in wrong] == [
