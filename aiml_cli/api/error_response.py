@@ -2,100 +2,273 @@
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from aiml_cli.api.stream_events import ErrorEvent
-from aiml_cli.errors import AimlError, AuthError, RateLimited, RequestRejected, ServerError
+from aiml_cli.errors import AimlError
 
 MAX_MESSAGE_CHARS, MAX_MESSAGE_LINES = 600, 4
-KEYS_PAGE = "https://aimlapi.com/app/keys"
-BILLING_PAGE = "https://aimlapi.com/app/billing"
+# Bounds of what is read of an error: servers echo whole requests in it.
+_MAX_DEPTH, _MAX_PARTS, _MAX_NAME_CHARS, _MAX_TEXT_CHARS = 8, 20, 100, 10_000
 
-_CREDIT = re.compile(r"credit|quota|budget|balance|insufficient.fund|free.tier|billing|top.?up|payment", re.IGNORECASE)
-_KEY = re.compile(
-    r"api key not valid|(?:invalid|incorrect|missing|wrong|expired|no)[ _](?:\w+[ _])?(?:api[ _-]?key|authentication)",
-    re.IGNORECASE,
-)
-_HINTS = {
-    **dict.fromkeys(
-        range(300, 400), "is --base-url right? redirects are not followed, so that key and prompt go nowhere else"
-    ),
-    **dict.fromkeys((400, 422), "see what was sent: the same command with --dry-run"),
-    404: "is the model's id right? aiml models WORDS searches the catalogue",
-    413: "the request is too large: send less",
-}
+# Names are compared without case, "_" and "-". The first message that is more than a title is shown.
+_MESSAGES = (
+    "message", "msg", "errordescription", "errormessage", "errormsg", "faultstring", "detail", "statusmsg",
+    "description", "reason", "errors",
+)  # fmt: skip
+_CODES = ("code", "errorcode", "errcode")
+_STATUSES = ("status", "statuscode", "httpstatus", "httpcode", *_CODES, "error")
+_TYPES = ("type", "errortype", "name", "__type", "status", "title")
+_ANSWERS = ("choices", "output", "candidates")
+_WRAPPERS = ("response", "data", "result", "body")
+_TITLES = frozenset({
+    "error", "errors", "failed", "failure", "exception", "bad request", "unauthorized", "payment required",
+    "forbidden", "not found", "method not allowed", "not acceptable", "request timeout", "conflict", "gone",
+    "payload too large", "content too large", "unsupported media type", "unprocessable entity",
+    "unprocessable content", "too many requests", "internal server error", "not implemented", "bad gateway",
+    "service unavailable", "gateway timeout",
+})  # fmt: skip
+_FAILURES = ("error", "failed", "failure", "fail", "err")
+_GOOD_WORDS = frozenset({
+    "", "0", "ok", "none", "null", "false", "success", "succeeded", "successful", "completed", "created", "accepted",
+    "pending", "queued", "running", "processing", "in_progress", "no error",
+})  # fmt: skip
+_GOOD_CODES = (0, *range(100, 300), 20_000)
 
 
 def parse_error(body: Any) -> ErrorEvent | None:
-    """Return the error that a JSON value reports, or None.
+    """Return the error that a JSON value reports, or None for an answer.
 
-    Shapes: `error` as object or text, `errors` and arrays, `detail`, `message` with a status, `base_resp`.
+    An `error` counts beside an answer too; a message without one only with a sign of failure: a status, a code,
+    `success: false`, ….
     """
-    if isinstance(body, list) and body:
-        return parse_error(body[0])
-    if not isinstance(body, dict):
+    return _find_error(body, _MAX_DEPTH)
+
+
+def _find_error(body: Any, depth: int) -> ErrorEvent | None:
+    if isinstance(body, list) and depth:
+        return next(filter(None, (_find_error(item, depth - 1) for item in body[:_MAX_PARTS])), None)
+    if not isinstance(body, Mapping) or not depth:
         return None
-    error = body.get("error")
-    if isinstance(error, Mapping) and (message := _find_message(error)):
-        return ErrorEvent(message, _to_name(error.get("type") or error.get("name")), _to_name(error.get("code")))
-    if error and not isinstance(error, Mapping):
-        return ErrorEvent(_find_message(error), _to_name(body.get("type")), _to_name(body.get("code")))
-    if isinstance(base := body.get("base_resp"), Mapping) and base.get("status_code"):
-        return ErrorEvent(str(base.get("status_msg") or "the server failed"), None, _to_name(base["status_code"]))
-    if any(body.get(name) for name in ("detail", "errors")) or _is_error_body(body):
-        error_type, code = _to_name(body.get("type") or body.get("title")), _to_name(body.get("code"))
-        return ErrorEvent(_find_message(body), error_type, code)
-    return None
+    fields = _fold_names(body)
+    if _is_report(fields.get("error")) or _has_failed(fields) or set(body) == {"Message"}:
+        return _read_error(body, _MAX_DEPTH)
+    wrapped = [fields[name] for name in _WRAPPERS if isinstance(fields.get(name), Mapping)]
+    return next(filter(None, (_find_error(value, depth - 1) for value in wrapped)), None)
 
 
-def _is_error_body(body: Mapping[str, Any]) -> bool:
-    status = body.get("statusCode", body.get("status", body.get("code")))
-    return bool(body.get("message")) and not {"choices", "output"} & set(body) and status is not None
+def _fold_names(body: Mapping[str, Any]) -> dict[str, Any]:
+    return {_fold_name(name): value for name, value in body.items()}
 
 
-def _find_message(error: Any) -> str:
-    """Return the message in an error of any type, with the location that a validator adds."""
-    match error:
+def _fold_name(name: Any) -> str:
+    folded = str(name)[:_MAX_NAME_CHARS].casefold().replace("-", "")
+    return folded if folded.startswith("__") else folded.replace("_", "")
+
+
+def _is_report(value: Any, depth: int = _MAX_DEPTH) -> bool:
+    """True if the value of an `error` says that there is one; placeholders such as `{}`, 0 and "ok" do not."""
+    match value:
+        case bool() | None:
+            return bool(value)
         case str():
-            return error
-        case list():
-            return "; ".join(filter(None, map(_find_message, error)))
-        case Mapping():
-            raw = error.get("metadata", {}).get("raw") if isinstance(error.get("metadata"), Mapping) else None
-            for name in ("message", "msg", "detail", "errors", "error", "status_msg", "title", "code"):
-                if message := _find_message(error.get(name)):
-                    return f"{message}: {raw}" if raw and isinstance(raw, str) else _add_location(message, error)
-            return json.dumps(error, ensure_ascii=False) if error else ""
-        case None:
-            return ""
+            return value.strip()[:_MAX_NAME_CHARS].casefold() not in _GOOD_WORDS
+        case int() | float():
+            return value not in _GOOD_CODES
+        case list() | Mapping() if depth:
+            parts = value.values() if isinstance(value, Mapping) else value
+            return any(_is_report(part, depth - 1) for part in parts)
         case _:
-            return str(error)
+            return bool(value)
 
 
-def _add_location(message: str, error: Mapping[str, Any]) -> str:
-    path = error.get("loc") or error.get("path")
-    return f"{'.'.join(map(str, path))}: {message}" if isinstance(path, list) and path else message
+def _has_failed(fields: Mapping[str, Any]) -> bool:
+    """True if an object without a usable `error` reports a failure in another way."""
+    if any(fields.get(name) for name in _ANSWERS):
+        return False
+    if any(name.endswith("exception") and isinstance(fields[name], Mapping) for name in fields):
+        return True
+    reports = [
+        fields.get(name) for name in ("errors", "detail", "fault", "errordescription", "errormessage", "errormsg")
+    ]
+    if any(_is_report(value) for value in reports if isinstance(value, str | list | Mapping)):
+        return True
+    if isinstance(base := fields.get("baseresp"), Mapping):
+        return _is_report(base.get("status_code"))
+    message = next((fields[name] for name in ("message", "msg") if fields.get(name)), None)
+    is_text = isinstance(message, str | list) or (isinstance(message, Mapping) and "role" not in message)
+    return is_text and _is_report(message) and _has_failure_sign(fields)
+
+
+def _has_failure_sign(fields: Mapping[str, Any]) -> bool:
+    if fields.get("success") is False or fields.get("ok") is False or "__type" in fields:
+        return True
+    words = [str(fields.get(name)).casefold() for name in ("object", "type", "status", "code")]
+    if any(word in _FAILURES or word.endswith(("_error", "exception")) for word in words):
+        return True
+    if any(_to_number(fields.get(name)) >= 300 for name in _STATUSES[:4]):  # noqa: PLR2004 - the failures of HTTP
+        return True
+    codes = (fields.get(name) for name in _CODES)
+    return any(isinstance(code, str | int) and _is_report(_to_number(code) or code) for code in codes)
+
+
+def _to_number(value: Any) -> int:
+    """Return an integer, also from digits; 0 for anything else."""
+    if isinstance(value, str) and value.isdecimal() and len(value) < 10:  # noqa: PLR2004 - no code is longer
+        return int(value)
+    return value if isinstance(value, int) and not isinstance(value, bool) else 0
+
+
+def _read_error(value: Any, depth: int) -> ErrorEvent:
+    """Return what a JSON value says as an error; the message is "" if it has no words."""
+    match value:
+        case str():
+            inner = _decode_object(value) if depth else None
+            return _read_error(inner, depth - 1) if inner else ErrorEvent(value[:_MAX_TEXT_CHARS])
+        case list() if depth:
+            return _join([_read_error(item, depth - 1) for item in value[:_MAX_PARTS]])
+        case Mapping() if depth:
+            return _read_object(value, depth - 1)
+        case None | bool():
+            return ErrorEvent("")
+        case _:
+            return ErrorEvent(_to_json(value) if value else "")
+
+
+def _decode_object(text: str) -> Any:
+    """Return the JSON object or array that is the whole text, or None."""
+    if text.lstrip()[:1] not in ("{", "[") or len(text) > 10 * _MAX_TEXT_CHARS:
+        return None
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError):
+        return None
+
+
+def _to_json(value: Any) -> str:
+    try:
+        return json.dumps(value, ensure_ascii=False)[:_MAX_TEXT_CHARS]
+    except (ValueError, RecursionError):  # a number of more digits than Python prints
+        return ""
+
+
+def _join(reports: list[ErrorEvent]) -> ErrorEvent:
+    """Join the messages of several errors; type, code and status are those of the first that has them."""
+    message = "; ".join(report.message for report in reports if report.message)
+    first = [next(filter(None, values), None) for values in zip(*(report[1:] for report in reports), strict=True)]
+    return ErrorEvent(message, *first)
+
+
+def _read_object(body: Mapping[str, Any], depth: int) -> ErrorEvent:
+    fields = _fold_names(body)
+    reports = [_read_error(value, depth) for value in _list_nested(body, fields)]
+    reports += [_read_error(fields[name], depth) for name in _MESSAGES if fields.get(name)]
+    title = fields.get("error") if isinstance(fields.get("error"), str) else fields.get("title")
+    messages = [report.message for report in (*reports, _read_error(title, depth)) if report.message]
+    message = next((text for text in messages if not _is_title(text)), messages[0] if messages else "")
+    own = ErrorEvent("", _find_type(fields, message), _find_code(fields), _find_status(fields))
+    found = _join([report._replace(message="") for report in (*reports, own)])
+    message = _add_location(message, fields) if message else found.code or found.type or _to_json(body)
+    for more in (_read_extra(fields.get("errors"), depth), _read_raw(fields.get("metadata"), depth)):
+        message = message if not more or more in message else f"{message.rstrip('.')}: {more}"
+    return found._replace(message=message[:_MAX_TEXT_CHARS])
+
+
+def _list_nested(body: Mapping[str, Any], fields: Mapping[str, Any]) -> Iterator[Any]:
+    """Yield the objects that hold the error itself, each with its own words, type and code."""
+    error = fields.get("error")
+    if isinstance(error, Mapping | list) or (isinstance(error, str) and _decode_object(error)):
+        yield error
+    yield from (fields[name] for name in ("fault", "baseresp", *_WRAPPERS) if isinstance(fields.get(name), Mapping))
+    for name, value in body.items():
+        if str(name).lower().endswith("exception") and isinstance(value, Mapping):  # of Bedrock's streams
+            yield {"type": name, **value}
+
+
+def _is_title(message: str) -> bool:
+    return message.strip(" .!").casefold() in _TITLES
+
+
+def _read_extra(errors: Any, depth: int) -> str:
+    return _read_error(errors, depth).message if isinstance(errors, list | Mapping) and errors else ""
+
+
+def _read_raw(metadata: Any, depth: int) -> str:
+    """Return what the provider said, which OpenRouter puts into the metadata."""
+    raw = metadata.get("raw") if isinstance(metadata, Mapping) else None
+    return _read_error(raw, depth).message if isinstance(raw, str) else ""
+
+
+def _add_location(message: str, fields: Mapping[str, Any]) -> str:
+    path = fields.get("loc") or fields.get("path")
+    return f"{'.'.join(map(str, path[:_MAX_PARTS]))}: {message}" if isinstance(path, list) and path else message
+
+
+def _find_type(fields: Mapping[str, Any], message: str) -> str | None:
+    """Return the server's word for the kind of error; "error" or a URL only if there is nothing better."""
+    values = [fields.get(name) for name in (*_TYPES, "error")]
+    names = [name for value in values if isinstance(value, str) and value != message and (name := _to_name(value))]
+    words = [name for name in names if not _to_number(name) and name.casefold() not in (*_FAILURES, *_GOOD_WORDS)]
+    best = [word for word in words if "://" not in word and not word.startswith(("response.", "about:"))]
+    return next(iter((*best, *words, *names)), None)
+
+
+def _find_code(fields: Mapping[str, Any]) -> str | None:
+    """Return the code; that of Google's details, a word, rather than the status beside them."""
+    details = fields.get("details")
+    for detail in details[:_MAX_PARTS] if isinstance(details, list) else ():
+        if isinstance(detail, Mapping) and isinstance(reason := detail.get("reason"), str) and reason:
+            return _to_name(reason)
+    extensions = fields.get("extensions")
+    others = [extensions.get("code")] if isinstance(extensions, Mapping) else []
+    status = fields.get("statuscode")
+    others += [None if _to_status(status) else status] if _to_number(status) else []
+    return next(
+        (name for value in (*(fields.get(each) for each in _CODES), *others) if (name := _to_name(value))), None
+    )
+
+
+def _find_status(fields: Mapping[str, Any]) -> int | None:
+    return next((status for name in _STATUSES if (status := _to_status(fields.get(name)))), None)
+
+
+def _to_status(value: Any) -> int | None:
+    return number if 400 <= (number := _to_number(value)) < 600 else None  # noqa: PLR2004 - the errors of HTTP
 
 
 def _to_name(value: Any) -> str | None:
-    return None if value is None or isinstance(value, dict | list) else str(value)
+    """Return a type or code as text; None if it is a text with blanks at its start, several lines, or no scalar."""
+    if value is None or isinstance(value, bool | dict | list) or value == "":
+        return None
+    name = value if isinstance(value, str) else _to_json(value)
+    return name if name and len(name) <= _MAX_NAME_CHARS and name.isprintable() else None
 
 
 def error_from_status(status: int, headers: Mapping[str, str], body: bytes) -> AimlError:
     """Return the exception for a response with an error status, with the server's message."""
-    event = _parse_body(body)
-    message = shorten_message(event.message) if event else _page_to_text(headers, body)
-    error = _choose_error(status, event, f"the server answered {status}" + (f": {message}" if message else ""))
+    from aiml_cli.api import error_kinds  # only after an error
+
+    event = _parse_body(body) or ErrorEvent(_page_to_text(headers, body))
+    message = shorten_message(event.message)
+    error_type = event.type or _to_name(headers.get("x-amzn-errortype", "").partition(":")[0])
+    event = event._replace(message=message, type=error_type, status=status)
+    words = f"the server answered {status}" + (f": {message}" if message else "")
+    error = error_kinds.make_error(event, words, headers, is_page=_is_page(headers, body) or not message)
     if 300 <= status < 400 and (location := shorten_message(headers.get("location", ""))):  # noqa: PLR2004
         error.hint = f"it points to {location}: {error.hint}"
     return error
 
 
 def error_from_event(event: ErrorEvent) -> AimlError:
-    """Return the exception for an error in mid-stream or with status 200."""
-    message = f"the server reported an error: {shorten_message(event.message)}"
-    return ServerError(message, "ask again", type=event.type, code=event.code)
+    """Return the exception for an error in mid-stream or with status 200: that of the status which it would have.
+
+    An error that names neither a status nor a known kind is a ServerError that is not sent again.
+    """
+    from aiml_cli.api import error_kinds  # only after an error
+
+    event = event._replace(message=shorten_message(event.message))
+    return error_kinds.make_error(event, f"the server reported an error: {event.message}", {})
 
 
 def _parse_body(body: bytes) -> ErrorEvent | None:
@@ -105,7 +278,7 @@ def _parse_body(body: bytes) -> ErrorEvent | None:
     for candidate in (text, *lines[:1]):
         try:
             value = json.loads(candidate)
-            return parse_error(value) or (ErrorEvent(_find_message(value)) if value else None)
+            return parse_error(value) or (_read_error(value, _MAX_DEPTH) if value else None)
         except RecursionError:  # nested too deeply
             return None
         except ValueError:
@@ -113,10 +286,19 @@ def _parse_body(body: bytes) -> ErrorEvent | None:
     return None
 
 
+def parse_error_text(text: str) -> ErrorEvent:
+    """Return the error in a text that stands where an event belongs: JSON, a page or a sentence."""
+    body = text.encode("utf-8", "replace")
+    return _parse_body(body) or ErrorEvent(_page_to_text({}, body))
+
+
+def _is_page(headers: Mapping[str, str], body: bytes) -> bool:
+    return "html" in headers.get("content-type", "") or body.removeprefix(b"\xef\xbb\xbf").lstrip()[:1] == b"<"
+
+
 def _page_to_text(headers: Mapping[str, str], body: bytes) -> str:
     text = body.decode("utf-8-sig", "replace")
-    is_html = "html" in headers.get("content-type", "") or text.lstrip()[:1] == "<"
-    return shorten_message(" ".join(_list_visible_words(text)) if is_html else text)
+    return " ".join(_list_visible_words(text)) if _is_page(headers, body) else text
 
 
 def _list_visible_words(page: str) -> list[str]:
@@ -136,26 +318,8 @@ def _list_visible_words(page: str) -> list[str]:
 
 def shorten_message(message: str) -> str:
     """Truncate a message to four lines and 600 characters."""
-    lines = [line.rstrip() for line in message.strip().splitlines() if line.strip()]
-    text = "\n".join(lines[:MAX_MESSAGE_LINES])
-    is_cut = len(lines) > MAX_MESSAGE_LINES or len(text) > MAX_MESSAGE_CHARS
-    return text[:MAX_MESSAGE_CHARS] + (" …" if is_cut else "")
-
-
-def _choose_error(status: int, event: ErrorEvent | None, message: str) -> AimlError:
-    """Choose the class by status, code and message: gateways use several statuses for one error."""
-    words = " ".join(filter(None, (event.code, event.type, event.message))) if event else ""
-    details: dict[str, Any] = {"status": status, "type": event and event.type, "code": event and event.code}
-    is_client_error = 400 <= status < 500  # noqa: PLR2004
-    if status == 402 or (status in (403, 422, 429) and _CREDIT.search(words)):  # noqa: PLR2004
-        return AuthError(message, f"the credit is used up: {BILLING_PAGE}", **details)
-    if status == 401 or (status != 429 and _KEY.search(words if is_client_error else details["code"] or "")):  # noqa: PLR2004
-        return AuthError(message, f"is the key right? aiml config key stores one; keys: {KEYS_PAGE}", **details)
-    if status == 403:  # noqa: PLR2004
-        hint = f"the key may not use this endpoint or model, or the credit is used up: {BILLING_PAGE}"
-        return AuthError(message, hint, **details)
-    if status == 429:  # noqa: PLR2004
-        return RateLimited(message, "wait a little, then ask again", **details)
-    if is_client_error or 300 <= status < 400:  # noqa: PLR2004
-        return RequestRejected(message, _HINTS.get(status, ""), **details)
-    return ServerError(message, "ask again in a moment", **details)
+    text = message.lstrip()
+    lines = [line.rstrip() for line in text[:_MAX_TEXT_CHARS].splitlines() if line.strip()]
+    short = "\n".join(lines[:MAX_MESSAGE_LINES])
+    is_cut = len(lines) > MAX_MESSAGE_LINES or len(short) > MAX_MESSAGE_CHARS or bool(text[_MAX_TEXT_CHARS:].strip())
+    return short[:MAX_MESSAGE_CHARS] + (" …" if is_cut else "")

@@ -101,7 +101,7 @@ class Sender:
                 try:
                     self._send_once(client, _add_request_id(request), sink)
                 except AimlError as error:
-                    self._wait_or_raise(error, skip_retries)
+                    self._wait_or_raise(error, request, skip_retries)
                 else:
                     return
 
@@ -212,22 +212,28 @@ class Sender:
         if self._client:
             self._client.connection.raise_if_aborted()
 
-    def _wait_or_raise(self, error: AimlError, skip_retries: SkipRetries | None) -> None:
-        from aiml_cli.transport import retry  # most requests are answered at once
+    def _wait_or_raise(self, error: AimlError, request: HttpRequest, skip_retries: SkipRetries | None) -> None:
+        from aiml_cli.api import error_kinds  # most requests are answered at once
 
         self._raise_if_aborted()
         options, now = self._options, datetime.now(UTC)
-        delay = retry.retry_delay(error, self._headers, self._attempts, now, os.urandom(1)[0] / 255)
+        if "Authorization" not in request.headers and not options.replay:
+            error_kinds.explain_unsent_key(error)
+        delay = error_kinds.retry_delay(error, self._headers, self._attempts, now, os.urandom(1)[0] / 255)
         if options.replay and delay:
             delay = 0.0
         is_skipped = skip_retries is not None and skip_retries(error)
         if self._pacer and delay is not None and not is_skipped:
             self._pacer.report_failure(error, delay)
-        if delay is None or is_skipped or self._has_output or self._attempts > (options.retries or 0):
-            raise retry.add_retry_hint(error, self._headers, now)
+        is_success = (self._status or 0) // 100 == 2  # noqa: PLR2004
+        is_shown = self._has_output or (options.format == "raw" and is_success)
+        if delay is None or is_skipped or is_shown or self._attempts > (options.retries or 0):
+            raise error_kinds.add_retry_hint(error, self._headers, now)
         if not options.quiet:
             print_err(f"aiml: {error.message}; trying again in {delay:.1f} s ({self._attempts} of {options.retries})")
         (self._pacer.wait if self._pacer else time.sleep)(delay)
+        if not self._segments:
+            self._builder = CompletionBuilder()  # without the id and the counts of the failed attempt
 
 
 class TurnContext(NamedTuple):

@@ -10,6 +10,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from aiml_cli.api.error_kinds import parse_retry_after
 from aiml_cli.errors import AimlError, OutputFailed, ReaderClosed, UsageError
 from aiml_cli.settings.urls import origin_of
 from aiml_cli.system.signals import defer_signals
@@ -17,7 +18,6 @@ from aiml_cli.system.stdio import print_err
 from aiml_cli.transport import recording_file
 from aiml_cli.transport.http_types import HttpRequest, HttpResponse, OnSent, Send
 from aiml_cli.transport.key_masking import MIN_KEY_LENGTH, STARS, extract_key
-from aiml_cli.transport.retry import parse_retry_after
 
 Json = Any
 # Credentials, and how the bytes were packed on the network, which a replay does not use.

@@ -6,9 +6,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from aiml_cli.api.error_kinds import BILLING_PAGE, KEYS_PAGE
 from aiml_cli.api.error_response import (
-    BILLING_PAGE,
-    KEYS_PAGE,
     MAX_MESSAGE_CHARS,
     error_from_event,
     error_from_status,
@@ -49,8 +48,8 @@ SHAPES = [
     b'{"message":"no way","path":"/v1/chat/completions","requestId":"r","statusCode":"429","timestamp":"now"}',
     b'{"message":"no way","path":"/v1/chat/completions","requestId":"r","statusCode":500,"timestamp":"now"}',
     (
-        b'{"title":"Unauthorized","status":401,"message":"no way","instance":"/v1","requestId":"r","timestamp":"now",'
-        b'"error":{"name":"UnauthorizedException","message":"no way"}}'
+        b'{"title":"Odd","status":401,"message":"no way","instance":"/v1","requestId":"r","timestamp":"now",'
+        b'"error":{"name":"OddException","message":"no way"}}'
     ),
     b'{"error":{"message":"no way","type":"invalid_request_error","param":null,"code":null}}',
     b'{"error":{"message":"no way","type":"t","code":"some_code"}}',

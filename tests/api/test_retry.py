@@ -7,9 +7,9 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
+from aiml_cli.api.error_kinds import MAX_RETRY_AFTER_S, add_retry_hint, parse_retry_after, retry_delay
 from aiml_cli.api.error_response import error_from_status
 from aiml_cli.errors import AimlError, ConnectionFailed, IncompleteAnswer, RateLimited, ServerError
-from aiml_cli.transport.retry import MAX_RETRY_AFTER_S, add_retry_hint, parse_retry_after, retry_delay
 
 NOW = datetime(2026, 9, 1, 12, 0, 0, tzinfo=UTC)
 NO_HEADERS: dict[str, str] = {}
@@ -100,7 +100,10 @@ def test_luck_only_shortens_the_pause_a_little(attempt: int, jitter: float) -> N
         ({"retry-after": "Tue, 01 Sep 2026 12:00:30 GMT"}, 30.0),
         ({"retry-after": "Tuesday, 01-Sep-26 12:00:30 GMT"}, 30.0),
         ({"retry-after": "Tue, 01 Sep 2026 14:00:30 +0200"}, 30.0),
-        ({"retry-after": "Tue, 01 Sep 2026 11:00:00 GMT"}, 0.0),
+        ({"retry-after": "Tue Sep  1 12:00:30 2026"}, 30.0),
+        ({"retry-after": "Tue, 01 Sep 2026 12:00:00 GMT"}, 0.0),
+        ({"retry-after-ms": "-1", "retry-after": "60"}, 60.0),
+        ({"x-should-retry": "true", "retry-after": "60"}, 60.0),
     ],
 )
 def test_the_servers_wish_is_obeyed(headers: dict[str, str], seconds: float) -> None:
@@ -109,32 +112,58 @@ def test_the_servers_wish_is_obeyed(headers: dict[str, str], seconds: float) -> 
 
 
 @pytest.mark.promise("retries")
+@pytest.mark.parametrize("status", [408, 409, 429, 500, 503, 529])
 @pytest.mark.parametrize(
-    "headers",
+    ("headers", "seconds"),
     [
-        {"retry-after": "121"},
-        {"retry-after": "86400"},
-        {"retry-after-ms": "120001"},
-        {"retry-after": "Tue, 01 Sep 2026 12:05:00 GMT"},
-        {"retry-after": "1e400"},
-        {"retry-after": "-5"},
-        {"retry-after": "nan"},
-        {"retry-after": "inf"},
-        {"retry-after": "soon"},
-        {"retry-after": "Tue, 99 Sep 2026 12:00:00 GMT"},
-        {"retry-after": "Tue, 01 Sep 99999999999999999999 12:00:00 GMT"},
-        {"retry-after-ms": "-1"},
+        ({"retry-after": "121"}, 121),
+        ({"retry-after": "86400"}, 86400),
+        ({"retry-after-ms": "120001"}, 120),
+        ({"retry-after-ms": "150000", "retry-after": "1"}, 150),
+        ({"retry-after": "Tue, 01 Sep 2026 12:05:00 GMT"}, 300),
+        ({"retry-after": "300", "x-should-retry": "true"}, 300),
     ],
     ids=repr,
 )
-def test_a_wish_too_long_or_garbage_ends_at_once(headers: dict[str, str]) -> None:
-    assert get_delay(status_error(429), headers) is None
-    assert get_delay(status_error(500), headers) is None
+def test_a_wait_of_more_than_two_minutes_ends_at_once_and_is_told(
+    headers: dict[str, str], seconds: int, status: int
+) -> None:
+    assert get_delay(status_error(status), headers) is None
+    assert f"ask again in {seconds} s" in add_retry_hint(status_error(status), headers, NOW).hint
+
+
+GARBAGE = [
+    "", " ", "-5", "-0.1", "nan", "NaN", "inf", "Infinity", "-inf", "1e400", "soon", "½", "0x10", "1_0", "1; 2", "5s",
+    "+5", "1,5", "9" * 5000, "None", "null", "true", "Tue, 99 Sep 2026 12:00:00 GMT", "Tue, 01 Sep 2026 11:59:59 GMT",
+    "Tue, 01 Sep 99999999999999999999 12:00:00 GMT", "Thu, 01 Jan 1970 00:00:00 GMT", "Mon, 01 Jan 0001 00:00:00 +2359",
+    "2026-09-01T12:00:30Z",
+]  # fmt: skip
+
+
+@pytest.mark.promise("retries")
+@pytest.mark.parametrize("garbage", GARBAGE)
+@pytest.mark.parametrize("names", [("retry-after",), ("retry-after-ms",), ("retry-after-ms", "retry-after")], ids=repr)
+def test_garbage_and_a_time_in_the_past_count_as_absent(names: tuple[str, ...], garbage: str) -> None:
+    headers = dict.fromkeys(names, garbage)
+    assert [get_delay(status_error(status), headers) for status in (408, 409, 429, 500, 503)] == [0.5] * 5
+    assert add_retry_hint(status_error(429), headers, NOW).hint == status_error(429).hint
+
+
+@pytest.mark.parametrize("wish", ["", "maybe", "1", "yes", "truefalse", "null", "0"])
+def test_a_wish_that_is_neither_true_nor_false_counts_as_absent(wish: str) -> None:
+    assert get_delay(status_error(503), {"x-should-retry": wish}) == 0.5
+    assert get_delay(status_error(425), {"x-should-retry": wish}) is None
 
 
 @pytest.mark.parametrize(
     ("status", "wish", "again"),
-    [(500, "false", False), (429, "false", False), (425, "true", True), (500, "true", True), (500, "maybe", True)],
+    [
+        (500, "false", False),
+        (429, " False ", False),
+        (425, "true", True),
+        (425, "TRUE", True),
+        (500, "true", True),
+    ],
 )
 def test_the_server_may_say_whether_to_try_again(status: int, wish: str, *, again: bool) -> None:
     assert (get_delay(status_error(status), {"x-should-retry": wish}) is not None) == again

@@ -1,0 +1,377 @@
+"""Decide what a server's error means: its exception, its hint, and whether and when the request is sent again."""
+
+import re
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+from typing import Any, NamedTuple
+
+from aiml_cli.api.json_values import as_amount
+from aiml_cli.api.stream_events import ErrorEvent
+from aiml_cli.errors import AimlError, AuthError, ConnectionFailed, RateLimited, RequestRejected, ServerError
+
+KEYS_PAGE = "https://aimlapi.com/app/keys"
+BILLING_PAGE = "https://aimlapi.com/app/billing"
+FIRST_PAUSE_S, MAX_PAUSE_S, MAX_RETRY_AFTER_S = 0.5, 8.0, 120.0
+# What will not change is not sent again, even if the server says that it may be.
+FINAL_STATUSES = frozenset({400, 401, 402, 403, 404, 413, 422})
+RETRY_STATUSES = frozenset({408, 409})
+_UNKNOWN, _KEY, _CREDIT, _FORBIDDEN, _NOT_FOUND, _NO_METHOD, _RATE_LIMIT = 0, 401, 402, 403, 404, 405, 429
+_FIRST_REDIRECT, _FIRST_CLIENT_ERROR, _FIRST_SERVER_ERROR = 300, 400, 500
+_MAX_NAME_CHARS, _MAX_HEADER_CHARS = 100, 60
+
+
+class _Kind(NamedTuple):
+    """A kind of error: the HTTP status that stands for it, and the expressions by which it is known.
+
+    `names` are for types and codes in snake case, `texts` for messages. They are short, and their repetitions
+    bounded: they run on what a server sends.
+    """
+
+    status: int
+    names: Sequence[str]
+    texts: Sequence[str] = ()
+
+
+_PERIOD = r"(?:s|m|sec(?:ond)?|min(?:ute)?)s?\b"
+_MONEY = r"(?:credits?(?!\W?(?:card|scor))|funds|balance|quota)\b"
+_LIMIT = r"(?:quota|credits|credit limit|spend(?:ing)? limit|billing limit|usage limits?|monthly limit)\b"
+_OF_YOURS = r"(?:(?:more|remaining|all|of|your|any|account|prepaid|available|api|user) ){0,4}"
+_API_KEY = r"api[ _-]?key"
+_CERTAIN_KINDS = (
+    _Kind(
+        _CREDIT,
+        (
+            r"insufficient_(\w{1,20}_)?(quota|credit|balance|fund)",
+            r"(credits?|funds|balance)_(is_|limit_)?(insufficient|exhausted|depleted|exceeded|reached|too_low)",
+            r"(?<!rate_)(?<!service_)(?<!request_)(?<!requests_)quota_(limit_)?(exhausted|exceeded|reached)",
+            r"(?<!token_)(?<!tokens_)(?<!thinking_)(?<!reasoning_)budget_(limit_)?(exhausted|exceeded|reached)",
+            r"exceeded_(\w{1,10}_)?(current_)?(quota|budget)|(out_of|no|not_enough)_(credit|balance|funds|quota)",
+            r"(credit|spend|spending|billing)_(hard_|soft_)?limit|usage_limit_reached",
+            r"^billing|payment_required|arrear|overdue|free_tier",
+        ),
+        (
+            rf"\b(?:insufficient|not enough|out of|lack of|used(?: up)?|requires? more) {_OF_YOURS}{_MONEY}",
+            r"\bno (?:more |remaining |available )?credits?(?: left| remaining| available|$|[.,!])",
+            r"\b(?:add|buy|purchase) (?:more )?credits\b",
+            (
+                rf"\b{_MONEY}(?: balance| limit)?(?: (?:is|are|was|has|have|been|too|now|already|left)){{0,3}}"
+                r" (?:low|exhausted|used up|depleted|exceeded|reached|insufficient|empty|negative|not enough|expired)\b"
+            ),
+            rf"\b(?:exceeded|reached|hit|over|used up)(?: [\w-]{{1,20}}){{0,4}} {_LIMIT}",
+            (
+                r"(?:^|[.!:] ?|\b(?:your|monthly|daily|user|team|key|project) )budget (?:has been |is |was |limit )?"
+                r"(?:exceeded|exhausted|reached)\b|\bover budget\b|\bexceeded ?budget\b|\bbilling (?:hard )?limit\b"
+            ),
+            r"\b(?:check|update|visit|enable|set up) (?:your )?(?:plan|billing)\b|\baccount is not active\b",
+            r"\bfree[ -]tier\b|\btop[ -]up,? (?:your|please|the)\b|\bplease top[ -]up\b|\brecharge your\b",
+            r"^payment required|\bin arrears\b|\boverdue (?:payment|balance|invoice|bill)\b|\bcredits left\b",
+        ),
+    ),
+    _Kind(
+        _RATE_LIMIT,
+        (
+            r"rate_?limit|too_many_(\w{1,15}_)?requests|resource_exhausted|throttl|requests?_limit|^requests$|^tokens$",
+            r"(requests?|tokens?)_per_|per_(second|minute)|concurren\w{1,6}_(request|limit)|slow_down|^limit_exceeded",
+            r"(service|rate|requests?)_quota|quota_violation|enhance_your_calm",
+        ),
+        (
+            r"\brate[ _-]?limit|too many (?:\w{1,15} )?requests\b|requests? limit|slow down|throttl|\b[rt]pm\b",
+            rf"\b(?:requests?|tokens?|calls|queries)(?: per | ?/ ?| an? ){_PERIOD}|\bper[ -](?:second|minute)\b",
+            r"concurrent (?:\w{1,15} )?(?:requests|limit)|concurrency limit",
+        ),
+    ),
+    _Kind(
+        _KEY,
+        (
+            (
+                r"(invalid|incorrect|missing|no|wrong|expired|unknown|disabled|revoked|bad)_(\w{1,12}_)?"
+                r"(api_?key|auth\w{0,20}|credentials?|jwt|access_token)$|^(invalid|expired)_(token|client|key)$"
+            ),
+            r"api_?key_(is_)?(invalid|expired|missing|not_|disabled|revoked|required|inactive)|^token_expired",
+            r"^auth(entication|orization)?(_fail\w{0,4}|_required|_invalid|_missing)?(_error|_exception)?$",
+            r"unauthori[sz]ed|unauthenticated|not_authenticated|unrecognized_client|^account_(deactiv|disabl|suspend)",
+        ),
+        (
+            rf"incorrect {_API_KEY} provided|{_API_KEY} not valid|(?:didn.t|did not) provide an {_API_KEY}",
+            (
+                r"^(?:error:? )?(?:the |your |an? )?(?:invalid|incorrect|missing|wrong|expired|no)(?: or missing)?"
+                rf" {_API_KEY}(?: provided| given| supplied| found)?(?:$|[.,;:!(])"
+            ),
+            (
+                rf"^(?:error:? )?(?:the |your |an? )?{_API_KEY} (?:is |was |has )?(?:been )?"
+                r"(?:invalid|missing|expired|revoked|disabled|required|incorrect)(?:$|[.,;:!(])"
+            ),
+        ),
+    ),
+    _Kind(
+        _FORBIDDEN,
+        (
+            r"^(permission|access)(_denied)?(_error|_exception)?$|^forbidden|insufficient_permission|^not_authorized",
+            r"^unsupported_country",
+        ),
+    ),
+    _Kind(
+        _NOT_FOUND,
+        (
+            r"(model|deployment|engine)_(is_)?(not_(found|exist|supported)|unknown|invalid)",
+            r"(unknown|invalid|no_such|unsupported)_(model|deployment|engine)|(response|item)_not_found",
+        ),
+        (
+            r"\bmodels?\b[^\n]{0,120}\b(?:not (?:be )?found|not exist|doesn.t exist|is not (?:a valid|supported))\b",
+            r"\b(?:unknown|invalid|no such) model\b|\bno endpoints found\b",
+        ),
+    ),
+    _Kind(
+        400,
+        (
+            r"context_(length|window)|_too_(long|large)$|above_max|content_(policy|filter|management)|moderation",
+            r"unsupported_(parameter|value|media)|missing_required|invalid_(parameter|prompt|image|json|schema)",
+        ),
+        (r"context (?:length|window)|prompt is too long|\binvalid (?:request|parameter|value|argument|schema|json)\b",),
+    ),
+    _Kind(
+        503,
+        (r"overload|(service|server|temporarily|model)_(is_)?(unavailable|busy|not_ready|loading)|at_capacity",),
+        (
+            r"overloaded|\b(?:temporarily|currently|service|model is) (?:unavailable|busy)\b|at capacity",
+            r"\btry again later\b",
+            r"\binternal (?:server )?error|server had an error|bad gateway|gateway time-?out|\btimed? ?out\b",
+        ),
+    ),
+)
+# Servers also give these names to errors of other kinds, so that a status counts more.
+_VAGUE_KINDS = (
+    _Kind(
+        400,
+        (
+            r"invalid|bad_request|request_error$|not_found|unprocessable|validation|malformed|missing|unsupported",
+            r"conflict|out_of_range|precondition|already_exists|not_allowed|unknown_(parameter|url)|too_large",
+        ),
+    ),
+    _Kind(
+        500,
+        (
+            r"server|internal|^api_error|upstream|gateway|backend|provider|time_?out|timed_out|deadline|abort",
+            r"unknown_error|unavailable|processing_error",
+        ),
+    ),
+)
+_CREDIT_TEXT, _RATE_TEXT, _KEY_TEXT = (kind.texts for kind in _CERTAIN_KINDS[:3])
+_MODEL_TEXT = next(kind.texts for kind in _CERTAIN_KINDS if kind.status == _NOT_FOUND)
+_RETRY_SOON = (
+    rf"(?:re)?try(?:ing)?(?: again)? (?:in|after) (?:about )?\d{{1,9}}(?:\.\d{{1,9}})? ?(?:ms\b|milli\w+|{_PERIOD})",
+)
+# What the server does not have: a stored response, or the path itself.
+_RESPONSE_TEXT = (
+    r"\bresponses?\b[^\n]{0,120}\b(?:not (?:be )?found|not exist|doesn.t exist|expired|no longer|deleted)\b",
+    r"\bresponses?\b[^\n]{0,120}\b(?:not associated|belongs to|not accessible)\b|response_not_found",
+    r"\bno (?:such |stored )?response\b|\bresp_\w{1,100}\W{1,3}(?:was |is )?(?:not found|does)",
+)
+_PATH_TEXT = (
+    r"\bcannot (?:get|post|put|delete) /|\binvalid url\b|\bunknown (?:request )?url\b|\bpage not found\b",
+    r"^\W{0,3}(?:404:? ?)?(?:(?:the requested )?(?:file|resource|url) )?(?:was |is )?not found\W{0,3}$",
+    r"^(?:404 )?not found (?:nginx|openresty|cloudflare|apache)|\bno such (?:path|route|endpoint)\b",
+    r"\bno (?:matching )?(?:route|static resource|handler)\b",
+    r"\b(?:route|path|url|endpoint|uri)\b[^\n]{0,120}\b(?:not (?:be )?found|not exist|doesn.t exist)\b",
+)
+_LINK = r"\b(?:https?://|www\.)\S+"
+_QUOTATION = r"""`[^`\n]{1,200}`|"[^"\n]{1,200}"|(?<!\w)'[^'\n]{1,200}'(?!\w)"""
+
+_KEY_HINT = f"is the key right? aiml config key stores one; keys: {KEYS_PAGE}"
+_HINTS = {
+    **dict.fromkeys(
+        range(300, 400), "is --base-url right? redirects are not followed, so that key and prompt go nowhere else"
+    ),
+    **dict.fromkeys((400, 422), "see what was sent: the same command with --dry-run"),
+    _KEY: _KEY_HINT,
+    _CREDIT: f"the credit is used up: {BILLING_PAGE}",
+    _FORBIDDEN: f"the key may not use this endpoint or model, or the credit is used up: {BILLING_PAGE}",
+    _NOT_FOUND: "is the model's id right? aiml models WORDS searches the catalogue",
+    413: "the request is too large: send less",
+    _RATE_LIMIT: "wait a little, then ask again",
+}
+_MISSING_HINTS = {
+    "path": "the server has no such address: is --base-url right?",
+    "response": "the response is gone, was never stored, or belongs to another key or account",
+}
+
+
+def make_error(event: ErrorEvent, message: str, headers: Mapping[str, str], *, is_page: bool = False) -> AimlError:
+    """Return the exception for an error whose message is shortened; `message` is what the user reads.
+
+    In its details, `again` says that the same request may succeed, `missing` what was not found: a model, a path or
+    a response.
+    """
+    kind = _choose_kind(event, headers)
+    missing = "path" if kind == _NOT_FOUND and is_page else _find_missing(event, kind)
+    details: dict[str, Any] = {"status": event.status, "type": event.type, "code": event.code}
+    details |= {"missing": missing} if missing else {}
+    hint = _MISSING_HINTS.get(missing) or _HINTS.get(kind, "")
+    if kind in (_KEY, _CREDIT, _FORBIDDEN):
+        return AuthError(message, hint, **details)
+    if kind == _RATE_LIMIT:
+        return RateLimited(message, hint, again=1, **details)
+    if _FIRST_REDIRECT <= kind < _FIRST_SERVER_ERROR:
+        return RequestRejected(message, hint, **details)
+    if kind == _UNKNOWN:
+        return ServerError(message, "ask again", **details)
+    return ServerError(message, "ask again in a moment", again=1, **details)
+
+
+def explain_unsent_key(error: AimlError) -> None:
+    """Say in the hint of a refused key that none was sent."""
+    if error.hint == _KEY_HINT:
+        error.hint = "no key was sent: aiml config key stores one for a server, or set AIMLAPI_API_KEY"
+
+
+def _choose_kind(event: ErrorEvent, headers: Mapping[str, str]) -> int:
+    """Return the status that stands for the kind of an error; 0 if it is unknown.
+
+    Codes and types decide first, then the status, then the text: gateways use several statuses for one error, and
+    texts quote what was sent.
+    """
+    names = [_to_snake_case(name) for name in (event.code, event.type, _find_identifier(event.message)) if name]
+    if kind := _find_kind(_CERTAIN_KINDS, names):
+        return kind
+    text = re.sub(_LINK, " ", event.message)
+    if status := event.status or _find_kind(_VAGUE_KINDS, names):
+        return _refine_status(status, text, headers)
+    return _find_kind_of_text(text)
+
+
+def _find_kind(kinds: Sequence[_Kind], names: Sequence[str]) -> int:
+    return next((kind.status for name in names for kind in kinds if _has(kind.names, name)), _UNKNOWN)
+
+
+def _refine_status(status: int, text: str, headers: Mapping[str, str]) -> int:
+    """Return the status, or that of a key or of credit if the text leaves no doubt."""
+    own_words = _drop_quotations(text)
+    if status == _RATE_LIMIT:
+        is_passing = _has((*_RETRY_SOON, *_RATE_TEXT), text) or _has_retry_signal(headers)
+        return _CREDIT if _has(_CREDIT_TEXT, own_words) and not is_passing else status
+    if not _FIRST_CLIENT_ERROR <= status < _FIRST_SERVER_ERROR:
+        return status
+    if _has(_KEY_TEXT, own_words):
+        return _KEY
+    return _CREDIT if status in (400, 401, 403, 422) and _has(_CREDIT_TEXT, own_words) else status
+
+
+def _find_kind_of_text(text: str) -> int:
+    """Return the kind of an error that names neither a status nor a known code or type."""
+    if _has((*_RETRY_SOON, *_RATE_TEXT), text):
+        return _RATE_LIMIT
+    own_words = _drop_quotations(text)
+    if kind := next((kind.status for kind in _CERTAIN_KINDS if _has(kind.texts, own_words)), _UNKNOWN):
+        return kind
+    names = [_to_snake_case(own_words)] if len(own_words.split()) <= 2 else []  # noqa: PLR2004 - "Bad Request"
+    return _find_kind(_CERTAIN_KINDS, names) or _find_kind(_VAGUE_KINDS, names)
+
+
+def _drop_quotations(text: str) -> str:
+    """Return the text without what it quotes: that is not the server's own word."""
+    return " ".join(re.sub(_QUOTATION, " ", text).split())
+
+
+def _has(patterns: Sequence[str], text: str) -> bool:
+    return any(re.search(pattern, text, re.IGNORECASE) for pattern in patterns)
+
+
+def _to_snake_case(name: str) -> str:
+    """Return a type or code in snake case, without the namespace that AWS puts before it."""
+    words = re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", name[:_MAX_NAME_CHARS].rpartition("#")[2])
+    return re.sub(r"[^a-z0-9]+", "_", words.casefold()).strip("_")
+
+
+def _find_identifier(message: str) -> str:
+    """Return a message that is a code itself, else ""."""
+    return message if re.fullmatch(r"[A-Za-z]+(?:_[A-Za-z]+)+", message) else ""
+
+
+def _find_missing(event: ErrorEvent, kind: int) -> str:
+    """Return what an error says is missing: response, model or path; "" if it does not say."""
+    text = f"{event.code} {event.message}"
+    if (event.status or kind) in (400, 403, 404, 410, 422) and kind != _CREDIT and _has(_RESPONSE_TEXT, text):
+        return "response"
+    if kind == _NO_METHOD:
+        return "path"
+    if kind != _NOT_FOUND:
+        return ""
+    names = [_to_snake_case(name) for name in (event.code, event.type) if name]
+    if _find_kind(_CERTAIN_KINDS, names) == _NOT_FOUND or _has(_MODEL_TEXT, text):
+        return "model"
+    return "path" if _has(_PATH_TEXT, event.message) else ""
+
+
+def retry_delay(
+    error: AimlError, headers: Mapping[str, str], attempt: int, now: datetime, jitter: float
+) -> float | None:
+    """Return the seconds to wait before the next attempt, or None if there is to be none.
+
+    `headers` are those of the failed response, `attempt` counts from 1, `jitter` is from 0 to 1. The server's
+    headers (`x-should-retry`, `retry-after-ms`, `Retry-After`) win over our own rules, up to two minutes.
+    """
+    if not _is_retryable(error, headers):
+        return None
+    seconds = parse_retry_after(headers, now)
+    if seconds is not None:
+        return seconds if seconds <= MAX_RETRY_AFTER_S else None
+    return min(MAX_PAUSE_S, FIRST_PAUSE_S * 2.0 ** (attempt - 1)) * (0.75 + jitter / 4)
+
+
+def add_retry_hint(error: AimlError, headers: Mapping[str, str], now: datetime) -> AimlError:
+    """Say in the hint how long the server asks to wait: after a rate limit, and if it is too long to be waited for."""
+    seconds = parse_retry_after(headers, now)
+    if seconds is None or not isinstance(error, RateLimited | ServerError | RequestRejected | AuthError):
+        return error
+    wait = f"ask again in {round(seconds):.12g} s"
+    if isinstance(error, RateLimited):
+        error.hint = wait
+    elif seconds > MAX_RETRY_AFTER_S:
+        error.hint = wait if isinstance(error, ServerError) else "; ".join(filter(None, (error.hint, wait)))
+    return error
+
+
+def parse_retry_after(headers: Mapping[str, str], now: datetime) -> float | None:
+    """Return how many seconds the server asks us to wait.
+
+    None if it does not say, or sends garbage, a negative time or a date in the past.
+    """
+    texts = [headers.get(name, "") for name in ("retry-after-ms", "retry-after")]
+    texts = [text if len(text) <= _MAX_HEADER_CHARS else "" for text in texts]
+    milliseconds, seconds = map(as_amount, texts)
+    if milliseconds is not None:
+        return milliseconds / 1000
+    return seconds if seconds is not None else _count_seconds_until(texts[1], now)
+
+
+def _count_seconds_until(text: str, now: datetime) -> float | None:
+    try:
+        date = parsedate_to_datetime(text)
+        seconds = (date if date.tzinfo else date.replace(tzinfo=UTC)).timestamp() - now.timestamp()
+    except (ValueError, TypeError, OverflowError):
+        return None
+    return seconds if seconds >= 0 else None
+
+
+def _has_retry_signal(headers: Mapping[str, str]) -> bool:
+    """True if the server says that the request may be sent again soon."""
+    seconds = parse_retry_after(headers, datetime.now(UTC))
+    return _read_wish(headers) is True or (seconds is not None and seconds <= MAX_RETRY_AFTER_S)
+
+
+def _read_wish(headers: Mapping[str, str]) -> bool | None:
+    """Return what `x-should-retry` says; None if it is absent or garbage."""
+    return {"true": True, "false": False}.get(headers.get("x-should-retry", "").strip().casefold())
+
+
+def _is_retryable(error: AimlError, headers: Mapping[str, str]) -> bool:
+    status, may_pass = error.details.get("status"), bool(error.details.get("again"))
+    if isinstance(error, ConnectionFailed):
+        return may_pass
+    if not isinstance(error, RateLimited | ServerError | RequestRejected):
+        return False
+    if isinstance(error, RequestRejected) and (status is None or status in FINAL_STATUSES):
+        return False
+    wish = _read_wish(headers)
+    return wish if wish is not None else may_pass or status in RETRY_STATUSES
