@@ -8,6 +8,7 @@ from urllib.parse import urlsplit
 
 from aiml_cli.errors import UsageError
 from aiml_cli.prompt.decode_text import UTF16_MARKS, SizeLimit, decode_text, detect_type, format_size
+from aiml_cli.system.atomic_write import open_source
 
 Fetch = Callable[[str], tuple[bytes, str]]
 Notify = Callable[[str], None]
@@ -54,10 +55,10 @@ def find_path(name: str) -> Path | None:
 def read_input_file(name: str, size_limit: SizeLimit | None = None) -> bytes:
     """Read a file; raise UsageError if it cannot be read or is too large."""
     try:
-        with Path(name).expanduser().open("rb", buffering=0) as file:
-            return (size_limit or SizeLimit()).read(name, lambda limit: file.read(limit) or b"")
-    except (OSError, RuntimeError, ValueError) as error:
-        raise UsageError(f"{name}: {getattr(error, 'strerror', None) or error}", "nothing was sent") from None
+        with open_source(name) as source:
+            return (size_limit or SizeLimit()).read(name, source.read)
+    except OSError as error:
+        raise UsageError(f"{name}: {error.strerror or error}", "nothing was sent") from None
 
 
 def _fetch_file(url: str, size_limit: SizeLimit, fetch: Fetch) -> FileContent:

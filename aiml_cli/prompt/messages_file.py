@@ -21,6 +21,10 @@ def read_messages_file(
 
     `check_text` is called with the name and the text of the file.
     """
+    if path.lstrip().startswith(("{", "[")):
+        raise UsageError(
+            "--messages takes the name of a file, not JSON", "write the JSON to a file; ./NAME if that is its name"
+        )
     name = "standard input" if path == "-" else path
     data = stdin.read_stdin(notify) if path == "-" else read_input_file(path)
     value = _parse_json(data, name)

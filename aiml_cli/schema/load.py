@@ -4,12 +4,13 @@ import json
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from aiml_cli.errors import UsageError
 from aiml_cli.prompt.file_sources import find_path
 from aiml_cli.schema import shorthand
+from aiml_cli.settings.value_types import MAX_JSON_BYTES, SCHEMA, is_json_text, names_file
+from aiml_cli.system.atomic_write import read_bounded
 
 DEFAULT_NAME = "answer"
 # Keywords that strict servers reject, or whose subschemas cannot be judged on their own.
@@ -33,7 +34,7 @@ class LoadedSchema:
 def load_schema(value: str, *, is_typed: bool = True) -> LoadedSchema:
     """Load a schema; raise UsageError if it is invalid.
 
-    A value that was not typed names a file only if it begins with @, / or ~, or ends with .json.
+    A value that was not typed names a file only if it begins with @, /, ~ or a dot, or ends with .json.
     """
     text, path = _read_text(value.strip(), is_typed=is_typed)
     if not text.startswith("{"):
@@ -46,19 +47,25 @@ def load_schema(value: str, *, is_typed: bool = True) -> LoadedSchema:
 
 def _read_text(value: str, *, is_typed: bool) -> tuple[str, str]:
     """Return the text, and the file that it was read from or ""."""
-    if value.startswith("{"):
+    if not _is_file_name(value, is_typed=is_typed):
         return value, ""
     name = value.removeprefix("@")
-    path = find_path(name) if is_typed or name.startswith(("/", "~")) else None
-    is_file = path is not None and not path.is_dir()  # not `is_file()`: it may be a pipe of the shell's `<(…)`
-    if name == value and not is_file and not name.endswith(".json"):
-        return value, ""
     try:
-        return Path(name).expanduser().read_bytes().decode("utf-8-sig").strip(), name
+        return read_bounded(name, MAX_JSON_BYTES).decode("utf-8-sig").strip(), name
     except UnicodeDecodeError:
         raise UsageError(f"--schema: {name} is not UTF-8 text") from None
-    except (OSError, RuntimeError) as error:  # RuntimeError: expanduser does not know the user
-        raise UsageError(f"--schema: {name}: {getattr(error, 'strerror', None) or error}", "nothing was sent") from None
+    except OSError as error:
+        raise UsageError(f"--schema: {name}: {error.strerror or error}", "nothing was sent") from None
+
+
+def _is_file_name(value: str, *, is_typed: bool) -> bool:
+    """True for a path, and for what was typed if it is neither JSON nor the short form but the name of a file."""
+    if names_file(SCHEMA, value):
+        return True
+    if not is_typed or is_json_text(value) or shorthand.is_shorthand(value):
+        return False
+    path = find_path(value)
+    return value.endswith(".json") or (path is not None and not path.is_dir())
 
 
 def _parse_object(text: str, source_name: str) -> dict[str, Any]:

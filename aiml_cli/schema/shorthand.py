@@ -25,6 +25,15 @@ def parse_shorthand(text: str) -> Schema:
     return build_strict_object(properties)
 
 
+def is_shorthand(text: str) -> bool:
+    """True if a text is a schema in the short form."""
+    try:
+        parse_shorthand(text)
+    except UsageError:
+        return False
+    return True
+
+
 def build_strict_object(properties: dict[str, Schema]) -> Schema:
     """Return the schema of an object with exactly these properties, as strict servers require."""
     return {"type": "object", "properties": properties, "required": list(properties), "additionalProperties": False}

@@ -9,9 +9,10 @@ from typing import Any, NamedTuple
 
 from aiml_cli.errors import UsageError
 from aiml_cli.settings.options import ROWS, Option, Options
-from aiml_cli.settings.value_types import JSON, PROPERTIES, SCHEMA, ValueType, suggest
+from aiml_cli.settings.value_types import PROPERTIES, ValueType, names_file, suggest
 
 PLACEHOLDER = re.compile(r"<.*>", re.DOTALL)  # the `<YOUR_KEY>` of an example
+MAX_SHOWN_LENGTH = 200  # of a bad value
 
 
 class Source(Enum):
@@ -86,9 +87,13 @@ def _parse_text(value_type: ValueType[Any], text: str, source_name: str) -> Any:
     except UsageError as error:
         error.message = f"{source_name}: {error.message}"
         raise
-    except (ValueError, OverflowError):
-        message = f"{source_name}: {text!r} is not {value_type.name}"
+    except (ValueError, OverflowError, RecursionError):
+        message = f"{source_name}: {_shorten(text)!r} is not {value_type.name}"
         raise UsageError(message, suggest(text, value_type.choices)) from None
+
+
+def _shorten(text: str) -> str:
+    return text if len(text) <= MAX_SHOWN_LENGTH else f"{text[:MAX_SHOWN_LENGTH]}…"
 
 
 def read_environment(environ: Mapping[str, str]) -> dict[str, RawValue]:
@@ -121,12 +126,7 @@ def _read_value(name: str, value: object, source_name: str) -> RawValue:
 
 def _require_full_path(value_type: ValueType[Any], text: str, source_name: str) -> None:
     """Raise UsageError for a relative path: it would name another file in each directory, even somebody else's."""
-    is_path = (
-        (text.startswith("@") and "@" in value_type.metavar)
-        or value_type.metavar == "PATH"
-        or (value_type in (JSON, SCHEMA) and text.endswith(".json"))
-    )
-    if is_path and text and not text.removeprefix("@").startswith(("/", "~")):
+    if text and names_file(value_type, text) and not text.removeprefix("@").startswith(("/", "~")):
         raise UsageError(f"{source_name}: {text!r} is not the whole path of a file", "begin it with / or ~")
 
 

@@ -3,16 +3,17 @@
 import json
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from os.path import isfile
-from pathlib import Path
+from os.path import exists, isdir
 from typing import Any, Generic, TypeVar
 
 from aiml_cli.errors import UsageError
 from aiml_cli.settings.urls import check_base_url
+from aiml_cli.system.atomic_write import MEBIBYTE, read_bounded
 
 T = TypeVar("T")
 N = TypeVar("N", int, float)
 Json = Any
+MAX_JSON_BYTES = 16 * MEBIBYTE  # of a file of tools, or a schema
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,10 +109,37 @@ def _parse_switch(value: str) -> bool:
     return words[value.lower()]
 
 
+def is_json_text(text: str) -> bool:
+    """True if a text is JSON or begins like it, and so is never the name of a file: `./NAME` names such a file."""
+    if text.lstrip().startswith(("{", "[", '"')):
+        return True
+    try:
+        json.loads(text)
+    except ValueError:
+        return False
+    return True
+
+
+def names_file(value_type: ValueType[Any], text: str) -> bool:
+    """True if a value of this type means a file, whether or not it exists."""
+    if value_type.metavar == "PATH":
+        return True
+    if value_type is JSON:
+        return not is_json_text(text)
+    if text.startswith("@"):
+        return "@FILE" in value_type.metavar or value_type is JSON_OR_WORD
+    is_path = text.startswith(("/", "~", "./", "../")) or (text.endswith(".json") and not set(text) & set(", :\n\t"))
+    return value_type is SCHEMA and is_path and not is_json_text(text)
+
+
 def _parse_json(value: str) -> Json:
     """Parse JSON, or the file that a path or `@path` names."""
-    is_file = value.startswith("@") or value.endswith(".json") or isfile(value)  # noqa: PTH113 - Path.is_file raises for a long text
-    parsed: Json = _read_json_file(value.removeprefix("@")) if is_file else json.loads(value)
+    if is_json_text(value):
+        parsed = json.loads(value)
+    elif value.startswith("@") or value.endswith(".json") or (exists(value) and not isdir(value)):  # noqa: PTH110, PTH112 - those of Path raise for a long text
+        parsed = _read_json_file(value.removeprefix("@"))
+    else:
+        raise ValueError(value)
     if not isinstance(parsed, dict | list):
         raise ValueError(value)
     return parsed
@@ -119,18 +147,20 @@ def _parse_json(value: str) -> Json:
 
 def _read_json_file(path: str) -> Json:
     try:
-        return json.loads(Path(path).expanduser().read_text("utf-8-sig"))
-    except (OSError, RuntimeError) as error:  # RuntimeError: expanduser does not find the user
-        raise UsageError(f"{path}: {getattr(error, 'strerror', None) or error}") from None
+        return json.loads(read_bounded(path, MAX_JSON_BYTES).decode("utf-8-sig"))
+    except OSError as error:
+        raise UsageError(f"{path}: {error.strerror or error}") from None
     except json.JSONDecodeError as error:
         raise UsageError(f"{path}: not JSON: {error.msg}, line {error.lineno}, column {error.colno}") from None
     except UnicodeDecodeError:
         raise UsageError(f"{path}: not JSON: it is not UTF-8 text") from None
+    except (ValueError, RecursionError):  # a number of thousands of digits, or too deep nesting
+        raise UsageError(f"{path}: not JSON that can be read") from None
 
 
 def _parse_json_or_word(value: str) -> Json:
     """Parse a JSON object or a file of one; return anything else as it is."""
-    return _parse_json(value) if value.startswith(("{", "@")) else _parse_text(value)
+    return _parse_json(value) if value.lstrip().startswith(("{", "@")) else _parse_text(value)
 
 
 def _parse_pair(value: str) -> tuple[str, str]:

@@ -8,6 +8,7 @@ from threading import Lock
 from typing import Any
 
 from aiml_cli.errors import AimlError, RequestRejected, UsageError
+from aiml_cli.system.atomic_write import MEBIBYTE, read_bounded
 from aiml_cli.system.stdio import Notifier
 from aiml_cli.transport import recording_file
 from aiml_cli.transport.connection import ConnectionHandle
@@ -15,6 +16,7 @@ from aiml_cli.transport.http_types import HttpRequest, HttpResponse, OnSent, Sen
 from aiml_cli.transport.key_masking import MIN_KEY_LENGTH, mask_text
 from aiml_cli.transport.recording_file import RecordedExchange, RecordedRequest
 
+MAX_RECORDING_BYTES = 512 * MEBIBYTE
 _recordings: dict[Path, "Recording"] = {}
 _load_lock = Lock()
 
@@ -101,7 +103,7 @@ def _copy_failure(exchange: RecordedExchange) -> AimlError:
 
 def _read_exchanges(path: str, file: Path, notify: Notifier) -> list[RecordedExchange]:
     try:
-        lines = file.read_bytes().split(b"\n")
+        lines = read_bounded(file, MAX_RECORDING_BYTES).split(b"\n")
     except OSError as error:
         raise UsageError(f"{path}: {error.strerror}", "--record makes a recording") from None
     exchanges = []

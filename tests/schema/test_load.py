@@ -2,6 +2,7 @@
 
 import json
 import os
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -35,7 +36,7 @@ def test_a_pipe_of_the_shell_is_a_file() -> None:
 def test_a_file_may_hold_the_short_form_only_when_it_is_text_of_fields() -> None:
     Path("fields").write_text("name\nage int", encoding="utf-8")
     with pytest.raises(UsageError, match="fields holds no JSON object"):
-        load_schema("fields")
+        load_schema("./fields")
 
 
 def test_the_short_form_is_strict_and_ours() -> None:
@@ -92,7 +93,26 @@ def test_strict_is_said_only_of_what_keeps_to_the_strict_subset(schema: dict[str
     assert load_schema(json.dumps(schema)).strict is strict
 
 
-def test_what_was_not_typed_now_names_no_file_of_the_current_directory() -> None:
-    Path("person").write_text('{"type": "array"}', encoding="utf-8")
-    assert load_schema("person", is_typed=False).schema["properties"] == {"person": {"type": "string"}}
-    assert load_schema("person").schema == {"type": "array"}
+@pytest.mark.promise("no-cwd")
+@pytest.mark.parametrize("is_typed", [True, False])
+@pytest.mark.parametrize("value", ["person", "name, age int", "name: who it is", "n int?", "tags: list of str"])
+def test_the_short_form_is_never_the_name_of_a_file(value: str, is_typed: bool) -> None:
+    Path(value).write_text('{"type": "array"}', encoding="utf-8")
+    assert load_schema(value, is_typed=is_typed).is_shorthand
+    assert load_schema(f"@{value}", is_typed=is_typed).schema == {"type": "array"}
+    assert load_schema(f"./{value}", is_typed=is_typed).schema == {"type": "array"}
+
+
+@pytest.mark.promise("no-cwd")
+@pytest.mark.parametrize("value", ['{"type": "string"}', ' {"type": "string"}', "[1]", "5", '"x"', '{"a.json'])
+def test_json_is_never_the_name_of_a_file(value: str) -> None:
+    Path(value).write_text('{"type": "array"}', encoding="utf-8")
+    with suppress(UsageError):
+        assert load_schema(value).schema == {"type": "string"}
+
+
+def test_a_name_that_is_no_short_form_is_that_of_a_file_if_it_was_typed() -> None:
+    Path("a.schema").write_text('{"type": "array"}', encoding="utf-8")
+    assert load_schema("a.schema").schema == {"type": "array"}
+    with pytest.raises(UsageError, match="is no field"):
+        load_schema("a.schema", is_typed=False)

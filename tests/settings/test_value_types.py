@@ -13,12 +13,15 @@ from aiml_cli.settings.value_types import (
     JSON_OR_WORD,
     PATHS,
     PROPERTIES,
+    SCHEMA,
     SWITCH,
     TEXT,
+    TEXT_OR_FILE,
     VARIABLES,
     ValueType,
     choice,
     integer,
+    names_file,
     number,
     text,
     text_list,
@@ -193,3 +196,63 @@ def test_a_file_must_hold_an_object_or_a_list_too(tmp_path: Path, content: str) 
     path.write_text(content)
     with pytest.raises((ValueError, UsageError)):
         JSON.parse(f"@{path}")
+
+
+@pytest.mark.promise("no-cwd")
+@pytest.mark.parametrize(
+    ("kind", "typed", "value"),
+    [
+        (JSON, '{"type": "json_object"}', {"type": "json_object"}),
+        (JSON, ' {"type": "json_object"}', {"type": "json_object"}),
+        (JSON, "[]", []),
+        (JSON, '["a.json"]', ["a.json"]),
+        (JSON, "5", None),
+        (JSON, "null", None),
+        (JSON, '"a.json"', None),
+        (JSON, "[1", None),
+        (JSON, '{"a.json', None),
+        (JSON, '{"a": 1}.json', None),
+        (JSON_OR_WORD, '{"type": "x"}', {"type": "x"}),
+        (JSON_OR_WORD, "auto", "auto"),
+        (JSON_OR_WORD, "tool.json", "tool.json"),
+        (PROPERTIES, "a=5", {"a": 5}),
+        (VARIABLES, 'a={"b": 1}', {"a": {"b": 1}}),
+        (TEXT, "5", "5"),
+    ],
+)
+def test_a_file_with_the_name_of_a_value_is_not_read(kind: ValueType[Any], typed: str, value: object) -> None:
+    for name in {typed, typed.partition("=")[2]} - {""}:
+        Path(name).write_text('{"read": "from the file"}')
+    try:
+        assert kind.parse(typed) == value
+    except ValueError:
+        assert value is None
+
+
+@pytest.mark.parametrize(
+    ("kind", "text", "is_file"),
+    [
+        (JSON, "@a", True),
+        (JSON, "a", True),
+        (JSON, "a.json", True),
+        (JSON, "{}", False),
+        (JSON, '["a.json"]', False),
+        (JSON_OR_WORD, "@a", True),
+        (JSON_OR_WORD, "a.json", False),
+        (SCHEMA, "@a", True),
+        (SCHEMA, "a.json", True),
+        (SCHEMA, "./a", True),
+        (SCHEMA, "../a", True),
+        (SCHEMA, "~/a", True),
+        (SCHEMA, "/a", True),
+        (SCHEMA, "a, b.json", False),
+        (SCHEMA, "a: see /b", False),
+        (SCHEMA, '{"a": "b.json"}', False),
+        (TEXT_OR_FILE, "@a", True),
+        (TEXT_OR_FILE, "a.json", False),
+        (TEXT, "@a", False),
+        (PROPERTIES, "a=@b", False),
+    ],
+)
+def test_it_is_known_which_values_mean_a_file(kind: ValueType[Any], text: str, is_file: bool) -> None:
+    assert names_file(kind, text) is is_file

@@ -1,0 +1,128 @@
+"""Whatever a file is that the user names: its content is used, or one sentence says why not, soon and in little memory."""
+
+import json
+import os
+import subprocess
+import threading
+from pathlib import Path
+from typing import Any
+
+import pytest
+from support.loopback import HELLO, Loopback, json_response
+from support.run_cli import Aiml, build_command
+
+from aiml_cli.system import atomic_write
+
+TOOLS = '[{"type": "function", "name": "f"}]'
+SCHEMA = '{"type": "object", "properties": {}}'
+MESSAGES = '[{"role": "user", "content": "x"}]'
+# How a file is named in each place, and a content that is right there.
+PLACES: dict[str, tuple[list[str], str]] = {
+    "schema": (["chat", "hi", "--schema", "{}"], SCHEMA),
+    "schema-at": (["chat", "hi", "--schema", "@{}"], SCHEMA),
+    "tools": (["chat", "hi", "--tools", "{}"], TOOLS),
+    "tools-at": (["respond", "hi", "--tools", "@{}"], TOOLS),
+    "tool-choice": (["chat", "hi", "--tool-choice", "@{}"], '{"type": "function", "name": "f"}'),
+    "response-format": (["chat", "hi", "--response-format", "@{}"], '{"type": "json_object"}'),
+    "messages": (["chat", "hi", "--messages", "{}"], MESSAGES),
+    "system": (["chat", "hi", "-s", "@{}"], "Be brief."),
+    "file": (["chat", "hi", "-f", "{}"], "text"),
+    "parameter": (["chat", "-t", "t", "-P", "x=@{}"], "text"),
+    "reduce": (["chat", "hi", "-f", "text", "--chunk", "10", "--reduce", "@{}"], "text"),
+    "replay": (["chat", "hi", "--replay", "{}"], ""),
+    "import": (["config", "templates", "--import", "{}"], "prompt: x"),
+    "config": (["chat", "hi"], "seed = 1"),
+}
+
+
+def make_files() -> None:
+    folder = Path("xdg_config_home/aiml/templates")
+    folder.mkdir(parents=True, mode=0o700)
+    (folder / "t.toml").write_text('prompt = "{x}"')
+    Path("text").write_text("words " * 50)
+    Path("folder").mkdir()
+    os.mkfifo("fifo")
+    with Path("sparse").open("wb") as file:
+        file.truncate(1 << 40)
+
+
+def arguments_for(place: str, name: str) -> list[str]:
+    if place == "config":
+        (Path("xdg_config_home/aiml") / "config.toml").symlink_to(Path(name).absolute())
+    return [argument.format(name) for argument in PLACES[place][0]]
+
+
+@pytest.mark.parametrize("name", ["/dev/zero", "./folder", "./fifo", "./sparse"])
+@pytest.mark.parametrize("place", PLACES)
+def test_a_file_without_an_end_or_a_writer_is_refused(place: str, name: str, aiml: Aiml, server: Loopback) -> None:
+    if (place, name) in (("file", "./folder"), ("import", "./folder")):
+        pytest.skip("a folder has a meaning there")
+    make_files()
+    used = measure(arguments_for(place, name), server.url)
+    assert (used["code"], used["out"], server.requests) == (2, "", []), used["err"]
+    assert len([line for line in used["err"].splitlines() if line.startswith("aiml: ")]) == 1
+    assert name.strip("./") in used["err"] or place == "config"
+    assert used["kilobytes"] < 300 * 1024
+
+
+def measure(arguments: list[str], url: str) -> dict[str, Any]:
+    """Run the program; return how it ended and the most memory that it had."""
+    code = "import os, resource, subprocess, sys; d = subprocess.run(sys.argv[1:], capture_output=True, text=True, stdin=subprocess.DEVNULL); import json; print(json.dumps({'code': d.returncode, 'out': d.stdout, 'err': d.stderr, 'kilobytes': resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss}))"
+    command = [build_command()[0], "-c", code, *build_command(*arguments)]
+    environ = {**os.environ, "AIML_BASE_URL": url, "AIML_RETRIES": "0"}
+    done = subprocess.run(command, env=environ, capture_output=True, timeout=60, check=True)
+    found: dict[str, Any] = json.loads(done.stdout)
+    return found
+
+
+@pytest.mark.parametrize("place", [place for place in PLACES if place not in ("replay", "config", "import")])
+def test_a_pipe_with_a_writer_is_a_file(place: str, aiml: Aiml, server: Loopback) -> None:
+    make_files()
+    command, content = PLACES[place]
+    for _ in range(3):
+        server.answer_with(
+            HELLO if command[0] == "chat" else json_response({"id": "r", "status": "completed", "output": []})
+        )
+    writer = threading.Thread(target=lambda: Path("fifo").write_text(content), daemon=True)
+    writer.start()
+    done = aiml(*[argument.format("./fifo") for argument in command], "--no-log")
+    assert server.requests, done.stderr
+    assert done.returncode in (0, 8, 9)
+
+
+@pytest.mark.parametrize("place", ["schema", "tools", "messages", "system", "replay"])
+@pytest.mark.parametrize("how", ["<(cat {})", "/dev/stdin"])
+def test_a_pipe_of_the_shell_is_a_file(place: str, how: str, aiml: Aiml, server: Loopback) -> None:
+    command, content = PLACES[place]
+    Path("content").write_text(content)
+    for _ in range(2):
+        server.answer_with(HELLO)
+    if place == "replay":
+        assert aiml("chat", "hi", "--record", "content").returncode == 0
+    script = " ".join([*build_command(), *[each.format(how.format("./content")) for each in command], "--no-stdin"])
+    if how == "/dev/stdin":
+        script = f"cat content | {script}"
+    done = subprocess.run(
+        ["bash", "-c", script], env={**os.environ, "AIML_BASE_URL": server.url}, stdin=subprocess.DEVNULL,
+        capture_output=True, timeout=60, check=False,
+    )  # fmt: skip
+    assert (done.returncode, len(server.requests)) in ((0, 1), (9, 1)), done.stderr
+
+
+def test_a_silent_writer_is_not_waited_for_without_end(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(atomic_write, "SILENCE_SECONDS", 0.01)
+    fifo = tmp_path / "fifo"
+    os.mkfifo(fifo)
+    writer = os.open(fifo, os.O_RDWR)
+    with pytest.raises(OSError, match="nothing was written to this pipe"):
+        atomic_write.read_bounded(fifo)
+    os.close(writer)
+
+
+def test_a_file_over_the_limit_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "f"
+    path.write_bytes(b"x" * 11)
+    assert atomic_write.read_bounded(path, 11) == b"x" * 11
+    with pytest.raises(OSError, match="cannot be read"):
+        atomic_write.read_bounded(path, 10)
+    assert atomic_write.read_bounded(os.devnull) == b""
