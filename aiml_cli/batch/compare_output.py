@@ -13,12 +13,12 @@ from aiml_cli.errors import AimlError, OutputFailed, ReaderClosed
 from aiml_cli.output.choose_renderer import AnswerOutput, build_output, choose_output, has_color, output_format
 from aiml_cli.output.format_money import format_dollars, round_dollars
 from aiml_cli.output.json_output import NullRenderer, answer_to_dict, json_line
-from aiml_cli.output.output_file import OutputFile, open_meta_file
+from aiml_cli.output.output_file import open_meta_file, open_output
 from aiml_cli.output.table import Column, format_table
 from aiml_cli.settings.options import Options
 from aiml_cli.system.sanitize import sanitize
 from aiml_cli.system.signals import Stopped
-from aiml_cli.system.stdio import check_stdout, make_notifier, prefix_lines, print_err, write_err, write_out
+from aiml_cli.system.stdio import make_notifier, prefix_lines, print_err, write_err, write_out
 from aiml_cli.system.terminal import get_terminal_size, is_terminal
 
 COLUMNS = (
@@ -40,9 +40,7 @@ class SideBySide:
 
     def __init__(self, options: Options, environ: Mapping[str, str]) -> None:
         self._options, self._environ = options, environ
-        self._file = OutputFile(options.output) if options.output else None
-        if self._file is None:
-            check_stdout()
+        self._file = open_output(options.output)
         self._meta = open_meta_file(options.meta, self._file) if options.meta else None
         self._output: AnswerOutput | None = None
         self._position = 0

@@ -2,8 +2,10 @@
 
 import gc
 import os
+import stat
 from collections.abc import Callable
 from functools import partial
+from shlex import quote
 from time import monotonic
 from typing import NamedTuple
 
@@ -18,9 +20,9 @@ from aiml_cli.batch.rows import Row, Rows
 from aiml_cli.batch.run_summary import CostTracker, RunStats
 from aiml_cli.core.budget import Budget
 from aiml_cli.core.chat_request import ChatRequest
-from aiml_cli.errors import OutputFailed, PartialFailure, ReaderClosed
+from aiml_cli.errors import AimlError, OutputFailed, PartialFailure, ReaderClosed
 from aiml_cli.output.format_money import format_dollars
-from aiml_cli.output.output_file import OutputFile
+from aiml_cli.output.output_file import OutputFile, is_stdout
 from aiml_cli.settings.options import Options
 from aiml_cli.settings.resolve import Settings
 from aiml_cli.system.signals import Stopped
@@ -43,14 +45,18 @@ class ResultsTarget(NamedTuple):
     resume_file: ResumeFile | None = None
     fd: int | None = None
 
+    def close(self, *, complete: bool) -> str:
+        """Close the file of -o; return the name under which results are left that are not complete, or ""."""
+        return self.file.close(complete=complete) if self.file else ""
+
 
 def open_target(options: Options) -> ResultsTarget:
     """Open the target of the results; raise before anything is sent if that fails."""
     if options.resume_from:
         resume_file = ResumeFile(options.resume_from)
         return ResultsTarget(resume_file.write, resume_file=resume_file, fd=resume_file.fd)
-    if options.output:
-        file = OutputFile(options.output)
+    if options.output and not is_stdout(options.output):
+        file = OutputFile(options.output, is_resumable=True)
         return ResultsTarget(file.write, file)
     check_stdout()
     return ResultsTarget(write_out, fd=1)
@@ -135,19 +141,43 @@ def _finish(
 ) -> int:
     """Close the target, print the summary, and raise the error of the run."""
     stats, common_error = context.stats, workers.common_error
-    if target.file:
-        part = target.file.close(complete=not (error or common_error or workers.is_over_budget))
-        if part:
-            print_err(f"aiml: the results so far are in {part}")
+    part = target.close(complete=not (error or common_error or workers.is_over_budget))
+    if part:
+        print_err(f"aiml: the results so far are in {part}")
+    hint = _format_hint(options, part) if stats.succeeded or stats.failed or options.resume_from else ""
     context.costs.flush_spending(stats)
     if not options.quiet and not isinstance(error, ReaderClosed):
         print_err(stats.format_summary())
     if final_error := error or common_error or workers.final_error():
+        if isinstance(final_error, AimlError):
+            final_error.hint = "; ".join(filter(None, (final_error.hint, hint)))
         raise final_error
-    hint = "the same command again asks for those that are missing" if options.resume_from else ""
     if workers.is_over_budget:
         limit = format_dollars(options.max_cost or 0)
         raise PartialFailure(f"stopped before --max-cost {limit} could be exceeded; not all rows were asked", hint)
     if stats.failed:
         raise PartialFailure(f"{stats.failed:,} of {stats.done:,} rows failed; each result says why", hint)
     return 0
+
+
+def _format_hint(options: Options, part: str) -> str:
+    """Return how to go on, with the name of the file that has the results."""
+    name = options.resume_from or part
+    if not name and options.output and not is_stdout(options.output):
+        name = options.output
+    name = name or _find_stdout_file()
+    if not name:
+        return "if the results are saved in a file, --resume-from FILE asks for the rows that are missing"
+    return f"--resume-from {quote(name)} asks for the rows that are missing"
+
+
+def _find_stdout_file() -> str:
+    """Return the path of the regular file that standard output is, or "" if it is none or has no name."""
+    try:
+        path, status = os.readlink("/proc/self/fd/1"), os.fstat(1)  # noqa: PTH115 - it is used as a text
+        if not (stat.S_ISREG(status.st_mode) and os.path.samestat(os.stat(path), status)):  # noqa: PTH116
+            return ""
+        near = os.path.relpath(path)
+    except OSError:  # only Linux has the link
+        return ""
+    return path if near.startswith("..") else near

@@ -38,14 +38,17 @@ def ask_each(endpoint: str, words: Sequence[str], settings: Settings) -> int:
     target = each_run.open_target(options)
     if target.fd is not None and source.is_same_file(target.fd):  # each result would be a row, without end
         raise UsageError(f"{source.name}: the rows are read from the file that the results go to", "nothing was sent")
-    with start_demo_if_asked(settings) as resolved:
-        request = _build_request(endpoint, words, resolved)
-        request = replace(request, known_key=(resolve_key(request),)).with_known_system()
-        prompt = RowPrompt(words, request)
-        rows = Rows(options.each or "", source, notify)
-        _check_columns(prompt, rows, options.each)
-        make = _refuse_secrets(prompt, request)
-        return each_run.run_rows(resolved, _strip_run_options(request), target, rows, shard=shard, make=make)
+    try:
+        with start_demo_if_asked(settings) as resolved:
+            request = _build_request(endpoint, words, resolved)
+            request = replace(request, known_key=(resolve_key(request),)).with_known_system()
+            prompt = RowPrompt(words, request)
+            rows = Rows(options.each or "", source, notify)
+            _check_columns(prompt, rows, options.each)
+            make = _refuse_secrets(prompt, request)
+            return each_run.run_rows(resolved, _strip_run_options(request), target, rows, shard=shard, make=make)
+    finally:
+        target.close(complete=False)  # removes the file if no row was asked
 
 
 def _build_request(endpoint: str, words: Sequence[str], settings: Settings) -> ChatRequest:

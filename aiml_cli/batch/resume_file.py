@@ -17,6 +17,8 @@ class ResumeFile:
     """
 
     def __init__(self, name: str) -> None:
+        if name == "-":
+            raise UsageError("--resume-from reads a file and adds to it, and - is standard output", "name a file")
         self._name = name
         self._done: dict[str, list[int]] = {}
         self._numbers: set[int] = set()

@@ -111,6 +111,8 @@ def _check_words(settings: Settings, words: Sequence[str]) -> None:
 
 
 def _read_file(name: str) -> FileEdit:
+    if name == "-":
+        raise UsageError("--in-place needs a file, and - is standard input", "./- is a file of that name")
     path = Path(os.path.realpath(name))
     try:
         is_file = S_ISREG(path.stat().st_mode)

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from aiml_cli.api.answer import Answer
 from aiml_cli.api.stream_events import EventBatch
-from aiml_cli.errors import AimlError, OutputFailed, ReaderClosed
+from aiml_cli.errors import AimlError, OutputFailed, ReaderClosed, UsageError
 from aiml_cli.output.json_output import JsonLinesRenderer, JsonRenderer, NullRenderer, Write
 from aiml_cli.output.plain_text import PlainTextRenderer
 from aiml_cli.output.stderr_renderer import NullStderrRenderer, StderrRenderer
@@ -70,15 +70,30 @@ class AnswerOutput:
 
 def choose_output(options: Options, environ: Mapping[str, str]) -> AnswerOutput:
     """Open the output of the only answer; raise before anything is sent if it cannot be written."""
-    if not options.output:
+    if not (options.output or options.meta or options.audio_out):
         check_stdout()
-    if not (options.output or options.meta):
         return build_output(None, options, environ)
-    from aiml_cli.output.output_file import OutputFile, open_meta_file  # for few calls only
+    from aiml_cli.output.output_file import check_audio_file, is_stdout, open_meta_file, open_output
 
-    file = OutputFile(options.output) if options.output else None
+    check_audio_file(options)
+    is_audio = is_stdout(options.audio_out)
+    if is_audio:
+        is_text_elsewhere = bool(options.output) and not is_stdout(options.output)
+        _check_audio_alone(options, is_text_elsewhere=is_text_elsewhere, is_meta_here=is_stdout(options.meta))
+    file = open_output(options.output)
     meta = open_meta_file(options.meta, file) if options.meta else None
-    return replace(build_output(file, options, environ), file=file, meta=meta)
+    output = replace(build_output(file, options, environ), file=file, meta=meta)
+    return replace(output, stdout=NullRenderer()) if is_audio and file is None else output
+
+
+def _check_audio_alone(options: Options, *, is_text_elsewhere: bool, is_meta_here: bool) -> None:
+    """Raise UsageError if audio would go to a terminal, or between other output; only a plain text is left out."""
+    if is_terminal(1):
+        raise UsageError("--audio-out -: a terminal cannot play audio", "> FILE saves it")
+    is_plain = output_format(options) in ("md", "text") and not (options.extract or options.output)
+    if not (is_text_elsewhere or is_plain) or is_meta_here:
+        message = "--audio-out - writes the audio to standard output, where nothing else can be written"
+        raise UsageError(message, "-o FILE writes the answer to a file, --meta FILE its tokens and cost")
 
 
 def build_output(file: "OutputFile | None", options: Options, environ: Mapping[str, str]) -> AnswerOutput:

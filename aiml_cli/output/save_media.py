@@ -9,9 +9,10 @@ from pathlib import Path
 
 from aiml_cli.api.answer import Answer, SavedFile
 from aiml_cli.errors import AimlError, AnswerMismatch, OutputFailed, UsageError
-from aiml_cli.output.output_file import OutputFile
+from aiml_cli.output.output_file import open_output
 from aiml_cli.settings.options import Options
 from aiml_cli.system.atomic_write import write_new_file
+from aiml_cli.system.stdio import write_out
 
 # The first bytes of each image format, and its file extension; what the server says of the format is ignored.
 SIGNATURES = ((b"\x89PNG", "png"), (b"\xff\xd8\xff", "jpg"), (b"GIF8", "gif"), (b"RIFF", "webp"), (b"%PDF", "pdf"))
@@ -24,8 +25,8 @@ class MediaWriter:
         self._folder = _ImageFolder(options.save_dir) if options.save_dir else None
         self._audio_name = options.audio_out or ""
         try:
-            self._audio = _open_audio_file(self._audio_name, options.output) if self._audio_name else None
-        except UsageError:
+            self._audio = open_output(options.audio_out) if options.audio_out else None
+        except AimlError:
             if self._folder:
                 self._folder.remove_if_empty()
             raise
@@ -45,18 +46,30 @@ class MediaWriter:
 
     def _save_audio(self, answer: Answer) -> Iterator[SavedFile]:
         """Write the audio of the first choice that has some; an incomplete answer goes to a part file."""
-        if self._audio is None:
+        if not self._audio_name:
             return
         sounds = (choice.audio.data for choice in answer.completion.choices if choice.audio)
         audio = next(filter(None, sounds), b"")
+        part = self._write_audio(audio, complete=bool(audio) and answer.error is None)
+        if not audio and answer.error is None:
+            raise AnswerMismatch(
+                "the answer holds no sound" + (f": {self._audio_name} is as it was" if self._audio else "")
+            )
+        if audio and self._audio:
+            yield SavedFile("audio", part or self._audio_name)
+
+    def _write_audio(self, audio: bytes, *, complete: bool) -> str:
+        """Write and close the file, or standard output; return the name of the part, if the audio is in one."""
+        if self._audio is None:
+            write_out(audio)
+            return ""
+        is_written = False
         try:
             self._audio.write(audio)
+            is_written = True
         finally:
-            part = self._audio.close(complete=bool(audio) and answer.error is None)
-        if not audio and answer.error is None:
-            raise AnswerMismatch(f"the answer holds no sound: {self._audio_name} is as it was")
-        if audio:
-            yield SavedFile("audio", part or self._audio_name)
+            part = self._audio.close(complete=complete and is_written)
+        return part
 
     def _save_images(self, answer: Answer) -> Iterator[SavedFile]:
         if self._folder is None:
@@ -67,18 +80,14 @@ class MediaWriter:
         self._folder.remove_if_empty()
 
 
-def _open_audio_file(name: str, output: str | None) -> OutputFile:
-    if output and os.path.realpath(output) == os.path.realpath(name):
-        raise UsageError(f"{name}: --output and --audio-out name the same file", "nothing was sent")
-    return OutputFile(name)
-
-
 class _ImageFolder:
     """The folder of --save-dir; images are numbered, and files that exist are not replaced."""
 
     def __init__(self, name: str) -> None:
+        if name == "-":
+            raise UsageError("--save-dir needs a folder, and - is standard output", "./- is a folder of that name")
         self._path = Path(name)
-        self._is_new = not self._path.exists()
+        self._new_folders = [folder for folder in (self._path, *self._path.parents) if not folder.exists()]
         self._numbers = count(1)
         try:
             self._path.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -101,7 +110,7 @@ class _ImageFolder:
             return str(path)
 
     def remove_if_empty(self) -> None:
-        """Remove the folder if it is empty and was created for this answer."""
-        if self._is_new:
-            with suppress(OSError):
-                self._path.rmdir()
+        """Remove the folder and its parents if they are empty and were created for this answer."""
+        with suppress(OSError):
+            for folder in self._new_folders:
+                folder.rmdir()

@@ -50,8 +50,8 @@ def check_stdout() -> None:
     raise OutputFailed("standard output is closed", "nothing was sent")
 
 
-def write_out(data: bytes, fd: int = 1) -> None:
-    """Write all of the data at once; raise ReaderClosed or OutputFailed."""
+def write_out(data: bytes, fd: int = 1, name: str = "standard output") -> None:
+    """Write all of the data at once; raise ReaderClosed, or OutputFailed with the name of the output."""
     _hide_spinner()
     view = memoryview(data)
     while view:
@@ -64,7 +64,7 @@ def write_out(data: bytes, fd: int = 1) -> None:
 
             select.select([], [fd], [])
         except OSError as error:
-            raise OutputFailed(f"standard output: {error.strerror}") from None
+            raise OutputFailed(f"{name}: {error.strerror}") from None
 
 
 def _hide_spinner() -> None:

@@ -27,8 +27,10 @@ def validate_paths(options: Options) -> None:
 
 
 def _check_separate_files(options: Options) -> None:
-    """Raise UsageError if another option would overwrite the recording."""
+    """Raise UsageError if another option would overwrite the recording, or it would be mixed with the answer."""
     recording = options.record or options.replay
+    if options.record == "-":
+        raise UsageError("--record - would mix the recording with the answer on standard output", "name a file")
     for name in ("output", "meta", "audio_out", "resume_from") if recording else ():
         other = value_of(options, ROWS[name])
         if other and os.path.realpath(other) == os.path.realpath(recording or ""):

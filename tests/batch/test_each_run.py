@@ -1,7 +1,9 @@
 """How a run goes: order, pace, connections, ends."""
 
 import json
+import os
 import re
+import shlex
 import signal
 import subprocess
 import threading
@@ -9,6 +11,7 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
+from support.history_file import wait_until_equal
 from support.loopback import HELLO, SILENCE, Loopback, delta, event, json_response, stream
 from support.row_runs import parse_results, set_when_sent, start_run, write_rows
 from support.run_cli import Aiml, build_command
@@ -158,6 +161,104 @@ def test_the_output_file_takes_its_place_at_the_end(aiml: Aiml, server: Loopback
     ended = aiml("chat", "--each", "line", "-o", "out.jsonl", stdin=b"a\nb\n")
     assert (ended.returncode, ended.stdout) == (10, b"")
     assert len(parse_results((tmp_path / "out.jsonl").read_bytes())) == 2
+
+
+@pytest.mark.promise("stopped-runs")
+@pytest.mark.parametrize(
+    ("flags", "name"),
+    [
+        (("-o", "out.jsonl"), "out.jsonl.part"),
+        (("-o", "./my results.jsonl"), "'./my results.jsonl.part'"),
+        (("--resume-from", "out.jsonl"), "out.jsonl"),
+        ((), "FILE"),
+        (("-o", "-"), "FILE"),
+    ],
+)
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_stopped_run_says_how_to_go_on(
+    aiml: Aiml, server: Loopback, flags: tuple[str, ...], name: str, number: int
+) -> None:
+    server.answer_with(HELLO)
+    server.answer_with(SILENCE)
+    Path("rows").write_text("a\nb\nc\n")
+    command = ["chat", "--each", "line", "-f", "rows", "-j", "1", "{row}"]
+    with start_run(server, *command, *flags) as process:
+        assert server.request_arrived.wait(30)
+        assert wait_until_equal(lambda: len(server.requests), 2)
+        process.send_signal(number)
+        stdout, stderr = process.communicate()
+    assert f"hint: --resume-from {name} asks for" in stderr.decode() or f"--resume-from {name} asks" in stderr.decode()
+    file = Path(shlex.split(name)[0])
+    if name == "FILE":
+        file.write_bytes(stdout)
+    assert [result["input"] for result in parse_results(file.read_bytes())] == ["a"]
+    server.answer_with(HELLO)
+    assert aiml(*command, "--resume-from", str(file)).returncode == 0
+    assert [result["input"] for result in parse_results(file.read_bytes())] == ["a", "b", "c"]
+
+
+@pytest.mark.promise("stopped-runs")
+def test_a_redirected_run_names_the_file_of_standard_output(server: Loopback) -> None:
+    server.answer_with(HELLO)
+    server.answer_with(SILENCE)
+    Path("rows").write_text("a\nb\n")
+    environ = {**os.environ, "AIML_BASE_URL": server.url}
+    command = build_command("chat", "--each", "line", "-f", "rows", "-j", "1", "{row}")
+    with Path("out.jsonl").open("wb") as out, subprocess.Popen(
+        command, env=environ, stdout=out, stderr=subprocess.PIPE, stdin=subprocess.DEVNULL
+    ) as process:  # fmt: skip
+        assert wait_until_equal(lambda: len(server.requests), 2)
+        process.send_signal(signal.SIGINT)
+        stderr = process.communicate()[1]
+    assert b"hint: --resume-from out.jsonl asks for" in stderr
+
+
+@pytest.mark.promise("stopped-runs")
+def test_a_killed_run_leaves_its_results_under_a_known_name(aiml: Aiml, server: Loopback) -> None:
+    server.answer_with(HELLO)
+    server.answer_with(SILENCE)
+    Path("rows").write_text("a\nb\n")
+    Path("out.jsonl").write_text("old")
+    command = ["chat", "--each", "line", "-f", "rows", "-j", "1", "{row}"]
+    with start_run(server, *command, "-o", "out.jsonl") as process:
+        assert wait_until_equal(lambda: len(server.requests), 2)
+        running = aiml(*command, "--resume-from", "out.jsonl.part")
+        process.kill()
+    assert (running.returncode, b"another run is writing" in running.stderr) == (2, True)
+    results = Path("out.jsonl.part").read_bytes()
+    assert [result["input"] for result in parse_results(results)] == ["a"]
+    again = aiml(*command, "-o", "out.jsonl")
+    assert (again.returncode, len(server.requests)) == (2, 2)
+    assert b"--resume-from out.jsonl.part" in again.stderr
+    assert (Path("out.jsonl.part").read_bytes(), Path("out.jsonl").read_text()) == (results, "old")
+    server.answer_with(HELLO)
+    assert aiml(*command, "--resume-from", "out.jsonl.part").returncode == 0
+    assert [result["input"] for result in parse_results(Path("out.jsonl.part").read_bytes())] == ["a", "b"]
+
+
+@pytest.mark.promise("stopped-runs")
+@pytest.mark.parametrize("found", ["empty", "results", "link", "folder"])
+def test_what_has_the_name_of_the_part_is_never_overwritten(aiml: Aiml, server: Loopback, found: str) -> None:
+    part, target = Path("out.jsonl.part"), Path("target")
+    target.write_text("keep")
+    {
+        "empty": part.touch,
+        "results": lambda: part.write_text("keep"),
+        "link": lambda: part.symlink_to(target),
+        "folder": part.mkdir,
+    }[found]()
+    ended = aiml("chat", "--each", "line", "-o", "out.jsonl", stdin=b"a\n")
+    assert (ended.returncode, server.requests, target.read_text()) == (2, [], "keep")
+    assert b"--resume-from out.jsonl.part" in ended.stderr
+    assert not Path("out.jsonl").exists()
+
+
+def test_failed_rows_are_asked_for_again_from_the_file_that_is_named(aiml: Aiml, server: Loopback) -> None:
+    server.answer_with(REFUSED)
+    server.answer_with(HELLO)
+    ended = aiml("chat", "--each", "line", "-j", "1", "-o", "out.jsonl", stdin=b"a\nb\n")
+    assert (ended.returncode, b"hint: --resume-from out.jsonl asks for" in ended.stderr) == (10, True)
+    assert aiml("chat", "--each", "line", "--resume-from", "out.jsonl", stdin=b"a\nb\n").returncode == 0
 
 
 def test_rows_are_no_conversations_and_their_cost_is_in_the_sums(aiml: Aiml, server: Loopback) -> None:

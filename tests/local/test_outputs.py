@@ -1,5 +1,6 @@
 """Places that cannot be written or read: full, closed, read-only, no files at all."""
 
+import json
 import os
 import resource
 import signal
@@ -7,7 +8,8 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from support.loopback import HELLO, Loopback, delta, stream
+from support.history_file import wait_until_equal
+from support.loopback import HELLO, HELLO_RESPONSE, SILENCE, STREAM, Loopback, chunk, delta, event, stream
 from support.run_cli import Aiml, build_command
 
 LONG = stream(delta("x" * 5000), delta(finish="stop"))
@@ -133,3 +135,183 @@ def test_standard_input_that_gives_nothing_is_no_crash(place: str, server: Loopb
     done = subprocess.run(line, env=environ, capture_output=True, timeout=60, check=False)
     sentence = b"aiml: standard input: Bad file descriptor\nhint: --no-stdin leaves it alone\n"
     assert (done.returncode, done.stdout, done.stderr) in {(0, b"Hello\n", b""), (2, b"", sentence)}
+
+
+STDOUT_NAMES = ["-", "/dev/stdout", "/dev/fd/1"]
+META = b'"endpoint": "chat"'
+AUDIO = stream(
+    delta(audio={"id": "a", "data": "QUJD", "transcript": "Hi"}),
+    delta(audio={"data": "REVG"}),
+    delta(finish="stop"),
+    event("[DONE]"),
+)
+
+
+def list_files() -> list[str]:
+    return sorted(path.name for path in Path().iterdir() if path.is_file() or "xdg" not in path.name)
+
+
+@pytest.mark.promise("output-names")
+@pytest.mark.parametrize("name", STDOUT_NAMES)
+@pytest.mark.parametrize("flags", [["--output"], ["-q", "-o"]])
+def test_a_dash_is_standard_output(name: str, flags: list[str], server: Loopback, aiml: Aiml) -> None:
+    server.answer_with(HELLO)
+    before = list_files()
+    done = aiml("chat", "hi", *flags, name)
+    assert (done.returncode, done.stdout, list_files()) == (0, b"Hello\n", before)
+
+
+@pytest.mark.promise("output-names")
+def test_a_cut_answer_goes_to_a_dash_as_to_standard_output(server: Loopback, aiml: Aiml) -> None:
+    server.answer_with(stream(delta("Hel"), end=b""))
+    before = list_files()
+    done = aiml("chat", "hi", "-o", "-")
+    assert (done.returncode, done.stdout, list_files()) == (8, b"Hel\n", before)
+
+
+@pytest.mark.promise("output-names")
+@pytest.mark.parametrize("name", STDOUT_NAMES)
+def test_meta_may_follow_the_answer_on_standard_output(name: str, server: Loopback, aiml: Aiml) -> None:
+    server.answer_with(HELLO)
+    before = list_files()
+    done = aiml("chat", "hi", "--meta", name)
+    text, _, meta = done.stdout.partition(b"\n")
+    assert (done.returncode, text, json.loads(meta)["complete"], list_files()) == (0, b"Hello", True, before)
+    done = aiml("chat", "hi", "--meta", name, "-o", "answer.txt")
+    assert (done.returncode, json.loads(done.stdout)["complete"]) == (0, True)
+    assert Path("answer.txt").read_bytes() == b"Hello\n"
+
+
+@pytest.mark.promise("output-names")
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["chat", "--each", "line", "-f", "rows", "{row}"],
+        ["chat", "-m", "a", "-m", "b", "hi"],
+        ["chat", "-m", "a", "-m", "b", "--first", "hi"],
+        ["chat", "--chunk", "50", "-f", "rows", "hi"],
+        ["chat", "--chunk", "50", "--reduce", "sum up", "-f", "rows", "hi"],
+        ["respond", "hi"],
+    ],
+)
+def test_a_dash_is_standard_output_for_many_requests_too(arguments: list[str], server: Loopback, aiml: Aiml) -> None:
+    server.answer_with(HELLO_RESPONSE if arguments[0] == "respond" else HELLO)
+    Path("rows").write_text("one\ntwo\n")
+    before = list_files()
+    done = aiml(*arguments, "-o", "-")
+    assert (done.returncode, b"Hello" in done.stdout, list_files()) == (0, True, before)
+
+
+@pytest.mark.promise("output-names")
+@pytest.mark.parametrize("output", [[], ["-o", "text.txt"]])
+def test_audio_goes_to_standard_output_alone(output: list[str], server: Loopback, aiml: Aiml) -> None:
+    server.answer_with(AUDIO)
+    done = aiml("chat", "say hi", "--audio-out", "-", *output)
+    assert (done.returncode, done.stdout, Path("-").exists()) == (0, b"ABCDEF", False)
+    if output:
+        assert Path("text.txt").read_bytes() == b"Hi\n"
+
+
+@pytest.mark.promise("output-names")
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--audio-out", "-", "--json"], b"nothing else can be written"),
+        (["--audio-out", "-", "-o", "-"], b"nothing else can be written"),
+        (["--audio-out", "-", "--meta", "-"], b"nothing else can be written"),
+        (["--audio-out", "-", "--meta", "/dev/stdout", "-o", "x"], b"nothing else can be written"),
+        (["--audio-out", "-", "-x"], b"nothing else can be written"),
+        (["--audio-out", "same", "-o", "same"], b"same file"),
+        (["--audio-out", "same", "--meta", "./same"], b"same file"),
+        (["--meta", "same", "-o", "same"], b"same file"),
+        (["--meta", "same.part", "-o", "same"], b"same file"),
+        (["--save-dir", "-"], b"needs a folder"),
+        (["--record", "-"], b"would mix"),
+        (["--in-place", "-"], b"needs a file"),
+        (["--each", "line", "-f", "rows", "--resume-from", "-"], b"name a file"),
+    ],
+)  # fmt: skip
+def test_outputs_that_would_mix_are_refused(arguments: list[str], message: bytes, server: Loopback, aiml: Aiml) -> None:
+    Path("rows").write_text("one\n")
+    before = list_files()
+    done = aiml("chat", "hi", *arguments)
+    assert (done.returncode, server.requests, list_files()) == (2, [], before)
+    assert message in done.stderr
+
+
+@pytest.mark.promise("output-names")
+def test_the_history_is_exported_to_a_dash(server: Loopback, aiml: Aiml) -> None:
+    server.answer_with(HELLO)
+    aiml("chat", "hi")
+    before = list_files()
+    done = aiml("history", "export", "-o", "-")
+    assert (done.returncode, b"Hello" in done.stdout, list_files()) == (0, True, before)
+
+
+@pytest.mark.promise("output-names")
+@pytest.mark.parametrize("arguments", [["hi"], ["--each", "line", "-f", "rows", "{row}"], ["-m", "a", "-m", "b", "hi"]])
+@pytest.mark.parametrize(
+    "failing", [["--max-tokens", "0"], ["--messages", "none"], ["--replay", "none"], ["--meta", "no/such"]]
+)
+def test_a_call_that_fails_before_the_request_leaves_no_file(
+    arguments: list[str], failing: list[str], server: Loopback, aiml: Aiml
+) -> None:
+    Path("rows").write_text("one\n")
+    before = list_files()
+    done = aiml("chat", *arguments, "-o", "out", *failing)
+    assert (done.returncode, server.requests, list_files()) == (2, [], before)
+
+
+def test_a_key_that_is_missing_leaves_no_file(aiml: Aiml) -> None:
+    Path("rows").write_text("one\n")
+    before = list_files()
+    for arguments in (["hi"], ["--each", "line", "-f", "rows", "{row}"], ["-m", "a", "-m", "b", "hi"]):
+        done = aiml("chat", *arguments, "-o", "out", AIML_BASE_URL="https://api.example.com/v1")
+        assert (done.returncode, list_files()) == (3, before)
+
+
+@pytest.mark.promise("stopped-runs")
+@pytest.mark.parametrize("old", [None, "old"])
+def test_an_answer_whose_program_is_killed_is_in_the_part(old: str | None, server: Loopback) -> None:
+    server.answer_with(STREAM + chunk(delta("Hel")), SILENCE)
+    if old:
+        Path("out.txt").write_text(old)
+    environ = {**os.environ, "AIML_BASE_URL": server.url}
+    with subprocess.Popen(
+        build_command("chat", "hi", "-o", "out.txt"), env=environ, stdin=subprocess.DEVNULL
+    ) as process:
+        wait_until_equal(lambda: [path.read_bytes() for path in Path().glob("out.txt.part")], [b"Hel"])
+        process.kill()
+    assert (Path("out.txt").read_text() if old else Path("out.txt").exists()) == (old or False)
+    assert [name for name in os.listdir() if name.startswith(".")] == []  # noqa: PTH208
+    assert Path("out.txt.part").read_bytes() == b"Hel"
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root may mount")
+@pytest.mark.promise("output-names")
+def test_a_file_that_is_mounted_is_refused_before_anything_is_sent(server: Loopback) -> None:
+    Path("real").write_text("old")
+    Path("out.txt").touch()
+    environ = {**os.environ, "AIML_BASE_URL": server.url}
+    line = 'mount --bind real out.txt || exit 77; "$@"; code=$?; cat out.txt; exit $code'
+    command = ["unshare", "--mount", "sh", "-c", line, "sh", *build_command("chat", "hi", "-o", "out.txt")]
+    done = subprocess.run(command, env=environ, stdin=subprocess.DEVNULL, capture_output=True, timeout=60, check=False)
+    if done.returncode not in (0, 1, 2, 8):
+        pytest.skip("nothing can be mounted here")
+    assert (done.returncode, done.stdout, server.requests) == (2, b"old", [])
+    assert b"mount its folder" in done.stderr
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root may mount")
+@pytest.mark.promise("output-names")
+def test_a_disk_that_is_full_is_told_before_anything_is_sent(server: Loopback) -> None:
+    Path("small").mkdir()
+    environ = {**os.environ, "AIML_BASE_URL": server.url}
+    line = 'mount -t tmpfs -o size=64k none small && echo old > small/out || exit 77; cat /dev/zero > small/zeros; "$@"; code=$?'
+    line += "; cat small/out; ls -A small | wc -l; exit $code"
+    command = ["unshare", "--mount", "sh", "-c", line, "sh", *build_command("chat", "hi", "-o", "small/out")]
+    done = subprocess.run(command, env=environ, stdin=subprocess.DEVNULL, capture_output=True, timeout=60, check=False)
+    if done.returncode not in (0, 1, 2, 8):
+        pytest.skip("nothing can be mounted here")
+    assert (done.returncode, done.stdout.split(), server.requests) == (2, [b"old", b"2"], [])
+    assert b"small/out: cannot be written: No space left on device" in done.stderr

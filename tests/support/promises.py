@@ -62,6 +62,21 @@ PROMISES = {
         PROCESS, "When the reader goes away the program ends without a word, with 141, and closes the request."
     ),
     "stdout-fails": Promise(PROCESS, "A standard output that is full, closed or read-only is told, with exit code 1."),
+    "output-names": Promise(
+        PROCESS,
+        "An output is written to whatever its name is (`-` is standard output, /dev/shm is a folder, a name may be as "
+        "long as the disk allows), or is refused before anything is sent; what was there before is never destroyed.",
+    ),
+    "stopped-runs": Promise(
+        PROCESS,
+        "A run over rows that ends early, by kill -9 too, leaves its results under a name that is told, and "
+        "`--resume-from` goes on with it; a file with the results of another run is never overwritten.",
+    ),
+    "linear": Promise(
+        PROCESS,
+        "No text of a model, a server or a file makes the program slow: work grows with the length of the text, "
+        "and each regular expression of the package is tried with texts that are made to slow it down.",
+    ),
     "stdin": Promise(
         PROCESS,
         "Standard input is read when it can hold something, byte for byte, within memory of three times its size; "

@@ -46,8 +46,12 @@ def ask(endpoint: str, words: Sequence[str], flags: Flags) -> int:
 
         settings = dry_run.use_placeholder_server(settings)
         return dry_run.print_snippet(ChatRequest(get_endpoint(endpoint), words, settings, spec))
-    with _choose_server(settings) as resolved:
-        return _run_turn(ChatRequest(get_endpoint(endpoint), words, resolved, spec), output)
+    try:
+        with _choose_server(settings) as resolved:
+            return _run_turn(ChatRequest(get_endpoint(endpoint), words, resolved, spec), output)
+    finally:
+        if output.file:
+            output.file.close(complete=False)  # removes the file if nothing was asked
 
 
 def _choose_run(endpoint: str, words: Sequence[str], flags: Flags, settings: Settings) -> "Callable[[], int] | None":

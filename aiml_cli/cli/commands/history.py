@@ -15,7 +15,7 @@ from aiml_cli.core.browse_history import (
 from aiml_cli.core.transcript import Transcript, transcripts_json, transcripts_jsonl, transcripts_markdown
 from aiml_cli.errors import UsageError
 from aiml_cli.output.json_output import json_line
-from aiml_cli.output.output_file import OutputFile
+from aiml_cli.output.output_file import OutputFile, open_output
 from aiml_cli.settings.options import Options
 from aiml_cli.settings.resolve import Flags
 from aiml_cli.store.history import find_conversations
@@ -135,11 +135,11 @@ def export_history(words: Sequence[str], flags: Flags, export_format: str, outpu
     return report_if_empty(transcripts, "", options)
 
 
-def _open_private(name: str) -> OutputFile:
-    """Open a file that only this user may read; an existing file keeps its mode."""
+def _open_private(name: str) -> OutputFile | None:
+    """Open a file that only this user may read; an existing file keeps its mode. None is standard output."""
     umask = os.umask(PRIVATE_UMASK)
     try:
-        return OutputFile(name)
+        return open_output(name)
     finally:
         os.umask(umask)
 

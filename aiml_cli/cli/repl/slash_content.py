@@ -15,12 +15,12 @@ from aiml_cli.core.resume import live_messages
 from aiml_cli.core.transcript import Transcript, transcripts_json, transcripts_jsonl, transcripts_markdown
 from aiml_cli.errors import UsageError
 from aiml_cli.output.code_blocks import describe_blocks, find_blocks, format_count
-from aiml_cli.output.output_file import OutputFile
+from aiml_cli.output.output_file import OutputFile, is_stdout
 from aiml_cli.prompt.file_sources import SCHEMES, find_path
 from aiml_cli.store.history import find_conversations, reader
 from aiml_cli.store.history.writer import COMPLETE, INTERRUPTED
 from aiml_cli.system.questions import confirm
-from aiml_cli.system.stdio import print_err, write_out
+from aiml_cli.system.stdio import print_err, print_out, write_out
 from aiml_cli.system.terminal import is_terminal
 
 CLIPBOARD_TIMEOUT_S = 5
@@ -155,6 +155,9 @@ def write(session: Session, words: str) -> None:
 
 def write_file(name: str, data: bytes) -> None:
     """Write a file atomically; ask before replacing one, and raise UsageError for a no."""
+    if is_stdout(name):
+        print_out(data.decode())
+        return
     path = Path(name).expanduser()
     if path.is_file() and not confirm(f"replace {path}?"):
         raise UsageError(f"{path} is there already", "nothing was written")
