@@ -1,17 +1,25 @@
-"""Write files completely or not at all; private files one writer at a time.
+"""Write files completely or not at all, private files one writer at a time; read files that may be anything.
 
 A symbolic link in place of a private file is refused, neither followed nor replaced: its target may be anywhere,
 and a link that somebody made on purpose should not vanish.
 """
 
+import errno
 import fcntl
+import io
 import os
+import stat
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from aiml_cli.errors import OutputFailed, UsageError
 from aiml_cli.system.signals import defer_signals
+
+MEBIBYTE = 1024 * 1024
+MAX_FILE_BYTES = 64 * MEBIBYTE
+# How long a pipe may be silent: a named one that nobody writes to, and any other.
+WRITER_SECONDS, SILENCE_SECONDS = 2.0, 60.0
 
 
 def update_file(path: Path, change: Callable[[bytes | None], bytes | None]) -> None:
@@ -168,11 +176,92 @@ def _translate_errors(path: Path) -> Iterator[None]:
 def read_file(path: Path) -> bytes | None:
     """Return the bytes of a file, or None if there is no file; raise UsageError if it cannot be read."""
     try:
-        return path.read_bytes()
+        return read_bounded(path)
     except (FileNotFoundError, NotADirectoryError):
         return None
     except OSError as error:
         raise UsageError(f"{path}: {error.strerror or error}") from None
+
+
+def read_bounded(path: str | Path, limit: int = MAX_FILE_BYTES) -> bytes:
+    """Return the bytes of a file or a pipe that the user named.
+
+    Raises OSError if it cannot be read, is a device (not a terminal or /dev/null), or has more than `limit` bytes.
+    """
+    buffer = io.BytesIO()  # returns its memory without a copy
+    with open_source(path) as source:
+        source.refuse_device()
+        source.refuse_larger(limit)
+        while data := source.read(min(MEBIBYTE, limit + 1 - buffer.tell())):
+            buffer.write(data)
+            if buffer.tell() > limit:
+                raise _build_size_error(limit)
+    return buffer.getvalue()
+
+
+@contextmanager
+def open_source(path: str | Path) -> Iterator["Source"]:
+    """Open a file, a pipe or a device to read it piece by piece; raise OSError."""
+    try:
+        full_path = Path(path).expanduser()
+        fd = os.open(full_path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC)
+    except (RuntimeError, ValueError) as error:  # an unknown user, a zero byte
+        raise OSError(errno.EINVAL, str(error)) from None
+    try:
+        # The pipe of the shell's `<(…)` has no name, and so nobody can open it later to write to it.
+        is_named = "/fd/" not in os.path.realpath(full_path)
+        yield Source(fd, awaits_writer=is_named and stat.S_ISFIFO(os.fstat(fd).st_mode))
+    finally:
+        os.close(fd)
+
+
+class Source:
+    """An open file that is read without waiting for ever. Methods raise OSError."""
+
+    def __init__(self, fd: int, *, awaits_writer: bool) -> None:
+        self._fd, self._awaits_writer = fd, awaits_writer
+
+    def refuse_device(self) -> None:
+        """Raise OSError for a device, which may never end; not for a terminal and /dev/null."""
+        status = os.fstat(self._fd)
+        is_device = stat.S_ISCHR(status.st_mode) or stat.S_ISBLK(status.st_mode)
+        if is_device and not os.isatty(self._fd) and status.st_rdev != Path(os.devnull).stat().st_rdev:
+            raise OSError(errno.ENODEV, "this is a device, not a file")
+
+    def refuse_larger(self, limit: int) -> None:
+        """Raise OSError for a file that is known to have more bytes."""
+        if os.fstat(self._fd).st_size > limit:
+            raise _build_size_error(limit)
+
+    def read(self, limit: int) -> bytes:
+        """Return at most `limit` bytes, b"" at the end."""
+        if self._awaits_writer:
+            self._wait(WRITER_SECONDS)
+        while True:
+            try:
+                data = os.read(self._fd, limit)
+            except BlockingIOError:  # somebody has the pipe open to write to it
+                if not self._wait(None if os.isatty(self._fd) else SILENCE_SECONDS):
+                    raise OSError(
+                        errno.ETIMEDOUT, f"nothing was written to this pipe for {SILENCE_SECONDS:g} s"
+                    ) from None
+                continue
+            if self._awaits_writer and not data:
+                raise OSError(errno.ETIMEDOUT, "nobody writes to this pipe")
+            self._awaits_writer = False
+            return data
+
+    def _wait(self, seconds: float | None) -> bool:
+        """Wait until there is something to read, and return whether there is."""
+        import select  # few files are pipes
+
+        poll = select.poll()
+        poll.register(self._fd, select.POLLIN)
+        return bool(poll.poll(None if seconds is None else seconds * 1000))
+
+
+def _build_size_error(limit: int) -> OSError:
+    return OSError(errno.EFBIG, f"more than {limit // MEBIBYTE} MiB cannot be read")
 
 
 def decode_utf8(data: bytes, path: Path) -> str:
