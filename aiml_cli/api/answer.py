@@ -4,18 +4,19 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
-from aiml_cli.api.completion_builder import STREAM_CUT, Completion
+from aiml_cli.api.completion_builder import LENGTH_REACHED, STREAM_CUT, Completion
 from aiml_cli.api.error_response import error_from_event
+from aiml_cli.api.finish_reasons import Ending
 from aiml_cli.api.json_values import as_amount
-from aiml_cli.errors import AimlError, IncompleteAnswer
+from aiml_cli.errors import AimlError, IncompleteAnswer, ServerError
 
 # An answer that takes less time was not streamed, so its speed means nothing.
 MIN_STREAM_SECONDS = 0.05
-HINTS = {
-    "cap": "allow more with --max-tokens, or take it as it is with --allow-cut",
-    "filter": "put the request in other words",
-    "refusal": "put the request in other words, or ask another model",
-    "cut": "ask again",
+_HINTS = {
+    Ending.LENGTH: "allow more with --max-tokens, or take it as it is with --allow-cut",
+    Ending.CONTEXT: "send less, or take it as it is with --allow-cut",
+    Ending.FILTER: "put the request in other words",
+    Ending.REFUSAL: "put the request in other words, or ask another model",
 }
 
 
@@ -92,7 +93,10 @@ def error_from_completion(
     is_accepted = completion.status in expected or (allow_cut and completion.hit_length_limit)
     if is_accepted or not completion.incomplete_reason:
         return None
-    return IncompleteAnswer(completion.incomplete_reason, _choose_hint(completion))
+    error_class = ServerError if completion.ending is Ending.ERROR else IncompleteAnswer
+    is_cut = completion.incomplete_reason == STREAM_CUT
+    hint = "ask again" if is_cut else _HINTS.get(completion.ending, "ask again")
+    return error_class(completion.incomplete_reason, hint)
 
 
 def add_costs(answer: Answer, parts: Sequence[Answer]) -> Answer:
@@ -111,14 +115,6 @@ def add_costs(answer: Answer, parts: Sequence[Answer]) -> Answer:
 
 def can_continue(completion: Completion) -> bool:
     """True if the only choice is text that ended at the length limit or with the connection."""
-    first, is_cut = completion.first, completion.hit_length_limit or completion.incomplete_reason == STREAM_CUT
+    first, is_cut = completion.first, completion.incomplete_reason in (LENGTH_REACHED, STREAM_CUT)
     is_text = first.text and not (first.tool_calls or first.refusal or completion.reported_error)
     return bool(is_cut and is_text and len(completion.choices) == 1)
-
-
-def _choose_hint(completion: Completion) -> str:
-    if completion.hit_length_limit:
-        return HINTS["cap"]
-    if "filter" in completion.incomplete_reason:
-        return HINTS["filter"]
-    return HINTS["refusal" if completion.incomplete_reason == "the model refused" else "cut"]

@@ -1,14 +1,15 @@
 """Build the request body of POST /v1/chat/completions, and parse its stream and its JSON answer."""
 
-import json
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 from typing import Any
 
 from aiml_cli.api.error_response import parse_error
-from aiml_cli.api.json_values import as_list, as_plain_number, as_str, require_dict, require_list, require_str
+from aiml_cli.api.finish_reasons import choose_worse
+from aiml_cli.api.json_values import as_dict, as_list, as_number, as_str, require_dict, require_list, require_str
 from aiml_cli.api.message_conversion import to_chat_messages
 from aiml_cli.api.messages import Conversation
+from aiml_cli.api.partial_text import PartialText
 from aiml_cli.api.request_body import apply_options, apply_overrides
 from aiml_cli.api.response_items import SourceCollector, parse_images, parse_logprobs, parse_usage
 from aiml_cli.api.sse import SseEvent, collect_events, parse_sse_events
@@ -18,16 +19,18 @@ from aiml_cli.api.stream_events import (
     Event,
     EventBatch,
     Finished,
+    GeneratedImage,
     ReasoningDelta,
     RefusalDelta,
     ResponseStarted,
     TextDelta,
-    ToolCallDelta,
 )
+from aiml_cli.api.tool_call_assembler import ToolCallAssembler
 from aiml_cli.settings.options import Options
 
 NAME = "chat"
 PATH = "/chat/completions"
+MAX_CHOICES = 128  # where one was asked for
 
 
 def build_body(conversation: Conversation, options: Options) -> dict[str, Any]:
@@ -58,23 +61,24 @@ def _convert_formats(options: Options) -> Options:
     )
 
 
-def parse_stream(stream: Iterable[list[SseEvent]]) -> Iterator[EventBatch]:
-    """Yield the events of a stream, one batch for each network read."""
-    return parse_sse_events(stream, _ChunkParser().feed, finish_at_done=True)
+def parse_stream(stream: Iterable[list[SseEvent]], choice_count: int = 1) -> Iterator[EventBatch]:
+    """Yield the events of a stream, one batch for each network read; `choice_count` choices were asked for."""
+    return parse_sse_events(stream, _ChunkParser(choice_count).feed, finish_at_done=True)
 
 
-def parse_json(answer: Any) -> EventBatch:
-    """Return the events of a JSON answer."""
+def parse_json(answer: Any, choice_count: int = 1) -> EventBatch:
+    """Return the events of a JSON answer; `choice_count` choices were asked for."""
     choices = answer.get("choices") if isinstance(answer, dict) else None
     if not choices and (error := parse_error(answer)):
         return [error]
     if not choices or not isinstance(choices, list):
         return [ErrorEvent("the server's answer is no chat completion: it holds no choices")]
-    if all(isinstance(each, dict) and not (each.get("message") or each.get("finish_reason")) for each in choices):
+    if not any(isinstance(each, dict) and each.keys() & {"message", "finish_reason", "text"} for each in choices):
         return [ErrorEvent("the server's answer is no chat completion: its choices hold no message")]
 
     def fill(batch: EventBatch) -> None:
-        _ChunkParser().feed("", {**answer, "choices": [_message_to_delta(choice) for choice in choices]}, batch)
+        parser = _ChunkParser(choice_count)
+        parser.feed("", {**answer, "choices": [_message_to_delta(choice) for choice in choices]}, batch)
         batch.append(Finished())
 
     return collect_events(fill)
@@ -83,70 +87,179 @@ def parse_json(answer: Any) -> EventBatch:
 def _message_to_delta(choice: Any) -> dict[str, Any]:
     """Convert a complete choice to a single delta, which ends the choice even if it has no finish_reason."""
     choice = require_dict(choice)
-    return {"finish_reason": "", **choice, "delta": choice.get("message"), "is_complete": True}
+    delta = choice.get("message") or {"content": as_str(choice.get("text"))}
+    return {**choice, "message": None, "delta": delta, "is_complete": True}
+
+
+class _ChoiceState:
+    """What was received of one choice."""
+
+    def __init__(self) -> None:
+        self.text, self.reasoning, self.refusal = PartialText(), PartialText(), PartialText()
+        self.calls = ToolCallAssembler()
+        self.has_media = False
+
+    def add(self, event: Event) -> None:
+        """Note a piece."""
+        match event:
+            case TextDelta(text):
+                self.text.add(text)
+            case ReasoningDelta(text):
+                self.reasoning.add(text)
+            case RefusalDelta(text):
+                self.refusal.add(text)
+            case AudioDelta() | GeneratedImage():
+                self.has_media = True
 
 
 class _ChunkParser:
     """A parser of chunks, with what it must know of earlier ones."""
 
-    def __init__(self) -> None:
-        self._has_started = False
-        self._calls: dict[int, ToolCallAssembler] = {}
+    def __init__(self, choice_count: int) -> None:
+        self._choices: dict[int, _ChoiceState] = {}
+        self._indexes = _ChoiceIndexes(choice_count)
+        self._started = ResponseStarted()
         self._sources = SourceCollector()
 
     def feed(self, name: str, chunk: dict[str, Any], batch: EventBatch) -> None:
         """Add the events of a chunk to the batch."""
         choices = chunk.get("choices")
-        if not self._has_started and (chunk.get("id") or chunk.get("model")):
-            self._has_started = True
-            response_id, model = as_str(chunk.get("id")) or None, as_str(chunk.get("model")) or None
-            batch.append(ResponseStarted(response_id, model, as_plain_number(chunk.get("created"))))
-        for position, choice in enumerate(require_list(choices)):
-            self._feed_choice(position, require_dict(choice), batch)
+        if None in self._started:
+            self._start(chunk, batch)
+        if choices:
+            self._feed_choices(require_list(choices), batch)
         if "usage" in chunk or "meta" in chunk:
-            batch.extend(parse_usage(chunk, "prompt", "completion"))
+            batch.extend(parse_usage(chunk))
         if "citations" in chunk or "search_results" in chunk:
             batch.extend(self._sources.add_lists(chunk))
-        if "error" in chunk or name == "error" or not choices:
-            error = parse_error(chunk) or (parse_error({"error": chunk}) if name == "error" else None)
+        if chunk.get("error") or name.casefold() == "error" or not (choices or name):
+            error = parse_error(chunk) or (parse_error({"error": chunk}) if name else None)
             batch.extend([error] if error else [])
 
-    def _feed_choice(self, position: int, choice: dict[str, Any], batch: EventBatch) -> None:
-        index = value if isinstance(value := choice.get("index"), int) else position
-        delta = choice.get("delta")
-        if delta is not None or choice.get("message"):
-            self._feed_delta(require_dict(delta if delta is not None else choice["message"]), index, batch)
+    def _start(self, chunk: dict[str, Any], batch: EventBatch) -> None:
+        """Report the id, the model and the time as soon as they are known; some servers send them last."""
+        old = self._started
+        response_id, model = old.id or as_str(chunk.get("id")) or None, old.model or as_str(chunk.get("model")) or None
+        created = as_number(chunk.get("created")) if old.created is None else old.created
+        new = ResponseStarted(response_id, model, created)
+        if new != old:
+            self._started = new
+            batch.append(new)
+
+    def _feed_choices(self, choices: list[Any], batch: EventBatch) -> None:
+        for position, value in enumerate(choices):
+            choice = require_dict(value)
+            index = self._indexes.assign(choice, position, len(choices))
+            if index is not None:
+                self._feed_choice(choice, index, batch)
+
+    def _feed_choice(self, choice: dict[str, Any], index: int, batch: EventBatch) -> None:
+        state = self._choices.get(index) or self._choices.setdefault(index, _ChoiceState())
+        if delta := choice.get("delta"):
+            self._feed_delta(require_dict(delta), state, index, batch)
+        if message := choice.get("message"):
+            self._feed_message(require_dict(message), state, index, batch)
         if choice.get("logprobs"):
-            batch.extend(parse_logprobs(require_list(require_dict(choice["logprobs"]).get("content")), index))
-        reason = choice.get("finish_reason")
-        if reason or (reason == "" and "is_complete" in choice):
-            batch.append(Finished(require_str(reason), index))
+            batch.extend(parse_logprobs(choice["logprobs"], index))
+        if choice.get("usage"):
+            batch.extend(parse_usage(choice))
+        reason = as_str(choice.get("finish_reason"))
+        if reason or "is_complete" in choice:
+            self._indexes.note_end()
+            native = as_str(choice.get("native_finish_reason"))
+            batch.append(Finished(choose_worse(native, reason) if native else reason, index))
+        if choice.get("error"):
+            batch.extend([error] if (error := parse_error({"error": choice["error"]})) else [])
 
-    def _feed_delta(self, delta: dict[str, Any], index: int, batch: EventBatch) -> None:
+    def _feed_delta(self, delta: dict[str, Any], state: _ChoiceState, index: int, batch: EventBatch) -> None:
         content = delta.get("content")
-        if len(delta) > 1 or content is None:
-            self._feed_other_fields(delta, index, batch)
-        if isinstance(content, str):
+        if type(content) is str and len(delta) == 1:  # the fast path: it runs for each token
             if content:
+                state.text.add(content)
                 batch.append(TextDelta(content, index))
-        elif content is not None:
-            batch.extend(_parse_parts(require_list(content), index))
-
-    def _feed_other_fields(self, delta: dict[str, Any], index: int, batch: EventBatch) -> None:
-        """Add all but the text; reasoning first, because it precedes the text."""
-        if reasoning := _find_reasoning(delta):
-            batch.append(ReasoningDelta(reasoning, index))
-        if delta.get("refusal"):
-            batch.append(RefusalDelta(require_str(delta["refusal"]), index))
+            return
+        for event in _parse_message(delta, index):
+            state.add(event)
+            batch.append(event)
         if delta.get("tool_calls") or delta.get("function_call"):
-            calls = self._calls.setdefault(index, ToolCallAssembler())
-            batch.extend(calls.feed(delta, index))
+            batch.extend(state.calls.feed(delta, index))
         if delta.get("annotations"):
             batch.extend(self._sources.add_annotations(as_list(delta["annotations"]), index))
-        if delta.get("audio"):
-            batch.extend(_parse_audio(require_dict(delta["audio"]), index))
-        if delta.get("images"):
-            batch.extend(_parse_image_parts(require_list(delta["images"]), index))
+
+    def _feed_message(self, message: dict[str, Any], state: _ChoiceState, index: int, batch: EventBatch) -> None:
+        """Add what a whole message has beyond the deltas before it."""
+        whole, media = _ChoiceState(), []
+        for event in _parse_message(message, index):
+            whole.add(event)
+            media += [event] if isinstance(event, AudioDelta | GeneratedImage) else []
+        parts = (ReasoningDelta, state.reasoning, whole.reasoning), (RefusalDelta, state.refusal, whole.refusal)
+        for delta, part, total in (*parts, (TextDelta, state.text, whole.text)):
+            batch += [delta(rest, index)] if (rest := part.complete(total.read())) else []
+        batch += [] if state.has_media else media
+        state.has_media = state.has_media or whole.has_media
+        batch += state.calls.feed(message, index, is_whole=True)
+        batch += self._sources.add_annotations(as_list(message.get("annotations")), index)
+
+
+class _ChoiceIndexes:
+    """The choices that a server's indexes mean: some count them up though one choice was asked for."""
+
+    def __init__(self, choice_count: int) -> None:
+        self._limit = choice_count if choice_count > 1 else MAX_CHOICES
+        self._is_plural = choice_count > 1
+        self._known: set[int] = set()
+        self._latest: int | None = None
+        # The indexes of the server while all of them are taken for one choice.
+        self._seen: set[int] = set()
+        self._latest_seen = 0
+        self._has_ended = False
+
+    def assign(self, choice: dict[str, Any], position: int, count: int) -> int | None:
+        """Return the index of a choice in a chunk with `count` choices; None for one too many."""
+        value = choice.get("index")
+        index = value if type(value) is int and value >= 0 else position
+        if count > 1:
+            self._is_plural = True
+            if position and index == self._latest:  # the same index for all
+                index = position
+        elif not self._is_plural:
+            index = self._assign_single(index, is_piece=not choice.get("finish_reason"))
+        self._latest = index
+        if index not in self._known:
+            if len(self._known) == self._limit:
+                return None
+            self._known.add(index)
+        return index
+
+    def _assign_single(self, index: int, *, is_piece: bool) -> int:
+        """Take a new index for the same choice, unless that has ended, or an earlier index has returned."""
+        has_returned = is_piece and index in self._seen and index != self._latest_seen
+        self._is_plural = has_returned or (self._has_ended and index not in self._seen)
+        self._latest_seen = index
+        if len(self._seen) < MAX_CHOICES:
+            self._seen.add(index)
+        return index if self._is_plural or self._latest is None else self._latest
+
+    def note_end(self) -> None:
+        """Note that a choice has ended: a new index begins another one."""
+        self._has_ended = True
+
+
+def _parse_message(message: dict[str, Any], index: int) -> Iterator[Event]:
+    """Yield reasoning, refusal, text, sound and images of a delta or a message; reasoning precedes the text."""
+    content, refusal = message.get("content"), require_str(message.get("refusal"))
+    if reasoning := _find_reasoning(message):
+        yield ReasoningDelta(reasoning, index)
+    if refusal:
+        yield RefusalDelta(refusal, index)
+    if message.get("audio"):
+        yield from _parse_audio(as_dict(message["audio"]), index)
+    if message.get("images"):
+        yield from _parse_image_parts(as_list(message["images"]), index)
+    if isinstance(content, str):
+        yield from [TextDelta(content, index)] if content else []
+    else:
+        yield from _parse_parts(require_list(content), index)
 
 
 def _find_reasoning(delta: Mapping[str, Any]) -> str:
@@ -154,8 +267,8 @@ def _find_reasoning(delta: Mapping[str, Any]) -> str:
     for name in ("reasoning_content", "reasoning"):
         if isinstance(delta.get(name), str) and delta[name]:
             return str(delta[name])
-    details = [require_dict(detail) for detail in require_list(delta.get("reasoning_details"))]
-    return "".join(require_str(detail.get("text") or detail.get("summary")) for detail in details)
+    details = [as_dict(detail) for detail in as_list(delta.get("reasoning_details"))]
+    return "".join(as_str(detail.get("text")) or as_str(detail.get("summary")) for detail in details)
 
 
 def _parse_parts(content: list[Any], index: int) -> Iterator[Event]:
@@ -177,75 +290,18 @@ def _parse_parts(content: list[Any], index: int) -> Iterator[Event]:
 
 
 def _parse_texts(content: Any) -> Iterator[str]:
-    for part in [content] if isinstance(content, str) else require_list(content):
-        yield part if isinstance(part, str) else require_str(require_dict(part).get("text"))
+    for part in [content] if isinstance(content, str) else as_list(content):
+        yield part if isinstance(part, str) else as_str(as_dict(part).get("text"))
 
 
 def _parse_image_parts(parts: list[Any], index: int) -> Iterator[Event]:
     """Yield the images that OpenRouter's models send as data URLs."""
-    urls = [part.get("image_url") for part in map(require_dict, parts)]
+    urls = [part.get("image_url") for part in map(as_dict, parts)]
     images = parse_images([url.get("url") if isinstance(url, dict) else url for url in urls])
     yield from (image._replace(choice=index) for image in images)
 
 
 def _parse_audio(audio: dict[str, Any], index: int) -> Iterator[AudioDelta]:
-    if audio.get("data") or audio.get("transcript"):
-        audio_id, data = require_str(audio.get("id")), require_str(audio.get("data"))
-        yield AudioDelta(audio_id, data, require_str(audio.get("transcript")), index)
-
-
-class ToolCallAssembler:
-    """The tool calls of one choice, and the assignment of deltas to them."""
-
-    def __init__(self) -> None:
-        self._slots: list[tuple[Any, str]] = []  # index and id of each call
-        self._names: dict[int, str] = {}
-
-    def feed(self, delta: dict[str, Any], choice: int) -> list[ToolCallDelta]:
-        """Return the pieces of calls in a delta; the older `function_call` is a call without an id."""
-        legacy = require_dict(delta.get("function_call"))
-        pieces = [_parse_piece(require_dict(call)) for call in require_list(delta.get("tool_calls"))]
-        if legacy.get("name") or legacy.get("arguments"):
-            pieces.append((None, "", require_str(legacy.get("name")), require_str(legacy.get("arguments"))))
-        used: set[int] = set()
-        return [
-            ToolCallDelta(self._assign_slot(index, call_id, name, used), call_id, name, arguments, choice)
-            for index, call_id, name, arguments in pieces
-        ]
-
-    def _assign_slot(self, index: Any, call_id: str, name: str, used: set[int]) -> int:
-        """Return the slot of a piece's call: the latest with its id, else with its index, else the last.
-
-        A delta never has two pieces of one call: without index and id, a piece of a `used` slot is a new call.
-        """
-        slot = self._find_slot(index, call_id, name)
-        if slot is None or (slot in used and index is None and not call_id):
-            self._slots.append((index, call_id))
-            slot = len(self._slots) - 1
-        elif call_id and not self._slots[slot][1]:
-            self._slots[slot] = (index, call_id)
-        used.add(slot)
-        self._names[slot] = self._names.get(slot) or name
-        return slot
-
-    def _find_slot(self, index: Any, call_id: str, name: str) -> int | None:
-        latest_first = range(len(self._slots) - 1, -1, -1)
-        if call_id and (matches := [slot for slot in latest_first if self._slots[slot][1] == call_id]):
-            return matches[0]
-        for slot in latest_first:
-            slot_index, slot_id = self._slots[slot]
-            if (index is None or slot_index == index) and not (call_id and slot_id):
-                is_new = index is None and name and self._names.get(slot) not in ("", name)
-                return None if is_new else slot
-        return None
-
-
-def _parse_piece(call: dict[str, Any]) -> tuple[Any, str, str, str]:
-    """Return index, id, name and arguments; some servers send the arguments as an object."""
-    function, custom = require_dict(call.get("function")), require_dict(call.get("custom"))
-    if custom.get("name"):
-        function = {"name": custom["name"], "arguments": custom.get("input")}
-    arguments = function.get("arguments")
-    if isinstance(arguments, dict | list):
-        arguments = json.dumps(arguments, ensure_ascii=False)
-    return call.get("index"), require_str(call.get("id")), require_str(function.get("name")), require_str(arguments)
+    audio_id, data, transcript = (as_str(audio.get(name)) for name in ("id", "data", "transcript"))
+    if data or transcript:
+        yield AudioDelta(audio_id, data, transcript, index)

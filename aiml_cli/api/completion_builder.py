@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, NamedTuple
 
+from aiml_cli.api.finish_reasons import Ending, choose_worse, classify_reason
 from aiml_cli.api.json_values import Json
 from aiml_cli.api.stream_events import (
     AudioDelta,
@@ -32,9 +33,12 @@ if TYPE_CHECKING:
 
 STREAM_CUT = "the stream ended before the answer was complete"
 LENGTH_REACHED = "the answer was cut at the length cap"
-LENGTH_REASONS = frozenset({"length", "max_output_tokens", "max_tokens", "MAX_TOKENS", "model_length"})
-FILTER_REASONS = frozenset({"content_filter", "SAFETY", "safety"})
-UNFINISHED_STATUSES = frozenset({"incomplete", "failed", "cancelled", "in_progress", "queued"})
+_SENTENCES = {
+    Ending.LENGTH: LENGTH_REACHED,
+    Ending.CONTEXT: "the answer was cut: the context window of the model is full",
+    Ending.REFUSAL: "the model refused",
+    Ending.FILTER: "the answer was stopped by a content filter",
+}
 
 
 class ToolCall(NamedTuple):
@@ -92,24 +96,45 @@ class Completion:
 
     @property
     def hit_length_limit(self) -> bool:
-        """True if only the length limit made the answer incomplete."""
-        return self.incomplete_reason == LENGTH_REACHED
+        """True if only a length limit made the answer incomplete: that of the request, or the context window."""
+        return not self._is_cut and self.ending in (Ending.LENGTH, Ending.CONTEXT)
+
+    @property
+    def is_empty(self) -> bool:
+        """True if no choice has text, a tool call, a refusal, sound or an image."""
+        return not any(
+            choice.output_text or choice.tool_calls or choice.refusal or choice.audio or choice.images
+            for choice in self.choices
+        )
+
+    @property
+    def ending(self) -> Ending:
+        """Return how the answer ended by the server's words; the worst of all choices."""
+        refusal = Ending.REFUSAL if any(choice.refusal for choice in self.choices) else Ending.COMPLETE
+        return max(classify_reason(self._worst_reason), refusal)
 
     @property
     def incomplete_reason(self) -> str:
         """Return in one sentence why the answer is incomplete; "" if it is complete."""
-        reasons = {choice.finish_reason for choice in self.choices}
-        if not self.has_ended and not all(choice.is_finished for choice in self.choices):
+        ending, reason = self.ending, self._worst_reason
+        if self._is_cut and ending < Ending.ABORTED:
             return STREAM_CUT
-        if reasons & FILTER_REASONS:
-            return "the answer was stopped by a content filter"
-        if any(choice.refusal for choice in self.choices):
-            return "the model refused"
-        if reasons & LENGTH_REASONS:
-            return LENGTH_REACHED
-        if self.status in UNFINISHED_STATUSES:
-            return f"the answer is not complete: its status is {self.status}"
-        return ""
+        if ending is Ending.COMPLETE or ending in _SENTENCES:
+            return _SENTENCES.get(ending, "")
+        if reason == self.status:
+            return f"the answer is not complete: its status is {reason}"
+        return f"the answer is not complete: the server gave {reason} as the reason for its end"
+
+    @property
+    def _worst_reason(self) -> str | None:
+        worst = self.status
+        for choice in self.choices:
+            worst = choose_worse(worst, choice.finish_reason)
+        return worst
+
+    @property
+    def _is_cut(self) -> bool:
+        return not self.has_ended and not all(choice.is_finished for choice in self.choices)
 
 
 class CompletionBuilder:
@@ -138,6 +163,11 @@ class CompletionBuilder:
         self._output = None
         for choice in self._choices.values():
             choice.is_finished, choice.finish_reason = False, None
+
+    def has_finished(self, count: int) -> bool:
+        """True if `count` choices, and all that have begun, have a finish reason."""
+        choices = list(self._choices.values())
+        return len(choices) >= count and all(choice.is_finished for choice in choices)
 
     def add(self, batch: EventBatch) -> None:
         """Add a batch of events."""
@@ -181,7 +211,9 @@ class CompletionBuilder:
             case Citation() | CitedFile():
                 self._sources[event] = None
             case OutputItems(items, is_final) if self._output is not None:
-                self._output = [*(() if is_final else self._output), *items]
+                if is_final:
+                    self._output.clear()
+                self._output.extend(items)
             case OutputItems() | Notice():
                 pass
             case Usage():
@@ -199,7 +231,7 @@ class CompletionBuilder:
             self._has_ended = True
             return
         choice = self._choices[event.choice]
-        choice.is_finished, choice.finish_reason = True, event.reason
+        choice.is_finished, choice.finish_reason = True, choose_worse(choice.finish_reason, event.reason)
 
 
 def _update_usage(old: Usage | None, new: Usage) -> Usage:
@@ -225,7 +257,7 @@ def _add_usage(first: Usage | None, second: Usage | None) -> Usage | None:
 class _ChoiceBuilder:
     def __init__(self) -> None:
         self.text, self.reasoning, self.refusal = bytearray(), bytearray(), bytearray()
-        self.calls: dict[int, dict[str, str]] = {}
+        self.calls: dict[int, _CallBuilder] = {}
         self.logprobs: list[TokenLogprob] = []
         self.audio: AudioBuilder | None = None
         self.images: list[bytes] = []
@@ -249,10 +281,7 @@ class _ChoiceBuilder:
 
                 self.images.append(decode_base64(data))
             case ToolCallDelta():
-                call = self.calls.setdefault(event.slot, {"id": "", "name": "", "arguments": ""})
-                call["id"] = call["id"] or event.id
-                call["name"] = call["name"] or event.name
-                call["arguments"] += event.arguments
+                self.calls.setdefault(event.slot, _CallBuilder()).add(event)
 
     def _add_audio(self, delta: AudioDelta) -> None:
         from aiml_cli.api.audio_builder import AudioBuilder  # few answers are spoken
@@ -266,10 +295,25 @@ class _ChoiceBuilder:
             self.text.decode(),
             self.reasoning.decode(),
             self.refusal.decode(),
-            tuple(ToolCall(**call) for call in self.calls.values()),
+            tuple(call.build() for call in self.calls.values()),
             self.finish_reason,
             self.is_finished,
             tuple(self.logprobs),
             self.audio.build() if self.audio else None,
             tuple(self.images),
         )
+
+
+class _CallBuilder:
+    def __init__(self) -> None:
+        self._id = self._name = ""
+        self._arguments = bytearray()  # linear, however many pieces there are
+
+    def add(self, event: ToolCallDelta) -> None:
+        self._id, self._name = self._id or event.id, self._name or event.name
+        if event.is_whole:
+            self._arguments.clear()
+        self._arguments += event.arguments.encode()
+
+    def build(self) -> ToolCall:
+        return ToolCall(self._id, self._name, self._arguments.decode())

@@ -1,11 +1,10 @@
 """The two endpoints: for each a name, a path and three pure functions."""
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
 from aiml_cli.api.messages import Conversation
-from aiml_cli.api.sse import SseEvent
 from aiml_cli.api.stream_events import EventBatch
 from aiml_cli.settings.options import Options
 
@@ -14,13 +13,16 @@ ENDPOINT_NAMES = ("chat", "responses")
 
 @dataclass(frozen=True, slots=True)
 class Endpoint:
-    """Everything that differs between the endpoints. `path` follows the base URL."""
+    """Everything that differs between the endpoints. `path` follows the base URL.
+
+    The parsers take a stream or a JSON value, and how many choices were asked for (1).
+    """
 
     name: str
     path: str
     build_body: Callable[[Conversation, Options], dict[str, Any]]
-    parse_stream: Callable[[Iterable[list[SseEvent]]], Iterator[EventBatch]]
-    parse_json: Callable[[Any], EventBatch]
+    parse_stream: Callable[..., Iterator[EventBatch]]
+    parse_json: Callable[..., EventBatch]
 
 
 def get_endpoint(name: str) -> Endpoint:
@@ -31,4 +33,10 @@ def get_endpoint(name: str) -> Endpoint:
         return Endpoint(name, chat.PATH, chat.build_body, chat.parse_stream, chat.parse_json)
     from aiml_cli.api import responses
 
-    return Endpoint(name, responses.PATH, responses.build_body, responses.parse_stream, responses.parse_json)
+    return Endpoint(
+        name,
+        responses.PATH,
+        responses.build_body,
+        lambda stream, _=1: responses.parse_stream(stream),  # this endpoint has one choice
+        lambda answer, _=1: responses.parse_json(answer),
+    )

@@ -1,4 +1,4 @@
-"""Read JSON values of unknown types: `as_*` returns a default for a wrong type, `require_*` raises MalformedError."""
+"""Decode a server's JSON, and read its values: `as_*` returns a default for a wrong type, `require_*` raises."""
 
 import json
 import re
@@ -8,7 +8,79 @@ from typing import Any, cast
 Json = Any
 # Stricter than float(), which accepts 1_0 and nan.
 _AMOUNT = r"(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]+)?"
+MAX_DEPTH, MAX_VALUES = 100, 2_000_000
+MAX_INT = 2**63 - 1
+MAX_INT_DIGITS = 19
+# A string, also one without its closing quote: so that no search begins inside of it.
+_STRING = re.compile(r'"[^"\\]*+(?:\\.[^"\\]*+)*+"?', re.DOTALL)
+_STRING_OR_BRACKET = re.compile(r'"[^"\\]*+(?:\\.[^"\\]*+)*+"?|[\[\]{}]', re.DOTALL)
+_NO_BRACKETS = re.compile(r"[^\[\]{}]+")
 _TYPE_NAMES: dict[type, str] = {dict: "object", list: "array", str: "string", bool: "boolean"}
+
+
+class MalformedError(ValueError):
+    """The server sent a value of the wrong type, or more than is accepted."""
+
+
+def decode_json(text: str) -> Json:
+    """Decode JSON whose size and numbers cannot be trusted; raise ValueError if it is not JSON.
+
+    Numbers that fit neither 64 bits nor a float become null, and so does what is nested more than 100 deep.
+    Raises MalformedError for more than 2 million values.
+    """
+    if text.count("{") + text.count("[") > MAX_DEPTH or text.count(",") > MAX_VALUES:
+        text = _limit_structure(text)
+    try:
+        return _decode(text)
+    except RecursionError:  # the brackets of broken JSON
+        raise ValueError("nested too deeply") from None
+
+
+def _parse_int(digits: str) -> int | float | None:
+    if len(digits) < MAX_INT_DIGITS:
+        return int(digits)
+    number = float(digits)
+    return (int(digits) if abs(number) < MAX_INT else number) if isfinite(number) else None
+
+
+def _parse_float(digits: str) -> float | None:
+    return number if isfinite(number := float(digits)) else None
+
+
+_decode = json.JSONDecoder(
+    parse_int=cast("Any", _parse_int),
+    parse_float=cast("Any", _parse_float),
+    parse_constant=lambda _: None,
+).decode
+
+
+def _limit_structure(text: str) -> str:
+    """Return the JSON with null for what is nested too deeply; raise MalformedError for too many values."""
+    structure = _STRING.sub("", text)
+    if structure.count(",") + structure.count("[") + structure.count("{") > MAX_VALUES:
+        raise MalformedError(f"more than {MAX_VALUES // 1_000_000} million JSON values at once")
+    brackets = _NO_BRACKETS.sub("", structure)
+    for _ in range(MAX_DEPTH):
+        size = len(brackets)
+        brackets = brackets.replace("{}", "").replace("[]", "")
+        if not brackets or len(brackets) == size:  # if nothing disappears, they do not match
+            return text
+    return _cut_depth(text)
+
+
+def _cut_depth(text: str) -> str:
+    pieces: list[str] = []
+    depth = start = 0
+    for token in _STRING_OR_BRACKET.finditer(text):
+        if token[0] in "[{":
+            depth += 1
+            if depth == MAX_DEPTH + 1:
+                pieces += [text[start : token.start()], "null"]
+        elif token[0] in "]}":
+            depth -= 1
+            if depth == MAX_DEPTH:
+                start = token.end()
+    return "".join([*pieces, text[start:]])
 
 
 def as_dict(value: Json) -> dict[str, Json]:
@@ -42,19 +114,22 @@ def as_count(value: Json) -> int | None:
     return int(number) if number and number > 0 else None
 
 
+def as_int(value: Json) -> int | None:
+    """Return a number from 0 to 2^63-1 without its fraction, also from a string of digits, else None."""
+    if isinstance(value, str) and value.isdecimal() and len(value) <= MAX_INT_DIGITS:
+        value = int(value)
+    number = as_number(value)
+    return int(number) if number is not None and 0 <= number < MAX_INT else None
+
+
 def as_number(value: Json) -> float | None:
-    """Return the value if it is a finite number, else None."""
+    """Return the value if it is a finite number that fits 64 bits or a float, else None."""
     if isinstance(value, bool) or not isinstance(value, int | float):
         return None
     try:
-        return float(value) if isfinite(value) else None
+        return value if isfinite(value) else None
     except OverflowError:  # an integer beyond the range of floats
         return None
-
-
-def as_plain_number(value: Any) -> float | None:
-    """Return the value if it is a number of JSON as Python reads it, also infinity or NaN, else None."""
-    return value if isinstance(value, int | float) and not isinstance(value, bool) else None
 
 
 def as_amount(value: Any) -> float | None:
@@ -63,10 +138,6 @@ def as_amount(value: Any) -> float | None:
         value = float(value)
     amount = as_number(value)
     return amount if amount is not None and amount >= 0 else None
-
-
-class MalformedError(ValueError):
-    """The server sent a value of the wrong type."""
 
 
 def require_dict(value: Any) -> dict[str, Any]:
@@ -83,15 +154,6 @@ def require_list(value: Any) -> list[Any]:
 def require_str(value: Any) -> str:
     """Return the string, or "" for null; raise MalformedError for any other type."""
     return value if type(value) is str else cast("str", _require(value, str, ""))
-
-
-def require_count(value: Any) -> int | None:
-    """Return an integer, or None for null; raise MalformedError for any other type, infinity and NaN."""
-    if value is None or (isinstance(value, int) and not isinstance(value, bool)):
-        return value
-    if not isfinite(number := _require(value, float, 0.0)):
-        raise MalformedError(f"{number} where a count belongs")
-    return int(number)
 
 
 def _require(value: Any, json_type: type, default: Any) -> Any:

@@ -1,43 +1,87 @@
 """Turn an HTTP response into events: an error status, a stream or a JSON body, whatever its header says."""
 
-import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from itertools import chain
 from typing import Any
 
 from aiml_cli.api.endpoints import Endpoint
 from aiml_cli.api.error_response import error_from_status, shorten_message
+from aiml_cli.api.json_values import MalformedError, decode_json
 from aiml_cli.api.sse import MAX_EVENT_BYTES, split_events
 from aiml_cli.api.stream_events import EventBatch
-from aiml_cli.errors import AimlError, ServerError
+from aiml_cli.errors import AimlError, IncompleteAnswer, ServerError
 
 MAX_ERROR_BYTES = 1024 * 1024
+MAX_ANSWER_BYTES = 256 * 1024 * 1024
 STREAM_PREFIXES = (b"data:", b"event:", b"id:", b"retry:", b":")
 
 
 def parse_response(
-    endpoint: Endpoint, status: int, headers: Mapping[str, str], chunks: Iterator[bytes]
+    endpoint: Endpoint,
+    status: int,
+    headers: Mapping[str, str],
+    chunks: Iterator[bytes],
+    *,
+    choice_count: int = 1,
+    on_complete: Callable[[], None] | None = None,
 ) -> Iterator[EventBatch]:
-    """Yield the events of a response; raise the error of its status, or ServerError if it is no answer."""
+    """Yield the events of a response; raise the error of its status, or ServerError if it is no answer.
+
+    `choice_count` is how many choices were asked for; `on_complete` is called when a JSON body seems complete, though
+    the connection is still open. Raises IncompleteAnswer after 256 MiB.
+    """
     body = bytearray()
     if not 200 <= status < 300:  # noqa: PLR2004 - the range of success
         with suppress(AimlError):  # a truncated error message is better than none
             _read_body(body, chunks, MAX_ERROR_BYTES)
         raise error_from_status(status, headers, bytes(body))
-    start, chunks = _peek(chunks)
+    start, chunks = _peek(_limit_bytes(chunks))
     if _is_stream(headers.get("content-type", ""), start):
-        yield from endpoint.parse_stream(split_events(chunks))
-    else:
-        _read_body(body, chunks, MAX_EVENT_BYTES)
-        yield endpoint.parse_json(_decode_json(status, headers, bytes(body)))
+        yield from endpoint.parse_stream(split_events(chunks), choice_count)
+        return
+    cut: AimlError | None = None
+    try:
+        _read_body(body, chunks, MAX_EVENT_BYTES, on_complete)
+    except IncompleteAnswer as error:
+        cut = error  # the body may be complete, though the connection ended badly
+    try:
+        answer = _decode_json(status, headers, bytes(body))
+    except ServerError as error:
+        raise cut or error from None
+    yield endpoint.parse_json(answer, choice_count)
 
 
-def _read_body(body: bytearray, chunks: Iterator[bytes], limit: int) -> None:
+def _limit_bytes(chunks: Iterator[bytes]) -> Iterator[bytes]:
+    size = 0
+    for chunk in chunks:
+        size += len(chunk)
+        if size > MAX_ANSWER_BYTES:
+            raise IncompleteAnswer(f"the answer was cut at {MAX_ANSWER_BYTES >> 20} MiB", "ask for less at once")
+        yield chunk
+
+
+def _read_body(
+    body: bytearray, chunks: Iterator[bytes], limit: int, on_complete: Callable[[], None] | None = None
+) -> None:
+    tested = 0
     for chunk in chunks:
         body += chunk
         if len(body) > limit:
             break
+        # Tested when it has doubled: linear, however many chunks end in a bracket.
+        if on_complete and len(body) >= 2 * tested and chunk.rstrip().endswith(b"}"):
+            tested = len(body)
+            if _is_json(bytes(body)):
+                on_complete()
+
+
+def _is_json(body: bytes) -> bool:
+    try:
+        decode_json(body.decode("utf-8-sig"))
+    except ValueError:
+        return False
+    return True
 
 
 def _peek(chunks: Iterator[bytes]) -> tuple[bytes, Iterator[bytes]]:
@@ -60,15 +104,17 @@ def _is_stream(content_type: str, start: bytes) -> bool:
 
 
 def _decode_json(status: int, headers: Mapping[str, str], body: bytes) -> Any:
+    if len(body) > MAX_EVENT_BYTES:
+        raise ServerError("the server sent an answer of more than 64 MiB")
     try:
-        return json.loads(body.decode("utf-8-sig"))
-    except (ValueError, RecursionError):
+        return decode_json(body.decode("utf-8-sig"))
+    except MalformedError as error:
+        raise ServerError(f"the server sent an answer that cannot be read: {error}", status=status) from None
+    except ValueError:
         raise _build_body_error(status, headers, body) from None
 
 
 def _build_body_error(status: int, headers: Mapping[str, str], body: bytes) -> ServerError:
-    if len(body) > MAX_EVENT_BYTES:
-        return ServerError("the server sent an answer of more than 64 MiB")
     if not body.strip():
         return ServerError(f"the server answered {status} with nothing in it", "ask again", status=status)
     message = shorten_message(error_from_status(status, headers, body).message)

@@ -7,14 +7,15 @@ from typing import Any
 from aiml_cli.api.json_values import (
     as_amount,
     as_dict,
+    as_int,
     as_list,
-    as_plain_number,
+    as_number,
     as_str,
-    require_count,
     require_dict,
     require_list,
     require_str,
 )
+from aiml_cli.api.output_merger import WholePart
 from aiml_cli.api.stream_events import (
     AudioDelta,
     Citation,
@@ -29,69 +30,79 @@ from aiml_cli.api.stream_events import (
     Usage,
 )
 
-ContentDelta = TextDelta | RefusalDelta | ReasoningDelta | AudioDelta
 FILE_TYPES = ("file_citation", "container_file_citation", "file_path")
 
 
-def parse_content(item: dict[str, Any]) -> Iterator[ContentDelta]:
-    """Yield the reasoning, text, refusals and audio of an output item."""
+def parse_parts(item: dict[str, Any]) -> Iterator[WholePart]:
+    """Yield the texts of a message, or those of reasoning: its summary or, where that is empty, its content."""
     if item.get("type") == "reasoning":
-        parts = require_list(item.get("summary")) or require_list(item.get("content"))
-        yield from (ReasoningDelta(require_str(require_dict(part).get("text"))) for part in parts)
+        name = "summary" if as_list(item.get("summary")) else "content"
+        for number, value in enumerate(as_list(item.get(name))):
+            part = {"text": value} if isinstance(value, str) else as_dict(value)
+            yield WholePart(ReasoningDelta, as_str(part.get("text")), (name, number))
     elif item.get("type") == "message":
         content = item.get("content")
-        for part in [{"text": content}] if isinstance(content, str) else require_list(content):
-            yield from _parse_part(require_dict(part))
+        for number, value in enumerate([content] if isinstance(content, str) else require_list(content)):
+            yield from parse_part({"text": value} if isinstance(value, str) else require_dict(value), number)
 
 
-def _parse_part(part: dict[str, Any]) -> Iterator[ContentDelta]:
+def parse_part(part: dict[str, Any], number: int | None) -> Iterator[WholePart]:
+    """Yield the text, the refusal or the reasoning of a part of a message or of reasoning."""
+    name = ("content", number or 0)
     if part.get("refusal"):
-        yield RefusalDelta(require_str(part["refusal"]))
-    if part.get("text"):
-        yield TextDelta(require_str(part["text"]))
-    if part.get("type") == "output_audio":
-        audio_id, data = require_str(part.get("id")), require_str(part.get("data"))
-        yield AudioDelta(audio_id, data, require_str(part.get("transcript")))
+        yield WholePart(RefusalDelta, require_str(part["refusal"]), name)
+    if "reasoning" in as_str(part.get("type")) or part.get("type") == "summary_text":
+        yield WholePart(ReasoningDelta, as_str(part.get("text")), name)
+    elif part.get("text"):
+        yield WholePart(TextDelta, require_str(part["text"]), name, part.get("logprobs"))
+
+
+def parse_audio(item: dict[str, Any]) -> Iterator[AudioDelta]:
+    """Yield the sound of a message."""
+    for part in map(as_dict, as_list(item.get("content"))):
+        if part.get("type") == "output_audio":
+            yield AudioDelta(as_str(part.get("id")), as_str(part.get("data")), as_str(part.get("transcript")))
 
 
 def list_annotations(item: dict[str, Any]) -> list[Any]:
     """Return the annotations of all parts of a message."""
-    parts = [require_dict(part) for part in as_list(item.get("content"))]
+    parts = [as_dict(part) for part in as_list(item.get("content"))]
     return [annotation for part in parts for annotation in as_list(part.get("annotations"))]
 
 
-def parse_item_logprobs(item: dict[str, Any]) -> Iterator[TokenLogprob]:
-    """Yield the log probabilities of a message."""
-    for part in as_list(item.get("content")) if item.get("type") == "message" else []:
-        yield from parse_logprobs(require_list(require_dict(part).get("logprobs")))
+def parse_logprobs(logprobs: Any, choice: int = 0) -> Iterator[TokenLogprob]:
+    """Yield the log probabilities of tokens: a list, or an object whose `content` is one. Other types yield nothing."""
+    for token in map(as_dict, as_list(logprobs) or as_list(as_dict(logprobs).get("content"))):
+        if isinstance(token.get("token"), str):
+            top = tuple(map(as_dict, as_list(token.get("top_logprobs"))))
+            yield TokenLogprob(token["token"], as_number(token.get("logprob")) or 0.0, top, choice)
 
 
-def parse_logprobs(logprobs: list[Any], choice: int = 0) -> Iterator[TokenLogprob]:
-    """Yield the log probabilities of a list of tokens."""
-    for token in map(require_dict, logprobs):
-        top = tuple(require_dict(other) for other in require_list(token.get("top_logprobs")))
-        yield TokenLogprob(require_str(token.get("token")), as_plain_number(token.get("logprob")) or 0.0, top, choice)
-
-
-def parse_usage(response: dict[str, Any], input_name: str, output_name: str) -> Iterator[Usage]:
+def parse_usage(response: dict[str, Any]) -> Iterator[Usage]:
     """Yield the token counts, and the cost under the gateway's name or OpenRouter's.
 
-    The details may have wrong types: an empty array for an object must not spoil an answer that was paid for.
-    The names are the endpoint's prefixes of the counts: prompt and completion, or input and output.
+    Counts have the prefixes prompt and completion on chat, input and output on responses; some servers use those of
+    the other endpoint. What is no count is left out: a wrong type must not spoil an answer that was paid for.
     """
-    usage = require_dict(response.get("usage"))
+    usage = as_dict(response.get("usage"))
     cost = as_dict(as_dict(response.get("meta")).get("usage")).get("usd_spent", usage.get("cost"))
     if not usage and cost is None:
         return
     yield Usage(
-        require_count(usage.get(f"{input_name}_tokens")),
-        require_count(usage.get(f"{output_name}_tokens")),
-        require_count(usage.get("total_tokens")),
-        require_count(as_dict(usage.get(f"{input_name}_tokens_details")).get("cached_tokens")),
-        require_count(as_dict(usage.get(f"{output_name}_tokens_details")).get("reasoning_tokens")),
+        _find_count(usage, ("prompt_tokens", "input_tokens")),
+        _find_count(usage, ("completion_tokens", "output_tokens")),
+        as_int(usage.get("total_tokens")),
+        _find_count(usage, ("prompt_tokens", "input_tokens"), "cached_tokens"),
+        _find_count(usage, ("completion_tokens", "output_tokens"), "reasoning_tokens"),
         as_amount(cost),
         usage,
     )
+
+
+def _find_count(usage: dict[str, Any], names: tuple[str, str], detail: str = "") -> int | None:
+    """Return the first count under one of the names, or of a detail of it."""
+    values = [as_dict(usage.get(f"{name}_details")).get(detail) if detail else usage.get(name) for name in names]
+    return next((count for value in values if (count := as_int(value)) is not None), None)
 
 
 def parse_tool_item(item: dict[str, Any]) -> Iterator[Notice | GeneratedImage]:
@@ -133,7 +144,7 @@ def _describe_failure(item: dict[str, Any]) -> str:
     if isinstance(error, dict):
         error = error.get("message") or json.dumps(error, ensure_ascii=False)
     if error or item.get("status") in ("failed", "incomplete"):
-        return f"failed: {error}" if error else require_str(item["status"])
+        return f"failed: {error}" if error else as_str(item["status"])
     return ""
 
 
@@ -155,10 +166,10 @@ def _describe_search(item: dict[str, Any]) -> str:
 
 def _parse_interpreter_call(item: dict[str, Any]) -> Iterator[Notice | GeneratedImage]:
     yield _build_notice("code interpreter", as_str(item.get("code")).strip(), item)
-    for output in map(require_dict, require_list(item.get("outputs"))):
+    for output in map(as_dict, as_list(item.get("outputs"))):
         if output.get("logs"):
             yield Notice(f"code interpreter wrote: {as_str(output['logs']).strip()}")
-        url = output.get("url") or require_dict(output.get("image")).get("data")
+        url = output.get("url") or as_dict(output.get("image")).get("data")
         images = list(parse_images([url]))
         yield from images
         if url and not images:
@@ -194,15 +205,14 @@ def _parse_annotations(annotations: Iterator[dict[str, Any]], choice: int) -> It
         source = nested if isinstance(nested, dict) else as_dict(annotation.get("url_citation")) or annotation
         if kind in FILE_TYPES and source.get("file_id"):
             name, container_id = as_str(source.get("filename")) or None, as_str(source.get("container_id")) or None
-            yield CitedFile(kind, require_str(source["file_id"]), name, container_id, choice)
-        elif source.get("url"):
-            start, end = require_count(source.get("start_index")), require_count(source.get("end_index"))
-            yield Citation(require_str(source["url"]), as_str(source.get("title")) or None, start, end, choice)
+            yield CitedFile(kind, str(source["file_id"]), name, container_id, choice)
+        elif as_str(source.get("url")):
+            start, end = as_int(source.get("start_index")), as_int(source.get("end_index"))
+            yield Citation(source["url"], as_str(source.get("title")) or None, start, end, choice)
 
 
 def _parse_source_list(sources: list[Any], titles: dict[str, str]) -> Iterator[Citation]:
     for source in sources:
         fields = {"url": source} if isinstance(source, str) else as_dict(source)
-        if fields.get("url"):
-            url = require_str(fields["url"])
+        if url := as_str(fields.get("url")):
             yield Citation(url, as_str(fields.get("title")) or titles.get(url) or None)

@@ -5,12 +5,24 @@ from dataclasses import replace
 from typing import Any
 
 from aiml_cli.api import response_items, tool_formats
+from aiml_cli.api.call_merger import CallMerger, to_arguments
 from aiml_cli.api.error_response import parse_error
-from aiml_cli.api.json_values import as_list, as_plain_number, require_dict, require_list, require_str
+from aiml_cli.api.finish_reasons import choose_worse
+from aiml_cli.api.json_values import (
+    MalformedError,
+    as_dict,
+    as_list,
+    as_number,
+    as_str,
+    require_dict,
+    require_list,
+    require_str,
+)
 from aiml_cli.api.message_conversion import to_input_items
 from aiml_cli.api.messages import Conversation
+from aiml_cli.api.output_merger import MAX_ITEMS, Addition, OutputMerger, Position, WholePart
 from aiml_cli.api.request_body import apply_options, apply_overrides
-from aiml_cli.api.response_items import SourceCollector, parse_tool_item, parse_usage
+from aiml_cli.api.response_items import SourceCollector, parse_part, parse_parts, parse_tool_item, parse_usage
 from aiml_cli.api.sse import SseEvent, collect_events, parse_sse_events
 from aiml_cli.api.stream_events import (
     AudioDelta,
@@ -23,14 +35,29 @@ from aiml_cli.api.stream_events import (
     RefusalDelta,
     ResponseStarted,
     TextDelta,
-    ToolCallDelta,
 )
 from aiml_cli.settings.options import Options
 
 NAME = "responses"
 PATH = "/responses"
-# The types of tool calls, and the property that has their arguments.
-CALL_ARGUMENTS = {"function_call": "arguments", "custom_tool_call": "input"}
+# The events that end a response, and the status that they mean.
+TERMINAL_EVENTS = {
+    **{name: name for name in ("completed", "incomplete", "failed", "cancelled", "expired")},
+    "done": "completed",
+    "canceled": "cancelled",
+}
+# The events that have a whole part.
+PART_EVENTS = frozenset(
+    f"{name}.done"
+    for name in (
+        "output_text",
+        "refusal",
+        "content_part",
+        "reasoning_text",
+        "reasoning_summary_text",
+        "reasoning_summary_part",
+    )
+)
 
 
 def build_body(conversation: Conversation, options: Options) -> dict[str, Any]:
@@ -52,7 +79,7 @@ def _build_tools(options: Options) -> list[dict[str, Any]] | None:
 
 
 def parse_stream(stream: Iterable[list[SseEvent]]) -> Iterator[EventBatch]:
-    """Yield the events of a stream, one batch for each network read."""
+    """Yield the events of a stream, one batch for each network read, up to the event that ends the response."""
     return parse_sse_events(stream, _EventParser().feed, finish_at_done=False)
 
 
@@ -82,177 +109,195 @@ def _is_response(answer: dict[str, Any]) -> bool:
 
 
 class _EventParser:
-    """A parser of events, with what it must know of earlier ones.
-
-    It reads a complete item or response only for what no delta had: the two may differ, and what was already
-    shown cannot change.
-    """
+    """A parser of events, with what it must know of earlier ones."""
 
     def __init__(self) -> None:
-        self._has_started = False
-        self._seen: set[tuple[Any, type]] = set()  # names of items, with the classes of their deltas
-        self._latest: tuple[Any, Any, type] | None = None
-        self._part = 0
-        self._slots: dict[str, int] = {}
-        self._call_ids: dict[int, str] = {}
-        self._slots_with_arguments: set[int] = set()
+        self._started = ResponseStarted()
+        self._merger = OutputMerger()
+        self._calls = CallMerger()
         self._sources = SourceCollector()
-        self._tool_events: list[Event] = []
+        self._tool_events: set[Event] = set()
+        self._has_audio = False
 
     def feed(self, name: str, event: dict[str, Any], batch: EventBatch) -> None:
         """Add the events of a server-sent event to the batch; its type is in the JSON. Unknown types are ignored."""
-        event_type = event.get("type") or name
+        event_type = as_str(event.get("type")) or name
         match event_type:
             case "response.output_text.delta":
-                self._add_delta(TextDelta(require_str(event.get("delta"))), event, batch)
-                if event.get("logprobs"):
-                    batch.extend(response_items.parse_logprobs(require_list(event["logprobs"])))
+                self._add_text(event, batch)
             case "response.refusal.delta":
-                self._add_delta(RefusalDelta(require_str(event.get("delta"))), event, batch)
-            case "response.reasoning_text.delta" | "response.reasoning_summary_text.delta":
-                self._add_delta(ReasoningDelta(require_str(event.get("delta")), part=self._part), event, batch)
-            case "response.reasoning_summary_part.added":
-                self._part += 1
+                batch += self._merger.add(RefusalDelta, require_str(event.get("delta")), _message_at(event))
+            case "response.reasoning_text.delta":
+                batch += self._merger.add(ReasoningDelta, as_str(event.get("delta")), _reasoning_at(event, "content"))
+            case "response.reasoning_summary_text.delta":
+                batch += self._merger.add(ReasoningDelta, as_str(event.get("delta")), _reasoning_at(event, "summary"))
             case "response.output_text.annotation.added":
-                batch.extend(self._sources.add_annotations([event.get("annotation")]))
+                batch += self._sources.add_annotations([event.get("annotation")])
             case "response.function_call_arguments.delta" | "response.custom_tool_call_input.delta":
-                self._add_arguments(event, batch)
+                batch += self._calls.add(event, require_str(event.get("delta")))
             case "response.audio.delta" | "response.output_audio.delta":
-                self._add_delta(AudioDelta(data=require_str(event.get("delta"))), event, batch)
+                self._add_audio(AudioDelta(data=as_str(event.get("delta"))), batch)
             case "response.audio.transcript.delta" | "response.output_audio_transcript.delta":
-                self._add_delta(AudioDelta(transcript=require_str(event.get("delta"))), event, batch)
+                self._add_audio(AudioDelta(transcript=as_str(event.get("delta"))), batch)
             case _:
-                self._feed_complete(event_type, event, batch)
+                self._feed_whole(event_type, event, batch)
 
-    def _feed_complete(self, event_type: Any, event: dict[str, Any], batch: EventBatch) -> None:
-        """Add the events of a complete item or response, or of an error."""
-        match event_type:
-            case "response.output_item.added":
-                item = require_dict(event.get("item"))
-                self._part += item.get("type") == "reasoning"
-                self._add_call(item, event, batch)
-            case "response.output_item.done":
-                self._finish_item(require_dict(event.get("item")), event, batch)
-            case "response.created" | "response.in_progress" | "response.queued":
-                self._start(require_dict(event.get("response")), batch)
-            case "response.completed" | "response.incomplete" | "response.failed":
+    def _feed_whole(self, event_type: str, event: dict[str, Any], batch: EventBatch) -> None:
+        """Add the events of a part, an item or a response that begins or is complete, or of an error."""
+        name = event_type.removeprefix("response.")
+        match name:
+            case "content_part.added" | "reasoning_summary_part.added":
+                position, parts = _parse_part_event(name, event)
+                self._merger.begin_part(position, parts)
+            case "output_item.added":
+                self._begin_item(as_dict(event.get("item")), event, batch)
+            case "output_item.done":
+                self._finish_item(as_dict(event.get("item")), event, batch)
+            case "function_call_arguments.done" | "custom_tool_call_input.done":
+                whole = event.get("arguments") if "arguments" in event else event.get("input")
+                batch += self._calls.complete(event, to_arguments(whole))
+            case "created" | "in_progress" | "queued":
+                self._start(as_dict(event.get("response")), batch)
+            case _ if name in TERMINAL_EVENTS:
                 response = require_dict(event.get("response"))
-                self.finish({**response, "status": response.get("status") or event_type.rpartition(".")[2]}, batch)
-            case _ if event_type in (None, "", "error") or "error" in event:
-                error = parse_error(event) or (parse_error({"error": event}) if event_type else None)
-                if error or event_type:
-                    batch.append(error or ErrorEvent("the server reported an error without words"))
+                status = choose_worse(as_str(response.get("status")), TERMINAL_EVENTS[name])
+                self.finish({**response, "status": status}, batch)
+            case _ if name in PART_EVENTS:
+                position, parts = _parse_part_event(name, event)
+                for part in parts:
+                    self._show(self._merger.complete_part(position, part), batch)
+            case _:
+                _add_error(event_type, event, batch)
 
     def finish(self, response: dict[str, Any], batch: EventBatch) -> None:
         """Add what a complete response has and no earlier event had, and how it ended."""
         self._start(response, batch)
-        self._add_missing_items(response, batch)
-        if output := [item for item in require_list(response.get("output")) if isinstance(item, dict)]:
+        self._complete_output(response, batch)
+        if output := [item for item in as_list(response.get("output")) if isinstance(item, dict)]:
             batch.append(OutputItems(tuple(output), is_final=True))
-        batch.extend(parse_usage(response, "input", "output"))
-        status = require_str(response.get("status")) or None
-        if status == "failed" or (response.get("error") and not status):
-            batch.append(parse_error(response) or ErrorEvent("the server reports that the response failed"))
+        batch.extend(parse_usage(response))
+        status = as_str(response.get("status")) or None
+        error = parse_error({"error": response["error"]}) if response.get("error") else None
+        if error or status == "failed":
+            batch.append(error or ErrorEvent("the server reports that the response failed"))
             return
-        reason = require_dict(response.get("incomplete_details")).get("reason")
-        batch += [Finished(require_str(reason or status) or None, 0, status), Finished(status=status)]
+        reason = as_str(as_dict(response.get("incomplete_details")).get("reason"))
+        batch += [Finished(reason or status, 0, status), Finished(status=status)]
 
     def _start(self, response: dict[str, Any], batch: EventBatch) -> None:
-        if not self._has_started and response.get("id"):
-            self._has_started = True
-            created = as_plain_number(response.get("created_at"))
-            batch.append(ResponseStarted(require_str(response["id"]), response.get("model") or None, created))
-
-    def _add_missing_items(self, response: dict[str, Any], batch: EventBatch) -> None:
-        seen_classes = {delta_class for _, delta_class in self._seen}
-        for index, item in enumerate(map(require_dict, require_list(response.get("output")))):
-            position = {"output_index": index}
-            for delta in response_items.parse_content(item):
-                if type(delta) not in seen_classes:
-                    self._add_part(delta, position, batch)
-            batch.extend(() if TextDelta in seen_classes else response_items.parse_item_logprobs(item))
-            self._add_call(item, position, batch)
-            batch.extend(self._sources.add_annotations(response_items.list_annotations(item)))
-            batch.extend(event for event in parse_tool_item(item) if event not in self._tool_events)
-
-    def _add_delta(self, delta: response_items.ContentDelta, event: dict[str, Any], batch: EventBatch) -> None:
-        if not (delta.data or delta.transcript if isinstance(delta, AudioDelta) else delta.text):
+        """Report the id, the model and the time as soon as they are known; some servers send them last."""
+        old = self._started
+        if None not in old:
             return
-        batch.append(delta)
-        latest = (event.get("item_id"), event.get("output_index"), type(delta))
-        if latest != self._latest:
-            self._latest = latest
-            self._seen.update((name, type(delta)) for name in _list_item_names(event))
+        created = as_number(response.get("created_at")) if old.created is None else old.created
+        new = ResponseStarted(
+            old.id or as_str(response.get("id")) or None, old.model or as_str(response.get("model")) or None, created
+        )
+        if new != old:
+            self._started = new
+            batch.append(new)
 
-    def _add_part(self, delta: response_items.ContentDelta, event: dict[str, Any], batch: EventBatch) -> None:
-        self._part += 1
-        self._add_delta(delta._replace(part=self._part) if isinstance(delta, ReasoningDelta) else delta, event, batch)
+    def _add_text(self, event: dict[str, Any], batch: EventBatch) -> None:
+        logprobs = event.get("logprobs")
+        text = require_str(event.get("delta"))
+        batch += self._merger.add(TextDelta, text, _message_at(event), has_logprobs=bool(logprobs))
+        if logprobs:
+            batch += response_items.parse_logprobs(logprobs)
 
-    def _is_seen(self, delta: response_items.ContentDelta, event: dict[str, Any]) -> bool:
-        """True if the event's item, by its id or its index, had deltas of this class."""
-        return any((name, type(delta)) in self._seen for name in _list_item_names(event))
+    def _add_audio(self, delta: AudioDelta, batch: EventBatch) -> None:
+        if delta.data or delta.transcript:
+            self._has_audio = True
+            batch.append(delta)
+
+    def _begin_item(self, item: dict[str, Any], event: dict[str, Any], batch: EventBatch) -> None:
+        kind = as_str(item.get("type"))
+        if kind in ("message", "reasoning"):
+            self._merger.begin_item(_item_at(kind, item, event), list(parse_parts(item)))
+        batch += self._calls.begin(item, event)
 
     def _finish_item(self, item: dict[str, Any], event: dict[str, Any], batch: EventBatch) -> None:
-        position = {"item_id": item.get("id"), **event}
-        # A list, because adding the first delta marks its class as seen.
-        for delta in [each for each in response_items.parse_content(item) if not self._is_seen(each, position)]:
-            self._add_part(delta, position, batch)
-        self._add_call(item, event, batch)
-        batch.extend(self._sources.add_annotations(response_items.list_annotations(item)))
+        kind = as_str(item.get("type"))
+        if kind in ("message", "reasoning"):
+            self._show(self._merger.complete_item(_item_at(kind, item, event), list(parse_parts(item))), batch)
+        self._add_other_content(item, event, batch)
         tool_events = list(parse_tool_item(item))
-        self._tool_events += tool_events
+        self._tool_events.update(tool_events)
         batch += tool_events
         if item.get("type"):
             batch.append(OutputItems((item,)))
 
-    def _add_call(self, item: dict[str, Any], event: dict[str, Any], batch: EventBatch) -> None:
-        """Start a tool call, or add the arguments that no delta had."""
-        property_ = CALL_ARGUMENTS.get(require_str(item.get("type")))
-        if property_ is None:
-            return
-        slot, is_known = self._assign_slot(item, event)
-        arguments = "" if slot in self._slots_with_arguments else require_str(item.get(property_))
-        if arguments:
-            self._slots_with_arguments.add(slot)
-        if not is_known:
-            call_id = require_str(item.get("call_id") or item.get("id"))
-            batch.append(ToolCallDelta(slot, call_id, require_str(item.get("name")), arguments))
-        elif arguments:
-            batch.append(ToolCallDelta(slot, arguments=arguments))
+    def _complete_output(self, response: dict[str, Any], batch: EventBatch) -> None:
+        items = [as_dict(item) for item in require_list(response.get("output"))]
+        if not items and as_str(response.get("output_text")):
+            items = [{"type": "message", "content": response["output_text"]}]
+        if len(items) > MAX_ITEMS:
+            raise MalformedError(f"more than {MAX_ITEMS} output items")
+        positions = [{"output_index": number} for number in range(len(items))]
+        texts = [
+            (_item_at(kind, item, position), list(parse_parts(item)))
+            for item, position in zip(items, positions, strict=True)
+            if (kind := as_str(item.get("type"))) in ("message", "reasoning")
+        ]
+        self._show(self._merger.complete_response(texts), batch)
+        self._show(self._merger.finish(), batch)
+        for item, position in zip(items, positions, strict=True):
+            self._add_other_content(item, position, batch)
+            batch.extend(event for event in parse_tool_item(item) if event not in self._tool_events)
 
-    def _add_arguments(self, event: dict[str, Any], batch: EventBatch) -> None:
-        """Add arguments to the call that the event names, or to the latest if it names no known call."""
-        names = _list_call_names({"id": event.get("item_id")}, event)
-        latest = max(self._slots.values(), default=0)
-        slot = next((self._slots[name] for name in names if name in self._slots), latest)
-        self._slots_with_arguments.add(slot)
-        batch.append(ToolCallDelta(slot, arguments=require_str(event.get("delta"))))
+    def _add_other_content(self, item: dict[str, Any], event: dict[str, Any], batch: EventBatch) -> None:
+        """Add the tool call, the sound and the sources of a whole item."""
+        batch += self._calls.complete_item(item, event)
+        if not self._has_audio:
+            batch += response_items.parse_audio(item)
+        batch += self._sources.add_annotations(response_items.list_annotations(item))
 
-    def _assign_slot(self, item: dict[str, Any], event: dict[str, Any]) -> tuple[int, bool]:
-        """Return the slot of a call, by its call id, item id or output index, and whether it was known.
-
-        A new call id is a new call, even at a known index: some servers send the same index for every item.
-        """
-        names, call_id = _list_call_names(item, event), require_str(item.get("call_id"))
-        slot = next((self._slots[name] for name in names if name in self._slots), None)
-        if slot is not None and call_id and self._call_ids[slot] not in ("", call_id):
-            slot = None
-        is_known = slot is not None
-        slot = len(self._call_ids) if slot is None else slot
-        self._slots.update((name, slot) for name in names)
-        self._call_ids[slot] = call_id or self._call_ids.get(slot, "")
-        return slot, is_known
+    def _show(self, additions: Iterable[Addition], batch: EventBatch) -> None:
+        for addition in additions:
+            if addition.delta.text:
+                batch.append(addition.delta)
+            batch += response_items.parse_logprobs(addition.logprobs)
 
 
-def _list_call_names(item: dict[str, Any], event: dict[str, Any]) -> list[str]:
-    """List the names that a call may be known by, the most reliable first."""
+def _add_error(event_type: str, event: dict[str, Any], batch: EventBatch) -> None:
+    """Add the error of an event without a type, of one that is named after it, or under another name."""
+    is_error = event_type.casefold() in ("error", "response.error")
+    if not is_error and event_type and not event.get("error"):
+        return
+    error = parse_error(event) or (parse_error({"error": event}) if event_type else None)
+    if error or is_error:
+        batch.append(error or ErrorEvent("the server reported an error without words"))
+
+
+def _message_at(event: dict[str, Any]) -> Position:
+    number = event.get("content_index")
+    part = ("content", number) if type(number) is int else None
+    return Position("message", as_str(event.get("item_id")), _get_index(event), part)
+
+
+def _reasoning_at(event: dict[str, Any], name: str) -> Position:
+    number = event.get(f"{name}_index")
+    part = (name, number) if type(number) is int else None
+    return Position("reasoning", as_str(event.get("item_id")), _get_index(event), part)
+
+
+def _item_at(kind: str, item: dict[str, Any], event: dict[str, Any]) -> Position:
+    return Position(kind, as_str(item.get("id")) or as_str(event.get("item_id")), _get_index(event))
+
+
+def _get_index(event: dict[str, Any]) -> int | None:
     index = event.get("output_index")
-    names = [f"{name} {require_str(item[name])}" for name in ("call_id", "id") if item.get(name)]
-    return names + ([f"index {index}"] if isinstance(index, int) and index >= 0 else [])
+    return index if type(index) is int and index >= 0 else None
 
 
-def _list_item_names(event: dict[str, Any]) -> list[Any]:
-    """List the names of an event's item: its id and its index; None if it has neither."""
-    index = event.get("output_index")
-    names = [require_str(event.get("item_id")) or None, index if isinstance(index, int) and index >= 0 else None]
-    return [name for name in names if name is not None] or [None]
+def _parse_part_event(name: str, event: dict[str, Any]) -> tuple[Position, list[WholePart]]:
+    """Return the position and the text of an event about a part that begins or is complete."""
+    part = {**as_dict(event.get("part"))}
+    for key in ("text", "refusal", "logprobs"):
+        if event.get(key):
+            part[key] = event[key]
+    if name.startswith("reasoning") or as_str(part.get("type")).startswith(("reasoning", "summary")):
+        part["type"] = "reasoning"
+        position = _reasoning_at(event, "summary" if "summary" in name else "content")
+    else:
+        position = _message_at(event)
+    return position, [whole._replace(part=position.part or whole.part) for whole in parse_part(part, 0)]

@@ -1,28 +1,37 @@
 """Split a byte stream into server-sent events, and parse their JSON into events of an answer."""
 
-import json
+import re
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any, NamedTuple
 
-from aiml_cli.api.error_response import parse_error
-from aiml_cli.api.json_values import MalformedError
+from aiml_cli.api.error_response import parse_error, parse_error_text
+from aiml_cli.api.json_values import MalformedError, decode_json
 from aiml_cli.api.stream_events import ErrorEvent, Event, EventBatch, Finished, StringDelta, ToolCallDelta
 from aiml_cli.errors import ServerError
 
 MAX_EVENT_BYTES = 64 * 1024 * 1024
+MAX_STRAY_CHARS = 64 * 1024
+END_MARKS = ("[done]", "done")
+MAX_MARK_CHARS = 40
+# What servers send to keep a connection open: a word, a number or a time.
+_HEARTBEAT = re.compile(r"ping|pong|keep-?alive|heart-?beat|processing|waiting|ok|[\d\s:.,TZ+-]{1,40}", re.IGNORECASE)
+# A legal line: the name of a field, which may be unknown, and a colon unless the value is empty.
+_FIELD = re.compile("\ufeff?[A-Za-z_-]{1,40}(?::|$)")
 HandleEvent = Callable[[str, dict[str, Any], EventBatch], None]
 
 
 class SseEvent(NamedTuple):
     """A server-sent event. `data` is its joined lines, `error` a non-standard field of some servers.
 
-    `is_complete` is False if the stream ended in the middle of the event.
+    `is_complete` is False if the stream ended in the middle of the event. `stray` are lines that no field begins,
+    such as an error or a page that a proxy puts into the stream.
     """
 
     data: str
     event: str = ""
     error: str = ""
     is_complete: bool = True
+    stray: str = ""
 
 
 def split_events(chunks: Iterable[bytes]) -> Iterator[list[SseEvent]]:
@@ -98,13 +107,18 @@ def _parse_event(block: str) -> SseEvent | None:
     if block.startswith("data: ") and "\n" not in block:
         return SseEvent(block[6:])
     fields: dict[str, list[str]] = {}
+    stray: list[str] = []
     for line in block.split("\n"):
         name, _, value = line.partition(":")
-        fields.setdefault(name, []).append(value.removeprefix(" "))
-    if "data" not in fields and "error" not in fields:
+        if not name or _FIELD.match(line):
+            name = "error" if name in ("Error", "ERROR") else name
+            fields.setdefault(name, []).append(value.removeprefix(" "))
+        else:
+            stray.append(line)
+    if "data" not in fields and "error" not in fields and not stray:
         return None
     data, error = "\n".join(fields.get("data", ())), "\n".join(fields.get("error", ()))
-    return SseEvent(data, fields.get("event", [""])[-1], error)
+    return SseEvent(data, fields.get("event", [""])[-1], error, stray="\n".join(stray))
 
 
 def parse_sse_events(
@@ -112,28 +126,71 @@ def parse_sse_events(
 ) -> Iterator[EventBatch]:
     """Call `handle` with each event's JSON object and the batch to extend; yield the batches.
 
-    Stops after an ErrorEvent or at `[DONE]`, which completes the answer if `finish_at_done`. An event that is
-    not a JSON object, or has values of the wrong types, becomes an ErrorEvent.
+    Stops after an ErrorEvent, the Finished of a whole answer, or `[DONE]`, which completes the answer if
+    `finish_at_done`. An event that is broken JSON, or has text or tool calls of the wrong types, becomes an
+    ErrorEvent; so does what stands outside of the events, once the stream has ended without an end.
     """
-    decode = json.JSONDecoder().decode
-    joiner = _SurrogateJoiner()
+    joiner, stray = _SurrogateJoiner(), _StrayText()
     for events in stream:
         batch: EventBatch = []
         for sse in events:
-            if sse.data == "[DONE]":
-                batch.extend([Finished()] if finish_at_done else [])
+            start, is_end = len(batch), _is_end_mark(sse.data)
+            if is_end:
+                batch += [*stray.finish(), *([Finished()] if finish_at_done else [])]
             else:
-                start = len(batch)
-                _handle_event(sse, decode, handle, batch)
+                _handle_event(sse, handle, batch, stray)
                 if "\\ud" in sse.data or "\\uD" in sse.data or joiner.pending:
                     batch[start:] = joiner.join(batch[start:])
-            if (batch and isinstance(batch[-1], ErrorEvent)) or sse.data == "[DONE]":
+            if is_end or _ends_answer(batch):
                 yield [*batch, *joiner.flush()]
                 return
+        stray.note_end(batch)
         if batch:
             yield batch
-    if joiner.pending:
-        yield joiner.flush()
+    if rest := [*joiner.flush(), *stray.finish()]:
+        yield rest
+
+
+def _is_end_mark(data: str) -> bool:
+    return len(data) < MAX_MARK_CHARS and data.strip(' \t\n"').casefold() in END_MARKS
+
+
+def _ends_answer(batch: EventBatch) -> bool:
+    last = batch[-1] if batch else None
+    return isinstance(last, ErrorEvent) or (isinstance(last, Finished) and last.choice is None)
+
+
+class _StrayText:
+    """The text outside of the events of a stream: JSON that reports an error is one at once.
+
+    Any other text is the reason why an answer has no end, unless it has one.
+    """
+
+    def __init__(self) -> None:
+        self._text = ""
+        self._has_end = self._is_full = False
+
+    def add(self, text: str) -> EventBatch:
+        """Return the error that the text so far reports."""
+        if self._is_full:
+            return []
+        self._text = f"{self._text}\n{text}".strip()
+        self._is_full = len(self._text) > MAX_STRAY_CHARS
+        if not (self._text.startswith(("{", "[")) and text.rstrip().endswith(("}", "]"))):
+            return []
+        try:
+            error = parse_error(decode_json(self._text))
+        except ValueError:
+            return []
+        return [error] if error else []
+
+    def note_end(self, batch: EventBatch) -> None:
+        """Note whether a choice has ended."""
+        self._has_end = self._has_end or any(isinstance(event, Finished) for event in batch)
+
+    def finish(self) -> EventBatch:
+        """Return the text as an error if no choice has ended."""
+        return [parse_error_text(self._text[:MAX_STRAY_CHARS])] if self._text and not self._has_end else []
 
 
 def collect_events(fill: Callable[[EventBatch], None]) -> EventBatch:
@@ -147,34 +204,46 @@ def collect_events(fill: Callable[[EventBatch], None]) -> EventBatch:
     return [*joiner.join(batch), *joiner.flush()]
 
 
-def _handle_event(sse: SseEvent, decode: Callable[[str], Any], handle: HandleEvent, batch: EventBatch) -> None:
-    try:
-        if sse.error:
-            batch.append(_parse_error_field(sse.error))
-            return
-        data = decode(sse.data)
-        if not isinstance(data, dict):
-            raise MalformedError(f"{sse.data[:60]} where a JSON object belongs")
-        handle(sse.event, data, batch)
-    except MalformedError as error:
-        batch.append(_error_to_event(error))
-    except (ValueError, RecursionError):
-        if sse.is_complete and (sse.data.strip() or sse.event == "error"):
-            is_error = sse.event == "error"
-            message = sse.data if is_error else f"the server sent an event that is not JSON: {sse.data[:100]}"
-            batch.append(ErrorEvent(message))
+def _handle_event(sse: SseEvent, handle: HandleEvent, batch: EventBatch, stray: _StrayText) -> None:
+    if sse.error:
+        batch.append(parse_error_text(sse.error))
+        return
+    if sse.data:
+        try:
+            data = decode_json(sse.data)
+            if isinstance(data, dict):
+                handle(sse.event, data, batch)
+            else:
+                batch += _parse_other_json(sse, data, stray)
+        except MalformedError as error:
+            batch.append(_error_to_event(error))
+        except ValueError:
+            batch += _parse_other_text(sse, stray)
+    if sse.stray:
+        batch += stray.add(sse.stray)
+
+
+def _parse_other_json(sse: SseEvent, data: Any, stray: _StrayText) -> EventBatch:
+    """Return the errors of JSON that is no object; numbers and the like only keep the connection open."""
+    if error := parse_error(data):
+        return [error]
+    return _parse_other_text(sse._replace(data=data), stray) if isinstance(data, str) else []
+
+
+def _parse_other_text(sse: SseEvent, stray: _StrayText) -> EventBatch:
+    """Return the errors of text where JSON belongs: broken JSON may have cost a piece of the answer."""
+    text = sse.data.strip()
+    if sse.event.casefold() == "error":
+        return [parse_error_text(text or "the server reported an error without words")]
+    if not sse.is_complete or sse.event not in ("", "message") or not text or _HEARTBEAT.fullmatch(text):
+        return []
+    if text.startswith(("{", "[")):
+        return [ErrorEvent(f"the server sent an event that is not JSON: {text[:100]}")]
+    return stray.add(text)
 
 
 def _error_to_event(error: MalformedError) -> ErrorEvent:
     return ErrorEvent(f"the server sent an answer that cannot be read: {error}")
-
-
-def _parse_error_field(text: str) -> ErrorEvent:
-    try:
-        error = json.loads(text)
-    except ValueError:
-        return ErrorEvent(text)
-    return parse_error(error if isinstance(error, dict) and "error" in error else {"error": error}) or ErrorEvent(text)
 
 
 class _SurrogateJoiner:

@@ -61,13 +61,17 @@ class RefusalDelta(NamedTuple):
 
 @compare_by_type
 class ToolCallDelta(NamedTuple):
-    """A piece of a tool call. The pieces of one call share a slot; their `arguments` are joined."""
+    """A piece of a tool call. The pieces of one call share a slot; their `arguments` are joined.
+
+    With `is_whole` the arguments replace those so far.
+    """
 
     slot: int
     id: str = ""
     name: str = ""
     arguments: str = ""
     choice: int = 0
+    is_whole: bool = False
 
 
 @compare_by_type
@@ -150,11 +154,12 @@ class Notice(NamedTuple):
 
 @compare_by_type
 class ErrorEvent(NamedTuple):
-    """An error that the server reports in mid-stream or with status 200."""
+    """An error that the server reports, in mid-stream or in a body; `status` is the HTTP status that it names."""
 
     message: str
     type: str | None = None
     code: str | None = None
+    status: int | None = None
 
 
 @compare_by_type

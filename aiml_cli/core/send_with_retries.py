@@ -5,32 +5,37 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from datetime import UTC, datetime
+from functools import partial
 from threading import current_thread, main_thread
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 from aiml_cli.api.answer import Answer, Timing, add_costs
 from aiml_cli.api.completion_builder import Completion, CompletionBuilder
 from aiml_cli.api.endpoints import Endpoint
+from aiml_cli.api.error_response import error_from_event
 from aiml_cli.api.json_values import as_amount
 from aiml_cli.api.messages import Conversation, HistoryMode
 from aiml_cli.api.parse_response import parse_response
 from aiml_cli.api.stream_events import ErrorEvent, EventBatch, Finished, Notice, OutputItems, ResponseStarted, Usage
 from aiml_cli.core.chat_request import ChatRequest, build_request
 from aiml_cli.core.history_journal import Journal
-from aiml_cli.errors import AimlError
+from aiml_cli.errors import AimlError, IncompleteAnswer
 from aiml_cli.output.choose_renderer import AnswerOutput
 from aiml_cli.settings.options import Options
 from aiml_cli.store.api_keys import ApiKey
 from aiml_cli.system.stdio import print_err
 from aiml_cli.system.terminal import is_terminal
 from aiml_cli.transport.choose_transport import make_send, open_client
-from aiml_cli.transport.http_types import HttpRequest
+from aiml_cli.transport.http_types import HttpRequest, HttpResponse
 
 if TYPE_CHECKING:
     from aiml_cli.core.budget import Budget, Reservation
     from aiml_cli.output.spinner import Spinner
     from aiml_cli.transport.choose_transport import Client
+    from aiml_cli.transport.connection import ConnectionHandle
 
+# How long to wait for usage and [DONE] after the last finish reason, without an event.
+END_GRACE_S = 2.0
 SkipRetries = Callable[[AimlError], bool]
 
 
@@ -186,11 +191,27 @@ class Sender:
             # The text of a failed attempt is part of the error; only an answer is passed on byte for byte.
             is_answer = 200 <= response.status < 300  # noqa: PLR2004
             chunks = sink.tee(response.chunks) if is_answer else response.chunks
-            for batch in parse_response(self._endpoint, response.status, response.headers, chunks):
+            self._take(client.connection, request, response._replace(chunks=chunks), sink)
+
+    def _take(
+        self, connection: "ConnectionHandle", request: HttpRequest, response: HttpResponse, sink: ResponseSink
+    ) -> None:
+        """Show the events of a response; once all choices have ended, wait only a little for usage and [DONE]."""
+        count, close_soon = count_choices(self._options), partial(connection.close_within, END_GRACE_S)
+        try:
+            for batch in parse_response(self._endpoint, *response, choice_count=count, on_complete=close_soon):
                 if not self._has_output:
                     self._note_first_event(batch)
+                    self._raise_early_error(request, batch)
                 self._builder.add(batch)
+                if self._builder.has_finished(count):
+                    close_soon()
                 sink.show(batch)
+        except IncompleteAnswer:
+            if not self._builder.has_finished(count):
+                raise
+        finally:
+            connection.keep_open()
 
     def _make_on_sent(self, spinner: "Spinner | None") -> Callable[[], None]:
         def on_sent() -> None:
@@ -207,6 +228,16 @@ class Sender:
         if any(not isinstance(event, metadata) for event in batch):
             self._has_output = True
             self._first_event = self._first_event or time.monotonic()
+
+    def _raise_early_error(self, request: HttpRequest, batch: EventBatch) -> None:
+        """Raise an error that is sent before any output: it means the same as under an error status.
+
+        That of a stored response, which is asked for without a body, is its content.
+        """
+        error = next((event for event in batch if isinstance(event, ErrorEvent)), None)
+        if error and request.body and not self._has_output:
+            self._builder.add([event for event in batch if event is not error])
+            raise error_from_event(error)
 
     def _raise_if_aborted(self) -> None:
         if self._client:
@@ -279,3 +310,9 @@ def _show_spinner(options: Options) -> "AbstractContextManager[Spinner | None]":
 def _add_request_id(request: HttpRequest) -> HttpRequest:
     """Return the request with an id for this attempt, which the gateway shows in its log."""
     return request._replace(headers={**request.headers, "X-Client-Request-Id": os.urandom(16).hex()})
+
+
+def count_choices(options: Options) -> int:
+    """Return how many choices are asked for, also with -O."""
+    override = (options.option_ or {}).get("n")
+    return override if type(override) is int and override > 0 else options.n or 1

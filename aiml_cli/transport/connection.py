@@ -15,11 +15,26 @@ class ConnectionHandle:
 
     stream: Any = None
     abort_reason: BaseException | None = None
+    _end_timer: Timer | None = None
 
     def abort(self, reason: BaseException) -> None:
         """End the request from another thread, for good; its own thread raises `reason`."""
         self.abort_reason = reason
         shut_down_stream(self.stream)
+
+    def close_within(self, seconds: float) -> None:
+        """Close the connection if it is still open then; a later call replaces an earlier one."""
+        self.keep_open()
+        with defer_signals():  # a start that is interrupted leaves a timer that nobody can stop
+            self._end_timer = Timer(seconds, shut_down_stream, [self.stream])
+            self._end_timer.daemon = True
+            self._end_timer.start()
+
+    def keep_open(self) -> None:
+        """Drop the wish to close the connection."""
+        timer, self._end_timer = self._end_timer, None
+        if timer:
+            timer.cancel()
 
     def raise_if_aborted(self) -> None:
         """Raise the reason if the connection was aborted."""

@@ -1,0 +1,309 @@
+"""Merge what a response says in deltas, `.done` events, items and its final object, so that it is shown once."""
+
+from collections.abc import Iterator, Sequence
+from enum import IntEnum
+from typing import Any, NamedTuple
+
+from aiml_cli.api.json_values import MalformedError
+from aiml_cli.api.partial_text import PartialText
+from aiml_cli.api.stream_events import ReasoningDelta, RefusalDelta, TextDelta
+
+MAX_ITEMS = 100_000
+# How many items without a known id or index are compared by their text: enough for what servers mix up, and linear.
+MAX_COMPARED = 64
+TextClass = type[TextDelta] | type[RefusalDelta] | type[ReasoningDelta]
+Delta = TextDelta | RefusalDelta | ReasoningDelta
+
+
+class Position(NamedTuple):
+    """Where something belongs. Servers leave out or repeat each of these; `part` is any name of a part.
+
+    `kind` is the type of the item: message or reasoning.
+    """
+
+    kind: str
+    item_id: str = ""
+    output_index: int | None = None
+    part: tuple[str, int] | None = None
+
+
+class WholePart(NamedTuple):
+    """A part of an item as a whole."""
+
+    delta: TextClass
+    text: str
+    part: tuple[str, int]
+    logprobs: Any = None
+
+
+class Addition(NamedTuple):
+    """A text to show that no delta had, and the log probabilities of its part if none were shown."""
+
+    delta: Delta
+    logprobs: Any = None
+
+
+class Level(IntEnum):
+    """What a whole was sent for: a part, an item or the response."""
+
+    PART = 1
+    ITEM = 2
+    RESPONSE = 3
+
+
+class _Part:
+    def __init__(self, name: tuple[str, int] | None, paragraph: int) -> None:
+        self.name, self.paragraph = name, paragraph
+        self.text, self.preview = PartialText(), ""
+        self.is_done = False
+
+
+class _Item:
+    """An item of the output. `level` is that of the latest whole, 0 before."""
+
+    def __init__(self, position: Position) -> None:
+        self.id, self.index = position.item_id, position.output_index
+        self.parts: dict[TextClass, list[_Part]] = {}
+        self.by_name: dict[tuple[TextClass, tuple[str, int]], _Part] = {}
+        self.level = 0
+
+    @property
+    def is_anonymous(self) -> bool:
+        return not self.id and self.index is None
+
+    def differs_from(self, position: Position) -> bool:
+        """True if neither the id nor the index is that of the position, though all of them are known."""
+        is_known = self.id and position.item_id and self.index is not None and position.output_index is not None
+        return bool(is_known) and self.id != position.item_id and self.index != position.output_index
+
+    def has_text(self) -> bool:
+        return any(part.text for parts in self.parts.values() for part in parts[:1])
+
+    def fits(self, wholes: Sequence[WholePart]) -> bool:
+        """True if the item may be what the wholes say: of the same class, one text is the beginning of the other."""
+        for delta, parts in self.parts.items():
+            whole = "".join(whole.text for whole in wholes if whole.delta is delta)
+            if parts[0].text and not (whole and parts[0].text.fits(whole)):
+                return False
+        return True
+
+
+class OutputMerger:
+    """The messages and the reasoning of a response so far.
+
+    An item is found by its id, then by its index, then by its order and its text. What was shown cannot change:
+    of a whole, only the end that is missing is added.
+    """
+
+    def __init__(self) -> None:
+        self._by_id: dict[str, _Item] = {}
+        self._by_index: dict[tuple[str, int], _Item] = {}
+        self._latest_item: dict[str, _Item] = {}
+        # The items, in order, whose whole of a level is still to come.
+        self._open: dict[tuple[Level, str], dict[int, _Item]] = {}
+        self._count = self._paragraphs = 0
+        self._latest: tuple[Any, ...] = ()
+        self._latest_part = _Part(None, 0)
+
+    def add(self, delta: TextClass, text: str, position: Position, *, has_logprobs: bool = False) -> list[Delta]:
+        """Return the deltas to show for a piece."""
+        if (delta, position) != self._latest:
+            self._latest_part = self._find_open_part(self._find_item(position), delta, position.part)
+            self._latest = (delta, position)
+        part = self._latest_part
+        texts = [text]
+        if part.preview:
+            texts = [text] if part.preview.startswith(text) else [part.preview, text]
+            part.preview = ""
+        if has_logprobs:
+            part.text.has_logprobs = True
+        return [_add(delta, part, each) for each in texts if each]
+
+    def begin_item(self, position: Position, wholes: Sequence[WholePart]) -> None:
+        """Note an item that begins, with the text that it may already have."""
+        item = (
+            self._find_item(position)
+            if position.item_id or position.output_index is not None
+            else self._create(position)
+        )
+        self.begin_parts(item, wholes)
+
+    def begin_part(self, position: Position, wholes: Sequence[WholePart]) -> None:
+        """Note a part that begins: a piece without the name of its part belongs to it."""
+        item = self._find_item(position)
+        for parts in item.parts.values() if position.part is None else ():
+            parts[-1].is_done = True
+        self.begin_parts(item, wholes)
+
+    def begin_parts(self, item: _Item, wholes: Sequence[WholePart]) -> None:
+        """Hold back the text of parts that begin: deltas may repeat it, or continue it."""
+        self._latest = ()
+        for whole in wholes:
+            part = self._find_open_part(item, whole.delta, whole.part)
+            if whole.text and not part.text:
+                part.preview = whole.text
+
+    def complete_part(self, position: Position, whole: WholePart) -> Iterator[Addition]:
+        """Yield what a whole part adds."""
+        self._latest = ()
+        latest = self._latest_item.get(position.kind)
+        if latest and position == Position(position.kind) and latest.level >= Level.ITEM and latest.fits([whole]):
+            return  # late, after the whole item
+        item = self._find_item(position)
+        part = item.by_name.get((whole.delta, position.part)) if position.part else None
+        if part is None or (part.is_done and not part.text.fits(whole.text)):
+            part = self._find_open_part(item, whole.delta, position.part)
+        part.is_done, part.preview = True, ""
+        item.level = max(item.level, Level.PART)
+        yield from _complete(part, whole)
+
+    def complete_item(self, position: Position, wholes: Sequence[WholePart]) -> Iterator[Addition]:
+        """Yield what a whole item adds."""
+        item = self._find_exact(position, wholes, Level.ITEM) or self._find_similar(position, wholes, Level.ITEM)
+        yield from self._complete(item or self._create(position), position, wholes, Level.ITEM)
+
+    def complete_response(self, items: Sequence[tuple[Position, Sequence[WholePart]]]) -> Iterator[Addition]:
+        """Yield what the whole response adds."""
+        found: dict[int, _Item] = {}
+        for number, (position, wholes) in enumerate(items):
+            if item := self._find_exact(position, wholes, Level.RESPONSE):
+                self._claim(item, position.kind, Level.RESPONSE)
+                found[number] = item
+        for number, (position, wholes) in enumerate(items):
+            match = found.get(number) or self._find_similar(position, wholes, Level.RESPONSE)
+            yield from self._complete(match or self._create(position), position, wholes, Level.RESPONSE)
+
+    def finish(self) -> Iterator[Addition]:
+        """Yield the texts with which parts began, where nothing followed."""
+        items = [item for (level, _), items in self._open.items() if level is Level.RESPONSE for item in items.values()]
+        for item in items:
+            for delta, part in [(delta, part) for delta, parts in item.parts.items() for part in parts]:
+                if part.preview:
+                    yield Addition(_add(delta, part, part.preview))
+                    part.preview = ""
+
+    def _complete(
+        self, item: _Item, position: Position, wholes: Sequence[WholePart], level: Level
+    ) -> Iterator[Addition]:
+        self._latest = ()
+        self._name(item, position)
+        self._claim(item, position.kind, level)
+        rests: dict[TextClass, str] = {}  # of a part that has the text of several wholes
+        used: set[int] = set()
+        for whole in wholes:
+            rest = rests.pop(whole.delta, "")
+            if rest and rest.startswith(whole.text):
+                rests[whole.delta] = rest[len(whole.text) :]
+            elif rest.strip() and whole.text.startswith(rest):
+                yield Addition(_add(whole.delta, item.parts[whole.delta][-1], whole.text[len(rest) :]))
+            else:
+                part = self._choose_part(item, whole, used)
+                used.add(id(part))
+                part.preview, part.is_done = "", True
+                rests[whole.delta] = part.text.rest_after(whole.text)
+                yield from _complete(part, whole)
+
+    def _choose_part(self, item: _Item, whole: WholePart, used: set[int]) -> _Part:
+        """Return the part of the same name, else the first one that is left, else a new one."""
+        named = item.by_name.get((whole.delta, whole.part))
+        if named and id(named) not in used:
+            return named
+        parts = item.parts.get(whole.delta, [])
+        unused = next((part for part in parts[-MAX_COMPARED:] if id(part) not in used), None)
+        return unused or self._create_part(item, whole.delta, whole.part)
+
+    def _find_item(self, position: Position) -> _Item:
+        """Return the item of a piece, or a new one."""
+        kind, item_id, index, _ = position
+        item = self._by_id.get(item_id) if item_id else None
+        if item is None and index is not None:
+            item = self._by_index.get((kind, index))
+            is_other = item and item_id and item.id and item.level >= Level.PART
+            item = None if item is None or is_other or item.level >= Level.ITEM else item
+        if item is None and (latest := self._latest_item.get(kind)) and latest.level < Level.ITEM:
+            has_no_name = not item_id and index is None
+            item = latest if has_no_name or latest.is_anonymous else None
+        item = item or self._create(position)
+        self._name(item, position)
+        return item
+
+    def _find_exact(self, position: Position, wholes: Sequence[WholePart], level: Level) -> _Item | None:
+        """Return the item of a whole by its id, or by its index if nothing speaks against that."""
+        kind, item_id, index, _ = position
+        if item_id and (item := self._by_id.get(item_id)):
+            return item
+        indexed = self._by_index.get((kind, index)) if index is not None else None
+        if indexed and indexed.level < level and (indexed.fits(wholes) or not (indexed.id and item_id)):
+            return indexed
+        return None
+
+    def _find_similar(self, position: Position, wholes: Sequence[WholePart], level: Level) -> _Item | None:
+        """Return the first open item with this text, or else one of which nothing but the order is known."""
+        still_open = self._open.get((level, position.kind), {}).values()
+        candidates = [item for item, _ in zip(still_open, range(MAX_COMPARED), strict=False) if item.has_text()]
+        for item in candidates:
+            if item.fits(wholes) and (level is Level.RESPONSE or not item.differs_from(position)):
+                return item
+        return next((item for item in candidates if item.is_anonymous or level is Level.RESPONSE), None)
+
+    def _create(self, position: Position) -> _Item:
+        self._count += 1
+        if self._count > MAX_ITEMS:
+            raise MalformedError(f"more than {MAX_ITEMS} output items")
+        item = _Item(position)
+        self._name(item, position)
+        self._latest_item[position.kind] = item
+        for level in (Level.ITEM, Level.RESPONSE):
+            self._open.setdefault((level, position.kind), {})[id(item)] = item
+        return item
+
+    def _name(self, item: _Item, position: Position) -> None:
+        """Note an id and an index of an item; some servers give it several ids."""
+        if position.item_id:
+            self._by_id[position.item_id] = item
+            item.id = item.id or position.item_id
+        if position.output_index is not None:
+            self._by_index[position.kind, position.output_index] = item
+            item.index = position.output_index
+
+    def _claim(self, item: _Item, kind: str, level: Level) -> None:
+        item.level = max(item.level, level)
+        for passed in (Level.ITEM, Level.RESPONSE):
+            if passed <= level:
+                self._open.get((passed, kind), {}).pop(id(item), None)
+
+    def _find_open_part(self, item: _Item, delta: TextClass, name: tuple[str, int] | None) -> _Part:
+        """Return the part of a piece: that of its name, else the latest, unless it is done; else a new one."""
+        parts = item.parts.get(delta)
+        part = item.by_name.get((delta, name)) if name else parts[-1] if parts else None
+        if part is None and name and parts and parts[-1].name is None and not parts[-1].is_done:
+            part = parts[-1]  # the name comes late
+        return part if part and not part.is_done else self._create_part(item, delta, name)
+
+    def _create_part(self, item: _Item, delta: TextClass, name: tuple[str, int] | None) -> _Part:
+        self._count += 1
+        if self._count > MAX_ITEMS:
+            raise MalformedError(f"more than {MAX_ITEMS} parts of output items")
+        self._paragraphs += delta is ReasoningDelta
+        part = _Part(name, self._paragraphs)
+        item.parts.setdefault(delta, []).append(part)
+        if name:
+            item.by_name[delta, name] = part
+        return part
+
+
+def _complete(part: _Part, whole: WholePart) -> Iterator[Addition]:
+    logprobs = None if part.text.has_logprobs else whole.logprobs
+    rest = part.text.complete(whole.text)
+    if rest or logprobs:
+        part.text.has_logprobs = True
+        yield Addition(_build_delta(whole.delta, rest, part), logprobs)
+
+
+def _add(delta: TextClass, part: _Part, text: str) -> Delta:
+    part.text.add(text)
+    return _build_delta(delta, text, part)
+
+
+def _build_delta(delta: TextClass, text: str, part: _Part) -> Delta:
+    return ReasoningDelta(text, part=part.paragraph) if delta is ReasoningDelta else delta(text)
