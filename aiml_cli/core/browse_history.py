@@ -2,10 +2,11 @@
 
 import os
 import sqlite3
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing, contextmanager
+from time import monotonic
 from typing import Any, TypeVar
 
-from aiml_cli.core.transcript import Transcript
 from aiml_cli.errors import UsageError
 from aiml_cli.output import table
 from aiml_cli.output.json_output import json_line
@@ -13,13 +14,15 @@ from aiml_cli.settings.options import Options
 from aiml_cli.settings.resolve import Flags, resolve
 from aiml_cli.store.config_file import read_sources
 from aiml_cli.store.history import database, find_conversations, reader
-from aiml_cli.store.history.database import History
+from aiml_cli.store.history.database import History, Report, ignore_progress
+from aiml_cli.store.history.find_conversations import StoredConversation
 from aiml_cli.store.history.writer import COMPLETE, recover_interrupted
-from aiml_cli.system.stdio import print_err, print_out, write_out
-from aiml_cli.system.terminal import is_terminal
+from aiml_cli.system.stdio import print_err, print_out, write_err_raw, write_out
+from aiml_cli.system.terminal import get_terminal_size, is_terminal
 
 T = TypeVar("T")
 PIPE_WIDTH = 1 << 20  # no line is cut
+PROGRESS_DELAY_S, PROGRESS_INTERVAL_S = 0.5, 0.1
 SHARED_OPTIONS = ("json", "quiet", "verbose", "yes")
 _LIST_COLUMNS = (
     table.Column("ID", 0),
@@ -43,7 +46,8 @@ def read_history(read: Callable[[History], T]) -> T:
                 raise
         finally:
             history.close()
-        return _recover_and_read(database.recreate_history(), read)
+        with closing(database.recreate_history()) as history:
+            return _recover_and_read(history, read)
 
 
 def _recover_and_read(history: History, read: Callable[[History], T]) -> T:
@@ -54,24 +58,42 @@ def _recover_and_read(history: History, read: Callable[[History], T]) -> T:
     return read(history)
 
 
-def find_by_words(history: History, words: Sequence[str]) -> list[find_conversations.StoredConversation]:
-    """Return the conversation that words name, or the latest; raise UsageError if none matches."""
+@contextmanager
+def show_progress(quiet: bool | None) -> Iterator[Report]:
+    """Yield a function that shows on the terminal how far long work is, and erase the line at the end."""
+    if quiet or not is_terminal(2) or os.environ.get("TERM", "") in {"", "dumb"}:
+        yield ignore_progress
+        return
+    next_time, width = monotonic() + PROGRESS_DELAY_S, 0
+
+    def report(what: str, done: int, total: int) -> None:
+        nonlocal next_time, width
+        if monotonic() < next_time:
+            return
+        share = f" {min(100, done * 100 // total)}%" if total else ""
+        line = f"aiml: {what} …{share}"[: get_terminal_size(2)[0] - 1]
+        write_err_raw("\r" + line.ljust(width))
+        next_time, width = monotonic() + PROGRESS_INTERVAL_S, len(line)
+
+    try:
+        yield report
+    finally:
+        if width:
+            write_err_raw("\r" + " " * width + "\r")
+
+
+def select_or_latest(history: History, words: Sequence[str], report: Report) -> list[StoredConversation]:
+    """Return the conversations that words name, or the latest; raise UsageError if none or several match."""
     if words:
-        return [find_conversations.find_conversation(history, " ".join(words))]
-    return find_conversations.list_conversations(history)[-1:]
-
-
-def load_transcripts(
-    history: History, conversations: Sequence[find_conversations.StoredConversation]
-) -> list[Transcript]:
-    """Read the messages of conversations."""
-    return [Transcript(conversation, reader.read_messages(history, conversation.id)) for conversation in conversations]
+        return find_conversations.select_conversations(history, words, report)
+    return list(filter(None, [find_conversations.find_latest(history)]))
 
 
 def show_list(words: Sequence[str], flags: Flags, limit: int) -> int:
     """Print the conversations that contain the words, or all, the newest first."""
     options, text = resolve_shared_options(flags), " ".join(words)
-    summaries = read_history(lambda history: find_conversations.list_summaries(history, text, limit))
+    with show_progress(options.quiet) as report:
+        summaries = read_history(lambda history: _list_summaries(history, text, limit, report))
     if options.json:
         write_out(json_line([_summary_to_dict(summary) for summary in summaries], indent=2))
     elif summaries:
@@ -79,12 +101,21 @@ def show_list(words: Sequence[str], flags: Flags, limit: int) -> int:
     return report_if_empty(summaries, text, options)
 
 
+def _list_summaries(
+    history: History, text: str, limit: int, report: Report
+) -> list[find_conversations.ConversationSummary]:
+    if text.strip():
+        return find_conversations.search_summaries(history, text, limit, report)
+    return find_conversations.list_summaries(history, limit)
+
+
 def show_hits(words: Sequence[str], flags: Flags, limit: int) -> int:
     """Print the conversations that contain the words, each with a line of its text."""
     options, text = resolve_shared_options(flags), " ".join(words)
     if not text.strip():
         raise UsageError("there is nothing to search for", "aiml history list shows all")
-    hits = read_history(lambda history: find_conversations.search_history(history, text, limit))
+    with show_progress(options.quiet) as report:
+        hits = read_history(lambda history: find_conversations.search_history(history, text, limit, report))
     if options.json:
         write_out(json_line([_hit_to_dict(hit) for hit in hits], indent=2))
     elif hits:
@@ -101,7 +132,7 @@ def resolve_shared_options(flags: Flags) -> Options:
 def report_if_empty(results: Sequence[object], words: str, options: Options) -> int:
     """Print a notice if there are no results, and return 0: that is not a failure."""
     if not results and not options.quiet:
-        print_err(f"aiml: nothing in the history speaks of {words!r}" if words else "aiml: there is no history yet")
+        print_err(f"aiml: no conversation contains {words!r}" if words else "aiml: there is no history yet")
     return 0
 
 

@@ -7,21 +7,34 @@ from threading import Thread
 from typing import TYPE_CHECKING, NamedTuple
 
 from aiml_cli.api.answer import Answer
+from aiml_cli.api.message_conversion import answer_to_items, get_role_and_text, is_longer_than, to_raw_items
 from aiml_cli.api.messages import Conversation
 from aiml_cli.core.chat_request import ChatRequest
 from aiml_cli.errors import STOP_ERRORS, AimlError
+from aiml_cli.settings.urls import host_of
 from aiml_cli.system.signals import Stopped, defer_signals
 from aiml_cli.system.stdio import print_err
 from aiml_cli.system.terminal import session_name
 
+# The history's own modules, and SQLite, are loaded by the journal's thread, while the answer is awaited.
 if TYPE_CHECKING:
+    from aiml_cli.api.completion_builder import Choice
     from aiml_cli.store.history.database import History
-    from aiml_cli.store.history.writer import AnswerId, NewExchange
+    from aiml_cli.store.history.writer import AnswerEnd, AnswerId, NewExchange, NewMessage
 
+MAX_TITLE_LENGTH = 80
+NOT_STORED = ("model", "messages", "input", "instructions", "stream", "stream_options")
+FACTS = (
+    "model", "finish_reason", "refusal", "tool_calls", "citations", "files", "timing", "previous_response_id", "error",
+)  # fmt: skip
+# Of larger messages only the first characters are stored.
+MAX_MESSAGES_SIZE = 16 * 1024 * 1024
+CUT_TEXT_LENGTH = 64 * 1024
 # Text is on disk after this time and that of a write, together less than half a second.
 WRITE_INTERVAL_S = 0.25
 CLOSE_TIMEOUT_S = 30.0
 STOP_TIMEOUT_S = 5.0  # after a signal, do not wait longer for a history that others keep busy
+LOCKED_TIMEOUT_S = 2.0  # nor after any answer, for one that a single process keeps locked
 Offsets = dict[tuple[int, str], int]
 DeltasSince = Callable[[Offsets], list[tuple[str, int, str]]]
 
@@ -69,7 +82,7 @@ class Journal:
         self._queue.put(_FinishedAnswer(answer, is_last=True))
         if self._thread:
             try:
-                self._thread.join(STOP_TIMEOUT_S if isinstance(answer.error, STOP_ERRORS) else CLOSE_TIMEOUT_S)
+                self._wait(STOP_TIMEOUT_S if isinstance(answer.error, STOP_ERRORS) else CLOSE_TIMEOUT_S)
             except Stopped:
                 self._thread.join(STOP_TIMEOUT_S)
                 raise
@@ -78,6 +91,13 @@ class Journal:
         for notice in self._notices if not self._quiet else ():
             with suppress(AimlError):
                 print_err(f"aiml: {notice}")
+
+    def _wait(self, seconds: float) -> None:
+        """Wait until all is written, but not long for a history that another process keeps locked."""
+        if self._thread:
+            self._thread.join(LOCKED_TIMEOUT_S)
+            if self._thread.is_alive() and not _is_locked():
+                self._thread.join(seconds)
 
     def _run(self) -> None:
         """Write; an error costs a notice, never the answer."""
@@ -109,7 +129,6 @@ class Journal:
 
     def _write_exchange(self, history: "History", exchange: "NewExchange") -> None:
         """Write the request, the answer as it arrives, and how it ends; then release the conversation."""
-        from aiml_cli.core.history_records import to_answer_end
         from aiml_cli.store.history import writer
 
         self.row = row = writer.begin_exchange(history, exchange)
@@ -125,7 +144,7 @@ class Journal:
                 exchange = exchange._replace(model=item)
                 writer.change_model(history, row, item)
                 continue
-            writer.finish_answer(history, row, to_answer_end(item.answer, exchange, is_last=item.is_last))
+            writer.finish_answer(history, row, _to_answer_end(item.answer, exchange, is_last=item.is_last))
             if item.is_last:
                 writer.release_conversation(history, row.conversation)
                 return
@@ -135,13 +154,20 @@ class Journal:
 
     def _write_stored_response(self, history: "History", exchange: "NewExchange") -> None:
         """Write what became of a response of an earlier call; without an answer nothing changes."""
-        from aiml_cli.core.history_records import to_answer_end
         from aiml_cli.store.history import writer
 
         while isinstance(item := self._queue.get(), str) or not item.is_last:
             pass
         if item.answer.completion.started.id:
-            writer.finish_stored_response(history, exchange, to_answer_end(item.answer, exchange))
+            writer.finish_stored_response(history, exchange, _to_answer_end(item.answer, exchange))
+
+
+def _is_locked() -> bool:
+    from aiml_cli.store.history import database  # loaded by the thread
+
+    with suppress(AimlError):
+        return database.is_locked()
+    return False
 
 
 def _no_deltas(_: Offsets) -> list[tuple[str, int, str]]:
@@ -158,8 +184,84 @@ def make_journal(
     session = session_name(environ)  # reports an invalid name before anything is sent
 
     def build_exchange() -> "NewExchange":
-        from aiml_cli.core.history_records import to_new_exchange  # in the journal's own thread
-
-        return to_new_exchange(request, conversation, session, response_id)
+        return _to_new_exchange(request, conversation, session, response_id)
 
     return Journal(build_exchange, quiet=bool(options.quiet))
+
+
+def _to_new_exchange(
+    request: ChatRequest, conversation: Conversation, session: str, response_id: str | None
+) -> "NewExchange":
+    """Return the row of a request; `session` names the terminal session."""
+    from aiml_cli.store.history.writer import NewExchange
+
+    messages = _to_messages(conversation)
+    text = " ".join(request.words) or (messages[-1].text if messages else f"response {response_id}")
+    title = " ".join(text[: MAX_TITLE_LENGTH * 4].split())[:MAX_TITLE_LENGTH]
+    body = request.endpoint.build_body(Conversation(), request.options)
+    return NewExchange(
+        request.previous_turns.id if request.previous_turns else None,
+        title or "(no words)",
+        session,
+        request.system,
+        messages,
+        request.endpoint.name,
+        host_of(request.url),
+        request.options.model or "",
+        {name: value for name, value in body.items() if name not in NOT_STORED},
+        response_id,
+        is_replayed=bool(request.options.replay),
+    )
+
+
+def _to_messages(conversation: Conversation) -> "list[NewMessage]":
+    from aiml_cli.store.history.writer import NewMessage
+
+    texts = [get_role_and_text(message) for message in conversation.messages]
+    if is_longer_than(conversation, MAX_MESSAGES_SIZE):
+        return [NewMessage(role, text[:CUT_TEXT_LENGTH], (), {"cut": True}) for role, text in texts]
+    items = map(to_raw_items, conversation.messages)
+    return [NewMessage(role, text, item) for (role, text), item in zip(texts, items, strict=True)]
+
+
+def _to_answer_end(answer: Answer, exchange: "NewExchange", *, is_last: bool = True) -> "AnswerEnd":
+    """Return the row of an answer; `is_last` is False if it was rejected and another one follows."""
+    from aiml_cli.output.json_output import answer_to_dict
+    from aiml_cli.store.history.writer import AnswerEnd
+
+    completion, data = answer.completion, answer_to_dict(answer)
+    facts = {name: data[name] for name in FACTS if data[name]}
+    if not is_last:
+        facts["rejected"] = True
+    if exchange.is_replayed:
+        facts["replayed"] = True  # nothing was paid for it
+    if others := [[choice.index, choice.output_text] for choice in completion.choices[1:]]:
+        facts["others"] = others
+    return AnswerEnd(
+        _state_of(answer),
+        completion.first.output_text,
+        completion.first.reasoning,
+        answer_to_items(answer.endpoint, completion),
+        data["usage"],
+        answer.cost_usd,
+        answer.cost_source,
+        answer.request_id,
+        completion.started.id,
+        stored=bool(exchange.response_id or exchange.options.get("store")),
+        facts=facts,
+    )
+
+
+def _state_of(answer: Answer) -> str:
+    from aiml_cli.store.history import writer
+
+    if answer.completion.is_complete:
+        return writer.COMPLETE
+    if isinstance(answer.error, STOP_ERRORS):
+        return writer.INTERRUPTED
+    has_output = answer.error is None or answer.completion.status or any(map(_has_output, answer.completion.choices))
+    return writer.INCOMPLETE if has_output else writer.FAILED
+
+
+def _has_output(choice: "Choice") -> bool:
+    return bool(choice.output_text or choice.reasoning or choice.refusal or choice.tool_calls)

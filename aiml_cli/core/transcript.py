@@ -2,7 +2,7 @@
 
 import re
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 from aiml_cli.api.json_values import as_list
@@ -24,23 +24,60 @@ class Transcript(NamedTuple):
     messages: Sequence[StoredMessage]
 
 
-def transcripts_json(transcripts: Sequence[Transcript]) -> bytes:
+class Exporter:
+    """Writes conversations one at a time: as Markdown, as a JSON array, or as a line of JSON for each message."""
+
+    def __init__(self, export_format: str, write: Callable[[bytes], object]) -> None:
+        self._format, self._write = export_format, write
+        self.count = 0
+
+    def write(self, transcript: Transcript) -> None:
+        """Write the next conversation."""
+        if self._format == "jsonl":
+            for line in _message_lines(*transcript):
+                self._write(line)
+        elif self._format == "json":
+            item = json_line(conversation_to_dict(*transcript), indent=2).rstrip(b"\n")
+            self._write((b",\n  " if self.count else b"[\n  ") + item.replace(b"\n", b"\n  "))
+        else:
+            text = to_markdown(*transcript)
+            self._write(("\n" * bool(self.count) + text).encode("utf-8", "replace"))
+        self.count += 1
+
+    def close(self) -> None:
+        """Write the end of the array."""
+        if self._format == "json":
+            self._write(b"\n]\n" if self.count else b"[]\n")
+
+
+def transcripts_json(transcripts: Iterable[Transcript]) -> bytes:
     """Return conversations as the documented JSON array."""
-    return json_line([conversation_to_dict(*transcript) for transcript in transcripts], indent=2)
+    return _export("json", transcripts)
 
 
-def transcripts_jsonl(transcripts: Sequence[Transcript]) -> bytes:
+def transcripts_jsonl(transcripts: Iterable[Transcript]) -> bytes:
     """Return one line of JSON for each message, with the id and title of its conversation."""
-    return b"".join(
-        json_line({"id": conversation.name, "title": conversation.title, **message_to_dict(message)})
-        for conversation, messages in transcripts
-        for message in messages
-    )
+    return _export("jsonl", transcripts)
 
 
-def transcripts_markdown(transcripts: Sequence[Transcript]) -> bytes:
+def transcripts_markdown(transcripts: Iterable[Transcript]) -> bytes:
     """Return conversations as Markdown, encoded as UTF-8."""
-    return "\n".join(to_markdown(*transcript) for transcript in transcripts).encode("utf-8", "replace")
+    return _export("md", transcripts)
+
+
+def _export(export_format: str, transcripts: Iterable[Transcript]) -> bytes:
+    parts: list[bytes] = []
+    exporter = Exporter(export_format, parts.append)
+    for transcript in transcripts:
+        exporter.write(transcript)
+    exporter.close()
+    return b"".join(parts)
+
+
+def _message_lines(conversation: StoredConversation, messages: Iterable[StoredMessage]) -> Iterator[bytes]:
+    """Yield a line of JSON for each message, with the id and title of its conversation."""
+    for message in messages:
+        yield json_line({"id": conversation.name, "title": conversation.title, **message_to_dict(message)})
 
 
 def to_markdown(conversation: StoredConversation, messages: Sequence[StoredMessage]) -> str:
@@ -191,8 +228,11 @@ def speaker_name(message: StoredMessage) -> str:
 
 
 def format_time(seconds: float) -> str:
-    """Return a time (Unix seconds) in the local time zone."""
-    return time.strftime("%Y-%m-%d %H:%M", time.localtime(seconds))
+    """Return a time (Unix seconds) in the local time zone; "" for a damaged one."""
+    try:
+        return time.strftime("%Y-%m-%d %H:%M", time.localtime(seconds))
+    except (OverflowError, OSError, TypeError, ValueError):
+        return ""
 
 
 def describe_ending(message: StoredMessage) -> str:
@@ -212,7 +252,8 @@ def describe_ending(message: StoredMessage) -> str:
 
 def other_choices(message: StoredMessage) -> list[tuple[int, str]]:
     """Return number and text of the choices after the first; the first is number 1."""
-    return [(int(index) + 1, str(text)) for index, text in as_list(message.facts.get("others"))]
+    pairs = [pair for pair in as_list(message.facts.get("others")) if isinstance(pair, list) and len(pair) > 1]
+    return [(index + 1, str(text)) for index, text, *_ in pairs if isinstance(index, int)]
 
 
 def one_line(text: str) -> str:

@@ -1,86 +1,92 @@
 """Run `aiml history show`, `export` and `rm`: print, export and delete conversations."""
 
 import os
+import sqlite3
 import time
 from collections.abc import Sequence
 
-from aiml_cli.core import transcript
 from aiml_cli.core.browse_history import (
-    find_by_words,
-    load_transcripts,
     read_history,
     report_if_empty,
     resolve_shared_options,
+    select_or_latest,
+    show_progress,
 )
-from aiml_cli.core.transcript import Transcript, transcripts_json, transcripts_jsonl, transcripts_markdown
-from aiml_cli.errors import UsageError
+from aiml_cli.core.transcript import Exporter, Transcript, conversation_to_dict, format_conversation
+from aiml_cli.errors import OutputFailed, UsageError
 from aiml_cli.output.json_output import json_line
 from aiml_cli.output.output_file import OutputFile, open_output
 from aiml_cli.settings.options import Options
 from aiml_cli.settings.resolve import Flags
 from aiml_cli.store.history import find_conversations
-from aiml_cli.store.history.database import History, list_damaged_copies
+from aiml_cli.store.history.database import History, Report, is_damaged, list_damaged_copies
 from aiml_cli.store.history.edits import count_copies, delete_conversations, delete_damaged_copies
-from aiml_cli.store.history.find_conversations import StoredConversation
+from aiml_cli.store.history.reader import read_messages
 from aiml_cli.system.questions import confirm
 from aiml_cli.system.stdio import print_err, print_out, write_out
 from aiml_cli.system.terminal import is_terminal
 
-HOW_TO_SELECT = "say ids, or --older-than, or --all"
+HOW_TO_SELECT = "name a conversation by its id, its number in the list or words of it, or use --older-than or --all"
 PRIVATE_UMASK = 0o077
 
 
 def show_conversation(words: Sequence[str], flags: Flags) -> int:
     """Print the conversation that words name, or the latest."""
     options = resolve_shared_options(flags)
-    transcripts = read_history(lambda history: load_transcripts(history, find_by_words(history, words)))
+    with show_progress(options.quiet) as report:
+        transcripts = read_history(lambda history: _load_transcript(history, words, report))
     if not transcripts:
         return report_if_empty(transcripts, "", options)
     if options.json:
-        write_out(json_line(transcript.conversation_to_dict(*transcripts[0]), indent=2))
+        write_out(json_line(conversation_to_dict(*transcripts[0]), indent=2))
         return 0
-    return print_out(transcript.format_conversation(*transcripts[0], verbose=bool(options.verbose)))
+    return print_out(format_conversation(*transcripts[0], verbose=bool(options.verbose)))
+
+
+def _load_transcript(history: History, words: Sequence[str], report: Report) -> list[Transcript]:
+    conversations = select_or_latest(history, words, report)
+    if len(conversations) > 1:
+        raise UsageError("history show takes one conversation", "aiml history export takes several")
+    return [Transcript(found, read_messages(history, found.id)) for found in conversations]
 
 
 def delete_history(words: Sequence[str], flags: Flags, min_age_s: float | None, everything: bool) -> int:
-    """Delete the conversations with some ids, those older than an age, or all with the copies of damaged files.
+    """Delete the conversations that words name, those older than an age, or all with the copies of damaged files.
 
     Raises UsageError if one of them is left because another process is writing it.
     """
     options = resolve_shared_options(flags)
     if bool(words) + (min_age_s is not None) + everything != 1:
-        message = "which conversations?" if not words else "either ids or a flag says which conversations"
+        message = "which conversations?" if not words else "either names or a flag select the conversations"
         raise UsageError(message, HOW_TO_SELECT)
-    in_use = read_history(lambda history: _delete(history, words, min_age_s, options))
+    with show_progress(options.quiet) as report:
+        in_use = read_history(lambda history: _delete(history, words, min_age_s, options, report))
     if in_use:
-        which, names = "it" if len(in_use) == 1 else "them", ", ".join(conversation.name for conversation in in_use)
+        which = "it" if len(in_use) == 1 else "them"
         raise UsageError(
-            f"not deleted, for another process is writing {which}: {names}", "delete again when that has ended"
+            f"not deleted, for another process is writing {which}: {', '.join(in_use)}",
+            "delete again when that has ended",
         )
     return 0
 
 
 def _delete(
-    history: History, words: Sequence[str], min_age_s: float | None, options: Options
-) -> list[StoredConversation]:
-    """Delete conversations, and return those that are in use."""
-    if words:
-        conversations = _find_by_ids(history, words)
-    else:
-        before = float("inf") if min_age_s is None else time.time() - min_age_s
-        conversations = find_conversations.list_conversations(history, before)
+    history: History, words: Sequence[str], min_age_s: float | None, options: Options, report: Report
+) -> list[str]:
+    """Delete conversations, and return the names of those that are in use."""
+    ids = _select_for_deletion(history, words, min_age_s, report)
     copies = 0 if words or min_age_s is not None else count_copies(list_damaged_copies(history.path))
-    if not conversations and not copies:
+    if not ids and not copies:
         reason = "there is no history yet" if min_age_s is None else "nothing was deleted: no conversation is so old"
         _notify(options, reason)
         return []
-    if not words and not _confirm_deletion(_format_counts(len(conversations), copies), options):
+    if not words and not _confirm_deletion(_format_counts(len(ids), copies), options):
         _notify(options, "nothing was deleted")
         return []
-    result = delete_conversations(history, conversations)
+    result = delete_conversations(history, ids, report)
     if copies:
         delete_damaged_copies(history)
-    _notify(options, f"{_format_counts(len(result.deleted), copies)} deleted")
+    _notify(options, f"{_format_counts(result.deleted, copies)} deleted")
     if not result.is_clean:
         print_err(
             f"aiml: some of the text may be in {history.path}-wal until the other processes that read it have ended"
@@ -88,10 +94,10 @@ def _delete(
     return result.in_use
 
 
-def _find_by_ids(history: History, ids: Sequence[str]) -> list[StoredConversation]:
-    """Return the conversations, each once; raise UsageError for an unknown id."""
-    conversations = [find_conversations.get_conversation(history, word) for word in ids]
-    return list({conversation.id: conversation for conversation in conversations}.values())
+def _select_for_deletion(history: History, words: Sequence[str], min_age_s: float | None, report: Report) -> list[int]:
+    if words:
+        return [found.id for found in find_conversations.select_conversations(history, words, report)]
+    return find_conversations.list_ids(history, time.time() - (min_age_s or 0.0))
 
 
 def _confirm_deletion(what: str, options: Options) -> bool:
@@ -115,24 +121,46 @@ def _notify(options: Options, text: str) -> None:
 
 
 def export_history(words: Sequence[str], flags: Flags, export_format: str, output: str | None) -> int:
-    """Write the conversations that words name, or all, to standard output or a file."""
+    """Write the conversations that words name, or all, to standard output or a file, one after the other."""
     options = resolve_shared_options(flags)
     file = _open_private(output) if output else None  # before anything is read, as an answer's file is
-    transcripts: list[Transcript] = []
+    exporter = Exporter(export_format, file.write if file else _print_bytes)
     is_complete = False
-    formats = {"md": transcripts_markdown, "json": transcripts_json, "jsonl": transcripts_jsonl}
     try:
-        transcripts = read_history(lambda history: load_transcripts(history, _select_for_export(history, words)))
-        data = formats[export_format](transcripts)
-        if file:
-            file.write(data)
-        else:
-            print_out(data.decode())
+        with show_progress(options.quiet or not file) as report:
+            read_history(lambda history: _export(history, words, exporter, report))
+        exporter.close()
         is_complete = True
     finally:
         if file:
             file.close(complete=is_complete)
-    return report_if_empty(transcripts, "", options)
+    return report_if_empty(range(exporter.count), "", options)
+
+
+def _print_bytes(data: bytes) -> None:
+    print_out(data.decode())
+
+
+def _export(history: History, words: Sequence[str], exporter: Exporter, report: Report) -> None:
+    """Write conversations, each read on its own: nobody waits for a long read, and the memory has a bound."""
+    ids = [found.id for found in find_conversations.select_conversations(history, words, report)] if words else None
+    ids = find_conversations.list_ids(history) if ids is None else ids
+    for done, conversation in enumerate(ids):
+        try:
+            transcript = _read_transcript(history, conversation)
+        except sqlite3.DatabaseError as error:
+            if exporter.count and is_damaged(error):
+                raise OutputFailed(f"{history.path} is damaged: the export is not complete") from None
+            raise
+        if transcript:
+            exporter.write(transcript)
+        report("exporting", done + 1, len(ids))
+
+
+def _read_transcript(history: History, conversation: int) -> Transcript | None:
+    """Return a conversation; None if another process has deleted it."""
+    found = find_conversations.find_by_id(history, conversation)
+    return Transcript(found, read_messages(history, conversation)) if found else None
 
 
 def _open_private(name: str) -> OutputFile | None:
@@ -142,13 +170,3 @@ def _open_private(name: str) -> OutputFile | None:
         return open_output(name)
     finally:
         os.umask(umask)
-
-
-def _select_for_export(history: History, words: Sequence[str]) -> list[StoredConversation]:
-    """Return conversations by their ids, or else one by its words."""
-    if not words:
-        return find_conversations.list_conversations(history)
-    try:
-        return _find_by_ids(history, words)
-    except UsageError:
-        return find_by_words(history, words)

@@ -6,8 +6,8 @@ A damaged file is moved aside. A file that a newer aiml wrote is left alone.
 import os
 import sqlite3
 import time
-from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 
 from aiml_cli.errors import AimlError, OutputFailed, UsageError
@@ -16,8 +16,19 @@ from aiml_cli.store.history import locks
 from aiml_cli.system.atomic_write import make_private_folder, refuse_symlink
 
 BUSY_TIMEOUT_S = 20.0
+PROBE_TIMEOUT_S = 1.0
+# Long work is done in short transactions, with pauses in which other processes can write.
+SLICE_S, PAUSE_S = 0.05, 0.02
+# Called with what is being done, how much of it is done and how much there is.
+Report = Callable[[str, int, int], None]
 _DAMAGE_CODES = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
 _DAMAGED_SUFFIX = ".damaged-"
+
+
+def ignore_progress(_what: str, _done: int, _total: int) -> None:
+    """Show nothing of what is being done."""
+
+
 # Applied in order, each once; `user_version` counts the applied ones. Never change a migration, only add one.
 MIGRATIONS = (
     """
@@ -66,6 +77,67 @@ MIGRATIONS = (
         PRIMARY KEY (hour, model, endpoint, cost_source)
     ) WITHOUT ROWID;
     """,
+    """
+    -- What is computed from the messages is filled in later, in slices (`edits`), so that this step takes no time
+    -- however large the history is. The full-text index of earlier versions is deleted in slices too.
+    DROP TRIGGER messages_removed;
+    DROP TRIGGER messages_changed;
+    DROP INDEX messages_not_indexed;
+    CREATE INDEX conversations_by_change ON conversations (changed);
+    -- The words of each block of 256 message ids; `messages` has a byte for each message that contains the word.
+    CREATE TABLE block_words (
+        block INTEGER NOT NULL, word TEXT NOT NULL, messages BLOB NOT NULL, PRIMARY KEY (block, word)
+    ) WITHOUT ROWID;
+    -- Blocks that still contain the words of deleted messages.
+    CREATE TABLE stale_blocks (block INTEGER PRIMARY KEY);
+    -- The last message whose words, and whose cost, were added; `cleanings` counts the cleaned blocks.
+    CREATE TABLE positions (name TEXT PRIMARY KEY, value INTEGER NOT NULL) WITHOUT ROWID;
+    INSERT INTO positions VALUES ('words', 0), ('costs', 0), ('cleanings', 0);
+    -- Messages up to that position whose words must be added again.
+    CREATE TABLE not_indexed (message INTEGER PRIMARY KEY);
+    CREATE TABLE costs (
+        message INTEGER PRIMARY KEY, at REAL NOT NULL, model TEXT NOT NULL, endpoint TEXT NOT NULL, host TEXT NOT NULL,
+        input_tokens INTEGER NOT NULL, output_tokens INTEGER NOT NULL, cached_tokens INTEGER NOT NULL,
+        cost_usd REAL, cost_source TEXT NOT NULL
+    );
+    CREATE INDEX costs_by_time ON costs (at);
+    -- A count that is damaged is 0, a price that is none is unknown.
+    CREATE VIEW answer_costs AS
+    WITH answers AS (
+        SELECT *, CASE WHEN json_valid(usage) THEN usage ELSE '{}' END AS counts FROM messages
+        WHERE role = 'assistant' AND state NOT IN ('failed', 'streaming')
+        AND CASE WHEN json_valid(facts) THEN json_extract(facts, '$.replayed') END IS NULL
+    ), numbers AS (
+        SELECT *, json_extract(counts, '$.input_tokens') AS input, json_extract(counts, '$.output_tokens') AS output,
+            json_extract(counts, '$.cached_tokens') AS cached,
+            CASE WHEN typeof(cost_usd) IN ('integer', 'real') AND abs(cost_usd) < 1e9 THEN cost_usd END AS usd
+        FROM answers
+    )
+    SELECT id AS message, at, model, endpoint, host,
+        CASE typeof(input) WHEN 'integer' THEN min(max(input, 0), 1000000000000) ELSE 0 END AS input_tokens,
+        CASE typeof(output) WHEN 'integer' THEN min(max(output, 0), 1000000000000) ELSE 0 END AS output_tokens,
+        CASE typeof(cached) WHEN 'integer' THEN min(max(cached, 0), 1000000000000) ELSE 0 END AS cached_tokens,
+        usd AS cost_usd, CASE WHEN usd IS NULL THEN '' ELSE coalesce(cost_source, '') END AS cost_source
+    FROM numbers;
+    CREATE TRIGGER message_deleted AFTER DELETE ON messages BEGIN
+        INSERT OR IGNORE INTO stale_blocks VALUES (old.id >> 8);
+        DELETE FROM not_indexed WHERE message = old.id;
+        DELETE FROM costs WHERE message = old.id;
+        -- The id of the last message is used again.
+        UPDATE positions SET value = (SELECT coalesce(max(id), 0) FROM messages)
+        WHERE name IN ('words', 'costs') AND value > (SELECT coalesce(max(id), 0) FROM messages);
+    END;
+    CREATE TRIGGER text_changed AFTER UPDATE OF text ON messages
+    WHEN old.id <= (SELECT value FROM positions WHERE name = 'words') BEGIN
+        INSERT OR IGNORE INTO not_indexed VALUES (old.id);
+    END;
+    CREATE TRIGGER cost_changed
+    AFTER UPDATE OF at, role, state, endpoint, host, model, usage, cost_usd, cost_source, facts ON messages
+    WHEN old.id <= (SELECT value FROM positions WHERE name = 'costs') BEGIN
+        DELETE FROM costs WHERE message = old.id;
+        INSERT INTO costs SELECT * FROM answer_costs WHERE message = old.id;
+    END;
+    """,
 )
 
 
@@ -87,6 +159,18 @@ class History:
             raise
         self.connection.execute("COMMIT")
 
+    def run_in_slices(self, step: Callable[[sqlite3.Connection], bool], report: Callable[[], None]) -> None:
+        """Call `step` in short transactions until it returns False; each call should take a few milliseconds."""
+        is_done = False
+        while not is_done:
+            with self.transaction() as db:
+                until = time.monotonic() + SLICE_S
+                while not (is_done := not step(db)) and time.monotonic() < until:
+                    pass
+            if not is_done:
+                report()
+                time.sleep(PAUSE_S)
+
     def close(self) -> None:
         """Close the file; SQLite removes its journal files when the last process closes it."""
         self.connection.close()
@@ -101,6 +185,8 @@ def open_history() -> History:
     make_private_folder(path.parent)
     refuse_symlink(path)
     with translate_errors(path):
+        # SQLite would wait for a lock that the file system cannot give.
+        locks.check_support(lock_path(path))
         try:
             return History(_connect(path), path)
         except sqlite3.DatabaseError as error:
@@ -131,6 +217,15 @@ def open_existing() -> History | None:
     return open_history() if path and path.exists() else None
 
 
+def is_locked() -> bool:
+    """True if another process has kept the history locked for a second."""
+    path = paths.require_path(paths.history_file())
+    with suppress(sqlite3.OperationalError), closing(sqlite3.connect(path, PROBE_TIMEOUT_S)) as connection:
+        connection.execute("BEGIN IMMEDIATE")
+        return False
+    return True
+
+
 def is_damaged(error: sqlite3.Error) -> bool:
     """True if the error means that the file itself is damaged."""
     return getattr(error, "sqlite_errorcode", 0) & 0xFF in _DAMAGE_CODES
@@ -154,15 +249,10 @@ def translate_errors(path: Path) -> Iterator[None]:
 
 
 def _is_sound(path: Path) -> bool:
-    """Check the file, and rebuild its search index."""
+    """True if the file is a database without damage: another process may have replaced the damaged one."""
     try:
         with closing(sqlite3.connect(path, BUSY_TIMEOUT_S, isolation_level=None)) as connection:
-            if connection.execute("PRAGMA quick_check(1)").fetchone()[0] != "ok":
-                return False
-            if _read_version(connection):
-                connection.execute("INSERT INTO words (words) VALUES ('rebuild')")
-                connection.execute("UPDATE messages SET indexed = 1 WHERE NOT indexed")
-            return True
+            return bool(connection.execute("PRAGMA quick_check(1)").fetchone()[0] == "ok")
     except sqlite3.DatabaseError as error:
         if is_damaged(error):
             return False
@@ -192,6 +282,8 @@ def _connect(path: Path) -> sqlite3.Connection:
     try:
         # A crash of the program loses nothing, a power cut only the last moments.
         connection.executescript("PRAGMA synchronous = NORMAL; PRAGMA foreign_keys = ON; PRAGMA cache_size = -256")
+        # What is deleted is overwritten: the pieces of an answer as well as whole conversations.
+        connection.execute("PRAGMA secure_delete = ON")
         _migrate(connection, path)
     except BaseException:
         connection.close()
@@ -218,6 +310,8 @@ def _migrate(connection: sqlite3.Connection, path: Path) -> None:
     if version > len(MIGRATIONS):
         raise UsageError(f"{path} was written by a newer aiml", "update aiml, or say --no-log")
     with locks.hold_lock(lock_path(path), locks.WHOLE_FILE):
+        if not version:
+            connection.execute("PRAGMA auto_vacuum = INCREMENTAL")  # works only before the first table
         connection.execute("PRAGMA journal_mode = WAL")
         # Read again: another process may have migrated the file while this one waited.
         for i in range(_read_version(connection), len(MIGRATIONS)):

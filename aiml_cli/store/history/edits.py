@@ -4,15 +4,22 @@ import json
 import re
 import sqlite3
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
+from functools import partial
 from typing import NamedTuple
 
 from aiml_cli.errors import UsageError
 from aiml_cli.store.history import find_conversations, locks, reader
-from aiml_cli.store.history.database import History, list_damaged_copies, translate_errors
+from aiml_cli.store.history.database import History, Report, ignore_progress, list_damaged_copies, translate_errors
 from aiml_cli.store.history.find_conversations import StoredConversation
+from aiml_cli.store.history.word_index import chunk_ids, clean_index
 from aiml_cli.store.history.writer import generate_name
+
+LOCKED_TOGETHER = 64  # conversations
+MAX_VACUUM_SIZE = 8 << 20  # a larger file is made smaller page by page
+PAGES_PER_STEP = 50
+CHECKPOINT_MS = 200
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}")
 # A copy has cost nothing, so its usage and cost are NULL.
@@ -84,23 +91,27 @@ def _name_conflict(name: str) -> UsageError:
 
 
 class DeleteResult(NamedTuple):
-    """The deleted conversations, those that a process is still writing, and whether no trace is left on the disk."""
+    """How many were deleted, which were not because they are being written, and whether no trace is on the disk."""
 
-    deleted: list[StoredConversation]
-    in_use: list[StoredConversation]
+    deleted: int
+    in_use: list[str]
     is_clean: bool
 
 
-def delete_conversations(history: History, conversations: Sequence[StoredConversation]) -> DeleteResult:
-    """Delete the conversations that no process is writing; raise OutputFailed."""
+def delete_conversations(history: History, ids: Sequence[int], report: Report = ignore_progress) -> DeleteResult:
+    """Delete the conversations that no process is writing, in slices; raise OutputFailed.
+
+    A conversation that is deleted when the process is killed may have lost its first messages only.
+    """
+    in_use = []
     with translate_errors(history.path):
-        deleted = [conversation for conversation in conversations if _acquire_unused(history, conversation)]
-        try:
-            is_clean = _delete(history, deleted) if deleted else True
-        finally:
-            for conversation in deleted:
-                locks.release(history.lock_file, conversation.id)
-    return DeleteResult(deleted, [each for each in conversations if each not in deleted], is_clean)
+        for done, chunk in enumerate(chunk_ids(ids, LOCKED_TOGETHER)):
+            in_use += _delete_unused(history, chunk, partial(report, "deleting", done * LOCKED_TOGETHER, len(ids)))
+        is_clean = True
+        if len(in_use) < len(ids):
+            clean_index(history, report)
+            is_clean = _shrink(history, report)
+    return DeleteResult(len(ids) - len(in_use), in_use, is_clean)
 
 
 def delete_damaged_copies(history: History) -> None:
@@ -115,26 +126,65 @@ def count_copies(copies: Sequence[object]) -> int:
     return sum(not str(copy).endswith(("-wal", "-shm")) for copy in copies)
 
 
-def _acquire_unused(history: History, conversation: StoredConversation) -> bool:
-    return not locks.is_held(history.lock_file, conversation.id) and locks.acquire(history.lock_file, conversation.id)
+def _delete_unused(history: History, ids: Sequence[int], report: Callable[[], None]) -> list[str]:
+    """Delete conversations, and return the names of those that are in use."""
+    unused = [conversation for conversation in ids if _acquire_unused(history, conversation)]
+    try:
+        if unused:
+            history.run_in_slices(partial(_delete_message, list(unused)), report)
+            report()
+    finally:
+        for conversation in unused:
+            locks.release(history.lock_file, conversation)
+    names = "SELECT name FROM conversations WHERE id = ?"
+    rows = (history.connection.execute(names, (left,)).fetchone() for left in ids if left not in unused)
+    return [name for (name,) in filter(None, rows)]
 
 
-def _delete(history: History, conversations: Sequence[StoredConversation]) -> bool:
-    # With temporary files on disk, VACUUM would copy the whole history into the temporary directory.
-    history.connection.executescript("PRAGMA secure_delete = ON; PRAGMA temp_store = MEMORY")
-    with locks.hold_lock(history.lock_file, locks.WHOLE_FILE):
-        ids = [(conversation.id,) for conversation in conversations]
-        with history.transaction() as db:
-            db.executemany("DELETE FROM messages WHERE conversation = ?", ids)
-            db.executemany("DELETE FROM conversations WHERE id = ?", ids)
-            # The index contains the words of deleted rows until it is rebuilt.
-            db.execute("INSERT INTO words (words) VALUES ('rebuild')")
-            db.execute("UPDATE messages SET indexed = 1 WHERE NOT indexed")
-        return _shrink(history.connection)
+def _acquire_unused(history: History, conversation: int) -> bool:
+    return not locks.is_held(history.lock_file, conversation) and locks.acquire(history.lock_file, conversation)
 
 
-def _shrink(connection: sqlite3.Connection) -> bool:
+def _delete_message(conversations: list[int], db: sqlite3.Connection) -> bool:
+    """Delete a message of the first conversation, or the conversation when it has none; return whether more is left."""
+    message = db.execute("SELECT min(id) FROM messages WHERE conversation = ?", conversations[:1]).fetchone()
+    if message[0] is not None:
+        db.execute("DELETE FROM messages WHERE id = ?", message)
+    else:
+        db.execute("DELETE FROM conversations WHERE id = ?", conversations[:1])
+        del conversations[0]
+    return bool(conversations)
+
+
+def _shrink(history: History, report: Report) -> bool:
     """Free unused pages and empty the journal; return False if another process is reading it."""
+    db = history.connection
+    pages, size, free = (
+        db.execute(f"PRAGMA {name}").fetchone()[0] for name in ("page_count", "page_size", "freelist_count")
+    )
+    # With temporary files on disk, VACUUM would copy the history into the temporary directory.
+    db.execute("PRAGMA temp_store = MEMORY")
     with suppress(sqlite3.OperationalError):  # the disk is full; the freed pages are zeroed in any case
-        connection.execute("VACUUM")
-    return not connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0]
+        if (pages - free) * size <= MAX_VACUUM_SIZE:
+            db.execute("PRAGMA auto_vacuum = INCREMENTAL")  # for a file of an earlier version
+            db.execute("VACUUM")
+        elif free:
+            _free_pages(history, free, report)
+    with suppress(sqlite3.OperationalError):
+        db.execute(f"PRAGMA busy_timeout = {CHECKPOINT_MS}")  # meanwhile nobody can write
+        return not db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0]
+    return False
+
+
+def _free_pages(history: History, total: int, report: Report) -> None:
+    """Return unused pages to the disk; in a file of an earlier version they are left for new conversations."""
+
+    def step(db: sqlite3.Connection) -> bool:
+        db.execute(f"PRAGMA incremental_vacuum({PAGES_PER_STEP})").fetchall()
+        left = db.execute("PRAGMA freelist_count").fetchone()[0]
+        report("freeing space", total - left, total)
+        is_progress, progress[0] = left < progress[0], left
+        return bool(left and is_progress)
+
+    progress = [total]
+    history.run_in_slices(step, lambda: None)

@@ -1,31 +1,38 @@
-"""Find conversations in the history: by id, session or words, with a snippet of the text that matches."""
+"""Find conversations in the history: by id, number, session or words, with a snippet of the text that matches."""
 
+import json
 import math
-from typing import TYPE_CHECKING, Any, NamedTuple
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import closing
+from itertools import islice
+from typing import Any, NamedTuple
 
 from aiml_cli.errors import UsageError
 from aiml_cli.settings.value_types import suggest
-from aiml_cli.store.history.database import History
+from aiml_cli.store.history.database import History, Report, ignore_progress
+from aiml_cli.store.history.word_index import Query, find_candidates, index_new_messages
 
-if TYPE_CHECKING:
-    from collections.abc import Iterable
-
-SNIPPET_TOKENS = 24  # in a snippet that FTS5 makes
-CHARS_BEFORE, CHARS_AFTER = 40, 80  # in a snippet that is made here
-_COLUMNS = "c.name, c.title, c.changed, m.role, m.at, m.model"
-_JOIN = "JOIN conversations c ON c.id = m.conversation"
-_NEWEST_FIRST = "ORDER BY c.changed DESC, c.id DESC"
-# One message of each conversation; only these get a snippet, because snippets are slow.
-_LATEST = f"SELECT max(m.id) FROM {{}} {_JOIN} WHERE {{}} GROUP BY m.conversation {_NEWEST_FIRST} LIMIT ?"
+CHARS_BEFORE, CHARS_AFTER = 40, 80  # in a snippet
 LAST = "last"
-_NOT_INDEXED = "indexed = 0 AND state != 'streaming'"
-_MATCHING = "SELECT m.conversation FROM words w JOIN messages m ON m.id = w.rowid WHERE words MATCH ?"
+MAX_NUMBER = 999  # a larger number is a word
+MIN_BEGINNING = 3  # a shorter beginning of an id is first taken for a word
+MAX_SHOWN = 10  # of the conversations that an ambiguous word names
+FEW_CANDIDATES = 1000
+_NEWEST_FIRST = "ORDER BY c.changed DESC, c.id DESC"
 _SUMMARIES = """
     SELECT c.name, c.title, c.begun, c.changed, (SELECT count(*) FROM messages WHERE conversation = c.id),
         last.state, last.endpoint, last.model
     FROM conversations c
     LEFT JOIN messages last ON last.id =
-        (SELECT max(id) FROM messages WHERE conversation = c.id AND role = 'assistant')
+        (SELECT id FROM messages WHERE conversation = c.id AND role = 'assistant' ORDER BY id DESC LIMIT 1)
+"""
+# Few candidates are looked up; for many, the conversations are gone through until enough of them match.
+_FEW = f"""
+    SELECT c.id, m.id FROM json_each(?) AS wanted CROSS JOIN messages m ON m.id = wanted.value
+    CROSS JOIN conversations c ON c.id = m.conversation {_NEWEST_FIRST}, m.id DESC
+"""
+_MANY = f"""
+    SELECT c.id, m.id FROM conversations c CROSS JOIN messages m ON m.conversation = c.id {_NEWEST_FIRST}, m.id DESC
 """
 
 
@@ -39,44 +46,6 @@ class SearchHit(NamedTuple):
     at: float
     model: str
     snippet: str
-
-
-def search_history(history: History, words: str, limit: int = 0) -> list[SearchHit]:
-    """Return the conversations that contain all words, the newest first (limit 0: no limit).
-
-    If the index finds nothing, the texts are searched: emoji or a part of a Chinese sentence are no words to it.
-    """
-    terms = clean_query(words).split()
-    if not terms:
-        return []
-    index_new_messages(history)
-    return _search_index(history, fts_query(words), limit) or _search_texts(history, terms, limit)
-
-
-def _search_index(history: History, query: str, limit: int) -> list[SearchHit]:
-    latest = _LATEST.format("words w JOIN messages m ON m.id = w.rowid", "words MATCH ?")
-    rows: Any = history.connection.execute(
-        f"SELECT {_COLUMNS}, snippet(words, 0, '', '', '…', {SNIPPET_TOKENS})"
-        f" FROM words JOIN messages m ON m.id = words.rowid"
-        f" {_JOIN} WHERE words MATCH ? AND words.rowid IN ({latest}) {_NEWEST_FIRST}",
-        (query, query, limit or -1),
-    )
-    return [SearchHit(*row) for row in rows]
-
-
-def _search_texts(history: History, terms: list[str], limit: int) -> list[SearchHit]:
-    latest = _LATEST.format("messages m", " AND ".join("instr(lower(m.text), lower(?))" for _ in terms))
-    rows: Any = history.connection.execute(
-        f"SELECT {_COLUMNS}, m.text FROM messages m {_JOIN} WHERE m.id IN ({latest}) {_NEWEST_FIRST}",
-        (*terms, limit or -1),
-    )
-    return [SearchHit._make([*columns, _cut_snippet(text, terms[0])]) for *columns, text in rows]
-
-
-def _cut_snippet(text: str, term: str) -> str:
-    position = max(text.lower().find(term.lower()), 0)
-    start, end = max(0, position - CHARS_BEFORE), position + CHARS_AFTER
-    return ("…" if start else "") + text[start:end] + ("…" if end < len(text) else "")
 
 
 class StoredConversation(NamedTuple):
@@ -104,34 +73,128 @@ class ConversationSummary(NamedTuple):
     model: str | None
 
 
+def search_history(history: History, words: str, limit: int, report: Report = ignore_progress) -> list[SearchHit]:
+    """Return the conversations with a message that matches a query, the newest first (limit 0: no limit)."""
+    query = Query(words)
+    matches = _find_matches(history, query, report)
+    return [_make_hit(history, query, message) for _, message in islice(matches, limit or None)]
+
+
+def list_summaries(history: History, limit: int = 0) -> list[ConversationSummary]:
+    """Return the conversations, the newest first (limit 0: no limit)."""
+    rows: Any = history.connection.execute(f"{_SUMMARIES} {_NEWEST_FIRST} LIMIT ?", (limit or -1,))
+    return [ConversationSummary(*row) for row in rows]
+
+
+def search_summaries(
+    history: History, words: str, limit: int, report: Report = ignore_progress
+) -> list[ConversationSummary]:
+    """Return the conversations with a message that matches a query, the newest first (limit 0: no limit)."""
+    matches = islice(_find_matches(history, Query(words), report), limit or None)
+    rows = (history.connection.execute(f"{_SUMMARIES} WHERE c.id = ?", (found,)).fetchone() for found, _ in matches)
+    return [ConversationSummary(*row) for row in rows if row]
+
+
+def _find_matches(history: History, query: Query, report: Report) -> Iterator[tuple[int, int]]:
+    """Yield the ids of the conversations that match, and of their latest messages that do, the newest first."""
+    if not query:
+        return
+    index_new_messages(history, report)
+    candidates, last = find_candidates(history, query), None
+    with closing(_select_candidates(history, candidates)) as rows:
+        for conversation, message in rows:
+            is_candidate = conversation != last and message in candidates
+            if is_candidate and query.find(_read_text(history, message)):
+                last = conversation
+                yield conversation, message
+
+
+def _select_candidates(history: History, candidates: set[int]) -> Any:
+    if len(candidates) <= FEW_CANDIDATES:
+        return history.connection.execute(_FEW, (json.dumps(list(candidates)),))
+    return history.connection.execute(_MANY)
+
+
+def _read_text(history: History, message: int) -> str:
+    row = history.connection.execute("SELECT text FROM messages WHERE id = ?", (message,)).fetchone()
+    return str(row[0]) if row else ""
+
+
+def _make_hit(history: History, query: Query, message: int) -> SearchHit:
+    *columns, text = history.connection.execute(
+        "SELECT c.name, c.title, c.changed, m.role, m.at, m.model, m.text"
+        " FROM messages m JOIN conversations c ON c.id = m.conversation WHERE m.id = ?",
+        (message,),
+    ).fetchone()
+    return SearchHit._make([*columns, _cut_snippet(str(text), query)])
+
+
+def _cut_snippet(text: str, query: Query) -> str:
+    """Return the line with the first word of the query, shortened around the word."""
+    number, position = query.find(text) or (0, 0)
+    line = text.split("\n", number + 1)[number]
+    start, end = max(0, position - CHARS_BEFORE), position + CHARS_AFTER
+    return ("…" if start else "") + line[start:end] + ("…" if end < len(line) else "")
+
+
+def select_conversations(
+    history: History, words: Sequence[str], report: Report = ignore_progress
+) -> list[StoredConversation]:
+    """Return the conversations that words name: each word one, or else all words together the one that has them.
+
+    A word is an id, the beginning of one, `last`, or a number in the list. Raises UsageError for none and several.
+    """
+    named = [_find_named(history, word) for word in words]
+    if all(len(conversations) == 1 for conversations in named):
+        return list({found.id: found for (found,) in named}.values())
+    text = " ".join(words)
+    matches = _find_matches(history, Query(text), report)
+    found = [get_by_id(history, conversation) for conversation, _ in islice(matches, MAX_SHOWN + 1)]
+    found = found or next((several for several in named if len(several) > 1), [])
+    if not found and len(words) == 1:
+        found = _find_by_beginning(history, text)
+    if len(found) == 1:
+        return found
+    if found:
+        raise UsageError(f"several conversations match {text!r}:\n{_format_candidates(found)}", "name one by its id")
+    unknown = [word for word, conversations in zip(words, named, strict=True) if not conversations]
+    raise _not_found(history, unknown[0] if len(unknown) < len(words) else text)
+
+
+def _format_candidates(conversations: Sequence[StoredConversation]) -> str:
+    lines = [f"  {found.name}  {' '.join(found.title.split())}" for found in conversations[:MAX_SHOWN]]
+    return "\n".join(lines + ["  …"] * (len(conversations) > MAX_SHOWN))
+
+
+def _not_found(history: History, words: str) -> UsageError:
+    if words == LAST:
+        return UsageError("there is no conversation yet")
+    return UsageError(f"no conversation is called {words!r}, or contains it", _suggest_conversation(history, words))
+
+
 def last_in_session(history: History, session: str) -> StoredConversation | None:
     """Return the conversation that changed last in a session."""
     return _select_one(history, "place = ? ORDER BY changed DESC, id DESC LIMIT 1", session)
 
 
-def find_conversation(history: History, words: str) -> StoredConversation:
-    """Return the conversation with this name or unique beginning of a name, else the latest that contains the words.
+def find_latest(history: History) -> StoredConversation | None:
+    """Return the conversation that changed last."""
+    return _select_one(history, "1 ORDER BY changed DESC, id DESC LIMIT 1")
 
-    `last` is the latest of all. Raises UsageError if there is none.
+
+def find_conversation(history: History, words: str, report: Report = ignore_progress) -> StoredConversation:
+    """Return the conversation that a word names, as `select_conversations`, else the latest that contains the words.
+
+    Raises UsageError if there is none.
     """
-    words = clean_query(words)
-    if words == LAST:
-        conversation = _select_one(history, "1 ORDER BY changed DESC, id DESC LIMIT 1")
-        message = "there is no conversation yet"
-    else:
-        conversation = _find_by_name(history, words) or _find_by_words(history, words)
-        message = f"no conversation is called {words!r}, or speaks of it"
-    if conversation is None:
-        raise UsageError(message, _suggest_conversation(history, words))
-    return conversation
-
-
-def get_conversation(history: History, name: str) -> StoredConversation:
-    """Return the conversation with this name or unique beginning of a name; raise UsageError if there is none."""
-    conversation = _find_by_name(history, clean_query(name))
-    if conversation is None:
-        raise UsageError(f"no conversation is called {name!r}", _suggest_conversation(history, name))
-    return conversation
+    named = _find_named(history, words)
+    if len(named) == 1:
+        return named[0]
+    for conversation, _ in _find_matches(history, Query(words), report):
+        return get_by_id(history, conversation)
+    if len(found := _find_by_beginning(history, words)) == 1:
+        return found[0]
+    raise _not_found(history, words)
 
 
 def get_by_id(history: History, conversation: int) -> StoredConversation:
@@ -139,40 +202,20 @@ def get_by_id(history: History, conversation: int) -> StoredConversation:
     return _select(history, "id = ?", conversation)[0]
 
 
-def list_conversations(history: History, before: float = math.inf) -> list[StoredConversation]:
-    """Return the conversations that have not changed since a Unix time, the oldest first."""
-    return _select(history, "changed < ? ORDER BY changed, id", before)
+def find_by_id(history: History, conversation: int) -> StoredConversation | None:
+    """Return the conversation with this id, None if it was deleted."""
+    return _select_one(history, "id = ?", conversation)
 
 
-def list_summaries(history: History, words: str = "", limit: int = 0) -> list[ConversationSummary]:
-    """Return the conversations that contain the words, or all, the newest first (limit 0: no limit)."""
-    if query := fts_query(words):
-        index_new_messages(history)
-    rows = history.connection.execute(
-        f"{_SUMMARIES} {f'WHERE c.id IN ({_MATCHING})' if query else ''} ORDER BY c.changed DESC, c.id DESC LIMIT ?",
-        (*([query] if query else []), limit or -1),
-    )
-    return [ConversationSummary(*row) for row in rows]
+def list_conversations(history: History) -> list[StoredConversation]:
+    """Return all conversations, the one that changed last at the end."""
+    return _select(history, "1 ORDER BY changed, id")
 
 
-def fts_query(words: str) -> str:
-    """Return an FTS5 query for texts that contain all words; the last may be the beginning of one."""
-    quoted = ['"' + word.replace('"', '""') + '"' for word in clean_query(words).split()]
-    return " ".join(quoted) + ("*" if quoted else "")
-
-
-def clean_query(words: str) -> str:
-    """Replace lone surrogates and NUL characters, which SQLite does not accept in a text."""
-    return words.encode("utf-8", "replace").decode().replace("\0", " ")
-
-
-def index_new_messages(history: History) -> None:
-    """Add the messages that were written since the last search to the index."""
-    if history.connection.execute(f"SELECT 1 FROM messages WHERE {_NOT_INDEXED} LIMIT 1").fetchone() is None:
-        return
-    with history.transaction() as db:
-        db.execute(f"INSERT INTO words (rowid, text) SELECT id, text FROM messages WHERE {_NOT_INDEXED}")
-        db.execute(f"UPDATE messages SET indexed = 1 WHERE {_NOT_INDEXED}")
+def list_ids(history: History, before: float = math.inf) -> list[int]:
+    """Return the ids of the conversations that have not changed since a Unix time, the oldest first."""
+    query = "SELECT id FROM conversations WHERE changed < ? ORDER BY changed, id"
+    return [conversation for (conversation,) in history.connection.execute(query, (before,))]
 
 
 def _suggest_conversation(history: History, name: str) -> str:
@@ -180,19 +223,31 @@ def _suggest_conversation(history: History, name: str) -> str:
     return f"{suggest(name, [row[0] for row in rows])} aiml history list shows those there are".lstrip()
 
 
-def _find_by_name(history: History, name: str) -> StoredConversation | None:
-    conversation = _select_one(history, "name = ?", name)
-    if conversation or not name.isalnum():
-        return conversation
-    matches = _select(history, "name GLOB ? LIMIT 2", name + "*")
-    return matches[0] if len(matches) == 1 else None
+def _find_named(history: History, word: str) -> list[StoredConversation]:
+    """Return the conversations that a word names without a search, several for an ambiguous beginning."""
+    word = _make_storable(word)
+    if conversation := _select_one(history, "name = ?", word):
+        return [conversation]
+    if word == LAST:
+        return list(filter(None, [find_latest(history)]))
+    if word.isdecimal() and word.isascii() and 0 < int(word[:9]) <= MAX_NUMBER:
+        numbered = _select(history, "1 ORDER BY changed DESC, id DESC LIMIT 1 OFFSET ?", int(word) - 1)
+        if numbered:
+            return numbered
+    return _find_by_beginning(history, word) if len(word) >= MIN_BEGINNING else []
 
 
-def _find_by_words(history: History, words: str) -> StoredConversation | None:
-    if not words.strip():
-        return None
-    index_new_messages(history)
-    return _select_one(history, f"id IN ({_MATCHING}) ORDER BY changed DESC, id DESC LIMIT 1", fts_query(words))
+def _find_by_beginning(history: History, word: str) -> list[StoredConversation]:
+    """Return the conversations whose ids begin with a word, a few more than are shown."""
+    word = _make_storable(word)
+    if not word:
+        return []
+    return _select(history, "name >= ? AND name < ? LIMIT ?", word, word + "\U0010ffff", MAX_SHOWN + 1)
+
+
+def _make_storable(text: str) -> str:
+    """Replace lone surrogates and NUL characters, which SQLite does not accept in a text."""
+    return text.encode("utf-8", "replace").decode().replace("\0", " ")
 
 
 def _select_one(history: History, where: str, *values: Any) -> StoredConversation | None:

@@ -12,6 +12,7 @@ from pathlib import Path
 from threading import RLock
 
 WHOLE_FILE = 0  # locked to create, move or shrink the history; the bytes of conversations begin at 1
+_PROBE = 1 << 60  # plus the process id: a byte that no other process locks
 
 # Closing any descriptor of a file releases all locks of the process on it, so each file is opened once.
 _descriptors: dict[Path, int] = {}
@@ -19,6 +20,17 @@ _counts: Counter[tuple[Path, int]] = Counter()
 _guard = RLock()
 # File locks exclude other processes, but not the other threads of this one.
 _thread_lock = RLock()
+
+
+def check_support(path: Path) -> None:
+    """Raise OSError at once if the file system cannot lock files, or if the file cannot be opened."""
+    with _guard:
+        byte = _PROBE + os.getpid()
+        try:
+            fcntl.lockf(_open_file(path), fcntl.LOCK_EX | fcntl.LOCK_NB, 1, byte)
+            fcntl.lockf(_open_file(path), fcntl.LOCK_UN, 1, byte)
+        finally:
+            _close_unused(path)
 
 
 def acquire(path: Path, byte: int, *, wait: bool = False) -> bool:

@@ -1,16 +1,18 @@
-"""Sum up by hour and model what requests cost whose answers are not saved in the history."""
+"""Read what requests cost, and sum up by hour and model what those cost whose answers are not saved."""
 
+import sqlite3
 import time
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
-from aiml_cli.store.history.database import History, open_history, translate_errors
-from aiml_cli.store.history.reader import parse_column
+from aiml_cli.store.history.database import History, Report, ignore_progress, open_history, translate_errors
 
 HOUR_S = 3600
+ANSWERS_PER_STEP = 200
 GATEWAY, ESTIMATE, UNKNOWN = "gateway", "estimate", ""
+_COUNT_SUMS = "sum(input_tokens), sum(output_tokens), sum(cached_tokens)"
 _SUMS = ("requests", "input_tokens", "output_tokens", "cost_usd")
 
 
@@ -50,18 +52,19 @@ def add_spending(  # noqa: PLR0917 - the columns of a row
         return history.damaged_copy
 
 
-def read_spending(history: History, since: float) -> Iterator[SpendingEntry]:
-    """Yield the cost of each answer saved since a Unix time, without replayed ones, then the sums."""
+def read_spending(history: History, since: float, report: Report = ignore_progress) -> Iterator[SpendingEntry]:
+    """Yield what was spent since a Unix time: on saved answers, without replayed ones, then on other requests.
+
+    Answers of known cost are summed up by day of the local time zone.
+    """
+    _count_new_answers(history, report)
     answers = history.connection.execute(
-        "SELECT at, model, endpoint, host, usage, cost_usd, cost_source FROM messages"
-        " WHERE role = 'assistant' AND state NOT IN ('failed', 'streaming') AND at >= ?"
-        " AND CASE WHEN json_valid(facts) THEN json_extract(facts, '$.replayed') END IS NULL",
+        f"SELECT min(at), model, endpoint, host, count(*), {_COUNT_SUMS}, total(cost_usd), cost_source"
+        " FROM costs WHERE at >= ? GROUP BY date(at, 'unixepoch', 'localtime'), model, endpoint, host, cost_source,"
+        f" CASE cost_source WHEN '{UNKNOWN}' THEN message END",
         (since,),
     )
-    for at, model, endpoint, host, usage, cost, source in answers:
-        cost_source = UNKNOWN if cost is None else source or UNKNOWN
-        tokens = _parse_usage(usage)
-        yield SpendingEntry._make((at, model, endpoint, host, 1, *tokens, cost or 0.0, cost_source))
+    yield from map(SpendingEntry._make, answers)
     sums = history.connection.execute(
         f"SELECT hour, model, endpoint, {', '.join(_SUMS)}, cost_source FROM spent WHERE hour >= ?",
         (int(since // HOUR_S),),
@@ -70,8 +73,28 @@ def read_spending(history: History, since: float) -> Iterator[SpendingEntry]:
         yield SpendingEntry._make((hour * HOUR_S, model, endpoint, "", requests, *tokens, 0, cost, source))
 
 
-def _parse_usage(column: Any) -> list[int]:
-    """Return the input, output and cached tokens; a damaged value counts as 0."""
-    usage = parse_column(column, {})
-    counts = (usage.get(name) for name in ("input_tokens", "output_tokens", "cached_tokens"))
-    return [max(0, count) if isinstance(count, int) else 0 for count in counts]
+def _count_new_answers(history: History, report: Report) -> None:
+    """Add the answers that were written since the last call to the table of costs."""
+    (last,) = history.connection.execute("SELECT coalesce(max(id), 0) FROM messages").fetchone()
+    position = _read_position(history.connection)
+    if position < last:
+        history.run_in_slices(_count_some, lambda: report("adding up", _read_position(history.connection), last))
+
+
+def _count_some(db: sqlite3.Connection) -> bool:
+    """Add the next answers, and return whether there may be more; one that is still streaming is added at its end."""
+    position = _read_position(db)
+    (last,) = db.execute(
+        "SELECT max(id) FROM (SELECT id FROM messages WHERE id > ? ORDER BY id LIMIT ?)", (position, ANSWERS_PER_STEP)
+    ).fetchone()
+    if last is None:
+        return False
+    db.execute(
+        "INSERT OR REPLACE INTO costs SELECT * FROM answer_costs WHERE message > ? AND message <= ?", (position, last)
+    )
+    db.execute("UPDATE positions SET value = ? WHERE name = 'costs'", (last,))
+    return True
+
+
+def _read_position(db: sqlite3.Connection) -> int:
+    return int(db.execute("SELECT value FROM positions WHERE name = 'costs'").fetchone()[0])

@@ -286,7 +286,7 @@ def test_no_word_is_an_operator(words: str, capfd: Capture) -> None:
     assert main(["history", "search", "--", words]) == 0
     told = capfd.readouterr()
     assert told.out == ""
-    assert "nothing in the history speaks of" in told.err
+    assert "no conversation contains" in told.err
     assert main(["history", "list", "--", words]) == 0
     assert main(["history", "show", "--", words]) == 2
 
@@ -374,7 +374,6 @@ def test_an_export_is_private_and_replaces_the_file_whole(tmp_path: Path, capfd:
 def test_rm_deletes_what_is_named_and_nothing_where_one_name_is_wrong(capfd: Capture) -> None:
     names = [write(words) for words in ("one", "two", "three")]
     assert main(["history", "rm", names[0], "wrong"]) == 2
-    assert main(["history", "rm", "two"]) == 2  # words are too little to delete by
     assert len(titles(capfd)) == 3
     assert main(["history", "rm", names[0], names[1][:5]]) == 0
     assert capfd.readouterr().err.endswith("aiml: 2 conversations deleted\n")

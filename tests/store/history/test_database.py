@@ -14,7 +14,7 @@ import pytest
 
 from aiml_cli.errors import OutputFailed, UsageError
 from aiml_cli.store import paths
-from aiml_cli.store.history import database, find_conversations, locks, reader, writer
+from aiml_cli.store.history import database, find_conversations, locks, reader, word_index, writer
 from aiml_cli.store.history.database import MIGRATIONS, History
 from aiml_cli.store.history.writer import AnswerEnd, NewExchange, NewMessage
 
@@ -260,16 +260,6 @@ def test_of_many_that_find_the_damage_one_moves_the_file_and_none_loses_a_row() 
         }
 
 
-def test_an_index_that_is_damaged_is_made_anew() -> None:
-    filled(20)
-    with closing(sqlite3.connect(file())) as connection:
-        connection.execute("UPDATE words_data SET block = x'ff00ff00'")
-        connection.commit()
-    with closing(database.recreate_history()) as found:
-        assert found.damaged_copy is None
-        assert len(rows(found, "SELECT rowid FROM words WHERE words MATCH 'question'")) == 20
-
-
 @pytest.mark.promise("history-rows")
 def test_many_processes_at_once_lose_no_row() -> None:
     writers = [subprocess.Popen(python(WRITE_20, name), stderr=subprocess.PIPE) for name in range(50)]
@@ -281,8 +271,8 @@ def test_many_processes_at_once_lose_no_row() -> None:
         answers = rows(found, "SELECT text, state FROM messages WHERE role = 'assistant'")
         assert sorted(answers) == sorted((each, "complete") for each in wanted)
         assert rows(found, "SELECT count(*) FROM pieces") == [(0,)]
-        find_conversations.index_new_messages(found)
-        assert len(rows(found, "SELECT rowid FROM words WHERE words MATCH 'w49n19'")) == 2
+        word_index.index_new_messages(found, database.ignore_progress)
+        assert len(word_index.find_candidates(found, word_index.Query("w49n19"))) == 2
 
 
 @pytest.mark.promise("kept")
