@@ -65,6 +65,9 @@ class Option(Generic[T]):
 
     Without a body path it is local and never sent. `per_call`: it has a flag, but no environment variable and no config
     key. `only_endpoint`: the one endpoint that a local option is for. `attribute`: its name in `Options`.
+    `template`: a template, which others may have written, can set it. It says what is asked and how the answer is
+    shown; never where to send, or what to run, read, write or keep. `sensitive`: it names a server or a command, and a
+    config file that the members of a group can change cannot set it.
     """
 
     value_type: ValueType[T]
@@ -78,6 +81,8 @@ class Option(Generic[T]):
     secret: bool = False
     per_call: bool = False
     hidden: bool = False
+    template: bool = False
+    sensitive: bool = False
     only_endpoint: str = ""
     conflicts: tuple[Conflict, ...] = ()
     requires: tuple[str, ...] = ()
@@ -148,7 +153,7 @@ class Options:
 
     model: str | None = option(
         MODELS, "The model, as the gateway spells it. Repeated: ask all of them. A,B: B when A is not available.",
-        panel=MODEL, short="-m", default="openai/gpt-5-1", chat="model", responses="model",
+        panel=MODEL, template=True, short="-m", default="openai/gpt-5-1", chat="model", responses="model",
     )
     first: bool | None = option(
         SWITCH, "Of several models take the one that is whole first, and stop the others.", panel=MODEL, per_call=True,
@@ -158,7 +163,7 @@ class Options:
         number(0), "Refuse what may cost more than so many US dollars; with --each, stop before a row.", panel=MODEL,
     )
     system: str | None = option(
-        TEXT_OR_FILE, "System text; @FILE reads it from a file.", panel=PROMPT, short="-s",
+        TEXT_OR_FILE, "System text; @FILE reads it from a file.", panel=PROMPT, template=True, short="-s",
         chat="messages[role=system].content", responses="instructions",
     )
     file: tuple[str, ...] | None = option(
@@ -167,7 +172,7 @@ class Options:
     )
     no_stdin: bool | None = option(SWITCH, "Leave standard input alone.", panel=PROMPT)
     detail: str | None = option(
-        choice("auto", "low", "high"), "How closely to look at images.", panel=PROMPT,
+        choice("auto", "low", "high"), "How closely to look at images.", panel=PROMPT, template=True,
         chat="messages[].content[type=image_url].image_url.detail",
         responses="input[].content[type=input_image].detail",
     )
@@ -212,7 +217,7 @@ class Options:
     )
     fit: str | None = option(
         choice("head", "tail", "middle"), "Of input beyond the model's context keep the head, the tail, or both ends.",
-        panel=PROMPT,
+        panel=PROMPT, template=True,
         conflicts=(
             Conflict("chunk", "--fit sends a part of it, --chunk asks for all of it", typed_only=True),
             Conflict("each", WHOLE_ROWS, typed_only=True),
@@ -248,49 +253,56 @@ class Options:
         **NEEDS_EACH,
     )
     effort: str | None = option(
-        text("none", "minimal", "low", "medium", "high", "xhigh", "max"), "How long to think first.", panel=SAMPLING,
+        text("none", "minimal", "low", "medium", "high", "xhigh", "max"), "How long to think first.",
+        panel=SAMPLING, template=True,
         aliases=("--reasoning-effort",), chat="reasoning_effort", responses="reasoning.effort",
     )
     reasoning_summary: str | None = option(
-        choice("auto", "concise", "detailed"), "Ask for a summary of the reasoning.", panel=SAMPLING,
+        choice("auto", "concise", "detailed"), "Ask for a summary of the reasoning.", panel=SAMPLING, template=True,
         responses="reasoning.summary",
     )
     temperature: float | None = option(
-        number(0, 2), "Randomness; change this or --top-p, not both.", panel=SAMPLING,
+        number(0, 2), "Randomness; change this or --top-p, not both.", panel=SAMPLING, template=True,
         chat="temperature", responses="temperature",
     )
     top_p: float | None = option(
-        number(0.01, 1), "Nucleus sampling: the share of probability to choose from.", panel=SAMPLING,
+        number(0.01, 1), "Nucleus sampling: the share of probability to choose from.", panel=SAMPLING, template=True,
         chat="top_p", responses="top_p",
     )
     max_tokens: float | None = option(
-        number(1), "Cap on generated tokens.", panel=SAMPLING, aliases=("--max-output-tokens",),
+        number(1), "Cap on generated tokens.", panel=SAMPLING, template=True, aliases=("--max-output-tokens",),
         chat="max_tokens", responses=BodyPath("max_output_tokens", integer(16)),
     )
     max_completion_tokens: int | None = option(
-        integer(1), "Cap on visible and reasoning tokens together.", panel=SAMPLING, chat="max_completion_tokens",
+        integer(1), "Cap on visible and reasoning tokens together.",
+        panel=SAMPLING, template=True, chat="max_completion_tokens",
     )
     seed: int | None = option(
-        integer(1), "Sample the same way each time, as far as the model can.", panel=SAMPLING, chat="seed",
+        integer(1), "Sample the same way each time, as far as the model can.",
+        panel=SAMPLING, template=True, chat="seed",
     )
     n: int | None = option(
-        integer(1), "How many choices to generate; all of them are billed.", panel=SAMPLING, short="-n", chat="n",
+        integer(1), "How many choices to generate; all of them are billed.",
+        panel=SAMPLING, template=True, short="-n", chat="n",
     )
-    logprobs: bool | None = option(SWITCH, "Return the log probability of each token.", panel=SAMPLING, chat="logprobs")
+    logprobs: bool | None = option(
+        SWITCH, "Return the log probability of each token.", panel=SAMPLING, template=True, chat="logprobs",
+    )
     top_logprobs: float | None = option(
-        number(0, 20), "How many alternatives per token to return; asks for --logprobs too.", panel=SAMPLING,
+        number(0, 20), "How many alternatives per token to return; asks for --logprobs too.",
+        panel=SAMPLING, template=True,
         chat="top_logprobs",
     )
     tools: Json | None = option(
-        JSON, "Functions that the model may call, in either endpoint's form.", panel=TOOLS,
+        JSON, "Functions that the model may call, in either endpoint's form.", panel=TOOLS, template=True,
         chat="tools", responses="tools",
     )
     tool_choice: Json | None = option(
-        JSON_OR_WORD, "none, auto, required, the name of a function, or a JSON object.", panel=TOOLS,
+        JSON_OR_WORD, "none, auto, required, the name of a function, or a JSON object.", panel=TOOLS, template=True,
         chat="tool_choice", responses="tool_choice",
     )
     parallel_tool_calls: bool | None = option(
-        SWITCH, "Allow several calls at once.", panel=TOOLS,
+        SWITCH, "Allow several calls at once.", panel=TOOLS, template=True,
         chat="parallel_tool_calls", responses="parallel_tool_calls",
     )
     tool_result: Mapping[str, str] | None = option(
@@ -300,29 +312,32 @@ class Options:
     )
     web_search: str | None = option(
         choice("low", "medium", "high", bare="medium"), "Let the server search the web, with so much context.",
-        panel=TOOLS, responses="tools[type=web_search_preview].search_context_size",
+        panel=TOOLS, template=True, responses="tools[type=web_search_preview].search_context_size",
     )
     location: Mapping[str, Json] | None = option(
-        LOCATION, "Where the search is made from: city, region, country, timezone.", panel=TOOLS,
+        LOCATION, "Where the search is made from: city, region, country, timezone.", panel=TOOLS, template=True,
         responses="tools[type=web_search_preview].user_location",
     )
     code_interpreter: bool | None = option(
-        SWITCH, "Let the server run code.", panel=TOOLS, responses="tools[type=code_interpreter]",
+        SWITCH, "Let the server run code.", panel=TOOLS, template=True, responses="tools[type=code_interpreter]",
     )
     mcp_server: Mapping[str, Json] | None = option(
-        VARIABLES, "Let the server use the tools of an MCP server, LABEL=URL; may be repeated.", panel=TOOLS,
+        VARIABLES, "Let the server use the tools of an MCP server, LABEL=URL; may be repeated.",
+        panel=TOOLS, sensitive=True,
         responses="tools[type=mcp]",
     )
     schema: str | None = option(
         SCHEMA, "A JSON Schema that the answer must meet: a file, JSON, or a list such as 'name, age int'.",
-        panel=FORMAT, chat="response_format[type=json_schema]", responses="text.format[type=json_schema]",
+        panel=FORMAT, template=True,
+        chat="response_format[type=json_schema]", responses="text.format[type=json_schema]",
         conflicts=(Conflict("response_format", "give one of them"),),
     )
     schema_retries: int | None = option(
-        integer(0, 10), "How often to ask again when the answer does not meet the schema.", panel=FORMAT, default=0,
+        integer(0, 10), "How often to ask again when the answer does not meet the schema.",
+        panel=FORMAT, template=True, default=0,
     )
     json_object: bool | None = option(
-        SWITCH, "Ask for an answer that is some JSON object.", panel=FORMAT,
+        SWITCH, "Ask for an answer that is some JSON object.", panel=FORMAT, template=True,
         chat="response_format[type=json_object]", responses="text.format[type=json_object]",
         conflicts=(Conflict("response_format", "give one of them"),),
     )
@@ -332,15 +347,15 @@ class Options:
         conflicts=(Conflict("json", "give one of them"), Conflict("each", JSON_LINES), NOT_SIDE_BY_SIDE),
     )
     response_format: Json | None = option(
-        JSON, "The format that the answer must have, in either endpoint's form.", panel=FORMAT,
+        JSON, "The format that the answer must have, in either endpoint's form.", panel=FORMAT, template=True,
         aliases=("--text-format",), chat="response_format", responses="text.format",
     )
     stream: bool | None = option(
-        SWITCH, "Show the answer as it is made, or (-S) wait for the whole.", panel=FORMAT, default=True,
+        SWITCH, "Show the answer as it is made, or (-S) wait for the whole.", panel=FORMAT, template=True, default=True,
         chat="stream", responses="stream",
     )
     include_usage: bool | None = option(
-        SWITCH, "Ask for the token counts of a streamed answer.", panel=FORMAT, default=True,
+        SWITCH, "Ask for the token counts of a streamed answer.", panel=FORMAT, template=True, default=True,
         chat="stream_options.include_usage",
     )
     store: bool | None = option(
@@ -350,7 +365,8 @@ class Options:
         TEXT, "Continue a stored response.", panel=RESPONSES, per_call=True, responses="previous_response_id",
     )
     truncation: str | None = option(
-        choice("auto", "disabled"), "When the input is too long: drop its middle, or fail.", panel=RESPONSES,
+        choice("auto", "disabled"), "When the input is too long: drop its middle, or fail.",
+        panel=RESPONSES, template=True,
         responses="truncation",
     )
     background: bool | None = option(
@@ -365,7 +381,7 @@ class Options:
             "message.input_image.image_url", "computer_call_output.output.image_url", "reasoning.encrypted_content",
             "code_interpreter_call.outputs", "file_search_call.results", "message.output_text.logprobs",
         ),
-        "Extra output data to return; may be repeated.", panel=RESPONSES, responses="include",
+        "Extra output data to return; may be repeated.", panel=RESPONSES, template=True, responses="include",
     )
     wait: str | None = option(
         TEXT, "Wait for a background response, by its id, and show it.", panel=RESPONSES, per_call=True,
@@ -381,16 +397,19 @@ class Options:
         TEXT, "Cancel a background response, by its id.", panel=RESPONSES, per_call=True, only_endpoint="responses",
         conflicts=(NOT_WITH_EACH, Conflict("chunk"), ONE_MODEL_ONLY, NOT_IN_REPL),
     )
-    prompt_id: str | None = option(TEXT, "A prompt template of the server.", panel=RESPONSES, responses="prompt.id")
+    prompt_id: str | None = option(
+        TEXT, "A prompt template of the server.", panel=RESPONSES, template=True, responses="prompt.id",
+    )
     prompt_version: str | None = option(
-        TEXT, "The version of the prompt template.", panel=RESPONSES, responses="prompt.version",
+        TEXT, "The version of the prompt template.", panel=RESPONSES, template=True, responses="prompt.version",
     )
     prompt_var: Mapping[str, Json] | None = option(
-        VARIABLES, "A variable of the prompt template; may be repeated.", panel=RESPONSES, responses="prompt.variables",
+        VARIABLES, "A variable of the prompt template; may be repeated.",
+        panel=RESPONSES, template=True, responses="prompt.variables",
     )
     option_: Mapping[str, Json] | None = option(
         PROPERTIES, "Any other property of the request: dots nest, values are JSON where they parse as JSON.",
-        panel=MODEL, short="-O",
+        panel=MODEL, template=True, short="-O",
     )
     output: str | None = option(
         PATH, "Write the answer to a file, replaced only by a complete answer.", panel=OUTPUT, short="-o",
@@ -420,7 +439,8 @@ class Options:
     )
     format: str | None = option(
         choice("md", "text", "json", "jsonl", "raw"),
-        "How the answer is written; md is drawn on a terminal, and is text elsewhere.", panel=OUTPUT, default="md",
+        "How the answer is written; md is drawn on a terminal, and is text elsewhere.",
+        panel=OUTPUT, template=True, default="md",
         conflicts=(
             Conflict("in_place", typed_only=True),
             Conflict("items", "give one of them", typed_only=True, values=("json", "jsonl", "raw")),
@@ -445,11 +465,18 @@ class Options:
         conflicts=(Conflict("each", "each result says what it cost"),),
     )
     auto_continue: int | None = option(
-        integer(0, 20), "How often to ask for the rest of an answer that was cut.", panel=OUTPUT, default=0,
+        integer(0, 20), "How often to ask for the rest of an answer that was cut.",
+        panel=OUTPUT, template=True, default=0,
     )
-    allow_cut: bool | None = option(SWITCH, "Take an answer that the length cap ended as a success.", panel=OUTPUT)
-    hide_reasoning: bool | None = option(SWITCH, "Do not show reasoning on standard error.", panel=OUTPUT, short="-R")
-    usage: bool | None = option(SWITCH, "Say tokens, cost and speed on standard error.", panel=OUTPUT, short="-u")
+    allow_cut: bool | None = option(
+        SWITCH, "Take an answer that the length cap ended as a success.", panel=OUTPUT, template=True,
+    )
+    hide_reasoning: bool | None = option(
+        SWITCH, "Do not show reasoning on standard error.", panel=OUTPUT, template=True, short="-R",
+    )
+    usage: bool | None = option(
+        SWITCH, "Say tokens, cost and speed on standard error.", panel=OUTPUT, template=True, short="-u",
+    )
     quiet: bool | None = option(SWITCH, "Say nothing but errors on standard error.", panel=OUTPUT, short="-q")
     verbose: bool | None = option(SWITCH, "Say more on standard error.", panel=OUTPUT, short="-v")
     debug: bool | None = option(SWITCH, "Show the exchange on standard error, with the key masked.", panel=OUTPUT)
@@ -467,7 +494,7 @@ class Options:
     )
     profile: str | None = option(NAME, "Use the settings of this profile.", panel=CONNECTION)
     base_url: str | None = option(
-        BASE_URL, "The API's address.", panel=CONNECTION, default="https://api.aimlapi.com/v1",
+        BASE_URL, "The API's address.", panel=CONNECTION, sensitive=True, default="https://api.aimlapi.com/v1",
         env=("AIML_API_BASE", "AIMLAPI_API_BASE", "AIMLAPI_BASE_URL"),
     )
     demo: bool | None = option(SWITCH, "Ask the embedded server, which is no model.", panel=CONNECTION, per_call=True)
@@ -475,13 +502,15 @@ class Options:
     retries: int | None = option(
         integer(0, 10), "How often to try again before the first word.", panel=CONNECTION, default=2,
     )
-    ca_bundle: str | None = option(PATH, "A file of certificates to trust.", panel=CONNECTION)
+    ca_bundle: str | None = option(PATH, "A file of certificates to trust.", panel=CONNECTION, sensitive=True)
     record: str | None = option(
         PATH, "Add the exchange to a file that --replay reads; without the key.", panel=CONNECTION,
         conflicts=(Conflict("replay", "AIML_RECORD, AIML_REPLAY and the config file set them too"),),
     )
-    replay: str | None = option(PATH, "Answer from a recorded file, without a network.", panel=CONNECTION)
-    key_command: str | None = option(TEXT, "A command that prints the API key.", panel=KEY, hidden=True)
+    replay: str | None = option(
+        PATH, "Answer from a recorded file, without a network.", panel=CONNECTION, sensitive=True,
+    )
+    key_command: str | None = option(TEXT, "A command that prints the API key.", panel=KEY, sensitive=True, hidden=True)
     api_key: str | None = option(
         TEXT, "The API key.", panel=KEY, secret=True, env=("AIMLAPI_API_KEY", "AIML_API_KEY", "AIMLAPI_KEY"),
     )

@@ -1,7 +1,11 @@
-"""Check the base URL, join paths to it, and find the server in a URL, to which a stored key belongs."""
+"""Check the base URL, join paths to it, and find the server in a URL, or an address in a JSON value."""
 
+import json
 import re
+import unicodedata
+from collections.abc import Iterator
 from ipaddress import ip_address
+from typing import Any
 from urllib.parse import SplitResult, urlsplit, urlunsplit
 
 from aiml_cli.errors import UsageError
@@ -14,6 +18,19 @@ _HOST = re.compile(r"[\w.:%-]*\w[\w.:%-]*")
 _ENDPOINT_PATHS = re.compile(
     r"/+(?:chat/+completions|completions|responses|models|embeddings|messages|v2/+billing)/*\Z", re.IGNORECASE
 )
+# Names of properties, as `simplify_name` writes them, that make a server connect to another one.
+_ADDRESS_NAMES = re.compile(
+    r"mcp|connectorid|serverurl|networkpolicy|(?:authorization|headers?|apikey|accesstoken|credentials?|cookies?|webhook|callback)$"
+)
+_ADDRESS_TEXT_NAMES = re.compile(r"(?:url|uri|endpoint|host|hostname|baseurl|proxy|server)$")
+_REMOTE_TYPES = re.compile("mcp|connector|remote|openapi|plugin")
+_URL = re.compile(r"\s*(?:[a-z][a-z0-9+.-]*:)?//\S+\s*", re.IGNORECASE)
+# Parts of a JSON Schema: maps from names that mean nothing to a server, and texts that a model may read.
+_SCHEMA_MAPS = ("properties", "patternProperties", "$defs", "definitions", "dependentSchemas")
+_PROSE = frozenset({
+    "description", "title", "$schema", "$id", "$ref", "$comment", "examples", "example", "default", "enum", "const",
+    "pattern", "content", "text", "instructions", "prompt", "required",
+})  # fmt: skip
 
 
 def check_base_url(url: str) -> str:
@@ -80,6 +97,53 @@ def is_local(url: str) -> bool:
         return ip_address(name).is_loopback
     except ValueError:
         return name == "localhost" or name.endswith(".localhost")
+
+
+def simplify_name(name: str) -> str:
+    """Return the name of a property without what spellings differ in: `serverurl` for server_url and Server-URL."""
+    return re.sub(r"[^a-z0-9]", "", unicodedata.normalize("NFKC", name).casefold())
+
+
+def find_address(value: Any) -> str:
+    """Return the first property of a JSON value that names a server for the API to use, or its credentials; else "".
+
+    JSON in a text counts; the properties that a JSON Schema describes do not.
+    """
+    try:
+        return next(_find_addresses(value, "", in_schema_map=False), "")
+    except RecursionError:
+        return "a value that is nested too deeply"
+
+
+def _find_addresses(value: Any, name: str, *, in_schema_map: bool) -> Iterator[str]:
+    if isinstance(value, dict):
+        for key, item in value.items():
+            is_described = in_schema_map and isinstance(item, dict | bool)
+            if not is_described and _is_address(key, item):
+                yield key
+            yield from _find_addresses(item, key, in_schema_map=key in _SCHEMA_MAPS and not in_schema_map)
+    elif isinstance(value, list | tuple):
+        for item in value:
+            yield from _find_addresses(item, name, in_schema_map=False)
+    elif isinstance(value, str):
+        if _URL.fullmatch(value) and name not in _PROSE:
+            yield name or value
+        if value.lstrip().startswith(("{", "[", '"')):
+            yield from _find_addresses(_parse_json(value), name, in_schema_map=False)
+
+
+def _is_address(name: str, value: Any) -> bool:
+    plain = simplify_name(name)
+    if plain == "type" and isinstance(value, str) and _REMOTE_TYPES.search(simplify_name(value)):
+        return True
+    return bool(_ADDRESS_NAMES.search(plain) or (isinstance(value, str) and _ADDRESS_TEXT_NAMES.search(plain)))
+
+
+def _parse_json(text: str) -> Any:
+    try:
+        return json.loads(text)
+    except ValueError:
+        return None
 
 
 def _split_url(url: str) -> SplitResult:

@@ -31,7 +31,7 @@ def read_sources(
     data = read_file(path) if path else None
     document = parse_document(data, path) if data and path else {}
     top = _read_values(document, str(path))
-    profile = next((values["profile"] for values in (flags, template, environment, top) if "profile" in values), None)
+    profile = next((values["profile"] for values in (flags, environment, top) if "profile" in values), None)
     return {
         Source.FILE: top,
         Source.PROFILE: read_profile(document, profile, path) if profile else {},

@@ -11,13 +11,15 @@ from pathlib import Path
 from typing import Any
 
 from aiml_cli.errors import UsageError
-from aiml_cli.settings.options import KEY, ROWS
-from aiml_cli.settings.resolve import RawValue, persistent_options, read_table
-from aiml_cli.settings.value_types import suggest
+from aiml_cli.settings.options import ROWS
+from aiml_cli.settings.resolve import RawValue, parse_value, persistent_options, read_table
+from aiml_cli.settings.urls import find_address
+from aiml_cli.settings.value_types import JSON, JSON_OR_WORD, PROPERTIES, VARIABLES, names_file, suggest
 from aiml_cli.store import paths, toml_edit
 from aiml_cli.system.atomic_write import decode_utf8, refuse_symlink, update_file
 
 FILE_KIND = "a template"
+_JSON_TYPES = (JSON, JSON_OR_WORD, PROPERTIES, VARIABLES)
 VARIABLE_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 MAX_BYTES = 4 * 1024 * 1024
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]*")
@@ -71,14 +73,51 @@ def parse_template(name: str, path: Path, table: toml_edit.Table) -> Template:
         part_type, description = _PARTS[part]
         if not isinstance(value, part_type):
             raise UsageError(f"{path}: {part} is not {description}")
+    for setting, value in table.get("settings", {}).items():
+        if reason := explain_refusal(setting, value):
+            raise UsageError(f"{path}: {reason}")
     settings = read_table(table.get("settings", {}), str(path), FILE_KIND)
-    if key_rows := [row for row in settings if ROWS[row].panel == KEY]:
-        raise UsageError(f"{path}: {key_rows[0]} has no place in {FILE_KIND}")
     defaults = {
         variable: _parse_default(value, variable, path) for variable, value in table.get("defaults", {}).items()
     }
     settings = {row: raw_value for row, raw_value in settings.items() if raw_value.texts}
     return Template(name, path, table.get("prompt", ""), defaults, settings)
+
+
+def explain_refusal(name: str, value: object) -> str:
+    """Return why a template cannot hold a setting with this value, "" if it can; raise UsageError for a bad value.
+
+    Others may have written a template: nothing in it says where to send, or what to run, read, write or keep.
+    """
+    row = ROWS.get(name)
+    if row is None:
+        return ""  # there is no such setting, which is another error
+    if not row.template:
+        return f"{name} has no place in {FILE_KIND}"
+    if isinstance(value, str) and value and names_file(row.value_type, value):
+        return f"{name} names a file, which has no place in {FILE_KIND}"
+    if row.value_type not in _JSON_TYPES:
+        return ""
+    parsed = parse_value(row, read_table({name: value}, name, FILE_KIND)[name])
+    bodies = [_nest(path, item) for path, item in parsed.items()] if row.value_type is PROPERTIES else [parsed]
+    if kept := next((found for body in bodies if (found := _find_refused_property(body))), ""):
+        return f"{name}: {kept} has no place in {FILE_KIND}"
+    return ""
+
+
+def _nest(path: str, value: object) -> object:
+    """Return a property of `-O` as it is in the request, where dots nest."""
+    for name in reversed(path.split(".")):
+        value = {name: value}
+    return value
+
+
+def _find_refused_property(body: Any) -> str:
+    """Return a property that says where a server connects to, or that a setting without a place in templates sets."""
+    paths = [path.path for row in ROWS.values() if not row.template for path in row.body_paths.values()]
+    names = {path for path in paths if path.isidentifier()}
+    found = [name for name in body if name.strip().lower() in names] if isinstance(body, dict) else []
+    return find_address(body) or next(iter(found), "")
 
 
 def save_template(name: str, table: toml_edit.Table, may_replace: Callable[[Path], bool]) -> Path:

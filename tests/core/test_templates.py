@@ -94,14 +94,17 @@ def test_what_is_for_one_call_is_not_saved(aiml: Aiml) -> None:
     assert not set(re.findall(r"^\w+", text, re.MULTILINE)) - {"prompt", "format"}
 
 
-@pytest.mark.promise("no-cwd")
-def test_a_file_is_named_by_its_whole_path(aiml: Aiml, clean: Path) -> None:
-    Path("s.txt").write_text("From the file.")
-    Path("schema.json").write_text('{"type": "object"}')
-    assert aiml("chat", "--save", "t", "-s", "@s.txt", "--schema", "schema.json").returncode == 0
-    text = (folder() / "t.toml").read_text()
-    assert (f'"@{clean}/s.txt"' in text, f'"{clean}/schema.json"' in text) == (True, True)
-    assert "not the whole path" in refused(aiml("chat", "-t", template('[settings]\nsystem = "@s.txt"').stem, "x"))
+def test_the_text_of_a_file_is_saved_and_not_its_name(aiml: Aiml) -> None:
+    Path("s.txt").write_text("From {the} file.")
+    Path("schema.json").write_text('{"type": "object", "title": "T"}')
+    Path("tools.json").write_text('[{"type": "function", "name": "f"}]')
+    flags = ["-s", "@s.txt", "--schema", "schema.json", "--tools", "@tools.json"]
+    assert aiml("chat", "--save", "t", *flags).returncode == 0
+    for name in ("s.txt", "schema.json", "tools.json"):
+        Path(name).unlink()
+    asked = body(aiml("chat", "-t", "t", "--dry-run", "x"))
+    assert asked["messages"][0]["content"] == "From {the} file."
+    assert (asked["response_format"]["json_schema"]["name"], asked["tools"][0]["function"]["name"]) == ("T", "f")
 
 
 def test_one_that_is_there_is_replaced_only_with_a_yes(aiml: Aiml) -> None:
@@ -144,8 +147,8 @@ def test_nothing_is_no_template(arguments: tuple[str, ...], aiml: Aiml) -> None:
 
 @pytest.mark.parametrize("flag", [(), ("--seed", "4")])
 def test_a_template_counts_below_flags_and_above_all_else(flag: tuple[str, ...], aiml: Aiml) -> None:
-    template('prompt = "x"\n[settings]\nseed = 3\nprofile = "p"')
-    (folder().parent / "config.toml").write_text("seed = 1\n[profiles.p]\nseed = 2\nn = 7")
+    template('prompt = "x"\n[settings]\nseed = 3')
+    (folder().parent / "config.toml").write_text("profile = 'p'\nseed = 1\n[profiles.p]\nseed = 2\nn = 7")
     asked = body(aiml("chat", "-t", "t", "--dry-run", *flag, AIML_SEED="9"))
     assert (asked["seed"], asked["n"]) == (4 if flag else 3, 7)
 

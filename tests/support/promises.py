@@ -94,6 +94,11 @@ PROMISES = {
         "nor does the prompt.",
     ),
     "no-cwd": Promise(DISK, "The current directory has no say: nothing is read from it that was not named."),
+    "templates-are-data": Promise(
+        DISK,
+        "A template, whoever wrote it, says what is asked and how the answer is shown: never where to send, or what "
+        "to run, read, record or write, nor in tools that name another server.",
+    ),
     "private-files": Promise(
         DISK,
         "Files with keys or prompts are for their owner alone from the first byte on, whatever the umask; "

@@ -12,10 +12,11 @@ from aiml_cli.api.json_values import as_dict
 from aiml_cli.core.template_fill import RESERVED_NAMES, escape_braces
 from aiml_cli.errors import UsageError
 from aiml_cli.prompt.decode_text import decode_text
-from aiml_cli.prompt.file_sources import read_input_file
-from aiml_cli.settings.options import KEY, ROWS
-from aiml_cli.settings.resolve import Flags, RawValue, parse_value
+from aiml_cli.settings.options import ROWS
+from aiml_cli.settings.resolve import Flags, parse_value, read_table
 from aiml_cli.store import template_files
+from aiml_cli.store.template_files import explain_refusal
+from aiml_cli.system.atomic_write import read_bounded
 from aiml_cli.system.extras import build_install_command
 from aiml_cli.system.questions import make_replace_prompt
 from aiml_cli.system.stdio import print_err
@@ -32,27 +33,29 @@ _AICHAT_KEYS = ("name", "prompt", "temperature", "top_p", "model")
 
 @dataclass(slots=True)
 class ImportedTemplate:
-    """A converted template; `skipped` lists what could not be converted."""
+    """A converted template; `skipped` lists what could not be converted, `refused` what no template can hold."""
 
     name: str
     prompt: str = ""
     defaults: dict[str, str] = field(default_factory=dict)
     settings: dict[str, Any] = field(default_factory=dict)
     skipped: list[str] = field(default_factory=list)
+    refused: list[str] = field(default_factory=list)
 
     def add_setting(self, name: str, value: Any) -> None:
-        """Add a setting, or skip it if there is no such setting or its value is not valid."""
-        row = ROWS.get(name)
-        if row is None or row.per_call or row.secret or row.panel == KEY or value is None:
+        """Add a setting; skip it if there is no such setting or its value is not valid."""
+        row = ROWS.get(name.lower().replace("-", "_"))
+        if value is None or row is None or (row.template and row.name != name):
             self.skipped.append(name)
             return
-        text = ("on" if value else "off") if isinstance(value, bool) else str(value)
         try:
-            parse_value(row, RawValue((text,), name))
+            if reason := explain_refusal(row.name, value):
+                self.refused.append(reason)
+            else:
+                parse_value(row, read_table({name: value}, self.name)[name])
+                self.settings[name] = value
         except UsageError as error:
             self.skipped.append(error.message)
-        else:
-            self.settings[name] = value
 
 
 def import_templates(source: str, names: Sequence[str], flags: Flags) -> int:
@@ -63,9 +66,14 @@ def import_templates(source: str, names: Sequence[str], flags: Flags) -> int:
         raise UsageError(f"{source} holds no {', '.join(sorted(unknown))}", f"it holds {', '.join(known) or 'none'}")
     if not templates:
         raise UsageError(f"{source}: there is no template in it")
-    for template in templates:
-        if not names or template.name in names:
-            _save(template, flags)
+    chosen = [template for template in templates if not names or template.name in names]
+    for template in chosen:
+        if template.refused:
+            raise UsageError(
+                f"{source}: {template.name}: {template.refused[0]}", "nothing was imported; remove it there"
+            )
+    for template in chosen:
+        _save(template, flags)
     return 0
 
 
@@ -91,7 +99,7 @@ def _list_files(source: str) -> list[Path]:
 
 def _parse_file(path: Path) -> Iterator[ImportedTemplate]:
     """Yield the templates of a file; its content shows which program it is from."""
-    text = decode_text(read_input_file(str(path)), str(path))[0].replace("\r\n", "\n")
+    text = decode_text(_read(path), str(path))[0].replace("\r\n", "\n")
     if path.suffix == ".md":
         yield _convert_aichat_file(path.stem, text, path)
         return
@@ -108,6 +116,13 @@ def _parse_file(path: Path) -> Iterator[ImportedTemplate]:
             yield _convert_llm(path.stem, {"prompt": prompt})
         case _:
             raise UsageError(f"{path}: there is no template in it")
+
+
+def _read(path: Path) -> bytes:
+    try:
+        return read_bounded(path, template_files.MAX_BYTES)
+    except OSError as error:
+        raise UsageError(f"{path}: {error.strerror or error}") from None
 
 
 def _parse_yaml(text: str, path: Path) -> Any:

@@ -1,16 +1,27 @@
 """Save words and flags as a template."""
 
+import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from aiml_cli.core.template_fill import RESERVED_NAMES, TEMPLATE_FLAGS, collect_typed, list_variables, read_params
+from aiml_cli.core.template_fill import (
+    RESERVED_NAMES,
+    TEMPLATE_FLAGS,
+    collect_typed,
+    escape_braces,
+    list_variables,
+    read_params,
+)
 from aiml_cli.errors import UsageError
 from aiml_cli.prompt import stdin
 from aiml_cli.prompt.decode_text import decode_text
-from aiml_cli.prompt.file_sources import find_path
-from aiml_cli.settings.options import KEY, ROWS, Option
+from aiml_cli.prompt.file_sources import read_at_file
+from aiml_cli.schema.load import load_schema
+from aiml_cli.schema.shorthand import is_shorthand
+from aiml_cli.settings.options import ROWS, Option
 from aiml_cli.settings.resolve import Flags, RawValue, parse_value
+from aiml_cli.settings.value_types import is_json_text
 from aiml_cli.store import template_files
 from aiml_cli.store.config_file import to_toml_value
 from aiml_cli.system.questions import make_replace_prompt
@@ -26,18 +37,19 @@ def save_as_template(endpoint: str, words: Sequence[str], flags: Flags) -> int:
         base = template_files.load_template(parse_value(ROWS["template"], flags["template"]))
     typed, rest = collect_typed(words, flags)
     typed = _read_prompt() if typed in ("", "-") and stdin.has_stdin() and "no_stdin" not in flags else typed
+    settings = _convert_settings(endpoint, rest)
     old = {key: to_toml_value(parse_value(ROWS[key], raw)) for key, raw in base.settings.items()} if base else {}
     table = {
         "prompt": typed or (base.prompt if base else ""),
         "defaults": {**(base.defaults if base else {}), **read_params(flags)[0]},
-        "settings": {**old, **_convert_settings(endpoint, rest)},
+        "settings": {**old, **settings},
     }
     if not any(table.values()):
         hint = "a template is made of words and flags: aiml chat --save NAME WORDS"
         raise UsageError("there is nothing to save", hint)
     path = template_files.save_template(name, table, make_replace_prompt("yes" in flags))
     if "quiet" not in flags:
-        _report(path, name, table, [ROWS[flag].flag for flag in rest if _is_left_out(ROWS[flag])])
+        _report(path, name, table, [ROWS[flag].flag for flag in rest if flag not in settings])
     return 0
 
 
@@ -47,28 +59,25 @@ def _read_prompt() -> str:
 
 
 def _convert_settings(endpoint: str, flags: Flags) -> dict[str, Any]:
-    """Return the settings of the flags as TOML values, with absolute paths."""
-    settings: dict[str, Any] = {}
+    """Return the settings of the flags that a template can hold, as TOML values."""
+    settings: dict[str, Any] = {"format": "json"} if "json" in flags else {}
     for name, raw in flags.items():
-        if not _is_left_out(row := ROWS[name]):
-            absolute = RawValue(tuple(_make_absolute(row, text) for text in raw.texts), raw.source_name)
-            settings[name] = to_toml_value(parse_value(row, absolute, endpoint))
-    return {**settings, "format": "json"} if "json" in flags else settings
+        if not (row := ROWS[name]).template:
+            continue
+        texts = tuple(_read_file(row, text) for text in raw.texts)
+        value = to_toml_value(parse_value(row, RawValue(texts, raw.source_name), endpoint))
+        if not template_files.explain_refusal(name, value):
+            settings[name] = value
+    return settings
 
 
-def _is_left_out(row: Option[Any]) -> bool:
-    """True if a flag is for one call only."""
-    return row.per_call or row.secret or row.panel == KEY
-
-
-def _make_absolute(row: Option[Any], text: str) -> str:
-    """Return the value of a flag with an absolute path, if it names a file."""
-    name = text.removeprefix("@")
-    is_file = row.value_type.metavar == "PATH" or (row.value_type.metavar == "TEXT|@FILE" and text.startswith("@"))
-    if row.name == "schema" and not text.startswith("{"):
-        path = find_path(name)
-        is_file = is_file or bool(path and path.is_file())
-    return text.removesuffix(name) + str(Path(name).expanduser().absolute()) if is_file else text
+def _read_file(row: Option[Any], text: str) -> str:
+    """Return the text of the file that a value names, or the value; a template names no files."""
+    if row.name == "schema" and not (is_json_text(text) or is_shorthand(text)):
+        return json.dumps(load_schema(text).schema, ensure_ascii=False)
+    if row.name == "system" and text.startswith("@"):
+        return escape_braces(read_at_file(text))
+    return text
 
 
 def _report(path: Path, name: str, table: Mapping[str, Any], left_out: Sequence[str]) -> None:
