@@ -1,5 +1,6 @@
 """Run `aiml history show`, `export` and `rm`: print, export and delete conversations."""
 
+import gc
 import os
 import sqlite3
 import time
@@ -97,7 +98,7 @@ def _delete(
 def _select_for_deletion(history: History, words: Sequence[str], min_age_s: float | None, report: Report) -> list[int]:
     if words:
         return [found.id for found in find_conversations.select_conversations(history, words, report)]
-    return find_conversations.list_ids(history, time.time() - (min_age_s or 0.0))
+    return find_conversations.list_ids(history, None if min_age_s is None else time.time() - min_age_s)
 
 
 def _confirm_deletion(what: str, options: Options) -> bool:
@@ -124,6 +125,7 @@ def export_history(words: Sequence[str], flags: Flags, export_format: str, outpu
     """Write the conversations that words name, or all, to standard output or a file, one after the other."""
     options = resolve_shared_options(flags)
     file = _open_private(output) if output else None  # before anything is read, as an answer's file is
+    gc.enable()  # each JSON object leaves a cycle, and there may be many
     exporter = Exporter(export_format, file.write if file else _print_bytes)
     is_complete = False
     try:

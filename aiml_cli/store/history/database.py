@@ -6,9 +6,10 @@ A damaged file is moved aside. A file that a newer aiml wrote is left alone.
 import os
 import sqlite3
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import closing, contextmanager, suppress
 from pathlib import Path
+from typing import Any
 
 from aiml_cli.errors import AimlError, OutputFailed, UsageError
 from aiml_cli.store import paths
@@ -320,6 +321,11 @@ def _migrate(connection: sqlite3.Connection, path: Path) -> None:
 
 def _read_version(connection: sqlite3.Connection) -> int:
     return int(connection.execute("PRAGMA user_version").fetchone()[0])
+
+
+def decode_row(row: Iterable[Any]) -> list[Any]:
+    """Return the values of a row; bytes where a text should be become one."""
+    return [_decode_text(value) if isinstance(value, bytes) else value for value in row]
 
 
 def _decode_text(data: bytes) -> str:

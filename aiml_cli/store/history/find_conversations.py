@@ -1,7 +1,6 @@
 """Find conversations in the history: by id, number, session or words, with a snippet of the text that matches."""
 
 import json
-import math
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import closing
 from itertools import islice
@@ -9,7 +8,7 @@ from typing import Any, NamedTuple
 
 from aiml_cli.errors import UsageError
 from aiml_cli.settings.value_types import suggest
-from aiml_cli.store.history.database import History, Report, ignore_progress
+from aiml_cli.store.history.database import History, Report, decode_row, ignore_progress
 from aiml_cli.store.history.word_index import Query, find_candidates, index_new_messages
 
 CHARS_BEFORE, CHARS_AFTER = 40, 80  # in a snippet
@@ -83,7 +82,7 @@ def search_history(history: History, words: str, limit: int, report: Report = ig
 def list_summaries(history: History, limit: int = 0) -> list[ConversationSummary]:
     """Return the conversations, the newest first (limit 0: no limit)."""
     rows: Any = history.connection.execute(f"{_SUMMARIES} {_NEWEST_FIRST} LIMIT ?", (limit or -1,))
-    return [ConversationSummary(*row) for row in rows]
+    return [ConversationSummary(*decode_row(row)) for row in rows]
 
 
 def search_summaries(
@@ -92,7 +91,7 @@ def search_summaries(
     """Return the conversations with a message that matches a query, the newest first (limit 0: no limit)."""
     matches = islice(_find_matches(history, Query(words), report), limit or None)
     rows = (history.connection.execute(f"{_SUMMARIES} WHERE c.id = ?", (found,)).fetchone() for found, _ in matches)
-    return [ConversationSummary(*row) for row in rows if row]
+    return [ConversationSummary(*decode_row(row)) for row in rows if row]
 
 
 def _find_matches(history: History, query: Query, report: Report) -> Iterator[tuple[int, int]]:
@@ -117,15 +116,16 @@ def _select_candidates(history: History, candidates: set[int]) -> Any:
 
 def _read_text(history: History, message: int) -> str:
     row = history.connection.execute("SELECT text FROM messages WHERE id = ?", (message,)).fetchone()
-    return str(row[0]) if row else ""
+    return str(decode_row(row)[0]) if row else ""
 
 
 def _make_hit(history: History, query: Query, message: int) -> SearchHit:
-    *columns, text = history.connection.execute(
+    row = history.connection.execute(
         "SELECT c.name, c.title, c.changed, m.role, m.at, m.model, m.text"
         " FROM messages m JOIN conversations c ON c.id = m.conversation WHERE m.id = ?",
         (message,),
     ).fetchone()
+    *columns, text = decode_row(row)
     return SearchHit._make([*columns, _cut_snippet(str(text), query)])
 
 
@@ -212,10 +212,11 @@ def list_conversations(history: History) -> list[StoredConversation]:
     return _select(history, "1 ORDER BY changed, id")
 
 
-def list_ids(history: History, before: float = math.inf) -> list[int]:
-    """Return the ids of the conversations that have not changed since a Unix time, the oldest first."""
-    query = "SELECT id FROM conversations WHERE changed < ? ORDER BY changed, id"
-    return [conversation for (conversation,) in history.connection.execute(query, (before,))]
+def list_ids(history: History, before: float | None = None) -> list[int]:
+    """Return the ids of all conversations, or of those that have not changed since a Unix time, the oldest first."""
+    where, values = ("", ()) if before is None else ("WHERE changed < ?", (before,))
+    query = f"SELECT id FROM conversations {where} ORDER BY changed, id"
+    return [conversation for (conversation,) in history.connection.execute(query, values)]
 
 
 def _suggest_conversation(history: History, name: str) -> str:
@@ -257,4 +258,4 @@ def _select_one(history: History, where: str, *values: Any) -> StoredConversatio
 def _select(history: History, where: str, *values: Any) -> list[StoredConversation]:
     columns = ", ".join(StoredConversation._fields)
     rows: Iterable[Any] = history.connection.execute(f"SELECT {columns} FROM conversations WHERE {where}", values)
-    return [StoredConversation(*row) for row in rows]
+    return [StoredConversation(*decode_row(row)) for row in rows]

@@ -3,10 +3,13 @@
 import json
 import time
 from collections.abc import Sequence
+from math import isfinite
 from typing import Any, NamedTuple
 
-from aiml_cli.store.history.database import History
+from aiml_cli.store.history.database import History, decode_row
 from aiml_cli.store.history.writer import PLAIN_ITEMS, STREAMING, read_pieces
+
+MAX_DEPTH, MAX_DIGITS = 100, 400
 
 
 class StoredMessage(NamedTuple):
@@ -39,20 +42,42 @@ def read_messages(history: History, conversation: int) -> list[StoredMessage]:
     rows = history.connection.execute(
         f"SELECT {columns} FROM messages WHERE conversation = ? ORDER BY id", (conversation,)
     )
-    return [_parse_message(history, StoredMessage(*row)) for row in rows]
+    return [_parse_message(history, StoredMessage(*decode_row(row))) for row in rows]
 
 
 def parse_column(column: Any, default: Any) -> Any:
-    """Parse a JSON column; return the default for a damaged one and for a value of another type."""
+    """Parse a JSON column; return the default for a damaged one and for a value of another type.
+
+    What is nested too deep becomes null, and a number with too many digits a float.
+    """
     try:
-        value = json.loads(column or "null")
+        value = json.loads(column or "null", parse_int=_parse_int)
+        # Brackets may be in texts: they only tell which columns need not be looked through.
+        if isinstance(column, str) and column.count("[") + column.count("{") > MAX_DEPTH:
+            value = _cut_depth(value, MAX_DEPTH)
     except (ValueError, TypeError, RecursionError):
         return default
     return value if isinstance(value, type(default)) else default
 
 
+def _parse_int(digits: str) -> float:
+    return int(digits) if len(digits) <= MAX_DIGITS else float(digits)
+
+
+def _cut_depth(value: Any, depth: int) -> Any:
+    if not isinstance(value, dict | list):
+        return value
+    if depth == 0:
+        return None
+    if isinstance(value, dict):
+        return {name: _cut_depth(item, depth - 1) for name, item in value.items()}
+    return [_cut_depth(item, depth - 1) for item in value]
+
+
 def format_age(then: float) -> str:
-    """Format the time since a Unix time in its largest unit: `2 days`, `5 min`."""
+    """Format the time since a Unix time in its largest unit: `2 days`, `5 min`; "" for a damaged one."""
+    if not isinstance(then, int | float) or not isfinite(then):
+        return ""
     seconds = max(0, time.time() - then)
     for unit, length in (("day", 86400), ("h", 3600), ("min", 60)):
         if (count := int(seconds // length)) > 0:
@@ -68,6 +93,7 @@ def _parse_message(history: History, row: StoredMessage) -> StoredMessage:
         options=parse_column(row.options, {}),
         facts=parse_column(row.facts, {}),
         usage=parse_column(row.usage, {}) or None,
+        cost_usd=row.cost_usd if isinstance(row.cost_usd, int | float) else None,
         stored=bool(row.stored),
     )
     if message.state == STREAMING:

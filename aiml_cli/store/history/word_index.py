@@ -15,7 +15,7 @@ from functools import partial
 from itertools import islice, pairwise
 from typing import Any, NamedTuple
 
-from aiml_cli.store.history.database import History, Report
+from aiml_cli.store.history.database import History, Report, decode_row
 
 BLOCK_BITS = 8  # a block has 256 message ids
 BATCH_MESSAGES, BATCH_CHARS = 256, 1 << 19
@@ -256,10 +256,9 @@ def _read_rows(db: sqlite3.Connection, query: str, *values: Any) -> Iterator[tup
     """Yield rows until their texts have a certain size."""
     size = 0
     with closing(db.execute(query, values)) as rows:  # an open one would keep the journal from being reset
-        for message, status, text in rows:
-            text_ = text if isinstance(text, str) else str(text)
-            yield message, status, text_
-            size += len(text_)
+        for message, status, text in map(decode_row, rows):
+            yield message, status, str(text)
+            size += len(str(text))
             if size >= BATCH_CHARS:
                 return
 
