@@ -223,6 +223,7 @@ JSON = ValueType("JSON (an object, a list, or a file of one)", _parse_json, "JSO
 JSON_OR_WORD = ValueType("a word or a JSON object", _parse_json_or_word, "WORD|JSON")
 PROPERTIES = ValueType("KEY=VALUE", _parse_property, "KEY=VALUE", is_list=True)
 VARIABLES = ValueType("NAME=VALUE", _parse_variable, "NAME=VALUE", is_list=True)
+JSON_TYPES = (JSON, JSON_OR_WORD, PROPERTIES, VARIABLES)
 TEXT_OR_FILE = ValueType("a text", _parse_text, "TEXT|@FILE")
 CONVERSATION = ValueType("a conversation", _parse_text, "ID|WORDS", bare_value="last")
 NAME = ValueType("a name", _parse_text, "NAME")

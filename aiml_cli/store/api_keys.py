@@ -158,6 +158,8 @@ def _find_stored_keys(host: str) -> Iterator[ApiKey]:
     if value := _read_keyring(host):
         yield ApiKey(value, _KEYRING)
     path = paths.keys_file()
+    if path:
+        paths.require_trusted(path)
     if path and (value := _parse_keys(read_file(path), path).get(host)):
         notice = f"others can read the key in {path}: chmod 600 {path}" if _is_open_to_others(path) else ""
         yield ApiKey(value, f"file {path}", notice)

@@ -35,8 +35,15 @@ def set_value(name: str, text: str, profile: str | None = None) -> None:
     if value_type.is_list and not parse_value(ROWS[name], raw_value):
         message = f"{raw_value.source_name}: {text!r} is not {value_type.name}"
         raise UsageError(message, f"aiml config unset {name} removes it")
-    path = paths.require_path(paths.config_file())
+    path = _find_file()
     update_file(path, lambda old: _change_value(old or b"", path, find_table_path(profile), name, raw_value))
+
+
+def _find_file() -> Path:
+    """Return the path of the config file; raise UsageError if others can change it, for it becomes the user's own."""
+    path = paths.require_path(paths.config_file())
+    paths.require_trusted(path)
+    return path
 
 
 def _change_value(data: bytes, path: Path, table_path: TablePath, name: str, raw_value: RawValue) -> bytes:
@@ -58,7 +65,7 @@ def _change_value(data: bytes, path: Path, table_path: TablePath, name: str, raw
 
 def unset_value(name: str, profile: str | None = None) -> bool:
     """Remove a setting and return whether it was set; raise UsageError for an unknown setting."""
-    table_path, path = find_table_path(profile), paths.require_path(paths.config_file())
+    table_path, path = find_table_path(profile), _find_file()
     is_set = False
 
     def change(old: bytes | None) -> bytes | None:
@@ -99,7 +106,7 @@ class ConfigDraft:
 
 def create_draft() -> ConfigDraft:
     """Copy the config file to a new file beside it; raise UsageError or OutputFailed if that is not possible."""
-    path = paths.require_path(paths.config_file())
+    path = _find_file()
     refuse_symlink(path)
     original = read_file(path)
     copy = path.with_name(f"config.{os.getpid()}-{token_hex(4)}.toml")
@@ -141,7 +148,7 @@ def install_draft(draft: ConfigDraft) -> bool:
 
     try:
         if is_changed:
-            update_file(paths.require_path(paths.config_file()), change)
+            update_file(_find_file(), change)
     except AimlError as error:
         error.hint = describe_draft(draft)
         raise

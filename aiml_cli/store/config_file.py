@@ -12,33 +12,61 @@ from typing import TYPE_CHECKING, Any
 from aiml_cli.errors import UsageError
 from aiml_cli.settings.options import ROWS
 from aiml_cli.settings.resolve import RawValue, Source, ValuesBySource, parse_value, read_environment, read_table
-from aiml_cli.settings.value_types import suggest
+from aiml_cli.settings.urls import find_address
+from aiml_cli.settings.value_types import JSON_TYPES, names_file, suggest
 from aiml_cli.store import paths
 from aiml_cli.system.atomic_write import decode_utf8, read_file
+from aiml_cli.system.stdio import print_err
 
 if TYPE_CHECKING:
     from aiml_cli.store.toml_edit import Table, TablePath
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]*")
 NO_NESTING = "profile has no place in a profile"
+_warned: set[Path] = set()
 
 
 def read_sources(
     flags: Mapping[str, RawValue], environ: Mapping[str, str], template: Mapping[str, RawValue] | None = None
 ) -> ValuesBySource:
-    """Return the raw values of every source; raise UsageError for a damaged file or a missing profile."""
+    """Return the raw values of every source.
+
+    Raises UsageError for a damaged file, for one that others can change, and for a missing profile.
+    """
     template, environment, path = template or {}, read_environment(environ), paths.config_file()
+    is_shared = paths.require_trusted(path) if path else False
     data = read_file(path) if path else None
     document = parse_document(data, path) if data and path else {}
     top = _read_values(document, str(path))
     profile = next((values["profile"] for values in (flags, environment, top) if "profile" in values), None)
+    chosen = read_profile(document, profile, path) if profile else {}
+    if path and is_shared:
+        _check_shared_file(path, {**top, **chosen}, is_quiet="quiet" in {**flags, **environment, **top, **chosen})
     return {
         Source.FILE: top,
-        Source.PROFILE: read_profile(document, profile, path) if profile else {},
+        Source.PROFILE: chosen,
         Source.ENVIRONMENT: environment,
         Source.TEMPLATE: template,
         Source.FLAG: flags,
     }
+
+
+def _check_shared_file(path: Path, values: Mapping[str, RawValue], *, is_quiet: bool) -> None:
+    """Warn, once, of a file that a group can change; raise UsageError if it names a server or a command."""
+    for name, raw_value in values.items():
+        if ROWS[name].sensitive or _names_server(name, raw_value):
+            message = f"{path} is not used: its group can change it, and it sets {name}"
+            raise UsageError(message, f"chmod 600 {path}, and look at what it says")
+    if path not in _warned and not is_quiet:
+        _warned.add(path)
+        print_err(f"aiml: the group of {path} can change it: chmod 600 {path}")
+
+
+def _names_server(name: str, raw_value: RawValue) -> bool:
+    """True if a setting with JSON, such as tools, names a server for the API to use."""
+    row = ROWS[name]
+    is_json = row.value_type in JSON_TYPES and not any(names_file(row.value_type, text) for text in raw_value.texts)
+    return is_json and bool(find_address(parse_value(row, raw_value)))
 
 
 def validate_config(data: bytes, path: Path) -> None:

@@ -1,11 +1,13 @@
 """Name the files that aiml keeps on disk, and check who may read and change them."""
 
+import os
+import stat
 from collections.abc import Iterator
 from pathlib import Path
 
 from aiml_cli.errors import UsageError
 
-WRITE_BY_OTHERS, ANY_BY_OTHERS = 0o022, 0o077  # bits of a file mode
+WRITE_BY_EVERYONE, WRITE_BY_GROUP, WRITE_BY_OTHERS, ANY_BY_OTHERS = 0o002, 0o020, 0o022, 0o077  # bits of a file mode
 
 
 def config_file() -> Path | None:
@@ -72,3 +74,40 @@ def _check_mode(path: Path, forbidden: int) -> tuple[str, bool]:
         return f"{path}: mode {mode:03o}", True
     action = "read" if forbidden == ANY_BY_OTHERS else "change"
     return f"{path}: others can {action} it (chmod {'700' if path.is_dir() else '600'} {path})", False
+
+
+def require_trusted(path: Path) -> bool:
+    """Return whether the members of a group can change a file whose content aiml obeys.
+
+    Raises UsageError if everyone can change it, or if it belongs to somebody who is neither the user nor root. The same
+    holds for the target of a link, and for the directories of both. A file that does not exist is in order.
+    """
+    is_shared = False
+    for each in dict.fromkeys((path, Path(os.path.realpath(path)))):
+        try:
+            status, folder = each.lstat(), each.parent.stat()
+        except OSError:
+            continue  # it cannot be read either
+        _require_owner(each, status)
+        if folder.st_mode & WRITE_BY_EVERYONE and not folder.st_mode & stat.S_ISVTX:
+            message = f"{each} is not used: everyone can replace it, for its directory is open to all"
+            raise UsageError(message, f"chmod 700 {each.parent}, and look at what the file says")
+        if stat.S_ISREG(status.st_mode) or stat.S_ISFIFO(status.st_mode):
+            if status.st_mode & WRITE_BY_EVERYONE:
+                message = f"{each} is not used: everyone can change it"
+                raise UsageError(message, f"chmod 600 {each}, and look at what it says")
+            is_shared = is_shared or bool(status.st_mode & WRITE_BY_GROUP)
+    return is_shared
+
+
+def _require_owner(path: Path, status: os.stat_result) -> None:
+    if status.st_uid in (os.geteuid(), 0):
+        return
+    try:
+        import pwd  # few files belong to others
+
+        owner = pwd.getpwuid(status.st_uid).pw_name
+    except KeyError:
+        owner = f"user {status.st_uid}"
+    message = f"{path} is not used: it belongs to {owner}, who is neither you nor root"
+    raise UsageError(message, "if you trust what it says, make it yours with chown")

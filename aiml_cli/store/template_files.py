@@ -14,12 +14,11 @@ from aiml_cli.errors import UsageError
 from aiml_cli.settings.options import ROWS
 from aiml_cli.settings.resolve import RawValue, parse_value, persistent_options, read_table
 from aiml_cli.settings.urls import find_address
-from aiml_cli.settings.value_types import JSON, JSON_OR_WORD, PROPERTIES, VARIABLES, names_file, suggest
+from aiml_cli.settings.value_types import JSON_TYPES, PROPERTIES, names_file, suggest
 from aiml_cli.store import paths, toml_edit
 from aiml_cli.system.atomic_write import decode_utf8, refuse_symlink, update_file
 
 FILE_KIND = "a template"
-_JSON_TYPES = (JSON, JSON_OR_WORD, PROPERTIES, VARIABLES)
 VARIABLE_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 MAX_BYTES = 4 * 1024 * 1024
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]*")
@@ -55,6 +54,7 @@ def list_templates() -> list[str]:
 def load_template(name: str) -> Template:
     """Read a template; raise UsageError if it does not exist, with similar names, or if it is not valid."""
     path = template_path(name)
+    paths.require_trusted(path)
     data = read_template_bytes(path)
     if data is None:
         raise UsageError(f"there is no template {name!r}", _suggest_template(name))
@@ -96,7 +96,7 @@ def explain_refusal(name: str, value: object) -> str:
         return f"{name} has no place in {FILE_KIND}"
     if isinstance(value, str) and value and names_file(row.value_type, value):
         return f"{name} names a file, which has no place in {FILE_KIND}"
-    if row.value_type not in _JSON_TYPES:
+    if row.value_type not in JSON_TYPES:
         return ""
     parsed = parse_value(row, read_table({name: value}, name, FILE_KIND)[name])
     bodies = [_nest(path, item) for path, item in parsed.items()] if row.value_type is PROPERTIES else [parsed]

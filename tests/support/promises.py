@@ -99,6 +99,11 @@ PROMISES = {
         "A template, whoever wrote it, says what is asked and how the answer is shown: never where to send, or what "
         "to run, read, record or write, nor in tools that name another server.",
     ),
+    "trusted-files": Promise(
+        DISK,
+        "A config file, a key file or a template that everyone can change, or that belongs to somebody else, is not used; "
+        "one that a group can change names no server and no command.",
+    ),
     "private-files": Promise(
         DISK,
         "Files with keys or prompts are for their owner alone from the first byte on, whatever the umask; "

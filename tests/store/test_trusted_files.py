@@ -1,0 +1,206 @@
+"""A config file, a template or a key file that others can change, or that belongs to them, is not used."""
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from aiml_cli.__main__ import main
+from aiml_cli.store import paths
+
+KEY = "k-0123456789abcdef"
+STRANGER = 54321
+needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a file to somebody else")
+Spoil = Callable[[Path], object]
+
+
+def folder() -> Path:
+    path = Path("xdg_config_home/aiml").absolute()
+    path.mkdir(mode=0o700, exist_ok=True)
+    (path / "templates").mkdir(mode=0o700, exist_ok=True)
+    return path
+
+
+def give_away(path: Path) -> None:
+    os.chown(path, STRANGER, STRANGER)
+
+
+def give_link_away(path: Path) -> None:
+    target = path.rename(path.with_name("target"))
+    path.symlink_to(target)
+    os.chown(path, STRANGER, STRANGER, follow_symlinks=False)
+
+
+def link_to_given_away(path: Path) -> None:
+    target = path.rename(Path("elsewhere").absolute())
+    path.symlink_to(target)
+    give_away(target)
+
+
+def link_to_open(path: Path) -> None:
+    target = path.rename(Path("elsewhere").absolute())
+    path.symlink_to(target)
+    target.chmod(0o606)
+
+
+def link_into_open_folder(path: Path) -> None:
+    Path("open").mkdir()
+    Path("open").chmod(0o777)
+    path.symlink_to(path.rename(Path("open/elsewhere").absolute()))
+
+
+def open_to_all(path: Path) -> None:
+    path.chmod(0o602)
+
+
+def open_folder(path: Path) -> None:
+    path.parent.chmod(0o777)
+
+
+SPOILS = [
+    pytest.param(give_away, "belongs to user 54321, who is neither you nor root", marks=needs_root),
+    pytest.param(give_link_away, "belongs to user 54321", marks=needs_root),
+    pytest.param(link_to_given_away, "belongs to user 54321", marks=needs_root),
+    (link_to_open, "everyone can change it"),
+    (link_into_open_folder, "everyone can replace it"),
+    (open_to_all, "everyone can change it"),
+    (open_folder, "everyone can replace it"),
+]
+
+
+@pytest.mark.promise("trusted-files")
+@pytest.mark.parametrize(("spoil", "words"), SPOILS)
+@pytest.mark.parametrize(
+    "command",
+    [
+        ["chat", "hi", "--dry-run"],
+        ["respond", "hi", "--profile", "work"],
+        ["config", "get", "n"],
+        ["config", "show"],
+        ["config", "set", "n", "2"],
+        ["config", "unset", "n"],
+        ["config", "edit"],
+        ["models"],
+        ["usage"],
+    ],
+    ids=" ".join,
+)
+def test_the_config_is_not_used(
+    command: list[str], spoil: Spoil, words: str, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("EDITOR", "true")
+    path = folder() / "config.toml"
+    path.write_text("key_command = 'touch ran'\nn = 1\n[profiles.work]\nbase_url = 'http://127.0.0.1:9/v1'\n")
+    spoil(path)
+    assert main(command) == 2
+    shown = capfd.readouterr()
+    assert (words in shown.err, "hint: " in shown.err, shown.out, Path("ran").exists()) == (True, True, "", False)
+    assert "ch" + "mod" in shown.err or "chown" in shown.err
+
+
+@pytest.mark.promise("trusted-files")
+@pytest.mark.parametrize(("spoil", "words"), SPOILS)
+@pytest.mark.parametrize("command", [["chat", "-t", "t", "--dry-run"], ["config", "templates", "t"]], ids=" ".join)
+def test_a_template_is_not_used(
+    command: list[str], spoil: Spoil, words: str, capfd: pytest.CaptureFixture[str]
+) -> None:
+    path = folder() / "templates" / "t.toml"
+    path.write_text("prompt = 'x'\n")
+    spoil(path)
+    assert main(command) == 2
+    assert (words in (shown := capfd.readouterr()).err, shown.out) == (True, "")
+
+
+@pytest.mark.promise("trusted-files")
+@pytest.mark.parametrize(("spoil", "words"), SPOILS)
+def test_a_stored_key_is_not_used(spoil: Spoil, words: str, capfd: pytest.CaptureFixture[str]) -> None:
+    path = folder() / "keys.json"
+    path.write_text(f'{{"api.aimlapi.com": "{KEY}"}}')
+    spoil(path)
+    assert main(["chat", "hi"]) == 2
+    assert words in capfd.readouterr().err
+
+
+@pytest.mark.parametrize("mode", [0o600, 0o644, 0o444, 0o400])
+def test_a_file_that_others_can_only_read_is_in_order(mode: int, capfd: pytest.CaptureFixture[str]) -> None:
+    path = folder() / "config.toml"
+    path.write_text("base_url = 'https://h/v1'\nkey_command = 'echo'\n")
+    path.chmod(mode)
+    assert main(["config", "get", "base_url"]) == 0
+    assert capfd.readouterr() == ("https://h/v1\n", "")
+
+
+def test_a_link_of_ones_own_and_a_sticky_folder_are_in_order(capfd: pytest.CaptureFixture[str]) -> None:
+    target = Path("dotfiles").absolute()
+    target.mkdir()
+    target.chmod(0o1777)
+    (target / "aiml.toml").write_text("n = 3\n")
+    (folder() / "config.toml").symlink_to(target / "aiml.toml")
+    assert main(["config", "get", "n"]) == 0
+    assert capfd.readouterr() == ("3\n", "")
+    (folder() / "config.toml").unlink()
+    (folder() / "config.toml").symlink_to(os.devnull)
+    assert main(["config", "get", "n"]) == 0
+
+
+SHARED = [
+    "base_url = 'https://h/v1'",
+    "key_command = 'echo'",
+    "ca_bundle = '/x'",
+    "replay = '/x'",
+    "mcp_server = {a = 'https://h/mcp'}",
+    "tools = [{type = 'mcp', server_label = 'a'}]",
+    'tools = \'[{"type": "x", "server_url": "h"}]\'',
+    "[option]\ntools = [{type = 'mcp'}]",
+    "[option]\n'a.headers' = 'x'",
+    "profile = 'p'\n[profiles.p]\nbase_url = 'https://h/v1'",
+]
+
+
+@pytest.mark.promise("trusted-files")
+@pytest.mark.parametrize("text", SHARED)
+def test_a_file_of_a_group_names_no_server_and_no_command(text: str, capfd: pytest.CaptureFixture[str]) -> None:
+    path = folder() / "config.toml"
+    path.write_text(text)
+    path.chmod(0o664)
+    assert main(["chat", "hi", "--dry-run"]) == 2
+    shown = capfd.readouterr()
+    assert ("is not used: its group can change it, and it sets " in shown.err, shown.out) == (True, "")
+    path.chmod(0o644)
+    assert main(["config", "get", "n"]) == 0
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["model = 'm'", "tools = [{type = 'function', name = 'f'}]", "n = 1\n[profiles.p]\nbase_url = 'https://h/v1'"],
+)
+def test_other_settings_in_a_file_of_a_group_are_used_with_a_warning(
+    text: str, capfd: pytest.CaptureFixture[str]
+) -> None:
+    path = folder() / "config.toml"
+    path.write_text(text)
+    path.chmod(0o660)
+    for _ in range(2):
+        assert main(["chat", "hi", "--dry-run", "--demo"]) == 0
+    assert capfd.readouterr().err.count(f"aiml: the group of {path} can change it: chmod 600 {path}\n") == 1
+
+
+def test_a_quiet_call_has_no_such_warning(capfd: pytest.CaptureFixture[str]) -> None:
+    path = folder() / "config.toml"
+    path.write_text("n = 1\n")
+    path.chmod(0o660)
+    assert main(["chat", "hi", "--dry-run", "--demo", "-q"]) == 0
+    assert capfd.readouterr().err == ""
+
+
+def test_a_template_of_a_group_is_used() -> None:
+    path = folder() / "templates" / "t.toml"
+    path.write_text("prompt = 'x'\n")
+    path.chmod(0o664)
+    assert main(["chat", "-t", "t", "--dry-run", "--demo", "-q"]) == 0
+
+
+def test_what_does_not_exist_is_in_order(tmp_path: Path) -> None:
+    assert paths.require_trusted(tmp_path / "nowhere" / "x") is False
+    assert paths.require_trusted(tmp_path / "x") is False
