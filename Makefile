@@ -1,9 +1,9 @@
-# The few words of this project: demo, test, faults (the promises, a line each), lint, bench, generate, clean.
+# The few words of this project: demo, test, faults (the promises, a line each), lint, bench, bench-all, generate, clean.
 PYTHON ?= python3
 VENV := .venv
 BENCH := .venv-bench
 
-.PHONY: demo test faults lint bench generate clean
+.PHONY: demo test faults lint bench bench-all generate clean
 
 demo: $(VENV)/installed
 	$(VENV)/bin/aiml chat --demo "What can you do?"
@@ -17,7 +17,7 @@ test: $(VENV)/developing
 	$(VENV)/bin/pytest -n auto --dist worksteal
 
 faults: $(VENV)/developing
-	$(VENV)/bin/pytest -m promise --promises
+	$(VENV)/bin/pytest -m "promise and not slow" --promises
 
 lint: $(VENV)/developing
 	$(VENV)/bin/ruff check --fix .
@@ -31,6 +31,11 @@ bench:
 	$(BENCH)/bin/python scripts/bench/bench.py --python $(BENCH)/bin/python
 	$(BENCH)/bin/python scripts/bench/terminal.py --python $(BENCH)/bin/python
 	$(BENCH)/bin/python scripts/bench/rows.py --python $(BENCH)/bin/python
+
+# What takes minutes: a history of 100,000 conversations, and the tests that are marked as slow.
+bench-all: bench $(VENV)/developing
+	nice $(BENCH)/bin/python scripts/bench/history.py --python $(BENCH)/bin/python
+	nice $(VENV)/bin/pytest -m slow --timeout 1800
 
 generate: $(VENV)/developing
 	$(VENV)/bin/python scripts/generate.py

@@ -34,7 +34,7 @@ class Bench:
         self.url = server.readline().strip()
         self._server = server
         self._report = home / "report"
-        self._env = make_environment(home)
+        self.env = make_environment(home)
 
     def measure(
         self, rounds: int, commands: Mapping[str, Sequence[str]], expected: str | None = None
@@ -46,12 +46,13 @@ class Bench:
         costs: dict[str, list[Cost]] = {name: [] for name in commands}
         for _ in range(rounds + 1):
             for name, command in commands.items():
-                costs[name].append(self._run(command, expected))
+                costs[name].append(self.run(command, expected))
         return {name: compute_medians(runs[1:]) for name, runs in costs.items()}
 
-    def _run(self, command: Sequence[str], expected: str | None) -> Cost:
+    def run(self, command: Sequence[str], expected: str | None = None) -> Cost:
+        """Run a command once and return its cost."""
         launch = [sys.executable, "-I", "-S", HERE / "spawn.py", self._report, *command]
-        ended = subprocess.run(launch, stdin=subprocess.DEVNULL, capture_output=True, env=self._env, check=False)
+        ended = subprocess.run(launch, stdin=subprocess.DEVNULL, capture_output=True, env=self.env, check=False)
         if ended.returncode:
             raise SystemExit(f"failed: {' '.join(command)}\n{ended.stderr.decode()}")
         if expected is not None and ended.stdout.decode().strip() != expected.strip():

@@ -1,0 +1,29 @@
+"""Write exchanges into the history until standard input is closed; print the seconds that each took."""
+
+import select
+import sys
+from time import monotonic
+
+from aiml_cli.store.history import database, writer
+from aiml_cli.store.history.writer import AnswerEnd, NewExchange, NewMessage
+
+INTERVAL_S = 0.02
+
+
+def main() -> None:
+    """Write and measure."""
+    history, waits = database.open_history(), []
+    print("ready", flush=True)
+    while not select.select([sys.stdin], [], [], INTERVAL_S)[0]:
+        started = monotonic()
+        message = NewMessage("user", "written meanwhile", [])
+        exchange = NewExchange(None, "meanwhile", "p", None, [message], "chat", "h", "m", {})
+        answer = writer.begin_exchange(history, exchange)
+        writer.finish_answer(history, answer, AnswerEnd(writer.COMPLETE, "an answer"))
+        writer.release_conversation(history, answer.conversation)
+        waits.append(monotonic() - started)
+    print("\n".join(map(str, waits)))
+
+
+if __name__ == "__main__":
+    main()
