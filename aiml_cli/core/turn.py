@@ -9,7 +9,7 @@ from aiml_cli.api.messages import Conversation
 from aiml_cli.core.chat_request import ChatRequest, build_headers, is_stored_action, resolve_key
 from aiml_cli.core.history_journal import Journal, make_journal
 from aiml_cli.core.send_with_retries import RetryPacer, Sender, TurnContext
-from aiml_cli.errors import AimlError, IncompleteAnswer, RequestRejected
+from aiml_cli.errors import AimlError, AnswerMismatch, IncompleteAnswer, RequestRejected
 from aiml_cli.output.choose_renderer import AnswerOutput
 from aiml_cli.settings.options import Options
 from aiml_cli.system.signals import Stopped
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from aiml_cli.store.history.writer import AnswerId
     from aiml_cli.transport.choose_transport import Client
 
+EMPTY = "the answer is empty"
 CONTINUE_HINT = "-c asks for the rest; or "
 
 
@@ -184,6 +185,11 @@ def _check_answer(request: ChatRequest, journal: Journal | None, answer: Answer)
         from aiml_cli.output import code_blocks  # for few calls only
 
         error = code_blocks.missing_block_error(options.extract, completion, is_saved=journal is not None)
+    if error is None and completion.is_empty and has_ended and not options.cancel:
+        if options.output:  # a file must not be replaced by nothing
+            error = AnswerMismatch(EMPTY, "ask again, or in other words")
+        else:
+            request.notify(EMPTY)
     if journal and isinstance(error, IncompleteAnswer) and can_continue(completion):
         error.hint = CONTINUE_HINT + error.hint
     return replace(answer, error=error)
