@@ -133,8 +133,11 @@ def _refuse_secrets(prompt: RowPrompt, request: ChatRequest) -> "Callable[[Row],
     known = [key.value] if key else []
 
     def fill(row: Row) -> "Conversation":
-        if secrets := find_secrets(f"row {row.number}", row.text, known):
-            raise UsageError(f"not sent: {'; '.join(map(str, secrets))}", "--allow-secrets sends it")
+        findings = find_secrets(f"row {row.number}", row.text, known)
+        if certain := [finding for finding in findings if finding.is_certain]:
+            raise UsageError(f"not sent: {'; '.join(map(str, certain))}", "--allow-secrets sends it")
+        if findings:
+            request.notify(f"sends what may be a secret: {'; '.join(map(str, findings))}")
         return prompt.fill(row)
 
     return fill

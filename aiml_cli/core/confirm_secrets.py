@@ -1,4 +1,4 @@
-"""Ask before text that seems secret is sent from files or standard input."""
+"""Ask before secrets in files or standard input are sent; in a script, refuse them."""
 
 from collections.abc import Sequence
 from contextlib import suppress
@@ -16,28 +16,44 @@ MAX_FINDINGS = 10
 
 
 def confirm_secrets(texts: Sequence[tuple[str, str]], settings: Settings) -> None:
-    """Raise UsageError if a text seems secret and the user does not agree to send it; `texts` are names and texts."""
+    """Raise UsageError if a text holds a secret and the user does not agree to send it; `texts` are names and texts.
+
+    On a terminal the user is asked, also about guesses. A script cannot be asked: what is certain is refused there,
+    and one line warns about guesses.
+    """
     options, keys = settings.options, _load_keys(settings)
     findings = [finding for name, text in texts for finding in find_secrets(name, text, keys)]
     if not findings:
         return
-    if options.dry_run or options.as_ or options.allow_secrets:
-        if not options.quiet:
-            verb = "sends" if options.allow_secrets and not (options.dry_run or options.as_) else "there is"
-            print_err(f"aiml: {verb} what seems secret: {_list_findings(findings)}")
-        return
-    if not is_terminal(2):
-        raise _build_error(findings)
+    if options.dry_run or options.as_:
+        _notify("found what looks like a secret", findings, settings)
+    elif options.allow_secrets:
+        _notify("sends what looks like a secret", findings, settings)
+    elif is_terminal(2):
+        _ask(findings, settings)
+    elif certain := [finding for finding in findings if finding.is_certain]:
+        raise _build_error(certain)
+    else:
+        _notify("sends what may be a secret", findings, settings)
+
+
+def _notify(what: str, findings: Sequence[SecretFinding], settings: Settings) -> None:
+    if not settings.options.quiet:
+        print_err(f"aiml: {what}: {_list_findings(findings)}")
+
+
+def _ask(findings: Sequence[SecretFinding], settings: Settings) -> None:
+    """Show the findings, and raise UsageError unless the user agrees to send them."""
     for finding in findings[:MAX_FINDINGS]:
-        print_err(f"aiml: this seems secret: {finding}")
+        print_err(f"aiml: this {'looks like' if finding.is_certain else 'may be'} a secret: {finding}")
     if len(findings) > MAX_FINDINGS:
         print_err(f"aiml: … and {len(findings) - MAX_FINDINGS} more")
-    if not options.yes and not confirm("send it all the same?"):
+    if not settings.options.yes and not confirm("send it all the same?"):
         raise _build_error(findings)
 
 
 def _build_error(findings: Sequence[SecretFinding]) -> UsageError:
-    message = f"nothing was sent: it seems to hold what is secret: {_list_findings(findings)}"
+    message = f"nothing was sent, because of what looks like a secret: {_list_findings(findings)}"
     return UsageError(message, "--allow-secrets sends it")
 
 

@@ -123,6 +123,14 @@ def test_what_seems_secret_is_not_sent(aiml: Aiml, server: Loopback) -> None:
     assert len(server.requests) == 3
 
 
+def test_what_may_be_a_secret_is_sent_and_told(aiml: Aiml, server: Loopback) -> None:
+    server.answer_with(HELLO)
+    ended = aiml("chat", "--each", "line", stdin=b"fine\npassword: " + b"hunter2\n")
+    assert (ended.returncode, len(server.requests)) == (0, 2)
+    assert b"sends what may be a secret: row 2, line 1: a password (password)" in ended.stderr
+    assert b"hunter2" not in ended.stderr
+
+
 def test_dry_run_shows_the_first_row_of_the_share(aiml: Aiml, server: Loopback) -> None:
     ended = aiml("chat", "--each", "line", "--dry-run", "--shard", "2/2", "Say {row}", stdin=b"a\nb\nc\n")
     assert (ended.returncode, server.requests) == (0, [])

@@ -1,4 +1,4 @@
-"""What seems secret in files and standard input stays here until the user agrees; few other things do."""
+"""Secrets in files and standard input stay here until the user agrees; few other things do."""
 
 import os
 import random
@@ -14,7 +14,9 @@ from hypothesis import strategies as st
 from support.loopback import HELLO, HELLO_RESPONSE, Loopback
 from support.run_cli import Aiml, build_command
 
-from aiml_cli.prompt.find_secrets import CHUNK_CHARS, find_secrets
+from aiml_cli.prompt.find_secrets import find_secrets
+
+CHUNK_CHARS = 1 << 20
 
 LUCK = random.Random(7)  # noqa: S311 - the tests are to be the same each time
 BASE62 = string.ascii_letters + string.digits
@@ -100,7 +102,7 @@ HARMLESS = [
 @pytest.mark.parametrize(("text", "kind"), SECRETS)
 def test_a_secret_is_found_with_its_line_and_kind(text: str, kind: str) -> None:
     found = find_secrets("notes", f"one\ntwo\n{text}\nfour\n")
-    assert [(each.name, each.line, each.kind) for each in found] == [("notes", 3, kind)]
+    assert [each[:3] for each in found] == [("notes", 3, kind)]
 
 
 @pytest.mark.parametrize("text", HARMLESS)
@@ -164,12 +166,53 @@ def test_in_a_script_nothing_secret_is_sent(
     assert KEY.encode() not in done.stderr
 
 
+GUESS = "DB_PASSWORD=correct" + "-horse"
+
+
+@pytest.mark.promise("secrets-held")
+@pytest.mark.parametrize(
+    ("arguments", "stdin", "where"),
+    [
+        (["chat", "x"], f"a\n{GUESS}\n", "standard input, line 2: a password (DB_PASSWORD)"),
+        (["respond", "x", "-f", "guess.env"], None, "guess.env, line 1: a password (DB_PASSWORD)"),
+    ],
+)
+def test_a_script_sends_a_guess_with_one_line_about_it(
+    arguments: list[str], stdin: str | None, where: str, server: Loopback, aiml: Aiml, tmp_path: Path
+) -> None:
+    (tmp_path / "guess.env").write_text(GUESS)
+    server.answer_with(HELLO if arguments[0] == "chat" else HELLO_RESPONSE)
+    done = aiml(*arguments, stdin=stdin.encode() if stdin else None)
+    assert (done.returncode, len(server.requests)) == (0, 1)
+    lines = [line for line in done.stderr.decode().splitlines() if "secret" in line]
+    assert lines == [f"aiml: sends what may be a secret: {where}"]
+    assert "correct" not in done.stderr.decode()
+
+
+def test_a_script_is_refused_only_for_what_is_certain(server: Loopback, aiml: Aiml) -> None:
+    done = aiml("chat", "x", stdin=f"{GUESS}\n{KEY}\n".encode())
+    assert (done.returncode, server.requests) == (2, [])
+    assert "line 2: an API key" in done.stderr.decode()
+    assert "DB_PASSWORD" not in done.stderr.decode()
+
+
+def test_a_terminal_asks_about_a_guess_too(server: Loopback, tmp_path: Path) -> None:
+    (tmp_path / "guess.env").write_text(GUESS)
+    child = on_terminal(server, "$AIML chat x -f guess.env")
+    child.expect("this may be a secret: guess.env, line 1: a password")
+    child.expect(r"send it all the same\? \[y/N\] ")
+    child.sendline("")
+    child.expect(pexpect.EOF)
+    child.close()
+    assert (child.exitstatus, server.requests) == (2, [])
+
+
 def test_it_is_sent_when_that_is_allowed_with_one_notice(server: Loopback, aiml: Aiml) -> None:
     server.answer_with(HELLO_RESPONSE)
     done = aiml("respond", "x", "-f", "src", "--allow-secrets")
     assert (done.returncode, done.stdout) == (0, b"Hello\n")
     assert KEY in server.requests[0].body.decode()
-    notice = "aiml: sends what seems secret: src/settings.py, line 2: an API key (sk-…)"
+    notice = "aiml: sends what looks like a secret: src/settings.py, line 2: an API key (sk-…)"
     assert done.stderr.decode().splitlines().count(notice) == 1
     assert aiml("respond", "x", "-f", "src", "--allow-secrets", "-q").stderr == b""
 
@@ -178,7 +221,7 @@ def test_it_is_sent_when_that_is_allowed_with_one_notice(server: Loopback, aiml:
 def test_what_sends_nothing_only_says_so(flags: list[str], aiml: Aiml) -> None:
     done = aiml("chat", "x", "-f", "src/settings.py", *flags)
     assert done.returncode == 0
-    assert "aiml: there is what seems secret: src/settings.py, line 2" in done.stderr.decode()
+    assert "aiml: found what looks like a secret: src/settings.py, line 2" in done.stderr.decode()
 
 
 def test_typed_words_are_the_users_own_business(server: Loopback, aiml: Aiml) -> None:
@@ -213,7 +256,7 @@ ASKED = [
 def test_on_a_terminal_the_user_is_asked(line: str, answer: str, code: int, server: Loopback) -> None:
     server.answer_with(HELLO)
     child = on_terminal(server, line)
-    child.expect("this seems secret: .*, line 2: an API key")
+    child.expect("this looks like a secret: .*, line 2: an API key")
     child.expect(r"send it all the same\? \[y/N\] ")
     assert server.requests == []
     child.sendline(answer)
@@ -227,7 +270,7 @@ def test_yes_answers_the_question(server: Loopback) -> None:
     child = on_terminal(server, "$AIML chat x -f src -y")
     child.expect(pexpect.EOF)
     child.close()
-    assert "this seems secret" in (child.before or "")
+    assert "this looks like a secret" in (child.before or "")
     assert (child.exitstatus, len(server.requests)) == (0, 1)
 
 

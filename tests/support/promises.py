@@ -127,9 +127,10 @@ PROMISES = {
     "pipe-bytes": Promise(TERMINAL, "In a pipe the same text arrives byte for byte."),
     "nothing-fetched": Promise(TERMINAL, "Images and links of an answer are not fetched."),
     "nothing-run": Promise(TERMINAL, "Nothing that a model proposes is run unless somebody says yes to what they see."),
+    "secrets-linear": Promise(GUARD, "Looking for secrets takes time in proportion to the text, whatever is in it."),
     "secrets-held": Promise(
         GUARD,
-        "What looks like a secret is not sent before somebody says yes; a script is refused unless it says "
-        "--allow-secrets.",
+        "What looks like a secret is not sent from a terminal before somebody says yes; a script is refused what is "
+        "certain, and warned about guesses, unless it says --allow-secrets.",
     ),
 }

@@ -1,0 +1,331 @@
+"""Secrets of all common forms are found, examples are not, and no text takes long to search."""
+
+import base64
+import random
+import string
+import time
+from functools import partial
+from typing import TYPE_CHECKING
+
+import pytest
+
+from aiml_cli.prompt.find_secrets import NAME_WORDS, RULES, Rule, apply_rule, find_assignments, find_secrets
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+LUCK = random.Random(11)  # noqa: S311 - the tests are to be the same each time
+BASE62 = string.ascii_letters + string.digits
+LOWER = string.ascii_lowercase + string.digits
+UPPER = string.ascii_uppercase + "234567"
+HEX = "0123456789abcdef"
+
+
+def draw(count: int, letters: str = BASE62) -> str:
+    """Draw letters by lot, at least one of them a digit."""
+    return "".join(LUCK.choice(letters) for _ in range(count - 1)) + "7"
+
+
+def encode(text: str) -> str:
+    return base64.b64encode(text.encode()).decode()
+
+
+PASSWORD = "tr0ub4dor" + "&3"
+PEM = "-----BEGIN {}PRIVATE KEY{}-----"
+# Tokens are made of parts, so that no scanner takes this file for a leak.
+TOKENS = [
+    ("sk-" + draw(48), "an API key"),
+    ("sk-proj-" + draw(120), "an API key"),
+    ("sk-svcacct-" + draw(60), "an API key"),
+    ("sk-admin-" + draw(60), "an API key"),
+    ("sk-ant-" + "api03-" + draw(93), "Anthropic"),
+    ("sk-or-" + "v1-" + draw(64, HEX), "OpenRouter"),
+    ("gsk_" + draw(52), "Groq"),
+    ("xai-" + draw(80), "xAI"),
+    ("pplx-" + draw(48), "Perplexity"),
+    ("r8_" + draw(37), "Replicate"),
+    ("hf_" + draw(34, string.ascii_letters), "Hugging Face"),
+    ("nvapi-" + draw(64), "NVIDIA"),
+    *[(prefix + draw(36), "GitHub") for prefix in ("gh" + letter + "_" for letter in "pousr")],
+    ("github_" + "pat_" + draw(22) + "_" + draw(59), "GitHub"),
+    ("glpat" + "-" + draw(20), "GitLab"),
+    ("gldt" + "-" + draw(20), "GitLab"),
+    ("ATATT3" + draw(180), "Atlassian"),
+    ("npm_" + draw(36), "npm"),
+    ("pypi-" + "AgEIcHlwaS5vcmc" + draw(80), "PyPI"),
+    ("dckr_" + "pat_" + draw(27), "Docker"),
+    ("lin_api_" + draw(40), "Linear"),
+    ("ntn_" + draw(46), "Notion"),
+    ("secret_" + draw(43), "Notion"),
+    ("figd_" + draw(40), "Figma"),
+    ("AKIA" + draw(16, UPPER), "AWS"),
+    ("ASIA" + draw(16, UPPER), "AWS"),
+    ("AIza" + draw(35), "Google"),
+    ("GOCSPX-" + draw(28), "Google"),
+    ("ya29." + draw(120), "Google"),
+    ("1//0" + draw(60), "Google"),
+    ("aB3" + "8Q~" + draw(34), "Azure"),
+    ("DefaultEndpointsProtocol=https;AccountName=a;AccountKey=" + draw(86) + "==;", "Azure"),
+    ("Endpoint=sb://x/;SharedAccessKeyName=n;SharedAccessKey=" + draw(43) + "=", "Azure"),
+    ("https://a.blob.core.windows.net/c?sv=2022-11-02&sig=" + draw(43) + "%3D", "signed URL"),
+    ("dop_v1_" + draw(64, HEX), "DigitalOcean"),
+    ("fo1_" + draw(43), "Fly"),
+    ("fm2_" + draw(200), "Fly"),
+    ("vcp_" + draw(56), "Vercel"),
+    ("cfut_" + draw(48), "Cloudflare"),
+    ("sbp_" + draw(40, HEX), "Supabase"),
+    ("sb_secret_" + draw(31), "Supabase"),
+    ("pscale_tkn_" + draw(43), "PlanetScale"),
+    ("pscale_pw_" + draw(43), "PlanetScale"),
+    ("dapi" + draw(32, HEX), "Databricks"),
+    ("hvs." + draw(95), "Vault"),
+    (draw(14) + ".atlasv1." + draw(67), "Terraform"),
+    ("dp.pt." + draw(43), "Doppler"),
+    ("glsa_" + draw(32) + "_" + draw(8, HEX), "Grafana"),
+    ("glc_" + draw(80), "Grafana"),
+    ("NRAK-" + draw(27, UPPER), "New Relic"),
+    ("sntrys_" + "eyJ" + draw(120), "Sentry"),
+    ("sntryu_" + draw(64, HEX), "Sentry"),
+    *[(f"xox{letter}-529384756102-" + draw(24), "Slack") for letter in "abprse"],
+    ("xapp-1-A0-529384756102-" + draw(64, HEX), "Slack"),
+    ("https://hooks.slack.com/" + "services/T0A1B2C3D/B0A1B2C3D/" + draw(24), "Slack"),
+    ("https://discord.com/" + "api/webhooks/112233445566778899/" + draw(68), "Discord"),
+    ("M" + draw(23) + "." + draw(6) + "." + draw(38), "Discord"),
+    ("5938271640:" + "AA" + draw(33), "Telegram"),
+    ("SK" + draw(32, HEX), "Twilio"),
+    ("key-" + draw(32, HEX), "Mailgun"),
+    ("SG." + draw(22) + "." + draw(43), "SendGrid"),
+    ("xkeysib-" + draw(64, HEX) + "-" + draw(16), "Brevo"),
+    ("sk_live_" + draw(24), "Stripe"),
+    ("rk_live_" + draw(24), "Stripe"),
+    ("whsec_" + draw(32), "Stripe"),
+    ("shpat_" + draw(32, HEX), "Shopify"),
+    ("sq0atp-" + draw(22), "Square"),
+    ("EAAA" + draw(60), "Square"),
+    ("eyJhbGciOiJIUzI1NiJ9." + "eyJzdWIiOiI4NjI1NzM5MTAiLCJuIjoxfQ." + draw(43), "JSON Web Token"),
+    ("AGE-SECRET-" + "KEY-1" + draw(58, UPPER), "age"),
+]
+CERTAIN = [
+    *TOKENS,
+    *[
+        (PEM.format(kind, "") + "\n" + draw(64), "private key")
+        for kind in ("", "RSA ", "EC ", "OPENSSH ", "ENCRYPTED ")
+    ],
+    (PEM.format("PGP ", " BLOCK") + "\nVersion: 2\n\n" + draw(64), "private key"),
+    (f'{{"private_key": "{PEM.format("", "")}\\n{draw(64)}\\n"}}', "private key"),
+    (f"  key: |\n    {PEM.format('', '')}\n    {draw(64)}", "private key"),
+    ("client-key-data: " + encode(PEM.format("RSA ", "") + "\n" + draw(64)), "private key"),
+    (f"machine api.example.org login me password {PASSWORD}", ".netrc"),
+    (f"machine api.example.org\n  login me\n  password {PASSWORD}", ".netrc"),
+    (f"default login me password {PASSWORD}", ".netrc"),
+    (f"machine h password {PASSWORD} login me", ".netrc"),
+    (f"db.internal:5432:shop:app:{PASSWORD}", ".pgpass"),
+    (f"*:*:*:app:{PASSWORD}", ".pgpass"),
+    *[
+        (f"{scheme}://app:{PASSWORD}@db.internal/shop", "URL")
+        for scheme in ("postgres", "postgresql+asyncpg", "mysql", "mongodb+srv", "amqps", "https", "jdbc:mysql", "ftp")
+    ],
+    (f"redis://:{PASSWORD}@cache:6379/0", "URL"),
+    ("postgres://app:tr0ub4dor%26%23%40@db.internal/shop", "URL"),
+    (f"Authorization: Bearer {draw(40)}", "Bearer"),
+    (f'-H "authorization: bearer {draw(40)}"', "Bearer"),
+    (f"Authorization: token {draw(40, HEX)}", "Authorization"),
+    (f"Authorization: {draw(40)}", "Authorization"),
+    (f"Authorization: Basic {encode('me:' + PASSWORD)}", "Basic"),
+    (f"{{'Authorization': 'Bearer {draw(40)}'}}", "Bearer"),
+    (f"curl -H 'X-Api-Key: {draw(32)}' https://x.example", "X-Api-Key"),
+    (f"curl -u me:{PASSWORD} https://x.example", "command"),
+    (f"curl -sS --user 'me:{PASSWORD}' https://x.example", "command"),
+    (f'{{"auths": {{"ghcr.io": {{"auth": "{encode("me:" + PASSWORD)}"}}}}}}', "docker"),
+    (f"    token: {draw(40)}", "token"),
+    (f"//registry.npmjs.org/:_authToken={draw(36)}", "_authToken"),
+    (f"aws_secret_access_key = {draw(40)}", "aws_secret_access_key"),
+    (f"AWS_SECRET_ACCESS_KEY={draw(40)}", "AWS_SECRET_ACCESS_KEY"),
+    (f'api_key: "{draw(32)}"', "api_key"),
+    (f'{{"apiKey": "{draw(32)}"}}', "apiKey"),
+    (f"export DD_API_KEY={draw(32, HEX)}", "DD_API_KEY"),
+    (f"set STORE_TOKEN={draw(32)}", "STORE_TOKEN"),
+    (f"app.client-secret={draw(32)}", "client-secret"),
+    (f"  - SESSION_SECRET={draw(32)}", "SESSION_SECRET"),
+    (f"- name: STORE_TOKEN\n  value: {draw(32)}", "STORE_TOKEN"),
+    (f"<apiKey>{draw(32)}</apiKey>", "apiKey"),
+    (f'<add key="ApiKey" value="{draw(32)}" />', "ApiKey"),
+    (f"docker run -e STORE_TOKEN={draw(32)} image", "STORE_TOKEN"),
+    (f"tool --api-key {draw(32)}", "api-key"),
+    (f"Server=db;User Id=sa;Password={draw(20)};", "Password"),
+    (f"https://x.example/v1?id=3&access_token={draw(32)}", "access_token"),
+]
+GUESSES = [
+    f"PASSWORD={PASSWORD}",
+    "DB_PASSWORD=correct-horse",
+    "password = hunter2",
+    "password: hunter2hunter2",
+    '"password": "hunter2"',
+    'password = "correcthorse"',
+    f"spring.datasource.password={PASSWORD}",
+    f"Server=db;User Id=sa;Password={PASSWORD};",
+    f"Server=db;Uid=sa;Pwd={PASSWORD};",
+    f"<password>{PASSWORD}</password>",
+    "postgres://app:correcthorse@db/shop",
+    f"mysql -u root -p{PASSWORD} shop",
+    f"PGPASSWORD={PASSWORD} psql",
+    f"tool --password {PASSWORD}",
+    f"tool --password={PASSWORD}",
+    "alice:$6$" + "Fq2vQ1xZ$" + draw(86) + ":19000:0:99999:7:::",
+]
+HARMLESS = [
+    "sk-...",
+    "sk-xxxxxxxxxxxxxxxxxxxxxxxxxxxx",
+    "sk-ant-your-key-goes-here-0123456789",
+    "ghp_" + "x" * 36,
+    "AKIA" + "IOSFODNN7EXAMPLE",
+    "AWS_SECRET_ACCESS_KEY=wJalrXUtnFEMI/K7MDENG/bPxRfiCY" + "EXAMPLEKEY",
+    "api_key: <your key>",
+    "api_key = os.environ['STORE_KEY']",
+    "api_key = os.getenv('STORE_KEY')",
+    "API_KEY=${STORE_KEY}",
+    "API_KEY=$STORE_KEY",
+    "PASSWORD=changeme",
+    "password: {{ vault_password }}",
+    "password: !secret db_password",
+    "postgres://user:password@host:5432/db",
+    "postgres://postgres:postgres@localhost/db",
+    "postgres://app:${DB_PASSWORD}@db/shop",
+    "postgres://app:$DB_PASSWORD@db/shop",
+    "f'postgres://{user}:{password}@{host}/db'",
+    "postgres://<user>:<password>@<host>/db",
+    "mysql://root:%s@host/db",
+    "amqp://guest:guest@localhost:5672//",
+    "https://example.org:8080/@someone",
+    "https://example.org:8080?mail=a@b.example",
+    "git clone ssh://git@example.org:22/repo.git",
+    "machine HOST login USER password PASSWORD",
+    "the machine was set up with a password of its own",
+    "hostname:port:database:username:password",
+    "a.py:1200:5: error: x",
+    "root:x:0:0:root:/root:/bin/bash",
+    "12:30:1999:aa:bb",
+    "Authorization: Bearer <token>",
+    "Authorization: Bearer $TOKEN",
+    "Authorization: Bearer YOUR_API_KEY_GOES_HERE",
+    "Authorization: Basic " + encode("user:password"),
+    "Bearer authentication is described in the documentation",
+    "curl -u user:password https://x.example",
+    "docker run -u 1000:1000 image",
+    '{"auth": "oauth2"}',
+    '"auths": {"ghcr.io": {"auth": "<base64>"}}',
+    "client-certificate-data: " + encode("-----BEGIN CERTIFICATE-----\n" + draw(64)),
+    PEM.format("", "") + "\n...\n",
+    PEM.format("", "") + "\nMIIE...",
+    "ssh-rsa AAAAB3NzaC1yc2EAAAADAQABAAABAQ" + draw(200) + " me@here",
+    "next_page_token = '" + draw(40) + "'",
+    "tokenizer = AutoTokenizer.from_pretrained('gpt2-medium-1234567')",
+    "def f(password: str, token: str | None = None) -> None:",
+    "password = form.password",
+    "    password=hashed_password,",
+    "accessToken = someVeryLongVariableName;",
+    "if (key === 'ArrowLeftOrRight12') {",
+    "the token: it is what the server sends after a login1234",
+    "sha256:" + draw(64, HEX),
+    "uuid 3f2b8c1e-9d4a-4b7c-8e5f-1a2b3c4d5e6f",
+    "key: value",
+    "keyboard = 'QwertyLayout2000x9'",
+]
+
+
+@pytest.mark.promise("secrets-held")
+@pytest.mark.parametrize(("text", "kind"), CERTAIN)
+def test_a_secret_of_a_known_form_is_certain(text: str, kind: str) -> None:
+    found = find_secrets("notes", f"one\n{text}\nlast\n")
+    assert [(each.is_certain, kind in each.kind) for each in found][:1] == [(True, True)], found
+
+
+@pytest.mark.parametrize(("token", "kind"), TOKENS)
+@pytest.mark.parametrize("form", ['"{}"', "({})", "x={}", "see {}.", "https://h.example/?q={}&x", "\t{},\r"])
+def test_a_token_is_found_wherever_it_stands(token: str, kind: str, form: str) -> None:
+    assert [each.is_certain for each in find_secrets("notes", form.format(token))] == [True], kind
+
+
+@pytest.mark.promise("secrets-held")
+@pytest.mark.parametrize("text", GUESSES)
+def test_a_word_where_a_password_belongs_is_a_guess(text: str) -> None:
+    found = find_secrets("notes", f"one\n{text}\nlast\n")
+    assert [(each.line, each.is_certain) for each in found] == [(2, False)], found
+
+
+@pytest.mark.parametrize("text", HARMLESS)
+def test_an_example_or_a_reference_is_no_secret(text: str) -> None:
+    assert find_secrets("notes", f"one\n{text}\nlast\n") == []
+
+
+def test_a_finding_tells_the_line_of_the_password_and_not_the_password() -> None:
+    (found,) = find_secrets(".netrc", f"machine h\nlogin me\npassword {PASSWORD}\n")
+    assert str(found) == ".netrc, line 3: a password (.netrc)"
+
+
+def test_guesses_never_displace_what_is_certain() -> None:
+    found = find_secrets("x", "password = hunter2\n" * 50 + f"k = '{TOKENS[0][0]}'\n")
+    assert (len(found), [each.line for each in found if each.is_certain]) == (20, [51])
+
+
+SIZES = (10_000, 100_000)
+# What nearly matches after a marker, beside what nearly matches after any.
+NEAR = {
+    "machine": (" a login ", " a login b "),
+    "default": (" login ", " login a "),
+    "curl": (" -", " -u a", " --user "),
+    "mysql": (" -", " -pa "),
+    "://": ("a:b", ":@", "a:@"),
+    ":": ("1234:a", "1234:a:b:", "*:"),
+    '"d"': (':"a',),
+    "-----BEGIN ": ("PRIVATE KEY-----", "PRIVATE KEY-----\nVersion: ", "A ", "A B "),
+    "PuTTY-User-Key-File-": ("1:",),
+    "Basic ": ("AAAA",),
+}
+
+
+def is_linear(search: "Callable[[str], object]", unit: str, sizes: tuple[int, int] = SIZES) -> bool:
+    """True if ten times the text takes at most forty times the CPU time."""
+    short, long = (measure(search, unit, size) for size in sizes)
+    return long < 40 * max(short, 0.001)
+
+
+def measure(search: "Callable[[str], object]", unit: str, size: int) -> float:
+    """Return the CPU time of a search in a text of one unit, again and again."""
+    text = (unit * (size // len(unit) + 1))[:size]
+    start = time.process_time()
+    search(text)
+    return time.process_time() - start
+
+
+@pytest.mark.promise("secrets-linear")
+@pytest.mark.parametrize("rule", RULES, ids=lambda rule: rule.markers[0])
+def test_no_rule_takes_longer_than_the_text(rule: Rule) -> None:
+    """Ten times the text takes about ten times the time, whatever is repeated in it."""
+    for marker in rule.markers if rule.markers[0] in NEAR else rule.markers[:1]:
+        for unit in (f"{marker}{end}" for end in ("", "a", " ", ":", "\n", "A1-", "_", *NEAR.get(marker, ()))):
+            assert is_linear(partial(search_rule, rule, marker), unit), unit
+
+
+def search_rule(rule: Rule, marker: str, text: str) -> int:
+    return len(list(apply_rule(rule, marker, text)))
+
+
+@pytest.mark.promise("secrets-linear")
+@pytest.mark.parametrize("word", NAME_WORDS)
+def test_no_name_takes_longer_than_the_text(word: str) -> None:
+    for unit in (f"{word}{end}" for end in ("", "_", "=", ": ", " ", "='", "=a1", " \n value:", ">", '" value=')):
+        assert is_linear(partial(search_word, word), unit), unit
+
+
+def search_word(word: str, text: str) -> int:
+    return len(list(find_assignments(word, text)))
+
+
+UNITS = ["key", "password", "secret_", "a", "a1-", "sk-", "machine ", "://a:b", " = ", ":", "\n"]
+
+
+@pytest.mark.promise("secrets-linear")
+@pytest.mark.parametrize("unit", UNITS)
+def test_megabytes_take_in_proportion(unit: str) -> None:
+    assert is_linear(partial(find_secrets, "x"), unit, (200_000, 2_000_000))
