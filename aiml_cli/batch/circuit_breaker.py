@@ -33,7 +33,8 @@ class CircuitBreaker:
 
     def _limit_of(self, error: AimlError) -> int:
         """Return how many equal failures end the run: few if no row succeeded and the row is not the cause."""
-        is_common = isinstance(error, ConnectionFailed | RateLimited) or error.details.get("status") == NOT_FOUND
+        is_missing = error.details.get("status") == NOT_FOUND or "missing" in error.details
+        is_common = isinstance(error, ConnectionFailed | RateLimited) or is_missing
         return self._limit_without_success if is_common and not self._has_succeeded else self._limit
 
     def final_error(self) -> AimlError | None:

@@ -3,11 +3,14 @@
 import re
 from collections.abc import Iterable, Sequence
 from difflib import get_close_matches
+from urllib.parse import urlsplit
 
+from aiml_cli.api.endpoints import get_endpoint
 from aiml_cli.api.model_list import Model
 from aiml_cli.catalog import load_catalog
 from aiml_cli.errors import RequestRejected
 from aiml_cli.settings.resolve import Settings
+from aiml_cli.settings.urls import join_url
 
 COMMANDS = {"chat": "aiml chat", "responses": "aiml respond"}
 _NOT_FOUND = 404
@@ -17,8 +20,10 @@ MAX_SUGGESTIONS = 3
 
 def improve_hint(error: RequestRejected, settings: Settings, endpoint: str) -> None:
     """Replace the error's hint if the stored catalog knows a better one; never asks the server."""
-    name = settings.options.model or ""
-    if not _is_about_model(error, name):
+    name, missing = settings.options.model or "", error.details.get("missing")
+    if missing == "path":
+        error.hint = _explain_missing_path(settings.options.base_url or "", endpoint)
+    if missing in ("path", "response") or not _is_about_model(error, name):
         return
     models = load_catalog.load_stored_models(settings) or []
     model = find_model(models, name)
@@ -29,6 +34,13 @@ def improve_hint(error: RequestRejected, settings: Settings, endpoint: str) -> N
         error.hint = f"did you mean {' or '.join(similar)}? aiml models WORDS searches the catalogue"
     elif model is None and error.details.get("status") != _NOT_FOUND:
         error.hint = "is the model's id right? aiml models WORDS searches the catalogue"
+
+
+def _explain_missing_path(base_url: str, endpoint: str) -> str:
+    """Return what to do about a server that has no such address: few servers offer both endpoints."""
+    path = urlsplit(join_url(base_url, get_endpoint(endpoint).path)).path
+    other = next(command for name, command in COMMANDS.items() if name != endpoint)
+    return f"does this server offer {path}? try {other}, or check --base-url"
 
 
 def _is_about_model(error: RequestRejected, name: str) -> bool:

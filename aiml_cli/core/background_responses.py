@@ -13,6 +13,7 @@ from aiml_cli.core.send_with_retries import Sender, TurnContext
 from aiml_cli.errors import (
     AimlError,
     AnswerMismatch,
+    AuthError,
     ConnectionFailed,
     IncompleteAnswer,
     RateLimited,
@@ -31,8 +32,11 @@ from aiml_cli.transport.http_types import HttpRequest
 
 POLL_MIN_S, POLL_MAX_S, POLL_GROWTH = 1.0, 5.0, 1.5
 PENDING_STATUSES = ("queued", "in_progress")
-NO_RESPONSE_HINT = "is the id right? a response is kept only with --store or --background, and not by every gateway"
-NO_PATH_HINT = "this gateway has no such path: it may not keep responses at all"
+NO_RESPONSE_HINT = (
+    "is the id right? a response is kept only with --store or --background, not by every gateway, and only for the "
+    "account that made it"
+)
+NO_PATH_HINT = "this gateway may not keep responses at all; if it does, check the id and --base-url"
 STORE_HINT = "some servers work in the background only on what they keep: try it with --store"
 
 
@@ -133,7 +137,8 @@ def start_background(context: TurnContext) -> None:
     try:
         context.send(context.build_body(history=HistoryMode.FULL))
     except RequestRejected as error:
-        error.hint = error.hint if settings.options.store else STORE_HINT
+        if not (settings.options.store or error.details.get("missing")):
+            error.hint = STORE_HINT
         raise
     completion = context.sender.completion()
     if completion.status in PENDING_STATUSES and completion.started.id:
@@ -168,11 +173,12 @@ def _format_command(name: str, settings: Settings, verb: str = "wait") -> str:
 
 
 def _explain_missing(name: str, error: AimlError) -> AimlError:
-    """Return a clearer error for a path that does not exist: neither the model nor the prompt is wrong."""
-    status = error.details.get("status")
-    if status not in (404, 405, 501):
+    """Return a clearer error for a response or path that does not exist: neither the model nor the prompt is wrong."""
+    status, missing = error.details.get("status"), error.details.get("missing")
+    is_missing = status in (404, 405, 501) or (missing == "response" and isinstance(error, RequestRejected))
+    if not is_missing or isinstance(error, AuthError):
         return error
-    hint = NO_RESPONSE_HINT if status == 404 else NO_PATH_HINT  # noqa: PLR2004
+    hint = NO_PATH_HINT if missing == "path" or status in (405, 501) else NO_RESPONSE_HINT
     return RequestRejected(f"{name}: the server has no such response: {error.message}", hint, **error.details)
 
 

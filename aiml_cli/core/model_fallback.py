@@ -8,7 +8,7 @@ from aiml_cli.api.completion_builder import Completion
 from aiml_cli.api.error_response import error_from_event
 from aiml_cli.core.chat_request import ChatRequest
 from aiml_cli.core.send_with_retries import TurnContext
-from aiml_cli.errors import AimlError, AuthError, UsageError
+from aiml_cli.errors import AimlError, AuthError, RateLimited, ServerError, UsageError
 from aiml_cli.system.signals import Stopped
 
 Send = Callable[[TurnContext], None]
@@ -68,7 +68,9 @@ def send_with_fallback(context: TurnContext, send: Send, add_advice: AddAdvice) 
 
 def is_worth_fallback(error: AimlError) -> bool:
     """True if another model may succeed; a wrong key or a broken connection would fail again."""
-    status = _status_of(error)
+    status, may_pass = _status_of(error), isinstance(error, RateLimited | ServerError) and error.details.get("again")
+    if may_pass or error.details.get("missing") == "model":
+        return True
     if status is None or isinstance(error, AuthError):
         return False
     if status in _INVALID_REQUEST:

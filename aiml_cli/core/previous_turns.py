@@ -14,9 +14,9 @@ CONTINUE_REQUEST = Conversation((Message("user", (CONTINUE_PROMPT,)),))
 CUT_MARK = "\n\n[The answer was cut off here.]"
 # What servers say about a reference to something that they do not have, or no longer have.
 _UNKNOWN_RESPONSE = re.compile(
-    r"previous.?response|\bresp_|\bresponse\b.*\b(not found|not exist|expired)", re.IGNORECASE | re.DOTALL
+    r"previous.?response|\bresp_|\bresponse\b.{0,200}\b(not found|not exist|expired)", re.IGNORECASE | re.DOTALL
 )
-_UNKNOWN_ITEM = re.compile(r"\brs_|\bpersisted|\bitem\b.*\bnot found|'reasoning' item", re.IGNORECASE | re.DOTALL)
+_UNKNOWN_ITEM = re.compile(r"\brs_|\bpersisted|\bitem\b.{0,200}\bnot found|'reasoning' item", re.IGNORECASE | re.DOTALL)
 _CHAT_ITEM_TYPES = ("message", "function_call", "function_call_output")
 
 
