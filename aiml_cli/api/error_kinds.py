@@ -89,7 +89,7 @@ _CERTAIN_KINDS = (
                 r"(api_?key|auth\w{0,20}|credentials?|jwt|access_token)$|^(invalid|expired)_(token|client|key)$"
             ),
             r"api_?key_(is_)?(invalid|expired|missing|not_|disabled|revoked|required|inactive)|^token_expired",
-            r"^auth(entication|orization)?(_fail\w{0,4}|_required|_invalid|_missing)?(_error|_exception)?$",
+            r"^auth(entication|orization)?(_fail\w{0,4}|_required|_invalid|_missing)?(_error)?$",
             r"unauthori[sz]ed|unauthenticated|not_authenticated|unrecognized_client|^account_(deactiv|disabl|suspend)",
         ),
         (
@@ -107,7 +107,7 @@ _CERTAIN_KINDS = (
     _Kind(
         _FORBIDDEN,
         (
-            r"^(permission|access)(_denied)?(_error|_exception)?$|^forbidden|insufficient_permission|^not_authorized",
+            r"^(permission|access)(_denied)?(_error)?$|^forbidden|insufficient_permission|^not_authorized",
             r"^unsupported_country",
         ),
     ),
@@ -164,8 +164,8 @@ _RETRY_SOON = (
 )
 # What the server does not have: a stored response, or the path itself.
 _RESPONSE_TEXT = (
-    r"\bresponses?\b[^\n]{0,120}\b(?:not (?:be )?found|not exist|doesn.t exist|expired|no longer|deleted)\b",
-    r"\bresponses?\b[^\n]{0,120}\b(?:not associated|belongs to|not accessible)\b|response_not_found",
+    r"(?<!/)\bresponses?\b[^\n]{0,120}\b(?:not (?:be )?found|not exist|doesn.t exist|expired|no longer|deleted)\b",
+    r"(?<!/)\bresponses?\b[^\n]{0,120}\b(?:not associated|belongs to|not accessible)\b|response_not_found",
     r"\bno (?:such |stored )?response\b|\bresp_\w{1,100}\W{1,3}(?:was |is )?(?:not found|does)",
 )
 _PATH_TEXT = (
@@ -280,7 +280,7 @@ def _has(patterns: Sequence[str], text: str) -> bool:
 def _to_snake_case(name: str) -> str:
     """Return a type or code in snake case, without the namespace that AWS puts before it."""
     words = re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", name[:_MAX_NAME_CHARS].rpartition("#")[2])
-    return re.sub(r"[^a-z0-9]+", "_", words.casefold()).strip("_")
+    return re.sub(r"[^a-z0-9]+", "_", words.casefold()).strip("_").removesuffix("_exception")
 
 
 def _find_identifier(message: str) -> str:

@@ -15,7 +15,7 @@ _MAX_DEPTH, _MAX_PARTS, _MAX_NAME_CHARS, _MAX_TEXT_CHARS = 8, 20, 100, 10_000
 # Names are compared without case, "_" and "-". The first message that is more than a title is shown.
 _MESSAGES = (
     "message", "msg", "errordescription", "errormessage", "errormsg", "faultstring", "detail", "statusmsg",
-    "description", "reason", "errors",
+    "description", "reason",
 )  # fmt: skip
 _CODES = ("code", "errorcode", "errcode")
 _STATUSES = ("status", "statuscode", "httpstatus", "httpcode", *_CODES, "error")
@@ -162,15 +162,15 @@ def _join(reports: list[ErrorEvent]) -> ErrorEvent:
 
 def _read_object(body: Mapping[str, Any], depth: int) -> ErrorEvent:
     fields = _fold_names(body)
-    reports = [_read_error(value, depth) for value in _list_nested(body, fields)]
-    reports += [_read_error(fields[name], depth) for name in _MESSAGES if fields.get(name)]
     title = fields.get("error") if isinstance(fields.get("error"), str) else fields.get("title")
-    messages = [report.message for report in (*reports, _read_error(title, depth)) if report.message]
+    values = [*_list_nested(body, fields), *(fields.get(name) for name in _MESSAGES), title, fields.get("errors")]
+    reports = [_read_error(value, depth) for value in values]
+    messages = [report.message for report in reports if report.message]
     message = next((text for text in messages if not _is_title(text)), messages[0] if messages else "")
     own = ErrorEvent("", _find_type(fields, message), _find_code(fields), _find_status(fields))
     found = _join([report._replace(message="") for report in (*reports, own)])
     message = _add_location(message, fields) if message else found.code or found.type or _to_json(body)
-    for more in (_read_extra(fields.get("errors"), depth), _read_raw(fields.get("metadata"), depth)):
+    for more in (reports[-1].message, _read_raw(fields.get("metadata"), depth)):
         message = message if not more or more in message else f"{message.rstrip('.')}: {more}"
     return found._replace(message=message[:_MAX_TEXT_CHARS])
 
@@ -190,10 +190,6 @@ def _is_title(message: str) -> bool:
     return message.strip(" .!").casefold() in _TITLES
 
 
-def _read_extra(errors: Any, depth: int) -> str:
-    return _read_error(errors, depth).message if isinstance(errors, list | Mapping) and errors else ""
-
-
 def _read_raw(metadata: Any, depth: int) -> str:
     """Return what the provider said, which OpenRouter puts into the metadata."""
     raw = metadata.get("raw") if isinstance(metadata, Mapping) else None
@@ -211,7 +207,7 @@ def _find_type(fields: Mapping[str, Any], message: str) -> str | None:
     names = [name for value in values if isinstance(value, str) and value != message and (name := _to_name(value))]
     words = [name for name in names if not _to_number(name) and name.casefold() not in (*_FAILURES, *_GOOD_WORDS)]
     best = [word for word in words if "://" not in word and not word.startswith(("response.", "about:"))]
-    return next(iter((*best, *words, *names)), None)
+    return next(iter((*best, *words, *(names if fields.get("type") else ()))), None)
 
 
 def _find_code(fields: Mapping[str, Any]) -> str | None:
@@ -268,7 +264,7 @@ def error_from_event(event: ErrorEvent) -> AimlError:
     from aiml_cli.api import error_kinds  # only after an error
 
     event = event._replace(message=shorten_message(event.message))
-    return error_kinds.make_error(event, f"the server reported an error: {event.message}", {})
+    return error_kinds.make_error(event, f"the server reported an error: {event.message or 'it gives no reason'}", {})
 
 
 def _parse_body(body: bytes) -> ErrorEvent | None:

@@ -239,9 +239,136 @@ def test_type_and_code_are_kept_as_text() -> None:
     assert parse_error({"error": {"name": "E", "message": "m"}}) == ErrorEvent("m", "E", None)
 
 
+# Shapes of errors, and what is found in them: the words "Say what.", a type, a code and a status.
+WHAT = "Say what."
+INNER = {"message": WHAT, "type": "t", "code": "c"}
+FOUND: list[tuple[object, tuple[str | None, str | None, int | None]]] = [
+    ({"statusCode": 400, "message": [WHAT], "error": "Bad Request"}, ("Bad Request", None, 400)),
+    ({"error": "Bad Request", "message": WHAT, "statusCode": "422"}, ("Bad Request", None, 422)),
+    ({"statusCode": 400, "code": "FST_ERR", "error": "Bad Request", "message": WHAT}, ("Bad Request", "FST_ERR", 400)),
+    ({"timestamp": "now", "status": 500, "error": "Internal Server Error", "message": WHAT, "path": "/v1"},
+     ("Internal Server Error", None, 500)),
+    ({"timestamp": 1, "status": 400, "error": WHAT, "message": "Bad Request", "path": "/v1"}, (None, None, 400)),
+    ({"error": "invalid_client", "error_description": WHAT}, ("invalid_client", None, None)),
+    ({"error": "access_denied", "error_message": WHAT, "status_code": 403}, ("access_denied", None, 403)),
+    ({"error": True, "message": WHAT}, (None, None, None)),
+    ({"error": 1, "msg": WHAT}, (None, None, None)),
+    ({"error": 429, "message": WHAT}, (None, None, 429)),
+    ({"error": "true", "message": WHAT, "status": 503}, ("true", None, 503)),
+    ({"success": False, "message": WHAT}, (None, None, None)),
+    ({"success": False, "message": WHAT, "code": "E7"}, (None, "E7", None)),
+    ({"ok": False, "msg": WHAT, "status": 404}, (None, None, 404)),
+    ({"status": "error", "message": WHAT, "code": 401}, (None, "401", 401)),
+    ({"status": "fail", "message": WHAT}, (None, None, None)),
+    ({"type": "about:blank", "title": "Bad Request", "status": 400, "detail": WHAT}, ("Bad Request", None, 400)),
+    ({"type": "https://x.org/quota", "title": "Out", "status": 402, "detail": WHAT, "errors": []}, ("Out", None, 402)),
+    ({"Message": WHAT}, (None, None, None)),
+    ({"__type": "ThrottlingException", "message": WHAT}, ("ThrottlingException", None, None)),
+    ({"__type": "a.b#ValidationException", "Message": WHAT}, ("a.b#ValidationException", None, None)),
+    ({"Error": {"Code": "AccessDenied", "Message": WHAT}, "RequestId": "r"}, (None, "AccessDenied", None)),
+    ({"modelStreamErrorException": {"message": WHAT, "originalStatusCode": 424}},
+     ("modelStreamErrorException", None, None)),
+    ({"fault": {"faultstring": WHAT, "detail": {"errorcode": "policies.Quota"}}}, (None, "policies.Quota", None)),
+    ([{"error": {"code": 400, "message": WHAT, "status": "INVALID_ARGUMENT"}}], ("INVALID_ARGUMENT", "400", 400)),
+    ({"error": {"code": 400, "message": WHAT, "status": "INVALID_ARGUMENT",
+                "details": [{"@type": "type.googleapis.com/google.rpc.ErrorInfo", "reason": "API_KEY_INVALID"}]}},
+     ("INVALID_ARGUMENT", "API_KEY_INVALID", 400)),
+    ({"success": False, "errors": [{"code": 10000, "message": WHAT}], "messages": []}, (None, "10000", None)),
+    ({"error": {"code": "BadThing", "message": WHAT, "innererror": {"code": "Inner"}}}, (None, "BadThing", None)),
+    ({"error": WHAT}, (None, None, None)),
+    ({"error": WHAT, "error_type": "overloaded"}, ("overloaded", None, None)),
+    ({"error": {"reason": WHAT, "type": "t"}, "status": 400}, ("t", None, 400)),
+    ({"object": "error", "message": WHAT, "type": "t", "param": None, "code": None}, ("t", None, None)),
+    ({"object": "error", "message": WHAT, "type": "t", "code": 3000}, ("t", "3000", None)),
+    ({"object": "error", "message": {"detail": [{"msg": WHAT}]}, "type": "t"}, ("t", None, None)),
+    ({"errors": [{"message": WHAT, "extensions": {"code": "UNAUTHENTICATED"}}], "data": None},
+     (None, "UNAUTHENTICATED", None)),
+    ({"code": "InvalidApiKey", "message": WHAT, "request_id": "r"}, (None, "InvalidApiKey", None)),
+    ({"code": 20012, "message": WHAT, "data": None}, (None, "20012", None)),
+    ({"code": -1, "msg": WHAT}, (None, "-1", None)),
+    ({"error_code": 336003, "error_msg": WHAT, "id": "x"}, (None, "336003", None)),
+    ({"base_resp": {"status_code": 1008, "status_msg": WHAT}, "choices": None}, (None, "1008", None)),
+    ({"type": "error", "status": 401, "error": INNER}, ("t", "c", 401)),
+    ({"type": "error", "code": "c", "message": WHAT, "param": None}, ("error", "c", None)),
+    ({"type": "response.failed", "response": {"status": "failed", "error": INNER}}, ("t", "c", None)),
+    ({"type": "invalid_request_error", "message": WHAT}, ("invalid_request_error", None, None)),
+    ({"error": {"error": INNER, "status": 500}}, ("t", "c", 500)),
+    ({"error": {"message": "Bad Gateway", "error": {"message": WHAT}, "code": 502}}, (None, "502", 502)),
+    ({"error": json.dumps({"error": INNER})}, ("t", "c", None)),
+    ({"error": json.dumps(INNER), "status": 400}, ("t", "c", 400)),
+    ({"error": {"message": json.dumps({"error": INNER}), "code": 429}}, ("t", "c", 429)),
+    ({"error": {"message": json.dumps([{"error": INNER}]), "type": "upstream"}}, ("t", "c", None)),
+    ({"message": json.dumps({"detail": WHAT}), "statusCode": 500}, (None, None, 500)),
+    ({"choices": [{"delta": {"content": "Hi"}}], "error": INNER}, ("t", "c", None)),
+    ({"output": [], "status": "failed", "error": INNER}, ("t", "c", None)),
+    ({"result": {"error": INNER}}, ("t", "c", None)),
+    ([{"id": 1}, {"error": INNER}], ("t", "c", None)),
+]  # fmt: skip
+
+
+@pytest.mark.promise("servers-words")
+@pytest.mark.parametrize(("body", "found"), FOUND, ids=lambda value: json.dumps(value)[:70])
+def test_an_error_is_found_whatever_its_shape(body: object, found: tuple[str | None, str | None, int | None]) -> None:
+    assert parse_error(body) == ErrorEvent(WHAT, *found)
+    assert error_from_status(418, JSON, json.dumps(body).encode()).message == f"the server answered 418: {WHAT}"
+
+
+@pytest.mark.parametrize(
+    ("body", "words"),
+    [
+        ({"title": "Bad Request", "detail": "Two fields.", "errors": [{"detail": "n is 0"}]}, "Two fields: n is 0"),
+        ({"title": "Validation failed.", "status": 400, "errors": {"n": ["n is 0"]}}, 'Validation failed: {"n": ["n is 0"]}'),
+        ({"error": {"message": "it failed", "metadata": {"raw": '{"error":{"message":"no tools"}}'}}}, "it failed: no tools"),
+        ({"message": "Bad Request", "error": "Bad Request", "statusCode": 400}, "Bad Request"),
+        ({"error": {"code": 402}}, "402"),
+        ({"error": {"type": "overloaded_error"}}, "overloaded_error"),
+        ({"error": {"foo": "bar"}}, '{"foo": "bar"}'),
+    ],
+)  # fmt: skip
+def test_the_words_are_complete_and_never_empty(body: object, words: str) -> None:
+    event = parse_error(body)
+    assert event
+    assert event.message == words
+
+
+@pytest.mark.parametrize("depth", [1, 5, 50, 900])
+def test_an_error_that_is_nested_too_deeply_is_no_crash(depth: int) -> None:
+    body: object = "no way"
+    for _ in range(depth):
+        body = {"error": [body]}
+    event = parse_error(body)
+    assert event
+    assert error_from_event(event).message != "the server reported an error: "
+
+
 @pytest.mark.parametrize(
     "answer",
     [
+        {"choices": [{"message": {"content": "Hi"}}], "error": {}, "errors": [], "message": None, "code": 0},
+        {"choices": [{"delta": {"content": "x"}}], "status": 500, "message": "a field of tomorrow", "code": "E"},
+        {"choices": [{"delta": {"content": "x"}}], "detail": "auto", "success": False, "msg": "?"},
+        {"output": [{"type": "message"}], "status": "completed", "code": "200", "message": "OK"},
+        {"object": "response", "status": "failed", "error": None},
+        {"error": {"message": "", "type": None, "code": None}},
+        {"error": {"code": 0, "message": "success"}},
+        {"error": False, "message": "fine"},
+        {"error": 0, "msg": "fine"},
+        {"error": "none"},
+        {"error": []},
+        {"success": True, "message": "fine"},
+        {"code": 0, "message": "fine"},
+        {"code": "200", "msg": "fine"},
+        {"code": 20000, "msg": "fine"},
+        {"code": "Success", "message": "fine"},
+        {"status": "processing", "message": "Your place is 3"},
+        {"status": "in_progress", "message": "Working"},
+        {"status": 200, "message": "fine"},
+        {"type": "ping", "message": "still here"},
+        {"message": "still here"},
+        {"message": {"role": "assistant", "content": "Hi"}, "done": True},
+        {"base_resp": {"status_code": 0, "status_msg": ""}},
+        {"type": "message", "content": [{"type": "text", "text": "error"}]},
+        {"data": {"message": "fine"}},
         {"id": "c1", "choices": [{"message": {"content": "Hi"}}], "error": None},
         {"choices": [], "usage": {"total_tokens": 1}},
         {"id": "resp_1", "status": "completed", "error": None, "output": [], "incomplete_details": None},
