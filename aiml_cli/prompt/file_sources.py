@@ -1,7 +1,7 @@
 """Read the bytes that a name stands for: a file, the texts of a folder, the files of a glob, or a URL."""
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple, NoReturn
 from urllib.parse import urlsplit
@@ -14,7 +14,9 @@ Fetch = Callable[[str], tuple[bytes, str]]
 Notify = Callable[[str], None]
 SCHEMES = ("http://", "https://")
 IMAGE_EXTENSIONS = (".png", ".jpg", ".jpeg", ".gif", ".webp")
+GLOB_CHARS = "*?["
 MAX_FILES = 1000
+MAX_SCANNED = 200_000  # entries of folders; a pattern such as /**/x has no end otherwise
 MAX_FOLDER_BYTES = 10_000_000
 
 
@@ -31,7 +33,7 @@ def find_files(name: str, size_limit: SizeLimit, fetch: Fetch, notify: Notify) -
     if name.lower().startswith(SCHEMES):
         yield _fetch_file(name, size_limit, fetch)
     elif (path := find_path(name)) is None:
-        yield from (FileContent(match, read_input_file(match, size_limit)) for match in _expand_glob(name))
+        yield from (FileContent(match, read_input_file(match, size_limit)) for match in _expand_glob(name, notify))
     elif path.is_dir():
         yield from _read_folder(name, path, size_limit, notify)
     else:
@@ -68,19 +70,86 @@ def _fetch_file(url: str, size_limit: SizeLimit, fetch: Fetch) -> FileContent:
     return FileContent(url, data, charset)
 
 
-def _expand_glob(name: str) -> list[str]:
-    if not set(name) & set("*?["):
-        return [name]
-    from glob import iglob  # few names are globs
+def _expand_glob(name: str, notify: Notify) -> list[str]:
+    """Return the files that match, sorted, each once; raise UsageError if there are none or too many.
 
+    Links are followed only to files of the folder that the pattern names: others may be files that nobody meant.
+    """
+    if not set(name) & set(GLOB_CHARS):
+        return [name]
     pattern = str(Path(name).expanduser()) if name.startswith("~") else name
-    matches = iglob(pattern, recursive=True)  # noqa: PTH207 - Path.glob matches hidden files too
-    files = sorted(match for match in matches if Path(match).is_file())
+    start = min(pattern.index(char) for char in GLOB_CHARS if char in pattern)
+    folder = pattern[: pattern.rfind("/", 0, start) + 1]
+    matches = sorted(_match_parts(name, folder, [part for part in pattern[len(folder) :].split("/") if part]))
+    files, left_out = _leave_out_links(folder, matches)
+    notice = f"{left_out} linked, which are outside of {folder or 'this folder'} or there twice" if left_out else ""
     if not files:
-        raise UsageError(f"{name}: no file matches", "nothing was sent")
+        raise UsageError(f"{name}: no file matches", (notice and f"left out: {notice}") or "nothing was sent")
     if len(files) > MAX_FILES:
         raise UsageError(f"{name}: {len(files):,} files match, and at most {MAX_FILES:,} can be sent", "name fewer")
+    if notice:
+        notify(f"{name}: {len(files)} {'file' if len(files) == 1 else 'files'}; left out: {notice}")
     return files
+
+
+def _match_parts(name: str, folder: str, parts: Sequence[str]) -> Iterator[str]:
+    """Yield the files that the parts of a pattern match; raise UsageError if the pattern goes through too many."""
+    todo = [(folder, tuple(parts))]
+    seen, scanned = set(todo), 0
+    while todo:
+        folder, parts = todo.pop()
+        entries = _scan(folder)
+        scanned += len(entries)
+        if scanned > MAX_SCANNED:
+            raise UsageError(f"{name}: the pattern goes through more than {MAX_SCANNED:,} files", "name a folder")
+        steps = [(folder, parts[1:])] if parts[0] == "**" and len(parts) > 1 else []
+        steps += [(f"{folder}{entry.name}/", rest) for entry in entries for rest in _enter(entry, parts)]
+        todo += [step for step in steps if step not in seen]
+        seen.update(steps)
+        if len(parts) == 1:
+            yield from (folder + entry.name for entry in entries if _matches(entry, parts[0]) and Path(entry).is_file())
+
+
+def _enter(entry: "os.DirEntry[str]", parts: tuple[str, ...]) -> list[tuple[str, ...]]:
+    """Return what of a pattern is left inside an entry; `**` goes into folders, but not into links."""
+    if not _matches(entry, parts[0]):
+        return []
+    if parts[0] == "**":
+        return [parts] if entry.is_dir(follow_symlinks=False) else []
+    return [parts[1:]] if len(parts) > 1 and Path(entry).is_dir() else []
+
+
+def _matches(entry: "os.DirEntry[str]", part: str) -> bool:
+    from fnmatch import fnmatchcase  # few names are globs
+
+    return (part.startswith(".") or not entry.name.startswith(".")) and fnmatchcase(entry.name, part)
+
+
+def _scan(folder: str) -> "list[os.DirEntry[str]]":
+    """Return the entries of a folder; one that cannot be read has none, as in a shell."""
+    try:
+        with os.scandir(folder or ".") as entries:
+            return list(entries)
+    except OSError:
+        return []
+
+
+def _leave_out_links(folder: str, paths: Iterable[str]) -> tuple[list[str], int]:
+    """Return the paths, each file once and under its own name, and the number of links that are left out."""
+    root = os.path.realpath(folder or ".")
+    inside = root.rstrip("/") + "/"
+    own, links = dict[str, str](), list[tuple[str, str]]()
+    for path in paths:
+        target = os.path.realpath(path)
+        if target == inside + path[len(folder) :]:
+            own[target] = path
+        else:
+            links.append((target, path))
+    left_out = 0
+    for target, path in links:
+        if not target.startswith(inside) or own.setdefault(target, path) != path:
+            left_out += 1
+    return sorted(own.values()), left_out
 
 
 def _read_folder(name: str, folder: Path, size_limit: SizeLimit, notify: Notify) -> Iterator[FileContent]:

@@ -141,3 +141,77 @@ def test_the_ending_of_a_path_makes_an_address_one_of_an_image(name: str, *, is_
 )
 def test_a_size_is_said_as_file_managers_do(count: int, words: str) -> None:
     assert format_size(count) == words
+
+
+@pytest.fixture
+def linked(tmp_path: Path) -> Path:
+    """Make a folder with links to itself, to its parent, to a file and a folder outside, and to a file inside."""
+    for path in ("p/a.txt", "p/sub/b.txt", "outside/c.txt", "d.txt"):
+        (tmp_path / path).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / path).write_text(path)
+    for link, target in {
+        "p/up": "..", "p/self": ".", "p/sub/up": "../..", "p/out": "../outside", "p/d.txt": "../d.txt",
+        "p/again.txt": "a.txt", "p/loop": "loop", "p/z.txt": "/etc/hostname", "q": "p",
+    }.items():  # fmt: skip
+        (tmp_path / link).symlink_to(target)
+    return tmp_path
+
+
+LINKED = [
+    ("p/**/*.txt", ["p/a.txt", "p/sub/b.txt"], 3),
+    ("./p/**/*.txt", ["./p/a.txt", "./p/sub/b.txt"], 3),
+    ("p/**", ["p/a.txt", "p/sub/b.txt"], 3),
+    ("p/**/**/b.txt", ["p/sub/b.txt"], 0),
+    ("p/*/*.txt", ["p/self/a.txt", "p/sub/b.txt"], None),
+    ("p/*.txt", ["p/a.txt"], 3),
+    ("q/*.txt", ["q/a.txt"], 3),
+    ("p/out/*.txt", ["p/out/c.txt"], 0),
+    ("**/b.txt", ["p/sub/b.txt"], 0),
+]
+
+
+@pytest.mark.promise("files-inside")
+@pytest.mark.parametrize(("glob", "names", "left_out"), LINKED)
+def test_a_glob_gives_each_file_once_and_stays_inside(
+    glob: str, names: list[str], left_out: int | None, linked: Path
+) -> None:
+    told = Told()
+    assert [name for name, _ in found(glob, told)] == names
+    if left_out == 0:
+        assert told == []
+    elif left_out:
+        assert told[0].startswith(f"{glob}: {len(names)} file")
+        assert f"left out: {left_out} linked" in told[0]
+
+
+def test_a_link_inside_is_a_file_when_nothing_else_leads_there(tmp_path: Path) -> None:
+    (tmp_path / "p/.data").mkdir(parents=True)
+    (tmp_path / "p/.data/a").write_text("a")
+    (tmp_path / "p/a.txt").symlink_to(".data/a")
+    assert found("p/*.txt") == [("p/a.txt", b"a")]
+
+
+@pytest.mark.promise("files-inside")
+def test_a_link_that_is_named_is_read(linked: Path) -> None:
+    assert found("p/d.txt") == [("p/d.txt", b"d.txt")]
+
+
+@pytest.mark.promise("files-inside")
+def test_a_glob_of_links_alone_says_so(linked: Path) -> None:
+    with pytest.raises(UsageError, match="no file matches") as refused:
+        found("p/d*.txt")
+    assert "1 linked" in refused.value.hint
+
+
+@pytest.mark.promise("files-inside")
+def test_a_folder_with_links_to_itself_ends(linked: Path) -> None:
+    told = Told()
+    assert [name for name, _ in found("p", told)] == ["p/a.txt", "p/sub/b.txt"]
+    assert "8 linked" in told[0]
+
+
+def test_a_deep_folder_is_matched(tmp_path: Path) -> None:
+    folder = tmp_path.joinpath(*["d"] * 300)
+    folder.mkdir(parents=True)
+    (folder / "a.txt").write_text("deep")
+    assert [data for _, data in found("d/**/a.txt")] == [b"deep"]

@@ -45,6 +45,11 @@ PROMISES = {
         "What the server says of a failure is shown in its own words, shortened and harmless, whatever form "
         "they come in; standard output stays empty.",
     ),
+    "error-kinds": Promise(
+        ANSWER,
+        "An error means the same under an error status, under 200 and in a stream: its code and type decide, then its "
+        "status, then its text. A word that only looks like credit, a limit or a key changes nothing.",
+    ),
     "any-legal-stream": Promise(
         ANSWER, "Any legal form of a stream is read alike, wherever the network cuts it, and JSON in its place too."
     ),
@@ -117,6 +122,11 @@ PROMISES = {
         DISK, "A damaged config or key file is told with its place, and neither overwritten nor passed over."
     ),
     "history-rows": Promise(DISK, "Many processes at once lose no row of the history."),
+    "history-size": Promise(
+        DISK,
+        "Asking, listing and searching cost the same however large the history is; what takes long is done in slices, "
+        "lets other processes write, and goes on after a kill.",
+    ),
     "odd-keys": Promise(DISK, "A key that no server could have given is refused in words, and a placeholder is none."),
     "names": Promise(DISK, "The name of a profile, a template or a conversation is never a path."),
     "no-driving": Promise(
@@ -127,6 +137,9 @@ PROMISES = {
     "pipe-bytes": Promise(TERMINAL, "In a pipe the same text arrives byte for byte."),
     "nothing-fetched": Promise(TERMINAL, "Images and links of an answer are not fetched."),
     "nothing-run": Promise(TERMINAL, "Nothing that a model proposes is run unless somebody says yes to what they see."),
+    "files-inside": Promise(
+        GUARD, "A folder or a glob sends each file once, and none that only a link leads to outside of it; loops end."
+    ),
     "secrets-linear": Promise(GUARD, "Looking for secrets takes time in proportion to the text, whatever is in it."),
     "secrets-held": Promise(
         GUARD,
