@@ -30,7 +30,7 @@ class UsageError(AimlError):
 
 
 class AuthError(AimlError):
-    """No key, a refused key, or no credit (401, 402, 403)."""
+    """No key, a refused key, or no credit (401, 402, 403, or an error in the answer that means the same)."""
 
     name, exit_code = "NotAllowed", 3
 
@@ -42,13 +42,13 @@ class RequestRejected(AimlError):
 
 
 class RateLimited(AimlError):
-    """The rate limit still held after the retries (429)."""
+    """The rate limit still held after the retries (429, or an error in the answer that means the same)."""
 
     name, exit_code = "RateLimited", 5
 
 
 class ServerError(AimlError):
-    """The server failed, after the retries: 5xx, an error under 200, an error event in the stream."""
+    """The server failed, after the retries: 5xx, or an error in the answer of this or of no known kind."""
 
     name, exit_code = "ServerFailed", 6
 
