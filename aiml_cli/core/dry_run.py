@@ -21,6 +21,7 @@ from aiml_cli.snippets.request_parts import SnippetRequest, as_json, replace_fil
 from aiml_cli.snippets.shell import write_curl, write_httpie
 from aiml_cli.store import api_keys
 from aiml_cli.system.stdio import print_err, print_out
+from aiml_cli.transport.key_masking import mask_credentials
 
 DEMO_PORT = 8765
 
@@ -41,11 +42,13 @@ def print_snippet(request: ChatRequest, notice: str = "") -> int:
     if notice:
         request.notify(notice)
     settings, url, body = request.settings, request.url, request.build_body(request.read_conversation())
+    if (masked := mask_credentials(body)) != body:
+        request.notify("credentials in the request are shown as ***; put them in before you run it")
     text = write_snippet(
         settings.options.as_ or "json",
         "POST",
         url,
-        body,
+        masked,
         key_variable=_find_key_variable(settings, url),
         stream=bool(body.get("stream")),
         sources=_map_sources(request.words, settings.options),

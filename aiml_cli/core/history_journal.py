@@ -15,6 +15,7 @@ from aiml_cli.settings.urls import host_of
 from aiml_cli.system.signals import Stopped, defer_signals
 from aiml_cli.system.stdio import print_err
 from aiml_cli.system.terminal import session_name
+from aiml_cli.transport.key_masking import mask_credentials
 
 # The history's own modules, and SQLite, are loaded by the journal's thread, while the answer is awaited.
 if TYPE_CHECKING:
@@ -208,7 +209,7 @@ def _to_new_exchange(
         request.endpoint.name,
         host_of(request.url),
         request.options.model or "",
-        {name: value for name, value in body.items() if name not in NOT_STORED},
+        mask_credentials({name: value for name, value in body.items() if name not in NOT_STORED}),
         response_id,
         is_replayed=bool(request.options.replay),
     )

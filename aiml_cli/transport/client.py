@@ -13,7 +13,7 @@ from aiml_cli.settings.urls import is_local, is_unencrypted
 from aiml_cli.system.stdio import Notifier
 from aiml_cli.transport.connection import ConnectionHandle, TraceHook, shut_down_stream
 from aiml_cli.transport.http_types import HttpRequest, HttpResponse, OnSent
-from aiml_cli.transport.key_masking import extract_key, mask_chunks, mask_errors, mask_text
+from aiml_cli.transport.key_masking import extract_key, list_credentials, mask_chunks, mask_errors, mask_text
 from aiml_cli.transport.response_body import decompress, read_ahead
 
 CONNECT_SECONDS = 10.0
@@ -71,7 +71,11 @@ def _exchange(client: Client, request: HttpRequest, on_sent: OnSent, key: str) -
         headers = {name.lower(): mask_text(value, key) for name, value in response.headers.items()}
         chunks = _read_chunks(response)
         chunks = chunks if "content-length" in headers else read_ahead(chunks)
-        yield HttpResponse(response.status_code, headers, mask_chunks(key, chunks) if key else chunks)
+        # Only an error repeats the credentials in a request; to look for them takes as long as to parse the request.
+        credentials = list_credentials(request.body) if response.is_error else []
+        for secret in filter(None, (key, *credentials)):
+            chunks = mask_chunks(secret, chunks)
+        yield HttpResponse(response.status_code, headers, chunks)
     finally:
         if not response.is_closed:
             shut_down_stream(response.extensions.get("network_stream"))

@@ -1,16 +1,17 @@
-"""Show each request and response on standard error (--debug), with the key masked."""
+"""Show each request and response on standard error (--debug), with the key and other credentials masked."""
 
 import re
 from codecs import getincrementaldecoder
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 from urllib.parse import urlsplit
 
 from aiml_cli.system.stdio import print_err
 from aiml_cli.transport.http_types import HttpRequest, HttpResponse, OnSent, Send
-from aiml_cli.transport.key_masking import STARS, extract_key, mask_text
+from aiml_cli.transport.key_masking import STARS, extract_key, list_credentials, make_masker
 
+Mask = Callable[[str], str]
 MAX_LINE_LENGTH = 4000
 # The base64 of a picture or a sound tells a reader nothing.
 _BASE64 = re.compile(r"[A-Za-z0-9+/_-]{240,}={0,2}")
@@ -22,26 +23,26 @@ def show_exchanges(send: Send) -> Send:
 
     @contextmanager
     def send_and_show(client: Any, request: HttpRequest, on_sent: OnSent = None) -> Iterator[HttpResponse]:
-        key = extract_key(request.headers)
-        _show_request(client, request, key)
+        mask = make_masker([extract_key(request.headers), *list_credentials(request.body)])
+        _show_request(client, request, mask)
         with send(client, request, on_sent) as response:
             print_err(f"< {response.status}")
             for name, value in response.headers.items():
-                print_err(_format_header("<", name, value, key))
+                print_err(_format_header("<", name, value, mask))
             print_err("<")
-            yield response._replace(chunks=_show_chunks(response.chunks, key))
+            yield response._replace(chunks=_show_chunks(response.chunks, mask))
 
     return send_and_show
 
 
-def _show_request(client: Any, request: HttpRequest, key: str) -> None:
+def _show_request(client: Any, request: HttpRequest, mask: Mask) -> None:
     path, headers = _build_head(client, request)
-    print_err(mask_text(f"> {request.method} {path} HTTP/1.1", key))
+    print_err(mask(f"> {request.method} {path} HTTP/1.1"))
     for name, value in headers:
-        print_err(_format_header(">", name, value, key))
+        print_err(_format_header(">", name, value, mask))
     print_err(">")
     for line in (request.body or b"").decode("utf-8", "replace").splitlines():
-        print_err(f"> {_shorten(mask_text(line, key))}")
+        print_err(f"> {_shorten(mask(line))}")
 
 
 def _build_head(client: Any, request: HttpRequest) -> tuple[str, list[tuple[str, str]]]:
@@ -54,12 +55,12 @@ def _build_head(client: Any, request: HttpRequest) -> tuple[str, list[tuple[str,
     return outgoing.url.raw_path.decode("ascii", "replace"), headers
 
 
-def _format_header(sign: str, name: str, value: str, key: str) -> str:
+def _format_header(sign: str, name: str, value: str, mask: Mask) -> str:
     """Write a header line; of a credential only its scheme, or its cookie's name."""
     if name.lower() in _SECRET_HEADERS:
         scheme = re.match(r"(?:Bearer|Basic|Digest|Negotiate) |[\w!#$%&'*+.^`|~-]+=", value)
         value = (scheme[0] if scheme else "") + STARS
-    return f"{sign} {name}: {_shorten(mask_text(value, key))}"
+    return f"{sign} {name}: {_shorten(mask(value))}"
 
 
 def _shorten(line: str) -> str:
@@ -69,15 +70,15 @@ def _shorten(line: str) -> str:
     return line if extra <= 0 else f"{line[:MAX_LINE_LENGTH]}… ({extra:,} more characters)"
 
 
-def _show_chunks(chunks: Iterator[bytes], key: str) -> Iterator[bytes]:
+def _show_chunks(chunks: Iterator[bytes], mask: Mask) -> Iterator[bytes]:
     """Yield the chunks, and show each line of the body when it is complete."""
     decoder, rest = getincrementaldecoder("utf-8")("replace"), ""
     try:
         for chunk in chunks:
             *lines, rest = (rest + decoder.decode(chunk)).split("\n")
             for line in lines:
-                print_err(f"< {_shorten(mask_text(line.removesuffix(chr(13)), key))}")
+                print_err(f"< {_shorten(mask(line.removesuffix(chr(13))))}")
             yield chunk
     finally:
         if rest:
-            print_err(f"< {_shorten(mask_text(rest, key))}")
+            print_err(f"< {_shorten(mask(rest))}")

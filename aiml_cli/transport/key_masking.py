@@ -1,12 +1,29 @@
-"""Mask the API key in errors and in what a server sends back."""
+"""Mask the API key, and the credentials in a request, in errors and in what a server sends back."""
 
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+import json
+import re
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from functools import lru_cache
+from typing import Any
+from urllib.parse import urlsplit
 
 from aiml_cli.errors import AimlError
+from aiml_cli.settings.urls import simplify_name
 
+Json = Any
 MIN_KEY_LENGTH = 8  # a shorter key may be part of any sentence
 STARS = "***"
+# Names of properties, as `simplify_name` writes them, whose values are credentials.
+_SECRET_NAMES = re.compile(
+    "(?:authorization|headers?|apikey|accesskey|secretkey|privatekey|accesstoken|authtoken|bearertoken|refreshtoken"
+    "|sessiontoken|securitytoken|authorizationtoken|password|passwd|passphrase|secrets?|credentials?|cookies?)$"
+    "|^(?:token|auth|bearer|pat|jwt)$"
+)
+_SECRET_QUERY_NAMES = re.compile(rf"{_SECRET_NAMES.pattern}|signature$|^(?:key|sig|code)$")
+_QUERY_VALUE = re.compile(r"([?&;])([^=&;#]+)=([^&;#]*)")
+_MEDIA_TYPE = re.compile(r"(?:application|text|audio|image)/[\w.+*-]+\s*(?:[;,]|\Z)")
+_JSON_ESCAPED = '/"\\'  # the printable characters that JSON allows after a backslash
 
 
 def extract_key(headers: Mapping[str, str]) -> str:
@@ -16,8 +33,28 @@ def extract_key(headers: Mapping[str, str]) -> str:
 
 
 def mask_text(text: str, key: str) -> str:
-    """Return the text with stars in place of the key."""
-    return text.replace(key, STARS) if key else text
+    """Return the text with stars in place of the key, also where JSON or a URL escapes its characters."""
+    if not key:
+        return text
+    text = text.replace(key, STARS)
+    return _build_pattern(key).sub(STARS, text) if any(mark in text for mark in _list_marks(key)) else text
+
+
+def make_masker(secrets: Iterable[str]) -> Callable[[str], str]:
+    """Return a function that masks several secrets as `mask_text` does; an empty one is ignored."""
+    long = sorted({secret for secret in secrets if secret}, key=len, reverse=True)
+
+    def mask(text: str) -> str:
+        for secret in long:
+            text = mask_text(text, secret)
+        return text
+
+    return mask
+
+
+def _list_marks(key: str) -> list[str]:
+    """Return texts of which one is in every text with an escaped character of the key: they are found fast."""
+    return ["\\u00", "%", *(f"\\{char}" for char in _JSON_ESCAPED if char in key)]
 
 
 @contextmanager
@@ -33,20 +70,142 @@ def mask_errors(key: str) -> Iterator[None]:
 
 def mask_chunks(key: str, chunks: Iterator[bytes]) -> Iterator[bytes]:
     """Yield the chunks with stars in place of the key; a possible beginning of the key waits for the next chunk."""
-    secret, stars, pending = key.encode(), STARS.encode(), b""
+    marks, pending = tuple(mark.encode() for mark in (key, *_list_marks(key))), b""
     for chunk in chunks:
-        text = (pending + chunk).replace(secret, stars)
-        end = _find_partial(text, secret)
-        pending = text[end:]
+        data = pending + chunk if pending else chunk
+        if not any(mark in data for mark in marks) and data[-1:].isspace():
+            pending = b""
+            yield data  # most chunks end with a newline, which is in no key
+            continue
+        text = mask_text(data.decode("latin-1"), key)  # latin-1 leaves every byte as it is
+        end = _find_partial(text, key)
+        pending = text[end:].encode("latin-1")
         if end:
-            yield text[:end]
+            yield text[:end].encode("latin-1")
     if pending:
         yield pending
 
 
-def _find_partial(text: bytes, secret: bytes) -> int:
-    """Return the position from which the end of a text may be the beginning of the secret, else its length."""
-    position = text.find(secret[0], max(0, len(text) - len(secret) + 1))
-    while position >= 0 and not secret.startswith(text[position:]):
-        position = text.find(secret[0], position + 1)
-    return position if position >= 0 else len(text)
+def _find_partial(text: str, key: str) -> int:
+    """Return the position from which the end of a text may be the beginning of the key, else its length."""
+    if not text or not "!" <= text[-1] <= "~":  # no character of a key
+        return len(text)
+    first = max(0, len(text) - len(key) * _MAX_ESCAPE_LENGTH)
+    starts = re.compile(rf"[{re.escape(key[0])}\\%]").finditer(text, first)
+    return next((match.start() for match in starts if _is_partial(text, match.start(), key)), len(text))
+
+
+def _is_partial(text: str, position: int, key: str) -> bool:
+    """True if the text from a position to its end is the beginning of the key."""
+    rests = {text[position:]}
+    for char in key:
+        forms = _list_forms(char)
+        if any(form.startswith(rest) for rest in rests for form in forms):
+            return True
+        rests = {rest[len(form) :] for rest in rests for form in forms if rest.startswith(form)}
+    return False
+
+
+@lru_cache(maxsize=128)
+def _list_forms(char: str) -> list[str]:
+    """Return all texts that the pattern of a character matches."""
+    code, slashes = f"{ord(char):02x}", ["\\" * count for count in range(1, 5)]
+    codes = {code, code.upper()}
+    escaped = [slash + char for slash in slashes if char in _JSON_ESCAPED]
+    unicode = [f"{slash}u00{code}" for slash in slashes for code in codes]
+    return [char, *escaped, *unicode, *(f"%{code}" for code in codes), *(f"%25{code}" for code in codes)]
+
+
+@lru_cache(maxsize=64)
+def _build_pattern(key: str) -> re.Pattern[str]:
+    return re.compile("".join(map(_build_char_pattern, key)))
+
+
+def _build_char_pattern(char: str) -> str:
+    r"""Return a pattern for a character that may be escaped: `\u002b`, `\/`, `%2b`.
+
+    JSON in JSON has more backslashes, and a URL in a URL has %25 for %.
+    """
+    digits = "".join(f"[{digit}{digit.upper()}]" if digit.isalpha() else digit for digit in f"{ord(char):02x}")
+    escaped = rf"|\\\\{{0,3}}{re.escape(char)}" if char in _JSON_ESCAPED else ""
+    return rf"(?:{re.escape(char)}{escaped}|\\\\{{0,3}}u00{digits}|%(?:25)?{digits})"
+
+
+_MAX_ESCAPE_LENGTH = len(r"\\\\u002b")
+
+
+def mask_credentials(value: Json) -> Json:
+    """Return the JSON of a request with stars for the credentials in it, such as the headers of an MCP server.
+
+    What a JSON Schema describes is none: a function may have a parameter that is called token.
+    """
+    return _mask(value, in_properties=False)
+
+
+def list_credentials(body: bytes | None) -> list[str]:
+    """Return the texts for which `mask_credentials` puts stars in a request's body: a response may repeat them.
+
+    Those that are too short to mask, and media types, are left out.
+    """
+    found: list[str] = []
+    with suppress(ValueError, RecursionError):
+        _mask(json.loads(body or b"null"), in_properties=False, found=found)
+    return [text for text in dict.fromkeys(found) if len(text) >= MIN_KEY_LENGTH and not _MEDIA_TYPE.match(text)]
+
+
+def _mask(value: Json, *, in_properties: bool, found: list[str] | None = None) -> Json:
+    if isinstance(value, list):
+        return [_mask(item, in_properties=False, found=found) for item in value]
+    if not isinstance(value, dict):
+        return value
+    masked = {}
+    for name, item in value.items():
+        plain, is_described = simplify_name(name), in_properties and isinstance(item, dict | bool)
+        if _SECRET_NAMES.search(plain) and not is_described:
+            masked[name] = _mask_texts(item, found)
+        elif isinstance(item, str) and plain.endswith(("url", "uri", "endpoint")):
+            masked[name] = _mask_url(item, found)
+        else:
+            masked[name] = _mask(item, in_properties=name == "properties" and not in_properties, found=found)
+    return masked
+
+
+def _mask_texts(value: Json, found: list[str] | None) -> Json:
+    """Return a value with stars for every text in it."""
+    if isinstance(value, dict):
+        return {name: _mask_texts(item, found) for name, item in value.items()}
+    if isinstance(value, list):
+        return [_mask_texts(item, found) for item in value]
+    if not isinstance(value, str):
+        return value
+    if found is not None:
+        scheme, _, token = value.partition(" ")  # a server repeats "Bearer TOKEN" or the token alone
+        found += [value, token] if scheme.isalpha() else [value]
+    return STARS
+
+
+def _mask_url(url: str, found: list[str] | None) -> str:
+    """Return a URL with stars for its password, and for the parts of its query that are credentials."""
+
+    def mask_part(match: re.Match[str]) -> str:
+        mark, name, value = match.groups()
+        if not _SECRET_QUERY_NAMES.search(simplify_name(name)):
+            return match[0]
+        if found is not None:
+            found.append(value)
+        return f"{mark}{name}={STARS}"
+
+    if "@" in url and "://" in url:
+        user, at, _ = urlsplit(url).netloc.rpartition("@") if _is_url(url) else ("", "", "")
+        if at:
+            if found is not None:
+                found += [user, user.partition(":")[2]]
+            url = url.replace(f"//{user}@", f"//{STARS}@", 1)
+    return _QUERY_VALUE.sub(mask_part, url) if "?" in url and not url.startswith("data:") else url
+
+
+def _is_url(text: str) -> bool:
+    try:
+        return bool(urlsplit(text).netloc)
+    except ValueError:
+        return False

@@ -2,9 +2,8 @@
 
 import fcntl
 import os
-import re
 import stat
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
@@ -17,7 +16,7 @@ from aiml_cli.system.signals import defer_signals
 from aiml_cli.system.stdio import print_err
 from aiml_cli.transport import recording_file
 from aiml_cli.transport.http_types import HttpRequest, HttpResponse, OnSent, Send
-from aiml_cli.transport.key_masking import MIN_KEY_LENGTH, STARS, extract_key
+from aiml_cli.transport.key_masking import extract_key, list_credentials, make_masker
 
 Json = Any
 # Credentials, and how the bytes were packed on the network, which a replay does not use.
@@ -83,7 +82,7 @@ class _ExchangeRecorder:
     def format_line(self) -> bytes:
         """Return the exchange as a line of a recording, without secrets."""
         request = recording_file.describe_request(self._request, self._base_url)
-        redactor = _Redactor([extract_key(self._request.headers), *recording_file.list_secrets(self._request)])
+        redactor = _Redactor(make_masker([extract_key(self._request.headers), *list_credentials(self._request.body)]))
         response = self._response
         exchange = recording_file.RecordedExchange(
             request._replace(path=redactor.redact_text(request.path), body=redactor.redact_json(request.body)),
@@ -106,14 +105,10 @@ class _ExchangeRecorder:
 
 
 class _Redactor:
-    """A search for secrets that puts stars in their place, also where JSON escapes their characters."""
+    """Puts stars in place of the secrets in each part of an exchange."""
 
-    def __init__(self, secrets: Iterable[str]) -> None:
-        long = sorted({secret for secret in secrets if len(secret) >= MIN_KEY_LENGTH}, key=len, reverse=True)
-        self._pattern = re.compile("|".join(map(_build_pattern, long))) if long else None
-
-    def redact_text(self, text: str) -> str:
-        return self._pattern.sub(STARS, text) if self._pattern else text
+    def __init__(self, mask: Callable[[str], str]) -> None:
+        self.redact_text = mask
 
     def redact_json(self, value: Json) -> Json:
         """Redact every text of a JSON value, including property names."""
@@ -127,7 +122,7 @@ class _Redactor:
 
     def redact_chunks(self, chunks: Sequence[bytes]) -> Sequence[bytes]:
         """Redact a body however it is cut; one that contains a secret becomes a single chunk."""
-        body = b"".join(chunks).decode("latin-1") if self._pattern else ""
+        body = b"".join(chunks).decode("latin-1")
         clean = self.redact_text(body)
         return chunks if clean == body else [clean.encode("latin-1")]
 
@@ -188,8 +183,3 @@ def _open_file(path: str) -> Iterator[int]:
         yield fd
     finally:
         os.close(fd)
-
-
-def _build_pattern(secret: str) -> str:
-    r"""Return a pattern for a secret in which any character may be written as `\u006b` or after a backslash."""
-    return "".join(rf"(?:\\?{re.escape(char)}|\\u(?:{ord(char):04x}|{ord(char):04X}))" for char in secret)

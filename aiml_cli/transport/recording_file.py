@@ -15,15 +15,13 @@ from typing import Any, NamedTuple
 from aiml_cli.errors import AimlError, ConnectionFailed, IncompleteAnswer, ServerError, UsageError
 from aiml_cli.settings.urls import path_below
 from aiml_cli.transport.http_types import HttpRequest
-from aiml_cli.transport.key_masking import STARS
+from aiml_cli.transport.key_masking import mask_credentials
 
 Json = Any
 START = b'{"aiml"'
 # The errors that the transport itself raises; any other in a recording was put there by hand.
 _FAILURE_CLASSES: tuple[type[AimlError], ...] = (IncompleteAnswer, UsageError, ServerError, ConnectionFailed)
 FAILURES = {error_class.name: error_class for error_class in _FAILURE_CLASSES}
-# The properties of an MCP server's tool that hold credentials.
-SECRET_PROPERTIES = ("authorization", "headers")
 
 
 class InvalidExchangeError(ValueError):
@@ -95,6 +93,8 @@ def decode_exchange(line: bytes) -> RecordedExchange:
 def _parse_exchange(record: dict[str, Json]) -> RecordedExchange:
     request, reply = record["request"], record.get("reply")
     body = {name: request[name] for name in ("json", "text", "base64") if name in request}
+    if "json" in body:  # an earlier version masked less, and requests are compared without credentials
+        body["json"] = mask_credentials(body["json"])
     failure = _parse_failure(record["failure"]) if record.get("failure") else None
     if reply is None and failure is None:
         raise KeyError("reply")
@@ -123,7 +123,7 @@ def _encode_body(body: bytes | None) -> dict[str, Json]:
     if body is None:
         return {}
     try:
-        return {"json": _mask_secrets(_parse_json(body))}
+        return {"json": mask_credentials(_parse_json(body))}
     except (ValueError, RecursionError):
         encoded = _encode_bytes(body)
         return {"text": encoded} if isinstance(encoded, str) else encoded
@@ -137,43 +137,6 @@ def _parse_json(data: bytes) -> Json:
 def _parse_number(digits: str) -> float:
     number = float(digits)
     return int(number) if number.is_integer() else number
-
-
-def _mask_secrets(value: Json) -> Json:
-    """Return a JSON value with stars for the credentials of MCP servers."""
-    if isinstance(value, list):
-        return [_mask_secrets(item) for item in value]
-    if not isinstance(value, dict):
-        return value
-    if value.get("type") == "mcp":
-        value = {name: _mask_texts(item) if name in SECRET_PROPERTIES else item for name, item in value.items()}
-    return {name: _mask_secrets(item) for name, item in value.items()}
-
-
-def _mask_texts(value: Json) -> Json:
-    if isinstance(value, dict):
-        return dict.fromkeys(value, STARS)
-    return STARS if isinstance(value, str) else value
-
-
-def list_secrets(request: HttpRequest) -> list[str]:
-    """Return the texts for which `describe_request` puts stars: a response may repeat them."""
-    try:
-        return _find_secrets(_parse_json(request.body or b"null"))
-    except (ValueError, RecursionError):
-        return []
-
-
-def _find_secrets(value: Json) -> list[str]:
-    if isinstance(value, list):
-        return [secret for item in value for secret in _find_secrets(item)]
-    if not isinstance(value, dict):
-        return []
-    names = SECRET_PROPERTIES if value.get("type") == "mcp" else ()
-    here = [value.get(name) for name in names]
-    texts = [text for item in here for text in (item.values() if isinstance(item, dict) else [item])]
-    deeper = [secret for name, item in value.items() if name not in names for secret in _find_secrets(item)]
-    return [text for text in texts if isinstance(text, str)] + deeper
 
 
 def _encode_bytes(data: bytes) -> str | dict[str, str]:

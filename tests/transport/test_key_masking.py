@@ -1,9 +1,24 @@
 """The key is masked in texts, chunks and errors."""
 
+import json
+from pathlib import Path
+
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from support.loopback import HELLO, Loopback, http_response, json_response
+from support.run_cli import Aiml
 
 from aiml_cli.errors import RequestRejected
-from aiml_cli.transport.key_masking import extract_key, mask_chunks, mask_errors, mask_text
+from aiml_cli.transport.key_masking import (
+    extract_key,
+    list_credentials,
+    make_masker,
+    mask_chunks,
+    mask_credentials,
+    mask_errors,
+    mask_text,
+)
 
 KEY = "k-0123456789abcdef"
 
@@ -32,3 +47,153 @@ def test_chunks_of_any_size_have_stars_for_the_key(size: int) -> None:
 def test_a_key_of_a_few_letters_is_not_masked() -> None:
     assert extract_key({"Authorization": "Bearer the"}) == ""
     assert extract_key({"Authorization": f"Bearer {KEY}"}) == KEY
+
+
+AWKWARD = 'k/0"1\\2+3=4%5-_~abc'  # every printable character may be in a key
+FORMS = {
+    "plain": lambda char: char,
+    "lower": lambda char: f"\\u{ord(char):04x}",
+    "upper": lambda char: f"\\u{ord(char):04X}",
+    "percent": lambda char: f"%{ord(char):02X}",
+    "percent-lower": lambda char: f"%{ord(char):02x}",
+    "percent-twice": lambda char: f"%25{ord(char):02X}",
+    "json": lambda char: f"\\{char}" if char in '/"\\' else char,
+    "json-in-json": lambda char: f"\\\\u{ord(char):04x}",
+    "odd": lambda char: f"\\u{ord(char):04X}" if char in "+=/" else char,
+    "mixed": lambda char: (char, f"\\u{ord(char):04x}", f"%{ord(char):02x}")[ord(char) % 3],
+}
+KEYS = [KEY, AWKWARD, "sk-abc/def+ghi==", "k" * 40, "eyJhbGciOi.J9-_x/y+z"]
+
+
+@pytest.mark.promise("key-secret")
+@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("key", KEYS)
+def test_a_key_is_masked_however_its_characters_are_escaped(key: str, form: str) -> None:
+    escaped = "".join(map(FORMS[form], key))
+    if form == "json" and "\\" in key:
+        assert json.loads(f'"{escaped}"') == key
+    text = f'{{"a": "x{escaped}y", "b": "\\u00e9\\n%20{escaped}"}}'
+    assert mask_text(text, key) == '{"a": "x***y", "b": "\\u00e9\\n%20***"}'
+
+
+@pytest.mark.promise("key-secret")
+@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("key", KEYS[:3])
+def test_it_is_masked_wherever_chunks_are_cut(key: str, form: str) -> None:
+    escaped = "".join(map(FORMS[form], key))
+    data, wanted = f"a \\n{escaped}\\u00e9{escaped[:-1]} %{escaped}".encode(), None
+    for size in range(1, len(escaped) + 3):
+        masked = b"".join(mask_chunks(key, (data[at : at + size] for at in range(0, len(data), size))))
+        wanted = wanted or mask_text(data.decode(), key).encode()
+        assert masked == wanted
+        assert escaped.encode() not in masked
+
+
+@given(
+    st.lists(st.sampled_from([*"abk\\u0%26/+ \n", "\\u00", "\\u006", "k/+", "%2", "é"]), max_size=60).map("".join),
+    st.integers(1, 9),
+)
+def test_other_text_is_the_same_bytes(text: str, size: int) -> None:
+    data = text.encode()
+    chunks = (data[at : at + size] for at in range(0, len(data), size))
+    assert b"".join(mask_chunks("k/+-0123456789", chunks)) == data
+
+
+def test_a_chunk_waits_only_for_what_may_be_the_key() -> None:
+    chunks = [b"data: {}\n\n", b"abc k", b"x", b"\\", b"n", b"%", b"2", b"0 ", b"\\u00", b"e9"]
+    passed = list(mask_chunks("k-0123456789", iter(chunks)))
+    assert b"".join(passed) == b"".join(chunks)
+    assert passed[:2] == [b"data: {}\n\n", b"abc "]
+
+
+REQUEST = {
+    "model": "m",
+    "messages": [{"role": "user", "content": "my token is authorization: Bearer 12345678"}],
+    "max_tokens": 5,
+    "tools": [
+        {
+            "type": "mcp",
+            "server_label": "a",
+            "server_url": "https://user:hunter2hunter2@h/mcp?api_key=SECRET-query&page=2&X-Amz-Signature=SECRET-sig",
+            "authorization": "Bearer SECRET-token",
+            "headers": {"X-Api-Key": "SECRET-header", "Cookie": ["SECRET-cookie"], "n": 1},
+        },
+        {"type": "MCP", "Authorization": "SECRET-upper", "apiKey": "SECRET-camel"},
+        {"type": "mcp", "mcp": {"access_token": "SECRET-nested", "Http-Headers": [{"value": "SECRET-list"}]}},
+        {
+            "type": "function",
+            "function": {
+                "name": "f",
+                "parameters": {
+                    "type": "object",
+                    "properties": {
+                        "token": {"type": "string", "description": "a token"},
+                        "headers": {"type": "object", "properties": {"authorization": {"const": "kept"}}},
+                    },
+                },
+            },
+        },
+    ],
+    "extra_headers": {"Authorization": "Basic SECRET-basic"},
+}
+
+
+@pytest.mark.promise("key-secret")
+def test_the_credentials_of_a_request_are_masked_and_nothing_else() -> None:
+    masked = mask_credentials(REQUEST)
+    text = json.dumps(masked)
+    assert ("SECRET" in text, "hunter2" in text) == (False, False)
+    assert masked["tools"][0] == {
+        "type": "mcp",
+        "server_label": "a",
+        "server_url": "https://***@h/mcp?api_key=***&page=2&X-Amz-Signature=***",
+        "authorization": "***",
+        "headers": {"X-Api-Key": "***", "Cookie": ["***"], "n": 1},
+    }
+    assert (masked["tools"][3], masked["messages"], masked["max_tokens"]) == (
+        REQUEST["tools"][3],  # type: ignore[index]
+        REQUEST["messages"],
+        5,
+    )
+    assert mask_credentials(masked) == masked
+
+
+def test_a_media_type_and_what_is_short_are_no_secret() -> None:
+    headers = {
+        "Content-Type": "application/json; charset=utf-8",
+        "Accept": "text/event-stream",
+        "A": "b",
+        "X": "12345678",
+    }
+    assert list_credentials(json.dumps({"headers": headers}).encode()) == ["12345678"]
+
+
+def test_they_are_listed_to_be_found_in_a_response() -> None:
+    found = list_credentials(json.dumps(REQUEST).encode())
+    secrets = {"SECRET-query", "SECRET-sig", "SECRET-token", "SECRET-header", "SECRET-cookie", "SECRET-upper"}
+    assert {*secrets, "SECRET-camel", "SECRET-nested", "SECRET-list", "SECRET-basic"} <= set(found)
+    assert list_credentials(None) == list_credentials(b"no json") == list_credentials(b"[" * 100_000) == []
+    mask = make_masker([*found, ""])
+    assert mask("short SECRET-token, Bearer SECRET-token, SECRET\\u002dquery") == "short ***, ***, ***"
+
+
+@pytest.mark.promise("key-secret")
+@pytest.mark.parametrize("command", ["chat", "respond"])
+def test_they_are_in_no_recording_debug_line_history_or_display(command: str, aiml: Aiml, server: Loopback) -> None:
+    tools = json.dumps(REQUEST["tools"])
+    echo = f"event: x\ndata: SECRET-token SECRET\\u002dheader\n\n: {tools}\n\n".encode()
+    call = [command, "hi", "-O", f"tools={tools}", "-O", f"extra_headers={json.dumps(REQUEST['extra_headers'])}"]
+    server.answer_with(HELLO if command == "chat" else json_response({"id": "r", "status": "completed", "output": []}))
+    first = aiml(*call, "--record", "tape", "--debug", "-v", AIMLAPI_API_KEY=KEY)
+    server.answer_with(http_response(echo, "400 Bad Request"))
+    second = aiml(*call, "--record", "tape", "--debug", AIMLAPI_API_KEY=KEY)
+    assert "SECRET-token" in server.requests[0].body.decode()
+    shown = [first.stdout, first.stderr, second.stderr, Path("tape").read_bytes()]
+    for extra in (["--dry-run"], ["--as", "json"], ["--as", "curl"], ["--as", "python"]):
+        done = aiml(*call, *extra, AIMLAPI_API_KEY=KEY)
+        assert done.returncode == 0, done.stderr
+        shown.append(done.stdout)
+    shown += [path.read_bytes() for path in Path("xdg_data_home").rglob("*") if path.is_file()]
+    shown.append(aiml("history", "show", "--json").stdout)
+    assert len(shown) > 8
+    assert not [text for text in shown if b"SECRET" in text or b"hunter2" in text or KEY.encode() in text]
