@@ -1,7 +1,6 @@
 """The form that an answer must have: how the request asks for it, and the checks of the answer."""
 
 import json
-import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
@@ -14,7 +13,9 @@ from aiml_cli.settings.resolve import Settings, Source
 
 JSON_ONLY = "Answer with JSON only: no other words, and no code fence."
 Check = Callable[[Any], str]
-CODE_FENCE = re.compile(r"\s*```[^\n`]*\n(.*?)\s*```\s*", re.DOTALL)
+FENCE = "```"
+MAX_DIGITS = 4300  # more take Python quadratic time to read
+BOM = "\ufeff"
 MAX_MESSAGE_CHARS = 300
 DATA_KEYWORDS = ("enum", "const", "default", "examples")
 TYPE_NAMES = {dict: "an object", list: "an array", str: "a text", bool: "a truth value", type(None): "null"}
@@ -123,6 +124,8 @@ def make_checker(schema: dict[str, Any]) -> Check:
             return f"a reference of the schema leads nowhere: {_shorten(str(error))}"
         except RecursionError:
             return "it is nested too deeply to be checked"
+        except OverflowError:
+            return "it has a number that is too large to be checked"
         return f"{mismatch.json_path}: {_shorten(mismatch.message)}" if mismatch else ""
 
     return check
@@ -143,13 +146,27 @@ def _find_references(schema: Any) -> Iterator[dict[str, Any]]:
 
 def parse_answer_json(text: str) -> Any:
     """Parse the JSON of an answer, with or without a code fence; raise ValueError with line and column."""
-    fenced = CODE_FENCE.fullmatch(text)
+    text = _strip_fence(text.removeprefix(BOM)).removeprefix(BOM)
     try:
-        return json.loads((fenced[1] if fenced else text).removeprefix("\ufeff"), parse_constant=_reject_constant)
+        return json.loads(text, parse_constant=_reject_constant, parse_int=_parse_int)
     except json.JSONDecodeError as error:
         raise ValueError(f"line {error.lineno}, column {error.colno}: {error.msg}") from None
     except RecursionError:
         raise ValueError("it is nested too deeply") from None
+
+
+def _strip_fence(text: str) -> str:
+    """Return what is in the code fence, if the text is one; linear, unlike a pattern with two repetitions."""
+    first, newline, rest = text.strip().partition("\n")
+    if newline and first.startswith(FENCE) and "`" not in first[len(FENCE) :] and rest.endswith(FENCE):
+        return rest.removesuffix(FENCE)
+    return text
+
+
+def _parse_int(digits: str) -> int:
+    if len(digits) > MAX_DIGITS:
+        raise ValueError(f"a number of {len(digits):,} digits is too long")
+    return int(digits)
 
 
 def json_type(value: Any) -> str:

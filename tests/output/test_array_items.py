@@ -1,13 +1,16 @@
 """Elements come out of a stream whole, in order, wherever it is cut."""
 
 import json
+import tracemalloc
+from time import process_time
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from aiml_cli.output.array_items import JsonArraySplitter
+from aiml_cli.api.stream_events import TextDelta
+from aiml_cli.output.array_items import ItemsRenderer, JsonArraySplitter
 
 SCALARS = st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text()
 TRICKY = st.text(alphabet='[]{},:"\\ \n`a')
@@ -21,7 +24,7 @@ VALUES = st.recursive(
 def cut(text: str, size: int) -> list[str]:
     """Cut a text that comes in pieces of a size."""
     cutter = JsonArraySplitter()
-    return [found for at in range(0, len(text), size) for found in cutter.feed(text[at : at + size])]
+    return [found.decode() for at in range(0, len(text), size) for found in cutter.feed(text[at : at + size])]
 
 
 @given(st.lists(VALUES, max_size=5), st.integers(1, 40), st.sampled_from([None, 0, 2]), st.booleans())
@@ -42,7 +45,7 @@ def test_the_array_may_be_a_property_in_a_code_fence(values: list[Any], other: A
 def test_an_element_comes_as_soon_as_it_is_whole() -> None:
     cutter = JsonArraySplitter()
     pieces = ['{"items": [{"a"', ": 1}", " , 2", ', "x', '"]']
-    assert [cutter.feed(piece) for piece in pieces] == [[], [], ['{"a":1}'], ["2"], ['"x"']]
+    assert [cutter.feed(piece) for piece in pieces] == [[], [], [b'{"a":1}'], [b"2"], [b'"x"']]
 
 
 def test_numbers_stay_as_the_model_wrote_them() -> None:
@@ -68,3 +71,84 @@ def test_numbers_stay_as_the_model_wrote_them() -> None:
 )
 def test_what_is_no_json_ends_the_cutting(text: str, found: list[str]) -> None:
     assert cut(text, 1) == cut(text, 100) == found
+
+
+TOKENS = st.sampled_from([
+    *'[]{},:"\\a10-.e+ \n\té', "true", "null", "false", '"a"', '"k":', "\\u12aF", "[]", "{}", "1.5", '{"a":1}', "[1,2]", "NaN",
+])  # fmt: skip
+
+
+@given(st.lists(TOKENS, max_size=12).map("".join), st.integers(1, 9))
+def test_what_is_an_element_is_what_json_says(inner: str, size: int) -> None:
+    text = f'[{{"x": {inner}}}]'
+    try:
+        values = json.loads(text, parse_constant=lambda word: 1 / (word == ""))
+    except (ValueError, ZeroDivisionError):
+        for found in cut(text, size):
+            json.loads(found)
+    else:
+        assert [json.loads(found) for found in cut(text, size)] == values
+
+
+@given(st.text(alphabet="\ufeff \n\r\t`[1]j", max_size=12), st.integers(1, 5))
+def test_what_stands_before_the_json_may_be_cut_anywhere(head: str, size: int) -> None:
+    assert cut(f"{head}[1, 2]", size) == cut(f"{head}[1, 2]", 100)
+
+
+HUGE = {
+    "text": lambda n: '{"a": "' + "x" * n + '"}',
+    "blanks in a text": lambda n: '{"a": "' + " " * n + '"}',
+    "escapes": lambda n: '"' + "\\n" * (n // 2) + '"',
+    "quotes": lambda n: '"' + '\\"' * (n // 2) + '"',
+    "other letters": lambda n: '"' + "ä世" * (n // 5) + '"',
+    "an emoji": lambda n: '"\U0001f389' + "x" * n + '"',
+    "short texts": lambda n: "[" + '"ab",' * (n // 5) + "1]",
+    "numbers": lambda n: "[" + "123456," * (n // 7) + "1]",
+    "a number": lambda n: "1" * n,
+    "objects": lambda n: "[" + '{"a":1},' * (n // 8) + "1]",
+    "lists": lambda n: "[" + "[]," * (n // 3) + "1]",
+    "nested": lambda n: "[" * (n // 2) + "]" * (n // 2),
+    "blanks": lambda n: "[1" + " " * n + "]",
+    "blanks between": lambda n: "[" + "1 ,\n" * (n // 4) + "1]",
+    "blanks before": lambda n: " " * n + "1",
+}
+
+
+def render(text: str, size: int) -> int:
+    """Render a text that comes in pieces, and return how many bytes were written."""
+    written = 0
+
+    def write(data: bytes) -> None:
+        nonlocal written
+        written += len(data)
+
+    renderer = ItemsRenderer(write)
+    for at in range(0, len(text), size):
+        renderer.show([TextDelta(text[at : at + size])])
+    return written
+
+
+@pytest.mark.promise("memory")
+@pytest.mark.parametrize("kind", HUGE)
+@pytest.mark.parametrize(("length", "size"), [(200_000, 16_384), (50_000, 3), (200_000, 10_000_000)])
+def test_an_element_takes_four_times_its_bytes_at_most(kind: str, length: int, size: int) -> None:
+    text = f"[{HUGE[kind](length)}]"
+    tracemalloc.start()
+    try:
+        assert render(text, size)
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert peak < 4 * length + 400_000
+
+
+@pytest.mark.promise("linear")
+@pytest.mark.parametrize("head", ["", " ", "```", "```\n ", "[", '["', "[1, ", "{", '{"a": '])
+@pytest.mark.parametrize("unit", [" ", "x", "[", "{", '"', "\\", "`", "\n", ",", "1", "[]", '{"a":', '"",', "] ["])
+def test_any_text_takes_time_that_grows_with_its_length(head: str, unit: str) -> None:
+    seconds = []
+    for length in (10_000, 100_000):
+        start = process_time()
+        render(head + unit * (length // len(unit)), 7)
+        seconds.append(process_time() - start)
+    assert seconds[1] < max(40 * seconds[0], 0.5)

@@ -1,5 +1,7 @@
 """The sentence about an answer says where it fails; what is no schema is told before."""
 
+import contextlib
+from time import process_time
 from typing import Any
 
 import pytest
@@ -63,7 +65,17 @@ def test_what_only_looks_odd_is_a_schema(schema: dict[str, Any]) -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ["[1]", "\n [1]\n", "```json\n[1]\n```", "\n```\n[1]```\n", "\ufeff[1]", "```JSON\r\n[1]\r\n```"]
+    "text",
+    [
+        "[1]",
+        "\n [1]\n",
+        "```json\n[1]\n```",
+        "\n```\n[1]```\n",
+        "\ufeff[1]",
+        "```JSON\r\n[1]\r\n```",
+        "\ufeff```json\n[1]\n```",
+        "```\n\ufeff[1]\n```",
+    ],
 )
 def test_a_code_fence_around_the_json_is_passed_over(text: str) -> None:
     assert parse_answer_json(text) == [1]
@@ -82,3 +94,43 @@ def test_a_code_fence_around_the_json_is_passed_over(text: str) -> None:
 def test_the_place_where_json_ends_is_named(text: str, wrong: str) -> None:
     with pytest.raises(ValueError, match=wrong):
         parse_answer_json(text)
+
+
+@pytest.mark.parametrize(
+    "text", ["`[1]`", "``\n[1]\n``", "```json [1] ```", "```\n[1]", "[1]\n```", "```a`b\n[1]\n```", "```"]
+)
+def test_what_is_no_code_fence_is_no_json(text: str) -> None:
+    with pytest.raises(ValueError, match=r"line \d, column"):
+        parse_answer_json(text)
+
+
+@pytest.mark.parametrize("digits", [400, 4300])
+def test_a_long_number_is_a_number(digits: int) -> None:
+    assert parse_answer_json("1" * digits) == int("1" * digits)
+
+
+@pytest.mark.parametrize("text", ["1" * 4301, "-" + "1" * 5000, '[{"a": ' + "1" * 100_000 + "}]"])
+def test_a_number_that_is_too_long_is_told(text: str) -> None:
+    with pytest.raises(ValueError, match="digits is too long"):
+        parse_answer_json(text)
+
+
+@pytest.mark.parametrize("number", ["1e400", "-1e400", "1" + "0" * 400, "1e-400", "0." + "1" * 5000])
+@pytest.mark.parametrize("keyword", [{"multipleOf": 0.1}, {"multipleOf": 3}, {"maximum": 2.5}, {"type": "integer"}])
+def test_an_odd_number_is_checked_without_a_failure(number: str, keyword: dict[str, Any]) -> None:
+    assert isinstance(make_checker(keyword)(parse_answer_json(number)), str)
+
+
+@pytest.mark.promise("linear")
+@pytest.mark.parametrize(
+    ("head", "end"), [("", ""), ("```\n", "```"), ("```\n", "x"), ("```json\n[1", "]\n```"), (" ", "```")]
+)
+@pytest.mark.parametrize("unit", [" ", "\n", "\t", " \n", "`", "```", "```\n", "\u3000", "[", "1", '"'])
+def test_a_code_fence_is_found_in_time_that_grows_with_the_text(head: str, end: str, unit: str) -> None:
+    seconds = []
+    for length in (20_000, 200_000):
+        start = process_time()
+        with contextlib.suppress(ValueError):
+            parse_answer_json(head + unit * (length // len(unit)) + end)
+        seconds.append(process_time() - start)
+    assert seconds[1] < max(40 * seconds[0], 0.2)
