@@ -12,7 +12,15 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from aiml_cli.errors import UsageError
 from aiml_cli.prompt import stdin
-from aiml_cli.prompt.decode_text import BINARY_MAGIC, MAX_INPUT_BYTES, decode_any_text, detect_type, format_size
+from aiml_cli.prompt.decode_text import (
+    BINARY_MAGIC,
+    BYTE_ORDER_MARKS,
+    MAX_INPUT_BYTES,
+    decode_any_text,
+    describe_start,
+    find_wide_encoding,
+    format_size,
+)
 from aiml_cli.prompt.file_sources import SCHEMES, find_path
 from aiml_cli.settings.options import Options
 
@@ -21,7 +29,6 @@ if TYPE_CHECKING:
 
 Notify = Callable[[str], None]
 READ_SIZE = 64 * 1024
-UTF16_BOMS = (b"\xff\xfe", b"\xfe\xff")
 UTF8_BOM = b"\xef\xbb\xbf"
 
 
@@ -53,7 +60,7 @@ class RowInput:
     def split(self, separator: bytes) -> Iterator[bytes]:
         """Yield what is between the separators; raise UsageError for a row that is too large to send."""
         rest = bytearray()
-        for chunk in self._read_chunks():
+        for chunk in self._read_chunks(is_separator_nul=separator == b"\0"):
             rest += chunk
             if separator in chunk:
                 *complete, last = bytes(rest).split(separator)
@@ -67,22 +74,29 @@ class RowInput:
         if rest:
             yield bytes(rest)
 
-    def _read_chunks(self) -> Iterator[bytes]:
-        """Yield the bytes, UTF-16 converted to UTF-8; raise UsageError for a file that is no text."""
+    def _read_chunks(self, *, is_separator_nul: bool) -> Iterator[bytes]:
+        """Yield the bytes, UTF-16 and UTF-32 converted to UTF-8; raise UsageError for a file that is no text."""
         if self._fd == 0 and not select.select([0], [], [], stdin.NOTICE_AFTER_SECONDS)[0]:
             self._notify("waiting for rows on standard input; -f FILE reads them from a file")
         head = self._read()
-        while head and any(bom.startswith(head) for bom in (*UTF16_BOMS, UTF8_BOM)) and (more := self._read()):
+        while head and any(mark.startswith(head) for mark in (*BINARY_MAGIC, *BYTE_ORDER_MARKS, UTF8_BOM)):
+            if not (more := self._read()):
+                break
             head += more
-        binary = (name for magic, name in BINARY_MAGIC.items() if head.startswith(magic))
-        if file_type := detect_type(head) or next(binary, ""):
-            raise UsageError(f"{self.name} is {file_type}, not rows of text")
-        decoder = getincrementaldecoder("utf-16")("replace") if head.startswith(UTF16_BOMS) else None
+        self._check_text(describe_start(head.replace(b"\0", b"\n") if is_separator_nul else head))
+        encoding = "" if is_separator_nul else find_wide_encoding(head[: len(head) // 4 * 4])
+        decoder = getincrementaldecoder(encoding)("replace") if encoding else None
         self.size = 0 if decoder else self.size
         chunk = head.removeprefix(UTF8_BOM)
         while chunk:
-            yield decoder.decode(chunk).encode("utf-8", "replace") if decoder else chunk
+            chunk = decoder.decode(chunk).removeprefix("\ufeff").encode("utf-8", "replace") if decoder else chunk
+            self._check_text("" if is_separator_nul or b"\0" not in chunk else "binary")
+            yield chunk
             chunk = self._read()
+
+    def _check_text(self, kind: str) -> None:
+        if kind:
+            raise UsageError(f"{self.name} is {kind}, not rows of text", "convert it to text, CSV or JSON lines first")
 
     def _read(self) -> bytes:
         """Read some bytes, also from a non-blocking pipe."""

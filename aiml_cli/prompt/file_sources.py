@@ -7,7 +7,7 @@ from typing import NamedTuple, NoReturn
 from urllib.parse import urlsplit
 
 from aiml_cli.errors import UsageError
-from aiml_cli.prompt.decode_text import UTF16_MARKS, SizeLimit, decode_text, detect_type, format_size
+from aiml_cli.prompt.decode_text import SizeLimit, decode_text, describe_binary, describe_start, format_size
 from aiml_cli.system.atomic_write import open_source
 
 Fetch = Callable[[str], tuple[bytes, str]]
@@ -202,7 +202,7 @@ def _read_if_text(path: Path, left: int, folder: str) -> bytes | None:
             return None
         with path.open("rb") as file:
             head = file.read(8192)
-            if detect_type(head) or _has_binary_zeros(head):
+            if describe_start(head):
                 return None
             data = head + file.read(left + 1)
     except OSError as error:
@@ -212,11 +212,7 @@ def _read_if_text(path: Path, left: int, folder: str) -> bytes | None:
             f"{folder}: more than {format_size(MAX_FOLDER_BYTES)} of text are in this folder",
             "name a smaller one, or a glob",
         )
-    return None if _has_binary_zeros(data) else data
-
-
-def _has_binary_zeros(data: bytes) -> bool:
-    return b"\0" in data and not data.startswith(UTF16_MARKS)
+    return None if describe_binary(data) else data
 
 
 def read_at_file(text: str) -> str:

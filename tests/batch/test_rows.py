@@ -1,6 +1,9 @@
 """Rows of an input: lines, records of CSV, JSON lines, and what NUL separates."""
 
+import importlib
 import json
+import pickle
+import random
 from pathlib import Path
 from typing import Any
 
@@ -160,7 +163,67 @@ def test_a_template_takes_the_row_for_the_prompt(aiml: Aiml, server: Loopback, t
     assert prompts(server) == ["Sum up: a"]
 
 
-def test_a_row_without_end_is_refused(aiml: Aiml, server: Loopback) -> None:
-    ended = aiml("chat", "--each", "line", "-f", "/dev/zero")
+def test_a_row_without_end_is_refused(aiml: Aiml, server: Loopback, tmp_path: Path) -> None:
+    (tmp_path / "rows").write_bytes(b"a" * (65 << 20))
+    ended = aiml("chat", "--each", "line", "-f", "rows")
     assert (ended.returncode, server.connections) == (2, 0)
-    assert b"/dev/zero: a row of more than 64 MiB cannot be sent" in ended.stderr
+    assert b"rows: a row of more than 64 MiB cannot be sent" in ended.stderr
+
+
+def pack(module: str, text: bytes) -> bytes:
+    compressed: bytes = importlib.import_module(module).compress(text)
+    return compressed
+
+
+BINARY = [
+    ("a.parquet", b"PAR1\x15\x04\x15\x10\x15\x14L\x15\x02\x15\0\x12\0\0\xff" + bytes(range(256)) + b"PAR1", "Parquet"),
+    ("a.feather", b"ARROW1\0\0\xff\xff\xff\xff\x10\0\0\0", "Arrow or Feather"),
+    ("b.feather", b"FEA1\0\0\0\0\x18\0", "Feather"),
+    ("a.db", b"SQLite format 3\0\x10\0\x01\x01\0", "SQLite"),
+    ("a.xz", pack("lzma", b"a,b\n1,2\n"), "xz"),
+    ("a.gz", pack("gzip", b"a,b\n1,2\n"), "gzip"),
+    ("a.bz2", pack("bz2", b"a,b\n1,2\n"), "bzip2"),
+    ("a.zst", b"\x28\xb5\x2f\xfd\x04\x58\x41\0\0a,b\n1,2\n", "zstd"),
+    ("a.pkl", pickle.dumps([{"a": 1}]), "pickle"),
+    ("a.npy", b"\x93NUMPY\x01\0v\0{'descr'", "NumPy"),
+    ("a.orc", b"ORC\n\x03\x08\x01\xff", "ORC"),
+    ("a.avro", b"Obj\x01\x04\x14avro.codec", "Avro"),
+    ("a.xlsx", b"PK\x03\x04\x14\0\x06\0", "zip"),
+    ("a.pdf", b"%PDF-1.7\n%\xe2\xe3", "application/pdf"),
+    ("a.bin", random.Random(3).randbytes(200), "binary"),  # noqa: S311 - always the same
+    ("late.bin", b"text\n" * 10 + b"\0\x01\x02\n", "binary"),
+]
+
+
+@pytest.mark.promise("binary-refused")
+@pytest.mark.parametrize("row_format", ["line", "csv", "jsonl"])
+@pytest.mark.parametrize(("name", "data", "kind"), BINARY)
+def test_binary_data_is_refused_before_the_first_request(
+    name: str, data: bytes, kind: str, row_format: str, aiml: Aiml, server: Loopback, tmp_path: Path
+) -> None:
+    (tmp_path / name).write_bytes(data)
+    ended = aiml("chat", "--each", row_format, "-f", name)
+    assert (ended.returncode, ended.stdout, server.requests) == (2, b"", [])
+    assert f"{name} is " in ended.stderr.decode()
+    assert kind in ended.stderr.decode()
+
+
+@pytest.mark.promise("binary-refused")
+@pytest.mark.parametrize("row_format", ["line", "nul"])
+def test_binary_data_from_a_pipe_is_refused(row_format: str, aiml: Aiml, server: Loopback) -> None:
+    ended = aiml("chat", "--each", row_format, stdin=BINARY[0][1])
+    assert (ended.returncode, server.requests) == (2, [])
+    assert "standard input is a Parquet file" in ended.stderr.decode()
+
+
+@pytest.mark.parametrize("encoding", ["utf-16", "utf-16-le", "utf-16-be", "utf-32", "utf-32-le", "utf-32-be"])
+def test_rows_in_wide_encodings_are_read(encoding: str, aiml: Aiml, server: Loopback) -> None:
+    server.answer_with(HELLO)
+    aiml("chat", "--each", "csv", "-j", "1", "{Größe}", stdin="Größe\r\n1 m²\r\n2 m\r\n".encode(encoding))
+    assert prompts(server) == ["1 m²", "2 m"]
+
+
+def test_text_that_begins_like_a_format_is_text(aiml: Aiml, server: Loopback) -> None:
+    server.answer_with(HELLO)
+    aiml("chat", "--each", "line", "-j", "1", stdin=b"PAR1 is a word\nBZh too\n")
+    assert prompts(server) == ["PAR1 is a word", "BZh too"]

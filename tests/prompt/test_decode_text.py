@@ -1,11 +1,14 @@
 """Bytes become text when they are text, and are refused in words when they are not."""
 
+import pickle
+import random
+
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from aiml_cli.errors import UsageError
-from aiml_cli.prompt.decode_text import decode_text
+from aiml_cli.prompt.decode_text import decode_text, detect_type
 
 
 @pytest.mark.parametrize(
@@ -85,3 +88,92 @@ def test_no_bytes_are_more_than_refused(data: bytes) -> None:
 def test_utf_8_is_never_changed(text: str) -> None:
     data = b"- " + text.encode()
     assert decode_text(data, "x") == (f"- {text}", "")
+
+
+DICE = random.Random(5)  # noqa: S311 - the tests are to be the same each time
+WIDE = ["utf-16", "utf-16-le", "utf-16-be", "utf-32", "utf-32-le", "utf-32-be"]
+
+
+@pytest.mark.parametrize("mark", ["", "\ufeff"])
+@pytest.mark.parametrize("encoding", WIDE)
+@pytest.mark.parametrize(
+    "text", ["Hi", "Grüße, 1 € 😀\r\n", "Привет, мир!\n", "你好世界 1\n", "שלום עולם\n", "x" * 30_001]
+)
+def test_unicode_is_read_in_every_width_and_order(text: str, encoding: str, mark: str) -> None:
+    data = (mark + text).encode(encoding)
+    if mark and encoding[-2:] not in ("le", "be"):
+        data = text.encode(encoding)
+    assert decode_text(data, "x") == (text, "")
+
+
+NO_TEXT = [
+    (b"\x28\xb5\x2f\xfd\x04\x58\x41\0\0abc", "zstd"),
+    (b"\xfd7zXZ\0\0\x04", "xz"),
+    (b"BZh91AY&SY\x01\x02\xff", "bzip2"),
+    (b"\x04\x22\x4d\x18\x64\x40\xa7", "lz4"),
+    (b"7z\xbc\xaf\x27\x1c\0\x04", "7z"),
+    (b"Rar!\x1a\x07\x01\0", "rar"),
+    (b"SQLite format 3\0\x10\0", "SQLite"),
+    (b"PAR1\x15\x04\x15\x10", "Parquet"),
+    (b"ARROW1\0\0\xff\xff", "Arrow"),
+    (b"\xca\xfe\xba\xbe\0\0\0\x3d", "Java"),
+    (b"\0asm\x01\0\0\0", "WebAssembly"),
+    (pickle.dumps({"a": [1, 2]}), "pickle"),
+    (b"\x93NUMPY\x01\0v\0{", "NumPy"),
+    (b"OTTO\0\x0b\0\x80", "font"),
+    (b"\0\x01\0\0\0\x11\x01\0", "font"),
+    (b"wOF2\0\x01\0\0", "font"),
+    (b"\x30\x82\x03\x1a\x30\x82\x02\x02\xa0\x03\x02\x01\x02\x02\x01\x01", "DER"),
+    (b"\x85\x01\x0c\x03\x5b\x9a\x11\xd2\x07\xfe\x91\x01\x07\xff", "GPG"),
+    (b"\x8c\x0d\x04\x09\x03\x02\x9b\xc1\x44\xfe\x01\xd2\x60", "GPG"),
+    (b"\xca\xfe\xba\xbf\x01", "binary"),
+    (b"MZ\x90\0\x03\0\0\0", "program"),
+    (b"\0\0\0\x18ftypheic\0\0\0\0", "HEIC"),
+    (b"name\0" + b"\0" * 252 + b"ustar\x0000", "tar"),
+    (DICE.randbytes(64), "binary"),
+    (DICE.randbytes(5000), "binary"),
+    (bytes(100), "binary"),
+    (b"\x01\x02\xfe\xff", "binary"),
+    (b"\0\0\0", "binary"),
+    (b"text " * 100 + b"\0", "binary"),
+]
+
+
+@pytest.mark.promise("binary-refused")
+@pytest.mark.parametrize(("data", "kind"), NO_TEXT)
+def test_binary_data_is_never_read_as_text(data: bytes, kind: str) -> None:
+    with pytest.raises(UsageError) as refused:
+        decode_text(data, "thing.bin")
+    assert refused.value.message.startswith("thing.bin is ")
+    assert kind in refused.value.message
+
+
+@pytest.mark.promise("binary-refused")
+@settings(deadline=None)
+@given(st.binary(min_size=300, max_size=2000))
+def test_data_with_zeros_is_refused_or_read_whole(data: bytes) -> None:
+    try:
+        text, _ = decode_text(data + b"\0\xd8\0\xd8", "x")
+    except UsageError:
+        return
+    assert "\0" not in text or data.startswith((b"\xff\xfe", b"\xfe\xff", b"\0\0\xfe\xff"))
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["Grüße\n", "naïve café — déjà vu", "Größe: 5 µm\r\n\tÄrger\n", "\x1b[1mfett\x1b[0m für"],
+)
+def test_old_text_is_still_text(text: str) -> None:
+    assert decode_text(text.encode("cp1252"), "x")[0] == text
+
+
+@pytest.mark.parametrize(
+    "before", [b"\n", b"\xef\xbb\xbf", b"  \r\n", b"\0\0\0", b"\xff\x01junk\n", b"\x1b%-12345X@PJL\r\n\x01"]
+)
+def test_a_pdf_may_begin_after_a_few_bytes(before: bytes) -> None:
+    assert detect_type(before + b"%PDF-1.4\n%\xe2\xe3\xcf\xd3\n1 0 obj\n") == "application/pdf"
+
+
+def test_a_text_that_quotes_the_header_of_a_pdf_is_text() -> None:
+    text = b"A PDF begins with %PDF-1.7, and ends with %%EOF."
+    assert (detect_type(text), decode_text(text, "x")) == ("", (text.decode(), ""))

@@ -140,6 +140,9 @@ PROMISES = {
     "files-inside": Promise(
         GUARD, "A folder or a glob sends each file once, and none that only a link leads to outside of it; loops end."
     ),
+    "binary-refused": Promise(
+        GUARD, "Binary data is refused as text, with its kind, before anything is sent; so it is as rows of --each."
+    ),
     "secrets-linear": Promise(GUARD, "Looking for secrets takes time in proportion to the text, whatever is in it."),
     "secrets-held": Promise(
         GUARD,
