@@ -232,10 +232,10 @@ class Sender:
     def _raise_early_error(self, request: HttpRequest, batch: EventBatch) -> None:
         """Raise an error that is sent before any output: it means the same as under an error status.
 
-        That of a stored response, which is asked for without a body, is its content.
+        That of a stored response, which is asked for without a body, is its content; raw bytes are already shown.
         """
         error = next((event for event in batch if isinstance(event, ErrorEvent)), None)
-        if error and request.body and not self._has_output:
+        if error and request.body and not self._has_output and self._options.format != "raw":
             self._builder.add([event for event in batch if event is not error])
             raise error_from_event(error)
 
@@ -256,9 +256,7 @@ class Sender:
         is_skipped = skip_retries is not None and skip_retries(error)
         if self._pacer and delay is not None and not is_skipped:
             self._pacer.report_failure(error, delay)
-        is_success = (self._status or 0) // 100 == 2  # noqa: PLR2004
-        is_shown = self._has_output or (options.format == "raw" and is_success)
-        if delay is None or is_skipped or is_shown or self._attempts > (options.retries or 0):
+        if delay is None or is_skipped or self._has_output or self._attempts > (options.retries or 0):
             raise error_kinds.add_retry_hint(error, self._headers, now)
         if not options.quiet:
             print_err(f"aiml: {error.message}; trying again in {delay:.1f} s ({self._attempts} of {options.retries})")

@@ -28,9 +28,13 @@ UNPROCESSED = json_response({"message": "Invalid model: a", "statusCode": 422}, 
 BUSY = json_response({"error": "slow down"}, "429 Too Many Requests", "Retry-After: 100")
 DOWN = json_response({"error": "down"}, "503 Service Unavailable")
 REPORTED = stream(event({"error": {"message": "Provider returned error", "code": 502}}))
+OVERLOADED = stream(event({"type": "error", "error": {"message": "Overloaded", "type": "overloaded_error"}}))
+LIMITED = json_response({"error": {"message": "Slow down", "code": "rate_limit_exceeded"}})
+UNKNOWN_MODEL = json_response({"error": {"message": "x", "code": "model_not_found"}})
 NOT_TO_BE_HAD = {
     "404": json_response({"error": "no such model"}, "404 Not Found"), "400": NO_MODEL, "422": UNPROCESSED, "429": BUSY,
     "500": json_response({"error": "failed"}, "500 Failed"), "503": DOWN, "200": REPORTED,
+    "overloaded": OVERLOADED, "limited": LIMITED, "unknown": UNKNOWN_MODEL,
 }  # fmt: skip
 NO_FAULT_OF_THE_MODEL = {
     "401": (json_response({"error": "who?"}, "401 Unauthorized"), 3),
@@ -39,6 +43,9 @@ NO_FAULT_OF_THE_MODEL = {
     "429 of credit": (json_response({"error": "insufficient credit"}, "429 Too Many"), 3),
     "400": (json_response({"error": "this model does not support temperature"}, "400 Bad Request"), 4),
     "413": (json_response({"error": "too large"}, "413 Too Large"), 4),
+    "a key under 200": (json_response({"error": {"message": "x", "code": "invalid_api_key"}}), 3),
+    "a limit of credit under 200": (json_response({"error": {"message": "x", "type": "insufficient_quota"}}), 3),
+    "a rejection under 200": (json_response({"error": {"message": "x", "type": "invalid_request_error"}}), 4),
     "reset": (RESET, 7),
     "cut": (stream(delta("Hel"), end=b"0\r\n\r\n"), 8),
     "reported after a word": (stream(delta("Hel"), event({"error": {"message": "x", "code": 503}})), 6),

@@ -118,6 +118,12 @@ def test_raw_bytes_that_are_written_are_not_asked_for_again(command: str, server
     assert (ending.code, len(server.requests), ending.stdout.count(WORDS)) == (5, 1, 1)
 
 
+def test_raw_bytes_that_are_written_are_not_asked_of_another_model(server: Loopback, ask: Ask) -> None:
+    server.answer_with(json_response({"error": {"message": WORDS, "type": "overloaded_error"}}))
+    ending = ask("chat", "hi", "--format", "raw", "-m", "a,b")
+    assert (ending.code, len(server.requests), ending.stdout.count(WORDS)) == (6, 1, 1)
+
+
 @pytest.mark.parametrize(
     ("error", "status"),
     [({"code": 402}, 402), ({"code": "insufficient_quota"}, None), ({"type": "rate_limit_error", "status": 429}, 429)],
@@ -149,6 +155,17 @@ def test_a_key_or_credit_error_in_a_stream_stops_a_run_of_rows(
     ending = ask(command, "--each", "line", "-j", "4", "-f", str(rows), "say {row}", retries=2)
     assert ending.code == 3
     assert len(server.requests) <= 12
+
+
+@pytest.mark.parametrize("report", [{"code": "model_not_found"}, {"code": 404}], ids=str)
+def test_a_missing_model_in_a_stream_stops_a_run_of_rows(
+    report: dict[str, Any], server: Loopback, ask: Ask, tmp_path: Any
+) -> None:
+    rows = tmp_path / "rows.txt"
+    rows.write_text("\n".join(ROWS))
+    server.answer_with(stream(event({"error": {"message": WORDS, **report}})))
+    ending = ask("chat", "--each", "line", "-j", "4", "-f", str(rows), "say {row}")
+    assert (ending.code, len(server.requests) <= 12) == (4, True)
 
 
 @pytest.mark.promise("error-kinds")
