@@ -7,7 +7,7 @@ from time import monotonic
 from aiml_cli.store.history import database, writer
 from aiml_cli.store.history.writer import AnswerEnd, NewExchange, NewMessage
 
-INTERVAL_S = 0.02
+INTERVAL_S = 0.1
 
 
 def main() -> None:

@@ -19,7 +19,7 @@ from aiml_cli.system.atomic_write import make_private_folder, refuse_symlink
 BUSY_TIMEOUT_S = 20.0
 PROBE_TIMEOUT_S = 1.0
 # Long work is done in short transactions, with pauses in which other processes can write.
-SLICE_S, PAUSE_S = 0.05, 0.02
+SLICE_S, PAUSE_S = 0.03, 0.02
 # Called with what is being done, how much of it is done and how much there is.
 Report = Callable[[str, int, int], None]
 _DAMAGE_CODES = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
@@ -164,13 +164,14 @@ class History:
         """Call `step` in short transactions until it returns False; each call should take a few milliseconds."""
         is_done = False
         while not is_done:
+            started = time.monotonic()
             with self.transaction() as db:
-                until = time.monotonic() + SLICE_S
-                while not (is_done := not step(db)) and time.monotonic() < until:
+                while not (is_done := not step(db)) and time.monotonic() < started + SLICE_S:
                     pass
             if not is_done:
                 report()
-                time.sleep(PAUSE_S)
+                # A slow disk needs longer pauses.
+                time.sleep(max(PAUSE_S, (time.monotonic() - started) / 2) if PAUSE_S else 0)
 
     def close(self) -> None:
         """Close the file; SQLite removes its journal files when the last process closes it."""

@@ -212,11 +212,11 @@ def _clean_block(db: sqlite3.Connection) -> bool:
 
 
 def _drop_old_index(history: History, report: Report) -> None:
-    if not history.connection.execute("SELECT 1 FROM sqlite_master WHERE name = 'words_data'").fetchone():
-        return
     statements = list(_OLD_INDEX_STEPS)
 
     def step(db: sqlite3.Connection) -> bool:
+        if not _has_old_index(db):
+            return False  # another process was quicker
         if statements:
             if db.execute(statements[0]).rowcount == 0:
                 del statements[0]
@@ -224,7 +224,12 @@ def _drop_old_index(history: History, report: Report) -> None:
         db.execute("DROP TABLE IF EXISTS words")
         return False
 
-    history.run_in_slices(step, partial(report, "deleting the old index", 0, 0))
+    if _has_old_index(history.connection):
+        history.run_in_slices(step, partial(report, "deleting the old index", 0, 0))
+
+
+def _has_old_index(db: sqlite3.Connection) -> bool:
+    return db.execute("SELECT 1 FROM sqlite_master WHERE name = 'words_data'").fetchone() is not None
 
 
 def _count_new(history: History) -> int:
