@@ -61,8 +61,9 @@ _CERTAIN_KINDS = (
             rf"\b(?:exceeded|reached|hit|over|used up)(?: [\w-]{{1,20}}){{0,4}} {_LIMIT}",
             (
                 r"(?:^|[.!:] ?|\b(?:your|monthly|daily|user|team|key|project) )budget (?:has been |is |was |limit )?"
-                r"(?:exceeded|exhausted|reached)\b|\bover budget\b|\bexceeded ?budget\b|\bbilling (?:hard )?limit\b"
+                r"(?:exceeded|exhausted|reached)\b(?![^.]{0,40}token)"
             ),
+            r"\bover budget\b|\bexceeded ?budget\b|\bbilling (?:hard )?limit\b",
             r"\b(?:check|update|visit|enable|set up) (?:your )?(?:plan|billing)\b|\baccount is not active\b",
             r"\bfree[ -]tier\b|\btop[ -]up,? (?:your|please|the)\b|\bplease top[ -]up\b|\brecharge your\b",
             r"^payment required|\bin arrears\b|\boverdue (?:payment|balance|invoice|bill)\b|\bcredits left\b",
@@ -77,7 +78,7 @@ _CERTAIN_KINDS = (
         ),
         (
             r"\brate[ _-]?limit|too many (?:\w{1,15} )?requests\b|requests? limit|slow down|throttl|\b[rt]pm\b",
-            rf"\b(?:requests?|tokens?|calls|queries)(?: per | ?/ ?| an? ){_PERIOD}|\bper[ -](?:second|minute)\b",
+            rf"\b(?:requests?|tokens?|calls|queries)(?: per | ?/ ?| an? ){_PERIOD}|(?:\b|_)per[ _-](?:second|minute)",
             r"concurrent (?:\w{1,15} )?(?:requests|limit)|concurrency limit",
         ),
     ),
@@ -85,12 +86,12 @@ _CERTAIN_KINDS = (
         _KEY,
         (
             (
-                r"(invalid|incorrect|missing|no|wrong|expired|unknown|disabled|revoked|bad)_(\w{1,12}_)?"
-                r"(api_?key|auth\w{0,20}|credentials?|jwt|access_token)$|^(invalid|expired)_(token|client|key)$"
+                r"(invalid|incorrect|missing|no|wrong|expired|unknown|disabled|revoked|bad)_((?!tool|mcp)\w{1,12}_)?"
+                r"(api_?key|auth(entication|orization)?(_token|_error)?|credentials?|jwt|access_token)$|^(invalid|expired)_(token|client|key)$"
             ),
             r"api_?key_(is_)?(invalid|expired|missing|not_|disabled|revoked|required|inactive)|^token_expired",
             r"^auth(entication|orization)?(_fail\w{0,4}|_required|_invalid|_missing)?(_error)?$",
-            r"unauthori[sz]ed|unauthenticated|not_authenticated|unrecognized_client|^account_(deactiv|disabl|suspend)",
+            r"^(user_)?(unauthori[sz]ed|unauthenticated|not_authenticated)|unrecognized_client|^account_(deactiv|disabl|suspend)",
         ),
         (
             rf"incorrect {_API_KEY} provided|{_API_KEY} not valid|(?:didn.t|did not) provide an {_API_KEY}",

@@ -93,6 +93,18 @@ def test_a_code_counts_more_than_the_status(status: int, name: str, meaning: Mea
     assert error.details["status"] == status
 
 
+@pytest.mark.parametrize(
+    "code",
+    [
+        "token_budget_exceeded", "invalid_budget", "credit_card_invalid", "missing_authentication_header",
+        "tool_authentication_error", "mcp_unauthorized", "invalid_tool_api_key", "max_tokens_exceeded", "unbalanced",
+        "invalid_credits_parameter", "quota_project_unknown",
+    ],
+)  # fmt: skip
+def test_a_code_that_only_looks_like_a_key_or_credit_changes_nothing(code: str) -> None:
+    assert status_error(400, {"error": {"message": "Odd words.", "code": code}}).exit_code == 4
+
+
 STATUSES = [(400, 4), (401, 3), (402, 3), (403, 3), (404, 4), (408, 4), (409, 4), (413, 4), (422, 4), (429, 5), (451, 4),
             (500, 6), (502, 6), (503, 6), (504, 6), (529, 6)]  # fmt: skip
 
@@ -141,6 +153,12 @@ TEXTS: list[tuple[int, str, Meaning]] = [
     (422, "thinking.budget_tokens must be less than max_tokens", REQUEST),
     (422, "Token budget exceeded: 9000 tokens", REQUEST),
     (422, "max_tokens exceeds the thinking budget", REQUEST),
+    (422, "budget exceeded: 9000 reasoning tokens", REQUEST),
+    (429, "Quota exceeded for x.com/requests_per_minute_per_project", RATE),
+    (429, "Requests have exceeded the rate limit of your pricing tier. Go to https://x.org/quotaincrease", RATE),
+    (429, "You have reached the limit of 3 requests per minute on the free tier", RATE),
+    (429, "Daily quota exceeded", CREDIT),
+    (404, "The model free-tier/llama does not exist", REQUEST),
     (422, "reasoning budget must be positive", REQUEST),
     (422, "`credits` must be an integer", REQUEST),
     (422, "balance: must be a number", REQUEST),

@@ -411,6 +411,15 @@ def test_no_json_is_more_than_a_failure(found: object, status: int) -> None:
     assert 3 <= error.exit_code <= 6
 
 
+@settings(deadline=None, max_examples=150)
+@given(VALUES)
+def test_no_error_in_an_answer_is_more_than_a_failure(found: object) -> None:
+    if event := parse_error(found):
+        error = error_from_event(event)
+        assert error.message.startswith("the server reported an error: ")
+        assert 3 <= error.exit_code <= 6
+
+
 @pytest.mark.parametrize("depth", [*range(300, 1_000, 99), *range(985, 1_000), 5_000])
 @pytest.mark.parametrize(("start", "end"), [(b"[", b"]"), (b'{"error":', b"}"), (b'{"errors":[', b"]}")])
 def test_json_that_is_nested_deeply_is_no_crash(start: bytes, end: bytes, depth: int) -> None:
