@@ -114,11 +114,12 @@ MIGRATIONS = (
             CASE WHEN typeof(cost_usd) IN ('integer', 'real') AND abs(cost_usd) < 1e9 THEN cost_usd END AS usd
         FROM answers
     )
-    SELECT id AS message, at, model, endpoint, host,
+    SELECT id AS message, CASE WHEN typeof(at) IN ('integer', 'real') THEN at ELSE 0 END AS at,
+        CAST(model AS TEXT) AS model, CAST(endpoint AS TEXT) AS endpoint, CAST(host AS TEXT) AS host,
         CASE typeof(input) WHEN 'integer' THEN min(max(input, 0), 1000000000000) ELSE 0 END AS input_tokens,
         CASE typeof(output) WHEN 'integer' THEN min(max(output, 0), 1000000000000) ELSE 0 END AS output_tokens,
         CASE typeof(cached) WHEN 'integer' THEN min(max(cached, 0), 1000000000000) ELSE 0 END AS cached_tokens,
-        usd AS cost_usd, CASE WHEN usd IS NULL THEN '' ELSE coalesce(cost_source, '') END AS cost_source
+        usd AS cost_usd, CASE WHEN usd IS NULL THEN '' ELSE CAST(coalesce(cost_source, '') AS TEXT) END AS cost_source
     FROM numbers;
     CREATE TRIGGER message_deleted AFTER DELETE ON messages BEGIN
         INSERT OR IGNORE INTO stale_blocks VALUES (old.id >> 8);

@@ -250,7 +250,7 @@ def _read_batch(history: History) -> _Batch | None:
         texts = {message: text for message, status, text in rows if status != "streaming"}
         return _Batch(texts, rows[-1][0], state)
     again = (
-        "SELECT m.id, m.state, m.text FROM not_indexed n CROSS JOIN messages m ON m.id = n.message"
+        "SELECT m.id, m.state, m.text FROM not_indexed CROSS JOIN messages m ON m.id = message"
         " WHERE m.state != 'streaming' LIMIT ?"
     )
     texts = {message: text for message, _, text in _read_rows(history.connection, again, BATCH_MESSAGES)}

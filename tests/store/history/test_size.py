@@ -1,0 +1,176 @@
+"""What a history costs does not grow with its size: no query goes through all of it, and ten times as much costs the same."""
+
+import json
+import os
+import shutil
+import sqlite3
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+from bench.build_history import build_history, make_name
+from support.history_file import history_path
+from support.loopback import HELLO, Loopback
+from support.run_cli import Aiml, build_command
+
+from aiml_cli.__main__ import main
+
+Capture = pytest.CaptureFixture[str]
+FEW, MANY = 500, 5_000
+TEXT_SIZE = 500
+STEP = 1000  # instructions of SQLite's machine
+MAX_RATIO = 2.0
+ALLOWED_SCANS = (
+    "conversations_by_change",  # in its order, until enough is found
+    "stale_blocks", "not_indexed", "costs", "spent", "sqlite_master", "json_each", "wanted", "VIRTUAL TABLE", "blocks",
+    "CONSTANT ROW",
+)  # fmt: skip
+COMMANDS = {
+    "list": ["history", "list"],
+    "list words": ["history", "list", "giraffe"],
+    "search a word": ["history", "search", "giraffe"],
+    "search two characters": ["history", "search", "评审"],
+    "search a symbol": ["history", "search", "C++"],
+    "search a letter": ["history", "search", "R"],
+    "search a frequent word": ["history", "search", "question"],
+    "search nothing": ["history", "search", "hippopotamus"],
+    "show the latest": ["history", "show"],
+    "show by id": ["history", "show", make_name(7)],
+    "show by number": ["history", "show", "3"],
+    "rm": ["history", "rm", make_name(8)],
+    "usage": ["usage", "--by", "model"],
+}
+
+
+@pytest.fixture(scope="module")
+def files(tmp_path_factory: pytest.TempPathFactory) -> dict[int, Path]:
+    """Build a small and a large history, and their indexes."""
+    made = {}
+    for count in (FEW, MANY):
+        home = tmp_path_factory.mktemp(f"history{count}")
+        build_history(home / "aiml" / "history.db", count, TEXT_SIZE)
+        environ = {**os.environ, "XDG_DATA_HOME": str(home)}
+        for arguments in (["history", "search", "giraffe"], ["usage", "--by", "model", "--period", "all"]):
+            subprocess.run(build_command(*arguments), env=environ, check=True, capture_output=True)
+        made[count] = home / "aiml" / "history.db"
+    return made
+
+
+def use(file: Path) -> None:
+    """Make a copy of a file the history."""
+    history_path().parent.mkdir(parents=True, exist_ok=True)
+    shutil.copy(file, history_path())
+
+
+@contextmanager
+def watch(monkeypatch: pytest.MonkeyPatch, prepare: Callable[[sqlite3.Connection], object]) -> Iterator[None]:
+    """Prepare every connection to a database that is opened in the block."""
+    connect = sqlite3.connect
+
+    def connect_and_prepare(*arguments: Any, **more: Any) -> sqlite3.Connection:
+        connection = connect(*arguments, **more)
+        prepare(connection)
+        return connection
+
+    with monkeypatch.context() as patch:
+        patch.setattr(sqlite3, "connect", connect_and_prepare)
+        yield
+
+
+@pytest.mark.promise("history-size")
+@pytest.mark.parametrize("name", COMMANDS)
+def test_ten_times_as_many_conversations_cost_the_same(
+    name: str, files: dict[int, Path], capfd: Capture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    costs = {}
+    for count, file in files.items():
+        use(file)
+        steps = [1]
+        with watch(monkeypatch, lambda db, steps=steps: db.set_progress_handler(lambda: steps.append(1), STEP)):
+            assert main(COMMANDS[name]) == 0
+        costs[count] = len(steps)
+    capfd.readouterr()
+    assert costs[MANY] <= costs[FEW] * MAX_RATIO + 20, costs
+
+
+@pytest.mark.promise("history-size")
+@pytest.mark.parametrize("count", [FEW, MANY])
+def test_asking_costs_the_same(
+    count: int, files: dict[int, Path], server: Loopback, capfd: Capture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    server.answer_with(HELLO)
+    monkeypatch.setenv("AIML_BASE_URL", server.url)
+    use(files[count])
+    steps: list[int] = []
+    with watch(monkeypatch, lambda db: db.set_progress_handler(lambda: steps.append(1), STEP)):
+        assert main(["chat", "hi", "--no-stdin"]) == 0
+        assert main(["chat", "-r", make_name(9), "more", "--no-stdin"]) == 0
+    assert capfd.readouterr().out == "Hello\nHello\n"
+    assert len(steps) <= 10
+
+
+@pytest.mark.promise("history-size")
+@pytest.mark.parametrize("name", COMMANDS)
+def test_no_query_goes_through_all_messages(
+    name: str, files: dict[int, Path], monkeypatch: pytest.MonkeyPatch, capfd: Capture
+) -> None:
+    use(files[FEW])
+    statements: list[str] = []
+    with watch(monkeypatch, lambda db: db.set_trace_callback(statements.append)):
+        assert main(COMMANDS[name]) == 0
+    capfd.readouterr()
+    queries = [each for each in dict.fromkeys(statements) if each.lstrip().startswith(("SELECT", "WITH", "UPDATE"))]
+    assert queries
+    with sqlite3.connect(history_path()) as db:
+        plans = [(query, row[3]) for query in queries for row in db.execute(f"EXPLAIN QUERY PLAN {query}")]
+    db.close()
+    scans = [(query, step) for query, step in plans if step.startswith("SCAN")]
+    assert [each for each in scans if not any(allowed in each[1] for allowed in ALLOWED_SCANS)] == []
+
+
+@pytest.mark.promise("history-size")
+@pytest.mark.parametrize("export_format", ["md", "json", "jsonl"])
+def test_an_export_takes_no_more_memory_for_more_conversations(
+    export_format: str, files: dict[int, Path], tmp_path: Path
+) -> None:
+    peaks = {}
+    for count, file in files.items():
+        use(file)
+        peaks[count] = measure_memory("history", "export", "--format", export_format, "-o", f"{tmp_path}/out")
+    assert peaks[MANY] <= peaks[FEW] * 1.3, peaks
+    if export_format == "json":
+        assert len(json.loads((tmp_path / "out").read_bytes())) == MANY
+
+
+def measure_memory(*arguments: str) -> int:
+    """Run the program, and return its peak memory in kilobytes."""
+    script = (
+        "import os, sys; pid = os.posix_spawn(sys.argv[1], sys.argv[1:], os.environ); _, status, used = os.wait4(pid, 0);"
+        "print(used.ru_maxrss); sys.exit(status != 0)"
+    )
+    command = [sys.executable, "-I", "-S", "-c", script, *build_command(*arguments)]
+    return int(subprocess.run(command, capture_output=True, check=True).stdout)
+
+
+@pytest.mark.slow
+@pytest.mark.promise("history-size")
+@pytest.mark.timeout(1800)
+def test_with_500_mb_what_others_write_is_kept_and_memory_is_bounded(server: Loopback, aiml: Aiml) -> None:
+    server.answer_with(HELLO)
+    build_history(history_path(), 100_000, 2_500)
+    with subprocess.Popen(build_command("history", "search", "giraffe", "-n", "0"), stdout=subprocess.PIPE) as search:
+        asked = 0
+        while search.stdout and search.poll() is None:
+            assert aiml("chat", f"meanwhile {asked}").stderr == b""
+            asked += 1
+            if asked == 20:
+                found = search.communicate()[0]
+    assert found.count(b"giraffe") == 2_000
+    assert json.loads(aiml("history", "list", "--json", "-n", "0", "meanwhile").stdout)[asked - 1 :]
+    assert measure_memory("history", "rm", make_name(1)) < 60_000
+    assert measure_memory("history", "export", "-o", "/dev/null") < 60_000
+    assert measure_memory("history", "rm", "--all", "-y") < 60_000
