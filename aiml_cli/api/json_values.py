@@ -14,6 +14,7 @@ MAX_INT_DIGITS = 19
 # A string, also one without its closing quote: so that no search begins inside of it.
 _STRING = re.compile(r'"[^"\\]*+(?:\\.[^"\\]*+)*+"?', re.DOTALL)
 _STRING_OR_BRACKET = re.compile(r'"[^"\\]*+(?:\\.[^"\\]*+)*+"?|[\[\]{}]', re.DOTALL)
+_PAIRS = re.compile(r"\{\}|\[\]")
 _NO_BRACKETS = re.compile(r"[^\[\]{}]+")
 _TYPE_NAMES: dict[type, str] = {dict: "object", list: "array", str: "string", bool: "boolean"}
 
@@ -37,10 +38,9 @@ def decode_json(text: str) -> Json:
 
 
 def _parse_int(digits: str) -> int | float | None:
-    if len(digits) < MAX_INT_DIGITS:
-        return int(digits)
-    number = float(digits)
-    return (int(digits) if abs(number) < MAX_INT else number) if isfinite(number) else None
+    if len(digits) <= MAX_INT_DIGITS + 1 and abs(number := int(digits)) <= MAX_INT:
+        return number
+    return _parse_float(digits)
 
 
 def _parse_float(digits: str) -> float | None:
@@ -62,7 +62,7 @@ def _limit_structure(text: str) -> str:
     brackets = _NO_BRACKETS.sub("", structure)
     for _ in range(MAX_DEPTH):
         size = len(brackets)
-        brackets = brackets.replace("{}", "").replace("[]", "")
+        brackets = _PAIRS.sub("", brackets)  # the innermost of them: one level
         if not brackets or len(brackets) == size:  # if nothing disappears, they do not match
             return text
     return _cut_depth(text)
@@ -119,7 +119,7 @@ def as_int(value: Json) -> int | None:
     if isinstance(value, str) and value.isdecimal() and len(value) <= MAX_INT_DIGITS:
         value = int(value)
     number = as_number(value)
-    return int(number) if number is not None and 0 <= number < MAX_INT else None
+    return int(number) if number is not None and 0 <= number <= MAX_INT else None
 
 
 def as_number(value: Json) -> float | None:

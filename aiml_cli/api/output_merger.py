@@ -54,8 +54,9 @@ class Level(IntEnum):
 class _Part:
     def __init__(self, name: tuple[str, int] | None, paragraph: int) -> None:
         self.name, self.paragraph = name, paragraph
-        self.text, self.preview = PartialText(), ""
-        self.is_done = False
+        self.text = PartialText()
+        # The types of the events that said the whole part; none while pieces may follow.
+        self.done_by: set[str] = set()
 
 
 class _Item:
@@ -65,11 +66,25 @@ class _Item:
         self.id, self.index = position.item_id, position.output_index
         self.parts: dict[TextClass, list[_Part]] = {}
         self.by_name: dict[tuple[TextClass, tuple[str, int]], _Part] = {}
+        # The text with which it began; pieces may repeat or continue it.
+        self.preview: Sequence[WholePart] = ()
+        self.latest_name: tuple[TextClass | None, tuple[str, int] | None] = (None, None)
         self.level = 0
+
+    def is_behind(self, delta: TextClass | None, name: tuple[str, int] | None) -> bool:
+        """True if a part of this name cannot follow the latest one: the parts of another item begin."""
+        latest_delta, latest = self.latest_name
+        if delta is None or name is None or latest is None or name[0] != latest[0]:
+            return False
+        return name[1] < latest[1] or (name == latest and delta is not latest_delta)
 
     @property
     def is_anonymous(self) -> bool:
         return not self.id and self.index is None
+
+    def get_latest(self, delta: TextClass) -> _Part | None:
+        parts = self.parts.get(delta)
+        return parts[-1] if parts else None
 
     def differs_from(self, position: Position) -> bool:
         """True if neither the id nor the index is that of the position, though all of them are known."""
@@ -99,6 +114,7 @@ class OutputMerger:
         self._by_id: dict[str, _Item] = {}
         self._by_index: dict[tuple[str, int], _Item] = {}
         self._latest_item: dict[str, _Item] = {}
+        self._items: list[_Item] = []
         # The items, in order, whose whole of a level is still to come.
         self._open: dict[tuple[Level, str], dict[int, _Item]] = {}
         self._count = self._paragraphs = 0
@@ -107,53 +123,56 @@ class OutputMerger:
 
     def add(self, delta: TextClass, text: str, position: Position, *, has_logprobs: bool = False) -> list[Delta]:
         """Return the deltas to show for a piece."""
+        shown: list[Delta] = []
         if (delta, position) != self._latest:
-            self._latest_part = self._find_open_part(self._find_item(position), delta, position.part)
+            item = self._find_item(position, delta)
+            shown = self._end_preview(item, delta, text)
+            item.latest_name = (delta, position.part)
+            self._latest_part = self._find_open_part(item, delta, position.part)
             self._latest = (delta, position)
         part = self._latest_part
-        texts = [text]
-        if part.preview:
-            texts = [text] if part.preview.startswith(text) else [part.preview, text]
-            part.preview = ""
         if has_logprobs:
             part.text.has_logprobs = True
-        return [_add(delta, part, each) for each in texts if each]
+        return [*shown, _add(delta, part, text)] if text else shown
 
     def begin_item(self, position: Position, wholes: Sequence[WholePart]) -> None:
         """Note an item that begins, with the text that it may already have."""
-        item = (
-            self._find_item(position)
-            if position.item_id or position.output_index is not None
-            else self._create(position)
-        )
-        self.begin_parts(item, wholes)
+        self._latest = ()
+        item = self._by_id.get(position.item_id) or self._create(position)
+        if not item.has_text():
+            item.preview = [whole for whole in wholes if whole.text]
 
     def begin_part(self, position: Position, wholes: Sequence[WholePart]) -> None:
         """Note a part that begins: a piece without the name of its part belongs to it."""
+        self._latest = ()
         item = self._find_item(position)
         for parts in item.parts.values() if position.part is None else ():
-            parts[-1].is_done = True
-        self.begin_parts(item, wholes)
+            parts[-1].done_by.add("next")
+        item.preview = [whole for whole in wholes if whole.text] or item.preview
 
-    def begin_parts(self, item: _Item, wholes: Sequence[WholePart]) -> None:
-        """Hold back the text of parts that begin: deltas may repeat it, or continue it."""
-        self._latest = ()
-        for whole in wholes:
-            part = self._find_open_part(item, whole.delta, whole.part)
-            if whole.text and not part.text:
-                part.preview = whole.text
+    def _end_preview(self, item: _Item, delta: TextClass, text: str) -> list[Delta]:
+        """Return the text with which an item began if the piece does not repeat it."""
+        preview, item.preview = item.preview, ()
+        if "".join(whole.text for whole in preview if whole.delta is delta).startswith(text):
+            return []
+        return [_add(whole.delta, self._find_open_part(item, whole.delta, whole.part), whole.text) for whole in preview]
 
-    def complete_part(self, position: Position, whole: WholePart) -> Iterator[Addition]:
-        """Yield what a whole part adds."""
+    def complete_part(self, position: Position, whole: WholePart, source: str) -> Iterator[Addition]:
+        """Yield what a whole part adds; `source` is the type of its event, of which a part has one."""
         self._latest = ()
         latest = self._latest_item.get(position.kind)
         if latest and position == Position(position.kind) and latest.level >= Level.ITEM and latest.fits([whole]):
             return  # late, after the whole item
-        item = self._find_item(position)
-        part = item.by_name.get((whole.delta, position.part)) if position.part else None
-        if part is None or (part.is_done and not part.text.fits(whole.text)):
+        item = self._find_item(position, whole.delta)
+        item.latest_name = (whole.delta, position.part)
+        part = item.by_name.get((whole.delta, position.part)) if position.part else item.get_latest(whole.delta)
+        is_other = (
+            part and part.done_by and not (part.text.fits(whole.text) and (position.part or source not in part.done_by))
+        )
+        if part is None or is_other:
             part = self._find_open_part(item, whole.delta, position.part)
-        part.is_done, part.preview = True, ""
+        part.done_by.add(source)
+        item.preview = ()
         item.level = max(item.level, Level.PART)
         yield from _complete(part, whole)
 
@@ -164,23 +183,44 @@ class OutputMerger:
 
     def complete_response(self, items: Sequence[tuple[Position, Sequence[WholePart]]]) -> Iterator[Addition]:
         """Yield what the whole response adds."""
+        rests = self._subtract_shown([whole for _, wholes in items for whole in wholes])
+        if rests is not None:
+            for item in self._items:
+                item.preview = ()
+            yield from rests
+            return
         found: dict[int, _Item] = {}
         for number, (position, wholes) in enumerate(items):
-            if item := self._find_exact(position, wholes, Level.RESPONSE):
-                self._claim(item, position.kind, Level.RESPONSE)
-                found[number] = item
+            if exact := self._find_exact(position, wholes, Level.RESPONSE):
+                self._claim(exact, position.kind, Level.RESPONSE)
+                found[number] = exact
         for number, (position, wholes) in enumerate(items):
             match = found.get(number) or self._find_similar(position, wholes, Level.RESPONSE)
             yield from self._complete(match or self._create(position), position, wholes, Level.RESPONSE)
 
+    def _subtract_shown(self, wholes: Sequence[WholePart]) -> list[Addition] | None:
+        """Return the parts without what was shown of them; None if that is not their beginning, item by item or not."""
+        left: dict[TextClass, str] = {}
+        for item in self._items:
+            for delta, parts in item.parts.items():
+                left[delta] = left.get(delta, "") + "".join(part.text.read() for part in parts)
+        additions: list[Addition] = []
+        for whole in wholes:
+            shown = left.get(whole.delta, "")
+            if not (whole.text.startswith(shown) or shown.startswith(whole.text)):
+                return None
+            left[whole.delta] = shown[len(whole.text) :]
+            if len(shown) < len(whole.text):
+                part = _Part(None, self._paragraphs)
+                self._paragraphs += whole.delta is ReasoningDelta and not shown
+                additions.append(Addition(_build_delta(whole.delta, whole.text[len(shown) :], part), whole.logprobs))
+        return None if any(left.values()) else additions
+
     def finish(self) -> Iterator[Addition]:
-        """Yield the texts with which parts began, where nothing followed."""
-        items = [item for (level, _), items in self._open.items() if level is Level.RESPONSE for item in items.values()]
-        for item in items:
-            for delta, part in [(delta, part) for delta, parts in item.parts.items() for part in parts]:
-                if part.preview:
-                    yield Addition(_add(delta, part, part.preview))
-                    part.preview = ""
+        """Yield the texts with which items began, where nothing followed."""
+        for item in self._items:
+            for whole in item.preview:
+                yield from _complete(self._find_open_part(item, whole.delta, whole.part), whole)
 
     def _complete(
         self, item: _Item, position: Position, wholes: Sequence[WholePart], level: Level
@@ -188,6 +228,7 @@ class OutputMerger:
         self._latest = ()
         self._name(item, position)
         self._claim(item, position.kind, level)
+        item.preview = ()
         rests: dict[TextClass, str] = {}  # of a part that has the text of several wholes
         used: set[int] = set()
         for whole in wholes:
@@ -199,7 +240,7 @@ class OutputMerger:
             else:
                 part = self._choose_part(item, whole, used)
                 used.add(id(part))
-                part.preview, part.is_done = "", True
+                part.done_by.add("item")
                 rests[whole.delta] = part.text.rest_after(whole.text)
                 yield from _complete(part, whole)
 
@@ -212,17 +253,18 @@ class OutputMerger:
         unused = next((part for part in parts[-MAX_COMPARED:] if id(part) not in used), None)
         return unused or self._create_part(item, whole.delta, whole.part)
 
-    def _find_item(self, position: Position) -> _Item:
+    def _find_item(self, position: Position, delta: TextClass | None = None) -> _Item:
         """Return the item of a piece, or a new one."""
         kind, item_id, index, _ = position
         item = self._by_id.get(item_id) if item_id else None
         if item is None and index is not None:
             item = self._by_index.get((kind, index))
-            is_other = item and item_id and item.id and item.level >= Level.PART
-            item = None if item is None or is_other or item.level >= Level.ITEM else item
+            if item and (item.level >= Level.ITEM or item.is_behind(delta, position.part)):
+                return self._create(position)
+            item = None if item and item_id and item.id and item.level >= Level.PART else item
         if item is None and (latest := self._latest_item.get(kind)) and latest.level < Level.ITEM:
-            has_no_name = not item_id and index is None
-            item = latest if has_no_name or latest.is_anonymous else None
+            has_no_name = not item_id and index is None and not latest.is_behind(delta, position.part)
+            item = latest if has_no_name or (latest.is_anonymous and (item_id or index is not None)) else None
         item = item or self._create(position)
         self._name(item, position)
         return item
@@ -251,6 +293,7 @@ class OutputMerger:
         if self._count > MAX_ITEMS:
             raise MalformedError(f"more than {MAX_ITEMS} output items")
         item = _Item(position)
+        self._items.append(item)
         self._name(item, position)
         self._latest_item[position.kind] = item
         for level in (Level.ITEM, Level.RESPONSE):
@@ -276,9 +319,9 @@ class OutputMerger:
         """Return the part of a piece: that of its name, else the latest, unless it is done; else a new one."""
         parts = item.parts.get(delta)
         part = item.by_name.get((delta, name)) if name else parts[-1] if parts else None
-        if part is None and name and parts and parts[-1].name is None and not parts[-1].is_done:
+        if part is None and name and parts and parts[-1].name is None and not parts[-1].done_by:
             part = parts[-1]  # the name comes late
-        return part if part and not part.is_done else self._create_part(item, delta, name)
+        return part if part and not part.done_by else self._create_part(item, delta, name)
 
     def _create_part(self, item: _Item, delta: TextClass, name: tuple[str, int] | None) -> _Part:
         self._count += 1

@@ -165,7 +165,7 @@ class _EventParser:
             case _ if name in PART_EVENTS:
                 position, parts = _parse_part_event(name, event)
                 for part in parts:
-                    self._show(self._merger.complete_part(position, part), batch)
+                    self._show(self._merger.complete_part(position, part, name), batch)
             case _:
                 _add_error(event_type, event, batch)
 
@@ -227,7 +227,7 @@ class _EventParser:
             batch.append(OutputItems((item,)))
 
     def _complete_output(self, response: dict[str, Any], batch: EventBatch) -> None:
-        items = [as_dict(item) for item in require_list(response.get("output"))]
+        items = [require_dict(item) for item in require_list(response.get("output"))]
         if not items and as_str(response.get("output_text")):
             items = [{"type": "message", "content": response["output_text"]}]
         if len(items) > MAX_ITEMS:

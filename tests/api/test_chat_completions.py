@@ -368,13 +368,13 @@ def test_the_cause_may_sit_in_the_raw_words_of_the_upstream() -> None:
 @pytest.mark.parametrize(
     "chunk",
     [
-        b'{"choices":{}}',
+        b'{"choices":{"0":1}}',
         b'{"choices":[5]}',
         b'{"choices":[{"delta":"text"}]}',
         b'{"choices":[{"delta":{"content":5}}]}',
         b'{"choices":[{"delta":{"tool_calls":{"index":0}}}]}',
-        b'{"choices":[],"usage":"many"}',
-        b'{"choices":[],"usage":{"prompt_tokens":1e400}}',
+        b'{"choices":[{"delta":{"content":[5]}}]}',
+        b"{not JSON",
         b"not JSON",
     ],
 )
@@ -448,8 +448,8 @@ def test_a_json_body_without_an_answer_is_no_success(body: bytes) -> None:
         b'{"choices":["text"]}',
         b'{"choices":[{"message":"text"}]}',
         b'{"choices":[{"message":{"content":5}}]}',
-        b'{"choices":[{"message":{"content":"Hi"},"finish_reason":5}]}',
-        b'{"choices":[{"message":{"content":"Hi"}}],"usage":{"prompt_tokens":"many"}}',
+        b'{"choices":[{"message":{"content":[5]}}]}',
+        b'{"choices":[{"message":{"tool_calls":"look"}}]}',
     ],
 )
 def test_a_json_answer_of_wrong_types_is_an_honest_error(body: bytes) -> None:

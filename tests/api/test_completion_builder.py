@@ -6,9 +6,6 @@ from hypothesis import strategies as st
 
 from aiml_cli.api.audio_builder import SpokenAudio
 from aiml_cli.api.completion_builder import (
-    FILTER_REASONS,
-    LENGTH_REASONS,
-    UNFINISHED_STATUSES,
     Choice,
     Completion,
     CompletionBuilder,
@@ -147,7 +144,7 @@ def test_a_whole_answer_lacks_nothing(events: EventBatch) -> None:
     assert not answer.hit_length_limit
 
 
-@pytest.mark.parametrize("reason", sorted(LENGTH_REASONS))
+@pytest.mark.parametrize("reason", ["length", "max_output_tokens", "max_tokens", "MAX_TOKENS", "model_length"])
 @pytest.mark.parametrize("end", [[], [Finished()], [Finished(status="incomplete")]], ids=repr)
 def test_a_capped_answer_is_cut_by_the_cap(reason: str, end: EventBatch) -> None:
     answer = folded(TextDelta("a"), Finished(reason, 0), *end)
@@ -155,7 +152,7 @@ def test_a_capped_answer_is_cut_by_the_cap(reason: str, end: EventBatch) -> None
     assert "length cap" in answer.incomplete_reason
 
 
-@pytest.mark.parametrize("reason", sorted(FILTER_REASONS))
+@pytest.mark.parametrize("reason", ["content_filter", "SAFETY", "safety"])
 @pytest.mark.parametrize("end", [[], [Finished()], [Finished(status="incomplete")]], ids=repr)
 def test_a_filtered_answer_is_not_whole_and_no_cap_is_to_blame(reason: str, end: EventBatch) -> None:
     answer = folded(TextDelta("a"), Finished(reason, 0), *end)
@@ -163,7 +160,7 @@ def test_a_filtered_answer_is_not_whole_and_no_cap_is_to_blame(reason: str, end:
     assert "content filter" in answer.incomplete_reason
 
 
-@pytest.mark.parametrize("status", sorted(UNFINISHED_STATUSES))
+@pytest.mark.parametrize("status", ["incomplete", "failed", "cancelled", "in_progress", "queued"])
 def test_a_status_that_is_not_the_end_is_told(status: str) -> None:
     answer = folded(TextDelta("a"), Finished(status, 0, status), Finished(status=status))
     assert (answer.is_complete, answer.hit_length_limit) == (False, False)

@@ -1,5 +1,6 @@
 """What is no JSON, or of the wrong type, is told; what is split is joined."""
 
+import json
 from typing import Any
 
 import pytest
@@ -9,8 +10,9 @@ from hypothesis import strategies as st
 from aiml_cli.api.json_values import (
     MalformedError,
     as_amount,
-    as_plain_number,
-    require_count,
+    as_int,
+    as_number,
+    decode_json,
     require_dict,
     require_list,
     require_str,
@@ -30,7 +32,7 @@ def heard(*stream: SseEvent) -> EventBatch:
 
 @pytest.mark.parametrize(
     ("read", "empty"),
-    [(require_dict, {}), (require_list, []), (require_str, ""), (require_count, None), (as_plain_number, None)],
+    [(require_dict, {}), (require_list, []), (require_str, ""), (as_int, None), (as_number, None)],
 )
 def test_null_is_nothing(read: Any, empty: object) -> None:
     assert read(None) == empty
@@ -44,7 +46,6 @@ def test_null_is_nothing(read: Any, empty: object) -> None:
         (require_list, {}),
         (require_list, "x"),
         (require_str, 5),
-        (require_count, "5"),
     ],
 )
 def test_a_value_of_the_wrong_type_is_told(read: Any, wrong: object) -> None:
@@ -52,20 +53,94 @@ def test_a_value_of_the_wrong_type_is_told(read: Any, wrong: object) -> None:
         read(wrong)
 
 
-@pytest.mark.parametrize(("found", "count"), [(5, 5), (5.0, 5), (0, 0), (10**20, 10**20)])
-def test_a_count_may_come_as_a_float(found: float, count: int) -> None:
-    assert require_count(found) == count
+@pytest.mark.parametrize(
+    ("found", "count"),
+    [(5, 5), (5.0, 5), (5.9, 5), (0, 0), ("3", 3), (2**63 - 1, 2**63 - 1)]
+    + [(value, None) for value in (10**20, 10**400, -1, "", "x", "-3", "1e3", True, [5], {}, None, 1e300)]
+    + [(float(value), None) for value in ("inf", "-inf", "nan")],
+)  # fmt: skip
+def test_a_count_is_a_number_that_fits_64_bits_or_absent(found: object, count: int | None) -> None:
+    assert as_int(found) == count
 
 
-@pytest.mark.parametrize("found", [float("inf"), float("-inf"), float("nan")])
-def test_a_count_that_is_not_finite_is_told(found: float) -> None:
-    with pytest.raises(MalformedError):
-        require_count(found)
-
-
-@pytest.mark.parametrize("found", ["5", True, [5], {}])
+@pytest.mark.parametrize("found", ["5", True, [5], {}, 10**400, float("inf"), float("nan")])
 def test_what_is_no_number_is_none(found: object) -> None:
-    assert as_plain_number(found) is None
+    assert as_number(found) is None
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        ("12", 12),
+        ("-12", -12),
+        (str(2**63 - 1), 2**63 - 1),
+        (str(10**20), 1e20),
+        (str(10**400), None),
+        (f"-{10**400}", None),
+        ("9" * 100_000, None),
+        ("1e400", None),
+        ("-1e400", None),
+        ("NaN", None),
+        ("[Infinity,-Infinity]", [None, None]),
+        ("1.5e3", 1500.0),
+    ],
+    ids=lambda value: str(value)[:20],
+)
+def test_a_number_that_nothing_holds_is_null(text: str, value: object) -> None:
+    assert decode_json(text) == value
+
+
+def get_depth(value: Any) -> int:
+    """Return how deep a value is nested."""
+    depth, level = 0, [value]
+    while level := [part for part in level if isinstance(part, dict | list)]:
+        depth += 1
+        level = [inner for part in level for inner in (part.values() if isinstance(part, dict) else part)]
+    return depth
+
+
+@pytest.mark.parametrize("depth", [1, 99, 100, 101, 600, 5_000, 200_000])
+@pytest.mark.parametrize(("opening", "closing"), [('{"a":', "}"), ("[", "]"), ('[{"]}":', "}]"), ("[[],", "]")])
+def test_what_is_nested_too_deeply_is_null(opening: str, closing: str, depth: int) -> None:
+    text = f'{{"kept":"[{{","deep":{opening * depth}7{closing * depth},"also":[1]}}'
+    value = decode_json(text)
+    assert (value["kept"], value["also"]) == ("[{", [1])
+    assert get_depth(value) == min(100, 1 + depth * len(closing) + opening.count("[]"))
+
+
+@pytest.mark.parametrize("text", ["[" * 200_000, "{" * 5_000 + "}" * 4_999, "[" * 300 + "}" * 300, '["' + "[" * 500])
+def test_broken_brackets_are_not_json(text: str) -> None:
+    with pytest.raises(ValueError, match=r"."):
+        decode_json(text)
+
+
+@pytest.mark.parametrize(
+    "text", ["[" + "{}," * 2_000_000 + "1]", "[" + "1," * 2_000_001 + "1]"], ids=["objects", "numbers"]
+)
+def test_too_many_values_are_refused_before_they_are_built(text: str) -> None:
+    with pytest.raises(MalformedError, match="2 million"):
+        decode_json(text)
+
+
+def test_commas_in_a_text_are_no_values() -> None:
+    assert decode_json('["' + "," * 2_000_001 + '"]') == ["," * 2_000_001]
+
+
+@settings(deadline=None, max_examples=200)
+@given(
+    st.recursive(
+        st.none()
+        | st.booleans()
+        | st.integers(-(2**62), 2**62)
+        | st.floats(allow_nan=False, allow_infinity=False)
+        | st.text(),
+        lambda inner: st.lists(inner, max_size=30) | st.dictionaries(st.text(), inner, max_size=30),
+        max_leaves=300,
+    )
+)
+def test_ordinary_json_is_decoded_as_it_is(value: Any) -> None:
+    assert decode_json(json.dumps(value)) == value
+    assert decode_json(json.dumps(value, ensure_ascii=False)) == value
 
 
 def test_events_become_what_the_dialect_makes_of_them() -> None:
@@ -80,17 +155,37 @@ def test_done_ends_the_stream_and_what_follows_is_not_read() -> None:
 
 
 @pytest.mark.promise("broken-event")
-@pytest.mark.parametrize("data", ["not JSON", "{", "[1, 2", "null", "5", "[]", '"text"', '{"text": 5}', '{"text": {}}'])
-def test_a_broken_event_is_a_fault_that_ends_the_stream(data: str) -> None:
+@pytest.mark.parametrize("data", ["{", "[1, 2", '{"text": 5}', '{"text": {}}', '{"text": "a" "b"}', "[" * 100_000])
+def test_a_broken_event_ends_the_stream_with_an_error(data: str) -> None:
     found = heard(SseEvent('{"text": "a"}'), SseEvent(data), SseEvent('{"text": "b"}'))
     assert found[0] == TextDelta("a")
     assert [type(event) for event in found[1:]] == [ErrorEvent]
 
 
+@pytest.mark.promise("metadata")
+@pytest.mark.parametrize("name", ["", "ping", "status", "message"])
+@pytest.mark.parametrize(
+    "data", ["null", "5", "[]", '""', "ping", "keep-alive", "2023-02-20 08:40:33", "1700000000.5", " ", "true"]
+)
+def test_what_only_keeps_the_connection_open_is_skipped(data: str, name: str) -> None:
+    assert heard(SseEvent('{"text": "a"}'), SseEvent(data, name), SseEvent('{"text": "b"}')) == [
+        TextDelta("a"),
+        TextDelta("b"),
+    ]
+
+
+@pytest.mark.parametrize("data", ["not JSON", '"the model is gone"', "502 Bad Gateway", "<h1>Gone</h1>"])
+def test_a_sentence_where_json_belongs_is_why_an_answer_has_no_end(data: str) -> None:
+    cut = heard(SseEvent('{"text": "a"}'), SseEvent(data), SseEvent('{"text": "b"}'))
+    assert [type(event) for event in cut] == [TextDelta, TextDelta, ErrorEvent]
+    ended = heard(SseEvent('{"text": "a"}'), SseEvent(data), SseEvent("[DONE]"))
+    assert [type(event) for event in ended] == [TextDelta, ErrorEvent, Finished]
+
+
 @pytest.mark.promise("broken-event")
 @pytest.mark.parametrize("depth", [2_000, 100_000])
-def test_json_that_is_nested_without_end_is_a_fault(depth: int) -> None:
-    assert [type(event) for event in heard(SseEvent("[" * depth + "]" * depth))] == [ErrorEvent]
+def test_json_that_is_nested_without_end_is_cut_there(depth: int) -> None:
+    assert heard(SseEvent('{"text": "a", "x": %s}' % ("[" * depth + "]" * depth))) == [TextDelta("a")]
 
 
 @pytest.mark.parametrize("data", ['{"text": "hal', "[DON", "{", "nul"])

@@ -54,6 +54,29 @@ PROMISES = {
         ANSWER, "Any legal form of a stream is read alike, wherever the network cuts it, and JSON in its place too."
     ),
     "broken-event": Promise(ANSWER, "An event that makes no sense is told as an error: no traceback, no silent gap."),
+    "shown-once": Promise(
+        ANSWER,
+        "Text, reasoning, refusals and tool-call arguments that a server sends twice (pieces, then the whole; `.done` "
+        "events; items; final objects) appear once; what it sends only as a whole appears too.",
+    ),
+    "failed-ending": Promise(
+        ANSWER,
+        "A finish reason that means failure, in any case, the worst of several, or an error in a choice, in an event or "
+        "outside of the events makes the answer incomplete: exit code 6, 8 or that of the error.",
+    ),
+    "empty": Promise(
+        ANSWER, "An answer without text, tool call or refusal gets a notice, and never replaces a file (exit code 9)."
+    ),
+    "metadata": Promise(
+        ANSWER,
+        "Counts, ids, sources, log probabilities, heartbeats and unknown events never fail an answer, whatever their "
+        "type or size; a number that fits neither 64 bits nor a float counts as absent.",
+    ),
+    "terminal-event": Promise(
+        ANSWER,
+        "A stream ends at its terminal event; on chat, 2 seconds without an event after the last finish reason. "
+        "What follows is not shown, and a connection that stays open is closed.",
+    ),
     "memory": Promise(ANSWER, "Nothing that a server sends takes memory without bound."),
     "answer-first": Promise(
         ANSWER, "The answer goes out before anything is saved: a disk or a home that refuses costs a notice."
