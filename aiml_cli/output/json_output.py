@@ -1,8 +1,7 @@
 """Write the answer as one JSON object, or each event as a JSON line."""
 
 import json
-from collections.abc import Callable
-from math import isfinite
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from aiml_cli.api import stream_events as events
@@ -55,25 +54,53 @@ class NullRenderer:
 
 
 def json_line(value: Any, indent: int | None = None) -> bytes:
-    """Return a JSON value as UTF-8; characters that could control a terminal are escaped."""
+    """Return a JSON value as UTF-8, whatever it holds; characters that could control a terminal are escaped."""
     try:
         text = json.dumps(value, ensure_ascii=False, indent=indent, allow_nan=False)
-    except ValueError:
-        text = json.dumps(_replace_infinite(value), ensure_ascii=False, indent=indent)
+    except (ValueError, RecursionError):
+        text = "".join(_encode_odd_value(value, indent))
     return (escape_json(text) + "\n").encode("utf-8", "replace")
 
 
-def _replace_infinite(value: Any) -> Any:
-    """Replace NaN and infinity, which JSON lacks, by null; Python reads 1e400 as infinity."""
-    match value:
-        case float() if not isfinite(value):
-            return None
-        case dict():
-            return {name: _replace_infinite(item) for name, item in value.items()}
-        case list():
-            return [_replace_infinite(item) for item in value]
-        case _:
-            return value
+def _encode_odd_value(value: Any, indent: int | None) -> Iterator[str]:
+    """Yield JSON in pieces, without recursion: null for NaN, for infinity and for an integer of thousands of digits."""
+    todo: list[tuple[Any, int]] = [(value, 1)]
+    while todo:
+        item, depth = todo.pop()
+        if isinstance(item, _Token):
+            yield item
+        elif isinstance(item, dict | list | tuple) and item:
+            todo += reversed([(part, depth + 1) for part in _split_container(item, indent, depth)])
+        else:
+            yield _encode_scalar(item)
+
+
+class _Token(str):
+    """A piece of JSON that is complete, such as a bracket or a property name."""
+
+    __slots__ = ()
+
+
+def _split_container(value: Any, indent: int | None, depth: int) -> Iterator[Any]:
+    """Yield the tokens and the inner values of an object or array, with the layout of json.dumps."""
+    first, comma, last = "", ", ", ""
+    if indent is not None:
+        first = "\n" + " " * (indent * depth)
+        comma, last = f",{first}", "\n" + " " * (indent * (depth - 1))
+    is_object = isinstance(value, dict)
+    before = ("{" if is_object else "[") + first
+    for key in value:
+        yield _Token(f"{before}{_encode_scalar(str(key))}: " if is_object else before)
+        yield value[key] if is_object else key
+        before = comma
+    yield _Token(last + ("}" if is_object else "]"))
+
+
+def _encode_scalar(value: Any) -> str:
+    try:
+        return json.dumps(value, ensure_ascii=False, allow_nan=False)
+    except ValueError:
+        return "null"
 
 
 def event_to_dict(event: events.Event) -> dict[str, Any] | None:

@@ -5,6 +5,8 @@ import math
 from typing import Any, NoReturn
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from aiml_cli.api.answer import Answer, Timing
 from aiml_cli.api.completion_builder import Choice, Completion, ToolCall
@@ -210,6 +212,51 @@ def test_a_number_that_json_does_not_know_is_no_number(wild: float) -> None:
     token = event_to_dict(TokenLogprob("a", wild, ({"token": "b", "logprob": wild},)))
     assert strictly(json_line(token))["type"] == "token"
     assert strictly(json_line(event_to_dict(Usage(1, cost_usd=wild, details={"cost": wild}))))["type"] == "usage"
+
+
+def nest(depth: int, kind: type = list) -> Any:
+    """Return a value that is nested so deeply."""
+    value: Any = 1
+    for _ in range(depth):
+        value = [value] if kind is list else {"a": value}
+    return value
+
+
+@pytest.mark.promise("whole-or-told")
+@pytest.mark.parametrize("indent", [None, 2])
+@pytest.mark.parametrize(
+    "odd",
+    [
+        10**400, -(10**5000), 10**20000, math.nan, -math.inf, 1e308, nest(600), nest(600, dict), nest(5000), [nest(990)],
+        {"a": [math.inf, nest(2000), 10**9000]}, (math.nan, ()), {}, [[], {}, math.nan],
+    ],
+    ids=lambda value: str(type(value)),
+)  # fmt: skip
+def test_whatever_an_answer_holds_is_written_as_json(odd: Any, indent: int | None) -> None:
+    usage = Usage(1, details={"odd": odd, "after": [1, {"b": "x\x1b"}]})
+    written = json_line(event_to_dict(usage), indent)
+    depth, deepest = 0, 0
+    for char in written.decode():
+        depth += (char in "[{") - (char in "]}")
+        deepest = max(deepest, depth)
+    assert depth == 0
+    if deepest < 500:
+        assert strictly(written)["details"]["after"] == [1, {"b": "x\x1b"}]
+    assert b"after" in written
+    assert b"\x1b" not in written
+
+
+@given(
+    st.recursive(
+        st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(),
+        lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=3), inner, max_size=4),
+        max_leaves=20,
+    ),
+    st.sampled_from([None, 2]),
+)
+def test_an_odd_number_changes_nothing_else(value: Any, indent: int | None) -> None:
+    plain, odd = json_line([value, None], indent), json_line([value, math.nan], indent)
+    assert odd == plain
 
 
 def test_raw_leaves_everything_to_the_servers_bytes() -> None:
