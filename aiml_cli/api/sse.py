@@ -136,6 +136,7 @@ def parse_sse_events(
         for sse in events:
             start, is_end = len(batch), _is_end_mark(sse.data)
             if is_end:
+                stray.note_end(batch)
                 batch += [*stray.finish(), *([Finished()] if finish_at_done else [])]
             else:
                 _handle_event(sse, handle, batch, stray)

@@ -1,7 +1,8 @@
 """Prepare what all rows have in common, before any of them is sent."""
 
 import os
-from collections.abc import Callable, Iterable, Mapping, Sequence
+import re
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from difflib import get_close_matches
 
@@ -12,16 +13,20 @@ from aiml_cli.batch.rows import Row, Rows, open_input
 from aiml_cli.core.chat_request import ChatRequest, resolve_key
 from aiml_cli.core.schema_retry import make_response_spec
 from aiml_cli.core.start_demo import start_demo_if_asked
-from aiml_cli.core.template_fill import fill_variables, list_variables
 from aiml_cli.errors import UsageError
 from aiml_cli.prompt.attachments import wrap_in_tag
-from aiml_cli.prompt.compose import extract_mentions
+from aiml_cli.prompt.compose import extract_mentions, replace_placeholders
 from aiml_cli.prompt.decode_text import decode_any_text
 from aiml_cli.settings.resolve import Settings
 from aiml_cli.system.stdio import make_notifier
 
 # A template says {stdin} where the row belongs: that is what would be piped in.
 ROW, STDIN = "row", "stdin"
+# What an unknown placeholder looks like; all else in braces is text, such as JSON, code and formulas.
+_WORDS = re.compile(r"[^\W\d][\w .#%/?!&+-]*")
+CODE_CHARS = frozenset("\"'`:;=<>|\\")
+MAX_NAME_LENGTH = 64
+_CODE_BEFORE = re.compile(r"[$#@^_]$|\\[A-Za-z]{1,20}(?:\{[^{}]{0,60}\})*$")
 
 
 def ask_each(endpoint: str, words: Sequence[str], settings: Settings) -> int:
@@ -77,7 +82,6 @@ class RowPrompt:
         self._words, notice = decode_any_text(os.fsencode("" if text.strip() == "-" else text), "the prompt")
         if notice:
             request.notify(notice)
-        self._variables = list_variables(self._words)
         mark = os.urandom(16).hex()
         options = replace(request.options, file=tuple(names) or None, no_stdin=request.options.messages != "-")
         settings = replace(request.settings, options=options)
@@ -85,10 +89,9 @@ class RowPrompt:
         self._previous = tuple(previous)
         self._parts = [part.split(mark) if isinstance(part, str) else part for part in getattr(last, "content", ())]
 
-    def check_columns(self, columns: Iterable[str] | None) -> None:
-        """Raise UsageError for a variable that is no column."""
-        if columns is not None:
-            self._require_columns(dict.fromkeys(columns, ""))
+    def check_columns(self, columns: Sequence[str]) -> None:
+        """Raise UsageError for a placeholder that is no column."""
+        self._fill_words("", dict.fromkeys(columns, ""))
 
     def fill(self, row: Row) -> Conversation:
         """Return the conversation of a row; raise UsageError if the row is invalid."""
@@ -103,18 +106,38 @@ class RowPrompt:
     def _fill_text(self, row: Row) -> str:
         if not self._words.strip():
             return row.text
-        if not self._variables:
-            return "".join((*wrap_in_tag("stdin", row.text), "\n\n", fill_variables(self._words, {})))
-        self._require_columns(row.columns)
-        return fill_variables(self._words, {ROW: row.text, STDIN: row.text, **row.columns})
+        text, has_row = self._fill_words(row.text, row.columns)
+        return text if has_row else "".join((*wrap_in_tag("stdin", row.text), "\n\n", text))
 
-    def _require_columns(self, columns: Mapping[str, str]) -> None:
-        for name in self._variables:
-            if name not in columns and name not in (ROW, STDIN):
-                near = get_close_matches(name, [*columns, ROW], 1)
-                known = f"there is {', '.join(f'{{{column}}}' for column in (ROW, *columns))}"
-                hint = f"did you mean {{{near[0]}}}? {known}" if near else f"{known}; {{{{{name}}}}} is that text"
-                raise UsageError(f"no column is called {{{name}}}", hint)
+    def _fill_words(self, row_text: str, columns: Mapping[str, str]) -> tuple[str, bool]:
+        """Return the words with the row in them, and whether it is; raise UsageError for an unknown placeholder."""
+        values = {ROW: row_text, STDIN: row_text, **{name.strip(): value for name, value in columns.items()}}
+        filled: list[str] = []
+
+        def replace_name(inside: str, before: str) -> str | None:
+            if (name := inside.strip()) in values:
+                filled.append(name)
+                return values[name]
+            if _is_meant(inside, before, values):
+                raise _build_unknown_error(name, columns)
+            return None
+
+        return replace_placeholders(self._words, replace_name), bool(filled)
+
+
+def _is_meant(inside: str, before: str, values: Mapping[str, str]) -> bool:
+    """True if braces look like a placeholder: a few words, or nearly a column; not if they are code or a formula."""
+    name = inside.strip()
+    is_code = _CODE_BEFORE.search(before) or len(name) > MAX_NAME_LENGTH or set(name) & CODE_CHARS
+    is_name = inside == name and _WORDS.fullmatch(name)
+    return not is_code and bool(is_name or get_close_matches(name, values, 1, 0.8))
+
+
+def _build_unknown_error(name: str, columns: Mapping[str, str]) -> UsageError:
+    near = get_close_matches(name, [*columns, ROW], 1)
+    known = f"there is {', '.join(f'{{{column}}}' for column in (ROW, *columns))}"
+    hint = f"did you mean {{{near[0]}}}? {known}" if near else f"{known}; {{{{{name}}}}} is that text"
+    return UsageError(f"no column is called {{{name}}}", hint)
 
 
 def _check_columns(prompt: RowPrompt, rows: Rows, row_format: str | None) -> None:

@@ -22,11 +22,15 @@ def config_show(_words: list[str], flags: Flags) -> Task:
 
 
 @app.command("get")
-def config_get(name: str = NAME) -> Task:
+def config_get(
+    name: str = NAME,
+    profile: str | None = typer.Option(None, "--profile", metavar="NAME", help="With the settings of this profile."),
+) -> Task:
     """Print the value of one setting."""
     from aiml_cli.cli.commands import config
 
-    return lambda: config.get_setting(name)
+    flags = {"profile": RawValue((profile,), "--profile")} if profile is not None else {}
+    return lambda: config.get_setting(name, flags)
 
 
 @app.command("set")

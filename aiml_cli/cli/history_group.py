@@ -19,7 +19,8 @@ def _parse_age(text: str) -> float:
 
 UNITS = {"h": 3600, "d": 86400, "w": 604800}
 AGE = ValueType("a time such as 12h, 30d or 2w", _parse_age, "AGE")
-CONVERSATION = "A conversation: its id, the beginning of it, or words of it."
+CONVERSATION = "A conversation: its id or the beginning of it, its number in the list, or words of it."
+CONVERSATIONS = "Ids of conversations, their numbers in the list, or words of one."
 LIMIT = Option(
     integer(0, 10**9), "How many; 0 for all.", "Output", {}, default=20, short="-n", per_call=True, attribute="limit"
 )
@@ -61,7 +62,7 @@ def history_search(words: list[str], flags: Flags) -> Task:
 
 
 @app.command("export")
-@with_options([FORMAT, OUTPUT, ROWS["quiet"]], "Ids of conversations, or words of one. Without them: all.")
+@with_options([FORMAT, OUTPUT, ROWS["quiet"]], f"{CONVERSATIONS} Without them: all.")
 def history_export(words: list[str], flags: Flags) -> Task:
     """Write conversations as Markdown, JSON, or a JSON line for each message."""
     from aiml_cli.cli.commands import history
@@ -71,7 +72,7 @@ def history_export(words: list[str], flags: Flags) -> Task:
 
 
 @app.command("rm")
-@with_options([OLDER, ALL, ROWS["yes"], ROWS["quiet"]], "Ids of conversations.")
+@with_options([OLDER, ALL, ROWS["yes"], ROWS["quiet"]], CONVERSATIONS)
 def history_rm(words: list[str], flags: Flags) -> Task:
     """Delete conversations; their text is gone from the disk's files."""
     from aiml_cli.cli.commands import history

@@ -9,7 +9,7 @@ from typing import NamedTuple
 from aiml_cli.core.confirm_secrets import confirm_secrets
 from aiml_cli.errors import UsageError
 from aiml_cli.prompt import stdin
-from aiml_cli.prompt.compose import extract_mentions
+from aiml_cli.prompt.compose import escape_placeholders, extract_mentions, replace_placeholders
 from aiml_cli.prompt.file_sources import read_at_file
 from aiml_cli.settings.options import ROWS
 from aiml_cli.settings.resolve import Flags, RawValue, parse_value, resolve
@@ -22,8 +22,7 @@ WORDS, PROMPT, STDIN = "words", "prompt", "stdin"
 RESERVED_NAMES = (WORDS, PROMPT, STDIN)
 # These flags make or use a template, and are no part of it.
 TEMPLATE_FLAGS = ("save", "template", "param", "edit", "yes")
-_NAME = r"[A-Za-z_][A-Za-z0-9_]*"
-_VARIABLE = re.compile(rf"\{{\{{({_NAME})\}}\}}|\{{({_NAME})\}}")  # group 1: the escaped form `{{name}}`
+_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 
 
 class PreparedPrompt(NamedTuple):
@@ -86,7 +85,7 @@ def apply_template(
     if has_rows:  # what looks like a column in a value stays text
         text = fill_known(template.prompt, {name: escape_braces(value) for name, value in params.items()} | reserved)
     else:
-        text = fill_variables(template.prompt, values)
+        text = _fill_prompt(template.prompt, params, reserved)
     if not {WORDS, PROMPT} & set(variables):
         text = "\n\n".join(filter(None, (text, typed)))
     return text, {**template.settings, **_fill_system(system, values, template)}
@@ -111,10 +110,6 @@ def read_params(flags: Flags) -> tuple[dict[str, str], list[tuple[str, str]]]:
     files = [(value[1:], read_at_file(value)) for value in params.values() if _is_file(value)]
     texts = dict(files)
     values = {name: texts[value[1:]] if _is_file(value) else value.removeprefix("@") for name, value in params.items()}
-    for name, value in values.items():
-        if stdin.PLACEHOLDER in value:
-            message = f"--param {name}: its text holds {stdin.PLACEHOLDER}, which stands for what is piped in"
-            raise UsageError(message, "pipe it in")
     return values, files
 
 
@@ -174,21 +169,29 @@ def _hint_for_missing(missing: Sequence[str]) -> str:
     return "; ".join(filter(None, (params and f"give it with {params}", typed)))
 
 
+def _fill_prompt(prompt: str, params: Mapping[str, str], reserved: Mapping[str, str]) -> str:
+    """Fill a prompt that is then searched for the place of standard input: elsewhere {stdin} stays text."""
+    values = {**{name: escape_placeholders(value, STDIN) for name, value in params.items()}, **reserved}
+    return fill_variables(prompt.replace(f"{{{stdin.PLACEHOLDER}}}", f"{{{{{stdin.PLACEHOLDER}}}}}"), values)
+
+
 def list_variables(text: str) -> list[str]:
     """Return the variables of a text in their order, each once."""
-    return list(dict.fromkeys(match[2] for match in _VARIABLE.finditer(text) if match[2]))
+    names: dict[str, None] = {}
+    replace_placeholders(text, lambda inside, _: names.setdefault(inside) if _NAME.fullmatch(inside) else None)
+    return list(names)
 
 
 def fill_variables(text: str, values: Mapping[str, str]) -> str:
     """Replace all variables that have a value, in one pass: what looks like a variable in a value stays text."""
-    return _VARIABLE.sub(lambda match: f"{{{match[1]}}}" if match[1] else values.get(match[2], match[0]), text)
+    return replace_placeholders(text, lambda inside, _: values.get(inside.strip()))
 
 
 def fill_known(text: str, values: Mapping[str, str]) -> str:
     """Replace the variables that have a value, and leave all others to a later `fill_variables`."""
-    return _VARIABLE.sub(lambda match: match[0] if match[1] else values.get(match[2], match[0]), text)
+    return replace_placeholders(text, lambda inside, _: values.get(inside.strip()), keeps_escapes=True)
 
 
 def escape_braces(text: str) -> str:
     """Escape a text so that `fill_variables` restores it."""
-    return re.sub(rf"\{{({_NAME})\}}", r"{{\1}}", text)
+    return escape_placeholders(text)

@@ -1,7 +1,8 @@
 """Compose the next message from words, standard input and files."""
 
 import os
-from collections.abc import Sequence
+import re
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
 from aiml_cli.api.messages import Part
@@ -13,6 +14,12 @@ if TYPE_CHECKING:
     from aiml_cli.prompt.attachments import Attachment
     from aiml_cli.prompt.file_sources import Fetch, FileContent, Notify
     from aiml_cli.prompt.message_parts import CheckText, FitInputs
+
+# A placeholder is `{name}` in one line, without braces in it; `{{name}}` is the text `{name}`. Which names there are is
+# up to the caller: columns, variables or stdin.
+_BRACES = re.compile(r"\{\{([^{}\n]+)\}\}|\{([^{}\n]+)\}")
+_CODE_BEFORE = re.compile(r"\b(?:import|export|const|let|var)(?:[ \t]+type|[ \t]+\w+,)?[ \t]*$")
+_CODE_REACH = 64
 
 
 class Prompt(NamedTuple):
@@ -48,18 +55,64 @@ def compose_prompt(
         notify(notice)
     files = [*files, *(name for name in names if name not in files)]
     is_piped = use_stdin and stdin.has_stdin()
-    if stdin.PLACEHOLDER in typed and not is_piped:
-        raise UsageError(f"the prompt says {stdin.PLACEHOLDER}, but nothing is piped in")
+    segments = _split_at_stdin(typed)
+    if len(segments) > 1 and not is_piped and use_stdin:
+        hint = f"{{{stdin.PLACEHOLDER}}} is that text, and with --no-stdin too"
+        raise UsageError(f"the prompt says {stdin.PLACEHOLDER}, but nothing is piped in", hint)
+    if not is_piped:
+        segments = [stdin.PLACEHOLDER.join(segments)]
+    typed = stdin.PLACEHOLDER.join(segments)
     if is_piped or files or texts or typed.strip() == "-":
         from aiml_cli.prompt.message_parts import PartReader, read_parts  # most prompts are typed words only
 
         reader = PartReader(fetch, notify, check_text, detail, SizeLimit())
-        prompt = Prompt(*read_parts(typed, files, texts, reader, is_piped=is_piped, fit_inputs=fit_inputs))
+        prompt = Prompt(*read_parts(segments, files, texts, reader, is_piped=is_piped, fit_inputs=fit_inputs))
     else:
         prompt = Prompt((typed,) if typed and not typed.isspace() else ())
     if not prompt.parts and not may_be_empty:
         raise UsageError("the prompt is empty", "type it behind the command, or pipe it in")
     return prompt
+
+
+def replace_placeholders(text: str, replace: Callable[[str, str], str | None], *, keeps_escapes: bool = False) -> str:
+    """Replace each `{name}` by what `replace` returns, unless that is None, and `{{x}}` by `{x}`, in one pass.
+
+    `replace` gets what is inside of the braces, and the end of what is before them.
+
+    In `import {name} from`, `export`, `const`, `let` and `var` the braces are code, and stay.
+    """
+
+    def substitute(match: "re.Match[str]") -> str:
+        if match[1]:
+            return match[0] if keeps_escapes else f"{{{match[1]}}}"
+        before = text[max(0, match.start() - _CODE_REACH) : match.start()]
+        value = None if _CODE_BEFORE.search(before) else replace(match[2], before)
+        return match[0] if value is None else value
+
+    return _BRACES.sub(substitute, text)
+
+
+def escape_placeholders(text: str, name: str = "") -> str:
+    """Escape a text so that `replace_placeholders` restores it; with a name, only that one and its escaped form."""
+    if name:
+        return text.replace(f"{{{name}}}", f"{{{{{name}}}}}")
+    return re.sub(r"\{([^{}\n]+)\}", r"{{\1}}", text)
+
+
+def _split_at_stdin(text: str) -> list[str]:
+    """Return what is between the places of standard input; all other braces stay as they are."""
+    segments, position = [""], 0
+    for match in _BRACES.finditer(text):
+        if match[0] not in (stdin.PLACEHOLDER, f"{{{stdin.PLACEHOLDER}}}"):
+            continue
+        segments[-1] += text[position : match.start()]
+        position = match.end()
+        if match[1] or _CODE_BEFORE.search(text, max(0, match.start() - _CODE_REACH), match.start()):
+            segments[-1] += stdin.PLACEHOLDER
+        else:
+            segments.append("")
+    segments[-1] += text[position:]
+    return segments
 
 
 def extract_mentions(words: Sequence[str]) -> tuple[str, list[str]]:

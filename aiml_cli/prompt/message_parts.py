@@ -91,7 +91,7 @@ class PartReader(NamedTuple):
 
 
 def read_parts(
-    typed: str,
+    segments: Sequence[str],
     files: Sequence[str],
     texts: Sequence[FileContent],
     reader: PartReader,
@@ -101,10 +101,14 @@ def read_parts(
 ) -> tuple[tuple[Part, ...], tuple[Attachment, ...]]:
     """Return the parts of a message, with adjacent texts joined, and the attachments among them.
 
-    Files and texts come first, then standard input, the typed words last. `fit_inputs` returns what is sent of the
+    Files and texts come first, then standard input, the typed words last. Standard input is between the `segments` of
+    the words if there are several. `fit_inputs` returns what is sent of the
     texts that were not typed.
     """
+    typed = "".join(segments)
     piped = reader.read_stdin() if is_piped or typed.strip() == "-" or "-" in files else None
+    if piped and not piped.text.strip() and not piped.media_type and typed.strip() not in ("", "-"):
+        reader.notify(f"{stdin.NAME} is empty; only the rest is sent")
     pieces: list[_Piece] = []
     for name in files:
         if name != "-":
@@ -112,22 +116,23 @@ def read_parts(
         elif piped:
             pieces.append(reader.make_stdin_piece(piped, "file", stdin.NAME))
     pieces += [reader.make_piece(content) for content in texts]
-    pieces += _make_instruction(typed, None if "-" in files else piped, reader)
+    pieces += _make_instruction(segments, None if "-" in files else piped, reader)
     pieces = _fit_pieces(pieces, fit_inputs) if fit_inputs else pieces
     return _join_texts(pieces), tuple(piece.attachment for piece in pieces if piece.attachment)
 
 
-def _make_instruction(typed: str, piped: _StdinContent | None, reader: PartReader) -> list[_Piece]:
+def _make_instruction(segments: Sequence[str], piped: _StdinContent | None, reader: PartReader) -> list[_Piece]:
     """Combine the words and standard input, which precedes them, replaces its placeholder, or is the whole prompt."""
-    if stdin.PLACEHOLDER in typed:
+    if len(segments) > 1:
         if piped and piped.media_type:
             raise UsageError(
                 f"{stdin.PLACEHOLDER} stands for text, and {stdin.NAME} is {piped.media_type}",
                 "leave it out of the prompt",
             )
         between = piped.text if piped else ""
-        texts = [text for typed_text in typed.split(stdin.PLACEHOLDER) for text in (typed_text, between)][:-1]
+        texts = [text for segment in segments for text in (segment, between)][:-1]
         return [_Piece(tuple(texts), name=stdin.NAME, inputs=tuple(range(1, len(texts), 2)))]
+    typed = segments[0]
     has_words = typed.strip() not in ("", "-")
     if piped is None or not (piped.text or piped.media_type):
         return [_Piece((typed,))] if has_words else []

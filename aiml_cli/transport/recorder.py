@@ -1,5 +1,6 @@
 """Append each exchange of a run to a recording, completely or not at all."""
 
+import errno
 import fcntl
 import os
 import stat
@@ -27,12 +28,14 @@ OMITTED_HEADERS = frozenset({
 
 
 def check_recording_path(path: str) -> None:
-    """Raise UsageError if a file is neither a recording nor can become one."""
+    """Create the file if there is none; raise UsageError if it is neither a recording nor can become one."""
     try:
         with _open_file(path) as fd:
             if not stat.S_ISREG(os.fstat(fd).st_mode):
                 raise UsageError(f"{path} is no file that can be recorded into", "nothing was sent")
             start = os.pread(fd, len(recording_file.START), 0)
+            if recording_file.START.startswith(start):
+                _make_private(fd)
     except OSError as error:
         raise UsageError(f"{path}: cannot be recorded into: {error.strerror}", "nothing was sent") from None
     if not recording_file.START.startswith(start):
@@ -145,10 +148,19 @@ def _append(path: str, line: bytes) -> None:
     try:
         with _open_file(path) as fd:
             fcntl.flock(fd, fcntl.LOCK_EX)
+            _make_private(fd)
             with defer_signals():
                 _write_line(fd, line)
     except OSError as error:
         print_err(f"aiml: the exchange could not be recorded: {path}: {error.strerror}")
+
+
+def _make_private(fd: int) -> None:
+    """Let only the owner read and write a recording, for it holds prompts; raise OSError if that is not possible."""
+    if os.fstat(fd).st_mode & 0o077:
+        os.fchmod(fd, 0o600)
+        if os.fstat(fd).st_mode & 0o077:  # a file system without modes
+            raise OSError(errno.EPERM, "others can read it, and that cannot be changed")
 
 
 def _write_line(fd: int, line: bytes) -> None:

@@ -56,6 +56,57 @@ def test_csv_of_spreadsheets_is_read(aiml: Aiml, server: Loopback, mark: str) ->
     assert prompts(server) == ["2,5"]
 
 
+TABLE = "First Name, Preis (€) ,名字,a.b-c,What's up?,Q1: sales,user_id\nAnn,5,安,x,fine,9,7\n"
+FILLED = [
+    ("Greet {First Name}", "Greet Ann"),
+    ("{First Name}{ First Name }", "AnnAnn"),
+    ("{Preis (€)}", "5"),
+    ("{名字}", "安"),
+    ("{a.b-c}", "x"),
+    ("{What's up?}", "fine"),
+    ("{Q1: sales}", "9"),
+    ("${user_id}", "$7"),
+    ("{{First Name}} {user_id}", "{First Name} 7"),
+    ('{{"a": {user_id}}}', '{{"a": 7}}'),
+    ('{"a": {"b": 1}} {user_id}', '{"a": {"b": 1}} 7'),
+    ("{ return x; } {user_id}", "{ return x; } 7"),
+    ("for (;;) { x = f(y) } {user_id}", "for (;;) { x = f(y) } 7"),
+    ("import {user_id} from 'x' {user_id}", "import {user_id} from 'x' 7"),
+    ("${HOME} \\\\frac{a}{b} x^{n} {user_id}", "${HOME} \\\\frac{a}{b} x^{n} 7"),
+    ("{\nuser_id\n} {user_id}", "{\nuser_id\n} 7"),
+]
+
+
+@pytest.mark.promise("placeholders")
+@pytest.mark.parametrize(("words", "filled"), FILLED)
+def test_any_name_of_a_column_is_a_place_and_code_is_none(
+    words: str, filled: str, aiml: Aiml, server: Loopback
+) -> None:
+    server.answer_with(HELLO)
+    ended = aiml("chat", "--each", "csv", words, stdin=TABLE.encode())
+    assert (ended.returncode, prompts(server)) == (0, [filled])
+
+
+def test_json_lines_have_columns_of_any_name(aiml: Aiml, server: Loopback) -> None:
+    server.answer_with(HELLO)
+    aiml("chat", "--each", "jsonl", "{First Name}/{n}", stdin=b'{"First Name": "Ann", "n": 1}\n')
+    assert prompts(server) == ["Ann/1"]
+
+
+UNKNOWN = ["{Frist Name}", "{Last Name}", "{nme}", "{Preis (EUR)}", "{Größe}", "{user-id}", "{x} {First Name}"]
+
+
+@pytest.mark.promise("placeholders")
+@pytest.mark.parametrize("words", UNKNOWN)
+def test_an_unknown_place_is_told_with_the_columns_before_anything_is_sent(
+    words: str, aiml: Aiml, server: Loopback
+) -> None:
+    ended = aiml("chat", "--each", "csv", words, stdin=TABLE.encode())
+    assert (ended.returncode, ended.stdout, server.requests) == (2, b"", [])
+    assert f"no column is called {words.split('} ', maxsplit=1)[0].rstrip('}')}}}" in ended.stderr.decode()
+    assert "{First Name}, {Preis (€)}, {名字}" in ended.stderr.decode()
+
+
 def test_an_unknown_column_of_csv_is_told_before_anything_is_sent(aiml: Aiml, server: Loopback) -> None:
     ended = aiml("chat", "--each", "csv", "Hi {nme}", stdin=b"name,age\nAnn,3\n")
     assert (ended.returncode, ended.stdout, server.requests) == (2, b"", [])

@@ -20,7 +20,7 @@ from aiml_cli.__main__ import main
 from aiml_cli.core.template_fill import escape_braces, fill_variables, list_variables
 
 DOCUMENT = (ROOT / "docs/templates.md").read_text()
-CODE = '{"a": {"b": 1}} for (;;) {x = {}} {{ y }}'
+CODE = '{"a": {"b": 1}} for (;;) {x = {}} { y }'
 
 
 def template(text: str, name: str = "t") -> Path:
@@ -184,6 +184,14 @@ def test_a_value_may_be_a_file_and_stays_text(aiml: Aiml) -> None:
     assert [each["content"] for each in messages] == ["For @me.", "@f {who} {{x}}"]
 
 
+@pytest.mark.parametrize("value", ["import {stdin} from 'process'", "a {stdin} b", "{{stdin}}", "{{{stdin}}} {x}"])
+@pytest.mark.parametrize("piped", [None, b"in"])
+def test_a_value_is_never_searched_for_places(value: str, piped: bytes | None, aiml: Aiml) -> None:
+    template('prompt = "{code} {{stdin}} {{ y }}"')
+    text = said(aiml("chat", "-t", "t", "--dry-run", "-P", f"code={value}", stdin=piped))
+    assert text == ("<stdin>\nin\n</stdin>\n\n" if piped else "") + f"{value} {{stdin}} {{ y }}"
+
+
 @pytest.mark.promise("secrets-held")
 def test_a_secret_in_a_value_is_held_back(aiml: Aiml, server: Loopback) -> None:
     template('prompt = "{code}"')
@@ -201,7 +209,6 @@ def test_a_secret_in_a_value_is_held_back(aiml: Aiml, server: Loopback) -> None:
         (("-P", "one=1", "-P", "words=2"), "--param words: that is typed behind the command"),
         (("-P", "one"), "'one' is not NAME=VALUE"),
         (("-P", "one=@nowhere"), "nowhere: No such file"),
-        (("-P", "one={stdin}"), "--param one: its text holds {stdin}"),
     ],
 )
 def test_what_is_missing_or_has_no_place_is_told(arguments: tuple[str, ...], words: str, aiml: Aiml) -> None:

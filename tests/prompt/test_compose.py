@@ -90,12 +90,32 @@ def test_what_stdin_says_is_not_read_as_a_place(piped: Piped) -> None:
     assert made("x {stdin} y") == "x {stdin} y"
 
 
-@pytest.mark.parametrize("use_stdin", [True, False])
-def test_a_place_for_what_is_not_there_is_misuse(piped: Piped, *, use_stdin: bool) -> None:
-    if not use_stdin:
-        piped(b"left alone")
+def test_a_place_for_what_is_not_there_is_misuse(piped: Piped) -> None:
     with pytest.raises(UsageError, match="nothing is piped in"):
-        made("explain {stdin}", use_stdin=use_stdin)
+        made("explain {stdin}")
+
+
+STDIN_AS_TEXT = [
+    ("import {stdin} from 'process'", "import {stdin} from 'process'"),
+    ("import x, {stdin} from 'process'", "import x, {stdin} from 'process'"),
+    ("const {stdin} = process", "const {stdin} = process"),
+    ("{{stdin}} is a word", "{stdin} is a word"),
+    ('{"stdin": 1} {{x}} { stdin } {stdins}', '{"stdin": 1} {{x}} { stdin } {stdins}'),
+]
+
+
+@pytest.mark.parametrize(("words", "text"), STDIN_AS_TEXT)
+def test_braces_of_code_and_double_braces_are_text(words: str, text: str, piped: Piped) -> None:
+    assert made(words) == text
+    piped(b"in")
+    assert made(words) == f"<stdin>\nin\n</stdin>\n\n{text}"
+    piped(b"in")
+    assert made(f"{words} {{stdin}}!") == f"{text} in!"
+
+
+def test_without_stdin_its_place_is_text(piped: Piped) -> None:
+    piped(b"left alone")
+    assert made("explain {stdin}", use_stdin=False) == "explain {stdin}"
 
 
 def test_stdin_that_is_to_be_left_alone_is_not_read(piped: Piped) -> None:
@@ -105,8 +125,10 @@ def test_stdin_that_is_to_be_left_alone_is_not_read(piped: Piped) -> None:
 
 
 def test_an_empty_stdin_adds_nothing(piped: Piped) -> None:
+    told: list[str] = []
     piped(b"")
-    assert made("why?") == "why?"
+    prompt = compose_prompt(["why?"], (), use_stdin=True, notify=told.append, fetch=nowhere)
+    assert (prompt.parts, told) == (("why?",), ["standard input is empty; only the rest is sent"])
 
 
 @pytest.mark.parametrize("words", [(), ("",), ("  ", "\n")])

@@ -145,6 +145,8 @@ class Loopback:
             self._count += 1
             self.request_arrived.set()
             self._run_script(connection, script)
+        except TimeoutError:
+            pass
         except OSError:
             self.client_left.set()
         finally:
@@ -162,10 +164,9 @@ class Loopback:
 
     def _wait_for_client(self, connection: socket.socket) -> None:
         """Wait until the client leaves, by a close or a reset."""
-        try:
+        with suppress(ConnectionResetError):
             _end_connection(connection, SILENCE)
-        except ConnectionResetError:
-            self.client_left.set()
+        self.client_left.set()
 
     def _wait_for_event(self, event: threading.Event) -> None:
         for _ in range(int(TIMEOUT_S / TICK_S)):

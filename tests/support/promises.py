@@ -166,6 +166,9 @@ PROMISES = {
     "binary-refused": Promise(
         GUARD, "Binary data is refused as text, with its kind, before anything is sent; so it is as rows of --each."
     ),
+    "placeholders": Promise(
+        GUARD, "An unknown placeholder ends a run of rows before anything is sent; braces of code and JSON stay text."
+    ),
     "secrets-linear": Promise(GUARD, "Looking for secrets takes time in proportion to the text, whatever is in it."),
     "secrets-held": Promise(
         GUARD,

@@ -5,6 +5,7 @@ import os
 import signal
 import stat
 import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -226,3 +227,55 @@ def test_what_proves_who_asks_a_tool_is_not_recorded_and_is_replayed_all_the_sam
     for flag in ("--record", "--replay"):
         assert aiml("respond", "hi", "-S", "-O", f"tools={json.dumps([tool])}", flag, TAPE).returncode == 0
     assert KEY not in Path(TAPE).read_text()
+
+
+@pytest.mark.promise("private-files")
+@pytest.mark.parametrize("mode", [None, 0o644, 0o666, 0o640, 0o604, 0o755, 0o600])
+@pytest.mark.parametrize("content", ["", "recorded"])
+def test_a_recording_is_for_its_owner_alone(mode: int | None, content: str, server: Loopback, aiml: Aiml) -> None:
+    server.answer_with(HELLO)
+    server.answer_with(HELLO)
+    if content:
+        aiml("chat", "hi", "--record", TAPE)
+    if mode is not None:
+        Path(TAPE).touch()
+        Path(TAPE).chmod(mode)
+    old = os.umask(0)
+    try:
+        assert aiml("chat", "hi", "--record", TAPE).returncode == 0
+    finally:
+        os.umask(old)
+    assert Path(TAPE).stat().st_mode & 0o777 == 0o600
+    assert len(Path(TAPE).read_bytes().splitlines()) == (2 if content else 1)
+
+
+@pytest.mark.promise("private-files")
+@pytest.mark.parametrize("answers", [True, False])
+def test_it_is_private_before_anything_is_sent(answers: bool, server: Loopback, aiml: Aiml) -> None:
+    Path(TAPE).touch(mode=0o644)
+    if not answers:
+        done = aiml("chat", "hi", "--record", TAPE, AIML_BASE_URL="http://127.0.0.1:9/v1")
+        assert done.returncode == 7
+    else:
+        server.answer_with(HELLO)
+        aiml("chat", "hi", "--record", TAPE)
+    assert Path(TAPE).stat().st_mode & 0o777 == 0o600
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can become somebody else")
+def test_a_file_of_somebody_else_that_is_open_is_refused(server: Loopback, tmp_path: Path) -> None:
+    tmp_path.chmod(0o755)
+    path = Path("open")  # the current directory is entered before root is left
+    path.touch()
+    path.chmod(0o666)
+    code = "import os, sys; from aiml_cli.transport.recorder import check_recording_path; os.setuid(54321); check_recording_path(sys.argv[1])"
+    done = subprocess.run([sys.executable, "-c", code, str(path)], capture_output=True, text=True, check=False)
+    assert "cannot be recorded into: Operation not permitted" in done.stderr
+    assert path.stat().st_mode & 0o777 == 0o666
+
+
+def test_the_mode_of_another_file_is_left_as_it_is(aiml: Aiml) -> None:
+    Path("notes.txt").write_text("my notes")
+    Path("notes.txt").chmod(0o644)
+    assert aiml("chat", "hi", "--record", "notes.txt").returncode == 2
+    assert Path("notes.txt").stat().st_mode & 0o777 == 0o644

@@ -8,6 +8,7 @@ import subprocess
 import sys
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import pexpect
 import pytest
@@ -16,6 +17,7 @@ from hypothesis import strategies as st
 from support.loopback import Loopback, http_response, json_response
 from support.run_cli import Aiml, build_command
 
+from aiml_cli.__main__ import main
 from aiml_cli.cli.commands import config, config_check
 from aiml_cli.errors import AimlError, AuthError, UsageError
 from aiml_cli.settings.options import ROWS, value_of
@@ -133,10 +135,8 @@ def texts_of(name: str) -> st.SearchStrategy[str]:
             return st.integers(int(low or 0), int(high or 10**30)).map(str)
         case _ if kind.metavar == "NUMBER":
             return st.floats(low or 0, high or 1e300).map(repr)
-        case _ if kind.metavar == "PATH":
-            return TEXTS.map("/".__add__)
-        case "base_url":
-            return st.text("ab/.:-_~", max_size=8).map("https://h/".__add__)
+        case _ if kind.metavar in ("PATH", "URL"):
+            return TEXTS.map("/".__add__ if kind.metavar == "PATH" else lambda text: "https://h/v" + quote(text, ""))
         case _:
             return TEXTS.filter(lambda text: text[0] != "@")
 
@@ -533,3 +533,28 @@ def test_no_error_of_the_key_names_its_value(monkeypatch: pytest.MonkeyPatch) ->
         api_keys.find_key(resolve(read_sources({}, os.environ)), "https://api.aimlapi.com")
     assert isinstance(told.value, AuthError)
     assert SECRET not in f"{told.value!r}{told.value.hint}"
+
+
+@pytest.mark.parametrize("order", ["last", "first"])
+def test_get_has_the_settings_of_a_profile(order: str, capfd: pytest.CaptureFixture[str]) -> None:
+    for name, value, profile in [("n", "1", None), ("n", "2", "work"), ("seed", "3", None), ("effort", "low", "work")]:
+        config.set_setting(name, value, profile)
+
+    def got(name: str, profile: str) -> tuple[int, str]:
+        flag = ["--profile", profile]
+        code = main(["config", "get", *((name, *flag) if order == "last" else (*flag, name))])
+        return code, out(capfd)
+
+    assert [got(name, "work") for name in ("n", "seed", "effort")] == [(0, "2\n"), (0, "3\n"), (0, "low\n")]
+    assert main(["config", "get", "n"]) == 0
+    assert out(capfd) == "1\n"
+    assert main(["config", "unset", "n", "--profile", "work"]) == 0
+    assert got("n", "work") == (0, "1\n")
+
+
+@pytest.mark.parametrize("profile", ["wrok", "", "a/b", "../x"])
+def test_get_refuses_a_profile_that_does_not_exist(profile: str, capfd: pytest.CaptureFixture[str]) -> None:
+    config.set_setting("n", "2", "work")
+    assert main(["config", "get", "n", "--profile", profile]) == 2
+    shown = capfd.readouterr()
+    assert (shown.out, "profile" in shown.err) == ("", True)
