@@ -16,6 +16,14 @@ flag > `/set` in the REPL > environment variable > profile > config file > defau
 `aiml config show` names who said each of them. An option without a default is not sent unless somebody says it; what
 it is then is up to the server. A switch is `on` or `off` in the environment and in the config file. Any other property
 of the request body: `-O KEY=VALUE`.
+
+The config file is `aiml config path`. It is not used if everyone can change it or its directory, or if it belongs to
+somebody who is neither you nor root. One that the members of a group can change gets a warning, and is not used if it
+names a server or a command. A text that is JSON, or a schema in the short form, is never taken for the name of a file;
+`./NAME` or `@NAME` names a file like that.
+
+A base URL may have a query (`https://host/v1?api-version=1`), which each request has after its path. One with a
+fragment, or with the path of an endpoint (`…/v1/chat/completions`), is refused.
 """
 COMMANDS = {"chat": "chat", "responses": "respond"}
 
@@ -49,7 +57,7 @@ def _list_facts(row: Option[Any]) -> Iterator[str]:
         yield "said with each call: no environment variable, no config key"
     else:
         yield f"environment: {_format_code(*row.variables)}"
-        yield f"config key: {_format_code(row.name)}"
+        yield f"config key: {_format_code(row.name)}{', also in templates' if row.template else ''}"
     yield from _list_body_paths(row)
 
 
