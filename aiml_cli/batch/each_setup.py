@@ -119,7 +119,7 @@ class RowPrompt:
                 filled.append(name)
                 return values[name]
             if _is_meant(inside, before, values):
-                raise _build_unknown_error(name, columns)
+                raise _build_unknown_error(name, [column.strip() for column in columns])
             return None
 
         return replace_placeholders(self._words, replace_name), bool(filled)
@@ -133,7 +133,7 @@ def _is_meant(inside: str, before: str, values: Mapping[str, str]) -> bool:
     return not is_code and bool(is_name or get_close_matches(name, values, 1, 0.8))
 
 
-def _build_unknown_error(name: str, columns: Mapping[str, str]) -> UsageError:
+def _build_unknown_error(name: str, columns: Sequence[str]) -> UsageError:
     near = get_close_matches(name, [*columns, ROW], 1)
     known = f"there is {', '.join(f'{{{column}}}' for column in (ROW, *columns))}"
     hint = f"did you mean {{{near[0]}}}? {known}" if near else f"{known}; {{{{{name}}}}} is that text"
