@@ -10,6 +10,7 @@ import httpx
 
 from aiml_cli.errors import AimlError, ConnectionFailed, IncompleteAnswer, ServerError, UsageError
 from aiml_cli.settings.urls import is_local, is_unencrypted
+from aiml_cli.system.atomic_write import read_bounded
 from aiml_cli.system.stdio import Notifier
 from aiml_cli.transport.connection import ConnectionHandle, TraceHook, shut_down_stream
 from aiml_cli.transport.http_types import HttpRequest, HttpResponse, OnSent
@@ -123,9 +124,10 @@ def make_ssl_context(ca_bundle: str | None) -> ssl.SSLContext:
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     if ca_bundle:
         try:
-            context.load_verify_locations(Path(ca_bundle).expanduser())
-        except OSError as error:
-            raise UsageError(f"{ca_bundle}: no certificates could be read: {error.strerror or error}") from None
+            context.load_verify_locations(cadata=read_bounded(ca_bundle).decode("ascii", "replace"))
+        except (OSError, ValueError) as error:  # ValueError: the file is empty
+            reason = getattr(error, "strerror", None) or error
+            raise UsageError(f"{ca_bundle}: no certificates could be read: {reason}") from None
         return context
     context.set_default_verify_paths()
     if not _has_system_certificates():

@@ -1,13 +1,13 @@
 """Run `aiml usage`: print the balance and the spending of the key, as the gateway reports them."""
 
-import json
 import os
 from collections.abc import Iterator
 
 from aiml_cli import __version__
 from aiml_cli.api.endpoints import get_endpoint
+from aiml_cli.api.error_kinds import explain_unsent_key
 from aiml_cli.api.error_response import error_from_status
-from aiml_cli.api.json_values import Json, as_dict, as_list, as_number, as_str
+from aiml_cli.api.json_values import Json, as_dict, as_list, as_number, as_str, decode_json
 from aiml_cli.core.chat_request import ChatRequest, resolve_key
 from aiml_cli.core.start_demo import start_demo_if_asked
 from aiml_cli.errors import RequestRejected, ServerError, UsageError
@@ -61,14 +61,17 @@ def _fetch_object(settings: Settings, key: ApiKey | None, path: str) -> dict[str
     if response.status == NOT_FOUND:  # a server other than the gateway
         raise RequestRejected(f"{host_of(url)} tells neither balance nor spend", "is --base-url that of the gateway?")
     if response.status != OK:
-        raise error_from_status(response.status, response.headers, body)
+        error = error_from_status(response.status, response.headers, body)
+        if key is None:
+            explain_unsent_key(error)
+        raise error
     return _parse_object(body, url)
 
 
 def _parse_object(body: bytes, url: str) -> dict[str, Json]:
     try:
-        value = json.loads(body)
-    except (ValueError, RecursionError):
+        value = decode_json(body.decode("utf-8-sig"))
+    except ValueError:
         value = None
     if not isinstance(value, dict):
         raise ServerError(f"what {host_of(url)} says of balance and spend is no JSON object", "is --base-url right?")

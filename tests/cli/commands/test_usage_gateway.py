@@ -300,3 +300,12 @@ def test_meta_of_an_interrupted_answer_is_written(server: Loopback, clean: Path)
     never.set()
     found = json.loads((clean / "meta.json").read_bytes())
     assert (found["complete"], found["error"]["exit_code"], found["status"]) == (False, 130, 200)
+
+
+def test_a_refusal_where_no_key_was_sent_says_so(aiml: Aiml, server: Loopback) -> None:
+    for _ in range(2):
+        server.answer_with(json_response({"message": "Invalid API Key"}, "401 Unauthorized"))
+    done = aiml("usage")
+    assert (done.returncode, b"hint: no key was sent: aiml config key stores one" in done.stderr) == (3, True)
+    done = aiml("usage", AIMLAPI_API_KEY="k-0123456789")
+    assert (done.returncode, b"hint: is the key right?" in done.stderr) == (3, True)
