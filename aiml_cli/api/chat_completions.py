@@ -78,7 +78,8 @@ def parse_json(answer: Any, choice_count: int = 1) -> EventBatch:
 
     def fill(batch: EventBatch) -> None:
         parser = _ChunkParser(choice_count)
-        parser.feed("", {**answer, "choices": [_message_to_delta(choice) for choice in choices]}, batch)
+        deltas = [_message_to_delta(choice) for choice in choices[: max(choice_count, MAX_CHOICES)]]
+        parser.feed("", {**answer, "choices": deltas}, batch)
         batch.append(Finished())
 
     return collect_events(fill)

@@ -1,6 +1,5 @@
 """The list of models as the gateway sends it, in either of its two formats."""
 
-import json
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, fields, replace
 from functools import reduce
@@ -8,7 +7,17 @@ from math import isfinite
 from typing import Any
 
 from aiml_cli.api.error_response import error_from_event, parse_error
-from aiml_cli.api.json_values import Json, as_count, as_dict, as_list, as_number, as_str, as_str_tuple, to_text
+from aiml_cli.api.json_values import (
+    Json,
+    as_count,
+    as_dict,
+    as_list,
+    as_number,
+    as_str,
+    as_str_tuple,
+    decode_json,
+    to_text,
+)
 from aiml_cli.errors import ServerError
 
 MILLION = 1_000_000
@@ -84,8 +93,8 @@ class Model:
 def parse_models(data: bytes) -> list[Model]:
     """Parse the body of a list of models; raise ServerError if it is not one."""
     try:
-        return build_models(json.loads(data))
-    except (ValueError, RecursionError):
+        return build_models(decode_json(data.decode("utf-8-sig")))
+    except ValueError:
         raise ServerError("the server's list of models is not JSON", "is --base-url right?") from None
 
 

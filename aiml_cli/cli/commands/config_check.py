@@ -1,12 +1,12 @@
 """Run `aiml config check`: check the settings, the key and the server."""
 
-import json
 import os
 from collections.abc import Iterator, Mapping
 from typing import NamedTuple
 
 from aiml_cli import __version__
 from aiml_cli.api.error_response import error_from_status
+from aiml_cli.api.json_values import as_amount, as_dict, as_number, as_str, decode_json
 from aiml_cli.errors import AimlError, AuthError, RequestRejected, UsageError
 from aiml_cli.settings.conflicts import check_conflicts
 from aiml_cli.settings.resolve import Flags, Settings, resolve
@@ -113,10 +113,12 @@ def _fetch(settings: Settings, url: str, key: api_keys.ApiKey | None) -> tuple[i
 def _parse_balance(body: bytes) -> str:
     """Return the balance with its currency, or ""."""
     try:
-        facts = json.loads(body)
-        return f"{float(facts['current_balance']):.2f} {facts.get('currency') or 'USD'}"
-    except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
+        facts = as_dict(decode_json(body.decode("utf-8-sig")))
+    except ValueError:
         return ""
+    amount = facts.get("current_balance")
+    amount = as_amount(amount) if isinstance(amount, str) else as_number(amount)
+    return "" if amount is None else f"{amount:.2f} {as_str(facts.get('currency')) or 'USD'}"
 
 
 def _describe_error(error: AimlError) -> CheckResult:
