@@ -164,7 +164,8 @@ def _read_result(value: str, check_text: "CheckText") -> str:
 def _fetch(url: str, options: Options) -> tuple[bytes, str]:
     from aiml_cli.transport.fetch_url import fetch_url  # few prompts name a URL
 
-    return fetch_url(url, f"aiml/{__version__}", open_client(options, url), make_send(options, external=True))
+    client, send = open_client(options, url), make_send(options, external=True)
+    return fetch_url(url, f"aiml/{__version__}", client, send, seconds=options.timeout or 120)
 
 
 def _list_attachments(prompt: Prompt) -> str:

@@ -1,12 +1,15 @@
 """Files, standard input, turns of a file and results of tools become what is sent."""
 
 import json
+import os
+import signal
+import subprocess
 from pathlib import Path
 from typing import Any
 
 import pytest
-from support.loopback import HELLO, HELLO_RESPONSE, Loopback, http_response, json_response
-from support.run_cli import Aiml
+from support.loopback import HELLO, HELLO_RESPONSE, Drip, Loopback, http_response, json_response
+from support.run_cli import Aiml, build_command
 
 from aiml_cli.__main__ import main
 from aiml_cli.store.model_cache import CachedModels, save_models
@@ -113,6 +116,39 @@ def test_what_cannot_be_fetched_is_told_before_it_costs(
     done = aiml("chat", "x", "-f", f"{server.url}/x")
     assert (done.returncode, len(server.requests)) == (code, 1)
     assert words in done.stderr
+
+
+ENDLESS = (b"HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\n\r\n", Drip(b"text " * 100_000, every_s=0.05))
+
+
+@pytest.mark.promise("timeouts")
+def test_an_address_that_drips_is_given_up(server: Loopback, aiml: Aiml) -> None:
+    server.answer_with(*ENDLESS)
+    done = aiml("chat", "x", "-f", f"{server.url}/x", "--timeout", "1")
+    assert (done.returncode, done.stdout, len(server.requests)) == (7, b"", 1)
+    assert b"not whole after 1 seconds" in done.stderr
+
+
+@pytest.mark.promise("signals")
+def test_an_address_that_drips_is_left_at_ctrl_c(server: Loopback) -> None:
+    server.answer_with(*ENDLESS)
+    child = subprocess.Popen(
+        build_command("chat", "x", "-f", f"{server.url}/x"), env={**os.environ, "AIML_BASE_URL": server.url},
+        stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+    )  # fmt: skip
+    assert server.request_arrived.wait(30)
+    child.send_signal(signal.SIGINT)
+    assert child.communicate(timeout=30)[0] == b""
+    assert child.returncode == 130
+
+
+def test_an_empty_pipe_is_told(server: Loopback, aiml: Aiml) -> None:
+    server.answer_with(HELLO)
+    done = aiml("chat", "Say what changed", stdin=b"")
+    assert (done.returncode, done.stdout) == (0, b"Hello\n")
+    assert b"aiml: standard input is empty; only the rest is sent\n" in done.stderr
+    assert server.requests[0].json["messages"][-1]["content"] == "Say what changed"
+    assert aiml("chat", stdin=b"").returncode == 2
 
 
 def test_an_address_with_a_password_is_not_asked(server: Loopback, aiml: Aiml) -> None:
