@@ -128,9 +128,9 @@ def _content_to_dict(event: events.Content) -> dict[str, Any] | None:
             return {"type": "thought", "choice": choice, "text": text}
         case events.RefusalDelta(text, choice):
             return {"type": "refusal", "choice": choice, "text": text}
-        case events.ToolCallDelta(slot, call_id, name, arguments, choice):
+        case events.ToolCallDelta(slot, call_id, name, arguments, choice, is_whole):
             call = {"index": slot, "id": call_id, "name": name, "arguments": arguments}
-            return {"type": "tool_call", "choice": choice, **call}
+            return {"type": "tool_call", "choice": choice, **call, **({"replaces": True} if is_whole else {})}
         case events.TokenLogprob(choice=choice):
             return {"type": "token", "choice": choice, **_token_to_dict(event)}
         case events.AudioDelta(transcript=transcript, choice=choice) if transcript:
