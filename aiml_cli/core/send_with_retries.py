@@ -248,7 +248,8 @@ class Sender:
 
         self._raise_if_aborted()
         options, now = self._options, datetime.now(UTC)
-        if "Authorization" not in request.headers and not options.replay:
+        # A replay, which knows nothing of keys, prints what the recorded call printed.
+        if "Authorization" not in request.headers and not (options.replay or options.record):
             error_kinds.explain_unsent_key(error)
         delay = error_kinds.retry_delay(error, self._headers, self._attempts, now, os.urandom(1)[0] / 255)
         if options.replay and delay:
