@@ -35,7 +35,7 @@ CUT_TEXT_LENGTH = 64 * 1024
 WRITE_INTERVAL_S = 0.25
 CLOSE_TIMEOUT_S = 30.0
 STOP_TIMEOUT_S = 5.0  # after a signal, do not wait longer for a history that others keep busy
-LOCKED_TIMEOUT_S = 2.0  # nor after any answer, for one that a single process keeps locked
+LOCKED_TIMEOUT_S = 1.0  # nor after any answer, for one that a single process keeps locked
 Offsets = dict[tuple[int, str], int]
 DeltasSince = Callable[[Offsets], list[tuple[str, int, str]]]
 

@@ -17,7 +17,7 @@ from aiml_cli.store.history import locks
 from aiml_cli.system.atomic_write import make_private_folder, refuse_symlink
 
 BUSY_TIMEOUT_S = 20.0
-PROBE_TIMEOUT_S = 1.0
+PROBE_TIMEOUT_S = 0.5
 # Long work is done in short transactions, with pauses in which other processes can write.
 SLICE_S, PAUSE_S = 0.03, 0.02
 # Called with what is being done, how much of it is done and how much there is.
@@ -221,7 +221,7 @@ def open_existing() -> History | None:
 
 
 def is_locked() -> bool:
-    """True if another process has kept the history locked for a second."""
+    """True if another process has kept the history locked for half a second."""
     path = paths.require_path(paths.history_file())
     with suppress(sqlite3.OperationalError), closing(sqlite3.connect(path, PROBE_TIMEOUT_S)) as connection:
         connection.execute("BEGIN IMMEDIATE")
