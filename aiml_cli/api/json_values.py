@@ -7,7 +7,7 @@ from typing import Any, cast
 
 Json = Any
 # Stricter than float(), which accepts 1_0 and nan.
-_AMOUNT = r"(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]+)?"
+_AMOUNT = r"(?:[0-9]+(?:\.[0-9]*)?|\.[0-9]+)(?:[eE][+-]?[0-9]+)?"
 MAX_DEPTH, MAX_VALUES = 100, 2_000_000
 MAX_INT = 2**63 - 1
 MAX_INT_DIGITS = 19
