@@ -200,7 +200,7 @@ def read_bounded(path: str | Path, limit: int = MAX_FILE_BYTES) -> bytes:
 
 
 @contextmanager
-def open_source(path: str | Path) -> Iterator["Source"]:
+def open_source(path: str | Path) -> Iterator["NamedFile"]:
     """Open a file, a pipe or a device to read it piece by piece; raise OSError."""
     try:
         full_path = Path(path).expanduser()
@@ -210,12 +210,12 @@ def open_source(path: str | Path) -> Iterator["Source"]:
     try:
         # The pipe of the shell's `<(…)` has no name, and so nobody can open it later to write to it.
         is_named = "/fd/" not in os.path.realpath(full_path)
-        yield Source(fd, awaits_writer=is_named and stat.S_ISFIFO(os.fstat(fd).st_mode))
+        yield NamedFile(fd, awaits_writer=is_named and stat.S_ISFIFO(os.fstat(fd).st_mode))
     finally:
         os.close(fd)
 
 
-class Source:
+class NamedFile:
     """An open file that is read without waiting for ever. Methods raise OSError."""
 
     def __init__(self, fd: int, *, awaits_writer: bool) -> None:
