@@ -12,7 +12,7 @@ MAX_CALLS = 128
 CALL_ARGUMENTS = {"function_call": "arguments", "custom_tool_call": "input"}
 
 
-class _Call:
+class _ResponseCall:
     def __init__(self, slot: int, item_type: str) -> None:
         self.slot, self.call_id = slot, ""
         self.arguments = PartialArguments(is_json=item_type == "function_call")
@@ -23,8 +23,8 @@ class CallMerger:
     """The tool calls of a response so far."""
 
     def __init__(self) -> None:
-        self._calls: list[_Call] = []
-        self._by_name: dict[str, _Call] = {}
+        self._calls: list[_ResponseCall] = []
+        self._by_name: dict[str, _ResponseCall] = {}
 
     def begin(self, item: dict[str, Any], event: dict[str, Any]) -> list[ToolCallDelta]:
         """Start a call; the arguments that it may already have are repeated or replaced by what follows."""
@@ -44,7 +44,7 @@ class CallMerger:
         call, events = self._find_for_event(event)
         return [*events, *_build_events(call, call.arguments.complete(arguments))]
 
-    def _find_for_event(self, event: dict[str, Any]) -> tuple[_Call, list[ToolCallDelta]]:
+    def _find_for_event(self, event: dict[str, Any]) -> tuple[_ResponseCall, list[ToolCallDelta]]:
         names = _list_names({"id": event.get("item_id"), "call_id": event.get("call_id")}, event)
         call = self._find(names) or (self._calls[-1] if self._calls else None)
         if call:
@@ -66,7 +66,7 @@ class CallMerger:
         call_id = as_str(item.get("call_id")) or as_str(item.get("id"))
         return _build_events(call, piece or Piece(""), call_id, require_str(item.get("name")))
 
-    def _find_or_create(self, item: dict[str, Any], event: dict[str, Any]) -> tuple[_Call, bool]:
+    def _find_or_create(self, item: dict[str, Any], event: dict[str, Any]) -> tuple[_ResponseCall, bool]:
         """Return the call of an item, by its call id, item id or output index, and whether its name is news.
 
         A new call id is a new call, even at a known index: some servers send the same index for every item.
@@ -85,17 +85,17 @@ class CallMerger:
         call.is_named = True
         return call, is_new
 
-    def _find(self, names: list[str]) -> _Call | None:
+    def _find(self, names: list[str]) -> _ResponseCall | None:
         return next((self._by_name[name] for name in names if name in self._by_name), None)
 
-    def _create(self, item_type: str) -> _Call:
+    def _create(self, item_type: str) -> _ResponseCall:
         if len(self._calls) == MAX_CALLS:
             raise MalformedError(f"more than {MAX_CALLS} tool calls")
-        self._calls.append(_Call(len(self._calls), item_type))
+        self._calls.append(_ResponseCall(len(self._calls), item_type))
         return self._calls[-1]
 
 
-def _build_events(call: _Call, piece: Piece | None, call_id: str = "", name: str = "") -> list[ToolCallDelta]:
+def _build_events(call: _ResponseCall, piece: Piece | None, call_id: str = "", name: str = "") -> list[ToolCallDelta]:
     if piece is None:
         return []
     return [ToolCallDelta(call.slot, call_id, name, piece.arguments, is_whole=piece.is_whole)]

@@ -73,7 +73,8 @@ def parse_json(answer: Any, choice_count: int = 1) -> EventBatch:
         return [error]
     if not choices or not isinstance(choices, list):
         return [ErrorEvent("the server's answer is no chat completion: it holds no choices")]
-    if not any(isinstance(each, dict) and each.keys() & {"message", "finish_reason", "text"} for each in choices):
+    names = ("message", "finish_reason", "text", "error")
+    if all(isinstance(each, dict) and not any(map(each.get, names)) for each in choices):
         return [ErrorEvent("the server's answer is no chat completion: its choices hold no message")]
 
     def fill(batch: EventBatch) -> None:

@@ -238,7 +238,7 @@ def _parse_other_text(sse: SseEvent, stray: _StrayText) -> EventBatch:
         return [parse_error_text(text or "the server reported an error without words")]
     if not sse.is_complete or sse.event not in ("", "message") or not text or _HEARTBEAT.fullmatch(text):
         return []
-    if text.startswith(("{", "[")):
+    if "{" in text or text.startswith("["):
         return [ErrorEvent(f"the server sent an event that is not JSON: {text[:100]}")]
     return stray.add(text)
 

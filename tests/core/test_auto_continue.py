@@ -74,7 +74,7 @@ def test_a_refused_part_takes_nothing_from_those_before(server: Loopback, aiml: 
         stream(
             delta("Hel", tool_calls=[{"index": 0, "id": "c", "function": {"name": "f", "arguments": "{"}}]), end=b""
         ),
-        stream(delta("Hel"), delta("two", index=1), end=b""),
+        stream(event({"choices": [{"index": index, "delta": {"content": "Hel"}} for index in (0, 1)]}), end=b""),
         stream(delta(reasoning_content="Hm"), end=b""),
         stream(delta("Hel"), event({"error": {"message": "It broke."}})),
     ],
