@@ -1,13 +1,12 @@
 """Merge what a response says about its tool calls: pieces of arguments, `.done` events, items, the final object."""
 
-import json
 from typing import Any
 
 from aiml_cli.api.json_values import MalformedError, as_str, require_str
+from aiml_cli.api.tool_call_assembler import MAX_CALLS, to_arguments
 from aiml_cli.api.partial_text import PartialArguments, Piece
 from aiml_cli.api.stream_events import ToolCallDelta
 
-MAX_CALLS = 128
 # The types of tool calls, and the property that has their arguments.
 CALL_ARGUMENTS = {"function_call": "arguments", "custom_tool_call": "input"}
 
@@ -99,11 +98,6 @@ def _build_events(call: _ResponseCall, piece: Piece | None, call_id: str = "", n
     if piece is None:
         return []
     return [ToolCallDelta(call.slot, call_id, name, piece.arguments, is_whole=piece.is_whole)]
-
-
-def to_arguments(value: Any) -> str:
-    """Return arguments as text; some servers send them as an object."""
-    return json.dumps(value, ensure_ascii=False) if isinstance(value, dict | list) else require_str(value)
 
 
 def _list_names(item: dict[str, Any], event: dict[str, Any]) -> list[str]:

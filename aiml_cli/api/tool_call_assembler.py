@@ -109,7 +109,7 @@ def _parse_pieces(delta: dict[str, Any]) -> list[_CallPiece]:
     pieces = [_parse_piece(require_dict(call)) for call in require_list(delta.get("tool_calls"))]
     legacy = require_dict(delta.get("function_call"))
     if legacy.get("name") or legacy.get("arguments"):
-        pieces.append(_CallPiece(None, "", require_str(legacy.get("name")), _to_arguments(legacy.get("arguments"))))
+        pieces.append(_CallPiece(None, "", require_str(legacy.get("name")), to_arguments(legacy.get("arguments"))))
     return pieces
 
 
@@ -120,10 +120,10 @@ def _parse_piece(call: dict[str, Any]) -> _CallPiece:
     call_id = call.get("id")
     call_id = as_str(call_id) if call_id is None or isinstance(call_id, str) else str(call_id)
     if custom.get("name") or custom.get("input"):
-        return _CallPiece(index, call_id, as_str(custom.get("name")), _to_arguments(custom.get("input")), True)
-    return _CallPiece(index, call_id, require_str(function.get("name")), _to_arguments(function.get("arguments")))
+        return _CallPiece(index, call_id, as_str(custom.get("name")), to_arguments(custom.get("input")), True)
+    return _CallPiece(index, call_id, require_str(function.get("name")), to_arguments(function.get("arguments")))
 
 
-def _to_arguments(value: Any) -> str:
+def to_arguments(value: Any) -> str:
     """Return the arguments as text; some servers send them as an object."""
     return json.dumps(value, ensure_ascii=False) if isinstance(value, dict | list) else require_str(value)

@@ -9,12 +9,12 @@ LINES_PER_SLICE = 8  # of code
 CODE_INDENT = 4
 NESTED_INDENT = 2  # less than CommonMark asks for, but many models indent nested items by two
 _ITEM = re.compile(r"([-*+]|\d{1,9}[.)])( +|$)")
-_NOTE = re.compile(r"\[\^([^\]\s]+)\]:(?: +|$)")
+_NOTE = re.compile(r"\[\^([^\[\]\s]++)\]:(?: +|$)")
 _FENCE = re.compile(r"(`{3,}(?=[^`]*$)|~{3,})[ \t]*(.*)")
 _HEADING = re.compile(r"(#{1,6})(?:[ \t]+(.*?))?(?:[ \t]+#+)?[ \t]*$")
 _RULE = re.compile(r"(?:(?:\*[ \t]*){3,}|(?:-[ \t]*){3,}|(?:_[ \t]*){3,})$")
 _UNDERLINE = re.compile(r"(?:=+|-+)[ \t]*$")
-_DELIMITERS = re.compile(r"\|?[ \t]*:?-+:?[ \t]*(?:\|[ \t]*:?-+:?[ \t]*)*\|?[ \t]*$")
+_DELIMITERS = re.compile(r"\|?[ \t]*+:?-++:?[ \t]*+(?:\|[ \t]*+:?-++:?[ \t]*+)*+\|?[ \t]*+$")
 _CELL_END = re.compile(r"(?<!\\)\|")
 
 

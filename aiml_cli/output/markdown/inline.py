@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 # A text without one of these has no inline Markdown.
 _MARKS = re.compile(r"[*_`\[\]<>&~\\!]|  $", re.MULTILINE)
-_NOTE = re.compile(r"\[\^([^\]\s]+)\]")
+_NOTE = re.compile(r"\[\^([^\[\]\s]++)\]")
 BOLD, ITALIC, CODE, DIM = "1", "3", "36", "2"
 STYLES = {"strong": BOLD, "em": ITALIC, "s": "9", "link": "4"}
 
