@@ -1,0 +1,340 @@
+"""No regular expression of the package becomes slow for a long text, whatever that text is."""
+
+import ast
+import importlib
+import pkgutil
+import re
+import signal
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
+from itertools import product
+from pathlib import Path
+from re import _constants as sre  # type: ignore[attr-defined]
+from re import _parser as sre_parser  # type: ignore[attr-defined]
+from time import process_time
+from types import FrameType, ModuleType
+from typing import Any, NamedTuple
+
+import pytest
+from support.paths import ROOT
+
+import aiml_cli
+
+Pattern = re.Pattern[Any]
+SHORT, LONG = 10_000, 100_000
+MAX_RATIO = 40  # of the CPU times of a long and a short text; ten is linear
+MAX_SECONDS = 0.05  # a long text that takes less is fast enough
+# A short text that takes less takes less than MAX_SECONDS if it is ten times longer, even if growth is quadratic.
+SCREEN_SECONDS = MAX_SECONDS / (LONG / SHORT) ** 2
+LIMIT_SECONDS = 0.5
+BUDGET_SECONDS = 0.1  # of CPU time for each expression; the likely texts come first
+UNITS = [
+    " ", "\t", "\n", "1", "a", "_", "no_", "key", "\\", '"', "'", "`", "[", "](", "(", "{", "<", "-", "|", ":", "*", "=", ".",
+    "/", "@", "&", "\u4e16", " \n", "a ", "a.", "[a", "<a", "0a1b",
+]  # fmt: skip
+ENDS = ["\x00", ""]
+COMPILING = {"compile", "search", "match", "fullmatch", "split", "sub", "subn", "findall", "finditer"}
+REPEATS = {sre.MAX_REPEAT, sre.MIN_REPEAT, getattr(sre, "POSSESSIVE_REPEAT", None)}
+# Arguments that only exist while the program runs, and why they need no test here.
+DYNAMIC = {
+    "api.error_kinds": "the tables of the module, whose texts are tried",
+    "api.finish_reasons": "words of a table",
+    "prompt.find_secrets": "the tables of the module, whose texts are tried",
+    "snippets.javascript": "a random mark around digits",
+    "snippets.shell": "a random mark around digits",
+    "store.history.word_index": "a word that the user searches for, as it is",
+    "store.toml_edit": "a name of the user's own config file, as it is",
+    "system.sanitize": "the constants of the module, which are tried",
+    "transport.key_masking": "the characters of the key",
+}
+# Expressions that grow and see only short texts, or texts of the user's own: the module, the beginning, and why.
+KNOWN = [
+    ("cli.commands.template_import", r"\A\s*-{3,}", "the head of a template file that the user imports"),
+    ("prompt.find_secrets", r"[A-Za-z_]+\d{0,2}", "a value of bounded length"),
+    (
+        "prompt.find_secrets",
+        r"(?:[^\n\\]|\\[\s\S]){0,200}?",
+        "the rest of a rule: it begins after the rule's own words",
+    ),
+    ("prompt.find_secrets", r"\d:[\s\S]{0,1000}?", "the rest of a rule: it begins after the rule's own words"),
+    ("settings.urls", "", "the address of a server, from the user's own settings"),
+    ("store.toml_edit", "", "the user's own config file"),
+    ("transport.key_masking", r"([?&;])", "the query of an address, which servers bound to some kilobytes"),
+]
+
+
+class TooSlowError(Exception):
+    """A search took more than its limit."""
+
+
+def import_modules() -> list[ModuleType]:
+    names = [info.name for info in pkgutil.walk_packages(aiml_cli.__path__, "aiml_cli.")]
+    return [importlib.import_module(name) for name in names if not name.endswith("__main__")]
+
+
+def find_compiled(value: Any, seen: set[int], depth: int = 4) -> Iterator[Pattern]:
+    """Yield the patterns in a value, its items and its attributes."""
+    if id(value) in seen or depth == 0:
+        return
+    seen.add(id(value))
+    if isinstance(value, re.Pattern):
+        yield value
+    inner: list[Any] = []
+    if isinstance(value, dict):
+        inner = [*value, *value.values()]
+    elif isinstance(value, list | tuple | set | frozenset):
+        inner = list(value)
+    elif str(getattr(value, "__module__", "")).startswith("aiml_cli"):
+        inner = [*getattr(value, "__dict__", {}).values(), *(getattr(value, "__defaults__", None) or ())]
+    for item in inner:
+        yield from find_compiled(item, seen, depth - 1)
+
+
+def find_written(module: ModuleType) -> Iterator[tuple[str, Any, int, str]]:
+    """Yield each expression in the source: the call, the value or None, its flags, and the method."""
+    tree = ast.parse(Path(module.__file__ or "").read_text("utf-8"))
+    compilers = {name: 0 for node in ast.walk(tree) if (name := find_compiler(node))}
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Call) and node.args and (is_compiling(node) or ast.unparse(node.func) in compilers):
+            flags = [argument for argument in node.args[1:] if ast.unparse(argument).startswith("re.")]
+            flags += [keyword.value for keyword in node.keywords if keyword.arg == "flags"]
+            method = node.func.attr if is_compiling(node) and isinstance(node.func, ast.Attribute) else "compile"
+            yield (
+                ast.unparse(node),
+                evaluate(node.args[0], module),
+                int(evaluate(flags[0], module) if flags else 0),
+                method,
+            )
+
+
+def is_compiling(node: ast.Call) -> bool:
+    function = node.func
+    return isinstance(function, ast.Attribute) and ast.unparse(function.value) == "re" and function.attr in COMPILING
+
+
+def find_compiler(node: ast.AST) -> str:
+    """Return the name of a function that compiles its own parameter, or ""."""
+    if not isinstance(node, ast.FunctionDef):
+        return ""
+    parameters = {argument.arg for argument in node.args.args}
+    calls = [call for call in ast.walk(node) if isinstance(call, ast.Call) and is_compiling(call) and call.args]
+    return node.name if any(ast.unparse(call.args[0]) in parameters for call in calls) else ""
+
+
+def evaluate(node: ast.expr, module: ModuleType) -> Any:
+    try:
+        return eval(compile(ast.Expression(node), "", "eval"), vars(module).copy())  # noqa: S307 - our own source
+    except NameError:
+        return None
+
+
+def find_used_methods(module: ModuleType) -> Iterator[tuple[tuple[Any, int], str]]:
+    """Yield each pattern that has a name, with a method that is called with a text."""
+    for node in ast.walk(ast.parse(Path(module.__file__ or "").read_text("utf-8"))):
+        if isinstance(node, ast.Attribute) and node.attr in COMPILING and isinstance(node.ctx, ast.Load):
+            owner = node.value.value if isinstance(node.value, ast.Subscript) else node.value
+            found = evaluate(owner, module) if isinstance(owner, ast.Name | ast.Attribute) else None
+            for pattern in find_compiled(found, set(), 2):
+                yield (pattern.pattern, pattern.flags), node.attr
+
+
+class Expression(NamedTuple):
+    """An expression: a module that has it, and the methods that are called; if that is not known, all of them."""
+
+    pattern: Pattern
+    module: str
+    methods: tuple[str, ...]
+
+
+def collect_expressions() -> tuple[list[Expression], list[str]]:
+    """Return all expressions, and the source of those that only exist while the program runs."""
+    places: dict[tuple[Any, int], str] = {}
+    methods: dict[tuple[Any, int], set[str]] = defaultdict(set)
+    dynamic = []
+    for module in import_modules():
+        name = module.__name__.removeprefix("aiml_cli.")
+        for pattern in find_compiled(list(vars(module).values()), set(), 6):
+            places.setdefault((pattern.pattern, pattern.flags), name)
+        for key, method in find_used_methods(module):
+            methods[key].add(method)
+        for source, value, flags, method in find_written(module):
+            if isinstance(value, str | bytes):
+                compiled = re.compile(value, flags)
+                places.setdefault((compiled.pattern, compiled.flags), name)
+                methods[compiled.pattern, compiled.flags] |= {method} - {"compile"}
+            elif value is None:
+                dynamic.append(f"{name}: {source}")
+                for text in find_texts(vars(module)):
+                    places.setdefault((text, flags | re.UNICODE), name)
+    expressions = [Expression(re.compile(*key), name, choose_methods(methods[key])) for key, name in places.items()]
+    return expressions, dynamic
+
+
+def find_texts(names: dict[str, Any]) -> Iterator[str]:
+    """Yield the texts of a module's tables that look like expressions: they may be compiled while the program runs."""
+    todo = [value for name, value in names.items() if name.lstrip("_").isupper()]
+    while todo:
+        value = todo.pop()
+        if isinstance(value, list | tuple | dict | set | frozenset):
+            todo += [*value, *(value.values() if isinstance(value, dict) else ())]
+        elif isinstance(value, str) and re.search(r"[*+?}]", value):
+            with suppress(re.error):
+                yield re.compile(value).pattern
+
+
+def choose_methods(used: set[str]) -> tuple[str, ...]:
+    """Return the methods to try: sub looks at every position, as search, split and findall do."""
+    if not used:
+        return ("sub", "match", "fullmatch")
+    return tuple({name if name in ("match", "fullmatch") else "sub": None for name in sorted(used)})
+
+
+def sample(items: Sequence[Any]) -> str:
+    """Return a short text that these parts of an expression match, or nearly."""
+    return "".join(sample_item(operation, argument) for operation, argument in items)
+
+
+def sample_item(operation: Any, argument: Any) -> str:
+    if operation is sre.LITERAL:
+        return chr(argument)
+    if operation in REPEATS:
+        return sample(argument[2]) * argument[0]
+    if operation is sre.IN:
+        return sample_class(argument)
+    if operation is sre.BRANCH:
+        return sample(argument[1][0])
+    if operation is sre.SUBPATTERN:
+        return sample(argument[3])
+    if operation is getattr(sre, "ATOMIC_GROUP", None):
+        return sample(argument)
+    return "a" if operation in (sre.ANY, sre.NOT_LITERAL) else ""
+
+
+def sample_class(members: Sequence[Any]) -> str:
+    chars = {sre.CATEGORY_DIGIT: "1", sre.CATEGORY_SPACE: " ", sre.CATEGORY_WORD: "a", sre.CATEGORY_NOT_SPACE: "a"}
+    operation, argument = members[0]
+    if operation is sre.NEGATE:
+        excluded = {argument for operation, argument in members if operation is sre.LITERAL}
+        return next(char for char in "a b1" if ord(char) not in excluded)
+    if operation is sre.CATEGORY:
+        return chars.get(argument, "-")
+    return chr(argument[0] if operation is sre.RANGE else argument)
+
+
+def find_repeats(items: Sequence[Any], before: str = "") -> Iterator[tuple[str, str]]:
+    """Yield a text that leads to each repetition, and what it repeats."""
+    for position, (operation, argument) in enumerate(items):
+        start = before + sample(items[:position])
+        inner: list[Sequence[Any]] = []
+        if operation in REPEATS:
+            yield start, sample(argument[2]) or "a"
+            inner = [argument[2]]
+        elif operation is sre.BRANCH:
+            inner = argument[1]
+        elif operation is sre.SUBPATTERN:
+            inner = [argument[3]]
+        elif operation in (sre.ASSERT, sre.ASSERT_NOT):
+            inner = [argument[1]]
+        elif operation is getattr(sre, "ATOMIC_GROUP", None):
+            inner = [argument]
+        for part in inner:
+            yield from find_repeats(part, start)
+
+
+def build_texts(pattern: Pattern) -> Iterator[tuple[str, str, str]]:
+    """Yield texts that are made to slow a search down: a start, a unit to repeat, and an end; likely ones first."""
+    repeats = list(find_repeats(sre_parser.parse(pattern.pattern, pattern.flags)))
+    starts = dict.fromkeys(["", *(start for start, _ in repeats)])
+    units = dict.fromkeys(unit for pair in repeats for unit in pair if unit)
+    texts = [*product(starts, units, ENDS), *product(starts, UNITS, ENDS)]
+    yield from dict.fromkeys([*((start, unit, end) for start, unit in repeats for end in ENDS), *texts])
+
+
+def measure(pattern: Pattern, text: tuple[str, str, str], length: int, method: str) -> float:
+    """Return the CPU time of a search; raise TooSlowError if it takes more than a second."""
+    start, unit, end = text
+    whole: Any = start + unit * (length // len(unit)) + end
+    if isinstance(pattern.pattern, bytes):
+        whole = whole.encode()
+    began = process_time()
+    signal.setitimer(signal.ITIMER_VIRTUAL, LIMIT_SECONDS)
+    try:
+        getattr(pattern, method)(*([whole[:0]] if method == "sub" else []), whole)
+    finally:
+        signal.setitimer(signal.ITIMER_VIRTUAL, 0)
+    return process_time() - began
+
+
+def find_growth(pattern: Pattern, methods: Sequence[str]) -> str:
+    """Return a text and a method whose time grows more than linearly, or ""."""
+    began = process_time()
+    for text, method in product(build_texts(pattern), methods):
+        if process_time() - began > BUDGET_SECONDS:
+            break
+        try:
+            short = measure(pattern, text, SHORT, method)
+            if short < SCREEN_SECONDS:
+                continue
+            long = min(measure(pattern, text, LONG, method) for _ in range(2))
+            if long <= max(MAX_SECONDS, MAX_RATIO * short):
+                continue
+            growth = f"{long / short:.0f} times the time for ten times the text"
+        except TooSlowError:
+            growth = f"more than {LIMIT_SECONDS} s"
+        return f"{method} of {text!r}: {growth}"
+    return ""
+
+
+@pytest.fixture
+def limit() -> Iterator[None]:
+    """Raise TooSlowError in a search that exceeds its CPU time; the module re looks for signals while it searches."""
+
+    def fail(_number: int, _frame: FrameType | None) -> None:
+        raise TooSlowError
+
+    before = signal.signal(signal.SIGVTALRM, fail)
+    yield
+    signal.signal(signal.SIGVTALRM, before)
+
+
+EXPRESSIONS, UNKNOWN = collect_expressions()
+
+
+def test_each_expression_in_the_source_is_tried_or_has_a_reason() -> None:
+    assert len(EXPRESSIONS) > 50
+    assert [source for source in UNKNOWN if source.partition(":")[0] not in DYNAMIC] == []
+
+
+@pytest.mark.promise("linear")
+@pytest.mark.usefixtures("limit")
+@pytest.mark.parametrize("module", sorted({expression.module for expression in EXPRESSIONS}))
+def test_no_expression_grows_more_than_linearly(module: str) -> None:
+    own = [each for each in EXPRESSIONS if each.module == module and not is_known(each)]
+    slow = {each.pattern.pattern: growth for each in own if (growth := find_growth(each.pattern, each.methods))}
+    assert slow == {}
+
+
+def is_known(expression: Expression) -> bool:
+    text = expression.pattern.pattern
+    return any(expression.module == module and str(text).startswith(start) for module, start, _ in KNOWN)
+
+
+@pytest.mark.usefixtures("limit")
+@pytest.mark.parametrize(
+    "expression",
+    [
+        r"\s*```[^\n`]*\n(.*?)\s*```\s*",
+        r"(a+)+$",
+        r"x[ab]*a*b*$",
+        r"(?:no_)*key=(\w+\s*)*;",
+        r"<(.*?)>",
+        rb"\d+\s*\d+x",
+    ],
+)
+def test_an_expression_that_grows_is_found(expression: Any) -> None:
+    assert find_growth(re.compile(expression, re.DOTALL), ("sub", "fullmatch"))
+
+
+def test_the_package_is_the_one_under_test() -> None:
+    assert Path(aiml_cli.__file__ or "").parent == ROOT / "aiml_cli"
