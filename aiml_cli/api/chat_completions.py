@@ -1,8 +1,8 @@
 """Build the request body of POST /v1/chat/completions, and parse its stream and its JSON answer."""
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from aiml_cli.api.error_response import parse_error
 from aiml_cli.api.finish_reasons import choose_worse
@@ -25,8 +25,10 @@ from aiml_cli.api.stream_events import (
     ResponseStarted,
     TextDelta,
 )
-from aiml_cli.api.tool_call_assembler import ToolCallAssembler
 from aiml_cli.settings.options import Options
+
+if TYPE_CHECKING:
+    from aiml_cli.api.tool_calls import ToolCallAssembler
 
 NAME = "chat"
 PATH = "/chat/completions"
@@ -98,8 +100,17 @@ class _ChoiceState:
 
     def __init__(self) -> None:
         self.text, self.reasoning, self.refusal = PartialText(), PartialText(), PartialText()
-        self.calls = ToolCallAssembler()
         self.has_media = False
+        self._calls: ToolCallAssembler | None = None
+
+    def feed_calls(self, delta: dict[str, Any], index: int, *, is_whole: bool = False) -> Sequence[Event]:
+        """Return the pieces of tool calls in a delta or a message."""
+        if not (delta.get("tool_calls") or delta.get("function_call")):
+            return ()
+        from aiml_cli.api.tool_calls import ToolCallAssembler  # few answers call tools
+
+        self._calls = self._calls or ToolCallAssembler()
+        return self._calls.feed(delta, index, is_whole=is_whole)
 
     def add(self, event: Event) -> None:
         """Note a piece."""
@@ -183,8 +194,7 @@ class _ChunkParser:
         for event in _parse_message(delta, index):
             state.add(event)
             batch.append(event)
-        if delta.get("tool_calls") or delta.get("function_call"):
-            batch.extend(state.calls.feed(delta, index))
+        batch.extend(state.feed_calls(delta, index))
         if delta.get("annotations"):
             batch.extend(self._sources.add_annotations(as_list(delta["annotations"]), index))
 
@@ -199,7 +209,7 @@ class _ChunkParser:
             batch += [delta(rest, index)] if (rest := part.complete(total.read())) else []
         batch += [] if state.has_media else media
         state.has_media = state.has_media or whole.has_media
-        batch += state.calls.feed(message, index, is_whole=True)
+        batch += state.feed_calls(message, index, is_whole=True)
         batch += self._sources.add_annotations(as_list(message.get("annotations")), index)
 
 

@@ -4,7 +4,15 @@ from collections.abc import Iterator, Sequence
 from enum import IntEnum
 from typing import Any, NamedTuple
 
-from aiml_cli.api.json_values import MalformedError
+from aiml_cli.api.json_values import (
+    MalformedError,
+    as_dict,
+    as_list,
+    as_str,
+    require_dict,
+    require_list,
+    require_str,
+)
 from aiml_cli.api.partial_text import PartialText
 from aiml_cli.api.stream_events import ReasoningDelta, RefusalDelta, TextDelta
 
@@ -350,3 +358,27 @@ def _add(delta: TextClass, part: _Part, text: str) -> Delta:
 
 def _build_delta(delta: TextClass, text: str, part: _Part) -> Delta:
     return ReasoningDelta(text, part=part.paragraph) if delta is ReasoningDelta else delta(text)
+
+
+def parse_parts(item: dict[str, Any]) -> Iterator[WholePart]:
+    """Yield the texts of a message, or those of reasoning: its summary or, where that is empty, its content."""
+    if item.get("type") == "reasoning":
+        name = "summary" if as_list(item.get("summary")) else "content"
+        for number, value in enumerate(as_list(item.get(name))):
+            part = {"text": value} if isinstance(value, str) else as_dict(value)
+            yield WholePart(ReasoningDelta, as_str(part.get("text")), (name, number))
+    elif item.get("type") == "message":
+        content = item.get("content")
+        for number, value in enumerate([content] if isinstance(content, str) else require_list(content)):
+            yield from parse_part({"text": value} if isinstance(value, str) else require_dict(value), number)
+
+
+def parse_part(part: dict[str, Any], number: int | None) -> Iterator[WholePart]:
+    """Yield the text, the refusal or the reasoning of a part of a message or of reasoning."""
+    name = ("content", number or 0)
+    if part.get("refusal"):
+        yield WholePart(RefusalDelta, require_str(part["refusal"]), name)
+    if "reasoning" in as_str(part.get("type")) or part.get("type") == "summary_text":
+        yield WholePart(ReasoningDelta, as_str(part.get("text")), name)
+    elif part.get("text"):
+        yield WholePart(TextDelta, require_str(part["text"]), name, part.get("logprobs"))

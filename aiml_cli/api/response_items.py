@@ -11,11 +11,7 @@ from aiml_cli.api.json_values import (
     as_list,
     as_number,
     as_str,
-    require_dict,
-    require_list,
-    require_str,
 )
-from aiml_cli.api.output_merger import WholePart
 from aiml_cli.api.stream_events import (
     AudioDelta,
     Citation,
@@ -23,38 +19,11 @@ from aiml_cli.api.stream_events import (
     CitedSource,
     GeneratedImage,
     Notice,
-    ReasoningDelta,
-    RefusalDelta,
-    TextDelta,
     TokenLogprob,
     Usage,
 )
 
 FILE_TYPES = ("file_citation", "container_file_citation", "file_path")
-
-
-def parse_parts(item: dict[str, Any]) -> Iterator[WholePart]:
-    """Yield the texts of a message, or those of reasoning: its summary or, where that is empty, its content."""
-    if item.get("type") == "reasoning":
-        name = "summary" if as_list(item.get("summary")) else "content"
-        for number, value in enumerate(as_list(item.get(name))):
-            part = {"text": value} if isinstance(value, str) else as_dict(value)
-            yield WholePart(ReasoningDelta, as_str(part.get("text")), (name, number))
-    elif item.get("type") == "message":
-        content = item.get("content")
-        for number, value in enumerate([content] if isinstance(content, str) else require_list(content)):
-            yield from parse_part({"text": value} if isinstance(value, str) else require_dict(value), number)
-
-
-def parse_part(part: dict[str, Any], number: int | None) -> Iterator[WholePart]:
-    """Yield the text, the refusal or the reasoning of a part of a message or of reasoning."""
-    name = ("content", number or 0)
-    if part.get("refusal"):
-        yield WholePart(RefusalDelta, require_str(part["refusal"]), name)
-    if "reasoning" in as_str(part.get("type")) or part.get("type") == "summary_text":
-        yield WholePart(ReasoningDelta, as_str(part.get("text")), name)
-    elif part.get("text"):
-        yield WholePart(TextDelta, require_str(part["text"]), name, part.get("logprobs"))
 
 
 def parse_audio(item: dict[str, Any]) -> Iterator[AudioDelta]:

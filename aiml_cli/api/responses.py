@@ -5,7 +5,6 @@ from dataclasses import replace
 from typing import Any
 
 from aiml_cli.api import response_items, tool_formats
-from aiml_cli.api.call_merger import CallMerger
 from aiml_cli.api.error_response import parse_error
 from aiml_cli.api.finish_reasons import choose_worse
 from aiml_cli.api.json_values import (
@@ -20,11 +19,10 @@ from aiml_cli.api.json_values import (
 )
 from aiml_cli.api.message_conversion import to_input_items
 from aiml_cli.api.messages import Conversation
-from aiml_cli.api.output_merger import MAX_ITEMS, Addition, OutputMerger, Position, WholePart
+from aiml_cli.api.output_merger import MAX_ITEMS, Addition, OutputMerger, Position, WholePart, parse_part, parse_parts
 from aiml_cli.api.request_body import apply_options, apply_overrides
-from aiml_cli.api.response_items import SourceCollector, parse_part, parse_parts, parse_tool_item, parse_usage
+from aiml_cli.api.response_items import SourceCollector, parse_tool_item, parse_usage
 from aiml_cli.api.sse import SseEvent, collect_events, parse_sse_events
-from aiml_cli.api.tool_call_assembler import to_arguments
 from aiml_cli.api.stream_events import (
     AudioDelta,
     ErrorEvent,
@@ -37,6 +35,7 @@ from aiml_cli.api.stream_events import (
     ResponseStarted,
     TextDelta,
 )
+from aiml_cli.api.tool_calls import CallMerger, to_arguments
 from aiml_cli.settings.options import Options
 
 NAME = "responses"

@@ -12,11 +12,9 @@ from typing import NamedTuple
 from aiml_cli.api.messages import Conversation
 from aiml_cli.batch.progress import DRAW_INTERVAL_S, Progress, start_progress
 from aiml_cli.batch.rate_limit import RateLimiter
-from aiml_cli.batch.results import ResultWriter, format_result
-from aiml_cli.batch.resume_file import ResumeFile
-from aiml_cli.batch.row_shards import Shard
+from aiml_cli.batch.results import ResultWriter, ResumeFile, format_result
 from aiml_cli.batch.row_worker import RowWorkers, RunContext
-from aiml_cli.batch.rows import Row, Rows
+from aiml_cli.batch.rows import Row, Rows, Shard
 from aiml_cli.batch.run_summary import CostTracker, RunStats
 from aiml_cli.core.budget import Budget
 from aiml_cli.core.chat_request import ChatRequest

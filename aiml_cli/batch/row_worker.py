@@ -11,8 +11,7 @@ from typing import Any, NamedTuple
 from aiml_cli.api.answer import Answer
 from aiml_cli.api.messages import Conversation
 from aiml_cli.api.request_body import encode_body
-from aiml_cli.batch.circuit_breaker import CircuitBreaker
-from aiml_cli.batch.rate_limit import RateLimiter
+from aiml_cli.batch.rate_limit import CircuitBreaker, RateLimiter
 from aiml_cli.batch.results import ResultWriter
 from aiml_cli.batch.rows import Row
 from aiml_cli.batch.run_summary import CostTracker, RunStats, cost_at_most

@@ -80,9 +80,9 @@ def _ask(endpoint: str, words: list[str], flags: Flags) -> Task:
 
         argument_errors.check_output_flag(words, flags)
     if "save" in flags:
-        from aiml_cli.cli.commands import template_save  # once for each template
+        from aiml_cli.cli.commands import templates  # once for each template
 
-        return lambda: template_save.save_as_template(endpoint, words, flags)
+        return lambda: templates.save_as_template(endpoint, words, flags)
     if starts_repl(words, flags):
         from aiml_cli.cli.repl import loop  # the line editor takes a tenth of a second
 

@@ -5,12 +5,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from aiml_cli.api.audio_builder import SpokenAudio
-from aiml_cli.api.completion_builder import (
-    Choice,
-    Completion,
-    CompletionBuilder,
-    ToolCall,
-)
+from aiml_cli.api.completion_builder import Choice, Completion, CompletionBuilder, ToolCall
 from aiml_cli.api.stream_events import (
     AudioDelta,
     Citation,

@@ -5,7 +5,7 @@ import json
 import pytest
 
 from aiml_cli.api.completion_builder import CompletionBuilder, ToolCall
-from aiml_cli.api.tool_call_assembler import ToolCallAssembler
+from aiml_cli.api.tool_calls import ToolCallAssembler
 
 ROME = ToolCall("a", "look", '{"at":"Rome"}')
 OSLO = ToolCall("b", "look", '{"at":"Oslo"}')

@@ -13,7 +13,7 @@ import pytest
 from support.loopback import HELLO, Loopback
 from support.paths import ROOT
 
-from aiml_cli.batch.row_shards import parse_shard
+from aiml_cli.batch.rows import parse_shard
 from aiml_cli.errors import UsageError
 
 SLURM = {"SLURM_ARRAY_TASK_ID": "7", "SLURM_ARRAY_TASK_MIN": "3", "SLURM_ARRAY_TASK_COUNT": "4"}

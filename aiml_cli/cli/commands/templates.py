@@ -1,21 +1,101 @@
-"""Run `aiml config templates`: list the templates, or show one."""
+"""Show the templates, and save words and flags as one."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
-from aiml_cli.core.template_fill import RESERVED_NAMES, list_variables
+from aiml_cli.core.template_fill import (
+    RESERVED_NAMES,
+    TEMPLATE_FLAGS,
+    collect_typed,
+    escape_braces,
+    list_variables,
+    read_params,
+)
 from aiml_cli.errors import UsageError
 from aiml_cli.output.table import Column, format_table, format_tsv, table_width
-from aiml_cli.settings.resolve import Flags
+from aiml_cli.prompt import stdin
+from aiml_cli.prompt.decode_text import decode_text
+from aiml_cli.prompt.file_sources import read_at_file
+from aiml_cli.schema.load import load_schema
+from aiml_cli.schema.shorthand import is_shorthand
+from aiml_cli.settings.options import ROWS, Option
+from aiml_cli.settings.resolve import Flags, RawValue, parse_value
+from aiml_cli.settings.value_types import is_json_text
 from aiml_cli.store import template_files
+from aiml_cli.store.config_file import to_toml_value
 from aiml_cli.store.template_files import Template
 from aiml_cli.system.atomic_write import decode_utf8
+from aiml_cli.system.questions import make_replace_prompt
 from aiml_cli.system.stdio import print_err, print_out
 from aiml_cli.system.terminal import is_terminal
 
 _FIELDS = ("name", "prompt", "variables")
 _COLUMNS = (Column("NAME", 0), Column("PROMPT", 2, min_width=16), Column("VARIABLES", 1, min_width=12))
+
+
+def save_as_template(endpoint: str, words: Sequence[str], flags: Flags) -> int:
+    """Save a template of the words and flags, based on the one of -t, and send nothing."""
+    name = parse_value(ROWS["save"], flags["save"])
+    template_files.template_path(name)
+    base = None
+    if "template" in flags:
+        base = template_files.load_template(parse_value(ROWS["template"], flags["template"]))
+    typed, rest = collect_typed(words, flags)
+    typed = _read_prompt() if typed in ("", "-") and stdin.has_stdin() and "no_stdin" not in flags else typed
+    settings = _convert_settings(endpoint, rest)
+    old = {key: to_toml_value(parse_value(ROWS[key], raw)) for key, raw in base.settings.items()} if base else {}
+    table = {
+        "prompt": typed or (base.prompt if base else ""),
+        "defaults": {**(base.defaults if base else {}), **read_params(flags)[0]},
+        "settings": {**old, **settings},
+    }
+    if not any(table.values()):
+        hint = "a template is made of words and flags: aiml chat --save NAME WORDS"
+        raise UsageError("there is nothing to save", hint)
+    path = template_files.save_template(name, table, make_replace_prompt("yes" in flags))
+    if "quiet" not in flags:
+        _report(path, name, table, [ROWS[flag].flag for flag in rest if flag not in settings])
+    return 0
+
+
+def _read_prompt() -> str:
+    """Read the prompt from standard input."""
+    return decode_text(stdin.read_stdin(lambda text: print_err(f"aiml: {text}")), "standard input")[0].rstrip("\n")
+
+
+def _convert_settings(endpoint: str, flags: Flags) -> dict[str, Any]:
+    """Return the settings of the flags that a template can hold, as TOML values."""
+    settings: dict[str, Any] = {"format": "json"} if "json" in flags else {}
+    for name, raw in flags.items():
+        if not (row := ROWS[name]).template:
+            continue
+        texts = tuple(_read_file(row, text) for text in raw.texts)
+        value = to_toml_value(parse_value(row, RawValue(texts, raw.source_name), endpoint))
+        if not template_files.explain_refusal(name, value):
+            settings[name] = value
+    return settings
+
+
+def _read_file(row: Option[Any], text: str) -> str:
+    """Return the text of the file that a value names, or the value; a template names no files."""
+    if row.name == "schema" and not (is_json_text(text) or is_shorthand(text)):
+        return json.dumps(load_schema(text).schema, ensure_ascii=False)
+    if row.name == "system" and text.startswith("@"):
+        return escape_braces(read_at_file(text))
+    return text
+
+
+def _report(path: Path, name: str, table: Mapping[str, Any], left_out: Sequence[str]) -> None:
+    """Print where the template is, its variables, and the flags that are not in it."""
+    print_err(f"aiml: saved as {path}; use it with -t {name}; nothing was sent")
+    texts = (table["prompt"], str(table["settings"].get("system", "")))
+    variables = dict.fromkeys(variable for text in texts for variable in list_variables(text))
+    if own := [variable for variable in variables if variable not in RESERVED_NAMES]:
+        print_err(f"aiml: its variables: {', '.join(own)}")
+    if flags := [flag for flag in left_out if flag.lstrip("-") not in TEMPLATE_FLAGS and flag != "--json"]:
+        print_err(f"aiml: not in it, for it is said with each call: {', '.join(flags)}")
 
 
 def show_templates(words: Sequence[str], flags: Flags) -> int:
