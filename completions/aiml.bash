@@ -29,7 +29,7 @@ _aiml_knows() {
             commands='' flags='--profile --base-url --timeout --ca-bundle --record --replay --json --help -h' takes='--profile --base-url --timeout --ca-bundle --record --replay' may=''
             ;;
         'aiml config get')
-            commands='' flags='--help -h' takes='' may=''
+            commands='' flags='--profile --help -h' takes=--profile may=''
             ;;
         'aiml config set')
             commands='' flags='--profile --help -h' takes=--profile may=''
@@ -118,7 +118,7 @@ _aiml_values() {
         'aiml chat --as' | 'aiml respond --as')
             _aiml_offer curl python javascript httpie json
             ;;
-        'aiml chat --profile' | 'aiml respond --profile' | 'aiml models --profile' | 'aiml usage --profile' | 'aiml config show --profile' | 'aiml config set --profile' | 'aiml config unset --profile' | 'aiml config check --profile')
+        'aiml chat --profile' | 'aiml respond --profile' | 'aiml models --profile' | 'aiml usage --profile' | 'aiml config show --profile' | 'aiml config get --profile' | 'aiml config set --profile' | 'aiml config unset --profile' | 'aiml config check --profile')
             _aiml_stored_profiles
             ;;
         'aiml respond --reasoning-summary')

@@ -28,6 +28,8 @@ function __aiml_takes
             printf '%s\n' --port
         case 'aiml config show'
             printf '%s\n' --profile --base-url --timeout --ca-bundle --record --replay
+        case 'aiml config get'
+            printf '%s\n' --profile
         case 'aiml config set'
             printf '%s\n' --profile
         case 'aiml config unset'
@@ -600,6 +602,7 @@ complete -c aiml -n '__aiml_at "aiml config show"' -l replay -r -F -d 'Answer fr
 complete -c aiml -n '__aiml_at "aiml config show"' -l json -d 'Short for --format json.'
 complete -c aiml -n '__aiml_at "aiml config show"' -l help -d 'Show this message and exit.'
 complete -c aiml -n '__aiml_at "aiml config show"' -s h -d 'Show this message and exit.'
+complete -c aiml -n '__aiml_at "aiml config get"' -l profile -x -a '(__aiml_stored_profiles)' -d 'With the settings of this profile.'
 complete -c aiml -n '__aiml_at "aiml config get"' -l help -d 'Show this message and exit.'
 complete -c aiml -n '__aiml_at "aiml config get"' -s h -d 'Show this message and exit.'
 complete -c aiml -n '__aiml_at "aiml config get" 0' -a '(__aiml_settings)'

@@ -147,7 +147,7 @@ _aiml_chat() {
     '(--dry-run)--dry-run[Show the request as JSON and send nothing.]' \
     '(--as)--as=[Print a program for the request and send nothing.]:value:(curl python javascript httpie json)' \
     '(--profile)--profile=[Use the settings of this profile.]:NAME:_aiml_stored_profiles' \
-    '(--base-url)--base-url=[The API'\''s address. \[default: https://api.aimlapi.com/v1\]]:TEXT: ' \
+    '(--base-url)--base-url=[The API'\''s address. \[default: https://api.aimlapi.com/v1\]]:URL: ' \
     '(--demo)--demo[Ask the embedded server, which is no model.]' \
     '(--timeout)--timeout=[Seconds to wait without a byte. \[default: 120\]]:NUMBER: ' \
     '(--retries)--retries=[How often to try again before the first word. \[default: 2\]]:N: ' \
@@ -275,7 +275,7 @@ _aiml_respond() {
     '(--dry-run)--dry-run[Show the request as JSON and send nothing.]' \
     '(--as)--as=[Print a program for the request and send nothing.]:value:(curl python javascript httpie json)' \
     '(--profile)--profile=[Use the settings of this profile.]:NAME:_aiml_stored_profiles' \
-    '(--base-url)--base-url=[The API'\''s address. \[default: https://api.aimlapi.com/v1\]]:TEXT: ' \
+    '(--base-url)--base-url=[The API'\''s address. \[default: https://api.aimlapi.com/v1\]]:URL: ' \
     '(--demo)--demo[Ask the embedded server, which is no model.]' \
     '(--timeout)--timeout=[Seconds to wait without a byte. \[default: 120\]]:NUMBER: ' \
     '(--retries)--retries=[How often to try again before the first word. \[default: 2\]]:N: ' \
@@ -290,7 +290,7 @@ _aiml_respond() {
 _aiml_models() {
   _arguments -s -S \
     '(--profile)--profile=[Use the settings of this profile.]:NAME:_aiml_stored_profiles' \
-    '(--base-url)--base-url=[The API'\''s address. \[default: https://api.aimlapi.com/v1\]]:TEXT: ' \
+    '(--base-url)--base-url=[The API'\''s address. \[default: https://api.aimlapi.com/v1\]]:URL: ' \
     '(--timeout)--timeout=[Seconds to wait without a byte. \[default: 120\]]:NUMBER: ' \
     '(--ca-bundle)--ca-bundle=[A file of certificates to trust.]:PATH:_files' \
     '(--record)--record=[Add the exchange to a file that --replay reads; without the key.]:PATH:_files' \
@@ -313,7 +313,7 @@ _aiml_usage() {
     '(--by)--by=[Show what this machine spent, by model or day, and ask nobody.]:value:(model day)' \
     '(--period)--period=[How far back to look; all with --by only. \[default: 7d\]]:value:(24h 7d 30d all)' \
     '(--profile)--profile=[Use the settings of this profile.]:NAME:_aiml_stored_profiles' \
-    '(--base-url)--base-url=[The API'\''s address. \[default: https://api.aimlapi.com/v1\]]:TEXT: ' \
+    '(--base-url)--base-url=[The API'\''s address. \[default: https://api.aimlapi.com/v1\]]:URL: ' \
     '(--timeout)--timeout=[Seconds to wait without a byte. \[default: 120\]]:NUMBER: ' \
     '(--ca-bundle)--ca-bundle=[A file of certificates to trust.]:PATH:_files' \
     '(--record)--record=[Add the exchange to a file that --replay reads; without the key.]:PATH:_files' \
@@ -384,7 +384,7 @@ _aiml_config() {
 _aiml_config_show() {
   _arguments -s -S \
     '(--profile)--profile=[Use the settings of this profile.]:NAME:_aiml_stored_profiles' \
-    '(--base-url)--base-url=[The API'\''s address. \[default: https://api.aimlapi.com/v1\]]:TEXT: ' \
+    '(--base-url)--base-url=[The API'\''s address. \[default: https://api.aimlapi.com/v1\]]:URL: ' \
     '(--timeout)--timeout=[Seconds to wait without a byte. \[default: 120\]]:NUMBER: ' \
     '(--ca-bundle)--ca-bundle=[A file of certificates to trust.]:PATH:_files' \
     '(--record)--record=[Add the exchange to a file that --replay reads; without the key.]:PATH:_files' \
@@ -397,6 +397,7 @@ _aiml_config_show() {
 
 _aiml_config_get() {
   _arguments -s -S \
+    '(--profile)--profile=[With the settings of this profile.]:NAME:_aiml_stored_profiles' \
     '(- *)--help[Show this message and exit.]' \
     '(- *)-h[Show this message and exit.]' \
     '1:setting:_aiml_settings'
@@ -437,7 +438,7 @@ _aiml_config_key() {
   _arguments -s -S \
     '(--remove)--remove[Remove the stored key.]' \
     '(--stdin)--stdin[Read the key from standard input.]' \
-    '(--base-url)--base-url=[The server that the key is for.]:TEXT: ' \
+    '(--base-url)--base-url=[The server that the key is for.]:URL: ' \
     '(- *)--help[Show this message and exit.]' \
     '(- *)-h[Show this message and exit.]' \
     '*:word: '
@@ -446,7 +447,7 @@ _aiml_config_key() {
 _aiml_config_check() {
   _arguments -s -S \
     '(--profile)--profile=[Use the settings of this profile.]:NAME:_aiml_stored_profiles' \
-    '(--base-url)--base-url=[The API'\''s address. \[default: https://api.aimlapi.com/v1\]]:TEXT: ' \
+    '(--base-url)--base-url=[The API'\''s address. \[default: https://api.aimlapi.com/v1\]]:URL: ' \
     '(--timeout)--timeout=[Seconds to wait without a byte. \[default: 120\]]:NUMBER: ' \
     '(--ca-bundle)--ca-bundle=[A file of certificates to trust.]:PATH:_files' \
     '(--record)--record=[Add the exchange to a file that --replay reads; without the key.]:PATH:_files' \
