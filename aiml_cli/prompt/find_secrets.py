@@ -340,7 +340,8 @@ def _compile(rule: Rule, marker: str) -> "re.Pattern[str]":
     # The literal comes first, which the engine searches fast; only then is what precedes it looked at.
     prefix = re.escape(marker)
     if rule.judge is _judge_token and "(?P<value>" not in rule.rest:
-        return re.compile(f"{prefix}(?<![A-Za-z0-9]{prefix})(?P<value>{rule.rest})")
+        # A word may not end right before it, nor with a hyphen between: so it would be a piece of longer base64.
+        return re.compile(rf"{prefix}(?<!\w{prefix})(?<![\w-]-{prefix})(?P<value>{rule.rest})")
     return re.compile(f"{prefix}{rule.rest}")
 
 
