@@ -1,6 +1,7 @@
 """`-x`: a code block of the answer and nothing else, on both endpoints, in a pipe and on a terminal."""
 
 from pathlib import Path
+from time import process_time
 
 import pytest
 from hypothesis import example, given
@@ -200,3 +201,35 @@ def test_a_conversation_in_turns_has_other_words_for_it(server: Loopback) -> Non
     assert console.wait_for_exit() == 2
     assert "/copy N" in console.read_text()
     assert server.connections == 0
+
+
+@pytest.mark.promise("linear")
+@pytest.mark.parametrize("head", ["```py\n", "```\n```\n", "```\n```\n> ", ""])
+@pytest.mark.parametrize(
+    "unit",
+    [
+        " ",
+        "\n",
+        "\t",
+        "`",
+        "```\n",
+        "> ",
+        "- ",
+        "- a\n",
+        "[",
+        "[a\n",
+        "[a]: b\n",
+        "\\",
+        "    a\n\n",
+        "* ",
+        "<!--\n",
+        "#",
+    ],
+)
+def test_blocks_are_found_in_time_that_grows_with_the_text(head: str, unit: str) -> None:
+    seconds = []
+    for length in (10_000, 100_000):
+        start = process_time()
+        find_blocks(head + unit * (length // len(unit)))
+        seconds.append(process_time() - start)
+    assert seconds[1] < max(40 * seconds[0], 0.5)
