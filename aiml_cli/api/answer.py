@@ -5,7 +5,6 @@ from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
 from aiml_cli.api.completion_builder import LENGTH_REACHED, STREAM_CUT, Completion
-from aiml_cli.api.error_response import error_from_event
 from aiml_cli.api.finish_reasons import Ending
 from aiml_cli.api.json_values import as_amount
 from aiml_cli.errors import AimlError, IncompleteAnswer, ServerError
@@ -88,6 +87,8 @@ def error_from_completion(
     `cancelling` one that was cancelled too.
     """
     if completion.reported_error:
+        from aiml_cli.api.error_response import error_from_event  # few answers report one
+
         return error_from_event(completion.reported_error)
     expected = ("queued", "in_progress", "cancelled") if cancelling else ("queued", "in_progress") if background else ()
     is_accepted = completion.status in expected or (allow_cut and completion.hit_length_limit)

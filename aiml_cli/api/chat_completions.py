@@ -4,7 +4,6 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from aiml_cli.api.error_response import parse_error
 from aiml_cli.api.finish_reasons import choose_worse
 from aiml_cli.api.json_values import as_dict, as_list, as_number, as_str, require_dict, require_list, require_str
 from aiml_cli.api.message_conversion import to_chat_messages
@@ -12,7 +11,7 @@ from aiml_cli.api.messages import Conversation
 from aiml_cli.api.partial_text import PartialText
 from aiml_cli.api.request_body import apply_options, apply_overrides
 from aiml_cli.api.response_items import SourceCollector, parse_images, parse_logprobs, parse_usage
-from aiml_cli.api.sse import SseEvent, collect_events, parse_sse_events
+from aiml_cli.api.sse import SseEvent, collect_events, find_error, parse_sse_events
 from aiml_cli.api.stream_events import (
     AudioDelta,
     ErrorEvent,
@@ -33,6 +32,9 @@ if TYPE_CHECKING:
 NAME = "chat"
 PATH = "/chat/completions"
 MAX_CHOICES = 128  # where one was asked for
+# What few chunks have, and few choices.
+_RARE_IN_CHUNK = frozenset({"usage", "meta", "citations", "search_results", "error"})
+_RARE_IN_CHOICE = frozenset({"message", "usage", "error", "is_complete"})
 
 
 def build_body(conversation: Conversation, options: Options) -> dict[str, Any]:
@@ -71,7 +73,7 @@ def parse_stream(stream: Iterable[list[SseEvent]], choice_count: int = 1) -> Ite
 def parse_json(answer: Any, choice_count: int = 1) -> EventBatch:
     """Return the events of a JSON answer; `choice_count` choices were asked for."""
     choices = answer.get("choices") if isinstance(answer, dict) else None
-    if not choices and (error := parse_error(answer)):
+    if not choices and (error := find_error(answer)):
         return [error]
     if not choices or not isinstance(choices, list):
         return [ErrorEvent("the server's answer is no chat completion: it holds no choices")]
@@ -132,21 +134,26 @@ class _ChunkParser:
         self._choices: dict[int, _ChoiceState] = {}
         self._indexes = _ChoiceIndexes(choice_count)
         self._started = ResponseStarted()
+        self._not_started = frozenset({"id", "model", "created"})
         self._sources = SourceCollector()
 
     def feed(self, name: str, chunk: dict[str, Any], batch: EventBatch) -> None:
         """Add the events of a chunk to the batch."""
         choices = chunk.get("choices")
-        if None in self._started:
+        if not self._not_started.isdisjoint(chunk):
             self._start(chunk, batch)
-        if choices:
+        if type(choices) is list and len(choices) == 1 and self._indexes.is_latest(choices[0]):  # the fast path
+            self._feed_choice(choices[0], self._indexes.latest or 0, batch)
+        elif choices:
             self._feed_choices(require_list(choices), batch)
+        if choices and _RARE_IN_CHUNK.isdisjoint(chunk) and not name:
+            return
         if "usage" in chunk or "meta" in chunk:
             batch.extend(parse_usage(chunk))
         if "citations" in chunk or "search_results" in chunk:
             batch.extend(self._sources.add_lists(chunk))
         if chunk.get("error") or name.casefold() == "error" or not (choices or name):
-            error = parse_error(chunk) or (parse_error({"error": chunk}) if name else None)
+            error = find_error(chunk) or (find_error({"error": chunk}) if name else None)
             batch.extend([error] if error else [])
 
     def _start(self, chunk: dict[str, Any], batch: EventBatch) -> None:
@@ -157,6 +164,9 @@ class _ChunkParser:
         new = ResponseStarted(response_id, model, created)
         if new != old:
             self._started = new
+            self._not_started = frozenset(
+                name for name, value in zip(("id", "model", "created"), new, strict=True) if value is None
+            )
             batch.append(new)
 
     def _feed_choices(self, choices: list[Any], batch: EventBatch) -> None:
@@ -170,10 +180,12 @@ class _ChunkParser:
         state = self._choices.get(index) or self._choices.setdefault(index, _ChoiceState())
         if delta := choice.get("delta"):
             self._feed_delta(require_dict(delta), state, index, batch)
-        if message := choice.get("message"):
-            self._feed_message(require_dict(message), state, index, batch)
         if choice.get("logprobs"):
             batch.extend(parse_logprobs(choice["logprobs"], index))
+        if not choice.get("finish_reason") and _RARE_IN_CHOICE.isdisjoint(choice):
+            return
+        if message := choice.get("message"):
+            self._feed_message(require_dict(message), state, index, batch)
         if choice.get("usage"):
             batch.extend(parse_usage(choice))
         reason = as_str(choice.get("finish_reason"))
@@ -182,7 +194,7 @@ class _ChunkParser:
             native = as_str(choice.get("native_finish_reason"))
             batch.append(Finished(choose_worse(native, reason) if native else reason, index))
         if choice.get("error"):
-            batch.extend([error] if (error := parse_error({"error": choice["error"]})) else [])
+            batch.extend([error] if (error := find_error({"error": choice["error"]})) else [])
 
     def _feed_delta(self, delta: dict[str, Any], state: _ChoiceState, index: int, batch: EventBatch) -> None:
         content = delta.get("content")
@@ -220,11 +232,15 @@ class _ChoiceIndexes:
         self._limit = choice_count if choice_count > 1 else MAX_CHOICES
         self._is_plural = choice_count > 1
         self._known: set[int] = set()
-        self._latest: int | None = None
+        self.latest: int | None = None
         # The indexes of the server while all of them are taken for one choice.
         self._seen: set[int] = set()
-        self._latest_seen = 0
+        self._latest_seen: int | None = None
         self._has_ended = False
+
+    def is_latest(self, choice: Any) -> bool:
+        """True if a single choice has the index of the one before, which is that of the server."""
+        return type(choice) is dict and self._latest_seen == self.latest == choice.get("index")
 
     def assign(self, choice: dict[str, Any], position: int, count: int) -> int | None:
         """Return the index of a choice in a chunk with `count` choices; None for one too many."""
@@ -232,11 +248,11 @@ class _ChoiceIndexes:
         index = value if type(value) is int and value >= 0 else position
         if count > 1:
             self._is_plural = True
-            if position and index == self._latest:  # the same index for all
+            if position and index == self.latest:  # the same index for all
                 index = position
         elif not self._is_plural:
             index = self._assign_single(index, is_piece=not choice.get("finish_reason"))
-        self._latest = index
+        self.latest = index
         if index not in self._known:
             if len(self._known) == self._limit:
                 return None
@@ -250,7 +266,7 @@ class _ChoiceIndexes:
         self._latest_seen = index
         if len(self._seen) < MAX_CHOICES:
             self._seen.add(index)
-        return index if self._is_plural or self._latest is None else self._latest
+        return index if self._is_plural or self.latest is None else self.latest
 
     def note_end(self) -> None:
         """Note that a choice has ended: a new index begins another one."""

@@ -27,10 +27,13 @@ from aiml_cli.api.stream_events import (
     ToolCallDelta,
     Usage,
 )
+from aiml_cli.errors import IncompleteAnswer
 
 if TYPE_CHECKING:
     from aiml_cli.api.audio_builder import AudioBuilder, SpokenAudio
 
+MAX_ANSWER_BYTES = 256 * 1024 * 1024
+OBJECT_BYTES = 400  # of a small object, roughly
 STREAM_CUT = "the stream ended before the answer was complete"
 LENGTH_REACHED = "the answer was cut at the length cap"
 _SENTENCES = {
@@ -154,6 +157,7 @@ class CompletionBuilder:
         self._has_ended = False
         self._output: list[Mapping[str, Json]] | None = []
         self._earlier_usage: Usage | None = None
+        self._other_size = 0  # bytes of sources and output items, roughly
 
     def reopen(self) -> None:
         """Prepare for the continuation of a truncated answer."""
@@ -170,12 +174,15 @@ class CompletionBuilder:
         return len(choices) >= count and all(choice.is_finished for choice in choices)
 
     def add(self, batch: EventBatch) -> None:
-        """Add a batch of events."""
+        """Add a batch of events; raise IncompleteAnswer if the answer takes more than 256 MiB then."""
         for event in batch:
             if type(event) is TextDelta:
                 self._choices[event.choice].text += event.text.encode()
             else:
                 self._add_event(event)
+        size = self._other_size + sum(choice.measure() for choice in self._choices.values())
+        if size > MAX_ANSWER_BYTES:
+            raise IncompleteAnswer(f"the answer was cut at {MAX_ANSWER_BYTES >> 20} MiB", "ask for less at once")
 
     def build(self) -> Completion:
         """Return the completion so far."""
@@ -210,10 +217,12 @@ class CompletionBuilder:
                 self._started = ResponseStarted(response_id or old.id, model or old.model, created or old.created)
             case Citation() | CitedFile():
                 self._sources[event] = None
+                self._other_size += OBJECT_BYTES
             case OutputItems(items, is_final) if self._output is not None:
                 if is_final:
                     self._output.clear()
                 self._output.extend(items)
+                self._other_size += OBJECT_BYTES * len(items)
             case OutputItems() | Notice():
                 pass
             case Usage():
@@ -263,6 +272,12 @@ class _ChoiceBuilder:
         self.images: list[bytes] = []
         self.is_finished = False
         self.finish_reason: str | None = None
+        self.other_size = 0  # of log probabilities, sound and images
+
+    def measure(self) -> int:
+        """Return the size in bytes, roughly."""
+        texts = len(self.text) + len(self.reasoning) + len(self.refusal) + self.other_size
+        return texts + sum(call.size for call in self.calls.values())
 
     def add(self, event: Content) -> None:
         match event:
@@ -274,12 +289,14 @@ class _ChoiceBuilder:
                 self.refusal += text.encode()
             case TokenLogprob():
                 self.logprobs.append(event)
+                self.other_size += OBJECT_BYTES * (1 + len(event.top))
             case AudioDelta():
                 self._add_audio(event)
             case GeneratedImage(data):
                 from aiml_cli.api.audio_builder import decode_base64  # few answers have images
 
                 self.images.append(decode_base64(data))
+                self.other_size += len(data)
             case ToolCallDelta():
                 self.calls.setdefault(event.slot, _CallBuilder()).add(event)
 
@@ -288,6 +305,7 @@ class _ChoiceBuilder:
 
         self.audio = self.audio or AudioBuilder()
         self.audio.feed(delta)
+        self.other_size += len(delta.data) + len(delta.transcript)
 
     def build(self, index: int) -> Choice:
         return Choice(
@@ -314,6 +332,10 @@ class _CallBuilder:
         if event.is_whole:
             self._arguments.clear()
         self._arguments += event.arguments.encode()
+
+    @property
+    def size(self) -> int:
+        return len(self._arguments)
 
     def build(self) -> ToolCall:
         return ToolCall(self._id, self._name, self._arguments.decode())

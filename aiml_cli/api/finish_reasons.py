@@ -34,18 +34,20 @@ _ENDINGS = (
     (Ending.ABORTED, "interrupt|disconnect|connection|expire|kill|deadline|resource|preempt|repetition|unsupported"),
     (Ending.UNFINISHED, "incomplete|in progress|queued|pending|partial|unfinished|pause|not finished"),
 )
-_TABLE = [(ending, re.compile(rf"\b(?:{stems})")) for ending, stems in _ENDINGS]
-_CAMEL_HUMP = re.compile(r"(?<=[a-z0-9])(?=[A-Z])")
-_NO_WORD = re.compile(r"[\W_]+")
 MAX_REASON_CHARS = 80
+# What most answers end with needs no table.
+_COMMON = frozenset({"stop", "tool_calls", "completed"})
 
 
 def classify_reason(reason: str | None) -> Ending:
     """Return how an answer with this finish reason or status ended; in any case, with any separators."""
-    words = _NO_WORD.sub(" ", _CAMEL_HUMP.sub(" ", (reason or "")[:MAX_REASON_CHARS])).strip().casefold()
+    if not reason or reason in _COMMON:
+        return Ending.COMPLETE
+    humps = re.sub(r"(?<=[a-z0-9])(?=[A-Z])", " ", reason[:MAX_REASON_CHARS])
+    words = re.sub(r"[\W_]+", " ", humps).strip().casefold()
     if words == "language":  # Gemini's, for a language that it does not speak
         return Ending.ABORTED
-    return next((ending for ending, pattern in _TABLE if pattern.search(words)), Ending.COMPLETE)
+    return next((ending for ending, stems in _ENDINGS if re.search(rf"\b(?:{stems})", words)), Ending.COMPLETE)
 
 
 def choose_worse(first: str | None, second: str | None) -> str | None:

@@ -12,10 +12,10 @@ MAX_DEPTH, MAX_VALUES = 100, 2_000_000
 MAX_INT = 2**63 - 1
 MAX_INT_DIGITS = 19
 # A string, also one without its closing quote: so that no search begins inside of it.
-_STRING = re.compile(r'"[^"\\]*+(?:\\.[^"\\]*+)*+"?', re.DOTALL)
-_STRING_OR_BRACKET = re.compile(r'"[^"\\]*+(?:\\.[^"\\]*+)*+"?|[\[\]{}]', re.DOTALL)
-_PAIRS = re.compile(r"\{\}|\[\]")
-_NO_BRACKETS = re.compile(r"[^\[\]{}]+")
+_STRING = r'(?s)"[^"\\]*+(?:\\.[^"\\]*+)*+"?'
+_STRING_OR_BRACKET = r'(?s)"[^"\\]*+(?:\\.[^"\\]*+)*+"?|[\[\]{}]'
+_PAIRS = r"\{\}|\[\]"
+_NO_BRACKETS = r"[^\[\]{}]+"
 _TYPE_NAMES: dict[type, str] = {dict: "object", list: "array", str: "string", bool: "boolean"}
 
 
@@ -29,9 +29,12 @@ def decode_json(text: str) -> Json:
     Numbers that fit neither 64 bits nor a float become null, and so does what is nested more than 100 deep.
     Raises MalformedError for more than 2 million values.
     """
-    if text.count("{") + text.count("[") > MAX_DEPTH or text.count(",") > MAX_VALUES:
+    if len(text) > 2 * MAX_DEPTH and (text.count("{") + text.count("[") > MAX_DEPTH or text.count(",") > MAX_VALUES):
         text = _limit_structure(text)
     try:
+        value, end = _scan(text, 0)  # the fast path: without blanks around it
+        return value if end == len(text) else _decode(text)
+    except StopIteration:
         return _decode(text)
     except RecursionError:  # the brackets of broken JSON
         raise ValueError("nested too deeply") from None
@@ -47,22 +50,23 @@ def _parse_float(digits: str) -> float | None:
     return number if isfinite(number := float(digits)) else None
 
 
-_decode = json.JSONDecoder(
+_decoder: Any = json.JSONDecoder(
     parse_int=cast("Any", _parse_int),
     parse_float=cast("Any", _parse_float),
     parse_constant=lambda _: None,
-).decode
+)
+_decode, _scan = _decoder.decode, _decoder.scan_once
 
 
 def _limit_structure(text: str) -> str:
     """Return the JSON with null for what is nested too deeply; raise MalformedError for too many values."""
-    structure = _STRING.sub("", text)
+    structure = re.sub(_STRING, "", text)
     if structure.count(",") + structure.count("[") + structure.count("{") > MAX_VALUES:
         raise MalformedError(f"more than {MAX_VALUES // 1_000_000} million JSON values at once")
-    brackets = _NO_BRACKETS.sub("", structure)
+    brackets = re.sub(_NO_BRACKETS, "", structure)
     for _ in range(MAX_DEPTH):
         size = len(brackets)
-        brackets = _PAIRS.sub("", brackets)  # the innermost of them: one level
+        brackets = re.sub(_PAIRS, "", brackets)  # the innermost of them: one level
         if not brackets or len(brackets) == size:  # if nothing disappears, they do not match
             return text
     return _cut_depth(text)
@@ -71,7 +75,7 @@ def _limit_structure(text: str) -> str:
 def _cut_depth(text: str) -> str:
     pieces: list[str] = []
     depth = start = 0
-    for token in _STRING_OR_BRACKET.finditer(text):
+    for token in re.finditer(_STRING_OR_BRACKET, text):
         if token[0] in "[{":
             depth += 1
             if depth == MAX_DEPTH + 1:

@@ -60,8 +60,8 @@ class Level(IntEnum):
 
 
 class _Part:
-    def __init__(self, name: tuple[str, int] | None, paragraph: int) -> None:
-        self.name, self.paragraph = name, paragraph
+    def __init__(self, delta: TextClass, name: tuple[str, int] | None, paragraph: int) -> None:
+        self.delta, self.name, self.paragraph = delta, name, paragraph
         self.text = PartialText()
         # The types of the events that said the whole part; none while pieces may follow.
         self.done_by: set[str] = set()
@@ -82,9 +82,9 @@ class _Item:
     def is_behind(self, delta: TextClass | None, name: tuple[str, int] | None) -> bool:
         """True if a part of this name cannot follow the latest one: the parts of another item begin."""
         latest_delta, latest = self.latest_name
-        if delta is None or name is None or latest is None or name[0] != latest[0]:
+        if name is None or latest is None or name[0] != latest[0]:
             return False
-        return name[1] < latest[1] or (name == latest and delta is not latest_delta)
+        return name[1] < latest[1] or (name == latest and delta not in (None, latest_delta))
 
     @property
     def is_anonymous(self) -> bool:
@@ -126,36 +126,41 @@ class OutputMerger:
         # The items, in order, whose whole of a level is still to come.
         self._open: dict[tuple[Level, str], dict[int, _Item]] = {}
         self._count = self._paragraphs = 0
-        self._latest: tuple[Any, ...] = ()
-        self._latest_part = _Part(None, 0)
+        self.latest: tuple[Any, ...] = ()
+        self._latest_part = _Part(TextDelta, None, 0)
 
     def add(self, delta: TextClass, text: str, position: Position, *, has_logprobs: bool = False) -> list[Delta]:
         """Return the deltas to show for a piece."""
         shown: list[Delta] = []
-        if (delta, position) != self._latest:
+        if (delta, position) != self.latest:
             item = self._find_item(position, delta)
             shown = self._end_preview(item, delta, text)
             item.latest_name = (delta, position.part)
             self._latest_part = self._find_open_part(item, delta, position.part)
-            self._latest = (delta, position)
+            self.latest = (delta, position)
+        return [*shown, *self.add_again(text, has_logprobs=has_logprobs)]
+
+    def add_again(self, text: str, *, has_logprobs: bool = False) -> list[Delta]:
+        """Return the delta to show for a piece at the position of the one before, which is `latest`."""
         part = self._latest_part
         if has_logprobs:
             part.text.has_logprobs = True
-        return [*shown, _add(delta, part, text)] if text else shown
+        return [_add(part.delta, part, text)] if text else []
 
     def begin_item(self, position: Position, wholes: Sequence[WholePart]) -> None:
         """Note an item that begins, with the text that it may already have."""
-        self._latest = ()
+        self.latest = ()
         item = self._by_id.get(position.item_id) or self._create(position)
         if not item.has_text():
             item.preview = [whole for whole in wholes if whole.text]
 
     def begin_part(self, position: Position, wholes: Sequence[WholePart]) -> None:
         """Note a part that begins: a piece without the name of its part belongs to it."""
-        self._latest = ()
+        self.latest = ()
         item = self._find_item(position)
-        for parts in item.parts.values() if position.part is None else ():
-            parts[-1].done_by.add("next")
+        for parts in item.parts.values():
+            if position.part is None or parts[-1].name is None:
+                parts[-1].done_by.add("next")
         item.preview = [whole for whole in wholes if whole.text] or item.preview
 
     def _end_preview(self, item: _Item, delta: TextClass, text: str) -> list[Delta]:
@@ -167,7 +172,7 @@ class OutputMerger:
 
     def complete_part(self, position: Position, whole: WholePart, source: str) -> Iterator[Addition]:
         """Yield what a whole part adds; `source` is the type of its event, of which a part has one."""
-        self._latest = ()
+        self.latest = ()
         latest = self._latest_item.get(position.kind)
         if latest and position == Position(position.kind) and latest.level >= Level.ITEM and latest.fits([whole]):
             return  # late, after the whole item
@@ -219,7 +224,7 @@ class OutputMerger:
                 return None
             left[whole.delta] = shown[len(whole.text) :]
             if len(shown) < len(whole.text):
-                part = _Part(None, self._paragraphs)
+                part = _Part(whole.delta, None, self._paragraphs)
                 self._paragraphs += whole.delta is ReasoningDelta and not shown
                 additions.append(Addition(_build_delta(whole.delta, whole.text[len(shown) :], part), whole.logprobs))
         return None if any(left.values()) else additions
@@ -233,7 +238,7 @@ class OutputMerger:
     def _complete(
         self, item: _Item, position: Position, wholes: Sequence[WholePart], level: Level
     ) -> Iterator[Addition]:
-        self._latest = ()
+        self.latest = ()
         self._name(item, position)
         self._claim(item, position.kind, level)
         item.preview = ()
@@ -336,7 +341,7 @@ class OutputMerger:
         if self._count > MAX_ITEMS:
             raise MalformedError(f"more than {MAX_ITEMS} parts of output items")
         self._paragraphs += delta is ReasoningDelta
-        part = _Part(name, self._paragraphs)
+        part = _Part(delta, name, self._paragraphs)
         item.parts.setdefault(delta, []).append(part)
         if name:
             item.by_name[delta, name] = part

@@ -6,14 +6,12 @@ from itertools import chain
 from typing import Any
 
 from aiml_cli.api.endpoints import Endpoint
-from aiml_cli.api.error_response import error_from_status, shorten_message
 from aiml_cli.api.json_values import MalformedError, decode_json
 from aiml_cli.api.sse import MAX_EVENT_BYTES, split_events
 from aiml_cli.api.stream_events import EventBatch
 from aiml_cli.errors import AimlError, IncompleteAnswer, ServerError
 
 MAX_ERROR_BYTES = 1024 * 1024
-MAX_ANSWER_BYTES = 256 * 1024 * 1024
 STREAM_PREFIXES = (b"data:", b"event:", b"id:", b"retry:", b":")
 
 
@@ -29,14 +27,16 @@ def parse_response(
     """Yield the events of a response; raise the error of its status, or ServerError if it is no answer.
 
     `choice_count` is how many choices were asked for; `on_complete` is called when a JSON body seems complete, though
-    the connection is still open. Raises IncompleteAnswer after 256 MiB.
+    the connection is still open.
     """
     body = bytearray()
     if not 200 <= status < 300:  # noqa: PLR2004 - the range of success
         with suppress(AimlError):  # a truncated error message is better than none
             _read_body(body, chunks, MAX_ERROR_BYTES)
+        from aiml_cli.api.error_response import error_from_status  # most requests succeed
+
         raise error_from_status(status, headers, bytes(body))
-    start, chunks = _peek(_limit_bytes(chunks))
+    start, chunks = _peek(chunks)
     if _is_stream(headers.get("content-type", ""), start):
         yield from endpoint.parse_stream(split_events(chunks), choice_count)
         return
@@ -50,15 +50,6 @@ def parse_response(
     except ServerError as error:
         raise cut or error from None
     yield endpoint.parse_json(answer, choice_count)
-
-
-def _limit_bytes(chunks: Iterator[bytes]) -> Iterator[bytes]:
-    size = 0
-    for chunk in chunks:
-        size += len(chunk)
-        if size > MAX_ANSWER_BYTES:
-            raise IncompleteAnswer(f"the answer was cut at {MAX_ANSWER_BYTES >> 20} MiB", "ask for less at once")
-        yield chunk
 
 
 def _read_body(
@@ -117,5 +108,7 @@ def _decode_json(status: int, headers: Mapping[str, str], body: bytes) -> Any:
 def _build_body_error(status: int, headers: Mapping[str, str], body: bytes) -> ServerError:
     if not body.strip():
         return ServerError(f"the server answered {status} with nothing in it", "ask again", status=status)
+    from aiml_cli.api.error_response import error_from_status, shorten_message  # most bodies are answers
+
     message = shorten_message(error_from_status(status, headers, body).message)
     return ServerError(f"{message} (this is no answer)", "is --base-url right?", status=status)

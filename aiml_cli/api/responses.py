@@ -5,7 +5,6 @@ from dataclasses import replace
 from typing import Any
 
 from aiml_cli.api import response_items, tool_formats
-from aiml_cli.api.error_response import parse_error
 from aiml_cli.api.finish_reasons import choose_worse
 from aiml_cli.api.json_values import (
     MalformedError,
@@ -22,7 +21,7 @@ from aiml_cli.api.messages import Conversation
 from aiml_cli.api.output_merger import MAX_ITEMS, Addition, OutputMerger, Position, WholePart, parse_part, parse_parts
 from aiml_cli.api.request_body import apply_options, apply_overrides
 from aiml_cli.api.response_items import SourceCollector, parse_tool_item, parse_usage
-from aiml_cli.api.sse import SseEvent, collect_events, parse_sse_events
+from aiml_cli.api.sse import SseEvent, collect_events, find_error, parse_sse_events
 from aiml_cli.api.stream_events import (
     AudioDelta,
     ErrorEvent,
@@ -87,7 +86,7 @@ def parse_json(answer: Any) -> EventBatch:
     """Return the events of a JSON answer; some background responses contain the events of a stream."""
     streamed = _list_streamed_events(answer)
     if not isinstance(answer, dict) or not (streamed or _is_response(answer)):
-        return [parse_error(answer) or ErrorEvent("the server's answer is no response: it holds no output")]
+        return [find_error(answer) or ErrorEvent("the server's answer is no response: it holds no output")]
 
     def fill(batch: EventBatch) -> None:
         parser = _EventParser()
@@ -118,6 +117,9 @@ class _EventParser:
         self._sources = SourceCollector()
         self._tool_events: set[Event] = set()
         self._has_audio = False
+        # The names in the latest event with a piece of text, and the position that they mean.
+        self._text_names: tuple[Any, ...] = ()
+        self._text_position: tuple[Any, ...] = ()
 
     def feed(self, name: str, event: dict[str, Any], batch: EventBatch) -> None:
         """Add the events of a server-sent event to the batch; its type is in the JSON. Unknown types are ignored."""
@@ -177,7 +179,7 @@ class _EventParser:
             batch.append(OutputItems(tuple(output), is_final=True))
         batch.extend(parse_usage(response))
         status = as_str(response.get("status")) or None
-        error = parse_error({"error": response["error"]}) if response.get("error") else None
+        error = find_error({"error": response["error"]}) if response.get("error") else None
         if error or status == "failed":
             batch.append(error or ErrorEvent("the server reports that the response failed"))
             return
@@ -198,9 +200,13 @@ class _EventParser:
             batch.append(new)
 
     def _add_text(self, event: dict[str, Any], batch: EventBatch) -> None:
-        logprobs = event.get("logprobs")
-        text = require_str(event.get("delta"))
-        batch += self._merger.add(TextDelta, text, _message_at(event), has_logprobs=bool(logprobs))
+        logprobs, text = event.get("logprobs"), require_str(event.get("delta"))
+        names = event.get("item_id"), event.get("output_index"), event.get("content_index")
+        if names == self._text_names and self._merger.latest is self._text_position:  # the fast path
+            batch += self._merger.add_again(text, has_logprobs=bool(logprobs))
+        else:
+            batch += self._merger.add(TextDelta, text, _message_at(event), has_logprobs=bool(logprobs))
+            self._text_names, self._text_position = names, self._merger.latest
         if logprobs:
             batch += response_items.parse_logprobs(logprobs)
 
@@ -263,7 +269,7 @@ def _add_error(event_type: str, event: dict[str, Any], batch: EventBatch) -> Non
     is_error = event_type.casefold() in ("error", "response.error")
     if not is_error and event_type and not event.get("error"):
         return
-    error = parse_error(event) or (parse_error({"error": event}) if event_type else None)
+    error = find_error(event) or (find_error({"error": event}) if event_type else None)
     if error or is_error:
         batch.append(error or ErrorEvent("the server reported an error without words"))
 

@@ -2,21 +2,20 @@
 
 import re
 from collections.abc import Callable, Iterable, Iterator
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
-from aiml_cli.api.error_response import parse_error, parse_error_text
 from aiml_cli.api.json_values import MalformedError, decode_json
 from aiml_cli.api.stream_events import ErrorEvent, Event, EventBatch, Finished, StringDelta, ToolCallDelta
 from aiml_cli.errors import ServerError
 
 MAX_EVENT_BYTES = 64 * 1024 * 1024
-MAX_STRAY_CHARS = 64 * 1024
+MAX_STRAY_CHARS, MAX_STRAY_TESTS = 64 * 1024, 16
 END_MARKS = ("[done]", "done")
 MAX_MARK_CHARS = 40
 # What servers send to keep a connection open: a word, a number or a time.
-_HEARTBEAT = re.compile(r"ping|pong|keep-?alive|heart-?beat|processing|waiting|ok|[\d\s:.,TZ+-]{1,40}", re.IGNORECASE)
+_HEARTBEAT = r"(?i)ping|pong|keep-?alive|heart-?beat|processing|waiting|ok|[\d\s:.,TZ+-]{1,40}"
 # A legal line: the name of a field, which may be unknown, and a colon unless the value is empty.
-_FIELD = re.compile("\ufeff?[A-Za-z_-]{1,40}(?::|$)")
+_FIELD = "\ufeff?[A-Za-z_-]{1,40}(?::|$)"
 HandleEvent = Callable[[str, dict[str, Any], EventBatch], None]
 
 
@@ -110,7 +109,7 @@ def _parse_event(block: str) -> SseEvent | None:
     stray: list[str] = []
     for line in block.split("\n"):
         name, _, value = line.partition(":")
-        if not name or _FIELD.match(line):
+        if not name or re.match(_FIELD, line):
             name = "error" if name in ("Error", "ERROR") else name
             fields.setdefault(name, []).append(value.removeprefix(" "))
         else:
@@ -134,7 +133,7 @@ def parse_sse_events(
     for events in stream:
         batch: EventBatch = []
         for sse in events:
-            start, is_end = len(batch), _is_end_mark(sse.data)
+            start, is_end = len(batch), len(sse.data) < MAX_MARK_CHARS and _is_end_mark(sse.data)
             if is_end:
                 stray.note_end(batch)
                 batch += [*stray.finish(), *([Finished()] if finish_at_done else [])]
@@ -142,7 +141,7 @@ def parse_sse_events(
                 _handle_event(sse, handle, batch, stray)
                 if "\\ud" in sse.data or "\\uD" in sse.data or joiner.pending:
                     batch[start:] = joiner.join(batch[start:])
-            if is_end or _ends_answer(batch):
+            if is_end or (len(batch) > start and _is_end(batch[-1])):
                 yield [*batch, *joiner.flush()]
                 return
         stray.note_end(batch)
@@ -153,12 +152,12 @@ def parse_sse_events(
 
 
 def _is_end_mark(data: str) -> bool:
-    return len(data) < MAX_MARK_CHARS and data.strip(' \t\n"').casefold() in END_MARKS
+    return data.strip(' \t\n"').casefold() in END_MARKS
 
 
-def _ends_answer(batch: EventBatch) -> bool:
-    last = batch[-1] if batch else None
-    return isinstance(last, ErrorEvent) or (isinstance(last, Finished) and last.choice is None)
+def _is_end(event: Event) -> bool:
+    event_type = type(event)
+    return event_type is ErrorEvent or (event_type is Finished and cast("Finished", event).choice is None)
 
 
 class _StrayText:
@@ -168,19 +167,22 @@ class _StrayText:
     """
 
     def __init__(self) -> None:
-        self._text = ""
-        self._has_end = self._is_full = False
+        self._pieces: list[str] = []
+        self._size = self._tests = 0
+        self._has_end = False
 
     def add(self, text: str) -> EventBatch:
         """Return the error that the text so far reports."""
-        if self._is_full:
+        if self._size > MAX_STRAY_CHARS:
             return []
-        self._text = f"{self._text}\n{text}".strip()
-        self._is_full = len(self._text) > MAX_STRAY_CHARS
-        if not (self._text.startswith(("{", "[")) and text.rstrip().endswith(("}", "]"))):
+        self._pieces.append(text)
+        self._size += len(text) + 1
+        is_json = self._pieces[0].lstrip().startswith(("{", "[")) and text.rstrip().endswith(("}", "]"))
+        if not is_json or self._tests == MAX_STRAY_TESTS:
             return []
+        self._tests += 1
         try:
-            error = parse_error(decode_json(self._text))
+            error = find_error(decode_json("\n".join(self._pieces)))
         except ValueError:
             return []
         return [error] if error else []
@@ -191,7 +193,21 @@ class _StrayText:
 
     def finish(self) -> EventBatch:
         """Return the text as an error if no choice has ended."""
-        return [parse_error_text(self._text[:MAX_STRAY_CHARS])] if self._text and not self._has_end else []
+        text = "\n".join(self._pieces).strip()
+        return [_read_error_text(text[:MAX_STRAY_CHARS])] if text and not self._has_end else []
+
+
+def find_error(value: Any) -> ErrorEvent | None:
+    """Return the error that a JSON value reports, or None."""
+    from aiml_cli.api.error_response import parse_error  # few answers report one
+
+    return parse_error(value)
+
+
+def _read_error_text(text: str) -> ErrorEvent:
+    from aiml_cli.api.error_response import parse_error_text  # few answers report one
+
+    return parse_error_text(text)
 
 
 def collect_events(fill: Callable[[EventBatch], None]) -> EventBatch:
@@ -207,7 +223,7 @@ def collect_events(fill: Callable[[EventBatch], None]) -> EventBatch:
 
 def _handle_event(sse: SseEvent, handle: HandleEvent, batch: EventBatch, stray: _StrayText) -> None:
     if sse.error:
-        batch.append(parse_error_text(sse.error))
+        batch.append(_read_error_text(sse.error))
         return
     if sse.data:
         try:
@@ -226,7 +242,7 @@ def _handle_event(sse: SseEvent, handle: HandleEvent, batch: EventBatch, stray: 
 
 def _parse_other_json(sse: SseEvent, data: Any, stray: _StrayText) -> EventBatch:
     """Return the errors of JSON that is no object; numbers and the like only keep the connection open."""
-    if error := parse_error(data):
+    if error := find_error(data):
         return [error]
     return _parse_other_text(sse._replace(data=data), stray) if isinstance(data, str) else []
 
@@ -235,8 +251,8 @@ def _parse_other_text(sse: SseEvent, stray: _StrayText) -> EventBatch:
     """Return the errors of text where JSON belongs: broken JSON may have cost a piece of the answer."""
     text = sse.data.strip()
     if sse.event.casefold() == "error":
-        return [parse_error_text(text or "the server reported an error without words")]
-    if not sse.is_complete or sse.event not in ("", "message") or not text or _HEARTBEAT.fullmatch(text):
+        return [_read_error_text(text or "the server reported an error without words")]
+    if not sse.is_complete or sse.event not in ("", "message") or not text or re.fullmatch(_HEARTBEAT, text):
         return []
     if "{" in text or text.startswith("["):
         return [ErrorEvent(f"the server sent an event that is not JSON: {text[:100]}")]

@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 from aiml_cli.api.answer import Answer, Timing, add_costs
 from aiml_cli.api.completion_builder import Completion, CompletionBuilder
 from aiml_cli.api.endpoints import Endpoint
-from aiml_cli.api.error_response import error_from_event
 from aiml_cli.api.json_values import as_amount
 from aiml_cli.api.messages import Conversation, HistoryMode
 from aiml_cli.api.parse_response import parse_response
@@ -237,6 +236,8 @@ class Sender:
         error = next((event for event in batch if isinstance(event, ErrorEvent)), None)
         if error and request.body and not self._has_output and self._options.format != "raw":
             self._builder.add([event for event in batch if event is not error])
+            from aiml_cli.api.error_response import error_from_event  # few answers report one
+
             raise error_from_event(error)
 
     def _raise_if_aborted(self) -> None:

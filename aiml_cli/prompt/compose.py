@@ -17,8 +17,8 @@ if TYPE_CHECKING:
 
 # A placeholder is `{name}` in one line, without braces in it; `{{name}}` is the text `{name}`. Which names there are is
 # up to the caller: columns, variables or stdin.
-_BRACES = re.compile(r"\{\{([^{}\n]+)\}\}|\{([^{}\n]+)\}")
-_CODE_BEFORE = re.compile(r"\b(?:import|export|const|let|var)(?:[ \t]+type|[ \t]+\w+,)?[ \t]*$")
+_BRACES = r"\{\{([^{}\n]+)\}\}|\{([^{}\n]+)\}"
+_CODE_BEFORE = r"\b(?:import|export|const|let|var)(?:[ \t]+type|[ \t]+\w+,)?[ \t]*$"
 _CODE_REACH = 64
 
 
@@ -86,10 +86,10 @@ def replace_placeholders(text: str, replace: Callable[[str, str], str | None], *
         if match[1]:
             return match[0] if keeps_escapes else f"{{{match[1]}}}"
         before = text[max(0, match.start() - _CODE_REACH) : match.start()]
-        value = None if _CODE_BEFORE.search(before) else replace(match[2], before)
+        value = None if re.search(_CODE_BEFORE, before) else replace(match[2], before)
         return match[0] if value is None else value
 
-    return _BRACES.sub(substitute, text)
+    return re.sub(_BRACES, substitute, text)
 
 
 def escape_placeholders(text: str, name: str = "") -> str:
@@ -102,12 +102,12 @@ def escape_placeholders(text: str, name: str = "") -> str:
 def _split_at_stdin(text: str) -> list[str]:
     """Return what is between the places of standard input; all other braces stay as they are."""
     segments, position = [""], 0
-    for match in _BRACES.finditer(text):
+    for match in re.finditer(_BRACES, text):
         if match[0] not in (stdin.PLACEHOLDER, f"{{{stdin.PLACEHOLDER}}}"):
             continue
         segments[-1] += text[position : match.start()]
         position = match.end()
-        if match[1] or _CODE_BEFORE.search(text, max(0, match.start() - _CODE_REACH), match.start()):
+        if match[1] or re.search(_CODE_BEFORE, text[max(0, match.start() - _CODE_REACH) : match.start()]):
             segments[-1] += stdin.PLACEHOLDER
         else:
             segments.append("")

@@ -15,16 +15,15 @@ _PORTS = {"http": 80, "https": 443}
 _AMBIGUOUS = re.compile(r"[\x00-\x20\x7f\\]")
 _HOST = re.compile(r"[\w.:%-]*\w[\w.:%-]*")
 # What people paste from an API reference in the place of the base URL.
-_ENDPOINT_PATHS = re.compile(
-    r"/+(?:chat/+completions|completions|responses|models|embeddings|messages|v2/+billing)/*\Z", re.IGNORECASE
-)
+_ENDPOINT_PATHS = r"(?i)/+(?:chat/+completions|completions|responses|models|embeddings|messages|v2/+billing)/*\Z"
 # Names of properties, as `simplify_name` writes them, that make a server connect to another one.
-_ADDRESS_NAMES = re.compile(
-    r"mcp|connectorid|serverurl|networkpolicy|(?:authorization|headers?|apikey|accesstoken|credentials?|cookies?|webhook|callback)$"
+_ADDRESS_NAMES = (
+    "mcp|connectorid|serverurl|networkpolicy|(?:authorization|headers?|apikey|accesstoken|credentials?|cookies?|webhook"
+    "|callback)$"
 )
-_ADDRESS_TEXT_NAMES = re.compile(r"(?:url|uri|endpoint|host|hostname|baseurl|proxy|server)$")
-_REMOTE_TYPES = re.compile("mcp|connector|remote|openapi|plugin")
-_URL = re.compile(r"\s*(?:[a-z][a-z0-9+.-]*:)?//\S+\s*", re.IGNORECASE)
+_ADDRESS_TEXT_NAMES = r"(?:url|uri|endpoint|host|hostname|baseurl|proxy|server)$"
+_REMOTE_TYPES = "mcp|connector|remote|openapi|plugin"
+_URL = r"(?i)\s*(?:[a-z][a-z0-9+.-]*:)?//\S+\s*"
 # Parts of a JSON Schema: maps from names that mean nothing to a server, and texts that a model may read.
 _SCHEMA_MAPS = ("properties", "patternProperties", "$defs", "definitions", "dependentSchemas")
 _PROSE = frozenset({
@@ -38,7 +37,7 @@ def check_base_url(url: str) -> str:
     parts = _split_url(url)
     if "#" in url:
         raise UsageError("the server's address holds a fragment, which is never sent", "leave out the # and the rest")
-    if match := _ENDPOINT_PATHS.search(parts.path):
+    if match := re.search(_ENDPOINT_PATHS, parts.path):
         base = urlunsplit(parts._replace(path=parts.path[: match.start()], query=""))
         raise UsageError(
             f"the server's address ends with the path of an endpoint: {match[0].strip('/')}",
@@ -126,7 +125,7 @@ def _find_addresses(value: Any, name: str, *, in_schema_map: bool) -> Iterator[s
         for item in value:
             yield from _find_addresses(item, name, in_schema_map=False)
     elif isinstance(value, str):
-        if _URL.fullmatch(value) and name not in _PROSE:
+        if re.fullmatch(_URL, value) and name not in _PROSE:
             yield name or value
         if value.lstrip().startswith(("{", "[", '"')):
             yield from _find_addresses(_parse_json(value), name, in_schema_map=False)
@@ -134,9 +133,9 @@ def _find_addresses(value: Any, name: str, *, in_schema_map: bool) -> Iterator[s
 
 def _is_address(name: str, value: Any) -> bool:
     plain = simplify_name(name)
-    if plain == "type" and isinstance(value, str) and _REMOTE_TYPES.search(simplify_name(value)):
+    if plain == "type" and isinstance(value, str) and re.search(_REMOTE_TYPES, simplify_name(value)):
         return True
-    return bool(_ADDRESS_NAMES.search(plain) or (isinstance(value, str) and _ADDRESS_TEXT_NAMES.search(plain)))
+    return bool(re.search(_ADDRESS_NAMES, plain) or (isinstance(value, str) and re.search(_ADDRESS_TEXT_NAMES, plain)))
 
 
 def _parse_json(text: str) -> Any:

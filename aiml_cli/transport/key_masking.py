@@ -15,14 +15,14 @@ Json = Any
 MIN_KEY_LENGTH = 8  # a shorter key may be part of any sentence
 STARS = "***"
 # Names of properties, as `simplify_name` writes them, whose values are credentials.
-_SECRET_NAMES = re.compile(
-    "(?:authorization|headers?|apikey|accesskey|secretkey|privatekey|accesstoken|authtoken|bearertoken|refreshtoken"
+_SECRET_NAMES = (
+    "(?:authorization|headers?|apikey|accesskey|secretkey|privatekey|accesstoken|authtoken|bearertoken|refreshtoken"  # noqa: S105 - names, no secrets
     "|sessiontoken|securitytoken|authorizationtoken|password|passwd|passphrase|secrets?|credentials?|cookies?)$"
     "|^(?:token|auth|bearer|pat|jwt)$"
 )
-_SECRET_QUERY_NAMES = re.compile(rf"{_SECRET_NAMES.pattern}|signature$|^(?:key|sig|code)$")
-_QUERY_VALUE = re.compile(r"([?&;])([^=&;#]+)=([^&;#]*)")
-_MEDIA_TYPE = re.compile(r"(?:application|text|audio|image)/[\w.+*-]+\s*(?:[;,]|\Z)")
+_SECRET_QUERY_NAMES = rf"{_SECRET_NAMES}|signature$|^(?:key|sig|code)$"
+_QUERY_VALUE = r"([?&;])([^=&;#]+)=([^&;#]*)"
+_MEDIA_TYPE = r"(?:application|text|audio|image)/[\w.+*-]+\s*(?:[;,]|\Z)"
 _JSON_ESCAPED = '/"\\'  # the printable characters that JSON allows after a backslash
 
 
@@ -150,7 +150,7 @@ def list_credentials(body: bytes | None) -> list[str]:
     found: list[str] = []
     with suppress(ValueError, RecursionError):
         _mask(json.loads(body or b"null"), in_properties=False, found=found)
-    return [text for text in dict.fromkeys(found) if len(text) >= MIN_KEY_LENGTH and not _MEDIA_TYPE.match(text)]
+    return [text for text in dict.fromkeys(found) if len(text) >= MIN_KEY_LENGTH and not re.match(_MEDIA_TYPE, text)]
 
 
 def _mask(value: Json, *, in_properties: bool, found: list[str] | None = None) -> Json:
@@ -161,7 +161,7 @@ def _mask(value: Json, *, in_properties: bool, found: list[str] | None = None) -
     masked = {}
     for name, item in value.items():
         plain, is_described = simplify_name(name), in_properties and isinstance(item, dict | bool)
-        if _SECRET_NAMES.search(plain) and not is_described:
+        if re.search(_SECRET_NAMES, plain) and not is_described:
             masked[name] = _mask_texts(item, found)
         elif isinstance(item, str) and plain.endswith(("url", "uri", "endpoint")):
             masked[name] = _mask_url(item, found)
@@ -189,7 +189,7 @@ def _mask_url(url: str, found: list[str] | None) -> str:
 
     def mask_part(match: re.Match[str]) -> str:
         mark, name, value = match.groups()
-        if not _SECRET_QUERY_NAMES.search(simplify_name(name)):
+        if not re.search(_SECRET_QUERY_NAMES, simplify_name(name)):
             return match[0]
         if found is not None:
             found.append(value)
@@ -201,7 +201,7 @@ def _mask_url(url: str, found: list[str] | None) -> str:
             if found is not None:
                 found += [user, user.partition(":")[2]]
             url = url.replace(f"//{user}@", f"//{STARS}@", 1)
-    return _QUERY_VALUE.sub(mask_part, url) if "?" in url and not url.startswith("data:") else url
+    return re.sub(_QUERY_VALUE, mask_part, url) if "?" in url and not url.startswith("data:") else url
 
 
 def _is_url(text: str) -> bool:
