@@ -50,17 +50,12 @@ DYNAMIC = {
 }
 # Expressions that grow and see only short texts, or texts of the user's own: the module, the beginning, and why.
 KNOWN = [
-    ("cli.commands.template_import", r"\A\s*-{3,}", "the head of a template file that the user imports"),
-    ("prompt.find_secrets", r"[A-Za-z_]+\d{0,2}", "a value of bounded length"),
     (
         "prompt.find_secrets",
         r"(?:[^\n\\]|\\[\s\S]){0,200}?",
         "the rest of a rule: it begins after the rule's own words",
     ),
     ("prompt.find_secrets", r"\d:[\s\S]{0,1000}?", "the rest of a rule: it begins after the rule's own words"),
-    ("settings.urls", "", "the address of a server, from the user's own settings"),
-    ("store.toml_edit", "", "the user's own config file"),
-    ("transport.key_masking", r"([?&;])", "the query of an address, which servers bound to some kilobytes"),
 ]
 
 

@@ -373,7 +373,7 @@ _HARMLESS_NAME = re.compile(
     r"cursor|sync|file|path|_len|length",
     re.IGNORECASE,
 )
-_IDENTIFIER = re.compile(r"[A-Za-z_]+\d{0,2}[A-Za-z_]*")
+_IDENTIFIER = re.compile(r"[A-Za-z_]+(?:\d{1,2}[A-Za-z_]*)?")
 _CAMEL_BOUNDARY = re.compile(r"(?<=[a-z0-9])(?=[A-Z])")
 
 

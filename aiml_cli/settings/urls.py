@@ -13,9 +13,9 @@ from aiml_cli.errors import UsageError
 _PORTS = {"http": 80, "https": 443}
 # URL parsers disagree on these characters, so a URL with one could send the key to another server.
 _AMBIGUOUS = re.compile(r"[\x00-\x20\x7f\\]")
-_HOST = re.compile(r"[\w.:%-]*\w[\w.:%-]*")
+_HOST = re.compile(r"[.:%-]*\w[\w.:%-]*")
 # What people paste from an API reference in the place of the base URL.
-_ENDPOINT_PATHS = r"(?i)/+(?:chat/+completions|completions|responses|models|embeddings|messages|v2/+billing)/*\Z"
+_ENDPOINT_PATHS = r"(?i)(?<!/)/+(?:chat/+completions|completions|responses|models|embeddings|messages|v2/+billing)/*\Z"
 # Names of properties, as `simplify_name` writes them, that make a server connect to another one.
 _ADDRESS_NAMES = (
     "mcp|connectorid|serverurl|networkpolicy|(?:authorization|headers?|apikey|accesstoken|credentials?|cookies?|webhook"

@@ -15,7 +15,6 @@ TablePath = tuple[str, ...]
 _EDIT_HINT = "mend it with: aiml config edit"
 _POSITION = re.compile(r"(.*) \(at (?:(line \d+, column \d+)|end of document)\)", re.DOTALL)
 _HEADER = re.compile(r"^[ \t]*\[", re.MULTILINE)
-_COMMENT_ABOVE = re.compile(r"(?:^[ \t]*#[^\n]*\n)*\Z", re.MULTILINE)
 
 
 def parse_toml(text: str, path: Path) -> Table:
@@ -129,8 +128,10 @@ def _split_at_table(text: str) -> tuple[str, str]:
     """Split a text before its first table; a comment right above the table belongs to it."""
     header = _HEADER.search(text)
     head = text[: header.start()] if header else text
-    comment = _COMMENT_ABOVE.search(head) if header else None
-    end = comment.start() if comment else len(head)
+    lines = head.splitlines(keepends=True)
+    while header and lines and lines[-1].lstrip(" \t").startswith("#"):
+        lines.pop()
+    end = sum(map(len, lines))
     return _end_line(head[:end].rstrip()), text[end:]
 
 

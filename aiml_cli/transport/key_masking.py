@@ -21,7 +21,7 @@ _SECRET_NAMES = (
     "|^(?:token|auth|bearer|pat|jwt)$"
 )
 _SECRET_QUERY_NAMES = rf"{_SECRET_NAMES}|signature$|^(?:key|sig|code)$"
-_QUERY_VALUE = r"([?&;])([^=&;#]+)=([^&;#]*)"
+_QUERY_VALUE = r"([?&;])([^=?&;#]+)=([^&;#]*)"
 _MEDIA_TYPE = r"(?:application|text|audio|image)/[\w.+*-]+\s*(?:[;,]|\Z)"
 _JSON_ESCAPED = '/"\\'  # the printable characters that JSON allows after a backslash
 

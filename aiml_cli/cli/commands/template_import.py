@@ -25,7 +25,7 @@ SUFFIXES = (".yaml", ".yml", ".md")
 # llm writes `$name`, `${name}`, and `$$` for a dollar. A brace means nothing there, and something here.
 _LLM_VARIABLE = re.compile(r"\$(?:(\$)|(\w+)|\{(\w+)\})|\{[A-Za-z_]\w*\}", re.ASCII)
 _LLM_KEYS = ("name", "prompt", "system", "model", "defaults", "options", "schema_object")
-_FRONT_MATTER = re.compile(r"\A\s*-{3,}[ \t]*\n(.*?)\n?-{3,}[ \t]*(?:\n|\Z)(.*)", re.DOTALL)
+_MIN_DASHES = 3  # of the lines around the settings of an aichat file
 _AICHAT_INPUT = "__INPUT__"
 _AICHAT_VARIABLE = re.compile(r"\{\{__\w+__\}\}")
 _AICHAT_KEYS = ("name", "prompt", "temperature", "top_p", "model")
@@ -200,11 +200,25 @@ def _is_address(line: str) -> bool:
 
 def _convert_aichat_file(name: str, text: str, path: Path) -> ImportedTemplate:
     """Convert a Markdown file of aichat: YAML front matter, then the prompt."""
-    parts = _FRONT_MATTER.match(text)
-    facts = (_parse_yaml(parts[1], path) if parts and parts[1].strip() else None) or {}
+    settings, prompt = _split_front_matter(text)
+    facts = (_parse_yaml(settings, path) if settings.strip() else None) or {}
     if not isinstance(facts, dict):
         raise UsageError(f"{path}: what stands between its dashes is no list of settings")
-    return _convert_aichat_role({**facts, "name": name, "prompt": (parts[2] if parts else text).strip()})
+    return _convert_aichat_role({**facts, "name": name, "prompt": prompt.strip()})
+
+
+def _split_front_matter(text: str) -> tuple[str, str]:
+    """Return what stands between two lines of dashes at the start, and the rest; "" and the text if there are none."""
+    lines = text.lstrip().split("\n")
+    rules = [number for number, line in enumerate(lines) if _is_rule(line)][:2]
+    if len(rules) < 2 or rules[0] != 0:  # noqa: PLR2004 - the two lines
+        return "", text
+    return "\n".join(lines[1 : rules[1]]), "\n".join(lines[rules[1] + 1 :])
+
+
+def _is_rule(line: str) -> bool:
+    dashes = line.rstrip()
+    return len(dashes) >= _MIN_DASHES and not dashes.strip("-")
 
 
 def _convert_aichat_role(facts: dict[Any, Any]) -> ImportedTemplate:
