@@ -74,7 +74,7 @@ def measure_with_writer(running: Bench, name: str, command: list[str]) -> Iterat
 def write_meanwhile(env: dict[str, str]) -> Iterator[list[float]]:
     """Write exchanges in another process during the block; then fill the list with the seconds of each."""
     waits: list[float] = []
-    command = [sys.executable, str(HERE / "write_history.py")]
+    command = [sys.executable, str(HERE / "write_history.py"), "0.1"]
     pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
     with subprocess.Popen(command, env={**os.environ, **env}, text=True, **pipes) as writer:
         writer.stdout.readline()

@@ -1,4 +1,7 @@
-"""Write exchanges into the history until standard input is closed; print the seconds that each took."""
+"""Write exchanges into the history until standard input is closed; print the seconds that each took.
+
+The argument is the pause between them, in seconds.
+"""
 
 import select
 import sys
@@ -7,14 +10,12 @@ from time import monotonic
 from aiml_cli.store.history import database, writer
 from aiml_cli.store.history.writer import AnswerEnd, NewExchange, NewMessage
 
-INTERVAL_S = 0.1
 
-
-def main() -> None:
+def main(pause: float) -> None:
     """Write and measure."""
     history, waits = database.open_history(), []
     print("ready", flush=True)
-    while not select.select([sys.stdin], [], [], INTERVAL_S)[0]:
+    while not waits or not select.select([sys.stdin], [], [], pause)[0]:
         started = monotonic()
         message = NewMessage("user", "written meanwhile", [])
         exchange = NewExchange(None, "meanwhile", "p", None, [message], "chat", "h", "m", {})
@@ -26,4 +27,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    main(float(sys.argv[1]))
