@@ -73,6 +73,8 @@ def _parse_response(base_url: str, response: HttpResponse, body: bytes, stored: 
         error = error_from_status(status, headers, body)
         if status == 404:  # noqa: PLR2004 - the list itself is not found, not a model
             error.hint = "is --base-url right?"
+        if status in (401, 403):
+            error.hint = "the list is asked for without a key, and this server wants one"
         raise error
     return CachedModels(base_url, headers.get("etag", ""), time.time(), body, parse_models(body))
 

@@ -132,7 +132,7 @@ def _cancel(action: StoredResponseAction, sender: Sender, request: HttpRequest, 
 def start_background(context: TurnContext) -> None:
     """Start a background response; print its id, and the command that waits for it."""
     settings, output = context.request.settings, context.output
-    if settings.options.output:
+    if output.file:
         raise UsageError("--background answers with an id, which is nothing for --output", "say -o with --wait ID")
     try:
         context.send(context.build_body(history=HistoryMode.FULL))

@@ -59,6 +59,7 @@ class Journal:
         self._thread: Thread | None = None
         self._notices: list[str] = []
         self.row: AnswerId | None = None
+        self._history: History | None = None
 
     def start(self, deltas_since: DeltasSince) -> None:
         """Start to write, unless it has started; `deltas_since` returns what is new since the last call."""
@@ -97,7 +98,8 @@ class Journal:
         """Wait until all is written, but not long for a history that another process keeps locked."""
         if self._thread:
             self._thread.join(LOCKED_TIMEOUT_S)
-            if self._thread.is_alive() and not _is_locked():
+            is_writing = self._history and self._history.is_writing  # a long answer takes its time
+            if self._thread.is_alive() and (is_writing or not _is_locked()):
                 self._thread.join(seconds)
 
     def _run(self) -> None:
@@ -120,6 +122,7 @@ class Journal:
             self._notices.append(f"this answer is not in the history: {error or type(error).__name__}")
 
     def _write(self, history: "History", exchange: "NewExchange") -> None:
+        self._history = history
         if history.damaged_copy:
             self._notices.append(f"the history was damaged and is kept as {history.damaged_copy}; a new one is begun")
         write = self._write_stored_response if exchange.response_id else self._write_exchange

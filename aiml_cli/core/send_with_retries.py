@@ -144,6 +144,10 @@ class Sender:
         """Return the content of the answer so far."""
         return self._builder.build()
 
+    def release(self) -> None:
+        """Free the memory of the answer so far, once it is built."""
+        self._builder = self._offsets_builder = CompletionBuilder()
+
     def answer(self, error: AimlError | None) -> Answer:
         """Return the answer so far, with its timing, its cost and the error that ended it."""
         now, first, began = time.monotonic(), self._first_event, self._began

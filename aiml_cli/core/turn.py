@@ -216,6 +216,7 @@ def _close(output: AnswerOutput, sender: Sender, answer: Answer, request: ChatRe
     except (AimlError, Stopped) as stop:
         answer = replace(answer, error=answer.error or (stop.error if isinstance(stop, Stopped) else stop))
     finally:
+        sender.release()
         if sender.journal:
             sender.journal.close(answer)
     return add_costs(answer, [*others, answer]) if others else answer

@@ -149,17 +149,22 @@ class History:
     def __init__(self, connection: sqlite3.Connection, path: Path, damaged_copy: Path | None = None) -> None:
         self.connection, self.path, self.damaged_copy = connection, path, damaged_copy
         self.lock_file = lock_path(path)
+        self.is_writing = False
 
     @contextmanager
     def transaction(self) -> Iterator[sqlite3.Connection]:
         """Run the block in a write transaction; commit it, or roll back on any exception."""
         self.connection.execute("BEGIN IMMEDIATE")
+        self.is_writing = True
         try:
             yield self.connection
         except BaseException:
             self.connection.execute("ROLLBACK")
             raise
-        self.connection.execute("COMMIT")
+        else:
+            self.connection.execute("COMMIT")
+        finally:
+            self.is_writing = False
 
     def run_in_slices(self, step: Callable[[sqlite3.Connection], bool], report: Callable[[], None]) -> None:
         """Call `step` in short transactions until it returns False; each call should take a few milliseconds."""
