@@ -152,7 +152,8 @@ class _ChunkParser:
             batch.extend(parse_usage(chunk))
         if "citations" in chunk or "search_results" in chunk:
             batch.extend(self._sources.add_lists(chunk))
-        if chunk.get("error") or name.casefold() == "error" or not (choices or name):
+        is_odd = not choices and not name and ("usage" not in chunk or choices is None)
+        if chunk.get("error") or name.casefold() == "error" or is_odd:
             error = find_error(chunk) or (find_error({"error": chunk}) if name else None)
             batch.extend([error] if error else [])
 
@@ -260,9 +261,10 @@ class _ChoiceIndexes:
         return index
 
     def _assign_single(self, index: int, *, is_piece: bool) -> int:
-        """Take a new index for the same choice, unless that has ended, or an earlier index has returned."""
-        has_returned = is_piece and index in self._seen and index != self._latest_seen
-        self._is_plural = has_returned or (self._has_ended and index not in self._seen)
+        """Take an index that counts up for the same choice, unless that has ended."""
+        latest = index if self._latest_seen is None else self._latest_seen
+        is_other = index not in (latest, latest + 1)
+        self._is_plural = (is_piece and is_other) or (self._has_ended and index not in self._seen)
         self._latest_seen = index
         if len(self._seen) < MAX_CHOICES:
             self._seen.add(index)

@@ -23,7 +23,9 @@ def improve_hint(error: RequestRejected, settings: Settings, endpoint: str) -> N
     name, missing = settings.options.model or "", error.details.get("missing")
     if missing == "path":
         error.hint = _explain_missing_path(settings.options.base_url or "", endpoint)
-    if missing in ("path", "response") or not _is_about_model(error, name):
+    # Two words may be said of either.
+    is_vague = missing == "path" and error.message.casefold().rstrip(".").endswith(": not found")
+    if (missing in ("path", "response") and not is_vague) or not _is_about_model(error, name):
         return
     models = load_catalog.load_stored_models(settings) or []
     model = find_model(models, name)
@@ -32,7 +34,7 @@ def improve_hint(error: RequestRejected, settings: Settings, endpoint: str) -> N
         error.hint = f"{model.id} is asked with: {COMMANDS[supported[0]]} -m {model.id}"
     elif model is None and (similar := suggest_models(models, name)):
         error.hint = f"did you mean {' or '.join(similar)}? aiml models WORDS searches the catalogue"
-    elif model is None and error.details.get("status") != _NOT_FOUND:
+    elif model is None and error.details.get("status") != _NOT_FOUND and not is_vague:
         error.hint = "is the model's id right? aiml models WORDS searches the catalogue"
 
 
