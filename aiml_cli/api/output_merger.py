@@ -212,22 +212,31 @@ class OutputMerger:
             yield from self._complete(match or self._create(position), position, wholes, Level.RESPONSE)
 
     def _subtract_shown(self, wholes: Sequence[WholePart]) -> list[Addition] | None:
-        """Return the parts without what was shown of them; None if that is not their beginning, item by item or not."""
-        left: dict[TextClass, str] = {}
-        for item in self._items:
-            for delta, parts in item.parts.items():
-                left[delta] = left.get(delta, "") + "".join(part.text.read() for part in parts)
+        """Return the parts without what was shown; None if that is not their beginning, taken all together."""
+        shown = self._join_shown()
+        starts = dict.fromkeys(shown, 0)
         additions: list[Addition] = []
         for whole in wholes:
-            shown = left.get(whole.delta, "")
-            if not (whole.text.startswith(shown) or shown.startswith(whole.text)):
+            text, start = shown.get(whole.delta, ""), starts.get(whole.delta, 0)
+            if text.startswith(whole.text, start):
+                starts[whole.delta] = start + len(whole.text)
+                continue
+            known = text[start:]
+            if not whole.text.startswith(known):
                 return None
-            left[whole.delta] = shown[len(whole.text) :]
-            if len(shown) < len(whole.text):
-                part = _Part(whole.delta, None, self._paragraphs)
-                self._paragraphs += whole.delta is ReasoningDelta and not shown
-                additions.append(Addition(_build_delta(whole.delta, whole.text[len(shown) :], part), whole.logprobs))
-        return None if any(left.values()) else additions
+            starts[whole.delta] = len(text)
+            self._paragraphs += whole.delta is ReasoningDelta and not known
+            rest = _build_delta(whole.delta, whole.text[len(known) :], _Part(whole.delta, None, self._paragraphs))
+            additions.append(Addition(rest, None if known else whole.logprobs))
+        return additions if all(starts[delta] == len(text) for delta, text in shown.items()) else None
+
+    def _join_shown(self) -> dict[TextClass, str]:
+        """Return all text so far by its class, in the order of the items."""
+        texts: dict[TextClass, list[str]] = {}
+        for item in self._items:
+            for delta, parts in item.parts.items():
+                texts.setdefault(delta, []).extend(part.text.read() for part in parts)
+        return {delta: "".join(pieces) for delta, pieces in texts.items()}
 
     def finish(self) -> Iterator[Addition]:
         """Yield the texts with which items began, where nothing followed."""
