@@ -5,7 +5,6 @@ from collections.abc import Iterator, Mapping
 from typing import NamedTuple
 
 from aiml_cli import __version__
-from aiml_cli.api.error_kinds import explain_unsent_key
 from aiml_cli.api.error_response import error_from_status
 from aiml_cli.api.json_values import as_amount, as_dict, as_number, as_str, decode_json
 from aiml_cli.errors import AimlError, AuthError, RequestRejected, UsageError
@@ -94,9 +93,7 @@ def _check_server(settings: Settings, url: str, key: api_keys.ApiKey | None) -> 
         yield CheckResult(f"the key is accepted; the balance is {balance}")
     elif status < REDIRECTION or isinstance(status_error, RequestRejected):
         yield CheckResult(f"whether it takes the key, it does not say (status {status})")
-    elif key or is_local(url) or not isinstance(status_error, AuthError):
-        if not key:
-            explain_unsent_key(status_error)
+    elif key or not isinstance(status_error, AuthError):
         yield _describe_error(status_error)
 
 
