@@ -109,9 +109,10 @@ class _ChoiceState:
         """Return the pieces of tool calls in a delta or a message."""
         if not (delta.get("tool_calls") or delta.get("function_call")):
             return ()
-        from aiml_cli.api.tool_calls import ToolCallAssembler  # few answers call tools
+        if self._calls is None:
+            from aiml_cli.api.tool_calls import ToolCallAssembler  # few answers call tools
 
-        self._calls = self._calls or ToolCallAssembler()
+            self._calls = ToolCallAssembler()
         return self._calls.feed(delta, index, is_whole=is_whole)
 
     def add(self, event: Event) -> None:
@@ -204,7 +205,7 @@ class _ChunkParser:
                 state.text.add(content)
                 batch.append(TextDelta(content, index))
             return
-        for event in _parse_message(delta, index):
+        for event in _parse_message(delta, index) if len(delta) > 1 or "tool_calls" not in delta else ():
             state.add(event)
             batch.append(event)
         batch.extend(state.feed_calls(delta, index))

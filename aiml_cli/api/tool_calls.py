@@ -43,6 +43,9 @@ class PartialArguments:
         """Take the next piece; a document after a complete one repeats it, or replaces a placeholder such as {}."""
         if not arguments:
             return None
+        if not self._is_preview and arguments[0] not in "{[ \t\r\n":  # the fast path
+            self._data += arguments.encode(*TEXT_ENCODING)
+            return Piece(arguments)
         begins_again = self._data and (self._is_repeated_by(arguments) or self.is_followed_by(arguments))
         self._is_preview = False
         if begins_again:
@@ -123,12 +126,16 @@ class ToolCallAssembler:
         self._calls: list[_Call] = []
         self._by_id: dict[str, _Call] = {}
         self._by_index: dict[int, _Call] = {}
+        self._latest: _Call | None = None
+        self._latest_number: int | None = None
 
     def feed(self, delta: dict[str, Any], choice: int, *, is_whole: bool = False) -> list[ToolCallDelta]:
         """Return the pieces of calls in a delta, or with `is_whole` in a message that repeats the calls.
 
         The older `function_call` is a call without an id. Raises MalformedError for more than 128 calls.
         """
+        if not is_whole and (again := self._feed_again(delta, choice)) is not None:
+            return again
         events: list[ToolCallDelta] = []
         used: set[int] = set()
         for position, piece in enumerate(_parse_pieces(delta)):
@@ -139,6 +146,20 @@ class ToolCallAssembler:
             part = part or Piece("")
             events.append(ToolCallDelta(call.slot, header.id, header.name, part.arguments, choice, part.is_whole))
         return events
+
+    def _feed_again(self, delta: dict[str, Any], choice: int) -> list[ToolCallDelta] | None:
+        """Return the events of a piece that can only belong to the latest call: a model may write thousands of them."""
+        pieces, latest = delta.get("tool_calls"), self._latest
+        if latest is None or latest.next_header or type(pieces) is not list or len(pieces) != 1:
+            return None
+        piece = pieces[0] if type(pieces[0]) is dict else {}
+        function, is_same = piece.get("function"), piece.get("index") == self._latest_number
+        if not is_same or type(function) is not dict or piece.get("id") or function.get("name") or "custom" in piece:
+            return None
+        if type(arguments := function.get("arguments")) is not str or delta.get("function_call"):
+            return None
+        part = latest.arguments.add(arguments)
+        return [ToolCallDelta(latest.slot, "", "", part.arguments, choice, part.is_whole)] if part else []
 
     def _find_whole(self, piece: _CallPiece, position: int) -> tuple[_Call, _CallPiece]:
         known = self._by_id.get(piece.id) if piece.id else None
@@ -161,6 +182,7 @@ class ToolCallAssembler:
             self._by_id[piece.id] = call
         if piece.number is not None:
             self._by_index[piece.number] = call
+        self._latest, self._latest_number = call, piece.number
         return call, header
 
     def _find(self, piece: _CallPiece) -> _Call | None:
