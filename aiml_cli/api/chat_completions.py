@@ -137,14 +137,16 @@ class _ChunkParser:
         self._started = ResponseStarted()
         self._not_started = frozenset({"id", "model", "created"})
         self._sources = SourceCollector()
+        # The index of the latest choice, if the server's is right, and its text.
+        self._plain_index, self._plain_text = -1, PartialText()
 
     def feed(self, name: str, chunk: dict[str, Any], batch: EventBatch) -> None:
         """Add the events of a chunk to the batch."""
         choices = chunk.get("choices")
         if not self._not_started.isdisjoint(chunk):
             self._start(chunk, batch)
-        if type(choices) is list and len(choices) == 1 and self._indexes.is_latest(choices[0]):  # the fast path
-            self._feed_choice(choices[0], self._indexes.latest or 0, batch)
+        if type(choices) is list and len(choices) == 1 and self._feed_plain(choices[0], batch):
+            pass
         elif choices:
             self._feed_choices(require_list(choices), batch)
         if choices and _RARE_IN_CHUNK.isdisjoint(chunk) and not name:
@@ -171,15 +173,31 @@ class _ChunkParser:
             )
             batch.append(new)
 
+    def _feed_plain(self, choice: Any, batch: EventBatch) -> bool:
+        """Add a piece of text of the latest choice, if it is nothing else: this runs for each token."""
+        if type(choice) is not dict or choice.get("index") != self._plain_index or choice.get("finish_reason"):
+            return False
+        delta = choice.get("delta")
+        if type(delta) is not dict or len(delta) != 1 or type(content := delta.get("content")) is not str:
+            return False
+        if choice.get("logprobs") or not _RARE_IN_CHOICE.isdisjoint(choice):
+            return False
+        if content:
+            self._plain_text.add(content)
+            batch.append(TextDelta(content, self._plain_index))
+        return True
+
     def _feed_choices(self, choices: list[Any], batch: EventBatch) -> None:
         for position, value in enumerate(choices):
             choice = require_dict(value)
             index = self._indexes.assign(choice, position, len(choices))
             if index is not None:
-                self._feed_choice(choice, index, batch)
+                state = self._choices.get(index) or self._choices.setdefault(index, _ChoiceState())
+                self._feed_choice(choice, state, index, batch)
+                is_plain = len(choices) == 1 and choice.get("index") == index
+                self._plain_index, self._plain_text = (index if is_plain else -1), state.text
 
-    def _feed_choice(self, choice: dict[str, Any], index: int, batch: EventBatch) -> None:
-        state = self._choices.get(index) or self._choices.setdefault(index, _ChoiceState())
+    def _feed_choice(self, choice: dict[str, Any], state: _ChoiceState, index: int, batch: EventBatch) -> None:
         if delta := choice.get("delta"):
             self._feed_delta(require_dict(delta), state, index, batch)
         if choice.get("logprobs"):
@@ -199,12 +217,6 @@ class _ChunkParser:
             batch.extend([error] if (error := find_error({"error": choice["error"]})) else [])
 
     def _feed_delta(self, delta: dict[str, Any], state: _ChoiceState, index: int, batch: EventBatch) -> None:
-        content = delta.get("content")
-        if type(content) is str and len(delta) == 1:  # the fast path: it runs for each token
-            if content:
-                state.text.add(content)
-                batch.append(TextDelta(content, index))
-            return
         for event in _parse_message(delta, index) if len(delta) > 1 or "tool_calls" not in delta else ():
             state.add(event)
             batch.append(event)
@@ -234,15 +246,11 @@ class _ChoiceIndexes:
         self._limit = choice_count if choice_count > 1 else MAX_CHOICES
         self._is_plural = choice_count > 1
         self._known: set[int] = set()
-        self.latest: int | None = None
+        self._latest: int | None = None
         # The indexes of the server while all of them are taken for one choice.
         self._seen: set[int] = set()
         self._latest_seen: int | None = None
         self._has_ended = False
-
-    def is_latest(self, choice: Any) -> bool:
-        """True if a single choice has the index of the one before, which is that of the server."""
-        return type(choice) is dict and self._latest_seen == self.latest == choice.get("index")
 
     def assign(self, choice: dict[str, Any], position: int, count: int) -> int | None:
         """Return the index of a choice in a chunk with `count` choices; None for one too many."""
@@ -250,11 +258,11 @@ class _ChoiceIndexes:
         index = value if type(value) is int and value >= 0 else position
         if count > 1:
             self._is_plural = True
-            if position and index == self.latest:  # the same index for all
+            if position and index == self._latest:  # the same index for all
                 index = position
         elif not self._is_plural:
             index = self._assign_single(index, is_piece=not choice.get("finish_reason"))
-        self.latest = index
+        self._latest = index
         if index not in self._known:
             if len(self._known) == self._limit:
                 return None
@@ -269,7 +277,7 @@ class _ChoiceIndexes:
         self._latest_seen = index
         if len(self._seen) < MAX_CHOICES:
             self._seen.add(index)
-        return index if self._is_plural or self.latest is None else self.latest
+        return index if self._is_plural or self._latest is None else self._latest
 
     def note_end(self) -> None:
         """Note that a choice has ended: a new index begins another one."""

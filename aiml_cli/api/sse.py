@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import Any, NamedTuple, cast
 
 from aiml_cli.api.json_values import MalformedError, decode_json
-from aiml_cli.api.stream_events import ErrorEvent, Event, EventBatch, Finished, StringDelta, ToolCallDelta
+from aiml_cli.api.stream_events import ErrorEvent, Event, EventBatch, Finished, StringDelta, TextDelta, ToolCallDelta
 from aiml_cli.errors import ServerError
 
 MAX_EVENT_BYTES = 64 * 1024 * 1024
@@ -133,15 +133,16 @@ def parse_sse_events(
     for events in stream:
         batch: EventBatch = []
         for sse in events:
-            start, is_end = len(batch), len(sse.data) < MAX_MARK_CHARS and _is_end_mark(sse.data)
+            data = sse.data
+            start, is_end = len(batch), len(data) < MAX_MARK_CHARS and _is_end_mark(data)
             if is_end:
                 stray.note_end(batch)
                 batch += [*stray.finish(), *([Finished()] if finish_at_done else [])]
             else:
                 _handle_event(sse, handle, batch, stray)
-                if "\\ud" in sse.data or "\\uD" in sse.data or joiner.pending:
+                if "\\ud" in data or "\\uD" in data or joiner.pending:
                     batch[start:] = joiner.join(batch[start:])
-            if is_end or (len(batch) > start and _is_end(batch[-1])):
+            if is_end or (len(batch) > start and type(batch[-1]) is not TextDelta and _is_end(batch[-1])):
                 yield [*batch, *joiner.flush()]
                 return
         stray.note_end(batch)
@@ -222,18 +223,19 @@ def collect_events(fill: Callable[[EventBatch], None]) -> EventBatch:
 
 
 def _handle_event(sse: SseEvent, handle: HandleEvent, batch: EventBatch, stray: _StrayText) -> None:
-    if sse.error:
-        batch.append(_read_error_text(sse.error))
+    text, error = sse.data, sse.error
+    if error:
+        batch.append(_read_error_text(error))
         return
-    if sse.data:
+    if text:
         try:
-            data = decode_json(sse.data)
-            if isinstance(data, dict):
+            data = decode_json(text)
+            if type(data) is dict:
                 handle(sse.event, data, batch)
             else:
                 batch += _parse_other_json(sse, data, stray)
-        except MalformedError as error:
-            batch.append(_error_to_event(error))
+        except MalformedError as malformed:
+            batch.append(_error_to_event(malformed))
         except ValueError:
             batch += _parse_other_text(sse, stray)
     if sse.stray:
