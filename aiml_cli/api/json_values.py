@@ -41,9 +41,10 @@ def decode_json(text: str) -> Json:
 
 
 def _parse_int(digits: str) -> int | float | None:
-    if len(digits) <= MAX_INT_DIGITS + 1 and abs(number := int(digits)) <= MAX_INT:
-        return number
-    return _parse_float(digits)
+    if len(digits) < MAX_INT_DIGITS:
+        return int(digits)
+    number = int(digits) if len(digits) <= MAX_INT_DIGITS + 1 else MAX_INT + 1
+    return number if abs(number) <= MAX_INT else _parse_float(digits)
 
 
 def _parse_float(digits: str) -> float | None:

@@ -138,14 +138,15 @@ class OutputMerger:
             item.latest_name = (delta, position.part)
             self._latest_part = self._find_open_part(item, delta, position.part)
             self.latest = (delta, position)
-        return [*shown, *self.add_again(text, has_logprobs=has_logprobs)]
-
-    def add_again(self, text: str, *, has_logprobs: bool = False) -> list[Delta]:
-        """Return the delta to show for a piece at the position of the one before, which is `latest`."""
         part = self._latest_part
         if has_logprobs:
             part.text.has_logprobs = True
-        return [_add(part.delta, part, text)] if text else []
+        return [*shown, _add(delta, part, text)] if text else shown
+
+    @property
+    def latest_text(self) -> PartialText:
+        """Return the text at the position of the latest piece, which is `latest`."""
+        return self._latest_part.text
 
     def begin_item(self, position: Position, wholes: Sequence[WholePart]) -> None:
         """Note an item that begins, with the text that it may already have."""

@@ -19,6 +19,7 @@ from aiml_cli.api.json_values import (
 from aiml_cli.api.message_conversion import to_input_items
 from aiml_cli.api.messages import Conversation
 from aiml_cli.api.output_merger import MAX_ITEMS, Addition, OutputMerger, Position, WholePart, parse_part, parse_parts
+from aiml_cli.api.partial_text import PartialText
 from aiml_cli.api.request_body import apply_options, apply_overrides
 from aiml_cli.api.response_items import SourceCollector, parse_tool_item, parse_usage
 from aiml_cli.api.sse import SseEvent, collect_events, find_error, parse_sse_events
@@ -117,16 +118,18 @@ class _EventParser:
         self._sources = SourceCollector()
         self._tool_events: set[Event] = set()
         self._has_audio = False
-        # The names in the latest event with a piece of text, and the position that they mean.
+        # The names in the latest event with a piece of text, the position that they mean, and the text there.
         self._text_names: tuple[Any, ...] = ()
         self._text_position: tuple[Any, ...] = ()
+        self._text = PartialText()
 
     def feed(self, name: str, event: dict[str, Any], batch: EventBatch) -> None:
         """Add the events of a server-sent event to the batch; its type is in the JSON. Unknown types are ignored."""
         event_type = as_str(event.get("type")) or name
+        if event_type == "response.output_text.delta":
+            self._add_text(event, batch)
+            return
         match event_type:
-            case "response.output_text.delta":
-                self._add_text(event, batch)
             case "response.refusal.delta":
                 batch += self._merger.add(RefusalDelta, require_str(event.get("delta")), _message_at(event))
             case "response.reasoning_text.delta":
@@ -202,11 +205,12 @@ class _EventParser:
     def _add_text(self, event: dict[str, Any], batch: EventBatch) -> None:
         logprobs, text = event.get("logprobs"), require_str(event.get("delta"))
         names = event.get("item_id"), event.get("output_index"), event.get("content_index")
-        if names == self._text_names and self._merger.latest is self._text_position:  # the fast path
-            batch += self._merger.add_again(text, has_logprobs=bool(logprobs))
-        else:
-            batch += self._merger.add(TextDelta, text, _message_at(event), has_logprobs=bool(logprobs))
-            self._text_names, self._text_position = names, self._merger.latest
+        if text and names == self._text_names and self._merger.latest is self._text_position and not logprobs:
+            self._text.add(text)  # the fast path
+            batch.append(TextDelta(text))
+            return
+        batch += self._merger.add(TextDelta, text, _message_at(event), has_logprobs=bool(logprobs))
+        self._text_names, self._text_position, self._text = names, self._merger.latest, self._merger.latest_text
         if logprobs:
             batch += response_items.parse_logprobs(logprobs)
 
