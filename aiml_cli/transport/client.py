@@ -71,7 +71,7 @@ def _exchange(client: Client, request: HttpRequest, on_sent: OnSent, key: str) -
             response = _send_once(client, request, None)
         headers = {name.lower(): mask_text(value, key) for name, value in response.headers.items()}
         chunks = _read_chunks(response)
-        chunks = chunks if "content-length" in headers else read_ahead(chunks)
+        chunks = chunks if "content-length" in headers else read_ahead(chunks, client.connection)
         # Only an error repeats the credentials in a request; to look for them takes as long as to parse the request.
         credentials = list_credentials(request.body) if response.is_error else []
         for secret in filter(None, (key, *credentials)):

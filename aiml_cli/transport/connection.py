@@ -1,13 +1,16 @@
 """Follow one request on its connection, by the events that httpcore traces."""
 
 import socket
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from threading import Timer
+from time import monotonic, sleep
 from typing import Any
 
 from aiml_cli.system.signals import defer_signals
 from aiml_cli.transport.http_types import OnSent
+
+POLL_S = 0.002
 
 
 class ConnectionHandle:
@@ -15,6 +18,9 @@ class ConnectionHandle:
 
     stream: Any = None
     abort_reason: BaseException | None = None
+    # Set while a thread reads ahead; then whoever waits for it looks at the deadline, which costs no other thread.
+    is_read_ahead = False
+    deadline: float | None = None
     _end_timer: Timer | None = None
 
     def abort(self, reason: BaseException) -> None:
@@ -25,13 +31,26 @@ class ConnectionHandle:
     def close_within(self, seconds: float) -> None:
         """Close the connection if it is still open then; a later call replaces an earlier one."""
         self.keep_open()
+        if self.is_read_ahead:
+            self.deadline = monotonic() + seconds
+            return
         with defer_signals():  # a start that is interrupted leaves a timer that nobody can stop
             self._end_timer = Timer(seconds, shut_down_stream, [self.stream])
             self._end_timer.daemon = True
             self._end_timer.start()
 
+    def wait(self, has_arrived: Callable[[], bool]) -> None:
+        """Wait until something has arrived; close the connection at the deadline, if there is one."""
+        while self.deadline is not None and not has_arrived():
+            if monotonic() >= self.deadline:
+                self.deadline = None
+                shut_down_stream(self.stream)
+                return
+            sleep(POLL_S)
+
     def keep_open(self) -> None:
         """Drop the wish to close the connection."""
+        self.deadline = None
         timer, self._end_timer = self._end_timer, None
         if timer:
             timer.cancel()

@@ -13,6 +13,7 @@ from threading import Thread
 
 from aiml_cli.errors import IncompleteAnswer, ServerError
 from aiml_cli.system.signals import defer_signals
+from aiml_cli.transport.connection import ConnectionHandle
 
 MAX_PIECES_AHEAD, MAX_BYTES_AHEAD = 400, 256 * 1024
 PAUSE_S = 0.001
@@ -28,13 +29,25 @@ class _Queue(SimpleQueue[bytes | BaseException | None]):
     bytes_put = bytes_taken = 0
 
 
-def read_ahead(pieces: Iterable[bytes]) -> Iterator[bytes]:
-    """Yield the pieces as they arrive, joined if several are there; raise what reading them raised."""
+def read_ahead(pieces: Iterable[bytes], connection: ConnectionHandle) -> Iterator[bytes]:
+    """Yield the pieces as they arrive, joined if several are there; raise what reading them raised.
+
+    The connection is closed at its deadline.
+    """
     queue = _Queue()
+    connection.is_read_ahead = True
+    try:
+        yield from _take_pieces(pieces, queue, connection)
+    finally:
+        connection.is_read_ahead = False
+
+
+def _take_pieces(pieces: Iterable[bytes], queue: _Queue, connection: ConnectionHandle) -> Iterator[bytes]:
     with defer_signals():  # a start that is interrupted leaves a thread that nobody can wait for
         Thread(target=_fill_queue, args=(pieces, queue), daemon=True).start()
     while True:
         batch: list[bytes] = []
+        connection.wait(lambda: not queue.empty())
         piece = queue.get()
         while isinstance(piece, bytes):
             batch.append(piece)
