@@ -115,6 +115,7 @@ class ResumeFile:
         self._name = name
         self._done: dict[str, list[int]] = {}
         self._numbers: set[int] = set()
+        self._passed: set[int] = set()
         try:
             self.fd = os.open(name, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o666)
             if not stat.S_ISREG(os.fstat(self.fd).st_mode):
@@ -128,11 +129,13 @@ class ResumeFile:
 
     def has(self, number: int, digest: str) -> bool:
         """True if a row is done; each result answers for one row."""
+        self._passed.add(number)
         numbers = self._done.get(digest)
         if not numbers:
             return False
-        # The result of another row counts if that row has been passed, or if the rows have moved.
-        is_moved = number in self._numbers or min(numbers) < number
+        # The result of another row counts if that row has been passed, or if the rows have moved. Workers ask in any
+        # order, so that an earlier row with the same words may still be on its way to its own result.
+        is_moved = number in self._numbers or min(numbers) in self._passed
         match = number if number in numbers else min(numbers) if is_moved else None
         if match is None:
             return False

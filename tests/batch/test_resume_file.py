@@ -10,6 +10,8 @@ import pytest
 from support.loopback import HELLO, Loopback, json_response
 from support.run_cli import Aiml, build_command
 
+from aiml_cli.batch.results import ResumeFile
+
 REFUSED = json_response({"error": {"message": "bad words"}}, "400 Bad Request")
 GO_ON = ["chat", "--each", "line", "--resume-from", "out.jsonl", "-j", "1"]
 
@@ -103,6 +105,12 @@ def test_killed_again_and_again_each_row_is_there_once(server: Loopback, aiml: A
     assert subprocess.run(build_command(*arguments), check=False).returncode == 0
     assert Counter(found["row"] for found in results(out)) == Counter(range(1, 201))
     assert len(server.requests) < 200 + 4 * 5
+
+
+def test_the_second_of_two_equal_rows_does_not_take_the_result_of_the_first(out: Path) -> None:
+    out.write_text('{"row": 61, "hash": "h", "error": null}\n')
+    done = ResumeFile("out.jsonl")
+    assert (done.has(62, "h"), done.has(61, "h")) == (False, True)
 
 
 @pytest.mark.parametrize("is_kept", [True, False])
