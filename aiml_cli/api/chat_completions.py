@@ -5,7 +5,16 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from aiml_cli.api.finish_reasons import choose_worse
-from aiml_cli.api.json_values import as_dict, as_list, as_number, as_str, require_dict, require_list, require_str
+from aiml_cli.api.json_values import (
+    as_dict,
+    as_list,
+    as_number,
+    as_str,
+    require_dict,
+    require_list,
+    require_str,
+    to_text,
+)
 from aiml_cli.api.message_conversion import to_chat_messages
 from aiml_cli.api.messages import Conversation
 from aiml_cli.api.partial_text import PartialText
@@ -145,9 +154,8 @@ class _ChunkParser:
         choices = chunk.get("choices")
         if not self._not_started.isdisjoint(chunk):
             self._start(chunk, batch)
-        if type(choices) is list and len(choices) == 1 and self._feed_plain(choices[0], batch):
-            pass
-        elif choices:
+        is_plain = type(choices) is list and len(choices) == 1 and self._feed_plain(choices[0], batch)
+        if choices and not is_plain:
             self._feed_choices(require_list(choices), batch)
         if choices and _RARE_IN_CHUNK.isdisjoint(chunk) and not name:
             return
@@ -187,10 +195,9 @@ class _ChunkParser:
             batch.append(TextDelta(content, self._plain_index))
         return True
 
-    def _feed_choices(self, choices: list[Any], batch: EventBatch) -> None:
-        for position, value in enumerate(choices):
-            choice = require_dict(value)
-            index = self._indexes.assign(choice, position, len(choices))
+    def _feed_choices(self, values: list[Any], batch: EventBatch) -> None:
+        choices = [require_dict(value) for value in values]
+        for choice, index in zip(choices, self._indexes.assign(choices), strict=True):
             if index is not None:
                 state = self._choices.get(index) or self._choices.setdefault(index, _ChoiceState())
                 self._feed_choice(choice, state, index, batch)
@@ -208,7 +215,7 @@ class _ChunkParser:
             self._feed_message(require_dict(message), state, index, batch)
         if choice.get("usage"):
             batch.extend(parse_usage(choice))
-        reason = as_str(choice.get("finish_reason"))
+        reason = to_text(choice.get("finish_reason") or "")
         if reason or "is_complete" in choice:
             self._indexes.note_end()
             native = as_str(choice.get("native_finish_reason"))
@@ -252,17 +259,20 @@ class _ChoiceIndexes:
         self._latest_seen: int | None = None
         self._has_ended = False
 
-    def assign(self, choice: dict[str, Any], position: int, count: int) -> int | None:
-        """Return the index of a choice in a chunk with `count` choices; None for one too many."""
-        value = choice.get("index")
-        index = value if type(value) is int and value >= 0 else position
-        if count > 1:
+    def assign(self, choices: Sequence[dict[str, Any]]) -> list[int | None]:
+        """Return the index of each choice of a chunk; None for one too many."""
+        values = [choice.get("index") for choice in choices]
+        indexes = [value if type(value) is int and value >= 0 else place for place, value in enumerate(values)]
+        if len(choices) > 1:
             self._is_plural = True
-            if position and index == self._latest:  # the same index for all
-                index = position
+            if len(set(indexes)) < len(indexes):  # the same for several of them
+                indexes = list(range(len(indexes)))
         elif not self._is_plural:
-            index = self._assign_single(index, is_piece=not choice.get("finish_reason"))
-        self._latest = index
+            indexes = [self._assign_single(indexes[0], is_piece=not choices[0].get("finish_reason"))]
+        self._latest = indexes[-1]
+        return [self._admit(index) for index in indexes]
+
+    def _admit(self, index: int) -> int | None:
         if index not in self._known:
             if len(self._known) == self._limit:
                 return None

@@ -42,37 +42,40 @@ def parse_response(
         return
     cut: AimlError | None = None
     try:
-        _read_body(body, chunks, MAX_EVENT_BYTES, on_complete)
+        answer = _read_object(body, chunks, on_complete)
     except IncompleteAnswer as error:
-        cut = error  # the body may be complete, though the connection ended badly
-    try:
-        answer = _decode_json(status, headers, bytes(body))
-    except ServerError as error:
-        raise cut or error from None
+        answer, cut = None, error  # the body may be complete, though the connection ended badly
+    if answer is None:
+        try:
+            answer = _decode_json(status, headers, bytes(body))
+        except ServerError as error:
+            raise cut or error from None
     yield endpoint.parse_json(answer, choice_count)
 
 
-def _read_body(
-    body: bytearray, chunks: Iterator[bytes], limit: int, on_complete: Callable[[], None] | None = None
-) -> None:
-    tested = 0
+def _read_body(body: bytearray, chunks: Iterator[bytes], limit: int) -> None:
     for chunk in chunks:
         body += chunk
         if len(body) > limit:
             break
+
+
+def _read_object(body: bytearray, chunks: Iterator[bytes], on_complete: Callable[[], None] | None) -> Any:
+    """Read a body; return its JSON object if it is complete with a chunk, None if that is not known."""
+    tested, answer = 0, None
+    for chunk in chunks:
+        body += chunk
+        answer = None
+        if len(body) > MAX_EVENT_BYTES:
+            break
         # Tested when it has doubled: linear, however many chunks end in a bracket.
-        if on_complete and len(body) >= 2 * tested and chunk.rstrip().endswith(b"}"):
+        if len(body) >= 2 * tested and chunk.rstrip().endswith(b"}"):
             tested = len(body)
-            if _is_json(bytes(body)):
+            with suppress(ValueError):
+                answer = decode_json(body.decode("utf-8-sig"))
+            if answer is not None and on_complete:
                 on_complete()
-
-
-def _is_json(body: bytes) -> bool:
-    try:
-        decode_json(body.decode("utf-8-sig"))
-    except ValueError:
-        return False
-    return True
+    return answer
 
 
 def _peek(chunks: Iterator[bytes]) -> tuple[bytes, Iterator[bytes]]:

@@ -136,8 +136,8 @@ class ChunkPrinter(ChunkAnswers):
                 results = answers or [Answer(request.endpoint.name, error=error) for request in self._requests[:1]]
                 self._write(json_line([answer_to_dict(answer) for answer in results], indent=2))
         finally:
-            if self._output.file and (part := self._output.file.close(complete=is_complete)):
-                print_err(f"aiml: what came is in {part}")
+            if self._output.file:
+                self._output.file.close_and_tell(complete=is_complete)
             if self._output.meta:
                 self._output.meta.close_all(answers)
 

@@ -78,8 +78,8 @@ class SideBySide:
             is_complete = False
             raise
         finally:
-            if self._file and (part := self._file.close(complete=is_complete)):
-                print_err(f"aiml: what came is in {part}")
+            if self._file:
+                self._file.close_and_tell(complete=is_complete)
             if self._meta:
                 self._meta.close_all(answers)
 

@@ -99,8 +99,7 @@ class _PendingEdit:
         """Close the file once, and print its name; an empty file is removed."""
         if self._is_open:
             self._is_open = False
-            if part := self._file.close(complete=False):
-                print_err(f"aiml: what came is in {part}")
+            self._file.close_and_tell(complete=False)
 
 
 def _check_words(settings: Settings, words: Sequence[str]) -> None:

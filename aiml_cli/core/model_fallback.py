@@ -29,7 +29,7 @@ def split_models(name: str) -> list[str]:
     """Split `A,B` into names; raise UsageError if one of them is empty."""
     names = [part.strip() for part in name.split(",")]
     if not all(names):
-        raise UsageError(f"the model {name!r} has an empty part", "A,B asks B where A is not to be had")
+        raise UsageError(f"the model {name!r} has an empty part", "A,B asks B if A is not available")
     return names
 
 
@@ -37,7 +37,7 @@ def start_fallback(request: ChatRequest) -> ChatRequest:
     """Return the request to the first of several models; the others become its fallback models."""
     first, *others = split_models(request.options.model or "")
     if others and (request.options.dry_run or request.options.as_):
-        request.notify(f"this is the request to {first}; {', '.join(others)} would be asked where it is not to be had")
+        request.notify(f"this is the request to {first}; {', '.join(others)} would be asked if it is not available")
     return replace(_with_model(request, first), fallback_models=tuple(others))
 
 

@@ -39,7 +39,7 @@ def load_previous_turns(request: ChatRequest, environ: Mapping[str, str]) -> Cha
     request.notify(f"going on with {conversation.name}, “{conversation.title}”, {age} old")
     previous = _build_previous_turns(conversation, messages, request)
     if unsupported := previous.list_unsupported_items(request.endpoint.name):
-        request.notify(f"{request.endpoint.name} cannot be told all of it; left out: {', '.join(unsupported)}")
+        request.notify(f"{request.endpoint.name} cannot take all of it; left out: {', '.join(unsupported)}")
     return replace(request, previous_turns=previous, settings=_use_last_model(request.settings, messages))
 
 

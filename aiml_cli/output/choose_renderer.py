@@ -11,7 +11,7 @@ from aiml_cli.output.json_output import JsonLinesRenderer, JsonRenderer, NullRen
 from aiml_cli.output.plain_text import PlainTextRenderer
 from aiml_cli.output.stderr_renderer import NullStderrRenderer, StderrRenderer
 from aiml_cli.settings.options import Options
-from aiml_cli.system.stdio import check_stdout, make_sanitized_writer, print_err, write_out
+from aiml_cli.system.stdio import check_stdout, make_sanitized_writer, write_out
 from aiml_cli.system.terminal import get_terminal_size, is_terminal
 
 if TYPE_CHECKING:
@@ -64,8 +64,8 @@ class AnswerOutput:
             self.stderr.end_reasoning()
             self.stdout.close(answer)
         self.stderr.close(answer)
-        if self.file and (part := self.file.close(complete=answer.error is None)):
-            print_err(f"aiml: what came is in {part}")
+        if self.file:
+            self.file.close_and_tell(complete=answer.error is None)
 
 
 def choose_output(options: Options, environ: Mapping[str, str]) -> AnswerOutput:

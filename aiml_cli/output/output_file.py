@@ -15,7 +15,7 @@ from aiml_cli.errors import OutputFailed, UsageError
 from aiml_cli.output.json_output import answer_to_dict, json_line
 from aiml_cli.settings.options import Options
 from aiml_cli.system.atomic_write import PendingFile, write_all
-from aiml_cli.system.stdio import check_stdout, write_out
+from aiml_cli.system.stdio import check_stdout, print_err, write_out
 
 META_FIELDS = (
     "endpoint", "model", "id", "finish_reason", "complete", "usage", "cost_usd", "cost_source", "timing",
@@ -101,6 +101,11 @@ class OutputFile:
             hint = f"the answer is in {self._show(self._pending.part)}" if self._pending else ""
             raise OutputFailed(f"{self._name}: {error.strerror}", hint) from None
         return ""
+
+    def close_and_tell(self, *, complete: bool) -> None:
+        """Close the file as `close` does; if the answer is incomplete, print where its beginning is."""
+        if part := self.close(complete=complete):
+            print_err(f"aiml: the incomplete answer is in {part}")
 
     def _show(self, part: Path) -> str:
         """Return the part's path with the folder as it was typed, unless the file is a link into another folder."""

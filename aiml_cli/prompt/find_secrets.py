@@ -139,7 +139,7 @@ _BASIC = r"[A-Za-z0-9+/]{8,2000}={0,2}"
 
 
 def _token(kind: str, prefixes: str, rest: str = _REST, *, is_certain: bool = True) -> Rule:
-    """Return the rule for tokens with a prefix, after which nothing but the token can follow."""
+    """Return the rule for tokens that look random, behind a prefix; prefixes are separated by blanks."""
     return Rule(kind, tuple(prefixes.split(" ")), rest, _judge_token, is_certain)
 
 
@@ -204,11 +204,11 @@ RULES = (
     _token("a Google API key", "AIza", r"[\w-]{35}(?![\w-])"),
     _token("a Google client secret", "GOCSPX-"),
     _token("a Google token", "ya29. 1//0 AQ.Ab", r"[\w-]{30,300}"),
-    Rule("an Azure secret", ("Q~",), r"(?<=[\w~.-]{3}\dQ~)(?P<value>[\w~.-]{31,37})", _judge_token),
+    _token("an Azure secret", "Q~", r"(?<=[\w~.-]{3}\dQ~)(?P<value>[\w~.-]{31,37})"),
     _token("an Azure key", "AccountKey= SharedAccessKey= AccessKey=", r"[A-Za-z0-9+/]{40,90}={0,2}"),
     _token("an Azure DevOps token", "JQQJ9", r"[A-Za-z0-9]{20,60}"),
-    Rule("a signed URL", ("sig=",), r"(?<=[?&;]sig=)(?P<value>[A-Za-z0-9%+/_-]{40,120})", _judge_token),
-    Rule("a signed URL", ("X-Amz-Signature=", "X-Goog-Signature="), r"[0-9a-f]{64}", _judge_token, is_certain=False),
+    _token("a signed URL", "sig=", r"(?<=[?&;]sig=)(?P<value>[A-Za-z0-9%+/_-]{40,120})"),
+    _token("a signed URL", "X-Amz-Signature= X-Goog-Signature=", r"[0-9a-f]{64}", is_certain=False),
     _token("an Alibaba key", "LTAI", r"[A-Za-z0-9]{16,24}\b", is_certain=False),
     _token("a Tencent key", "AKID", r"[A-Za-z0-9]{32,40}\b"),
     _token("a Yandex key", "AQVN y0_Ag", r"[\w-]{35,70}"),
@@ -227,7 +227,7 @@ RULES = (
     _token("a Tailscale key", "tskey-"),
     # Keeping secrets, building, watching
     _token("a Vault token", "hvs. hvb. hvr."),
-    Rule("a Terraform token", (".atlasv1.",), r"(?<=[A-Za-z0-9]{14}\.atlasv1\.)(?P<value>[\w-]{40,100})", _judge_token),
+    _token("a Terraform token", ".atlasv1.", r"(?<=[A-Za-z0-9]{14}\.atlasv1\.)(?P<value>[\w-]{40,100})"),
     _token("a Doppler token", "dp.pt. dp.st. dp.ct. dp.sa. dp.scim. dp.audit.", r"[\w.-]{30,100}"),
     _token("a Pulumi token", "pul-", r"[0-9a-f]{40}\b"),
     _token("a Prefect key", "pnu_ pnb_"),
@@ -239,20 +239,14 @@ RULES = (
     # Messages, mail, shops, money
     _token("a Slack token", "xoxa- xoxb- xoxe- xoxo- xoxp- xoxr- xoxs- xoxc- xoxd- xoxe.xox xapp-", r"[\w.%-]{20,300}"),
     _token("a Slack webhook", "hooks.slack.com/", r"(?:services|workflows|triggers)/[\w/-]{20,200}"),
-    Rule(
-        "a Discord webhook",
-        ("/api/webhooks/",),
-        r"(?<=\.com/api/webhooks/)\d{15,22}/(?P<value>[\w-]{40,100})",
-        _judge_token,
-    ),
-    Rule(
+    _token("a Discord webhook", "/api/webhooks/", r"(?<=\.com/api/webhooks/)\d{15,22}/(?P<value>[\w-]{40,100})"),
+    _token(
         "a Discord token",
-        (".",),
+        ".",
         r"(?:(?<=\b[MNO][\w-]{23}\.)|(?<=\b[MNO][\w-]{25}\.)|(?<=\b[MNO][\w-]{24}\.)|(?<=\b[MNO][\w-]{27}\.))"
         r"(?P<value>[\w-]{6}\.[\w-]{25,45})",
-        _judge_token,
     ),
-    Rule("a Telegram token", (":AA",), r"(?<=\d{8}:AA)(?P<value>[\w-]{32,34})(?![\w-])", _judge_token),
+    _token("a Telegram token", ":AA", r"(?<=\d{8}:AA)(?P<value>[\w-]{32,34})(?![\w-])"),
     _token("a Teams webhook", "webhook.office.com/webhookb2/", r"[\w@/-]{40,300}"),
     _token("a Zapier webhook", "hooks.zapier.com/hooks/catch/", r"\d{4,12}/\w{6,20}", is_certain=False),
     _token("a Twilio key", "SK", r"[0-9a-f]{32}\b"),
@@ -296,18 +290,12 @@ RULES = (
     _token("a password (docker)", "eyJhdXRocyI6", r"[A-Za-z0-9+/]{20,100}"),  # {"auths":
     Rule("a password (npm)", ("_auth",), rf"[ \t]{{0,4}}=[ \t]{{0,4}}\"?(?P<value>{_BASIC})", _judge_basic),
     Rule("a password (Basic)", ("Basic ", "basic ", "BASIC "), rf"[ \t]{{0,4}}(?P<value>{_BASIC})", _judge_basic),
-    Rule(
-        "a token (Bearer)",
-        ("Bearer", "bearer", "BEARER"),
-        r"(?:[ \t]{1,4}|%20)(?P<value>[\w.~+/=-]{16,2000})",
-        _judge_token,
-    ),
-    Rule(
+    _token("a token (Bearer)", "Bearer bearer BEARER", r"(?:[ \t]{1,4}|%20)(?P<value>[\w.~+/=-]{16,2000})"),
+    _token(
         "a token (Authorization)",
-        ("Authorization", "authorization", "AUTHORIZATION"),
+        "Authorization authorization AUTHORIZATION",
         r"(?:[\"'\]]{0,2}[ \t]{0,4}[:=][ \t]{0,4}[\"']?|(?<=[\"']\w{13})[\"'],[ \t]{0,4}[\"'])(?![Bb]asic)"
         r"(?:[A-Za-z-]{3,20}[ \t]{1,4})?(?:token=\"?)?(?P<value>[\w.~+/=:-]{16,2000})",
-        _judge_token,
     ),
     Rule(
         "a password in a command",
@@ -325,11 +313,10 @@ RULES = (
         _judge_password,
         is_certain=False,
     ),
-    Rule(
+    _token(
         "a password hash",
-        ("$1$", "$5$", "$6$", "$y$", "$2a$", "$2b$", "$2y$", "$apr1$", "$argon2"),
+        "$1$ $5$ $6$ $y$ $2a$ $2b$ $2y$ $apr1$ $argon2",
         r"(?P<value>[\w./$=,+-]{20,200})",
-        _judge_token,
         is_certain=False,
     ),
 )
@@ -388,10 +375,14 @@ def find_secrets(name: str, text: str, known: Sequence[str] = ()) -> list[Secret
     Placeholders, names of variables and texts about keys do not count. What is certain is preferred to guesses.
     """
     certain, guesses = dict[int, str](), dict[int, str]()
+    line, counted = 1, 0
     for position, kind, is_certain in _search(text, known):
         findings = certain if is_certain else guesses
         if len(findings) < MAX_FINDINGS:
-            findings.setdefault(text.count("\n", 0, position) + 1, kind)
+            # The positions of a rule ascend: counted from the one before, the time stays linear.
+            line, counted = (line, counted) if position >= counted else (1, 0)
+            line, counted = line + text.count("\n", counted, position), position
+            findings.setdefault(line, kind)
         elif is_certain:
             break
     lines = {**guesses, **certain}

@@ -18,10 +18,7 @@ class ConnectionHandle:
 
     stream: Any = None
     abort_reason: BaseException | None = None
-    # Set while a thread reads ahead; then whoever waits for it looks at the deadline, which costs no other thread.
-    is_read_ahead = False
-    deadline: float | None = None
-    _end_timer: Timer | None = None
+    _deadline: float | None = None
 
     def abort(self, reason: BaseException) -> None:
         """End the request from another thread, for good; its own thread raises `reason`."""
@@ -29,31 +26,21 @@ class ConnectionHandle:
         shut_down_stream(self.stream)
 
     def close_within(self, seconds: float) -> None:
-        """Close the connection if it is still open then; a later call replaces an earlier one."""
-        self.keep_open()
-        if self.is_read_ahead:
-            self.deadline = monotonic() + seconds
-            return
-        with defer_signals():  # a start that is interrupted leaves a timer that nobody can stop
-            self._end_timer = Timer(seconds, shut_down_stream, [self.stream])
-            self._end_timer.daemon = True
-            self._end_timer.start()
-
-    def wait(self, has_arrived: Callable[[], bool]) -> None:
-        """Wait until something has arrived; close the connection at the deadline, if there is one."""
-        while self.deadline is not None and not has_arrived():
-            if monotonic() >= self.deadline:
-                self.deadline = None
-                shut_down_stream(self.stream)
-                return
-            sleep(POLL_S)
+        """Let `wait` close the connection if nothing arrives so long; a later call replaces an earlier one."""
+        self._deadline = monotonic() + seconds
 
     def keep_open(self) -> None:
         """Drop the wish to close the connection."""
-        self.deadline = None
-        timer, self._end_timer = self._end_timer, None
-        if timer:
-            timer.cancel()
+        self._deadline = None
+
+    def wait(self, has_arrived: Callable[[], bool]) -> None:
+        """Wait until something has arrived; close the connection at the deadline, if there is one."""
+        while self._deadline is not None and not has_arrived():
+            if monotonic() >= self._deadline:
+                self._deadline = None
+                shut_down_stream(self.stream)
+                return
+            sleep(POLL_S)
 
     def raise_if_aborted(self) -> None:
         """Raise the reason if the connection was aborted."""

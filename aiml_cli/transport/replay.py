@@ -113,7 +113,7 @@ def _read_exchanges(path: str, file: Path, notify: Notifier) -> list[RecordedExc
                 exchanges.append(recording_file.decode_exchange(line))
         except recording_file.InvalidExchangeError as error:
             if number < len(lines):
-                raise UsageError(f"{path}:{number}: {error}", "remove that line, or record anew") from None
+                raise UsageError(f"{path}:{number}: {error}", "remove that line, or record it again") from None
             if notify:
                 notify(f"{path}:{number}: the last line is not whole and is left out: its writer was stopped")
     if not exchanges:

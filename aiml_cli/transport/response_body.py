@@ -32,17 +32,9 @@ class _Queue(SimpleQueue[bytes | BaseException | None]):
 def read_ahead(pieces: Iterable[bytes], connection: ConnectionHandle) -> Iterator[bytes]:
     """Yield the pieces as they arrive, joined if several are there; raise what reading them raised.
 
-    The connection is closed at its deadline.
+    The connection is closed if nothing arrives in the time that it was given.
     """
     queue = _Queue()
-    connection.is_read_ahead = True
-    try:
-        yield from _take_pieces(pieces, queue, connection)
-    finally:
-        connection.is_read_ahead = False
-
-
-def _take_pieces(pieces: Iterable[bytes], queue: _Queue, connection: ConnectionHandle) -> Iterator[bytes]:
     with defer_signals():  # a start that is interrupted leaves a thread that nobody can wait for
         Thread(target=_fill_queue, args=(pieces, queue), daemon=True).start()
     while True:

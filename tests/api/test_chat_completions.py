@@ -385,6 +385,25 @@ def test_a_broken_chunk_is_an_honest_error(chunk: bytes) -> None:
     assert not answer.is_complete
 
 
+@pytest.mark.promise("metadata")
+@pytest.mark.parametrize("reason", [b"5", b"true", b"[1]", b'{"type":"stop"}', b'"a_new_word"'])
+def test_a_finish_reason_of_any_type_ends_a_choice(reason: bytes) -> None:
+    answer = stream(b'{"choices":[{"index":0,"delta":{"content":"Hi"},"finish_reason":' + reason + b"}]}")
+    assert (answer.first.text, answer.is_complete) == ("Hi", True)
+
+
+@pytest.mark.parametrize("indexes", [(0, 0, 0), (1, 1, 1), (None, None, None), (0, None, 0), (-1, True, 0)])
+def test_choices_of_one_chunk_stay_apart_whatever_their_indexes(indexes: tuple[object, ...]) -> None:
+    chunk = {"choices": [{"index": index, "delta": {"content": str(place)}} for place, index in enumerate(indexes)]}
+    assert [choice.text for choice in stream(json.dumps(chunk).encode()).choices] == ["0", "1", "2"]
+
+
+def test_choices_of_one_chunk_may_come_in_any_order() -> None:
+    chunk = {"choices": [{"index": index, "delta": {"content": str(index)}} for index in (2, 0, 1)]}
+    choices = stream(json.dumps(chunk).encode(), json.dumps(chunk).encode()).choices
+    assert [(choice.index, choice.text) for choice in choices] == [(0, "00"), (1, "11"), (2, "22")]
+
+
 # ---- the JSON answer
 
 

@@ -105,7 +105,7 @@ class Server:
             yield {"type": "response.output_item.done", **index, "item": self.rename(item, "done")}
 
     def rename(self, item: Item, level: str) -> Item:
-        """Give an item another id, as some servers do for each event; the call id stays."""
+        """Return the item with another id, as some servers send one for each event; the call id stays."""
         return {**item, "id": f"{item['id']}_{level}"} if self.renames else item
 
     def stream_call(self, item: Item, place: Item, *, is_told_later: bool) -> Iterator[Item]:

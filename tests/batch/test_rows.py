@@ -194,7 +194,7 @@ def test_dry_run_shows_the_first_row_of_the_share(aiml: Aiml, server: Loopback) 
 def test_a_dry_run_names_the_first_of_the_models_that_stand_in_for_each_other(aiml: Aiml, server: Loopback) -> None:
     ended = aiml("chat", "--each", "line", "--dry-run", "-m", "a,b", stdin=b"x\n")
     assert (json.loads(ended.stdout)["body"]["model"], server.connections) == ("a", 0)
-    assert b"this is the request to a; b would be asked where it is not to be had" in ended.stderr
+    assert b"this is the request to a; b would be asked if it is not available" in ended.stderr
 
 
 def test_a_template_leaves_its_variables_to_the_columns(aiml: Aiml, server: Loopback) -> None:

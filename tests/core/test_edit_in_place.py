@@ -91,7 +91,7 @@ def test_what_is_no_whole_answer_leaves_the_file_alone(
     assert beside(file) == ([] if part is None else ["f.txt.part"])
     if part is not None:
         assert (file.parent / "f.txt.part").read_bytes() == part
-        assert b"what came is in" in result.stderr
+        assert b"the incomplete answer is in" in result.stderr
 
 
 def test_an_answer_that_changes_nothing_is_told_and_writes_nothing(server: Loopback, aiml: Aiml, file: Path) -> None:
@@ -209,7 +209,7 @@ def test_ctrl_c_at_the_question_keeps_the_answer_beside(server: Loopback, file: 
     with asked(server, "one\n2\n") as console:
         console.send_signal(signal.SIGINT)
         assert (console.wait_for_exit(), file.read_bytes(), beside(file)) == (130, OLD, ["f.txt.part"])
-        assert b"\naiml: what came is in" in console.output
+        assert b"\naiml: the incomplete answer is in" in console.output
 
 
 def test_the_terminal_is_asked_where_standard_input_is_a_pipe(server: Loopback, file: Path) -> None:

@@ -98,7 +98,7 @@ def test_an_incomplete_answer_is_left_beside_the_file(capfd: Capture, tmp_path: 
     out, err = shown(capfd, IncompleteAnswer("cut"), output=str(target))
     assert out == ""
     assert target.read_text() == "old"
-    assert f"aiml: what came is in {target}.part\n" in err
+    assert f"aiml: the incomplete answer is in {target}.part\n" in err
 
 
 @pytest.mark.parametrize("format_", ["json", "raw"])

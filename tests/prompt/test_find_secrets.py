@@ -322,7 +322,11 @@ def search_word(word: str, text: str) -> int:
     return len(list(find_assignments(word, text)))
 
 
-UNITS = ["key", "password", "secret_", "a", "a1-", "sk-", "machine ", "://a:b", " = ", ":", "\n"]
+# The last two are secrets and guesses themselves, all in one line.
+UNITS = [
+    *("key", "password", "secret_", "a", "a1-", "sk-", "machine ", "://a:b", " = ", ":", "\n"),
+    *(f"{'ghp_' + draw(36)} ", "PASSWORD=" + "hunter22word "),
+]
 
 
 @pytest.mark.promise("secrets-linear")

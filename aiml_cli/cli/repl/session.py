@@ -95,7 +95,7 @@ class Session:
         """Raise UsageError for flags that cannot be used with a conversation in turns."""
         check_conflicts(resolve(read_sources(self.flags, os.environ), self.endpoint), (REPL,))
         if "model" in self.flags and len(self.flags["model"].texts) > 1:
-            hint = "-m A,B asks B where A is not to be had; /retry -m B asks another one again"
+            hint = "-m A,B asks B if A is not available; /retry -m B asks another one again"
             raise UsageError("a conversation in turns is held with one model", hint)
         if "previous_response_id" in self.flags:
             self.root_response_id = self.flags["previous_response_id"].texts[-1]

@@ -75,7 +75,7 @@ def resume(session: Session, words: str) -> None:
 def retry(session: Session, words: str) -> None:
     """Ask the last question again, with its files; the new answer takes the place of the old one.
 
-    -m asks another model this once. After a failure it asks what was asked in vain.
+    -m asks another model this once. After a failure it asks the failed question again.
     """
     flag, _, name = words.partition(" ")
     name = name.strip()
