@@ -3,7 +3,7 @@
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -46,10 +46,12 @@ def server() -> Iterator[Loopback]:
 def aiml(server: Loopback) -> Aiml:
     """Return a function that runs the program as a process, against the loopback server."""
 
-    def run(*arguments: str, stdin: bytes | None = None, **environ: str) -> "subprocess.CompletedProcess[bytes]":
+    def run(
+        *arguments: str, stdin: bytes | None = None, before: Sequence[str] = (), **environ: str
+    ) -> "subprocess.CompletedProcess[bytes]":
         streams: dict[str, Any] = {"input": stdin} if stdin is not None else {"stdin": subprocess.DEVNULL}
         return subprocess.run(
-            build_command(*arguments),
+            [*before, *build_command(*arguments)],
             env={**os.environ, "AIML_BASE_URL": server.url, "AIML_RETRIES": "0", **environ},
             capture_output=True,
             timeout=60,

@@ -9,7 +9,7 @@ from support.answers import stream_text
 from support.console import Console
 from support.loopback import Loopback, delta, stream
 from support.pty_run import HOSTILE_TEXT
-from support.run_cli import Aiml
+from support.run_cli import IS_ABOVE_PERMISSIONS, Aiml, bind_to_permissions
 
 ASKED = "fix it \n\nAnswer with the whole new text of f.txt and nothing else: no explanation, no code fence around it."
 OLD, NEW = b"one\ntwo\n", b"one\n2\n"
@@ -175,10 +175,10 @@ def test_what_cannot_work_is_refused_before_anything_is_sent(
     assert beside(file) == ["binary", "latin"]
 
 
-@pytest.mark.skipif(os.geteuid() == 0, reason="root may write everything")
+@pytest.mark.skipif(IS_ABOVE_PERMISSIONS, reason="root may write everything, and there is no setpriv")
 def test_a_file_that_cannot_be_written_is_not_sent(server: Loopback, aiml: Aiml, file: Path) -> None:
     file.chmod(0o400)
-    assert aiml("chat", "fix it", "--in-place", "f.txt", "-y").returncode == 2
+    assert aiml("chat", "fix it", "--in-place", "f.txt", "-y", before=bind_to_permissions()).returncode == 2
     assert server.connections == 0
 
 

@@ -8,7 +8,7 @@ import pytest
 from support import lockless
 from support.history_file import history_path
 from support.loopback import HELLO, Loopback
-from support.run_cli import Aiml
+from support.run_cli import IS_ABOVE_PERMISSIONS, Aiml, bind_to_permissions
 
 MAX_ATTEMPTS = 3  # who waits for a lock tries a hundred times
 
@@ -42,9 +42,9 @@ def test_without_locks_what_needs_the_history_says_why_not(
 
 
 @pytest.mark.promise("answer-first")
-@pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
+@pytest.mark.skipif(IS_ABOVE_PERMISSIONS, reason="root may write everywhere, and there is no setpriv")
 def test_a_folder_that_is_read_only_costs_one_notice(server: Loopback, aiml: Aiml) -> None:
     server.answer_with(HELLO)
     history_path().parent.mkdir(mode=0o500)
-    done = aiml("chat", "hi")
+    done = aiml("chat", "hi", before=bind_to_permissions())
     assert (done.returncode, done.stdout, done.stderr.count(b"\n")) == (0, b"Hello\n", 1)

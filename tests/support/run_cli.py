@@ -1,5 +1,7 @@
 """The command line of the program, to run it as a process."""
 
+import os
+import shutil
 import sys
 from collections.abc import Callable
 from typing import TYPE_CHECKING
@@ -13,3 +15,13 @@ Aiml = Callable[..., "subprocess.CompletedProcess[bytes]"]
 def build_command(*arguments: str) -> list[str]:
     """Return the command line that starts the program under test."""
     return [sys.executable, "-m", "aiml_cli", *arguments]
+
+
+def bind_to_permissions() -> list[str]:
+    """Return what to put before a command line so that file modes bind root too; [] if they cannot, or do anyway."""
+    tool = shutil.which("setpriv") if os.geteuid() == 0 else None
+    caps = "-dac_override,-dac_read_search"
+    return [tool, f"--bounding-set={caps}", f"--inh-caps={caps}"] if tool else []
+
+
+IS_ABOVE_PERMISSIONS = os.geteuid() == 0 and not bind_to_permissions()
