@@ -18,10 +18,11 @@ STYLES = {"strong": BOLD, "em": ITALIC, "s": "9", "link": "4"}
 
 
 class Span(NamedTuple):
-    """A text and its style: SGR parameters, or "". A newline in the text is a hard line break."""
+    """A text, its style (SGR parameters, or ""), and the address that it links to; a newline is a line break."""
 
     text: str
     style: str = ""
+    link: str = ""
 
 
 def parse_spans(text: str) -> list[Span]:
