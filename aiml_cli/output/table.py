@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from shutil import get_terminal_size
 
 from aiml_cli.system.sanitize import sanitize
-from aiml_cli.system.terminal import count_fitting, text_width
+from aiml_cli.system.text_width import count_fitting, text_width
 
 COLUMN_GAP = 2
 MIN_VALUE_WIDTH = 24

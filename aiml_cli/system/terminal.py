@@ -1,4 +1,4 @@
-"""The terminal: whether there is one, its size and modes, and how many columns a text takes on it."""
+"""The terminal: whether there is one, its size and modes, and the name of its session."""
 
 import os
 import re
@@ -8,10 +8,9 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from aiml_cli.errors import UsageError
+from aiml_cli.system.text_width import max_text_width as max_text_width
+from aiml_cli.system.text_width import text_width as text_width
 
-_ZERO_WIDTH_JOINER = "\u200d"
-# Flags and skin tones: some terminals join them with their neighbour, others show them alone, two columns wide.
-_JOINED = re.compile("[\U0001f1e6-\U0001f1ff\U0001f3fb-\U0001f3ff]")
 LOCAL_MODES = 3  # the index in what tcgetattr returns
 SESSION_VARIABLE = "AIML_SESSION"
 _SESSION_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
@@ -47,42 +46,6 @@ def get_terminal_size(fd: int) -> tuple[int, int]:
     except OSError:
         columns = rows = 0
     return columns or 80, rows or 24
-
-
-def text_width(text: str) -> int:
-    """Return how many columns a text takes."""
-    if text.isascii():
-        return len(text)
-    from rich.cells import cell_len  # most text is ASCII
-
-    return cell_len(text)
-
-
-def max_text_width(text: str) -> int:
-    """Return how many columns a text takes at most, whatever a terminal joins."""
-    width = text_width(text)
-    if text.isascii() or not (_ZERO_WIDTH_JOINER in text or _JOINED.search(text)):
-        return width
-    return max(width, sum(map(_max_char_width, text)))
-
-
-def count_fitting(text: str, width: int, *, minimum: int = 0) -> int:
-    """Return how many characters fit into this many columns; combining marks stay with their character."""
-    count = used = 0
-    while count < len(text):
-        used += _max_char_width(text[count])
-        if used > width and count >= minimum:
-            break
-        count += 1
-        while count < len(text) and (_max_char_width(text[count]) == 0 or text[count - 1] == _ZERO_WIDTH_JOINER):
-            count += 1
-    return count
-
-
-def _max_char_width(char: str) -> int:
-    from rich.cells import get_character_cell_size  # slow to import
-
-    return 2 if _JOINED.match(char) else get_character_cell_size(char)
 
 
 def session_name(environ: Mapping[str, str]) -> str:

@@ -4,7 +4,7 @@ import re
 from collections.abc import Iterable, Iterator
 
 from aiml_cli.output.markdown.inline import Span
-from aiml_cli.system.terminal import count_fitting, max_text_width, text_width
+from aiml_cli.system.text_width import count_fitting, max_text_width, text_width
 
 OFF = "\x1b[m"
 STYLE = re.compile(r"\x1b\[[\d;]*m")
@@ -58,7 +58,7 @@ def _split_words(spans: Iterable[Span]) -> Iterator[list[Span]]:
     """Yield each word, which may have several styles, and [] for each hard line break."""
     word: list[Span] = []
     for span in spans:
-        text, style = span
+        text, style, _ = span
         if " " not in text and "\n" not in text and "\t" not in text:
             if text:
                 word.append(span)
@@ -82,7 +82,7 @@ def _split_words(spans: Iterable[Span]) -> Iterator[list[Span]]:
 def _break_word(word: list[Span], width: int) -> tuple[list[Span], list[Span]]:
     """Return the part of a word that fits, at least one character, and the rest."""
     head: list[Span] = []
-    for index, (text, style) in enumerate(word):
+    for index, (text, style, _) in enumerate(word):
         size = max_text_width(text)
         if size <= width:
             head.append(Span(text, style))
@@ -98,7 +98,7 @@ def join_spans(line: Iterable[Span]) -> str:
     """Return the spans as one string; neighbors with the same style share its escape sequence."""
     pieces: list[str] = []
     current = ""
-    for text, style in line:
+    for text, style, _ in line:
         if style != current:
             pieces.append((OFF if current else "") + (f"\x1b[{style}m" if style else ""))
             current = style

@@ -24,7 +24,7 @@ from aiml_cli.output.table import Column, format_details, format_table, format_t
 from aiml_cli.settings.options import Options
 from aiml_cli.settings.resolve import Settings
 from aiml_cli.store.model_cache import CachedModels, cache_path, load_models, save_models
-from aiml_cli.system.terminal import text_width
+from aiml_cli.system.text_width import text_width
 
 # A name that nobody has: the tests reach it through a proxy, which is a server of theirs.
 HOST = "http://catalogue.test/v1"
