@@ -1,15 +1,76 @@
-"""Wrap styled text into lines, each complete with its styles."""
+"""Wrap styled text into lines, each complete with its styles and links."""
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from operator import itemgetter
+from typing import NamedTuple
 
-from aiml_cli.output.markdown.inline import Span
-from aiml_cli.system.text_width import count_fitting, max_text_width, text_width
+from aiml_cli.output.markdown.inline import CODE, Span
+from aiml_cli.system.text_width import max_text_width, split_clusters, text_width
 
 OFF = "\x1b[m"
-STYLE = re.compile(r"\x1b\[[\d;]*m")
-_BREAK = re.compile(r"(\n)|[ \t]+")
+_SGR = re.compile(r"\x1b\[[\d;]*m")
+_LINK = re.compile(r"\x1b\]8;[^\x1b\x07]*+\x1b\\")
+STYLE = re.compile(rf"{_SGR.pattern}|{_LINK.pattern}")
 _COLORS = range(30, 38)
+_LINK_SCHEME = re.compile(r"(?i:https?|ftp)://|(?i:mailto):")
+MAX_LINK_LENGTH = 2000  # terminals ignore links of more than 2,083 bytes
+# Terminals that show links, by what they set.
+LINKING_TERMINALS = (
+    "KITTY_WINDOW_ID", "WEZTERM_PANE", "ITERM_SESSION_ID", "WT_SESSION", "ALACRITTY_WINDOW_ID",
+    "GHOSTTY_RESOURCES_DIR", "KONSOLE_VERSION",
+)  # fmt: skip
+LINKING_PROGRAMS = ("iTerm.app", "vscode", "WezTerm", "ghostty")
+FIRST_LINKING_VTE, FIRST_LINKING_TMUX = 5000, (3, 4)
+
+# Chinese and Japanese break lines between any two characters, but no line begins with a closing mark or a small
+# letter, or ends with an opening mark.
+_IDEOGRAPHS = (
+    "\u2e80-\u2fdf\u3042\u3044\u3046\u3048\u304a-\u3062\u3064-\u3082\u3084\u3086\u3088-\u308d\u308f-\u3094\u30a2\u30a4"
+    "\u30a6\u30a8\u30aa-\u30c2\u30c4-\u30e2\u30e4\u30e6\u30e8-\u30ed\u30ef-\u30f4\u30f7-\u30fa\u3105-\u312f\u31a0-\u31bf"
+    "\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\uff10-\uff19\uff21-\uff3a\uff41-\uff5a\U00020000-\U0003fffd"
+)
+_OPENING, _OPENING_TOO = (
+    "\u3008\u300a\u300c\u300e\u3010\u3014\u3016\u3018\u301a\uff08\uff3b\uff5b\uff5f",
+    "(\\[{\u2018\u201c",
+)
+_SMALL = (
+    "\u3005\u3041\u3043\u3045\u3047\u3049\u3063\u3083\u3085\u3087\u308e\u3095\u3096\u3099-\u309e\u30a1\u30a3\u30a5"
+    "\u30a7\u30a9\u30c3\u30e3\u30e5\u30e7\u30ee\u30f5\u30f6\u30fc-\u30fe\u31f0-\u31ff"
+)
+_CLOSING = (
+    f"{_SMALL}\u3001-\u3003\u3009\u300b\u300d\u300f\u3011\u3015\u3017\u3019\u301b-\u301f\u30a0\u30fb\uff01\uff05\uff09\uff0c"
+    "\uff0e\uff1a\uff1b\uff1f\uff3d\uff5d\uff5e\uff60\uff61\uff63-\uff65"
+)
+_CLOSING_TOO = "!%),.:;?\\]}\u2014\u2019\u201d\u2026\u200d\u0300-\u036f\u302a-\u302f\ufe00-\ufe0f\U000e0100-\U000e01ef"
+_OTHER = f"[^ \\t\\n{_IDEOGRAPHS}{_OPENING}{_CLOSING}]"
+_ADDRESS = re.compile(r"://|www\.|mailto:|data:")
+_BLANK = r"(?P<line_end>\n)|(?P<blank>[ \t]++)"
+_TOKEN = re.compile(rf"{_BLANK}|(?P<word>[^ \t\n]++)")
+_HAS_IDEOGRAPHS = re.compile(f"[{_IDEOGRAPHS}]")
+_IDEOGRAPHIC_TOKEN = (
+    rf"{_BLANK}|(?P<ideographs>(?:[{_IDEOGRAPHS}](?![{_CLOSING}{_CLOSING_TOO}]))++)"
+    rf"|(?P<fixed>[{_OPENING}]*+{_OTHER}*?(?:{_ADDRESS.pattern})(?:{_OTHER}|[{_IDEOGRAPHS}{_SMALL}])*+[{_CLOSING}]*+)"
+    rf"|(?P<word>[{_OPENING}{_OPENING_TOO}]*+[{_IDEOGRAPHS}][{_CLOSING}{_CLOSING_TOO}]*+"
+    rf"|[{_OPENING}]*+{_OTHER}+(?:(?<![{_OPENING_TOO}])|(?![{_IDEOGRAPHS}{_OPENING}]))[{_CLOSING}]*+"
+    rf"|[{_OPENING}{_CLOSING}]++|.)"
+)
+_CODE_PIECE = re.compile(r"( *+[^ ]++(?: *+\Z| *(?= [^ ]))| ++)( ?)")
+_CODE_MASK = "\x00"  # stands for each character of code while text is split: it is no blank and no ideograph
+Measure = Callable[[str], int]
+
+
+class Chunk(NamedTuple):
+    """Text that stays on one line if it fits; if `has_gap`, a blank comes before it, but not at a line's start.
+
+    `kind`: a word is broken if it is longer than a line, ideographs are broken anywhere, code only at its blanks;
+    fixed text is never broken; line_end is a hard line break.
+    """
+
+    kind: str
+    spans: Sequence[Span]
+    width: int
+    has_gap: bool
 
 
 def measure_width(line: str) -> int:
@@ -28,92 +89,238 @@ def apply_style(text: str, style: str) -> str:
 
 
 def wrap_lines(spans: Iterable[Span], width: int) -> list[str]:
-    """Return lines of at most `width` columns; longer words are broken."""
-    lines: list[str] = []
-    line: list[Span] = []
-    used = 0
-    for word in _split_words(spans):
-        size = _measure_word(word)
-        if not word or (line and used + 1 + size > width):
-            lines.append(join_spans(line))
-            line, used = [], 0
-        if line:
-            line.append(Span(" ", line[-1].style if line[-1].style == word[0].style else ""))
-            used += 1
-        rest = word
-        while size > width:
-            head, rest = _break_word(rest, width)
-            lines.append(join_spans(head))
-            size = _measure_word(rest)
-        line += rest
-        used += size
-    return [*lines, join_spans(line)]
+    """Return lines of at most `width` columns; longer words are broken, but not addresses and code without blanks."""
+    return fill_lines(split_chunks(spans), width)
 
 
-def _measure_word(word: Iterable[Span]) -> int:
-    return sum(max_text_width(span.text) for span in word)
+def fill_lines(chunks: Iterable[Chunk], width: int, measure: Measure = max_text_width) -> list[str]:
+    """Return lines of at most `width` columns, as `measure` counts them."""
+    filler = _LineFiller(width, measure)
+    for chunk in chunks:
+        filler.add(chunk)
+    return filler.finish()
 
 
-def _split_words(spans: Iterable[Span]) -> Iterator[list[Span]]:
-    """Yield each word, which may have several styles, and [] for each hard line break."""
-    word: list[Span] = []
-    for span in spans:
-        text, style, _ = span
-        if " " not in text and "\n" not in text and "\t" not in text:
-            if text:
-                word.append(span)
+def split_chunks(spans: Iterable[Span], measure: Measure = max_text_width) -> Iterator[Chunk]:
+    """Yield what stays on one line: words with their punctuation, code, addresses."""
+    used = [_expand_tabs(span) if _is_code(span) else span for span in spans if span.text]
+    text = "".join(_mask_code(span) if _is_code(span) else span.text for span in used)
+    has_address, take = _ADDRESS.search(text) is not None, _SpanCutter(used).take
+    has_gap = False
+    for token in _choose_tokens(text).finditer(text):
+        kind, word = str(token.lastgroup), token[0]
+        pieces = take(len(word))
+        if kind == "blank":
+            has_gap = True
             continue
-        start = 0
-        for match in _BREAK.finditer(text):
-            if piece := text[start : match.start()]:
-                word.append(Span(piece, style))
-            if word:
-                yield word
-                word = []
-            if match[1]:
-                yield []
-            start = match.end()
-        if piece := text[start:]:
-            word.append(Span(piece, style))
-    if word:
-        yield word
+        if kind == "word" and _CODE_MASK in word:
+            kind = "code"
+        elif kind == "word" and has_address and _ADDRESS.search(word):
+            kind = "fixed"
+        yield Chunk(kind, pieces, _measure_pieces(pieces, measure), has_gap)
+        has_gap = False
 
 
-def _break_word(word: list[Span], width: int) -> tuple[list[Span], list[Span]]:
-    """Return the part of a word that fits, at least one character, and the rest."""
-    head: list[Span] = []
-    for index, (text, style, _) in enumerate(word):
-        size = max_text_width(text)
-        if size <= width:
-            head.append(Span(text, style))
-            width -= size
-            continue
-        cut = count_fitting(text, width, minimum=not head)
-        rest = [Span(text[cut:], style), *word[index + 1 :]]
-        return ([*head, Span(text[:cut], style)] if cut else head), rest
-    return head, []
+def split_code(chunk: Chunk, measure: Measure = max_text_width) -> Iterator[Chunk]:
+    """Yield the pieces of a chunk with code, which is broken at its blanks; a break takes the place of one blank."""
+    text = "".join(span.text for span in chunk.spans)
+    cutter, has_gap = _SpanCutter(chunk.spans), chunk.has_gap
+    for match in _CODE_PIECE.finditer(text):
+        pieces = cutter.take(len(match[1]))
+        cutter.take(len(match[2]))
+        yield Chunk("fixed", pieces, _measure_pieces(pieces, measure), has_gap)
+        has_gap = True
+
+
+def _measure_pieces(pieces: Sequence[Span], measure: Measure) -> int:
+    return measure(pieces[0].text) if len(pieces) == 1 else sum(measure(piece.text) for piece in pieces)
+
+
+def _is_code(span: Span) -> bool:
+    return CODE in span.style and CODE in span.style.split(";")
+
+
+def _expand_tabs(span: Span) -> Span:
+    """Replace tabs, which a terminal would show with a width of its own."""
+    return span._replace(text=span.text.replace("\t", "    "))
+
+
+def _mask_code(span: Span) -> str:
+    return "\n".join(_CODE_MASK * len(line) for line in span.text.split("\n"))
+
+
+def _choose_tokens(text: str) -> re.Pattern[str]:
+    is_ideographic = not text.isascii() and _HAS_IDEOGRAPHS.search(text)
+    return re.compile(_IDEOGRAPHIC_TOKEN) if is_ideographic else _TOKEN
+
+
+class _SpanCutter:
+    """Spans from which the text is taken from start to end."""
+
+    def __init__(self, spans: Iterable[Span]) -> None:
+        self._spans = iter(spans)
+        self._text = self._style = self._link = ""
+        self._start = 0
+
+    def take(self, length: int) -> list[Span]:
+        """Return the next characters with their styles."""
+        pieces: list[Span] = []
+        while (end := self._start + length) > len(self._text):
+            if self._start < len(self._text):
+                pieces.append(Span(self._text[self._start :], self._style, self._link))
+            length = end - len(self._text)
+            (self._text, self._style, self._link), self._start = next(self._spans), 0
+        pieces.append(Span(self._text[self._start : end], self._style, self._link))
+        self._start = end
+        return pieces
+
+
+class _LineFiller:
+    """The lines so far, and the one that is being filled."""
+
+    def __init__(self, width: int, measure: Measure) -> None:
+        self._width, self._measure = width, measure
+        self._lines: list[str] = []
+        self._line: list[Span] = []
+        self._used = 0
+
+    def add(self, chunk: Chunk) -> None:
+        """Add a chunk to the line if it fits, else to the next one."""
+        if chunk.kind == "line_end":
+            self._end_line()
+        elif self._used + chunk.has_gap + chunk.width <= self._width:
+            self._append(chunk)
+        elif chunk.kind == "ideographs":
+            self._add_ideographs(chunk)
+        elif chunk.kind == "code" and chunk.width > self._width:
+            for piece in split_code(chunk, self._measure):
+                self.add(piece)
+        else:
+            self._begin_line(chunk)
+
+    def finish(self) -> list[str]:
+        """Return all lines."""
+        return [*self._lines, join_spans(self._line)]
+
+    def _begin_line(self, chunk: Chunk) -> None:
+        if self._line:
+            self._end_line()
+        if chunk.kind == "word" and chunk.width > self._width:
+            self._break_word(chunk.spans)
+        else:
+            self._append(chunk)
+
+    def _append(self, chunk: Chunk) -> None:
+        self._add_gap(chunk)
+        self._line += chunk.spans
+        self._used += chunk.width
+
+    def _add_gap(self, chunk: Chunk) -> None:
+        """Add the blank before a chunk; it has the style and the link that it is between."""
+        if chunk.has_gap and self._line:
+            last, first = self._line[-1], chunk.spans[0]
+            style = last.style if last.style == first.style else ""
+            self._line.append(Span(" ", style, last.link if last.link == first.link else ""))
+            self._used += 1
+
+    def _add_ideographs(self, chunk: Chunk) -> None:
+        """Fill the line, and further lines, with characters that are two columns wide."""
+        if self._line and self._used + chunk.has_gap + 2 > self._width:
+            self._end_line()
+        self._add_gap(chunk)
+        cutter, left = _SpanCutter(chunk.spans), chunk.width // 2
+        while left:
+            count = min(left, max((self._width - self._used) // 2, 0 if self._line else 1))
+            self._line += cutter.take(count)
+            self._used += 2 * count
+            left -= count
+            if left:
+                self._end_line()
+
+    def _break_word(self, spans: Iterable[Span]) -> None:
+        """Fill lines with the parts of a word that is longer than a line."""
+        for text, style, link in spans:
+            start = end = 0
+            for cluster in split_clusters(text):
+                size = self._measure(cluster)
+                if self._used and self._used + size > self._width:
+                    self._line.append(Span(text[start:end], style, link))
+                    self._end_line()
+                    start = end
+                end += len(cluster)
+                self._used += size
+            self._line.append(Span(text[start:], style, link))
+
+    def _end_line(self) -> None:
+        self._lines.append(join_spans(self._line))
+        self._line, self._used = [], 0
 
 
 def join_spans(line: Iterable[Span]) -> str:
-    """Return the spans as one string; neighbors with the same style share its escape sequence."""
+    """Return the spans as one string; neighbors with the same style or link share its escape sequence."""
     pieces: list[str] = []
-    current = ""
-    for text, style, _ in line:
+    current = linked = ""
+    for text, style, link in filter(itemgetter(0), line):
+        if link != linked and linked:
+            pieces.append(_build_link(""))
         if style != current:
             pieces.append((OFF if current else "") + (f"\x1b[{style}m" if style else ""))
             current = style
+        if link != linked:
+            linked = encode_link(link)
+            pieces.append(_build_link(linked) if linked else "")
+            linked = link if linked else ""
         pieces.append(text)
-    return "".join([*pieces, OFF if current else ""])
+    return "".join([*pieces, _build_link("") if linked else "", OFF if current else ""])
+
+
+def encode_link(address: str) -> str:
+    """Return an address as it may stand in an escape sequence, or "" if no terminal should open it."""
+    if len(address) > MAX_LINK_LENGTH or not _LINK_SCHEME.match(address):
+        return ""
+    from urllib.parse import quote  # few texts have links
+
+    encoded = quote(address, safe="!#$%&'()*+,/:;=?@[]~", errors="replace")
+    return encoded if len(encoded) <= MAX_LINK_LENGTH else ""
+
+
+def _build_link(address: str) -> str:
+    return f"\x1b]8;;{address}\x1b\\"
+
+
+def has_hyperlinks(environ: Mapping[str, str]) -> bool:
+    """True if the terminal is known to show links: by FORCE_HYPERLINK, then by what terminals say of themselves."""
+    term, program = environ.get("TERM", ""), environ.get("TERM_PROGRAM", "")
+    if term in ("", "dumb", "linux"):
+        return False
+    if forced := environ.get("FORCE_HYPERLINK"):
+        return forced != "0"
+    if program == "tmux" or environ.get("TMUX"):  # the other variables are those of the terminal that started it
+        return program == "tmux" and _read_version(environ.get("TERM_PROGRAM_VERSION", "")) >= FIRST_LINKING_TMUX
+    if environ.get("STY") or term.startswith("screen"):
+        return False
+    vte = environ.get("VTE_VERSION", "")
+    is_linking_vte = vte.isdecimal() and int(vte) >= FIRST_LINKING_VTE
+    return is_linking_vte or program in LINKING_PROGRAMS or any(environ.get(name) for name in LINKING_TERMINALS)
+
+
+def _read_version(text: str) -> tuple[int, ...]:
+    return tuple(int(number[:9]) for number in re.findall(r"[0-9]+", text)[:2])
 
 
 def strip_styles(text: str) -> str:
-    """Remove colors, bold and underline."""
+    """Remove colors, bold, underline and links."""
     return STYLE.sub("", text)
 
 
 def strip_colors(text: str) -> str:
     """Remove colors only."""
-    return STYLE.sub(_remove_colors, text)
+    return _SGR.sub(_remove_colors, text)
+
+
+def strip_links(text: str) -> str:
+    """Remove links only; their text stays."""
+    return _LINK.sub("", text)
 
 
 def keep_styles(text: str) -> str:
