@@ -170,8 +170,11 @@ def _build_live_renderer(write: Write, color: str, environ: Mapping[str, str]) -
     filter_styles = ansi.strip_styles if color == "never" else ansi.strip_colors
     if has_color(1, color, environ):
         filter_styles = ansi.keep_styles
+    filter_links = ansi.keep_styles if ansi.has_hyperlinks(environ) else ansi.strip_links
     return LiveMarkdownRenderer(
-        lambda text: write(filter_styles(text).encode("utf-8", "replace")), lambda: get_terminal_size(1), environ
+        lambda text: write(filter_styles(filter_links(text)).encode("utf-8", "replace")),
+        lambda: get_terminal_size(1),
+        environ,
     )
 
 
