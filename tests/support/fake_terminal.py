@@ -45,7 +45,8 @@ class Terminal:
 def draw_at_once(text: str, columns: int) -> list[str]:
     """Render a text in one piece."""
     parser = BlockParser()
-    return BlockRenderer().draw([*parser.feed(text), *parser.finish()], columns - 1)
+    renderer = BlockRenderer()
+    return [*renderer.draw([*parser.feed(text), *parser.finish()], columns - 1), *renderer.finish(columns - 1)]
 
 
 def show_on_terminal(lines: Iterable[str], columns: int, rows: int) -> list[str]:

@@ -3,19 +3,30 @@
 import re
 from typing import Any, NamedTuple
 
-# A longer paragraph is emitted in parts, so that the open blocks stay smaller than a screen.
-MAX_OPEN_LENGTH = 1200
+from aiml_cli.output.markdown.block_starts import (
+    CODE_INDENT,
+    DELIMITERS,
+    FENCE,
+    FORMULA,
+    HEADING,
+    HTML_STARTS,
+    ITEM,
+    NOTE,
+    START_CHARS,
+    UNDERLINE,
+    LineCursor,
+    is_rule,
+    trim_heading,
+)
+from aiml_cli.output.markdown.links import decode_escapes, parse_definition
+
+# A longer paragraph is emitted in parts, so that the open text stays small.
+MAX_OPEN_LENGTH = 4000
+MAX_CONTAINERS = 60
 LINES_PER_SLICE = 8  # of code
-CODE_INDENT = 4
-NESTED_INDENT = 2  # less than CommonMark asks for, but many models indent nested items by two
-_ITEM = re.compile(r"([-*+]|\d{1,9}[.)])( +|$)")
-_NOTE = re.compile(r"\[\^([^\[\]\s]++)\]:(?: +|$)")
-_FENCE = re.compile(r"(`{3,}(?=[^`]*$)|~{3,})[ \t]*(.*)")
-_HEADING = re.compile(r"(#{1,6})(?:[ \t]+(.*?))?(?:[ \t]+#+)?[ \t]*$")
-_RULE = re.compile(r"(?:(?:\*[ \t]*){3,}|(?:-[ \t]*){3,}|(?:_[ \t]*){3,})$")
-_UNDERLINE = re.compile(r"(?:=+|-+)[ \t]*$")
-_DELIMITERS = re.compile(r"\|?[ \t]*+:?-++:?[ \t]*+(?:\|[ \t]*+:?-++:?[ \t]*+)*+\|?[ \t]*+$")
 _CELL_END = re.compile(r"(?<!\\)\|")
+_SENTENCE_END = re.compile(r"\n|(?<=[.!?:;]) |(?<=[\u3002\uff01\uff1f\uff1b\uff1a])")
+_WORD_END = re.compile(r"[ \t]|(?<=[\u3000-\u9fff\uac00-\ud7af\uff00-\uffef])")
 
 
 class Container(NamedTuple):
@@ -26,7 +37,7 @@ class Container(NamedTuple):
 
 
 class MarkdownBlock(NamedTuple):
-    """A block of Markdown; `kind` is paragraph, heading, fence, code, table or rule.
+    """A block of Markdown; `kind` is paragraph, heading, fence, code, table, rule, html, formula or definition.
 
     `new_containers`: how many containers, from the innermost, start with this block and show their marks.
     `has_gap`: blank lines come before the block. `part`: the index in a long block that is emitted in parts.
@@ -47,15 +58,19 @@ class BlockParser:
     """Parser that takes text in pieces; how the text is split makes no difference."""
 
     def __init__(self) -> None:
-        self._tail = ""
+        self._tail: list[str] = []  # the pieces of the last line, which has no end yet
+        self._tail_length = 0
+        self._limit = MAX_OPEN_LENGTH
         self._state = _ParserState()
 
     def feed(self, text: str) -> list[MarkdownBlock]:
         """Return the blocks that this piece finishes."""
-        *lines, self._tail = (self._tail + text).split("\n")
+        *lines, tail = text.split("\n")
         for line in lines:
-            self._state.feed_line(self._split_long_line(line))
-        self._tail = self._split_long_line(self._tail)
+            self._add_to_tail(line)
+            self._state.feed_line("".join(self._tail))
+            self._tail, self._tail_length, self._limit = [], 0, MAX_OPEN_LENGTH
+        self._add_to_tail(tail)
         return self._state.pop_finished()
 
     def open_blocks(self) -> list[MarkdownBlock]:
@@ -65,26 +80,38 @@ class BlockParser:
     def finish(self) -> list[MarkdownBlock]:
         """Return the remaining blocks at the end of the text."""
         blocks = self._close(self._state)
-        self._tail = ""
+        self._tail = []
         return blocks
 
     def _close(self, state: "_ParserState") -> list[MarkdownBlock]:
-        if self._tail:
-            state.feed_line(self._tail)
+        if self._tail_length:
+            state.feed_line("".join(self._tail))
         state.close()
         return state.pop_finished()
 
-    def _split_long_line(self, line: str) -> str:
-        """Feed the beginning of a long line of a paragraph; return the rest."""
-        while len(line) > MAX_OPEN_LENGTH:
-            end = line.rfind(" ", 1, MAX_OPEN_LENGTH)
-            state = self._state.copy()
-            state.feed_line(line[:end])
-            if end < 0 or state.leaf != "paragraph":
-                break
-            state.is_in_line = True
-            self._state, line = state, line[end + 1 :]
-        return line
+    def _add_to_tail(self, text: str) -> None:
+        """Add text to the open line; if it is a long line of a paragraph, feed its beginning."""
+        self._tail.append(text)
+        self._tail_length += len(text)
+        while self._tail_length > self._limit:
+            line = "".join(self._tail)
+            if (rest := self._feed_beginning(line[: self._limit])) is None:
+                self._tail, self._limit = [line], 2 * self._limit
+                continue
+            line = rest + line[self._limit :]
+            self._tail, self._tail_length, self._limit = [line], len(line), MAX_OPEN_LENGTH
+
+    def _feed_beginning(self, line: str) -> str | None:
+        """Feed a part of a long line that can be drawn by itself; return the rest, or None if there is none."""
+        if (cut := find_cut(line)) is None:
+            return None
+        state = self._state.copy()
+        state.feed_line(line[: cut[0]])
+        if state.leaf != "paragraph":
+            return None
+        state.is_in_line = True
+        self._state = state
+        return line[cut[1] :]
 
 
 class _ParserState:
@@ -94,11 +121,13 @@ class _ParserState:
         self.leaf = ""
         self.is_in_line = False
         self._lines: list[str] = []
+        self._length = 0
         self._containers: list[Container] = []
         self._shown_count = 0
         self._numbers: dict[int, tuple[str, int]] = {}
-        self._has_gap = self._is_sibling = False
+        self._has_gap = self._is_after_blank = False
         self._fence, self._fence_indent, self._info, self._part = "", 0, "", 0
+        self._end: re.Pattern[str] | str | None = None  # what ends HTML or a formula; None is a blank line
         self._finished: list[MarkdownBlock] = []
 
     def copy(self) -> "_ParserState":
@@ -113,76 +142,92 @@ class _ParserState:
         return blocks
 
     def feed_line(self, line: str) -> None:
+        """Parse a line as the CommonMark specification says, section "Phase 1: block structure"."""
         if self.is_in_line:
             self.is_in_line = False
-            self._add_text(line)
+            self._add_text(line, joins=True)
             return
-        if "\t" in line:
-            indent = len(line) - len(line.lstrip())
-            line = line[:indent].expandtabs(4) + line[indent:]
-        rest, matched = self._match_containers(line)
-        self._is_sibling = matched < len(self._containers) and self._containers[matched].mark != ">"
-        if matched < len(self._containers):
-            if self.leaf == "paragraph" and rest.strip() and not self._is_block_start(rest):
-                self._add_text(rest.lstrip())
-                return
-            self._close_containers(matched)
-        if self.leaf == "fence":
-            self._parse_fence_line(rest)
+        is_blank = not line or line.isspace()
+        if is_blank and self._is_after_blank:
+            return
+        cursor = LineCursor(line)
+        matched = self._match_containers(cursor)
+        if self.leaf in ("fence", "html", "formula") and matched == len(self._containers):
+            self._parse_verbatim_line(cursor)
         else:
-            self._parse_content(self._open_containers(rest))
+            self._parse_blocks(cursor, matched)
+        self._is_after_blank = is_blank and not self.leaf
 
     def close(self) -> None:
         self._close_containers(0)
         self._finish_leaf()
 
-    def _match_containers(self, line: str) -> tuple[str, int]:
-        """Return the line without the marks of its open containers, and how many these are."""
+    def _match_containers(self, cursor: LineCursor) -> int:
+        """Skip the marks of the open containers; return how many of them the line continues."""
         for count, container in enumerate(self._containers):
-            indent, bare = _split_indent(line)
             if container.mark == ">":
-                if indent >= CODE_INDENT or not bare.startswith(">"):
-                    return line, count
-                line = bare[1:].removeprefix(" ")
-            elif not bare:
-                line = ""
-            elif indent >= container.indent:
-                line = line[container.indent :]
-            elif indent >= NESTED_INDENT and container.indent <= CODE_INDENT and _ITEM.match(bare):
-                line = bare  # a nested item that is not indented enough
+                if cursor.indent >= CODE_INDENT or not cursor.bare.startswith(">"):
+                    return count
+                cursor.skip_quote_mark()
+            elif not cursor.bare:
+                if self._is_empty_item(count):
+                    return count
+            elif cursor.indent < container.indent:
+                return count
             else:
-                return line, count
-        return line, len(self._containers)
+                cursor.skip_columns(container.indent)
+        return len(self._containers)
 
-    def _open_containers(self, rest: str) -> str:
-        """Open the containers that start in a line; return their content."""
-        while True:
-            indent, bare = _split_indent(rest)
-            if indent >= CODE_INDENT:
-                return rest
-            if bare.startswith(">"):
-                self._open_container(Container(">"))
-                rest = bare[1:].removeprefix(" ")
-            elif (note := _NOTE.match(bare)) and self.leaf != "paragraph":
-                self._open_container(Container(f"[{note[1]}]", CODE_INDENT))
-                rest = bare[note.end() :]
-            elif (item := self._match_item(bare)) is not None:
-                space = len(item[2])
-                width = len(item[1]) + (space if 1 <= space <= CODE_INDENT and item.end() < len(bare) else 1)
-                self._open_container(Container(self._number_item(item[1]), indent + width))
-                rest = bare[width:]
-            else:
-                return rest
+    def _is_empty_item(self, index: int) -> bool:
+        """True if a container has no content yet: a blank line after its first line ends it."""
+        return index == len(self._containers) - 1 and index >= self._shown_count and not self.leaf
 
-    def _match_item(self, bare: str) -> re.Match[str] | None:
-        """Match the mark of an item; within a paragraph only some marks start one."""
-        item = _ITEM.match(bare)
-        if item is None or _RULE.match(bare):
+    def _parse_blocks(self, cursor: LineCursor, matched: int) -> None:
+        """Open the containers and the leaf that begin in a line, or continue the open leaf."""
+        is_new = False  # whether a container begins in this line
+        while cursor.bare and cursor.bare[0] in START_CHARS:
+            in_paragraph = self.leaf == "paragraph" and matched == len(self._containers) and not is_new
+            may_be_lazy = self.leaf == "paragraph" and not is_new
+            if cursor.indent >= CODE_INDENT:
+                break
+            if container := self._match_start(cursor, in_paragraph=in_paragraph):
+                self._open_container(container, matched)
+                is_new, matched = True, len(self._containers)
+                continue
+            if self._start_block(cursor, matched, in_paragraph=in_paragraph, may_be_lazy=may_be_lazy):
+                return
+            break
+        self._parse_text(cursor, matched, is_new=is_new)
+
+    def _match_start(self, cursor: LineCursor, *, in_paragraph: bool) -> Container | None:
+        """Skip the mark of a container that begins here, and return the container."""
+        bare, indent = cursor.bare, cursor.indent
+        if len(self._containers) >= MAX_CONTAINERS:
             return None
-        may_be_text = self.leaf == "paragraph" and not self._is_sibling
-        if may_be_text and (item.end() == len(bare) or item[1][:-1] not in ("", "1")):
+        if bare[0] == ">":
+            cursor.skip_quote_mark()
+            return Container(">")
+        if bare[0] == "[" and (note := NOTE.match(bare)):
+            cursor.skip_text(note.end())
+            return Container(f"[{note[1]}]", CODE_INDENT)
+        item = ITEM.match(bare)
+        if item is None or is_rule(bare) or (in_paragraph and UNDERLINE.match(bare)):
             return None
-        return item
+        is_blank = not bare[item.end() :].strip()
+        if in_paragraph and (is_blank or item[1][:-1].lstrip("0") not in ("", "1") or item[1][:-1] == "0"):
+            return None
+        cursor.skip_text(item.end())
+        space = 1 if is_blank or cursor.indent > CODE_INDENT else cursor.indent
+        cursor.skip_columns(min(space, cursor.indent))
+        return Container(item[1], indent + item.end() + space)
+
+    def _open_container(self, container: Container, matched: int) -> None:
+        self._close_containers(matched)
+        if container.mark[-1] in "]>":
+            self._drop_numbers(matched)
+        else:
+            container = container._replace(mark=self._number_item(container.mark))
+        self._containers.append(container)
 
     def _number_item(self, mark: str) -> str:
         """Return the mark with the item's number; in the source, all may have the number 1."""
@@ -195,113 +240,195 @@ class _ParserState:
 
     def _drop_numbers(self, depth: int) -> None:
         """End the lists from this depth on."""
-        self._numbers = {level: number for level, number in self._numbers.items() if level < depth}
-
-    def _open_container(self, container: Container) -> None:
-        self._finish_leaf()
-        self._containers.append(container)
+        if self._numbers:
+            self._numbers = {level: number for level, number in self._numbers.items() if level < depth}
 
     def _close_containers(self, matched: int) -> None:
-        """Close all but the matched containers; an empty one is shown too."""
+        """Close the open leaf and all but the matched containers; an empty one is shown too."""
         self._finish_leaf()
-        if self._shown_count < len(self._containers):
+        if self._shown_count < len(self._containers) > matched:
             self._emit("paragraph", "")
         del self._containers[matched:]
         self._shown_count = min(self._shown_count, matched)
 
-    def _is_block_start(self, rest: str) -> bool:
-        """True if a line starts a block instead of continuing a paragraph."""
-        indent, bare = _split_indent(rest)
-        if indent >= CODE_INDENT:
-            return False
-        marks = (_FENCE, _HEADING, _RULE)
-        return bare.startswith(">") or self._match_item(bare) is not None or any(mark.match(bare) for mark in marks)
-
-    def _parse_content(self, rest: str) -> None:
-        """Parse what a line has within its containers."""
-        indent, bare = _split_indent(rest)
-        if not bare.strip():
-            self._parse_blank(rest)
-        elif indent >= CODE_INDENT and self.leaf != "paragraph":
-            self._start_leaf("code")
-            self._add_code(rest[CODE_INDENT:])
-        elif fence := _FENCE.match(bare):
-            self._start_leaf("fence")
-            self._fence, self._fence_indent, self._info = fence[1], indent, fence[2].strip()
-        elif heading := _HEADING.match(bare):
-            self._start_leaf("")
-            self._emit("heading", heading[2] or "", level=len(heading[1]))
-        elif self.leaf == "paragraph" and self._parse_underline(bare):
+    def _start_block(self, cursor: LineCursor, matched: int, *, in_paragraph: bool, may_be_lazy: bool) -> bool:
+        """Start the leaf block that begins here; return False if none does."""
+        bare = cursor.bare
+        if heading := HEADING.match(bare):
+            self._emit_leaf(matched, "heading", trim_heading(bare[heading.end() :]), level=heading.end())
+        elif fence := FENCE.match(bare):
+            self._start_leaf("fence", matched)
+            self._fence, self._fence_indent = fence[1], cursor.indent
+            self._info = decode_escapes(fence[2].strip())
+        elif (
+            (bare[0] == "<" and self._start_html(cursor, matched, may_be_text=may_be_lazy))
+            or (bare[0] in "\\$" and self._start_formula(cursor, matched))
+            or (in_paragraph and self._parse_underline(bare))
+        ):
             pass
-        elif _RULE.match(bare):
-            self._start_leaf("")
-            self._emit("rule", "")
-        elif self.leaf == "table" and "|" in bare:
-            self._lines.append(bare)
+        elif is_rule(bare):
+            self._emit_leaf(matched, "rule", "")
         else:
-            self._start_leaf("paragraph")
-            self._add_text(bare)
+            return False
+        return True
 
-    def _parse_blank(self, rest: str) -> None:
-        if self.leaf == "code":
-            self._add_code(rest[CODE_INDENT:])
+    def _start_html(self, cursor: LineCursor, matched: int, *, may_be_text: bool) -> bool:
+        starts = HTML_STARTS[:-1] if may_be_text else HTML_STARTS
+        for start, end in starts:
+            if start.match(cursor.bare):
+                self._start_leaf("html", matched)
+                self._end, self._info = end, "pre" if cursor.bare[:4].lower() == "<pre" else ""
+                self._parse_verbatim_line(cursor)
+                return True
+        return False
+
+    def _start_formula(self, cursor: LineCursor, matched: int) -> bool:
+        """Start a formula of several lines; one that ends in its first line is part of a paragraph."""
+        opening = FORMULA.match(cursor.bare)
+        if opening is None:
+            return False
+        end = f"\\end{{{opening[1]}}}" if opening[1] else {"$$": "$$"}.get(opening[0], "\\]")
+        if cursor.bare.find(end, opening.end()) >= 0:
+            return False
+        self._start_leaf("formula", matched)
+        self._end = end
+        self._add_line(cursor.bare)
+        return True
+
+    def _parse_text(self, cursor: LineCursor, matched: int, *, is_new: bool) -> None:
+        """Parse a line in which no block begins but a paragraph or indented code."""
+        if not cursor.bare:
+            self._parse_blank(cursor, matched)
+        elif self.leaf == "paragraph" and not is_new:  # it may also continue a paragraph without the marks
+            self._add_text(cursor.bare)
+        elif cursor.indent >= CODE_INDENT:
+            self._start_leaf("code", matched)
+            cursor.skip_columns(CODE_INDENT)
+            self._add_line(cursor.rest)
+        elif self.leaf == "table" and matched == len(self._containers) and not is_new:
+            self._lines.append(cursor.bare)
+        else:
+            self._start_leaf("paragraph", matched)
+            self._add_text(cursor.bare)
+
+    def _parse_blank(self, cursor: LineCursor, matched: int) -> None:
+        if self.leaf == "code" and matched == len(self._containers):
+            cursor.skip_columns(CODE_INDENT)
+            self._add_line(cursor.rest)
+        elif matched < len(self._containers):
+            self._close_containers(matched)
         else:
             self._finish_leaf()
         self._has_gap = self._has_gap or self._shown_count == len(self._containers)
 
-    def _start_leaf(self, leaf: str) -> None:
-        """Start a leaf block, or continue the open one if it is of this kind."""
-        if leaf != self.leaf or leaf == "fence":
-            self._finish_leaf()
+    def _emit_leaf(self, matched: int, kind: str, text: str, **fields: Any) -> None:
+        """Emit a block of one line."""
+        self._start_leaf("", matched)
+        self._emit(kind, text, **fields)
+
+    def _start_leaf(self, leaf: str, matched: int) -> None:
+        """Start a leaf block, or continue the open one if it is indented code too."""
+        if leaf != "code" or self.leaf != "code" or matched < len(self._containers):
+            self._close_containers(matched)
             self._drop_numbers(len(self._containers))
             self.leaf = leaf
 
     def _parse_underline(self, bare: str) -> bool:
         """Turn the open paragraph into a heading or a table; return False if the line does neither."""
-        if not self._lines:  # the beginning of a long paragraph is shown already
+        if not self._lines or self._part or not (bare[0] == "=" or "-" in bare):
+            return self._parse_delimiters(bare)
+        if not UNDERLINE.match(bare):
+            return self._parse_delimiters(bare)
+        self._emit_definitions()
+        if not self._lines:
             return False
-        last_line = self._lines[-1]
-        if "|" in bare and _DELIMITERS.match(bare) and len(split_cells(bare)) == len(split_cells(last_line)):
-            header = self._lines.pop()
-            if self._lines:
-                self._emit("paragraph", "\n".join(self._lines), is_last=False)
-            self.leaf, self._lines, self._part = "table", [header, bare], 0
-            return True
-        if not self._part and _UNDERLINE.match(bare):
-            text, self._lines, self.leaf = "\n".join(self._lines), [], ""
-            self._emit("heading", text, level=1 if bare[0] == "=" else 2)
-            return True
-        return False
+        text, self._lines, self.leaf = "\n".join(self._lines), [], ""
+        self._emit("heading", text.strip(), level=1 if bare[0] == "=" else 2)
+        return True
 
-    def _add_text(self, text: str) -> None:
-        """Add a line to a paragraph; emit the lines so far if they are long."""
-        self._lines.append(text)
-        if sum(map(len, self._lines)) > MAX_OPEN_LENGTH:
-            self._emit("paragraph", "\n".join(self._lines), part=self._part, is_last=False)
-            self._lines, self._part = [], self._part + 1
+    def _parse_delimiters(self, bare: str) -> bool:
+        """Turn the last line of the paragraph into the header of a table if the line has its delimiters."""
+        if not self._lines or "-" not in bare or not DELIMITERS.match(bare):
+            return False
+        header = self._lines[-1]
+        if not any(mark in header + bare for mark in "|:") or len(split_cells(bare)) != len(split_cells(header)):
+            return False
+        self._lines.pop()
+        self._finish_leaf(is_last=False)
+        self.leaf, self._lines = "table", [header, bare]
+        return True
 
-    def _parse_fence_line(self, rest: str) -> None:
-        indent, bare = _split_indent(rest)
-        if indent < CODE_INDENT and bare.startswith(self._fence) and not bare.strip().strip(self._fence[0]):
+    def _add_text(self, text: str, *, joins: bool = False) -> None:
+        """Add a line, or the rest of a line, to a paragraph; emit the beginning if it is long."""
+        if joins and self._lines:
+            self._lines[-1] += text
+        elif text or not joins:
+            self._lines.append(text)
+        self._length += len(text)
+        if self._length > MAX_OPEN_LENGTH and text:
+            if not self._part:
+                self._emit_definitions()
+            self._emit_beginning()
+
+    def _emit_beginning(self) -> None:
+        """Emit the part of a long paragraph that can be drawn by itself."""
+        text = "\n".join(self._lines)
+        while len(text) > MAX_OPEN_LENGTH and (cut := find_cut(text[:MAX_OPEN_LENGTH]) or find_cut(text)):
+            self._emit("paragraph", text[: cut[0]], part=self._part, is_last=False)
+            self._part += 1
+            text = text[cut[1] :]
+        self._lines, self._length = text.split("\n") if text else [], len(text)
+
+    def _parse_verbatim_line(self, cursor: LineCursor) -> None:
+        """Add a line to a fenced block, HTML or a formula, or end the block."""
+        if self.leaf == "fence":
+            self._parse_fence_line(cursor)
+        elif not cursor.bare and (self._end is None or self.leaf == "formula"):
+            self._parse_blank(cursor, len(self._containers))
+        else:
+            self._add_line(cursor.rest)
+            end = self._end
+            if (end in cursor.rest) if isinstance(end, str) else (end is not None and end.search(cursor.rest)):
+                self._finish_leaf()
+
+    def _parse_fence_line(self, cursor: LineCursor) -> None:
+        bare = cursor.bare
+        if cursor.indent < CODE_INDENT and bare.startswith(self._fence) and not bare.strip().strip(self._fence[0]):
             self._finish_leaf()
         else:
-            self._add_code(rest[min(self._fence_indent, indent) :])
+            cursor.skip_columns(min(self._fence_indent, cursor.indent))
+            self._add_line(cursor.rest)
 
-    def _add_code(self, line: str) -> None:
+    def _add_line(self, line: str) -> None:
+        """Add a line that is shown as it is; emit the lines before it if they are many."""
         self._lines.append(line)
         if len(self._lines) > LINES_PER_SLICE:
             *lines, last = self._lines
             self._emit(self.leaf, "\n".join(lines), info=self._info, part=self._part, is_last=False)
             self._lines, self._part = [last], self._part + 1
 
-    def _finish_leaf(self) -> None:
+    def _emit_definitions(self) -> None:
+        """Emit the definitions at the beginning of the paragraph."""
+        while self._lines and self._lines[0].startswith("["):
+            text = "\n".join(self._lines)
+            if (found := parse_definition(text)) is None:
+                return
+            definition, end = found
+            containers = tuple(self._containers)
+            self._finished.append(MarkdownBlock("definition", definition.source, containers, has_gap=self._has_gap))
+            self._lines = text[end:].split("\n") if text[end:] else []
+            self._length = len(text) - end
+
+    def _finish_leaf(self, *, is_last: bool = True) -> None:
+        if self.leaf == "paragraph" and not self._part:
+            self._emit_definitions()
         leaf, lines, part, info = self.leaf, self._lines, self._part, self._info
-        self.leaf, self._lines, self._part, self._info = "", [], 0, ""
+        self.leaf, self._lines, self._length, self._part, self._info = "", [], 0, 0, ""
         ends_blank = leaf == "code" and bool(lines) and not lines[-1].strip()
         while leaf == "code" and lines and not lines[-1].strip():
             lines.pop()
         if leaf == "fence" or lines:
-            self._emit(leaf, "\n".join(lines), info=info, part=part)
+            self._emit(leaf, "\n".join(lines), info=info, part=part, is_last=is_last)
         self._has_gap = self._has_gap or ends_blank
 
     def _emit(self, kind: str, text: str, **fields: Any) -> None:
@@ -311,10 +438,21 @@ class _ParserState:
         self._shown_count, self._has_gap = len(containers), False
 
 
-def _split_indent(line: str) -> tuple[int, str]:
-    """Return the number of spaces before the text, and the text."""
-    bare = line.lstrip(" ")
-    return len(line) - len(bare), bare
+def find_cut(text: str) -> tuple[int, int] | None:
+    """Return where a long text can be cut, and where its rest begins: after a sentence or word, outside of links."""
+    half = len(text) // 2
+    ends = [match for match in _SENTENCE_END.finditer(text, half) if match.start() < len(text)][-20:]
+    for match in reversed(ends):
+        if _is_balanced(text[: match.start()]):
+            return match.span()
+    words = [match.span() for match in _WORD_END.finditer(text, half)]
+    return words[-1] if words else None
+
+
+def _is_balanced(text: str) -> bool:
+    """True if no link, code, formula or emphasis seems to be open at the end of a text."""
+    is_even = all(text.count(mark) % 2 == 0 for mark in ("`", "**", "$", "~~"))
+    return is_even and text.count("[") == text.count("]")
 
 
 def split_cells(row: str) -> list[str]:

@@ -1,42 +1,82 @@
 """Draw blocks of Markdown as lines of a terminal."""
 
 import re
-from collections.abc import Sequence
 from copy import copy
 
 from aiml_cli.output.markdown.ansi import apply_style, measure_width, wrap_lines
 from aiml_cli.output.markdown.block_parser import Container, MarkdownBlock, split_cells
+from aiml_cli.output.markdown.draw_table import draw_table
 from aiml_cli.output.markdown.highlight import CodeHighlighter
-from aiml_cli.output.markdown.inline import BOLD, DIM, Span, parse_spans
-from aiml_cli.system.terminal import text_width
+from aiml_cli.output.markdown.inline import CODE, DIM, Span, parse_html, parse_spans
+from aiml_cli.output.markdown.links import Target, normalize_label, parse_definition
+from aiml_cli.system.text_width import text_width
 
 MIN_BLOCK_WIDTH = 20
-MIN_COLUMN_WIDTH = 6
 QUOTE = "│ "
+# Bold with a line and a color, bold with a color, bold; italic for those that few answers have.
+HEADING_STYLES = ("1;4;35", "1;35", "1", "1;3", "3", "2;3")
 _TASK = re.compile(r"\[([ xX])\] +")
-Cell = list[Span]
+_LABEL = re.compile(r"\[([^\[\]]{1,999}+)\]")
+_DRAWN_TAG = re.compile(r"</?(?:details|summary|pre)(?:\s[^<>]{0,200})?>", re.IGNORECASE)
 
 
 class BlockRenderer:
-    """Renderer that draws blocks in order; the gap before a block and its colors depend on the blocks before."""
+    """Renderer that draws blocks in order; the gap before a block, its colors and its links depend on those before."""
 
     def __init__(self) -> None:
         self._highlighter = CodeHighlighter("")
         self._has_blocks = False
+        self._references: dict[str, Target] = {}
+        self._mentioned: set[str] = set()  # labels that were shown before a definition came
+        self._definitions: dict[str, MarkdownBlock] = {}  # those that no text has used so far
 
     def draw(self, blocks: list[MarkdownBlock], width: int) -> list[str]:
         """Return the lines of the next blocks."""
         return [line for block in blocks for line in self._draw_block(block, width)]
 
+    def finish(self, width: int) -> list[str]:
+        """Return the lines of the definitions that no text has used."""
+        definitions, self._definitions = list(self._definitions.values()), {}
+        return [line for block in definitions for line in self._draw_with_marks(block, width)]
+
     def copy(self) -> "BlockRenderer":
         """Return an independent copy."""
-        other = BlockRenderer()
-        other._highlighter, other._has_blocks = copy(self._highlighter), self._has_blocks
+        other = copy(self)
+        vars(other).update({name: copy(value) for name, value in vars(self).items()})
         return other
 
     def _draw_block(self, block: MarkdownBlock, width: int) -> list[str]:
-        first, further = _build_prefixes(block)
-        body = self._draw_body(block, max(width - text_width(further), min(width, MIN_BLOCK_WIDTH)))
+        if block.kind == "definition" and not self._is_shown(block):
+            return []
+        if block.kind in ("paragraph", "heading", "table") and "[" in block.text:
+            self._register_labels(block.text)
+        return self._draw_with_marks(block, width)
+
+    def _is_shown(self, block: MarkdownBlock) -> bool:
+        """Register a definition; return True if it comes too late or again, so that it is shown as text."""
+        parsed = parse_definition(block.text)
+        if parsed is None or parsed[0].label in self._references or parsed[0].label in self._mentioned:
+            return True
+        self._references[parsed[0].label] = parsed[0].target
+        self._definitions[parsed[0].label] = block
+        return False
+
+    def _register_labels(self, text: str) -> None:
+        """Remember which labels a text mentions, and which definitions it uses."""
+        for label in map(normalize_label, _LABEL.findall(text)):
+            if label not in self._references:
+                self._mentioned.add(label)
+            self._definitions.pop(label, None)
+
+    def _draw_with_marks(self, block: MarkdownBlock, width: int) -> list[str]:
+        first, further = _build_prefixes(block, width)
+        inner_width = max(width - measure_width(further), min(width, MIN_BLOCK_WIDTH))
+        try:
+            body = self._draw_body(block, inner_width)
+        except Exception:  # noqa: BLE001 - whatever fails in a block, its text is shown
+            body = block.text.split("\n")
+        if not body and not block.new_containers:  # only tags that are not shown
+            return []
         lines = [(further if index else first) + line for index, line in enumerate(body)]
         has_gap = self._has_blocks and not block.part and (block.has_gap or block.kind == "heading")
         self._has_blocks = True
@@ -50,18 +90,20 @@ class BlockRenderer:
             case "code":
                 return ["    " + line for line in block.text.split("\n")]
             case "heading":
-                return wrap_lines(_parse_styled(block.text, BOLD + (";4" if block.level == 1 else "")), width)
+                return wrap_lines(self._parse_heading(block), width)
             case "rule":
                 return [apply_style("─" * width, DIM)]
             case "table":
-                return draw_table(block.text, width)
-            case "rows":
-                header, _, *rows = block.text.split("\n")
-                first_line = wrap_lines(parse_spans(header.strip("| ")), width)[:1]
-                return [*first_line, apply_style(f"… {len(rows)} rows", DIM)]
+                return self._draw_table(block.text, width)
+            case "html":
+                return _draw_html(block.text, width, is_code=block.info == "pre")
+            case "definition":
+                return wrap_lines(parse_spans(block.text), width)
+            case "formula":
+                return [apply_style(line, CODE) for line in block.text.split("\n")]
             case _:
                 text = _TASK.sub("", block.text, count=1) if _is_task(block) else block.text
-                return wrap_lines(parse_spans(text), width)
+                return wrap_lines(parse_spans(text, self._references), width)
 
     def _draw_fence(self, block: MarkdownBlock) -> list[str]:
         """Draw code between its fences, without padding, so that it can be copied."""
@@ -72,25 +114,63 @@ class BlockRenderer:
         code = self._highlighter.highlight(block.text) if block.text or block.part else []
         return [*opening, *code, *([apply_style("```", DIM)] if block.is_last else [])]
 
+    def _parse_heading(self, block: MarkdownBlock) -> list[Span]:
+        """Return the spans of a heading, all in its style."""
+        style = HEADING_STYLES[block.level - 1]
+        spans = parse_spans(block.text, self._references)
+        return [span._replace(style=f"{style};{span.style}" if span.style else style) for span in spans]
 
-def _parse_styled(text: str, style: str) -> list[Span]:
-    """Return the spans of a text that has a style of its own."""
-    return [span._replace(style=f"{style};{span.style}" if span.style else style) for span in parse_spans(text)]
+    def _draw_table(self, text: str, width: int) -> list[str]:
+        header, delimiters, *rows = [split_cells(row) for row in text.split("\n")]
+        count = len(header)
+        padded = [[*row[:count], *[""] * (count - len(row))] for row in rows]
+        cells = [[parse_spans(cell, self._references) for cell in row] for row in [header, *padded]]
+        return draw_table(cells[0], list(map(_parse_alignment, delimiters)), cells[1:], width)
+
+
+def _parse_alignment(delimiter: str) -> str:
+    """Return the alignment that the colons of a column's delimiter stand for."""
+    sides = delimiter.startswith(":"), delimiter.endswith(":")
+    return {(True, True): "center", (True, False): "left", (False, True): "right"}.get(sides, "")
+
+
+def _draw_html(text: str, width: int, *, is_code: bool) -> list[str]:
+    """Draw HTML as text, but without the tags that only say how a text looks."""
+    lines: list[str] = []
+    for line in text.split("\n"):
+        visible = _DRAWN_TAG.sub("", line)
+        if visible != line and not visible.strip():
+            continue
+        if is_code:
+            lines.append(visible)
+            continue
+        indent = line[: len(line) - len(line.lstrip())]
+        lines += [indent + part for part in wrap_lines(parse_html(line.strip()), max(width - len(indent), 1))]
+    return lines
 
 
 def _is_task(block: MarkdownBlock) -> bool:
     return bool(block.new_containers and block.containers[-1].mark != ">" and _TASK.match(block.text))
 
 
-def _build_prefixes(block: MarkdownBlock) -> tuple[str, str]:
-    """Return the container marks before the first line of a block, and those before the others."""
+def _build_prefixes(block: MarkdownBlock, width: int) -> tuple[str, str]:
+    """Return the container marks before the first line of a block, and those before the others.
+
+    If they take too much of the width, only the marks of the innermost containers are shown.
+    """
     first_new = len(block.containers) - block.new_containers
     first = further = ""
-    for index, container in enumerate(block.containers):
+    used = 0
+    for index in reversed(range(len(block.containers))):
+        container = block.containers[index]
         mark = _format_mark(container, block if index == len(block.containers) - 1 else None)
-        blank = mark if container.mark == ">" else " " * text_width(mark)
-        first += (apply_style(mark, DIM) if container.mark == ">" else mark) if index >= first_new else blank
-        further += blank
+        used += text_width(mark)
+        if used > width - MIN_BLOCK_WIDTH:
+            break
+        styled = apply_style(mark, DIM) if container.mark == ">" else mark
+        blank = styled if container.mark == ">" else " " * text_width(mark)
+        first = (styled if index >= first_new else blank) + first
+        further = blank + further
     return first, further
 
 
@@ -105,65 +185,5 @@ def _format_mark(container: Container, block: MarkdownBlock | None) -> str:
 def _draw_gap(block: MarkdownBlock) -> str:
     """Return the blank line before a block, with the marks of the quotes that continue."""
     continued = block.containers[: len(block.containers) - block.new_containers]
-    return "".join(QUOTE if container.mark == ">" else "  " for container in continued).rstrip()
-
-
-def draw_table(text: str, width: int) -> list[str]:
-    """Return the lines of a table, or of a list of records if its columns do not fit."""
-    header, delimiters, *texts = [split_cells(row) for row in text.split("\n")]
-    count = len(header)
-    rows = [[parse_spans(cell) for cell in [*row[:count], *[""] * (count - len(row))]] for row in texts]
-    heads = [_parse_styled(cell, BOLD) for cell in header]
-    widths = _fit_columns([heads, *rows], width - 3 * (count - 1))
-    if widths is None:
-        return _draw_records(heads, rows, width)
-    rule = apply_style("─┼─".join("─" * column_width for column_width in widths), DIM)
-    body = [line for row in rows for line in _draw_row(row, widths, delimiters)]
-    return [*_draw_row(heads, widths, delimiters), rule, *body]
-
-
-def _fit_columns(rows: Sequence[Sequence[Cell]], width: int) -> list[int] | None:
-    """Return the width of each column, or None if they do not fit; narrow columns get all that they need."""
-    full = [max(1, *(_measure_cell(row[index]) for row in rows)) for index in range(len(rows[0]))]
-    if sum(full) <= width:
-        return full
-    if sum(min(size, MIN_COLUMN_WIDTH) for size in full) > width:
-        return None
-    widths, left, columns = [0] * len(full), width, sorted(range(len(full)), key=full.__getitem__)
-    for position, column in enumerate(columns):
-        widths[column] = min(full[column], max(MIN_COLUMN_WIDTH, left // (len(columns) - position)))
-        left -= widths[column]
-    return widths if sum(widths) <= width else None
-
-
-def _measure_cell(cell: Cell) -> int:
-    return sum(text_width(span.text) for span in cell)
-
-
-def _draw_row(row: Sequence[Cell], widths: Sequence[int], delimiters: Sequence[str]) -> list[str]:
-    columns = [wrap_lines(cell, width) for cell, width in zip(row, widths, strict=True)]
-    height = max(map(len, columns))
-    aligned = [
-        [_align_line(line, width, delimiter) for line in [*column, *[""] * (height - len(column))]]
-        for column, width, delimiter in zip(columns, widths, delimiters, strict=False)
-    ]
-    bar = apply_style(" │ ", DIM)
-    return [bar.join(line).rstrip() for line in zip(*aligned, strict=True)]
-
-
-def _align_line(line: str, width: int, delimiter: str) -> str:
-    """Pad a line to the width, aligned as the colons of its column's delimiter say."""
-    free = width - measure_width(line)
-    right = free if delimiter.endswith(":") and not delimiter.startswith(":") else 0
-    left = free // 2 if delimiter.startswith(":") and delimiter.endswith(":") else right
-    return " " * left + line + " " * (free - left)
-
-
-def _draw_records(heads: Sequence[Cell], rows: Sequence[Sequence[Cell]], width: int) -> list[str]:
-    """Draw each row as a list of names and values."""
-    lines: list[str] = []
-    for row in rows:
-        for head, cell in zip(heads, row, strict=True):
-            lines += wrap_lines([*head, Span(": "), *cell], width)
-        lines.append("")
-    return lines[:-1]
+    gap = "".join(QUOTE if container.mark == ">" else "  " for container in continued).rstrip()
+    return apply_style(gap, DIM)

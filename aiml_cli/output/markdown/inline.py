@@ -1,20 +1,49 @@
 """Parse the inline Markdown of a block into pieces of text, each with its style."""
 
 import re
-from functools import cache
-from typing import TYPE_CHECKING, NamedTuple
+from bisect import bisect_left
+from collections.abc import Callable, Iterator, Mapping
+from typing import NamedTuple
 
+from aiml_cli.output.markdown.emphasis import BOLD, ITALIC, Delimiter, InlineNode, can_emphasize, match_delimiters
+from aiml_cli.output.markdown.links import (
+    ENTITY,
+    MAX_LABEL_LENGTH,
+    Target,
+    decode_entity,
+    format_address,
+    normalize_label,
+    parse_inline_target,
+    parse_label,
+)
 from aiml_cli.system.sanitize import sanitize
 
-if TYPE_CHECKING:
-    from markdown_it import MarkdownIt
-    from markdown_it.token import Token
-
-# A text without one of these has no inline Markdown.
-_MARKS = re.compile(r"[*_`\[\]<>&~\\!]|  $", re.MULTILINE)
+CODE, DIM, UNDERLINE = "36", "2", "4"
+MAX_MARKS = 1000  # in one text; what comes after so many is shown as it is written
+# Where text ends that means only itself. Letters before an address make it part of a word.
+_MARK = re.compile(r"\\|`+|\*+|_+|~+|!?\[|\]|<|&|\$|(?<![A-Za-z0-9])(?:[hH][tT][tT][pP][sS]?://|[wW]{3}\.)")
+_TAG_MARK = re.compile("<")
+_BACKTICKS = re.compile("`+")
+_ESCAPE = re.compile(r"\\([!-/:-@\[-`{-~])")
+_ENTITY = re.compile(ENTITY)
 _NOTE = re.compile(r"\[\^([^\[\]\s]++)\]")
-BOLD, ITALIC, CODE, DIM = "1", "3", "36", "2"
-STYLES = {"strong": BOLD, "em": ITALIC, "s": "9", "link": "4"}
+_AUTOLINK = re.compile(r"<([A-Za-z][A-Za-z0-9+.-]{1,31}:[^\s<>]*+|[\w.!#$%&'*+/=?^`{|}~-]{1,64}@[\w.-]{1,255})>")
+_ADDRESS = re.compile('[^\\s<>\\[\\]`"\u3000-\u303f\uff00-\uff0f\uff1a-\uff20\uff3b-\uff40\u2018-\u201d\u2026]++')
+_ADDRESS_END = "?!.,:;*_~'\""
+_ATTRIBUTE = r"""\s++[A-Za-z_:][\w.:-]*+(?:\s*+=\s*+(?:[^\s"'=<>`]++|'[^']*+'|"[^"]*+"))?+"""
+_TAG = re.compile(rf"<[A-Za-z][A-Za-z0-9-]*+(?:{_ATTRIBUTE})*+\s*+/?>|</[A-Za-z][A-Za-z0-9-]*+\s*+>")
+_DECLARATION = re.compile(r"<!--|<\?|<!\[CDATA\[|<![A-Za-z]")
+_DECLARATION_ENDS = {"<!--": "-->", "<?": "?>", "<![CDATA[": "]]>"}
+_LINE_BREAK = re.compile(r"<br\s*+/?>[ \t]*+\n?", re.IGNORECASE)
+_SCRIPT = re.compile(r"<(sub|sup)>([^<>\n]{1,60})</\1>", re.IGNORECASE)
+_DRAWN_TAG = re.compile(r"<(/?)(sub|sup|details|summary|pre)(?:\s[^<>]{0,200})?>", re.IGNORECASE)
+_FORMULA_START = re.compile(r"\$\$(?!\$)|\$(?![\s$])|\\[(\[]|\\begin\{([A-Za-z]{1,20}\*?)\}")
+_FORMULA_ENDS = {"$": "$", "$$": "$$", "\\(": "\\)", "\\[": "\\]"}
+_SCRIPTS = {
+    "sub": ("0123456789+-=()aehijklmnoprstuvx", "₀₁₂₃₄₅₆₇₈₉₊₋₌₍₎ₐₑₕᵢⱼₖₗₘₙₒₚᵣₛₜᵤᵥₓ"),
+    "sup": ("0123456789+-=()abcdefghijklmnoprstuvwxyz", "⁰¹²³⁴⁵⁶⁷⁸⁹⁺⁻⁼⁽⁾ᵃᵇᶜᵈᵉᶠᵍʰⁱʲᵏˡᵐⁿᵒᵖʳˢᵗᵘᵛʷˣʸᶻ"),
+}
+_SCRIPT_MARKS = {"sub": "_", "sup": "^"}
 
 
 class Span(NamedTuple):
@@ -25,68 +54,310 @@ class Span(NamedTuple):
     link: str = ""
 
 
-def parse_spans(text: str) -> list[Span]:
-    """Return the spans of a block's text."""
-    if not _MARKS.search(text):
-        return [Span(text.replace("\n", " "))]
-    builder = _SpanBuilder()
-    for token in _build_parser().parseInline(text)[0].children or []:
-        builder.add(token)
-    return builder.spans
+def parse_spans(text: str, references: Mapping[str, Target] | None = None) -> list[Span]:
+    """Return the spans of a block's text; `references` has the targets of the labels that are defined."""
+    if not _MARK.search(text):
+        return [Span(text)]
+    return list(_InlineParser(text, references or {}).parse(_MARK))
 
 
-class _SpanBuilder:
-    """The spans of the tokens so far, and the styles and links that are open."""
+def parse_html(text: str) -> list[Span]:
+    """Return the spans of a text in HTML: a few tags are drawn, all others are shown as they are."""
+    return list(_InlineParser(text, {}).parse(_TAG_MARK))
 
-    def __init__(self) -> None:
-        self.spans: list[Span] = []
-        self._styles: list[str] = []
-        self._links: list[tuple[str, int]] = []
 
-    def add(self, token: "Token") -> None:
-        match token.type:
-            case "softbreak":
-                self.spans.append(Span(" "))
-            case "hardbreak":
-                self.spans.append(Span("\n"))
-            case "code_inline":
-                self.spans.append(Span(sanitize(token.content), ";".join([*self._styles, CODE])))
-            case "image":
-                self.spans.append(Span(f"[{token.content or 'image'}]", ";".join([*self._styles, ITALIC])))
-                self.spans.append(Span(f" ({token.attrs.get('src', '')})", DIM))
-            case "text" | "html_inline":
-                self.spans += _mark_notes(sanitize(token.content), ";".join(self._styles))
-            case name:
-                self._open_or_close(name, token)
+class _Bracket(NamedTuple):
+    """A bracket that may begin a link or image: its node, where its text begins, and the delimiters before it."""
 
-    def _open_or_close(self, name: str, token: "Token") -> None:
-        if name == "link_open":
-            self._links.append((str(token.attrs.get("href", "")), len(self.spans)))
-        if name.endswith("_open"):
-            self._styles.append(STYLES[name.removesuffix("_open")])
+    node: InlineNode
+    start: int
+    delimiter_count: int
+    position: int
+    is_image: bool
+
+
+class _InlineParser:
+    """The algorithm of the CommonMark specification, section "Phase 2: inline structure", and what models write too."""
+
+    def __init__(self, text: str, references: Mapping[str, Target]) -> None:
+        self._text, self._references = text, references
+        self._nodes: list[InlineNode] = []
+        self._delimiters: list[Delimiter] = []
+        self._brackets: list[_Bracket] = []
+        self._links: list[str] = []
+        self._inner_bracket = 0  # the last position of a bracket, which no label may contain
+        self._links_end = 0  # brackets before this one cannot begin a link: links are not nested
+        self._missing: dict[str, int] = {}
+        self._runs: dict[int, list[int]] | None = None
+        self._parsers: dict[str, Callable[[str, int], int | None]] = {
+            "\\": self._parse_backslash,
+            "$": self._parse_formula,
+            "`": self._parse_code,
+            "*": self._parse_delimiter,
+            "_": self._parse_delimiter,
+            "~": self._parse_delimiter,
+            "&": self._parse_entity,
+            "<": self._parse_angle,
+            "[": self._parse_bracket,
+            "!": self._parse_bracket,
+            "]": self._parse_closing,
+        }
+
+    def parse(self, marks: re.Pattern[str]) -> Iterator[Span]:
+        """Yield the spans; `marks` finds what may begin or end something else than text."""
+        text, position, count = self._text, 0, 0
+        while count < MAX_MARKS and (mark := marks.search(text, position)):
+            if mark.start() > position:
+                self._nodes.append(InlineNode(text[position : mark.start()]))
+            position = self._parse_mark(mark[0], mark.start())
+            count += 1
+        self._nodes.append(InlineNode(text[position:]))
+        match_delimiters(self._delimiters)
+        return self._build_spans()
+
+    def _parse_mark(self, mark: str, start: int) -> int:
+        """Parse what begins with this mark; return where it ends."""
+        end = self._parsers.get(mark[0], self._parse_address)(mark, start)
+        if end is None:
+            self._nodes.append(InlineNode(mark))
+            return start + len(mark)
+        return end
+
+    def _add(self, text: str, style: str = "", *, is_mark: bool = False) -> InlineNode:
+        node = InlineNode(text, style, is_mark=is_mark)
+        self._nodes.append(node)
+        return node
+
+    def _parse_backslash(self, _mark: str, start: int) -> int | None:
+        if (end := self._parse_formula("", start)) is not None:
+            return end
+        if escape := _ESCAPE.match(self._text, start):
+            self._add(escape[1])
+            return escape.end()
+        return start + 1 if self._text.startswith("\n", start + 1) else None
+
+    def _parse_formula(self, _mark: str, start: int) -> int | None:
+        """Add a formula in the notation of TeX as it is written."""
+        opening = _FORMULA_START.match(self._text, start)
+        if opening is None:
+            return None
+        closing = f"\\end{{{opening[1]}}}" if opening[1] else _FORMULA_ENDS[opening[0]]
+        if (end := self._find(closing, opening.end())) is None:
+            return None
+        content = self._text[opening.end() : end]
+        end += len(closing)
+        if "\n\n" in content or not any(map(str.isalnum, content)):
+            return None
+        if closing == "$" and (content[-1].isspace() or self._text[end : end + 1].isdigit() or "\n" in content):
+            return None
+        self._add(self._text[start:end], CODE)
+        return end
+
+    def _find(self, mark: str, start: int) -> int | None:
+        """Return where the mark is found next; each is searched in vain only once."""
+        if start >= self._missing.get(mark, len(self._text) + 1):
+            return None
+        found = self._text.find(mark, start)
+        while found > 0 and mark[0] == "$" and self._text[found - 1] == "\\":
+            found = self._text.find(mark, found + 1)
+        if found < 0:
+            self._missing[mark] = start
+            return None
+        return found
+
+    def _parse_code(self, mark: str, start: int) -> int | None:
+        if self._runs is None:
+            self._runs = {}
+            for run in _BACKTICKS.finditer(self._text):
+                self._runs.setdefault(len(run[0]), []).append(run.start())
+        begin, runs = start + len(mark), self._runs.get(len(mark), [])
+        index = bisect_left(runs, begin)
+        if index == len(runs):
+            return None
+        content = self._text[begin : runs[index]].replace("\n", " ")
+        is_padded = content.startswith(" ") and content.endswith(" ") and not content.isspace()
+        self._add(content[1:-1] if is_padded else content, CODE)
+        return runs[index] + len(mark)
+
+    def _parse_delimiter(self, mark: str, start: int) -> int:
+        end = start + len(mark)
+        before, after = self._text[start - 1 : start] if start else " ", self._text[end : end + 1] or " "
+        can_open, can_close = can_emphasize(mark, before, after)
+        node = self._add(mark)
+        if can_open or can_close:
+            self._delimiters.append(Delimiter(node, can_open=can_open, can_close=can_close))
+        return end
+
+    def _parse_entity(self, _mark: str, start: int) -> int | None:
+        if (entity := _ENTITY.match(self._text, start)) is None:
+            return None
+        self._add(sanitize(decode_entity(entity[0])))
+        return entity.end()
+
+    def _parse_angle(self, _mark: str, start: int) -> int | None:
+        text = self._text
+        if link := _AUTOLINK.match(text, start):
+            is_mail = "@" in link[1] and ":" not in link[1]
+            self._add_link(link[1], f"mailto:{link[1]}" if is_mail else link[1])
+            return link.end()
+        if line_break := _LINE_BREAK.match(text, start):
+            self._add("\n")
+            return line_break.end()
+        if script := _SCRIPT.match(text, start):
+            self._add(_draw_script(script[1].lower(), script[2]))
+            return script.end()
+        if tag := _DRAWN_TAG.match(text, start):
+            self._add_tag(tag[2].lower(), is_end=bool(tag[1]))
+            return tag.end()
+        end = tag.end() if (tag := _TAG.match(text, start)) else self._find_declaration_end(start)
+        if end:
+            self._add(text[start:end])
+        return end
+
+    def _add_tag(self, name: str, *, is_end: bool) -> None:
+        """Draw a tag that begins or ends, other than a script of digits."""
+        if name == "summary":
+            node = self._add("" if is_end else "▸ ")
+            (node.closes if is_end else node.opens).append(BOLD)
+        elif name in _SCRIPT_MARKS:
+            self._add(")" if is_end else _SCRIPT_MARKS[name] + "(")
+
+    def _find_declaration_end(self, start: int) -> int | None:
+        opening = _DECLARATION.match(self._text, start)
+        if opening is None:
+            return None
+        for short in ("<!-->", "<!--->"):
+            if self._text.startswith(short, start):
+                return start + len(short)
+        ending = _DECLARATION_ENDS.get(opening[0], ">")
+        end = self._find(ending, opening.end())
+        return None if end is None else end + len(ending)
+
+    def _parse_address(self, mark: str, start: int) -> int | None:
+        """Add an address that is written without brackets; the punctuation after it is not part of it."""
+        match = _ADDRESS.match(self._text, start)
+        address = match[0].rstrip(_ADDRESS_END) if match else ""
+        excess = address.count(")") - address.count("(")
+        while address.endswith(")") and excess > 0:
+            address, excess = address[:-1].rstrip(_ADDRESS_END), excess - 1
+        if len(address) <= len(mark):
+            return None
+        self._add_link(address, address if ":" in mark else f"http://{address}")
+        return start + len(address)
+
+    def _add_link(self, text: str, address: str) -> None:
+        """Add a link whose text is its address."""
+        self._add("").opens.append(self._add_target(address))
+        self._add(sanitize(format_address(text)))
+        self._add("").closes.append(self._open_link())
+
+    def _add_target(self, address: str) -> str:
+        """Add the address of a link that begins; return the style that stands for it."""
+        self._links.append(sanitize(address))
+        return self._open_link()
+
+    def _open_link(self) -> str:
+        """Return the style of the last link."""
+        return f"link {len(self._links) - 1}"
+
+    def _parse_bracket(self, mark: str, start: int) -> int:
+        if note := _NOTE.match(self._text, start):
+            self._add(f"[{note[1]}]", DIM)
+            return note.end()
+        node = self._add(mark)
+        self._inner_bracket = start
+        end = start + len(mark)
+        self._brackets.append(_Bracket(node, end, len(self._delimiters), len(self._nodes) - 1, mark == "!["))
+        return end
+
+    def _parse_closing(self, _mark: str, start: int) -> int | None:
+        if not self._brackets:
+            return None
+        bracket = self._brackets.pop()
+        if not bracket.is_image and bracket.start <= self._links_end:
+            return None
+        target = parse_inline_target(self._text, start + 1) if self._text.startswith("(", start + 1) else None
+        if target is None:
+            target = self._find_reference(bracket, start)
+        if target is None:
+            return None
+        match_delimiters(self._delimiters[bracket.delimiter_count :])
+        del self._delimiters[bracket.delimiter_count :]
+        self._close_link(bracket, target)
+        return target.end
+
+    def _find_reference(self, bracket: _Bracket, start: int) -> Target | None:
+        """Return the target of the label after a text in brackets, or of the text itself."""
+        if not self._references:
+            return None
+        label, end = parse_label(self._text, start + 1) or ("", start + 1)
+        if label == "" and self._text.startswith("[]", end):
+            end += 2
+        if label == "":
+            has_bracket = self._inner_bracket >= bracket.start
+            if has_bracket or start - bracket.start > MAX_LABEL_LENGTH:
+                return None
+            label = self._text[bracket.start : start]
+        target = self._references.get(normalize_label(label))
+        return target and target._replace(end=end)
+
+    def _close_link(self, bracket: _Bracket, target: Target) -> None:
+        """Turn the text since the bracket into the text of a link, followed by the address if that says more."""
+        address, title = sanitize(format_address(target.address)), sanitize(target.title)
+        hint = f' ({address} "{title}")' if title else f" ({address})"
+        if bracket.is_image:
+            self._close_image(bracket, hint)
             return
-        self._styles.pop()
-        if name == "link_close":
-            self._add_address(*self._links.pop())
-
-    def _add_address(self, address: str, start: int) -> None:
-        """Add the address of a link, unless the text of the link is the address."""
-        text = "".join(span.text for span in self.spans[start:])
+        bracket.node.text = ""
+        bracket.node.opens.append(self._add_target(target.address))
         visible = address.removeprefix("mailto:")
-        if text not in (address, visible):
-            self.spans.append(Span(f" ({visible})", DIM))
+        shown = "".join(node.text for node in self._nodes[bracket.position :])
+        has_hint = bool(title) or shown not in (address, visible)
+        self._add(hint.replace("mailto:", "", 1) if has_hint else "", DIM, is_mark=True).closes.append(
+            self._open_link()
+        )
+        self._links_end = bracket.start
+
+    def _close_image(self, bracket: _Bracket, hint: str) -> None:
+        """Turn the text since the bracket into the description of an image, which has no styles of its own."""
+        inner = self._nodes[bracket.position + 1 :]
+        del self._nodes[bracket.position :]
+        description = "".join(node.text for node in inner if not node.is_mark) or "image"
+        for text, style, is_mark in (
+            ("[", ITALIC, True),
+            (description, ITALIC, False),
+            ("]", ITALIC, True),
+            (hint, DIM, True),
+        ):
+            self._add(text, style, is_mark=is_mark)
+
+    def _build_spans(self) -> Iterator[Span]:
+        styles: dict[str, int] = {}
+        for node in self._nodes:
+            for style in node.closes:
+                _close_style(styles, style)
+            if node.text:
+                yield self._build_span(node, styles)
+            for style in node.opens:
+                styles[style] = styles.get(style, 0) + 1
+
+    def _build_span(self, node: InlineNode, styles: Mapping[str, int]) -> Span:
+        link = next((self._links[int(name[5:])] for name in styles if name.startswith("link ")), "")
+        names = [UNDERLINE if name.startswith("link ") else name for name in styles]
+        own = [node.style] if node.style and node.style not in names else []
+        return Span(node.text, DIM if node.style == DIM else ";".join([*names, *own]), link)
 
 
-def _mark_notes(text: str, style: str) -> list[Span]:
-    """Return the text with dim references to footnotes."""
-    if "[^" not in text:
-        return [Span(text, style)]
-    pieces = enumerate(_NOTE.split(text))
-    return [Span(f"[{piece}]", DIM) if index % 2 else Span(piece, style) for index, piece in pieces]
+def _close_style(styles: dict[str, int], style: str) -> None:
+    if style in styles:
+        styles[style] -= 1
+        if not styles[style]:
+            del styles[style]
 
 
-@cache
-def _build_parser() -> "MarkdownIt":
-    from markdown_it import MarkdownIt  # takes 30 ms, and plain text does not need it
-
-    return MarkdownIt("commonmark").enable("strikethrough")
+def _draw_script(name: str, text: str) -> str:
+    """Return a text as subscript or superscript, in parentheses if Unicode lacks one of its characters."""
+    letters, scripts = _SCRIPTS[name]
+    if all(char in letters for char in text):
+        return text.translate(str.maketrans(letters, scripts))
+    return f"{_SCRIPT_MARKS[name]}({text})" if len(text) > 1 else _SCRIPT_MARKS[name] + text

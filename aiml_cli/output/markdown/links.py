@@ -1,0 +1,156 @@
+"""Parse the links of Markdown: addresses, titles, labels, and the definitions that reference links use."""
+
+import re
+import sys
+from typing import NamedTuple
+
+MAX_LABEL_LENGTH = 999
+MAX_ADDRESS_LENGTH = 2000  # longer only for data: addresses, which have no parentheses
+MAX_TITLE_LENGTH = 1000
+MAX_PARENTHESES = 8  # inside of each other, in an address
+SHOWN_DATA_LENGTH = 30
+_SURROGATES = range(0xD800, 0xE000)
+ENTITY = r"&(?:#[0-9]{1,7}|#[xX][0-9a-fA-F]{1,6}|[A-Za-z][A-Za-z0-9]{1,31});"
+_ESCAPE = re.compile(rf"\\([!-/:-@\[-`{{-~])|({ENTITY})")
+_LABEL = re.compile(rf"\[((?:[^\[\]\\]|\\.){{1,{MAX_LABEL_LENGTH}}}+)\]", re.DOTALL)
+_SPACE = re.compile(r"[ \t]*+(?:\n[ \t]*+)?")
+_DATA = re.compile(r"(?i:data):[^\s()<>]*+")
+_ANGLED = re.compile(rf"<((?:[^<>\n\\]|\\[^\n]){{0,{MAX_ADDRESS_LENGTH}}}+)>")
+_BARE_CHAR = r"[^\x00-\x20\x7f()\\]|\\[!-/:-@\[-`{-~]|\\(?![\x00-\x20\x7f])"
+_BARE = _BARE_CHAR
+for _ in range(MAX_PARENTHESES):
+    _BARE = rf"{_BARE_CHAR}|\((?:{_BARE})*+\)"
+_BARE_ADDRESS = re.compile(rf"(?:{_BARE})*+")
+_TITLE = re.compile(
+    rf'"((?:[^"\\]|\\.){{0,{MAX_TITLE_LENGTH}}}+)"|\'((?:[^\'\\]|\\.){{0,{MAX_TITLE_LENGTH}}}+)\''
+    rf"|\(((?:[^()\\]|\\.){{0,{MAX_TITLE_LENGTH}}}+)\)",
+    re.DOTALL,
+)
+_LINE_END = re.compile(r"[ \t]*+(?:\n|\Z)")
+_HOST = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*://(?:[^/?#@]*@)?|mailto:[^@]*@)([^/?#:]*)")
+
+
+class Target(NamedTuple):
+    """Where a link leads: its address, its title, and where in the text it ends."""
+
+    address: str
+    title: str = ""
+    end: int = 0
+
+
+class Definition(NamedTuple):
+    """A definition: the label in the form in which labels are compared, the target, and the definition's source."""
+
+    label: str
+    target: Target
+    source: str
+
+
+def normalize_label(label: str) -> str:
+    """Return a label in the form in which labels are compared."""
+    return " ".join(label.split()).casefold()
+
+
+def parse_label(text: str, start: int) -> tuple[str, int] | None:
+    """Return the label in brackets at `start` and where it ends, or None."""
+    match = _LABEL.match(text, start)
+    return (match[1], match.end()) if match and not match[1].isspace() else None
+
+
+def parse_inline_target(text: str, start: int) -> Target | None:
+    """Return the target in parentheses at `start`, `(address "title")`, or None."""
+    if text.find(")", start, start + MAX_ADDRESS_LENGTH + MAX_TITLE_LENGTH) < 0 and not _DATA.match(text, start + 1):
+        return None
+    position = _skip_space(text, start + 1)
+    if text.startswith(")", position):
+        return Target("", end=position + 1)
+    if (found := _parse_address(text, position)) is None:
+        return None
+    address, position = found
+    after_space = _skip_space(text, position)
+    title = _parse_title(text, after_space) if after_space > position else None
+    end = _skip_space(text, title[1]) if title else after_space
+    return Target(address, title[0] if title else "", end + 1) if text.startswith(")", end) else None
+
+
+def parse_definition(text: str, start: int = 0) -> tuple[Definition, int] | None:
+    """Return the definition at `start` and where the next line begins, or None."""
+    label = parse_label(text, start)
+    if label is None or label[0].startswith("^") or not text.startswith(":", label[1]):
+        return None
+    if (found := _parse_address(text, _skip_space(text, label[1] + 1))) is None:
+        return None
+    address, end = found
+    line_end = _LINE_END.match(text, end)
+    after_space = _skip_space(text, end)
+    title = _parse_title(text, after_space) if after_space > end else None
+    title_end = _LINE_END.match(text, title[1]) if title else None
+    if title and title_end:
+        line_end = title_end
+    elif line_end:
+        title = None
+    if line_end is None:
+        return None
+    target = Target(address, title[0] if title else "")
+    source = text[start : line_end.end()].rstrip("\n")
+    return Definition(normalize_label(label[0]), target, source), line_end.end()
+
+
+def decode_escapes(text: str) -> str:
+    """Return the text without the backslashes of escapes, and with entities as characters."""
+    return _ESCAPE.sub(_decode_escape, text) if "\\" in text or "&" in text else text
+
+
+def decode_entity(entity: str) -> str:
+    """Return the characters of an entity such as `&amp;`, or the entity itself if it is not known."""
+    from html.entities import html5  # few texts have entities
+
+    if entity[1] != "#":
+        return html5.get(entity[1:], entity)
+    code = int(entity[3:-1], 16) if entity[2] in "xX" else int(entity[2:-1])
+    is_valid = 0 < code <= sys.maxunicode and code not in _SURROGATES
+    return chr(code) if is_valid else "\ufffd"
+
+
+def format_address(address: str) -> str:
+    """Return an address as it is shown: host names in ASCII, and of data only the beginning and the size."""
+    if address[:5].lower() == "data:" and len(address) > 2 * SHOWN_DATA_LENGTH:
+        return f"{address[:SHOWN_DATA_LENGTH]}… ({len(address):,} characters)"
+    return address if address.isascii() else _HOST.sub(_encode_host, address, count=1)
+
+
+def _skip_space(text: str, position: int) -> int:
+    """Return where white space with at most one line break ends."""
+    match = _SPACE.match(text, position)
+    return match.end() if match else position
+
+
+def _parse_address(text: str, start: int) -> tuple[str, int] | None:
+    """Return the address at `start` and where it ends, or None."""
+    if text.startswith("<", start):
+        match = _ANGLED.match(text, start)
+        return (decode_escapes(match[1]), match.end()) if match else None
+    if match := _DATA.match(text, start):
+        return match[0], match.end()
+    match = _BARE_ADDRESS.match(text, start, start + MAX_ADDRESS_LENGTH)
+    return (decode_escapes(match[0]), match.end()) if match and match[0] else None
+
+
+def _parse_title(text: str, start: int) -> tuple[str, int] | None:
+    """Return the title at `start` and where it ends; it has no blank line."""
+    match = _TITLE.match(text, start)
+    if match is None or re.search(r"\n[ \t]*\n", match[0]):
+        return None
+    return decode_escapes(next(group for group in match.groups() if group is not None)), match.end()
+
+
+def _decode_escape(match: re.Match[str]) -> str:
+    return match[1] or decode_entity(match[2])
+
+
+def _encode_host(match: re.Match[str]) -> str:
+    """Return the beginning of an address with an ASCII host name, which no look-alike letters can imitate."""
+    try:
+        return match[1] + match[2].encode("idna").decode("ascii")
+    except UnicodeError:
+        return match[1] + match[2].encode("ascii", "backslashreplace").decode("ascii")
