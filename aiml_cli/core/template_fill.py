@@ -9,13 +9,15 @@ from typing import NamedTuple
 from aiml_cli.core.confirm_secrets import confirm_secrets
 from aiml_cli.errors import UsageError
 from aiml_cli.prompt import stdin
-from aiml_cli.prompt.compose import escape_placeholders, extract_mentions, replace_placeholders
+from aiml_cli.prompt.compose import escape_placeholders, replace_placeholders
 from aiml_cli.prompt.file_sources import read_at_file
+from aiml_cli.prompt.mentions import LiteralText, describe_missing, join_typed, parse_mentions
 from aiml_cli.settings.options import ROWS
 from aiml_cli.settings.resolve import Flags, RawValue, parse_value, resolve
 from aiml_cli.store import template_files
 from aiml_cli.store.config_file import read_sources
 from aiml_cli.store.template_files import Template
+from aiml_cli.system.stdio import print_err
 
 # The variables for the words and for standard input; `{prompt}` is the words, or else standard input.
 WORDS, PROMPT, STDIN = "words", "prompt", "stdin"
@@ -45,15 +47,19 @@ def prepare_prompt(endpoint: str, words: Sequence[str], flags: Flags) -> Prepare
         template = template_files.load_template(parse_value(ROWS["template"], flags["template"]))
         has_files, has_rows = bool(flags.get("file")), "each" in flags
         text, settings = apply_template(
-            template, text, values, is_piped=stdin.has_stdin(), has_files=has_files, has_rows=has_rows
+            template,
+            text,
+            values,
+            is_piped="no_stdin" not in flags and stdin.has_stdin(),
+            has_files=has_files,
+            has_rows=has_rows,
+            reads_stdin="no_stdin" not in flags,
         )
         _confirm_secrets(files, endpoint, flags, settings)
     elif "param" in flags:
         raise UsageError("--param fills a variable of a template", "name the template with -t")
     flags = {name: flag for name, flag in flags.items() if name not in TEMPLATE_FLAGS[:-1]}
-    # An @ at the start of the text would name a file.
-    words = [f"@{text}" if text.startswith("@") else text] if text else []
-    return PreparedPrompt(words, flags, settings)
+    return PreparedPrompt([LiteralText(text)] if text else [], flags, settings)
 
 
 def apply_template(
@@ -64,6 +70,7 @@ def apply_template(
     is_piped: bool = False,
     has_files: bool = False,
     has_rows: bool = False,
+    reads_stdin: bool = True,
 ) -> tuple[str, Mapping[str, RawValue]]:
     """Return the prompt and the settings that a template makes of typed words and values; raise UsageError.
 
@@ -76,6 +83,8 @@ def apply_template(
     if misplaced := [name for name in in_system if name in RESERVED_NAMES]:
         raise UsageError(f"{template.path}: {{{misplaced[0]}}} has its place in the prompt, not in system")
     reserved = _get_reserved_values(typed, is_piped=is_piped or has_rows, has_files=has_files)
+    if not (reads_stdin or has_rows):
+        del reserved[STDIN]
     params = {**template.defaults, **values}
     values = {**params, **reserved}
     required = [*in_system, *RESERVED_NAMES] if has_rows else variables
@@ -92,15 +101,18 @@ def apply_template(
 
 
 def collect_typed(words: Sequence[str], flags: Flags) -> tuple[str, Flags]:
-    """Return the words as one text, edited if --edit is set, and the flags with each `@file` of the words."""
-    text, names = extract_mentions(words)
-    if names:
-        old = flags["file"].texts if "file" in flags else ()
-        flags = {**flags, "file": RawValue((*old, *(name for name in names if name not in old)), ROWS["file"].flag)}
+    """Return the words as one text, edited if --edit is set, and the flags with each file that the text mentions."""
     if "edit" in flags:
         from aiml_cli.core import prompt_editor  # for few calls only
 
-        text = prompt_editor.edit_text("" if text == "-" else text, os.environ)
+        typed = join_typed(words)
+        words = [prompt_editor.edit_text("" if typed == "-" else typed, os.environ)]
+    text, names, missing = parse_mentions(words)
+    if missing and "quiet" not in flags:
+        print_err(f"aiml: {describe_missing(missing)}")
+    if names:
+        old = flags["file"].texts if "file" in flags else ()
+        flags = {**flags, "file": RawValue((*old, *(name for name in names if name not in old)), ROWS["file"].flag)}
     return text, flags
 
 
@@ -165,8 +177,9 @@ def _check_names(values: Mapping[str, str], template: Template, variables: Seque
 
 def _hint_for_missing(missing: Sequence[str]) -> str:
     params = " ".join(f"-P {name}=…" for name in missing if name not in RESERVED_NAMES)
-    typed = "type it behind the command" if {WORDS, PROMPT} & set(missing) else ""
-    return "; ".join(filter(None, (params and f"give it with {params}", typed)))
+    typed = "type it after the command" if {WORDS, PROMPT} & set(missing) else ""
+    piped = "standard input is not read here" if STDIN in missing else ""
+    return "; ".join(filter(None, (params and f"give it with {params}", typed, piped)))
 
 
 def _fill_prompt(prompt: str, params: Mapping[str, str], reserved: Mapping[str, str]) -> str:

@@ -48,7 +48,7 @@ def compose_prompt(
     of a URL. `check_text` sees each text that was not typed; `fit_inputs` returns what is sent of them.
     Raise UsageError if the prompt is empty or something in it cannot be sent.
     """
-    text, names = extract_mentions(words)
+    text, names = _parse_mentions(words, notify)
     # Bytes of the command line that are not UTF-8 are decoded like those of a file.
     typed, notice = decode_any_text(os.fsencode(text), "the prompt")
     if notice:
@@ -118,18 +118,17 @@ def _split_at_stdin(text: str) -> list[str]:
 def extract_mentions(words: Sequence[str]) -> tuple[str, list[str]]:
     """Split the words into the text, in which a mention loses its @, and the names of the mentioned files.
 
-    Only a whole word of the command line is a mention, and only if it is a URL or the file exists: a text that a
-    script puts in quotes must not be able to send files. `@@x` is the text `@x`. Mentions alone leave no text.
+    Raise UsageError for a mention that is clearly a path, but of no file.
     """
-    names = [word[1:] for word in words if _is_mention(word)]
-    text = " ".join(word[1:] if _is_mention(word) or word.startswith("@@") else word for word in words)
-    return "" if names and len(names) == len(words) else text, list(dict.fromkeys(names))
+    return _parse_mentions(words, None)
 
 
-def _is_mention(word: str) -> bool:
-    name = word[1:]
-    if not name or not word.startswith("@") or name.startswith("@"):
-        return False
-    from aiml_cli.prompt.file_sources import SCHEMES, find_path  # few prompts have a mention
+def _parse_mentions(words: Sequence[str], notify: "Notify | None") -> tuple[str, list[str]]:
+    if not any("@" in word for word in words):
+        return " ".join(words), []
+    from aiml_cli.prompt.mentions import describe_missing, parse_mentions  # few prompts have a mention
 
-    return name.lower().startswith(SCHEMES) or find_path(name) is not None
+    parsed = parse_mentions(words)
+    if parsed.missing and notify:
+        notify(describe_missing(parsed.missing))
+    return parsed.text, parsed.names

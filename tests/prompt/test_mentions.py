@@ -1,33 +1,108 @@
-"""A word `@path` is a file when something is there, and a word otherwise."""
+"""`@path` in typed text is a file; a path without a file is told; everything else is text."""
 
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from aiml_cli.prompt.compose import extract_mentions
+from aiml_cli.errors import UsageError
+from aiml_cli.prompt.compose import compose_prompt, extract_mentions
+from aiml_cli.prompt.mentions import LiteralText, escape_name, join_typed, parse_mentions
 
 CASES = [
     (["sum", "up", "@a.txt"], "sum up a.txt", ["a.txt"]),
-    (["compare @a.txt with @b c.txt"], "compare @a.txt with @b c.txt", []),
+    (["compare @a.txt with @b c.txt"], "compare a.txt with @b c.txt", ["a.txt"]),
     (["@b c.txt", "now"], "b c.txt now", ["b c.txt"]),
     (["@a.txt"], "", ["a.txt"]),
     (["@a.txt", "@dir"], "", ["a.txt", "dir"]),
+    (["@a.txt\n@dir "], "", ["a.txt", "dir"]),
     (["@a.txt", "and", "@a.txt"], "a.txt and a.txt", ["a.txt"]),
+    (["first\n@a.txt second\n\t@dir"], "first\na.txt second\n\tdir", ["a.txt", "dir"]),
+    (["see @a.txt, @a.txt. @a.txt; @a.txt: @a.txt! @a.txt?"], "see a.txt, a.txt. a.txt; a.txt: a.txt! a.txt?", ["a.txt"]),
+    (["(see @a.txt) [or @a.txt], <or @a.txt>..."], "(see a.txt) [or a.txt], <or a.txt>...", ["a.txt"]),
+    (["@a.txt's end, @a.txt:12 and @a.txt—all"], "a.txt's end, a.txt:12 and a.txt—all", ["a.txt"]),
+    (["读 @a.txt。@a.txt 和 @a.txt，好"], "读 a.txt。@a.txt 和 a.txt，好", ["a.txt"]),  # noqa: RUF001
+    (['of @"b c.txt", @\'b c.txt\' or @b\\ c.txt.'], "of b c.txt, b c.txt or b c.txt.", ["b c.txt"]),
+    (["what is in @odd.? now"], "what is in odd.? now", ["odd."]),
+    (["all of @*.txt"], "all of *.txt", ["*.txt"]),
+    (["none of @*.nothing"], "none of @*.nothing", []),
+    (["@a.txt.old and @dir/none"], "@a.txt.old and @dir/none", []),
     (["ask", "@nobody"], "ask @nobody", []),
-    (["me@a.txt", "(@a.txt)"], "me@a.txt (@a.txt)", []),
+    (["me@a.txt", "(@a.txt)", "me@example.org", "@me@example.org"], "me@a.txt (@a.txt) me@example.org @me@example.org", []),
     (["@@a.txt"], "@a.txt", []),
     (["@@a.txt", "@a.txt"], "@a.txt a.txt", ["a.txt"]),
-    (["@"], "@", []),
+    (["so @@a.txt is text"], "so @a.txt is text", []),
+    (["@", "@,", "@."], "@ @, .", ["."]),
     (["read", "@https://x.test/y"], "read https://x.test/y", ["https://x.test/y"]),
+    (["(read @https://x.test/y_(z)), @HTTP://x.test."], "(read https://x.test/y_(z)), HTTP://x.test.",
+     ["https://x.test/y_(z)", "HTTP://x.test"]),
+    (["@https://"], "@https://", []),
     (["@" + "x" * 5000], "@" + "x" * 5000, []),
     (["@~no-such-user-here/x"], "@~no-such-user-here/x", []),
     (["why", "is  it\n?"], "why is  it\n?", []),
+    ([LiteralText("@a.txt @@x @/etc/none"), "@a.txt"], "@a.txt @@x @/etc/none a.txt", ["a.txt"]),
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize(("words", "text", "names"), CASES)
-def test_a_word_with_an_at_sign(words: list[str], text: str, names: list[str], tmp_path: Path) -> None:
-    for name in ("a.txt", "b c.txt"):
+@pytest.fixture(autouse=True)
+def folder(tmp_path: Path) -> None:
+    for name in ("a.txt", "b c.txt", "odd."):
         (tmp_path / name).touch()
     (tmp_path / "dir").mkdir()
+
+
+@pytest.mark.parametrize(("words", "text", "names"), CASES)
+def test_a_word_with_an_at_sign(words: list[str], text: str, names: list[str]) -> None:
     assert extract_mentions(words) == (text, names)
+
+
+@pytest.mark.parametrize("words", [words for words, *_ in CASES])
+def test_words_as_one_text_mean_the_same(words: list[str]) -> None:
+    assert extract_mentions([join_typed(words)]) == extract_mentions(words)
+
+
+CLEAR_PATHS = [
+    "@nowhere.txt", "see @nowhere.txt, please", "x\n@no.PY", "@./x", "@../x/y", "@/no/such/thing", "(in @~/none)",
+    '@"no where.md"', "@'none.csv'", "@no\\ where.pdf?", "@dir/none.json.",
+]  # fmt: skip
+
+
+@pytest.mark.promise("mentions")
+@pytest.mark.parametrize("text", CLEAR_PATHS)
+def test_a_clear_path_of_no_file_is_an_error(text: str) -> None:
+    with pytest.raises(UsageError, match=r"@.*: there is no such file"):
+        parse_mentions([text])
+
+
+@pytest.mark.promise("mentions")
+@pytest.mark.parametrize(
+    ("text", "missing"),
+    [
+        ("use @types/node, @dir/none", ["types/node", "dir/none"]),
+        ("@bob.smith. said", ["bob.smith"]),
+        ('@"no where"', ["no where"]),
+        ("@someone @media @1 @param. @app.get('/') @{row}.txt @me@x.org", []),
+    ],
+)
+def test_what_may_be_a_path_of_no_file_is_told_and_sent_as_text(text: str, missing: list[str]) -> None:
+    told: list[str] = []
+    prompt = compose_prompt([text], (), use_stdin=False, notify=told.append, fetch=lambda _: (b"", ""))
+    assert (parse_mentions([text]).missing, prompt.parts) == (missing, (text,))
+    assert [name for name in missing if f"@{name}" not in "".join(told)] == []
+    assert len(told) == bool(missing)
+
+
+NAMES = st.text(st.sampled_from("ab .,\\\"'()[]-_~@é猫"), min_size=1, max_size=12).filter(
+    lambda name: not name.startswith(("@", "~")) and name not in (".", "..")
+)
+
+
+@given(NAMES)
+def test_any_name_can_be_mentioned_in_escaped_form(name: str) -> None:
+    path = Path(name)
+    path.touch()
+    try:
+        assert parse_mentions([f"look at @{escape_name(name)} now"]).names == [name]
+    finally:
+        path.unlink()

@@ -152,6 +152,9 @@ PROMISES = {
     ),
     "odd-keys": Promise(DISK, "A key that no server could have given is refused in words, and a placeholder is none."),
     "names": Promise(DISK, "The name of a profile, a template or a conversation is never a path."),
+    "markdown": Promise(
+        TERMINAL, "Every example of the CommonMark specification is drawn with its structure and its text in order."
+    ),
     "no-driving": Promise(
         TERMINAL,
         "Nothing that a model, a server or a stored conversation says drives the terminal; it is shown as "
@@ -162,6 +165,11 @@ PROMISES = {
     "nothing-run": Promise(TERMINAL, "Nothing that a model proposes is run unless somebody says yes to what they see."),
     "files-inside": Promise(
         GUARD, "A folder or a glob sends each file once, and none that only a link leads to outside of it; loops end."
+    ),
+    "mentions": Promise(
+        GUARD,
+        "A file or a URL is mentioned only in what the user typed, and looked for once: never in files, template "
+        "values, rows or standard input, and in pasted text only after a yes. A path of no file is told.",
     ),
     "binary-refused": Promise(
         GUARD, "Binary data is refused as text, with its kind, before anything is sent; so it is as rows of --each."

@@ -17,6 +17,7 @@ from prompt_toolkit.filters import has_focus
 from prompt_toolkit.formatted_text import FormattedText
 from prompt_toolkit.input import create_input
 from prompt_toolkit.key_binding import KeyBindings, KeyPressEvent
+from prompt_toolkit.keys import Keys
 from prompt_toolkit.output.color_depth import ColorDepth
 
 from aiml_cli.cli.repl.input_history import InputHistory
@@ -42,7 +43,7 @@ class LineEditor:
             terminal["color_depth"] = ColorDepth.DEPTH_1_BIT
         self._prompt: PromptSession[str] = PromptSession(
             multiline=True,
-            key_bindings=build_key_bindings(),
+            key_bindings=build_key_bindings(session.pastes.add),
             history=InputHistory(is_saved=is_saved),
             completer=ThreadedCompleter(SessionCompleter(session)),
             complete_while_typing=False,
@@ -73,8 +74,8 @@ class LineEditor:
         self._on_first_render()
 
 
-def build_key_bindings() -> KeyBindings:
-    """Return the bindings that differ from those of other line editors."""
+def build_key_bindings(record_paste: Callable[[str], None]) -> KeyBindings:
+    """Return the bindings that differ from those of other line editors; `record_paste` gets each pasted text."""
     bindings = KeyBindings()
     typing = has_focus(DEFAULT_BUFFER)  # while a search is typed, Enter ends the search
 
@@ -86,6 +87,12 @@ def build_key_bindings() -> KeyBindings:
     @bindings.add("c-j", filter=typing)
     def _(event: KeyPressEvent) -> None:
         event.current_buffer.insert_text("\n")
+
+    @bindings.add(Keys.BracketedPaste, filter=typing)
+    def _(event: KeyPressEvent) -> None:
+        text = event.data.replace("\r\n", "\n").replace("\r", "\n")
+        record_paste(text)
+        event.current_buffer.insert_text(text)
 
     @bindings.add("c-x", "c-e", filter=typing)
     def _(event: KeyPressEvent) -> None:

@@ -11,6 +11,7 @@ from aiml_cli.core.previous_turns import CONTINUE_PROMPT
 from aiml_cli.core.resume import live_messages, message_items, root_response_id
 from aiml_cli.core.transcript import format_conversation
 from aiml_cli.errors import UsageError
+from aiml_cli.prompt.mentions import LiteralText, join_typed
 from aiml_cli.settings.resolve import RawValue
 from aiml_cli.store.history import database, find_conversations, reader, writer
 from aiml_cli.system.stdio import print_err, print_out
@@ -77,7 +78,7 @@ def _fill_session(
     session.conversation_id, session.system = conversation.id, conversation.system
     session.root_response_id = root_response_id(live_messages(messages))
     session.costs = [_read_cost(message) for message in messages if message.usage or message.cost_usd is not None]
-    session.last_prompt = session.turns[-1].prompt if session.turns else ""
+    session.last_prompt = join_typed([LiteralText(session.turns[-1].prompt)]) if session.turns else ""
     model = next((message.model for message in reversed(messages) if message.model), "")
     is_available = model and model.startswith("demo/") == (session.demo_url is not None)
     if is_available and "model" not in session.flags and "model" not in session.overrides:

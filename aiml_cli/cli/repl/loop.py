@@ -3,6 +3,7 @@
 import os
 import sys
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from threading import Thread
 
 from aiml_cli.api.endpoints import get_endpoint
@@ -18,12 +19,18 @@ from aiml_cli.settings.options import Options
 from aiml_cli.settings.resolve import Flags, resolve
 from aiml_cli.store.config_file import read_sources
 from aiml_cli.system import signals
-from aiml_cli.system.questions import open_terminal
+from aiml_cli.system.questions import confirm, open_terminal
 from aiml_cli.system.signals import Stopped
 from aiml_cli.system.stdio import print_err, print_out
 from aiml_cli.system.terminal import is_terminal
 
 ReadMessage = Callable[[], str | None]
+
+# What people type to leave or for help; in triple quotes it is a message.
+_WHOLE_LINES = {
+    **dict.fromkeys(("exit", "quit", "exit()", "quit()", ":q", ":q!", ":wq", ":quit", ".exit", ".quit"), "/exit"),
+    **dict.fromkeys(("help", "?", "help()", ":help", ".help"), "/help"),
+}
 
 slash_commands.load_commands(slash_content, slash_conversation, slash_info, slash_settings)
 
@@ -39,9 +46,18 @@ def run_repl(endpoint: str, words: Sequence[str], flags: Flags) -> int:
         if "continue" in flags or "resume" in flags:
             load_conversation(session, flags["resume"].texts[-1].removeprefix("=") if "resume" in flags else None)
         if words or flags.keys() & {"file", "template", "edit"} or has_stdin():
-            _run_interruptible(lambda: session.ask_initial(words))
+            _run_interruptible(lambda: _ask_initial(session, words))
         _run_loop(session, _choose_reader(session, settings.options))
     return 0
+
+
+def _ask_initial(session: Session, words: Sequence[str]) -> None:
+    try:
+        session.ask_initial(words)
+    except Exception as bug:
+        if isinstance(bug, AimlError):
+            raise
+        report_bug(bug)
 
 
 def _require_terminal() -> None:
@@ -95,17 +111,34 @@ def handle_line(session: Session, line: str) -> None:
     if not text:
         return
     try:
-        if text.startswith("//"):
-            session.ask(text[1:])
-        elif text.startswith("/"):
-            name, words = [*text[1:].split(None, 1), "", ""][:2]
-            slash_commands.find_command(name).function(session, words)
-        elif text.startswith("!"):
-            _run_shell(session, text)
-        else:
-            session.ask(strip_multiline_quotes(text))
+        _run_line(session, _WHOLE_LINES.get(text.lower(), text))
     except AimlError as error:
         report_error(error)
+    except Exception as bug:  # noqa: BLE001 - an internal error must not end the conversation
+        report_bug(bug)
+    finally:
+        session.pastes.end_message()
+
+
+def _run_line(session: Session, text: str) -> None:
+    if text.startswith("//"):
+        session.ask(text[1:])
+    elif text.startswith("/"):
+        name, words = [*text[1:].split(None, 1), "", ""][:2]
+        slash_commands.find_command(name).function(session, words)
+    elif text.startswith("!"):
+        _run_shell(session, text)
+    else:
+        session.ask(strip_multiline_quotes(text))
+
+
+def report_bug(bug: Exception) -> None:
+    """Print an internal error and where it is, without values: they may be the user's text, or the key."""
+    from traceback import extract_tb  # for few lines only
+
+    places = [f"{Path(frame.filename).name}:{frame.lineno}" for frame in extract_tb(bug.__traceback__)[-3:]]
+    print_err(f"aiml: internal error: {type(bug).__name__} ({', '.join(places)})")
+    print_err("hint: the conversation goes on; please report the line above")
 
 
 def strip_multiline_quotes(text: str) -> str:
@@ -117,8 +150,12 @@ def strip_multiline_quotes(text: str) -> str:
 def _run_shell(session: Session, text: str) -> None:
     """Run `!command` on the terminal; show the output of `!!command`, and attach it to the next message."""
     command = text.lstrip("!").strip()
+    if session.pastes.contains(first_line := text.partition("\n")[0], first_line):
+        print_err(f"aiml: this was pasted: {text}")
+        if not confirm("run it?"):
+            raise UsageError("the pasted command was not run")
     if not command:
-        print_err("aiml: which command? !ls shows what it prints, !!ls sends that along too")
+        print_err("aiml: which command? !ls shows its output; !!ls also sends it with the next message")
         return
     from aiml_cli.system import child_process  # few messages are shell commands
 

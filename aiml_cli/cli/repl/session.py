@@ -18,13 +18,25 @@ from aiml_cli.core.schema_retry import response_spec_of
 from aiml_cli.core.start_demo import use_demo_model
 from aiml_cli.errors import AimlError, HungUp, ReaderClosed, Terminated, UsageError
 from aiml_cli.output.choose_renderer import choose_output
+from aiml_cli.prompt.compose import escape_placeholders
 from aiml_cli.prompt.file_sources import FileContent
+from aiml_cli.prompt.mentions import (
+    Kind,
+    LiteralText,
+    describe_missing,
+    escape_mentions,
+    find_mentions,
+    join_typed,
+    parse_mentions,
+)
 from aiml_cli.settings.conflicts import check_conflicts
 from aiml_cli.settings.options import REPL
 from aiml_cli.settings.resolve import Flags, RawValue, Settings, Source, resolve
 from aiml_cli.settings.urls import host_of
 from aiml_cli.store.config_file import read_sources
-from aiml_cli.system.stdio import print_err
+from aiml_cli.system.questions import confirm
+from aiml_cli.system.sanitize import sanitize
+from aiml_cli.system.stdio import print_err, print_out
 from aiml_cli.system.terminal import disable_echo
 
 # Flags that apply to the first message only.
@@ -35,6 +47,29 @@ FIRST_MESSAGE_FLAGS = (
 NO_STDIN = {"no_stdin": RawValue(("on",), "the REPL")}
 LOADED_SOURCE = "the conversation"
 FATAL_ERRORS = (ReaderClosed, Terminated, HungUp)
+STDIN_NAME = "stdin"
+
+
+class PasteLog:
+    """The texts that were pasted since the start."""
+
+    def __init__(self) -> None:
+        self._current: list[str] = []
+        self._earlier: list[str] = []
+
+    def add(self, text: str) -> None:
+        """Remember a pasted text; only one with an @ or a ! can attach a file or run a command."""
+        if "@" in text or "!" in text:
+            self._current.append(text.replace("\r\n", "\n").replace("\r", "\n"))
+
+    def end_message(self) -> None:
+        """Begin a new message; what was pasted into earlier ones may come back with the Up key."""
+        self._earlier += self._current
+        self._current = []
+
+    def contains(self, part: str, line: str) -> bool:
+        """True if a part of the message was pasted now, or its whole line earlier."""
+        return any(part in text for text in self._current) or any(line in text for text in self._earlier)
 
 
 @dataclass(slots=True)
@@ -44,6 +79,7 @@ class Session:
     `overrides` has the values of /set, `disabled` the settings that are ignored from every source. `demo_url` is the
     address of the embedded server under --demo. `conversation_id` is the row in the history, None if nothing is saved;
     `root_response_id` the stored response that precedes the first turn; `unanswered` the last request that failed.
+    `last_prompt` is the last message as it is typed.
     """
 
     endpoint: str
@@ -61,6 +97,7 @@ class Session:
     system: str | None = None
     last_prompt: str = ""
     unanswered: Conversation | None = None
+    pastes: PasteLog = field(default_factory=PasteLog)
     has_warned: bool = False
     is_over: bool = False
 
@@ -133,19 +170,56 @@ class Session:
         return (load_stored_models(settings) if self.demo_url is None else fetch_models(settings)) or []
 
     def ask(self, text: str, extra: Mapping[str, RawValue] | None = None) -> None:
-        """Send a message with the queued files; print an error instead of raising it."""
-        files = {"file": RawValue(tuple(self.files), "/file")} if self.files else {}
+        """Send a typed message with the files that it mentions; print an error instead of raising it."""
         try:
-            self.run_turn(self.resolve_settings({**files, **(extra or {})}), text.split(" ") if text else [])
+            content, names, missing = parse_mentions([self.confirm_pasted(text)])
+            self.notify_missing(missing)
+            words = [LiteralText(escape_placeholders(content, STDIN_NAME))] if content else []
+            self.send(words, names, typed=text, extra=extra)
         except AimlError as error:
             report_error(error)
 
+    def confirm_pasted(self, text: str) -> str:
+        """Ask before files that pasted text mentions are sent; return the text with the other mentions escaped."""
+        pasted = [
+            mention
+            for mention in find_mentions(text)
+            if self.pastes.contains(text[mention.start : mention.end], _get_line(text, mention.start))
+        ]
+        names = dict.fromkeys(mention.name for mention in pasted if mention.kind is Kind.FILE)
+        if names and confirm(f"the pasted text mentions {sanitize(', '.join(names))}; send the content too?"):
+            pasted = [mention for mention in pasted if mention.kind is not Kind.FILE]
+        return escape_mentions(text, pasted)
+
+    def notify_missing(self, missing: Sequence[str]) -> None:
+        """Print a notice on mentions that name no file."""
+        if missing and not self.resolve_settings().options.quiet:
+            print_err(f"aiml: {describe_missing(missing)}")
+
+    def send(
+        self,
+        words: Sequence[str],
+        names: Sequence[str],
+        *,
+        typed: str | None = None,
+        extra: Mapping[str, RawValue] | None = None,
+    ) -> None:
+        """Send a message with the named and the queued files; `typed` is what /edit begins with."""
+        files = tuple(dict.fromkeys((*self.files, *names)))
+        flags = {"file": RawValue(files, "/file")} if files else {}
+        self.run_turn(self.resolve_settings({**flags, **(extra or {})}), words, typed=typed)
+
     def run_turn(
-        self, settings: Settings, words: Sequence[str] = (), repeated: Conversation | None = None, replaced: int = 0
+        self,
+        settings: Settings,
+        words: Sequence[str] = (),
+        repeated: Conversation | None = None,
+        replaced: int = 0,
+        typed: str | None = None,
     ) -> None:
         """Send a request, show and save its answer, which replaces the last `replaced` turns.
 
-        `repeated` is sent in place of the words, without the queued files.
+        `repeated` is sent in place of the words, without the queued files. `typed` is what the words are made of.
         """
         check_conflicts(settings)
         outputs = () if repeated else tuple(self.shell_outputs)
@@ -154,6 +228,7 @@ class Session:
         earlier, host = self.turns[: len(self.turns) - replaced], host_of(request.url)
         previous = build_previous_turns(earlier, self.conversation_id, self.system, host, self.root_response_id)
         conversation_lock.acquire_again(self.conversation_id)
+        print_out("\n")
         try:
             with disable_echo():
                 output = choose_output(settings.options, os.environ)
@@ -161,8 +236,9 @@ class Session:
         finally:
             conversation_lock.ensure_held(self.conversation_id)
         self._add_cost(result)
-        self._add_turn(result, earlier)
+        self._add_turn(result, earlier, join_typed(words) if typed is None else typed)
         self._report_ending(result)
+        print_out("\n")
 
     def reset(self) -> None:
         """Begin a new conversation with the same settings."""
@@ -192,10 +268,10 @@ class Session:
         if cost := compute_turn_cost(result, pricing.add_estimated_cost(result.answer, with_usage).cost_usd):
             self.costs.append(cost)
 
-    def _add_turn(self, result: turn.TurnResult, earlier: list[Turn]) -> None:
+    def _add_turn(self, result: turn.TurnResult, earlier: list[Turn], typed: str) -> None:
         is_sent, is_continuation = bool(result.answer.attempts), result.conversation is CONTINUE_REQUEST
         if is_sent and result.request.repeated is None:  # files stay queued until they are sent
-            self.last_prompt, self.files, self.shell_outputs = " ".join(result.request.words), [], []
+            self.last_prompt, self.files, self.shell_outputs = typed, [], []
         added = to_turn(result)
         if added is None:
             self.unanswered = result.conversation if is_sent and not is_continuation else self.unanswered
@@ -220,6 +296,11 @@ class Session:
         if can_continue(completion):
             error.hint = "/continue asks for the rest"
         report_error(error)
+
+
+def _get_line(text: str, position: int) -> str:
+    """Return the line of a text at a position."""
+    return text[text.rfind("\n", 0, position) + 1 :].partition("\n")[0]
 
 
 def report_error(error: AimlError) -> None:

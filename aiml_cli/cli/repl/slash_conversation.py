@@ -7,6 +7,7 @@ from aiml_cli.cli.repl.slash_commands import parse_count, slash
 from aiml_cli.cli.repl.slash_settings import check_model
 from aiml_cli.core.previous_turns import CONTINUE_REQUEST
 from aiml_cli.errors import UsageError
+from aiml_cli.prompt.mentions import LiteralText
 from aiml_cli.settings.resolve import RawValue
 from aiml_cli.store.history import edits, find_conversations
 from aiml_cli.system.stdio import print_err
@@ -85,10 +86,10 @@ def retry(session: Session, words: str) -> None:
         check_model(session, name)
     settings = session.resolve_settings({"model": RawValue((name,), "/retry -m")} if name else None)
     if session.unanswered:
-        session.run_turn(settings, session.last_prompt.split(" "), session.unanswered)
+        session.run_turn(settings, [LiteralText(session.last_prompt)], session.unanswered)
     elif session.turns:
         last = session.turns[-1]
-        session.run_turn(settings, last.prompt.split(" "), Conversation(last.messages), replaced=1)
+        session.run_turn(settings, [LiteralText(last.prompt)], Conversation(last.messages), replaced=1)
     else:
         raise UsageError("there is nothing to ask again: nothing was asked yet")
 

@@ -5,11 +5,13 @@ from difflib import get_close_matches
 from typing import Any
 
 from aiml_cli.catalog.find_models import find_model, suggest_models
-from aiml_cli.cli.repl.session import Session
+from aiml_cli.cli.repl.session import NO_STDIN, STDIN_NAME, Session
 from aiml_cli.cli.repl.slash_commands import slash
 from aiml_cli.core.model_fallback import split_models
 from aiml_cli.errors import UsageError
+from aiml_cli.prompt.compose import escape_placeholders
 from aiml_cli.prompt.file_sources import read_at_file
+from aiml_cli.prompt.mentions import LiteralText, join_typed
 from aiml_cli.settings.options import ROWS, Option, value_of
 from aiml_cli.settings.resolve import RawValue, parse_value, persistent_options
 from aiml_cli.system.stdio import print_err
@@ -122,14 +124,16 @@ def template(session: Session, words: str) -> None:
     from aiml_cli.core import template_fill  # few prompts are templates
 
     params, typed = _split_params(rest.strip())
+    typed = escape_placeholders(session.confirm_pasted(typed), STDIN_NAME)
     param_flags = {"param": RawValue(tuple(params), "/template")} if params else {}
-    prompt, _flags, values = template_fill.prepare_prompt(
-        session.endpoint, typed.split(" ") if typed else [], {"template": RawValue((name,), "/template"), **param_flags}
-    )
+    template_flags = {"template": RawValue((name,), "/template"), **param_flags, **NO_STDIN}
+    prompt, flags, values = template_fill.prepare_prompt(session.endpoint, [typed] if typed else [], template_flags)
     session.overrides |= values
     session.disabled -= values.keys()
     if prompt:
-        session.ask(" ".join(prompt))
+        files = flags["file"].texts if "file" in flags else ()
+        # What is {{stdin}} for the composer is {stdin} in the editor.
+        session.send(prompt, files, typed=join_typed([LiteralText(prompt[0].replace("{{stdin}}", "{stdin}"))]))
     else:
         print_err(f"aiml: what {name} sets holds from now on: {', '.join(values) or 'nothing'}")
 

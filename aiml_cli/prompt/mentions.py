@@ -1,0 +1,201 @@
+r"""Find the files that typed text mentions: `@path`, `@"a path"`, `@a\ path`, `@https://…`."""
+
+import re
+from collections.abc import Iterator, Sequence
+from enum import Enum
+from pathlib import Path
+from typing import NamedTuple
+from unicodedata import category
+
+from aiml_cli.errors import UsageError
+from aiml_cli.prompt.file_sources import GLOB_CHARS, SCHEMES, find_path
+
+MAX_NAME_LENGTH = 4096
+MAX_CANDIDATES = 16
+EXTENSIONS = (
+    "7z avi bash bat bib bmp bz2 c cc cfg cjs conf cpp cs css csv diff doc docx ejs eml env epub erb ex exs fish flac "
+    "gif go gz h hpp hs htm html ico ini ipynb java jl jpeg jpg js json jsonl jsx kt less lock log lua m4a md mjs mkv "
+    "mov mp3 mp4 ods odt ogg patch pdf php pl png ppt pptx ps1 py pyi r rb rs rst rtf scala scss sh sql srt svelte svg "
+    "swift tar tex tgz tif tiff toml ts tsv tsx txt vtt vue wav webp xls xlsx xml xz yaml yml zip zsh"
+)
+PATH_STARTS = ("/", "./", "../", "~/")
+# A mention starts a line or follows white space. Doubling its @ makes it text.
+_MENTION = re.compile(r"""(?<!\S)@(?:(@)|"((?:\\.|[^"\\\n])+)"|'([^'\n]+)'|((?:\\.|[^\s\\])+))""")
+_START = re.compile(r"(?<!\S)@(?=\S)")
+_ESCAPE = re.compile(r"\\(.)")
+_SPECIAL = re.compile(r"""([\s\\"'])""")
+_EXTENSION = re.compile(r"\.([A-Za-z0-9]{1,10})$")
+_OPENING = {")": "(", "]": "[", "}": "{", ">": "<"}
+_NAME_CHARS = frozenset("/\\-_*#%&@")  # punctuation that may end a name
+_CODE_CHARS = frozenset("(){}[]<>=$;@\"'`|")
+
+
+class LiteralText(str):
+    """Text in which no mentions are looked for: that was done, or nobody typed it."""
+
+    __slots__ = ()
+
+
+class Kind(Enum):
+    """What an @ at the start of a word is."""
+
+    FILE = 1  # a mention of something that exists, or of a URL
+    MISSING = 2  # it looks like a path, but nothing is there
+    ESCAPE = 3  # `@@`, for an @ that is text
+
+
+class Mention(NamedTuple):
+    """A mention in a text: where it starts and ends, and the name that stays in the text without the @."""
+
+    start: int
+    end: int
+    name: str
+    kind: Kind
+
+
+class ParsedWords(NamedTuple):
+    """The text of words, the names of the files that it mentions, and the mentions that name no file."""
+
+    text: str
+    names: list[str]
+    missing: list[str]
+
+
+def parse_mentions(words: Sequence[str]) -> ParsedWords:
+    """Separate mentions from words; raise UsageError for a mention that is clearly a path, but of no file.
+
+    In the text a mention loses its @, and `@@x` becomes `@x`. Mentions alone leave no text. A whole word may be a
+    mention with spaces: the shell has removed its quotes.
+    """
+    parsed = [(word, list(find_mentions(word))) for word in words]
+    mentions = [mention for _, found in parsed for mention in found]
+    names = list(dict.fromkeys(mention.name for mention in mentions if mention.kind is Kind.FILE))
+    missing = list(dict.fromkeys(mention.name for mention in mentions if mention.kind is Kind.MISSING))
+    for name in missing:
+        if _is_clearly_path(name):
+            raise UsageError(f"@{name}: there is no such file", "nothing was sent; @@ instead of @ makes it text")
+    is_blank = names and not any(_replace(word, found, keeps_names=False).strip() for word, found in parsed)
+    return ParsedWords("" if is_blank else " ".join(_replace(word, found) for word, found in parsed), names, missing)
+
+
+def describe_missing(missing: Sequence[str]) -> str:
+    """Return the notice on mentions that name no file."""
+    return f"there is no such file, so it is sent as text: {', '.join(f'@{name}' for name in missing)}"
+
+
+def find_mentions(text: str) -> Iterator[Mention]:
+    """Yield what is a mention, looks like one, or is an escaped @; nothing in a LiteralText."""
+    if isinstance(text, LiteralText) or "@" not in text:
+        return
+    if _is_name(text):
+        yield Mention(0, len(text), text[1:], Kind.FILE)
+        return
+    for match in _MENTION.finditer(text):
+        start, (escape, double, single, plain) = match.start(), match.groups()
+        if escape:
+            yield Mention(start, match.end(), "@", Kind.ESCAPE)
+            continue
+        name, length = _find_end(plain) if plain else (_ESCAPE.sub(r"\1", double) if double else single, 0)
+        if _exists(name):
+            yield Mention(start, start + 1 + length if plain else match.end(), name, Kind.FILE)
+        elif _may_be_path(name, is_quoted=not plain):
+            yield Mention(start, match.end(), name, Kind.MISSING)
+
+
+def escape_mentions(text: str, mentions: Sequence[Mention]) -> str:
+    """Return the text with these mentions escaped."""
+    starts = {mention.start for mention in mentions}
+    return "".join(f"@{char}" if index in starts else char for index, char in enumerate(text)) if starts else text
+
+
+def escape_name(name: str) -> str:
+    """Return a file name as it is typed after an @, or as a word of a slash command."""
+    return _SPECIAL.sub(r"\\\1", name)
+
+
+def join_typed(words: Sequence[str]) -> str:
+    """Return one typed text with the meaning of these words."""
+    return " ".join(map(_to_typed, words))
+
+
+def _to_typed(word: str) -> str:
+    if isinstance(word, LiteralText):
+        return _START.sub("@@", word)
+    return f"@{escape_name(word[1:])}" if _SPECIAL.search(word) and _is_name(word) else word
+
+
+def _is_name(word: str) -> bool:
+    """True if a whole word is a mention of a path, whatever characters are in it."""
+    return word.startswith("@") and word[1:2] not in ("", "@") and find_path(word[1:]) is not None
+
+
+def _replace(text: str, mentions: Sequence[Mention], *, keeps_names: bool = True) -> str:
+    """Replace mentions of files by their names, or remove them, and `@@` by `@`."""
+    position, pieces = 0, list[str]()
+    for mention in mentions:
+        if mention.kind is not Kind.MISSING:
+            is_kept = keeps_names or mention.kind is Kind.ESCAPE
+            pieces += [text[position : mention.start], mention.name if is_kept else ""]
+            position = mention.end
+    return "".join((*pieces, text[position:]))
+
+
+def _find_end(raw: str) -> tuple[str, int]:
+    """Return the name in a run of characters without white space, and how many of them it takes.
+
+    Punctuation after a name does not belong to it, unless there is a file whose name has it.
+    """
+    if raw.lower().startswith(SCHEMES):
+        length = len(_strip_punctuation(raw))
+        return raw[:length], length
+    bare = len(_strip_punctuation(raw))
+    ends = [end for end in range(len(raw) - 1, 0, -1) if _is_punctuation(raw[end]) and (end >= bare or raw[end] != ".")]
+    for end in (len(raw), *ends[:MAX_CANDIDATES]):
+        if _exists(name := _unescape(raw[:end])):
+            return name, end
+    return _unescape(raw[:bare]), bare
+
+
+def _strip_punctuation(raw: str) -> str:
+    """Remove punctuation from the end, and of ASCII brackets those that nothing in the text opens."""
+    for _ in range(MAX_CANDIDATES):
+        if not raw or not _is_punctuation(raw[-1]) or raw.count(raw[-1]) == raw.count(_OPENING.get(raw[-1], "")):
+            break
+        raw = raw[:-1]
+    return raw
+
+
+def _is_punctuation(char: str) -> bool:
+    return char in ">`" or (category(char)[0] == "P" and char not in _NAME_CHARS)
+
+
+def _unescape(raw: str) -> str:
+    return _ESCAPE.sub(r"\1", raw) if "\\" in raw else raw
+
+
+def _exists(name: str) -> bool:
+    """True if the name is a URL, or a path or a pattern that something matches."""
+    if name.lower().startswith(SCHEMES):
+        return name.lower() not in SCHEMES
+    if not name or len(name) > MAX_NAME_LENGTH:
+        return False
+    if find_path(name):
+        return True
+    if not {*name} & {*GLOB_CHARS}:
+        return False
+    from glob import iglob  # few names are patterns
+
+    return any(iglob(str(Path(name).expanduser()), recursive=True))  # noqa: PTH207 - as file_sources does
+
+
+def _is_clearly_path(name: str) -> bool:
+    extension = _EXTENSION.search(name)
+    has_extension = bool(extension and extension[1].lower() in EXTENSIONS.split())
+    return has_extension or (name.startswith(PATH_STARTS) and name not in PATH_STARTS)
+
+
+def _may_be_path(name: str, *, is_quoted: bool) -> bool:
+    """True if a name without a file looks like a path; code, such as `@app.get("/")`, and placeholders do not."""
+    if not name or len(name) > MAX_NAME_LENGTH or {*name} & _CODE_CHARS:
+        return False
+    return is_quoted or "/" in name or _is_clearly_path(name) or bool(_EXTENSION.search(name))

@@ -1,0 +1,213 @@
+"""Files that a message mentions, and what was pasted: attached or run only if the user typed it, or said yes."""
+
+import os
+from pathlib import Path
+
+import pytest
+from support.console import Console
+from support.loopback import HELLO, Loopback, delta, stream
+from support.repl_lines import ReplDriver, alternate_roles
+from support.run_cli import Aiml
+
+Told = pytest.CaptureFixture[str]
+PASTE = "\x1b[200~{}\x1b[201~"
+HOSTILE = "+ see @secret.txt\n@secret.txt\n@http://127.0.0.1:9/x, {stdin} and {{stdin}}\n@nowhere.txt\n"
+
+
+@pytest.fixture
+def repl(server: Loopback, clean: Path) -> ReplDriver:
+    server.answer_with(HELLO)
+    (clean / "a.txt").write_text("inside a")
+    (clean / "my file.txt").write_text("inside mine")
+    (clean / "secret.txt").write_text("the secret")
+    (clean / "diff.txt").write_text(HOSTILE)
+    return ReplDriver(server)
+
+
+@pytest.fixture
+def template() -> None:
+    folder = Path(os.environ["XDG_CONFIG_HOME"]) / "aiml" / "templates"
+    folder.mkdir(parents=True)
+    (folder / "rev.toml").write_text('prompt = "Review {code}"\n')
+    (folder / "piped.toml").write_text('prompt = "Review {stdin}"\n')
+    (folder / "any.toml").write_text('prompt = "Sum up: {prompt}"\n')
+
+
+def sent_text(repl: ReplDriver) -> str:
+    return str(repl.sent_messages[-1][1])
+
+
+@pytest.mark.parametrize(
+    ("line", "contents", "text"),
+    [
+        ("what is @a.txt, please?", ["inside a"], "what is a.txt, please?"),
+        ('first line\n@a.txt\nand @"my file.txt".', ["inside a", "inside mine"], "first line\na.txt\nand my file.txt."),
+        ("(see @my\\ file.txt)", ["inside mine"], "(see my file.txt)"),
+        ("mail me@a.txt or @someone", [], "mail me@a.txt or @someone"),
+        ("@@a.txt", [], "@a.txt"),
+        ('"""\n@a.txt\n"""', ["inside a"], None),
+    ],
+)  # fmt: skip
+def test_a_message_sends_the_files_that_it_mentions(
+    repl: ReplDriver, line: str, contents: list[str], text: str | None
+) -> None:
+    repl.type_lines(line)
+    sent = sent_text(repl)
+    assert [content for content in ("inside a", "inside mine") if content in sent] == contents
+    assert text is None or sent.endswith(text)
+
+
+@pytest.mark.promise("mentions")
+def test_a_path_of_no_file_is_an_error_and_nothing_is_sent(repl: ReplDriver, capsys: Told) -> None:
+    repl.type_lines("what is in @nowhere.txt?")
+    assert (repl.request_bodies, "@nowhere.txt: there is no such file" in capsys.readouterr().err) == ([], True)
+    repl.type_lines("what is @types/node?")
+    assert sent_text(repl) == "what is @types/node?"
+    assert "@types/node" in capsys.readouterr().err
+
+
+@pytest.mark.promise("mentions")
+@pytest.mark.parametrize("value", ["@diff.txt", f"'{HOSTILE}'"])
+def test_a_mention_in_the_value_of_a_template_is_text(repl: ReplDriver, template: None, value: str) -> None:
+    repl.type_lines(f"/template rev code={value}", "/edit", "more")
+    assert repl.request_bodies[0]["messages"][0]["content"].rstrip("\n") == f"Review {HOSTILE}".rstrip("\n")
+
+
+@pytest.mark.promise("mentions")
+def test_a_mention_in_the_words_of_a_template_is_a_file(repl: ReplDriver, template: None) -> None:
+    repl.type_lines("/template rev code=@diff.txt with @a.txt, {stdin}")
+    sent = sent_text(repl)
+    assert ("inside a" in sent, "the secret" in sent, sent.endswith("with a.txt, {stdin}")) == (True, False, True)
+
+
+@pytest.mark.promise("mentions")
+def test_a_mention_in_a_file_in_the_output_of_a_command_or_in_an_answer_is_text(repl: ReplDriver, capfd: Told) -> None:
+    repl.type_lines("look at @diff.txt", "/new", "!!cat diff.txt", "hi", "/file diff.txt", "again", "/retry")
+    assert [body for body in repl.request_bodies if "the secret" in str(body)] == []
+
+
+@pytest.mark.promise("mentions")
+def test_an_edited_message_attaches_what_was_typed_and_nothing_else(
+    repl: ReplDriver, template: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("VISUAL", "sed -i '$ s/$/ again/'")
+    repl.type_lines("look at @a.txt", "/new", "/edit")
+    assert "inside a" in sent_text(repl)
+    repl.type_lines("look at @diff.txt", "/new", "/resume", "/edit", "/new", "/template rev code=@diff.txt", "/edit")
+    assert len(repl.request_bodies) == 6
+    assert [body for body in repl.request_bodies if "the secret" in str(body)] == []
+    assert sent_text(repl) == f"Review {HOSTILE.rstrip()} again"
+
+
+@pytest.mark.parametrize(
+    "line", ["import {stdin} from 'process'", "what is {stdin}?", "{{stdin}}", "a {{{stdin}}} b {x} {{y}}"]
+)
+def test_braces_are_text(repl: ReplDriver, line: str) -> None:
+    repl.type_lines(line)
+    assert repl.sent_messages == alternate_roles(line)
+
+
+@pytest.mark.parametrize("line", ["/template piped", "/template any"])
+def test_a_template_that_reads_standard_input_is_told(
+    repl: ReplDriver, template: None, line: str, capsys: Told
+) -> None:
+    repl.type_lines(line)
+    assert (repl.request_bodies, "of the template" in capsys.readouterr().err) == ([], True)
+
+
+@pytest.mark.promise("mentions")
+@pytest.mark.parametrize(
+    ("arguments", "data", "contents"),
+    [
+        (["look at @a.txt, please"], "", ["inside a"]),
+        (["first\n@a.txt"], "", ["inside a"]),
+        (["look", "at", '@"my file.txt"'], "", ["inside mine"]),
+        (["look at @@a.txt"], "", []),
+        (["look"], "@a.txt", []),
+        (["look at {stdin}"], " @a.txt ", []),
+        (["-f", "diff.txt", "look"], "", []),
+        (["-t", "rev", "-P", "code=@diff.txt"], "", []),
+        (["-t", "rev", "-P", "code=see @a.txt @secret.txt"], "", []),
+        (["-t", "rev", "-P", "code=x", "see @a.txt"], "", ["inside a"]),
+        (["-t", "rev", "-P", "code=import {stdin} from"], "", []),
+    ],
+)
+def test_one_shots(
+    repl: ReplDriver, template: None, aiml: Aiml, arguments: list[str], data: str, contents: list[str]
+) -> None:
+    assert aiml("chat", *arguments, stdin=data.encode() or None).returncode == 0
+    sent = sent_text(repl)
+    assert [each for each in ("inside a", "inside mine", "the secret") if each in sent] == contents
+
+
+def test_a_one_shot_with_a_path_of_no_file_ends_with_2(repl: ReplDriver, aiml: Aiml) -> None:
+    done = aiml("chat", "what is in @nowhere.txt?")
+    assert (done.returncode, repl.request_bodies, b"@nowhere.txt: there is no such file" in done.stderr) == (
+        2,
+        [],
+        True,
+    )
+
+
+@pytest.mark.promise("mentions")
+@pytest.mark.parametrize(
+    ("keys", "answer", "is_attached"),
+    [
+        (PASTE.format("see\n@a.txt\n"), "y", True),
+        (PASTE.format("see @a.txt,"), "n", False),
+        (PASTE.format("see @a.txt"), "", False),
+        ("typed " + PASTE.format("see @a.txt") + " typed", "n", False),
+        ("see @" + PASTE.format("a.txt"), None, True),
+        (PASTE.format("some words") + " and @a.txt", None, True),
+    ],
+)
+def test_a_pasted_mention_is_asked_about(
+    repl: ReplDriver, server: Loopback, keys: str, answer: str | None, is_attached: bool
+) -> None:
+    server.answer_with(stream(delta("the answer"), delta(finish="stop")))
+    with Console("chat", AIML_BASE_URL=server.url) as console:
+        console.wait_for_prompt()
+        console.press(keys + "\r")
+        if answer is not None:
+            console.wait_until("[y/N]")
+            assert server.requests == []
+            console.type_line(answer)
+        console.wait_until(lambda: len(server.requests) == 1)
+        sent = server.requests[0].json["messages"][-1]["content"]
+        assert ("inside a" in sent, "a.txt" in sent) == (is_attached, True)
+
+
+@pytest.mark.promise("mentions")
+def test_what_was_pasted_is_asked_about_again_when_it_comes_back(repl: ReplDriver, server: Loopback) -> None:
+    with Console("chat", AIML_BASE_URL=server.url) as console:
+        console.wait_for_prompt()
+        console.press(PASTE.format("see @a.txt") + "\r")
+        console.wait_until("[y/N]")
+        console.type_line("n")
+        console.wait_until(lambda: len(server.requests) == 1)
+        console.wait_for_prompt()
+        console.press("\x1b[A\r")
+        console.wait_until(lambda: console.read_text().count("[y/N]") == 2)
+        console.type_line("n")
+        console.wait_until(lambda: len(server.requests) == 2)
+        assert "inside a" not in str(server.requests[-1].json)
+
+
+@pytest.mark.promise("mentions")
+@pytest.mark.parametrize("answer", ["y", "n"])
+@pytest.mark.parametrize("command", ["!touch made", "!!touch made", "  !touch made\n!rm a.txt"])
+def test_a_pasted_command_is_a_draft_and_asked_about(
+    repl: ReplDriver, server: Loopback, clean: Path, command: str, answer: str
+) -> None:
+    with Console("chat", AIML_BASE_URL=server.url) as console:
+        console.wait_for_prompt()
+        console.press(PASTE.format(command + "\n"))
+        console.wait_until("touch made")
+        console.press("\r")
+        console.wait_until("[y/N]")
+        assert not (clean / "made").exists()
+        console.type_line(answer)
+        console.wait_for_prompt()
+        assert ((clean / "made").exists(), (clean / "a.txt").exists()) == (answer == "y", True)
+        console.type_line("!touch typed")
+        console.wait_until(lambda: (clean / "typed").exists())
