@@ -1,9 +1,9 @@
-# The few words of this project: demo, test, faults (the promises, a line each), lint, bench, bench-all, generate, clean.
+# The few words of this project: demo, test, faults (the promises, a line each), lint, bench, bench-all, spec, generate, clean.
 PYTHON ?= python3
 VENV := .venv
 BENCH := .venv-bench
 
-.PHONY: demo test faults lint bench bench-all generate clean
+.PHONY: demo test faults lint bench bench-all spec generate clean
 
 demo: $(VENV)/installed
 	$(VENV)/bin/aiml chat --demo "What can you do?"
@@ -36,6 +36,11 @@ bench:
 bench-all: bench $(VENV)/developing
 	nice $(BENCH)/bin/python scripts/bench/history.py --python $(BENCH)/bin/python
 	nice $(VENV)/bin/pytest -m slow --timeout 1800
+
+# The examples of CommonMark, which tests read if they are there.
+spec:
+	mkdir -p build/spec
+	cd build/spec && npm pack --silent commonmark-spec@0.31.2 && tar xzf commonmark-spec-0.31.2.tgz
 
 generate: $(VENV)/developing
 	$(VENV)/bin/python scripts/generate.py
