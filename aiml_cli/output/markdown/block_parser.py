@@ -5,6 +5,7 @@ from typing import Any, NamedTuple
 
 from aiml_cli.output.markdown.block_starts import (
     CODE_INDENT,
+    CONTAINER_CHARS,
     DELIMITERS,
     FENCE,
     FORMULA,
@@ -67,10 +68,9 @@ class BlockParser:
         """Return the blocks that this piece finishes."""
         *lines, tail = text.split("\n")
         for line in lines:
-            self._add_to_tail(line)
-            self._state.feed_line("".join(self._tail))
-            self._tail, self._tail_length, self._limit = [], 0, MAX_OPEN_LENGTH
-        self._add_to_tail(tail)
+            self._feed_end(line)
+        if tail:
+            self._add_to_tail(tail)
         return self._state.pop_finished()
 
     def open_blocks(self) -> list[MarkdownBlock]:
@@ -88,6 +88,15 @@ class BlockParser:
             state.feed_line("".join(self._tail))
         state.close()
         return state.pop_finished()
+
+    def _feed_end(self, end: str) -> None:
+        """Feed the open line with its end."""
+        if not self._tail and len(end) <= MAX_OPEN_LENGTH:
+            self._state.feed_line(end)
+            return
+        self._add_to_tail(end)
+        self._state.feed_line("".join(self._tail))
+        self._tail, self._tail_length, self._limit = [], 0, MAX_OPEN_LENGTH
 
     def _add_to_tail(self, text: str) -> None:
         """Add text to the open line; if it is a long line of a paragraph, feed its beginning."""
@@ -202,7 +211,7 @@ class _ParserState:
     def _match_start(self, cursor: LineCursor, *, in_paragraph: bool) -> Container | None:
         """Skip the mark of a container that begins here, and return the container."""
         bare, indent = cursor.bare, cursor.indent
-        if len(self._containers) >= MAX_CONTAINERS:
+        if bare[0] not in CONTAINER_CHARS or len(self._containers) >= MAX_CONTAINERS:
             return None
         if bare[0] == ">":
             cursor.skip_quote_mark()
@@ -433,8 +442,8 @@ class _ParserState:
 
     def _emit(self, kind: str, text: str, **fields: Any) -> None:
         containers = tuple(self._containers)
-        block = MarkdownBlock(kind, text, containers, len(containers) - self._shown_count, self._has_gap)
-        self._finished.append(block._replace(**fields))
+        new_count = len(containers) - self._shown_count
+        self._finished.append(MarkdownBlock(kind, text, containers, new_count, self._has_gap, **fields))
         self._shown_count, self._has_gap = len(containers), False
 
 

@@ -2,12 +2,13 @@
 
 import re
 from copy import copy
+from functools import lru_cache
 
 from aiml_cli.output.markdown.ansi import apply_style, measure_width, wrap_lines
 from aiml_cli.output.markdown.block_parser import Container, MarkdownBlock, split_cells
 from aiml_cli.output.markdown.draw_table import draw_table
 from aiml_cli.output.markdown.highlight import CodeHighlighter
-from aiml_cli.output.markdown.inline import CODE, DIM, Span, parse_html, parse_spans
+from aiml_cli.output.markdown.inline import CODE, DIM, Span, is_plain, parse_html, parse_spans
 from aiml_cli.output.markdown.links import Target, normalize_label, parse_definition
 from aiml_cli.system.text_width import text_width
 
@@ -16,6 +17,7 @@ QUOTE = "│ "
 # Bold with a line and a color, bold with a color, bold; italic for those that few answers have.
 HEADING_STYLES = ("1;4;35", "1;35", "1", "1;3", "3", "2;3")
 _TASK = re.compile(r"\[([ xX])\] +")
+_BLANKS = re.compile(r"[\n\t]|  ")
 _LABEL = re.compile(r"\[([^\[\]]{1,999}+)\]")
 _DRAWN_TAG = re.compile(r"</?(?:details|summary|pre)(?:\s[^<>]{0,200})?>", re.IGNORECASE)
 
@@ -103,6 +105,8 @@ class BlockRenderer:
                 return [apply_style(line, CODE) for line in block.text.split("\n")]
             case _:
                 text = _TASK.sub("", block.text, count=1) if _is_task(block) else block.text
+                if len(text) <= width and text.isascii() and is_plain(text) and not _BLANKS.search(text):
+                    return [text]  # most lines of lists
                 return wrap_lines(parse_spans(text, self._references), width)
 
     def _draw_fence(self, block: MarkdownBlock) -> list[str]:
@@ -118,7 +122,7 @@ class BlockRenderer:
         """Return the spans of a heading, all in its style."""
         style = HEADING_STYLES[block.level - 1]
         spans = parse_spans(block.text, self._references)
-        return [span._replace(style=f"{style};{span.style}" if span.style else style) for span in spans]
+        return [Span(text, f"{style};{own}" if own else style, link) for text, own, link in spans]
 
     def _draw_table(self, text: str, width: int) -> list[str]:
         header, delimiters, *rows = [split_cells(row) for row in text.split("\n")]
@@ -154,31 +158,37 @@ def _is_task(block: MarkdownBlock) -> bool:
 
 
 def _build_prefixes(block: MarkdownBlock, width: int) -> tuple[str, str]:
-    """Return the container marks before the first line of a block, and those before the others.
+    """Return the container marks before the first line of a block, and those before the others."""
+    if not block.containers:
+        return "", ""
+    is_task = _is_task(block)
+    task = ("☐ " if block.text[1] == " " else "☑ ") if is_task else ""
+    return _join_marks(block.containers, block.new_containers, task, width)
+
+
+@lru_cache(maxsize=64)
+def _join_marks(containers: tuple[Container, ...], new_count: int, task: str, width: int) -> tuple[str, str]:
+    """Return the marks for the first line and for the others; `task` takes the place of the last one.
 
     If they take too much of the width, only the marks of the innermost containers are shown.
     """
-    first_new = len(block.containers) - block.new_containers
     first = further = ""
     used = 0
-    for index in reversed(range(len(block.containers))):
-        container = block.containers[index]
-        mark = _format_mark(container, block if index == len(block.containers) - 1 else None)
+    for position, container in enumerate(reversed(containers)):
+        mark = task if task and position == 0 else _format_mark(container)
         used += text_width(mark)
         if used > width - MIN_BLOCK_WIDTH:
             break
         styled = apply_style(mark, DIM) if container.mark == ">" else mark
         blank = styled if container.mark == ">" else " " * text_width(mark)
-        first = (styled if index >= first_new else blank) + first
+        first = (styled if position < new_count else blank) + first
         further = blank + further
     return first, further
 
 
-def _format_mark(container: Container, block: MarkdownBlock | None) -> str:
+def _format_mark(container: Container) -> str:
     if container.mark == ">":
         return QUOTE
-    if block is not None and (task := _TASK.match(block.text)) and block.new_containers:
-        return "☐ " if task[1] == " " else "☑ "
     return "• " if container.mark in "-*+" else f"{container.mark} "
 
 

@@ -6,6 +6,7 @@ CODE_INDENT = 4
 MIN_RULE_LENGTH = 3
 # A line whose text begins with another character continues a paragraph or begins one.
 START_CHARS = frozenset("#>`~*-+_<=|:[\\$0123456789")
+CONTAINER_CHARS = frozenset(">[-*+0123456789")
 ITEM = re.compile(r"([-*+]|\d{1,9}[.)])(?=[ \t]|$)")
 NOTE = re.compile(r"\[\^([^\[\]\s]++)\]:[ \t]*+")
 FENCE = re.compile(r"(`{3,}+(?=[^`]*+$)|~{3,}+)(.*+)")

@@ -3,7 +3,7 @@
 import re
 from bisect import bisect_left
 from collections.abc import Callable, Iterator, Mapping
-from typing import NamedTuple
+from typing import ClassVar, NamedTuple
 
 from aiml_cli.output.markdown.emphasis import BOLD, ITALIC, Delimiter, InlineNode, can_emphasize, match_delimiters
 from aiml_cli.output.markdown.links import (
@@ -56,9 +56,14 @@ class Span(NamedTuple):
 
 def parse_spans(text: str, references: Mapping[str, Target] | None = None) -> list[Span]:
     """Return the spans of a block's text; `references` has the targets of the labels that are defined."""
-    if not _MARK.search(text):
+    if is_plain(text):
         return [Span(text)]
     return list(_InlineParser(text, references or {}).parse(_MARK))
+
+
+def is_plain(text: str) -> bool:
+    """True if a text has no inline Markdown."""
+    return not _MARK.search(text)
 
 
 def parse_html(text: str) -> list[Span]:
@@ -89,19 +94,6 @@ class _InlineParser:
         self._links_end = 0  # brackets before this one cannot begin a link: links are not nested
         self._missing: dict[str, int] = {}
         self._runs: dict[int, list[int]] | None = None
-        self._parsers: dict[str, Callable[[str, int], int | None]] = {
-            "\\": self._parse_backslash,
-            "$": self._parse_formula,
-            "`": self._parse_code,
-            "*": self._parse_delimiter,
-            "_": self._parse_delimiter,
-            "~": self._parse_delimiter,
-            "&": self._parse_entity,
-            "<": self._parse_angle,
-            "[": self._parse_bracket,
-            "!": self._parse_bracket,
-            "]": self._parse_closing,
-        }
 
     def parse(self, marks: re.Pattern[str]) -> Iterator[Span]:
         """Yield the spans; `marks` finds what may begin or end something else than text."""
@@ -117,7 +109,7 @@ class _InlineParser:
 
     def _parse_mark(self, mark: str, start: int) -> int:
         """Parse what begins with this mark; return where it ends."""
-        end = self._parsers.get(mark[0], self._parse_address)(mark, start)
+        end = self._PARSERS.get(mark[0], _InlineParser._parse_address)(self, mark, start)
         if end is None:
             self._nodes.append(InlineNode(mark))
             return start + len(mark)
@@ -332,20 +324,45 @@ class _InlineParser:
             self._add(text, style, is_mark=is_mark)
 
     def _build_spans(self) -> Iterator[Span]:
-        styles: dict[str, int] = {}
+        styles: dict[str, int] = {}  # how often each style is open
+        current = Span("")
         for node in self._nodes:
-            for style in node.closes:
-                _close_style(styles, style)
+            if node.closes:
+                for style in node.closes:
+                    _close_style(styles, style)
+                current = self._merge_styles(styles)
             if node.text:
-                yield self._build_span(node, styles)
-            for style in node.opens:
-                styles[style] = styles.get(style, 0) + 1
+                yield Span(node.text, _add_style(current.style, node.style), current.link)
+            if node.opens:
+                for style in node.opens:
+                    styles[style] = styles.get(style, 0) + 1
+                current = self._merge_styles(styles)
 
-    def _build_span(self, node: InlineNode, styles: Mapping[str, int]) -> Span:
+    def _merge_styles(self, styles: Mapping[str, int]) -> Span:
+        """Return an empty span with all these styles."""
         link = next((self._links[int(name[5:])] for name in styles if name.startswith("link ")), "")
-        names = [UNDERLINE if name.startswith("link ") else name for name in styles]
-        own = [node.style] if node.style and node.style not in names else []
-        return Span(node.text, DIM if node.style == DIM else ";".join([*names, *own]), link)
+        return Span("", ";".join(UNDERLINE if name.startswith("link ") else name for name in styles), link)
+
+    _PARSERS: ClassVar[Mapping[str, Callable[["_InlineParser", str, int], int | None]]] = {
+        "\\": _parse_backslash,
+        "$": _parse_formula,
+        "`": _parse_code,
+        "*": _parse_delimiter,
+        "_": _parse_delimiter,
+        "~": _parse_delimiter,
+        "&": _parse_entity,
+        "<": _parse_angle,
+        "[": _parse_bracket,
+        "!": _parse_bracket,
+        "]": _parse_closing,
+    }
+
+
+def _add_style(outer: str, own: str) -> str:
+    """Return the style of a text within others; a hint is dim wherever it is."""
+    if not own or not outer or own == DIM:
+        return own or outer
+    return outer if own in outer.split(";") else f"{outer};{own}"
 
 
 def _close_style(styles: dict[str, int], style: str) -> None:
