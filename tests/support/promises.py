@@ -152,6 +152,11 @@ PROMISES = {
     ),
     "odd-keys": Promise(DISK, "A key that no server could have given is refused in words, and a placeholder is none."),
     "names": Promise(DISK, "The name of a profile, a template or a conversation is never a path."),
+    "drawing": Promise(
+        TERMINAL,
+        "Nothing that happens while drawing costs text: every letter of an answer reaches the screen, a block that "
+        "cannot be drawn is shown as it was written, and a paused terminal is waited for.",
+    ),
     "markdown": Promise(
         TERMINAL, "Every example of the CommonMark specification is drawn with its structure and its text in order."
     ),

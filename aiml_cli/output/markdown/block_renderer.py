@@ -39,7 +39,8 @@ class BlockRenderer:
     def finish(self, width: int) -> list[str]:
         """Return the lines of the definitions that no text has used."""
         definitions, self._definitions = list(self._definitions.values()), {}
-        return [line for block in definitions for line in self._draw_with_marks(block, width)]
+        blocks = [block._replace(has_gap=not index) for index, block in enumerate(definitions)]
+        return [line for block in blocks for line in self._draw_with_marks(block, width)]
 
     def copy(self) -> "BlockRenderer":
         """Return an independent copy."""

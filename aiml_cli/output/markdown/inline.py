@@ -38,6 +38,8 @@ _LINE_BREAK = re.compile(r"<br\s*+/?>[ \t]*+\n?", re.IGNORECASE)
 _SCRIPT = re.compile(r"<(sub|sup)>([^<>\n]{1,60})</\1>", re.IGNORECASE)
 _DRAWN_TAG = re.compile(r"<(/?)(sub|sup|details|summary|pre)(?:\s[^<>]{0,200})?>", re.IGNORECASE)
 _FORMULA_START = re.compile(r"\$\$(?!\$)|\$(?![\s$])|\\[(\[]|\\begin\{([A-Za-z]{1,20}\*?)\}")
+_FORMULA_CHAR = re.compile(r"[\\^_=+*/<>{}|\d]")
+_LONG_WORD = re.compile(r"[A-Za-z]{4}")
 _FORMULA_ENDS = {"$": "$", "$$": "$$", "\\(": "\\)", "\\[": "\\]"}
 _SCRIPTS = {
     "sub": ("0123456789+-=()aehijklmnoprstuvx", "₀₁₂₃₄₅₆₇₈₉₊₋₌₍₎ₐₑₕᵢⱼₖₗₘₙₒₚᵣₛₜᵤᵥₓ"),
@@ -138,7 +140,7 @@ class _InlineParser:
             return None
         content = self._text[opening.end() : end]
         end += len(closing)
-        if "\n\n" in content or not any(map(str.isalnum, content)):
+        if "\n\n" in content or not any(map(str.isalnum, content)) or _is_prose(content):
             return None
         if closing == "$" and (content[-1].isspace() or self._text[end : end + 1].isdigit() or "\n" in content):
             return None
@@ -363,6 +365,11 @@ def _add_style(outer: str, own: str) -> str:
     if not own or not outer or own == DIM:
         return own or outer
     return outer if own in outer.split(";") else f"{outer};{own}"
+
+
+def _is_prose(text: str) -> bool:
+    """True if a text in escaped brackets has words, but nothing that a formula of several letters would have."""
+    return not _FORMULA_CHAR.search(text) and bool(_LONG_WORD.search(text))
 
 
 def _close_style(styles: dict[str, int], style: str) -> None:

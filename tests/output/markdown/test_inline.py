@@ -122,8 +122,10 @@ def test_formulas_are_shown_as_they_are_written(formula: str, around: str) -> No
 
 
 @pytest.mark.parametrize(
-    "text", ["$5 and *$6*", "from $10-$20 *a*", "\\$a*b* $", "$ a*b* $", "a$ *b* c$ d", "\\(\\) *x*", "\\[a](b) *x*"]
-)
+    "text",
+    ["$5 and *$6*", "from $10-$20 *a*", "\\$a*b* $", "$ a*b* $", "a$ *b* c$ d", "\\(\\) *x*", "\\[a](b) *x*",
+     "\\[Short words.\\]", "\\(see below\\)"],
+)  # fmt: skip
 def test_prices_and_escapes_are_no_formulas(text: str) -> None:
     assert not [span for span in parse_spans(text) if "36" in span.style]
 
