@@ -75,12 +75,12 @@ class Chunk(NamedTuple):
 
 def measure_width(line: str) -> int:
     """Return how many columns a line takes, without its styles."""
-    return text_width(STYLE.sub("", line))
+    return text_width(STYLE.sub("", line) if "\x1b" in line else line)
 
 
 def measure_max_width(line: str) -> int:
     """Return how many columns a line takes at most on any terminal, without its styles."""
-    return max_text_width(STYLE.sub("", line))
+    return max_text_width(STYLE.sub("", line) if "\x1b" in line else line)
 
 
 def apply_style(text: str, style: str) -> str:
@@ -88,17 +88,43 @@ def apply_style(text: str, style: str) -> str:
     return f"\x1b[{style}m{text}{OFF}" if style and text else text
 
 
-def wrap_lines(spans: Iterable[Span], width: int) -> list[str]:
-    """Return lines of at most `width` columns; longer words are broken, but not addresses and code without blanks."""
-    return fill_lines(split_chunks(spans), width)
+def wrap_lines(spans: Sequence[Span], width: int, measure: Measure = max_text_width) -> list[str]:
+    """Return lines of at most `width` columns, as `measure` counts them.
 
-
-def fill_lines(chunks: Iterable[Chunk], width: int, measure: Measure = max_text_width) -> list[str]:
-    """Return lines of at most `width` columns, as `measure` counts them."""
+    Longer words are broken, but addresses and code without blanks are not.
+    """
+    words = split_plain(spans)
+    if words and len(max(words, key=len)) <= width:
+        _, style, link = spans[0]
+        lines = _fill_words(words, width)
+        return [join_spans([Span(line, style, link)]) for line in lines] if style or link else list(lines)
     filler = _LineFiller(width, measure)
-    for chunk in chunks:
+    for chunk in split_chunks(spans, measure):
         filler.add(chunk)
     return filler.finish()
+
+
+def split_plain(spans: Sequence[Span]) -> list[str]:
+    """Return the words of a text that is ASCII in a single style, without code, addresses and line breaks, else []."""
+    if len(spans) != 1:
+        return []
+    text, style, _ = spans[0]
+    is_plain = text.isascii() and not (CODE in style or "\n" in text or _ADDRESS.search(text))
+    return text.split() if is_plain else []
+
+
+def _fill_words(words: Iterable[str], width: int) -> Iterator[str]:
+    """Yield lines of words, none of which is longer than a line."""
+    line: list[str] = []
+    free = width
+    for word in words:
+        free -= len(word)
+        if free < 0:
+            yield " ".join(line)
+            line, free = [], width - len(word)
+        line.append(word)
+        free -= 1
+    yield " ".join(line)
 
 
 def split_chunks(spans: Iterable[Span], measure: Measure = max_text_width) -> Iterator[Chunk]:
