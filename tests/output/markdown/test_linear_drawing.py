@@ -1,0 +1,56 @@
+"""Drawing takes time in proportion to the text, whatever its constructs and scripts are."""
+
+import time
+from collections.abc import Callable, Iterable
+
+import pytest
+
+from aiml_cli.output.markdown.live_renderer import MarkdownStream
+
+SIZE = (80, 24)
+SMALL, LARGE = 10_000, 100_000
+MAX_GROWTH = 2.5 * LARGE / SMALL  # less than that of n log n is noise
+MIN_SECONDS = 0.01  # a smaller text is drawn several times to be measured
+
+REPEATED = [
+    "word ", "A sentence. ", "line\n", "paragraph\n\n", "# heading *x*\n", "# " + "x ", "## a #\n", "a\n=\n", "***\n", "- item\n",
+    "1. item\n", "- [ ] task\n", "> quote\n", "> ", "- ", "```\ncode\n```\n", "    code\n", "|a|b|\n", "|-", "|", "|-|\n",
+    "[^", "[^1]: note\n", "[1]: http://a.b\n", "[a][b] ", "[a](b) ", "[a](", "![", "[", "]", "[a]: <", "![a](b 'c') ",
+    "**a** ", "*a **b ", "*a_ ", "**", "***a ", "_a", "~~a~~ ", "~", "`a` ", "`", "``a` ", "\\*", "\\", "&amp;", "&a", "&#x41;",
+    "$a$ ", "$", "$$\nx\n$$\n", "\\(", "\\(x\\) ", "\\[", "\\begin{a}", "<div>\n", "<a ", "<a b='", "<!--", "<?", "<br>",
+    "<sub>2</sub>", "<details>\n", "<pre>\nx\n</pre>\n", "<http://a.b> ", "http://a.b/c ", "www.", "http://", "https://a.b/(", "\t",
+    " ", "\n", "\u00a0", "漢字", "漢字、", "**注意。**请 ", "한국어 ", "العربية ", "עברית ", "ภาษาไทย", "हिन्दी ", "👩\u200d👩\u200d👧", "🇩🇪", "👍🏽",
+    "a\u0301\u0302", "\u200d", '{"a": [1, 2]}\n', "{", "[[", "a|b\n",
+]  # fmt: skip
+OPENED: list[tuple[str, str]] = [
+    ("```py\n", "x = 1  # comment\n"), ("```\n", "x"), ("```json\n", '{"a": "b"}'), ("$$\n", "x\n"), ("<pre>\n", "x\n"),
+    ("|a|b|\n|-|-|\n", "|some text|more|\n"), ("|a|b|\n|-|-|\n|", "x "), ("> a\n", "b\n"), ("- " * 60 + "a\n", "\n"),
+    ("- " * 60 + "a\n", "a\n"), ("- a\n  ", "word "), ("1. a\n", "   - b\n"), ("# ", "*a* "), ("http://", "a"), ("", "w"),
+    ("![a](data:image/png;base64,", "A"), ("<think>", "word "), ("a ", "*"), ("[a](", "("),
+]  # fmt: skip
+
+
+def build_text(opening: str, unit: str, length: int) -> str:
+    return (opening + unit * (length // len(unit) + 1))[:length]
+
+
+def measure_drawing(text: str, pieces: Callable[[str], Iterable[str]]) -> float:
+    """Return the seconds of CPU that drawing a text takes."""
+    runs = 0
+    started = time.process_time()
+    while (spent := time.process_time() - started) < MIN_SECONDS or not runs:
+        stream = MarkdownStream(lambda _text: None, {})
+        for piece in pieces(text):
+            stream.feed(piece, SIZE)
+        stream.finish(SIZE)
+        runs += 1
+    return spent / runs
+
+
+@pytest.mark.promise("linear")
+@pytest.mark.parametrize(("opening", "unit"), [*(("", unit) for unit in REPEATED), *OPENED])
+def test_ten_times_the_text_takes_about_ten_times_as_long(opening: str, unit: str) -> None:
+    for pieces in (lambda text: [text], list):
+        small = measure_drawing(build_text(opening, unit, SMALL), pieces)
+        large = measure_drawing(build_text(opening, unit, LARGE), pieces)
+        assert large <= MAX_GROWTH * small
