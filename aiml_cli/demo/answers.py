@@ -12,35 +12,40 @@ from aiml_cli.demo.schema_samples import DEMO_NOTE, make_sample
 
 CHARS_PER_TOKEN = 4  # near enough for English; clients must not rely on it
 _PAGE = """\
-{demo} Here is your prompt, with what a terminal can do with **Markdown**.
-
-# Your prompt
+{demo} A model would answer your prompt; this page shows how an answer looks.
 
 > {quote}
 
-## Its size
+# Ask from the shell
 
-| measure | value |
-|:--------|------:|
-{rows}
+Put the question after the command, and pipe in what it is about:
 
-## Its most frequent words
+```bash
+git diff | aiml chat "Write a commit message for this"
+aiml chat -f report.pdf "Summarize the report in *five* points"  # long lines of code are never wrapped, so copy them
+```
 
-{frequent}
+## What a script can rely on
 
-## Try next
+| Exit code | Meaning | What helps |
+|----------:|:--------|:-----------|
+| 0 | the answer is complete | nothing: use it |
+| 5 | rate limit, after the retries | wait, or `-m A,B` |
+| 8 | the answer is **incomplete** | `--max-tokens`, `/continue` |
 
-1. **Bold**, *italic*, ~~struck~~ and `code` in a line.
-2. A [link](https://docs.aimlapi.com) and a block of code:
+1. The answer goes to *stdout*; notices, reasoning and errors go to *stderr*.
+2. In a pipe the text arrives byte for byte:
+   - `--json` prints one object, the same for both endpoints;
+   - `--schema FILE` checks the answer before it is used.
+3. A request costs $n_{{in}} \\cdot p_{{in}} + n_{{out}} \\cdot p_{{out}}$; `-u` shows the result.
 
-   ```python
-   def greet(name: str) -> str:
-       return f"Hello, {{name}}!"  # long lines of code are never wrapped, however long they may be in the end
-   ```
+## Your prompt
+
+It has {size}, is probably in **{language}**, and its most frequent words are {frequent}.
 
 ---
 
-{remarks}The other models of this demo: `aiml models --demo`
+{remarks}More: [the documentation](https://docs.aimlapi.com), and `aiml models --demo` for the other models here.
 """
 _STOPWORDS = {
     "English": "the a an and of to in is it you that what why how are for with this was be on do hello hi there my me",
@@ -195,14 +200,14 @@ def _list_remarks(request: DemoRequest, choice: int) -> list[str]:
 
 
 def _write_page(request: DemoRequest, choice: int) -> str:
-    """Write a page about the prompt with everything in it that a terminal can do with Markdown."""
+    """Write a page with everything in it that a terminal can do with Markdown."""
     prompt = request.prompt
-    rows = {**_measure(prompt), "begins": _shorten(prompt, 40).replace("|", "\\|")}
     return _PAGE.format(
         demo=DEMO_NOTE,
-        rows="\n".join(f"| {name} | {value} |" for name, value in rows.items()),
-        frequent="\n".join(f"- {word}" for word in _list_frequent_words(prompt)) or "- none",
         quote=_shorten(prompt, 200),
+        size=_describe_size(prompt),
+        language=_guess_language(prompt),
+        frequent=", ".join(_list_frequent_words(prompt)) or "none",
         remarks="".join(remark + " " for remark in _list_remarks(request, choice)),
     ).rstrip()
 

@@ -138,7 +138,7 @@ def test_a_model_ends_in_the_middle_for_its_reason(demo: DemoClient, model: str,
 def test_markdown_shows_what_a_terminal_can_do(demo: DemoClient) -> None:
     page = said(demo, "demo/markdown", "the cat | the hat")
     assert page.startswith(DEMO)
-    for part in ("\n# ", "\n- the (2×)", "\n1. ", "\n> the cat", "|:---", "```python\n", "**Bold**", "`code`"):  # noqa: RUF001
+    for part in ("\n# ", "the (2×)", "\n1. ", "\n   - ", "\n> the cat", "|:---", "```bash\n", "**", "`-u`", "$n_"):  # noqa: RUF001
         assert part in page
     assert "| begins | the cat \\| the hat |" in page
 
