@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from functools import lru_cache
 from operator import itemgetter
 from typing import NamedTuple
 
@@ -131,18 +132,19 @@ def split_chunks(spans: Iterable[Span], measure: Measure = max_text_width) -> It
     """Yield what stays on one line: words with their punctuation, code, addresses."""
     used = [_expand_tabs(span) if _is_code(span) else span for span in spans if span.text]
     text = "".join(_mask_code(span) if _is_code(span) else span.text for span in used)
-    has_address, take = _ADDRESS.search(text) is not None, _SpanCutter(used).take
+    has_address, cutter = _ADDRESS.search(text) is not None, _SpanCutter(used)
     has_gap = False
     for token in _choose_tokens(text).finditer(text):
         kind, word = str(token.lastgroup), token[0]
-        pieces = take(len(word))
         if kind == "blank":
+            cutter.skip(len(word))
             has_gap = True
             continue
         if kind == "word" and _CODE_MASK in word:
             kind = "code"
         elif kind == "word" and has_address and _ADDRESS.search(word):
             kind = "fixed"
+        pieces = cutter.take(len(word))
         yield Chunk(kind, pieces, _measure_pieces(pieces, measure), has_gap)
         has_gap = False
 
@@ -153,7 +155,7 @@ def split_code(chunk: Chunk, measure: Measure = max_text_width) -> Iterator[Chun
     cutter, has_gap = _SpanCutter(chunk.spans), chunk.has_gap
     for match in _CODE_PIECE.finditer(text):
         pieces = cutter.take(len(match[1]))
-        cutter.take(len(match[2]))
+        cutter.skip(len(match[2]))
         yield Chunk("fixed", pieces, _measure_pieces(pieces, measure), has_gap)
         has_gap = True
 
@@ -188,16 +190,21 @@ class _SpanCutter:
         self._text = self._style = self._link = ""
         self._start = 0
 
+    def skip(self, length: int) -> None:
+        """Leave characters out."""
+        self._start += length
+
     def take(self, length: int) -> list[Span]:
         """Return the next characters with their styles."""
         pieces: list[Span] = []
-        while (end := self._start + length) > len(self._text):
-            if self._start < len(self._text):
-                pieces.append(Span(self._text[self._start :], self._style, self._link))
-            length = end - len(self._text)
-            (self._text, self._style, self._link), self._start = next(self._spans), 0
-        pieces.append(Span(self._text[self._start : end], self._style, self._link))
-        self._start = end
+        while length:
+            while self._start >= len(self._text):
+                self._start -= len(self._text)
+                self._text, self._style, self._link = next(self._spans)
+            piece = self._text[self._start : self._start + length]
+            pieces.append(Span(piece, self._style, self._link))
+            self._start += len(piece)
+            length -= len(piece)
         return pieces
 
 
@@ -265,10 +272,11 @@ class _LineFiller:
 
     def _break_word(self, spans: Iterable[Span]) -> None:
         """Fill lines with the parts of a word that is longer than a line."""
+        measure = lru_cache(maxsize=1024)(self._measure)
         for text, style, link in spans:
             start = end = 0
             for cluster in split_clusters(text):
-                size = self._measure(cluster)
+                size = measure(cluster)
                 if self._used and self._used + size > self._width:
                     self._line.append(Span(text[start:end], style, link))
                     self._end_line()

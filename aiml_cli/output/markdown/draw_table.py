@@ -1,11 +1,12 @@
 """Draw a table of Markdown as aligned columns, or as a list of records where columns would be unreadable."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 from aiml_cli.output.markdown.ansi import (
     Chunk,
     apply_style,
+    join_spans,
     measure_width,
     split_chunks,
     split_code,
@@ -49,7 +50,10 @@ def draw_table(
     Alignments are left, center, right or "". No line is wider than `width`, also on a terminal that does not join
     emoji; only an address or code without blanks may be, in a record.
     """
-    heads = [[span._replace(style=f"{BOLD};{span.style}" if span.style else BOLD) for span in cell] for cell in header]
+    heads = [
+        [span._replace(style=f"{BOLD};{span.style}" if span.style else BOLD) for span in cell if span.text]
+        for cell in header
+    ]
     columns = [_measure_column(column) for column in zip(heads, *rows, strict=True)]
     layout = _choose_layout(columns, alignments, width - _measure_unjoined((heads, *rows), width))
     if layout is None:
@@ -151,31 +155,27 @@ def _align_line(line: str, width: int, alignment: str) -> str:
 
 
 def _draw_records(heads: Sequence[Cell], rows: Sequence[Sequence[Cell]], width: int) -> list[str]:
-    """Draw each row as names and values; short ones share a line."""
+    """Draw each row as names and values, of which short ones share a line."""
     if not rows:
         return _fill_pairs(heads, width)
-    records = (_fill_pairs(map(_pair_cell, heads, row), width) for row in rows)
+    names = [[*head, Span(": ")] if head else [] for head in heads]
+    records = (_fill_pairs(([*name, *cell] for name, cell in zip(names, row, strict=True)), width) for row in rows)
     return [line for record in records for line in (*record, "")][:-1]
 
 
-def _pair_cell(head: Cell, cell: Cell) -> Cell:
-    """Return the value of a cell after its name."""
-    return [*head, Span(": " if cell else ":"), *cell] if head else cell
-
-
 def _fill_pairs(pairs: Iterable[Cell], width: int) -> list[str]:
-    return [line for spans in _join_pairs(pairs, width) for line in wrap_lines(spans, width)]
-
-
-def _join_pairs(pairs: Iterable[Cell], width: int) -> Iterator[list[Span]]:
-    """Yield the spans of each line, or of each pair that is longer than one."""
-    line: list[Span] = []
-    used = 0
-    for pair in filter(None, pairs):
-        size = len(WIDE) + sum(max_text_width(span.text) + width * ("\n" in span.text) for span in pair)
-        if line and used + size > width:
-            yield line
-            line, used = [], 0
-        line += [Span(WIDE, DIM), *pair] if line else pair
-        used += size if used else size - len(WIDE)
-    yield line
+    lines: list[str] = []
+    used = width
+    for pair in pairs:
+        text = "".join(span.text for span in pair)
+        size = max_text_width(text)
+        if size > width or "\n" in text:
+            lines += wrap_lines(pair, width)
+            used = width
+        elif size and used + len(WIDE) + size <= width:
+            lines[-1] += apply_style(WIDE, DIM) + join_spans(pair).rstrip()
+            used += len(WIDE) + size
+        elif size:
+            lines.append(join_spans(pair).rstrip())
+            used = size
+    return lines
