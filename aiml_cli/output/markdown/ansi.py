@@ -7,6 +7,7 @@ from operator import itemgetter
 from typing import NamedTuple
 
 from aiml_cli.output.markdown.inline import CODE, Span
+from aiml_cli.output.markdown.links import format_address
 from aiml_cli.system.text_width import max_text_width, split_clusters, text_width
 
 OFF = "\x1b[m"
@@ -314,7 +315,7 @@ def encode_link(address: str) -> str:
         return ""
     from urllib.parse import quote  # few texts have links
 
-    encoded = quote(address, safe="!#$%&'()*+,/:;=?@[]~", errors="replace")
+    encoded = quote(format_address(address), safe="!#$%&'()*+,/:;=?@[]~", errors="replace")
     return encoded if len(encoded) <= MAX_LINK_LENGTH else ""
 
 

@@ -9,6 +9,8 @@ from collections.abc import Callable
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
+from support.loopback import Loopback, delta, stream
+from support.pty_run import run_on_pty
 from wcwidth import iter_graphemes, wcswidth
 
 from aiml_cli.output.markdown.ansi import (
@@ -193,6 +195,7 @@ def test_links_and_colors_are_removed_each_alone() -> None:
         ("mailto:a@b.example", "mailto:a@b.example"),
         ("ftp://x/", "ftp://x/"),
         ("https://x/ä b", "https://x/%C3%A4%20b"),
+        ("https://\u0430\u0440\u0440le.com/ä", "https://xn--le-6kc8da.com/%C3%A4"),
         ("https://x/\x1b\\\x07\x9c\n", "https://x/%1B%5C%07%C2%9C%0A"),
         ("https://x/\ud800", "https://x/?"),
         ("https://x/" + "a" * 3000, ""),
@@ -246,6 +249,27 @@ def test_only_harmless_addresses_become_links(address: str, encoded: str) -> Non
 )
 def test_a_terminal_gets_links_if_it_is_known_to_show_them(environ: dict[str, str], has_links: bool) -> None:
     assert has_hyperlinks({"TERM": "xterm-256color", **environ}) is has_links
+
+
+@pytest.mark.parametrize(
+    ("arguments", "environ", "has_links"),
+    [
+        ([], {"KITTY_WINDOW_ID": "1"}, True),
+        ([], {"FORCE_HYPERLINK": "1"}, True),
+        ([], {"KITTY_WINDOW_ID": "1", "NO_COLOR": "1"}, True),
+        (["--color", "never"], {"KITTY_WINDOW_ID": "1"}, False),
+        (["--format", "text"], {"KITTY_WINDOW_ID": "1"}, False),
+        ([], {"FORCE_HYPERLINK": "0", "KITTY_WINDOW_ID": "1"}, False),
+        ([], {}, False),
+    ],
+)
+def test_links_reach_only_terminals_that_show_them(
+    arguments: list[str], environ: dict[str, str], has_links: bool, server: Loopback
+) -> None:
+    server.answer_with(stream(delta("See [this page](https://x.example/a).\n"), delta(finish="stop")))
+    wrote, code, _ = run_on_pty(server, "chat", "hi", *arguments, **environ)
+    assert (code, b"\x1b]8;;https://x.example/a\x1b\\" in wrote, b"\x1b]8;;" in wrote) == (0, has_links, has_links)
+    assert b"https://x.example/a" in re.sub(rb"\x1b\]8;[^\x1b]*\x1b\\", b"", wrote)
 
 
 @pytest.mark.parametrize(
