@@ -8,8 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from aiml_cli.errors import UsageError
-from aiml_cli.system.questions import TERMINAL
-from aiml_cli.system.terminal import is_terminal
+from aiml_cli.system.terminal import TERMINAL, is_terminal, leave_to_child
 
 
 class ProgramFailed(Exception):
@@ -28,7 +27,8 @@ def run_program(command: Sequence[str], *, data: bytes = b"", seconds: float, re
     """
     out, err = (subprocess.PIPE, None) if reads_output else (subprocess.DEVNULL, subprocess.DEVNULL)
     try:
-        result = subprocess.run(command, input=data, stdout=out, stderr=err, timeout=seconds, check=True, cwd="/")
+        with leave_to_child():
+            result = subprocess.run(command, input=data, stdout=out, stderr=err, timeout=seconds, check=True, cwd="/")
     except subprocess.TimeoutExpired:
         raise ProgramFailed(f"did not end within {seconds:g} s", timed_out=True) from None
     except subprocess.CalledProcessError as error:
@@ -41,7 +41,7 @@ def run_program(command: Sequence[str], *, data: bytes = b"", seconds: float, re
 def run_editor(path: Path, editor: str) -> None:
     """Open a file in an editor that gets the terminal; raise UsageError if the editor fails."""
     try:
-        with _open_stream(0) as stdin, _open_stream(1) as stdout:
+        with _open_stream(0) as stdin, _open_stream(1) as stdout, leave_to_child():
             code = subprocess.run([*shlex.split(editor), str(path)], stdin=stdin, stdout=stdout, check=False).returncode
         reason = f"ended with {code}" if code else ""
     except (OSError, ValueError) as error:
@@ -52,12 +52,14 @@ def run_editor(path: Path, editor: str) -> None:
 
 def run_shell(command: str) -> int:
     """Run a shell command on the terminal; return its exit code."""
-    return subprocess.call(command, shell=True)  # noqa: S602 - typed by the user
+    with leave_to_child():
+        return subprocess.call(command, shell=True)  # noqa: S602 - typed by the user
 
 
 def capture_shell(command: str) -> tuple[int, str]:
     """Run a shell command; return its exit code and what it wrote to both outputs."""
-    result = subprocess.run(command, shell=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, check=False)  # noqa: S602 - typed by the user
+    with leave_to_child():
+        result = subprocess.run(command, shell=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, check=False)  # noqa: S602 - typed by the user
     return result.returncode, result.stdout.decode("utf-8", "replace")
 
 

@@ -8,9 +8,7 @@ from typing import TextIO
 from aiml_cli.errors import UsageError
 from aiml_cli.system.signals import Stopped
 from aiml_cli.system.stdio import write_err
-from aiml_cli.system.terminal import is_terminal
-
-TERMINAL = "/dev/tty"
+from aiml_cli.system.terminal import LINES, TERMINAL, is_terminal, modes
 
 
 def open_terminal() -> TextIO:
@@ -37,9 +35,13 @@ def confirm(question: str, *, default: bool = False) -> bool:
         terminal = open_terminal()
     except UsageError:
         return False
-    with closing(terminal):
+
+    def show() -> None:
+        write_err(f"{question} {'[Y/n]' if default else '[y/N]'} ")
+
+    with closing(terminal), modes.use(LINES, show):
         try:
-            write_err(f"{question} {'[Y/n]' if default else '[y/N]'} ")
+            show()
             answer = terminal.readline()
         except Stopped:
             write_err("\n")

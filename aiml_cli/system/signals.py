@@ -2,7 +2,7 @@
 
 import signal
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from threading import current_thread, main_thread
 from types import FrameType
@@ -18,6 +18,8 @@ SIGNAL_ERRORS: dict[int, tuple[type[AimlError], str]] = {
 # finaliser or a weak reference. A periodic alarm makes up for both.
 TICK_S = 0.25
 INTERRUPTED_EXIT_CODE = Interrupted.exit_code
+# Called at every tick, in the main thread.
+tick_hooks: list[Callable[[], object]] = []
 _lost_stops: list["Stopped"] = []
 _handled: set[int] = set()
 
@@ -38,7 +40,7 @@ def install_handlers() -> None:
             signal.signal(number, _raise_stopped)
             _handled.add(number)
     sys.unraisablehook = _save_lost_stop
-    signal.signal(signal.SIGALRM, _raise_lost_stop)
+    signal.signal(signal.SIGALRM, _handle_tick)
     signal.setitimer(signal.ITIMER_REAL, TICK_S, TICK_S)
 
 
@@ -66,6 +68,11 @@ def defer_signals() -> Iterator[None]:
         _raise_stopped(received[0], None)
 
 
+def is_stopping() -> bool:
+    """True after a signal to stop, until the handlers are installed again."""
+    return any(signal.getsignal(number) is signal.SIG_IGN for number in _handled)
+
+
 def _raise_stopped(number: int, _frame: FrameType | None) -> None:
     """Raise Stopped once: a second signal changes nothing while the answer is being saved."""
     for other in SIGNAL_ERRORS:
@@ -81,7 +88,9 @@ def _save_lost_stop(lost: "sys.UnraisableHookArgs") -> None:
         sys.__unraisablehook__(lost)
 
 
-def _raise_lost_stop(_number: int, _frame: FrameType | None) -> None:
+def _handle_tick(_number: int, _frame: FrameType | None) -> None:
     """Raise a lost Stopped; the call itself lets Python run the handlers of other signals."""
+    for hook in tuple(tick_hooks):
+        hook()
     if _lost_stops:
         raise _lost_stops.pop()

@@ -11,7 +11,7 @@ from typing import Protocol
 
 from aiml_cli.errors import OutputFailed, ReaderClosed
 from aiml_cli.system.sanitize import Sanitizer, sanitize
-from aiml_cli.system.terminal import is_terminal
+from aiml_cli.system.terminal import is_terminal, modes
 
 # Prints a notice; None with --quiet.
 Notifier = Callable[[str], None] | None
@@ -40,6 +40,19 @@ def unregister_region(region: LiveRegion) -> None:
     """Undo `register_region`."""
     if region in _live_regions:
         _live_regions.remove(region)
+
+
+@contextmanager
+def suspend_output() -> Iterator[None]:
+    """Remove the spinner and the live regions for a block, which leaves the cursor at the start of a line."""
+    _hide_spinner()
+    with ExitStack() as stack:
+        for region in _live_regions:
+            stack.enter_context(region.suspend(ends_line=True))
+        yield
+
+
+modes.suspend_output = suspend_output
 
 
 def check_stdout() -> None:

@@ -1,37 +1,35 @@
-"""The terminal: whether there is one, its size and modes, and the name of its session."""
+"""The terminal: whether there is one, its size, its modes, and the name of its session."""
 
+import errno
+import fcntl
 import os
 import re
+import select
+import signal
+import stat
 import termios
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from pathlib import Path
+from threading import current_thread, main_thread
+from types import FrameType
+from typing import Any, NamedTuple
 
-from aiml_cli.errors import UsageError
-from aiml_cli.system.text_width import max_text_width as max_text_width
-from aiml_cli.system.text_width import text_width as text_width
+from aiml_cli.errors import Interrupted, UsageError
+from aiml_cli.system.signals import Stopped, defer_signals, tick_hooks
 
-LOCAL_MODES = 3  # the index in what tcgetattr returns
+TERMINAL = "/dev/tty"
+# Nobody types the next key this soon: what arrives within it belongs to the same paste.
+BURST_S = 0.025
+# A line that a slow connection delivers this soon after a paste still belongs to it; a lone Enter does not.
+PASTE_GAP_S = 1.0
+READ_BYTES = 65536
+# Colours off, cursor on, bracketed paste off: what a shell expects.
+RESET_SCREEN = b"\x1b[0m\x1b[?25h\x1b[?2004l"
+_INPUT, _LOCAL, _CHARS = 0, 3, 6  # indexes in what tcgetattr returns
+Attributes = list[Any]
 SESSION_VARIABLE = "AIML_SESSION"
 _SESSION_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
-
-
-@contextmanager
-def disable_echo() -> Iterator[None]:
-    """Switch the terminal's echo off, and restore it in the end."""
-    try:
-        before = termios.tcgetattr(1)
-        modes = [*before]
-        modes[LOCAL_MODES] &= ~termios.ECHO
-        termios.tcsetattr(1, termios.TCSANOW, modes)
-    except termios.error:  # no terminal
-        yield
-        return
-    try:
-        yield
-    finally:
-        with suppress(termios.error):
-            termios.tcsetattr(1, termios.TCSANOW, before)
 
 
 def is_terminal(fd: int) -> bool:
@@ -69,3 +67,337 @@ def _read_start_time(process: int) -> str:
     with suppress(OSError, IndexError):
         return Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[19]
     return ""
+
+
+class Mode(NamedTuple):
+    """What the program wants of the terminal, as a change of the shell's modes.
+
+    `reads`: it waits until the program is in the foreground. `collects`: keys are kept for the next prompt.
+    `is_child`: a child process owns the terminal, and changes its modes itself.
+    """
+
+    off: int = 0
+    on: int = 0
+    input_off: int = 0
+    input_on: int = 0
+    reads: bool = False
+    collects: bool = False
+    is_child: bool = False
+
+    def change(self, attributes: Attributes) -> Attributes:
+        """Return the modes of the shell with the changes."""
+        changed = [*attributes[:_CHARS], [*attributes[_CHARS]]]
+        changed[_INPUT] = changed[_INPUT] & ~self.input_off | self.input_on
+        changed[_LOCAL] = changed[_LOCAL] & ~self.off | self.on
+        if self.off & termios.ICANON:
+            changed[_CHARS][termios.VMIN], changed[_CHARS][termios.VTIME] = 1, 0
+        return changed
+
+
+# A line of more than 4,095 bytes is cut by the kernel in canonical mode, so keys that matter are read without it.
+_NO_LINES = termios.ECHO | termios.ICANON
+# A signal key must not discard what was typed before it, or what was written and is not on the screen yet.
+SILENT = Mode(off=termios.ECHO, on=termios.NOFLSH)
+COLLECT = Mode(off=_NO_LINES, on=termios.ISIG | termios.NOFLSH, input_on=termios.ICRNL, collects=True)
+CHARACTERS = COLLECT._replace(collects=False, reads=True)
+LINES = Mode(on=termios.ICANON | termios.ISIG, input_on=termios.ICRNL, reads=True)
+SECRET = LINES._replace(off=termios.ECHO)
+KEYS = Mode(
+    off=_NO_LINES | termios.IEXTEN | termios.ISIG,
+    input_off=termios.IXON | termios.IXOFF | termios.ICRNL | termios.INLCR | termios.IGNCR,
+    reads=True,
+)
+CHILD = Mode(is_child=True)
+
+
+class _Use:
+    """A mode in use; `redraw` is called when the program goes on after it was stopped."""
+
+    def __init__(self, mode: Mode, redraw: Callable[[], None] | None) -> None:
+        self.mode, self.redraw = mode, redraw
+
+
+class TerminalModes:
+    """The only owner of the terminal's modes: a stack of what is wanted, on top of the shell's modes.
+
+    They are changed only while the program is in the foreground. When it is stopped, the shell gets its modes back;
+    when it goes on, the modes that the shell has then are the ones to restore in the end.
+    """
+
+    def __init__(self) -> None:
+        self._uses: list[_Use] = []
+        self._fd, self._owns_fd = -1, False
+        self._base: Attributes | None = None
+        self._set: Attributes | None = None  # what was set last; the shell may have changed it unless _is_applied
+        self._is_applied = False
+        self._typed = bytearray()
+        self._old_handlers: dict[int, Any] = {}
+        self.suspend_output: Callable[[], AbstractContextManager[None]] = nullcontext
+
+    @contextmanager
+    def use(self, mode: Mode, redraw: Callable[[], None] | None = None) -> Iterator[None]:
+        """Set a mode for a block, and the one before it afterwards. Waits for the foreground if the block reads.
+
+        Raises Stopped if the terminal is gone.
+        """
+        use = _Use(mode, redraw)
+        with defer_signals():
+            if not self._uses:
+                self._open()
+            self._uses.append(use)
+        try:
+            self._settle()
+            yield
+        finally:
+            with defer_signals():
+                self._uses.remove(use)
+                if self._uses:
+                    self._apply()
+                else:
+                    self._close()
+            self._settle()
+
+    @property
+    def is_used(self) -> bool:
+        """True while there is a mode to go back to."""
+        return bool(self._uses)
+
+    def is_foreground(self) -> bool:
+        """True if the program may change the terminal; so it may where there is no job control."""
+        try:
+            return os.tcgetpgrp(self._fd) == os.getpgrp()
+        except OSError:
+            return True
+
+    def read(self) -> bytes:
+        """Wait for keys, and return all that arrive at once; b"" if the terminal is gone.
+
+        Behind the end of a line a moment is waited for more, to tell a paste from an Enter.
+        """
+        data = self._read_now()
+        while (b"\n" in data or b"\r" in data) and self._has_input(BURST_S) and (more := self._read_now()):
+            data += more
+        return data
+
+    def take_typed(self) -> bytes:
+        """Return the keys that were typed since the last prompt, and forget them."""
+        self._collect()
+        while self._typed and self._has_input(BURST_S):
+            if not self._collect():
+                break
+        data, self._typed = bytes(self._typed), bytearray()
+        return data
+
+    def echo(self, text: str) -> None:
+        """Show what is typed, unless the shell's modes say that nothing is."""
+        if self._base is None or self._base[_LOCAL] & termios.ECHO:
+            with suppress(OSError):
+                os.write(self._fd, text.encode("utf-8", "replace"))
+
+    def character(self, index: int) -> str:
+        """Return the key of a function of the terminal, such as termios.VERASE."""
+        return str(self._base[_CHARS][index].decode("latin-1")) if self._base else ""
+
+    def discard_typed(self) -> None:
+        """Discard what was typed and not read."""
+        with suppress(termios.error):
+            termios.tcflush(self._fd, termios.TCIFLUSH)
+
+    def _open(self) -> None:
+        """Find the terminal, and handle the signals of job control."""
+        self._fd, self._owns_fd = _find_terminal()
+        self._base = self._set = None
+        self._is_applied = False
+        if self._fd >= 0 and current_thread() is main_thread():
+            tick_hooks.append(self._check)
+            for number, handler in ((signal.SIGTSTP, self._stop), (signal.SIGCONT, self._continue)):
+                if signal.getsignal(number) is signal.SIG_DFL:  # what the parent ignores stays ignored
+                    self._old_handlers[number] = signal.signal(number, handler)
+
+    def _close(self) -> None:
+        """Restore the shell's modes, unless somebody else has changed them."""
+        if self._is_applied and self._base and self.is_foreground() and _get(self._fd) == self._set:
+            _set(self._fd, self._base)
+        self._is_applied = False
+        if self._check in tick_hooks and current_thread() is main_thread():
+            tick_hooks.remove(self._check)
+            for number, handler in self._old_handlers.items():
+                signal.signal(number, handler)
+            self._old_handlers = {}
+        if self._owns_fd:
+            os.close(self._fd)
+        self._fd, self._owns_fd = -1, False
+
+    def _settle(self) -> None:
+        """Set the mode on top, after waiting for the foreground if it reads."""
+        if self._uses and self._fd >= 0:
+            if self._uses[-1].mode.reads:
+                self._wait_for_foreground()
+            with defer_signals():
+                self._apply()
+
+    def _apply(self) -> None:
+        """Set the mode on top, if the program is in the foreground."""
+        if self._fd < 0:
+            return
+        self._is_applied = self._is_applied and self.is_foreground()
+        if not (self._is_applied or self.is_foreground()):
+            return
+        current = _get(self._fd)
+        if current is None:
+            return
+        if not self._is_applied and current != self._set:
+            self._base = current
+        wanted = self._uses[-1].mode.change(self._base or current)
+        if current != wanted:
+            _set(self._fd, wanted)
+        self._set = _get(self._fd)
+        self._is_applied = True
+
+    def _wait_for_foreground(self) -> None:
+        """Let the kernel stop the program, as it stops any that changes the terminal from the background."""
+        while not self.is_foreground():
+            try:
+                termios.tcsetattr(self._fd, termios.TCSANOW, termios.tcgetattr(self._fd))
+            except termios.error as error:
+                if error.args[0] != errno.EINTR:  # nobody can bring the program to the foreground any more
+                    raise Stopped(signal.SIGHUP) from None
+            else:
+                return
+
+    def _check(self) -> None:
+        """Collect what is typed during an answer; take the terminal if a shell gave it without a signal."""
+        if not self._uses or self._uses[-1].mode.is_child:
+            return
+        if not self._is_applied:
+            if not self._uses[-1].mode.reads:
+                self._apply()
+        elif self._uses[-1].mode.collects and self.is_foreground():
+            self._collect()
+
+    def _collect(self) -> bool:
+        """Read what is typed, without waiting; return whether it was something."""
+        before = len(self._typed)
+        while self._is_applied and self._uses and self._uses[-1].mode.collects and self._has_input(0):
+            data = self._read_now()
+            self._typed += data
+            if not data:
+                break
+        return len(self._typed) > before
+
+    def _has_input(self, seconds: float) -> bool:
+        with suppress(OSError, ValueError):
+            return bool(select.select([self._fd], [], [], seconds)[0])
+        return False
+
+    def _read_now(self) -> bytes:
+        try:
+            return os.read(self._fd, READ_BYTES)
+        except OSError:
+            return b""
+
+    def _stop(self, _number: int, _frame: FrameType | None) -> None:
+        """Give the shell its modes and a clean line, and stop; Ctrl-Z has stopped the rest of the process group."""
+        with _suspend_safely(self.suspend_output):
+            if self._uses and not self._uses[-1].mode.is_child:
+                self._release()
+            signal.signal(signal.SIGTSTP, signal.SIG_DFL)
+            os.kill(os.getpid(), signal.SIGTSTP)
+            signal.signal(signal.SIGTSTP, self._stop)
+            if not self._is_applied:  # nothing stops a program that no shell could continue
+                self._continue(0, None)
+
+    def _release(self) -> None:
+        """Restore the shell's modes for as long as the program is stopped."""
+        self._collect()
+        if self._is_applied and self._base and self.is_foreground():
+            if os.environ.get("TERM", "") not in ("", "dumb"):
+                with suppress(OSError):
+                    os.write(self._fd, RESET_SCREEN)
+            _set(self._fd, self._base)
+        self._is_applied = False
+
+    def _continue(self, _number: int, _frame: FrameType | None) -> None:
+        """Take the terminal again, and draw again what the user has to see."""
+        if not self._uses or self._uses[-1].mode.is_child:
+            return
+        self._is_applied = False
+        self._settle()
+        if self._is_applied and (redraw := self._uses[-1].redraw):
+            redraw()
+
+
+@contextmanager
+def _suspend_safely(suspend: Callable[[], AbstractContextManager[None]]) -> Iterator[None]:
+    """Suspend what is drawn; a write that the signal interrupted cannot be nested, and is left as it is."""
+    suspended = suspend()
+    try:
+        suspended.__enter__()
+    except RuntimeError:
+        suspended = nullcontext()
+    try:
+        yield
+    finally:
+        with suppress(RuntimeError):
+            suspended.__exit__(None, None, None)
+
+
+def _find_terminal() -> tuple[int, bool]:
+    """Return a descriptor to read and write the terminal, and whether to close it; -1 if there is no terminal."""
+    for fd in (0, 1, 2):
+        with suppress(OSError):
+            if os.isatty(fd) and fcntl.fcntl(fd, fcntl.F_GETFL) & os.O_ACCMODE == os.O_RDWR:
+                return fd, False
+    try:
+        return os.open(TERMINAL, os.O_RDWR | os.O_NOCTTY | os.O_CLOEXEC), True
+    except OSError:
+        return -1, False
+
+
+def _get(fd: int) -> Attributes | None:
+    try:
+        return termios.tcgetattr(fd)
+    except termios.error:
+        return None
+
+
+def _set(fd: int, attributes: Attributes) -> None:
+    """Set the modes, however many signals arrive; a terminal that is gone has none."""
+    while True:
+        try:
+            return termios.tcsetattr(fd, termios.TCSANOW, attributes)
+        except termios.error as error:
+            if error.args[0] != errno.EINTR:
+                return None
+
+
+modes = TerminalModes()
+
+
+@contextmanager
+def hide_keys() -> Iterator[None]:
+    """Echo nothing while an answer is written to the terminal; the shell reads what is typed, but for a Ctrl-C."""
+    if not _is_ours_to_write():
+        yield
+        return
+    with modes.use(SILENT):
+        try:
+            yield
+        except (Interrupted, Stopped):
+            modes.discard_typed()
+            raise
+
+
+def _is_ours_to_write() -> bool:
+    """True if no other program, such as a pager behind a pipe, uses the terminal at the same time."""
+    return is_terminal(1) or (is_terminal(2) and not stat.S_ISFIFO(os.fstat(1).st_mode))
+
+
+def leave_to_child() -> AbstractContextManager[None]:
+    """Give the terminal to a child process for a block; without a mode in use there is nothing to give."""
+    return modes.use(CHILD) if modes.is_used else nullcontext()
+
+
+def collect_keys() -> AbstractContextManager[None]:
+    """Keep what is typed while nothing is asked; the next prompt shows it."""
+    return modes.use(COLLECT)

@@ -1,11 +1,14 @@
 """Read messages with the keys of a line editor."""
 
 import os
+import select
 import signal
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
-from typing import Any
+from time import monotonic
+from typing import Any, TextIO
 
 from prompt_toolkit import PromptSession
 from prompt_toolkit.application import Application, run_in_terminal
@@ -15,13 +18,14 @@ from prompt_toolkit.document import Document
 from prompt_toolkit.enums import DEFAULT_BUFFER
 from prompt_toolkit.filters import has_focus
 from prompt_toolkit.formatted_text import FormattedText
-from prompt_toolkit.input import create_input
-from prompt_toolkit.key_binding import KeyBindings, KeyPressEvent
+from prompt_toolkit.input.typeahead import store_typeahead
+from prompt_toolkit.input.vt100 import Vt100Input
+from prompt_toolkit.key_binding import KeyBindings, KeyPress, KeyPressEvent
 from prompt_toolkit.keys import Keys
 from prompt_toolkit.output.color_depth import ColorDepth
 
 from aiml_cli.cli.repl.input_history import InputHistory
-from aiml_cli.cli.repl.plain_input import has_open_block
+from aiml_cli.cli.repl.plain_input import LEAVE_HINT, has_open_block
 from aiml_cli.cli.repl.session import Session, report_error
 from aiml_cli.cli.repl.tab_completion import SessionCompleter
 from aiml_cli.errors import AimlError
@@ -29,7 +33,80 @@ from aiml_cli.output.choose_renderer import has_color
 from aiml_cli.system.questions import open_terminal
 from aiml_cli.system.sanitize import sanitize
 from aiml_cli.system.signals import SIGNAL_ERRORS, Stopped
-from aiml_cli.system.terminal import is_terminal
+from aiml_cli.system.stdio import print_err
+from aiml_cli.system.terminal import BURST_S, KEYS, LINES, PASTE_GAP_S, is_terminal, modes
+
+_ENTER, _NEWLINE = Keys.ControlM, Keys.ControlJ
+_TEXT_KEYS = (_ENTER, _NEWLINE, Keys.ControlI)  # the control characters that a pasted text can hold
+
+
+class KeyInput(Vt100Input):
+    """The keys of the terminal, in modes that outlast signals; several lines that arrive at once are a paste."""
+
+    def __init__(self, stdin: TextIO, redraw: Callable[[], None]) -> None:
+        super().__init__(stdin)
+        self._redraw = redraw
+        self._paste_ends = 0.0
+
+    def raw_mode(self) -> AbstractContextManager[None]:
+        """Set the modes for the line editor."""
+        return modes.use(KEYS, self._redraw)
+
+    def cooked_mode(self) -> AbstractContextManager[None]:
+        """Set the modes for what runs while the line editor waits."""
+        return modes.use(LINES)
+
+    def read_keys(self) -> list[KeyPress]:
+        """Return the keys that have arrived; after the end of a line, also those that follow at once."""
+        keys = super().read_keys()
+        while _count_line_ends(keys) and not self.closed and self._has_more():
+            keys += super().read_keys()
+        return self._join_paste(keys)
+
+    def add_typed(self, data: bytes) -> None:
+        """Give the next prompt what was typed before it, as a draft: no Enter in it sends anything."""
+        self.vt100_parser.feed(data.decode("utf-8", "surrogateescape"))
+        keys = [key for key in self.flush_keys() if key.key is not Keys.CPRResponse]
+        while _count_line_ends(keys[-1:]):
+            keys.pop()
+        if _count_line_ends(keys):
+            keys = [_make_paste(keys)] if _is_text(keys) else list(map(_without_sending, keys))
+        if keys:
+            self._paste_ends = monotonic() + PASTE_GAP_S
+            store_typeahead(self, keys)
+
+    def _has_more(self) -> bool:
+        return bool(select.select([self.fileno()], [], [], BURST_S)[0])
+
+    def _join_paste(self, keys: list[KeyPress]) -> list[KeyPress]:
+        """Replace several lines of text by one paste; a line and its Enter are typed, unless they belong to a paste."""
+        replies = [key for key in keys if key.key is Keys.CPRResponse]
+        typed = [key for key in keys if key.key is not Keys.CPRResponse]
+        count = _count_line_ends(typed)
+        is_late_part = len(typed) > 1 and monotonic() < self._paste_ends
+        # Ctrl+J between words, and Enter at their end, are keys of one message.
+        has_lines = len(typed) > count and (typed[-1].key is not _ENTER or _ENTER in [key.key for key in typed[:-1]])
+        if not (count and (is_late_part or has_lines) and _is_text(typed)):
+            return keys
+        self._paste_ends = monotonic() + PASTE_GAP_S
+        return [*replies, _make_paste(typed)]
+
+
+def _count_line_ends(keys: Sequence[KeyPress]) -> int:
+    return sum(key.key in (_ENTER, _NEWLINE) for key in keys)
+
+
+def _is_text(keys: Sequence[KeyPress]) -> bool:
+    """True if the keys may be a pasted text, which holds no control characters."""
+    return all(not isinstance(key.key, Keys) or key.key in _TEXT_KEYS for key in keys)
+
+
+def _make_paste(keys: Sequence[KeyPress]) -> KeyPress:
+    return KeyPress(Keys.BracketedPaste, "".join(key.data for key in keys))
+
+
+def _without_sending(key: KeyPress) -> KeyPress:
+    return KeyPress(_NEWLINE, "\n") if key.key is _ENTER else key
 
 
 class LineEditor:
@@ -37,8 +114,8 @@ class LineEditor:
 
     def __init__(self, session: Session, on_first_render: Callable[[], None], *, is_saved: bool, color: str) -> None:
         terminal: dict[str, Any] = {}
-        if not is_terminal(0):  # standard input was piped, and has been read
-            terminal["input"] = create_input(open_terminal())
+        # Standard input may be a pipe that has been read.
+        self._input = KeyInput(sys.stdin if is_terminal(0) else open_terminal(), self._redraw)
         if not has_color(1, color, os.environ):
             terminal["color_depth"] = ColorDepth.DEPTH_1_BIT
         self._prompt: PromptSession[str] = PromptSession(
@@ -51,6 +128,7 @@ class LineEditor:
             prompt_continuation="  ",
             enable_history_search=True,
             enable_suspend=True,
+            input=self._input,
             **terminal,
         )
         self._on_first_render = on_first_render
@@ -59,15 +137,30 @@ class LineEditor:
     def read(self) -> str | None:
         """Return the next message, or None when the user leaves. Ctrl-C clears what is typed."""
         while True:
+            if typed := modes.take_typed():
+                self._input.add_typed(typed)
             try:
                 with exit_on_signal(self._prompt.app) as exit_if_stopped:
                     text = self._prompt.prompt("> ", pre_run=exit_if_stopped)
             except KeyboardInterrupt:
+                if not self._prompt.default_buffer.text:
+                    print_err(LEAVE_HINT)
                 continue
             except EOFError:
                 return None
             # Bytes that are not UTF-8 arrive as surrogates, which no server accepts.
             return text.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
+
+    def _redraw(self) -> None:
+        """Draw the prompt again below what other programs wrote while this one was stopped."""
+        if self._prompt.app.loop:
+            self._prompt.app.loop.call_soon_threadsafe(self._draw_anew)
+
+    def _draw_anew(self) -> None:
+        if self._prompt.app.is_running:
+            self._prompt.app.renderer.reset()
+            self._prompt.app.renderer.request_absolute_cursor_position()
+            self._prompt.app.invalidate()
 
     def _handle_first_render(self, _app: object) -> None:
         self._prompt.app.after_render -= self._handle_first_render

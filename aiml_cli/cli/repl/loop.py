@@ -22,7 +22,7 @@ from aiml_cli.system import signals
 from aiml_cli.system.questions import confirm, open_terminal
 from aiml_cli.system.signals import Stopped
 from aiml_cli.system.stdio import print_err, print_out
-from aiml_cli.system.terminal import is_terminal
+from aiml_cli.system.terminal import collect_keys, is_terminal
 
 ReadMessage = Callable[[], str | None]
 
@@ -32,7 +32,7 @@ _WHOLE_LINES = {
     **dict.fromkeys(("help", "?", "help()", ":help", ".help"), "/help"),
 }
 
-slash_commands.load_commands(slash_content, slash_conversation, slash_info, slash_settings)
+slash_commands.load_commands(slash_conversation, slash_content, slash_settings, slash_info)
 
 
 def run_repl(endpoint: str, words: Sequence[str], flags: Flags) -> int:
@@ -40,7 +40,7 @@ def run_repl(endpoint: str, words: Sequence[str], flags: Flags) -> int:
     _require_terminal()
     settings = resolve(read_sources(flags, os.environ), endpoint)
     require_key(ChatRequest(get_endpoint(endpoint), words, settings))
-    with start_demo_if_asked(settings) as demo_settings:
+    with start_demo_if_asked(settings) as demo_settings, collect_keys():
         session = Session(endpoint, flags, demo_settings.options.base_url if settings.options.demo else None)
         session.check_flags()
         if "continue" in flags or "resume" in flags:
@@ -93,7 +93,7 @@ def _run_interruptible(action: Callable[[], None]) -> None:
 def _choose_reader(session: Session, options: Options) -> ReadMessage:
     """Return the function that reads a message: the line editor's, or a plain one for simple terminals."""
     if os.environ.get("TERM", "") in ("", "dumb"):
-        return PlainInput().read
+        return PlainInput(session.pastes.add).read
     from aiml_cli.cli.repl.line_editor import LineEditor  # prompt_toolkit takes a tenth of a second
 
     preload = Thread(target=_import_sender, daemon=True)

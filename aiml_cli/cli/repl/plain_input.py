@@ -1,37 +1,151 @@
 """Read messages without a line editor: for dumb terminals and screen readers."""
 
-import os
-from typing import TextIO
+import re
+import termios
+from codecs import getincrementaldecoder
+from collections.abc import Callable
+from time import monotonic
 
-from aiml_cli.system.questions import open_terminal
-from aiml_cli.system.stdio import write_err
-from aiml_cli.system.terminal import is_terminal
+from aiml_cli.system.signals import Stopped
+from aiml_cli.system.stdio import print_err, write_err
+from aiml_cli.system.terminal import CHARACTERS, PASTE_GAP_S, modes
+from aiml_cli.system.text_width import text_width
 
 QUOTES = '"""'
+PROMPT = "> "
+LEAVE_HINT = "aiml: Ctrl-D or /exit leaves"
+PASTE_HINT = "aiml: lines that arrive at once are one message; Enter sends it"
+_ENTER = re.compile("\r\n?")
+# Keys without a character, such as arrows, which would stand in the message as letters.
+_SPECIAL_KEY = re.compile(r"\x1b(?:\[[0-?]{0,32}[ -/]{0,8}[@-~]|O.|.)?")
+_CONTROL_KEY = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 
 
 class PlainInput:
-    """The lines of standard input if that is a terminal, else of the controlling terminal."""
+    """Messages typed on a terminal that can only append to a line.
 
-    def __init__(self) -> None:
-        stdin = os.fdopen(0, encoding="utf-8", errors="replace", closefd=False)
-        self._lines: TextIO = stdin if is_terminal(0) else open_terminal()
+    The terminal could edit a line itself, but silently cuts one of more than 4,095 bytes.
+    """
+
+    def __init__(self, record_paste: Callable[[str], None]) -> None:
+        self._record_paste = record_paste
+        self._decoder = getincrementaldecoder("utf-8")("replace")
+        self._lines: list[str] = [""]
+        self._unread = ""
+        self._paste_ends = 0.0
 
     def read(self) -> str | None:
         """Return the next message, or None at the end; a final backslash or an open block continues it."""
-        write_err("> ")
-        text = self._read_line()
-        if not text:
-            return None
-        while (text.endswith("\\\n") or has_open_block(text)) and (more := self._read_line()):
-            text = (text.removesuffix("\\\n") + "\n" if text.endswith("\\\n") else text) + more
-        return text
+        self._lines = [""]
+        with modes.use(CHARACTERS, self._show):
+            self._show()
+            try:
+                self._add_draft(self._decode(modes.take_typed()).rstrip("\n"))
+                return self._read_message()
+            except EOFError:
+                return None
+            except Stopped:
+                write_err("\n" if any(self._lines) else f"\n{LEAVE_HINT}\n")
+                raise
 
-    def _read_line(self) -> str:
-        try:
-            return self._lines.readline()
-        except OSError:  # the terminal is gone
-            return ""
+    def _read_message(self) -> str:
+        while True:
+            keys, self._unread = self._unread or self._read_keys(), ""
+            if self._is_paste(keys):
+                self._add_draft(keys)
+                if not self._lines[-1]:
+                    print_err(PASTE_HINT)
+            elif (message := self._type_keys(keys)) is not None:
+                return message
+
+    def _read_keys(self) -> str:
+        if data := modes.read():
+            return self._decode(data)
+        raise EOFError
+
+    def _decode(self, data: bytes) -> str:
+        return _SPECIAL_KEY.sub("", _ENTER.sub("\n", self._decoder.decode(data)))
+
+    def _is_paste(self, keys: str) -> bool:
+        """True for several lines of text at once, and for a line that a slow connection delivers after them."""
+        is_late_part = len(keys) > 1 and monotonic() < self._paste_ends
+        has_lines = "\n" in keys if is_late_part else "\n" in keys[:-1] and bool(keys.strip())
+        return has_lines and not _CONTROL_KEY.search(keys)
+
+    def _add_draft(self, text: str) -> None:
+        """Add a text that was pasted, or typed before the prompt; only a later Enter sends it."""
+        if text:
+            self._paste_ends = monotonic() + PASTE_GAP_S
+            self._record_paste(text)
+            self._insert(_CONTROL_KEY.sub("", text))
+
+    def _type_keys(self, keys: str) -> str | None:
+        """Handle keys that were typed; return the message when Enter ends it. Raise EOFError at Ctrl-D."""
+        erasing = {modes.character(index): erase for index, erase in _ERASE.items()} | {"\b": _cut_character}
+        for index, key in enumerate(keys):
+            if key in erasing:
+                self._erase(erasing[key](self._lines[-1]))
+            elif key == modes.character(termios.VEOF):
+                if not any(self._lines):
+                    raise EOFError
+            elif key == "\n":
+                if (message := self._end_line()) is not None:
+                    self._unread = keys[index + 1 :]
+                    return message
+            elif not _CONTROL_KEY.match(key):
+                self._insert(key)
+        return None
+
+    def _end_line(self) -> str | None:
+        """Return the message that Enter ends, or None if it begins a new line."""
+        is_continued = self._lines[-1].endswith("\\")
+        if is_continued:
+            self._lines[-1] = self._lines[-1][:-1]
+        message = "\n".join(self._lines)
+        if is_continued or has_open_block(message):
+            self._insert("\n")
+            return None
+        modes.echo("\n")
+        return message
+
+    def _insert(self, text: str) -> None:
+        first, *more = text.split("\n")
+        self._lines[-1] += first
+        self._lines += more
+        modes.echo(text)
+
+    def _erase(self, rest: str) -> None:
+        """Shorten the last line, on the screen too."""
+        columns = _count_columns(self._lines[-1]) - _count_columns(rest)
+        self._lines[-1] = rest
+        modes.echo("\b \b" * columns)
+
+    def _show(self) -> None:
+        """Show the prompt and the message so far."""
+        write_err(PROMPT)
+        modes.echo("\n".join(self._lines))
+
+
+def _cut_character(line: str) -> str:
+    while line and not text_width(line[-1]):  # combining marks belong to the character before them
+        line = line[:-1]
+    return line[:-1]
+
+
+def _cut_word(line: str) -> str:
+    line = line.rstrip()
+    return line[: len(line) - len(line.split(" ")[-1])]
+
+
+def _cut_line(_line: str) -> str:
+    return ""
+
+
+_ERASE = {termios.VERASE: _cut_character, termios.VWERASE: _cut_word, termios.VKILL: _cut_line}
+
+
+def _count_columns(line: str) -> int:
+    return text_width((PROMPT + line).expandtabs(8))
 
 
 def has_open_block(text: str) -> bool:

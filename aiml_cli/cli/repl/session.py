@@ -37,7 +37,6 @@ from aiml_cli.store.config_file import read_sources
 from aiml_cli.system.questions import confirm
 from aiml_cli.system.sanitize import sanitize
 from aiml_cli.system.stdio import print_err, print_out
-from aiml_cli.system.terminal import disable_echo
 
 # Flags that apply to the first message only.
 FIRST_MESSAGE_FLAGS = (
@@ -230,9 +229,8 @@ class Session:
         conversation_lock.acquire_again(self.conversation_id)
         print_out("\n")
         try:
-            with disable_echo():
-                output = choose_output(settings.options, os.environ)
-                result = turn.run_turn(replace(request, previous_turns=previous), output)
+            output = choose_output(settings.options, os.environ)
+            result = turn.run_turn(replace(request, previous_turns=previous), output)
         finally:
             conversation_lock.ensure_held(self.conversation_id)
         self._add_cost(result)

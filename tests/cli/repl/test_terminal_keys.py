@@ -33,19 +33,31 @@ def answered(console: Console) -> None:
     [
         ("one\x1b\rtwo\r", "one\ntwo"),
         ("one\ntwo\r", "one\ntwo"),
-        ("one\\\rtwo\r", "one\ntwo"),
-        ('"""one\rtwo\r"""\r', "one\ntwo"),
         (PASTE.format("one\ntwo\n") + "three\r", "one\ntwo\nthree"),
         ("//help\r", "/help"),
         ("héllo 猫\r", "héllo 猫"),
         ("lost\x03kept\r", "kept"),
     ],
-    ids=["alt-enter", "ctrl-j", "backslash", "block", "paste", "two-slashes", "wide", "ctrl-c"],
+    ids=["alt-enter", "ctrl-j", "paste", "two-slashes", "wide", "ctrl-c"],
 )
 def test_keys(typed: str, sent: str, repl: Console, server: Loopback) -> None:
     repl.press(typed)
     answered(repl)
     assert (asked(server), len(server.requests), repl.leave()) == (sent, 1, 0)
+
+
+@pytest.mark.parametrize(
+    ("lines", "sent"),
+    [(["one\\", "two"], "one\ntwo"), (['"""one', "two", '"""'], "one\ntwo")],
+    ids=["backslash", "block"],
+)
+def test_lines_that_continue(lines: list[str], sent: str, repl: Console, server: Loopback) -> None:
+    for row, line in enumerate(lines[:-1], start=1):
+        repl.type_line(line)
+        repl.wait_until(lambda row=row: repl.screen.cursor.y == row)  # lines that arrive at once would be a paste
+    repl.type_line(lines[-1])
+    answered(repl)
+    assert (asked(server), len(server.requests)) == (sent, 1)
 
 
 def test_a_paste_stays_in_the_line(repl: Console, server: Loopback) -> None:

@@ -82,10 +82,12 @@ def test_a_dumb_terminal_gets_plain_lines(term: str, server: Loopback) -> None:
     with Console("chat", AIML_BASE_URL=server.url, TERM=term) as console:
         console.wait_for_prompt()
         console.type_line('"""one')
+        console.wait_until(lambda: console.read_cursor_line() == "")  # lines at once would be a paste
         console.type_line('two"""')
         console.wait_until("the answer")
         console.wait_for_prompt()
         console.type_line("three\\")
+        console.wait_until(lambda: console.read_cursor_line() == "")
         console.type_line("four")
         console.wait_until(lambda: console.read_text().count("the answer") == 2)
         console.wait_for_prompt()
