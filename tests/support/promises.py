@@ -157,6 +157,11 @@ PROMISES = {
         "Nothing that happens while drawing costs text: every letter of an answer reaches the screen, a block that "
         "cannot be drawn is shown as it was written, and a paused terminal is waited for.",
     ),
+    "unbroken": Promise(
+        TERMINAL,
+        "Addresses, code and formulas are shown whole, however narrow the terminal is; no flag, accent or family is "
+        "torn, and a table too wide for its columns is shown as a list, without an ellipsis.",
+    ),
     "markdown": Promise(
         TERMINAL, "Every example of the CommonMark specification is drawn with its structure and its text in order."
     ),

@@ -57,6 +57,7 @@ def test_nothing_but_blanks_is_lost(spans: list[Span], width: int) -> None:
     assert drawn.replace(" ", "") == "".join(span.text for span in spans).replace(" ", "")
 
 
+@pytest.mark.promise("unbroken")
 @given(TEXTS, st.integers(1, 12))
 @example(FLAG * 9, 3)
 @example(TONE * 9, 3)
@@ -119,6 +120,7 @@ def test_no_line_begins_with_a_closing_mark_or_ends_with_an_opening_one(text: st
 URL = "https://example.com/a/very/long/path?with=many&parameters=1#and-a-fragment"
 
 
+@pytest.mark.promise("unbroken")
 @pytest.mark.parametrize("width", [8, 20, 40])
 @pytest.mark.parametrize(
     "address",
@@ -138,6 +140,7 @@ def test_an_address_between_ideographs_is_never_broken(before: str, after: str) 
     assert any(URL in line for line in wrap(before + URL + after, 20))
 
 
+@pytest.mark.promise("unbroken")
 @pytest.mark.parametrize(
     ("code", "width", "lines"),
     [
@@ -187,6 +190,7 @@ def test_links_and_colors_are_removed_each_alone() -> None:
     assert strip_colors(line) == "\x1b[1m\x1b]8;;https://x/36m\x1b\\a\x1b]8;;\x1b\\\x1b[m"
 
 
+@pytest.mark.promise("no-driving")
 @pytest.mark.parametrize(
     ("address", "encoded"),
     [
@@ -361,6 +365,7 @@ def measure_cpu(spans: list[Span]) -> float:
     return best
 
 
+@pytest.mark.promise("linear")
 @pytest.mark.parametrize("shape", SHAPES)
 def test_wrapping_is_linear(shape: str) -> None:
     small, large = (measure_cpu(SHAPES[shape](size)) for size in (1500, 15000))

@@ -105,6 +105,7 @@ def test_names_are_bold_and_keep_their_own_styles() -> None:
     assert head == "\x1b[1ma\x1b[m\x1b[1;3mb\x1b[m"
 
 
+@pytest.mark.promise("unbroken")
 @pytest.mark.parametrize("cell", [FLAG * 4, TONE * 4, FAMILY * 2, "e\u0301" * 30, "क्षि" * 12, "각" * 12, "❤\ufe0f" * 9])
 @pytest.mark.parametrize("width", [20, 24, *WIDTHS])
 def test_no_character_is_torn_and_columns_stay_aligned(cell: str, width: int) -> None:
@@ -159,6 +160,7 @@ def test_columns_that_fit_no_records_show_their_names() -> None:
 URL = "https://example.com/a/long/path/that/goes/on?and=on&and=on"
 
 
+@pytest.mark.promise("unbroken")
 @pytest.mark.parametrize("fixed", [URL, f"`{'x' * 50}`", f"<{URL}>", f"`{URL}`"])
 @pytest.mark.parametrize("width", [24, *WIDTHS])
 def test_addresses_and_code_stay_whole(fixed: str, width: int) -> None:
@@ -273,6 +275,7 @@ SHAPES = {
 }  # fmt: skip
 
 
+@pytest.mark.promise("linear")
 @pytest.mark.parametrize("shape", SHAPES)
 def test_drawing_is_linear(shape: str) -> None:
     small, large = (measure_cpu(SHAPES[shape](size), 79) for size in (300, 3000))  # type: ignore[no-untyped-call]
