@@ -50,9 +50,11 @@ _ADDRESS = re.compile(r"://|www\.|mailto:|data:")
 _BLANK = r"(?P<line_end>\n)|(?P<blank>[ \t]++)"
 _TOKEN = re.compile(rf"{_BLANK}|(?P<word>[^ \t\n]++)")
 _HAS_IDEOGRAPHS = re.compile(f"[{_IDEOGRAPHS}]")
-_IDEOGRAPHIC_TOKEN = (
-    rf"{_BLANK}|(?P<ideographs>(?:[{_IDEOGRAPHS}](?![{_CLOSING}{_CLOSING_TOO}]))++)"
+_IDEOGRAPHIC_ADDRESS = (
     rf"|(?P<fixed>[{_OPENING}]*+{_OTHER}*?(?:{_ADDRESS.pattern})(?:{_OTHER}|[{_IDEOGRAPHS}{_SMALL}])*+[{_CLOSING}]*+)"
+)
+_IDEOGRAPHIC_WORD = (
+    rf"|(?P<ideographs>(?:[{_IDEOGRAPHS}](?![{_CLOSING}{_CLOSING_TOO}]))++)"
     rf"|(?P<word>[{_OPENING}{_OPENING_TOO}]*+[{_IDEOGRAPHS}][{_CLOSING}{_CLOSING_TOO}]*+"
     rf"|[{_OPENING}]*+{_OTHER}+(?:(?<![{_OPENING_TOO}])|(?![{_IDEOGRAPHS}{_OPENING}]))[{_CLOSING}]*+"
     rf"|[{_OPENING}{_CLOSING}]++|.)"
@@ -135,7 +137,7 @@ def split_chunks(spans: Iterable[Span], measure: Measure = max_text_width) -> It
     text = "".join(_mask_code(span) if _is_code(span) else span.text for span in used)
     has_address, cutter = _ADDRESS.search(text) is not None, _SpanCutter(used)
     has_gap = False
-    for token in _choose_tokens(text).finditer(text):
+    for token in _choose_tokens(text, has_address=has_address).finditer(text):
         kind, word = str(token.lastgroup), token[0]
         if kind == "blank":
             cutter.skip(len(word))
@@ -146,7 +148,8 @@ def split_chunks(spans: Iterable[Span], measure: Measure = max_text_width) -> It
         elif kind == "word" and has_address and _ADDRESS.search(word):
             kind = "fixed"
         pieces = cutter.take(len(word))
-        yield Chunk(kind, pieces, _measure_pieces(pieces, measure), has_gap)
+        width = 2 * len(word) if kind == "ideographs" else _measure_pieces(pieces, measure)
+        yield Chunk(kind, pieces, width, has_gap)
         has_gap = False
 
 
@@ -178,9 +181,11 @@ def _mask_code(span: Span) -> str:
     return "\n".join(_CODE_MASK * len(line) for line in span.text.split("\n"))
 
 
-def _choose_tokens(text: str) -> re.Pattern[str]:
-    is_ideographic = not text.isascii() and _HAS_IDEOGRAPHS.search(text)
-    return re.compile(_IDEOGRAPHIC_TOKEN) if is_ideographic else _TOKEN
+def _choose_tokens(text: str, *, has_address: bool) -> re.Pattern[str]:
+    """Return the pattern of what stays on one line in this text; each part of it takes time."""
+    if text.isascii() or not _HAS_IDEOGRAPHS.search(text):
+        return _TOKEN
+    return re.compile(_BLANK + (_IDEOGRAPHIC_ADDRESS if has_address else "") + _IDEOGRAPHIC_WORD)
 
 
 class _SpanCutter:
@@ -245,23 +250,24 @@ class _LineFiller:
             self._append(chunk)
 
     def _append(self, chunk: Chunk) -> None:
-        self._add_gap(chunk)
+        if chunk.has_gap and self._line:
+            self._add_gap(chunk)
         self._line += chunk.spans
         self._used += chunk.width
 
     def _add_gap(self, chunk: Chunk) -> None:
         """Add the blank before a chunk; it has the style and the link that it is between."""
-        if chunk.has_gap and self._line:
-            last, first = self._line[-1], chunk.spans[0]
-            style = last.style if last.style == first.style else ""
-            self._line.append(Span(" ", style, last.link if last.link == first.link else ""))
-            self._used += 1
+        last, first = self._line[-1], chunk.spans[0]
+        style = last.style if last.style == first.style else ""
+        self._line.append(Span(" ", style, last.link if last.link == first.link else ""))
+        self._used += 1
 
     def _add_ideographs(self, chunk: Chunk) -> None:
         """Fill the line, and further lines, with characters that are two columns wide."""
         if self._line and self._used + chunk.has_gap + 2 > self._width:
             self._end_line()
-        self._add_gap(chunk)
+        if chunk.has_gap and self._line:
+            self._add_gap(chunk)
         cutter, left = _SpanCutter(chunk.spans), chunk.width // 2
         while left:
             count = min(left, max((self._width - self._used) // 2, 0 if self._line else 1))
