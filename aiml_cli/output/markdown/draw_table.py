@@ -54,8 +54,7 @@ def draw_table(
         [span._replace(style=f"{BOLD};{span.style}" if span.style else BOLD) for span in cell if span.text]
         for cell in header
     ]
-    columns = [_measure_column(column) for column in zip(heads, *rows, strict=True)]
-    layout = _choose_layout(columns, alignments, width - _measure_unjoined((heads, *rows), width))
+    layout = _choose_layout([heads, *rows], alignments, width)
     if layout is None:
         return _draw_records(heads, rows, width)
     rule = apply_style(CROSSINGS[layout.separator].join("─" * size for size in layout.widths), DIM)
@@ -91,8 +90,12 @@ def _measure_unjoined_text(text: str) -> int:
     return 0 if text.isascii() else max_text_width(text) - text_width(text)
 
 
-def _choose_layout(columns: Sequence[_Needs], alignments: Sequence[str], width: int) -> _Layout | None:
+def _choose_layout(rows: Sequence[Sequence[Cell]], alignments: Sequence[str], width: int) -> _Layout | None:
     """Return the layout that breaks least, or None if the columns would be unreadable."""
+    if 2 * len(alignments) > width:
+        return None
+    columns = [_measure_column(column) for column in zip(*rows, strict=True)]
+    width -= _measure_unjoined(rows, width)
     least, word, code, line = zip(*columns, strict=True)
     for base, wanted, separator in (
         (code, line, WIDE), (word, code, WIDE), (code, line, NARROW), (word, code, NARROW), (least, word, NARROW),
