@@ -4,11 +4,16 @@ import os
 import sqlite3
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager
+from dataclasses import replace
 from time import monotonic
 from typing import Any, TypeVar
 
+from aiml_cli.api.answer import Answer
+from aiml_cli.api.stream_events import TextDelta
+from aiml_cli.core.transcript import describe_attachments, describe_ending, other_choices
 from aiml_cli.errors import UsageError
 from aiml_cli.output import table
+from aiml_cli.output.choose_renderer import build_output, has_color
 from aiml_cli.output.json_output import json_line
 from aiml_cli.settings.options import Options
 from aiml_cli.settings.resolve import Flags, resolve
@@ -16,13 +21,16 @@ from aiml_cli.store.config_file import read_sources
 from aiml_cli.store.history import database, find_conversations, reader
 from aiml_cli.store.history.database import History, Report, ignore_progress
 from aiml_cli.store.history.find_conversations import StoredConversation
+from aiml_cli.store.history.reader import StoredMessage
 from aiml_cli.store.history.writer import COMPLETE, recover_interrupted
+from aiml_cli.system.sanitize import sanitize
 from aiml_cli.system.stdio import print_err, print_out, write_err_raw, write_out
 from aiml_cli.system.terminal import get_terminal_size, is_terminal
 
 T = TypeVar("T")
 PIPE_WIDTH = 1 << 20  # no line is cut
 PROGRESS_DELAY_S, PROGRESS_INTERVAL_S = 0.5, 0.1
+SHOWN_TURNS, MAX_QUESTION_LINES = 2, 10
 SHARED_OPTIONS = ("json", "quiet", "verbose", "yes")
 _LIST_COLUMNS = (
     table.Column("ID", 0),
@@ -134,6 +142,46 @@ def report_if_empty(results: Sequence[object], words: str, options: Options) -> 
     if not results and not options.quiet:
         print_err(f"aiml: no conversation contains {words!r}" if words else "aiml: there is no history yet")
     return 0
+
+
+def draw_turns(messages: Sequence[StoredMessage], options: Options, count: int) -> int:
+    """Draw the last turns on the terminal, answers as they were first drawn; return how many others there are."""
+    starts = [index for index, message in enumerate(messages) if message.role == "user"]
+    shown = messages[starts[-count] :] if count < len(starts) else messages
+    for message in shown:
+        print_out("\n")
+        _draw_message(message, options)
+    print_out("\n")
+    return max(len(starts) - count, 0)
+
+
+def _draw_message(message: StoredMessage, options: Options) -> None:
+    if message.role != "assistant":
+        _draw_question(message, options)
+    elif message.text:
+        _draw_answer(message.text, options)
+    choices = (f"choice {index}: {text}" for index, text in other_choices(message))
+    for note in filter(None, (*describe_attachments(message.items), *choices, describe_ending(message))):
+        print_out(f"[{note}]\n")
+
+
+def _draw_question(message: StoredMessage, options: Options) -> None:
+    """Write a question after the mark of the prompt, without the end of a long one."""
+    lines = message.text.split("\n")
+    if len(lines) > MAX_QUESTION_LINES:
+        lines = [*lines[: MAX_QUESTION_LINES - 1], f"… and {len(lines) - MAX_QUESTION_LINES + 1} more lines"]
+    mark = "> " if message.role == "user" else f"{message.role}> "
+    bold, plain = ("\x1b[1;32m", "\x1b[0m") if has_color(1, options.color or "auto", os.environ) else ("", "")
+    write_out(f"{bold}{sanitize(mark)}{plain}{sanitize(f'{chr(10)}  '.join(lines))}\n".encode("utf-8", "replace"))
+
+
+def _draw_answer(text: str, options: Options) -> None:
+    """Draw an answer as Markdown, or write it as text with --format text."""
+    form = "text" if options.format == "text" else "md"
+    options = replace(options, format=form, json=None, items=None, extract=None, logprobs=None, top_logprobs=None)
+    renderer = build_output(None, options, os.environ).stdout
+    renderer.show([TextDelta(text)])
+    renderer.close(Answer(""))
 
 
 def _get_width() -> int:

@@ -7,6 +7,7 @@ from aiml_cli.output.json_output import NullRenderer
 from aiml_cli.output.plain_text import citation_lines, collapse_whitespace
 from aiml_cli.system.sanitize import Sanitizer
 from aiml_cli.system.stdio import print_err, write_err
+from aiml_cli.system.terminal import is_terminal
 
 DIM, RESET = "\x1b[2m", "\x1b[0m"
 MAX_NOTICE_LENGTH = 120
@@ -39,7 +40,8 @@ class StderrRenderer:
     ) -> None:
         self._reasoning, self._notices, self._usage = reasoning, notices, usage
         self._color, self._sources, self._hints, self._verbose = color, sources, hints, verbose
-        self._is_reasoning = False
+        self._is_reasoning = self._has_shown = False
+        self._newlines = ""  # those at the end of the reasoning, which are shown before more of it
         self._sanitizer = Sanitizer()
         self._part = 0
 
@@ -47,7 +49,9 @@ class StderrRenderer:
         """Write reasoning as it arrives, and end its line when the answer begins."""
         for event in batch:
             if type(event) is TextDelta or type(event) is AudioDelta:
-                self.end_reasoning()
+                if self._is_reasoning:
+                    self.end_reasoning()
+                    self._separate_answer()
             elif type(event) is ReasoningDelta:
                 self._write_reasoning(event)
             elif type(event) is Notice and self._notices:
@@ -74,15 +78,26 @@ class StderrRenderer:
         if not self._is_reasoning and self._color:
             write_err(DIM)
         if self._is_reasoning and delta.part != self._part:
-            write_err("\n\n")
+            self._newlines = "\n\n"
         self._is_reasoning, self._part = True, delta.part
-        write_err(self._sanitizer.feed(delta.text))
+        text = self._newlines + self._sanitizer.feed(delta.text)
+        text = text if self._has_shown else text.lstrip("\n")
+        shown = text.rstrip("\n")
+        self._newlines = text[len(shown) :]
+        self._has_shown = self._has_shown or bool(shown)
+        write_err(shown)
 
     def end_reasoning(self) -> None:
-        """End the line of the reasoning if it is open."""
+        """End the line of the reasoning if it is open; the newlines around it are left out."""
         if self._is_reasoning:
             write_err(self._sanitizer.finish() + (f"{RESET}\n" if self._color else "\n"))
-            self._is_reasoning = False
+            self._is_reasoning = self._has_shown = False
+            self._newlines = ""
+
+    def _separate_answer(self) -> None:
+        """Leave a line between reasoning and answer where both are on one terminal."""
+        if is_terminal(1) and is_terminal(2):
+            write_err("\n")
 
     def _print_choice(self, choice: Choice, prefix: str) -> None:
         """Print the refusal and the tool calls of a choice, and the reasoning of all but the first."""

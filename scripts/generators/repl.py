@@ -44,5 +44,4 @@ def render() -> str:
 
 
 def _format_entry(command: SlashCommand) -> str:
-    usage = " ".join(filter(None, (f"/{command.name}", command.usage)))
-    return f"### `{usage}`\n\n{cleandoc(command.function.__doc__ or '')}\n"
+    return f"### `{command.synopsis}`\n\n{cleandoc(command.function.__doc__ or '')}\n"

@@ -13,21 +13,22 @@ from typing import Any, TextIO
 from prompt_toolkit import PromptSession
 from prompt_toolkit.application import Application, run_in_terminal
 from prompt_toolkit.buffer import Buffer
-from prompt_toolkit.completion import ThreadedCompleter
+from prompt_toolkit.completion import CompleteEvent, ThreadedCompleter, get_common_complete_suffix
 from prompt_toolkit.document import Document
 from prompt_toolkit.enums import DEFAULT_BUFFER
-from prompt_toolkit.filters import has_focus
+from prompt_toolkit.filters import Condition, has_focus
 from prompt_toolkit.formatted_text import FormattedText
 from prompt_toolkit.input.typeahead import store_typeahead
 from prompt_toolkit.input.vt100 import Vt100Input
 from prompt_toolkit.key_binding import KeyBindings, KeyPress, KeyPressEvent
 from prompt_toolkit.keys import Keys
 from prompt_toolkit.output.color_depth import ColorDepth
+from prompt_toolkit.styles import Style
 
 from aiml_cli.cli.repl.input_history import InputHistory
 from aiml_cli.cli.repl.plain_input import LEAVE_HINT, has_open_block
 from aiml_cli.cli.repl.session import Session, report_error
-from aiml_cli.cli.repl.tab_completion import SessionCompleter
+from aiml_cli.cli.repl.tab_completion import SessionCompleter, is_completing
 from aiml_cli.errors import AimlError
 from aiml_cli.output.choose_renderer import has_color
 from aiml_cli.system.questions import open_terminal
@@ -108,6 +109,15 @@ def _make_paste(keys: Sequence[KeyPress]) -> KeyPress:
 def _without_sending(key: KeyPress) -> KeyPress:
     return KeyPress(_NEWLINE, "\n") if key.key is _ENTER else key
 
+PROMPT_MARK = FormattedText([("bold ansigreen", "> ")])
+MENU_STYLE = Style.from_dict({
+    "completion-menu": "bg:default fg:default",
+    "completion-menu.completion.current": "bg:default fg:default reverse",
+    "completion-menu.meta.completion": "bg:default fg:default dim",
+    "completion-menu.meta.completion.current": "bg:default fg:default reverse",
+    "scrollbar.background": "bg:default",
+    "scrollbar.button": "bg:default fg:default reverse",
+})  # fmt: skip
 
 class LineEditor:
     """The line editor of a session; `on_first_render` is called once, when the first prompt is on the screen."""
@@ -123,10 +133,11 @@ class LineEditor:
             key_bindings=build_key_bindings(session.pastes.add),
             history=InputHistory(is_saved=is_saved),
             completer=ThreadedCompleter(SessionCompleter(session)),
-            complete_while_typing=False,
+            complete_while_typing=Condition(self._is_completing),
             bottom_toolbar=lambda: render_toolbar(session, self._prompt.app.output.get_size().columns),
             prompt_continuation="  ",
-            enable_history_search=True,
+            enable_history_search=~Condition(self._is_completing),
+            style=MENU_STYLE,
             enable_suspend=True,
             input=self._input,
             **terminal,
@@ -141,7 +152,7 @@ class LineEditor:
                 self._input.add_typed(typed)
             try:
                 with exit_on_signal(self._prompt.app) as exit_if_stopped:
-                    text = self._prompt.prompt("> ", pre_run=exit_if_stopped)
+                    text = self._prompt.prompt(PROMPT_MARK, pre_run=exit_if_stopped)
             except KeyboardInterrupt:
                 if not self._prompt.default_buffer.text:
                     print_err(LEAVE_HINT)
@@ -161,6 +172,9 @@ class LineEditor:
             self._prompt.app.renderer.reset()
             self._prompt.app.renderer.request_absolute_cursor_position()
             self._prompt.app.invalidate()
+
+    def _is_completing(self) -> bool:
+        return is_completing(self._prompt.default_buffer.document)
 
     def _handle_first_render(self, _app: object) -> None:
         self._prompt.app.after_render -= self._handle_first_render
@@ -187,6 +201,10 @@ def build_key_bindings(record_paste: Callable[[str], None]) -> KeyBindings:
         record_paste(text)
         event.current_buffer.insert_text(text)
 
+    @bindings.add("tab", filter=typing)
+    def _(event: KeyPressEvent) -> None:
+        _handle_tab(event.current_buffer)
+
     @bindings.add("c-x", "c-e", filter=typing)
     def _(event: KeyPressEvent) -> None:
         run_in_terminal(lambda: _open_editor(event.current_buffer))
@@ -203,6 +221,22 @@ def _handle_enter(buffer: Buffer) -> None:
         buffer.insert_text("\n")
     else:
         buffer.validate_and_handle()
+
+
+def _handle_tab(buffer: Buffer) -> None:
+    """Insert the only completion, which offers what may follow it; else open the menu, or go to its next line.
+
+    The completions are found at once: those that are found while typing may not be there yet.
+    """
+    state = buffer.complete_state
+    found = list(state.completions if state else buffer.completer.get_completions(buffer.document, CompleteEvent()))
+    if len(found) == 1:
+        buffer.apply_completion(found[0])
+    elif state:
+        buffer.complete_next()
+    elif found:
+        buffer.insert_text(get_common_complete_suffix(buffer.document, found))
+        buffer.start_completion()
 
 
 def _open_editor(buffer: Buffer) -> None:

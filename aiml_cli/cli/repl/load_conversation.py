@@ -7,14 +7,15 @@ from aiml_cli.api.messages import RawMessage
 from aiml_cli.cli.repl import conversation_lock
 from aiml_cli.cli.repl.session import LOADED_SOURCE, Session
 from aiml_cli.cli.repl.turns import Turn, TurnCost, join_turns
+from aiml_cli.core import browse_history
 from aiml_cli.core.previous_turns import CONTINUE_PROMPT
 from aiml_cli.core.resume import live_messages, message_items, root_response_id
-from aiml_cli.core.transcript import format_conversation
+from aiml_cli.core.transcript import format_time, one_line
 from aiml_cli.errors import UsageError
 from aiml_cli.prompt.mentions import LiteralText, join_typed
 from aiml_cli.settings.resolve import RawValue
 from aiml_cli.store.history import database, find_conversations, reader, writer
-from aiml_cli.system.stdio import print_err, print_out
+from aiml_cli.system.stdio import print_err
 from aiml_cli.system.terminal import session_name
 
 
@@ -35,8 +36,11 @@ def load_conversation(session: Session, words: str | None) -> None:
     if conversation.id != session.conversation_id:
         session.reset()
     _fill_session(session, conversation, messages)
-    print_out(format_conversation(conversation, live_messages(messages), verbose=False) + "\n")
-    print_err(f"aiml: going on with {conversation.name}")
+    title = f"{conversation.name} · {one_line(conversation.title)} · {format_time(conversation.begun)}"
+    print_err(f"aiml: going on with {title}")
+    options = session.resolve_settings().options
+    if hidden := browse_history.draw_turns(live_messages(messages), options, browse_history.SHOWN_TURNS):
+        print_err(f"aiml: {hidden} earlier {'turn is' if hidden == 1 else 'turns are'} not shown; /show all shows them")
 
 
 def to_turns(messages: Sequence[reader.StoredMessage]) -> list[Turn]:

@@ -2,10 +2,12 @@
 
 import os
 import sys
+import textwrap
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from threading import Thread
 
+from aiml_cli import __version__
 from aiml_cli.api.endpoints import get_endpoint
 from aiml_cli.cli.repl import slash_commands, slash_content, slash_conversation, slash_info, slash_settings
 from aiml_cli.cli.repl.load_conversation import load_conversation
@@ -22,7 +24,7 @@ from aiml_cli.system import signals
 from aiml_cli.system.questions import confirm, open_terminal
 from aiml_cli.system.signals import Stopped
 from aiml_cli.system.stdio import print_err, print_out
-from aiml_cli.system.terminal import collect_keys, is_terminal
+from aiml_cli.system.terminal import collect_keys, get_terminal_size, is_terminal
 
 ReadMessage = Callable[[], str | None]
 
@@ -43,12 +45,22 @@ def run_repl(endpoint: str, words: Sequence[str], flags: Flags) -> int:
     with start_demo_if_asked(settings) as demo_settings, collect_keys():
         session = Session(endpoint, flags, demo_settings.options.base_url if settings.options.demo else None)
         session.check_flags()
+        if not settings.options.quiet:
+            _print_greeting(session)
         if "continue" in flags or "resume" in flags:
             load_conversation(session, flags["resume"].texts[-1].removeprefix("=") if "resume" in flags else None)
         if words or flags.keys() & {"file", "template", "edit"} or has_stdin():
             _run_interruptible(lambda: _ask_initial(session, words))
         _run_loop(session, _choose_reader(session, settings.options))
     return 0
+
+
+def _print_greeting(session: Session) -> None:
+    """Print the version, the model and how to get help, in lines that break between words."""
+    model = " ".join(session.get_model().split())
+    text = f"aiml {__version__} · {model} · /help for commands, Ctrl-D to leave"
+    width = get_terminal_size(2)[0] - 1
+    print_err(textwrap.fill(text, width, break_long_words=False, break_on_hyphens=False))
 
 
 def _ask_initial(session: Session, words: Sequence[str]) -> None:

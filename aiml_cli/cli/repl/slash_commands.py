@@ -14,15 +14,47 @@ if TYPE_CHECKING:
 
 SlashFunction = Callable[["Session", str], None]
 UNKNOWN_COMMAND_HINT = "/help lists them; a message that begins with / is typed with //"
+# Other names of commands: those that run at once, and those that are only suggested.
+ALIASES = {"quit": "exit", "q": "exit", "bye": "exit", "h": "help", "?": "help"}
+_SUGGESTIONS = {
+    "continue": "more go resume",
+    "copy": "yank clip clipboard",
+    "cost": "usage tokens price stats",
+    "edit": "editor",
+    "export": "download dump",
+    "file": "attach add read upload image files",
+    "fork": "branch duplicate clone",
+    "history": "list ls conversations sessions chats",
+    "model": "switch use",
+    "new": "clear reset cls start",
+    "resume": "load open restore",
+    "retry": "regenerate redo again rerun",
+    "save": "name rename title",
+    "search": "find grep",
+    "set": "settings config options",
+    "system": "sys role persona instructions",
+    "template": "prompt prompts templates",
+    "undo": "back pop delete rm",
+    "write": "output",
+}
 
 
 class SlashCommand(NamedTuple):
-    """A slash command: its name, the usage of its arguments, the type of word that completes them, its function."""
+    """A slash command: its name, the usage of its arguments, the type of word that completes them, its function.
+
+    `group` is the subject under which /help lists it.
+    """
 
     name: str
     usage: str
     completes: str
     function: SlashFunction
+    group: str = ""
+
+    @property
+    def synopsis(self) -> str:
+        """The name and the usage."""
+        return f"/{self.name} {self.usage}".rstrip()
 
     @property
     def help(self) -> str:
@@ -51,9 +83,15 @@ def slash(usage: str = "", completes: str = "") -> Callable[[SlashFunction], Sla
 
 
 def load_commands(*modules: ModuleType) -> None:
-    """Register the commands of some modules."""
-    values = [value for module in modules for value in vars(module).values()]
-    _COMMANDS.update({value.name: value for value in values if isinstance(value, SlashCommand)})
+    """Register the commands of some modules; the constant GROUP of a module is the subject of its commands."""
+    for module in modules:
+        commands = [value for value in vars(module).values() if isinstance(value, SlashCommand)]
+        _COMMANDS.update({command.name: command._replace(group=module.GROUP) for command in commands})
+
+
+def list_commands() -> list[SlashCommand]:
+    """List all commands, by subject."""
+    return list(_COMMANDS.values())
 
 
 def list_command_names() -> list[str]:
@@ -62,12 +100,22 @@ def list_command_names() -> list[str]:
 
 
 def find_command(name: str) -> SlashCommand:
-    """Return a command; raise UsageError with a similar name for an unknown one."""
+    """Return a command; raise UsageError with the likely one for an unknown name."""
+    name = ALIASES.get(name.lower(), name.lower())
     if name not in _COMMANDS:
-        similar = get_close_matches(name, list_command_names(), 1)
-        hint = f"did you mean /{similar[0]}?" if similar else UNKNOWN_COMMAND_HINT
-        raise UsageError(f"there is no command /{name}", hint)
+        likely = _suggest_name(name)
+        raise UsageError(f"there is no command /{name}", f"did you mean /{likely}?" if likely else UNKNOWN_COMMAND_HINT)
     return _COMMANDS[name]
+
+
+def _suggest_name(name: str) -> str:
+    """Return the likely command: one that begins so, one with that meaning, or one with a similar spelling."""
+    names = list_command_names()
+    same_start = [known for known in names if name and known.startswith(name)]
+    same_meaning = [known for known, words in _SUGGESTIONS.items() if name in words.split() and known in names]
+    longer = [known for known in names if name.startswith(known)]
+    likely = [*same_start, *same_meaning, *get_close_matches(name, names, 1), *longer]
+    return likely[0] if likely else ""
 
 
 def parse_count(text: str) -> int:
@@ -83,3 +131,9 @@ def split_words(text: str) -> list[str]:
         return shlex.split(text)
     except ValueError:
         return text.split()
+
+
+def unquote(text: str) -> str:
+    """Remove the quotes around a whole text, as a shell does; any other text may have quotes in it."""
+    words = split_words(text) if text[:1] in ("'", '"') else []
+    return words[0] if len(words) == 1 else text

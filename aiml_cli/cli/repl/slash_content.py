@@ -9,7 +9,7 @@ from pathlib import Path
 
 from aiml_cli.cli.repl import conversation_lock
 from aiml_cli.cli.repl.session import Session
-from aiml_cli.cli.repl.slash_commands import parse_count, slash, split_words
+from aiml_cli.cli.repl.slash_commands import parse_count, slash, split_words, unquote
 from aiml_cli.cli.repl.turns import Turn
 from aiml_cli.core.resume import live_messages
 from aiml_cli.core.transcript import Transcript, transcripts_json, transcripts_jsonl, transcripts_markdown
@@ -23,17 +23,21 @@ from aiml_cli.system.questions import confirm
 from aiml_cli.system.stdio import print_err, print_out, write_out
 from aiml_cli.system.terminal import is_terminal
 
+GROUP = "Text, files"
 CLIPBOARD_TIMEOUT_S = 5
 # About the limit of the terminals that support OSC 52, in base64 characters.
 MAX_OSC_52 = 74_994
+OSC_52 = "the terminal, if it allows that"
+CLIPBOARD_HINT = "if nothing arrives, install wl-clipboard, xclip or xsel, or use /write FILE"
 EXPORT_FORMATS = {".md": transcripts_markdown, ".json": transcripts_json, ".jsonl": transcripts_jsonl}
 
 
 @slash("[path …]", completes="files")
 def file(session: Session, words: str) -> None:
-    """Send files along with the next message, or list those that wait.
+    """Send files along with the next message.
 
-    A path, folder, glob or URL, or several; quotes keep a name with spaces together. - lets go of all that wait.
+    One or several paths, folders, globs or URLs, in quotes if a name has spaces. - removes all queued files; without
+    a path they are listed.
     """
     if words == "-":
         session.files, session.shell_outputs = [], []
@@ -42,7 +46,7 @@ def file(session: Session, words: str) -> None:
         _check_exists(name)
     session.files += [name for name in dict.fromkeys(names) if name not in session.files]
     queued = ", ".join(session.queued)
-    print_err(f"aiml: goes along with the next message: {queued}" if queued else "aiml: no file waits to be sent")
+    print_err(f"aiml: sent with the next message: {queued}" if queued else "aiml: no file is queued")
 
 
 def _check_exists(name: str) -> None:
@@ -69,21 +73,26 @@ def select_answer(session: Session, words: str) -> str:
     return blocks[number - 1].text
 
 
-def copy_to_clipboard(text: str, environ: Mapping[str, str]) -> str:
-    """Copy a text and return the name of the program that did it; raise UsageError if none can."""
+def copy_to_clipboard(text: str, environ: Mapping[str, str]) -> list[str]:
+    """Copy a text and return the names of what did it; raise UsageError if nothing can."""
     data = text.encode("utf-8", "replace")
-    for program, *arguments in _list_clipboard_commands(environ):
-        path = shutil.which(program)
-        if path and _pipe_to_program([path, *arguments], text.encode("utf-16") if program == "clip.exe" else data):
-            return program
+    in_tmux = ["tmux"] if environ.get("TMUX") and _run_clipboard(("tmux", "load-buffer", "-w", "-"), data) else []
+    for command in _list_clipboard_commands(environ):
+        if _run_clipboard(command, text.encode("utf-16") if command[0] == "clip.exe" else data):
+            return [command[0], *in_tmux]
+    is_sent = is_terminal(1) and environ.get("TERM", "") not in ("", "dumb") and _send_osc_52(data)
+    if not (is_sent or in_tmux):
+        raise UsageError("there is no clipboard that takes this text", CLIPBOARD_HINT)
+    return in_tmux or [OSC_52]
+
+
+def _send_osc_52(data: bytes) -> bool:
+    """Ask the terminal to copy, and return whether the data is short enough for that."""
     encoded = base64.b64encode(data)
-    if not is_terminal(1):
-        raise UsageError("there is no clipboard: neither a program for it, nor a terminal")
     if len(encoded) > MAX_OSC_52:
-        message = f"{len(data):,} bytes are more than a terminal takes"
-        raise UsageError(message, "install wl-copy or xclip; or /write FILE")
+        return False
     write_out(b"\x1b]52;c;" + encoded + b"\x07")
-    return "the terminal, if it allows that"
+    return True
 
 
 def _list_clipboard_commands(environ: Mapping[str, str]) -> Iterator[Sequence[str]]:
@@ -96,12 +105,15 @@ def _list_clipboard_commands(environ: Mapping[str, str]) -> Iterator[Sequence[st
     yield ("clip.exe",)
 
 
-def _pipe_to_program(command: Sequence[str], data: bytes) -> bool:
-    """Run a program with this input; return whether it succeeded."""
+def _run_clipboard(command: Sequence[str], data: bytes) -> bool:
+    """Run a program with this input; return whether it is there and succeeded."""
     from aiml_cli.system.child_process import ProgramFailed, run_program  # few answers are copied
 
+    path = shutil.which(command[0])
+    if not path:
+        return False
     try:
-        run_program(command, data=data, seconds=CLIPBOARD_TIMEOUT_S, reads_output=False)
+        run_program([path, *command[1:]], data=data, seconds=CLIPBOARD_TIMEOUT_S, reads_output=False)
     except ProgramFailed:
         return False
     return True
@@ -109,48 +121,68 @@ def _pipe_to_program(command: Sequence[str], data: bytes) -> bool:
 
 @slash("[n]")
 def copy(session: Session, words: str) -> None:
-    """Copy the last answer to the clipboard, or its code block n.
+    """Copy the last answer, or its code block n.
 
-    By wl-copy, xclip, xsel, pbcopy or clip.exe, whichever is there, else by the terminal (OSC 52). A number that
-    no code block has lists those there are.
+    Uses wl-copy, xclip, xsel, pbcopy or clip.exe, whichever is there, else the terminal (OSC 52). In tmux it also
+    fills tmux's buffer. A number that no code block has lists the blocks.
     """
-    text = select_answer(session, words)
-    print_err(f"aiml: copied {len(text):,} characters by {copy_to_clipboard(text, os.environ)}")
+    text = select_answer(session, unquote(words))
+    programs = copy_to_clipboard(text, os.environ)
+    print_err(f"aiml: copied {len(text):,} characters with {' and '.join(programs)}")
+    if programs == [OSC_52]:
+        print_err(f"hint: {CLIPBOARD_HINT}")
 
 
 @slash("[text]")
 def edit(session: Session, words: str) -> None:
-    """Write the next message in $VISUAL or $EDITOR, beginning with the last one, and send it."""
+    """Write a message in $VISUAL or $EDITOR.
+
+    It begins with the text, or with the last message, and is sent when the editor ends, unless nothing was changed.
+    """
     from aiml_cli.core import prompt_editor  # it loads subprocess
 
-    session.ask(prompt_editor.edit_text(words or session.last_prompt, os.environ))
+    start = unquote(words) or session.last_prompt
+    text = prompt_editor.edit_text(start, os.environ)
+    if text.strip() == start.strip():
+        raise UsageError("nothing was changed in the editor, so nothing was sent")
+    session.ask(text)
 
 
 @slash("file", completes="files")
 def export(session: Session, words: str) -> None:
-    """Write the conversation to a file: Markdown for .md, JSON for .json, a message a line for .jsonl.
+    """Write the conversation to a file.
 
-    It asks before it replaces a file, and writes all of it or nothing.
+    Markdown for .md, JSON for .json, a line of JSON for each message for .jsonl. It asks before it replaces a file,
+    and writes all of it or nothing.
     """
-    encode = EXPORT_FORMATS.get(Path(words).suffix.lower())
+    name = _parse_file(words, "/export chat.md, or chat.json, or chat.jsonl")
+    encode = EXPORT_FORMATS.get(Path(name).suffix.lower())
     if encode is None:
-        problem = f"{words!r} ends with none of .md, .json and .jsonl" if words else "to which file?"
-        raise UsageError(f"/export: {problem}")
-    write_file(words, encode([build_transcript(session)]))
+        raise UsageError(f"/export: {name!r} ends with none of .md, .json and .jsonl")
+    write_file(name, encode([build_transcript(session)]))
 
 
 @slash("[n] file", completes="files")
 def write(session: Session, words: str) -> None:
-    """Write the last answer to a file, or its code block n.
+    """Write the last answer or block n to a file.
 
     It asks before it replaces a file, and writes all of it or nothing.
     """
     first, _, rest = words.partition(" ")
-    number, name = (first, rest.strip()) if first.isdecimal() and rest.strip() else ("", words)
-    if not name:
-        raise UsageError("/write: to which file?", "/write answer.md, or /write 2 program.py for code block 2")
+    number, rest = (first, rest) if first.isdecimal() and rest.strip() else ("", words)
+    name = _parse_file(rest, "/write answer.md, or /write 2 program.py for code block 2")
     text = select_answer(session, number)
     write_file(name, (text if text.endswith("\n") else text + "\n").encode("utf-8", "replace"))
+
+
+def _parse_file(text: str, example: str) -> str:
+    """Return the only word of an argument; raise UsageError for none or several."""
+    words = split_words(text)
+    if not words:
+        raise UsageError("to which file?", example)
+    if len(words) > 1:
+        raise UsageError(f"{len(words)} names, but one file is written", "put quotes around a name with spaces")
+    return words[0]
 
 
 def write_file(name: str, data: bytes) -> None:

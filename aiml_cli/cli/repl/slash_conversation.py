@@ -3,8 +3,10 @@
 from aiml_cli.api.messages import Conversation
 from aiml_cli.cli.repl import conversation_lock, load_conversation
 from aiml_cli.cli.repl.session import Session
-from aiml_cli.cli.repl.slash_commands import parse_count, slash
+from aiml_cli.cli.repl.slash_commands import parse_count, slash, unquote
+from aiml_cli.cli.repl.slash_content import build_transcript
 from aiml_cli.cli.repl.slash_settings import check_model
+from aiml_cli.core import browse_history
 from aiml_cli.core.previous_turns import CONTINUE_REQUEST
 from aiml_cli.errors import UsageError
 from aiml_cli.prompt.mentions import LiteralText
@@ -12,14 +14,15 @@ from aiml_cli.settings.resolve import RawValue
 from aiml_cli.store.history import edits, find_conversations
 from aiml_cli.system.stdio import print_err
 
+GROUP = "Conversation"
 MAX_PROMPT_SHOWN = 60
 
 
 @slash()
 def new(session: Session, _words: str) -> None:
-    """Begin a new conversation; the settings stay.
+    """Begin a new conversation.
 
-    The old one is kept in the history: /resume goes on with it. Files that wait are not sent.
+    The settings stay, and queued files are removed. The old conversation is kept in the history; /resume continues it.
     """
     session.reset()
     session.files, session.shell_outputs = [], []
@@ -27,18 +30,18 @@ def new(session: Session, _words: str) -> None:
 
 @slash()
 def continue_(session: Session, _words: str) -> None:
-    """Ask for the rest of an answer that was cut, and join the two."""
+    """Ask for the rest of a truncated answer."""
     last = session.turns[-1] if session.turns else None
     if last is None or not (last.is_truncated and last.text):
-        raise UsageError("the last answer was not cut: there is no rest to ask for", "type what to say next")
+        raise UsageError("the last answer is complete; there is nothing to continue", "type the next message")
     session.run_turn(session.resolve_settings(), repeated=CONTINUE_REQUEST)
 
 
 @slash()
 def exit(session: Session, _words: str) -> None:  # noqa: A001 - named after what is typed
-    """Leave; the conversation is kept in the history.
+    """Leave; the history keeps the conversation.
 
-    `aiml chat -i -c` goes on with it in this terminal.
+    `aiml chat -i -c` continues it in this terminal.
     """
     conversation_lock.release(session.conversation_id)
     session.is_over = True
@@ -46,10 +49,11 @@ def exit(session: Session, _words: str) -> None:  # noqa: A001 - named after wha
 
 @slash("[name]")
 def fork(session: Session, words: str) -> None:
-    """Go on in a copy of the conversation; the original stays as it is now.
+    """Continue in a copy of the conversation.
 
-    A name of letters, digits, - and _ is the copy's; without one it gets one.
+    The original stays as it is now. The name of the copy has letters, digits, - and _; without one it gets one.
     """
+    words = unquote(words)
     if not session.turns:
         raise UsageError("there is nothing to copy: nothing was answered yet")
     if session.conversation_id is None:
@@ -65,21 +69,23 @@ def fork(session: Session, words: str) -> None:
 
 @slash("[id or words]", completes="conversations")
 def resume(session: Session, words: str) -> None:
-    """Go on with another conversation, and show what was said in it.
+    """Continue another conversation.
 
-    By its id or name, the beginning of one, or words of it; without, the last one of this terminal.
+    The one with this id or name, the beginning of one, or words in its text; without them the last one of this
+    terminal. Its last turns are shown; /show all shows the others too.
     """
-    load_conversation.load_conversation(session, words or None)
+    load_conversation.load_conversation(session, unquote(words) or None)
 
 
 @slash("[-m other]")
 def retry(session: Session, words: str) -> None:
-    """Ask the last question again, with its files; the new answer takes the place of the old one.
+    """Ask the last question again.
 
-    -m asks another model this once. After a failure it asks the failed question again.
+    The new answer replaces the old one. -m asks another model this once. After a failure it asks the failed question
+    again.
     """
     flag, _, name = words.partition(" ")
-    name = name.strip()
+    name = unquote(name.strip())
     if words and (flag not in ("-m", "--model") or not name):
         raise UsageError(f"/retry does not take {words!r}", "/retry, or /retry -m MODEL")
     if name:
@@ -96,11 +102,11 @@ def retry(session: Session, words: str) -> None:
 
 @slash("[name]")
 def save(session: Session, words: str) -> None:
-    """Name the conversation in the history, or say what it is called.
+    """Name the conversation, or show its name.
 
-    Letters, digits, - and _ make a name; /resume NAME goes on with it.
+    A name has letters, digits, - and _; /resume NAME continues the conversation.
     """
-    if words:
+    if words := unquote(words):
         edits.check_name(words)
     if not session.turns and session.conversation_id is None:
         raise UsageError("there is nothing to name: nothing was answered yet")
@@ -114,11 +120,22 @@ def save(session: Session, words: str) -> None:
     print_err(f"aiml: kept as {name}; /resume {name} goes on with it")
 
 
+@slash("[n or all]")
+def show(session: Session, words: str) -> None:
+    """Show the last turns of the conversation.
+
+    With a number, the last n of them; with all, every one.
+    """
+    transcript = build_transcript(session)
+    count = len(transcript.messages) if words == "all" else parse_count(words or str(browse_history.SHOWN_TURNS))
+    browse_history.draw_turns(transcript.messages, session.resolve_settings().options, count)
+
+
 @slash("[n]")
 def undo(session: Session, words: str) -> None:
-    """Take the last question and its answer back, or the last n of them.
+    """Take back the last question and its answer.
 
-    They are not sent again, by nobody; the history still shows them, marked as undone.
+    With a number, the last n of them. They are not sent again; the history still shows them, marked as undone.
     """
     count, total = parse_count(words or "1"), len(session.turns)
     if count > total:

@@ -1,35 +1,86 @@
 """Slash commands that show something: /help, /cost, /history, /search."""
 
+import re
+import textwrap
+from collections.abc import Iterable, Iterator
+
 from aiml_cli.cli.repl.session import Session
-from aiml_cli.cli.repl.slash_commands import find_command, list_command_names, slash
+from aiml_cli.cli.repl.slash_commands import find_command, list_commands, slash, split_words
 from aiml_cli.cli.repl.turns import TurnCost
 from aiml_cli.core import browse_history
 from aiml_cli.output.format_money import format_dollars
 from aiml_cli.system.stdio import print_err
+from aiml_cli.system.terminal import get_terminal_size
 
-KEYS = """\
-!command          show what a shell command prints; !!command sends it along with the next message
-@path             send a file along; //text sends a text that begins with a slash
-Enter sends; Alt+Enter, Ctrl+J or a \\ at the end begins a new line; \"\"\" opens and closes a block of lines.
-Ctrl-C stops an answer, and clears what is typed; Ctrl-D leaves; Ctrl+X Ctrl+E opens the editor."""
+GROUP = "Information"
+KEYS = (
+    ('@path, @"my file"', "Send a file with the message; also a URL."),
+    ("!cmd, !!cmd", "Run a shell command; !! sends its output."),
+    ("Alt+Enter, Ctrl+J", "Begin a new line; so does \\ before Enter."),
+    ("Ctrl-C, Ctrl+X Ctrl+E", "Stop the answer, clear the line; edit it."),
+)
+NOTE = "/help NAME explains a command, /exit or Ctrl-D leaves, //text sends /text."
 MAX_LISTED = 20
+# The columns of /help: the subject, the usage, and what the command does.
+GROUP_WIDTH, USAGE_WIDTH, MIN_HELP_WIDTH, MAX_WIDTH = 13, 23, 30, 100
 
 
 @slash("[command]", completes="commands")
-def help(session: Session, words: str) -> None:  # noqa: A001, ARG001 - named after what is typed
-    """List the commands, or tell what one does."""
-    names = [words.removeprefix("/")] if words else list_command_names()
-    for command in map(find_command, names):
-        print_err(f"/{command.name} {command.usage}".ljust(28) + command.help)
-        if words:
-            print_err(command.details)
-    if not words:
-        print_err(KEYS)
+def help(_session: Session, words: str) -> None:  # noqa: A001 - named after what is typed
+    """List the commands, or explain one."""
+    width = min(get_terminal_size(2)[0], MAX_WIDTH)
+    print_err(_explain_command(words.removeprefix("/"), width) if words else _list_commands(width))
+
+
+def _explain_command(name: str, width: int) -> str:
+    """Return the usage and the whole help of a command; raise UsageError if there is none."""
+    command = find_command(name)
+    paragraphs = [command.help, *filter(None, command.details.split("\n\n"))]
+    return "\n\n".join((command.synopsis, *("\n".join(_wrap(text, width)) for text in paragraphs)))
+
+
+def _list_commands(width: int) -> str:
+    """Return commands and keys by subject, as a table or, on a narrow terminal, as a list.
+
+    A command that the line of another one names has no line of its own.
+    """
+    commands = list_commands()
+    named = {*re.findall(r"/(\w+)", " ".join((NOTE, *(command.help for command in commands))))}
+    groups: dict[str, list[tuple[str, str]]] = {command.group: [] for command in commands}
+    for command in commands:
+        if command.name not in named:
+            groups[command.group].append((command.synopsis, command.help))
+    format_group = _format_rows if width >= GROUP_WIDTH + USAGE_WIDTH + MIN_HELP_WIDTH else _format_list
+    lines = [line for name, rows in {**groups, "Keys": KEYS}.items() for line in format_group(name, rows, width)]
+    return "\n".join((*lines, *_wrap(NOTE, width)))
+
+
+def _format_rows(group: str, rows: Iterable[tuple[str, str]], width: int) -> Iterator[str]:
+    for usage, text in rows:
+        first, *more = _wrap(text, width - GROUP_WIDTH - USAGE_WIDTH)
+        yield f"{group.ljust(GROUP_WIDTH)}{usage.ljust(USAGE_WIDTH)}{first}"
+        yield from (" " * (GROUP_WIDTH + USAGE_WIDTH) + line for line in more)
+        group = ""
+
+
+def _format_list(group: str, rows: Iterable[tuple[str, str]], width: int) -> Iterator[str]:
+    yield group
+    for usage, text in rows:
+        first, *more = _wrap(f"{usage}: {text}", width - 4)
+        yield from (f"  {first}", *(f"    {line}" for line in more))
+
+
+def _wrap(text: str, width: int) -> list[str]:
+    """Break a text between words."""
+    return textwrap.wrap(" ".join(text.split()), max(width, 1), break_long_words=False, break_on_hyphens=False)
 
 
 @slash()
 def cost(session: Session, _words: str) -> None:
-    """Tell the tokens and the cost of this conversation, in all and by model; what was undone was paid too."""
+    """Show tokens and cost of the conversation.
+
+    In total and by model. Turns that were undone were paid too.
+    """
     if not session.costs:
         print_err("aiml: nothing was spent in this conversation yet")
         return
@@ -52,11 +103,14 @@ def _format_costs(costs: list[TurnCost]) -> str:
 
 @slash("[words]")
 def history(_session: Session, words: str) -> None:
-    """List the last conversations, or those in which words stand."""
-    browse_history.show_list(words.split(), {}, MAX_LISTED)
+    """List conversations; /search looks in texts.
+
+    The latest ones, or those that contain the words.
+    """
+    browse_history.show_list(split_words(words), {}, MAX_LISTED)
 
 
 @slash("words")
 def search(_session: Session, words: str) -> None:
-    """Search the history for words, and show a line of each conversation that has them."""
-    browse_history.show_hits(words.split(), {}, MAX_LISTED)
+    """Search the history for words, and show a line of each conversation that contains them."""
+    browse_history.show_hits(split_words(words), {}, MAX_LISTED)

@@ -6,7 +6,7 @@ from typing import Any
 
 from aiml_cli.catalog.find_models import find_model, suggest_models
 from aiml_cli.cli.repl.session import NO_STDIN, STDIN_NAME, Session
-from aiml_cli.cli.repl.slash_commands import slash
+from aiml_cli.cli.repl.slash_commands import slash, split_words, unquote
 from aiml_cli.core.model_fallback import split_models
 from aiml_cli.errors import UsageError
 from aiml_cli.prompt.compose import escape_placeholders
@@ -16,20 +16,21 @@ from aiml_cli.settings.options import ROWS, Option, value_of
 from aiml_cli.settings.resolve import RawValue, parse_value, persistent_options
 from aiml_cli.system.stdio import print_err
 
+GROUP = "Settings"
 _TEMPLATE_PARAM = re.compile(r"([A-Za-z_]\w*)=(\"[^\"]*\"|'[^']*'|\S*)\s*")
 
 
 @slash("[key=value]", completes="settings")
 def set(session: Session, words: str) -> None:  # noqa: A001 - named after what is typed
-    """Change a setting from now on, or show what is set here.
+    """Change a setting; /unset takes it back.
 
-    Every setting that a config file can hold: /set temperature=0.2, /set effort=high, /set format=text. It counts
-    for more than the flags typed at the start; /unset takes it back.
+    Every setting that a config file can hold: /set temperature=0.2, /set effort=high, /set format=text. It takes
+    precedence over the flags of the command line. Without a setting it shows what was changed.
     """
     if not words:
         _print_overrides(session)
         return
-    name, has_value, value = (part.strip() for part in words.partition("="))
+    name, has_value, value = (unquote(part.strip()) for part in unquote(words).partition("="))
     row = find_setting(session, name)
     if not has_value:
         raise UsageError(
@@ -75,11 +76,12 @@ def _print_override(session: Session, name: str) -> None:
 
 @slash("[id]", completes="models")
 def model(session: Session, words: str) -> None:
-    """Show the model, or ask another one from now on.
+    """Change the model; /models searches for one.
 
-    A name that the catalogue does not have, but has near ones of, is told; /set model=NAME takes it all the same.
+    Without a name it shows the model. A name that is not in the catalog, but similar to one there, is an error;
+    /set model=NAME uses it anyway.
     """
-    if words:
+    if words := unquote(words):
         check_model(session, words)
         session.overrides["model"] = RawValue((words,), "/model")
         session.disabled -= {"model"}
@@ -88,18 +90,19 @@ def model(session: Session, words: str) -> None:
 
 @slash("words", completes="models")
 def models(session: Session, words: str) -> None:
-    """Search the catalogue for models; an exact id shows all that is known of it."""
+    """Search the catalog for models; an exact id shows everything known about it."""
     from aiml_cli.catalog import model_table  # it loads the transport
 
-    model_table.show_models(words.split(), session.resolve_settings(), as_json=False)
+    model_table.show_models(split_words(words), session.resolve_settings(), as_json=False)
 
 
 @slash("[text]")
 def system(session: Session, words: str) -> None:
-    """Show the system text, or set it from now on.
+    """Show or change the system text.
 
     @FILE reads it from a file; - removes it, also one of the config file or of the conversation.
     """
+    words = unquote(words)
     if words == "-":
         session.overrides.pop("system", None)
         session.disabled |= {"system"}
@@ -112,11 +115,12 @@ def system(session: Session, words: str) -> None:
     print_err(f"aiml: system = {text}" if text else "aiml: there is no system text")
 
 
-@slash("name [name=value …] [words]", completes="templates")
+@slash("name [words]", completes="templates")
 def template(session: Session, words: str) -> None:
-    """Use a saved prompt: it is sent with the words behind its name, and its settings hold from now on.
+    """Send a saved prompt, and use its settings.
 
-    name=value fills a variable, in quotes where it has spaces. `aiml config templates` lists what is saved.
+    The words after the name are sent with it. VARIABLE=VALUE before them fills a variable, with the value in quotes
+    if it has spaces; VARIABLE=@FILE reads the value from a file. `aiml config templates` lists the templates.
     """
     name, _, rest = words.partition(" ")
     if not name:
@@ -158,10 +162,11 @@ def _format_templates() -> str:
 
 @slash("key", completes="set")
 def unset(session: Session, words: str) -> None:
-    """Take back what /set or a flag at the start said of a setting.
+    """Take back the change of a setting.
 
-    What the environment or the config file says of it holds again.
+    The value of a flag of the command line is removed too, and that of the environment or the config file is used.
     """
+    words = unquote(words)
     if not words:
         raise UsageError("/unset: which setting?", "/set shows what is set here")
     row = find_setting(session, words)

@@ -1,17 +1,40 @@
 """Complete what is typed at the cursor: commands, models, settings, conversations, templates, files."""
 
+import os
+import re
 from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import NamedTuple
 
-from prompt_toolkit.completion import CompleteEvent, Completer, Completion, PathCompleter
+from prompt_toolkit.completion import CompleteEvent, Completer, Completion
 from prompt_toolkit.document import Document
 
 from aiml_cli.cli.repl.conversation_lock import open_history
 from aiml_cli.cli.repl.session import Session
-from aiml_cli.cli.repl.slash_commands import find_command, list_command_names
+from aiml_cli.cli.repl.slash_commands import find_command, list_commands
 from aiml_cli.errors import AimlError
+from aiml_cli.prompt.decode_text import format_size
+from aiml_cli.prompt.mentions import escape_name
 from aiml_cli.settings.resolve import persistent_options
 from aiml_cli.store.history import find_conversations
 from aiml_cli.system.sanitize import sanitize
+
+MAX_FILES, MAX_DESCRIPTION = 200, 60
+# The word of a shell at the end of a text: in an open quote, or with escaped white space.
+_LAST_WORD = (
+    r"""(?:"(?P<double>(?:\\.|[^"\\\n])*)|'(?P<single>[^'\n]*)"""
+    r"""|(?P<plain>(?:\\.|[^\s\\"'])(?:\\.|[^\s\\])*)?)$"""
+)
+_MENTION = re.compile(r"(?<!\S)@" + _LAST_WORD)
+_ARGUMENT = re.compile(r"(?<=\s)" + _LAST_WORD)
+_ESCAPE = re.compile(r"\\(.)")
+
+
+class Word(NamedTuple):
+    """Something to complete with, and its description."""
+
+    text: str
+    description: str = ""
 
 
 class SessionCompleter(Completer):
@@ -19,66 +42,126 @@ class SessionCompleter(Completer):
 
     def __init__(self, session: Session) -> None:
         self._session = session
-        self._paths = PathCompleter(expanduser=True)
+        self._words: tuple[str, list[Word]] = ("", [])
 
-    def get_completions(self, document: Document, complete_event: CompleteEvent) -> Iterator[Completion]:
+    def get_completions(self, document: Document, _event: CompleteEvent) -> Iterator[Completion]:
         """Yield completions without control characters; models and files may have any name."""
-        for completion in self._complete_text(document.text_before_cursor, complete_event):
+        is_first = document.cursor_position_row == 0
+        for completion in self._complete_line(document.current_line_before_cursor, is_first=is_first):
             if sanitize(completion.text) == completion.text and "\n" not in completion.text:
                 yield completion
 
-    def _complete_text(self, text: str, event: CompleteEvent) -> Iterable[Completion]:
-        word = text.rpartition("\n")[2].rpartition(" ")[2]
-        if word.startswith("@"):
-            return self._paths.get_completions(Document(word[1:]), event)
-        if text.startswith("/") and " " not in text:
-            return match_words(text, [f"/{name}" for name in list_command_names()])
-        return self._complete_argument(text, event) if text.startswith("/") else ()
+    def _complete_line(self, line: str, *, is_first: bool) -> Iterable[Completion]:
+        if mention := _MENTION.search(line):
+            return complete_path(mention)
+        if not (line.startswith("/") and is_first):
+            return ()
+        if not re.search(r"\s", line):
+            return match_words(line, [Word(f"/{command.name}", command.help) for command in list_commands()])
+        return self._complete_argument(line)
 
-    def _complete_argument(self, text: str, event: CompleteEvent) -> Iterable[Completion]:
+    def _complete_argument(self, text: str) -> Iterable[Completion]:
         name, _, typed = text[1:].partition(" ")
         try:
             argument_type = find_command(name).completes
             if argument_type == "files":
-                return self._paths.get_completions(Document(typed.rpartition(" ")[2]), event)
-            return match_words(typed, list_words(self._session, argument_type))
+                argument = _ARGUMENT.search(text)
+                return complete_path(argument) if argument else ()
+            return match_words(typed, self._load_words(name, argument_type))
         except AimlError:
             return ()
 
+    def _load_words(self, command: str, argument_type: str) -> list[Word]:
+        """Return the words of an argument, which are read once while it is typed."""
+        key = f"{command} {len(self._session.turns)}"
+        if self._words[0] != key:
+            self._words = key, list_words(self._session, argument_type)
+        return self._words[1]
 
-def match_words(typed: str, words: Iterable[str]) -> Iterator[Completion]:
+
+def is_completing(document: Document) -> bool:
+    """True if completions should appear while this is typed: a command, its argument or a mention."""
+    line = document.current_line_before_cursor
+    return (line.startswith("/") and document.cursor_position_row == 0) or bool(_MENTION.search(line))
+
+
+def match_words(typed: str, words: Iterable[Word]) -> Iterator[Completion]:
     """Return completions for the words that begin with the typed text, or else contain it; case is ignored."""
     words, typed_lower = list(words), typed.lower()
-    matches = [word for word in words if word.lower().startswith(typed_lower)]
-    matches = matches or [word for word in words if typed_lower in word.lower()]
-    return (Completion(word, -len(typed)) for word in matches)
+    matches = [word for word in words if word.text.lower().startswith(typed_lower)]
+    matches = matches or [word for word in words if typed_lower in word.text.lower()]
+    if [word.text for word in matches] == [typed]:  # there is nothing to complete
+        return iter(())
+    return (Completion(text, -len(typed), display_meta=_shorten(description)) for text, description in matches)
 
 
-def list_words(session: Session, argument_type: str) -> list[str]:
+def complete_path(typed: "re.Match[str]") -> Iterator[Completion]:
+    """Yield the files and folders whose path begins with the typed word, quoted or escaped as that is."""
+    quote = '"' if typed["double"] is not None else "'" if typed["single"] is not None else ""
+    raw = typed["double"] or typed["single"] or typed["plain"] or ""
+    path = raw if quote == "'" else _ESCAPE.sub(r"\1", raw)
+    folder, slash, start = path.rpartition("/")
+    for entry in _list_entries(f"{folder}{slash}", start):
+        name, is_folder = f"{folder}{slash}{entry.name}", entry.is_dir()
+        text = _escape_in_quotes(name, quote) if quote else escape_name(name)
+        end, description = ("/", "folder") if is_folder else (quote, _describe_size(entry))
+        if text != raw or is_folder:
+            display = entry.name + "/" * is_folder
+            yield Completion(text + end, -len(raw), display=display, display_meta=description)
+
+
+def _list_entries(folder: str, start: str) -> list[Path]:
+    """List the first entries of a folder whose names begin with a text; hidden ones only if that does too."""
+    try:
+        parent = Path(folder or ".").expanduser()
+        names = [entry for entry in os.listdir(parent) if entry.startswith(start)]  # noqa: PTH208 - large folders
+    except (OSError, RuntimeError, ValueError):
+        return []
+    return [parent / name for name in sorted(names) if start or not name.startswith(".")][:MAX_FILES]
+
+
+def _escape_in_quotes(name: str, quote: str) -> str:
+    return re.sub(r'(["\\])', r"\\\1", name) if quote == '"' else name
+
+
+def _describe_size(path: Path) -> str:
+    try:
+        return format_size(path.stat().st_size)
+    except OSError:
+        return ""
+
+
+def _shorten(description: str) -> str:
+    line = sanitize(" ".join(description.split()))
+    return line if len(line) <= MAX_DESCRIPTION else line[: MAX_DESCRIPTION - 1] + "…"
+
+
+def list_words(session: Session, argument_type: str) -> list[Word]:
     """List the words of an argument type: commands, models, settings, conversations, …; none for any other type."""
     match argument_type:
         case "commands":
-            return list_command_names()
+            return [Word(command.name, command.help) for command in list_commands()]
         case "models":
-            return [model.id for model in session.load_models()]
+            return [Word(model.id, model.name or "") for model in session.load_models()]
         case "settings":
             return list(_list_settings(session.endpoint))
         case "set":
-            return sorted(session.overrides)
+            return [Word(name, ", ".join(value.texts)) for name, value in sorted(session.overrides.items())]
         case "conversations":
             with open_history() as history:
-                return [summary.name for summary in find_conversations.list_summaries(history, limit=100)]
+                summaries = find_conversations.list_summaries(history, limit=100)
+                return [Word(summary.name, summary.title) for summary in summaries]
         case "templates":
             from aiml_cli.store import template_files  # few prompts are templates
 
-            return template_files.list_templates()
+            return [Word(name) for name in template_files.list_templates()]
         case _:
             return []
 
 
-def _list_settings(endpoint: str) -> Iterator[str]:
+def _list_settings(endpoint: str) -> Iterator[Word]:
     """Yield `name=word` for each known value of a setting, or `name=`."""
     for row in persistent_options():
         if row.applies_to(endpoint):
             words = ("on", "off") if row.value_type.is_switch else row.value_type.choices
-            yield from (f"{row.name}={word}" for word in words or [""])
+            yield from (Word(f"{row.name}={word}", row.help) for word in words or [""])

@@ -87,6 +87,25 @@ def test_resume_shows_what_was_said_and_goes_on(repl: ReplDriver, capfd: Told) -
     assert repl.session.tokens > 8
 
 
+def test_resume_shows_the_last_turns_and_show_the_others(repl: ReplDriver, capfd: Told) -> None:
+    repl.type_lines("about giraffes", "second", "third", "fourth", "/new")
+    capfd.readouterr()
+    repl.type_lines("/resume giraffes")
+    shown = capfd.readouterr()
+    assert ("> third" in shown.out, "> fourth" in shown.out, "> second" in shown.out) == (True, True, False)
+    assert "2 earlier turns are not shown; /show all shows them" in shown.err
+    repl.type_lines("/show all", "/show 1")
+    out = capfd.readouterr().out
+    assert [out.count(f"> {word}") for word in ("about giraffes", "second", "third", "fourth")] == [1, 1, 1, 2]
+    assert out.count("Hello") == 5
+
+
+def test_a_long_question_is_shortened(repl: ReplDriver, capfd: Told) -> None:
+    repl.type_lines("first\n" + "line\n" * 40 + "end", "/show")
+    out = capfd.readouterr().out
+    assert ("… and 33 more lines" in out, out.count("line") < 12) == (True, True)
+
+
 def test_resume_alone_takes_the_last_other_one(repl: ReplDriver) -> None:
     repl.type_lines("a", "/new", "b", "/resume", "c", "/resume", "d")
     assert repl.sent_messages == alternate_roles("b", "Hello", "d")
@@ -179,9 +198,9 @@ def test_words_of_every_kind_are_offered(repl: ReplDriver) -> None:
     offered = {
         kind: list_words(repl.session, kind) for kind in ("commands", "settings", "set", "conversations", "files")
     }
-    assert "temperature=" in offered["settings"]
-    assert {"color=auto", "no_log=on"} <= set(offered["settings"])
-    assert (offered["conversations"], offered["set"], offered["files"]) == (["plan"], ["seed"], [])
+    assert {"color=auto", "no_log=on", "temperature="} <= {word.text for word in offered["settings"]}
+    assert (offered["conversations"], offered["set"], offered["files"]) == ([("plan", "a")], [("seed", "3")], [])
+    assert all(word.description for kind in ("commands", "settings") for word in offered[kind])
 
 
 def test_the_history_is_listed_and_searched(repl: ReplDriver, capfd: Told) -> None:

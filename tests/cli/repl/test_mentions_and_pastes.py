@@ -210,4 +210,4 @@ def test_a_pasted_command_is_a_draft_and_asked_about(
         console.wait_for_prompt()
         assert ((clean / "made").exists(), (clean / "a.txt").exists()) == (answer == "y", True)
         console.type_line("!touch typed")
-        console.wait_until(lambda: (clean / "typed").exists())
+        console.wait_until((clean / "typed").exists)

@@ -4,12 +4,14 @@ import base64
 import json
 import os
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 from support.history_file import read_messages, select
 from support.loopback import HELLO, HELLO_RESPONSE, Loopback, json_response
 from support.repl_lines import ReplDriver, alternate_roles, queue_answers, text_answer, truncated_answer
 
+from aiml_cli.cli.repl import slash_commands
 from aiml_cli.cli.repl.session import report_error
 from aiml_cli.cli.repl.slash_commands import find_command, list_command_names
 from aiml_cli.core.previous_turns import CONTINUE_PROMPT, CUT_MARK
@@ -26,7 +28,7 @@ def repl(server: Loopback) -> ReplDriver:
 
 def test_every_command_has_a_sentence_and_the_name_of_its_file() -> None:
     wanted = "continue copy cost edit exit export file fork help history model models new resume retry save search set"
-    assert list_command_names() == [*wanted.split(), "system", "template", "undo", "unset", "write"]
+    assert list_command_names() == [*wanted.split(), "show", "system", "template", "undo", "unset", "write"]
     for name in list_command_names():
         command = find_command(name)
         assert (command.name, command.help[-1]) == (name, "."), name
@@ -39,11 +41,59 @@ def test_help_lists_all_and_tells_all_of_one(repl: ReplDriver, capsys: Told) -> 
     assert "/unset takes it back." in told
 
 
-@pytest.mark.parametrize("line", ["/hlep", "/modle x", "/nonsense"])
-def test_a_wrong_word_is_never_sent(repl: ReplDriver, line: str, capsys: Told) -> None:
+SUGGESTIONS = [
+    ("/hlep", "/help"), ("/modle x", "/model"), ("/clear", "/new"), ("/reset", "/new"), ("/load x", "/resume"),
+    ("/regenerate", "/retry"), ("/again", "/retry"), ("/attach a.txt", "/file"), ("/exi", "/exit"), ("/his", "/history"),
+    ("/settings", "/set"), ("/tokens", "/cost"), ("/find x", "/search"), ("/Histroy", "/history"), ("/copyall", "/copy"),
+    ("/unde", "/undo"), ("/nonsense", "/help"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("line", "likely"), SUGGESTIONS)
+def test_a_wrong_command_is_never_sent_and_suggests_the_likely_one(
+    repl: ReplDriver, line: str, likely: str, capsys: Told
+) -> None:
     repl.type_lines(line)
     told = capsys.readouterr().err
-    assert (repl.request_bodies, "there is no command" in told, "hint: " in told) == ([], True, True)
+    assert (repl.request_bodies, "there is no command" in told) == ([], True)
+    assert likely in told.partition("hint: ")[2].replace("?", " ").split()
+
+
+@pytest.mark.parametrize(
+    "line", ["/quit", "/q", "/exit", "/QUIT", "exit", "quit", "Exit", " exit ", "EXIT", "quit()", "exit()", ":q", ":wq"]
+)
+def test_many_words_leave(repl: ReplDriver, line: str) -> None:
+    repl.type_lines(line)
+    assert (repl.session.is_over, repl.request_bodies) == (True, [])
+
+
+@pytest.mark.parametrize("line", ["help", "?", "Help", "/h", "/?", "help()"])
+def test_many_words_show_the_help(repl: ReplDriver, line: str, capsys: Told) -> None:
+    repl.type_lines(line)
+    assert ("/help NAME" in capsys.readouterr().err, repl.request_bodies) == (True, [])
+
+
+@pytest.mark.parametrize("line", ['"""exit"""', "exit codes of curl?", "help me", "?!", "quit it"])
+def test_a_message_that_only_begins_so_is_sent(repl: ReplDriver, line: str) -> None:
+    repl.type_lines(line)
+    assert repl.sent_messages == [("user", line.strip('"'))]
+
+
+def test_an_internal_error_in_a_command_ends_nothing(
+    repl: ReplDriver, capsys: Told, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(slash_commands, "_COMMANDS", {**slash_commands._COMMANDS})  # noqa: SLF001
+    module = ModuleType("broken")
+
+    def broken(_session: object, words: str) -> None:
+        raise KeyError(words)
+
+    vars(module).update(GROUP="Broken", broken=slash_commands.slash()(broken))
+    slash_commands.load_commands(module)
+    repl.type_lines("/broken password", "hi")
+    told = capsys.readouterr().err
+    assert ("aiml: internal error: KeyError (" in told, "password" in told) == (True, False)
+    assert repl.sent_messages == [("user", "hi")]
 
 
 def test_two_slashes_send_one(repl: ReplDriver) -> None:
@@ -225,7 +275,7 @@ def test_a_cut_answer_that_is_left_is_marked_as_cut(server: Loopback) -> None:
 
 def test_there_is_no_rest_of_a_whole_answer(repl: ReplDriver, capsys: Told) -> None:
     repl.type_lines("hi", "/continue")
-    assert (len(repl.request_bodies), "was not cut" in capsys.readouterr().err) == (1, True)
+    assert (len(repl.request_bodies), "nothing to continue" in capsys.readouterr().err) == (1, True)
 
 
 def test_what_is_undone_is_not_sent_again(repl: ReplDriver) -> None:
@@ -250,6 +300,58 @@ def test_an_editor_writes_the_next_message(repl: ReplDriver, monkeypatch: pytest
     monkeypatch.setenv("VISUAL", "sed -i s/hi/ho/")
     repl.type_lines("hi", "/edit")
     assert repl.sent_messages == alternate_roles("hi", "Hello", "ho")
+
+
+@pytest.mark.parametrize("editor", ["true", "touch", "sed -i s/x/x/"])
+@pytest.mark.parametrize("line", ["/edit", "/edit some words", '/edit "some words"'])
+def test_an_editor_that_changes_nothing_sends_nothing(
+    repl: ReplDriver, editor: str, line: str, capsys: Told, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("VISUAL", editor)
+    repl.type_lines("hi", line)
+    assert (len(repl.request_bodies), "nothing was sent" in capsys.readouterr().err) == (1, True)
+
+
+@pytest.mark.parametrize(
+    ("line", "name"),
+    [
+        ('/write "a b.txt"', "a b.txt"),
+        ("/write 'a b.txt'", "a b.txt"),
+        ("/write a\\ b.txt", "a b.txt"),
+        ('/write 1 "a b.txt"', "a b.txt"),
+        ("/write it's.txt", "it's.txt"),
+        ('/export "a b.md"', "a b.md"),
+        ("/write ~/home.txt", "~/home.txt"),
+    ],
+)
+def test_arguments_follow_the_quoting_of_a_shell(server: Loopback, tmp_path: Path, line: str, name: str) -> None:
+    server.answer_with(text_answer("x\n\n```\nblock\n```\n"))
+    repl = ReplDriver(server)
+    repl.type_lines("hi", line)
+    assert Path(name).expanduser().exists()
+
+
+def test_several_names_for_one_file_are_an_error(repl: ReplDriver, tmp_path: Path, capsys: Told) -> None:
+    repl.type_lines("hi", "/write a b.txt", "/export a b.md")
+    assert capsys.readouterr().err.count("put quotes around") == 2
+    assert [*tmp_path.glob("*.txt"), *tmp_path.glob("*.md")] == []
+
+
+@pytest.mark.parametrize(
+    ("line", "setting", "text"),
+    [
+        ("/set system='be brief'", "system", "be brief"),
+        ('/set "system=be brief"', "system", "be brief"),
+        ("/set system=be brief", "system", "be brief"),
+        ('/system "be brief"', "system", "be brief"),
+        ('/system don\'t "shout"', "system", 'don\'t "shout"'),
+        ('/set option=a={"b": 1}', "option", 'a={"b": 1}'),
+        ("/model 'a/b'", "model", "a/b"),
+    ],
+)
+def test_quotes_around_a_value_are_removed(repl: ReplDriver, line: str, setting: str, text: str) -> None:
+    repl.type_lines(line)
+    assert repl.session.overrides[setting].texts == (text,)
 
 
 def test_a_code_block_is_written_and_a_file_is_not_replaced_unasked(
@@ -278,8 +380,40 @@ def test_an_answer_is_copied_by_a_program_that_can(
     assert (Path(os.environ["HOME"]) / "clip").read_text() == "Hello"
 
 
+@pytest.mark.parametrize("display", ["", ":9"])
+def test_in_tmux_its_buffer_is_filled_too(
+    repl: ReplDriver, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, display: str, capsys: Told
+) -> None:
+    folder = tmp_path / "bin"
+    folder.mkdir()
+    for name in ("tmux", "xclip"):
+        (folder / name).write_text(f'#!/bin/sh\necho "$@" > "$HOME/{name}.words"\nexec cat > "$HOME/{name}"\n')
+        (folder / name).chmod(0o700)
+    monkeypatch.setenv("PATH", str(folder), prepend=os.pathsep)
+    monkeypatch.setenv("TMUX", "/run/tmux/default,1,0")
+    monkeypatch.setenv("DISPLAY", display)
+    monkeypatch.delenv("WAYLAND_DISPLAY", raising=False)
+    repl.type_lines("hi", "/copy")
+    home = Path(os.environ["HOME"])
+    assert ((home / "tmux").read_text(), (home / "tmux.words").read_text()) == ("Hello", "load-buffer -w -\n")
+    assert (home / "xclip").exists() == bool(display)
+    assert "tmux" in capsys.readouterr().err
+
+
+def test_without_any_clipboard_it_is_said_what_to_do(
+    repl: ReplDriver, monkeypatch: pytest.MonkeyPatch, capsys: Told
+) -> None:
+    monkeypatch.setenv("PATH", "")
+    monkeypatch.delenv("TMUX", raising=False)
+    repl.type_lines("hi", "/copy")
+    told = capsys.readouterr().err
+    assert ("no clipboard" in told, "/write FILE" in told) == (True, True)
+
+
 def test_a_terminal_is_asked_where_no_program_can(repl: ReplDriver, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", "")
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.delenv("TMUX", raising=False)
     repl.type_lines("hi")
     master, slave = os.openpty()
     saved = os.dup(1)

@@ -2,10 +2,12 @@
 
 from pathlib import Path
 
+import pytest
 from support.console import Console
-from support.loopback import SILENCE, STREAM, Loopback, chunk, delta
+from support.loopback import SILENCE, STREAM, Loopback, chunk, delta, event, stream
 from support.repl_lines import alternate_roles, queue_answers, text_answer
 
+from aiml_cli.cli.repl.slash_commands import list_commands
 from aiml_cli.core.previous_turns import CUT_MARK
 
 
@@ -35,6 +37,91 @@ def test_a_conversation_is_undone_named_and_gone_on_with(server: Loopback) -> No
     again.wait_until("three")
     sent = server.requests[-1].json["messages"]
     assert [(each["role"], each["content"]) for each in sent] == alternate_roles("hi", "one", "and?")
+
+
+@pytest.mark.parametrize(("columns", "most_lines"), [(40, 60), (60, 60), (80, 24), (120, 24)])
+def test_help_breaks_lines_between_words(server: Loopback, columns: int, most_lines: int) -> None:
+    with Console("chat", "-q", AIML_BASE_URL=server.url, columns=columns, rows=70) as seen:
+        seen.wait_for_prompt()
+        seen.type_line("/help")
+        seen.wait_until("/help NAME")
+        seen.wait_for_prompt()
+        lines = seen.read_text().partition("/help\n")[2].partition("\n>")[0].splitlines()
+        assert len(lines) <= most_lines
+        words = {word.rstrip(":") for word in " ".join(lines).split()}
+        for command in list_commands():
+            assert f"/{command.name}" in {word.rstrip(",:") for word in words}
+        unbroken = [
+            command.help for command in list_commands() if command.synopsis.partition(" ")[0] in " ".join(lines)
+        ]
+        assert words >= {word for text in unbroken[:1] for word in text.split()}
+        seen.type_line("/help template")
+        seen.wait_until("lists the templates.")
+
+
+def test_question_reasoning_and_answer_are_apart(server: Loopback) -> None:
+    reasoning = event({"choices": [{"delta": {"reasoning_content": "\nI think.\n\n"}}]})
+    server.answer_with(stream(reasoning, delta("So it is."), delta(finish="stop")))
+    with Console("chat", AIML_BASE_URL=server.url) as seen:
+        seen.wait_for_prompt()
+        seen.type_line("why?")
+        seen.wait_until("So it is.")
+        seen.wait_for_prompt()
+        assert seen.read_lines()[1:8] == ["> why?", "", "I think.", "", "So it is.", "", ">"]
+        assert b"\x1b[2mI think." in seen.output
+
+
+def test_a_resumed_conversation_is_drawn_and_cannot_drive_the_terminal(server: Loopback) -> None:
+    queue_answers(server, "# Title\n\nsome **bold** text\x1b]0;x\x07", "last")
+    with Console("chat", "-q", AIML_BASE_URL=server.url) as seen:
+        seen.wait_for_prompt()
+        seen.type_line("hi")
+        seen.wait_until("bold")
+        seen.wait_for_prompt()
+        before = seen.read_lines()
+    with Console("chat", "-q", "-i", "-r", "last", AIML_BASE_URL=server.url) as again:
+        again.wait_until("going on with")
+        again.wait_for_prompt()
+        assert again.read_lines()[2:] == before
+        assert (b"\x1b]0;" in again.output, "**" in again.read_text()) == (False, False)
+
+
+def test_the_menu_appears_while_typing_and_describes_what_it_offers(server: Loopback, clean: Path) -> None:
+    (clean / "my notes.txt").write_text("x" * 42)
+    (clean / "sub dir").mkdir()
+    (clean / "sub dir" / "in it").write_text("")
+    queue_answers(server, "one")
+    with Console("chat", AIML_BASE_URL=server.url) as seen:
+        seen.wait_for_prompt()
+        seen.press("/re")
+        seen.wait_until("Ask the last question again.")
+        seen.press("s")
+        seen.wait_until(lambda: "Continue another" in seen.read_text() and "Ask the last" not in seen.read_text())
+        seen.press("\x15look at @my")
+        seen.wait_until("42 bytes")
+        seen.press("\t")
+        seen.wait_until("@my\\ notes.txt")
+        seen.press(' and @"su\t')
+        seen.wait_until('"sub dir/')
+        seen.wait_until("0 bytes")
+        seen.press("\t")
+        seen.wait_until('"sub dir/in it"')
+        seen.type_line("?")
+        seen.wait_until(lambda: len(server.requests) == 1)
+    sent = server.requests[0].json["messages"][-1]["content"]
+    assert ("x" * 42 in sent, '"sub dir/in it"' in sent) == (True, True)
+
+
+def test_enter_sends_what_is_typed_while_the_menu_is_open(server: Loopback, clean: Path) -> None:
+    (clean / "notes.txt").write_text("inside")
+    queue_answers(server, "one")
+    with Console("chat", AIML_BASE_URL=server.url) as seen:
+        seen.wait_for_prompt()
+        seen.press("see @n")
+        seen.wait_until("6 bytes")
+        seen.press("\r")
+        seen.wait_until(lambda: len(server.requests) == 1)
+    assert server.requests[0].json["messages"][-1]["content"] == "see @n"
 
 
 def test_an_answer_that_was_stopped_stays_and_can_be_continued(server: Loopback) -> None:

@@ -6,6 +6,8 @@ import pytest
 from support.console import Console
 from support.loopback import Loopback, delta, stream
 
+from aiml_cli import __version__
+
 HELLO = stream(delta("the answer"), delta(finish="stop"))
 
 
@@ -14,6 +16,22 @@ def test_a_terminal_on_which_nothing_is_asked_gets_a_prompt(command: str, server
     with Console(command, AIML_BASE_URL=server.url) as console:
         console.wait_for_prompt()
         assert (console.leave(), server.connections) == (0, 0)
+
+
+@pytest.mark.parametrize("columns", [40, 80])
+@pytest.mark.parametrize("term", ["xterm", "dumb"])
+def test_the_first_line_names_the_model_and_the_help(server: Loopback, columns: int, term: str) -> None:
+    with Console("chat", "-m", "some/model", AIML_BASE_URL=server.url, columns=columns, TERM=term) as console:
+        console.wait_for_prompt()
+        first = " ".join(console.read_text().partition(">")[0].split())
+        assert first == f"aiml {__version__} · some/model · /help for commands, Ctrl-D to leave"
+        assert console.leave() == 0
+
+
+def test_quiet_begins_with_the_prompt(server: Loopback) -> None:
+    with Console("chat", "-q", AIML_BASE_URL=server.url) as console:
+        console.wait_for_prompt()
+        assert console.read_lines()[0] == ">"
 
 
 def test_print_with_nothing_to_ask_is_wrong(server: Loopback) -> None:
