@@ -40,6 +40,7 @@ REPEATS = {sre.MAX_REPEAT, sre.MIN_REPEAT, getattr(sre, "POSSESSIVE_REPEAT", Non
 DYNAMIC = {
     "api.error_kinds": "the tables of the module, whose texts are tried",
     "api.finish_reasons": "words of a table",
+    "output.markdown.highlight": "the rules of Pygments, which scripts/vet_lexers.py tries",
     "prompt.find_secrets": "the tables of the module, whose texts are tried",
     "snippets.javascript": "a random mark around digits",
     "snippets.shell": "a random mark around digits",

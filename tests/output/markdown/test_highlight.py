@@ -1,14 +1,17 @@
-"""Code coloured slice by slice."""
+"""Code highlighted slice by slice, whatever the lexer and the code are."""
 
+import random
 import re
 from copy import copy
+from time import process_time
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from aiml_cli.output.markdown import highlight
 from aiml_cli.output.markdown.ansi import STYLE
-from aiml_cli.output.markdown.highlight import CodeHighlighter
+from aiml_cli.output.markdown.highlight import ALIASES, SAFE_LEXERS, CodeHighlighter
 
 CODE = {
     "python": 'x = """a\nb\'\nc"""\n\n@d\ndef f(x: int) -> str:\n    """One.\n\n    # no comment\n    """\n    return f"{x}" + \'y\'  # comment\n\nclass C:\n    y = 1.5\n',
@@ -77,3 +80,94 @@ def test_a_copy_goes_its_own_way() -> None:
     colours = CodeHighlighter("python")
     colours.highlight('"""a')
     assert copy(colours).highlight("b") == copy(colours).highlight("b") != CodeHighlighter("python").highlight("b")
+
+
+# The words that models write after a fence, for which no color would be missed.
+NAMED = (
+    "python py python3 pycon javascript js jsx typescript ts tsx json jsonc html css scss bash sh shell zsh console "
+    "powershell ps1 java kotlin swift c cpp c++ csharp cs c# go golang rust rs ruby rb php perl lua r julia scala haskell "
+    "elixir sql postgresql mysql sqlite yaml yml toml ini dockerfile makefile cmake nginx diff patch xml svg graphql "
+    "protobuf terraform hcl vim latex tex matlab dart groovy http markdown md asm"
+)
+UNITS = [
+    "\\", '"', "'", "`", "(", "[", "{", "<", "=", "-", "%", "/", "*", "#", "$", "a!", "[[", "<<", "<<a ", '"\\', "\\0", "a ", "a.",
+    "_", "1", "\u4e16", " \t", "/*", "s!", "$(", "a: ", "- ", "%0", "\n", "a\n", "\\\n",
+]  # fmt: skip
+HONEST = "\n".join(CODE.values())
+GROWTH = 30  # of the CPU time for ten times the code
+
+
+def highlight_all(language: str, code: str) -> str:
+    return STYLE.sub("", "\n".join(CodeHighlighter(language).highlight(code)))
+
+
+@pytest.mark.parametrize("name", NAMED.split())
+def test_the_languages_of_todays_models_have_colors(name: str) -> None:
+    code = '# a\n- b: 1\n+ c\nHTTP/1.1 200 OK\nserver { listen 80; }\nif (x == 1) { return "s"; }\n<a>b</a>\nmov eax, 1\n[d]\ne = 2\n'
+    samples = [code, *code.split("\n"), *HONEST.split("\n"), '$ ls "a"', "GET / HTTP/1.1\nHost: a"]
+    assert any(STYLE.search("\n".join(CodeHighlighter(name).highlight(each))) for each in samples)
+
+
+@pytest.mark.parametrize("name", ["", "nothing-like-it", "rst", "batch", "brainfuck", "__init__", "a" * 10_000])
+def test_other_languages_are_plain(name: str) -> None:
+    assert CodeHighlighter(name).highlight(HONEST) == HONEST.split("\n")
+
+
+@pytest.mark.parametrize("name", sorted(SAFE_LEXERS))
+def test_each_lexer_keeps_the_text_whatever_it_is(name: str) -> None:
+    luck = random.Random(name)  # noqa: S311 - no secret
+    wild = "".join(luck.choices("".join(map(chr, range(32, 127))) + "\n\t\xe9\u6f22", k=3000))
+    for code in (HONEST, wild, "x" * 100_000, "\n" * 1000, *(unit * 60 for unit in UNITS)):
+        assert highlight_all(name, code) == code
+
+
+@pytest.mark.promise("linear")
+@pytest.mark.parametrize("name", sorted(SAFE_LEXERS))
+def test_each_lexer_takes_linear_time(name: str) -> None:
+    """All units, each alone and after an opening mark, in code of 3 and of 30 kB."""
+    lines = [f"{start}{unit * 30}" for unit in UNITS for start in ("", '"', "<<")]
+    times = []
+    for factor in (1, 10):
+        code, began = "\n".join(line for line in lines for _ in range(factor)), process_time()
+        CodeHighlighter(name, 10_000_000).highlight(code)
+        times.append(process_time() - began)
+    assert times[1] < GROWTH * max(times[0], 0.01)
+
+
+def test_an_error_in_a_lexer_costs_only_the_colors(monkeypatch: pytest.MonkeyPatch) -> None:
+    highlighter = CodeHighlighter("python")
+    assert STYLE.search(highlighter.highlight("if x: pass")[0])
+
+    def fail(*_arguments: object) -> None:
+        raise KeyError
+
+    monkeypatch.setattr(highlight, "_run_lexer", fail)
+    assert highlighter.highlight("if y:\n    pass") == ["if y:", "    pass"]
+    monkeypatch.undo()
+    assert highlighter.highlight("if z: pass") == ["if z: pass"]
+
+
+def test_what_is_highlighted_is_bounded_by_line_and_answer() -> None:
+    long = "x = 1; " * 1000
+    first = CodeHighlighter("python", 200)
+    assert first.highlight(long) == [long]
+    assert STYLE.search(first.highlight("if x: pass")[0])
+    assert first.highlight("if x: pass\n" * 20) == ("if x: pass\n" * 20).split("\n")
+    assert CodeHighlighter("python", first.budget).highlight("if x: pass") == ["if x: pass"]
+
+
+@pytest.mark.parametrize("nested", ["rst", "racket", "batch"])
+@pytest.mark.parametrize("block", ["markdown", "http", "postgresql"])
+def test_no_lexer_starts_one_that_is_not_safe(block: str, nested: str) -> None:
+    codes = {
+        "markdown": f"```{nested}\n{'%s'}\n```\n",
+        "http": f"HTTP/1.1 200 OK\nContent-Type: text/x-{nested}\n\n{'%s'}\n",
+        "postgresql": f"CREATE FUNCTION f() RETURNS int LANGUAGE {nested} AS $$\n{'%s'}\n$$;\n",
+    }
+    code = codes[block] % ('"' + "\\" * 60)
+    assert highlight_all(block, code) == code
+
+
+def test_every_alias_has_a_lexer() -> None:
+    assert set(ALIASES.values()) <= SAFE_LEXERS
+    assert all(CodeHighlighter(name)._lexer for name in [*ALIASES, *SAFE_LEXERS])  # noqa: SLF001
