@@ -59,6 +59,7 @@ _IDEOGRAPHIC_WORD = (
     rf"|[{_OPENING}]*+{_OTHER}+(?:(?<![{_OPENING_TOO}])|(?![{_IDEOGRAPHS}{_OPENING}]))[{_CLOSING}]*+"
     rf"|[{_OPENING}{_CLOSING}]++|.)"
 )
+_ODD_BLANKS = re.compile(r"[\n\t]|  |^ | $")
 _CODE_PIECE = re.compile(r"( *+[^ ]++(?: *+\Z| *(?= [^ ]))| ++)( ?)")
 _CODE_MASK = "\x00"  # stands for each character of code while text is split: it is no blank and no ideograph
 Measure = Callable[[str], int]
@@ -102,6 +103,9 @@ def wrap_lines(spans: Sequence[Span], width: int, measure: Measure = max_text_wi
         _, style, link = spans[0]
         lines = _fill_words(words, width)
         return [join_spans([Span(line, style, link)]) for line in lines] if style or link else list(lines)
+    text = "".join([span.text for span in spans])
+    if len(text) <= width and text.isascii() and not _ODD_BLANKS.search(text):
+        return [join_spans(spans)]  # most lines of lists
     filler = _LineFiller(width, measure)
     for chunk in split_chunks(spans, measure):
         filler.add(chunk)

@@ -2,7 +2,7 @@
 
 import unicodedata
 from collections.abc import Iterable
-from functools import cache
+from functools import cache, lru_cache
 from string import punctuation
 
 BOLD, ITALIC, STRIKE = "1", "3", "9"
@@ -19,8 +19,8 @@ class InlineNode:
 
     def __init__(self, text: str, style: str = "", *, is_mark: bool = False) -> None:
         self.text, self.style, self.is_mark = text, style, is_mark
-        self.closes: list[str] = []
-        self.opens: list[str] = []
+        self.closes: tuple[str, ...] = ()
+        self.opens: tuple[str, ...] = ()
 
 
 class Delimiter:
@@ -59,6 +59,7 @@ def match_delimiters(delimiters: Iterable[Delimiter]) -> None:
             openers.append(closer)
 
 
+@lru_cache(maxsize=4096)
 def can_emphasize(mark: str, before: str, after: str) -> tuple[bool, bool]:
     """Return whether a run of delimiters can begin and whether it can end emphasis.
 
@@ -99,5 +100,5 @@ def _emphasize(opener: Delimiter, closer: Delimiter) -> None:
     used = min(len(opener.node.text), len(closer.node.text), len("**"))
     style = STRIKE if opener.char == "~" else BOLD if used == len("**") else ITALIC
     opener.node.text, closer.node.text = opener.node.text[used:], closer.node.text[used:]
-    opener.node.opens.insert(0, style)
-    closer.node.closes.append(style)
+    opener.node.opens = (style, *opener.node.opens)
+    closer.node.closes += (style,)

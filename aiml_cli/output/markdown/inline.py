@@ -212,7 +212,7 @@ class _InlineParser:
         """Draw a tag that begins or ends, other than a script of digits."""
         if name == "summary":
             node = self._add("" if is_end else "▸ ")
-            (node.closes if is_end else node.opens).append(BOLD)
+            node.closes, node.opens = ((BOLD,), ()) if is_end else ((), (BOLD,))
         elif name in _SCRIPT_MARKS:
             self._add(")" if is_end else _SCRIPT_MARKS[name] + "(")
 
@@ -241,9 +241,9 @@ class _InlineParser:
 
     def _add_link(self, text: str, address: str) -> None:
         """Add a link whose text is its address."""
-        self._add("").opens.append(self._add_target(address))
+        self._add("").opens = (self._add_target(address),)
         self._add(sanitize(format_address(text)))
-        self._add("").closes.append(self._open_link())
+        self._add("").closes = (self._open_link(),)
 
     def _add_target(self, address: str) -> str:
         """Add the address of a link that begins; return the style that stands for it."""
@@ -303,13 +303,12 @@ class _InlineParser:
             self._close_image(bracket, hint)
             return
         bracket.node.text = ""
-        bracket.node.opens.append(self._add_target(target.address))
+        bracket.node.opens = (self._add_target(target.address),)
         visible = address.removeprefix("mailto:")
         shown = "".join(node.text for node in self._nodes[bracket.position :])
         has_hint = bool(title) or shown not in (address, visible)
-        self._add(hint.replace("mailto:", "", 1) if has_hint else "", DIM, is_mark=True).closes.append(
-            self._open_link()
-        )
+        hint = hint.replace("mailto:", "", 1) if has_hint else ""
+        self._add(hint, DIM, is_mark=True).closes = (self._open_link(),)
         self._links_end = bracket.start
 
     def _close_image(self, bracket: _Bracket, hint: str) -> None:
