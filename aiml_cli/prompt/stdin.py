@@ -7,6 +7,7 @@ from collections.abc import Callable
 
 from aiml_cli.errors import UsageError
 from aiml_cli.prompt.decode_text import SizeLimit
+from aiml_cli.system.terminal import read_typed_lines
 
 NAME = "standard input"
 PLACEHOLDER = "{stdin}"
@@ -27,7 +28,8 @@ def read_stdin(notify: Callable[[str], None], size_limit: SizeLimit | None = Non
     try:
         if not select.select([0], [], [], NOTICE_AFTER_SECONDS)[0] and not os.isatty(0):
             notify("waiting for standard input to end; --no-stdin leaves it alone")
-        return (size_limit or SizeLimit()).read(NAME, _read_piece)
+        with read_typed_lines():
+            return (size_limit or SizeLimit()).read(NAME, _read_piece)
     except OSError as error:
         raise UsageError(f"standard input: {error.strerror}", "--no-stdin leaves it alone") from None
 

@@ -19,10 +19,9 @@ from aiml_cli.errors import Interrupted, UsageError
 from aiml_cli.system.signals import Stopped, defer_signals, tick_hooks
 
 TERMINAL = "/dev/tty"
-# Nobody types the next key this soon: what arrives within it belongs to the same paste.
-BURST_S = 0.025
-# A line that a slow connection delivers this soon after a paste still belongs to it; a lone Enter does not.
-PASTE_GAP_S = 1.0
+# Nobody types the next key this soon after Enter: what arrives then is a paste. It ends when nothing more arrives for
+# longer than a slow connection takes.
+BURST_S, PASTE_END_S = 0.025, 0.15
 READ_BYTES = 65536
 # Colours off, cursor on, bracketed paste off: what a shell expects.
 RESET_SCREEN = b"\x1b[0m\x1b[?25h\x1b[?2004l"
@@ -130,6 +129,7 @@ class TerminalModes:
         self._base: Attributes | None = None
         self._set: Attributes | None = None  # what was set last; the shell may have changed it unless _is_applied
         self._is_applied = False
+        self._continued = 0
         self._typed = bytearray()
         self._old_handlers: dict[int, Any] = {}
         self.suspend_output: Callable[[], AbstractContextManager[None]] = nullcontext
@@ -172,19 +172,18 @@ class TerminalModes:
     def read(self) -> bytes:
         """Wait for keys, and return all that arrive at once; b"" if the terminal is gone.
 
-        Behind the end of a line a moment is waited for more, to tell a paste from an Enter.
+        At the end of a line it waits a moment for more, to tell a paste from an Enter.
         """
         data = self._read_now()
-        while (b"\n" in data or b"\r" in data) and self._has_input(BURST_S) and (more := self._read_now()):
+        while (seconds := _seconds_to_wait(data)) and self._has_input(seconds) and (more := self._read_now()):
             data += more
         return data
 
     def take_typed(self) -> bytes:
         """Return the keys that were typed since the last prompt, and forget them."""
         self._collect()
-        while self._typed and self._has_input(BURST_S):
-            if not self._collect():
-                break
+        while self._typed and self._has_input(_seconds_to_wait(self._typed) or BURST_S) and self._collect():
+            pass
         data, self._typed = bytes(self._typed), bytearray()
         return data
 
@@ -322,9 +321,20 @@ class TerminalModes:
         if not self._uses or self._uses[-1].mode.is_child:
             return
         self._is_applied = False
+        self._continued += 1
+        count = self._continued
         self._settle()
-        if self._is_applied and (redraw := self._uses[-1].redraw):
+        # After bg and fg this is called within itself, and the inner call has drawn.
+        if self._is_applied and self._continued == count and (redraw := self._uses[-1].redraw):
             redraw()
+
+
+def _seconds_to_wait(keys: bytes | bytearray) -> float:
+    """Return how long to wait for more keys of a paste; 0 if no line has ended."""
+    lines = keys.replace(b"\r", b"\n")
+    if b"\n" not in lines:
+        return 0
+    return PASTE_END_S if b"\n" in lines[:-1] else BURST_S
 
 
 @contextmanager
@@ -391,6 +401,11 @@ def hide_keys() -> Iterator[None]:
 def _is_ours_to_write() -> bool:
     """True if no other program, such as a pager behind a pipe, uses the terminal at the same time."""
     return is_terminal(1) or (is_terminal(2) and not stat.S_ISFIFO(os.fstat(1).st_mode))
+
+
+def read_typed_lines() -> AbstractContextManager[None]:
+    """Echo the lines that are typed on standard input, if that is a terminal."""
+    return modes.use(LINES) if is_terminal(0) else nullcontext()
 
 
 def leave_to_child() -> AbstractContextManager[None]:

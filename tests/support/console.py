@@ -12,6 +12,8 @@ import pyte
 from support.run_cli import build_command
 
 TIMEOUT_S = 20.0
+# Each shell without the settings of its user.
+SHELLS = {"bash": ["--norc", "--noprofile", "-i"], "dash": ["-i"], "zsh": ["-f", "-i", "+o", "prompt_sp"]}
 
 
 class Console:
@@ -22,10 +24,10 @@ class Console:
         self.start(program, rest, columns, rows, environ)
 
     @classmethod
-    def start_shell(cls, columns: int = 80, rows: int = 24, **environ: str) -> "Console":
+    def start_shell(cls, columns: int = 80, rows: int = 24, *, shell: str = "bash", **environ: str) -> "Console":
         """Start a shell instead; `run` starts the program in it."""
         console = cls.__new__(cls)
-        console.start("bash", ["--norc", "--noprofile", "-i"], columns, rows, {"PS1": "$ ", **environ})
+        console.start(shell, SHELLS[shell], columns, rows, {"PS1": "$ ", **environ})
         return console
 
     def run(self, *arguments: str, before: str = "", after: str = "") -> None:

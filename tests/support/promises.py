@@ -86,6 +86,16 @@ PROMISES = {
         "Ctrl-C, SIGTERM and SIGHUP keep what came, end with 130, 143 and 129 at the first try, and leave the "
         "terminal as it was.",
     ),
+    "job-control": Promise(
+        PROCESS,
+        "Ctrl-Z, `bg`, `fg` and a start in the background leave the terminal right for the shell and for aiml, in every "
+        "state.",
+    ),
+    "typed-keys": Promise(
+        PROCESS,
+        "What is typed while an answer arrives is neither lost nor shown twice: the next prompt has it as a draft. No "
+        "line is shortened, and lines that arrive at once are one draft.",
+    ),
     "reader-gone": Promise(
         PROCESS, "When the reader goes away the program ends without a word, with 141, and closes the request."
     ),

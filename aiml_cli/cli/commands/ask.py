@@ -18,6 +18,7 @@ from aiml_cli.settings.options import SEVERAL_MODELS, SIDE_BY_SIDE
 from aiml_cli.settings.resolve import Flags, Settings, resolve
 from aiml_cli.store.config_file import read_sources
 from aiml_cli.system.stdio import print_err, print_out
+from aiml_cli.system.terminal import hide_keys
 from aiml_cli.transport.choose_transport import validate_paths
 
 if TYPE_CHECKING:
@@ -40,14 +41,15 @@ def ask(endpoint: str, words: Sequence[str], flags: Flags) -> int:
         _print_failure(endpoint, error, flags)
         raise
     if run_several:
-        return run_several()
+        with hide_keys():
+            return run_several()
     if output is None:
         from aiml_cli.core import dry_run  # needed here only
 
         settings = dry_run.use_placeholder_server(settings)
         return dry_run.print_snippet(ChatRequest(get_endpoint(endpoint), words, settings, spec))
     try:
-        with _choose_server(settings) as resolved:
+        with _choose_server(settings) as resolved, hide_keys():
             return _run_turn(ChatRequest(get_endpoint(endpoint), words, resolved, spec), output)
     finally:
         if output.file:

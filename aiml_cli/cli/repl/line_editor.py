@@ -7,7 +7,6 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
-from time import monotonic
 from typing import Any, TextIO
 
 from prompt_toolkit import PromptSession
@@ -35,7 +34,7 @@ from aiml_cli.system.questions import open_terminal
 from aiml_cli.system.sanitize import sanitize
 from aiml_cli.system.signals import SIGNAL_ERRORS, Stopped
 from aiml_cli.system.stdio import print_err
-from aiml_cli.system.terminal import BURST_S, KEYS, LINES, PASTE_GAP_S, is_terminal, modes
+from aiml_cli.system.terminal import BURST_S, KEYS, LINES, PASTE_END_S, is_terminal, modes
 
 _ENTER, _NEWLINE = Keys.ControlM, Keys.ControlJ
 _TEXT_KEYS = (_ENTER, _NEWLINE, Keys.ControlI)  # the control characters that a pasted text can hold
@@ -47,7 +46,6 @@ class KeyInput(Vt100Input):
     def __init__(self, stdin: TextIO, redraw: Callable[[], None]) -> None:
         super().__init__(stdin)
         self._redraw = redraw
-        self._paste_ends = 0.0
 
     def raw_mode(self) -> AbstractContextManager[None]:
         """Set the modes for the line editor."""
@@ -60,54 +58,55 @@ class KeyInput(Vt100Input):
     def read_keys(self) -> list[KeyPress]:
         """Return the keys that have arrived; after the end of a line, also those that follow at once."""
         keys = super().read_keys()
-        while _count_line_ends(keys) and not self.closed and self._has_more():
+        is_paste, has_lines = _is_paste(keys), _count_line_ends(keys) > 0
+        while has_lines and not self.closed and self._has_input(PASTE_END_S if is_paste else BURST_S):
             keys += super().read_keys()
-        return self._join_paste(keys)
+            is_paste = is_paste or _is_paste(keys)
+        return [*filter(_is_reply, keys), _make_paste(keys)] if is_paste else keys
 
     def add_typed(self, data: bytes) -> None:
         """Give the next prompt what was typed before it, as a draft: no Enter in it sends anything."""
         self.vt100_parser.feed(data.decode("utf-8", "surrogateescape"))
-        keys = [key for key in self.flush_keys() if key.key is not Keys.CPRResponse]
+        keys = [key for key in self.flush_keys() if not _is_reply(key)]
         while _count_line_ends(keys[-1:]):
             keys.pop()
         if _count_line_ends(keys):
-            keys = [_make_paste(keys)] if _is_text(keys) else list(map(_without_sending, keys))
-        if keys:
-            self._paste_ends = monotonic() + PASTE_GAP_S
-            store_typeahead(self, keys)
+            keys = [_make_paste(keys)] if all(map(_is_text, keys)) else list(map(_without_sending, keys))
+        store_typeahead(self, keys)
 
-    def _has_more(self) -> bool:
-        return bool(select.select([self.fileno()], [], [], BURST_S)[0])
+    def _has_input(self, seconds: float) -> bool:
+        return bool(select.select([self.fileno()], [], [], seconds)[0])
 
-    def _join_paste(self, keys: list[KeyPress]) -> list[KeyPress]:
-        """Replace several lines of text by one paste; a line and its Enter are typed, unless they belong to a paste."""
-        replies = [key for key in keys if key.key is Keys.CPRResponse]
-        typed = [key for key in keys if key.key is not Keys.CPRResponse]
-        count = _count_line_ends(typed)
-        is_late_part = len(typed) > 1 and monotonic() < self._paste_ends
-        # Ctrl+J between words, and Enter at their end, are keys of one message.
-        has_lines = len(typed) > count and (typed[-1].key is not _ENTER or _ENTER in [key.key for key in typed[:-1]])
-        if not (count and (is_late_part or has_lines) and _is_text(typed)):
-            return keys
-        self._paste_ends = monotonic() + PASTE_GAP_S
-        return [*replies, _make_paste(typed)]
+
+def _is_reply(key: KeyPress) -> bool:
+    """True for what the terminal reports, and nobody typed."""
+    return key.key is Keys.CPRResponse
+
+
+def _is_paste(keys: Sequence[KeyPress]) -> bool:
+    """True for several lines of text. Ctrl+J between words, and Enter at their end, are keys of one message."""
+    typed = [key for key in keys if not _is_reply(key)]
+    if not (0 < _count_line_ends(typed) < len(typed) and all(map(_is_text, typed))):
+        return False
+    return typed[-1].key is not _ENTER or _ENTER in [key.key for key in typed[:-1]]
 
 
 def _count_line_ends(keys: Sequence[KeyPress]) -> int:
     return sum(key.key in (_ENTER, _NEWLINE) for key in keys)
 
 
-def _is_text(keys: Sequence[KeyPress]) -> bool:
-    """True if the keys may be a pasted text, which holds no control characters."""
-    return all(not isinstance(key.key, Keys) or key.key in _TEXT_KEYS for key in keys)
+def _is_text(key: KeyPress) -> bool:
+    """True if the key can stand in a pasted text, which holds no control characters."""
+    return not isinstance(key.key, Keys) or key.key in _TEXT_KEYS
 
 
 def _make_paste(keys: Sequence[KeyPress]) -> KeyPress:
-    return KeyPress(Keys.BracketedPaste, "".join(key.data for key in keys))
+    return KeyPress(Keys.BracketedPaste, "".join(key.data for key in keys if not _is_reply(key)))
 
 
 def _without_sending(key: KeyPress) -> KeyPress:
     return KeyPress(_NEWLINE, "\n") if key.key is _ENTER else key
+
 
 PROMPT_MARK = FormattedText([("bold ansigreen", "> ")])
 MENU_STYLE = Style.from_dict({
@@ -118,6 +117,7 @@ MENU_STYLE = Style.from_dict({
     "scrollbar.background": "bg:default",
     "scrollbar.button": "bg:default fg:default reverse",
 })  # fmt: skip
+
 
 class LineEditor:
     """The line editor of a session; `on_first_render` is called once, when the first prompt is on the screen."""

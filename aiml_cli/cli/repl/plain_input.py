@@ -4,11 +4,10 @@ import re
 import termios
 from codecs import getincrementaldecoder
 from collections.abc import Callable
-from time import monotonic
 
 from aiml_cli.system.signals import Stopped
 from aiml_cli.system.stdio import print_err, write_err
-from aiml_cli.system.terminal import CHARACTERS, PASTE_GAP_S, modes
+from aiml_cli.system.terminal import CHARACTERS, modes
 from aiml_cli.system.text_width import text_width
 
 QUOTES = '"""'
@@ -32,7 +31,6 @@ class PlainInput:
         self._decoder = getincrementaldecoder("utf-8")("replace")
         self._lines: list[str] = [""]
         self._unread = ""
-        self._paste_ends = 0.0
 
     def read(self) -> str | None:
         """Return the next message, or None at the end; a final backslash or an open block continues it."""
@@ -67,15 +65,12 @@ class PlainInput:
         return _SPECIAL_KEY.sub("", _ENTER.sub("\n", self._decoder.decode(data)))
 
     def _is_paste(self, keys: str) -> bool:
-        """True for several lines of text at once, and for a line that a slow connection delivers after them."""
-        is_late_part = len(keys) > 1 and monotonic() < self._paste_ends
-        has_lines = "\n" in keys if is_late_part else "\n" in keys[:-1] and bool(keys.strip())
-        return has_lines and not _CONTROL_KEY.search(keys)
+        """True for several lines of text at once."""
+        return "\n" in keys[:-1] and bool(keys.strip()) and not _CONTROL_KEY.search(keys)
 
     def _add_draft(self, text: str) -> None:
         """Add a text that was pasted, or typed before the prompt; only a later Enter sends it."""
         if text:
-            self._paste_ends = monotonic() + PASTE_GAP_S
             self._record_paste(text)
             self._insert(_CONTROL_KEY.sub("", text))
 
@@ -87,6 +82,7 @@ class PlainInput:
                 self._erase(erasing[key](self._lines[-1]))
             elif key == modes.character(termios.VEOF):
                 if not any(self._lines):
+                    modes.echo("\n")
                     raise EOFError
             elif key == "\n":
                 if (message := self._end_line()) is not None:

@@ -52,7 +52,7 @@ def test_keys(typed: str, sent: str, repl: Console, server: Loopback) -> None:
     ids=["backslash", "block"],
 )
 def test_lines_that_continue(lines: list[str], sent: str, repl: Console, server: Loopback) -> None:
-    for row, line in enumerate(lines[:-1], start=1):
+    for row, line in enumerate(lines[:-1], start=repl.screen.cursor.y + 1):
         repl.type_line(line)
         repl.wait_until(lambda row=row: repl.screen.cursor.y == row)  # lines that arrive at once would be a paste
     repl.type_line(lines[-1])

@@ -1,0 +1,154 @@
+"""Stopping, continuing and starting in the background, under real shells: the terminal is always right, no key is lost."""
+
+import re
+import shutil
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from threading import Event
+
+import pytest
+from support.console import SHELLS, Console
+from support.loopback import STREAM, Loopback, chunk, delta, stream
+
+END = [chunk(each) for each in (delta(" and the end"), delta(finish="stop"))]
+BEGUN = STREAM + chunk(delta("the beginning"))
+HELLO = stream(delta("the answer"), delta(finish="stop"))
+CTRL_C, CTRL_D, CTRL_Z = "\x03", "\x04", "\x1a"
+
+pytestmark = pytest.mark.promise("job-control")
+
+
+@pytest.fixture(params=[shell for shell in SHELLS if shutil.which(shell)])
+def shell(request: pytest.FixtureRequest, server: Loopback) -> Iterator[Console]:
+    """Yield a shell at its prompt."""
+    environ = {"AIML_BASE_URL": server.url, "EDITOR": "cat >/dev/null; true"}
+    with Console.start_shell(shell=request.param, **environ) as console:
+        console.wait_until("$")
+        yield console
+
+
+def wait_for_shell(console: Console) -> None:
+    console.wait_until(lambda: console.read_cursor_line() == "$")
+
+
+def stop(console: Console, keys: str = CTRL_Z) -> None:
+    """Stop the program, and check that the shell has its own modes."""
+    console.press(keys)
+    wait_for_shell(console)
+    check_modes(console)
+
+
+def check_modes(console: Console) -> None:
+    """Check that a program which the shell starts gets a terminal that echoes and edits lines."""
+    shown = console.read_text().count("modes:")
+    console.type_line("stty -a; echo mod''es:")
+    console.wait_until(lambda: console.read_text().count("modes:") > shown)
+    wait_for_shell(console)
+    modes = re.findall(r"-?\b(?:echo|icanon|isig|icrnl|noflsh)\b", console.read_text().replace("\n", " "))[-5:]
+    assert sorted(modes) == sorted(["icrnl", "isig", "icanon", "echo", "-noflsh"])
+
+
+def go_on(console: Console) -> None:
+    console.type_line("fg")
+
+
+def go_on_by_way_of_the_background(console: Console) -> None:
+    shown = len(console.read_text())
+    console.type_line("bg")
+    console.wait_until(lambda: re.search(r"\[1\].*aiml_cli", console.read_text()[shown:]))
+    console.type_line("fg")
+
+
+WAYS = pytest.mark.parametrize("proceed", [go_on, go_on_by_way_of_the_background], ids=["fg", "bg-fg"])
+Proceed = Callable[[Console], None]
+
+
+def send_and_leave(console: Console, server: Loopback, draft: str, count: int = 1) -> None:
+    """Check the draft at the prompt, send it, leave, and check the terminal."""
+    console.wait_until(lambda: console.read_cursor_line() == f"> {draft}".rstrip())
+    console.type_line(" done")
+    console.wait_until(lambda: len(server.requests) == count)
+    assert server.requests[-1].json["messages"][-1]["content"].strip() == f"{draft} done".strip()
+    console.wait_until("the answer")
+    console.wait_until(lambda: console.read_cursor_line() == ">")
+    console.press(CTRL_D)
+    wait_for_shell(console)
+    check_modes(console)
+
+
+@WAYS
+@pytest.mark.parametrize("term", ["xterm", "dumb"])
+def test_at_the_prompt(proceed: Proceed, term: str, shell: Console, server: Loopback) -> None:
+    server.answer_with(HELLO)
+    shell.run("chat", before=f"TERM={term} ")
+    shell.wait_for_prompt()
+    shell.press("half")
+    shell.wait_until("> half")
+    stop(shell)
+    proceed(shell)
+    send_and_leave(shell, server, "half")
+
+
+@WAYS
+@pytest.mark.parametrize("begun", [[BEGUN], []], ids=["streaming", "waiting"])
+def test_in_an_answer_of_a_conversation(proceed: Proceed, begun: list[bytes], shell: Console, server: Loopback) -> None:
+    goes_on = Event()
+    server.answer_with(begun or STREAM, goes_on, *END)
+    server.answer_with(HELLO)
+    shell.run("chat")
+    shell.wait_for_prompt()
+    shell.type_line("one")
+    shell.wait_until("the beginning" if begun else lambda: server.requests)
+    shell.press("ahead")
+    stop(shell)
+    proceed(shell)
+    goes_on.set()
+    shell.wait_until("and the end")
+    send_and_leave(shell, server, "ahead", 2)
+    assert shell.read_text().count("the end") == 1
+
+
+@WAYS
+def test_in_the_only_answer(proceed: Proceed, shell: Console, server: Loopback) -> None:
+    goes_on = Event()
+    server.answer_with(BEGUN, goes_on, *END)
+    shell.run("chat", "hi")
+    shell.wait_until("the beginning")
+    stop(shell)
+    proceed(shell)
+    goes_on.set()
+    shell.wait_until("and the end")
+    wait_for_shell(shell)
+    check_modes(shell)
+
+
+@WAYS
+def test_at_a_question(proceed: Proceed, shell: Console, server: Loopback, clean: Path) -> None:
+    (clean / ".netrc").write_text("machine x login y password hunter2hunter2\nAKIAIOSFODNN7EXAMPLE\n")
+    server.answer_with(HELLO)
+    shell.run("chat", "hi", "-f", ".netrc")
+    shell.wait_until("[y/N]")
+    stop(shell)
+    asked = shell.read_text().count("[y/N]")
+    proceed(shell)
+    shell.wait_until(lambda: shell.read_text().count("[y/N]") > asked)
+    shell.type_line("y")
+    shell.wait_until("the answer")
+    wait_for_shell(shell)
+    check_modes(shell)
+
+
+@WAYS
+@pytest.mark.parametrize("term", ["xterm", "dumb"])
+def test_while_a_command_runs(proceed: Proceed, term: str, shell: Console, server: Loopback) -> None:
+    server.answer_with(HELLO)
+    shell.run("chat", before=f"TERM={term} ")
+    shell.wait_for_prompt()
+    shell.type_line("!echo beg''un; read x; echo got $x")
+    shell.wait_until("begun")
+    stop(shell)
+    proceed(shell)
+    shell.wait_until(lambda: shell.read_cursor_line() != "$")
+    shell.type_line("word")
+    shell.wait_until("got word")
+    send_and_leave(shell, server, "")
