@@ -51,6 +51,7 @@ DYNAMIC = {
 }
 # Expressions that grow and see only short texts, or texts of the user's own: the module, the beginning, and why.
 KNOWN = [
+    ("output.markdown.highlight", r"(?:.|(?<=", "a part of rules of Pygments, which are left out for it"),
     (
         "prompt.find_secrets",
         r"(?:[^\n\\]|\\[\s\S]){0,200}?",

@@ -158,15 +158,16 @@ def _choose_text_renderer(
 
         return LogprobsRenderer(write, terminal=terminal, legend=not options.quiet)
     if terminal and output_format(options) == "md" and environ.get("TERM", "") not in ("", "dumb"):
-        return _build_live_renderer(write, color, environ)
+        return _build_live_renderer(write, options, environ)
     return PlainTextRenderer(write, terminal=terminal)
 
 
-def _build_live_renderer(write: Write, color: str, environ: Mapping[str, str]) -> Renderer:
-    """Return a renderer for Markdown; without colors it keeps bold and underline, unless `color` is never."""
+def _build_live_renderer(write: Write, options: Options, environ: Mapping[str, str]) -> Renderer:
+    """Return a renderer for Markdown; without colors it keeps bold and underline, unless --color is never."""
     from aiml_cli.output.markdown import ansi  # a pipe needs no Markdown renderer
     from aiml_cli.output.markdown.live_renderer import LiveMarkdownRenderer
 
+    color = options.color or "auto"
     filter_styles = ansi.strip_styles if color == "never" else ansi.strip_colors
     if has_color(1, color, environ):
         filter_styles = ansi.keep_styles

@@ -108,7 +108,7 @@ ALIASES = {
 }
 # What makes expressions unsafe: a repeated choice whose last branch takes what the others take, as in "(\\\\"|[^"])*",
 # which is right if it never goes back; a word that may be shorter than it is; and parts without a cure.
-_CHOICE = re.compile(r"(\|\[\^(?:[^\]\\]|\\.)+\]\)[*+])(?![*+?])")
+_CHOICE = re.compile(r"(\|\[\^(?:[^\]\\]|\\.){1,20}\]\)[*+])(?![*+?])")
 _HEREDOC = (r"(\w+)[\w\W]+?\2", r"(\w++)[\w\W]+?\2")
 _HOPELESS = (r"(?:.|(?<=\\)\n)*\n", r"([\s\S]*)(\6)")
 # Lines that are longer are plain, and so is what comes after this much highlighted text in one answer.
