@@ -18,18 +18,20 @@ and `-r` go on with an earlier conversation. Nothing is sent before the first me
 | Alt+Enter, Ctrl+J, or `\\` at the end of a line | begin a new line |
 | `\"\"\"` | open and close a block of lines |
 | Ctrl-C | stop an answer, which is kept as far as it came; at the prompt: clear the line |
-| Ctrl-D | leave |
+| Ctrl-D, `exit` | leave |
+| `help`, `?` | show the commands and keys |
 | Ctrl+X Ctrl+E | write the message in `$VISUAL` or `$EDITOR` |
 | Up, Ctrl+R | find what was typed before |
-| Tab | complete commands, models, settings, conversations, templates and files |
-| `@path` in a message | send a file along |
+| Tab | complete commands, models, settings, conversations, templates and files, also from the menu |
+| `@path`, `@"my file.txt"`, `@https://…` in a message | send a file or a page with it |
 | `!command` | run a shell command |
 | `!!command` | run it, and send what it prints along with the next message |
 | `//text` | send a message that begins with a slash |
 
-What is pasted is never sent by itself. What the commands change lasts until aiml ends; the conversation is kept in the
-[history](history.md), unless `--no-log` says otherwise: then all of it works in memory. While a conversation is open
-here, no other process can write it.
+While a command or an `@path` is typed, a menu shows what fits. What is pasted is never sent by itself; if it mentions a
+file, or is a `!command`, a question comes first. What the commands change lasts until aiml ends; the conversation is
+kept in the [history](history.md), unless `--no-log` says otherwise: then all of it works in memory. While a
+conversation is open here, no other process can write it.
 
 ## The commands
 """

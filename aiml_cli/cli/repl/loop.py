@@ -176,7 +176,7 @@ def _run_shell(session: Session, text: str) -> None:
         code, output = child_process.capture_shell(command)
         print_out(output if output.endswith("\n") or not output else output + "\n")
         session.attach(command, output)
-        print_err("aiml: this goes along with the next message; /file - takes it back")
+        print_err("aiml: sent with the next message; /file - removes it")
     else:
         code = child_process.run_shell(command)
     if code:

@@ -55,7 +55,7 @@ def fork(session: Session, words: str) -> None:
     """
     words = unquote(words)
     if not session.turns:
-        raise UsageError("there is nothing to copy: nothing was answered yet")
+        raise UsageError("there is no answer yet, so nothing to copy")
     if session.conversation_id is None:
         session.warn_not_saved()
         return
@@ -64,7 +64,7 @@ def fork(session: Session, words: str) -> None:
     conversation_lock.release(session.conversation_id)
     session.conversation_id = copy.id
     session.turns = [turn._replace(answer_id=new_ids.get(turn.answer_id, 0)) for turn in session.turns]
-    print_err(f"aiml: going on with the copy {copy.name}")
+    print_err(f"aiml: continuing in the copy {copy.name}")
 
 
 @slash("[id or words]", completes="conversations")
@@ -97,7 +97,7 @@ def retry(session: Session, words: str) -> None:
         last = session.turns[-1]
         session.run_turn(settings, [LiteralText(last.prompt)], Conversation(last.messages), replaced=1)
     else:
-        raise UsageError("there is nothing to ask again: nothing was asked yet")
+        raise UsageError("there is no question to ask again")
 
 
 @slash("[name]")
@@ -109,7 +109,7 @@ def save(session: Session, words: str) -> None:
     if words := unquote(words):
         edits.check_name(words)
     if not session.turns and session.conversation_id is None:
-        raise UsageError("there is nothing to name: nothing was answered yet")
+        raise UsageError("there is no answer yet, so nothing to name")
     if session.conversation_id is None:
         session.warn_not_saved()
         return
@@ -117,7 +117,7 @@ def save(session: Session, words: str) -> None:
         if words:
             edits.rename_conversation(history, session.conversation_id, words)
         name = find_conversations.get_by_id(history, session.conversation_id).name
-    print_err(f"aiml: kept as {name}; /resume {name} goes on with it")
+    print_err(f"aiml: kept as {name}; /resume {name} continues it")
 
 
 @slash("[n or all]")

@@ -1,6 +1,7 @@
 """Slash commands that change settings: /set, /unset, /model, /models, /system, /template."""
 
 import re
+from collections.abc import Sequence
 from difflib import get_close_matches
 from typing import Any
 
@@ -14,6 +15,8 @@ from aiml_cli.prompt.file_sources import read_at_file
 from aiml_cli.prompt.mentions import LiteralText, join_typed
 from aiml_cli.settings.options import ROWS, Option, value_of
 from aiml_cli.settings.resolve import RawValue, parse_value, persistent_options
+from aiml_cli.system.questions import confirm
+from aiml_cli.system.sanitize import sanitize
 from aiml_cli.system.stdio import print_err
 
 GROUP = "Settings"
@@ -129,6 +132,7 @@ def template(session: Session, words: str) -> None:
 
     params, typed = _split_params(rest.strip())
     typed = escape_placeholders(session.confirm_pasted(typed), STDIN_NAME)
+    _confirm_pasted_files(session, params, rest)
     param_flags = {"param": RawValue(tuple(params), "/template")} if params else {}
     template_flags = {"template": RawValue((name,), "/template"), **param_flags, **NO_STDIN}
     prompt, flags, values = template_fill.prepare_prompt(session.endpoint, [typed] if typed else [], template_flags)
@@ -140,6 +144,14 @@ def template(session: Session, words: str) -> None:
         session.send(prompt, files, typed=join_typed([LiteralText(prompt[0].replace("{{stdin}}", "{stdin}"))]))
     else:
         print_err(f"aiml: what {name} sets holds from now on: {', '.join(values) or 'nothing'}")
+
+
+def _confirm_pasted_files(session: Session, params: Sequence[str], typed: str) -> None:
+    """Ask before files that pasted values name are read; raise UsageError for a no."""
+    values = [param.partition("=")[2] for param in params]
+    pasted = [value[1:] for value in values if value.startswith("@") and session.pastes.contains(value, typed)]
+    if pasted and not confirm(f"the pasted text reads {sanitize(', '.join(pasted))}; send the content?"):
+        raise UsageError("nothing was sent")
 
 
 def _split_params(text: str) -> tuple[list[str], str]:
@@ -189,6 +201,6 @@ def check_model(session: Session, name: str) -> None:
     models = session.load_models()
     if models and find_model(models, name) is None and (similar := suggest_models(models, name)):
         raise UsageError(
-            f"the catalogue has no model {name!r}; the model stays as it was",
-            f"did you mean {' or '.join(similar)}? /set model={name} takes it all the same",
+            f"the catalog has no model {name!r}; the model was not changed",
+            f"did you mean {' or '.join(similar)}? /set model={name} uses it anyway",
         )

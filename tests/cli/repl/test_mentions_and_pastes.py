@@ -195,6 +195,20 @@ def test_what_was_pasted_is_asked_about_again_when_it_comes_back(repl: ReplDrive
 
 @pytest.mark.promise("mentions")
 @pytest.mark.parametrize("answer", ["y", "n"])
+def test_a_pasted_value_of_a_template_is_asked_about(
+    repl: ReplDriver, server: Loopback, template: None, answer: str
+) -> None:
+    with Console("chat", AIML_BASE_URL=server.url) as console:
+        console.wait_for_prompt()
+        console.press(PASTE.format("/template rev code=@a.txt") + "\r")
+        console.wait_until("[y/N]")
+        console.type_line(answer)
+        console.wait_for_prompt()
+    assert ["inside a" in str(request.json) for request in server.requests] == [True] * (answer == "y")
+
+
+@pytest.mark.promise("mentions")
+@pytest.mark.parametrize("answer", ["y", "n"])
 @pytest.mark.parametrize("command", ["!touch made", "!!touch made", "  !touch made\n!rm a.txt"])
 def test_a_pasted_command_is_a_draft_and_asked_about(
     repl: ReplDriver, server: Loopback, clean: Path, command: str, answer: str
