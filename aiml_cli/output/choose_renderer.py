@@ -176,6 +176,8 @@ def _build_live_renderer(write: Write, options: Options, environ: Mapping[str, s
         lambda text: write(filter_styles(filter_links(text)).encode("utf-8", "replace")),
         lambda: get_terminal_size(1),
         environ,
+        is_json=bool(options.json_object or options.schema),
+        hides_reasoning=bool(options.hide_reasoning),
     )
 
 

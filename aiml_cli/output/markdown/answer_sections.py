@@ -429,7 +429,7 @@ def is_json_start(text: str, *, is_expected: bool, is_last: bool) -> bool | None
     if section.has_failed:
         return False
     if section.is_over:
-        following = section.rest().lstrip(" \t")[:1]
+        following = section.take_rest().lstrip(" \t")[:1]
         return following == "\n" if following else (True if is_last else None)
     return "," in bare if is_last or len(bare) == MAX_START_LENGTH else None
 
