@@ -68,6 +68,9 @@ def parse_mentions(words: Sequence[str]) -> ParsedWords:
     mention with spaces: the shell has removed its quotes.
     """
     parsed = [(word, list(find_mentions(word))) for word in words]
+    for word, found in parsed:
+        if len(words) > 1 and not found and _is_missing_name(word):
+            found.append(Mention(0, len(word), word[1:], Kind.MISSING))
     mentions = [mention for _, found in parsed for mention in found]
     names = list(dict.fromkeys(mention.name for mention in mentions if mention.kind is Kind.FILE))
     missing = list(dict.fromkeys(mention.name for mention in mentions if mention.kind is Kind.MISSING))
@@ -127,6 +130,12 @@ def _to_typed(word: str) -> str:
 def _is_name(word: str) -> bool:
     """True if a whole word is a mention of a path, whatever characters are in it."""
     return word.startswith("@") and word[1:2] not in ("", "@") and find_path(word[1:]) is not None
+
+
+def _is_missing_name(word: str) -> bool:
+    """True if a word was a path in quotes, which the shell has removed, and nothing is there."""
+    is_typed = not isinstance(word, LiteralText)
+    return is_typed and word.startswith("@") and " " in word and _is_clearly_path(word[1:])
 
 
 def _replace(text: str, mentions: Sequence[Mention], *, keeps_names: bool = True) -> str:

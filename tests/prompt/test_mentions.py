@@ -93,6 +93,12 @@ def test_what_may_be_a_path_of_no_file_is_told_and_sent_as_text(text: str, missi
     assert len(told) == bool(missing)
 
 
+@pytest.mark.parametrize("words", [["see", "@no where.txt"], ["see", "@my notes/no.md", "now"]])
+def test_a_word_that_the_shell_had_in_quotes_is_a_path_too(words: list[str]) -> None:
+    with pytest.raises(UsageError, match="there is no such file"):
+        parse_mentions(words)
+
+
 NAMES = st.text(st.sampled_from("ab .,\\\"'()[]-_~@é猫"), min_size=1, max_size=12).filter(
     lambda name: not name.startswith(("@", "~")) and name not in (".", "..")
 )

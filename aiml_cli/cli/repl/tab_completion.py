@@ -19,7 +19,7 @@ from aiml_cli.settings.resolve import persistent_options
 from aiml_cli.store.history import find_conversations
 from aiml_cli.system.sanitize import sanitize
 
-MAX_FILES, MAX_DESCRIPTION = 200, 60
+MAX_FILES, MAX_DESCRIPTION, MAX_LINE_LENGTH = 200, 60, 4096
 # The word of a shell at the end of a text: in an open quote, or with escaped white space.
 _LAST_WORD = (
     r"""(?:"(?P<double>(?:\\.|[^"\\\n])*)|'(?P<single>[^'\n]*)"""
@@ -47,7 +47,7 @@ class SessionCompleter(Completer):
     def get_completions(self, document: Document, _event: CompleteEvent) -> Iterator[Completion]:
         """Yield completions without control characters; models and files may have any name."""
         is_first = document.cursor_position_row == 0
-        for completion in self._complete_line(document.current_line_before_cursor, is_first=is_first):
+        for completion in self._complete_line(_get_line(document), is_first=is_first):
             if sanitize(completion.text) == completion.text and "\n" not in completion.text:
                 yield completion
 
@@ -81,8 +81,13 @@ class SessionCompleter(Completer):
 
 def is_completing(document: Document) -> bool:
     """True if completions should appear while this is typed: a command, its argument or a mention."""
-    line = document.current_line_before_cursor
+    line = _get_line(document)
     return (line.startswith("/") and document.cursor_position_row == 0) or bool(_MENTION.search(line))
+
+
+def _get_line(document: Document) -> str:
+    """Return the line before the cursor; of a long one the end, as this is looked at with every key."""
+    return document.current_line_before_cursor[-MAX_LINE_LENGTH:]
 
 
 def match_words(typed: str, words: Iterable[Word]) -> Iterator[Completion]:
