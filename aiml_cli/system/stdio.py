@@ -7,14 +7,18 @@ from codecs import getincrementaldecoder
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
 from contextvars import ContextVar
+from threading import Thread, current_thread, main_thread
 from typing import Protocol
 
-from aiml_cli.errors import OutputFailed, ReaderClosed
+from aiml_cli.errors import AimlError, OutputFailed, ReaderClosed
 from aiml_cli.system.sanitize import Sanitizer, sanitize
+from aiml_cli.system.signals import is_stopping
 from aiml_cli.system.terminal import is_terminal, modes
 
 # Prints a notice; None with --quiet.
 Notifier = Callable[[str], None] | None
+# How long the last words of the program may wait for a terminal that is paused.
+PAUSE_TIMEOUT_S = 1.0
 # Called before anything is written, to remove the spinner while there is one.
 spinner_hooks: list[Callable[[], None]] = []
 
@@ -27,6 +31,7 @@ class LiveRegion(Protocol):
 
 
 _live_regions: list[LiveRegion] = []
+_waiting: list[Thread] = []  # writes to a terminal that was paused when a signal came
 _prefix: ContextVar[str] = ContextVar("prefix", default="")  # each thread has its own
 
 
@@ -66,6 +71,13 @@ def check_stdout() -> None:
 def write_out(data: bytes, fd: int = 1, name: str = "standard output") -> None:
     """Write all of the data at once; raise ReaderClosed, or OutputFailed with the name of the output."""
     _hide_spinner()
+    if _may_be_paused(fd):
+        _run_briefly(lambda: _write_all(data, fd, name))
+    else:
+        _write_all(data, fd, name)
+
+
+def _write_all(data: bytes, fd: int, name: str) -> None:
     view = memoryview(data)
     while view:
         try:
@@ -78,6 +90,26 @@ def write_out(data: bytes, fd: int = 1, name: str = "standard output") -> None:
             select.select([], [fd], [])
         except OSError as error:
             raise OutputFailed(f"{name}: {error.strerror}") from None
+
+
+def _may_be_paused(fd: int) -> bool:
+    """True if the program should stop, and must not wait for a terminal that takes nothing."""
+    return is_stopping() and current_thread() is main_thread() and is_terminal(fd)
+
+
+def _run_briefly(write: Callable[[], object]) -> None:
+    """Write in a thread, and leave it alone if the terminal takes nothing: a second signal would not end that."""
+
+    def run() -> None:
+        with suppress(AimlError):
+            write()
+
+    if any(thread.is_alive() for thread in _waiting):
+        return
+    thread = Thread(target=run, daemon=True)
+    thread.start()
+    thread.join(PAUSE_TIMEOUT_S)
+    _waiting.append(thread)
 
 
 def _hide_spinner() -> None:
@@ -126,11 +158,18 @@ def write_err(text: str) -> None:
 
 def write_err_raw(text: str) -> None:
     """Write to standard error without hiding anything, as the spinner itself does."""
+    if sys.stderr is not None and _may_be_paused(2):
+        _run_briefly(lambda: _write_err_now(text))
+    else:
+        _write_err_now(text)
+
+
+def _write_err_now(text: str) -> None:
     try:
         sys.stderr.write(text)
         sys.stderr.flush()
     except UnicodeEncodeError:
-        write_err_raw(text.encode("ascii", "backslashreplace").decode())
+        _write_err_now(text.encode("ascii", "backslashreplace").decode())
     except (OSError, ValueError):
         return
 
