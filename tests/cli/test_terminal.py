@@ -33,8 +33,8 @@ def test_an_error_of_the_server_does_not_drive_the_terminal(server: Loopback) ->
 def test_reasoning_is_dim_and_ends_before_the_answer(server: Loopback) -> None:
     server.answer_with(stream(delta(reasoning_content="Hm"), delta("Hi"), delta(finish="stop")))
     wrote, _, screen = run_on_pty(server, "chat", "hi")
-    assert wrote.startswith(b"\x1b[2mHm\x1b[0m\r\nHi")
-    assert [line.rstrip() for line in screen.display[:2]] == ["Hm", "Hi"]
+    assert wrote.startswith(b"\x1b[2mHm\x1b[0m\r\n\r\nHi")
+    assert [line.rstrip() for line in screen.display[:3]] == ["Hm", "", "Hi"]
 
 
 @pytest.mark.parametrize("environ", [{"NO_COLOR": "1"}, {"TERM": "dumb"}, {"AIML_COLOR": "never"}])

@@ -20,13 +20,11 @@ from aiml_cli.store.history import find_conversations
 from aiml_cli.system.sanitize import sanitize
 
 MAX_FILES, MAX_DESCRIPTION, MAX_LINE_LENGTH = 200, 60, 4096
-# The word of a shell at the end of a text: in an open quote, or with escaped white space.
-_LAST_WORD = (
-    r"""(?:"(?P<double>(?:\\.|[^"\\\n])*)|'(?P<single>[^'\n]*)"""
+# The last word of a line, a mention or not: in an open quote, or with escaped white space.
+_LAST_WORD = re.compile(
+    r"""(?<!\S)(?P<at>@?)(?:"(?P<double>(?:\\.|[^"\\\n])*)|'(?P<single>[^'\n]*)"""
     r"""|(?P<plain>(?:\\.|[^\s\\"'])(?:\\.|[^\s\\])*)?)$"""
 )
-_MENTION = re.compile(r"(?<!\S)@" + _LAST_WORD)
-_ARGUMENT = re.compile(r"(?<=\s)" + _LAST_WORD)
 _ESCAPE = re.compile(r"\\(.)")
 
 
@@ -52,8 +50,9 @@ class SessionCompleter(Completer):
                 yield completion
 
     def _complete_line(self, line: str, *, is_first: bool) -> Iterable[Completion]:
-        if mention := _MENTION.search(line):
-            return complete_path(mention)
+        word = _LAST_WORD.search(line)
+        if word and word["at"]:
+            return complete_path(word)
         if not (line.startswith("/") and is_first):
             return ()
         if not re.search(r"\s", line):
@@ -65,8 +64,8 @@ class SessionCompleter(Completer):
         try:
             argument_type = find_command(name).completes
             if argument_type == "files":
-                argument = _ARGUMENT.search(text)
-                return complete_path(argument) if argument else ()
+                word = _LAST_WORD.search(text)
+                return complete_path(word) if word else ()
             return match_words(typed, self._load_words(name, argument_type))
         except AimlError:
             return ()
@@ -82,7 +81,8 @@ class SessionCompleter(Completer):
 def is_completing(document: Document) -> bool:
     """True if completions should appear while this is typed: a command, its argument or a mention."""
     line = _get_line(document)
-    return (line.startswith("/") and document.cursor_position_row == 0) or bool(_MENTION.search(line))
+    word = _LAST_WORD.search(line)
+    return (line.startswith("/") and document.cursor_position_row == 0) or bool(word and word["at"])
 
 
 def _get_line(document: Document) -> str:
