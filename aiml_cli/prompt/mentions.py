@@ -75,7 +75,7 @@ def parse_mentions(words: Sequence[str]) -> ParsedWords:
     names = list(dict.fromkeys(mention.name for mention in mentions if mention.kind is Kind.FILE))
     missing = list(dict.fromkeys(mention.name for mention in mentions if mention.kind is Kind.MISSING))
     for name in missing:
-        if _is_clearly_path(name):
+        if is_clearly_path(name):
             raise UsageError(f"@{name}: there is no such file", "nothing was sent; @@ instead of @ makes it text")
     is_blank = names and not any(_replace(word, found, keeps_names=False).strip() for word, found in parsed)
     return ParsedWords("" if is_blank else " ".join(_replace(word, found) for word, found in parsed), names, missing)
@@ -135,7 +135,7 @@ def _is_name(word: str) -> bool:
 def _is_missing_name(word: str) -> bool:
     """True if a word was a path in quotes, which the shell has removed, and nothing is there."""
     is_typed = not isinstance(word, LiteralText)
-    return is_typed and word.startswith("@") and " " in word and _is_clearly_path(word[1:])
+    return is_typed and word.startswith("@") and " " in word and is_clearly_path(word[1:])
 
 
 def _replace(text: str, mentions: Sequence[Mention], *, keeps_names: bool = True) -> str:
@@ -197,7 +197,8 @@ def _exists(name: str) -> bool:
     return any(iglob(str(Path(name).expanduser()), recursive=True))  # noqa: PTH207 - as file_sources does
 
 
-def _is_clearly_path(name: str) -> bool:
+def is_clearly_path(name: str) -> bool:
+    """True if a name can hardly be anything but a path."""
     extension = _EXTENSION.search(name)
     has_extension = bool(extension and extension[1].lower() in EXTENSIONS.split())
     return has_extension or (name.startswith(PATH_STARTS) and name not in PATH_STARTS)
@@ -207,4 +208,4 @@ def _may_be_path(name: str, *, is_quoted: bool) -> bool:
     """True if a name without a file looks like a path; code, such as `@app.get("/")`, and placeholders do not."""
     if not name or len(name) > MAX_NAME_LENGTH or {*name} & _CODE_CHARS:
         return False
-    return is_quoted or "/" in name or _is_clearly_path(name) or bool(_EXTENSION.search(name))
+    return is_quoted or "/" in name or is_clearly_path(name) or bool(_EXTENSION.search(name))

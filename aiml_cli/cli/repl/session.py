@@ -26,6 +26,7 @@ from aiml_cli.prompt.mentions import (
     describe_missing,
     escape_mentions,
     find_mentions,
+    is_clearly_path,
     join_typed,
     parse_mentions,
 )
@@ -185,6 +186,7 @@ class Session:
             for mention in find_mentions(text)
             if self.pastes.contains(text[mention.start : mention.end], _get_line(text, mention.start))
         ]
+        self.notify_missing([m.name for m in pasted if m.kind is Kind.MISSING and is_clearly_path(m.name)])
         names = dict.fromkeys(mention.name for mention in pasted if mention.kind is Kind.FILE)
         if names and confirm(f"the pasted text mentions {sanitize(', '.join(names))}; send the content too?"):
             pasted = [mention for mention in pasted if mention.kind is not Kind.FILE]

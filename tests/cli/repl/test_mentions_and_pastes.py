@@ -178,6 +178,15 @@ def test_a_pasted_mention_is_asked_about(
 
 
 @pytest.mark.promise("mentions")
+def test_a_pasted_path_of_no_file_is_told_and_sent_as_text(repl: ReplDriver, capsys: Told) -> None:
+    text = "@nowhere.txt\n@app.get('/')\n@property.setter\n@@x"
+    repl.session.pastes.add(text)
+    repl.type_lines(text)
+    assert sent_text(repl) == text
+    assert "as text: @nowhere.txt\n" in capsys.readouterr().err
+
+
+@pytest.mark.promise("mentions")
 def test_what_was_pasted_is_asked_about_again_when_it_comes_back(repl: ReplDriver, server: Loopback) -> None:
     with Console("chat", AIML_BASE_URL=server.url) as console:
         console.wait_for_prompt()
