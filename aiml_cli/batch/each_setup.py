@@ -77,7 +77,7 @@ class RowPrompt:
     """What the conversations of all rows have in common: words, files named among them, and previous turns."""
 
     def __init__(self, words: Sequence[str], request: ChatRequest) -> None:
-        text, names = extract_mentions(words)
+        text, names = extract_mentions(words, request.notify)
         self._words, notice = decode_any_text(os.fsencode("" if text.strip() == "-" else text), "the prompt")
         if notice:
             request.notify(notice)

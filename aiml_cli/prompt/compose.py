@@ -48,7 +48,7 @@ def compose_prompt(
     of a URL. `check_text` sees each text that was not typed; `fit_inputs` returns what is sent of them.
     Raise UsageError if the prompt is empty or something in it cannot be sent.
     """
-    text, names = _parse_mentions(words, notify)
+    text, names = extract_mentions(words, notify)
     # Bytes of the command line that are not UTF-8 are decoded like those of a file.
     typed, notice = decode_any_text(os.fsencode(text), "the prompt")
     if notice:
@@ -115,15 +115,11 @@ def _split_at_stdin(text: str) -> list[str]:
     return segments
 
 
-def extract_mentions(words: Sequence[str]) -> tuple[str, list[str]]:
+def extract_mentions(words: Sequence[str], notify: "Notify | None" = None) -> tuple[str, list[str]]:
     """Split the words into the text, in which a mention loses its @, and the names of the mentioned files.
 
-    Raise UsageError for a mention that is clearly a path, but of no file.
+    `notify` prints a notice on what only may be a path and names no file. Raise UsageError for what is clearly one.
     """
-    return _parse_mentions(words, None)
-
-
-def _parse_mentions(words: Sequence[str], notify: "Notify | None") -> tuple[str, list[str]]:
     if not any("@" in word for word in words):
         return " ".join(words), []
     from aiml_cli.prompt.mentions import describe_missing, parse_mentions  # few prompts have a mention
