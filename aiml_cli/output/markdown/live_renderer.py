@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from threading import Condition, RLock, Thread
-from time import monotonic
+from time import monotonic, thread_time
 
 from aiml_cli.api.answer import Answer
 from aiml_cli.api.stream_events import EventBatch
@@ -17,6 +17,8 @@ from aiml_cli.system.stdio import register_region, unregister_region
 
 # The least time between two redraws, and between two additions.
 REDRAW_INTERVAL_S, ADDITION_INTERVAL_S = 0.05, 0.012
+# How much longer than it takes to draw, in CPU time, nothing is drawn after it.
+IDLE_FACTOR = 4
 # tmux wraps the lines of a resized window at once, but tells a series of sizes up to 0.25 s late: what is erased
 # meanwhile would be other lines than those that were drawn.
 RESIZE_PAUSE_S = 0.35
@@ -46,7 +48,7 @@ class LiveMarkdownRenderer:
         self._pending: list[str] = []
         self._thread: Thread | None = None
         self._is_ended = self._has_text = self._is_suspended = self._is_cleared = False
-        self._redrawn_at = self._drawn_at = self._paused_until = 0.0
+        self._redrawn_at = self._next_draw_at = self._paused_until = 0.0
         self._error: AimlError | None = None
 
     def show(self, batch: EventBatch) -> None:
@@ -177,12 +179,13 @@ class LiveMarkdownRenderer:
             return None
         if self._is_suspended:
             return None
-        if now < self._drawn_at + ADDITION_INTERVAL_S:
-            return self._drawn_at + ADDITION_INTERVAL_S
-        may_redraw = now >= self._redrawn_at + REDRAW_INTERVAL_S
-        if not self._stream.draw(size, may_redraw=may_redraw):
-            return self._redrawn_at + REDRAW_INTERVAL_S
-        self._drawn_at = now
+        if now < self._next_draw_at:
+            return self._next_draw_at
+        may_redraw, began = now >= self._redrawn_at + REDRAW_INTERVAL_S, thread_time()
+        is_drawn = self._stream.draw(size, may_redraw=may_redraw)
+        self._next_draw_at = monotonic() + max(ADDITION_INTERVAL_S, IDLE_FACTOR * (thread_time() - began))
+        if not is_drawn:
+            return max(self._next_draw_at, self._redrawn_at + REDRAW_INTERVAL_S)
         self._redrawn_at = now if may_redraw else self._redrawn_at
         return None
 
