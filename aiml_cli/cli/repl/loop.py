@@ -133,8 +133,11 @@ def handle_line(session: Session, line: str) -> None:
 
 
 def _run_line(session: Session, text: str) -> None:
+    first_line, *more = text.split("\n")
     if text.startswith("//"):
         session.ask(text[1:])
+    elif text.startswith("/") and more and session.pastes.contains(first_line, first_line):
+        session.ask(text)  # several pasted lines are no command
     elif text.startswith("/"):
         name, words = [*text[1:].split(None, 1), "", ""][:2]
         slash_commands.find_command(name).function(session, words)

@@ -58,8 +58,8 @@ class PasteLog:
         self._earlier: list[str] = []
 
     def add(self, text: str) -> None:
-        """Remember a pasted text; only one with an @ or a ! can attach a file or run a command."""
-        if "@" in text or "!" in text:
+        """Remember a pasted text; only one with an @, ! or / can attach a file or run a command."""
+        if {*"@!/"} & {*text}:
             self._current.append(text.replace("\r\n", "\n").replace("\r", "\n"))
 
     def end_message(self) -> None:

@@ -177,6 +177,13 @@ def test_a_pasted_mention_is_asked_about(
         assert ("inside a" in sent, "a.txt" in sent) == (is_attached, True)
 
 
+@pytest.mark.parametrize("text", ["/help\n/exit", "/etc/hosts\n/etc/passwd", "/help"])
+def test_several_pasted_lines_are_no_command(repl: ReplDriver, text: str) -> None:
+    repl.session.pastes.add(text)
+    repl.type_lines(text)
+    assert len(repl.request_bodies) == ("\n" in text)
+
+
 @pytest.mark.promise("mentions")
 def test_a_pasted_path_of_no_file_is_told_and_sent_as_text(repl: ReplDriver, capsys: Told) -> None:
     text = "@nowhere.txt\n@app.get('/')\n@property.setter\n@@x"
