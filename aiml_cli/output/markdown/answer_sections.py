@@ -456,11 +456,10 @@ def _shorten_block(block: MarkdownBlock, width: int, rows: int) -> MarkdownBlock
     limit = 2 * width * rows
     if len(block.text) <= max(limit + SHIFT_LENGTH, SMALL_LENGTH):
         return block
-    if block.kind == "table":
-        header, delimiters, *lines = block.text.split("\n")
-        return block._replace(text="\n".join([header, delimiters, *_take_last(lines[-rows:], limit)]))
-    if block.kind in ("fence", "code"):
-        return block._replace(text="\n".join(_take_last(block.text.split("\n"), limit)), part=max(1, block.part))
+    if block.kind in ("table", "fence", "code"):
+        *head, body = block.text.split("\n", 2) if block.kind == "table" else [block.text]
+        lines = [*head, *_take_last(body.rsplit("\n", rows)[-rows:], limit)]
+        return block._replace(text="\n".join(lines), part=max(1, block.part))
     # The cut stays where it is for a while, so that the lines on the screen need no redraw.
     start = (len(block.text) - limit) // SHIFT_LENGTH * SHIFT_LENGTH
     start = max(start, block.text.find(" ", start, start + SHIFT_LENGTH) + 1)

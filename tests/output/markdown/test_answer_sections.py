@@ -174,3 +174,11 @@ def test_a_terminal_shows_reasoning_without_tags_and_a_file_with_them(server: Lo
     server.answer_with(stream(*pieces, delta(finish="stop")))
     run_on_pty(server, "chat", "hi", "-o", "answer.md")
     assert (clean / "answer.md").read_text() == "<think>Hm</think>\n\nYes\n"
+
+
+def test_each_choice_is_json_or_reasoning_by_itself(server: Loopback) -> None:
+    pieces = [delta("one **x**"), delta('{"a": "*b*"}', index=1), delta("<think>hm</think>yes", index=2)]
+    server.answer_with(stream(*pieces, *(delta(finish="stop", index=index) for index in range(3))))
+    _, code, screen = run_on_pty(server, "chat", "hi", "-n", "3")
+    lines = [line.rstrip() for line in screen.display if line.strip() and not line.startswith("─")]
+    assert (code, lines) == (0, ["one x", "Choice 2:", "{", '  "a": "*b*"', "}", "Choice 3:", "hm", "yes"])

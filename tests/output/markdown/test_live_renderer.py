@@ -2,6 +2,7 @@
 
 import random
 import re
+from time import process_time
 
 import pytest
 from hypothesis import given
@@ -125,6 +126,31 @@ def test_a_paragraph_that_is_taller_than_the_screen_scrolls_and_no_word_comes_tw
         page.draw(terminal.size)
     page.finish(terminal.size)
     assert re.findall(r"w\d+", " ".join(terminal.read_lines())) == WORDS
+
+
+OPEN_BLOCKS = [
+    ("|a|b|\n|-|-|\n", "|cell|**two**|\n"), ("|a|b|\n|-|-|\n|", "word "), ("", "word **bold** `code` "), ("", "line\n"),
+    ("```python\n", "x = 1  # c\n"), ("```python\n", "x = 1; "), ("", "- item\n"), ("- ", "word "), ("> ", "word "),
+    ("", "> line\n"), ("# ", "word "), ("<div>\n", "<b>x</b> "), ("$$\n", "x + y\n"), ("[", "word "), ('{"a": "', "word "),
+    ('{"a": [', "1, "), ("<think>", "word "), ("<think>", "x"),
+]  # fmt: skip
+
+
+@pytest.mark.promise("linear")
+@pytest.mark.parametrize(("opening", "unit"), OPEN_BLOCKS)
+def test_a_redraw_costs_as_much_as_the_screen_and_not_as_the_open_block(opening: str, unit: str) -> None:
+    """A block of 500 kB, compared with one of 10 kB."""
+    times = []
+    for size in (10_000, 500_000):
+        page = MarkdownStream(lambda _text: None, {})
+        page.feed(opening + unit * (size // len(unit)), (80, 24))
+        page.draw((80, 24))
+        started = process_time()
+        for _ in range(10):
+            page.feed(unit, (80, 24))
+            page.draw((80, 24))
+        times.append(process_time() - started)
+    assert times[1] < 10 * max(times[0], 0.01)
 
 
 @pytest.mark.promise("no-driving")
