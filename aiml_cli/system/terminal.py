@@ -95,15 +95,16 @@ class Mode(NamedTuple):
 
 # A line of more than 4,095 bytes is cut by the kernel in canonical mode, so keys that matter are read without it.
 _NO_LINES = termios.ECHO | termios.ICANON
+_TRANSLATIONS = termios.ICRNL | termios.INLCR | termios.IGNCR
 # A signal key must not discard what was typed before it, or what was written and is not on the screen yet.
 SILENT = Mode(off=termios.ECHO, on=termios.NOFLSH)
-COLLECT = Mode(off=_NO_LINES, on=termios.ISIG | termios.NOFLSH, input_on=termios.ICRNL, collects=True)
+COLLECT = Mode(off=_NO_LINES, on=termios.ISIG | termios.NOFLSH, input_off=_TRANSLATIONS, collects=True)
 CHARACTERS = COLLECT._replace(collects=False, reads=True)
 LINES = Mode(on=termios.ICANON | termios.ISIG, input_on=termios.ICRNL, reads=True)
 SECRET = LINES._replace(off=termios.ECHO)
 KEYS = Mode(
     off=_NO_LINES | termios.IEXTEN | termios.ISIG,
-    input_off=termios.IXON | termios.IXOFF | termios.ICRNL | termios.INLCR | termios.IGNCR,
+    input_off=termios.IXON | termios.IXOFF | _TRANSLATIONS,
     reads=True,
 )
 CHILD = Mode(is_child=True)
@@ -112,8 +113,10 @@ CHILD = Mode(is_child=True)
 class _Use:
     """A mode in use; `redraw` is called when the program goes on after it was stopped."""
 
-    def __init__(self, mode: Mode, redraw: Callable[[], None] | None) -> None:
-        self.mode, self.redraw = mode, redraw
+    redraw: Callable[[], None] | None = None
+
+    def __init__(self, mode: Mode) -> None:
+        self.mode = mode
 
 
 class TerminalModes:
@@ -140,13 +143,14 @@ class TerminalModes:
 
         Raises Stopped if the terminal is gone.
         """
-        use = _Use(mode, redraw)
+        use = _Use(mode)
         with defer_signals():
             if not self._uses:
                 self._open()
             self._uses.append(use)
         try:
             self._settle()
+            use.redraw = redraw
             yield
         finally:
             with defer_signals():

@@ -6,6 +6,7 @@ import signal
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
+from itertools import groupby
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -36,6 +37,7 @@ from aiml_cli.system.signals import SIGNAL_ERRORS, Stopped
 from aiml_cli.system.stdio import print_err
 from aiml_cli.system.terminal import BURST_S, KEYS, LINES, PASTE_END_S, is_terminal, modes
 
+LONG_TEXT = 200  # keys
 _ENTER, _NEWLINE = Keys.ControlM, Keys.ControlJ
 _TEXT_KEYS = (_ENTER, _NEWLINE, Keys.ControlI)  # the control characters that a pasted text can hold
 
@@ -62,7 +64,7 @@ class KeyInput(Vt100Input):
         while has_lines and not self.closed and self._has_input(PASTE_END_S if is_paste else BURST_S):
             keys += super().read_keys()
             is_paste = is_paste or _is_paste(keys)
-        return [*filter(_is_reply, keys), _make_paste(keys)] if is_paste else keys
+        return [*filter(_is_reply, keys), _make_paste(keys)] if is_paste else _join_long_text(keys)
 
     def add_typed(self, data: bytes) -> None:
         """Give the next prompt what was typed before it, as a draft: no Enter in it sends anything."""
@@ -72,7 +74,7 @@ class KeyInput(Vt100Input):
             keys.pop()
         if _count_line_ends(keys):
             keys = [_make_paste(keys)] if all(map(_is_text, keys)) else list(map(_without_sending, keys))
-        store_typeahead(self, keys)
+        store_typeahead(self, _join_long_text(keys))
 
     def _has_input(self, seconds: float) -> bool:
         return bool(select.select([self.fileno()], [], [], seconds)[0])
@@ -98,6 +100,17 @@ def _count_line_ends(keys: Sequence[KeyPress]) -> int:
 def _is_text(key: KeyPress) -> bool:
     """True if the key can stand in a pasted text, which holds no control characters."""
     return not isinstance(key.key, Keys) or key.key in _TEXT_KEYS
+
+
+def _join_long_text(keys: list[KeyPress]) -> list[KeyPress]:
+    """Return the keys with the letters of a long text as one, because the line editor works long on each key."""
+    if len(keys) < LONG_TEXT:
+        return keys
+    joined: list[KeyPress] = []
+    for is_letter, group in groupby(keys, lambda key: not isinstance(key.key, Keys)):
+        run = list(group)
+        joined += [KeyPress(run[0].key, "".join(key.data for key in run))] if is_letter else run
+    return joined
 
 
 def _make_paste(keys: Sequence[KeyPress]) -> KeyPress:

@@ -38,7 +38,7 @@ class PlainInput:
         with modes.use(CHARACTERS, self._show):
             self._show()
             try:
-                self._add_draft(self._decode(modes.take_typed()).rstrip("\n"))
+                self._add_typed(self._decode(modes.take_typed()).rstrip("\n"))
                 return self._read_message()
             except EOFError:
                 return None
@@ -50,7 +50,7 @@ class PlainInput:
         while True:
             keys, self._unread = self._unread or self._read_keys(), ""
             if self._is_paste(keys):
-                self._add_draft(keys)
+                self._add_paste(keys)
                 if not self._lines[-1]:
                     print_err(PASTE_HINT)
             elif (message := self._type_keys(keys)) is not None:
@@ -68,11 +68,19 @@ class PlainInput:
         """True for several lines of text at once."""
         return "\n" in keys[:-1] and bool(keys.strip()) and not _CONTROL_KEY.search(keys)
 
-    def _add_draft(self, text: str) -> None:
-        """Add a text that was pasted, or typed before the prompt; only a later Enter sends it."""
-        if text:
-            self._record_paste(text)
-            self._insert(_CONTROL_KEY.sub("", text))
+    def _add_paste(self, text: str) -> None:
+        self._record_paste(text)
+        self._insert(text)
+
+    def _add_typed(self, keys: str) -> None:
+        """Add what was typed before the prompt, as a draft: no Enter in it sends anything."""
+        if self._is_paste(keys):
+            self._add_paste(keys)
+            return
+        for index, line in enumerate(keys.split("\n")):
+            if index:
+                self._insert("\n")
+            self._type_keys(line)
 
     def _type_keys(self, keys: str) -> str | None:
         """Handle keys that were typed; return the message when Enter ends it. Raise EOFError at Ctrl-D."""

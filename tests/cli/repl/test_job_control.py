@@ -1,7 +1,10 @@
 """Stopping, continuing and starting in the background, under real shells: the terminal is always right, no key is lost."""
 
+import os
 import re
 import shutil
+import signal
+import termios
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from threading import Event
@@ -13,6 +16,7 @@ from support.loopback import STREAM, Loopback, chunk, delta, stream
 END = [chunk(each) for each in (delta(" and the end"), delta(finish="stop"))]
 BEGUN = STREAM + chunk(delta("the beginning"))
 HELLO = stream(delta("the answer"), delta(finish="stop"))
+ICANON = termios.ICANON
 CTRL_C, CTRL_D, CTRL_Z = "\x03", "\x04", "\x1a"
 
 pytestmark = pytest.mark.promise("job-control")
@@ -55,7 +59,7 @@ def go_on(console: Console) -> None:
 def go_on_by_way_of_the_background(console: Console) -> None:
     shown = len(console.read_text())
     console.type_line("bg")
-    console.wait_until(lambda: re.search(r"\[1\].*aiml_cli", console.read_text()[shown:]))
+    console.wait_until(lambda: "[1]" in console.read_text()[shown:])
     console.type_line("fg")
 
 
@@ -152,3 +156,128 @@ def test_while_a_command_runs(proceed: Proceed, term: str, shell: Console, serve
     shell.type_line("word")
     shell.wait_until("got word")
     send_and_leave(shell, server, "")
+
+
+@WAYS
+def test_in_the_editor(proceed: Proceed, shell: Console, server: Loopback, clean: Path) -> None:
+    editor = clean / "editor"
+    editor.write_text('#!/bin/sh\necho editing; read word; printf "%s" "$word" > "$1"\n')
+    editor.chmod(0o700)
+    server.answer_with(HELLO)
+    shell.run("chat", before=f"EDITOR={editor} ")
+    shell.wait_for_prompt()
+    shell.press("draft\x18\x05")
+    shell.wait_until("editing")
+    stop(shell)
+    proceed(shell)
+    shell.wait_until(lambda: shell.read_cursor_line() != "$")
+    shell.type_line("word")
+    send_and_leave(shell, server, "word")
+
+
+@pytest.mark.parametrize("term", ["xterm", "dumb"])
+def test_a_conversation_that_starts_in_the_background(term: str, shell: Console, server: Loopback) -> None:
+    server.answer_with(HELLO)
+    shell.run("chat", "-i", before=f"TERM={term} ", after=" &")
+    shell.wait_until(lambda: re.search(r"(?i)stopped|suspended", press_enter(shell)))
+    check_modes(shell)
+    shell.type_line("fg")
+    send_and_leave(shell, server, "")
+
+
+def press_enter(shell: Console) -> str:
+    """Press Enter, at which a shell reports its jobs; return the screen."""
+    shell.press("\r")
+    return shell.read_text()
+
+
+def test_an_answer_in_the_background_is_printed(shell: Console, server: Loopback) -> None:
+    goes_on = Event()
+    server.answer_with(BEGUN, goes_on, *END)
+    shell.run("chat", "hi", after=" &")
+    shell.wait_until("the beginning")
+    check_modes_of_line(shell)
+    goes_on.set()
+    shell.wait_until("and the end")
+
+
+def check_modes_of_line(shell: Console) -> None:
+    """Check that the shell echoes while something else writes to the terminal."""
+    shell.type_line("echo sh''own")
+    shell.wait_until("shown")
+
+
+def test_an_answer_that_comes_to_the_foreground_keeps_quiet(shell: Console, server: Loopback) -> None:
+    goes_on = Event()
+    server.answer_with(BEGUN, goes_on, *END)
+    shell.run("chat", "hi", after=" &")
+    shell.wait_until("the beginning")
+    shell.type_line("fg")
+    child = shell.child.child_fd
+    shell.wait_until(lambda: not termios.tcgetattr(child)[3] & termios.ECHO and termios.tcgetattr(child)[3] & ICANON)
+    shell.press("\r" * 6)
+    goes_on.set()
+    shell.wait_until("and the end")
+    check_modes(shell)
+    assert shell.read_text().count("the beginning") <= 2  # once in the background, once in the foreground
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh"], indirect=True)  # dash leaves the modes of a program that is killed
+@pytest.mark.parametrize("is_asked", [False, True], ids=["prompt", "answer"])
+def test_a_stop_that_cannot_be_handled(is_asked: bool, shell: Console, server: Loopback) -> None:
+    goes_on = Event()
+    if is_asked:
+        server.answer_with(BEGUN, goes_on, *END)
+    server.answer_with(HELLO)
+    shell.run("chat")
+    shell.wait_for_prompt()
+    if is_asked:
+        shell.type_line("one")
+        shell.wait_until("the beginning")
+    else:
+        shell.press("half")
+        shell.wait_until("> half")
+    os.kill(os.tcgetpgrp(shell.child.child_fd), signal.SIGSTOP)
+    wait_for_shell(shell)
+    check_modes(shell)
+    shell.type_line("fg")
+    goes_on.set()
+    if is_asked:
+        shell.wait_until("and the end")
+        shell.wait_for_prompt()
+        shell.press("half")
+    send_and_leave(shell, server, "half", 1 + is_asked)
+
+
+def test_a_stop_signal_at_the_prompt(shell: Console, server: Loopback) -> None:
+    server.answer_with(HELLO)
+    shell.run("chat")
+    shell.wait_for_prompt()
+    shell.press("half")
+    shell.wait_until("> half")
+    os.kill(os.tcgetpgrp(shell.child.child_fd), signal.SIGTSTP)
+    wait_for_shell(shell)
+    check_modes(shell)
+    shell.type_line("fg")
+    send_and_leave(shell, server, "half")
+
+
+@pytest.mark.parametrize("ending", [CTRL_C, signal.SIGTERM, signal.SIGHUP, b"", b"data: {\n\n"])
+@pytest.mark.parametrize("mode", [[], ["-i"]], ids=["once", "conversation"])
+def test_every_ending_restores_the_terminal(
+    mode: list[str], ending: str | int | bytes, shell: Console, server: Loopback
+) -> None:
+    goes_on = Event()
+    server.answer_with(BEGUN, goes_on, *([ending] if isinstance(ending, bytes) else END))
+    shell.run("chat", "hi", *mode)
+    shell.wait_until("the beginning")
+    if isinstance(ending, str):
+        shell.press(ending)
+    elif isinstance(ending, int):
+        os.kill(os.tcgetpgrp(shell.child.child_fd), ending)
+    goes_on.set()
+    if mode and not isinstance(ending, int):
+        shell.wait_for_prompt()
+        shell.press(CTRL_D)
+    wait_for_shell(shell)
+    check_modes(shell)
