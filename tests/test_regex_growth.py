@@ -40,6 +40,8 @@ REPEATS = {sre.MAX_REPEAT, sre.MIN_REPEAT, getattr(sre, "POSSESSIVE_REPEAT", Non
 DYNAMIC = {
     "api.error_kinds": "the tables of the module, whose texts are tried",
     "api.finish_reasons": "words of a table",
+    "output.markdown.ansi": "the constants of the module, which are tried",
+    "output.markdown.block_starts": "the table of the module, whose expressions are tried",
     "output.markdown.highlight": "the rules of Pygments, which scripts/vet_lexers.py tries",
     "prompt.find_secrets": "the tables of the module, whose texts are tried",
     "snippets.javascript": "a random mark around digits",
@@ -51,6 +53,8 @@ DYNAMIC = {
 }
 # Expressions that grow and see only short texts, or texts of the user's own: the module, the beginning, and why.
 KNOWN = [
+    ("output.markdown.ansi", "|(?P<fixed>", "one of several ways to take a word; the others take all of it too"),
+    ("output.markdown.block_starts", r"[ \t]++[A-Za-z_:]", "a part of the expression of a tag: it follows its name"),
     ("output.markdown.highlight", r"(?:.|(?<=", "a part of rules of Pygments, which are left out for it"),
     (
         "prompt.find_secrets",

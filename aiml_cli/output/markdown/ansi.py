@@ -65,7 +65,7 @@ _CODE_MASK = "\x00"  # stands for each character of code while text is split: it
 Measure = Callable[[str], int]
 
 
-class Chunk(NamedTuple):
+class LineUnit(NamedTuple):
     """Text that stays on one line if it fits; if `has_gap`, a blank comes before it, but not at a line's start.
 
     `kind`: a word is broken if it is longer than a line, ideographs are broken anywhere, code only at its blanks;
@@ -107,8 +107,8 @@ def wrap_lines(spans: Sequence[Span], width: int, measure: Measure = max_text_wi
     if len(text) <= width and text.isascii() and not _ODD_BLANKS.search(text):
         return [join_spans(spans)]  # most lines of lists
     filler = _LineFiller(width, measure)
-    for chunk in split_chunks(spans, measure):
-        filler.add(chunk)
+    for unit in split_units(spans, measure):
+        filler.add(unit)
     return filler.finish()
 
 
@@ -135,7 +135,7 @@ def _fill_words(words: Iterable[str], width: int) -> Iterator[str]:
     yield " ".join(line)
 
 
-def split_chunks(spans: Iterable[Span], measure: Measure = max_text_width) -> Iterator[Chunk]:
+def split_units(spans: Iterable[Span], measure: Measure = max_text_width) -> Iterator[LineUnit]:
     """Yield what stays on one line: words with their punctuation, code, addresses."""
     used = [_expand_tabs(span) if _is_code(span) else span for span in spans if span.text]
     text = "".join(_mask_code(span) if _is_code(span) else span.text for span in used)
@@ -153,18 +153,18 @@ def split_chunks(spans: Iterable[Span], measure: Measure = max_text_width) -> It
             kind = "fixed"
         pieces = cutter.take(len(word))
         width = 2 * len(word) if kind == "ideographs" else _measure_pieces(pieces, measure)
-        yield Chunk(kind, pieces, width, has_gap)
+        yield LineUnit(kind, pieces, width, has_gap)
         has_gap = False
 
 
-def split_code(chunk: Chunk, measure: Measure = max_text_width) -> Iterator[Chunk]:
-    """Yield the pieces of a chunk with code, which is broken at its blanks; a break takes the place of one blank."""
-    text = "".join(span.text for span in chunk.spans)
-    cutter, has_gap = _SpanCutter(chunk.spans), chunk.has_gap
+def split_code(unit: LineUnit, measure: Measure = max_text_width) -> Iterator[LineUnit]:
+    """Yield the pieces of a unit with code, which is broken at its blanks; a break takes the place of one blank."""
+    text = "".join(span.text for span in unit.spans)
+    cutter, has_gap = _SpanCutter(unit.spans), unit.has_gap
     for match in _CODE_PIECE.finditer(text):
         pieces = cutter.take(len(match[1]))
         cutter.skip(len(match[2]))
-        yield Chunk("fixed", pieces, _measure_pieces(pieces, measure), has_gap)
+        yield LineUnit("fixed", pieces, _measure_pieces(pieces, measure), has_gap)
         has_gap = True
 
 
@@ -227,52 +227,52 @@ class _LineFiller:
         self._line: list[Span] = []
         self._used = 0
 
-    def add(self, chunk: Chunk) -> None:
-        """Add a chunk to the line if it fits, else to the next one."""
-        if chunk.kind == "line_end":
+    def add(self, unit: LineUnit) -> None:
+        """Add a unit to the line if it fits, else to the next one."""
+        if unit.kind == "line_end":
             self._end_line()
-        elif self._used + chunk.has_gap + chunk.width <= self._width:
-            self._append(chunk)
-        elif chunk.kind == "ideographs":
-            self._add_ideographs(chunk)
-        elif chunk.kind == "code" and chunk.width > self._width:
-            for piece in split_code(chunk, self._measure):
+        elif self._used + unit.has_gap + unit.width <= self._width:
+            self._append(unit)
+        elif unit.kind == "ideographs":
+            self._add_ideographs(unit)
+        elif unit.kind == "code" and unit.width > self._width:
+            for piece in split_code(unit, self._measure):
                 self.add(piece)
         else:
-            self._begin_line(chunk)
+            self._begin_line(unit)
 
     def finish(self) -> list[str]:
         """Return all lines."""
         return [*self._lines, join_spans(self._line)]
 
-    def _begin_line(self, chunk: Chunk) -> None:
+    def _begin_line(self, unit: LineUnit) -> None:
         if self._line:
             self._end_line()
-        if chunk.kind == "word" and chunk.width > self._width:
-            self._break_word(chunk.spans)
+        if unit.kind == "word" and unit.width > self._width:
+            self._break_word(unit.spans)
         else:
-            self._append(chunk)
+            self._append(unit)
 
-    def _append(self, chunk: Chunk) -> None:
-        if chunk.has_gap and self._line:
-            self._add_gap(chunk)
-        self._line += chunk.spans
-        self._used += chunk.width
+    def _append(self, unit: LineUnit) -> None:
+        if unit.has_gap and self._line:
+            self._add_gap(unit)
+        self._line += unit.spans
+        self._used += unit.width
 
-    def _add_gap(self, chunk: Chunk) -> None:
-        """Add the blank before a chunk; it has the style and the link that it is between."""
-        last, first = self._line[-1], chunk.spans[0]
+    def _add_gap(self, unit: LineUnit) -> None:
+        """Add the blank before a unit; it has the style and the link that it is between."""
+        last, first = self._line[-1], unit.spans[0]
         style = last.style if last.style == first.style else ""
         self._line.append(Span(" ", style, last.link if last.link == first.link else ""))
         self._used += 1
 
-    def _add_ideographs(self, chunk: Chunk) -> None:
+    def _add_ideographs(self, unit: LineUnit) -> None:
         """Fill the line, and further lines, with characters that are two columns wide."""
-        if self._line and self._used + chunk.has_gap + 2 > self._width:
+        if self._line and self._used + unit.has_gap + 2 > self._width:
             self._end_line()
-        if chunk.has_gap and self._line:
-            self._add_gap(chunk)
-        cutter, left = _SpanCutter(chunk.spans), chunk.width // 2
+        if unit.has_gap and self._line:
+            self._add_gap(unit)
+        cutter, left = _SpanCutter(unit.spans), unit.width // 2
         while left:
             count = min(left, max((self._width - self._used) // 2, 0 if self._line else 1))
             self._line += cutter.take(count)

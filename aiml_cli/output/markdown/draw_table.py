@@ -4,13 +4,13 @@ from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 from aiml_cli.output.markdown.ansi import (
-    Chunk,
+    LineUnit,
     apply_style,
     join_spans,
     measure_width,
-    split_chunks,
     split_code,
     split_plain,
+    split_units,
     wrap_lines,
 )
 from aiml_cli.output.markdown.emphasis import BOLD
@@ -73,9 +73,9 @@ def _measure_cell(cell: Cell) -> _Needs:
         return _Needs(min(word, MIN_BROKEN_WIDTH), word, word, sum(map(len, words)) + len(words) - 1)
     least = word = code = line = 1
     used = 0
-    for chunk in split_chunks(cell, text_width):
-        used = 0 if chunk.kind == "line_end" else used + (chunk.has_gap and used > 0) + chunk.width
-        needs = _measure_chunk(chunk)
+    for unit in split_units(cell, text_width):
+        used = 0 if unit.kind == "line_end" else used + (unit.has_gap and used > 0) + unit.width
+        needs = _measure_unit(unit)
         least, word, code, line = max(least, needs[0]), max(word, needs[1]), max(code, needs[2]), max(line, used)
     return _Needs(least, word, code, line)
 
@@ -106,14 +106,14 @@ def _choose_layout(rows: Sequence[Sequence[Cell]], alignments: Sequence[str], wi
     return None
 
 
-def _measure_chunk(chunk: Chunk) -> tuple[int, int, int]:
-    """Return the least width for a chunk, the one that breaks no word, and the one that breaks no code."""
-    width = chunk.width
-    match chunk.kind:
+def _measure_unit(unit: LineUnit) -> tuple[int, int, int]:
+    """Return the least width for a unit, the one that breaks no word, and the one that breaks no code."""
+    width = unit.width
+    match unit.kind:
         case "word":
             return min(width, MIN_BROKEN_WIDTH), width, width
         case "code" if width > MIN_BROKEN_WIDTH:
-            widest = max(piece.width for piece in split_code(chunk, text_width))
+            widest = max(piece.width for piece in split_code(unit, text_width))
             return widest, widest, width
         case "ideographs":
             width = min(width, MIN_IDEOGRAPHS_WIDTH)

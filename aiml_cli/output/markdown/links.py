@@ -27,7 +27,7 @@ _TITLE = re.compile(
     re.DOTALL,
 )
 _LINE_END = re.compile(r"[ \t]*+(?:\n|\Z)")
-_HOST = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*://(?:[^/?#@]*@)?|mailto:[^@]*@)([^/?#:]*)")
+_HOST = re.compile(r"([A-Za-z][A-Za-z0-9+.-]{0,30}+://(?:[^/?#@]{0,200}@)?|mailto:[^@]{0,200}@)([^/?#:]*+)")
 
 
 class Target(NamedTuple):
@@ -116,7 +116,7 @@ def format_address(address: str) -> str:
     """Return an address as it is shown: host names in ASCII, and of data only the beginning and the size."""
     if address[:5].lower() == "data:" and len(address) > 2 * SHOWN_DATA_LENGTH:
         return f"{address[:SHOWN_DATA_LENGTH]}… ({len(address):,} characters)"
-    return address if address.isascii() else _HOST.sub(_encode_host, address, count=1)
+    return address if address.isascii() else _encode_host(address)
 
 
 def _skip_space(text: str, position: int) -> int:
@@ -148,9 +148,13 @@ def _decode_escape(match: re.Match[str]) -> str:
     return match[1] or decode_entity(match[2])
 
 
-def _encode_host(match: re.Match[str]) -> str:
-    """Return the beginning of an address with an ASCII host name, which no look-alike letters can imitate."""
+def _encode_host(address: str) -> str:
+    """Return an address with an ASCII host name, which no look-alike letters can imitate."""
+    match = _HOST.match(address)
+    if match is None:
+        return address
     try:
-        return match[1] + match[2].encode("idna").decode("ascii")
+        host = match[2].encode("idna").decode("ascii")
     except UnicodeError:
-        return match[1] + match[2].encode("ascii", "backslashreplace").decode("ascii")
+        host = match[2].encode("ascii", "backslashreplace").decode("ascii")
+    return match[1] + host + address[match.end() :]
