@@ -71,7 +71,8 @@ def _read_start_time(process: int) -> str:
 class Mode(NamedTuple):
     """What the program wants of the terminal, as a change of the shell's modes.
 
-    `reads`: it waits until the program is in the foreground. `collects`: keys are kept for the next prompt.
+    `reads`: it waits until the program is in the foreground. `collects`: keys are kept for the next prompt; `drafts`:
+    there an Enter among them sends nothing.
     `is_child`: a child process owns the terminal, and changes its modes itself.
     """
 
@@ -81,6 +82,7 @@ class Mode(NamedTuple):
     input_on: int = 0
     reads: bool = False
     collects: bool = False
+    drafts: bool = False
     is_child: bool = False
 
     def change(self, attributes: Attributes) -> Attributes:
@@ -99,6 +101,7 @@ _TRANSLATIONS = termios.ICRNL | termios.INLCR | termios.IGNCR
 # A signal key must not discard what was typed before it, or what was written and is not on the screen yet.
 SILENT = Mode(off=termios.ECHO, on=termios.NOFLSH)
 COLLECT = Mode(off=_NO_LINES, on=termios.ISIG | termios.NOFLSH, input_off=_TRANSLATIONS, collects=True)
+ANSWER = COLLECT._replace(drafts=True)
 CHARACTERS = COLLECT._replace(collects=False, reads=True)
 LINES = Mode(on=termios.ICANON | termios.ISIG, input_on=termios.ICRNL, reads=True)
 SECRET = LINES._replace(off=termios.ECHO)
@@ -133,7 +136,7 @@ class TerminalModes:
         self._set: Attributes | None = None  # what was set last; the shell may have changed it unless _is_applied
         self._is_applied = False
         self._continued = 0
-        self._typed = bytearray()
+        self._typed, self._is_draft = bytearray(), False
         self._old_handlers: dict[int, Any] = {}
         self.suspend_output: Callable[[], AbstractContextManager[None]] = nullcontext
 
@@ -154,6 +157,7 @@ class TerminalModes:
             yield
         finally:
             with defer_signals():
+                self._collect()
                 self._uses.remove(use)
                 if self._uses:
                     self._apply()
@@ -183,13 +187,14 @@ class TerminalModes:
             data += more
         return data
 
-    def take_typed(self) -> bytes:
-        """Return the keys that were typed since the last prompt, and forget them."""
+    def take_typed(self) -> tuple[bytes, bool]:
+        """Return the keys that were typed since the last prompt, and whether some were during an answer."""
         self._collect()
         while self._typed and self._has_input(_seconds_to_wait(self._typed) or BURST_S) and self._collect():
             pass
-        data, self._typed = bytes(self._typed), bytearray()
-        return data
+        typed = bytes(self._typed), self._is_draft
+        self._typed, self._is_draft = bytearray(), False
+        return typed
 
     def echo(self, text: str) -> None:
         """Show what is typed, unless the shell's modes say that nothing is."""
@@ -284,6 +289,7 @@ class TerminalModes:
         while self._is_applied and self._uses and self._uses[-1].mode.collects and self._has_input(0):
             data = self._read_now()
             self._typed += data
+            self._is_draft = self._is_draft or self._uses[-1].mode.drafts
             if not data:
                 break
         return len(self._typed) > before
@@ -417,6 +423,6 @@ def leave_to_child() -> AbstractContextManager[None]:
     return modes.use(CHILD) if modes.is_used else nullcontext()
 
 
-def collect_keys() -> AbstractContextManager[None]:
-    """Keep what is typed while nothing is asked; the next prompt shows it."""
-    return modes.use(COLLECT)
+def collect_keys(*, is_answer: bool = False) -> AbstractContextManager[None]:
+    """Keep what is typed while nothing is read; the next prompt has it, as a draft if an answer was written."""
+    return modes.use(ANSWER if is_answer else COLLECT)

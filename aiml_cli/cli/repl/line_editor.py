@@ -66,14 +66,16 @@ class KeyInput(Vt100Input):
             is_paste = is_paste or _is_paste(keys)
         return [*filter(_is_reply, keys), _make_paste(keys)] if is_paste else _join_long_text(keys)
 
-    def add_typed(self, data: bytes) -> None:
-        """Give the next prompt what was typed before it, as a draft: no Enter in it sends anything."""
+    def add_typed(self, data: bytes, is_draft: bool) -> None:
+        """Give the next prompt what was typed before it; no Enter in a draft sends anything."""
         self.vt100_parser.feed(data.decode("utf-8", "surrogateescape"))
         keys = [key for key in self.flush_keys() if not _is_reply(key)]
-        while _count_line_ends(keys[-1:]):
+        while is_draft and _count_line_ends(keys[-1:]):
             keys.pop()
-        if _count_line_ends(keys):
-            keys = [_make_paste(keys)] if all(map(_is_text, keys)) else list(map(_without_sending, keys))
+        if _is_paste(keys):
+            keys = [_make_paste(keys)]
+        elif is_draft:
+            keys = list(map(_without_sending, keys))
         store_typeahead(self, _join_long_text(keys))
 
     def _has_input(self, seconds: float) -> bool:
@@ -161,8 +163,7 @@ class LineEditor:
     def read(self) -> str | None:
         """Return the next message, or None when the user leaves. Ctrl-C clears what is typed."""
         while True:
-            if typed := modes.take_typed():
-                self._input.add_typed(typed)
+            self._input.add_typed(*modes.take_typed())
             try:
                 with exit_on_signal(self._prompt.app) as exit_if_stopped:
                     text = self._prompt.prompt(PROMPT_MARK, pre_run=exit_if_stopped)

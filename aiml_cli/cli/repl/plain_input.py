@@ -38,7 +38,7 @@ class PlainInput:
         with modes.use(CHARACTERS, self._show):
             self._show()
             try:
-                self._add_typed(self._decode(modes.take_typed()).rstrip("\n"))
+                self._add_typed(*modes.take_typed())
                 return self._read_message()
             except EOFError:
                 return None
@@ -72,8 +72,13 @@ class PlainInput:
         self._record_paste(text)
         self._insert(text)
 
-    def _add_typed(self, keys: str) -> None:
-        """Add what was typed before the prompt, as a draft: no Enter in it sends anything."""
+    def _add_typed(self, data: bytes, is_draft: bool) -> None:
+        """Add what was typed before the prompt; no Enter in a draft sends anything."""
+        keys = self._decode(data)
+        if not is_draft:
+            self._unread += keys
+            return
+        keys = keys.rstrip("\n")
         if self._is_paste(keys):
             self._add_paste(keys)
             return

@@ -38,6 +38,7 @@ from aiml_cli.store.config_file import read_sources
 from aiml_cli.system.questions import confirm
 from aiml_cli.system.sanitize import sanitize
 from aiml_cli.system.stdio import print_err, print_out
+from aiml_cli.system.terminal import collect_keys
 
 # Flags that apply to the first message only.
 FIRST_MESSAGE_FLAGS = (
@@ -231,8 +232,9 @@ class Session:
         conversation_lock.acquire_again(self.conversation_id)
         print_out("\n")
         try:
-            output = choose_output(settings.options, os.environ)
-            result = turn.run_turn(replace(request, previous_turns=previous), output)
+            with collect_keys(is_answer=True):
+                output = choose_output(settings.options, os.environ)
+                result = turn.run_turn(replace(request, previous_turns=previous), output)
         finally:
             conversation_lock.ensure_held(self.conversation_id)
         self._add_cost(result)

@@ -126,15 +126,14 @@ def test_in_the_only_answer(proceed: Proceed, shell: Console, server: Loopback) 
     check_modes(shell)
 
 
-@WAYS
-def test_at_a_question(proceed: Proceed, shell: Console, server: Loopback, clean: Path) -> None:
+def test_at_a_question(shell: Console, server: Loopback, clean: Path) -> None:
     (clean / ".netrc").write_text("machine x login y password hunter2hunter2\nAKIAIOSFODNN7EXAMPLE\n")
     server.answer_with(HELLO)
     shell.run("chat", "hi", "-f", ".netrc")
     shell.wait_until("[y/N]")
     stop(shell)
     asked = shell.read_text().count("[y/N]")
-    proceed(shell)
+    go_on_by_way_of_the_background(shell)
     shell.wait_until(lambda: shell.read_text().count("[y/N]") > asked)
     shell.type_line("y")
     shell.wait_until("the answer")
@@ -142,24 +141,21 @@ def test_at_a_question(proceed: Proceed, shell: Console, server: Loopback, clean
     check_modes(shell)
 
 
-@WAYS
-@pytest.mark.parametrize("term", ["xterm", "dumb"])
-def test_while_a_command_runs(proceed: Proceed, term: str, shell: Console, server: Loopback) -> None:
+def test_while_a_command_runs(shell: Console, server: Loopback) -> None:
     server.answer_with(HELLO)
-    shell.run("chat", before=f"TERM={term} ")
+    shell.run("chat")
     shell.wait_for_prompt()
     shell.type_line("!echo beg''un; read x; echo got $x")
     shell.wait_until("begun")
     stop(shell)
-    proceed(shell)
+    go_on_by_way_of_the_background(shell)
     shell.wait_until(lambda: shell.read_cursor_line() != "$")
     shell.type_line("word")
     shell.wait_until("got word")
     send_and_leave(shell, server, "")
 
 
-@WAYS
-def test_in_the_editor(proceed: Proceed, shell: Console, server: Loopback, clean: Path) -> None:
+def test_in_the_editor(shell: Console, server: Loopback, clean: Path) -> None:
     editor = clean / "editor"
     editor.write_text('#!/bin/sh\necho editing; read word; printf "%s" "$word" > "$1"\n')
     editor.chmod(0o700)
@@ -169,7 +165,7 @@ def test_in_the_editor(proceed: Proceed, shell: Console, server: Loopback, clean
     shell.press("draft\x18\x05")
     shell.wait_until("editing")
     stop(shell)
-    proceed(shell)
+    go_on_by_way_of_the_background(shell)
     shell.wait_until(lambda: shell.read_cursor_line() != "$")
     shell.type_line("word")
     send_and_leave(shell, server, "word")

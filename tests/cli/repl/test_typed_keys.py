@@ -38,8 +38,14 @@ def wait_for_draft(console: Console, text: str) -> None:
 
 
 @TERMS
-@pytest.mark.parametrize("newline", ["\r", "\n", "\r\n"])
-@pytest.mark.parametrize("text", PASTES.values(), ids=PASTES)
+@pytest.mark.parametrize(
+    ("text", "newline"),
+    [
+        *((text, "\r") for text in PASTES.values()),
+        *((PASTES[name], newline) for name in ("three lines", "blank lines") for newline in ("\n", "\r\n")),
+    ],
+    ids=[*PASTES, "three lines, LF", "three lines, CRLF", "blank lines, LF", "blank lines, CRLF"],
+)
 def test_a_paste_is_one_draft(text: str, newline: str, term: str, server: Loopback) -> None:
     server.answer_with(HELLO)
     with Console("chat", AIML_BASE_URL=server.url, TERM=term) as console:
@@ -181,3 +187,12 @@ def test_a_plain_line_is_edited(keys: str, sent: str, server: Loopback) -> None:
         console.press("\r")
         console.wait_until("the answer")
         assert get_messages(server) == [sent]
+
+
+def test_a_line_that_is_typed_before_the_first_prompt_is_sent(server: Loopback) -> None:
+    server.answer_with(HELLO)
+    with Console("chat", AIML_BASE_URL=server.url) as console:
+        console.wait_until("/help for commands")  # the prompt follows it
+        console.type_line("early")
+        console.wait_until("the answer")
+        assert get_messages(server) == ["early"]
