@@ -8,7 +8,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from aiml_cli.errors import UsageError
-from aiml_cli.prompt.decode_text import decode_text, detect_type
+from aiml_cli.prompt.decode_text import decode_text, detect_type, find_wide_encoding
 
 
 @pytest.mark.parametrize(
@@ -74,13 +74,16 @@ def test_what_begins_like_utf_16_and_is_none_is_refused(data: bytes) -> None:
 @settings(deadline=None)
 @given(st.binary(max_size=40) | st.binary(max_size=20).map(b"\xff\xfe".__add__))
 @example(b"\xff\xfe\x00\xd8")
+@example(b"\x00 ")
+@example(b" \0\0\0")
 def test_no_bytes_are_more_than_refused(data: bytes) -> None:
     try:
         text, notice = decode_text(data, "x")
     except UsageError:
         return
     assert text.encode().decode() == text
-    assert bool(notice) == (data != text.encode() and not data.startswith((b"\xef\xbb\xbf", b"\xff\xfe", b"\xfe\xff")))
+    is_unicode = data.startswith(b"\xef\xbb\xbf") or bool(find_wide_encoding(data))
+    assert bool(notice) == (data != text.encode() and not is_unicode)
 
 
 @settings(deadline=None)
