@@ -67,7 +67,7 @@ class KeyInput(Vt100Input):
         return [*filter(_is_reply, keys), _make_paste(keys)] if is_paste else _join_long_text(keys)
 
     def add_typed(self, data: bytes, is_draft: bool) -> None:
-        """Give the next prompt what was typed before it; no Enter in a draft sends anything."""
+        """Add what was typed before the next prompt to it; no Enter in a draft sends anything."""
         self.vt100_parser.feed(data.decode("utf-8", "surrogateescape"))
         keys = [key for key in self.flush_keys() if not _is_reply(key)]
         while is_draft and _count_line_ends(keys[-1:]):
