@@ -306,7 +306,7 @@ class TerminalModes:
             return b""
 
     def _stop(self, _number: int, _frame: FrameType | None) -> None:
-        """Restore the modes and a clean line for the shell, and stop; Ctrl-Z has stopped the rest of the process group."""
+        """Restore the shell's modes and stop; Ctrl-Z has stopped the rest of the process group."""
         with _suspend_safely(self.suspend_output):
             if self._uses and not self._uses[-1].mode.is_child:
                 self._release()

@@ -36,8 +36,8 @@ class PlainInput:
         """Return the next message, or None at the end; a final backslash or an open block continues it."""
         self._lines = [""]
         with modes.use(CHARACTERS, self._show):
-            self._show()
             try:
+                self._show()
                 self._add_typed(*modes.take_typed())
                 return self._read_message()
             except EOFError:
