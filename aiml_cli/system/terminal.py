@@ -419,7 +419,7 @@ def read_typed_lines() -> AbstractContextManager[None]:
 
 
 def leave_to_child() -> AbstractContextManager[None]:
-    """Give the terminal to a child process for a block; without a mode in use there is nothing to give."""
+    """Leave the terminal to a child process for a block; does nothing where no mode is in use."""
     return modes.use(CHILD) if modes.is_used else nullcontext()
 
 
