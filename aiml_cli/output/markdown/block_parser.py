@@ -20,6 +20,7 @@ from aiml_cli.output.markdown.block_starts import (
     trim_heading,
 )
 from aiml_cli.output.markdown.links import decode_escapes, parse_definition
+from aiml_cli.system.sanitize import sanitize
 
 # A longer paragraph is emitted in parts, so that the open text stays small.
 MAX_OPEN_LENGTH = 4000
@@ -74,18 +75,18 @@ class BlockParser:
         return self._state.pop_finished()
 
     def open_blocks(self) -> list[MarkdownBlock]:
-        """Return the unfinished blocks as they would be if the text ended here."""
-        return self._close(self._state.copy())
+        """Return the unfinished blocks as they would be if the text ended here; of an endless line, its beginning."""
+        return self._close(self._state.copy(), "".join(self._tail)[:MAX_OPEN_LENGTH])
 
     def finish(self) -> list[MarkdownBlock]:
         """Return the remaining blocks at the end of the text."""
-        blocks = self._close(self._state)
+        blocks = self._close(self._state, "".join(self._tail))
         self._tail = []
         return blocks
 
-    def _close(self, state: "_ParserState") -> list[MarkdownBlock]:
-        if self._tail_length:
-            state.feed_line("".join(self._tail))
+    def _close(self, state: "_ParserState", line: str) -> list[MarkdownBlock]:
+        if line:
+            state.feed_line(line)
         state.close()
         return state.pop_finished()
 
@@ -268,7 +269,7 @@ class _ParserState:
         elif fence := FENCE.match(bare):
             self._start_leaf("fence", matched)
             self._fence, self._fence_indent = fence[1], cursor.indent
-            self._info = decode_escapes(fence[2].strip())
+            self._info = sanitize(decode_escapes(fence[2].strip()))
         elif (
             (bare[0] == "<" and self._start_html(cursor, matched, may_be_text=may_be_lazy))
             or (bare[0] in "\\$" and self._start_formula(cursor, matched))

@@ -114,7 +114,8 @@ class BlockRenderer:
         """Draw code between its fences, without padding, so that it can be copied."""
         opening = []
         if not block.part:
-            self._highlighter = CodeHighlighter(re.split(r"[\s,{]", block.info.strip("{. "))[0].lower())
+            language = re.split(r"[\s,{]", block.info.strip("{. "))[0].lower()
+            self._highlighter = CodeHighlighter(language, self._highlighter.budget)
             opening = [apply_style(f"```{block.info}", DIM)]
         code = self._highlighter.highlight(block.text) if block.text or block.part else []
         return [*opening, *code, *([apply_style("```", DIM)] if block.is_last else [])]

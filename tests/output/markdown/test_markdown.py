@@ -68,14 +68,14 @@ def test_reasoning_between_texts_stands_above_what_is_open(server: Loopback) -> 
     server.answer_with(STREAM, *(Drip(chunk(each), 10_000, 0.2) for each in [*told, delta(finish="stop")]), END)
     wrote, _, screen = run_on_pty(server, "chat", "hi")
     assert wrote.startswith(b"one")
-    assert rows(screen) == ["Hm, well", "one two"]
+    assert rows(screen) == ["Hm, well", "", "one two"]
 
 
 def test_an_error_stands_below_the_text(server: Loopback) -> None:
     server.answer_with(STREAM, chunk(delta("one\ntwo **thr")))
     _, code, screen = run_on_pty(server, "chat", "hi")
-    assert (code, rows(screen)[0]) == (8, "one two **thr")
-    assert rows(screen)[1].startswith("aiml: ")
+    assert (code, rows(screen)[:2]) == (8, ["one", "two **thr"])
+    assert rows(screen)[2].startswith("aiml: ")
 
 
 def test_usage_stands_on_a_line_of_its_own(server: Loopback) -> None:
