@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from aiml_cli.output.markdown.inline import CODE, Span
 from aiml_cli.output.markdown.links import format_address
-from aiml_cli.system.text_width import max_text_width, split_clusters, text_width
+from aiml_cli.system.text_width import count_fitting, max_text_width, split_clusters, text_width
 
 OFF = "\x1b[m"
 _SGR = re.compile(r"\x1b\[[\d;]*m")
@@ -377,3 +377,30 @@ def _remove_colors(match: re.Match[str]) -> str:
     numbers = match[0][2:-1].split(";")
     others = [number for number in numbers if not (number.isdigit() and int(number) in _COLORS)]
     return f"\x1b[{';'.join(others)}m" if others else ""
+
+
+def drop_start(spans: list[Span], hidden: int) -> list[Span]:
+    """Return the spans without so many characters from the start."""
+    kept: list[Span] = []
+    for span in spans:
+        if len(span.text) > hidden:
+            kept.append(Span(span.text[hidden:], span.style))
+        hidden = max(0, hidden - len(span.text))
+    return kept
+
+
+def cut_rows(spans: list[Span], width: int) -> list[list[Span]]:
+    """Return the spans in rows of at most this width."""
+    rows: list[list[Span]] = []
+    free = 0
+    for text, style, *_ in spans:
+        while text:
+            count = count_fitting(text, free) if free else 0
+            if not count:
+                rows.append([])
+                count = count_fitting(text, width, minimum=1)
+                free = width
+            rows[-1].append(Span(text[:count], style))
+            free -= max_text_width(text[:count])
+            text = text[count:]  # noqa: PLW2901
+    return rows

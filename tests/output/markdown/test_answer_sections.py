@@ -12,7 +12,8 @@ from support.loopback import Loopback, delta, stream
 from support.pty_run import run_on_pty
 
 from aiml_cli.output.markdown.ansi import strip_styles
-from aiml_cli.output.markdown.answer_sections import AnswerSections, JsonSection
+from aiml_cli.output.markdown.answer_sections import AnswerSections
+from aiml_cli.output.markdown.json_section import JsonSection
 from aiml_cli.output.markdown.live_renderer import MarkdownStream
 
 DOCUMENT = {
