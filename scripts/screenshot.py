@@ -12,6 +12,7 @@ from typing import Any
 ROOT = Path(__file__).parent.parent
 sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
 
+import pyte  # noqa: E402
 from support.console import Console  # noqa: E402 - a module of the tests
 
 TARGET = ROOT / "docs" / "screen.svg"
@@ -23,8 +24,12 @@ COLORS = {
 }  # fmt: skip
 
 
+FAINT = 2
+
+
 def main() -> None:
     """Run the session and write the image."""
+    pyte.graphics.FG_ANSI[FAINT] = "brightblack"  # the emulator knows no faint text
     with tempfile.TemporaryDirectory() as home:
         for name in ("HOME", "XDG_CONFIG_HOME", "XDG_CACHE_HOME", "XDG_DATA_HOME", "XDG_STATE_HOME"):
             os.environ[name] = home

@@ -28,7 +28,8 @@ ENVIRONMENT = {
     "AIML_BASE_URL, AIML_API_BASE, AIMLAPI_API_BASE, AIMLAPI_BASE_URL": "The API's address.",
     "XDG_CONFIG_HOME, XDG_DATA_HOME, XDG_STATE_HOME, XDG_CACHE_HOME": "Where the files below lie instead.",
     "VISUAL, EDITOR": "The editor of -e and aiml config edit.",
-    "NO_COLOR, FORCE_COLOR": "Never colours, or always; --color is stronger.",
+    "NO_COLOR, FORCE_COLOR": "Never colors, or always; --color is stronger.",
+    "FORCE_HYPERLINK": "Links that can be opened: always (1) or never (0).",
     "HTTPS_PROXY, ALL_PROXY, NO_PROXY": "Proxies, and the hosts that need none.",
     "SSL_CERT_FILE, SSL_CERT_DIR": "Certificates to trust; see also --ca-bundle.",
 }
