@@ -16,7 +16,7 @@ import pyte  # noqa: E402
 from support.console import Console  # noqa: E402 - a module of the tests
 
 TARGET = ROOT / "docs" / "screen.svg"
-COLUMNS, ROWS, CELL_WIDTH, CELL_HEIGHT = 80, 46, 8.43, 18
+COLUMNS, ROWS, CELL_WIDTH, CELL_HEIGHT = 80, 52, 8.43, 18
 BACKGROUND, FOREGROUND = "#1d2021", "#dfdfd0"
 COLORS = {
     "black": "#3c3836", "red": "#fb4934", "green": "#b8bb26", "brown": "#fabd2f", "blue": "#83a598",
