@@ -20,6 +20,7 @@ REFLOWING_TYPES = ("tmux", "xterm-kitty", "alacritty", "foot", "wezterm", "xterm
 # How many characters of a line are looked at for each column that can be shown; the others are styles and accents.
 STYLED_LENGTH = 64
 TMUX_TIMEOUT_S = 1.0
+TAB_WIDTH = 8  # of a terminal
 _NO_LETTERS = re.compile(r"[\W_]++")
 _CUT_STYLE = re.compile(r"\x1b[^\x1b]*\Z")
 Size = tuple[int, int]
@@ -58,7 +59,7 @@ class TerminalRegion:
         excess = max(0, len(shown) - rows + 1)
         leaving = _cut_at_letters(shown[:excess]) if grows_at_end else []
         done, written = [*done, *leaving], written + _join_letters(leaving)
-        shown = [crop_line(line, columns - 1) for line in shown[excess:]]
+        shown = [crop_line(expand_tabs(line), columns - 1) for line in shown[excess:]]
         new = [*done, *shown]
         unchanged = 0 if is_resized else self._count_unchanged(new)
         text = None if is_resized else _build_addition(self._lines, new, unchanged)
@@ -207,6 +208,18 @@ def _is_joined(before: str, line: str) -> bool:
         return False
     width = text_width(following)
     return last == "\u200d" or not width or text_width(last + following) != text_width(last) + width
+
+
+def expand_tabs(line: str) -> str:
+    """Return a line with spaces in place of its tabs, whose width depends on where they are."""
+    if "\t" not in line:
+        return line
+    pieces, column = [], 0
+    for piece in re.split(f"({STYLE.pattern}|\t)", line):
+        text = " " * (TAB_WIDTH - column % TAB_WIDTH) if piece == "\t" else piece
+        pieces.append(text)
+        column += 0 if STYLE.fullmatch(piece) else max_text_width(text)
+    return "".join(pieces)
 
 
 def crop_line(line: str, width: int) -> str:

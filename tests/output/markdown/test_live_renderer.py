@@ -118,6 +118,28 @@ def test_a_table_is_drawn_row_by_row() -> None:
     assert [drawn.count([str(index), "│", str(index * index)]) for index in range(50)] == [1] * 50
 
 
+TABS = [
+    "```\n{}\n```",
+    "- x\n\n  ```\n  {}\n  ```",
+    "<pre>\n{}\n</pre>",
+    "$$\n{}\n$$",
+    "`{}`",
+    '{{"a": "{}"}}',
+    "|a|\n|-|\n|{}|",
+]
+
+
+@pytest.mark.parametrize("size", SIZES[:3])
+@pytest.mark.parametrize("frame", TABS)
+def test_lines_with_tabs_are_shown_once(frame: str, size: tuple[int, int]) -> None:
+    text = frame.format("\t".join(f"c{index}" for index in range(40)))
+    whole = Terminal(*size)
+    page = MarkdownStream(whole.write, {})
+    page.feed(text, size)
+    page.finish(size)
+    assert grown(text, Terminal(*size), 3) == whole.read_lines()
+
+
 def test_a_paragraph_that_is_taller_than_the_screen_scrolls_and_no_word_comes_twice() -> None:
     terminal = Terminal(40, 6)
     page = MarkdownStream(terminal.write, {})
