@@ -230,10 +230,7 @@ class _InlineParser:
     def _parse_address(self, mark: str, start: int) -> int | None:
         """Add an address that is written without brackets; the punctuation after it is not part of it."""
         match = _ADDRESS.match(self._text, start)
-        address = match[0].rstrip(_ADDRESS_END) if match else ""
-        excess = address.count(")") - address.count("(")
-        while address.endswith(")") and excess > 0:
-            address, excess = address[:-1].rstrip(_ADDRESS_END), excess - 1
+        address = _strip_address(match[0]) if match else ""
         if len(address) <= len(mark):
             return None
         self._add_link(address, address if ":" in mark else f"http://{address}")
@@ -364,6 +361,15 @@ def _add_style(outer: str, own: str) -> str:
     if not own or not outer or own == DIM:
         return own or outer
     return outer if own in outer.split(";") else f"{outer};{own}"
+
+
+def _strip_address(text: str) -> str:
+    """Return an address without the punctuation after it, and without parentheses that it does not open."""
+    excess, end = text.count(")") - text.count("("), len(text)
+    while end and (text[end - 1] in _ADDRESS_END or (text[end - 1] == ")" and excess > 0)):
+        excess -= text[end - 1] == ")"
+        end -= 1
+    return text[:end]
 
 
 def _is_prose(text: str) -> bool:

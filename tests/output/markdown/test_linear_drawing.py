@@ -27,7 +27,7 @@ OPENED: list[tuple[str, str]] = [
     ("```py\n", "x = 1  # comment\n"), ("```\n", "x"), ("```json\n", '{"a": "b"}'), ("$$\n", "x\n"), ("<pre>\n", "x\n"),
     ("|a|b|\n|-|-|\n", "|some text|more|\n"), ("|a|b|\n|-|-|\n|", "x "), ("> a\n", "b\n"), ("- " * 60 + "a\n", "\n"),
     ("- " * 60 + "a\n", "a\n"), ("- a\n  ", "word "), ("1. a\n", "   - b\n"), ("# ", "*a* "), ("http://", "a"), ("", "w"),
-    ("![a](data:image/png;base64,", "A"), ("<think>", "word "), ("a ", "*"), ("[a](", "("),
+    ("![a](data:image/png;base64,", "A"), ("<think>", "word "), ("a ", "*"), ("[a](", "("), ("http://a.b/", ")"),
 ]  # fmt: skip
 
 
