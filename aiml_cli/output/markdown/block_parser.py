@@ -27,6 +27,9 @@ MAX_OPEN_LENGTH = 4000
 MAX_CONTAINERS = 60
 LINES_PER_SLICE = 8  # of code
 _CELL_END = re.compile(r"(?<!\\)\|")
+_CODE_OR_FORMULA = re.compile(r"`[^`]{1,300}+`|\$(?!\s)[^$]{1,300}+(?<!\s)\$(?!\d)|\\\((?:[^\\]|\\[^)]){1,300}+\\\)")
+_FORMULA_MARK = re.compile(r"\$\$|\\[\[\]]")
+_FORMULA_CHAR = re.compile(r"[\\^_=&]")
 _SENTENCE_END = re.compile(r"\n|(?<=[.!?:;]) |(?<=[\u3002\uff01\uff1f\uff1b\uff1a])")
 _WORD_END = re.compile(r"[ \t]|(?<=[\u3000-\u9fff\uac00-\ud7af\uff00-\uffef])")
 
@@ -129,7 +132,7 @@ class _ParserState:
 
     def __init__(self) -> None:
         self.leaf = ""
-        self.is_in_line = False
+        self.is_in_line = self._is_in_formula = False  # the latter: of a paragraph
         self._lines: list[str] = []
         self._length = 0
         self._containers: list[Container] = []
@@ -162,7 +165,8 @@ class _ParserState:
             return
         cursor = LineCursor(line)
         matched = self._match_containers(cursor)
-        if self.leaf in ("fence", "html", "formula") and matched == len(self._containers):
+        is_verbatim = self.leaf in ("fence", "html") or (self.leaf == "formula" and self._continues_formula(cursor))
+        if is_verbatim and matched == len(self._containers):
             self._parse_verbatim_line(cursor)
         else:
             self._parse_blocks(cursor, matched)
@@ -295,7 +299,7 @@ class _ParserState:
     def _start_formula(self, cursor: LineCursor, matched: int) -> bool:
         """Start a formula of several lines; one that ends in its first line is part of a paragraph."""
         opening = FORMULA.match(cursor.bare)
-        if opening is None:
+        if opening is None or self._is_in_formula:
             return False
         end = f"\\end{{{opening[1]}}}" if opening[1] else {"$$": "$$"}.get(opening[0], "\\]")
         if cursor.bare.find(end, opening.end()) >= 0:
@@ -304,6 +308,10 @@ class _ParserState:
         self._end = end
         self._add_line(cursor.bare)
         return True
+
+    def _continues_formula(self, cursor: LineCursor) -> bool:
+        """False after a blank line if the line does not look like a formula: it may have no end."""
+        return bool(not cursor.bare or self._lines[-1].strip() or _FORMULA_CHAR.search(cursor.bare))
 
     def _parse_text(self, cursor: LineCursor, matched: int, *, is_new: bool) -> None:
         """Parse a line in which no block begins but a paragraph or indented code."""
@@ -375,6 +383,8 @@ class _ParserState:
         elif text or not joins:
             self._lines.append(text)
         self._length += len(text)
+        for mark in _FORMULA_MARK.findall(text):
+            self._is_in_formula = not self._is_in_formula if mark == "$$" else mark == "\\["
         if self._length > MAX_OPEN_LENGTH and text:
             if not self._part:
                 self._emit_definitions()
@@ -393,7 +403,7 @@ class _ParserState:
         """Add a line to a fenced block, HTML or a formula, or end the block."""
         if self.leaf == "fence":
             self._parse_fence_line(cursor)
-        elif not cursor.bare and (self._end is None or self.leaf == "formula"):
+        elif not cursor.bare and self._end is None:
             self._parse_blank(cursor, len(self._containers))
         else:
             self._add_line(cursor.rest)
@@ -426,6 +436,7 @@ class _ParserState:
             definition, end = found
             containers = tuple(self._containers)
             self._finished.append(MarkdownBlock("definition", definition.source, containers, has_gap=self._has_gap))
+            self._has_gap = False
             self._lines = text[end:].split("\n") if text[end:] else []
             self._length = len(text) - end
 
@@ -434,8 +445,10 @@ class _ParserState:
             self._emit_definitions()
         leaf, lines, part, info = self.leaf, self._lines, self._part, self._info
         self.leaf, self._lines, self._length, self._part, self._info = "", [], 0, 0, ""
-        ends_blank = leaf == "code" and bool(lines) and not lines[-1].strip()
-        while leaf == "code" and lines and not lines[-1].strip():
+        self._is_in_formula = False
+        may_end_blank = leaf in ("code", "formula")
+        ends_blank = may_end_blank and bool(lines) and not lines[-1].strip()
+        while may_end_blank and lines and not lines[-1].strip():
             lines.pop()
         if leaf == "fence" or lines:
             self._emit(leaf, "\n".join(lines), info=info, part=part, is_last=is_last)
@@ -463,6 +476,19 @@ def _is_balanced(text: str) -> bool:
     """True if no link, code, formula or emphasis seems to be open at the end of a text."""
     is_even = all(text.count(mark) % 2 == 0 for mark in ("`", "**", "$", "~~"))
     return is_even and text.count("[") == text.count("]")
+
+
+def fit_cells(row: str, count: int) -> list[str]:
+    """Return the cells of a row of a table, as many as its header has.
+
+    If there are more, bars in code and formulas do not end a cell; what is still too much belongs to the last cell.
+    """
+    cells = split_cells(row)
+    if len(cells) > count:
+        escaped = split_cells(_CODE_OR_FORMULA.sub(lambda match: _CELL_END.sub(r"\\|", match[0]), row))
+        cells = escaped if len(escaped) >= count else cells
+        cells = [*cells[: count - 1], " | ".join(filter(None, cells[count - 1 :]))]
+    return cells + [""] * (count - len(cells))
 
 
 def split_cells(row: str) -> list[str]:

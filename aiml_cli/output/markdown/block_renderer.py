@@ -5,7 +5,7 @@ from copy import copy
 from functools import lru_cache
 
 from aiml_cli.output.markdown.ansi import apply_style, measure_width, wrap_lines
-from aiml_cli.output.markdown.block_parser import Container, MarkdownBlock, split_cells
+from aiml_cli.output.markdown.block_parser import Container, MarkdownBlock, fit_cells, split_cells
 from aiml_cli.output.markdown.draw_table import draw_table
 from aiml_cli.output.markdown.highlight import CodeHighlighter
 from aiml_cli.output.markdown.inline import CODE, DIM, Span, is_plain, parse_html, parse_spans
@@ -27,7 +27,7 @@ class BlockRenderer:
 
     def __init__(self) -> None:
         self._highlighter = CodeHighlighter("")
-        self._has_blocks = False
+        self._has_blocks = self._has_hidden_gap = False  # the latter: before a definition that is not shown
         self._references: dict[str, Target] = {}
         self._mentioned: set[str] = set()  # labels that were shown before a definition came
         self._definitions: dict[str, MarkdownBlock] = {}  # those that no text has used so far
@@ -49,20 +49,25 @@ class BlockRenderer:
         return other
 
     def _draw_block(self, block: MarkdownBlock, width: int) -> list[str]:
+        block = block._replace(has_gap=block.has_gap or self._has_hidden_gap)
+        self._has_hidden_gap = False
         if block.kind == "definition" and not self._is_shown(block):
+            self._has_hidden_gap = block.has_gap
             return []
         if block.kind in ("paragraph", "heading", "table") and "[" in block.text:
             self._register_labels(block.text)
         return self._draw_with_marks(block, width)
 
     def _is_shown(self, block: MarkdownBlock) -> bool:
-        """Register a definition; return True if it comes too late or again, so that it is shown as text."""
+        """Register a definition; return True if it comes too late for a text or again, so that it is shown as text."""
         parsed = parse_definition(block.text)
-        if parsed is None or parsed[0].label in self._references or parsed[0].label in self._mentioned:
+        if parsed is None or parsed[0].label in self._references:
             return True
-        self._references[parsed[0].label] = parsed[0].target
-        self._definitions[parsed[0].label] = block
-        return False
+        label, target, _ = parsed[0]
+        self._references[label] = target
+        if label not in self._mentioned:
+            self._definitions[label] = block
+        return label in self._mentioned
 
     def _register_labels(self, text: str) -> None:
         """Remember which labels a text mentions, and which definitions it uses."""
@@ -127,11 +132,12 @@ class BlockRenderer:
         return [Span(text, f"{style};{own}" if own else style, link) for text, own, link in spans]
 
     def _draw_table(self, text: str, width: int) -> list[str]:
-        header, delimiters, *rows = [split_cells(row) for row in text.split("\n")]
-        count = len(header)
-        padded = [[*row[:count], *[""] * (count - len(row))] for row in rows]
-        cells = [[parse_spans(cell, self._references) for cell in row] for row in [header, *padded]]
-        return draw_table(cells[0], list(map(_parse_alignment, delimiters)), cells[1:], width)
+        header, delimiters, *rows = text.split("\n")
+        alignments = list(map(_parse_alignment, split_cells(delimiters)))
+        cells = [
+            [parse_spans(cell, self._references) for cell in fit_cells(row, len(alignments))] for row in [header, *rows]
+        ]
+        return draw_table(cells[0], alignments, cells[1:], width)
 
 
 def _parse_alignment(delimiter: str) -> str:

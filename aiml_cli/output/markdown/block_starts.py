@@ -13,7 +13,7 @@ FENCE = re.compile(r"(`{3,}+(?=[^`]*+$)|~{3,}+)(.*+)")
 HEADING = re.compile(r"#{1,6}+(?=[ \t]|$)")
 UNDERLINE = re.compile(r"(?:=++|-++)[ \t]*+$")
 DELIMITERS = re.compile(r"\|?[ \t]*+:?-++:?[ \t]*+(?:\|[ \t]*+:?-++:?[ \t]*+)*+\|?[ \t]*+$")
-FORMULA = re.compile(r"\$\$(?!\$)|\\\[(?!.*\])|\\begin\{([A-Za-z]{1,20}\*?)\}")
+FORMULA = re.compile(r"\$\$(?!\$)|\\{1,2}\[(?!.*\])|\\begin\{([A-Za-z]{1,20}\*?)\}")
 _HTML_NAMES = (
     "address|article|aside|base|basefont|blockquote|body|caption|center|col|colgroup|dd|details|dialog|dir|div|dl|dt|"
     "fieldset|figcaption|figure|footer|form|frame|frameset|h[1-6]|head|header|hr|html|iframe|legend|li|link|main|menu|"

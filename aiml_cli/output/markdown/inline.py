@@ -25,8 +25,9 @@ _MARK = re.compile(r"\\|`+|\*+|_+|~+|!?\[|\]|<|&|\$|(?<![A-Za-z0-9])(?:[hH][tT][
 _TAG_MARK = re.compile("<")
 _BACKTICKS = re.compile("`+")
 _ESCAPE = re.compile(r"\\([!-/:-@\[-`{-~])")
+_LONE_BRACKET = re.compile(r"\\[\[\]]\s*+(?:\n|\Z)")
 _ENTITY = re.compile(ENTITY)
-_NOTE = re.compile(r"\[\^([^\[\]\s]++)\]")
+_NOTE = re.compile(r"\[\^([^\[\]\s^]++)\^?\]")
 _AUTOLINK = re.compile(r"<([A-Za-z][A-Za-z0-9+.-]{1,31}:[^\s<>]*+|[\w.!#$%&'*+/=?^`{|}~-]{1,64}@[\w.-]{1,255})>")
 _ADDRESS = re.compile('[^\\s<>\\[\\]`"\u3000-\u303f\uff00-\uff0f\uff1a-\uff20\uff3b-\uff40\u2018-\u201d\u2026]++')
 _ADDRESS_END = "?!.,:;*_~'\""
@@ -37,10 +38,10 @@ _DECLARATION_ENDS = {"<!--": "-->", "<?": "?>", "<![CDATA[": "]]>"}
 _LINE_BREAK = re.compile(r"<br\s*+/?>[ \t]*+\n?", re.IGNORECASE)
 _SCRIPT = re.compile(r"<(sub|sup)>([^<>\n]{1,60})</\1>", re.IGNORECASE)
 _DRAWN_TAG = re.compile(r"<(/?)(sub|sup|details|summary|pre)(?:\s[^<>]{0,200})?>", re.IGNORECASE)
-_FORMULA_START = re.compile(r"\$\$(?!\$)|\$(?![\s$])|\\[(\[]|\\begin\{([A-Za-z]{1,20}\*?)\}")
+_FORMULA_START = re.compile(r"\$\$(?!\$)|\$(?![\s$])|\\{1,2}[(\[]|\\begin\{([A-Za-z]{1,20}\*?)\}")
 _FORMULA_CHAR = re.compile(r"[\\^_=+*/<>{}|\d]")
 _LONG_WORD = re.compile(r"[A-Za-z]{4}")
-_FORMULA_ENDS = {"$": "$", "$$": "$$", "\\(": "\\)", "\\[": "\\]"}
+_FORMULA_ENDS = {"$": "$", "$$": "$$", "\\(": "\\)", "\\[": "\\]", "\\\\(": "\\\\)", "\\\\[": "\\\\]"}
 _SCRIPTS = {
     "sub": ("0123456789+-=()aehijklmnoprstuvx", "₀₁₂₃₄₅₆₇₈₉₊₋₌₍₎ₐₑₕᵢⱼₖₗₘₙₒₚᵣₛₜᵤᵥₓ"),
     "sup": ("0123456789+-=()abcdefghijklmnoprstuvwxyz", "⁰¹²³⁴⁵⁶⁷⁸⁹⁺⁻⁼⁽⁾ᵃᵇᶜᵈᵉᶠᵍʰⁱʲᵏˡᵐⁿᵒᵖʳˢᵗᵘᵛʷˣʸᶻ"),
@@ -125,6 +126,8 @@ class _InlineParser:
     def _parse_backslash(self, _mark: str, start: int) -> int | None:
         if (end := self._parse_formula("", start)) is not None:
             return end
+        if _LONE_BRACKET.match(self._text, start) and self._text[start - 1 : start] in ("", "\n"):
+            return None  # of a formula with a blank line
         if escape := _ESCAPE.match(self._text, start):
             self._add(escape[1])
             return escape.end()

@@ -128,6 +128,12 @@ def test_the_open_end_is_what_the_text_would_be_if_it_ended_there(text: str, siz
         ("$$\na_1\n= b\n$$\nc", [("formula", "$$\na_1\n= b\n$$", []), ("paragraph", "c", [])]),
         ("a\n\\[\n- b\n\\]", [("paragraph", "a", []), ("formula", "\\[\n- b\n\\]", [])]),
         ("\\begin{align*}\n# a\n\\end{align*}", [("formula", "\\begin{align*}\n# a\n\\end{align*}", [])]),
+        ("a $$\nb\n$$\nc", [("paragraph", "a $$\nb\n$$\nc", [])]),
+        ("a \\[\n\\begin{b}\nc\n\\end{b}\n\\]", [("paragraph", "a \\[\n\\begin{b}\nc\n\\end{b}\n\\]", [])]),
+        ("a $$b$$\n$$\nc\n$$", [("paragraph", "a $$b$$", []), ("formula", "$$\nc\n$$", [])]),
+        ("\\[\na\n\nb_1\n\\]", [("formula", "\\[\na\n\nb_1\n\\]", [])]),
+        ("\\[\na\n\nb", [("formula", "\\[\na", []), ("paragraph", "b", [])]),
+        ("\\\\[\na\n\\\\]", [("formula", "\\\\[\na\n\\\\]", [])]),
         ("$$a$$ b\n\\[x](y)", [("paragraph", "$$a$$ b\n\\[x](y)", [])]),
     ],
 )  # fmt: skip

@@ -52,6 +52,9 @@ def test_headings_of_all_levels_differ() -> None:
         ("[a]: /u 'T'\n\n[a] and [b][a]", ['a (/u "T") and b (/u "T")']),
         ("[a]\n\n[a]: /u", ["[a]", "", "[a]: /u"]),
         ("[1]: http://a.b\n[2]: http://c.d", ["[1]: http://a.b", "[2]: http://c.d"]),
+        ("[1]\n\n[1]: http://a.b\n[2]: http://c.d\nx", ["[1]", "", "[1]: http://a.b", "x", "", "[2]: http://c.d"]),
+        ("[a]\n\n[a]: /u\n\n[a]", ["[a]", "", "[a]: /u", "", "a (/u)"]),
+        ("b\n\n[a]: /u\nc [a]", ["b", "", "c a (/u)"]),
         ("[a]: /u\n[A]: /v\n\n[a]", ["[A]: /v", "", "a (/u)"]),
         ("[a]: /u\n\nb", ["b", "", "[a]: /u"]),
         ("[a]: /u\n\n| [a] |\n|-|", ["a (/u)", "──────"]),
@@ -76,6 +79,23 @@ def test_definitions_are_hidden_if_used_and_else_shown(text: str, lines: list[st
 )  # fmt: skip
 def test_html_is_text_but_for_a_few_tags(text: str, lines: list[str]) -> None:
     assert draw(text) == lines
+
+
+@pytest.mark.parametrize(
+    ("row", "cells"),
+    [
+        ("| `a | b` | c |", ["a | b", "c"]),
+        ("| `a || b` | `c|d` |", ["a || b", "c|d"]),
+        ("| $|x|$ | \\(a|b\\) |", ["$|x|$", "\\(a|b\\)"]),
+        ("| `a\\|b` | c | |", ["a|b", "c"]),
+        ("| a | b | c | d |", ["a", "b | c | d"]),
+        ("| `a|b` | c | d |", ["a|b", "c | d"]),
+        ("| costs $1 | or $2 | c |", ["costs $1", "or $2 | c"]),
+        ("| `a|b` |", ["`a", "b`"]),
+    ],
+)
+def test_bars_that_are_too_many_for_a_row_are_text(row: str, cells: list[str]) -> None:
+    assert [cell.strip() for cell in draw(f"|h|i|\n|-|-|\n{row}")[2].split("│")] == cells
 
 
 def test_deep_nesting_leaves_room_for_the_text() -> None:

@@ -112,7 +112,7 @@ def test_data_in_an_address_is_shortened() -> None:
 
 @pytest.mark.parametrize(
     "formula",
-    ["$a*b*c$", "$x$", "$$a_1 * b_2$$", "\\(x*y*\\)", "\\[ \\frac{a}{b} \\\\ _c_ \\]", "$\\alpha_1 \\$ *x*$",
+    ["$a*b*c$", "$x$", "\\\\(x*y*z\\\\)", "\\\\[a*b*c\\\\]", "$$a_1 * b_2$$", "\\(x*y*\\)", "\\[ \\frac{a}{b} \\\\ _c_ \\]", "$\\alpha_1 \\$ *x*$",
      "\\begin{pmatrix} a & b \\\\ c & *d* \\end{pmatrix}"],
 )  # fmt: skip
 @pytest.mark.parametrize("around", ["{}", "so {} *is*", "**{}**", "函数{}是"])
