@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from aiml_cli.api.finish_reasons import choose_worse
 from aiml_cli.api.json_values import (
@@ -41,9 +41,21 @@ if TYPE_CHECKING:
 NAME = "chat"
 PATH = "/chat/completions"
 MAX_CHOICES = 128  # where one was asked for
+# The names of reasoning: a text, or a list of parts.
+REASONING_NAMES = (
+    "reasoning_content",
+    "reasoning",
+    "reasoning_details",
+    "reasoning_text",
+    "thinking",
+    "thinking_content",
+    "thinking_blocks",
+    "thought",
+)
 # What few chunks have, and few choices.
-_RARE_IN_CHUNK = frozenset({"usage", "meta", "citations", "search_results", "error"})
+_RARE_IN_CHUNK = frozenset({"usage", "meta", "citations", "search_results", "error", "x_groq"})
 _RARE_IN_CHOICE = frozenset({"message", "usage", "error", "is_complete"})
+_NO_INDEX = object()  # equals nothing that a server sends
 
 
 def build_body(conversation: Conversation, options: Options) -> dict[str, Any]:
@@ -86,7 +98,7 @@ def parse_json(answer: Any, choice_count: int = 1) -> EventBatch:
         return [error]
     if not choices or not isinstance(choices, list):
         return [ErrorEvent("the server's answer is no chat completion: it holds no choices")]
-    names = ("message", "finish_reason", "text", "error")
+    names = ("message", "delta", "finish_reason", "text", "error")
     if all(isinstance(each, dict) and not any(map(each.get, names)) for each in choices):
         return [ErrorEvent("the server's answer is no chat completion: its choices hold no message")]
 
@@ -102,7 +114,7 @@ def parse_json(answer: Any, choice_count: int = 1) -> EventBatch:
 def _message_to_delta(choice: Any) -> dict[str, Any]:
     """Convert a complete choice to a single delta, which ends the choice even if it has no finish_reason."""
     choice = require_dict(choice)
-    delta = choice.get("message") or {"content": as_str(choice.get("text"))}
+    delta = choice.get("message") or choice.get("delta") or {"content": as_str(choice.get("text"))}
     return {**choice, "message": None, "delta": delta, "is_complete": True}
 
 
@@ -111,7 +123,7 @@ class _ChoiceState:
 
     def __init__(self) -> None:
         self.text, self.reasoning, self.refusal = PartialText(), PartialText(), PartialText()
-        self.has_media = False
+        self.has_media = self.has_deltas = False
         self._calls: ToolCallAssembler | None = None
 
     def feed_calls(self, delta: dict[str, Any], index: int, *, is_whole: bool = False) -> Sequence[Event]:
@@ -147,7 +159,8 @@ class _ChunkParser:
         self._not_started = frozenset({"id", "model", "created"})
         self._sources = SourceCollector()
         # The index of the latest choice, if the server's is right, and its text.
-        self._plain_index, self._plain_text = -1, PartialText()
+        self._plain_index: int | object = _NO_INDEX
+        self._plain_text = PartialText()
 
     def feed(self, name: str, chunk: dict[str, Any], batch: EventBatch) -> None:
         """Add the events of a chunk to the batch."""
@@ -159,11 +172,14 @@ class _ChunkParser:
             self._feed_choices(require_list(choices), batch)
         if choices and _RARE_IN_CHUNK.isdisjoint(chunk) and not name:
             return
-        if "usage" in chunk or "meta" in chunk:
-            batch.extend(parse_usage(chunk))
+        groq = as_dict(chunk.get("x_groq"))
+        if "usage" in chunk or "meta" in chunk or "usage" in groq:
+            batch.extend(parse_usage(chunk if "usage" in chunk else {**chunk, "usage": groq.get("usage")}))
         if "citations" in chunk or "search_results" in chunk:
             batch.extend(self._sources.add_lists(chunk))
         is_odd = not choices and not name and ("usage" not in chunk or choices is None)
+        if groq.get("error"):
+            batch.extend(filter(None, [find_error(groq)]))
         if chunk.get("error") or name.casefold() == "error" or is_odd:
             error = find_error(chunk) or (find_error({"error": chunk}) if name else None)
             batch.extend([error] if error else [])
@@ -192,7 +208,7 @@ class _ChunkParser:
             return False
         if content:
             self._plain_text.add(content)
-            batch.append(TextDelta(content, self._plain_index))
+            batch.append(TextDelta(content, cast("int", self._plain_index)))
         return True
 
     def _feed_choices(self, values: list[Any], batch: EventBatch) -> None:
@@ -202,11 +218,12 @@ class _ChunkParser:
                 state = self._choices.get(index) or self._choices.setdefault(index, _ChoiceState())
                 self._feed_choice(choice, state, index, batch)
                 is_plain = len(choices) == 1 and choice.get("index") == index
-                self._plain_index, self._plain_text = (index if is_plain else -1), state.text
+                self._plain_index, self._plain_text = (index if is_plain else _NO_INDEX), state.text
 
     def _feed_choice(self, choice: dict[str, Any], state: _ChoiceState, index: int, batch: EventBatch) -> None:
-        if delta := choice.get("delta"):
+        if delta := choice.get("delta") or _find_bare_text(choice):
             self._feed_delta(require_dict(delta), state, index, batch)
+            state.has_deltas = True
         if choice.get("logprobs"):
             batch.extend(parse_logprobs(choice["logprobs"], index))
         if not choice.get("finish_reason") and _RARE_IN_CHOICE.isdisjoint(choice):
@@ -239,7 +256,11 @@ class _ChunkParser:
             media += [event] if isinstance(event, AudioDelta | GeneratedImage) else []
         parts = (ReasoningDelta, state.reasoning, whole.reasoning), (RefusalDelta, state.refusal, whole.refusal)
         for delta, part, total in (*parts, (TextDelta, state.text, whole.text)):
-            batch += [delta(rest, index)] if (rest := part.complete(total.read())) else []
+            text = total.read()
+            rest = part.complete(text)
+            if not rest and not state.has_deltas and not part.fits(text):
+                part.add(rest := text)  # without any delta, the messages themselves are pieces
+            batch += [delta(rest, index)] if rest else []
         batch += [] if state.has_media else media
         state.has_media = state.has_media or whole.has_media
         batch += state.feed_calls(message, index, is_whole=True)
@@ -308,16 +329,21 @@ def _parse_message(message: dict[str, Any], index: int) -> Iterator[Event]:
     if isinstance(content, str):
         yield from [TextDelta(content, index)] if content else []
     else:
-        yield from _parse_parts(require_list(content), index)
+        yield from _parse_parts([content] if isinstance(content, dict) else require_list(content), index)
+
+
+def _find_bare_text(choice: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the text of a choice that has neither a delta nor a message, as the older completions do."""
+    text = choice.get("text")
+    return {"content": text} if text and not choice.get("message") else {}
 
 
 def _find_reasoning(delta: Mapping[str, Any]) -> str:
-    """Return the reasoning under one of its three names; some servers send it under two at once."""
-    for name in ("reasoning_content", "reasoning"):
-        if isinstance(delta.get(name), str) and delta[name]:
-            return str(delta[name])
-    details = [as_dict(detail) for detail in as_list(delta.get("reasoning_details"))]
-    return "".join(as_str(detail.get("text")) or as_str(detail.get("summary")) for detail in details)
+    """Return the reasoning under one of its names; some servers send it under two at once."""
+    for name in REASONING_NAMES:
+        if delta.get(name) and (reasoning := "".join(_parse_texts(delta[name]))):
+            return reasoning
+    return ""
 
 
 def _parse_parts(content: list[Any], index: int) -> Iterator[Event]:
@@ -339,8 +365,9 @@ def _parse_parts(content: list[Any], index: int) -> Iterator[Event]:
 
 
 def _parse_texts(content: Any) -> Iterator[str]:
-    for part in [content] if isinstance(content, str) else as_list(content):
-        yield part if isinstance(part, str) else as_str(as_dict(part).get("text"))
+    for part in [content] if isinstance(content, str | dict) else as_list(content):
+        fields = {"text": part} if isinstance(part, str) else as_dict(part)
+        yield next(filter(None, (as_str(fields.get(name)) for name in ("text", "thinking", "summary", "content"))), "")
 
 
 def _parse_image_parts(parts: list[Any], index: int) -> Iterator[Event]:

@@ -15,10 +15,10 @@ _MAX_DEPTH, _MAX_PARTS, _MAX_NAME_CHARS, _MAX_TEXT_CHARS = 8, 20, 100, 10_000
 # Names are compared without case, "_" and "-". The first message that is more than a title is shown.
 _MESSAGES = (
     "message", "msg", "errordescription", "errormessage", "errormsg", "faultstring", "detail", "statusmsg",
-    "description", "reason",
+    "description", "reason", "err", "exception", "failure",
 )  # fmt: skip
 _CODES = ("code", "errorcode", "errcode")
-_STATUSES = ("status", "statuscode", "httpstatus", "httpcode", *_CODES, "error")
+_STATUSES = ("status", "statuscode", "httpstatus", "httpcode", "httpstatuscode", *_CODES, "error")
 _TYPES = ("type", "errortype", "name", "__type", "status", "title")
 _ANSWERS = ("choices", "output", "candidates")
 _WRAPPERS = ("response", "data", "result", "body")
@@ -89,14 +89,14 @@ def _has_failed(fields: Mapping[str, Any]) -> bool:
         return False
     if any(name.endswith("exception") and isinstance(fields[name], Mapping) for name in fields):
         return True
-    reports = [
-        fields.get(name) for name in ("errors", "detail", "fault", "errordescription", "errormessage", "errormsg")
-    ]
+    names = ("errors", "detail", "fault", "errordescription", "errormessage", "errormsg", "err", "exception", "failure")
+    reports = [fields.get(name) for name in names]
     if any(_is_report(value) for value in reports if isinstance(value, str | list | Mapping)):
         return True
     if isinstance(base := fields.get("baseresp"), Mapping):
         return _is_report(base.get("status_code"))
-    message = next((fields[name] for name in ("message", "msg") if fields.get(name)), None)
+    words = ("message", "msg", "description", "reason")
+    message = next((fields[name] for name in words if fields.get(name)), None)
     is_text = isinstance(message, str | list) or (isinstance(message, Mapping) and "role" not in message)
     return is_text and _is_report(message) and _has_failure_sign(fields)
 
@@ -107,7 +107,7 @@ def _has_failure_sign(fields: Mapping[str, Any]) -> bool:
     words = [str(fields.get(name)).casefold() for name in ("object", "type", "status", "code")]
     if any(word in _FAILURES or word.endswith(("_error", "exception")) for word in words):
         return True
-    if any(_to_number(fields.get(name)) >= 300 for name in _STATUSES[:4]):  # noqa: PLR2004 - the failures of HTTP
+    if any(_to_number(fields.get(name)) >= 300 for name in _STATUSES[:5]):  # noqa: PLR2004 - the failures of HTTP
         return True
     codes = (fields.get(name) for name in _CODES)
     return any(isinstance(code, str | int) and _is_report(_to_number(code) or code) for code in codes)
@@ -180,10 +180,17 @@ def _list_nested(body: Mapping[str, Any], fields: Mapping[str, Any]) -> Iterator
     error = fields.get("error")
     if isinstance(error, Mapping | list) or (isinstance(error, str) and _decode_object(error)):
         yield error
-    yield from (fields[name] for name in ("fault", "baseresp", *_WRAPPERS) if isinstance(fields.get(name), Mapping))
+    yield from (fields[name] for name in ("fault", "baseresp") if isinstance(fields.get(name), Mapping))
+    yield from (fields[name] for name in _WRAPPERS if _has_words(fields.get(name)))
     for name, value in body.items():
         if str(name).lower().endswith("exception") and isinstance(value, Mapping):  # of Bedrock's streams
             yield {"type": name, **value}
+
+
+def _has_words(value: Any) -> bool:
+    """True if an object that wraps other things has the words of an error."""
+    names = set(_fold_names(value)) if isinstance(value, Mapping) else set()
+    return not names.isdisjoint((*_MESSAGES, "error", "errors", "fault"))
 
 
 def _is_title(message: str) -> bool:

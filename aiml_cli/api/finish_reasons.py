@@ -29,9 +29,10 @@ _ENDINGS = (
     (Ending.REFUSAL, "refus|declin"),
     (Ending.CONTEXT, "context window|context length|context limit|context full|context exceeded"),
     (Ending.LENGTH, "length|max|truncat|limit|error limit|token ?limit|out of tokens|budget|cutoff|too long"),
-    (Ending.ERROR, "error|network|insufficient|overload|unavailable|internal|exception|crash|server"),
+    (Ending.ERROR, "error|network|insufficient|overload|unavailable|internal|exception|crash|server|out of memory"),
     (Ending.ABORTED, "abort|cancel|fail|malformed|unexpected|invalid|missing|timeout|timed out|too many|reject"),
     (Ending.ABORTED, "interrupt|disconnect|connection|expire|kill|deadline|resource|preempt|repetition|unsupported"),
+    (Ending.ABORTED, "terminated|evict|shut ?down|bad request|quota|lost|broken"),
     (Ending.UNFINISHED, "incomplete|in progress|queued|pending|partial|unfinished|pause|not finished"),
 )
 MAX_REASON_CHARS = 80

@@ -55,6 +55,7 @@ _decoder: Any = json.JSONDecoder(
     parse_int=cast("Any", _parse_int),
     parse_float=cast("Any", _parse_float),
     parse_constant=lambda _: None,
+    strict=False,  # tabs and newlines in strings
 )
 _decode, _scan = _decoder.decode, _decoder.scan_once
 
@@ -121,8 +122,8 @@ def as_count(value: Json) -> int | None:
 
 def as_int(value: Json) -> int | None:
     """Return a number from 0 to 2^63-1 without its fraction, also from a string of digits, else None."""
-    if isinstance(value, str) and value.isdecimal() and len(value) <= MAX_INT_DIGITS:
-        value = int(value)
+    if isinstance(value, str) and (digits := value.strip()).isdecimal() and len(digits) <= MAX_INT_DIGITS:
+        value = int(digits)
     number = as_number(value)
     return int(number) if number is not None and 0 <= number <= MAX_INT else None
 

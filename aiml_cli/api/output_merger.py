@@ -197,8 +197,9 @@ class OutputMerger:
 
     def complete_response(self, items: Sequence[tuple[Position, Sequence[WholePart]]]) -> Iterator[Addition]:
         """Yield what the whole response adds."""
-        rests = self._subtract_shown([whole for _, wholes in items for whole in wholes])
-        if rests is not None:
+        all_wholes = [whole for _, wholes in items for whole in wholes]
+        rests = self._subtract_shown(all_wholes)
+        if rests is not None and all_wholes:
             for item in self._items:
                 item.preview = ()
             yield from rests
@@ -378,13 +379,14 @@ def _build_delta(delta: TextClass, text: str, part: _Part) -> Delta:
 def parse_parts(item: dict[str, Any]) -> Iterator[WholePart]:
     """Yield the texts of a message, or those of reasoning: its summary or, where that is empty, its content."""
     if item.get("type") == "reasoning":
-        name = "summary" if as_list(item.get("summary")) else "content"
-        for number, value in enumerate(as_list(item.get(name))):
+        name = next(filter(item.get, ("summary", "content", "text")), "")
+        values = item.get(name)
+        for number, value in enumerate([values] if isinstance(values, str | dict) else as_list(values)):
             part = {"text": value} if isinstance(value, str) else as_dict(value)
             yield WholePart(ReasoningDelta, as_str(part.get("text")), (name, number))
     elif item.get("type") == "message":
         content = item.get("content")
-        for number, value in enumerate([content] if isinstance(content, str) else require_list(content)):
+        for number, value in enumerate([content] if isinstance(content, str | dict) else require_list(content)):
             yield from parse_part({"text": value} if isinstance(value, str) else require_dict(value), number)
 
 

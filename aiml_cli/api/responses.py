@@ -53,7 +53,10 @@ PART_EVENTS = frozenset(
         "output_text",
         "refusal",
         "content_part",
+        "reasoning",
         "reasoning_text",
+        "reasoning_part",
+        "reasoning_summary",
         "reasoning_summary_text",
         "reasoning_summary_part",
     )
@@ -86,6 +89,9 @@ def parse_stream(stream: Iterable[list[SseEvent]]) -> Iterator[EventBatch]:
 def parse_json(answer: Any) -> EventBatch:
     """Return the events of a JSON answer; some background responses contain the events of a stream."""
     streamed = _list_streamed_events(answer)
+    last = as_dict(as_dict(answer).get("response"))
+    if not streamed and not _is_response(as_dict(answer)) and _is_response(last):
+        answer = last  # the last event of a stream
     if not isinstance(answer, dict) or not (streamed or _is_response(answer)):
         return [find_error(answer) or ErrorEvent("the server's answer is no response: it holds no output")]
 
@@ -132,9 +138,9 @@ class _EventParser:
         match event_type:
             case "response.refusal.delta":
                 batch += self._merger.add(RefusalDelta, require_str(event.get("delta")), _message_at(event))
-            case "response.reasoning_text.delta":
+            case "response.reasoning_text.delta" | "response.reasoning.delta":
                 batch += self._merger.add(ReasoningDelta, as_str(event.get("delta")), _reasoning_at(event, "content"))
-            case "response.reasoning_summary_text.delta":
+            case "response.reasoning_summary_text.delta" | "response.reasoning_summary.delta":
                 batch += self._merger.add(ReasoningDelta, as_str(event.get("delta")), _reasoning_at(event, "summary"))
             case "response.output_text.annotation.added":
                 batch += self._sources.add_annotations([event.get("annotation")])
@@ -145,7 +151,8 @@ class _EventParser:
             case "response.audio.transcript.delta" | "response.output_audio_transcript.delta":
                 self._add_audio(AudioDelta(transcript=as_str(event.get("delta"))), batch)
             case _:
-                self._feed_whole(event_type, event, batch)
+                is_error = name.casefold() == "error" and not event_type.startswith("response.")
+                self._feed_whole("error" if is_error else event_type, event, batch)
 
     def _feed_whole(self, event_type: str, event: dict[str, Any], batch: EventBatch) -> None:
         """Add the events of a part, an item or a response that begins or is complete, or of an error."""
@@ -155,9 +162,9 @@ class _EventParser:
                 position, parts = _parse_part_event(name, event)
                 self._merger.begin_part(position, parts)
             case "output_item.added":
-                self._begin_item(as_dict(event.get("item")), event, batch)
+                self._begin_item(_read_item(as_dict(event.get("item"))), event, batch)
             case "output_item.done":
-                self._finish_item(as_dict(event.get("item")), event, batch)
+                self._finish_item(_read_item(as_dict(event.get("item"))), event, batch)
             case "function_call_arguments.done" | "custom_tool_call_input.done":
                 whole = event.get("arguments") if "arguments" in event else event.get("input")
                 batch += self._calls.complete(event, to_arguments(whole))
@@ -237,7 +244,7 @@ class _EventParser:
             batch.append(OutputItems((item,)))
 
     def _complete_output(self, response: dict[str, Any], batch: EventBatch) -> None:
-        items = [require_dict(item) for item in require_list(response.get("output"))]
+        items = [_read_item(require_dict(item)) for item in require_list(response.get("output"))]
         if not items and as_str(response.get("output_text")):
             items = [{"type": "message", "content": response["output_text"]}]
         if len(items) > MAX_ITEMS:
@@ -251,12 +258,14 @@ class _EventParser:
         self._show(self._merger.complete_response(texts), batch)
         self._show(self._merger.finish(), batch)
         for item, position in zip(items, positions, strict=True):
-            self._add_other_content(item, position, batch)
+            self._add_other_content(item, position, batch, is_final=True)
             batch.extend(event for event in parse_tool_item(item) if event not in self._tool_events)
 
-    def _add_other_content(self, item: dict[str, Any], event: dict[str, Any], batch: EventBatch) -> None:
-        """Add the tool call, the sound and the sources of a whole item."""
-        batch += self._calls.complete_item(item, event)
+    def _add_other_content(
+        self, item: dict[str, Any], event: dict[str, Any], batch: EventBatch, *, is_final: bool = False
+    ) -> None:
+        """Add the tool call, the sound and the sources of a whole item, `is_final` if it is of the whole output."""
+        batch += self._calls.complete_item(item, event, is_final=is_final)
         if not self._has_audio:
             batch += response_items.parse_audio(item)
         batch += self._sources.add_annotations(response_items.list_annotations(item))
@@ -269,13 +278,27 @@ class _EventParser:
 
 
 def _add_error(event_type: str, event: dict[str, Any], batch: EventBatch) -> None:
-    """Add the error of an event without a type, of one that is named after it, or under another name."""
+    """Add the error of an event without a type, of one that is named after it, or under another name.
+
+    The type may be that of the error instead. Any other event is skipped, whatever its message says.
+    """
     is_error = event_type.casefold() in ("error", "response.error")
-    if not is_error and event_type and not event.get("error"):
+    if not is_error and event_type.startswith("response.") and not event.get("error"):
         return
-    error = find_error(event) or (find_error({"error": event}) if event_type else None)
+    error = find_error(event) or (find_error({"error": event}) if is_error else None)
+    is_typed = event_type.casefold().endswith(("error", "exception")) or event.get("object") == "error"
+    if error and not (event_type == "" or is_typed or error.status or event.get("error")):
+        return
     if error or is_error:
         batch.append(error or ErrorEvent("the server reported an error without words"))
+
+
+def _read_item(item: dict[str, Any]) -> dict[str, Any]:
+    """Return an item with its type: some servers leave out that of a message, or put its part in its place."""
+    kind = as_str(item.get("type"))
+    if kind in ("output_text", "text", "refusal"):
+        return {**item, "type": "message", "content": [item]}
+    return item if kind or not item.get("content") else {**item, "type": "message"}
 
 
 def _message_at(event: dict[str, Any]) -> Position:

@@ -13,7 +13,7 @@ MAX_STRAY_CHARS, MAX_STRAY_TESTS = 64 * 1024, 16
 END_MARKS = ("[done]", "done")
 MAX_MARK_CHARS = 40
 # What servers send to keep a connection open: a word, a number or a time.
-_HEARTBEAT = r"(?i)ping|pong|keep-?alive|heart-?beat|processing|waiting|ok|[\d\s:.,TZ+-]{1,40}"
+_HEARTBEAT = r"(?i)ping|pong|keep-?alive|heart-?beat|processing|waiting|ok|\[(?!err)[a-z_-]{1,20}\]|[\d\s:.,TZ+-]{1,40}"
 # A legal line: the name of a field, which may be unknown, and a colon unless the value is empty.
 _FIELD = "\ufeff?[A-Za-z_-]{1,40}(?::|$)"
 HandleEvent = Callable[[str, dict[str, Any], EventBatch], None]
@@ -76,7 +76,10 @@ class _EventSplitter:
         text = block.decode("utf-8", "replace")
         if self._is_start:
             text, self._is_start = text.removeprefix("\ufeff"), False
-        return [event for part in text.split("\n\n") if (event := _parse_event(part))]
+        events = [event for part in text.split("\n\n") if (event := _parse_event(part))]
+        if any("\n" in event.data for event in events):
+            events = [line for event in events for line in _split_lines(event)]
+        return events
 
     def _ends_event(self, chunk: bytes) -> bool:
         """Look for the blank line in the new bytes alone, so that the time is linear in an event's length."""
@@ -134,7 +137,7 @@ def parse_sse_events(
         batch: EventBatch = []
         for sse in events:
             data = sse.data
-            start, is_end = len(batch), len(data) < MAX_MARK_CHARS and _is_end_mark(data)
+            start, is_end = len(batch), _is_end_mark(data)
             if is_end:
                 stray.note_end(batch)
                 batch += [*stray.finish(), *([Finished()] if finish_at_done else [])]
@@ -152,8 +155,15 @@ def parse_sse_events(
         yield rest
 
 
+def _split_lines(sse: SseEvent) -> list[SseEvent]:
+    """Split an event whose lines are JSON objects: some servers forget the blank lines between events."""
+    lines = sse.data.split("\n") if sse.data.startswith("{") else []
+    is_split = all(line.startswith("{") and line.endswith("}") for line in lines if not _is_end_mark(line))
+    return [sse._replace(data=line) for line in lines] if is_split and lines else [sse]
+
+
 def _is_end_mark(data: str) -> bool:
-    return data.strip(' \t\n"').casefold() in END_MARKS
+    return len(data) < MAX_MARK_CHARS and data.strip(' \t\n"').casefold() in END_MARKS
 
 
 def _is_end(event: Event) -> bool:

@@ -64,6 +64,15 @@ class PartialArguments:
             return Piece(rest.decode(*TEXT_ENCODING))
         return None if self.means(whole) else self._replace(whole)
 
+    def begins(self, arguments: str) -> bool:
+        """True if a piece begins with all arguments so far: within an object that can only be a longer copy."""
+        return self._is_json and self._data[:1] == b"{" and arguments.encode(*TEXT_ENCODING).startswith(self._data)
+
+    def is_continued_by(self, arguments: str) -> bool:
+        """True if the arguments are incomplete, and the piece does not begin others."""
+        begins_document = arguments.lstrip()[:1] in ("{", "[")
+        return not self._data or (self._is_json and not begins_document and not self.is_document())
+
     def is_followed_by(self, arguments: str) -> bool:
         """True if the piece cannot continue the arguments: they are complete, and it begins a document."""
         return self._is_json and arguments.lstrip()[:1] in ("{", "[") and self.is_document()
@@ -75,6 +84,10 @@ class PartialArguments:
             return False
         self._tests += 1
         return _is_json(self._data)
+
+    def equals(self, arguments: str) -> bool:
+        """True if the arguments are the same text, blanks around it aside."""
+        return bytes(self._data.strip()) == arguments.strip().encode(*TEXT_ENCODING)
 
     def means(self, arguments: str) -> bool:
         """True if the arguments are the same JSON value."""
@@ -142,7 +155,8 @@ class ToolCallAssembler:
             call, header = self._find_whole(piece, position) if is_whole else self._find_or_create(piece, used)
             used.add(call.slot)
             call.id, call.name = call.id or header.id, call.name or header.name
-            part = call.arguments.complete(piece.arguments) if is_whole else call.arguments.add(piece.arguments)
+            is_snapshot = is_whole or (piece.name and call.arguments.begins(piece.arguments))
+            part = (call.arguments.complete if is_snapshot else call.arguments.add)(piece.arguments)
             part = part or Piece("")
             events.append(ToolCallDelta(call.slot, header.id, header.name, part.arguments, choice, part.is_whole))
         return events
@@ -210,7 +224,8 @@ def _begins_call(call: _Call, piece: _CallPiece, used: set[int]) -> bool:
     if is_same_id or not call.name:
         return False
     if piece.id and call.id:
-        return True
+        is_same = piece.number is not None and piece.name == call.name and piece.arguments
+        return not (is_same and call.arguments.is_continued_by(piece.arguments))
     if piece.name != call.name:
         return piece.number is None or bool(call.arguments)
     # The same function again, with other arguments after complete ones.
@@ -219,15 +234,17 @@ def _begins_call(call: _Call, piece: _CallPiece, used: set[int]) -> bool:
 
 
 def _parse_pieces(delta: dict[str, Any]) -> list[_CallPiece]:
-    pieces = [_parse_piece(require_dict(call)) for call in require_list(delta.get("tool_calls"))]
+    calls = delta.get("tool_calls")
+    values = [calls] if isinstance(calls, dict) else require_list(calls)  # TGI sends a call without its list
+    pieces = [piece for value in values if any((piece := _parse_piece(require_dict(value)))[1:])]
     legacy = require_dict(delta.get("function_call"))
-    if legacy.get("name") or legacy.get("arguments"):
+    if not pieces and (legacy.get("name") or legacy.get("arguments")):
         pieces.append(_CallPiece(None, "", require_str(legacy.get("name")), to_arguments(legacy.get("arguments"))))
     return pieces
 
 
 def _parse_piece(call: dict[str, Any]) -> _CallPiece:
-    function, custom = require_dict(call.get("function")), require_dict(call.get("custom"))
+    function, custom = require_dict(call.get("function")) or call, require_dict(call.get("custom"))
     index = call.get("index")
     index = index if isinstance(index, int) and not isinstance(index, bool) and index >= 0 else None
     call_id = call.get("id")
@@ -244,9 +261,9 @@ def to_arguments(value: Any) -> str:
 
 class _ResponseCall:
     def __init__(self, slot: int, item_type: str) -> None:
-        self.slot, self.call_id = slot, ""
+        self.slot, self.call_id, self.name = slot, "", ""
         self.arguments = PartialArguments(is_json=item_type == "function_call")
-        self.is_done = self.is_named = False
+        self.is_done = self.is_named = self.is_final = False
 
 
 class CallMerger:
@@ -260,9 +277,11 @@ class CallMerger:
         """Start a call; the arguments that it may already have are repeated or replaced by what follows."""
         return self._take_item(item, event, is_done=False)
 
-    def complete_item(self, item: dict[str, Any], event: dict[str, Any]) -> list[ToolCallDelta]:
-        """Add what a complete item says of a call, and was not known."""
-        return self._take_item(item, event, is_done=True)
+    def complete_item(
+        self, item: dict[str, Any], event: dict[str, Any], *, is_final: bool = False
+    ) -> list[ToolCallDelta]:
+        """Add what a complete item says of a call, and was not known; with `is_final` it is of the whole output."""
+        return self._take_item(item, event, is_done=True, is_final=is_final)
 
     def add(self, event: dict[str, Any], arguments: str) -> list[ToolCallDelta]:
         """Add a piece of arguments to the call that the event names, or to the latest if it names no known call."""
@@ -275,7 +294,8 @@ class CallMerger:
         return [*events, *_build_events(call, call.arguments.complete(arguments))]
 
     def _find_for_event(self, event: dict[str, Any]) -> tuple[_ResponseCall, list[ToolCallDelta]]:
-        names = _list_names({"id": event.get("item_id"), "call_id": event.get("call_id")}, event)
+        item_id = event.get("item_id")
+        names = _list_names({"id": item_id, "call_id": event.get("call_id") or item_id}, event)
         call = self._find(names) or (self._calls[-1] if self._calls else None)
         if call:
             return call, []
@@ -283,18 +303,30 @@ class CallMerger:
         self._by_name.update((name, call) for name in names)
         return call, [ToolCallDelta(call.slot, name=as_str(event.get("name")))]
 
-    def _take_item(self, item: dict[str, Any], event: dict[str, Any], *, is_done: bool) -> list[ToolCallDelta]:
+    def _take_item(
+        self, item: dict[str, Any], event: dict[str, Any], *, is_done: bool, is_final: bool = False
+    ) -> list[ToolCallDelta]:
         item_type = as_str(item.get("type"))
         if item_type not in CALL_ARGUMENTS:
             return []
-        call, is_new = self._find_or_create(item, event)
         arguments = to_arguments(item.get(CALL_ARGUMENTS[item_type]))
+        known = self._find_said(item, arguments) if is_final else None
+        call, is_new = (known, False) if known else self._find_or_create(item, event)
+        call.is_final = is_final
         piece = call.arguments.complete(arguments) if is_done else call.arguments.preview(arguments)
         call.is_done = call.is_done or is_done
         if not is_new:
             return _build_events(call, piece)
-        call_id = as_str(item.get("call_id")) or as_str(item.get("id"))
-        return _build_events(call, piece or Piece(""), call_id, require_str(item.get("name")))
+        call_id, call.name = as_str(item.get("call_id")) or as_str(item.get("id")), require_str(item.get("name"))
+        return _build_events(call, piece or Piece(""), call_id, call.name)
+
+    def _find_said(self, item: dict[str, Any], arguments: str) -> _ResponseCall | None:
+        """Return the call that an item without a known name repeats: the first one that says the same."""
+        if self._find(_list_names(item, {})):
+            return None
+        name = as_str(item.get("name"))
+        candidates = (call for call in self._calls if call.name == name and not call.is_final)
+        return next((call for call in candidates if call.arguments.equals(arguments)), None)
 
     def _find_or_create(self, item: dict[str, Any], event: dict[str, Any]) -> tuple[_ResponseCall, bool]:
         """Return the call of an item, by its call id, item id or output index, and whether its name is news.

@@ -161,6 +161,36 @@ def test_a_message_may_stand_where_a_delta_belongs() -> None:
     assert stream(b'{"choices":[{"message":{"content":"Hi"},"finish_reason":"stop"}]}').first.text == "Hi"
 
 
+@pytest.mark.promise("shown-once")
+@pytest.mark.parametrize(
+    "choices",
+    [
+        [b'{"text":"Hel"}', b'{"text":"lo"}'],
+        [b'{"text":"Hel","delta":{"content":"Hel"}}', b'{"text":"lo","delta":{"content":"lo"}}'],
+        [b'{"message":{"content":"Hel"}}', b'{"message":{"content":"lo"}}', b'{"message":{"content":""}}'],
+        [b'{"message":{"content":"Hel"}}', b'{"message":{"content":"Hello"}}'],
+        [b'{"delta":{"content":"Hel"},"message":{"content":"Hel"}}', b'{"delta":{},"message":{"content":"Hello"}}'],
+        [b'{"delta":{"content":{"type":"text","text":"Hello"}}}'],
+        [b'{"index":-1,"delta":{"content":"Hel"}}', b'{"index":-1,"delta":{"content":"lo"}}'],
+        [b'{"index":"0","delta":{"content":"Hel"}}', b'{"index":null,"delta":{"content":"lo"}}'],
+    ],
+)
+def test_text_is_read_wherever_a_choice_has_it(choices: list[bytes]) -> None:
+    answer = stream(*(b'{"choices":[' + choice + b"]}" for choice in choices), b"[DONE]")
+    assert (answer.first.text, len(answer.choices), answer.is_complete) == ("Hello", 1, True)
+
+
+def test_a_json_answer_may_be_a_chunk() -> None:
+    assert read(b'{"choices":[{"index":0,"delta":{"content":"Hi"},"finish_reason":"stop"}]}').first.text == "Hi"
+
+
+@pytest.mark.parametrize("end", [b"\n", b"\r\n"])
+def test_events_without_blank_lines_between_them_are_told_apart(end: bytes) -> None:
+    chunks = [b'{"choices":[{"index":0,"delta":{"content":"' + text + b'"}}]}' for text in (b"Hel", b"lo")]
+    answer = heard(end.join(b"data: " + chunk for chunk in [*chunks, b"[DONE]"]) + end)
+    assert (answer.first.text, answer.is_complete) == ("Hello", True)
+
+
 def test_ids_that_become_empty_are_no_news() -> None:
     first = b'{"id":"c1","model":"claude","created":1.5,"choices":[{"delta":{"content":"a"}}]}'
     assert stream(first, b'{"id":"","model":"","choices":[]}').started == ResponseStarted("c1", "claude", 1.5)
@@ -237,6 +267,19 @@ def test_the_price_and_the_counts_are_both_kept(chunks: list[bytes]) -> None:
     assert (usage.total_tokens, usage.cost_usd) == (5, 0.01)
 
 
+@pytest.mark.parametrize(
+    "chunk",
+    [
+        b'{"choices":[],"usage":{"prompt_tokens":"3","completion_tokens":" 4 "}}',
+        b'{"choices":[{"index":0,"delta":{}}],"x_groq":{"id":"r","usage":{"prompt_tokens":3,"completion_tokens":4}}}',
+    ],
+)
+def test_counts_are_read_where_a_server_puts_them(chunk: bytes) -> None:
+    usage = stream(chunk, b"[DONE]").usage
+    assert usage
+    assert (usage.input_tokens, usage.output_tokens) == (3, 4)
+
+
 # ---- reasoning and parts
 
 
@@ -251,6 +294,15 @@ def test_the_price_and_the_counts_are_both_kept(chunks: list[bytes]) -> None:
         b'{"reasoning":"Hm","reasoning_details":[{"text":"Hm"}]}',
         b'{"content":[{"type":"thinking","thinking":[{"type":"text","text":"Hm"}]}]}',
         b'{"content":[{"type":"thinking","thinking":"Hm"}]}',
+        b'{"thinking":"Hm"}',
+        b'{"thinking_content":"Hm"}',
+        b'{"thought":"Hm"}',
+        b'{"reasoning_text":"Hm"}',
+        b'{"reasoning":{"content":"Hm"}}',
+        b'{"reasoning_content":["H",{"text":"m"}]}',
+        b'{"thinking_blocks":[{"type":"thinking","thinking":"Hm","signature":null}]}',
+        b'{"thinking_blocks":[{"type":"thinking","thinking":"Hm"}],"reasoning_content":"Hm"}',
+        b'{"thought":true,"reasoning":"Hm","thinking":false}',
     ],
 )
 def test_reasoning_has_many_names_and_is_shown_once(delta: bytes) -> None:
@@ -372,10 +424,11 @@ def test_the_cause_may_sit_in_the_raw_words_of_the_upstream() -> None:
         b'{"choices":[5]}',
         b'{"choices":[{"delta":"text"}]}',
         b'{"choices":[{"delta":{"content":5}}]}',
-        b'{"choices":[{"delta":{"tool_calls":{"index":0}}}]}',
+        b'{"choices":[{"delta":{"tool_calls":"look"}}]}',
         b'{"choices":[{"delta":{"content":[5]}}]}',
         b"{not JSON",
         b"not JSON",
+        b'{"choices":[],"x_groq":{"error":"over capacity"}}',
     ],
 )
 def test_a_broken_chunk_is_an_honest_error(chunk: bytes) -> None:

@@ -20,9 +20,9 @@ WORDS = {
     Ending.REFUSAL: "refusal refused declined",
     Ending.ABORTED: (
         "abort aborted cancelled canceled malformed_function_call unexpected_tool_call too_many_tool_calls timeout "
-        "failed interrupted language missing_thought_signature"
+        "failed interrupted language missing_thought_signature terminated evicted shutdown bad_request quota_exceeded"
     ),
-    Ending.ERROR: "error network_error insufficient_system_resource server_error internal_error overloaded model_error",
+    Ending.ERROR: "error network_error insufficient_system_resource server_error internal_error overloaded model_error out_of_memory",
     Ending.UNFINISHED: "incomplete in_progress queued pending pause_turn",
 }
 CASES = [(word, ending) for ending, words in WORDS.items() for word in words.split()]

@@ -443,6 +443,9 @@ def test_a_custom_tool_is_called_with_its_input() -> None:
         b'data: {"type":"response.failed","response":{"status":null,"error":{"message":"busy"}}}\n\n',
         b'data: {"type":"response.completed","response":{"status":"failed","error":{"message":"busy"}}}\n\n',
         b'data: {"message":"busy","statusCode":429,"path":"/v1/responses","requestId":"r"}\n\n',
+        b'data: {"object":"error","message":"busy","type":"BadRequestError","code":400}\n\n',
+        b'data: {"type":"about:blank","title":"Unauthorized","status":401,"detail":"busy"}\n\n',
+        b'event: error\ndata: {"type":"odd","message":"busy"}\n\n',
     ],
 )
 def test_an_error_after_good_events_is_told_in_its_words(event: bytes) -> None:
@@ -475,6 +478,61 @@ def test_a_broken_event_is_an_honest_error_or_passed_over(event: bytes) -> None:
     assert not answer.is_complete
 
 
+CALL = b'"type":"function_call","name":"look","arguments":"{\\"at\\":\\"%s\\"}"'
+
+
+@pytest.mark.promise("shown-once")
+@pytest.mark.parametrize("index", [b"", b',"output_index":4'])
+@pytest.mark.parametrize("ids", [(b"", b""), (b',"id":"a","call_id":"c"', b"")])
+def test_calls_that_the_response_repeats_without_known_ids_are_told_by_what_they_say(
+    ids: tuple[bytes, bytes], index: bytes
+) -> None:
+    items = [b"{" + CALL % place + b"%s}" for place in (b"Rome", b"Oslo", b"Rome")]
+    first = b'{"type":"response.output_item.done","item":' + items[0] % ids[0] + index + b"}"
+    end = b'{"type":"response.completed","response":{"output":[' + b",".join(item % ids[1] for item in items) + b"]}}"
+    answer = heard(framed(first, end))
+    assert [json.loads(call.arguments)["at"] for call in answer.first.tool_calls] == ["Rome", "Oslo", "Rome"]
+
+
+def test_events_that_name_an_item_by_its_call_id_belong_to_that_call() -> None:
+    begin = b'{"type":"response.output_item.added","item":{"type":"function_call","call_id":"%d","name":"f"}}'
+    piece = b'{"type":"response.function_call_arguments.delta","item_id":"%d","delta":"[%d]"}'
+    answer = stream(begin % 1, begin % 2, piece % (1, 1), piece % (2, 2))
+    assert [call.arguments for call in answer.first.tool_calls] == ["[1]", "[2]"]
+
+
+def test_the_text_with_which_an_item_began_is_shown_if_nothing_follows() -> None:
+    begin = b'{"type":"response.output_item.added","item":{"type":"message","id":"m","content":[{"text":"Hi"}]}}'
+    assert stream(begin).first.text == "Hi"
+
+
+@pytest.mark.parametrize(
+    "event",
+    [
+        b'{"type":"response.reasoning.delta","delta":"Hm"}',
+        b'{"type":"response.reasoning_summary.delta","delta":"Hm"}',
+        b'{"type":"response.reasoning.done","text":"Hm"}',
+        b'{"type":"response.reasoning_part.done","part":{"type":"reasoning_text","text":"Hm"}}',
+        b'{"type":"response.output_item.done","item":{"type":"reasoning","summary":"Hm"}}',
+        b'{"type":"response.output_item.done","item":{"type":"reasoning","content":"Hm"}}',
+        b'{"type":"response.output_item.done","item":{"type":"reasoning","text":"Hm"}}',
+    ],
+)
+def test_reasoning_has_several_names(event: bytes) -> None:
+    assert stream(event).first.reasoning == "Hm"
+
+
+@pytest.mark.parametrize(
+    "event",
+    [
+        b'{"type":"status","message":"working on it","code":"busy"}',
+        b'{"type":"queue.position","message":"3 before you","code":3}',
+    ],
+)
+def test_the_message_of_an_unknown_event_is_no_error(event: bytes) -> None:
+    assert not stream(event).reported_error
+
+
 # ---- the JSON answer
 
 
@@ -504,6 +562,11 @@ def test_a_json_answer_is_read() -> None:
         b'{"output":[{"type":"message","content":[{"type":"output_text","text":"Hi"}]}]}',
         b'{"error":null,"usage":null,"output":[{"type":"reasoning"},{"type":"message","content":[{"text":"Hi"}]}]}',
         b'{"status":"completed","output":[null,{"type":"message","content":[null,{"text":"Hi","refusal":null}]}]}',
+        b'{"output":[{"role":"assistant","content":[{"text":"Hi"}]}]}',
+        b'{"output":[{"role":"assistant","content":"Hi"}]}',
+        b'{"output":[{"type":"message","content":{"type":"output_text","text":"Hi"}}]}',
+        b'{"output":[{"type":"output_text","text":"Hi"}]}',
+        b'{"type":"response.completed","response":{"output":[{"type":"message","content":[{"text":"Hi"}]}]}}',
     ],
 )
 def test_a_json_answer_may_lack_whatever_is_not_the_text(body: bytes) -> None:

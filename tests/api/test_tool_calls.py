@@ -140,6 +140,35 @@ def test_a_long_id_is_kept() -> None:
     assert found == (ToolCall(call_id, "f", ""),)
 
 
+def call(call_id: str, name: str, arguments: str) -> bytes:
+    return json.dumps(
+        {"tool_calls": [{"index": 0, "id": call_id, "function": {"name": name, "arguments": arguments}}]}
+    ).encode()
+
+
+@pytest.mark.promise("shown-once")
+@pytest.mark.parametrize(
+    "deltas",
+    [
+        [call("a", "look", ""), call("b", "look", '{"at"'), call("c", "look", ':"Rome"}')],
+        [call("a", "look", '{"at"'), call("b", "look", ':"Ro'), call("c", "look", 'me"}')],
+        [call("a", "look", '{"at"'), call("a", "look", '{"at":"Ro'), call("a", "look", '{"at":"Rome"}')],
+        [call("", "look", "{"), call("", "look", '{"at":"Rome"}')],
+        [b'{"tool_calls":{"index":0,"id":"a","function":{"name":"look","arguments":"{\\"at\\":\\"Rome\\"}"}}}'],
+        [b'{"tool_calls":[{"id":"a","name":"look","arguments":"{\\"at\\":\\"Rome\\"}"}]}'],
+        [
+            (
+                b'{"function_call":{"name":"look","arguments":"{\\"at\\":\\"Rome\\"}"},"tool_calls":[{"index":0,"id":"a",'
+                b'"function":{"name":"look","arguments":"{\\"at\\":\\"Rome\\"}"}}]}'
+            )
+        ],
+    ],
+)
+def test_one_call_is_one_call(deltas: list[bytes]) -> None:
+    found = folded(*deltas)
+    assert [(each.name, each.arguments) for each in found] == [("look", '{"at":"Rome"}')]
+
+
 def test_a_custom_tool_has_input_instead_of_arguments() -> None:
     found = folded(b'{"tool_calls":[{"id":"c","type":"custom","custom":{"name":"sql","input":"SELECT 1"}}]}')
     assert found == (ToolCall("c", "sql", "SELECT 1"),)
@@ -155,7 +184,15 @@ def test_the_older_function_call_is_a_call_too() -> None:
 
 
 @pytest.mark.parametrize(
-    "delta", [b"{}", b'{"tool_calls":null}', b'{"tool_calls":[]}', b'{"function_call":{"name":"","arguments":""}}']
+    "delta",
+    [
+        b"{}",
+        b'{"tool_calls":[{"index":0,"id":"","type":"function","function":{"name":"","arguments":""}}]}',
+        b'{"tool_calls":[null]}',
+        b'{"tool_calls":null}',
+        b'{"tool_calls":[]}',
+        b'{"function_call":{"name":"","arguments":""}}',
+    ],
 )
 def test_placeholders_are_no_calls(delta: bytes) -> None:
     assert folded(delta) == ()
