@@ -1,5 +1,6 @@
 """Turn an HTTP response into events: an error status, a stream or a JSON body, whatever its header says."""
 
+import re
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from itertools import chain
@@ -12,6 +13,11 @@ from aiml_cli.api.stream_events import EventBatch
 from aiml_cli.errors import AimlError, IncompleteAnswer, ServerError
 
 MAX_ERROR_BYTES = 1024 * 1024
+# Encodings that a header may name beside UTF-8: none of Python's that are slow, or decode no text.
+_CHARSET = (
+    r"(?i)charset=\W?(utf-?(?:16|32)(?:[lb]e)?|iso-8859-\d{1,2}|latin-?1|windows-125\d"
+    r"|gbk|gb\d{4,5}|big5|shift_jis|euc-\w\w)\b"
+)
 STREAM_PREFIXES = (b"data:", b"event:", b"id:", b"retry:", b":")
 
 
@@ -100,12 +106,16 @@ def _is_stream(content_type: str, start: bytes) -> bool:
 def _decode_json(status: int, headers: Mapping[str, str], body: bytes) -> Any:
     if len(body) > MAX_EVENT_BYTES:
         raise ServerError("the server sent an answer of more than 64 MiB")
-    try:
-        return decode_json(body.decode("utf-8-sig"))
-    except MalformedError as error:
-        raise ServerError(f"the server sent an answer that cannot be read: {error}", status=status) from None
-    except ValueError:
-        raise _build_body_error(status, headers, body) from None
+    charset = re.search(_CHARSET, headers.get("content-type", ""))
+    declared = [(charset[1], "strict")] if charset else []
+    for encoding, errors in (("utf-8-sig", "strict"), *declared, ("utf-8-sig", "replace")):
+        try:
+            return decode_json(body.decode(encoding, errors))
+        except MalformedError as error:
+            raise ServerError(f"the server sent an answer that cannot be read: {error}", status=status) from None
+        except (ValueError, LookupError):
+            continue
+    raise _build_body_error(status, headers, body)
 
 
 def _build_body_error(status: int, headers: Mapping[str, str], body: bytes) -> ServerError:

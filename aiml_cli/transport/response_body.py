@@ -8,6 +8,7 @@ whether more has arrived. docs/decisions/reading-ahead.md has the figures.
 import time
 import zlib
 from collections.abc import Iterable, Iterator
+from itertools import chain
 from queue import SimpleQueue
 from threading import Thread
 
@@ -20,6 +21,8 @@ PAUSE_S = 0.001
 MAX_PIECE_BYTES = 64 * 1024
 # zlib compresses 1032 to 1 at most; the events of an answer stay below 100 to 1.
 SUSPECT_BYTES, SUSPECT_RATIO = 64 * 1024 * 1024, 200
+# The first bytes of JSON, pages and events; gzip begins otherwise.
+PLAIN_STARTS = (b"{", b"[", b"<", b":", b"d", b"e", b"i", b"r")
 GZIP, ZLIB, RAW = zlib.MAX_WBITS | 16, zlib.MAX_WBITS, -zlib.MAX_WBITS
 
 
@@ -95,6 +98,10 @@ class _Inflater:
         for chunk in chunks:
             self._bytes_in += len(chunk)
             pending += chunk
+            if self._window_bits == GZIP and len(pending) == self._bytes_in and pending.lstrip()[:1] in PLAIN_STARTS:
+                # A proxy decompressed the body and left the header as it was.
+                yield from chain([pending], chunks)
+                return
             if self._bytes_in > 1:  # it takes two bytes to tell the two forms of "deflate" apart
                 yield from self._inflate_chunk(pending)
                 pending = b""

@@ -93,6 +93,24 @@ def test_what_is_neither_stream_nor_json_is_the_servers_failure(
     assert failed.value.message
 
 
+@every_endpoint
+@pytest.mark.parametrize(
+    "charset", ["utf-8", "UTF-16", "utf-16le", "iso-8859-1", '"windows-1252"', "utf-32", "zip", "odd"]
+)
+@pytest.mark.parametrize("size", [5, 0])
+def test_a_body_in_another_encoding_is_read(endpoint: Endpoint, charset: str, size: int) -> None:
+    name = charset.strip('"')
+    text = BODIES[endpoint.name].decode().replace("Hi", "Hé")
+    body = text.encode(name if name not in ("zip", "odd") else "utf-8")
+    assert understood(endpoint, body, f"application/json; charset={charset}", size=size).first.text == "Hé"
+
+
+@every_endpoint
+def test_bytes_that_are_no_text_cost_only_themselves(endpoint: Endpoint) -> None:
+    body = BODIES[endpoint.name].replace(b"Hi", b"H\xe9!")
+    assert understood(endpoint, body, "application/json").first.text == "H\ufffd!"
+
+
 @pytest.mark.promise("servers-words")
 @every_endpoint
 @pytest.mark.parametrize("body", [b"upstream is busy", b"<html><p>upstream is busy</p></html>"])

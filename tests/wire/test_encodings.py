@@ -47,6 +47,8 @@ PACKERS: list[tuple[str, Pack]] = [
     ("identity, gzip", gzip.compress),
     ("gzip", lambda data: gzip.compress(data[:HALF]) + gzip.compress(data[HALF:])),
     ("gzip", lambda data: gzip.compress(data) + b"\0" * 100),
+    ("gzip", bytes),  # a proxy decompressed it and left the header
+    ("gzip", lambda data: b"\n\n" + data),
 ]
 
 
