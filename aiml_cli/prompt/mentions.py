@@ -3,6 +3,7 @@ r"""Find the files that typed text mentions: `@path`, `@"a path"`, `@a\ path`, `
 import re
 from collections.abc import Iterator, Sequence
 from enum import Enum
+from itertools import islice
 from pathlib import Path
 from typing import NamedTuple
 from unicodedata import category
@@ -12,6 +13,8 @@ from aiml_cli.prompt.file_sources import GLOB_CHARS, SCHEMES, find_path
 
 MAX_NAME_LENGTH = 4096
 MAX_CANDIDATES = 16
+MAX_SPACES = 5
+MAX_ESCAPED_LENGTH = 256
 EXTENSIONS = (
     "7z avi bash bat bib bmp bz2 c cc cfg cjs conf cpp cs css csv diff doc docx ejs eml env epub erb ex exs fish flac "
     "gif go gz h hpp hs htm html ico ini ipynb java jl jpeg jpg js json jsonl jsx kt less lock log lua m4a md mjs mkv "
@@ -19,9 +22,16 @@ EXTENSIONS = (
     "swift tar tex tgz tif tiff toml ts tsv tsx txt vtt vue wav webp xls xlsx xml xz yaml yml zip zsh"
 )
 PATH_STARTS = ("/", "./", "../", "~/")
-# A mention starts a line or follows white space. Doubling its @ makes it text.
-_MENTION = re.compile(r"""(?<!\S)@(?:(@)|"((?:\\.|[^"\\\n])+)"|'([^'\n]+)'|((?:\\.|[^\s\\])+))""")
-_START = re.compile(r"(?<!\S)@(?=\S)")
+# A mention starts a line, or follows white space, an opening bracket or a quote. Doubling its @ makes it text.
+_OPENERS = "([<\"'\u2018\u201c\u201e\u00ab\uff08\u300c\u300e\u300a\u3010"
+_BEFORE = rf"(?:(?<!\S)|(?<=[{re.escape(_OPENERS)}]))"
+_MENTION = re.compile(
+    _BEFORE + r"""@(?:(@)|"((?:\\.|[^"\\\n])+)"|\u201c([^\u201d\n]+)\u201d|'([^'\n]+)'|((?:\\.|[^\s\\]){1,4096}))"""
+)
+_START = re.compile(_BEFORE + r"@(?=\S)")
+# The quotes around a whole mention, by the one that opens it.
+_CLOSING = {'"': '"', "'": "'", "\u2018": "\u2019", "\u201c": "\u201d", "\u201e": "\u201c", "\u00ab": "\u00bb"}
+_PLAIN = re.compile(r"(?:\\.|[^\s\\]){1,4096}")
 _ESCAPE = re.compile(r"\\(.)")
 _SPECIAL = re.compile(r"""([\s\\"'])""")
 _EXTENSION = re.compile(r"\.([A-Za-z0-9]{1,10})$")
@@ -41,7 +51,11 @@ class Kind(Enum):
 
     FILE = 1  # a mention of something that exists, or of a URL
     MISSING = 2  # it looks like a path, but nothing is there
-    ESCAPE = 3  # `@@`, for an @ that is text
+    DOUBTFUL = 3  # the same in brackets or quotes, where it may be code
+    ESCAPE = 4  # `@@`, for an @ that is text
+
+
+_UNKNOWN = (Kind.MISSING, Kind.DOUBTFUL)
 
 
 class Mention(NamedTuple):
@@ -69,14 +83,15 @@ def parse_mentions(words: Sequence[str]) -> ParsedWords:
     """
     parsed = [(word, list(find_mentions(word))) for word in words]
     for word, found in parsed:
-        if len(words) > 1 and not found and _is_missing_name(word):
-            found.append(Mention(0, len(word), word[1:], Kind.MISSING))
+        if len(words) > 1 and all(mention.kind in _UNKNOWN for mention in found) and _is_missing_name(word):
+            found[:] = [Mention(0, len(word), word[1:], Kind.MISSING)]
     mentions = [mention for _, found in parsed for mention in found]
     names = list(dict.fromkeys(mention.name for mention in mentions if mention.kind is Kind.FILE))
-    missing = list(dict.fromkeys(mention.name for mention in mentions if mention.kind is Kind.MISSING))
-    for name in missing:
-        if is_clearly_path(name):
-            raise UsageError(f"@{name}: there is no such file", "nothing was sent; @@ instead of @ makes it text")
+    for mention in mentions:
+        if mention.kind is Kind.MISSING and is_clearly_path(mention.name):
+            hint = "nothing was sent; @@ instead of @ makes it text"
+            raise UsageError(f"@{mention.name}: there is no such file", hint)
+    missing = list(dict.fromkeys(mention.name for mention in mentions if mention.kind in _UNKNOWN))
     is_blank = names and not any(_replace(word, found, keeps_names=False).strip() for word, found in parsed)
     return ParsedWords("" if is_blank else " ".join(_replace(word, found) for word, found in parsed), names, missing)
 
@@ -93,16 +108,65 @@ def find_mentions(text: str) -> Iterator[Mention]:
     if _is_name(text):
         yield Mention(0, len(text), text[1:], Kind.FILE)
         return
-    for match in _MENTION.finditer(text):
-        start, (escape, double, single, plain) = match.start(), match.groups()
-        if escape:
-            yield Mention(start, match.end(), "@", Kind.ESCAPE)
-            continue
-        name, length = _find_end(plain) if plain else (_ESCAPE.sub(r"\1", double) if double else single, 0)
-        if _exists(name):
-            yield Mention(start, start + 1 + length if plain else match.end(), name, Kind.FILE)
-        elif _may_be_path(name, is_quoted=not plain):
-            yield Mention(start, match.end(), name, Kind.MISSING)
+    position = 0
+    while match := _MENTION.search(text, position):
+        mention = _find_in_quotes(text, match.start()) or _to_mention(match)
+        position = mention.end if mention else match.end()
+        if mention:
+            yield mention
+
+
+def _to_mention(match: "re.Match[str]") -> Mention | None:
+    """Return what an @ is; None for text. In brackets and quotes it may be code, such as '@/lib/x.ts'."""
+    text, start, (escape, double, curly, single, plain) = match.string, match.start(), match.groups()
+    if escape:
+        return Mention(start, match.end(), "@", Kind.ESCAPE) if _needs_escape(text, start) else None
+    name, length = _find_end(plain) if plain else (_ESCAPE.sub(r"\1", double) if double else curly or single, 0)
+    if _exists(name):
+        return Mention(start, start + 1 + length if plain else match.end(), name, Kind.FILE)
+    if plain and (mention := _find_with_spaces(text, start, match.end())):
+        return mention
+    if _follows_opener(text, start):
+        is_doubtful = bool(plain) and is_clearly_path(name)
+        return Mention(start, start + 1 + length, name, Kind.DOUBTFUL) if is_doubtful else None
+    return Mention(start, match.end(), name, Kind.MISSING) if _may_be_path(name, is_quoted=not plain) else None
+
+
+def _find_in_quotes(text: str, start: int) -> Mention | None:
+    """Return the mention of a file whose @ is inside of the quotes, as in "@my file.txt"."""
+    closing = _CLOSING.get(text[start - 1 : start], "")
+    end = text.find(closing, start, start + MAX_NAME_LENGTH) if closing else -1
+    name = text[start + 1 : end]
+    return Mention(start, end, name, Kind.FILE) if end > 0 and "\n" not in name and find_path(name) else None
+
+
+def _find_with_spaces(text: str, start: int, end: int) -> Mention | None:
+    """Return a mention whose name goes on after a space, as nobody quoted it: of a file, or of what looks like one."""
+    line = text[start + 1 : start + MAX_NAME_LENGTH].partition("\n")[0]
+    words = line.split(" ", MAX_SPACES + 1)[: MAX_SPACES + 1]
+    for count in range(2, len(words) + 1):
+        name = _strip_punctuation(" ".join(words[:count]))
+        if words[count - 1] and find_path(name):
+            return Mention(start, start + 1 + len(name), name, Kind.FILE)
+    first, second = (_strip_punctuation(word) for word in [*words, "", ""][:2])
+    is_name = first.isalnum() and first == words[0] and not is_clearly_path(first)
+    if is_name and second[:1].isalnum() and is_clearly_path(second) and not find_path(second):
+        return Mention(start, end, f"{first} {second}", Kind.DOUBTFUL)
+    return None
+
+
+def _follows_opener(text: str, start: int) -> bool:
+    return text[:start][-1:] in _OPENERS and start > 0
+
+
+def _needs_escape(text: str, start: int) -> bool:
+    """True if an @, doubled or not, would be a mention; in brackets and quotes only one of a file or a clear path."""
+    if not _follows_opener(text, start):
+        return True
+    rest = text[start : start + MAX_ESCAPED_LENGTH].lstrip("@")
+    name = _find_end((_PLAIN.match(rest) or [""])[0])[0]
+    quoted = rest.partition(_CLOSING.get(text[start - 1], "\n"))[0]
+    return _exists(name) or is_clearly_path(name) or bool(find_path(quoted))
 
 
 def escape_mentions(text: str, mentions: Sequence[Mention]) -> str:
@@ -123,7 +187,7 @@ def join_typed(words: Sequence[str]) -> str:
 
 def _to_typed(word: str) -> str:
     if isinstance(word, LiteralText):
-        return _START.sub("@@", word)
+        return _START.sub(lambda match: "@@" if _needs_escape(word, match.start()) else "@", word)
     return f"@{escape_name(word[1:])}" if _SPECIAL.search(word) and _is_name(word) else word
 
 
@@ -142,7 +206,7 @@ def _replace(text: str, mentions: Sequence[Mention], *, keeps_names: bool = True
     """Replace mentions of files by their names, or remove them, and `@@` by `@`."""
     position, pieces = 0, list[str]()
     for mention in mentions:
-        if mention.kind is not Kind.MISSING:
+        if mention.kind not in _UNKNOWN:
             is_kept = keeps_names or mention.kind is Kind.ESCAPE
             pieces += [text[position : mention.start], mention.name if is_kept else ""]
             position = mention.end
@@ -158,8 +222,8 @@ def _find_end(raw: str) -> tuple[str, int]:
         length = len(_strip_punctuation(raw))
         return raw[:length], length
     bare = len(_strip_punctuation(raw))
-    ends = [end for end in range(len(raw) - 1, 0, -1) if _is_punctuation(raw[end]) and (end >= bare or raw[end] != ".")]
-    for end in (len(raw), *ends[:MAX_CANDIDATES]):
+    ends = (end for end in range(len(raw) - 1, 0, -1) if _ends_name(raw[end]) and (end >= bare or raw[end] != "."))
+    for end in (len(raw), *islice(ends, MAX_CANDIDATES)):
         if _exists(name := _unescape(raw[:end])):
             return name, end
     return _unescape(raw[:bare]), bare
@@ -172,6 +236,11 @@ def _strip_punctuation(raw: str) -> str:
             break
         raw = raw[:-1]
     return raw
+
+
+def _ends_name(char: str) -> bool:
+    """True if a name may end before a character: punctuation or a symbol, such as an arrow."""
+    return _is_punctuation(char) or category(char)[0] == "S"
 
 
 def _is_punctuation(char: str) -> bool:

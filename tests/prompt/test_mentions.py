@@ -12,7 +12,16 @@ from aiml_cli.prompt.mentions import LiteralText, escape_name, join_typed, parse
 
 CASES = [
     (["sum", "up", "@a.txt"], "sum up a.txt", ["a.txt"]),
-    (["compare @a.txt with @b c.txt"], "compare a.txt with @b c.txt", ["a.txt"]),
+    (["compare @a.txt with @b c.txt"], "compare a.txt with b c.txt", ["a.txt", "b c.txt"]),
+    (["ask @b about c.txt", "@b\nc.txt"], "ask @b about c.txt @b\nc.txt", []),
+    (["(@a.txt) [@a.txt] <@a.txt> (@dir, @a.txt)"], "(a.txt) [a.txt] <a.txt> (dir, a.txt)", ["a.txt", "dir"]),
+    (["\"@a.txt\", '@a.txt'; “@a.txt”, ‘@a.txt’ «@a.txt» 「@a.txt」"], "\"a.txt\", 'a.txt'; “a.txt”, ‘a.txt’ «a.txt» 「a.txt」", ["a.txt"]),  # noqa: RUF001
+    (["'@b c.txt', (\"@b c.txt\") @“b c.txt” (@\"b c.txt\")"], "'b c.txt', (\"b c.txt\") b c.txt (b c.txt)", ["b c.txt"]),
+    (['["@a.txt","@dir"]'], '["a.txt","dir"]', ["a.txt", "dir"]),
+    (["from '@babel/core' (@Body() x) {@link a.txt} \"@types/node\" <@U12>"], "from '@babel/core' (@Body() x) {@link a.txt} \"@types/node\" <@U12>", []),
+    (["(@@a.txt) \"@@b c.txt\" (@@ROWCOUNT) '@@iterator'"], "(@a.txt) \"@b c.txt\" (@@ROWCOUNT) '@@iterator'", []),
+    ([LiteralText("(@a.txt) (@@a.txt) (@@x) '@b c.txt' \"@x.py\"")], "(@a.txt) (@@a.txt) (@@x) '@b c.txt' \"@x.py\"", []),
+    (["@a.txt→x, @a.txt|x @a.txt=1"], "a.txt→x, a.txt|x a.txt=1", ["a.txt"]),
     (["@b c.txt", "now"], "b c.txt now", ["b c.txt"]),
     (["@a.txt"], "", ["a.txt"]),
     (["@a.txt", "@dir"], "", ["a.txt", "dir"]),
@@ -29,7 +38,7 @@ CASES = [
     (["none of @*.nothing"], "none of @*.nothing", []),
     (["@a.txt.old and @dir/none"], "@a.txt.old and @dir/none", []),
     (["ask", "@nobody"], "ask @nobody", []),
-    (["me@a.txt", "(@a.txt)", "me@example.org", "@me@example.org"], "me@a.txt (@a.txt) me@example.org @me@example.org", []),
+    (["me@a.txt", "(me@a.txt)", "me@example.org", "@me@example.org"], "me@a.txt (me@a.txt) me@example.org @me@example.org", []),
     (["@@a.txt"], "@a.txt", []),
     (["@@a.txt", "@a.txt"], "@a.txt a.txt", ["a.txt"]),
     (["so @@a.txt is text"], "so @a.txt is text", []),
@@ -82,6 +91,9 @@ def test_a_clear_path_of_no_file_is_an_error(text: str) -> None:
         ("use @types/node, @dir/none", ["types/node", "dir/none"]),
         ("@bob.smith. said", ["bob.smith"]),
         ('@"no where"', ["no where"]),
+        ("in (@no.txt), \"@./x\" and '@/lib/x.ts'", ["no.txt", "./x", "/lib/x.ts"]),
+        ("see @my nowhere.txt, please", ["my nowhere.txt"]),
+        ("ask @bob about no.txt, or @bob a.txt", []),
         ("@someone @media @1 @param. @app.get('/') @{row}.txt @me@x.org", []),
     ],
 )
