@@ -60,10 +60,10 @@ class KeyInput(Vt100Input):
     def read_keys(self) -> list[KeyPress]:
         """Return the keys that have arrived; after the end of a line, also those that follow at once."""
         keys = super().read_keys()
-        is_paste, has_lines = _is_paste(keys), _count_line_ends(keys) > 0
+        is_paste, has_lines = _is_paste(keys) or _is_burst(keys), _count_line_ends(keys) > 0
         while has_lines and not self.closed and self._has_input(PASTE_END_S if is_paste else BURST_S):
             keys += super().read_keys()
-            is_paste = is_paste or _is_paste(keys)
+            is_paste = is_paste or _is_paste(keys) or _is_burst(keys)
         return [*filter(_is_reply, keys), _make_paste(keys)] if is_paste else _join_long_text(keys)
 
     def add_typed(self, data: bytes, is_draft: bool) -> None:
@@ -85,6 +85,12 @@ class KeyInput(Vt100Input):
 def _is_reply(key: KeyPress) -> bool:
     """True for what the terminal reports, and nobody typed."""
     return key.key is Keys.CPRResponse
+
+
+def _is_burst(keys: Sequence[KeyPress]) -> bool:
+    """True for keys that arrived at once and have text after an Enter: pasted, even with control characters."""
+    ends = [index for index, key in enumerate(keys) if key.key is _ENTER]
+    return bool(ends) and any(not isinstance(key.key, Keys) for key in keys[ends[0] :])
 
 
 def _is_paste(keys: Sequence[KeyPress]) -> bool:
@@ -116,7 +122,8 @@ def _join_long_text(keys: list[KeyPress]) -> list[KeyPress]:
 
 
 def _make_paste(keys: Sequence[KeyPress]) -> KeyPress:
-    return KeyPress(Keys.BracketedPaste, "".join(key.data for key in keys if not _is_reply(key)))
+    """Return the text of the keys as one key, without control characters."""
+    return KeyPress(Keys.BracketedPaste, "".join(key.data for key in keys if _is_text(key)))
 
 
 def _without_sending(key: KeyPress) -> KeyPress:

@@ -49,7 +49,7 @@ class PlainInput:
     def _read_message(self) -> str:
         while True:
             keys, self._unread = self._unread or self._read_keys(), ""
-            if self._is_paste(keys):
+            if self._is_paste(keys) or self._is_burst(keys):
                 self._add_paste(keys)
                 if not self._lines[-1]:
                     print_err(PASTE_HINT)
@@ -68,7 +68,12 @@ class PlainInput:
         """True for several lines of text at once."""
         return "\n" in keys[:-1] and bool(keys.strip()) and not _CONTROL_KEY.search(keys)
 
+    def _is_burst(self, keys: str) -> bool:
+        """True for keys that arrived at once and have text after an Enter, even with control characters."""
+        return bool(_CONTROL_KEY.sub("", keys.partition("\n")[2]).strip())
+
     def _add_paste(self, text: str) -> None:
+        text = _CONTROL_KEY.sub("", text)
         self._record_paste(text)
         self._insert(text)
 

@@ -61,6 +61,20 @@ def test_a_paste_is_one_draft(text: str, newline: str, term: str, server: Loopba
 
 
 @TERMS
+@pytest.mark.parametrize("char", ["\x00", "\x07", "\x0b", "\x0c", "\x7f", "\x08", "\x15", "\x1b[1m"], ids=repr)
+def test_a_paste_with_control_characters_is_one_draft(char: str, term: str, server: Loopback) -> None:
+    server.answer_with(HELLO)
+    with Console("chat", AIML_BASE_URL=server.url, TERM=term) as console:
+        console.wait_until(lambda: console.read_cursor_line() == ">")
+        console.press(f"one {char}two\rthree\rlast{char}\r")
+        wait_for_draft(console, "last")
+        console.press("\r")
+        console.wait_until("the answer")
+        (message,) = get_messages(server)
+        assert [message.startswith("one"), "two\nthree\nlast" in message] == [True, True]
+
+
+@TERMS
 def test_lines_that_are_written_one_by_one_are_one_draft(term: str, server: Loopback) -> None:
     server.answer_with(HELLO)
     with Console("chat", AIML_BASE_URL=server.url, TERM=term) as console:
