@@ -8,7 +8,7 @@ from typing import TextIO
 from aiml_cli.errors import UsageError
 from aiml_cli.system.signals import Stopped
 from aiml_cli.system.stdio import write_err
-from aiml_cli.system.terminal import LINES, TERMINAL, is_terminal, modes
+from aiml_cli.system.terminal import LINES, SECRET, TERMINAL, is_terminal, modes
 
 
 def open_terminal() -> TextIO:
@@ -52,6 +52,23 @@ def confirm(question: str, *, default: bool = False) -> bool:
         write_err("\n")
         return False
     return answer.strip().lower() in (("", "y", "yes") if default else ("y", "yes"))
+
+
+def ask_secret(question: str) -> str:
+    """Return a line that is typed without being shown; raise UsageError if there is none."""
+
+    def show() -> None:
+        write_err(question)
+
+    with closing(open_terminal()) as terminal, modes.use(SECRET, show):
+        try:
+            show()
+            answer = terminal.readline()
+        finally:
+            write_err("\n")
+    if not answer.endswith("\n"):
+        raise UsageError("no line was typed")
+    return answer.rstrip("\n")
 
 
 def make_replace_prompt(assume_yes: bool) -> Callable[[Path], bool]:

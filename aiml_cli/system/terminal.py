@@ -218,7 +218,8 @@ class TerminalModes:
         self._is_applied = False
         if self._fd >= 0 and current_thread() is main_thread():
             tick_hooks.append(self._check)
-            for number, handler in ((signal.SIGTSTP, self._stop), (signal.SIGCONT, self._continue)):
+            handlers = {signal.SIGTSTP: self._stop, signal.SIGCONT: self._continue, signal.SIGQUIT: self._quit}
+            for number, handler in handlers.items():
                 if signal.getsignal(number) is signal.SIG_DFL:  # what the parent ignores stays ignored
                     self._old_handlers[number] = signal.signal(number, handler)
 
@@ -315,6 +316,15 @@ class TerminalModes:
             signal.signal(signal.SIGTSTP, self._stop)
             if not self._is_applied:  # nothing stops a program that no shell could continue
                 self._continue(0, None)
+
+    def _quit(self, number: int, _frame: FrameType | None) -> None:
+        """End with the shell's modes; a SIGQUIT while a child process owns the terminal ends only that."""
+        if self._uses and self._uses[-1].mode.is_child:
+            return
+        with _suspend_safely(self.suspend_output):
+            self._release()
+        signal.signal(number, signal.SIG_DFL)
+        os.kill(os.getpid(), number)
 
     def _release(self) -> None:
         """Restore the shell's modes for as long as the program is stopped."""

@@ -12,7 +12,7 @@ from aiml_cli.settings.resolve import Flags, Settings, Source, persistent_option
 from aiml_cli.settings.urls import host_of
 from aiml_cli.store import api_keys, config_file, paths
 from aiml_cli.system import stdio, terminal
-from aiml_cli.system.questions import confirm
+from aiml_cli.system.questions import ask_secret, confirm
 from aiml_cli.system.sanitize import sanitize
 from aiml_cli.system.signals import Stopped
 from aiml_cli.system.stdio import print_err
@@ -125,12 +125,7 @@ def _read_key(host: str, from_stdin: bool) -> str:
             return stdin.read(MAX_KEY_BYTES).decode("utf-8", "replace").strip()
     if not terminal.is_terminal(0):
         raise UsageError("there is no terminal to type the key on", "pipe it in: … | aiml config key --stdin")
-    from getpass import getpass
-
-    try:
-        return getpass(f"API key for {host} (not shown): ").strip()
-    except EOFError:
-        raise UsageError("no key was typed") from None
+    return ask_secret(f"API key for {host} (not shown): ").strip()
 
 
 def _resolve(flags: Flags, *names: str) -> Settings:

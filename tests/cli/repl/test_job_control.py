@@ -11,13 +11,13 @@ from threading import Event
 
 import pytest
 from support.console import SHELLS, Console
-from support.loopback import STREAM, Loopback, chunk, delta, stream
+from support.loopback import SILENCE, STREAM, Loopback, chunk, delta, stream
 
 END = [chunk(each) for each in (delta(" and the end"), delta(finish="stop"))]
 BEGUN = STREAM + chunk(delta("the beginning"))
 HELLO = stream(delta("the answer"), delta(finish="stop"))
 ICANON = termios.ICANON
-CTRL_C, CTRL_D, CTRL_Z = "\x03", "\x04", "\x1a"
+CTRL_C, CTRL_D, CTRL_Z, QUIT = "\x03", "\x04", "\x1a", "\x1c"
 
 pytestmark = pytest.mark.promise("job-control")
 
@@ -277,3 +277,58 @@ def test_every_ending_restores_the_terminal(
         shell.press(CTRL_D)
     wait_for_shell(shell)
     check_modes(shell)
+
+
+@pytest.mark.parametrize("mode", [[], ["-i"]], ids=["once", "conversation"])
+def test_quit_ends_an_answer_and_restores_the_terminal(mode: list[str], shell: Console, server: Loopback) -> None:
+    server.answer_with(BEGUN, SILENCE)
+    shell.run("chat", "hi", *mode)
+    shell.wait_until("the beginning")
+    shell.press(QUIT)
+    wait_for_shell(shell)
+    check_modes(shell)
+
+
+def test_quit_at_a_plain_prompt(shell: Console, server: Loopback) -> None:
+    shell.run("chat", before="TERM=dumb ")
+    shell.wait_for_prompt()
+    shell.press(QUIT)
+    wait_for_shell(shell)
+    check_modes(shell)
+
+
+def test_quit_ends_only_the_command_that_runs(shell: Console, server: Loopback) -> None:
+    server.answer_with(HELLO)
+    shell.run("chat")
+    shell.wait_for_prompt()
+    shell.type_line("!echo beg''un; exec cat")
+    shell.wait_until("begun")
+    shell.press(QUIT)
+    shell.wait_until("the command ended with")
+    shell.wait_for_prompt()
+    send_and_leave(shell, server, "")
+
+
+def test_a_key_is_asked_for_again_after_a_stop_and_never_shown(shell: Console, clean: Path) -> None:
+    shell.run("config", "key")
+    shell.wait_until("(not shown)")
+    shell.press("half-a-key")
+    stop(shell)
+    asked = shell.read_text().count("(not shown)")
+    go_on_by_way_of_the_background(shell)
+    shell.wait_until(lambda: shell.read_text().count("(not shown)") > asked)
+    shell.type_line("the-whole-key")
+    shell.wait_until("is stored in")
+    wait_for_shell(shell)
+    check_modes(shell)
+    assert "-key" not in shell.read_text()
+
+
+@pytest.mark.parametrize("ending", [CTRL_C, CTRL_D])
+def test_no_key_is_typed(ending: str, shell: Console, clean: Path) -> None:
+    shell.run("config", "key")
+    shell.wait_until("(not shown)")
+    shell.press(ending)
+    wait_for_shell(shell)
+    check_modes(shell)
+    assert "is stored in" not in shell.read_text()
