@@ -23,8 +23,8 @@ EXTENSIONS = (
 )
 PATH_STARTS = ("/", "./", "../", "~/")
 # A mention starts a line, or follows white space, an opening bracket or a quote. Doubling its @ makes it text.
-_OPENERS = "([<\"'\u2018\u201c\u201e\u00ab\uff08\u300c\u300e\u300a\u3010"
-_BEFORE = rf"(?:(?<!\S)|(?<=[{re.escape(_OPENERS)}]))"
+OPENERS = "([<\"'\u2018\u201c\u201e\u00ab\uff08\u300c\u300e\u300a\u3010"
+_BEFORE = rf"(?:(?<!\S)|(?<=[{re.escape(OPENERS)}]))"
 _MENTION = re.compile(
     _BEFORE + r"""@(?:(@)|"((?:\\.|[^"\\\n])+)"|\u201c([^\u201d\n]+)\u201d|'([^'\n]+)'|((?:\\.|[^\s\\]){1,4096}))"""
 )
@@ -156,7 +156,7 @@ def _find_with_spaces(text: str, start: int, end: int) -> Mention | None:
 
 
 def _follows_opener(text: str, start: int) -> bool:
-    return text[:start][-1:] in _OPENERS and start > 0
+    return text[:start][-1:] in OPENERS and start > 0
 
 
 def _needs_escape(text: str, start: int) -> bool:

@@ -14,17 +14,19 @@ from aiml_cli.cli.repl.session import Session
 from aiml_cli.cli.repl.slash_commands import find_command, list_commands
 from aiml_cli.errors import AimlError
 from aiml_cli.prompt.decode_text import format_size
-from aiml_cli.prompt.mentions import escape_name
+from aiml_cli.prompt.mentions import OPENERS, escape_name
 from aiml_cli.settings.resolve import persistent_options
 from aiml_cli.store.history import find_conversations
 from aiml_cli.system.sanitize import sanitize
 
 MAX_FILES, MAX_DESCRIPTION, MAX_LINE_LENGTH = 200, 60, 4096
-# The last word of a line, a mention or not: in an open quote, or with escaped white space.
-_LAST_WORD = re.compile(
-    r"""(?<!\S)(?P<at>@?)(?:"(?P<double>(?:\\.|[^"\\\n])*)|'(?P<single>[^'\n]*)"""
+# The last word of a line: in an open quote, or with escaped white space. A mention may follow a bracket or a quote.
+_WORD = (
+    r"""(?:"(?P<double>(?:\\.|[^"\\\n])*)|'(?P<single>[^'\n]*)"""
     r"""|(?P<plain>(?:\\.|[^\s\\"'])(?:\\.|[^\s\\])*)?)$"""
 )
+_LAST_MENTION = re.compile(rf"(?:(?<!\S)|(?<=[{re.escape(OPENERS)}]))(?P<at>@){_WORD}")
+_LAST_WORD = re.compile(rf"(?<!\S)(?P<at>@?){_WORD}")
 _ESCAPE = re.compile(r"\\(.)")
 
 
@@ -50,7 +52,7 @@ class SessionCompleter(Completer):
                 yield completion
 
     def _complete_line(self, line: str, *, is_first: bool) -> Iterable[Completion]:
-        word = _LAST_WORD.search(line)
+        word = _find_last_word(line)
         if word and word["at"]:
             return complete_path(word)
         if not (line.startswith("/") and is_first):
@@ -64,7 +66,7 @@ class SessionCompleter(Completer):
         try:
             argument_type = find_command(name).completes
             if argument_type == "files":
-                word = _LAST_WORD.search(text)
+                word = _find_last_word(text)
                 return complete_path(word) if word else ()
             return match_words(typed, self._load_words(name, argument_type))
         except AimlError:
@@ -81,8 +83,12 @@ class SessionCompleter(Completer):
 def is_completing(document: Document) -> bool:
     """True if completions should appear while this is typed: a command, its argument or a mention."""
     line = _get_line(document)
-    word = _LAST_WORD.search(line)
+    word = _find_last_word(line)
     return (line.startswith("/") and document.cursor_position_row == 0) or bool(word and word["at"])
+
+
+def _find_last_word(line: str) -> "re.Match[str] | None":
+    return _LAST_MENTION.search(line) or _LAST_WORD.search(line)
 
 
 def _get_line(document: Document) -> str:

@@ -22,6 +22,9 @@ EVIL = "evil\x1b]0;x\x07\u202e\nmodel"
         ("/set tempe\t", "/set temperature="),
         ("/file not\t", "/file notes.txt"),
         ("look at @not\t", "look at @notes.txt"),
+        ("look (at @not\t", "look (at @notes.txt"),
+        ("look (@not\t", "look (@notes.txt"),
+        ('look at "@not\t', 'look at "@notes.txt'),
     ],
 )
 def test_tab_completes(typed: str, completed: str, server: Loopback, clean: Path) -> None:
