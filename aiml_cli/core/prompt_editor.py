@@ -20,7 +20,7 @@ def edit_text(start: str, environ: Mapping[str, str]) -> str:
     create_file(path, f"{start}\n".encode("utf-8", "replace") if start else b"")
     try:
         run_editor(path, environ.get("VISUAL") or environ.get("EDITOR") or "vi")
-        text = decode_utf8(read_file(path) or b"", path).strip("\n")
+        text = decode_utf8(read_file(path) or b"", path).replace("\r\n", "\n").strip("\n")
     except (AimlError, Stopped) as stop:
         error = stop.error if isinstance(stop, Stopped) else stop
         error.hint = f"what you wrote is kept in {path}"

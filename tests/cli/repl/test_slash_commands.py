@@ -302,6 +302,12 @@ def test_an_editor_writes_the_next_message(repl: ReplDriver, monkeypatch: pytest
     assert repl.sent_messages == alternate_roles("hi", "Hello", "ho")
 
 
+def test_line_ends_of_an_editor_are_those_of_a_message(repl: ReplDriver, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("VISUAL", r"""sh -c 'printf "one\r\ntwo\r\n" > "$1"' editor""")
+    repl.type_lines("/edit")
+    assert repl.sent_messages == alternate_roles("one\ntwo")
+
+
 @pytest.mark.parametrize("editor", ["true", "touch", "sed -i s/x/x/"])
 @pytest.mark.parametrize("line", ["/edit", "/edit some words", '/edit "some words"'])
 def test_an_editor_that_changes_nothing_sends_nothing(
