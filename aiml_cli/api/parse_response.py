@@ -13,11 +13,8 @@ from aiml_cli.api.stream_events import EventBatch
 from aiml_cli.errors import AimlError, IncompleteAnswer, ServerError
 
 MAX_ERROR_BYTES = 1024 * 1024
-# Encodings that a header may name beside UTF-8: none of Python's that are slow, or decode no text.
-_CHARSET = (
-    r"(?i)charset=\W?(utf-?(?:16|32)(?:[lb]e)?|iso-8859-\d{1,2}|latin-?1|windows-125\d"
-    r"|gbk|gb\d{4,5}|big5|shift_jis|euc-\w\w)\b"
-)
+# Encodings that a header may name beside UTF-8. All of them contain ASCII: in others the key would not be masked.
+_CHARSET = r"(?i)charset=\W?(iso-8859-\d{1,2}|latin-?1|windows-125\d|gbk|gb\d{4,5}|big5|shift_jis|euc-\w\w)\b"
 STREAM_PREFIXES = (b"data:", b"event:", b"id:", b"retry:", b":")
 
 

@@ -26,6 +26,7 @@ from aiml_cli.system.stdio import print_err
 from aiml_cli.system.terminal import is_terminal
 from aiml_cli.transport.choose_transport import make_send, open_client
 from aiml_cli.transport.http_types import HttpRequest, HttpResponse
+from aiml_cli.transport.key_masking import extract_key, mask_events
 
 if TYPE_CHECKING:
     from aiml_cli.core.budget import Budget, Reservation
@@ -202,7 +203,8 @@ class Sender:
         """Show the events of a response; once all choices have ended, wait only a little for usage and [DONE]."""
         count, close_soon = count_choices(self._options), partial(connection.close_within, END_GRACE_S)
         try:
-            for batch in parse_response(self._endpoint, *response, choice_count=count, on_complete=close_soon):
+            batches = parse_response(self._endpoint, *response, choice_count=count, on_complete=close_soon)
+            for batch in mask_events(extract_key(request.headers), batches):
                 if not self._has_output:
                     self._note_first_event(batch)
                     self._raise_early_error(request, batch)

@@ -8,12 +8,14 @@ from functools import lru_cache
 from typing import Any
 from urllib.parse import urlsplit
 
+from aiml_cli.api.stream_events import Event, EventBatch, StringDelta, TextDelta, ToolCallDelta
 from aiml_cli.errors import AimlError
 from aiml_cli.settings.urls import simplify_name
 
 Json = Any
 MIN_KEY_LENGTH = 8  # a shorter key may be part of any sentence
 STARS = "***"
+SHOWN_KEY_CHARS = 4  # too few to be the key; more of its beginning waits for the next piece of a text
 # Names of properties, as `simplify_name` writes them, whose values are credentials.
 _SECRET_NAMES = (
     "(?:authorization|headers?|apikey|accesskey|secretkey|privatekey|accesstoken|authtoken|bearertoken|refreshtoken"  # noqa: S105 - names, no secrets
@@ -84,6 +86,75 @@ def mask_chunks(key: str, chunks: Iterator[bytes]) -> Iterator[bytes]:
             yield text[:end].encode("latin-1")
     if pending:
         yield pending
+
+
+def mask_events(key: str, batches: Iterable[EventBatch]) -> Iterator[EventBatch]:
+    """Yield the batches with stars where pieces of a text, none of which has the whole key, make up the key."""
+    if not key:
+        yield from batches
+        return
+    texts: dict[tuple[Any, ...], _SplitKey] = {}  # only those that may end with a part of the key
+    first = key[0]
+    try:
+        for batch in batches:
+            yield [
+                # The test is the fast path: this runs for each token.
+                event
+                if type(event) is TextDelta and not texts and first not in event.text
+                else _mask_event(event, key, texts)
+                for event in batch
+            ]
+    except AimlError:
+        yield _release(texts)
+        raise
+    if texts:
+        yield _release(texts)
+
+
+def _mask_event(event: Event, key: str, texts: dict[tuple[Any, ...], "_SplitKey"]) -> Event:
+    if not isinstance(event, StringDelta):
+        return event
+    slot, is_whole = (event.slot, event.is_whole) if isinstance(event, ToolCallDelta) else (0, False)
+    name = (type(event), event.choice, slot)
+    state = texts.pop(name, None)
+    if state is None or is_whole:
+        state = _SplitKey(key)
+    state.event = event
+    text = state.mask(event.arguments if isinstance(event, ToolCallDelta) else event.text)
+    if state.length:
+        texts[name] = state
+    return _replace_text(event, text)
+
+
+def _replace_text(event: StringDelta, text: str) -> StringDelta:
+    return event._replace(arguments=text) if isinstance(event, ToolCallDelta) else event._replace(text=text)
+
+
+def _release(texts: dict[tuple[Any, ...], "_SplitKey"]) -> EventBatch:
+    """Return what was held back of each text: it was not the key after all."""
+    held = [(state.event, state.key[SHOWN_KEY_CHARS : state.length]) for state in texts.values()]
+    return [_replace_text(event, text) for event, text in held if event and text]
+
+
+class _SplitKey:
+    """The beginning of the key at the end of a text so far, of which only a few characters were given out."""
+
+    def __init__(self, key: str) -> None:
+        self.key, self.length = key, 0
+        self.event: StringDelta | None = None
+
+    def mask(self, piece: str) -> str:
+        """Return what to give out after the next piece."""
+        key, shown = self.key, min(self.length, SHOWN_KEY_CHARS)
+        text = key[: self.length] + piece
+        start, end = text.find(key), max(0, text.rfind(key) + len(key))
+        first = text.find(key[0], max(end if start >= 0 else 0, len(text) - len(key) + 1))
+        while first >= 0 and not key.startswith(text[first:]):
+            first = text.find(key[0], first + 1)
+        self.length = len(text) - first if first >= 0 else 0
+        text = text[: len(text) - max(0, self.length - SHOWN_KEY_CHARS)]
+        is_shown_in_part = 0 <= start < shown
+        return (STARS + text[start + len(key) :] if is_shown_in_part else text[shown:]).replace(key, STARS)
 
 
 def _find_partial(text: str, key: str) -> int:

@@ -94,9 +94,7 @@ def test_what_is_neither_stream_nor_json_is_the_servers_failure(
 
 
 @every_endpoint
-@pytest.mark.parametrize(
-    "charset", ["utf-8", "UTF-16", "utf-16le", "iso-8859-1", '"windows-1252"', "utf-32", "zip", "odd"]
-)
+@pytest.mark.parametrize("charset", ["utf-8", "iso-8859-1", '"windows-1252"', "LATIN1", "zip", "odd"])
 @pytest.mark.parametrize("size", [5, 0])
 def test_a_body_in_another_encoding_is_read(endpoint: Endpoint, charset: str, size: int) -> None:
     name = charset.strip('"')

@@ -1,6 +1,8 @@
 """The key is masked in texts, chunks and errors."""
 
 import json
+import re
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -9,7 +11,8 @@ from hypothesis import strategies as st
 from support.loopback import HELLO, Loopback, http_response, json_response
 from support.run_cli import Aiml
 
-from aiml_cli.errors import RequestRejected
+from aiml_cli.api.stream_events import Event, Finished, ReasoningDelta, RefusalDelta, TextDelta, ToolCallDelta
+from aiml_cli.errors import IncompleteAnswer, RequestRejected
 from aiml_cli.transport.key_masking import (
     extract_key,
     list_credentials,
@@ -17,6 +20,7 @@ from aiml_cli.transport.key_masking import (
     mask_chunks,
     mask_credentials,
     mask_errors,
+    mask_events,
     mask_text,
 )
 
@@ -42,6 +46,48 @@ def test_chunks_of_any_size_have_stars_for_the_key(size: int) -> None:
     data = f"a {KEY} b {KEY[:-1]} c {KEY}".encode()
     chunks = (data[at : at + size] for at in range(0, len(data), size))
     assert b"".join(mask_chunks(KEY, chunks)) == f"a *** b {KEY[:-1]} c ***".encode()
+
+
+PIECES = st.lists(st.sampled_from([KEY, KEY[:4], KEY[:5], KEY[:9], KEY[4:], KEY[9:], KEY[5:9], "k", "k-0", " ", "ab"]))
+
+
+def join_masked(events: list[Event]) -> str:
+    batches = mask_events(KEY, [[event] for event in events])
+    found = [event for batch in batches for event in batch if not isinstance(event, Finished)]
+    return "".join(getattr(event, "arguments", "") or getattr(event, "text", "") for event in found)
+
+
+@pytest.mark.promise("key-secret")
+@pytest.mark.parametrize(
+    "make", [TextDelta, ReasoningDelta, RefusalDelta, lambda text: ToolCallDelta(0, arguments=text)]
+)
+@given(pieces=PIECES)
+def test_a_key_in_several_pieces_of_a_text_is_masked(make: Callable[[str], Event], pieces: list[str]) -> None:
+    text, masked = "".join(pieces), join_masked([*map(make, pieces), Finished()])
+    assert KEY not in masked
+    assert re.fullmatch(r"(?:k-01)?\*\*\*".join(map(re.escape, text.split(KEY))), masked)
+
+
+def test_the_texts_of_an_answer_do_not_mix() -> None:
+    events: list[Event] = [TextDelta(KEY[:9]), ReasoningDelta("so"), TextDelta(KEY[:9], 1), TextDelta(KEY[9:])]
+    batches = [event for batch in mask_events(KEY, [[event] for event in events]) for event in batch]
+    assert [event for event in batches if isinstance(event, TextDelta) and event.choice == 0] == [
+        TextDelta("k-01"),
+        TextDelta("***"),
+    ]
+    assert ReasoningDelta("so") in batches
+    assert batches[-1] == TextDelta(KEY[4:9], 1)
+
+
+def test_what_was_held_back_is_given_out_before_an_error() -> None:
+    def break_off() -> Iterator[list[Event]]:
+        yield [TextDelta(KEY[:9])]
+        raise IncompleteAnswer("cut")
+
+    found: list[Event] = []
+    with pytest.raises(IncompleteAnswer):
+        found.extend(event for batch in mask_events(KEY, break_off()) for event in batch)
+    assert found == [TextDelta(KEY[:4]), TextDelta(KEY[4:9])]
 
 
 def test_a_key_of_a_few_letters_is_not_masked() -> None:
