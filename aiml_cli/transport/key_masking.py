@@ -94,13 +94,13 @@ def mask_events(key: str, batches: Iterable[EventBatch]) -> Iterator[EventBatch]
         yield from batches
         return
     texts: dict[tuple[Any, ...], _SplitKey] = {}  # only those that may end with a part of the key
-    first = key[0]
+    starts = tuple(key[:length] for length in range(1, len(key)))
     try:
         for batch in batches:
             yield [
                 # The test is the fast path: this runs for each token.
                 event
-                if type(event) is TextDelta and not texts and first not in event.text
+                if type(event) is TextDelta and not texts and not event.text.endswith(starts)
                 else _mask_event(event, key, texts)
                 for event in batch
             ]
