@@ -89,18 +89,20 @@ def mask_chunks(key: str, chunks: Iterator[bytes]) -> Iterator[bytes]:
 
 
 def mask_events(key: str, batches: Iterable[EventBatch]) -> Iterator[EventBatch]:
-    """Yield the batches with stars where pieces of a text, none of which has the whole key, make up the key."""
+    """Yield the batches with stars for the key, also where pieces of a text make it up."""
     if not key:
         yield from batches
         return
     texts: dict[tuple[Any, ...], _SplitKey] = {}  # only those that may end with a part of the key
-    starts = tuple(key[:length] for length in range(1, len(key)))
+    first, starts = key[0], tuple(key[:length] for length in range(1, len(key)))
     try:
         for batch in batches:
             yield [
                 # The test is the fast path: this runs for each token.
                 event
-                if type(event) is TextDelta and not texts and not event.text.endswith(starts)
+                if not texts
+                and type(event) is TextDelta
+                and (first not in (text := event.text) or not (text.endswith(starts) or key in text))
                 else _mask_event(event, key, texts)
                 for event in batch
             ]
