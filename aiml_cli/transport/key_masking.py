@@ -122,10 +122,11 @@ def _mask_event(event: Event, key: str, texts: dict[tuple[Any, ...], "_SplitKey"
     if state is None or is_whole:
         state = _SplitKey(key)
     state.event = event
-    text = state.mask(event.arguments if isinstance(event, ToolCallDelta) else event.text)
+    piece = event.arguments if isinstance(event, ToolCallDelta) else event.text
+    text = state.mask(piece)
     if state.length:
         texts[name] = state
-    return _replace_text(event, text)
+    return event if text == piece else _replace_text(event, text)
 
 
 def _replace_text(event: StringDelta, text: str) -> StringDelta:
