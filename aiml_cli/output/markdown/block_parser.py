@@ -31,7 +31,7 @@ _CODE_OR_FORMULA = re.compile(r"`[^`]{1,300}+`|\$(?!\s)[^$]{1,300}+(?<!\s)\$(?!\
 _FORMULA_MARK = re.compile(r"\$\$|\\[\[\]]")
 _FORMULA_CHAR = re.compile(r"[\\^_=&]")
 _SENTENCE_END = re.compile(r"\n|(?<=[.!?:;]) |(?<=[\u3002\uff01\uff1f\uff1b\uff1a])")
-_WORD_END = re.compile(r"[ \t]|(?<=[\u3000-\u9fff\uac00-\ud7af\uff00-\uffef])")
+_WORD_END = re.compile(r"\s|(?<=[\u3000-\u9fff\uac00-\ud7af\uff00-\uffef])")
 
 
 class Container(NamedTuple):
