@@ -88,8 +88,12 @@ def _is_reply(key: KeyPress) -> bool:
 
 
 def _is_burst(keys: Sequence[KeyPress]) -> bool:
-    """True for keys that arrived at once and have text after an Enter: pasted, even with control characters."""
-    ends = [index for index, key in enumerate(keys) if key.key is _ENTER]
+    """True for keys that arrived at once and have text after an Enter: pasted, even with control characters.
+
+    Alt+Enter arrives as Escape and Enter, and begins a new line.
+    """
+    before = [None, *(key.key for key in keys)]
+    ends = [index for index, key in enumerate(keys) if key.key is _ENTER and before[index] is not Keys.Escape]
     return bool(ends) and any(not isinstance(key.key, Keys) for key in keys[ends[0] :])
 
 
