@@ -111,10 +111,13 @@ def find_command(name: str) -> SlashCommand:
 def _suggest_name(name: str) -> str:
     """Return the likely command: one that begins so, one with that meaning, or one with a similar spelling."""
     names = list_command_names()
+    meanings = {word: known for known, words in _SUGGESTIONS.items() for word in words.split() if known in names}
+    targets = {**meanings, **ALIASES, **{known: known for known in names}}
     same_start = [known for known in names if name and known.startswith(name)]
-    same_meaning = [known for known, words in _SUGGESTIONS.items() if name in words.split() and known in names]
+    same_meaning = [meanings[name]] if name in meanings else []
+    similar = [targets[word] for word in get_close_matches(name, targets, 1)]
     longer = [known for known in names if name.startswith(known)]
-    likely = [*same_start, *same_meaning, *get_close_matches(name, names, 1), *longer]
+    likely = [*same_start, *same_meaning, *similar, *longer]
     return likely[0] if likely else ""
 
 

@@ -45,7 +45,7 @@ SUGGESTIONS = [
     ("/hlep", "/help"), ("/modle x", "/model"), ("/clear", "/new"), ("/reset", "/new"), ("/load x", "/resume"),
     ("/regenerate", "/retry"), ("/again", "/retry"), ("/attach a.txt", "/file"), ("/exi", "/exit"), ("/his", "/history"),
     ("/settings", "/set"), ("/tokens", "/cost"), ("/find x", "/search"), ("/Histroy", "/history"), ("/copyall", "/copy"),
-    ("/unde", "/undo"), ("/nonsense", "/help"),
+    ("/unde", "/undo"), ("/nonsense", "/help"), ("/quite", "/exit"), ("/clera", "/new"), ("/atach x", "/file"),
 ]  # fmt: skip
 
 
