@@ -1,5 +1,6 @@
 """Write only the code blocks of an answer that --extract selects."""
 
+import re
 from collections.abc import Callable, Sequence
 from functools import lru_cache
 from typing import NamedTuple
@@ -24,6 +25,8 @@ LANGUAGE_NAMES = (
     ("cpp", "c++", "cc", "cxx", "hpp"), ("csharp", "c#", "cs"), ("rust", "rs"), ("ruby", "rb"), ("go", "golang"),
     ("kotlin", "kt"), ("perl", "pl"), ("latex", "tex"), ("diff", "patch"), ("text", "txt", "plain", "plaintext"),
 )  # fmt: skip
+# At the start of an answer, where it is drawn as reasoning.
+_REASONING = re.compile(r"\A\s*+<(think|thinking|thought)>(?s:.*?)(?:</\1>|\Z)", re.IGNORECASE)
 _CANONICAL_NAMES = {name: names[0] for names in LANGUAGE_NAMES for name in names}
 
 
@@ -92,33 +95,31 @@ def _build_error(choice: Choice, selector: str, completion: Completion) -> Answe
 
 
 def find_blocks(text: str) -> list[CodeBlock]:
-    """Return the fenced and indented code blocks of a Markdown text, as CommonMark defines them."""
+    """Return the fenced and indented code blocks of a Markdown text, as they are drawn on a terminal."""
     # Parsing a million lines takes seconds; a text without a mark has no block.
     return list(_parse_blocks(text)) if any(mark in text for mark in BLOCK_MARKS) else []
 
 
 @lru_cache(maxsize=8)  # an answer is checked for blocks before they are written
 def _parse_blocks(text: str) -> tuple[CodeBlock, ...]:
-    from markdown_it import MarkdownIt  # only --extract, --in-place and few slash commands need it
+    from aiml_cli.output.markdown.block_parser import BlockParser  # only --extract and few other calls need it
 
-    tokens = MarkdownIt("commonmark").disable("inline").parse(text)
-    line_count = text.rstrip().count("\n") + 1
-    return tuple(
-        CodeBlock(
-            (token.info.split() or [""])[0],
-            token.content,
-            _is_complete(token.map or [0, 0], token.content, line_count),
-            len(tokens) == 1,
-        )
-        for token in tokens
-        if token.type in ("fence", "code_block")
-    )
-
-
-def _is_complete(line_range: Sequence[int], text: str, line_count: int) -> bool:
-    """True if lines follow the block, or it spans two lines more than its text: the fences."""
-    start, end = line_range
-    return end < line_count or ((not text or text.endswith("\n")) and end - start == text.count("\n") + 2)
+    parser = BlockParser()
+    text = _REASONING.sub("", text).replace("\r\n", "\n").rstrip("\n") + "\n"
+    complete = parser.feed(text)
+    parsed = [*((block, True) for block in complete), *((block, False) for block in parser.finish())]
+    blocks: list[CodeBlock] = []
+    for block, is_complete in parsed:
+        if block.kind not in ("fence", "code"):
+            continue
+        code = f"{block.text}\n" if block.text or block.part else ""
+        if block.part:
+            blocks[-1] = blocks[-1]._replace(text=blocks[-1].text + code, is_complete=is_complete and block.is_last)
+        else:
+            language = (block.info.split() or [""])[0]
+            blocks.append(CodeBlock(language, code, is_complete and block.is_last))
+    is_alone = all(block.kind in ("fence", "code") and not block.containers for block, _ in parsed) and len(blocks) == 1
+    return tuple(block._replace(is_alone=is_alone) for block in blocks)
 
 
 def select_blocks(blocks: Sequence[CodeBlock], selector: str) -> list[CodeBlock]:

@@ -111,7 +111,29 @@ def test_an_answer_without_code_ends_with_9(server: Loopback, aiml: Aiml) -> Non
 @example("~~~\na")
 def test_the_quick_look_for_code_misses_no_block(text: str) -> None:
     found = [token for token in MarkdownIt("commonmark").parse(text) if token.type in {"fence", "code_block"}]
-    assert [block.text for block in find_blocks(text)] == [token.content for token in found]
+    assert [block.text.rstrip("\n") for block in find_blocks(text)] == [token.content.rstrip("\n") for token in found]
+
+
+@pytest.mark.parametrize(
+    ("text", "codes"),
+    [
+        ("|a|\n|-|\n```\nb\n```", ["b\n"]),
+        ("|a|\n|-|\n|b|\n    c\n", ["c\n"]),
+        ("|a|\n|-|\n|b|\n~~~\n    c\n~~~\n```\nd\n```", ["    c\n", "d\n"]),
+        ("$$\n```\n$$\n\n```\nx\n```", ["x\n"]),
+        ("[^1]: note\n    ```\n    x\n    ```", ["x\n"]),
+        ("<think>\n```\nx\n```\n</think>\n```\ny\n```", ["y\n"]),
+        ("<think>\n```\nx\n```\n", []),
+        ("```make\na:\n\tb\n\n\n```\n", ["a:\n\tb\n\n\n"]),
+        ("- ```\n  \ta\n\tb\n  ```", ["\ta\n  b\n"]),
+        ("```\r\na\r\n```\r\n", ["a\n"]),
+        ("```\n```", [""]),
+        ("".join(f"```\n{number}\n```\n\n" for number in range(30)), [f"{number}\n" for number in range(30)]),
+        ("```\n" + "x\n" * 50 + "```\n", ["x\n" * 50]),
+    ],
+)
+def test_the_blocks_are_those_that_are_drawn(text: str, codes: list[str]) -> None:
+    assert [block.text for block in find_blocks(text)] == codes
 
 
 def test_a_fence_that_the_end_of_the_answer_closes_is_a_block(server: Loopback, aiml: Aiml) -> None:

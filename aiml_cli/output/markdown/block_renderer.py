@@ -6,6 +6,7 @@ from functools import lru_cache
 
 from aiml_cli.output.markdown.ansi import apply_style, measure_width, wrap_lines
 from aiml_cli.output.markdown.block_parser import Container, MarkdownBlock, fit_cells, split_cells
+from aiml_cli.output.markdown.block_starts import expand_indent
 from aiml_cli.output.markdown.draw_table import draw_table
 from aiml_cli.output.markdown.highlight import CodeHighlighter
 from aiml_cli.output.markdown.inline import CODE, DIM, Span, is_plain, parse_html, parse_spans
@@ -94,9 +95,9 @@ class BlockRenderer:
     def _draw_body(self, block: MarkdownBlock, width: int) -> list[str]:
         match block.kind:
             case "fence":
-                return self._draw_fence(block)
+                return self._draw_fence(block, expand_indent(block.text))
             case "code":
-                return ["    " + line for line in block.text.split("\n")]
+                return ["    " + line for line in expand_indent(block.text).split("\n")]
             case "heading":
                 return wrap_lines(self._parse_heading(block), width)
             case "rule":
@@ -104,25 +105,25 @@ class BlockRenderer:
             case "table":
                 return self._draw_table(block.text, width)
             case "html":
-                return _draw_html(block.text, width, is_code=block.info == "pre")
+                return _draw_html(expand_indent(block.text), width, is_code=block.info == "pre")
             case "definition":
                 return wrap_lines(parse_spans(block.text), width)
             case "formula":
-                return [apply_style(line, CODE) for line in block.text.split("\n")]
+                return [apply_style(line, CODE) for line in expand_indent(block.text).split("\n")]
             case _:
                 text = _TASK.sub("", block.text, count=1) if _is_task(block) else block.text
                 if len(text) <= width and text.isascii() and is_plain(text) and not _BLANKS.search(text):
                     return [text]  # most lines of lists
                 return wrap_lines(parse_spans(text, self._references), width)
 
-    def _draw_fence(self, block: MarkdownBlock) -> list[str]:
+    def _draw_fence(self, block: MarkdownBlock, text: str) -> list[str]:
         """Draw code between its fences, without padding, so that it can be copied."""
         opening = []
         if not block.part:
             language = re.split(r"[\s,{]", block.info.strip("{. "))[0].lower()
             self._highlighter = CodeHighlighter(language, self._highlighter.budget)
             opening = [apply_style(f"```{block.info}", DIM)]
-        code = self._highlighter.highlight(block.text) if block.text or block.part else []
+        code = self._highlighter.highlight(text) if text or block.part else []
         return [*opening, *code, *([apply_style("```", DIM)] if block.is_last else [])]
 
     def _parse_heading(self, block: MarkdownBlock) -> list[Span]:

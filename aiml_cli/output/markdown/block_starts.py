@@ -2,7 +2,7 @@
 
 import re
 
-CODE_INDENT = 4
+CODE_INDENT = TAB_WIDTH = 4
 MIN_RULE_LENGTH = 3
 # A line whose text begins with another character continues a paragraph or begins one.
 START_CHARS = frozenset("#>`~*-+_<=|:[\\$0123456789")
@@ -11,6 +11,7 @@ ITEM = re.compile(r"([-*+]|\d{1,9}[.)])(?=[ \t]|$)")
 NOTE = re.compile(r"\[\^([^\[\]\s]++)\]:[ \t]*+")
 FENCE = re.compile(r"(`{3,}+(?=[^`]*+$)|~{3,}+)(.*+)")
 HEADING = re.compile(r"#{1,6}+(?=[ \t]|$)")
+_INDENT = re.compile(r"^[ \t]++", re.MULTILINE)
 UNDERLINE = re.compile(r"(?:=++|-++)[ \t]*+$")
 DELIMITERS = re.compile(r"\|?[ \t]*+:?-++:?[ \t]*+(?:\|[ \t]*+:?-++:?[ \t]*+)*+\|?[ \t]*+$")
 FORMULA = re.compile(r"\$\$(?!\$)|\\{1,2}\[(?!.*\])|\\begin\{([A-Za-z]{1,20}\*?)\}")
@@ -40,14 +41,21 @@ class LineCursor:
     """A line from a position on: the indent there, in columns, and the text after it."""
 
     def __init__(self, line: str) -> None:
-        self._column = self.indent = 0
-        self.bare = ""
+        self._column = self._start = self.indent = 0
+        self._blank = self.bare = ""
         self._set(line)
 
     @property
     def rest(self) -> str:
-        """The line from here on, with spaces in place of tabs before its text."""
-        return " " * self.indent + self.bare
+        """The line from here on; of a tab that is skipped in part, spaces remain."""
+        if "\t" not in self._blank:
+            return " " * self.indent + self.bare
+        column = self._start
+        for index, char in enumerate(self._blank):
+            if column >= self._column:
+                return " " * (column - self._column) + self._blank[index:] + self.bare
+            column += TAB_WIDTH - column % TAB_WIDTH if char == "\t" else 1
+        return " " * (column - self._column) + self.bare
 
     def skip_columns(self, count: int) -> None:
         """Skip spaces, which may be part of a tab."""
@@ -66,11 +74,17 @@ class LineCursor:
 
     def _set(self, line: str) -> None:
         self.bare = line.lstrip(" \t")
-        blank = line[: len(line) - len(self.bare)]
+        blank = self._blank = line[: len(line) - len(self.bare)]
+        self._start = self._column
         if "\t" in blank:
-            offset = self._column % 4
-            blank = (" " * offset + blank).expandtabs(4)[offset:]
+            offset = self._column % TAB_WIDTH
+            blank = (" " * offset + blank).expandtabs(TAB_WIDTH)[offset:]
         self.indent = len(blank)
+
+
+def expand_indent(text: str) -> str:
+    """Return the text with spaces in place of the tabs before each of its lines."""
+    return _INDENT.sub(lambda match: match[0].expandtabs(TAB_WIDTH), text) if "\t" in text else text
 
 
 def is_rule(bare: str) -> bool:
