@@ -28,11 +28,12 @@ and `-r` go on with an earlier conversation. Nothing is sent before the first me
 | `!!command` | run it, and send what it prints along with the next message |
 | `//text` | send a message that begins with a slash |
 
-While a command or an `@path` is typed, a menu shows what fits. What is pasted is never sent by itself: several lines that
-arrive at once are one draft, on any terminal, and if they mention a file or are a `!command`, a question comes first.
-What is typed during an answer waits as a draft in the next prompt. What the commands change lasts until aiml ends; the conversation is
-kept in the [history](history.md), unless `--no-log` says otherwise: then all of it works in memory. While a
-conversation is open here, no other process can write it.
+While a command or an `@path` is typed, a menu shows what fits. What is pasted is never sent by itself: several lines
+that arrive at once are one draft, on any terminal, and if they mention a file or are a `!command`, a question comes
+first. What is typed during an answer waits as a draft in the next prompt.
+
+What the commands change lasts until aiml ends; the conversation is kept in the [history](history.md), unless `--no-log`
+says otherwise: then all of it works in memory. While a conversation is open here, no other process can write it.
 
 ## The commands
 """
