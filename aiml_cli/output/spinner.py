@@ -8,7 +8,8 @@ from threading import Event, RLock, Thread
 from time import monotonic
 
 from aiml_cli.system.signals import defer_signals
-from aiml_cli.system.stdio import spinner_hooks, write_err_raw
+from aiml_cli.system.stdio import spinners, write_err_raw
+from aiml_cli.system.terminal import modes
 
 START_DELAY_S, FRAME_S = 0.3, 0.1
 FRAMES, ASCII_FRAMES = "⠋⠙⠹⠸⠼⠴⠦⠧⠇⠏", "|/-\\"
@@ -24,18 +25,28 @@ class Spinner:
     def start(self) -> None:
         """Start the thread that shows the seconds; a request that ends within 0.3 seconds shows nothing."""
         with defer_signals():  # an interrupted start leaves a thread that nobody can join
-            spinner_hooks.append(self.stop)
+            spinners.append(self)
             Thread(target=self._run, daemon=True).start()
 
     def stop(self) -> None:
         """Erase the spinner and stop it for good."""
         with self._terminal_lock:
             self._stopped.set()
-            if self._width:
-                write_err_raw("\r" + " " * self._width + "\r")
-                self._width = 0
-            if self.stop in spinner_hooks:
-                spinner_hooks.remove(self.stop)
+            self._erase()
+            if self in spinners:
+                spinners.remove(self)
+
+    @contextmanager
+    def suspend(self) -> Iterator[None]:
+        """Erase the spinner for a block, such as the time in which the program is stopped."""
+        with self._terminal_lock:
+            self._erase()
+            yield
+
+    def _erase(self) -> None:
+        if self._width:
+            write_err_raw("\r" + " " * self._width + "\r")
+            self._width = 0
 
     def _run(self) -> None:
         frames = cycle(FRAMES if "utf" in (sys.stderr.encoding or "").lower() else ASCII_FRAMES)
@@ -44,9 +55,10 @@ class Spinner:
             with self._terminal_lock:
                 if self._stopped.is_set():
                     return
-                line = f"{next(frames)} {monotonic() - started:.0f} s"
-                self._width = len(line)
-                write_err_raw("\r" + line)
+                if modes.is_foreground():  # in the background it would overwrite what the shell shows
+                    line = f"{next(frames)} {monotonic() - started:.0f} s"
+                    self._width = len(line)
+                    write_err_raw("\r" + line)
             delay = FRAME_S
 
 

@@ -19,8 +19,19 @@ from aiml_cli.system.terminal import is_terminal, modes
 Notifier = Callable[[str], None] | None
 # How long the last words of the program may wait for a terminal that is paused.
 PAUSE_TIMEOUT_S = 1.0
-# Called before anything is written, to remove the spinner while there is one.
-spinner_hooks: list[Callable[[], None]] = []
+
+
+class SpinnerLine(Protocol):
+    """A line that moves until anything is written."""
+
+    def stop(self) -> None:
+        """Erase it for good."""
+
+    def suspend(self) -> AbstractContextManager[None]:
+        """Erase it for a block."""
+
+
+spinners: list[SpinnerLine] = []  # the one that is shown, if there is one
 
 
 class LiveRegion(Protocol):
@@ -50,8 +61,9 @@ def unregister_region(region: LiveRegion) -> None:
 @contextmanager
 def suspend_output() -> Iterator[None]:
     """Remove the spinner and the live regions for a block, which leaves the cursor at the start of a line."""
-    _hide_spinner()
     with ExitStack() as stack:
+        for spinner in tuple(spinners):
+            stack.enter_context(spinner.suspend())
         for region in _live_regions:
             stack.enter_context(region.suspend(ends_line=True))
         yield
@@ -113,8 +125,8 @@ def _run_briefly(write: Callable[[], object]) -> None:
 
 
 def _hide_spinner() -> None:
-    for hide in tuple(spinner_hooks):
-        hide()
+    for spinner in tuple(spinners):
+        spinner.stop()
 
 
 def make_sanitized_writer(write: Callable[[bytes], None]) -> Callable[[bytes], None]:
@@ -149,8 +161,9 @@ def write_err(text: str) -> None:
     """Write to standard error unchanged, after hiding the spinner and the live regions."""
     if sys.stderr is None:
         return
-    _hide_spinner()
     with ExitStack() as stack:
+        for spinner in tuple(spinners):
+            stack.enter_context(spinner.suspend())
         for region in _live_regions:
             stack.enter_context(region.suspend(ends_line=text.endswith("\n")))
         write_err_raw(text)

@@ -13,6 +13,8 @@ import pytest
 from support.console import SHELLS, Console
 from support.loopback import SILENCE, STREAM, Loopback, chunk, delta, stream
 
+from aiml_cli.output.spinner import FRAMES
+
 END = [chunk(each) for each in (delta(" and the end"), delta(finish="stop"))]
 BEGUN = STREAM + chunk(delta("the beginning"))
 HELLO = stream(delta("the answer"), delta(finish="stop"))
@@ -110,6 +112,29 @@ def test_in_an_answer_of_a_conversation(proceed: Proceed, begun: list[bytes], sh
     shell.wait_until("and the end")
     send_and_leave(shell, server, "ahead", 2)
     assert shell.read_text().count("the end") == 1
+
+
+@pytest.mark.parametrize("mode", [[], ["-i"]], ids=["once", "conversation"])
+def test_the_spinner_is_shown_in_the_foreground_only(mode: list[str], shell: Console, server: Loopback) -> None:
+    goes_on = Event()
+    server.answer_with(STREAM, goes_on, *END)
+    shell.run("chat", "hi", *mode)
+    shell.wait_until(lambda: is_spinning(shell))
+    stop(shell)
+    assert not any(char in shell.read_text() for char in FRAMES)
+    shell.type_line("bg")
+    check_modes(shell)
+    assert not any(char in shell.read_text() for char in FRAMES)
+    shell.type_line("fg")
+    shell.wait_until(lambda: is_spinning(shell))
+    goes_on.set()
+    shell.wait_until("and the end")
+    shell.wait_until(lambda: shell.read_cursor_line() == (">" if mode else "$"))
+    assert not any(char in shell.read_text() for char in FRAMES)
+
+
+def is_spinning(shell: Console) -> bool:
+    return shell.read_cursor_line()[:1] in [*FRAMES]
 
 
 @WAYS
