@@ -174,7 +174,9 @@ class Sender:
         return Answer(self._endpoint.name, Completion(usage=self._builder.usage), header_cost_usd=self._header_cost())
 
     def _header_cost(self) -> float | None:
-        return as_amount(self._headers.get("x-aimlapi-usd-spent"))
+        names = ("x-aimlapi-usd-spent", "x-litellm-response-cost")
+        costs = [as_amount(self._headers.get(name)) for name in names]
+        return next((cost for cost in costs if cost is not None), None)
 
     def _request_id(self) -> str | None:
         return self._headers.get("x-inference-id") or self._headers.get("x-request-id")

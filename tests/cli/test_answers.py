@@ -175,8 +175,9 @@ def test_usage_is_told_in_one_line(server: Loopback, aiml: Aiml) -> None:
     assert "request inf-1" in line
 
 
-def test_the_price_may_come_in_a_header(server: Loopback, aiml: Aiml) -> None:
-    server.answer_with(json_response(message("Hi"), "200 OK", "x-aimlapi-usd-spent: 0.5"))
+@pytest.mark.parametrize("name", ["x-aimlapi-usd-spent", "x-litellm-response-cost"])
+def test_the_price_may_come_in_a_header(name: str, server: Loopback, aiml: Aiml) -> None:
+    server.answer_with(json_response(message("Hi"), "200 OK", f"{name}: 0.5"))
     found = json.loads(aiml("chat", "hi", "--json").stdout)
     assert (found["cost_usd"], found["cost_source"]) == (0.5, "gateway")
 
