@@ -98,14 +98,14 @@ def wrap_lines(spans: Sequence[Span], width: int, measure: Measure = max_text_wi
 
     Longer words are broken, but addresses and code without blanks are not.
     """
+    text = spans[0].text if len(spans) == 1 else "".join([span.text for span in spans])
+    if len(text) <= width and text.isascii() and not _ODD_BLANKS.search(text):
+        return [join_spans(spans)]  # most lines of lists
     words = split_plain(spans)
     if words and len(max(words, key=len)) <= width:
         _, style, link = spans[0]
         lines = _fill_words(words, width)
         return [join_spans([Span(line, style, link)]) for line in lines] if style or link else list(lines)
-    text = "".join([span.text for span in spans])
-    if len(text) <= width and text.isascii() and not _ODD_BLANKS.search(text):
-        return [join_spans(spans)]  # most lines of lists
     filler = _LineFiller(width, measure)
     for unit in split_units(spans, measure):
         filler.add(unit)
@@ -301,8 +301,10 @@ class _LineFiller:
         self._line, self._used = [], 0
 
 
-def join_spans(line: Iterable[Span]) -> str:
+def join_spans(line: Sequence[Span]) -> str:
     """Return the spans as one string; neighbors with the same style or link share its escape sequence."""
+    if len(line) == 1 and not line[0].link:
+        return apply_style(line[0].text, line[0].style)
     pieces: list[str] = []
     current = linked = ""
     for text, style, link in filter(itemgetter(0), line):

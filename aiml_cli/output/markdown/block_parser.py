@@ -240,7 +240,7 @@ class _ParserState:
         if container.mark[-1] in "]>":
             self._drop_numbers(matched)
         else:
-            container = container._replace(mark=self._number_item(container.mark))
+            container = Container(self._number_item(container.mark), container.indent)
         self._containers.append(container)
 
     def _number_item(self, mark: str) -> str:
@@ -254,7 +254,7 @@ class _ParserState:
 
     def _drop_numbers(self, depth: int) -> None:
         """End the lists from this depth on."""
-        if self._numbers:
+        if self._numbers and next(reversed(self._numbers)) >= depth:  # the last one is the deepest
             self._numbers = {level: number for level, number in self._numbers.items() if level < depth}
 
     def _close_containers(self, matched: int) -> None:

@@ -50,8 +50,8 @@ class BlockRenderer:
         return other
 
     def _draw_block(self, block: MarkdownBlock, width: int) -> list[str]:
-        block = block._replace(has_gap=block.has_gap or self._has_hidden_gap)
-        self._has_hidden_gap = False
+        if self._has_hidden_gap:
+            block, self._has_hidden_gap = block._replace(has_gap=True), False
         if block.kind == "definition" and not self._is_shown(block):
             self._has_hidden_gap = block.has_gap
             return []
@@ -79,7 +79,8 @@ class BlockRenderer:
 
     def _draw_with_marks(self, block: MarkdownBlock, width: int) -> list[str]:
         first, further = _build_prefixes(block, width)
-        inner_width = max(width - measure_width(further), min(width, MIN_BLOCK_WIDTH))
+        used = measure_width(further) if further else 0
+        inner_width = max(width - used, min(width, MIN_BLOCK_WIDTH))
         try:
             body = self._draw_body(block, inner_width)
         except Exception:  # noqa: BLE001 - whatever fails in a block, its text is shown
@@ -204,5 +205,7 @@ def _format_mark(container: Container) -> str:
 def _draw_gap(block: MarkdownBlock) -> str:
     """Return the blank line before a block, with the marks of the quotes that continue."""
     continued = block.containers[: len(block.containers) - block.new_containers]
+    if not continued:
+        return ""
     gap = "".join(QUOTE if container.mark == ">" else "  " for container in continued).rstrip()
     return apply_style(gap, DIM)

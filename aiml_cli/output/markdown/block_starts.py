@@ -42,8 +42,9 @@ class LineCursor:
 
     def __init__(self, line: str) -> None:
         self._column = self._start = self.indent = 0
-        self._blank = self.bare = ""
-        self._set(line)
+        self._blank, self.bare = "", line
+        if line[:1] in " \t":
+            self._set(line)
 
     @property
     def rest(self) -> str:
