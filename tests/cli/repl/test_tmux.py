@@ -90,8 +90,9 @@ def test_stop_and_continue(window: Window, server: Loopback) -> None:
     window.wait_until("> ahead")
     window.press("C-z")
     window.wait_until(lambda: window.read_text().count("Stopped") == 2)
+    shown = window.read_text().count("> ahead")
     window.type_line("fg")
-    window.wait_until(lambda: window.read_text().count("> ahead") >= 1)
+    window.wait_until(lambda: window.read_text().count("> ahead") > shown)
     window.type_line(" done")
     window.wait_until("the answer")
     assert server.requests[-1].json["messages"][-1]["content"] == "ahead done"
