@@ -102,7 +102,8 @@ _TRANSLATIONS = termios.ICRNL | termios.INLCR | termios.IGNCR
 SILENT = Mode(off=termios.ECHO, on=termios.NOFLSH)
 COLLECT = Mode(off=_NO_LINES, on=termios.ISIG | termios.NOFLSH, input_off=_TRANSLATIONS, collects=True)
 ANSWER = COLLECT._replace(drafts=True)
-CHARACTERS = COLLECT._replace(collects=False, reads=True)
+# The signal keys are read too: a signal would overtake what was typed before it.
+CHARACTERS = Mode(off=_NO_LINES | termios.ISIG, input_off=_TRANSLATIONS, reads=True)
 LINES = Mode(on=termios.ICANON | termios.ISIG, input_on=termios.ICRNL, reads=True)
 SECRET = LINES._replace(off=termios.ECHO)
 KEYS = Mode(

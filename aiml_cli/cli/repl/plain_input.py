@@ -1,6 +1,8 @@
 """Read messages without a line editor: for dumb terminals and screen readers."""
 
+import os
 import re
+import signal
 import termios
 from codecs import getincrementaldecoder
 from collections.abc import Callable
@@ -15,6 +17,7 @@ PROMPT = "> "
 LEAVE_HINT = "aiml: Ctrl-D or /exit leaves"
 PASTE_HINT = "aiml: lines that arrive at once are one message; Enter sends it"
 _ENTER = re.compile("\r\n?")
+_NO_KEY = "\0"  # of a function that is switched off
 # Keys without a character, such as arrows, which would stand in the message as letters.
 _SPECIAL_KEY = re.compile(r"\x1b(?:\[[0-?]{0,32}[ -/]{0,8}[@-~]|O.|.)?")
 _CONTROL_KEY = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f]")
@@ -93,8 +96,9 @@ class PlainInput:
             self._type_keys(line)
 
     def _type_keys(self, keys: str) -> str | None:
-        """Handle keys that were typed; return the message when Enter ends it. Raise EOFError at Ctrl-D."""
+        """Handle keys that were typed; return the message when Enter ends it. Raise EOFError or Stopped."""
         erasing = {modes.character(index): erase for index, erase in _ERASE.items()} | {"\b": _cut_character}
+        signals = {key: number for index, number in _SIGNALS.items() if (key := modes.character(index)) != _NO_KEY}
         for index, key in enumerate(keys):
             if key in erasing:
                 self._erase(erasing[key](self._lines[-1]))
@@ -102,6 +106,9 @@ class PlainInput:
                 if not any(self._lines):
                     modes.echo("\n")
                     raise EOFError
+            elif key in signals:
+                self._unread = keys[index + 1 :]
+                _send_signal(signals[key])
             elif key == "\n":
                 if (message := self._end_line()) is not None:
                     self._unread = keys[index + 1 :]
@@ -155,6 +162,15 @@ def _cut_line(_line: str) -> str:
     return ""
 
 
+def _send_signal(number: int) -> None:
+    """Do what the terminal does at a signal key."""
+    if number == signal.SIGINT:
+        signal.raise_signal(number)
+    else:
+        os.kill(0, number)
+
+
+_SIGNALS = {termios.VINTR: signal.SIGINT, termios.VQUIT: signal.SIGQUIT, termios.VSUSP: signal.SIGTSTP}
 _ERASE = {termios.VERASE: _cut_character, termios.VWERASE: _cut_word, termios.VKILL: _cut_line}
 
 

@@ -51,7 +51,7 @@ def check_modes(console: Console) -> None:
     console.wait_until(lambda: console.read_text().count("modes:") > shown)
     wait_for_shell(console)
     modes = re.findall(r"-?\b(?:echo|icanon|isig|icrnl|noflsh)\b", console.read_text().replace("\n", " "))[-5:]
-    assert sorted(modes) == sorted(["icrnl", "isig", "icanon", "echo", "-noflsh"])
+    assert sorted(modes) == sorted(["icrnl", "isig", "icanon", "echo", "-noflsh"]), console.read_text()
 
 
 def go_on(console: Console) -> None:

@@ -190,6 +190,8 @@ def test_ctrl_c_at_an_empty_prompt_says_how_to_leave(term: str, server: Loopback
         ("e\u0301a\x7f\x7fo", "o"),
         ("a\tb\x7f\x7fc", "ac"),
         ("left\x1b[D\x1b[C!", "left!"),
+        ("lost\x03kept", "kept"),
+        ("\x03\x03lost\x03kept", "kept"),
     ],
 )
 def test_a_plain_line_is_edited(keys: str, sent: str, server: Loopback) -> None:
