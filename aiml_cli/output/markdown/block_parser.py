@@ -186,6 +186,7 @@ class _ParserState:
             elif not cursor.bare:
                 if self._is_empty_item(count):
                     return count
+                cursor.skip_columns(min(container.indent, cursor.indent))
             elif cursor.indent < container.indent:
                 return count
             else:
