@@ -1,6 +1,5 @@
 """Write only the code blocks of an answer that --extract selects."""
 
-import re
 from collections.abc import Callable, Sequence
 from functools import lru_cache
 from typing import NamedTuple
@@ -25,8 +24,6 @@ LANGUAGE_NAMES = (
     ("cpp", "c++", "cc", "cxx", "hpp"), ("csharp", "c#", "cs"), ("rust", "rs"), ("ruby", "rb"), ("go", "golang"),
     ("kotlin", "kt"), ("perl", "pl"), ("latex", "tex"), ("diff", "patch"), ("text", "txt", "plain", "plaintext"),
 )  # fmt: skip
-# At the start of an answer, where it is drawn as reasoning.
-_REASONING = re.compile(r"\A\s*+<(think|thinking|thought)>(?s:.*?)(?:</\1>|\Z)", re.IGNORECASE)
 _CANONICAL_NAMES = {name: names[0] for names in LANGUAGE_NAMES for name in names}
 
 
@@ -102,10 +99,12 @@ def find_blocks(text: str) -> list[CodeBlock]:
 
 @lru_cache(maxsize=8)  # an answer is checked for blocks before they are written
 def _parse_blocks(text: str) -> tuple[CodeBlock, ...]:
-    from aiml_cli.output.markdown.block_parser import BlockParser  # only --extract and few other calls need it
+    # Only --extract and few other calls need them.
+    from aiml_cli.output.markdown.answer_sections import drop_reasoning
+    from aiml_cli.output.markdown.block_parser import BlockParser
 
     parser = BlockParser()
-    text = _REASONING.sub("", text).replace("\r\n", "\n").rstrip("\n") + "\n"
+    text = drop_reasoning(text).replace("\r\n", "\n").rstrip("\n") + "\n"
     complete = parser.feed(text)
     parsed = [*((block, True) for block in complete), *((block, False) for block in parser.finish())]
     blocks: list[CodeBlock] = []

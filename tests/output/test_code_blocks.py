@@ -125,6 +125,7 @@ def test_the_quick_look_for_code_misses_no_block(text: str) -> None:
         ("[^1]: note\n    ```\n    x\n    ```", ["x\n"]),
         ("<think>\n```\nx\n```\n</think>\n```\ny\n```", ["y\n"]),
         ("<think>\n```\nx\n```\n", []),
+        ("<THINK>\u0130\u0130</think>```\ny\n```", ["y\n"]),
         ("```make\na:\n\tb\n\n\n```\n", ["a:\n\tb\n\n\n"]),
         ("- ```\n  \ta\n\tb\n  ```", ["\ta\n  b\n"]),
         ("```\r\na\r\n```\r\n", ["a\n"]),

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 _REASONING = re.compile(r"<(think|thinking|thought)>", re.IGNORECASE)
+_REASONING_END = re.compile(r"</(think|thinking|thought)>", re.IGNORECASE)
 _REASONING_TAGS = ("<think>", "<thinking>", "<thought>")
 # By how much the beginning of a long open paragraph moves on.
 SHIFT_LENGTH = 1000
@@ -52,7 +53,7 @@ class AnswerSections:
         self._section: Section = LineSection()
         self._json = JsonSection()
         self._step: Callable[[int], bool] = self._start
-        self._closing_tag = ""
+        self._tag = ""
         self._has_lines = self._is_last = False
 
     def feed(self, text: str, width: int) -> None:
@@ -87,7 +88,7 @@ class AnswerSections:
         """Look for reasoning at the start; return True if the next step can go on with the text."""
         bare = self._text.lstrip()
         if match := _REASONING.match(bare):
-            self._text, self._closing_tag = bare[match.end() :], f"</{match[1].lower()}>"
+            self._text, self._tag = bare[match.end() :], match[1].lower()
             self._section, self._step = ReasoningSection(is_hidden=self._hides_reasoning), self._add_reasoning
             return True
         if not self._is_last and any(tag.startswith(bare.lower()) for tag in _REASONING_TAGS):
@@ -97,15 +98,14 @@ class AnswerSections:
 
     def _add_reasoning(self, width: int) -> bool:
         """Add the text before the closing tag; half of a tag waits for its other half."""
-        text = self._text.lower()
-        end = text.find(self._closing_tag)
-        if end < 0:
-            end = len(text) - (0 if self._is_last else _count_overlap(text, self._closing_tag))
-            self._section.feed(self._text[:end], width)
-            self._text = self._text[end:]
+        text, closing = self._text, _find_end(self._text, self._tag)
+        end = len(text) - (0 if self._is_last else _count_overlap(text, f"</{self._tag}>"))
+        end = closing.start() if closing else end
+        self._section.feed(text[:end], width)
+        if closing is None:
+            self._text = text[end:]
             return False
-        self._section.feed(self._text[:end], width)
-        self._text = self._text[end + len(self._closing_tag) :].lstrip("\n")
+        self._text = text[closing.end() :].lstrip("\n")
         self._end_section(width)
         self._step = self._choose
         return True
@@ -248,7 +248,7 @@ class MarkdownSection:
     def open_lines(self, width: int, rows: int) -> list[str]:
         """Return the lines of the open blocks."""
         blocks = [_shorten_block(block, width, rows) for block in self._parser.open_blocks()[-rows:]]
-        # A table is drawn anew for each row, and a paragraph with bars may become one.
+        # Each row may change all lines of a table, and a paragraph with bars may become one.
         self.grows_at_end = not any("|" in block.text for block in blocks if block.kind != "fence")
         return self._renderer.copy().draw(blocks, width)
 
@@ -257,9 +257,25 @@ class MarkdownSection:
         return "".join(self._source)
 
 
+def drop_reasoning(text: str) -> str:
+    """Return an answer without the reasoning in tags at its start."""
+    bare = text.lstrip()
+    if (match := _REASONING.match(bare)) is None:
+        return text
+    closing = _find_end(bare, match[1].lower())
+    return bare[closing.end() :] if closing else ""
+
+
+def _find_end(text: str, tag: str) -> re.Match[str] | None:
+    """Find the closing tag; in a text in lower case, which may be longer, its position would be another one."""
+    return next((match for match in _REASONING_END.finditer(text) if match[1].lower() == tag), None)
+
+
 def _count_overlap(text: str, tag: str) -> int:
     """Return how many characters at the end of the text may be the beginning of the tag."""
-    return next((count for count in range(min(len(tag) - 1, len(text)), 0, -1) if tag.startswith(text[-count:])), 0)
+    return next(
+        (count for count in range(min(len(tag) - 1, len(text)), 0, -1) if tag.startswith(text[-count:].lower())), 0
+    )
 
 
 def _find_text_after(source: str, blocks: list[MarkdownBlock]) -> str:
@@ -290,7 +306,7 @@ def _shorten_block(block: MarkdownBlock, width: int, rows: int) -> MarkdownBlock
 
 
 def _take_last(lines: list[str], limit: int) -> list[str]:
-    """Return the last lines that have so many characters together, and at least the start of the last one."""
+    """Return as many of the last lines as have up to `limit` characters, at least the start of the last one."""
     count = size = 0
     for line in reversed(lines):
         size += len(line) + 1

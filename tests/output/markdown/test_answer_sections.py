@@ -148,6 +148,7 @@ def test_reasoning_in_tags_is_apart_from_the_answer_wherever_it_is_cut(tag: str,
         ("<think>\n\n</think>Yes", "Yes"),
         ('<think>a</think>{"b":1}', 'a\n\n{\n  "b": 1\n}'),
         ("<think>a</think>", "a"),
+        ("<think>\u0130\u0130\u0130\u0130</think>Yes", "\u0130\u0130\u0130\u0130\n\nYes"),  # longer in lower case
         ("a <think>b</think>", "a <think>b</think>"),
         ("<thinker>a", "<thinker>a"),
         ("<thin", "<thin"),
