@@ -41,9 +41,11 @@ DYNAMIC = {
     "api.error_kinds": "the tables of the module, whose texts are tried",
     "api.finish_reasons": "words of a table",
     "output.markdown.ansi": "the constants of the module, which are tried",
-    "output.markdown.block_starts": "the table of the module, whose expressions are tried",
+    "output.markdown.block_parser": "what ends a formula, as it is",
+    "output.markdown.block_syntax": "the table of the module, whose expressions are tried",
     "output.markdown.highlight": "the rules of Pygments, which scripts/vet_lexers.py tries",
     "prompt.find_secrets": "the tables of the module, whose texts are tried",
+    "prompt.secret_rules": "the tables of the module, whose texts are tried",
     "snippets.javascript": "a random mark around digits",
     "snippets.shell": "a random mark around digits",
     "store.history.word_index": "a word that the user searches for, as it is",
@@ -54,14 +56,14 @@ DYNAMIC = {
 # Expressions that grow and see only short texts, or texts of the user's own: the module, the beginning, and why.
 KNOWN = [
     ("output.markdown.ansi", "|(?P<fixed>", "one of several ways to take a word; the others take all of it too"),
-    ("output.markdown.block_starts", r"[ \t]++[A-Za-z_:]", "a part of the expression of a tag: it follows its name"),
+    ("output.markdown.block_syntax", r"\s++[A-Za-z_:]", "a part of the expression of a tag: it follows its name"),
     ("output.markdown.highlight", r"(?:.|(?<=", "a part of rules of Pygments, which are left out for it"),
     (
-        "prompt.find_secrets",
+        "prompt.secret_rules",
         r"(?:[^\n\\]|\\[\s\S]){0,200}?",
         "the rest of a rule: it begins after the rule's own words",
     ),
-    ("prompt.find_secrets", r"\d:[\s\S]{0,1000}?", "the rest of a rule: it begins after the rule's own words"),
+    ("prompt.secret_rules", r"\d:[\s\S]{0,1000}?", "the rest of a rule: it begins after the rule's own words"),
 ]
 
 

@@ -1,4 +1,4 @@
-r"""Find the files that typed text mentions: `@path`, `@"a path"`, `@a\ path`, `@https://…`."""
+"""Find the files that typed text mentions: `@path`, `@"a path"`, `@https://…`."""
 
 import re
 from collections.abc import Iterator, Sequence

@@ -23,7 +23,7 @@ TERMINAL = "/dev/tty"
 # longer than a slow connection takes.
 BURST_S, PASTE_END_S = 0.025, 0.15
 READ_BYTES = 65536
-# Colours off, cursor on, bracketed paste off: what a shell expects.
+# Colors off, cursor on, bracketed paste off: what a shell expects.
 RESET_SCREEN = b"\x1b[0m\x1b[?25h\x1b[?2004l"
 _INPUT, _LOCAL, _CHARS = 0, 3, 6  # indexes in what tcgetattr returns
 Attributes = list[Any]

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from aiml_cli.prompt.find_secrets import NAME_WORDS, RULES, Rule, apply_rule, find_assignments, find_secrets
+from aiml_cli.prompt.find_secrets import NAME_WORDS, find_assignments, find_secrets
+from aiml_cli.prompt.secret_rules import RULES, Rule, apply_rule
 
 if TYPE_CHECKING:
     from collections.abc import Callable

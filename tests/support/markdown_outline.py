@@ -13,7 +13,8 @@ from xml.etree import ElementTree as ET
 from markdown_it import MarkdownIt
 from markdown_it.token import Token
 
-from aiml_cli.output.markdown.block_parser import BlockParser, MarkdownBlock, split_cells
+from aiml_cli.output.markdown.block_parser import BlockParser, MarkdownBlock
+from aiml_cli.output.markdown.block_syntax import split_cells
 from aiml_cli.output.markdown.inline import parse_spans
 from aiml_cli.output.markdown.links import Target, parse_definition
 

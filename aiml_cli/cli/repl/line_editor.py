@@ -190,9 +190,9 @@ class LineEditor:
     def _redraw(self) -> None:
         """Draw the prompt again below what other programs wrote while this one was stopped."""
         if self._prompt.app.loop:
-            self._prompt.app.loop.call_soon_threadsafe(self._draw_anew)
+            self._prompt.app.loop.call_soon_threadsafe(self._draw_again)
 
-    def _draw_anew(self) -> None:
+    def _draw_again(self) -> None:
         if self._prompt.app.is_running:
             self._prompt.app.renderer.reset()
             self._prompt.app.renderer.request_absolute_cursor_position()

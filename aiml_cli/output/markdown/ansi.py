@@ -382,7 +382,7 @@ def _remove_colors(match: re.Match[str]) -> str:
 
 
 def drop_start(spans: list[Span], hidden: int) -> list[Span]:
-    """Return the spans without so many characters from the start."""
+    """Return the spans without the first `hidden` characters."""
     kept: list[Span] = []
     for span in spans:
         if len(span.text) > hidden:

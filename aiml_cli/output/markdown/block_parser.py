@@ -3,12 +3,12 @@
 import re
 from typing import Any, NamedTuple
 
-from aiml_cli.output.markdown.block_starts import (
+from aiml_cli.output.markdown.block_syntax import (
     CODE_INDENT,
     CONTAINER_CHARS,
     DELIMITERS,
     FENCE,
-    FORMULA,
+    FORMULA_CHAR,
     HEADING,
     HTML_STARTS,
     ITEM,
@@ -16,7 +16,10 @@ from aiml_cli.output.markdown.block_starts import (
     START_CHARS,
     UNDERLINE,
     LineCursor,
+    find_cut,
+    find_formula_end,
     is_rule,
+    split_cells,
     trim_heading,
 )
 from aiml_cli.output.markdown.links import decode_escapes, parse_definition
@@ -26,12 +29,7 @@ from aiml_cli.system.sanitize import sanitize
 MAX_OPEN_LENGTH = 4000
 MAX_CONTAINERS = 60
 LINES_PER_SLICE = 8  # of code
-_CELL_END = re.compile(r"(?<!\\)\|")
-_CODE_OR_FORMULA = re.compile(r"`[^`]{1,300}+`|\$(?!\s)[^$]{1,300}+(?<!\s)\$(?!\d)|\\\((?:[^\\]|\\[^)]){1,300}+\\\)")
 _FORMULA_MARK = re.compile(r"\$\$|\\[\[\]]")
-_FORMULA_CHAR = re.compile(r"[\\^_=&]")
-_SENTENCE_END = re.compile(r"\n|(?<=[.!?:;]) |(?<=[\u3002\uff01\uff1f\uff1b\uff1a])")
-_WORD_END = re.compile(r"\s|(?<=[\u3000-\u9fff\uac00-\ud7af\uff00-\uffef])")
 
 
 class Container(NamedTuple):
@@ -140,7 +138,7 @@ class _ParserState:
         self._numbers: dict[int, tuple[str, int]] = {}
         self._has_gap = self._is_after_blank = False
         self._fence, self._fence_indent, self._info, self._part = "", 0, "", 0
-        self._end: re.Pattern[str] | str | None = None  # what ends HTML or a formula; None is a blank line
+        self._end: re.Pattern[str] | None = None  # what ends HTML or a formula; None is a blank line
         self._finished: list[MarkdownBlock] = []
 
     def copy(self) -> "_ParserState":
@@ -183,14 +181,10 @@ class _ParserState:
                 if cursor.indent >= CODE_INDENT or not cursor.bare.startswith(">"):
                     return count
                 cursor.skip_quote_mark()
-            elif not cursor.bare:
-                if self._is_empty_item(count):
-                    return count
-                cursor.skip_columns(min(container.indent, cursor.indent))
-            elif cursor.indent < container.indent:
+            elif cursor.indent < container.indent if cursor.bare else self._is_empty_item(count):
                 return count
             else:
-                cursor.skip_columns(container.indent)
+                cursor.skip_columns(min(container.indent, cursor.indent))
         return len(self._containers)
 
     def _is_empty_item(self, index: int) -> bool:
@@ -299,20 +293,17 @@ class _ParserState:
 
     def _start_formula(self, cursor: LineCursor, matched: int) -> bool:
         """Start a formula of several lines; one that ends in its first line is part of a paragraph."""
-        opening = FORMULA.match(cursor.bare)
-        if opening is None or self._is_in_formula:
-            return False
-        end = f"\\end{{{opening[1]}}}" if opening[1] else {"$$": "$$"}.get(opening[0], "\\]")
-        if cursor.bare.find(end, opening.end()) >= 0:
+        end = "" if self._is_in_formula else find_formula_end(cursor.bare)
+        if not end:
             return False
         self._start_leaf("formula", matched)
-        self._end = end
+        self._end = re.compile(re.escape(end))
         self._add_line(cursor.bare)
         return True
 
     def _continues_formula(self, cursor: LineCursor) -> bool:
         """False after a blank line if the line does not look like a formula: it may have no end."""
-        return bool(not cursor.bare or self._lines[-1].strip() or _FORMULA_CHAR.search(cursor.bare))
+        return bool(not cursor.bare or self._lines[-1].strip() or FORMULA_CHAR.search(cursor.bare))
 
     def _parse_text(self, cursor: LineCursor, matched: int, *, is_new: bool) -> None:
         """Parse a line in which no block begins but a paragraph or indented code."""
@@ -354,9 +345,7 @@ class _ParserState:
 
     def _parse_underline(self, bare: str) -> bool:
         """Turn the open paragraph into a heading or a table; return False if the line does neither."""
-        if not self._lines or self._part or not (bare[0] == "=" or "-" in bare):
-            return self._parse_delimiters(bare)
-        if not UNDERLINE.match(bare):
+        if not self._lines or self._part or not UNDERLINE.match(bare):
             return self._parse_delimiters(bare)
         self._emit_definitions()
         if not self._lines:
@@ -408,8 +397,7 @@ class _ParserState:
             self._parse_blank(cursor, len(self._containers))
         else:
             self._add_line(cursor.rest)
-            end = self._end
-            if (end in cursor.rest) if isinstance(end, str) else (end is not None and end.search(cursor.rest)):
+            if self._end and self._end.search(cursor.rest):
                 self._finish_leaf()
 
     def _parse_fence_line(self, cursor: LineCursor) -> None:
@@ -430,16 +418,14 @@ class _ParserState:
 
     def _emit_definitions(self) -> None:
         """Emit the definitions at the beginning of the paragraph."""
-        while self._lines and self._lines[0].startswith("["):
-            text = "\n".join(self._lines)
-            if (found := parse_definition(text)) is None:
-                return
-            definition, end = found
-            containers = tuple(self._containers)
+        if not self._lines or not self._lines[0].startswith("["):
+            return
+        text, start, containers = "\n".join(self._lines), 0, tuple(self._containers)
+        while found := parse_definition(text, start):
+            definition, start = found
             self._finished.append(MarkdownBlock("definition", definition.source, containers, has_gap=self._has_gap))
             self._has_gap = False
-            self._lines = text[end:].split("\n") if text[end:] else []
-            self._length = len(text) - end
+        self._lines, self._length = text[start:].split("\n") if text[start:] else [], len(text) - start
 
     def _finish_leaf(self, *, is_last: bool = True) -> None:
         if self.leaf == "paragraph" and not self._part:
@@ -460,40 +446,3 @@ class _ParserState:
         new_count = len(containers) - self._shown_count
         self._finished.append(MarkdownBlock(kind, text, containers, new_count, self._has_gap, **fields))
         self._shown_count, self._has_gap = len(containers), False
-
-
-def find_cut(text: str) -> tuple[int, int] | None:
-    """Return where a long text can be cut, and where its rest begins: after a sentence or word, outside of links."""
-    half = len(text) // 2
-    ends = [match for match in _SENTENCE_END.finditer(text, half) if match.start() < len(text)][-20:]
-    for match in reversed(ends):
-        if _is_balanced(text[: match.start()]):
-            return match.span()
-    words = [match.span() for match in _WORD_END.finditer(text, half)]
-    return words[-1] if words else None
-
-
-def _is_balanced(text: str) -> bool:
-    """True if no link, code, formula or emphasis seems to be open at the end of a text."""
-    is_even = all(text.count(mark) % 2 == 0 for mark in ("`", "**", "$", "~~"))
-    return is_even and text.count("[") == text.count("]")
-
-
-def fit_cells(row: str, count: int) -> list[str]:
-    """Return the cells of a row of a table, as many as its header has.
-
-    If there are more, bars in code and formulas do not end a cell; what is still too much belongs to the last cell.
-    """
-    cells = split_cells(row)
-    if len(cells) > count:
-        escaped = split_cells(_CODE_OR_FORMULA.sub(lambda match: _CELL_END.sub(r"\\|", match[0]), row))
-        cells = escaped if len(escaped) >= count else cells
-        cells = [*cells[: count - 1], " | ".join(filter(None, cells[count - 1 :]))]
-    return cells + [""] * (count - len(cells))
-
-
-def split_cells(row: str) -> list[str]:
-    """Return the cells of a row of a table."""
-    row = row.strip().removeprefix("|")
-    row = row[:-1] if row.endswith("|") and not row.endswith("\\|") else row
-    return [cell.strip().replace("\\|", "|") for cell in _CELL_END.split(row)]

@@ -5,8 +5,8 @@ from copy import copy
 from functools import lru_cache
 
 from aiml_cli.output.markdown.ansi import apply_style, measure_width, wrap_lines
-from aiml_cli.output.markdown.block_parser import Container, MarkdownBlock, fit_cells, split_cells
-from aiml_cli.output.markdown.block_starts import expand_indent
+from aiml_cli.output.markdown.block_parser import Container, MarkdownBlock
+from aiml_cli.output.markdown.block_syntax import expand_indent, fit_cells, split_cells
 from aiml_cli.output.markdown.draw_table import draw_table
 from aiml_cli.output.markdown.highlight import CodeHighlighter
 from aiml_cli.output.markdown.inline import CODE, DIM, Span, is_plain, parse_html, parse_spans

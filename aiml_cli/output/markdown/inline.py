@@ -5,6 +5,7 @@ from bisect import bisect_left
 from collections.abc import Callable, Iterator, Mapping
 from typing import ClassVar, NamedTuple
 
+from aiml_cli.output.markdown.block_syntax import HTML_TAG
 from aiml_cli.output.markdown.emphasis import BOLD, ITALIC, Delimiter, InlineNode, can_emphasize, match_delimiters
 from aiml_cli.output.markdown.links import (
     ENTITY,
@@ -19,7 +20,7 @@ from aiml_cli.output.markdown.links import (
 from aiml_cli.system.sanitize import sanitize
 
 CODE, DIM, UNDERLINE = "36", "2", "4"
-MAX_MARKS = 1000  # in one text; what comes after so many is shown as it is written
+MAX_MARKS = 1000  # in one text; what follows is shown as it is written
 # Where text ends that means only itself. Letters before an address make it part of a word.
 _MARK = re.compile(r"\\|`+|\*+|_+|~+|!?\[|\]|<|&|\$|(?<![A-Za-z0-9])(?:[hH][tT][tT][pP][sS]?://|[wW]{3}\.)")
 _TAG_MARK = re.compile("<")
@@ -31,8 +32,7 @@ _NOTE = re.compile(r"\[\^([^\[\]\s^]++)\^?\]")
 _AUTOLINK = re.compile(r"<([A-Za-z][A-Za-z0-9+.-]{1,31}:[^\s<>]*+|[\w.!#$%&'*+/=?^`{|}~-]{1,64}@[\w.-]{1,255})>")
 _ADDRESS = re.compile('[^\\s<>\\[\\]`"\u3000-\u303f\uff00-\uff0f\uff1a-\uff20\uff3b-\uff40\u2018-\u201d\u2026]++')
 _ADDRESS_END = "?!.,:;*_~'\""
-_ATTRIBUTE = r"""\s++[A-Za-z_:][\w.:-]*+(?:\s*+=\s*+(?:[^\s"'=<>`]++|'[^']*+'|"[^"]*+"))?+"""
-_TAG = re.compile(rf"<[A-Za-z][A-Za-z0-9-]*+(?:{_ATTRIBUTE})*+\s*+/?>|</[A-Za-z][A-Za-z0-9-]*+\s*+>")
+_TAG = re.compile(HTML_TAG)
 _DECLARATION = re.compile(r"<!--|<\?|<!\[CDATA\[|<![A-Za-z]")
 _DECLARATION_ENDS = {"<!--": "-->", "<?": "?>", "<![CDATA[": "]]>"}
 _LINE_BREAK = re.compile(r"<br\s*+/?>[ \t]*+\n?", re.IGNORECASE)
@@ -151,7 +151,7 @@ class _InlineParser:
         return end
 
     def _find(self, mark: str, start: int) -> int | None:
-        """Return where the mark is found next; each is searched in vain only once."""
+        """Return where the mark is found next; one that is missing is searched for only once."""
         if start >= self._missing.get(mark, len(self._text) + 1):
             return None
         found = self._text.find(mark, start)

@@ -160,7 +160,7 @@ def _take_rows(lines: Sequence[str], counts: Sequence[int], count: int, columns:
 
 
 def _drop_start(lines: Sequence[str], count: int) -> list[str]:
-    """Return the lines without so many letters and digits from the start, and without the marks after them."""
+    """Return the lines without the first `count` letters and digits, and without the marks after them."""
     kept: list[str] = []
     for line in lines:
         size = len(_join_letters([line])) if count > 0 else 0
@@ -173,7 +173,7 @@ def _drop_start(lines: Sequence[str], count: int) -> list[str]:
 
 
 def _drop_from_line(line: str, count: int) -> str:
-    """Return a line without so many letters and digits from the start, and with all of its styles."""
+    """Return a line without the first `count` letters and digits, and with all of its styles."""
     pieces = []
     for piece in re.split(f"({STYLE.pattern})", line):
         text = piece

@@ -151,16 +151,21 @@ def test_in_the_only_answer(proceed: Proceed, shell: Console, server: Loopback) 
     check_modes(shell)
 
 
+def answer_after_a_stop(shell: Console, question: str, answer: str) -> None:
+    """Stop at a question, continue by way of the background, and answer when it is asked again."""
+    stop(shell)
+    asked = shell.read_text().count(question)
+    go_on_by_way_of_the_background(shell)
+    shell.wait_until(lambda: shell.read_text().count(question) > asked)
+    shell.type_line(answer)
+
+
 def test_at_a_question(shell: Console, server: Loopback, clean: Path) -> None:
     (clean / ".netrc").write_text("machine x login y password hunter2hunter2\nAKIAIOSFODNN7EXAMPLE\n")
     server.answer_with(HELLO)
     shell.run("chat", "hi", "-f", ".netrc")
     shell.wait_until("[y/N]")
-    stop(shell)
-    asked = shell.read_text().count("[y/N]")
-    go_on_by_way_of_the_background(shell)
-    shell.wait_until(lambda: shell.read_text().count("[y/N]") > asked)
-    shell.type_line("y")
+    answer_after_a_stop(shell, "[y/N]", "y")
     shell.wait_until("the answer")
     wait_for_shell(shell)
     check_modes(shell)
@@ -338,11 +343,7 @@ def test_a_key_is_asked_for_again_after_a_stop_and_never_shown(shell: Console, c
     shell.run("config", "key")
     shell.wait_until("(not shown)")
     shell.press("half-a-key")
-    stop(shell)
-    asked = shell.read_text().count("(not shown)")
-    go_on_by_way_of_the_background(shell)
-    shell.wait_until(lambda: shell.read_text().count("(not shown)") > asked)
-    shell.type_line("the-whole-key")
+    answer_after_a_stop(shell, "(not shown)", "the-whole-key")
     shell.wait_until("is stored in")
     wait_for_shell(shell)
     check_modes(shell)

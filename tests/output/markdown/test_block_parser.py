@@ -11,8 +11,8 @@ from aiml_cli.output.markdown.block_parser import (
     MAX_OPEN_LENGTH,
     BlockParser,
     MarkdownBlock,
-    split_cells,
 )
+from aiml_cli.output.markdown.block_syntax import split_cells
 
 # What Markdown is made of, so that wild texts are often Markdown too.
 MARKS = [

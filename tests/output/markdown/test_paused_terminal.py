@@ -91,7 +91,7 @@ def test_a_paused_terminal_is_waited_for(arguments: list[str], server: Loopback)
 def test_a_signal_ends_the_wait_for_a_paused_terminal(
     number: signal.Signals, code: int, arguments: list[str], server: Loopback, aiml: Aiml, *, is_ended: bool
 ) -> None:
-    """Also while the answer is still coming; what came is in the history."""
+    """Also while the answer is still arriving; the text so far is in the history."""
     late = Event()
     server.answer_with(ANSWER if is_ended else STREAM, *([] if is_ended else [chunk(delta(TEXT)), late, END]))
     with run_on_paused_pty(server, *arguments) as (process, _):

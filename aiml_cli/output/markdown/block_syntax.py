@@ -1,4 +1,4 @@
-"""Recognize how blocks of Markdown begin in a line."""
+"""The syntax of Markdown's blocks: how they begin in a line, the cells of a row, where a long text can be cut."""
 
 import re
 
@@ -14,14 +14,16 @@ HEADING = re.compile(r"#{1,6}+(?=[ \t]|$)")
 _INDENT = re.compile(r"^[ \t]++", re.MULTILINE)
 UNDERLINE = re.compile(r"(?:=++|-++)[ \t]*+$")
 DELIMITERS = re.compile(r"\|?[ \t]*+:?-++:?[ \t]*+(?:\|[ \t]*+:?-++:?[ \t]*+)*+\|?[ \t]*+$")
-FORMULA = re.compile(r"\$\$(?!\$)|\\{1,2}\[(?!.*\])|\\begin\{([A-Za-z]{1,20}\*?)\}")
+_FORMULA = re.compile(r"\$\$(?!\$)|\\{1,2}\[(?!.*\])|\\begin\{([A-Za-z]{1,20}\*?)\}")
+FORMULA_CHAR = re.compile(r"[\\^_=&]")
 _HTML_NAMES = (
     "address|article|aside|base|basefont|blockquote|body|caption|center|col|colgroup|dd|details|dialog|dir|div|dl|dt|"
     "fieldset|figcaption|figure|footer|form|frame|frameset|h[1-6]|head|header|hr|html|iframe|legend|li|link|main|menu|"
     "menuitem|nav|noframes|ol|optgroup|option|p|param|search|section|summary|table|tbody|td|tfoot|th|thead|title|tr|"
     "track|ul"
 )
-_ATTRIBUTE = r"""[ \t]++[A-Za-z_:][\w.:-]*+(?:[ \t]*+=[ \t]*+(?:[^\s"'=<>`]++|'[^']*+'|"[^"]*+"))?+"""
+_ATTRIBUTE = r"""\s++[A-Za-z_:][\w.:-]*+(?:\s*+=\s*+(?:[^\s"'=<>`]++|'[^']*+'|"[^"]*+"))?+"""
+HTML_TAG = rf"<[A-Za-z][A-Za-z0-9-]*+(?:{_ATTRIBUTE})*+\s*+/?>|</[A-Za-z][A-Za-z0-9-]*+\s*+>"
 # The seven kinds of HTML blocks: how each begins, and what ends it; None is a blank line.
 HTML_STARTS = tuple(
     (re.compile(start, re.IGNORECASE), re.compile(end, re.IGNORECASE) if end else None)
@@ -32,9 +34,14 @@ HTML_STARTS = tuple(
         ("<![A-Za-z]", ">"),
         (r"<!\[CDATA\[", r"\]\]>"),
         (rf"</?(?:{_HTML_NAMES})(?=[ \t>]|/>|$)", ""),
-        (rf"(?:<[A-Za-z][A-Za-z0-9-]*+(?:{_ATTRIBUTE})*+[ \t]*+/?>|</[A-Za-z][A-Za-z0-9-]*+[ \t]*+>)[ \t]*+$", ""),
+        (rf"(?:{HTML_TAG})[ \t]*+$", ""),
     )
 )
+
+_CELL_END = re.compile(r"(?<!\\)\|")
+_CODE_OR_FORMULA = re.compile(r"`[^`]{1,300}+`|\$(?!\s)[^$]{1,300}+(?<!\s)\$(?!\d)|\\\((?:[^\\]|\\[^)]){1,300}+\\\)")
+_SENTENCE_END = re.compile(r"\n|(?<=[.!?:;]) |(?<=[\u3002\uff01\uff1f\uff1b\uff1a])")
+_WORD_END = re.compile(r"\s|(?<=[\u3000-\u9fff\uac00-\ud7af\uff00-\uffef])")
 
 
 class LineCursor:
@@ -101,3 +108,49 @@ def trim_heading(text: str) -> str:
     text = text.strip(" \t")
     bare = text.rstrip("#")
     return bare.rstrip(" \t") if not bare or bare[-1] in " \t" else text
+
+
+def find_formula_end(bare: str) -> str:
+    """Return what ends the formula of several lines that begins here; "" if none does, or it ends in this line."""
+    opening = _FORMULA.match(bare)
+    if opening is None:
+        return ""
+    end = f"\\end{{{opening[1]}}}" if opening[1] else "$$" if opening[0] == "$$" else "\\]"
+    return "" if end in bare[opening.end() :] else end
+
+
+def find_cut(text: str) -> tuple[int, int] | None:
+    """Return where a long text can be cut, and where its rest begins: after a sentence or word, outside of links."""
+    half = len(text) // 2
+    ends = [match for match in _SENTENCE_END.finditer(text, half) if match.start() < len(text)][-20:]
+    for match in reversed(ends):
+        if _is_balanced(text[: match.start()]):
+            return match.span()
+    words = [match.span() for match in _WORD_END.finditer(text, half)]
+    return words[-1] if words else None
+
+
+def _is_balanced(text: str) -> bool:
+    """True if no link, code, formula or emphasis seems to be open at the end of a text."""
+    is_even = all(text.count(mark) % 2 == 0 for mark in ("`", "**", "$", "~~"))
+    return is_even and text.count("[") == text.count("]")
+
+
+def fit_cells(row: str, count: int) -> list[str]:
+    """Return the cells of a row of a table, as many as its header has.
+
+    If there are more, bars in code and formulas do not end a cell; what is still too much belongs to the last cell.
+    """
+    cells = split_cells(row)
+    if len(cells) > count:
+        escaped = split_cells(_CODE_OR_FORMULA.sub(lambda match: _CELL_END.sub(r"\\|", match[0]), row))
+        cells = escaped if len(escaped) >= count else cells
+        cells = [*cells[: count - 1], " | ".join(filter(None, cells[count - 1 :]))]
+    return cells + [""] * (count - len(cells))
+
+
+def split_cells(row: str) -> list[str]:
+    """Return the cells of a row of a table."""
+    row = row.strip().removeprefix("|")
+    row = row[:-1] if row.endswith("|") and not row.endswith("\\|") else row
+    return [cell.strip().replace("\\|", "|") for cell in _CELL_END.split(row)]
