@@ -17,9 +17,9 @@ end
 function __aiml_takes
     switch $argv[1]
         case 'aiml chat'
-            printf '%s\n' --model -m --max-cost --system -s --file -f --attach -a --detail --template -t --param -P --save --resume -r --messages --fit --chunk --reduce --each --jobs -j --resume-from --shard --effort --reasoning-effort --temperature --top-p --max-tokens --max-output-tokens --max-completion-tokens --seed --n -n --top-logprobs --tools --tool-choice --tool-result --schema --schema-retries --response-format --text-format --option -O --output -o --extract -x --in-place --format --audio-out --save-dir --meta --auto-continue --color --as --profile --base-url --timeout --retries --ca-bundle --record --replay
+            printf '%s\n' --model -m --max-cost --system -s --file -f --attach -a --detail --template -t --param -P --save --resume -r --messages --fit --chunk --reduce --each --jobs -j --resume-from --shard --effort --reasoning-effort --temperature --top-p --max-tokens --max-output-tokens --max-completion-tokens --seed --n -n --top-logprobs --tool -T --allow --max-rounds --tools --tool-choice --tool-result --schema --schema-retries --response-format --text-format --option -O --output -o --extract -x --in-place --format --audio-out --save-dir --meta --auto-continue --color --as --profile --base-url --timeout --retries --ca-bundle --record --replay
         case 'aiml respond'
-            printf '%s\n' --model -m --max-cost --system -s --file -f --attach -a --detail --template -t --param -P --save --resume -r --messages --fit --chunk --reduce --each --jobs -j --resume-from --shard --effort --reasoning-effort --reasoning-summary --temperature --top-p --max-tokens --max-output-tokens --tools --tool-choice --tool-result --web-search --location --mcp-server --schema --schema-retries --response-format --text-format --previous-response-id --truncation --include --wait --show --cancel --prompt-id --prompt-version --prompt-var --option -O --output -o --extract -x --in-place --format --audio-out --save-dir --meta --auto-continue --color --as --profile --base-url --timeout --retries --ca-bundle --record --replay
+            printf '%s\n' --model -m --max-cost --system -s --file -f --attach -a --detail --template -t --param -P --save --resume -r --messages --fit --chunk --reduce --each --jobs -j --resume-from --shard --effort --reasoning-effort --reasoning-summary --temperature --top-p --max-tokens --max-output-tokens --tool -T --allow --max-rounds --tools --tool-choice --tool-result --web-search --location --mcp-server --schema --schema-retries --response-format --text-format --previous-response-id --truncation --include --wait --show --cancel --prompt-id --prompt-version --prompt-var --option -O --output -o --extract -x --in-place --format --audio-out --save-dir --meta --auto-continue --color --as --profile --base-url --timeout --retries --ca-bundle --record --replay
         case 'aiml models'
             printf '%s\n' --profile --base-url --timeout --ca-bundle --record --replay
         case 'aiml usage'
@@ -81,6 +81,8 @@ function __aiml_settings
         n 'How many choices to generate; all of them are billed.' \
         logprobs 'Return the log probability of each token.' \
         top_logprobs 'How many alternatives per token to return; asks for --logprobs too.' \
+        allow 'Run the tools that match without asking: weather, \'fs.read_*\', \'*\'. May be repeated.' \
+        max_rounds 'How often results of tools may be sent back to the model.' \
         tools 'Functions that the model may call, in either endpoint\'s form.' \
         tool_choice 'none, auto, required, the name of a function, or a JSON object.' \
         parallel_tool_calls 'Allow several calls at once.' \
@@ -358,6 +360,10 @@ complete -c aiml -n '__aiml_at "aiml chat"' -s n -x -d 'How many choices to gene
 complete -c aiml -n '__aiml_at "aiml chat"' -l logprobs -d 'Return the log probability of each token.'
 complete -c aiml -n '__aiml_at "aiml chat"' -l no-logprobs -d 'The opposite of --logprobs.'
 complete -c aiml -n '__aiml_at "aiml chat"' -l top-logprobs -x -d 'How many alternatives per token to return; asks for --logprobs too.'
+complete -c aiml -n '__aiml_at "aiml chat"' -l tool -x -d 'Let the model use a tool of this machine: NAME, FILE.py, mcp:SERVER or mcp:SERVER.TOOL.'
+complete -c aiml -n '__aiml_at "aiml chat"' -s T -x -d 'Let the model use a tool of this machine: NAME, FILE.py, mcp:SERVER or mcp:SERVER.TOOL.'
+complete -c aiml -n '__aiml_at "aiml chat"' -l allow -x -d 'Run the tools that match without asking: weather, \'fs.read_*\', \'*\'. May be repeated.'
+complete -c aiml -n '__aiml_at "aiml chat"' -l max-rounds -x -d 'How often results of tools may be sent back to the model. [default: 10]'
 complete -c aiml -n '__aiml_at "aiml chat"' -l tools -x -a '(__aiml_at_files)' -d 'Functions that the model may call, in either endpoint\'s form.'
 complete -c aiml -n '__aiml_at "aiml chat"' -l tool-choice -x -d 'none, auto, required, the name of a function, or a JSON object.'
 complete -c aiml -n '__aiml_at "aiml chat"' -l parallel-tool-calls -d 'Allow several calls at once.'
@@ -466,6 +472,10 @@ complete -c aiml -n '__aiml_at "aiml respond"' -l temperature -x -d 'Randomness;
 complete -c aiml -n '__aiml_at "aiml respond"' -l top-p -x -d 'Nucleus sampling: the share of probability to choose from.'
 complete -c aiml -n '__aiml_at "aiml respond"' -l max-tokens -x -d 'Cap on generated tokens.'
 complete -c aiml -n '__aiml_at "aiml respond"' -l max-output-tokens -x -d 'Cap on generated tokens.'
+complete -c aiml -n '__aiml_at "aiml respond"' -l tool -x -d 'Let the model use a tool of this machine: NAME, FILE.py, mcp:SERVER or mcp:SERVER.TOOL.'
+complete -c aiml -n '__aiml_at "aiml respond"' -s T -x -d 'Let the model use a tool of this machine: NAME, FILE.py, mcp:SERVER or mcp:SERVER.TOOL.'
+complete -c aiml -n '__aiml_at "aiml respond"' -l allow -x -d 'Run the tools that match without asking: weather, \'fs.read_*\', \'*\'. May be repeated.'
+complete -c aiml -n '__aiml_at "aiml respond"' -l max-rounds -x -d 'How often results of tools may be sent back to the model. [default: 10]'
 complete -c aiml -n '__aiml_at "aiml respond"' -l tools -x -a '(__aiml_at_files)' -d 'Functions that the model may call, in either endpoint\'s form.'
 complete -c aiml -n '__aiml_at "aiml respond"' -l tool-choice -x -d 'none, auto, required, the name of a function, or a JSON object.'
 complete -c aiml -n '__aiml_at "aiml respond"' -l parallel-tool-calls -d 'Allow several calls at once.'

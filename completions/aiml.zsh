@@ -94,6 +94,10 @@ _aiml_chat() {
     '(--logprobs --no-logprobs)--logprobs[Return the log probability of each token.]' \
     '(--logprobs --no-logprobs)--no-logprobs[The opposite of --logprobs.]' \
     '(--top-logprobs)--top-logprobs=[How many alternatives per token to return; asks for --logprobs too.]:NUMBER: ' \
+    '*--tool=[Let the model use a tool of this machine: NAME, FILE.py, mcp:SERVER or mcp:SERVER.TOOL.]:NAME|FILE.py|mcp\:SERVER: ' \
+    '*-T+[Let the model use a tool of this machine: NAME, FILE.py, mcp:SERVER or mcp:SERVER.TOOL.]:NAME|FILE.py|mcp\:SERVER: ' \
+    '*--allow=[Run the tools that match without asking: weather, '\''fs.read_*'\'', '\''*'\''. May be repeated.]:WORD: ' \
+    '(--max-rounds)--max-rounds=[How often results of tools may be sent back to the model. \[default: 10\]]:N: ' \
     '(--tools)--tools=[Functions that the model may call, in either endpoint'\''s form.]:JSON|@FILE:_aiml_at_files' \
     '(--tool-choice)--tool-choice=[none, auto, required, the name of a function, or a JSON object.]:WORD|JSON: ' \
     '(--parallel-tool-calls --no-parallel-tool-calls)--parallel-tool-calls[Allow several calls at once.]' \
@@ -206,6 +210,10 @@ _aiml_respond() {
     '(--top-p)--top-p=[Nucleus sampling: the share of probability to choose from.]:NUMBER: ' \
     '(--max-tokens --max-output-tokens)--max-tokens=[Cap on generated tokens.]:NUMBER: ' \
     '(--max-tokens --max-output-tokens)--max-output-tokens=[Cap on generated tokens.]:NUMBER: ' \
+    '*--tool=[Let the model use a tool of this machine: NAME, FILE.py, mcp:SERVER or mcp:SERVER.TOOL.]:NAME|FILE.py|mcp\:SERVER: ' \
+    '*-T+[Let the model use a tool of this machine: NAME, FILE.py, mcp:SERVER or mcp:SERVER.TOOL.]:NAME|FILE.py|mcp\:SERVER: ' \
+    '*--allow=[Run the tools that match without asking: weather, '\''fs.read_*'\'', '\''*'\''. May be repeated.]:WORD: ' \
+    '(--max-rounds)--max-rounds=[How often results of tools may be sent back to the model. \[default: 10\]]:N: ' \
     '(--tools)--tools=[Functions that the model may call, in either endpoint'\''s form.]:JSON|@FILE:_aiml_at_files' \
     '(--tool-choice)--tool-choice=[none, auto, required, the name of a function, or a JSON object.]:WORD|JSON: ' \
     '(--parallel-tool-calls --no-parallel-tool-calls)--parallel-tool-calls[Allow several calls at once.]' \
@@ -604,6 +612,8 @@ _aiml_settings() {
     'n:How many choices to generate; all of them are billed.'
     'logprobs:Return the log probability of each token.'
     'top_logprobs:How many alternatives per token to return; asks for --logprobs too.'
+    'allow:Run the tools that match without asking\: weather, '\''fs.read_*'\'', '\''*'\''. May be repeated.'
+    'max_rounds:How often results of tools may be sent back to the model.'
     'tools:Functions that the model may call, in either endpoint'\''s form.'
     'tool_choice:none, auto, required, the name of a function, or a JSON object.'
     'parallel_tool_calls:Allow several calls at once.'

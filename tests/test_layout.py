@@ -4,8 +4,8 @@ from measure_layout import find_cycle, measure, read_imports
 from support.paths import ROOT
 
 LIMITS = {
-    "top": 18,
-    "files": 210,  # 200 before Markdown was parsed here, and mentions and terminal modes had files of their own
+    "top": 19,
+    "files": 235,  # 200 before Markdown was parsed here, 210 before tools ran here
     "small files": 15,
     "import cycle": 0,
     "participles": 20,

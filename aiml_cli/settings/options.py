@@ -22,6 +22,7 @@ from aiml_cli.settings.value_types import (
     TEMPLATE_VARIABLES,
     TEXT,
     TEXT_OR_FILE,
+    TOOL_NAMES,
     TOOL_RESULTS,
     VARIABLES,
     Json,
@@ -65,9 +66,9 @@ class Option(Generic[T]):
 
     Without a body path it is local and never sent. `per_call`: it has a flag, but no environment variable and no config
     key. `only_endpoint`: the one endpoint that a local option is for. `attribute`: its name in `Options`.
-    `template`: a template, which others may have written, can set it. It says what is asked and how the answer is
-    shown; never where to send, or what to run, read, write or keep. `sensitive`: it names a server or a command, and a
-    config file that the members of a group can change cannot set it.
+    `no_env`: no environment variable sets it. `template`: a template, which others may have written, can set it. It
+    says what is asked and how the answer is shown; never where to send, or what to run, read, write or keep.
+    `sensitive`: it names a server or a command, and a config file that the members of a group can change cannot set it.
     """
 
     value_type: ValueType[T]
@@ -83,6 +84,7 @@ class Option(Generic[T]):
     hidden: bool = False
     template: bool = False
     sensitive: bool = False
+    no_env: bool = False
     only_endpoint: str = ""
     conflicts: tuple[Conflict, ...] = ()
     requires: tuple[str, ...] = ()
@@ -102,7 +104,7 @@ class Option(Generic[T]):
     @property
     def variables(self) -> tuple[str, ...]:
         """Return the environment variables that set it, the highest precedence first."""
-        if self.per_call:
+        if self.per_call or self.no_env:
             return ()
         return self.env if self.secret else ("AIML_" + self.name.upper(), *self.env)
 
@@ -292,6 +294,22 @@ class Options:
         number(0, 20), "How many alternatives per token to return; asks for --logprobs too.",
         panel=SAMPLING, template=True,
         chat="top_logprobs",
+    )
+    tool: tuple[str, ...] | None = option(
+        TOOL_NAMES, "Let the model use a tool of this machine: NAME, FILE.py, mcp:SERVER or mcp:SERVER.TOOL.",
+        panel=TOOLS, short="-T", per_call=True,
+        conflicts=(
+            Conflict("chunk"), Conflict("in_place"), Conflict("background"), Conflict("n"), Conflict("wait"),
+            Conflict("show"), Conflict("cancel"),
+        ),
+    )
+    allow: tuple[str, ...] | None = option(
+        text_list(), "Run the tools that match without asking: weather, 'fs.read_*', '*'. May be repeated.",
+        panel=TOOLS, sensitive=True, no_env=True,
+    )
+    max_rounds: int | None = option(
+        integer(1, 1000), "How often results of tools may be sent back to the model.", panel=TOOLS, template=True,
+        default=10,
     )
     tools: Json | None = option(
         JSON, "Functions that the model may call, in either endpoint's form.", panel=TOOLS, template=True,

@@ -249,3 +249,9 @@ CODE_BLOCK = ValueType(
     ("last", "all", *map(str, range(1, 10)), *LANGUAGES), bare_value="1",
 )  # fmt: skip
 PATHS = ValueType("a path", lambda value: (_parse_text(value),), "PATH", is_list=True)
+TOOL_NAMES = ValueType(
+    "a tool",
+    lambda value: (_parse_text(value),),
+    "NAME|FILE.py|mcp:SERVER",
+    is_list=True,
+)
