@@ -73,6 +73,9 @@ class ToolSource(Protocol):
     def list_tools(self) -> Sequence[Tool]:
         """Return its tools as they are now."""
 
+    def cancel_calls(self) -> None:
+        """End the calls that still run; later calls work, and start again what was ended."""
+
     def close(self) -> None:
         """End its processes, and the calls that still run."""
 

@@ -1,0 +1,216 @@
+"""The tools of one run: open what -T names, give each tool its name on the wire, and find what a call means."""
+
+import json
+import re
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
+from fnmatch import fnmatchcase
+from hashlib import blake2b
+from pathlib import Path
+from threading import Lock
+from typing import Any, NamedTuple
+
+from aiml_cli.errors import UsageError
+from aiml_cli.system.stdio import Notifier
+from aiml_cli.tools.tool import Arguments, CallResult, Definition, Tool, ToolError, ToolSource
+
+MCP_PREFIX = "mcp:"
+MAX_WIRE_LENGTH, HASH_LENGTH = 64, 8
+_NOT_ON_WIRE = re.compile(r"[^A-Za-z0-9_-]")
+MakeSource = Callable[[str], ToolSource]
+
+
+class OpenTool(NamedTuple):
+    """A tool that can be called. `name` is shown and matched by --allow; `wire_name` is what the model knows."""
+
+    name: str
+    wire_name: str
+    tool: Tool
+
+    @property
+    def definition(self) -> Definition:
+        """Return the definition under the tool's name."""
+        return self.tool.definition
+
+    def to_request(self) -> dict[str, Any]:
+        """Return the definition as a request contains it, in the form of the chat endpoint."""
+        definition = self.tool.definition
+        function = {
+            "name": self.wire_name,
+            "description": definition.description,
+            "parameters": dict(definition.parameters),
+        }
+        return {"type": "function", "function": function}
+
+
+class Toolbox:
+    """The sources of a run's tools, and the tools in them; safe for several threads."""
+
+    def __init__(self, sources: Sequence[ToolSource]) -> None:
+        self._sources, self._lock = sources, Lock()
+        self._is_ready = False
+        self.disabled: frozenset[str] = frozenset()
+
+    def start(self) -> None:
+        """Start all sources at the same time, without waiting for them."""
+        for source in self._sources:
+            source.start()
+
+    def wait_until_ready(self) -> None:
+        """Wait for all sources; raise UsageError for one that does not get ready."""
+        with self._lock:
+            for source in () if self._is_ready else self._sources:
+                source.wait_until_ready()
+            self._is_ready = True
+
+    def list_tools(self) -> list[OpenTool]:
+        """Return all tools as they are now, also those that are disabled."""
+        self.wait_until_ready()
+        return name_tools([(source.label, source.list_tools()) for source in self._sources])
+
+    def list_enabled(self) -> list[OpenTool]:
+        """Return the tools that the model may know."""
+        return [tool for tool in self.list_tools() if tool.name not in self.disabled]
+
+    def set_enabled(self, pattern: str, *, enabled: bool) -> list[str]:
+        """Enable or disable the tools that match a pattern; return their names."""
+        names = [tool.name for tool in self.list_tools() if fnmatchcase(tool.name, pattern)]
+        self.disabled = self.disabled.difference(names) if enabled else self.disabled.union(names)
+        return names
+
+    def cancel_calls(self) -> None:
+        """End the calls that still run."""
+        for source in self._sources:
+            source.cancel_calls()
+
+    def close(self) -> None:
+        """End all processes."""
+        for source in self._sources:
+            source.close()
+
+
+def open_toolbox(names: Sequence[str], *, report: Notifier, verbose: bool = False, demo: bool = False) -> Toolbox:
+    """Return the toolbox of the values of -T, which is not started; raise UsageError for a name without a tool."""
+
+    def make(name: str) -> ToolSource:
+        return make_source(name, report=report, verbose=verbose, demo=demo)
+
+    return Toolbox([make(name) for name in _merge_servers(names)])
+
+
+def make_source(name: str, *, report: Notifier = None, verbose: bool = False, demo: bool = False) -> ToolSource:
+    """Return the source of a value of -T: NAME, FILE.py, mcp:SERVER or mcp:SERVER.TOOL, also TOOL,TOOL.
+
+    With `demo`, a name that the user has no tool for may be a sample of the embedded server.
+    """
+    if name.startswith(MCP_PREFIX):
+        return _make_mcp_source(name, report, verbose=verbose)
+    if name.endswith(".py"):
+        from aiml_cli.tools.python_source import PythonSource  # each call has few kinds
+
+        return PythonSource(name, report=report)
+    return _make_command_source(name, demo=demo)
+
+
+def _make_mcp_source(name: str, report: Notifier, *, verbose: bool) -> ToolSource:
+    from aiml_cli.tools import mcp_config, mcp_source  # most tools are commands
+
+    server, only = _split_mcp_name(name)
+    tools = frozenset(only.split(",")) if only else None
+    return mcp_source.McpSource(mcp_config.load_server(server), tools, report=report, verbose=verbose)
+
+
+def _make_command_source(name: str, *, demo: bool) -> ToolSource:
+    from aiml_cli.tools import tool_files  # each call has few kinds
+    from aiml_cli.tools.command_source import CommandSource
+
+    if demo and name not in tool_files.list_tool_files():
+        from aiml_cli.demo.sample_tools import SAMPLE_TOOLS
+
+        if name in SAMPLE_TOOLS:
+            return CommandSource.from_file(tool_files.parse_tool_file(name, Path(name), SAMPLE_TOOLS[name]))
+    return CommandSource(name)
+
+
+def _split_mcp_name(name: str) -> tuple[str, str]:
+    """Split mcp:SERVER.TOOL; the name of a server may have dots, and is then in the file as it is."""
+    rest = name.removeprefix(MCP_PREFIX)
+    from aiml_cli.tools.mcp_config import load_servers  # most tools are commands
+
+    servers = load_servers()
+    matches = [server for server in servers if rest == server or rest.startswith(f"{server}.")]
+    server = max(matches, key=len, default=rest.partition(".")[0])
+    return server, rest.removeprefix(server).removeprefix(".")
+
+
+def _merge_servers(names: Iterable[str]) -> list[str]:
+    """Return the names once each, with all that is wanted of a server together: it has one connection."""
+    merged: dict[str, set[str]] = {}
+    for name in names:
+        if name.startswith(MCP_PREFIX):
+            server, tool = _split_mcp_name(name)
+            merged.setdefault(MCP_PREFIX + server, set()).add(tool)
+        else:
+            merged.setdefault(name, {""})
+    return [name if "" in tools else f"{name}.{','.join(sorted(tools))}" for name, tools in merged.items()]
+
+
+def name_tools(sources: Sequence[tuple[str, Sequence[Tool]]]) -> list[OpenTool]:
+    """Give each tool a name of its own: those of the same name get their source's name in front."""
+    labelled = [(label, tool) for label, tools in sources for tool in tools]
+    counts: dict[str, int] = {}
+    for _, tool in labelled:
+        counts[tool.definition.name] = counts.get(tool.definition.name, 0) + 1
+    found: dict[str, OpenTool] = {}
+    wire_names: set[str] = set()
+    for label, tool in labelled:
+        name = tool.definition.name
+        if counts[name] > 1:
+            name = f"{Path(label.removeprefix(MCP_PREFIX)).stem}.{name}"
+        if name in found:  # the same tool, named twice
+            continue
+        wire_name = make_wire_name(name, wire_names)
+        wire_names.add(wire_name)
+        found[name] = OpenTool(name, wire_name, tool)
+    return list(found.values())
+
+
+def make_wire_name(name: str, taken: Iterable[str] = ()) -> str:
+    """Return a name that the API takes: `fs.read_file` is `fs__read_file`; long or taken ones end with a hash."""
+    wire_name = _NOT_ON_WIRE.sub("_", name.replace(".", "__"))
+    if wire_name and len(wire_name) <= MAX_WIRE_LENGTH and wire_name not in taken:
+        return wire_name
+    digest = blake2b(name.encode("utf-8", "replace"), digest_size=HASH_LENGTH // 2).hexdigest()
+    return f"{wire_name[: MAX_WIRE_LENGTH - HASH_LENGTH - 1]}_{digest}"
+
+
+def parse_arguments(text: str) -> Arguments:
+    """Return the arguments of a call; raise ToolError if the model wrote no JSON object."""
+    if not text.strip():
+        return {}
+    value: Any = None
+    problem = "they are no JSON object"
+    with suppress(RecursionError):
+        try:
+            value = json.loads(text)
+        except ValueError as error:
+            problem = str(error)
+    if not isinstance(value, Mapping):
+        raise ToolError(f"the arguments cannot be read: {problem}")
+    return value
+
+
+def run_call(tool: Tool, arguments: Arguments) -> CallResult:
+    """Call a tool; whatever goes wrong is a result for the model."""
+    try:
+        return tool.call(arguments)
+    except ToolError as error:
+        return CallResult(str(error), is_error=True)
+    except Exception as error:  # noqa: BLE001 - a tool that fails must not cost the conversation
+        return CallResult(f"the tool failed: {type(error).__name__}: {error}", is_error=True)
+
+
+def require_no_conflict(names: Iterable[str], functions: Iterable[str]) -> None:
+    """Raise UsageError if a function of --tools has the name of a tool that runs here."""
+    if same := sorted({*names} & {*functions}):
+        raise UsageError(f"--tools and -T both define {', '.join(same)}", "nothing was sent")
