@@ -1,8 +1,8 @@
-"""Parse the short form of a schema: `name, age int, tags: list of str`."""
+"""Parse the short form of a schema or of a function's parameters: `name, age int, tags: list of str`."""
 
 import re
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, NamedTuple
 
 from aiml_cli.errors import UsageError
 
@@ -12,17 +12,34 @@ LIST_PREFIX = "list of "
 _NAME = re.compile(r"[A-Za-z_][\w-]*")
 
 
+class Field(NamedTuple):
+    """A field: its name, the schema of its value, and whether it ends with `?`."""
+
+    name: str
+    schema: Schema
+    is_optional: bool
+
+    def build_nullable(self) -> Schema:
+        """Return the schema for strict servers, where an optional value can be null, never missing."""
+        return {**self.schema, "type": [self.schema["type"], "null"]} if self.is_optional else self.schema
+
+
 def parse_shorthand(text: str) -> Schema:
     """Return the schema of an object with these fields; raise UsageError for a malformed field."""
-    properties: dict[str, Schema] = {}
-    for field in _split_fields(text):
-        name, schema = _parse_field(field)
-        if name in properties:
-            raise UsageError(f"--schema: the field {name!r} is there twice")
-        properties[name] = schema
+    properties = {field.name: field.build_nullable() for field in _parse_fields(text, "--schema")}
     if not properties:
         raise UsageError("--schema: the schema is empty", "say its fields: --schema 'name, age int, tags: list of str'")
     return build_strict_object(properties)
+
+
+def parse_parameters(text: str, source: str) -> Schema:
+    """Return the schema of a function's parameters; `unit?` may be missing, and a text without fields has none.
+
+    Raises UsageError, which begins with `source`, for a malformed field.
+    """
+    fields = list(_parse_fields(text, source))
+    required = [field.name for field in fields if not field.is_optional]
+    return {**build_strict_object({field.name: field.schema for field in fields}), "required": required}
 
 
 def is_shorthand(text: str) -> bool:
@@ -47,30 +64,38 @@ def _split_fields(text: str) -> Iterator[str]:
             yield field
 
 
-def _parse_field(text: str) -> tuple[str, Schema]:
+def _parse_fields(text: str, source: str) -> Iterator[Field]:
+    names: set[str] = set()
+    for part in _split_fields(text):
+        field = _parse_field(part, source)
+        if field.name in names:
+            raise UsageError(f"{source}: the field {field.name!r} is there twice")
+        names.add(field.name)
+        yield field
+
+
+def _parse_field(text: str, source: str) -> Field:
     """Parse `NAME [TYPE][?] [: DESCRIPTION]`; the type may also follow the colon."""
     head, _, description = (piece.strip() for piece in text.partition(":"))
     name, _, type_name = (piece.strip() for piece in head.partition(" "))
     if not type_name:
         first, _, rest = (piece.strip() for piece in description.partition(":"))
-        type_name, description = (first, rest) if _parse_type(first) else ("", description)
-    is_optional = name.endswith("?")
-    name = name.removesuffix("?")
-    schema = _parse_type((type_name or "str") + ("?" if is_optional and not type_name.endswith("?") else ""))
+        type_name, description = (first, rest) if _parse_type(first.removesuffix("?")) else ("", description)
+    is_optional = name.endswith("?") or type_name.endswith("?")
+    name, type_name = name.removesuffix("?"), type_name.removesuffix("?").strip()
+    schema = _parse_type(type_name or "str")
     if not _NAME.fullmatch(name) or schema is None:
-        raise UsageError(f"--schema: {text!r} is no field", _make_hint(name, type_name))
-    return name, {**schema, "description": description} if description else schema
+        raise UsageError(f"{source}: {text!r} is no field", _make_hint(name, type_name))
+    return Field(name, {**schema, "description": description} if description else schema, is_optional)
 
 
 def _parse_type(text: str) -> Schema | None:
-    """Return the schema of a type, None for an unknown one; optional values can be null, never missing."""
+    """Return the schema of a type, None for an unknown one."""
     if text.startswith(LIST_PREFIX):
         items = _parse_type(text.removeprefix(LIST_PREFIX).strip())
         return items and {"type": "array", "items": items}
-    json_type = TYPES.get(text.removesuffix("?").strip())
-    if json_type is None:
-        return None
-    return {"type": [json_type, "null"]} if text.endswith("?") else {"type": json_type}
+    json_type = TYPES.get(text.strip())
+    return {"type": json_type} if json_type else None
 
 
 def _make_hint(name: str, type_name: str) -> str:

@@ -84,10 +84,14 @@ class ToolError(Exception):
     """A call that cannot run; `args[0]` says why, to the model and to the user."""
 
 
-def cut_result(text: str) -> str:
-    """Return the beginning of a long result, and a line that says how much is missing."""
+def cut_result(text: str, size: int = 0) -> str:
+    """Return the beginning of a long result, and a line that says how much is missing.
+
+    `size` is how many bytes there were, if not all of them are in `text`.
+    """
     data = text.encode("utf-8", "replace")
-    if len(data) <= MAX_RESULT_BYTES:
+    size = max(size, len(data))
+    if size <= MAX_RESULT_BYTES:
         return text
     head = data[:MAX_RESULT_BYTES].decode("utf-8", "ignore")
-    return f"{head}\n[cut here: the first {MAX_RESULT_BYTES // 1024} KiB of {len(data) // 1024} KiB]"
+    return f"{head}\n[cut here: the first {MAX_RESULT_BYTES // 1024} KiB of {size // 1024} KiB]"

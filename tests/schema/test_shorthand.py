@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from aiml_cli.errors import UsageError
-from aiml_cli.schema.shorthand import parse_shorthand
+from aiml_cli.schema.shorthand import parse_parameters, parse_shorthand
 
 TEXT, WHOLE = {"type": "string"}, {"type": "integer"}
 
@@ -19,6 +19,8 @@ FIELDS: list[tuple[str, dict[str, Any]]] = [
     ("speed: km/h: measured", {"speed": {**TEXT, "description": "km/h: measured"}}),
     ("a: one, two\n\n  b int,\n", {"a": {**TEXT, "description": "one, two"}, "b": WHOLE}),
     ("a int?, b?", {"a": {"type": ["integer", "null"]}, "b": {"type": ["string", "null"]}}),
+    ("a? list of int", {"a": {"type": ["array", "null"], "items": WHOLE}}),
+    ("a: list of int?", {"a": {"type": ["array", "null"], "items": WHOLE}}),
 ]  # fmt: skip
 
 
@@ -48,3 +50,24 @@ def test_what_is_no_field_is_named(text: str, message: str, hint: str) -> None:
         parse_shorthand(text)
     assert message in caught.value.message
     assert hint in caught.value.hint
+
+
+@pytest.mark.parametrize(
+    ("text", "properties", "required"),
+    [
+        ("city, unit?", {"city": TEXT, "unit": TEXT}, ["city"]),
+        ("city: where, days? int: how many", {"city": {**TEXT, "description": "where"}, "days": {**WHOLE, "description": "how many"}}, ["city"]),
+        ("days: int?, tags? list of str", {"days": WHOLE, "tags": {"type": "array", "items": TEXT}}, []),
+        ("", {}, []),
+        (" \n ,", {}, []),
+    ],
+)  # fmt: skip
+def test_an_optional_parameter_may_be_missing(text: str, properties: dict[str, Any], required: list[str]) -> None:
+    whole = {"type": "object", "properties": properties, "required": required, "additionalProperties": False}
+    assert parse_parameters(text, "params") == whole
+
+
+@pytest.mark.parametrize("text", ["city, unit??", "a b c", "x, x", "no/name"])
+def test_a_bad_parameter_is_told_with_its_place(text: str) -> None:
+    with pytest.raises(UsageError, match=r"^weather\.toml: params: '|^weather\.toml: params: the field"):
+        parse_parameters(text, "weather.toml: params")
