@@ -1,14 +1,28 @@
-"""Run programs of the user's choice: an editor, a command that prints something, a shell."""
+"""Run programs of the user's choice: an editor, a command that prints something, a shell, a tool of the model."""
 
 import os
+import selectors
 import shlex
+import signal
 import subprocess
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
+from threading import Lock
+from time import monotonic
+from typing import Any, NamedTuple, Self
 
 from aiml_cli.errors import UsageError
 from aiml_cli.system.terminal import TERMINAL, is_terminal, leave_to_child
+
+PIECE_BYTES = 64 * 1024
+# A program that writes more than this is ended: it may never stop.
+MAX_WRITTEN_BYTES = 16 * 1024 * 1024
+MAX_ERROR_BYTES = 4 * 1024
+# How long it may take to notice that a program has ended while its children keep its output open.
+POLL_S = 0.05
+# How long a killed process may take to disappear.
+KILL_S = 2.0
 
 
 class ProgramFailed(Exception):
@@ -61,6 +75,150 @@ def capture_shell(command: str) -> tuple[int, str]:
     with leave_to_child():
         result = subprocess.run(command, shell=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, check=False)  # noqa: S602 - typed by the user
     return result.returncode, result.stdout.decode("utf-8", "replace")
+
+
+class ProcessGroup:
+    """A program in a session of its own: neither the keys nor the signals of the terminal reach it.
+
+    All processes that it starts belong to its group, if they do not leave it on purpose. Raises ProgramFailed if it
+    cannot be started. Safe for several threads.
+    """
+
+    def __init__(self, command: Sequence[str | bytes], env: Mapping[str, str], **streams: Any) -> None:
+        self._lock, self._is_gone = Lock(), False
+        try:
+            self.process: subprocess.Popen[bytes] = subprocess.Popen(
+                command, env=env, start_new_session=True, bufsize=0, **streams
+            )
+        except (OSError, ValueError) as error:
+            raise ProgramFailed(f"cannot be started: {getattr(error, 'strerror', None) or error}") from None
+
+    def kill(self) -> None:
+        """Kill the group at once, without waiting for its end."""
+        with self._lock:
+            if not self._is_gone:
+                with suppress(OSError):
+                    os.killpg(self.process.pid, signal.SIGKILL)
+
+    def end(self) -> int:
+        """Kill what is left of the group, and return the exit code; negative, the number of a signal."""
+        self.kill()
+        with self._lock:
+            with suppress(subprocess.TimeoutExpired):  # the system does not let it go
+                self.process.wait(KILL_S)
+            self._is_gone = True
+        return self.process.returncode if self.process.returncode is not None else -signal.SIGKILL
+
+
+class ProgramOutput(NamedTuple):
+    """The output of a program, and how it ended.
+
+    `exit_code` is negative, the number of a signal, for a program that was killed. `out` is the beginning of the
+    standard output, which had `size` bytes; `err` is the end of the standard error.
+    """
+
+    exit_code: int
+    out: bytes
+    size: int
+    err: bytes
+    has_timed_out: bool = False
+    has_flooded: bool = False
+
+
+def collect_output(group: ProcessGroup, data: bytes, *, seconds: float, limit: int) -> ProgramOutput:
+    """Give a program its input, and return its output when it ends; then kill what is left of its group.
+
+    Its standard streams must be pipes. Memory is bounded: the first `limit` bytes of the output are kept. A program
+    that does not end within `seconds`, or that writes more than 16 MiB, is killed.
+    """
+    deadline = monotonic() + seconds
+    has_flooded = False
+    with _PipeSet(group.process, data, limit) as pipes:
+        try:
+            # What its children still write when it has ended is not waited for.
+            while group.process.poll() is None and monotonic() < deadline and not has_flooded:
+                pipes.transfer(min(POLL_S, max(0.0, deadline - monotonic())))
+                has_flooded = pipes.written > MAX_WRITTEN_BYTES
+            has_timed_out = group.process.poll() is None and not has_flooded
+        finally:
+            exit_code = group.end()
+        pipes.drain()
+        return ProgramOutput(exit_code, bytes(pipes.out), pipes.size, bytes(pipes.err), has_timed_out, has_flooded)
+
+
+class _PipeSet:
+    """The three pipes of a program, none of which can block."""
+
+    def __init__(self, process: "subprocess.Popen[bytes]", data: bytes, limit: int) -> None:
+        self._process, self._rest, self._limit = process, memoryview(data), limit
+        self.out, self.err = bytearray(), bytearray()
+        self.size = self.written = 0
+        self._selector = selectors.DefaultSelector()
+        for stream in (process.stdin, process.stdout, process.stderr):
+            assert stream is not None  # noqa: S101 - for mypy
+            os.set_blocking(stream.fileno(), False)
+            self._selector.register(stream, selectors.EVENT_WRITE if stream is process.stdin else selectors.EVENT_READ)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for stream in [key.fileobj for key in self._selector.get_map().values()]:
+            self._close(stream)
+        self._selector.close()
+
+    def transfer(self, seconds: float) -> None:
+        """Wait until a pipe is ready, or the program has ended, and read and write what there is."""
+        if not self._selector.get_map():
+            with suppress(subprocess.TimeoutExpired):
+                self._process.wait(seconds)
+            return
+        for key, _ in self._selector.select(seconds):
+            if key.fileobj is self._process.stdin:
+                self._write(key.fileobj)
+            else:
+                self._read(key.fileobj)
+
+    def drain(self) -> None:
+        """Read what is left in the pipes of a program that has ended, without waiting."""
+        is_done = False
+        while not is_done and self.written <= MAX_WRITTEN_BYTES:
+            before = self.written
+            for key in list(self._selector.get_map().values()):
+                if key.fileobj is not self._process.stdin:
+                    self._read(key.fileobj)
+            is_done = self.written == before
+
+    def _write(self, stream: Any) -> None:
+        """Write a piece; a program that does not read its input is no failure."""
+        with suppress(BlockingIOError):
+            try:
+                self._rest = self._rest[os.write(stream.fileno(), self._rest[:PIECE_BYTES]) :]
+            except BlockingIOError:
+                raise
+            except OSError:
+                self._rest = self._rest[:0]
+        if not self._rest:
+            self._close(stream)
+
+    def _read(self, stream: Any) -> None:
+        try:
+            piece = os.read(stream.fileno(), PIECE_BYTES)
+        except BlockingIOError:
+            return
+        if not piece:
+            self._close(stream)
+        self.written += len(piece)
+        if stream is self._process.stdout:
+            self.size += len(piece)
+            self.out += piece[: max(0, self._limit - len(self.out))]
+        else:
+            self.err = (self.err + piece)[-MAX_ERROR_BYTES:]
+
+    def _close(self, stream: Any) -> None:
+        self._selector.unregister(stream)
+        with suppress(OSError):
+            stream.close()
 
 
 @contextmanager
