@@ -1,9 +1,9 @@
-# The few words of this project: demo, test, faults (the promises, a line each), lint, bench, bench-all, spec, generate, clean.
+# The few words of this project: demo, test, faults (the promises, a line each), lint, bench, bench-all, spec, servers, generate, clean.
 PYTHON ?= python3
 VENV := .venv
 BENCH := .venv-bench
 
-.PHONY: demo test faults lint bench bench-all spec generate clean
+.PHONY: demo test faults lint bench bench-all spec servers generate clean
 
 demo: $(VENV)/installed
 	$(VENV)/bin/aiml chat --demo "What can you do?"
@@ -41,6 +41,14 @@ bench-all: bench $(VENV)/developing
 spec:
 	mkdir -p build/spec
 	cd build/spec && npm pack --silent commonmark-spec@0.31.2 && tar xzf commonmark-spec-0.31.2.tgz
+
+# MCP servers that others wrote, which tests start if they are there. They are no dependencies of aiml.
+servers:
+	mkdir -p build/servers
+	cd build/servers && npm install --silent --no-save --prefix . \
+	  @modelcontextprotocol/server-everything@2026.8.31 @modelcontextprotocol/server-filesystem@2026.8.31
+	$(PYTHON) -m venv build/servers/venv
+	build/servers/venv/bin/pip install --quiet mcp-server-time==2026.10.19 mcp-server-git==2026.10.19
 
 generate: $(VENV)/developing
 	$(VENV)/bin/python scripts/generate.py
