@@ -1,14 +1,38 @@
 """Ask the user on the terminal, whatever standard input and output are."""
 
-from collections.abc import Callable
-from contextlib import closing
+import os
+import select
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing, contextmanager, suppress
+from itertools import groupby
 from pathlib import Path
+from threading import RLock, current_thread, main_thread
 from typing import TextIO
 
 from aiml_cli.errors import UsageError
-from aiml_cli.system.signals import Stopped
-from aiml_cli.system.stdio import write_err
-from aiml_cli.system.terminal import LINES, SECRET, TERMINAL, is_terminal, modes
+from aiml_cli.system.sanitize import sanitize
+from aiml_cli.system.signals import TICK_S, Stopped, is_stopping
+from aiml_cli.system.stdio import suspend_output, write_err, write_err_raw
+from aiml_cli.system.terminal import (
+    LINES,
+    SECRET,
+    SINGLE_KEYS,
+    TERMINAL,
+    Mode,
+    get_terminal_size,
+    is_terminal,
+    modes,
+)
+from aiml_cli.system.text_width import count_fitting
+
+# Before each line of a foreign text, so that it cannot look like a line of aiml.
+BAR = "│ "
+MAX_REPEATS = 2  # of the same line; the others are counted
+_MIN_WIDTH, _MIN_PAGE, _LINE_BYTES = 8, 3, 4096
+# What looks like nothing: white space, and the empty pattern of Braille.
+_BLANKS = " \xa0\u1680\u2000\u2001\u2002\u2003\u2004\u2005\u2006\u2007\u2008\u2009\u200a\u202f\u205f\u3000\u2800"
+_PAGE_KEYS = {" ": "", "\n": "", "n": "no", "q": "quit", "\x04": "no", "": "no"}
+_one_question = RLock()
 
 
 def open_terminal() -> TextIO:
@@ -74,3 +98,134 @@ def ask_secret(question: str) -> str:
 def make_replace_prompt(assume_yes: bool) -> Callable[[Path], bool]:
     """Return a function that asks whether a file may be replaced; without a terminal the answer is no."""
     return lambda path: assume_yes or (is_terminal(2) and confirm(f"replace {path}?"))
+
+
+def ask_choice(title: str, text: str, choices: Sequence[str], explanation: str) -> str:
+    """Show a foreign text completely, page by page, and return the word that the user chose.
+
+    A word is chosen with its first letter too; only "no" and "quit" can be chosen before all was seen. Any other
+    answer is asked for again, after the explanation. An empty answer, Ctrl-D or no terminal is "no". One question is
+    asked at a time, whichever thread asks; keys from before a question do not answer it.
+    """
+    with _one_question, suspend_output():
+        try:
+            terminal = open_terminal()
+        except UsageError:
+            return "no"
+        with closing(terminal):
+            return _Question(terminal, title, text, choices, explanation).ask()
+
+
+class _Question:
+    """A question about a foreign text; it is written to the terminal, also if standard error is a file."""
+
+    def __init__(self, terminal: TextIO, title: str, text: str, choices: Sequence[str], explanation: str) -> None:
+        self._terminal, self._choices, self._explanation = terminal, choices, explanation
+        self._columns, self._rows = get_terminal_size(terminal.fileno())
+        self._lines = [title, *lay_out(text, self._columns)]
+        self._question = f"{' '.join(f'[{word[0]}]{word[1:]}' for word in choices)}: "
+
+    def ask(self) -> str:
+        """Return the word that was chosen."""
+        try:
+            return self._show_pages() or self._read_choice()
+        except Stopped:
+            self._write("\n")
+            raise
+
+    def _show_pages(self) -> str:
+        """Show all lines; return "no" or "quit" if that was chosen before the end, else ""."""
+        start, size = 0, max(_MIN_PAGE, self._rows // 2)
+        while len(self._lines) - start > size:
+            page = self._lines[start : start + size]
+            start += size
+            size = max(_MIN_PAGE, self._rows - 2)
+            if word := self._read_key(page, len(self._lines) - start):
+                return word
+        self._lines = self._lines[start:]
+        return ""
+
+    def _read_key(self, page: Sequence[str], left: int) -> str:
+        """Show a page, and wait for the key that shows the next one."""
+        prompt = f"{left:,} more {'line' if left == 1 else 'lines'}: [space] shows more, [n]o [q]uit "
+        with self._prompt(SINGLE_KEYS, page, prompt):
+            while (key := _find_key(self._read())) is None:
+                pass
+            self._write("\r" + " " * len(prompt) + "\r" if len(prompt) < self._columns else "\n")
+        return _PAGE_KEYS[key]
+
+    def _read_choice(self) -> str:
+        while True:
+            with self._prompt(LINES, self._lines, self._question):
+                answer = self._read()
+                if not answer.endswith("\n"):
+                    self._write("\n")
+                    return "no"
+            answer = answer.strip().lower()
+            for word in self._choices:
+                if answer in (word, word[0]):
+                    return word
+            if not answer:
+                return "no"
+            self._lines = [self._explanation]
+
+    @contextmanager
+    def _prompt(self, mode: Mode, lines: Sequence[str], prompt: str) -> Iterator[None]:
+        """Show lines and a prompt, again after Ctrl-Z, and discard what was typed before."""
+
+        def show() -> None:
+            self._write("".join(f"{line}\n" for line in lines) + prompt)
+
+        modes.discard_typed()
+        with modes.use(mode, show):
+            show()
+            modes.discard_typed()
+            yield
+
+    def _read(self) -> str:
+        """Return a line, or a key where they are read one by one; "" at the end and when the program stops."""
+        fd = self._terminal.fileno()
+        while current_thread() is not main_thread() and not select.select([fd], [], [], TICK_S)[0]:
+            if is_stopping():  # the signal reached the main thread, and no exception reaches this one
+                return ""
+        try:
+            return os.read(fd, _LINE_BYTES).decode("utf-8", "replace")
+        except OSError:
+            return ""
+
+    def _write(self, text: str) -> None:
+        if is_terminal(2):
+            write_err_raw(text)
+            return
+        with suppress(OSError), open(TERMINAL, "wb", buffering=0) as output:  # noqa: PTH123
+            output.write(text.encode("utf-8", "replace"))
+
+
+def _find_key(typed: str) -> str | None:
+    """Return the first key that means something between two pages, "" at the end of the terminal."""
+    return next((key for key in typed.lower() if key in _PAGE_KEYS), None) if typed else ""
+
+
+def lay_out(text: str, columns: int) -> list[str]:
+    """Return the lines that show a whole foreign text harmlessly, each with a bar at its left."""
+    width = max(_MIN_WIDTH, columns - len(BAR) - 1)
+    rows = (row for line in sanitize(text).split("\n") for row in _wrap(line.expandtabs(4), width))
+    lines: list[str] = []
+    for row, equal in groupby(rows):
+        count = sum(1 for _ in equal)
+        lines += [f"{BAR}{row}"] * min(count, MAX_REPEATS)
+        if count > MAX_REPEATS:
+            lines.append(f"  ({count - MAX_REPEATS:,} more lines like that)")
+    return lines
+
+
+def _wrap(line: str, width: int) -> Iterator[str]:
+    """Yield the rows of a line; blanks at the end of a row are not shown."""
+    start = 0
+    while True:
+        part = line[start : start + 4 * width]
+        count = count_fitting(part, width, minimum=1)
+        yield part[:count].rstrip(_BLANKS)
+        start += count
+        if start >= len(line):
+            return

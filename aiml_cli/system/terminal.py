@@ -106,6 +106,8 @@ ANSWER = COLLECT._replace(drafts=True)
 CHARACTERS = Mode(off=_NO_LINES | termios.ISIG, input_off=_TRANSLATIONS, reads=True)
 LINES = Mode(on=termios.ICANON | termios.ISIG, input_on=termios.ICRNL, reads=True)
 SECRET = LINES._replace(off=termios.ECHO)
+# Each key is read at once and not shown; the signal keys work.
+SINGLE_KEYS = Mode(off=_NO_LINES, on=termios.ISIG, input_on=termios.ICRNL, reads=True)
 KEYS = Mode(
     off=_NO_LINES | termios.IEXTEN | termios.ISIG,
     input_off=termios.IXON | termios.IXOFF | _TRANSLATIONS,
@@ -208,8 +210,9 @@ class TerminalModes:
         return str(self._base[_CHARS][index].decode("latin-1")) if self._base else ""
 
     def discard_typed(self) -> None:
-        """Discard what was typed and not read."""
-        with suppress(termios.error):
+        """Discard what was typed and not read, except keys that are kept for the next prompt."""
+        self._collect()
+        with suppress(termios.error, ValueError):  # there may be no terminal
             termios.tcflush(self._fd, termios.TCIFLUSH)
 
     def _open(self) -> None:

@@ -1,0 +1,64 @@
+"""Decide whether a call may run: a pattern of --allow, or the user's answer."""
+
+from collections.abc import Sequence
+from fnmatch import fnmatchcase
+from threading import Lock
+from typing import NamedTuple
+
+from aiml_cli.errors import Interrupted
+from aiml_cli.system.questions import ask_choice
+
+_CHOICES = ("yes", "always", "no", "quit")
+_EXPLANATION = "y: once. a: this tool, until aiml ends. n: no, the model is told. q: stop here."
+
+
+class CallRequest(NamedTuple):
+    """A call that may need the user's approval.
+
+    `name` is `weather`, `fs.read_file`, or LABEL.TOOL of a server-side MCP tool. `preview` is the whole call as it will
+    run, of one or several lines. `hints` is what the tool's author says about it, which is shown and not trusted.
+    "always" holds for the definition with this fingerprint only.
+    """
+
+    name: str
+    preview: str
+    hints: tuple[str, ...] = ()
+    fingerprint: str = ""
+
+
+class Approvals:
+    """The user's decisions until the program ends; safe for several threads, which ask one after the other.
+
+    `can_ask` is False where no question may be asked, such as in a run over many rows.
+    """
+
+    def __init__(self, *, can_ask: bool) -> None:
+        self._can_ask = can_ask
+        self._always: set[tuple[str, str]] = set()
+        self._lock = Lock()
+
+    def decide(self, call: CallRequest, patterns: Sequence[str]) -> bool:
+        """Return whether a call may run; raise Interrupted if the user chose to quit.
+
+        Without a terminal the answer is no.
+        """
+        if any(fnmatchcase(call.name, pattern) for pattern in patterns):
+            return True
+        if not self._can_ask:
+            return False
+        with self._lock:  # "always" may be the answer to the question before
+            return (call.name, call.fingerprint) in self._always or self._ask(call)
+
+    def _ask(self, call: CallRequest) -> bool:
+        answer = ask_choice("aiml: the model wants to run a tool:", _describe(call), _CHOICES, _EXPLANATION)
+        if answer == "quit":
+            raise Interrupted(f"stopped at the question whether {call.name} may run")
+        if answer == "always":
+            self._always.add((call.name, call.fingerprint))
+        return answer in ("yes", "always")
+
+
+def _describe(call: CallRequest) -> str:
+    """Return the name, the call, and what its author says, which could be wrong."""
+    hints = [f"its author says, and nobody has checked: {'; '.join(call.hints)}"] if call.hints else []
+    return "\n".join([call.name, *(f"  {line}" for line in call.preview.split("\n")), *hints])
