@@ -1,0 +1,247 @@
+"""Read and write the user's tool files: a command that the model can run, as TOML that only the user can write."""
+
+import errno
+import json
+import os
+import re
+import stat
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from aiml_cli.errors import UsageError
+from aiml_cli.settings.value_types import suggest
+from aiml_cli.store import paths, toml_edit
+from aiml_cli.system.atomic_write import decode_utf8, refuse_symlink, update_file
+from aiml_cli.tools.call_input import names_key, refuse_key_references
+
+TIMEOUT_S, MAX_TIMEOUT_S = 30.0, 86400.0
+MAX_BYTES = 1024 * 1024
+# `{city}` is replaced by an argument; `{{city}}` is the text `{city}`.
+PLACEHOLDER = re.compile(r"\{\{([A-Za-z_][\w.-]*)\}\}|\{([A-Za-z_][\w.-]*)\}", re.ASCII)
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}")
+_VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+_KEYS = ("description", "params", "run", "timeout", "env")
+
+
+@dataclass(frozen=True, slots=True)
+class ToolFile:
+    """A command that the model can run. `parameters` is a JSON Schema; `run` has placeholders; times are seconds."""
+
+    name: str
+    path: Path
+    run: tuple[str, ...]
+    description: str = ""
+    parameters: Mapping[str, Any] = field(default_factory=dict)
+    timeout_s: float = TIMEOUT_S
+    env: Mapping[str, str] = field(default_factory=dict)
+
+
+def tool_path(name: str) -> Path:
+    """Return the path of a tool file; raise UsageError if the name is not valid."""
+    if not _NAME.fullmatch(name):
+        hint = "a name has letters, digits, - and _, at most 64 of them; a Python file ends with .py"
+        raise UsageError(f"{name!r} is not the name of a tool", hint)
+    return _tools_folder() / f"{name}.toml"
+
+
+def list_tool_files() -> list[str]:
+    """Return the names of the existing tool files, sorted."""
+    with suppress(OSError, UsageError):  # without a home directory there are none
+        names = (path.stem for path in _tools_folder().iterdir() if path.suffix == ".toml")
+        return sorted((name for name in names if _NAME.fullmatch(name)), key=lambda name: (name.casefold(), name))
+    return []
+
+
+def load_tool_file(name: str) -> ToolFile:
+    """Read a tool file; raise UsageError if it does not exist, with similar names, or if it is not valid."""
+    path = tool_path(name)
+    # It names a command, so nobody else may change it.
+    if paths.require_trusted(path):
+        raise UsageError(f"{path} is not used: its group can change it", f"chmod 600 {path}, and look at what it says")
+    data = _read_tool_bytes(path)
+    if data is None:
+        raise UsageError(f"there is no tool {name!r}", _suggest_tool(name))
+    try:
+        return parse_tool_file(name, path, toml_edit.parse_toml(decode_utf8(data, path), path))
+    except UsageError as error:
+        hint = f"edit {path}"
+        error.hint = f"{error.hint}; {hint}" if error.hint and "aiml config edit" not in error.hint else hint
+        raise
+
+
+def parse_tool_file(name: str, path: Path, table: toml_edit.Table) -> ToolFile:
+    """Parse the content of a tool file; raise UsageError, with the path and the key, for anything that is wrong."""
+    for key in table:
+        if key not in _KEYS:
+            raise UsageError(f"{path}: a tool has no {key!r}", suggest(key, _KEYS) or f"it has {', '.join(_KEYS)}")
+    description = table.get("description", "")
+    if not isinstance(description, str):
+        raise UsageError(f"{path}: description is not a text")
+    parameters = _parse_parameters(table.get("params", ""), f"{path}: params")
+    run = _parse_run(table.get("run"), parameters, f"{path}: run")
+    timeout_s = _parse_timeout(table.get("timeout", TIMEOUT_S), path)
+    env = _parse_env(table.get("env", {}), f"{path}: env")
+    return ToolFile(name, path, run, description, parameters, timeout_s, env)
+
+
+def save_tool_file(name: str, table: toml_edit.Table, may_replace: Callable[[Path], bool]) -> Path:
+    """Write a tool file and return its path; `may_replace` is called if there is one with this name.
+
+    Raises UsageError if it returns False, if the table is no valid tool, or if another program changed the file in the
+    meantime.
+    """
+    path = tool_path(name)
+    table = {key: value for key, value in table.items() if value not in ("", {}, None)}
+    parse_tool_file(name, path, table)
+    data = _format_tool(path, table)
+    refuse_symlink(path)
+    before = _read_tool_bytes(path)
+    if before is not None and not may_replace(path):
+        raise UsageError(f"there is a tool {name!r} already: {path}", "-y replaces it")
+
+    def change(current: bytes | None) -> bytes:
+        if current != before:
+            raise UsageError(f"{path} was changed by another program meanwhile")
+        return data
+
+    update_file(path, change)
+    return path
+
+
+def delete_tool_file(name: str) -> bool:
+    """Delete a tool file and return whether there was one; raise UsageError if it cannot be deleted."""
+    path = tool_path(name)
+    try:
+        path.unlink()
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    except OSError as error:
+        raise UsageError(f"{path}: {error.strerror}") from None
+    return True
+
+
+def _tools_folder() -> Path:
+    return paths.require_path(paths.config_file()).parent / "tools"
+
+
+def _suggest_tool(name: str) -> str:
+    names = list_tool_files()
+    if not names:
+        return "there are none yet; add one with: aiml tools add NAME -- COMMAND"
+    return f"{suggest(name, names)} there are: {', '.join(names)}".lstrip()
+
+
+def _read_tool_bytes(path: Path) -> bytes | None:
+    """Return the bytes of a tool file, None if it does not exist; raise UsageError if it is no regular, small file."""
+    try:
+        fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    except OSError as error:
+        reason = "a symbolic link, which is not followed" if error.errno == errno.ELOOP else error.strerror
+        raise UsageError(f"{path}: {reason}") from None
+    with os.fdopen(fd, "rb") as file:
+        status = os.fstat(fd)
+        if not stat.S_ISREG(status.st_mode) or status.st_size > MAX_BYTES:
+            raise UsageError(f"{path}: not a regular file of at most 1 MiB")
+        return file.read(MAX_BYTES)
+
+
+def _parse_parameters(value: object, source: str) -> dict[str, Any]:
+    """Return the JSON Schema of the parameters: the short form, JSON text, or a table."""
+    from aiml_cli.schema.shorthand import parse_parameters  # few calls have tools
+
+    if isinstance(value, str) and not value.lstrip().startswith("{"):
+        return parse_parameters(value, source)
+    if isinstance(value, str):
+        try:
+            value = json.loads(value)
+        except (ValueError, RecursionError) as error:
+            raise UsageError(f"{source}: not JSON: {error}") from None
+    if not isinstance(value, dict):
+        raise UsageError(f"{source}: neither a text nor a table", 'write: params = "city, unit?"')
+    return _check_schema(value, source)
+
+
+def _check_schema(schema: dict[str, Any], source: str) -> dict[str, Any]:
+    """Return the schema of an object; raise UsageError for one that is not valid."""
+    from aiml_cli.schema.check import make_checker  # needs jsonschema, which takes 100 ms
+
+    schema = {"type": "object", **schema}
+    if schema["type"] != "object" or not isinstance(schema.get("properties", {}), dict):
+        raise UsageError(f"{source}: not the JSON Schema of an object", 'it has "type": "object" and "properties"')
+    try:
+        json.dumps(schema, allow_nan=False)
+        make_checker(schema)
+    except (TypeError, ValueError) as error:
+        raise UsageError(f"{source}: it has a value that JSON does not have: {error}") from None
+    except UsageError as error:
+        raise UsageError(f"{source}: {error.message.removeprefix('--schema: ')}") from None
+    return schema
+
+
+def _parse_run(value: object, parameters: Mapping[str, Any], source: str) -> tuple[str, ...]:
+    """Return the command; raise UsageError if it is no list of texts, or has a placeholder without a parameter."""
+    hint = 'write: run = ["weather", "{city}"]'
+    if not isinstance(value, list) or not all(isinstance(word, str) for word in value):
+        raise UsageError(f"{source}: missing" if value is None else f"{source}: not a list of texts", hint)
+    if not value or not value[0].strip():
+        raise UsageError(f"{source}: it names no program", hint)
+    if any("\0" in word for word in value):
+        raise UsageError(f"{source}: it has a zero byte")
+    _check_program(value[0], source)
+    known = parameters.get("properties", {})
+    for name in (match[2] for word in value for match in PLACEHOLDER.finditer(word) if match[2]):
+        if name not in known:
+            hint = suggest(name, known) or f"{{{{{name}}}}} is the text {{{name}}}"
+            raise UsageError(f"{source}: {{{name}}} is not a parameter", hint)
+    return tuple(value)
+
+
+def _check_program(program: str, source: str) -> None:
+    if any(match[2] for match in PLACEHOLDER.finditer(program)):
+        raise UsageError(f"{source}: the model cannot choose the program", "the first text has no placeholder")
+    if "/" in program and not program.startswith(("/", "~/")):
+        hint = "write its full path, or its name alone if it is in PATH"
+        raise UsageError(f"{source}: {program!r} depends on the current directory", hint)
+
+
+def _parse_timeout(value: object, path: Path) -> float:
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value <= MAX_TIMEOUT_S:
+        raise UsageError(f"{path}: timeout is not a number of seconds up to {MAX_TIMEOUT_S:g}")
+    return float(value)
+
+
+def _parse_env(value: object, source: str) -> dict[str, str]:
+    if not isinstance(value, dict):
+        raise UsageError(f"{source}: not a table", 'write: env = { UNITS = "metric", TOKEN = "${WEATHER_TOKEN}" }')
+    for name, text in value.items():
+        if not _VARIABLE.fullmatch(name):
+            raise UsageError(f"{source}: {name!r} is not the name of an environment variable")
+        if not isinstance(text, str) or "\0" in text:
+            raise UsageError(f"{source}: {name} is not a text")
+        if names_key(name):
+            raise UsageError(f"{source}: {name} is the API key, which no tool gets")
+        refuse_key_references(text, f"{source}: {name}")
+    return value
+
+
+def _format_tool(path: Path, table: toml_edit.Table) -> bytes:
+    """Format a tool file as TOML; raise UsageError if it does not read back as the same values."""
+    import tomlkit  # takes 20 ms, and only writing needs it
+
+    try:
+        data = "".join(_format_lines(table)).encode()
+        is_same = toml_edit.parse_toml(data.decode(), path) == table
+    except (tomlkit.exceptions.TOMLKitError, ValueError, TypeError, UsageError):
+        is_same = False
+    if not is_same:
+        raise UsageError(f"{path}: TOML cannot hold all of {', '.join(table)}")
+    return data
+
+
+def _format_lines(table: toml_edit.Table) -> Iterable[str]:
+    return (toml_edit.format_line(key, table[key]) for key in _KEYS if key in table)
