@@ -4,9 +4,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
-from aiml_cli.api.completion_builder import LENGTH_REACHED, STREAM_CUT, Completion
+from aiml_cli.api.completion_builder import LENGTH_REACHED, STREAM_CUT, Completion, add_usage
 from aiml_cli.api.finish_reasons import Ending
 from aiml_cli.api.json_values import as_amount
+from aiml_cli.api.messages import AnyMessage
 from aiml_cli.errors import AimlError, IncompleteAnswer, ServerError
 
 # An answer that takes less time was not streamed, so its speed means nothing.
@@ -26,6 +27,28 @@ class Timing(NamedTuple):
     total_s: float | None = None
 
 
+class RanCall(NamedTuple):
+    """A call of a tool that runs on this machine. `arguments` is what the model wrote, `output` what it was told.
+
+    A call that was not allowed has not run.
+    """
+
+    id: str
+    name: str
+    arguments: str
+    output: str = ""
+    is_error: bool = False
+    is_allowed: bool = True
+
+
+class ToolRound(NamedTuple):
+    """An answer that called tools, and what became of the calls. `results` are the messages that tell the model."""
+
+    completion: Completion
+    calls: tuple[RanCall, ...]
+    results: tuple[AnyMessage, ...]
+
+
 class SavedFile(NamedTuple):
     """A file that audio or an image of the answer was written to."""
 
@@ -35,7 +58,10 @@ class SavedFile(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """A completion and its circumstances. `status` is the HTTP status of the last attempt."""
+    """A completion and its circumstances.
+
+    `status` is the HTTP status of the last attempt. `rounds` are the answers before this one that called tools.
+    """
 
     endpoint: str
     completion: Completion = field(default_factory=Completion)
@@ -48,6 +74,7 @@ class Answer:
     header_cost_usd: float | None = None
     estimate_usd: float | None = None
     saved: tuple[SavedFile, ...] = ()
+    rounds: tuple[ToolRound, ...] = ()
 
     @property
     def reported_cost_usd(self) -> float | None:
@@ -112,6 +139,15 @@ def add_costs(answer: Answer, parts: Sequence[Answer]) -> Answer:
         header_cost_usd=total if is_reported else None,
         estimate_usd=None if is_reported else total,
     )
+
+
+def add_tokens(answer: Answer, earlier: Sequence[Answer]) -> Answer:
+    """Return the answer with the tokens and the seconds of several requests: those of its rounds and its own."""
+    usage, total = None, 0.0
+    for each in (*earlier, answer):
+        usage, total = add_usage(usage, each.completion.usage), total + (each.timing.total_s or 0.0)
+    first = next((each.timing.first_token_s for each in earlier), answer.timing.first_token_s)
+    return replace(answer, completion=replace(answer.completion, usage=usage), timing=Timing(first, total or None))
 
 
 def can_continue(completion: Completion) -> bool:

@@ -161,7 +161,7 @@ class CompletionBuilder:
 
     def reopen(self) -> None:
         """Prepare for the continuation of a truncated answer."""
-        self._earlier_usage, self.usage = _add_usage(self._earlier_usage, self.usage), None
+        self._earlier_usage, self.usage = add_usage(self._earlier_usage, self.usage), None
         self._status, self._has_ended = None, False
         # The output items of both requests would split the message in two.
         self._output = None
@@ -191,7 +191,7 @@ class CompletionBuilder:
             self._started,
             tuple(choices),
             tuple(source for source in self._sources if isinstance(source, Citation)),
-            _add_usage(self._earlier_usage, self.usage),
+            add_usage(self._earlier_usage, self.usage),
             self._error,
             self._status,
             self._has_ended,
@@ -251,7 +251,7 @@ def _update_usage(old: Usage | None, new: Usage) -> Usage:
     return old._replace(**changes)
 
 
-def _add_usage(first: Usage | None, second: Usage | None) -> Usage | None:
+def add_usage(first: Usage | None, second: Usage | None) -> Usage | None:
     """Add the counts of two requests; the details are those of the last."""
     if first is None or second is None:
         return second or first

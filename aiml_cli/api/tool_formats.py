@@ -31,12 +31,23 @@ def convert_tools(value: Any, convert: ConvertTool) -> list[dict[str, Any]] | No
     """Convert a list of tools, `{"tools": […]}` or a single tool; raise UsageError if one is invalid."""
     if value is None:
         return None
-    if isinstance(value, dict) and isinstance(value.get("tools"), list):
-        value = value["tools"]
-    tools = value if isinstance(value, list) else [value]
+    tools = list_tools(value)
     if len(tools) > MAX_TOOLS:
         raise UsageError(f"--tools: {len(tools)} tools are too many", f"the API takes {MAX_TOOLS}")
     return [convert(_check_tool(tool)) for tool in tools]
+
+
+def list_tools(value: Any) -> list[Any]:
+    """Return the tools of a list, of `{"tools": […]}`, or of a single tool."""
+    if isinstance(value, dict) and isinstance(value.get("tools"), list):
+        value = value["tools"]
+    return value if isinstance(value, list) else [] if value is None else [value]
+
+
+def list_function_names(value: Any) -> set[str]:
+    """Return the names of the functions in a value of --tools, in either endpoint's form."""
+    tools = convert_tools(value, to_responses_tool) or []
+    return {str(tool.get("name")) for tool in tools if tool.get("type") == "function"}
 
 
 def _check_tool(tool: Any) -> dict[str, Any]:
@@ -122,8 +133,12 @@ def build_hosted_tools(options: Options) -> list[dict[str, Any]]:
     """Return the hosted tools that the options ask for; only the responses endpoint has them."""
     search = [_build_search(options)] if options.web_search or options.location else []
     interpreter = [{"type": "code_interpreter", "container": {"type": "auto"}}] if options.code_interpreter else []
-    servers = [_build_mcp_server(label, url) for label, url in (options.mcp_server or {}).items()]
-    return [*search, *interpreter, *servers]
+    return [*search, *interpreter, *build_mcp_servers(options)]
+
+
+def build_mcp_servers(options: Options) -> list[dict[str, Any]]:
+    """Return the MCP servers whose tools the API's server calls."""
+    return [_build_mcp_server(label, url) for label, url in (options.mcp_server or {}).items()]
 
 
 def _build_search(options: Options) -> dict[str, Any]:

@@ -22,6 +22,8 @@ from aiml_cli.transport.http_types import HttpRequest
 
 if TYPE_CHECKING:
     from aiml_cli.core.previous_turns import PreviousTurns
+    from aiml_cli.core.replayed_tools import ReplayedTools
+    from aiml_cli.core.tool_session import ToolSession
     from aiml_cli.prompt.file_sources import FileContent
     from aiml_cli.schema.check import ResponseSpec
 
@@ -38,7 +40,7 @@ class ChatRequest:
 
     `extra_files` are sent with the files of the options; `repeated` is sent as it is, instead of words and files.
     `known_system` and `known_key` save reading them again. `fallback_models` are asked in turn if the model is
-    unavailable.
+    unavailable. `tools` run on this machine.
     """
 
     endpoint: Endpoint
@@ -51,6 +53,7 @@ class ChatRequest:
     repeated: Conversation | None = None
     known_key: tuple[ApiKey | None] | None = None
     fallback_models: tuple[str, ...] = ()
+    tools: "ToolSession | ReplayedTools | None" = None
 
     @property
     def options(self) -> Options:
@@ -83,6 +86,8 @@ class ChatRequest:
     def build_body(self, conversation: Conversation, history: HistoryMode = HistoryMode.BY_ID) -> dict[str, Any]:
         """Build the request body; `history` is how previous turns are sent."""
         options = replace(self.options, system=self.system, stream=self._is_streamed())
+        if self.tools:
+            options = self.tools.add_to(options)
         if self.previous_turns:
             conversation, options = self.previous_turns.join(conversation, options, self.endpoint.name, history)
         return self.endpoint.build_body(
@@ -125,6 +130,11 @@ class ChatRequest:
 def has_answer_format(options: Options) -> bool:
     """True if the answer must have a format, which is checked."""
     return not is_stored_action(options) and bool(options.schema or options.json_object or options.items)
+
+
+def uses_tools(options: Options) -> bool:
+    """True if tools run here, or if calls of tools that run on the server are approved here."""
+    return bool(options.tool or (options.allow and options.mcp_server))
 
 
 def is_stored_action(options: Options) -> bool:

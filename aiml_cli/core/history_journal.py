@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from aiml_cli.api.answer import Answer
 from aiml_cli.api.message_conversion import answer_to_items, get_role_and_text, is_longer_than, to_raw_items
-from aiml_cli.api.messages import Conversation
+from aiml_cli.api.messages import AnyMessage, Conversation
 from aiml_cli.core.chat_request import ChatRequest
 from aiml_cli.errors import STOP_ERRORS, AimlError
 from aiml_cli.settings.urls import host_of
@@ -41,8 +41,11 @@ DeltasSince = Callable[[Offsets], list[tuple[str, int, str]]]
 
 
 class _FinishedAnswer(NamedTuple):
+    """An answer that another one may follow: a better one, or with `messages` that to what its calls returned."""
+
     answer: Answer
     is_last: bool
+    messages: tuple[AnyMessage, ...] = ()
 
 
 class Journal:
@@ -73,6 +76,10 @@ class Journal:
         """Save an answer that was rejected and that another one follows; one without text is dropped."""
         if any(choice.output_text for choice in answer.completion.choices):
             self._queue.put(_FinishedAnswer(answer, is_last=False))
+
+    def start_next_round(self, answer: Answer, messages: tuple[AnyMessage, ...]) -> None:
+        """Save an answer that called tools, and the results that the next request sends."""
+        self._queue.put(_FinishedAnswer(answer, is_last=False, messages=messages))
 
     def change_model(self, model: str) -> None:
         """Note that another model is asked."""
@@ -148,11 +155,13 @@ class Journal:
                 exchange = exchange._replace(model=item)
                 writer.change_model(history, row, item)
                 continue
-            writer.finish_answer(history, row, _to_answer_end(item.answer, exchange, is_last=item.is_last))
+            is_rejected = not (item.is_last or item.messages)
+            writer.finish_answer(history, row, _to_answer_end(item.answer, exchange, is_rejected=is_rejected))
             if item.is_last:
                 writer.release_conversation(history, row.conversation)
                 return
-            next_exchange = exchange._replace(conversation=row.conversation, messages=())
+            messages = _to_messages(Conversation(item.messages))
+            next_exchange = exchange._replace(conversation=row.conversation, messages=messages)
             self.row = row = writer.begin_exchange(history, next_exchange)
             offsets = Offsets()
 
@@ -228,14 +237,14 @@ def _to_messages(conversation: Conversation) -> "list[NewMessage]":
     return [NewMessage(role, text, item) for (role, text), item in zip(texts, items, strict=True)]
 
 
-def _to_answer_end(answer: Answer, exchange: "NewExchange", *, is_last: bool = True) -> "AnswerEnd":
-    """Return the row of an answer; `is_last` is False if it was rejected and another one follows."""
+def _to_answer_end(answer: Answer, exchange: "NewExchange", *, is_rejected: bool = False) -> "AnswerEnd":
+    """Return the row of an answer; a rejected one is followed by another one to the same messages."""
     from aiml_cli.output.json_output import answer_to_dict
     from aiml_cli.store.history.writer import AnswerEnd
 
     completion, data = answer.completion, answer_to_dict(answer)
     facts = {name: data[name] for name in FACTS if data[name]}
-    if not is_last:
+    if is_rejected:
         facts["rejected"] = True
     if exchange.is_replayed:
         facts["replayed"] = True  # nothing was paid for it

@@ -101,7 +101,8 @@ def _send_once(context: TurnContext, send: Send) -> AimlError | None:
 
 
 def _can_fall_back(context: TurnContext, error: AimlError) -> bool:
-    return is_worth_fallback(error) and not _has_output(context.sender.completion())
+    has_begun = context.sender.rounds or _has_output(context.sender.completion())
+    return is_worth_fallback(error) and not has_begun
 
 
 def _has_output(completion: Completion) -> bool:

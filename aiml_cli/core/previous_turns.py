@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from aiml_cli.api.messages import Conversation, HistoryMode, Message, RawMessage
+from aiml_cli.core import open_calls
 from aiml_cli.errors import RequestRejected, UsageError
 from aiml_cli.settings.options import Options
 
@@ -40,8 +41,11 @@ class PreviousTurns:
     ) -> tuple[Conversation, Options]:
         """Return the previous and the new messages together, and the options that refer to a stored response."""
         if self.response_id and endpoint == "responses" and history == HistoryMode.BY_ID:
+            missing = open_calls.answer_last_calls(self.messages, conversation)
+            conversation = Conversation((*missing, *conversation.messages))
             return conversation, replace(options, previous_response_id=self.response_id)
         turns = [_drop_id(turn, history) for turn in self.messages if _is_sent(turn.item, endpoint, history)]
+        turns = open_calls.answer_calls(turns, conversation)
         if conversation.messages[:1] == CONTINUE_REQUEST.messages and turns:
             turns[-1] = RawMessage({**turns[-1].item, "content": turns[-1].item["content"].removesuffix(CUT_MARK)})
         if self.root_response_id and endpoint == "responses":

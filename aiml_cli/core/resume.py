@@ -96,9 +96,16 @@ def _build_previous_turns(
 
 
 def live_messages(messages: Sequence[StoredMessage]) -> list[StoredMessage]:
-    """Return the messages without failed exchanges and without rejected answers."""
+    """Return the messages without failed exchanges and without rejected answers.
+
+    The results of tools stay, as the calls before them do.
+    """
     failed = {message.at for message in messages if message.state == writer.FAILED}
-    return [message for message in messages if message.at not in failed and not message.facts.get("rejected")]
+    return [
+        message
+        for message in messages
+        if (message.at not in failed or message.role == "tool") and not message.facts.get("rejected")
+    ]
 
 
 def message_items(message: StoredMessage) -> Iterator[Mapping[str, Any]]:

@@ -9,7 +9,7 @@ from functools import partial
 from threading import current_thread, main_thread
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
-from aiml_cli.api.answer import Answer, Timing, add_costs
+from aiml_cli.api.answer import Answer, Timing, ToolRound, add_costs
 from aiml_cli.api.completion_builder import Completion, CompletionBuilder
 from aiml_cli.api.endpoints import Endpoint
 from aiml_cli.api.json_values import as_amount
@@ -77,6 +77,7 @@ class Sender:
         self._endpoint, self._options = endpoint, options
         self._client, self._pacer, self.journal = client, pacer, journal
         self.earlier_answers: list[Answer] = []
+        self.rounds: list[ToolRound] = []
         self._builder = self._offsets_builder = CompletionBuilder()
         self._attempts = self._other_attempts = 0
         self._began = self._first_event = 0.0
@@ -114,11 +115,18 @@ class Sender:
         """Add the answer so far to `earlier_answers`; the next request gets an answer of its own."""
         earlier = self.answer(None)
         self.earlier_answers.append(earlier)
-        self._segments, self._builder = [], CompletionBuilder()
-        self._attempts = self._other_attempts = 0
-        self._first_event, self._has_output = 0.0, False
+        self._reset()
         if self.journal:
             self.journal.finish_rejected(earlier)
+
+    def start_next_round(self, tool_round: ToolRound) -> None:
+        """Add the answer so far to `rounds`; the next request brings the model what its calls returned."""
+        earlier = self.answer(None)
+        self.rounds.append(tool_round)
+        self.earlier_answers.append(earlier)
+        self._reset()
+        if self.journal:
+            self.journal.start_next_round(earlier, tool_round.results)
 
     def switch_model(self, model: str) -> None:
         """Drop the empty answer of a model, and send the next request to another one; the attempts add up."""
@@ -127,6 +135,11 @@ class Sender:
         self._attempts = 0
         if self.journal:
             self.journal.change_model(model)
+
+    def _reset(self) -> None:
+        self._segments, self._builder = [], CompletionBuilder()
+        self._attempts = self._other_attempts = 0
+        self._first_event, self._has_output = 0.0, False
 
     def continue_answer(self) -> None:
         """Append the next response to the answer so far: the next request asks for its rest."""

@@ -4,7 +4,7 @@ import os
 from dataclasses import replace
 from typing import TYPE_CHECKING, NamedTuple
 
-from aiml_cli.api.answer import Answer, add_costs, can_continue, error_from_completion
+from aiml_cli.api.answer import Answer, add_costs, add_tokens, can_continue, error_from_completion
 from aiml_cli.api.messages import Conversation
 from aiml_cli.core.chat_request import ChatRequest, build_headers, is_stored_action, resolve_key
 from aiml_cli.core.history_journal import Journal, make_journal
@@ -144,6 +144,16 @@ def _open_media(options: Options) -> "MediaWriter | None":
 
 
 def _send(context: TurnContext) -> None:
+    if context.request.tools is None:
+        _send_once(context)
+        return
+    from aiml_cli.core import tool_loop  # few calls have tools
+
+    tool_loop.send_with_tools(context, context.request.tools, _send_once)
+
+
+def _send_once(context: TurnContext) -> None:
+    """Get one answer, which may take several requests."""
     request = context.request
     if request.options.background:
         from aiml_cli.core import background_responses  # like those below, for few calls only
@@ -211,12 +221,23 @@ def _close(output: AnswerOutput, sender: Sender, answer: Answer, request: ChatRe
     The cost that is shown is that of the whole call; earlier answers are saved with their own.
     """
     others = [_add_cost(earlier, request) for earlier in sender.earlier_answers]
+
+    def add_earlier(answer: Answer) -> Answer:
+        return _add_rounds(add_costs(answer, [*others, answer]) if others else answer, sender)
+
     try:
-        output.close(add_costs(answer, [*others, answer]) if others else answer)
+        output.close(add_earlier(answer))
     except (AimlError, Stopped) as stop:
         answer = replace(answer, error=answer.error or (stop.error if isinstance(stop, Stopped) else stop))
     finally:
         sender.release()
         if sender.journal:
             sender.journal.close(answer)
-    return add_costs(answer, [*others, answer]) if others else answer
+    return add_earlier(answer)
+
+
+def _add_rounds(answer: Answer, sender: Sender) -> Answer:
+    """Return the answer with the rounds before it, and with the tokens of all."""
+    if not sender.rounds:
+        return answer
+    return replace(add_tokens(answer, sender.earlier_answers), rounds=tuple(sender.rounds))

@@ -1,10 +1,10 @@
 """Choose the renderers of an answer by its format, and by what stdout and stderr are."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Protocol
 
-from aiml_cli.api.answer import Answer
+from aiml_cli.api.answer import Answer, ToolRound
 from aiml_cli.api.stream_events import EventBatch
 from aiml_cli.errors import AimlError, OutputFailed, ReaderClosed, UsageError
 from aiml_cli.output.json_output import JsonLinesRenderer, JsonRenderer, NullRenderer, Write
@@ -42,6 +42,19 @@ class AnswerOutput:
         """Show the events of one network read."""
         self.stderr.show(batch)
         self.stdout.show(batch)
+
+    def end_round(self, answer: Answer) -> None:
+        """Show the end of an answer that calls tools, before they are announced."""
+        from aiml_cli.output.tool_rounds import AllRoundsRenderer, LastRoundRenderer  # few answers call tools
+
+        self.stderr.end_reasoning()
+        if isinstance(self.stdout, AllRoundsRenderer | LastRoundRenderer):
+            self.stdout.end_round(answer)
+
+    def show_results(self, tool_round: ToolRound) -> None:
+        """Show what the tools of a round returned, in a format that has it."""
+        if isinstance(self.stdout, JsonLinesRenderer):
+            self.stdout.show_results(tool_round)
 
     def tee(self, chunks: Iterator[bytes]) -> Iterator[bytes]:
         """Return the chunks; with --format raw, each is also written as it passes."""
@@ -111,9 +124,26 @@ def build_output(file: "OutputFile | None", options: Options, environ: Mapping[s
         verbose=bool(options.verbose and not options.quiet),
     )
     terminal = file.is_terminal if file else is_terminal(1)
-    stdout = _choose_renderer(options, write, environ, terminal=terminal, to_file=file is not None)
+
+    def make() -> Renderer:
+        return _choose_renderer(options, write, environ, terminal=terminal, to_file=file is not None)
+
+    stdout = _show_rounds(make, write, options) if options.tool or options.mcp_server else make()
     raw = (make_sanitized_writer(write) if terminal else write) if form == "raw" else None
     return AnswerOutput(stdout, stderr, raw, None)
+
+
+def _show_rounds(make: Callable[[], Renderer], write: Write, options: Options) -> Renderer:
+    """Return a renderer for an answer that may call tools; programs and files get only what follows the last call."""
+    from aiml_cli.output.tool_rounds import AllRoundsRenderer, LastRoundRenderer  # few answers call tools
+
+    form = output_format(options)
+    if form in ("json", "jsonl", "raw"):
+        return make()
+    is_whole = options.output or options.extract or options.schema or options.json_object or options.response_format
+    if form == "items" or is_whole:
+        return LastRoundRenderer(make(), quiet=bool(options.quiet))
+    return AllRoundsRenderer(make, write)
 
 
 def null_output() -> AnswerOutput:

@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from aiml_cli.api import stream_events as events
-from aiml_cli.api.answer import Answer
+from aiml_cli.api.answer import Answer, RanCall, ToolRound
 from aiml_cli.api.completion_builder import Choice, Completion
 from aiml_cli.errors import AimlError
 from aiml_cli.system.sanitize import escape_json
@@ -37,6 +37,11 @@ class JsonLinesRenderer:
         """Write the events of one network read."""
         if lines := [json_line(fields) for event in batch if (fields := event_to_dict(event))]:
             self._write(b"".join(lines))
+
+    def show_results(self, tool_round: ToolRound) -> None:
+        """Write a line for each result of a tool."""
+        lines = [json_line({"type": "tool_result", **_ran_call_to_dict(call)}) for call in tool_round.calls]
+        self._write(b"".join(lines))
 
     def close(self, answer: Answer) -> None:
         """Write the last line."""
@@ -157,6 +162,7 @@ def answer_to_dict(answer: Answer) -> dict[str, Any]:
         "reasoning": first.reasoning or None,
         "refusal": first.refusal or None,
         "tool_calls": _tool_calls_to_list(first),
+        "rounds": [_round_to_dict(each) for each in answer.rounds],
         "choices": [_choice_to_dict(choice) for choice in completion.choices],
         "citations": [_citation_to_dict(citation) for citation in completion.citations],
         "files": [*saved_files, *map(_file_to_dict, completion.files)],
@@ -170,6 +176,20 @@ def answer_to_dict(answer: Answer) -> dict[str, Any]:
         "attempts": answer.attempts,
         "error": _error_to_dict(answer.error, completion),
     }
+
+
+def _round_to_dict(tool_round: ToolRound) -> dict[str, Any]:
+    first, usage = tool_round.completion.first, tool_round.completion.usage
+    return {
+        "text": first.output_text,
+        "reasoning": first.reasoning or None,
+        "tool_calls": [_ran_call_to_dict(call) for call in tool_round.calls],
+        "usage": _usage_to_dict(usage) if usage else None,
+    }
+
+
+def _ran_call_to_dict(call: RanCall) -> dict[str, Any]:
+    return call._asdict()
 
 
 def _choice_to_dict(choice: Choice) -> dict[str, Any]:

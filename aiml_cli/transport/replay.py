@@ -44,6 +44,10 @@ class Recording:
             self._replay_counts[key] += 1
         return exchanges[min(count, len(exchanges) - 1)]
 
+    def list_bodies(self) -> list[Any]:
+        """Return the JSON bodies of the recorded requests, in order."""
+        return [exchange.request.body.get("json") for exchange in self._exchanges]
+
     def build_missing_error(self, request: RecordedRequest) -> RequestRejected:
         """Return the error for a request that was not recorded: how it differs from the nearest that was."""
         from aiml_cli.transport import request_diff  # most replays lack nothing

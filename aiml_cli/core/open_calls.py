@@ -1,0 +1,62 @@
+"""Answer the tool calls that nobody has answered: a request with an open call would be rejected."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from aiml_cli.api.json_values import as_list
+from aiml_cli.api.messages import Conversation, RawMessage, ToolResult
+
+NOT_RUN = "This call was not run."
+Item = Mapping[str, Any]
+
+
+def answer_calls(turns: Sequence[RawMessage], conversation: Conversation) -> list[RawMessage]:
+    """Return the turns with a result after each call that has none in them or in the new messages.
+
+    A new result takes the place of one in the turns, which was sent in a request that failed.
+    """
+    open_ids = {call_id for turn in turns for call_id in _list_calls(turn.item)}
+    if not open_ids:
+        return list(turns)
+    new = _list_results((), conversation)
+    kept = [turn for turn in turns if not (_is_result(turn.item) and _result_id(turn.item) in new)]
+    open_ids -= new | _list_results(kept, Conversation())
+    answered: list[RawMessage] = []
+    for turn in kept:
+        answered.append(turn)
+        answered += [_answer(call_id) for call_id in _list_calls(turn.item) if call_id in open_ids]
+    return answered
+
+
+def answer_last_calls(turns: Sequence[RawMessage], conversation: Conversation) -> list[RawMessage]:
+    """Return results for the open calls of the last answer, for a server that has all turns."""
+    starts = [index for index, turn in enumerate(turns) if turn.item.get("role") == "user"]
+    last = turns[starts[-1] if starts else 0 :]
+    results = _list_results(last, conversation)
+    return [_answer(call_id) for turn in last for call_id in _list_calls(turn.item) if call_id not in results]
+
+
+def _answer(call_id: str) -> RawMessage:
+    return RawMessage({"role": "tool", "tool_call_id": call_id, "content": NOT_RUN})
+
+
+def _list_calls(item: Item) -> Iterator[str]:
+    if item.get("type") == "function_call":
+        yield str(item.get("call_id"))
+    for call in as_list(item.get("tool_calls")):
+        if isinstance(call, Mapping) and call.get("id"):
+            yield str(call["id"])
+
+
+def _list_results(turns: Sequence[RawMessage], conversation: Conversation) -> set[str]:
+    items = [*turns, *(message for message in conversation.messages if isinstance(message, RawMessage))]
+    ids = {_result_id(turn.item) for turn in items if _is_result(turn.item)}
+    return ids | {message.call_id for message in conversation.messages if isinstance(message, ToolResult)}
+
+
+def _result_id(item: Item) -> str:
+    return str(item.get("tool_call_id") or item.get("call_id"))
+
+
+def _is_result(item: Item) -> bool:
+    return item.get("role") == "tool" or str(item.get("type")).endswith("_call_output")

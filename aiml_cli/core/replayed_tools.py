@@ -1,0 +1,88 @@
+"""Take tools and their results from a recording: a replay runs nothing."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+from aiml_cli.api.answer import RanCall, ToolRound
+from aiml_cli.api.completion_builder import Completion
+from aiml_cli.api.json_values import as_list
+from aiml_cli.api.messages import RawMessage
+from aiml_cli.api.tool_formats import list_function_names, list_tools
+from aiml_cli.errors import UsageError
+from aiml_cli.settings.options import Options
+from aiml_cli.transport.replay import load_recording
+
+Item = Mapping[str, Any]
+_APPROVAL_TYPE = "mcp_approval_response"
+
+
+class ReplayedTools:
+    """The tools of the calls that were recorded, and what they returned then."""
+
+    def __init__(self, path: str) -> None:
+        bodies = [body for body in load_recording(path).list_bodies() if isinstance(body, Mapping)]
+        self._path, self._bodies = path, bodies
+
+    def add_to(self, options: Options) -> Options:
+        """Return the options with the definitions of the tools that the recorded call had."""
+        given = list_function_names(options.tools)
+        models = [name.strip() for name in (options.model or "").split(",")]
+        same_model = [body for body in self._bodies if body.get("model") in models]
+        recorded: Any = next((body["tools"] for body in same_model or self._bodies if body.get("tools")), [])
+        tools = [tool for tool in as_list(recorded) if _is_ours(tool, given, options)]
+        servers = {} if any(tool.get("type") == "mcp" for tool in tools) else options.mcp_server
+        return replace(options, tools=[*list_tools(options.tools), *tools] or None, mcp_server=servers or None)
+
+    def find_round(self, completion: Completion) -> ToolRound:
+        """Return what the calls of an answer returned; raise UsageError if the recording does not have it."""
+        calls = completion.first.tool_calls
+        ids = {call.id for call in calls} | {
+            str(item.get("id")) for item in completion.output if item.get("type") == "mcp_approval_request"
+        }
+        results = next((found for body in self._bodies if (found := _find_results(body, ids))), [])
+        if not results:
+            hint = "record the command again: --record in the place of --replay"
+            raise UsageError(f"{self._path} has no results of the tools that this answer calls", hint)
+        outputs = {_result_id(item): str(item.get("content") or item.get("output") or "") for item in results}
+        from aiml_cli.core.run_tool_calls import NOT_ALLOWED  # it loads the tools
+
+        ran = [
+            RanCall(call.id, call.name, call.arguments, text := outputs.get(call.id, ""), False, text != NOT_ALLOWED)
+            for call in calls
+        ]
+        return ToolRound(completion, tuple(ran), tuple(map(RawMessage, results)))
+
+
+def _is_ours(tool: Any, given: set[str], options: Options) -> bool:
+    """True if a recorded tool is neither in --tools nor one that another option adds again."""
+    if not isinstance(tool, Mapping):
+        return False
+    if tool.get("type") == "mcp":
+        return tool.get("require_approval") != "never" and tool.get("server_label") in (options.mcp_server or {})
+    function = tool.get("function") or tool
+    return tool.get("type") == "function" and function.get("name") not in given
+
+
+def _find_results(body: Item, ids: set[str]) -> list[Item]:
+    """Return the items from the first result of these calls up to the next answer."""
+    items = as_list(body.get("messages") or body.get("input"))
+    start = next((index for index, item in enumerate(items) if _is_result(item) and _result_id(item) in ids), None)
+    return list(_take_round(items[start:])) if start is not None else []
+
+
+def _take_round(items: Sequence[Any]) -> Iterator[Item]:
+    for item in items:
+        if not (_is_result(item) or item.get("role") == "user"):
+            return
+        yield item
+
+
+def _is_result(item: Any) -> bool:
+    if not isinstance(item, Mapping):
+        return False
+    return item.get("role") == "tool" or item.get("type") in ("function_call_output", _APPROVAL_TYPE)
+
+
+def _result_id(item: Item) -> str:
+    return str(item.get("tool_call_id") or item.get("call_id") or item.get("approval_request_id"))

@@ -1,0 +1,179 @@
+"""Run the calls of one answer: ask for each whether it may, run them in parallel, and collect the results."""
+
+import json
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
+from difflib import get_close_matches
+from queue import Empty, Queue
+from threading import Thread
+from time import monotonic
+from types import MappingProxyType
+from typing import NamedTuple
+
+from aiml_cli.api.answer import RanCall, ToolRound
+from aiml_cli.api.completion_builder import Completion, ToolCall
+from aiml_cli.api.messages import AnyMessage, Message, RawMessage, ToolResult
+from aiml_cli.core.chat_request import ChatRequest
+from aiml_cli.core.tool_session import ToolSession
+from aiml_cli.output.plain_text import collapse_whitespace
+from aiml_cli.store.api_keys import ApiKey
+from aiml_cli.system.stdio import print_err
+from aiml_cli.tools.approval import CallRequest
+from aiml_cli.tools.tool import Arguments, CallResult, ToolError
+from aiml_cli.tools.toolbox import OpenTool, parse_arguments, run_call
+from aiml_cli.transport.key_masking import mask_text
+
+NOT_ALLOWED = "The user did not allow this call."
+NO_OUTPUT = "(no output)"
+MAX_LINE_LENGTH = 160
+MAX_PARALLEL = 32
+
+
+class _Plan(NamedTuple):
+    """A call, and what becomes of it: it runs, or there is a result already."""
+
+    call: ToolCall
+    name: str
+    tool: OpenTool | None = None
+    arguments: Arguments = MappingProxyType({})
+    result: CallResult | None = None
+    is_allowed: bool = True
+
+
+def run_round(session: ToolSession, request: ChatRequest, completion: Completion, key: ApiKey | None) -> ToolRound:
+    """Run the calls of an answer; raise Interrupted if the user quits at a question."""
+    report = _Report(request)
+    plans = [_plan(session, request, report, call) for call in completion.first.tool_calls]
+    approvals, refused = _answer_approvals(session, request, completion)
+    results = _run_parallel(session, plans, report)
+    if key:
+        results = [result._replace(text=mask_text(result.text, key.value)) for result in results]
+    calls = [_to_ran_call(plan, result) for plan, result in zip(plans, results, strict=True)]
+    messages = (*approvals, *(ToolResult(call.id, call.output) for call in calls), *_media_messages(plans, results))
+    return ToolRound(completion, (*calls, *refused), messages)
+
+
+def _plan(session: ToolSession, request: ChatRequest, report: "_Report", call: ToolCall) -> _Plan:
+    """Announce a call, and decide whether it runs."""
+    tool = session.find(call.name)
+    name = tool.name if tool else call.name
+    report.announce(name, call.arguments)
+    if tool is None:
+        return _Plan(call, name, result=CallResult(_explain_unknown(session, call.name), is_error=True))
+    try:
+        arguments = parse_arguments(call.arguments)
+        definition = tool.definition
+        preview = tool.tool.preview(arguments)
+    except ToolError as error:
+        return _Plan(call, name, result=CallResult(str(error), is_error=True))
+    wanted = CallRequest(name, preview, definition.hints, definition.fingerprint)
+    if session.approvals.decide(wanted, request.options.allow or ()):
+        return _Plan(call, name, tool, arguments)
+    return _Plan(call, name, result=CallResult(NOT_ALLOWED, is_error=True), is_allowed=False)
+
+
+def _explain_unknown(session: ToolSession, name: str) -> str:
+    known = [tool.wire_name for tool in session.toolbox.list_enabled()]
+    near = get_close_matches(name, known, 1)
+    return f"There is no tool {name}. " + (f"Did you mean {near[0]}?" if near else f"There is {', '.join(known)}.")
+
+
+def _run_parallel(session: ToolSession, plans: Sequence[_Plan], report: "_Report") -> list[CallResult]:
+    """Return the result of each call, in their order; whatever ends the wait early ends the calls."""
+    results: dict[int, CallResult] = {}
+    waiting: Queue[int] = Queue()
+    done: Queue[tuple[int, CallResult, float]] = Queue()
+    for index, plan in enumerate(plans):
+        waiting.put(index) if plan.tool else done.put((index, plan.result or CallResult(""), 0.0))
+
+    def work() -> None:
+        with suppress(Empty):
+            while True:
+                index, began = waiting.get_nowait(), monotonic()
+                plan = plans[index]
+                result = run_call(plan.tool.tool, plan.arguments) if plan.tool else CallResult("")
+                done.put((index, result, monotonic() - began))
+
+    for _ in range(min(waiting.qsize(), MAX_PARALLEL)):
+        Thread(target=work, daemon=True).start()
+    try:
+        while len(results) < len(plans):
+            index, result, seconds = done.get()
+            results[index] = result
+            report.tell(plans[index], result, seconds)
+    except BaseException:
+        session.toolbox.cancel_calls()
+        raise
+    return [results[index] for index in range(len(plans))]
+
+
+def _to_ran_call(plan: _Plan, result: CallResult) -> RanCall:
+    text = result.text if result.text.strip() else NO_OUTPUT
+    return RanCall(plan.call.id, plan.name, plan.call.arguments, text, result.is_error, plan.is_allowed)
+
+
+def _media_messages(plans: Sequence[_Plan], results: Sequence[CallResult]) -> Iterator[Message]:
+    """Yield the images and sounds of the results: the result of a call itself is text on both endpoints."""
+    for plan, result in zip(plans, results, strict=True):
+        if result.media:
+            yield Message("user", (f"What {plan.name} returned:", *result.media))
+
+
+def _answer_approvals(
+    session: ToolSession, request: ChatRequest, completion: Completion
+) -> tuple[list[AnyMessage], list[RanCall]]:
+    """Answer what the server asks before it runs a tool of its own; return the answers, and the calls refused."""
+    answers, refused = list[AnyMessage](), list[RanCall]()
+    for item in completion.output:
+        if item.get("type") != "mcp_approval_request":
+            continue
+        name, arguments = f"{item.get('server_label')}.{item.get('name')}", str(item.get("arguments") or "")
+        preview = f"{format_call(name, arguments)}\non the server {item.get('server_label')}, which the API calls"
+        approve = session.approvals.decide(CallRequest(name, preview), request.options.allow or ())
+        request_id = str(item.get("id"))
+        answer = {"type": "mcp_approval_response", "approval_request_id": request_id, "approve": approve}
+        answers.append(RawMessage(answer))
+        if not approve:
+            refused.append(RanCall(request_id, name, arguments, is_allowed=False))
+    return answers, refused
+
+
+class _Report:
+    """What is told of calls on standard error: a line for each call and each result, all of it with --verbose."""
+
+    def __init__(self, request: ChatRequest) -> None:
+        self._is_quiet, self._is_verbose = bool(request.options.quiet), bool(request.options.verbose)
+
+    def announce(self, name: str, arguments: str) -> None:
+        """Print a call."""
+        self._print(format_call(name, arguments))
+
+    def tell(self, plan: _Plan, result: CallResult, seconds: float) -> None:
+        """Print a result."""
+        if not plan.is_allowed:
+            self._print(f"{plan.name}: not allowed")
+            return
+        failed = " failed" if result.is_error else ""
+        media = "".join(f" [{type(part).__name__.lower()}]" for part in result.media)
+        self._print(f"{plan.name}{failed}: {result.text.strip() or NO_OUTPUT}{media}", f" ({seconds:.1f} s)")
+
+    def _print(self, text: str, end: str = "") -> None:
+        if self._is_quiet:
+            return
+        line = text if self._is_verbose else collapse_whitespace(text[: 8 * MAX_LINE_LENGTH])
+        if len(line) > MAX_LINE_LENGTH and not self._is_verbose:
+            line = line[: MAX_LINE_LENGTH - 1] + "…"
+        print_err(f"aiml: {line}{end}")
+
+
+def format_call(name: str, arguments: str) -> str:
+    """Return a call as it is written in programs, with the arguments as the model wrote them if they are not JSON."""
+    try:
+        values = parse_arguments(arguments)
+    except ToolError:
+        return f"{name}({arguments})"
+    return f"{name}({', '.join(f'{key}={_format_value(value)}' for key, value in values.items())})"
+
+
+def _format_value(value: object) -> str:
+    return json.dumps(value, ensure_ascii=False)

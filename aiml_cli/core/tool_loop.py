@@ -1,0 +1,125 @@
+"""Run the tools that an answer calls, and send the results back, until the model answers without a call."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from itertools import count
+
+from aiml_cli.api.answer import Answer, RanCall, ToolRound
+from aiml_cli.api.completion_builder import Completion
+from aiml_cli.api.message_conversion import answer_to_items, to_raw_items
+from aiml_cli.api.messages import Conversation, HistoryMode, RawMessage
+from aiml_cli.api.tool_formats import list_function_names
+from aiml_cli.core.chat_request import ChatRequest
+from aiml_cli.core.previous_turns import PreviousTurns
+from aiml_cli.core.replayed_tools import ReplayedTools
+from aiml_cli.core.run_tool_calls import run_round
+from aiml_cli.core.send_with_retries import TurnContext
+from aiml_cli.core.tool_session import ToolSession
+from aiml_cli.errors import AnswerMismatch, IncompleteAnswer, UsageError
+from aiml_cli.settings.options import Options
+
+Send = Callable[[TurnContext], None]
+
+
+def send_with_tools(context: TurnContext, session: ToolSession | ReplayedTools, send: Send) -> None:
+    """Send a request with `send`, run the tools that are called, and send again with their results.
+
+    Raise IncompleteAnswer after --max-rounds, and AnswerMismatch at the end if a call was not allowed.
+    """
+    limit, refused = context.request.options.max_rounds or 0, list[RanCall]()
+    for number in count(1):
+        send(context)
+        completion = _with_call_ids(context.sender.completion())
+        if not _calls_tools(context.request.options, completion):
+            break
+        context.output.end_round(Answer(context.request.endpoint.name, completion))
+        if number > limit:
+            rounds = f"{limit} rounds" if limit > 1 else "one round"
+            raise IncompleteAnswer(f"stopped after {rounds} of tool calls", "--max-rounds N allows more")
+        tool_round = _run_round(context, session, completion)
+        context.output.show_results(tool_round)
+        refused += [call for call in tool_round.calls if not call.is_allowed]
+        context = _start_next_round(context, completion, tool_round)
+    if refused and context.sender.completion().is_complete:
+        raise _build_refusal(refused)
+
+
+def _run_round(context: TurnContext, session: ToolSession | ReplayedTools, completion: Completion) -> ToolRound:
+    if isinstance(session, ReplayedTools):
+        return session.find_round(completion)
+    return run_round(session, context.request, completion, context.key)
+
+
+def _calls_tools(options: Options, completion: Completion) -> bool:
+    """True if a complete answer calls tools that all run here, or asks for an approval."""
+    if not completion.is_complete:
+        return False
+    calls = completion.first.tool_calls
+    if {call.name for call in calls} & list_function_names(options.tools):
+        return False  # the caller runs the functions of --tools, and sends the results of all calls
+    return bool(calls) or any(item.get("type") == "mcp_approval_request" for item in completion.output)
+
+
+def _with_call_ids(completion: Completion) -> Completion:
+    """Return the completion with an id for each call: some servers send none, but no result goes without."""
+    calls = completion.first.tool_calls
+    if all(call.id for call in calls):
+        return completion
+    named = tuple(call if call.id else call._replace(id=f"call_{number}") for number, call in enumerate(calls))
+    first = replace(completion.first, tool_calls=named)
+    return replace(completion, choices=(first, *completion.choices[1:]))
+
+
+def _start_next_round(context: TurnContext, completion: Completion, tool_round: ToolRound) -> TurnContext:
+    """Return the context of the request that sends the results; raise IncompleteAnswer if it could cost too much."""
+    request = context.request
+    request = replace(
+        request,
+        previous_turns=_add_round(request, context.conversation, completion),
+        settings=replace(request.settings, options=_release_tool_choice(request.options)),
+    )
+    following = context._replace(request=request, conversation=Conversation(tool_round.results))
+    if context.budget and context.reservation:
+        following = _reserve(following)
+    context.sender.start_next_round(tool_round)
+    return following
+
+
+def _add_round(request: ChatRequest, conversation: Conversation, completion: Completion) -> PreviousTurns:
+    """Return the previous turns with the messages of a request and its answer."""
+    previous, endpoint = request.previous_turns, request.endpoint.name
+    items = [item for message in conversation.messages for item in to_raw_items(message)]
+    items += answer_to_items(endpoint, completion)
+    is_stored = endpoint == "responses" and request.options.store
+    return PreviousTurns(
+        previous.id if previous else None,
+        (*(previous.messages if previous else ()), *map(RawMessage, items)),
+        previous.system if previous else None,
+        completion.started.id if is_stored else None,
+        is_truncated=False,
+        root_response_id=previous.root_response_id if previous else request.options.previous_response_id,
+    )
+
+
+def _release_tool_choice(options: Options) -> Options:
+    """Return options that force no call: forced in each round, calls would never end."""
+    return options if options.tool_choice in (None, "auto", "none") else replace(options, tool_choice="auto")
+
+
+def _reserve(context: TurnContext) -> TurnContext:
+    """Settle what the last request cost, and reserve what the next one may cost."""
+    budget, last, sender = context.budget, context.reservation, context.sender
+    if budget is None or last is None:
+        return context
+    budget.settle(last.usd, last.cost_of(sender.answer(None)))
+    body = context.build_body(history=HistoryMode.FULL)
+    try:
+        return context._replace(reservation=budget.reserve(last.settings, body))
+    except UsageError as error:
+        raise IncompleteAnswer(error.message, error.hint) from None
+
+
+def _build_refusal(calls: Sequence[RanCall]) -> AnswerMismatch:
+    names = ", ".join(dict.fromkeys(call.name for call in calls))
+    number = "a tool call was" if len(calls) == 1 else f"{len(calls)} tool calls were"
+    return AnswerMismatch(f"{number} not allowed: {names}", "--allow NAME runs a tool without asking", refused=names)

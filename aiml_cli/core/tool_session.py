@@ -1,0 +1,72 @@
+"""The tools of a call, what the user allows, and how both become part of a request."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from aiml_cli.api.tool_formats import build_mcp_servers, list_function_names, list_tools
+from aiml_cli.errors import UsageError
+from aiml_cli.settings.options import Options
+from aiml_cli.settings.resolve import Settings
+from aiml_cli.system.questions import can_ask
+from aiml_cli.system.stdio import make_notifier
+from aiml_cli.tools.approval import Approvals
+from aiml_cli.tools.toolbox import OpenTool, Toolbox, open_toolbox
+
+if TYPE_CHECKING:
+    from aiml_cli.core.replayed_tools import ReplayedTools
+
+NEEDS_ALLOW = "nobody can be asked there: --allow NAME runs a tool without asking, --allow '*' runs them all"
+
+
+class ToolSession:
+    """The tools of a call, or of a conversation in turns, and the approvals so far."""
+
+    def __init__(self, toolbox: Toolbox, approvals: Approvals, *, approves_server_calls: bool) -> None:
+        self.toolbox, self.approvals = toolbox, approvals
+        self._approves_server_calls = approves_server_calls
+
+    def add_to(self, options: Options) -> Options:
+        """Return the options with the definitions of the tools; raise UsageError for two of one name."""
+        tools = self.toolbox.list_enabled()
+        if same := {tool.wire_name for tool in tools} & list_function_names(options.tools):
+            raise UsageError(f"--tools and -T both define {', '.join(sorted(same))}", "nothing was sent")
+        added = [tool.to_request() for tool in tools]
+        if self._approves_server_calls and options.mcp_server:
+            added += [{**server, "require_approval": "always"} for server in build_mcp_servers(options)]
+            options = replace(options, mcp_server=None)
+        return replace(options, tools=[*list_tools(options.tools), *added]) if added else options
+
+    def find(self, wire_name: str) -> OpenTool | None:
+        """Return the tool that a call names."""
+        return next((tool for tool in self.toolbox.list_enabled() if tool.wire_name == wire_name), None)
+
+
+@contextmanager
+def open_tools(settings: Settings, *, asks: bool = True, repl: bool = False) -> Iterator["ToolSession | ReplayedTools"]:
+    """Start the tools of the options, and end them after the block.
+
+    They get ready while the request is prepared. `asks`: the user can be asked on the terminal, if there is one.
+    A one-shot lets the server run its own tools unless --allow says which.
+    """
+    options = settings.options
+    if options.replay:
+        from aiml_cli.core.replayed_tools import ReplayedTools  # few calls are replayed
+
+        yield ReplayedTools(options.replay)
+        return
+    report = make_notifier(options.quiet)
+    toolbox = open_toolbox(options.tool or (), report=report, verbose=bool(options.verbose), demo=bool(options.demo))
+    try:
+        toolbox.start()
+        approvals = Approvals(can_ask=asks and can_ask())
+        yield ToolSession(toolbox, approvals, approves_server_calls=repl or bool(options.allow))
+    finally:
+        toolbox.close()
+
+
+def require_allow(options: Options) -> None:
+    """Raise UsageError if tools are named and none is allowed, in a call where nobody can be asked."""
+    if options.tool and not options.allow and not options.replay:
+        raise UsageError("-T with several requests at once needs --allow", NEEDS_ALLOW)
