@@ -7,8 +7,9 @@ from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 
-from aiml_cli.demo.parsed_request import DemoRequest, Json
+from aiml_cli.demo.parsed_request import DemoRequest, FunctionCall, HostedCall, Json
 from aiml_cli.demo.schema_samples import DEMO_NOTE, make_sample
+from aiml_cli.demo.tool_calls import choose_calls, choose_hosted_calls, describe_results
 
 CHARS_PER_TOKEN = 4  # near enough for English; clients must not rely on it
 _PAGE = """\
@@ -61,32 +62,21 @@ _SAMPLE_CHARS = 2000  # enough to guess a language from
 
 
 @dataclass(frozen=True, slots=True)
-class FunctionCall:
-    """A request to call a function; the arguments are JSON text."""
-
-    name: str
-    arguments: str
-
-
-@dataclass(frozen=True, slots=True)
 class DemoAnswer:
     """One choice; `finish_reason` uses the words of the chat endpoint."""
 
     text: str = ""
     reasoning: str = ""
     refusal: str = ""
-    call: FunctionCall | None = None
+    calls: tuple[FunctionCall, ...] = ()
+    hosted_calls: tuple[HostedCall, ...] = ()
     finish_reason: str = "stop"
-
-    @property
-    def arguments(self) -> str:
-        """Return the arguments of the call, "" without one."""
-        return self.call.arguments if self.call else ""
 
     @property
     def output_tokens(self) -> int:
         """Return the number of tokens, reasoning included."""
-        return sum(len(split_tokens(part)) for part in (self.reasoning, self.text, self.refusal, self.arguments))
+        arguments = (call.arguments for call in self.calls)
+        return sum(len(split_tokens(part)) for part in (self.reasoning, self.text, self.refusal, *arguments))
 
     @property
     def reasoning_tokens(self) -> int:
@@ -111,8 +101,12 @@ def _limit_tokens(answer: DemoAnswer, limit: int) -> DemoAnswer:
         return answer
     left = limit * CHARS_PER_TOKEN
     reasoning, left = answer.reasoning[:left], max(0, left - answer.reasoning_tokens * CHARS_PER_TOKEN)
-    call = replace(answer.call, arguments=answer.arguments[:left]) if answer.call else None
-    return DemoAnswer(answer.text[:left], reasoning, answer.refusal[:left], call, "length")
+    text, left = answer.text[:left], max(0, left - len(answer.text))
+    calls: list[FunctionCall] = []
+    for call in answer.calls:
+        calls.append(call._replace(arguments=call.arguments[:left]))
+        left = max(0, left - len(call.arguments))
+    return DemoAnswer(text, reasoning, answer.refusal[:left], tuple(calls), answer.hosted_calls, "length")
 
 
 def _answer_in_words(request: DemoRequest, choice: int) -> DemoAnswer:
@@ -130,7 +124,34 @@ def _call_tool(request: DemoRequest, choice: int) -> DemoAnswer:
     call = FunctionCall("get_time", json.dumps({"timezone": "UTC", "note": DEMO_NOTE}))
     if tools:
         call = FunctionCall(tools[0].name, json.dumps(make_sample(tools[0].parameters), ensure_ascii=False))
-    return DemoAnswer(call=call, finish_reason="tool_calls")
+    return DemoAnswer(calls=(call,), finish_reason="tool_calls")
+
+
+def _call_tools(request: DemoRequest, choice: int) -> DemoAnswer:
+    """Call the tools that the prompt names, and answer in words to their results."""
+    calls, hosted = choose_calls(request), choose_hosted_calls(request)
+    asks = any(call.output is None for call in hosted)
+    if not calls and not asks:
+        return replace(_answer_results(request, choice), hosted_calls=hosted)
+    called = [*(call.name for call in calls), *(f"{call.label}.{call.name}" for call in hosted)]
+    names = ", ".join(dict.fromkeys(called))
+    text = f"I will look that up{' again' if request.history.round_count else ''}: {names}."
+    return DemoAnswer(
+        "" if request.schema is not None else text,
+        f"{DEMO_NOTE} The tools that help are {names}." if request.has_effort else "",
+        calls=calls,
+        hosted_calls=hosted,
+        finish_reason="tool_calls" if calls else "stop",
+    )
+
+
+def _answer_results(request: DemoRequest, choice: int) -> DemoAnswer:
+    """Quote what the tools returned; without results answer as demo/echo does."""
+    if request.schema is not None:
+        return _answer_in_words(request, choice)
+    if results := describe_results(request):
+        return DemoAnswer(f"{DEMO_NOTE} {results}")
+    return DemoAnswer(f"{_echo(request, choice)} There is no tool to call.")
 
 
 def _reason_first(request: DemoRequest, choice: int) -> DemoAnswer:
@@ -157,6 +178,7 @@ def _stop_halfway(finish_reason: str) -> Callable[[DemoRequest, int], DemoAnswer
 
 _ANSWER_FUNCTIONS: Mapping[str, Callable[[DemoRequest, int], DemoAnswer]] = {
     "demo/tool": _call_tool,
+    "demo/tools": _call_tools,
     "demo/reasoning": _reason_first,
     "demo/refusal": _refuse,
     "demo/length": _stop_halfway("length"),

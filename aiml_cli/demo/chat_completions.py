@@ -1,6 +1,6 @@
 """The chat endpoint `POST /v1/chat/completions`: its request, its JSON answer and its stream."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import zip_longest
 
 from aiml_cli.demo.answers import DemoAnswer, split_tokens
@@ -14,6 +14,7 @@ from aiml_cli.demo.parsed_request import (
     parse_choice,
     parse_schema,
 )
+from aiml_cli.demo.tool_history import convert_messages, read_tool_history
 
 _TOKEN_LIMITS = ("max_tokens", "max_completion_tokens")
 _FAILURE = {
@@ -27,12 +28,12 @@ _FAILURE = {
 def parse_request(body: Mapping[str, Json]) -> DemoRequest:
     """Parse the body of a valid request."""
     messages, last = body["messages"], body["messages"][-1]
+    history = read_tool_history(convert_messages(messages))
     systems = [message for message in messages if message["role"] in {"system", "developer"}]
-    prompts = [message for message in messages if message["role"] == "user"]
     functions = [tool["function"] for tool in body.get("tools", [])]
     return DemoRequest(
         model=body["model"],
-        prompt=join_text(prompts[-1]["content"]) if prompts else "",
+        prompt=history.prompt,
         system="\n".join(join_text(message["content"]) for message in systems),
         message_count=len(messages),
         input_chars=sum(len(join_text(message.get("content"))) for message in messages),
@@ -45,6 +46,9 @@ def parse_request(body: Mapping[str, Json]) -> DemoRequest:
         choice_count=body.get("n") or 1,
         logprobs=bool(body.get("logprobs")),
         top_logprobs=int(body.get("top_logprobs") or 0),
+        is_parallel=body.get("parallel_tool_calls") is not False,
+        has_effort=body.get("reasoning_effort") not in (None, "none"),
+        history=history,
     )
 
 
@@ -74,20 +78,24 @@ def _build_message(exchange: DemoExchange, index: int) -> Json:
     answer = exchange.answers[index]
     message: dict[str, Json] = {
         "role": "assistant",
-        "content": None if answer.call or answer.refusal else answer.text,
+        "content": answer.text or None if answer.calls or answer.refusal else answer.text,
         "refusal": answer.refusal or None,
         "annotations": [],
     }
     if answer.reasoning:
         message["reasoning_content"] = answer.reasoning
-    if answer.call:
-        function = {"name": answer.call.name, "arguments": answer.arguments}
-        message["tool_calls"] = [{"id": _make_call_id(exchange, index), "type": "function", "function": function}]
+    if answer.calls:
+        message["tool_calls"] = [
+            {"id": call_id, "type": "function", "function": {"name": call.name, "arguments": call.arguments}}
+            for call_id, call in zip(_make_call_ids(exchange, index), answer.calls, strict=True)
+        ]
     return message
 
 
-def _make_call_id(exchange: DemoExchange, index: int) -> str:
-    return f"call_demo_{exchange.unique_id[:24]}_{index}"
+def _make_call_ids(exchange: DemoExchange, index: int) -> list[str]:
+    """Return an id for each call of a choice."""
+    count = len(exchange.answers[index].calls)
+    return [f"call_demo_{exchange.unique_id[:24]}_{index}_{number}" for number in range(count)]
 
 
 def _build_logprobs(request: DemoRequest, tokens: list[str]) -> Json:
@@ -132,22 +140,22 @@ def stream_answer(exchange: DemoExchange) -> Iterator[bytes]:
 def _stream_choice(exchange: DemoExchange, index: int) -> Iterator[Json]:
     """Yield the deltas of one choice; the last one is empty and has the finish reason."""
     answer = exchange.answers[index]
-    for delta in _split_into_deltas(answer, _make_call_id(exchange, index)):
+    for delta in _split_into_deltas(answer, _make_call_ids(exchange, index)):
         logprobs = _build_logprobs(exchange.request, [delta["content"]] if delta.get("content") else [])
         yield {"index": index, "delta": delta, "logprobs": logprobs, "finish_reason": None}
     yield {"index": index, "delta": {}, "logprobs": None, "finish_reason": answer.finish_reason}
 
 
-def _split_into_deltas(answer: DemoAnswer, call_id: str) -> Iterator[dict[str, Json]]:
-    yield {"role": "assistant", "content": None if answer.call or answer.refusal else ""}
+def _split_into_deltas(answer: DemoAnswer, call_ids: Sequence[str]) -> Iterator[dict[str, Json]]:
+    yield {"role": "assistant", "content": None if (answer.calls and not answer.text) or answer.refusal else ""}
     yield from ({"reasoning_content": token} for token in split_tokens(answer.reasoning))
     yield from ({"content": token} for token in split_tokens(answer.text))
     yield from ({"refusal": token} for token in split_tokens(answer.refusal))
-    if answer.call:
-        function = {"name": answer.call.name, "arguments": ""}
-        yield {"tool_calls": [{"index": 0, "id": call_id, "type": "function", "function": function}]}
-    for token in split_tokens(answer.arguments):
-        yield {"tool_calls": [{"index": 0, "function": {"arguments": token}}]}
+    for index, (call_id, call) in enumerate(zip(call_ids, answer.calls, strict=True)):
+        function = {"name": call.name, "arguments": ""}
+        yield {"tool_calls": [{"index": index, "id": call_id, "type": "function", "function": function}]}
+        for token in split_tokens(call.arguments):
+            yield {"tool_calls": [{"index": index, "function": {"arguments": token}}]}
 
 
 def build_failure(_exchange: DemoExchange) -> Json:

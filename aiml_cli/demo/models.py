@@ -48,6 +48,9 @@ MODELS = (
     DemoModel("demo/slow", "Slow", "Answers as demo/echo does, with a pause before each token."),
     DemoModel("demo/tool", "Tool", "Calls the first function given, or get_time; answers in words to its result."),
     DemoModel(
+        "demo/tools", "Tools", "Calls the tools that the prompt names, or the first one, and quotes what they return."
+    ),
+    DemoModel(
         "demo/reasoning", "Reasoning", "Thinks first, then answers as demo/echo does.", (*_CAPABILITIES, "reasoning")
     ),
     DemoModel("demo/refusal", "Refusal", "Refuses to answer, in the field that a refusal has."),

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 Json = Any
 # The types of a message's parts that carry text, on either endpoint.
@@ -15,6 +15,60 @@ class DemoTool:
 
     name: str
     parameters: Json
+
+
+class DemoServer(NamedTuple):
+    """A server whose tools the gateway would run; the model knows one of them."""
+
+    label: str
+    tool: str
+    needs_approval: bool
+
+
+class DemoResult(NamedTuple):
+    """What a function returned."""
+
+    name: str
+    output: str
+
+
+class DemoApproval(NamedTuple):
+    """The answer to a request for approval, with what was requested."""
+
+    label: str
+    name: str
+    arguments: str
+    request_id: str
+    approve: bool
+
+
+class ToolHistory(NamedTuple):
+    """The last prompt, and what came after it; `round_count` counts the rounds of calls."""
+
+    prompt: str = ""
+    results: tuple[DemoResult, ...] = ()
+    approvals: tuple[DemoApproval, ...] = ()
+    round_count: int = 0
+
+
+_NO_HISTORY = ToolHistory()
+
+
+class FunctionCall(NamedTuple):
+    """A request to call a function; the arguments are JSON text."""
+
+    name: str
+    arguments: str
+
+
+class HostedCall(NamedTuple):
+    """A call on a server that the gateway would run; without an output it waits for approval."""
+
+    label: str
+    name: str
+    arguments: str
+    request_id: str = ""  # of the request that was approved
+    output: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +89,10 @@ class DemoRequest:
     choice_count: int = 1
     logprobs: bool = False
     top_logprobs: int = 0
+    is_parallel: bool = True  # whether one answer may have several calls
+    has_effort: bool = False
+    servers: tuple[DemoServer, ...] = ()
+    history: ToolHistory = _NO_HISTORY
 
 
 def join_text(content: Json) -> str:

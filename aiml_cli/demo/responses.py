@@ -6,13 +6,16 @@ from aiml_cli.demo.answers import DemoAnswer, split_tokens
 from aiml_cli.demo.exchange import DemoExchange, fake_logprob, format_sse_event
 from aiml_cli.demo.parsed_request import (
     DemoRequest,
+    DemoServer,
     DemoTool,
+    HostedCall,
     Json,
     join_text,
     list_attachments,
     parse_choice,
     parse_schema,
 )
+from aiml_cli.demo.tool_history import read_tool_history
 
 NamedEvent = tuple[str, dict[str, Json]]
 # The properties that are still empty when the stream of an item begins.
@@ -48,22 +51,31 @@ def _list_items(exchange: DemoExchange) -> list[Json]:
     if answer.reasoning:
         summary = [{"type": "summary_text", "text": answer.reasoning}]
         items.append({"id": f"rs_demo_{unique_id}", "type": "reasoning", "summary": summary, "status": "completed"})
-    if answer.call:
-        items.append(_build_call(answer, unique_id))
-    elif answer.text or answer.refusal:
+    hosted = [_build_hosted_call(call, f"{unique_id}_{number}") for number, call in enumerate(answer.hosted_calls)]
+    items += [item for item in hosted if item["type"] == "mcp_call"]  # what ran comes before what is said about it
+    if answer.text or answer.refusal:
         items.append(_build_message(answer, exchange.request, unique_id))
-    return items
+    items += [_build_call(answer, number, unique_id) for number in range(len(answer.calls))]
+    return items + [item for item in hosted if item["type"] != "mcp_call"]
 
 
-def _build_call(answer: DemoAnswer, unique_id: str) -> Json:
+def _build_call(answer: DemoAnswer, number: int, unique_id: str) -> Json:
     return {
-        "id": f"fc_demo_{unique_id}",
+        "id": f"fc_demo_{unique_id}_{number}",
         "type": "function_call",
         "status": "incomplete" if answer.finish_reason == "length" else "completed",
-        "call_id": f"call_demo_{unique_id[:24]}_0",
-        "name": answer.call.name if answer.call else "",
-        "arguments": answer.arguments,
+        "call_id": f"call_demo_{unique_id[:24]}_{number}",
+        **answer.calls[number]._asdict(),
     }
+
+
+def _build_hosted_call(call: HostedCall, unique_id: str) -> Json:
+    """Build a call on a server, or, if it waits for approval, the request for that."""
+    shared = {"server_label": call.label, "name": call.name, "arguments": call.arguments}
+    if call.output is None:
+        return {"id": f"mcpr_demo_{unique_id}", "type": "mcp_approval_request", **shared}
+    result = {"approval_request_id": call.request_id or None, "output": call.output, "error": None}
+    return {"id": f"mcp_demo_{unique_id}", "type": "mcp_call", **shared, **result}
 
 
 def _build_message(answer: DemoAnswer, request: DemoRequest, unique_id: str) -> Json:
@@ -72,7 +84,7 @@ def _build_message(answer: DemoAnswer, request: DemoRequest, unique_id: str) -> 
         "id": f"msg_demo_{unique_id}",
         "type": "message",
         "role": "assistant",
-        "status": "completed" if answer.finish_reason == "stop" else "incomplete",
+        "status": "incomplete" if answer.finish_reason in _INCOMPLETE_REASONS else "completed",
         "content": [refusal if answer.refusal else _build_text(answer.text, request)],
     }
 
@@ -86,14 +98,15 @@ def _build_text(text: str, request: DemoRequest) -> Json:
 def _stream_item(item: Mapping[str, Json], index: int) -> Iterator[NamedEvent]:
     """Yield the events of one item, which is added empty, filled token by token, and done."""
     position = {"item_id": item["id"], "output_index": index}
-    added = {**item, "status": "in_progress", **_EMPTY_PROPERTIES[item["type"]]}
+    status = {"status": "in_progress"} if "status" in item else {}
+    added = {**item, **status, **_EMPTY_PROPERTIES.get(item["type"], {})}
     yield "response.output_item.added", {"output_index": index, "item": added}
     match item["type"]:
         case "reasoning":
             yield from _stream_summary(item, position)
         case "function_call":
             yield from _stream_tokens("response.function_call_arguments", "arguments", item, position)
-        case _:
+        case "message":
             yield from _stream_message(item, position)
     yield "response.output_item.done", {"output_index": index, "item": item}
 
@@ -134,15 +147,15 @@ def _stream_text(part: Mapping[str, Json], position: Mapping[str, Json]) -> Iter
 
 def parse_request(body: Mapping[str, Json]) -> DemoRequest:
     """Parse the body of a valid request."""
-    value, instructions = body["input"], body.get("instructions") or ""
-    items = [{"role": "user", "content": value}] if isinstance(value, str) else value
+    items, instructions = list_items(body), body.get("instructions") or ""
     messages = [item for item in items if "role" in item]
     systems = [message for message in messages if message["role"] in {"system", "developer"}]
-    prompts = [message for message in messages if message["role"] == "user"]
     functions = [tool for tool in body.get("tools", []) if tool["type"] == "function"]
+    servers = [tool for tool in body.get("tools", []) if tool["type"] == "mcp"]
+    history = read_tool_history(items)
     return DemoRequest(
         model=body["model"],
-        prompt=join_text(prompts[-1]["content"]) if prompts else "",
+        prompt=history.prompt,
         system="\n".join([instructions, *(join_text(message["content"]) for message in systems)]).strip(),
         message_count=len(items),
         input_chars=sum(len(join_text(message["content"])) for message in messages) + len(instructions),
@@ -153,7 +166,27 @@ def parse_request(body: Mapping[str, Json]) -> DemoRequest:
         schema=parse_schema(body.get("text", {}).get("format", {})),
         max_tokens=int(body["max_output_tokens"]) if body.get("max_output_tokens") is not None else None,
         logprobs="message.output_text.logprobs" in (body.get("include") or ()),
+        is_parallel=body.get("parallel_tool_calls") is not False,
+        has_effort=(body.get("reasoning") or {}).get("effort") not in (None, "none"),
+        servers=tuple(_parse_server(server) for server in servers),
+        history=history,
     )
+
+
+def list_items(body: Mapping[str, Json]) -> list[Json]:
+    """Return the input of a request as items."""
+    value = body["input"]
+    return [{"role": "user", "content": value}] if isinstance(value, str) else [*value]
+
+
+def _parse_server(tool: Mapping[str, Json]) -> DemoServer:
+    """Parse a hosted MCP server; its calls need approval unless the request says otherwise."""
+    allowed = tool.get("allowed_tools") or ()
+    names = allowed.get("tool_names") or () if isinstance(allowed, dict) else allowed
+    name, approval = str(next(iter(names), "lookup")), tool.get("require_approval", "always")
+    never = approval.get("never") or {} if isinstance(approval, dict) else {}
+    is_free = approval == "never" or name in (never.get("tool_names") or ())
+    return DemoServer(tool["server_label"], name, not is_free)
 
 
 def build_answer(exchange: DemoExchange) -> Json:

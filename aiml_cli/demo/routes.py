@@ -15,6 +15,7 @@ from aiml_cli.demo.answers import make_answer
 from aiml_cli.demo.errors import STATUSES, GatewayError, build_error_body
 from aiml_cli.demo.exchange import DemoExchange, encode_json, make_id
 from aiml_cli.demo.parsed_request import DemoRequest, Json
+from aiml_cli.demo.tool_history import check_tool_items, convert_messages
 from aiml_cli.demo.validate_request import json_type
 
 PAUSE_SECONDS = 0.1  # before each token of demo/slow
@@ -85,9 +86,10 @@ def build_error_response(status: int, message: str, target: str) -> ServerRespon
 
 @dataclass
 class Gateway:
-    """The server's state: stored responses by id, and those that still run in the background."""
+    """The server's state: stored responses by id, their conversations, and those that run in the background."""
 
     stored: dict[str, Json] = field(default_factory=dict)
+    conversations: dict[str, list[Json]] = field(default_factory=dict)
     running: dict[str, Json] = field(default_factory=dict)
 
     def answer(self, request: ServerRequest) -> ServerResponse:
@@ -141,13 +143,31 @@ class Gateway:
         previous_id = body.get("previous_response_id") if endpoint is RESPONSES else None
         if previous_id is not None and not self.stored.get(previous_id, {}).get("store"):
             raise GatewayError(400, f"Previous response with id '{previous_id}' not found.")
-        request = replace(endpoint.parse_request(body), model=model_id)
+        request = replace(endpoint.parse_request(self._add_conversation(body, endpoint, model_id)), model=model_id)
         answers = tuple(make_answer(request, choice) for choice in range(request.choice_count))
         return DemoExchange(body, request, answers, int(time.time()), make_id())
+
+    def _add_conversation(self, body: Mapping[str, Json], endpoint: DemoEndpoint, model_id: str) -> Mapping[str, Json]:
+        """Return the body with the stored conversation that it continues, for the one model that reads it.
+
+        Raise GatewayError for a call without a result.
+        """
+        if model_id != "demo/tools":
+            return body
+        if endpoint is CHAT:
+            check_tool_items(convert_messages(body["messages"]), "chat")
+            return body
+        items = self._list_conversation(body)
+        check_tool_items(items, "responses")
+        return {**body, "input": items}
+
+    def _list_conversation(self, body: Mapping[str, Json]) -> list[Json]:
+        return [*self.conversations.get(body.get("previous_response_id") or "", ()), *responses.list_items(body)]
 
     def _store(self, exchange: DemoExchange) -> None:
         done = responses.build_answer(exchange)
         self.stored[done["id"]] = done
+        self.conversations[done["id"]] = [*self._list_conversation(exchange.body), *done["output"]]
         if exchange.body.get("background") and exchange.request.model == "demo/slow":
             self.running[done["id"]] = responses.build_response(exchange, "in_progress")
 

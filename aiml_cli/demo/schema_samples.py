@@ -20,10 +20,13 @@ _FORMATS = {
 }
 
 
-def make_sample(schema: Json) -> Json:
-    """Return a value that satisfies a schema; raise GatewayError if the schema is invalid."""
+def make_sample(schema: Json, root: Json = None) -> Json:
+    """Return a value that satisfies a schema; `root` is the schema that it is a part of.
+
+    Raise GatewayError if the schema is invalid.
+    """
     try:
-        return _make_value(schema, schema, 0)
+        return _make_value(schema, root or schema, 0)
     except (AttributeError, IndexError, KeyError, TypeError, ValueError, RecursionError) as error:
         raise GatewayError(400, f"Body validation error\nInvalid schema: {error}") from None
 
@@ -42,6 +45,15 @@ def _make_value(schema: Json, root: Json, depth: int) -> Json:
             # The last alternative is usually null: it ends a schema that refers to itself.
             return _make_value(schema[keyword][-1 if depth > _REQUIRED_ONLY_DEPTH else 0], root, depth + 1)
     return _make_typed_value(schema, root, depth)
+
+
+def resolve_reference(schema: Json, root: Json) -> dict[str, Json]:
+    """Return the schema that a schema refers to, itself if it refers to none; {} if that is no object."""
+    for _ in range(_MAX_DEPTH):
+        if not isinstance(schema, dict) or "$ref" not in schema:
+            break
+        schema = _resolve_pointer(root, str(schema["$ref"]))
+    return schema if isinstance(schema, dict) else {}
 
 
 def _resolve_pointer(root: Json, reference: str) -> Json:

@@ -3,7 +3,7 @@
 import pytest
 from support.demo_client import DemoClient
 
-NAMES = ["echo", "markdown", "slow", "tool", "reasoning", "refusal", "cut", "length", "filter", "error"]
+NAMES = ["echo", "markdown", "slow", "tool", "tools", "reasoning", "refusal", "cut", "length", "filter", "error"]
 STATUSES = [400, 401, 402, 403, 404, 413, 422, 429, 500, 502, 503, 504]
 IDS = [f"demo/{name}" for name in NAMES] + [f"demo/status-{status}" for status in STATUSES]
 SECTIONS = {"modalities", "capabilities", "pricing"}

@@ -1,0 +1,202 @@
+"""Which tools demo/tools calls, with which arguments, and what it answers to their results."""
+
+import json
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from typing import NamedTuple
+
+from aiml_cli.demo.errors import GatewayError
+from aiml_cli.demo.parsed_request import DemoRequest, DemoTool, FunctionCall, HostedCall, Json
+from aiml_cli.demo.schema_samples import make_sample, resolve_reference
+
+_REPEATS = re.compile(r"\b(again|forever)\b", re.IGNORECASE)
+_QUOTED = re.compile("\"([^\"]*)\"|“([^”]*)”|(?<!\\w)'([^']*)'(?!\\w)")
+_NUMBER = re.compile(r"(?<![\w.])-?\d+(?:\.\d+)?(?![\w.]*\w)")
+_WORD = re.compile(r"\S+")
+_PATH_NAMES = ("path", "file", "dir", "folder", "url", "uri")
+_ENDS = ".,;:!?()[]{}<>\"'“”"
+_RESULT_LENGTH = 400
+
+
+class _Named(NamedTuple):
+    """A tool that the prompt names; `arguments` is the JSON that follows the name, "" if none does."""
+
+    tool: DemoTool
+    arguments: str
+
+
+def choose_calls(request: DemoRequest) -> tuple[FunctionCall, ...]:
+    """Return the calls of this round, () when it is time to answer."""
+    if request.tool_choice == "none" or not request.tools:
+        return ()
+    rounds = request.history.round_count
+    calls = [_make_call(named, request) for named in _list_named(request)]
+    if not request.is_parallel:
+        if rounds < len(calls) or _REPEATS.search(request.prompt):
+            return (calls[rounds % len(calls)],)
+        return ()
+    return tuple(calls) if rounds == 0 or _REPEATS.search(request.prompt) else ()
+
+
+def choose_hosted_calls(request: DemoRequest) -> tuple[HostedCall, ...]:
+    """Return the calls on servers that the gateway would run: those that wait for approval, and those that ran."""
+    if request.tool_choice == "none":
+        return ()
+    if request.history.round_count == 0:
+        calls = [HostedCall(server.label, server.tool, _ask_server(request.prompt)) for server in request.servers]
+        asking = [server.needs_approval for server in request.servers]
+        return tuple(call if asks else _run_hosted(call) for call, asks in zip(calls, asking, strict=True))
+    approved = [approval for approval in request.history.approvals if approval.approve]
+    return tuple(
+        _run_hosted(HostedCall(given.label, given.name, given.arguments, request_id=given.request_id))
+        for given in approved
+    )
+
+
+def _ask_server(prompt: str) -> str:
+    return json.dumps({"query": prompt}, ensure_ascii=False)
+
+
+def _run_hosted(call: HostedCall) -> HostedCall:
+    return call._replace(output=f"{call.label} has nothing about it, for no server was asked")
+
+
+def describe_results(request: DemoRequest) -> str:
+    """Return what was returned so far in words, "" if nothing was."""
+    refused = [approval for approval in request.history.approvals if not approval.approve]
+    words = [f"{result.name or 'A tool'} returned “{_shorten(result.output)}”." for result in request.history.results]
+    words += [f"{call.label}.{call.name} returned “{call.output}”." for call in choose_hosted_calls(request)]
+    words += [f"{approval.label}.{approval.name} was not approved." for approval in refused]
+    return " ".join(words)
+
+
+def _shorten(text: str) -> str:
+    flat = " ".join(text.split())
+    return flat if len(flat) <= _RESULT_LENGTH else flat[: _RESULT_LENGTH - 1] + "…"
+
+
+def _list_named(request: DemoRequest) -> list[_Named]:
+    """Return the tools that the prompt names, in its order; else the one that must be called, or the first one."""
+    forced = [tool for tool in request.tools if tool.name == request.tool_choice]
+    tools = forced or request.tools
+    places = sorted((place for tool in tools for place in _find_tool(tool, request.prompt)), key=lambda place: place[0])
+    found = [named for _, named in places]
+    with_arguments = {named.tool.name for named in found if named.arguments}
+    chosen = [named for named in found if named.arguments or named.tool.name not in with_arguments]
+    once = [named for index, named in enumerate(chosen) if named.arguments or named not in chosen[:index]]
+    return once or [_Named(tools[0], "")]
+
+
+def _find_tool(tool: DemoTool, prompt: str) -> Iterator[tuple[int, _Named]]:
+    """Yield where a prompt names a tool: as the request does, or with a dot after the name of its server."""
+    for name in dict.fromkeys((tool.name, tool.name.replace("__", "."))):
+        for match in re.finditer(rf"(?<![\w.-]){re.escape(name)}(?![\w-]|\.\w)", prompt):
+            yield match.start(), _Named(tool, _read_json(prompt[match.end() :].lstrip(" \t:=(")))
+
+
+def _read_json(text: str) -> str:
+    """Return the JSON object at the start of a text as it is written there, also if it is not valid; "" if none is."""
+    if not text.startswith("{"):
+        return ""
+    try:
+        return text[: json.JSONDecoder().raw_decode(text)[1]]
+    except (ValueError, RecursionError):
+        line = text.partition("\n")[0]
+        return line[: line.rfind("}") + 1] or line
+
+
+def _make_call(named: _Named, request: DemoRequest) -> FunctionCall:
+    if named.arguments:
+        return FunctionCall(named.tool.name, named.arguments)
+    try:
+        values = _Filler(request.prompt, named.tool).fill()
+    except (AttributeError, KeyError, TypeError, ValueError, RecursionError) as error:
+        raise GatewayError(400, f"Body validation error\nInvalid schema: {error}") from None
+    return FunctionCall(named.tool.name, json.dumps(values, ensure_ascii=False))
+
+
+class _Filler:
+    """Makes the arguments of a call from the words of the prompt and the schema of the tool."""
+
+    def __init__(self, prompt: str, tool: DemoTool) -> None:
+        self._prompt, self._root = prompt, tool.parameters
+        own = {word.lower() for word in re.split(r"[^A-Za-z0-9]+", tool.name)}
+        words = [word.strip(_ENDS) for word in _WORD.findall(prompt)]
+        self._words = [word for word in words if word and word.lower() not in {*own, tool.name.lower()}]
+        self._quoted = ["".join(groups) for groups in _QUOTED.findall(prompt)]
+        self._numbers = [float(number) if "." in number else int(number) for number in _NUMBER.findall(prompt)]
+
+    def fill(self) -> dict[str, Json]:
+        """Return the required arguments, and those that the prompt names."""
+        properties: Mapping[str, Json] = self._root.get("properties") or {}
+        required = self._root.get("required") or ()
+        wanted = {name: resolve_reference(schema, self._root) for name, schema in properties.items()}
+        chosen = [name for name in wanted if name in required or self._is_named(name, wanted[name])]
+        texts = [name for name in chosen if self._find_type(wanted[name]) == "string"]
+        strings = dict(zip(texts, self._choose_texts(texts), strict=True))
+        return {name: self._fill_one(name, wanted[name], strings) for name in chosen}
+
+    def _is_named(self, name: str, schema: Json) -> bool:
+        """True for `name=value` in the prompt, or a word of it that is a value of the enum."""
+        return bool(self._find_pair(name)) or self._find_choice(schema) is not None
+
+    def _find_pair(self, name: str) -> str:
+        match = re.search(rf"(?<!\w){re.escape(name)}=(\"[^\"]*\"|'[^']*'|\S+)", self._prompt)
+        return match[1].strip("\"'").rstrip(",;") if match else ""
+
+    def _find_choice(self, schema: Json) -> Json:
+        choices = schema.get("enum") or ()
+        return next((choice for choice in choices if str(choice) in self._words), None)
+
+    def _find_type(self, schema: Json) -> str:
+        """Return the JSON type of a property; of several, the first that is not null."""
+        if schema.get("enum") or "const" in schema:
+            return "choice"
+        options = schema.get("anyOf") or schema.get("oneOf") or [schema]
+        names = [name for option in options for name in _list(resolve_reference(option, self._root).get("type"))]
+        return next((str(name) for name in names if name != "null"), "")
+
+    def _choose_texts(self, names: Sequence[str]) -> list[str]:
+        """Return a text of the prompt for each of these properties: quoted, else capitalised, else the last word."""
+        capitalised = [word for index, word in enumerate(self._words) if index and word[:1].isupper()]
+        texts = self._quoted or capitalised[-len(names) :] or self._words[-1:] or [self._prompt]
+        filled = [texts[min(index, len(texts) - 1)] for index in range(len(names))]
+        return [self._find_path(name) or text for name, text in zip(names, filled, strict=True)]
+
+    def _find_path(self, name: str) -> str:
+        """Return the first word that looks like a path, for a property that wants one."""
+        if self._quoted or not any(part in name.lower() for part in _PATH_NAMES):
+            return ""
+        return next((word for word in self._words if "/" in word or "." in word), "")
+
+    def _fill_one(self, name: str, schema: Json, strings: Mapping[str, str]) -> Json:
+        pair, json_type = self._find_pair(name), self._find_type(schema)
+        if pair:
+            return pair if json_type in ("string", "choice") else _parse(pair)
+        if name in strings:
+            return strings[name]
+        if json_type in ("integer", "number") and self._numbers:
+            number = self._numbers.pop(0)
+            return int(number) if json_type == "integer" else number
+        if json_type == "array" and (values := self._list_values(schema)):
+            return values
+        choice = self._find_choice(schema)
+        return make_sample(schema, self._root) if choice is None else choice
+
+    def _list_values(self, schema: Json) -> Sequence[Json]:
+        """Return what the prompt has for an array: all numbers, or all quoted texts."""
+        item_type = self._find_type(resolve_reference(schema.get("items") or {}, self._root))
+        if item_type in ("integer", "number"):
+            return self._numbers
+        return self._quoted or self._choose_texts([""]) if item_type == "string" else ()
+
+
+def _list(value: Json) -> list[Json]:
+    return value if isinstance(value, list) else [value] if value else []
+
+
+def _parse(text: str) -> Json:
+    try:
+        return json.loads(text)
+    except ValueError:
+        return text
