@@ -146,6 +146,14 @@ def collect_output(group: ProcessGroup, data: bytes, *, seconds: float, limit: i
         return ProgramOutput(exit_code, bytes(pipes.out), pipes.size, bytes(pipes.err), has_timed_out, has_flooded)
 
 
+def name_signal(number: int) -> str:
+    """Return the name of a signal: SIGSEGV."""
+    try:
+        return signal.Signals(number).name
+    except ValueError:
+        return f"signal {number}"
+
+
 class _PipeSet:
     """The three pipes of a program, none of which can block."""
 

@@ -4,7 +4,6 @@ import json
 import os
 import shlex
 import shutil
-import signal
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from subprocess import PIPE
@@ -18,6 +17,7 @@ from aiml_cli.system.child_process import (
     ProgramFailed,
     ProgramOutput,
     collect_output,
+    name_signal,
 )
 from aiml_cli.tools.call_input import ArgumentChecker, absolute_paths, build_environment
 from aiml_cli.tools.tool import MAX_RESULT_BYTES, Arguments, CallResult, Definition, ToolError, cut_result
@@ -215,11 +215,3 @@ def _explain_failure(output: ProgramOutput, seconds: float) -> str:
     if output.exit_code < 0:
         return f"the command was ended by {name_signal(-output.exit_code)}"
     return f"the command ended with exit code {output.exit_code}" if output.exit_code else ""
-
-
-def name_signal(number: int) -> str:
-    """Return the name of a signal: SIGSEGV."""
-    try:
-        return signal.Signals(number).name
-    except ValueError:
-        return f"signal {number}"
