@@ -2,7 +2,9 @@
 
 import os
 from collections.abc import Sequence
+from contextlib import ExitStack
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
 from aiml_cli.api.answer import Answer
 from aiml_cli.api.endpoints import get_endpoint
@@ -10,7 +12,7 @@ from aiml_cli.api.messages import Conversation, HistoryMode
 from aiml_cli.batch.compare_output import FirstComplete, SideBySide
 from aiml_cli.batch.compare_workers import ModelRuns
 from aiml_cli.core import turn
-from aiml_cli.core.chat_request import ChatRequest, is_stored_action, resolve_key
+from aiml_cli.core.chat_request import ChatRequest, is_stored_action, open_tools, resolve_key
 from aiml_cli.core.schema_retry import response_spec_of
 from aiml_cli.core.start_demo import start_demo_if_asked
 from aiml_cli.errors import AimlError
@@ -19,6 +21,9 @@ from aiml_cli.output.json_output import answer_to_dict, json_line
 from aiml_cli.settings.resolve import Settings
 from aiml_cli.system.signals import Stopped
 from aiml_cli.system.stdio import print_out
+
+if TYPE_CHECKING:
+    from aiml_cli.core.chat_request import Tools
 
 
 def ask_models(endpoint: str, words: Sequence[str], models: Sequence[Settings]) -> int:
@@ -35,9 +40,10 @@ def ask_models(endpoint: str, words: Sequence[str], models: Sequence[Settings]) 
         if output_format(options) == "json":
             _print_failure(endpoint, error, 0 if options.first else len(models))
         raise
-    with start_demo_if_asked(models[0]) as resolved:
+    with start_demo_if_asked(models[0]) as resolved, ExitStack() as stack:
         try:
-            requests = _build_requests(endpoint, words, [_set_base_url(model, resolved) for model in models])
+            tools = stack.enter_context(open_tools(resolved, shared=True))
+            requests = _build_requests(endpoint, words, [_set_base_url(model, resolved) for model in models], tools)
             runs = ModelRuns(dict(zip(_name_models(requests), requests, strict=True)))
         except (AimlError, Stopped) as cause:
             failure = cause.error if isinstance(cause, Stopped) else cause
@@ -57,10 +63,14 @@ def _set_base_url(settings: Settings, resolved: Settings) -> Settings:
     return replace(settings, options=replace(settings.options, base_url=resolved.options.base_url, first=None))
 
 
-def _build_requests(endpoint: str, words: Sequence[str], models: Sequence[Settings]) -> list[ChatRequest]:
+def _build_requests(
+    endpoint: str, words: Sequence[str], models: Sequence[Settings], tools: "Tools | None"
+) -> list[ChatRequest]:
     """Build the requests; they all send the conversation that one of them reads."""
     requests = [
-        turn.resolve_conversation(ChatRequest(get_endpoint(endpoint), words, settings, response_spec_of(settings)))
+        turn.resolve_conversation(
+            ChatRequest(get_endpoint(endpoint), words, settings, response_spec_of(settings), tools=tools)
+        )
         for settings in models
     ]
     reader = _choose_reader(requests)

@@ -8,7 +8,7 @@ from threading import Event
 from time import monotonic
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from aiml_cli.api.answer import Answer
+from aiml_cli.api.answer import Answer, ToolRound
 from aiml_cli.api.stream_events import EventBatch
 from aiml_cli.batch.worker_pool import ClientContext, Worker, WorkerPool
 from aiml_cli.core import turn
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 # How long a stopped answer may take to be written into the history, and one that is not even connected.
 ABORT_S, NOT_CONNECTED_S = 5.0, 0.2
-STDOUT, STDERR, RAW, CLOSE, ERROR = "stdout", "stderr", "raw", "close", "error"
+STDOUT, STDERR, RAW, ROUND, RESULTS, CLOSE, ERROR = "stdout", "stderr", "raw", "round", "results", "close", "error"
 
 
 class RenderMessage(NamedTuple):
@@ -124,6 +124,9 @@ class ModelRuns:
 
     def abort(self, signal_number: int, *, keep: ModelRun | None = None) -> None:
         """Close all connections but that of one model; the history records this signal as the reason."""
+        for run in self._runs:
+            if run.request.tools and run is not keep:
+                run.request.tools.cancel_calls()
         self._pool.abort(signal_number, keep=keep)
 
     def abort_for(self, cause: AimlError | Stopped) -> AimlError:
@@ -194,6 +197,14 @@ class _RemoteOutput(AnswerOutput):
         super().__init__(_RemoteStdout(put), _RemoteStderr(put), raw, None)
         self._put = put
 
+    def end_round(self, answer: Answer) -> None:
+        """Send an answer that calls tools."""
+        self._put(RenderMessage(ROUND, answer))
+
+    def show_results(self, tool_round: ToolRound) -> None:
+        """Send what the tools returned."""
+        self._put(RenderMessage(RESULTS, tool_round))
+
     def close(self, answer: Answer) -> None:
         """Send the answer, without the hint at -c, which may continue that of another model."""
         if answer.error:
@@ -208,6 +219,10 @@ def render_message(output: AnswerOutput, message: RenderMessage) -> None:
             output.stdout.show(message.content)
         case "stderr":
             output.stderr.show(message.content)
+        case "round":
+            output.end_round(message.content)
+        case "results":
+            output.show_results(message.content)
         case "raw" if output.raw:
             output.raw(message.content)
         case "close":

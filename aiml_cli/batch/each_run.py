@@ -78,7 +78,12 @@ def run_rows(
         request,
         make,
         resume_file.has if resume_file else lambda _number, _digest: False,
-        partial(format_result, is_json=request.response_spec is not None, has_choices=(options.n or 1) > 1),
+        partial(
+            format_result,
+            is_json=request.response_spec is not None,
+            has_choices=(options.n or 1) > 1,
+            has_rounds=request.tools is not None,
+        ),
         CostTracker(settings, request),
         ResultWriter(write, jobs, ordered=not (options.unordered or resume_file)),
         stats,

@@ -9,7 +9,7 @@ from difflib import get_close_matches
 from aiml_cli.api.endpoints import get_endpoint
 from aiml_cli.api.messages import Conversation, Message
 from aiml_cli.batch.rows import Row, Rows, Shard, open_input, parse_shard
-from aiml_cli.core.chat_request import ChatRequest, resolve_key
+from aiml_cli.core.chat_request import ChatRequest, open_tools, resolve_key
 from aiml_cli.core.schema_retry import make_response_spec
 from aiml_cli.core.start_demo import start_demo_if_asked
 from aiml_cli.errors import UsageError
@@ -43,8 +43,8 @@ def ask_each(endpoint: str, words: Sequence[str], settings: Settings) -> int:
     if target.fd is not None and source.is_same_file(target.fd):  # each result would be a row, without end
         raise UsageError(f"{source.name}: the rows are read from the file that the results go to", "nothing was sent")
     try:
-        with start_demo_if_asked(settings) as resolved:
-            request = _build_request(endpoint, words, resolved)
+        with start_demo_if_asked(settings) as resolved, open_tools(resolved, shared=True) as tools:
+            request = replace(_build_request(endpoint, words, resolved), tools=tools)
             request = replace(request, known_key=(resolve_key(request),)).with_known_system()
             prompt = RowPrompt(words, request)
             rows = Rows(options.each or "", source, notify)
@@ -171,13 +171,20 @@ def _print_first(
     """Print the program for the first row of the shard, and send nothing."""
     from aiml_cli.core import dry_run
 
-    request = _build_request(endpoint, words, dry_run.use_placeholder_server(settings))
-    prompt, rows = RowPrompt(words, request), make_rows()
-    _check_columns(prompt, rows, settings.options.each)
+    resolved = dry_run.use_placeholder_server(settings)
+    with open_tools(resolved, shared=True) as tools:
+        request = replace(_build_request(endpoint, words, resolved), tools=tools)
+        return dry_run.print_snippet(replace(request, repeated=_fill_first(words, request, make_rows(), shard)))
+
+
+def _fill_first(words: Sequence[str], request: ChatRequest, rows: Rows, shard: Shard) -> Conversation:
+    """Return the conversation of the first row of the shard; raise UsageError if there is none."""
+    prompt = RowPrompt(words, request)
+    _check_columns(prompt, rows, request.options.each)
     row = next((row for row in rows if shard.has(row.number)), None)
     if row is None:
         raise UsageError("there is no row to show")
-    return dry_run.print_snippet(replace(request, repeated=prompt.fill(row)))
+    return prompt.fill(row)
 
 
 def _check_input(settings: Settings) -> None:

@@ -25,14 +25,18 @@ ANSWER_KEYS = (
 MAX_ROWS_AHEAD = 16
 
 
-def format_result(row: Row, row_hash: str | None, answer: Answer, *, is_json: bool, has_choices: bool) -> bytes:
+def format_result(
+    row: Row, row_hash: str | None, answer: Answer, *, is_json: bool, has_choices: bool, has_rounds: bool = False
+) -> bytes:
     """Return the result of a row as one line of JSON.
 
-    It always has the same keys, and `data` if JSON was asked for, `choices` if several answers were.
+    It always has the same keys, and `data` if JSON was asked for, `choices` if several answers were, and `rounds` if
+    tools may be called.
     """
     facts = answer_to_dict(answer)
     data: dict[str, Any] = {"data": _parse_data(facts["text"])} if is_json else {}
-    result = {name: facts[name] for name in ((*ANSWER_KEYS, "choices") if has_choices else ANSWER_KEYS)}
+    more = [name for name, is_shown in (("choices", has_choices), ("rounds", has_rounds)) if is_shown]
+    result = {name: facts[name] for name in (*ANSWER_KEYS, *more)}
     if result["usage"]:
         del result["usage"]["details"]  # the server's own names for the same counts
     seconds = facts["timing"]["total_s"]

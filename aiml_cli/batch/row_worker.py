@@ -101,6 +101,8 @@ class RowWorkers:
     def abort(self) -> None:
         """Close the connections of all running rows."""
         self.stop()
+        if tools := self._context.request.tools:
+            tools.cancel_calls()
         self._context.rate_limiter.close()
         self._context.stats.set_aborted(self._in_flight)
         self.pool.abort(signal.SIGINT, seconds=ABORT_S)  # the recording then says that we closed them

@@ -1,6 +1,7 @@
 """The request of one turn: its endpoint, words and settings, the body they make, and the key that goes with it."""
 
 from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -26,6 +27,8 @@ if TYPE_CHECKING:
     from aiml_cli.core.tool_session import ToolSession
     from aiml_cli.prompt.file_sources import FileContent
     from aiml_cli.schema.check import ResponseSpec
+
+    Tools = ToolSession | ReplayedTools
 
 KEY_INSTRUCTIONS = (
     "get one at https://aimlapi.com/app/keys",
@@ -53,7 +56,7 @@ class ChatRequest:
     repeated: Conversation | None = None
     known_key: tuple[ApiKey | None] | None = None
     fallback_models: tuple[str, ...] = ()
-    tools: "ToolSession | ReplayedTools | None" = None
+    tools: "Tools | None" = None
 
     @property
     def options(self) -> Options:
@@ -135,6 +138,18 @@ def has_answer_format(options: Options) -> bool:
 def uses_tools(options: Options) -> bool:
     """True if tools run here, or if calls of tools that run on the server are approved here."""
     return bool(options.tool or (options.allow and options.mcp_server))
+
+
+def open_tools(settings: Settings, *, shared: bool = False) -> "AbstractContextManager[Tools | None]":
+    """Start the tools of the options, if there are any, and end them after the block.
+
+    `shared`: several requests at once use them, and nobody can be asked whether they may run.
+    """
+    if not uses_tools(settings.options):
+        return nullcontext()
+    from aiml_cli.core import tool_session  # few calls have tools
+
+    return tool_session.open_shared_tools(settings) if shared else tool_session.open_tools(settings)
 
 
 def is_stored_action(options: Options) -> bool:

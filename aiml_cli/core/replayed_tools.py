@@ -34,6 +34,9 @@ class ReplayedTools:
         servers = {} if any(tool.get("type") == "mcp" for tool in tools) else options.mcp_server
         return replace(options, tools=[*list_tools(options.tools), *tools] or None, mcp_server=servers or None)
 
+    def cancel_calls(self) -> None:
+        """Do nothing: no call runs."""
+
     def find_round(self, completion: Completion) -> ToolRound:
         """Return what the calls of an answer returned; raise UsageError if the recording does not have it."""
         calls = completion.first.tool_calls

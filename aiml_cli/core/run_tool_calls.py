@@ -102,7 +102,7 @@ def _run_parallel(session: ToolSession, plans: Sequence[_Plan], report: "_Report
             results[index] = result
             report.tell(plans[index], result, seconds)
     except BaseException:
-        session.toolbox.cancel_calls()
+        session.cancel_calls()
         raise
     return [results[index] for index in range(len(plans))]
 

@@ -1,7 +1,7 @@
 """The tools of a call, what the user allows, and how both become part of a request."""
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -38,6 +38,10 @@ class ToolSession:
             options = replace(options, mcp_server=None)
         return replace(options, tools=[*list_tools(options.tools), *added]) if added else options
 
+    def cancel_calls(self) -> None:
+        """End the calls that run in other threads."""
+        self.toolbox.cancel_calls()
+
     def find(self, wire_name: str) -> OpenTool | None:
         """Return the tool that a call names."""
         return next((tool for tool in self.toolbox.list_enabled() if tool.wire_name == wire_name), None)
@@ -60,13 +64,20 @@ def open_tools(settings: Settings, *, asks: bool = True, repl: bool = False) -> 
     toolbox = open_toolbox(options.tool or (), report=report, verbose=bool(options.verbose), demo=bool(options.demo))
     try:
         toolbox.start()
+        if not asks:
+            toolbox.wait_until_ready()  # before the first of many requests
         approvals = Approvals(can_ask=asks and can_ask())
         yield ToolSession(toolbox, approvals, approves_server_calls=repl or bool(options.allow))
     finally:
         toolbox.close()
 
 
-def require_allow(options: Options) -> None:
-    """Raise UsageError if tools are named and none is allowed, in a call where nobody can be asked."""
+def open_shared_tools(settings: Settings) -> "AbstractContextManager[ToolSession | ReplayedTools]":
+    """Start the tools that several requests at once share; nobody can be asked, so only --allow counts."""
+    options = settings.options
     if options.tool and not options.allow and not options.replay:
         raise UsageError("-T with several requests at once needs --allow", NEEDS_ALLOW)
+    if options.tool and options.max_cost is not None:
+        message = "--max-cost cannot be used with -T and several requests at once"
+        raise UsageError(message, "nobody knows how many rounds each of them takes; --max-rounds N bounds them")
+    return open_tools(settings, asks=False)

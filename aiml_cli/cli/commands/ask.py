@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from aiml_cli.api.answer import Answer
 from aiml_cli.api.endpoints import get_endpoint
 from aiml_cli.core import turn
-from aiml_cli.core.chat_request import ChatRequest, has_answer_format, is_stored_action, uses_tools
+from aiml_cli.core.chat_request import ChatRequest, has_answer_format, is_stored_action, open_tools
 from aiml_cli.errors import AimlError, UsageError
 from aiml_cli.output.choose_renderer import AnswerOutput, choose_output
 from aiml_cli.output.json_output import answer_to_dict, json_line
@@ -22,8 +22,6 @@ from aiml_cli.system.terminal import hide_keys
 from aiml_cli.transport.choose_transport import validate_paths
 
 if TYPE_CHECKING:
-    from aiml_cli.core.replayed_tools import ReplayedTools
-    from aiml_cli.core.tool_session import ToolSession
     from aiml_cli.schema.check import ResponseSpec
 
 
@@ -49,10 +47,10 @@ def ask(endpoint: str, words: Sequence[str], flags: Flags) -> int:
         from aiml_cli.core import dry_run  # needed here only
 
         settings = dry_run.use_placeholder_server(settings)
-        with _open_tools(settings) as tools:
+        with open_tools(settings) as tools:
             return dry_run.print_snippet(ChatRequest(get_endpoint(endpoint), words, settings, spec, tools=tools))
     try:
-        with _choose_server(settings) as resolved, _open_tools(resolved) as tools, hide_keys():
+        with _choose_server(settings) as resolved, open_tools(resolved) as tools, hide_keys():
             return _run_turn(ChatRequest(get_endpoint(endpoint), words, resolved, spec, tools=tools), output)
     finally:
         if output.file:
@@ -91,14 +89,6 @@ def _make_response_spec(settings: Settings) -> "ResponseSpec | None":
     from aiml_cli.core import schema_retry  # most answers may have any format
 
     return schema_retry.make_response_spec(settings)
-
-
-def _open_tools(settings: Settings) -> "AbstractContextManager[ToolSession | ReplayedTools | None]":
-    if not uses_tools(settings.options):
-        return nullcontext()
-    from aiml_cli.core import tool_session  # few calls have tools
-
-    return tool_session.open_tools(settings)
 
 
 def _choose_server(settings: Settings) -> AbstractContextManager[Settings]:
