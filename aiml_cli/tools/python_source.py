@@ -22,7 +22,14 @@ from aiml_cli.system.stdio import Notifier
 from aiml_cli.tools.call_input import ArgumentChecker, build_environment
 from aiml_cli.tools.tool import MAX_RESULT_BYTES, Arguments, CallResult, Definition, ToolError, cut_result
 
-WORKER = Path(__file__).with_name("python_worker.py")
+# The package is in the path only while this is imported: the file's own modules come after the installed ones.
+BOOTSTRAP = f"""
+import sys
+sys.path.insert(0, {str(Path(__file__).parents[2])!r})
+from aiml_cli.tools.python_worker import main
+del sys.path[0]
+main()
+"""
 LOAD_S, TIMEOUT_S = 30.0, 30.0
 MAX_SOURCE_BYTES = 4 * MEBIBYTE
 MAX_LINE_BYTES = MEBIBYTE
@@ -65,18 +72,18 @@ class PythonSource:
         self.label = self._path.name
         self._report = report
         self._lock = Lock()
-        self._worker: Worker | None = None
+        self._process: PythonProcess | None = None
         self._start_error: UsageError | None = None
         self._tools: tuple[PythonTool, ...] = ()
         self._timeout_s = TIMEOUT_S
         self._is_closed = False
-        self._command: WorkerCommand | None = None
+        self._command: PythonCommand | None = None
 
     def start(self) -> None:
         """Read the file and start its process."""
         try:
-            self._command = self._command or WorkerCommand(self._path, self._report)
-            self._get_worker()
+            self._command = self._command or PythonCommand(self._path, self._report)
+            self._get_process()
         except (UsageError, ToolError) as error:
             self._start_error = error if isinstance(error, UsageError) else UsageError(f"{self.label}: {error}")
 
@@ -84,12 +91,12 @@ class PythonSource:
         """Wait until the file is loaded; raise UsageError if it cannot be used."""
         if self._tools:
             return
-        if self._worker is None and self._start_error is None:
+        if self._process is None and self._start_error is None:
             self.start()
-        if self._start_error is not None or self._worker is None:
+        if self._start_error is not None or self._process is None:
             raise self._start_error or UsageError(f"{self.label} is closed")
         try:
-            ready = self._worker.wait_until_ready()
+            ready = self._process.wait_until_ready()
         except UsageError:
             self.close()
             raise
@@ -102,37 +109,37 @@ class PythonSource:
 
     def call(self, name: str, arguments: Mapping[str, Any]) -> CallResult:
         """Call a function in the file's process; raise ToolError if there is none."""
-        worker = self._get_worker()
+        process = self._get_process()
         try:
-            worker.wait_until_ready()
+            process.wait_until_ready()
         except UsageError as error:
             raise ToolError(error.message) from None
-        return worker.call(name, arguments, self._timeout_s)
+        return process.call(name, arguments, self._timeout_s)
 
     def cancel_calls(self) -> None:
         """End the process if it runs a call: a thread cannot be stopped alone."""
-        worker = self._worker
-        if worker is not None and worker.is_busy:
-            worker.end("the call was stopped by the user")
+        process = self._process
+        if process is not None and process.is_busy:
+            process.end("the call was stopped by the user")
 
     def close(self) -> None:
         """End the process, and start no more."""
         with self._lock:
             self._is_closed = True
-            worker = self._worker
-        if worker is not None:
-            worker.end("the tools are closed")
+            process = self._process
+        if process is not None:
+            process.end("the tools are closed")
 
-    def _get_worker(self) -> "Worker":
+    def _get_process(self) -> "PythonProcess":
         with self._lock:
             if self._is_closed or self._command is None:
                 raise ToolError("the tools are closed")
-            if self._worker is None or self._worker.has_ended:
-                self._worker = Worker(self._command)
-            return self._worker
+            if self._process is None or self._process.has_ended:
+                self._process = PythonProcess(self._command)
+            return self._process
 
 
-class WorkerCommand:
+class PythonCommand:
     """How the process of a Python file is started: the file's text, and an environment without the API key."""
 
     def __init__(self, path: Path, report: Notifier) -> None:
@@ -145,7 +152,7 @@ class WorkerCommand:
     def start(self, connection: socket.socket) -> ProcessGroup:
         """Start the process with its end of the connection; raise ToolError."""
         fd = connection.fileno()
-        command = [sys.executable, "-I", "-X", "utf8", str(WORKER), str(fd), str(MAX_RESULT_BYTES)]
+        command = [sys.executable, "-I", "-X", "utf8", "-c", BOOTSTRAP, str(fd), str(MAX_RESULT_BYTES)]
         try:
             return ProcessGroup(command, self.environment, stdin=DEVNULL, stdout=PIPE, stderr=STDOUT, pass_fds=(fd,))
         except ProgramFailed as error:
@@ -171,8 +178,8 @@ def _find_import_folder(path: Path) -> str:
     return ""
 
 
-class Ready:
-    """What a worker says when the file is loaded."""
+class LoadedFile:
+    """What a process says when the file is loaded."""
 
     def __init__(self, message: Mapping[str, Any]) -> None:
         """Read the message; raise KeyError, TypeError or ValueError if it is malformed."""
@@ -200,10 +207,10 @@ class PendingCall:
         return self._result if self._is_done.wait(seconds) else None
 
 
-class Worker:
+class PythonProcess:
     """One process of a Python file; safe for several threads. It is never started again."""
 
-    def __init__(self, command: WorkerCommand) -> None:
+    def __init__(self, command: PythonCommand) -> None:
         self._label, self._deadline = command.label, monotonic() + LOAD_S
         self._connection, theirs = socket.socketpair()
         with theirs:
@@ -213,7 +220,7 @@ class Worker:
         self._pending: dict[int, PendingCall] = {}
         self._end_reason = ""
         self._is_loaded = Event()
-        self._ready: Ready | UsageError | None = None
+        self._ready: LoadedFile | UsageError | None = None
         for work in (lambda: self._receive(command.first_message), self._await_exit):
             Thread(target=work, daemon=True).start()
         Thread(target=report_lines, args=(self._group.process.stdout, command), daemon=True).start()
@@ -228,11 +235,11 @@ class Worker:
         """True if a call runs."""
         return bool(self._pending)
 
-    def wait_until_ready(self) -> Ready:
+    def wait_until_ready(self) -> LoadedFile:
         """Wait until the file is loaded; raise UsageError if that fails or takes more than 30 s."""
         if not self._is_loaded.wait(max(0.0, self._deadline - monotonic())):
             self.end(f"{self._label} was not loaded within {LOAD_S:g} s")
-        if isinstance(self._ready, Ready):
+        if isinstance(self._ready, LoadedFile):
             return self._ready
         raise self._ready or UsageError(self._end_reason)
 
@@ -303,7 +310,7 @@ class Worker:
             self._ready = UsageError(f"{self._label} cannot be used: {message['failure']}", str(message["hint"]))
             self._is_loaded.set()
         elif not self._is_loaded.is_set():
-            self._ready = Ready(message)
+            self._ready = LoadedFile(message)
             self._is_loaded.set()
         else:
             text = str(message["text"]).encode("utf-8", "replace").decode()
@@ -336,7 +343,7 @@ def read_lines(connection: socket.socket) -> Iterator[bytes]:
                 raise ValueError("an endless line")
 
 
-def report_lines(stream: Any, command: WorkerCommand) -> None:
+def report_lines(stream: Any, command: PythonCommand) -> None:
     """Read what a file prints until its processes have ended, and report the beginning."""
     left, rest = MAX_PRINTED, b""
     with stream:
