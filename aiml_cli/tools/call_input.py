@@ -48,7 +48,7 @@ def build_environment(extra: Mapping[str, str], source: str) -> dict[str, str]:
     """Return the environment of a tool: the user's without the API key and without relative entries of PATH.
 
     `extra` is added, with `${VARIABLE}` and `${VARIABLE:-default}` replaced. Raises UsageError, which begins with
-    `source`, for a variable that is not set, or that names the API key.
+    `source`, for a variable that is not set, or that is or holds the API key.
     """
     keys = set(_find_keys())
     user = {
@@ -57,7 +57,11 @@ def build_environment(extra: Mapping[str, str], source: str) -> dict[str, str]:
         if not names_key(name) and not any(key in value for key in keys)
     }
     user["PATH"] = os.pathsep.join(absolute_paths(user.get("PATH", os.defpath)))
-    return {**user, **{name: _expand(value, user, f"{source}: env: {name}") for name, value in extra.items()}}
+    added = {name: _expand(value, user, f"{source}: env: {name}") for name, value in extra.items()}
+    for name, value in added.items():
+        if any(key in value for key in keys):
+            raise UsageError(f"{source}: env: {name} holds the API key, which no tool gets")
+    return {**user, **added}
 
 
 def absolute_paths(path: str) -> list[str]:

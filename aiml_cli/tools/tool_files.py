@@ -170,14 +170,15 @@ def _check_schema(schema: dict[str, Any], source: str) -> dict[str, Any]:
     """Return the schema of an object; raise UsageError for one that is not valid."""
     from aiml_cli.schema.check import make_checker  # needs jsonschema, which takes 100 ms
 
+    is_other = bool(schema) and not schema.keys() & {"type", "properties"}  # such as { city = "str" }
     schema = {"type": "object", **schema}
-    if schema["type"] != "object" or not isinstance(schema.get("properties", {}), dict):
+    if is_other or schema["type"] != "object" or not isinstance(schema.get("properties", {}), dict):
         raise UsageError(f"{source}: not the JSON Schema of an object", 'it has "type": "object" and "properties"')
     try:
         json.dumps(schema, allow_nan=False)
         make_checker(schema)
-    except (TypeError, ValueError) as error:
-        raise UsageError(f"{source}: it has a value that JSON does not have: {error}") from None
+    except (TypeError, ValueError, RecursionError) as error:
+        raise UsageError(f"{source}: JSON cannot express it: {error}") from None
     except UsageError as error:
         raise UsageError(f"{source}: {error.message.removeprefix('--schema: ')}") from None
     return schema
