@@ -72,7 +72,7 @@ def load_tool_file(name: str) -> ToolFile:
         raise
 
 
-def parse_tool_file(name: str, path: Path, table: toml_edit.Table) -> ToolFile:
+def parse_tool_file(name: str, path: Path, table: Mapping[str, Any]) -> ToolFile:
     """Parse the content of a tool file; raise UsageError, with the path and the key, for anything that is wrong."""
     for key in table:
         if key not in _KEYS:
