@@ -143,11 +143,14 @@ def _read_tool_bytes(path: Path) -> bytes | None:
     except OSError as error:
         reason = "a symbolic link, which is not followed" if error.errno == errno.ELOOP else error.strerror
         raise UsageError(f"{path}: {reason}") from None
-    with os.fdopen(fd, "rb") as file:
+    try:
         status = os.fstat(fd)
         if not stat.S_ISREG(status.st_mode) or status.st_size > MAX_BYTES:
             raise UsageError(f"{path}: not a regular file of at most 1 MiB")
-        return file.read(MAX_BYTES)
+        with os.fdopen(fd, "rb", closefd=False) as file:
+            return file.read(MAX_BYTES)
+    finally:
+        os.close(fd)
 
 
 def _parse_parameters(value: object, source: str) -> dict[str, Any]:
