@@ -19,10 +19,12 @@ _RESULT_LENGTH = 400
 
 
 class _Named(NamedTuple):
-    """A tool that the prompt names; `arguments` is the JSON that follows the name, "" if none does."""
+    """A tool that the prompt names, and where; `arguments` is the JSON that follows the name, "" if none does."""
 
     tool: DemoTool
-    arguments: str
+    start: int = 0
+    end: int = 0
+    arguments: str = ""
 
 
 def choose_calls(request: DemoRequest) -> tuple[FunctionCall, ...]:
@@ -30,7 +32,8 @@ def choose_calls(request: DemoRequest) -> tuple[FunctionCall, ...]:
     if request.tool_choice == "none" or not request.tools:
         return ()
     rounds = request.history.round_count
-    calls = [_make_call(named, request) for named in _list_named(request)]
+    named = _list_named(request)
+    calls = [_make_call(one, named, request.prompt) for one in named]
     if not request.is_parallel:
         if rounds < len(calls) or _REPEATS.search(request.prompt):
             return (calls[rounds % len(calls)],)
@@ -77,21 +80,23 @@ def _shorten(text: str) -> str:
 
 def _list_named(request: DemoRequest) -> list[_Named]:
     """Return the tools that the prompt names, in its order; else the one that must be called, or the first one."""
-    forced = [tool for tool in request.tools if tool.name == request.tool_choice]
-    tools = forced or request.tools
-    places = sorted((place for tool in tools for place in _find_tool(tool, request.prompt)), key=lambda place: place[0])
-    found = [named for _, named in places]
+    tools = [tool for tool in request.tools if tool.name == request.tool_choice] or request.tools
+    found = sorted((named for tool in tools for named in _find_tool(tool, request.prompt)), key=lambda one: one.start)
     with_arguments = {named.tool.name for named in found if named.arguments}
-    chosen = [named for named in found if named.arguments or named.tool.name not in with_arguments]
-    once = [named for index, named in enumerate(chosen) if named.arguments or named not in chosen[:index]]
-    return once or [_Named(tools[0], "")]
+    first = {named.tool.name: named.start for named in reversed(found)}
+    is_first = [first[named.tool.name] == named.start and named.tool.name not in with_arguments for named in found]
+    chosen = [named for named, is_new in zip(found, is_first, strict=True) if named.arguments or is_new]
+    return chosen or [_Named(tools[0])]
 
 
-def _find_tool(tool: DemoTool, prompt: str) -> Iterator[tuple[int, _Named]]:
+def _find_tool(tool: DemoTool, prompt: str) -> Iterator[_Named]:
     """Yield where a prompt names a tool: as the request does, or with a dot after the name of its server."""
     for name in dict.fromkeys((tool.name, tool.name.replace("__", "."))):
         for match in re.finditer(rf"(?<![\w.-]){re.escape(name)}(?![\w-]|\.\w)", prompt):
-            yield match.start(), _Named(tool, _read_json(prompt[match.end() :].lstrip(" \t:=(")))
+            rest = prompt[match.end() :]
+            arguments = _read_json(rest.lstrip(" \t:=("))
+            end = match.end() + (rest.index(arguments) + len(arguments) if arguments else 0)
+            yield _Named(tool, match.start(), end, arguments)
 
 
 def _read_json(text: str) -> str:
@@ -105,26 +110,36 @@ def _read_json(text: str) -> str:
         return line[: line.rfind("}") + 1] or line
 
 
-def _make_call(named: _Named, request: DemoRequest) -> FunctionCall:
+def _make_call(named: _Named, others: Sequence[_Named], prompt: str) -> FunctionCall:
     if named.arguments:
         return FunctionCall(named.tool.name, named.arguments)
     try:
-        values = _Filler(request.prompt, named.tool).fill()
+        values = _Filler(_cut_names(others, prompt), _cut_names(others, prompt, named.end), named.tool).fill()
     except (AttributeError, KeyError, TypeError, ValueError, RecursionError) as error:
         raise GatewayError(400, f"Body validation error\nInvalid schema: {error}") from None
     return FunctionCall(named.tool.name, json.dumps(values, ensure_ascii=False))
 
 
-class _Filler:
-    """Makes the arguments of a call from the words of the prompt and the schema of the tool."""
+def _cut_names(found: Sequence[_Named], prompt: str, start: int | None = None) -> str:
+    """Return a prompt without the calls in it; with a start only the part from there to the next call."""
+    ends = [0, *(named.end for named in found)]
+    starts = [*(named.start for named in found), len(prompt)]
+    parts = zip(ends, starts, strict=True)
+    return " ".join(prompt[end:stop] for end, stop in parts if start in (None, end))
 
-    def __init__(self, prompt: str, tool: DemoTool) -> None:
+
+class _Filler:
+    """Makes the arguments of a call from the schema of the tool and the words of the prompt.
+
+    `nearby` is what follows the name of the tool; it is preferred.
+    """
+
+    def __init__(self, prompt: str, nearby: str, tool: DemoTool) -> None:
         self._prompt, self._root = prompt, tool.parameters
-        own = {word.lower() for word in re.split(r"[^A-Za-z0-9]+", tool.name)}
-        words = [word.strip(_ENDS) for word in _WORD.findall(prompt)]
-        self._words = [word for word in words if word and word.lower() not in {*own, tool.name.lower()}]
-        self._quoted = ["".join(groups) for groups in _QUOTED.findall(prompt)]
-        self._numbers = [float(number) if "." in number else int(number) for number in _NUMBER.findall(prompt)]
+        self._words = _split_words(nearby) or _split_words(prompt)
+        self._quoted = ["".join(groups) for groups in _QUOTED.findall(nearby) or _QUOTED.findall(prompt)]
+        numbers = _NUMBER.findall(nearby) or _NUMBER.findall(prompt)
+        self._numbers = [float(number) if "." in number else int(number) for number in numbers]
 
     def fill(self) -> dict[str, Json]:
         """Return the required arguments, and those that the prompt names."""
@@ -158,7 +173,7 @@ class _Filler:
 
     def _choose_texts(self, names: Sequence[str]) -> list[str]:
         """Return a text of the prompt for each of these properties: quoted, else capitalised, else the last word."""
-        capitalised = [word for index, word in enumerate(self._words) if index and word[:1].isupper()]
+        capitalised = [word for word in self._words if word[:1].isupper() and not self._prompt.startswith(word)]
         texts = self._quoted or capitalised[-len(names) :] or self._words[-1:] or [self._prompt]
         filled = [texts[min(index, len(texts) - 1)] for index in range(len(names))]
         return [self._find_path(name) or text for name, text in zip(names, filled, strict=True)]
@@ -189,6 +204,10 @@ class _Filler:
         if item_type in ("integer", "number"):
             return self._numbers
         return self._quoted or self._choose_texts([""]) if item_type == "string" else ()
+
+
+def _split_words(text: str) -> list[str]:
+    return [word for part in _WORD.findall(text) if (word := part.strip(_ENDS))]
 
 
 def _list(value: Json) -> list[Json]:

@@ -1,0 +1,312 @@
+"""demo/tools: which tools it calls, with which arguments, and what it does with their results, on both endpoints."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from support.demo_client import DemoClient, DemoResponse, Json, join_text, select_events
+
+from aiml_cli.demo.sample_tools import SAMPLE_TOOLS
+from aiml_cli.tools.tool_files import parse_tool_file
+
+MODEL = "demo/tools"
+TEXT = {"type": "string"}
+WEATHER = {"type": "object", "properties": {"city": TEXT}, "required": ["city"]}
+ADD = {"type": "object", "properties": {"a": {"type": "integer"}, "b": {"type": "integer"}}, "required": ["a", "b"]}
+Calls = list[tuple[str, Json]]
+
+
+def chat_tool(name: str, parameters: Json = WEATHER) -> Json:
+    return {"type": "function", "function": {"name": name, "parameters": parameters}}
+
+
+def responses_tool(name: str, parameters: Json = WEATHER) -> Json:
+    return {"type": "function", "name": name, "parameters": parameters, "strict": False}
+
+
+def chat_calls(demo: DemoClient, prompt: str, *tools: Json, **more: Json) -> Calls:
+    message = demo.chat(MODEL, prompt, tools=list(tools), **more).json["choices"][0]["message"]
+    functions = [call["function"] for call in message.get("tool_calls", [])]
+    return [(function["name"], json.loads(function["arguments"])) for function in functions]
+
+
+def schema(**properties: Json) -> Json:
+    return {"type": "object", "properties": properties, "required": list(properties)}
+
+
+@pytest.mark.parametrize(
+    ("prompt", "expected"),
+    [
+        ("weather in Paris", [("weather", {"city": "Paris"})]),
+        ("What is the weather in Paris?", [("weather", {"city": "Paris"})]),
+        ("weather in paris", [("weather", {"city": "paris"})]),
+        ('weather in "New York"', [("weather", {"city": "New York"})]),
+        ("weather city=Rome", [("weather", {"city": "Rome"})]),
+        ('weather {"city": "Oslo", "x": 1}', [("weather", {"city": "Oslo", "x": 1})]),
+        ("add 3 and 4", [("add", {"a": 3, "b": 4})]),
+        ('add {"a": 1, "b": 2}', [("add", {"a": 1, "b": 2})]),
+        ('add {"a": 1} and add {"a": 2}, then weather in Rome', [
+            ("add", {"a": 1}), ("add", {"a": 2}), ("weather", {"city": "Rome"}),
+        ]),
+        ("weather in Paris; weather there", [("weather", {"city": "Paris"})]),
+        ("what is it like in Paris", [("weather", {"city": "Paris"})]),
+        ("fs.read_file notes/a.txt", [("fs__read_file", {"path": "notes/a.txt"})]),
+        ("fs__read_file a.txt", [("fs__read_file", {"path": "a.txt"})]),
+        ("weatherman", [("weather", {"city": "weatherman"})]),
+    ],
+)  # fmt: skip
+def test_the_tools_that_the_prompt_names_are_called(demo: DemoClient, prompt: str, expected: Calls) -> None:
+    tools = chat_tool("weather"), chat_tool("add", ADD), chat_tool("fs__read_file", schema(path=TEXT))
+    assert chat_calls(demo, prompt, *tools) == expected
+
+
+@pytest.mark.parametrize(
+    ("prompt", "parameters", "expected"),
+    [
+        ("route from Berlin to Paris", schema(start=TEXT, end=TEXT), {"start": "Berlin", "end": "Paris"}),
+        ("in fahrenheit", schema(unit={"enum": ["celsius", "fahrenheit"]}), {"unit": "fahrenheit"}),
+        ("please", schema(unit={"enum": ["celsius", "fahrenheit"]}), {"unit": "celsius"}),
+        ("count 7", schema(n={"type": "number"}), {"n": 7}),
+        ("count 2.5 times", schema(n={"type": "number"}), {"n": 2.5}),
+        ("sum 1 2 3", schema(values={"type": "array", "items": {"type": "integer"}}), {"values": [1, 2, 3]}),
+        ("tags 'a' 'b'", schema(tags={"type": "array", "items": TEXT}), {"tags": ["a", "b"]}),
+        ("in Paris", schema(city={"anyOf": [TEXT, {"type": "null"}]}), {"city": "Paris"}),
+        ("in Paris", schema(city={"type": ["string", "null"]}), {"city": "Paris"}),
+        ("in Paris", {**schema(city={"$ref": "#/$defs/City"}), "$defs": {"City": TEXT}}, {"city": "Paris"}),
+        ("now", schema(flag={"type": "boolean"}), {"flag": True}),
+        ("now", {"type": "object", "properties": {"city": TEXT}}, {}),
+        ("city=Rome", {"type": "object", "properties": {"city": TEXT}}, {"city": "Rome"}),
+        ("now", {"type": "object"}, {}),
+        ("now", {}, {}),
+    ],
+)
+def test_arguments_are_made_of_the_prompt_and_the_schema(
+    demo: DemoClient, prompt: str, parameters: Json, expected: Json
+) -> None:
+    assert chat_calls(demo, f"please {prompt}", chat_tool("do_it", parameters)) == [("do_it", expected)]
+
+
+@pytest.mark.parametrize("arguments", ['{"city": }', "{", '{"city": "Paris"', "{]}"])
+def test_arguments_that_are_no_json_are_called_as_they_are(demo: DemoClient, arguments: str) -> None:
+    answer = demo.chat(MODEL, f"weather {arguments}", tools=[chat_tool("weather")]).json
+    assert answer["choices"][0]["message"]["tool_calls"][0]["function"]["arguments"] == arguments
+
+
+@pytest.mark.parametrize("parameters", [{"properties": 5}, {"properties": {"a": 5}, "required": ["a"]}, {"type": "x"}])
+def test_a_strange_schema_is_no_error_of_the_server(demo: DemoClient, parameters: Json) -> None:
+    assert demo.chat(MODEL, "now", tools=[chat_tool("weather", parameters)]).status in (200, 400)
+
+
+def test_text_and_all_calls_are_in_one_answer_streamed_or_not(demo: DemoClient) -> None:
+    tools = [chat_tool("weather"), chat_tool("add", ADD)]
+    prompt = "weather in Paris and add 1 and 2"
+    message = demo.chat(MODEL, prompt, tools=tools).json["choices"][0]["message"]
+    chunks = demo.chat(MODEL, prompt, tools=tools, stream=True).chunks
+    assert message["content"] == "I will look that up: weather, add." == join_text(chunks)
+    parts = [call for chunk in chunks for call in chunk["choices"][0]["delta"].get("tool_calls", [])]
+    joined = ["".join(part["function"]["arguments"] for part in parts if part["index"] == index) for index in (0, 1)]
+    assert joined == [call["function"]["arguments"] for call in message["tool_calls"]]
+    assert len({call["id"] for call in message["tool_calls"]}) == 2
+    assert chunks[-1]["choices"][0]["finish_reason"] == "tool_calls"
+
+
+def converse_in_chat(demo: DemoClient, prompt: str, result: str, rounds: int, **more: Json) -> list[Json]:
+    """Answer calls until there are none, at most so many rounds; return all messages of the model."""
+    messages: list[Json] = [{"role": "user", "content": prompt}]
+    answers: list[Json] = []
+    tools = [chat_tool("weather"), chat_tool("add", ADD)]
+    while len(answers) < rounds:
+        reply = demo.chat(MODEL, messages=messages, tools=tools, **more)
+        assert reply.status == 200
+        message = reply.json["choices"][0]["message"]
+        answers.append(message)
+        calls = message.get("tool_calls", [])
+        messages += [message, *({"role": "tool", "tool_call_id": call["id"], "content": result} for call in calls)]
+        if not calls:
+            break
+    return answers
+
+
+def test_the_results_are_quoted_in_the_chat(demo: DemoClient) -> None:
+    first, last = converse_in_chat(demo, "weather in Paris and add 1 and 2", "a result", 5)
+    assert len(first["tool_calls"]) == 2
+    assert "weather returned “a result”. add returned “a result”." in last["content"]
+
+
+def test_without_parallel_calls_there_is_one_a_round(demo: DemoClient) -> None:
+    prompt = "weather in Paris and add 1 and 2"
+    answers = converse_in_chat(demo, prompt, "a result", 5, parallel_tool_calls=False)
+    called = [[call["function"]["name"] for call in answer.get("tool_calls", [])] for answer in answers]
+    assert called == [["weather"], ["add"], []]
+
+
+@pytest.mark.parametrize("word", ["again", "forever", "AGAIN"])
+def test_a_word_makes_it_call_in_each_round(demo: DemoClient, word: str) -> None:
+    answers = converse_in_chat(demo, f"weather in Paris {word}", "a result", 6)
+    assert [len(answer["tool_calls"]) for answer in answers] == [1] * 6
+
+
+def test_the_next_prompt_starts_new_rounds(demo: DemoClient) -> None:
+    answers = converse_in_chat(demo, "weather in Paris", "sunny", 5)
+    call = answers[0]["tool_calls"][0]
+    messages = [
+        {"role": "user", "content": "weather in Paris"}, answers[0],
+        {"role": "tool", "tool_call_id": call["id"], "content": "sunny"}, answers[1],
+        {"role": "user", "content": "and add 1 to 2"},
+    ]  # fmt: skip
+    reply = demo.chat(MODEL, messages=messages, tools=[chat_tool("weather"), chat_tool("add", ADD)]).json
+    assert reply["choices"][0]["message"]["tool_calls"][0]["function"]["name"] == "add"
+
+
+def test_images_of_a_result_are_no_new_prompt(demo: DemoClient) -> None:
+    [first, _] = converse_in_chat(demo, "weather in Paris", "sunny", 5)
+    image = {"type": "image_url", "image_url": {"url": "data:image/png;base64,AAAA"}}
+    media = {"role": "user", "content": [{"type": "text", "text": "What weather returned:"}, image]}
+    result = {"role": "tool", "tool_call_id": first["tool_calls"][0]["id"], "content": "see the image"}
+    messages = [{"role": "user", "content": "weather in Paris"}, first, result, media, media]
+    reply = demo.chat(MODEL, messages=messages, tools=[chat_tool("weather")]).json["choices"][0]["message"]
+    assert "weather returned “see the image”" in reply["content"]
+
+
+@pytest.mark.parametrize("choice", ["none", None])
+def test_without_tools_it_answers_in_words(demo: DemoClient, choice: Json) -> None:
+    more = {"tools": [chat_tool("weather")], "tool_choice": choice} if choice else {}
+    message = demo.chat(MODEL, "weather in Paris", **more).json["choices"][0]["message"]
+    assert "tool_calls" not in message
+    assert "There is no tool to call" in message["content"]
+
+
+def test_the_tool_that_must_be_called_is_called(demo: DemoClient) -> None:
+    forced = {"type": "function", "function": {"name": "add"}}
+    tools = chat_tool("weather"), chat_tool("add", ADD)
+    assert [name for name, _ in chat_calls(demo, "weather", *tools, tool_choice=forced)] == ["add"]
+
+
+CALL = {"id": "c1", "type": "function", "function": {"name": "weather", "arguments": "{}"}}
+USER = {"role": "user", "content": "weather"}
+ASSISTANT = {"role": "assistant", "content": None, "tool_calls": [CALL]}
+
+
+@pytest.mark.parametrize(
+    ("messages", "problem"),
+    [
+        ([USER, ASSISTANT], "did not have response messages: c1"),
+        ([USER, ASSISTANT, USER], "did not have response messages: c1"),
+        ([USER, {"role": "tool", "tool_call_id": "c1", "content": "x"}], "must be a response to a preceding message"),
+        ([USER, ASSISTANT, {"role": "tool", "tool_call_id": "other", "content": "x"}], "must be a response"),
+        ([USER, ASSISTANT, {"role": "tool", "tool_call_id": "c1", "content": "x"}], ""),
+    ],
+)
+def test_each_call_in_the_chat_needs_one_result(demo: DemoClient, messages: Json, problem: str) -> None:
+    reply = demo.chat(MODEL, messages=messages, tools=[chat_tool("weather")])
+    assert reply.status == (400 if problem else 200)
+    assert problem in reply.body.decode()
+
+
+FUNCTION_CALL = {"type": "function_call", "call_id": "c1", "name": "weather", "arguments": "{}"}
+OUTPUT = {"type": "function_call_output", "call_id": "c1", "output": "x"}
+
+
+@pytest.mark.parametrize(
+    ("items", "problem"),
+    [
+        ([USER, FUNCTION_CALL], "No tool output found for function call c1"),
+        ([USER, OUTPUT], "No tool call found for function call output with call_id c1"),
+        ([USER, {"type": "mcp_approval_response", "approval_request_id": "m", "approve": True}], "No approval request"),
+        ([USER, FUNCTION_CALL, OUTPUT], ""),
+    ],
+)
+def test_each_call_of_the_other_endpoint_needs_one_result(demo: DemoClient, items: Json, problem: str) -> None:
+    reply = demo.respond(MODEL, items, tools=[responses_tool("weather")])
+    assert reply.status == (400 if problem else 200)
+    assert problem in reply.body.decode()
+
+
+def said(reply: DemoResponse) -> str:
+    return "".join(item["content"][0]["text"] for item in reply.json["output"] if item["type"] == "message")
+
+
+@pytest.mark.parametrize("is_stored", [True, False])
+def test_a_conversation_goes_on_from_the_items_or_from_the_stored_response(demo: DemoClient, is_stored: bool) -> None:
+    tools = [responses_tool("weather"), responses_tool("add", ADD)]
+    first = demo.respond(MODEL, "weather in Paris and add 1 and 2", tools=tools, store=is_stored).json
+    calls = [item for item in first["output"] if item["type"] == "function_call"]
+    assert [call["name"] for call in calls] == ["weather", "add"]
+    outputs = [{"type": "function_call_output", "call_id": call["call_id"], "output": "fine"} for call in calls]
+    if is_stored:
+        more: Json = {"previous_response_id": first["id"]}
+        incomplete, whole = outputs[:1], outputs
+    else:
+        more = {}
+        before = [{"role": "user", "content": "weather in Paris and add 1 and 2"}, *first["output"]]
+        incomplete, whole = [*before, *outputs[:1]], [*before, *outputs]
+    assert demo.respond(MODEL, incomplete, tools=tools, **more).status == 400
+    assert "weather returned “fine”. add returned “fine”." in said(demo.respond(MODEL, whole, tools=tools, **more))
+
+
+def test_the_stream_of_several_calls_agrees_with_its_last_response(demo: DemoClient) -> None:
+    tools = [responses_tool("weather"), responses_tool("add", ADD)]
+    events = demo.respond(MODEL, "weather in Paris and add 1 and 2", tools=tools, stream=True).events
+    items = [event["item"] for event in select_events(events, "response.output_item.done")]
+    assert [item["type"] for item in items] == ["message", "function_call", "function_call"]
+    assert select_events(events, "response.completed")[0]["response"]["output"] == items
+    assert len({item["id"] for item in items}) == 3
+
+
+def test_effort_puts_reasoning_before_the_calls(demo: DemoClient) -> None:
+    tools = [responses_tool("weather")]
+    output = demo.respond(MODEL, "weather in Paris", tools=tools, reasoning={"effort": "low"}).json["output"]
+    assert [item["type"] for item in output] == ["reasoning", "message", "function_call"]
+    assert demo.chat(MODEL, "weather", tools=[chat_tool("weather")], reasoning_effort="low").json["choices"][0][
+        "message"
+    ]["reasoning_content"]
+
+
+def server(**more: Json) -> Json:
+    return {"type": "mcp", "server_label": "docs", "server_url": "https://example.com/mcp", **more}
+
+
+@pytest.mark.parametrize(
+    ("more", "asks"),
+    [
+        ({}, True), ({"require_approval": "always"}, True), ({"require_approval": "never"}, False),
+        ({"require_approval": {"never": {"tool_names": ["lookup"]}}}, False),
+        ({"require_approval": {"never": {"tool_names": ["other"]}}}, True),
+    ],
+)  # fmt: skip
+def test_a_server_of_the_gateway_asks_for_approval_unless_it_needs_none(
+    demo: DemoClient, more: Json, asks: bool
+) -> None:
+    for stream in (False, True):
+        reply = demo.respond(MODEL, "look it up", tools=[server(**more)], stream=stream)
+        output = select_events(reply.events, "response.completed")[0]["response"]["output"] if stream else None
+        types = [item["type"] for item in output or reply.json["output"]]
+        assert types == (["message", "mcp_approval_request"] if asks else ["mcp_call", "message"])
+
+
+@pytest.mark.parametrize("is_stored", [True, False])
+@pytest.mark.parametrize("approve", [True, False])
+def test_the_answer_to_a_request_for_approval(demo: DemoClient, approve: bool, is_stored: bool) -> None:
+    first = demo.respond(MODEL, "look it up", tools=[server()], store=is_stored).json
+    request = first["output"][-1]
+    assert request.keys() == {"id", "type", "server_label", "name", "arguments"}
+    answer = {"type": "mcp_approval_response", "approval_request_id": request["id"], "approve": approve}
+    before = [] if is_stored else [{"role": "user", "content": "look it up"}, *first["output"]]
+    more = {"previous_response_id": first["id"]} if is_stored else {}
+    reply = demo.respond(MODEL, [*before, answer], tools=[server()], **more)
+    calls = [item for item in reply.json["output"] if item["type"] == "mcp_call"]
+    assert [call["approval_request_id"] for call in calls] == ([request["id"]] if approve else [])
+    assert ("docs.lookup returned" if approve else "docs.lookup was not approved") in said(reply)
+
+
+@pytest.mark.parametrize("name", SAMPLE_TOOLS)
+def test_the_samples_are_valid_tool_files(name: str, tmp_path: Path) -> None:
+    assert parse_tool_file(name, tmp_path / "x.toml", SAMPLE_TOOLS[name]).run
+
+
+@pytest.mark.parametrize("ask", [DemoClient.chat, DemoClient.respond])
+def test_many_calls_are_in_one_round(demo: DemoClient, ask: Callable[..., DemoResponse]) -> None:
+    prompt = " ".join(f'add {{"a": {number}}}' for number in range(30))
+    tool = chat_tool("add", ADD) if ask is DemoClient.chat else responses_tool("add", ADD)
+    assert ask(demo, MODEL, prompt, tools=[tool]).body.decode().count('"arguments"') == 30
