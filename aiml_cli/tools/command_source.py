@@ -5,6 +5,7 @@ import os
 import shlex
 import shutil
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from subprocess import PIPE
 from threading import Lock
@@ -147,7 +148,8 @@ def find_program(tool_file: ToolFile) -> str:
     """Return the full path of a tool's program, which never depends on the current directory; raise UsageError."""
     name = tool_file.run[0]
     if name.startswith("~/"):
-        name = str(Path(name).expanduser())
+        with suppress(RuntimeError):  # without a home directory there is no such program
+            name = str(Path(name).expanduser())
     search_path = os.pathsep.join(absolute_paths(os.environ.get("PATH", os.defpath)))
     program = shutil.which(name, path=search_path) if search_path or "/" in name else None
     if program is None:

@@ -68,7 +68,11 @@ class PythonSource:
     """
 
     def __init__(self, path: str, *, report: Notifier) -> None:
-        self._path = Path(path).expanduser().absolute()
+        """Raise UsageError for a path that cannot be made a full one. `report` gets what the file prints."""
+        try:
+            self._path = Path(path).expanduser().absolute()
+        except (RuntimeError, OSError) as error:  # no such user, or no current directory
+            raise UsageError(f"{path}: {error}") from None
         self.label = self._path.name
         self._report = report
         self._lock = Lock()

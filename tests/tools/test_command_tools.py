@@ -10,10 +10,12 @@ from threading import Thread
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from aiml_cli.errors import UsageError
 from aiml_cli.tools import tool_files
-from aiml_cli.tools.command_source import CommandSource, CommandTool
+from aiml_cli.tools.command_source import CommandSource, CommandTool, fill_placeholders
 from aiml_cli.tools.tool import ToolError
 
 ECHO = {"description": "Repeat.", "params": "word, more?", "run": ["printf", "%s|", "{word}", "x{more}"]}
@@ -394,3 +396,21 @@ def test_twenty_calls_run_at_the_same_time(tmp_path: Path) -> None:
     for thread in threads:
         thread.join()
     assert texts == ["ok\n"] * 20
+
+
+VALUES = st.one_of(
+    st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0")), st.integers(0), st.booleans()
+)
+
+
+@given(VALUES, VALUES)
+def test_any_value_is_one_word_and_never_expanded_or_an_option(first: Any, second: Any) -> None:
+    words = ["x{a}", "{b}", "--c={a}{b}"]
+    texts = [value if isinstance(value, str) else json.dumps(value) for value in (first, second)]
+    try:
+        filled = fill_placeholders(words, {"a": first, "b": second})
+    except ToolError:
+        assert texts[1].startswith("-")
+    else:
+        assert filled == [f"x{texts[0]}", texts[1], f"--c={texts[0]}{texts[1]}"]
+        assert not texts[1].startswith("-")
