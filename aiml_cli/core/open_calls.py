@@ -7,6 +7,7 @@ from aiml_cli.api.json_values import as_list
 from aiml_cli.api.messages import Conversation, RawMessage, ToolResult
 
 NOT_RUN = "This call was not run."
+NOT_ALLOWED = "The user did not allow this call."
 Item = Mapping[str, Any]
 
 

@@ -9,6 +9,7 @@ from aiml_cli.api.completion_builder import Completion
 from aiml_cli.api.json_values import as_list
 from aiml_cli.api.messages import RawMessage
 from aiml_cli.api.tool_formats import list_function_names, list_tools
+from aiml_cli.core.open_calls import NOT_ALLOWED
 from aiml_cli.errors import UsageError
 from aiml_cli.settings.options import Options
 from aiml_cli.transport.replay import load_recording
@@ -48,8 +49,6 @@ class ReplayedTools:
             hint = "record the command again: --record in the place of --replay"
             raise UsageError(f"{self._path} has no results of the tools that this answer calls", hint)
         outputs = {_result_id(item): str(item.get("content") or item.get("output") or "") for item in results}
-        from aiml_cli.core.run_tool_calls import NOT_ALLOWED  # it loads the tools
-
         ran = [
             RanCall(call.id, call.name, call.arguments, text := outputs.get(call.id, ""), False, text != NOT_ALLOWED)
             for call in calls

@@ -14,6 +14,7 @@ from aiml_cli.api.answer import RanCall, ToolRound
 from aiml_cli.api.completion_builder import Completion, ToolCall
 from aiml_cli.api.messages import AnyMessage, Message, RawMessage, ToolResult
 from aiml_cli.core.chat_request import ChatRequest
+from aiml_cli.core.open_calls import NOT_ALLOWED
 from aiml_cli.core.tool_session import ToolSession
 from aiml_cli.output.plain_text import collapse_whitespace
 from aiml_cli.store.api_keys import ApiKey
@@ -23,7 +24,6 @@ from aiml_cli.tools.tool import Arguments, CallResult, ToolError
 from aiml_cli.tools.toolbox import OpenTool, parse_arguments, run_call
 from aiml_cli.transport.key_masking import mask_text
 
-NOT_ALLOWED = "The user did not allow this call."
 NO_OUTPUT = "(no output)"
 MAX_LINE_LENGTH = 160
 MAX_PARALLEL = 32

@@ -156,7 +156,7 @@ def _merge_servers(names: Iterable[str]) -> list[str]:
 
 
 def name_tools(sources: Sequence[tuple[str, Sequence[Tool]]]) -> list[OpenTool]:
-    """Give each tool a name of its own: those of the same name get their source's name in front."""
+    """Return the tools, each under a name of its own: those of the same name get their source's name in front."""
     labelled = [(label, tool) for label, tools in sources for tool in tools]
     counts: dict[str, int] = {}
     for _, tool in labelled:

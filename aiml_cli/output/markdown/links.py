@@ -38,7 +38,7 @@ class Target(NamedTuple):
     end: int = 0
 
 
-class Definition(NamedTuple):
+class LinkDefinition(NamedTuple):
     """A definition: the label in the form in which labels are compared, the target, and the definition's source."""
 
     label: str
@@ -73,7 +73,7 @@ def parse_inline_target(text: str, start: int) -> Target | None:
     return Target(address, title[0] if title else "", end + 1) if text.startswith(")", end) else None
 
 
-def parse_definition(text: str, start: int = 0) -> tuple[Definition, int] | None:
+def parse_definition(text: str, start: int = 0) -> tuple[LinkDefinition, int] | None:
     """Return the definition at `start` and where the next line begins, or None."""
     label = parse_label(text, start)
     if label is None or label[0].startswith("^") or not text.startswith(":", label[1]):
@@ -93,7 +93,7 @@ def parse_definition(text: str, start: int = 0) -> tuple[Definition, int] | None
         return None
     target = Target(address, title[0] if title else "")
     source = text[start : line_end.end()].rstrip("\n")
-    return Definition(normalize_label(label[0]), target, source), line_end.end()
+    return LinkDefinition(normalize_label(label[0]), target, source), line_end.end()
 
 
 def decode_escapes(text: str) -> str:
