@@ -45,9 +45,7 @@ def run_round(session: ToolSession, request: ChatRequest, completion: Completion
     report = _Report(request)
     plans = [_plan(session, request, report, call) for call in completion.first.tool_calls]
     approvals, refused = _answer_approvals(session, request, completion)
-    results = _run_parallel(session, plans, report)
-    if key:
-        results = [result._replace(text=mask_text(result.text, key.value)) for result in results]
+    results = _run_parallel(session, plans, report, key.value if key else "")
     calls = [_to_ran_call(plan, result) for plan, result in zip(plans, results, strict=True)]
     messages = (*approvals, *(ToolResult(call.id, call.output) for call in calls), *_media_messages(plans, results))
     return ToolRound(completion, (*calls, *refused), messages)
@@ -78,8 +76,8 @@ def _explain_unknown(session: ToolSession, name: str) -> str:
     return f"There is no tool {name}. " + (f"Did you mean {near[0]}?" if near else f"There is {', '.join(known)}.")
 
 
-def _run_parallel(session: ToolSession, plans: Sequence[_Plan], report: "_Report") -> list[CallResult]:
-    """Return the result of each call, in their order; whatever ends the wait early ends the calls."""
+def _run_parallel(session: ToolSession, plans: Sequence[_Plan], report: "_Report", key: str) -> list[CallResult]:
+    """Return the result of each call, in their order and without the key; what ends the wait early ends the calls."""
     results: dict[int, CallResult] = {}
     waiting: Queue[int] = Queue()
     done: Queue[tuple[int, CallResult, float]] = Queue()
@@ -99,8 +97,8 @@ def _run_parallel(session: ToolSession, plans: Sequence[_Plan], report: "_Report
     try:
         while len(results) < len(plans):
             index, result, seconds = done.get()
-            results[index] = result
-            report.tell(plans[index], result, seconds)
+            results[index] = result._replace(text=mask_text(result.text, key))
+            report.tell(plans[index], results[index], seconds)
     except BaseException:
         session.cancel_calls()
         raise

@@ -18,6 +18,8 @@ from aiml_cli.core.tool_session import ToolSession
 from aiml_cli.errors import AnswerMismatch, IncompleteAnswer, UsageError
 from aiml_cli.settings.options import Options
 
+# An answer that calls tools is complete in itself; these limits end the call before it is answered.
+LIMIT = "limit"
 Send = Callable[[TurnContext], None]
 
 
@@ -35,7 +37,9 @@ def send_with_tools(context: TurnContext, session: ToolSession | ReplayedTools, 
         context.output.end_round(Answer(context.request.endpoint.name, completion))
         if number > limit:
             rounds = f"{limit} rounds" if limit > 1 else "one round"
-            raise IncompleteAnswer(f"stopped after {rounds} of tool calls", "--max-rounds N allows more")
+            raise IncompleteAnswer(
+                f"stopped after {rounds} of tool calls", "--max-rounds N allows more", stopped_by=LIMIT
+            )
         tool_round = _run_round(context, session, completion)
         context.output.show_results(tool_round)
         refused += [call for call in tool_round.calls if not call.is_allowed]
@@ -116,7 +120,7 @@ def _reserve(context: TurnContext) -> TurnContext:
     try:
         return context._replace(reservation=budget.reserve(last.settings, body))
     except UsageError as error:
-        raise IncompleteAnswer(error.message, error.hint) from None
+        raise IncompleteAnswer(error.message, error.hint, stopped_by=LIMIT) from None
 
 
 def _build_refusal(calls: Sequence[RanCall]) -> AnswerMismatch:

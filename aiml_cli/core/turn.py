@@ -179,7 +179,8 @@ def _check_answer(request: ChatRequest, journal: Journal | None, answer: Answer)
     """Return the answer with the error that it has by its content, if there is one."""
     options, error, completion = request.options, answer.error, answer.completion
     has_ended = completion.status not in ("queued", "in_progress")
-    if error is None or (isinstance(error, IncompleteAnswer) and completion.is_complete):
+    is_cut = isinstance(error, IncompleteAnswer) and "stopped_by" not in error.details
+    if error is None or (is_cut and completion.is_complete):
         # A connection that is cut after the end of the answer takes nothing away from it.
         error = error_from_completion(
             completion,

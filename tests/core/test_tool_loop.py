@@ -1,0 +1,416 @@
+"""The tools of an answer run and their results go back, on both endpoints, streamed and not."""
+
+import json
+import os
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from support.answers import json_error, queue_answers
+from support.loopback import Loopback
+from support.tool_answers import Call, answer, get_results, write_tool
+
+from aiml_cli.__main__ import main
+
+BOTH = pytest.mark.parametrize("endpoint", ["chat", "respond"])
+Run = Callable[..., "subprocess.CompletedProcess[str]"]
+PARIS = Call("weather", {"city": "Paris"})
+
+
+@pytest.fixture
+def run(server: Loopback, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Run:
+    """Return a function that runs the program in this process, with a tool `weather`, against the loopback server."""
+    monkeypatch.setenv("AIML_BASE_URL", server.url)
+    write_tool("weather", "printf", "%s: 21 degrees", "{city}", params="city")
+
+    def run_main(*arguments: str) -> "subprocess.CompletedProcess[str]":
+        code, shown = main(arguments), capfd.readouterr()
+        return subprocess.CompletedProcess(arguments, code, shown.out, shown.err)
+
+    return run_main
+
+
+def last_input(server: Loopback) -> list[dict[str, Any]]:
+    """Return the messages or the input items of the last request."""
+    body = server.requests[-1].json
+    items: list[dict[str, Any]] = body.get("messages") or body["input"]
+    return items
+
+
+@BOTH
+@pytest.mark.parametrize("streamed", [True, False], ids=["streamed", "whole"])
+def test_the_result_of_a_call_goes_back_and_the_next_answer_is_shown(
+    endpoint: str, streamed: bool, server: Loopback, run: Run
+) -> None:
+    calls = [answer(endpoint, "", [PARIS], streamed=streamed), answer(endpoint, "It is mild.", streamed=streamed)]
+    queue_answers(server, *calls)
+    done = run(endpoint, "-T", "weather", "--allow", "weather", *([] if streamed else ["-S"]), "weather in Paris?")
+    assert (done.returncode, done.stdout) == (0, "It is mild.\n")
+    assert done.stderr.splitlines()[:1] == ['aiml: weather(city="Paris")']
+    assert "aiml: weather: Paris: 21 degrees" in done.stderr
+    first, second = (request.json for request in server.requests)
+    assert first["tools"] == second["tools"]
+    assert get_results(server) == [("call_1", "Paris: 21 degrees")]
+    texts = json.dumps(last_input(server))
+    assert texts.index("weather in Paris?") < texts.index("call_1") < texts.index("21 degrees")
+
+
+@BOTH
+def test_a_definition_has_the_form_of_each_endpoint(endpoint: str, server: Loopback, run: Run) -> None:
+    server.answer_with(answer(endpoint, "Hi"))
+    assert run(endpoint, "-T", "weather", "hi").returncode == 0
+    (tool,) = server.requests[0].json["tools"]
+    function = tool["function"] if endpoint == "chat" else tool
+    assert (tool["type"], function["name"], function["description"]) == ("function", "weather", "About weather.")
+    assert function["parameters"]["properties"] == {"city": {"type": "string"}}
+
+
+@BOTH
+def test_parallel_calls_run_at_the_same_time_and_their_results_keep_the_order(
+    endpoint: str, server: Loopback, run: Run, tmp_path: Path
+) -> None:
+    fifo = tmp_path / "fifo"
+    os.mkfifo(fifo)
+    write_tool("reader", "cat", str(fifo))  # ends only once the writer runs
+    write_tool("writer", "sh", "-c", f"echo from the writer > {fifo}; echo written")
+    calls = [Call("reader", "{}", "a"), Call("writer", "{}", "b")]
+    queue_answers(server, answer(endpoint, "", calls), answer(endpoint, "Done"))
+    assert run(endpoint, "-T", "reader", "-T", "writer", "--allow", "*", "go").stdout == "Done\n"
+    assert get_results(server) == [("a", "from the writer\n"), ("b", "written\n")]
+
+
+@BOTH
+def test_a_call_that_is_not_allowed_is_told_to_the_model_and_ends_with_9(
+    endpoint: str, server: Loopback, run: Run, tmp_path: Path
+) -> None:
+    write_tool("touch", "touch", str(tmp_path / "ran"))
+    queue_answers(server, answer(endpoint, "", [Call("touch"), PARIS._replace(id="b")]), answer(endpoint, "Sorry"))
+    done = run(endpoint, "-T", "touch", "-T", "weather", "--allow", "weather", "go")
+    assert (done.returncode, done.stdout) == (9, "Sorry\n")
+    assert "aiml: a tool call was not allowed: touch" in done.stderr
+    assert get_results(server) == [("call_1", "The user did not allow this call."), ("b", "Paris: 21 degrees")]
+    assert not (tmp_path / "ran").exists()
+
+
+@pytest.mark.parametrize(
+    ("call", "result"),
+    [
+        (Call("wether", "{}"), "There is no tool wether. Did you mean weather?"),
+        (Call("rm", "{}"), "There is no tool rm. There is weather."),
+        (Call("weather", '{"city": '), "the arguments cannot be read"),
+        (Call("weather", "[1]"), "the arguments cannot be read: they are no JSON object"),
+        (Call("weather", "{}"), "city"),
+        (Call("weather", {"city": 7}), "city"),
+        (Call("weather", {"city": "a\0b"}), "zero byte"),
+        (Call("weather", "[" * 5000), "the arguments cannot be read"),
+    ],
+)
+@BOTH
+def test_a_call_that_cannot_run_is_told_to_the_model(
+    endpoint: str, call: Call, result: str, server: Loopback, run: Run
+) -> None:
+    queue_answers(server, answer(endpoint, "", [call]), answer(endpoint, "I see."))
+    done = run(endpoint, "-T", "weather", "--allow", "*", "go")
+    assert (done.returncode, done.stdout) == (0, "I see.\n")
+    assert result in get_results(server)[0][1]
+
+
+@BOTH
+@pytest.mark.parametrize(("limit", "rounds"), [("1", 1), ("3", 3)])
+def test_rounds_are_limited(endpoint: str, limit: str, rounds: int, server: Loopback, run: Run) -> None:
+    server.answer_with(answer(endpoint, "Again.", [PARIS]))
+    done = run(endpoint, "-T", "weather", "--allow", "*", "--max-rounds", limit, "go")
+    assert done.returncode == 8
+    assert len(server.requests) == rounds + 1
+    assert done.stdout == "\n".join(["Again.\n"] * (rounds + 1))
+    assert f"stopped after {'one round' if rounds == 1 else f'{rounds} rounds'} of tool calls" in done.stderr
+
+
+@BOTH
+def test_tokens_are_the_sum_and_the_history_has_each_round(endpoint: str, server: Loopback, run: Run) -> None:
+    queue_answers(server, answer(endpoint, "Wait.", [PARIS]), answer(endpoint, "Mild."))
+    found = json.loads(run(endpoint, "-T", "weather", "--allow", "*", "--json", "go").stdout)
+    assert found["text"] == "Mild."
+    assert found["usage"]["total_tokens"] == 24
+    (tool_round,) = found["rounds"]
+    assert (tool_round["text"], tool_round["usage"]["total_tokens"]) == ("Wait.", 12)
+    assert tool_round["tool_calls"] == [
+        {
+            "id": "call_1", "name": "weather", "arguments": '{"city": "Paris"}', "output": "Paris: 21 degrees",
+            "is_error": False, "is_allowed": True,
+        }
+    ]  # fmt: skip
+    stored = json.loads(run("history", "show", "--json").stdout)["messages"]
+    assert [message["role"] for message in stored] == ["user", "assistant", "tool", "assistant"]
+    assert [message["usage"]["total_tokens"] for message in stored if message["usage"]] == [12, 12]
+
+
+@BOTH
+@pytest.mark.parametrize(
+    ("arguments", "shown"),
+    [
+        ([], "Wait.\n\nMild.\n"),
+        (["-o", "out.txt"], ""),
+        (["--schema", "a"], '{"a": "b"}\n'),
+        (["--json-object"], '{"a": "b"}\n'),
+        (["-x", "1"], "code\n"),
+    ],
+)
+def test_people_see_the_text_of_each_round_and_programs_the_last(
+    endpoint: str, arguments: list[str], shown: str, server: Loopback, run: Run
+) -> None:
+    last = {"-x": "See:\n```\ncode\n```\n", "--schema": '{"a": "b"}', "--json-object": '{"a": "b"}'}
+    text = last.get(arguments[0] if arguments else "", "Mild.")
+    queue_answers(server, answer(endpoint, "Wait.", [PARIS]), answer(endpoint, text))
+    done = run(endpoint, "-T", "weather", "--allow", "*", *arguments, "go")
+    assert (done.returncode, done.stdout) == (0, shown)
+    if arguments:
+        assert "Wait." in done.stderr
+    if "-o" in arguments:
+        assert Path("out.txt").read_text(encoding="utf-8") == "Mild.\n"
+
+
+@BOTH
+def test_items_are_those_of_the_last_round(endpoint: str, server: Loopback, run: Run) -> None:
+    queue_answers(server, answer(endpoint, "Wait.", [PARIS]), answer(endpoint, '{"items":[{"a":1},{"a":2}]}'))
+    done = run(endpoint, "-T", "weather", "--allow", "*", "--items", "--schema", "a int", "go")
+    assert (done.returncode, done.stdout) == (0, '{"a":1}\n{"a":2}\n')
+
+
+@BOTH
+def test_json_lines_have_a_line_for_each_result(endpoint: str, server: Loopback, run: Run) -> None:
+    queue_answers(server, answer(endpoint, "Wait.", [PARIS]), answer(endpoint, "Mild."))
+    shown = run(endpoint, "-T", "weather", "--allow", "*", "--format", "jsonl", "go").stdout
+    lines = [json.loads(line) for line in shown.splitlines()]
+    assert [line["output"] for line in lines if line["type"] == "tool_result"] == ["Paris: 21 degrees"]
+    assert (lines[-1]["type"], lines[-1]["text"]) == ("done", "Mild.")
+
+
+def test_a_stored_response_is_continued_by_its_id(server: Loopback, run: Run) -> None:
+    queue_answers(server, answer("respond", "", [PARIS]), answer("respond", "Mild."))
+    assert run("respond", "--store", "-T", "weather", "--allow", "*", "go").returncode == 0
+    body = server.requests[1].json
+    assert body["previous_response_id"] == "resp_1"
+    assert body["input"] == [{"type": "function_call_output", "call_id": "call_1", "output": "Paris: 21 degrees"}]
+
+
+def test_reasoning_items_go_back_with_the_calls(server: Loopback, run: Run) -> None:
+    reasoning = {"type": "reasoning", "id": "rs_1", "summary": [], "encrypted_content": "abc"}
+    queue_answers(server, answer("respond", "", [PARIS], before=[reasoning]), answer("respond", "Mild."))
+    assert run("respond", "-T", "weather", "--allow", "*", "go").returncode == 0
+    types = [item.get("type", "message") for item in server.requests[1].json["input"]]
+    assert types == ["message", "reasoning", "function_call", "function_call_output"]
+    assert reasoning in server.requests[1].json["input"]
+
+
+def test_an_earlier_response_that_was_named_stays_the_root(server: Loopback, run: Run) -> None:
+    queue_answers(server, answer("respond", "", [PARIS]), answer("respond", "Mild."))
+    arguments = ("--previous-response-id", "resp_0", "-T", "weather", "--allow", "*")
+    assert run("respond", *arguments, "go").returncode == 0
+    assert [request.json["previous_response_id"] for request in server.requests] == ["resp_0", "resp_0"]
+
+
+@BOTH
+@pytest.mark.parametrize("choice", ["required", "weather"])
+def test_a_forced_call_is_forced_once(endpoint: str, choice: str, server: Loopback, run: Run) -> None:
+    queue_answers(server, answer(endpoint, "", [PARIS]), answer(endpoint, "Mild."))
+    assert run(endpoint, "-T", "weather", "--allow", "*", "--tool-choice", choice, "go").returncode == 0
+    assert [request.json["tool_choice"] == "auto" for request in server.requests] == [False, True]
+
+
+@pytest.mark.parametrize("streamed", [True, False])
+def test_calls_without_ids_get_one(streamed: bool, server: Loopback, run: Run) -> None:
+    calls = [PARIS._replace(id=""), Call("weather", {"city": "Rome"}, "")]
+    queue_answers(server, answer("chat", "", calls, streamed=streamed), answer("chat", "Mild."))
+    assert run("chat", "-T", "weather", "--allow", "*", "go").returncode == 0
+    (asked,) = [message for message in last_input(server) if message.get("tool_calls")]
+    ids = [call["id"] for call in asked["tool_calls"]]
+    assert get_results(server) == list(zip(ids, ["Paris: 21 degrees", "Rome: 21 degrees"], strict=True))
+    assert len(set(ids)) == 2
+    assert all(ids)
+
+
+@BOTH
+def test_a_conversation_with_tools_is_continued_with_all_of_it(endpoint: str, server: Loopback, run: Run) -> None:
+    queue_answers(server, answer(endpoint, "Wait.", [PARIS]), answer(endpoint, "Mild."), answer(endpoint, "Yes."))
+    assert run(endpoint, "-T", "weather", "--allow", "*", "go").returncode == 0
+    assert run(endpoint, "-c", "sure?").returncode == 0
+    assert get_results(server) == [("call_1", "Paris: 21 degrees")]
+    texts = json.dumps(last_input(server))
+    assert texts.index("Wait.") < texts.index("21 degrees") < texts.index("Mild.") < texts.index("sure?")
+
+
+@BOTH
+def test_calls_that_were_not_run_are_answered_when_the_conversation_goes_on(
+    endpoint: str, server: Loopback, run: Run
+) -> None:
+    queue_answers(server, answer(endpoint, "", [PARIS]), answer(endpoint, "", [PARIS._replace(id="b")]))
+    assert run(endpoint, "-T", "weather", "--allow", "*", "--max-rounds", "1", "go").returncode == 8
+    server.scripts[-1] = (answer(endpoint, "Yes."),)
+    assert run(endpoint, "-c", "and now?").returncode == 0
+    assert get_results(server) == [("call_1", "Paris: 21 degrees"), ("b", "This call was not run.")]
+
+
+@BOTH
+def test_results_stay_if_the_request_that_sends_them_fails(endpoint: str, server: Loopback, run: Run) -> None:
+    queue_answers(server, answer(endpoint, "", [PARIS]), json_error("no"), answer(endpoint, "Yes."))
+    assert run(endpoint, "-T", "weather", "--allow", "*", "go").returncode == 4
+    assert run(endpoint, "-c", "and now?").returncode == 0
+    assert get_results(server) == [("call_1", "Paris: 21 degrees")]
+
+
+@BOTH
+@pytest.mark.parametrize("several", [["--each", "line", "-f", "rows", "{row}"], ["-m", "a", "-m", "b", "go"]])
+def test_several_requests_at_once_run_what_is_allowed(
+    endpoint: str, several: list[str], server: Loopback, run: Run
+) -> None:
+    Path("rows").write_text("x\n", encoding="utf-8")
+    refused = run(endpoint, "-T", "weather", *several)
+    assert (refused.returncode, server.requests) == (2, [])
+    assert "--allow" in refused.stderr
+    model = {name: (answer(endpoint, "Mild."),) for name in ("a", "b")}
+    queue_answers(server, answer(endpoint, "", [PARIS]), answer(endpoint, "Mild."))
+    if "-m" in several:
+        server.scripts_by_model = model
+    done = run(endpoint, "-T", "weather", "--allow", "weather", *several)
+    assert done.returncode == 0
+    assert "Mild." in done.stdout
+
+
+@BOTH
+def test_a_row_whose_call_is_not_allowed_fails(endpoint: str, server: Loopback, run: Run) -> None:
+    Path("rows").write_text("x\n", encoding="utf-8")
+    queue_answers(server, answer(endpoint, "", [PARIS]), answer(endpoint, "Sorry."))
+    done = run(endpoint, "-T", "weather", "--allow", "other", "--each", "line", "-f", "rows", "{row}")
+    result = json.loads(done.stdout)
+    assert (result["text"], result["error"]["exit_code"]) == ("Sorry.", 9)
+    assert result["rounds"][0]["tool_calls"][0]["is_allowed"] is False
+
+
+@BOTH
+@pytest.mark.parametrize("allow", [["--allow", "*"], []])
+def test_a_replay_runs_no_tool_and_ends_the_same(
+    endpoint: str, allow: list[str], server: Loopback, run: Run, tmp_path: Path
+) -> None:
+    ran = tmp_path / "ran"
+    path = write_tool("note", "sh", "-c", f"echo x >> {ran}; echo noted", params="text?")
+    calls = [Call("note", "{}", "a"), Call("note", {"text": "b"}, "b")]
+    queue_answers(server, answer(endpoint, "Wait.", calls), answer(endpoint, "Done."))
+    first = run(endpoint, "-T", "note", *allow, "go", "--record", "rec.jsonl")
+    path.unlink()
+    count = ran.read_text(encoding="utf-8") if allow else ""
+    second = run(endpoint, "-T", "note", *allow, "go", "--replay", "rec.jsonl")
+    assert (second.returncode, second.stdout) == (first.returncode, first.stdout) == (0 if allow else 9, first.stdout)
+    assert (ran.read_text(encoding="utf-8") if allow else "") == count
+    assert len(server.requests) == 2
+
+
+@BOTH
+def test_functions_of_the_caller_end_the_loop(endpoint: str, server: Loopback, run: Run) -> None:
+    mine = json.dumps([{"type": "function", "name": "mine", "parameters": {"type": "object", "properties": {}}}])
+    server.answer_with(answer(endpoint, "", [Call("mine", "{}"), PARIS._replace(id="b")]))
+    done = run(endpoint, "--tools", mine, "-T", "weather", "--allow", "*", "--json", "go")
+    assert done.returncode == 0
+    assert [call["name"] for call in json.loads(done.stdout)["tool_calls"]] == ["mine", "weather"]
+    assert len(server.requests) == 1
+
+
+@BOTH
+def test_two_definitions_of_one_name_are_refused(endpoint: str, server: Loopback, run: Run) -> None:
+    mine = json.dumps([{"type": "function", "name": "weather", "parameters": {"type": "object", "properties": {}}}])
+    done = run(endpoint, "--tools", mine, "-T", "weather", "go")
+    assert (done.returncode, server.requests) == (2, [])
+    assert "--tools and -T both define weather" in done.stderr
+
+
+@BOTH
+def test_a_request_with_results_is_tried_again(endpoint: str, server: Loopback, run: Run) -> None:
+    busy = json_error("slow down", "503 Service Unavailable\r\nRetry-After: 0")
+    queue_answers(server, answer(endpoint, "", [PARIS]), busy, answer(endpoint, "Mild."))
+    done = run(endpoint, "-T", "weather", "--allow", "*", "go")
+    assert (done.returncode, done.stdout, len(server.requests)) == (0, "Mild.\n", 3)
+
+
+@BOTH
+def test_once_tools_ran_no_other_model_is_asked(endpoint: str, server: Loopback, run: Run) -> None:
+    queue_answers(server, answer(endpoint, "", [PARIS]), json_error("no such model", "404 Not Found"))
+    done = run(endpoint, "-m", "a,b", "-T", "weather", "--allow", "*", "go")
+    assert done.returncode == 4
+    assert [request.json["model"] for request in server.requests] == ["a", "a"]
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["--chunk", "100"], ["--in-place", "f"], ["-n", "2"], ["--wait", "resp_1"], ["--background"],
+    ],
+)  # fmt: skip
+def test_what_cannot_be_used_with_tools_is_refused(arguments: list[str], server: Loopback, run: Run) -> None:
+    Path("f").write_text("x", encoding="utf-8")
+    endpoint = "respond" if arguments[0] in ("--wait", "--background") else "chat"
+    done = run(endpoint, "-T", "weather", *arguments, "go")
+    assert (done.returncode, server.requests) == (2, [])
+    assert "cannot be used with" in done.stderr
+
+
+@pytest.mark.parametrize("name", ["nothing", "nothing.py", "mcp:nothing", "../weather", "a b"])
+def test_a_tool_that_does_not_exist_is_refused_before_anything_is_sent(name: str, server: Loopback, run: Run) -> None:
+    done = run("chat", "-T", name, "hi")
+    assert (done.returncode, server.requests) == (2, [])
+
+
+@pytest.mark.parametrize(("allow", "approve"), [("docs.*", True), ("docs.search", True), ("other", False)])
+def test_a_call_on_the_server_is_approved_by_allow(allow: str, approve: bool, server: Loopback, run: Run) -> None:
+    request = {
+        "type": "mcp_approval_request", "id": "mcpr_1", "server_label": "docs", "name": "search", "arguments": "{}",
+    }  # fmt: skip
+    queue_answers(server, answer("respond", "", before=[request]), answer("respond", "Found."))
+    done = run("respond", "--mcp-server", "docs=https://mcp.example/mcp", "--allow", allow, "go")
+    assert done.returncode == (0 if approve else 9)
+    assert server.requests[0].json["tools"][0]["require_approval"] == "always"
+    sent = {"type": "mcp_approval_response", "approval_request_id": "mcpr_1", "approve": approve}
+    assert sent in server.requests[1].json["input"]
+
+
+def test_without_allow_the_server_asks_nobody(server: Loopback, run: Run) -> None:
+    server.answer_with(answer("respond", "Found."))
+    assert run("respond", "--mcp-server", "docs=https://mcp.example/mcp", "go").returncode == 0
+    assert server.requests[0].json["tools"][0]["require_approval"] == "never"
+
+
+@BOTH
+def test_the_key_neither_reaches_a_tool_nor_the_model(
+    endpoint: str, server: Loopback, run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    key = "sk-test-0123456789abcdef"
+    monkeypatch.setenv("AIMLAPI_API_KEY", key)
+    Path("leak").write_text(f"found {key} here", encoding="utf-8")
+    write_tool("env", "sh", "-c", "env; cat leak")
+    queue_answers(server, answer(endpoint, "", [Call("env")]), answer(endpoint, "Done"))
+    done = run(endpoint, "-T", "env", "--allow", "env", "-v", "go")
+    assert done.returncode == 0
+    assert server.requests[0].get_header("authorization") == f"Bearer {key}"
+    result = get_results(server)[0][1]
+    assert "PATH=" in result
+    assert "found *** here" in result
+    assert key not in result + done.stderr
+
+
+@pytest.mark.parametrize("source", ["AIML_ALLOW", "config", "template"])
+def test_only_the_flag_and_the_config_allow_tools(
+    source: str, server: Loopback, run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    queue_answers(server, answer("chat", "", [PARIS]), answer("chat", "Done"))
+    arguments = ["chat", "-T", "weather", "go"]
+    if source == "config":
+        assert run("config", "set", "allow", "weather").returncode == 0
+    elif source == "template":
+        folder = Path(os.environ["XDG_CONFIG_HOME"]) / "aiml" / "templates"
+        folder.mkdir(parents=True)
+        (folder / "t.toml").write_text('prompt = "go"\n[settings]\nallow = "weather"\n', encoding="utf-8")
+        arguments = ["chat", "-T", "weather", "-t", "t"]
+    else:
+        monkeypatch.setenv("AIML_ALLOW", "weather")
+    assert run(*arguments).returncode == {"config": 0, "template": 2, "AIML_ALLOW": 9}[source]
