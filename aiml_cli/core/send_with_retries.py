@@ -3,7 +3,7 @@
 import os
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, ExitStack, nullcontext
 from datetime import UTC, datetime
 from functools import partial
 from threading import current_thread, main_thread
@@ -62,7 +62,8 @@ class RetryPacer(Protocol):
 class Sender:
     """Sends the requests of one turn and accumulates the answer, which is available however the turn ends.
 
-    `client` stays open for the next turn; without one, each request opens its own.
+    `client` stays open for the next turn; without one, each request opens its own, or with `keeps_client` the first
+    one opens it for all.
     """
 
     def __init__(
@@ -73,7 +74,9 @@ class Sender:
         client: "Client | None" = None,
         pacer: RetryPacer | None = None,
         journal: Journal | None = None,
+        keeps_client: bool = False,
     ) -> None:
+        self._keeps_client, self._stack = keeps_client, ExitStack()
         self._endpoint, self._options = endpoint, options
         self._client, self._pacer, self.journal = client, pacer, journal
         self.earlier_answers: list[Answer] = []
@@ -100,7 +103,7 @@ class Sender:
         Raise the last error, at once if `skip_retries` is true for it.
         """
         self._previous_response_id = previous_response_id
-        with open_client(self._options, request.url, self._client) as client:
+        with self._open_client(request.url) as client:
             while True:
                 self._attempts += 1
                 self._status, self._headers = None, {}
@@ -110,6 +113,13 @@ class Sender:
                     self._wait_or_raise(error, request, skip_retries)
                 else:
                     return
+
+    def _open_client(self, url: str) -> "AbstractContextManager[Client]":
+        opened = open_client(self._options, url, self._client)
+        if self._client or not self._keeps_client:
+            return opened
+        self._client = self._stack.enter_context(opened)
+        return nullcontext(self._client)
 
     def start_next_answer(self) -> None:
         """Add the answer so far to `earlier_answers`; the next request gets an answer of its own."""
@@ -159,7 +169,8 @@ class Sender:
         return self._builder.build()
 
     def release(self) -> None:
-        """Free the memory of the answer so far, once it is built."""
+        """Free the memory of the answer so far, once it is built, and the connection."""
+        self._stack.close()
         self._builder = self._offsets_builder = CompletionBuilder()
 
     def answer(self, error: AimlError | None) -> Answer:

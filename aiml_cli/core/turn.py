@@ -72,7 +72,14 @@ class _Turn:
 
     def _make_sender(self, journal: Journal | None) -> Sender:
         options = self.request.options
-        return Sender(self.request.endpoint, options, client=self._client, pacer=self._pacer, journal=journal)
+        return Sender(
+            self.request.endpoint,
+            options,
+            client=self._client,
+            pacer=self._pacer,
+            journal=journal,
+            keeps_client=self.request.tools is not None,
+        )
 
     def run(self) -> AimlError | None:
         """Run it; return what went wrong with the last of several models, and raise all other errors."""
