@@ -126,7 +126,7 @@ class ProgramOutput(NamedTuple):
 
 
 def collect_output(group: ProcessGroup, data: bytes, *, seconds: float, limit: int) -> ProgramOutput:
-    """Give a program its input, and return its output when it ends; then kill what is left of its group.
+    """Feed a program its input, and return its output when it ends; then kill what is left of its group.
 
     Its standard streams must be pipes. Memory is bounded: the first `limit` bytes of the output are kept. A program
     that does not end within `seconds`, or that writes more than 16 MiB, is killed.

@@ -299,7 +299,7 @@ class PythonProcess:
             self._connection.shutdown(socket.SHUT_RDWR)
 
     def _receive(self, first_message: Mapping[str, Any]) -> None:
-        """Give the process its file, and its results to the calls, until it ends."""
+        """Send the file to the process, and pass its results to the calls until it ends."""
         self._send(first_message, LOAD_S)
         try:
             for line in read_lines(self._connection):

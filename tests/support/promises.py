@@ -115,6 +115,11 @@ PROMISES = {
         "No text of a model, a server or a file makes the program slow: work grows with the length of the text, "
         "and each regular expression of the package is tried with texts that are made to slow it down.",
     ),
+    "tools-contained": Promise(
+        PROCESS,
+        "A tool that fails, hangs, floods, forks or crashes is an error result for the model, within bounded time and "
+        "memory; it is killed with all processes of its group, and cannot reach the terminal.",
+    ),
     "stdin": Promise(
         PROCESS,
         "Standard input is read when it can hold something, byte for byte, within memory of three times its size; "
@@ -125,6 +130,15 @@ PROMISES = {
     ),
     "key-secret": Promise(
         DISK, "The key's value stands in no output, error, log, list of processes, or file but its own."
+    ),
+    "key-not-for-tools": Promise(
+        DISK,
+        "No tool gets the API key: not in its environment under any name, and not through the `env` of its file.",
+    ),
+    "tool-arguments": Promise(
+        DISK,
+        "A command runs without a shell; an argument of the model is one word as it is, never expanded, never an "
+        "option, and never the program, which is found without the current directory.",
     ),
     "key-bound": Promise(
         DISK,
@@ -139,7 +153,7 @@ PROMISES = {
     ),
     "trusted-files": Promise(
         DISK,
-        "A config file, a key file or a template that everyone can change, or that belongs to somebody else, is not used; "
+        "A config file, a key file, a template or a tool that everyone can change, or that belongs to somebody else, is not used; "
         "one that a group can change names no server and no command.",
     ),
     "private-files": Promise(

@@ -57,6 +57,7 @@ def test_a_tool_file_becomes_a_definition_and_runs() -> None:
     assert tool.call({"name": "Ada"}) == ("hello Ada\n", False, ())
 
 
+@pytest.mark.promise("tool-arguments")
 @pytest.mark.parametrize(
     ("run", "arguments", "printed"),
     [
@@ -85,6 +86,7 @@ def test_an_argument_is_one_word_as_it_is(run: list[str], arguments: dict[str, A
     assert tool.call(arguments) == (printed or "", False, ())
 
 
+@pytest.mark.promise("tool-arguments")
 @pytest.mark.parametrize(
     ("run", "arguments", "reason"),
     [
@@ -189,6 +191,7 @@ def test_variables_of_the_file_are_expanded(monkeypatch: pytest.MonkeyPatch) -> 
         run_shell("true", env={"D": "${NOT_SET_ANYWHERE}"})
 
 
+@pytest.mark.promise("tool-arguments")
 @pytest.mark.parametrize("path", [".", "", "::", ".:{here}/none", "bin", "{here}/none:", "./bin:../x"])
 def test_a_program_is_never_found_in_the_current_directory(
     path: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -314,7 +317,7 @@ TRUST = [
 ]
 
 
-@pytest.mark.promise("no-cwd")
+@pytest.mark.promise("trusted-files")
 @pytest.mark.parametrize(("mode", "message"), TRUST)
 def test_a_file_that_others_can_change_is_refused(mode: int, message: str) -> None:
     write_tool("mine", 'run = ["true"]').chmod(mode)

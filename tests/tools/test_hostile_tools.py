@@ -100,6 +100,7 @@ FLOODS = [
 ]
 
 
+@pytest.mark.promise("tools-contained")
 @pytest.mark.parametrize(("script", "reason"), FLOODS)
 def test_a_command_that_floods_is_killed_and_its_beginning_is_kept(script: str, reason: str, stack: ExitStack) -> None:
     source = open_command(stack, f"echo $$ > pid; {script}")
@@ -129,6 +130,7 @@ HANGS = [
 ]
 
 
+@pytest.mark.promise("tools-contained")
 @pytest.mark.parametrize("script", HANGS)
 def test_a_command_that_hangs_is_killed_with_its_children(script: str, stack: ExitStack) -> None:
     source = open_command(stack, f"echo $$ > pid; sleep 60 & echo $! >> pid; {script}", timeout=0.4)
@@ -148,6 +150,7 @@ FORKS = [
 ]
 
 
+@pytest.mark.promise("tools-contained")
 @pytest.mark.parametrize("script", FORKS)
 def test_a_call_ends_with_its_program_and_what_it_left_behind_is_killed(script: str, stack: ExitStack) -> None:
     assert call(open_command(stack, script)) == ("ok\n", False, ())
@@ -160,6 +163,7 @@ def test_a_daemon_that_left_the_group_with_the_pipes_is_not_waited_for(stack: Ex
     os.kill(int(Path("pid").read_text()), signal.SIGKILL)
 
 
+@pytest.mark.promise("tools-contained")
 def test_a_flood_costs_no_memory(stack: ExitStack) -> None:
     source = open_command(stack, "cat /dev/zero")
     call(source)  # whatever is imported late
@@ -217,6 +221,7 @@ def with_key(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("COPY_OF_STORED", KEY[::-1])
 
 
+@pytest.mark.promise("key-not-for-tools")
 @pytest.mark.usefixtures("with_key")
 @pytest.mark.parametrize("probe", PROBES)
 def test_a_command_does_not_get_the_key(probe: str, stack: ExitStack) -> None:
@@ -228,6 +233,7 @@ def test_a_command_does_not_get_the_key(probe: str, stack: ExitStack) -> None:
     assert "ADDED=yes" in text
 
 
+@pytest.mark.promise("key-not-for-tools")
 @pytest.mark.usefixtures("with_key")
 def test_a_python_file_does_not_get_the_key(stack: ExitStack) -> None:
     text = """
@@ -244,6 +250,7 @@ def test_a_python_file_does_not_get_the_key(stack: ExitStack) -> None:
     assert json.loads(found)[0]["HARMLESS"] == "stays"
 
 
+@pytest.mark.promise("key-not-for-tools")
 @pytest.mark.usefixtures("with_key")
 @pytest.mark.parametrize(
     "value", ["${AIMLAPI_API_KEY}", "x${AIML_API_KEY:-}", "${AIMLAPI_KEY}", "${OPENAI_API_KEY}", KEY, f"Bearer {KEY}"]
@@ -265,6 +272,7 @@ print(os.getsid(0) == os.getpid(), os.getpgrp() == os.getpid(), tty, *[os.isatty
 """
 
 
+@pytest.mark.promise("tools-contained")
 def test_a_tool_has_a_session_of_its_own_without_a_terminal(stack: ExitStack) -> None:
     expected = "True True no terminal False False False\n"
     assert call(open_command(stack, "true", run=[sys.executable, "-c", TERMINAL_PROBE])).text == expected
@@ -294,11 +302,11 @@ def remember():
     with open("pid", "a") as file: print(os.getpid(), child.pid, file=file)
 def exit_now(): os._exit(0)
 def sys_exit(): sys.exit()
-def killed(): os.kill(os.getpid(), signal.SIGKILL)
+def killed(): os.kill(os.getpid(), signal.SIGKILL); time.sleep(60)
 def kill_group(): os.killpg(0, signal.SIGTERM); time.sleep(60)
 def segfault(): ctypes.string_at(0)
 def abort(): os.abort()
-def stopped(): os.kill(os.getpid(), signal.SIGSTOP)
+def stopped(): os.kill(os.getpid(), signal.SIGSTOP); time.sleep(60)
 def no_gil():
     ctypes.PyDLL(None).pause()
 def deaf():
@@ -407,6 +415,7 @@ CALLS = [
 ]
 
 
+@pytest.mark.promise("tools-contained")
 @pytest.mark.parametrize(("name", "is_error", "text"), CALLS)
 def test_a_hostile_function_costs_its_own_call_and_no_later_one(
     name: str, is_error: bool | None, text: str, stack: ExitStack
@@ -427,6 +436,7 @@ def test_a_hostile_function_costs_its_own_call_and_no_later_one(
 HANGING = ["stopped", "no_gil", "deaf", "prints", "prints_no_newline", "no_handlers"]
 
 
+@pytest.mark.promise("tools-contained")
 @pytest.mark.parametrize("name", HANGING)
 def test_a_function_that_hangs_is_ended_whatever_it_blocks(name: str, stack: ExitStack) -> None:
     source = open_python(stack, HOSTILE.replace("TIMEOUT = 3", "TIMEOUT = 1"))

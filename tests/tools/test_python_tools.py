@@ -391,7 +391,7 @@ def test_a_missing_file_is_told_when_it_is_waited_for() -> None:
     source.close()
 
 
-@pytest.mark.promise("no-cwd")
+@pytest.mark.promise("trusted-files")
 @pytest.mark.parametrize("mode", [0o602, 0o666, 0o777])
 def test_a_file_that_everyone_can_change_is_refused(mode: int) -> None:
     Path("mine.py").write_text("print('ran')\ndef f(): pass")
@@ -402,6 +402,7 @@ def test_a_file_that_everyone_can_change_is_refused(mode: int) -> None:
         source.wait_until_ready()
 
 
+@pytest.mark.promise("no-cwd")
 def test_the_files_folder_is_the_last_place_of_modules(tmp_path: Path) -> None:
     Path("json.py").write_text("raise SystemError('planted')")
     Path("helper.py").write_text("VALUE = 5")
@@ -457,7 +458,7 @@ def test_twenty_calls_run_at_the_same_time() -> None:
 
 
 STATE = """
-import os, time, signal
+import os, time, threading, signal
 TIMEOUT = 1.5
 _calls = []
 def count():
@@ -465,10 +466,14 @@ def count():
     return len(_calls)
 def forever():
     while True: pass
+_naps = threading.Event()
 def nap():
+    _naps.set()
     time.sleep(60)
 def leave(): os._exit(4)
-def crash(): os.kill(os.getpid(), signal.SIGSEGV)
+def crash(): signal.raise_signal(signal.SIGSEGV)
+def leave_nap(): _naps.wait(); leave()
+def crash_nap(): _naps.wait(); crash()
 """
 
 
@@ -486,7 +491,7 @@ def test_a_call_that_takes_too_long_ends_the_process_and_the_next_call_starts_it
         assert mine.call("count").text == "1"
 
 
-@pytest.mark.parametrize(("name", "text"), [("leave", "with exit code 4"), ("crash", "by SIGSEGV")])
+@pytest.mark.parametrize(("name", "text"), [("leave_nap", "with exit code 4"), ("crash_nap", "by SIGSEGV")])
 def test_a_process_that_dies_costs_only_the_calls_that_run(name: str, text: str) -> None:
     with load(STATE) as mine:
         first, second = mine.call_together([("nap", {}), (name, {})])
