@@ -6,7 +6,7 @@ from typing import Any
 from aiml_cli.api.json_values import as_list
 from aiml_cli.api.messages import Conversation, RawMessage, ToolResult
 
-NOT_RUN = "This call was not run."
+NO_RESULT = "There is no result of this call: it was stopped, or never run."
 NOT_ALLOWED = "The user did not allow this call."
 Item = Mapping[str, Any]
 
@@ -38,7 +38,7 @@ def answer_last_calls(turns: Sequence[RawMessage], conversation: Conversation) -
 
 
 def _answer(call_id: str) -> RawMessage:
-    return RawMessage({"role": "tool", "tool_call_id": call_id, "content": NOT_RUN})
+    return RawMessage({"role": "tool", "tool_call_id": call_id, "content": NO_RESULT})
 
 
 def _list_calls(item: Item) -> Iterator[str]:

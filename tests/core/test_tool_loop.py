@@ -2,6 +2,7 @@
 
 import json
 import os
+import signal
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
@@ -9,7 +10,10 @@ from typing import Any
 
 import pytest
 from support.answers import json_error, queue_answers
+from support.catalogs import PRICES, store_catalog
+from support.history_file import read_answer_states
 from support.loopback import Loopback
+from support.run_cli import build_command
 from support.tool_answers import Call, answer, get_results, write_tool
 
 from aiml_cli.__main__ import main
@@ -250,7 +254,10 @@ def test_calls_that_were_not_run_are_answered_when_the_conversation_goes_on(
     assert run(endpoint, "-T", "weather", "--allow", "*", "--max-rounds", "1", "go").returncode == 8
     server.scripts[-1] = (answer(endpoint, "Yes."),)
     assert run(endpoint, "-c", "and now?").returncode == 0
-    assert get_results(server) == [("call_1", "Paris: 21 degrees"), ("b", "This call was not run.")]
+    assert get_results(server) == [
+        ("call_1", "Paris: 21 degrees"),
+        ("b", "There is no result of this call: it was stopped, or never run."),
+    ]
 
 
 @BOTH
@@ -414,3 +421,54 @@ def test_only_the_flag_and_the_config_allow_tools(
     else:
         monkeypatch.setenv("AIML_ALLOW", "weather")
     assert run(*arguments).returncode == {"config": 0, "template": 2, "AIML_ALLOW": 9}[source]
+
+
+@BOTH
+def test_max_cost_bounds_all_rounds_together(endpoint: str, server: Loopback, run: Run) -> None:
+    store_catalog(server, pricing=PRICES)
+    server.answer_with(answer(endpoint, "Again.", [PARIS]))
+    arguments = ("-m", "m", "--max-tokens", "100", "--max-cost", "0.02", "--max-rounds", "1000")
+    done = run(endpoint, "-T", "weather", "--allow", "*", *arguments, "go")
+    assert done.returncode == 8
+    assert 2 < len(server.requests) < 100
+    assert "is spent, and this may cost" in done.stderr
+    assert done.stdout.count("Again.") == len(server.requests)
+
+
+def test_max_cost_and_tools_in_many_rows_are_refused(server: Loopback, run: Run) -> None:
+    store_catalog(server, pricing=PRICES)
+    Path("rows").write_text("x\n", encoding="utf-8")
+    arguments = ("--each", "line", "-f", "rows", "-m", "m", "--max-cost", "1", "--allow", "*")
+    done = run("chat", "-T", "weather", *arguments, "{row}")
+    assert (done.returncode, server.requests) == (2, [])
+    assert "--max-cost cannot be used with -T and several requests at once" in done.stderr
+
+
+@BOTH
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 129)])
+def test_a_signal_while_a_tool_runs_ends_the_tool_and_keeps_the_text(
+    endpoint: str, number: int, code: int, server: Loopback, tmp_path: Path
+) -> None:
+    started = tmp_path / "started"
+    os.mkfifo(started)
+    write_tool("slow", "sh", "-c", f"sleep 600 & echo $! $$ > {started}; wait")
+    server.answer_with(answer(endpoint, "Wait.", [Call("slow")]))
+    command = build_command(endpoint, "-T", "slow", "--allow", "*", "go")
+    environ = {**os.environ, "AIML_BASE_URL": server.url}
+    with subprocess.Popen(
+        command, env=environ, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    ) as process:
+        processes = [int(word) for word in started.read_text(encoding="utf-8").split()]
+        process.send_signal(number)
+        out, _ = process.communicate(timeout=30)
+    assert (process.returncode, out) == (code, b"Wait.\n")
+    assert [pid for pid in processes if is_running(pid)] == []
+    assert read_answer_states() == [("complete", "Wait.")]
+
+
+def is_running(pid: int) -> bool:
+    """True if a process exists and is no zombie, which an init process of a container may never collect."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text(encoding="utf-8").rpartition(")")[2].split()[0] != "Z"
+    except OSError:
+        return False
