@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 from aiml_cli.api.answer import RanCall, ToolRound
 from aiml_cli.api.completion_builder import Completion, ToolCall
-from aiml_cli.api.messages import AnyMessage, Message, RawMessage, ToolResult
+from aiml_cli.api.messages import AnyMessage, Image, Message, RawMessage, Sound, ToolResult
 from aiml_cli.core.chat_request import ChatRequest
 from aiml_cli.core.open_calls import NOT_ALLOWED
 from aiml_cli.core.tool_session import ToolSession
@@ -98,7 +98,7 @@ def _run_parallel(session: ToolSession, plans: Sequence[_Plan], report: "_Report
         while len(results) < len(plans):
             index, result, seconds = done.get()
             results[index] = result._replace(text=mask_text(result.text, key))
-            report.tell(plans[index], results[index], seconds)
+            report.tell(_to_ran_call(plans[index], results[index]), f" ({seconds:.1f} s)", results[index].media)
     except BaseException:
         session.cancel_calls()
         raise
@@ -136,6 +136,15 @@ def _answer_approvals(
     return answers, refused
 
 
+def report_recorded(request: ChatRequest, tool_round: ToolRound) -> None:
+    """Print the calls of a recording and their results, as when they ran."""
+    report = _Report(request)
+    for call in tool_round.calls:
+        report.announce(call.name, call.arguments)
+    for call in tool_round.calls:
+        report.tell(call, " (recorded)")
+
+
 class _Report:
     """What is told of calls on standard error: a line for each call and each result, all of it with --verbose."""
 
@@ -146,14 +155,14 @@ class _Report:
         """Print a call."""
         self._print(format_call(name, arguments))
 
-    def tell(self, plan: _Plan, result: CallResult, seconds: float) -> None:
-        """Print a result."""
-        if not plan.is_allowed:
-            self._print(f"{plan.name}: not allowed")
+    def tell(self, call: RanCall, end: str = "", media: Sequence[Image | Sound] = ()) -> None:
+        """Print what a call returned; `end` is not shortened."""
+        if not call.is_allowed:
+            self._print(f"{call.name}: not allowed")
             return
-        failed = " failed" if result.is_error else ""
-        media = "".join(f" [{type(part).__name__.lower()}]" for part in result.media)
-        self._print(f"{plan.name}{failed}: {result.text.strip() or NO_OUTPUT}{media}", f" ({seconds:.1f} s)")
+        failed = " failed" if call.is_error else ""
+        kinds = "".join(f" [{type(part).__name__.lower()}]" for part in media)
+        self._print(f"{call.name}{failed}: {call.output.strip()}", kinds + end)
 
     def _print(self, text: str, end: str = "") -> None:
         if self._is_quiet:

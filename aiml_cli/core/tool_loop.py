@@ -12,7 +12,7 @@ from aiml_cli.api.tool_formats import list_function_names
 from aiml_cli.core.chat_request import ChatRequest
 from aiml_cli.core.previous_turns import PreviousTurns
 from aiml_cli.core.replayed_tools import ReplayedTools
-from aiml_cli.core.run_tool_calls import run_round
+from aiml_cli.core.run_tool_calls import report_recorded, run_round
 from aiml_cli.core.send_with_retries import TurnContext
 from aiml_cli.core.tool_session import ToolSession
 from aiml_cli.errors import AnswerMismatch, IncompleteAnswer, UsageError
@@ -50,7 +50,9 @@ def send_with_tools(context: TurnContext, session: ToolSession | ReplayedTools, 
 
 def _run_round(context: TurnContext, session: ToolSession | ReplayedTools, completion: Completion) -> ToolRound:
     if isinstance(session, ReplayedTools):
-        return session.find_round(completion)
+        tool_round = session.find_round(completion)
+        report_recorded(context.request, tool_round)
+        return tool_round
     return run_round(session, context.request, completion, context.key)
 
 

@@ -10,7 +10,6 @@ from pathlib import Path
 from threading import Lock
 from typing import Any, NamedTuple
 
-from aiml_cli.errors import UsageError
 from aiml_cli.system.stdio import Notifier
 from aiml_cli.tools.tool import Arguments, CallResult, Definition, Tool, ToolError, ToolSource
 
@@ -158,14 +157,14 @@ def _merge_servers(names: Iterable[str]) -> list[str]:
 def name_tools(sources: Sequence[tuple[str, Sequence[Tool]]]) -> list[OpenTool]:
     """Return the tools, each under a name of its own: those of the same name get their source's name in front."""
     labelled = [(label, tool) for label, tools in sources for tool in tools]
-    counts: dict[str, int] = {}
-    for _, tool in labelled:
-        counts[tool.definition.name] = counts.get(tool.definition.name, 0) + 1
+    labels: dict[str, set[str]] = {}
+    for label, tool in labelled:
+        labels.setdefault(tool.definition.name, set()).add(label)
     found: dict[str, OpenTool] = {}
     wire_names: set[str] = set()
     for label, tool in labelled:
         name = tool.definition.name
-        if counts[name] > 1:
+        if len(labels[name]) > 1:
             name = f"{Path(label.removeprefix(MCP_PREFIX)).stem}.{name}"
         if name in found:  # the same tool, named twice
             continue
@@ -208,9 +207,3 @@ def run_call(tool: Tool, arguments: Arguments) -> CallResult:
         return CallResult(str(error), is_error=True)
     except Exception as error:  # noqa: BLE001 - a tool that fails must not cost the conversation
         return CallResult(f"the tool failed: {type(error).__name__}: {error}", is_error=True)
-
-
-def require_no_conflict(names: Iterable[str], functions: Iterable[str]) -> None:
-    """Raise UsageError if a function of --tools has the name of a tool that runs here."""
-    if same := sorted({*names} & {*functions}):
-        raise UsageError(f"--tools and -T both define {', '.join(same)}", "nothing was sent")
