@@ -10,9 +10,11 @@ from aiml_cli.demo.parsed_request import DemoRequest, DemoTool, FunctionCall, Ho
 from aiml_cli.demo.schema_samples import make_sample, resolve_reference
 
 _REPEATS = re.compile(r"\b(again|forever)\b", re.IGNORECASE)
-_QUOTED = re.compile("\"([^\"]*)\"|“([^”]*)”|(?<!\\w)'([^']*)'(?!\\w)")
-_NUMBER = re.compile(r"(?<![\w.])-?\d+(?:\.\d+)?(?![\w.]*\w)")
-_WORD = re.compile(r"\S+")
+_QUOTED = re.compile("\"([^\"]{0,200})\"|“([^“”]{0,200})”|(?<!\\w)'([^']{0,200})'(?!\\w)")
+_NUMBER = re.compile(r"(?<![\w.])-?\d++(?:\.\d++)?+(?!\.?\w)")
+_PAIR = re.compile(r"(?<!\w)([A-Za-z_]\w*+)=(\"[^\"]{0,999}\"|'[^']{0,999}'|\S++)")
+_WORD = re.compile(r"\S++")
+_NAME = re.compile(r"[\w.-]++")
 _PATH_NAMES = ("path", "file", "dir", "folder", "url", "uri")
 _ENDS = ".,;:!?()[]{}<>\"'“”"
 _RESULT_LENGTH = 400
@@ -91,12 +93,13 @@ def _list_named(request: DemoRequest) -> list[_Named]:
 
 def _find_tool(tool: DemoTool, prompt: str) -> Iterator[_Named]:
     """Yield where a prompt names a tool: as the request does, or with a dot after the name of its server."""
-    for name in dict.fromkeys((tool.name, tool.name.replace("__", "."))):
-        for match in re.finditer(rf"(?<![\w.-]){re.escape(name)}(?![\w-]|\.\w)", prompt):
-            rest = prompt[match.end() :]
+    names = (tool.name, tool.name.replace("__", "."))
+    for match in _NAME.finditer(prompt):
+        if (name := match[0].rstrip(".-")) in names:
+            end = match.start() + len(name)
+            rest = prompt[end:]
             arguments = _read_json(rest.lstrip(" \t:=("))
-            end = match.end() + (rest.index(arguments) + len(arguments) if arguments else 0)
-            yield _Named(tool, match.start(), end, arguments)
+            yield _Named(tool, match.start(), end + rest.index(arguments) + len(arguments), arguments)
 
 
 def _read_json(text: str) -> str:
@@ -136,6 +139,7 @@ class _Filler:
 
     def __init__(self, prompt: str, nearby: str, tool: DemoTool) -> None:
         self._prompt, self._root = prompt, tool.parameters
+        self._pairs = {name: text.strip("\"'").rstrip(",;") for name, text in _PAIR.findall(prompt)}
         self._words = _split_words(nearby) or _split_words(prompt)
         self._quoted = ["".join(groups) for groups in _QUOTED.findall(nearby) or _QUOTED.findall(prompt)]
         numbers = _NUMBER.findall(nearby) or _NUMBER.findall(prompt)
@@ -153,11 +157,7 @@ class _Filler:
 
     def _is_named(self, name: str, schema: Json) -> bool:
         """True for `name=value` in the prompt, or a word of it that is a value of the enum."""
-        return bool(self._find_pair(name)) or self._find_choice(schema) is not None
-
-    def _find_pair(self, name: str) -> str:
-        match = re.search(rf"(?<!\w){re.escape(name)}=(\"[^\"]*\"|'[^']*'|\S+)", self._prompt)
-        return match[1].strip("\"'").rstrip(",;") if match else ""
+        return bool(self._pairs.get(name)) or self._find_choice(schema) is not None
 
     def _find_choice(self, schema: Json) -> Json:
         choices = schema.get("enum") or ()
@@ -185,7 +185,7 @@ class _Filler:
         return next((word for word in self._words if "/" in word or "." in word), "")
 
     def _fill_one(self, name: str, schema: Json, strings: Mapping[str, str]) -> Json:
-        pair, json_type = self._find_pair(name), self._find_type(schema)
+        pair, json_type = self._pairs.get(name), self._find_type(schema)
         if pair:
             return pair if json_type in ("string", "choice") else _parse(pair)
         if name in strings:
