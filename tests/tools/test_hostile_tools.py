@@ -15,7 +15,10 @@ from threading import Thread
 from typing import Any
 
 import pytest
+from support.loopback import Loopback
+from support.run_cli import build_command
 
+from aiml_cli.__main__ import main
 from aiml_cli.errors import UsageError
 from aiml_cli.store import api_keys
 from aiml_cli.tools import tool_files
@@ -505,3 +508,53 @@ def test_a_python_process_ends_with_its_children_when_aiml_is_killed() -> None:
     Path("mine.py").write_text(HOSTILE)
     subprocess.run([sys.executable, "-c", DEATH], check=False)
     wait_until_gone()
+
+
+NAP = """
+import subprocess
+def nap():
+    child = subprocess.Popen(["sleep", "60"])
+    with open("pid", "w") as file: file.write(str(child.pid))
+    child.wait()
+"""
+
+
+@pytest.mark.promise("tools-contained")
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 129)])
+@pytest.mark.parametrize("tool", ["nap.py", "nap"])
+def test_a_signal_ends_the_tools_that_run(tool: str, number: int, code: int) -> None:
+    Path("nap.py").write_text(NAP)
+    tool_files.save_tool_file("nap", {"run": ["sh", "-c", "sleep 60 & echo $! > pid; sleep 60"]}, lambda _: True)
+    command = build_command("chat", "--demo", "-m", "demo/tools", "-T", tool, "--allow", "*", "use nap")
+    with subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as aiml:
+        while aiml.poll() is None and not (Path("pid").exists() and Path("pid").read_text()):
+            os.sched_yield()
+        aiml.send_signal(number)
+        _, errors = aiml.communicate()
+    assert aiml.returncode == code, errors
+    wait_until_gone()
+
+
+UNUSABLE = [
+    ("none", "there is no tool 'none'"),
+    ("no/such.py", "no/such.py: No such file or directory"),
+    ("broken.py", "broken.py cannot be used: broken.py:1: SyntaxError"),
+    ("open.py", "open.py is not used: everyone can change it"),
+    ("lost", "the tool lost: no-such-program is in no directory of PATH"),
+    ("ours", "ours.toml is not used: its group can change it"),
+]
+
+
+@pytest.mark.parametrize(("tool", "message"), UNUSABLE)
+def test_a_tool_that_cannot_run_ends_the_call_before_anything_is_sent(
+    tool: str, message: str, server: Loopback, capfd: pytest.CaptureFixture[str]
+) -> None:
+    Path("broken.py").write_text("def f(:")
+    Path("open.py").write_text("def f(): pass")
+    Path("open.py").chmod(0o666)
+    tool_files.save_tool_file("lost", {"run": ["no-such-program"]}, lambda _: True)
+    tool_files.save_tool_file("ours", {"run": ["true"]}, lambda _: True).chmod(0o660)
+    assert main(["chat", "--base-url", server.url, "-T", tool, "hi"]) == 2
+    out, err = capfd.readouterr()
+    assert message in err
+    assert (out, server.requests) == ("", [])
