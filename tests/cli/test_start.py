@@ -57,7 +57,7 @@ def test_a_piped_one_shot_loads_httpx_and_no_screen(command: str, reply: bytes, 
     assert run_and_list_heavy(server.url, command, "hi", "--no-log") == ["httpx"]
 
 
-@pytest.mark.parametrize("arguments", [["chat", "hi"], ["respond", "hi"], ["--help"], ["chat", "--help"], ["models"]])
+@pytest.mark.parametrize("arguments", [["chat", "hi"], ["respond", "hi"], ["--help"], ["chat", "--help"]])
 def test_a_call_without_tools_loads_nothing_of_them(arguments: list[str], server: Loopback) -> None:
     server.answer_with(HELLO_RESPONSE if arguments[0] == "respond" else HELLO)
     loaded = run_and_list_modules(server.url, *arguments)
