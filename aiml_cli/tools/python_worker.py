@@ -200,10 +200,10 @@ async def wait_for(result: abc.Awaitable[typing.Any]) -> typing.Any:
 
 
 GOOGLE_HEADER = re.compile(r"(?:Args|Arguments|Parameters):")
-PARAGRAPH_END = re.compile(r"\s*$|:|(?:Args|Arguments|Parameters|Returns|Raises|Yields):\s*$")
-GOOGLE_NOTE = re.compile(r"(\w+) ?(?:\([^()]*\))?: ?(.*)")
-NUMPY_NOTE = re.compile(r"(\w+)(?: ?:.*)?")
-SPHINX_NOTE = re.compile(r":param (?:[^:]* )?(\w+): ?(.*)")
+PARAGRAPH_END = re.compile(r"^(?:\s*$|:|(?:Args|Arguments|Parameters|Returns|Raises|Yields):\s*$)")
+GOOGLE_NOTE = re.compile(r"^(\w+) ?(?:\([^()]*\))?: ?(.*)")
+NUMPY_NOTE = re.compile(r"^(\w+)(?: ?:.*)?")
+SPHINX_NOTE = re.compile(r"^:param (?:[^:]* )?(\w+): ?(.*)")
 
 
 def find_summary(text: str) -> str:
