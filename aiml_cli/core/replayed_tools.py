@@ -35,6 +35,9 @@ class ReplayedTools:
         servers = {} if any(tool.get("type") == "mcp" for tool in tools) else options.mcp_server
         return replace(options, tools=[*list_tools(options.tools), *tools] or None, mcp_server=servers or None)
 
+    def warm_up(self) -> None:
+        """Do nothing: no arguments are checked."""
+
     def cancel_calls(self) -> None:
         """Do nothing: no call runs."""
 

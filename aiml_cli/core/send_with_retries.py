@@ -63,7 +63,7 @@ class Sender:
     """Sends the requests of one turn and accumulates the answer, which is available however the turn ends.
 
     `client` stays open for the next turn; without one, each request opens its own, or with `keeps_client` the first
-    one opens it for all.
+    one opens it for all. `on_sent` is called once, when the first request is on its way.
     """
 
     def __init__(
@@ -75,8 +75,9 @@ class Sender:
         pacer: RetryPacer | None = None,
         journal: Journal | None = None,
         keeps_client: bool = False,
+        on_sent: Callable[[], None] | None = None,
     ) -> None:
-        self._keeps_client, self._stack = keeps_client, ExitStack()
+        self._keeps_client, self._stack, self._on_sent = keeps_client, ExitStack(), on_sent
         self._endpoint, self._options = endpoint, options
         self._client, self._pacer, self.journal = client, pacer, journal
         self.earlier_answers: list[Answer] = []
@@ -250,6 +251,9 @@ class Sender:
                 self.journal.start(self.deltas_since)
             if spinner:
                 spinner.start()
+            if self._on_sent:
+                self._on_sent()
+                self._on_sent = None
 
         return on_sent
 

@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import replace
+from threading import Thread
 from typing import TYPE_CHECKING
 
 from aiml_cli.api.tool_formats import build_mcp_servers, list_function_names, list_tools
@@ -38,6 +39,11 @@ class ToolSession:
             options = replace(options, mcp_server=None)
         return replace(options, tools=[*list_tools(options.tools), *added]) if added else options
 
+    def warm_up(self) -> None:
+        """Import what checks arguments while the answer is awaited."""
+        if self.toolbox.list_enabled():
+            Thread(target=_import_checker, daemon=True).start()
+
     def cancel_calls(self) -> None:
         """End the calls that run in other threads."""
         self.toolbox.cancel_calls()
@@ -45,6 +51,10 @@ class ToolSession:
     def find(self, wire_name: str) -> OpenTool | None:
         """Return the tool that a call names."""
         return next((tool for tool in self.toolbox.list_enabled() if tool.wire_name == wire_name), None)
+
+
+def _import_checker() -> None:
+    import jsonschema  # noqa: F401 - takes 100 ms
 
 
 @contextmanager

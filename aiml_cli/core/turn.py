@@ -71,14 +71,15 @@ class _Turn:
         self.sender = self._make_sender(None)
 
     def _make_sender(self, journal: Journal | None) -> Sender:
-        options = self.request.options
+        options, tools = self.request.options, self.request.tools
         return Sender(
             self.request.endpoint,
             options,
             client=self._client,
             pacer=self._pacer,
             journal=journal,
-            keeps_client=self.request.tools is not None,
+            keeps_client=tools is not None,
+            on_sent=tools.warm_up if tools else None,
         )
 
     def run(self) -> AimlError | None:

@@ -2,7 +2,8 @@
 
 import json
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Container, Iterable, Mapping, Sequence
 from contextlib import suppress
 from fnmatch import fnmatchcase
 from hashlib import blake2b
@@ -156,22 +157,25 @@ def _merge_servers(names: Iterable[str]) -> list[str]:
 
 def name_tools(sources: Sequence[tuple[str, Sequence[Tool]]]) -> list[OpenTool]:
     """Return the tools, each under a name of its own: those of the same name get their source's name in front."""
-    labelled = [(label, tool) for label, tools in sources for tool in tools]
-    labels: dict[str, set[str]] = {}
-    for label, tool in labelled:
-        labels.setdefault(tool.definition.name, set()).add(label)
+    counts = Counter(name for _, tools in sources for name in {tool.definition.name for tool in tools})
     found: dict[str, OpenTool] = {}
     wire_names: set[str] = set()
-    for label, tool in labelled:
-        name = tool.definition.name
-        if len(labels[name]) > 1:
-            name = f"{Path(label.removeprefix(MCP_PREFIX)).stem}.{name}"
-        if name in found:  # the same tool, named twice
-            continue
-        wire_name = make_wire_name(name, wire_names)
-        wire_names.add(wire_name)
-        found[name] = OpenTool(name, wire_name, tool)
+    for label, tools in sources:
+        first = {tool.definition.name: tool for tool in reversed(tools)}
+        for own_name, tool in reversed(first.items()):
+            has_rival = counts[own_name] > 1 and own_name != label
+            name = _add_source(label, own_name, found) if has_rival else own_name
+            wire_name = make_wire_name(name, wire_names)
+            wire_names.add(wire_name)
+            found[name] = OpenTool(name, wire_name, tool)
     return list(found.values())
+
+
+def _add_source(label: str, name: str, taken: Container[str]) -> str:
+    """Return a name with that of its source in front, numbered if two sources have one name."""
+    stem = Path(label.removeprefix(MCP_PREFIX)).stem
+    names = (f"{stem}{number or ''}.{name}" for number in (0, *range(2, 1000)))
+    return next(name for name in names if name not in taken)
 
 
 def make_wire_name(name: str, taken: Iterable[str] = ()) -> str:

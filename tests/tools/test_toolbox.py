@@ -68,15 +68,20 @@ def test_wire_names_are_valid_and_unique(names: list[str]) -> None:
 def test_tools_of_one_name_get_the_name_of_their_source_in_front() -> None:
     named = name_all(("weather", ["weather"]), ("lib/tools.py", ["weather", "add"]), ("mcp:fs", ["fs.read"]))
     assert named == [
-        ("weather.weather", "weather__weather"),
+        ("weather", "weather"),
         ("tools.weather", "tools__weather"),
         ("add", "add"),
         ("fs.read", "fs__read"),
     ]
 
 
-def test_the_same_tool_named_twice_is_one() -> None:
-    assert name_all(("weather", ["weather"]), ("weather", ["weather"])) == [("weather", "weather")]
+def test_sources_of_one_name_are_numbered() -> None:
+    named = name_all(("tools.py", ["add"]), ("tools.py", ["add", "sub"]), ("tools.py", ["add"]))
+    assert [name for name, _ in named] == ["tools.add", "tools2.add", "sub", "tools3.add"]
+
+
+def test_a_source_that_lists_a_tool_twice_has_the_first() -> None:
+    assert name_all(("mcp:s", ["a", "b", "a"])) == [("a", "a"), ("b", "b")]
 
 
 @pytest.mark.parametrize("text", ["", "  ", "{}", ' {"a": 1}\n'])
