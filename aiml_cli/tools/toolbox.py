@@ -161,8 +161,10 @@ def name_tools(sources: Sequence[tuple[str, Sequence[Tool]]]) -> list[OpenTool]:
     found: dict[str, OpenTool] = {}
     wire_names: set[str] = set()
     for label, tools in sources:
-        first = {tool.definition.name: tool for tool in reversed(tools)}
-        for own_name, tool in reversed(first.items()):
+        own_names: dict[str, Tool] = {}
+        for tool in tools:
+            own_names.setdefault(tool.definition.name, tool)
+        for own_name, tool in own_names.items():
             has_rival = counts[own_name] > 1 and own_name != label
             name = _add_source(label, own_name, found) if has_rival else own_name
             wire_name = make_wire_name(name, wire_names)
