@@ -115,7 +115,7 @@ def make_source(name: str, *, report: Notifier = None, verbose: bool = False, de
 def _make_mcp_source(name: str, report: Notifier, *, verbose: bool) -> ToolSource:
     from aiml_cli.tools import mcp_config, mcp_source  # most tools are commands
 
-    server, only = _split_mcp_name(name)
+    server, only = split_mcp_name(name)
     tools = frozenset(only.split(",")) if only else None
     return mcp_source.McpSource(mcp_config.load_server(server), tools, report=report, verbose=verbose)
 
@@ -132,7 +132,7 @@ def _make_command_source(name: str, *, demo: bool) -> ToolSource:
     return CommandSource(name)
 
 
-def _split_mcp_name(name: str) -> tuple[str, str]:
+def split_mcp_name(name: str) -> tuple[str, str]:
     """Split mcp:SERVER.TOOL; the name of a server may have dots, and is then in the file as it is."""
     rest = name.removeprefix(MCP_PREFIX)
     from aiml_cli.tools.mcp_config import load_servers  # most tools are commands
@@ -148,7 +148,7 @@ def _merge_servers(names: Iterable[str]) -> list[str]:
     merged: dict[str, set[str]] = {}
     for name in names:
         if name.startswith(MCP_PREFIX):
-            server, tool = _split_mcp_name(name)
+            server, tool = split_mcp_name(name)
             merged.setdefault(MCP_PREFIX + server, set()).add(tool)
         else:
             merged.setdefault(name, {""})
