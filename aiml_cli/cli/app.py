@@ -25,7 +25,11 @@ Every command: aiml --help. Every flag: aiml chat --help. Your key: aiml config 
 """
 PROMPT_HELP = "The prompt; quotes are not needed. - takes standard input as the prompt."
 # Commands with subcommands, and their modules.
-GROUPS = {"config": "aiml_cli.cli.config_group", "history": "aiml_cli.cli.history_group"}
+GROUPS = {
+    "config": "aiml_cli.cli.config_group",
+    "history": "aiml_cli.cli.history_group",
+    "tools": "aiml_cli.cli.tools_group",
+}
 app = typer.Typer(**TYPER_SETTINGS)
 PERIOD = Option(
     choice("24h", "7d", "30d", "all"), "How far back to look; all with --by only.", "Output", {}, default="7d",

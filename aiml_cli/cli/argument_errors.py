@@ -74,6 +74,8 @@ def _list_flags(context: Any) -> list[str]:
 
 
 def _suggest_flag(flag: str, path: str, flags: list[str]) -> str:
+    if path == "aiml tools add" and not get_close_matches(flag, flags, 1):
+        return f"flags of the command are written after --, as in: {path} NAME -- COMMAND {flag}"
     if flag in KEY_FLAGS:
         return "no flag takes the key: store it with aiml config key, or set AIMLAPI_API_KEY"
     if flag in FLAGS:

@@ -1,0 +1,210 @@
+"""Run `aiml tools add`, `import` and `remove`: change the tool files and the servers of mcp.json."""
+
+import os
+import re
+import shlex
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from aiml_cli.errors import UsageError
+from aiml_cli.settings.options import Options
+from aiml_cli.settings.resolve import Flags, resolve
+from aiml_cli.settings.value_types import suggest
+from aiml_cli.store.config_file import read_sources
+from aiml_cli.system.questions import confirm, make_replace_prompt
+from aiml_cli.system.stdio import make_notifier, print_err
+from aiml_cli.system.terminal import is_terminal
+from aiml_cli.tools import mcp_config, tool_files
+from aiml_cli.tools.mcp_config import McpServer
+from aiml_cli.tools.toolbox import MCP_PREFIX
+
+_EXAMPLE = "for example: aiml tools add weather -- curl -s 'wttr.in/{city}?format=3'"
+_SERVER_EXAMPLE = "for example: aiml tools add fs --mcp -- npx -y @modelcontextprotocol/server-filesystem /tmp"
+_LOOKS_LIKE_SERVER = re.compile(r"\bmcp\b|modelcontextprotocol", re.IGNORECASE)
+
+
+class Additions(NamedTuple):
+    """The flags of `aiml tools add`."""
+
+    description: str | None = None
+    params: str | None = None
+    timeout: float | None = None
+    env: Mapping[str, str] | None = None
+    mcp: bool | None = None
+    url: str | None = None
+    header: Mapping[str, str] | None = None
+
+
+def add(words: Sequence[str], flags: Additions, shared: Flags) -> int:
+    """Add a tool file, or a server to mcp.json; raise UsageError."""
+    options = _resolve_options(shared)
+    if not words:
+        raise UsageError("a tool needs a name and a command", _EXAMPLE)
+    name, command = words[0].removeprefix(MCP_PREFIX), words[1:]
+    if flags.mcp or flags.url is not None or words[0].startswith(MCP_PREFIX):
+        return _add_server(name, command, flags, options)
+    if flags.header:
+        raise UsageError("--header is for an MCP server with --url", "nothing was added")
+    return _add_command(name, command, flags, options)
+
+
+def _add_command(name: str, command: Sequence[str], flags: Additions, options: Options) -> int:
+    if not command:
+        raise UsageError("the command is missing", _EXAMPLE)
+    if command[0].startswith(("http://", "https://")):
+        raise UsageError(f"{command[0]} is no command", f"for an MCP server: aiml tools add {name} --url {command[0]}")
+    run = [_find_absolute(command[0]), *command[1:]]
+    params = flags.params if flags.params is not None else ", ".join(_list_placeholders(run))
+    table = {
+        "description": flags.description or "",
+        "params": params,
+        "run": run,
+        "timeout": flags.timeout,
+        "env": dict(flags.env or {}),
+    }
+    path = tool_files.save_tool_file(name, table, make_replace_prompt(bool(options.yes)))
+    if not options.quiet:
+        print_err(f"aiml: saved as {path}; use it with -T {name}, and try it with: aiml tools call {name} JSON")
+        _print_advice(name, flags, command)
+    return 0
+
+
+def _find_absolute(program: str) -> str:
+    """Return a program that was typed with a relative path as the full one: the current directory will be another."""
+    is_relative = "/" in program and not program.startswith(("/", "~/")) and "{" not in program
+    return str(Path(program).absolute()) if is_relative else program
+
+
+def _list_placeholders(run: Sequence[str]) -> list[str]:
+    """Return the names in braces, which are the parameters unless --params names them."""
+    return list(dict.fromkeys(match[2] for word in run for match in tool_files.PLACEHOLDER.finditer(word) if match[2]))
+
+
+def _print_advice(name: str, flags: Additions, command: Sequence[str]) -> None:
+    """Print what is likely to be missing."""
+    from aiml_cli.tools.command_source import find_program  # few calls add a tool
+
+    if _LOOKS_LIKE_SERVER.search(shlex.join(command)):
+        print_err(f"aiml: if this is an MCP server, add it with --mcp: aiml tools add {name} --mcp -- ...")
+    if not flags.description:
+        print_err("aiml: it has no --description, so the model knows its name and parameters only")
+    try:
+        find_program(tool_files.load_tool_file(name))
+    except UsageError as error:
+        print_err(f"aiml: {error.message}")
+
+
+def _add_server(name: str, command: Sequence[str], flags: Additions, options: Options) -> int:
+    if flags.params is not None or flags.description is not None:
+        raise UsageError("--params and --description are for commands: an MCP server describes its tools itself")
+    if flags.url is not None:
+        server = _build_http_server(name, command, flags)
+    else:
+        server = _build_stdio_server(name, command, flags)
+    if flags.timeout is not None:
+        server = replace(server, timeout=flags.timeout)
+    path = mcp_config.save_server(server, lambda _: _may_replace(name, options))
+    if not options.quiet:
+        print_err(f"aiml: saved in {path}; use it with -T {MCP_PREFIX}{name}, and see its tools with:")
+        print_err(f"aiml: aiml tools show {MCP_PREFIX}{name}")
+    return 0
+
+
+def _build_http_server(name: str, command: Sequence[str], flags: Additions) -> McpServer:
+    if command or flags.mcp or flags.env:
+        raise UsageError("an MCP server has either an address or a command", "with --url: --header and --timeout only")
+    server = McpServer(name, url=flags.url or "", headers=flags.header or {})
+    if "${" not in server.url:
+        mcp_config.expand_server(replace(server, headers={}), {})  # raises UsageError for a URL that cannot be used
+    return server
+
+
+def _build_stdio_server(name: str, command: Sequence[str], flags: Additions) -> McpServer:
+    if flags.header:
+        raise UsageError("--header is for an MCP server with --url", "a command gets variables with --env")
+    if not command:
+        raise UsageError("the command is missing", _SERVER_EXAMPLE)
+    if command[0].startswith(("http://", "https://")):
+        raise UsageError(f"{command[0]} is no command", f"aiml tools add {name} --url {command[0]}")
+    return McpServer(name, command=_find_absolute(command[0]), args=tuple(command[1:]), env=flags.env or {})
+
+
+def _may_replace(name: str, options: Options) -> bool:
+    return bool(options.yes) or (is_terminal(2) and confirm(f"replace the MCP server {name}?"))
+
+
+def import_servers(words: Sequence[str], flags: Flags) -> int:
+    """Import the servers of another program's file, or those with some names; raise UsageError."""
+    options = _resolve_options(flags)
+    if not words:
+        raise UsageError("which file?", "for example: aiml tools import ~/.claude.json")
+    path, names = Path(words[0]).expanduser(), words[1:]
+    found = mcp_config.read_foreign_servers(path, make_notifier(options.quiet))
+    for name in names:
+        if name not in found:
+            hint = f"{suggest(name, found)} there are: {', '.join(found)}".lstrip()
+            raise UsageError(f"{path}: there is no server {name!r}", f"nothing was imported; {hint}")
+    chosen = [server for name, server in found.items() if not names or name in names]
+    left = [server.name for server in chosen if not _import(server, options)]
+    if left:
+        message = f"left as they are, because there are servers of these names: {', '.join(left)}"
+        raise UsageError(message, "-y replaces them")
+    return 0
+
+
+def _import(server: McpServer, options: Options) -> bool:
+    """Save a server and return True, or False if there is one of its name that is not to be replaced."""
+    is_known = server.name in mcp_config.load_servers()
+    if is_known and not _may_replace(server.name, options):
+        return False
+    mcp_config.save_server(server, lambda _: True)
+    if not options.quiet:
+        print_err(f"aiml: {MCP_PREFIX}{server.name} is imported: {server.describe()}")
+    return True
+
+
+def remove(words: Sequence[str], flags: Flags) -> int:
+    """Remove tool files and servers; raise UsageError for a name that there is not, before anything is removed."""
+    options = _resolve_options(flags)
+    if not words:
+        raise UsageError("which tools?", "aiml tools list has their names")
+    names = list(dict.fromkeys(_find_known(word) for word in words))
+    if not _confirm_removal(names, options):
+        if not options.quiet:
+            print_err("aiml: nothing was removed")
+        return 0
+    for name in names:
+        is_server = name.startswith(MCP_PREFIX)
+        mcp_config.remove_server(name.removeprefix(MCP_PREFIX)) if is_server else tool_files.delete_tool_file(name)
+    if not options.quiet:
+        print_err(f"aiml: {', '.join(names)} {'is' if len(names) == 1 else 'are'} removed")
+    return 0
+
+
+def _find_known(word: str) -> str:
+    """Return the name of a tool file or a server, which may be named without `mcp:`; raise UsageError for another."""
+    files = tool_files.list_tool_files()
+    if word in files:
+        return word
+    server, servers = word.removeprefix(MCP_PREFIX), mcp_config.load_servers()
+    if server in servers:
+        return f"{MCP_PREFIX}{server}"
+    known = [*files, *(f"{MCP_PREFIX}{name}" for name in servers)]
+    hint = f"{suggest(word, known)} there are: {', '.join(known)}".lstrip() if known else "there are none yet"
+    raise UsageError(f"there is no tool {word!r}", f"nothing was removed; {hint}")
+
+
+def _confirm_removal(names: Sequence[str], options: Options) -> bool:
+    if options.yes:
+        return True
+    if not is_terminal(2):
+        raise UsageError(f"this would remove {', '.join(names)}", "say -y to do so")
+    return confirm(f"remove {', '.join(names)}?")
+
+
+def _resolve_options(flags: Flags) -> Options:
+    """Resolve the flags that these commands share with others; those of their own may have the names of options."""
+    shared: Mapping[str, Any] = {name: flags[name] for name in ("yes", "quiet") if name in flags}
+    return resolve(read_sources(shared, os.environ)).options
