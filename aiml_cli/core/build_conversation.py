@@ -45,6 +45,7 @@ def build_conversation(
         detail=options.detail,
         texts=extra_files,
         may_be_empty=bool(messages) or previous is not None,
+        stdin_wait_s=options.stdin_wait,
         fit_inputs=lambda parts: _fit_inputs(parts, settings, notify, (*(previous or ()), *messages)),
     )
     _confirm_secrets(texts, settings)
@@ -74,6 +75,7 @@ def read_inputs(words: Sequence[str], settings: Settings, notify: "Notify") -> "
         fetch=lambda url: _fetch(url, options),
         check_text=_append_to(texts),
         may_be_empty=True,
+        stdin_wait_s=options.stdin_wait,
         fit_inputs=collect_inputs,
     )
     if prompt.attachments:

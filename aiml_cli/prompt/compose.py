@@ -41,10 +41,12 @@ def compose_prompt(
     texts: "Sequence[FileContent]" = (),
     may_be_empty: bool = False,
     fit_inputs: "FitInputs | None" = None,
+    stdin_wait_s: float | None = None,
 ) -> Prompt:
     """Compose the prompt: files and texts first, then standard input, the instruction last.
 
-    Without words, standard input is the prompt. `notify` prints a notice. `fetch` returns the bytes and the media type
+    Without words, standard input is the prompt; beside them, it is waited for `stdin_wait_s` seconds (0: without a
+    limit). `notify` prints a notice. `fetch` returns the bytes and the media type
     of a URL. `check_text` sees each text that was not typed; `fit_inputs` returns what is sent of them.
     Raise UsageError if the prompt is empty or something in it cannot be sent.
     """
@@ -65,7 +67,7 @@ def compose_prompt(
     if is_piped or files or texts or typed.strip() == "-":
         from aiml_cli.prompt.message_parts import PartReader, read_parts  # most prompts are typed words only
 
-        reader = PartReader(fetch, notify, check_text, detail, SizeLimit())
+        reader = PartReader(fetch, notify, check_text, detail, SizeLimit(), stdin.Patience(stdin_wait_s))
         prompt = Prompt(*read_parts(segments, files, texts, reader, is_piped=is_piped, fit_inputs=fit_inputs))
     else:
         prompt = Prompt((typed,) if typed and not typed.isspace() else ())

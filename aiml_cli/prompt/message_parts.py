@@ -48,13 +48,17 @@ class _StdinContent(NamedTuple):
 
 
 class PartReader(NamedTuple):
-    """Reads names and bytes; `detail` is how closely the model looks at images, `check_text` sees each text."""
+    """Reads names and bytes; `detail` is how closely the model looks at images, `check_text` sees each text.
+
+    `patience` is for standard input beside a prompt.
+    """
 
     fetch: Fetch
     notify: Notify
     check_text: CheckText | None
     detail: str | None
     size_limit: SizeLimit
+    patience: stdin.Patience | None = None
 
     def read_name(self, name: str) -> list[_Piece]:
         """Return the pieces of a file, a folder, a glob or a URL."""
@@ -68,9 +72,9 @@ class PartReader(NamedTuple):
             return _Piece((), *make_part(content.name, content.data, media_type, self.detail))
         return _Piece(wrap_in_tag("file", self._decode(content), content.name), name=content.name, inputs=(1,))
 
-    def read_stdin(self) -> _StdinContent:
-        """Read standard input to its end."""
-        data = stdin.read_stdin(self.notify, self.size_limit)
+    def read_stdin(self, *, is_named: bool) -> _StdinContent:
+        """Read standard input to its end; if it is named, wait for it as long as it takes."""
+        data = stdin.read_stdin(self.notify, self.size_limit, patience=None if is_named else self.patience)
         if media_type := detect_type(data):
             return _StdinContent("", data, media_type)
         return _StdinContent(self._decode(FileContent(stdin.NAME, data)))
@@ -106,7 +110,8 @@ def read_parts(
     texts that were not typed.
     """
     typed = "".join(segments)
-    piped = reader.read_stdin() if is_piped or typed.strip() == "-" or "-" in files else None
+    is_named = typed.strip() in ("", "-") or "-" in files
+    piped = reader.read_stdin(is_named=is_named) if is_piped or typed.strip() == "-" or "-" in files else None
     if piped and not piped.text.strip() and not piped.media_type and typed.strip() not in ("", "-"):
         reader.notify(f"{stdin.NAME} is empty; only the rest is sent")
     pieces: list[_Piece] = []

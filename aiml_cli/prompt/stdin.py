@@ -4,6 +4,7 @@ import os
 import select
 import stat
 from collections.abc import Callable
+from typing import NamedTuple
 
 from aiml_cli.errors import UsageError
 from aiml_cli.prompt.decode_text import SizeLimit
@@ -12,6 +13,19 @@ from aiml_cli.system.terminal import read_typed_lines
 NAME = "standard input"
 PLACEHOLDER = "{stdin}"
 NOTICE_AFTER_SECONDS = 2.0
+CHECK_SECONDS = 1.0
+
+
+class Patience(NamedTuple):
+    """How long to wait for the first byte of a pipe that may never end; 0 is without a limit, None the default."""
+
+    seconds: float | None = None
+
+    def limit(self, *, known: bool) -> float:
+        """Return the seconds to wait if only what has started us can write, or if that is not known."""
+        if self.seconds is None:
+            return 10.0 if known else 60.0
+        return self.seconds or float("inf")
 
 
 def has_stdin() -> bool:
@@ -23,15 +37,45 @@ def has_stdin() -> bool:
     return stat.S_ISFIFO(mode) or stat.S_ISREG(mode) or stat.S_ISSOCK(mode)
 
 
-def read_stdin(notify: Callable[[str], None], size_limit: SizeLimit | None = None) -> bytes:
-    """Read to the end, with a notice if nothing arrives for two seconds; raise UsageError if it is too large."""
+def read_stdin(
+    notify: Callable[[str], None], size_limit: SizeLimit | None = None, *, patience: Patience | None = None
+) -> bytes:
+    """Read to the end, with a notice if nothing arrives for two seconds; raise UsageError if it is too large.
+
+    With `patience`, raise UsageError if nothing arrives in time and nobody but what has started us can write.
+    """
     try:
-        if not select.select([0], [], [], NOTICE_AFTER_SECONDS)[0] and not os.isatty(0):
-            notify("waiting for standard input to end; --no-stdin leaves it alone")
+        if not has_input(NOTICE_AFTER_SECONDS) and not os.isatty(0):
+            notify("waiting for standard input; --no-stdin leaves it alone")
+            if patience:
+                _wait_for_input(patience)
         with read_typed_lines():
             return (size_limit or SizeLimit()).read(NAME, _read_piece)
     except OSError as error:
         raise UsageError(f"standard input: {error.strerror}", "--no-stdin leaves it alone") from None
+
+
+def has_input(seconds: float) -> bool:
+    """True if there is something to read, or the end, within some seconds."""
+    return bool(select.select([0], [], [], seconds)[0])
+
+
+def _wait_for_input(patience: Patience) -> None:
+    """Wait while another program can write; a pipe that is held open by what has started us may never end."""
+    from aiml_cli.system.pipe_writers import Writers, find_writers  # most input is there at once
+
+    waited, is_over = NOTICE_AFTER_SECONDS, False
+    while not is_over:
+        writers = find_writers()
+        is_over = writers is not Writers.OTHERS and waited >= patience.limit(known=writers is Writers.ANCESTORS)
+        # The last writer may have written, and ended, just before it was looked for.
+        if has_input(0 if is_over else CHECK_SECONDS):
+            return
+        waited = 0.0 if writers is Writers.OTHERS else waited + CHECK_SECONDS * (not is_over)
+    raise UsageError(
+        f"nothing arrived on standard input within {waited:g} s, and it was not closed",
+        "--no-stdin or < /dev/null leaves it alone; --stdin-wait 0 waits for it without a limit",
+    )
 
 
 def _read_piece(limit: int) -> bytes:

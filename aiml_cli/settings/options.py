@@ -173,6 +173,10 @@ class Options:
         short="-f", aliases=("--attach", "-a"), per_call=True,
     )
     no_stdin: bool | None = option(SWITCH, "Leave standard input alone.", panel=PROMPT)
+    stdin_wait: float | None = option(
+        number(0, 86400), "Give up after N seconds without a byte on a pipe that may never end (10); 0 never gives up.",
+        panel=PROMPT,
+    )
     detail: str | None = option(
         choice("auto", "low", "high"), "How closely to look at images.", panel=PROMPT, template=True,
         chat="messages[].content[type=image_url].image_url.detail",
