@@ -133,6 +133,15 @@ class _Question:
             self._write("\n")
             raise
 
+    def read_line(self, question: str, is_stopped: Callable[[], bool]) -> str | None:
+        """Show the text, and return the line that is typed; None if there is none."""
+        with self._prompt(LINES, self._lines, question):
+            line = self._read(lambda: is_stopping() or is_stopped())
+            if not line.endswith("\n"):
+                self._write("\n")
+                return None
+        return line.rstrip("\r\n")
+
     def _show_pages(self) -> str:
         """Show all lines; return "no" or "quit" if that was chosen before the end, else ""."""
         start, size = 0, max(_MIN_PAGE, self._rows // 2)
@@ -182,11 +191,11 @@ class _Question:
             modes.discard_typed()
             yield
 
-    def _read(self) -> str:
+    def _read(self, is_stopped: Callable[[], bool] = is_stopping) -> str:
         """Return a line, or a key where they are read one by one; "" at the end and when the program stops."""
         fd = self._terminal.fileno()
         while current_thread() is not main_thread() and not select.select([fd], [], [], TICK_S)[0]:
-            if is_stopping():  # the signal reached the main thread, and no exception reaches this one
+            if is_stopped():  # the signal reached the main thread, and no exception reaches this one
                 return ""
         try:
             return os.read(fd, _LINE_BYTES).decode("utf-8", "replace")
@@ -229,3 +238,17 @@ def _wrap(line: str, width: int) -> Iterator[str]:
         start += count
         if start >= len(line):
             return
+
+
+def ask_line(title: str, text: str, question: str, is_stopped: Callable[[], bool]) -> str | None:
+    """Show a foreign text, and return the line that the user types; not for the main thread.
+
+    Ctrl-D, no terminal, and `is_stopped`, which is asked a few times per second, are None.
+    """
+    with _one_question, suspend_output():
+        try:
+            terminal = open_terminal()
+        except UsageError:
+            return None
+        with closing(terminal):
+            return None if is_stopped() else _Question(terminal, title, text, (), "").read_line(question, is_stopped)
