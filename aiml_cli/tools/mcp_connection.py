@@ -12,6 +12,7 @@ from mcp.client.session import ClientRequestContext
 from mcp.shared.jsonrpc_dispatcher import JSONRPCDispatcher
 from mcp_types import (
     CONNECTION_CLOSED,
+    INVALID_PARAMS,
     METHOD_NOT_FOUND,
     REQUEST_TIMEOUT,
     ClientCapabilities,
@@ -49,7 +50,7 @@ MAX_LINES_PER_S, MAX_LINE = 50, 500
 
 
 class SessionLost(Exception):
-    """A call that the server refused because it has forgotten the session, as after a restart."""
+    """A call that the server refused because it has forgotten the session; `args[0]` is what it said."""
 
 
 class _Call:
@@ -104,7 +105,7 @@ class Connection:
         self._lines = Lines(report if verbose else None, server.name)
         self._stop, self._ready = asyncio.Event(), self._loop.create_future()
         self._ended = asyncio.Event()
-        self._failure, self.end_reason = "", ""
+        self._failure, self._garbage, self.end_reason = "", "", ""
         self._dispatcher: JSONRPCDispatcher[Any]
         self._runner: asyncio.Task[None] | None = None
         self._calls: dict[str, _Call] = {}
@@ -147,7 +148,8 @@ class Connection:
                     problem = await self._begin(session)
                     if not problem:
                         await self._stop.wait()
-                    await self._wait_for_exit()
+                    if problem is None or _is_closed(problem):
+                        await self._wait_for_exit()
         except Exception as error:  # noqa: BLE001 - whatever the SDK raises ends this server only
             problem = error
         finally:
@@ -168,6 +170,7 @@ class Connection:
                 raise StreamFailed("; ".join(["it has no tools", *listing.notices[:MAX_NOTICES]]))
         except Exception as error:  # noqa: BLE001
             return error
+        self._garbage = ""  # what it wrote before is no matter now
         self._ready.set_result(listing)
         return None
 
@@ -210,7 +213,7 @@ class Connection:
             if not isinstance(cursor, str) or not cursor or len(tools) >= MAX_TOOLS:
                 break
             if cursor in cursors or len(cursors) >= MAX_PAGES:
-                notices.append("its list of tools does not end, and is cut")
+                notices.insert(0, "its list of tools does not end, and is cut")
                 break
             cursors.append(cursor)
         if len(tools) >= MAX_TOOLS:
@@ -253,7 +256,7 @@ class Connection:
             if _is_cancelling() or not task.cancelled():
                 raise
             if self.http.is_session_lost:
-                raise SessionLost from None
+                raise SessionLost(f"HTTP {self.http.status}") from None
             return self._fail("had not answered when the call was stopped")
         finally:
             del self._calls[token]
@@ -275,8 +278,8 @@ class Connection:
                 return task.result()
 
     async def _explain(self, error: MCPError) -> CallResult:
-        if self.http.is_session_lost:
-            raise SessionLost
+        if self.http.is_session_lost and error.code != INVALID_PARAMS:
+            raise SessionLost(f"{_cut(error.message)}{self._describe_status()}")
         if error.code == CONNECTION_CLOSED:
             with suppress(TimeoutError):  # then it answered so itself
                 await asyncio.wait_for(self._ended.wait(), 2 * EXIT_S)
@@ -336,10 +339,9 @@ class Connection:
 
     async def _note_garbage(self, error: Exception) -> None:
         """Note what a server wrote that is no message; it is shown with --verbose, and if the server fails."""
-        self._garbage = self._garbage or _cut(str(error).strip())
+        if not self._ready.done():
+            self._garbage = self._garbage or _cut(str(error).strip())
         self._lines.show(f"no message: {error}", self._loop.time())
-
-    _garbage = ""
 
     def _note_end(self, reason: str) -> None:
         self._failure = self._failure or reason
@@ -359,7 +361,7 @@ class Connection:
         """Return a sentence that says why the session has ended, with the last words of the server."""
         name = f"the MCP server {self._server.name}"
         problem = next(_list_leaves(problem), None) if problem else None
-        closed = problem is None or (isinstance(problem, MCPError) and problem.code == CONNECTION_CLOSED)
+        closed = problem is None or _is_closed(problem)
         if self._failure:
             return f"{name} was ended: {self._failure}{self._tail()}"
         if closed and self._process:
@@ -379,6 +381,10 @@ class Connection:
 def _is_cancelling() -> bool:
     task = asyncio.current_task()
     return bool(task and task.cancelling())
+
+
+def _is_closed(error: BaseException) -> bool:
+    return isinstance(error, MCPError) and error.code == CONNECTION_CLOSED
 
 
 def _list_leaves(error: BaseException) -> Iterator[BaseException]:

@@ -300,8 +300,8 @@ class McpSource:
         connection = await self._ensure_connection()
         try:
             return await connection.call(name, arguments)
-        except SessionLost:
-            return CallResult(f"the MCP server {self.server.name} forgets its sessions", is_error=True)
+        except SessionLost as error:
+            return CallResult(f"the MCP server {self.server.name} refused the call: {error}", is_error=True)
 
     async def _ensure_connection(self) -> "Connection":
         """Return a session that can be used, after starting the server again if it has ended or hangs."""

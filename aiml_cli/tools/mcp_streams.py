@@ -324,8 +324,10 @@ async def open_http(server: McpServer, handlers: Handlers, state: HttpState) -> 
     """Yield the streams of an HTTP server."""
 
     async def check(response: httpx2.Response) -> None:
-        if response.status_code == 404 and "mcp-session-id" in response.request.headers:  # noqa: PLR2004
-            state.is_session_lost = True
+        request = response.request
+        if request.method == "POST" and "mcp-session-id" in request.headers:
+            # 404 is what the protocol says; the SDK for TypeScript answers 400 (seen in November 2026).
+            state.is_session_lost = state.is_session_lost or response.status_code in (400, 404)
         state.status = response.status_code
         _check_response(response)
 
