@@ -1,0 +1,48 @@
+"""The commands of docs/tools.md: each block runs as it stands, one after the other, with the embedded server."""
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+from support.paths import ROOT
+
+PAGE = (ROOT / "docs/tools.md").read_text("utf-8")
+BLOCKS = re.findall(r"^```sh\n(.*?)^```", PAGE, re.DOTALL | re.MULTILINE)
+# What each block prints on standard output, at least.
+PRINTED = ["in Paris", "Hello, Ada!", "42", "exit code 9", '"row": 2', "exit code 8", "in Paris"]
+
+
+def test_every_block_runs(clean: Path) -> None:
+    (clean / "aiml").write_text(f'#!/bin/sh\nexec {sys.executable} -m aiml_cli "$@"\n')
+    (clean / "aiml").chmod(0o755)
+    environment = {**os.environ, "PATH": f"{clean}:{os.environ['PATH']}"}
+    printed = []
+    for block in BLOCKS:
+        done = subprocess.run(
+            ["bash", "-euo", "pipefail", "-c", block], cwd=clean, env=environment, stdin=subprocess.DEVNULL,
+            capture_output=True, text=True, timeout=60, check=False, start_new_session=True,
+        )  # fmt: skip
+        assert done.returncode == 0, done.stderr
+        printed.append(done.stdout)
+    assert [expected in text for expected, text in zip(PRINTED, printed, strict=True)] == [True] * len(PRINTED)
+
+
+def test_the_first_example_shows_what_is_printed(clean: Path) -> None:
+    done = subprocess.run(
+        ["bash", "-c", BLOCKS[0].replace("aiml ", f"{sys.executable} -m aiml_cli ")], capture_output=True, text=True,
+        timeout=60, check=True,
+    )  # fmt: skip
+    shown = PAGE.partition(BLOCKS[0] + "```\n\n```\n")[2].partition("```")[0]
+    lines = [line for line in shown.splitlines() if line]
+    assert [line for line in lines if not line.startswith("aiml:")] == [
+        line for line in done.stdout.splitlines() if line
+    ]
+    announced = [re.sub(r"\d\.\d s", "", line) for line in lines if line.startswith("aiml:")]
+    assert announced == [re.sub(r"\d\.\d s", "", line) for line in done.stderr.splitlines()[1:]]
+
+
+def test_the_threat_model_has_ten_lines() -> None:
+    section = PAGE.partition("## What can go wrong")[2].partition("\n## ")[0]
+    assert re.findall(r"^(\d+)\. ", section, re.MULTILINE) == [str(number) for number in range(1, 11)]
