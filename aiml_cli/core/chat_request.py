@@ -140,16 +140,21 @@ def uses_tools(options: Options) -> bool:
     return bool(options.tool or (options.allow and options.mcp_server))
 
 
-def open_tools(settings: Settings, *, shared: bool = False) -> "AbstractContextManager[Tools | None]":
+def open_tools(
+    settings: Settings, *, shared: bool = False, repl: bool = False
+) -> "AbstractContextManager[Tools | None]":
     """Start the tools of the options, if there are any, and end them after the block.
 
-    `shared`: several requests at once use them, and nobody can be asked whether they may run.
+    `shared`: several requests at once use them, and nobody can be asked whether they may run. `repl`: they are for a
+    conversation in turns, in which calls of tools that run on the server are approved too.
     """
-    if not uses_tools(settings.options):
+    if not (uses_tools(settings.options) or (repl and settings.options.mcp_server)):
         return nullcontext()
     from aiml_cli.core import tool_session  # few calls have tools
 
-    return tool_session.open_shared_tools(settings) if shared else tool_session.open_tools(settings)
+    if shared:
+        return tool_session.open_shared_tools(settings)
+    return tool_session.open_tools(settings, repl=repl)
 
 
 def is_stored_action(options: Options) -> bool:

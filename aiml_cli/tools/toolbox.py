@@ -46,8 +46,8 @@ class OpenTool(NamedTuple):
 class Toolbox:
     """The sources of a run's tools, and the tools in them; safe for several threads."""
 
-    def __init__(self, sources: Sequence[ToolSource]) -> None:
-        self._sources, self._lock = sources, Lock()
+    def __init__(self, sources: Sequence[ToolSource], make_source: MakeSource) -> None:
+        self._sources, self._make_source, self._lock = list(sources), make_source, Lock()
         self._is_ready = False
         self.disabled: frozenset[str] = frozenset()
 
@@ -62,6 +62,17 @@ class Toolbox:
             for source in () if self._is_ready else self._sources:
                 source.wait_until_ready()
             self._is_ready = True
+
+    def add(self, name: str) -> None:
+        """Open one more value of -T; raise UsageError if it has no tool, or does not get ready."""
+        source = self._make_source(name)
+        try:
+            source.start()
+            source.wait_until_ready()
+        except BaseException:
+            source.close()
+            raise
+        self._sources.append(source)
 
     def list_tools(self) -> list[OpenTool]:
         """Return all tools as they are now, also those that are disabled."""
@@ -95,7 +106,7 @@ def open_toolbox(names: Sequence[str], *, report: Notifier, verbose: bool = Fals
     def make(name: str) -> ToolSource:
         return make_source(name, report=report, verbose=verbose, demo=demo)
 
-    return Toolbox([make(name) for name in _merge_servers(names)])
+    return Toolbox([make(name) for name in _merge_servers(names)], make)
 
 
 def make_source(name: str, *, report: Notifier = None, verbose: bool = False, demo: bool = False) -> ToolSource:

@@ -311,7 +311,9 @@ def render_toolbar(session: Session, width: int) -> FormattedText:
     costs = f" · {session.tokens} tokens · ${session.cost_usd:.4f}"
     names = [*(Path(file).name or file for file in session.files), *(output.name for output in session.shell_outputs)]
     lines = [f"sends along {', '.join(names)}"] if names else []
-    lines.append(_fit_line(session.get_model(), width - len(costs) - 2) + costs)
+    tools = session.tools.describe()
+    head = f"{session.get_model()} · tools: {tools}" if tools else session.get_model()
+    lines.append(_fit_line(head, width - len(costs) - 2) + costs)
     return FormattedText([("", "\n".join(f" {_fit_line(line, width - 2)}" for line in lines))])
 
 

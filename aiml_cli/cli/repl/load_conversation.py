@@ -51,13 +51,41 @@ def to_turns(messages: Sequence[reader.StoredMessage]) -> list[Turn]:
         if message.role != "assistant":
             questions.append(message)
             continue
+        results, questions = _split_results(questions, turns)
+        if results:
+            turns[-1] = _add_results(turns[-1], results)
         turn = _build_turn(questions, message)
-        if turn.prompt == CONTINUE_PROMPT and turns and turns[-1].is_truncated:
+        if results and not questions:
+            turns[-1] = _add_answer(turns[-1], turn)
+        elif turn.prompt == CONTINUE_PROMPT and turns and turns[-1].is_truncated:
             turns[-1] = join_turns(turns[-1], turn)
         elif turn.answer_messages:  # an answer that was stopped before its first word has none
             turns.append(turn)
         questions = []
-    return turns
+    results, _ = _split_results(questions, turns)
+    return [*turns[:-1], _add_results(turns[-1], results)] if results else turns
+
+
+def _split_results(
+    questions: list[reader.StoredMessage], turns: Sequence[Turn]
+) -> tuple[list[reader.StoredMessage], list[reader.StoredMessage]]:
+    """Split the messages before an answer into the results of tools that the last turn called, and all others."""
+    if not (turns and questions and questions[0].role == "tool"):
+        return [], questions
+    results = [question for question in questions if question.at == questions[0].at]
+    return results, questions[len(results) :]
+
+
+def _add_results(turn: Turn, results: Sequence[reader.StoredMessage]) -> Turn:
+    items = tuple(RawMessage(item) for result in results for item in result.items)
+    return turn._replace(answer_messages=(*turn.answer_messages, *items))
+
+
+def _add_answer(turn: Turn, answer: Turn) -> Turn:
+    """Return a turn that called tools with the answer that followed."""
+    return answer._replace(
+        prompt=turn.prompt, messages=turn.messages, answer_messages=(*turn.answer_messages, *answer.answer_messages)
+    )
 
 
 def _find_last(session: Session, history: database.History) -> find_conversations.StoredConversation:

@@ -4,12 +4,13 @@ import os
 import sys
 import textwrap
 from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from threading import Thread
 
 from aiml_cli import __version__
 from aiml_cli.api.endpoints import get_endpoint
-from aiml_cli.cli.repl import slash_commands, slash_content, slash_conversation, slash_info, slash_settings
+from aiml_cli.cli.repl import slash_commands, slash_content, slash_conversation, slash_info, slash_settings, slash_tools
 from aiml_cli.cli.repl.load_conversation import load_conversation
 from aiml_cli.cli.repl.plain_input import QUOTES, PlainInput
 from aiml_cli.cli.repl.session import Session, report_error
@@ -34,7 +35,7 @@ _WHOLE_LINES = {
     **dict.fromkeys(("help", "?", "help()", ":help", ".help"), "/help"),
 }
 
-slash_commands.load_commands(slash_conversation, slash_content, slash_settings, slash_info)
+slash_commands.load_commands(slash_conversation, slash_content, slash_settings, slash_tools, slash_info)
 
 
 def run_repl(endpoint: str, words: Sequence[str], flags: Flags) -> int:
@@ -42,9 +43,11 @@ def run_repl(endpoint: str, words: Sequence[str], flags: Flags) -> int:
     _require_terminal()
     settings = resolve(read_sources(flags, os.environ), endpoint)
     require_key(ChatRequest(get_endpoint(endpoint), words, settings))
-    with start_demo_if_asked(settings) as demo_settings, collect_keys():
+    with start_demo_if_asked(settings) as demo_settings, collect_keys(), ExitStack() as stack:
         session = Session(endpoint, flags, demo_settings.options.base_url if settings.options.demo else None)
+        stack.callback(session.tools.close)
         session.check_flags()
+        session.tools.open(session.resolve_settings())
         if not settings.options.quiet:
             _print_greeting(session)
         if "continue" in flags or "resume" in flags:

@@ -10,6 +10,7 @@ from aiml_cli.api.messages import Conversation
 from aiml_cli.api.model_list import Model
 from aiml_cli.catalog import pricing
 from aiml_cli.cli.repl import conversation_lock
+from aiml_cli.cli.repl.session_tools import SessionTools
 from aiml_cli.cli.repl.turns import Turn, TurnCost, build_previous_turns, compute_turn_cost, join_turns, to_turn
 from aiml_cli.core import turn
 from aiml_cli.core.chat_request import ChatRequest
@@ -99,6 +100,7 @@ class Session:
     last_prompt: str = ""
     unanswered: Conversation | None = None
     pastes: PasteLog = field(default_factory=PasteLog)
+    tools: SessionTools = field(default_factory=SessionTools)
     has_warned: bool = False
     is_over: bool = False
 
@@ -226,7 +228,8 @@ class Session:
         check_conflicts(settings)
         outputs = () if repeated else tuple(self.shell_outputs)
         endpoint, spec = get_endpoint(self.endpoint), response_spec_of(settings)
-        request = ChatRequest(endpoint, words, settings, spec, extra_files=outputs, repeated=repeated)
+        tools = self.tools.session
+        request = ChatRequest(endpoint, words, settings, spec, extra_files=outputs, repeated=repeated, tools=tools)
         earlier, host = self.turns[: len(self.turns) - replaced], host_of(request.url)
         previous = build_previous_turns(earlier, self.conversation_id, self.system, host, self.root_response_id)
         conversation_lock.acquire_again(self.conversation_id)
@@ -237,6 +240,7 @@ class Session:
                 result = turn.run_turn(replace(request, previous_turns=previous), output)
         finally:
             conversation_lock.ensure_held(self.conversation_id)
+            self.tools.update_names()
         self._add_cost(result)
         self._add_turn(result, earlier, join_typed(words) if typed is None else typed)
         self._report_ending(result)
@@ -291,7 +295,7 @@ class Session:
 
     def _report_ending(self, result: turn.TurnResult) -> None:
         completion, error = result.answer.completion, result.answer.error
-        if error is None:
+        if error is None or "refused" in error.details:  # the user knows what was not allowed
             if completion.hit_length_limit:
                 print_err(f"aiml: {completion.incomplete_reason}")
             return

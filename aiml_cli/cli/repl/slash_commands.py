@@ -34,6 +34,7 @@ _SUGGESTIONS = {
     "set": "settings config options",
     "system": "sys role persona instructions",
     "template": "prompt prompts templates",
+    "tools": "tool functions mcp plugins",
     "undo": "back pop delete rm",
     "write": "output",
 }

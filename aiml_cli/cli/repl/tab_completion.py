@@ -166,6 +166,8 @@ def list_words(session: Session, argument_type: str) -> list[Word]:
             from aiml_cli.store import template_files  # few prompts are templates
 
             return [Word(name) for name in template_files.list_templates()]
+        case "tools":
+            return [Word(text) for text in session.tools.list_completions()]
         case _:
             return []
 

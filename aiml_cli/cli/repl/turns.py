@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
+from aiml_cli.api.answer import Answer
 from aiml_cli.api.message_conversion import answer_to_items, get_role_and_text, to_raw_items
 from aiml_cli.api.messages import RawMessage
 from aiml_cli.core.previous_turns import CUT_MARK, PreviousTurns
@@ -11,7 +12,7 @@ from aiml_cli.settings.urls import host_of
 
 
 class Turn(NamedTuple):
-    """A prompt and its answer: as text, and as the items that are sent again.
+    """A prompt and its answer: as text, and as the items that are sent again, with the tool calls before it.
 
     `response_id` is set if the server stores the answer; `answer_id` is its row in the history, 0 if it has none.
     """
@@ -41,11 +42,13 @@ def to_turn(result: TurnResult) -> Turn | None:
     """Convert the result of a turn, or return None if there is no answer."""
     completion, conversation, request = result.answer.completion, result.conversation, result.request
     first = completion.first
-    if conversation is None or not (first.output_text or first.refusal or first.tool_calls):
+    has_output = first.output_text or first.refusal or first.tool_calls or result.answer.rounds
+    if conversation is None or not has_output:
         return None
     is_whole = completion.is_complete or bool(first.refusal)
     is_stored = request.options.store and request.endpoint.name == "responses" and completion.is_complete
     items = answer_to_items(request.endpoint.name, completion) if is_whole else _mark_truncated(first.output_text)
+    items = [*_list_round_items(result.answer), *items]
     return Turn(
         "\n\n".join(get_role_and_text(message)[1] for message in conversation.messages),
         first.output_text,
@@ -89,6 +92,14 @@ def compute_turn_cost(result: TurnResult, cost_usd: float | None) -> TurnCost | 
         return None
     counts = (usage.input_tokens, usage.output_tokens, usage.total_tokens) if usage else (None, None, None)
     return TurnCost(result.request.options.model or "", *counts, cost_usd)
+
+
+def _list_round_items(answer: Answer) -> Iterator[Mapping[str, Any]]:
+    """Yield what called tools before the answer, and what they returned."""
+    for tool_round in answer.rounds:
+        yield from answer_to_items(answer.endpoint, tool_round.completion)
+        for message in tool_round.results:
+            yield from to_raw_items(message)
 
 
 def _mark_truncated(text: str) -> Iterator[Mapping[str, Any]]:
