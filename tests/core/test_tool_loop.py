@@ -13,6 +13,7 @@ from support.answers import json_error, queue_answers
 from support.catalogs import PRICES, store_catalog
 from support.history_file import read_answer_states
 from support.loopback import Loopback
+from support.processes import is_running
 from support.run_cli import build_command
 from support.tool_answers import Call, answer, get_results, write_tool
 
@@ -464,11 +465,3 @@ def test_a_signal_while_a_tool_runs_ends_the_tool_and_keeps_the_text(
     assert (process.returncode, out) == (code, b"Wait.\n")
     assert [pid for pid in processes if is_running(pid)] == []
     assert read_answer_states() == [("complete", "Wait.")]
-
-
-def is_running(pid: int) -> bool:
-    """True if a process exists and is no zombie, which an init process of a container may never collect."""
-    try:
-        return Path(f"/proc/{pid}/stat").read_text(encoding="utf-8").rpartition(")")[2].split()[0] != "Z"
-    except OSError:
-        return False

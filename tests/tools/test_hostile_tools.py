@@ -9,13 +9,14 @@ import sys
 import textwrap
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from threading import Thread
 from typing import Any
 
 import pytest
 from support.loopback import Loopback
+from support.processes import is_running
 from support.run_cli import build_command
 
 from aiml_cli.__main__ import main
@@ -59,13 +60,6 @@ def call(source: ToolSource, name: str = "", **arguments: Any) -> CallResult:
 
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="processes are looked up in /proc")
-
-
-def is_running(pid: int) -> bool:
-    """True if there is such a process, and it is no zombie that init has not reaped yet."""
-    with suppress(OSError):
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] not in ("Z", "X")
-    return False
 
 
 def wait_until_gone(path: Path = Path("pid")) -> None:

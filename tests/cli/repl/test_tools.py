@@ -1,0 +1,215 @@
+"""Tools in the REPL: turns that carry their calls, /tools, questions on the terminal, and Ctrl-C."""
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from support.answers import json_error, queue_answers
+from support.console import Console
+from support.history_file import select
+from support.loopback import Loopback
+from support.processes import is_running
+from support.repl_lines import ReplDriver
+from support.tool_answers import Call, answer, get_results, write_tool
+
+from aiml_cli.cli.repl.line_editor import render_toolbar
+from aiml_cli.cli.repl.load_conversation import load_conversation
+from aiml_cli.cli.repl.tab_completion import list_words
+
+ENDPOINTS = {"chat": "chat", "responses": "respond"}
+PARIS, ROME = Call("weather", {"city": "Paris"}), Call("weather", {"city": "Rome"}, "call_2")
+Told = pytest.CaptureFixture[str]
+
+
+@pytest.fixture(autouse=True)
+def here(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Name the terminal, and write a tool file."""
+    monkeypatch.setenv("AIML_SESSION", "here")
+    write_tool("weather", "printf", "%s: 21 degrees", "{city}", params="city")
+
+
+@pytest.fixture(params=ENDPOINTS)
+def repl(request: pytest.FixtureRequest, server: Loopback) -> Iterator[ReplDriver]:
+    """Yield a session with a tool that may run, on each endpoint."""
+    driver = start(server, request.param)
+    yield driver
+    driver.session.tools.close()
+
+
+def start(server: Loopback, endpoint: str, **flags: str) -> ReplDriver:
+    driver = ReplDriver(server, endpoint, tool="weather", allow="*", **flags)
+    driver.session.tools.open(driver.session.resolve_settings())
+    return driver
+
+
+def queue(repl: ReplDriver, *answers: tuple[str, list[Call]]) -> None:
+    queue_answers(repl.server, *(answer(ENDPOINTS[repl.session.endpoint], text, calls) for text, calls in answers))
+
+
+def last_body(repl: ReplDriver) -> str:
+    body = repl.request_bodies[-1]
+    return str(body.get("messages") or body["input"])
+
+
+def test_the_next_message_brings_the_calls_and_their_results(repl: ReplDriver) -> None:
+    queue(repl, ("Wait.", [PARIS]), ("", [ROME]), ("Mild.", []), ("Yes.", []))
+    repl.type_lines("a", "b")
+    assert get_results(repl.server) == [("call_1", "Paris: 21 degrees"), ("call_2", "Rome: 21 degrees")]
+    assert [turn.text for turn in repl.session.turns] == ["Mild.", "Yes."]
+
+
+@pytest.mark.parametrize("ending", ["answered", "failed", "rounds"])
+def test_a_loaded_conversation_sends_what_the_one_in_memory_sends(repl: ReplDriver, ending: str) -> None:
+    queue(repl, ("Wait.", [PARIS]), ("Again.", [ROME]))
+    if ending == "failed":
+        repl.server.answer_with(json_error("no"))
+    elif ending == "answered":
+        queue(repl, ("Mild.", []))
+    else:
+        repl.type_lines("/set max_rounds=1")
+    repl.type_lines("a")
+    queue(repl, ("Yes.", []))
+    loaded = start(repl.server, repl.session.endpoint)
+    repl.server.scripts[:] = repl.server.scripts[-1:]
+    repl.type_lines("b", "/undo")
+    in_memory = last_body(repl)
+    load_conversation(loaded.session, None)
+    loaded.type_lines("b")
+    loaded.session.tools.close()
+    assert last_body(loaded) == in_memory
+
+
+def test_undo_takes_back_the_whole_turn(repl: ReplDriver) -> None:
+    queue(repl, ("First.", []), ("Wait.", [PARIS]), ("Mild.", []), ("Yes.", []))
+    repl.type_lines("a", "b", "/undo", "c")
+    assert get_results(repl.server) == []
+    assert "Wait." not in last_body(repl)
+    undone = [row["text"] for row in select("SELECT text, facts FROM messages") if "undone" in row["facts"]]
+    assert undone == ["b", "Wait.", "Paris: 21 degrees", "Mild."]
+
+
+def test_retry_asks_the_question_again_and_the_tools_run_again(repl: ReplDriver) -> None:
+    queue(repl, ("Wait.", [PARIS]), ("Mild.", []), ("Wait.", [ROME]), ("Warm.", []), ("Yes.", []))
+    repl.type_lines("a", "/retry", "b")
+    assert get_results(repl.server) == [("call_2", "Rome: 21 degrees")]
+    assert [turn.text for turn in repl.session.turns] == ["Warm.", "Yes."]
+
+
+def test_tools_are_listed_switched_and_added(repl: ReplDriver, capfd: Told) -> None:
+    write_tool("date", "date")
+    queue(repl, ("Yes.", []))
+    repl.type_lines("/tools", "/tools off weather", "a", "/tools on date", "/tools on weather", "b", "/tools weather")
+    told = capfd.readouterr().err
+    assert "aiml: weather  on   About weather." in told
+    assert "aiml: /tools on NAME opens more: date" in told
+    assert "aiml: weather: off" in told
+    assert '"city"' in told
+    names = [
+        [tool.get("name") or tool["function"]["name"] for tool in body.get("tools", [])] for body in repl.request_bodies
+    ]
+    assert names == [[], ["weather", "date"]]
+    assert [word.text for word in list_words(repl.session, "tools")] == ["weather", "date", "off weather", "off date"]
+
+
+@pytest.mark.parametrize(
+    "line", ["/tools off wether", "/tools on nothing", "/tools nothing", "/tools on", "/tools a b"]
+)
+def test_what_tools_does_not_know_is_told(line: str, repl: ReplDriver, capfd: Told) -> None:
+    repl.type_lines(line)
+    assert capfd.readouterr().err.startswith("aiml: ")
+    assert repl.session.tools.is_on("weather")
+
+
+def test_the_toolbar_names_the_active_tools(repl: ReplDriver) -> None:
+    assert "tools: weather" in render_toolbar(repl.session, 80)[0][1]
+    repl.type_lines("/tools off weather")
+    assert "tools:" not in render_toolbar(repl.session, 80)[0][1]
+    assert len(render_toolbar(repl.session, 40)[0][1]) <= 40
+
+
+def test_without_tools_nothing_of_them_is_open(server: Loopback, capfd: Told) -> None:
+    driver = ReplDriver(server)
+    driver.session.tools.open(driver.session.resolve_settings())
+    driver.type_lines("/tools", "/tools on weather")
+    driver.session.tools.close()
+    assert driver.session.tools.session is None
+    assert "aiml: no tool is on" in capfd.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("keys", "results"),
+    [("y\r", ["Paris: 21 degrees"]), ("a\r", ["Paris: 21 degrees"]), ("n\r", ["The user did not allow this call."])],
+)
+@pytest.mark.parametrize("endpoint", ["chat", "respond"])
+def test_a_call_is_asked_for(keys: str, results: list[str], endpoint: str, server: Loopback) -> None:
+    queue_answers(server, answer(endpoint, "Wait.", [PARIS]), answer(endpoint, "Done."))
+    with Console(endpoint, "-T", "weather", AIML_BASE_URL=server.url) as console:
+        console.wait_for_prompt()
+        console.type_line("go")
+        console.wait_until("[q]uit:")
+        console.press(keys)
+        console.wait_until("Done.")
+        console.wait_for_prompt()
+        assert "not allowed:" not in console.read_text()
+        assert console.leave() == 0
+    assert [text for _, text in get_results(server)] == results
+
+
+def test_quit_at_the_question_ends_the_turn_and_the_next_one_can_run(server: Loopback) -> None:
+    queue_answers(server, answer("chat", "Wait.", [PARIS]), answer("chat", "Well.", []))
+    with Console("chat", "-T", "weather", AIML_BASE_URL=server.url) as console:
+        console.wait_for_prompt()
+        console.type_line("go")
+        console.wait_until("[q]uit:")
+        console.press("q\r")
+        console.wait_until("stopped at the question whether weather may run")
+        console.wait_for_prompt()
+        console.type_line("go on")
+        console.wait_until("Well.")
+        console.wait_for_prompt()
+        assert console.leave() == 0
+    assert get_results(server)[0][1].startswith("There is no result of this call")
+
+
+def test_ctrl_c_ends_a_tool_and_the_next_call_runs(server: Loopback, tmp_path: Path) -> None:
+    started = tmp_path / "started"
+    os.mkfifo(started)
+    write_tool("slow", "sh", "-c", f"echo $$ > {started}; exec sleep 600")
+    calls = [Call("slow")], [PARIS]
+    queue_answers(server, *(answer("chat", "Wait.", each) for each in calls), answer("chat", "Done."))
+    with Console("chat", "-T", "slow", "-T", "weather", "--allow", "*", AIML_BASE_URL=server.url) as console:
+        console.wait_for_prompt()
+        console.type_line("go")
+        pid = int(started.read_text(encoding="utf-8"))
+        console.press("\x03")
+        console.wait_until(lambda: not is_running(pid))
+        console.wait_for_prompt()
+        console.type_line("again")
+        console.wait_until("Done.")
+        console.wait_for_prompt()
+        assert console.leave() == 0
+
+
+def test_what_is_typed_while_a_tool_runs_is_a_draft_and_no_answer(server: Loopback, tmp_path: Path) -> None:
+    for name in ("started", "go"):
+        os.mkfifo(tmp_path / name)
+    write_tool("slow", "sh", "-c", f"echo x > {tmp_path}/started; cat {tmp_path}/go")
+    queue_answers(server, answer("chat", "", [Call("slow")]), answer("chat", "", [PARIS]), answer("chat", "Done."))
+    with Console("chat", "-T", "slow", "-T", "weather", "--allow", "slow", AIML_BASE_URL=server.url) as console:
+        console.wait_for_prompt()
+        console.type_line("start")
+        (tmp_path / "started").read_text(encoding="utf-8")
+        console.press("y")
+        (tmp_path / "go").write_text("ok", encoding="utf-8")
+        console.wait_until("[q]uit:")
+        console.press("n\r")
+        console.wait_until("Done.")
+        console.wait_until(lambda: console.read_cursor_line().startswith(">"))
+    assert get_results(server)[-1][1] == "The user did not allow this call."
+
+
+def test_a_tool_that_is_not_ready_ends_the_program_before_the_first_prompt(server: Loopback) -> None:
+    with Console("chat", "-T", "nothing", AIML_BASE_URL=server.url) as console:
+        assert console.wait_for_exit() == 2
+        assert "there is no tool 'nothing'" in console.read_text()

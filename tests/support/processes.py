@@ -1,0 +1,12 @@
+"""What became of a process."""
+
+from pathlib import Path
+
+
+def is_running(pid: int) -> bool:
+    """True if a process exists and has not ended: one that has may stay as a zombie that nobody collects."""
+    try:
+        state = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8").rpartition(")")[2].split()[0]
+    except OSError:
+        return False
+    return state not in ("Z", "X")
