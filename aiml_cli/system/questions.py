@@ -187,8 +187,8 @@ class _Question:
 
         modes.discard_typed()
         with modes.use(mode, show):
+            modes.discard_typed()  # before it is shown: what is typed from then on is an answer
             show()
-            modes.discard_typed()
             yield
 
     def _read(self, is_stopped: Callable[[], bool] = is_stopping) -> str:
