@@ -26,6 +26,7 @@ from mcp_types import (
 from pydantic import ValidationError
 
 from aiml_cli import __version__
+from aiml_cli.settings.urls import is_local
 from aiml_cli.tools.mcp_config import McpServer
 from aiml_cli.tools.mcp_process import ServerProcess
 
@@ -333,8 +334,10 @@ async def open_http(server: McpServer, handlers: Handlers, state: HttpState) -> 
 
     headers = {"User-Agent": f"aiml/{__version__}", **server.headers, "Accept-Encoding": "identity"}
     timeout = httpx2.Timeout(_CONNECT_SECONDS, read=None)  # calls have a time limit of their own
+    uses_proxy = not is_local(server.url)  # no other machine may see what goes to this one
+    hooks = {"response": [check]}
     async with (
-        httpx2.AsyncClient(headers=headers, timeout=timeout, event_hooks={"response": [check]}) as client,
+        httpx2.AsyncClient(headers=headers, timeout=timeout, event_hooks=hooks, trust_env=uses_proxy) as client,
         _open_streams(server.url, client) as (read_stream, write_stream),
     ):
         inbox = Inbox(read_stream, *handlers)

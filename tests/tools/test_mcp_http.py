@@ -68,6 +68,7 @@ def test_an_answer_that_cannot_be_used_is_told(server: Loopback, answer: Any, me
 def test_a_server_gets_its_headers_and_never_the_api_key(server: Loopback, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AIMLAPI_API_KEY", "sk-0123456789")
     monkeypatch.setenv("TOKEN", "t-1")
+    monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:9")  # is not asked for this machine
     server.answer_with(reply("401 Unauthorized"))
     with pytest.raises(UsageError), open_server(web(server, headers={"Authorization": "Bearer ${TOKEN}"})):
         pass
