@@ -5,13 +5,13 @@
 _aiml_knows() {
     case $1 in
         aiml)
-            commands='chat respond models usage demo config history' flags='--version -V --help -h' takes='' may=''
+            commands='chat respond models usage demo config history tools' flags='--version -V --help -h' takes='' may=''
             ;;
         'aiml chat')
-            commands='' flags='--model -m --first --max-cost --system -s --file -f --attach -a --no-stdin --detail --interactive -i --print -p --edit -e --template -t --param -P --save --continue -c --resume -r --allow-secrets --messages --fit --chunk --reduce --each --jobs -j --unordered --resume-from --shard --effort --reasoning-effort --temperature --top-p --max-tokens --max-output-tokens --max-completion-tokens --seed --n -n --logprobs --no-logprobs --top-logprobs --tool -T --allow --max-rounds --tools --tool-choice --parallel-tool-calls --no-parallel-tool-calls --tool-result --schema --schema-retries --json-object --no-json-object --items --response-format --text-format --stream --no-stream -S --include-usage --no-include-usage --option -O --output -o --extract -x --in-place --format --json --audio-out --save-dir --meta --auto-continue --allow-cut --no-allow-cut --hide-reasoning -R --no-hide-reasoning --usage -u --no-usage --quiet -q --no-quiet --verbose -v --no-verbose --debug --no-debug --no-log --yes -y --color --dry-run --as --profile --base-url --demo --timeout --retries --ca-bundle --record --replay --help -h' takes='--model -m --max-cost --system -s --file -f --attach -a --detail --template -t --param -P --save --resume -r --messages --fit --chunk --reduce --each --jobs -j --resume-from --shard --effort --reasoning-effort --temperature --top-p --max-tokens --max-output-tokens --max-completion-tokens --seed --n -n --top-logprobs --tool -T --allow --max-rounds --tools --tool-choice --tool-result --schema --schema-retries --response-format --text-format --option -O --output -o --extract -x --in-place --format --audio-out --save-dir --meta --auto-continue --color --as --profile --base-url --timeout --retries --ca-bundle --record --replay' may='--resume -r --extract -x'
+            commands='' flags='--model -m --first --max-cost --system -s --file -f --attach -a --no-stdin --stdin-wait --detail --interactive -i --print -p --edit -e --template -t --param -P --save --continue -c --resume -r --allow-secrets --messages --fit --chunk --reduce --each --jobs -j --unordered --resume-from --shard --effort --reasoning-effort --temperature --top-p --max-tokens --max-output-tokens --max-completion-tokens --seed --n -n --logprobs --no-logprobs --top-logprobs --tool -T --allow --max-rounds --tools --tool-choice --parallel-tool-calls --no-parallel-tool-calls --tool-result --schema --schema-retries --json-object --no-json-object --items --response-format --text-format --stream --no-stream -S --include-usage --no-include-usage --option -O --output -o --extract -x --in-place --format --json --audio-out --save-dir --meta --auto-continue --allow-cut --no-allow-cut --hide-reasoning -R --no-hide-reasoning --usage -u --no-usage --quiet -q --no-quiet --verbose -v --no-verbose --debug --no-debug --no-log --yes -y --color --dry-run --as --profile --base-url --demo --timeout --retries --ca-bundle --record --replay --help -h' takes='--model -m --max-cost --system -s --file -f --attach -a --stdin-wait --detail --template -t --param -P --save --resume -r --messages --fit --chunk --reduce --each --jobs -j --resume-from --shard --effort --reasoning-effort --temperature --top-p --max-tokens --max-output-tokens --max-completion-tokens --seed --n -n --top-logprobs --tool -T --allow --max-rounds --tools --tool-choice --tool-result --schema --schema-retries --response-format --text-format --option -O --output -o --extract -x --in-place --format --audio-out --save-dir --meta --auto-continue --color --as --profile --base-url --timeout --retries --ca-bundle --record --replay' may='--resume -r --extract -x'
             ;;
         'aiml respond')
-            commands='' flags='--model -m --first --max-cost --system -s --file -f --attach -a --no-stdin --detail --interactive -i --print -p --edit -e --template -t --param -P --save --continue -c --resume -r --allow-secrets --messages --fit --chunk --reduce --each --jobs -j --unordered --resume-from --shard --effort --reasoning-effort --reasoning-summary --temperature --top-p --max-tokens --max-output-tokens --tool -T --allow --max-rounds --tools --tool-choice --parallel-tool-calls --no-parallel-tool-calls --tool-result --web-search --location --code-interpreter --no-code-interpreter --mcp-server --schema --schema-retries --json-object --no-json-object --items --response-format --text-format --stream --no-stream -S --store --no-store --previous-response-id --truncation --background --no-background --include --wait --show --cancel --prompt-id --prompt-version --prompt-var --option -O --output -o --extract -x --in-place --format --json --audio-out --save-dir --meta --auto-continue --allow-cut --no-allow-cut --hide-reasoning -R --no-hide-reasoning --usage -u --no-usage --quiet -q --no-quiet --verbose -v --no-verbose --debug --no-debug --no-log --yes -y --color --dry-run --as --profile --base-url --demo --timeout --retries --ca-bundle --record --replay --help -h' takes='--model -m --max-cost --system -s --file -f --attach -a --detail --template -t --param -P --save --resume -r --messages --fit --chunk --reduce --each --jobs -j --resume-from --shard --effort --reasoning-effort --reasoning-summary --temperature --top-p --max-tokens --max-output-tokens --tool -T --allow --max-rounds --tools --tool-choice --tool-result --web-search --location --mcp-server --schema --schema-retries --response-format --text-format --previous-response-id --truncation --include --wait --show --cancel --prompt-id --prompt-version --prompt-var --option -O --output -o --extract -x --in-place --format --audio-out --save-dir --meta --auto-continue --color --as --profile --base-url --timeout --retries --ca-bundle --record --replay' may='--resume -r --web-search --extract -x'
+            commands='' flags='--model -m --first --max-cost --system -s --file -f --attach -a --no-stdin --stdin-wait --detail --interactive -i --print -p --edit -e --template -t --param -P --save --continue -c --resume -r --allow-secrets --messages --fit --chunk --reduce --each --jobs -j --unordered --resume-from --shard --effort --reasoning-effort --reasoning-summary --temperature --top-p --max-tokens --max-output-tokens --tool -T --allow --max-rounds --tools --tool-choice --parallel-tool-calls --no-parallel-tool-calls --tool-result --web-search --location --code-interpreter --no-code-interpreter --mcp-server --schema --schema-retries --json-object --no-json-object --items --response-format --text-format --stream --no-stream -S --store --no-store --previous-response-id --truncation --background --no-background --include --wait --show --cancel --prompt-id --prompt-version --prompt-var --option -O --output -o --extract -x --in-place --format --json --audio-out --save-dir --meta --auto-continue --allow-cut --no-allow-cut --hide-reasoning -R --no-hide-reasoning --usage -u --no-usage --quiet -q --no-quiet --verbose -v --no-verbose --debug --no-debug --no-log --yes -y --color --dry-run --as --profile --base-url --demo --timeout --retries --ca-bundle --record --replay --help -h' takes='--model -m --max-cost --system -s --file -f --attach -a --stdin-wait --detail --template -t --param -P --save --resume -r --messages --fit --chunk --reduce --each --jobs -j --resume-from --shard --effort --reasoning-effort --reasoning-summary --temperature --top-p --max-tokens --max-output-tokens --tool -T --allow --max-rounds --tools --tool-choice --tool-result --web-search --location --mcp-server --schema --schema-retries --response-format --text-format --previous-response-id --truncation --include --wait --show --cancel --prompt-id --prompt-version --prompt-var --option -O --output -o --extract -x --in-place --format --audio-out --save-dir --meta --auto-continue --color --as --profile --base-url --timeout --retries --ca-bundle --record --replay' may='--resume -r --web-search --extract -x'
             ;;
         'aiml models')
             commands='' flags='--profile --base-url --timeout --ca-bundle --record --replay --demo --json --quiet -q --no-quiet --debug --no-debug --help -h' takes='--profile --base-url --timeout --ca-bundle --record --replay' may=''
@@ -73,6 +73,30 @@ _aiml_knows() {
         'aiml history rm')
             commands='' flags='--older-than --all --yes -y --quiet -q --no-quiet --help -h' takes=--older-than may=''
             ;;
+        'aiml tools')
+            commands='list show check call add import remove' flags='--help -h' takes='' may=''
+            ;;
+        'aiml tools list')
+            commands='' flags='--demo --json --quiet -q --no-quiet --help -h' takes='' may=''
+            ;;
+        'aiml tools show')
+            commands='' flags='--demo --json --quiet -q --no-quiet --verbose -v --no-verbose --help -h' takes='' may=''
+            ;;
+        'aiml tools check')
+            commands='' flags='--demo --json --quiet -q --no-quiet --verbose -v --no-verbose --help -h' takes='' may=''
+            ;;
+        'aiml tools call')
+            commands='' flags='--demo --json --quiet -q --no-quiet --verbose -v --no-verbose --help -h' takes='' may=''
+            ;;
+        'aiml tools add')
+            commands='' flags='--description --params --timeout --env --mcp --url --header --yes -y --quiet -q --no-quiet --help -h' takes='--description --params --timeout --env --url --header' may=''
+            ;;
+        'aiml tools import')
+            commands='' flags='--yes -y --quiet -q --no-quiet --help -h' takes='' may=''
+            ;;
+        'aiml tools remove')
+            commands='' flags='--yes -y --quiet -q --no-quiet --help -h' takes='' may=''
+            ;;
     esac
 }
 
@@ -105,6 +129,9 @@ _aiml_values() {
             ;;
         'aiml chat --effort' | 'aiml chat --reasoning-effort' | 'aiml respond --effort' | 'aiml respond --reasoning-effort')
             _aiml_offer none minimal low medium high xhigh max
+            ;;
+        'aiml chat --tool' | 'aiml chat -T' | 'aiml respond --tool' | 'aiml respond -T')
+            _aiml_stored_tools
             ;;
         'aiml chat --extract' | 'aiml chat -x' | 'aiml respond --extract' | 'aiml respond -x')
             _aiml_offer last all 1 2 3 4 5 6 7 8 9 python py bash sh zsh fish powershell json yaml toml xml html css sql javascript js typescript ts go rust c cpp java kotlin swift ruby php perl r lua diff dockerfile makefile markdown latex csv
@@ -149,7 +176,7 @@ _aiml_values() {
 _aiml_words() {
     case $1 in
         'aiml config get 0' | 'aiml config set 0' | 'aiml config unset 0')
-            _aiml_offer model max_cost system no_stdin detail fit jobs effort reasoning_summary temperature top_p max_tokens max_completion_tokens seed n logprobs top_logprobs allow max_rounds tools tool_choice parallel_tool_calls web_search location code_interpreter mcp_server schema schema_retries json_object response_format stream include_usage store truncation background include prompt_id prompt_version prompt_var option format save_dir auto_continue allow_cut hide_reasoning usage quiet verbose debug no_log color profile base_url timeout retries ca_bundle record replay key_command
+            _aiml_offer model max_cost system no_stdin stdin_wait detail fit jobs effort reasoning_summary temperature top_p max_tokens max_completion_tokens seed n logprobs top_logprobs allow max_rounds tools tool_choice parallel_tool_calls web_search location code_interpreter mcp_server schema schema_retries json_object response_format stream include_usage store truncation background include prompt_id prompt_version prompt_var option format save_dir auto_continue allow_cut hide_reasoning usage quiet verbose debug no_log color profile base_url timeout retries ca_bundle record replay key_command
             ;;
         'aiml config set 1')
             _aiml_setting_values "$2"
@@ -168,6 +195,21 @@ _aiml_words() {
             ;;
         'aiml config templates 0')
             _aiml_stored_templates
+            ;;
+        'aiml tools show 0')
+            _aiml_stored_tools
+            ;;
+        'aiml tools check 0')
+            _aiml_stored_tools
+            ;;
+        'aiml tools call 0')
+            _aiml_stored_tools
+            ;;
+        'aiml tools import 0')
+            _aiml_files
+            ;;
+        'aiml tools remove 0')
+            _aiml_stored_tools
             ;;
     esac
 }
@@ -335,7 +377,7 @@ _aiml_stored_models() {
     local value=${current#"$before"} folder names=(openai/gpt-5-1)
     [[ $value == *,* ]] && before+=${value%,*},
     if [[ " ${typed[*]} " == *' --demo '* ]]; then
-        names=(demo/echo demo/markdown demo/slow demo/tool demo/reasoning demo/refusal demo/cut demo/length demo/filter demo/error demo/status-400 demo/status-401 demo/status-402 demo/status-403 demo/status-404 demo/status-413 demo/status-422 demo/status-429 demo/status-500 demo/status-502 demo/status-503 demo/status-504)
+        names=(demo/echo demo/markdown demo/slow demo/tool demo/tools demo/reasoning demo/refusal demo/cut demo/length demo/filter demo/error demo/status-400 demo/status-401 demo/status-402 demo/status-403 demo/status-404 demo/status-413 demo/status-422 demo/status-429 demo/status-500 demo/status-502 demo/status-503 demo/status-504)
     else
         for folder in "${XDG_CACHE_HOME:-$HOME/.cache}" "$HOME/Library/Caches"; do
             [[ -f $folder/aiml/models.txt && -r $folder/aiml/models.txt ]] || continue
@@ -368,6 +410,25 @@ _aiml_stored_profiles() {
         done <"$folder/aiml/config.toml"
     done
     _aiml_names "${names[@]}"
+}
+
+# Offer tool files and MCP servers, and files where none of these is meant.
+_aiml_stored_tools() {
+    local folder path line names=()
+    for folder in "${XDG_CONFIG_HOME:-$HOME/.config}" "$HOME/Library/Application Support"; do
+        for path in "$folder"/aiml/tools/*.toml; do
+            path=${path##*/}
+            names+=("${path%.toml}")
+        done
+        [[ -f $folder/aiml/mcp.json && -r $folder/aiml/mcp.json ]] || continue
+        while IFS= read -r line; do
+            [[ $line == '    "'[A-Za-z0-9]*'": {'* ]] || continue
+            line=${line#'    "'}
+            names+=("mcp:${line%%\"*}")
+        done <"$folder/aiml/mcp.json"
+    done
+    _aiml_names "${names[@]}"
+    _aiml_files
 }
 
 _aiml() {

@@ -5,11 +5,13 @@
 function __aiml_commands
     switch $argv[1]
         case 'aiml'
-            printf '%s\n' chat respond models usage demo config history
+            printf '%s\n' chat respond models usage demo config history tools
         case 'aiml config'
             printf '%s\n' show get set unset edit path key check completions templates
         case 'aiml history'
             printf '%s\n' list show search export rm
+        case 'aiml tools'
+            printf '%s\n' list show check call add import remove
     end
 end
 
@@ -17,9 +19,9 @@ end
 function __aiml_takes
     switch $argv[1]
         case 'aiml chat'
-            printf '%s\n' --model -m --max-cost --system -s --file -f --attach -a --detail --template -t --param -P --save --resume -r --messages --fit --chunk --reduce --each --jobs -j --resume-from --shard --effort --reasoning-effort --temperature --top-p --max-tokens --max-output-tokens --max-completion-tokens --seed --n -n --top-logprobs --tool -T --allow --max-rounds --tools --tool-choice --tool-result --schema --schema-retries --response-format --text-format --option -O --output -o --extract -x --in-place --format --audio-out --save-dir --meta --auto-continue --color --as --profile --base-url --timeout --retries --ca-bundle --record --replay
+            printf '%s\n' --model -m --max-cost --system -s --file -f --attach -a --stdin-wait --detail --template -t --param -P --save --resume -r --messages --fit --chunk --reduce --each --jobs -j --resume-from --shard --effort --reasoning-effort --temperature --top-p --max-tokens --max-output-tokens --max-completion-tokens --seed --n -n --top-logprobs --tool -T --allow --max-rounds --tools --tool-choice --tool-result --schema --schema-retries --response-format --text-format --option -O --output -o --extract -x --in-place --format --audio-out --save-dir --meta --auto-continue --color --as --profile --base-url --timeout --retries --ca-bundle --record --replay
         case 'aiml respond'
-            printf '%s\n' --model -m --max-cost --system -s --file -f --attach -a --detail --template -t --param -P --save --resume -r --messages --fit --chunk --reduce --each --jobs -j --resume-from --shard --effort --reasoning-effort --reasoning-summary --temperature --top-p --max-tokens --max-output-tokens --tool -T --allow --max-rounds --tools --tool-choice --tool-result --web-search --location --mcp-server --schema --schema-retries --response-format --text-format --previous-response-id --truncation --include --wait --show --cancel --prompt-id --prompt-version --prompt-var --option -O --output -o --extract -x --in-place --format --audio-out --save-dir --meta --auto-continue --color --as --profile --base-url --timeout --retries --ca-bundle --record --replay
+            printf '%s\n' --model -m --max-cost --system -s --file -f --attach -a --stdin-wait --detail --template -t --param -P --save --resume -r --messages --fit --chunk --reduce --each --jobs -j --resume-from --shard --effort --reasoning-effort --reasoning-summary --temperature --top-p --max-tokens --max-output-tokens --tool -T --allow --max-rounds --tools --tool-choice --tool-result --web-search --location --mcp-server --schema --schema-retries --response-format --text-format --previous-response-id --truncation --include --wait --show --cancel --prompt-id --prompt-version --prompt-var --option -O --output -o --extract -x --in-place --format --audio-out --save-dir --meta --auto-continue --color --as --profile --base-url --timeout --retries --ca-bundle --record --replay
         case 'aiml models'
             printf '%s\n' --profile --base-url --timeout --ca-bundle --record --replay
         case 'aiml usage'
@@ -48,6 +50,8 @@ function __aiml_takes
             printf '%s\n' --format --output -o
         case 'aiml history rm'
             printf '%s\n' --older-than
+        case 'aiml tools add'
+            printf '%s\n' --description --params --timeout --env --url --header
     end
 end
 
@@ -68,6 +72,7 @@ function __aiml_settings
         max_cost 'Refuse what may cost more than so many US dollars; with --each, stop before a row.' \
         system 'System text; @FILE reads it from a file.' \
         no_stdin 'Leave standard input alone.' \
+        stdin_wait 'Give up after N seconds without a byte on a pipe that may never end (10); 0 never gives up.' \
         detail 'How closely to look at images.' \
         fit 'Of input beyond the model\'s context keep the head, the tail, or both ends.' \
         jobs 'How many rows or pieces to ask for at the same time.' \
@@ -195,7 +200,7 @@ function __aiml_stored_models
     set -l mark (string match -r -- '^.*,' $value)
     set -l names openai/gpt-5-1
     if contains -- --demo (commandline -opc)
-        set names demo/echo demo/markdown demo/slow demo/tool demo/reasoning demo/refusal demo/cut demo/length demo/filter demo/error demo/status-400 demo/status-401 demo/status-402 demo/status-403 demo/status-404 demo/status-413 demo/status-422 demo/status-429 demo/status-500 demo/status-502 demo/status-503 demo/status-504
+        set names demo/echo demo/markdown demo/slow demo/tool demo/tools demo/reasoning demo/refusal demo/cut demo/length demo/filter demo/error demo/status-400 demo/status-401 demo/status-402 demo/status-403 demo/status-404 demo/status-413 demo/status-422 demo/status-429 demo/status-500 demo/status-502 demo/status-503 demo/status-504
     else
         for folder in (__aiml_folders "$XDG_CACHE_HOME" ~/.cache ~/Library/Caches)
             test -f $folder/models.txt -a -r $folder/models.txt; or continue
@@ -217,6 +222,23 @@ function __aiml_stored_profiles
     for folder in (__aiml_folders "$XDG_CONFIG_HOME" ~/.config ~/'Library/Application Support')
         test -f $folder/config.toml -a -r $folder/config.toml; or continue
         __aiml_names '' (string replace -fr -- '^\[profiles\.([^]]*)\].*' '$1' <$folder/config.toml)
+    end
+end
+
+# Print tool files and MCP servers, and files where none of these is meant.
+function __aiml_stored_tools
+    set -l names
+    for folder in (__aiml_folders "$XDG_CONFIG_HOME" ~/.config ~/'Library/Application Support')
+        set -l paths $folder/tools/*.toml
+        set -a names (__aiml_names '' (string replace -r -- '^.*/(.*)\.toml$' '$1' $paths))
+        test -f $folder/mcp.json -a -r $folder/mcp.json; or continue
+        set -a names (__aiml_names '' (string replace -fr -- '^    "([A-Za-z0-9][^"]*)": \{.*' 'mcp:$1' <$folder/mcp.json))
+    end
+    set -l typed (string replace -r -- '^--[^=]*=' '' (commandline -ct))
+    if string match -q -- "$typed*" $names
+        printf '%s\n' $names
+    else
+        __aiml_files (commandline -ct)
     end
 end
 
@@ -305,6 +327,7 @@ complete -c aiml -n '__aiml_at "aiml" 0' -a 'usage' -d 'Show the balance and wha
 complete -c aiml -n '__aiml_at "aiml" 0' -a 'demo' -d 'Run the embedded server, which is no model, until Ctrl-C.'
 complete -c aiml -n '__aiml_at "aiml" 0' -a 'config' -d 'Show and change settings, and store the API key.'
 complete -c aiml -n '__aiml_at "aiml" 0' -a 'history' -d 'Look at what was asked and answered, and delete it.'
+complete -c aiml -n '__aiml_at "aiml" 0' -a 'tools' -d 'List, check, call, add and remove tools that run here.'
 complete -c aiml -n '__aiml_at "aiml"' -l version -d 'Show the version and exit.'
 complete -c aiml -n '__aiml_at "aiml"' -s V -d 'Show the version and exit.'
 complete -c aiml -n '__aiml_at "aiml"' -l help -d 'Show this message and exit.'
@@ -320,6 +343,7 @@ complete -c aiml -n '__aiml_at "aiml chat"' -s f -r -F -d 'Add a file, folder, g
 complete -c aiml -n '__aiml_at "aiml chat"' -l attach -r -F -d 'Add a file, folder, glob or URL: text, image, PDF or audio; - is standard input.'
 complete -c aiml -n '__aiml_at "aiml chat"' -s a -r -F -d 'Add a file, folder, glob or URL: text, image, PDF or audio; - is standard input.'
 complete -c aiml -n '__aiml_at "aiml chat"' -l no-stdin -d 'Leave standard input alone.'
+complete -c aiml -n '__aiml_at "aiml chat"' -l stdin-wait -x -d 'Give up after N seconds without a byte on a pipe that may never end (10); 0 never gives up.'
 complete -c aiml -n '__aiml_at "aiml chat"' -l detail -x -a 'auto low high' -d 'How closely to look at images.'
 complete -c aiml -n '__aiml_at "aiml chat"' -l interactive -d 'With a prompt, files or piped text first, then in turns.'
 complete -c aiml -n '__aiml_at "aiml chat"' -s i -d 'With a prompt, files or piped text first, then in turns.'
@@ -360,8 +384,8 @@ complete -c aiml -n '__aiml_at "aiml chat"' -s n -x -d 'How many choices to gene
 complete -c aiml -n '__aiml_at "aiml chat"' -l logprobs -d 'Return the log probability of each token.'
 complete -c aiml -n '__aiml_at "aiml chat"' -l no-logprobs -d 'The opposite of --logprobs.'
 complete -c aiml -n '__aiml_at "aiml chat"' -l top-logprobs -x -d 'How many alternatives per token to return; asks for --logprobs too.'
-complete -c aiml -n '__aiml_at "aiml chat"' -l tool -x -d 'Let the model use a tool of this machine: NAME, FILE.py, mcp:SERVER or mcp:SERVER.TOOL.'
-complete -c aiml -n '__aiml_at "aiml chat"' -s T -x -d 'Let the model use a tool of this machine: NAME, FILE.py, mcp:SERVER or mcp:SERVER.TOOL.'
+complete -c aiml -n '__aiml_at "aiml chat"' -l tool -x -a '(__aiml_stored_tools)' -d 'Let the model use a tool of this machine: NAME, FILE.py, mcp:SERVER or mcp:SERVER.TOOL.'
+complete -c aiml -n '__aiml_at "aiml chat"' -s T -x -a '(__aiml_stored_tools)' -d 'Let the model use a tool of this machine: NAME, FILE.py, mcp:SERVER or mcp:SERVER.TOOL.'
 complete -c aiml -n '__aiml_at "aiml chat"' -l allow -x -d 'Run the tools that match without asking: weather, \'fs.read_*\', \'*\'. May be repeated.'
 complete -c aiml -n '__aiml_at "aiml chat"' -l max-rounds -x -d 'How often results of tools may be sent back to the model. [default: 10]'
 complete -c aiml -n '__aiml_at "aiml chat"' -l tools -x -a '(__aiml_at_files)' -d 'Functions that the model may call, in either endpoint\'s form.'
@@ -438,6 +462,7 @@ complete -c aiml -n '__aiml_at "aiml respond"' -s f -r -F -d 'Add a file, folder
 complete -c aiml -n '__aiml_at "aiml respond"' -l attach -r -F -d 'Add a file, folder, glob or URL: text, image, PDF or audio; - is standard input.'
 complete -c aiml -n '__aiml_at "aiml respond"' -s a -r -F -d 'Add a file, folder, glob or URL: text, image, PDF or audio; - is standard input.'
 complete -c aiml -n '__aiml_at "aiml respond"' -l no-stdin -d 'Leave standard input alone.'
+complete -c aiml -n '__aiml_at "aiml respond"' -l stdin-wait -x -d 'Give up after N seconds without a byte on a pipe that may never end (10); 0 never gives up.'
 complete -c aiml -n '__aiml_at "aiml respond"' -l detail -x -a 'auto low high' -d 'How closely to look at images.'
 complete -c aiml -n '__aiml_at "aiml respond"' -l interactive -d 'With a prompt, files or piped text first, then in turns.'
 complete -c aiml -n '__aiml_at "aiml respond"' -s i -d 'With a prompt, files or piped text first, then in turns.'
@@ -472,8 +497,8 @@ complete -c aiml -n '__aiml_at "aiml respond"' -l temperature -x -d 'Randomness;
 complete -c aiml -n '__aiml_at "aiml respond"' -l top-p -x -d 'Nucleus sampling: the share of probability to choose from.'
 complete -c aiml -n '__aiml_at "aiml respond"' -l max-tokens -x -d 'Cap on generated tokens.'
 complete -c aiml -n '__aiml_at "aiml respond"' -l max-output-tokens -x -d 'Cap on generated tokens.'
-complete -c aiml -n '__aiml_at "aiml respond"' -l tool -x -d 'Let the model use a tool of this machine: NAME, FILE.py, mcp:SERVER or mcp:SERVER.TOOL.'
-complete -c aiml -n '__aiml_at "aiml respond"' -s T -x -d 'Let the model use a tool of this machine: NAME, FILE.py, mcp:SERVER or mcp:SERVER.TOOL.'
+complete -c aiml -n '__aiml_at "aiml respond"' -l tool -x -a '(__aiml_stored_tools)' -d 'Let the model use a tool of this machine: NAME, FILE.py, mcp:SERVER or mcp:SERVER.TOOL.'
+complete -c aiml -n '__aiml_at "aiml respond"' -s T -x -a '(__aiml_stored_tools)' -d 'Let the model use a tool of this machine: NAME, FILE.py, mcp:SERVER or mcp:SERVER.TOOL.'
 complete -c aiml -n '__aiml_at "aiml respond"' -l allow -x -d 'Run the tools that match without asking: weather, \'fs.read_*\', \'*\'. May be repeated.'
 complete -c aiml -n '__aiml_at "aiml respond"' -l max-rounds -x -d 'How often results of tools may be sent back to the model. [default: 10]'
 complete -c aiml -n '__aiml_at "aiml respond"' -l tools -x -a '(__aiml_at_files)' -d 'Functions that the model may call, in either endpoint\'s form.'
@@ -709,3 +734,82 @@ complete -c aiml -n '__aiml_at "aiml history rm"' -s q -d 'Say nothing but error
 complete -c aiml -n '__aiml_at "aiml history rm"' -l no-quiet -d 'The opposite of --quiet.'
 complete -c aiml -n '__aiml_at "aiml history rm"' -l help -d 'Show this message and exit.'
 complete -c aiml -n '__aiml_at "aiml history rm"' -s h -d 'Show this message and exit.'
+complete -c aiml -n '__aiml_at "aiml tools" 0' -a 'list' -d 'List the tool files and the MCP servers, without starting any.'
+complete -c aiml -n '__aiml_at "aiml tools" 0' -a 'show' -d 'Show what a tool is, and what the model is told of it.'
+complete -c aiml -n '__aiml_at "aiml tools" 0' -a 'check' -d 'Start tools, and say which are ready, and after how long.'
+complete -c aiml -n '__aiml_at "aiml tools" 0' -a 'call' -d 'Call a tool without a model, and print its result.'
+complete -c aiml -n '__aiml_at "aiml tools" 0' -a 'add' -d 'Add a command, or (--mcp, --url) an MCP server.'
+complete -c aiml -n '__aiml_at "aiml tools" 0' -a 'import' -d 'Import the MCP servers of another program.'
+complete -c aiml -n '__aiml_at "aiml tools" 0' -a 'remove' -d 'Remove tool files and MCP servers.'
+complete -c aiml -n '__aiml_at "aiml tools"' -l help -d 'Show this message and exit.'
+complete -c aiml -n '__aiml_at "aiml tools"' -s h -d 'Show this message and exit.'
+complete -c aiml -n '__aiml_at "aiml tools list"' -l demo -d 'Ask the embedded server, which is no model.'
+complete -c aiml -n '__aiml_at "aiml tools list"' -l json -d 'Short for --format json.'
+complete -c aiml -n '__aiml_at "aiml tools list"' -l quiet -d 'Say nothing but errors on standard error.'
+complete -c aiml -n '__aiml_at "aiml tools list"' -s q -d 'Say nothing but errors on standard error.'
+complete -c aiml -n '__aiml_at "aiml tools list"' -l no-quiet -d 'The opposite of --quiet.'
+complete -c aiml -n '__aiml_at "aiml tools list"' -l help -d 'Show this message and exit.'
+complete -c aiml -n '__aiml_at "aiml tools list"' -s h -d 'Show this message and exit.'
+complete -c aiml -n '__aiml_at "aiml tools show"' -l demo -d 'Ask the embedded server, which is no model.'
+complete -c aiml -n '__aiml_at "aiml tools show"' -l json -d 'Short for --format json.'
+complete -c aiml -n '__aiml_at "aiml tools show"' -l quiet -d 'Say nothing but errors on standard error.'
+complete -c aiml -n '__aiml_at "aiml tools show"' -s q -d 'Say nothing but errors on standard error.'
+complete -c aiml -n '__aiml_at "aiml tools show"' -l no-quiet -d 'The opposite of --quiet.'
+complete -c aiml -n '__aiml_at "aiml tools show"' -l verbose -d 'Say more on standard error.'
+complete -c aiml -n '__aiml_at "aiml tools show"' -s v -d 'Say more on standard error.'
+complete -c aiml -n '__aiml_at "aiml tools show"' -l no-verbose -d 'The opposite of --verbose.'
+complete -c aiml -n '__aiml_at "aiml tools show"' -l help -d 'Show this message and exit.'
+complete -c aiml -n '__aiml_at "aiml tools show"' -s h -d 'Show this message and exit.'
+complete -c aiml -n '__aiml_at "aiml tools show" 0' -a '(__aiml_stored_tools)'
+complete -c aiml -n '__aiml_at "aiml tools check"' -l demo -d 'Ask the embedded server, which is no model.'
+complete -c aiml -n '__aiml_at "aiml tools check"' -l json -d 'Short for --format json.'
+complete -c aiml -n '__aiml_at "aiml tools check"' -l quiet -d 'Say nothing but errors on standard error.'
+complete -c aiml -n '__aiml_at "aiml tools check"' -s q -d 'Say nothing but errors on standard error.'
+complete -c aiml -n '__aiml_at "aiml tools check"' -l no-quiet -d 'The opposite of --quiet.'
+complete -c aiml -n '__aiml_at "aiml tools check"' -l verbose -d 'Say more on standard error.'
+complete -c aiml -n '__aiml_at "aiml tools check"' -s v -d 'Say more on standard error.'
+complete -c aiml -n '__aiml_at "aiml tools check"' -l no-verbose -d 'The opposite of --verbose.'
+complete -c aiml -n '__aiml_at "aiml tools check"' -l help -d 'Show this message and exit.'
+complete -c aiml -n '__aiml_at "aiml tools check"' -s h -d 'Show this message and exit.'
+complete -c aiml -n '__aiml_at "aiml tools check" 0' -a '(__aiml_stored_tools)'
+complete -c aiml -n '__aiml_at "aiml tools call"' -l demo -d 'Ask the embedded server, which is no model.'
+complete -c aiml -n '__aiml_at "aiml tools call"' -l json -d 'Short for --format json.'
+complete -c aiml -n '__aiml_at "aiml tools call"' -l quiet -d 'Say nothing but errors on standard error.'
+complete -c aiml -n '__aiml_at "aiml tools call"' -s q -d 'Say nothing but errors on standard error.'
+complete -c aiml -n '__aiml_at "aiml tools call"' -l no-quiet -d 'The opposite of --quiet.'
+complete -c aiml -n '__aiml_at "aiml tools call"' -l verbose -d 'Say more on standard error.'
+complete -c aiml -n '__aiml_at "aiml tools call"' -s v -d 'Say more on standard error.'
+complete -c aiml -n '__aiml_at "aiml tools call"' -l no-verbose -d 'The opposite of --verbose.'
+complete -c aiml -n '__aiml_at "aiml tools call"' -l help -d 'Show this message and exit.'
+complete -c aiml -n '__aiml_at "aiml tools call"' -s h -d 'Show this message and exit.'
+complete -c aiml -n '__aiml_at "aiml tools call" 0' -a '(__aiml_stored_tools)'
+complete -c aiml -n '__aiml_at "aiml tools add"' -l description -x -d 'What it does: the model reads it.'
+complete -c aiml -n '__aiml_at "aiml tools add"' -l params -x -d 'Its parameters: \'city, days? int\'. Default: the {names} in it.'
+complete -c aiml -n '__aiml_at "aiml tools add"' -l timeout -x -d 'How many seconds a call may take.'
+complete -c aiml -n '__aiml_at "aiml tools add"' -l env -x -d 'A variable of its environment; \'${VAR}\' is read at each call.'
+complete -c aiml -n '__aiml_at "aiml tools add"' -l mcp -d 'The command is an MCP server.'
+complete -c aiml -n '__aiml_at "aiml tools add"' -l url -x -d 'The address of an MCP server.'
+complete -c aiml -n '__aiml_at "aiml tools add"' -l header -x -d 'A header for the MCP server; \'${VAR}\' is read at each start.'
+complete -c aiml -n '__aiml_at "aiml tools add"' -l yes -d 'Answer yes to questions.'
+complete -c aiml -n '__aiml_at "aiml tools add"' -s y -d 'Answer yes to questions.'
+complete -c aiml -n '__aiml_at "aiml tools add"' -l quiet -d 'Say nothing but errors on standard error.'
+complete -c aiml -n '__aiml_at "aiml tools add"' -s q -d 'Say nothing but errors on standard error.'
+complete -c aiml -n '__aiml_at "aiml tools add"' -l no-quiet -d 'The opposite of --quiet.'
+complete -c aiml -n '__aiml_at "aiml tools add"' -l help -d 'Show this message and exit.'
+complete -c aiml -n '__aiml_at "aiml tools add"' -s h -d 'Show this message and exit.'
+complete -c aiml -n '__aiml_at "aiml tools import"' -l yes -d 'Answer yes to questions.'
+complete -c aiml -n '__aiml_at "aiml tools import"' -s y -d 'Answer yes to questions.'
+complete -c aiml -n '__aiml_at "aiml tools import"' -l quiet -d 'Say nothing but errors on standard error.'
+complete -c aiml -n '__aiml_at "aiml tools import"' -s q -d 'Say nothing but errors on standard error.'
+complete -c aiml -n '__aiml_at "aiml tools import"' -l no-quiet -d 'The opposite of --quiet.'
+complete -c aiml -n '__aiml_at "aiml tools import"' -l help -d 'Show this message and exit.'
+complete -c aiml -n '__aiml_at "aiml tools import"' -s h -d 'Show this message and exit.'
+complete -c aiml -n '__aiml_at "aiml tools import" 0' -a '(__aiml_files (commandline -ct))'
+complete -c aiml -n '__aiml_at "aiml tools remove"' -l yes -d 'Answer yes to questions.'
+complete -c aiml -n '__aiml_at "aiml tools remove"' -s y -d 'Answer yes to questions.'
+complete -c aiml -n '__aiml_at "aiml tools remove"' -l quiet -d 'Say nothing but errors on standard error.'
+complete -c aiml -n '__aiml_at "aiml tools remove"' -s q -d 'Say nothing but errors on standard error.'
+complete -c aiml -n '__aiml_at "aiml tools remove"' -l no-quiet -d 'The opposite of --quiet.'
+complete -c aiml -n '__aiml_at "aiml tools remove"' -l help -d 'Show this message and exit.'
+complete -c aiml -n '__aiml_at "aiml tools remove"' -s h -d 'Show this message and exit.'
+complete -c aiml -n '__aiml_at "aiml tools remove" 0' -a '(__aiml_stored_tools)'

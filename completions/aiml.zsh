@@ -22,6 +22,7 @@ _aiml() {
         'demo:Run the embedded server, which is no model, until Ctrl-C.'
         'config:Show and change settings, and store the API key.'
         'history:Look at what was asked and answered, and delete it.'
+        'tools:List, check, call, add and remove tools that run here.'
       )
       _describe -t commands command commands && ret=0
       ;;
@@ -35,6 +36,7 @@ _aiml() {
         (demo) _aiml_demo && ret=0 ;;
         (config) _aiml_config && ret=0 ;;
         (history) _aiml_history && ret=0 ;;
+        (tools) _aiml_tools && ret=0 ;;
       esac
       ;;
   esac
@@ -54,6 +56,7 @@ _aiml_chat() {
     '*--attach=[Add a file, folder, glob or URL: text, image, PDF or audio; - is standard input.]:PATH:_files' \
     '*-a+[Add a file, folder, glob or URL: text, image, PDF or audio; - is standard input.]:PATH:_files' \
     '(--no-stdin)--no-stdin[Leave standard input alone.]' \
+    '(--stdin-wait)--stdin-wait=[Give up after N seconds without a byte on a pipe that may never end (10); 0 never gives up.]:NUMBER: ' \
     '(--detail)--detail=[How closely to look at images.]:value:(auto low high)' \
     '(--interactive -i)--interactive[With a prompt, files or piped text first, then in turns.]' \
     '(--interactive -i)-i[With a prompt, files or piped text first, then in turns.]' \
@@ -94,8 +97,8 @@ _aiml_chat() {
     '(--logprobs --no-logprobs)--logprobs[Return the log probability of each token.]' \
     '(--logprobs --no-logprobs)--no-logprobs[The opposite of --logprobs.]' \
     '(--top-logprobs)--top-logprobs=[How many alternatives per token to return; asks for --logprobs too.]:NUMBER: ' \
-    '*--tool=[Let the model use a tool of this machine: NAME, FILE.py, mcp:SERVER or mcp:SERVER.TOOL.]:NAME|FILE.py|mcp\:SERVER: ' \
-    '*-T+[Let the model use a tool of this machine: NAME, FILE.py, mcp:SERVER or mcp:SERVER.TOOL.]:NAME|FILE.py|mcp\:SERVER: ' \
+    '*--tool=[Let the model use a tool of this machine: NAME, FILE.py, mcp:SERVER or mcp:SERVER.TOOL.]:NAME|FILE.py|mcp\:SERVER:_aiml_stored_tools' \
+    '*-T+[Let the model use a tool of this machine: NAME, FILE.py, mcp:SERVER or mcp:SERVER.TOOL.]:NAME|FILE.py|mcp\:SERVER:_aiml_stored_tools' \
     '*--allow=[Run the tools that match without asking: weather, '\''fs.read_*'\'', '\''*'\''. May be repeated.]:WORD: ' \
     '(--max-rounds)--max-rounds=[How often results of tools may be sent back to the model. \[default: 10\]]:N: ' \
     '(--tools)--tools=[Functions that the model may call, in either endpoint'\''s form.]:JSON|@FILE:_aiml_at_files' \
@@ -176,6 +179,7 @@ _aiml_respond() {
     '*--attach=[Add a file, folder, glob or URL: text, image, PDF or audio; - is standard input.]:PATH:_files' \
     '*-a+[Add a file, folder, glob or URL: text, image, PDF or audio; - is standard input.]:PATH:_files' \
     '(--no-stdin)--no-stdin[Leave standard input alone.]' \
+    '(--stdin-wait)--stdin-wait=[Give up after N seconds without a byte on a pipe that may never end (10); 0 never gives up.]:NUMBER: ' \
     '(--detail)--detail=[How closely to look at images.]:value:(auto low high)' \
     '(--interactive -i)--interactive[With a prompt, files or piped text first, then in turns.]' \
     '(--interactive -i)-i[With a prompt, files or piped text first, then in turns.]' \
@@ -210,8 +214,8 @@ _aiml_respond() {
     '(--top-p)--top-p=[Nucleus sampling: the share of probability to choose from.]:NUMBER: ' \
     '(--max-tokens --max-output-tokens)--max-tokens=[Cap on generated tokens.]:NUMBER: ' \
     '(--max-tokens --max-output-tokens)--max-output-tokens=[Cap on generated tokens.]:NUMBER: ' \
-    '*--tool=[Let the model use a tool of this machine: NAME, FILE.py, mcp:SERVER or mcp:SERVER.TOOL.]:NAME|FILE.py|mcp\:SERVER: ' \
-    '*-T+[Let the model use a tool of this machine: NAME, FILE.py, mcp:SERVER or mcp:SERVER.TOOL.]:NAME|FILE.py|mcp\:SERVER: ' \
+    '*--tool=[Let the model use a tool of this machine: NAME, FILE.py, mcp:SERVER or mcp:SERVER.TOOL.]:NAME|FILE.py|mcp\:SERVER:_aiml_stored_tools' \
+    '*-T+[Let the model use a tool of this machine: NAME, FILE.py, mcp:SERVER or mcp:SERVER.TOOL.]:NAME|FILE.py|mcp\:SERVER:_aiml_stored_tools' \
     '*--allow=[Run the tools that match without asking: weather, '\''fs.read_*'\'', '\''*'\''. May be repeated.]:WORD: ' \
     '(--max-rounds)--max-rounds=[How often results of tools may be sent back to the model. \[default: 10\]]:N: ' \
     '(--tools)--tools=[Functions that the model may call, in either endpoint'\''s form.]:JSON|@FILE:_aiml_at_files' \
@@ -593,12 +597,154 @@ _aiml_history_rm() {
     '*:word: '
 }
 
+_aiml_tools() {
+  local curcontext=$curcontext state line ret=1
+  local -A opt_args
+  _arguments -s -S -C \
+    '(- *)--help[Show this message and exit.]' \
+    '(- *)-h[Show this message and exit.]' \
+    '1:command:->command' \
+    '*::word:->word' && ret=0
+  case $state in
+    (command)
+      local -a commands=(
+        'list:List the tool files and the MCP servers, without starting any.'
+        'show:Show what a tool is, and what the model is told of it.'
+        'check:Start tools, and say which are ready, and after how long.'
+        'call:Call a tool without a model, and print its result.'
+        'add:Add a command, or (--mcp, --url) an MCP server.'
+        'import:Import the MCP servers of another program.'
+        'remove:Remove tool files and MCP servers.'
+      )
+      _describe -t commands command commands && ret=0
+      ;;
+    (word)
+      curcontext=${curcontext%:*:*}:aiml-tools-$words[1]:
+      case $words[1] in
+        (list) _aiml_tools_list && ret=0 ;;
+        (show) _aiml_tools_show && ret=0 ;;
+        (check) _aiml_tools_check && ret=0 ;;
+        (call) _aiml_tools_call && ret=0 ;;
+        (add) _aiml_tools_add && ret=0 ;;
+        (import) _aiml_tools_import && ret=0 ;;
+        (remove) _aiml_tools_remove && ret=0 ;;
+      esac
+      ;;
+  esac
+  return ret
+}
+
+_aiml_tools_list() {
+  _arguments -s -S \
+    '(--demo)--demo[Ask the embedded server, which is no model.]' \
+    '(--json)--json[Short for --format json.]' \
+    '(--quiet -q --no-quiet)--quiet[Say nothing but errors on standard error.]' \
+    '(--quiet -q --no-quiet)-q[Say nothing but errors on standard error.]' \
+    '(--quiet -q --no-quiet)--no-quiet[The opposite of --quiet.]' \
+    '(- *)--help[Show this message and exit.]' \
+    '(- *)-h[Show this message and exit.]' \
+    '*:word: '
+}
+
+_aiml_tools_show() {
+  _arguments -s -S \
+    '(--demo)--demo[Ask the embedded server, which is no model.]' \
+    '(--json)--json[Short for --format json.]' \
+    '(--quiet -q --no-quiet)--quiet[Say nothing but errors on standard error.]' \
+    '(--quiet -q --no-quiet)-q[Say nothing but errors on standard error.]' \
+    '(--quiet -q --no-quiet)--no-quiet[The opposite of --quiet.]' \
+    '(--verbose -v --no-verbose)--verbose[Say more on standard error.]' \
+    '(--verbose -v --no-verbose)-v[Say more on standard error.]' \
+    '(--verbose -v --no-verbose)--no-verbose[The opposite of --verbose.]' \
+    '(- *)--help[Show this message and exit.]' \
+    '(- *)-h[Show this message and exit.]' \
+    '1:word:_aiml_stored_tools' \
+    '*:word: '
+}
+
+_aiml_tools_check() {
+  _arguments -s -S \
+    '(--demo)--demo[Ask the embedded server, which is no model.]' \
+    '(--json)--json[Short for --format json.]' \
+    '(--quiet -q --no-quiet)--quiet[Say nothing but errors on standard error.]' \
+    '(--quiet -q --no-quiet)-q[Say nothing but errors on standard error.]' \
+    '(--quiet -q --no-quiet)--no-quiet[The opposite of --quiet.]' \
+    '(--verbose -v --no-verbose)--verbose[Say more on standard error.]' \
+    '(--verbose -v --no-verbose)-v[Say more on standard error.]' \
+    '(--verbose -v --no-verbose)--no-verbose[The opposite of --verbose.]' \
+    '(- *)--help[Show this message and exit.]' \
+    '(- *)-h[Show this message and exit.]' \
+    '1:word:_aiml_stored_tools' \
+    '*:word: '
+}
+
+_aiml_tools_call() {
+  _arguments -s -S \
+    '(--demo)--demo[Ask the embedded server, which is no model.]' \
+    '(--json)--json[Short for --format json.]' \
+    '(--quiet -q --no-quiet)--quiet[Say nothing but errors on standard error.]' \
+    '(--quiet -q --no-quiet)-q[Say nothing but errors on standard error.]' \
+    '(--quiet -q --no-quiet)--no-quiet[The opposite of --quiet.]' \
+    '(--verbose -v --no-verbose)--verbose[Say more on standard error.]' \
+    '(--verbose -v --no-verbose)-v[Say more on standard error.]' \
+    '(--verbose -v --no-verbose)--no-verbose[The opposite of --verbose.]' \
+    '(- *)--help[Show this message and exit.]' \
+    '(- *)-h[Show this message and exit.]' \
+    '1:word:_aiml_stored_tools' \
+    '*:word: '
+}
+
+_aiml_tools_add() {
+  _arguments -s -S \
+    '(--description)--description=[What it does: the model reads it.]:TEXT: ' \
+    '(--params)--params=[Its parameters: '\''city, days? int'\''. Default: the {names} in it.]:LIST|JSON: ' \
+    '(--timeout)--timeout=[How many seconds a call may take.]:NUMBER: ' \
+    '*--env=[A variable of its environment; '\''${VAR}'\'' is read at each call.]:NAME=VALUE: ' \
+    '(--mcp)--mcp[The command is an MCP server.]' \
+    '(--url)--url=[The address of an MCP server.]:TEXT: ' \
+    '*--header=[A header for the MCP server; '\''${VAR}'\'' is read at each start.]:'\''NAME\: VALUE'\'': ' \
+    '(--yes -y)--yes[Answer yes to questions.]' \
+    '(--yes -y)-y[Answer yes to questions.]' \
+    '(--quiet -q --no-quiet)--quiet[Say nothing but errors on standard error.]' \
+    '(--quiet -q --no-quiet)-q[Say nothing but errors on standard error.]' \
+    '(--quiet -q --no-quiet)--no-quiet[The opposite of --quiet.]' \
+    '(- *)--help[Show this message and exit.]' \
+    '(- *)-h[Show this message and exit.]' \
+    '*:word: '
+}
+
+_aiml_tools_import() {
+  _arguments -s -S \
+    '(--yes -y)--yes[Answer yes to questions.]' \
+    '(--yes -y)-y[Answer yes to questions.]' \
+    '(--quiet -q --no-quiet)--quiet[Say nothing but errors on standard error.]' \
+    '(--quiet -q --no-quiet)-q[Say nothing but errors on standard error.]' \
+    '(--quiet -q --no-quiet)--no-quiet[The opposite of --quiet.]' \
+    '(- *)--help[Show this message and exit.]' \
+    '(- *)-h[Show this message and exit.]' \
+    '*:word:_files'
+}
+
+_aiml_tools_remove() {
+  _arguments -s -S \
+    '(--yes -y)--yes[Answer yes to questions.]' \
+    '(--yes -y)-y[Answer yes to questions.]' \
+    '(--quiet -q --no-quiet)--quiet[Say nothing but errors on standard error.]' \
+    '(--quiet -q --no-quiet)-q[Say nothing but errors on standard error.]' \
+    '(--quiet -q --no-quiet)--no-quiet[The opposite of --quiet.]' \
+    '(- *)--help[Show this message and exit.]' \
+    '(- *)-h[Show this message and exit.]' \
+    '1:word:_aiml_stored_tools' \
+    '*:word: '
+}
+
 _aiml_settings() {
   local -a settings=(
     'model:The model, as the gateway spells it. Repeated\: ask all of them. A,B\: B when A is not available.'
     'max_cost:Refuse what may cost more than so many US dollars; with --each, stop before a row.'
     'system:System text; @FILE reads it from a file.'
     'no_stdin:Leave standard input alone.'
+    'stdin_wait:Give up after N seconds without a byte on a pipe that may never end (10); 0 never gives up.'
     'detail:How closely to look at images.'
     'fit:Of input beyond the model'\''s context keep the head, the tail, or both ends.'
     'jobs:How many rows or pieces to ask for at the same time.'
@@ -714,7 +860,7 @@ _aiml_stored_models() {
   local -a names=(openai/gpt-5-1)
   compset -P '*,'
   if (( ${words[(I)--demo]} )); then
-    names=(demo/echo demo/markdown demo/slow demo/tool demo/reasoning demo/refusal demo/cut demo/length demo/filter demo/error demo/status-400 demo/status-401 demo/status-402 demo/status-403 demo/status-404 demo/status-413 demo/status-422 demo/status-429 demo/status-500 demo/status-502 demo/status-503 demo/status-504)
+    names=(demo/echo demo/markdown demo/slow demo/tool demo/tools demo/reasoning demo/refusal demo/cut demo/length demo/filter demo/error demo/status-400 demo/status-401 demo/status-402 demo/status-403 demo/status-404 demo/status-413 demo/status-422 demo/status-429 demo/status-500 demo/status-502 demo/status-503 demo/status-504)
   else
     for folder in "${XDG_CACHE_HOME:-$HOME/.cache}" "$HOME/Library/Caches"; do
       [[ -f $folder/aiml/models.txt && -r $folder/aiml/models.txt ]] || continue
@@ -743,6 +889,22 @@ _aiml_stored_profiles() {
     done < $folder/aiml/config.toml
   done
   _aiml_names "$@"
+}
+
+# Offer tool files and MCP servers, and files where none of these is meant.
+_aiml_stored_tools() {
+  local folder line
+  local -a names=(
+    "${XDG_CONFIG_HOME:-$HOME/.config}"/aiml/tools/*.toml(N:t:r)
+    "$HOME/Library/Application Support"/aiml/tools/*.toml(N:t:r)
+  )
+  for folder in "${XDG_CONFIG_HOME:-$HOME/.config}" "$HOME/Library/Application Support"; do
+    [[ -f $folder/aiml/mcp.json && -r $folder/aiml/mcp.json ]] || continue
+    while IFS= read -r line; do
+      [[ $line == '    "'[A-Za-z0-9]*'": {'* ]] && names+=("mcp:${${line#    \"}%%\"*}")
+    done < $folder/aiml/mcp.json
+  done
+  _aiml_names "$@" || _files
 }
 
 if [[ $funcstack[1] == _aiml ]]; then

@@ -109,6 +109,25 @@ _aiml_stored_profiles() {
     _aiml_names "${names[@]}"
 }
 
+# Offer tool files and MCP servers, and files where none of these is meant.
+_aiml_stored_tools() {
+    local folder path line names=()
+    for folder in "${XDG_CONFIG_HOME:-$HOME/.config}" "$HOME/Library/Application Support"; do
+        for path in "$folder"/aiml/tools/*.toml; do
+            path=${path##*/}
+            names+=("${path%.toml}")
+        done
+        [[ -f $folder/aiml/mcp.json && -r $folder/aiml/mcp.json ]] || continue
+        while IFS= read -r line; do
+            [[ $line == '    "'[A-Za-z0-9]*'": {'* ]] || continue
+            line=${line#'    "'}
+            names+=("mcp:${line%%\"*}")
+        done <"$folder/aiml/mcp.json"
+    done
+    _aiml_names "${names[@]}"
+    _aiml_files
+}
+
 _aiml() {
     local IFS=$' \t\n' command=aiml commands flags takes may typed=() others=() flag='' ended='' before='' i
     COMPREPLY=()

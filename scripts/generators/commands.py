@@ -40,6 +40,7 @@ class StoredNames(Enum):
     MODELS = "models"
     TEMPLATES = "templates"
     PROFILES = "profiles"
+    TOOLS = "tools"
 
 
 STORED_ROWS = {
@@ -47,6 +48,7 @@ STORED_ROWS = {
     "template": StoredNames.TEMPLATES,
     "save": StoredNames.TEMPLATES,
     "profile": StoredNames.PROFILES,
+    "tool": StoredNames.TOOLS,
 }
 
 
@@ -66,6 +68,11 @@ WORDS = {
     "aiml models": Offer(stored=StoredNames.MODELS),
     "aiml config templates": Offer(stored=StoredNames.TEMPLATES),
     "aiml config completions": Offer(SHELLS),
+    "aiml tools show": Offer(stored=StoredNames.TOOLS),
+    "aiml tools check": Offer(stored=StoredNames.TOOLS),
+    "aiml tools call": Offer(stored=StoredNames.TOOLS),
+    "aiml tools remove": Offer(stored=StoredNames.TOOLS),
+    "aiml tools import": Offer(files=Files.ALL),
 }
 
 

@@ -115,6 +115,23 @@ function __aiml_stored_profiles
     end
 end
 
+# Print tool files and MCP servers, and files where none of these is meant.
+function __aiml_stored_tools
+    set -l names
+    for folder in (__aiml_folders "$XDG_CONFIG_HOME" ~/.config ~/'Library/Application Support')
+        set -l paths $folder/tools/*.toml
+        set -a names (__aiml_names '' (string replace -r -- '^.*/(.*)\.toml$' '$1' $paths))
+        test -f $folder/mcp.json -a -r $folder/mcp.json; or continue
+        set -a names (__aiml_names '' (string replace -fr -- '^    "([A-Za-z0-9][^"]*)": \{.*' 'mcp:$1' <$folder/mcp.json))
+    end
+    set -l typed (string replace -r -- '^--[^=]*=' '' (commandline -ct))
+    if string match -q -- "$typed*" $names
+        printf '%s\n' $names
+    else
+        __aiml_files (commandline -ct)
+    end
+end
+
 # Print the values of the setting that is named before the cursor.
 function __aiml_setting_values
     set -l words (__aiml_words)

@@ -71,6 +71,22 @@ _aiml_stored_profiles() {
   done
   _aiml_names "$@"
 }
+
+# Offer tool files and MCP servers, and files where none of these is meant.
+_aiml_stored_tools() {
+  local folder line
+  local -a names=(
+    "${XDG_CONFIG_HOME:-$HOME/.config}"/aiml/tools/*.toml(N:t:r)
+    "$HOME/Library/Application Support"/aiml/tools/*.toml(N:t:r)
+  )
+  for folder in "${XDG_CONFIG_HOME:-$HOME/.config}" "$HOME/Library/Application Support"; do
+    [[ -f $folder/aiml/mcp.json && -r $folder/aiml/mcp.json ]] || continue
+    while IFS= read -r line; do
+      [[ $line == '    "'[A-Za-z0-9]*'": {'* ]] && names+=("mcp:${${line#    \\"}%%\\"*}")
+    done < $folder/aiml/mcp.json
+  done
+  _aiml_names "$@" || _files
+}
 """
 TAIL = """
 if [[ $funcstack[1] == _aiml ]]; then

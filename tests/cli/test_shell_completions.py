@@ -1,5 +1,6 @@
 """The completion scripts, asked through the real shells on a path without programs."""
 
+import json
 import os
 import re
 import shutil
@@ -76,6 +77,15 @@ OFFERS = {
     "aiml chat -t ": "review weekly",
     "aiml chat --save=re": "review",
     "aiml config templates re": "review",
+    "aiml chat -T ": "mcp:docs mcp:fs sums weather",
+    "aiml chat -T w": "weather",
+    "aiml respond --tool=s": "sums",
+    "aiml chat -T l": FILES,
+    "aiml tools show we": "weather",
+    "aiml tools call su": "sums",
+    "aiml tools remove w": "weather",
+    "aiml tools imp": "import",
+    "aiml tools import l": FILES,
     "aiml chat --profile ": "home work-2",
     "aiml config set --profile wo": "work-2",
     "aiml config set profile ho": "home",
@@ -120,6 +130,7 @@ REPLIES = {
     ("aiml", "config", "set", "truncation", ""): ["auto", "disabled"],
     ("aiml", "chat", "hello", ""): [],
     ("aiml", "chat", "-m", "acme/two", ":", "f"): ["free"],
+    ("aiml", "chat", "-T", "mcp", ":", "f"): ["fs"],
 }
 
 
@@ -256,6 +267,11 @@ def settle(cache: Path, settings: Path) -> None:
     (cache / "models.txt").write_text("".join(f"{name}\n" for name in [*NAMES, *HOSTILE]), "utf-8", newline="")
     for name in ("review", "weekly", *(name for name in HOSTILE if name)):
         (settings / "templates" / f"{name}.toml").touch()
+    (settings / "tools").mkdir()
+    for name in ("sums", "weather", *(name for name in HOSTILE if name)):
+        (settings / "tools" / f"{name}.toml").touch()
+    servers = {name: {"command": "a", "env": {"NAME": "b"}} for name in ("docs", "fs", *HOSTILE)}
+    (settings / "mcp.json").write_text(json.dumps({"mcpServers": servers}, indent=2, ensure_ascii=False), "utf-8")
     tables = "".join(f"[profiles.{name}]\n" for name in ("home", "work-2", *HOSTILE))
     (settings / "config.toml").write_text(f'model = "a"\n{tables}', "utf-8", newline="")
 
