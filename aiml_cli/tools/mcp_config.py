@@ -22,7 +22,7 @@ STARTUP_SECONDS, CALL_SECONDS = 30.0, 60.0
 # Some host programs count seconds, and allow 3,600 of them at most; others count milliseconds.
 MAX_SECONDS = 3600.0
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
-_VARIABLE = re.compile(r"\$\{([^}]*)\}")
+_VARIABLE = re.compile(r"\$\{([^}]*)\}?")
 _REFERENCE = re.compile(r"(?:env:)?([A-Za-z_][A-Za-z0-9_]*)(?::-(.*))?", re.DOTALL)
 _KEY_VARIABLE = re.compile(r"(?i)AIML(API)?_?(API_?)?KEY")
 _MIN_SECRET = 8  # shorter values occur in other words
@@ -199,11 +199,13 @@ def _convert_references(value: Any, name: str, report: Notifier) -> Any:
         return value
 
     def convert(match: re.Match[str]) -> str:
+        if not match[0].endswith("}"):
+            return match[0]
         variable = re.sub(r"\W+", "_", match[1]).strip("_").upper()
         _report(report, f"{name}: set the variable {variable}, which replaces {match[0]}")
         return f"${{{variable}}}"
 
-    return re.sub(r"\$\{input:([^}]*)\}", convert, value.replace("${userHome}", "${HOME}"))
+    return re.sub(r"\$\{input:([^{}]*)\}?", convert, value.replace("${userHome}", "${HOME}"))
 
 
 def _report(report: Notifier, text: str) -> None:
@@ -364,10 +366,10 @@ def expand_server(server: McpServer, environ: Mapping[str, str]) -> McpServer:
 
 
 def _expand_variable(match: re.Match[str], environ: Mapping[str, str], where: str) -> str:
-    reference = _REFERENCE.fullmatch(match[1])
+    reference = _REFERENCE.fullmatch(match[1]) if match[0].endswith("}") else None
     if not reference:
         hint = "${VAR} and ${VAR:-default} are, from environment variables"
-        raise UsageError(f"{where}: {match[0]} cannot be expanded", hint)
+        raise UsageError(f"{where}: {match[0][:100]} cannot be expanded", hint)
     name, default = reference.groups()
     if name.upper() in ROWS["api_key"].variables or _KEY_VARIABLE.fullmatch(name):
         raise UsageError(f"{where}: ${{{name}}} is the API key, which no server gets")

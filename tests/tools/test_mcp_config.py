@@ -169,6 +169,7 @@ def test_no_server_gets_the_api_key(text: str, field: str) -> None:
     [
         (McpServer("a", "${NO}"), "the variable NO is not set"),
         (McpServer("a", "${input:key}"), "cannot be expanded"),
+        (McpServer("a", "${" * 100_000), "cannot be expanded"),
         (McpServer("a", url="http://example.com/mcp"), "not encrypted"),
         (McpServer("a", url="ftp://example.com"), "not the address of a server"),
         (McpServer("a", url="https://u:p@example.com"), "a user name or a password"),
