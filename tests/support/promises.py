@@ -140,6 +140,11 @@ PROMISES = {
         "A command runs without a shell; an argument of the model is one word as it is, never expanded, never an "
         "option, and never the program, which is found without the current directory.",
     ),
+    "tool-approval": Promise(
+        DISK,
+        "No tool runs unless `--allow` names it or the user said yes to the whole call, shown to its last line; what the "
+        "call contains cannot imitate the question, and keys typed before it do not answer it.",
+    ),
     "key-bound": Promise(
         DISK,
         "A key goes to the host that it was stored for, over TLS that is checked, and follows no redirect elsewhere; "

@@ -77,6 +77,7 @@ def wait_for_question(console: Console) -> None:
     console.wait_until(lambda: console.read_cursor_line() == QUESTION)
 
 
+@pytest.mark.promise("tool-approval")
 @pytest.mark.parametrize(
     ("name", "pattern", "expected"),
     [
@@ -119,6 +120,7 @@ def test_any_other_answer_asks_again(typed: str) -> None:
         console.wait_until("decided False")
 
 
+@pytest.mark.promise("tool-approval")
 def test_always_holds_for_this_definition_only() -> None:
     with start([call(), call("again"), call("changed", "2"), call("by another", name="other")]) as console:
         wait_for_question(console)
@@ -158,6 +160,8 @@ def test_a_hostile_text_stays_behind_the_bar(name: str, columns: int) -> None:
     assert not any(char in "".join(lines) for char in "\x1b\r\b\n\t\x07\x9b\u202e\u2028")
 
 
+@pytest.mark.promise("tool-approval")
+@pytest.mark.promise("tool-approval")
 @pytest.mark.parametrize("name", ["escapes", "carriage return", "an imitated question", "separators", "bidi"])
 @pytest.mark.parametrize("place", ["preview", "name", "hints"])
 def test_a_hostile_text_cannot_imitate_the_question(name: str, place: str) -> None:
@@ -219,6 +223,7 @@ def test_a_large_text_costs_time_in_proportion_to_its_size() -> None:
     assert measure(100_000) < 30 * measure(10_000)
 
 
+@pytest.mark.promise("tool-approval")
 def test_the_question_reaches_the_terminal_whatever_the_streams_are(tmp_path: Path) -> None:
     program = shlex.join([sys.executable, "-c", PROGRAM, json.dumps([call()])])
     with Console.start_shell() as console:
