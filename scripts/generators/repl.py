@@ -2,7 +2,7 @@
 
 from inspect import cleandoc
 
-from aiml_cli.cli.repl import slash_content, slash_conversation, slash_info, slash_settings
+from aiml_cli.cli.repl import slash_content, slash_conversation, slash_info, slash_settings, slash_tools
 from aiml_cli.cli.repl.slash_commands import SlashCommand, find_command, list_command_names, load_commands
 from generators.commands import SOURCE
 
@@ -38,7 +38,7 @@ says otherwise: then all of it works in memory. While a conversation is open her
 ## The commands
 """
 
-load_commands(slash_content, slash_conversation, slash_info, slash_settings)
+load_commands(slash_content, slash_conversation, slash_info, slash_settings, slash_tools)
 
 
 def render() -> str:
