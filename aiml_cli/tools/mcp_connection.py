@@ -53,7 +53,7 @@ class SessionLost(Exception):
     """A call that the server refused because it has forgotten the session; `args[0]` is what it said."""
 
 
-class _Call:
+class _RunningCall:
     """A call that runs: when there was the last sign of life, and when progress was last reported."""
 
     def __init__(self, now: float) -> None:
@@ -108,7 +108,7 @@ class Connection:
         self._failure, self._garbage, self.end_reason = "", "", ""
         self._dispatcher: JSONRPCDispatcher[Any]
         self._runner: asyncio.Task[None] | None = None
-        self._calls: dict[str, _Call] = {}
+        self._calls: dict[str, _RunningCall] = {}
         self._tasks: set[asyncio.Task[Any]] = set()
         self._tokens = itertools.count(1)
         self._questions = 0
@@ -241,7 +241,7 @@ class Connection:
         params = {"name": name, "arguments": dict(arguments), "_meta": {"progressToken": token}}
         if not self._calls:
             self._asker.begin()
-        call = self._calls[token] = _Call(self._loop.time())
+        call = self._calls[token] = _RunningCall(self._loop.time())
         task = asyncio.create_task(self._request("tools/call", params))
         self._tasks.add(task)
         try:
@@ -265,7 +265,7 @@ class Connection:
                 task.cancel()
                 await asyncio.wait({task}, timeout=PROGRESS_S)
 
-    async def _watch(self, task: "asyncio.Task[Mapping[str, Any]]", call: _Call) -> Mapping[str, Any]:
+    async def _watch(self, task: "asyncio.Task[Mapping[str, Any]]", call: _RunningCall) -> Mapping[str, Any]:
         """Return the answer; raise TimeoutError if there is no sign of life for too long."""
         while True:
             now = self._loop.time()
@@ -320,7 +320,7 @@ class Connection:
         elif method == "notifications/tools/list_changed":
             self.has_changed = True
 
-    def _show_progress(self, call: _Call, params: Mapping[str, Any], now: float) -> None:
+    def _show_progress(self, call: _RunningCall, params: Mapping[str, Any], now: float) -> None:
         if self._report is None or now - call.reported < PROGRESS_S:
             return
         call.reported = now

@@ -22,20 +22,20 @@ _WORDS = {
 Content = dict[str, Any]
 
 
-class Option(NamedTuple):
+class FormOption(NamedTuple):
     """A value that can be chosen, and how it is shown."""
 
     value: str
     label: str
 
 
-class Field(NamedTuple):
+class FormField(NamedTuple):
     """A field of a form. `kind` is one of `_WORDS`; `default` is None if there is none."""
 
     name: str
     kind: str
     schema: Mapping[str, Any]
-    options: tuple[Option, ...]
+    options: tuple[FormOption, ...]
     is_required: bool
     default: Any = None
 
@@ -133,7 +133,7 @@ class Asker:
             self._waiting -= 1
         return ("cancel", None) if content is None else ("accept", content)
 
-    def _ask_fields(self, message: str, fields: list[Field], stop: Event) -> Content | None:
+    def _ask_fields(self, message: str, fields: list[FormField], stop: Event) -> Content | None:
         """Ask for all fields; None if the user leaves one unanswered."""
         content: Content = {}
         for index, field in enumerate(fields):
@@ -148,7 +148,7 @@ class Asker:
         return content
 
 
-def _ask_field(title: str, text: str, field: Field, stop: Event) -> Content | None:
+def _ask_field(title: str, text: str, field: FormField, stop: Event) -> Content | None:
     """Return the field with its value, or nothing if it is skipped; None if the user does not answer."""
     for _ in range(MAX_TRIES):
         line = ask_line(title, text, f"{_WORDS[field.kind]}: ", stop.is_set)
@@ -163,7 +163,7 @@ def _ask_field(title: str, text: str, field: Field, stop: Event) -> Content | No
     return None
 
 
-def read_fields(schema: Mapping[str, Any]) -> Iterable[Field]:
+def read_fields(schema: Mapping[str, Any]) -> Iterable[FormField]:
     """Yield the fields of a form's schema; an unknown type is a text."""
     properties, required = schema.get("properties"), schema.get("required")
     for name, entry in properties.items() if isinstance(properties, dict) else ():
@@ -173,19 +173,19 @@ def read_fields(schema: Mapping[str, Any]) -> Iterable[Field]:
         given = part.get("type")
         kind = ("choices" if is_list else "choice") if options else given if given in _WORDS else "string"
         is_required = isinstance(required, list) and name in required
-        yield Field(str(name), str(kind), part, options, is_required, part.get("default"))
+        yield FormField(str(name), str(kind), part, options, is_required, part.get("default"))
 
 
-def _read_options(part: Any) -> Iterable[Option]:
+def _read_options(part: Any) -> Iterable[FormOption]:
     part = part if isinstance(part, dict) else {}
     values = part.get("enum")
     if isinstance(values, list):
         labels = part.get("enumNames")
         labels = labels if isinstance(labels, list) and len(labels) == len(values) else values
-        yield from (Option(str(value), str(label)) for value, label in zip(values, labels, strict=True))
+        yield from (FormOption(str(value), str(label)) for value, label in zip(values, labels, strict=True))
     for choice in part.get("oneOf") or part.get("anyOf") or ():
         if isinstance(choice, dict) and "const" in choice:
-            yield Option(str(choice["const"]), str(choice.get("title") or choice["const"]))
+            yield FormOption(str(choice["const"]), str(choice.get("title") or choice["const"]))
 
 
 def _parse_boolean(line: str) -> bool:
