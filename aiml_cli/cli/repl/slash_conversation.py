@@ -102,9 +102,9 @@ def retry(session: Session, words: str) -> None:
 
 @slash("[name]")
 def save(session: Session, words: str) -> None:
-    """Name the conversation, or show its name.
+    """Name the conversation; /fork copies it.
 
-    A name has letters, digits, - and _; /resume NAME continues the conversation.
+    Without a name it shows the one that the conversation has. A name has letters, digits, - and _; /resume NAME continues the conversation.
     """
     if words := unquote(words):
         edits.check_name(words)
