@@ -272,7 +272,8 @@ class McpSource:
             raise ToolError(reason or f"the MCP server {self.server.name} was closed")
 
     def _may_restart(self) -> bool:
-        return bool(self._expanded.url) or self._deaths < 1 or self._was_cancelled
+        is_restarting = self._reopening is not None
+        return bool(self._expanded.url) or self._deaths < 1 or self._was_cancelled or is_restarting
 
     def call(self, name: str, arguments: Arguments) -> CallResult:
         """Call a tool of the server and return its result; a failure is a result with `is_error`."""
@@ -315,7 +316,7 @@ class McpSource:
                 self._was_cancelled = False
             else:
                 await self._end(connection)
-        if connection.end_reason and connection is self._connection:
+        if connection.end_reason and connection is self._connection and self._may_restart():
             self._reopening = self._reopening or asyncio.create_task(self._restart(connection))
         if self._reopening:
             await asyncio.shield(self._reopening)
@@ -324,10 +325,10 @@ class McpSource:
         return self._connection
 
     async def _restart(self, connection: "Connection") -> None:
-        """Start the server again; raise ToolError if that was done already, and UsageError if it fails."""
+        """Start the server again; raise ToolError if it was closed, and UsageError if that fails."""
         try:
             await self._end(connection)
-            if not self._may_restart() or self._is_closed:
+            if self._is_closed:
                 raise ToolError(connection.end_reason)
             self._deaths += not self._was_cancelled
             self._was_cancelled = False
