@@ -10,7 +10,6 @@ from aiml_cli.api.tool_formats import build_mcp_servers, list_function_names, li
 from aiml_cli.errors import UsageError
 from aiml_cli.settings.options import Options
 from aiml_cli.settings.resolve import Settings
-from aiml_cli.system.questions import can_ask
 from aiml_cli.system.stdio import make_notifier
 from aiml_cli.tools.approval import Approvals
 from aiml_cli.tools.toolbox import OpenTool, Toolbox, open_toolbox
@@ -76,7 +75,7 @@ def open_tools(settings: Settings, *, asks: bool = True, repl: bool = False) -> 
         toolbox.start()
         if not asks:
             toolbox.wait_until_ready()  # before the first of many requests
-        approvals = Approvals(can_ask=asks and can_ask())
+        approvals = Approvals(can_ask=asks)
         yield ToolSession(toolbox, approvals, approves_server_calls=repl or bool(options.allow))
     finally:
         toolbox.close()

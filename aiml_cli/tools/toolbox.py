@@ -135,12 +135,16 @@ def _make_command_source(name: str, *, demo: bool) -> ToolSource:
     from aiml_cli.tools import tool_files  # each call has few kinds
     from aiml_cli.tools.command_source import CommandSource
 
-    if demo and name not in tool_files.list_tool_files():
-        from aiml_cli.demo.sample_tools import SAMPLE_TOOLS
+    if name in tool_files.list_tool_files():
+        return CommandSource(name)
+    from aiml_cli.demo.sample_tools import SAMPLE_TOOLS
+    from aiml_cli.tools.mcp_config import load_servers
 
-        if name in SAMPLE_TOOLS:
-            return CommandSource.from_file(tool_files.parse_tool_file(name, Path(name), SAMPLE_TOOLS[name]))
-    return CommandSource(name)
+    if demo and name in SAMPLE_TOOLS:
+        return CommandSource.from_file(tool_files.parse_tool_file(name, Path(name), SAMPLE_TOOLS[name]))
+    if name.partition(".")[0] in load_servers():
+        raise UsageError(f"there is no tool {name!r}", f"did you mean {MCP_PREFIX}{name}?")
+    return CommandSource(name)  # reports what is wrong with the name
 
 
 def split_mcp_name(name: str) -> tuple[str, str]:

@@ -369,6 +369,13 @@ def test_a_tool_that_does_not_exist_is_refused_before_anything_is_sent(name: str
     assert (done.returncode, server.requests) == (2, [])
 
 
+def test_a_server_without_its_prefix_is_suggested(server: Loopback, run: Run) -> None:
+    assert run("tools", "add", "fs", "--url", "https://fs.example/mcp").returncode == 0
+    done = run("chat", "-T", "fs", "hi")
+    assert (done.returncode, server.requests) == (2, [])
+    assert "hint: did you mean mcp:fs?" in done.stderr
+
+
 @pytest.mark.parametrize(("allow", "approve"), [("docs.*", True), ("docs.search", True), ("other", False)])
 def test_a_call_on_the_server_is_approved_by_allow(allow: str, approve: bool, server: Loopback, run: Run) -> None:
     request = {
