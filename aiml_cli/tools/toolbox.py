@@ -11,6 +11,7 @@ from pathlib import Path
 from threading import Lock
 from typing import Any, NamedTuple
 
+from aiml_cli.errors import UsageError
 from aiml_cli.system.stdio import Notifier
 from aiml_cli.tools.tool import Arguments, CallResult, Definition, Tool, ToolError, ToolSource
 
