@@ -70,7 +70,9 @@ def open_tools(settings: Settings, *, asks: bool = True, repl: bool = False) -> 
         yield ReplayedTools(options.replay)
         return
     report = make_notifier(options.quiet)
-    toolbox = open_toolbox(options.tool or (), report=report, verbose=bool(options.verbose), demo=bool(options.demo))
+    toolbox = open_toolbox(
+        options.tool or (), report=report, verbose=bool(options.verbose), demo=bool(options.demo), asks=asks
+    )
     try:
         toolbox.start()
         if not asks:

@@ -97,10 +97,13 @@ class FormField(NamedTuple):
 
 
 class Asker:
-    """Asks the questions of a server. One Ctrl-D ends all questions, until `begin` for the next call."""
+    """Asks the questions of a server. One Ctrl-D ends all questions, until `begin` for the next call.
 
-    def __init__(self, server: str) -> None:
-        self._server, self._waiting, self._is_refused = server, 0, False
+    `can_ask` is False where no question may be asked, such as in a run over many rows.
+    """
+
+    def __init__(self, server: str, *, can_ask: bool = True) -> None:
+        self._server, self._waiting, self._is_refused, self._can_ask = server, 0, False, can_ask
 
     def begin(self) -> None:
         """Let the server ask again."""
@@ -109,7 +112,7 @@ class Asker:
     async def ask(self, message: str, schema: Mapping[str, Any]) -> tuple[str, Content | None]:
         """Put a form to the user; return accept with the content, decline or cancel."""
         fields = list(read_fields(schema))
-        if self._is_refused or self._waiting >= MAX_WAITING or not 0 < len(fields) <= MAX_FIELDS:
+        if not self._can_ask or self._is_refused or self._waiting >= MAX_WAITING or not 0 < len(fields) <= MAX_FIELDS:
             return "decline", None
         self._waiting += 1
         stop, loop = Event(), asyncio.get_running_loop()

@@ -166,18 +166,20 @@ class McpTool:
 
 
 class McpSource:
-    """The tools of a server, or those that `only` names.
+    """The tools of a server, or those that `only` names. `asks`: the user can answer what the server asks.
 
     Raises UsageError if the SDK is missing or a variable of the server is not set, before anything is started.
     """
 
-    def __init__(self, server: McpServer, only: frozenset[str] | None, *, report: Notifier, verbose: bool) -> None:
+    def __init__(
+        self, server: McpServer, only: frozenset[str] | None, *, report: Notifier, verbose: bool, asks: bool = True
+    ) -> None:
         if not (find_spec("mcp") and find_spec("mcp_types")):  # the types are a package of their own since 2.0
             command = build_install_command("mcp", "'mcp>=2.3,<3'")
             raise UsageError("MCP servers need the package mcp, which is not installed", command)
         self.label, self.server = f"mcp:{server.name}", server
         self._expanded = expand_server(server, os.environ)
-        self._only, self._report, self._verbose = only, report, verbose
+        self._only, self._report, self._verbose, self._asks = only, report, verbose, asks
         self._process: ServerProcess | None = None
         self._connection: Connection | None = None
         self._start_error: UsageError | None = None
@@ -209,7 +211,11 @@ class McpSource:
         from aiml_cli.tools.mcp_elicitation import Asker
 
         self._connection = Connection(
-            self._expanded, self._process, report=self._report, verbose=self._verbose, asker=Asker(self.server.name)
+            self._expanded,
+            self._process,
+            report=self._report,
+            verbose=self._verbose,
+            asker=Asker(self.server.name, can_ask=self._asks),
         )
         return await self._connection.open()
 

@@ -101,22 +101,29 @@ class Toolbox:
             source.close()
 
 
-def open_toolbox(names: Sequence[str], *, report: Notifier, verbose: bool = False, demo: bool = False) -> Toolbox:
-    """Return the toolbox of the values of -T, which is not started; raise UsageError for a name without a tool."""
+def open_toolbox(
+    names: Sequence[str], *, report: Notifier, verbose: bool = False, demo: bool = False, asks: bool = True
+) -> Toolbox:
+    """Return the toolbox of the values of -T, which is not started; raise UsageError for a name without a tool.
+
+    `asks`: the user can answer what a server asks.
+    """
 
     def make(name: str) -> ToolSource:
-        return make_source(name, report=report, verbose=verbose, demo=demo)
+        return make_source(name, report=report, verbose=verbose, demo=demo, asks=asks)
 
     return Toolbox([make(name) for name in _merge_servers(names)], make)
 
 
-def make_source(name: str, *, report: Notifier = None, verbose: bool = False, demo: bool = False) -> ToolSource:
+def make_source(
+    name: str, *, report: Notifier = None, verbose: bool = False, demo: bool = False, asks: bool = True
+) -> ToolSource:
     """Return the source of a value of -T: NAME, FILE.py, mcp:SERVER or mcp:SERVER.TOOL, also TOOL,TOOL.
 
     With `demo`, a name that the user has no tool for may be a sample of the embedded server.
     """
     if name.startswith(MCP_PREFIX):
-        return _make_mcp_source(name, report, verbose=verbose)
+        return _make_mcp_source(name, report, verbose=verbose, asks=asks)
     if name.endswith(".py"):
         from aiml_cli.tools.python_source import PythonSource  # each call has few kinds
 
@@ -124,12 +131,12 @@ def make_source(name: str, *, report: Notifier = None, verbose: bool = False, de
     return _make_command_source(name, demo=demo)
 
 
-def _make_mcp_source(name: str, report: Notifier, *, verbose: bool) -> ToolSource:
+def _make_mcp_source(name: str, report: Notifier, *, verbose: bool, asks: bool) -> ToolSource:
     from aiml_cli.tools import mcp_config, mcp_source  # most tools are commands
 
     server, only = split_mcp_name(name)
     tools = frozenset(only.split(",")) if only else None
-    return mcp_source.McpSource(mcp_config.load_server(server), tools, report=report, verbose=verbose)
+    return mcp_source.McpSource(mcp_config.load_server(server), tools, report=report, verbose=verbose, asks=asks)
 
 
 def _make_command_source(name: str, *, demo: bool) -> ToolSource:
