@@ -19,9 +19,9 @@ end
 function __aiml_takes
     switch $argv[1]
         case 'aiml chat'
-            printf '%s\n' --model -m --max-cost --system -s --file -f --attach -a --stdin-wait --detail --template -t --param -P --save --resume -r --messages --fit --chunk --reduce --each --jobs -j --resume-from --shard --effort --reasoning-effort --temperature --top-p --max-tokens --max-output-tokens --max-completion-tokens --seed --n -n --top-logprobs --tool -T --allow --max-rounds --tools --tool-choice --tool-result --schema --schema-retries --response-format --text-format --option -O --output -o --extract -x --in-place --format --audio-out --save-dir --meta --auto-continue --color --as --profile --base-url --timeout --retries --ca-bundle --record --replay
+            printf '%s\n' --model -m --max-cost --system -s --file -f --attach -a --stdin-wait --detail --template -t --param -P --save --resume -r --messages --fit --chunk --reduce --each --jobs -j --resume-from --shard --effort --reasoning-effort --temperature --top-p --max-tokens --max-output-tokens --max-completion-tokens --seed --n -n --top-logprobs --run-tool -T --allow --max-rounds --tools --tool-choice --tool-result --schema --schema-retries --response-format --text-format --option -O --output -o --extract -x --in-place --format --audio-out --save-dir --meta --auto-continue --color --as --profile --base-url --timeout --retries --ca-bundle --record --replay
         case 'aiml respond'
-            printf '%s\n' --model -m --max-cost --system -s --file -f --attach -a --stdin-wait --detail --template -t --param -P --save --resume -r --messages --fit --chunk --reduce --each --jobs -j --resume-from --shard --effort --reasoning-effort --reasoning-summary --temperature --top-p --max-tokens --max-output-tokens --tool -T --allow --max-rounds --tools --tool-choice --tool-result --web-search --location --mcp-server --schema --schema-retries --response-format --text-format --previous-response-id --truncation --include --wait --show --cancel --prompt-id --prompt-version --prompt-var --option -O --output -o --extract -x --in-place --format --audio-out --save-dir --meta --auto-continue --color --as --profile --base-url --timeout --retries --ca-bundle --record --replay
+            printf '%s\n' --model -m --max-cost --system -s --file -f --attach -a --stdin-wait --detail --template -t --param -P --save --resume -r --messages --fit --chunk --reduce --each --jobs -j --resume-from --shard --effort --reasoning-effort --reasoning-summary --temperature --top-p --max-tokens --max-output-tokens --run-tool -T --allow --max-rounds --tools --tool-choice --tool-result --web-search --location --mcp-server --schema --schema-retries --response-format --text-format --previous-response-id --truncation --include --wait --show --cancel --prompt-id --prompt-version --prompt-var --option -O --output -o --extract -x --in-place --format --audio-out --save-dir --meta --auto-continue --color --as --profile --base-url --timeout --retries --ca-bundle --record --replay
         case 'aiml models'
             printf '%s\n' --profile --base-url --timeout --ca-bundle --record --replay
         case 'aiml usage'
@@ -87,7 +87,6 @@ function __aiml_settings
         logprobs 'Return the log probability of each token.' \
         top_logprobs 'How many alternatives per token to return; asks for --logprobs too.' \
         allow 'Run the tools that match without asking: weather, \'fs.read_*\', \'*\'. May be repeated.' \
-        max_rounds 'How often results of tools may be sent back to the model.' \
         tools 'Functions that the model may call, in either endpoint\'s form.' \
         tool_choice 'none, auto, required, the name of a function, or a JSON object.' \
         parallel_tool_calls 'Allow several calls at once.' \
@@ -232,7 +231,8 @@ function __aiml_stored_tools
         set -l paths $folder/tools/*.toml
         set -a names (__aiml_names '' (string replace -r -- '^.*/(.*)\.toml$' '$1' $paths))
         test -f $folder/mcp.json -a -r $folder/mcp.json; or continue
-        set -a names (__aiml_names '' (string replace -fr -- '^    "([A-Za-z0-9][^"]*)": \{.*' 'mcp:$1' <$folder/mcp.json))
+        set -l servers (string replace -fr -- '^    "([A-Za-z0-9][^"]*)": \{.*' 'mcp:$1' <$folder/mcp.json)
+        set -a names (__aiml_names '' $servers)
     end
     set -l typed (string replace -r -- '^--[^=]*=' '' (commandline -ct))
     if string match -q -- "$typed*" $names
@@ -384,7 +384,7 @@ complete -c aiml -n '__aiml_at "aiml chat"' -s n -x -d 'How many choices to gene
 complete -c aiml -n '__aiml_at "aiml chat"' -l logprobs -d 'Return the log probability of each token.'
 complete -c aiml -n '__aiml_at "aiml chat"' -l no-logprobs -d 'The opposite of --logprobs.'
 complete -c aiml -n '__aiml_at "aiml chat"' -l top-logprobs -x -d 'How many alternatives per token to return; asks for --logprobs too.'
-complete -c aiml -n '__aiml_at "aiml chat"' -l tool -x -a '(__aiml_stored_tools)' -d 'Let the model use a tool of this machine: NAME, FILE.py, mcp:SERVER or mcp:SERVER.TOOL.'
+complete -c aiml -n '__aiml_at "aiml chat"' -l run-tool -x -a '(__aiml_stored_tools)' -d 'Let the model use a tool of this machine: NAME, FILE.py, mcp:SERVER or mcp:SERVER.TOOL.'
 complete -c aiml -n '__aiml_at "aiml chat"' -s T -x -a '(__aiml_stored_tools)' -d 'Let the model use a tool of this machine: NAME, FILE.py, mcp:SERVER or mcp:SERVER.TOOL.'
 complete -c aiml -n '__aiml_at "aiml chat"' -l allow -x -d 'Run the tools that match without asking: weather, \'fs.read_*\', \'*\'. May be repeated.'
 complete -c aiml -n '__aiml_at "aiml chat"' -l max-rounds -x -d 'How often results of tools may be sent back to the model. [default: 10]'
@@ -497,7 +497,7 @@ complete -c aiml -n '__aiml_at "aiml respond"' -l temperature -x -d 'Randomness;
 complete -c aiml -n '__aiml_at "aiml respond"' -l top-p -x -d 'Nucleus sampling: the share of probability to choose from.'
 complete -c aiml -n '__aiml_at "aiml respond"' -l max-tokens -x -d 'Cap on generated tokens.'
 complete -c aiml -n '__aiml_at "aiml respond"' -l max-output-tokens -x -d 'Cap on generated tokens.'
-complete -c aiml -n '__aiml_at "aiml respond"' -l tool -x -a '(__aiml_stored_tools)' -d 'Let the model use a tool of this machine: NAME, FILE.py, mcp:SERVER or mcp:SERVER.TOOL.'
+complete -c aiml -n '__aiml_at "aiml respond"' -l run-tool -x -a '(__aiml_stored_tools)' -d 'Let the model use a tool of this machine: NAME, FILE.py, mcp:SERVER or mcp:SERVER.TOOL.'
 complete -c aiml -n '__aiml_at "aiml respond"' -s T -x -a '(__aiml_stored_tools)' -d 'Let the model use a tool of this machine: NAME, FILE.py, mcp:SERVER or mcp:SERVER.TOOL.'
 complete -c aiml -n '__aiml_at "aiml respond"' -l allow -x -d 'Run the tools that match without asking: weather, \'fs.read_*\', \'*\'. May be repeated.'
 complete -c aiml -n '__aiml_at "aiml respond"' -l max-rounds -x -d 'How often results of tools may be sent back to the model. [default: 10]'

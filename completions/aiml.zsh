@@ -97,7 +97,7 @@ _aiml_chat() {
     '(--logprobs --no-logprobs)--logprobs[Return the log probability of each token.]' \
     '(--logprobs --no-logprobs)--no-logprobs[The opposite of --logprobs.]' \
     '(--top-logprobs)--top-logprobs=[How many alternatives per token to return; asks for --logprobs too.]:NUMBER: ' \
-    '*--tool=[Let the model use a tool of this machine: NAME, FILE.py, mcp:SERVER or mcp:SERVER.TOOL.]:NAME|FILE.py|mcp\:SERVER:_aiml_stored_tools' \
+    '*--run-tool=[Let the model use a tool of this machine: NAME, FILE.py, mcp:SERVER or mcp:SERVER.TOOL.]:NAME|FILE.py|mcp\:SERVER:_aiml_stored_tools' \
     '*-T+[Let the model use a tool of this machine: NAME, FILE.py, mcp:SERVER or mcp:SERVER.TOOL.]:NAME|FILE.py|mcp\:SERVER:_aiml_stored_tools' \
     '*--allow=[Run the tools that match without asking: weather, '\''fs.read_*'\'', '\''*'\''. May be repeated.]:WORD: ' \
     '(--max-rounds)--max-rounds=[How often results of tools may be sent back to the model. \[default: 10\]]:N: ' \
@@ -214,7 +214,7 @@ _aiml_respond() {
     '(--top-p)--top-p=[Nucleus sampling: the share of probability to choose from.]:NUMBER: ' \
     '(--max-tokens --max-output-tokens)--max-tokens=[Cap on generated tokens.]:NUMBER: ' \
     '(--max-tokens --max-output-tokens)--max-output-tokens=[Cap on generated tokens.]:NUMBER: ' \
-    '*--tool=[Let the model use a tool of this machine: NAME, FILE.py, mcp:SERVER or mcp:SERVER.TOOL.]:NAME|FILE.py|mcp\:SERVER:_aiml_stored_tools' \
+    '*--run-tool=[Let the model use a tool of this machine: NAME, FILE.py, mcp:SERVER or mcp:SERVER.TOOL.]:NAME|FILE.py|mcp\:SERVER:_aiml_stored_tools' \
     '*-T+[Let the model use a tool of this machine: NAME, FILE.py, mcp:SERVER or mcp:SERVER.TOOL.]:NAME|FILE.py|mcp\:SERVER:_aiml_stored_tools' \
     '*--allow=[Run the tools that match without asking: weather, '\''fs.read_*'\'', '\''*'\''. May be repeated.]:WORD: ' \
     '(--max-rounds)--max-rounds=[How often results of tools may be sent back to the model. \[default: 10\]]:N: ' \
@@ -759,7 +759,6 @@ _aiml_settings() {
     'logprobs:Return the log probability of each token.'
     'top_logprobs:How many alternatives per token to return; asks for --logprobs too.'
     'allow:Run the tools that match without asking\: weather, '\''fs.read_*'\'', '\''*'\''. May be repeated.'
-    'max_rounds:How often results of tools may be sent back to the model.'
     'tools:Functions that the model may call, in either endpoint'\''s form.'
     'tool_choice:none, auto, required, the name of a function, or a JSON object.'
     'parallel_tool_calls:Allow several calls at once.'

@@ -28,17 +28,19 @@ class Timing(NamedTuple):
 
 
 class RanCall(NamedTuple):
-    """A call of a tool that runs on this machine. `arguments` is what the model wrote, `output` what it was told.
+    """A call of a tool that runs on this machine. `arguments` is what the model wrote, `result` what it was told.
 
-    A call that was not allowed has not run.
+    `allowed_by` is "--allow", "yes", "always" or "recording"; "" if the call has not run. `is_refused`: nobody allowed
+    it; other calls that have not run could not.
     """
 
     id: str
     name: str
     arguments: str
-    output: str = ""
+    result: str = ""
     is_error: bool = False
-    is_allowed: bool = True
+    allowed_by: str = ""
+    is_refused: bool = False
 
 
 class ToolRound(NamedTuple):

@@ -137,7 +137,7 @@ def has_answer_format(options: Options) -> bool:
 
 def uses_tools(options: Options) -> bool:
     """True if tools run here, or if calls of tools that run on the server are approved here."""
-    return bool(options.tool or (options.allow and options.mcp_server))
+    return bool(options.run_tool or (options.allow and options.mcp_server))
 
 
 def open_tools(

@@ -244,6 +244,10 @@ def _to_answer_end(answer: Answer, exchange: "NewExchange", *, is_rejected: bool
 
     completion, data = answer.completion, answer_to_dict(answer)
     facts = {name: data[name] for name in FACTS if data[name]}
+    if "tool_calls" in facts:  # the results are messages of their own
+        facts["tool_calls"] = [
+            {name: call[name] for name in ("id", "name", "arguments")} for call in facts["tool_calls"]
+        ]
     if is_rejected:
         facts["rejected"] = True
     if exchange.is_replayed:

@@ -5,7 +5,7 @@ from dataclasses import replace
 from typing import Any
 
 from aiml_cli.api.answer import RanCall, ToolRound
-from aiml_cli.api.completion_builder import Completion
+from aiml_cli.api.completion_builder import Completion, ToolCall
 from aiml_cli.api.json_values import as_list
 from aiml_cli.api.messages import RawMessage
 from aiml_cli.api.tool_formats import list_function_names, list_tools
@@ -52,11 +52,19 @@ class ReplayedTools:
             hint = "record the command again: --record in the place of --replay"
             raise UsageError(f"{self._path} has no results of the tools that this answer calls", hint)
         outputs = {_result_id(item): str(item.get("content") or item.get("output") or "") for item in results}
-        ran = [
-            RanCall(call.id, call.name, call.arguments, text := outputs.get(call.id, ""), False, text != NOT_ALLOWED)
-            for call in calls
+        ran = [_to_ran_call(call, outputs.get(call.id, "")) for call in calls]
+        ran += [
+            RanCall(_result_id(item), "an MCP server's tool", "", is_refused=True)
+            for item in results
+            if item.get("approve") is False
         ]
         return ToolRound(completion, tuple(ran), tuple(map(RawMessage, results)))
+
+
+def _to_ran_call(call: ToolCall, result: str) -> RanCall:
+    if result == NOT_ALLOWED:
+        return RanCall(*call, result, is_error=True, is_refused=True)
+    return RanCall(*call, result, allowed_by="recording")
 
 
 def _is_ours(tool: Any, given: set[str], options: Options) -> bool:

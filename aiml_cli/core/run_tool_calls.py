@@ -37,7 +37,8 @@ class _Plan(NamedTuple):
     tool: OpenTool | None = None
     arguments: Arguments = MappingProxyType({})
     result: CallResult | None = None
-    is_allowed: bool = True
+    allowed_by: str = ""
+    is_refused: bool = False
 
 
 def run_round(session: ToolSession, request: ChatRequest, completion: Completion, key: ApiKey | None) -> ToolRound:
@@ -47,7 +48,7 @@ def run_round(session: ToolSession, request: ChatRequest, completion: Completion
     approvals, refused = _answer_approvals(session, request, completion)
     results = _run_parallel(session, plans, report, key.value if key else "")
     calls = [_to_ran_call(plan, result) for plan, result in zip(plans, results, strict=True)]
-    messages = (*approvals, *(ToolResult(call.id, call.output) for call in calls), *_media_messages(plans, results))
+    messages = (*approvals, *(ToolResult(call.id, call.result) for call in calls), *_media_messages(plans, results))
     return ToolRound(completion, (*calls, *refused), messages)
 
 
@@ -65,9 +66,9 @@ def _plan(session: ToolSession, request: ChatRequest, report: "_Report", call: T
     except ToolError as error:
         return _Plan(call, name, result=CallResult(str(error), is_error=True))
     wanted = CallRequest(name, preview, definition.hints, definition.fingerprint)
-    if session.approvals.decide(wanted, request.options.allow or ()):
-        return _Plan(call, name, tool, arguments)
-    return _Plan(call, name, result=CallResult(NOT_ALLOWED, is_error=True), is_allowed=False)
+    if allowed_by := session.approvals.decide(wanted, request.options.allow or ()):
+        return _Plan(call, name, tool, arguments, allowed_by=allowed_by)
+    return _Plan(call, name, result=CallResult(NOT_ALLOWED, is_error=True), is_refused=True)
 
 
 def _explain_unknown(session: ToolSession, name: str) -> str:
@@ -107,7 +108,8 @@ def _run_parallel(session: ToolSession, plans: Sequence[_Plan], report: "_Report
 
 def _to_ran_call(plan: _Plan, result: CallResult) -> RanCall:
     text = result.text if result.text.strip() else NO_OUTPUT
-    return RanCall(plan.call.id, plan.name, plan.call.arguments, text, result.is_error, plan.is_allowed)
+    call = plan.call
+    return RanCall(call.id, plan.name, call.arguments, text, result.is_error, plan.allowed_by, plan.is_refused)
 
 
 def _media_messages(plans: Sequence[_Plan], results: Sequence[CallResult]) -> Iterator[Message]:
@@ -127,12 +129,12 @@ def _answer_approvals(
             continue
         name, arguments = f"{item.get('server_label')}.{item.get('name')}", str(item.get("arguments") or "")
         preview = f"{format_call(name, arguments)}\non the server {item.get('server_label')}, which the API calls"
-        approve = session.approvals.decide(CallRequest(name, preview), request.options.allow or ())
+        approve = bool(session.approvals.decide(CallRequest(name, preview), request.options.allow or ()))
         request_id = str(item.get("id"))
         answer = {"type": "mcp_approval_response", "approval_request_id": request_id, "approve": approve}
         answers.append(RawMessage(answer))
         if not approve:
-            refused.append(RanCall(request_id, name, arguments, is_allowed=False))
+            refused.append(RanCall(request_id, name, arguments, is_refused=True))
     return answers, refused
 
 
@@ -157,12 +159,12 @@ class _Report:
 
     def tell(self, call: RanCall, end: str = "", media: Sequence[Image | Sound] = ()) -> None:
         """Print what a call returned; `end` is not shortened."""
-        if not call.is_allowed:
+        if call.is_refused:
             self._print(f"{call.name}: not allowed")
             return
         failed = " failed" if call.is_error else ""
         kinds = "".join(f" [{type(part).__name__.lower()}]" for part in media)
-        self._print(f"{call.name}{failed}: {call.output.strip()}", kinds + end)
+        self._print(f"{call.name}{failed}: {call.result.strip()}", kinds + end)
 
     def _print(self, text: str, end: str = "") -> None:
         if self._is_quiet:

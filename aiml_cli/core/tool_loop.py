@@ -42,7 +42,7 @@ def send_with_tools(context: TurnContext, session: ToolSession | ReplayedTools, 
             )
         tool_round = _run_round(context, session, completion)
         context.output.show_results(tool_round)
-        refused += [call for call in tool_round.calls if not call.is_allowed]
+        refused += [call for call in tool_round.calls if call.is_refused]
         context = _start_next_round(context, completion, tool_round)
     if refused and context.sender.completion().is_complete:
         raise _build_refusal(refused)

@@ -71,7 +71,7 @@ def open_tools(settings: Settings, *, asks: bool = True, repl: bool = False) -> 
         return
     report = make_notifier(options.quiet)
     toolbox = open_toolbox(
-        options.tool or (), report=report, verbose=bool(options.verbose), demo=bool(options.demo), asks=asks
+        options.run_tool or (), report=report, verbose=bool(options.verbose), demo=bool(options.demo), asks=asks
     )
     try:
         toolbox.start()
@@ -86,9 +86,9 @@ def open_tools(settings: Settings, *, asks: bool = True, repl: bool = False) -> 
 def open_shared_tools(settings: Settings) -> "AbstractContextManager[ToolSession | ReplayedTools]":
     """Start the tools that several requests at once share; nobody can be asked, so only --allow counts."""
     options = settings.options
-    if options.tool and not options.allow and not options.replay:
+    if options.run_tool and not options.allow and not options.replay:
         raise UsageError("-T with several requests at once needs --allow", NEEDS_ALLOW)
-    if options.tool and options.max_cost is not None:
+    if options.run_tool and options.max_cost is not None:
         message = "--max-cost cannot be used with -T and several requests at once"
         raise UsageError(message, "nobody knows how many rounds each of them takes; --max-rounds N bounds them")
     return open_tools(settings, asks=False)

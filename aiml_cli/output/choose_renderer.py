@@ -128,7 +128,7 @@ def build_output(file: "OutputFile | None", options: Options, environ: Mapping[s
     def make() -> Renderer:
         return _choose_renderer(options, write, environ, terminal=terminal, to_file=file is not None)
 
-    stdout = _show_rounds(make, write, options) if options.tool or options.mcp_server else make()
+    stdout = _show_rounds(make, write, options) if options.run_tool or options.mcp_server else make()
     raw = (make_sanitized_writer(write) if terminal else write) if form == "raw" else None
     return AnswerOutput(stdout, stderr, raw, None)
 

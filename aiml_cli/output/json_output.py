@@ -161,7 +161,7 @@ def answer_to_dict(answer: Answer) -> dict[str, Any]:
         "text": first.output_text,
         "reasoning": first.reasoning or None,
         "refusal": first.refusal or None,
-        "tool_calls": _tool_calls_to_list(first),
+        "tool_calls": [*map(_ran_call_to_dict, _list_ran_calls(answer)), *_tool_calls_to_list(first)],
         "rounds": [_round_to_dict(each) for each in answer.rounds],
         "choices": [_choice_to_dict(choice) for choice in completion.choices],
         "citations": [_citation_to_dict(citation) for citation in completion.citations],
@@ -188,8 +188,13 @@ def _round_to_dict(tool_round: ToolRound) -> dict[str, Any]:
     }
 
 
+def _list_ran_calls(answer: Answer) -> list[RanCall]:
+    return [call for tool_round in answer.rounds for call in tool_round.calls]
+
+
 def _ran_call_to_dict(call: RanCall) -> dict[str, Any]:
-    return call._asdict()
+    called = {"id": call.id, "name": call.name, "arguments": call.arguments}
+    return {**called, "result": call.result, "is_error": call.is_error, "allowed_by": call.allowed_by or None}
 
 
 def _choice_to_dict(choice: Choice) -> dict[str, Any]:
@@ -205,7 +210,8 @@ def _choice_to_dict(choice: Choice) -> dict[str, Any]:
 
 
 def _tool_calls_to_list(choice: Choice) -> list[dict[str, Any]]:
-    return [{"id": call.id, "name": call.name, "arguments": call.arguments} for call in choice.tool_calls]
+    not_run = {"result": None, "is_error": None, "allowed_by": None}
+    return [{"id": call.id, "name": call.name, "arguments": call.arguments, **not_run} for call in choice.tool_calls]
 
 
 def _citation_to_dict(citation: events.Citation) -> dict[str, Any]:

@@ -299,7 +299,7 @@ class Options:
         panel=SAMPLING, template=True,
         chat="top_logprobs",
     )
-    tool: tuple[str, ...] | None = option(
+    run_tool: tuple[str, ...] | None = option(
         TOOL_NAMES, "Let the model use a tool of this machine: NAME, FILE.py, mcp:SERVER or mcp:SERVER.TOOL.",
         panel=TOOLS, short="-T", per_call=True,
         conflicts=(
@@ -312,7 +312,7 @@ class Options:
         panel=TOOLS, sensitive=True, no_env=True,
     )
     max_rounds: int | None = option(
-        integer(1, 1000), "How often results of tools may be sent back to the model.", panel=TOOLS, template=True,
+        integer(1, 1000), "How often results of tools may be sent back to the model.", panel=TOOLS, per_call=True,
         default=10,
     )
     tools: Json | None = option(

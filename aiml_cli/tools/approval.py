@@ -8,6 +8,7 @@ from typing import NamedTuple
 from aiml_cli.errors import Interrupted
 from aiml_cli.system.questions import ask_choice
 
+ALLOWED_BY_PATTERN = "--allow"
 _CHOICES = ("yes", "always", "no", "quit")
 _EXPLANATION = "y: once. a: this tool, until aiml ends. n: no, the model is told. q: stop here."
 
@@ -37,25 +38,25 @@ class Approvals:
         self._always: set[tuple[str, str]] = set()
         self._lock = Lock()
 
-    def decide(self, call: CallRequest, patterns: Sequence[str]) -> bool:
-        """Return whether a call may run; raise Interrupted if the user chose to quit.
+    def decide(self, call: CallRequest, patterns: Sequence[str]) -> str:
+        """Return what allows a call: "--allow", "always", "yes", or "" if nothing does.
 
-        Without a terminal the answer is no.
+        Raise Interrupted if the user chose to quit. Without a terminal nobody allows anything.
         """
         if any(fnmatchcase(call.name, pattern) for pattern in patterns):
-            return True
+            return ALLOWED_BY_PATTERN
         if not self._can_ask:
-            return False
+            return ""
         with self._lock:  # "always" may be the answer to the question before
-            return (call.name, call.fingerprint) in self._always or self._ask(call)
+            return "always" if (call.name, call.fingerprint) in self._always else self._ask(call)
 
-    def _ask(self, call: CallRequest) -> bool:
+    def _ask(self, call: CallRequest) -> str:
         answer = ask_choice("aiml: the model wants to run a tool:", _describe(call), _CHOICES, _EXPLANATION)
         if answer == "quit":
             raise Interrupted(f"stopped at the question whether {call.name} may run")
         if answer == "always":
             self._always.add((call.name, call.fingerprint))
-        return answer in ("yes", "always")
+        return answer if answer in ("yes", "always") else ""
 
 
 def _describe(call: CallRequest) -> str:

@@ -48,7 +48,7 @@ STORED_ROWS = {
     "template": StoredNames.TEMPLATES,
     "save": StoredNames.TEMPLATES,
     "profile": StoredNames.PROFILES,
-    "tool": StoredNames.TOOLS,
+    "run_tool": StoredNames.TOOLS,
 }
 
 

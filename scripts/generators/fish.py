@@ -122,7 +122,8 @@ function __aiml_stored_tools
         set -l paths $folder/tools/*.toml
         set -a names (__aiml_names '' (string replace -r -- '^.*/(.*)\.toml$' '$1' $paths))
         test -f $folder/mcp.json -a -r $folder/mcp.json; or continue
-        set -a names (__aiml_names '' (string replace -fr -- '^    "([A-Za-z0-9][^"]*)": \{.*' 'mcp:$1' <$folder/mcp.json))
+        set -l servers (string replace -fr -- '^    "([A-Za-z0-9][^"]*)": \{.*' 'mcp:$1' <$folder/mcp.json)
+        set -a names (__aiml_names '' $servers)
     end
     set -l typed (string replace -r -- '^--[^=]*=' '' (commandline -ct))
     if string match -q -- "$typed*" $names

@@ -79,7 +79,7 @@ OFFERS = {
     "aiml config templates re": "review",
     "aiml chat -T ": "mcp:docs mcp:fs sums weather",
     "aiml chat -T w": "weather",
-    "aiml respond --tool=s": "sums",
+    "aiml respond --run-tool=s": "sums",
     "aiml chat -T l": FILES,
     "aiml tools show we": "weather",
     "aiml tools call su": "sums",

@@ -143,8 +143,8 @@ def test_tokens_are_the_sum_and_the_history_has_each_round(endpoint: str, server
     assert (tool_round["text"], tool_round["usage"]["total_tokens"]) == ("Wait.", 12)
     assert tool_round["tool_calls"] == [
         {
-            "id": "call_1", "name": "weather", "arguments": '{"city": "Paris"}', "output": "Paris: 21 degrees",
-            "is_error": False, "is_allowed": True,
+            "id": "call_1", "name": "weather", "arguments": '{"city": "Paris"}', "result": "Paris: 21 degrees",
+            "is_error": False, "allowed_by": "--allow",
         }
     ]  # fmt: skip
     stored = json.loads(run("history", "show", "--json").stdout)["messages"]
@@ -189,7 +189,7 @@ def test_json_lines_have_a_line_for_each_result(endpoint: str, server: Loopback,
     queue_answers(server, answer(endpoint, "Wait.", [PARIS]), answer(endpoint, "Mild."))
     shown = run(endpoint, "-T", "weather", "--allow", "*", "--format", "jsonl", "go").stdout
     lines = [json.loads(line) for line in shown.splitlines()]
-    assert [line["output"] for line in lines if line["type"] == "tool_result"] == ["Paris: 21 degrees"]
+    assert [line["result"] for line in lines if line["type"] == "tool_result"] == ["Paris: 21 degrees"]
     assert (lines[-1]["type"], lines[-1]["text"]) == ("done", "Mild.")
 
 
@@ -294,7 +294,7 @@ def test_a_row_whose_call_is_not_allowed_fails(endpoint: str, server: Loopback, 
     done = run(endpoint, "-T", "weather", "--allow", "other", "--each", "line", "-f", "rows", "{row}")
     result = json.loads(done.stdout)
     assert (result["text"], result["error"]["exit_code"]) == ("Sorry.", 9)
-    assert result["rounds"][0]["tool_calls"][0]["is_allowed"] is False
+    assert result["rounds"][0]["tool_calls"][0]["allowed_by"] is None
 
 
 @BOTH

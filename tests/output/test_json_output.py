@@ -42,6 +42,7 @@ KEYS = [
     *("files", "usage", "cost_usd", "cost_source", "timing", "request_id"),
     *("previous_response_id", "status", "attempts", "error"),
 ]
+NOT_RUN = {"result": None, "is_error": None, "allowed_by": None}
 CHOICE_KEYS = ["index", "text", "reasoning", "refusal", "tool_calls", "finish_reason", "logprobs"]
 WHOLE = Completion(
     ResponseStarted("c1", "gpt", 1.5),
@@ -94,7 +95,7 @@ def test_a_whole_answer_is_told_in_full() -> None:
     found = answer_to_dict(ANSWER)
     assert (found["endpoint"], found["id"], found["model"], found["created"]) == ("chat", "c1", "gpt", 1.5)
     assert (found["complete"], found["finish_reason"], found["text"], found["reasoning"]) == (True, "stop", "Hi", "Hm")
-    assert found["tool_calls"] == [{"id": "a", "name": "look", "arguments": "{oops"}]
+    assert found["tool_calls"] == [{"id": "a", "name": "look", "arguments": "{oops", **NOT_RUN}]
     assert [choice["text"] for choice in found["choices"]] == ["Hi", "Ho"]
     assert [choice["reasoning"] for choice in found["choices"]] == ["Hm", None]
     assert [choice["refusal"] for choice in found["choices"]] == [None, None]
