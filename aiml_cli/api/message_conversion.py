@@ -20,6 +20,7 @@ from aiml_cli.api.messages import (
 # The specification says "base64 text", but the gateway's backends require this prefix (docs/server-quirks.md).
 PDF_PREFIX = "data:application/pdf;base64,"
 Item = Mapping[str, Json]
+_RESULT_TYPES = ("function_call_output", "mcp_approval_response")
 TEXT_TYPES = ("text", "input_text", "output_text")
 
 
@@ -205,7 +206,7 @@ def get_role_and_text(message: AnyMessage) -> tuple[str, str]:
         case Message(role, parts):
             return role, "\n\n".join(part for part in parts if isinstance(part, str))
         case RawMessage(item):
-            role = str(item.get("role") or ("tool" if item.get("type") == "function_call_output" else "assistant"))
+            role = str(item.get("role") or ("tool" if item.get("type") in _RESULT_TYPES else "assistant"))
             return role, _content_to_text(item.get("content") or item.get("output"))
         case _:
             return "tool", message.output

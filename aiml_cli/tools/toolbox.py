@@ -1,6 +1,7 @@
 """The tools of one run: open what -T names, give each tool its name on the wire, and find what a call means."""
 
 import json
+import os
 import re
 from collections import Counter
 from collections.abc import Callable, Container, Iterable, Mapping, Sequence
@@ -22,11 +23,15 @@ MakeSource = Callable[[str], ToolSource]
 
 
 class OpenTool(NamedTuple):
-    """A tool that can be called. `name` is shown and matched by --allow; `wire_name` is what the model knows."""
+    """A tool that can be called.
+
+    `name` is shown and matched by --allow; `wire_name` is what the model knows; `label` names its source.
+    """
 
     name: str
     wire_name: str
     tool: Tool
+    label: str
 
     @property
     def definition(self) -> Definition:
@@ -45,60 +50,92 @@ class OpenTool(NamedTuple):
 
 
 class Toolbox:
-    """The sources of a run's tools, and the tools in them; safe for several threads."""
+    """The sources of a run's tools, by their values of -T, and the tools in them; safe for several threads.
 
-    def __init__(self, sources: Sequence[ToolSource], make_source: MakeSource) -> None:
-        self._sources, self._make_source, self._lock = list(sources), make_source, Lock()
+    `listed` is what was found at the last look at the sources, which takes no time.
+    """
+
+    def __init__(self, sources: Mapping[str, ToolSource], make_source: MakeSource) -> None:
+        self._sources, self._make_source, self._lock = dict(sources), make_source, Lock()
         self._is_ready = False
-        self.disabled: frozenset[str] = frozenset()
+        self._switched: dict[str, bool] = {}  # by pattern; the last one that matches a tool counts
+        self.listed: Sequence[OpenTool] = ()
 
     def start(self) -> None:
         """Start all sources at the same time, without waiting for them."""
-        for source in self._sources:
+        for source in self._sources.values():
             source.start()
 
     def wait_until_ready(self) -> None:
         """Wait for all sources; raise UsageError for one that does not get ready."""
         with self._lock:
-            for source in () if self._is_ready else self._sources:
+            for source in () if self._is_ready else self._sources.values():
                 source.wait_until_ready()
             self._is_ready = True
 
     def add(self, name: str) -> None:
-        """Open one more value of -T; raise UsageError if it has no tool, or does not get ready."""
-        source = self._make_source(name)
-        try:
-            source.start()
-            source.wait_until_ready()
-        except BaseException:
-            source.close()
-            raise
-        self._sources.append(source)
+        """Open one more value of -T; raise UsageError if it has no tool, or does not get ready.
 
-    def list_tools(self) -> list[OpenTool]:
+        A server that is open with other tools is started anew with all of them.
+        """
+        names = _merge_servers([*self._sources, name])
+        added = {name: self._make_source(name) for name in names if name not in self._sources}
+        try:
+            for source in added.values():
+                source.start()
+                source.wait_until_ready()
+        except BaseException:
+            for source in added.values():
+                source.close()
+            raise
+        replaced = [self._sources[name] for name in self._sources if name not in names]
+        self._sources = {name: added.get(name) or self._sources[name] for name in names}
+        for source in replaced:
+            source.close()
+
+    def list_tools(self) -> Sequence[OpenTool]:
         """Return all tools as they are now, also those that are disabled."""
         self.wait_until_ready()
-        return name_tools([(source.label, source.list_tools()) for source in self._sources])
+        self.listed = name_tools([(source.label, source.list_tools()) for source in self._sources.values()])
+        return self.listed
 
     def list_enabled(self) -> list[OpenTool]:
         """Return the tools that the model may know."""
-        return [tool for tool in self.list_tools() if tool.name not in self.disabled]
+        return [tool for tool in self.list_tools() if self.is_enabled(tool)]
+
+    def is_enabled(self, tool: OpenTool) -> bool:
+        """True if the model may know a tool; one that a server adds later is matched by the patterns too."""
+        return next((on for pattern, on in reversed(self._switched.items()) if _matches(tool, pattern)), True)
 
     def set_enabled(self, pattern: str, *, enabled: bool) -> list[str]:
         """Enable or disable the tools that match a pattern; return their names."""
-        names = [tool.name for tool in self.list_tools() if fnmatchcase(tool.name, pattern)]
-        self.disabled = self.disabled.difference(names) if enabled else self.disabled.union(names)
+        names = [tool.name for tool in self.find(pattern)]
+        if names:
+            self._switched.pop(pattern, None)
+            self._switched[pattern] = enabled
         return names
+
+    def find(self, pattern: str) -> list[OpenTool]:
+        """Return the tools that match a pattern."""
+        return [tool for tool in self.list_tools() if _matches(tool, pattern)]
 
     def cancel_calls(self) -> None:
         """End the calls that still run."""
-        for source in self._sources:
+        for source in self._sources.values():
             source.cancel_calls()
 
     def close(self) -> None:
         """End all processes."""
-        for source in self._sources:
+        for source in self._sources.values():
             source.close()
+
+
+def _matches(tool: OpenTool, pattern: str) -> bool:
+    """True if a pattern stands for a tool: `weather`, `fs.read_*`, and for all that a source has `fs`, `x.py`."""
+    if pattern.endswith(".py"):
+        return tool.label == Path(pattern).name
+    pattern = pattern.removeprefix(MCP_PREFIX)
+    return fnmatchcase(tool.name, pattern) or fnmatchcase(tool.name, f"{pattern}.*")
 
 
 def open_toolbox(
@@ -112,7 +149,7 @@ def open_toolbox(
     def make(name: str) -> ToolSource:
         return make_source(name, report=report, verbose=verbose, demo=demo, asks=asks)
 
-    return Toolbox([make(name) for name in _merge_servers(names)], make)
+    return Toolbox({name: make(name) for name in _merge_servers(names)}, make)
 
 
 def make_source(
@@ -167,14 +204,17 @@ def split_mcp_name(name: str) -> tuple[str, str]:
 
 
 def _merge_servers(names: Iterable[str]) -> list[str]:
-    """Return the names once each, with all that is wanted of a server together: it has one connection."""
+    """Return the names once each, with all that is wanted of a server together: it has one connection.
+
+    Of a Python file it is the full path.
+    """
     merged: dict[str, set[str]] = {}
     for name in names:
         if name.startswith(MCP_PREFIX):
             server, tool = split_mcp_name(name)
-            merged.setdefault(MCP_PREFIX + server, set()).add(tool)
+            merged.setdefault(MCP_PREFIX + server, set()).update(tool.split(","))
         else:
-            merged.setdefault(name, {""})
+            merged.setdefault(os.path.abspath(os.path.expanduser(name)) if name.endswith(".py") else name, {""})  # noqa: PTH100, PTH111
     return [name if "" in tools else f"{name}.{','.join(sorted(tools))}" for name, tools in merged.items()]
 
 
@@ -192,7 +232,7 @@ def name_tools(sources: Sequence[tuple[str, Sequence[Tool]]]) -> list[OpenTool]:
             name = _add_source(label, own_name, found) if has_rival else own_name
             wire_name = make_wire_name(name, wire_names)
             wire_names.add(wire_name)
-            found[name] = OpenTool(name, wire_name, tool)
+            found[name] = OpenTool(name, wire_name, tool, label)
     return list(found.values())
 
 

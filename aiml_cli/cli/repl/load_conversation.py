@@ -46,8 +46,19 @@ def load_conversation(session: Session, words: str | None) -> None:
 def to_turns(messages: Sequence[reader.StoredMessage]) -> list[Turn]:
     """Group messages into turns, and join truncated answers with their continuations."""
     turns: list[Turn] = []
+    for turn in _group_into_turns(live_messages(messages)):
+        if turn.prompt == CONTINUE_PROMPT and turns and turns[-1].is_truncated and turns[-1].text:
+            turns[-1] = join_turns(turns[-1], turn)
+        elif turn.answer_messages:  # an answer that was stopped before its first word has none
+            turns.append(turn)
+    return turns
+
+
+def _group_into_turns(messages: Sequence[reader.StoredMessage]) -> list[Turn]:
+    """Return a turn for each question: up to the last answer, with the calls of tools on the way there."""
+    turns: list[Turn] = []
     questions: list[reader.StoredMessage] = []
-    for message in live_messages(messages):
+    for message in messages:
         if message.role != "assistant":
             questions.append(message)
             continue
@@ -57,9 +68,7 @@ def to_turns(messages: Sequence[reader.StoredMessage]) -> list[Turn]:
         turn = _build_turn(questions, message)
         if results and not questions:
             turns[-1] = _add_answer(turns[-1], turn)
-        elif turn.prompt == CONTINUE_PROMPT and turns and turns[-1].is_truncated:
-            turns[-1] = join_turns(turns[-1], turn)
-        elif turn.answer_messages:  # an answer that was stopped before its first word has none
+        else:
             turns.append(turn)
         questions = []
     results, _ = _split_results(questions, turns)
@@ -77,8 +86,12 @@ def _split_results(
 
 
 def _add_results(turn: Turn, results: Sequence[reader.StoredMessage]) -> Turn:
+    """Return a turn with results that no answer has followed yet."""
     items = tuple(RawMessage(item) for result in results for item in result.items)
-    return turn._replace(answer_messages=(*turn.answer_messages, *items))
+    answer_messages = (*turn.answer_messages, *items)
+    return turn._replace(
+        text="", answer_messages=answer_messages, is_truncated=True, response_id=None, answer_id=results[-1].id
+    )
 
 
 def _add_answer(turn: Turn, answer: Turn) -> Turn:

@@ -47,9 +47,9 @@ def run_repl(endpoint: str, words: Sequence[str], flags: Flags) -> int:
         session = Session(endpoint, flags, demo_settings.options.base_url if settings.options.demo else None)
         stack.callback(session.tools.close)
         session.check_flags()
-        session.tools.open(session.resolve_settings())
         if not settings.options.quiet:
             _print_greeting(session)
+        session.tools.open(session.resolve_settings())
         if "continue" in flags or "resume" in flags:
             load_conversation(session, flags["resume"].texts[-1].removeprefix("=") if "resume" in flags else None)
         if words or flags.keys() & {"file", "template", "edit"} or has_stdin():

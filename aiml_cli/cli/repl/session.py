@@ -228,7 +228,7 @@ class Session:
         check_conflicts(settings)
         outputs = () if repeated else tuple(self.shell_outputs)
         endpoint, spec = get_endpoint(self.endpoint), response_spec_of(settings)
-        tools = self.tools.session
+        tools = self.tools.get(settings)
         request = ChatRequest(endpoint, words, settings, spec, extra_files=outputs, repeated=repeated, tools=tools)
         earlier, host = self.turns[: len(self.turns) - replaced], host_of(request.url)
         previous = build_previous_turns(earlier, self.conversation_id, self.system, host, self.root_response_id)
@@ -240,7 +240,6 @@ class Session:
                 result = turn.run_turn(replace(request, previous_turns=previous), output)
         finally:
             conversation_lock.ensure_held(self.conversation_id)
-            self.tools.update_names()
         self._add_cost(result)
         self._add_turn(result, earlier, join_typed(words) if typed is None else typed)
         self._report_ending(result)

@@ -1,94 +1,135 @@
 """The tools of a conversation in turns: open them once, add to them, and name those that are active."""
 
-from collections import Counter
-from contextlib import ExitStack
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import replace
+from itertools import groupby
 from typing import TYPE_CHECKING
 
 from aiml_cli.core.chat_request import open_tools
 from aiml_cli.errors import UsageError
+from aiml_cli.settings.options import Options
 from aiml_cli.settings.resolve import Settings
+from aiml_cli.system.terminal import is_terminal
 
 # What tools need is loaded only where there are any.
 if TYPE_CHECKING:
     from aiml_cli.core.chat_request import Tools
-    from aiml_cli.core.tool_session import ToolSession
-    from aiml_cli.tools.toolbox import OpenTool
+    from aiml_cli.tools.toolbox import OpenTool, Toolbox
 
 
 class SessionTools:
-    """The tools of a session; `session` is None without any, and each request gets it."""
+    """The tools of a session."""
 
     def __init__(self) -> None:
-        self.session: Tools | None = None
+        self._session: Tools | None = None
         self._stack = ExitStack()
-        self._names: list[str] = []
 
     def open(self, settings: Settings) -> None:
         """Start the tools of the settings and wait until they are ready; raise UsageError for one that is not."""
-        self.session = self._stack.enter_context(open_tools(settings, repl=True))
-        self.update_names()
+        with ExitStack() as stack:
+            session = stack.enter_context(open_tools(settings, repl=True))
+            if (toolbox := _get_toolbox(session)) is not None:
+                with _show_spinner(settings.options):
+                    toolbox.list_tools()
+            self._session, self._stack = session, stack.pop_all()
+
+    def get(self, settings: Settings) -> "Tools | None":
+        """Return the tools for a request; a server that /set names asks before it runs its own."""
+        if self._session is None and settings.options.mcp_server:
+            self.open(settings)
+        return self._session
 
     def close(self) -> None:
         """End all tools."""
+        self._session = None
         self._stack.close()
-        self.session, self._names = None, []
 
-    def add(self, name: str, settings: Settings) -> None:
-        """Open one more tool, as -T does; raise UsageError if that is not possible."""
-        if (session := self._find_live()) is not None:
-            session.toolbox.add(name)
-        elif self.session is None:
-            self.open(replace(settings, options=replace(settings.options, tool=(name,))))
+    def turn_on(self, name: str, settings: Settings) -> list[str]:
+        """Let the model use the open tools that match a name, or open it as -T does; return the names of the tools.
+
+        Raises UsageError if that is not possible.
+        """
+        if not name.endswith(".py") and (names := self.switch(name, on=True)):
+            return names
+        if self._session is None:
+            self.open(replace(settings, options=replace(settings.options, run_tool=(name,))))
+        elif (toolbox := _get_toolbox(self._session)) is not None:
+            toolbox.add(name)
         else:
             raise UsageError("a replay has the tools of its recording")
-        self.update_names()
-
-    def list_tools(self) -> "list[OpenTool]":
-        """Return the tools that are open, also those that are off."""
-        session = self._find_live()
-        return session.toolbox.list_tools() if session else []
-
-    def is_on(self, name: str) -> bool:
-        """True if the model may know a tool."""
-        session = self._find_live()
-        return session is not None and name not in session.toolbox.disabled
+        return self.switch(name, on=True)
 
     def switch(self, pattern: str, *, on: bool) -> list[str]:
-        """Switch the tools that match a pattern on or off; return their names."""
-        session = self._find_live()
-        names = session.toolbox.set_enabled(pattern, enabled=on) if session else []
-        self.update_names()
-        return names
+        """Switch the open tools that match a pattern on or off; return their names."""
+        toolbox = _get_toolbox(self._session)
+        return toolbox.set_enabled(pattern, enabled=on) if toolbox else []
 
-    def update_names(self) -> None:
-        """Note which tools are active: a server may have changed its own."""
-        self._names = [tool.name for tool in self.list_tools() if self.is_on(tool.name)]
+    def list_tools(self) -> "Sequence[OpenTool]":
+        """Return the tools that are open, also those that are off."""
+        toolbox = _get_toolbox(self._session)
+        return toolbox.list_tools() if toolbox else ()
+
+    def find(self, pattern: str) -> "list[OpenTool]":
+        """Return the open tools that match a pattern."""
+        toolbox = _get_toolbox(self._session)
+        return toolbox.find(pattern) if toolbox else []
+
+    def is_on(self, tool: "OpenTool") -> bool:
+        """True if the model may know a tool."""
+        toolbox = _get_toolbox(self._session)
+        return toolbox is not None and toolbox.is_enabled(tool)
 
     def describe(self) -> str:
         """Return the active tools in a few words: `weather, fs(11)`; "" if there are none."""
-        groups = Counter(name.partition(".")[0] for name in self._names)
-        return ", ".join(group if group in self._names else f"{group}({count})" for group, count in groups.items())
+        active = [tool for tool in self._list_known() if self.is_on(tool)]
+        groups = ((label, list(tools)) for label, tools in groupby(active, lambda tool: tool.label))
+        return ", ".join(
+            tools[0].name if len(tools) == 1 else f"{label.removeprefix('mcp:')}({len(tools)})"
+            for label, tools in groups
+        )
 
     def list_completions(self) -> list[str]:
         """Return what can follow /tools."""
-        tools = [tool.name for tool in self.list_tools()]
-        states = [f"{'off' if self.is_on(name) else 'on'} {name}" for name in tools]
-        return [*tools, *states, *(f"on {name}" for name in self.list_others())]
+        tools = self._list_known()
+        states = [f"{'off' if self.is_on(tool) else 'on'} {tool.name}" for tool in tools]
+        return [*(tool.name for tool in tools), *states, *(f"on {name}" for name in self.list_others())]
 
     def list_others(self) -> list[str]:
-        """Return the names of the tool files and servers that are not open."""
+        """Return the names of the tool files and servers that are not open; raise UsageError for a damaged file."""
         from aiml_cli.tools.mcp_config import load_servers  # only a look at the list needs them
         from aiml_cli.tools.tool_files import list_tool_files
 
-        groups = {tool.name.partition(".")[0] for tool in self.list_tools()}
-        servers = [f"mcp:{name}" for name in load_servers() if name not in groups]
-        return [*(name for name in list_tool_files() if name not in groups), *servers]
+        labels = {tool.label for tool in self._list_known()}
+        enabled = (server.name for server in load_servers().values() if server.other.get("disabled") is not True)
+        names = [*list_tool_files(), *(f"mcp:{name}" for name in enabled)]
+        return [name for name in names if name not in labels]
 
-    def _find_live(self) -> "ToolSession | None":
-        """Return the session if its tools run here, and not in a recording."""
-        if self.session is None:
-            return None
-        from aiml_cli.core.tool_session import ToolSession  # few conversations have tools
+    def _list_known(self) -> "Sequence[OpenTool]":
+        """Return the tools as they were found last: a look at a server can take its time."""
+        toolbox = _get_toolbox(self._session)
+        return toolbox.listed if toolbox else ()
 
-        return self.session if isinstance(self.session, ToolSession) else None
+
+def _get_toolbox(session: "Tools | None") -> "Toolbox | None":
+    """Return the tools that run here; None if there are none, or if they are in a recording."""
+    if session is None:
+        return None
+    from aiml_cli.core.tool_session import ToolSession  # few conversations have tools
+
+    return session.toolbox if isinstance(session, ToolSession) else None
+
+
+@contextmanager
+def _show_spinner(options: Options) -> Iterator[None]:
+    """Show on the terminal how long the start takes."""
+    if options.quiet or not is_terminal(2):
+        yield
+        return
+    from aiml_cli.output.spinner import show_spinner  # few conversations have tools
+
+    with show_spinner(os.environ) as spinner:
+        if spinner:
+            spinner.start()
+        yield

@@ -104,7 +104,8 @@ def retry(session: Session, words: str) -> None:
 def save(session: Session, words: str) -> None:
     """Name the conversation; /fork copies it.
 
-    Without a name it shows the one that the conversation has. A name has letters, digits, - and _; /resume NAME continues the conversation.
+    Without a name it shows the one that the conversation has. A name has letters, digits, - and _; /resume NAME
+    continues the conversation.
     """
     if words := unquote(words):
         edits.check_name(words)

@@ -63,10 +63,13 @@ def to_turn(result: TurnResult) -> Turn | None:
 
 
 def join_turns(truncated: Turn, continuation: Turn) -> Turn:
-    """Join a truncated answer and its continuation."""
+    """Join a truncated answer and its continuation; one that calls tools first remains an answer of its own."""
     text = truncated.text + continuation.text
-    items = _mark_truncated(text) if continuation.is_truncated else iter([{"role": "assistant", "content": text}])
-    answer_messages = tuple(map(RawMessage, items))
+    if any(_calls_tools(message.item) for message in continuation.answer_messages):
+        answer_messages = (*truncated.answer_messages, *continuation.messages, *continuation.answer_messages)
+    else:
+        items = _mark_truncated(text) if continuation.is_truncated else iter([{"role": "assistant", "content": text}])
+        answer_messages = (*truncated.answer_messages[:-1], *map(RawMessage, items))
     return continuation._replace(
         prompt=truncated.prompt, text=text, messages=truncated.messages, answer_messages=answer_messages
     )
@@ -100,6 +103,10 @@ def _list_round_items(answer: Answer) -> Iterator[Mapping[str, Any]]:
         yield from answer_to_items(answer.endpoint, tool_round.completion)
         for message in tool_round.results:
             yield from to_raw_items(message)
+
+
+def _calls_tools(item: Mapping[str, Any]) -> bool:
+    return bool(item.get("tool_calls")) or item.get("type") in ("function_call", "mcp_approval_request")
 
 
 def _mark_truncated(text: str) -> Iterator[Mapping[str, Any]]:

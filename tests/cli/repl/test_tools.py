@@ -16,6 +16,7 @@ from support.tool_answers import Call, answer, get_results, write_tool
 from aiml_cli.cli.repl.line_editor import render_toolbar
 from aiml_cli.cli.repl.load_conversation import load_conversation
 from aiml_cli.cli.repl.tab_completion import list_words
+from aiml_cli.settings.resolve import RawValue
 
 ENDPOINTS = {"chat": "chat", "responses": "respond"}
 PARIS, ROME = Call("weather", {"city": "Paris"}), Call("weather", {"city": "Rome"}, "call_2")
@@ -38,7 +39,7 @@ def repl(request: pytest.FixtureRequest, server: Loopback) -> Iterator[ReplDrive
 
 
 def start(server: Loopback, endpoint: str, **flags: str) -> ReplDriver:
-    driver = ReplDriver(server, endpoint, tool="weather", allow="*", **flags)
+    driver = ReplDriver(server, endpoint, run_tool="weather", allow="*", **flags)
     driver.session.tools.open(driver.session.resolve_settings())
     return driver
 
@@ -67,7 +68,7 @@ def test_a_loaded_conversation_sends_what_the_one_in_memory_sends(repl: ReplDriv
     elif ending == "answered":
         queue(repl, ("Mild.", []))
     else:
-        repl.type_lines("/set max_rounds=1")
+        repl.session.flags["max_rounds"] = RawValue(("1",), "--max-rounds")
     repl.type_lines("a")
     queue(repl, ("Yes.", []))
     loaded = start(repl.server, repl.session.endpoint)
@@ -101,8 +102,8 @@ def test_tools_are_listed_switched_and_added(repl: ReplDriver, capfd: Told) -> N
     queue(repl, ("Yes.", []))
     repl.type_lines("/tools", "/tools off weather", "a", "/tools on date", "/tools on weather", "b", "/tools weather")
     told = capfd.readouterr().err
-    assert "aiml: weather  on   About weather." in told
-    assert "aiml: /tools on NAME opens more: date" in told
+    assert "weather  on  command  About weather." in told
+    assert "aiml: /tools on NAME adds one: date" in told
     assert "aiml: weather: off" in told
     assert '"city"' in told
     names = [
@@ -118,7 +119,7 @@ def test_tools_are_listed_switched_and_added(repl: ReplDriver, capfd: Told) -> N
 def test_what_tools_does_not_know_is_told(line: str, repl: ReplDriver, capfd: Told) -> None:
     repl.type_lines(line)
     assert capfd.readouterr().err.startswith("aiml: ")
-    assert repl.session.tools.is_on("weather")
+    assert repl.session.tools.describe() == "weather"
 
 
 def test_the_toolbar_names_the_active_tools(repl: ReplDriver) -> None:
@@ -132,9 +133,10 @@ def test_without_tools_nothing_of_them_is_open(server: Loopback, capfd: Told) ->
     driver = ReplDriver(server)
     driver.session.tools.open(driver.session.resolve_settings())
     driver.type_lines("/tools", "/tools on weather")
+    assert driver.session.tools.describe() == "weather"
     driver.session.tools.close()
-    assert driver.session.tools.session is None
-    assert "aiml: no tool is on" in capfd.readouterr().err
+    assert driver.session.tools.describe() == ""
+    assert "aiml: the model has no tools of this machine" in capfd.readouterr().err
 
 
 @pytest.mark.parametrize(
