@@ -2,6 +2,8 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
+from functools import cached_property
+from itertools import dropwhile, groupby
 from typing import Any
 
 from aiml_cli.api.answer import RanCall, ToolRound
@@ -47,7 +49,7 @@ class ReplayedTools:
         ids = {call.id for call in calls} | {
             str(item.get("id")) for item in completion.output if item.get("type") == "mcp_approval_request"
         }
-        results = next((found for body in self._bodies if (found := _find_results(body, ids))), [])
+        results = next((self._results[call_id] for call_id in ids if call_id in self._results), [])
         if not results:
             hint = "record the command again: --record in the place of --replay"
             raise UsageError(f"{self._path} has no results of the tools that this answer calls", hint)
@@ -59,6 +61,16 @@ class ReplayedTools:
             if item.get("approve") is False
         ]
         return ToolRound(completion, tuple(ran), tuple(map(RawMessage, results)))
+
+    @cached_property
+    def _results(self) -> dict[str, Sequence[Item]]:
+        """The results of each round, by the id of each of its calls."""
+        found: dict[str, Sequence[Item]] = {}
+        for body in self._bodies:
+            for results in _list_rounds(as_list(body.get("messages") or body.get("input"))):
+                for item in filter(_is_result, results):
+                    found.setdefault(_result_id(item), results)
+        return found
 
 
 def _to_ran_call(call: ToolCall, result: str) -> RanCall:
@@ -77,18 +89,15 @@ def _is_ours(tool: Any, given: set[str], options: Options) -> bool:
     return tool.get("type") == "function" and function.get("name") not in given
 
 
-def _find_results(body: Item, ids: set[str]) -> list[Item]:
-    """Return the items from the first result of these calls up to the next answer."""
-    items = as_list(body.get("messages") or body.get("input"))
-    start = next((index for index, item in enumerate(items) if _is_result(item) and _result_id(item) in ids), None)
-    return list(_take_round(items[start:])) if start is not None else []
+def _list_rounds(items: Sequence[Any]) -> Iterator[Sequence[Item]]:
+    """Yield the results between two answers, with the messages of the user that follow them."""
+    for _, group in groupby(items, lambda item: _is_result(item) or _is_of_user(item)):
+        if results := list(dropwhile(lambda item: not _is_result(item), group)):
+            yield results
 
 
-def _take_round(items: Sequence[Any]) -> Iterator[Item]:
-    for item in items:
-        if not (_is_result(item) or item.get("role") == "user"):
-            return
-        yield item
+def _is_of_user(item: Any) -> bool:
+    return isinstance(item, Mapping) and item.get("role") == "user"
 
 
 def _is_result(item: Any) -> bool:

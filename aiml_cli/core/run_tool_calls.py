@@ -1,7 +1,7 @@
 """Run the calls of one answer: ask for each whether it may, run them in parallel, and collect the results."""
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from difflib import get_close_matches
 from queue import Empty, Queue
@@ -27,6 +27,8 @@ from aiml_cli.transport.key_masking import mask_text
 NO_OUTPUT = "(no output)"
 MAX_LINE_LENGTH = 160
 MAX_PARALLEL = 32
+# How long calls that are cancelled may take to end, and how often they are looked at.
+STOP_S, JOIN_S = 2.0, 0.02
 
 
 class _Plan(NamedTuple):
@@ -80,30 +82,56 @@ def _explain_unknown(session: ToolSession, name: str) -> str:
 def _run_parallel(session: ToolSession, plans: Sequence[_Plan], report: "_Report", key: str) -> list[CallResult]:
     """Return the result of each call, in their order and without the key; what ends the wait early ends the calls."""
     results: dict[int, CallResult] = {}
-    waiting: Queue[int] = Queue()
-    done: Queue[tuple[int, CallResult, float]] = Queue()
-    for index, plan in enumerate(plans):
-        waiting.put(index) if plan.tool else done.put((index, plan.result or CallResult(""), 0.0))
-
-    def work() -> None:
-        with suppress(Empty):
-            while True:
-                index, began = waiting.get_nowait(), monotonic()
-                plan = plans[index]
-                result = run_call(plan.tool.tool, plan.arguments) if plan.tool else CallResult("")
-                done.put((index, result, monotonic() - began))
-
-    for _ in range(min(waiting.qsize(), MAX_PARALLEL)):
-        Thread(target=work, daemon=True).start()
+    workers = _Workers(plans)
     try:
+        workers.start()
         while len(results) < len(plans):
-            index, result, seconds = done.get()
+            index, result, seconds = workers.done.get()
             results[index] = result._replace(text=mask_text(result.text, key))
             report.tell(_to_ran_call(plans[index], results[index]), f" ({seconds:.1f} s)", results[index].media)
     except BaseException:
-        session.cancel_calls()
+        workers.stop(session.cancel_calls)
         raise
     return [results[index] for index in range(len(plans))]
+
+
+class _Workers:
+    """Threads that run the calls of one answer. `done` gets the index, the result and the seconds of each call."""
+
+    def __init__(self, plans: Sequence[_Plan]) -> None:
+        self.done: Queue[tuple[int, CallResult, float]] = Queue()
+        self._waiting: Queue[tuple[int, OpenTool]] = Queue()
+        self._plans = plans
+        for index, plan in enumerate(plans):
+            if plan.tool:
+                self._waiting.put((index, plan.tool))
+            else:
+                self.done.put((index, plan.result or CallResult(""), 0.0))
+        count = min(self._waiting.qsize(), MAX_PARALLEL)
+        self._threads = [Thread(target=self._work, daemon=True) for _ in range(count)]
+
+    def start(self) -> None:
+        """Run the calls."""
+        for thread in self._threads:
+            thread.start()
+
+    def stop(self, cancel_calls: Callable[[], None]) -> None:
+        """Cancel the calls that run or begin at this moment, and run no others."""
+        with suppress(Empty):
+            while True:
+                self._waiting.get_nowait()
+        deadline = monotonic() + STOP_S
+        while (running := [thread for thread in self._threads if thread.is_alive()]) and monotonic() < deadline:
+            cancel_calls()
+            running[0].join(JOIN_S)
+
+    def _work(self) -> None:
+        with suppress(Empty):
+            while True:
+                index, tool = self._waiting.get_nowait()
+                began = monotonic()
+                result = run_call(tool.tool, self._plans[index].arguments)
+                self.done.put((index, result, monotonic() - began))
 
 
 def _to_ran_call(plan: _Plan, result: CallResult) -> RanCall:

@@ -31,7 +31,7 @@ def send_with_tools(context: TurnContext, session: ToolSession | ReplayedTools, 
     limit, refused = context.request.options.max_rounds or 0, list[RanCall]()
     for number in count(1):
         send(context)
-        completion = _with_call_ids(context.sender.completion())
+        completion = _with_call_ids(context)
         if not _calls_tools(context.request.options, completion):
             break
         context.output.end_round(Answer(context.request.endpoint.name, completion))
@@ -66,29 +66,36 @@ def _calls_tools(options: Options, completion: Completion) -> bool:
     return bool(calls) or any(item.get("type") == "mcp_approval_request" for item in completion.output)
 
 
-def _with_call_ids(completion: Completion) -> Completion:
-    """Return the completion with an id for each call: some servers send none, but no result goes without."""
+def _with_call_ids(context: TurnContext) -> Completion:
+    """Return the answer with an id for each call: some servers send none, but no result goes without.
+
+    It is another one in each round, and the same in a replay.
+    """
+    completion, previous = context.sender.completion(), context.request.previous_turns
     calls = completion.first.tool_calls
     if all(call.id for call in calls):
         return completion
-    named = tuple(call if call.id else call._replace(id=f"call_{number}") for number, call in enumerate(calls))
+    prefix = f"call_{len(previous.messages) if previous else 0}"
+    named = tuple(call if call.id else call._replace(id=f"{prefix}_{number}") for number, call in enumerate(calls))
     first = replace(completion.first, tool_calls=named)
     return replace(completion, choices=(first, *completion.choices[1:]))
 
 
 def _start_next_round(context: TurnContext, completion: Completion, tool_round: ToolRound) -> TurnContext:
-    """Return the context of the request that sends the results; raise IncompleteAnswer if it could cost too much."""
+    """Return the context of the request that sends the results; raise IncompleteAnswer if it could cost too much.
+
+    The results are kept in both cases.
+    """
     request = context.request
     request = replace(
         request,
         previous_turns=_add_round(request, context.conversation, completion),
         settings=replace(request.settings, options=_release_tool_choice(request.options)),
     )
-    following = context._replace(request=request, conversation=Conversation(tool_round.results))
     if context.budget and context.reservation:
-        following = _reserve(following)
+        context.budget.settle(context.reservation.usd, context.reservation.cost_of(context.sender.answer(None)))
     context.sender.start_next_round(tool_round)
-    return following
+    return _reserve(context._replace(request=request, conversation=Conversation(tool_round.results)))
 
 
 def _add_round(request: ChatRequest, conversation: Conversation, completion: Completion) -> PreviousTurns:
@@ -113,11 +120,10 @@ def _release_tool_choice(options: Options) -> Options:
 
 
 def _reserve(context: TurnContext) -> TurnContext:
-    """Settle what the last request cost, and reserve what the next one may cost."""
-    budget, last, sender = context.budget, context.reservation, context.sender
+    """Reserve what the next request may cost."""
+    budget, last = context.budget, context.reservation
     if budget is None or last is None:
         return context
-    budget.settle(last.usd, last.cost_of(sender.answer(None)))
     body = context.build_body(history=HistoryMode.FULL)
     try:
         return context._replace(reservation=budget.reserve(last.settings, body))

@@ -315,6 +315,17 @@ def test_a_replay_runs_no_tool_and_ends_the_same(
     assert len(server.requests) == 2
 
 
+def test_calls_without_ids_get_another_one_in_each_round_also_in_a_replay(server: Loopback, run: Run) -> None:
+    calls = [[call._replace(id="")] for call in (PARIS, Call("weather", {"city": "Rome"}))]
+    queue_answers(server, *(answer("chat", "Wait.", each) for each in calls), answer("chat", "Mild."))
+    arguments = ("chat", "-T", "weather", "--allow", "*", "--json", "go")
+    rounds = [json.loads(run(*arguments, *more, "rec.jsonl").stdout)["rounds"] for more in (["--record"], ["--replay"])]
+    called = [[call for each in one for call in each["tool_calls"]] for one in rounds]
+    assert len({call["id"] for call in called[0]}) == 2
+    for replayed in called:
+        assert [call["result"] for call in replayed] == ["Paris: 21 degrees", "Rome: 21 degrees"]
+
+
 @BOTH
 def test_functions_of_the_caller_end_the_loop(endpoint: str, server: Loopback, run: Run) -> None:
     mine = json.dumps([{"type": "function", "name": "mine", "parameters": {"type": "object", "properties": {}}}])
@@ -441,6 +452,8 @@ def test_max_cost_bounds_all_rounds_together(endpoint: str, server: Loopback, ru
     assert 2 < len(server.requests) < 100
     assert "is spent, and this may cost" in done.stderr
     assert done.stdout.count("Again.") == len(server.requests)
+    stored = json.loads(run("history", "show", "--json").stdout)["messages"]
+    assert sum(message["role"] == "tool" for message in stored) == len(server.requests)
 
 
 def test_max_cost_and_tools_in_many_rows_are_refused(server: Loopback, run: Run) -> None:
