@@ -1,7 +1,7 @@
 """Run the calls of one answer: ask for each whether it may, run them in parallel, and collect the results."""
 
 import json
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from difflib import get_close_matches
 from queue import Empty, Queue
@@ -46,7 +46,8 @@ class _Plan(NamedTuple):
 def run_round(session: ToolSession, request: ChatRequest, completion: Completion, key: ApiKey | None) -> ToolRound:
     """Run the calls of an answer; raise Interrupted if the user quits at a question."""
     report = _Report(request)
-    plans = [_plan(session, request, report, call) for call in completion.first.tool_calls]
+    tools = {tool.wire_name: tool for tool in session.toolbox.list_enabled()}
+    plans = [_plan(session, request, report, call, tools) for call in completion.first.tool_calls]
     approvals, refused = _answer_approvals(session, request, completion)
     results = _run_parallel(session, plans, report, key.value if key else "")
     calls = [_to_ran_call(plan, result) for plan, result in zip(plans, results, strict=True)]
@@ -54,13 +55,15 @@ def run_round(session: ToolSession, request: ChatRequest, completion: Completion
     return ToolRound(completion, (*calls, *refused), messages)
 
 
-def _plan(session: ToolSession, request: ChatRequest, report: "_Report", call: ToolCall) -> _Plan:
+def _plan(
+    session: ToolSession, request: ChatRequest, report: "_Report", call: ToolCall, tools: Mapping[str, OpenTool]
+) -> _Plan:
     """Announce a call, and decide whether it runs."""
-    tool = session.find(call.name)
+    tool = tools.get(call.name)
     name = tool.name if tool else call.name
     report.announce(name, call.arguments)
     if tool is None:
-        return _Plan(call, name, result=CallResult(_explain_unknown(session, call.name), is_error=True))
+        return _Plan(call, name, result=CallResult(_explain_unknown(call.name, tools), is_error=True))
     try:
         arguments = parse_arguments(call.arguments)
         definition = tool.definition
@@ -73,8 +76,7 @@ def _plan(session: ToolSession, request: ChatRequest, report: "_Report", call: T
     return _Plan(call, name, result=CallResult(NOT_ALLOWED, is_error=True), is_refused=True)
 
 
-def _explain_unknown(session: ToolSession, name: str) -> str:
-    known = [tool.wire_name for tool in session.toolbox.list_enabled()]
+def _explain_unknown(name: str, known: Iterable[str]) -> str:
     near = get_close_matches(name, known, 1)
     return f"There is no tool {name}. " + (f"Did you mean {near[0]}?" if near else f"There is {', '.join(known)}.")
 

@@ -12,7 +12,7 @@ from aiml_cli.settings.options import Options
 from aiml_cli.settings.resolve import Settings
 from aiml_cli.system.stdio import make_notifier
 from aiml_cli.tools.approval import Approvals
-from aiml_cli.tools.toolbox import OpenTool, Toolbox, open_toolbox
+from aiml_cli.tools.toolbox import Toolbox, open_toolbox
 
 if TYPE_CHECKING:
     from aiml_cli.core.replayed_tools import ReplayedTools
@@ -46,10 +46,6 @@ class ToolSession:
     def cancel_calls(self) -> None:
         """End the calls that run in other threads."""
         self.toolbox.cancel_calls()
-
-    def find(self, wire_name: str) -> OpenTool | None:
-        """Return the tool that a call names."""
-        return next((tool for tool in self.toolbox.list_enabled() if tool.wire_name == wire_name), None)
 
 
 def _import_checker() -> None:
