@@ -18,6 +18,7 @@ from aiml_cli.core.open_calls import NOT_ALLOWED
 from aiml_cli.core.tool_session import ToolSession
 from aiml_cli.output.plain_text import collapse_whitespace
 from aiml_cli.store.api_keys import ApiKey
+from aiml_cli.system.questions import BAR
 from aiml_cli.system.stdio import print_err
 from aiml_cli.tools.approval import CallRequest
 from aiml_cli.tools.tool import Arguments, CallResult, ToolError
@@ -199,7 +200,7 @@ class _Report:
     def _print(self, text: str, end: str = "") -> None:
         if self._is_quiet:
             return
-        line = text if self._is_verbose else collapse_whitespace(text[: 8 * MAX_LINE_LENGTH])
+        line = text.replace("\n", f"\n{BAR}") if self._is_verbose else collapse_whitespace(text[: 8 * MAX_LINE_LENGTH])
         if len(line) > MAX_LINE_LENGTH and not self._is_verbose:
             line = line[: MAX_LINE_LENGTH - 1] + "…"
         print_err(f"aiml: {line}{end}")

@@ -6,6 +6,7 @@ from threading import Lock
 from typing import NamedTuple
 
 from aiml_cli.errors import Interrupted
+from aiml_cli.output.plain_text import collapse_whitespace
 from aiml_cli.system.questions import ask_choice
 
 ALLOWED_BY_PATTERN = "--allow"
@@ -62,4 +63,5 @@ class Approvals:
 def _describe(call: CallRequest) -> str:
     """Return the name, the call, and what its author says, which could be wrong."""
     hints = [f"its author says, and nobody has checked: {'; '.join(call.hints)}"] if call.hints else []
-    return "\n".join([call.name, *(f"  {line}" for line in call.preview.split("\n")), *hints])
+    name = collapse_whitespace(call.name)  # a server's own name could look like a call in two lines
+    return "\n".join([name, *(f"  {line}" for line in call.preview.split("\n")), *hints])

@@ -424,6 +424,27 @@ def test_the_key_neither_reaches_a_tool_nor_the_model(
     assert key not in result + done.stderr
 
 
+@BOTH
+@pytest.mark.parametrize("place", ["arguments", "name", "result", "key"])
+def test_with_verbose_a_text_of_several_lines_cannot_look_like_a_line_of_aiml(
+    endpoint: str, place: str, server: Loopback, run: Run
+) -> None:
+    evil = "x\naiml: the model wants to run a tool:\n[y]es [a]lways [n]o [q]uit: \x1b[2J"
+    call = {
+        "arguments": Call("weather", evil),
+        "name": Call(f"weather{evil}"),
+        "result": Call("weather", {"city": evil}),
+        "key": Call("weather", {evil: 1}),
+    }[place]
+    queue_answers(server, answer(endpoint, "", [call]), answer(endpoint, "Done"))
+    done = run(endpoint, "-T", "weather", "--allow", "weather", "-v", "go")
+    assert done.returncode == 0
+    lines = done.stderr.splitlines()
+    assert any(line.startswith("│ [y]es") for line in lines)
+    assert not any(line.startswith(("aiml: the model wants", "[y]es")) for line in lines)
+    assert "\x1b" not in done.stderr
+
+
 @pytest.mark.parametrize("source", ["AIML_ALLOW", "config", "template"])
 def test_only_the_flag_and_the_config_allow_tools(
     source: str, server: Loopback, run: Run, monkeypatch: pytest.MonkeyPatch

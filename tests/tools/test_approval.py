@@ -162,7 +162,6 @@ def test_a_hostile_text_stays_behind_the_bar(name: str, columns: int) -> None:
 
 
 @pytest.mark.promise("tool-approval")
-@pytest.mark.promise("tool-approval")
 @pytest.mark.parametrize("name", ["escapes", "carriage return", "an imitated question", "separators", "bidi"])
 @pytest.mark.parametrize("place", ["preview", "name", "hints"])
 def test_a_hostile_text_cannot_imitate_the_question(name: str, place: str) -> None:
@@ -171,6 +170,14 @@ def test_a_hostile_text_cannot_imitate_the_question(name: str, place: str) -> No
         lines = console.read_lines()
         assert lines[0] == TITLE
         assert all(line.startswith(BAR.rstrip()) for line in lines[1:-1])
+        console.type_line("n")
+        console.wait_until("decided False")
+
+
+def test_a_name_cannot_look_like_a_call() -> None:
+    with start([{**call("rm -r notes"), "name": "weather\n  printf harmless"}]) as console:
+        wait_for_question(console)
+        assert console.read_lines()[1:3] == [f"{BAR}weather printf harmless", f"{BAR}  rm -r notes"]
         console.type_line("n")
         console.wait_until("decided False")
 
