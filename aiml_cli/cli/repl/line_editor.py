@@ -311,10 +311,15 @@ def render_toolbar(session: Session, width: int) -> FormattedText:
     costs = f" · {session.tokens} tokens · ${session.cost_usd:.4f}"
     names = [*(Path(file).name or file for file in session.files), *(output.name for output in session.shell_outputs)]
     lines = [f"sends along {', '.join(names)}"] if names else []
-    tools = session.tools.describe()
-    head = f"{session.get_model()} · tools: {tools}" if tools else session.get_model()
-    lines.append(_fit_line(head, width - len(costs) - 2) + costs)
+    lines.append(_describe_session(session, width - len(costs) - 2) + costs)
     return FormattedText([("", "\n".join(f" {_fit_line(line, width - 2)}" for line in lines))])
+
+
+def _describe_session(session: Session, width: int) -> str:
+    """Return the model and the active tools; if there is no room for all of it, the model and their number, or less."""
+    model, tools, count = session.get_model(), session.tools.describe(), len(session.tools.list_active())
+    texts = (f"{model} · tools: {tools}", f"{model} · {count} tool{'' if count == 1 else 's'}") if count else ()
+    return next((text for text in texts if len(text) <= width), _fit_line(model, width))
 
 
 def _fit_line(text: str, width: int) -> str:

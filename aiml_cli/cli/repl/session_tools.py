@@ -81,10 +81,13 @@ class SessionTools:
         toolbox = _get_toolbox(self._session)
         return toolbox is not None and toolbox.is_enabled(tool)
 
+    def list_active(self) -> "list[OpenTool]":
+        """Return the tools that are on, as they were found last."""
+        return [tool for tool in self._list_known() if self.is_on(tool)]
+
     def describe(self) -> str:
         """Return the active tools in a few words: `weather, fs(11)`; "" if there are none."""
-        active = [tool for tool in self._list_known() if self.is_on(tool)]
-        groups = ((label, list(tools)) for label, tools in groupby(active, lambda tool: tool.label))
+        groups = ((label, list(tools)) for label, tools in groupby(self.list_active(), lambda tool: tool.label))
         return ", ".join(
             tools[0].name if len(tools) == 1 else f"{label.removeprefix('mcp:')}({len(tools)})"
             for label, tools in groups

@@ -5,8 +5,11 @@ import os
 import shutil
 import time
 from collections.abc import Iterator, Mapping, Sequence
+from itertools import groupby
 from pathlib import Path
 
+from aiml_cli.api.message_conversion import get_role_and_text
+from aiml_cli.api.messages import RawMessage
 from aiml_cli.cli.repl import conversation_lock
 from aiml_cli.cli.repl.session import Session
 from aiml_cli.cli.repl.slash_commands import parse_count, slash, split_words, unquote
@@ -220,6 +223,19 @@ def _to_stored(session: Session, turn: Turn, now: float) -> list[reader.StoredMe
         0, 0, "user", COMPLETE, now, turn.prompt, "", [message.item for message in turn.messages], session.endpoint,
         turn.host, turn.model, {}, None, None, None, None, None, False, {},
     )  # fmt: skip
+    groups = groupby(turn.answer_messages, lambda message: get_role_and_text(message)[0])
+    answers = [each for role, group in groups for each in _to_answers(question, role, list(group))]
+    last = (
+        answers.pop() if answers and answers[-1].role == "assistant" else question._replace(role="assistant", items=[])
+    )
     state = INTERRUPTED if turn.is_truncated else COMPLETE
-    items = [message.item for message in turn.answer_messages]
-    return [question, question._replace(role="assistant", state=state, text=turn.text, items=items)]
+    return [question, *answers, last._replace(state=state, text=turn.text)]
+
+
+def _to_answers(
+    question: reader.StoredMessage, role: str, messages: Sequence[RawMessage]
+) -> Iterator[reader.StoredMessage]:
+    """Yield an answer as one message, and each result of a tool as one of its own."""
+    for group in [messages] if role == "assistant" else [[message] for message in messages]:
+        texts = [get_role_and_text(message)[1] for message in group if message.item.get("type") != "reasoning"]
+        yield question._replace(role=role, text="".join(texts), items=[message.item for message in group])

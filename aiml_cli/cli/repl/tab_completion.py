@@ -73,7 +73,12 @@ class SessionCompleter(Completer):
             return ()
 
     def _load_words(self, command: str, argument_type: str) -> list[Word]:
-        """Return the words of an argument, which are read once while it is typed."""
+        """Return the words of an argument, which are read once while it is typed.
+
+        Tools are looked at each time: /tools itself switches them on and off.
+        """
+        if argument_type == "tools":
+            return list_words(self._session, argument_type)
         key = f"{command} {len(self._session.turns)}"
         if self._words[0] != key:
             self._words = key, list_words(self._session, argument_type)
