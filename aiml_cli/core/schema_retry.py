@@ -104,7 +104,10 @@ def send_until_valid(context: TurnContext) -> None:
     try:
         context.send(body, output)
         for count in range(1, limit + 1):
-            invalid = request.response_spec and _find_invalid_choice(request.response_spec, sender.completion())
+            completion = sender.completion()
+            if request.tools is not None and completion.first.tool_calls:
+                return  # the answer comes after the results, whatever the text before the calls is
+            invalid = request.response_spec and _find_invalid_choice(request.response_spec, completion)
             if not invalid:
                 return
             body = _add_correction(request.endpoint, body, invalid[0].text, invalid[1])

@@ -185,6 +185,17 @@ def test_items_are_those_of_the_last_round(endpoint: str, server: Loopback, run:
 
 
 @BOTH
+@pytest.mark.parametrize("words", ["", "I will look.", '{"a": 1}'])
+def test_only_an_answer_without_calls_is_asked_for_again(endpoint: str, words: str, server: Loopback, run: Run) -> None:
+    last = [answer(endpoint, "not JSON"), answer(endpoint, '{"a": "mild"}')]
+    queue_answers(server, answer(endpoint, words, [PARIS]), *last)
+    done = run(endpoint, "-T", "weather", "--allow", "*", "--schema", "a", "--schema-retries", "2", "go")
+    assert (done.returncode, done.stdout) == (0, '{"a": "mild"}\n')
+    assert get_results(server, 1) == get_results(server, 2) == [("call_1", "Paris: 21 degrees")]
+    assert "asking again (1 of 2)" in done.stderr
+
+
+@BOTH
 def test_json_lines_have_a_line_for_each_result(endpoint: str, server: Loopback, run: Run) -> None:
     queue_answers(server, answer(endpoint, "Wait.", [PARIS]), answer(endpoint, "Mild."))
     shown = run(endpoint, "-T", "weather", "--allow", "*", "--format", "jsonl", "go").stdout
