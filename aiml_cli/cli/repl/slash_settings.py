@@ -63,6 +63,8 @@ def find_setting(session: Session, name: str) -> Option[Any]:
 def _explain_unsettable(row: Option[Any]) -> str:
     if row.secret:
         return "store the key with: aiml config key"
+    if row.name == "run_tool":
+        return "/tools on NAME lets the model use a tool, /tools off NAME takes it away"
     return f"it is said with each call: {row.flag}" if row.per_call else "this endpoint does not know it"
 
 

@@ -7,6 +7,7 @@ from aiml_cli.cli.repl.session import Session
 from aiml_cli.cli.repl.slash_commands import slash, split_words
 from aiml_cli.errors import UsageError
 from aiml_cli.output.table import Column, format_details, format_table
+from aiml_cli.settings.conflicts import check_conflicts
 from aiml_cli.settings.resolve import RawValue
 from aiml_cli.settings.value_types import suggest
 from aiml_cli.system.stdio import print_err
@@ -18,8 +19,8 @@ if TYPE_CHECKING:
     from aiml_cli.tools.toolbox import OpenTool
 
 GROUP = "Settings"
-MAX_LISTED = 20
-_COLUMNS = (Column("NAME", 0), Column("", 0), Column("KIND", 2), Column("DESCRIPTION", 1, min_width=16))
+MAX_LISTED = 12
+_COLUMNS = (Column("NAME", 0), Column("STATE", 0), Column("KIND", 2), Column("DESCRIPTION", 1, min_width=16))
 
 
 @slash("[on|off name]", completes="tools")
@@ -42,18 +43,19 @@ def tools(session: Session, words: str) -> None:
 
 
 def _turn_on(session: Session, name: str) -> None:
-    settings = session.resolve_settings()
+    earlier = session.flags["run_tool"].texts if "run_tool" in session.flags else ()
+    flag = RawValue(tuple(dict.fromkeys((*earlier, name))), "/tools on")
+    settings = session.resolve_settings({"run_tool": flag})
+    check_conflicts(settings)
     names = session.tools.turn_on(name, settings)
-    earlier = settings.options.run_tool or ()
-    if name not in earlier:  # what cannot be used with tools cannot be used with these
-        session.overrides["run_tool"] = RawValue((*earlier, name), "/tools")
-    print_err(f"aiml: {', '.join(names) or name}: on")
+    session.flags = {**session.flags, "run_tool": flag}
+    print_err(f"aiml: {_shorten(names or [name])}: on")
 
 
 def _turn_off(session: Session, name: str) -> None:
     if not (names := session.tools.switch(name, on=False)):
         raise _explain_missing(session, name)
-    print_err(f"aiml: {', '.join(names)}: off")
+    print_err(f"aiml: {_shorten(names)}: off")
 
 
 def _explain_missing(session: Session, name: str) -> UsageError:
@@ -75,7 +77,7 @@ def _show(session: Session, name: str) -> None:
     pairs = [
         ("name", found[0].name),
         ("kind", _describe_kind(found[0])),
-        ("", "on" if session.tools.is_on(found[0]) else "off"),
+        ("state", "on" if session.tools.is_on(found[0]) else "off"),
         ("description", definition.description),
         ("parameters", json.dumps(dict(definition.parameters), ensure_ascii=False)),
         ("its author says", "; ".join(definition.hints)),
@@ -90,12 +92,16 @@ def _list(session: Session) -> None:
     else:
         print_err("aiml: the model has no tools of this machine")
     if others:
-        more = f" and {len(others) - MAX_LISTED:,} more" if len(others) > MAX_LISTED else ""
-        print_err(f"aiml: /tools on NAME adds one: {', '.join(others[:MAX_LISTED])}{more}")
+        print_err(f"aiml: /tools on NAME adds one: {_shorten(others)}")
     elif not open_tools:
         print_err(
             "hint: aiml tools add NAME -- COMMAND makes one; /tools on FILE.py adds the functions of a Python file"
         )
+
+
+def _shorten(names: "Sequence[str]") -> str:
+    more = f" and {len(names) - MAX_LISTED:,} more" if len(names) > MAX_LISTED else ""
+    return f"{', '.join(names[:MAX_LISTED])}{more}"
 
 
 def _print_table(session: Session, tools: "Sequence[OpenTool]") -> None:

@@ -102,7 +102,7 @@ def test_tools_are_listed_switched_and_added(repl: ReplDriver, capfd: Told) -> N
     queue(repl, ("Yes.", []))
     repl.type_lines("/tools", "/tools off weather", "a", "/tools on date", "/tools on weather", "b", "/tools weather")
     told = capfd.readouterr().err
-    assert "weather  on  command  About weather." in told
+    assert "weather  on     command  About weather." in told
     assert "aiml: /tools on NAME adds one: date" in told
     assert "aiml: weather: off" in told
     assert '"city"' in told
