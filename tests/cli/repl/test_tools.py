@@ -3,12 +3,13 @@
 import os
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from support.answers import json_error, queue_answers
 from support.console import Console
 from support.history_file import select
-from support.loopback import Loopback
+from support.loopback import Loopback, delta, stream, text_events
 from support.processes import is_running
 from support.repl_lines import ReplDriver
 from support.tool_answers import Call, answer, get_results, write_tool
@@ -16,6 +17,7 @@ from support.tool_answers import Call, answer, get_results, write_tool
 from aiml_cli.cli.repl.line_editor import render_toolbar
 from aiml_cli.cli.repl.load_conversation import load_conversation
 from aiml_cli.cli.repl.tab_completion import list_words
+from aiml_cli.cli.repl.turns import Turn
 from aiml_cli.settings.resolve import RawValue
 
 ENDPOINTS = {"chat": "chat", "responses": "respond"}
@@ -48,9 +50,9 @@ def queue(repl: ReplDriver, *answers: tuple[str, list[Call]]) -> None:
     queue_answers(repl.server, *(answer(ENDPOINTS[repl.session.endpoint], text, calls) for text, calls in answers))
 
 
-def last_body(repl: ReplDriver) -> str:
+def last_body(repl: ReplDriver) -> Any:
     body = repl.request_bodies[-1]
-    return str(body.get("messages") or body["input"])
+    return body.get("messages") or body["input"]
 
 
 def test_the_next_message_brings_the_calls_and_their_results(repl: ReplDriver) -> None:
@@ -60,32 +62,108 @@ def test_the_next_message_brings_the_calls_and_their_results(repl: ReplDriver) -
     assert [turn.text for turn in repl.session.turns] == ["Mild.", "Yes."]
 
 
-@pytest.mark.parametrize("ending", ["answered", "failed", "rounds"])
-def test_a_loaded_conversation_sends_what_the_one_in_memory_sends(repl: ReplDriver, ending: str) -> None:
-    queue(repl, ("Wait.", [PARIS]), ("Again.", [ROME]))
-    if ending == "failed":
-        repl.server.answer_with(json_error("no"))
-    elif ending == "answered":
-        queue(repl, ("Mild.", []))
-    else:
-        repl.session.flags["max_rounds"] = RawValue(("1",), "--max-rounds")
-    repl.type_lines("a")
-    queue(repl, ("Yes.", []))
-    loaded = start(repl.server, repl.session.endpoint)
-    repl.server.scripts[:] = repl.server.scripts[-1:]
+CUT = "cut"
+# What is answered to the message, and to /continue after it.
+ENDINGS: dict[str, list[tuple[str, list[Call]] | bytes | str]] = {
+    "answered": [("Wait.", [PARIS]), ("Again.", [ROME]), ("Mild.", [])],
+    "parallel": [("", [PARIS, ROME]), ("Mild.", [])],
+    "failed": [("Wait.", [PARIS]), json_error("no")],
+    "failed later": [("Wait.", [PARIS]), ("Again.", [ROME]), json_error("no")],
+    "too many rounds": [("Wait.", [PARIS]), ("Again.", [ROME]), ("More.", [PARIS])],
+    "cut": [("Wait.", [PARIS]), CUT],
+    "cut and continued": [("Wait.", [PARIS]), CUT, ("the rest", [])],
+    "cut and continued with a tool": [CUT, ("Wait.", [PARIS]), ("the rest", [])],
+    "both": [("Wait.", [PARIS]), CUT, ("Again.", [ROME]), ("the rest", [])],
+}
+
+
+def script(repl: ReplDriver, *answers: tuple[str, list[Call]] | bytes | str) -> None:
+    """Queue answers; a text is one that ends with the connection."""
+    for each in answers:
+        if isinstance(each, tuple):
+            queue(repl, each)
+        elif isinstance(each, bytes):
+            repl.server.answer_with(each)
+        elif repl.session.endpoint == "chat":
+            repl.server.answer_with(stream(delta(each), end=b""))
+        else:
+            repl.server.answer_with(stream(*text_events(each), end=b""))
+
+
+@pytest.mark.parametrize("store", ["on", "off"])
+@pytest.mark.parametrize("ending", ENDINGS)
+def test_a_loaded_conversation_is_the_one_in_memory(repl: ReplDriver, ending: str, store: str) -> None:
+    if repl.session.endpoint == "responses":
+        repl.session.flags["store"] = RawValue((store,), "--store")
+    repl.session.flags["max_rounds"] = RawValue(("2",), "--max-rounds")
+    script(repl, ("Hello.", []), *ENDINGS[ending], ("Yes.", []))
+    repl.type_lines("first", "a", *(["/continue"] if "continued" in ending or ending == "both" else []))
+    turns = repl.session.turns
     repl.type_lines("b", "/undo")
-    in_memory = last_body(repl)
+    in_memory = repl.request_bodies[-1]
+    assert get_unanswered(in_memory) == set()
+    for _ in range(2):  # the second finds what the first took back
+        loaded = load_again(repl, store=store)
+        assert without_ids(loaded.session.turns) == without_ids(turns)
+        script(repl, ("Yes.", []))
+        loaded.type_lines("b", "/undo")
+        assert last_body(loaded) == (in_memory.get("messages") or in_memory["input"])
+
+
+def load_again(repl: ReplDriver, **flags: str) -> ReplDriver:
+    """Return another session with the last conversation."""
+    loaded = start(repl.server, repl.session.endpoint, **flags)
     load_conversation(loaded.session, None)
-    loaded.type_lines("b")
     loaded.session.tools.close()
+    return loaded
+
+
+def without_ids(turns: list[Turn]) -> list[Turn]:
+    return [turn._replace(answer_id=0) for turn in turns]
+
+
+@pytest.mark.parametrize("allow", ["*", "nothing"])
+@pytest.mark.parametrize("set_later", [False, True])
+def test_a_server_asks_before_it_runs_its_own_tools(server: Loopback, allow: str, set_later: bool) -> None:
+    flags = {} if set_later else {"mcp_server": "docs=https://example.com/mcp"}
+    repl = ReplDriver(server, "responses", allow=allow, **flags)
+    repl.session.tools.open(repl.session.resolve_settings())
+    asked = {"type": "mcp_approval_request", "id": "mcpr_1", "server_label": "docs", "name": "x", "arguments": "{}"}
+    server.answer_with(answer("respond", "", before=[asked]))
+    script(repl, ("Done.", []), ("Yes.", []))
+    repl.type_lines(*(["/set mcp_server=docs=https://example.com/mcp"] if set_later else []), "a", "b", "/undo")
+    body = repl.request_bodies[0]
+    assert body["tools"][0]["require_approval"] == "always"
+    in_memory, turns = last_body(repl), repl.session.turns
+    assert {"approve": allow == "*"}.items() <= repl.request_bodies[1]["input"][-1].items()
+    loaded = ReplDriver(server, "responses")
+    load_conversation(loaded.session, None)
+    assert without_ids(loaded.session.turns) == without_ids(turns)
+    script(repl, ("Yes.", []))
+    loaded.type_lines("b", "/undo", "/undo")
     assert last_body(loaded) == in_memory
+    assert loaded.session.turns == []
+    repl.session.tools.close()
+
+
+def get_unanswered(body: Any) -> set[str]:
+    """Return the calls of a request without a result, which the API would reject."""
+    items = body.get("messages") or body["input"]
+    items = items if isinstance(items, list) else []
+    calls = {call["id"] for item in items for call in item.get("tool_calls", [])}
+    calls |= {item["call_id"] for item in items if item.get("type") == "function_call"}
+    return calls - {item.get("tool_call_id") or item.get("call_id") for item in items if is_result(item)}
+
+
+def is_result(item: Any) -> bool:
+    return item.get("role") == "tool" or item.get("type") == "function_call_output"
 
 
 def test_undo_takes_back_the_whole_turn(repl: ReplDriver) -> None:
     queue(repl, ("First.", []), ("Wait.", [PARIS]), ("Mild.", []), ("Yes.", []))
     repl.type_lines("a", "b", "/undo", "c")
     assert get_results(repl.server) == []
-    assert "Wait." not in last_body(repl)
+    assert "Wait." not in str(last_body(repl))
     undone = [row["text"] for row in select("SELECT text, facts FROM messages") if "undone" in row["facts"]]
     assert undone == ["b", "Wait.", "Paris: 21 degrees", "Mild."]
 
