@@ -274,7 +274,8 @@ class Session:
             self.costs.append(cost)
 
     def _add_turn(self, result: turn.TurnResult, earlier: list[Turn], typed: str) -> None:
-        is_sent, is_continuation = bool(result.answer.attempts), result.conversation is CONTINUE_REQUEST
+        is_sent = bool(result.answer.attempts or result.answer.rounds)
+        is_continuation = result.conversation is CONTINUE_REQUEST
         if is_sent and result.request.repeated is None:  # files stay queued until they are sent
             self.last_prompt, self.files, self.shell_outputs = typed, [], []
         added = to_turn(result)
