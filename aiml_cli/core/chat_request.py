@@ -88,14 +88,17 @@ class ChatRequest:
 
     def build_body(self, conversation: Conversation, history: HistoryMode = HistoryMode.BY_ID) -> dict[str, Any]:
         """Build the request body; `history` is how previous turns are sent."""
+
+        def build(options: Options) -> dict[str, Any]:
+            messages = conversation
+            if self.previous_turns:
+                messages, options = self.previous_turns.join(conversation, options, self.endpoint.name, history)
+            return self.endpoint.build_body(
+                messages, self.response_spec.apply(options) if self.response_spec else options
+            )
+
         options = replace(self.options, system=self.system, stream=self._is_streamed())
-        if self.tools:
-            options = self.tools.add_to(options)
-        if self.previous_turns:
-            conversation, options = self.previous_turns.join(conversation, options, self.endpoint.name, history)
-        return self.endpoint.build_body(
-            conversation, self.response_spec.apply(options) if self.response_spec else options
-        )
+        return self.tools.build_body(options, build) if self.tools else build(options)
 
     @property
     def system(self) -> str | None:

@@ -50,7 +50,7 @@ def send_with_tools(context: TurnContext, session: ToolSession | ReplayedTools, 
 
 def _run_round(context: TurnContext, session: ToolSession | ReplayedTools, completion: Completion) -> ToolRound:
     if isinstance(session, ReplayedTools):
-        tool_round = session.find_round(completion)
+        tool_round = session.find_round(completion, context.build_body())
         report_recorded(context.request, tool_round)
         return tool_round
     return run_round(session, context.request, completion, context.key)

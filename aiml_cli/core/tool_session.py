@@ -1,10 +1,10 @@
 """The tools of a call, what the user allows, and how both become part of a request."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import replace
 from threading import Thread
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from aiml_cli.api.tool_formats import build_mcp_servers, list_function_names, list_tools
 from aiml_cli.errors import UsageError
@@ -27,8 +27,14 @@ class ToolSession:
         self.toolbox, self.approvals = toolbox, approvals
         self._approves_server_calls = approves_server_calls
 
-    def add_to(self, options: Options) -> Options:
-        """Return the options with the definitions of the tools; raise UsageError for two of one name."""
+    def build_body(self, options: Options, build: Callable[[Options], dict[str, Any]]) -> dict[str, Any]:
+        """Return the request body that `build` makes of the options and the tools.
+
+        Raise UsageError for two tools of one name.
+        """
+        return build(self._add_to(options))
+
+    def _add_to(self, options: Options) -> Options:
         tools = self.toolbox.list_enabled()
         if same := {tool.wire_name for tool in tools} & list_function_names(options.tools):
             raise UsageError(f"--tools and -T both define {', '.join(sorted(same))}", "nothing was sent")

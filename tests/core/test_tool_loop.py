@@ -326,6 +326,32 @@ def test_a_replay_runs_no_tool_and_ends_the_same(
     assert len(server.requests) == 2
 
 
+@BOTH
+@pytest.mark.parametrize("streamed", [[], ["-S"]], ids=["streamed", "whole"])
+def test_a_recording_holds_several_runs_with_other_tools_and_the_same_ids(
+    endpoint: str, streamed: list[str], server: Loopback, run: Run
+) -> None:
+    write_tool("note", "printf", "noted %s", "{text}", params="text")
+    runs = {
+        "one": (["-T", "weather"], Call("weather", {"city": "Paris"})),
+        "two": (["-T", "weather"], Call("weather", {"city": "Rome"})),
+        "three": (["-T", "note", "-T", "weather"], Call("note", {"text": "it"})),
+        "four": (["-T", "note"], Call("note", {"text": "that"})),
+    }
+    for word, (_, call) in runs.items():
+        queue_answers(server, answer(endpoint, "", [call], streamed=not streamed))
+        queue_answers(server, answer(endpoint, f"Done {word}.", streamed=not streamed))
+    shown: dict[str, tuple[int, str, str]] = {}
+    for flag in ("--record", "--replay"):
+        for word, (tools, _) in runs.items():
+            done = run(endpoint, *tools, *streamed, "--allow", "*", "--json", word, flag, "rec.jsonl")
+            data = json.loads(done.stdout)
+            seen = (done.returncode, data["text"], data["rounds"][0]["tool_calls"][0]["result"])
+            assert shown.setdefault(word, seen) == seen
+    results = ["Paris: 21 degrees", "Rome: 21 degrees", "noted it", "noted that"]
+    assert list(shown.values()) == [(0, f"Done {word}.", result) for word, result in zip(runs, results, strict=True)]
+
+
 def test_calls_without_ids_get_another_one_in_each_round_also_in_a_replay(server: Loopback, run: Run) -> None:
     calls = [[call._replace(id="")] for call in (PARIS, Call("weather", {"city": "Rome"}))]
     queue_answers(server, *(answer("chat", "Wait.", each) for each in calls), answer("chat", "Mild."))
