@@ -1,4 +1,4 @@
-"""Answer the tool calls that nobody has answered: a request with an open call would be rejected."""
+"""Answer the tool calls and approval requests that nobody has answered: an open one would have a request rejected."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
@@ -8,6 +8,7 @@ from aiml_cli.api.messages import Conversation, RawMessage, ToolResult
 
 NO_RESULT = "There is no result of this call: it was stopped, or never run."
 NOT_ALLOWED = "The user did not allow this call."
+_APPROVAL_REQUEST, _APPROVAL_RESPONSE = "mcp_approval_request", "mcp_approval_response"
 Item = Mapping[str, Any]
 
 
@@ -25,7 +26,7 @@ def answer_calls(turns: Sequence[RawMessage], conversation: Conversation) -> lis
     answered: list[RawMessage] = []
     for turn in kept:
         answered.append(turn)
-        answered += [_answer(call_id) for call_id in _list_calls(turn.item) if call_id in open_ids]
+        answered += [_answer(turn.item, call_id) for call_id in _list_calls(turn.item) if call_id in open_ids]
     return answered
 
 
@@ -34,16 +35,22 @@ def answer_last_calls(turns: Sequence[RawMessage], conversation: Conversation) -
     starts = [index for index, turn in enumerate(turns) if turn.item.get("role") == "user"]
     last = turns[starts[-1] if starts else 0 :]
     results = _list_results(last, conversation)
-    return [_answer(call_id) for turn in last for call_id in _list_calls(turn.item) if call_id not in results]
+    return [
+        _answer(turn.item, call_id) for turn in last for call_id in _list_calls(turn.item) if call_id not in results
+    ]
 
 
-def _answer(call_id: str) -> RawMessage:
+def _answer(item: Item, call_id: str) -> RawMessage:
+    if item.get("type") == _APPROVAL_REQUEST:
+        return RawMessage({"type": _APPROVAL_RESPONSE, "approval_request_id": call_id, "approve": False})
     return RawMessage({"role": "tool", "tool_call_id": call_id, "content": NO_RESULT})
 
 
 def _list_calls(item: Item) -> Iterator[str]:
     if item.get("type") == "function_call":
         yield str(item.get("call_id"))
+    if item.get("type") == _APPROVAL_REQUEST:
+        yield str(item.get("id"))
     for call in as_list(item.get("tool_calls")):
         if isinstance(call, Mapping) and call.get("id"):
             yield str(call["id"])
@@ -56,8 +63,9 @@ def _list_results(turns: Sequence[RawMessage], conversation: Conversation) -> se
 
 
 def _result_id(item: Item) -> str:
-    return str(item.get("tool_call_id") or item.get("call_id"))
+    return str(item.get("tool_call_id") or item.get("call_id") or item.get("approval_request_id"))
 
 
 def _is_result(item: Item) -> bool:
-    return item.get("role") == "tool" or str(item.get("type")).endswith("_call_output")
+    item_type = str(item.get("type"))
+    return item.get("role") == "tool" or item_type.endswith("_call_output") or item_type == _APPROVAL_RESPONSE

@@ -543,3 +543,17 @@ def test_a_signal_while_a_tool_runs_ends_the_tool_and_keeps_the_text(
     assert (process.returncode, out) == (code, b"Wait.\n")
     assert [pid for pid in processes if is_running(pid)] == []
     assert read_answer_states() == [("complete", "Wait.")]
+
+
+@pytest.mark.parametrize("store", [[], ["--store"]])
+def test_an_approval_request_that_was_left_open_is_denied_when_the_conversation_goes_on(
+    store: list[str], server: Loopback, run: Run
+) -> None:
+    request = {
+        "type": "mcp_approval_request", "id": "mcpr_1", "server_label": "docs", "name": "search", "arguments": "{}",
+    }  # fmt: skip
+    queue_answers(server, answer("respond", "Wait.", before=[request]), answer("respond", "Well."))
+    assert run("respond", *store, "--mcp-server", "docs=https://mcp.example/mcp", "go").returncode == 0
+    assert run("respond", *store, "-c", "and now?").returncode == 0
+    denied = {"type": "mcp_approval_response", "approval_request_id": "mcpr_1", "approve": False}
+    assert server.requests[1].json["input"].count(denied) == 1
