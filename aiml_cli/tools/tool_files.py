@@ -5,7 +5,7 @@ import json
 import os
 import re
 import stat
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -23,6 +23,11 @@ MAX_BYTES = 1024 * 1024
 PLACEHOLDER = re.compile(r"\{\{([A-Za-z_][\w.-]*)\}\}|\{([A-Za-z_][\w.-]*)\}", re.ASCII)
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}")
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+# Programs with the option whose value is code.
+_INTERPRETER = re.compile(
+    r"((?:|ba|da|z|k|mk|a|c|tc|fi)sh|python[\d.]*) -[A-Za-z]*c|(perl|ruby) -[A-Za-z]*[eE]|(node) -[ep]|(php) -r"
+)
+_OPTIONS_WITH_VALUE = ("-o", "+o", "-O", "+O", "-X", "-W")
 _KEYS = ("description", "params", "run", "timeout", "env")
 
 
@@ -202,6 +207,7 @@ def _parse_run(value: object, parameters: Mapping[str, Any], source: str) -> tup
         if name not in known:
             hint = suggest(name, known) or f"{{{{{name}}}}} is the text {{{name}}}"
             raise UsageError(f"{source}: {{{name}}} is not a parameter", hint)
+    _check_code(value, source)
     return tuple(value)
 
 
@@ -211,6 +217,29 @@ def _check_program(program: str, source: str) -> None:
     if "/" in program and not program.startswith(("/", "~/")):
         hint = "write its full path, or its name alone if it is in PATH"
         raise UsageError(f"{source}: {program!r} depends on the current directory", hint)
+
+
+def _check_code(words: Sequence[str], source: str) -> None:
+    """Raise UsageError if an argument would become a part of the code of a shell: it could add commands to it.
+
+    Code that is an argument as a whole is what the author wants.
+    """
+    for index, word in enumerate(words):
+        names = [match[2] for match in PLACEHOLDER.finditer(word) if match[2]]
+        interpreter = _find_interpreter(words[:index])
+        if interpreter and names and word != f"{{{names[0]}}}":
+            message = f"{source}: {{{names[0]}}} would be a part of the code that {interpreter} runs"
+            hint = """write the argument after the code: run = ["sh", "-c", 'echo "$1"', "sh", "{city}"]"""
+            raise UsageError(message, f"the model could add commands to it; {hint}")
+
+
+def _find_interpreter(words: Sequence[str]) -> str:
+    """Return the program that takes the word after these for code, "" if none does."""
+    before = words[:-1]
+    while before and (before[-1].startswith(("-", "+")) or (before[:-1] and before[-2] in _OPTIONS_WITH_VALUE)):
+        before = before[:-1]
+    match = _INTERPRETER.fullmatch(f"{Path(before[-1]).name} {words[-1]}") if before else None
+    return next(filter(None, match.groups())) if match else ""
 
 
 def _parse_timeout(value: object, path: Path) -> float:

@@ -6,6 +6,7 @@ import re
 from collections import Counter
 from collections.abc import Callable, Container, Iterable, Mapping, Sequence
 from contextlib import suppress
+from difflib import get_close_matches
 from fnmatch import fnmatchcase
 from hashlib import blake2b
 from pathlib import Path
@@ -189,6 +190,10 @@ def _make_command_source(name: str, *, demo: bool) -> ToolSource:
         return CommandSource.from_file(tool_files.parse_tool_file(name, Path(name), SAMPLE_TOOLS[name]))
     if name.partition(".")[0] in load_servers():
         raise UsageError(f"there is no tool {name!r}", f"did you mean {MCP_PREFIX}{name}?")
+    if demo and (near := get_close_matches(name, SAMPLE_TOOLS, 1)):
+        raise UsageError(f"there is no tool {name!r}", f"did you mean {near[0]}?")
+    if ".py:" in name:
+        raise UsageError(f"all functions of a Python file are used together: {name.partition(':')[0]}")
     return CommandSource(name)  # reports what is wrong with the name
 
 

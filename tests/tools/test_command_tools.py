@@ -222,6 +222,23 @@ def test_a_program_has_a_full_path_or_is_in_the_path(
     assert open_tool({"run": [name.format(folder=tmp_path)]}).call({}).text == "ran\n"
 
 
+@pytest.mark.parametrize(
+    ("run", "shown"),
+    [
+        (["sh", "-c", "{a}"], "1\n2\n"),
+        (["sh", "-c", 'echo "$1"', "sh", "{a}"], "echo 1; echo 2\n"),
+        (["sh", "-c", "echo {{a}}"], "{a}\n"),
+        (["printf", "%s.", "-c", "is {a}"], "-c.is echo 1; echo 2."),
+        (["sh", "script", "-c", "is {a}"], "-c is echo 1; echo 2\n"),
+        (["sh", "-e", "script", "is {a}"], "is echo 1; echo 2\n"),
+        (["env", "-i", "sh", "script", "-c", "is {a}"], "-c is echo 1; echo 2\n"),
+    ],
+)
+def test_an_argument_beside_code_and_code_as_an_argument(run: list[str], shown: str) -> None:
+    Path("script").write_text('echo "$@"\n', encoding="utf-8")
+    assert open_tool({"run": run, "params": "a"}).call({"a": "echo 1; echo 2"}).text == shown
+
+
 BAD_TABLES = [
     ({}, "run: missing"),
     ({"run": "ls -l"}, "run: not a list of texts"),
@@ -236,6 +253,13 @@ BAD_TABLES = [
     ({"run": ["ls", "{path}"]}, "run: {path} is not a parameter"),
     ({"run": ["ls", "{pth}"], "params": "path"}, "run: {pth} is not a parameter"),
     ({"run": ["ls", "a\0b"]}, "run: it has a zero byte"),
+    ({"run": ["sh", "-c", "echo {a}"], "params": "a"}, "run: {a} would be a part of the code that sh runs"),
+    ({"run": ["/bin/bash", "-ec", "{a}; ls"], "params": "a"}, "a part of the code that bash runs"),
+    ({"run": ["bash", "-o", "pipefail", "-c", "{a} | wc"], "params": "a"}, "a part of the code that bash runs"),
+    ({"run": ["env", "A=1", "sh", "-c", "'{a}'"], "params": "a"}, "a part of the code that sh runs"),
+    ({"run": ["python3.11", "-X", "utf8", "-c", "print('{a}')"], "params": "a"}, "the code that python3.11 runs"),
+    ({"run": ["perl", "-ne", "print if /{a}/"], "params": "a"}, "a part of the code that perl runs"),
+    ({"run": ["sh", "-c", "{a}{b}"], "params": "a, b"}, "a part of the code that sh runs"),
     ({"run": ["ls"], "params": 5}, "params: neither a text nor a table"),
     ({"run": ["ls"], "params": ["a"]}, "params: neither a text nor a table"),
     ({"run": ["ls"], "params": "a inty"}, "params: 'a inty' is no field"),

@@ -8,8 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from aiml_cli.errors import UsageError
 from aiml_cli.tools.tool import Arguments, CallResult, Definition, ToolError
-from aiml_cli.tools.toolbox import make_wire_name, name_tools, parse_arguments
+from aiml_cli.tools.toolbox import make_source, make_wire_name, name_tools, parse_arguments
 
 WIRE_NAME = re.compile(r"[A-Za-z0-9_-]{1,64}")
 
@@ -93,3 +94,18 @@ def test_arguments_are_an_object_or_nothing(text: str) -> None:
 def test_other_arguments_are_refused_with_a_reason(text: str) -> None:
     with pytest.raises(ToolError, match="the arguments cannot be read"):
         parse_arguments(text)
+
+
+@pytest.mark.parametrize(
+    ("name", "demo", "expected"),
+    [
+        ("wether", True, "did you mean weather?"),
+        ("wether", False, "there are none yet"),
+        ("sums.py:add", False, "are used together: sums.py"),
+        ("weather,time", False, "is not the name of a tool"),
+    ],
+)
+def test_a_name_without_a_tool_is_explained(name: str, demo: bool, expected: str) -> None:
+    with pytest.raises(UsageError) as caught:
+        make_source(name, demo=demo).wait_until_ready()
+    assert expected in f"{caught.value.message} {caught.value.hint}"
