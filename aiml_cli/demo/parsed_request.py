@@ -43,7 +43,7 @@ class DemoApproval(NamedTuple):
 
 
 class ToolHistory(NamedTuple):
-    """The last prompt, and what came after it; `round_count` counts the rounds of calls."""
+    """The last prompt, and what followed it; `round_count` counts the rounds of calls."""
 
     prompt: str = ""
     results: tuple[DemoResult, ...] = ()

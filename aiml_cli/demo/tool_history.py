@@ -23,7 +23,7 @@ def _convert_message(message: Mapping[str, Json]) -> Iterator[Mapping[str, Json]
 
 
 def read_tool_history(items: Items) -> ToolHistory:
-    """Return the last prompt, and what came after it: results, answers to approval requests, rounds of calls."""
+    """Return the last prompt, and what followed it: results, answers to approval requests, rounds of calls."""
     start = max((index for index in range(len(items)) if _is_prompt(items, index)), default=-1)
     later = items[start + 1 :]
     names = {item["call_id"]: str(item["name"]) for item in _select(items, "function_call")}
