@@ -15,29 +15,38 @@ Item = Mapping[str, Any]
 def answer_calls(turns: Sequence[RawMessage], conversation: Conversation) -> list[RawMessage]:
     """Return the turns with a result after each call that has none in them or in the new messages.
 
-    A new result takes the place of one in the turns, which was sent in a request that failed.
+    A new result takes the place of one in the turns, which was sent in a request that failed. Some servers give the
+    calls of several answers the same id: a result belongs to the last call before it.
     """
-    open_ids = {call_id for turn in turns for call_id in _list_calls(turn.item)}
-    if not open_ids:
+    new = _list_results(conversation)
+    last_calls = {call_id: index for index, turn in enumerate(turns) for call_id in _list_calls(turn.item)}
+    if not last_calls:
         return list(turns)
-    new = _list_results((), conversation)
-    kept = [turn for turn in turns if not (_is_result(turn.item) and _result_id(turn.item) in new)]
-    open_ids -= new | _list_results(kept, Conversation())
-    answered: list[RawMessage] = []
-    for turn in kept:
-        answered.append(turn)
-        answered += [_answer(turn.item, call_id) for call_id in _list_calls(turn.item) if call_id in open_ids]
-    return answered
+
+    def is_replaced(index: int, item: Item) -> bool:
+        return _is_result(item) and (call_id := _result_id(item)) in new and index > last_calls.get(call_id, -1)
+
+    kept = [turn for index, turn in enumerate(turns) if not is_replaced(index, turn.item)]
+    return [message for turn, answers in _pair_with_answers(kept, new) for message in (turn, *answers)]
 
 
 def answer_last_calls(turns: Sequence[RawMessage], conversation: Conversation) -> list[RawMessage]:
     """Return results for the open calls of the last answer, for a server that has all turns."""
     starts = [index for index, turn in enumerate(turns) if turn.item.get("role") == "user"]
     last = turns[starts[-1] if starts else 0 :]
-    results = _list_results(last, conversation)
-    return [
-        _answer(turn.item, call_id) for turn in last for call_id in _list_calls(turn.item) if call_id not in results
-    ]
+    return [answer for _, answers in _pair_with_answers(last, _list_results(conversation)) for answer in answers]
+
+
+def _pair_with_answers(turns: Sequence[RawMessage], results: set[str]) -> list[tuple[RawMessage, Sequence[RawMessage]]]:
+    """Return each turn with the answers to its calls that have none; `results` are those that follow the turns."""
+    answered, pairs = set(results), list[tuple[RawMessage, Sequence[RawMessage]]]()
+    for turn in reversed(turns):
+        if _is_result(turn.item):
+            answered.add(_result_id(turn.item))
+        calls = list(_list_calls(turn.item))
+        pairs.append((turn, [_answer(turn.item, call_id) for call_id in calls if call_id not in answered]))
+        answered -= set(calls)
+    return pairs[::-1]
 
 
 def _answer(item: Item, call_id: str) -> RawMessage:
@@ -56,9 +65,9 @@ def _list_calls(item: Item) -> Iterator[str]:
             yield str(call["id"])
 
 
-def _list_results(turns: Sequence[RawMessage], conversation: Conversation) -> set[str]:
-    items = [*turns, *(message for message in conversation.messages if isinstance(message, RawMessage))]
-    ids = {_result_id(turn.item) for turn in items if _is_result(turn.item)}
+def _list_results(conversation: Conversation) -> set[str]:
+    items = (message.item for message in conversation.messages if isinstance(message, RawMessage))
+    ids = {_result_id(item) for item in items if _is_result(item)}
     return ids | {message.call_id for message in conversation.messages if isinstance(message, ToolResult)}
 
 

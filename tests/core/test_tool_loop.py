@@ -273,6 +273,24 @@ def test_calls_that_were_not_run_are_answered_when_the_conversation_goes_on(
 
 
 @BOTH
+def test_calls_of_several_answers_with_one_id_have_a_result_each(endpoint: str, server: Loopback, run: Run) -> None:
+    cities = ("Paris", "Rome", "Oslo")
+    queue_answers(server, *(answer(endpoint, "", [Call("weather", {"city": city})]) for city in cities))
+    assert run(endpoint, "-T", "weather", "--allow", "*", "--max-rounds", "2", "go").returncode == 8
+    results = [("call_1", f"{city}: 21 degrees") for city in cities[:2]]
+    assert get_results(server) == results
+    queue_answers(server, answer(endpoint, "Yes."))
+    assert run(endpoint, "-c", "and now?").returncode == 0
+    assert get_results(server) == [
+        *results,
+        ("call_1", "There is no result of this call: it was stopped, or never run."),
+    ]
+    called = [json.dumps(item) for item in last_input(server)]
+    places = [index for index, item in enumerate(called) if '"call_1"' in item]
+    assert places == list(range(1, 7))
+
+
+@BOTH
 def test_results_stay_if_the_request_that_sends_them_fails(endpoint: str, server: Loopback, run: Run) -> None:
     queue_answers(server, answer(endpoint, "", [PARIS]), json_error("no"), answer(endpoint, "Yes."))
     assert run(endpoint, "-T", "weather", "--allow", "*", "go").returncode == 4
