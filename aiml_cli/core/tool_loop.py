@@ -67,16 +67,20 @@ def _calls_tools(options: Options, completion: Completion) -> bool:
 
 
 def _with_call_ids(context: TurnContext) -> Completion:
-    """Return the answer with an id for each call: some servers send none, but no result goes without.
+    """Return the answer with an id of its own for each call: some servers send none, or the same one twice.
 
-    It is another one in each round, and the same in a replay.
+    A new id is another one in each round, and the same in a replay.
     """
     completion, previous = context.sender.completion(), context.request.previous_turns
     calls = completion.first.tool_calls
-    if all(call.id for call in calls):
+    if len({call.id for call in calls if call.id}) == len(calls):
         return completion
     prefix = f"call_{len(previous.messages) if previous else 0}"
-    named = tuple(call if call.id else call._replace(id=f"{prefix}_{number}") for number, call in enumerate(calls))
+    ids = [call.id for call in calls]
+    named = tuple(
+        call if call.id and ids.index(call.id) == number else call._replace(id=f"{prefix}_{number}")
+        for number, call in enumerate(calls)
+    )
     first = replace(completion.first, tool_calls=named)
     return replace(completion, choices=(first, *completion.choices[1:]))
 

@@ -272,6 +272,19 @@ def test_calls_that_were_not_run_are_answered_when_the_conversation_goes_on(
     ]
 
 
+@pytest.mark.parametrize("ids", [("", ""), ("a", "a"), ("a", ""), ("a", "b")])
+def test_calls_of_one_answer_have_different_ids(ids: tuple[str, str], server: Loopback, run: Run) -> None:
+    cities = ("Paris", "Rome")
+    calls = [Call("weather", {"city": city}, call_id) for city, call_id in zip(cities, ids, strict=True)]
+    queue_answers(server, answer("chat", "", calls, streamed=False), answer("chat", "Done", streamed=False))
+    assert run("chat", "-S", "-T", "weather", "--allow", "*", "go").returncode == 0
+    results = get_results(server)
+    assert [text for _, text in results] == ["Paris: 21 degrees", "Rome: 21 degrees"]
+    asked = next(item for item in last_input(server) if item.get("tool_calls"))
+    assert [call["id"] for call in asked["tool_calls"]] == [call_id for call_id, _ in results]
+    assert len({call_id for call_id, _ in results if call_id}) == 2
+
+
 @BOTH
 def test_calls_of_several_answers_with_one_id_have_a_result_each(endpoint: str, server: Loopback, run: Run) -> None:
     cities = ("Paris", "Rome", "Oslo")
