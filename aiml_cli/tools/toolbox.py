@@ -77,7 +77,7 @@ class Toolbox:
     def add(self, name: str) -> None:
         """Open one more value of -T; raise UsageError if it has no tool, or does not get ready.
 
-        A server that is open with other tools is started anew with all of them.
+        A server that is open with other tools is started again with all of them.
         """
         names = _merge_servers([*self._sources, name])
         added = {name: self._make_source(name) for name in names if name not in self._sources}
