@@ -222,7 +222,8 @@ def test_a_row_without_end_is_refused(aiml: Aiml, server: Loopback, tmp_path: Pa
 
 
 def pack(module: str, text: bytes) -> bytes:
-    compressed: bytes = importlib.import_module(module).compress(text)
+    fixed = {"mtime": 0} if module == "gzip" else {}  # the time would be in the name of the test
+    compressed: bytes = importlib.import_module(module).compress(text, **fixed)
     return compressed
 
 
