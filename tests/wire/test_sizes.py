@@ -75,11 +75,16 @@ def usual() -> int:
 @BOTH
 def test_100_000_events_take_no_more_memory_than_their_text(command: str, usual: int, server: Loopback) -> None:
     count, text = 100_000, "twenty letters each. "
-    server.answer_with(streamed(command, *[text] * count))
-    code, size, shown = measure_peak_memory(server, command, "hi", "--no-log")
-    assert (code, shown) == (0, (text * count + "\n").encode())
-    # Besides the text, once as bytes and once as words, there may be what one read holds.
-    assert size - usual < 3 * len(shown) // 1024 + (8 << 10)
+    expected = (text * count + "\n").encode()
+
+    def measure() -> int:
+        server.answer_with(streamed(command, *[text] * count))
+        code, size, shown = measure_peak_memory(server, command, "hi", "--no-log")
+        assert (code, shown) == (0, expected)
+        return size
+
+    # Besides the text, once as bytes and once as words, there may be what one read holds: on a busy machine more.
+    assert any(measure() - usual < 3 * len(expected) // 1024 + (6 << 10) for _ in range(3))
 
 
 def test_a_large_json_answer_is_read(server: Loopback, ask: Ask) -> None:

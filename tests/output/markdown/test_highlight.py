@@ -126,12 +126,15 @@ def test_each_lexer_keeps_the_text_whatever_it_is(name: str) -> None:
 def test_each_lexer_takes_linear_time(name: str) -> None:
     """All units, each alone and after an opening mark, in code of 3 and of 30 kB."""
     lines = [f"{start}{unit * 30}" for unit in UNITS for start in ("", '"', "<<")]
-    times = []
-    for factor in (1, 10):
+
+    def measure(factor: int) -> float:
         code, began = "\n".join(line for line in lines for _ in range(factor)), process_time()
         CodeHighlighter(name, 10_000_000).highlight(code)
-        times.append(process_time() - began)
-    assert times[1] < GROWTH * max(times[0], 0.02)
+        return process_time() - began
+
+    short = measure(1)
+    # What else runs on the machine makes a run longer, never shorter.
+    assert any(measure(10) < GROWTH * max(short, 0.01) for _ in range(3))
 
 
 def test_an_error_in_a_lexer_costs_only_the_colors(monkeypatch: pytest.MonkeyPatch) -> None:
