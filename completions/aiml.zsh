@@ -99,7 +99,7 @@ _aiml_chat() {
     '(--top-logprobs)--top-logprobs=[How many alternatives per token to return; asks for --logprobs too.]:NUMBER: ' \
     '*--run-tool=[Let the model use a tool of this machine: NAME, FILE.py, mcp:SERVER or mcp:SERVER.TOOL.]:NAME|FILE.py|mcp\:SERVER:_aiml_stored_tools' \
     '*-T+[Let the model use a tool of this machine: NAME, FILE.py, mcp:SERVER or mcp:SERVER.TOOL.]:NAME|FILE.py|mcp\:SERVER:_aiml_stored_tools' \
-    '*--allow=[Run the tools that match without asking: weather, '\''fs.read_*'\'', '\''*'\''. May be repeated.]:WORD: ' \
+    '*--allow=[Run the tools that match without asking: weather, '\''fs.read_*'\'', '\''*'\''. May be repeated.]:PATTERN: ' \
     '(--max-rounds)--max-rounds=[How often results of tools may be sent back to the model. \[default: 10\]]:N: ' \
     '(--tools)--tools=[Functions that the model may call, in either endpoint'\''s form.]:JSON|@FILE:_aiml_at_files' \
     '(--tool-choice)--tool-choice=[none, auto, required, the name of a function, or a JSON object.]:WORD|JSON: ' \
@@ -216,7 +216,7 @@ _aiml_respond() {
     '(--max-tokens --max-output-tokens)--max-output-tokens=[Cap on generated tokens.]:NUMBER: ' \
     '*--run-tool=[Let the model use a tool of this machine: NAME, FILE.py, mcp:SERVER or mcp:SERVER.TOOL.]:NAME|FILE.py|mcp\:SERVER:_aiml_stored_tools' \
     '*-T+[Let the model use a tool of this machine: NAME, FILE.py, mcp:SERVER or mcp:SERVER.TOOL.]:NAME|FILE.py|mcp\:SERVER:_aiml_stored_tools' \
-    '*--allow=[Run the tools that match without asking: weather, '\''fs.read_*'\'', '\''*'\''. May be repeated.]:WORD: ' \
+    '*--allow=[Run the tools that match without asking: weather, '\''fs.read_*'\'', '\''*'\''. May be repeated.]:PATTERN: ' \
     '(--max-rounds)--max-rounds=[How often results of tools may be sent back to the model. \[default: 10\]]:N: ' \
     '(--tools)--tools=[Functions that the model may call, in either endpoint'\''s form.]:JSON|@FILE:_aiml_at_files' \
     '(--tool-choice)--tool-choice=[none, auto, required, the name of a function, or a JSON object.]:WORD|JSON: ' \
@@ -699,7 +699,7 @@ _aiml_tools_add() {
     '(--description)--description=[What it does: the model reads it.]:TEXT: ' \
     '(--params)--params=[Its parameters: '\''city, days? int'\''. Default: the {names} in it.]:LIST|JSON: ' \
     '(--timeout)--timeout=[How many seconds a call may take.]:NUMBER: ' \
-    '*--env=[A variable of its environment; '\''${VAR}'\'' is read at each call.]:NAME=VALUE: ' \
+    '*--env=[A variable of its environment; '\''${VAR}'\'' is read when it is opened.]:NAME=VALUE: ' \
     '(--mcp)--mcp[The command is an MCP server.]' \
     '(--url)--url=[The address of an MCP server.]:TEXT: ' \
     '*--header=[A header for the MCP server; '\''${VAR}'\'' is read at each start.]:'\''NAME\: VALUE'\'': ' \

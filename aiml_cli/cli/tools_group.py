@@ -38,7 +38,7 @@ PARAMS = Option(
 TIMEOUT = Option(number(0.1, 86400), "How many seconds a call may take.", TOOLS, {}, per_call=True, attribute="timeout")
 ENV = Option(
     ValueType("NAME=VALUE", _parse_env, "NAME=VALUE", is_list=True),
-    "A variable of its environment; '${VAR}' is read at each call.", TOOLS, {}, per_call=True, attribute="env",
+    "A variable of its environment; '${VAR}' is read when it is opened.", TOOLS, {}, per_call=True, attribute="env",
 )  # fmt: skip
 MCP = Option(SWITCH, "The command is an MCP server.", TOOLS, {}, per_call=True, attribute="mcp")
 URL = Option(TEXT, "The address of an MCP server.", TOOLS, {}, per_call=True, attribute="url")

@@ -23,6 +23,7 @@ from aiml_cli.settings.value_types import (
     TEXT,
     TEXT_OR_FILE,
     TOOL_NAMES,
+    TOOL_PATTERNS,
     TOOL_RESULTS,
     VARIABLES,
     Json,
@@ -308,7 +309,7 @@ class Options:
         ),
     )
     allow: tuple[str, ...] | None = option(
-        text_list(), "Run the tools that match without asking: weather, 'fs.read_*', '*'. May be repeated.",
+        TOOL_PATTERNS, "Run the tools that match without asking: weather, 'fs.read_*', '*'. May be repeated.",
         panel=TOOLS, sensitive=True, no_env=True,
     )
     max_rounds: int | None = option(

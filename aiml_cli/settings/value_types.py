@@ -249,6 +249,7 @@ CODE_BLOCK = ValueType(
     ("last", "all", *map(str, range(1, 10)), *LANGUAGES), bare_value="1",
 )  # fmt: skip
 PATHS = ValueType("a path", lambda value: (_parse_text(value),), "PATH", is_list=True)
+TOOL_PATTERNS = ValueType("a list of names and patterns", _parse_words, "PATTERN", is_list=True)
 TOOL_NAMES = ValueType(
     "a tool",
     lambda value: (_parse_text(value),),

@@ -1,9 +1,6 @@
 """Read and write the user's templates: TOML files that only the user can read."""
 
-import errno
-import os
 import re
-import stat
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -16,7 +13,8 @@ from aiml_cli.settings.resolve import RawValue, parse_value, persistent_options,
 from aiml_cli.settings.urls import find_address
 from aiml_cli.settings.value_types import JSON_TYPES, PROPERTIES, names_file, suggest
 from aiml_cli.store import paths, toml_edit
-from aiml_cli.system.atomic_write import decode_utf8, refuse_symlink, update_file
+from aiml_cli.store.named_files import read_named_file, save_named_file
+from aiml_cli.system.atomic_write import decode_utf8
 
 FILE_KIND = "a template"
 VARIABLE_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
@@ -55,7 +53,7 @@ def load_template(name: str) -> Template:
     """Read a template; raise UsageError if it does not exist, with similar names, or if it is not valid."""
     path = template_path(name)
     paths.require_trusted(path)
-    data = read_template_bytes(path)
+    data = read_named_file(path, MAX_BYTES)
     if data is None:
         raise UsageError(f"there is no template {name!r}", _suggest_template(name))
     try:
@@ -130,34 +128,8 @@ def save_template(name: str, table: toml_edit.Table, may_replace: Callable[[Path
     table = {part: value for part, value in table.items() if value}
     data = _format_template(path, table)
     parse_template(name, path, table)
-    refuse_symlink(path)
-    before = read_template_bytes(path)
-    if before is not None and not may_replace(path):
-        raise UsageError(f"there is a template {name!r} already: {path}", "-y replaces it")
-
-    def change(current: bytes | None) -> bytes:
-        if current != before:
-            raise UsageError(f"{path} was changed by another program meanwhile")
-        return data
-
-    update_file(path, change)
+    save_named_file(path, data, f"a template {name!r}", MAX_BYTES, may_replace)
     return path
-
-
-def read_template_bytes(path: Path) -> bytes | None:
-    """Return the bytes of a template, None if it does not exist; raise UsageError if it is no regular file of 4 MiB."""
-    try:
-        fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
-    except (FileNotFoundError, NotADirectoryError):
-        return None
-    except OSError as error:
-        reason = "a symbolic link, which is not followed" if error.errno == errno.ELOOP else error.strerror
-        raise UsageError(f"{path}: {reason}") from None
-    with os.fdopen(fd, "rb") as file:
-        status = os.fstat(fd)
-        if not stat.S_ISREG(status.st_mode) or status.st_size > MAX_BYTES:
-            raise UsageError(f"{path}: no file that a template can be in")
-        return file.read()
 
 
 def _templates_folder() -> Path:

@@ -1,10 +1,7 @@
 """Read and write the user's tool files: a command that the model can run, as TOML that only the user can write."""
 
-import errno
 import json
-import os
 import re
-import stat
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -14,7 +11,8 @@ from typing import Any
 from aiml_cli.errors import UsageError
 from aiml_cli.settings.value_types import suggest
 from aiml_cli.store import paths, toml_edit
-from aiml_cli.system.atomic_write import decode_utf8, refuse_symlink, update_file
+from aiml_cli.store.named_files import read_named_file, save_named_file
+from aiml_cli.system.atomic_write import decode_utf8
 from aiml_cli.tools.call_input import names_key, refuse_key_references
 
 TIMEOUT_S, MAX_TIMEOUT_S = 30.0, 86400.0
@@ -66,7 +64,7 @@ def load_tool_file(name: str) -> ToolFile:
     # It names a command, so nobody else may change it.
     if paths.require_trusted(path):
         raise UsageError(f"{path} is not used: its group can change it", f"chmod 600 {path}, and look at what it says")
-    data = _read_tool_bytes(path)
+    data = read_named_file(path, MAX_BYTES)
     if data is None:
         raise UsageError(f"there is no tool {name!r}", _suggest_tool(name))
     try:
@@ -102,17 +100,7 @@ def save_tool_file(name: str, table: toml_edit.Table, may_replace: Callable[[Pat
     table = {key: value for key, value in table.items() if value not in ("", {}, None)}
     parse_tool_file(name, path, table)
     data = _format_tool(path, table)
-    refuse_symlink(path)
-    before = _read_tool_bytes(path)
-    if before is not None and not may_replace(path):
-        raise UsageError(f"there is a tool {name!r} already: {path}", "-y replaces it")
-
-    def change(current: bytes | None) -> bytes:
-        if current != before:
-            raise UsageError(f"{path} was changed by another program meanwhile")
-        return data
-
-    update_file(path, change)
+    save_named_file(path, data, f"a tool {name!r}", MAX_BYTES, may_replace)
     return path
 
 
@@ -137,25 +125,6 @@ def _suggest_tool(name: str) -> str:
     if not names:
         return "there are none yet; add one with: aiml tools add NAME -- COMMAND"
     return f"{suggest(name, names)} there are: {', '.join(names)}".lstrip()
-
-
-def _read_tool_bytes(path: Path) -> bytes | None:
-    """Return the bytes of a tool file, None if it does not exist; raise UsageError if it is no regular, small file."""
-    try:
-        fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
-    except (FileNotFoundError, NotADirectoryError):
-        return None
-    except OSError as error:
-        reason = "a symbolic link, which is not followed" if error.errno == errno.ELOOP else error.strerror
-        raise UsageError(f"{path}: {reason}") from None
-    try:
-        status = os.fstat(fd)
-        if not stat.S_ISREG(status.st_mode) or status.st_size > MAX_BYTES:
-            raise UsageError(f"{path}: not a regular file of at most 1 MiB")
-        with os.fdopen(fd, "rb", closefd=False) as file:
-            return file.read(MAX_BYTES)
-    finally:
-        os.close(fd)
 
 
 def _parse_parameters(value: object, source: str) -> dict[str, Any]:

@@ -25,6 +25,7 @@ from aiml_cli.settings.resolve import Flags, RawValue, parse_value
 from aiml_cli.settings.value_types import is_json_text
 from aiml_cli.store import template_files
 from aiml_cli.store.config_file import to_toml_value
+from aiml_cli.store.named_files import read_named_file
 from aiml_cli.store.template_files import Template
 from aiml_cli.system.atomic_write import decode_utf8
 from aiml_cli.system.questions import make_replace_prompt
@@ -111,7 +112,7 @@ def _show(name: str, flags: Flags) -> int:
         return _print_json(_to_dict(template))
     if is_terminal(1) and "quiet" not in flags:
         print_err(f"aiml: {template.path}")
-    return print_out(decode_utf8(template_files.read_template_bytes(template.path) or b"", template.path))
+    return print_out(decode_utf8(read_named_file(template.path, template_files.MAX_BYTES) or b"", template.path))
 
 
 def _list(flags: Flags) -> int:
