@@ -141,6 +141,8 @@ class TerminalModes:
         self._continued = 0
         self._typed, self._is_draft = bytearray(), False
         self._old_handlers: dict[int, Any] = {}
+        self._is_collecting = False
+        self._deferred: list[int] = []
         self.suspend_output: Callable[[], AbstractContextManager[None]] = nullcontext
 
     @contextmanager
@@ -222,10 +224,9 @@ class TerminalModes:
         self._is_applied = False
         if self._fd >= 0 and current_thread() is main_thread():
             tick_hooks.append(self._check)
-            handlers = {signal.SIGTSTP: self._stop, signal.SIGCONT: self._continue, signal.SIGQUIT: self._quit}
-            for number, handler in handlers.items():
+            for number in (signal.SIGTSTP, signal.SIGCONT, signal.SIGQUIT):
                 if signal.getsignal(number) is signal.SIG_DFL:  # what the parent ignores stays ignored
-                    self._old_handlers[number] = signal.signal(number, handler)
+                    self._old_handlers[number] = signal.signal(number, self._handle_signal)
 
     def _close(self) -> None:
         """Restore the shell's modes, unless somebody else has changed them."""
@@ -291,13 +292,25 @@ class TerminalModes:
     def _collect(self) -> bool:
         """Read what is typed, without waiting; return whether it was something."""
         before = len(self._typed)
-        while self._is_applied and self._uses and self._uses[-1].mode.collects and self._has_input(0):
-            data = self._read_now()
-            self._typed += data
-            self._is_draft = self._is_draft or self._uses[-1].mode.drafts
-            if not data:
-                break
+        with self._defer_job_control():
+            while self._is_applied and self._uses and self._uses[-1].mode.collects and self._has_input(0):
+                data = self._read_now()
+                self._typed += data
+                self._is_draft = self._is_draft or self._uses[-1].mode.drafts
+                if not data:
+                    break
         return len(self._typed) > before
+
+    @contextmanager
+    def _defer_job_control(self) -> Iterator[None]:
+        """Stop or go on only after the block: a stop reads what is typed, and a read in the block would wait for it."""
+        outer, self._is_collecting = self._is_collecting, True
+        try:
+            yield
+        finally:
+            self._is_collecting = outer
+            while self._deferred and not outer:
+                self._handle_signal(self._deferred.pop(0), None)
 
     def _has_input(self, seconds: float) -> bool:
         with suppress(OSError, ValueError):
@@ -310,25 +323,32 @@ class TerminalModes:
         except OSError:
             return b""
 
-    def _stop(self, _number: int, _frame: FrameType | None) -> None:
+    def _handle_signal(self, number: int, _frame: FrameType | None) -> None:
+        """Handle a signal of job control, or keep it while keys are read."""
+        if self._is_collecting:
+            self._deferred.append(number)
+        else:
+            {signal.SIGTSTP: self._stop, signal.SIGCONT: self._continue, signal.SIGQUIT: self._quit}[number]()
+
+    def _stop(self) -> None:
         """Restore the shell's modes and stop; Ctrl-Z has stopped the rest of the process group."""
         with _suspend_safely(self.suspend_output):
             if self._uses and not self._uses[-1].mode.is_child:
                 self._release()
             signal.signal(signal.SIGTSTP, signal.SIG_DFL)
             os.kill(os.getpid(), signal.SIGTSTP)
-            signal.signal(signal.SIGTSTP, self._stop)
+            signal.signal(signal.SIGTSTP, self._handle_signal)
             if not self._is_applied:  # nothing stops a program that no shell could continue
-                self._continue(0, None)
+                self._continue()
 
-    def _quit(self, number: int, _frame: FrameType | None) -> None:
+    def _quit(self) -> None:
         """End with the shell's modes; a SIGQUIT while a child process owns the terminal ends only that."""
         if self._uses and self._uses[-1].mode.is_child:
             return
         with _suspend_safely(self.suspend_output):
             self._release()
-        signal.signal(number, signal.SIG_DFL)
-        os.kill(os.getpid(), number)
+        signal.signal(signal.SIGQUIT, signal.SIG_DFL)
+        os.kill(os.getpid(), signal.SIGQUIT)
 
     def _release(self) -> None:
         """Restore the shell's modes for as long as the program is stopped."""
@@ -340,7 +360,7 @@ class TerminalModes:
             _set(self._fd, self._base)
         self._is_applied = False
 
-    def _continue(self, _number: int, _frame: FrameType | None) -> None:
+    def _continue(self) -> None:
         """Take the terminal again, and draw again what the user has to see."""
         if not self._uses or self._uses[-1].mode.is_child:
             return
