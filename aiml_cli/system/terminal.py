@@ -327,8 +327,12 @@ class TerminalModes:
         """Handle a signal of job control, or keep it while keys are read."""
         if self._is_collecting:
             self._deferred.append(number)
+        elif number == signal.SIGTSTP:
+            self._stop()
+        elif number == signal.SIGCONT:
+            self._continue()
         else:
-            {signal.SIGTSTP: self._stop, signal.SIGCONT: self._continue, signal.SIGQUIT: self._quit}[number]()
+            self._quit()
 
     def _stop(self) -> None:
         """Restore the shell's modes and stop; Ctrl-Z has stopped the rest of the process group."""

@@ -263,7 +263,8 @@ def test_ctrl_c_ends_a_tool_and_the_next_call_runs(server: Loopback, tmp_path: P
         console.type_line("go")
         pid = int(started.read_text(encoding="utf-8"))
         console.press("\x03")
-        console.wait_until(lambda: not is_running(pid))
+        console.wait_until("interrupted")  # before that the screen may still show the first prompt
+        assert not is_running(pid)
         console.wait_for_prompt()
         console.type_line("again")
         console.wait_until("Done.")
