@@ -5,7 +5,7 @@ from support.paths import ROOT
 
 LIMITS = {
     "top": 19,
-    "files": 245,  # 200 before Markdown was parsed here, 210 before tools ran here (MCP servers take eight)
+    "files": 260,  # 200 before Markdown was parsed here, 245 before `aiml cmd`, the answer cache and loaders
     "small files": 15,
     "import cycle": 0,
     "participles": 20,
