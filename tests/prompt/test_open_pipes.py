@@ -104,6 +104,39 @@ def test_a_background_process_that_holds_the_pipe_is_waited_for_until_it_ends(se
     assert "early" in server.requests[0].body.decode()
 
 
+@pytest.mark.parametrize(
+    ("after", "bodies"),
+    [
+        (" < /dev/null", ["hi one", "hi two", "hi three"]),
+        (" --no-stdin", ["hi one", "hi two", "hi three"]),
+        ("", ["two\\nthree\\n"]),  # as ssh, the first call reads what the loop would have read
+    ],
+    ids=["null", "flag", "neither"],
+)
+def test_in_a_loop_over_lines(after: str, bodies: list[str], server: Loopback) -> None:
+    for _ in bodies:
+        server.answer_with(HELLO)
+    command = " ".join(f"'{word}'" for word in build_command("chat", "hi"))
+    loop = f"printf 'one\\ntwo\\nthree\\n' | while read -r line; do {command} \"$line\"{after}; done"
+    environ = {**os.environ, "AIML_BASE_URL": server.url}
+    done = subprocess.run(["sh", "-c", loop], env=environ, capture_output=True, text=True, timeout=60, check=False)
+    assert (done.returncode, done.stdout) == (0, "Hello\n" * len(bodies)), done.stderr
+    assert len(server.requests) == len(bodies)
+    assert all(text in request.body.decode() for text, request in zip(bodies, server.requests, strict=True))
+
+
+@pytest.mark.parametrize("stdin", ["< /dev/null", "<&-", "0<>/dev/null"], ids=["null", "closed", "null to write"])
+def test_without_a_standard_input_as_under_cron(stdin: str, server: Loopback) -> None:
+    server.answer_with(HELLO)
+    command = " ".join(f"'{word}'" for word in build_command("chat", "hi"))
+    environ = {**os.environ, "AIML_BASE_URL": server.url}
+    done = subprocess.run(
+        ["sh", "-c", f"{command} {stdin}"], env=environ, capture_output=True, text=True, timeout=60,
+        start_new_session=True, check=False,
+    )  # fmt: skip
+    assert (done.returncode, done.stdout, done.stderr) == (0, "Hello\n", "")
+
+
 @pytest.mark.skipif(os.getuid() != 0 or not shutil.which("setpriv"), reason="needs root and setpriv to change the user")
 def test_a_producer_of_another_user_is_waited_for(server: Loopback, tmp_path: Path) -> None:
     for folder in (tmp_path, *tmp_path.parents):
