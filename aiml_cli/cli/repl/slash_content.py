@@ -1,10 +1,8 @@
 """Slash commands for files, the clipboard and the editor: /file, /copy, /edit, /export, /write."""
 
-import base64
 import os
-import shutil
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from itertools import groupby
 from pathlib import Path
 
@@ -23,15 +21,9 @@ from aiml_cli.prompt.file_sources import SCHEMES, find_path
 from aiml_cli.store.history import find_conversations, reader
 from aiml_cli.store.history.writer import COMPLETE, INTERRUPTED
 from aiml_cli.system.questions import confirm
-from aiml_cli.system.stdio import print_err, print_out, write_out
-from aiml_cli.system.terminal import is_terminal
+from aiml_cli.system.stdio import print_err, print_out
 
 GROUP = "Text, files"
-CLIPBOARD_TIMEOUT_S = 5
-# About the limit of the terminals that support OSC 52, in base64 characters.
-MAX_OSC_52 = 74_994
-OSC_52 = "the terminal, if it allows that"
-CLIPBOARD_HINT = "if nothing arrives, install wl-clipboard, xclip or xsel, or use /write FILE"
 EXPORT_FORMATS = {".md": transcripts_markdown, ".json": transcripts_json, ".jsonl": transcripts_jsonl}
 
 
@@ -76,52 +68,6 @@ def select_answer(session: Session, words: str) -> str:
     return blocks[number - 1].text
 
 
-def copy_to_clipboard(text: str, environ: Mapping[str, str]) -> list[str]:
-    """Copy a text and return the names of what did it; raise UsageError if nothing can."""
-    data = text.encode("utf-8", "replace")
-    in_tmux = ["tmux"] if environ.get("TMUX") and _run_clipboard(("tmux", "load-buffer", "-w", "-"), data) else []
-    for command in _list_clipboard_commands(environ):
-        if _run_clipboard(command, text.encode("utf-16") if command[0] == "clip.exe" else data):
-            return [command[0], *in_tmux]
-    is_sent = is_terminal(1) and environ.get("TERM", "") not in ("", "dumb") and _send_osc_52(data)
-    if not (is_sent or in_tmux):
-        raise UsageError("there is no clipboard that takes this text", CLIPBOARD_HINT)
-    return in_tmux or [OSC_52]
-
-
-def _send_osc_52(data: bytes) -> bool:
-    """Ask the terminal to copy, and return whether the data is short enough for that."""
-    encoded = base64.b64encode(data)
-    if len(encoded) > MAX_OSC_52:
-        return False
-    write_out(b"\x1b]52;c;" + encoded + b"\x07")
-    return True
-
-
-def _list_clipboard_commands(environ: Mapping[str, str]) -> Iterator[Sequence[str]]:
-    if environ.get("WAYLAND_DISPLAY"):
-        yield ("wl-copy",)
-    if environ.get("DISPLAY"):
-        yield "xclip", "-selection", "clipboard"
-        yield "xsel", "--clipboard", "--input"
-    yield ("pbcopy",)
-    yield ("clip.exe",)
-
-
-def _run_clipboard(command: Sequence[str], data: bytes) -> bool:
-    """Run a program with this input; return whether it is there and succeeded."""
-    from aiml_cli.system.child_process import ProgramFailed, run_program  # few answers are copied
-
-    path = shutil.which(command[0])
-    if not path:
-        return False
-    try:
-        run_program([path, *command[1:]], data=data, seconds=CLIPBOARD_TIMEOUT_S, reads_output=False)
-    except ProgramFailed:
-        return False
-    return True
-
-
 @slash("[n]")
 def copy(session: Session, words: str) -> None:
     """Copy the last answer, or its code block n.
@@ -129,11 +75,9 @@ def copy(session: Session, words: str) -> None:
     Uses wl-copy, xclip, xsel, pbcopy or clip.exe, whichever is there, else the terminal (OSC 52). In tmux it also
     fills tmux's buffer. A number that no code block has lists the blocks.
     """
-    text = select_answer(session, unquote(words))
-    programs = copy_to_clipboard(text, os.environ)
-    print_err(f"aiml: copied {len(text):,} characters with {' and '.join(programs)}")
-    if programs == [OSC_52]:
-        print_err(f"hint: {CLIPBOARD_HINT}")
+    from aiml_cli.system.clipboard import copy_text  # few answers are copied
+
+    print_err(f"aiml: {copy_text(select_answer(session, unquote(words)))}")
 
 
 @slash("[text]")

@@ -410,6 +410,7 @@ def test_without_any_clipboard_it_is_said_what_to_do(
     repl: ReplDriver, monkeypatch: pytest.MonkeyPatch, capsys: Told
 ) -> None:
     monkeypatch.setenv("PATH", "")
+    monkeypatch.setenv("TERM", "dumb")
     monkeypatch.delenv("TMUX", raising=False)
     repl.type_lines("hi", "/copy")
     told = capsys.readouterr().err
