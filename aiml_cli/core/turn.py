@@ -205,7 +205,7 @@ def _check_answer(request: ChatRequest, journal: Journal | None, answer: Answer)
 
         error = code_blocks.missing_block_error(options.extract, completion, is_saved=journal is not None)
     if error is None and completion.is_empty and has_ended and not options.cancel:
-        if options.output:  # a file must not be replaced by nothing
+        if options.output or options.copy:  # nothing must not replace a file or the clipboard
             error = AnswerMismatch(EMPTY, "ask again, or in other words")
         else:
             request.notify(EMPTY)

@@ -11,11 +11,13 @@ from aiml_cli.output.json_output import JsonLinesRenderer, JsonRenderer, NullRen
 from aiml_cli.output.plain_text import PlainTextRenderer
 from aiml_cli.output.stderr_renderer import NullStderrRenderer, StderrRenderer
 from aiml_cli.settings.options import Options
-from aiml_cli.system.stdio import check_stdout, make_sanitized_writer, write_out
+from aiml_cli.system.stdio import check_stdout, make_sanitized_writer, print_err, write_out
 from aiml_cli.system.terminal import get_terminal_size, is_terminal
 
 if TYPE_CHECKING:
     from aiml_cli.output.output_file import MetaFile, OutputFile
+
+UNCHANGED_CLIPBOARD = "nothing was copied; the clipboard is as it was"
 
 
 class Renderer(Protocol):
@@ -37,6 +39,7 @@ class AnswerOutput:
     raw: Write | None
     file: "OutputFile | None"
     meta: "MetaFile | None" = None
+    copied: "CopyingRenderer | None" = None
 
     def show(self, batch: EventBatch) -> None:
         """Show the events of one network read."""
@@ -48,8 +51,9 @@ class AnswerOutput:
         from aiml_cli.output.tool_rounds import AllRoundsRenderer, LastRoundRenderer  # few answers call tools
 
         self.stderr.end_reasoning()
-        if isinstance(self.stdout, AllRoundsRenderer | LastRoundRenderer):
-            self.stdout.end_round(answer)
+        for renderer in (self.copied.stdout, self.copied.text) if self.copied else (self.stdout,):
+            if isinstance(renderer, AllRoundsRenderer | LastRoundRenderer):
+                renderer.end_round(answer)
 
     def show_results(self, tool_round: ToolRound) -> None:
         """Show what the tools of a round returned, in a format that has it."""
@@ -79,10 +83,59 @@ class AnswerOutput:
         self.stderr.close(answer)
         if self.file:
             self.file.close_and_tell(complete=answer.error is None)
+        if self.copied:
+            self.copied.copy(answer)
+
+
+class CopyingRenderer:
+    """Renderer of --copy: shows the answer, and copies what a file would get of it.
+
+    `text` is the renderer that writes into `kept`.
+    """
+
+    def __init__(self, stdout: Renderer, text: Renderer, kept: bytearray, *, quiet: bool) -> None:
+        self.stdout, self.text = stdout, text
+        self._kept, self._quiet = kept, quiet
+
+    def show(self, batch: EventBatch) -> None:
+        """Show the events of one network read, and keep their text."""
+        self.stdout.show(batch)
+        self.text.show(batch)
+
+    def close(self, answer: Answer) -> None:
+        """Show what remains."""
+        self.stdout.close(answer)
+        self.text.close(answer)
+
+    def copy(self, answer: Answer) -> None:
+        """Copy a complete answer and say so; no other answer replaces what the clipboard has. Raise OutputFailed."""
+        from aiml_cli.system.clipboard import copy_text  # few answers are copied
+
+        message, text = UNCHANGED_CLIPBOARD, self._kept.decode("utf-8", "replace")
+        if answer.error is None and text.strip():
+            message = copy_text(text)
+        elif answer.error and not text.strip():
+            return
+        if not self._quiet:
+            print_err(f"aiml: {message}")
 
 
 def choose_output(options: Options, environ: Mapping[str, str]) -> AnswerOutput:
     """Open the output of the only answer; raise before anything is sent if it cannot be written."""
+    if not options.copy:
+        return _open_output(options, environ)
+    from aiml_cli.output.tool_rounds import LastRoundRenderer  # like the clipboard, for few calls only
+    from aiml_cli.system.clipboard import check_clipboard
+
+    check_clipboard()
+    output, kept = _open_output(options, environ), bytearray()
+    renderer = _choose_renderer(options, kept.extend, environ, terminal=False, to_file=True)
+    copied = CopyingRenderer(output.stdout, LastRoundRenderer(renderer, quiet=True), kept, quiet=bool(options.quiet))
+    return replace(output, stdout=copied, copied=copied)
+
+
+def _open_output(options: Options, environ: Mapping[str, str]) -> AnswerOutput:
+    """Open the output of the only answer, but for the clipboard."""
     if not (options.output or options.meta or options.audio_out):
         check_stdout()
         return build_output(None, options, environ)

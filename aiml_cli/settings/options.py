@@ -8,6 +8,7 @@ from aiml_cli.settings.value_types import (
     BASE_URL,
     CODE_BLOCK,
     CONVERSATION,
+    FOLDERS,
     JSON,
     JSON_OR_WORD,
     LOCATION,
@@ -20,6 +21,7 @@ from aiml_cli.settings.value_types import (
     SHARD,
     SWITCH,
     TEMPLATE_VARIABLES,
+    TEMPLATES,
     TEXT,
     TEXT_OR_FILE,
     TOOL_NAMES,
@@ -193,7 +195,10 @@ class Options:
     edit: bool | None = option(
         SWITCH, "Write the prompt in $VISUAL or $EDITOR.", panel=PROMPT, short="-e", per_call=True,
     )
-    template: str | None = option(NAME, "Use a saved prompt with its flags.", panel=PROMPT, short="-t", per_call=True)
+    template: tuple[str, ...] | None = option(
+        TEMPLATES, "Use a saved prompt with its flags, or @FILE. Repeated: the later one wins for each setting.",
+        panel=PROMPT, short="-t", per_call=True,
+    )
     param: Mapping[str, str] | None = option(
         TEMPLATE_VARIABLES, "A variable of the template; @FILE reads it from a file. May be repeated.", panel=PROMPT,
         short="-P", per_call=True,
@@ -201,6 +206,9 @@ class Options:
     save: str | None = option(
         NAME, "Save the prompt and the flags given as a template, and send nothing.", panel=PROMPT, per_call=True,
         conflicts=(NOT_WITH_EACH,),
+    )
+    template_path: tuple[str, ...] | None = option(
+        FOLDERS, "Folders of templates that are searched after your own.", panel=PROMPT,
     )
     continue_: bool | None = option(
         SWITCH, "Go on with this terminal's last conversation; without a prompt, with its answer that was cut.",
@@ -447,6 +455,16 @@ class Options:
             *(Conflict(other, "such an answer has no code blocks") for other in ("schema", "json_object", "items")),
             Conflict("each", f"{JSON_LINES}; take the code out of their text"), NOT_SIDE_BY_SIDE,
             Conflict(REPL, "/copy N and /write N FILE take a code block of an answer"),
+        ),
+    )
+    copy: bool | None = option(
+        SWITCH, "Also copy the answer to the clipboard when it is complete.", panel=OUTPUT, per_call=True,
+        conflicts=(
+            *(Conflict(other, "only text can be copied") for other in ("format=jsonl", "format=raw")),
+            Conflict("in_place", "the answer goes into the file"), Conflict("each", JSON_LINES), Conflict("chunk"),
+            Conflict("background", "say --copy with --wait ID"), ONE_MODEL_ONLY,
+            *(Conflict(other, "there is no answer to copy") for other in ("cancel", "dry_run", "as")),
+            Conflict(REPL, "/copy copies the last answer, /copy N a code block of it"),
         ),
     )
     in_place: str | None = option(
