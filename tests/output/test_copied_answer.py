@@ -1,0 +1,215 @@
+"""--copy: a complete answer goes to the clipboard too, as it goes to a file; nothing else replaces what it holds."""
+
+import base64
+import os
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+from support.answers import json_error, stream_text
+from support.clipboards import FAILS, Clipboard
+from support.loopback import Loopback
+from support.pty_run import run_on_pty
+from support.run_cli import Aiml, build_command
+
+ENDPOINTS = {"chat": "chat", "respond": "responses"}
+MARKDOWN = "A **bold** word.\n\n```python\nprint(1)\n```\n"
+X11 = {"DISPLAY": ":9"}
+
+
+@pytest.fixture
+def clipboard(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Clipboard:
+    """Return a clipboard with a fake xclip."""
+    clipboard = Clipboard(tmp_path / "bin", monkeypatch)
+    clipboard.add("xclip")
+    return clipboard
+
+
+@pytest.mark.parametrize("command", ENDPOINTS)
+@pytest.mark.parametrize(
+    ("flags", "text", "expected"),
+    [
+        ([], "Hello", "Hello\n"),
+        ([], "Hello\n", "Hello\n"),
+        ([], MARKDOWN, MARKDOWN),
+        ([], "grüße 😀", "grüße 😀\n"),
+        (["-x"], MARKDOWN, "print(1)\n"),
+        (["--extract=python"], MARKDOWN, "print(1)\n"),
+        (["--items"], '[{"a": 1}, 2]', '{"a":1}\n2\n'),
+        (["--schema", "a int"], '{"a": 1}', '{"a": 1}\n'),
+        (["--schema", "a int", "--schema-retries", "1"], '{"a": 1}', '{"a": 1}\n'),
+        (["--format", "text"], MARKDOWN, MARKDOWN),
+        (["-q"], "Hello", "Hello\n"),
+    ],
+)
+def test_the_clipboard_gets_what_a_pipe_gets(
+    command: str, flags: list[str], text: str, expected: str, server: Loopback, aiml: Aiml, clipboard: Clipboard
+) -> None:
+    server.answer_with(stream_text(ENDPOINTS[command], text))
+    result = aiml(command, "--copy", *flags, "hi", **X11)
+    assert (result.returncode, result.stdout, clipboard.read("xclip")) == (0, expected.encode(), expected.encode())
+    told = f"aiml: copied {len(expected)} characters (xclip)\n"
+    assert result.stderr.decode() == ("" if "-q" in flags else told)
+
+
+@pytest.mark.parametrize("command", ENDPOINTS)
+def test_on_a_terminal_the_source_is_copied_and_not_what_is_drawn(
+    command: str, server: Loopback, clipboard: Clipboard
+) -> None:
+    server.answer_with(stream_text(ENDPOINTS[command], MARKDOWN))
+    _, code, screen = run_on_pty(server, command, "--copy", "hi", **X11)
+    assert (code, clipboard.read("xclip")) == (0, MARKDOWN.encode())
+    assert "A bold word." in screen.display[0]
+
+
+@pytest.mark.parametrize("flags", [["-o", "f.md"], ["-o", "f.json", "--json"], ["-o", "f.md", "-x", "1"]])
+def test_a_file_and_the_clipboard_get_the_same(
+    flags: list[str], server: Loopback, aiml: Aiml, clipboard: Clipboard
+) -> None:
+    server.answer_with(stream_text("chat", MARKDOWN))
+    assert aiml("chat", "--copy", *flags, "hi", **X11).returncode == 0
+    assert clipboard.read("xclip") == Path(flags[1]).read_bytes() != b""
+
+
+@pytest.mark.parametrize("command", ENDPOINTS)
+@pytest.mark.parametrize(
+    ("flags", "text", "finish", "code"),
+    [
+        ([], "Hello", "length", 8),
+        (["-x"], MARKDOWN, "length", 8),
+        (["--schema", "a int"], '{"b": 1}', "stop", 9),
+        (["-x"], "no code", "stop", 9),
+        ([], "", "stop", 9),
+        ([], " \n", "stop", 0),
+    ],
+)
+def test_no_other_answer_replaces_what_the_clipboard_holds(
+    command: str,
+    flags: list[str],
+    text: str,
+    finish: str,
+    code: int,
+    server: Loopback,
+    aiml: Aiml,
+    clipboard: Clipboard,
+) -> None:
+    server.answer_with(stream_text(ENDPOINTS[command], text, finish))
+    result = aiml(command, "--copy", *flags, "hi", **X11)
+    assert (result.returncode, clipboard.read("xclip")) == (code, None)
+    assert b"copied" not in result.stderr.replace(b"nothing was copied", b"")
+
+
+def test_an_answer_whose_cut_is_allowed_is_copied(server: Loopback, aiml: Aiml, clipboard: Clipboard) -> None:
+    server.answer_with(stream_text("chat", "Hello", "length"))
+    assert aiml("chat", "--copy", "--allow-cut", "hi", **X11).returncode == 0
+    assert clipboard.read("xclip") == b"Hello\n"
+
+
+def test_a_failed_request_says_nothing_of_the_clipboard(server: Loopback, aiml: Aiml, clipboard: Clipboard) -> None:
+    server.answer_with(json_error("no"))
+    result = aiml("chat", "--copy", "hi", **X11)
+    assert (result.returncode, b"copied" in result.stderr, clipboard.read("xclip")) == (4, False, None)
+
+
+@pytest.mark.parametrize("command", ENDPOINTS)
+def test_without_a_clipboard_nothing_is_sent(command: str, server: Loopback, aiml: Aiml, clipboard: Clipboard) -> None:
+    result = aiml(command, "--copy", "-o", "f.md", "hi")  # no DISPLAY, and a dumb terminal
+    assert (result.returncode, server.connections) == (2, 0)
+    assert b"there is no clipboard" in result.stderr
+    assert list(Path.cwd().glob("f.md*")) == []
+
+
+def test_a_clipboard_that_fails_loses_nothing(server: Loopback, aiml: Aiml, clipboard: Clipboard) -> None:
+    clipboard.add("xclip", FAILS)
+    server.answer_with(stream_text("chat", "Hello"))
+    result = aiml("chat", "--copy", "-o", "f.md", "hi", **X11)
+    assert (result.returncode, Path("f.md").read_text()) == (1, "Hello\n")
+    assert b"there is no clipboard that takes this text" in result.stderr
+    server.answer_with(stream_text("chat", "Hello"))
+    result = aiml("chat", "--copy", "hi", **X11)
+    assert (result.returncode, result.stdout) == (1, b"Hello\n")
+    assert b"Hello" in aiml("history", "show").stdout
+
+
+@pytest.mark.parametrize(
+    "flags",
+    [
+        ["--format", "jsonl"], ["--format", "raw"], ["--each", "line"], ["--chunk", "9"], ["-m", "a", "-m", "b"],
+        ["-m", "a", "-m", "b", "--first"], ["--in-place", "f"], ["--dry-run"], ["--as", "curl"], ["--background"],
+        ["--cancel", "resp_1"],
+    ],
+)  # fmt: skip
+def test_what_has_no_text_to_copy_is_refused(
+    flags: list[str], server: Loopback, aiml: Aiml, clipboard: Clipboard
+) -> None:
+    Path("f").write_text("x\n")
+    result = aiml("respond", "--copy", *flags, *([] if "--cancel" in flags else ["hi"]), **X11)
+    assert (result.returncode, server.connections) == (2, 0)
+    assert b"--copy cannot be used with" in result.stderr or b"cannot be used with --copy" in result.stderr
+
+
+def test_in_a_conversation_another_word_is_named(server: Loopback, clipboard: Clipboard) -> None:
+    _, code, screen = run_on_pty(server, "chat", "-i", "--copy", **X11)
+    assert (code, any("/copy" in line for line in screen.display)) == (2, True)
+
+
+@pytest.mark.parametrize("command", ENDPOINTS)
+def test_a_terminal_copies_where_no_program_can(command: str, server: Loopback, clipboard: Clipboard) -> None:
+    server.answer_with(stream_text(ENDPOINTS[command], "Hello\x1b]52;c;ZXZpbA==\x07"))
+    wrote, code, screen = run_on_pty(server, command, "--copy", "hi")
+    copied = base64.b64encode(b"Hello\x1b]52;c;ZXZpbA==\x07\n")
+    assert (code, wrote.count(b"\x1b]52"), b"\x1b]52;c;" + copied + b"\x07" in wrote) == (0, 1, True)
+    assert "copied 22 characters (OSC 52); if paste is empty, your terminal blocks it" in "\n".join(screen.display)
+
+
+def test_a_pipe_gets_no_escape_sequence_of_the_clipboard(server: Loopback, clipboard: Clipboard) -> None:
+    server.answer_with(stream_text("chat", "Hello"))
+    master, slave = os.openpty()
+    result = subprocess.run(
+        build_command("chat", "--copy", "hi"),
+        env={**os.environ, "AIML_BASE_URL": server.url, "TERM": "xterm"},
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=slave,
+        check=False,
+    )
+    os.close(slave)
+    shown = os.read(master, 4096)
+    os.close(master)
+    assert (result.returncode, result.stdout) == (0, b"Hello\n")
+    assert b"\x1b]52;c;" + base64.b64encode(b"Hello\n") + b"\x07" in shown
+
+
+def test_a_text_that_no_terminal_takes_is_told(server: Loopback, clipboard: Clipboard) -> None:
+    server.answer_with(stream_text("chat", "word " * 12_000))
+    wrote, code, screen = run_on_pty(server, "chat", "--copy", "hi")
+    shown = " ".join(line.strip() for line in screen.display)
+    assert (code, b"\x1b]52" in wrote) == (1, False)
+    assert "60,001 bytes are too long for the clipboard of a terminal" in shown
+
+
+@pytest.mark.parametrize(
+    ("environ", "programs", "used"),
+    [
+        ({"WAYLAND_DISPLAY": "w", "DISPLAY": ":9"}, ["wl-copy", "xclip", "xsel"], "wl-copy"),
+        ({"DISPLAY": ":9"}, ["wl-copy", "xclip", "xsel"], "xclip"),
+        ({"DISPLAY": ":9"}, ["xsel"], "xsel"),
+        ({}, ["xclip", "pbcopy"], "pbcopy"),
+        ({}, ["clip.exe"], "clip.exe"),
+        ({"TMUX": "/run/tmux,1,0"}, ["tmux"], "tmux"),
+        ({"TMUX": "/run/tmux,1,0", "DISPLAY": ":9"}, ["tmux", "xsel"], "xsel and tmux"),
+    ],
+)
+def test_the_first_program_that_fits_the_environment_copies(
+    environ: dict[str, Any], programs: list[str], used: str, server: Loopback, aiml: Aiml, clipboard: Clipboard
+) -> None:
+    (clipboard.folder / "xclip").unlink()
+    for name in programs:
+        clipboard.add(name)
+    server.answer_with(stream_text("chat", "Hello"))
+    result = aiml("chat", "--copy", "hi", **environ)
+    assert result.stderr.decode() == f"aiml: copied 6 characters ({used})\n"
+    expected = "Hello\n".encode("utf-16" if used == "clip.exe" else "utf-8")
+    assert {name for name in programs if clipboard.read(name) is not None} == set(used.split(" and "))
+    assert all(clipboard.read(name) == expected for name in used.split(" and "))

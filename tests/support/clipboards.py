@@ -1,0 +1,32 @@
+"""Fake clipboard programs: the only ones on PATH, for in-process tests and for processes alike."""
+
+from pathlib import Path
+
+import pytest
+
+KEEPS = '#!/bin/sh\necho "$0 $@" >> "{folder}/calls"\nexec /bin/cat > "{folder}/{name}.got"\n'
+FAILS = "#!/bin/sh\nexit 3\n"
+
+
+class Clipboard:
+    """A folder that is the only one on PATH, and what its programs got."""
+
+    def __init__(self, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.folder = folder
+        folder.mkdir()
+        monkeypatch.setenv("PATH", str(folder))
+        for variable in ("TMUX", "WAYLAND_DISPLAY", "DISPLAY", "TERM_PROGRAM", "WSL_DISTRO_NAME"):
+            monkeypatch.delenv(variable, raising=False)
+        monkeypatch.setenv("TERM", "dumb")
+
+    def add(self, name: str, script: str = KEEPS) -> Path:
+        """Add a program; {folder} and {name} in its script are replaced."""
+        program = self.folder / name
+        program.write_text(script.replace("{folder}", str(self.folder)).replace("{name}", name))
+        program.chmod(0o700)
+        return program
+
+    def read(self, name: str) -> bytes | None:
+        """Return what a program got on its standard input, None if it did not run."""
+        path = self.folder / f"{name}.got"
+        return path.read_bytes() if path.exists() else None
