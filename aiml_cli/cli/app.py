@@ -168,6 +168,8 @@ def _split_bundle(word: str) -> tuple[list[str], str]:
 
 def _is_value(value_type: ValueType[Any], word: str) -> bool:
     """True if the word after a flag is its value: one of the choices, or, if there are none, anything but a flag."""
+    if value_type.is_value:
+        return value_type.is_value(word)
     return word in value_type.choices if value_type.choices else bool(word) and not word.startswith("-")
 
 

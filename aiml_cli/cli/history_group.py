@@ -5,20 +5,12 @@ import typer
 from aiml_cli.cli.flags import TYPER_SETTINGS, Task, flag_value, with_options
 from aiml_cli.settings.options import ROWS, Option
 from aiml_cli.settings.resolve import Flags
-from aiml_cli.settings.value_types import PATH, SWITCH, ValueType, choice, integer
+from aiml_cli.settings.value_types import PATH, SWITCH, ValueType, choice, integer, parse_age
 
 app = typer.Typer(help="Look at what was asked and answered, and delete it.", **TYPER_SETTINGS)
 
 
-def _parse_age(text: str) -> float:
-    """Parse 12h, 30d or 2w to seconds; raise ValueError."""
-    if text[-1:] not in UNITS or not text[:-1].isdecimal():
-        raise ValueError(text)
-    return float(text[:-1]) * UNITS[text[-1]]
-
-
-UNITS = {"h": 3600, "d": 86400, "w": 604800}
-AGE = ValueType("a time such as 12h, 30d or 2w", _parse_age, "AGE")
+AGE = ValueType("a time such as 12h, 30d or 2w", parse_age, "AGE")
 CONVERSATION = "A conversation: its id or the beginning of it, its number in the list, or words of it."
 CONVERSATIONS = "Ids of conversations, their numbers in the list, or words of one."
 LIMIT = Option(

@@ -6,6 +6,7 @@ from typing import Any
 from aiml_cli.errors import UsageError
 from aiml_cli.settings.options import REPL, ROWS, SEVERAL_MODELS, SIDE_BY_SIDE, Conflict, Option, value_of
 from aiml_cli.settings.resolve import Settings, Source
+from aiml_cli.settings.value_types import OFF
 
 _PER_CALL_SOURCES = (Source.FLAG, Source.SET, Source.TEMPLATE)
 _MODES = {REPL: "a conversation in the REPL", SEVERAL_MODELS: "several models", SIDE_BY_SIDE: "several models"}
@@ -32,7 +33,7 @@ def check_conflicts(settings: Settings, modes: Collection[str] = ()) -> None:
 
 def _is_set(name: str, settings: Settings) -> bool:
     is_default = settings.sources.get(name, Source.DEFAULT) is Source.DEFAULT
-    return not is_default and value_of(settings.options, ROWS[name]) not in (None, False)
+    return not is_default and value_of(settings.options, ROWS[name]) not in (None, False, OFF)
 
 
 def _applies(conflict: Conflict, row: Option[Any], settings: Settings, modes: Collection[str]) -> bool:

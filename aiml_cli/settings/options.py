@@ -6,6 +6,7 @@ from typing import Any, Generic, NamedTuple, TypeVar
 
 from aiml_cli.settings.value_types import (
     BASE_URL,
+    CACHE_AGE,
     CODE_BLOCK,
     CONVERSATION,
     FOLDERS,
@@ -163,6 +164,12 @@ class Options:
     first: bool | None = option(
         SWITCH, "Of several models take the one that is whole first, and stop the others.", panel=MODEL, per_call=True,
         conflicts=(Conflict("each", "all rows ask one model"), Conflict("chunk"), Conflict("in_place"), NOT_IN_REPL),
+    )
+    prompt_cache: str | None = option(
+        choice("5m", "1h"),
+        "Let Claude models keep the system text, the files and the conversation for this time; reading them again"
+        " costs less.",
+        panel=MODEL, only_endpoint="chat",
     )
     max_cost: float | None = option(
         number(0), "Refuse what may cost more than so many US dollars; with --each, stop before a row.", panel=MODEL,
@@ -521,6 +528,18 @@ class Options:
     quiet: bool | None = option(SWITCH, "Say nothing but errors on standard error.", panel=OUTPUT, short="-q")
     verbose: bool | None = option(SWITCH, "Say more on standard error.", panel=OUTPUT, short="-v")
     debug: bool | None = option(SWITCH, "Show the exchange on standard error, with the key masked.", panel=OUTPUT)
+    cache: str | None = option(
+        CACHE_AGE,
+        "Answer from a private store if it has a complete answer to the same request that is younger than AGE (1d).",
+        panel=OUTPUT,
+        conflicts=(
+            Conflict("run_tool", "what tools do is never kept", typed_only=True),
+            Conflict("background", "ask without one of them", typed_only=True),
+            Conflict("no_log", "the store would keep the answer", typed_only=True),
+            Conflict("record", "a recording holds what the server answers now", typed_only=True),
+            Conflict("replay", "the recording answers", typed_only=True),
+        ),
+    )
     no_log: bool | None = option(SWITCH, "Keep nothing of this call in the history.", panel=OUTPUT)
     yes: bool | None = option(SWITCH, "Answer yes to questions.", panel=OUTPUT, short="-y", per_call=True)
     color: str | None = option(choice("auto", "always", "never"), "Colour the output.", panel=OUTPUT, default="auto")

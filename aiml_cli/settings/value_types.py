@@ -23,7 +23,8 @@ class ValueType(Generic[T]):
     `name` completes the message "… is not NAME". `parse` raises ValueError for a bad value. `choices` are all valid
     values if `is_closed`, else suggestions. `is_list`: the values of a repeated flag are joined; otherwise the last one
     wins. `is_switch`: the flag has no value. `bare_value`: the value of the flag alone, if it may be alone
-    (`--web-search`, `--web-search low`). `repeats`: the flag may be repeated to make a call for each value.
+    (`--web-search`, `--web-search low`); `is_value` decides whether the word after such a flag is its value, otherwise
+    each of the `choices` is, or without them every word. `repeats`: the flag may be repeated to make a call for each value.
     """
 
     name: str
@@ -34,6 +35,7 @@ class ValueType(Generic[T]):
     is_list: bool = False
     is_switch: bool = False
     bare_value: str = ""
+    is_value: Callable[[str], bool] | None = None
     repeats: bool = False
     limits: tuple[float | None, float | None] = (None, None)
 
@@ -210,6 +212,34 @@ def _parse_shard(value: str) -> str:
     return value
 
 
+def _parse_folders(value: str) -> tuple[str, ...]:
+    """Parse full paths with colons between them; a relative one would be another folder in each directory."""
+    folders = tuple(part.strip() for part in value.split(":") if part.strip())
+    if relative := [folder for folder in folders if not folder.startswith(("/", "~"))]:
+        raise UsageError(f"{relative[0]!r} is not the full path of a folder", "begin it with / or ~")
+    return folders
+
+
+def parse_age(text: str) -> float:
+    """Parse 30m, 12h, 7d or 2w to seconds; raise ValueError."""
+    digits, unit = text[:-1], AGE_UNITS_S.get(text[-1:])
+    if unit is None or not (digits.isascii() and digits.isdecimal()):
+        raise ValueError(text)
+    return float(int(digits) * unit)
+
+
+def _parse_cache_age(value: str) -> str:
+    """Check an age, or the word off; raise ValueError for anything else."""
+    if value != OFF and not 0 < parse_age(value) <= MAX_CACHE_AGE_S:
+        raise ValueError(value)
+    return value
+
+
+def _starts_like_age(word: str) -> bool:
+    """True for a word that can only be meant as an age: also one without a unit, so that it gets an error."""
+    return word == OFF or word[:1].isdecimal()
+
+
 def _parse_code_block(value: str) -> str:
     """Check a number from 1 on, or a word; raise ValueError for anything else."""
     if not value.strip() or (value.lstrip("+-").isdecimal() and not value.isdecimal()) or value == "0":
@@ -217,6 +247,9 @@ def _parse_code_block(value: str) -> str:
     return value.strip()
 
 
+OFF = "off"
+AGE_UNITS_S = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}
+MAX_CACHE_AGE_S = 3650 * AGE_UNITS_S["d"]
 SWITCH = ValueType("on or off", _parse_switch, "on|off", ("on", "off"), is_closed=True, is_switch=True)
 TEXT = text()
 JSON = ValueType("JSON (an object, a list, or a file of one)", _parse_json, "JSON|@FILE")
@@ -248,7 +281,13 @@ CODE_BLOCK = ValueType(
     "the number of a code block, last, all, or a language", _parse_code_block, "N|last|all|LANG",
     ("last", "all", *map(str, range(1, 10)), *LANGUAGES), bare_value="1",
 )  # fmt: skip
+CACHE_AGE = ValueType(
+    "an age with its unit, up to 3650d: 30m, 12h, 7d or 2w; or off", _parse_cache_age, "AGE|off",
+    ("30m", "12h", "1d", "7d", OFF), bare_value="1d", is_value=_starts_like_age,
+)  # fmt: skip
 PATHS = ValueType("a path", lambda value: (_parse_text(value),), "PATH", is_list=True)
+FOLDERS = ValueType("a list of folders", _parse_folders, "FOLDER[:FOLDER]", is_list=True)
+TEMPLATES = ValueType("the name of a template, or @FILE", lambda value: (_parse_text(value),), "NAME|@FILE", is_list=True)
 TOOL_PATTERNS = ValueType("a list of names and patterns", _parse_words, "PATTERN", is_list=True)
 TOOL_NAMES = ValueType(
     "a tool",
