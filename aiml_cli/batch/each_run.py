@@ -14,8 +14,9 @@ from aiml_cli.batch.progress import DRAW_INTERVAL_S, Progress, start_progress
 from aiml_cli.batch.rate_limit import RateLimiter
 from aiml_cli.batch.results import ResultWriter, ResumeFile, format_result
 from aiml_cli.batch.row_worker import RowWorkers, RunContext
-from aiml_cli.batch.rows import Row, Rows, Shard
+from aiml_cli.batch.rows import Row, Rows
 from aiml_cli.batch.run_summary import CostTracker, RunStats
+from aiml_cli.batch.shards import Shard
 from aiml_cli.core.budget import Budget
 from aiml_cli.core.chat_request import ChatRequest
 from aiml_cli.errors import AimlError, OutputFailed, PartialFailure, ReaderClosed

@@ -8,7 +8,8 @@ from difflib import get_close_matches
 
 from aiml_cli.api.endpoints import get_endpoint
 from aiml_cli.api.messages import Conversation, Message
-from aiml_cli.batch.rows import Row, Rows, Shard, open_input, parse_shard
+from aiml_cli.batch.rows import Row, Rows, open_input
+from aiml_cli.batch.shards import Shard, parse_shard
 from aiml_cli.core.chat_request import ChatRequest, open_tools, resolve_key
 from aiml_cli.core.schema_retry import make_response_spec
 from aiml_cli.core.start_demo import start_demo_if_asked

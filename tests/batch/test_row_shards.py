@@ -1,4 +1,4 @@
-"""Which share of the rows is ours."""
+"""The shard of the rows that a task takes, by what its scheduler says."""
 
 import json
 import os
@@ -13,48 +13,102 @@ import pytest
 from support.loopback import HELLO, Loopback
 from support.paths import ROOT
 
-from aiml_cli.batch.rows import parse_shard
+from aiml_cli.batch.shards import parse_shard
 from aiml_cli.errors import UsageError
 
-SLURM = {"SLURM_ARRAY_TASK_ID": "7", "SLURM_ARRAY_TASK_MIN": "3", "SLURM_ARRAY_TASK_COUNT": "4"}
+
+def slurm(task: int, first: int, last: int, count: int, step: int = 1) -> dict[str, str]:
+    values = {"ID": task, "MIN": first, "MAX": last, "COUNT": count, "STEP": step}
+    return {f"SLURM_ARRAY_TASK_{name}": str(value) for name, value in values.items()}
+
+
+def srun(task: int, count: int) -> dict[str, str]:
+    return {"SLURM_PROCID": str(task), "SLURM_NTASKS": str(count), "SLURM_STEP_NUM_TASKS": str(count)}
+
+
+def grid_engine(task: str, first: int = 1, last: int = 4, step: int = 1) -> dict[str, str]:
+    values = {"ID": task, "FIRST": first, "LAST": last, "STEPSIZE": step}
+    return {f"SGE_TASK_{name}": str(value) for name, value in values.items()}
 
 
 @pytest.mark.parametrize(
-    ("said", "environ", "found"),
+    ("said", "environ", "shard"),
     [
         (None, {}, (0, 1)),
         ("2/8", {}, (1, 8)),
-        ("auto", {**SLURM, "SLURM_ARRAY_TASK_STEP": "2"}, (2, 4)),
-        ("auto/9", SLURM, (4, 9)),
-        ("auto/8", {"SLURM_ARRAY_TASK_ID": "3"}, (2, 8)),
+        ("2/8", slurm(7, 1, 8, 8), (1, 8)),
+        ("auto", slurm(1, 1, 8, 8), (0, 8)),
+        ("auto", slurm(0, 0, 7, 8), (0, 8)),
+        ("auto", slurm(7, 0, 7, 8), (7, 8)),
+        ("auto/8", slurm(8, 1, 8, 8), (7, 8)),
+        ("auto", slurm(7, 3, 9, 4, step=2), (2, 4)),
+        ("auto", slurm(5, 5, 5, 1), (0, 1)),
+        ("auto", srun(3, 4), (3, 4)),
+        ("auto", {**slurm(2, 1, 3, 3), **srun(1, 4)}, (5, 12)),
+        ("auto/12", {**slurm(3, 1, 3, 3), **srun(3, 4)}, (11, 12)),
+        ("auto", {**slurm(2, 1, 3, 3), **srun(0, 1)}, (1, 3)),
+        ("auto", {**slurm(2, 1, 3, 3), "SLURM_PROCID": "0", "SLURM_NTASKS": "4"}, (1, 3)),
         ("auto/5", {"JOB_COMPLETION_INDEX": "0"}, (0, 5)),
         ("auto", {"AWS_BATCH_JOB_ARRAY_INDEX": "2", "AWS_BATCH_JOB_ARRAY_SIZE": "3"}, (2, 3)),
+        ("auto/3", {"AWS_BATCH_JOB_ARRAY_INDEX": "2"}, (2, 3)),
+        ("auto", {"BATCH_TASK_INDEX": "0", "BATCH_TASK_COUNT": "2"}, (0, 2)),
+        ("auto", {"CLOUD_RUN_TASK_INDEX": "1", "CLOUD_RUN_TASK_COUNT": "2"}, (1, 2)),
+        ("auto/4", {"PBS_ARRAY_INDEX": "4"}, (3, 4)),
+        ("auto/4", {"PBS_ARRAYID": "1"}, (0, 4)),
+        ("auto", grid_engine("4"), (3, 4)),
+        ("auto", grid_engine("6", 2, 8, 2), (2, 4)),
+        ("auto/4", {**grid_engine("undefined"), "LSB_JOBINDEX": "2"}, (1, 4)),
+        ("auto/8", {"LSB_JOBINDEX": "5", "LSB_JOBINDEX_END": "8"}, (4, 8)),
+        ("auto", {"CI_NODE_INDEX": "3", "CI_NODE_TOTAL": "3"}, (2, 3)),
     ],
 )
-def test_schedulers_are_understood(said: str | None, environ: Mapping[str, str], found: tuple[int, int]) -> None:
-    assert parse_shard(said, environ) == found
+def test_each_scheduler_gives_a_shard(said: str | None, environ: Mapping[str, str], shard: tuple[int, int]) -> None:
+    assert parse_shard(said, environ) == shard
 
 
 @pytest.mark.parametrize(
-    ("said", "environ"),
+    ("said", "environ", "message"),
     [
-        ("auto", {}),
-        ("auto/3", {}),
-        ("auto", {"JOB_COMPLETION_INDEX": "1"}),
-        ("auto/3", {"JOB_COMPLETION_INDEX": "3"}),
-        ("auto/3", {"JOB_COMPLETION_INDEX": "x"}),
-        ("auto", SLURM),
+        ("auto", {}, "no scheduler"),
+        ("auto/3", {}, "no scheduler"),
+        ("auto", {"SLURM_PROCID": "0", "SLURM_NTASKS": "4"}, "no scheduler"),
+        ("auto", {"LSB_JOBINDEX": "0"}, "no scheduler"),
+        ("auto/8", slurm(3, 1, 4, 4), "says that there are 4 tasks"),
+        ("auto/8", slurm(7, 5, 8, 4), "says that there are 4 tasks"),
+        ("auto", slurm(3, 3, 5, 2), "with gaps between 3 and 5"),
+        ("auto/5", slurm(3, 3, 5, 2), "with gaps between 3 and 5"),
+        ("auto", slurm(9, 1, 8, 8), "is none of 8 tasks"),
+        ("auto", slurm(4, 3, 9, 4, step=2), "counted from 3 in steps of 2"),
+        ("auto/8", {**slurm(2, 1, 3, 3), **srun(1, 4)}, "make 12 tasks"),
+        ("auto", {"SLURM_ARRAY_TASK_ID": "3"}, "SLURM_ARRAY_TASK_MIN='' is not a number"),
+        ("auto", {"JOB_COMPLETION_INDEX": "1"}, "Kubernetes does not say how many"),
+        ("auto/3", {"JOB_COMPLETION_INDEX": "3"}, "is none of 3 tasks"),
+        ("auto/3", {"JOB_COMPLETION_INDEX": "x"}, "is not a number"),
+        ("auto/3", {"JOB_COMPLETION_INDEX": "\u0661"}, "is not a number"),
+        ("auto/3", {"JOB_COMPLETION_INDEX": "-1"}, "is not a number"),
+        ("auto", {"BATCH_TASK_INDEX": "2", "BATCH_TASK_COUNT": "2"}, "is none of 2 tasks"),
+        ("auto/4", {"PBS_ARRAY_INDEX": "0"}, "counted from 1"),
+        ("auto", {"LSB_JOBINDEX": "2", "LSB_JOBINDEX_END": "8"}, "LSF does not say how many"),
+        ("auto", {"CI_NODE_INDEX": "0", "CI_NODE_TOTAL": "3"}, "counted from 1"),
+        ("auto", {"CI_NODE_INDEX": "1", "CI_NODE_TOTAL": "3", "JOB_COMPLETION_INDEX": "1"}, "Kubernetes and GitLab"),
     ],
 )
-def test_a_share_that_nobody_has_is_refused(said: str, environ: Mapping[str, str]) -> None:
-    with pytest.raises(UsageError):
+def test_what_does_not_fit_is_refused(said: str, environ: Mapping[str, str], message: str) -> None:
+    with pytest.raises(UsageError, match=re.escape(message)):
         parse_shard(said, environ)
 
 
-def test_shares_take_each_row_once() -> None:
-    shares = [parse_shard(f"{number}/3", {}) for number in (1, 2, 3)]
-    assert [[each.has(row) for each in shares].index(True) for row in range(1, 8)] == [0, 1, 2, 0, 1, 2, 0]
-    assert all(sum(each.has(row) for each in shares) == 1 for row in range(1, 8))
+@pytest.mark.parametrize(("base", "count", "step"), [(0, 8, 1), (1, 8, 1), (5, 4, 1), (1, 1, 1), (0, 5, 3), (7, 3, 10)])
+def test_the_tasks_of_an_array_take_each_row_once(base: int, count: int, step: int) -> None:
+    last = base + (count - 1) * step
+    shards = [parse_shard("auto", slurm(task, base, last, count, step)) for task in range(base, last + 1, step)]
+    assert [sum(shard.has(row) for shard in shards) for row in range(1, 30)] == [1] * 29
+
+
+def test_shards_take_each_row_once() -> None:
+    shards = [parse_shard(f"{number}/3", {}) for number in (1, 2, 3)]
+    assert [[each.has(row) for each in shards].index(True) for row in range(1, 8)] == [0, 1, 2, 0, 1, 2, 0]
+    assert all(sum(each.has(row) for each in shards) == 1 for row in range(1, 8))
 
 
 PAGE = (ROOT / "docs/rows.md").read_text()
@@ -72,7 +126,7 @@ PARALLEL = re.search(r"^parallel .*?'(aiml .*?)' :::", PAGE, re.MULTILINE)
     ],
     ids=["Slurm, one task again", "Kubernetes", "GNU parallel"],
 )
-def test_the_examples_of_the_documentation_take_the_third_share(
+def test_the_examples_of_the_documentation_take_the_third_shard(
     server: Loopback, tmp_path: Path, found: re.Match[str] | None, environ: Mapping[str, str], out: str
 ) -> None:
     assert found
