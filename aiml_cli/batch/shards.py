@@ -1,6 +1,7 @@
 """Choose the rows of one of several machines, also by the variables of the scheduler that started this one."""
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import NamedTuple
 
 from aiml_cli.errors import UsageError
@@ -17,7 +18,8 @@ class Shard(NamedTuple):
         return (number - 1) % self.total == self.offset
 
 
-class Scheduler(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class Scheduler:
     """The variables in which a scheduler gives each task of an array its index, and what it says about the others.
 
     `first` is the lowest index, or the variable with it, which then needs `last` as well. Without `count` and `last`
