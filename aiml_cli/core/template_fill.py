@@ -44,7 +44,7 @@ def prepare_prompt(endpoint: str, words: Sequence[str], flags: Flags) -> Prepare
     settings: Mapping[str, RawValue] = {}
     if "template" in flags:
         values, files = read_params(flags)
-        template = template_files.load_template(parse_value(ROWS["template"], flags["template"]))
+        template = load_used_templates(flags)
         has_files, has_rows = bool(flags.get("file")), "each" in flags
         text, settings = apply_template(
             template,
@@ -60,6 +60,12 @@ def prepare_prompt(endpoint: str, words: Sequence[str], flags: Flags) -> Prepare
         raise UsageError("--param fills a variable of a template", "name the template with -t")
     flags = {name: flag for name, flag in flags.items() if name not in TEMPLATE_FLAGS[:-1]}
     return PreparedPrompt([LiteralText(text)] if text else [], flags, settings)
+
+
+def load_used_templates(flags: Flags) -> Template:
+    """Return the template of -t, or what several make together; raise UsageError."""
+    search = template_files.read_search(read_sources(flags, os.environ))
+    return template_files.load_templates(parse_value(ROWS["template"], flags["template"]), search)
 
 
 def apply_template(
@@ -81,7 +87,8 @@ def apply_template(
     variables = list(dict.fromkeys((*list_variables(template.prompt), *in_system)))
     _check_names(values, template, variables)
     if misplaced := [name for name in in_system if name in RESERVED_NAMES]:
-        raise UsageError(f"{template.path}: {{{misplaced[0]}}} has its place in the prompt, not in system")
+        source = template.settings["system"].source_name
+        raise UsageError(f"{source}: {{{misplaced[0]}}} has its place in the prompt, not in system")
     reserved = _get_reserved_values(typed, is_piped=is_piped or has_rows, has_files=has_files)
     if not (reads_stdin or has_rows):
         del reserved[STDIN]
@@ -148,7 +155,7 @@ def _fill_system(system: str, values: Mapping[str, str], template: Template) -> 
         return {}
     text = fill_variables(system, values)
     if text.startswith("@"):  # it would name a file
-        raise UsageError(f"{template.path}: the system text would begin with @")
+        raise UsageError(f"{template.settings['system'].source_name}: the system text would begin with @")
     return {"system": RawValue((text,), template.settings["system"].source_name)}
 
 

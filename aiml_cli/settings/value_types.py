@@ -24,7 +24,8 @@ class ValueType(Generic[T]):
     values if `is_closed`, else suggestions. `is_list`: the values of a repeated flag are joined; otherwise the last one
     wins. `is_switch`: the flag has no value. `bare_value`: the value of the flag alone, if it may be alone
     (`--web-search`, `--web-search low`); `is_value` decides whether the word after such a flag is its value, otherwise
-    each of the `choices` is, or without them every word. `repeats`: the flag may be repeated to make a call for each value.
+    each of the `choices` is, or without them every word. `repeats`: the flag may be repeated to make a call for each
+    value.
     """
 
     name: str
@@ -287,7 +288,9 @@ CACHE_AGE = ValueType(
 )  # fmt: skip
 PATHS = ValueType("a path", lambda value: (_parse_text(value),), "PATH", is_list=True)
 FOLDERS = ValueType("a list of folders", _parse_folders, "FOLDER[:FOLDER]", is_list=True)
-TEMPLATES = ValueType("the name of a template, or @FILE", lambda value: (_parse_text(value),), "NAME|@FILE", is_list=True)
+TEMPLATES = ValueType(
+    "the name of a template, or @FILE", lambda value: (_parse_text(value),), "NAME|@FILE", is_list=True
+)
 TOOL_PATTERNS = ValueType("a list of names and patterns", _parse_words, "PATTERN", is_list=True)
 TOOL_NAMES = ValueType(
     "a tool",

@@ -1,66 +1,191 @@
-"""Read and write the user's templates: TOML files that only the user can read."""
+"""Find, read and write templates: TOML files of the user, of a team's folders, or that the user names."""
 
+import os
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from aiml_cli.errors import UsageError
 from aiml_cli.settings.options import ROWS
-from aiml_cli.settings.resolve import RawValue, parse_value, persistent_options, read_table
+from aiml_cli.settings.resolve import (
+    RawValue,
+    Source,
+    ValuesBySource,
+    parse_value,
+    persistent_options,
+    read_table,
+)
 from aiml_cli.settings.urls import find_address
 from aiml_cli.settings.value_types import JSON_TYPES, PROPERTIES, names_file, suggest
 from aiml_cli.store import paths, toml_edit
 from aiml_cli.store.named_files import read_named_file, save_named_file
 from aiml_cli.system.atomic_write import decode_utf8
+from aiml_cli.system.stdio import print_err
 
 FILE_KIND = "a template"
 VARIABLE_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 MAX_BYTES = 4 * 1024 * 1024
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]*")
-_PARTS = {"prompt": (str, "a text"), "defaults": (dict, "a table"), "settings": (dict, "a table")}
+_PARTS: dict[str, tuple[type, str]] = {
+    "prompt": (str, "a text"),
+    "defaults": (dict, "a table"),
+    "settings": (dict, "a table"),
+    "case": (list, "a list of tables: begin each case with [[case]]"),
+}
+_OTHER_FORMATS = (".yaml", ".yml", ".md")
+_warned: set[Path] = set()
 
 
 @dataclass(frozen=True, slots=True)
 class Template:
-    """A prompt with variables, their default values, and the settings to use with it."""
+    """A prompt with variables, their default values, and the settings to use with it.
+
+    `cases` are the tables that `--test` runs; what is in them is checked then.
+    """
 
     name: str
     path: Path
     prompt: str = ""
     defaults: Mapping[str, str] = field(default_factory=dict)
     settings: Mapping[str, RawValue] = field(default_factory=dict)
+    cases: Sequence[Mapping[str, Any]] = ()
+
+
+class TemplateSearch(NamedTuple):
+    """The folders that are searched after the user's own, and whether warnings are left out."""
+
+    folders: tuple[Path, ...] = ()
+    is_quiet: bool = False
+
+
+class FoundTemplate(NamedTuple):
+    """The file of a template; `hidden_by` is the file with the same name that is used instead, if there is one."""
+
+    name: str
+    path: Path
+    hidden_by: Path | None = None
+
+
+OWN_FOLDER = TemplateSearch()
+
+
+def read_search(values: ValuesBySource) -> TemplateSearch:
+    """Return where templates are searched, by the setting template_path; raise UsageError for a bad value."""
+    found = [values[source] for source in Source if "template_path" in values.get(source, {})]
+    names = parse_value(ROWS["template_path"], found[-1]["template_path"]) if found else ()
+    return TemplateSearch(expand_folders(names), any("quiet" in each for each in values.values()))
+
+
+def expand_folders(names: Sequence[str]) -> tuple[Path, ...]:
+    """Return the folders of template_path; raise UsageError for `~NAME` if there is no such user."""
+    folders = [Path(os.path.expanduser(name)) for name in names]  # noqa: PTH111 - that of Path raises RuntimeError
+    if unknown := [str(folder) for folder in folders if not folder.is_absolute()]:
+        raise UsageError(f"template_path: {unknown[0]} begins with the name of a user that does not exist")
+    return tuple(dict.fromkeys(folders))
 
 
 def template_path(name: str) -> Path:
-    """Return the path of a template; raise UsageError if the name is not valid."""
-    if not _NAME.fullmatch(name):
-        raise UsageError(f"{name!r} is not a template's name", "letters, digits, - and _ make a name")
-    return _templates_folder() / f"{name}.toml"
+    """Return the path of a template of the user's own; raise UsageError if the name is not valid."""
+    return templates_folder() / _make_file_name(name)
 
 
-def list_templates() -> list[str]:
+def templates_folder() -> Path:
+    """Return the user's own folder of templates; raise UsageError without a home directory."""
+    return paths.require_path(paths.config_file()).parent / "templates"
+
+
+def list_templates(search: TemplateSearch = OWN_FOLDER) -> list[str]:
     """Return the names of the existing templates, sorted."""
+    return [found.name for found in find_templates(search) if not found.hidden_by]
+
+
+def find_templates(search: TemplateSearch = OWN_FOLDER) -> list[FoundTemplate]:
+    """Return the files of all templates by their names; those that another one hides come after it."""
+    used: dict[str, Path] = {}
+    found = [
+        FoundTemplate(path.stem, path, first if (first := used.setdefault(path.stem, path)) != path else None)
+        for folder in (templates_folder(), *search.folders)
+        for path in _list_folder(folder)
+    ]
+    return sorted(found, key=lambda each: (each.name.casefold(), each.name))
+
+
+def _list_folder(folder: Path) -> list[Path]:
     with suppress(OSError):
-        names = (path.stem for path in _templates_folder().iterdir() if path.suffix == ".toml")
-        return sorted((name for name in names if _NAME.fullmatch(name)), key=lambda name: (name.casefold(), name))
+        return [path for path in folder.iterdir() if path.suffix == ".toml" and _NAME.fullmatch(path.stem)]
     return []
 
 
-def load_template(name: str) -> Template:
-    """Read a template; raise UsageError if it does not exist, with similar names, or if it is not valid."""
-    path = template_path(name)
-    paths.require_trusted(path)
-    data = read_named_file(path, MAX_BYTES)
+def load_templates(references: Sequence[str], search: TemplateSearch = OWN_FOLDER) -> Template:
+    """Read templates, and merge them if there are several: the later one wins; raise UsageError."""
+    return merge_templates([load_template(reference, search) for reference in references])
+
+
+def merge_templates(templates: Sequence[Template]) -> Template:
+    """Return one template: the last prompt, and of each setting and each default the last one."""
+    if len(templates) == 1:
+        return templates[0]
+    return Template(
+        " + ".join(template.name for template in templates),
+        templates[-1].path,
+        next((template.prompt for template in reversed(templates) if template.prompt), ""),
+        {name: text for template in templates for name, text in template.defaults.items()},
+        {name: value for template in templates for name, value in template.settings.items()},
+    )
+
+
+def load_template(reference: str, search: TemplateSearch = OWN_FOLDER) -> Template:
+    """Read a template, by its name or as `@FILE`; raise UsageError if there is none, or if it is not valid."""
+    return load_found(FoundTemplate(reference, _find_file(reference, search)), search)
+
+
+def load_found(found: FoundTemplate, search: TemplateSearch = OWN_FOLDER) -> Template:
+    """Read the file of a template; raise UsageError if it does not exist, or if it is not valid."""
+    name, path = found.name, found.path
+    data = read_template(path, search)
     if data is None:
-        raise UsageError(f"there is no template {name!r}", _suggest_template(name))
+        raise _build_missing_error(name, path, search)
     try:
         return parse_template(name, path, toml_edit.parse_toml(decode_utf8(data, path), path))
     except UsageError as error:
-        error.hint = error.hint if "did you mean" in error.hint else f"mend it with an editor: {path}"
+        if path.suffix in _OTHER_FORMATS:
+            error.hint = f"a template is TOML; another program's is imported: aiml config templates --import {path}"
+        elif "did you mean" not in error.hint:
+            error.hint = f"mend it with an editor: {path}"
         raise
+
+
+def read_template(path: Path, search: TemplateSearch = OWN_FOLDER) -> bytes | None:
+    """Return the bytes of a template's file, None if it does not exist.
+
+    Raises UsageError if everyone can change it, or if it belongs to somebody else; warns if a group can change it. A
+    link is followed only if it is not in the user's own folder.
+    """
+    if paths.require_trusted(path) and path not in _warned and not search.is_quiet:
+        _warned.add(path)
+        print_err(f"aiml: the group of {path} can change it: chmod g-w {path}")
+    is_own = path.parent == templates_folder()
+    return read_named_file(path if is_own else Path(os.path.realpath(path)), MAX_BYTES)
+
+
+def _find_file(reference: str, search: TemplateSearch) -> Path:
+    """Return the file of a template, whether or not there is one; raise UsageError for what is no name."""
+    if reference.startswith("@") and "\0" not in reference:
+        return Path(os.path.abspath(os.path.expanduser(reference[1:])))  # noqa: PTH100, PTH111 - no RuntimeError
+    name = _make_file_name(reference)
+    files = [folder / name for folder in (templates_folder(), *search.folders)]
+    return next((path for path in files if os.path.lexists(path)), files[0])
+
+
+def _make_file_name(name: str) -> str:
+    if _NAME.fullmatch(name):
+        return f"{name}.toml"
+    is_file = "\0" not in name and (name.endswith(".toml") or Path(name).is_file())
+    hint = f"-t @{name} reads a file" if is_file else "letters, digits, - and _ make a name"
+    raise UsageError(f"{name!r} is not a template's name", hint)
 
 
 def parse_template(name: str, path: Path, table: toml_edit.Table) -> Template:
@@ -71,6 +196,8 @@ def parse_template(name: str, path: Path, table: toml_edit.Table) -> Template:
         part_type, description = _PARTS[part]
         if not isinstance(value, part_type):
             raise UsageError(f"{path}: {part} is not {description}")
+    if not all(isinstance(case, dict) for case in table.get("case", ())):
+        raise UsageError(f"{path}: case is not {_PARTS['case'][1]}")
     for setting, value in table.get("settings", {}).items():
         if reason := explain_refusal(setting, value):
             raise UsageError(f"{path}: {reason}")
@@ -79,7 +206,7 @@ def parse_template(name: str, path: Path, table: toml_edit.Table) -> Template:
         variable: _parse_default(value, variable, path) for variable, value in table.get("defaults", {}).items()
     }
     settings = {row: raw_value for row, raw_value in settings.items() if raw_value.texts}
-    return Template(name, path, table.get("prompt", ""), defaults, settings)
+    return Template(name, path, table.get("prompt", ""), defaults, settings, table.get("case", ()))
 
 
 def explain_refusal(name: str, value: object) -> str:
@@ -132,15 +259,27 @@ def save_template(name: str, table: toml_edit.Table, may_replace: Callable[[Path
     return path
 
 
-def _templates_folder() -> Path:
-    return paths.require_path(paths.config_file()).parent / "templates"
-
-
-def _suggest_template(name: str) -> str:
-    names = list_templates()
+def _build_missing_error(reference: str, path: Path, search: TemplateSearch) -> UsageError:
+    names = list_templates(search)
+    if reference.startswith("@"):
+        name = reference[1:]
+        hint = f"did you mean -t {name}?" if name in names else ""
+        return UsageError(f"{path}: there is no such file", hint or suggest(path.name, _list_neighbours(path)))
     if not names:
-        return "there are none yet: aiml chat --save NAME WORDS makes one"
-    return f"{suggest(name, names)} there are: {', '.join(names)}".lstrip()
+        return UsageError(f"there is no template {reference!r}", describe_templates(search))
+    hint = f"{suggest(reference, names)} {describe_templates(search)}".lstrip()
+    return UsageError(f"there is no template {reference!r}", hint)
+
+
+def describe_templates(search: TemplateSearch = OWN_FOLDER) -> str:
+    """Return which templates there are, for a hint."""
+    names = list_templates(search)
+    return f"there are: {', '.join(names)}" if names else "there are none yet: aiml chat --save NAME WORDS makes one"
+
+
+def _list_neighbours(path: Path) -> Iterator[str]:
+    with suppress(OSError):
+        yield from (other.name for other in path.parent.iterdir() if other.suffix == ".toml")
 
 
 def _suggest_part(part: str) -> str:
@@ -180,6 +319,13 @@ def _format_parts(table: toml_edit.Table) -> Iterable[str]:
         if inner := table.get(part):
             yield f"\n[{part}]\n"
             yield from (_format_value(name, value) for name, value in inner.items())
+    for case in table.get("case", ()):
+        yield "\n[[case]]\n"
+        yield from (_format_value(name, value) for name, value in case.items() if not isinstance(value, dict))
+        for part, inner in case.items():
+            if isinstance(inner, dict):
+                yield f"[case.{part}]\n"
+                yield from (_format_value(name, value) for name, value in inner.items())
 
 
 def _format_value(name: str, value: Any) -> str:

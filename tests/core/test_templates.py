@@ -290,7 +290,10 @@ def test_templates_are_listed_and_shown(capfd: pytest.CaptureFixture[str]) -> No
     template(text, "one")
     template('[settings]\nsystem = "Short."', "two")
     assert main(["config", "templates"]) == 0
-    assert capfd.readouterr().out == "name\tprompt\tvariables\none\tHi {a}\ta, b=2\ntwo\tShort.\t\n"
+    paths = folder() / "one.toml", folder() / "two.toml"
+    assert capfd.readouterr().out == (
+        f"name\tprompt\tvariables\tpath\thidden_by\none\tHi {{a}}\ta, b=2\t{paths[0]}\t\ntwo\tShort.\t\t{paths[1]}\t\n"
+    )
     assert main(["config", "templates", "one"]) == 0
     assert capfd.readouterr().out == text
     assert main(["config", "templates", "--json"]) == 0

@@ -1,6 +1,7 @@
 """Show the templates, and save words and flags as one."""
 
 import json
+import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ from aiml_cli.core.template_fill import (
     collect_typed,
     escape_braces,
     list_variables,
+    load_used_templates,
     read_params,
 )
 from aiml_cli.errors import UsageError
@@ -24,25 +26,27 @@ from aiml_cli.settings.options import ROWS, Option
 from aiml_cli.settings.resolve import Flags, RawValue, parse_value
 from aiml_cli.settings.value_types import is_json_text
 from aiml_cli.store import template_files
-from aiml_cli.store.config_file import to_toml_value
-from aiml_cli.store.named_files import read_named_file
-from aiml_cli.store.template_files import Template
+from aiml_cli.store.config_file import read_sources, to_toml_value
+from aiml_cli.store.template_files import FoundTemplate, Template, TemplateSearch
 from aiml_cli.system.atomic_write import decode_utf8
 from aiml_cli.system.questions import make_replace_prompt
 from aiml_cli.system.stdio import print_err, print_out
 from aiml_cli.system.terminal import is_terminal
 
-_FIELDS = ("name", "prompt", "variables")
-_COLUMNS = (Column("NAME", 0), Column("PROMPT", 2, min_width=16), Column("VARIABLES", 1, min_width=12))
+_FIELDS = ("name", "prompt", "variables", "path", "hidden_by")
+_COLUMNS = (
+    Column("NAME", 0),
+    Column("PROMPT", 3, min_width=16),
+    Column("VARIABLES", 2, min_width=12),
+    Column("FROM", 1, min_width=20),
+)
 
 
 def save_as_template(endpoint: str, words: Sequence[str], flags: Flags) -> int:
-    """Save a template of the words and flags, based on the one of -t, and send nothing."""
+    """Save a template of the words and flags, based on those of -t, and send nothing."""
     name = parse_value(ROWS["save"], flags["save"])
     template_files.template_path(name)
-    base = None
-    if "template" in flags:
-        base = template_files.load_template(parse_value(ROWS["template"], flags["template"]))
+    base = load_used_templates(flags) if "template" in flags else None
     typed, rest = collect_typed(words, flags)
     typed = _read_prompt() if typed in ("", "-") and stdin.has_stdin() and "no_stdin" not in flags else typed
     settings = _convert_settings(endpoint, rest)
@@ -51,6 +55,7 @@ def save_as_template(endpoint: str, words: Sequence[str], flags: Flags) -> int:
         "prompt": typed or (base.prompt if base else ""),
         "defaults": {**(base.defaults if base else {}), **read_params(flags)[0]},
         "settings": {**old, **settings},
+        "case": _copy_cases(base) if base and base.cases else [],
     }
     if not any(table.values()):
         hint = "a template is made of words and flags: aiml chat --save NAME WORDS"
@@ -64,6 +69,13 @@ def save_as_template(endpoint: str, words: Sequence[str], flags: Flags) -> int:
 def _read_prompt() -> str:
     """Read the prompt from standard input."""
     return decode_text(stdin.read_stdin(lambda text: print_err(f"aiml: {text}")), "standard input")[0].rstrip("\n")
+
+
+def _copy_cases(base: Template) -> list[dict[str, Any]]:
+    """Return the cases of a template with the content of the files that they name, which are beside the old file."""
+    from aiml_cli.batch import template_cases  # few templates have cases
+
+    return [template_cases.embed_schema(case, base.path.parent) for case in base.cases]
 
 
 def _convert_settings(endpoint: str, flags: Flags) -> dict[str, Any]:
@@ -103,39 +115,60 @@ def show_templates(words: Sequence[str], flags: Flags) -> int:
     """List all templates, or show the one with this name; raise UsageError."""
     if len(words) > 1:
         raise UsageError("one template can be shown at a time", "aiml config templates lists them all")
-    return _show(words[0], flags) if words else _list(flags)
+    search = template_files.read_search(read_sources(flags, os.environ))
+    return _show(words[0], search, flags) if words else _list(search, flags)
 
 
-def _show(name: str, flags: Flags) -> int:
-    template = template_files.load_template(name)
+def _show(name: str, search: TemplateSearch, flags: Flags) -> int:
+    template = template_files.load_template(name, search)
     if "json" in flags:
         return _print_json(_to_dict(template))
     if is_terminal(1) and "quiet" not in flags:
         print_err(f"aiml: {template.path}")
-    return print_out(decode_utf8(read_named_file(template.path, template_files.MAX_BYTES) or b"", template.path))
+    return print_out(decode_utf8(template_files.read_template(template.path) or b"", template.path))
 
 
-def _list(flags: Flags) -> int:
+def _list(search: TemplateSearch, flags: Flags) -> int:
     """Print the templates, and then the errors of those that cannot be read."""
-    templates: list[Template] = []
+    templates: list[tuple[FoundTemplate, Template]] = []
     errors: list[UsageError] = []
-    for name in template_files.list_templates():
+    for found in template_files.find_templates(search):
         try:
-            templates.append(template_files.load_template(name))
+            templates.append((found, template_files.load_found(found, search)))
         except UsageError as error:
             errors.append(error)
     if "json" in flags:
-        _print_json([_to_dict(template) for template in templates])
+        _print_json([{**_to_dict(template), "hidden_by": _text(found.hidden_by)} for found, template in templates])
     elif templates:
-        rows = [_build_row(template) for template in templates]
-        print_out(format_table(_COLUMNS, rows, table_width()) if is_terminal(1) else format_tsv([_FIELDS, *rows]))
+        _print_table(templates)
     elif not errors and "quiet" not in flags:
-        print_err("aiml: there are no templates yet: aiml chat --save NAME WORDS makes one")
+        print_err(f"aiml: {template_files.describe_templates(search)}")
     for skipped in errors[:-1]:
         print_err(f"aiml: {skipped.message}")
     if errors:
         raise errors[-1]
     return 0
+
+
+def _print_table(templates: Sequence[tuple[FoundTemplate, Template]]) -> None:
+    """Print a line for each template; on a terminal the folder is shown if there are several."""
+    if not is_terminal(1):
+        rows = [[*_build_row(each), str(found.path), _text(found.hidden_by) or ""] for found, each in templates]
+        print_out(format_tsv([_FIELDS, *rows]))
+        return
+    has_several = len({found.path.parent for found, _ in templates}) > 1
+    rows = [[*_build_row(each), _format_folder(found) if has_several else ""] for found, each in templates]
+    print_out(format_table(_COLUMNS, rows, table_width()))
+
+
+def _format_folder(found: FoundTemplate) -> str:
+    folder, home = str(found.path.parent), os.path.expanduser("~")  # noqa: PTH111 - there may be none
+    folder = folder.replace(home, "~", 1) if home != "/" and folder.startswith(f"{home}/") else folder
+    return f"{folder} (hidden)" if found.hidden_by else folder
+
+
+def _text(path: Path | None) -> str | None:
+    return str(path) if path else None
 
 
 def _build_row(template: Template) -> list[str]:
@@ -161,6 +194,7 @@ def _to_dict(template: Template) -> dict[str, Any]:
         "prompt": template.prompt,
         "variables": _find_variables(template),
         "settings": {name: list(raw.texts) for name, raw in template.settings.items()},
+        "cases": len(template.cases),
     }
 
 

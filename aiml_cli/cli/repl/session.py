@@ -158,6 +158,13 @@ class Session:
         """Send the output of a shell command with the next message."""
         self.shell_outputs.append(FileContent(f"$ {command}", output.encode("utf-8", "replace")))
 
+    def list_templates(self) -> list[str]:
+        """Return the names of the templates; raise UsageError if the settings have an error."""
+        from aiml_cli.store import template_files  # few prompts are templates
+
+        folders = template_files.expand_folders(self.resolve_settings().options.template_path or ())
+        return template_files.list_templates(template_files.TemplateSearch(folders))
+
     def get_model(self) -> str:
         """Return the current model, or "?" if the settings have an error."""
         try:

@@ -20,6 +20,7 @@ from aiml_cli.system.sanitize import sanitize
 from aiml_cli.system.stdio import print_err
 
 GROUP = "Settings"
+_TEMPLATE_NAME = re.compile(r"""(?:-t\s+)?(@?"[^"]*"|@?'[^']*'|(?:\\.|[^\s\\])+)\s*""")
 _TEMPLATE_PARAM = re.compile(r"([A-Za-z_]\w*)=(\"[^\"]*\"|'[^']*'|\S*)\s*")
 
 
@@ -125,18 +126,21 @@ def template(session: Session, words: str) -> None:
     """Send a saved prompt, and use its settings.
 
     The words after the name are sent with it. VARIABLE=VALUE before them fills a variable, with the value in quotes
-    if it has spaces; VARIABLE=@FILE reads the value from a file. `aiml config templates` lists the templates.
+    if it has spaces; VARIABLE=@FILE reads the value from a file. @FILE instead of the name is the file of a template,
+    and `-t NAME` after it adds another template. `aiml config templates` lists the templates.
     """
-    name, _, rest = words.partition(" ")
-    if not name:
-        raise UsageError("/template: which one?", _format_templates())
+    names, rest = _split_names(words)
+    if not names:
+        raise UsageError("/template: which one?", _format_templates(session))
     from aiml_cli.core import template_fill  # few prompts are templates
 
-    params, typed = _split_params(rest.strip())
+    params, typed = _split_params(rest)
     typed = escape_placeholders(session.confirm_pasted(typed), STDIN_NAME)
-    _confirm_pasted_files(session, params, rest)
+    _confirm_pasted_files(session, [*names, *(param.partition("=")[2] for param in params)], words)
     param_flags = {"param": RawValue(tuple(params), "/template")} if params else {}
-    template_flags = {"template": RawValue((name,), "/template"), **param_flags, **NO_STDIN}
+    folders = session.resolve_settings().options.template_path
+    folder_flags = {"template_path": RawValue(folders, "template_path")} if folders else {}
+    template_flags = {"template": RawValue(tuple(names), "/template"), **param_flags, **folder_flags, **NO_STDIN}
     prompt, flags, values = template_fill.prepare_prompt(session.endpoint, [typed] if typed else [], template_flags)
     session.overrides |= values
     session.disabled -= values.keys()
@@ -145,12 +149,20 @@ def template(session: Session, words: str) -> None:
         # What is {{stdin}} for the composer is {stdin} in the editor.
         session.send(prompt, files, typed=join_typed([LiteralText(prompt[0].replace("{{stdin}}", "{stdin}"))]))
     else:
-        print_err(f"aiml: what {name} sets holds from now on: {', '.join(values) or 'nothing'}")
+        print_err(f"aiml: what {' + '.join(names)} sets holds from now on: {', '.join(values) or 'nothing'}")
 
 
-def _confirm_pasted_files(session: Session, params: Sequence[str], typed: str) -> None:
+def _split_names(text: str) -> tuple[list[str], str]:
+    """Split the name of a template, and others after `-t`, from the rest of the text."""
+    names: list[str] = []
+    while (match := _TEMPLATE_NAME.match(text)) and (not names or re.match(r"-t\s", text)):
+        names += split_words(match[1])[:1]
+        text = text[match.end() :]
+    return names, text
+
+
+def _confirm_pasted_files(session: Session, values: Sequence[str], typed: str) -> None:
     """Ask before files that pasted values name are read; raise UsageError for a no."""
-    values = [param.partition("=")[2] for param in params]
     pasted = [value[1:] for value in values if value.startswith("@") and session.pastes.contains(value, typed)]
     if pasted and not confirm(f"the pasted text reads {sanitize(', '.join(pasted))}; send the content?"):
         raise UsageError("nothing was sent")
@@ -167,10 +179,8 @@ def _split_params(text: str) -> tuple[list[str], str]:
     return params, text
 
 
-def _format_templates() -> str:
-    from aiml_cli.store.template_files import list_templates  # few prompts are templates
-
-    names = list_templates()
+def _format_templates(session: Session) -> str:
+    names = session.list_templates()
     return f"there are: {', '.join(names)}" if names else "there are none yet: aiml chat --save NAME WORDS makes one"
 
 

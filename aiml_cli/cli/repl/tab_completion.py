@@ -168,9 +168,7 @@ def list_words(session: Session, argument_type: str) -> list[Word]:
                 summaries = find_conversations.list_summaries(history, limit=100)
                 return [Word(summary.name, summary.title) for summary in summaries]
         case "templates":
-            from aiml_cli.store import template_files  # few prompts are templates
-
-            return [Word(name) for name in template_files.list_templates()]
+            return [Word(name) for name in session.list_templates()]
         case "tools":
             return [Word(text) for text in session.tools.list_completions()]
         case _:
