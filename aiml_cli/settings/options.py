@@ -229,6 +229,12 @@ class Options:
         short="-r", per_call=True,
         conflicts=(Conflict("previous_response_id"), NOT_WITH_EACH, Conflict("chunk"), ONE_MODEL_ONLY),
     )
+    fork: bool | None = option(
+        SWITCH, "With -c or -r: continue a copy of the conversation, and leave the original as it is.", panel=PROMPT,
+        per_call=True,
+        requires=("continue", "resume"),
+        requires_hint="-c --fork copies this terminal's last conversation, -r ID --fork another one",
+    )
     allow_secrets: bool | None = option(
         SWITCH, "Send files and standard input that seem to hold keys or passwords.", panel=PROMPT, per_call=True,
     )
@@ -238,9 +244,12 @@ class Options:
         conflicts=(Conflict("chunk"),),
     )
     fit: str | None = option(
-        choice("head", "tail", "middle"), "Of input beyond the model's context keep the head, the tail, or both ends.",
+        choice("head", "tail", "middle", "oldest", "compact"),
+        "What to do if all of it is more than the model's context: send the head, the tail or both ends of the input;"
+        " leave out the oldest turns of the conversation; or compact: replace them by a summary.",
         panel=PROMPT, template=True,
         conflicts=(
+            Conflict(SEVERAL_MODELS, "--fit oldest needs no summary", values=("compact",)),
             Conflict("chunk", "--fit sends a part of it, --chunk asks for all of it", typed_only=True),
             Conflict("each", WHOLE_ROWS, typed_only=True),
         ),
