@@ -1,6 +1,6 @@
 """The option table: one row for everything a user can set, with its path in each endpoint's request body."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from typing import Any, Generic, NamedTuple, TypeVar
 
@@ -10,8 +10,10 @@ from aiml_cli.settings.value_types import (
     CODE_BLOCK,
     CONVERSATION,
     FOLDERS,
+    HEADERS,
     JSON,
     JSON_OR_WORD,
+    LOADERS,
     LOCATION,
     MODELS,
     NAME,
@@ -69,7 +71,8 @@ class Option(Generic[T]):
     """One thing that a user can set.
 
     Without a body path it is local and never sent. `per_call`: it has a flag, but no environment variable and no config
-    key. `only_endpoint`: the one endpoint that a local option is for. `attribute`: its name in `Options`.
+    key. `only_endpoint`: the one endpoint that a local option is for. `attribute`: its name in `Options`. `flag_name`:
+    that of its flag, if it differs.
     `no_env`: no environment variable sets it. `template`: a template, which others may have written, can set it. It
     says what is asked and how the answer is shown; never where to send, or what to run, read, write or keep.
     `sensitive`: it names a server or a command, and a config file that the members of a group can change cannot set it.
@@ -94,6 +97,7 @@ class Option(Generic[T]):
     requires: tuple[str, ...] = ()
     requires_hint: str = ""
     attribute: str = ""
+    flag_name: str = ""
 
     @property
     def name(self) -> str:
@@ -103,7 +107,7 @@ class Option(Generic[T]):
     @property
     def flag(self) -> str:
         """Return the long flag: `--max-tokens`."""
-        return "--" + self.name.replace("_", "-")
+        return "--" + (self.flag_name or self.name.replace("_", "-"))
 
     @property
     def variables(self) -> tuple[str, ...]:
@@ -182,6 +186,10 @@ class Options:
         PATHS, "Add a file, folder, glob or URL: text, image, PDF or audio; - is standard input.", panel=PROMPT,
         short="-f", aliases=("--attach", "-a"), per_call=True,
     )
+    loaders: Mapping[str, Sequence[str]] | None = option(
+        LOADERS, "The command that makes text of files with an extension; {} is the name of the file.", panel=PROMPT,
+        sensitive=True, no_env=True, hidden=True,
+    )
     no_stdin: bool | None = option(SWITCH, "Leave standard input alone.", panel=PROMPT)
     stdin_wait: float | None = option(
         number(0, 86400), "Give up after N seconds without a byte on a pipe that may never end (10); 0 never gives up.",
@@ -249,7 +257,6 @@ class Options:
         " leave out the oldest turns of the conversation; or compact: replace them by a summary.",
         panel=PROMPT, template=True,
         conflicts=(
-            Conflict(SEVERAL_MODELS, "--fit oldest needs no summary", values=("compact",)),
             Conflict("chunk", "--fit sends a part of it, --chunk asks for all of it", typed_only=True),
             Conflict("each", WHOLE_ROWS, typed_only=True),
         ),
@@ -565,6 +572,10 @@ class Options:
     base_url: str | None = option(
         BASE_URL, "The API's address.", panel=CONNECTION, sensitive=True, default="https://api.aimlapi.com/v1",
         env=("AIML_API_BASE", "AIMLAPI_API_BASE", "AIMLAPI_BASE_URL"),
+    )
+    headers: Mapping[str, str] | None = option(
+        HEADERS, "Add a header to every request to the base URL; a VALUE that is empty removes it. May be repeated.",
+        panel=CONNECTION, sensitive=True, flag_name="header",
     )
     demo: bool | None = option(SWITCH, "Ask the embedded server, which is no model.", panel=CONNECTION, per_call=True)
     timeout: float | None = option(number(0.1, 86400), "Seconds to wait without a byte.", panel=CONNECTION, default=120)

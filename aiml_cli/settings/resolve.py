@@ -2,7 +2,7 @@
 
 import json
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
 from typing import Any, NamedTuple
@@ -65,7 +65,9 @@ def resolve(values_by_source: ValuesBySource, endpoint: str = "") -> Settings:
         if not raw_values or (endpoint and not row.applies_to(endpoint)):
             continue
         sources[name], winner = raw_values[-1]
-        values[row.attribute], source_names[name] = parse_value(row, winner, endpoint), winner.source_name
+        parts = raw_values if row.value_type.is_merged else raw_values[-1:]
+        values[row.attribute] = _join_values(row, [parse_value(row, part, endpoint) for _, part in parts])
+        source_names[name] = winner.source_name
         overrides[name] = tuple(raw_value.source_name for _, raw_value in raw_values[:-1])
     return Settings(Options(**values), sources, source_names, overrides)
 
@@ -76,9 +78,24 @@ def parse_value(row: Option[Any], raw_value: RawValue, endpoint: str = "") -> An
     values = [_parse_text(value_type, text, raw_value.source_name) for text in raw_value.texts]
     if not value_type.is_list:
         return values[-1]
+    if value_type.is_merged:
+        return merge_tables(values)
     if isinstance(values[0], dict):
         return {key: item for value in values for key, item in value.items()}
     return tuple(item for value in values for item in value)
+
+
+def merge_tables(tables: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
+    """Return the entries of all tables; a later one replaces those whose keys differ in case only."""
+    entries = {key.lower(): (key, item) for table in tables for key, item in table.items()}
+    return dict(entries.values())
+
+
+def _join_values(row: Option[Any], values: Sequence[Any]) -> Any:
+    """Return the value of a row from those of its sources; an entry without a text is left out, or None if all are."""
+    if not row.value_type.is_merged:
+        return values[-1]
+    return {key: item for key, item in merge_tables(values).items() if item != ""} or None
 
 
 def _parse_text(value_type: ValueType[Any], text: str, source_name: str) -> Any:
@@ -103,7 +120,9 @@ def read_environment(environ: Mapping[str, str]) -> dict[str, RawValue]:
         names = [name for name in row.variables if environ.get(name)]
         # A placeholder must not win over the value of another variable.
         if name := min(names, key=lambda name: bool(PLACEHOLDER.fullmatch(environ[name])), default=""):
-            values[row.name] = RawValue((environ[name],), name)
+            text = environ[name]
+            lines = tuple(line for line in text.split("\n") if line.strip())
+            values[row.name] = RawValue(lines if row.value_type.is_merged else (text,), name)
     return values
 
 
@@ -153,7 +172,8 @@ def _format_texts(value_type: ValueType[Any], value: object) -> Iterable[str]:
         case bool():
             return ["on" if value else "off"]
         case dict() if value_type.is_list:
-            return [f"{key}={_format_item(item)}" for key, item in value.items()]
+            separator = value_type.separator or "="
+            return [f"{key}{separator}{_format_item(item)}" for key, item in value.items()]
         case list() if value_type.is_list:
             return map(_format_item, value)
         case _:

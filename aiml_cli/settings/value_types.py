@@ -38,6 +38,8 @@ class ValueType(Generic[T]):
     bare_value: str = ""
     is_value: Callable[[str], bool] | None = None
     repeats: bool = False
+    separator: str = ""
+    is_merged: bool = False
     limits: tuple[float | None, float | None] = (None, None)
 
 
@@ -241,6 +243,60 @@ def _starts_like_age(word: str) -> bool:
     return word == OFF or word[:1].isdecimal()
 
 
+def _parse_header(value: str) -> Mapping[str, str]:
+    """Parse NAME: VALUE; raise UsageError, which never shows the value: it may be a secret."""
+    name, colon, content = value.partition(":")
+    content = content.strip(" \t")
+    if not colon:
+        raise UsageError("a header is NAME: VALUE", "nothing was sent")
+    if not name or set(name) - _NAME_CHARS:
+        raise UsageError("a header is NAME: VALUE, and NAME has only letters, digits and dashes", "nothing was sent")
+    if any(char < " " or "\x7f" <= char < "\xa0" for char in content):
+        raise UsageError(f"the header {name} has a line break or another control character in its value")
+    if any(char > "\xff" for char in content):
+        raise UsageError(f"the header {name} has a character in its value that HTTP cannot send", "use Latin-1 only")
+    _refuse_reserved(name)
+    return {name: content}
+
+
+def _refuse_reserved(name: str) -> None:
+    """Raise UsageError for a header that holds a credential, or that the program or the connection needs itself."""
+    plain = name.lower().replace("_", "-")
+    joined = plain.replace("-", "")
+    is_key = plain.endswith(("key", "keys", "token")) and not plain.endswith(_HARMLESS_KEYS)
+    if is_key or set(plain.split("-")) & _CREDENTIAL_WORDS or any(word in joined for word in _CREDENTIAL_PARTS):
+        raise UsageError(f"the header {name} holds a credential, and cannot be set", "store the key: aiml config key")
+    if plain in _RESERVED_HEADERS or plain.startswith(_RESERVED_PREFIXES):
+        raise UsageError(f"the header {name} cannot be set: aiml or the connection sets what it needs")
+
+
+def _parse_loader(value: str) -> Mapping[str, list[str]]:
+    """Parse EXTENSION=COMMAND; the command is words for a program, or a JSON list of them."""
+    extension, rest = _parse_pair(value)
+    extension = extension.strip().removeprefix(".").lower()
+    if not extension or not all(char.isalnum() or char in "._-+" for char in extension):
+        raise UsageError(f"{extension!r} is not the extension of a file name")
+    command = _split_command(rest)
+    if not command or not all(isinstance(word, str) and word and "\0" not in word for word in command):
+        raise UsageError(f"the loader of {extension} is not a command: a list of words", 'docx = ["pandoc", "{}"]')
+    if not any(FILE_PLACEHOLDER in word for word in command[1:]):
+        raise UsageError(f"the loader of {extension} has no {FILE_PLACEHOLDER} for the name of the file")
+    if "/" in command[0] and not command[0].startswith(("/", "~/")):
+        hint = "begin it with / or ~, or name a program that is in PATH"
+        raise UsageError(f"the loader of {extension}: {command[0]!r} is not the whole path of a program", hint)
+    return {extension: command}
+
+
+def _split_command(text: str) -> Any:
+    """Return the words of a command; what cannot be split is no list."""
+    import shlex  # few users have loaders
+
+    try:
+        return json.loads(text) if text.lstrip().startswith("[") else shlex.split(text)
+    except ValueError:
+        return None
+
+
 def _parse_code_block(value: str) -> str:
     """Check a number from 1 on, or a word; raise ValueError for anything else."""
     if not value.strip() or (value.lstrip("+-").isdecimal() and not value.isdecimal()) or value == "0":
@@ -255,8 +311,8 @@ SWITCH = ValueType("on or off", _parse_switch, "on|off", ("on", "off"), is_close
 TEXT = text()
 JSON = ValueType("JSON (an object, a list, or a file of one)", _parse_json, "JSON|@FILE")
 JSON_OR_WORD = ValueType("a word or a JSON object", _parse_json_or_word, "WORD|JSON")
-PROPERTIES = ValueType("KEY=VALUE", _parse_property, "KEY=VALUE", is_list=True)
-VARIABLES = ValueType("NAME=VALUE", _parse_variable, "NAME=VALUE", is_list=True)
+PROPERTIES = ValueType("KEY=VALUE", _parse_property, "KEY=VALUE", is_list=True, separator="=")
+VARIABLES = ValueType("NAME=VALUE", _parse_variable, "NAME=VALUE", is_list=True, separator="=")
 JSON_TYPES = (JSON, JSON_OR_WORD, PROPERTIES, VARIABLES)
 TEXT_OR_FILE = ValueType("a text", _parse_text, "TEXT|@FILE")
 CONVERSATION = ValueType("a conversation", _parse_text, "ID|WORDS", bare_value="last")
@@ -268,7 +324,26 @@ TEMPLATE_VARIABLES = ValueType("NAME=VALUE", _parse_mapping, "NAME=VALUE|@FILE",
 SCHEMA = ValueType("a text", _parse_text, "JSON|LIST|@FILE")
 LOCATION_KEYS = ("city", "region", "country", "timezone")
 LOCATION = ValueType(
-    " or ".join(f"{part}=…" for part in LOCATION_KEYS), _parse_location, "city=…,country=…", is_list=True
+    " or ".join(f"{part}=…" for part in LOCATION_KEYS), _parse_location, "city=…,country=…", is_list=True,
+    separator="=",
+)  # fmt: skip
+# The headers that --header cannot set. Credentials: the words of a name, parts of its words, and names that end in key.
+_NAME_CHARS = frozenset("!#$%&'*+-.^_`|~0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ")
+_CREDENTIAL_WORDS = frozenset({"auth", "jwt", "pat", "sig", "token"})
+_CREDENTIAL_PARTS = (
+    "authoriz", "authentic", "apikey", "bearer", "cookie", "credential", "passphrase", "passw", "secret", "signature",
+)  # fmt: skip
+_HARMLESS_KEYS = ("idempotency-key", "cache-key", "routing-key")
+# What the connection needs, and what decides how the answer is written or which part of it is sent.
+_RESERVED_HEADERS = frozenset({
+    "host", "connection", "keep-alive", "te", "trailer", "trailers", "transfer-encoding", "upgrade", "expect",
+    "http2-settings", "accept", "accept-encoding", "accept-charset", "range", "max-forwards",
+})  # fmt: skip
+_RESERVED_PREFIXES = ("content-", "proxy-", "if-")
+HEADERS = ValueType("NAME: VALUE", _parse_header, "NAME:VALUE", is_list=True, separator=": ", is_merged=True)
+FILE_PLACEHOLDER = "{}"  # of the name of a file, in the command of a loader
+LOADERS = ValueType(
+    "EXTENSION=COMMAND", _parse_loader, "EXTENSION=COMMAND", is_list=True, separator="=", is_merged=True
 )
 MODELS = ValueType("a text", _parse_text, "ID", repeats=True)
 SHARD = ValueType("a share such as 2/8, auto or auto/8", _parse_shard, "I/N|auto[/N]", ("auto",))
