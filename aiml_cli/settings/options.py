@@ -75,6 +75,7 @@ class Option(Generic[T]):
     that of its flag, if it differs.
     `no_env`: no environment variable sets it. `template`: a template, which others may have written, can set it. It
     says what is asked and how the answer is shown; never where to send, or what to run, read, write or keep.
+    `common`: `-h` shows its flag.
     `sensitive`: it names a server or a command, and a config file that the members of a group can change cannot set it.
     """
 
@@ -87,6 +88,7 @@ class Option(Generic[T]):
     aliases: tuple[str, ...] = ()
     env: tuple[str, ...] = ()
     secret: bool = False
+    common: bool = False
     per_call: bool = False
     hidden: bool = False
     template: bool = False
@@ -162,11 +164,11 @@ class Options:
     """The value of each row; None means nobody set it (0 and False are values). It has no repr, to hide the key."""
 
     model: str | None = option(
-        MODELS, "The model, as the gateway spells it. Repeated: ask all of them. A,B: B when A is not available.",
-        panel=MODEL, template=True, short="-m", default="openai/gpt-5-1", chat="model", responses="model",
+        MODELS, "The model to ask. Repeat -m to ask several models; A,B falls back to B when A is unavailable.",
+        panel=MODEL, common=True, template=True, short="-m", default="openai/gpt-5-1", chat="model", responses="model",
     )
     first: bool | None = option(
-        SWITCH, "Of several models take the one that is whole first, and stop the others.", panel=MODEL, per_call=True,
+        SWITCH, "With several -m: print the first complete answer and cancel the others.", panel=MODEL, per_call=True,
         conflicts=(Conflict("each", "all rows ask one model"), Conflict("chunk"), Conflict("in_place"), NOT_IN_REPL),
     )
     prompt_cache: str | None = option(
@@ -176,64 +178,71 @@ class Options:
         panel=MODEL, only_endpoint="chat",
     )
     max_cost: float | None = option(
-        number(0), "Refuse what may cost more than so many US dollars; with --each, stop before a row.", panel=MODEL,
+        number(0),
+        "Refuse to send if the estimate exceeds this many US dollars; with --each, stop before such a row. "
+        "Add --max-tokens, or only the input counts.",
+        panel=MODEL,
     )
     system: str | None = option(
-        TEXT_OR_FILE, "System text; @FILE reads it from a file.", panel=PROMPT, template=True, short="-s",
+        TEXT_OR_FILE, "System text: how the model should behave. @FILE reads it from a file.", panel=PROMPT,
+        common=True, template=True, short="-s",
         chat="messages[role=system].content", responses="instructions",
     )
     file: tuple[str, ...] | None = option(
-        PATHS, "Add a file, folder, glob or URL: text, image, PDF or audio; - is standard input.", panel=PROMPT,
+        PATHS, "Attach a file, folder, glob or URL. Text, image, PDF or audio; - is standard input.", panel=PROMPT,
+        common=True,
         short="-f", aliases=("--attach", "-a"), per_call=True,
     )
     loaders: Mapping[str, Sequence[str]] | None = option(
         LOADERS, "The command that makes text of files with an extension; {} is the name of the file.", panel=PROMPT,
         sensitive=True, no_env=True, hidden=True,
     )
-    no_stdin: bool | None = option(SWITCH, "Leave standard input alone.", panel=PROMPT)
+    no_stdin: bool | None = option(SWITCH, "Do not read standard input.", panel=PROMPT)
     stdin_wait: float | None = option(
         number(0, 86400), "Give up after N seconds without a byte on a pipe that may never end (10); 0 never gives up.",
         panel=PROMPT,
     )
     detail: str | None = option(
-        choice("auto", "low", "high"), "How closely to look at images.", panel=PROMPT, template=True,
+        choice("auto", "low", "high"), "How closely the model looks at images.", panel=PROMPT, template=True,
         chat="messages[].content[type=image_url].image_url.detail",
         responses="input[].content[type=input_image].detail",
     )
     interactive: bool | None = option(
-        SWITCH, "With a prompt, files or piped text first, then in turns.", panel=PROMPT, short="-i", per_call=True,
+        SWITCH, "Ask the prompt first, then continue in the REPL.", panel=PROMPT, short="-i", per_call=True,
         conflicts=(NOT_WITH_EACH,),
     )
     print_: bool | None = option(
-        SWITCH, "Give one answer and end, also on a terminal.", panel=PROMPT, short="-p", per_call=True,
+        SWITCH, "Give one answer and exit, even on a terminal.", panel=PROMPT, short="-p", per_call=True,
     )
     edit: bool | None = option(
         SWITCH, "Write the prompt in $VISUAL or $EDITOR.", panel=PROMPT, short="-e", per_call=True,
     )
     template: tuple[str, ...] | None = option(
         TEMPLATES, "Use a saved prompt with its flags, or @FILE. Repeated: the later one wins for each setting.",
-        panel=PROMPT, short="-t", per_call=True,
+        panel=PROMPT, common=True, short="-t", per_call=True,
     )
     param: Mapping[str, str] | None = option(
-        TEMPLATE_VARIABLES, "A variable of the template; @FILE reads it from a file. May be repeated.", panel=PROMPT,
+        TEMPLATE_VARIABLES, "Set a variable of the template; @FILE reads it from a file. May be repeated.",
+        panel=PROMPT,
         short="-P", per_call=True,
     )
     save: str | None = option(
-        NAME, "Save the prompt and the flags given as a template, and send nothing.", panel=PROMPT, per_call=True,
+        NAME, "Save the prompt and the flags as a template; nothing is sent.", panel=PROMPT, per_call=True,
         conflicts=(NOT_WITH_EACH,),
     )
     template_path: tuple[str, ...] | None = option(
         FOLDERS, "Folders of templates that are searched after your own.", panel=PROMPT,
     )
     continue_: bool | None = option(
-        SWITCH, "Go on with this terminal's last conversation; without a prompt, with its answer that was cut.",
-        panel=PROMPT, short="-c", per_call=True,
+        SWITCH, "Continue this terminal's last conversation. Without a prompt: continue its incomplete answer.",
+        panel=PROMPT, common=True, short="-c", per_call=True,
         conflicts=(
             Conflict("previous_response_id"), Conflict("resume"), NOT_WITH_EACH, Conflict("chunk"), ONE_MODEL_ONLY,
         ),
     )
     resume: str | None = option(
-        CONVERSATION, "Go on with a conversation, by its id or words of it; alone, with the latest.", panel=PROMPT,
+        CONVERSATION, "Continue a conversation, by its id or its words. Without a value: the latest.", panel=PROMPT,
+        common=True,
         short="-r", per_call=True,
         conflicts=(Conflict("previous_response_id"), NOT_WITH_EACH, Conflict("chunk"), ONE_MODEL_ONLY),
     )
@@ -244,10 +253,11 @@ class Options:
         requires_hint="-c --fork copies this terminal's last conversation, -r ID --fork another one",
     )
     allow_secrets: bool | None = option(
-        SWITCH, "Send files and standard input that seem to hold keys or passwords.", panel=PROMPT, per_call=True,
+        SWITCH, "Send files and standard input even if they seem to hold keys or passwords.", panel=PROMPT,
+        per_call=True,
     )
     messages: str | None = option(
-        PATH, "A JSON file of the messages, or the input items, that come before the prompt.", panel=PROMPT,
+        PATH, "Earlier messages, from a JSON file.", panel=PROMPT,
         per_call=True,
         conflicts=(Conflict("chunk"),),
     )
@@ -262,37 +272,39 @@ class Options:
         ),
     )
     chunk: int | None = option(
-        integer(1), "Cut the input into pieces of so many tokens, and ask for each.", panel=PROMPT, per_call=True,
+        integer(1), "Split the input into pieces of this many tokens and ask for each.", panel=PROMPT, per_call=True,
         conflicts=(Conflict("each", WHOLE_ROWS), ONE_MODEL_ONLY, NOT_IN_REPL),
     )
     reduce: str | None = option(
-        TEXT_OR_FILE, "With --chunk: the prompt that makes one answer of all.", panel=PROMPT, per_call=True,
+        TEXT_OR_FILE, "With --chunk: the prompt that combines the answers into one.", panel=PROMPT, per_call=True,
         conflicts=(Conflict("each", WHOLE_ROWS), ONE_MODEL_ONLY, NOT_IN_REPL),
         requires=("chunk",), requires_hint="--chunk N cuts the input into pieces",
     )
     each: str | None = option(
         choice("line", "jsonl", "csv", "nul"),
-        "Ask for each row of standard input or a file; {row} is its text, {name} a column.", panel=EACH, per_call=True,
+        "Ask once for each row of the input. In the prompt {row} is its text, {name} a column.", panel=EACH,
+        common=True, per_call=True,
         conflicts=(Conflict(SEVERAL_MODELS, "ask one after the other, or A,B for one or the other"),),
     )
     jobs: int | None = option(
-        integer(1, 256), "How many rows or pieces to ask for at the same time.", panel=EACH, short="-j", default=4,
+        integer(1, 256), "Ask for this many rows or pieces at the same time.", panel=EACH, short="-j", default=4,
         requires=("each", "chunk"), requires_hint="--each line asks for each line",
     )
     unordered: bool | None = option(
-        SWITCH, "Print results as they come, not in the order of the rows.", panel=EACH, per_call=True, **NEEDS_EACH,
+        SWITCH, "Print results as they arrive, not in the order of the rows.", panel=EACH, per_call=True, **NEEDS_EACH,
     )
     resume_from: str | None = option(
-        PATH, "Go on with a file of results: leave out the rows that it has, add the others.", panel=EACH,
+        PATH, "Continue a file of results: ask only for the rows that it lacks, and add them.", panel=EACH,
         per_call=True, **NEEDS_EACH,
     )
     shard: str | None = option(
-        SHARD, "Take every Nth row from the Ith on; auto asks Slurm or Kubernetes.", panel=EACH, per_call=True,
+        SHARD, "Take every Nth row, starting with row I; auto reads both from Slurm, Kubernetes or AWS Batch.",
+        panel=EACH, per_call=True,
         **NEEDS_EACH,
     )
     effort: str | None = option(
-        text("none", "minimal", "low", "medium", "high", "xhigh", "max"), "How long to think first.",
-        panel=SAMPLING, template=True,
+        text("none", "minimal", "low", "medium", "high", "xhigh", "max"), "How long the model thinks first.",
+        panel=SAMPLING, common=True, template=True,
         aliases=("--reasoning-effort",), chat="reasoning_effort", responses="reasoning.effort",
     )
     reasoning_summary: str | None = option(
@@ -300,40 +312,43 @@ class Options:
         responses="reasoning.summary",
     )
     temperature: float | None = option(
-        number(0, 2), "Randomness; change this or --top-p, not both.", panel=SAMPLING, template=True,
+        number(0, 2), "Randomness of the answer. Change this or --top-p, not both.", panel=SAMPLING, common=True,
+        template=True,
         chat="temperature", responses="temperature",
     )
     top_p: float | None = option(
-        number(0.01, 1), "Nucleus sampling: the share of probability to choose from.", panel=SAMPLING, template=True,
+        number(0.01, 1), "Nucleus sampling: the share of probability to choose tokens from.", panel=SAMPLING,
+        template=True,
         chat="top_p", responses="top_p",
     )
     max_tokens: float | None = option(
-        number(1), "Cap on generated tokens.", panel=SAMPLING, template=True, aliases=("--max-output-tokens",),
+        number(1), "Stop the answer after this many tokens.", panel=SAMPLING, common=True, template=True,
+        aliases=("--max-output-tokens",),
         chat="max_tokens", responses=BodyPath("max_output_tokens", integer(16)),
     )
     max_completion_tokens: int | None = option(
-        integer(1), "Cap on visible and reasoning tokens together.",
+        integer(1), "Limit visible and reasoning tokens together.",
         panel=SAMPLING, template=True, chat="max_completion_tokens",
     )
     seed: int | None = option(
-        integer(1), "Sample the same way each time, as far as the model can.",
+        integer(1), "Make the answer repeatable, as far as the model can.",
         panel=SAMPLING, template=True, chat="seed",
     )
     n: int | None = option(
-        integer(1), "How many choices to generate; all of them are billed.",
+        integer(1), "Generate this many answers; all of them are billed.",
         panel=SAMPLING, template=True, short="-n", chat="n",
     )
     logprobs: bool | None = option(
         SWITCH, "Return the log probability of each token.", panel=SAMPLING, template=True, chat="logprobs",
     )
     top_logprobs: float | None = option(
-        number(0, 20), "How many alternatives per token to return; asks for --logprobs too.",
+        number(0, 20), "Return this many alternatives for each token; turns on --logprobs.",
         panel=SAMPLING, template=True,
         chat="top_logprobs",
     )
     run_tool: tuple[str, ...] | None = option(
-        TOOL_NAMES, "Let the model use a tool of this machine: NAME, FILE.py, mcp:SERVER or mcp:SERVER.TOOL.",
-        panel=TOOLS, short="-T", per_call=True,
+        TOOL_NAMES, "Let the model use a tool on this machine. It is NAME, FILE.py, mcp:SERVER or mcp:SERVER.TOOL.",
+        panel=TOOLS, common=True, short="-T", per_call=True,
         conflicts=(
             Conflict("chunk"), Conflict("in_place"), Conflict("background"), Conflict("n"), Conflict("wait"),
             Conflict("show"), Conflict("cancel"),
@@ -344,19 +359,21 @@ class Options:
         panel=TOOLS, sensitive=True, no_env=True,
     )
     max_rounds: int | None = option(
-        integer(1, 1000), "How often results of tools may be sent back to the model.", panel=TOOLS, per_call=True,
+        integer(1, 1000), "Send results of tools back to the model at most this often.", panel=TOOLS, per_call=True,
         default=10,
     )
     tools: Json | None = option(
-        JSON, "Functions that the model may call, in either endpoint's form.", panel=TOOLS, template=True,
+        JSON, "Functions that the model may call, in the form of either endpoint; nothing runs them.", panel=TOOLS,
+        template=True,
         chat="tools", responses="tools",
     )
     tool_choice: Json | None = option(
-        JSON_OR_WORD, "none, auto, required, the name of a function, or a JSON object.", panel=TOOLS, template=True,
+        JSON_OR_WORD, "Which function to call: none, auto, required, a name, or a JSON object.", panel=TOOLS,
+        template=True,
         chat="tool_choice", responses="tool_choice",
     )
     parallel_tool_calls: bool | None = option(
-        SWITCH, "Allow several calls at once.", panel=TOOLS, template=True,
+        SWITCH, "Allow several function calls in one answer.", panel=TOOLS, template=True,
         chat="parallel_tool_calls", responses="parallel_tool_calls",
     )
     tool_result: Mapping[str, str] | None = option(
@@ -365,47 +382,48 @@ class Options:
         conflicts=(NOT_WITH_EACH, Conflict("chunk")),
     )
     web_search: str | None = option(
-        choice("low", "medium", "high", bare="medium"), "Let the server search the web, with so much context.",
-        panel=TOOLS, template=True, responses="tools[type=web_search_preview].search_context_size",
+        choice("low", "medium", "high", bare="medium"),
+        "Let the server search the web. The value is how much context the search may add.",
+        panel=TOOLS, common=True, template=True, responses="tools[type=web_search_preview].search_context_size",
     )
     location: Mapping[str, Json] | None = option(
-        LOCATION, "Where the search is made from: city, region, country, timezone.", panel=TOOLS, template=True,
+        LOCATION, "Where the web search is made from: city, region, country, timezone.", panel=TOOLS, template=True,
         responses="tools[type=web_search_preview].user_location",
     )
     code_interpreter: bool | None = option(
         SWITCH, "Let the server run code.", panel=TOOLS, template=True, responses="tools[type=code_interpreter]",
     )
     mcp_server: Mapping[str, Json] | None = option(
-        VARIABLES, "Let the server use the tools of an MCP server, LABEL=URL; may be repeated.",
+        VARIABLES, "Let the server use the tools of an MCP server, LABEL=URL. May be repeated.",
         panel=TOOLS, sensitive=True,
         responses="tools[type=mcp]",
     )
     schema: str | None = option(
-        SCHEMA, "A JSON Schema that the answer must meet: a file, JSON, or a list such as 'name, age int'.",
-        panel=FORMAT, template=True,
+        SCHEMA, "JSON Schema that the answer must meet. A file, JSON, or a list such as 'name, age int'.",
+        panel=FORMAT, common=True, template=True,
         chat="response_format[type=json_schema]", responses="text.format[type=json_schema]",
         conflicts=(Conflict("response_format", "give one of them"),),
     )
     schema_retries: int | None = option(
-        integer(0, 10), "How often to ask again when the answer does not meet the schema.",
+        integer(0, 10), "Ask again up to this often if the answer does not meet the schema.",
         panel=FORMAT, template=True, default=0,
     )
     json_object: bool | None = option(
-        SWITCH, "Ask for an answer that is some JSON object.", panel=FORMAT, template=True,
+        SWITCH, "Ask for an answer that is a JSON object.", panel=FORMAT, template=True,
         chat="response_format[type=json_object]", responses="text.format[type=json_object]",
         conflicts=(Conflict("response_format", "give one of them"),),
     )
     items: bool | None = option(
-        SWITCH, "Print the elements of the answer's top-level array as JSON lines, as they come.", panel=FORMAT,
+        SWITCH, "Print each element of the answer's top-level array as a JSON line, as it arrives.", panel=FORMAT,
         per_call=True,
         conflicts=(Conflict("json", "give one of them"), Conflict("each", JSON_LINES), NOT_SIDE_BY_SIDE),
     )
     response_format: Json | None = option(
-        JSON, "The format that the answer must have, in either endpoint's form.", panel=FORMAT, template=True,
+        JSON, "The answer format as the API defines it, in the form of either endpoint.", panel=FORMAT, template=True,
         aliases=("--text-format",), chat="response_format", responses="text.format",
     )
     stream: bool | None = option(
-        SWITCH, "Show the answer as it is made, or (-S) wait for the whole.", panel=FORMAT, template=True, default=True,
+        SWITCH, "Show the answer as it arrives; -S waits for all of it.", panel=FORMAT, template=True, default=True,
         chat="stream", responses="stream",
     )
     include_usage: bool | None = option(
@@ -419,12 +437,12 @@ class Options:
         TEXT, "Continue a stored response.", panel=RESPONSES, per_call=True, responses="previous_response_id",
     )
     truncation: str | None = option(
-        choice("auto", "disabled"), "When the input is too long: drop its middle, or fail.",
+        choice("auto", "disabled"), "If the input is too long: drop its middle (auto) or fail (disabled).",
         panel=RESPONSES, template=True,
         responses="truncation",
     )
     background: bool | None = option(
-        SWITCH, "Let the server work detached from this call.", panel=RESPONSES, responses="background",
+        SWITCH, "Run the request in the background on the server.", panel=RESPONSES, responses="background",
         conflicts=(
             Conflict("each", "the answers are waited for; -j says how many at a time", typed_only=True),
             Conflict("chunk"), Conflict("first", "ask one model at a time"),
@@ -435,7 +453,7 @@ class Options:
             "message.input_image.image_url", "computer_call_output.output.image_url", "reasoning.encrypted_content",
             "code_interpreter_call.outputs", "file_search_call.results", "message.output_text.logprobs",
         ),
-        "Extra output data to return; may be repeated.", panel=RESPONSES, template=True, responses="include",
+        "Return more output data. May be repeated.", panel=RESPONSES, template=True, responses="include",
     )
     wait: str | None = option(
         TEXT, "Wait for a background response, by its id, and show it.", panel=RESPONSES, per_call=True,
@@ -452,26 +470,30 @@ class Options:
         conflicts=(NOT_WITH_EACH, Conflict("chunk"), ONE_MODEL_ONLY, NOT_IN_REPL),
     )
     prompt_id: str | None = option(
-        TEXT, "A prompt template of the server.", panel=RESPONSES, template=True, responses="prompt.id",
+        TEXT, "Use a prompt template that is stored on the server.", panel=RESPONSES, template=True,
+        responses="prompt.id",
     )
     prompt_version: str | None = option(
-        TEXT, "The version of the prompt template.", panel=RESPONSES, template=True, responses="prompt.version",
+        TEXT, "The version of that template.", panel=RESPONSES, template=True, responses="prompt.version",
     )
     prompt_var: Mapping[str, Json] | None = option(
-        VARIABLES, "A variable of the prompt template; may be repeated.",
+        VARIABLES, "A variable of that template. May be repeated.",
         panel=RESPONSES, template=True, responses="prompt.variables",
     )
     option_: Mapping[str, Json] | None = option(
-        PROPERTIES, "Any other property of the request: dots nest, values are JSON where they parse as JSON.",
+        PROPERTIES,
+        "Set any other property of the request; dots nest, and a value that parses as JSON is sent as JSON.",
         panel=MODEL, template=True, short="-O",
     )
     output: str | None = option(
-        PATH, "Write the answer to a file, replaced only by a complete answer.", panel=OUTPUT, short="-o",
+        PATH, "Write the answer to a file. Only a complete answer replaces an existing file.", panel=OUTPUT,
+        common=True, short="-o",
         per_call=True,
         conflicts=(Conflict("resume_from", "results are added to the file of --resume-from"),),
     )
     extract: str | None = option(
-        CODE_BLOCK, "Print a code block only: its number, last, all, or the first of a language.", panel=OUTPUT,
+        CODE_BLOCK, "Print only a code block. Its number, last, all, or the first of a language.", panel=OUTPUT,
+        common=True,
         short="-x", per_call=True,
         conflicts=(
             *(Conflict(other, "a program reads the whole text of that") for other in WHOLE_TEXT_FORMATS),
@@ -491,7 +513,7 @@ class Options:
         ),
     )
     in_place: str | None = option(
-        PATH, "Send a file, and put the answer in its place after a look at the difference.", panel=OUTPUT,
+        PATH, "Send a file, show the difference, and replace the file after you say yes.", panel=OUTPUT,
         per_call=True,
         conflicts=(
             *map(Conflict, (
@@ -503,7 +525,7 @@ class Options:
     )
     format: str | None = option(
         choice("md", "text", "json", "jsonl", "raw"),
-        "How the answer is written; md is drawn on a terminal, and is text elsewhere.",
+        "How the answer is written; md is drawn on a terminal, and is plain text elsewhere.",
         panel=OUTPUT, template=True, default="md",
         conflicts=(
             Conflict("in_place", typed_only=True),
@@ -515,9 +537,12 @@ class Options:
             ),
         ),
     )
-    json: bool | None = option(SWITCH, "Short for --format json.", panel=OUTPUT, per_call=True)
+    json: bool | None = option(
+        SWITCH, "Print answer, tokens and cost as one JSON object. For JSON from the model use --schema.", panel=OUTPUT,
+        common=True, per_call=True,
+    )
     audio_out: str | None = option(
-        PATH, "Write spoken output to a file.", panel=OUTPUT, per_call=True,
+        PATH, "Write the spoken answer to a file.", panel=OUTPUT, per_call=True,
         conflicts=(Conflict("each", "one file cannot hold the sounds of all rows"), Conflict("chunk"), ONE_MODEL_ONLY),
     )
     save_dir: str | None = option(
@@ -529,21 +554,23 @@ class Options:
         conflicts=(Conflict("each", "each result says what it cost"),),
     )
     auto_continue: int | None = option(
-        integer(0, 20), "How often to ask for the rest of an answer that was cut.",
+        integer(0, 20), "Ask up to this often for the rest of an incomplete answer.",
         panel=OUTPUT, template=True, default=0,
     )
     allow_cut: bool | None = option(
-        SWITCH, "Take an answer that the length cap ended as a success.", panel=OUTPUT, template=True,
+        SWITCH, "Treat an answer that the token limit ended as a success.", panel=OUTPUT, template=True,
     )
     hide_reasoning: bool | None = option(
         SWITCH, "Do not show reasoning on standard error.", panel=OUTPUT, template=True, short="-R",
     )
     usage: bool | None = option(
-        SWITCH, "Say tokens, cost and speed on standard error.", panel=OUTPUT, template=True, short="-u",
+        SWITCH, "Print tokens, cost and speed on standard error.", panel=OUTPUT, common=True, template=True, short="-u",
     )
-    quiet: bool | None = option(SWITCH, "Say nothing but errors on standard error.", panel=OUTPUT, short="-q")
-    verbose: bool | None = option(SWITCH, "Say more on standard error.", panel=OUTPUT, short="-v")
-    debug: bool | None = option(SWITCH, "Show the exchange on standard error, with the key masked.", panel=OUTPUT)
+    quiet: bool | None = option(SWITCH, "Print only errors on standard error.", panel=OUTPUT, short="-q")
+    verbose: bool | None = option(SWITCH, "Print more on standard error.", panel=OUTPUT, short="-v")
+    debug: bool | None = option(
+        SWITCH, "Print requests and responses on standard error, with the key masked.", panel=OUTPUT,
+    )
     cache: str | None = option(
         CACHE_AGE,
         "Answer from a private store if it has a complete answer to the same request that is younger than AGE (1d).",
@@ -556,35 +583,42 @@ class Options:
             Conflict("replay", "the recording answers", typed_only=True),
         ),
     )
-    no_log: bool | None = option(SWITCH, "Keep nothing of this call in the history.", panel=OUTPUT)
+    no_log: bool | None = option(SWITCH, "Do not store this call in the history.", panel=OUTPUT)
     yes: bool | None = option(SWITCH, "Answer yes to questions.", panel=OUTPUT, short="-y", per_call=True)
-    color: str | None = option(choice("auto", "always", "never"), "Colour the output.", panel=OUTPUT, default="auto")
+    color: str | None = option(choice("auto", "always", "never"), "When to use colour.", panel=OUTPUT, default="auto")
     dry_run: bool | None = option(
-        SWITCH, "Show the request as JSON and send nothing.", panel=INSTEAD_OF_ASKING, per_call=True,
+        SWITCH, "Print the request as JSON; nothing is sent.", panel=INSTEAD_OF_ASKING, common=True, per_call=True,
         conflicts=(NOT_IN_REPL,),
     )
     as_: str | None = option(
-        choice("curl", "python", "javascript", "httpie", "json"), "Print a program for the request and send nothing.",
+        choice("curl", "python", "javascript", "httpie", "json"), "Print the request as a program; nothing is sent.",
         panel=INSTEAD_OF_ASKING, per_call=True,
         conflicts=(NOT_IN_REPL,),
     )
     profile: str | None = option(NAME, "Use the settings of this profile.", panel=CONNECTION)
     base_url: str | None = option(
-        BASE_URL, "The API's address.", panel=CONNECTION, sensitive=True, default="https://api.aimlapi.com/v1",
+        BASE_URL, "The address of the API.", panel=CONNECTION, sensitive=True, default="https://api.aimlapi.com/v1",
         env=("AIML_API_BASE", "AIMLAPI_API_BASE", "AIMLAPI_BASE_URL"),
     )
     headers: Mapping[str, str] | None = option(
         HEADERS, "Add a header to every request to the base URL; a VALUE that is empty removes it. May be repeated.",
         panel=CONNECTION, sensitive=True, flag_name="header",
     )
-    demo: bool | None = option(SWITCH, "Ask the embedded server, which is no model.", panel=CONNECTION, per_call=True)
-    timeout: float | None = option(number(0.1, 86400), "Seconds to wait without a byte.", panel=CONNECTION, default=120)
-    retries: int | None = option(
-        integer(0, 10), "How often to try again before the first word.", panel=CONNECTION, default=2,
+    demo: bool | None = option(
+        SWITCH, "Ask the embedded demo server. It needs no key and runs no model.", panel=INSTEAD_OF_ASKING,
+        common=True, per_call=True,
     )
-    ca_bundle: str | None = option(PATH, "A file of certificates to trust.", panel=CONNECTION, sensitive=True)
+    timeout: float | None = option(
+        number(0.1, 86400), "Give up after this many seconds of silence; not a limit for the whole call.",
+        panel=CONNECTION, default=120,
+    )
+    retries: int | None = option(
+        integer(0, 10), "Retry a failed request this often; never once the answer has begun.", panel=CONNECTION,
+        default=2,
+    )
+    ca_bundle: str | None = option(PATH, "Trust the certificates in this file.", panel=CONNECTION, sensitive=True)
     record: str | None = option(
-        PATH, "Add the exchange to a file that --replay reads; without the key.", panel=CONNECTION,
+        PATH, "Add the exchange to a file for --replay; the key is left out.", panel=CONNECTION,
         conflicts=(Conflict("replay", "AIML_RECORD, AIML_REPLAY and the config file set them too"),),
     )
     replay: str | None = option(
