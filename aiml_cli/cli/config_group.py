@@ -1,11 +1,14 @@
 """The commands of `aiml config`."""
 
+from typing import Any
+
 import typer
 
 from aiml_cli.cli.flags import SERVER_OPTIONS, TYPER_SETTINGS, Task, flag_value, with_options
+from aiml_cli.errors import UsageError
 from aiml_cli.settings.options import ROWS, Option
 from aiml_cli.settings.resolve import Flags, RawValue
-from aiml_cli.settings.value_types import PATH
+from aiml_cli.settings.value_types import PATH, SWITCH, choice
 
 app = typer.Typer(help="Show and change settings, and store the API key.", **TYPER_SETTINGS)
 NAME = typer.Argument(metavar="NAME", help="The setting.")
@@ -108,16 +111,48 @@ def config_completions(
 
 
 IMPORT = Option(
-    PATH, "Take over llm's templates, or roles of mods or aichat: a file or folder of them.", "Output", {},
-    per_call=True, attribute="import_",
+    PATH, "Import templates of llm, mods, aichat, fabric or GitHub Models (.prompt.yml): a file, or a folder of them.",
+    "Output", {}, per_call=True, attribute="import_",
 )  # fmt: skip
+TEST = Option(
+    SWITCH, "Ask the cases of the template, and check the answers; exit code 10 if one fails.", "Test", {},
+    per_call=True, attribute="test",
+)  # fmt: skip
+ENDPOINT = Option(
+    choice("chat", "respond"), "With --test: ask as aiml chat or as aiml respond does.", "Test", {}, default="chat",
+    per_call=True, attribute="endpoint",
+)  # fmt: skip
+# The flags that only --test has; each of the others works with it too.
+TEST_OPTIONS: list[Option[Any]] = [
+    ENDPOINT,
+    *(ROWS[name] for name in ("model", "jobs", "max_cost", "demo", "retries", "no_log", "debug", "timeout")),
+    *(ROWS[name] for name in ("base_url", "headers", "ca_bundle", "record", "replay")),
+]
+TEMPLATES_OPTIONS: list[Option[Any]] = [
+    IMPORT, TEST, *TEST_OPTIONS, *(ROWS[name] for name in ("profile", "template_path", "json", "yes", "quiet")),
+]  # fmt: skip
+TEMPLATES_HELP = "The template to show or test: NAME or @FILE. Without it all are listed."
 
 
 @app.command("templates")
-@with_options([IMPORT, ROWS["json"], ROWS["yes"], ROWS["quiet"]], "The template to show. Without it all are listed.")
+@with_options(TEMPLATES_OPTIONS, TEMPLATES_HELP)
 def config_templates(words: list[str], flags: Flags) -> Task:
-    """List the templates, show one, or import those of another program."""
+    """List the templates, show or test one, or import those of another program."""
+    return run_templates(words, flags)
+
+
+def run_templates(words: list[str], flags: Flags) -> Task:
+    """Return what `config templates` does with these words and flags; raise UsageError."""
     source = flag_value(IMPORT, flags)
+    if "test" in flags:
+        if source is not None:
+            raise UsageError("--import cannot be used with --test")
+        from aiml_cli.cli.commands import template_test
+
+        endpoint = "responses" if flag_value(ENDPOINT, flags) == "respond" else "chat"
+        return lambda: template_test.test_template(endpoint, words, flags)
+    if misplaced := [row.flag for row in TEST_OPTIONS if row.name in flags]:
+        raise UsageError(f"{misplaced[0]} only works with --test", "aiml config templates NAME --test")
     if source is not None:
         from aiml_cli.cli.commands import template_import
 
