@@ -12,7 +12,7 @@ from aiml_cli.settings.resolve import Flags, RawValue, parse_value
 Words = list[str]
 # What a command returns, for `main` to run: Typer would handle Ctrl-C and a closed pipe in its own way.
 Task = Callable[[], int]
-SERVER_OPTIONS = [ROWS[name] for name in ("profile", "base_url", "timeout", "ca_bundle", "record", "replay")]
+SERVER_OPTIONS = [ROWS[name] for name in ("profile", "base_url", "headers", "timeout", "ca_bundle", "record", "replay")]
 TYPER_SETTINGS: dict[str, Any] = {
     "rich_markup_mode": None,
     "add_completion": False,

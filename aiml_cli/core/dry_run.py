@@ -21,7 +21,7 @@ from aiml_cli.snippets.request_parts import SnippetRequest, as_json, replace_fil
 from aiml_cli.snippets.shell import write_curl, write_httpie
 from aiml_cli.store import api_keys
 from aiml_cli.system.stdio import print_err, print_out
-from aiml_cli.transport.key_masking import mask_credentials
+from aiml_cli.transport.key_masking import mask_credentials, refuse_key_in_headers
 
 DEMO_PORT = 8765
 
@@ -41,7 +41,10 @@ def print_snippet(request: ChatRequest, notice: str = "") -> int:
     request = turn.resolve_conversation(request)
     if notice:
         request.notify(notice)
-    settings, url, body = request.settings, request.url, request.build_body(request.read_conversation())
+    settings, url = request.settings, request.url
+    headers = settings.options.headers or {}
+    _refuse_keys(settings, url, headers)
+    body = request.build_body(request.read_conversation())
     if (masked := mask_credentials(body)) != body:
         request.notify("credentials in the request are shown as ***; put them in before you run it")
     text = write_snippet(
@@ -51,6 +54,7 @@ def print_snippet(request: ChatRequest, notice: str = "") -> int:
         masked,
         key_variable=_find_key_variable(settings, url),
         stream=bool(body.get("stream")),
+        headers=headers,
         sources=_map_sources(request.words, settings.options),
     )
     return print_out(text)
@@ -62,6 +66,13 @@ def _find_key_variable(settings: Settings, url: str) -> str | None:
         return None
     is_set = settings.sources.get("api_key") is Source.ENVIRONMENT
     return str(settings.source_names["api_key"]) if is_set else ROWS["api_key"].variables[0]
+
+
+def _refuse_keys(settings: Settings, url: str, headers: Mapping[str, str]) -> None:
+    """Raise UsageError if a header holds the API key, as it is when the request is sent."""
+    stored = api_keys.find_stored_key(settings, url) if headers else None
+    for key in (settings.options.api_key or "", stored.value if stored else ""):
+        refuse_key_in_headers(headers, key)
 
 
 def _map_sources(words: Sequence[str], options: Options) -> Mapping[str, str]:
@@ -87,6 +98,7 @@ def write_snippet(
     *,
     key_variable: str | None,
     stream: bool,
+    headers: Mapping[str, str] | None = None,
     sources: Mapping[str, str] | None = None,
 ) -> str:
     """Return the program's text; `language` is curl, httpie, python, javascript or json.
@@ -95,13 +107,14 @@ def write_snippet(
     its file. It prints the JSON of the answer, or with `stream` the text as it comes (curl and httpie: the events).
     """
     body = replace_file_contents(body, sources or {})
-    return _WRITERS[language](SnippetRequest(method, url, body, key_variable, stream))
+    return _WRITERS[language](SnippetRequest(method, url, body, key_variable, stream, headers or {}))
 
 
 def _write_json(request: SnippetRequest) -> str:
     headers = {"Content-Type": "application/json"}
     if request.key_variable:
         headers["Authorization"] = f"Bearer ${request.key_variable}"
+    headers |= request.headers
     return as_json({"method": request.method, "url": request.url, "headers": headers, "body": request.body}) + "\n"
 
 

@@ -15,7 +15,7 @@ _JAVASCRIPT = AtTemplate("""\
   const response = await fetch(@url, {
     method: @method,
     headers: {
-@{key}      "Content-Type": "application/json",
+@{key}@{headers}      "Content-Type": "application/json",
     },
     body: @sent,
   });
@@ -82,6 +82,7 @@ def write_javascript(request: SnippetRequest) -> str:
         url=as_json(request.url),
         method=as_json(request.method),
         key=f'      "Authorization": `Bearer ${{process.env.{variable}}}`,\n' if variable else "",
+        headers="".join(f"      {as_json(name)}: {as_json(value)},\n" for name, value in request.headers.items()),
         sent="JSON.stringify(body)" if is_literal else "body",
         answer=_JAVASCRIPT_STREAM if request.stream else _JAVASCRIPT_JSON,
     )

@@ -14,7 +14,7 @@ import requests
 
 response = requests.@method(
     @url,
-@{key}    json=body,
+@{headers}    json=body,
 @{streamed})
 if not response.ok:
     sys.exit(f"HTTP {response.status_code}: {response.text}")
@@ -55,7 +55,6 @@ _PYTHON_RESPONSES = """\
 
 def write_python(request: SnippetRequest) -> str:
     """Write a program that needs `requests`, as the vendor's examples do."""
-    key = f'    headers={{"Authorization": "Bearer " + os.environ["{request.key_variable}"]}},\n'
     stream = _PYTHON_STREAM.substitute(text=_PYTHON_RESPONSES if request.is_responses else _PYTHON_CHAT)
     return _PYTHON.substitute(
         base64="import base64\n" if request.has_files else "",
@@ -65,10 +64,20 @@ def write_python(request: SnippetRequest) -> str:
         body=_write_literal(request.body),
         method=request.method.lower(),
         url=_write_literal(request.url),
-        key=key if request.key_variable else "",
+        headers=_write_headers(request),
         streamed="    stream=True,\n" if request.stream else "",
         answer=stream if request.stream else _PYTHON_JSON,
     )
+
+
+def _write_headers(request: SnippetRequest) -> str:
+    """Write the argument with the headers: on one line if the key is the only one."""
+    key = f'"Authorization": "Bearer " + os.environ["{request.key_variable}"]' if request.key_variable else ""
+    if not request.headers:
+        return f"    headers={{{key}}},\n" if key else ""
+    lines = [key] if key else []
+    lines += [f"{_write_literal(name)}: {_write_literal(value)}" for name, value in request.headers.items()]
+    return "    headers={\n" + "".join(f"        {line},\n" for line in lines) + "    },\n"
 
 
 def _write_literal(value: Any, indent: str = "") -> str:

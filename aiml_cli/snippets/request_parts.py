@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from string import Template
 from typing import Any
 from urllib.parse import urlsplit
@@ -20,13 +20,17 @@ class FileBody:
 
 @dataclass(frozen=True, slots=True)
 class SnippetRequest:
-    """A request to write as a program; a text of the body that comes from a file is a FileBody."""
+    """A request to write as a program; a text of the body that comes from a file is a FileBody.
+
+    `headers` are those of the user; the key and the content type are added.
+    """
 
     method: str
     url: str
     body: dict[str, Any]
     key_variable: str | None
     stream: bool
+    headers: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def is_responses(self) -> bool:

@@ -16,10 +16,19 @@ def write_curl(request: SnippetRequest) -> str:
         f"curl --silent --show-error --fail-with-body{' --no-buffer' if request.stream else ''} {quote(request.url)}",
         *([] if request.method == "POST" else [f"--request {quote(request.method)}"]),
         *([f'--header "Authorization: Bearer ${request.key_variable}"'] if request.key_variable else []),
+        *(f"--header {_quote(f'{name}: {value}')}" for name, value in request.headers.items()),
         "--header 'Content-Type: application/json'",
         f"--data '{body}'\n" if is_short else f"--data-binary @- {_write_document(request)}",
     ]
     return " \\\n  ".join(lines)
+
+
+def _quote(header: str) -> str:
+    """Quote a header for a shell; its bytes beyond ASCII, which are Latin-1, are written by printf."""
+    if header.isascii():
+        return quote(header)
+    escaped = "".join(f"\\{ord(char):03o}" if not char.isascii() or char in "\\%" else char for char in header)
+    return f'"$(printf {quote(escaped)})"'
 
 
 def write_httpie(request: SnippetRequest) -> str:
@@ -28,6 +37,8 @@ def write_httpie(request: SnippetRequest) -> str:
     lines = [
         f"http --check-status --body{stream} {quote(request.method)} {quote(request.url)}",
         *([f'Authorization:"Bearer ${request.key_variable}"'] if request.key_variable else []),
+        # A space after the colon: `:=` and `:@` would be something else.
+        *(quote(f"{name}: {value}") for name, value in request.headers.items()),
         f"Content-Type:application/json {_write_document(request)}",
     ]
     return " \\\n  ".join(lines)

@@ -1,13 +1,14 @@
 """Choose how a request is sent: over the network or from a recording, with --debug and --record applied."""
 
 import os
-from contextlib import AbstractContextManager, nullcontext
-from typing import TYPE_CHECKING, cast
+from collections.abc import Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from typing import TYPE_CHECKING, Any, cast
 
 from aiml_cli.errors import UsageError
 from aiml_cli.settings.options import ROWS, Options, value_of
 from aiml_cli.system.stdio import make_notifier
-from aiml_cli.transport.http_types import Send
+from aiml_cli.transport.http_types import HttpRequest, HttpResponse, OnSent, Send
 
 if TYPE_CHECKING:
     from aiml_cli.transport.client import Client as Client  # noqa: PLC0414 - other layers name the type by this module
@@ -54,7 +55,8 @@ def open_client(options: Options, url: str, client: "Client | None" = None) -> "
 def make_send(options: Options, *, external: bool = False) -> Send:
     """Return a function that sends a request as the options say.
 
-    With `external` the address is the user's own: recordings match the whole address, and --debug does not show it.
+    With `external` the address is the user's own: it gets no header of --header, recordings match the whole address,
+    and --debug does not show it.
     """
     base_url = "" if external else options.base_url or ""
     send = _choose_send(options, base_url)
@@ -62,11 +64,28 @@ def make_send(options: Options, *, external: bool = False) -> Send:
         from aiml_cli.transport import debug
 
         send = debug.show_exchanges(send)
-    if not options.record:
-        return send
-    from aiml_cli.transport import recorder
+    if options.record:
+        from aiml_cli.transport import recorder
 
-    return recorder.record_exchanges(send, options.record, base_url)
+        send = recorder.record_exchanges(send, options.record, base_url)
+    return _add_headers(send, options.headers, options.api_key or "") if options.headers and not external else send
+
+
+def _add_headers(send: Send, headers: Mapping[str, str], known_key: str) -> Send:
+    """Return a function that sends as `send` does, with headers that are added to its own or replace them."""
+    from aiml_cli.transport.key_masking import extract_key, refuse_key_in_headers  # few calls have headers
+
+    names = {name.lower() for name in headers}
+
+    @contextmanager
+    def send_with_headers(client: Any, request: HttpRequest, on_sent: OnSent = None) -> Iterator[HttpResponse]:
+        for key in (known_key, extract_key(request.headers)):
+            refuse_key_in_headers(headers, key)
+        kept = {name: value for name, value in request.headers.items() if name.lower() not in names}
+        with send(client, request._replace(headers={**kept, **headers}), on_sent) as response:
+            yield response
+
+    return send_with_headers
 
 
 def _choose_send(options: Options, base_url: str) -> Send:

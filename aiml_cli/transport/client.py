@@ -86,9 +86,11 @@ def _exchange(client: Client, request: HttpRequest, on_sent: OnSent, key: str) -
 def _send_once(client: Client, request: HttpRequest, on_sent: OnSent) -> httpx.Response:
     hook = TraceHook(client.connection, client.timeout.read or 0, on_sent)
     length, content = _slice_body(request.body)
-    headers, trace = {**request.headers, **length}, {"trace": hook}
+    headers = httpx.Headers({**request.headers, **length}, encoding="latin-1")
     try:
-        outgoing = client.build_request(request.method, request.url, headers=headers, content=content, extensions=trace)
+        outgoing = client.build_request(
+            request.method, request.url, headers=headers, content=content, extensions={"trace": hook}
+        )
         response = client.send(outgoing, stream=True)
     except httpx.HTTPError as error:
         cause = httpx.ReadTimeout("the headers dripped") if hook.too_late else error

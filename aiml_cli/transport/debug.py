@@ -50,7 +50,8 @@ def _build_head(client: Any, request: HttpRequest) -> tuple[str, list[tuple[str,
     if not hasattr(client, "build_request"):
         parts = urlsplit(request.url)
         return f"{parts.path}?{parts.query}" if parts.query else parts.path, list(request.headers.items())
-    outgoing = client.build_request(request.method, request.url, headers=dict(request.headers), content=request.body)
+    encoded = {name: value.encode("latin-1") for name, value in request.headers.items()}
+    outgoing = client.build_request(request.method, request.url, headers=encoded, content=request.body)
     headers = [(name.decode("latin-1"), value.decode("latin-1")) for name, value in outgoing.headers.raw]
     return outgoing.url.raw_path.decode("ascii", "replace"), headers
 

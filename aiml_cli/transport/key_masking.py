@@ -9,7 +9,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from aiml_cli.api.stream_events import Event, EventBatch, StringDelta, TextDelta, ToolCallDelta
-from aiml_cli.errors import AimlError
+from aiml_cli.errors import AimlError, UsageError
 from aiml_cli.settings.urls import simplify_name
 
 Json = Any
@@ -40,6 +40,14 @@ def mask_text(text: str, key: str) -> str:
         return text
     text = text.replace(key, STARS)
     return _build_pattern(key).sub(STARS, text) if any(mark in text for mark in _list_marks(key)) else text
+
+
+def refuse_key_in_headers(headers: Mapping[str, str], key: str) -> None:
+    """Raise UsageError if a header of the user's holds the API key, in its name or value; too short a key is none."""
+    for name, value in headers.items() if len(key) >= MIN_KEY_LENGTH else ():
+        if any(mask_text(text, key) != text for text in (name, value)) or key.lower() in name.lower():
+            message = "--header: a header holds the API key, which is sent as Authorization and nowhere else"
+            raise UsageError(message, "nothing was sent")
 
 
 def make_masker(secrets: Iterable[str]) -> Callable[[str], str]:
