@@ -62,7 +62,8 @@ class SavedFile(NamedTuple):
 class Answer:
     """A completion and its circumstances.
 
-    `status` is the HTTP status of the last attempt. `rounds` are the answers before this one that called tools.
+    `status` is the HTTP status of the last attempt. `rounds` are the answers before this one that called tools. An
+    answer that `is_cached` was stored by an earlier call, and costs nothing.
     """
 
     endpoint: str
@@ -77,10 +78,13 @@ class Answer:
     estimate_usd: float | None = None
     saved: tuple[SavedFile, ...] = ()
     rounds: tuple[ToolRound, ...] = ()
+    is_cached: bool = False
 
     @property
     def reported_cost_usd(self) -> float | None:
         """Return the cost that the gateway reports in the body or a header, or None."""
+        if self.is_cached:
+            return 0.0
         usage = self.completion.usage
         body_cost_usd = None if usage is None else as_amount(usage.cost_usd)
         return self.header_cost_usd if body_cost_usd is None else body_cost_usd
@@ -92,7 +96,9 @@ class Answer:
 
     @property
     def cost_source(self) -> str | None:
-        """Return "gateway", "estimate", or None if the cost is unknown."""
+        """Return "gateway", "estimate", "cache" if nothing was asked, or None if the cost is unknown."""
+        if self.is_cached:
+            return "cache"
         if self.reported_cost_usd is not None:
             return "gateway"
         return None if self.estimate_usd is None else "estimate"

@@ -226,5 +226,5 @@ def _format_seconds(value: float | None) -> str:
 def _format_cost(answer: Answer) -> str:
     if answer.cost_usd is None:
         return ""
-    is_exact = answer.cost_source == "gateway"
+    is_exact = answer.cost_source != "estimate"
     return f"${format_dollars(answer.cost_usd)}" if is_exact else f"≈ ${round_dollars(answer.cost_usd)}"

@@ -70,6 +70,7 @@ def _strip_run_options(request: ChatRequest) -> ChatRequest:
     options = replace(
         request.options, quiet=True, no_log=True, usage=None, meta=None, json=None, format="text", save_dir=None,
         max_cost=None, fit=None, output=None, resume_from=None,
+        cache=None if request.options.no_log else request.options.cache,
     )  # fmt: skip
     return replace(request, settings=replace(request.settings, options=options))
 

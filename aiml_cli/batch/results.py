@@ -19,7 +19,7 @@ from aiml_cli.schema.check import parse_answer_json
 # The keys that are copied from the object that --format json prints.
 ANSWER_KEYS = (
     "text", "complete", "finish_reason", "reasoning", "refusal", "tool_calls", "citations", "usage", "cost_usd",
-    "cost_source", "model", "id", "request_id", "status", "attempts", "error",
+    "cost_source", "cached", "model", "id", "request_id", "status", "attempts", "error",
 )  # fmt: skip
 # How many rows per worker may begin after the first row that has no result yet.
 MAX_ROWS_AHEAD = 16

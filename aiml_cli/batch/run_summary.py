@@ -43,7 +43,7 @@ class RunStats:
 
     def __init__(self) -> None:
         self._lock, self.began = Lock(), monotonic()
-        self.succeeded = self.failed = self.skipped = self.aborted = 0
+        self.succeeded = self.failed = self.skipped = self.cached = self.aborted = 0
         self._costs: dict[CostKey, RunCost] = {}
         self._unsaved: dict[CostKey, RunCost] = {}
 
@@ -67,6 +67,9 @@ class RunStats:
         with self._lock:
             self.succeeded += answer.error is None
             self.failed += answer.error is not None
+            self.cached += answer.is_cached
+            if answer.is_cached:
+                return  # nothing was asked
             if answer.completion.usage or cost_at_most(answer) != 0:
                 for costs in (self._costs, self._unsaved):
                     costs[key] = costs.get(key, RunCost()).add(usage, answer.cost_usd or 0.0)
@@ -84,6 +87,7 @@ class RunStats:
             out = sum(cost.output_tokens for cost in self._costs.values())
         rows = f"{self.done:,} {'row' if self.done == 1 else 'rows'}"
         counts = f"{self.succeeded:,} whole, {self.failed:,} failed, {self.skipped:,} skipped"
+        counts += f", {self.cached:,} from the cache" if self.cached else ""
         counts += f", {self.aborted:,} broken off" if self.aborted else ""
         used = f"{into:,} tokens in, {out:,} out, {self.format_cost()}"
         return f"aiml: {rows}: {counts}; {used}; {monotonic() - self.began:.1f} s"

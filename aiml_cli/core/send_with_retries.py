@@ -7,7 +7,7 @@ from contextlib import AbstractContextManager, ExitStack, nullcontext
 from datetime import UTC, datetime
 from functools import partial
 from threading import current_thread, main_thread
-from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, cast
 
 from aiml_cli.api.answer import Answer, Timing, ToolRound, add_costs
 from aiml_cli.api.completion_builder import Completion, CompletionBuilder
@@ -16,21 +16,23 @@ from aiml_cli.api.json_values import as_amount
 from aiml_cli.api.messages import Conversation, HistoryMode
 from aiml_cli.api.parse_response import parse_response
 from aiml_cli.api.stream_events import ErrorEvent, EventBatch, Finished, Notice, OutputItems, ResponseStarted, Usage
-from aiml_cli.core.chat_request import ChatRequest, build_request
+from aiml_cli.core.chat_request import ChatRequest, build_request, is_stored_action
 from aiml_cli.core.history_journal import Journal
 from aiml_cli.errors import AimlError, IncompleteAnswer
 from aiml_cli.output.choose_renderer import AnswerOutput
 from aiml_cli.settings.options import Options
+from aiml_cli.settings.value_types import OFF, parse_age
 from aiml_cli.store.api_keys import ApiKey
-from aiml_cli.system.stdio import print_err
+from aiml_cli.system.stdio import make_notifier, print_err
 from aiml_cli.system.terminal import is_terminal
 from aiml_cli.transport.choose_transport import make_send, open_client
-from aiml_cli.transport.http_types import HttpRequest, HttpResponse
+from aiml_cli.transport.http_types import HttpRequest, HttpResponse, Send
 from aiml_cli.transport.key_masking import extract_key, mask_events
 
 if TYPE_CHECKING:
     from aiml_cli.core.budget import Budget, Reservation
     from aiml_cli.output.spinner import Spinner
+    from aiml_cli.transport.cache import ResponseCache
     from aiml_cli.transport.choose_transport import Client
     from aiml_cli.transport.connection import ConnectionHandle
 
@@ -63,7 +65,8 @@ class Sender:
     """Sends the requests of one turn and accumulates the answer, which is available however the turn ends.
 
     `client` stays open for the next turn; without one, each request opens its own, or with `keeps_client` the first
-    one opens it for all. `on_sent` is called once, when the first request is on its way.
+    one opens it for all. `on_sent` is called once, when the first request is on its way. `cache` answers instead of the
+    server if it can.
     """
 
     def __init__(
@@ -76,10 +79,12 @@ class Sender:
         journal: Journal | None = None,
         keeps_client: bool = False,
         on_sent: Callable[[], None] | None = None,
+        cache: "ResponseCache | None" = None,
     ) -> None:
         self._keeps_client, self._stack, self._on_sent = keeps_client, ExitStack(), on_sent
         self._endpoint, self._options = endpoint, options
         self._client, self._pacer, self.journal = client, pacer, journal
+        self.cache, self._is_cached = cache, False
         self.earlier_answers: list[Answer] = []
         self.rounds: list[ToolRound] = []
         self._builder = self._offsets_builder = CompletionBuilder()
@@ -104,16 +109,39 @@ class Sender:
         Raise the last error, at once if `skip_retries` is true for it.
         """
         self._previous_response_id = previous_response_id
+        self._is_cached = bool(self.cache and self._replay(self.cache, request, sink))
+        if self._is_cached:
+            return
+        send = make_send(self._options)
         with self._open_client(request.url) as client:
             while True:
                 self._attempts += 1
                 self._status, self._headers = None, {}
                 try:
-                    self._send_once(client, _add_request_id(request), sink)
+                    self._send_once(client, _add_request_id(request), sink, send)
                 except AimlError as error:
+                    if self.cache:
+                        self.cache.drop_last(is_part=self._has_output)
                     self._wait_or_raise(error, request, skip_retries)
                 else:
                     return
+
+    def _replay(self, cache: "ResponseCache", request: HttpRequest, sink: ResponseSink) -> bool:
+        """Play the stored responses to a request, one for each request of their answer; False if there are none."""
+        exchanges = cache.find(request)
+        if not exchanges:
+            return False
+        from aiml_cli.store.history.reader import format_age  # few calls have a cache
+        from aiml_cli.transport.replay import NullClient, replay_exchange
+
+        if not self._options.quiet:
+            print_err(f"aiml: from the cache, {format_age(time.time() - cache.age_s)} old")
+        for number, exchange in enumerate(exchanges):
+            if number:
+                self.continue_answer()
+            self._attempts, self._is_cached = 1, True
+            self._send_once(cast("Client", NullClient()), request, sink, replay_exchange(exchange))
+        return True
 
     def _open_client(self, url: str) -> "AbstractContextManager[Client]":
         opened = open_client(self._options, url, self._client)
@@ -144,10 +172,14 @@ class Sender:
         self._builder, self._first_event, self._has_output = CompletionBuilder(), 0.0, False
         self._other_attempts += self._attempts
         self._attempts = 0
+        if self.cache:
+            self.cache.start_next_answer(is_other_request=True)
         if self.journal:
             self.journal.change_model(model)
 
     def _reset(self) -> None:
+        if self.cache:
+            self.cache.start_next_answer()
         self._segments, self._builder = [], CompletionBuilder()
         self._attempts = self._other_attempts = 0
         self._first_event, self._has_output = 0.0, False
@@ -187,6 +219,7 @@ class Sender:
             self._status,
             self._other_attempts + self._attempts,
             self._header_cost(),
+            is_cached=self._is_cached,
         )
         if not self._segments:
             return answer
@@ -196,7 +229,12 @@ class Sender:
 
     def segment(self) -> Answer:
         """Return the usage and cost of the current request, for answers that take several requests."""
-        return Answer(self._endpoint.name, Completion(usage=self._builder.usage), header_cost_usd=self._header_cost())
+        return Answer(
+            self._endpoint.name,
+            Completion(usage=self._builder.usage),
+            header_cost_usd=self._header_cost(),
+            is_cached=self._is_cached,
+        )
 
     def _header_cost(self) -> float | None:
         names = ("x-aimlapi-usd-spent", "x-litellm-response-cost")
@@ -206,22 +244,22 @@ class Sender:
     def _request_id(self) -> str | None:
         return self._headers.get("x-inference-id") or self._headers.get("x-request-id")
 
-    def _send_once(self, client: "Client", request: HttpRequest, sink: ResponseSink) -> None:
+    def _send_once(self, client: "Client", request: HttpRequest, sink: ResponseSink, send: Send) -> None:
         self._raise_if_aborted()
         if not self._first_event:
             self._began = time.monotonic()
-        if self._options.verbose:
+        if self._options.verbose and not self._is_cached:
             size = len(request.body or b"")
             print_err(f"aiml: {request.method} {request.url}, {size} bytes, try {self._attempts}")
-        send = make_send(self._options)
         with _show_spinner(self._options) as spinner, send(client, request, self._make_on_sent(spinner)) as response:
             self._status, self._headers = response.status, response.headers
-            if self._options.verbose:
+            if self._options.verbose and not self._is_cached:
                 content_type = response.headers.get("content-type", "")
                 print_err(f"aiml: {response.status} {content_type}, request {self._request_id() or 'without an id'}")
             # The text of a failed attempt is part of the error; only an answer is passed on byte for byte.
             is_answer = 200 <= response.status < 300  # noqa: PLR2004
-            chunks = sink.tee(response.chunks) if is_answer else response.chunks
+            watched = self.cache.watch(request, response) if self.cache else response
+            chunks = sink.tee(watched.chunks) if is_answer else watched.chunks
             self._take(client.connection, request, response._replace(chunks=chunks), sink)
 
     def _take(
@@ -332,6 +370,26 @@ class TurnContext(NamedTuple):
             previous_response_id=body.get("previous_response_id"),
             skip_retries=self.skip_retries,
         )
+
+
+def open_cache(request: ChatRequest) -> "ResponseCache | None":
+    """Return the cache for the answer of a turn; None without --cache, and where an answer must be new.
+
+    The rows of --each never have a history; without one for the whole run, they have no cache either.
+    """
+    options = request.options
+    is_unkept = options.no_log and not options.each
+    if not options.cache or options.cache == OFF or is_unkept or request.tools is not None:
+        return None
+    if options.background or options.record or options.replay or is_stored_action(options):
+        return None
+    from aiml_cli.store.answer_cache import AnswerStore  # few calls have a cache
+    from aiml_cli.transport.cache import ResponseCache
+
+    # The embedded server has another port in each call.
+    address = f"demo:{request.endpoint.path}" if options.demo else ""
+    store = AnswerStore(make_notifier(options.quiet))
+    return ResponseCache(store, parse_age(options.cache), address=address, is_raw=options.format == "raw")
 
 
 def _show_spinner(options: Options) -> "AbstractContextManager[Spinner | None]":

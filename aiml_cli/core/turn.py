@@ -8,8 +8,8 @@ from aiml_cli.api.answer import Answer, add_costs, add_tokens, can_continue, err
 from aiml_cli.api.messages import Conversation
 from aiml_cli.core.chat_request import ChatRequest, build_headers, is_stored_action, resolve_key
 from aiml_cli.core.history_journal import Journal, make_journal
-from aiml_cli.core.send_with_retries import RetryPacer, Sender, TurnContext
-from aiml_cli.errors import AimlError, AnswerMismatch, IncompleteAnswer, RequestRejected
+from aiml_cli.core.send_with_retries import RetryPacer, Sender, TurnContext, open_cache
+from aiml_cli.errors import STOP_ERRORS, AimlError, AnswerMismatch, IncompleteAnswer, RequestRejected
 from aiml_cli.output.choose_renderer import AnswerOutput
 from aiml_cli.settings.options import Options
 from aiml_cli.system.signals import Stopped
@@ -80,6 +80,7 @@ class _Turn:
             journal=journal,
             keeps_client=tools is not None,
             on_sent=tools.warm_up if tools else None,
+            cache=open_cache(self.request),
         )
 
     def run(self) -> AimlError | None:
@@ -234,12 +235,16 @@ def _close(output: AnswerOutput, sender: Sender, answer: Answer, request: ChatRe
     def add_earlier(answer: Answer) -> Answer:
         return _add_rounds(add_costs(answer, [*others, answer]) if others else answer, sender)
 
+    is_complete = answer.error is None and answer.completion.is_complete and not answer.completion.is_empty
+    is_unusable = answer.error is not None and not isinstance(answer.error, STOP_ERRORS)
     try:
         output.close(add_earlier(answer))
     except (AimlError, Stopped) as stop:
         answer = replace(answer, error=answer.error or (stop.error if isinstance(stop, Stopped) else stop))
     finally:
         sender.release()
+        if sender.cache:
+            sender.cache.finish(is_complete=is_complete, is_unusable=is_unusable)
         if sender.journal:
             sender.journal.close(answer)
     return add_earlier(answer)

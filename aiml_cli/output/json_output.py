@@ -169,6 +169,7 @@ def answer_to_dict(answer: Answer) -> dict[str, Any]:
         "usage": _usage_to_dict(completion.usage) if completion.usage else None,
         "cost_usd": answer.cost_usd,
         "cost_source": answer.cost_source,
+        "cached": answer.is_cached,
         "timing": _timing_to_dict(answer),
         "request_id": answer.request_id,
         "previous_response_id": answer.previous_response_id,

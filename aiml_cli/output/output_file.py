@@ -18,8 +18,8 @@ from aiml_cli.system.atomic_write import PendingFile, write_all
 from aiml_cli.system.stdio import check_stdout, print_err, write_out
 
 META_FIELDS = (
-    "endpoint", "model", "id", "finish_reason", "complete", "usage", "cost_usd", "cost_source", "timing",
-    "request_id", "status", "attempts", "error",
+    "endpoint", "model", "id", "finish_reason", "complete", "usage", "cost_usd", "cost_source", "cached",
+    "timing", "request_id", "status", "attempts", "error",
 )  # fmt: skip
 MOUNTS = Path("/proc/self/mountinfo")
 MAX_LINKS = 40

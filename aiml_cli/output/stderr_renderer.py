@@ -157,7 +157,7 @@ def _format_cost(answer: Answer) -> list[str]:
         return []
     from aiml_cli.output.format_money import format_dollars, round_dollars  # most answers have no price
 
-    is_exact = answer.cost_source == "gateway"
+    is_exact = answer.cost_source != "estimate"
     return [f"${format_dollars(answer.cost_usd)}" if is_exact else f"≈ ${round_dollars(answer.cost_usd)} (estimate)"]
 
 

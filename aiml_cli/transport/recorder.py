@@ -47,7 +47,7 @@ def record_exchanges(send: Send, path: str, base_url: str) -> Send:
 
     @contextmanager
     def send_and_record(client: Any, request: HttpRequest, on_sent: OnSent = None) -> Iterator[HttpResponse]:
-        recorder = _ExchangeRecorder(request, base_url)
+        recorder = ExchangeRecorder(request, base_url)
         try:
             with send(client, request, on_sent) as response:
                 yield recorder.watch(response)
@@ -56,14 +56,14 @@ def record_exchanges(send: Send, path: str, base_url: str) -> Send:
         except AimlError as error:
             recorder.add_failure(error)
             if not client.connection.abort_reason:  # else another of our threads broke it off
-                _append(path, recorder.format_line())
+                _append(path, recording_file.encode_exchange(recorder.build_exchange()))
             raise
-        _append(path, recorder.format_line())
+        _append(path, recording_file.encode_exchange(recorder.build_exchange()))
 
     return send_and_record
 
 
-class _ExchangeRecorder:
+class ExchangeRecorder:
     """The request, response and failure of one exchange."""
 
     def __init__(self, request: HttpRequest, base_url: str) -> None:
@@ -82,12 +82,12 @@ class _ExchangeRecorder:
         if self._response is None:
             self._failure = error
 
-    def format_line(self) -> bytes:
-        """Return the exchange as a line of a recording, without secrets."""
+    def build_exchange(self) -> recording_file.RecordedExchange:
+        """Return the exchange without secrets."""
         request = recording_file.describe_request(self._request, self._base_url)
         redactor = _Redactor(make_masker([extract_key(self._request.headers), *list_credentials(self._request.body)]))
         response = self._response
-        exchange = recording_file.RecordedExchange(
+        return recording_file.RecordedExchange(
             request._replace(path=redactor.redact_text(request.path), body=redactor.redact_json(request.body)),
             self._base_url.partition("?")[0] or origin_of(self._request.url),
             response.status if response else None,
@@ -95,7 +95,6 @@ class _ExchangeRecorder:
             redactor.redact_chunks(self._chunks),
             redactor.redact_error(self._failure) if self._failure else None,
         )
-        return recording_file.encode_exchange(exchange)
 
     def _record_chunks(self, chunks: Iterator[bytes]) -> Iterator[bytes]:
         try:

@@ -77,7 +77,7 @@ def encode_exchange(exchange: RecordedExchange) -> bytes:
 def decode_exchange(line: bytes) -> RecordedExchange:
     """Parse a line; raise InvalidExchangeError."""
     try:
-        record = _parse_json(line)
+        record = parse_json(line)
     except (ValueError, RecursionError):
         raise InvalidExchangeError("this is not JSON") from None
     if not isinstance(record, dict) or "aiml" not in record:
@@ -123,13 +123,13 @@ def _encode_body(body: bytes | None) -> dict[str, Json]:
     if body is None:
         return {}
     try:
-        return {"json": mask_credentials(_parse_json(body))}
+        return {"json": mask_credentials(parse_json(body))}
     except (ValueError, RecursionError):
         encoded = _encode_bytes(body)
         return {"text": encoded} if isinstance(encoded, str) else encoded
 
 
-def _parse_json(data: bytes) -> Json:
+def parse_json(data: bytes) -> Json:
     """Parse JSON in which 1.0 is 1, as it is for servers."""
     return json.loads(data, parse_float=_parse_number)
 

@@ -83,6 +83,17 @@ def replay_exchanges(path: str, base_url: str, key: str) -> Send:
             error = recording.build_missing_error(described)
             error.message = mask_text(error.message, key if len(key) >= MIN_KEY_LENGTH else "")
             raise error
+        with replay_exchange(exchange)(_client, request, on_sent) as response:
+            yield response
+
+    return answer
+
+
+def replay_exchange(exchange: RecordedExchange) -> Send:
+    """Return a function that answers every request with one exchange."""
+
+    @contextmanager
+    def answer(_client: Any, _request: HttpRequest, on_sent: OnSent = None) -> Iterator[HttpResponse]:
         if on_sent:
             with suppress(Exception):  # an error in the listener does not cost the answer
                 on_sent()

@@ -90,7 +90,8 @@ def retry(session: Session, words: str) -> None:
         raise UsageError(f"/retry does not take {words!r}", "/retry, or /retry -m MODEL")
     if name:
         check_model(session, name)
-    settings = session.resolve_settings({"model": RawValue((name,), "/retry -m")} if name else None)
+    model = {"model": RawValue((name,), "/retry -m")} if name else {}
+    settings = session.resolve_settings({**model, "cache": RawValue(("off",), "/retry")})
     if session.unanswered:
         session.run_turn(settings, [LiteralText(session.last_prompt)], session.unanswered)
     elif session.turns:

@@ -20,7 +20,8 @@ Capture = pytest.CaptureFixture[str]
 
 # 2 input tokens at $10 a million, 1 cached at $1, 5 output at $100.
 META = {
-    "endpoint", "model", "id", "finish_reason", "complete", "usage", "cost_usd", "cost_source", "timing", "request_id",
+    "endpoint", "model", "id", "finish_reason", "complete", "usage", "cost_usd", "cost_source", "cached", "timing",
+    "request_id",
     "status", "attempts", "error",
 }  # fmt: skip
 
