@@ -388,8 +388,13 @@ def open_cache(request: ChatRequest) -> "ResponseCache | None":
 
     # The embedded server has another port in each call.
     address = f"demo:{request.endpoint.path}" if options.demo else ""
-    store = AnswerStore(make_notifier(options.quiet))
-    return ResponseCache(store, parse_age(options.cache), address=address, is_raw=options.format == "raw")
+    return ResponseCache(
+        AnswerStore(make_notifier(options.quiet)),
+        parse_age(options.cache),
+        address=address,
+        headers=options.headers or {},
+        is_raw=options.format == "raw",
+    )
 
 
 def _show_spinner(options: Options) -> "AbstractContextManager[Spinner | None]":

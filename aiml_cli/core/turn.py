@@ -6,17 +6,19 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from aiml_cli.api.answer import Answer, add_costs, add_tokens, can_continue, error_from_completion
 from aiml_cli.api.messages import Conversation
-from aiml_cli.core.chat_request import ChatRequest, build_headers, is_stored_action, resolve_key
+from aiml_cli.core.chat_request import ChatRequest, build_headers, build_request, is_stored_action, resolve_key
 from aiml_cli.core.history_journal import Journal, make_journal
 from aiml_cli.core.send_with_retries import RetryPacer, Sender, TurnContext, open_cache
 from aiml_cli.errors import STOP_ERRORS, AimlError, AnswerMismatch, IncompleteAnswer, RequestRejected
 from aiml_cli.output.choose_renderer import AnswerOutput
 from aiml_cli.settings.options import Options
+from aiml_cli.store.api_keys import ApiKey
 from aiml_cli.system.signals import Stopped
 
 if TYPE_CHECKING:
     from aiml_cli.output.save_media import MediaWriter
     from aiml_cli.store.history.writer import AnswerId
+    from aiml_cli.transport.cache import ResponseCache
     from aiml_cli.transport.choose_transport import Client
 
 EMPTY = "the answer is empty"
@@ -70,7 +72,7 @@ class _Turn:
         self.conversation: Conversation | None = None
         self.sender = self._make_sender(None)
 
-    def _make_sender(self, journal: Journal | None) -> Sender:
+    def _make_sender(self, journal: Journal | None, cache: "ResponseCache | None" = None) -> Sender:
         options, tools = self.request.options, self.request.tools
         return Sender(
             self.request.endpoint,
@@ -80,7 +82,7 @@ class _Turn:
             journal=journal,
             keeps_client=tools is not None,
             on_sent=tools.warm_up if tools else None,
-            cache=open_cache(self.request),
+            cache=cache,
         )
 
     def run(self) -> AimlError | None:
@@ -103,13 +105,20 @@ class _Turn:
     def _prepare(self, conversation: Conversation) -> TurnContext:
         request, key = self.request, resolve_key(self.request)
         budget = reservation = None
-        if request.options.max_cost is not None and not request.options.replay:
+        cache, limit = open_cache(request), request.options.max_cost
+        if limit is not None and not (request.options.replay or self._is_free(cache, conversation, key)):
             from aiml_cli.core.budget import Budget, reserve_first  # few users set a limit
 
-            budget = Budget(request.options.max_cost)
+            budget = Budget(limit)
             reservation = reserve_first(budget, request, conversation)
-        self.sender = self._make_sender(make_journal(request, conversation, os.environ))
+        self.sender = self._make_sender(make_journal(request, conversation, os.environ), cache)
         return TurnContext(self.sender, request, conversation, key, self._output, budget, reservation)
+
+    def _is_free(self, cache: "ResponseCache | None", conversation: Conversation, key: ApiKey | None) -> bool:
+        """True if the cache has the answer."""
+        if cache is None:
+            return False
+        return cache.can_answer(build_request(self.request, self.request.build_body(conversation), key))
 
     def _run_stored_action(self) -> None:
         """Show, wait for or cancel a stored response; the id is checked before a key is looked for."""

@@ -1,19 +1,16 @@
 """Answer a request from the responses to the same request that an earlier call has stored."""
 
 import json
+from collections.abc import Mapping
 from dataclasses import replace
 from hashlib import sha256
-from typing import Any, Protocol
+from typing import Protocol
 
 from aiml_cli.transport import recording_file
 from aiml_cli.transport.http_types import HttpRequest, HttpResponse
 from aiml_cli.transport.recorder import ExchangeRecorder
 from aiml_cli.transport.recording_file import InvalidExchangeError, RecordedExchange, RecordedRequest
 
-# Headers that do not change the answer; the key is part of a request's name on its own.
-_NEUTRAL_HEADERS = frozenset({
-    "user-agent", "accept", "accept-encoding", "content-type", "authorization", "x-client-request-id",
-})  # fmt: skip
 _NO_REQUEST = RecordedRequest("POST", "", {})  # the words of the request are not stored
 
 
@@ -34,24 +31,38 @@ class ResponseCache:
     """The stored responses to the request of a turn, or those that arrive now, until the answer is complete.
 
     An answer may take several requests; they are stored under the first, and played one after the other. `address`
-    stands for the server where its URL differs from call to call. `is_raw`: the server's own bytes are shown, so a
-    stream and a JSON body are different answers. `age_s` is the age of the responses that were found.
+    stands for the server where its URL differs from call to call; `headers` are those that the user adds. `is_raw`:
+    the server's own bytes are shown, so a stream and a JSON body are different answers. `age_s` is the age of the
+    responses that were found.
     """
 
-    def __init__(self, store: Store, max_age_s: float, *, address: str = "", is_raw: bool = False) -> None:
-        self._store, self._max_age_s, self._address, self._is_raw = store, max_age_s, address, is_raw
-        self._name, self.age_s = "", 0.0
+    def __init__(
+        self, store: Store, max_age_s: float, *, address: str, headers: Mapping[str, str], is_raw: bool
+    ) -> None:
+        self._store, self._max_age_s = store, max_age_s
+        self._address, self._headers, self._is_raw = address, headers, is_raw
+        self._name, self._has_begun, self.age_s = "", False, 0.0
         self._found: list[RecordedExchange] = []
         self._recorders: list[ExchangeRecorder] | None = []
 
     def find(self, request: HttpRequest) -> list[RecordedExchange]:
         """Return the stored responses to the first request of an answer; [] for a later one, or if there are none."""
-        if self._name:
+        if self._has_begun:
             return []
-        self._name = name_request(request, self._address, is_raw=self._is_raw)
-        data, self.age_s = self._store.load(self._name, self._max_age_s) or (b"", 0.0)
-        self._found = _decode_exchanges(data)
+        self._load(request)
+        self._has_begun = True
         return self._found
+
+    def can_answer(self, request: HttpRequest) -> bool:
+        """True if there are stored responses to the first request of an answer."""
+        self._load(request)
+        return bool(self._found)
+
+    def _load(self, request: HttpRequest) -> None:
+        if not self._name:
+            self._name = self._name_request(request)
+            data, self.age_s = self._store.load(self._name, self._max_age_s) or (b"", 0.0)
+            self._found = _decode_exchanges(data)
 
     def watch(self, request: HttpRequest, response: HttpResponse) -> HttpResponse:
         """Return the response with chunks that are kept as they are read."""
@@ -72,7 +83,7 @@ class ResponseCache:
         """Drop the responses so far: a better answer follows, or that to another request."""
         self._recorders, self._found = [], []
         if is_other_request:
-            self._name = ""
+            self._name, self._has_begun = "", False
 
     def finish(self, *, is_complete: bool, is_unusable: bool) -> None:
         """Store the responses of a complete answer; forget stored ones that are not what was asked for."""
@@ -82,18 +93,16 @@ class ResponseCache:
             self._store.save(self._name, _encode_exchanges(self._recorders))
         self._recorders = []
 
-
-def name_request(request: HttpRequest, address: str, *, is_raw: bool) -> str:
-    """Return a hash of all that the answer depends on; JSON is compared as values, and the key is hashed by itself."""
-    body = recording_file.parse_json(request.body or b"null")
-    is_streamed = body.pop("stream", None)
-    if body.get("stream_options") == {"include_usage": True}:  # without a stream the tokens are counted anyway
-        del body["stream_options"]
-    headers = {name.lower(): value for name, value in request.headers.items()}
-    own_headers = sorted(item for item in headers.items() if item[0] not in _NEUTRAL_HEADERS)
-    key = sha256(headers.get("authorization", "").encode("utf-8", "surrogateescape")).hexdigest()
-    facts: list[Any] = [address or request.url, key, own_headers, body, is_streamed if is_raw else None]
-    return sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
+    def _name_request(self, request: HttpRequest) -> str:
+        """Return a hash of all that the answer depends on; JSON is compared as values, the key is hashed by itself."""
+        body = recording_file.parse_json(request.body or b"null")
+        is_streamed = body.pop("stream", None)
+        if body.get("stream_options") == {"include_usage": True}:  # without a stream the tokens are counted anyway
+            del body["stream_options"]
+        key = sha256(request.headers.get("Authorization", "").encode("utf-8", "surrogateescape")).hexdigest()
+        headers = sorted((name.lower(), value) for name, value in self._headers.items())
+        facts = [self._address or request.url, key, headers, body, is_streamed if self._is_raw else None]
+        return sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
 
 
 def _encode_exchanges(recorders: list[ExchangeRecorder]) -> bytes:

@@ -19,6 +19,7 @@ from aiml_cli.output.json_output import json_line
 from aiml_cli.output.output_file import OutputFile, open_output
 from aiml_cli.settings.options import Options
 from aiml_cli.settings.resolve import Flags
+from aiml_cli.store.answer_cache import count_answers, delete_answers
 from aiml_cli.store.history import find_conversations
 from aiml_cli.store.history.database import History, Report, is_damaged, list_damaged_copies
 from aiml_cli.store.history.edits import count_copies, delete_conversations, delete_damaged_copies
@@ -52,7 +53,7 @@ def _load_transcript(history: History, words: Sequence[str], report: Report) -> 
 
 
 def delete_history(words: Sequence[str], flags: Flags, min_age_s: float | None, everything: bool) -> int:
-    """Delete the conversations that words name, those older than an age, or all with the copies of damaged files.
+    """Delete the conversations that words name, those older than an age, or all with damaged files and cached answers.
 
     Raises UsageError if one of them is left because another process is writing it.
     """
@@ -76,18 +77,21 @@ def _delete(
 ) -> list[str]:
     """Delete conversations, and return the names of those that are in use."""
     ids = _select_for_deletion(history, words, min_age_s, report)
-    copies = 0 if words or min_age_s is not None else count_copies(list_damaged_copies(history.path))
-    if not ids and not copies:
+    is_all = not words and min_age_s is None
+    copies = count_copies(list_damaged_copies(history.path)) if is_all else 0
+    answers = count_answers() if is_all else 0
+    if not ids and not copies and not answers:
         reason = "there is no history yet" if min_age_s is None else "nothing was deleted: no conversation is so old"
         _notify(options, reason)
         return []
-    if not words and not _confirm_deletion(_format_counts(len(ids), copies), options):
+    if not words and not _confirm_deletion(_format_counts(len(ids), copies, answers), options):
         _notify(options, "nothing was deleted")
         return []
     result = delete_conversations(history, ids, report)
     if copies:
         delete_damaged_copies(history)
-    _notify(options, f"{_format_counts(result.deleted, copies)} deleted")
+    answers = delete_answers() if answers else 0
+    _notify(options, f"{_format_counts(result.deleted, copies, answers)} deleted")
     if not result.is_clean:
         print_err(
             f"aiml: some of the text may be in {history.path}-wal until the other processes that read it have ended"
@@ -110,10 +114,12 @@ def _confirm_deletion(what: str, options: Options) -> bool:
     return confirm(f"delete {what}?")
 
 
-def _format_counts(conversations: int, copies: int) -> str:
-    parts = [f"{conversations} conversation{'' if conversations == 1 else 's'}"] if conversations or not copies else []
+def _format_counts(conversations: int, copies: int, answers: int) -> str:
+    parts = [f"{conversations} conversation{'' if conversations == 1 else 's'}"]
     parts += [f"{copies} damaged {'copy' if copies == 1 else 'copies'}"] if copies else []
-    return " and ".join(parts)
+    parts += [f"{answers} cached answer{'' if answers == 1 else 's'}"] if answers else []
+    parts = parts[1:] if not conversations and len(parts) > 1 else parts
+    return " and ".join([", ".join(parts[:-1]), parts[-1]] if len(parts) > 1 else parts)
 
 
 def _notify(options: Options, text: str) -> None:

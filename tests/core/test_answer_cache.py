@@ -1,0 +1,548 @@
+"""--cache: the same request is answered again from a private store, byte for byte and at no cost."""
+
+import errno
+import json
+import os
+import stat
+import subprocess
+import time
+import zlib
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import pytest
+from support.answers import answer_with_cost, json_error, stream_text
+from support.history_file import history_path
+from support.loopback import Loopback, delta, event, json_response, stream
+from support.run_cli import IS_ABOVE_PERMISSIONS, Aiml, bind_to_permissions
+
+from aiml_cli.__main__ import main
+from aiml_cli.store import answer_cache
+
+Run = Callable[..., "subprocess.CompletedProcess[bytes]"]
+BOTH = pytest.mark.parametrize("endpoint", ["chat", "respond"])
+USAGE = {"prompt_tokens": 3, "completion_tokens": 5, "total_tokens": 8}
+GOOD, BAD = '{"name": "Ada"}', '{"name": 3}'
+
+
+@pytest.fixture(autouse=True)
+def forget_notices() -> None:
+    """Each test is a process of its own, as far as notices are concerned."""
+    answer_cache._told.clear()
+
+
+@pytest.fixture
+def run(server: Loopback, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Run:
+    """Return a function that runs the program in this process, against the loopback server."""
+    monkeypatch.setenv("AIML_BASE_URL", server.url)
+    monkeypatch.setenv("AIML_RETRIES", "0")
+
+    def run(*arguments: str) -> "subprocess.CompletedProcess[bytes]":
+        code, shown = main(arguments), capfd.readouterr()
+        return subprocess.CompletedProcess(arguments, code, shown.out.encode(), shown.err.encode())
+
+    return run
+
+
+def list_entries() -> list[Path]:
+    """Return the stored answers."""
+    folder = answer_cache.answer_cache_dir()
+    return sorted(path for path in folder.glob("*") if path.name != "growth") if folder.exists() else []
+
+
+def age_entries(seconds: float) -> None:
+    """Make all stored answers older."""
+    for path in list_entries():
+        head, _, data = zlib.decompress(path.read_bytes()).partition(b"\n")
+        path.write_bytes(zlib.compress(b"%.3f\n%b" % (float(head) - seconds, data)))
+
+
+@BOTH
+@pytest.mark.promise("cache")
+@pytest.mark.parametrize(
+    "flags", [[], ["-S"], ["--format", "raw"], ["--format", "raw", "-S"], ["--format", "jsonl"], ["--json"], ["-x"]]
+)
+def test_the_second_answer_is_the_first_one_byte_for_byte(
+    endpoint: str, flags: list[str], server: Loopback, run: Run
+) -> None:
+    server.answer_with(stream_text(endpoint, "Some “text”\n\n```sh\nls\n```\nand more"))
+    first, second = (run(endpoint, "--cache", "hi", *flags) for _ in range(2))
+    assert (first.returncode, second.returncode, len(server.requests)) == (0, 0, 1)
+    assert _without_facts_of_the_call(second.stdout) == _without_facts_of_the_call(first.stdout) != b""
+    assert (first.stderr, second.stderr) == (b"", b"aiml: from the cache, 0 s old\n")
+
+
+def _without_facts_of_the_call(output: bytes) -> Any:
+    """Return the output; of JSON, without what differs from call to call."""
+    try:
+        lines = [json.loads(output)]
+    except ValueError:
+        if not output.startswith(b'{"type"'):
+            return output
+        lines = [json.loads(line) for line in output.splitlines()]
+    names = ("cached", "cost_usd", "cost_source", "timing")
+    return [{name: value for name, value in line.items() if name not in names} for line in lines]
+
+
+def test_a_stream_and_an_answer_in_one_piece_are_the_same_question_but_not_the_same_bytes(
+    server: Loopback, run: Run
+) -> None:
+    server.answer_with(stream_text("chat", "Hello"))
+    outputs = [run("chat", "--cache", "hi", *flags).stdout for flags in ([], ["-S"], ["--no-include-usage"])]
+    assert (outputs, len(server.requests)) == ([b"Hello\n"] * 3, 2)
+    for flags in ([], ["-S"], [], ["-S"]):
+        run("chat", "--cache", "hi", "--format", "raw", *flags)
+    assert len(server.requests) == 4
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "is_same"),
+    [
+        ([], ["--temperature", "1"], False),
+        (["--temperature", "1"], ["--temperature", "1.0"], True),
+        (["-O", "a.b=1", "-O", "a.c=2"], ["-O", "a.c=2", "-O", "a.b=1"], True),
+        ([], ["-m", "other"], False),
+        ([], ["-s", "Be short."], False),
+        ([], ["--header", "X-Team: blue"], False),
+        (["--header", "X-Team: blue"], ["--header", "x-team: blue"], True),
+        ([], ["-q"], True),
+        ([], ["--format", "text", "-u", "--timeout", "7", "--retries", "1"], True),
+    ],
+)
+def test_the_same_request_is_one_with_the_same_effect(
+    first: list[str], second: list[str], is_same: bool, server: Loopback, run: Run
+) -> None:
+    server.answer_with(stream_text("chat", "Hello"))
+    for flags in (first, second):
+        assert run("chat", "--cache", "hi", *flags).returncode == 0
+    assert len(server.requests) == (1 if is_same else 2)
+
+
+def test_another_key_gets_an_answer_of_its_own_and_no_key_is_stored(
+    server: Loopback, run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    keys = ["sk-first-key-0123456789", "sk-other-key-0123456789"]
+    server.answer_with(stream_text("chat", f"Your key is {keys[0]}, and the word is orange"))
+    for key in (*keys, *keys):
+        monkeypatch.setenv("AIMLAPI_API_KEY", key)
+        run("chat", "--cache", "a secret question")
+    assert len(server.requests) == len(list_entries()) == 2
+    stored = b"".join(zlib.decompress(path.read_bytes()) for path in list_entries())
+    assert (keys[0].encode() in stored, b"sk-other" in stored, b"secret question" in stored) == (False, False, False)
+    assert b"0123456789" not in stored
+
+
+@pytest.mark.parametrize(("age", "is_found"), [("10s", False), ("59m", False), ("2h", True), ("1d", True), ("", True)])
+def test_only_a_younger_answer_counts(age: str, is_found: bool, server: Loopback, run: Run) -> None:
+    server.answer_with(stream_text("chat", "old"))
+    server.answer_with(stream_text("chat", "new"))
+    run("chat", "--cache", "hi")
+    age_entries(3700)
+    done = run("chat", *([f"--cache={age}"] if age else ["--cache"]), "hi")
+    assert (done.stdout, done.stderr) == (
+        (b"old\n", b"aiml: from the cache, 1 h old\n") if is_found else (b"new\n", b"")
+    )
+    assert run("chat", "--cache", "1m", "hi").stdout == (b"new\n")
+
+
+def test_an_answer_from_the_future_does_not_count(server: Loopback, run: Run) -> None:
+    server.answer_with(stream_text("chat", "old"))
+    run("chat", "--cache", "hi")
+    age_entries(-4000)
+    run("chat", "--cache", "hi")
+    assert len(server.requests) == 2
+
+
+@pytest.mark.parametrize("age", ["30", "0", "0h", "-5m", "1.5h", "h", "1y", "1 h", "9999999d", "9" * 5000 + "d", "1dd"])
+@pytest.mark.parametrize("place", ["flag", "environment"])
+def test_an_age_needs_a_unit_and_a_range(age: str, place: str, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    if place == "environment":
+        monkeypatch.setenv("AIML_CACHE", age)
+    done = run("chat", *([f"--cache={age}"] if place == "flag" else []), "hi")
+    assert (done.returncode, done.stdout, b"an age with its unit" in done.stderr) == (2, b"", True)
+    assert len(done.stderr) < 500
+
+
+@pytest.mark.parametrize(
+    ("words", "prompt"),
+    [
+        (["--cache", "why", "so"], "why so"),
+        (["--cache", "12h", "why", "so"], "why so"),
+        (["why", "so", "--cache"], "why so"),
+        (["--cache", "-q", "why", "so"], "why so"),
+        (["--cache", "--", "12h"], "12h"),
+    ],
+)
+def test_a_word_that_is_no_age_belongs_to_the_prompt(words: list[str], prompt: str, server: Loopback, run: Run) -> None:
+    server.answer_with(stream_text("chat", "Hello"))
+    assert run("chat", *words).returncode == 0
+    assert (server.requests[0].json["messages"][-1]["content"], len(list_entries())) == (prompt, 1)
+
+
+@BOTH
+def test_the_cache_is_off_unless_it_is_asked_for(
+    endpoint: str, server: Loopback, run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    server.answer_with(stream_text(endpoint, "Hello"))
+    run(endpoint, "hi")
+    assert list_entries() == []
+    monkeypatch.setenv("AIML_CACHE", "2h")
+    run(endpoint, "hi")
+    run(endpoint, "hi")
+    run(endpoint, "hi", "--cache", "off")
+    assert (len(list_entries()), len(server.requests)) == (1, 3)
+    monkeypatch.delenv("AIML_CACHE")
+    assert (run("config", "set", "cache", "7d").returncode, run("config", "get", "cache").stdout) == (0, b"7d\n")
+    run(endpoint, "hi")
+    assert len(server.requests) == 3
+
+
+@pytest.mark.parametrize(
+    "flags", [["-T", "weather"], ["--no-log"], ["--record", "r.jsonl"], ["--replay", "r.jsonl"], ["--background"]]
+)
+@pytest.mark.parametrize("place", ["flag", "environment"])
+def test_what_must_be_new_or_leave_no_trace_is_not_cached(
+    flags: list[str], place: str, server: Loopback, run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A flag is an error; a setting for all calls is passed over."""
+    server.answer_with(stream_text("respond", "Hello"))
+    if place == "environment":
+        monkeypatch.setenv("AIML_CACHE", "1d")
+        run("respond", "hi", *flags)
+    else:
+        done = run("respond", "hi", "--cache", *flags)
+        assert (done.returncode, b"--cache cannot be used with" in done.stderr) == (2, True)
+        assert server.requests == []
+    assert list_entries() == []
+
+
+@pytest.mark.parametrize("place", ["flag", "environment"])
+def test_rows_of_a_run_without_a_history_are_not_cached(
+    place: str, server: Loopback, run: Run, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    server.answer_with(stream_text("chat", "Hello"))
+    (tmp_path / "rows").write_text("a\nb\n")
+    monkeypatch.setenv("AIML_CACHE", "1d")
+    flags = ["--no-log"] if place == "flag" else []
+    if not flags:
+        monkeypatch.setenv("AIML_NO_LOG", "1")
+    assert run("chat", "--each", "line", "-f", "rows", *flags).returncode == 0
+    assert list_entries() == []
+
+
+FILTERED = stream(delta("no"), delta(finish="content_filter"), event("[DONE]"))
+REFUSED = json_response(
+    {"choices": [{"index": 0, "finish_reason": "stop", "message": {"refusal": "No.", "content": None}}]}
+)
+CUT = stream(delta("half"))
+EMPTY = stream(delta(finish="stop"), event("[DONE]"))
+LATE_ERROR = stream(delta("half"), event({"error": {"message": "broken"}}))
+
+
+@pytest.mark.promise("cache")
+@pytest.mark.parametrize(
+    ("answer", "flags"),
+    [
+        (stream_text("chat", "half", "length"), []),
+        (stream_text("chat", "half", "length"), ["--allow-cut"]),
+        (FILTERED, []),
+        (REFUSED, []),
+        (CUT, []),
+        (EMPTY, []),
+        (LATE_ERROR, []),
+        (json_error("bad"), []),
+        (json_error("down", "500 Internal Server Error"), []),
+        (stream_text("chat", "prose"), ["-x"]),
+        (stream_text("chat", "prose"), ["--items"]),
+        (stream_text("chat", BAD), ["--schema", "name"]),
+    ],
+)
+def test_what_is_not_a_complete_answer_is_never_stored(
+    answer: bytes, flags: list[str], server: Loopback, run: Run
+) -> None:
+    server.answer_with(answer)
+    run("chat", "--cache", "hi", *flags)
+    run("chat", "--cache", "hi", *flags)
+    assert (list_entries(), len(server.requests)) == ([], 2)
+
+
+def test_a_stored_answer_that_is_not_what_is_asked_for_now_is_asked_again(server: Loopback, run: Run) -> None:
+    server.answer_with(stream_text("chat", "prose"))
+    run("chat", "--cache", "hi")
+    assert run("chat", "--cache", "hi", "-x").returncode == 9
+    assert (list_entries(), run("chat", "--cache", "hi").returncode, len(server.requests)) == ([], 0, 2)
+
+
+def test_a_corrected_answer_is_stored_for_the_question(server: Loopback, run: Run) -> None:
+    server.answer_with(stream_text("chat", BAD))
+    server.answer_with(stream_text("chat", GOOD))
+    flags = ["--schema", "name", "--schema-retries", "2"]
+    outputs = [run("chat", "--cache", "hi", *flags).stdout for _ in range(2)]
+    assert (outputs, len(server.requests)) == ([GOOD.encode() + b"\n"] * 2, 2)
+    assert run("chat", "--cache", "hi", "--schema", "name").stdout == GOOD.encode() + b"\n"
+
+
+def test_an_answer_in_several_parts_is_stored_as_a_whole(server: Loopback, run: Run) -> None:
+    server.answer_with(stream_text("chat", "one ", "length"))
+    server.answer_with(stream_text("chat", "two"))
+    outputs = [run("chat", "--cache", "hi", "--auto-continue", "3").stdout for _ in range(2)]
+    assert (outputs, len(server.requests)) == ([b"one two\n"] * 2, 2)
+
+
+def test_parts_of_which_one_was_cut_off_are_not_stored(server: Loopback, run: Run) -> None:
+    server.answer_with(CUT)
+    server.answer_with(stream_text("chat", " and half"))
+    assert run("chat", "--cache", "hi", "--auto-continue", "3").stdout == b"half and half\n"
+    assert list_entries() == []
+
+
+def test_an_answer_of_the_second_model_belongs_to_that_model(server: Loopback, run: Run) -> None:
+    server.scripts_by_model = {"a": [json_error("down", "503 Down")], "b": [stream_text("chat", "Hello")]}
+    for _ in range(2):
+        assert run("chat", "--cache", "-m", "a,b", "hi").stdout == b"Hello\n"
+    assert [request.json["model"] for request in server.requests] == ["a", "b", "a"]
+    assert run("chat", "--cache", "-m", "a", "hi").returncode == 6
+    assert run("chat", "--cache", "-m", "b", "hi").stdout == b"Hello\n"
+
+
+def test_each_of_several_models_has_its_own_answer(server: Loopback, run: Run) -> None:
+    server.scripts_by_model = {name: [stream_text("chat", f"I am {name}")] for name in "ab"}
+    first, second = (run("chat", "--cache", "-m", "a", "-m", "b", "hi") for _ in range(2))
+    assert (second.stdout, len(server.requests)) == (first.stdout, 2)
+    assert second.stderr.count(b"from the cache") == 2
+
+
+def test_a_file_gets_the_stored_answer_and_is_kept_for_the_next_call(
+    server: Loopback, run: Run, tmp_path: Path
+) -> None:
+    server.answer_with(stream_text("chat", "Hello"))
+    for _ in range(2):
+        (tmp_path / "out").unlink(missing_ok=True)
+        assert run("chat", "--cache", "hi", "-o", "out").returncode == 0
+        assert (tmp_path / "out").read_text() == "Hello\n"
+    assert len(server.requests) == 1
+
+
+def test_a_reader_that_leaves_early_does_not_cost_the_stored_answer(server: Loopback, aiml: Aiml) -> None:
+    server.answer_with(stream_text("chat", "line\n" * 50_000))
+    aiml("chat", "--cache", "hi")
+    assert len(list_entries()) == 1
+    head = subprocess.run(
+        ["sh", "-c", "python -m aiml_cli chat --cache hi | head -1"],
+        env={**os.environ, "AIML_BASE_URL": server.url},
+        capture_output=True,
+        check=False,
+    )
+    assert (head.stdout, len(list_entries()), len(server.requests)) == (b"line\n", 1, 1)
+
+
+def test_a_stored_answer_costs_nothing_anywhere(server: Loopback, run: Run, tmp_path: Path) -> None:
+    server.answer_with(answer_with_cost("Hello", "stop", 0.5))
+    run("chat", "--cache", "hi")
+    usage = run("usage", "--by", "day").stdout
+    done = run("chat", "--cache", "hi", "-u", "--json", "--meta", "meta.json")
+    for facts in (json.loads(done.stdout), json.loads((tmp_path / "meta.json").read_text())):
+        assert (facts["cost_usd"], facts["cost_source"], facts["cached"], facts["usage"]["input_tokens"]) == (
+            0.0, "cache", True, 3,
+        )  # fmt: skip
+    assert b"$0 " in done.stderr + b" "
+    assert run("usage", "--by", "day").stdout == usage
+    exported = json.loads(run("history", "export", "--format", "json").stdout)
+    costs = [message["cost_usd"] for each in exported for message in each["messages"] if message["role"] != "user"]
+    assert sorted(costs) == [0.0, 0.5]
+
+
+def test_a_limit_of_the_cost_does_not_keep_a_stored_answer_back(server: Loopback, run: Run) -> None:
+    server.answer_with(stream_text("chat", "Hello"))
+    run("chat", "--demo", "--cache", "hi")
+    assert run("chat", "--demo", "--max-cost", "0.0000001", "hi").returncode == 2
+    assert run("chat", "--demo", "--cache", "--max-cost", "0.0000001", "hi").returncode == 0
+
+
+@BOTH
+def test_the_embedded_server_is_the_same_in_each_call(endpoint: str, run: Run) -> None:
+    first, second = (run(endpoint, "--demo", "--cache", "hi", "--json") for _ in range(2))
+    assert (json.loads(first.stdout)["id"], b"from the cache" in second.stderr) == (
+        json.loads(second.stdout)["id"],
+        True,
+    )
+
+
+def test_a_conversation_goes_on_after_a_stored_answer(server: Loopback, run: Run) -> None:
+    server.answer_with(stream_text("chat", "Hello"))
+    server.answer_with(stream_text("chat", "More"))
+    run("chat", "--cache", "hi")
+    run("chat", "--cache", "hi")
+    assert run("chat", "-c", "--cache", "go on").stdout == b"More\n"
+    assert [message["content"] for message in server.requests[1].json["messages"]] == ["hi", "Hello", "go on"]
+
+
+@pytest.mark.promise("cache")
+def test_many_workers_and_processes_lose_nothing(server: Loopback, aiml: Aiml, tmp_path: Path) -> None:
+    server.answer_with(stream_text("chat", "Hello"))
+    (tmp_path / "rows").write_text("".join(f"row {number}\n" for number in range(40)))
+
+    def ask(_: int) -> "subprocess.CompletedProcess[bytes]":
+        return aiml("chat", "--cache", "--each", "line", "-j", "8", "-f", "rows")
+
+    with ThreadPoolExecutor(4) as pool:
+        runs = list(pool.map(ask, range(4)))
+    assert [done.returncode for done in runs] == [0] * 4
+    assert (len(list_entries()), all(len(path.name) == 64 for path in list_entries())) == (40, True)
+    count = len(server.requests)
+    last = ask(0)
+    rows = [json.loads(line) for line in last.stdout.splitlines()]
+    assert (len(server.requests), [row["cached"] for row in rows]) == (count, [True] * 40)
+    assert b"40 from the cache" in last.stderr
+    assert {row["text"] for row in rows} == {"Hello"}
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda data: b"",
+        lambda data: data[:-3],
+        lambda data: b"\0" * len(data),
+        lambda data: data[:20] + bytes([data[20] ^ 1]) + data[21:],
+        lambda data: zlib.compress(b"nan\n{}"),
+        lambda data: zlib.compress(b"%d\n{}\n" % time.time()),
+        lambda data: zlib.compress(b"%d\n[]\n" % time.time()),
+        lambda data: zlib.compress(b"%d\n" % time.time()),
+        lambda data: zlib.compress(b"\xff\xfe"),
+    ],
+)
+def test_a_damaged_answer_is_replaced(damage: Callable[[bytes], bytes], server: Loopback, run: Run) -> None:
+    server.answer_with(stream_text("chat", "Hello"))
+    run("chat", "--cache", "hi")
+    (entry,) = list_entries()
+    entry.write_bytes(damage(entry.read_bytes()))
+    assert [run("chat", "--cache", "hi").stdout for _ in range(2)] == [b"Hello\n"] * 2
+    assert (len(server.requests), len(list_entries())) == (2, 1)
+
+
+@pytest.mark.promise("cache")
+def test_the_store_is_private(server: Loopback, run: Run) -> None:
+    server.answer_with(stream_text("chat", "Hello"))
+    umask = os.umask(0)
+    try:
+        run("chat", "--cache", "hi")
+    finally:
+        os.umask(umask)
+    folder = answer_cache.answer_cache_dir()
+    assert stat.S_IMODE(folder.stat().st_mode) == 0o700
+    assert {stat.S_IMODE(path.stat().st_mode) for path in folder.iterdir()} == {0o600}
+
+
+@pytest.mark.parametrize("mode", [0o777, 0o770, 0o722])
+def test_a_folder_that_others_can_change_is_not_used(mode: int, server: Loopback, run: Run) -> None:
+    server.answer_with(stream_text("chat", "Hello"))
+    run("chat", "--cache", "hi")
+    answer_cache.answer_cache_dir().chmod(mode)
+    done = run("chat", "--cache", "hi")
+    assert (done.returncode, done.stdout, len(server.requests)) == (0, b"Hello\n", 2)
+    assert (b"others can change it" in done.stderr, done.stderr.count(b"\n")) == (True, 1)
+
+
+def test_a_file_or_folder_that_is_a_link_is_not_used(server: Loopback, run: Run, tmp_path: Path) -> None:
+    server.answer_with(stream_text("chat", "Hello"))
+    run("chat", "--cache", "hi")
+    (entry,) = list_entries()
+    entry.rename(tmp_path / "elsewhere")
+    entry.symlink_to(tmp_path / "elsewhere")
+    assert run("chat", "--cache", "hi").returncode == 0
+    assert (len(server.requests), entry.is_symlink()) == (2, False)
+    folder = answer_cache.answer_cache_dir()
+    folder.rename(tmp_path / "folder")
+    folder.symlink_to(tmp_path / "folder")
+    assert (run("chat", "--cache", "hi").stdout, len(server.requests)) == (b"Hello\n", 3)
+    run("history", "rm", "--all", "-y")
+    assert (tmp_path / "folder" / entry.name).exists()
+
+
+def test_a_file_that_others_can_read_is_replaced(server: Loopback, run: Run) -> None:
+    server.answer_with(stream_text("chat", "Hello"))
+    run("chat", "--cache", "hi")
+    (entry,) = list_entries()
+    entry.chmod(0o644)
+    run("chat", "--cache", "hi")
+    assert (len(server.requests), stat.S_IMODE(entry.stat().st_mode)) == (2, 0o600)
+
+
+@pytest.mark.promise("answer-first")
+def test_without_a_home_the_answer_comes_with_a_notice(server: Loopback, aiml: Aiml) -> None:
+    server.answer_with(stream_text("chat", "Hello"))
+    homeless = dict.fromkeys(("HOME", "XDG_CACHE_HOME", "XDG_DATA_HOME", "XDG_CONFIG_HOME", "XDG_STATE_HOME"), "")
+    done = aiml("chat", "--cache", "hi", **{**homeless, "HOME": "relative"})
+    assert (done.returncode, done.stdout) == (0, b"Hello\n")
+    assert done.stderr.count(b"not in the cache") == 1
+
+
+@pytest.mark.promise("answer-first")
+@pytest.mark.skipif(IS_ABOVE_PERMISSIONS, reason="root may write everywhere, and there is no setpriv")
+def test_a_folder_that_is_read_only_costs_one_notice(server: Loopback, aiml: Aiml, tmp_path: Path) -> None:
+    server.answer_with(stream_text("chat", "Hello"))
+    (tmp_path / "rows").write_text("a\nb\nc\n")
+    answer_cache.answer_cache_dir().mkdir(mode=0o500, parents=True)
+    for flags in (["hi"], ["--each", "line", "-f", "rows"]):
+        done = aiml("chat", "--cache", *flags, before=bind_to_permissions())
+        assert (done.returncode, done.stderr.count(b"not in the cache")) == (0, 1)
+
+
+@pytest.mark.promise("answer-first")
+def test_a_full_disk_costs_one_notice_and_leaves_no_part(
+    server: Loopback, run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def write_half(fd: int, data: bytes) -> None:
+        os.write(fd, data[: len(data) // 2])
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    server.answer_with(stream_text("chat", "Hello"))
+    monkeypatch.setattr(answer_cache, "write_all", write_half)
+    done = run("chat", "--cache", "hi")
+    assert (done.returncode, done.stdout) == (0, b"Hello\n")
+    assert done.stderr == b"aiml: this answer is not in the cache: No space left on device\n"
+    assert list_entries() == []
+
+
+@pytest.mark.promise("cache")
+def test_the_oldest_answers_leave_first(server: Loopback, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(answer_cache, "MAX_BYTES", 10 * answer_cache.BLOCK_BYTES)
+    monkeypatch.setattr(answer_cache, "GROWTH_BYTES", 2 * answer_cache.BLOCK_BYTES)
+    server.answer_with(stream_text("chat", "Hello"))
+    for number in range(30):
+        run("chat", "--cache", f"question {number}")
+        assert len(list_entries()) <= 10
+    count = len(server.requests)
+    run("chat", "--cache", "question 29")
+    run("chat", "--cache", "question 0")
+    assert len(server.requests) == count + 1
+
+
+def test_an_answer_that_is_too_large_is_not_stored(server: Loopback, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(answer_cache, "MAX_ENTRY_BYTES", 1000)
+    server.answer_with(stream_text("chat", os.urandom(4000).hex()))
+    assert b"not in the cache: it takes more than" in run("chat", "--cache", "hi").stderr
+    assert list_entries() == []
+
+
+@pytest.mark.parametrize("has_history", [True, False])
+def test_deleting_all_of_the_history_deletes_the_answers(has_history: bool, server: Loopback, run: Run) -> None:
+    server.answer_with(stream_text("chat", "Hello"))
+    run("chat", "--cache", "hi")
+    run("chat", "--cache", "ho")
+    if not has_history:
+        history_path().unlink()
+    assert run("history", "rm", "--all").returncode == 2
+    assert len(list_entries()) == 2
+    done = run("history", "rm", "--all", "-y")
+    assert (done.returncode, list_entries(), answer_cache.answer_cache_dir().exists()) == (0, [], False)
+    assert b"2 cached answers" in done.stderr
+
+
+def test_deleting_some_conversations_leaves_the_answers(server: Loopback, run: Run) -> None:
+    server.answer_with(stream_text("chat", "Hello"))
+    run("chat", "--cache", "hi")
+    assert run("history", "rm", "last", "-y").returncode == 0
+    assert len(list_entries()) == 1
