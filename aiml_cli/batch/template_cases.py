@@ -399,4 +399,5 @@ def _limit_cpu_time(seconds: float) -> Iterator[None]:
 
 
 def _quote(text: str) -> str:
-    return repr(text if len(text) <= MAX_QUOTED_CHARS else f"{text[:MAX_QUOTED_CHARS]}…")
+    text = text.replace("\n", "\\n")
+    return f"'{text}'" if len(text) <= MAX_QUOTED_CHARS else f"'{text[:MAX_QUOTED_CHARS]}…'"

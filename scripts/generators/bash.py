@@ -85,10 +85,18 @@ _aiml_stored_models() {
     _aiml_names "${names[@]}"
 }
 
+# Offer the user's templates and those of AIML_TEMPLATE_PATH; after @, files.
 _aiml_stored_templates() {
-    local folder path names=()
-    for folder in "${XDG_CONFIG_HOME:-$HOME/.config}" "$HOME/Library/Application Support"; do
-        for path in "$folder"/aiml/templates/*.toml; do
+    local folder path names=() shared=()
+    if [[ ${current#"$before"} == @* ]]; then
+        _aiml_at_files
+        return
+    fi
+    IFS=: read -ra shared <<<"$AIML_TEMPLATE_PATH"
+    for folder in "${XDG_CONFIG_HOME:-$HOME/.config}/aiml/templates" \
+        "$HOME/Library/Application Support/aiml/templates" "${shared[@]/#\~/$HOME}"; do
+        [[ $folder == /* ]] || continue
+        for path in "$folder"/*.toml; do
             path=${path##*/}
             names+=("${path%.toml}")
         done

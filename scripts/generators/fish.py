@@ -101,9 +101,12 @@ function __aiml_stored_models
     __aiml_names "$mark" $names
 end
 
+# Print the user's templates and those of AIML_TEMPLATE_PATH; after @, files.
 function __aiml_stored_templates
-    for folder in (__aiml_folders "$XDG_CONFIG_HOME" ~/.config ~/'Library/Application Support')
-        set -l paths $folder/templates/*.toml
+    __aiml_at_files
+    set -l shared (string split -n : -- $AIML_TEMPLATE_PATH | string replace -r '^~' $HOME | string match '/*')
+    for folder in (__aiml_folders "$XDG_CONFIG_HOME" ~/.config ~/'Library/Application Support')/templates $shared
+        set -l paths $folder/*.toml
         __aiml_names '' (string replace -r -- '^.*/(.*)\.toml$' '$1' $paths)
     end
 end

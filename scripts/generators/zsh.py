@@ -52,11 +52,20 @@ _aiml_stored_models() {
   _aiml_names "$@"
 }
 
+# Offer the user's templates and those of AIML_TEMPLATE_PATH; after @, files.
 _aiml_stored_templates() {
-  local -a names=(
+  local folder
+  local -aU names=(
     "${XDG_CONFIG_HOME:-$HOME/.config}"/aiml/templates/*.toml(N:t:r)
     "$HOME/Library/Application Support"/aiml/templates/*.toml(N:t:r)
   )
+  if [[ $PREFIX == @* ]]; then
+    _aiml_at_files
+    return
+  fi
+  for folder in ${${(s.:.)AIML_TEMPLATE_PATH}/#\\~/$HOME}; do
+    [[ $folder == /* ]] && names+=($folder/*.toml(N:t:r))
+  done
   _aiml_names "$@"
 }
 

@@ -75,6 +75,10 @@ OFFERS = {
     "aiml models one oth": "",
     "aiml config set model oth": "other-model",
     "aiml chat -t ": "review weekly",
+    "aiml chat -t @l": FILES,
+    "aiml respond --template=@lo": "long.json",
+    "aiml chat -t @list/": "inside",
+    "aiml config templates @le": "letter.txt",
     "aiml chat --save=re": "review",
     "aiml config templates re": "review",
     "aiml chat -T ": "mcp:docs mcp:fs sums weather",
@@ -97,7 +101,7 @@ OFFERS = {
     "aiml chat why config ": "",
     "aiml chat -- --form": "",
     "aiml config get max_t": "max_tokens",
-    "aiml config set --profile work tem": "temperature",
+    "aiml config set --profile work tem": "temperature template_path",
     "aiml config unset key_": "key_command",
     "aiml config get zz": "",
     "aiml config set color ": COLOURS,
@@ -317,11 +321,15 @@ def test_the_lists_are_where_the_program_puts_them(
     )
     template_files.save_template("mine", {"prompt": "hi"}, lambda _: True)
     config_edit.set_value("color", "never", "night")
+    for folder in (clean / "team", place / "beside"):
+        folder.mkdir(exist_ok=True)
+        (folder / f"{folder.name}.toml").touch()
+    monkeypatch.setitem(ENVIRONMENT, "AIML_TEMPLATE_PATH", f"{clean}/team:beside::/nowhere")
     for variable in ("XDG_CACHE_HOME", "XDG_CONFIG_HOME"):
         monkeypatch.setitem(ENVIRONMENT, variable, os.environ[variable])
     ask = started(shell, place)
     assert ask("aiml chat -m ") == {plain(name) for name in NAMES}
-    assert ask("aiml chat -t ") == {"mine"}
+    assert ask("aiml chat -t ") == {"mine", "team"}
     assert ask("aiml chat --profile ") == {"night"}
 
 

@@ -1,7 +1,8 @@
 """Run `aiml config check`: check the settings, the key and the server."""
 
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import NamedTuple
 
 from aiml_cli import __version__
@@ -48,6 +49,8 @@ def _run_checks(flags: Flags) -> Iterator[CheckResult]:
         yield _describe_error(error)
         return
     yield CheckResult("the settings are in order")
+    if settings.options.template_path:
+        yield from _check_template_folders(settings.options.template_path)
     if settings.options.replay:
         yield _check_recording(settings)
         return
@@ -60,6 +63,31 @@ def _run_checks(flags: Flags) -> Iterator[CheckResult]:
     else:
         yield _check_key(settings, url, key)
     yield from _check_server(settings, url, key)
+
+
+def _check_template_folders(names: Sequence[str]) -> Iterator[CheckResult]:
+    """Yield what is wrong with the folders of template_path; one that is missing has no templates, and is in order."""
+    from aiml_cli.store import template_files  # few users have such folders
+
+    try:
+        for folder in template_files.expand_folders(names):
+            yield _check_template_folder(folder)
+    except UsageError as error:
+        yield _describe_error(error)
+
+
+def _check_template_folder(folder: Path) -> CheckResult:
+    try:
+        if not folder.is_dir():
+            return CheckResult(f"template_path: {folder} is not a folder, and is left out")
+        files = [path for path in folder.iterdir() if path.suffix == ".toml"]
+        for path in files:
+            paths.require_trusted(path)
+    except AimlError as error:
+        return _describe_error(error)
+    except OSError as error:
+        return CheckResult(f"template_path: {folder}: {error.strerror}, and so it is left out", UsageError.exit_code)
+    return CheckResult(f"template_path: {folder}: {len(files)} templates")
 
 
 def _check_recording(settings: Settings) -> CheckResult:

@@ -1,8 +1,8 @@
-"""Import templates of other programs: those of llm, and the roles of mods and aichat."""
+"""Import templates of other programs: llm, mods, aichat, fabric, and the prompt files of GitHub Models."""
 
 import json
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib import import_module
 from pathlib import Path
@@ -18,8 +18,9 @@ from aiml_cli.store import template_files
 from aiml_cli.store.template_files import explain_refusal
 from aiml_cli.system.atomic_write import read_bounded
 from aiml_cli.system.extras import build_install_command
-from aiml_cli.system.questions import make_replace_prompt
+from aiml_cli.system.questions import confirm
 from aiml_cli.system.stdio import print_err
+from aiml_cli.system.terminal import is_terminal
 
 SUFFIXES = (".yaml", ".yml", ".md")
 # llm writes `$name`, `${name}`, and `$$` for a dollar. A brace means nothing there, and something here.
@@ -29,11 +30,31 @@ _MIN_DASHES = 3  # of the lines around the settings of an aichat file
 _AICHAT_INPUT = "__INPUT__"
 _AICHAT_VARIABLE = re.compile(r"\{\{__\w+__\}\}")
 _AICHAT_KEYS = ("name", "prompt", "temperature", "top_p", "model")
+# Fabric and GitHub Models write `{{name}}`, and `{{input}}` for what is typed or piped in.
+_MUSTACHE = re.compile(r"\{\{\{\s*([A-Za-z_][\w.-]*)\s*\}\}\}|\{\{\s*([A-Za-z_][\w.-]*)\s*\}\}", re.ASCII)
+_OTHER_MUSTACHE = re.compile(r"\{\{[^{}\n]*\}\}")
+_INPUT = "input"
+_PATTERN_FILES = ("system.md", "user.md")
+_GITHUB_KEYS = (
+    "name", "model", "messages", "modelParameters", "responseFormat", "jsonSchema", "testData", "evaluators",
+)  # fmt: skip
+# The evaluators of texts as regular expressions; only `equals` tells upper from lower case.
+_EVALUATORS = {
+    "contains": "(?i)TEXT",
+    "startsWith": r"(?i)\A\s*TEXT",
+    "endsWith": r"(?i)TEXT\s*\Z",
+    "equals": r"\A\s*TEXT\s*\Z",
+}
+_SPECIAL = re.compile(r"[\\.^$*+?{}\[\]|()]")
+_MAX_EXPECTED = 80  # characters of a text that an answer can be expected to contain as it is
 
 
 @dataclass(slots=True)
 class ImportedTemplate:
-    """A converted template; `skipped` lists what could not be converted, `refused` what no template can hold."""
+    """A converted template.
+
+    `skipped` lists what could not be converted, `refused` what no template can hold, `notes` what else to know.
+    """
 
     name: str
     prompt: str = ""
@@ -41,6 +62,13 @@ class ImportedTemplate:
     settings: dict[str, Any] = field(default_factory=dict)
     skipped: list[str] = field(default_factory=list)
     refused: list[str] = field(default_factory=list)
+    cases: list[dict[str, Any]] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+
+    @property
+    def file_name(self) -> str:
+        """Return the name with the characters that a template's name can have."""
+        return re.sub(r"[^A-Za-z0-9_-]+", "-", self.name).strip("-_")
 
     def add_setting(self, name: str, value: Any) -> None:
         """Add a setting; skip it if there is no such setting or its value is not valid."""
@@ -67,39 +95,70 @@ def import_templates(source: str, names: Sequence[str], flags: Flags) -> int:
     if not templates:
         raise UsageError(f"{source}: there is no template in it")
     chosen = [template for template in templates if not names or template.name in names]
-    for template in chosen:
-        if template.refused:
-            raise UsageError(
-                f"{source}: {template.name}: {template.refused[0]}", "nothing was imported; remove it there"
-            )
+    _check_all(source, chosen, flags)
     for template in chosen:
         _save(template, flags)
     return 0
 
 
+def _check_all(source: str, templates: Sequence[ImportedTemplate], flags: Flags) -> None:
+    """Raise UsageError if one of the templates cannot be saved; then none is."""
+    names = [template.file_name for template in templates]
+    for template in templates:
+        if template.refused:
+            raise UsageError(
+                f"{source}: {template.name}: {template.refused[0]}", "nothing was imported; remove it there"
+            )
+        if names.count(template.file_name) > 1:
+            raise UsageError(f"{source}: two templates are called {template.file_name!r}", "nothing was imported")
+    existing = [name for name in names if template_files.template_path(name).exists()]
+    if existing and "yes" not in flags and not is_terminal(2):
+        raise UsageError(f"there are templates already: {', '.join(existing)}", "-y replaces them")
+
+
 def _save(template: ImportedTemplate, flags: Flags) -> None:
-    name = re.sub(r"[^A-Za-z0-9_-]+", "-", template.name).strip("-_")
-    table = {"prompt": template.prompt, "defaults": template.defaults, "settings": template.settings}
+    table = {
+        "prompt": template.prompt,
+        "defaults": template.defaults,
+        "settings": template.settings,
+        "case": template.cases,
+    }
     if not template.prompt and not template.settings:
         print_err(f"aiml: {template.name} is left out: there is neither a prompt nor a setting in it")
         return
-    path = template_files.save_template(name, table, make_replace_prompt("yes" in flags))
+    path = template_files.template_path(template.file_name)
+    if path.exists() and "yes" not in flags and not confirm(f"replace {path}?"):
+        print_err(f"aiml: {path} stays as it is")
+        return
+    template_files.save_template(template.file_name, table, lambda _: True)
     if "quiet" not in flags:
-        print_err(f"aiml: {template.name} is saved as {path}; use it with -t {name}")
+        print_err(f"aiml: {template.name} is saved as {path}; use it with -t {template.file_name}")
+        for note in template.notes:
+            print_err(f"aiml: {template.name}: {note}")
     if template.skipped:
         print_err(f"aiml: {template.name}: not taken over: {', '.join(template.skipped)}")
 
 
 def _list_files(source: str) -> list[Path]:
+    """Return the files with templates, and the folders that are patterns of fabric."""
     path = Path(source).expanduser()
-    if not path.is_dir():
+    if path.name in _PATTERN_FILES and (path.parent / "system.md").is_file():
+        return [path.parent]
+    if not path.is_dir() or (path / "system.md").is_file():
         return [path]
-    return sorted(file for file in path.iterdir() if file.suffix in SUFFIXES and file.is_file())
+    return sorted(
+        each
+        for each in path.iterdir()
+        if (each / "system.md").is_file() or (each.suffix in SUFFIXES and each.is_file())
+    )
 
 
 def _parse_file(path: Path) -> Iterator[ImportedTemplate]:
     """Yield the templates of a file; its content shows which program it is from."""
-    text = decode_text(_read(path), str(path))[0].replace("\r\n", "\n")
+    if path.is_dir():
+        yield _convert_pattern(path)
+        return
+    text = _read_text(path)
     if path.suffix == ".md":
         yield _convert_aichat_file(path.stem, text, path)
         return
@@ -108,6 +167,8 @@ def _parse_file(path: Path) -> Iterator[ImportedTemplate]:
             yield from (_convert_mods_role(str(name), lines) for name, lines in roles.items())
             if len(settings) > 1:
                 print_err(f"aiml: {path}: only the roles are taken from it")
+        case {"messages": list()} as facts:
+            yield _convert_github(path.stem.removesuffix(".prompt"), facts)
         case dict(facts):
             yield _convert_llm(path.stem, facts)
         case list(roles):
@@ -118,11 +179,12 @@ def _parse_file(path: Path) -> Iterator[ImportedTemplate]:
             raise UsageError(f"{path}: there is no template in it")
 
 
-def _read(path: Path) -> bytes:
+def _read_text(path: Path) -> str:
     try:
-        return read_bounded(path, template_files.MAX_BYTES)
+        data = read_bounded(path, template_files.MAX_BYTES)
     except OSError as error:
         raise UsageError(f"{path}: {error.strerror or error}") from None
+    return decode_text(data, str(path))[0].replace("\r\n", "\n")
 
 
 def _parse_yaml(text: str, path: Path) -> Any:
@@ -239,3 +301,160 @@ def _convert_aichat_role(facts: dict[Any, Any]) -> ImportedTemplate:
     template.skipped += sorted(set(_AICHAT_VARIABLE.findall(text)))
     template.skipped += [str(key) for key in facts if key not in _AICHAT_KEYS]
     return template
+
+
+def _convert_pattern(folder: Path) -> ImportedTemplate:
+    """Convert a pattern of fabric: `system.md` is the system text, or the prompt if it says where the input is."""
+    template = ImportedTemplate(folder.resolve().name)
+    system = _read_text(folder / "system.md").strip()
+    user = _read_text(folder / "user.md").strip() if (folder / "user.md").is_file() else ""
+    if _INPUT in _list_mustache(system):
+        template.prompt = _convert_mustache(template, "\n\n".join(filter(None, (system, user))), _INPUT)
+    else:
+        template.prompt = _convert_mustache(template, user, _INPUT)
+        if system:
+            template.add_setting("system", _convert_mustache(template, system, ""))
+    template.skipped += sorted(file.name for file in folder.iterdir() if file.name not in _PATTERN_FILES)
+    return template
+
+
+def _list_mustache(text: str) -> list[str]:
+    return [match[1] or match[2] for match in _MUSTACHE.finditer(text)]
+
+
+def _convert_mustache(template: ImportedTemplate, text: str, input_name: str) -> str:
+    """Convert `{{name}}` to our variables, and that of the input to `{prompt}`; all other braces stay text."""
+    converted, position = [], 0
+    for match in _MUSTACHE.finditer(text):
+        name = match[1] or match[2]
+        converted += [escape_braces(text[position : match.start()]), f"{{{_rename(template, name, input_name)}}}"]
+        position = match.end()
+    others = [other for other in _OTHER_MUSTACHE.findall(text) if not _MUSTACHE.fullmatch(other)]
+    template.skipped += [f"{other}, which is text here" for other in dict.fromkeys(others)]
+    return "".join((*converted, escape_braces(text[position:])))
+
+
+def _rename(template: ImportedTemplate, name: str, input_name: str) -> str:
+    """Return the name of a variable here; a note says so if that is another one."""
+    if name == input_name:
+        return "prompt"
+    new = _rename_if_reserved(re.sub(r"\W", "_", name, flags=re.ASCII))
+    note = f"the variable {name} is called {new} here"
+    if new != name and note not in template.notes:
+        template.notes.append(note)
+    return new
+
+
+def _convert_github(name: str, facts: dict[Any, Any]) -> ImportedTemplate:
+    """Convert a prompt file of GitHub Models: system messages, the last user message, parameters and test data."""
+    template = ImportedTemplate(name)
+    system, prompt = _read_messages(template, facts["messages"])
+    input_name = "" if _INPUT in _list_mustache(system) else _INPUT
+    template.prompt = _convert_mustache(template, prompt, input_name)
+    if system:
+        template.add_setting("system", _convert_mustache(template, system, ""))
+    if model := facts.get("model"):
+        template.add_setting("model", str(model))
+    _add_parameters(template, as_dict(facts.get("modelParameters")))
+    _add_answer_format(template, facts)
+    _add_cases(template, facts, [*_list_mustache(system), *_list_mustache(prompt)], input_name)
+    template.skipped += [str(key) for key in facts if key not in _GITHUB_KEYS]
+    return template
+
+
+def _read_messages(template: ImportedTemplate, messages: list[Any]) -> tuple[str, str]:
+    """Return the system text and the prompt; other messages are skipped."""
+    texts = [(str(as_dict(each).get("role")), as_dict(each).get("content")) for each in messages]
+    is_system = [role in ("system", "developer") and isinstance(text, str) for role, text in texts]
+    users = [number for number, (role, text) in enumerate(texts) if role == "user" and isinstance(text, str)]
+    used = [number for number, is_used in enumerate(is_system) if is_used] + users[-1:]
+    template.skipped += [
+        f"message {number + 1} ({role}), a turn of its own"
+        for number, (role, _) in enumerate(texts)
+        if number not in used
+    ]
+    system = "\n\n".join(str(text).strip() for (_, text), is_used in zip(texts, is_system, strict=True) if is_used)
+    return system, str(texts[users[-1]][1]).strip() if users else ""
+
+
+def _add_parameters(template: ImportedTemplate, parameters: dict[str, Any]) -> None:
+    """Add parameters of the model; what is no setting here, but a number or a text, is a property of the request."""
+    options = {}
+    for key, value in parameters.items():
+        name = re.sub(r"(?<=[a-z])([A-Z])", r"_\1", str(key)).lower()
+        if name in ROWS:
+            template.add_setting(name, value)
+        elif value is not None:
+            options[name] = value
+    if options:
+        template.add_setting("option", options)
+
+
+def _add_answer_format(template: ImportedTemplate, facts: dict[Any, Any]) -> None:
+    kind, schema = facts.get("responseFormat"), facts.get("jsonSchema")
+    if kind == "json_object":
+        template.add_setting("json_object", True)
+    elif kind == "json_schema" or schema:
+        try:
+            parsed = json.loads(schema) if isinstance(schema, str) else schema
+        except ValueError:
+            parsed = None
+        if isinstance(parsed, dict):
+            inner = parsed if "properties" in parsed or not isinstance(parsed.get("schema"), dict) else parsed["schema"]
+            template.add_setting("schema", json.dumps(inner, ensure_ascii=False, default=str))
+        else:
+            template.skipped.append("jsonSchema")
+    elif kind not in (None, "text"):
+        template.skipped.append(f"responseFormat {kind}")
+
+
+def _add_cases(template: ImportedTemplate, facts: dict[Any, Any], variables: Sequence[str], input_name: str) -> None:
+    """Add a case for each row of test data, with what the evaluators of texts expect."""
+    evaluators = [as_dict(each) for each in facts.get("evaluators") or () if isinstance(each, dict)]
+    checks = [pair for each in evaluators for pair in as_dict(each.get("string")).items() if pair[0] in _EVALUATORS]
+    template.skipped += [
+        f"the evaluator {each.get('name') or each.get('uses')}"
+        for each in evaluators
+        if not as_dict(each.get("string")).keys() & _EVALUATORS.keys()
+    ]
+    compared = {name for _, source in checks for name in _list_mustache(_to_text(source))}
+    rows = [row for row in facts.get("testData") or () if isinstance(row, dict)]
+    for number, row in enumerate(rows, 1):
+        texts = {str(key): _to_text(value) for key, value in row.items()}
+        unknown = texts.keys() - {*variables, *compared, "expected"}
+        template.skipped += [f"{key} of test {number}, which is no variable" for key in sorted(unknown)]
+        expect = _build_expect(checks, texts)
+        if "expected" in texts and "expected" not in compared:
+            _add_expected(template, expect, texts["expected"].strip(), number)
+        if expect:
+            values = {_rename(template, key, input_name): text for key, text in texts.items() if key in variables}
+            lists = {key: found if len(found) > 1 else found[0] for key, found in expect.items()}
+            template.cases.append({"vars": values, "expect": lists})
+        else:
+            template.skipped.append(f"test {number}, of which nothing can be checked here")
+
+
+def _build_expect(checks: Sequence[tuple[str, Any]], texts: Mapping[str, str]) -> dict[str, list[str]]:
+    """Return what a case expects: the texts of the evaluators, with the values of its row."""
+    expect: dict[str, list[str]] = {}
+    for kind, source in checks:
+        if text := _MUSTACHE.sub(lambda match: texts.get(match[1] or match[2], match[0]), _to_text(source)):
+            pattern = _EVALUATORS[kind].replace("TEXT", _SPECIAL.sub(r"\\\g<0>", text))
+            expect.setdefault("matches", []).append(pattern)
+    return expect
+
+
+def _add_expected(template: ImportedTemplate, expect: dict[str, list[str]], expected: str, number: int) -> None:
+    """Add the expected text of a row to what its case expects, if it is the only thing, and short."""
+    if expect or not expected or len(expected) > _MAX_EXPECTED or "\n" in expected:
+        template.skipped.append(f"the expected text of test {number}")
+        return
+    expect["contains"] = [expected]
+    template.notes.append(f"test {number} expects an answer that contains {expected!r}")
+
+
+def _to_text(value: object) -> str:
+    """Return a value of YAML as text: what is no text and no number is JSON."""
+    if isinstance(value, bool | dict | list):
+        return json.dumps(value, ensure_ascii=False, default=str)
+    return "" if value is None else str(value)
