@@ -8,11 +8,12 @@ import subprocess
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from threading import Lock
+from threading import Lock, current_thread, main_thread
 from time import monotonic
-from typing import Any, NamedTuple, Self
+from typing import IO, Any, NamedTuple, Self
 
 from aiml_cli.errors import UsageError
+from aiml_cli.system.atomic_write import write_all
 from aiml_cli.system.terminal import TERMINAL, is_terminal, leave_to_child
 
 PIECE_BYTES = 64 * 1024
@@ -64,10 +65,50 @@ def run_editor(path: Path, editor: str) -> None:
         raise UsageError(f"the editor {editor!r} {reason}")
 
 
-def run_shell(command: str) -> int:
-    """Run a shell command on the terminal; return its exit code."""
-    with leave_to_child():
-        return subprocess.call(command, shell=True)  # noqa: S602 - typed by the user
+def run_shell(command: str, data: bytes | None = None) -> int:
+    """Run a shell command on the terminal; return its exit code, negative for a signal that ended it.
+
+    `data` is its standard input. As in a shell, Ctrl-C is for the command alone.
+    """
+    stdin = None if data is None else subprocess.PIPE
+    with leave_to_child(), _leave_interrupts_to_child():
+        process = subprocess.Popen(command, shell=True, stdin=stdin, bufsize=0)  # noqa: S602 - typed by the user
+        try:
+            if process.stdin and data is not None:
+                _feed(process.stdin, data)
+            return process.wait()
+        except BaseException:
+            process.kill()
+            raise
+
+
+def _feed(stdin: IO[bytes], data: bytes) -> None:
+    """Write all of the data and close the pipe; a program may end before it has read everything."""
+    with suppress(BrokenPipeError), stdin:
+        write_all(stdin.fileno(), data)
+
+
+@contextmanager
+def _leave_interrupts_to_child() -> Iterator[None]:
+    """Ignore Ctrl-C for a block, in this process only: a program that is started in it does not inherit that."""
+
+    def ignore(_number: int, _frame: Any) -> None:
+        pass
+
+    if current_thread() is not main_thread():
+        yield
+        return
+    old = signal.signal(signal.SIGINT, ignore)
+    try:
+        yield
+    finally:
+        if signal.getsignal(signal.SIGINT) is ignore:
+            signal.signal(signal.SIGINT, old)
+
+
+def describe_exit(code: int) -> str:
+    """Return how a command ended: "ended with 3", "ended with SIGKILL"."""
+    return f"ended with {code if code >= 0 else name_signal(-code)}"
 
 
 def capture_shell(command: str) -> tuple[int, str]:

@@ -185,5 +185,4 @@ def _run_shell(session: Session, text: str) -> None:
         print_err("aiml: sent with the next message; /file - removes it")
     else:
         code = child_process.run_shell(command)
-    if code:
-        print_err(f"aiml: the command ended with {code}")
+    slash_content.report_exit(code)

@@ -27,6 +27,7 @@ _SUGGESTIONS = {
     "history": "list ls conversations sessions chats",
     "model": "switch use",
     "new": "clear reset cls start",
+    "pipe": "pager less shell",
     "resume": "load open restore",
     "retry": "regenerate redo again rerun",
     "save": "name rename title",

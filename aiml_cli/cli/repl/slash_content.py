@@ -1,4 +1,4 @@
-"""Slash commands for files, the clipboard and the editor: /file, /copy, /edit, /export, /write."""
+"""Slash commands for files, the clipboard, the editor and other programs: /file, /copy, /edit, /export, /pipe, …."""
 
 import os
 import time
@@ -60,6 +60,8 @@ def select_answer(session: Session, words: str) -> str:
     if not session.turns:
         raise UsageError("there is no answer yet")
     answer = session.turns[-1].text
+    if not (words or answer):
+        raise UsageError("the last answer has no text")
     if not words:
         return answer
     blocks, number = find_blocks(answer), parse_count(words)
@@ -111,15 +113,52 @@ def export(session: Session, words: str) -> None:
 
 @slash("[n] file", completes="files")
 def write(session: Session, words: str) -> None:
-    """Write the last answer or block n to a file.
+    """Write the answer or block n; see also /pipe.
 
     It asks before it replaces a file, and writes all of it or nothing.
     """
-    first, _, rest = words.partition(" ")
-    number, rest = (first, rest) if first.isdecimal() and rest.strip() else ("", words)
+    number, rest = _split_number(words)
     name = _parse_file(rest, "/write answer.md, or /write 2 program.py for code block 2")
     text = select_answer(session, number)
-    write_file(name, (text if text.endswith("\n") else text + "\n").encode("utf-8", "replace"))
+    write_file(name, _end_line(text))
+
+
+@slash("[n] command")
+def pipe(session: Session, words: str) -> None:
+    """Send the last answer, or its code block n, to a shell command.
+
+    The command reads it on standard input and has the terminal: /pipe less, /pipe 2 python3 -, /pipe wc -l > count.txt.
+    """
+    number, command = _split_number(words)
+    if not command or command.isdecimal():
+        raise UsageError("to which command?", "/pipe less, or /pipe 2 python3 - for code block 2")
+    data = _end_line(select_answer(session, number))
+    if session.pastes.contains(words, words):
+        print_err(f"aiml: this was pasted: /pipe {words}")
+        if not confirm("run it?"):
+            raise UsageError("the pasted command was not run")
+    from aiml_cli.system.child_process import run_shell  # few answers go to a command
+
+    report_exit(run_shell(command, data))
+
+
+def report_exit(code: int) -> None:
+    """Print how a command ended, unless that is with 0; the key that ended it has begun a line."""
+    from aiml_cli.system.child_process import describe_exit
+
+    if code:
+        print_err("\n" * (code < 0) + f"aiml: the command {describe_exit(code)}")
+
+
+def _split_number(words: str) -> tuple[str, str]:
+    """Return the number of a code block, or "", and the rest; a number alone is no number of a block."""
+    first, rest = [*words.split(None, 1), "", ""][:2]
+    return (first, rest) if first.isdecimal() and rest.strip() else ("", words)
+
+
+def _end_line(text: str) -> bytes:
+    """Return the bytes of a text whose last line ends."""
+    return (text if text.endswith("\n") else text + "\n").encode("utf-8", "replace")
 
 
 def _parse_file(text: str, example: str) -> str:
