@@ -113,7 +113,7 @@ def export(session: Session, words: str) -> None:
 
 @slash("[n] file", completes="files")
 def write(session: Session, words: str) -> None:
-    """Write the answer or block n; see also /pipe.
+    """Write the answer or block n; /pipe sends it.
 
     It asks before it replaces a file, and writes all of it or nothing.
     """
