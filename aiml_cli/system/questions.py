@@ -2,12 +2,12 @@
 
 import os
 import select
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager, suppress
 from itertools import groupby
 from pathlib import Path
 from threading import RLock, current_thread, main_thread
-from typing import TextIO
+from typing import NamedTuple, TextIO
 
 from aiml_cli.errors import UsageError
 from aiml_cli.system.sanitize import sanitize
@@ -28,11 +28,19 @@ from aiml_cli.system.text_width import count_fitting
 # Before each line of a foreign text, so that it cannot look like a line of aiml.
 BAR = "│ "
 MAX_REPEATS = 2  # of the same line; the others are counted
+_RESET = "\x1b[0m"
 _MIN_WIDTH, _MIN_PAGE, _LINE_BYTES = 8, 3, 4096
 # What looks like nothing: white space, and the empty pattern of Braille.
 _BLANKS = " \xa0\u1680\u2000\u2001\u2002\u2003\u2004\u2005\u2006\u2007\u2008\u2009\u200a\u202f\u205f\u3000\u2800"
 _PAGE_KEYS = {" ": "", "\n": "", "n": "no", "q": "quit", "\x04": "no", "": "no"}
 _one_question = RLock()
+
+
+class Note(NamedTuple):
+    """A foreign text below that of a question, in a style of the terminal, "" for none."""
+
+    text: str
+    style: str = ""
 
 
 def open_terminal() -> TextIO:
@@ -107,28 +115,40 @@ def ask_choice(title: str, text: str, choices: Sequence[str], explanation: str) 
     answer is asked for again, after the explanation. An empty answer, Ctrl-D or no terminal is "no". One question is
     asked at a time, whichever thread asks; keys from before a question do not answer it.
     """
+    prompt = f"{' '.join(f'[{word[0]}]{word[1:]}' for word in choices)}: "
+    answers = {answer: word for word in choices for answer in (word, word[0])}
+    return ask_answer(title, text, prompt, answers, explanation=explanation)
+
+
+def ask_answer(
+    title: str, text: str, prompt: str, answers: Mapping[str, str], *, explanation: str, notes: Sequence[Note] = ()
+) -> str:
+    """Ask as `ask_choice` does, with a prompt of its own; the notes are shown below the text.
+
+    `answers` are the words that can be typed, in small letters, and what they mean.
+    """
     with _one_question, suspend_output():
         try:
             terminal = open_terminal()
         except UsageError:
             return "no"
         with closing(terminal):
-            return _Question(terminal, title, text, choices, explanation).ask()
+            return _Question(terminal, title, text, notes).ask(prompt, answers, explanation)
 
 
 class _Question:
     """A question about a foreign text; it is written to the terminal, also if standard error is a file."""
 
-    def __init__(self, terminal: TextIO, title: str, text: str, choices: Sequence[str], explanation: str) -> None:
-        self._terminal, self._choices, self._explanation = terminal, choices, explanation
+    def __init__(self, terminal: TextIO, title: str, text: str, notes: Sequence[Note] = ()) -> None:
+        self._terminal = terminal
         self._columns, self._rows = get_terminal_size(terminal.fileno())
-        self._lines = [title, *lay_out(text, self._columns)]
-        self._question = f"{' '.join(f'[{word[0]}]{word[1:]}' for word in choices)}: "
+        self._lines = [title, *lay_out(text, self._columns)] if text else [title]
+        self._lines += [line for note in notes for line in _lay_out_note(note, self._columns)]
 
-    def ask(self) -> str:
-        """Return the word that was chosen."""
+    def ask(self, prompt: str, answers: Mapping[str, str], explanation: str) -> str:
+        """Return what the answer means that was typed."""
         try:
-            return self._show_pages() or self._read_choice()
+            return self._show_pages() or self._read_choice(prompt, answers, explanation)
         except Stopped:
             self._write("\n")
             raise
@@ -163,20 +183,19 @@ class _Question:
             self._write("\r" + " " * len(prompt) + "\r" if len(prompt) < self._columns else "\n")
         return _PAGE_KEYS[key]
 
-    def _read_choice(self) -> str:
+    def _read_choice(self, prompt: str, answers: Mapping[str, str], explanation: str) -> str:
         while True:
-            with self._prompt(LINES, self._lines, self._question):
+            with self._prompt(LINES, self._lines, prompt):
                 answer = self._read()
                 if not answer.endswith("\n"):
                     self._write("\n")
                     return "no"
             answer = answer.strip().lower()
-            for word in self._choices:
-                if answer in (word, word[0]):
-                    return word
+            if answer in answers:
+                return answers[answer]
             if not answer:
                 return "no"
-            self._lines = [self._explanation]
+            self._lines = [explanation]
 
     @contextmanager
     def _prompt(self, mode: Mode, lines: Sequence[str], prompt: str) -> Iterator[None]:
@@ -228,6 +247,12 @@ def lay_out(text: str, columns: int) -> list[str]:
     return lines
 
 
+def _lay_out_note(note: Note, columns: int) -> Iterator[str]:
+    """Yield the lines of a note, in which a line break is a blank: no line of it looks like one of the text."""
+    for row in _wrap(" ".join(sanitize(note.text).split()), max(_MIN_WIDTH, columns - 1)):
+        yield f"{note.style}{row}{_RESET}" if note.style else row
+
+
 def _wrap(line: str, width: int) -> Iterator[str]:
     """Yield the rows of a line; blanks at the end of a row are not shown."""
     start = 0
@@ -240,10 +265,10 @@ def _wrap(line: str, width: int) -> Iterator[str]:
             return
 
 
-def ask_line(title: str, text: str, question: str, is_stopped: Callable[[], bool]) -> str | None:
-    """Show a foreign text, and return the line that the user types; not for the main thread.
+def ask_line(title: str, text: str, question: str, is_stopped: Callable[[], bool] = is_stopping) -> str | None:
+    """Show a foreign text, and return the line that the user types; "" shows none.
 
-    Ctrl-D, no terminal, and `is_stopped`, which is asked a few times per second, are None.
+    Ctrl-D, no terminal, and outside of the main thread `is_stopped`, which is asked a few times per second, are None.
     """
     with _one_question, suspend_output():
         try:
@@ -251,4 +276,4 @@ def ask_line(title: str, text: str, question: str, is_stopped: Callable[[], bool
         except UsageError:
             return None
         with closing(terminal):
-            return None if is_stopped() else _Question(terminal, title, text, (), "").read_line(question, is_stopped)
+            return None if is_stopped() else _Question(terminal, title, text).read_line(question, is_stopped)

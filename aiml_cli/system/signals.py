@@ -29,6 +29,7 @@ class Stopped(BaseException):
 
     def __init__(self, number: int) -> None:
         super().__init__(number)
+        self.number = number
         error_class, message = SIGNAL_ERRORS[number]
         self.error = error_class(message)
 
