@@ -84,11 +84,14 @@ def _build_requests(
 
 
 def _choose_reader(requests: Sequence[ChatRequest]) -> ChatRequest:
-    """Return the request that reads the conversation for all: with --fit that of the smallest context window."""
-    if not requests[0].options.fit:
+    """Return the request that reads the conversation for all: if --fit cuts inputs, that of the smallest context."""
+    fit = requests[0].options.fit
+    if not fit:
         return requests[0]
     from aiml_cli.core import context_window  # few inputs are so long
 
+    if fit not in context_window.PART_NAMES:
+        return requests[0]
     return min(requests, key=lambda request: context_window.available_tokens(request.settings))
 
 

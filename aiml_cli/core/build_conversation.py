@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 MAX_ATTACHMENT_NAMES = 5
 # Hardly any model rejects an input with fewer characters, so no catalog is read for it.
 LONG_INPUT = 100_000
+# The values of --fit that shorten the conversation, and no input.
+CONVERSATION_FITS = ("oldest", "compact")
 
 
 def build_conversation(
@@ -87,8 +89,10 @@ def read_inputs(words: Sequence[str], settings: Settings, notify: "Notify") -> "
 def _fit_inputs(
     parts: "PromptParts", settings: Settings, notify: "Notify", previous: Sequence[AnyMessage]
 ) -> Sequence[str]:
-    """Return the texts to send: all of each input, or with --fit what fits into the model's context."""
+    """Return the texts to send: all of each input, or with --fit head, tail or middle what fits into the context."""
     texts, options = [item.text for item in parts.inputs], settings.options
+    if options.fit in CONVERSATION_FITS:
+        return texts
     if not options.fit and (sum(map(len, texts)) < LONG_INPUT or options.quiet):
         return texts
     from aiml_cli.api.message_conversion import get_role_and_text

@@ -43,7 +43,7 @@ class ChatRequest:
 
     `extra_files` are sent with the files of the options; `repeated` is sent as it is, instead of words and files.
     `known_system` and `known_key` save reading them again. `fallback_models` are asked in turn if the model is
-    unavailable. `tools` run on this machine.
+    unavailable. `tools` run on this machine. `facts` are stored in the history with the messages and the answer.
     """
 
     endpoint: Endpoint
@@ -57,6 +57,7 @@ class ChatRequest:
     known_key: tuple[ApiKey | None] | None = None
     fallback_models: tuple[str, ...] = ()
     tools: "Tools | None" = None
+    facts: Mapping[str, Any] | None = None
 
     @property
     def options(self) -> Options:

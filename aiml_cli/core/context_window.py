@@ -1,8 +1,11 @@
-"""Cut inputs to what fits into the model's context, and tell the user how much is sent."""
+"""How much the model's context holds: cut inputs to what fits, and count the tokens of messages."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple
 
-from aiml_cli.api.model_list import Model
+from aiml_cli.api.message_conversion import to_raw_items
+from aiml_cli.api.messages import AnyMessage
+from aiml_cli.api.model_list import Model, build_models
 from aiml_cli.catalog.find_models import find_model
 from aiml_cli.catalog.load_catalog import fetch_models, load_stored_models
 from aiml_cli.catalog.pricing import estimate_tokens
@@ -18,11 +21,16 @@ SMALL_INPUT_TOKENS = 2_000
 # An image takes some hundreds; the size of a PDF or a sound cannot be known beforehand.
 IMAGE_TOKENS = 1_500
 CUT_NOTE_TOKENS = 20
+MESSAGE_TOKENS = 4  # what a message takes beside its text
 # Without a length cap, an eighth of the context is left to the answer.
 ANSWER_DIVISOR = 8
 PART_NAMES = {"head": "its head", "tail": "its tail", "middle": "both ends"}
 SHORTER_ANSWER_HINT = "nothing was sent; allow a shorter answer with --max-tokens"
 UNKNOWN_CONTEXT_HINT = "without --fit all of it is sent; aiml models lists the models whose context is known"
+_IMAGE_TYPES = ("image_url", "input_image")
+# What is no text that the model reads, or has a size that cannot be known.
+_UNCOUNTED_KEYS = ("type", "role", "id", "status", "call_id", "tool_call_id", "file_data", "data", "encrypted_content")
+CONTEXT = "context"  # in the details of an error: what is unknown
 CutText = tuple[str, int, str]  # the head that is sent, the number of tokens left out, the tail that is sent
 
 
@@ -41,12 +49,15 @@ def fit_inputs(parts: PromptParts, settings: Settings, notify: Notify, other_tex
         return texts
     room -= CUT_NOTE_TOKENS * len(texts)
     if room <= 0:
-        raise UsageError(
-            "the words alone are more than the model's context holds", "say it shorter, or ask another model"
-        )
+        raise too_long_error()
     cut_texts = _cut_texts(texts, sizes, room, settings.options.fit or "head")
     _notify_cut(parts.inputs, cut_texts, sum(sizes), settings.options, notify)
     return [_join_cut_text(text, *cut_text) for text, cut_text in zip(texts, cut_texts, strict=True)]
+
+
+def too_long_error() -> UsageError:
+    """Return the error for a message that does not fit, whatever else is cut or left out."""
+    return UsageError("the words alone are more than the model's context holds", "say it shorter, or ask another model")
 
 
 def warn_if_too_long(parts: PromptParts, settings: Settings, notify: Notify) -> None:
@@ -60,29 +71,77 @@ def warn_if_too_long(parts: PromptParts, settings: Settings, notify: Notify) -> 
         )
 
 
+class Room(NamedTuple):
+    """How many tokens the input may take, and of which model and context that is the part without the answer."""
+
+    tokens: int
+    model: str
+    context: int
+
+
 def available_tokens(settings: Settings) -> int:
     """Return how many tokens the input may take; raise UsageError if that is unknown or none."""
+    return find_room(settings).tokens
+
+
+def find_room(settings: Settings) -> Room:
+    """Return the room for the input; raise UsageError if it is unknown or none. May ask the server for its catalog."""
     model, options = _find_model(settings), settings.options
-    context = model.context if model else None
-    if not model or not context:
-        raise UsageError(f"--fit: the catalogue does not tell the context of {options.model}", UNKNOWN_CONTEXT_HINT)
+    if model is None or not model.context:
+        message = f"--fit: the catalogue does not tell the context of {options.model}"
+        raise UsageError(message, UNKNOWN_CONTEXT_HINT, missing=CONTEXT)
+    context = model.context
     answer = min(context // ANSWER_DIVISOR, model.output_limit or context)
     room = context - int(options.max_completion_tokens or options.max_tokens or answer)
     if room <= 0:
         message = f"--fit: the length cap leaves no room for input: {model.id} holds {context:,} tokens"
         raise UsageError(message, SHORTER_ANSWER_HINT)
-    return room
+    return Room(room, model.id, context)
+
+
+def find_known_model(settings: Settings) -> Model | None:
+    """Return the model as the stored catalog, or the embedded server, describes it; never sends a request."""
+    return find_model(_load_known_models(settings) or [], settings.options.model or "")
+
+
+def _load_known_models(settings: Settings) -> list[Model] | None:
+    if not settings.options.demo:
+        return load_stored_models(settings)
+    from aiml_cli.demo.models import list_models  # for the demo only
+
+    return build_models(list_models({"include": ["all"]}))
+
+
+def estimate_messages(messages: Sequence[AnyMessage]) -> int:
+    """Return the number of tokens that messages very likely do not exceed, without PDFs and sounds."""
+    return sum(MESSAGE_TOKENS + _count_tokens(item) for message in messages for item in to_raw_items(message))
+
+
+def _count_tokens(value: Any) -> int:
+    """Count the tokens of the texts and images in an item; not recursive, because it may be nested deeply."""
+    count, pending = 0, [value]
+    while pending:
+        match pending.pop():
+            case str() as text:
+                count += estimate_tokens(text)
+            case {"type": part_type} if part_type in _IMAGE_TYPES:
+                count += IMAGE_TOKENS
+            case Mapping() as item:
+                pending += [child for name, child in item.items() if name not in _UNCOUNTED_KEYS]
+            case list() | tuple() as children:
+                pending += children
+    return count
 
 
 def _find_model(settings: Settings) -> Model | None:
     """Find the model in the stored catalog, or ask the server if none is stored."""
     name = settings.options.model or ""
     try:
-        models = load_stored_models(settings)
+        models = _load_known_models(settings)
         return find_model(fetch_models(settings) if models is None else models, name)
     except AimlError as error:
         message = f"--fit: the context of {name} cannot be looked up: {error.message}"
-        raise UsageError(message, UNKNOWN_CONTEXT_HINT) from None
+        raise UsageError(message, UNKNOWN_CONTEXT_HINT, missing=CONTEXT) from None
 
 
 def _cut_texts(texts: Sequence[str], sizes: Sequence[int], room: int, part: str) -> list[CutText]:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from aiml_cli.core import turn
+from aiml_cli.core.build_conversation import CONVERSATION_FITS
 from aiml_cli.core.chat_request import ChatRequest
 from aiml_cli.core.start_demo import use_demo_model
 from aiml_cli.prompt.compose import extract_mentions
@@ -44,7 +45,12 @@ def print_snippet(request: ChatRequest, notice: str = "") -> int:
     settings, url = request.settings, request.url
     headers = settings.options.headers or {}
     _refuse_keys(settings, url, headers)
-    body = request.build_body(request.read_conversation())
+    conversation = request.read_conversation()
+    if request.options.fit in CONVERSATION_FITS:
+        from aiml_cli.core import compact  # few conversations are so long
+
+        request, conversation = compact.fit_conversation(request, conversation, None)
+    body = request.build_body(conversation)
     if (masked := mask_credentials(body)) != body:
         request.notify("credentials in the request are shown as ***; put them in before you run it")
     text = write_snippet(

@@ -142,6 +142,7 @@ class Journal:
         """Write the request, the answer as it arrives, and how it ends; then release the conversation."""
         from aiml_cli.store.history import writer
 
+        exchange = _copy_conversation(history, exchange) if exchange.copied_until else exchange
         self.row = row = writer.begin_exchange(history, exchange)
         offsets = Offsets()
         while True:
@@ -173,6 +174,14 @@ class Journal:
             pass
         if item.answer.completion.started.id:
             writer.finish_stored_response(history, exchange, _to_answer_end(item.answer, exchange))
+
+
+def _copy_conversation(history: "History", exchange: "NewExchange") -> "NewExchange":
+    """Return the exchange as the next one of a copy of its conversation."""
+    from aiml_cli.store.history import edits  # few conversations are copied
+
+    copy, _ = edits.copy_conversation(history, exchange.conversation or 0, until=exchange.copied_until)
+    return exchange._replace(conversation=copy.id, copied_until=0)
 
 
 def _is_locked() -> bool:
@@ -224,6 +233,8 @@ def _to_new_exchange(
         mask_credentials({name: value for name, value in body.items() if name not in NOT_STORED}),
         response_id,
         is_replayed=bool(request.options.replay),
+        facts=request.facts,
+        copied_until=request.previous_turns.copied_until if request.previous_turns else 0,
     )
 
 
@@ -243,14 +254,14 @@ def _to_answer_end(answer: Answer, exchange: "NewExchange", *, is_rejected: bool
     from aiml_cli.store.history.writer import AnswerEnd
 
     completion, data = answer.completion, answer_to_dict(answer)
-    facts = {name: data[name] for name in FACTS if data[name]}
+    facts = {**(exchange.facts or {}), **{name: data[name] for name in FACTS if data[name]}}
     if "tool_calls" in facts:  # the results are messages of their own
         facts["tool_calls"] = [
             {name: call[name] for name in ("id", "name", "arguments")} for call in facts["tool_calls"]
         ]
     if is_rejected:
         facts["rejected"] = True
-    if exchange.is_replayed:
+    if exchange.is_replayed or answer.is_cached:
         facts["replayed"] = True  # nothing was paid for it
     if others := [[choice.index, choice.output_text] for choice in completion.choices[1:]]:
         facts["others"] = others

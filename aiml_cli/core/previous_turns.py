@@ -1,11 +1,12 @@
 """The previous turns of a conversation, and the ways to send them."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from aiml_cli.api.messages import Conversation, HistoryMode, Message, RawMessage
+from aiml_cli.api.message_conversion import get_role_and_text
+from aiml_cli.api.messages import AnyMessage, Conversation, HistoryMode, Message, RawMessage
 from aiml_cli.core import open_calls
 from aiml_cli.errors import RequestRejected, UsageError
 from aiml_cli.settings.options import Options
@@ -26,7 +27,10 @@ class PreviousTurns:
     """The previous turns of a conversation.
 
     `response_id` stands for all of them on a server that stores responses. `root_response_id` is the response that
-    the first turn followed; it is not among the messages.
+    the first turn followed; it is not among the messages. The first `head_count` messages are never left out: system
+    messages, and the summary of older turns. `older_until` is the last message in the history that is older than the
+    last turn, and `last_start` where that turn begins. With `copied_until` the next exchange is saved in a copy of the
+    conversation, up to that message.
     """
 
     id: int | None
@@ -35,6 +39,10 @@ class PreviousTurns:
     response_id: str | None
     is_truncated: bool
     root_response_id: str | None = None
+    head_count: int = 0
+    last_start: int = 0
+    older_until: int = 0
+    copied_until: int = 0
 
     def join(
         self, conversation: Conversation, options: Options, endpoint: str, history: HistoryMode
@@ -76,6 +84,25 @@ class PreviousTurns:
         if history < HistoryMode.WITHOUT_REASONING and has_references and _UNKNOWN_ITEM.search(text):
             return "the server no longer has the reasoning of earlier answers; sending the rest of the conversation"
         return ""
+
+
+def find_turn_starts(messages: Sequence[AnyMessage], first: int = 0) -> list[int]:
+    """Return where turns begin, from an index on: each with the user's messages, up to the answer to the last call.
+
+    The request for the rest of an answer begins no turn.
+    """
+    roles = [get_role_and_text(message)[0] for message in messages]
+    starts = [
+        index
+        for index in range(first, len(messages))
+        if roles[index] == "user" and (index == first or roles[index - 1] != "user")
+    ]
+    return [index for index in starts if index == first or get_role_and_text(messages[index])[1] != CONTINUE_PROMPT]
+
+
+def is_instruction(message: AnyMessage) -> bool:
+    """True for a message that is no part of a turn, but tells the model what to do in all of them."""
+    return get_role_and_text(message)[0] in ("system", "developer")
 
 
 def _is_sent(item: Mapping[str, Any], endpoint: str, history: HistoryMode) -> bool:

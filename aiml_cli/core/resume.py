@@ -7,7 +7,7 @@ from typing import Any
 
 from aiml_cli.api.messages import Conversation, HistoryMode, RawMessage
 from aiml_cli.core.chat_request import ChatRequest
-from aiml_cli.core.previous_turns import CONTINUE_PROMPT, CUT_MARK, PreviousTurns
+from aiml_cli.core.previous_turns import CONTINUE_PROMPT, CUT_MARK, PreviousTurns, find_turn_starts
 from aiml_cli.core.send_with_retries import TurnContext
 from aiml_cli.errors import RequestRejected, UsageError
 from aiml_cli.settings.options import Options
@@ -33,11 +33,16 @@ def load_previous_turns(request: ChatRequest, environ: Mapping[str, str]) -> Cha
     with closing(history), database.translate_errors(history.path):
         conversation = _find_conversation(history, request.options, session_name(environ))
         writer.recover_interrupted(history)
-        writer.acquire_conversation(history, conversation.id)
         messages = reader.read_messages(history, conversation.id)
-    age = reader.format_age(conversation.changed)
-    request.notify(f"going on with {conversation.name}, “{conversation.title}”, {age} old")
+        if not request.options.fork or any(message.state == writer.STREAMING for message in messages):
+            writer.acquire_conversation(history, conversation.id)  # raises with the reason
+            messages = reader.read_messages(history, conversation.id)
+    age, is_copied = reader.format_age(conversation.changed), bool(request.options.fork)
+    what = f"a copy of {conversation.name}" if is_copied else conversation.name
+    request.notify(f"going on with {what}, “{conversation.title}”, {age} old")
     previous = _build_previous_turns(conversation, messages, request)
+    if is_copied and messages:
+        previous = replace(previous, copied_until=messages[-1].id)
     if unsupported := previous.list_unsupported_items(request.endpoint.name):
         request.notify(f"{request.endpoint.name} cannot take all of it; left out: {', '.join(unsupported)}")
     return replace(request, previous_turns=previous, settings=_use_last_model(request.settings, messages))
@@ -81,26 +86,70 @@ def _build_previous_turns(
     if any(message.facts.get("cut") for message in messages):
         name = conversation.name
         raise UsageError(f"{name} cannot be gone on with: a question in it was too large to be kept whole")
-    messages = live_messages(messages)
-    last, host = messages[-1] if messages else None, host_of(request.url)
-    is_stored = last and last.stored and last.endpoint == "responses" and last.host == host
-    response_id = last.response_id if last and is_stored and last.state == writer.COMPLETE else None
+    live = live_messages(messages)
+    head, turns = _select_sent(live)
+    last = turns[-1] if turns else None
+    items = [(message, RawMessage(item)) for message in (*head, *turns) for item in message_items(message)]
+    head_count = sum(1 for message in head for _ in message_items(message))
+    last_start, older_until = _find_last_turn(items, head_count)
     return PreviousTurns(
         conversation.id,
-        tuple(RawMessage(item) for message in messages for item in message_items(message)),
+        tuple(item for _, item in items),
         conversation.system,
-        response_id or None,
+        _find_response_id(live, host_of(request.url)),
         bool(last and _is_truncated(last) and last.text),
-        root_response_id(messages),
+        None if head else root_response_id(live),
+        head_count,
+        last_start,
+        older_until,
     )
 
 
+def _select_sent(live: Sequence[StoredMessage]) -> tuple[list[StoredMessage], list[StoredMessage]]:
+    """Return the last summary, with instructions that it does not replace, and the messages that follow it.
+
+    Without a summary all messages follow.
+    """
+    summary = next((message for message in reversed(live) if is_summary(message) and message.role == "assistant"), None)
+    until = reader.get_summary_until(summary.facts) if summary else None
+    if summary is None or until is None:
+        return [], list(live)
+    instructions = [message for message in live if message.id <= until and message.role in ("system", "developer")]
+    pair = [message for message in live if is_summary(message) and message.at == summary.at]
+    return [*instructions, *pair], [message for message in live if message.id > until and not is_summary(message)]
+
+
+def _find_last_turn(items: Sequence[tuple[StoredMessage, RawMessage]], head_count: int) -> tuple[int, int]:
+    """Return where the last turn begins, and the last message in the history that is older.
+
+    If what is older cannot be summarized, because a summary is the last message, the turn begins after the head.
+    """
+    starts = find_turn_starts([item for _, item in items], head_count)
+    if not starts or starts[-1] == head_count:
+        return head_count, 0
+    older_until = max(message.id for message, _ in items[: starts[-1]])
+    return (starts[-1], older_until) if older_until < items[starts[-1]][0].id else (head_count, 0)
+
+
+def _find_response_id(live: Sequence[StoredMessage], host: str) -> str | None:
+    """Return the id of the last answer if the server stores it, with all before it."""
+    last = live[-1] if live else None
+    if last is None or is_summary(last) or not (last.stored and last.endpoint == "responses" and last.host == host):
+        return None
+    return (last.response_id or None) if last.state == writer.COMPLETE else None
+
+
+def is_summary(message: StoredMessage) -> bool:
+    """True for the request for a summary of older turns, and for the answer to it."""
+    return reader.get_summary_until(message.facts) is not None
+
+
 def live_messages(messages: Sequence[StoredMessage]) -> list[StoredMessage]:
-    """Return the messages without failed exchanges and without rejected answers.
+    """Return the messages without failed exchanges, without rejected answers, and without summaries that failed.
 
     The results of tools stay, as the calls before them do.
     """
-    failed = {message.at for message in messages if message.state == writer.FAILED}
+    failed = {message.at for message in messages if message.state == writer.FAILED or _is_failed_summary(message)}
     return [
         message
         for message in messages
@@ -108,9 +157,18 @@ def live_messages(messages: Sequence[StoredMessage]) -> list[StoredMessage]:
     ]
 
 
+def _is_failed_summary(message: StoredMessage) -> bool:
+    """True for the answer to a request for a summary that replaces nothing."""
+    is_answer = is_summary(message) and message.role == "assistant"
+    is_usable = message.state == writer.COMPLETE and message.text.strip() and not message.facts.get("refusal")
+    return is_answer and not is_usable
+
+
 def message_items(message: StoredMessage) -> Iterator[Mapping[str, Any]]:
-    """Yield the items that send a message again; a truncated answer is marked."""
-    if not _is_truncated(message):
+    """Yield the items that send a message again; a truncated answer is marked, and a summary is plain text."""
+    if is_summary(message):
+        yield {"role": message.role, "content": message.text}
+    elif not _is_truncated(message):
         yield from message.items
     elif message.text:
         yield {"role": "assistant", "content": message.text + CUT_MARK}

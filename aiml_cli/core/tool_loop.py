@@ -9,6 +9,7 @@ from aiml_cli.api.completion_builder import Completion
 from aiml_cli.api.message_conversion import answer_to_items, to_raw_items
 from aiml_cli.api.messages import Conversation, HistoryMode, RawMessage
 from aiml_cli.api.tool_formats import list_function_names
+from aiml_cli.core.build_conversation import CONVERSATION_FITS
 from aiml_cli.core.chat_request import ChatRequest
 from aiml_cli.core.previous_turns import PreviousTurns
 from aiml_cli.core.replayed_tools import ReplayedTools
@@ -99,7 +100,12 @@ def _start_next_round(context: TurnContext, completion: Completion, tool_round: 
     if context.budget and context.reservation:
         context.budget.settle(context.reservation.usd, context.reservation.cost_of(context.sender.answer(None)))
     context.sender.start_next_round(tool_round)
-    return _reserve(context._replace(request=request, conversation=Conversation(tool_round.results)))
+    results = Conversation(tool_round.results)
+    if request.options.fit in CONVERSATION_FITS:
+        from aiml_cli.core import compact  # few conversations are so long
+
+        request = compact.fit_next_round(request, results)
+    return _reserve(context._replace(request=request, conversation=results))
 
 
 def _add_round(request: ChatRequest, conversation: Conversation, completion: Completion) -> PreviousTurns:
@@ -115,6 +121,7 @@ def _add_round(request: ChatRequest, conversation: Conversation, completion: Com
         completion.started.id if is_stored else None,
         is_truncated=False,
         root_response_id=previous.root_response_id if previous else request.options.previous_response_id,
+        head_count=previous.head_count if previous else 0,
     )
 
 

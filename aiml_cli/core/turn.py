@@ -5,7 +5,9 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, NamedTuple
 
 from aiml_cli.api.answer import Answer, add_costs, add_tokens, can_continue, error_from_completion
+from aiml_cli.api.completion_builder import add_usage
 from aiml_cli.api.messages import Conversation
+from aiml_cli.core.build_conversation import CONVERSATION_FITS
 from aiml_cli.core.chat_request import ChatRequest, build_headers, build_request, is_stored_action, resolve_key
 from aiml_cli.core.history_journal import Journal, make_journal
 from aiml_cli.core.send_with_retries import RetryPacer, Sender, TurnContext, open_cache
@@ -16,6 +18,7 @@ from aiml_cli.store.api_keys import ApiKey
 from aiml_cli.system.signals import Stopped
 
 if TYPE_CHECKING:
+    from aiml_cli.core.compact import Summary
     from aiml_cli.output.save_media import MediaWriter
     from aiml_cli.store.history.writer import AnswerId
     from aiml_cli.transport.cache import ResponseCache
@@ -28,13 +31,15 @@ CONTINUE_HINT = "-c asks for the rest; or "
 class TurnResult(NamedTuple):
     """The request and its answer; `conversation` is None if the turn ended before anything was sent.
 
-    `answer.error` is what went wrong. `row` is the answer in the history, None if it was not saved.
+    `answer.error` is what went wrong. `row` is the answer in the history, None if it was not saved. `summary` is the
+    turn before this one that asked for a summary of older turns; its tokens and cost are part of the answer's.
     """
 
     request: ChatRequest
     conversation: Conversation | None
     answer: Answer
     row: "AnswerId | None" = None
+    summary: "TurnResult | None" = None
 
 
 def run_turn(
@@ -58,8 +63,8 @@ def run_turn(
     request, journal = turn.request, turn.sender.journal
     answer = _check_answer(request, journal, turn.sender.answer(error))
     answer = media.save(answer) if media else answer
-    answer = _close(output, turn.sender, _add_cost(answer, request), request)
-    return TurnResult(request, turn.conversation, answer, journal.row if journal else None)
+    answer = _close(output, turn.sender, _add_cost(answer, request), request, turn.summary)
+    return TurnResult(request, turn.conversation, answer, journal.row if journal else None, turn.summary)
 
 
 class _Turn:
@@ -70,6 +75,7 @@ class _Turn:
     ) -> None:
         self.request, self._output, self._client, self._pacer = request, output, client, pacer
         self.conversation: Conversation | None = None
+        self.summary: TurnResult | None = None
         self.sender = self._make_sender(None)
 
     def _make_sender(self, journal: Journal | None, cache: "ResponseCache | None" = None) -> Sender:
@@ -93,6 +99,8 @@ class _Turn:
             return None
         self.conversation = self.request.read_conversation()
         self.request = self.request.with_known_system()
+        if self.request.options.fit in CONVERSATION_FITS:
+            self.conversation = self._fit(self.conversation)
         context = self._prepare(self.conversation)
         if not self.request.fallback_models:
             _send(context)
@@ -102,6 +110,24 @@ class _Turn:
         self.request, error = model_fallback.send_with_fallback(context, _send, _add_advice)
         return error
 
+    def _fit(self, conversation: Conversation) -> Conversation:
+        """Shorten the previous turns if all is more than the model's context; return the new messages."""
+        from aiml_cli.core import compact  # few conversations are so long
+
+        request, conversation = compact.fit_conversation(self.request, conversation, self._summarize)
+        known_key = self.summary.request.known_key if self.summary else request.known_key
+        self.request = replace(request, known_key=known_key)
+        return conversation
+
+    def _summarize(self, request: ChatRequest) -> "Summary":
+        """Ask for a summary of older turns, as a turn of its own."""
+        from aiml_cli.core.compact import Summary, make_silent_output  # as above
+
+        request = replace(request, known_key=(resolve_key(request),))
+        self.summary = run_turn(request, make_silent_output(), self._client, self._pacer)
+        row = self.summary.row
+        return Summary(self.summary.answer, row.conversation if row else None)
+
     def _prepare(self, conversation: Conversation) -> TurnContext:
         request, key = self.request, resolve_key(self.request)
         budget = reservation = None
@@ -110,6 +136,8 @@ class _Turn:
             from aiml_cli.core.budget import Budget, reserve_first  # few users set a limit
 
             budget = Budget(limit)
+            if self.summary:
+                budget.settle(0.0, _cost_of_summary(self.summary))
             reservation = reserve_first(budget, request, conversation)
         self.sender = self._make_sender(make_journal(request, conversation, os.environ), cache)
         return TurnContext(self.sender, request, conversation, key, self._output, budget, reservation)
@@ -234,15 +262,19 @@ def _add_cost(answer: Answer, request: ChatRequest) -> Answer:
     return pricing.add_estimated_cost(answer, request.settings)
 
 
-def _close(output: AnswerOutput, sender: Sender, answer: Answer, request: ChatRequest) -> Answer:
+def _close(
+    output: AnswerOutput, sender: Sender, answer: Answer, request: ChatRequest, summary: TurnResult | None
+) -> Answer:
     """Show the end of the answer, then save the answer, even if it could not be shown.
 
     The cost that is shown is that of the whole call; earlier answers are saved with their own.
     """
-    others = [_add_cost(earlier, request) for earlier in sender.earlier_answers]
+    summaries = [summary.answer] if summary else []
+    others = [_add_cost(earlier, request) for earlier in (*summaries, *sender.earlier_answers)]
 
     def add_earlier(answer: Answer) -> Answer:
-        return _add_rounds(add_costs(answer, [*others, answer]) if others else answer, sender)
+        answer = _add_rounds(add_costs(answer, [*others, answer]) if others else answer, sender)
+        return _add_usage(answer, summary.answer) if summary else answer
 
     is_complete = answer.error is None and answer.completion.is_complete and not answer.completion.is_empty
     is_unusable = answer.error is not None and not isinstance(answer.error, STOP_ERRORS)
@@ -257,6 +289,19 @@ def _close(output: AnswerOutput, sender: Sender, answer: Answer, request: ChatRe
         if sender.journal:
             sender.journal.close(answer)
     return add_earlier(answer)
+
+
+def _cost_of_summary(summary: TurnResult) -> float:
+    from aiml_cli.core.budget import Reservation  # few users set a limit
+
+    request, conversation = summary.request, summary.conversation or Conversation()
+    return Reservation(0.0, request.settings, request.build_body(conversation)).cost_of(summary.answer)
+
+
+def _add_usage(answer: Answer, summary: Answer) -> Answer:
+    """Return the answer with the tokens of a summary too; its cost is that of both already."""
+    usage = add_usage(summary.completion.usage, answer.completion.usage)
+    return replace(answer, completion=replace(answer.completion, usage=usage and usage._replace(cost_usd=None)))
 
 
 def _add_rounds(answer: Answer, sender: Sender) -> Answer:

@@ -55,14 +55,21 @@ def rename_conversation(history: History, conversation: int, name: str) -> None:
         raise _name_conflict(name) from None
 
 
-def copy_conversation(history: History, conversation: int, name: str = "") -> tuple[StoredConversation, dict[int, int]]:
-    """Copy a conversation and lock the copy for this process; return it, and its message ids by the original ones."""
+def copy_conversation(
+    history: History, conversation: int, name: str = "", until: int | None = None
+) -> tuple[StoredConversation, dict[int, int]]:
+    """Copy a conversation, up to a message, and lock the copy for this process.
+
+    Return it, and its message ids by the original ones.
+    """
     if name:
         check_name(name)
     try:
         with history.transaction() as db:
             copy = _insert_copy(history, db, conversation, name)
-            return find_conversations.get_by_id(history, copy), _copy_messages(db, conversation, copy)
+            new_ids = _copy_messages(db, conversation, copy, 1 << 62 if until is None else until)
+            _update_summaries(db, copy, new_ids)
+            return find_conversations.get_by_id(history, copy), new_ids
     except sqlite3.IntegrityError:
         raise _name_conflict(name) from None
 
@@ -78,12 +85,24 @@ def _insert_copy(history: History, db: sqlite3.Connection, conversation: int, na
     return copy
 
 
-def _copy_messages(db: sqlite3.Connection, conversation: int, copy: int) -> dict[int, int]:
+def _copy_messages(db: sqlite3.Connection, conversation: int, copy: int, until: int) -> dict[int, int]:
     columns = ", ".join(_COPIED_COLUMNS)
     values = ", ".join("NULL" if name in _COST_COLUMNS else name for name in _COPIED_COLUMNS)
     statement = f"INSERT INTO messages (conversation, {columns}) SELECT ?, {values} FROM messages WHERE id = ?"
-    rows = db.execute("SELECT id FROM messages WHERE conversation = ? ORDER BY id", (conversation,)).fetchall()
+    select = "SELECT id FROM messages WHERE conversation = ? AND id <= ? ORDER BY id"
+    rows = db.execute(select, (conversation, until)).fetchall()
     return {message: int(db.execute(statement, (copy, message)).lastrowid or 0) for (message,) in rows}
+
+
+def _update_summaries(db: sqlite3.Connection, copy: int, new_ids: dict[int, int]) -> None:
+    """Let the summaries of a copy replace the messages of the copy."""
+    select = "SELECT id, facts FROM messages WHERE conversation = ? AND instr(facts, ?)"
+    for message, column in db.execute(select, (copy, f'"{reader.SUMMARY}"')).fetchall():
+        facts = reader.parse_column(column, {})
+        if (until := reader.get_summary_until(facts)) is not None:
+            new = max((new for old, new in new_ids.items() if old <= until), default=0)
+            facts[reader.SUMMARY] = {**facts[reader.SUMMARY], "until": new}
+            db.execute("UPDATE messages SET facts = ? WHERE id = ?", (json.dumps(facts), message))
 
 
 def _name_conflict(name: str) -> UsageError:

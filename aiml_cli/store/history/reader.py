@@ -2,7 +2,7 @@
 
 import json
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from math import isfinite
 from typing import Any, NamedTuple
 
@@ -10,6 +10,8 @@ from aiml_cli.store.history.database import History, decode_row
 from aiml_cli.store.history.writer import PLAIN_ITEMS, STREAMING, read_pieces
 
 MAX_DEPTH, MAX_DIGITS = 100, 400
+# The fact that the request for a summary of older turns has, and the answer to it.
+SUMMARY = "summary"
 
 
 class StoredMessage(NamedTuple):
@@ -72,6 +74,13 @@ def _cut_depth(value: Any, depth: int) -> Any:
     if isinstance(value, dict):
         return {name: _cut_depth(item, depth - 1) for name, item in value.items()}
     return [_cut_depth(item, depth - 1) for item in value]
+
+
+def get_summary_until(facts: Mapping[str, Any]) -> int | None:
+    """Return the id of the last message that a summary replaces; None if these are no facts of a summary."""
+    summary = facts.get(SUMMARY)
+    until = summary.get("until") if isinstance(summary, dict) else None
+    return until if isinstance(until, int) else None
 
 
 def format_age(then: float) -> str:

@@ -27,7 +27,11 @@ class NewMessage(NamedTuple):
 
 
 class NewExchange(NamedTuple):
-    """A request to be saved. `conversation` None starts a new one; `options` are JSON."""
+    """A request to be saved. `conversation` None starts a new one; `options` and `facts` are JSON.
+
+    `facts` are those of each message and of the answer. With `copied_until` the request belongs to a copy of the
+    conversation, up to the message with this id.
+    """
 
     conversation: int | None
     title: str
@@ -40,6 +44,8 @@ class NewExchange(NamedTuple):
     options: Any
     response_id: str | None = None
     is_replayed: bool = False
+    facts: Any = None
+    copied_until: int = 0
 
 
 class AnswerDelta(NamedTuple):
@@ -214,7 +220,7 @@ def _add_message(
         "host": exchange.host,
         "model": exchange.model,
         "options": "{}" if message else _format_json(exchange.options),
-        "facts": _format_json((message and message.facts) or {}),
+        "facts": _format_json({**(exchange.facts or {}), **((message and message.facts) or {})}),
     }
     names = ", ".join(values)
     parameters = ", ".join(f":{name}" for name in values)

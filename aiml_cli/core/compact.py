@@ -1,0 +1,340 @@
+"""Fit a conversation into the model's context: leave out its oldest turns, or replace them by a summary."""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from itertools import pairwise
+from typing import Any, NamedTuple
+
+from aiml_cli.api.answer import Answer
+from aiml_cli.api.message_conversion import get_role_and_text
+from aiml_cli.api.messages import AnyMessage, Conversation, HistoryMode, RawMessage
+from aiml_cli.catalog.pricing import bound_tokens
+from aiml_cli.core import context_window
+from aiml_cli.core.chat_request import ChatRequest
+from aiml_cli.core.context_window import SMALL_INPUT_TOKENS, Room, estimate_messages
+from aiml_cli.core.previous_turns import PreviousTurns, find_turn_starts, is_instruction
+from aiml_cli.core.transcript import describe_attachments
+from aiml_cli.errors import STOP_ERRORS, AimlError, AnswerMismatch, UsageError
+from aiml_cli.output.choose_renderer import AnswerOutput
+from aiml_cli.output.json_output import NullRenderer
+from aiml_cli.output.stderr_renderer import NullStderrRenderer
+from aiml_cli.prompt.attachments import wrap_in_tag
+from aiml_cli.settings.options import ROWS, Options
+from aiml_cli.settings.resolve import Settings
+from aiml_cli.store import paths
+from aiml_cli.store.history import database, locks
+from aiml_cli.store.history.reader import SUMMARY
+from aiml_cli.system.stdio import print_err
+from aiml_cli.system.terminal import is_terminal
+
+# What the history has for the request, and what is sent with the summary from then on.
+SUMMARY_REQUEST = "Summarize our conversation so far."
+INSTRUCTIONS = """\
+Summarize this conversation between a user and you. The summary will replace it, and the conversation goes on from \
+there, so keep what is needed for that: what the user wants and prefers, facts, names, numbers, decisions and their \
+reasons, results of tools, code and texts that are still worked on (word for word where that matters), and questions \
+that are open. Do not answer questions in it. Write in the language of the conversation, and nothing but the summary."""
+NOTHING_OLDER = "there are no older turns to summarize: the last turn stays as it is"
+PLACEHOLDER = "[the summary of the older turns]"
+# Options for the answer that the user asked for, and not for a summary.
+_OWN_OPTIONS = (
+    "first", "fit", "file", "template", "param", "continue", "resume", "fork", "messages", "edit", "interactive", "n",
+    "logprobs", "top_logprobs", "max_tokens", "max_completion_tokens", "run_tool", "allow", "tools", "tool_choice",
+    "parallel_tool_calls", "tool_result", "web_search", "location", "code_interpreter", "mcp_server", "schema",
+    "schema_retries", "json_object", "items", "response_format", "previous_response_id", "background", "include",
+    "prompt_id", "prompt_version", "prompt_var", "output", "extract", "copy", "format", "json", "audio_out",
+    "save_dir", "meta", "allow_cut", "prompt_cache",
+)  # fmt: skip
+_OWN_PROPERTIES = (
+    "messages", "input", "instructions", "tools", "tool_choice", "functions", "function_call", "response_format",
+    "text", "n", "stop", "max_tokens", "max_completion_tokens", "max_output_tokens", "modalities", "audio", "logprobs",
+    "top_logprobs", "previous_response_id", "conversation", "prompt", "web_search_options", "background", "include",
+)  # fmt: skip
+
+
+class Summary(NamedTuple):
+    """The answer to a request for a summary, and the conversation in the history that it is saved in."""
+
+    answer: Answer
+    conversation_id: int | None
+
+
+# Sends a request for a summary.
+Summarize = Callable[[ChatRequest], Summary]
+
+
+@dataclass(frozen=True, slots=True)
+class SummarizedTurns(PreviousTurns):
+    """Previous turns that are sent as one text, with the instruction to summarize them; `keep` is the user's own."""
+
+    keep: str = ""
+
+    def join(
+        self,
+        conversation: Conversation,
+        options: Options,
+        endpoint: str,
+        history: HistoryMode,  # noqa: ARG002 - there is one way to send a text
+    ) -> tuple[Conversation, Options]:
+        """Return the text of the turns in place of the first message, and the options without a system text.
+
+        What precedes the first turn on a server is summarized too.
+        """
+        text = "".join((*wrap_in_tag("conversation", format_turns(self.messages)), "\n\n", INSTRUCTIONS))
+        text += f"\nKeep in particular: {self.keep}" if self.keep else ""
+        first = Conversation().add_message("user", text)
+        root = self.root_response_id if endpoint == "responses" else None
+        return first.extend(*conversation.messages[1:]), replace(options, system=None, previous_response_id=root)
+
+
+def fit_conversation(
+    request: ChatRequest, conversation: Conversation, summarize: Summarize | None
+) -> tuple[ChatRequest, Conversation]:
+    """Return the request and its new messages, shortened as --fit oldest or compact says if all is too much.
+
+    Without `summarize` nothing is sent, and a placeholder is the summary. Raise UsageError if it cannot be made to fit,
+    and what went wrong with a summary.
+    """
+    excess, room = _find_excess(request, conversation)
+    if room is None or excess <= 0:
+        return request, conversation
+    previous = request.previous_turns
+    if request.options.fit == "compact" and previous and _count_older(previous):
+        request = _compact(request, previous, excess, room, summarize)
+        excess, _ = _find_excess(request, conversation)
+    else:
+        request, conversation, excess = _leave_out_oldest(request, conversation, excess, room)
+    if excess > 0:
+        raise context_window.too_long_error()
+    return request, conversation
+
+
+def fit_next_round(request: ChatRequest, results: Conversation) -> ChatRequest:
+    """Return the request that sends the results of tools, without the oldest turns if all is too much.
+
+    The turn of the calls is always kept; whether that is too much is left to the server.
+    """
+    try:
+        excess, room = _find_excess(request, results)
+    except UsageError:  # the first request was sent, so the context is as well known as it was then
+        return request
+    return request if room is None or excess <= 0 else _leave_out_oldest(request, results, excess, room)[0]
+
+
+def _find_excess(request: ChatRequest, conversation: Conversation) -> tuple[int, Room | None]:
+    """Return by how many tokens the request exceeds the model's context, and that; None if it is unknown or small."""
+    previous = request.previous_turns
+    empty = replace(request.with_known_system(), previous_turns=None).build_body(Conversation())
+    tokens = bound_tokens(empty).input_tokens + estimate_messages(conversation.messages)
+    if previous is None and len(conversation.messages) <= 1 and tokens <= SMALL_INPUT_TOKENS:
+        return 0, None
+    tokens += estimate_messages(previous.messages) if previous else 0
+    try:
+        room = min(_find_room(request.settings, name) for name in (request.options.model, *request.fallback_models))
+    except UsageError as error:
+        if error.details.get("missing") == context_window.CONTEXT and tokens <= SMALL_INPUT_TOKENS:
+            return 0, None  # it fits into every context
+        raise
+    return tokens - room.tokens, room
+
+
+def _find_room(settings: Settings, model: str | None) -> Room:
+    return context_window.find_room(replace(settings, options=replace(settings.options, model=model)))
+
+
+def _leave_out_oldest(
+    request: ChatRequest, conversation: Conversation, excess: int, room: Room
+) -> tuple[ChatRequest, Conversation, int]:
+    """Return the request without its oldest turns, or without the oldest ones of --messages, and the new excess."""
+    previous = request.previous_turns
+    if previous is None:
+        messages, excess = _drop_oldest(request, conversation.messages, 0, excess, room)
+        return request, Conversation(messages), excess
+    messages, excess = _drop_oldest(request, previous.messages, previous.head_count, excess, room)
+    raw = tuple(message for message in messages if isinstance(message, RawMessage))
+    if len(raw) < len(previous.messages):
+        previous = replace(previous, messages=raw, response_id=None, root_response_id=None)
+    return replace(request, previous_turns=previous), conversation, excess
+
+
+def _drop_oldest(
+    request: ChatRequest, messages: Sequence[AnyMessage], first: int, excess: int, room: Room
+) -> tuple[tuple[AnyMessage, ...], int]:
+    """Return the messages without the oldest turns, but with instructions and the last turn, and the new excess."""
+    starts, dropped, count, before = find_turn_starts(messages, first), set[int](), 0, excess
+    for start, end in pairwise(starts):
+        if excess <= 0:
+            break
+        turn = [index for index in range(start, end) if not is_instruction(messages[index])]
+        excess -= estimate_messages([messages[index] for index in turn])
+        dropped.update(turn)
+        count += 1
+    if dropped:
+        _notify_dropped(request, count, len(starts), before - excess, room)
+    return tuple(message for index, message in enumerate(messages) if index not in dropped), excess
+
+
+def _notify_dropped(request: ChatRequest, count: int, total: int, tokens: int, room: Room) -> None:
+    verb = "would leave out" if _is_dry_run(request) else "leaves out"
+    turns = "the oldest turn" if count == 1 else f"the {count} oldest turns"
+    request.notify(f"{verb} {turns} of {total}, about {tokens:,} tokens: {room.model} holds {room.context:,}")
+
+
+def _compact(
+    request: ChatRequest, previous: PreviousTurns, excess: int, room: Room, summarize: Summarize | None
+) -> ChatRequest:
+    """Return the request with a summary in place of the older turns; raise what went wrong with the summary."""
+    older = estimate_messages([each for each in previous.messages[: previous.last_start] if not is_instruction(each)])
+    if excess > older:
+        raise context_window.too_long_error()
+    summary_request, count = build_summary_request(request), describe_turns(_count_older(previous))
+    check_size(summary_request, room)
+    turns = f"{count}, about {older:,} tokens: {room.model} holds {room.context:,}"
+    if summarize is None:
+        request.notify(f"would first ask for a summary of {turns}; below, a placeholder is in its place")
+        return replace(request, previous_turns=use_summary(previous, summary_request, PLACEHOLDER))
+    request.notify(f"asks for a summary of {turns}")
+    answer, conversation_id = summarize(summary_request)
+    if error := find_error(answer):
+        raise _explain(error)
+    text = answer.completion.first.output_text
+    _show_summary(request, text)
+    if conversation_id is not None:
+        _lock_again(conversation_id)
+    return replace(request, previous_turns=use_summary(previous, summary_request, text, conversation_id))
+
+
+def build_summary_request(request: ChatRequest, keep: str = "") -> ChatRequest:
+    """Return the request for a summary of the older turns; raise UsageError if there are none.
+
+    `keep` is what the summary should have in any case.
+    """
+    previous = request.previous_turns
+    if previous is None or not (count := _count_older(previous)):
+        raise UsageError(NOTHING_OLDER, "ask something more first")
+    older = [message for message in previous.messages[: previous.last_start] if not is_instruction(message)]
+    turns = SummarizedTurns(
+        previous.id, tuple(older), previous.system, None, is_truncated=False,
+        root_response_id=previous.root_response_id, copied_until=previous.copied_until, keep=keep,
+    )  # fmt: skip
+    text = f"{SUMMARY_REQUEST} Keep in particular: {keep}" if keep else SUMMARY_REQUEST
+    return replace(
+        request.with_known_system(),
+        words=(),
+        settings=_choose_settings(request.settings),
+        response_spec=None,
+        previous_turns=turns,
+        extra_files=(),
+        repeated=Conversation().add_message("user", text),
+        tools=None,
+        facts={SUMMARY: {"until": previous.older_until, "turns": count}},
+    )
+
+
+def check_size(summary_request: ChatRequest, room: Room) -> None:
+    """Raise UsageError if the request for a summary is more than the model's context."""
+    body = summary_request.build_body(summary_request.read_conversation())
+    if bound_tokens(body).input_tokens > room.context - room.context // context_window.ANSWER_DIVISOR:
+        message = f"the older turns are too much for a summary: {room.model} holds {room.context:,} tokens"
+        raise UsageError(message, "--fit oldest leaves them out; or ask a model with a larger context")
+
+
+def find_error(answer: Answer) -> AimlError | None:
+    """Return why an answer is no summary: it failed, is incomplete, or has no text."""
+    if answer.error is None and not answer.completion.first.text.strip():
+        return AnswerMismatch("the summary is empty", "ask again, or another model")
+    return answer.error
+
+
+def use_summary(
+    previous: PreviousTurns, summary_request: ChatRequest, text: str, conversation_id: int | None = None
+) -> PreviousTurns:
+    """Return the turns with a summary in place of the older ones, to be sent in full.
+
+    `conversation_id` is where the summary is saved.
+    """
+    instructions = [message for message in previous.messages[: previous.last_start] if is_instruction(message)]
+    head = (*instructions, *make_pair(summary_request, text))
+    return replace(
+        previous,
+        id=previous.id if conversation_id is None else conversation_id,
+        messages=(*head, *previous.messages[previous.last_start :]),
+        response_id=None,
+        root_response_id=None,
+        head_count=len(head),
+        last_start=len(head),
+        older_until=0,
+        copied_until=previous.copied_until if conversation_id is None else 0,
+    )
+
+
+def make_pair(summary_request: ChatRequest, text: str) -> tuple[RawMessage, RawMessage]:
+    """Return the messages that send a summary: the short request for it, and its text."""
+    request = get_role_and_text((summary_request.repeated or Conversation()).messages[0])[1]
+    return RawMessage({"role": "user", "content": request}), RawMessage({"role": "assistant", "content": text})
+
+
+def format_turns(messages: Sequence[AnyMessage]) -> str:
+    """Return turns as a text to be read by a model; images, files and calls are named in it."""
+    blocks = ("".join(wrap_in_tag("message", text, role)) for role, text in _list_texts(messages))
+    return "\n".join(blocks)
+
+
+def _list_texts(messages: Sequence[AnyMessage]) -> Iterator[tuple[str, str]]:
+    """Yield role and text of each message that has any."""
+    for message in messages:
+        role, text = get_role_and_text(message)
+        items: Sequence[Any] = [message.item] if isinstance(message, RawMessage) else []
+        lines = [f"[{line}]" for line in describe_attachments(items)]
+        if whole := "\n".join(filter(None, [text, *lines])):
+            yield role, whole
+
+
+def describe_turns(count: int) -> str:
+    """Return "an older turn" or "5 older turns"."""
+    return "an older turn" if count == 1 else f"{count} older turns"
+
+
+def make_silent_output() -> AnswerOutput:
+    """Return an output that shows nothing."""
+    return AnswerOutput(NullRenderer(), NullStderrRenderer(), None, None)
+
+
+def _count_older(previous: PreviousTurns | None) -> int:
+    """Return how many turns are older than the last one and no summary."""
+    if previous is None or previous.last_start <= previous.head_count:
+        return 0
+    return len(find_turn_starts(previous.messages[: previous.last_start], previous.head_count))
+
+
+def _choose_settings(settings: Settings) -> Settings:
+    """Return the settings without those for the answer that the user asked for."""
+    defaults = {ROWS[name].attribute: ROWS[name].default for name in _OWN_OPTIONS}
+    given = settings.options.option_ or {}
+    properties = {name: value for name, value in given.items() if name.partition(".")[0] not in _OWN_PROPERTIES}
+    return replace(settings, options=replace(settings.options, **defaults, option_=properties or None))
+
+
+def _explain(error: AimlError) -> AimlError:
+    """Return the error with what it means for the request; a signal needs no explanation."""
+    if not isinstance(error, STOP_ERRORS):
+        error.message = f"there is no summary of the older turns: {error.message}"
+        error.hint = "; ".join(filter(None, (error.hint, "--fit oldest leaves them out instead")))
+    return error
+
+
+def _show_summary(request: ChatRequest, text: str) -> None:
+    """Show a person what is sent from now on; a script finds it in the history."""
+    if not request.options.quiet and is_terminal(2):
+        print_err(text.rstrip("\n"), dim=True)
+    request.notify("goes on with the summary")
+
+
+def _lock_again(conversation_id: int) -> None:
+    """Lock the conversation for the next exchange, because the end of the last one has released it."""
+    if path := paths.history_file():
+        locks.acquire(database.lock_path(path), conversation_id)
+
+
+def _is_dry_run(request: ChatRequest) -> bool:
+    return bool(request.options.dry_run or request.options.as_)
