@@ -49,7 +49,8 @@ def _is_native(names: str, settings: Settings) -> bool:
 def check_answer(request: ChatRequest, completion: Completion) -> AnswerMismatch | None:
     """Return the error of a complete answer that does not have the format asked for."""
     invalid = request.response_spec and _find_invalid_choice(request.response_spec, completion)
-    if not invalid and completion.first.text.lstrip().startswith("```") and not request.options.quiet:
+    is_fenced = completion.first.text.lstrip().startswith("```")
+    if not invalid and is_fenced and has_answer_format(request.options) and not request.options.quiet:
         print_err("aiml: the JSON stands in a code fence; a program that reads it must take that off")
     hint = "" if request.options.schema_retries else "--schema-retries N asks again"
     return AnswerMismatch(invalid[1], hint) if invalid else None

@@ -7,6 +7,7 @@ from aiml_cli.demo.errors import GatewayError
 from aiml_cli.demo.parsed_request import Json
 
 DEMO_NOTE = "[demo: no model ran]"
+_COMMAND = f"echo '{DEMO_NOTE}'"
 _REQUIRED_ONLY_DEPTH = 4  # levels; below it only required properties are made,
 _MAX_DEPTH = 16  # and here a schema that refers to itself ends
 _MAX_LENGTH = 1000  # elements or characters, so that a schema cannot fill the memory
@@ -95,7 +96,13 @@ def _make_object(schema: Mapping[str, Json], root: Json, depth: int) -> Json:
         names = [name for name in names if name in required]
     if depth > _MAX_DEPTH:
         return {}
-    return {name: _make_value(properties.get(name, {}), root, depth + 1) for name in names}
+    return {name: _make_property(name, properties.get(name, {}), root, depth + 1) for name in names}
+
+
+def _make_property(name: str, schema: Json, root: Json, depth: int) -> Json:
+    """Return a value of a property; a shell command is one that does no harm if it is run."""
+    value = _make_value(schema, root, depth)
+    return _COMMAND if name == "command" and value == DEMO_NOTE else value
 
 
 def _make_array(schema: Mapping[str, Json], root: Json, depth: int) -> Json:

@@ -14,6 +14,7 @@ from typing import IO, Any, NamedTuple, Self
 
 from aiml_cli.errors import UsageError
 from aiml_cli.system.atomic_write import write_all
+from aiml_cli.system.signals import Stopped
 from aiml_cli.system.terminal import TERMINAL, is_terminal, leave_to_child
 
 PIECE_BYTES = 64 * 1024
@@ -90,7 +91,7 @@ def _feed(stdin: IO[bytes], data: bytes) -> None:
 
 @contextmanager
 def _leave_interrupts_to_child() -> Iterator[None]:
-    """Ignore Ctrl-C for a block, in this process only: a program that is started in it does not inherit that."""
+    """Ignore SIGINT and SIGQUIT for a block, in this process only: a program that is started in it does not."""
 
     def ignore(_number: int, _frame: Any) -> None:
         pass
@@ -98,12 +99,32 @@ def _leave_interrupts_to_child() -> Iterator[None]:
     if current_thread() is not main_thread():
         yield
         return
-    old = signal.signal(signal.SIGINT, ignore)
+    old = {number: signal.signal(number, ignore) for number in (signal.SIGINT, signal.SIGQUIT)}
     try:
         yield
     finally:
-        if signal.getsignal(signal.SIGINT) is ignore:
-            signal.signal(signal.SIGINT, old)
+        for number, handler in old.items():
+            if signal.getsignal(number) is ignore:
+                signal.signal(number, handler)
+
+
+def run_on_terminal(command: Sequence[str]) -> int:
+    """Run a program as a shell would, with the terminal as its standard input; return its exit code.
+
+    A signal that ended it counts as 128 and its number. Raises UsageError if it cannot be started.
+    """
+    with _open_stream(0) as stdin, leave_to_child(), _leave_interrupts_to_child():
+        try:
+            process = subprocess.Popen(command, stdin=stdin)
+        except (OSError, ValueError) as error:
+            reason = getattr(error, "strerror", None) or error
+            raise UsageError(f"{command[0]} cannot be started: {reason}", "nothing was run") from None
+        try:
+            code = process.wait()
+        except Stopped as stop:  # SIGTERM or SIGHUP: the program must not go on alone
+            process.send_signal(stop.number)
+            raise
+    return 128 - code if code < 0 else code
 
 
 def describe_exit(code: int) -> str:

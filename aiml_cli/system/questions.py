@@ -54,11 +54,16 @@ def open_terminal() -> TextIO:
 
 def can_ask() -> bool:
     """True if there is a terminal on which a question can be shown and answered."""
+    return can_read_terminal() and is_terminal(2)
+
+
+def can_read_terminal() -> bool:
+    """True if the program has a terminal to read from, whatever its standard streams are."""
     try:
         open_terminal().close()
     except UsageError:
         return False
-    return is_terminal(2)
+    return True
 
 
 def confirm(question: str, *, default: bool = False) -> bool:
@@ -142,7 +147,7 @@ class _Question:
     def __init__(self, terminal: TextIO, title: str, text: str, notes: Sequence[Note] = ()) -> None:
         self._terminal = terminal
         self._columns, self._rows = get_terminal_size(terminal.fileno())
-        self._lines = [title, *lay_out(text, self._columns)] if text else [title]
+        self._lines = [*([title] if title else []), *(lay_out(text, self._columns) if text else ())]
         self._lines += [line for note in notes for line in _lay_out_note(note, self._columns)]
 
     def ask(self, prompt: str, answers: Mapping[str, str], explanation: str) -> str:

@@ -29,7 +29,7 @@ from aiml_cli.cli.repl.input_history import InputHistory
 from aiml_cli.cli.repl.plain_input import LEAVE_HINT, has_open_block
 from aiml_cli.cli.repl.session import Session, report_error
 from aiml_cli.cli.repl.tab_completion import SessionCompleter, is_completing
-from aiml_cli.errors import AimlError
+from aiml_cli.errors import AimlError, Interrupted
 from aiml_cli.output.choose_renderer import has_color
 from aiml_cli.system.questions import open_terminal
 from aiml_cli.system.sanitize import sanitize
@@ -204,6 +204,25 @@ class LineEditor:
     def _handle_first_render(self, _app: object) -> None:
         self._prompt.app.after_render -= self._handle_first_render
         self._on_first_render()
+
+
+def edit_line(mark: str, text: str, color: str) -> str:
+    """Return what the user makes of a text on an editable line, after a mark; Enter ends it, Alt+Enter breaks a line.
+
+    Raise Interrupted at Ctrl-C and Ctrl-D.
+    """
+    bindings = KeyBindings()
+    bindings.add("escape", "enter")(lambda event: event.current_buffer.insert_text("\n"))
+    terminal: dict[str, Any] = {} if has_color(1, color, os.environ) else {"color_depth": ColorDepth.DEPTH_1_BIT}
+    with open_terminal() as stdin:
+        key_input = KeyInput(stdin, lambda: None)
+        prompt: PromptSession[str] = PromptSession(key_bindings=bindings, input=key_input, **terminal)
+        try:
+            with exit_on_signal(prompt.app) as exit_if_stopped:
+                edited = prompt.prompt(mark, default=text, pre_run=exit_if_stopped)
+        except (KeyboardInterrupt, EOFError):
+            raise Interrupted("interrupted") from None
+    return edited.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
 
 
 def build_key_bindings(record_paste: Callable[[str], None]) -> KeyBindings:

@@ -1,0 +1,282 @@
+"""Find out whether a shell command is risky, whatever the model that wrote it says."""
+
+import re
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from functools import cache
+from typing import NamedTuple
+
+
+class Rule(NamedTuple):
+    """Programs that are risky for a reason, separated by spaces; `git:push` is a program with a subcommand.
+
+    With `letters` or `marks` only if an argument is a short flag with one of the letters, or begins with a mark; with
+    `safe_letters` only if no argument is such a flag.
+    """
+
+    reason: str
+    programs: str
+    letters: str = ""
+    marks: tuple[str, ...] = ()
+    safe_letters: str = ""
+
+    def applies(self, arguments: Sequence[str]) -> bool:
+        """True if the arguments of one of the programs make it risky."""
+        if self.safe_letters:
+            return not _has_letter(arguments, self.safe_letters)
+        if not (self.letters or self.marks):
+            return True
+        return _has_letter(arguments, self.letters) or any(word.startswith(self.marks) for word in arguments)
+
+
+class Call(NamedTuple):
+    """A program that the command runs, or may run: its name without the folder, its arguments, what is before it."""
+
+    name: str
+    arguments: tuple[str, ...]
+    separator: str
+
+
+def _split(words: str) -> frozenset[str]:
+    return frozenset(words.split())
+
+
+DELETES, OVERWRITES, DISK = "deletes files", "overwrites files", "changes disks or partitions"
+RUNS_TEXT, DOWNLOADS = "runs a text as a command", "downloads code and runs it"
+REMOTE, STOPS = "deletes or changes things on a server", "stops or removes containers or services"
+# fmt: off
+RULES = (
+    Rule(DELETES, "rm unlink shred srm wipe rimraf remove-item git:rm git:clean"),
+    Rule("runs as another user", "sudo sudoedit doas su pkexec run0 runuser chroot"),
+    Rule(
+        DISK,
+        "dd ddrescue mkfs mke2fs mkswap newfs wipefs fdisk sfdisk cfdisk gdisk sgdisk parted blkdiscard hdparm "
+        "badblocks cryptsetup lvremove vgremove pvremove mdadm diskutil zpool zfs format-volume",
+    ),
+    Rule("stops the computer", "shutdown reboot halt poweroff kexec"),
+    Rule("stops the computer", "init telinit", marks=("0", "6")),
+    Rule(
+        "stops the computer or a service", "systemctl",
+        marks=("poweroff", "reboot", "halt", "kexec", "stop", "disable", "mask", "kill", "isolate", "rescue", "emerg"),
+    ),
+    Rule("ends programs by their names", "killall killall5 pkill skill xkill"),
+    Rule("changes the modes or owners of many files", "chmod chown chgrp chattr setfacl xattr", "R", ("--recursive",)),
+    Rule("lets everyone change files, or run them as their owner", "chmod", marks=(
+        "777", "0777", "666", "a+w", "a+rw", "o+w", "o+rw", "+s", "u+s", "g+s", "47", "67", "27",
+    )),
+    Rule(OVERWRITES, "mv cp ln install rename", "f", ("--force", "/dev/null", "/dev/zero")),
+    Rule(OVERWRITES, "truncate sponge fallocate"),
+    Rule(OVERWRITES, "tee", safe_letters="a"),
+    Rule("changes files in place", "sed gsed perl ruby", "i", ("--in-place",)),
+    Rule(DELETES, "find", marks=("-delete", "-fprint", "-fls")),
+    Rule(DELETES, "rsync", marks=("--delete", "--del", "--remove-source-files")),
+    Rule("replaces or deletes what was pushed", "git:push", "fd", (
+        "--force", "--mirror", "--delete", "--prune", "+", ":",
+    )),
+    Rule("loses changes of the repository", "git:reset", marks=("--hard", "--merge")),
+    Rule("loses changes of the repository", "git:checkout git:switch", "fBC", ("--force", "--", ".", "--discard")),
+    Rule("loses changes of the repository", "git:restore git:filter-branch git:filter-repo git:prune"),
+    Rule("loses changes of the repository", "git:branch git:tag git:update-ref", "dD", ("--delete",)),
+    Rule("loses changes of the repository", "git:stash git:reflog git:worktree", marks=(
+        "drop", "clear", "expire", "delete", "remove",
+    )),
+    Rule(STOPS, "docker:rm docker:rmi docker:prune docker:kill docker:remove"),
+    Rule(STOPS, "podman:rm podman:rmi podman:prune podman:kill"),
+    Rule(STOPS, "docker:down docker-compose:down podman:down", "v", ("--volumes", "--rmi")),
+    Rule(
+        REMOTE,
+        "kubectl:delete kubectl:drain terraform:destroy tofu:destroy pulumi:destroy helm:uninstall helm:delete "
+        "vagrant:destroy gcloud:delete az:delete gh:delete aws:rm aws:rb aws:terminate-instances npm:publish "
+        "npm:unpublish cargo:publish twine:upload redis-cli:flushall redis-cli:flushdb mysqladmin:drop dropdb dropuser",
+    ),
+    Rule(REMOTE, "terraform:apply tofu:apply", marks=("-auto-approve",)),
+    Rule(REMOTE, "aws", marks=("delete-", "--delete")),
+    Rule("removes software", "apt apt-get aptitude dnf yum zypper brew snap flatpak", marks=(
+        "remove", "purge", "autoremove", "erase", "uninstall",
+    )),
+    Rule("changes users or passwords", "userdel deluser usermod groupdel passwd chpasswd chsh visudo vipw"),
+    Rule("changes the firewall or the kernel", "iptables ip6tables nft ufw pfctl rmmod insmod modprobe nvram csrutil"),
+    Rule("replaces scheduled commands", "crontab", safe_letters="l"),
+    Rule("clears the history of the shell", "history", "cd", ("clear", "delete")),
+    Rule("lets others run commands here", "nc ncat netcat socat", "ec", ("--exec", "--sh-exec", "exec:", "system:")),
+    Rule("sends data to another machine", "curl", "dFT", ("--data", "--form", "--upload-file", "--json")),
+    Rule("sends data to another machine", "wget", marks=("--post", "--body")),
+    Rule(RUNS_TEXT, "eval invoke-expression iex"),
+)
+# fmt: on
+# Texts that are risky wherever they are, in a command that is written in small letters and without quotes.
+TEXTS = {
+    r"/dev/(?:sd|hd|vd|xvd|nvme|mmcblk|r?disk|mapper/|loop|md|dm-|mem\b|kmem|port\b)": DISK,
+    r"/dev/(?:tcp|udp)/": "connects a program to the network",
+    r"\b(?:drop\s{1,20}(?:table|database|schema|user|view|index)|truncate\s{1,20}table|delete\s{1,20}from)\b": (
+        "deletes data of a database"
+    ),
+    r"\b(?:rmtree|unlink(?:sync)?|rm(?:dir)?sync|os\.(?:remove|rmdir)|removedirs|fileutils|file\.delete|fs\.rm)\b": (
+        DELETES
+    ),
+    r"\b(?:os\.system|subprocess|popen|child_process|execsync|pty\.spawn|system\s?\(|exec\s?\()": RUNS_TEXT,
+    r"\bfork\b.{0,20}\bwhile\b|\bwhile\b.{0,40}\bfork\b|\bos\.fork\b": "starts programs without end",
+    r"\bwhile\s{1,20}(?:true|:|1|\[\s?1).{0,400}&\s{0,20}(?:done|end)\b": "starts programs without end",
+}
+SHELLS = _split("sh bash zsh fish dash ksh mksh ash csh tcsh pwsh source .")
+INTERPRETERS = _split("python python2 python3 perl ruby node deno bun php lua osascript")
+DOWNLOADERS = _split("curl wget fetch http https xh aria2c lwp-download scp sftp ftp iwr invoke-webrequest")
+# Programs that run another one, which is among their arguments.
+RUNNERS = _split(
+    "sudo doas env command builtin exec nohup nice ionice chrt taskset stdbuf setsid time timeout xargs "
+    "parallel busybox toybox ssh docker podman kubectl lxc nsenter unshare watch strace ltrace script screen "
+    "tmux su runuser flock systemd-run entr caffeinate unbuffer chronic chroot pkexec run0 coproc noglob "
+    "nocorrect trap"
+)
+MAX_ARGUMENTS = 200
+FINDERS = {"find": ("-exec", "-execdir", "-ok", "-okdir"), "fd": ("-x", "-X", "--exec", "--exec-batch")}
+KEYWORDS = _split("if then elif else while until do for in case select ! time begin and or not function")
+HARMLESS_TARGETS = re.compile(r"(?:/dev/(?:null|stdout|stderr|tty|fd/)|\d{1,3}$|-$)")
+SYSTEM_TARGETS = re.compile(r"/etc/|/boot/|/usr/|/dev/|/proc/|/sys/|(?:.{0,200}/)?\.[^./]")
+_REDIRECTION = re.compile(r"(?:\d{1,3}|&)?(>>|>\||>&|>!|<>|>)[ \t]{0,20}([^\s;&|()<>]{0,500})")
+_INPUT = re.compile(r"<{1,3}-?[ \t]{0,20}[^\s;&|()<>]{1,500}")
+_SEPARATOR = re.compile(r"(\|\||&&|\|&|[;&|\n(){}`])")
+_ASSIGNMENT = re.compile(r"[A-Za-z_]\w{0,100}\+?=")
+_FUNCTION = re.compile(r"([^\s(){};&|]{1,60})[ \t]{0,9}\([ \t]{0,9}\)|\bfunction[ \t]{1,9}([^\s(){};&|]{1,60})")
+_ESCAPES = re.compile(r"\\(?:[xuU][0-9A-Fa-f]|[0-7]{2})")
+_BRACED_NAME = re.compile(r"\$\{(\w{1,100})[^{}\n]{0,200}\}")
+
+
+def find_risks(command: str) -> list[str]:
+    """Return the reasons why a command is risky; none of them does not make it harmless.
+
+    The command is not parsed as a shell would: quotes could hide a command from that, and a reason too many only asks
+    for one more word. So it is read twice, with its quotes removed, and with each quoted text as a command.
+    """
+    text = _BRACED_NAME.sub(r"$\1", command.replace("\\\n", "").replace("$IFS", " ").replace("${IFS}", " "))
+    joined = re.sub(r"[\"'\\]", "", text).replace(",", " ")
+    apart = re.sub(r"[\"'\\]", ";", text)
+    calls = [*_list_calls(joined), *_list_calls(apart)]
+    reasons = [rule.reason for call in calls for rule in _find_rules(call)]
+    reasons += [reason for pattern, reason in TEXTS.items() if re.search(pattern, joined.lower(), re.DOTALL)]
+    reasons += [*_find_run_texts(calls, joined), *_find_written_files(text, joined, calls)]
+    if _has_fork_bomb(joined):
+        reasons.append("starts programs without end")
+    if _has_hidden_program(joined, text):
+        reasons.append("hides which program runs")
+    return list(dict.fromkeys(reasons))
+
+
+def _list_calls(text: str) -> Iterator[Call]:
+    """Yield each program of a command; after one that runs others, every word may be one."""
+    pieces = _SEPARATOR.split(_INPUT.sub(" ", _REDIRECTION.sub(" ", text)))
+    for separator, piece in zip(["", *pieces[1::2]], pieces[::2], strict=True):
+        words = piece.split()
+        while words and (words[0].lower() in KEYWORDS or _ASSIGNMENT.match(words[0])):
+            words.pop(0)
+        for index in _find_programs(words):
+            yield Call(_name_of(words[index]), tuple(words[index + 1 : index + MAX_ARGUMENTS]), separator)
+
+
+def _find_programs(words: Sequence[str]) -> Iterator[int]:
+    """Yield where the names of programs are among the words of a simple command."""
+    is_any = False
+    for index, word in enumerate(words):
+        before = words[index - 1] if index else ""
+        if index == 0 or is_any or before in FINDERS.get(_name_of(words[0]), ()):
+            yield index
+            is_any = is_any or _name_of(word) in RUNNERS
+
+
+def _name_of(word: str) -> str:
+    """Return the name of a program: without its folder, its version and the ending of a file system."""
+    name = word.rpartition("/")[2].lower() or word
+    for prefix in ("mkfs.", "newfs_", "python3."):
+        if name.startswith(prefix):
+            return prefix.rstrip("._")
+    return name
+
+
+def _find_rules(call: Call) -> Iterator[Rule]:
+    subcommands = (f"{call.name}:{word.lower()}" for word in call.arguments if not word.startswith("-"))
+    names = {call.name, *subcommands}
+    rules = (rule for name in names for rule in _rules_by_program().get(name, ()))
+    yield from (rule for rule in rules if rule.applies(call.arguments))
+    if call.name == "kill" and _ends_everything(call.arguments):
+        yield Rule("ends every program", "kill")
+
+
+@cache
+def _rules_by_program() -> dict[str, list[Rule]]:
+    rules = defaultdict(list)
+    for rule in RULES:
+        for name in rule.programs.split():
+            rules[name].append(rule)
+    return rules
+
+
+def _has_letter(arguments: Sequence[str], letters: str) -> bool:
+    flags = [word[1:] for word in arguments if word.startswith("-") and not word.startswith("--")]
+    return any(letter in flag for flag in flags for letter in letters)
+
+
+def _ends_everything(arguments: Sequence[str]) -> bool:
+    """True if one of the processes to kill is all of them, the own group, or the first; -1 may be a signal too."""
+    has_signal = len(arguments) > 1 and arguments[0].startswith("-")
+    return any(word in ("-1", "0", "1") for word in arguments[has_signal:])
+
+
+def _find_run_texts(calls: Sequence[Call], joined: str) -> Iterator[str]:
+    """Yield why a text runs that the command does not show."""
+    names = {call.name for call in calls}
+    is_runner = bool(names & (SHELLS | {"eval"}) or any(re.match(r"\.{1,2}/", word) for word in joined.split()))
+    if names & DOWNLOADERS and (is_runner or (names & INTERPRETERS and "(" in joined) or "chmod" in names):
+        yield DOWNLOADS
+    for call in calls:
+        is_bare = all(word == "-" for word in call.arguments)
+        if call.separator in ("|", "|&") and (call.name in SHELLS or (call.name in INTERPRETERS and is_bare)):
+            yield RUNS_TEXT
+    if names & SHELLS and ("<(" in joined or "<<" in joined):
+        yield RUNS_TEXT
+
+
+def _find_written_files(text: str, joined: str, calls: Sequence[Call]) -> Iterator[str]:
+    """Yield why a redirection is risky; a > in quotes is a comparison, unless a shell may read the quoted text."""
+    is_code = {call.name for call in calls} & (SHELLS | RUNNERS | {"eval"}) or "<<" in text or "#" in text
+    visible = joined if is_code else _blank_quotes(text)
+    for match in _REDIRECTION.finditer(joined if visible is None else visible):
+        operator, target = match.groups()
+        if HARMLESS_TARGETS.match(target) or (not target and match.end() < len(text) and text[match.end()] == "("):
+            continue
+        if operator != ">>":
+            yield OVERWRITES
+        elif SYSTEM_TARGETS.match(target.replace("~", "")):
+            yield "changes settings of the system, or yours"
+
+
+def _blank_quotes(text: str) -> str | None:
+    """Return a text without what is in quotes, except in double quotes that run a command; None if one stays open."""
+    parts: list[str] = []
+    quote, start = "", 0
+    for index, letter in enumerate(text):
+        if letter not in "\"'" or (index and text[index - 1] == "\\") or (quote and letter != quote):
+            continue
+        inner = text[start:index]
+        is_kept = not quote or (quote == '"' and ("$(" in inner or "`" in inner))
+        parts.append(inner if is_kept else "")
+        parts.append(letter)
+        quote, start = "" if quote else letter, index + 1
+    return None if quote else "".join([*parts, text[start:]])
+
+
+def _has_fork_bomb(joined: str) -> bool:
+    """True if a function calls itself in a pipe or in the background."""
+    squeezed = re.sub(r"\s", "", joined)
+    names = {name for match in list(_FUNCTION.finditer(joined))[:20] for name in match.groups() if name}
+    return any(f"{name}|{name}" in squeezed or f"{name}&" in squeezed for name in names)
+
+
+def _has_hidden_program(joined: str, text: str) -> bool:
+    """True if a variable, a pattern, another command or escapes name the program."""
+    if "$'" in text and _ESCAPES.search(text):
+        return True
+    pieces = re.split(r"\|\||&&|[;&|\n]", joined)
+    firsts = [words[0] for piece in pieces if (words := piece.split())]
+    return any(
+        word.startswith(("$", "`")) or (re.search(r"[*?\[]", word) and re.search(r"[a-z/]", word)) for word in firsts
+    )
