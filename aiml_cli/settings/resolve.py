@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 from aiml_cli.errors import UsageError
 from aiml_cli.settings.options import ROWS, Option, Options
-from aiml_cli.settings.value_types import PROPERTIES, ValueType, names_file, suggest
+from aiml_cli.settings.value_types import HEADERS, PROPERTIES, ValueType, names_file, suggest
 
 PLACEHOLDER = re.compile(r"<.*>", re.DOTALL)  # the `<YOUR_KEY>` of an example
 MAX_SHOWN_LENGTH = 200  # of a bad value
@@ -85,6 +85,13 @@ def parse_value(row: Option[Any], raw_value: RawValue, endpoint: str = "") -> An
     return tuple(item for value in values for item in value)
 
 
+def split_name(name: str) -> tuple[str, str]:
+    """Split NAME.KEY, which names one entry of a table; the key is "" for a whole setting."""
+    table, _, key = name.partition(".")
+    row = ROWS.get(table)
+    return (table, key) if key and row and row.value_type.separator else (name, "")
+
+
 def merge_tables(tables: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
     """Return the entries of all tables; a later one replaces those whose keys differ in case only."""
     entries = {key.lower(): (key, item) for table in tables for key, item in table.items()}
@@ -137,6 +144,12 @@ def read_table(
 
 def _read_value(name: str, value: object, source_name: str) -> RawValue:
     value_type = ROWS[name].value_type
+    if (
+        value_type is HEADERS
+        and isinstance(value, dict)
+        and any(isinstance(item, dict | list) for item in value.values())
+    ):
+        raise UsageError(f"{source_name}: the value of a header is a text")
     texts = tuple(_format_texts(value_type, value))
     for text in texts:
         _require_full_path(value_type, text, source_name)

@@ -8,7 +8,7 @@ from typing import Any
 
 from aiml_cli.errors import AimlError, UsageError
 from aiml_cli.settings.options import ROWS
-from aiml_cli.settings.resolve import RawValue, parse_value, read_table
+from aiml_cli.settings.resolve import RawValue, parse_value, read_table, split_name
 from aiml_cli.store import paths, toml_edit
 from aiml_cli.store.config_file import (
     NO_NESTING,
@@ -19,7 +19,7 @@ from aiml_cli.store.config_file import (
     to_toml_value,
     validate_config,
 )
-from aiml_cli.store.toml_edit import TablePath
+from aiml_cli.store.toml_edit import Table, TablePath
 from aiml_cli.system.atomic_write import create_file, decode_utf8, read_file, refuse_symlink, update_file
 from aiml_cli.system.child_process import run_editor
 
@@ -27,10 +27,13 @@ _EMPTY = b"# Settings of aiml: NAME = VALUE, one a line. Their names: aiml confi
 
 
 def set_value(name: str, text: str, profile: str | None = None) -> None:
-    """Set a value at the top level or in a profile; the other keys of a KEY=VALUE setting stay.
+    """Set a value at the top level or in a profile; NAME.KEY is one entry of a table, whose others stay.
 
     Raises UsageError with the message of every other source, and for a value that TOML cannot express.
     """
+    name, key = split_name(name)
+    if key:
+        text = f"{key}{ROWS[name].value_type.separator}{text}"
     raw_value, value_type = read_table({name: text}, "config set")[name], ROWS[name].value_type
     if value_type.is_list and not parse_value(ROWS[name], raw_value):
         message = f"{raw_value.source_name}: {text!r} is not {value_type.name}"
@@ -54,8 +57,11 @@ def _change_value(data: bytes, path: Path, table_path: TablePath, name: str, raw
     if name == "profile":
         read_profile(document, raw_value, path)
     old, value = get_table(document, table_path).get(name), to_toml_value(parse_value(row, raw_value))
+    if row.value_type.separator and old and not isinstance(old, dict):  # one entry, or a list of them
+        old = _parse_again(name, old, path)
     if row.value_type.is_list and isinstance(old, dict) and isinstance(value, dict):
-        value = {**old, **value}
+        spelled = {key.lower(): key for key in old} if row.value_type.is_merged else {}
+        value = {**old, **{spelled.get(key.lower(), key): item for key, item in value.items()}}
     new = None if _has_null_or_nan(value) else _write_value(decode_utf8(data, path), path, table_path, name, value)
     if new is None:
         message = f"{raw_value.source_name}: the config file cannot hold {raw_value.texts[0]!r}"
@@ -64,20 +70,34 @@ def _change_value(data: bytes, path: Path, table_path: TablePath, name: str, raw
 
 
 def unset_value(name: str, profile: str | None = None) -> bool:
-    """Remove a setting and return whether it was set; raise UsageError for an unknown setting."""
+    """Remove a setting, or NAME.KEY of a table, and return whether it was set; raise UsageError for an unknown one."""
     table_path, path = find_table_path(profile), _find_file()
     is_set = False
 
     def change(old: bytes | None) -> bytes | None:
         nonlocal is_set
-        is_set = name in get_table(parse_document(old or b"", path), table_path)
-        if not is_set:
-            read_table({name: ""}, "config unset")
+        found = _find_key(get_table(parse_document(old or b"", path), table_path), name)
+        is_set = bool(found)
+        if not found:
+            read_table({split_name(name)[0]: ""}, "config unset")
             return None
-        return toml_edit.remove_key(decode_utf8(old or b"", path), path, table_path, name).encode()
+        return toml_edit.remove_key(decode_utf8(old or b"", path), path, (*table_path, *found[:-1]), found[-1]).encode()
 
     update_file(path, change)
     return is_set
+
+
+def _find_key(table: Table, name: str) -> TablePath:
+    """Return the path of a setting, or of an entry in the table that it is, below `table`; () if it is not there."""
+    if name in table:
+        return (name,)
+    setting, key = split_name(name)
+    entries = table.get(setting) if key else None
+    if not isinstance(entries, dict):
+        return ()
+    is_merged = ROWS[setting].value_type.is_merged
+    same = (each for each in entries if each == key or (is_merged and each.lower() == key.lower()))
+    return next(((setting, each) for each in same), ())
 
 
 def _has_null_or_nan(value: Any) -> bool:
@@ -92,8 +112,15 @@ def _write_value(text: str, path: Path, table_path: TablePath, name: str, value:
         new = toml_edit.set_key(text, path, table_path, name, value).encode()
     except UnicodeEncodeError:
         return None
-    raw_value = read_table({name: get_table(parse_document(new, path), table_path)[name]}, str(path))[name]
-    return new if to_toml_value(parse_value(ROWS[name], raw_value)) == value else None
+    found = get_table(parse_document(new, path), table_path)[name]
+    # A number in a table of texts, which somebody wrote there, may stay one.
+    expected = _parse_again(name, value, path) if ROWS[name].value_type.is_merged else value
+    return new if _parse_again(name, found, path) == expected else None
+
+
+def _parse_again(name: str, value: Any, path: Path) -> Any:
+    """Return what a value of the config file means, as a value that TOML has."""
+    return to_toml_value(parse_value(ROWS[name], read_table({name: value}, str(path))[name]))
 
 
 @dataclass(frozen=True, slots=True)

@@ -56,8 +56,15 @@ def _list_facts(row: Option[Any]) -> Iterator[str]:
     if row.per_call:
         yield "said with each call: no environment variable, no config key"
     else:
-        yield f"environment: {_format_code(*row.variables)}"
+        lines = ", one entry a line" if row.value_type.is_merged else ""
+        yield f"environment: {_format_code(*row.variables)}{lines}" if row.variables else "no environment variable"
         yield f"config key: {_format_code(row.name)}{', also in templates' if row.template else ''}"
+        if row.value_type.is_merged:
+            yield (
+                f"a table in the config file, `[{row.name}]` or `[profiles.NAME.{row.name}]`; one entry: "
+                f"`aiml config set {row.name}.KEY VALUE`, also with `get` and `unset`. Each source adds entries to "
+                "those of weaker ones, or replaces entries with the same key; case does not matter"
+            )
     yield from _list_body_paths(row)
 
 

@@ -8,8 +8,9 @@ from typing import Any
 
 from aiml_cli.errors import AimlError, UsageError
 from aiml_cli.settings.options import ROWS, Option, value_of
-from aiml_cli.settings.resolve import Flags, Settings, Source, persistent_options, read_table, resolve
+from aiml_cli.settings.resolve import Flags, Settings, Source, persistent_options, read_table, resolve, split_name
 from aiml_cli.settings.urls import host_of
+from aiml_cli.settings.value_types import FOLDERS
 from aiml_cli.store import api_keys, config_file, paths
 from aiml_cli.system import stdio, terminal
 from aiml_cli.system.questions import ask_secret, confirm
@@ -35,9 +36,13 @@ def show_all(flags: Flags = NO_FLAGS) -> int:
 
 
 def get_setting(name: str, flags: Flags = NO_FLAGS) -> int:
-    """Print the value of a setting as `set` would take it, or nothing if it is not set."""
-    row = ROWS[_require_setting(name)]
+    """Print the value of a setting, or of NAME.KEY, as `set` would take it, or nothing if it is not set."""
+    setting, key = split_name(_require_setting(name))
+    row = ROWS[setting]
     value = value_of(_resolve(flags, row.name).options, row)
+    if key:
+        stdio.print_out("".join(f"{text}\n" for text in _format_entry(row, value or {}, key)))
+        return 0
     stdio.print_out("".join(f"{text}\n" for text in _format_value(row, value)))
     return 0
 
@@ -50,9 +55,10 @@ def set_setting(name: str, value: str, profile: str | None = None) -> int:
     config_edit.set_value(name, value, profile)
     with suppress(UsageError):  # the command that uses a wrong setting reports it
         sources = config_file.read_sources(NO_FLAGS, os.environ)
+        setting = split_name(name)[0]
         for values in (sources[Source.ENVIRONMENT], {} if profile else sources[Source.PROFILE]):
-            if name in values:
-                print_err(f"aiml: {values[name].source_name} hides this value")
+            if setting in values and not ROWS[setting].value_type.is_merged:
+                print_err(f"aiml: {values[setting].source_name} hides this value")
     return 0
 
 
@@ -137,12 +143,16 @@ def _resolve(flags: Flags, *names: str) -> Settings:
 
 
 def _normalize_name(name: str) -> str:
-    return name.removeprefix("--").replace("-", "_")
+    """Return a name with underscores; the key of a table stays as it is."""
+    setting, dot, key = name.removeprefix("--").partition(".")
+    return setting.replace("-", "_") + dot + key
 
 
 def _require_setting(name: str) -> str:
     """Return the name of a setting that the config file may contain; raise UsageError with a suggestion."""
-    return next(iter(read_table({_normalize_name(name): ""}, "config")))
+    setting, key = split_name(_normalize_name(name))
+    setting = next(iter(read_table({setting: ""}, "config")))
+    return f"{setting}.{key}" if key else setting
 
 
 def _describe(settings: Settings, name: str) -> dict[str, Any]:
@@ -166,7 +176,8 @@ def _format_line(name: str, value: Any, source: str | None, hides: list[str]) ->
     if source is None:
         return f"{name} is not set"
     text = sanitize(", ".join(_format_value(ROWS[name], value)).replace("\n", "\\n"))
-    return f"{name} = {text}  ({source}{', hides ' + ', '.join(hides) if hides else ''})"
+    verb = "adds to" if ROWS[name].value_type.is_merged else "hides"
+    return f"{name} = {text}  ({source}{f', {verb} ' + ', '.join(hides) if hides else ''})"
 
 
 def _format_value(row: Option[Any], value: Any) -> list[str]:
@@ -177,7 +188,7 @@ def _format_value(row: Option[Any], value: Any) -> list[str]:
         case bool():
             return ["on" if value else "off"]
         case tuple():
-            return [",".join(value)]
+            return [(":" if row.value_type is FOLDERS else ",").join(value)]
         case Mapping() if row.value_type.is_list:
             return [_format_pair(row, key, each) for key, each in value.items()]
         case _:
@@ -185,10 +196,19 @@ def _format_value(row: Option[Any], value: Any) -> list[str]:
 
 
 def _format_pair(row: Option[Any], name: str, value: Any) -> str:
-    """Return NAME=VALUE; a string that would be parsed as JSON is quoted."""
-    plain = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
-    is_same = row.value_type.parse(f"{name}={plain}") == {name: value}
-    return f"{name}={plain if is_same else json.dumps(value, ensure_ascii=False)}"
+    """Return NAME=VALUE, or NAME: VALUE for a header; a string that would be parsed as JSON is quoted."""
+    plain, separator = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False), "="
+    separator = row.value_type.separator or separator
+    is_same = row.value_type.parse(f"{name}{separator}{plain}") == {name: value}
+    return f"{name}{separator}{plain if is_same else json.dumps(value, ensure_ascii=False)}"
+
+
+def _format_entry(row: Option[Any], table: Mapping[str, Any], key: str) -> list[str]:
+    """Return the value of one entry of a table as `set` would take it; [] if there is none."""
+    is_merged = row.value_type.is_merged
+    names = [name for name in table if name == key or (is_merged and name.lower() == key.lower())]
+    pairs = (_format_pair(row, name, table[name]) for name in names)
+    return [pair[len(name) + len(row.value_type.separator) :] for name, pair in zip(names, pairs, strict=True)]
 
 
 def _describe_key(settings: Settings) -> str:

@@ -131,6 +131,14 @@ def texts_of(name: str) -> st.SearchStrategy[str]:
             return WORDS.filter(bool).map(lambda words: f"city={words[0]}")
         case "include":
             return WORDS.filter(bool).map(",".join)
+        case "headers":
+            values = st.text(st.characters(min_codepoint=0xA1, max_codepoint=0xFF) | st.sampled_from("a b:='\"#"))
+            return st.tuples(st.sampled_from(["X-Team", "x.y", "A_1"]), values.map(str.strip).filter(bool)).map(
+                ": ".join
+            )
+        case "loaders":
+            commands = st.lists(TEXTS, min_size=1).map(lambda words: json.dumps(["conv", *words, "{}"]))
+            return st.tuples(st.sampled_from(["docx", "tar.gz", "0"]), commands).map("=".join)
         case _ if kind.metavar == "N":
             return st.integers(int(low or 0), int(high or 10**30)).map(str)
         case _ if kind.metavar == "NUMBER":
