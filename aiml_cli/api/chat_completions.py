@@ -33,7 +33,7 @@ from aiml_cli.api.stream_events import (
     ResponseStarted,
     TextDelta,
 )
-from aiml_cli.settings.options import Options
+from aiml_cli.settings.options import Options, change_options
 
 if TYPE_CHECKING:
     from aiml_cli.api.tool_calls import ToolCallAssembler
@@ -63,7 +63,7 @@ def build_body(conversation: Conversation, options: Options) -> dict[str, Any]:
     messages = to_chat_messages(conversation)
     if options.system is not None:
         messages.insert(0, {"role": "system", "content": options.system})
-    options = replace(
+    options = change_options(
         options,
         # The API accepts include_usage only with a stream, and top_logprobs only with logprobs.
         include_usage=options.include_usage if options.stream else None,

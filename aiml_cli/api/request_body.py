@@ -4,21 +4,28 @@ import io
 import json
 from collections.abc import Mapping
 from copy import deepcopy
+from functools import cache
 from typing import Any
 
 from aiml_cli.errors import UsageError
-from aiml_cli.settings.options import ROWS, Options, value_of
+from aiml_cli.settings.options import ROWS, Options
 
 PIECE_CHARS = 1024 * 1024  # of a long text; shorter ones are written at once
 
 
 def apply_options(body: dict[str, Any], endpoint: str, options: Options) -> dict[str, Any]:
     """Add each option that is set, except those with a path into an array, and return the body."""
-    for row in ROWS.values():
-        body_path, value = row.body_paths.get(endpoint), value_of(options, row)
-        if body_path and value is not None and "[" not in body_path.path:  # the endpoint builds arrays
-            set_path(body, body_path.path, list(value) if isinstance(value, tuple) else deepcopy(value))
+    for attribute, path in _list_body_paths(endpoint):
+        if (value := getattr(options, attribute)) is not None:
+            set_path(body, path, list(value) if isinstance(value, tuple) else deepcopy(value))
     return body
+
+
+@cache  # rows need it a million times
+def _list_body_paths(endpoint: str) -> list[tuple[str, str]]:
+    """Return the attribute and path of each option that the endpoint takes; the endpoint itself builds arrays."""
+    paths = [(row.attribute, row.body_paths[endpoint].path) for row in ROWS.values() if endpoint in row.body_paths]
+    return [(attribute, path) for attribute, path in paths if "[" not in path]
 
 
 def apply_overrides(body: dict[str, Any], properties: Mapping[str, Any] | None) -> dict[str, Any]:

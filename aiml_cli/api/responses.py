@@ -1,7 +1,6 @@
 """Build the request body of POST /v1/responses, and parse its stream and its JSON answer."""
 
 from collections.abc import Iterable, Iterator
-from dataclasses import replace
 from typing import Any
 
 from aiml_cli.api import response_items, tool_formats
@@ -36,7 +35,7 @@ from aiml_cli.api.stream_events import (
     TextDelta,
 )
 from aiml_cli.api.tool_calls import CallMerger, to_arguments
-from aiml_cli.settings.options import Options
+from aiml_cli.settings.options import Options, change_options
 
 NAME = "responses"
 PATH = "/responses"
@@ -65,7 +64,7 @@ PART_EVENTS = frozenset(
 
 def build_body(conversation: Conversation, options: Options) -> dict[str, Any]:
     """Build the request body."""
-    options = replace(
+    options = change_options(
         options,
         tools=_build_tools(options),
         tool_choice=tool_formats.to_responses_choice(options.tool_choice),

@@ -12,7 +12,8 @@ from typing import NamedTuple
 from aiml_cli.api.messages import Conversation
 from aiml_cli.batch.progress import DRAW_INTERVAL_S, Progress, start_progress
 from aiml_cli.batch.rate_limit import RateLimiter
-from aiml_cli.batch.results import ResultWriter, ResumeFile, format_result
+from aiml_cli.batch.results import ResultWriter, format_result
+from aiml_cli.batch.resume_file import ResumeFile, RowHasher
 from aiml_cli.batch.row_worker import RowWorkers, RunContext
 from aiml_cli.batch.rows import Row, Rows
 from aiml_cli.batch.run_summary import CostTracker, RunStats
@@ -62,11 +63,19 @@ def open_target(options: Options) -> ResultsTarget:
 
 
 def run_rows(
-    settings: Settings, request: ChatRequest, target: ResultsTarget, rows: Rows, *, shard: Shard, make: MakeConversation
+    settings: Settings,
+    request: ChatRequest,
+    target: ResultsTarget,
+    rows: Rows,
+    *,
+    shard: Shard,
+    template: Conversation,
+    make: MakeConversation,
 ) -> int:
     """Send a request for each row of the shard; return 0 if all succeeded, else raise the error.
 
-    `request` is the one of a row, without its conversation; `settings` are those of the whole run.
+    `request` is the one of a row, without its conversation, which `make` fills in; `template` is that of all rows, with
+    the placeholders. `settings` are those of the whole run.
     """
     _enable_garbage_collection()
     options, stats = settings.options, RunStats()
@@ -78,6 +87,7 @@ def run_rows(
     context = RunContext(
         request,
         make,
+        RowHasher(request, template).hash,
         resume_file.has if resume_file else lambda _number, _digest: False,
         partial(
             format_result,
@@ -140,6 +150,16 @@ def _make_tick(context: RunContext, progress: Progress | None) -> Callable[[], N
     return tick
 
 
+def _report_cache(options: Options) -> None:
+    """Print why answers of the run are not in the cache."""
+    if not options.cache:
+        return
+    from aiml_cli.store import answer_cache  # few runs have a cache
+
+    for problem in answer_cache.list_problems():
+        print_err(f"aiml: some answers are not in the cache: {problem}")
+
+
 def _finish(
     options: Options, target: ResultsTarget, context: RunContext, workers: RowWorkers, error: BaseException | None
 ) -> int:
@@ -151,6 +171,7 @@ def _finish(
     hint = _format_hint(options, part) if stats.succeeded or stats.failed or options.resume_from else ""
     context.costs.flush_spending(stats)
     if not options.quiet and not isinstance(error, ReaderClosed):
+        _report_cache(options)
         print_err(stats.format_summary())
     if final_error := error or common_error or workers.final_error():
         if isinstance(final_error, AimlError):

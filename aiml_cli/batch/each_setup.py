@@ -51,7 +51,8 @@ def ask_each(endpoint: str, words: Sequence[str], settings: Settings) -> int:
             rows = Rows(options.each or "", source, notify)
             _check_columns(prompt, rows, options.each)
             make = _refuse_secrets(prompt, request)
-            return each_run.run_rows(resolved, _strip_run_options(request), target, rows, shard=shard, make=make)
+            request = _strip_run_options(request)
+            return each_run.run_rows(resolved, request, target, rows, shard=shard, template=prompt.template, make=make)
     finally:
         target.close(complete=False)  # removes the file if no row was asked
 
@@ -101,6 +102,14 @@ class RowPrompt:
         text = self._fill_text(row)
         if not text.strip():
             raise UsageError("the prompt is empty")
+        return self._join(text)
+
+    @property
+    def template(self) -> Conversation:
+        """Return the conversation of all rows, with the placeholders in it."""
+        return self._join(self._words)
+
+    def _join(self, text: str) -> Conversation:
         parts = tuple(text.join(part) if isinstance(part, list) else part for part in self._parts)
         return Conversation((*self._previous, Message("user", parts)))
 

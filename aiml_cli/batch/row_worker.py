@@ -3,14 +3,12 @@
 import signal
 from collections.abc import Callable, Iterator
 from dataclasses import replace
-from hashlib import blake2b
 from itertools import count
 from threading import Lock
 from typing import Any, NamedTuple
 
 from aiml_cli.api.answer import Answer
 from aiml_cli.api.messages import Conversation
-from aiml_cli.api.request_body import encode_body
 from aiml_cli.batch.rate_limit import CircuitBreaker, RateLimiter
 from aiml_cli.batch.results import ResultWriter
 from aiml_cli.batch.rows import Row
@@ -25,7 +23,6 @@ from aiml_cli.transport.choose_transport import open_client
 
 # How long to wait for aborted answers to end.
 ABORT_S = 1.0
-DIGEST_SIZE = 12
 # A row with its position among those that were begun, from 0 on.
 PlacedRow = tuple[int, Row]
 
@@ -35,6 +32,7 @@ class RunContext(NamedTuple):
 
     request: ChatRequest
     make_conversation: Callable[[Row], Conversation]
+    hash_row: Callable[[Row], str]
     is_done: Callable[[int, str], bool]
     format_result: Callable[[Row, str | None, Answer], bytes]
     costs: CostTracker
@@ -42,14 +40,6 @@ class RunContext(NamedTuple):
     stats: RunStats
     rate_limiter: RateLimiter
     budget: Budget
-
-
-class _RowRequest(NamedTuple):
-    """What is sent for a row, and the hash under which its result is known."""
-
-    conversation: Conversation
-    body: dict[str, Any]
-    digest: str
 
 
 class _RowAnswer(NamedTuple):
@@ -113,33 +103,27 @@ class RowWorkers:
     def _run_row(self, placed: PlacedRow, worker: Worker) -> None:
         """Send the request of a row and write its result, unless the row is done or the run ends."""
         (position, row), context = placed, self._context
-        try:
-            request = self._prepare(row)
-        except AimlError as error:
-            self._write(placed, None, _RowAnswer(Answer(context.request.endpoint.name, error=error)))
-            return
+        row_hash = context.hash_row(row)
         with self._lock:
-            is_done = context.is_done(row.number, request.digest)
+            is_done = not row.error and context.is_done(row.number, row_hash)
         if is_done:
             context.stats.add_skipped()
             context.results.write(position, b"")
-        elif answer := self._ask_within_budget(request, worker):
-            self._write(placed, request.digest, answer)
+            return
+        try:
+            conversation = context.make_conversation(row)
+            body = context.request.build_body(conversation)
+        except AimlError as error:
+            self._write(placed, None, _RowAnswer(Answer(context.request.endpoint.name, error=error)))
+            return
+        if answer := self._ask_within_budget(conversation, body, worker):
+            self._write(placed, row_hash, answer)
 
-    def _prepare(self, row: Row) -> _RowRequest:
-        """Build what is sent; raise UsageError for an invalid row."""
-        request = self._context.request
-        conversation = self._context.make_conversation(row)
-        body = request.build_body(conversation)
-        digest = blake2b(encode_body(body), digest_size=DIGEST_SIZE, person=request.endpoint.name.encode())
-        digest.update(row.text.encode("utf-8", "replace"))
-        return _RowRequest(conversation, body, digest.hexdigest())
-
-    def _ask_within_budget(self, request: _RowRequest, worker: Worker) -> _RowAnswer | None:
+    def _ask_within_budget(self, conversation: Conversation, body: dict[str, Any], worker: Worker) -> _RowAnswer | None:
         """Send the request; stop the run if it does not fit into the budget, or its cost is unknown."""
         budget = self._context.budget
         try:
-            usd = self._context.costs.max_cost_of(request.body)
+            usd = self._context.costs.max_cost_of(body)
         except AimlError as error:
             self._error = self._error or error
             self.stop()
@@ -148,7 +132,7 @@ class RowWorkers:
             self.is_over_budget |= not self.pool.is_stopped
             self.stop()
             return None
-        result = self._ask(request.conversation, worker)
+        result = self._ask(conversation, worker)
         budget.settle(usd, cost_at_most(result.answer) if result else 0.0)
         return result
 
@@ -172,15 +156,15 @@ class RowWorkers:
         with self._lock:
             self._in_flight += change
 
-    def _write(self, placed: PlacedRow, digest: str | None, result: _RowAnswer) -> None:
+    def _write(self, placed: PlacedRow, row_hash: str | None, result: _RowAnswer) -> None:
         """Write a result; a row that we aborted has none."""
         (position, row), (answer, model), context = placed, result, self._context
         if self.pool.is_aborted and answer.error:
             return
         context.stats.add(answer, model)
-        context.results.write(position, context.format_result(row, digest, answer))
+        context.results.write(position, context.format_result(row, row_hash, answer))
         with self._lock:
-            is_hopeless = self._breaker.record(answer.error, is_sent=digest is not None)
+            is_hopeless = self._breaker.record(answer.error, is_sent=row_hash is not None)
         if is_hopeless:
             self.stop()
 

@@ -11,7 +11,7 @@ from aiml_cli.api.messages import Conversation, HistoryMode
 from aiml_cli.api.request_body import encode_body
 from aiml_cli.core.build_conversation import build_conversation
 from aiml_cli.errors import AuthError, UsageError
-from aiml_cli.settings.options import Options
+from aiml_cli.settings.options import Options, change_options
 from aiml_cli.settings.resolve import Settings, Source
 from aiml_cli.settings.urls import is_local, join_url
 from aiml_cli.store import api_keys
@@ -98,7 +98,7 @@ class ChatRequest:
                 messages, self.response_spec.apply(options) if self.response_spec else options
             )
 
-        options = replace(self.options, system=self.system, stream=self._is_streamed())
+        options = change_options(self.options, system=self.system, stream=self._is_streamed())
         return self.tools.build_body(options, build) if self.tools else build(options)
 
     @property

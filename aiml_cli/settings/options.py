@@ -641,6 +641,12 @@ def flags_of(endpoint: str) -> list[Option[Any]]:
     return [row for row in ROWS.values() if row.applies_to(endpoint) and not row.secret and not row.hidden]
 
 
+def change_options(options: Options, **values: Any) -> Options:
+    """Return the options with these values; the same object if they have them, as a copy of all rows takes long."""
+    changes = {name: value for name, value in values.items() if getattr(options, name) is not value}
+    return replace(options, **changes) if changes else options
+
+
 def value_of(options: Options, row: Option[Any]) -> Any:
     """Return the value of a row."""
     return getattr(options, row.attribute)

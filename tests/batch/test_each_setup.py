@@ -27,7 +27,7 @@ ROWS = ["--each", "line"]
         ([*ROWS, "-o", "a", "--resume-from", "b"], "cannot be used with"),
         ([*ROWS, "--no-stdin"], "no rows to read"),
         ([*ROWS, "{name}"], "no column is called {name}"),
-        ([*ROWS, "--shard", "auto"], "no scheduler says"),
+        ([*ROWS, "--shard", "auto"], "no scheduler has given"),
         (["--each", "csv", "{a}"], "no column is called {a}"),
     ],
 )

@@ -7,13 +7,18 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from support.loopback import HELLO, Loopback, json_response
 from support.run_cli import Aiml, build_command
 
-from aiml_cli.batch.results import ResumeFile
+from aiml_cli.batch.resume_file import NumberSet, ResultTable, ResumeFile
 
 REFUSED = json_response({"error": {"message": "bad words"}}, "400 Bad Request")
 GO_ON = ["chat", "--each", "line", "--resume-from", "out.jsonl", "-j", "1"]
+
+
+HASH = "00ff" * 6
 
 
 @pytest.fixture
@@ -79,7 +84,7 @@ def test_a_file_of_something_else_is_left_as_it_is(aiml: Aiml, server: Loopback,
     out.write_text(text)
     ended = aiml(*GO_ON, stdin=b"a\n")
     assert (ended.returncode, out.read_text(), server.requests) == (2, text, [])
-    assert b"line 1: this is no result of --each" in ended.stderr
+    assert b"line 1: this is not a result of --each" in ended.stderr
 
 
 def test_two_runs_do_not_share_a_file(aiml: Aiml, server: Loopback, out: Path) -> None:
@@ -108,9 +113,65 @@ def test_killed_again_and_again_each_row_is_there_once(server: Loopback, aiml: A
 
 
 def test_the_second_of_two_equal_rows_does_not_take_the_result_of_the_first(out: Path) -> None:
-    out.write_text('{"row": 61, "hash": "h", "error": null}\n')
+    out.write_text(f'{{"row": 61, "hash": "{HASH}", "error": null}}\n')
     done = ResumeFile("out.jsonl")
-    assert (done.has(62, "h"), done.has(61, "h")) == (False, True)
+    assert (done.has(62, HASH), done.has(61, HASH)) == (False, True)
+
+
+LINE = '{"row": 7, "hash": "%s", "input": "a", "error": %s, "seconds": %s}\n'
+
+
+@pytest.mark.parametrize(
+    ("line", "is_done"),
+    [
+        (LINE % (HASH, "null", "0.5"), True),
+        (LINE % (HASH, "null", "null"), True),
+        (LINE % (HASH, "null", "1e-05"), True),
+        (LINE % (HASH, '{"message": "x"}', "0.5"), False),
+        (LINE.replace('"a"', r'"\"error\": null, \"seconds\": 1}"') % (HASH, '"x"', "0.5"), False),
+        (LINE.replace('"a"', '{"error": null, "seconds": 1}') % (HASH, '"x"', "0.5"), False),
+        (f'{{"hash": "{HASH}", "error": null, "row": 7}}\n', True),
+        (f'{{ "row":7,"hash":"{HASH.upper()}","error":null }}\n', True),
+        (LINE % ("h", "null", "0.5"), False),
+        (LINE % (HASH + "00", "null", "0.5"), False),
+        (f'{{"row": {10**20}, "hash": "{HASH}", "error": null}}\n', False),
+        (f'{{"row": -1, "hash": "{HASH}", "error": null}}\n', False),
+        (f'{{"row": true, "hash": "{HASH}", "error": null}}\n', False),
+    ],
+)
+def test_a_result_counts_if_it_has_no_error(line: str, is_done: bool, out: Path) -> None:
+    out.write_text(line)
+    assert ResumeFile("out.jsonl").has(7, HASH) is is_done
+
+
+NUMBERS = st.integers(0, 70_000) | st.integers(0, 2**47)
+
+
+@given(
+    st.lists(
+        st.tuples(
+            st.binary(min_size=12, max_size=12) | st.sampled_from([b"\0" * 12, b"\0\0\0" * 4, b"ab" * 6]), NUMBERS
+        )
+    )
+)
+def test_a_table_of_results_is_a_dictionary_of_lists(results: list[tuple[bytes, int]]) -> None:
+    table, expected = ResultTable(), dict[bytes, list[int]]()
+    for digest, number in results:
+        table.add(digest, number)
+        expected.setdefault(digest, []).append(number)
+    assert {digest: table.find(digest) for digest in expected} == expected
+    for digest, number in results:
+        table.remove(digest, number)
+        expected[digest].remove(number)
+        assert table.find(digest) == expected[digest]
+
+
+@given(st.sets(NUMBERS), st.sets(NUMBERS))
+def test_a_set_of_numbers_has_what_was_added(added: set[int], others: set[int]) -> None:
+    numbers = NumberSet()
+    for number in added:
+        numbers.add(number)
+    assert {number for number in added | others if number in numbers} == added
 
 
 @pytest.mark.parametrize("is_kept", [True, False])

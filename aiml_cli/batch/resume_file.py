@@ -1,0 +1,178 @@
+"""The file of results that a run continues: which rows it has, and adding more."""
+
+import fcntl
+import json
+import os
+import re
+import stat
+from hashlib import blake2b
+from typing import Any
+
+from aiml_cli.api.messages import Conversation
+from aiml_cli.api.request_body import encode_body
+from aiml_cli.batch.rows import Row
+from aiml_cli.core.chat_request import ChatRequest
+from aiml_cli.errors import OutputFailed, UsageError
+
+DIGEST_SIZE = 12
+# A line that was written here, and has no error: the long part between is not parsed.
+_HEAD = re.compile(rb'\{"row": ([0-9]{1,14}), "hash": "([0-9a-f]{%d})", "' % (2 * DIGEST_SIZE))
+_TAIL = re.compile(rb'"error": null, "seconds": (?:null|[0-9.e+-]{1,24})\}\n')
+_TAIL_BYTES = 64
+# A digest in a table of results: its first bytes choose a bucket, which has the others with the row's number.
+_BUCKET_BYTES, _NUMBER_BYTES = 2, 6
+_KEY_BYTES = DIGEST_SIZE - _BUCKET_BYTES
+_RECORD_BYTES = _KEY_BYTES + _NUMBER_BYTES
+_PAGE_BITS = 13
+
+
+class RowHasher:
+    """Hashes what is asked for a row: the request that all rows share, and the row's text."""
+
+    def __init__(self, request: ChatRequest, template: Conversation) -> None:
+        body = encode_body(request.build_body(template))
+        self._common = blake2b(body, digest_size=DIGEST_SIZE, person=request.endpoint.name.encode())
+
+    def hash(self, row: Row) -> str:
+        """Return the hash of a row, in hexadecimal."""
+        digest = self._common.copy()
+        digest.update(row.text.encode("utf-8", "replace"))
+        return digest.hexdigest()
+
+
+class NumberSet:
+    """A set of row numbers, which are dense: a bit for each."""
+
+    def __init__(self) -> None:
+        self._pages: dict[int, bytearray] = {}
+
+    def add(self, number: int) -> None:
+        """Add a number from 0 on."""
+        page = self._pages.setdefault(number >> _PAGE_BITS, bytearray(1 << _PAGE_BITS - 3))
+        page[(number >> 3) & (len(page) - 1)] |= 1 << (number & 7)
+
+    def __contains__(self, number: int) -> bool:
+        """True if the number was added."""
+        page = self._pages.get(number >> _PAGE_BITS)
+        return page is not None and bool(page[(number >> 3) & (len(page) - 1)] >> (number & 7) & 1)
+
+
+class ResultTable:
+    """The digests of a million results with their rows in about 30 MB."""
+
+    def __init__(self) -> None:
+        self._buckets: dict[bytes, bytearray] = {}
+
+    def add(self, digest: bytes, number: int) -> None:
+        """Add a result; a digest may have several rows."""
+        bucket = self._buckets.setdefault(digest[:_BUCKET_BYTES], bytearray())
+        bucket += digest[_BUCKET_BYTES:] + number.to_bytes(_NUMBER_BYTES, "big")
+
+    def find(self, digest: bytes) -> list[int]:
+        """Return the rows with this digest, as they were added."""
+        bucket = self._buckets.get(digest[:_BUCKET_BYTES], b"")
+        return [
+            int.from_bytes(bucket[place + _KEY_BYTES : place + _RECORD_BYTES], "big") for place in _find(bucket, digest)
+        ]
+
+    def remove(self, digest: bytes, number: int) -> None:
+        """Remove a result that was added."""
+        bucket = self._buckets[digest[:_BUCKET_BYTES]]
+        place = _find(bucket, digest + number.to_bytes(_NUMBER_BYTES, "big"))[0]
+        del bucket[place : place + _RECORD_BYTES]
+
+
+def _find(bucket: bytes | bytearray, digest: bytes) -> list[int]:
+    """Return where the records begin that begin with the rest of a digest."""
+    key, places, place = digest[_BUCKET_BYTES:], [], -1
+    while (place := bucket.find(key, place + 1)) >= 0:
+        if place % _RECORD_BYTES == 0:
+            places.append(place)
+    return places
+
+
+class ResumeFile:
+    """An open file of results.
+
+    A row is done if the file has its result without an error, by its hash. If the input has a row twice, or was changed
+    between the runs, the row's number decides which result belongs to it.
+    """
+
+    def __init__(self, name: str) -> None:
+        if name == "-":
+            raise UsageError("--resume-from reads a file and adds to it, and - is standard output", "name a file")
+        self._name = name
+        self._done, self._numbers, self._passed = ResultTable(), NumberSet(), NumberSet()
+        try:
+            self.fd = os.open(name, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o666)
+            if not stat.S_ISREG(os.fstat(self.fd).st_mode):
+                raise UsageError(f"{name}: --resume-from needs a regular file")
+            fcntl.flock(self.fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            self._read()
+        except BlockingIOError:
+            raise UsageError(f"{name}: another run is writing to it", "give each run a file of its own") from None
+        except OSError as error:
+            raise UsageError(f"{name}: {error.strerror}", "nothing was sent") from None
+
+    def has(self, number: int, row_hash: str) -> bool:
+        """True if a row is done; each result answers for one row."""
+        self._passed.add(number)
+        digest = bytes.fromhex(row_hash)
+        numbers = self._done.find(digest)
+        if not numbers:
+            return False
+        # The result of another row counts if that row has been passed, or if the rows have moved. Workers ask in any
+        # order, so that an earlier row with the same words may still be on its way to its own result.
+        is_moved = number in self._numbers or min(numbers) in self._passed
+        match = number if number in numbers else min(numbers) if is_moved else None
+        if match is None:
+            return False
+        self._done.remove(digest, match)
+        return True
+
+    def write(self, data: bytes) -> None:
+        """Append all of the data or nothing, as a later row may find room again; raise OutputFailed."""
+        size, view = os.fstat(self.fd).st_size, memoryview(data)
+        while view:
+            try:
+                view = view[os.write(self.fd, view) :]
+            except OSError as error:
+                os.ftruncate(self.fd, size)
+                raise OutputFailed(f"{self._name}: {error.strerror}") from None
+
+    def _read(self) -> None:
+        """Read which rows are done; remove an incomplete last line."""
+        end = 0
+        with open(self.fd, "rb", closefd=False) as file:
+            for number, line in enumerate(file, 1):
+                if not line.endswith(b"\n"):
+                    os.ftruncate(self.fd, end)
+                    return
+                self._read_line(number, line)
+                end += len(line)
+
+    def _read_line(self, number: int, line: bytes) -> None:
+        if (head := _HEAD.match(line)) and _TAIL.search(line, len(line) - _TAIL_BYTES):
+            self._add(int(head[1]), bytes.fromhex(head[2].decode()))
+        elif line.strip():
+            self._parse_line(number, line)
+
+    def _parse_line(self, number: int, line: bytes) -> None:
+        """Add the result of a line that another program may have written, or that has an error."""
+        try:
+            result: Any = json.loads(line)
+            row, row_hash, error = result["row"], result["hash"], result["error"]
+        except (ValueError, KeyError, TypeError, RecursionError):
+            hint = "name a file that --each wrote, or one that is not there yet"
+            raise UsageError(f"{self._name}, line {number}: this is not a result of --each", hint) from None
+        if error is None and type(row) is int and isinstance(row_hash, str) and 0 <= row < 1 << 8 * _NUMBER_BYTES:
+            try:
+                digest = bytes.fromhex(row_hash)
+            except ValueError:
+                return  # no row has it
+            if len(digest) == DIGEST_SIZE:
+                self._add(row, digest)
+
+    def _add(self, row: int, digest: bytes) -> None:
+        self._done.add(digest, row)
+        self._numbers.add(row)
