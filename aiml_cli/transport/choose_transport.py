@@ -58,7 +58,7 @@ def make_send(options: Options, *, external: bool = False) -> Send:
     With `external` the address is the user's own: it gets no header of --header, recordings match the whole address,
     and --debug does not show it.
     """
-    base_url = "" if external else options.base_url or ""
+    base_url, headers = ("", {}) if external else (options.base_url or "", options.headers or {})
     send = _choose_send(options, base_url)
     if options.debug and not external:
         from aiml_cli.transport import debug
@@ -67,8 +67,8 @@ def make_send(options: Options, *, external: bool = False) -> Send:
     if options.record:
         from aiml_cli.transport import recorder
 
-        send = recorder.record_exchanges(send, options.record, base_url)
-    return _add_headers(send, options.headers, options.api_key or "") if options.headers and not external else send
+        send = recorder.record_exchanges(send, options.record, base_url, tuple(headers))
+    return _add_headers(send, headers, options.api_key or "") if headers else send
 
 
 def _add_headers(send: Send, headers: Mapping[str, str], known_key: str) -> Send:

@@ -4,7 +4,7 @@ import errno
 import fcntl
 import os
 import stat
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
@@ -42,12 +42,15 @@ def check_recording_path(path: str) -> None:
         raise UsageError(f"{path} holds something else than a recording", "nothing was sent, and the file is as it was")
 
 
-def record_exchanges(send: Send, path: str, base_url: str) -> Send:
-    """Return a function that sends as `send` does, and records each exchange that our side did not break off."""
+def record_exchanges(send: Send, path: str, base_url: str, added: Collection[str] = ()) -> Send:
+    """Return a function that sends as `send` does, and records each exchange that our side did not break off.
+
+    `added` are the names of the request's headers that are recorded: those of the user.
+    """
 
     @contextmanager
     def send_and_record(client: Any, request: HttpRequest, on_sent: OnSent = None) -> Iterator[HttpResponse]:
-        recorder = ExchangeRecorder(request, base_url)
+        recorder = ExchangeRecorder(request, base_url, added)
         try:
             with send(client, request, on_sent) as response:
                 yield recorder.watch(response)
@@ -66,8 +69,8 @@ def record_exchanges(send: Send, path: str, base_url: str) -> Send:
 class ExchangeRecorder:
     """The request, response and failure of one exchange."""
 
-    def __init__(self, request: HttpRequest, base_url: str) -> None:
-        self._request, self._base_url = request, base_url
+    def __init__(self, request: HttpRequest, base_url: str, added: Collection[str] = ()) -> None:
+        self._request, self._base_url, self._added = request, base_url, added
         self._response: HttpResponse | None = None
         self._chunks: list[bytes] = []
         self._failure: AimlError | None = None
@@ -94,6 +97,7 @@ class ExchangeRecorder:
             redactor.redact_headers(response.headers, datetime.now(UTC)) if response else {},
             redactor.redact_chunks(self._chunks),
             redactor.redact_error(self._failure) if self._failure else None,
+            redactor.redact_json({name: self._request.headers[name] for name in self._added}),
         )
 
     def _record_chunks(self, chunks: Iterator[bytes]) -> Iterator[bytes]:

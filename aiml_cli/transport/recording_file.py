@@ -1,7 +1,7 @@
 """Write an exchange as a line of a recording, and read it back; pure.
 
-Version 1: one JSON object per line. `request` has method, path (relative to the base URL), server (for readers only)
-and the body as `json`, `text` or `base64`; `reply` has status, headers and the chunks as they arrived; `failure` is
+Version 1: one JSON object per line. `request` has method, path (relative to the base URL), server and headers of the
+user (for readers only), and the body as `json`, `text` or `base64`; `reply` has status, headers and the chunks as they arrived; `failure` is
 the error that was raised instead of a response, or after its last chunk.
 """
 
@@ -9,7 +9,7 @@ import json
 from base64 import b64decode, b64encode
 from binascii import Error as NotBase64
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 from aiml_cli.errors import AimlError, ConnectionFailed, IncompleteAnswer, ServerError, UsageError
@@ -43,7 +43,10 @@ class RecordedRequest(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class RecordedExchange:
-    """A request with its response; `status` is None if no response came."""
+    """A request with its response; `status` is None if no response came.
+
+    `added_headers` are those of the user in the request; they are for readers only and not matched.
+    """
 
     request: RecordedRequest
     server: str
@@ -51,6 +54,7 @@ class RecordedExchange:
     headers: Mapping[str, str]
     chunks: Sequence[bytes]
     failure: AimlError | None
+    added_headers: Mapping[str, str] = field(default_factory=dict)
 
 
 def describe_request(request: HttpRequest, base_url: str) -> RecordedRequest:
@@ -62,10 +66,10 @@ def describe_request(request: HttpRequest, base_url: str) -> RecordedRequest:
 def encode_exchange(exchange: RecordedExchange) -> bytes:
     """Return an exchange as a line; the caller has removed its secrets."""
     request, error = exchange.request, exchange.failure
-    record: dict[str, Json] = {
-        "aiml": 1,
-        "request": {"method": request.method, "path": request.path, "server": exchange.server, **request.body},
-    }
+    described = {"method": request.method, "path": request.path, "server": exchange.server}
+    if exchange.added_headers:
+        described["headers"] = dict(exchange.added_headers)
+    record: dict[str, Json] = {"aiml": 1, "request": {**described, **request.body}}
     if exchange.status is not None:
         chunks = [_encode_bytes(chunk) for chunk in exchange.chunks]
         record["reply"] = {"status": exchange.status, "headers": dict(exchange.headers), "chunks": chunks}

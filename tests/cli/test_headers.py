@@ -186,3 +186,12 @@ def test_config_sets_gets_and_unsets_one_of_them(config: Path, capfd: pytest.Cap
     )
     assert "headers = X-Team: infra, X-New: f  (flag --header, adds to" in run("show", "--header", "X-New: f")
     assert main(["config", "set", "header.X-A", "b"]) == 2
+
+
+def test_a_recording_shows_them_and_is_replayed_without(clean: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    assert main(["chat", "--record", "r.jsonl", "--header", "X-Team: core", "hi"]) == 0
+    answer = capfd.readouterr().out
+    assert json.loads((clean / "r.jsonl").read_text())["request"]["headers"] == {"X-Team": "core"}
+    for arguments in ([], ["--header", "X-Team: other"]):
+        assert main(["chat", "--replay", "r.jsonl", *arguments, "hi"]) == 0
+        assert capfd.readouterr().out == answer
