@@ -1,0 +1,428 @@
+"""Templates of a team: named files, several at once, and folders that are searched after the user's own."""
+
+import json
+import os
+import tomllib
+from pathlib import Path
+from typing import Any
+
+import pytest
+from support.loopback import HELLO, Loopback
+from support.repl_lines import ReplDriver
+from support.run_cli import IS_ABOVE_PERMISSIONS, Aiml, bind_to_permissions
+
+from aiml_cli.__main__ import main
+
+STRANGER = 54321
+needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a file to somebody else")
+ENDPOINTS = ["chat", "respond"]
+Capture = pytest.CaptureFixture[str]
+
+
+def write(path: str, text: str) -> Path:
+    target = Path(path).absolute()
+    target.parent.mkdir(parents=True, exist_ok=True)
+    target.write_text(text)
+    return target
+
+
+def own(name: str, text: str) -> Path:
+    return write(f"xdg_config_home/aiml/templates/{name}.toml", text)
+
+
+def read_body(capfd: Capture, *arguments: str) -> dict[str, Any]:
+    """Return the request's body that --dry-run shows."""
+    assert main([*arguments, "--dry-run", "--demo", "-q"]) == 0, capfd.readouterr().err
+    found: dict[str, Any] = json.loads(capfd.readouterr().out)["body"]
+    return found
+
+
+def read_texts(body: dict[str, Any]) -> tuple[str, str]:
+    """Return the system text and the prompt of a body."""
+    if "messages" in body:
+        contents = {message["role"]: message["content"] for message in body["messages"]}
+        return contents.get("system", ""), contents["user"]
+    prompt = body["input"] if isinstance(body["input"], str) else body["input"][0]["content"]
+    return body.get("instructions", ""), prompt
+
+
+def fail(capfd: Capture, *arguments: str) -> str:
+    """Return what is said of a call that sends nothing."""
+    assert main(list(arguments)) == 2
+    shown = capfd.readouterr()
+    assert shown.out == ""
+    return shown.err
+
+
+# A file, by the names under which it can be given.
+NAMES = ["@t.toml", "@./t.toml", "@{}/t.toml", "@~/t.toml", "@sub/../t.toml", "@link.toml", "@no suffix"]
+
+
+@pytest.mark.parametrize("endpoint", ENDPOINTS)
+@pytest.mark.parametrize("name", NAMES)
+def test_a_template_is_read_from_a_named_file(name: str, endpoint: str, capfd: Capture) -> None:
+    text = 'prompt = "Hi {who}"\n[defaults]\nwho = "you"\n[settings]\nsystem = "S"'
+    for path in ("t.toml", "home/t.toml", "no suffix"):
+        write(path, text)
+    Path("sub").mkdir()
+    Path("link.toml").symlink_to("t.toml")
+    body = read_body(capfd, endpoint, "-t", name.format(Path.cwd()), "-P", "who=me")
+    assert read_texts(body) == ("S", "Hi me")
+
+
+@pytest.mark.promise("no-cwd")
+def test_a_file_is_read_only_if_it_is_named_with_at(capfd: Capture) -> None:
+    write("t.toml", "prompt = 'x'")
+    assert "there is no template 't'" in fail(capfd, "chat", "-t", "t", "hi")
+    assert "'t.toml' is not a template's name\nhint: -t @t.toml reads a file" in fail(capfd, "chat", "-t", "t.toml")
+    assert "hint: -t @./t.toml reads a file" in fail(capfd, "chat", "-t", "./t.toml")
+    assert "letters, digits, - and _ make a name" in fail(capfd, "chat", "-t", "no such", "hi")
+
+
+BAD_FILES = [
+    ("@nowhere.toml", "nowhere.toml: there is no such file"),
+    ("@nowhere/t.toml", "t.toml: there is no such file"),
+    ("@other.tml", "there is no such file\nhint: did you mean other.toml?"),
+    ("@mine", "there is no such file\nhint: did you mean -t mine?"),
+    ("@.", "not a regular file"),
+    ("@", "not a regular file"),
+    ("@fifo", "not a regular file"),
+    ("@/dev/zero", "not a regular file"),
+    ("@evil.toml", "base_url has no place in a template"),
+    ("@reads.toml", "system names a file, which has no place in a template"),
+    ("@path.toml", "template_path has no place in a template"),
+    ("@x.prompt.yml", "is imported: aiml config templates --import"),
+    ("@broken.toml", "broken.toml, line 1, column"),
+    ("@binary", "not UTF-8 text"),
+    ("", "'' is not the name of a template, or @FILE"),
+]
+
+
+@pytest.mark.promise("templates-are-data")
+@pytest.mark.parametrize(("name", "words"), BAD_FILES)
+@pytest.mark.parametrize("command", [["chat", "hi", "-t"], ["chat", "--save", "s", "-t"]], ids=" ".join)
+def test_a_file_that_is_no_template_is_refused(command: list[str], name: str, words: str, capfd: Capture) -> None:
+    own("mine", "prompt = 'x'")
+    write("other.toml", "prompt = 'x'")
+    write("evil.toml", "prompt = 'x'\n[settings]\nbase_url = 'https://evil.example'")
+    write("reads.toml", "prompt = 'x'\n[settings]\nsystem = '@/etc/hosts'")
+    write("path.toml", "prompt = 'x'\n[settings]\ntemplate_path = '/tmp'")
+    write("x.prompt.yml", "messages: []")
+    write("broken.toml", "prompt =")
+    Path("binary").write_bytes(b"\xff\xfe\x00prompt")
+    os.mkfifo("fifo")
+    assert words in fail(capfd, *command, name)
+
+
+def spoil_owner(path: Path) -> None:
+    os.chown(path, STRANGER, STRANGER)
+
+
+def spoil_link(path: Path) -> None:
+    target = path.rename(path.with_name("target"))
+    path.symlink_to(target)
+    os.chown(path, STRANGER, STRANGER, follow_symlinks=False)
+
+
+def spoil_mode(path: Path) -> None:
+    path.chmod(0o646)
+
+
+def spoil_folder(path: Path) -> None:
+    path.parent.chmod(0o777)
+
+
+SPOILS = [
+    pytest.param(spoil_owner, "belongs to user 54321, who is neither you nor root", marks=needs_root),
+    pytest.param(spoil_link, "belongs to user 54321", marks=needs_root),
+    (spoil_mode, "everyone can change it"),
+    (spoil_folder, "everyone can replace it"),
+]
+
+
+@pytest.mark.promise("trusted-files")
+@pytest.mark.parametrize(("spoil", "words"), SPOILS)
+@pytest.mark.parametrize(
+    "command",
+    [["chat", "hi", "-t", "{}"], ["config", "templates", "{}"], ["config", "templates", "{}", "--test", "--demo"]],
+    ids=" ".join,
+)
+@pytest.mark.parametrize("name", ["@team/t.toml", "t"])
+def test_a_file_of_others_is_not_used(
+    name: str, command: list[str], spoil: Any, words: str, capfd: Capture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = write("team/t.toml", "prompt = 'x'\n[[case]]\nexpect = {contains = 'x'}")
+    monkeypatch.setenv("AIML_TEMPLATE_PATH", str(path.parent))
+    spoil(path)
+    assert words in fail(capfd, *(word.format(name) for word in command))
+
+
+@pytest.mark.promise("trusted-files")
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can become another user")
+def test_files_of_root_are_used_by_everybody(aiml: Aiml, clean: Path) -> None:
+    write("team/t.toml", "prompt = 'x'").chmod(0o644)
+    for folder in (clean, *clean.parents[:-2]):
+        folder.chmod(folder.stat().st_mode | 0o755)
+    for folder in clean.iterdir():
+        if folder.name != "team":
+            os.chown(folder, STRANGER, STRANGER)
+    before = ["setpriv", f"--reuid={STRANGER}", f"--regid={STRANGER}", "--clear-groups"]
+    flags = ["--dry-run", "--demo", "-q"]
+    done = aiml("chat", "-t", "t", *flags, before=before, AIML_TEMPLATE_PATH=f"{clean}/team")
+    assert (done.returncode, b'"content": "x"' in done.stdout) == (0, True), done.stderr
+    os.chown("team/t.toml", STRANGER + 1, STRANGER)
+    done = aiml("chat", "-t", "@team/t.toml", *flags, before=before)
+    assert (done.returncode, b"who is neither you nor root" in done.stderr) == (2, True)
+
+
+@pytest.mark.parametrize("name", ["@team/t.toml", "t"])
+def test_a_file_of_a_group_is_used_with_a_warning(name: str, capfd: Capture, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = write("team/t.toml", "prompt = 'x'")
+    path.chmod(0o664)
+    monkeypatch.setenv("AIML_TEMPLATE_PATH", str(path.parent))
+    for _ in range(2):
+        assert main(["chat", "-t", name, "--dry-run", "--demo"]) == 0
+    assert capfd.readouterr().err.count(f"the group of {path} can change it: chmod g-w {path}\n") == 1
+
+
+@pytest.mark.parametrize("name", ["@team/t.toml", "t"])
+def test_a_quiet_call_has_no_such_warning(name: str, capfd: Capture, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = write("team/t.toml", "prompt = 'x'")
+    path.chmod(0o664)
+    monkeypatch.setenv("AIML_TEMPLATE_PATH", str(path.parent))
+    assert main(["chat", "-t", name, "--dry-run", "--demo", "-q"]) == 0
+    assert capfd.readouterr().err == ""
+
+
+PATTERN = "[settings]\nsystem = 'Write {style}.'\ntemperature = 0.1\nseed = 1\n[defaults]\nstyle = 'short'"
+QUESTION = "prompt = 'Explain {topic} {style}ly.'\n[settings]\ntemperature = 0.2"
+OTHER = "prompt = 'Ask {who}.'\n[settings]\nsystem = 'Be {mood}.'\n[defaults]\nmood = 'kind'\nstyle = 'long'"
+# Templates in their order, values, and the system text, prompt and temperature that they make.
+COMBINED = [
+    ("pq", "topic=x", ("Write short.", "Explain x shortly."), 0.2),
+    ("qp", "topic=x", ("Write short.", "Explain x shortly."), 0.1),
+    ("qp", "topic=x style=long", ("Write long.", "Explain x longly."), 0.1),
+    ("pqo", "who=me", ("Be kind.", "Ask me."), 0.2),
+    ("oq", "topic=x", ("Be kind.", "Explain x longly."), 0.2),
+    ("oqp", "topic=x", ("Write short.", "Explain x shortly."), 0.1),
+    ("qq", "topic=x style=a", ("", "Explain x aly."), 0.2),
+]
+
+
+@pytest.mark.parametrize("endpoint", ENDPOINTS)
+@pytest.mark.parametrize(("names", "values", "texts", "temperature"), COMBINED)
+@pytest.mark.parametrize("kind", ["{}", "@{}.toml"])
+def test_several_templates_make_one_and_the_later_wins(
+    kind: str, names: str, values: str, texts: tuple[str, str], temperature: float, endpoint: str, capfd: Capture
+) -> None:
+    for name, text in (("p", PATTERN), ("q", QUESTION), ("o", OTHER)):
+        own(name, text)
+        write(f"{name}.toml", text)
+    flags = [word for name in names for word in ("-t", kind.format(name))]
+    flags += [word for value in values.split() for word in ("-P", value)]
+    body = read_body(capfd, endpoint, *flags)
+    assert (read_texts(body), body["temperature"]) == (texts, temperature)
+    assert main([endpoint, *flags, "--save", "all", "-q"]) == 0
+    saved = read_body(capfd, endpoint, "-t", "all")
+    assert saved == body
+
+
+BAD_COMBINATIONS = [
+    (["-P", "topic=x"], "nothing was said for {style} of the template q + o\nhint: give it with -P style=…"),
+    ([], "nothing was said for {topic}, {style} of the template q + o"),
+    (["-P", "topic=x", "-P", "style=y", "-P", "topc=1"], "the template q + o has no variable 'topc'"),
+    (["-P", "topic=x", "-P", "style=y", "-P", "who=1"], "the template q + o has no variable 'who'"),
+    (["-t", "nowhere"], "there is no template 'nowhere'"),
+]
+
+
+@pytest.mark.parametrize(("flags", "words"), BAD_COMBINATIONS)
+def test_what_several_templates_lack_names_them_all(flags: list[str], words: str, capfd: Capture) -> None:
+    own("q", QUESTION)
+    own("o", "[settings]\nsystem = 'Be kind.'")
+    assert words in fail(capfd, "chat", "-t", "q", "-t", "o", *flags)
+
+
+def test_cases_are_saved_with_the_template_and_their_schema(capfd: Capture) -> None:
+    write("team/schema.json", '{"type": "object"}')
+    case = '[[case]]\nname = "a"\nvars = {x = "1\\n2"}\nexpect = {schema = "@schema.json", contains = ["a", "b"]}'
+    write("team/t.toml", f'prompt = "{{x}}"\n{case}\n[[case]]\nexpect = {{matches = "c"}}')
+    assert main(["chat", "-t", "@team/t.toml", "--save", "t", "--seed", "1"]) == 0
+    assert main(["chat", "-t", "t", "--save", "t", "--seed", "2", "-y"]) == 0
+    saved = tomllib.loads(Path("xdg_config_home/aiml/templates/t.toml").read_text())
+    assert saved["settings"] == {"seed": 2}
+    assert saved["case"] == [
+        {"name": "a", "vars": {"x": "1\n2"}, "expect": {"schema": '{"type": "object"}', "contains": ["a", "b"]}},
+        {"expect": {"matches": "c"}},
+    ]
+
+
+def set_path(value: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AIML_TEMPLATE_PATH", value)
+
+
+def test_folders_are_searched_in_their_order_after_ones_own(capfd: Capture, monkeypatch: pytest.MonkeyPatch) -> None:
+    for folder, names in {"a": "one two", "b": "two three", "c": "four"}.items():
+        for name in names.split():
+            write(f"{folder}/{name}.toml", f"prompt = '{name} of {folder}'")
+    own("one", "prompt = 'one of mine'")
+    set_path(f"{Path.cwd()}/a::{Path.cwd()}/nowhere:{Path.cwd()}/b/:~/../c", monkeypatch)
+    found = {name: read_texts(read_body(capfd, "chat", "-t", name))[1] for name in ("one", "two", "three", "four")}
+    assert list(found.values()) == ["one of mine", "two of a", "three of b", "four of c"]
+
+
+# How the folder is named: in the environment, in the config, in a profile, with a flag.
+WAYS: list[tuple[str, str, list[str]]] = [
+    ("{}", "", []),
+    ("", "template_path = '{}'", []),
+    ("", "template_path = ['/nowhere', '{}']", []),
+    ("", "template_path = '/nowhere:{}'", []),
+    ("", "profile = 'p'\n[profiles.p]\ntemplate_path = ['{}']", []),
+    ("", "[profiles.p]\ntemplate_path = ['{}']", ["--profile", "p"]),
+    ("", "", ["--template-path", "{}"]),
+    ("/nowhere", "template_path = '/nowhere'", ["--template-path", "{}"]),
+]
+
+
+@pytest.mark.parametrize(("variable", "config", "flags"), WAYS)
+def test_the_folder_is_a_setting(
+    variable: str, config: str, flags: list[str], capfd: Capture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = str(write("team/t.toml", "prompt = 'x'").parent)
+    write("xdg_config_home/aiml/config.toml", config.format(folder))
+    set_path(variable.format(folder), monkeypatch)
+    flags = [flag.format(folder) for flag in flags]
+    assert read_texts(read_body(capfd, "respond", "-t", "t", *flags))[1] == "x"
+    assert main(["config", "templates", *flags]) == 0
+    assert f"t\tx\t\t{folder}/t.toml\t\n" in capfd.readouterr().out
+
+
+def test_the_setting_is_set_as_it_is_shown(capfd: Capture) -> None:
+    assert main(["config", "set", "template_path", "/a b:/c"]) == 0
+    assert main(["config", "get", "template_path"]) == 0
+    assert capfd.readouterr().out == "/a b:/c\n"
+
+
+@pytest.mark.promise("no-cwd")
+@pytest.mark.parametrize("value", ["team", "./team", "/x:team", "team:/x", "..", ".", "$HOME"])
+def test_a_relative_folder_is_refused(value: str, capfd: Capture, monkeypatch: pytest.MonkeyPatch) -> None:
+    write("team/t.toml", "prompt = 'x'")
+    set_path(value, monkeypatch)
+    for command in (["chat", "-t", "t"], ["config", "templates"]):
+        assert "is not the full path of a folder\nhint: begin it with / or ~" in fail(capfd, *command)
+    set_path("", monkeypatch)
+    assert "is not the full path of a folder" in fail(capfd, "config", "set", "template_path", value)
+    write("xdg_config_home/aiml/config.toml", f"template_path = ['{value}']")
+    assert "is not the full path of a folder" in fail(capfd, "chat", "-t", "t")
+    assert main(["chat", "--template-path", "/x", "--dry-run", "--demo", "hi"]) == 0
+
+
+@pytest.mark.parametrize("value", [":", "::", " : "])
+def test_empty_entries_are_no_folder(value: str, capfd: Capture, monkeypatch: pytest.MonkeyPatch) -> None:
+    write("t.toml", "prompt = 'x'")
+    set_path(value, monkeypatch)
+    assert "there is no template 't'" in fail(capfd, "chat", "-t", "t")
+
+
+def test_the_list_says_where_each_is_from_and_what_hides_it(capfd: Capture, monkeypatch: pytest.MonkeyPatch) -> None:
+    mine, hidden = own("t", "prompt = 'mine'"), write("team/t.toml", "prompt = 'team'")
+    other = write("team/u.toml", "prompt = 'other'\n[[case]]\nexpect = {contains = 'x'}")
+    set_path(f"{Path.cwd()}/team", monkeypatch)
+    assert main(["config", "templates"]) == 0
+    assert capfd.readouterr().out.splitlines() == [
+        "name\tprompt\tvariables\tpath\thidden_by",
+        f"t\tmine\t\t{mine}\t",
+        f"t\tteam\t\t{hidden}\t{mine}",
+        f"u\tother\t\t{other}\t",
+    ]
+    assert main(["config", "templates", "--json"]) == 0
+    rows = json.loads(capfd.readouterr().out)
+    assert [(row["path"], row["hidden_by"], row["cases"]) for row in rows] == [
+        (str(mine), None, 0),
+        (str(hidden), str(mine), 0),
+        (str(other), None, 1),
+    ]
+    assert main(["config", "templates", "t"]) == 0
+    assert capfd.readouterr().out == "prompt = 'mine'"
+    assert main(["config", "templates", "@team/t.toml"]) == 0
+    assert capfd.readouterr().out == "prompt = 'team'"
+
+
+def test_a_template_is_saved_in_ones_own_folder_only(capfd: Capture, monkeypatch: pytest.MonkeyPatch) -> None:
+    shared = write("team/t.toml", "prompt = 'team'")
+    set_path(str(shared.parent), monkeypatch)
+    assert main(["chat", "-t", "t", "--save", "t", "--seed", "1"]) == 0
+    assert shared.read_text() == "prompt = 'team'"
+    assert "seed = 1" in Path("xdg_config_home/aiml/templates/t.toml").read_text()
+
+
+def test_config_check_looks_at_the_folders(capfd: Capture, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = write("team/t.toml", "prompt = 'x'")
+    set_path(f"{path.parent}:/nowhere", monkeypatch)
+    command = ["config", "check", "--base-url", "http://127.0.0.1:9/v1"]
+    assert main(command) == 7
+    out = capfd.readouterr().out
+    assert f"ok      template_path: {path.parent}: 1 templates\n" in out
+    assert "ok      template_path: /nowhere is not a folder, and is left out\n" in out
+    path.chmod(0o666)
+    main(command)
+    assert f"not ok  {path} is not used: everyone can change it" in capfd.readouterr().out
+
+
+@pytest.mark.skipif(IS_ABOVE_PERMISSIONS, reason="file modes do not bind this user")
+def test_a_folder_that_cannot_be_read_is_as_one_that_is_missing(aiml: Aiml) -> None:
+    path = write("team/t.toml", "prompt = 'x'")
+    own("mine", "prompt = 'mine'")
+    path.parent.chmod(0)
+    done = aiml("chat", "-t", "mine", "--dry-run", before=bind_to_permissions(), AIML_TEMPLATE_PATH=str(path.parent))
+    assert (done.returncode, b'"mine"' in done.stdout) == (0, True)
+    done = aiml("chat", "-t", "t", "--dry-run", before=bind_to_permissions(), AIML_TEMPLATE_PATH=str(path.parent))
+    assert (done.returncode, b"there is no template 't'" in done.stderr) == (2, True)
+    done = aiml(
+        "config",
+        "check",
+        "--base-url",
+        "http://127.0.0.1:9/v1",
+        before=bind_to_permissions(),
+        AIML_TEMPLATE_PATH=str(path.parent),
+    )
+    assert f"not ok  template_path: {path.parent}: Permission denied" in done.stdout.decode()
+    path.parent.chmod(0o700)
+
+
+# What is typed in the REPL, and what is sent for it.
+REPL_LINES = [
+    ("/template t who=me", ("", "Hi me")),
+    ("/template @t.toml who=me now", ("", "Hi me\n\nnow")),
+    ("/template @'sp ace.toml' who=me", ("", "Hi me")),
+    ('/template @"sp ace.toml" who=me', ("", "Hi me")),
+    ("/template @sp\\ ace.toml who=me", ("", "Hi me")),
+    ("/template s -t @t.toml who=me now", ("S", "Hi me\n\nnow")),
+    ("/template -t s -t t who=me", ("S", "Hi me")),
+    ("/template shared x -t y", ("", "From the team\n\nx -t y")),
+]
+
+
+@pytest.mark.parametrize("endpoint", ["chat", "responses"])
+@pytest.mark.parametrize(("line", "texts"), REPL_LINES)
+def test_the_repl_takes_the_same_forms(
+    line: str, texts: tuple[str, str], endpoint: str, server: Loopback, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    own("t", "prompt = 'Hi {who}'")
+    own("s", "[settings]\nsystem = 'S'")
+    for name in ("t.toml", "sp ace.toml"):
+        write(name, "prompt = 'Hi {who}'")
+    write("team/shared.toml", "prompt = 'From the team'")
+    server.answer_with(HELLO)
+    repl = ReplDriver(server, endpoint)
+    repl.type_lines(f"/set template_path={Path.cwd()}/team", line)
+    assert read_texts(repl.request_bodies[0]) == texts
+
+
+def test_the_repl_names_what_is_wrong_and_goes_on(server: Loopback, capsys: pytest.CaptureFixture[str]) -> None:
+    own("t", "prompt = 'Hi'")
+    repl = ReplDriver(server)
+    repl.type_lines("/template", "/template @nowhere", "/template t -t u", "/template '", "/template @")
+    told = capsys.readouterr().err
+    assert (told.count("there are: t"), told.count("letters, digits"), told.count("not a regular file")) == (2, 1, 1)
+    assert (told.count("there is no such file"), told.count("there is no template"), server.requests) == (1, 1, [])
