@@ -26,8 +26,8 @@ GROWTH_FILE = "growth"
 BLOCK_BYTES = 4096  # a small file takes a whole block of the disk
 _OWN_NAME = re.compile(rf"[0-9a-f]{{64}}(\.[0-9a-f]+)?|{GROWTH_FILE}")
 CLOCK_ERROR_S = 60.0  # by which the clocks of two machines may differ
-_told = set[str]()
-_tell_lock = Lock()
+_problems = set[str]()  # of this process
+_problems_lock = Lock()
 
 
 def answer_cache_dir() -> Path:
@@ -77,11 +77,23 @@ class AnswerStore:
 
     def _tell(self, error: OSError | AimlError) -> None:
         reason = error.message if isinstance(error, AimlError) else error.strerror or str(error)
-        with _tell_lock:
-            is_new = reason not in _told
-            _told.add(reason)
+        with _problems_lock:
+            is_new = reason not in _problems
+            _problems.add(reason)
         if is_new and self._notify:
             self._notify(f"this answer is not in the cache: {reason}")
+
+
+def list_problems() -> list[str]:
+    """Return why answers of this process could not be stored or read."""
+    with _problems_lock:
+        return sorted(_problems)
+
+
+def forget_problems() -> None:
+    """Let each problem be told again."""
+    with _problems_lock:
+        _problems.clear()
 
 
 def delete_answers() -> int:
