@@ -1,8 +1,8 @@
 """Write an exchange as a line of a recording, and read it back; pure.
 
 Version 1: one JSON object per line. `request` has method, path (relative to the base URL), server and headers of the
-user (for readers only), and the body as `json`, `text` or `base64`; `reply` has status, headers and the chunks as they arrived; `failure` is
-the error that was raised instead of a response, or after its last chunk.
+user (for readers only), and the body as `json`, `text` or `base64`; `reply` has status, headers and the chunks as they
+arrived; `failure` is the error that was raised instead of a response, or after its last chunk.
 """
 
 import json
@@ -66,7 +66,7 @@ def describe_request(request: HttpRequest, base_url: str) -> RecordedRequest:
 def encode_exchange(exchange: RecordedExchange) -> bytes:
     """Return an exchange as a line; the caller has removed its secrets."""
     request, error = exchange.request, exchange.failure
-    described = {"method": request.method, "path": request.path, "server": exchange.server}
+    described: dict[str, Json] = {"method": request.method, "path": request.path, "server": exchange.server}
     if exchange.added_headers:
         described["headers"] = dict(exchange.added_headers)
     record: dict[str, Json] = {"aiml": 1, "request": {**described, **request.body}}
