@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 
 from aiml_cli.api.answer import Answer
 from aiml_cli.api.stream_events import TextDelta
-from aiml_cli.core.transcript import describe_attachments, describe_ending, other_choices
+from aiml_cli.core.transcript import describe_attachments, describe_ending, other_choices, speaker_name
 from aiml_cli.errors import UsageError
 from aiml_cli.output import table
 from aiml_cli.output.choose_renderer import build_output, has_color
@@ -25,7 +25,7 @@ from aiml_cli.store.history.reader import StoredMessage
 from aiml_cli.store.history.writer import COMPLETE, recover_interrupted
 from aiml_cli.system.sanitize import sanitize
 from aiml_cli.system.stdio import print_err, print_out, write_err_raw, write_out
-from aiml_cli.system.terminal import get_terminal_size, is_terminal
+from aiml_cli.system.terminal import GREEN, get_terminal_size, is_terminal
 
 T = TypeVar("T")
 PIPE_WIDTH = 1 << 20  # no line is cut
@@ -170,8 +170,8 @@ def _draw_question(message: StoredMessage, options: Options) -> None:
     lines = message.text.split("\n")
     if len(lines) > MAX_QUESTION_LINES:
         lines = [*lines[: MAX_QUESTION_LINES - 1], f"… and {len(lines) - MAX_QUESTION_LINES + 1} more lines"]
-    mark = "> " if message.role == "user" else f"{message.role}> "
-    bold, plain = ("\x1b[1;32m", "\x1b[0m") if has_color(1, options.color or "auto", os.environ) else ("", "")
+    mark = "> " if speaker_name(message) == "you" else f"{speaker_name(message)}> "
+    bold, plain = (f"\x1b[1;{GREEN}m", "\x1b[0m") if has_color(1, options.color or "auto", os.environ) else ("", "")
     write_out(f"{bold}{sanitize(mark)}{plain}{sanitize(f'{chr(10)}  '.join(lines))}\n".encode("utf-8", "replace"))
 
 

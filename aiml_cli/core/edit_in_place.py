@@ -26,10 +26,11 @@ from aiml_cli.system.questions import can_ask, confirm
 from aiml_cli.system.sanitize import sanitize
 from aiml_cli.system.signals import Stopped
 from aiml_cli.system.stdio import print_err, write_err
+from aiml_cli.system.terminal import GREEN, MAGENTA, RED
 
 INSTRUCTION = "Answer with the whole new text of {name} and nothing else: no explanation, no code fence around it."
 BOM = "\ufeff"
-COLORS = {"+": "\x1b[32m", "-": "\x1b[31m", "@": "\x1b[36m"}
+COLORS = {"+": f"\x1b[{GREEN}m", "-": f"\x1b[{RED}m", "@": f"\x1b[{MAGENTA}m"}
 BOLD, RESET = "\x1b[1m", "\x1b[0m"
 
 

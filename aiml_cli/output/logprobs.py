@@ -10,9 +10,10 @@ from aiml_cli.api.stream_events import EventBatch, TextDelta, TokenLogprob
 from aiml_cli.output.plain_text import PlainTextRenderer
 from aiml_cli.system.sanitize import sanitize
 from aiml_cli.system.stdio import print_err, write_err
+from aiml_cli.system.terminal import BLUE, GREEN, MAGENTA, RED
 
 # The lowest probability of each color, its SGR parameter and its name.
-COLOR_BANDS = ((0.9, 32, "green"), (0.5, 36, "cyan"), (0.1, 33, "yellow"), (0.0, 31, "red"))
+COLOR_BANDS = ((0.9, GREEN, "green"), (0.5, BLUE, "blue"), (0.1, MAGENTA, "magenta"), (0.0, RED, "red"))
 RESET = "\x1b[0m"
 
 
@@ -55,7 +56,7 @@ class LogprobsRenderer(PlainTextRenderer):
         self._last_char = text[-1:] or self._last_char
 
 
-def _find_color(token: TokenLogprob) -> int:
+def _find_color(token: TokenLogprob) -> str:
     probability = to_probability(token.logprob)
     return next((color for minimum, color, _ in COLOR_BANDS if probability >= minimum), COLOR_BANDS[-1][1])
 

@@ -23,6 +23,9 @@ TERMINAL = "/dev/tty"
 # longer than a slow connection takes.
 BURST_S, PASTE_END_S = 0.025, 0.15
 READ_BYTES = 65536
+# Text has no other colors: of the sixteen of the terminal's own scheme, these can be read on light and on dark
+# backgrounds; yellow, cyan, white, black and the bright ones cannot. Each is a parameter of an SGR sequence.
+RED, GREEN, BLUE, MAGENTA = "31", "32", "34", "35"
 # Colors off, cursor on, bracketed paste off: what a shell expects.
 RESET_SCREEN = b"\x1b[0m\x1b[?25h\x1b[?2004l"
 _INPUT, _LOCAL, _CHARS = 0, 3, 6  # indexes in what tcgetattr returns

@@ -20,7 +20,7 @@ from aiml_cli.output.markdown.links import Target, parse_definition
 
 Entry = tuple[Any, ...]
 Runs = list[tuple[str, frozenset[str]]]
-STYLES = {"1": "strong", "3": "em", "36": "code", "9": "s", "4": "link"}
+STYLES = {"1": "strong", "3": "em", "32": "code", "9": "s", "4": "link"}
 ADDRESS_STYLE = "2"
 LEAVES = {"fence": "code", "code": "code", "html": "html"}
 

@@ -11,12 +11,13 @@ from aiml_cli.output.markdown.draw_table import draw_table
 from aiml_cli.output.markdown.highlight import CodeHighlighter
 from aiml_cli.output.markdown.inline import CODE, DIM, Span, is_plain, parse_html, parse_spans
 from aiml_cli.output.markdown.links import Target, normalize_label, parse_definition
+from aiml_cli.system.terminal import MAGENTA
 from aiml_cli.system.text_width import text_width
 
 MIN_BLOCK_WIDTH = 20
 QUOTE = "│ "
 # Bold with a line and a color, bold with a color, bold; italic for those that few answers have.
-HEADING_STYLES = ("1;4;35", "1;35", "1", "1;3", "3", "2;3")
+HEADING_STYLES = (f"1;4;{MAGENTA}", f"1;{MAGENTA}", "1", "1;3", "3", "2;3")
 _TASK = re.compile(r"\[([ xX])\] +")
 _BLANKS = re.compile(r"[\n\t]|  ")
 _LABEL = re.compile(r"\[([^\[\]]{1,999}+)\]")

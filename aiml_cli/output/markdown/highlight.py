@@ -8,23 +8,21 @@ from typing import TYPE_CHECKING, Any
 
 from aiml_cli.output.markdown.ansi import join_spans
 from aiml_cli.output.markdown.inline import Span
+from aiml_cli.system.terminal import BLUE, GREEN, MAGENTA, RED
 
 if TYPE_CHECKING:
     from pygments.lexer import Lexer
 
-# The basic colors, which each terminal's own color scheme makes readable.
 COLORS = {
     name: color
     for color, names in (
         ("1", "Generic.Heading Generic.Subheading Generic.Strong"),
         ("2", "Comment"),
         ("3", "Generic.Emph"),
-        ("31", "Generic.Deleted"),
-        ("32", "Generic.Inserted Literal.String"),
-        ("33", "Keyword.Constant Literal.Number"),
-        ("34", "Name.Function Name.Class Name.Tag"),
-        ("35", "Keyword Operator.Word"),
-        ("36", "Name.Builtin Name.Decorator Name.Attribute Name.Exception Name.Variable"),
+        (RED, "Generic.Deleted Keyword.Constant Literal.Number"),
+        (GREEN, "Generic.Inserted Literal.String"),
+        (BLUE, "Name.Function Name.Class Name.Tag Name.Builtin Name.Exception Name.Variable"),
+        (MAGENTA, "Keyword Operator.Word Name.Decorator Name.Attribute"),
     )
     for name in names.split()
 }

@@ -18,8 +18,9 @@ from aiml_cli.output.markdown.links import (
     parse_label,
 )
 from aiml_cli.system.sanitize import sanitize
+from aiml_cli.system.terminal import GREEN
 
-CODE, DIM, UNDERLINE = "36", "2", "4"
+CODE, DIM, UNDERLINE = GREEN, "2", "4"
 MAX_MARKS = 1000  # in one text; what follows is shown as it is written
 # Where text ends that means only itself. Letters before an address make it part of a word.
 _MARK = re.compile(r"\\|`+|\*+|_+|~+|!?\[|\]|<|&|\$|(?<![A-Za-z0-9])(?:[hH][tT][tT][pP][sS]?://|[wW]{3}\.)")

@@ -4,8 +4,9 @@ import re
 
 from aiml_cli.output.markdown.ansi import cut_rows, drop_start, join_spans
 from aiml_cli.output.markdown.inline import Span
+from aiml_cli.system.terminal import BLUE, GREEN, RED
 
-KEY, STRING, WORD = "34", "32", "33"
+KEY, STRING, WORD = BLUE, GREEN, RED
 INDENT = "  "
 MAX_INDENTS, MAX_DEPTH = 20, 100
 # How much of an answer decides whether it is JSON, if no key does before.

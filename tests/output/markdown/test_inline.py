@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 from aiml_cli.output.markdown.inline import Span, parse_html, parse_spans
 from aiml_cli.output.markdown.links import Target
 from aiml_cli.system.sanitize import sanitize
+from aiml_cli.system.terminal import GREEN
 
 REFERENCES = {"b": Target("http://b.c"), "titled": Target("/u", "T")}
 Styled = list[tuple[str, str]]
@@ -39,8 +40,8 @@ def read_styles(spans: list[Span]) -> Styled:
         ("~~a~~ ~b~", [("a", "9"), (" ", ""), ("b", "9")]),
         ("3~5 or 7~9", [("3~5 or 7~9", "")]),
         ("~~~a~~~", [("~~~a~~~", "")]),
-        ("`b*c*` ``a`b``", [("b*c*", "36"), (" ", ""), ("a`b", "36")]),
-        ("`a\nb` ` `` `", [("a b", "36"), (" ", ""), ("``", "36")]),
+        ("`b*c*` ``a`b``", [("b*c*", GREEN), (" ", ""), ("a`b", GREEN)]),
+        ("`a\nb` ` `` `", [("a b", GREEN), (" ", ""), ("``", GREEN)]),
         ("\\``", [("``", "")]),
         ("a  \nb\\\nc", [("a  \nb\nc", "")]),
         ("\\*a\\* \\a", [("*a* \\a", "")]),
@@ -118,7 +119,7 @@ def test_data_in_an_address_is_shortened() -> None:
 @pytest.mark.parametrize("around", ["{}", "so {} *is*", "**{}**", "函数{}是"])
 def test_formulas_are_shown_as_they_are_written(formula: str, around: str) -> None:
     spans = parse_spans(around.format(formula))
-    assert [span.text for span in spans if "36" in span.style.split(";")] == [formula]
+    assert [span.text for span in spans if GREEN in span.style.split(";")] == [formula]
 
 
 @pytest.mark.parametrize(
@@ -127,7 +128,7 @@ def test_formulas_are_shown_as_they_are_written(formula: str, around: str) -> No
      "\\[Short words.\\]", "\\(see below\\)"],
 )  # fmt: skip
 def test_prices_and_escapes_are_no_formulas(text: str) -> None:
-    assert not [span for span in parse_spans(text) if "36" in span.style]
+    assert not [span for span in parse_spans(text) if GREEN in span.style]
 
 
 @pytest.mark.parametrize(

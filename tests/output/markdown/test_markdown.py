@@ -27,7 +27,7 @@ def test_markdown_is_drawn(server: Loopback) -> None:
     server.answer_with(stream(*PIECES, delta(finish="stop")))
     wrote, code, screen = run_on_pty(server, "chat", "hi")
     assert (code, rows(screen)) == (0, ["One", "", "• two three", "", "```py", "x = 1", "```"])
-    assert b"\x1b[36mthree" in wrote
+    assert b"\x1b[32mthree" in wrote
 
 
 @pytest.mark.parametrize(("arguments", "environ"), [(["--format", "text"], {}), ([], {"TERM": "dumb"})])
