@@ -1,16 +1,23 @@
 """The commands: each collects what was typed and passes it to one function."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from importlib import import_module
-from typing import Any
 
 import typer
 
-from aiml_cli.cli.flags import SERVER_OPTIONS, TYPER_SETTINGS, Task, flag_value, with_options
+from aiml_cli.cli.flags import (
+    SERVER_OPTIONS,
+    TYPER_SETTINGS,
+    Command,
+    PromptCommand,
+    Task,
+    flag_value,
+    with_options,
+)
 from aiml_cli.errors import OutputFailed, ReaderClosed
 from aiml_cli.settings.options import ROWS, Option, flags_of
 from aiml_cli.settings.resolve import Flags
-from aiml_cli.settings.value_types import ValueType, choice
+from aiml_cli.settings.value_types import choice
 
 # Typer does not export click; the base class of its errors is found through one that it does export.
 ClickError: type[Exception] = next(base for base in typer.BadParameter.__mro__ if base.__name__ == "ClickException")
@@ -23,23 +30,53 @@ aiml asks models through the AI/ML API. For example:
 
 Every command: aiml --help. Every flag: aiml chat --help. Your key: aiml config key
 """
-PROMPT_HELP = "The prompt; quotes are not needed. - takes standard input as the prompt."
-# Commands with subcommands, and their modules.
+PROMPT_HELP = (
+    "The prompt; quote it if it holds ? * ' & or a word that begins with -. Without one, piped text is the prompt; on "
+    "a terminal a conversation starts. - reads the prompt from standard input."
+)
+TOP_EXAMPLES = """\
+aiml chat 'why is the sky blue?'
+git diff | aiml chat 'review this change'
+aiml chat --demo hello          # needs no key: the demo server answers
+aiml config key                 # store your API key"""
+CHAT_EXAMPLES = """\
+aiml chat 'why is the sky blue?'
+git diff | aiml chat 'review this change'
+aiml chat -f report.pdf -o summary.md 'summarise the report'"""
+RESPOND_EXAMPLES = """\
+aiml respond --web-search 'what is new in Python?'
+aiml respond --code-interpreter 'plot a sine wave'
+aiml respond --background 'write a long report'"""
+CMD_EXAMPLES = """\
+aiml cmd find the ten largest files here
+aiml cmd 'which process uses port 8080?'
+make 2>&1 | aiml cmd fix this"""
+# Commands with subcommands: their modules, and what they are for.
 GROUPS = {
-    "config": "aiml_cli.cli.config_group",
-    "history": "aiml_cli.cli.history_group",
-    "tools": "aiml_cli.cli.tools_group",
+    "config": ("aiml_cli.cli.config_group", "Show and change settings, and store the API key."),
+    "history": ("aiml_cli.cli.history_group", "List, read, search, export and delete past conversations."),
+    "tools": ("aiml_cli.cli.tools_group", "List, check, call, add and remove tools that run on this machine."),
 }
 app = typer.Typer(**TYPER_SETTINGS)
 PERIOD = Option(
-    choice("24h", "7d", "30d", "all"), "How far back to look; all with --by only.", "Output", {}, default="7d",
+    choice("24h", "7d", "30d", "all"), "How far back to look; all needs --by.", "Output", {}, default="7d",
     per_call=True, attribute="period",
 )  # fmt: skip
 BY = Option(
-    choice("model", "day"), "Show what this machine spent, by model or day, and ask nobody.", "Output", {},
+    choice("model", "day"), "Show what this machine spent, by model or day, without asking the server.", "Output", {},
     per_call=True, attribute="by",
 )  # fmt: skip
 COMMON_OPTIONS = [*SERVER_OPTIONS, ROWS["demo"], ROWS["json"], ROWS["quiet"], ROWS["debug"]]
+# What `aiml cmd` has in common with `aiml chat`; nothing that says yes, and nothing that makes another kind of answer.
+CMD_OPTIONS = [
+    ROWS[name]
+    for name in (
+        "model", "max_cost", "file", "no_stdin", "stdin_wait", "detail", "allow_secrets", "fit", "effort",
+        "temperature", "top_p", "max_tokens", "max_completion_tokens", "seed", "stream", "include_usage", "option",
+        "schema_retries", "hide_reasoning", "usage", "quiet", "verbose", "debug", "cache", "no_log", "color", "dry_run",
+        "as", "profile", "base_url", "headers", "demo", "timeout", "retries", "ca_bundle", "record", "replay",
+    )
+]  # fmt: skip
 # Options that need no prompt: with one of them, no REPL starts.
 PROMPTLESS_OPTIONS = (
     "print", "file", "messages", "tool_result", "continue", "resume", "template", "edit", "save", "wait", "show",
@@ -51,10 +88,7 @@ PROMPTLESS_OPTIONS = (
 def top(
     version: bool = typer.Option(False, "--version", "-V", help="Show the version and exit."),
 ) -> Task:
-    """Ask models through the AI/ML API.
-
-    To begin: aiml chat why is the sky blue. Without a key: aiml chat --demo hello.
-    """
+    """Ask AI models from the command line, through the AI/ML API."""
     from aiml_cli import __version__
     from aiml_cli.system.stdio import print_out
 
@@ -62,17 +96,17 @@ def top(
     return lambda: print_out(text)
 
 
-@app.command("chat")
+@app.command("chat", cls=PromptCommand, epilog=CHAT_EXAMPLES)
 @with_options(flags_of("chat"), PROMPT_HELP)
 def chat(words: list[str], flags: Flags) -> Task:
-    """Ask through POST /v1/chat/completions."""
+    """Ask a question or start a conversation (Chat Completions)."""
     return _ask("chat", words, flags)
 
 
-@app.command("respond")
+@app.command("respond", cls=PromptCommand, epilog=RESPOND_EXAMPLES)
 @with_options(flags_of("responses"), PROMPT_HELP)
 def respond(words: list[str], flags: Flags) -> Task:
-    """Ask through POST /v1/responses."""
+    """Ask with web search, code, files or background work (Responses)."""
     return _ask("responses", words, flags)
 
 
@@ -82,7 +116,7 @@ def _ask(endpoint: str, words: list[str], flags: Flags) -> Task:
     if "output" in flags:
         from aiml_cli.cli import argument_errors  # for few calls only
 
-        argument_errors.check_output_flag(words, flags)
+        argument_errors.check_output_value(flags["output"].texts[-1], words)
     if "save" in flags:
         from aiml_cli.cli.commands import templates  # once for each template
 
@@ -94,19 +128,28 @@ def _ask(endpoint: str, words: list[str], flags: Flags) -> Task:
     return lambda: ask.ask(endpoint, words, flags)
 
 
-@app.command("models")
-@with_options(COMMON_OPTIONS, "Words that the id, an alias, the name or the developer has; or one id.")
+@app.command("cmd", cls=PromptCommand, epilog=CMD_EXAMPLES)
+@with_options(CMD_OPTIONS, "What the command should do. - reads it from standard input.")
+def cmd(words: list[str], flags: Flags) -> Task:
+    """Write a shell command, and run it after you agree."""
+    from aiml_cli.cli.commands import cmd
+
+    return lambda: cmd.write_command(words, flags, [row.name for row in CMD_OPTIONS])
+
+
+@app.command("models", cls=PromptCommand)
+@with_options(COMMON_OPTIONS, "Words of an id, name or developer. One exact id shows all about the model.")
 def models(words: list[str], flags: Flags) -> Task:
-    """Search the catalogue of models."""
+    """Find a model, its price and what it can do."""
     from aiml_cli.cli.commands import models
 
     return lambda: models.search_models(words, flags)
 
 
-@app.command("usage")
+@app.command("usage", cls=Command)
 @with_options([BY, PERIOD, *COMMON_OPTIONS], "")
 def usage(_words: list[str], flags: Flags) -> Task:
-    """Show the balance and what the key spent, or (--by) what this machine spent."""
+    """Show your balance and what you spent."""
     if "by" not in flags:
         from aiml_cli.cli.commands import usage_gateway
 
@@ -118,9 +161,9 @@ def usage(_words: list[str], flags: Flags) -> Task:
     return lambda: usage_local.show_local_usage(settings, by, period)
 
 
-@app.command("demo")
+@app.command("demo", cls=Command)
 def demo(port: int = typer.Option(0, "--port", metavar="N", help="The port to listen on; 0 takes a free one.")) -> Task:
-    """Run the embedded server, which is no model, until Ctrl-C."""
+    """Run the demo server, which needs no key and is no model, until Ctrl-C."""
     from aiml_cli.core import start_demo
 
     return lambda: start_demo.serve_demo(port)
@@ -128,56 +171,37 @@ def demo(port: int = typer.Option(0, "--port", metavar="N", help="The port to li
 
 def build_command(name: str = "") -> typer.Typer:
     """Return an app with one command, or with all; building the flags of the others would double the start-up time."""
-    selection = typer.Typer(**TYPER_SETTINGS)
+    selection = typer.Typer(**TYPER_SETTINGS, epilog=TOP_EXAMPLES)
     selection.registered_callback = app.registered_callback
     selection.registered_commands = [command for command in app.registered_commands if name in ("", command.name)]
-    for group, module in GROUPS.items():
+    for group, (module, summary) in GROUPS.items():
         if name in ("", group):
-            selection.add_typer(import_module(module).app, name=group)
+            selection.add_typer(import_module(module).app, name=group, help=summary)
     return selection
 
 
-def _find_command(arguments: list[str]) -> str:
-    """Return the name of the command, or "" if it is unknown, so that the error can suggest one of all."""
+def _build_overview() -> typer.Typer:
+    """Return an app for `aiml --help`: the commands have their summaries, and none of their flags."""
+    overview = typer.Typer(**TYPER_SETTINGS, epilog=TOP_EXAMPLES)
+    overview.registered_callback = app.registered_callback
+    summaries = [(command.name, getattr(command.callback, "__doc__", "")) for command in app.registered_commands]
+    for name, summary in [*summaries, *((group, summary) for group, (_, summary) in GROUPS.items())]:
+        overview.command(name, cls=Command, help=summary)(lambda: None)
+    return overview
+
+
+def _choose_app(arguments: list[str]) -> typer.Typer:
+    """Return an app with the command that was typed; with all if it is unknown, so that the error can suggest one."""
+    if arguments[:1] in (["-h"], ["--help"]):
+        return _build_overview()
     names = {*GROUPS, *(command.name for command in app.registered_commands)}
-    return arguments[0] if arguments and arguments[0] in names else ""
-
-
-def _add_bare_values(arguments: list[str]) -> Iterator[str]:
-    """Add the default value to flags that may be used without one."""
-    bare = {name: row for row in ROWS.values() if row.value_type.bare_value for name in (row.flag, row.short) if name}
-    end = arguments.index("--") if "--" in arguments else len(arguments)
-    for word, following in zip(arguments[:end], [*arguments[1:], ""], strict=False):
-        switches, last = _split_bundle(word)
-        row = bare.get(last)
-        if row and not _is_value(row.value_type, following):
-            yield from [*switches, f"{row.flag}={row.value_type.bare_value}"]
-        else:
-            yield word
-    yield from arguments[end:]
-
-
-def _split_bundle(word: str) -> tuple[list[str], str]:
-    """Split `-yx` into its switches and a last flag that may have a value; other words are not split."""
-    shorts = {row.short for row in ROWS.values() if row.value_type.is_switch and row.short}
-    letters = [f"-{letter}" for letter in word[1:]]
-    if word[:1] == "-" and len(letters) > 1 and shorts.issuperset(letters[:-1]):
-        return letters[:-1], letters[-1]
-    return [], word
-
-
-def _is_value(value_type: ValueType[Any], word: str) -> bool:
-    """True if the word after a flag is its value: one of the choices, or, if there are none, anything but a flag."""
-    if value_type.is_value:
-        return value_type.is_value(word)
-    return word in value_type.choices if value_type.choices else bool(word) and not word.startswith("-")
+    return build_command(arguments[0] if arguments and arguments[0] in names else "")
 
 
 def parse_arguments(arguments: list[str]) -> Task:
     """Parse a command line and return what is to be done; raise UsageError."""
     try:
-        command = build_command(_find_command(arguments))
-        result = command(list(_add_bare_values(arguments)), prog_name="aiml", standalone_mode=False)
+        result = _choose_app(arguments)(arguments, prog_name="aiml", standalone_mode=False)
     except ClickError as error:
         from aiml_cli.cli.argument_errors import to_usage_error  # few command lines are wrong
 

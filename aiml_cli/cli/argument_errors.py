@@ -1,13 +1,17 @@
 """Explain a wrong command line: suggest the likely word, or what the same thing is called here."""
 
-from difflib import get_close_matches
+from collections.abc import Sequence
+from itertools import takewhile
+from shlex import quote
 from typing import Any
 
 from aiml_cli.errors import UsageError
 from aiml_cli.settings.options import ROWS, Option, flags_of
-from aiml_cli.settings.resolve import Flags
+from aiml_cli.settings.value_types import CODE_BLOCK, MAX_SUGGESTIONS, ask_if_meant, find_similar
 
+MAX_SHOWN_COMMAND = 200
 KEY_FLAGS = ("--api-key", "--key", "--token", "-k")
+SECRET_FLAGS = (*KEY_FLAGS, "--header", "-H", "--headers")
 ENDPOINTS = {"chat": "chat", "respond": "responses"}
 FLAGS = {
     "--instructions": "--system",
@@ -20,16 +24,21 @@ FLAGS = {
     "--endpoint": "--base-url",
     "--url": "--base-url",
     "--param": "-O",
-    "--prompt": "no flag at all: the prompt stands behind the command",
+    "--prompt": "no flag: write the prompt after the command",
+    "--temp": "--temperature",
+    "--cid": "--resume",
+    "--conversation": "--resume",
+    "--silent": "--quiet",
+    "--no-history": "--no-log",
+    "--raw-output": "--format raw",
 }
 COMMANDS = {
     "help": "aiml --help",
     "version": "aiml --version",
     "ask": "aiml chat",
     "responses": "aiml respond",
-    "logs": "aiml history list",
-    "templates": "aiml config templates",
-    "roles": "aiml config templates",
+    "logs": "aiml history",
+    "roles": "aiml templates",
     "keys": "aiml config key",
     "login": "aiml config key",
     "repl": "aiml chat",
@@ -39,21 +48,28 @@ COMMANDS = {
 def to_usage_error(error: Exception, arguments: list[str]) -> UsageError:
     """Convert an error of Typer to ours, with a hint."""
     context: Any = getattr(error, "ctx", None)
-    path = context.command_path if context else "aiml"
+    path = context.command_path if context else " ".join(["aiml", *takewhile(str.isalpha, arguments)])
     message = getattr(error, "message", "") or str(error)
     flag = getattr(error, "option_name", "")
     if flag and message.startswith("No such option"):
-        return UsageError(f"there is no flag {flag} of {path}", _suggest_flag(flag, path, _list_flags(context)))
+        return UsageError(f"there is no flag {flag} of {path}", suggest_flag(flag, path, _list_flags(context)))
     if message.startswith("No such command"):
         word = message.partition("'")[2].partition("'")[0]
         return UsageError(f"there is no command {path} {word}", _suggest_command(word, path, context, arguments))
     return UsageError(message[:1].lower() + message[1:].rstrip("."), f"see: {path} --help")
 
 
-def check_output_flag(words: list[str], flags: Flags) -> None:
+def quote_words(path: str, arguments: Sequence[str], start: int, end: int) -> str:
+    """Return the hint to quote the arguments from `start` to `end`, as one prompt; what may be secret is not shown."""
+    words = [*arguments[:start], " ".join(arguments[start:end]), *arguments[end:]]
+    command = " ".join([path, *map(quote, words)])
+    is_secret = any(argument.partition("=")[0] in SECRET_FLAGS for argument in arguments)
+    return "quote the prompt" if is_secret or len(command) > MAX_SHOWN_COMMAND else f"quote the prompt: {command}"
+
+
+def check_output_value(value: str, words: Sequence[str]) -> None:
     """Raise UsageError for `-o NAME VALUE` with the name of an option, which other programs set so."""
-    output = flags.get("output")
-    row = ROWS.get(output.texts[-1].replace("-", "_")) if output else None
+    row = ROWS.get(value.replace("-", "_"))
     if row and row.body_paths:
         value = next((word for word in words if _is_valid(row, word)), "VALUE")
         raise UsageError(f"-o is the output file, and {row.name} is an option", f"here it is -O {row.name}={value}")
@@ -70,11 +86,14 @@ def _is_valid(row: Option[Any], word: str) -> bool:
 def _list_flags(context: Any) -> list[str]:
     """Return the long flags of the command that was typed."""
     parameters = context.command.get_params(context) if context else ()
-    return [name for parameter in parameters for name in parameter.opts if name.startswith("--")]
+    names = [name for parameter in parameters for name in (*parameter.opts, *parameter.secondary_opts)]
+    return [name for name in names if name.startswith("--")]
 
 
-def _suggest_flag(flag: str, path: str, flags: list[str]) -> str:
-    if path == "aiml tools add" and not get_close_matches(flag, flags, 1):
+def suggest_flag(flag: str, path: str, flags: Sequence[str]) -> str:
+    """Return the hint for a flag that a command does not have; `flags` are those that it has."""
+    similar = [] if not flag.startswith("--") else find_similar(flag, [name for name in flags if name != "--yes"])
+    if path == "aiml tools add" and not similar:
         return f"flags of the command are written after --, as in: {path} NAME -- COMMAND {flag}"
     if flag in KEY_FLAGS:
         return "no flag takes the key: store it with aiml config key, or set AIMLAPI_API_KEY"
@@ -83,20 +102,34 @@ def _suggest_flag(flag: str, path: str, flags: list[str]) -> str:
     owner = next((name for name, endpoint in ENDPOINTS.items() if _has_flag(endpoint, flag)), "")
     if owner and path.removeprefix("aiml ") in ENDPOINTS:
         return f"{flag} belongs to aiml {owner}; any property of the request can be sent with -O KEY=VALUE"
-    near = get_close_matches(flag, flags, 1)
-    if near:
-        return f"did you mean {near[0]}?"
-    return f"{flag} belongs to aiml {owner}" if owner else f"see: {path} --help"
+    if not any(name.startswith(flag) for name in similar):
+        similar = _find_value(flag, flags) or similar
+    return ask_if_meant(similar) or (f"{flag} belongs to aiml {owner}" if owner else f"see: {path} --help")
 
 
 def _has_flag(endpoint: str, flag: str) -> bool:
-    return any(flag in (row.flag, *row.aliases) for row in flags_of(endpoint))
+    return any(flag in (row.flag, row.short, *row.aliases) for row in flags_of(endpoint))
+
+
+def _find_value(flag: str, flags: Sequence[str]) -> list[str]:
+    """Return the flags with a word as their value, such as `--as curl` for --curl."""
+    word = flag.removeprefix("--")
+    rows = [row for row in ROWS.values() if row.flag in flags and not row.value_type.is_switch]
+    rows = [row for row in rows if word in row.value_type.choices and row.value_type is not CODE_BLOCK]
+    return [f"{row.flag} {word}" for row in sorted(rows, key=lambda row: not row.common)[:MAX_SUGGESTIONS]]
 
 
 def _suggest_command(word: str, path: str, context: Any, arguments: list[str]) -> str:
+    commands = context.command.commands
     if path == "aiml" and word in COMMANDS:
         return f"here it is {COMMANDS[word]}"
-    near = get_close_matches(word, context.command.list_commands(context), 1)
-    if near:
-        return f"did you mean {path} {near[0]}?"
-    return f"to ask a question: aiml chat {' '.join(arguments)[:60]}" if path == "aiml" else f"see: {path} --help"
+    names = [f"{name} {word}" for name, group in commands.items() if word in getattr(group, "commands", ())]
+    similar = find_similar(word, commands) if not names else names[:MAX_SUGGESTIONS]
+    hint = ask_if_meant([f"{path} {name}" for name in similar])
+    prompt = " ".join(arguments)
+    is_plain = all(quote(argument) == argument and not argument.startswith("-") for argument in arguments)
+    question = f"to ask a question: aiml chat {prompt if is_plain else quote(prompt)}"
+    question = question if len(question) <= MAX_SHOWN_COMMAND else "to ask a question: aiml chat"
+    if path != "aiml" or (hint and len(arguments) == 1):
+        return hint or f"see: {path} --help"
+    return f"{hint} {question}".lstrip()

@@ -1,22 +1,73 @@
-"""Turn rows of the option table into the flags of a Typer command."""
+"""Turn rows of the option table into the flags of a Typer command, and read the order of its flags and words."""
 
-from collections.abc import Callable, Iterable, Mapping
+import os
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from inspect import Parameter, Signature
-from typing import Any
+from typing import Any, NamedTuple
 
 import typer
+from typer.core import TyperCommand, TyperGroup
 
+from aiml_cli.errors import UsageError
 from aiml_cli.settings.options import ROWS, Option
 from aiml_cli.settings.resolve import Flags, RawValue, parse_value
+from aiml_cli.settings.value_types import PATHS, ValueType
 
 Words = list[str]
 # What a command returns, for `main` to run: Typer would handle Ctrl-C and a closed pipe in its own way.
 Task = Callable[[], int]
 SERVER_OPTIONS = [ROWS[name] for name in ("profile", "base_url", "headers", "timeout", "ca_bundle", "record", "replay")]
+JSON_HELP = "Print JSON instead of text."
+_IS_BRIEF = "aiml.is_brief"  # in the context of Typer: -h was typed, not --help
+
+
+class _WithHelpScreens:
+    """What commands and groups of commands have in common: -h and --help."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Parse the arguments."""
+        ctx.meta[_IS_BRIEF] = "-h" in args and "--help" not in args
+        parent: Any = super()
+        parsed: list[str] = parent.parse_args(ctx, args)
+        return parsed
+
+    def get_help(self, ctx: Any) -> str:
+        """Return the help."""
+        from aiml_cli.cli.help_screens import format_help  # only help needs it
+
+        return format_help(self, ctx, is_brief=ctx.meta.get(_IS_BRIEF, False))
+
+    def get_help_option(self, ctx: Any) -> Any:
+        """Return the flag of the help, with our text."""
+        parent: Any = super()
+        option = parent.get_help_option(ctx)
+        if option:
+            option.help = "Show help: -h the most used flags, --help all of them."
+        return option
+
+
+class Command(_WithHelpScreens, TyperCommand):
+    """A command."""
+
+
+class PromptCommand(Command):
+    """A command whose words are one text: its flags stand before the first word or after the last."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Parse the arguments; raise UsageError for a flag between words."""
+        return super().parse_args(ctx, _ArgumentReader(ctx.command_path, args, self.get_params(ctx)).read())
+
+
+class Group(_WithHelpScreens, TyperGroup):
+    """A command with subcommands."""
+
+
 TYPER_SETTINGS: dict[str, Any] = {
+    "cls": Group,
     "rich_markup_mode": None,
     "add_completion": False,
     "pretty_exceptions_enable": False,
+    "subcommand_metavar": "COMMAND",
     "context_settings": {"help_option_names": ["-h", "--help"]},
 }
 
@@ -35,7 +86,9 @@ def with_options(
         def command(**values: Any) -> Any:
             return function(values.get("words") or [], dict(_collect_flags(rows, values)))
 
-        parameters = [*([_build_words(words_help)] if words_help else []), *(_build_flag(row) for row in rows)]
+        has_format = any(row.name == "format" for row in rows)
+        flags = (_build_flag(row, JSON_HELP if row.name == "json" and not has_format else row.help) for row in rows)
+        parameters = [*([_build_words(words_help)] if words_help else []), *flags]
         command.__name__, command.__doc__ = function.__name__, function.__doc__
         command.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
         vars(command)["__signature__"] = Signature(parameters)
@@ -45,16 +98,16 @@ def with_options(
 
 
 def _build_words(help_text: str) -> Parameter:
-    default = typer.Argument(None, help=help_text, metavar="[WORDS]...", show_default=False)
+    default = typer.Argument(None, help=help_text, metavar="[WORDS...]", show_default=False)
     return Parameter("words", Parameter.KEYWORD_ONLY, default=default, annotation=list[str] | None)
 
 
-def _build_flag(row: Option[Any]) -> Parameter:
+def _build_flag(row: Option[Any], help_text: str) -> Parameter:
     has_default = row.default is not None and not row.value_type.is_switch
     default = typer.Option(
         None,
         *_list_spellings(row),
-        help=f"{row.help} [default: {row.default}]" if has_default else row.help,
+        help=f"{help_text} [default: {row.default}]" if has_default else help_text,
         rich_help_panel=row.panel,
         show_default=False,
         metavar=None if row.value_type.is_switch else row.value_type.metavar,
@@ -95,3 +148,166 @@ def _collect_flags(rows: Iterable[Option[Any]], values: Mapping[str, Any]) -> It
 def flag_value(row: Option[Any], flags: Flags) -> Any:
     """Return the value of a flag that only one command has."""
     return parse_value(row, flags[row.name]) if row.name in flags else row.default
+
+
+class _Spelling(NamedTuple):
+    """A flag as it can be typed."""
+
+    has_value: bool
+    row: Option[Any] | None
+
+
+class _ArgumentReader:
+    """Read what was typed after a command whose words are one text.
+
+    The arguments are changed for Typer: flags that may be used alone get their default value, and -f gets all the files
+    that a shell made of `*.py`.
+    """
+
+    def __init__(self, path: str, arguments: Sequence[str], parameters: Iterable[Any]) -> None:
+        self._path, self._arguments = path, list(arguments)
+        self._end = self._arguments.index("--") if "--" in self._arguments else len(self._arguments)
+        self._spellings = dict(_read_spellings(parameters))
+        self._words: list[int] = []
+        self._flags: list[int] = []
+        self._doubts: list[UsageError] = []
+
+    def read(self) -> list[str]:
+        """Return the arguments for Typer; raise UsageError for a flag between words, or one that may be a word."""
+        result: list[str] = []
+        position = 0
+        while position < self._end:
+            if _is_flag(self._arguments[position]):
+                self._flags.append(position)
+                pieces, position = self._read_flag(position)
+                result += pieces
+            else:
+                self._words.append(position)
+                result.append(self._arguments[position])
+                position += 1
+        self._words += range(self._end + 1, len(self._arguments))
+        self._check_order()
+        if self._doubts:
+            raise self._doubts[0]
+        return result + self._arguments[self._end :]
+
+    def _check_order(self) -> None:
+        """Raise UsageError for a flag between words."""
+        between = [flag for flag in self._flags if self._words and self._words[0] < flag < self._words[-1]]
+        if not between:
+            return
+        from aiml_cli.cli.argument_errors import check_output_value, quote_words  # few command lines are wrong
+
+        for flag in between:
+            if self._split(self._arguments[flag])[0] not in self._spellings:
+                raise self._doubts[0]  # more is said of a flag that there is not
+            if self._arguments[flag] in ("-o", "--output"):
+                check_output_value(self._arguments[flag + 1], [self._arguments[word] for word in self._words])
+        hint = quote_words(self._path, self._arguments, self._words[0], self._words[-1] + 1)
+        message = f"the flag {self._arguments[between[0]]} is between words"
+        raise UsageError(message, f"{hint}; flags go before the first word or after the last")
+
+    def _read_flag(self, position: int) -> tuple[list[str], int]:
+        """Return a flag with its values, and the position after them."""
+        word = self._arguments[position]
+        name, joined = self._split(word)
+        spelling = self._spellings.get(name)
+        if spelling is None:
+            self._doubt_unknown(name)
+        elif joined is not None:
+            self._doubt_joined(word, name, joined, spelling)
+        if spelling is None or joined is not None or not spelling.has_value:
+            return [word], position + 1
+        following = self._arguments[position + 1] if position + 1 < self._end else ""
+        row = spelling.row
+        if row and row.value_type.bare_value and not _is_value(row.value_type, following):
+            switches = [f"-{letter}" for letter in word[1:-1]] if not word.startswith("--") else []
+            return [*switches, f"{row.flag}={row.value_type.bare_value}"], position + 1
+        self._doubt_value(name, spelling, position + 1)
+        more = self._count_files(position + 2) if row and row.value_type is PATHS else 0
+        files = self._arguments[position + 2 : position + 2 + more]
+        return [*self._arguments[position : position + 2], *(f"--file={file}" for file in files)], position + 2 + more
+
+    def _split(self, word: str) -> tuple[str, str | None]:
+        """Return the flag that a word ends with, as in `-yx`, and the value that is joined to it, if any."""
+        if word.startswith("--"):
+            name, equals, value = word.partition("=")
+            return name, value if equals else None
+        for index, letter in enumerate(word[1:], 1):
+            spelling = self._spellings.get(f"-{letter}")
+            if spelling is None or spelling.has_value:
+                return f"-{letter}", word[index + 1 :] or None
+        return f"-{word[-1]}", None
+
+    def _doubt_unknown(self, name: str) -> None:
+        from aiml_cli.cli.argument_errors import suggest_flag  # few command lines are wrong
+
+        hint = suggest_flag(name, self._path, [flag for flag in self._spellings if flag.startswith("--")])
+        self._doubt(f"there is no flag {name} of {self._path}", hint)
+
+    def _doubt_joined(self, word: str, name: str, value: str, spelling: _Spelling) -> None:
+        """Doubt what may be letters of the text, such as -rf: here -r with the value f."""
+        known = spelling.row.value_type.choices if spelling.row else ()
+        if word.startswith("--") or value in known:
+            return
+        if f"-{word.partition('=')[0]}" in self._spellings:
+            self._doubt(f"there is no flag {word} of {self._path}", f"did you mean -{word}?")
+        elif self._words and value.isalpha() and value.isascii():
+            self._doubt(f"{word} may be words, or {name} with the value {value}", f"write {name} {value}")
+
+    def _doubt_value(self, name: str, spelling: _Spelling, position: int) -> None:
+        """Doubt a value that is missing, or that looks like a flag."""
+        value = self._arguments[position] if position < len(self._arguments) else ""
+        long = spelling.row.flag if spelling.row else name
+        if position >= len(self._arguments):
+            self._doubt(f"{name} needs a value", f"see: {self._path} --help")
+        elif _is_flag(value) and not _is_number(value):
+            self._doubt(f"{name} needs a value, and {value} looks like a flag", f"write {long}={value}")
+
+    def _doubt(self, message: str, hint: str) -> None:
+        """Keep the error of a flag for the end: that it is between words is the better one."""
+        if self._words:
+            from aiml_cli.cli.argument_errors import quote_words  # few command lines are wrong
+
+            quoted = quote_words(self._path, self._arguments, self._words[0], len(self._arguments))
+            hint = f"{quoted}; or {hint}"
+        self._doubts.append(UsageError(message, hint))
+
+    def _count_files(self, position: int) -> int:
+        """Return how many words from here on are more files for -f, as a shell makes them of `-f *.py`."""
+        words = self._arguments[position : self._end]
+        count = next((index for index, word in enumerate(words) if not _is_file(word)), len(words))
+        marks = [index for index in range(count) if {".", "/"} & {*words[index]}]
+        return count if count > 1 else (marks[-1] + 1 if marks else 0)
+
+
+def _read_spellings(parameters: Iterable[Any]) -> Iterator[tuple[str, _Spelling]]:
+    for parameter in parameters:
+        if parameter.param_type_name == "option":
+            row = ROWS.get((parameter.name or "").rstrip("_"))
+            row = row if row and row.flag in parameter.opts else None
+            for name in (*parameter.opts, *parameter.secondary_opts):
+                yield name.strip(), _Spelling(not parameter.is_flag, row)
+
+
+def _is_flag(word: str) -> bool:
+    return word.startswith("-") and word != "-"
+
+
+def _is_number(word: str) -> bool:
+    return word[1:].replace(".", "", 1).isdecimal()
+
+
+def _is_value(value_type: ValueType[Any], word: str) -> bool:
+    """True if the word after a flag is its value: one of the choices, or, if there are none, anything but a flag."""
+    if value_type.is_value:
+        return value_type.is_value(word)
+    return word in value_type.choices if value_type.choices else bool(word) and not word.startswith("-")
+
+
+def _is_file(word: str) -> bool:
+    """True for a file, and for a folder whose path has a slash: a single word may be the name of a folder by chance."""
+    try:
+        return os.path.isfile(word) or ("/" in word and os.path.isdir(word))  # noqa: PTH112, PTH113 - pathlib raises for a long text
+    except ValueError:
+        return False

@@ -2,7 +2,7 @@
 
 import typer
 
-from aiml_cli.cli.flags import TYPER_SETTINGS, Task, flag_value, with_options
+from aiml_cli.cli.flags import TYPER_SETTINGS, PromptCommand, Task, flag_value, with_options
 from aiml_cli.settings.options import ROWS, Option
 from aiml_cli.settings.resolve import Flags
 from aiml_cli.settings.value_types import PATH, SWITCH, ValueType, choice, integer, parse_age
@@ -24,7 +24,7 @@ OLDER = Option(AGE, "Those that nothing was added to for so long.", "Output", {}
 ALL = Option(SWITCH, "All of them, and what was kept of damaged files.", "Output", {}, per_call=True, attribute="all")
 
 
-@app.command("list")
+@app.command("list", cls=PromptCommand)
 @with_options([LIMIT, ROWS["json"], ROWS["quiet"]], "Only conversations in which these words stand.")
 def history_list(words: list[str], flags: Flags) -> Task:
     """List the conversations, the newest first."""
@@ -34,7 +34,7 @@ def history_list(words: list[str], flags: Flags) -> Task:
     return lambda: browse_history.show_list(words, flags, limit)
 
 
-@app.command("show")
+@app.command("show", cls=PromptCommand)
 @with_options([ROWS["json"], ROWS["quiet"], ROWS["verbose"]], f"{CONVERSATION} Without it: the latest.")
 def history_show(words: list[str], flags: Flags) -> Task:
     """Show a conversation; with -v also the reasoning, tokens and cost."""
@@ -43,7 +43,7 @@ def history_show(words: list[str], flags: Flags) -> Task:
     return lambda: history.show_conversation(words, flags)
 
 
-@app.command("search")
+@app.command("search", cls=PromptCommand)
 @with_options([LIMIT, ROWS["json"], ROWS["quiet"]], "Words that stand in a message, in any order.")
 def history_search(words: list[str], flags: Flags) -> Task:
     """Search what was said; show each conversation with a line of it."""
@@ -53,7 +53,7 @@ def history_search(words: list[str], flags: Flags) -> Task:
     return lambda: browse_history.show_hits(words, flags, limit)
 
 
-@app.command("export")
+@app.command("export", cls=PromptCommand)
 @with_options([FORMAT, OUTPUT, ROWS["quiet"]], f"{CONVERSATIONS} Without them: all.")
 def history_export(words: list[str], flags: Flags) -> Task:
     """Write conversations as Markdown, JSON, or a JSON line for each message."""
@@ -63,7 +63,7 @@ def history_export(words: list[str], flags: Flags) -> Task:
     return lambda: history.export_history(words, flags, export_format, output)
 
 
-@app.command("rm")
+@app.command("rm", cls=PromptCommand)
 @with_options([OLDER, ALL, ROWS["yes"], ROWS["quiet"]], CONVERSATIONS)
 def history_rm(words: list[str], flags: Flags) -> Task:
     """Delete conversations; their text is gone from the disk's files."""

@@ -1,7 +1,7 @@
 """The types of values a setting can have: how to parse one, what to suggest, and what messages call it."""
 
 import json
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from os.path import exists, isdir
 from typing import Any, Generic, TypeVar
@@ -13,6 +13,7 @@ from aiml_cli.system.atomic_write import MEBIBYTE, read_bounded
 T = TypeVar("T")
 N = TypeVar("N", int, float)
 Json = Any
+MAX_SUGGESTIONS = 3
 MAX_JSON_BYTES = 16 * MEBIBYTE  # of a file of tools, or a schema
 
 
@@ -81,11 +82,23 @@ def text_list(*suggestions: str) -> ValueType[tuple[str, ...]]:
 
 
 def suggest(word: str, known: Iterable[str]) -> str:
-    """Return a hint with the known word that is most similar, or ""."""
+    """Return a hint with the known words that are most similar, or ""."""
+    return ask_if_meant(find_similar(word, known))
+
+
+def find_similar(word: str, known: Iterable[str]) -> list[str]:
+    """Return the words that begin with this one, else the one that it begins with, else one with a similar spelling."""
     from difflib import get_close_matches  # only a wrong word needs it
 
-    matches = get_close_matches(word, list(known), 1)
-    return f"did you mean {matches[0]}?" if matches else ""
+    known = list(known)
+    same_start = [name for name in known if word and name.startswith(word)]
+    shorter = [name for name in known if word.startswith(name) and len(name) > len(word) / 2]
+    return same_start[:MAX_SUGGESTIONS] or sorted(shorter, key=len)[-1:] or get_close_matches(word, known, 1)
+
+
+def ask_if_meant(names: Sequence[str]) -> str:
+    """Return the hint "did you mean …?" with these words, or "" if there are none."""
+    return f"did you mean {' or '.join(filter(None, [', '.join(names[:-1]), names[-1]]))}?" if names else ""
 
 
 def _require_range(value: N, low: float | None, high: float | None) -> N:

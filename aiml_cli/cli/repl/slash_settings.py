@@ -2,7 +2,6 @@
 
 import re
 from collections.abc import Sequence
-from difflib import get_close_matches
 from typing import Any
 
 from aiml_cli.catalog.find_models import find_model, suggest_models
@@ -15,6 +14,7 @@ from aiml_cli.prompt.file_sources import read_at_file
 from aiml_cli.prompt.mentions import LiteralText, join_typed
 from aiml_cli.settings.options import ROWS, Option, value_of
 from aiml_cli.settings.resolve import RawValue, parse_value, persistent_options
+from aiml_cli.settings.value_types import suggest
 from aiml_cli.system.questions import confirm
 from aiml_cli.system.sanitize import sanitize
 from aiml_cli.system.stdio import print_err
@@ -56,9 +56,8 @@ def find_setting(session: Session, name: str) -> Option[Any]:
         return rows[key]
     if key in ROWS:
         raise UsageError(f"/set: {key} has no place here", _explain_unsettable(ROWS[key]))
-    similar = get_close_matches(key, rows, 1)
-    hint = f"did you mean {similar[0]}?" if similar else "aiml config show lists them"
-    raise UsageError(f"/set: unknown setting {name!r}", hint)
+    names = sorted(rows, key=lambda known: not rows[known].common)
+    raise UsageError(f"/set: unknown setting {name!r}", suggest(key, names) or "aiml config show lists them")
 
 
 def _explain_unsettable(row: Option[Any]) -> str:

@@ -1,0 +1,124 @@
+"""Format the screens of -h, with the most used flags, and of --help, with all of them in groups."""
+
+import inspect
+import re
+from collections.abc import Iterable, Iterator, Sequence
+from shutil import get_terminal_size
+from typing import Any
+
+from aiml_cli.settings.options import ROWS
+
+MAX_WIDTH, MIN_WIDTH = 80, 50
+MAX_FLAG_WIDTH = 27  # the text of a longer flag goes below it
+MAX_FLAGS_OF_BRIEF = 20  # a command with more flags has a shorter screen for -h
+_FIRST_SENTENCE = re.compile(r".*?[.](?=\s|$)", re.DOTALL)
+_DEFAULT = re.compile(r"\[default: .*\]$")
+Pair = tuple[str, str]
+
+
+def format_help(command: Any, context: Any, *, is_brief: bool) -> str:
+    """Return the help of a command of Typer; `is_brief` leaves out the less used flags if there are many."""
+    width = _get_width(context)
+    options = [param for param in command.get_params(context) if param.param_type_name == "option"]
+    is_short = is_brief and len(options) > MAX_FLAGS_OF_BRIEF
+    text = inspect.cleandoc(command.help or "")
+    arguments = [param for param in command.params if param.param_type_name == "argument"]
+    if is_short:
+        text = "\n\n".join([text, *(first_sentence(param.help or "") for param in arguments)])
+    blocks = ["\n".join(_wrap(part, width, 2)) for part in text.split("\n\n")]
+    if is_short:
+        blocks = ["\n".join(blocks), "\n".join(_format_sections(_list_common(options), width, gap=False))]
+    else:
+        sections = {"Arguments": [(param.make_metavar(context), param.help or "") for param in arguments]}
+        sections |= {"Commands": _list_commands(command), **_group_options(options, context)}
+        blocks += ["\n".join(_format_sections(sections, width, gap=True))]
+    if command.epilog:
+        blocks.append("\n".join(["Examples:", *(f"  {line}" for line in command.epilog.splitlines())]))
+    blocks += [f"All flags: {context.command_path} --help"] if is_short else []
+    return "\n\n".join(filter(None, [command.get_usage(context), *blocks]))
+
+
+def first_sentence(text: str) -> str:
+    """Return the first sentence of a text, and the default value at its end."""
+    default = _DEFAULT.search(text)
+    text = text[: default.start()].rstrip() if default else text
+    sentence = found[0] if (found := _FIRST_SENTENCE.match(text)) else text
+    return f"{sentence} {default[0]}" if default else sentence
+
+
+def _get_width(context: Any) -> int:
+    """Return the width of the text, one less than that of the terminal."""
+    return context.terminal_width or max(min(get_terminal_size().columns, MAX_WIDTH) - 1, MIN_WIDTH)
+
+
+def _list_commands(command: Any) -> list[Pair]:
+    """Return the names of the commands of a group, each with the first paragraph of its help."""
+    commands = getattr(command, "commands", {})
+    texts = {name: inspect.cleandoc(below.help or "") for name, below in commands.items() if not below.hidden}
+    return [(name, " ".join(text.partition("\n\n")[0].split())) for name, text in texts.items()]
+
+
+def _group_options(options: Sequence[Any], context: Any) -> dict[str, list[Pair]]:
+    """Return all flags by the heading of their group."""
+    groups: dict[str, list[Pair]] = {}
+    records = [(param.rich_help_panel, param.get_help_record(context)) for param in options]
+    headings = {panel for panel, record in records if panel and record}
+    for panel, record in records:
+        if record:
+            heading = panel or ("Help" if headings else "Options")
+            groups.setdefault(heading if len(headings) != 1 else "Options", []).append(record)
+    return groups
+
+
+def _list_common(options: Iterable[Any]) -> dict[str, list[Pair]]:
+    """Return the most used flags by the heading of their group, each with the first sentence of its text."""
+    groups: dict[str, list[Pair]] = {}
+    for param in options:
+        row = ROWS.get((param.name or "").rstrip("_"))
+        if row and row.common and row.flag in param.opts:
+            spelling = ", ".join(filter(None, (row.short, row.flag)))
+            metavar = "" if row.value_type.is_switch else _shorten_metavar(row.value_type.metavar, spelling)
+            pair = (f"{spelling} {metavar}".rstrip(), first_sentence(param.help or ""))
+            groups.setdefault(row.panel, []).append(pair)
+    return groups
+
+
+def _shorten_metavar(metavar: str, spelling: str) -> str:
+    """Return the first of the forms of a value if all of them are too long."""
+    if len(f"{spelling} {metavar}") <= MAX_FLAG_WIDTH:
+        return metavar
+    first = metavar.partition("|")[0]
+    return first if first.isupper() else "WORD"
+
+
+def _format_sections(sections: dict[str, list[Pair]], width: int, *, gap: bool) -> Iterator[str]:
+    """Yield the lines of sections whose second column begins at the same place."""
+    pairs = [pair for section in sections.values() for pair in section]
+    column = max((len(left) for left, _ in pairs if len(left) <= MAX_FLAG_WIDTH), default=0)
+    is_first = True
+    for heading, section in sections.items():
+        if not section:
+            continue
+        yield from [""] * (gap and not is_first)
+        yield f"{heading}:"
+        for left, text in section:
+            yield from _format_pair(left, text, column, width)
+        is_first = False
+
+
+def _format_pair(left: str, text: str, column: int, width: int) -> Iterator[str]:
+    lines = _wrap(text, width, column + 4)
+    if len(left) > column or not lines:
+        yield from (f"  {left}", *lines)
+        return
+    yield f"  {left:{column}}  {lines[0].lstrip()}"
+    yield from lines[1:]
+
+
+def _wrap(text: str, width: int, indent: int) -> list[str]:
+    import textwrap
+
+    return textwrap.wrap(
+        " ".join(text.split()), width, initial_indent=" " * indent, subsequent_indent=" " * indent,
+        break_long_words=False, break_on_hyphens=False,
+    )  # fmt: skip
