@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 from aiml_cli.api.answer import Answer
 from aiml_cli.api.message_conversion import get_role_and_text
 from aiml_cli.api.messages import AnyMessage, Conversation, HistoryMode, RawMessage
-from aiml_cli.catalog.pricing import bound_tokens
+from aiml_cli.catalog.pricing import bound_tokens, estimate_tokens
 from aiml_cli.core import context_window
 from aiml_cli.core.chat_request import ChatRequest
 from aiml_cli.core.context_window import SMALL_INPUT_TOKENS, Room, estimate_messages
@@ -209,7 +209,7 @@ def build_summary_request(request: ChatRequest, keep: str = "") -> ChatRequest:
 
     `keep` is what the summary should have in any case.
     """
-    previous = request.previous_turns
+    previous, keep = request.previous_turns, " ".join(keep.split())
     if previous is None or not (count := _count_older(previous)):
         raise UsageError(NOTHING_OLDER, "ask something more first")
     older = [message for message in previous.messages[: previous.last_start] if not is_instruction(message)]
@@ -229,6 +229,12 @@ def build_summary_request(request: ChatRequest, keep: str = "") -> ChatRequest:
         tools=None,
         facts={SUMMARY: {"until": previous.older_until, "turns": count}},
     )
+
+
+def find_known_room(settings: Settings) -> Room | None:
+    """Return the room for input if the model's context is known without a request."""
+    model = context_window.find_known_model(settings)
+    return Room(model.context, model.id, model.context) if model and model.context else None
 
 
 def check_size(summary_request: ChatRequest, room: Room) -> None:
@@ -290,6 +296,21 @@ def _list_texts(messages: Sequence[AnyMessage]) -> Iterator[tuple[str, str]]:
             yield role, whole
 
 
+def describe_gain(request: ChatRequest, text: str) -> str:
+    """Return how many turns a summary replaces, and their size and its own."""
+    previous = request.previous_turns
+    older = estimate_messages(previous.messages[: previous.last_start]) if previous else 0
+    turns = describe_turns(_count_older(previous))
+    verb = "is" if _count_older(previous) == 1 else "are"
+    return f"{turns} {verb} replaced by this summary, about {older:,} tokens by {estimate_tokens(text):,}"
+
+
+def explain_unchanged(error: AimlError) -> AimlError:
+    """Return the error of a request for a summary, with what it means for the conversation."""
+    error.hint = "; ".join(filter(None, (error.hint, "the conversation is as it was")))
+    return error
+
+
 def describe_turns(count: int) -> str:
     """Return "an older turn" or "5 older turns"."""
     return "an older turn" if count == 1 else f"{count} older turns"
@@ -312,6 +333,8 @@ def _choose_settings(settings: Settings) -> Settings:
     defaults = {ROWS[name].attribute: ROWS[name].default for name in _OWN_OPTIONS}
     given = settings.options.option_ or {}
     properties = {name: value for name, value in given.items() if name.partition(".")[0] not in _OWN_PROPERTIES}
+    if settings.options.format == "text":
+        defaults["format"] = "text"
     return replace(settings, options=replace(settings.options, **defaults, option_=properties or None))
 
 

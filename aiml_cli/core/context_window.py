@@ -112,6 +112,23 @@ def _load_known_models(settings: Settings) -> list[Model] | None:
     return build_models(list_models({"include": ["all"]}))
 
 
+def describe_fill(settings: Settings, messages: Sequence[AnyMessage], system: str) -> str:
+    """Return how much of the model's context a conversation takes, such as "12% of 128k"; "" if that is unknown."""
+    model = find_known_model(settings)
+    if model is None or not model.context:
+        return ""
+    tokens = estimate_messages(messages) + estimate_tokens(system)
+    return f"{100 * tokens // model.context}% of {_shorten_number(model.context)}"
+
+
+def _shorten_number(number: int) -> str:
+    """Return a number with three digits, such as "128k"."""
+    for unit, size in (("M", 1_000_000), ("k", 1000)):
+        if number >= size:
+            return f"{number / size:.3g}{unit}"
+    return str(number)
+
+
 def estimate_messages(messages: Sequence[AnyMessage]) -> int:
     """Return the number of tokens that messages very likely do not exceed, without PDFs and sounds."""
     return sum(MESSAGE_TOKENS + _count_tokens(item) for message in messages for item in to_raw_items(message))

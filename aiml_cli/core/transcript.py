@@ -9,7 +9,7 @@ from aiml_cli.api.json_values import as_list
 from aiml_cli.output.format_money import format_dollars
 from aiml_cli.output.json_output import json_line
 from aiml_cli.store.history.find_conversations import StoredConversation
-from aiml_cli.store.history.reader import StoredMessage
+from aiml_cli.store.history.reader import SUMMARY, StoredMessage, get_summary_until
 from aiml_cli.store.history.writer import COMPLETE, INTERRUPTED, STREAMING
 
 _FENCE = re.compile(r" {0,3}(`{3,}|~{3,})(.*)")
@@ -221,7 +221,9 @@ def _format_facts(message: StoredMessage) -> str:
 
 
 def speaker_name(message: StoredMessage) -> str:
-    """Return "you", the model, or the role of any other message."""
+    """Return "you", the model, or the role of any other message; for a summary that it is one."""
+    if get_summary_until(message.facts) is not None:
+        return f"summary by {message.model or 'the model'}" if message.role == "assistant" else "request for a summary"
     if message.role == "assistant":
         return message.model or "assistant"
     return "you" if message.role == "user" else message.role
@@ -236,9 +238,11 @@ def format_time(seconds: float) -> str:
 
 
 def describe_ending(message: StoredMessage) -> str:
-    """Return how an answer ended and why, or that it was undone; "" for a complete answer."""
+    """Return how an answer ended and why, or that it was undone; "" for a complete answer, unless it is a summary."""
     if message.facts.get("undone"):
         return "undone"
+    if message.role == "assistant" and message.state == COMPLETE and get_summary_until(message.facts) is not None:
+        return "sent in place of the turns before the last one"
     error = message.facts.get("error")
     reason = (isinstance(error, dict) and error.get("message")) or message.facts.get("finish_reason")
     if message.state == COMPLETE:
@@ -277,5 +281,7 @@ def message_to_dict(message: StoredMessage) -> dict[str, Any]:
     """Return the documented object of a message."""
     facts = message._asdict()
     del facts["id"], facts["conversation"]  # they mean nothing outside of the database
+    if get_summary_until(message.facts) is not None:
+        facts["facts"] = {**message.facts, SUMMARY: {"turns": message.facts[SUMMARY].get("turns")}}
     thought = facts.pop("thought")
     return {**facts, "model": message.model or None, "host": message.host or None, "reasoning": thought or None}

@@ -326,17 +326,19 @@ def exit_on_signal(app: Application[str]) -> Iterator[Callable[[], None]]:
 
 
 def render_toolbar(session: Session, width: int) -> FormattedText:
-    """Return the line of model and cost, and above it one of the queued files, if there are any."""
-    costs = f" · {session.tokens} tokens · ${session.cost_usd:.4f}"
+    """Return the line of model, context and cost, and above it one of the queued files, if there are any."""
+    model, costs = session.get_model(), f" · {session.tokens} tokens · ${session.cost_usd:.4f}"
+    if (fill := session.describe_fill(model)) and len(f" {model} · {fill}{costs}") < width:
+        costs = f" · {fill}{costs}"
     names = [*(Path(file).name or file for file in session.files), *(output.name for output in session.shell_outputs)]
     lines = [f"sends along {', '.join(names)}"] if names else []
-    lines.append(_describe_session(session, width - len(costs) - 2) + costs)
+    lines.append(_describe_session(session, model, width - len(costs) - 2) + costs)
     return FormattedText([("", "\n".join(f" {_fit_line(line, width - 2)}" for line in lines))])
 
 
-def _describe_session(session: Session, width: int) -> str:
+def _describe_session(session: Session, model: str, width: int) -> str:
     """Return the model and the active tools; if there is no room for all of it, the model and their number, or less."""
-    model, tools, count = session.get_model(), session.tools.describe(), len(session.tools.list_active())
+    tools, count = session.tools.describe(), len(session.tools.list_active())
     texts = (f"{model} · tools: {tools}", f"{model} · {count} tool{'' if count == 1 else 's'}") if count else ()
     return next((text for text in texts if len(text) <= width), _fit_line(model, width))
 

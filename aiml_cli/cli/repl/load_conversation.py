@@ -9,24 +9,26 @@ from aiml_cli.cli.repl.session import LOADED_SOURCE, Session
 from aiml_cli.cli.repl.turns import Turn, TurnCost, join_turns
 from aiml_cli.core import browse_history
 from aiml_cli.core.previous_turns import CONTINUE_PROMPT
-from aiml_cli.core.resume import live_messages, message_items, root_response_id
+from aiml_cli.core.resume import is_summary, live_messages, message_items, root_response_id
 from aiml_cli.core.transcript import format_time, one_line
 from aiml_cli.errors import UsageError
 from aiml_cli.prompt.mentions import LiteralText, join_typed
 from aiml_cli.settings.resolve import RawValue
-from aiml_cli.store.history import database, find_conversations, reader, writer
+from aiml_cli.store.history import database, edits, find_conversations, reader, writer
 from aiml_cli.system.stdio import print_err
 from aiml_cli.system.terminal import session_name
 
 
-def load_conversation(session: Session, words: str | None) -> None:
+def load_conversation(session: Session, words: str | None, *, fork: bool = False) -> None:
     """Load a conversation by its name or words from it, or the last one of this terminal, and print it.
 
-    Raises UsageError if there is none, another process is writing it, or it is not complete in the history.
+    With `fork` it is a copy of it. Raises UsageError if there is none, another process is writing it, or it is not
+    complete in the history.
     """
     with conversation_lock.open_history() as history:
         conversation = find_conversations.find_conversation(history, words) if words else _find_last(session, history)
         writer.recover_interrupted(history)
+        conversation = _copy(history, conversation) if fork else conversation
         messages = reader.read_messages(history, conversation.id)
         if any(message.facts.get("cut") for message in messages):
             reason = "a question in it was too large to be kept whole"
@@ -37,10 +39,20 @@ def load_conversation(session: Session, words: str | None) -> None:
         session.reset()
     _fill_session(session, conversation, messages)
     title = f"{conversation.name} · {one_line(conversation.title)} · {format_time(conversation.begun)}"
-    print_err(f"aiml: going on with {title}")
+    print_err(f"aiml: going on with {'the copy ' if fork else ''}{title}")
     options = session.resolve_settings().options
     if hidden := browse_history.draw_turns(live_messages(messages), options, browse_history.SHOWN_TURNS):
         print_err(f"aiml: {hidden} earlier {'turn is' if hidden == 1 else 'turns are'} not shown; /show all shows them")
+
+
+def _copy(
+    history: database.History, conversation: find_conversations.StoredConversation
+) -> find_conversations.StoredConversation:
+    """Copy a conversation; raise UsageError while another process writes an answer into it."""
+    messages = reader.read_messages(history, conversation.id)
+    if any(message.state == writer.STREAMING for message in messages):
+        writer.acquire_conversation(history, conversation.id)  # raises with the reason
+    return edits.copy_conversation(history, conversation.id)[0]
 
 
 def to_turns(messages: Sequence[reader.StoredMessage]) -> list[Turn]:
@@ -50,8 +62,13 @@ def to_turns(messages: Sequence[reader.StoredMessage]) -> list[Turn]:
         if turn.prompt == CONTINUE_PROMPT and turns and turns[-1].is_truncated and turns[-1].text:
             turns[-1] = join_turns(turns[-1], turn)
         elif turn.answer_messages:  # an answer that was stopped before its first word has none
-            turns.append(turn)
+            turns.append(turn._replace(replaced_turns=_count_replaced(turns, turn.replaced_turns)))
     return turns
+
+
+def _count_replaced(turns: Sequence[Turn], until: int) -> int:
+    """Return how many turns are not younger than a message."""
+    return sum(turn.answer_id <= until for turn in turns)
 
 
 def _group_into_turns(messages: Sequence[reader.StoredMessage]) -> list[Turn]:
@@ -131,8 +148,9 @@ def _fill_session(
 
 
 def _build_turn(questions: Sequence[reader.StoredMessage], answer: reader.StoredMessage) -> Turn:
+    """Return a turn; of a summary, `replaced_turns` is still the last message that it replaces."""
     is_truncated = answer.state != writer.COMPLETE and not answer.facts.get("refusal")
-    is_stored = answer.stored and answer.endpoint == "responses" and not is_truncated
+    is_stored = answer.stored and answer.endpoint == "responses" and not (is_truncated or is_summary(answer))
     return Turn(
         "\n\n".join(question.text for question in questions),
         answer.text,
@@ -143,6 +161,7 @@ def _build_turn(questions: Sequence[reader.StoredMessage], answer: reader.Stored
         answer.host,
         answer.id,
         answer.model,
+        reader.get_summary_until(answer.facts) or 0,
     )
 
 

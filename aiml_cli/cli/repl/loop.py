@@ -51,7 +51,8 @@ def run_repl(endpoint: str, words: Sequence[str], flags: Flags) -> int:
             _print_greeting(session)
         session.tools.open(session.resolve_settings())
         if "continue" in flags or "resume" in flags:
-            load_conversation(session, flags["resume"].texts[-1].removeprefix("=") if "resume" in flags else None)
+            name = flags["resume"].texts[-1].removeprefix("=") if "resume" in flags else None
+            load_conversation(session, name, fork="fork" in flags)
         if words or flags.keys() & {"file", "template", "edit"} or has_stdin():
             _run_interruptible(lambda: _ask_initial(session, words))
         _run_loop(session, _choose_reader(session, settings.options))

@@ -3,6 +3,7 @@
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 from aiml_cli.api.answer import can_continue
 from aiml_cli.api.endpoints import get_endpoint
@@ -11,7 +12,15 @@ from aiml_cli.api.model_list import Model
 from aiml_cli.catalog import pricing
 from aiml_cli.cli.repl import conversation_lock
 from aiml_cli.cli.repl.session_tools import SessionTools
-from aiml_cli.cli.repl.turns import Turn, TurnCost, build_previous_turns, compute_turn_cost, join_turns, to_turn
+from aiml_cli.cli.repl.turns import (
+    Turn,
+    TurnCost,
+    build_previous_turns,
+    compute_turn_cost,
+    join_turns,
+    to_summary_turn,
+    to_turn,
+)
 from aiml_cli.core import turn
 from aiml_cli.core.chat_request import ChatRequest
 from aiml_cli.core.previous_turns import CONTINUE_REQUEST
@@ -44,7 +53,7 @@ from aiml_cli.system.terminal import collect_keys
 # Flags that apply to the first message only.
 FIRST_MESSAGE_FLAGS = (
     "file", "continue", "resume", "messages", "tool_result", "output", "interactive", "edit", "template", "param",
-    "previous_response_id",
+    "previous_response_id", "fork",
 )  # fmt: skip
 NO_STDIN = {"no_stdin": RawValue(("on",), "the REPL")}
 LOADED_SOURCE = "the conversation"
@@ -81,7 +90,7 @@ class Session:
     `overrides` has the values of /set, `disabled` the settings that are ignored from every source. `demo_url` is the
     address of the embedded server under --demo. `conversation_id` is the row in the history, None if nothing is saved;
     `root_response_id` the stored response that precedes the first turn; `unanswered` the last request that failed.
-    `last_prompt` is the last message as it is typed.
+    `last_prompt` is the last message as it is typed. `fill` is what `describe_fill` returned last, and for what.
     """
 
     endpoint: str
@@ -103,6 +112,7 @@ class Session:
     tools: SessionTools = field(default_factory=SessionTools)
     has_warned: bool = False
     is_over: bool = False
+    fill: tuple[Any, str] = (None, "")
 
     @property
     def tokens(self) -> int:
@@ -142,7 +152,8 @@ class Session:
 
     def ask_initial(self, words: Sequence[str]) -> None:
         """Send the message of the command line, with its files and piped input."""
-        flags: Flags = {name: self.flags[name] for name in self.flags.keys() - {"continue", "resume", "interactive"}}
+        others = {"continue", "resume", "fork", "interactive"}
+        flags: Flags = {name: self.flags[name] for name in self.flags.keys() - others}
         try:
             if flags.keys() & {"template", "param", "edit"}:
                 from aiml_cli.core import template_fill  # few conversations begin with a template
@@ -171,6 +182,28 @@ class Session:
             return self.resolve_settings().options.model or ""
         except AimlError:
             return "?"
+
+    def describe_fill(self, model: str) -> str:
+        """Return how full the model's context is, such as "12% of 128k"; "" if nothing was said, or it is unknown.
+
+        The editor calls it for every key: it is computed once for each turn and model.
+        """
+        others = [self.overrides.get(name) for name in ("base_url", "profile", "system")]
+        state = (self.turns, self.system, model, *others)
+        if state != self.fill[0]:
+            self.fill = (state, self._compute_fill() if self.turns else "")
+        return self.fill[1]
+
+    def _compute_fill(self) -> str:
+        from aiml_cli.core import context_window  # not before the first answer
+
+        try:
+            settings = self.resolve_settings()
+            request = self._add_previous(ChatRequest(get_endpoint(self.endpoint), (), settings), self.turns)
+            messages = request.previous_turns.messages if request.previous_turns else ()
+            return context_window.describe_fill(settings, messages, request.system or "")
+        except AimlError:
+            return ""
 
     def load_models(self) -> list[Model]:
         """Return the stored catalog, or the models of the embedded server; an empty list if there is none."""
@@ -237,20 +270,67 @@ class Session:
         endpoint, spec = get_endpoint(self.endpoint), response_spec_of(settings)
         tools = self.tools.get(settings)
         request = ChatRequest(endpoint, words, settings, spec, extra_files=outputs, repeated=repeated, tools=tools)
-        earlier, host = self.turns[: len(self.turns) - replaced], host_of(request.url)
+        count = len(self.turns) - replaced
+        earlier, replaced_turns = self.turns[:count], self.turns[count:]
+        result = self._send(self._add_previous(request, earlier))
+        if result.summary:
+            earlier = self._add_summary(result.summary, earlier)
+        self._add_turn(result, earlier, replaced_turns, join_typed(words) if typed is None else typed)
+        self._report_ending(result)
+        print_out("\n")
+
+    def compact(self, keep: str) -> None:
+        """Replace the turns before the last one by a summary that the model writes; `keep` is what it should have.
+
+        Raise UsageError if there are none, and print any other error: nothing changes then.
+        """
+        from aiml_cli.core import compact  # few conversations are so long
+
+        settings = self.resolve_settings()
+        check_conflicts(settings)
+        request = self._add_previous(ChatRequest(get_endpoint(self.endpoint), (), settings), self.turns)
+        summary_request = compact.build_summary_request(request, keep)
+        if room := compact.find_known_room(settings):
+            compact.check_size(summary_request, room)
+        result, count = self._send(summary_request), len(self.turns)
+        self._add_summary(result, self.turns)
+        if len(self.turns) > count:
+            print_err(f"aiml: {compact.describe_gain(request, self.turns[-1].text)}; /undo takes it back")
+        elif error := compact.find_error(result.answer):
+            report_error(compact.explain_unchanged(error))
+        print_out("\n")
+
+    def _add_previous(self, request: ChatRequest, earlier: Sequence[Turn]) -> ChatRequest:
+        """Return the request with the turns that precede it."""
+        host = host_of(request.url)
         previous = build_previous_turns(earlier, self.conversation_id, self.system, host, self.root_response_id)
+        return replace(request, previous_turns=previous)
+
+    def _send(self, request: ChatRequest) -> turn.TurnResult:
+        """Send a request, show its answer and note its cost; the lock on the conversation is kept."""
         conversation_lock.acquire_again(self.conversation_id)
         print_out("\n")
         try:
             with collect_keys(is_answer=True):
-                output = choose_output(settings.options, os.environ)
-                result = turn.run_turn(replace(request, previous_turns=previous), output)
+                result = turn.run_turn(request, choose_output(request.options, os.environ))
         finally:
             conversation_lock.ensure_held(self.conversation_id)
         self._add_cost(result)
-        self._add_turn(result, earlier, join_typed(words) if typed is None else typed)
-        self._report_ending(result)
-        print_out("\n")
+        return result
+
+    def _add_summary(self, result: turn.TurnResult, earlier: list[Turn]) -> list[Turn]:
+        """Add a summary of the turns before the last one, if it is one; return the earlier turns with it."""
+        from aiml_cli.core import compact  # few conversations are so long
+
+        if compact.find_error(result.answer):
+            return earlier
+        summary = to_summary_turn(result, len(earlier) - 1)
+        self.turns = [*self.turns, summary]
+        self.system = result.request.system
+        if result.row:
+            self.conversation_id = result.row.conversation
+            conversation_lock.ensure_held(self.conversation_id)
+        return [*earlier, summary]
 
     def reset(self) -> None:
         """Begin a new conversation with the same settings."""
@@ -280,7 +360,7 @@ class Session:
         if cost := compute_turn_cost(result, pricing.add_estimated_cost(result.answer, with_usage).cost_usd):
             self.costs.append(cost)
 
-    def _add_turn(self, result: turn.TurnResult, earlier: list[Turn], typed: str) -> None:
+    def _add_turn(self, result: turn.TurnResult, earlier: list[Turn], replaced: list[Turn], typed: str) -> None:
         is_sent = bool(result.answer.attempts or result.answer.rounds)
         is_continuation = result.conversation is CONTINUE_REQUEST
         if is_sent and result.request.repeated is None:  # files stay queued until they are sent
@@ -289,16 +369,17 @@ class Session:
         if added is None:
             self.unanswered = result.conversation if is_sent and not is_continuation else self.unanswered
             return
-        replaced, self.unanswered = self.turns[len(earlier) :], None
-        joins = is_continuation and bool(earlier)
+        self.unanswered = None
+        joins = is_continuation and bool(earlier) and not earlier[-1].replaced_turns
         self.turns = [*earlier[:-1], join_turns(earlier[-1], added)] if joins else [*earlier, added]
         self.system = result.request.system
         if result.row:
             self.conversation_id = result.row.conversation
             conversation_lock.ensure_held(self.conversation_id)
         if replaced:
-            after_id = max((each.answer_id for each in earlier), default=0)
-            conversation_lock.undo_in_history(self.conversation_id, after_id, replaced[-1].answer_id)
+            last_id = replaced[-1].answer_id
+            after_id = max((each.answer_id for each in earlier if each.answer_id < last_id), default=0)
+            conversation_lock.undo_in_history(self.conversation_id, after_id, last_id)
 
     def _report_ending(self, result: turn.TurnResult) -> None:
         completion, error = result.answer.completion, result.answer.error

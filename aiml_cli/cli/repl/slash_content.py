@@ -204,7 +204,7 @@ def build_transcript(session: Session) -> Transcript:
 def _to_stored(session: Session, turn: Turn, now: float) -> list[reader.StoredMessage]:
     question = reader.StoredMessage(
         0, 0, "user", COMPLETE, now, turn.prompt, "", [message.item for message in turn.messages], session.endpoint,
-        turn.host, turn.model, {}, None, None, None, None, None, False, {},
+        turn.host, turn.model, {}, None, None, None, None, None, False, turn.facts,
     )  # fmt: skip
     groups = groupby(turn.answer_messages, lambda message: get_role_and_text(message)[0])
     answers = [each for role, group in groups for each in _to_answers(question, role, list(group))]

@@ -6,6 +6,7 @@ from aiml_cli.cli.repl.session import Session
 from aiml_cli.cli.repl.slash_commands import parse_count, slash, unquote
 from aiml_cli.cli.repl.slash_content import build_transcript
 from aiml_cli.cli.repl.slash_settings import check_model
+from aiml_cli.cli.repl.turns import split_sent
 from aiml_cli.core import browse_history
 from aiml_cli.core.previous_turns import CONTINUE_REQUEST
 from aiml_cli.errors import UsageError
@@ -20,7 +21,7 @@ MAX_PROMPT_SHOWN = 60
 
 @slash()
 def new(session: Session, _words: str) -> None:
-    """Begin a new conversation.
+    """Start a conversation; /compact shortens it.
 
     The settings stay, and queued files are removed. The old conversation is kept in the history; /resume continues it.
     """
@@ -28,11 +29,22 @@ def new(session: Session, _words: str) -> None:
     session.files, session.shell_outputs = [], []
 
 
+@slash("[words]")
+def compact(session: Session, words: str) -> None:
+    """Replace older turns by a summary.
+
+    The model writes it, and it is sent instead of all turns but the last, with the words as what it should keep in
+    any case. The history keeps the turns, and /undo brings them back. /set fit=compact does so by itself when the
+    conversation becomes too long for the model; /set fit=oldest leaves out the oldest turns instead.
+    """
+    session.compact(unquote(words))
+
+
 @slash()
 def continue_(session: Session, _words: str) -> None:
     """Ask for the rest of a truncated answer."""
-    last = session.turns[-1] if session.turns else None
-    if last is None or not (last.is_truncated and last.text):
+    _, turns = split_sent(session.turns)
+    if not turns or not (turns[-1].is_truncated and turns[-1].text):
         raise UsageError("the last answer is complete; there is nothing to continue", "type the next message")
     session.run_turn(session.resolve_settings(), repeated=CONTINUE_REQUEST)
 
@@ -94,6 +106,8 @@ def retry(session: Session, words: str) -> None:
     settings = session.resolve_settings({**model, "cache": RawValue(("off",), "/retry")})
     if session.unanswered:
         session.run_turn(settings, [LiteralText(session.last_prompt)], session.unanswered)
+    elif session.turns and session.turns[-1].replaced_turns:
+        raise UsageError("the last turn is a summary", "/undo takes it back, and /compact writes another one")
     elif session.turns:
         last = session.turns[-1]
         session.run_turn(settings, [LiteralText(last.prompt)], Conversation(last.messages), replaced=1)
@@ -137,15 +151,20 @@ def show(session: Session, words: str) -> None:
 def undo(session: Session, words: str) -> None:
     """Take back the last question and its answer.
 
-    With a number, the last n of them. They are not sent again; the history still shows them, marked as undone.
+    With a number, the last n of them. They are not sent again; the history still shows them, marked as undone. A
+    summary of /compact counts as one: without it, the turns before it are sent again.
     """
     count, total = parse_count(words or "1"), len(session.turns)
     if count > total:
         raise UsageError(f"there is nothing to take back: the conversation has {total} questions with answers")
-    prompt = " ".join(session.turns[total - count].prompt.split())
+    first = session.turns[total - count]
+    prompt = " ".join(first.prompt.split())
     session.turns, session.unanswered = session.turns[: total - count], None
     after_id = max((turn.answer_id for turn in session.turns), default=0)
     conversation_lock.undo_in_history(session.conversation_id, after_id)
     more = "…" if len(prompt) > MAX_PROMPT_SHOWN else ""
-    print_err(f"aiml: taken back to before: {prompt[:MAX_PROMPT_SHOWN]}{more}")
+    if first.replaced_turns:
+        print_err("aiml: the summary is taken back; the turns before it are sent again")
+    else:
+        print_err(f"aiml: taken back to before: {prompt[:MAX_PROMPT_SHOWN]}{more}")
     session.warn_not_saved()

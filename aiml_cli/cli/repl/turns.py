@@ -5,16 +5,18 @@ from typing import Any, NamedTuple
 
 from aiml_cli.api.answer import Answer
 from aiml_cli.api.message_conversion import answer_to_items, get_role_and_text, to_raw_items
-from aiml_cli.api.messages import RawMessage
-from aiml_cli.core.previous_turns import CUT_MARK, PreviousTurns
+from aiml_cli.api.messages import Conversation, RawMessage
+from aiml_cli.core.previous_turns import CUT_MARK, PreviousTurns, is_instruction
 from aiml_cli.core.turn import TurnResult
 from aiml_cli.settings.urls import host_of
+from aiml_cli.store.history.reader import SUMMARY
 
 
 class Turn(NamedTuple):
     """A prompt and its answer: as text, and as the items that are sent again, with the tool calls before it.
 
     `response_id` is set if the server stores the answer; `answer_id` is its row in the history, 0 if it has none.
+    `replaced_turns` is set for a summary: it is sent in place of the first turns of the conversation.
     """
 
     prompt: str
@@ -26,6 +28,12 @@ class Turn(NamedTuple):
     host: str = ""
     answer_id: int = 0
     model: str = ""
+    replaced_turns: int = 0
+
+    @property
+    def facts(self) -> dict[str, Any]:
+        """Return what the history notes of a summary."""
+        return {SUMMARY: {"until": 0, "turns": self.replaced_turns}} if self.replaced_turns else {}
 
 
 class TurnCost(NamedTuple):
@@ -62,6 +70,30 @@ def to_turn(result: TurnResult) -> Turn | None:
     )
 
 
+def to_summary_turn(result: TurnResult, replaced_turns: int) -> Turn:
+    """Convert the result of a request for a summary, which replaces the first turns."""
+    conversation, text = result.conversation or Conversation(), result.answer.completion.first.output_text
+    return Turn(
+        "\n\n".join(get_role_and_text(message)[1] for message in conversation.messages),
+        text,
+        tuple(RawMessage(item) for message in conversation.messages for item in to_raw_items(message)),
+        (RawMessage({"role": "assistant", "content": text}),),
+        answer_id=result.row.message if result.row else 0,
+        model=result.request.options.model or "",
+        replaced_turns=replaced_turns,
+    )
+
+
+def split_sent(turns: Sequence[Turn]) -> tuple[tuple[RawMessage, ...], list[Turn]]:
+    """Return the last summary, after instructions that it does not replace, and the turns that follow it."""
+    summary = next((turn for turn in reversed(turns) if turn.replaced_turns), None)
+    if summary is None:
+        return (), list(turns)
+    replaced = (message for turn in turns[: summary.replaced_turns] for message in turn.messages)
+    head = (*filter(is_instruction, replaced), *summary.messages, *summary.answer_messages)
+    return head, [turn for turn in turns[summary.replaced_turns :] if not turn.replaced_turns]
+
+
 def join_turns(truncated: Turn, continuation: Turn) -> Turn:
     """Join a truncated answer and its continuation; one that calls tools first remains an answer of its own."""
     text = truncated.text + continuation.text
@@ -81,11 +113,26 @@ def build_previous_turns(
     """Return what precedes the next request, or None at the beginning of a conversation."""
     if not turns and conversation_id is None and root_response_id is None:
         return None
-    last = turns[-1] if turns else None
-    messages = tuple(message for turn in turns for message in (*turn.messages, *turn.answer_messages))
-    response_id = last.response_id if last and last.host == host else None
-    is_truncated = bool(last and last.is_truncated and last.text)
-    return PreviousTurns(conversation_id, messages, system, response_id, is_truncated, root_response_id)
+    head, sent = split_sent(turns)
+    last, older = sent[-1] if sent else None, [*head, *_list_messages(sent[:-1])]
+    # A summary that nothing follows yet is sent before the last turn, but is not older.
+    can_summarize = len(sent) > 1 and turns[-1] is last
+    return PreviousTurns(
+        conversation_id,
+        (*head, *_list_messages(sent)),
+        system,
+        last.response_id if last and turns[-1] is last and last.host == host else None,
+        bool(last and last.is_truncated and last.text),
+        None if head else root_response_id,
+        len(head),
+        len(older) if can_summarize else len(head),
+        max((turn.answer_id for turn in turns[:-1]), default=0) if can_summarize else 0,
+    )
+
+
+def _list_messages(turns: Sequence[Turn]) -> Iterator[RawMessage]:
+    for turn in turns:
+        yield from (*turn.messages, *turn.answer_messages)
 
 
 def compute_turn_cost(result: TurnResult, cost_usd: float | None) -> TurnCost | None:
