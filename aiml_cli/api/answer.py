@@ -63,7 +63,8 @@ class Answer:
     """A completion and its circumstances.
 
     `status` is the HTTP status of the last attempt. `rounds` are the answers before this one that called tools. An
-    answer that `is_cached` was stored by an earlier call, and costs nothing.
+    answer that `is_cached` was stored by an earlier call, and costs nothing. `saved_usd` is what the server's cache of
+    prompts saved, None if that is unknown.
     """
 
     endpoint: str
@@ -79,6 +80,7 @@ class Answer:
     saved: tuple[SavedFile, ...] = ()
     rounds: tuple[ToolRound, ...] = ()
     is_cached: bool = False
+    saved_usd: float | None = None
 
     @property
     def reported_cost_usd(self) -> float | None:

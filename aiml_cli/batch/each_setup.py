@@ -60,6 +60,10 @@ def ask_each(endpoint: str, words: Sequence[str], settings: Settings) -> int:
 def _build_request(endpoint: str, words: Sequence[str], settings: Settings) -> ChatRequest:
     """Build the request of a row, without its conversation; a schema is read once."""
     options, spec = settings.options, None
+    if options.prompt_cache:
+        from aiml_cli.core import turn  # few runs mark their prompts, and the rows themselves print nothing
+
+        turn.warn_without_effect(settings)
     if options.schema or options.json_object:
         # The notices on the schema were printed when the flags were checked.
         spec = make_response_spec(replace(settings, options=replace(options, quiet=True)))

@@ -7,6 +7,7 @@ from typing import NamedTuple
 from aiml_cli.api.answer import Answer
 from aiml_cli.api.json_values import Json, as_dict, as_list, as_number
 from aiml_cli.api.model_list import MILLION, Price, price_per_million
+from aiml_cli.api.prompt_cache import count_cache_tokens, estimate_savings, find_write_factor
 from aiml_cli.api.stream_events import Usage
 from aiml_cli.catalog.find_models import find_model
 from aiml_cli.settings.resolve import Settings
@@ -46,11 +47,14 @@ def estimate_cost(prices: Iterable[Price], usage: Usage) -> float | None:
     has_cached_price = any(price.kind == "cached" for price in prices)
     cached_price = price_per_million(prices, "cached") if has_cached_price else input_price
     sent, cached, received = usage.input_tokens, usage.cached_tokens or 0, usage.output_tokens
+    written, write_price = count_cache_tokens(usage).written, price_per_million(prices, "cache_write")
     if input_price is None or output_price is None or sent is None or received is None or _has_audio(usage):
         return None
     if (cached and cached_price is None) or not 0 <= cached <= sent <= MAX_TOKENS or not 0 <= received <= MAX_TOKENS:
         return None
     usd = ((sent - cached) * input_price + cached * (cached_price or 0) + received * output_price) / MILLION
+    if write_price is not None:
+        usd += min(written, sent - cached) * (write_price - input_price) / MILLION
     return round(usd, 12)
 
 
@@ -65,6 +69,7 @@ class TokenBound(NamedTuple):
     input_tokens: int
     output_tokens: int | None
     uncounted: str = ""  # names a part that cannot be counted
+    write_factor: float = 1.0  # by which input costs more because the server writes its cache
 
     def compute_usd(self, prices: Iterable[Price]) -> float | None:
         """Return the cost in US dollars, without a token limit that of the input; None if a price is unknown."""
@@ -72,13 +77,14 @@ class TokenBound(NamedTuple):
         input_price, output_price = price_per_million(prices, "input"), price_per_million(prices, "output")
         if input_price is None or output_price is None:
             return None
+        input_price *= self.write_factor
         return round((self.input_tokens * input_price + (self.output_tokens or 0) * output_price) / MILLION, 12)
 
 
 def bound_tokens(body: Mapping[str, Json]) -> TokenBound:
     """Count the tokens of a request: its text, a fixed number per image, and the token limit of each choice."""
     sent = [(name, body[name]) for name in body if name not in _NOT_INPUT]
-    return TokenBound(_count_tokens(sent), _find_output_limit(body), _find_uncounted(body))
+    return TokenBound(_count_tokens(sent), _find_output_limit(body), _find_uncounted(body), find_write_factor(body))
 
 
 def _find_output_limit(body: Mapping[str, Json]) -> int | None:
@@ -121,6 +127,16 @@ def _count_tokens(value: Json) -> int:
             case other:
                 count += 0 if other is None else estimate_tokens(str(other))
     return count
+
+
+def add_savings(answer: Answer, settings: Settings) -> Answer:
+    """Return the answer with what the cache of the server saved, if the stored catalog has the prices."""
+    if answer.completion.usage is None or answer.is_cached:
+        return answer
+    from aiml_cli.catalog.load_catalog import load_stored_models
+
+    model = find_model(load_stored_models(settings) or [], settings.options.model or "")
+    return replace(answer, saved_usd=estimate_savings(model.prices, answer.completion.usage) if model else None)
 
 
 def add_estimated_cost(answer: Answer, settings: Settings) -> Answer:

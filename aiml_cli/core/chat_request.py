@@ -99,7 +99,12 @@ class ChatRequest:
             )
 
         options = change_options(self.options, system=self.system, stream=self._is_streamed())
-        return self.tools.build_body(options, build) if self.tools else build(options)
+        body = self.tools.build_body(options, build) if self.tools else build(options)
+        if not options.prompt_cache:
+            return body
+        from aiml_cli.api.prompt_cache import mark_prompt  # for few calls only
+
+        return mark_prompt(body, options.prompt_cache)
 
     @property
     def system(self) -> str | None:

@@ -14,8 +14,10 @@ from aiml_cli.core.send_with_retries import RetryPacer, Sender, TurnContext, ope
 from aiml_cli.errors import STOP_ERRORS, AimlError, AnswerMismatch, IncompleteAnswer, RequestRejected
 from aiml_cli.output.choose_renderer import AnswerOutput
 from aiml_cli.settings.options import Options
+from aiml_cli.settings.resolve import Settings, Source
 from aiml_cli.store.api_keys import ApiKey
 from aiml_cli.system.signals import Stopped
+from aiml_cli.system.stdio import print_err
 
 if TYPE_CHECKING:
     from aiml_cli.core.compact import Summary
@@ -25,6 +27,7 @@ if TYPE_CHECKING:
     from aiml_cli.transport.choose_transport import Client
 
 EMPTY = "the answer is empty"
+_WARNED_MODELS = set[str]()
 CONTINUE_HINT = "-c asks for the rest; or "
 
 
@@ -130,6 +133,8 @@ class _Turn:
 
     def _prepare(self, conversation: Conversation) -> TurnContext:
         request, key = self.request, resolve_key(self.request)
+        if request.options.prompt_cache:
+            warn_without_effect(request.settings)
         budget = reservation = None
         cache, limit = open_cache(request), request.options.max_cost
         if limit is not None and not (request.options.replay or self._is_free(cache, conversation, key)):
@@ -158,6 +163,17 @@ class _Turn:
         if action.verb != "cancel":
             self.sender = self._make_sender(make_journal(self.request, Conversation(), os.environ, action.response_id))
         background_responses.run_action(action, self.sender, http_request, self._output)
+
+
+def warn_without_effect(settings: Settings) -> None:
+    """Print once for each model that --prompt-cache changes nothing, if it was said for this call."""
+    from aiml_cli.api.prompt_cache import takes_marks  # for few calls only
+
+    model, source = settings.options.model or "", settings.sources.get("prompt_cache")
+    is_said = source in (Source.FLAG, Source.SET)
+    if is_said and not settings.options.quiet and not takes_marks(model) and model not in _WARNED_MODELS:
+        _WARNED_MODELS.add(model)
+        print_err(f"aiml: --prompt-cache has no effect: only Claude models take it, and {model} is none")
 
 
 def resolve_conversation(request: ChatRequest) -> ChatRequest:
@@ -259,6 +275,8 @@ def _add_cost(answer: Answer, request: ChatRequest) -> Answer:
         return answer
     from aiml_cli.catalog import pricing  # a catalog of a thousand models takes 25 ms to read
 
+    if options.usage and options.prompt_cache:
+        answer = pricing.add_savings(answer, request.settings)
     return pricing.add_estimated_cost(answer, request.settings)
 
 

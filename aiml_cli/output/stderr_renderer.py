@@ -2,7 +2,7 @@
 
 from aiml_cli.api.answer import Answer
 from aiml_cli.api.completion_builder import Choice, Completion
-from aiml_cli.api.stream_events import AudioDelta, EventBatch, Notice, ReasoningDelta, TextDelta
+from aiml_cli.api.stream_events import AudioDelta, EventBatch, Notice, ReasoningDelta, TextDelta, Usage
 from aiml_cli.output.json_output import NullRenderer
 from aiml_cli.output.plain_text import citation_lines, collapse_whitespace
 from aiml_cli.system.sanitize import Sanitizer
@@ -136,7 +136,7 @@ def _shorten_notice(text: str) -> str:
 
 def format_usage(answer: Answer) -> str:
     """Return tokens, speed, cost and the request's id in one line; "" if no request was sent."""
-    parts = [*_format_tokens(answer), *_format_speed(answer), *_format_cost(answer)]
+    parts = [*_format_tokens(answer), *_format_speed(answer), *_format_cost(answer), *_format_savings(answer)]
     if answer.request_id:
         parts.append(f"request {answer.request_id}")
     return " · ".join(parts) or ("the server told no usage" if answer.attempts else "")
@@ -146,10 +146,30 @@ def _format_tokens(answer: Answer) -> list[str]:
     usage = answer.completion.usage
     if usage is None:
         return []
-    cached = f" in ({usage.cached_tokens} cached)" if usage.cached_tokens else " in"
+    cached = f" in ({', '.join(cached)})" if (cached := _list_cached(usage)) else " in"
     reasoning = f" out ({usage.reasoning_tokens} reasoning)" if usage.reasoning_tokens else " out"
     counts = [(usage.input_tokens, cached), (usage.output_tokens, reasoning), (usage.total_tokens, " tokens")]
     return [f"{count}{label}" for count, label in counts if count is not None]
+
+
+def _list_cached(usage: Usage) -> list[str]:
+    """Return how many tokens of the prompt the server read from its cache, and how many it wrote into it."""
+    if not usage.details:
+        return [f"{usage.cached_tokens} cached"] if usage.cached_tokens else []
+    from aiml_cli.api.prompt_cache import count_cache_tokens  # few users ask for the tokens
+
+    read, written = count_cache_tokens(usage)
+    counts = ((read, "cached"), (written, "written to the cache"))
+    return [f"{count} {label}" for count, label in counts if count]
+
+
+def _format_savings(answer: Answer) -> list[str]:
+    if not answer.saved_usd:
+        return []
+    from aiml_cli.output.format_money import round_dollars  # few answers save money
+
+    amount = f"≈ ${round_dollars(abs(answer.saved_usd))}"
+    return [f"the prompt cache {'saved' if answer.saved_usd > 0 else 'cost'} {amount}"]
 
 
 def _format_cost(answer: Answer) -> list[str]:
