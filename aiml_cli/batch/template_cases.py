@@ -317,9 +317,8 @@ class CaseRunner:
             self._pool.start()
             for position, answer in self._pool.results():
                 results[position] = _check(self.runs[position], answer)
-                if isinstance(answer.error, AuthError):  # all others would meet it too
+                if isinstance(answer.error, AuthError):
                     self.error = self.error or answer.error
-                    self._stop()
         except Stopped as stop:
             self.error = stop.error
             self._stop()
@@ -351,6 +350,8 @@ class CaseRunner:
         if self._pool.is_aborted and answer.error:
             return None
         self.stats.add(answer, model)
+        if isinstance(answer.error, AuthError):  # all others would meet it too
+            self._stop()
         return _Outcome(position, answer)
 
 
