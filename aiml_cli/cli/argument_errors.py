@@ -97,6 +97,8 @@ def suggest_flag(flag: str, path: str, flags: Sequence[str]) -> str:
         return f"flags of the command are written after --, as in: {path} NAME -- COMMAND {flag}"
     if flag in KEY_FLAGS:
         return "no flag takes the key: store it with aiml config key, or set AIMLAPI_API_KEY"
+    if path == "aiml cmd" and flag in ("-y", "--yes"):
+        return "a command runs only after your answer on the terminal"
     if flag in FLAGS:
         return f"here it is {FLAGS[flag]}"
     owner = next((name for name, endpoint in ENDPOINTS.items() if _has_flag(endpoint, flag)), "")
