@@ -3,6 +3,7 @@
 import os
 import selectors
 import shlex
+import shutil
 import signal
 import subprocess
 from collections.abc import Iterator, Mapping, Sequence
@@ -206,6 +207,31 @@ def collect_output(group: ProcessGroup, data: bytes, *, seconds: float, limit: i
             exit_code = group.end()
         pipes.drain()
         return ProgramOutput(exit_code, bytes(pipes.out), pipes.size, bytes(pipes.err), has_timed_out, has_flooded)
+
+
+def explain_failure(output: ProgramOutput, seconds: float) -> str:
+    """Return how a command with this time limit failed, "" if it ended well."""
+    if output.has_timed_out:
+        return f"the command did not end within {seconds:g} s, and was killed"
+    if output.has_flooded:
+        return f"the command wrote more than {MAX_WRITTEN_BYTES // (1024 * 1024)} MiB, and was killed"
+    if output.exit_code < 0:
+        return f"the command was ended by {name_signal(-output.exit_code)}"
+    return f"the command ended with exit code {output.exit_code}" if output.exit_code else ""
+
+
+def find_program(name: str) -> str | None:
+    """Return the full path of a program, None if there is none; entries of PATH that are not absolute do not count."""
+    if name.startswith("~/"):
+        with suppress(RuntimeError):  # without a home directory there is no such program
+            name = str(Path(name).expanduser())
+    search_path = os.pathsep.join(absolute_paths(os.environ.get("PATH", os.defpath)))
+    return shutil.which(name, path=search_path) if search_path or "/" in name else None
+
+
+def absolute_paths(path: str) -> list[str]:
+    """Return the entries of PATH that do not depend on the current directory."""
+    return [entry for entry in path.split(os.pathsep) if entry.startswith("/")]
 
 
 def name_signal(number: int) -> str:

@@ -11,6 +11,7 @@ from aiml_cli.errors import UsageError
 from aiml_cli.settings.options import ROWS
 from aiml_cli.store import paths
 from aiml_cli.system.atomic_write import read_file
+from aiml_cli.system.child_process import absolute_paths
 from aiml_cli.tools.tool import Arguments, ToolError
 
 # A shorter value is no key, and could be the value of many variables.
@@ -62,11 +63,6 @@ def build_environment(extra: Mapping[str, str], source: str) -> dict[str, str]:
         if any(key in value for key in keys):
             raise UsageError(f"{source}: env: {name} holds the API key, which no tool gets")
     return {**user, **added}
-
-
-def absolute_paths(path: str) -> list[str]:
-    """Return the entries of PATH that do not depend on the current directory."""
-    return [entry for entry in path.split(os.pathsep) if entry.startswith("/")]
 
 
 def names_key(variable: str) -> bool:

@@ -1,26 +1,16 @@
 """Run the command of a tool file: no shell, bounded time and output, an environment without the API key."""
 
 import json
-import os
 import shlex
-import shutil
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
-from pathlib import Path
 from subprocess import PIPE
 from threading import Lock
 from typing import Any
 
 from aiml_cli.errors import UsageError
-from aiml_cli.system.child_process import (
-    MAX_WRITTEN_BYTES,
-    ProcessGroup,
-    ProgramFailed,
-    ProgramOutput,
-    collect_output,
-    name_signal,
-)
-from aiml_cli.tools.call_input import ArgumentChecker, absolute_paths, build_environment
+from aiml_cli.system import child_process
+from aiml_cli.system.child_process import ProcessGroup, ProgramFailed, ProgramOutput, collect_output, explain_failure
+from aiml_cli.tools.call_input import ArgumentChecker, build_environment
 from aiml_cli.tools.tool import MAX_RESULT_BYTES, Arguments, CallResult, Definition, ToolError, cut_result
 from aiml_cli.tools.tool_files import PLACEHOLDER, ToolFile, load_tool_file
 
@@ -147,11 +137,7 @@ class CommandSource:
 def find_program(tool_file: ToolFile) -> str:
     """Return the full path of a tool's program, which never depends on the current directory; raise UsageError."""
     name = tool_file.run[0]
-    if name.startswith("~/"):
-        with suppress(RuntimeError):  # without a home directory there is no such program
-            name = str(Path(name).expanduser())
-    search_path = os.pathsep.join(absolute_paths(os.environ.get("PATH", os.defpath)))
-    program = shutil.which(name, path=search_path) if search_path or "/" in name else None
+    program = child_process.find_program(name)
     if program is None:
         where = "is no program" if "/" in name else "is in no directory of PATH"
         raise UsageError(f"the tool {tool_file.name}: {name} {where}", f"it is named in {tool_file.path}")
@@ -195,7 +181,7 @@ def _refuse_unsafe(word: str) -> None:
 
 def format_output(output: ProgramOutput, seconds: float) -> CallResult:
     """Return the result of a command: its standard output, or how it failed, its last errors and its output."""
-    problem = _explain_failure(output, seconds)
+    problem = explain_failure(output, seconds)
     text = output.out.decode("utf-8", "replace")
     if not problem:
         return CallResult(cut_result(text, output.size))
@@ -207,13 +193,3 @@ def format_output(output: ProgramOutput, seconds: float) -> CallResult:
     ]
     message = "\n".join(parts)
     return CallResult(cut_result(message, len(message.encode()) + output.size - len(output.out)), is_error=True)
-
-
-def _explain_failure(output: ProgramOutput, seconds: float) -> str:
-    if output.has_timed_out:
-        return f"the command did not end within {seconds:g} s, and was killed"
-    if output.has_flooded:
-        return f"the command wrote more than {MAX_WRITTEN_BYTES // (1024 * 1024)} MiB, and was killed"
-    if output.exit_code < 0:
-        return f"the command was ended by {name_signal(-output.exit_code)}"
-    return f"the command ended with exit code {output.exit_code}" if output.exit_code else ""

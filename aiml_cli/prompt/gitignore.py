@@ -1,0 +1,147 @@
+"""Tell which files below a folder Git ignores: by .gitignore files and .git/info/exclude, for files not yet tracked."""
+
+import codecs
+import os
+import re
+import stat
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+from aiml_cli.errors import UsageError
+from aiml_cli.system.atomic_write import read_bounded
+
+IGNORE_FILE = ".gitignore"
+MAX_BYTES = 1024 * 1024  # of a file of rules
+MAX_DEEP_PARTS = 3  # `**` of a rule; more would take long on deep folders
+_STAR = "[^/]*"  # what pathspec makes of a `*`
+
+
+class IgnoreRule(NamedTuple):
+    """A line of a file of rules: a file that it matches is ignored, or with ! it is not."""
+
+    regex: "re.Pattern[str]"
+    is_ignored: bool
+
+
+class IgnoreRules:
+    """The rules that hold below a folder.
+
+    In a repository they begin at its root, elsewhere at the folder itself. Rules of a deeper folder win over those of
+    one above it, and later lines over earlier ones.
+    """
+
+    def __init__(self, folder: str) -> None:
+        self._folder = os.path.realpath(folder or ".")
+        root = _find_repository(self._folder)
+        self._root = root or self._folder
+        self._exclude = _read_rules(_find_exclude_file(root)) if root else ()
+        self._rules: dict[str, Sequence[IgnoreRule]] = {}
+
+    def is_ignored(self, path: str, *, is_dir: bool) -> bool:
+        """True if the rules match a path, relative to the folder; whether they match a folder above it is not asked."""
+        full = os.path.join(self._folder, path)  # noqa: PTH118 - of each file of a large folder
+        parent = os.path.dirname(full)  # noqa: PTH120 - as above
+        while parent.startswith(self._root):
+            if (found := _match(self._load_rules(parent), full[len(parent.rstrip("/")) + 1 :], is_dir)) is not None:
+                return found
+            if parent == self._root:
+                break
+            parent = os.path.dirname(parent)  # noqa: PTH120 - as above
+        return bool(_match(self._exclude, full[len(self._root.rstrip("/")) + 1 :], is_dir))
+
+    def _load_rules(self, folder: str) -> Sequence[IgnoreRule]:
+        if folder not in self._rules:
+            self._rules[folder] = _read_rules(Path(folder, IGNORE_FILE))
+        return self._rules[folder]
+
+
+def _match(rules: Sequence[IgnoreRule], path: str, is_dir: bool) -> bool | None:
+    """Return what the last rule that matches says; None if there is none."""
+    if not rules:
+        return None
+    name = os.fsencode(f"{path}/" if is_dir else path).decode("latin-1")
+    return next((rule.is_ignored for rule in reversed(rules) if rule.regex.fullmatch(name)), None)
+
+
+def _find_repository(folder: str) -> str:
+    """Return the root of the repository that a folder is in, "" if it is in none."""
+    above = (str(path) for path in (Path(folder), *Path(folder).parents))
+    return next((path for path in above if os.path.lexists(f"{path}/.git")), "")
+
+
+def _find_exclude_file(root: str) -> Path:
+    """Return the path of the repository's own rules; a worktree or submodule has a file that names its folder."""
+    path = Path(root, ".git")
+    if path.is_file():
+        path = Path(root, _read_line(path).removeprefix("gitdir:").strip())
+        common = path / "commondir"
+        path = path / _read_line(common) if common.is_file() else path
+    return path / "info/exclude"
+
+
+def _read_line(path: Path) -> str:
+    return os.fsdecode(_read_text(path).encode("latin-1")).partition("\n")[0].strip()
+
+
+def _read_text(path: Path) -> str:
+    """Return the bytes of a regular file, each as a character; "" if there is none or it cannot be read.
+
+    Links are not followed, as by Git, which also matches bytes.
+    """
+    try:
+        if not stat.S_ISREG(path.lstat().st_mode):
+            return ""
+        return read_bounded(path, MAX_BYTES).removeprefix(codecs.BOM_UTF8).decode("latin-1")
+    except (OSError, ValueError):
+        return ""
+
+
+def _read_rules(path: Path) -> Sequence[IgnoreRule]:
+    """Return the rules of a file; raise UsageError for one that would take too long to match."""
+    lines = [line.removesuffix("\r") for line in _read_text(path).split("\n")]
+    for number, line in enumerate(lines, 1):
+        if line.count("**") > MAX_DEEP_PARTS:
+            raise UsageError(f"{path}, line {number}: more than {MAX_DEEP_PARTS} ** in a rule", "name the files")
+    return tuple(rule for line in lines if line.strip() and (rule := _parse_rule(line)))
+
+
+def _parse_rule(line: str) -> IgnoreRule | None:
+    """Return the rule of a line; None for a comment, and for what is no pattern, which Git skips too."""
+    import warnings  # few prompts have a folder, as with pathspec
+
+    from pathspec import GitIgnoreSpec
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of the regular expression for a pattern such as [[]
+        try:
+            pattern = next(iter(GitIgnoreSpec.from_lines([line]).patterns))
+            if pattern.include is None or pattern.regex is None:
+                return None
+            return IgnoreRule(re.compile(_make_exact(pattern.regex.pattern), re.DOTALL), pattern.include)
+        except (ValueError, re.error):
+            return None
+
+
+def _make_exact(regex: str) -> str:
+    """Return a regular expression that matches a whole path, and not what is below it, in linear time.
+
+    That of pathspec may match any part of a path if it has no anchor.
+    """
+    is_open = not regex.endswith(("$)", "(?P<ps_d>/)"))
+    start = "" if regex.startswith("^") else ".*"
+    return start + _make_linear(regex) + ("" if not is_open else ".+" if regex.endswith("/") else ".*")
+
+
+def _make_linear(regex: str) -> str:
+    """Return a regular expression that does not try a `*` again once what follows it is found, up to the next `*`.
+
+    The first place where that matches is as good as any other, because the next `*` takes the rest.
+    """
+    head, *pieces = re.sub(rf"(?:{re.escape(_STAR)})+", lambda _: _STAR, regex).split(_STAR)
+    if not pieces:
+        return regex
+    *middle, last = pieces
+    return (
+        head + "".join(f"(?>{_STAR}?{piece})" if "(" not in piece else _STAR + piece for piece in middle) + _STAR + last
+    )
