@@ -28,6 +28,9 @@ OUTPUTS: dict[str, Callable[[], str]] = {
     "completions/aiml.bash": bash.render,
     "completions/aiml.zsh": zsh.render,
     "completions/aiml.fish": fish.render,
+    "completions/aiml-key.bash": bash.render_key,
+    "completions/aiml-key.zsh": zsh.render_key,
+    "completions/aiml-key.fish": fish.render_key,
     "docs/aiml.1": man.render,
 }
 

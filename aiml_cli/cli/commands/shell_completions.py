@@ -1,7 +1,8 @@
 """Run `aiml config completions`: print the completion script of a shell, or install it."""
 
 import os
-from collections.abc import Callable
+import re
+from collections.abc import Callable, Sequence
 from difflib import get_close_matches
 from importlib.resources import files
 from pathlib import Path
@@ -11,31 +12,58 @@ from typing import NamedTuple
 from aiml_cli.errors import OutputFailed, UsageError
 from aiml_cli.store import model_cache, paths
 from aiml_cli.system.atomic_write import PendingFile, read_file, refuse_symlink
+from aiml_cli.system.questions import can_ask, confirm
 from aiml_cli.system.stdio import print_err, print_out
 
 # One of the first lines of our scripts; other files are not replaced without --yes.
 MARK = b"# Completion of aiml for "
-MARK_LINES = 3
+# So begins the line of a script that says which key it binds.
+KEY_LINES = (b"_aiml_key=", b"set -l aiml_key ")
+KEY_MARK, MARK_LINES = b"# A key of aiml for ", 3
+DEFAULT_KEY = "alt-i"  # no default keymap of these shells has it
+_KEY_PART = re.compile(r"alt-[a-z0-9]|ctrl-[a-z]|[a-z0-9]")
+# Enter, Tab, Ctrl-C, Ctrl-D and Ctrl-Z; a single letter could no longer be typed.
+_NEEDED_KEYS = ("ctrl-c", "ctrl-d", "ctrl-i", "ctrl-j", "ctrl-m", "ctrl-z")
 
 
 class Shell(NamedTuple):
     """The script of a shell, where it is installed, and what to do next.
 
     `startup_lines` returns the lines that a start-up file needs; they are printed to standard output, so that they
-    can be appended to it.
+    can be appended to it. The script of the key has the same. `key_line` is the line of it that says which key, and
+    that it is taken from another function; `alt` and `control` write a key.
     """
 
+    name: str
     script: str
     locate: Callable[[], Path]
     next_step: str
-    startup_lines: Callable[[Path], str] = lambda _: ""
+    startup_lines: Callable[[Path], str]
+    key_script: str
+    locate_key: Callable[[], Path]
+    key_startup_line: str
+    key_line: str
+    alt: str
+    control: str
 
 
-def show_or_install(name: str, *, install: bool, may_replace: bool) -> int:
-    """Print the script of a shell, or install it; without a name that of $SHELL."""
+def show_or_install(name: str, *, install: bool, key: str | None, may_replace: bool) -> int:
+    """Print the script of a shell, or install it; without a name that of $SHELL.
+
+    With a key: its script; with both, the two are installed. Without a key, the user is asked whether to install it.
+    """
     shell = _SHELLS[_choose_shell(name)]
-    script = _read_script(shell.script)
-    return _install(shell, script, may_replace) if install else print_out(script.decode())
+    parts = _parse_key(key) if key is not None else []
+    if not install:
+        script = _write_key_script(shell, parts) if parts else _read_script(shell.script)
+        return print_out(script.decode())
+    path = shell.locate()
+    _install(path, _read_script(shell.script), may_replace)
+    if not model_cache.model_names_file().exists():
+        print_err("aiml: aiml models fetches the list that -m completes from")
+    print_err(f"aiml: {shell.next_step}")
+    print_out(shell.startup_lines(path))
+    return _install_key(shell, key, parts, may_replace)
 
 
 def _choose_shell(name: str) -> str:
@@ -56,8 +84,8 @@ def _read_script(name: str) -> bytes:
     return inside.read_bytes() if inside.is_file() else (Path(__file__).parents[3] / "completions" / name).read_bytes()
 
 
-def _install(shell: Shell, script: bytes, may_replace: bool) -> int:
-    path = shell.locate()
+def _install(path: Path, script: bytes, may_replace: bool) -> None:
+    """Write a script, but not over a file that is not ours, unless the user says so."""
     refuse_symlink(path)
     existing = read_file(path)
     if existing == script:
@@ -67,14 +95,60 @@ def _install(shell: Shell, script: bytes, may_replace: bool) -> int:
         print_err(f"aiml: wrote {path}")
     else:
         raise UsageError(f"{path} is there already, and is not aiml's", "-y replaces it")
-    if not model_cache.model_names_file().exists():
-        print_err("aiml: aiml models fetches the list that -m completes from")
-    print_err(f"aiml: {shell.next_step}")
-    return print_out(shell.startup_lines(path))
 
 
 def _is_ours(data: bytes) -> bool:
-    return any(line.startswith(MARK) for line in data.split(b"\n", MARK_LINES)[:MARK_LINES])
+    return any(line.startswith((MARK, KEY_MARK)) for line in data.split(b"\n", MARK_LINES)[:MARK_LINES])
+
+
+def _install_key(shell: Shell, key: str | None, parts: Sequence[str], may_replace: bool) -> int:
+    """Install the script of a key that was named or that the user agrees to; one that is there keeps its key."""
+    path = shell.locate_key()
+    script = _write_key_script(shell, parts)
+    existing = read_file(path) if key is None else None
+    if existing and _is_ours(existing):
+        script = _replace_key_line(script, _find_key_line(existing))
+    elif key is None:
+        question = f"aiml: bind Alt+I to turn the words on the command line into a command ({path})?"
+        if not can_ask():
+            print_err(f"aiml: --install --key {DEFAULT_KEY} also installs a key that turns words into a command")
+            return 0
+        if not confirm(question):
+            return 0
+    _install(path, script, may_replace)
+    if line := shell.key_startup_line:
+        print_err(f"aiml: a new {shell.name} has the key, once this line is in ~/.{shell.name}rc:")
+        return print_out(f"{line.format(path=quote(str(path)))}\n")
+    print_err(f"aiml: a new {shell.name} has the key")
+    return 0
+
+
+def _parse_key(key: str) -> list[str]:
+    """Return the parts of a key: `ctrl-x i` has two; raise UsageError for one that cannot be bound."""
+    parts = key.lower().split()
+    if not parts or not all(map(_KEY_PART.fullmatch, parts)) or "-" not in parts[0]:
+        raise UsageError(f"--key: {key!r} is no key", "write it as alt-i, ctrl-g, or, one after the other, 'ctrl-x i'")
+    if parts[0] in _NEEDED_KEYS:
+        raise UsageError(f"--key: {key} has another task in every shell", f"by default it is {DEFAULT_KEY}")
+    return parts
+
+
+def _write_key_script(shell: Shell, parts: Sequence[str]) -> bytes:
+    """Return the script that binds a key, even if it has a function; without parts the default key, if it has none."""
+    script = _read_script(shell.key_script)
+    if not parts:
+        return script
+    forms = {"alt": shell.alt, "ctrl": shell.control}
+    keys = [forms[part[:-2]].format(part[-1]) if "-" in part else part for part in parts]
+    return _replace_key_line(script, shell.key_line.format("".join(keys)).encode())
+
+
+def _find_key_line(script: bytes) -> bytes:
+    return next((line for line in script.split(b"\n") if line.startswith(KEY_LINES)), b"")
+
+
+def _replace_key_line(script: bytes, line: bytes) -> bytes:
+    return script.replace(_find_key_line(script), line, 1) if line else script
 
 
 def _write(path: Path, data: bytes) -> None:
@@ -122,18 +196,43 @@ def _format_zsh_lines(path: Path) -> str:
 
 _SHELLS = {
     "bash": Shell(
-        "aiml.bash", _locate_bash, "a new bash finds it, where bash-completion is loaded; else source it in ~/.bashrc"
+        "bash",
+        "aiml.bash",
+        _locate_bash,
+        "a new bash finds it, where bash-completion is loaded; else source it in ~/.bashrc",
+        lambda _: "",
+        "aiml-key.bash",
+        lambda: _find_data_folder() / "aiml" / "key.bash",
+        "source {path}",
+        "_aiml_key='{}' _aiml_takes_key=1",
+        r"\e{}",
+        r"\C-{}",
     ),
     "zsh": Shell(
+        "zsh",
         "aiml.zsh",
         lambda: _find_data_folder() / "zsh" / "site-functions" / "_aiml",
         "a new zsh finds it, once these lines stand in ~/.zshrc:",
         _format_zsh_lines,
+        "aiml-key.zsh",
+        lambda: _find_data_folder() / "aiml" / "key.zsh",
+        "source {path}",
+        "_aiml_key='{}' _aiml_takes_key=1",
+        "^[{}",
+        "^{}",
     ),
     "fish": Shell(
+        "fish",
         "aiml.fish",
         lambda: _find_folder("XDG_CONFIG_HOME", ".config") / "fish" / "completions" / "aiml.fish",
         "a new fish finds it; nothing is left to do",
+        lambda _: "",
+        "aiml-key.fish",
+        lambda: _find_folder("XDG_CONFIG_HOME", ".config") / "fish" / "conf.d" / "aiml.fish",
+        "",
+        r"set -l aiml_key {}; set -l aiml_takes_key yes",
+        r"\e{}",
+        r"\c{}",
     ),
 }
 SHELLS = tuple(_SHELLS)
