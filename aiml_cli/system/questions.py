@@ -161,7 +161,11 @@ class _Question:
     def read_line(self, question: str, is_stopped: Callable[[], bool]) -> str | None:
         """Show the text, and return the line that is typed; None if there is none."""
         with self._prompt(LINES, self._lines, question):
-            line = self._read(lambda: is_stopping() or is_stopped())
+            try:
+                line = self._read(lambda: is_stopping() or is_stopped())
+            except Stopped:
+                self._write("\n")
+                raise
             if not line.endswith("\n"):
                 self._write("\n")
                 return None
@@ -254,8 +258,13 @@ def lay_out(text: str, columns: int) -> list[str]:
 
 def _lay_out_note(note: Note, columns: int) -> Iterator[str]:
     """Yield the lines of a note, in which a line break is a blank: no line of it looks like one of the text."""
-    for row in _wrap(" ".join(sanitize(note.text).split()), max(_MIN_WIDTH, columns - 1)):
-        yield f"{note.style}{row}{_RESET}" if note.style else row
+    width, rest = max(_MIN_WIDTH, columns - 1), " ".join(sanitize(note.text).split())
+    while rest:
+        count = count_fitting(rest[: 4 * width], width, minimum=1)
+        if count < len(rest) and (end := rest.rfind(" ", 0, count + 1)) > 0:
+            count = end
+        yield f"{note.style}{rest[:count]}{_RESET}" if note.style else rest[:count]
+        rest = rest[count:].lstrip(" ")
 
 
 def _wrap(line: str, width: int) -> Iterator[str]:

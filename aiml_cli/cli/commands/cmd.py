@@ -25,9 +25,7 @@ ANSWERS = {
     "r": "run", "run": "run", "e": "edit", "edit": "edit", "v": "revise", "revise": "revise", "x": "explain",
     "explain": "explain", "c": "copy", "copy": "copy", "n": "no", "no": "no", "q": "no", "quit": "no",
 }  # fmt: skip
-EXPLANATION = (
-    "r: run it here. e: edit it first. v: say what to change. x: have it explained. c: copy it, and end. n: end."
-)
+EXPLANATION = "r: run it. e: edit it. v: say what to change. x: explain it. c: copy it. n: end."
 DIM, BOLD = "\x1b[2m", "\x1b[1m"
 
 
