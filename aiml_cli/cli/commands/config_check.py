@@ -80,7 +80,7 @@ def _check_template_folder(folder: Path) -> CheckResult:
     try:
         if not folder.is_dir():
             return CheckResult(f"template_path: {folder} is not a folder, and is left out")
-        files = [path for path in folder.iterdir() if path.suffix == ".toml"]
+        files = [path for path in folder.iterdir() if path.suffix == ".toml" and path.stem[0] != "."]
         for path in files:
             paths.require_trusted(path)
     except AimlError as error:

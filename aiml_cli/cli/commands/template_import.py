@@ -309,11 +309,11 @@ def _convert_pattern(folder: Path) -> ImportedTemplate:
     system = _read_text(folder / "system.md").strip()
     user = _read_text(folder / "user.md").strip() if (folder / "user.md").is_file() else ""
     if _INPUT in _list_mustache(system):
-        template.prompt = _convert_mustache(template, "\n\n".join(filter(None, (system, user))), _INPUT)
+        template.prompt = convert_mustache(template, "\n\n".join(filter(None, (system, user))), _INPUT)
     else:
-        template.prompt = _convert_mustache(template, user, _INPUT)
+        template.prompt = convert_mustache(template, user, _INPUT)
         if system:
-            template.add_setting("system", _convert_mustache(template, system, ""))
+            template.add_setting("system", convert_mustache(template, system, ""))
     template.skipped += sorted(file.name for file in folder.iterdir() if file.name not in _PATTERN_FILES)
     return template
 
@@ -322,7 +322,7 @@ def _list_mustache(text: str) -> list[str]:
     return [match[1] or match[2] for match in _MUSTACHE.finditer(text)]
 
 
-def _convert_mustache(template: ImportedTemplate, text: str, input_name: str) -> str:
+def convert_mustache(template: ImportedTemplate, text: str, input_name: str) -> str:
     """Convert `{{name}}` to our variables, and that of the input to `{prompt}`; all other braces stay text."""
     converted, position = [], 0
     for match in _MUSTACHE.finditer(text):
@@ -350,9 +350,9 @@ def _convert_github(name: str, facts: dict[Any, Any]) -> ImportedTemplate:
     template = ImportedTemplate(name)
     system, prompt = _read_messages(template, facts["messages"])
     input_name = "" if _INPUT in _list_mustache(system) else _INPUT
-    template.prompt = _convert_mustache(template, prompt, input_name)
+    template.prompt = convert_mustache(template, prompt, input_name)
     if system:
-        template.add_setting("system", _convert_mustache(template, system, ""))
+        template.add_setting("system", convert_mustache(template, system, ""))
     if model := facts.get("model"):
         template.add_setting("model", str(model))
     _add_parameters(template, as_dict(facts.get("modelParameters")))
@@ -410,7 +410,7 @@ def _add_answer_format(template: ImportedTemplate, facts: dict[Any, Any]) -> Non
 
 def _add_cases(template: ImportedTemplate, facts: dict[Any, Any], variables: Sequence[str], input_name: str) -> None:
     """Add a case for each row of test data, with what the evaluators of texts expect."""
-    evaluators = [as_dict(each) for each in facts.get("evaluators") or () if isinstance(each, dict)]
+    evaluators = _list_tables(template, facts, "evaluators")
     checks = [pair for each in evaluators for pair in as_dict(each.get("string")).items() if pair[0] in _EVALUATORS]
     template.skipped += [
         f"the evaluator {each.get('name') or each.get('uses')}"
@@ -418,8 +418,7 @@ def _add_cases(template: ImportedTemplate, facts: dict[Any, Any], variables: Seq
         if not as_dict(each.get("string")).keys() & _EVALUATORS.keys()
     ]
     compared = {name for _, source in checks for name in _list_mustache(_to_text(source))}
-    rows = [row for row in facts.get("testData") or () if isinstance(row, dict)]
-    for number, row in enumerate(rows, 1):
+    for number, row in enumerate(_list_tables(template, facts, "testData"), 1):
         texts = {str(key): _to_text(value) for key, value in row.items()}
         unknown = texts.keys() - {*variables, *compared, "expected"}
         template.skipped += [f"{key} of test {number}, which is no variable" for key in sorted(unknown)]
@@ -432,6 +431,14 @@ def _add_cases(template: ImportedTemplate, facts: dict[Any, Any], variables: Seq
             template.cases.append({"vars": values, "expect": lists})
         else:
             template.skipped.append(f"test {number}, of which nothing can be checked here")
+
+
+def _list_tables(template: ImportedTemplate, facts: dict[Any, Any], key: str) -> list[dict[str, Any]]:
+    values = facts.get(key) or []
+    if not isinstance(values, list):
+        template.skipped.append(key)
+        return []
+    return [value for value in values if isinstance(value, dict)]
 
 
 def _build_expect(checks: Sequence[tuple[str, Any]], texts: Mapping[str, str]) -> dict[str, list[str]]:
