@@ -14,7 +14,7 @@ from aiml_cli.errors import AimlError, IncompleteAnswer, ServerError
 MIN_STREAM_SECONDS = 0.05
 _HINTS = {
     Ending.LENGTH: "allow more with --max-tokens, or take it as it is with --allow-cut",
-    Ending.CONTEXT: "send less, or take it as it is with --allow-cut",
+    Ending.CONTEXT: "--fit oldest leaves out the oldest turns; or take it as it is with --allow-cut",
     Ending.FILTER: "put the request in other words",
     Ending.REFUSAL: "put the request in other words, or ask another model",
 }

@@ -176,6 +176,18 @@ _PATH_TEXT = (
     r"\bno (?:matching )?(?:route|static resource|handler)\b",
     r"\b(?:route|path|url|endpoint|uri)\b[^\n]{0,120}\b(?:not (?:be )?found|not exist|doesn.t exist)\b",
 )
+# The input and the answer are more than the model's context.
+_CONTEXT_NAMES = (r"context_(length|window|size|limit)|exceed\w{0,3}_context|(prompt|input)_(is_)?too_long",)
+_CONTEXT_TEXT = (
+    r"\bcontext[ _-](?:length|window|size|limit)\b|\b(?:prompt|input|conversation|messages?) (?:is |are )?too long\b",
+    r"\bmaximum (?:prompt|input) (?:length|tokens)\b|\b(?:input|prompt) token count\b[^\n]{0,60}\bexceed",
+    r"\btoo many (?:input |prompt )?tokens\b|\brange of input length\b|\bmaximum number of (?:input )?tokens allowed\b",
+    r"\breduce the length of (?:the |your )?(?:messages|prompt|input)\b",
+)
+CONTEXT_HINT = (
+    "--fit oldest leaves out the oldest turns; --fit compact, or /compact, replaces them by a summary; "
+    "--fit head cuts a long input"
+)
 _LINK = r"\b(?:https?://|www\.)\S+"
 _QUOTATION = r"""`[^`\n]{1,200}`|"[^"\n]{1,200}"|(?<!\w)'[^'\n]{1,200}'(?!\w)"""
 
@@ -209,6 +221,7 @@ def make_error(event: ErrorEvent, message: str, headers: Mapping[str, str], *, i
     details: dict[str, Any] = {"status": event.status, "type": event.type, "code": event.code}
     details |= {"missing": missing} if missing else {}
     hint = _MISSING_HINTS.get(missing) or _HINTS.get(kind, "")
+    hint = CONTEXT_HINT if _is_too_long(event, kind) else hint
     if kind in (_KEY, _CREDIT, _FORBIDDEN):
         return AuthError(message, hint, **details)
     if kind == _RATE_LIMIT:
@@ -216,8 +229,15 @@ def make_error(event: ErrorEvent, message: str, headers: Mapping[str, str], *, i
     if _FIRST_REDIRECT <= kind < _FIRST_SERVER_ERROR:
         return RequestRejected(message, hint, **details)
     if kind == _UNKNOWN:
-        return ServerError(message, "ask again", **details)
-    return ServerError(message, "ask again in a moment", again=1, **details)
+        return ServerError(message, hint or "ask again", **details)
+    return ServerError(message, hint or "ask again in a moment", again=1, **details)
+
+
+def _is_too_long(event: ErrorEvent, kind: int) -> bool:
+    """True if the conversation is more than the model's context, and not more than a rate or the credit allows."""
+    names = [_to_snake_case(name) for name in (event.code, event.type) if name]
+    is_about_size = any(_has(_CONTEXT_NAMES, name) for name in names) or _has(_CONTEXT_TEXT, event.message)
+    return is_about_size and kind not in (_KEY, _CREDIT, _FORBIDDEN, _NOT_FOUND, _RATE_LIMIT)
 
 
 def explain_unsent_key(error: AimlError) -> None:

@@ -6,6 +6,7 @@ from difflib import get_close_matches
 from urllib.parse import urlsplit
 
 from aiml_cli.api.endpoints import get_endpoint
+from aiml_cli.api.error_kinds import CONTEXT_HINT
 from aiml_cli.api.model_list import Model
 from aiml_cli.catalog import load_catalog
 from aiml_cli.errors import RequestRejected
@@ -20,6 +21,8 @@ MAX_SUGGESTIONS = 3
 
 def improve_hint(error: RequestRejected, settings: Settings, endpoint: str) -> None:
     """Replace the error's hint if the stored catalog knows a better one; never asks the server."""
+    if error.hint == CONTEXT_HINT:
+        return
     name, missing = settings.options.model or "", error.details.get("missing")
     if missing == "path":
         error.hint = _explain_missing_path(settings.options.base_url or "", endpoint)

@@ -58,6 +58,7 @@ _STOPWORDS = {
     "Dutch": "de het een en is niet van ik dat wat waarom met voor op zijn je te hoe er aan",
 }
 _SCRIPTS = {"CJK": "Chinese characters", "HIRAGANA": "Japanese", "KATAKANA": "Japanese", "HANGUL": "Korean"}
+_PAGE_MODELS = ("demo/markdown", "demo/small")
 _SAMPLE_CHARS = 2000  # enough to guess a language from
 
 
@@ -113,7 +114,7 @@ def _answer_in_words(request: DemoRequest, choice: int) -> DemoAnswer:
     if request.schema is not None:
         value = make_sample(request.schema) if request.schema else _describe_prompt(request)
         return DemoAnswer(json.dumps(value, ensure_ascii=False))
-    return DemoAnswer((_write_page if request.model == "demo/markdown" else _echo)(request, choice))
+    return DemoAnswer((_write_page if request.model in _PAGE_MODELS else _echo)(request, choice))
 
 
 def _call_tool(request: DemoRequest, choice: int) -> DemoAnswer:

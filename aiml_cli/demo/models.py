@@ -27,6 +27,8 @@ class DemoModel:
     name: str
     does: str
     capabilities: tuple[str, ...] = _CAPABILITIES
+    context: int = 128_000  # tokens
+    output_limit: int = 16_000
 
     @property
     def alias(self) -> str:
@@ -44,6 +46,13 @@ MODELS = (
     DemoModel("demo/echo", "Echo", "Answers in a line or two: what you said, how long it is, in which language."),
     DemoModel(
         "demo/markdown", "Markdown", "Answers with a page of headings, a list, a table and code, about your prompt."
+    ),
+    DemoModel(
+        "demo/small",
+        "Small",
+        "Holds 4,000 tokens and answers with a page, so a conversation is soon too long for it.",
+        context=4000,
+        output_limit=500,
     ),
     DemoModel("demo/slow", "Slow", "Answers as demo/echo does, with a pause before each token."),
     DemoModel("demo/tool", "Tool", "Calls the first function given, or get_time; answers in words to its result."),
@@ -106,8 +115,8 @@ def _build_info(model: DemoModel) -> Json:
         "name": f"Demo: {model.name}",
         "developer": "aiml",
         "description": f"{model.does} {_NOTE}",
-        "contextLength": 128_000,
-        "outputMax": 16_000,
+        "contextLength": model.context,
+        "outputMax": model.output_limit,
         **dict.fromkeys(("cutoffAt", "url", "docsUrl", "docsJson"), ""),
     }
 

@@ -11,10 +11,10 @@ from urllib.parse import parse_qs, unquote, urlsplit
 
 from aiml_cli.demo import chat_completions as chat
 from aiml_cli.demo import models, responses, validate_request
-from aiml_cli.demo.answers import make_answer
+from aiml_cli.demo.answers import CHARS_PER_TOKEN, make_answer
 from aiml_cli.demo.errors import STATUSES, GatewayError, build_error_body
 from aiml_cli.demo.exchange import DemoExchange, encode_json, make_id
-from aiml_cli.demo.parsed_request import DemoRequest, Json
+from aiml_cli.demo.parsed_request import DemoRequest, Json, join_text
 from aiml_cli.demo.tool_history import check_tool_items, convert_messages
 from aiml_cli.demo.validate_request import json_type
 
@@ -131,6 +131,7 @@ class Gateway:
         if model.status:
             raise GatewayError(model.status, f"{STATUSES[model.status]} (demo/status-{model.status})")
         exchange = self._build_exchange(body, endpoint, model.id)
+        self._check_context(exchange, endpoint, model)
         if endpoint is RESPONSES and (body.get("store") or body.get("background")):
             self._store(exchange)
         if body.get("background"):
@@ -146,6 +147,18 @@ class Gateway:
         request = replace(endpoint.parse_request(self._add_conversation(body, endpoint, model_id)), model=model_id)
         answers = tuple(make_answer(request, choice) for choice in range(request.choice_count))
         return DemoExchange(body, request, answers, int(time.time()), make_id())
+
+    def _check_context(self, exchange: DemoExchange, endpoint: DemoEndpoint, model: models.DemoModel) -> None:
+        """Raise GatewayError if the request, with the stored conversation that it continues, is too long."""
+        previous_id = exchange.body.get("previous_response_id") if endpoint is RESPONSES else None
+        texts = (join_text(item.get("content")) for item in self.conversations.get(previous_id or "", ()))
+        tokens = exchange.input_tokens + sum(map(len, texts)) // CHARS_PER_TOKEN
+        if tokens > model.context:
+            raise GatewayError(
+                400,
+                f"This model's maximum context length is {model.context} tokens. However, your messages resulted in "
+                f"{tokens} tokens. Please reduce the length of the messages.",
+            )
 
     def _add_conversation(self, body: Mapping[str, Json], endpoint: DemoEndpoint, model_id: str) -> Mapping[str, Json]:
         """Return the body with the stored conversation that it continues, for the one model that reads it.

@@ -3,7 +3,20 @@
 import pytest
 from support.demo_client import DemoClient
 
-NAMES = ["echo", "markdown", "slow", "tool", "tools", "reasoning", "refusal", "cut", "length", "filter", "error"]
+NAMES = [
+    "echo",
+    "markdown",
+    "small",
+    "slow",
+    "tool",
+    "tools",
+    "reasoning",
+    "refusal",
+    "cut",
+    "length",
+    "filter",
+    "error",
+]
 STATUSES = [400, 401, 402, 403, 404, 413, 422, 429, 500, 502, 503, 504]
 IDS = [f"demo/{name}" for name in NAMES] + [f"demo/status-{status}" for status in STATUSES]
 SECTIONS = {"modalities", "capabilities", "pricing"}
@@ -25,6 +38,18 @@ def test_every_listed_model_answers_or_refuses_as_it_says(demo: DemoClient) -> N
         if row["id"] not in {"demo/cut", "demo/slow"}:  # tested as streams: they end, or end late
             expected = int(row["id"].rpartition("-")[2]) if "status" in row["id"] else 200
             assert demo.chat(row["id"]).status == expected
+
+
+@pytest.mark.parametrize("count", [1, 2])
+def test_a_small_context_answers_with_a_page_and_refuses_what_is_longer(demo: DemoClient, count: int) -> None:
+    stored = demo.respond("demo/small", "word " * 1700, store=True).json
+    more = {"previous_response_id": stored["id"]} if count > 1 else {}
+    answer = demo.respond("demo/small", "word " * 1700, **more)
+    assert answer.status == (400 if count > 1 else 200)
+    assert ("maximum context length is 4000 tokens" in answer.json.get("message", "")) == (count > 1)
+    assert demo.chat("demo/small", "word " * 3300).status == 400
+    page = demo.chat("demo/small", previous_response_id={}).json["choices"][0]["message"]["content"]
+    assert "# Ask from the shell" in page
 
 
 def test_a_row_has_the_documented_shape(demo: DemoClient) -> None:
