@@ -57,6 +57,11 @@ GROUPS = {
     "history": ("aiml_cli.cli.history_group", "List, read, search, export and delete past conversations."),
     "tools": ("aiml_cli.cli.tools_group", "List, check, call, add and remove tools that run on this machine."),
 }
+# Commands of a group that exist at the top too.
+SHORTCUTS = {
+    "templates": ("config", "List the templates, show or test one, or import those of another program."),
+    "profiles": ("config", "List the profiles of the config file, or show the settings of one."),
+}
 app = typer.Typer(**TYPER_SETTINGS)
 PERIOD = Option(
     choice("24h", "7d", "30d", "all"), "How far back to look; all needs --by.", "Output", {}, default="7d",
@@ -177,6 +182,10 @@ def build_command(name: str = "") -> typer.Typer:
     for group, (module, summary) in GROUPS.items():
         if name in ("", group):
             selection.add_typer(import_module(module).app, name=group, help=summary)
+    for shortcut, (group, _) in SHORTCUTS.items():
+        if name in ("", shortcut):
+            commands = import_module(GROUPS[group][0]).app.registered_commands
+            selection.registered_commands += [command for command in commands if command.name == shortcut]
     return selection
 
 
@@ -185,7 +194,8 @@ def _build_overview() -> typer.Typer:
     overview = typer.Typer(**TYPER_SETTINGS, epilog=TOP_EXAMPLES)
     overview.registered_callback = app.registered_callback
     summaries = [(command.name, getattr(command.callback, "__doc__", "")) for command in app.registered_commands]
-    for name, summary in [*summaries, *((group, summary) for group, (_, summary) in GROUPS.items())]:
+    others = {**SHORTCUTS, **GROUPS}.items()
+    for name, summary in [*summaries, *((name, summary) for name, (_, summary) in others)]:
         overview.command(name, cls=Command, help=summary)(lambda: None)
     return overview
 
@@ -194,7 +204,7 @@ def _choose_app(arguments: list[str]) -> typer.Typer:
     """Return an app with the command that was typed; with all if it is unknown, so that the error can suggest one."""
     if arguments[:1] in (["-h"], ["--help"]):
         return _build_overview()
-    names = {*GROUPS, *(command.name for command in app.registered_commands)}
+    names = {*GROUPS, *SHORTCUTS, *(command.name for command in app.registered_commands)}
     return build_command(arguments[0] if arguments and arguments[0] in names else "")
 
 

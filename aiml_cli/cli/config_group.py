@@ -4,27 +4,27 @@ from typing import Any
 
 import typer
 
-from aiml_cli.cli.flags import SERVER_OPTIONS, TYPER_SETTINGS, Task, flag_value, with_options
+from aiml_cli.cli.flags import SERVER_OPTIONS, TYPER_SETTINGS, Command, Task, flag_value, with_options
 from aiml_cli.errors import UsageError
 from aiml_cli.settings.options import ROWS, Option
 from aiml_cli.settings.resolve import Flags, RawValue
 from aiml_cli.settings.value_types import PATH, SWITCH, choice
 
 app = typer.Typer(help="Show and change settings, and store the API key.", **TYPER_SETTINGS)
-NAME = typer.Argument(metavar="NAME", help="The setting.")
-PROFILE = typer.Option(None, "--profile", metavar="NAME", help="The profile instead of the whole file.")
+NAME = typer.Argument(metavar="NAME", help="The setting, such as model.")
+PROFILE = typer.Option(None, "--profile", metavar="NAME", help="Change it in this profile; a new one is created.")
 
 
-@app.command("show")
+@app.command("show", cls=Command)
 @with_options([*SERVER_OPTIONS, ROWS["json"]], "")
 def config_show(_words: list[str], flags: Flags) -> Task:
-    """Show every setting, its value, and who said so."""
+    """Show every setting, its value, and where it was set."""
     from aiml_cli.cli.commands import config
 
     return lambda: config.show_all({**flags})
 
 
-@app.command("get")
+@app.command("get", cls=Command)
 def config_get(
     name: str = NAME,
     profile: str | None = typer.Option(None, "--profile", metavar="NAME", help="With the settings of this profile."),
@@ -36,10 +36,10 @@ def config_get(
     return lambda: config.get_setting(name, flags)
 
 
-@app.command("set")
+@app.command("set", cls=Command)
 def config_set(
     name: str = NAME,
-    value: str = typer.Argument(metavar="VALUE", help="Its value, as a flag would have it."),
+    value: str = typer.Argument(metavar="VALUE", help="The value, as the flag takes it."),
     profile: str | None = PROFILE,
 ) -> Task:
     """Set a setting in the config file."""
@@ -48,7 +48,7 @@ def config_set(
     return lambda: config.set_setting(name, value, profile)
 
 
-@app.command("unset")
+@app.command("unset", cls=Command)
 def config_unset(name: str = NAME, profile: str | None = PROFILE) -> Task:
     """Remove a setting from the config file."""
     from aiml_cli.cli.commands import config
@@ -56,7 +56,7 @@ def config_unset(name: str = NAME, profile: str | None = PROFILE) -> Task:
     return lambda: config.unset_setting(name, profile)
 
 
-@app.command("edit")
+@app.command("edit", cls=Command)
 def config_edit() -> Task:
     """Open the config file in $VISUAL or $EDITOR."""
     from aiml_cli.cli.commands import config
@@ -64,28 +64,28 @@ def config_edit() -> Task:
     return config.edit_config
 
 
-@app.command("path")
+@app.command("path", cls=Command)
 def config_path() -> Task:
-    """Print where the config file is."""
+    """Print the path of the config file."""
     from aiml_cli.cli.commands import config
 
     return config.print_path
 
 
-@app.command("key")
+@app.command("key", cls=Command)
 def config_key(
     remove: bool = typer.Option(False, "--remove", help="Remove the stored key."),
     from_stdin: bool = typer.Option(False, "--stdin", help="Read the key from standard input."),
     base_url: str | None = typer.Option(None, "--base-url", metavar="URL", help="The server that the key is for."),
 ) -> Task:
-    """Store the API key of the server; it is asked for and not shown."""
+    """Store the API key; it is not shown while you type it."""
     from aiml_cli.cli.commands import config
 
     flags = {"base_url": RawValue((base_url,), "--base-url")} if base_url else {}
     return lambda: config.change_key(remove, from_stdin, flags)
 
 
-@app.command("check")
+@app.command("check", cls=Command)
 @with_options([*SERVER_OPTIONS, ROWS["debug"]], "")
 def config_check(_words: list[str], flags: Flags) -> Task:
     """Check settings, key, file modes, server and balance."""
@@ -94,20 +94,27 @@ def config_check(_words: list[str], flags: Flags) -> Task:
     return lambda: config_check.check(flags)
 
 
-@app.command("completions")
+@app.command("completions", cls=Command)
 def config_completions(
     shell: str = typer.Argument(
-        "", metavar="[SHELL]", show_default=False, help="bash, zsh or fish. Without it: what $SHELL names."
+        "", metavar="[SHELL]", show_default=False, help="bash, zsh or fish. Without it: the shell of $SHELL."
     ),
     install: bool = typer.Option(
-        False, "--install", help="Put it where that shell finds it, and say what is left to do."
+        False, "--install", help="Write the file where the shell finds it, and say what to do next."
+    ),
+    key: str | None = typer.Option(
+        None,
+        "--key",
+        metavar="KEY",
+        help="The key that turns the words on the command line into a command: alt-i, ctrl-g, 'ctrl-x i'. It is taken "
+        "from another function. Without --install: print its script.",
     ),
     yes: bool = typer.Option(False, "--yes", "-y", help="Replace a file that is not aiml's."),
 ) -> Task:
     """Print the completions for a shell, or install them."""
     from aiml_cli.cli.commands import shell_completions
 
-    return lambda: shell_completions.show_or_install(shell, install=install, may_replace=yes)
+    return lambda: shell_completions.show_or_install(shell, install=install, key=key, may_replace=yes)
 
 
 IMPORT = Option(
@@ -134,15 +141,30 @@ TEMPLATES_OPTIONS: list[Option[Any]] = [
 TEMPLATES_HELP = "The template to show or test: NAME or @FILE. Without it all are listed."
 
 
-@app.command("templates")
+@app.command("templates", cls=Command)
 @with_options(TEMPLATES_OPTIONS, TEMPLATES_HELP)
 def config_templates(words: list[str], flags: Flags) -> Task:
     """List the templates, show or test one, or import those of another program."""
     return run_templates(words, flags)
 
 
+@app.command("profiles", cls=Command)
+@with_options([ROWS["json"], ROWS["quiet"]], "The profile to show. Without it all are listed.")
+def config_profiles(words: list[str], flags: Flags) -> Task:
+    """List the profiles of the config file, or show the settings of one."""
+    from aiml_cli.cli.commands import config
+
+    return lambda: config.show_profiles(_remove_verb(words), flags)
+
+
+def _remove_verb(words: list[str]) -> list[str]:
+    """Return the words without the verb of `templates list` and `templates show NAME`."""
+    return words[1:] if words == ["list"] or (words[:1] == ["show"] and len(words) > 1) else words
+
+
 def run_templates(words: list[str], flags: Flags) -> Task:
     """Return what `config templates` does with these words and flags; raise UsageError."""
+    words = _remove_verb(words)
     source = flag_value(IMPORT, flags)
     if "test" in flags:
         if source is not None:

@@ -7,27 +7,49 @@ from aiml_cli.settings.options import ROWS, Option
 from aiml_cli.settings.resolve import Flags
 from aiml_cli.settings.value_types import PATH, SWITCH, ValueType, choice, integer, parse_age
 
-app = typer.Typer(help="Look at what was asked and answered, and delete it.", **TYPER_SETTINGS)
+app = typer.Typer(**TYPER_SETTINGS)
 
 
 AGE = ValueType("a time such as 12h, 30d or 2w", parse_age, "AGE")
-CONVERSATION = "A conversation: its id or the beginning of it, its number in the list, or words of it."
-CONVERSATIONS = "Ids of conversations, their numbers in the list, or words of one."
+CONVERSATION = "A conversation: its id or the beginning of it, its number in the list, or words in it."
+CONVERSATIONS = "Conversations: their ids or numbers in the list, or words in one of them."
 LIMIT = Option(
-    integer(0, 10**9), "How many; 0 for all.", "Output", {}, default=20, short="-n", per_call=True, attribute="limit"
+    integer(0, 10**9),
+    "Show this many; 0 shows all.",
+    "Output",
+    {},
+    default=20,
+    short="-n",
+    per_call=True,
+    attribute="limit",
 )
 FORMAT = Option(
-    choice("md", "json", "jsonl"), "How to write.", "Output", {}, default="md", per_call=True, attribute="format"
+    choice("md", "json", "jsonl"), "The format.", "Output", {}, default="md", per_call=True, attribute="format"
 )
-OUTPUT = Option(PATH, "Write to a file instead.", "Output", {}, short="-o", per_call=True, attribute="output")
-OLDER = Option(AGE, "Those that nothing was added to for so long.", "Output", {}, per_call=True, attribute="older_than")
-ALL = Option(SWITCH, "All of them, and what was kept of damaged files.", "Output", {}, per_call=True, attribute="all")
+OUTPUT = Option(PATH, "Write to this file.", "Output", {}, short="-o", per_call=True, attribute="output")
+OLDER = Option(
+    AGE, "All conversations that did not change for this long.", "Output", {}, per_call=True, attribute="older_than"
+)
+ALL = Option(
+    SWITCH, "All conversations, and the copies of damaged files.", "Output", {}, per_call=True, attribute="all"
+)
+
+
+@app.callback(invoke_without_command=True)
+def history() -> Task:
+    """List, read, search, export and delete past conversations.
+
+    Without a command: list them.
+    """
+    from aiml_cli.core import browse_history
+
+    return lambda: browse_history.show_list((), {}, LIMIT.default or 0)
 
 
 @app.command("list", cls=PromptCommand)
-@with_options([LIMIT, ROWS["json"], ROWS["quiet"]], "Only conversations in which these words stand.")
+@with_options([LIMIT, ROWS["json"], ROWS["quiet"]], "Only conversations that contain these words.")
 def history_list(words: list[str], flags: Flags) -> Task:
-    """List the conversations, the newest first."""
+    """List conversations, the newest first."""
     from aiml_cli.core import browse_history
 
     limit = flag_value(LIMIT, flags)
@@ -44,9 +66,9 @@ def history_show(words: list[str], flags: Flags) -> Task:
 
 
 @app.command("search", cls=PromptCommand)
-@with_options([LIMIT, ROWS["json"], ROWS["quiet"]], "Words that stand in a message, in any order.")
+@with_options([LIMIT, ROWS["json"], ROWS["quiet"]], "Words in a message, in any order.")
 def history_search(words: list[str], flags: Flags) -> Task:
-    """Search what was said; show each conversation with a line of it."""
+    """Search conversations, and show each with a matching line."""
     from aiml_cli.core import browse_history
 
     limit = flag_value(LIMIT, flags)
@@ -56,7 +78,7 @@ def history_search(words: list[str], flags: Flags) -> Task:
 @app.command("export", cls=PromptCommand)
 @with_options([FORMAT, OUTPUT, ROWS["quiet"]], f"{CONVERSATIONS} Without them: all.")
 def history_export(words: list[str], flags: Flags) -> Task:
-    """Write conversations as Markdown, JSON, or a JSON line for each message."""
+    """Export conversations as Markdown, JSON, or a JSON line for each message."""
     from aiml_cli.cli.commands import history
 
     export_format, output = flag_value(FORMAT, flags), flag_value(OUTPUT, flags)
@@ -66,7 +88,7 @@ def history_export(words: list[str], flags: Flags) -> Task:
 @app.command("rm", cls=PromptCommand)
 @with_options([OLDER, ALL, ROWS["yes"], ROWS["quiet"]], CONVERSATIONS)
 def history_rm(words: list[str], flags: Flags) -> Task:
-    """Delete conversations; their text is gone from the disk's files."""
+    """Delete conversations, and overwrite their text on disk."""
     from aiml_cli.cli.commands import history
 
     min_age_s, everything = flag_value(OLDER, flags), bool(flag_value(ALL, flags))

@@ -2,7 +2,7 @@
 
 import typer
 
-from aiml_cli.cli.flags import TYPER_SETTINGS, Task, flag_value, with_options
+from aiml_cli.cli.flags import TYPER_SETTINGS, Command, Task, flag_value, with_options
 from aiml_cli.settings.options import ROWS, Option
 from aiml_cli.settings.resolve import Flags
 from aiml_cli.settings.value_types import SWITCH, TEXT, ValueType, number
@@ -30,12 +30,16 @@ app = typer.Typer(help="List, check, call, add and remove tools that run here.",
 NAMES_HELP = "NAME, FILE.py, or mcp:SERVER."
 LIST_FLAGS = [ROWS[name] for name in ("demo", "json", "quiet")]
 START_FLAGS = [*LIST_FLAGS, ROWS["verbose"]]
-DESCRIPTION = Option(TEXT, "What it does: the model reads it.", TOOLS, {}, per_call=True, attribute="description")
+DESCRIPTION = Option(
+    TEXT, "What the tool does; the model reads this.", TOOLS, {}, per_call=True, attribute="description"
+)
 PARAMS = Option(
     ValueType("parameters", TEXT.parse, "LIST|JSON"), "Its parameters: 'city, days? int'. Default: the {names} in it.",
     TOOLS, {}, per_call=True, attribute="params",
 )  # fmt: skip
-TIMEOUT = Option(number(0.1, 86400), "How many seconds a call may take.", TOOLS, {}, per_call=True, attribute="timeout")
+TIMEOUT = Option(
+    number(0.1, 86400), "Stop a call after this many seconds.", TOOLS, {}, per_call=True, attribute="timeout"
+)
 ENV = Option(
     ValueType("NAME=VALUE", _parse_env, "NAME=VALUE", is_list=True),
     "A variable of its environment; '${VAR}' is read when it is opened.", TOOLS, {}, per_call=True, attribute="env",
@@ -56,7 +60,7 @@ def tools() -> Task:
     return lambda: tools.list_all({})
 
 
-@app.command("list")
+@app.command("list", cls=Command)
 @with_options(LIST_FLAGS, "")
 def tools_list(_words: list[str], flags: Flags) -> Task:
     """List the tool files and the MCP servers, without starting any."""
@@ -65,10 +69,10 @@ def tools_list(_words: list[str], flags: Flags) -> Task:
     return lambda: tools.list_all(flags)
 
 
-@app.command("show")
+@app.command("show", cls=Command)
 @with_options(START_FLAGS, f"One: {NAMES_HELP}")
 def tools_show(words: list[str], flags: Flags) -> Task:
-    """Show what a tool is, and what the model is told of it.
+    """Show a tool, and its description for the model.
 
     An MCP server or a Python file is started for that.
     """
@@ -77,10 +81,10 @@ def tools_show(words: list[str], flags: Flags) -> Task:
     return lambda: tools.show(words, flags)
 
 
-@app.command("check")
+@app.command("check", cls=Command)
 @with_options(START_FLAGS, f"{NAMES_HELP} Without one: all.")
 def tools_check(words: list[str], flags: Flags) -> Task:
-    """Start tools, and say which are ready, and after how long.
+    """Start tools, and show which are ready and how long that took.
 
     The exit code is 2 if one of them is not.
     """
@@ -89,7 +93,7 @@ def tools_check(words: list[str], flags: Flags) -> Task:
     return lambda: tools.check(words, flags)
 
 
-@app.command("call")
+@app.command("call", cls=Command)
 @with_options(START_FLAGS, "NAME, FILE.py:FUNCTION or mcp:SERVER.TOOL; then its arguments as JSON, or - for stdin.")
 def tools_call(words: list[str], flags: Flags) -> Task:
     """Call a tool without a model, and print its result.
@@ -101,7 +105,7 @@ def tools_call(words: list[str], flags: Flags) -> Task:
     return lambda: tools.call(words, flags)
 
 
-@app.command("add")
+@app.command("add", cls=Command)
 @with_options(
     [DESCRIPTION, PARAMS, TIMEOUT, ENV, MCP, URL, HEADER, ROWS["yes"], ROWS["quiet"]],
     "NAME -- COMMAND..., or NAME with --url.",
@@ -118,19 +122,19 @@ def tools_add(words: list[str], flags: Flags) -> Task:
     return lambda: tools_edit.add(words, tools_edit.Additions(**own), flags)
 
 
-@app.command("import")
+@app.command("import", cls=Command)
 @with_options([ROWS["yes"], ROWS["quiet"]], "The mcp.json of another program; then names of servers. Without: all.")
 def tools_import(words: list[str], flags: Flags) -> Task:
     """Import the MCP servers of another program.
 
-    What lets them run unasked there is left out.
+    Settings that let them run without asking are left out.
     """
     from aiml_cli.cli.commands import tools_edit
 
     return lambda: tools_edit.import_servers(words, flags)
 
 
-@app.command("remove")
+@app.command("remove", cls=Command)
 @with_options([ROWS["yes"], ROWS["quiet"]], "NAME or mcp:SERVER.")
 def tools_remove(words: list[str], flags: Flags) -> Task:
     """Remove tool files and MCP servers."""

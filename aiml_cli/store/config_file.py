@@ -113,6 +113,17 @@ def read_profile(document: "Table", chosen: RawValue, path: Path | None) -> dict
     return _read_values(profiles[name], f"{path}: profile {name}")
 
 
+def read_profiles() -> dict[str, dict[str, RawValue]]:
+    """Return the settings of every profile of the config file; raise UsageError for a damaged file."""
+    path = paths.config_file()
+    data = read_file(path) if path else None
+    if path is None or data is None:
+        return {}
+    paths.require_trusted(path)
+    document = parse_document(data, path)
+    return {name: read_profile(document, RawValue((name,), str(path)), path) for name in document.get("profiles", {})}
+
+
 def find_table_path(profile: str | None) -> "TablePath":
     """Return the path of a profile's table, or of the top level; raise UsageError if the name is not valid."""
     if profile is None:

@@ -2,15 +2,25 @@
 
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from typing import Any
 
 from aiml_cli.errors import AimlError, UsageError
+from aiml_cli.output import table
 from aiml_cli.settings.options import ROWS, Option, value_of
-from aiml_cli.settings.resolve import Flags, Settings, Source, persistent_options, read_table, resolve, split_name
+from aiml_cli.settings.resolve import (
+    Flags,
+    RawValue,
+    Settings,
+    Source,
+    persistent_options,
+    read_table,
+    resolve,
+    split_name,
+)
 from aiml_cli.settings.urls import host_of
-from aiml_cli.settings.value_types import FOLDERS
+from aiml_cli.settings.value_types import FOLDERS, suggest
 from aiml_cli.store import api_keys, config_file, paths
 from aiml_cli.system import stdio, terminal
 from aiml_cli.system.questions import ask_secret, confirm
@@ -19,6 +29,7 @@ from aiml_cli.system.signals import Stopped
 from aiml_cli.system.stdio import print_err
 
 NO_FLAGS: Flags = {}
+NO_PROFILES = "there are no profiles; to make one: aiml config set --profile NAME SETTING VALUE"
 MAX_KEY_BYTES = 1 << 16
 
 
@@ -30,9 +41,50 @@ def show_all(flags: Flags = NO_FLAGS) -> int:
         facts["api_key"] = {"value": None, "source": _describe_key(settings), "hides": []}
         stdio.print_out(json.dumps(facts, ensure_ascii=False, indent=2) + "\n")
         return 0
-    lines = [_format_line(name, **each) for name, each in facts.items()]
+    lines = [_format_line(name, **each) for name, each in facts.items() if each["source"]]
+    if terminal.is_terminal(1):
+        print_err("aiml: settings that are not set are left out; --json lists them all")
     stdio.print_out("\n".join([*lines, sanitize(f"api_key = {_describe_key(settings)}\n")]))
     return 0
+
+
+def show_profiles(words: Sequence[str], flags: Flags) -> int:
+    """Print the profiles of the config file, or the settings of one; raise UsageError if there is no such profile."""
+    profiles = config_file.read_profiles()
+    if len(words) > 1:
+        raise UsageError("one profile can be shown at a time", "aiml profiles lists them all")
+    if words and words[0] not in profiles:
+        known = f"there are: {', '.join(profiles)}" if profiles else NO_PROFILES
+        raise UsageError(f"there is no profile {words[0]!r}", f"{suggest(words[0], profiles)} {known}".lstrip())
+    chosen = {name: _describe_profile(profiles[name]) for name in words or profiles}
+    if "json" in flags:
+        stdio.print_out(json.dumps(chosen[words[0]] if words else chosen, ensure_ascii=False, indent=2) + "\n")
+    elif words:
+        lines = [f"{name} = {value}".replace("\n", "\\n") for name, value in chosen[words[0]].items()]
+        stdio.print_out("".join(f"{sanitize(line)}\n" for line in lines))
+    elif chosen:
+        _print_profiles(chosen)
+    elif "quiet" not in flags:
+        print_err(f"aiml: {NO_PROFILES}")
+    return 0
+
+
+def _describe_profile(values: Mapping[str, RawValue]) -> dict[str, str]:
+    return {name: ", ".join(raw_value.texts) for name, raw_value in values.items()}
+
+
+def _print_profiles(profiles: Mapping[str, Mapping[str, str]]) -> None:
+    """Print a line for each profile; the one in use is marked."""
+    in_use = _resolve(NO_FLAGS, "profile").options.profile
+    rows = [
+        (name, "in use" if name == in_use else "", ", ".join(f"{key}={value}" for key, value in settings.items()))
+        for name, settings in profiles.items()
+    ]
+    if terminal.is_terminal(1):
+        columns = (table.Column("NAME", 0), table.Column("STATE", 1), table.Column("SETTINGS", 2, min_width=16))
+        stdio.print_out(table.format_table(columns, rows, table.table_width()))
+    else:
+        stdio.print_out(table.format_tsv([("name", "state", "settings"), *rows]))
 
 
 def get_setting(name: str, flags: Flags = NO_FLAGS) -> int:
@@ -172,12 +224,20 @@ def _format_source(settings: Settings, name: str) -> str | None:
             return f"{source.value} {settings.source_names[name]}"
 
 
-def _format_line(name: str, value: Any, source: str | None, hides: list[str]) -> str:
-    if source is None:
-        return f"{name} is not set"
+def _format_line(name: str, value: Any, source: str, hides: list[str]) -> str:
     text = sanitize(", ".join(_format_value(ROWS[name], value)).replace("\n", "\\n"))
-    verb = "adds to" if ROWS[name].value_type.is_merged else "hides"
-    return f"{name} = {text}  ({source}{f', {verb} ' + ', '.join(hides) if hides else ''})"
+    verb = "adds to" if ROWS[name].value_type.is_merged else "overrides"
+    others = f"; {verb} {', '.join(map(_name_source, hides))}" if hides else ""
+    return f"{name} = {text}  ({source}{others})"
+
+
+def _name_source(source_name: str) -> str:
+    """Return the short name of a place in the config file, and any other source as it is."""
+    path = f"{paths.config_file()}: "
+    if not source_name.startswith(path):
+        return source_name
+    place = source_name.removeprefix(path).partition(": ")[0]
+    return place if place.startswith("profile ") else "the config file"
 
 
 def _format_value(row: Option[Any], value: Any) -> list[str]:

@@ -57,20 +57,60 @@ def lines(capfd: pytest.CaptureFixture[str]) -> dict[str, str]:
 
 
 def test_show_says_each_value_and_who_said_it(
-    file: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
     config.set_setting("temperature", "0.2")
+    config.set_setting("seed", "2")
     config.set_setting("seed", "3", "work")
     config.set_setting("system", "a\nb\x1b[2J")
     monkeypatch.setenv("AIML_PROFILE", "work")
     monkeypatch.setenv("AIML_TEMPERATURE", "0.5")
     found = lines(capfd)
-    assert found["temperature"] == f"temperature = 0.5  (environment AIML_TEMPERATURE, hides {file}: temperature)"
-    assert found["seed"] == "seed = 3  (profile work)"
+    assert found["temperature"] == "temperature = 0.5  (environment AIML_TEMPERATURE; overrides the config file)"
+    assert found["seed"] == "seed = 3  (profile work; overrides the config file)"
     assert found["system"] == "system = a\\nb\\x1b[2J  (config file)"
     assert found["format"] == "format = md  (default)"
-    assert found["effort"] == "effort is not set"
-    assert list(found) == [*(row.name for row in persistent_options()), "api_key"]
+    assert found.keys() <= {*(row.name for row in persistent_options()), "api_key"}
+    assert "effort" not in found
+
+
+PROFILES = "[profiles.local]\nmodel = 'a/b'\nstream = false\n[profiles.other]\ntemperature = 0.2\n"
+
+
+@pytest.mark.parametrize("command", [["profiles"], ["config", "profiles"], ["profiles", "list"]])
+def test_profiles_are_listed(command: list[str], file: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_text(f"profile = 'other'\n{PROFILES}")
+    assert main(command) == 0
+    assert out(capfd) == "name\tstate\tsettings\nlocal\t\tmodel=a/b, stream=off\nother\tin use\ttemperature=0.2\n"
+
+
+@pytest.mark.parametrize("words", [["local"], ["show", "local"]])
+def test_a_profile_is_shown(words: list[str], file: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_text(PROFILES)
+    assert main(["profiles", *words]) == 0
+    assert out(capfd) == "model = a/b\nstream = off\n"
+    assert main(["profiles", *words, "--json"]) == 0
+    assert json.loads(out(capfd)) == {"model": "a/b", "stream": "off"}
+
+
+@pytest.mark.parametrize(
+    ("words", "told"), [(["lokal"], "did you mean local? there are: local, other"), (["local", "other"], "one profile")]
+)
+def test_a_profile_that_does_not_exist_is_wrong_usage(
+    words: list[str], told: str, file: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_text(PROFILES)
+    assert main(["profiles", *words]) == 2
+    assert told in capfd.readouterr().err
+
+
+def test_without_profiles_a_notice_says_how_to_make_one(capfd: pytest.CaptureFixture[str]) -> None:
+    assert main(["profiles"]) == 0
+    shown = capfd.readouterr()
+    assert (shown.out, "aiml config set --profile NAME" in shown.err) == ("", True)
 
 
 def test_show_as_json_has_every_setting(capfd: pytest.CaptureFixture[str]) -> None:
