@@ -1,4 +1,4 @@
-"""Parse the short form of a schema or of a function's parameters: `name, age int, tags: list of str`."""
+"""Parse the short form of a schema or of a function's parameters: `name, age int, mood good|bad, tags: list of str`."""
 
 import re
 from collections.abc import Iterator
@@ -8,8 +8,10 @@ from aiml_cli.errors import UsageError
 
 Schema = dict[str, Any]
 TYPES = {"str": "string", "int": "integer", "float": "number", "bool": "boolean"}
+JSON_TYPES = ("string", "integer", "number", "boolean")
 LIST_PREFIX = "list of "
 _NAME = re.compile(r"[A-Za-z_][\w-]*")
+_CHOICES = re.compile(r"[^\s|?]+(?:\s*\|\s*[^\s|?]+)+")  # good|bad
 
 
 class Field(NamedTuple):
@@ -21,7 +23,10 @@ class Field(NamedTuple):
 
     def build_nullable(self) -> Schema:
         """Return the schema for strict servers, where an optional value can be null, never missing."""
-        return {**self.schema, "type": [self.schema["type"], "null"]} if self.is_optional else self.schema
+        if not self.is_optional:
+            return self.schema
+        choices = {"enum": [*self.schema["enum"], None]} if "enum" in self.schema else {}
+        return {**self.schema, "type": [self.schema["type"], "null"], **choices}
 
 
 def parse_shorthand(text: str) -> Schema:
@@ -94,11 +99,20 @@ def _parse_type(text: str) -> Schema | None:
     if text.startswith(LIST_PREFIX):
         items = _parse_type(text.removeprefix(LIST_PREFIX).strip())
         return items and {"type": "array", "items": items}
-    json_type = TYPES.get(text.strip())
-    return {"type": json_type} if json_type else None
+    if _CHOICES.fullmatch(text.strip()):
+        return _parse_choices([word.strip() for word in text.split("|")])
+    json_type = TYPES.get(text.strip(), text.strip())
+    return {"type": json_type} if json_type in JSON_TYPES else None
+
+
+def _parse_choices(words: list[str]) -> Schema:
+    """Return the schema of one of these words, or of one of these whole numbers."""
+    if all(re.fullmatch(r"-?[0-9]{1,15}", word) for word in words):
+        return {"type": "integer", "enum": list(dict.fromkeys(map(int, words)))}
+    return {"type": "string", "enum": list(dict.fromkeys(words))}
 
 
 def _make_hint(name: str, type_name: str) -> str:
     if not _NAME.fullmatch(name):
         return "a name has letters, digits, _ and -; a field is NAME TYPE, as in 'age int'"
-    return f"{type_name!r} is no type: take {', '.join(TYPES)} or list of one of them"
+    return f"{type_name!r} is no type: use {', '.join(TYPES)}, words such as good|bad, or list of one of these"
