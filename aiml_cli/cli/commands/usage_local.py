@@ -1,8 +1,9 @@
 """Run `aiml usage --by`: print what this machine spent, by model or day, from its history."""
 
 import os
+import sys
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -13,13 +14,14 @@ from aiml_cli.catalog.pricing import estimate_cost
 from aiml_cli.core.browse_history import read_history
 from aiml_cli.output.format_money import format_dollars, round_dollars
 from aiml_cli.output.json_output import json_line
-from aiml_cli.output.table import Column, format_table, format_tsv, table_width
+from aiml_cli.output.table import COLUMN_GAP, Column, format_table, format_tsv, table_width
 from aiml_cli.settings.resolve import Flags, Settings, resolve
 from aiml_cli.settings.urls import host_of
 from aiml_cli.store.config_file import read_sources
 from aiml_cli.store.history.spending import ESTIMATE, UNKNOWN, SpendingEntry, read_spending
 from aiml_cli.system.stdio import print_err, print_out, write_out
 from aiml_cli.system.terminal import is_terminal
+from aiml_cli.system.text_width import text_width
 
 if TYPE_CHECKING:
     from aiml_cli.api.model_list import Model
@@ -27,12 +29,14 @@ if TYPE_CHECKING:
 HOURS = {"24h": 24, "7d": 168, "30d": 720}
 COLUMNS = (
     Column("REQUESTS", 3, right=True),
-    Column("IN", 4, right=True),
-    Column("OUT", 5, right=True),
+    Column("IN", 5, right=True),
+    Column("OUT", 6, right=True),
     Column("COST", 1, right=True),
     Column("NO PRICE", 2, right=True),
 )
-KEY_COLUMNS = {"model": (Column("MODEL", 0, min_width=12), Column("ENDPOINT", 6)), "day": (Column("DAY", 0),)}
+KEY_COLUMNS = {"model": (Column("MODEL", 0, min_width=12), Column("ENDPOINT", 7)), "day": (Column("DAY", 0),)}
+BAR_RANK, MIN_BAR, MAX_BAR = 4, 6, 40
+BLOCKS = "▏▎▍▌▋▊▉█"
 FIELDS = ("requests", "input_tokens", "output_tokens", "cost_usd", "cost_source", "unpriced")
 # Model and endpoint, or a day.
 Key = tuple[str, ...]
@@ -148,13 +152,36 @@ def _format_table(by: str, sums: dict[Key, SpendingSum]) -> str:
     """Return a table, with a total if there are several rows."""
     if not sums:
         return ""
+    has_costs = any(total.cost_usd > 0 for total in sums.values())
+    figures = [total.cost_usd if has_costs else total.input_tokens + total.output_tokens for total in sums.values()]
     rows = [(*key, *_build_cells(total)) for key, total in sums.items()]
     if len(sums) > 1:
         total = SpendingSum()
         for part in sums.values():
             total = total.add(part)
         rows.append(("total", *([""] * (len(KEY_COLUMNS[by]) - 1)), *_build_cells(total)))
-    return format_table((*KEY_COLUMNS[by], *COLUMNS), rows, table_width())
+    columns = (*KEY_COLUMNS[by], *COLUMNS)
+    bars = [*_draw_bars(figures, _choose_bar_width(columns, rows, table_width())), ""]
+    columns = (*columns, Column("" if has_costs else "IN + OUT", BAR_RANK))
+    return format_table(columns, [(*row, bar) for row, bar in zip(rows, bars, strict=False)], table_width())
+
+
+def _choose_bar_width(columns: Sequence[Column], rows: Sequence[Sequence[str]], width: int) -> int:
+    """Return the width that is left beside the other columns, or that of a short bar."""
+    cells = [(column.heading, *texts) for column, *texts in zip(columns, *rows, strict=True) if any(texts)]
+    left = width - sum(max(map(text_width, texts)) + COLUMN_GAP for texts in cells)
+    return min(max(left, MIN_BAR), MAX_BAR)
+
+
+def _draw_bars(figures: Sequence[float], width: int) -> Iterator[str]:
+    """Yield a bar for each figure; the longest one is as wide as allowed, and whatever is not 0 can be seen."""
+    is_plain = os.environ.get("TERM") == "dumb" or "utf" not in (sys.stdout.encoding or "").lower()
+    blocks = "#" if is_plain else BLOCKS
+    largest = max(0.0, *figures)
+    for figure in figures:
+        steps = round(figure / largest * width * len(blocks)) if largest else 0
+        full, rest = divmod(max(steps, figure > 0), len(blocks))
+        yield blocks[-1] * full + (blocks[rest - 1] if rest else "")
 
 
 def _build_cells(total: SpendingSum) -> tuple[str, ...]:

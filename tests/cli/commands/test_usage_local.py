@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 from support.answers import answer_with_cost
 from support.catalogs import EXPECTED_COST, PRICES, store_catalog
+from support.console import Console
 from support.history_file import history_path
 from support.loopback import HELLO, Loopback, json_response
 from support.run_cli import Aiml
@@ -126,13 +127,42 @@ def test_a_terminal_shows_a_table_with_its_total(monkeypatch: pytest.MonkeyPatch
     spending.add_spending("a", "chat", 1000, 3, 5, 0.5)
     spending.add_spending("b", "chat", 1, 3, 5, 0.125, "estimate")
     monkeypatch.setattr("aiml_cli.cli.commands.usage_local.is_terminal", lambda _: True)
-    lines = [line.split() for line in told(capfd).splitlines()]
-    assert lines == [
-        ["MODEL", "ENDPOINT", "REQUESTS", "IN", "OUT", "COST"],
-        ["a", "chat", "1,000", "3", "5", "$0.5"],
-        ["b", "chat", "1", "3", "5", "≈", "$0.12"],
-        ["total", "1,001", "6", "10", "≈", "$0.62"],
+    monkeypatch.setenv("COLUMNS", "53")
+    assert told(capfd).splitlines() == [
+        "MODEL  ENDPOINT  REQUESTS  IN  OUT     COST",
+        "a      chat         1,000   3    5     $0.5  ████████",
+        "b      chat             1   3    5  ≈ $0.12  ██",
+        "total               1,001   6   10  ≈ $0.62",
     ]
+
+
+@pytest.mark.parametrize("width", [60, 61, 79, 80, 100, 132, 200])
+@pytest.mark.parametrize("by", ["day", "model"])
+@pytest.mark.parametrize("has_costs", [True, False])
+def test_a_bar_stands_beside_each_figure_at_every_width(
+    width: int, by: str, has_costs: bool, monkeypatch: pytest.MonkeyPatch, capfd: Capture
+) -> None:
+    for number, model in enumerate(("anthropic/claude-sonnet-4.6-of-a-long-name", "openai/gpt-5-1", "small"), 1):
+        cost = 100.123456 / number**2 if has_costs else None
+        spending.add_spending(model, "responses", 120, 12_345_678 // number, 234_567, cost)
+    change("UPDATE spent SET hour = hour - 24 * length(model)")
+    monkeypatch.setattr("aiml_cli.cli.commands.usage_local.is_terminal", lambda _: True)
+    monkeypatch.setenv("COLUMNS", str(width))
+    lines = told(capfd, "--by", by, "--period", "all").splitlines()
+    bars = [len(line.split()[-1].strip("▏▎▍▌▋▊▉█")) == 0 for line in lines]
+    assert (bars, max(map(len, lines)) <= width) == ([False, True, True, True, False], True)
+    lengths = sorted(line.count("█") for line in lines)
+    assert lengths[-1] >= 6 and lengths[-1] > lengths[-2]  # noqa: PT018 - one claim
+
+
+@pytest.mark.parametrize(("name", "value"), [("TERM", "dumb"), ("PYTHONIOENCODING", "ascii")])
+def test_a_plain_terminal_gets_plain_bars(name: str, value: str, capfd: Capture) -> None:
+    spending.add_spending("a", "chat", 1, 3, 5, 0.5)
+    spending.add_spending("b", "chat", 1, 3, 5, 0.000001)
+    console = Console("usage", "--by", "model", columns=60, **{name: value})
+    console.wait_until("total")
+    lines = [line.rstrip() for line in console.read_lines()]
+    assert (lines[1].split()[-1].strip("#"), lines[2].endswith("  #"), "█" in console.read_text()) == ("", True, False)
 
 
 def test_without_a_history_there_is_nothing_and_none_is_made(capfd: Capture) -> None:
