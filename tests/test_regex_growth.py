@@ -40,6 +40,7 @@ REPEATS = {sre.MAX_REPEAT, sre.MIN_REPEAT, getattr(sre, "POSSESSIVE_REPEAT", Non
 DYNAMIC = {
     "api.error_kinds": "the tables of the module, whose texts are tried",
     "api.finish_reasons": "words of a table",
+    "batch.template_cases": "an expression of the user's template, with a limit of CPU time",
     "output.markdown.ansi": "the constants of the module, which are tried",
     "output.markdown.block_parser": "what ends a formula, as it is",
     "output.markdown.block_syntax": "the table of the module, whose expressions are tried",

@@ -190,6 +190,7 @@ BROKEN = [
 ]
 
 
+@pytest.mark.promise("cases")
 @pytest.mark.parametrize(("text", "words"), BROKEN)
 def test_a_broken_case_is_told_before_anything_is_sent(text: str, words: str, server: Loopback, capfd: Capture) -> None:
     os.mkfifo("fifo")
@@ -217,7 +218,7 @@ HOSTILE = [
 ]
 
 
-@pytest.mark.promise("linear")
+@pytest.mark.promise("cases")
 @pytest.mark.parametrize("expect", HOSTILE)
 def test_a_hostile_expression_ends_in_bounded_time(expect: str, server: Loopback, capfd: Capture) -> None:
     write_case("x = 1", f'contains = "b!", {expect}')

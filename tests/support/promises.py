@@ -156,6 +156,11 @@ PROMISES = {
         "A template, whoever wrote it, says what is asked and how the answer is shown: never where to send, or what "
         "to run, read, record or write, nor in tools that name another server.",
     ),
+    "cases": Promise(
+        DISK,
+        "A case of a template that is not valid is told before anything is sent; it names no file to send, and no "
+        "expression in it runs without end.",
+    ),
     "trusted-files": Promise(
         DISK,
         "A config file, a key file, a template or a tool that everyone can change, or that belongs to somebody else, is not used; "
