@@ -30,10 +30,9 @@ from aiml_cli.system.terminal import is_terminal
 # What the history has for the request, and what is sent with the summary from then on.
 SUMMARY_REQUEST = "Summarize our conversation so far."
 INSTRUCTIONS = """\
-Summarize this conversation between a user and you. The summary will replace it, and the conversation goes on from \
-there, so keep what is needed for that: what the user wants and prefers, facts, names, numbers, decisions and their \
-reasons, results of tools, code and texts that are still worked on (word for word where that matters), and questions \
-that are open. Do not answer questions in it. Write in the language of the conversation, and nothing but the summary."""
+Summarize this conversation between a user and you. The summary will replace it, so keep what is needed to go on: what \
+the user wants, facts, names, numbers, decisions, results, open questions, and code or texts that are still worked on. \
+Write in the language of the conversation, and nothing but the summary."""
 NOTHING_OLDER = "there are no older turns to summarize: the last turn stays as it is"
 PLACEHOLDER = "[the summary of the older turns]"
 # Options for the answer that the user asked for, and not for a summary.
@@ -240,7 +239,7 @@ def find_known_room(settings: Settings) -> Room | None:
 def check_size(summary_request: ChatRequest, room: Room) -> None:
     """Raise UsageError if the request for a summary is more than the model's context."""
     body = summary_request.build_body(summary_request.read_conversation())
-    if bound_tokens(body).input_tokens > room.context - room.context // context_window.ANSWER_DIVISOR:
+    if bound_tokens(body).input_tokens > room.context:  # more than there are, so that room for the answer is left
         message = f"the older turns are too much for a summary: {room.model} holds {room.context:,} tokens"
         raise UsageError(message, "--fit oldest leaves them out; or ask a model with a larger context")
 
@@ -282,8 +281,7 @@ def make_pair(summary_request: ChatRequest, text: str) -> tuple[RawMessage, RawM
 
 def format_turns(messages: Sequence[AnyMessage]) -> str:
     """Return turns as a text to be read by a model; images, files and calls are named in it."""
-    blocks = ("".join(wrap_in_tag("message", text, role)) for role, text in _list_texts(messages))
-    return "\n".join(blocks)
+    return "\n".join("".join(wrap_in_tag(role, text)) for role, text in _list_texts(messages))
 
 
 def _list_texts(messages: Sequence[AnyMessage]) -> Iterator[tuple[str, str]]:

@@ -180,8 +180,9 @@ def _copy_conversation(history: "History", exchange: "NewExchange") -> "NewExcha
     """Return the exchange as the next one of a copy of its conversation."""
     from aiml_cli.store.history import edits  # few conversations are copied
 
-    copy, _ = edits.copy_conversation(history, exchange.conversation or 0, until=exchange.copied_until)
-    return exchange._replace(conversation=copy.id, copied_until=0)
+    copy, new_ids = edits.copy_conversation(history, exchange.conversation or 0, until=exchange.copied_until)
+    facts = edits.copy_summary(exchange.facts or {}, new_ids)
+    return exchange._replace(conversation=copy.id, facts=facts, copied_until=0)
 
 
 def _is_locked() -> bool:

@@ -4,10 +4,10 @@ import json
 import re
 import sqlite3
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from functools import partial
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from aiml_cli.errors import UsageError
 from aiml_cli.store.history import find_conversations, locks, reader
@@ -98,11 +98,16 @@ def _update_summaries(db: sqlite3.Connection, copy: int, new_ids: dict[int, int]
     """Let the summaries of a copy replace the messages of the copy."""
     select = "SELECT id, facts FROM messages WHERE conversation = ? AND instr(facts, ?)"
     for message, column in db.execute(select, (copy, f'"{reader.SUMMARY}"')).fetchall():
-        facts = reader.parse_column(column, {})
-        if (until := reader.get_summary_until(facts)) is not None:
-            new = max((new for old, new in new_ids.items() if old <= until), default=0)
-            facts[reader.SUMMARY] = {**facts[reader.SUMMARY], "until": new}
-            db.execute("UPDATE messages SET facts = ? WHERE id = ?", (json.dumps(facts), message))
+        facts = copy_summary(reader.parse_column(column, {}), new_ids)
+        db.execute("UPDATE messages SET facts = ? WHERE id = ?", (json.dumps(facts), message))
+
+
+def copy_summary(facts: Mapping[str, Any], new_ids: Mapping[int, int]) -> Mapping[str, Any]:
+    """Return the facts of a copy: a summary replaces the copies of the messages that the original replaces."""
+    if (until := reader.get_summary_until(facts)) is None:
+        return facts
+    new = max((new for old, new in new_ids.items() if old <= until), default=0)
+    return {**facts, reader.SUMMARY: {**facts[reader.SUMMARY], "until": new}}
 
 
 def _name_conflict(name: str) -> UsageError:

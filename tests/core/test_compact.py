@@ -1,0 +1,461 @@
+"""Conversations beyond the model's context: `--fit oldest`, `--fit compact`, `--fork`, and what servers say of it."""
+
+import json
+import os
+import signal
+import subprocess
+import time
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import pytest
+from support.answers import answer_with_cost, get_last_messages, json_error, queue_answers, stream_text
+from support.catalogs import PRICES, store_catalog
+from support.history_file import read_messages, select
+from support.loopback import SILENCE, Loopback, delta, event, json_response, response_object, stream
+from support.run_cli import Aiml, build_command
+
+from aiml_cli.api.model_list import parse_models
+from aiml_cli.settings.urls import host_of
+from aiml_cli.store.history import database, writer
+from aiml_cli.store.history.writer import AnswerEnd, NewExchange, NewMessage
+from aiml_cli.store.model_cache import CachedModels, save_models
+
+WORDS = "word " * 100  # about 167 tokens
+SUMMARY = ["Summarize our conversation so far.", "in short"]
+ASK = ("-m", "m", "--max-tokens", "100")
+CALL = {"index": 0, "id": "c1", "function": {"name": "f", "arguments": '{"a":1}'}}
+COMMANDS = ("chat", "respond")
+
+
+@pytest.fixture(autouse=True)
+def here(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Name the terminal, so that -c finds what was said here."""
+    monkeypatch.setenv("AIML_SESSION", "here")
+
+
+def texts_of(server: Loopback) -> list[str]:
+    """Return the texts of the last request's messages, without the spaces at their ends."""
+    messages = get_last_messages(server)
+    if isinstance(messages, str):
+        return [messages.strip()]
+    return [_join(message["content"]).strip() for message in messages if message.get("role") != "system"]
+
+
+def _join(content: Any) -> str:
+    return content if isinstance(content, str) else "".join(part.get("text", "") for part in content or ())
+
+
+def answer(command: str, text: str) -> bytes:
+    return stream_text("chat" if command == "chat" else "responses", text)
+
+
+def talk(server: Loopback, command: str, count: int, *, system: str | None = None, stores: bool = False) -> None:
+    """Write a conversation of this terminal into the history: each text is a number and a hundred words."""
+    conversation, host = None, host_of(server.url)
+    endpoint = "chat" if command == "chat" else "responses"
+    with closing(database.open_history()) as history:
+        for number in range(1, count + 1):
+            question, text = f"q{number} {WORDS}", f"a{number} {WORDS}"
+            message = NewMessage("user", question, [{"role": "user", "content": question}])
+            facts = [conversation, "talk", "session here", system, [message], endpoint, host, "m", {"store": stores}]
+            row = writer.begin_exchange(history, NewExchange(*facts))
+            items = [{"role": "assistant", "content": text}]
+            response_id = "resp_1" if stores else None
+            end = AnswerEnd(writer.COMPLETE, text, items=items, response_id=response_id, stored=stores)
+            writer.finish_answer(history, row, end)
+            conversation = row.conversation
+        writer.release_conversation(history, row.conversation)
+
+
+def answer_again(server: Loopback, *answers: bytes) -> None:
+    """Answer the next requests with these, whatever was queued before."""
+    server.scripts, server._count = [[each] for each in answers], 0  # noqa: SLF001
+
+
+def firsts(texts: list[str]) -> str:
+    """Return the first word of each text."""
+    return " ".join(text.partition(" ")[0] for text in texts)
+
+
+@pytest.mark.parametrize("mode", [[], ["-S"]])
+@pytest.mark.parametrize("command", COMMANDS)
+@pytest.mark.parametrize(
+    ("context", "sent", "notice"),
+    [
+        (9000, "q1 a1 q2 a2 q3 a3 q4 a4 more", ""),
+        (1300, "q2 a2 q3 a3 q4 a4 more", "leaves out the oldest turn of 4, about 344 tokens: m holds 1,300"),
+        (800, "q4 a4 more", "leaves out the 3 oldest turns of 4, about 1,032 tokens: m holds 800"),
+    ],
+)
+def test_the_oldest_turns_are_left_out(
+    command: str, mode: list[str], context: int, sent: str, notice: str, server: Loopback, aiml: Aiml
+) -> None:
+    store_catalog(server, info={"contextLength": context})
+    talk(server, command, 4)
+    server.answer_with(answer(command, "done"))
+    result = aiml(command, *ASK, *mode, "-c", "--fit", "oldest", "more")
+    assert (result.returncode, result.stdout, firsts(texts_of(server))) == (0, b"done\n", sent)
+    assert ("leaves out" in result.stderr.decode(), notice in result.stderr.decode()) == (bool(notice), True)
+    assert [row["role"] for row in read_messages()] == ["user", "assistant"] * 5
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+@pytest.mark.parametrize("fit", ["oldest", "compact"])
+def test_what_is_still_too_much_is_refused_before_it_is_sent(
+    command: str, fit: str, server: Loopback, aiml: Aiml
+) -> None:
+    store_catalog(server, info={"contextLength": 420})
+    talk(server, command, 3)
+    result = aiml(command, *ASK, "-c", "--fit", fit, "more")
+    assert (result.returncode, server.requests) == (2, [])
+    assert b"the words alone are more than the model's context holds" in result.stderr
+    alone = aiml(command, *ASK, "--fit", fit, "word " * 2000)
+    assert (alone.returncode, server.requests) == (2, [])
+
+
+def test_a_small_request_needs_no_catalog(server: Loopback, aiml: Aiml) -> None:
+    server.answer_with(answer("chat", "a"))
+    for fit in ("oldest", "compact"):
+        assert aiml("chat", *ASK, "--fit", fit, "short").stderr == b""
+    assert len(server.requests) == 2
+
+
+@pytest.mark.parametrize(("size", "code"), [(1, 0), (20, 2)])
+def test_where_no_catalog_tells_the_context_a_short_conversation_is_sent_whole(
+    size: int, code: int, server: Loopback, aiml: Aiml
+) -> None:
+    talk(server, "chat", 2)
+    queue_answers(server, json_error("no", "404 Not Found"), answer("chat", "done"))
+    result = aiml("chat", *ASK, "-c", "--fit", "oldest", WORDS * size)
+    assert (result.returncode, len(server.requests)) == (code, 2 if code == 0 else 1)
+    assert (b"--fit: the context of m cannot be looked up" in result.stderr) == bool(code)
+
+
+def test_system_text_is_kept_and_counted(server: Loopback, aiml: Aiml) -> None:
+    store_catalog(server, info={"contextLength": 1300})
+    talk(server, "chat", 3, system="be brief " * 100)
+    server.answer_with(answer("chat", "done"))
+    aiml("chat", *ASK, "-c", "--fit", "oldest", "more")
+    assert get_last_messages(server)[0]["role"] == "system"
+    assert firsts(texts_of(server)) == "q2 a2 q3 a3 more"
+
+
+@pytest.mark.parametrize("fit", ["oldest", "compact"])
+@pytest.mark.parametrize("command", COMMANDS)
+def test_the_stored_chain_gives_way_to_explicit_input(command: str, fit: str, server: Loopback, aiml: Aiml) -> None:
+    store_catalog(server, info={"contextLength": 1200})
+    talk(server, command, 3, stores=command == "respond")
+    queue_answers(server, *([answer(command, "in short")] if fit == "compact" else []), answer(command, "done"))
+    aiml(command, *ASK, *(["--store"] if command == "respond" else []), "-c", "--fit", fit, f"more {WORDS}")
+    assert "previous_response_id" not in server.requests[-1].json
+    expected = ["q2", "a2", "q3", "a3", "more"] if fit == "oldest" else ["Summarize", "in", "q3", "a3", "more"]
+    assert firsts(texts_of(server)).split() == expected
+    server.answer_with(answer(command, "again"))
+    aiml(command, *ASK, *(["--store"] if command == "respond" else []), "-c", "and")
+    if command == "respond":
+        assert (server.requests[-1].json["previous_response_id"], texts_of(server)) == ("resp_1", ["and"])
+
+
+@pytest.mark.parametrize("mode", [[], ["-S"]])
+@pytest.mark.parametrize("command", COMMANDS)
+def test_a_summary_replaces_the_older_turns_also_later(
+    command: str, mode: list[str], server: Loopback, aiml: Aiml
+) -> None:
+    store_catalog(server, info={"contextLength": 1300})
+    talk(server, command, 4)
+    queue_answers(server, answer(command, "in short"), answer(command, "done"), answer(command, "again"))
+    result = aiml(command, *ASK, *mode, "-c", "--fit", "compact", "more", "-s", "Be brief")
+    asked, sent = (request.json for request in server.requests)
+    assert (result.returncode, result.stdout) == (0, b"done\n")
+    told = result.stderr.decode()
+    assert "asks for a summary of 3 older turns, about 1,032 tokens: m holds 1,300\n" in told
+    assert ("in short" in told, "goes on with the summary\n" in told) == (False, True)
+    # The request for the summary is one text, without system text and length cap.
+    (question,) = asked["messages"] if command == "chat" else [{"role": "user", "content": asked["input"]}]
+    assert question["content"].startswith("<conversation>\n<user>\nq1 word")
+    assert ("a3" in question["content"], "q4" in question["content"]) == (True, False)
+    assert not {"instructions", "max_tokens", "max_completion_tokens", "max_output_tokens"} & asked.keys()
+    assert texts_of(server)[:2] == SUMMARY
+    assert firsts(texts_of(server)) == "Summarize in q4 a4 more"
+    assert ("Be brief" in json.dumps(sent), bool(asked.get("stream"))) == (True, not mode)
+    aiml(command, *ASK, "-c", "and")
+    assert firsts(texts_of(server)) == "Summarize in q4 a4 more done and"
+    # The other endpoint sends the same.
+    other = COMMANDS[command == "chat"]
+    answer_again(server, answer(other, "other"))
+    aiml(other, *ASK, "-c", "and")
+    assert firsts(texts_of(server)) == "Summarize in q4 a4 more done and again and"
+
+
+def test_history_shows_all_and_what_is_the_summary(server: Loopback, aiml: Aiml) -> None:
+    store_catalog(server, info={"contextLength": 1300})
+    talk(server, "chat", 4)
+    queue_answers(server, answer("chat", "in short"), answer("chat", "done"))
+    aiml("chat", *ASK, "-c", "--fit", "compact", "more")
+    shown = aiml("history", "show").stdout.decode()
+    assert all(f"\n{word}{number} word" in shown for word in "qa" for number in range(1, 5))
+    assert "── request for a summary ·" in shown
+    assert "── summary by m ·" in shown
+    assert "in short\n[sent in place of the turns before the last one]" in shown
+    page = aiml("history", "export", "--format", "md", "-o", "-").stdout.decode()
+    assert "## summary by m\n\nin short\n\n> sent in place of the turns before the last one" in page
+    facts = [row["facts"].get("summary") for row in json.loads(aiml("history", "show", "--json").stdout)["messages"]]
+    assert facts == [*[None] * 8, {"turns": 3}, {"turns": 3}, None, None]
+
+
+@pytest.mark.parametrize(
+    ("failure", "code"),
+    [
+        (json_error("bad"), 4),
+        (stream(delta("in sh"), end=b""), 8),
+        (stream_text("chat", "in sh", "length"), 8),
+        (stream_text("chat", "in sh", "content_filter"), 8),
+        (stream_text("chat", ""), 9),
+        (stream_text("chat", " \n"), 9),
+        (stream(delta("", tool_calls=[CALL]), delta(finish="tool_calls"), event("[DONE]")), 9),
+        (stream(delta(refusal="No."), delta(finish="stop"), event("[DONE]")), 8),
+    ],
+)
+def test_without_a_summary_nothing_changes(failure: bytes, code: int, server: Loopback, aiml: Aiml) -> None:
+    store_catalog(server, info={"contextLength": 1300})
+    talk(server, "chat", 4)
+    queue_answers(server, failure, answer("chat", "done"))
+    result = aiml("chat", *ASK, "-c", "--fit", "compact", "more")
+    assert (result.returncode, result.stdout, len(server.requests)) == (code, b"", 1)
+    assert b"there is no summary of the older turns: " in result.stderr
+    assert b"--fit oldest leaves them out instead" in result.stderr
+    aiml("chat", *ASK, "-c", "more")
+    assert firsts(texts_of(server)) == "q1 a1 q2 a2 q3 a3 q4 a4 more"
+
+
+def test_an_interrupted_summary_changes_nothing(server: Loopback, aiml: Aiml) -> None:
+    store_catalog(server, info={"contextLength": 1300})
+    talk(server, "chat", 4)
+    server.answer_with(stream(delta("in sh"), end=b""), SILENCE)
+    environ = {**os.environ, "AIML_BASE_URL": server.url}
+    command = build_command("chat", *ASK, "-c", "--fit", "compact", "more")
+    with subprocess.Popen(command, env=environ, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE) as process:
+        assert server.request_arrived.wait(30)
+        process.send_signal(signal.SIGINT)
+        assert (process.communicate()[0], process.returncode) == (b"", 130)
+    answer_again(server, answer("chat", "done"))
+    aiml("chat", *ASK, "-c", "more")
+    assert firsts(texts_of(server)) == "q1 a1 q2 a2 q3 a3 q4 a4 more"
+
+
+def test_the_summary_is_paid_for_shown_and_limited(server: Loopback, aiml: Aiml) -> None:
+    store_catalog(server, info={"contextLength": 1300}, pricing=PRICES)
+    talk(server, "chat", 4)
+    queue_answers(server, answer_with_cost("in short", "stop", 0.01), answer_with_cost("done", "stop", 0.02))
+    limit = ("--max-cost", "1")
+    result = aiml("chat", *ASK, "-S", "-c", "--fit", "compact", "more", "--json", "-u", *limit)
+    found = json.loads(result.stdout)
+    assert (found["usage"]["total_tokens"], found["cost_usd"]) == (16, 0.03)
+    costs = [row["cost_usd"] for row in read_messages() if row["role"] == "assistant"]
+    assert costs[-2:] == [0.01, 0.02]
+    # What the summary cost is taken from the limit before the answer is asked for.
+    answer_again(server, answer("chat", f"a {WORDS}"), answer_with_cost("in short", "stop", 0.9))
+    aiml("chat", *ASK, "-c", f"q {WORDS * 4}")
+    count = len(server.requests)
+    result = aiml("chat", *ASK, "-S", "-c", "--fit", "compact", "more", "--max-cost", "0.905")
+    assert (result.returncode, len(server.requests) - count) == (2, 1)
+    assert b"$0.9 is spent, and this may cost" in result.stderr
+
+
+def test_a_dry_run_sends_nothing_and_says_what_would_be(server: Loopback, aiml: Aiml) -> None:
+    store_catalog(server, info={"contextLength": 1300})
+    talk(server, "chat", 4)
+    before = read_messages()
+    oldest = aiml("chat", *ASK, "-c", "--fit", "oldest", "more", "--dry-run")
+    assert b"would leave out the oldest turn of 4" in oldest.stderr
+    assert len(json.loads(oldest.stdout)["body"]["messages"]) == 7
+    compact = aiml("chat", *ASK, "-c", "--fit", "compact", "more", "--dry-run", "--fork")
+    assert b"would first ask for a summary of 3 older turns" in compact.stderr
+    assert json.loads(compact.stdout)["body"]["messages"][1]["content"] == "[the summary of the older turns]"
+    assert (server.requests, read_messages()) == ([], before)
+
+
+def test_messages_of_a_file_are_turns_too(server: Loopback, aiml: Aiml, tmp_path: Path) -> None:
+    store_catalog(server, info={"contextLength": 1200})
+    names = ["q1", "a1", "q2", "a2", "q3", "a3"]
+    roles = ["user", "assistant"] * 3
+    messages = [{"role": role, "content": f"{name} {WORDS}"} for role, name in zip(roles, names, strict=True)]
+    file = tmp_path / "messages.json"
+    file.write_text(json.dumps([{"role": "system", "content": "be brief"}, *messages]))
+    server.answer_with(answer("chat", "done"))
+    for fit in ("oldest", "compact"):
+        result = aiml("chat", *ASK, "--messages", str(file), "--fit", fit, f"more {WORDS}")
+        assert (result.returncode, firsts(texts_of(server))) == (0, "q2 a2 q3 a3 more")
+        assert get_last_messages(server)[0] == {"role": "system", "content": "be brief"}
+        assert b"leaves out the oldest turn of 4" in result.stderr
+
+
+def test_calls_stay_with_their_results_and_pictures_are_named(server: Loopback, aiml: Aiml, clean: Path) -> None:
+    store_catalog(server, info={"contextLength": 1000}, modalities={"input": ["text", "image"]})
+    (clean / "p.png").write_bytes(b"\x89PNG\r\n\x1a\n" + bytes(90))
+    calling = stream(delta("I look", tool_calls=[CALL]), delta(finish="tool_calls"), event("[DONE]"))
+    queue_answers(server, answer("chat", "a1"), calling, answer("chat", "a2"), answer("chat", "a3"))
+    aiml("chat", *ASK, "-f", "p.png", "q1 what is it")
+    aiml("chat", *ASK, "-c", "q2")
+    aiml("chat", *ASK, "-c", "--tool-result", f"c1=42 {WORDS}")
+    aiml("chat", *ASK, "-c", "q3")
+    queue_answers(server, answer("chat", "in short"), answer("chat", "done"))
+    aiml("chat", *ASK, "-c", "--fit", "compact", "q4")
+    question = server.requests[-2].json["messages"]
+    assert len(question) == 1
+    text = question[0]["content"]
+    assert "q1 what is it\n[image image/png, 98 B]" in text
+    assert 'I look\n[call f {"a":1}]' in text
+    assert "<tool>\n42 word" in text
+    assert firsts(texts_of(server)) == "Summarize in q3 a3 q4"
+
+
+@pytest.mark.parametrize("context", [700, 800, 900, 1000, 1100])
+def test_a_call_is_left_out_with_its_result(context: int, server: Loopback, aiml: Aiml) -> None:
+    store_catalog(server, info={"contextLength": context})
+    calling = stream(delta("I look", tool_calls=[CALL]), delta(finish="tool_calls"), event("[DONE]"))
+    queue_answers(server, calling, answer("chat", f"a1 {WORDS}"), answer("chat", f"a2 {WORDS}"), answer("chat", "a3"))
+    aiml("chat", *ASK, f"q1 {WORDS}")
+    aiml("chat", *ASK, "-c", "--tool-result", f"c1=42 {WORDS}")
+    aiml("chat", *ASK, "-c", f"q2 {WORDS}")
+    aiml("chat", *ASK, "-c", "--fit", "oldest", "q3")
+    messages = get_last_messages(server)
+    calls = [call["id"] for message in messages for call in message.get("tool_calls") or ()]
+    assert calls == [message["tool_call_id"] for message in messages if message["role"] == "tool"]
+    assert messages[-1]["content"] == "q3"
+
+
+def test_rounds_of_tools_leave_out_older_turns(server: Loopback, aiml: Aiml, clean: Path) -> None:
+    store_catalog(server, info={"contextLength": 1300})
+    talk(server, "chat", 3)
+    (clean / "t.py").write_text(f'def f(a: int) -> str:\n    """Return words."""\n    return "{WORDS * 3}"\n')
+    calling = stream(delta("", tool_calls=[CALL]), delta(finish="tool_calls"), event("[DONE]"))
+    queue_answers(server, calling, answer("chat", "done"))
+    result = aiml(
+        "chat", "-m", "m", "--max-tokens", "50", "-c", "--fit", "oldest", "-T", "t.py", "--allow", "f", "more"
+    )
+    assert result.stdout == b"done\n"
+    sent = [len(request.json["messages"]) for request in server.requests]
+    assert sent == [7, 5]
+    assert [message["role"] for message in get_last_messages(server)[-3:]] == ["user", "assistant", "tool"]
+
+
+@pytest.mark.parametrize("models", ["m,n", "n,m"])
+def test_of_models_that_follow_each_other_the_smallest_context_counts(
+    models: str, server: Loopback, aiml: Aiml
+) -> None:
+    entries = [
+        {"id": name, "type": "openai/chat-completions", "info": {"contextLength": size}}
+        for name, size in (("m", 9000), ("n", 1000))
+    ]
+    talk(server, "chat", 3)
+    body = json.dumps({"data": entries}).encode()
+    save_models(CachedModels(server.url, "", time.time(), body, parse_models(body)))
+    server.answer_with(answer("chat", "done"))
+    result = aiml("chat", "-m", models, "--max-tokens", "100", "-c", "--fit", "oldest", "more")
+    assert b"leaves out the oldest turn of 3, about 344 tokens: n holds 1,000" in result.stderr
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_a_copy_goes_on_and_the_original_is_as_it_was(command: str, server: Loopback, aiml: Aiml) -> None:
+    talk(server, command, 2)
+    before = read_messages()
+    (original,) = [row["name"] for row in select("SELECT name FROM conversations")]
+    server.answer_with(answer(command, "done"))
+    result = aiml(command, *ASK, "-c", "--fork", "more")
+    assert f"going on with a copy of {original}, “" in result.stderr.decode()
+    assert firsts(texts_of(server)) == "q1 a1 q2 a2 more"
+    rows = read_messages()
+    assert [row for row in rows if row["conversation"] == 1] == before
+    assert firsts([row["text"] for row in rows if row["conversation"] == 2]) == "q1 a1 q2 a2 more done"
+    aiml(command, *ASK, "-c", "and")  # the copy is the last conversation of this terminal
+    assert firsts(texts_of(server)) == "q1 a1 q2 a2 more done and"
+    aiml(command, *ASK, "-r", original, "--fork", "other", AIML_SESSION="elsewhere")
+    assert firsts(texts_of(server)) == "q1 a1 q2 a2 other"
+
+
+def test_a_copy_has_its_own_summary(server: Loopback, aiml: Aiml) -> None:
+    store_catalog(server, info={"contextLength": 1300})
+    talk(server, "chat", 4)
+    queue_answers(server, answer("chat", "in short"), answer("chat", "done"))
+    aiml("chat", *ASK, "-c", "--fork", "--fit", "compact", "more")
+    aiml("chat", *ASK, "-c", "--fork", "and")
+    assert firsts(texts_of(server)) == "Summarize in q4 a4 more done and"
+    counts = [row["count"] for row in select("SELECT count(*) AS count FROM messages GROUP BY conversation")]
+    assert counts == [8, 12, 14]
+    (first,) = select("SELECT name FROM conversations WHERE id = 1")
+    aiml("chat", *ASK, "-r", first["name"], "and")
+    assert firsts(texts_of(server)) == "q1 a1 q2 a2 q3 a3 q4 a4 and"
+
+
+@pytest.mark.parametrize("arguments", [["--fork", "hi"], ["-i", "--fork"], ["--fork", "--messages", "x"]])
+def test_a_copy_needs_a_conversation(arguments: list[str], server: Loopback, aiml: Aiml) -> None:
+    result = aiml("chat", *arguments)
+    assert (result.returncode, server.requests) == (2, [])
+    if "-i" not in arguments:
+        assert b"--fork only works with --continue or --resume" in result.stderr
+
+
+def test_nothing_is_copied_for_what_is_not_sent_or_not_kept(server: Loopback, aiml: Aiml) -> None:
+    talk(server, "chat", 2)
+    server.answer_with(answer("chat", "done"))
+    before = read_messages()
+    for arguments in (["--no-log", "x"], ["--dry-run", "x"], ["-f", "no-such-file", "x"], ["--max-cost", "0", "x"]):
+        aiml("chat", *ASK, "-c", "--fork", *arguments)
+    assert read_messages() == before
+
+
+TOO_LONG = [
+    ("This model's maximum context length is 8192 tokens. However, your messages resulted in 9000 tokens.", 400),
+    ("Your input exceeds the context window of this model. Please adjust your input and try again.", 400),
+    ("prompt is too long: 204569 tokens > 200000 maximum", 400),
+    ("input length and `max_tokens` exceed context limit: 199000 + 8192 > 200000", 400),
+    ("The input token count (1048577) exceeds the maximum number of tokens allowed (1048576).", 400),
+    ("Prompt contains 40000 tokens, too large for model with 32768 maximum context length", 422),
+    ("This model's maximum prompt length is 131072 but the request contains 150000 tokens.", 400),
+    ("too many tokens: total number of tokens in the prompt cannot exceed 4081", 400),
+    ("the request exceeds the available context size. try increasing the context size", 400),
+    ("Input is too long for requested model.", 400),
+    ("Please reduce the length of the messages or completion.", 413),
+    ("Range of input length should be [1, 30720]", 400),
+]
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+@pytest.mark.parametrize(("message", "status"), TOO_LONG)
+def test_what_helps_is_named_where_the_server_finds_it_too_long(
+    message: str, status: int, command: str, server: Loopback, aiml: Aiml
+) -> None:
+    body = {"error": {"message": message, "type": "invalid_request_error"}}
+    server.answer_with(json_response(body, f"{status} x"))
+    result = aiml(command, "-m", "m", "hi")
+    assert result.returncode == 4
+    assert b"hint: --fit oldest leaves out the oldest turns; --fit compact, or /compact, " in result.stderr
+
+
+@pytest.mark.parametrize("code", ["context_length_exceeded", "exceed_context_size_error", "prompt_too_long"])
+def test_so_does_a_code(code: str, server: Loopback, aiml: Aiml) -> None:
+    server.answer_with(json_response({"error": {"message": "no", "code": code}}, "400 x"))
+    assert b"--fit oldest" in aiml("chat", "-m", "m", "hi").stderr
+
+
+@pytest.mark.parametrize(
+    ("message", "status"),
+    [("Rate limit reached: too many tokens per minute", 429), ("max_tokens is too large: 20000", 400), ("no", 413)],
+)
+def test_other_errors_keep_their_hints(message: str, status: int, server: Loopback, aiml: Aiml) -> None:
+    server.answer_with(json_response({"error": {"message": message}}, f"{status} x"))
+    assert b"--fit oldest" not in aiml("chat", "-m", "m", "hi", "--retries", "0").stderr
+
+
+def test_a_server_that_no_longer_has_the_chain_gets_the_summary(server: Loopback, aiml: Aiml) -> None:
+    store_catalog(server, info={"contextLength": 1200})
+    talk(server, "respond", 3, stores=True)
+    queue_answers(server, answer("respond", "in short"), json_response(response_object("done")))
+    aiml("respond", *ASK, "--store", "-c", "--fit", "compact", f"more {WORDS}")
+    gone = json_error("Previous response with id 'resp_1' not found.")
+    answer_again(server, gone, json_response(response_object("again")))
+    aiml("respond", *ASK, "--store", "-c", "and")
+    assert firsts(texts_of(server)) == "Summarize in q3 a3 more done and"
