@@ -148,6 +148,19 @@ def config_templates(words: list[str], flags: Flags) -> Task:
     return run_templates(words, flags)
 
 
+@app.command("skill", cls=Command)
+def config_skill(
+    folder: str = typer.Argument(
+        metavar="DIR", help="The folder of an agent's skills, such as ~/.claude/skills, or a folder named aiml."
+    ),
+    yes: bool = typer.Option(False, "--yes", "-y", help="Replace the file without asking."),
+) -> Task:
+    """Write a SKILL.md that tells an agent how to call aiml."""
+    from aiml_cli.cli.commands import skill
+
+    return lambda: skill.write_skill(folder, may_replace=yes)
+
+
 @app.command("profiles", cls=Command)
 @with_options([ROWS["json"], ROWS["quiet"]], "The profile to show. Without it all are listed.")
 def config_profiles(words: list[str], flags: Flags) -> Task:

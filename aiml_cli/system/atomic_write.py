@@ -49,6 +49,20 @@ def create_file(path: Path, data: bytes) -> None:
         write_new_file(path, data, 0o600)
 
 
+def replace_public_file(path: Path, data: bytes) -> None:
+    """Write a file that others may read, completely or not at all; raise OutputFailed."""
+    with _translate_errors(path):
+        for folder in reversed([folder for folder in path.parents if not folder.exists()]):
+            folder.mkdir(0o755, exist_ok=True)  # zsh refuses a folder that a group can write, whatever the umask
+        file = PendingFile(path, path.with_name(f".{path.name}.{os.urandom(4).hex()}"), 0o644)
+        try:
+            file.write(data)
+        except BaseException:
+            file.discard()
+            raise
+        file.commit()
+
+
 def make_private_folder(path: Path) -> None:
     """Create a directory and its missing parents, for this user alone."""
     with _translate_errors(path):

@@ -9,9 +9,9 @@ from pathlib import Path
 from shlex import quote
 from typing import NamedTuple
 
-from aiml_cli.errors import OutputFailed, UsageError
+from aiml_cli.errors import UsageError
 from aiml_cli.store import model_cache, paths
-from aiml_cli.system.atomic_write import PendingFile, read_file, refuse_symlink
+from aiml_cli.system.atomic_write import read_file, refuse_symlink, replace_public_file
 from aiml_cli.system.questions import can_ask, confirm
 from aiml_cli.system.stdio import print_err, print_out
 
@@ -91,7 +91,7 @@ def _install(path: Path, script: bytes, may_replace: bool) -> None:
     if existing == script:
         print_err(f"aiml: {path} is as it should be")
     elif existing is None or may_replace or _is_ours(existing):
-        _write(path, script)
+        replace_public_file(path, script)
         print_err(f"aiml: wrote {path}")
     else:
         raise UsageError(f"{path} is there already, and is not aiml's", "-y replaces it")
@@ -149,22 +149,6 @@ def _find_key_line(script: bytes) -> bytes:
 
 def _replace_key_line(script: bytes, line: bytes) -> bytes:
     return script.replace(_find_key_line(script), line, 1) if line else script
-
-
-def _write(path: Path, data: bytes) -> None:
-    """Write a file that others may read, completely or not at all; raise OutputFailed."""
-    try:
-        for folder in reversed([folder for folder in path.parents if not folder.exists()]):
-            folder.mkdir(0o755, exist_ok=True)  # zsh refuses a folder that a group can write, whatever the umask
-        file = PendingFile(path, path.with_name(f".{path.name}.{os.urandom(4).hex()}"), 0o644)
-        try:
-            file.write(data)
-        except OSError:
-            file.discard()
-            raise
-        file.commit()
-    except OSError as error:
-        raise OutputFailed(f"{path}: {error.strerror}", "what was there before is unchanged") from None
 
 
 def _find_folder(variable: str, *below: str) -> Path:
