@@ -259,7 +259,7 @@ def _build_request(endpoint: str, prompt: str, settings: Settings) -> ChatReques
     """Build a request with its conversation, and without the options that are for the run as a whole."""
     options = replace(
         settings.options, quiet=True, no_log=True, no_stdin=True, usage=None, meta=None, json=None, format="text",
-        save_dir=None, max_cost=None, fit=None,
+        save_dir=None, max_cost=None, fit=None, background=None,
     )  # fmt: skip
     stripped = replace(settings, options=options)
     request = ChatRequest(get_endpoint(endpoint), [LiteralText(prompt)], stripped, response_spec_of(stripped))

@@ -107,7 +107,7 @@ def find_templates(search: TemplateSearch = OWN_FOLDER) -> list[FoundTemplate]:
     used: dict[str, Path] = {}
     found = [
         FoundTemplate(path.stem, path, first if (first := used.setdefault(path.stem, path)) != path else None)
-        for folder in (templates_folder(), *search.folders)
+        for folder in dict.fromkeys((templates_folder(), *search.folders))
         for path in _list_folder(folder)
     ]
     return sorted(found, key=lambda each: (each.name.casefold(), each.name))
@@ -175,6 +175,8 @@ def _find_file(reference: str, search: TemplateSearch) -> Path:
     """Return the file of a template, whether or not there is one; raise UsageError for what is no name."""
     if reference.startswith("@") and "\0" not in reference:
         return Path(os.path.abspath(os.path.expanduser(reference[1:])))  # noqa: PTH100, PTH111 - no RuntimeError
+    if not _NAME.fullmatch(reference) and reference.endswith(".toml"):
+        raise UsageError(f"{reference!r} is not a template's name", f"@{reference} is the file")
     name = _make_file_name(reference)
     files = [folder / name for folder in (templates_folder(), *search.folders)]
     return next((path for path in files if os.path.lexists(path)), files[0])
@@ -183,9 +185,7 @@ def _find_file(reference: str, search: TemplateSearch) -> Path:
 def _make_file_name(name: str) -> str:
     if _NAME.fullmatch(name):
         return f"{name}.toml"
-    is_file = "\0" not in name and (name.endswith(".toml") or Path(name).is_file())
-    hint = f"-t @{name} reads a file" if is_file else "letters, digits, - and _ make a name"
-    raise UsageError(f"{name!r} is not a template's name", hint)
+    raise UsageError(f"{name!r} is not a template's name", "letters, digits, - and _ make a name")
 
 
 def parse_template(name: str, path: Path, table: toml_edit.Table) -> Template:

@@ -74,9 +74,10 @@ def test_a_template_is_read_from_a_named_file(name: str, endpoint: str, capfd: C
 def test_a_file_is_read_only_if_it_is_named_with_at(capfd: Capture) -> None:
     write("t.toml", "prompt = 'x'")
     assert "there is no template 't'" in fail(capfd, "chat", "-t", "t", "hi")
-    assert "'t.toml' is not a template's name\nhint: -t @t.toml reads a file" in fail(capfd, "chat", "-t", "t.toml")
-    assert "hint: -t @./t.toml reads a file" in fail(capfd, "chat", "-t", "./t.toml")
+    assert "'t.toml' is not a template's name\nhint: @t.toml is the file" in fail(capfd, "chat", "-t", "t.toml")
+    assert "hint: @./t.toml is the file" in fail(capfd, "chat", "-t", "./t.toml")
     assert "letters, digits, - and _ make a name" in fail(capfd, "chat", "-t", "no such", "hi")
+    assert "letters, digits, - and _ make a name" in fail(capfd, "chat", "--save", "t.toml", "hi")
 
 
 BAD_FILES = [
@@ -346,6 +347,13 @@ def test_the_list_says_where_each_is_from_and_what_hides_it(capfd: Capture, monk
     assert capfd.readouterr().out == "prompt = 'mine'"
     assert main(["config", "templates", "@team/t.toml"]) == 0
     assert capfd.readouterr().out == "prompt = 'team'"
+
+
+def test_ones_own_folder_is_listed_once(capfd: Capture, monkeypatch: pytest.MonkeyPatch) -> None:
+    mine = own("t", "prompt = 'mine'")
+    set_path(f"{mine.parent}/:{mine.parent}", monkeypatch)
+    assert main(["config", "templates"]) == 0
+    assert capfd.readouterr().out.splitlines()[1:] == [f"t\tmine\t\t{mine}\t"]
 
 
 def test_a_template_is_saved_in_ones_own_folder_only(capfd: Capture, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -211,12 +211,14 @@ def test_what_was_pasted_is_asked_about_again_when_it_comes_back(repl: ReplDrive
 
 @pytest.mark.promise("mentions")
 @pytest.mark.parametrize("answer", ["y", "n"])
-def test_a_pasted_value_of_a_template_is_asked_about(
-    repl: ReplDriver, server: Loopback, template: None, answer: str
+@pytest.mark.parametrize("line", ["/template rev code=@a.txt", "/template @team.toml", "/template rev -t '@team.toml'"])
+def test_a_pasted_file_of_a_template_is_asked_about(
+    repl: ReplDriver, server: Loopback, template: None, line: str, answer: str
 ) -> None:
+    Path("team.toml").write_text('prompt = "inside a"\n')
     with Console("chat", AIML_BASE_URL=server.url) as console:
         console.wait_for_prompt()
-        console.press(PASTE.format("/template rev code=@a.txt") + "\r")
+        console.press(PASTE.format(line) + "\r")
         console.wait_until("[y/N]")
         console.type_line(answer)
         console.wait_for_prompt()
