@@ -59,8 +59,11 @@ def talk(server: Loopback, command: str, count: int, *, system: str | None = Non
         for number in range(1, count + 1):
             question, text = f"q{number} {WORDS}", f"a{number} {WORDS}"
             message = NewMessage("user", question, [{"role": "user", "content": question}])
-            facts = [conversation, "talk", "session here", system, [message], endpoint, host, "m", {"store": stores}]
-            row = writer.begin_exchange(history, NewExchange(*facts))
+            options = {"store": stores}
+            exchange = NewExchange(
+                conversation, "talk", "session here", system, [message], endpoint, host, "m", options
+            )
+            row = writer.begin_exchange(history, exchange)
             items = [{"role": "assistant", "content": text}]
             response_id = "resp_1" if stores else None
             end = AnswerEnd(writer.COMPLETE, text, items=items, response_id=response_id, stored=stores)

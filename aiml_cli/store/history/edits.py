@@ -98,8 +98,9 @@ def _update_summaries(db: sqlite3.Connection, copy: int, new_ids: dict[int, int]
     """Let the summaries of a copy replace the messages of the copy."""
     select = "SELECT id, facts FROM messages WHERE conversation = ? AND instr(facts, ?)"
     for message, column in db.execute(select, (copy, f'"{reader.SUMMARY}"')).fetchall():
-        facts = copy_summary(reader.parse_column(column, {}), new_ids)
-        db.execute("UPDATE messages SET facts = ? WHERE id = ?", (json.dumps(facts), message))
+        facts = reader.parse_column(column, {})
+        if (copied := copy_summary(facts, new_ids)) is not facts:
+            db.execute("UPDATE messages SET facts = ? WHERE id = ?", (json.dumps(copied), message))
 
 
 def copy_summary(facts: Mapping[str, Any], new_ids: Mapping[int, int]) -> Mapping[str, Any]:

@@ -1,0 +1,345 @@
+"""`/compact`, `/set fit=…` and `--fork` in the REPL, and how full the context is on the toolbar."""
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import pytest
+from support.answers import json_error, stream_text
+from support.catalogs import store_catalog
+from support.console import Console
+from support.history_file import read_messages, select
+from support.loopback import HELLO, SILENCE, Loopback, delta, event, stream
+from support.repl_lines import ReplDriver
+from support.run_cli import Aiml
+
+from aiml_cli.cli.repl.line_editor import render_toolbar
+
+Told = pytest.CaptureFixture[str]
+ENDPOINTS = ("chat", "responses")
+COMMANDS = {"chat": "chat", "responses": "respond"}
+SUMMARY = "Summarize our conversation so far."
+CALL = {"index": 0, "id": "c1", "function": {"name": "f", "arguments": "{}"}}
+
+
+@pytest.fixture(autouse=True)
+def here(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Name the terminal, so that -c finds what was said here."""
+    monkeypatch.setenv("AIML_SESSION", "here")
+
+
+def start(server: Loopback, endpoint: str = "chat", *answers: str, **flags: str) -> ReplDriver:
+    """Start a REPL whose answers are these texts; the last one serves all that follow."""
+    for text in answers or ("a", "b", "c", "in short", "d"):
+        server.answer_with(stream_text(endpoint, text))
+    return ReplDriver(server, endpoint, **flags)
+
+
+def texts_of(repl: ReplDriver) -> list[str]:
+    """Return the texts of the last request's messages."""
+    return ["".join(part["text"] for part in c) if isinstance(c, list) else str(c) for _, c in repl.sent_messages]
+
+
+def answer_again(server: Loopback, *answers: bytes) -> None:
+    """Answer the next requests with these, whatever was queued before."""
+    server.scripts, server._count = [[each] for each in answers], 0  # noqa: SLF001
+
+
+@pytest.mark.parametrize("flags", [{}, {"stream": "off"}, {"no_log": "on"}, {"store": "on"}])
+@pytest.mark.parametrize("endpoint", ENDPOINTS)
+def test_older_turns_become_a_summary_and_undo_brings_them_back(
+    endpoint: str, flags: dict[str, str], server: Loopback, capfd: Told
+) -> None:
+    if endpoint == "chat":
+        flags = {name: value for name, value in flags.items() if name != "store"}
+    repl = start(server, endpoint, **flags)
+    repl.type_lines("1", "2", "3", "/compact")
+    shown = capfd.readouterr()
+    assert "in short" in shown.out
+    assert "2 older turns are replaced by this summary, about " in shown.err
+    (asked,) = texts_of(repl)
+    assert asked.startswith("<conversation>\n<user>\n1\n</user>\n<assistant>\na\n</assistant>\n<user>\n2")
+    assert "c" not in asked.partition("</conversation>")[0].splitlines()
+    repl.type_lines("4")
+    assert texts_of(repl) == [SUMMARY, "in short", "3", "c", "4"]
+    assert "previous_response_id" not in repl.request_bodies[-1]
+    repl.type_lines("5")
+    if flags.get("store") == "on":
+        assert (texts_of(repl), repl.request_bodies[-1]["previous_response_id"]) == (["5"], "resp_1")
+    else:
+        assert texts_of(repl) == [SUMMARY, "in short", "3", "c", "4", "d", "5"]
+    repl.type_lines("/undo 2", "/undo")
+    assert "the summary is taken back; the turns before it are sent again" in capfd.readouterr().err
+    repl.type_lines("6")
+    if flags.get("store") != "on":
+        assert texts_of(repl) == ["1", "a", "2", "b", "3", "c", "6"]
+
+
+@pytest.mark.parametrize("endpoint", ENDPOINTS)
+@pytest.mark.parametrize(
+    "lines",
+    [
+        ["1", "2", "/compact"],
+        ["1", "2", "3", "/compact", "4"],
+        ["1", "2", "3", "/compact", "4", "5", "/compact"],
+        ["1", "2", "3", "/compact", "4", "5", "/compact", "6", "/undo", "/undo"],
+        ["1", "2", "3", "/compact", "4", "/retry"],
+        ["1", "2", "3", "/compact", "/undo", "4"],
+        ["1", "2", "3", "/compact keep the first", "/undo 2", "4"],
+        ["/system be brief", "1", "2", "3", "/compact", "/fork", "4"],
+    ],
+)
+def test_the_history_gives_what_the_memory_gives(lines: list[str], endpoint: str, server: Loopback, aiml: Aiml) -> None:
+    repl = start(server, endpoint, *(f"answer {number}" for number in range(12)))
+    repl.type_lines(*lines, "/exit")
+    other = ReplDriver(server, endpoint)
+    other.type_lines("/resume last", "next", "/undo", "/exit")
+    loaded = other.sent_messages
+    aiml(COMMANDS[endpoint], "-c", "next")
+    one_shot = other.sent_messages
+    repl.session.conversation_id = None  # as it was in memory
+    repl.session.is_over = False
+    repl.type_lines("next")
+    assert repl.sent_messages == loaded == one_shot
+
+
+@pytest.mark.parametrize(
+    ("failure", "words"),
+    [
+        (json_error("bad"), "bad"),
+        (stream(delta("in sh"), end=b""), "was cut"),
+        (stream_text("chat", "in sh", "length"), "cap"),
+        (stream_text("chat", ""), "the summary is empty"),
+        (stream_text("chat", " "), "the summary is empty"),
+        (stream(delta("", tool_calls=[CALL]), delta(finish="tool_calls"), event("[DONE]")), "the summary is empty"),
+        (stream(delta(refusal="No."), delta(finish="stop"), event("[DONE]")), ""),
+    ],
+)
+@pytest.mark.parametrize("flags", [{}, {"no_log": "on"}])
+def test_without_a_summary_nothing_changes(
+    failure: bytes, words: str, flags: dict[str, str], server: Loopback, capfd: Told, aiml: Aiml
+) -> None:
+    repl = start(server, "chat", "a", "b", **flags)
+    repl.type_lines("1", "2")
+    answer_again(server, failure, stream_text("chat", "done"))
+    repl.type_lines("/compact")
+    told = capfd.readouterr().err
+    assert (words in told, "the conversation is as it was" in told) == (True, True)
+    repl.type_lines("3", "/exit")
+    assert texts_of(repl) == ["1", "a", "2", "b", "3"]
+    if not flags:
+        aiml("chat", "-c", "4")
+        assert texts_of(repl) == ["1", "a", "2", "b", "3", "done", "4"]
+
+
+@pytest.mark.parametrize(
+    ("lines", "words"),
+    [
+        (["/compact"], "there are no older turns to summarize"),
+        (["1", "/compact"], "there are no older turns to summarize"),
+        (["1", "2", "/compact", "/compact"], "there are no older turns to summarize"),
+        (["1", "2", "/compact", "/retry"], "the last turn is a summary"),
+        (["1", "2", "/compact", "/continue"], "nothing to continue"),
+    ],
+)
+def test_what_cannot_be_done_is_said(lines: list[str], words: str, server: Loopback, capfd: Told) -> None:
+    repl = start(server)
+    repl.type_lines(*lines[:-1])
+    count = len(server.requests)
+    capfd.readouterr()
+    repl.type_lines(lines[-1])
+    assert (words in capfd.readouterr().err, len(server.requests)) == (True, count)
+
+
+def test_what_is_to_be_kept_is_asked_for(server: Loopback) -> None:
+    repl = start(server)
+    repl.type_lines("1", "2", "/compact the names  of all rivers")
+    assert texts_of(repl)[0].endswith("\nKeep in particular: the names of all rivers")
+    repl.type_lines("3")
+    assert texts_of(repl)[0] == f"{SUMMARY} Keep in particular: the names of all rivers"
+
+
+def test_the_answers_form_is_not_the_summarys(server: Loopback) -> None:
+    repl = start(server, schema="name", n="2", max_tokens="5", system="be brief", tool_choice="none", option="stop=x")
+    repl.type_lines("1", "2", "/compact")
+    body = repl.request_bodies[-1]
+    left = {"response_format", "n", "max_tokens", "max_completion_tokens", "tool_choice", "stop"} & body.keys()
+    assert (left, [message["role"] for message in body["messages"]]) == (set(), ["user"])
+    repl.type_lines("3")
+    assert repl.sent_messages[0][0] == "system"
+
+
+def test_a_truncated_answer_before_a_summary_can_be_continued(server: Loopback, aiml: Aiml) -> None:
+    repl = start(server, "chat", "a")
+    repl.type_lines("1")
+    answer_again(server, stream(delta("Hel"), end=b""), stream_text("chat", "in short"), stream_text("chat", "lo"))
+    repl.type_lines("2", "/compact", "/continue", "/exit")
+    assert texts_of(repl)[:4] == [SUMMARY, "in short", "2", "Hel"]
+    aiml("chat", "-c", "3")
+    sent = texts_of(repl)
+    repl.session.conversation_id = None
+    repl.type_lines("3")
+    assert texts_of(repl) == sent
+
+
+def test_it_is_shown_and_exported_as_what_it_is(server: Loopback, capfd: Told, clean: Path, aiml: Aiml) -> None:
+    for flags in ({}, {"no_log": "on"}):
+        server._count = 0  # noqa: SLF001 - the same answers again
+        repl = start(server, **flags)
+        server.scripts = server.scripts[:5]
+        repl.type_lines("1", "2", "3", "/compact", "4")
+        capfd.readouterr()
+        repl.type_lines("/show all", f"/export {clean}/x{len(flags)}.md", f"/export {clean}/x{len(flags)}.json")
+        shown = capfd.readouterr().out
+        assert f"request for a summary> {SUMMARY}" in shown
+        assert "[sent in place of the turns before the last one]" in shown
+        page = (clean / f"x{len(flags)}.md").read_text()
+        assert all(f"\n\n{text}\n\n" in page for text in ("1", "a", "2", "b", "3", "c", "in short", "4"))
+        assert "> sent in place of the turns before the last one" in page
+        (found,) = json.loads((clean / f"x{len(flags)}.json").read_text())
+        assert [message["facts"].get("summary") for message in found["messages"]][6:8] == [{"turns": 2}] * 2
+        repl.type_lines("/exit")
+    assert b"[sent in place of the turns before the last one]" in aiml("history", "show").stdout
+
+
+def test_it_is_counted_as_what_it_cost(server: Loopback) -> None:
+    for text in ("a", "b"):
+        server.answer_with(stream_text("chat", text))
+    server.answer_with(HELLO)
+    repl = ReplDriver(server)
+    repl.type_lines("1", "2", "/compact")
+    assert repl.session.tokens == 8
+    assert [row["usage"] is not None for row in read_messages() if row["role"] == "assistant"] == [False, False, True]
+
+
+@pytest.mark.parametrize("fit", ["oldest", "compact"])
+@pytest.mark.parametrize("endpoint", ENDPOINTS)
+def test_set_fit_shortens_by_itself(fit: str, endpoint: str, server: Loopback, capfd: Told, aiml: Aiml) -> None:
+    store_catalog(server, info={"contextLength": 900})
+    words = "word " * 100
+    answers = [f"a{words}", f"b{words}", *(["in short"] if fit == "compact" else []), "done"]
+    repl = start(server, endpoint, *answers, model="m", max_tokens="100")
+    repl.type_lines(f"1{words}", f"2{words}", f"/set fit={fit}", f"3{words}")
+    expected = [SUMMARY, "in short", f"2{words}"] if fit == "compact" else [f"2{words}"]
+    assert [text.strip() for text in texts_of(repl)] == [text.strip() for text in (*expected, f"b{words}", f"3{words}")]
+    told = capfd.readouterr()
+    assert ("leaves out the oldest turn of 2" in told.err) == (fit == "oldest")
+    assert ("asks for a summary of an older turn" in told.err) == (fit == "compact")
+    repl.type_lines("/unset fit", "/exit")
+    aiml(COMMANDS[endpoint], "-m", "m", "-c", "4")
+    sent = texts_of(repl)
+    repl.session.conversation_id = None
+    repl.type_lines("4")
+    assert texts_of(repl) == sent
+    assert (sent[0] == SUMMARY) == (fit == "compact")
+
+
+def test_a_question_asked_again_keeps_the_summary(server: Loopback, aiml: Aiml) -> None:
+    store_catalog(server, info={"contextLength": 1000})
+    words = "word " * 100
+    repl = start(server, "chat", f"a{words}", f"b{words}", "c", "in short", "d", model="m", max_tokens="100")
+    repl.type_lines(f"1{words}", f"2{words}", "3", "/set fit=compact", "/set max_tokens=350", "/retry", "4", "/exit")
+    texts = [text[:8] for text in texts_of(repl)]
+    assert texts == [SUMMARY[:8], "in short", "2word wo", "bword wo", "3", "d", "4"]
+    aiml("chat", "-m", "m", "-c", "5")
+    assert [text[:8] for text in texts_of(repl)] == [*texts, "d", "5"]
+
+
+def test_the_fill_is_shown_where_the_context_is_known(server: Loopback) -> None:
+    repl = start(server, "chat", "word " * 300, model="m")
+    assert " of " not in toolbar(repl)
+    repl.type_lines("1")
+    assert " of " not in toolbar(repl)
+    store_catalog(server, info={"contextLength": 4000})
+    repl.type_lines("2")
+    assert "m · 25% of 4k · " in toolbar(repl)
+    assert ("% of" in toolbar(repl, 30), len(toolbar(repl, 30)) <= 30) == (False, True)
+    repl.type_lines("/model other")
+    assert " of " not in toolbar(repl)
+    repl.type_lines("/model m", "/undo")
+    assert "m · 12% of 4k · " in toolbar(repl)
+    repl.type_lines("/new")
+    assert " of " not in toolbar(repl)
+    assert [request.request_line[:4] for request in server.requests] == ["POST"] * 2
+
+
+def toolbar(repl: ReplDriver, width: int = 80) -> str:
+    return str(render_toolbar(repl.session, width)[0][1])
+
+
+@pytest.mark.parametrize(
+    ("context", "shown"), [(128_000, "128k"), (1_048_576, "1.05M"), (200_000, "200k"), (900, "900")]
+)
+def test_the_size_of_the_context_is_short(context: int, shown: str, server: Loopback) -> None:
+    store_catalog(server, info={"contextLength": context})
+    repl = start(server, model="m")
+    repl.type_lines("1")
+    assert f"% of {shown} · " in toolbar(repl)
+
+
+def test_many_keys_read_the_catalog_once(server: Loopback, monkeypatch: pytest.MonkeyPatch) -> None:
+    store_catalog(server, info={"contextLength": 4000})
+    repl = start(server, model="m")
+    repl.type_lines("1")
+    before = toolbar(repl)
+    for file in (Path(os.environ["XDG_CACHE_HOME"]) / "aiml").iterdir():
+        file.unlink()
+    assert toolbar(repl) == before
+
+
+def test_compact_undo_and_the_toolbar_on_a_terminal(server: Loopback) -> None:
+    with Console("chat", "--demo", "-m", "demo/small") as console:
+        console.wait_for_prompt()
+        assert "% of" not in console.read_toolbar()
+        console.type_line("first")
+        console.wait_until(lambda: "10% of 4k" in console.read_toolbar())
+        console.type_line("second")
+        console.wait_until(lambda: "20% of 4k" in console.read_toolbar() or "21% of 4k" in console.read_toolbar())
+        before = console.read_toolbar().partition("%")[0]
+        console.type_line("/compact the code")
+        console.wait_until("an older turn is replaced by this summary")
+        console.wait_for_prompt()
+        console.type_line("/undo")
+        console.wait_until("the summary is taken back")
+        console.wait_until(lambda: console.read_toolbar().startswith(before))
+        console.type_line("/help compact")
+        console.wait_until("/set fit=oldest leaves out the oldest turns")
+        assert console.leave() == 0
+
+
+def test_ctrl_c_during_a_summary_changes_nothing(server: Loopback) -> None:
+    answers: list[Any] = [[stream_text("chat", "a")], [stream_text("chat", "b")]]
+    server.scripts = [*answers, [stream(delta("in sh"), end=b""), SILENCE], [stream_text("chat", "done")]]
+    with Console("chat", "--base-url", server.url, "-m", "m", AIML_SESSION="here") as console:
+        console.wait_for_prompt()
+        for text, number in (("1", 1), ("2", 2)):
+            console.type_line(text)
+            console.wait_until(lambda number=number: len(server.requests) == number)
+            console.wait_for_prompt()
+        console.type_line("/compact")
+        console.wait_until("in sh")
+        console.press("\x03")
+        console.wait_until("the conversation is as it was")
+        console.wait_for_prompt()
+        console.type_line("3")
+        console.wait_until("done")
+        assert console.leave() == 0
+    sent = [message["content"] for message in server.requests[-1].json["messages"]]
+    assert sent == ["1", "a", "2", "b", "3"]
+
+
+def test_a_copy_can_be_continued_in_the_repl(server: Loopback, aiml: Aiml) -> None:
+    server.answer_with(stream_text("chat", "a"))
+    aiml("chat", "-m", "m", "1")
+    with Console("chat", "-i", "-c", "--fork", "--base-url", server.url, AIML_SESSION="here") as console:
+        console.wait_until("going on with the copy ")
+        console.wait_for_prompt()
+        console.type_line("2")
+        console.wait_until(lambda: len(server.requests) == 2)
+        console.wait_for_prompt()
+        assert console.leave() == 0
+    rows = read_messages()
+    assert [row["text"] for row in rows if row["conversation"] == 1] == ["1", "a"]
+    assert [row["text"] for row in rows if row["conversation"] == 2] == ["1", "a", "2", "a"]
+    assert len(select("SELECT id FROM conversations")) == 2
