@@ -35,6 +35,10 @@ first. What is typed during an answer waits as a draft in the next prompt.
 What the commands change lasts until aiml ends; the conversation is kept in the [history](history.md), unless `--no-log`
 says otherwise: then all of it works in memory. While a conversation is open here, no other process can write it.
 
+The line below the prompt shows the model, how full its context is (`12% of 128k`, as soon as the stored catalog knows
+the context: `aiml models` stores it), and the tokens and the cost so far. `/compact` makes room:
+[conversations.md](conversations.md).
+
 ## The commands
 """
 

@@ -104,6 +104,7 @@ def test_the_oldest_turns_are_left_out(
     assert [row["role"] for row in read_messages()] == ["user", "assistant"] * 5
 
 
+@pytest.mark.promise("shortened")
 @pytest.mark.parametrize("command", COMMANDS)
 @pytest.mark.parametrize("fit", ["oldest", "compact"])
 def test_what_is_still_too_much_is_refused_before_it_is_sent(
@@ -192,6 +193,7 @@ def test_a_summary_replaces_the_older_turns_also_later(
     assert firsts(texts_of(server)) == "Summarize in q4 a4 more done and again and"
 
 
+@pytest.mark.promise("shortened")
 def test_history_shows_all_and_what_is_the_summary(server: Loopback, aiml: Aiml) -> None:
     store_catalog(server, info={"contextLength": 1300})
     talk(server, "chat", 4)
@@ -208,6 +210,7 @@ def test_history_shows_all_and_what_is_the_summary(server: Loopback, aiml: Aiml)
     assert facts == [*[None] * 8, {"turns": 3}, {"turns": 3}, None, None]
 
 
+@pytest.mark.promise("shortened")
 @pytest.mark.parametrize(
     ("failure", "code"),
     [
@@ -233,6 +236,7 @@ def test_without_a_summary_nothing_changes(failure: bytes, code: int, server: Lo
     assert firsts(texts_of(server)) == "q1 a1 q2 a2 q3 a3 q4 a4 more"
 
 
+@pytest.mark.promise("shortened")
 def test_an_interrupted_summary_changes_nothing(server: Loopback, aiml: Aiml) -> None:
     store_catalog(server, info={"contextLength": 1300})
     talk(server, "chat", 4)
@@ -315,6 +319,7 @@ def test_calls_stay_with_their_results_and_pictures_are_named(server: Loopback, 
     assert firsts(texts_of(server)) == "Summarize in q3 a3 q4"
 
 
+@pytest.mark.promise("shortened")
 @pytest.mark.parametrize("context", [700, 800, 900, 1000, 1100])
 def test_a_call_is_left_out_with_its_result(context: int, server: Loopback, aiml: Aiml) -> None:
     store_catalog(server, info={"contextLength": context})

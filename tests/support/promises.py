@@ -19,6 +19,11 @@ ANSWER, PROCESS, DISK, TERMINAL, GUARD = (
 )
 
 PROMISES = {
+    "shortened": Promise(
+        GUARD,
+        "A conversation that is shortened says so and stays whole in the history: a call is never sent without its "
+        "result, the system text and the last turn stay, and only a complete summary replaces anything.",
+    ),
     "whole-or-told": Promise(
         ANSWER,
         "An answer that was cut, capped, filtered or failed ends with an exit code of its own, what came of it on "
@@ -207,6 +212,11 @@ PROMISES = {
     "pipe-bytes": Promise(TERMINAL, "In a pipe the same text arrives byte for byte."),
     "nothing-fetched": Promise(TERMINAL, "Images and links of an answer are not fetched."),
     "nothing-run": Promise(TERMINAL, "Nothing that a model proposes is run unless somebody says yes to what they see."),
+    "risky-commands": Promise(
+        TERMINAL,
+        "A command of `aiml cmd` that deletes, overwrites, takes rights or runs foreign code needs the word `yes`, whatever "
+        "the model says; one with characters that nobody can see is neither printed nor run.",
+    ),
     "files-inside": Promise(
         GUARD, "A folder or a glob sends each file once, and none that only a link leads to outside of it; loops end."
     ),

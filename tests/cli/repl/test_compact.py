@@ -76,6 +76,7 @@ def test_older_turns_become_a_summary_and_undo_brings_them_back(
         assert texts_of(repl) == ["1", "a", "2", "b", "3", "c", "6"]
 
 
+@pytest.mark.promise("shortened")
 @pytest.mark.parametrize("endpoint", ENDPOINTS)
 @pytest.mark.parametrize(
     "lines",
@@ -104,6 +105,7 @@ def test_the_history_gives_what_the_memory_gives(lines: list[str], endpoint: str
     assert repl.sent_messages == loaded == one_shot
 
 
+@pytest.mark.promise("shortened")
 @pytest.mark.parametrize(
     ("failure", "words"),
     [
