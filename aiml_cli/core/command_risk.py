@@ -180,7 +180,7 @@ def _find_programs(words: Sequence[str]) -> Iterator[int]:
         before = words[index - 1] if index else ""
         if index == 0 or is_any or before in FINDERS.get(_name_of(words[0]), ()):
             yield index
-            is_any = is_any or _name_of(word) in RUNNERS
+            is_any = is_any or _name_of(word) in RUNNERS | SHELLS
 
 
 def _name_of(word: str) -> str:

@@ -37,10 +37,14 @@ _one_question = RLock()
 
 
 class Note(NamedTuple):
-    """A foreign text below that of a question, in a style of the terminal, "" for none."""
+    """A text below that of a question, in a style of the terminal, "" for none.
+
+    A foreign text is indented, so that it cannot look like a line of aiml.
+    """
 
     text: str
     style: str = ""
+    is_foreign: bool = True
 
 
 def open_terminal() -> TextIO:
@@ -258,12 +262,13 @@ def lay_out(text: str, columns: int) -> list[str]:
 
 def _lay_out_note(note: Note, columns: int) -> Iterator[str]:
     """Yield the lines of a note, in which a line break is a blank: no line of it looks like one of the text."""
-    width, rest = max(_MIN_WIDTH, columns - 1), " ".join(sanitize(note.text).split())
+    indent = "  " if note.is_foreign else ""
+    width, rest = max(_MIN_WIDTH, columns - len(indent) - 1), " ".join(sanitize(note.text).split())
     while rest:
         count = count_fitting(rest[: 4 * width], width, minimum=1)
         if count < len(rest) and (end := rest.rfind(" ", 0, count + 1)) > 0:
             count = end
-        yield f"{note.style}{rest[:count]}{_RESET}" if note.style else rest[:count]
+        yield f"{indent}{note.style}{rest[:count]}{_RESET if note.style else ''}"
         rest = rest[count:].lstrip(" ")
 
 

@@ -94,7 +94,7 @@ class _Dialog:
         risks = proposal.risks
         notes = [Note(proposal.explanation, self._dim)] if proposal.explanation else []
         if risks:
-            notes.append(Note(f"risky: {', '.join(risks)}", self._bold))
+            notes.append(Note(f"risky: {', '.join(risks)}", self._bold, is_foreign=False))
         answers = {**ANSWERS, "yes": "yes"} if risks else ANSWERS
         title = f"aiml: a command for {self._shell.rpartition('/')[2]}:"
         return ask_answer(title, proposal.command, PROMPT, answers, explanation=EXPLANATION, notes=notes)

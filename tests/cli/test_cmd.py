@@ -1,0 +1,324 @@
+"""`aiml cmd` where nobody can answer: what is sent, and what a script gets."""
+
+import json
+import os
+import subprocess
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from support.answers import get_last_messages, json_error, stream_text
+from support.history_file import read_messages
+from support.loopback import Loopback, delta, event, json_response, stream
+from support.pty_run import HOSTILE_TEXT
+from support.run_cli import build_command
+
+from aiml_cli.__main__ import main
+from aiml_cli.core.shell_command import describe_system
+from aiml_cli.store.model_cache import CachedModels, save_models
+
+Aiml = Callable[..., "subprocess.CompletedProcess[bytes]"]
+INVISIBLE = {
+    "escape": "\x1b[31m",
+    "return": "\r",
+    "null": "\0",
+    "C1": "\x9b",
+    "bidi": "\u202e",
+    "tag": "\U000e0041",
+    "joiner": "\u200b",
+}
+
+
+@pytest.fixture
+def aiml(server: Loopback, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Aiml:
+    """Return a function that runs the program in this process, against the loopback server."""
+    monkeypatch.setenv("AIML_BASE_URL", server.url)
+    monkeypatch.setenv("AIML_RETRIES", "0")
+    monkeypatch.setenv("SHELL", "/bin/bash")
+
+    def run(*arguments: str) -> "subprocess.CompletedProcess[bytes]":
+        code, shown = main(["cmd", *arguments]), capfd.readouterr()
+        return subprocess.CompletedProcess(arguments, code, shown.out.encode(), shown.err.encode())
+
+    return run
+
+
+def write(command: str = "ls -la", explanation: str = "Lists files.", risk: str = "low", **more: Any) -> str:
+    return json.dumps({"command": command, "explanation": explanation, "risk": risk, **more})
+
+
+def test_the_command_alone_is_on_standard_output(server: Loopback, aiml: Aiml) -> None:
+    server.answer_with(stream_text("chat", write()))
+    result = aiml("list", "the", "files")
+    assert (result.returncode, result.stdout, result.stderr) == (0, b"ls -la\n", b"")
+
+
+def test_the_request_tells_the_system_and_the_shell_and_nothing_else(
+    server: Loopback, aiml: Aiml, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    server.answer_with(stream_text("chat", write()))
+    (tmp_path / "secret-plans.txt").touch()
+    monkeypatch.setenv("SHELL", "/usr/bin/env")
+    assert aiml("list @secret-plans.txt", "{braces}", "--effort", "low").returncode == 0
+    body = server.requests[0].json
+    system, user = body["messages"]
+    assert f"System: {describe_system()}\nShell: env\n" in system["content"]
+    assert user == {"role": "user", "content": "list @secret-plans.txt {braces}"}
+    told = json.dumps(body)
+    for value in (os.environ.get("USER", "nobody-here"), str(tmp_path), os.uname().nodename):
+        assert value not in told or value in describe_system()
+    schema = body["response_format"]["json_schema"]
+    assert (schema["name"], schema["strict"]) == ("shell_command", True)
+    assert schema["schema"]["required"] == ["command", "explanation", "risk"]
+    assert body["reasoning_effort"] == "low"
+
+
+def test_files_and_standard_input_are_sent_if_they_are_given(server: Loopback, tmp_path: Path) -> None:
+    server.answer_with(stream_text("chat", write()))
+    (tmp_path / "log").write_text("from a file")
+    command = build_command("cmd", "fix this", "-f", "log")
+    result = subprocess.run(
+        command, input=b"piped in", env={**os.environ, "AIML_BASE_URL": server.url}, capture_output=True, check=True
+    )
+    assert result.stdout == b"ls -la\n"
+    content = str(get_last_messages(server)[-1]["content"])
+    assert "from a file" in content
+    assert "piped in" in content
+    assert content.rstrip("}]'").endswith("fix this")
+
+
+def test_settings_of_chat_that_make_another_answer_do_not_matter(
+    server: Loopback, aiml: Aiml, monkeypatch: pytest.MonkeyPatch, clean: Path
+) -> None:
+    config = clean / "xdg_config_home/aiml/config.toml"
+    config.parent.mkdir(parents=True)
+    config.write_text(
+        'system = "Be a pirate."\nn = 2\nformat = "json"\nlogprobs = true\nauto_continue = 3\ntemperature = 0.5\n'
+    )
+    config.chmod(0o600)
+    for name, value in {"SCHEMA": "a int", "JSON_OBJECT": "1", "EXTRACT": "1", "TOOLS": "[]", "YES": "1"}.items():
+        monkeypatch.setenv(f"AIML_{name}", value)
+    server.answer_with(stream_text("chat", write()))
+    result = aiml("list files")
+    assert (result.returncode, result.stdout) == (0, b"ls -la\n")
+    body = server.requests[0].json
+    assert "pirate" not in body["messages"][0]["content"]
+    assert body.keys() & {"n", "logprobs", "tools"} == set()
+    assert body["temperature"] == 0.5
+    assert body["response_format"]["json_schema"]["name"] == "shell_command"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (["-y", "x"], "runs only after your answer"),
+        (["--yes", "x"], "runs only after your answer"),
+        (["-o", "f", "x"], "there is no flag -o"),
+        (["-n", "2", "x"], "there is no flag -n"),
+        (["--each", "line", "x"], "there is no flag --each"),
+        (["--json", "x"], "there is no flag --json"),
+        (["-T", "x", "x"], "there is no flag -T"),
+        (["-s", "x", "x"], "there is no flag -s"),
+        (["-m", "a", "-m", "b", "x"], "aiml cmd asks one model"),
+        ([], "the prompt is empty"),
+        (["-f", "missing", "x"], "missing"),
+    ],
+)  # fmt: skip
+def test_what_makes_no_sense_is_refused_before_anything_is_sent(
+    arguments: list[str], told: str, server: Loopback, aiml: Aiml
+) -> None:
+    result = aiml(*arguments)
+    assert result.returncode == 2
+    assert told in result.stderr.decode()
+    assert (result.stdout, server.requests) == (b"", [])
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        f"```json\n{write()}\n```",
+        write(note="more than was asked for"),
+        write(risk="LOW"),
+        write(command="ls -la\n"),
+        "\ufeff" + write(),
+        json.dumps(json.loads(write()), indent=4),
+    ],
+)
+def test_a_command_is_read_in_any_form_of_the_json(text: str, server: Loopback, aiml: Aiml) -> None:
+    server.answer_with(stream_text("chat", text))
+    result = aiml("x")
+    assert (result.returncode, result.stdout, result.stderr) == (0, b"ls -la\n", b"")
+
+
+@pytest.mark.parametrize(
+    ("text", "why"),
+    [
+        ("ls -la", "not JSON"),
+        ("Use this:\n```sh\nls -la\n```", "not JSON"),
+        (f"Here it is: {write()}", "not JSON"),
+        ("[]", "not a JSON object"),
+        ('{"command": "ls"}', "no text 'explanation'"),
+        (json.dumps({"command": ["ls"], "explanation": "", "risk": "low"}), "no text 'command'"),
+        (write(risk="none"), "the risk is none of low, medium, high"),
+        (write(command="```sh\nls\n```"), "code fence"),
+        (write(command="$ ls"), "prompt"),
+        (write(command="a" * 20_001), "20,001 characters"),
+    ],
+)
+def test_an_answer_that_is_no_command_is_asked_for_again_and_then_an_error(
+    text: str, why: str, server: Loopback, aiml: Aiml
+) -> None:
+    server.answer_with(stream_text("chat", text))
+    result = aiml("x")
+    assert (result.returncode, result.stdout) == (9, b"")
+    assert why in result.stderr.decode()
+    assert len(server.requests) == 3
+    assert "Answer again" in get_last_messages(server)[-1]["content"]
+    assert aiml("x", "--schema-retries", "0").returncode == 9
+    assert len(server.requests) == 4
+
+
+def test_the_second_answer_counts_if_the_first_was_wrong(server: Loopback, aiml: Aiml) -> None:
+    server.answer_with(stream_text("chat", "ls"))
+    server.answer_with(stream_text("chat", write()))
+    result = aiml("x")
+    assert (result.returncode, result.stdout) == (0, b"ls -la\n")
+
+
+@pytest.mark.promise("risky-commands")
+@pytest.mark.parametrize("name", INVISIBLE)
+def test_a_command_with_characters_that_nobody_sees_goes_nowhere(name: str, server: Loopback, aiml: Aiml) -> None:
+    server.answer_with(stream_text("chat", write(command=f"echo {INVISIBLE[name]} hi")))
+    result = aiml("x")
+    assert (result.returncode, result.stdout) == (9, b"")
+    assert b"control characters or invisible ones" in result.stderr
+
+
+def test_tabs_lines_and_other_scripts_are_part_of_a_command(server: Loopback, aiml: Aiml) -> None:
+    command = "printf 'a\tb' &&\n  echo 'grüße 世界 👨\u200d👩'"
+    server.answer_with(stream_text("chat", write(command=command)))
+    result = aiml("x")
+    assert (result.returncode, result.stdout.decode()) == (0, f"{command}\n")
+
+
+def test_a_model_that_knows_no_command_says_why(server: Loopback, aiml: Aiml) -> None:
+    server.answer_with(stream_text("chat", write(command="", explanation="That is\nno task \x1b[31mfor a shell.")))
+    result = aiml("hello")
+    assert (result.returncode, result.stdout) == (9, b"")
+    assert result.stderr.decode().startswith(
+        "aiml: the model knows no command for this: That is no task \\x1b[31mfor a shell.\n"
+    )
+    assert len(server.requests) == 1
+
+
+def test_a_risky_command_is_printed_with_a_warning(server: Loopback, aiml: Aiml) -> None:
+    server.answer_with(stream_text("chat", write(command="rm -rf build")))
+    server.answer_with(stream_text("chat", write(risk="medium")))
+    server.answer_with(stream_text("chat", write(command="rm -rf build")))
+    results = [aiml("x"), aiml("x"), aiml("x", "-q")]
+    assert [(each.returncode, each.stdout, each.stderr) for each in results] == [
+        (0, b"rm -rf build\n", b"aiml: risky: deletes files\n"),
+        (0, b"ls -la\n", b"aiml: risky: medium, says the model\n"),
+        (0, b"rm -rf build\n", b""),
+    ]
+
+
+def test_a_model_that_takes_no_schema_gets_it_in_words(server: Loopback, aiml: Aiml) -> None:
+    server.answer_with(json_error("'response_format' of type 'json_schema' is not supported with this model"))
+    server.answer_with(stream_text("chat", write()))
+    result = aiml("x")
+    assert (result.returncode, result.stdout) == (0, b"ls -la\n")
+    assert b"the schema goes into the system text" in result.stderr
+    body = server.requests[1].json
+    assert "response_format" not in body
+    assert '"shell_command"' in body["messages"][0]["content"]
+
+
+def test_a_model_that_knows_no_schema_by_the_catalog_gets_it_in_words(server: Loopback, aiml: Aiml) -> None:
+    rows = [{"id": "m", "type": "openai/chat-completions", "info": {}, "capabilities": ["streaming"]}]
+    save_models(CachedModels(server.url, "", time.time(), json.dumps({"data": rows}).encode(), []))
+    server.answer_with(stream_text("chat", write()))
+    assert aiml("x", "-m", "m").stdout == b"ls -la\n"
+    body = server.requests[0].json
+    assert "response_format" not in body
+    assert '"shell_command"' in body["messages"][0]["content"]
+
+
+@pytest.mark.parametrize(
+    ("answer", "code"),
+    [
+        (json_error("no", "401 Unauthorized"), 3),
+        (json_error("no"), 4),
+        (json_error("no", "429 Too Many Requests"), 5),
+        (json_error("no", "500 Internal Server Error"), 6),
+        (stream(delta('{"command": "rm -rf /'), delta(finish="length"), event("[DONE]")), 8),
+        (stream(delta('{"command": "rm -rf /"')), 8),
+        (stream(delta(""), delta(finish="stop"), event("[DONE]")), 9),
+    ],
+)
+def test_every_failure_has_the_exit_code_of_chat_and_no_output(
+    answer: bytes, code: int, server: Loopback, aiml: Aiml
+) -> None:
+    server.answer_with(answer)
+    result = aiml("x")
+    assert (result.returncode, result.stdout) == (code, b"")
+
+
+def test_no_connection_is_exit_code_7(aiml: Aiml, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AIML_BASE_URL", "http://127.0.0.1:9/v1")
+    result = aiml("x")
+    assert (result.returncode, result.stdout) == (7, b"")
+
+
+def test_the_turn_is_in_the_history_like_any_other(server: Loopback, aiml: Aiml) -> None:
+    server.answer_with(stream_text("chat", write()))
+    assert aiml("list", "files").returncode == 0
+    assert [(each["role"], each["text"]) for each in read_messages()] == [
+        ("user", "list files"),
+        ("assistant", write()),
+    ]
+    assert aiml("again", "--no-log").returncode == 0
+    assert len(read_messages()) == 2
+
+
+@pytest.mark.parametrize("flags", [["-S"], ["--no-stream"], ["--stream"]])
+def test_an_answer_that_is_not_streamed_is_the_same(flags: list[str], server: Loopback, aiml: Aiml) -> None:
+    choice = {"index": 0, "message": {"role": "assistant", "content": write()}, "finish_reason": "stop"}
+    server.answer_with(json_response({"id": "1", "model": "m", "choices": [choice]}))
+    result = aiml("x", *flags)
+    assert (result.returncode, result.stdout) == (0, b"ls -la\n")
+
+
+def test_a_recorded_call_is_replayed(server: Loopback, aiml: Aiml) -> None:
+    server.answer_with(stream_text("chat", write()))
+    assert aiml("x", "--record", "r.jsonl").returncode == 0
+    result = aiml("x", "--replay", "r.jsonl")
+    assert (result.returncode, result.stdout, len(server.requests)) == (0, b"ls -la\n", 1)
+
+
+def test_the_request_can_be_shown_instead(server: Loopback, aiml: Aiml) -> None:
+    shown = aiml("list files", "--dry-run")
+    assert json.loads(shown.stdout)["body"]["messages"][1]["content"] == "list files"
+    assert aiml("list files", "--as", "curl").stdout.startswith(b"curl ")
+    assert server.requests == []
+
+
+def test_the_demo_writes_a_harmless_command_and_says_that_no_model_ran(aiml: Aiml) -> None:
+    result = aiml("--demo", "find the ten largest files")
+    assert (result.returncode, result.stdout) == (0, b"echo '[demo: no model ran]'\n")
+    assert result.stderr == b"aiml: the embedded server answers; no model runs\n"
+    for shell in ("sh", "bash"):
+        assert subprocess.check_output([shell, "-c", result.stdout]) == b"[demo: no model ran]\n"
+
+
+def test_hostile_text_of_the_server_is_shown_harmlessly(server: Loopback, aiml: Aiml) -> None:
+    server.answer_with(json_error(HOSTILE_TEXT))
+    assert b"\x1b" not in aiml("x").stderr
+
+
+def test_reasoning_and_comments_do_not_reach_standard_output(server: Loopback, aiml: Aiml) -> None:
+    thought = event({"choices": [{"index": 0, "delta": {"reasoning_content": "hm"}, "finish_reason": None}]})
+    server.answer_with(stream(thought, delta(write()), delta(finish="stop"), event("[DONE]")))
+    assert aiml("x").stdout == b"ls -la\n"
