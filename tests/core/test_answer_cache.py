@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 from support.answers import answer_with_cost, json_error, stream_text
+from support.console import Console
 from support.history_file import history_path
 from support.loopback import RESET, STREAM, Loopback, chunk, delta, event, json_response, stream
 from support.run_cli import IS_ABOVE_PERMISSIONS, Aiml, bind_to_permissions
@@ -549,3 +550,28 @@ def test_deleting_some_conversations_leaves_the_answers(server: Loopback, run: R
     run("chat", "--cache", "hi")
     assert run("history", "rm", "last", "-y").returncode == 0
     assert len(list_entries()) == 1
+
+
+def type_and_wait(console: Console, line: str, shown: str = "") -> None:
+    """Type a line, and wait until its effect and the next prompt are on the screen."""
+    console.type_line(line)
+    console.wait_until(lambda: f"> {line}" in console.read_text() and shown in console.read_text())
+    console.wait_for_prompt()
+
+
+def ask_in_turns(server: Loopback, *lines: tuple[str, str]) -> None:
+    """Type lines into a conversation in turns with a cache, each with what it shows."""
+    console = Console("chat", AIML_BASE_URL=server.url, columns=100)
+    console.wait_for_prompt()
+    for line, shown in (("/set cache 1h", ""), *lines):
+        type_and_wait(console, line, shown)
+    console.type_line("/exit")
+    console.wait_until(lambda: not console.read_output())
+
+
+def test_a_conversation_in_turns_uses_the_cache_but_a_retry_asks(server: Loopback) -> None:
+    server.answer_with(stream_text("chat", "first"))
+    server.answer_with(stream_text("chat", "second"))
+    ask_in_turns(server, ("/set cache 30", "an age with its unit"), ("hi", "first"), ("/retry", "second"))
+    ask_in_turns(server, ("hi", "from the cache, "))
+    assert len(server.requests) == 2

@@ -189,6 +189,11 @@ PROMISES = {
         "Asking, listing and searching cost the same however large the history is; what takes long is done in slices, "
         "lets other processes write, and goes on after a kill.",
     ),
+    "cache": Promise(
+        DISK,
+        "The second answer of --cache is the first one byte for byte; only complete answers are stored, in private files "
+        "without locks. Of many processes at once none loses or tears one, and the oldest leave first.",
+    ),
     "odd-keys": Promise(DISK, "A key that no server could have given is refused in words, and a placeholder is none."),
     "names": Promise(DISK, "The name of a profile, a template or a conversation is never a path."),
     "drawing": Promise(
