@@ -13,6 +13,7 @@ from aiml_cli.transport.choose_transport import make_send, open_client
 
 if TYPE_CHECKING:
     from aiml_cli.prompt.file_sources import FileContent, Notify
+    from aiml_cli.prompt.loaders import Loaders
     from aiml_cli.prompt.message_parts import CheckText, InputText, PromptParts
 
 MAX_ATTACHMENT_NAMES = 5
@@ -48,6 +49,7 @@ def build_conversation(
         texts=extra_files,
         may_be_empty=bool(messages) or previous is not None,
         stdin_wait_s=options.stdin_wait,
+        loaders=_make_loaders(options),
         fit_inputs=lambda parts: _fit_inputs(parts, settings, notify, (*(previous or ()), *messages)),
     )
     _confirm_secrets(texts, settings)
@@ -78,6 +80,7 @@ def read_inputs(words: Sequence[str], settings: Settings, notify: "Notify") -> "
         check_text=_append_to(texts),
         may_be_empty=True,
         stdin_wait_s=options.stdin_wait,
+        loaders=_make_loaders(options),
         fit_inputs=collect_inputs,
     )
     if prompt.attachments:
@@ -172,6 +175,15 @@ def _fetch(url: str, options: Options) -> tuple[bytes, str]:
 
     client, send = open_client(options, url), make_send(options, external=True)
     return fetch_url(url, f"aiml/{__version__}", client, send, seconds=options.timeout or 120)
+
+
+def _make_loaders(options: Options) -> "Loaders | None":
+    if not options.loaders:
+        return None
+    from aiml_cli.prompt.loaders import Loaders  # few users have loaders
+    from aiml_cli.tools.call_input import build_environment
+
+    return Loaders(options.loaders, lambda: build_environment({}, "loaders"))
 
 
 def _list_attachments(prompt: Prompt) -> str:

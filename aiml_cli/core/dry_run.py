@@ -12,7 +12,7 @@ from aiml_cli.core.chat_request import ChatRequest
 from aiml_cli.core.start_demo import use_demo_model
 from aiml_cli.prompt.compose import extract_mentions
 from aiml_cli.prompt.decode_text import SizeLimit
-from aiml_cli.prompt.file_sources import SCHEMES, find_files, find_path
+from aiml_cli.prompt.file_sources import FileFinder, find_path, is_url
 from aiml_cli.settings.options import ROWS, Options
 from aiml_cli.settings.resolve import Settings, Source
 from aiml_cli.settings.urls import is_local
@@ -84,12 +84,17 @@ def _refuse_keys(settings: Settings, url: str, headers: Mapping[str, str]) -> No
 def _map_sources(words: Sequence[str], options: Options) -> Mapping[str, str]:
     """Map the base64 text of each file in the request to the file's path."""
     names = [*(options.file or ()), *extract_mentions(words)[1]]
-    names = [name for name in names if name != "-" and not name.lower().startswith(SCHEMES)]
+    names = [name for name in names if name != "-" and not is_url(name)]
     names = [name for name in names if not ((path := find_path(name)) and path.is_dir())]
-    files = [file for name in names for file in find_files(name, SizeLimit(), _never_fetch, print_err)]
+    finder = FileFinder(SizeLimit(), _never_fetch, _ignore_notice)
+    files = [file for name in names for file in finder.find(name)]
     # A program does not name a file with invisible characters in its name.
     files = [file for file in files if file.name.isprintable()]
     return {b64encode(file.data).decode(): str(Path(file.name).expanduser()) for file in files}
+
+
+def _ignore_notice(_notice: str) -> None:
+    """Print nothing: the notice was printed when the prompt was read."""
 
 
 def _never_fetch(_url: str) -> NoReturn:

@@ -13,6 +13,7 @@ from aiml_cli.prompt.decode_text import SizeLimit, decode_any_text
 if TYPE_CHECKING:
     from aiml_cli.prompt.attachments import Attachment
     from aiml_cli.prompt.file_sources import Fetch, FileContent, Notify
+    from aiml_cli.prompt.loaders import Loaders
     from aiml_cli.prompt.message_parts import CheckText, FitInputs
 
 # A placeholder is `{name}` in one line, without braces in it; `{{name}}` is the text `{name}`. Which names there are is
@@ -42,12 +43,13 @@ def compose_prompt(
     may_be_empty: bool = False,
     fit_inputs: "FitInputs | None" = None,
     stdin_wait_s: float | None = None,
+    loaders: "Loaders | None" = None,
 ) -> Prompt:
     """Compose the prompt: files and texts first, then standard input, the instruction last.
 
     Without words, standard input is the prompt; beside them, it is waited for `stdin_wait_s` seconds (0: without a
-    limit). `notify` prints a notice. `fetch` returns the bytes and the media type
-    of a URL. `check_text` sees each text that was not typed; `fit_inputs` returns what is sent of them.
+    limit). `notify` prints a notice. `fetch` returns the bytes and the media type of a URL; `loaders` make texts of
+    files. `check_text` sees each text that was not typed; `fit_inputs` returns what is sent of them.
     Raise UsageError if the prompt is empty or something in it cannot be sent.
     """
     text, names = extract_mentions(words, notify)
@@ -65,9 +67,12 @@ def compose_prompt(
         segments = [stdin.PLACEHOLDER.join(segments)]
     typed = stdin.PLACEHOLDER.join(segments)
     if is_piped or files or texts or typed.strip() == "-":
-        from aiml_cli.prompt.message_parts import PartReader, read_parts  # most prompts are typed words only
+        from aiml_cli.prompt.file_sources import FileFinder  # most prompts are typed words only
+        from aiml_cli.prompt.message_parts import PartReader, read_parts
 
-        reader = PartReader(fetch, notify, check_text, detail, SizeLimit(), stdin.Patience(stdin_wait_s))
+        size_limit = SizeLimit()
+        finder = FileFinder(size_limit, fetch, notify, loaders)
+        reader = PartReader(finder, notify, check_text, detail, size_limit, stdin.Patience(stdin_wait_s))
         prompt = Prompt(*read_parts(segments, files, texts, reader, is_piped=is_piped, fit_inputs=fit_inputs))
     else:
         prompt = Prompt((typed,) if typed and not typed.isspace() else ())

@@ -2,22 +2,36 @@
 
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import NamedTuple, NoReturn
+from typing import TYPE_CHECKING, NamedTuple, NoReturn
 from urllib.parse import urlsplit
 
 from aiml_cli.errors import UsageError
-from aiml_cli.prompt.decode_text import SizeLimit, decode_text, describe_binary, describe_start, format_size
+from aiml_cli.prompt.decode_text import (
+    SizeLimit,
+    decode_text,
+    describe_binary,
+    describe_start,
+    format_size,
+)
 from aiml_cli.system.atomic_write import open_source
+
+if TYPE_CHECKING:
+    from aiml_cli.prompt.loaders import Loaders
+
+    Entry = os.DirEntry[str]
 
 Fetch = Callable[[str], tuple[bytes, str]]
 Notify = Callable[[str], None]
-SCHEMES = ("http://", "https://")
+RAW = "raw:"  # before a URL: what is there is sent as it is
+SCHEMES = ("http://", "https://", f"{RAW}http://", f"{RAW}https://")
 IMAGE_EXTENSIONS = (".png", ".jpg", ".jpeg", ".gif", ".webp")
 GLOB_CHARS = "*?["
 MAX_FILES = 1000
 MAX_SCANNED = 200_000  # entries of folders; a pattern such as /**/x has no end otherwise
 MAX_FOLDER_BYTES = 10_000_000
+IGNORED = "ignored by Git"
 
 
 class FileContent(NamedTuple):
@@ -28,21 +42,147 @@ class FileContent(NamedTuple):
     charset: str = ""
 
 
-def find_files(name: str, size_limit: SizeLimit, fetch: Fetch, notify: Notify) -> Iterator[FileContent]:
-    """Yield the files that a name stands for; raise UsageError if there are none or they cannot be read or sent."""
-    if name.lower().startswith(SCHEMES):
-        yield _fetch_file(name, size_limit, fetch)
-    elif (path := find_path(name)) is None:
-        yield from (FileContent(match, read_input_file(match, size_limit)) for match in _expand_glob(name, notify))
-    elif path.is_dir():
-        yield from _read_folder(name, path, size_limit, notify)
-    else:
-        yield FileContent(name, read_input_file(name, size_limit))
+@dataclass(frozen=True, slots=True)
+class FileFinder:
+    """Finds the files that names stand for, each file once, however often it is named.
+
+    `fetch` returns the bytes and the media type of a URL, `notify` prints a notice.
+    """
+
+    size_limit: SizeLimit
+    fetch: Fetch
+    notify: Notify
+    loaders: "Loaders | None" = None
+    _found: set[str] = field(default_factory=set)
+
+    def find(self, name: str) -> Iterator[FileContent]:
+        """Yield the files that a name stands for; raise UsageError if there are none or they cannot be read or sent."""
+        path = find_path(name)
+        if is_url(name) and not (path and name.lower().startswith(RAW)):
+            if self._is_new(name):
+                yield self._fetch_file(name)
+        elif path is None:
+            yield from self._read_glob(name)
+        elif path.is_dir():
+            yield from self._read_folder(name, path)
+        elif self._is_new(name, path):
+            yield self._read_file(name, path)
+
+    def _is_new(self, name: str, path: Path | None = None) -> bool:
+        """True if a file or a URL has not been found before; print a notice otherwise."""
+        if is_new := self._remember(path or name):
+            return is_new
+        self.notify(f"{name} is sent already; it is left out here")
+        return False
+
+    def _remember(self, source: Path | str) -> bool:
+        """Remember a regular file or a URL; return whether it is new, as a pipe always is."""
+        if isinstance(source, Path):
+            if not source.is_file():
+                return True
+            source = os.path.realpath(source)
+        is_new = source not in self._found
+        self._found.add(source)
+        return is_new
+
+    def _read_file(self, name: str, path: Path) -> FileContent:
+        if not self._has_loader(path):
+            return FileContent(name, read_input_file(name, self.size_limit))
+        content = self._load(name, path)
+        self.notify(f"{name}: sends the text that its loader makes of it, {format_size(len(content.data))}")
+        return content
+
+    def _has_loader(self, path: Path) -> bool:
+        return bool(self.loaders and self.loaders.find_extension(path.name) and path.is_file())
+
+    def _load(self, name: str, path: Path) -> FileContent:
+        data = self.loaders.load(name, path) if self.loaders else b""
+        self.size_limit.count(name, len(data))
+        return FileContent(name, data)
+
+    def _fetch_file(self, name: str) -> FileContent:
+        """Return what is at a URL; a page becomes Markdown unless the name begins with `raw:`."""
+        url = name[len(RAW) :] if name.lower().startswith(RAW) else name
+        data, media_type = self.fetch(url)
+        self.size_limit.count(url, len(data))
+        charset = media_type.lower().partition("charset=")[2].partition(";")[0].strip(" \"'")
+        from aiml_cli.prompt.html_to_markdown import convert_html, is_html  # few prompts name a URL
+
+        if url != name or not is_html(data, media_type):
+            return FileContent(url, data, charset)
+        text = convert_html(data, url, charset)
+        sizes = f"{format_size(len(data))} of HTML as {format_size(len(text))} of Markdown"
+        self.notify(f"{url}: sends {sizes}; {RAW}{url} sends the HTML")
+        return FileContent(url, text, "utf-8")
+
+    def _read_glob(self, name: str) -> Iterator[FileContent]:
+        loaded = 0
+        for match in _expand_glob(name, self.notify):
+            path = find_path(match) or Path(match)
+            if match != name and not self._remember(path):
+                continue
+            is_loaded = self._has_loader(path)
+            loaded += is_loaded
+            yield self._load(match, path) if is_loaded else FileContent(match, read_input_file(match, self.size_limit))
+        if loaded:
+            self.notify(f"{name}: {loaded} read by loaders")
+
+    def _read_folder(self, name: str, folder: Path) -> Iterator[FileContent]:
+        """Yield the text files of a folder, sorted; raise UsageError if there are none or too many.
+
+        Links are left out: they may lead to files outside that nobody meant to send.
+        """
+        listing = list_folder(name, folder)
+        left, sent, counts = MAX_FOLDER_BYTES, 0, {"read by loaders": 0, "not text": 0, "sent already": 0}
+        for path in listing.paths:
+            label, is_loaded = f"{name.rstrip('/')}/{path.relative_to(folder).as_posix()}", self._has_loader(path)
+            if not self._remember(path):
+                counts["sent already"] += 1
+                continue
+            data = self._load(label, path).data if is_loaded else _read_if_text(path, left, name)
+            if data is None:
+                counts["not text"] += 1
+                continue
+            counts["read by loaders"] += is_loaded
+            left, sent = _subtract(left, data, name), sent + 1
+            if not is_loaded:
+                self.size_limit.count(name, len(data))
+            yield FileContent(label, data)
+        loaded = counts.pop("read by loaders")
+        counts = {"hidden": listing.hidden, **counts, "linked": listing.links, IGNORED: listing.ignored}
+        left_out = ", ".join(f"{count} {what}" for what, count in counts.items() if count)
+        if not sent and not counts["sent already"]:
+            raise UsageError(f"{name}: no text files are in this folder", _explain_empty(left_out, listing.ignored))
+        size = format_size(MAX_FOLDER_BYTES - left) + (f", {loaded} read by loaders" if loaded else "")
+        self.notify(f"{name}: {_count_files(sent)}, {size}" + (left_out and f"; left out: {left_out}"))
+
+
+def _explain_empty(left_out: str, ignored: int) -> str:
+    return f"left out: {left_out}; a file that is named itself is sent" if ignored else "name a file"
+
+
+def _count_files(count: int) -> str:
+    return f"{count} {'file' if count == 1 else 'files'}"
+
+
+def _subtract(left: int, data: bytes, folder: str) -> int:
+    """Return how many bytes of a folder may still be sent; raise UsageError if these are too many."""
+    if len(data) > left:
+        raise UsageError(
+            f"{folder}: more than {format_size(MAX_FOLDER_BYTES)} of text are in this folder",
+            "name a smaller one, or a glob",
+        )
+    return left - len(data)
+
+
+def is_url(name: str) -> bool:
+    """True if a name is the URL of something to download, which `raw:` may precede."""
+    return name.lower().startswith(SCHEMES)
 
 
 def is_image_url(name: str) -> bool:
     """True if a name is the URL of an image, which the server can fetch itself."""
-    return name.lower().startswith(SCHEMES) and urlsplit(name).path.lower().endswith(IMAGE_EXTENSIONS)
+    return is_url(name) and not name.lower().startswith(RAW) and urlsplit(name).path.lower().endswith(IMAGE_EXTENSIONS)
 
 
 def find_path(name: str) -> Path | None:
@@ -63,13 +203,6 @@ def read_input_file(name: str, size_limit: SizeLimit | None = None) -> bytes:
         raise UsageError(f"{name}: {error.strerror or error}", "nothing was sent") from None
 
 
-def _fetch_file(url: str, size_limit: SizeLimit, fetch: Fetch) -> FileContent:
-    data, media_type = fetch(url)
-    size_limit.count(url, len(data))
-    charset = media_type.lower().partition("charset=")[2].partition(";")[0].strip(" \"'")
-    return FileContent(url, data, charset)
-
-
 def _expand_glob(name: str, notify: Notify) -> list[str]:
     """Return the files that match, sorted, each once; raise UsageError if there are none or too many.
 
@@ -80,20 +213,26 @@ def _expand_glob(name: str, notify: Notify) -> list[str]:
     pattern = str(Path(name).expanduser()) if name.startswith("~") else name
     start = min(pattern.index(char) for char in GLOB_CHARS if char in pattern)
     folder = pattern[: pattern.rfind("/", 0, start) + 1]
-    matches = sorted(_match_parts(name, folder, [part for part in pattern[len(folder) :].split("/") if part]))
-    files, left_out = _leave_out_links(folder, matches)
-    notice = f"{left_out} linked, which are outside of {folder or 'this folder'} or there twice" if left_out else ""
+    ignored = set[str]()
+    parts = [part for part in pattern[len(folder) :].split("/") if part]
+    files, links = _leave_out_links(folder, sorted(_match_parts(name, folder, parts, ignored)))
+    linked = f"{links} linked, which are outside of {folder or 'this folder'} or there twice" if links else ""
+    notice = ", ".join(filter(None, (linked, f"{len(ignored)} {IGNORED}" if ignored else "")))
     if not files:
         raise UsageError(f"{name}: no file matches", (notice and f"left out: {notice}") or "nothing was sent")
     if len(files) > MAX_FILES:
         raise UsageError(f"{name}: {len(files):,} files match, and at most {MAX_FILES:,} can be sent", "name fewer")
     if notice:
-        notify(f"{name}: {len(files)} {'file' if len(files) == 1 else 'files'}; left out: {notice}")
+        notify(f"{name}: {_count_files(len(files))}; left out: {notice}")
     return files
 
 
-def _match_parts(name: str, folder: str, parts: Sequence[str]) -> Iterator[str]:
-    """Yield the files that the parts of a pattern match; raise UsageError if the pattern goes through too many."""
+def _match_parts(name: str, folder: str, parts: Sequence[str], ignored: set[str]) -> Iterator[str]:
+    """Yield the files that the parts of a pattern match; raise UsageError if the pattern goes through too many.
+
+    From `**` on, what Git ignores is left out and added to `ignored`.
+    """
+    is_ignored = _make_filter(folder, parts, ignored)
     todo = [(folder, tuple(parts))]
     seen, scanned = set(todo), 0
     while todo:
@@ -103,23 +242,45 @@ def _match_parts(name: str, folder: str, parts: Sequence[str]) -> Iterator[str]:
         if scanned > MAX_SCANNED:
             raise UsageError(f"{name}: the pattern goes through more than {MAX_SCANNED:,} files", "name a folder")
         steps = [(folder, parts[1:])] if parts[0] == "**" and len(parts) > 1 else []
+        entries = [entry for entry in entries if _matches(entry, parts[0]) and not is_ignored(folder, entry, parts)]
         steps += [(f"{folder}{entry.name}/", rest) for entry in entries for rest in _enter(entry, parts)]
         todo += [step for step in steps if step not in seen]
         seen.update(steps)
         if len(parts) == 1:
-            yield from (folder + entry.name for entry in entries if _matches(entry, parts[0]) and Path(entry).is_file())
+            yield from (folder + entry.name for entry in entries if Path(entry).is_file())
 
 
-def _enter(entry: "os.DirEntry[str]", parts: tuple[str, ...]) -> list[tuple[str, ...]]:
-    """Return what of a pattern is left inside an entry; `**` goes into folders, but not into links."""
-    if not _matches(entry, parts[0]):
-        return []
+def _make_filter(start: str, parts: Sequence[str], ignored: set[str]) -> "Callable[[str, Entry, Sequence[str]], bool]":
+    """Return a function that says whether Git ignores an entry of a folder, and adds it to `ignored` then.
+
+    Before `**`, and where a part of the pattern begins with a dot, the user has named it.
+    """
+    if "**" not in parts:
+        return lambda _folder, _entry, _rest: False
+    from aiml_cli.prompt.gitignore import IgnoreRules  # few prompts have a pattern
+
+    rules, deepest = IgnoreRules(start), len(parts) - list(parts).index("**")
+
+    def is_ignored(folder: str, entry: "Entry", rest: Sequence[str]) -> bool:
+        if len(rest) > deepest or rest[0].startswith("."):
+            return False
+        path = folder + entry.name
+        found = rules.is_ignored(path[len(start) :], is_dir=entry.is_dir(follow_symlinks=False))
+        if found:
+            ignored.add(path)
+        return found
+
+    return is_ignored
+
+
+def _enter(entry: "Entry", parts: tuple[str, ...]) -> list[tuple[str, ...]]:
+    """Return what of a pattern is left inside an entry that matches; `**` goes into folders, but not into links."""
     if parts[0] == "**":
         return [parts] if entry.is_dir(follow_symlinks=False) else []
     return [parts[1:]] if len(parts) > 1 and Path(entry).is_dir() else []
 
 
-def _matches(entry: "os.DirEntry[str]", part: str) -> bool:
+def _matches(entry: "Entry", part: str) -> bool:
     from fnmatch import fnmatchcase  # few names are globs
 
     return (part.startswith(".") or not entry.name.startswith(".")) and fnmatchcase(entry.name, part)
@@ -152,44 +313,38 @@ def _leave_out_links(folder: str, paths: Iterable[str]) -> tuple[list[str], int]
     return sorted(own.values()), left_out
 
 
-def _read_folder(name: str, folder: Path, size_limit: SizeLimit, notify: Notify) -> Iterator[FileContent]:
-    """Yield the text files of a folder, sorted; raise UsageError if there are none or too many.
+class FolderListing(NamedTuple):
+    """The sorted visible files of a folder, and the numbers of names that are left out."""
 
-    Links are left out: they may lead to files outside that nobody meant to send.
-    """
-    paths, hidden, links = _list_folder(name, folder)
-    left, sent, others = MAX_FOLDER_BYTES, 0, 0
-    for path in paths:
-        data = _read_if_text(path, left, name)
-        if data is None:
-            others += 1
-            continue
-        left, sent = left - len(data), sent + 1
-        size_limit.count(name, len(data))
-        yield FileContent(f"{name.rstrip('/')}/{path.relative_to(folder).as_posix()}", data)
-    if not sent:
-        raise UsageError(f"{name}: no text files are in this folder", "name a file")
-    counts = {"hidden": hidden, "not text": others, "linked": links}
-    left_out = ", ".join(f"{count} {what}" for what, count in counts.items() if count)
-    size = format_size(MAX_FOLDER_BYTES - left)
-    notify(f"{name}: {sent} {'file' if sent == 1 else 'files'}, {size}" + (left_out and f"; left out: {left_out}"))
+    paths: Sequence[Path]
+    hidden: int
+    links: int
+    ignored: int
 
 
-def _list_folder(name: str, folder: Path) -> tuple[list[Path], int, int]:
-    """Return the sorted visible files of a folder, and the numbers of hidden names and of links."""
-    paths, hidden, links = [], 0, 0
+def list_folder(name: str, folder: Path) -> FolderListing:
+    """Return the files of a folder without hidden ones, links, and what Git ignores; raise UsageError if too many."""
+    from aiml_cli.prompt.gitignore import IgnoreRules  # few prompts have a folder
+
+    rules = IgnoreRules(str(folder))
+    paths, hidden, links, ignored = [], 0, 0, 0
     for root, folders, files in os.walk(folder, onerror=_raise_unreadable):
+        start = root[len(str(folder)) :].lstrip("/")
+        start = f"{start}/" if start else ""
         visible = [entry for entry in (*folders, *files) if not entry.startswith(".")]
         hidden += len(folders) + len(files) - len(visible)
-        kept = {entry for entry in visible if not Path(root, entry).is_symlink()}
-        links += len(visible) - len(kept)
+        own = [entry for entry in visible if not Path(root, entry).is_symlink()]
+        links += len(visible) - len(own)
+        inner = set(folders)
+        kept = {entry for entry in own if not rules.is_ignored(start + entry, is_dir=entry in inner)}
+        ignored += len(own) - len(kept)
         folders[:] = [entry for entry in folders if entry in kept]
         paths += [Path(root, entry) for entry in files if entry in kept]
         if len(paths) > MAX_FILES:
             raise UsageError(
                 f"{name}: more than {MAX_FILES:,} files are in this folder", "name a smaller one, or a glob"
             )
-    return sorted(paths), hidden, links
+    return FolderListing(sorted(paths), hidden, links, ignored)
 
 
 def _raise_unreadable(error: OSError) -> NoReturn:
@@ -207,11 +362,7 @@ def _read_if_text(path: Path, left: int, folder: str) -> bytes | None:
             data = head + file.read(left + 1)
     except OSError as error:
         _raise_unreadable(error)
-    if len(data) > left:
-        raise UsageError(
-            f"{folder}: more than {format_size(MAX_FOLDER_BYTES)} of text are in this folder",
-            "name a smaller one, or a glob",
-        )
+    _subtract(left, data, folder)
     return None if describe_binary(data) else data
 
 

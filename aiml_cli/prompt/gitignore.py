@@ -8,13 +8,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from aiml_cli.errors import UsageError
 from aiml_cli.system.atomic_write import read_bounded
 
 IGNORE_FILE = ".gitignore"
 MAX_BYTES = 1024 * 1024  # of a file of rules
-MAX_DEEP_PARTS = 3  # `**` of a rule; more would take long on deep folders
-_STAR = "[^/]*"  # what pathspec makes of a `*`
+# What pathspec makes of `*`, of `/**/`, and of what is looked for in every folder.
+_STAR, _DEEP, _ANYWHERE = "[^/]*", "(?:/.+)?/", "^(?:.+/)?"
 
 
 class IgnoreRule(NamedTuple):
@@ -98,11 +97,8 @@ def _read_text(path: Path) -> str:
 
 
 def _read_rules(path: Path) -> Sequence[IgnoreRule]:
-    """Return the rules of a file; raise UsageError for one that would take too long to match."""
-    lines = [line.removesuffix("\r") for line in _read_text(path).split("\n")]
-    for number, line in enumerate(lines, 1):
-        if line.count("**") > MAX_DEEP_PARTS:
-            raise UsageError(f"{path}, line {number}: more than {MAX_DEEP_PARTS} ** in a rule", "name the files")
+    """Return the rules of a file."""
+    lines = (line.removesuffix("\r") for line in _read_text(path).split("\n"))
     return tuple(rule for line in lines if line.strip() and (rule := _parse_rule(line)))
 
 
@@ -134,14 +130,22 @@ def _make_exact(regex: str) -> str:
 
 
 def _make_linear(regex: str) -> str:
-    """Return a regular expression that does not try a `*` again once what follows it is found, up to the next `*`.
+    """Return a regular expression that does not look again for what is between two `**`, or two `*`, once it is found.
 
-    The first place where that matches is as good as any other, because the next `*` takes the rest.
+    The first place where it matches is as good as any other, because the next wildcard takes the rest.
     """
+    head, *parts = (_make_stars_linear(part) for part in regex.split(_DEEP))
+    if not parts:
+        return head
+    if head.startswith(_ANYWHERE):
+        head = f"^(?>(?:.+?/)??{head[len(_ANYWHERE) :]}(?=/))"
+    *middle, last = parts
+    return head + "".join(f"(?>(?:/.+?)??/{part}(?=/))" for part in middle) + _DEEP + last
+
+
+def _make_stars_linear(regex: str) -> str:
     head, *pieces = re.sub(rf"(?:{re.escape(_STAR)})+", lambda _: _STAR, regex).split(_STAR)
     if not pieces:
-        return regex
+        return head
     *middle, last = pieces
-    return (
-        head + "".join(f"(?>{_STAR}?{piece})" if "(" not in piece else _STAR + piece for piece in middle) + _STAR + last
-    )
+    return head + "".join(f"(?>{_STAR}?{piece})" for piece in middle) + _STAR + last

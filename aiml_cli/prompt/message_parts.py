@@ -8,7 +8,7 @@ from aiml_cli.errors import UsageError
 from aiml_cli.prompt import stdin
 from aiml_cli.prompt.attachments import Attachment, make_part, wrap_in_tag
 from aiml_cli.prompt.decode_text import SizeLimit, decode_text, detect_type
-from aiml_cli.prompt.file_sources import Fetch, FileContent, Notify, find_files, is_image_url
+from aiml_cli.prompt.file_sources import FileContent, FileFinder, Notify, is_image_url
 
 CheckText = Callable[[str, str], None]
 FitInputs = Callable[["PromptParts"], Sequence[str]]
@@ -53,7 +53,7 @@ class PartReader(NamedTuple):
     `patience` is for standard input beside a prompt.
     """
 
-    fetch: Fetch
+    finder: FileFinder
     notify: Notify
     check_text: CheckText | None
     detail: str | None
@@ -64,7 +64,7 @@ class PartReader(NamedTuple):
         """Return the pieces of a file, a folder, a glob or a URL."""
         if is_image_url(name):
             return [_Piece((), Image(name, self.detail), Attachment(name, "image", None))]
-        return [self.make_piece(content) for content in find_files(name, self.size_limit, self.fetch, self.notify)]
+        return [self.make_piece(content) for content in self.finder.find(name)]
 
     def make_piece(self, content: FileContent) -> _Piece:
         """Return the piece of a file: an attachment, or text in a tag."""

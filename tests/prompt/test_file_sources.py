@@ -8,7 +8,7 @@ import pytest
 
 from aiml_cli.errors import UsageError
 from aiml_cli.prompt.decode_text import SizeLimit, format_size
-from aiml_cli.prompt.file_sources import FileContent, find_files, is_image_url
+from aiml_cli.prompt.file_sources import FileContent, FileFinder, is_image_url
 
 Told = list[str]
 
@@ -19,7 +19,7 @@ def nowhere(url: str) -> tuple[bytes, str]:
 
 def found(name: str, told: Told | None = None, budget: SizeLimit | None = None) -> list[tuple[str, bytes]]:
     tell = pytest.fail if told is None else told.append
-    return [(each.name, each.data) for each in find_files(name, budget or SizeLimit(), nowhere, tell)]
+    return [(each.name, each.data) for each in FileFinder(budget or SizeLimit(), nowhere, tell).find(name)]
 
 
 @pytest.fixture
@@ -104,13 +104,13 @@ def test_the_budget_holds_for_all_together(tmp_path: Path) -> None:
 
 def test_an_address_is_fetched_and_counted() -> None:
     def fetch(url: str) -> tuple[bytes, str]:
-        return url.encode(), 'text/html; Charset="KOI8-R"; x=y'
+        return url.encode(), 'text/plain; Charset="KOI8-R"; x=y'
 
-    assert list(find_files("https://x.test/a", SizeLimit(), fetch, pytest.fail)) == [
+    assert list(FileFinder(SizeLimit(), fetch, pytest.fail).find("https://x.test/a")) == [
         FileContent("https://x.test/a", b"https://x.test/a", "koi8-r")
     ]
     with pytest.raises(UsageError):
-        list(find_files("https://x.test/a", SizeLimit(3), fetch, pytest.fail))
+        list(FileFinder(SizeLimit(3), fetch, pytest.fail).find("https://x.test/a"))
 
 
 @pytest.mark.parametrize(
