@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from aiml_cli.api.completion_builder import LENGTH_REACHED, STREAM_CUT, Completion, add_usage
 from aiml_cli.api.finish_reasons import Ending
@@ -64,7 +64,7 @@ class Answer:
 
     `status` is the HTTP status of the last attempt. `rounds` are the answers before this one that called tools. An
     answer that `is_cached` was stored by an earlier call, and costs nothing. `saved_usd` is what the server's cache of
-    prompts saved, None if that is unknown.
+    prompts saved, None if that is unknown. `data` is the parsed answer if JSON was asked for and is shown.
     """
 
     endpoint: str
@@ -81,6 +81,7 @@ class Answer:
     rounds: tuple[ToolRound, ...] = ()
     is_cached: bool = False
     saved_usd: float | None = None
+    data: Any = None
 
     @property
     def reported_cost_usd(self) -> float | None:
@@ -157,6 +158,7 @@ def add_tokens(answer: Answer, earlier: Sequence[Answer]) -> Answer:
     for each in (*earlier, answer):
         usage, total = add_usage(usage, each.completion.usage), total + (each.timing.total_s or 0.0)
     first = next((each.timing.first_token_s for each in earlier), answer.timing.first_token_s)
+    usage = usage and usage._replace(cost_usd=None)  # the cost of all is added up already
     return replace(answer, completion=replace(answer.completion, usage=usage), timing=Timing(first, total or None))
 
 

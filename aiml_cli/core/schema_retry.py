@@ -1,6 +1,7 @@
 """Check an answer against the format that was asked for, and ask again until it is valid."""
 
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from typing import Any
 
 from aiml_cli.api.completion_builder import Choice, Completion
@@ -11,7 +12,7 @@ from aiml_cli.core.chat_request import ChatRequest, has_answer_format
 from aiml_cli.core.send_with_retries import TurnContext
 from aiml_cli.errors import AnswerMismatch
 from aiml_cli.output.choose_renderer import AnswerOutput
-from aiml_cli.schema.check import ResponseSpec, build_response_spec
+from aiml_cli.schema.check import ResponseSpec, build_response_spec, parse_answer_json
 from aiml_cli.settings.options import Options
 from aiml_cli.settings.resolve import Settings
 from aiml_cli.system.stdio import print_err
@@ -54,6 +55,14 @@ def check_answer(request: ChatRequest, completion: Completion) -> AnswerMismatch
         print_err("aiml: the JSON stands in a code fence; a program that reads it must take that off")
     hint = "" if request.options.schema_retries else "--schema-retries N asks again"
     return AnswerMismatch(invalid[1], hint) if invalid else None
+
+
+def parse_data(request: ChatRequest, completion: Completion) -> Any:
+    """Return the answer parsed as JSON if it is shown so; None if it is not JSON."""
+    if request.options.json or request.options.format in ("json", "jsonl"):
+        with suppress(ValueError):
+            return parse_answer_json(completion.first.text)
+    return None
 
 
 def _find_invalid_choice(spec: ResponseSpec, completion: Completion) -> tuple[Choice, str] | None:

@@ -1,7 +1,9 @@
 """Run one turn: send the request, show the answer, check it, and write it into the history."""
 
 import os
+from collections.abc import Sequence
 from dataclasses import replace
+from functools import reduce
 from typing import TYPE_CHECKING, NamedTuple
 
 from aiml_cli.api.answer import Answer, add_costs, add_tokens, can_continue, error_from_completion
@@ -35,7 +37,8 @@ class TurnResult(NamedTuple):
     """The request and its answer; `conversation` is None if the turn ended before anything was sent.
 
     `answer.error` is what went wrong. `row` is the answer in the history, None if it was not saved. `summary` is the
-    turn before this one that asked for a summary of older turns; its tokens and cost are part of the answer's.
+    turn before this one that asked for a summary of older turns, or for the last part of one; the tokens and the cost
+    of all parts are added to those of the answer.
     """
 
     request: ChatRequest
@@ -66,8 +69,9 @@ def run_turn(
     request, journal = turn.request, turn.sender.journal
     answer = _check_answer(request, journal, turn.sender.answer(error))
     answer = media.save(answer) if media else answer
-    answer = _close(output, turn.sender, _add_cost(answer, request), request, turn.summary)
-    return TurnResult(request, turn.conversation, answer, journal.row if journal else None, turn.summary)
+    answer = _close(output, turn.sender, _add_cost(answer, request), request, turn.summaries)
+    summary = turn.summaries[-1] if turn.summaries else None
+    return TurnResult(request, turn.conversation, answer, journal.row if journal else None, summary)
 
 
 class _Turn:
@@ -78,7 +82,7 @@ class _Turn:
     ) -> None:
         self.request, self._output, self._client, self._pacer = request, output, client, pacer
         self.conversation: Conversation | None = None
-        self.summary: TurnResult | None = None
+        self.summaries: list[TurnResult] = []
         self.sender = self._make_sender(None)
 
     def _make_sender(self, journal: Journal | None, cache: "ResponseCache | None" = None) -> Sender:
@@ -118,18 +122,24 @@ class _Turn:
         from aiml_cli.core import compact  # few conversations are so long
 
         request, conversation = compact.fit_conversation(self.request, conversation, self._summarize)
-        known_key = self.summary.request.known_key if self.summary else request.known_key
+        known_key = self.summaries[-1].request.known_key if self.summaries else request.known_key
         self.request = replace(request, known_key=known_key)
         return conversation
 
     def _summarize(self, request: ChatRequest) -> "Summary":
         """Ask for a summary of older turns, as a turn of its own."""
-        from aiml_cli.core.compact import Summary, make_silent_output  # as above
+        from aiml_cli.core import compact  # as above
 
-        request = replace(request, known_key=(resolve_key(request),))
-        self.summary = run_turn(request, make_silent_output(), self._client, self._pacer)
-        row = self.summary.row
-        return Summary(self.summary.answer, row.conversation if row else None)
+        known_key = self.summaries[-1].request.known_key if self.summaries else (resolve_key(request),)
+        options, limit = request.options, request.options.max_cost
+        if limit is not None:
+            options = replace(options, max_cost=max(0.0, limit - _cost_of(self.summaries)))
+        request = replace(request, known_key=known_key, settings=replace(request.settings, options=options))
+        result = run_turn(request, compact.make_silent_output(), self._client, self._pacer)
+        self.summaries.append(result)
+        if result.row:
+            compact.lock_again(result.row.conversation)
+        return compact.Summary(result.answer, result.row.conversation if result.row else None)
 
     def _prepare(self, conversation: Conversation) -> TurnContext:
         request, key = self.request, resolve_key(self.request)
@@ -141,8 +151,8 @@ class _Turn:
             from aiml_cli.core.budget import Budget, reserve_first  # few users set a limit
 
             budget = Budget(limit)
-            if self.summary:
-                budget.settle(0.0, _cost_of_summary(self.summary))
+            if self.summaries:
+                budget.settle(0.0, _cost_of(self.summaries))
             reservation = reserve_first(budget, request, conversation)
         self.sender = self._make_sender(make_journal(request, conversation, os.environ), cache)
         return TurnContext(self.sender, request, conversation, key, self._output, budget, reservation)
@@ -254,6 +264,7 @@ def _check_answer(request: ChatRequest, journal: Journal | None, answer: Answer)
         from aiml_cli.core import schema_retry  # for few calls only
 
         error = schema_retry.check_answer(request, completion)
+        answer = replace(answer, data=schema_retry.parse_data(request, completion))
     if error is None and options.extract and has_ended:
         from aiml_cli.output import code_blocks  # for few calls only
 
@@ -281,18 +292,18 @@ def _add_cost(answer: Answer, request: ChatRequest) -> Answer:
 
 
 def _close(
-    output: AnswerOutput, sender: Sender, answer: Answer, request: ChatRequest, summary: TurnResult | None
+    output: AnswerOutput, sender: Sender, answer: Answer, request: ChatRequest, summaries: Sequence[TurnResult]
 ) -> Answer:
     """Show the end of the answer, then save the answer, even if it could not be shown.
 
     The cost that is shown is that of the whole call; earlier answers are saved with their own.
     """
-    summaries = [summary.answer] if summary else []
-    others = [_add_cost(earlier, request) for earlier in (*summaries, *sender.earlier_answers)]
+    parts = [summary.answer for summary in summaries]
+    others = [_add_cost(earlier, request) for earlier in (*parts, *sender.earlier_answers)]
 
     def add_earlier(answer: Answer) -> Answer:
         answer = _add_rounds(add_costs(answer, [*others, answer]) if others else answer, sender)
-        return _add_usage(answer, summary.answer) if summary else answer
+        return _add_usage(answer, parts) if parts else answer
 
     is_complete = answer.error is None and answer.completion.is_complete and not answer.completion.is_empty
     is_unusable = answer.error is not None and not isinstance(answer.error, STOP_ERRORS)
@@ -309,16 +320,17 @@ def _close(
     return add_earlier(answer)
 
 
-def _cost_of_summary(summary: TurnResult) -> float:
+def _cost_of(summaries: Sequence[TurnResult]) -> float:
+    """Return what summaries cost, or the most that they may have cost if that is unknown."""
     from aiml_cli.core.budget import Reservation  # few users set a limit
 
-    request, conversation = summary.request, summary.conversation or Conversation()
-    return Reservation(0.0, request.settings, request.build_body(conversation)).cost_of(summary.answer)
+    bodies = [(each, each.request.build_body(each.conversation or Conversation())) for each in summaries]
+    return sum(Reservation(0.0, each.request.settings, body).cost_of(each.answer) for each, body in bodies)
 
 
-def _add_usage(answer: Answer, summary: Answer) -> Answer:
+def _add_usage(answer: Answer, parts: Sequence[Answer]) -> Answer:
     """Return the answer with the tokens of a summary too; its cost is that of both already."""
-    usage = add_usage(summary.completion.usage, answer.completion.usage)
+    usage = reduce(add_usage, [each.completion.usage for each in (*parts, answer)])
     return replace(answer, completion=replace(answer.completion, usage=usage and usage._replace(cost_usd=None)))
 
 

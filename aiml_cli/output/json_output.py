@@ -159,6 +159,7 @@ def answer_to_dict(answer: Answer) -> dict[str, Any]:
         "complete": answer.error is None and completion.is_complete,
         "finish_reason": first.finish_reason,
         "text": first.output_text,
+        "data": answer.data,
         "reasoning": first.reasoning or None,
         "refusal": first.refusal or None,
         "tool_calls": [*map(_ran_call_to_dict, _list_ran_calls(answer)), *_tool_calls_to_list(first)],

@@ -38,7 +38,7 @@ from aiml_cli.output.json_output import (
 
 KEYS = [
     *("endpoint", "id", "model", "created", "complete", "finish_reason"),
-    *("text", "reasoning", "refusal", "tool_calls", "rounds", "choices", "citations"),
+    *("text", "data", "reasoning", "refusal", "tool_calls", "rounds", "choices", "citations"),
     *("files", "usage", "cost_usd", "cost_source", "cached", "timing", "request_id"),
     *("previous_response_id", "status", "attempts", "error"),
 ]
