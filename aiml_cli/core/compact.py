@@ -23,7 +23,7 @@ from aiml_cli.settings.options import ROWS, Options
 from aiml_cli.settings.resolve import Settings
 from aiml_cli.store import paths
 from aiml_cli.store.history import database, locks
-from aiml_cli.store.history.reader import SUMMARY
+from aiml_cli.store.history.reader import PART, SUMMARY
 from aiml_cli.system.stdio import print_err
 from aiml_cli.system.terminal import is_terminal
 
@@ -33,6 +33,7 @@ INSTRUCTIONS = """\
 Summarize this conversation between a user and you. The summary will replace it, so keep what is needed to go on: what \
 the user wants, facts, names, numbers, decisions, results, open questions, and code or texts that are still worked on. \
 Write in the language of the conversation, and nothing but the summary."""
+INSTRUCTION_TOKENS = 150
 NOTHING_OLDER = "there are no older turns to summarize: the last turn stays as it is"
 PLACEHOLDER = "[the summary of the older turns]"
 # Options for the answer that the user asked for, and not for a summary.
@@ -186,36 +187,85 @@ def _compact(
     older = estimate_messages([each for each in previous.messages[: previous.last_start] if not is_instruction(each)])
     if excess > older:
         raise context_window.too_long_error()
-    summary_request, count = build_summary_request(request), describe_turns(_count_older(previous))
-    check_size(summary_request, room)
-    turns = f"{count}, about {older:,} tokens: {room.model} holds {room.context:,}"
+    turns = describe_turns(_count_older(previous))
+    turns = f"{turns}, about {older:,} tokens: {room.model} holds {room.context:,}"
     if summarize is None:
         request.notify(f"would first ask for a summary of {turns}; below, a placeholder is in its place")
-        return replace(request, previous_turns=use_summary(previous, summary_request, PLACEHOLDER))
+        return replace(request, previous_turns=use_summary(previous, build_summary_request(request), PLACEHOLDER))
     request.notify(f"asks for a summary of {turns}")
-    answer, conversation_id = summarize(summary_request)
-    if error := find_error(answer):
-        raise _explain(error)
-    text = answer.completion.first.output_text
+    try:
+        summary_request, summary = summarize_older(request, room, summarize)
+    except AimlError as error:
+        raise _explain(error) from None
+    text = summary.answer.completion.first.output_text
     _show_summary(request, text)
-    if conversation_id is not None:
-        _lock_again(conversation_id)
-    return replace(request, previous_turns=use_summary(previous, summary_request, text, conversation_id))
+    return replace(request, previous_turns=use_summary(previous, summary_request, text, summary.conversation_id))
 
 
-def build_summary_request(request: ChatRequest, keep: str = "") -> ChatRequest:
+def summarize_older(
+    request: ChatRequest, room: Room | None, summarize: Summarize, keep: str = ""
+) -> tuple[ChatRequest, Summary]:
+    """Ask for a summary of the older turns; return the last request for it, and its answer.
+
+    Turns that are too much for one request are summarized in parts, each with the summary of those before it. `keep`
+    is what the summary should have in any case. Raise UsageError if there are no older turns, and what went wrong.
+    """
+    ends, start, so_far = _find_part_ends(request, room), 0, ""
+    if len(ends) > 1:
+        request.notify(f"that is too much for one request: the summary is made in {len(ends)} parts")
+    for end in ends:
+        part = build_summary_request(request, keep, (start, end), so_far)
+        summary = summarize(part)
+        if error := find_error(summary.answer):
+            raise error
+        start, so_far = end, summary.answer.completion.first.output_text
+    return part, summary
+
+
+def _find_part_ends(request: ChatRequest, room: Room | None) -> list[int]:
+    """Return where the parts of the older turns end; it is one part if all fits or the context is unknown."""
+    previous = _require_older(request)
+    messages, limit = previous.messages[: previous.last_start], room.context * 3 // 4 if room else 0
+    if room is None or estimate_tokens(format_turns(messages)) + INSTRUCTION_TOKENS <= room.context:
+        return [previous.last_start]
+    if previous.copied_until:
+        raise UsageError("the older turns are too much for one summary", "copy the conversation first: -c --fork")
+    ends, size = list[int](), 0
+    bounds = [*find_turn_starts(messages, previous.head_count)[1:], previous.last_start]
+    for start, end in pairwise([0, *bounds]):
+        tokens = estimate_tokens(format_turns(messages[start:end]))
+        if start and size + tokens > limit:
+            ends, size = [*ends, start], 0
+        size += tokens
+    return [*ends, previous.last_start]
+
+
+def _require_older(request: ChatRequest) -> PreviousTurns:
+    """Return the previous turns; raise UsageError if none is older than the last one."""
+    previous = request.previous_turns
+    if previous is None or not _count_older(previous):
+        raise UsageError(NOTHING_OLDER, "ask something more first")
+    return previous
+
+
+def build_summary_request(
+    request: ChatRequest, keep: str = "", bounds: tuple[int, int] | None = None, so_far: str = ""
+) -> ChatRequest:
     """Return the request for a summary of the older turns; raise UsageError if there are none.
 
-    `keep` is what the summary should have in any case.
+    `bounds` are those of a part of the messages, and `so_far` is the summary of the parts before it.
     """
-    previous, keep = request.previous_turns, " ".join(keep.split())
-    if previous is None or not (count := _count_older(previous)):
-        raise UsageError(NOTHING_OLDER, "ask something more first")
-    older = [message for message in previous.messages[: previous.last_start] if not is_instruction(message)]
+    previous, keep = _require_older(request), " ".join(keep.split())
+    start, end = bounds or (0, previous.last_start)
+    older = [message for message in previous.messages[start:end] if not is_instruction(message)]
+    older = [RawMessage({"role": SUMMARY, "content": so_far}), *older] if so_far else older
     turns = SummarizedTurns(
         previous.id, tuple(older), previous.system, None, is_truncated=False,
-        root_response_id=previous.root_response_id, copied_until=previous.copied_until, keep=keep,
+        root_response_id=None if so_far else previous.root_response_id, copied_until=previous.copied_until, keep=keep,
     )  # fmt: skip
+    facts = {"until": previous.older_until, "turns": _count_older(previous)}
+    if end < previous.last_start:
+        facts = {"until": 0, PART: end}
     text = f"{SUMMARY_REQUEST} Keep in particular: {keep}" if keep else SUMMARY_REQUEST
     return replace(
         request.with_known_system(),
@@ -226,7 +276,7 @@ def build_summary_request(request: ChatRequest, keep: str = "") -> ChatRequest:
         extra_files=(),
         repeated=Conversation().add_message("user", text),
         tools=None,
-        facts={SUMMARY: {"until": previous.older_until, "turns": count}},
+        facts={SUMMARY: facts},
     )
 
 
@@ -236,12 +286,9 @@ def find_known_room(settings: Settings) -> Room | None:
     return Room(model.context, model.id, model.context) if model and model.context else None
 
 
-def check_size(summary_request: ChatRequest, room: Room) -> None:
-    """Raise UsageError if the request for a summary is more than the model's context."""
-    body = summary_request.build_body(summary_request.read_conversation())
-    if bound_tokens(body).input_tokens > room.context:  # more than there are, so that room for the answer is left
-        message = f"the older turns are too much for a summary: {room.model} holds {room.context:,} tokens"
-        raise UsageError(message, "--fit oldest leaves them out; or ask a model with a larger context")
+def is_summary(summary_request: ChatRequest) -> bool:
+    """True for the request for a summary of all older turns; the answer to any other is a part of one."""
+    return PART not in (summary_request.facts or {}).get(SUMMARY, {PART})
 
 
 def find_error(answer: Answer) -> AimlError | None:
@@ -351,7 +398,7 @@ def _show_summary(request: ChatRequest, text: str) -> None:
     request.notify("goes on with the summary")
 
 
-def _lock_again(conversation_id: int) -> None:
+def lock_again(conversation_id: int) -> None:
     """Lock the conversation for the next exchange, because the end of the last one has released it."""
     if path := paths.history_file():
         locks.acquire(database.lock_path(path), conversation_id)

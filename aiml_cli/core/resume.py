@@ -120,15 +120,12 @@ def _select_sent(live: Sequence[StoredMessage]) -> tuple[list[StoredMessage], li
 
 
 def _find_last_turn(items: Sequence[tuple[StoredMessage, RawMessage]], head_count: int) -> tuple[int, int]:
-    """Return where the last turn begins, and the last message in the history that is older.
-
-    If what is older cannot be summarized, because a summary is the last message, the turn begins after the head.
-    """
+    """Return where the last turn begins, and the last message in the history that is older and no summary."""
     starts = find_turn_starts([item for _, item in items], head_count)
     if not starts or starts[-1] == head_count:
         return head_count, 0
-    older_until = max(message.id for message, _ in items[: starts[-1]])
-    return (starts[-1], older_until) if older_until < items[starts[-1]][0].id else (head_count, 0)
+    older = (message for message, _ in items[: starts[-1]] if not is_summary(message))
+    return starts[-1], max((message.id for message in older), default=0)
 
 
 def _find_response_id(live: Sequence[StoredMessage], host: str) -> str | None:
@@ -161,7 +158,7 @@ def _is_failed_summary(message: StoredMessage) -> bool:
     """True for the answer to a request for a summary that replaces nothing."""
     is_answer = is_summary(message) and message.role == "assistant"
     is_usable = message.state == writer.COMPLETE and message.text.strip() and not message.facts.get("refusal")
-    return is_answer and not is_usable
+    return is_answer and (not is_usable or reader.PART in message.facts[reader.SUMMARY])
 
 
 def message_items(message: StoredMessage) -> Iterator[Mapping[str, Any]]:

@@ -9,12 +9,13 @@ from aiml_cli.api.json_values import as_list
 from aiml_cli.output.format_money import format_dollars
 from aiml_cli.output.json_output import json_line
 from aiml_cli.store.history.find_conversations import StoredConversation
-from aiml_cli.store.history.reader import SUMMARY, StoredMessage, get_summary_until
+from aiml_cli.store.history.reader import PART, SUMMARY, StoredMessage, get_summary_until
 from aiml_cli.store.history.writer import COMPLETE, INTERRUPTED, STREAMING
 
 _FENCE = re.compile(r" {0,3}(`{3,}|~{3,})(.*)")
 _UNNAMED_TYPES = {"text", "input_text", "output_text", "message", "reasoning", "function_call_output", None}
 KB = 1000
+SUMMARY_NOTE = "sent in place of the turns before the last one"
 
 
 class Transcript(NamedTuple):
@@ -242,7 +243,7 @@ def describe_ending(message: StoredMessage) -> str:
     if message.facts.get("undone"):
         return "undone"
     if message.role == "assistant" and message.state == COMPLETE and get_summary_until(message.facts) is not None:
-        return "sent in place of the turns before the last one"
+        return "a part of the summary below" if PART in message.facts[SUMMARY] else SUMMARY_NOTE
     error = message.facts.get("error")
     reason = (isinstance(error, dict) and error.get("message")) or message.facts.get("finish_reason")
     if message.state == COMPLETE:

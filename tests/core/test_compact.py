@@ -252,6 +252,43 @@ def test_an_interrupted_summary_changes_nothing(server: Loopback, aiml: Aiml) ->
     assert firsts(texts_of(server)) == "q1 a1 q2 a2 q3 a3 q4 a4 more"
 
 
+@pytest.mark.parametrize("command", COMMANDS)
+def test_more_than_a_request_can_hold_is_summarized_in_parts(command: str, server: Loopback, aiml: Aiml) -> None:
+    store_catalog(server, info={"contextLength": 1000}, pricing=PRICES)
+    talk(server, command, 5)
+    queue_answers(server, *(answer(command, text) for text in ("part one", "in short", "done", "again")))
+    result = aiml(command, *ASK, "-c", "--fit", "compact", "more", "--max-cost", "9")
+    assert (result.returncode, result.stdout) == (0, b"done\n")
+    assert b"that is too much for one request: the summary is made in 2 parts\n" in result.stderr
+    first, second = ("\n".join(_texts(request.json)) for request in server.requests[:2])
+    assert [word in first for word in ("q1", "a2", "q3")] == [True, True, False]
+    assert second.startswith("<conversation>\n<summary>\npart one\n</summary>\n<user>\nq3 word")
+    assert [word in second for word in ("q1", "a4", "q5")] == [False, True, False]
+    assert firsts(_texts(server.requests[2].json)) == "Summarize in q5 a5 more"
+    aiml(command, *ASK, "-c", "and")
+    assert firsts(texts_of(server)) == "Summarize in q5 a5 more done and"
+    assert b"[a part of the summary below]" in aiml("history", "show").stdout
+
+
+def _texts(body: Any) -> list[str]:
+    messages = body["messages"] if "messages" in body else body["input"]
+    return [messages] if isinstance(messages, str) else [_join(message["content"]).strip() for message in messages]
+
+
+@pytest.mark.promise("shortened")
+@pytest.mark.parametrize("failure", [json_error("bad"), stream(delta("in sh"), end=b""), stream_text("chat", "")])
+def test_a_part_alone_replaces_nothing(failure: bytes, server: Loopback, aiml: Aiml) -> None:
+    store_catalog(server, info={"contextLength": 1000})
+    talk(server, "chat", 5)
+    queue_answers(server, answer("chat", "part one"), failure, answer("chat", "done"))
+    result = aiml("chat", *ASK, "-c", "--fit", "compact", "more")
+    assert (result.stdout, len(server.requests)) == (b"", 2)
+    aiml("chat", *ASK, "-c", "more")
+    assert firsts(texts_of(server)) == "q1 a1 q2 a2 q3 a3 q4 a4 q5 a5 more"
+    copied = aiml("chat", *ASK, "-c", "--fork", "--fit", "compact", "more")
+    assert (copied.returncode, b"copy the conversation first: -c --fork" in copied.stderr) == (2, True)
+
+
 def test_the_summary_is_paid_for_shown_and_limited(server: Loopback, aiml: Aiml) -> None:
     store_catalog(server, info={"contextLength": 1300}, pricing=PRICES)
     talk(server, "chat", 4)

@@ -289,15 +289,19 @@ class Session:
         settings = self.resolve_settings()
         check_conflicts(settings)
         request = self._add_previous(ChatRequest(get_endpoint(self.endpoint), (), settings), self.turns)
-        summary_request = compact.build_summary_request(request, keep)
-        if room := compact.find_known_room(settings):
-            compact.check_size(summary_request, room)
-        result, count = self._send(summary_request), len(self.turns)
-        self._add_summary(result, self.turns)
-        if len(self.turns) > count:
-            print_err(f"aiml: {compact.describe_gain(request, self.turns[-1].text)}; /undo takes it back")
-        elif error := compact.find_error(result.answer):
+        results: list[turn.TurnResult] = []
+
+        def summarize(part: ChatRequest) -> compact.Summary:
+            results.append(self._send(part))
+            return compact.Summary(results[-1].answer, self.conversation_id)
+
+        try:
+            compact.summarize_older(request, compact.find_known_room(settings), summarize, keep)
+        except AimlError as error:
             report_error(compact.explain_unchanged(error))
+        else:
+            self._add_summary(results[-1], self.turns)
+            print_err(f"aiml: {compact.describe_gain(request, self.turns[-1].text)}; /undo takes it back")
         print_out("\n")
 
     def _add_previous(self, request: ChatRequest, earlier: Sequence[Turn]) -> ChatRequest:
@@ -322,7 +326,7 @@ class Session:
         """Add a summary of the turns before the last one, if it is one; return the earlier turns with it."""
         from aiml_cli.core import compact  # few conversations are so long
 
-        if compact.find_error(result.answer):
+        if not compact.is_summary(result.request) or compact.find_error(result.answer):
             return earlier
         summary = to_summary_turn(result, len(earlier) - 1)
         self.turns = [*self.turns, summary]

@@ -126,7 +126,7 @@ def build_previous_turns(
         None if head else root_response_id,
         len(head),
         len(older) if can_summarize else len(head),
-        max((turn.answer_id for turn in turns[:-1]), default=0) if can_summarize else 0,
+        max((turn.answer_id for turn in turns[:-1] if not turn.replaced_turns), default=0) if can_summarize else 0,
     )
 
 

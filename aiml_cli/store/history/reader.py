@@ -12,6 +12,7 @@ from aiml_cli.store.history.writer import PLAIN_ITEMS, STREAMING, read_pieces
 MAX_DEPTH, MAX_DIGITS = 100, 400
 # The fact that the request for a summary of older turns has, and the answer to it.
 SUMMARY = "summary"
+PART = "part"  # in that fact: the answer is no summary yet, but a part of the next one
 
 
 class StoredMessage(NamedTuple):

@@ -237,6 +237,23 @@ def test_set_fit_shortens_by_itself(fit: str, endpoint: str, server: Loopback, c
     assert (sent[0] == SUMMARY) == (fit == "compact")
 
 
+def test_parts_of_a_summary_are_shown_and_the_last_one_counts(server: Loopback, capfd: Told, aiml: Aiml) -> None:
+    store_catalog(server, info={"contextLength": 1000})
+    words = "word " * 100
+    repl = start(server, "chat", *(f"{letter}{words}" for letter in "abcde"), "part one", "in short", "d", model="m")
+    repl.type_lines(*(f"{number}{words}" for number in range(1, 6)), "/compact")
+    shown = capfd.readouterr()
+    assert ("part one" in shown.out, "in short" in shown.out) == (True, True)
+    assert "4 older turns are replaced by this summary" in shown.err
+    repl.type_lines("6", "/exit")
+    texts = [text[:8] for text in texts_of(repl)]
+    assert texts == [SUMMARY[:8], "in short", "5word wo", "eword wo", "6"]
+    aiml("chat", "-m", "m", "-c", "7")
+    assert [text[:8] for text in texts_of(repl)] == [*texts, "d", "7"]
+    repl.type_lines("/resume last", "/undo 3", "8")
+    assert [text[0] for text in texts_of(repl)] == [*"1a2b3c4d5e8"]
+
+
 def test_a_question_asked_again_keeps_the_summary(server: Loopback, aiml: Aiml) -> None:
     store_catalog(server, info={"contextLength": 1000})
     words = "word " * 100
