@@ -280,12 +280,6 @@ def build_summary_request(
     )
 
 
-def find_known_room(settings: Settings) -> Room | None:
-    """Return the room for input if the model's context is known without a request."""
-    model = context_window.find_known_model(settings)
-    return Room(model.context, model.id, model.context) if model and model.context else None
-
-
 def is_summary(summary_request: ChatRequest) -> bool:
     """True for the request for a summary of all older turns; the answer to any other is a part of one."""
     return PART not in (summary_request.facts or {}).get(SUMMARY, {PART})

@@ -112,13 +112,19 @@ def _load_known_models(settings: Settings) -> list[Model] | None:
     return build_models(list_models({"include": ["all"]}))
 
 
+def find_known_room(settings: Settings) -> Room | None:
+    """Return the model's whole context if it is known without a request."""
+    model = find_known_model(settings)
+    return Room(model.context, model.id, model.context) if model and model.context else None
+
+
 def describe_fill(settings: Settings, messages: Sequence[AnyMessage], system: str) -> str:
     """Return how much of the model's context a conversation takes, such as "12% of 128k"; "" if that is unknown."""
-    model = find_known_model(settings)
-    if model is None or not model.context:
+    room = find_known_room(settings)
+    if room is None:
         return ""
     tokens = estimate_messages(messages) + estimate_tokens(system)
-    return f"{100 * tokens // model.context}% of {_shorten_number(model.context)}"
+    return f"{100 * tokens // room.context}% of {_shorten_number(room.context)}"
 
 
 def _shorten_number(number: int) -> str:

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from aiml_cli.api.answer import Answer, Timing, error_from_completion
+from aiml_cli.api.answer import Answer, Timing, add_costs, add_tokens, error_from_completion
 from aiml_cli.api.completion_builder import Completion, CompletionBuilder
 from aiml_cli.api.endpoints import get_endpoint
 from aiml_cli.api.parse_response import parse_response
@@ -197,3 +197,10 @@ def test_the_header_alone_tells_the_price_too() -> None:
 )
 def test_the_speed_is_told_only_where_it_is_known(usage: Usage | None, timing: Timing, speed: float | None) -> None:
     assert Answer("chat", Completion(usage=usage), timing=timing).tokens_per_second == speed
+
+
+def test_the_tokens_of_rounds_add_up_and_their_cost_counts_once() -> None:
+    first, last = (Answer("chat", Completion(usage=Usage(3, 5, 8)._replace(cost_usd=cost))) for cost in (0.01, 0.02))
+    total = add_tokens(add_costs(last, [first, last]), [first])
+    assert total.completion.usage
+    assert (total.completion.usage.total_tokens, total.cost_usd) == (16, pytest.approx(0.03))

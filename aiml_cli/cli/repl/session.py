@@ -284,7 +284,7 @@ class Session:
 
         Raise UsageError if there are none, and print any other error: nothing changes then.
         """
-        from aiml_cli.core import compact  # few conversations are so long
+        from aiml_cli.core import compact, context_window  # few conversations are so long
 
         settings = self.resolve_settings()
         check_conflicts(settings)
@@ -296,7 +296,7 @@ class Session:
             return compact.Summary(results[-1].answer, self.conversation_id)
 
         try:
-            compact.summarize_older(request, compact.find_known_room(settings), summarize, keep)
+            compact.summarize_older(request, context_window.find_known_room(settings), summarize, keep)
         except AimlError as error:
             report_error(compact.explain_unchanged(error))
         else:
