@@ -53,6 +53,8 @@ def compose_prompt(
     Raise UsageError if the prompt is empty or something in it cannot be sent.
     """
     text, names = extract_mentions(words, notify)
+    if unsent := _list_file_words(words, files):
+        notify(f"{', '.join(unsent)} {'is a file; send it' if len(unsent) == 1 else 'are files; send them'} with -f")
     # Bytes of the command line that are not UTF-8 are decoded like those of a file.
     typed, notice = decode_any_text(os.fsencode(text), "the prompt")
     if notice:
@@ -79,6 +81,16 @@ def compose_prompt(
     if not prompt.parts and not may_be_empty:
         raise UsageError("the prompt is empty", "type it behind the command, or pipe it in")
     return prompt
+
+
+def _list_file_words(words: Sequence[str], files: Sequence[str]) -> list[str]:
+    """Return the words that are names of files and are sent as words, as a shell makes them of `*.py`.
+
+    A single one in a sentence may be meant as a word, unless other files are sent.
+    """
+    paths = [word for word in words if type(word) is str and {".", "/"} & {*word} and word not in files]
+    names = [path for path in paths if os.path.isfile(path)]  # noqa: PTH113 - pathlib raises for a long text
+    return names if files or len(names) > 1 or len(words) == 1 else []
 
 
 def replace_placeholders(text: str, replace: Callable[[str, str], str | None], *, keeps_escapes: bool = False) -> str:
