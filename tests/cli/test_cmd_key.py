@@ -1,0 +1,332 @@
+"""The key that turns the words on the line into a command, in real shells on a terminal; and how it is installed."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from support.answers import get_last_messages, json_error, stream_text
+from support.console import SHELLS, Console
+from support.loopback import SILENCE, Loopback
+from support.paths import ROOT
+
+from aiml_cli.__main__ import main
+
+KEY, SCRIPTS = "\x1bi", ROOT / "completions"
+FISH = "set -g fish_autosuggestion_enabled 0; fish_default_key_bindings; function fish_prompt; echo '$ '; end"
+ALL = pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+# What is typed, and what the model writes; both with characters that mean something to a shell.
+WORDS = [
+    "list all files",
+    "-v begins with a dash",
+    "--help",
+    'what\'s "this" $HOME `id` $(id) \\ * ? ; | & > < ( ) { } [ ] ~ #',
+    "wow! and !! and !x",
+    "größte Dateien 世界",
+    "two  blanks {stdin",
+]
+COMMANDS = [
+    "echo plain",
+    "echo 'single' \"double\" \\\\",
+    "echo one\necho two",
+    "for i in 1 2\ndo\n  echo $i\ndone",
+    "echo grüße 世界",
+    "echo -- --x",
+    "  echo    blanks   ",
+    "printf '%s\\n' 100%",
+]
+OpenShell = Callable[..., Console]
+
+
+@pytest.fixture
+def open_shell(server: Loopback, tmp_path: Path) -> Iterator[OpenShell]:
+    """Return a function that starts a shell that has read the script of its key, or another text."""
+    programs = tmp_path / "bin"
+    programs.mkdir()
+    (programs / "aiml").write_text(f'#!/bin/sh\nexec {sys.executable} -m aiml_cli "$@"\n')
+    (programs / "aiml").chmod(0o755)
+    consoles: list[Console] = []
+
+    def start(shell: str, setup: str = "", **environ: str) -> Console:
+        if not shutil.which(shell):
+            pytest.skip(f"{shell} is not installed")
+        settings = {
+            "PATH": f"{programs}{os.pathsep}{os.environ['PATH']}", "PYTHONPATH": str(ROOT), "AIML_BASE_URL": server.url,
+            "HISTFILE": str(tmp_path / "histfile"), "LC_ALL": "C.UTF-8", **environ,
+        }  # fmt: skip
+        console = Console.start_shell(shell=shell, **settings)
+        consoles.append(console)
+        prompt = f"{FISH}; " if shell == "fish" else ""
+        console.type_line(f"{prompt}{setup or f'source {SCRIPTS}/aiml-key.{shell}'}; echo REA''DY")
+        console.wait_until(lambda: "READY\n$" in console.read_text() and console.read_cursor_line() == "$")
+        return console
+
+    SHELLS["fish"] = ["--no-config", "-i"]
+    yield start
+    for console in consoles:
+        console.__exit__()
+
+
+def answer(command: str, risk: str = "low") -> bytes:
+    return stream_text("chat", json.dumps({"command": command, "explanation": "It does it.", "risk": risk}))
+
+
+def read_line(console: Console) -> str:
+    """Return the command line as it is edited: what is after the last prompt, without trailing blanks."""
+    return console.read_text().rpartition("\n$ ")[2].rstrip()
+
+
+def type_words(console: Console, words: str) -> None:
+    console.press(words)
+    console.wait_until(lambda: read_line(console).endswith(words.rstrip()))
+
+
+@ALL
+@pytest.mark.parametrize("words", WORDS)
+def test_the_words_are_sent_as_they_are_and_nothing_runs(
+    shell: str, words: str, open_shell: OpenShell, server: Loopback
+) -> None:
+    server.answer_with(answer("echo r''an"))
+    console = open_shell(shell)
+    type_words(console, words)
+    console.press(KEY)
+    console.wait_until(lambda: read_line(console) == "echo r''an")
+    assert get_last_messages(server)[-1]["content"] == words
+    assert f"\nShell: {shell}\n" in get_last_messages(server)[0]["content"]
+    console.press(" x")
+    console.wait_until(lambda: read_line(console) == "echo r''an x")
+    assert "\nran" not in console.read_text()
+    console.type_line("")
+    console.wait_until("\nran x")
+
+
+@ALL
+@pytest.mark.parametrize("command", COMMANDS)
+def test_the_command_is_on_the_line_as_the_model_wrote_it(
+    shell: str, command: str, open_shell: OpenShell, server: Loopback, tmp_path: Path
+) -> None:
+    if shell == "fish" and command.startswith("for"):
+        command = "for i in 1 2\n  echo $i\nend"
+    server.answer_with(answer(command))
+    console = open_shell(shell)
+    type_words(console, "words")
+    console.press(KEY)
+    shown = [line.strip() for line in command.strip().split("\n")]
+    console.wait_until(lambda: [line.strip() for line in read_line(console).split("\n")] == shown)
+    expected = subprocess.check_output([shell, "-c", command], text=True).rstrip("\n")
+    console.type_line("")
+    console.wait_until(f"\n{expected}")
+
+
+@ALL
+@pytest.mark.parametrize(
+    "failure", ["401", "429", "no connection", "cut", "no command", "hidden characters", "no aiml"]
+)
+def test_the_words_stay_after_a_failure(
+    shell: str, failure: str, open_shell: OpenShell, server: Loopback, tmp_path: Path
+) -> None:
+    answers = {
+        "401": json_error("the key is wrong", "401 Unauthorized"), "429": json_error("slow down", "429 Too Many"),
+        "cut": answer("rm -rf x")[:-60], "no command": stream_text("chat", "ls"), "hidden characters": answer("ls \x1b[8m x"),
+    }  # fmt: skip
+    server.answer_with(answers.get(failure, b""))
+    url = {"no connection": "http://127.0.0.1:9/v1"}.get(failure, server.url)
+    console = open_shell(shell, AIML_BASE_URL=url)
+    if failure == "no aiml":
+        (tmp_path / "bin/aiml").write_text("#!/bin/sh\necho aiml: broken >&2; echo rm -rf x; exit 127\n")
+    type_words(console, "my own words")
+    console.press(KEY)
+    console.wait_until(lambda: "aiml: " in console.read_text() and read_line(console) == "my own words")
+    console.press("!")
+    console.wait_until(lambda: read_line(console) == "my own words!")
+
+
+@ALL
+def test_the_words_come_back_after_ctrl_c(shell: str, open_shell: OpenShell, server: Loopback) -> None:
+    server.answer_with(SILENCE)
+    server.answer_with(answer("echo second"))
+    console = open_shell(shell)
+    type_words(console, "my own words")
+    console.press(KEY)
+    console.wait_until(server.request_arrived.is_set)
+    assert "my own words" in console.read_text()
+    console.press("\x03")
+    console.wait_until(server.client_left.is_set)
+    console.wait_until(lambda: "aiml: interrupted" in console.read_text() and read_line(console) == "my own words")
+    console.press(" again")
+    console.wait_until(lambda: read_line(console) == "my own words again")
+    console.press(KEY)
+    console.wait_until(lambda: read_line(console) == "echo second")
+
+
+@ALL
+def test_ctrl_c_works_in_the_shell_as_before_afterwards(shell: str, open_shell: OpenShell, server: Loopback) -> None:
+    server.answer_with(answer("echo x"))
+    console = open_shell(shell)
+    type_words(console, "words")
+    console.press(KEY)
+    console.wait_until(lambda: read_line(console) == "echo x")
+    console.press("\x03")
+    console.wait_until(lambda: console.read_cursor_line() == "$")
+    console.type_line("sh -c 'echo sta\"\"rted; exec sleep 100'")
+    console.wait_until("\nstarted")
+    console.press("\x03")
+    console.wait_until(lambda: console.read_cursor_line() == "$")
+    console.type_line("echo ba''ck")
+    console.wait_until("\nback")
+
+
+@ALL
+def test_the_history_of_the_shell_has_the_command(shell: str, open_shell: OpenShell, server: Loopback) -> None:
+    server.answer_with(answer("echo a''b"))
+    console = open_shell(shell)
+    type_words(console, "words")
+    console.press(KEY)
+    console.wait_until(lambda: read_line(console) == "echo a''b")
+    console.type_line("")
+    console.wait_until("\nab")
+    console.press("\x10")
+    console.wait_until(lambda: read_line(console) == "echo a''b")
+
+
+@ALL
+@pytest.mark.parametrize("line", ["", "   "])
+def test_an_empty_line_asks_nothing(shell: str, line: str, open_shell: OpenShell, server: Loopback) -> None:
+    console = open_shell(shell)
+    console.press(line + KEY + "echo o''k\r")
+    console.wait_until("\nok")
+    assert server.requests == []
+
+
+@pytest.mark.promise("risky-commands")
+@ALL
+def test_a_risky_command_is_marked(shell: str, open_shell: OpenShell, server: Loopback) -> None:
+    server.answer_with(answer("rm -rf x"))
+    console = open_shell(shell)
+    type_words(console, "words")
+    console.press(KEY)
+    console.wait_until(lambda: read_line(console) == "rm -rf x")
+    assert "aiml: risky: deletes files" in console.read_text()
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh"])
+def test_a_command_that_the_history_would_change_is_announced(
+    shell: str, open_shell: OpenShell, server: Loopback
+) -> None:
+    server.answer_with(answer('echo "x!echo"'))
+    console = open_shell(shell)
+    type_words(console, "words")
+    console.press(KEY)
+    console.wait_until(lambda: read_line(console) == 'echo "x!echo"')
+    assert "Enter expands the ! in this command" in console.read_text()
+
+
+TAKEN = {
+    "bash": 'bind \'"\\ei": "taken"\'',
+    "zsh": "bindkey -s '^[i' taken",
+    "fish": "bind \\ei 'commandline -i taken'",
+}
+
+
+@ALL
+def test_a_key_that_has_a_function_keeps_it_unless_it_was_named(
+    shell: str, open_shell: OpenShell, server: Loopback, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    console = open_shell(shell, f"{TAKEN[shell]}; source {SCRIPTS}/aiml-key.{shell}")
+    console.press(KEY)
+    console.wait_until(lambda: read_line(console) == "taken")
+    assert main(["config", "completions", shell, "--key", "alt-i"]) == 0
+    (tmp_path / "key").write_text(capfd.readouterr().out)
+    server.answer_with(answer("echo x"))
+    console = open_shell(shell, f"{TAKEN[shell]}; source {tmp_path}/key")
+    type_words(console, "words")
+    console.press(KEY)
+    console.wait_until(lambda: read_line(console) == "echo x")
+
+
+@ALL
+@pytest.mark.parametrize(
+    ("key", "pressed"), [("ctrl-g", "\x07"), ("Ctrl-X i", "\x18i"), ("alt-j", "\x1bj"), ("ctrl-x ctrl-a", "\x18\x01")]
+)
+def test_any_other_key_can_be_chosen(
+    shell: str,
+    key: str,
+    pressed: str,
+    open_shell: OpenShell,
+    server: Loopback,
+    tmp_path: Path,
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    assert main(["config", "completions", shell, "--key", key]) == 0
+    (tmp_path / "key").write_text(capfd.readouterr().out)
+    server.answer_with(answer("echo x"))
+    console = open_shell(shell, f"source {tmp_path}/key")
+    type_words(console, "words")
+    console.press(pressed)
+    console.wait_until(lambda: read_line(console) == "echo x")
+
+
+@ALL
+def test_the_key_is_free_in_the_keymap_of_a_new_shell(shell: str, open_shell: OpenShell) -> None:
+    query = {
+        "bash": "(bind -p; bind -s; bind -X) | grep '^\"\\\\ei\"'; echo end",
+        "zsh": "bindkey '^[i' | grep -v undefined-key; echo end",
+        "fish": "bind \\ei 2>/dev/null; echo end",
+    }
+    console = open_shell(shell, ":")
+    console.type_line(query[shell])
+    console.wait_until("\nend")
+    assert console.read_text().rpartition("echo end\n")[2].startswith("end")
+
+
+@pytest.mark.parametrize(
+    "key",
+    ["", "i", "enter", "ctrl-m", "ctrl-c", "ctrl-i", "alt-", "alt-$(x)", "alt-i; x", "i alt-i", "ctrl-é", "ctrl-1"],
+)
+def test_a_key_that_cannot_be_used_is_refused(key: str, capfd: pytest.CaptureFixture[str]) -> None:
+    assert main(["config", "completions", "bash", "--key", key]) == 2
+    assert "--key" in capfd.readouterr().err
+
+
+INSTALLED = {
+    "bash": ("xdg_data_home/aiml/key.bash", "source {path}\n"),
+    "zsh": ("xdg_data_home/aiml/key.zsh", "source {path}\n"),
+    "fish": ("xdg_config_home/fish/conf.d/aiml.fish", ""),
+}
+
+
+@ALL
+def test_the_key_is_installed_if_it_is_named_and_keeps_its_name(
+    shell: str, clean: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    name, line = INSTALLED[shell]
+    path = clean / name
+    assert main(["config", "completions", shell, "--install"]) == 0
+    assert "--install --key alt-i" in capfd.readouterr().err
+    assert not path.exists()
+    assert main(["config", "completions", shell, "--install", "--key", "ctrl-g"]) == 0
+    assert capfd.readouterr().out.endswith(line.format(path=path))
+    before = path.read_bytes()
+    assert main(["config", "completions", shell, "--install"]) == 0
+    assert path.read_bytes() == before
+    assert f"{path} is as it should be" in capfd.readouterr().err
+    path.write_text("# mine\n")
+    assert main(["config", "completions", shell, "--install", "--key", "ctrl-g"]) == 2
+    assert path.read_text() == "# mine\n"
+    assert main(["config", "completions", shell, "--install", "--key", "ctrl-g", "-y"]) == 0
+    assert path.read_bytes() == before
+
+
+@ALL
+@pytest.mark.parametrize(("typed", "is_installed"), [("y", True), ("", False), ("n", False)])
+def test_the_user_is_asked_whether_to_bind_the_key(shell: str, typed: str, is_installed: bool, clean: Path) -> None:
+    name, _ = INSTALLED[shell]
+    with Console("config", "completions", shell, "--install") as console:
+        console.wait_until("[y/N]")
+        console.type_line(typed)
+        assert console.wait_for_exit() == 0
+    assert (clean / name).exists() == is_installed
