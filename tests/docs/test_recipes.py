@@ -1,5 +1,6 @@
-"""The recipes of docs/recipes.md: each runs as it stands, against the embedded server."""
+"""The commands of README.md, docs/recipes.md and docs/tour.md: each block runs as it stands, with the embedded server."""
 
+import json
 import os
 import re
 import shutil
@@ -12,18 +13,21 @@ from pathlib import Path
 
 import pytest
 from support.paths import ROOT
+from support.tool_answers import write_tool
 
 from aiml_cli.demo.server import serve
 
-PAGE = ROOT / "docs/recipes.md"
+PAGES = ("README.md", "docs/recipes.md", "docs/tour.md")
 BLOCK = re.compile(r"(?:<!-- model: (?P<model>\S+) -->\n)?```sh\n(?P<script>.*?)```", re.DOTALL)
-RECIPES = [found.groupdict() for found in BLOCK.finditer(PAGE.read_text("utf-8"))]
-# Who plays the models that the page names.
-PLAYED = {
+RECIPES = [found.groupdict() for page in PAGES for found in BLOCK.finditer((ROOT / page).read_text("utf-8"))]
+# Models that the pages name or search for, and the demo models that answer instead.
+DEMO_MODELS = {
     "openai/gpt-5-1": "demo/echo",
     "anthropic/claude-sonnet-4.5": "demo/markdown",
     "google/gemini-2.5-flash": "demo/reasoning",
+    "gpt 5": "echo",
 }
+WEATHER = [{"type": "function", "function": {"name": "weather", "parameters": {"type": "object", "properties": {}}}}]
 
 
 @pytest.fixture(scope="module")
@@ -32,8 +36,8 @@ def url() -> Iterator[str]:
         yield address
 
 
-def picture() -> bytes:
-    """Make a PNG of one black point."""
+def make_png() -> bytes:
+    """Return a PNG of one black point."""
 
     def chunk(name: bytes, data: bytes) -> bytes:
         return struct.pack(">I", len(data)) + name + data + struct.pack(">I", zlib.crc32(name + data))
@@ -44,78 +48,82 @@ def picture() -> bytes:
 
 @pytest.fixture
 def folder(clean: Path) -> Path:
-    """Give a folder with what the recipes speak of: some files, and a repository with a staged change."""
-    place = clean / "work"
-    place.mkdir()
-    (place / "report.txt").write_text("All went well.\n" * 20)
-    (place / "words.txt").write_text("ox\nyak\n")
-    (place / "reviews.txt").write_text("Good.\nBad.\nSo so.\n")
-    (place / "reviews.csv").write_text('name,text\nAda,"Good, very"\nBob,Bad\n')
-    (place / "notes.txt").write_text("Teh notes.\n")
-    (place / "big.log").write_text("".join(f"{n}: error {n % 7}\n" for n in range(1200)))
-    (place / "app.py").write_text("print('hello')\n")
-    (place / "photo.png").write_bytes(picture())
-    git = ["git", "-c", "init.defaultBranch=main", "-C", place]
+    """Return a repository with the files that the pages name, two commits, a staged change and a tool."""
+    work = clean / "work"
+    (work / "src").mkdir(parents=True)
+    files = {
+        "report.txt": "All went well.\n" * 20,
+        "words.txt": "ox\nyak\n",
+        "reviews.txt": "Good.\nBad.\nSo so.\n",
+        "reviews.csv": 'name,text\nAda,"Good, very"\nBob,Bad\n',
+        "notes.txt": "Teh notes.\n",
+        "big.log": "".join(f"{n}: error {n % 7}\n" for n in range(1200)),
+        "app.py": "print('hello')\n",
+        "src/main.py": "print('main')\n",
+        "tools.json": json.dumps(WEATHER),
+    }
+    for name, text in files.items():
+        (work / name).write_text(text, encoding="utf-8")
+    (work / "photo.png").write_bytes(make_png())
+    write_tool("weather", "echo", "{city}: 21 degrees", params="city?")
+    make_repository(work)
+    return work
+
+
+def make_repository(work: Path) -> None:
+    git = ["git", "-c", "init.defaultBranch=main", "-C", work]
     for words in (["init", "-q"], ["config", "user.name", "Ada"], ["config", "user.email", "ada@example.org"]):
         subprocess.run([*git, *words], check=True)
     subprocess.run([*git, "add", "report.txt"], check=True)
     subprocess.run([*git, "commit", "-qm", "Begin"], check=True)
     subprocess.run([*git, "add", "app.py"], check=True)
-    return place
 
 
 @pytest.fixture
 def path(clean: Path) -> str:
-    """Give a PATH on which aiml is the one under test."""
-    place = clean / "bin"
-    place.mkdir()
-    (place / "aiml").write_text(f'#!/bin/sh\nexec {sys.executable} -m aiml_cli "$@"\n')
-    (place / "aiml").chmod(0o755)
-    return f"{place}:{os.environ['PATH']}"
+    """Return a PATH on which `aiml` is the program under test."""
+    programs = clean / "bin"
+    programs.mkdir()
+    (programs / "aiml").write_text(f'#!/bin/sh\nexec {sys.executable} -m aiml_cli "$@"\n')
+    (programs / "aiml").chmod(0o755)
+    return f"{programs}:{os.environ['PATH']}"
 
 
-def played(script: str) -> str:
-    for name, part in PLAYED.items():
-        script = script.replace(name, part)
+def use_demo_models(script: str) -> str:
+    for name, demo in DEMO_MODELS.items():
+        script = script.replace(name, demo)
     return script
 
 
-def named(recipe: dict[str, str]) -> str:
+def name_of(recipe: dict[str, str]) -> str:
     return recipe["script"].strip().splitlines()[0][:60]
 
 
-@pytest.mark.parametrize("recipe", RECIPES, ids=named)
+@pytest.mark.parametrize("recipe", RECIPES, ids=name_of)
 def test_every_recipe_runs(recipe: dict[str, str], folder: Path, path: str, url: str) -> None:
     if "jq" in recipe["script"] and not shutil.which("jq"):
         pytest.skip("jq is not installed")
-    place = {"PATH": path, "AIML_BASE_URL": url, "AIML_MODEL": recipe["model"] or "demo/echo"}
-    before = files(folder)
+    environ = {"PATH": path, "AIML_BASE_URL": url, "AIML_MODEL": recipe["model"] or "demo/echo"}
+    before = read_files(folder)
     done = subprocess.run(
-        ["bash", "-euo", "pipefail", "-c", played(recipe["script"])],
-        cwd=folder, env={**os.environ, **place}, stdin=subprocess.DEVNULL,
-        capture_output=True, text=True, timeout=60, check=False,
+        ["bash", "-euo", "pipefail", "-c", use_demo_models(recipe["script"])],
+        cwd=folder, env={**os.environ, **environ}, stdin=subprocess.DEVNULL,
+        capture_output=True, text=True, timeout=60, check=False, start_new_session=True,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
-    assert done.stdout or files(folder) != before or "cut: what came" in done.stderr, done.stderr
+    assert done.stdout or read_files(folder) != before or "incomplete: only" in done.stderr, done.stderr
 
 
-def files(folder: Path) -> dict[Path, bytes]:
-    """Give what the files hold, for a recipe may print nothing and change one."""
+def read_files(folder: Path) -> dict[Path, bytes]:
+    """Return the content of all files, because a recipe may print nothing and change one."""
     return {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
-def test_the_page_has_recipes_for_what_scripts_need() -> None:
-    text = "".join(recipe["script"] for recipe in RECIPES)
-    flags = (
-        "--each",
-        "--resume-from",
-        "--max-cost",
-        "--first",
-        "-x",
-        "--in-place",
-        "--fit",
-        "--chunk",
-        "--record",
-        "--schema",
-    )
-    assert [flag for flag in flags if flag not in text] == []
+FLAGS = """
+--each --resume-from --max-cost --first -x --in-place --fit --chunk --record --schema --cache -T --fork
+""".split()
+
+
+@pytest.mark.parametrize("flag", FLAGS)
+def test_the_pages_show_what_scripts_need(flag: str) -> None:
+    assert any(f" {flag} " in recipe["script"] for recipe in RECIPES)
