@@ -1,6 +1,6 @@
 """Build the new messages of a request: --messages, tool results and the prompt, checked before anything is sent."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING
 
 from aiml_cli import __version__
@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from aiml_cli.prompt.file_sources import FileContent, Notify
     from aiml_cli.prompt.loaders import Loaders
     from aiml_cli.prompt.message_parts import CheckText, InputText, PromptParts
+
+    SeeInputs = Callable[[Sequence[InputText]], None]
 
 MAX_ATTACHMENT_NAMES = 5
 # Hardly any model rejects an input with fewer characters, so no catalog is read for it.
@@ -31,13 +33,22 @@ def build_conversation(
     *,
     previous: Sequence[AnyMessage] | None = None,
     extra_files: "Sequence[FileContent]" = (),
+    see_inputs: "SeeInputs | None" = None,
 ) -> Conversation:
     """Return the new messages; read files and standard input, and fetch URLs. Raise UsageError.
 
-    Tool results may answer calls in the `previous` messages; with those the prompt may be empty.
+    Tool results may answer calls in the `previous` messages; with those the prompt may be empty. `see_inputs` gets
+    the texts that are sent of files and standard input.
     """
     options, texts = settings.options, list[tuple[str, str]]()
     messages = _read_messages(options, notify, previous or (), _append_to(texts))
+
+    def fit(parts: "PromptParts") -> Sequence[str]:
+        fitted = _fit_inputs(parts, settings, notify, (*(previous or ()), *messages))
+        if see_inputs:
+            see_inputs([item._replace(text=text) for item, text in zip(parts.inputs, fitted, strict=True)])
+        return fitted
+
     prompt = compose_prompt(
         words,
         options.file or (),
@@ -50,7 +61,7 @@ def build_conversation(
         may_be_empty=bool(messages) or previous is not None,
         stdin_wait_s=options.stdin_wait,
         loaders=_make_loaders(options),
-        fit_inputs=lambda parts: _fit_inputs(parts, settings, notify, (*(previous or ()), *messages)),
+        fit_inputs=fit,
     )
     _confirm_secrets(texts, settings)
     if prompt.attachments:
@@ -84,7 +95,7 @@ def read_inputs(words: Sequence[str], settings: Settings, notify: "Notify") -> "
         fit_inputs=collect_inputs,
     )
     if prompt.attachments:
-        raise UsageError(f"{prompt.attachments[0]} is no text, and cannot be cut into pieces", "nothing was sent")
+        raise UsageError(f"{prompt.attachments[0]} is no text, and cannot be cut into pieces")
     _confirm_secrets(texts, settings)
     return inputs
 

@@ -22,6 +22,7 @@ from aiml_cli.transport.choose_transport import validate_paths
 from aiml_cli.transport.http_types import HttpRequest
 
 if TYPE_CHECKING:
+    from aiml_cli.core.build_conversation import SeeInputs
     from aiml_cli.core.previous_turns import PreviousTurns
     from aiml_cli.core.replayed_tools import ReplayedTools
     from aiml_cli.core.tool_session import ToolSession
@@ -69,8 +70,8 @@ class ChatRequest:
         """Return the URL that the request is sent to."""
         return join_url(self.options.base_url or "", self.endpoint.path)
 
-    def read_conversation(self) -> Conversation:
-        """Return the new messages; read standard input and files. Raise UsageError."""
+    def read_conversation(self, see_inputs: "SeeInputs | None" = None) -> Conversation:
+        """Return the new messages; read standard input and files, whose texts `see_inputs` gets. Raise UsageError."""
         if self.repeated:
             return self.repeated
         self._check_prompt_id()
@@ -81,8 +82,9 @@ class ChatRequest:
                 self.notify(warning)
         previous = self.previous_turns.messages if self.previous_turns else None
         conversation = build_conversation(
-            self.words, self.settings, self.endpoint.name, self.notify, previous=previous, extra_files=self.extra_files
-        )
+            self.words, self.settings, self.endpoint.name, self.notify, previous=previous,
+            extra_files=self.extra_files, see_inputs=see_inputs,
+        )  # fmt: skip
         if self.previous_turns and not conversation.messages:
             return self.previous_turns.continue_request()
         return conversation
