@@ -7,7 +7,7 @@ from functools import cache
 from typing import NamedTuple
 
 
-class Rule(NamedTuple):
+class RiskRule(NamedTuple):
     """Programs that are risky for a reason, separated by spaces; `git:push` is a program with a subcommand.
 
     With `letters` or `marks` only if an argument is a short flag with one of the letters, or begins with a mark; with
@@ -43,80 +43,79 @@ def _split(words: str) -> frozenset[str]:
 
 DELETES, OVERWRITES, DISK = "deletes files", "overwrites files", "changes disks or partitions"
 RUNS_TEXT, DOWNLOADS = "runs a text as a command", "downloads code and runs it"
+SQL, ENDLESS = "deletes data of a database", "starts programs without end"
 REMOTE, STOPS = "deletes or changes things on a server", "stops or removes containers or services"
 # fmt: off
 RULES = (
-    Rule(DELETES, "rm unlink shred srm wipe rimraf remove-item git:rm git:clean"),
-    Rule("runs as another user", "sudo sudoedit doas su pkexec run0 runuser chroot"),
-    Rule(
+    RiskRule(DELETES, "rm unlink shred srm wipe rimraf remove-item git:rm git:clean"),
+    RiskRule("runs as another user", "sudo sudoedit doas su pkexec run0 runuser chroot"),
+    RiskRule(
         DISK,
         "dd ddrescue mkfs mke2fs mkswap newfs wipefs fdisk sfdisk cfdisk gdisk sgdisk parted blkdiscard hdparm "
         "badblocks cryptsetup lvremove vgremove pvremove mdadm diskutil zpool zfs format-volume",
     ),
-    Rule("stops the computer", "shutdown reboot halt poweroff kexec"),
-    Rule("stops the computer", "init telinit", marks=("0", "6")),
-    Rule(
+    RiskRule("stops the computer", "shutdown reboot halt poweroff kexec"),
+    RiskRule("stops the computer", "init telinit", marks=("0", "6")),
+    RiskRule(
         "stops the computer or a service", "systemctl",
         marks=("poweroff", "reboot", "halt", "kexec", "stop", "disable", "mask", "kill", "isolate", "rescue", "emerg"),
     ),
-    Rule("ends programs by their names", "killall killall5 pkill skill xkill"),
-    Rule("changes the modes or owners of many files", "chmod chown chgrp chattr setfacl xattr", "R", ("--recursive",)),
-    Rule("lets everyone change files, or run them as their owner", "chmod", marks=(
+    RiskRule("ends programs by their names", "killall killall5 pkill skill xkill"),
+    RiskRule("changes the modes or owners of many files", "chmod chown chgrp chattr setfacl xattr", "R", ("--recursive",)),
+    RiskRule("lets everyone change files, or run them as their owner", "chmod", marks=(
         "777", "0777", "666", "a+w", "a+rw", "o+w", "o+rw", "+s", "u+s", "g+s", "47", "67", "27",
     )),
-    Rule(OVERWRITES, "mv cp ln install rename", "f", ("--force", "/dev/null", "/dev/zero")),
-    Rule(OVERWRITES, "truncate sponge fallocate"),
-    Rule(OVERWRITES, "tee", safe_letters="a"),
-    Rule("changes files in place", "sed gsed perl ruby", "i", ("--in-place",)),
-    Rule(DELETES, "find", marks=("-delete", "-fprint", "-fls")),
-    Rule(DELETES, "rsync", marks=("--delete", "--del", "--remove-source-files")),
-    Rule("replaces or deletes what was pushed", "git:push", "fd", (
+    RiskRule(OVERWRITES, "mv cp ln install rename", "f", ("--force", "/dev/null", "/dev/zero")),
+    RiskRule(OVERWRITES, "truncate sponge fallocate"),
+    RiskRule(OVERWRITES, "tee", safe_letters="a"),
+    RiskRule("changes files in place", "sed gsed perl ruby", "i", ("--in-place",)),
+    RiskRule(DELETES, "find", marks=("-delete", "-fprint", "-fls")),
+    RiskRule(DELETES, "rsync", marks=("--delete", "--del", "--remove-source-files")),
+    RiskRule("replaces or deletes what was pushed", "git:push", "fd", (
         "--force", "--mirror", "--delete", "--prune", "+", ":",
     )),
-    Rule("loses changes of the repository", "git:reset", marks=("--hard", "--merge")),
-    Rule("loses changes of the repository", "git:checkout git:switch", "fBC", ("--force", "--", ".", "--discard")),
-    Rule("loses changes of the repository", "git:restore git:filter-branch git:filter-repo git:prune"),
-    Rule("loses changes of the repository", "git:branch git:tag git:update-ref", "dD", ("--delete",)),
-    Rule("loses changes of the repository", "git:stash git:reflog git:worktree", marks=(
+    RiskRule("loses changes of the repository", "git:reset", marks=("--hard", "--merge")),
+    RiskRule("loses changes of the repository", "git:checkout git:switch", "fBC", ("--force", "--", ".", "--discard")),
+    RiskRule("loses changes of the repository", "git:restore git:filter-branch git:filter-repo git:prune"),
+    RiskRule("loses changes of the repository", "git:branch git:tag git:update-ref", "dD", ("--delete",)),
+    RiskRule("loses changes of the repository", "git:stash git:reflog git:worktree", marks=(
         "drop", "clear", "expire", "delete", "remove",
     )),
-    Rule(STOPS, "docker:rm docker:rmi docker:prune docker:kill docker:remove"),
-    Rule(STOPS, "podman:rm podman:rmi podman:prune podman:kill"),
-    Rule(STOPS, "docker:down docker-compose:down podman:down", "v", ("--volumes", "--rmi")),
-    Rule(
+    RiskRule(STOPS, "docker:rm docker:rmi docker:prune docker:kill docker:remove"),
+    RiskRule(STOPS, "podman:rm podman:rmi podman:prune podman:kill"),
+    RiskRule(STOPS, "docker:down docker-compose:down podman:down", "v", ("--volumes", "--rmi")),
+    RiskRule(
         REMOTE,
         "kubectl:delete kubectl:drain terraform:destroy tofu:destroy pulumi:destroy helm:uninstall helm:delete "
         "vagrant:destroy gcloud:delete az:delete gh:delete aws:rm aws:rb aws:terminate-instances npm:publish "
         "npm:unpublish cargo:publish twine:upload redis-cli:flushall redis-cli:flushdb mysqladmin:drop dropdb dropuser",
     ),
-    Rule(REMOTE, "terraform:apply tofu:apply", marks=("-auto-approve",)),
-    Rule(REMOTE, "aws", marks=("delete-", "--delete")),
-    Rule("removes software", "apt apt-get aptitude dnf yum zypper brew snap flatpak", marks=(
+    RiskRule(REMOTE, "terraform:apply tofu:apply", marks=("-auto-approve",)),
+    RiskRule(REMOTE, "aws", marks=("delete-", "--delete")),
+    RiskRule("removes software", "apt apt-get aptitude dnf yum zypper brew snap flatpak", marks=(
         "remove", "purge", "autoremove", "erase", "uninstall",
     )),
-    Rule("changes users or passwords", "userdel deluser usermod groupdel passwd chpasswd chsh visudo vipw"),
-    Rule("changes the firewall or the kernel", "iptables ip6tables nft ufw pfctl rmmod insmod modprobe nvram csrutil"),
-    Rule("replaces scheduled commands", "crontab", safe_letters="l"),
-    Rule("clears the history of the shell", "history", "cd", ("clear", "delete")),
-    Rule("lets others run commands here", "nc ncat netcat socat", "ec", ("--exec", "--sh-exec", "exec:", "system:")),
-    Rule("sends data to another machine", "curl", "dFT", ("--data", "--form", "--upload-file", "--json")),
-    Rule("sends data to another machine", "wget", marks=("--post", "--body")),
-    Rule(RUNS_TEXT, "eval invoke-expression iex"),
+    RiskRule("changes users or passwords", "userdel deluser usermod groupdel passwd chpasswd chsh visudo vipw"),
+    RiskRule("changes the firewall or the kernel", "iptables ip6tables nft ufw pfctl rmmod insmod modprobe nvram csrutil"),
+    RiskRule("replaces scheduled commands", "crontab", safe_letters="l"),
+    RiskRule("clears the history of the shell", "history", "cd", ("clear", "delete")),
+    RiskRule("lets others run commands here", "nc ncat netcat socat", "ec", ("--exec", "--sh-exec", "exec:", "system:")),
+    RiskRule("sends data to another machine", "curl", "dFT", ("--data", "--form", "--upload-file", "--json")),
+    RiskRule("sends data to another machine", "wget", marks=("--post", "--body")),
+    RiskRule(RUNS_TEXT, "eval invoke-expression iex"),
 )
 # fmt: on
 # Texts that are risky wherever they are, in a command that is written in small letters and without quotes.
 TEXTS = {
-    r"/dev/(?:sd|hd|vd|xvd|nvme|mmcblk|r?disk|mapper/|loop|md|dm-|mem\b|kmem|port\b)": DISK,
-    r"/dev/(?:tcp|udp)/": "connects a program to the network",
-    r"\b(?:drop\s{1,20}(?:table|database|schema|user|view|index)|truncate\s{1,20}table|delete\s{1,20}from)\b": (
-        "deletes data of a database"
-    ),
-    r"\b(?:rmtree|unlink(?:sync)?|rm(?:dir)?sync|os\.(?:remove|rmdir)|removedirs|fileutils|file\.delete|fs\.rm)\b": (
-        DELETES
-    ),
-    r"\b(?:os\.system|subprocess|popen|child_process|execsync|pty\.spawn|system\s?\(|exec\s?\()": RUNS_TEXT,
-    r"\bfork\b.{0,20}\bwhile\b|\bwhile\b.{0,40}\bfork\b|\bos\.fork\b": "starts programs without end",
-    r"\bwhile\s{1,20}(?:true|:|1|\[\s?1).{0,400}&\s{0,20}(?:done|end)\b": "starts programs without end",
+    re.compile(r"/dev/(?:sd|hd|vd|xvd|nvme|mmcblk|r?disk|mapper/|loop|md|dm-|mem\b|kmem|port\b)"): DISK,
+    re.compile(r"/dev/(?:tcp|udp)/"): "connects a program to the network",
+    re.compile(r"\b(?:drop\s{1,20}(?:table|database|schema|user|view|index)|truncate\s{1,20}table)\b"): SQL,
+    re.compile(r"\bdelete\s{1,20}from\b"): SQL,
+    re.compile(r"\b(?:rmtree|unlink(?:sync)?|rm(?:dir)?sync|removedirs|fileutils)\b"): DELETES,
+    re.compile(r"\b(?:os\.(?:remove|rmdir)|file\.delete|fs\.rm)\b"): DELETES,
+    re.compile(r"\b(?:os\.system|subprocess|popen|child_process|execsync|pty\.spawn|system\s?\(|exec\s?\()"): RUNS_TEXT,
+    re.compile(r"\bfork\b.{0,20}\bwhile\b|\bwhile\b.{0,40}\bfork\b|\bos\.fork\b"): ENDLESS,
+    re.compile(r"\bwhile\s{1,20}(?:true|:|1|\[\s?1)[\s\S]{0,400}&\s{0,20}(?:done|end)\b"): ENDLESS,
 }
 SHELLS = _split("sh bash zsh fish dash ksh mksh ash csh tcsh pwsh source .")
 INTERPRETERS = _split("python python2 python3 perl ruby node deno bun php lua osascript")
@@ -153,10 +152,10 @@ def find_risks(command: str) -> list[str]:
     apart = re.sub(r"[\"'\\]", ";", text)
     calls = [*_list_calls(joined), *_list_calls(apart)]
     reasons = [rule.reason for call in calls for rule in _find_rules(call)]
-    reasons += [reason for pattern, reason in TEXTS.items() if re.search(pattern, joined.lower(), re.DOTALL)]
+    reasons += [reason for pattern, reason in TEXTS.items() if pattern.search(joined.lower())]
     reasons += [*_find_run_texts(calls, joined), *_find_written_files(text, joined, calls)]
     if _has_fork_bomb(joined):
-        reasons.append("starts programs without end")
+        reasons.append(ENDLESS)
     if _has_hidden_program(joined, text):
         reasons.append("hides which program runs")
     return list(dict.fromkeys(reasons))
@@ -192,17 +191,17 @@ def _name_of(word: str) -> str:
     return name
 
 
-def _find_rules(call: Call) -> Iterator[Rule]:
+def _find_rules(call: Call) -> Iterator[RiskRule]:
     subcommands = (f"{call.name}:{word.lower()}" for word in call.arguments if not word.startswith("-"))
     names = {call.name, *subcommands}
     rules = (rule for name in names for rule in _rules_by_program().get(name, ()))
     yield from (rule for rule in rules if rule.applies(call.arguments))
     if call.name == "kill" and _ends_everything(call.arguments):
-        yield Rule("ends every program", "kill")
+        yield RiskRule("ends every program", "kill")
 
 
 @cache
-def _rules_by_program() -> dict[str, list[Rule]]:
+def _rules_by_program() -> dict[str, list[RiskRule]]:
     rules = defaultdict(list)
     for rule in RULES:
         for name in rule.programs.split():
