@@ -1,0 +1,31 @@
+"""The commands of docs/cmd.md: each block of sh runs as it stands, with the embedded server."""
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from support.paths import ROOT
+
+from aiml_cli.cli.commands.cmd import PROMPT
+
+PAGE = (ROOT / "docs/cmd.md").read_text("utf-8")
+BLOCKS = re.findall(r"^```sh\n(.*?)^```", PAGE, re.DOTALL | re.MULTILINE)
+
+
+@pytest.mark.parametrize("block", BLOCKS)
+def test_a_block_runs(block: str, clean: Path) -> None:
+    (clean / "aiml").write_text(f'#!/bin/sh\nexec {sys.executable} -m aiml_cli "$@"\n')
+    (clean / "aiml").chmod(0o755)
+    (clean / "Makefile").write_text("test:\n")
+    done = subprocess.run(
+        ["bash", "-euo", "pipefail", "-c", block], cwd=clean, env={**os.environ, "PATH": f"{clean}:{os.environ['PATH']}"},
+        stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=60, check=False, start_new_session=True,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+
+
+def test_the_page_shows_the_question_as_it_is() -> None:
+    assert PAGE.count(PROMPT.strip()) == 2
