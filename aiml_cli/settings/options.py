@@ -57,7 +57,7 @@ class Conflict(NamedTuple):
     """
 
     other: str
-    hint: str = "nothing was sent"
+    hint: str = ""
     typed_only: bool = False
     values: tuple[str, ...] = ()
 
@@ -586,6 +586,9 @@ class Options:
     no_log: bool | None = option(SWITCH, "Do not store this call in the history.", panel=OUTPUT)
     yes: bool | None = option(SWITCH, "Answer yes to questions.", panel=OUTPUT, short="-y", per_call=True)
     color: str | None = option(choice("auto", "always", "never"), "When to use colour.", panel=OUTPUT, default="auto")
+    editing: str | None = option(
+        choice("emacs", "vi"), "The keys of the line editor in a conversation.", panel=OUTPUT, default="emacs",
+    )
     dry_run: bool | None = option(
         SWITCH, "Print the request as JSON; nothing is sent.", panel=INSTEAD_OF_ASKING, common=True, per_call=True,
         conflicts=(NOT_IN_REPL,),

@@ -15,14 +15,22 @@ from prompt_toolkit.application import Application, run_in_terminal
 from prompt_toolkit.buffer import Buffer
 from prompt_toolkit.completion import CompleteEvent, ThreadedCompleter, get_common_complete_suffix
 from prompt_toolkit.document import Document
-from prompt_toolkit.enums import DEFAULT_BUFFER
-from prompt_toolkit.filters import Condition, has_focus
+from prompt_toolkit.enums import DEFAULT_BUFFER, EditingMode
+from prompt_toolkit.filters import (
+    Condition,
+    emacs_mode,
+    has_focus,
+    vi_navigation_mode,
+    vi_waiting_for_text_object_mode,
+)
 from prompt_toolkit.formatted_text import FormattedText
 from prompt_toolkit.input.typeahead import store_typeahead
 from prompt_toolkit.input.vt100 import Vt100Input
 from prompt_toolkit.key_binding import KeyBindings, KeyPress, KeyPressEvent
+from prompt_toolkit.key_binding.vi_state import InputMode
 from prompt_toolkit.keys import Keys
 from prompt_toolkit.output.color_depth import ColorDepth
+from prompt_toolkit.selection import SelectionType
 from prompt_toolkit.styles import Style
 
 from aiml_cli.cli.repl.input_history import InputHistory
@@ -38,16 +46,21 @@ from aiml_cli.system.stdio import print_err
 from aiml_cli.system.terminal import BURST_S, KEYS, LINES, PASTE_END_S, is_terminal, modes
 
 LONG_TEXT = 200  # keys
+# How long after an Escape the rest of the sequence of an arrow key may arrive, in seconds.
+EMACS_ESCAPE_S, VI_ESCAPE_S = 0.5, 0.05
 _ENTER, _NEWLINE = Keys.ControlM, Keys.ControlJ
 _TEXT_KEYS = (_ENTER, _NEWLINE, Keys.ControlI)  # the control characters that a pasted text can hold
 
 
 class KeyInput(Vt100Input):
-    """The keys of the terminal, in modes that outlast signals; several lines that arrive at once are a paste."""
+    """The keys of the terminal, in modes that outlast signals; several lines that arrive at once are a paste.
 
-    def __init__(self, stdin: TextIO, redraw: Callable[[], None]) -> None:
+    Where `joins_alt_enter` returns True, Alt+Enter is Ctrl+J, so that Escape alone need not wait for an Enter.
+    """
+
+    def __init__(self, stdin: TextIO, redraw: Callable[[], None], joins_alt_enter: Callable[[], bool]) -> None:
         super().__init__(stdin)
-        self._redraw = redraw
+        self._redraw, self._joins_alt_enter = redraw, joins_alt_enter
 
     def raw_mode(self) -> AbstractContextManager[None]:
         """Set the modes for the line editor."""
@@ -64,7 +77,7 @@ class KeyInput(Vt100Input):
         while has_lines and not self.closed and self._has_input(PASTE_END_S if is_paste else BURST_S):
             keys += super().read_keys()
             is_paste = is_paste or _is_paste(keys) or _is_burst(keys)
-        return [*filter(_is_reply, keys), _make_paste(keys)] if is_paste else _join_long_text(keys)
+        return [*filter(_is_reply, keys), _make_paste(keys)] if is_paste else self._join_keys(keys)
 
     def add_typed(self, data: bytes, is_draft: bool) -> None:
         """Add what was typed before the next prompt to it; no Enter in a draft sends anything."""
@@ -76,7 +89,10 @@ class KeyInput(Vt100Input):
             keys = [_make_paste(keys)]
         elif is_draft:
             keys = list(map(_without_sending, keys))
-        store_typeahead(self, _join_long_text(keys))
+        store_typeahead(self, self._join_keys(keys))
+
+    def _join_keys(self, keys: list[KeyPress]) -> list[KeyPress]:
+        return _join_long_text(_join_alt_enter(keys) if self._joins_alt_enter() else keys)
 
     def _has_input(self, seconds: float) -> bool:
         return bool(select.select([self.fileno()], [], [], seconds)[0])
@@ -125,6 +141,17 @@ def _join_long_text(keys: list[KeyPress]) -> list[KeyPress]:
     return joined
 
 
+def _join_alt_enter(keys: Sequence[KeyPress]) -> list[KeyPress]:
+    """Return the keys with each Escape and Enter that arrived together as a Ctrl+J."""
+    joined: list[KeyPress] = []
+    for key in keys:
+        if key.key is _ENTER and joined and joined[-1].key is Keys.Escape:
+            joined[-1] = KeyPress(_NEWLINE, "\n")
+        else:
+            joined.append(key)
+    return joined
+
+
 def _make_paste(keys: Sequence[KeyPress]) -> KeyPress:
     """Return the text of the keys as one key, without control characters."""
     return KeyPress(Keys.BracketedPaste, "".join(key.data for key in keys if _is_text(key)))
@@ -135,7 +162,11 @@ def _without_sending(key: KeyPress) -> KeyPress:
 
 
 PROMPT_MARK = FormattedText([("bold ansigreen", "> ")])
-MENU_STYLE = Style.from_dict({
+# What the library would draw in colors of its own.
+STYLE = Style.from_dict({
+    **dict.fromkeys(("aborting", "exiting", "auto-suggestion", "trailing-whitespace"), "bg:default fg:default dim"),
+    **dict.fromkeys(("search", "multiple-cursors", "window-too-small"), "bg:default fg:default reverse"),
+    **dict.fromkeys(("nbsp", "digraph", "control-character"), "fg:default underline"),
     "completion-menu": "bg:default fg:default",
     "completion-menu.completion.current": "bg:default fg:default reverse",
     "completion-menu.meta.completion": "bg:default fg:default dim",
@@ -150,8 +181,9 @@ class LineEditor:
 
     def __init__(self, session: Session, on_first_render: Callable[[], None], *, is_saved: bool, color: str) -> None:
         terminal: dict[str, Any] = {}
+        self._session = session
         # Standard input may be a pipe that has been read.
-        self._input = KeyInput(sys.stdin if is_terminal(0) else open_terminal(), self._redraw)
+        self._input = KeyInput(sys.stdin if is_terminal(0) else open_terminal(), self._redraw, self._is_vi)
         if not has_color(1, color, os.environ):
             terminal["color_depth"] = ColorDepth.DEPTH_1_BIT
         self._prompt: PromptSession[str] = PromptSession(
@@ -160,10 +192,10 @@ class LineEditor:
             history=InputHistory(is_saved=is_saved),
             completer=ThreadedCompleter(SessionCompleter(session)),
             complete_while_typing=Condition(self._is_completing),
-            bottom_toolbar=lambda: render_toolbar(session, self._prompt.app.output.get_size().columns),
+            bottom_toolbar=self._render_toolbar,
             prompt_continuation="  ",
             enable_history_search=~Condition(self._is_completing),
-            style=MENU_STYLE,
+            style=STYLE,
             enable_suspend=True,
             input=self._input,
             **terminal,
@@ -174,6 +206,7 @@ class LineEditor:
     def read(self) -> str | None:
         """Return the next message, or None when the user leaves. Ctrl-C clears what is typed."""
         while True:
+            self._choose_keys()
             self._input.add_typed(*modes.take_typed())
             try:
                 with exit_on_signal(self._prompt.app) as exit_if_stopped:
@@ -186,6 +219,19 @@ class LineEditor:
                 return None
             # Bytes that are not UTF-8 arrive as surrogates, which no server accepts.
             return text.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
+
+    def _choose_keys(self) -> None:
+        """Use the keys of the setting `editing`; with those of vi, Escape is handled soon after it arrives."""
+        is_vi = self._session.get_editing() == "vi"
+        self._prompt.editing_mode = EditingMode.VI if is_vi else EditingMode.EMACS
+        self._prompt.app.ttimeoutlen = VI_ESCAPE_S if is_vi else EMACS_ESCAPE_S
+
+    def _is_vi(self) -> bool:
+        return self._prompt.editing_mode is EditingMode.VI
+
+    def _render_toolbar(self) -> FormattedText:
+        app = self._prompt.app
+        return render_toolbar(self._session, app.output.get_size().columns, name_vi_mode(app))
 
     def _redraw(self) -> None:
         """Draw the prompt again below what other programs wrote while this one was stopped."""
@@ -215,8 +261,8 @@ def edit_line(mark: str, text: str, color: str) -> str:
     bindings.add("escape", "enter")(lambda event: event.current_buffer.insert_text("\n"))
     terminal: dict[str, Any] = {} if has_color(1, color, os.environ) else {"color_depth": ColorDepth.DEPTH_1_BIT}
     with open_terminal() as stdin:
-        key_input = KeyInput(stdin, lambda: None)
-        prompt: PromptSession[str] = PromptSession(key_bindings=bindings, input=key_input, **terminal)
+        key_input = KeyInput(stdin, lambda: None, lambda: False)
+        prompt: PromptSession[str] = PromptSession(key_bindings=bindings, input=key_input, style=STYLE, **terminal)
         try:
             with exit_on_signal(prompt.app) as exit_if_stopped:
                 edited = prompt.prompt(mark, default=text, pre_run=exit_if_stopped)
@@ -230,12 +276,12 @@ def build_key_bindings(record_paste: Callable[[str], None]) -> KeyBindings:
     bindings = KeyBindings()
     typing = has_focus(DEFAULT_BUFFER)  # while a search is typed, Enter ends the search
 
-    @bindings.add("enter", filter=typing)
+    @bindings.add("enter", filter=typing & ~vi_waiting_for_text_object_mode)
     def _(event: KeyPressEvent) -> None:
         _handle_enter(event.current_buffer)
 
-    @bindings.add("escape", "enter", filter=typing)
-    @bindings.add("c-j", filter=typing)
+    @bindings.add("escape", "enter", filter=typing & emacs_mode)
+    @bindings.add("c-j", filter=typing & ~vi_navigation_mode)
     def _(event: KeyPressEvent) -> None:
         event.current_buffer.insert_text("\n")
 
@@ -245,10 +291,16 @@ def build_key_bindings(record_paste: Callable[[str], None]) -> KeyBindings:
         record_paste(text)
         event.current_buffer.insert_text(text)
 
-    @bindings.add("tab", filter=typing)
+    @bindings.add("c-j", filter=typing & vi_navigation_mode)
+    def _(event: KeyPressEvent) -> None:
+        event.current_buffer.insert_line_below(copy_margin=False)
+        event.app.vi_state.input_mode = InputMode.INSERT
+
+    @bindings.add("tab", filter=typing & ~vi_navigation_mode)
     def _(event: KeyPressEvent) -> None:
         _handle_tab(event.current_buffer)
 
+    @bindings.add("v", filter=typing & vi_navigation_mode)  # as in shells
     @bindings.add("c-x", "c-e", filter=typing)
     def _(event: KeyPressEvent) -> None:
         run_in_terminal(lambda: _open_editor(event.current_buffer))
@@ -325,14 +377,38 @@ def exit_on_signal(app: Application[str]) -> Iterator[Callable[[], None]]:
             raise Stopped(received[0])
 
 
-def render_toolbar(session: Session, width: int) -> FormattedText:
-    """Return the line of model, context and cost, and above it one of the queued files, if there are any."""
+def name_vi_mode(app: Application[str]) -> str:
+    """Return the name of the mode of vi for the toolbar, "" with the keys of emacs."""
+    if app.editing_mode is not EditingMode.VI:
+        return ""
+    if selection := app.current_buffer.selection_state:
+        return _SELECTION_NAMES[selection.type]
+    return _MODE_NAMES[app.vi_state.input_mode]
+
+
+_MODE_NAMES = {
+    InputMode.INSERT: "INSERT",
+    InputMode.INSERT_MULTIPLE: "INSERT",
+    InputMode.NAVIGATION: "NORMAL",
+    InputMode.REPLACE: "REPLACE",
+    InputMode.REPLACE_SINGLE: "REPLACE",
+}
+_SELECTION_NAMES = {
+    SelectionType.CHARACTERS: "VISUAL",
+    SelectionType.LINES: "VISUAL LINE",
+    SelectionType.BLOCK: "VISUAL BLOCK",
+}
+
+
+def render_toolbar(session: Session, width: int, mode: str = "") -> FormattedText:
+    """Return the line of mode, model, context and cost, and above it one of the queued files, if there are any."""
+    prefix = f"{mode} · " if mode else ""
     model, costs = session.get_model(), f" · {session.tokens} tokens · ${session.cost_usd:.4f}"
-    if (fill := session.describe_fill(model)) and len(f" {model} · {fill}{costs}") < width:
+    if (fill := session.describe_fill(model)) and len(f" {prefix}{model} · {fill}{costs}") < width:
         costs = f" · {fill}{costs}"
     names = [*(Path(file).name or file for file in session.files), *(output.name for output in session.shell_outputs)]
     lines = [f"sends along {', '.join(names)}"] if names else []
-    lines.append(_describe_session(session, model, width - len(costs) - 2) + costs)
+    lines.append(prefix + _describe_session(session, model, width - len(prefix) - len(costs) - 2) + costs)
     return FormattedText([("", "\n".join(f" {_fit_line(line, width - 2)}" for line in lines))])
 
 

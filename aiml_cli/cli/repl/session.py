@@ -205,6 +205,13 @@ class Session:
         except AimlError:
             return ""
 
+    def get_editing(self) -> str:
+        """Return whose keys the line editor has, emacs or vi; the default if the settings have an error."""
+        try:
+            return self.resolve_settings().options.editing or ""
+        except AimlError:
+            return ""
+
     def load_models(self) -> list[Model]:
         """Return the stored catalog, or the models of the embedded server; an empty list if there is none."""
         from aiml_cli.catalog.load_catalog import fetch_models, load_stored_models  # it loads the transport

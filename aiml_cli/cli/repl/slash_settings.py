@@ -35,6 +35,8 @@ def set(session: Session, words: str) -> None:  # noqa: A001 - named after what 
         _print_overrides(session)
         return
     name, has_value, value = (unquote(part.strip()) for part in unquote(words).partition("="))
+    if not has_value:
+        name, has_value, value = (unquote(part.strip()) or part for part in name.partition(" "))
     row = find_setting(session, name)
     if not has_value:
         raise UsageError(
