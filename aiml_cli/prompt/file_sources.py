@@ -200,7 +200,7 @@ def read_input_file(name: str, size_limit: SizeLimit | None = None) -> bytes:
         with open_source(name) as source:
             return (size_limit or SizeLimit()).read(name, source.read)
     except OSError as error:
-        raise UsageError(f"{name}: {error.strerror or error}", "nothing was sent") from None
+        raise UsageError(f"{name}: {error.strerror or error}") from None
 
 
 def _expand_glob(name: str, notify: Notify) -> list[str]:
@@ -219,7 +219,7 @@ def _expand_glob(name: str, notify: Notify) -> list[str]:
     linked = f"{links} linked, which are outside of {folder or 'this folder'} or there twice" if links else ""
     notice = ", ".join(filter(None, (linked, f"{len(ignored)} {IGNORED}" if ignored else "")))
     if not files:
-        raise UsageError(f"{name}: no file matches", (notice and f"left out: {notice}") or "nothing was sent")
+        raise UsageError(f"{name}: no file matches", f"left out: {notice}" if notice else "")
     if len(files) > MAX_FILES:
         raise UsageError(f"{name}: {len(files):,} files match, and at most {MAX_FILES:,} can be sent", "name fewer")
     if notice:
@@ -242,7 +242,7 @@ def _match_parts(name: str, folder: str, parts: Sequence[str], ignored: set[str]
         if scanned > MAX_SCANNED:
             raise UsageError(f"{name}: the pattern goes through more than {MAX_SCANNED:,} files", "name a folder")
         steps = [(folder, parts[1:])] if parts[0] == "**" and len(parts) > 1 else []
-        entries = [entry for entry in entries if _matches(entry, parts[0]) and not is_ignored(folder, entry, parts)]
+        entries = [entry for entry in entries if _may_match(entry, parts) and not is_ignored(folder, entry, parts)]
         steps += [(f"{folder}{entry.name}/", rest) for entry in entries for rest in _enter(entry, parts)]
         todo += [step for step in steps if step not in seen]
         seen.update(steps)
@@ -277,13 +277,15 @@ def _enter(entry: "Entry", parts: tuple[str, ...]) -> list[tuple[str, ...]]:
     """Return what of a pattern is left inside an entry that matches; `**` goes into folders, but not into links."""
     if parts[0] == "**":
         return [parts] if entry.is_dir(follow_symlinks=False) else []
-    return [parts[1:]] if len(parts) > 1 and Path(entry).is_dir() else []
+    return [parts[1:]] if len(parts) > 1 else []
 
 
-def _matches(entry: "Entry", part: str) -> bool:
+def _may_match(entry: "Entry", parts: Sequence[str]) -> bool:
+    """True if an entry matches the first part of a pattern, and is a folder if there are more."""
     from fnmatch import fnmatchcase  # few names are globs
 
-    return (part.startswith(".") or not entry.name.startswith(".")) and fnmatchcase(entry.name, part)
+    is_visible = parts[0].startswith(".") or not entry.name.startswith(".")
+    return is_visible and fnmatchcase(entry.name, parts[0]) and (len(parts) == 1 or Path(entry).is_dir())
 
 
 def _scan(folder: str) -> "list[os.DirEntry[str]]":
@@ -348,7 +350,7 @@ def list_folder(name: str, folder: Path) -> FolderListing:
 
 
 def _raise_unreadable(error: OSError) -> NoReturn:
-    raise UsageError(f"{error.filename}: {error.strerror}", "nothing was sent")
+    raise UsageError(f"{error.filename}: {error.strerror}")
 
 
 def _read_if_text(path: Path, left: int, folder: str) -> bytes | None:
