@@ -325,7 +325,6 @@ def test_a_name_and_a_shared_template_are_tested_too(capfd: Capture, monkeypatch
         assert main(["config", "templates", name, "--test", "--demo"]) == 0
 
 
-@pytest.mark.promise("max-cost")
 def test_the_limit_is_that_of_all_cases(server: Loopback, capfd: Capture) -> None:
     write("prompt = '" + "word " * 1000 + "'\n" + "[[case]]\nexpect = {contains = 'word'}\n" * 4)
     assert run(None, "--max-cost", "0.004") == 2

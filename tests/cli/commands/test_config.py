@@ -153,7 +153,7 @@ PAIR_NAMES = st.text(st.characters(exclude_categories=["Cs"], exclude_characters
 )
 
 
-def texts_of(name: str) -> st.SearchStrategy[str]:
+def texts_of(name: str) -> st.SearchStrategy[str]:  # noqa: C901, PLR0912 - a case for each kind of value
     """Give texts that a setting takes, by what the table says of it."""
     kind = ROWS[name].value_type
     low, high = kind.limits
@@ -171,13 +171,19 @@ def texts_of(name: str) -> st.SearchStrategy[str]:
             return WORDS.filter(bool).map(lambda words: f"city={words[0]}")
         case "include":
             return WORDS.filter(bool).map(",".join)
+        case "cache":
+            return st.sampled_from(["30m", "12h", "7d", "2w", "off"])
+        case "template_path":
+            return st.lists(TEXTS.map(lambda text: "/" + text.replace(":", "")), min_size=1).map(":".join)
         case "headers":
             values = st.text(st.characters(min_codepoint=0xA1, max_codepoint=0xFF) | st.sampled_from("a b:='\"#"))
             return st.tuples(st.sampled_from(["X-Team", "x.y", "A_1"]), values.map(str.strip).filter(bool)).map(
                 ": ".join
             )
         case "loaders":
-            commands = st.lists(TEXTS, min_size=1).map(lambda words: json.dumps(["conv", *words, "{}"]))
+            commands = st.lists(TEXTS.filter(lambda text: "\0" not in text), min_size=1).map(
+                lambda words: json.dumps(["conv", *words, "{}"])
+            )
             return st.tuples(st.sampled_from(["docx", "tar.gz", "0"]), commands).map("=".join)
         case _ if kind.metavar == "N":
             return st.integers(int(low or 0), int(high or 10**30)).map(str)
