@@ -2,6 +2,8 @@
 
 import json
 import os
+import re
+import shlex
 import signal
 import subprocess
 import time
@@ -12,8 +14,9 @@ from typing import Any
 import pytest
 from support.answers import answer_with_cost, get_last_messages, json_error, queue_answers, stream_text
 from support.catalogs import PRICES, store_catalog
-from support.history_file import read_messages, select
+from support.history_file import read_messages, read_streaming_text, select, wait_until_equal
 from support.loopback import SILENCE, Loopback, delta, event, json_response, response_object, stream
+from support.paths import ROOT
 from support.run_cli import Aiml, build_command
 
 from aiml_cli.api.model_list import parse_models
@@ -237,7 +240,8 @@ def test_without_a_summary_nothing_changes(failure: bytes, code: int, server: Lo
 
 
 @pytest.mark.promise("shortened")
-def test_an_interrupted_summary_changes_nothing(server: Loopback, aiml: Aiml) -> None:
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGKILL, -9)])
+def test_an_interrupted_summary_changes_nothing(number: int, code: int, server: Loopback, aiml: Aiml) -> None:
     store_catalog(server, info={"contextLength": 1300})
     talk(server, "chat", 4)
     server.answer_with(stream(delta("in sh"), end=b""), SILENCE)
@@ -245,8 +249,9 @@ def test_an_interrupted_summary_changes_nothing(server: Loopback, aiml: Aiml) ->
     command = build_command("chat", *ASK, "-c", "--fit", "compact", "more")
     with subprocess.Popen(command, env=environ, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE) as process:
         assert server.request_arrived.wait(30)
-        process.send_signal(signal.SIGINT)
-        assert (process.communicate()[0], process.returncode) == (b"", 130)
+        assert wait_until_equal(read_streaming_text, "in sh")
+        process.send_signal(number)
+        assert (process.communicate()[0], process.returncode) == (b"", code)
     answer_again(server, answer("chat", "done"))
     aiml("chat", *ASK, "-c", "more")
     assert firsts(texts_of(server)) == "q1 a1 q2 a2 q3 a3 q4 a4 more"
@@ -493,6 +498,19 @@ def test_so_does_a_code(code: str, server: Loopback, aiml: Aiml) -> None:
 def test_other_errors_keep_their_hints(message: str, status: int, server: Loopback, aiml: Aiml) -> None:
     server.answer_with(json_response({"error": {"message": message}}, f"{status} x"))
     assert b"--fit oldest" not in aiml("chat", "-m", "m", "hi", "--retries", "0").stderr
+
+
+def test_the_example_of_the_docs_runs(clean: Path) -> None:
+    page = (ROOT / "docs/conversations.md").read_text("utf-8")
+    block = page.partition("```console\n")[2].partition("```")[0]
+    (clean / "aiml").write_text(f'#!/bin/sh\nexec {shlex.join(build_command())} "$@"\n')
+    (clean / "aiml").chmod(0o755)
+    commands = [line.removeprefix("$ ") for line in block.splitlines() if line.startswith("$ ")]
+    environ = {**os.environ, "PATH": f"{clean}:{os.environ['PATH']}"}
+    done = subprocess.run(["sh", "-c", "\n".join(commands)], env=environ, capture_output=True, check=True, timeout=60)
+    told = [line for line in block.splitlines() if not line.startswith("$ ")]
+    names = re.compile(r"going on with \w+, “one”, \d+ s old")
+    assert names.sub("", done.stderr.decode()).splitlines() == [names.sub("", line) for line in told]
 
 
 def test_a_server_that_no_longer_has_the_chain_gets_the_summary(server: Loopback, aiml: Aiml) -> None:

@@ -172,6 +172,17 @@ def test_the_answers_form_is_not_the_summarys(server: Loopback) -> None:
     assert repl.sent_messages[0][0] == "system"
 
 
+def test_what_precedes_the_first_turn_on_the_server_is_summarized_too(server: Loopback, aiml: Aiml) -> None:
+    repl = start(server, "responses", previous_response_id="resp_0")
+    repl.type_lines("1", "2", "/compact", "3")
+    roots = [body.get("previous_response_id") for body in repl.request_bodies]
+    assert roots == ["resp_0", "resp_0", "resp_0", None]
+    repl.type_lines("/undo 2", "4", "/exit")
+    assert repl.request_bodies[-1]["previous_response_id"] == "resp_0"
+    aiml("respond", "-c", "5")
+    assert repl.request_bodies[-1]["previous_response_id"] == "resp_0"
+
+
 def test_a_truncated_answer_before_a_summary_can_be_continued(server: Loopback, aiml: Aiml) -> None:
     repl = start(server, "chat", "a")
     repl.type_lines("1")
