@@ -30,7 +30,7 @@ MAX_MEMORY_BYTES = 2 * 1024 * 1024 * 1024
 MAX_DEPTH = 250
 MIN_MAIN_SHARE = 0.2  # of the page's text; a smaller <main> is not what the page is about
 _REMOVED = (
-    "script", "style", "noscript", "template", "svg", "math > annotation", "iframe", "object", "canvas", "nav",
+    "title", "script", "style", "noscript", "template", "svg", "math > annotation", "iframe", "object", "canvas", "nav",
     "footer", "button", "select", "input", "textarea", "[role=navigation]", "[role=banner]", "[role=contentinfo]",
     "[role=search]", "[hidden]", "[aria-hidden=true]",
 )  # fmt: skip
@@ -120,13 +120,16 @@ def _find_encoding(name: str) -> str:
 def to_markdown(html: str, url: str) -> str:
     """Return the Markdown of a page; raise ValueError if it is nested too deeply."""
     from bs4 import BeautifulSoup
+    from bs4.element import PreformattedString
     from markdownify import MarkdownConverter
 
     class Page(BeautifulSoup):
         """A page whose elements end where HTML says so, also without an end tag."""
 
         def handle_starttag(self, name: str, *args: Any, **more: Any) -> Any:
-            for tag in _list_ended(name, self.tagStack):
+            if ended := _list_ended(name, self.tagStack):
+                self.endData()
+            for tag in ended:
                 self._popToTag(tag)
             if len(self.tagStack) > MAX_DEPTH:
                 raise ValueError(f"its elements are nested more than {MAX_DEPTH} deep")
@@ -141,10 +144,12 @@ def to_markdown(html: str, url: str) -> str:
             return f"\n\n{fence}{_find_language(element)}\n{code}\n{fence}\n\n" if code else ""
 
     page = Page(html, "html.parser")
+    title = page.title.get_text(" ", strip=True) if page.title else ""
+    for comment in page.find_all(string=lambda text: isinstance(text, PreformattedString)):
+        comment.extract()  # also a doctype, and what begins with <?
     content = _select_content(page, url)
     converter = Converter(heading_style="atx", bullets="-", escape_asterisks=False, escape_underscores=False)
     text = converter.convert_soup(content)
-    title = page.title.get_text(" ", strip=True) if page.title else ""
     text = re.sub(r"\n{3,}", "\n\n", text).strip()
     return f"# {title}\n\n{text}\n" if title and not re.search(r"^# ", text, re.MULTILINE) else f"{text}\n"
 
