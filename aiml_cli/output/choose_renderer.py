@@ -40,6 +40,7 @@ class AnswerOutput:
     file: "OutputFile | None"
     meta: "MetaFile | None" = None
     copied: "CopyingRenderer | None" = None
+    draw_images: Callable[[Answer], None] | None = None
 
     def show(self, batch: EventBatch) -> None:
         """Show the events of one network read."""
@@ -80,6 +81,8 @@ class AnswerOutput:
         if not isinstance(answer.error, OutputFailed | ReaderClosed) or "place" in answer.error.details:
             self.stderr.end_reasoning()
             self.stdout.close(answer)
+            if self.draw_images:
+                self.draw_images(answer)
         self.stderr.close(answer)
         if self.file:
             self.file.close_and_tell(complete=answer.error is None)
@@ -183,7 +186,21 @@ def build_output(file: "OutputFile | None", options: Options, environ: Mapping[s
 
     stdout = _show_rounds(make, write, options) if options.run_tool or options.mcp_server else make()
     raw = (make_sanitized_writer(write) if terminal else write) if form == "raw" else None
-    return AnswerOutput(stdout, stderr, raw, None)
+    draws = terminal and form == "md" and not options.extract
+    return AnswerOutput(stdout, stderr, raw, None, draw_images=_make_image_drawer(write, environ) if draws else None)
+
+
+def _make_image_drawer(write: Write, environ: Mapping[str, str]) -> Callable[[Answer], None]:
+    """Return a function that draws the images of an answer, if the terminal is known to do that."""
+
+    def draw(answer: Answer) -> None:
+        if images := [image for choice in answer.completion.choices for image in choice.images]:
+            from aiml_cli.output import terminal_images  # few answers have images
+
+            if protocol := terminal_images.choose_protocol(environ):
+                terminal_images.draw_images(images, protocol, 1, write)
+
+    return draw
 
 
 def _show_rounds(make: Callable[[], Renderer], write: Write, options: Options) -> Renderer:
