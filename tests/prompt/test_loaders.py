@@ -131,7 +131,8 @@ def test_a_loader_that_does_not_end_is_killed_with_all_that_it_started(
     (clean / "a.docx").write_bytes(ZIP)
     assert main(["chat", "-f", "a.docx", "hi"]) == 2
     assert "did not end within 0.5 s" in capfd.readouterr().err
-    assert not is_running(int((clean / "a.docx.pid").read_text()))
+    while is_running(int((clean / "a.docx.pid").read_text())):
+        pass  # a killed process needs a moment; the test's own time limit ends this
     assert server.requests == []
 
 
