@@ -39,6 +39,7 @@ def environment(server: Loopback, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AIMLAPI_API_KEY", KEY)
 
 
+@pytest.mark.promise("headers")
 @pytest.mark.parametrize("header", REFUSED)
 @pytest.mark.parametrize("command", ["chat", "respond"])
 def test_a_header_that_cannot_be_set_is_refused_and_its_value_not_shown(
@@ -67,6 +68,7 @@ def test_the_config_file_and_the_environment_cannot_set_it_either(
     assert server.requests == []
 
 
+@pytest.mark.promise("headers")
 @pytest.mark.parametrize(
     "value", [KEY, f"Bearer {KEY}", f"a{KEY}b", KEY.replace("-", "\\u002d"), KEY.replace("-", "%2D")]
 )
@@ -116,6 +118,7 @@ def test_rows_and_rounds_have_them(server: Loopback, clean: Path) -> None:
     assert [request.get_header("x-team") for request in server.requests] == ["core", "core"]
 
 
+@pytest.mark.promise("headers")
 def test_a_url_of_the_user_gets_none(server: Loopback) -> None:
     with Loopback() as other:
         other.answer_with(http_response(b"a page", "200 OK", "text/plain"))
@@ -124,6 +127,7 @@ def test_a_url_of_the_user_gets_none(server: Loopback) -> None:
     assert server.requests[0].get_header("x-team") == "core"
 
 
+@pytest.mark.promise("headers")
 @pytest.mark.parametrize("status", ["301 Moved", "302 Found", "307 Temporary Redirect", "308 Permanent Redirect"])
 @pytest.mark.parametrize("arguments", [["chat", "hi"], ["models"]])
 def test_another_host_gets_none_by_a_redirect(arguments: list[str], status: str, server: Loopback) -> None:

@@ -59,6 +59,7 @@ FILES = [
 ]  # fmt: skip
 
 
+@pytest.mark.promise("ignored-files")
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     st.dictionaries(
@@ -157,6 +158,7 @@ def find(repository: Path) -> Find:
     return run
 
 
+@pytest.mark.promise("ignored-files")
 @pytest.mark.parametrize(
     ("name", "names", "left_out"),
     [
@@ -217,6 +219,7 @@ def test_rules_that_are_no_plain_file_are_none(kind: str, tmp_path: Path) -> Non
     assert not IgnoreRules(str(tmp_path)).is_ignored("x.a", is_dir=False)
 
 
+@pytest.mark.promise("ignored-files")
 @pytest.mark.parametrize(
     ("given", "names"),
     [

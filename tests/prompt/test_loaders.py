@@ -71,6 +71,7 @@ def test_the_longest_extension_wins(config: Path, server: Loopback, clean: Path)
     assert sent(server) == SENT.format("a.tar.gz", f"long {clean}/a.tar.gz") + "\n\nhi"
 
 
+@pytest.mark.promise("loaders")
 @pytest.mark.parametrize(
     "name", ["a b.docx", "$(touch hacked).docx", "'; touch hacked; '.docx", "-x.docx", "\n.docx", "ü.docx"]
 )
@@ -99,6 +100,7 @@ def test_folders_and_patterns_use_loaders_too(
     assert [request.body.count(b"loaded ") for request in server.requests] == [1, 1]
 
 
+@pytest.mark.promise("loaders")
 @pytest.mark.parametrize(
     ("command", "words"),
     [
@@ -123,6 +125,7 @@ def test_a_loader_that_fails_sends_nothing(
     assert server.requests == []
 
 
+@pytest.mark.promise("loaders")
 def test_a_loader_that_does_not_end_is_killed_with_all_that_it_started(
     config: Path, server: Loopback, clean: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
@@ -136,7 +139,7 @@ def test_a_loader_that_does_not_end_is_killed_with_all_that_it_started(
     assert server.requests == []
 
 
-@pytest.mark.promise("key-secret")
+@pytest.mark.promise("loaders")
 def test_the_key_is_not_in_the_environment(
     config: Path, server: Loopback, clean: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

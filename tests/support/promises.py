@@ -136,6 +136,19 @@ PROMISES = {
     "key-secret": Promise(
         DISK, "The key's value stands in no output, error, log, list of processes, or file but its own."
     ),
+    "headers": Promise(
+        DISK,
+        "A header of `--header` goes to the base URL and nowhere else; it can hold neither a credential nor the API key.",
+    ),
+    "loaders": Promise(
+        DISK, "A loader runs without a shell and without the API key; if it fails or hangs, nothing is sent."
+    ),
+    "pages": Promise(
+        DISK, "A hostile page ends with an error: it gets a process with limits of time, memory and size, and no key."
+    ),
+    "ignored-files": Promise(
+        DISK, "A folder sends no file that Git ignores, no hidden one, none through a link, and none twice."
+    ),
     "key-not-for-tools": Promise(
         DISK,
         "No tool gets the API key: not in its environment under any name, and not through the `env` of its file.",
