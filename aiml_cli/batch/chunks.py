@@ -75,7 +75,7 @@ def _read_reduce_prompt(options: Options) -> str:
     """Return the prompt of --reduce, or ""; raise UsageError if it is empty."""
     prompt = read_at_file(options.reduce or "")
     if options.reduce is not None and not prompt.strip():
-        raise UsageError("what shall be made of the answers? --reduce is empty", "nothing was sent")
+        raise UsageError("what shall be made of the answers? --reduce is empty")
     return prompt
 
 
@@ -86,7 +86,7 @@ def _check_input(settings: Settings, words: Sequence[str]) -> None:
         raise UsageError(f"--format {output_format(options)} is for one answer", "--format json gives an array")
     if stdin.PLACEHOLDER in " ".join(words):
         message = f"with --chunk there is no {stdin.PLACEHOLDER}: each piece stands before the words"
-        raise UsageError(message, "nothing was sent")
+        raise UsageError(message)
     if not extract_mentions(words)[0].strip(" -"):
         raise UsageError("what shall be asked of each piece?", "say it behind the command")
 

@@ -168,7 +168,8 @@ def _finish(
     part = target.close(complete=not (error or common_error or workers.is_over_budget))
     if part:
         print_err(f"aiml: the results so far are in {part}")
-    hint = _format_hint(options, part) if stats.succeeded or stats.failed or options.resume_from else ""
+    has_begun = stats.succeeded or stats.failed or stats.aborted or options.resume_from
+    hint = _format_hint(options, part) if has_begun else ""
     context.costs.flush_spending(stats)
     if not options.quiet and not isinstance(error, ReaderClosed):
         _report_cache(options)

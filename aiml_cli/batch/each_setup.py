@@ -42,7 +42,7 @@ def ask_each(endpoint: str, words: Sequence[str], settings: Settings) -> int:
 
     target = each_run.open_target(options)
     if target.fd is not None and source.is_same_file(target.fd):  # each result would be a row, without end
-        raise UsageError(f"{source.name}: the rows are read from the file that the results go to", "nothing was sent")
+        raise UsageError(f"{source.name}: the rows are read from the file that the results go to")
     try:
         with start_demo_if_asked(settings) as resolved, open_tools(resolved, shared=True) as tools:
             request = replace(_build_request(endpoint, words, resolved), tools=tools)

@@ -112,7 +112,7 @@ class ResumeFile:
         except BlockingIOError:
             raise UsageError(f"{name}: another run is writing to it", "give each run a file of its own") from None
         except OSError as error:
-            raise UsageError(f"{name}: {error.strerror}", "nothing was sent") from None
+            raise UsageError(f"{name}: {error.strerror}") from None
 
     def has(self, number: int, row_hash: str) -> bool:
         """True if a row is done; each result answers for one row."""

@@ -236,4 +236,4 @@ def _open_file(name: str) -> int:
     try:
         return os.open(find_path(name) or name, os.O_RDONLY | os.O_CLOEXEC)
     except OSError as error:
-        raise UsageError(f"{name}: {error.strerror}", "nothing was sent") from None
+        raise UsageError(f"{name}: {error.strerror}") from None

@@ -97,7 +97,9 @@ class RunStats:
         with self._lock:
             usd, sources = sum(cost.cost_usd for cost in self._costs.values()), {source for _, source in self._costs}
         if None in sources or self.aborted:
-            return f"${round_dollars(usd)} and what is not known" if usd else "cost unknown"
+            unfinished = f"{self.aborted:,} unfinished row{'' if self.aborted == 1 else 's'}"
+            unknown = "rows" if None in sources else unfinished
+            return f"${round_dollars(usd)} + {unknown} of unknown cost" if usd else "cost unknown"
         return f"{'about ' if 'estimate' in sources else ''}${round_dollars(usd)}"
 
 

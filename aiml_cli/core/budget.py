@@ -17,7 +17,7 @@ from aiml_cli.output.format_money import format_dollars, round_dollars
 from aiml_cli.settings.resolve import Settings
 from aiml_cli.system.stdio import print_err
 
-NO_PRICE_HINT = "nothing was sent; aiml models shows which models have a price; or ask without --max-cost"
+NO_PRICE_HINT = "aiml models shows which models have a price; or ask without --max-cost"
 ROUNDING_ERROR_USD = 1e-12
 _LOCK = Lock()
 _models: dict[tuple[str, str], Model | None] = {}
@@ -151,7 +151,7 @@ def check_total_cost(requests: Sequence[tuple[Settings, Mapping[str, Any]]], wha
     if usd > options.max_cost:
         raise UsageError(
             f"the {len(requests)} {what} may cost {_format_usd(usd)} together, more than --max-cost {limit}",
-            "nothing was sent; allow more with --max-cost, or take --max-tokens or a shorter input",
+            "allow more with --max-cost, or take --max-tokens or a shorter input",
         )
 
 
@@ -203,10 +203,10 @@ def _build_error(bound: CostBound, usd: float, pending: tuple[float, float], lim
     others = "".join(f"{_format_usd(amount)} {label}, and " for amount, label in labels if amount)
     what = f"about {tokens.input_tokens:,} tokens in{output}, {bound.model}"
     less = "--max-tokens or a shorter input" if tokens.output_tokens is not None else "a shorter input"
-    sent = "nothing more was sent" if others else "nothing was sent"
+    sent = "nothing more was sent; " if others else ""
     return UsageError(
         f"{others}this may cost {_format_usd(usd)}, more than --max-cost {format_dollars(limit)}: {what}",
-        f"{sent}; allow more with --max-cost, or take {less}",
+        f"{sent}allow more with --max-cost, or take {less}",
     )
 
 

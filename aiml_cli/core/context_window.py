@@ -25,7 +25,7 @@ MESSAGE_TOKENS = 4  # what a message takes beside its text
 # Without a length cap, an eighth of the context is left to the answer.
 ANSWER_DIVISOR = 8
 PART_NAMES = {"head": "its head", "tail": "its tail", "middle": "both ends"}
-SHORTER_ANSWER_HINT = "nothing was sent; allow a shorter answer with --max-tokens"
+SHORTER_ANSWER_HINT = "allow a shorter answer with --max-tokens"
 UNKNOWN_CONTEXT_HINT = "without --fit all of it is sent; aiml models lists the models whose context is known"
 _IMAGE_TYPES = ("image_url", "input_image")
 # What is no text that the model reads, or has a size that cannot be known.

@@ -105,7 +105,7 @@ class _PendingEdit:
 
 def _check_words(settings: Settings, words: Sequence[str]) -> None:
     if (settings.options.n or 1) > 1:
-        raise UsageError("-n cannot be used with --in-place", "nothing was sent")
+        raise UsageError("-n cannot be used with --in-place")
     if not any(word.strip() for word in words):
         raise UsageError(f"what shall be done with {settings.options.in_place}?", "say it behind the command")
 
@@ -117,16 +117,16 @@ def _read_file(name: str) -> FileEdit:
     try:
         is_file = S_ISREG(path.stat().st_mode)
     except (OSError, ValueError) as error:
-        raise UsageError(f"{name}: {getattr(error, 'strerror', None) or error}", "nothing was sent") from None
+        raise UsageError(f"{name}: {getattr(error, 'strerror', None) or error}") from None
     if not is_file:
-        raise UsageError(f"{name} is no regular file, and cannot be replaced", "nothing was sent")
+        raise UsageError(f"{name} is no regular file, and cannot be replaced")
     edit = FileEdit(name, path, read_input_file(str(path)))
     try:
         is_text = "\0" not in edit.text
     except UnicodeDecodeError:
         is_text = False
     if not is_text:
-        raise UsageError(f"{name} is not UTF-8 text", "nothing was sent")
+        raise UsageError(f"{name} is not UTF-8 text")
     return edit
 
 

@@ -37,7 +37,7 @@ class ToolSession:
     def _add_to(self, options: Options) -> Options:
         tools = self.toolbox.list_enabled()
         if same := {tool.wire_name for tool in tools} & list_function_names(options.tools):
-            raise UsageError(f"--tools and -T both define {', '.join(sorted(same))}", "nothing was sent")
+            raise UsageError(f"--tools and -T both define {', '.join(sorted(same))}")
         added = [tool.to_request() for tool in tools]
         if self._approves_server_calls and options.mcp_server:
             added += [{**server, "require_approval": "always"} for server in build_mcp_servers(options)]

@@ -53,7 +53,7 @@ class OutputFile:
             raise UsageError(f"{name}: cannot be replaced: {error}", hint) from None
         except (OSError, ValueError) as error:
             reason = getattr(error, "strerror", None) or error
-            raise UsageError(f"{name}: cannot be written: {reason}", "nothing was sent") from None
+            raise UsageError(f"{name}: cannot be written: {reason}") from None
 
     def _open(self, *, is_resumable: bool) -> int:
         fd = _open_stream(self._name)
@@ -127,7 +127,7 @@ def check_audio_file(options: Options) -> None:
     name = options.audio_out or "-"
     for flag, other in (("--output", options.output), ("--meta", options.meta)):
         if other and not is_stdout(name) and os.path.realpath(other) == os.path.realpath(name):
-            raise UsageError(f"{name}: {flag} and --audio-out name the same file", "nothing was sent")
+            raise UsageError(f"{name}: {flag} and --audio-out name the same file")
 
 
 def is_stdout(name: str | None) -> bool:
@@ -288,7 +288,7 @@ def open_meta_file(name: str, output: OutputFile | None) -> MetaFile:
     """Open the file of --meta; raise UsageError, and close the answer's own file unchanged, if that fails."""
     try:
         if output and output.is_for(name):
-            raise UsageError(f"{name}: --output and --meta name the same file", "nothing was sent")
+            raise UsageError(f"{name}: --output and --meta name the same file")
         return MetaFile(name)
     except (UsageError, OutputFailed):
         if output:

@@ -92,9 +92,9 @@ class _ImageFolder:
         try:
             self._path.mkdir(mode=0o700, parents=True, exist_ok=True)
         except OSError as error:
-            raise UsageError(f"{name}: cannot be made a folder: {error.strerror}", "nothing was sent") from None
+            raise UsageError(f"{name}: cannot be made a folder: {error.strerror}") from None
         if not os.access(self._path, os.W_OK | os.X_OK):
-            raise UsageError(f"{name}: cannot be written: Permission denied", "nothing was sent")
+            raise UsageError(f"{name}: cannot be written: Permission denied")
 
     def save(self, image: bytes) -> str:
         """Write an image to a new file; return its path."""

@@ -13,7 +13,7 @@ from aiml_cli.system.child_process import ProcessGroup, ProgramFailed, collect_o
 SECONDS = 30.0
 MAX_TEXT_BYTES = 16 * 1024 * 1024  # a program that writes more is ended
 ROOT = "/"  # where a command starts: it reads nothing from the current directory
-HINT = "nothing was sent; aiml config get loaders shows the command"
+HINT = "aiml config get loaders shows the command"
 
 
 class Loaders(NamedTuple):

@@ -89,7 +89,7 @@ def parse_mentions(words: Sequence[str]) -> ParsedWords:
     names = list(dict.fromkeys(mention.name for mention in mentions if mention.kind is Kind.FILE))
     for mention in mentions:
         if mention.kind is Kind.MISSING and is_clearly_path(mention.name):
-            hint = "nothing was sent; @@ instead of @ makes it text"
+            hint = "@@ instead of @ makes it text"
             raise UsageError(f"@{mention.name}: there is no such file", hint)
     missing = list(dict.fromkeys(mention.name for mention in mentions if mention.kind in _UNKNOWN))
     is_blank = names and not any(_replace(word, found, keeps_names=False).strip() for word, found in parsed)

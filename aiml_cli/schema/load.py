@@ -55,7 +55,7 @@ def _read_text(value: str, *, is_typed: bool) -> tuple[str, str]:
     except UnicodeDecodeError:
         raise UsageError(f"--schema: {name} is not UTF-8 text") from None
     except OSError as error:
-        raise UsageError(f"--schema: {name}: {error.strerror or error}", "nothing was sent") from None
+        raise UsageError(f"--schema: {name}: {error.strerror or error}") from None
 
 
 def _is_file_name(value: str, *, is_typed: bool) -> bool:

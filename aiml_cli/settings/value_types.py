@@ -261,9 +261,9 @@ def _parse_header(value: str) -> Mapping[str, str]:
     name, colon, content = value.partition(":")
     content = content.strip(" \t")
     if not colon:
-        raise UsageError("a header is NAME: VALUE", "nothing was sent")
+        raise UsageError("a header is NAME: VALUE")
     if not name or set(name) - _NAME_CHARS:
-        raise UsageError("a header is NAME: VALUE, and NAME has only letters, digits and dashes", "nothing was sent")
+        raise UsageError("a header is NAME: VALUE, and NAME has only letters, digits and dashes")
     if any(char < " " or "\x7f" <= char < "\xa0" for char in content):
         raise UsageError(f"the header {name} has a line break or another control character in its value")
     if any(char > "\xff" for char in content):

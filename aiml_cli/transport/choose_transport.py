@@ -35,7 +35,7 @@ def _check_separate_files(options: Options) -> None:
     for name in ("output", "meta", "audio_out", "resume_from") if recording else ():
         other = value_of(options, ROWS[name])
         if other and os.path.realpath(other) == os.path.realpath(recording or ""):
-            raise UsageError(f"{other}: the recording and {ROWS[name].flag} cannot be one file", "nothing was sent")
+            raise UsageError(f"{other}: the recording and {ROWS[name].flag} cannot be one file")
 
 
 def open_client(options: Options, url: str, client: "Client | None" = None) -> "AbstractContextManager[Client]":

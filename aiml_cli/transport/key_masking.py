@@ -47,7 +47,7 @@ def refuse_key_in_headers(headers: Mapping[str, str], key: str) -> None:
     for name, value in headers.items() if len(key) >= MIN_KEY_LENGTH else ():
         if any(mask_text(text, key) != text for text in (name, value)) or key.lower() in name.lower():
             message = "--header: a header holds the API key, which is sent as Authorization and nowhere else"
-            raise UsageError(message, "nothing was sent")
+            raise UsageError(message)
 
 
 def make_masker(secrets: Iterable[str]) -> Callable[[str], str]:

@@ -32,14 +32,14 @@ def check_recording_path(path: str) -> None:
     try:
         with _open_file(path) as fd:
             if not stat.S_ISREG(os.fstat(fd).st_mode):
-                raise UsageError(f"{path} is no file that can be recorded into", "nothing was sent")
+                raise UsageError(f"{path} is no file that can be recorded into")
             start = os.pread(fd, len(recording_file.START), 0)
             if recording_file.START.startswith(start):
                 _make_private(fd)
     except OSError as error:
-        raise UsageError(f"{path}: cannot be recorded into: {error.strerror}", "nothing was sent") from None
+        raise UsageError(f"{path}: cannot be recorded into: {error.strerror}") from None
     if not recording_file.START.startswith(start):
-        raise UsageError(f"{path} holds something else than a recording", "nothing was sent, and the file is as it was")
+        raise UsageError(f"{path} holds something else than a recording", "the file is as it was")
 
 
 def record_exchanges(send: Send, path: str, base_url: str, added: Collection[str] = ()) -> Send:

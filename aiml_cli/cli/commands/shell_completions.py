@@ -86,6 +86,10 @@ def _read_script(name: str) -> bytes:
 
 def _install(path: Path, script: bytes, may_replace: bool) -> None:
     """Write a script, but not over a file that is not ours, unless the user says so."""
+    if path.is_symlink() and path.is_file() and _is_ours(path.read_bytes()):
+        owner = "by pipx" if "pipx" in path.resolve().parts else f"as a link to {path.readlink()}"
+        print_err(f"aiml: completions are already installed {owner}; open a new shell")
+        return
     refuse_symlink(path)
     existing = read_file(path)
     if existing == script:

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from aiml_cli.api.model_list import Model
 
 HOURS = {"24h": 24, "7d": 168, "30d": 720}
+PERIOD_NAMES = {"24h": "in the last 24 hours", "7d": "in the last 7 days", "30d": "in the last 30 days"}
 COLUMNS = (
     Column("REQUESTS", 3, right=True),
     Column("IN", 5, right=True),
@@ -78,7 +79,7 @@ def show_local_usage(flags: Flags, by: str, period: str) -> int:
         write_out(json_line({"by": by, "period": period, "rows": rows}, indent=2))
         return 0
     if not sums and not settings.options.quiet:
-        print_err("aiml: nothing was asked in this time that the history knows of")
+        print_err(f"aiml: no calls {PERIOD_NAMES.get(period, 'yet')}")
     return print_out((_format_table if is_terminal(1) else _format_tsv)(by, sums))
 
 

@@ -147,6 +147,10 @@ def show(session: Session, words: str) -> None:
     browse_history.draw_turns(transcript.messages, session.resolve_settings().options, count)
 
 
+def _count_questions(count: int) -> str:
+    return f"{count} question{'' if count == 1 else 's'}"
+
+
 @slash("[n]")
 def undo(session: Session, words: str) -> None:
     """Take back the last question and its answer.
@@ -156,7 +160,7 @@ def undo(session: Session, words: str) -> None:
     """
     count, total = parse_count(words or "1"), len(session.turns)
     if count > total:
-        raise UsageError(f"there is nothing to take back: the conversation has {total} questions with answers")
+        raise UsageError(f"cannot undo {count}: there {'is' if total == 1 else 'are'} only {_count_questions(total)}")
     first = session.turns[total - count]
     prompt = " ".join(first.prompt.split())
     session.turns, session.unanswered = session.turns[: total - count], None
@@ -166,5 +170,5 @@ def undo(session: Session, words: str) -> None:
     if first.replaced_turns:
         print_err("aiml: the summary is taken back; the turns before it are sent again")
     else:
-        print_err(f"aiml: taken back to before: {prompt[:MAX_PROMPT_SHOWN]}{more}")
+        print_err(f'aiml: undone: "{prompt[:MAX_PROMPT_SHOWN]}{more}" ({_count_questions(len(session.turns))} left)')
     session.warn_not_saved()

@@ -167,7 +167,7 @@ def test_a_plain_terminal_gets_plain_bars(name: str, value: str, capfd: Capture)
 
 def test_without_a_history_there_is_nothing_and_none_is_made(capfd: Capture) -> None:
     assert main(["usage", "--by", "day"]) == 0
-    assert capfd.readouterr() == (f"day\t{HEAD}", "aiml: nothing was asked in this time that the history knows of\n")
+    assert capfd.readouterr() == (f"day\t{HEAD}", "aiml: no calls in the last 7 days\n")
     assert not history_path().exists()
 
 

@@ -22,7 +22,7 @@ def test_a_conversation_is_undone_named_and_gone_on_with(server: Loopback) -> No
     for line, told in [
         ("hi", "one"),
         ("more", "two"),
-        ("/undo", "taken back to before: more"),
+        ("/undo", 'undone: "more" (1 question left)'),
         ("/save plan", "kept as"),
     ]:
         seen.type_line(line)
