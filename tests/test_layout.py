@@ -5,7 +5,7 @@ from support.paths import ROOT
 
 LIMITS = {
     "top": 19,
-    "files": 260,  # 200 before Markdown was parsed here, 245 before `aiml cmd`, the answer cache and loaders
+    "files": 262,  # 200 before Markdown was parsed here, 245 before `aiml cmd`, the answer cache and loaders
     "small files": 15,
     "import cycle": 0,
     "participles": 20,

@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 from support.run_cli import build_command
 
 from aiml_cli.__main__ import main
-from aiml_cli.cli.commands.template_import import ImportedTemplate, convert_mustache
 from aiml_cli.core.template_fill import fill_variables
+from aiml_cli.core.template_formats import ImportedTemplate, convert_mustache
 from aiml_cli.store.template_files import list_templates
 
 Capture = pytest.CaptureFixture[str]
