@@ -72,7 +72,7 @@ class AnswerMismatch(AimlError):
 
 
 class PartialFailure(AimlError):
-    """With --each: some rows failed, or were not asked any more; each failed row says why in its result."""
+    """With --each or --test: some rows or cases failed, or were not asked any more; each failed one says why."""
 
     name, exit_code = "SomeFailed", 10
 
