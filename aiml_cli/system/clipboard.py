@@ -1,13 +1,22 @@
-"""The clipboard: copy a text to it, with a program of this machine or through the terminal."""
+"""The clipboard: copy a text to it, or read its picture or text, with a program of this machine or the terminal."""
 
 import base64
 import os
+import re
 import shutil
-from collections.abc import Iterator, Mapping, Sequence
+import subprocess
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 
 from aiml_cli.errors import OutputFailed, UsageError
-from aiml_cli.system.child_process import ProgramFailed, run_program
+from aiml_cli.system.child_process import (
+    MAX_WRITTEN_BYTES,
+    ProcessGroup,
+    ProgramFailed,
+    ProgramOutput,
+    collect_output,
+    run_program,
+)
 from aiml_cli.system.stdio import write_out
 from aiml_cli.system.terminal import TERMINAL, is_terminal
 
@@ -18,6 +27,11 @@ OSC_52 = "OSC 52"
 OSC_52_WARNING = "; if paste is empty, your terminal blocks it"
 NO_CLIPBOARD = "there is no clipboard"
 INSTALL_HINT = "install wl-clipboard, xclip or xsel; in a conversation, /write FILE saves the answer"
+
+READ_HINT = "wl-clipboard (Wayland), xclip (X11) and pngpaste (macOS) can be installed"
+PICTURE_TYPES = ("image/png", "image/jpeg", "image/webp", "image/gif")  # the best one first
+TEXT_TYPES = ("text/plain;charset=utf-8", "UTF8_STRING", "text/plain", "STRING")
+_HEX_OF_PNG = re.compile(rb"PNGf([0-9A-Fa-f]+)")
 
 
 def check_clipboard() -> None:
@@ -107,3 +121,77 @@ def _open_screen(environ: Mapping[str, str]) -> Iterator[int | None]:
     finally:
         if opened is not None:
             os.close(opened)
+
+
+def read_clipboard() -> bytes:
+    """Return the picture that the clipboard holds, or else its text; raise UsageError if it has neither.
+
+    The programs are tried in the order wl-paste, xclip, xsel, pngpaste, osascript, pbpaste.
+    """
+    runner = _Runner()
+    readers = list(_list_readers(os.environ))
+    if not readers:
+        raise UsageError("no program here can read the clipboard", READ_HINT)
+    for read in readers:
+        if data := read(runner):
+            return data
+    raise UsageError("the clipboard holds neither a picture nor a text", runner.complaint)
+
+
+class _Runner:
+    """Runs programs that print what the clipboard holds; `complaint` is what the last one said on standard error."""
+
+    def __init__(self) -> None:
+        self.complaint = ""
+
+    def run(self, *command: str) -> bytes:
+        """Return the output of a program, b"" if it fails; raise UsageError for more than 16 MiB."""
+        pipes = dict.fromkeys(("stdin", "stdout", "stderr"), subprocess.PIPE)
+        try:
+            group = ProcessGroup(command, os.environ, **pipes)
+        except ProgramFailed as failure:
+            self.complaint = f"{command[0]} {failure.reason}"
+            return b""
+        result = collect_output(group, b"", seconds=TIMEOUT_S, limit=MAX_WRITTEN_BYTES)
+        if result.has_flooded or result.size > len(result.out):
+            raise UsageError(f"the clipboard holds more than {MAX_WRITTEN_BYTES // 2**20} MiB", "save it in a file")
+        if result.exit_code or result.has_timed_out:
+            self.complaint = _explain(command[0], result)
+            return b""
+        return result.out
+
+
+def _explain(program: str, result: ProgramOutput) -> str:
+    """Return how a program failed, with the last line that it wrote about it."""
+    lines = result.err.decode("utf-8", "replace").strip().splitlines() or [""]
+    how = f"did not end within {TIMEOUT_S} s" if result.has_timed_out else f"ended with {result.exit_code}"
+    return f"{program} {how}" + (f": {lines[-1]}" if lines[-1] else "")
+
+
+def _list_readers(environ: Mapping[str, str]) -> Iterator[Callable[[_Runner], bytes]]:
+    if environ.get("WAYLAND_DISPLAY") and shutil.which("wl-paste"):
+        yield lambda runner: _read_best(runner, ("wl-paste",), "--list-types", ("--no-newline", "--type"))
+    if environ.get("DISPLAY") and shutil.which("xclip"):
+        yield lambda runner: _read_best(runner, ("xclip", "-selection", "clipboard", "-o", "-t"), "TARGETS", ())
+    if environ.get("DISPLAY") and shutil.which("xsel"):
+        yield lambda runner: runner.run("xsel", "--clipboard", "--output")
+    if shutil.which("pngpaste"):
+        yield lambda runner: runner.run("pngpaste", "-")
+    if shutil.which("osascript"):
+        yield _read_with_osascript
+    if shutil.which("pbpaste"):
+        yield lambda runner: runner.run("pbpaste")
+
+
+def _read_best(runner: _Runner, command: Sequence[str], list_word: str, words: Sequence[str]) -> bytes:
+    """Return the clipboard in the best type that it offers: a picture, or else a text."""
+    types = runner.run(*command, list_word).decode("utf-8", "replace").split()
+    known = (*PICTURE_TYPES, *TEXT_TYPES, *(name for name in types if name.startswith("text/plain")))
+    best = next((name for name in known if name in types), "")
+    return runner.run(*command, *words, best) if best else b""
+
+
+def _read_with_osascript(runner: _Runner) -> bytes:
+    """Return the picture of the clipboard of macOS, which the program prints in hexadecimal digits."""
+    found = _HEX_OF_PNG.search(runner.run("osascript", "-e", "the clipboard as «class PNGf»"))
+    return bytes.fromhex(found[1].decode()) if found and len(found[1]) % 2 == 0 else b""

@@ -3,7 +3,7 @@
 import os
 import time
 from collections.abc import Iterator, Sequence
-from itertools import groupby
+from itertools import count, groupby
 from pathlib import Path
 
 from aiml_cli.api.message_conversion import get_role_and_text
@@ -17,13 +17,15 @@ from aiml_cli.core.transcript import Transcript, transcripts_json, transcripts_j
 from aiml_cli.errors import UsageError
 from aiml_cli.output.code_blocks import describe_blocks, find_blocks, format_count
 from aiml_cli.output.output_file import OutputFile, is_stdout
-from aiml_cli.prompt.file_sources import SCHEMES, find_path
+from aiml_cli.prompt.decode_text import describe_binary, detect_type, format_size
+from aiml_cli.prompt.file_sources import SCHEMES, FileContent, find_path
 from aiml_cli.store.history import find_conversations, reader
 from aiml_cli.store.history.writer import COMPLETE, INTERRUPTED
 from aiml_cli.system.questions import confirm
 from aiml_cli.system.stdio import print_err, print_out
 
 GROUP = "Text, files"
+CLIPBOARD = "--clipboard"
 EXPORT_FORMATS = {".md": transcripts_markdown, ".json": transcripts_json, ".jsonl": transcripts_jsonl}
 
 
@@ -31,17 +33,37 @@ EXPORT_FORMATS = {".md": transcripts_markdown, ".json": transcripts_json, ".json
 def file(session: Session, words: str) -> None:
     """Send files along with the next message.
 
-    One or several paths, folders, globs or URLs, in quotes if a name has spaces. - removes all queued files; without
-    a path they are listed.
+    One or several paths, folders, globs or URLs, in quotes if a name has spaces. --clipboard sends the picture that
+    the clipboard holds now, or else its text. - removes all queued files; without a path they are listed.
     """
     if words == "-":
         session.files, session.shell_outputs = [], []
     names = [] if words == "-" else [words] if find_path(words) and words else split_words(words)
-    for name in names:
+    paths = [name for name in dict.fromkeys(names) if name != CLIPBOARD]
+    for name in paths:
         _check_exists(name)
-    session.files += [name for name in dict.fromkeys(names) if name not in session.files]
+    if CLIPBOARD in names:
+        session.shell_outputs.append(_read_clipboard(session.queued))
+    session.files += [name for name in paths if name not in session.files]
     queued = ", ".join(session.queued)
     print_err(f"aiml: sent with the next message: {queued}" if queued else "aiml: no file is queued")
+
+
+def _read_clipboard(queued: Sequence[str]) -> FileContent:
+    """Return the picture or the text of the clipboard under a new name; raise UsageError for anything else."""
+    from aiml_cli.system.clipboard import read_clipboard  # few messages have it
+
+    data = read_clipboard()
+    media_type = detect_type(data)
+    if not media_type.startswith("image/") and (kind := media_type or describe_binary(data)):
+        raise UsageError(f"the clipboard holds {kind}, neither a picture nor a text", "nothing is queued")
+    if not data.strip():
+        raise UsageError("the clipboard is empty", "nothing is queued")
+    ending = media_type.removeprefix("image/") or "txt"
+    names = (f"clipboard{f'-{number}' * (number > 1)}.{ending}" for number in count(1))
+    name = next(name for name in names if name not in queued)
+    print_err(f"aiml: {name}: {media_type or 'text'}, {format_size(len(data))}")
+    return FileContent(name, data)
 
 
 def _check_exists(name: str) -> None:
