@@ -47,8 +47,8 @@ def first_sentence(text: str) -> str:
 
 
 def _get_width(context: Any) -> int:
-    """Return the width of the text, one less than that of the terminal."""
-    return context.terminal_width or max(min(get_terminal_size().columns, MAX_WIDTH) - 1, MIN_WIDTH)
+    """Return the width of the text, a little less than that of the terminal."""
+    return context.terminal_width or max(min(get_terminal_size().columns, MAX_WIDTH) - 2, MIN_WIDTH)
 
 
 def _list_commands(command: Any) -> list[Pair]:

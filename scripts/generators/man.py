@@ -13,22 +13,23 @@ ESCAPES = {"\\": r"\(rs", "-": r"\-", "'": r"\(aq", "`": r"\(ga", "^": r"\(ha", 
 METAVAR_MARKS = "[]."
 REQUEST_COMMANDS = ("aiml chat", "aiml respond")
 DESCRIPTION = """
-aiml sends a prompt to the AI/ML API and writes the answer to standard output, as it comes; all else goes to standard
-error. The exit status says whether the answer is whole.
+aiml sends a prompt to the AI/ML API and writes the answer to standard output as it arrives; everything else goes to
+standard error. The exit status says whether the answer is complete.
 
-The prompt is the words of the command line, which need no quotes, and what is piped in, which is put before them;
-{stdin} among the words puts it elsewhere. On a terminal, without words, aiml chat begins a conversation in turns.
+The prompt is the words of the command line and what is piped in, which comes first; {stdin} among the words puts it
+elsewhere. Quote a prompt that holds a character of the shell or a word that begins with -. Flags go before the first
+word or after the last; -- ends the flags. On a terminal, without words, aiml chat starts a conversation.
 
-An option can be said in several places; the strongest wins: flag, /set in a conversation, environment variable,
-profile, config file, default. aiml config show names who said each.
+An option can be set in several places; the first of these wins: flag, /set in a conversation, environment variable,
+profile, config file, default. aiml config show names the place of each.
 """
 ENVIRONMENT = {
     "AIMLAPI_API_KEY, AIML_API_KEY, AIMLAPI_KEY": "The API key; the first that is set. No flag takes it.",
-    "AIML_MODEL, AIML_MAX_TOKENS, ...": "Any option that the config file can have, by its name in capitals.",
+    "AIML_MODEL, AIML_MAX_TOKENS, ...": "Any setting of the config file, by its name in capitals.",
     "AIML_BASE_URL, AIML_API_BASE, AIMLAPI_API_BASE, AIMLAPI_BASE_URL": "The API's address.",
-    "XDG_CONFIG_HOME, XDG_DATA_HOME, XDG_STATE_HOME, XDG_CACHE_HOME": "Where the files below lie instead.",
+    "XDG_CONFIG_HOME, XDG_DATA_HOME, XDG_STATE_HOME, XDG_CACHE_HOME": "Other places for the files below.",
     "VISUAL, EDITOR": "The editor of -e and aiml config edit.",
-    "NO_COLOR, FORCE_COLOR": "Never colors, or always; --color is stronger.",
+    "NO_COLOR, FORCE_COLOR": "Colors never, or always; --color overrides them.",
     "FORCE_HYPERLINK": "Links that can be opened: always (1) or never (0).",
     "HTTPS_PROXY, ALL_PROXY, NO_PROXY": "Proxies, and the hosts that need none.",
     "SSL_CERT_FILE, SSL_CERT_DIR": "Certificates to trust; see also --ca-bundle.",
@@ -45,13 +46,13 @@ FILES_NOTE = "On macOS they lie below ~/Library. Nothing is read from the curren
 EXAMPLES = {
     "Ask, without quotes": "aiml chat why is the sky blue",
     "Try it without a key; no model runs": "aiml chat --demo hello",
-    "Say what to do with what is piped in": "git diff | aiml chat review this",
+    "Ask about text that is piped in": "git diff | aiml chat review this",
     "Send files along": "aiml chat -f report.pdf -f notes.md compare these",
-    "Go on with the last conversation of this terminal": "aiml chat -c and in one sentence",
+    "Continue the last conversation of this terminal": "aiml chat -c and in one sentence",
     "Get JSON that meets a schema, checked": "aiml chat --schema 'name, age int' 'Invent a person' | jq .name",
-    "Ask for each line of a file": "aiml chat --each line -j 8 'Classify: {row}' <reviews.txt >out.jsonl",
+    "Ask once for each line of a file": "aiml chat --each line -j 8 'Classify: {row}' <reviews.txt >out.jsonl",
     "See the request as a program, and send nothing": "aiml respond --as curl hello",
-    "Store the key, then see whether all is in order": "aiml config key && aiml config check",
+    "Store the key, then check the settings": "aiml config key && aiml config check",
 }
 
 
@@ -118,16 +119,14 @@ def _write_command(command: Command, shared: Container[tuple[tuple[str, ...], st
 def _write_options(commands: Iterable[Command]) -> Iterator[str]:
     """Yield the flags of the commands that send a request, in the groups and the order of the table."""
     owners = {command.name: {flag.spellings[0]: flag for flag in command.flags} for command in commands}
-    panel = ""
-    for row in ROWS.values():
-        names = [name for name, flags in owners.items() if row.flag in flags]
-        if not names:
-            continue
-        if row.panel != panel:
-            panel = row.panel
-            yield f".SS {escape(panel)}"
-        only = f" Only on {names[0]}." if len(names) < len(owners) else ""
-        yield from _write_flag(owners[names[0]][row.flag], row.help + _format_default(row.default) + only)
+    rows = [row for row in ROWS.values() if any(row.flag in flags for flags in owners.values())]
+    for panel in dict.fromkeys(row.panel for row in rows):
+        yield f".SS {escape(panel)}"
+        for row in rows:
+            if row.panel == panel:
+                names = [name for name, flags in owners.items() if row.flag in flags]
+                only = f" Only on {names[0]}." if len(names) < len(owners) else ""
+                yield from _write_flag(owners[names[0]][row.flag], row.help + _format_default(row.default) + only)
 
 
 def _format_default(value: object) -> str:
