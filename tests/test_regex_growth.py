@@ -46,6 +46,7 @@ DYNAMIC = {
     "output.markdown.block_syntax": "the table of the module, whose expressions are tried",
     "output.markdown.highlight": "the rules of Pygments, which scripts/vet_lexers.py tries",
     "prompt.find_secrets": "the tables of the module, whose texts are tried",
+    "prompt.gitignore": "a rule of a .gitignore file, made linear, which a test of its own tries",
     "prompt.secret_rules": "the tables of the module, whose texts are tried",
     "snippets.javascript": "a random mark around digits",
     "snippets.shell": "a random mark around digits",

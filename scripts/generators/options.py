@@ -26,11 +26,11 @@ A base URL may have a query (`https://host/v1?api-version=1`), which each reques
 fragment, or with the path of an endpoint (`…/v1/chat/completions`), is refused.
 
 `--header 'X-Team: core'`, `aiml config set headers.X-Team core` and a line of `AIML_HEADERS` add a header to every
-request to the base URL: of all commands, and no other request (not to a URL of `-f`, another host that a redirect names,
-or an MCP server). A later source replaces a header of the same name, and an empty value removes it. `User-Agent` can be
-replaced. Refused are credentials (`Authorization`, cookies, API keys, tokens, passwords), what the connection and aiml
-set themselves (`Host`, `Content-…`, `Transfer-Encoding`, `Connection`, `Accept`, `Accept-Encoding`, `Range`, `If-…`, …),
-line breaks, characters beyond Latin-1, and a value that holds the API key.
+request to the base URL, of all commands, and to no other request: not to a URL of `-f`, another host that a redirect
+names, or an MCP server. A later source replaces a header of the same name, and an empty value removes it. `User-Agent`
+can be replaced. Refused are credentials (`Authorization`, cookies, API keys, tokens, passwords), what aiml and the
+connection set themselves (`Host`, `Content-…`, `Transfer-Encoding`, `Connection`, `Accept`, `Accept-Encoding`, `Range`,
+`If-…`, …), line breaks, characters beyond Latin-1, and a value that holds the API key.
 """
 COMMANDS = {"chat": "chat", "responses": "respond"}
 
