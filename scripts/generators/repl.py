@@ -30,10 +30,14 @@ and `-r` go on with an earlier conversation. Nothing is sent before the first me
 
 While a command or an `@path` is typed, a menu shows what fits. What is pasted is never sent by itself: several lines
 that arrive at once are one draft, on any terminal, and if they mention a file or are a `!command`, a question comes
-first. What is typed during an answer waits as a draft in the next prompt.
+first (also before a pasted `/pipe`). What is typed during an answer waits as a draft in the next prompt.
 
 What the commands change lasts until aiml ends; the conversation is kept in the [history](history.md), unless `--no-log`
 says otherwise: then all of it works in memory. While a conversation is open here, no other process can write it.
+
+With `editing = "vi"` in the config file, `AIML_EDITING=vi` or `/set editing vi` the keys are those of vi, and the line
+below the prompt shows the mode: `INSERT`, `NORMAL`, `REPLACE`, `VISUAL LINE`. Enter sends in insert and in normal mode;
+Ctrl+J and Alt+Enter begin a new line in both; `v` in normal mode opens the editor, and Ctrl+X Ctrl+E does anywhere.
 
 The line below the prompt shows the model, how full its context is (`12% of 128k`, as soon as the stored catalog knows
 the context: `aiml models` stores it), and the tokens and the cost so far. `/compact` makes room:

@@ -11,7 +11,7 @@ from support.loopback import Loopback
 from support.repl_lines import ReplDriver, text_answer
 
 PNG = b"\x89PNG\r\n\x1a\n" + b"\0\xff\x1b]" * 300
-JPEG, GIF, WEBP = b"\xff\xd8\xff\xe0rest", b"GIF89arest", b"RIFF\x10\0\0\0WEBPVP8 rest"
+JPEG, GIF, WEBP = b"\xff\xd8\xff\xe0rest", b"GIF89a\x07\0\x08\0\0\0\0;", b"RIFF\x10\0\0\0WEBPVP8 rest"
 WAYLAND, X11 = {"WAYLAND_DISPLAY": "w"}, {"DISPLAY": ":9"}
 LIST = {"wl-paste": "--list-types", "xclip": "TARGETS"}
 Told = pytest.CaptureFixture[str]
@@ -88,10 +88,7 @@ def test_a_picture_is_sent_as_its_first_bytes_say(
     repl = ReplDriver(server, endpoint)
     repl.type_lines("/file --clipboard", "/file", "what is it?")
     told = capsys.readouterr().err
-    sent = next(
-        data for data in contents.values() if media_type.removeprefix("image/") in name and data[:3] == data[:3]
-    )
-    sent = contents["image/png"] if "image/png" in contents else sent
+    sent = contents.get("image/png") or contents[media_type]
     url = f"data:{media_type};base64,{base64.b64encode(sent).decode()}"
     assert url in str(get_parts(repl))
     assert f"{name}: {media_type}" in told
@@ -170,7 +167,6 @@ def test_on_a_mac(repl: ReplDriver, clipboard: Clipboard, scripts: dict[str, str
         (None, "no program here can read the clipboard"),
         ("#!/bin/sh\necho Error: no display >&2; exit 1\n", "xclip ended with 1: Error: no display"),
         ("#!/bin/sh\nexit 0\n", "the clipboard holds neither a picture nor a text"),
-        ("#!/bin/sh\necho image/png; exit 0\n", "neither a picture nor a text"),
         ("#!/bin/sh\necho application/x-thing\n", "the clipboard holds neither a picture nor a text"),
         ("#!/bin/sh\necho STRING; printf 'PK\\003\\004\\000\\000'\n", "neither a picture nor a text"),
         ("#!/bin/sh\ncase $6$5 in *TARGETS*) echo STRING;; *) printf '  \\n';; esac\n", "the clipboard is empty"),
