@@ -2,6 +2,7 @@
 
 import os
 import re
+import sys
 from collections.abc import Callable, Sequence
 from difflib import get_close_matches
 from importlib.resources import files
@@ -86,9 +87,8 @@ def _read_script(name: str) -> bytes:
 
 def _install(path: Path, script: bytes, may_replace: bool) -> None:
     """Write a script, but not over a file that is not ours, unless the user says so."""
-    if path.is_symlink() and path.is_file() and _is_ours(path.read_bytes()):
-        owner = "by pipx" if "pipx" in path.resolve().parts else f"as a link to {path.readlink()}"
-        print_err(f"aiml: completions are already installed {owner}; open a new shell")
+    if _is_link_of_installer(path):
+        print_err("aiml: completions are already installed by pipx; open a new shell")
         return
     refuse_symlink(path)
     existing = read_file(path)
@@ -99,6 +99,13 @@ def _install(path: Path, script: bytes, may_replace: bool) -> None:
         print_err(f"aiml: wrote {path}")
     else:
         raise UsageError(f"{path} is there already, and is not aiml's", "-y replaces it")
+
+
+def _is_link_of_installer(path: Path) -> bool:
+    """True for a link to the file of a package, as pipx makes one when it installs aiml."""
+    target = path.resolve()
+    is_packaged = "pipx" in target.parts or target.is_relative_to(Path(sys.prefix).resolve())
+    return path.is_symlink() and path.is_file() and is_packaged and _is_ours(target.read_bytes())
 
 
 def _is_ours(data: bytes) -> bool:

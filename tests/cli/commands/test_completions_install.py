@@ -120,6 +120,21 @@ def test_an_older_one_of_ours_is_replaced(home: Path, capfd: pytest.CaptureFixtu
     assert "is as it should be" in capfd.readouterr().err
 
 
+@pytest.mark.parametrize("shell", SHELLS)
+def test_a_link_of_pipx_means_that_they_are_installed(
+    shell: str, home: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    target = home / ".local/share/pipx/venvs/aiml-cli/share" / NAMES[shell]
+    target.parent.mkdir(parents=True)
+    shutil.copy(SCRIPTS / NAMES[shell], target)
+    link = home / PLACES[shell]
+    link.parent.mkdir(parents=True, exist_ok=True)
+    link.symlink_to(target)
+    assert main([*INSTALL, shell]) == 0
+    assert "completions are already installed by pipx; open a new shell" in capfd.readouterr().err
+    assert link.is_symlink()
+
+
 def test_nothing_is_written_through_a_link(home: Path, capfd: pytest.CaptureFixture[str]) -> None:
     path = home / PLACES["bash"]
     path.parent.mkdir(parents=True)
