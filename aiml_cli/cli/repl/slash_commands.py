@@ -17,7 +17,7 @@ UNKNOWN_COMMAND_HINT = "/help lists them; a message that begins with / is typed 
 # Other names of commands: those that run at once, and those that are only suggested.
 ALIASES = {"quit": "exit", "q": "exit", "bye": "exit", "h": "help", "?": "help"}
 _SUGGESTIONS = {
-    "compact": "compress condense summarize summary shrink",
+    "compact": "compress summarize summary shrink",
     "continue": "more go resume",
     "copy": "yank clip clipboard",
     "cost": "usage tokens price stats",
