@@ -72,6 +72,7 @@ def test_a_file_and_the_clipboard_get_the_same(
     assert clipboard.read("xclip") == Path(flags[1]).read_bytes() != b""
 
 
+@pytest.mark.promise("whole-or-told")
 @pytest.mark.parametrize("command", ENDPOINTS)
 @pytest.mark.parametrize(
     ("flags", "text", "finish", "code"),
@@ -154,6 +155,7 @@ def test_in_a_conversation_another_word_is_named(server: Loopback, clipboard: Cl
     assert (code, any("/copy" in line for line in screen.display)) == (2, True)
 
 
+@pytest.mark.promise("no-driving")
 @pytest.mark.parametrize("command", ENDPOINTS)
 def test_a_terminal_copies_where_no_program_can(command: str, server: Loopback, clipboard: Clipboard) -> None:
     server.answer_with(stream_text(ENDPOINTS[command], "Hello\x1b]52;c;ZXZpbA==\x07"))

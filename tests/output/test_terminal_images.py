@@ -89,6 +89,7 @@ def test_a_picture_is_drawn_after_the_answer(
     assert b"--save-dir FOLDER keeps them" in wrote
 
 
+@pytest.mark.promise("no-driving")
 @pytest.mark.parametrize(
     ("environ", "drawn"),
     [(KITTY, [kitty(PNG)]), (ITERM, [iterm(image) for image in (PNG, JPEG, GIF, WEBP)])],
