@@ -5,28 +5,37 @@
 _aiml_knows() {
     case $1 in
         aiml)
-            commands='chat respond models usage demo config history tools' flags='--version -V --help -h' takes='' may=''
+            commands='chat respond cmd models usage demo templates profiles config history tools' flags='--version -V --help -h' takes='' may=''
             ;;
         'aiml chat')
-            commands='' flags='--model -m --first --max-cost --system -s --file -f --attach -a --no-stdin --stdin-wait --detail --interactive -i --print -p --edit -e --template -t --param -P --save --continue -c --resume -r --allow-secrets --messages --fit --chunk --reduce --each --jobs -j --unordered --resume-from --shard --effort --reasoning-effort --temperature --top-p --max-tokens --max-output-tokens --max-completion-tokens --seed --n -n --logprobs --no-logprobs --top-logprobs --run-tool -T --allow --max-rounds --tools --tool-choice --parallel-tool-calls --no-parallel-tool-calls --tool-result --schema --schema-retries --json-object --no-json-object --items --response-format --text-format --stream --no-stream -S --include-usage --no-include-usage --option -O --output -o --extract -x --in-place --format --json --audio-out --save-dir --meta --auto-continue --allow-cut --no-allow-cut --hide-reasoning -R --no-hide-reasoning --usage -u --no-usage --quiet -q --no-quiet --verbose -v --no-verbose --debug --no-debug --no-log --yes -y --color --dry-run --as --profile --base-url --demo --timeout --retries --ca-bundle --record --replay --help -h' takes='--model -m --max-cost --system -s --file -f --attach -a --stdin-wait --detail --template -t --param -P --save --resume -r --messages --fit --chunk --reduce --each --jobs -j --resume-from --shard --effort --reasoning-effort --temperature --top-p --max-tokens --max-output-tokens --max-completion-tokens --seed --n -n --top-logprobs --run-tool -T --allow --max-rounds --tools --tool-choice --tool-result --schema --schema-retries --response-format --text-format --option -O --output -o --extract -x --in-place --format --audio-out --save-dir --meta --auto-continue --color --as --profile --base-url --timeout --retries --ca-bundle --record --replay' may='--resume -r --extract -x'
+            commands='' flags='--model -m --first --prompt-cache --max-cost --system -s --file -f --attach -a --no-stdin --stdin-wait --detail --interactive -i --print -p --edit -e --template -t --param -P --save --template-path --continue -c --resume -r --fork --allow-secrets --messages --fit --chunk --reduce --each --jobs -j --unordered --resume-from --shard --effort --reasoning-effort --temperature --top-p --max-tokens --max-output-tokens --max-completion-tokens --seed --n -n --logprobs --no-logprobs --top-logprobs --run-tool -T --allow --max-rounds --tools --tool-choice --parallel-tool-calls --no-parallel-tool-calls --tool-result --schema --schema-retries --json-object --no-json-object --items --response-format --text-format --stream --no-stream -S --include-usage --no-include-usage --option -O --output -o --extract -x --copy --in-place --format --json --audio-out --save-dir --meta --auto-continue --allow-cut --no-allow-cut --hide-reasoning -R --no-hide-reasoning --usage -u --no-usage --quiet -q --no-quiet --verbose -v --no-verbose --debug --no-debug --cache --no-log --yes -y --color --editing --dry-run --as --profile --base-url --header --demo --timeout --retries --ca-bundle --record --replay --help -h' takes='--model -m --prompt-cache --max-cost --system -s --file -f --attach -a --stdin-wait --detail --template -t --param -P --save --template-path --resume -r --messages --fit --chunk --reduce --each --jobs -j --resume-from --shard --effort --reasoning-effort --temperature --top-p --max-tokens --max-output-tokens --max-completion-tokens --seed --n -n --top-logprobs --run-tool -T --allow --max-rounds --tools --tool-choice --tool-result --schema --schema-retries --response-format --text-format --option -O --output -o --extract -x --in-place --format --audio-out --save-dir --meta --auto-continue --cache --color --editing --as --profile --base-url --header --timeout --retries --ca-bundle --record --replay' may='--resume -r --extract -x --cache'
             ;;
         'aiml respond')
-            commands='' flags='--model -m --first --max-cost --system -s --file -f --attach -a --no-stdin --stdin-wait --detail --interactive -i --print -p --edit -e --template -t --param -P --save --continue -c --resume -r --allow-secrets --messages --fit --chunk --reduce --each --jobs -j --unordered --resume-from --shard --effort --reasoning-effort --reasoning-summary --temperature --top-p --max-tokens --max-output-tokens --run-tool -T --allow --max-rounds --tools --tool-choice --parallel-tool-calls --no-parallel-tool-calls --tool-result --web-search --location --code-interpreter --no-code-interpreter --mcp-server --schema --schema-retries --json-object --no-json-object --items --response-format --text-format --stream --no-stream -S --store --no-store --previous-response-id --truncation --background --no-background --include --wait --show --cancel --prompt-id --prompt-version --prompt-var --option -O --output -o --extract -x --in-place --format --json --audio-out --save-dir --meta --auto-continue --allow-cut --no-allow-cut --hide-reasoning -R --no-hide-reasoning --usage -u --no-usage --quiet -q --no-quiet --verbose -v --no-verbose --debug --no-debug --no-log --yes -y --color --dry-run --as --profile --base-url --demo --timeout --retries --ca-bundle --record --replay --help -h' takes='--model -m --max-cost --system -s --file -f --attach -a --stdin-wait --detail --template -t --param -P --save --resume -r --messages --fit --chunk --reduce --each --jobs -j --resume-from --shard --effort --reasoning-effort --reasoning-summary --temperature --top-p --max-tokens --max-output-tokens --run-tool -T --allow --max-rounds --tools --tool-choice --tool-result --web-search --location --mcp-server --schema --schema-retries --response-format --text-format --previous-response-id --truncation --include --wait --show --cancel --prompt-id --prompt-version --prompt-var --option -O --output -o --extract -x --in-place --format --audio-out --save-dir --meta --auto-continue --color --as --profile --base-url --timeout --retries --ca-bundle --record --replay' may='--resume -r --web-search --extract -x'
+            commands='' flags='--model -m --first --max-cost --system -s --file -f --attach -a --no-stdin --stdin-wait --detail --interactive -i --print -p --edit -e --template -t --param -P --save --template-path --continue -c --resume -r --fork --allow-secrets --messages --fit --chunk --reduce --each --jobs -j --unordered --resume-from --shard --effort --reasoning-effort --reasoning-summary --temperature --top-p --max-tokens --max-output-tokens --run-tool -T --allow --max-rounds --tools --tool-choice --parallel-tool-calls --no-parallel-tool-calls --tool-result --web-search --location --code-interpreter --no-code-interpreter --mcp-server --schema --schema-retries --json-object --no-json-object --items --response-format --text-format --stream --no-stream -S --store --no-store --previous-response-id --truncation --background --no-background --include --wait --show --cancel --prompt-id --prompt-version --prompt-var --option -O --output -o --extract -x --copy --in-place --format --json --audio-out --save-dir --meta --auto-continue --allow-cut --no-allow-cut --hide-reasoning -R --no-hide-reasoning --usage -u --no-usage --quiet -q --no-quiet --verbose -v --no-verbose --debug --no-debug --cache --no-log --yes -y --color --editing --dry-run --as --profile --base-url --header --demo --timeout --retries --ca-bundle --record --replay --help -h' takes='--model -m --max-cost --system -s --file -f --attach -a --stdin-wait --detail --template -t --param -P --save --template-path --resume -r --messages --fit --chunk --reduce --each --jobs -j --resume-from --shard --effort --reasoning-effort --reasoning-summary --temperature --top-p --max-tokens --max-output-tokens --run-tool -T --allow --max-rounds --tools --tool-choice --tool-result --web-search --location --mcp-server --schema --schema-retries --response-format --text-format --previous-response-id --truncation --include --wait --show --cancel --prompt-id --prompt-version --prompt-var --option -O --output -o --extract -x --in-place --format --audio-out --save-dir --meta --auto-continue --cache --color --editing --as --profile --base-url --header --timeout --retries --ca-bundle --record --replay' may='--resume -r --web-search --extract -x --cache'
+            ;;
+        'aiml cmd')
+            commands='' flags='--model -m --max-cost --file -f --attach -a --no-stdin --stdin-wait --detail --allow-secrets --fit --effort --reasoning-effort --temperature --top-p --max-tokens --max-output-tokens --max-completion-tokens --seed --stream --no-stream -S --include-usage --no-include-usage --option -O --schema-retries --hide-reasoning -R --no-hide-reasoning --usage -u --no-usage --quiet -q --no-quiet --verbose -v --no-verbose --debug --no-debug --cache --no-log --color --dry-run --as --profile --base-url --header --demo --timeout --retries --ca-bundle --record --replay --help -h' takes='--model -m --max-cost --file -f --attach -a --stdin-wait --detail --fit --effort --reasoning-effort --temperature --top-p --max-tokens --max-output-tokens --max-completion-tokens --seed --option -O --schema-retries --cache --color --as --profile --base-url --header --timeout --retries --ca-bundle --record --replay' may=--cache
             ;;
         'aiml models')
-            commands='' flags='--profile --base-url --timeout --ca-bundle --record --replay --demo --json --quiet -q --no-quiet --debug --no-debug --help -h' takes='--profile --base-url --timeout --ca-bundle --record --replay' may=''
+            commands='' flags='--profile --base-url --header --timeout --ca-bundle --record --replay --demo --json --quiet -q --no-quiet --debug --no-debug --help -h' takes='--profile --base-url --header --timeout --ca-bundle --record --replay' may=''
             ;;
         'aiml usage')
-            commands='' flags='--by --period --profile --base-url --timeout --ca-bundle --record --replay --demo --json --quiet -q --no-quiet --debug --no-debug --help -h' takes='--by --period --profile --base-url --timeout --ca-bundle --record --replay' may=''
+            commands='' flags='--by --period --profile --base-url --header --timeout --ca-bundle --record --replay --demo --json --quiet -q --no-quiet --debug --no-debug --help -h' takes='--by --period --profile --base-url --header --timeout --ca-bundle --record --replay' may=''
             ;;
         'aiml demo')
             commands='' flags='--port --help -h' takes=--port may=''
             ;;
+        'aiml templates')
+            commands='' flags='--import --test --endpoint --model -m --jobs -j --max-cost --demo --retries --no-log --debug --no-debug --timeout --base-url --header --ca-bundle --record --replay --profile --template-path --json --yes -y --quiet -q --no-quiet --help -h' takes='--import --endpoint --model -m --jobs -j --max-cost --retries --timeout --base-url --header --ca-bundle --record --replay --profile --template-path' may=''
+            ;;
+        'aiml profiles')
+            commands='' flags='--json --quiet -q --no-quiet --help -h' takes='' may=''
+            ;;
         'aiml config')
-            commands='show get set unset edit path key check completions templates' flags='--help -h' takes='' may=''
+            commands='show get set unset edit path key check completions templates skill profiles' flags='--help -h' takes='' may=''
             ;;
         'aiml config show')
-            commands='' flags='--profile --base-url --timeout --ca-bundle --record --replay --json --help -h' takes='--profile --base-url --timeout --ca-bundle --record --replay' may=''
+            commands='' flags='--profile --base-url --header --timeout --ca-bundle --record --replay --json --help -h' takes='--profile --base-url --header --timeout --ca-bundle --record --replay' may=''
             ;;
         'aiml config get')
             commands='' flags='--profile --help -h' takes=--profile may=''
@@ -47,13 +56,19 @@ _aiml_knows() {
             commands='' flags='--remove --stdin --base-url --help -h' takes=--base-url may=''
             ;;
         'aiml config check')
-            commands='' flags='--profile --base-url --timeout --ca-bundle --record --replay --debug --no-debug --help -h' takes='--profile --base-url --timeout --ca-bundle --record --replay' may=''
+            commands='' flags='--profile --base-url --header --timeout --ca-bundle --record --replay --debug --no-debug --help -h' takes='--profile --base-url --header --timeout --ca-bundle --record --replay' may=''
             ;;
         'aiml config completions')
-            commands='' flags='--install --yes -y --help -h' takes='' may=''
+            commands='' flags='--install --key --yes -y --help -h' takes=--key may=''
             ;;
         'aiml config templates')
-            commands='' flags='--import --json --yes -y --quiet -q --no-quiet --help -h' takes=--import may=''
+            commands='' flags='--import --test --endpoint --model -m --jobs -j --max-cost --demo --retries --no-log --debug --no-debug --timeout --base-url --header --ca-bundle --record --replay --profile --template-path --json --yes -y --quiet -q --no-quiet --help -h' takes='--import --endpoint --model -m --jobs -j --max-cost --retries --timeout --base-url --header --ca-bundle --record --replay --profile --template-path' may=''
+            ;;
+        'aiml config skill')
+            commands='' flags='--yes -y --help -h' takes='' may=''
+            ;;
+        'aiml config profiles')
+            commands='' flags='--json --quiet -q --no-quiet --help -h' takes='' may=''
             ;;
         'aiml history')
             commands='list show search export rm' flags='--help -h' takes='' may=''
@@ -103,23 +118,26 @@ _aiml_knows() {
 # Know the values of a flag of a command.
 _aiml_values() {
     case $1 in
-        'aiml chat --model' | 'aiml chat -m' | 'aiml respond --model' | 'aiml respond -m')
+        'aiml chat --model' | 'aiml chat -m' | 'aiml respond --model' | 'aiml respond -m' | 'aiml cmd --model' | 'aiml cmd -m' | 'aiml templates --model' | 'aiml templates -m' | 'aiml config templates --model' | 'aiml config templates -m')
             _aiml_stored_models
+            ;;
+        'aiml chat --prompt-cache')
+            _aiml_offer 5m 1h
             ;;
         'aiml chat --system' | 'aiml chat -s' | 'aiml chat --param' | 'aiml chat -P' | 'aiml chat --reduce' | 'aiml chat --tools' | 'aiml chat --tool-result' | 'aiml chat --schema' | 'aiml chat --response-format' | 'aiml chat --text-format' | 'aiml respond --system' | 'aiml respond -s' | 'aiml respond --param' | 'aiml respond -P' | 'aiml respond --reduce' | 'aiml respond --tools' | 'aiml respond --tool-result' | 'aiml respond --schema' | 'aiml respond --response-format' | 'aiml respond --text-format')
             _aiml_at_files
             ;;
-        'aiml chat --file' | 'aiml chat -f' | 'aiml chat --attach' | 'aiml chat -a' | 'aiml chat --messages' | 'aiml chat --resume-from' | 'aiml chat --output' | 'aiml chat -o' | 'aiml chat --in-place' | 'aiml chat --audio-out' | 'aiml chat --save-dir' | 'aiml chat --meta' | 'aiml chat --ca-bundle' | 'aiml chat --record' | 'aiml chat --replay' | 'aiml respond --file' | 'aiml respond -f' | 'aiml respond --attach' | 'aiml respond -a' | 'aiml respond --messages' | 'aiml respond --resume-from' | 'aiml respond --output' | 'aiml respond -o' | 'aiml respond --in-place' | 'aiml respond --audio-out' | 'aiml respond --save-dir' | 'aiml respond --meta' | 'aiml respond --ca-bundle' | 'aiml respond --record' | 'aiml respond --replay' | 'aiml models --ca-bundle' | 'aiml models --record' | 'aiml models --replay' | 'aiml usage --ca-bundle' | 'aiml usage --record' | 'aiml usage --replay' | 'aiml config show --ca-bundle' | 'aiml config show --record' | 'aiml config show --replay' | 'aiml config check --ca-bundle' | 'aiml config check --record' | 'aiml config check --replay' | 'aiml config templates --import' | 'aiml history export --output' | 'aiml history export -o')
+        'aiml chat --file' | 'aiml chat -f' | 'aiml chat --attach' | 'aiml chat -a' | 'aiml chat --messages' | 'aiml chat --resume-from' | 'aiml chat --output' | 'aiml chat -o' | 'aiml chat --in-place' | 'aiml chat --audio-out' | 'aiml chat --save-dir' | 'aiml chat --meta' | 'aiml chat --ca-bundle' | 'aiml chat --record' | 'aiml chat --replay' | 'aiml respond --file' | 'aiml respond -f' | 'aiml respond --attach' | 'aiml respond -a' | 'aiml respond --messages' | 'aiml respond --resume-from' | 'aiml respond --output' | 'aiml respond -o' | 'aiml respond --in-place' | 'aiml respond --audio-out' | 'aiml respond --save-dir' | 'aiml respond --meta' | 'aiml respond --ca-bundle' | 'aiml respond --record' | 'aiml respond --replay' | 'aiml cmd --file' | 'aiml cmd -f' | 'aiml cmd --attach' | 'aiml cmd -a' | 'aiml cmd --ca-bundle' | 'aiml cmd --record' | 'aiml cmd --replay' | 'aiml models --ca-bundle' | 'aiml models --record' | 'aiml models --replay' | 'aiml usage --ca-bundle' | 'aiml usage --record' | 'aiml usage --replay' | 'aiml templates --import' | 'aiml templates --ca-bundle' | 'aiml templates --record' | 'aiml templates --replay' | 'aiml config show --ca-bundle' | 'aiml config show --record' | 'aiml config show --replay' | 'aiml config check --ca-bundle' | 'aiml config check --record' | 'aiml config check --replay' | 'aiml config templates --import' | 'aiml config templates --ca-bundle' | 'aiml config templates --record' | 'aiml config templates --replay' | 'aiml history export --output' | 'aiml history export -o')
             _aiml_files
             ;;
-        'aiml chat --detail' | 'aiml respond --detail')
+        'aiml chat --detail' | 'aiml respond --detail' | 'aiml cmd --detail')
             _aiml_offer auto low high
             ;;
         'aiml chat --template' | 'aiml chat -t' | 'aiml chat --save' | 'aiml respond --template' | 'aiml respond -t' | 'aiml respond --save')
             _aiml_stored_templates
             ;;
-        'aiml chat --fit' | 'aiml respond --fit')
-            _aiml_offer head tail middle
+        'aiml chat --fit' | 'aiml respond --fit' | 'aiml cmd --fit')
+            _aiml_offer head tail middle oldest compact
             ;;
         'aiml chat --each' | 'aiml respond --each')
             _aiml_offer line jsonl csv nul
@@ -127,7 +145,7 @@ _aiml_values() {
         'aiml chat --shard' | 'aiml respond --shard')
             _aiml_offer auto
             ;;
-        'aiml chat --effort' | 'aiml chat --reasoning-effort' | 'aiml respond --effort' | 'aiml respond --reasoning-effort')
+        'aiml chat --effort' | 'aiml chat --reasoning-effort' | 'aiml respond --effort' | 'aiml respond --reasoning-effort' | 'aiml cmd --effort' | 'aiml cmd --reasoning-effort')
             _aiml_offer none minimal low medium high xhigh max
             ;;
         'aiml chat --run-tool' | 'aiml chat -T' | 'aiml respond --run-tool' | 'aiml respond -T')
@@ -139,13 +157,19 @@ _aiml_values() {
         'aiml chat --format' | 'aiml respond --format')
             _aiml_offer md text json jsonl raw
             ;;
-        'aiml chat --color' | 'aiml respond --color')
+        'aiml chat --cache' | 'aiml respond --cache' | 'aiml cmd --cache')
+            _aiml_offer 30m 12h 1d 7d off
+            ;;
+        'aiml chat --color' | 'aiml respond --color' | 'aiml cmd --color')
             _aiml_offer auto always never
             ;;
-        'aiml chat --as' | 'aiml respond --as')
+        'aiml chat --editing' | 'aiml respond --editing')
+            _aiml_offer emacs vi
+            ;;
+        'aiml chat --as' | 'aiml respond --as' | 'aiml cmd --as')
             _aiml_offer curl python javascript httpie json
             ;;
-        'aiml chat --profile' | 'aiml respond --profile' | 'aiml models --profile' | 'aiml usage --profile' | 'aiml config show --profile' | 'aiml config get --profile' | 'aiml config set --profile' | 'aiml config unset --profile' | 'aiml config check --profile')
+        'aiml chat --profile' | 'aiml respond --profile' | 'aiml cmd --profile' | 'aiml models --profile' | 'aiml usage --profile' | 'aiml templates --profile' | 'aiml config show --profile' | 'aiml config get --profile' | 'aiml config set --profile' | 'aiml config unset --profile' | 'aiml config check --profile' | 'aiml config templates --profile')
             _aiml_stored_profiles
             ;;
         'aiml respond --reasoning-summary')
@@ -166,6 +190,9 @@ _aiml_values() {
         'aiml usage --period')
             _aiml_offer 24h 7d 30d all
             ;;
+        'aiml templates --endpoint' | 'aiml config templates --endpoint')
+            _aiml_offer chat respond
+            ;;
         'aiml history export --format')
             _aiml_offer md json jsonl
             ;;
@@ -176,7 +203,7 @@ _aiml_values() {
 _aiml_words() {
     case $1 in
         'aiml config get 0' | 'aiml config set 0' | 'aiml config unset 0')
-            _aiml_offer model max_cost system no_stdin stdin_wait detail fit jobs effort reasoning_summary temperature top_p max_tokens max_completion_tokens seed n logprobs top_logprobs allow tools tool_choice parallel_tool_calls web_search location code_interpreter mcp_server schema schema_retries json_object response_format stream include_usage store truncation background include prompt_id prompt_version prompt_var option format save_dir auto_continue allow_cut hide_reasoning usage quiet verbose debug no_log color profile base_url timeout retries ca_bundle record replay key_command
+            _aiml_offer model prompt_cache max_cost system loaders no_stdin stdin_wait detail template_path fit jobs effort reasoning_summary temperature top_p max_tokens max_completion_tokens seed n logprobs top_logprobs allow tools tool_choice parallel_tool_calls web_search location code_interpreter mcp_server schema schema_retries json_object response_format stream include_usage store truncation background include prompt_id prompt_version prompt_var option format save_dir auto_continue allow_cut hide_reasoning usage quiet verbose debug cache no_log color editing profile base_url headers timeout retries ca_bundle record replay key_command
             ;;
         'aiml config set 1')
             _aiml_setting_values "$2"
@@ -190,11 +217,20 @@ _aiml_words() {
         'aiml models 0')
             _aiml_stored_models
             ;;
+        'aiml templates 0')
+            _aiml_stored_templates
+            ;;
+        'aiml profiles 0')
+            _aiml_stored_profiles
+            ;;
         'aiml config completions 0')
             _aiml_offer bash zsh fish
             ;;
         'aiml config templates 0')
             _aiml_stored_templates
+            ;;
+        'aiml config profiles 0')
+            _aiml_stored_profiles
             ;;
         'aiml tools show 0')
             _aiml_stored_tools
@@ -220,6 +256,9 @@ _aiml_setting_values() {
         model)
             _aiml_stored_models
             ;;
+        prompt_cache)
+            _aiml_offer 5m 1h
+            ;;
         system)
             _aiml_at_files
             ;;
@@ -230,7 +269,7 @@ _aiml_setting_values() {
             _aiml_offer auto low high
             ;;
         fit)
-            _aiml_offer head tail middle
+            _aiml_offer head tail middle oldest compact
             ;;
         effort)
             _aiml_offer none minimal low medium high xhigh max
@@ -304,11 +343,17 @@ _aiml_setting_values() {
         debug)
             _aiml_offer on off
             ;;
+        cache)
+            _aiml_offer 30m 12h 1d 7d off
+            ;;
         no_log)
             _aiml_offer on off
             ;;
         color)
             _aiml_offer auto always never
+            ;;
+        editing)
+            _aiml_offer emacs vi
             ;;
         profile)
             _aiml_stored_profiles
@@ -377,7 +422,7 @@ _aiml_stored_models() {
     local value=${current#"$before"} folder names=(openai/gpt-5-1)
     [[ $value == *,* ]] && before+=${value%,*},
     if [[ " ${typed[*]} " == *' --demo '* ]]; then
-        names=(demo/echo demo/markdown demo/slow demo/tool demo/tools demo/reasoning demo/refusal demo/cut demo/length demo/filter demo/error demo/status-400 demo/status-401 demo/status-402 demo/status-403 demo/status-404 demo/status-413 demo/status-422 demo/status-429 demo/status-500 demo/status-502 demo/status-503 demo/status-504)
+        names=(demo/echo demo/markdown demo/small demo/slow demo/tool demo/tools demo/reasoning demo/refusal demo/cut demo/length demo/filter demo/error demo/status-400 demo/status-401 demo/status-402 demo/status-403 demo/status-404 demo/status-413 demo/status-422 demo/status-429 demo/status-500 demo/status-502 demo/status-503 demo/status-504)
     else
         for folder in "${XDG_CACHE_HOME:-$HOME/.cache}" "$HOME/Library/Caches"; do
             [[ -f $folder/aiml/models.txt && -r $folder/aiml/models.txt ]] || continue
@@ -388,10 +433,18 @@ _aiml_stored_models() {
     _aiml_names "${names[@]}"
 }
 
+# Offer the user's templates and those of AIML_TEMPLATE_PATH; after @, files.
 _aiml_stored_templates() {
-    local folder path names=()
-    for folder in "${XDG_CONFIG_HOME:-$HOME/.config}" "$HOME/Library/Application Support"; do
-        for path in "$folder"/aiml/templates/*.toml; do
+    local folder path names=() shared=()
+    if [[ ${current#"$before"} == @* ]]; then
+        _aiml_at_files
+        return
+    fi
+    IFS=: read -ra shared <<<"$AIML_TEMPLATE_PATH"
+    for folder in "${XDG_CONFIG_HOME:-$HOME/.config}/aiml/templates" \
+        "$HOME/Library/Application Support/aiml/templates" "${shared[@]/#\~/$HOME}"; do
+        [[ $folder == /* ]] || continue
+        for path in "$folder"/*.toml; do
             path=${path##*/}
             names+=("${path%.toml}")
         done

@@ -8,21 +8,24 @@ _aiml() {
   _arguments -s -S -C \
     '(- *)--version[Show the version and exit.]' \
     '(- *)-V[Show the version and exit.]' \
-    '(- *)--help[Show this message and exit.]' \
-    '(- *)-h[Show this message and exit.]' \
+    '(- *)--help[Show help: -h the most used flags, --help all of them.]' \
+    '(- *)-h[Show help: -h the most used flags, --help all of them.]' \
     '1:command:->command' \
     '*::word:->word' && ret=0
   case $state in
     (command)
       local -a commands=(
-        'chat:Ask through POST /v1/chat/completions.'
-        'respond:Ask through POST /v1/responses.'
-        'models:Search the catalogue of models.'
-        'usage:Show the balance and what the key spent, or (--by) what this machine spent.'
-        'demo:Run the embedded server, which is no model, until Ctrl-C.'
+        'chat:Ask a question or start a conversation (Chat Completions).'
+        'respond:Ask with web search, code, files or background work (Responses).'
+        'cmd:Write a shell command, and run it after you agree.'
+        'models:Find a model, its price and what it can do.'
+        'usage:Show your balance and what you spent.'
+        'demo:Run the demo server, which needs no key and is no model, until Ctrl-C.'
+        'templates:List the templates, show or test one, or import those of another program.'
+        'profiles:List the profiles of the config file, or show the settings of one.'
         'config:Show and change settings, and store the API key.'
-        'history:Look at what was asked and answered, and delete it.'
-        'tools:List, check, call, add and remove tools that run here.'
+        'history:List, read, search, export and delete past conversations.'
+        'tools:List, check, call, add and remove tools that run on this machine.'
       )
       _describe -t commands command commands && ret=0
       ;;
@@ -31,9 +34,12 @@ _aiml() {
       case $words[1] in
         (chat) _aiml_chat && ret=0 ;;
         (respond) _aiml_respond && ret=0 ;;
+        (cmd) _aiml_cmd && ret=0 ;;
         (models) _aiml_models && ret=0 ;;
         (usage) _aiml_usage && ret=0 ;;
         (demo) _aiml_demo && ret=0 ;;
+        (templates) _aiml_templates && ret=0 ;;
+        (profiles) _aiml_profiles && ret=0 ;;
         (config) _aiml_config && ret=0 ;;
         (history) _aiml_history && ret=0 ;;
         (tools) _aiml_tools && ret=0 ;;
@@ -45,308 +51,433 @@ _aiml() {
 
 _aiml_chat() {
   _arguments -s -S \
-    '*--model=[The model, as the gateway spells it. Repeated: ask all of them. A,B: B when A is not available. \[default: openai/gpt-5-1\]]:ID:_aiml_stored_models' \
-    '*-m+[The model, as the gateway spells it. Repeated: ask all of them. A,B: B when A is not available. \[default: openai/gpt-5-1\]]:ID:_aiml_stored_models' \
-    '(--first)--first[Of several models take the one that is whole first, and stop the others.]' \
-    '(--max-cost)--max-cost=[Refuse what may cost more than so many US dollars; with --each, stop before a row.]:NUMBER: ' \
-    '(--system -s)--system=[System text; @FILE reads it from a file.]:TEXT|@FILE:_aiml_at_files' \
-    '(--system -s)-s+[System text; @FILE reads it from a file.]:TEXT|@FILE:_aiml_at_files' \
-    '*--file=[Add a file, folder, glob or URL: text, image, PDF or audio; - is standard input.]:PATH:_files' \
-    '*-f+[Add a file, folder, glob or URL: text, image, PDF or audio; - is standard input.]:PATH:_files' \
-    '*--attach=[Add a file, folder, glob or URL: text, image, PDF or audio; - is standard input.]:PATH:_files' \
-    '*-a+[Add a file, folder, glob or URL: text, image, PDF or audio; - is standard input.]:PATH:_files' \
-    '(--no-stdin)--no-stdin[Leave standard input alone.]' \
+    '*--model=[The model to ask. Repeat -m to ask several models; A,B falls back to B when A is unavailable. \[default: openai/gpt-5-1\]]:ID:_aiml_stored_models' \
+    '*-m+[The model to ask. Repeat -m to ask several models; A,B falls back to B when A is unavailable. \[default: openai/gpt-5-1\]]:ID:_aiml_stored_models' \
+    '(--first)--first[With several -m: print the first complete answer and cancel the others.]' \
+    '(--prompt-cache)--prompt-cache=[Let Claude models keep the system text, the files and the conversation for this time; reading them again costs less.]:value:(5m 1h)' \
+    '(--max-cost)--max-cost=[Refuse to send if the estimate exceeds this many US dollars; with --each, stop before such a row. Add --max-tokens, or only the input counts.]:NUMBER: ' \
+    '(--system -s)--system=[System text: how the model should behave. @FILE reads it from a file.]:TEXT|@FILE:_aiml_at_files' \
+    '(--system -s)-s+[System text: how the model should behave. @FILE reads it from a file.]:TEXT|@FILE:_aiml_at_files' \
+    '*--file=[Attach a file, folder, glob or URL. Text, image, PDF or audio; - is standard input.]:PATH:_files' \
+    '*-f+[Attach a file, folder, glob or URL. Text, image, PDF or audio; - is standard input.]:PATH:_files' \
+    '*--attach=[Attach a file, folder, glob or URL. Text, image, PDF or audio; - is standard input.]:PATH:_files' \
+    '*-a+[Attach a file, folder, glob or URL. Text, image, PDF or audio; - is standard input.]:PATH:_files' \
+    '(--no-stdin)--no-stdin[Do not read standard input.]' \
     '(--stdin-wait)--stdin-wait=[Give up after N seconds without a byte on a pipe that may never end (10); 0 never gives up.]:NUMBER: ' \
-    '(--detail)--detail=[How closely to look at images.]:value:(auto low high)' \
-    '(--interactive -i)--interactive[With a prompt, files or piped text first, then in turns.]' \
-    '(--interactive -i)-i[With a prompt, files or piped text first, then in turns.]' \
-    '(--print -p)--print[Give one answer and end, also on a terminal.]' \
-    '(--print -p)-p[Give one answer and end, also on a terminal.]' \
+    '(--detail)--detail=[How closely the model looks at images.]:value:(auto low high)' \
+    '(--interactive -i)--interactive[Ask the prompt first, then continue in the REPL.]' \
+    '(--interactive -i)-i[Ask the prompt first, then continue in the REPL.]' \
+    '(--print -p)--print[Give one answer and exit, even on a terminal.]' \
+    '(--print -p)-p[Give one answer and exit, even on a terminal.]' \
     '(--edit -e)--edit[Write the prompt in $VISUAL or $EDITOR.]' \
     '(--edit -e)-e[Write the prompt in $VISUAL or $EDITOR.]' \
-    '(--template -t)--template=[Use a saved prompt with its flags.]:NAME:_aiml_stored_templates' \
-    '(--template -t)-t+[Use a saved prompt with its flags.]:NAME:_aiml_stored_templates' \
-    '*--param=[A variable of the template; @FILE reads it from a file. May be repeated.]:NAME=VALUE|@FILE:_aiml_at_files' \
-    '*-P+[A variable of the template; @FILE reads it from a file. May be repeated.]:NAME=VALUE|@FILE:_aiml_at_files' \
-    '(--save)--save=[Save the prompt and the flags given as a template, and send nothing.]:NAME:_aiml_stored_templates' \
-    '(--continue -c)--continue[Go on with this terminal'\''s last conversation; without a prompt, with its answer that was cut.]' \
-    '(--continue -c)-c[Go on with this terminal'\''s last conversation; without a prompt, with its answer that was cut.]' \
-    '(--resume -r)--resume=[Go on with a conversation, by its id or words of it; alone, with the latest.]::ID|WORDS: ' \
-    '(--resume -r)-r+[Go on with a conversation, by its id or words of it; alone, with the latest.]::ID|WORDS: ' \
-    '(--allow-secrets)--allow-secrets[Send files and standard input that seem to hold keys or passwords.]' \
-    '(--messages)--messages=[A JSON file of the messages, or the input items, that come before the prompt.]:PATH:_files' \
-    '(--fit)--fit=[Of input beyond the model'\''s context keep the head, the tail, or both ends.]:value:(head tail middle)' \
-    '(--chunk)--chunk=[Cut the input into pieces of so many tokens, and ask for each.]:N: ' \
-    '(--reduce)--reduce=[With --chunk: the prompt that makes one answer of all.]:TEXT|@FILE:_aiml_at_files' \
-    '(--each)--each=[Ask for each row of standard input or a file; {row} is its text, {name} a column.]:value:(line jsonl csv nul)' \
-    '(--jobs -j)--jobs=[How many rows or pieces to ask for at the same time. \[default: 4\]]:N: ' \
-    '(--jobs -j)-j+[How many rows or pieces to ask for at the same time. \[default: 4\]]:N: ' \
-    '(--unordered)--unordered[Print results as they come, not in the order of the rows.]' \
-    '(--resume-from)--resume-from=[Go on with a file of results: leave out the rows that it has, add the others.]:PATH:_files' \
-    '(--shard)--shard=[Take every Nth row from the Ith on; auto asks Slurm or Kubernetes.]:value:(auto)' \
-    '(--effort --reasoning-effort)--effort=[How long to think first.]:value:(none minimal low medium high xhigh max)' \
-    '(--effort --reasoning-effort)--reasoning-effort=[How long to think first.]:value:(none minimal low medium high xhigh max)' \
-    '(--temperature)--temperature=[Randomness; change this or --top-p, not both.]:NUMBER: ' \
-    '(--top-p)--top-p=[Nucleus sampling: the share of probability to choose from.]:NUMBER: ' \
-    '(--max-tokens --max-output-tokens)--max-tokens=[Cap on generated tokens.]:NUMBER: ' \
-    '(--max-tokens --max-output-tokens)--max-output-tokens=[Cap on generated tokens.]:NUMBER: ' \
-    '(--max-completion-tokens)--max-completion-tokens=[Cap on visible and reasoning tokens together.]:N: ' \
-    '(--seed)--seed=[Sample the same way each time, as far as the model can.]:N: ' \
-    '(--n -n)--n=[How many choices to generate; all of them are billed.]:N: ' \
-    '(--n -n)-n+[How many choices to generate; all of them are billed.]:N: ' \
+    '*--template=[Use a saved prompt with its flags, or @FILE. Repeated: the later one wins for each setting.]:NAME|@FILE:_aiml_stored_templates' \
+    '*-t+[Use a saved prompt with its flags, or @FILE. Repeated: the later one wins for each setting.]:NAME|@FILE:_aiml_stored_templates' \
+    '*--param=[Set a variable of the template; @FILE reads it from a file. May be repeated.]:NAME=VALUE|@FILE:_aiml_at_files' \
+    '*-P+[Set a variable of the template; @FILE reads it from a file. May be repeated.]:NAME=VALUE|@FILE:_aiml_at_files' \
+    '(--save)--save=[Save the prompt and the flags as a template; nothing is sent.]:NAME:_aiml_stored_templates' \
+    '*--template-path=[Folders of templates that are searched after your own.]:FOLDER[\:FOLDER]: ' \
+    '(--continue -c)--continue[Continue this terminal'\''s last conversation. Without a prompt: continue its incomplete answer.]' \
+    '(--continue -c)-c[Continue this terminal'\''s last conversation. Without a prompt: continue its incomplete answer.]' \
+    '(--resume -r)--resume=[Continue a conversation, by its id or its words. Without a value: the latest.]::ID|WORDS: ' \
+    '(--resume -r)-r+[Continue a conversation, by its id or its words. Without a value: the latest.]::ID|WORDS: ' \
+    '(--fork)--fork[With -c or -r: continue a copy of the conversation, and leave the original as it is.]' \
+    '(--allow-secrets)--allow-secrets[Send files and standard input even if they seem to hold keys or passwords.]' \
+    '(--messages)--messages=[Earlier messages, from a JSON file.]:PATH:_files' \
+    '(--fit)--fit=[What to do if all of it is more than the model'\''s context: send the head, the tail or both ends of the input; leave out the oldest turns of the conversation; or compact: replace them by a summary.]:value:(head tail middle oldest compact)' \
+    '(--chunk)--chunk=[Split the input into pieces of this many tokens and ask for each.]:N: ' \
+    '(--reduce)--reduce=[With --chunk: the prompt that combines the answers into one.]:TEXT|@FILE:_aiml_at_files' \
+    '(--each)--each=[Ask once for each row of the input. In the prompt {row} is its text, {name} a column.]:value:(line jsonl csv nul)' \
+    '(--jobs -j)--jobs=[Ask for this many rows or pieces at the same time. \[default: 4\]]:N: ' \
+    '(--jobs -j)-j+[Ask for this many rows or pieces at the same time. \[default: 4\]]:N: ' \
+    '(--unordered)--unordered[Print results as they arrive, not in the order of the rows.]' \
+    '(--resume-from)--resume-from=[Continue a file of results: ask only for the rows that it lacks, and add them.]:PATH:_files' \
+    '(--shard)--shard=[Take every Nth row, starting with row I; auto reads both from Slurm, Kubernetes or AWS Batch.]:value:(auto)' \
+    '(--effort --reasoning-effort)--effort=[How long the model thinks first.]:value:(none minimal low medium high xhigh max)' \
+    '(--effort --reasoning-effort)--reasoning-effort=[How long the model thinks first.]:value:(none minimal low medium high xhigh max)' \
+    '(--temperature)--temperature=[Randomness of the answer. Change this or --top-p, not both.]:NUMBER: ' \
+    '(--top-p)--top-p=[Nucleus sampling: the share of probability to choose tokens from.]:NUMBER: ' \
+    '(--max-tokens --max-output-tokens)--max-tokens=[Stop the answer after this many tokens.]:NUMBER: ' \
+    '(--max-tokens --max-output-tokens)--max-output-tokens=[Stop the answer after this many tokens.]:NUMBER: ' \
+    '(--max-completion-tokens)--max-completion-tokens=[Limit visible and reasoning tokens together.]:N: ' \
+    '(--seed)--seed=[Make the answer repeatable, as far as the model can.]:N: ' \
+    '(--n -n)--n=[Generate this many answers; all of them are billed.]:N: ' \
+    '(--n -n)-n+[Generate this many answers; all of them are billed.]:N: ' \
     '(--logprobs --no-logprobs)--logprobs[Return the log probability of each token.]' \
     '(--logprobs --no-logprobs)--no-logprobs[The opposite of --logprobs.]' \
-    '(--top-logprobs)--top-logprobs=[How many alternatives per token to return; asks for --logprobs too.]:NUMBER: ' \
-    '*--run-tool=[Let the model use a tool of this machine: NAME, FILE.py, mcp:SERVER or mcp:SERVER.TOOL.]:NAME|FILE.py|mcp\:SERVER:_aiml_stored_tools' \
-    '*-T+[Let the model use a tool of this machine: NAME, FILE.py, mcp:SERVER or mcp:SERVER.TOOL.]:NAME|FILE.py|mcp\:SERVER:_aiml_stored_tools' \
+    '(--top-logprobs)--top-logprobs=[Return this many alternatives for each token; turns on --logprobs.]:NUMBER: ' \
+    '*--run-tool=[Let the model use a tool on this machine. It is NAME, FILE.py, mcp:SERVER or mcp:SERVER.TOOL.]:NAME|FILE.py|mcp\:SERVER:_aiml_stored_tools' \
+    '*-T+[Let the model use a tool on this machine. It is NAME, FILE.py, mcp:SERVER or mcp:SERVER.TOOL.]:NAME|FILE.py|mcp\:SERVER:_aiml_stored_tools' \
     '*--allow=[Run the tools that match without asking: weather, '\''fs.read_*'\'', '\''*'\''. May be repeated.]:PATTERN: ' \
-    '(--max-rounds)--max-rounds=[How often results of tools may be sent back to the model. \[default: 10\]]:N: ' \
-    '(--tools)--tools=[Functions that the model may call, in either endpoint'\''s form.]:JSON|@FILE:_aiml_at_files' \
-    '(--tool-choice)--tool-choice=[none, auto, required, the name of a function, or a JSON object.]:WORD|JSON: ' \
-    '(--parallel-tool-calls --no-parallel-tool-calls)--parallel-tool-calls[Allow several calls at once.]' \
+    '(--max-rounds)--max-rounds=[Send results of tools back to the model at most this often. \[default: 10\]]:N: ' \
+    '(--tools)--tools=[Functions that the model may call, in the form of either endpoint; nothing runs them.]:JSON|@FILE:_aiml_at_files' \
+    '(--tool-choice)--tool-choice=[Which function to call: none, auto, required, a name, or a JSON object.]:WORD|JSON: ' \
+    '(--parallel-tool-calls --no-parallel-tool-calls)--parallel-tool-calls[Allow several function calls in one answer.]' \
     '(--parallel-tool-calls --no-parallel-tool-calls)--no-parallel-tool-calls[The opposite of --parallel-tool-calls.]' \
     '*--tool-result=[The result of a tool call, by the call'\''s id; @FILE reads it from a file. May be repeated.]:ID=VALUE|@FILE:_aiml_at_files' \
-    '(--schema)--schema=[A JSON Schema that the answer must meet: a file, JSON, or a list such as '\''name, age int'\''.]:JSON|LIST|@FILE:_aiml_at_files' \
-    '(--schema-retries)--schema-retries=[How often to ask again when the answer does not meet the schema. \[default: 0\]]:N: ' \
-    '(--json-object --no-json-object)--json-object[Ask for an answer that is some JSON object.]' \
+    '(--schema)--schema=[JSON Schema that the answer must meet. A file, JSON, or a list such as '\''name, age int'\''.]:JSON|LIST|@FILE:_aiml_at_files' \
+    '(--schema-retries)--schema-retries=[Ask again up to this often if the answer does not meet the schema. \[default: 0\]]:N: ' \
+    '(--json-object --no-json-object)--json-object[Ask for an answer that is a JSON object.]' \
     '(--json-object --no-json-object)--no-json-object[The opposite of --json-object.]' \
-    '(--items)--items[Print the elements of the answer'\''s top-level array as JSON lines, as they come.]' \
-    '(--response-format --text-format)--response-format=[The format that the answer must have, in either endpoint'\''s form.]:JSON|@FILE:_aiml_at_files' \
-    '(--response-format --text-format)--text-format=[The format that the answer must have, in either endpoint'\''s form.]:JSON|@FILE:_aiml_at_files' \
-    '(--stream --no-stream -S)--stream[Show the answer as it is made, or (-S) wait for the whole.]' \
+    '(--items)--items[Print each element of the answer'\''s top-level array as a JSON line, as it arrives.]' \
+    '(--response-format --text-format)--response-format=[The answer format as the API defines it, in the form of either endpoint.]:JSON|@FILE:_aiml_at_files' \
+    '(--response-format --text-format)--text-format=[The answer format as the API defines it, in the form of either endpoint.]:JSON|@FILE:_aiml_at_files' \
+    '(--stream --no-stream -S)--stream[Show the answer as it arrives; -S waits for all of it.]' \
     '(--stream --no-stream -S)--no-stream[The opposite of --stream.]' \
     '(--stream --no-stream -S)-S[The opposite of --stream.]' \
     '(--include-usage --no-include-usage)--include-usage[Ask for the token counts of a streamed answer.]' \
     '(--include-usage --no-include-usage)--no-include-usage[The opposite of --include-usage.]' \
-    '*--option=[Any other property of the request: dots nest, values are JSON where they parse as JSON.]:KEY=VALUE: ' \
-    '*-O+[Any other property of the request: dots nest, values are JSON where they parse as JSON.]:KEY=VALUE: ' \
-    '(--output -o)--output=[Write the answer to a file, replaced only by a complete answer.]:PATH:_files' \
-    '(--output -o)-o+[Write the answer to a file, replaced only by a complete answer.]:PATH:_files' \
-    '(--extract -x)--extract=[Print a code block only: its number, last, all, or the first of a language.]::value:(last all 1 2 3 4 5 6 7 8 9 python py bash sh zsh fish powershell json yaml toml xml html css sql javascript js typescript ts go rust c cpp java kotlin swift ruby php perl r lua diff dockerfile makefile markdown latex csv)' \
-    '(--extract -x)-x+[Print a code block only: its number, last, all, or the first of a language.]::value:(last all 1 2 3 4 5 6 7 8 9 python py bash sh zsh fish powershell json yaml toml xml html css sql javascript js typescript ts go rust c cpp java kotlin swift ruby php perl r lua diff dockerfile makefile markdown latex csv)' \
-    '(--in-place)--in-place=[Send a file, and put the answer in its place after a look at the difference.]:PATH:_files' \
-    '(--format)--format=[How the answer is written; md is drawn on a terminal, and is text elsewhere. \[default: md\]]:value:(md text json jsonl raw)' \
-    '(--json)--json[Short for --format json.]' \
-    '(--audio-out)--audio-out=[Write spoken output to a file.]:PATH:_files' \
+    '*--option=[Set any other property of the request; dots nest, and a value that parses as JSON is sent as JSON.]:KEY=VALUE: ' \
+    '*-O+[Set any other property of the request; dots nest, and a value that parses as JSON is sent as JSON.]:KEY=VALUE: ' \
+    '(--output -o)--output=[Write the answer to a file. Only a complete answer replaces an existing file.]:PATH:_files' \
+    '(--output -o)-o+[Write the answer to a file. Only a complete answer replaces an existing file.]:PATH:_files' \
+    '(--extract -x)--extract=[Print only a code block. Its number, last, all, or the first of a language.]::value:(last all 1 2 3 4 5 6 7 8 9 python py bash sh zsh fish powershell json yaml toml xml html css sql javascript js typescript ts go rust c cpp java kotlin swift ruby php perl r lua diff dockerfile makefile markdown latex csv)' \
+    '(--extract -x)-x+[Print only a code block. Its number, last, all, or the first of a language.]::value:(last all 1 2 3 4 5 6 7 8 9 python py bash sh zsh fish powershell json yaml toml xml html css sql javascript js typescript ts go rust c cpp java kotlin swift ruby php perl r lua diff dockerfile makefile markdown latex csv)' \
+    '(--copy)--copy[Also copy the answer to the clipboard when it is complete.]' \
+    '(--in-place)--in-place=[Send a file, show the difference, and replace the file after you say yes.]:PATH:_files' \
+    '(--format)--format=[How the answer is written; md is drawn on a terminal, and is plain text elsewhere. \[default: md\]]:value:(md text json jsonl raw)' \
+    '(--json)--json[Print answer, tokens and cost as one JSON object. For JSON from the model use --schema.]' \
+    '(--audio-out)--audio-out=[Write the spoken answer to a file.]:PATH:_files' \
     '(--save-dir)--save-dir=[Save images and files of the answer in a folder.]:PATH:_files' \
     '(--meta)--meta=[Write tokens, cost, speed and ids to a JSON file.]:PATH:_files' \
-    '(--auto-continue)--auto-continue=[How often to ask for the rest of an answer that was cut. \[default: 0\]]:N: ' \
-    '(--allow-cut --no-allow-cut)--allow-cut[Take an answer that the length cap ended as a success.]' \
+    '(--auto-continue)--auto-continue=[Ask up to this often for the rest of an incomplete answer. \[default: 0\]]:N: ' \
+    '(--allow-cut --no-allow-cut)--allow-cut[Treat an answer that the token limit ended as a success.]' \
     '(--allow-cut --no-allow-cut)--no-allow-cut[The opposite of --allow-cut.]' \
     '(--hide-reasoning -R --no-hide-reasoning)--hide-reasoning[Do not show reasoning on standard error.]' \
     '(--hide-reasoning -R --no-hide-reasoning)-R[Do not show reasoning on standard error.]' \
     '(--hide-reasoning -R --no-hide-reasoning)--no-hide-reasoning[The opposite of --hide-reasoning.]' \
-    '(--usage -u --no-usage)--usage[Say tokens, cost and speed on standard error.]' \
-    '(--usage -u --no-usage)-u[Say tokens, cost and speed on standard error.]' \
+    '(--usage -u --no-usage)--usage[Print tokens, cost and speed on standard error.]' \
+    '(--usage -u --no-usage)-u[Print tokens, cost and speed on standard error.]' \
     '(--usage -u --no-usage)--no-usage[The opposite of --usage.]' \
-    '(--quiet -q --no-quiet)--quiet[Say nothing but errors on standard error.]' \
-    '(--quiet -q --no-quiet)-q[Say nothing but errors on standard error.]' \
+    '(--quiet -q --no-quiet)--quiet[Print only errors on standard error.]' \
+    '(--quiet -q --no-quiet)-q[Print only errors on standard error.]' \
     '(--quiet -q --no-quiet)--no-quiet[The opposite of --quiet.]' \
-    '(--verbose -v --no-verbose)--verbose[Say more on standard error.]' \
-    '(--verbose -v --no-verbose)-v[Say more on standard error.]' \
+    '(--verbose -v --no-verbose)--verbose[Print more on standard error.]' \
+    '(--verbose -v --no-verbose)-v[Print more on standard error.]' \
     '(--verbose -v --no-verbose)--no-verbose[The opposite of --verbose.]' \
-    '(--debug --no-debug)--debug[Show the exchange on standard error, with the key masked.]' \
+    '(--debug --no-debug)--debug[Print requests and responses on standard error, with the key masked.]' \
     '(--debug --no-debug)--no-debug[The opposite of --debug.]' \
-    '(--no-log)--no-log[Keep nothing of this call in the history.]' \
+    '(--cache)--cache=[Answer from a private store if it has a complete answer to the same request that is younger than AGE (1d).]::value:(30m 12h 1d 7d off)' \
+    '(--no-log)--no-log[Do not store this call in the history.]' \
     '(--yes -y)--yes[Answer yes to questions.]' \
     '(--yes -y)-y[Answer yes to questions.]' \
-    '(--color)--color=[Colour the output. \[default: auto\]]:value:(auto always never)' \
-    '(--dry-run)--dry-run[Show the request as JSON and send nothing.]' \
-    '(--as)--as=[Print a program for the request and send nothing.]:value:(curl python javascript httpie json)' \
+    '(--color)--color=[When to use colour. \[default: auto\]]:value:(auto always never)' \
+    '(--editing)--editing=[The keys of the line editor in a conversation. \[default: emacs\]]:value:(emacs vi)' \
+    '(--dry-run)--dry-run[Print the request as JSON; nothing is sent.]' \
+    '(--as)--as=[Print the request as a program; nothing is sent.]:value:(curl python javascript httpie json)' \
     '(--profile)--profile=[Use the settings of this profile.]:NAME:_aiml_stored_profiles' \
-    '(--base-url)--base-url=[The API'\''s address. \[default: https://api.aimlapi.com/v1\]]:URL: ' \
-    '(--demo)--demo[Ask the embedded server, which is no model.]' \
-    '(--timeout)--timeout=[Seconds to wait without a byte. \[default: 120\]]:NUMBER: ' \
-    '(--retries)--retries=[How often to try again before the first word. \[default: 2\]]:N: ' \
-    '(--ca-bundle)--ca-bundle=[A file of certificates to trust.]:PATH:_files' \
-    '(--record)--record=[Add the exchange to a file that --replay reads; without the key.]:PATH:_files' \
+    '(--base-url)--base-url=[The address of the API. \[default: https://api.aimlapi.com/v1\]]:URL: ' \
+    '*--header=[Add a header to every request to the base URL; a VALUE that is empty removes it. May be repeated.]:NAME\:VALUE: ' \
+    '(--demo)--demo[Ask the embedded demo server. It needs no key and runs no model.]' \
+    '(--timeout)--timeout=[Give up after this many seconds of silence; not a limit for the whole call. \[default: 120\]]:NUMBER: ' \
+    '(--retries)--retries=[Retry a failed request this often; never once the answer has begun. \[default: 2\]]:N: ' \
+    '(--ca-bundle)--ca-bundle=[Trust the certificates in this file.]:PATH:_files' \
+    '(--record)--record=[Add the exchange to a file for --replay; the key is left out.]:PATH:_files' \
     '(--replay)--replay=[Answer from a recorded file, without a network.]:PATH:_files' \
-    '(- *)--help[Show this message and exit.]' \
-    '(- *)-h[Show this message and exit.]' \
+    '(- *)--help[Show help: -h the most used flags, --help all of them.]' \
+    '(- *)-h[Show help: -h the most used flags, --help all of them.]' \
     '*:word:_aiml_at_files'
 }
 
 _aiml_respond() {
   _arguments -s -S \
-    '*--model=[The model, as the gateway spells it. Repeated: ask all of them. A,B: B when A is not available. \[default: openai/gpt-5-1\]]:ID:_aiml_stored_models' \
-    '*-m+[The model, as the gateway spells it. Repeated: ask all of them. A,B: B when A is not available. \[default: openai/gpt-5-1\]]:ID:_aiml_stored_models' \
-    '(--first)--first[Of several models take the one that is whole first, and stop the others.]' \
-    '(--max-cost)--max-cost=[Refuse what may cost more than so many US dollars; with --each, stop before a row.]:NUMBER: ' \
-    '(--system -s)--system=[System text; @FILE reads it from a file.]:TEXT|@FILE:_aiml_at_files' \
-    '(--system -s)-s+[System text; @FILE reads it from a file.]:TEXT|@FILE:_aiml_at_files' \
-    '*--file=[Add a file, folder, glob or URL: text, image, PDF or audio; - is standard input.]:PATH:_files' \
-    '*-f+[Add a file, folder, glob or URL: text, image, PDF or audio; - is standard input.]:PATH:_files' \
-    '*--attach=[Add a file, folder, glob or URL: text, image, PDF or audio; - is standard input.]:PATH:_files' \
-    '*-a+[Add a file, folder, glob or URL: text, image, PDF or audio; - is standard input.]:PATH:_files' \
-    '(--no-stdin)--no-stdin[Leave standard input alone.]' \
+    '*--model=[The model to ask. Repeat -m to ask several models; A,B falls back to B when A is unavailable. \[default: openai/gpt-5-1\]]:ID:_aiml_stored_models' \
+    '*-m+[The model to ask. Repeat -m to ask several models; A,B falls back to B when A is unavailable. \[default: openai/gpt-5-1\]]:ID:_aiml_stored_models' \
+    '(--first)--first[With several -m: print the first complete answer and cancel the others.]' \
+    '(--max-cost)--max-cost=[Refuse to send if the estimate exceeds this many US dollars; with --each, stop before such a row. Add --max-tokens, or only the input counts.]:NUMBER: ' \
+    '(--system -s)--system=[System text: how the model should behave. @FILE reads it from a file.]:TEXT|@FILE:_aiml_at_files' \
+    '(--system -s)-s+[System text: how the model should behave. @FILE reads it from a file.]:TEXT|@FILE:_aiml_at_files' \
+    '*--file=[Attach a file, folder, glob or URL. Text, image, PDF or audio; - is standard input.]:PATH:_files' \
+    '*-f+[Attach a file, folder, glob or URL. Text, image, PDF or audio; - is standard input.]:PATH:_files' \
+    '*--attach=[Attach a file, folder, glob or URL. Text, image, PDF or audio; - is standard input.]:PATH:_files' \
+    '*-a+[Attach a file, folder, glob or URL. Text, image, PDF or audio; - is standard input.]:PATH:_files' \
+    '(--no-stdin)--no-stdin[Do not read standard input.]' \
     '(--stdin-wait)--stdin-wait=[Give up after N seconds without a byte on a pipe that may never end (10); 0 never gives up.]:NUMBER: ' \
-    '(--detail)--detail=[How closely to look at images.]:value:(auto low high)' \
-    '(--interactive -i)--interactive[With a prompt, files or piped text first, then in turns.]' \
-    '(--interactive -i)-i[With a prompt, files or piped text first, then in turns.]' \
-    '(--print -p)--print[Give one answer and end, also on a terminal.]' \
-    '(--print -p)-p[Give one answer and end, also on a terminal.]' \
+    '(--detail)--detail=[How closely the model looks at images.]:value:(auto low high)' \
+    '(--interactive -i)--interactive[Ask the prompt first, then continue in the REPL.]' \
+    '(--interactive -i)-i[Ask the prompt first, then continue in the REPL.]' \
+    '(--print -p)--print[Give one answer and exit, even on a terminal.]' \
+    '(--print -p)-p[Give one answer and exit, even on a terminal.]' \
     '(--edit -e)--edit[Write the prompt in $VISUAL or $EDITOR.]' \
     '(--edit -e)-e[Write the prompt in $VISUAL or $EDITOR.]' \
-    '(--template -t)--template=[Use a saved prompt with its flags.]:NAME:_aiml_stored_templates' \
-    '(--template -t)-t+[Use a saved prompt with its flags.]:NAME:_aiml_stored_templates' \
-    '*--param=[A variable of the template; @FILE reads it from a file. May be repeated.]:NAME=VALUE|@FILE:_aiml_at_files' \
-    '*-P+[A variable of the template; @FILE reads it from a file. May be repeated.]:NAME=VALUE|@FILE:_aiml_at_files' \
-    '(--save)--save=[Save the prompt and the flags given as a template, and send nothing.]:NAME:_aiml_stored_templates' \
-    '(--continue -c)--continue[Go on with this terminal'\''s last conversation; without a prompt, with its answer that was cut.]' \
-    '(--continue -c)-c[Go on with this terminal'\''s last conversation; without a prompt, with its answer that was cut.]' \
-    '(--resume -r)--resume=[Go on with a conversation, by its id or words of it; alone, with the latest.]::ID|WORDS: ' \
-    '(--resume -r)-r+[Go on with a conversation, by its id or words of it; alone, with the latest.]::ID|WORDS: ' \
-    '(--allow-secrets)--allow-secrets[Send files and standard input that seem to hold keys or passwords.]' \
-    '(--messages)--messages=[A JSON file of the messages, or the input items, that come before the prompt.]:PATH:_files' \
-    '(--fit)--fit=[Of input beyond the model'\''s context keep the head, the tail, or both ends.]:value:(head tail middle)' \
-    '(--chunk)--chunk=[Cut the input into pieces of so many tokens, and ask for each.]:N: ' \
-    '(--reduce)--reduce=[With --chunk: the prompt that makes one answer of all.]:TEXT|@FILE:_aiml_at_files' \
-    '(--each)--each=[Ask for each row of standard input or a file; {row} is its text, {name} a column.]:value:(line jsonl csv nul)' \
-    '(--jobs -j)--jobs=[How many rows or pieces to ask for at the same time. \[default: 4\]]:N: ' \
-    '(--jobs -j)-j+[How many rows or pieces to ask for at the same time. \[default: 4\]]:N: ' \
-    '(--unordered)--unordered[Print results as they come, not in the order of the rows.]' \
-    '(--resume-from)--resume-from=[Go on with a file of results: leave out the rows that it has, add the others.]:PATH:_files' \
-    '(--shard)--shard=[Take every Nth row from the Ith on; auto asks Slurm or Kubernetes.]:value:(auto)' \
-    '(--effort --reasoning-effort)--effort=[How long to think first.]:value:(none minimal low medium high xhigh max)' \
-    '(--effort --reasoning-effort)--reasoning-effort=[How long to think first.]:value:(none minimal low medium high xhigh max)' \
+    '*--template=[Use a saved prompt with its flags, or @FILE. Repeated: the later one wins for each setting.]:NAME|@FILE:_aiml_stored_templates' \
+    '*-t+[Use a saved prompt with its flags, or @FILE. Repeated: the later one wins for each setting.]:NAME|@FILE:_aiml_stored_templates' \
+    '*--param=[Set a variable of the template; @FILE reads it from a file. May be repeated.]:NAME=VALUE|@FILE:_aiml_at_files' \
+    '*-P+[Set a variable of the template; @FILE reads it from a file. May be repeated.]:NAME=VALUE|@FILE:_aiml_at_files' \
+    '(--save)--save=[Save the prompt and the flags as a template; nothing is sent.]:NAME:_aiml_stored_templates' \
+    '*--template-path=[Folders of templates that are searched after your own.]:FOLDER[\:FOLDER]: ' \
+    '(--continue -c)--continue[Continue this terminal'\''s last conversation. Without a prompt: continue its incomplete answer.]' \
+    '(--continue -c)-c[Continue this terminal'\''s last conversation. Without a prompt: continue its incomplete answer.]' \
+    '(--resume -r)--resume=[Continue a conversation, by its id or its words. Without a value: the latest.]::ID|WORDS: ' \
+    '(--resume -r)-r+[Continue a conversation, by its id or its words. Without a value: the latest.]::ID|WORDS: ' \
+    '(--fork)--fork[With -c or -r: continue a copy of the conversation, and leave the original as it is.]' \
+    '(--allow-secrets)--allow-secrets[Send files and standard input even if they seem to hold keys or passwords.]' \
+    '(--messages)--messages=[Earlier messages, from a JSON file.]:PATH:_files' \
+    '(--fit)--fit=[What to do if all of it is more than the model'\''s context: send the head, the tail or both ends of the input; leave out the oldest turns of the conversation; or compact: replace them by a summary.]:value:(head tail middle oldest compact)' \
+    '(--chunk)--chunk=[Split the input into pieces of this many tokens and ask for each.]:N: ' \
+    '(--reduce)--reduce=[With --chunk: the prompt that combines the answers into one.]:TEXT|@FILE:_aiml_at_files' \
+    '(--each)--each=[Ask once for each row of the input. In the prompt {row} is its text, {name} a column.]:value:(line jsonl csv nul)' \
+    '(--jobs -j)--jobs=[Ask for this many rows or pieces at the same time. \[default: 4\]]:N: ' \
+    '(--jobs -j)-j+[Ask for this many rows or pieces at the same time. \[default: 4\]]:N: ' \
+    '(--unordered)--unordered[Print results as they arrive, not in the order of the rows.]' \
+    '(--resume-from)--resume-from=[Continue a file of results: ask only for the rows that it lacks, and add them.]:PATH:_files' \
+    '(--shard)--shard=[Take every Nth row, starting with row I; auto reads both from Slurm, Kubernetes or AWS Batch.]:value:(auto)' \
+    '(--effort --reasoning-effort)--effort=[How long the model thinks first.]:value:(none minimal low medium high xhigh max)' \
+    '(--effort --reasoning-effort)--reasoning-effort=[How long the model thinks first.]:value:(none minimal low medium high xhigh max)' \
     '(--reasoning-summary)--reasoning-summary=[Ask for a summary of the reasoning.]:value:(auto concise detailed)' \
-    '(--temperature)--temperature=[Randomness; change this or --top-p, not both.]:NUMBER: ' \
-    '(--top-p)--top-p=[Nucleus sampling: the share of probability to choose from.]:NUMBER: ' \
-    '(--max-tokens --max-output-tokens)--max-tokens=[Cap on generated tokens.]:NUMBER: ' \
-    '(--max-tokens --max-output-tokens)--max-output-tokens=[Cap on generated tokens.]:NUMBER: ' \
-    '*--run-tool=[Let the model use a tool of this machine: NAME, FILE.py, mcp:SERVER or mcp:SERVER.TOOL.]:NAME|FILE.py|mcp\:SERVER:_aiml_stored_tools' \
-    '*-T+[Let the model use a tool of this machine: NAME, FILE.py, mcp:SERVER or mcp:SERVER.TOOL.]:NAME|FILE.py|mcp\:SERVER:_aiml_stored_tools' \
+    '(--temperature)--temperature=[Randomness of the answer. Change this or --top-p, not both.]:NUMBER: ' \
+    '(--top-p)--top-p=[Nucleus sampling: the share of probability to choose tokens from.]:NUMBER: ' \
+    '(--max-tokens --max-output-tokens)--max-tokens=[Stop the answer after this many tokens.]:NUMBER: ' \
+    '(--max-tokens --max-output-tokens)--max-output-tokens=[Stop the answer after this many tokens.]:NUMBER: ' \
+    '*--run-tool=[Let the model use a tool on this machine. It is NAME, FILE.py, mcp:SERVER or mcp:SERVER.TOOL.]:NAME|FILE.py|mcp\:SERVER:_aiml_stored_tools' \
+    '*-T+[Let the model use a tool on this machine. It is NAME, FILE.py, mcp:SERVER or mcp:SERVER.TOOL.]:NAME|FILE.py|mcp\:SERVER:_aiml_stored_tools' \
     '*--allow=[Run the tools that match without asking: weather, '\''fs.read_*'\'', '\''*'\''. May be repeated.]:PATTERN: ' \
-    '(--max-rounds)--max-rounds=[How often results of tools may be sent back to the model. \[default: 10\]]:N: ' \
-    '(--tools)--tools=[Functions that the model may call, in either endpoint'\''s form.]:JSON|@FILE:_aiml_at_files' \
-    '(--tool-choice)--tool-choice=[none, auto, required, the name of a function, or a JSON object.]:WORD|JSON: ' \
-    '(--parallel-tool-calls --no-parallel-tool-calls)--parallel-tool-calls[Allow several calls at once.]' \
+    '(--max-rounds)--max-rounds=[Send results of tools back to the model at most this often. \[default: 10\]]:N: ' \
+    '(--tools)--tools=[Functions that the model may call, in the form of either endpoint; nothing runs them.]:JSON|@FILE:_aiml_at_files' \
+    '(--tool-choice)--tool-choice=[Which function to call: none, auto, required, a name, or a JSON object.]:WORD|JSON: ' \
+    '(--parallel-tool-calls --no-parallel-tool-calls)--parallel-tool-calls[Allow several function calls in one answer.]' \
     '(--parallel-tool-calls --no-parallel-tool-calls)--no-parallel-tool-calls[The opposite of --parallel-tool-calls.]' \
     '*--tool-result=[The result of a tool call, by the call'\''s id; @FILE reads it from a file. May be repeated.]:ID=VALUE|@FILE:_aiml_at_files' \
-    '(--web-search)--web-search=[Let the server search the web, with so much context.]::value:(low medium high)' \
-    '*--location=[Where the search is made from: city, region, country, timezone.]:city=…,country=…: ' \
+    '(--web-search)--web-search=[Let the server search the web. The value is how much context the search may add.]::value:(low medium high)' \
+    '*--location=[Where the web search is made from: city, region, country, timezone.]:city=…,country=…: ' \
     '(--code-interpreter --no-code-interpreter)--code-interpreter[Let the server run code.]' \
     '(--code-interpreter --no-code-interpreter)--no-code-interpreter[The opposite of --code-interpreter.]' \
-    '*--mcp-server=[Let the server use the tools of an MCP server, LABEL=URL; may be repeated.]:NAME=VALUE: ' \
-    '(--schema)--schema=[A JSON Schema that the answer must meet: a file, JSON, or a list such as '\''name, age int'\''.]:JSON|LIST|@FILE:_aiml_at_files' \
-    '(--schema-retries)--schema-retries=[How often to ask again when the answer does not meet the schema. \[default: 0\]]:N: ' \
-    '(--json-object --no-json-object)--json-object[Ask for an answer that is some JSON object.]' \
+    '*--mcp-server=[Let the server use the tools of an MCP server, LABEL=URL. May be repeated.]:NAME=VALUE: ' \
+    '(--schema)--schema=[JSON Schema that the answer must meet. A file, JSON, or a list such as '\''name, age int'\''.]:JSON|LIST|@FILE:_aiml_at_files' \
+    '(--schema-retries)--schema-retries=[Ask again up to this often if the answer does not meet the schema. \[default: 0\]]:N: ' \
+    '(--json-object --no-json-object)--json-object[Ask for an answer that is a JSON object.]' \
     '(--json-object --no-json-object)--no-json-object[The opposite of --json-object.]' \
-    '(--items)--items[Print the elements of the answer'\''s top-level array as JSON lines, as they come.]' \
-    '(--response-format --text-format)--response-format=[The format that the answer must have, in either endpoint'\''s form.]:JSON|@FILE:_aiml_at_files' \
-    '(--response-format --text-format)--text-format=[The format that the answer must have, in either endpoint'\''s form.]:JSON|@FILE:_aiml_at_files' \
-    '(--stream --no-stream -S)--stream[Show the answer as it is made, or (-S) wait for the whole.]' \
+    '(--items)--items[Print each element of the answer'\''s top-level array as a JSON line, as it arrives.]' \
+    '(--response-format --text-format)--response-format=[The answer format as the API defines it, in the form of either endpoint.]:JSON|@FILE:_aiml_at_files' \
+    '(--response-format --text-format)--text-format=[The answer format as the API defines it, in the form of either endpoint.]:JSON|@FILE:_aiml_at_files' \
+    '(--stream --no-stream -S)--stream[Show the answer as it arrives; -S waits for all of it.]' \
     '(--stream --no-stream -S)--no-stream[The opposite of --stream.]' \
     '(--stream --no-stream -S)-S[The opposite of --stream.]' \
     '(--store --no-store)--store[Keep the response on the server, to continue it later.]' \
     '(--store --no-store)--no-store[The opposite of --store.]' \
     '(--previous-response-id)--previous-response-id=[Continue a stored response.]:TEXT: ' \
-    '(--truncation)--truncation=[When the input is too long: drop its middle, or fail.]:value:(auto disabled)' \
-    '(--background --no-background)--background[Let the server work detached from this call.]' \
+    '(--truncation)--truncation=[If the input is too long: drop its middle (auto) or fail (disabled).]:value:(auto disabled)' \
+    '(--background --no-background)--background[Run the request in the background on the server.]' \
     '(--background --no-background)--no-background[The opposite of --background.]' \
-    '*--include=[Extra output data to return; may be repeated.]:value:(message.input_image.image_url computer_call_output.output.image_url reasoning.encrypted_content code_interpreter_call.outputs file_search_call.results message.output_text.logprobs)' \
+    '*--include=[Return more output data. May be repeated.]:value:(message.input_image.image_url computer_call_output.output.image_url reasoning.encrypted_content code_interpreter_call.outputs file_search_call.results message.output_text.logprobs)' \
     '(--wait)--wait=[Wait for a background response, by its id, and show it.]:TEXT: ' \
     '(--show)--show=[Show a stored response, by its id, as it is now.]:TEXT: ' \
     '(--cancel)--cancel=[Cancel a background response, by its id.]:TEXT: ' \
-    '(--prompt-id)--prompt-id=[A prompt template of the server.]:TEXT: ' \
-    '(--prompt-version)--prompt-version=[The version of the prompt template.]:TEXT: ' \
-    '*--prompt-var=[A variable of the prompt template; may be repeated.]:NAME=VALUE: ' \
-    '*--option=[Any other property of the request: dots nest, values are JSON where they parse as JSON.]:KEY=VALUE: ' \
-    '*-O+[Any other property of the request: dots nest, values are JSON where they parse as JSON.]:KEY=VALUE: ' \
-    '(--output -o)--output=[Write the answer to a file, replaced only by a complete answer.]:PATH:_files' \
-    '(--output -o)-o+[Write the answer to a file, replaced only by a complete answer.]:PATH:_files' \
-    '(--extract -x)--extract=[Print a code block only: its number, last, all, or the first of a language.]::value:(last all 1 2 3 4 5 6 7 8 9 python py bash sh zsh fish powershell json yaml toml xml html css sql javascript js typescript ts go rust c cpp java kotlin swift ruby php perl r lua diff dockerfile makefile markdown latex csv)' \
-    '(--extract -x)-x+[Print a code block only: its number, last, all, or the first of a language.]::value:(last all 1 2 3 4 5 6 7 8 9 python py bash sh zsh fish powershell json yaml toml xml html css sql javascript js typescript ts go rust c cpp java kotlin swift ruby php perl r lua diff dockerfile makefile markdown latex csv)' \
-    '(--in-place)--in-place=[Send a file, and put the answer in its place after a look at the difference.]:PATH:_files' \
-    '(--format)--format=[How the answer is written; md is drawn on a terminal, and is text elsewhere. \[default: md\]]:value:(md text json jsonl raw)' \
-    '(--json)--json[Short for --format json.]' \
-    '(--audio-out)--audio-out=[Write spoken output to a file.]:PATH:_files' \
+    '(--prompt-id)--prompt-id=[Use a prompt template that is stored on the server.]:TEXT: ' \
+    '(--prompt-version)--prompt-version=[The version of that template.]:TEXT: ' \
+    '*--prompt-var=[A variable of that template. May be repeated.]:NAME=VALUE: ' \
+    '*--option=[Set any other property of the request; dots nest, and a value that parses as JSON is sent as JSON.]:KEY=VALUE: ' \
+    '*-O+[Set any other property of the request; dots nest, and a value that parses as JSON is sent as JSON.]:KEY=VALUE: ' \
+    '(--output -o)--output=[Write the answer to a file. Only a complete answer replaces an existing file.]:PATH:_files' \
+    '(--output -o)-o+[Write the answer to a file. Only a complete answer replaces an existing file.]:PATH:_files' \
+    '(--extract -x)--extract=[Print only a code block. Its number, last, all, or the first of a language.]::value:(last all 1 2 3 4 5 6 7 8 9 python py bash sh zsh fish powershell json yaml toml xml html css sql javascript js typescript ts go rust c cpp java kotlin swift ruby php perl r lua diff dockerfile makefile markdown latex csv)' \
+    '(--extract -x)-x+[Print only a code block. Its number, last, all, or the first of a language.]::value:(last all 1 2 3 4 5 6 7 8 9 python py bash sh zsh fish powershell json yaml toml xml html css sql javascript js typescript ts go rust c cpp java kotlin swift ruby php perl r lua diff dockerfile makefile markdown latex csv)' \
+    '(--copy)--copy[Also copy the answer to the clipboard when it is complete.]' \
+    '(--in-place)--in-place=[Send a file, show the difference, and replace the file after you say yes.]:PATH:_files' \
+    '(--format)--format=[How the answer is written; md is drawn on a terminal, and is plain text elsewhere. \[default: md\]]:value:(md text json jsonl raw)' \
+    '(--json)--json[Print answer, tokens and cost as one JSON object. For JSON from the model use --schema.]' \
+    '(--audio-out)--audio-out=[Write the spoken answer to a file.]:PATH:_files' \
     '(--save-dir)--save-dir=[Save images and files of the answer in a folder.]:PATH:_files' \
     '(--meta)--meta=[Write tokens, cost, speed and ids to a JSON file.]:PATH:_files' \
-    '(--auto-continue)--auto-continue=[How often to ask for the rest of an answer that was cut. \[default: 0\]]:N: ' \
-    '(--allow-cut --no-allow-cut)--allow-cut[Take an answer that the length cap ended as a success.]' \
+    '(--auto-continue)--auto-continue=[Ask up to this often for the rest of an incomplete answer. \[default: 0\]]:N: ' \
+    '(--allow-cut --no-allow-cut)--allow-cut[Treat an answer that the token limit ended as a success.]' \
     '(--allow-cut --no-allow-cut)--no-allow-cut[The opposite of --allow-cut.]' \
     '(--hide-reasoning -R --no-hide-reasoning)--hide-reasoning[Do not show reasoning on standard error.]' \
     '(--hide-reasoning -R --no-hide-reasoning)-R[Do not show reasoning on standard error.]' \
     '(--hide-reasoning -R --no-hide-reasoning)--no-hide-reasoning[The opposite of --hide-reasoning.]' \
-    '(--usage -u --no-usage)--usage[Say tokens, cost and speed on standard error.]' \
-    '(--usage -u --no-usage)-u[Say tokens, cost and speed on standard error.]' \
+    '(--usage -u --no-usage)--usage[Print tokens, cost and speed on standard error.]' \
+    '(--usage -u --no-usage)-u[Print tokens, cost and speed on standard error.]' \
     '(--usage -u --no-usage)--no-usage[The opposite of --usage.]' \
-    '(--quiet -q --no-quiet)--quiet[Say nothing but errors on standard error.]' \
-    '(--quiet -q --no-quiet)-q[Say nothing but errors on standard error.]' \
+    '(--quiet -q --no-quiet)--quiet[Print only errors on standard error.]' \
+    '(--quiet -q --no-quiet)-q[Print only errors on standard error.]' \
     '(--quiet -q --no-quiet)--no-quiet[The opposite of --quiet.]' \
-    '(--verbose -v --no-verbose)--verbose[Say more on standard error.]' \
-    '(--verbose -v --no-verbose)-v[Say more on standard error.]' \
+    '(--verbose -v --no-verbose)--verbose[Print more on standard error.]' \
+    '(--verbose -v --no-verbose)-v[Print more on standard error.]' \
     '(--verbose -v --no-verbose)--no-verbose[The opposite of --verbose.]' \
-    '(--debug --no-debug)--debug[Show the exchange on standard error, with the key masked.]' \
+    '(--debug --no-debug)--debug[Print requests and responses on standard error, with the key masked.]' \
     '(--debug --no-debug)--no-debug[The opposite of --debug.]' \
-    '(--no-log)--no-log[Keep nothing of this call in the history.]' \
+    '(--cache)--cache=[Answer from a private store if it has a complete answer to the same request that is younger than AGE (1d).]::value:(30m 12h 1d 7d off)' \
+    '(--no-log)--no-log[Do not store this call in the history.]' \
     '(--yes -y)--yes[Answer yes to questions.]' \
     '(--yes -y)-y[Answer yes to questions.]' \
-    '(--color)--color=[Colour the output. \[default: auto\]]:value:(auto always never)' \
-    '(--dry-run)--dry-run[Show the request as JSON and send nothing.]' \
-    '(--as)--as=[Print a program for the request and send nothing.]:value:(curl python javascript httpie json)' \
+    '(--color)--color=[When to use colour. \[default: auto\]]:value:(auto always never)' \
+    '(--editing)--editing=[The keys of the line editor in a conversation. \[default: emacs\]]:value:(emacs vi)' \
+    '(--dry-run)--dry-run[Print the request as JSON; nothing is sent.]' \
+    '(--as)--as=[Print the request as a program; nothing is sent.]:value:(curl python javascript httpie json)' \
     '(--profile)--profile=[Use the settings of this profile.]:NAME:_aiml_stored_profiles' \
-    '(--base-url)--base-url=[The API'\''s address. \[default: https://api.aimlapi.com/v1\]]:URL: ' \
-    '(--demo)--demo[Ask the embedded server, which is no model.]' \
-    '(--timeout)--timeout=[Seconds to wait without a byte. \[default: 120\]]:NUMBER: ' \
-    '(--retries)--retries=[How often to try again before the first word. \[default: 2\]]:N: ' \
-    '(--ca-bundle)--ca-bundle=[A file of certificates to trust.]:PATH:_files' \
-    '(--record)--record=[Add the exchange to a file that --replay reads; without the key.]:PATH:_files' \
+    '(--base-url)--base-url=[The address of the API. \[default: https://api.aimlapi.com/v1\]]:URL: ' \
+    '*--header=[Add a header to every request to the base URL; a VALUE that is empty removes it. May be repeated.]:NAME\:VALUE: ' \
+    '(--demo)--demo[Ask the embedded demo server. It needs no key and runs no model.]' \
+    '(--timeout)--timeout=[Give up after this many seconds of silence; not a limit for the whole call. \[default: 120\]]:NUMBER: ' \
+    '(--retries)--retries=[Retry a failed request this often; never once the answer has begun. \[default: 2\]]:N: ' \
+    '(--ca-bundle)--ca-bundle=[Trust the certificates in this file.]:PATH:_files' \
+    '(--record)--record=[Add the exchange to a file for --replay; the key is left out.]:PATH:_files' \
     '(--replay)--replay=[Answer from a recorded file, without a network.]:PATH:_files' \
-    '(- *)--help[Show this message and exit.]' \
-    '(- *)-h[Show this message and exit.]' \
+    '(- *)--help[Show help: -h the most used flags, --help all of them.]' \
+    '(- *)-h[Show help: -h the most used flags, --help all of them.]' \
     '*:word:_aiml_at_files'
+}
+
+_aiml_cmd() {
+  _arguments -s -S \
+    '*--model=[The model to ask. Repeat -m to ask several models; A,B falls back to B when A is unavailable. \[default: openai/gpt-5-1\]]:ID:_aiml_stored_models' \
+    '*-m+[The model to ask. Repeat -m to ask several models; A,B falls back to B when A is unavailable. \[default: openai/gpt-5-1\]]:ID:_aiml_stored_models' \
+    '(--max-cost)--max-cost=[Refuse to send if the estimate exceeds this many US dollars; with --each, stop before such a row. Add --max-tokens, or only the input counts.]:NUMBER: ' \
+    '*--file=[Attach a file, folder, glob or URL. Text, image, PDF or audio; - is standard input.]:PATH:_files' \
+    '*-f+[Attach a file, folder, glob or URL. Text, image, PDF or audio; - is standard input.]:PATH:_files' \
+    '*--attach=[Attach a file, folder, glob or URL. Text, image, PDF or audio; - is standard input.]:PATH:_files' \
+    '*-a+[Attach a file, folder, glob or URL. Text, image, PDF or audio; - is standard input.]:PATH:_files' \
+    '(--no-stdin)--no-stdin[Do not read standard input.]' \
+    '(--stdin-wait)--stdin-wait=[Give up after N seconds without a byte on a pipe that may never end (10); 0 never gives up.]:NUMBER: ' \
+    '(--detail)--detail=[How closely the model looks at images.]:value:(auto low high)' \
+    '(--allow-secrets)--allow-secrets[Send files and standard input even if they seem to hold keys or passwords.]' \
+    '(--fit)--fit=[What to do if all of it is more than the model'\''s context: send the head, the tail or both ends of the input; leave out the oldest turns of the conversation; or compact: replace them by a summary.]:value:(head tail middle oldest compact)' \
+    '(--effort --reasoning-effort)--effort=[How long the model thinks first.]:value:(none minimal low medium high xhigh max)' \
+    '(--effort --reasoning-effort)--reasoning-effort=[How long the model thinks first.]:value:(none minimal low medium high xhigh max)' \
+    '(--temperature)--temperature=[Randomness of the answer. Change this or --top-p, not both.]:NUMBER: ' \
+    '(--top-p)--top-p=[Nucleus sampling: the share of probability to choose tokens from.]:NUMBER: ' \
+    '(--max-tokens --max-output-tokens)--max-tokens=[Stop the answer after this many tokens.]:NUMBER: ' \
+    '(--max-tokens --max-output-tokens)--max-output-tokens=[Stop the answer after this many tokens.]:NUMBER: ' \
+    '(--max-completion-tokens)--max-completion-tokens=[Limit visible and reasoning tokens together.]:N: ' \
+    '(--seed)--seed=[Make the answer repeatable, as far as the model can.]:N: ' \
+    '(--stream --no-stream -S)--stream[Show the answer as it arrives; -S waits for all of it.]' \
+    '(--stream --no-stream -S)--no-stream[The opposite of --stream.]' \
+    '(--stream --no-stream -S)-S[The opposite of --stream.]' \
+    '(--include-usage --no-include-usage)--include-usage[Ask for the token counts of a streamed answer.]' \
+    '(--include-usage --no-include-usage)--no-include-usage[The opposite of --include-usage.]' \
+    '*--option=[Set any other property of the request; dots nest, and a value that parses as JSON is sent as JSON.]:KEY=VALUE: ' \
+    '*-O+[Set any other property of the request; dots nest, and a value that parses as JSON is sent as JSON.]:KEY=VALUE: ' \
+    '(--schema-retries)--schema-retries=[Ask again up to this often if the answer does not meet the schema. \[default: 0\]]:N: ' \
+    '(--hide-reasoning -R --no-hide-reasoning)--hide-reasoning[Do not show reasoning on standard error.]' \
+    '(--hide-reasoning -R --no-hide-reasoning)-R[Do not show reasoning on standard error.]' \
+    '(--hide-reasoning -R --no-hide-reasoning)--no-hide-reasoning[The opposite of --hide-reasoning.]' \
+    '(--usage -u --no-usage)--usage[Print tokens, cost and speed on standard error.]' \
+    '(--usage -u --no-usage)-u[Print tokens, cost and speed on standard error.]' \
+    '(--usage -u --no-usage)--no-usage[The opposite of --usage.]' \
+    '(--quiet -q --no-quiet)--quiet[Print only errors on standard error.]' \
+    '(--quiet -q --no-quiet)-q[Print only errors on standard error.]' \
+    '(--quiet -q --no-quiet)--no-quiet[The opposite of --quiet.]' \
+    '(--verbose -v --no-verbose)--verbose[Print more on standard error.]' \
+    '(--verbose -v --no-verbose)-v[Print more on standard error.]' \
+    '(--verbose -v --no-verbose)--no-verbose[The opposite of --verbose.]' \
+    '(--debug --no-debug)--debug[Print requests and responses on standard error, with the key masked.]' \
+    '(--debug --no-debug)--no-debug[The opposite of --debug.]' \
+    '(--cache)--cache=[Answer from a private store if it has a complete answer to the same request that is younger than AGE (1d).]::value:(30m 12h 1d 7d off)' \
+    '(--no-log)--no-log[Do not store this call in the history.]' \
+    '(--color)--color=[When to use colour. \[default: auto\]]:value:(auto always never)' \
+    '(--dry-run)--dry-run[Print the request as JSON; nothing is sent.]' \
+    '(--as)--as=[Print the request as a program; nothing is sent.]:value:(curl python javascript httpie json)' \
+    '(--profile)--profile=[Use the settings of this profile.]:NAME:_aiml_stored_profiles' \
+    '(--base-url)--base-url=[The address of the API. \[default: https://api.aimlapi.com/v1\]]:URL: ' \
+    '*--header=[Add a header to every request to the base URL; a VALUE that is empty removes it. May be repeated.]:NAME\:VALUE: ' \
+    '(--demo)--demo[Ask the embedded demo server. It needs no key and runs no model.]' \
+    '(--timeout)--timeout=[Give up after this many seconds of silence; not a limit for the whole call. \[default: 120\]]:NUMBER: ' \
+    '(--retries)--retries=[Retry a failed request this often; never once the answer has begun. \[default: 2\]]:N: ' \
+    '(--ca-bundle)--ca-bundle=[Trust the certificates in this file.]:PATH:_files' \
+    '(--record)--record=[Add the exchange to a file for --replay; the key is left out.]:PATH:_files' \
+    '(--replay)--replay=[Answer from a recorded file, without a network.]:PATH:_files' \
+    '(- *)--help[Show help: -h the most used flags, --help all of them.]' \
+    '(- *)-h[Show help: -h the most used flags, --help all of them.]' \
+    '*:word: '
 }
 
 _aiml_models() {
   _arguments -s -S \
     '(--profile)--profile=[Use the settings of this profile.]:NAME:_aiml_stored_profiles' \
-    '(--base-url)--base-url=[The API'\''s address. \[default: https://api.aimlapi.com/v1\]]:URL: ' \
-    '(--timeout)--timeout=[Seconds to wait without a byte. \[default: 120\]]:NUMBER: ' \
-    '(--ca-bundle)--ca-bundle=[A file of certificates to trust.]:PATH:_files' \
-    '(--record)--record=[Add the exchange to a file that --replay reads; without the key.]:PATH:_files' \
+    '(--base-url)--base-url=[The address of the API. \[default: https://api.aimlapi.com/v1\]]:URL: ' \
+    '*--header=[Add a header to every request to the base URL; a VALUE that is empty removes it. May be repeated.]:NAME\:VALUE: ' \
+    '(--timeout)--timeout=[Give up after this many seconds of silence; not a limit for the whole call. \[default: 120\]]:NUMBER: ' \
+    '(--ca-bundle)--ca-bundle=[Trust the certificates in this file.]:PATH:_files' \
+    '(--record)--record=[Add the exchange to a file for --replay; the key is left out.]:PATH:_files' \
     '(--replay)--replay=[Answer from a recorded file, without a network.]:PATH:_files' \
-    '(--demo)--demo[Ask the embedded server, which is no model.]' \
-    '(--json)--json[Short for --format json.]' \
-    '(--quiet -q --no-quiet)--quiet[Say nothing but errors on standard error.]' \
-    '(--quiet -q --no-quiet)-q[Say nothing but errors on standard error.]' \
+    '(--demo)--demo[Ask the embedded demo server. It needs no key and runs no model.]' \
+    '(--json)--json[Print JSON instead of text.]' \
+    '(--quiet -q --no-quiet)--quiet[Print only errors on standard error.]' \
+    '(--quiet -q --no-quiet)-q[Print only errors on standard error.]' \
     '(--quiet -q --no-quiet)--no-quiet[The opposite of --quiet.]' \
-    '(--debug --no-debug)--debug[Show the exchange on standard error, with the key masked.]' \
+    '(--debug --no-debug)--debug[Print requests and responses on standard error, with the key masked.]' \
     '(--debug --no-debug)--no-debug[The opposite of --debug.]' \
-    '(- *)--help[Show this message and exit.]' \
-    '(- *)-h[Show this message and exit.]' \
+    '(- *)--help[Show help: -h the most used flags, --help all of them.]' \
+    '(- *)-h[Show help: -h the most used flags, --help all of them.]' \
     '1:word:_aiml_stored_models' \
     '*:word: '
 }
 
 _aiml_usage() {
   _arguments -s -S \
-    '(--by)--by=[Show what this machine spent, by model or day, and ask nobody.]:value:(model day)' \
-    '(--period)--period=[How far back to look; all with --by only. \[default: 7d\]]:value:(24h 7d 30d all)' \
+    '(--by)--by=[Show what this machine spent, by model or day, without asking the server.]:value:(model day)' \
+    '(--period)--period=[How far back to look; all needs --by. \[default: 7d\]]:value:(24h 7d 30d all)' \
     '(--profile)--profile=[Use the settings of this profile.]:NAME:_aiml_stored_profiles' \
-    '(--base-url)--base-url=[The API'\''s address. \[default: https://api.aimlapi.com/v1\]]:URL: ' \
-    '(--timeout)--timeout=[Seconds to wait without a byte. \[default: 120\]]:NUMBER: ' \
-    '(--ca-bundle)--ca-bundle=[A file of certificates to trust.]:PATH:_files' \
-    '(--record)--record=[Add the exchange to a file that --replay reads; without the key.]:PATH:_files' \
+    '(--base-url)--base-url=[The address of the API. \[default: https://api.aimlapi.com/v1\]]:URL: ' \
+    '*--header=[Add a header to every request to the base URL; a VALUE that is empty removes it. May be repeated.]:NAME\:VALUE: ' \
+    '(--timeout)--timeout=[Give up after this many seconds of silence; not a limit for the whole call. \[default: 120\]]:NUMBER: ' \
+    '(--ca-bundle)--ca-bundle=[Trust the certificates in this file.]:PATH:_files' \
+    '(--record)--record=[Add the exchange to a file for --replay; the key is left out.]:PATH:_files' \
     '(--replay)--replay=[Answer from a recorded file, without a network.]:PATH:_files' \
-    '(--demo)--demo[Ask the embedded server, which is no model.]' \
-    '(--json)--json[Short for --format json.]' \
-    '(--quiet -q --no-quiet)--quiet[Say nothing but errors on standard error.]' \
-    '(--quiet -q --no-quiet)-q[Say nothing but errors on standard error.]' \
+    '(--demo)--demo[Ask the embedded demo server. It needs no key and runs no model.]' \
+    '(--json)--json[Print JSON instead of text.]' \
+    '(--quiet -q --no-quiet)--quiet[Print only errors on standard error.]' \
+    '(--quiet -q --no-quiet)-q[Print only errors on standard error.]' \
     '(--quiet -q --no-quiet)--no-quiet[The opposite of --quiet.]' \
-    '(--debug --no-debug)--debug[Show the exchange on standard error, with the key masked.]' \
+    '(--debug --no-debug)--debug[Print requests and responses on standard error, with the key masked.]' \
     '(--debug --no-debug)--no-debug[The opposite of --debug.]' \
-    '(- *)--help[Show this message and exit.]' \
-    '(- *)-h[Show this message and exit.]' \
+    '(- *)--help[Show help: -h the most used flags, --help all of them.]' \
+    '(- *)-h[Show help: -h the most used flags, --help all of them.]' \
     '*:word: '
 }
 
 _aiml_demo() {
   _arguments -s -S \
     '(--port)--port=[The port to listen on; 0 takes a free one.]:N: ' \
-    '(- *)--help[Show this message and exit.]' \
-    '(- *)-h[Show this message and exit.]' \
+    '(- *)--help[Show help: -h the most used flags, --help all of them.]' \
+    '(- *)-h[Show help: -h the most used flags, --help all of them.]' \
+    '*:word: '
+}
+
+_aiml_templates() {
+  _arguments -s -S \
+    '(--import)--import=[Import templates of llm, mods, aichat, fabric or GitHub Models (.prompt.yml): a file, or a folder of them.]:PATH:_files' \
+    '(--test)--test[Ask the cases of the template, and check the answers; exit code 10 if one fails.]' \
+    '(--endpoint)--endpoint=[With --test: ask as aiml chat or as aiml respond does. \[default: chat\]]:value:(chat respond)' \
+    '*--model=[The model to ask. Repeat -m to ask several models; A,B falls back to B when A is unavailable. \[default: openai/gpt-5-1\]]:ID:_aiml_stored_models' \
+    '*-m+[The model to ask. Repeat -m to ask several models; A,B falls back to B when A is unavailable. \[default: openai/gpt-5-1\]]:ID:_aiml_stored_models' \
+    '(--jobs -j)--jobs=[Ask for this many rows or pieces at the same time. \[default: 4\]]:N: ' \
+    '(--jobs -j)-j+[Ask for this many rows or pieces at the same time. \[default: 4\]]:N: ' \
+    '(--max-cost)--max-cost=[Refuse to send if the estimate exceeds this many US dollars; with --each, stop before such a row. Add --max-tokens, or only the input counts.]:NUMBER: ' \
+    '(--demo)--demo[Ask the embedded demo server. It needs no key and runs no model.]' \
+    '(--retries)--retries=[Retry a failed request this often; never once the answer has begun. \[default: 2\]]:N: ' \
+    '(--no-log)--no-log[Do not store this call in the history.]' \
+    '(--debug --no-debug)--debug[Print requests and responses on standard error, with the key masked.]' \
+    '(--debug --no-debug)--no-debug[The opposite of --debug.]' \
+    '(--timeout)--timeout=[Give up after this many seconds of silence; not a limit for the whole call. \[default: 120\]]:NUMBER: ' \
+    '(--base-url)--base-url=[The address of the API. \[default: https://api.aimlapi.com/v1\]]:URL: ' \
+    '*--header=[Add a header to every request to the base URL; a VALUE that is empty removes it. May be repeated.]:NAME\:VALUE: ' \
+    '(--ca-bundle)--ca-bundle=[Trust the certificates in this file.]:PATH:_files' \
+    '(--record)--record=[Add the exchange to a file for --replay; the key is left out.]:PATH:_files' \
+    '(--replay)--replay=[Answer from a recorded file, without a network.]:PATH:_files' \
+    '(--profile)--profile=[Use the settings of this profile.]:NAME:_aiml_stored_profiles' \
+    '*--template-path=[Folders of templates that are searched after your own.]:FOLDER[\:FOLDER]: ' \
+    '(--json)--json[Print JSON instead of text.]' \
+    '(--yes -y)--yes[Answer yes to questions.]' \
+    '(--yes -y)-y[Answer yes to questions.]' \
+    '(--quiet -q --no-quiet)--quiet[Print only errors on standard error.]' \
+    '(--quiet -q --no-quiet)-q[Print only errors on standard error.]' \
+    '(--quiet -q --no-quiet)--no-quiet[The opposite of --quiet.]' \
+    '(- *)--help[Show help: -h the most used flags, --help all of them.]' \
+    '(- *)-h[Show help: -h the most used flags, --help all of them.]' \
+    '1:word:_aiml_stored_templates' \
+    '*:word: '
+}
+
+_aiml_profiles() {
+  _arguments -s -S \
+    '(--json)--json[Print JSON instead of text.]' \
+    '(--quiet -q --no-quiet)--quiet[Print only errors on standard error.]' \
+    '(--quiet -q --no-quiet)-q[Print only errors on standard error.]' \
+    '(--quiet -q --no-quiet)--no-quiet[The opposite of --quiet.]' \
+    '(- *)--help[Show help: -h the most used flags, --help all of them.]' \
+    '(- *)-h[Show help: -h the most used flags, --help all of them.]' \
+    '1:word:_aiml_stored_profiles' \
     '*:word: '
 }
 
@@ -354,23 +485,25 @@ _aiml_config() {
   local curcontext=$curcontext state line ret=1
   local -A opt_args
   _arguments -s -S -C \
-    '(- *)--help[Show this message and exit.]' \
-    '(- *)-h[Show this message and exit.]' \
+    '(- *)--help[Show help: -h the most used flags, --help all of them.]' \
+    '(- *)-h[Show help: -h the most used flags, --help all of them.]' \
     '1:command:->command' \
     '*::word:->word' && ret=0
   case $state in
     (command)
       local -a commands=(
-        'show:Show every setting, its value, and who said so.'
+        'show:Show every setting, its value, and where it was set.'
         'get:Print the value of one setting.'
         'set:Set a setting in the config file.'
         'unset:Remove a setting from the config file.'
         'edit:Open the config file in $VISUAL or $EDITOR.'
-        'path:Print where the config file is.'
-        'key:Store the API key of the server; it is asked for and not shown.'
+        'path:Print the path of the config file.'
+        'key:Store the API key; it is not shown while you type it.'
         'check:Check settings, key, file modes, server and balance.'
         'completions:Print the completions for a shell, or install them.'
-        'templates:List the templates, show one, or import those of another program.'
+        'templates:List the templates, show or test one, or import those of another program.'
+        'skill:Write a SKILL.md that tells an agent how to call aiml.'
+        'profiles:List the profiles of the config file, or show the settings of one.'
       )
       _describe -t commands command commands && ret=0
       ;;
@@ -387,6 +520,8 @@ _aiml_config() {
         (check) _aiml_config_check && ret=0 ;;
         (completions) _aiml_config_completions && ret=0 ;;
         (templates) _aiml_config_templates && ret=0 ;;
+        (skill) _aiml_config_skill && ret=0 ;;
+        (profiles) _aiml_config_profiles && ret=0 ;;
       esac
       ;;
   esac
@@ -396,53 +531,54 @@ _aiml_config() {
 _aiml_config_show() {
   _arguments -s -S \
     '(--profile)--profile=[Use the settings of this profile.]:NAME:_aiml_stored_profiles' \
-    '(--base-url)--base-url=[The API'\''s address. \[default: https://api.aimlapi.com/v1\]]:URL: ' \
-    '(--timeout)--timeout=[Seconds to wait without a byte. \[default: 120\]]:NUMBER: ' \
-    '(--ca-bundle)--ca-bundle=[A file of certificates to trust.]:PATH:_files' \
-    '(--record)--record=[Add the exchange to a file that --replay reads; without the key.]:PATH:_files' \
+    '(--base-url)--base-url=[The address of the API. \[default: https://api.aimlapi.com/v1\]]:URL: ' \
+    '*--header=[Add a header to every request to the base URL; a VALUE that is empty removes it. May be repeated.]:NAME\:VALUE: ' \
+    '(--timeout)--timeout=[Give up after this many seconds of silence; not a limit for the whole call. \[default: 120\]]:NUMBER: ' \
+    '(--ca-bundle)--ca-bundle=[Trust the certificates in this file.]:PATH:_files' \
+    '(--record)--record=[Add the exchange to a file for --replay; the key is left out.]:PATH:_files' \
     '(--replay)--replay=[Answer from a recorded file, without a network.]:PATH:_files' \
-    '(--json)--json[Short for --format json.]' \
-    '(- *)--help[Show this message and exit.]' \
-    '(- *)-h[Show this message and exit.]' \
+    '(--json)--json[Print JSON instead of text.]' \
+    '(- *)--help[Show help: -h the most used flags, --help all of them.]' \
+    '(- *)-h[Show help: -h the most used flags, --help all of them.]' \
     '*:word: '
 }
 
 _aiml_config_get() {
   _arguments -s -S \
     '(--profile)--profile=[With the settings of this profile.]:NAME:_aiml_stored_profiles' \
-    '(- *)--help[Show this message and exit.]' \
-    '(- *)-h[Show this message and exit.]' \
+    '(- *)--help[Show help: -h the most used flags, --help all of them.]' \
+    '(- *)-h[Show help: -h the most used flags, --help all of them.]' \
     '1:setting:_aiml_settings'
 }
 
 _aiml_config_set() {
   _arguments -s -S \
-    '(--profile)--profile=[The profile instead of the whole file.]:NAME:_aiml_stored_profiles' \
-    '(- *)--help[Show this message and exit.]' \
-    '(- *)-h[Show this message and exit.]' \
+    '(--profile)--profile=[Change it in this profile; a new one is created.]:NAME:_aiml_stored_profiles' \
+    '(- *)--help[Show help: -h the most used flags, --help all of them.]' \
+    '(- *)-h[Show help: -h the most used flags, --help all of them.]' \
     '1:setting:_aiml_settings' \
     '2:value:_aiml_setting_values'
 }
 
 _aiml_config_unset() {
   _arguments -s -S \
-    '(--profile)--profile=[The profile instead of the whole file.]:NAME:_aiml_stored_profiles' \
-    '(- *)--help[Show this message and exit.]' \
-    '(- *)-h[Show this message and exit.]' \
+    '(--profile)--profile=[Change it in this profile; a new one is created.]:NAME:_aiml_stored_profiles' \
+    '(- *)--help[Show help: -h the most used flags, --help all of them.]' \
+    '(- *)-h[Show help: -h the most used flags, --help all of them.]' \
     '1:setting:_aiml_settings'
 }
 
 _aiml_config_edit() {
   _arguments -s -S \
-    '(- *)--help[Show this message and exit.]' \
-    '(- *)-h[Show this message and exit.]' \
+    '(- *)--help[Show help: -h the most used flags, --help all of them.]' \
+    '(- *)-h[Show help: -h the most used flags, --help all of them.]' \
     '*:word: '
 }
 
 _aiml_config_path() {
   _arguments -s -S \
-    '(- *)--help[Show this message and exit.]' \
-    '(- *)-h[Show this message and exit.]' \
+    '(- *)--help[Show help: -h the most used flags, --help all of them.]' \
+    '(- *)-h[Show help: -h the most used flags, --help all of them.]' \
     '*:word: '
 }
 
@@ -451,49 +587,92 @@ _aiml_config_key() {
     '(--remove)--remove[Remove the stored key.]' \
     '(--stdin)--stdin[Read the key from standard input.]' \
     '(--base-url)--base-url=[The server that the key is for.]:URL: ' \
-    '(- *)--help[Show this message and exit.]' \
-    '(- *)-h[Show this message and exit.]' \
+    '(- *)--help[Show help: -h the most used flags, --help all of them.]' \
+    '(- *)-h[Show help: -h the most used flags, --help all of them.]' \
     '*:word: '
 }
 
 _aiml_config_check() {
   _arguments -s -S \
     '(--profile)--profile=[Use the settings of this profile.]:NAME:_aiml_stored_profiles' \
-    '(--base-url)--base-url=[The API'\''s address. \[default: https://api.aimlapi.com/v1\]]:URL: ' \
-    '(--timeout)--timeout=[Seconds to wait without a byte. \[default: 120\]]:NUMBER: ' \
-    '(--ca-bundle)--ca-bundle=[A file of certificates to trust.]:PATH:_files' \
-    '(--record)--record=[Add the exchange to a file that --replay reads; without the key.]:PATH:_files' \
+    '(--base-url)--base-url=[The address of the API. \[default: https://api.aimlapi.com/v1\]]:URL: ' \
+    '*--header=[Add a header to every request to the base URL; a VALUE that is empty removes it. May be repeated.]:NAME\:VALUE: ' \
+    '(--timeout)--timeout=[Give up after this many seconds of silence; not a limit for the whole call. \[default: 120\]]:NUMBER: ' \
+    '(--ca-bundle)--ca-bundle=[Trust the certificates in this file.]:PATH:_files' \
+    '(--record)--record=[Add the exchange to a file for --replay; the key is left out.]:PATH:_files' \
     '(--replay)--replay=[Answer from a recorded file, without a network.]:PATH:_files' \
-    '(--debug --no-debug)--debug[Show the exchange on standard error, with the key masked.]' \
+    '(--debug --no-debug)--debug[Print requests and responses on standard error, with the key masked.]' \
     '(--debug --no-debug)--no-debug[The opposite of --debug.]' \
-    '(- *)--help[Show this message and exit.]' \
-    '(- *)-h[Show this message and exit.]' \
+    '(- *)--help[Show help: -h the most used flags, --help all of them.]' \
+    '(- *)-h[Show help: -h the most used flags, --help all of them.]' \
     '*:word: '
 }
 
 _aiml_config_completions() {
   _arguments -s -S \
-    '(--install)--install[Put it where that shell finds it, and say what is left to do.]' \
+    '(--install)--install[Write the file where the shell finds it, and say what to do next.]' \
+    '(--key)--key=[The key that turns the words on the command line into a command: alt-i, ctrl-g, '\''ctrl-x i'\''. It is taken from another function. Without --install: print its script.]:KEY: ' \
     '(--yes -y)--yes[Replace a file that is not aiml'\''s.]' \
     '(--yes -y)-y[Replace a file that is not aiml'\''s.]' \
-    '(- *)--help[Show this message and exit.]' \
-    '(- *)-h[Show this message and exit.]' \
+    '(- *)--help[Show help: -h the most used flags, --help all of them.]' \
+    '(- *)-h[Show help: -h the most used flags, --help all of them.]' \
     '1:word:(bash zsh fish)' \
     '*:word: '
 }
 
 _aiml_config_templates() {
   _arguments -s -S \
-    '(--import)--import=[Take over llm'\''s templates, or roles of mods or aichat: a file or folder of them.]:PATH:_files' \
-    '(--json)--json[Short for --format json.]' \
+    '(--import)--import=[Import templates of llm, mods, aichat, fabric or GitHub Models (.prompt.yml): a file, or a folder of them.]:PATH:_files' \
+    '(--test)--test[Ask the cases of the template, and check the answers; exit code 10 if one fails.]' \
+    '(--endpoint)--endpoint=[With --test: ask as aiml chat or as aiml respond does. \[default: chat\]]:value:(chat respond)' \
+    '*--model=[The model to ask. Repeat -m to ask several models; A,B falls back to B when A is unavailable. \[default: openai/gpt-5-1\]]:ID:_aiml_stored_models' \
+    '*-m+[The model to ask. Repeat -m to ask several models; A,B falls back to B when A is unavailable. \[default: openai/gpt-5-1\]]:ID:_aiml_stored_models' \
+    '(--jobs -j)--jobs=[Ask for this many rows or pieces at the same time. \[default: 4\]]:N: ' \
+    '(--jobs -j)-j+[Ask for this many rows or pieces at the same time. \[default: 4\]]:N: ' \
+    '(--max-cost)--max-cost=[Refuse to send if the estimate exceeds this many US dollars; with --each, stop before such a row. Add --max-tokens, or only the input counts.]:NUMBER: ' \
+    '(--demo)--demo[Ask the embedded demo server. It needs no key and runs no model.]' \
+    '(--retries)--retries=[Retry a failed request this often; never once the answer has begun. \[default: 2\]]:N: ' \
+    '(--no-log)--no-log[Do not store this call in the history.]' \
+    '(--debug --no-debug)--debug[Print requests and responses on standard error, with the key masked.]' \
+    '(--debug --no-debug)--no-debug[The opposite of --debug.]' \
+    '(--timeout)--timeout=[Give up after this many seconds of silence; not a limit for the whole call. \[default: 120\]]:NUMBER: ' \
+    '(--base-url)--base-url=[The address of the API. \[default: https://api.aimlapi.com/v1\]]:URL: ' \
+    '*--header=[Add a header to every request to the base URL; a VALUE that is empty removes it. May be repeated.]:NAME\:VALUE: ' \
+    '(--ca-bundle)--ca-bundle=[Trust the certificates in this file.]:PATH:_files' \
+    '(--record)--record=[Add the exchange to a file for --replay; the key is left out.]:PATH:_files' \
+    '(--replay)--replay=[Answer from a recorded file, without a network.]:PATH:_files' \
+    '(--profile)--profile=[Use the settings of this profile.]:NAME:_aiml_stored_profiles' \
+    '*--template-path=[Folders of templates that are searched after your own.]:FOLDER[\:FOLDER]: ' \
+    '(--json)--json[Print JSON instead of text.]' \
     '(--yes -y)--yes[Answer yes to questions.]' \
     '(--yes -y)-y[Answer yes to questions.]' \
-    '(--quiet -q --no-quiet)--quiet[Say nothing but errors on standard error.]' \
-    '(--quiet -q --no-quiet)-q[Say nothing but errors on standard error.]' \
+    '(--quiet -q --no-quiet)--quiet[Print only errors on standard error.]' \
+    '(--quiet -q --no-quiet)-q[Print only errors on standard error.]' \
     '(--quiet -q --no-quiet)--no-quiet[The opposite of --quiet.]' \
-    '(- *)--help[Show this message and exit.]' \
-    '(- *)-h[Show this message and exit.]' \
+    '(- *)--help[Show help: -h the most used flags, --help all of them.]' \
+    '(- *)-h[Show help: -h the most used flags, --help all of them.]' \
     '1:word:_aiml_stored_templates' \
+    '*:word: '
+}
+
+_aiml_config_skill() {
+  _arguments -s -S \
+    '(--yes -y)--yes[Replace the file without asking.]' \
+    '(--yes -y)-y[Replace the file without asking.]' \
+    '(- *)--help[Show help: -h the most used flags, --help all of them.]' \
+    '(- *)-h[Show help: -h the most used flags, --help all of them.]' \
+    '*:word: '
+}
+
+_aiml_config_profiles() {
+  _arguments -s -S \
+    '(--json)--json[Print JSON instead of text.]' \
+    '(--quiet -q --no-quiet)--quiet[Print only errors on standard error.]' \
+    '(--quiet -q --no-quiet)-q[Print only errors on standard error.]' \
+    '(--quiet -q --no-quiet)--no-quiet[The opposite of --quiet.]' \
+    '(- *)--help[Show help: -h the most used flags, --help all of them.]' \
+    '(- *)-h[Show help: -h the most used flags, --help all of them.]' \
+    '1:word:_aiml_stored_profiles' \
     '*:word: '
 }
 
@@ -501,18 +680,18 @@ _aiml_history() {
   local curcontext=$curcontext state line ret=1
   local -A opt_args
   _arguments -s -S -C \
-    '(- *)--help[Show this message and exit.]' \
-    '(- *)-h[Show this message and exit.]' \
+    '(- *)--help[Show help: -h the most used flags, --help all of them.]' \
+    '(- *)-h[Show help: -h the most used flags, --help all of them.]' \
     '1:command:->command' \
     '*::word:->word' && ret=0
   case $state in
     (command)
       local -a commands=(
-        'list:List the conversations, the newest first.'
+        'list:List conversations, the newest first.'
         'show:Show a conversation; with -v also the reasoning, tokens and cost.'
-        'search:Search what was said; show each conversation with a line of it.'
-        'export:Write conversations as Markdown, JSON, or a JSON line for each message.'
-        'rm:Delete conversations; their text is gone from the disk'\''s files.'
+        'search:Search conversations, and show each with a matching line.'
+        'export:Export conversations as Markdown, JSON, or a JSON line for each message.'
+        'rm:Delete conversations, and overwrite their text on disk.'
       )
       _describe -t commands command commands && ret=0
       ;;
@@ -532,68 +711,68 @@ _aiml_history() {
 
 _aiml_history_list() {
   _arguments -s -S \
-    '(--limit -n)--limit=[How many; 0 for all. \[default: 20\]]:N: ' \
-    '(--limit -n)-n+[How many; 0 for all. \[default: 20\]]:N: ' \
-    '(--json)--json[Short for --format json.]' \
-    '(--quiet -q --no-quiet)--quiet[Say nothing but errors on standard error.]' \
-    '(--quiet -q --no-quiet)-q[Say nothing but errors on standard error.]' \
+    '(--limit -n)--limit=[Show this many; 0 shows all. \[default: 20\]]:N: ' \
+    '(--limit -n)-n+[Show this many; 0 shows all. \[default: 20\]]:N: ' \
+    '(--json)--json[Print JSON instead of text.]' \
+    '(--quiet -q --no-quiet)--quiet[Print only errors on standard error.]' \
+    '(--quiet -q --no-quiet)-q[Print only errors on standard error.]' \
     '(--quiet -q --no-quiet)--no-quiet[The opposite of --quiet.]' \
-    '(- *)--help[Show this message and exit.]' \
-    '(- *)-h[Show this message and exit.]' \
+    '(- *)--help[Show help: -h the most used flags, --help all of them.]' \
+    '(- *)-h[Show help: -h the most used flags, --help all of them.]' \
     '*:word: '
 }
 
 _aiml_history_show() {
   _arguments -s -S \
-    '(--json)--json[Short for --format json.]' \
-    '(--quiet -q --no-quiet)--quiet[Say nothing but errors on standard error.]' \
-    '(--quiet -q --no-quiet)-q[Say nothing but errors on standard error.]' \
+    '(--json)--json[Print JSON instead of text.]' \
+    '(--quiet -q --no-quiet)--quiet[Print only errors on standard error.]' \
+    '(--quiet -q --no-quiet)-q[Print only errors on standard error.]' \
     '(--quiet -q --no-quiet)--no-quiet[The opposite of --quiet.]' \
-    '(--verbose -v --no-verbose)--verbose[Say more on standard error.]' \
-    '(--verbose -v --no-verbose)-v[Say more on standard error.]' \
+    '(--verbose -v --no-verbose)--verbose[Print more on standard error.]' \
+    '(--verbose -v --no-verbose)-v[Print more on standard error.]' \
     '(--verbose -v --no-verbose)--no-verbose[The opposite of --verbose.]' \
-    '(- *)--help[Show this message and exit.]' \
-    '(- *)-h[Show this message and exit.]' \
+    '(- *)--help[Show help: -h the most used flags, --help all of them.]' \
+    '(- *)-h[Show help: -h the most used flags, --help all of them.]' \
     '*:word: '
 }
 
 _aiml_history_search() {
   _arguments -s -S \
-    '(--limit -n)--limit=[How many; 0 for all. \[default: 20\]]:N: ' \
-    '(--limit -n)-n+[How many; 0 for all. \[default: 20\]]:N: ' \
-    '(--json)--json[Short for --format json.]' \
-    '(--quiet -q --no-quiet)--quiet[Say nothing but errors on standard error.]' \
-    '(--quiet -q --no-quiet)-q[Say nothing but errors on standard error.]' \
+    '(--limit -n)--limit=[Show this many; 0 shows all. \[default: 20\]]:N: ' \
+    '(--limit -n)-n+[Show this many; 0 shows all. \[default: 20\]]:N: ' \
+    '(--json)--json[Print JSON instead of text.]' \
+    '(--quiet -q --no-quiet)--quiet[Print only errors on standard error.]' \
+    '(--quiet -q --no-quiet)-q[Print only errors on standard error.]' \
     '(--quiet -q --no-quiet)--no-quiet[The opposite of --quiet.]' \
-    '(- *)--help[Show this message and exit.]' \
-    '(- *)-h[Show this message and exit.]' \
+    '(- *)--help[Show help: -h the most used flags, --help all of them.]' \
+    '(- *)-h[Show help: -h the most used flags, --help all of them.]' \
     '*:word: '
 }
 
 _aiml_history_export() {
   _arguments -s -S \
-    '(--format)--format=[How to write. \[default: md\]]:value:(md json jsonl)' \
-    '(--output -o)--output=[Write to a file instead.]:PATH:_files' \
-    '(--output -o)-o+[Write to a file instead.]:PATH:_files' \
-    '(--quiet -q --no-quiet)--quiet[Say nothing but errors on standard error.]' \
-    '(--quiet -q --no-quiet)-q[Say nothing but errors on standard error.]' \
+    '(--format)--format=[The format. \[default: md\]]:value:(md json jsonl)' \
+    '(--output -o)--output=[Write to this file.]:PATH:_files' \
+    '(--output -o)-o+[Write to this file.]:PATH:_files' \
+    '(--quiet -q --no-quiet)--quiet[Print only errors on standard error.]' \
+    '(--quiet -q --no-quiet)-q[Print only errors on standard error.]' \
     '(--quiet -q --no-quiet)--no-quiet[The opposite of --quiet.]' \
-    '(- *)--help[Show this message and exit.]' \
-    '(- *)-h[Show this message and exit.]' \
+    '(- *)--help[Show help: -h the most used flags, --help all of them.]' \
+    '(- *)-h[Show help: -h the most used flags, --help all of them.]' \
     '*:word: '
 }
 
 _aiml_history_rm() {
   _arguments -s -S \
-    '(--older-than)--older-than=[Those that nothing was added to for so long.]:AGE: ' \
-    '(--all)--all[All of them, and what was kept of damaged files.]' \
+    '(--older-than)--older-than=[All conversations that did not change for this long.]:AGE: ' \
+    '(--all)--all[All conversations, and the copies of damaged files.]' \
     '(--yes -y)--yes[Answer yes to questions.]' \
     '(--yes -y)-y[Answer yes to questions.]' \
-    '(--quiet -q --no-quiet)--quiet[Say nothing but errors on standard error.]' \
-    '(--quiet -q --no-quiet)-q[Say nothing but errors on standard error.]' \
+    '(--quiet -q --no-quiet)--quiet[Print only errors on standard error.]' \
+    '(--quiet -q --no-quiet)-q[Print only errors on standard error.]' \
     '(--quiet -q --no-quiet)--no-quiet[The opposite of --quiet.]' \
-    '(- *)--help[Show this message and exit.]' \
-    '(- *)-h[Show this message and exit.]' \
+    '(- *)--help[Show help: -h the most used flags, --help all of them.]' \
+    '(- *)-h[Show help: -h the most used flags, --help all of them.]' \
     '*:word: '
 }
 
@@ -601,16 +780,16 @@ _aiml_tools() {
   local curcontext=$curcontext state line ret=1
   local -A opt_args
   _arguments -s -S -C \
-    '(- *)--help[Show this message and exit.]' \
-    '(- *)-h[Show this message and exit.]' \
+    '(- *)--help[Show help: -h the most used flags, --help all of them.]' \
+    '(- *)-h[Show help: -h the most used flags, --help all of them.]' \
     '1:command:->command' \
     '*::word:->word' && ret=0
   case $state in
     (command)
       local -a commands=(
         'list:List the tool files and the MCP servers, without starting any.'
-        'show:Show what a tool is, and what the model is told of it.'
-        'check:Start tools, and say which are ready, and after how long.'
+        'show:Show a tool, and its description for the model.'
+        'check:Start tools, and show which are ready and how long that took.'
         'call:Call a tool without a model, and print its result.'
         'add:Add a command, or (--mcp, --url) an MCP server.'
         'import:Import the MCP servers of another program.'
@@ -636,80 +815,80 @@ _aiml_tools() {
 
 _aiml_tools_list() {
   _arguments -s -S \
-    '(--demo)--demo[Ask the embedded server, which is no model.]' \
-    '(--json)--json[Short for --format json.]' \
-    '(--quiet -q --no-quiet)--quiet[Say nothing but errors on standard error.]' \
-    '(--quiet -q --no-quiet)-q[Say nothing but errors on standard error.]' \
+    '(--demo)--demo[Ask the embedded demo server. It needs no key and runs no model.]' \
+    '(--json)--json[Print JSON instead of text.]' \
+    '(--quiet -q --no-quiet)--quiet[Print only errors on standard error.]' \
+    '(--quiet -q --no-quiet)-q[Print only errors on standard error.]' \
     '(--quiet -q --no-quiet)--no-quiet[The opposite of --quiet.]' \
-    '(- *)--help[Show this message and exit.]' \
-    '(- *)-h[Show this message and exit.]' \
+    '(- *)--help[Show help: -h the most used flags, --help all of them.]' \
+    '(- *)-h[Show help: -h the most used flags, --help all of them.]' \
     '*:word: '
 }
 
 _aiml_tools_show() {
   _arguments -s -S \
-    '(--demo)--demo[Ask the embedded server, which is no model.]' \
-    '(--json)--json[Short for --format json.]' \
-    '(--quiet -q --no-quiet)--quiet[Say nothing but errors on standard error.]' \
-    '(--quiet -q --no-quiet)-q[Say nothing but errors on standard error.]' \
+    '(--demo)--demo[Ask the embedded demo server. It needs no key and runs no model.]' \
+    '(--json)--json[Print JSON instead of text.]' \
+    '(--quiet -q --no-quiet)--quiet[Print only errors on standard error.]' \
+    '(--quiet -q --no-quiet)-q[Print only errors on standard error.]' \
     '(--quiet -q --no-quiet)--no-quiet[The opposite of --quiet.]' \
-    '(--verbose -v --no-verbose)--verbose[Say more on standard error.]' \
-    '(--verbose -v --no-verbose)-v[Say more on standard error.]' \
+    '(--verbose -v --no-verbose)--verbose[Print more on standard error.]' \
+    '(--verbose -v --no-verbose)-v[Print more on standard error.]' \
     '(--verbose -v --no-verbose)--no-verbose[The opposite of --verbose.]' \
-    '(- *)--help[Show this message and exit.]' \
-    '(- *)-h[Show this message and exit.]' \
+    '(- *)--help[Show help: -h the most used flags, --help all of them.]' \
+    '(- *)-h[Show help: -h the most used flags, --help all of them.]' \
     '1:word:_aiml_stored_tools' \
     '*:word: '
 }
 
 _aiml_tools_check() {
   _arguments -s -S \
-    '(--demo)--demo[Ask the embedded server, which is no model.]' \
-    '(--json)--json[Short for --format json.]' \
-    '(--quiet -q --no-quiet)--quiet[Say nothing but errors on standard error.]' \
-    '(--quiet -q --no-quiet)-q[Say nothing but errors on standard error.]' \
+    '(--demo)--demo[Ask the embedded demo server. It needs no key and runs no model.]' \
+    '(--json)--json[Print JSON instead of text.]' \
+    '(--quiet -q --no-quiet)--quiet[Print only errors on standard error.]' \
+    '(--quiet -q --no-quiet)-q[Print only errors on standard error.]' \
     '(--quiet -q --no-quiet)--no-quiet[The opposite of --quiet.]' \
-    '(--verbose -v --no-verbose)--verbose[Say more on standard error.]' \
-    '(--verbose -v --no-verbose)-v[Say more on standard error.]' \
+    '(--verbose -v --no-verbose)--verbose[Print more on standard error.]' \
+    '(--verbose -v --no-verbose)-v[Print more on standard error.]' \
     '(--verbose -v --no-verbose)--no-verbose[The opposite of --verbose.]' \
-    '(- *)--help[Show this message and exit.]' \
-    '(- *)-h[Show this message and exit.]' \
+    '(- *)--help[Show help: -h the most used flags, --help all of them.]' \
+    '(- *)-h[Show help: -h the most used flags, --help all of them.]' \
     '1:word:_aiml_stored_tools' \
     '*:word: '
 }
 
 _aiml_tools_call() {
   _arguments -s -S \
-    '(--demo)--demo[Ask the embedded server, which is no model.]' \
-    '(--json)--json[Short for --format json.]' \
-    '(--quiet -q --no-quiet)--quiet[Say nothing but errors on standard error.]' \
-    '(--quiet -q --no-quiet)-q[Say nothing but errors on standard error.]' \
+    '(--demo)--demo[Ask the embedded demo server. It needs no key and runs no model.]' \
+    '(--json)--json[Print JSON instead of text.]' \
+    '(--quiet -q --no-quiet)--quiet[Print only errors on standard error.]' \
+    '(--quiet -q --no-quiet)-q[Print only errors on standard error.]' \
     '(--quiet -q --no-quiet)--no-quiet[The opposite of --quiet.]' \
-    '(--verbose -v --no-verbose)--verbose[Say more on standard error.]' \
-    '(--verbose -v --no-verbose)-v[Say more on standard error.]' \
+    '(--verbose -v --no-verbose)--verbose[Print more on standard error.]' \
+    '(--verbose -v --no-verbose)-v[Print more on standard error.]' \
     '(--verbose -v --no-verbose)--no-verbose[The opposite of --verbose.]' \
-    '(- *)--help[Show this message and exit.]' \
-    '(- *)-h[Show this message and exit.]' \
+    '(- *)--help[Show help: -h the most used flags, --help all of them.]' \
+    '(- *)-h[Show help: -h the most used flags, --help all of them.]' \
     '1:word:_aiml_stored_tools' \
     '*:word: '
 }
 
 _aiml_tools_add() {
   _arguments -s -S \
-    '(--description)--description=[What it does: the model reads it.]:TEXT: ' \
+    '(--description)--description=[What the tool does; the model reads this.]:TEXT: ' \
     '(--params)--params=[Its parameters: '\''city, days? int'\''. Default: the {names} in it.]:LIST|JSON: ' \
-    '(--timeout)--timeout=[How many seconds a call may take.]:NUMBER: ' \
+    '(--timeout)--timeout=[Stop a call after this many seconds.]:NUMBER: ' \
     '*--env=[A variable of its environment; '\''${VAR}'\'' is read when it is opened.]:NAME=VALUE: ' \
     '(--mcp)--mcp[The command is an MCP server.]' \
     '(--url)--url=[The address of an MCP server.]:TEXT: ' \
     '*--header=[A header for the MCP server; '\''${VAR}'\'' is read at each start.]:'\''NAME\: VALUE'\'': ' \
     '(--yes -y)--yes[Answer yes to questions.]' \
     '(--yes -y)-y[Answer yes to questions.]' \
-    '(--quiet -q --no-quiet)--quiet[Say nothing but errors on standard error.]' \
-    '(--quiet -q --no-quiet)-q[Say nothing but errors on standard error.]' \
+    '(--quiet -q --no-quiet)--quiet[Print only errors on standard error.]' \
+    '(--quiet -q --no-quiet)-q[Print only errors on standard error.]' \
     '(--quiet -q --no-quiet)--no-quiet[The opposite of --quiet.]' \
-    '(- *)--help[Show this message and exit.]' \
-    '(- *)-h[Show this message and exit.]' \
+    '(- *)--help[Show help: -h the most used flags, --help all of them.]' \
+    '(- *)-h[Show help: -h the most used flags, --help all of them.]' \
     '*:word: '
 }
 
@@ -717,11 +896,11 @@ _aiml_tools_import() {
   _arguments -s -S \
     '(--yes -y)--yes[Answer yes to questions.]' \
     '(--yes -y)-y[Answer yes to questions.]' \
-    '(--quiet -q --no-quiet)--quiet[Say nothing but errors on standard error.]' \
-    '(--quiet -q --no-quiet)-q[Say nothing but errors on standard error.]' \
+    '(--quiet -q --no-quiet)--quiet[Print only errors on standard error.]' \
+    '(--quiet -q --no-quiet)-q[Print only errors on standard error.]' \
     '(--quiet -q --no-quiet)--no-quiet[The opposite of --quiet.]' \
-    '(- *)--help[Show this message and exit.]' \
-    '(- *)-h[Show this message and exit.]' \
+    '(- *)--help[Show help: -h the most used flags, --help all of them.]' \
+    '(- *)-h[Show help: -h the most used flags, --help all of them.]' \
     '*:word:_files'
 }
 
@@ -729,74 +908,80 @@ _aiml_tools_remove() {
   _arguments -s -S \
     '(--yes -y)--yes[Answer yes to questions.]' \
     '(--yes -y)-y[Answer yes to questions.]' \
-    '(--quiet -q --no-quiet)--quiet[Say nothing but errors on standard error.]' \
-    '(--quiet -q --no-quiet)-q[Say nothing but errors on standard error.]' \
+    '(--quiet -q --no-quiet)--quiet[Print only errors on standard error.]' \
+    '(--quiet -q --no-quiet)-q[Print only errors on standard error.]' \
     '(--quiet -q --no-quiet)--no-quiet[The opposite of --quiet.]' \
-    '(- *)--help[Show this message and exit.]' \
-    '(- *)-h[Show this message and exit.]' \
+    '(- *)--help[Show help: -h the most used flags, --help all of them.]' \
+    '(- *)-h[Show help: -h the most used flags, --help all of them.]' \
     '1:word:_aiml_stored_tools' \
     '*:word: '
 }
 
 _aiml_settings() {
   local -a settings=(
-    'model:The model, as the gateway spells it. Repeated\: ask all of them. A,B\: B when A is not available.'
-    'max_cost:Refuse what may cost more than so many US dollars; with --each, stop before a row.'
-    'system:System text; @FILE reads it from a file.'
-    'no_stdin:Leave standard input alone.'
+    'model:The model to ask. Repeat -m to ask several models; A,B falls back to B when A is unavailable.'
+    'prompt_cache:Let Claude models keep the system text, the files and the conversation for this time; reading them again costs less.'
+    'max_cost:Refuse to send if the estimate exceeds this many US dollars; with --each, stop before such a row. Add --max-tokens, or only the input counts.'
+    'system:System text\: how the model should behave. @FILE reads it from a file.'
+    'loaders:The command that makes text of files with an extension; {} is the name of the file.'
+    'no_stdin:Do not read standard input.'
     'stdin_wait:Give up after N seconds without a byte on a pipe that may never end (10); 0 never gives up.'
-    'detail:How closely to look at images.'
-    'fit:Of input beyond the model'\''s context keep the head, the tail, or both ends.'
-    'jobs:How many rows or pieces to ask for at the same time.'
-    'effort:How long to think first.'
+    'detail:How closely the model looks at images.'
+    'template_path:Folders of templates that are searched after your own.'
+    'fit:What to do if all of it is more than the model'\''s context\: send the head, the tail or both ends of the input; leave out the oldest turns of the conversation; or compact\: replace them by a summary.'
+    'jobs:Ask for this many rows or pieces at the same time.'
+    'effort:How long the model thinks first.'
     'reasoning_summary:Ask for a summary of the reasoning.'
-    'temperature:Randomness; change this or --top-p, not both.'
-    'top_p:Nucleus sampling\: the share of probability to choose from.'
-    'max_tokens:Cap on generated tokens.'
-    'max_completion_tokens:Cap on visible and reasoning tokens together.'
-    'seed:Sample the same way each time, as far as the model can.'
-    'n:How many choices to generate; all of them are billed.'
+    'temperature:Randomness of the answer. Change this or --top-p, not both.'
+    'top_p:Nucleus sampling\: the share of probability to choose tokens from.'
+    'max_tokens:Stop the answer after this many tokens.'
+    'max_completion_tokens:Limit visible and reasoning tokens together.'
+    'seed:Make the answer repeatable, as far as the model can.'
+    'n:Generate this many answers; all of them are billed.'
     'logprobs:Return the log probability of each token.'
-    'top_logprobs:How many alternatives per token to return; asks for --logprobs too.'
+    'top_logprobs:Return this many alternatives for each token; turns on --logprobs.'
     'allow:Run the tools that match without asking\: weather, '\''fs.read_*'\'', '\''*'\''. May be repeated.'
-    'tools:Functions that the model may call, in either endpoint'\''s form.'
-    'tool_choice:none, auto, required, the name of a function, or a JSON object.'
-    'parallel_tool_calls:Allow several calls at once.'
-    'web_search:Let the server search the web, with so much context.'
-    'location:Where the search is made from\: city, region, country, timezone.'
+    'tools:Functions that the model may call, in the form of either endpoint; nothing runs them.'
+    'tool_choice:Which function to call\: none, auto, required, a name, or a JSON object.'
+    'parallel_tool_calls:Allow several function calls in one answer.'
+    'web_search:Let the server search the web. The value is how much context the search may add.'
+    'location:Where the web search is made from\: city, region, country, timezone.'
     'code_interpreter:Let the server run code.'
-    'mcp_server:Let the server use the tools of an MCP server, LABEL=URL; may be repeated.'
-    'schema:A JSON Schema that the answer must meet\: a file, JSON, or a list such as '\''name, age int'\''.'
-    'schema_retries:How often to ask again when the answer does not meet the schema.'
-    'json_object:Ask for an answer that is some JSON object.'
-    'response_format:The format that the answer must have, in either endpoint'\''s form.'
-    'stream:Show the answer as it is made, or (-S) wait for the whole.'
+    'mcp_server:Let the server use the tools of an MCP server, LABEL=URL. May be repeated.'
+    'schema:JSON Schema that the answer must meet. A file, JSON, or a list such as '\''name, age int'\''.'
+    'schema_retries:Ask again up to this often if the answer does not meet the schema.'
+    'json_object:Ask for an answer that is a JSON object.'
+    'response_format:The answer format as the API defines it, in the form of either endpoint.'
+    'stream:Show the answer as it arrives; -S waits for all of it.'
     'include_usage:Ask for the token counts of a streamed answer.'
     'store:Keep the response on the server, to continue it later.'
-    'truncation:When the input is too long\: drop its middle, or fail.'
-    'background:Let the server work detached from this call.'
-    'include:Extra output data to return; may be repeated.'
-    'prompt_id:A prompt template of the server.'
-    'prompt_version:The version of the prompt template.'
-    'prompt_var:A variable of the prompt template; may be repeated.'
-    'option:Any other property of the request\: dots nest, values are JSON where they parse as JSON.'
-    'format:How the answer is written; md is drawn on a terminal, and is text elsewhere.'
+    'truncation:If the input is too long\: drop its middle (auto) or fail (disabled).'
+    'background:Run the request in the background on the server.'
+    'include:Return more output data. May be repeated.'
+    'prompt_id:Use a prompt template that is stored on the server.'
+    'prompt_version:The version of that template.'
+    'prompt_var:A variable of that template. May be repeated.'
+    'option:Set any other property of the request; dots nest, and a value that parses as JSON is sent as JSON.'
+    'format:How the answer is written; md is drawn on a terminal, and is plain text elsewhere.'
     'save_dir:Save images and files of the answer in a folder.'
-    'auto_continue:How often to ask for the rest of an answer that was cut.'
-    'allow_cut:Take an answer that the length cap ended as a success.'
+    'auto_continue:Ask up to this often for the rest of an incomplete answer.'
+    'allow_cut:Treat an answer that the token limit ended as a success.'
     'hide_reasoning:Do not show reasoning on standard error.'
-    'usage:Say tokens, cost and speed on standard error.'
-    'quiet:Say nothing but errors on standard error.'
-    'verbose:Say more on standard error.'
-    'debug:Show the exchange on standard error, with the key masked.'
-    'no_log:Keep nothing of this call in the history.'
-    'color:Colour the output.'
+    'usage:Print tokens, cost and speed on standard error.'
+    'quiet:Print only errors on standard error.'
+    'verbose:Print more on standard error.'
+    'debug:Print requests and responses on standard error, with the key masked.'
+    'cache:Answer from a private store if it has a complete answer to the same request that is younger than AGE (1d).'
+    'no_log:Do not store this call in the history.'
+    'color:When to use colour.'
+    'editing:The keys of the line editor in a conversation.'
     'profile:Use the settings of this profile.'
-    'base_url:The API'\''s address.'
-    'timeout:Seconds to wait without a byte.'
-    'retries:How often to try again before the first word.'
-    'ca_bundle:A file of certificates to trust.'
-    'record:Add the exchange to a file that --replay reads; without the key.'
+    'base_url:The address of the API.'
+    'headers:Add a header to every request to the base URL; a VALUE that is empty removes it. May be repeated.'
+    'timeout:Give up after this many seconds of silence; not a limit for the whole call.'
+    'retries:Retry a failed request this often; never once the answer has begun.'
+    'ca_bundle:Trust the certificates in this file.'
+    'record:Add the exchange to a file for --replay; the key is left out.'
     'replay:Answer from a recorded file, without a network.'
     'key_command:A command that prints the API key.'
   )
@@ -806,10 +991,11 @@ _aiml_settings() {
 _aiml_setting_values() {
   case ${line[1]//-/_} in
     (model) _aiml_stored_models ;;
+    (prompt_cache) compadd -- '5m' '1h' ;;
     (system) _aiml_at_files ;;
     (no_stdin) compadd -- 'on' 'off' ;;
     (detail) compadd -- 'auto' 'low' 'high' ;;
-    (fit) compadd -- 'head' 'tail' 'middle' ;;
+    (fit) compadd -- 'head' 'tail' 'middle' 'oldest' 'compact' ;;
     (effort) compadd -- 'none' 'minimal' 'low' 'medium' 'high' 'xhigh' 'max' ;;
     (reasoning_summary) compadd -- 'auto' 'concise' 'detailed' ;;
     (logprobs) compadd -- 'on' 'off' ;;
@@ -834,8 +1020,10 @@ _aiml_setting_values() {
     (quiet) compadd -- 'on' 'off' ;;
     (verbose) compadd -- 'on' 'off' ;;
     (debug) compadd -- 'on' 'off' ;;
+    (cache) compadd -- '30m' '12h' '1d' '7d' 'off' ;;
     (no_log) compadd -- 'on' 'off' ;;
     (color) compadd -- 'auto' 'always' 'never' ;;
+    (editing) compadd -- 'emacs' 'vi' ;;
     (profile) _aiml_stored_profiles ;;
     (ca_bundle) _files ;;
     (record) _files ;;
@@ -859,7 +1047,7 @@ _aiml_stored_models() {
   local -a names=(openai/gpt-5-1)
   compset -P '*,'
   if (( ${words[(I)--demo]} )); then
-    names=(demo/echo demo/markdown demo/slow demo/tool demo/tools demo/reasoning demo/refusal demo/cut demo/length demo/filter demo/error demo/status-400 demo/status-401 demo/status-402 demo/status-403 demo/status-404 demo/status-413 demo/status-422 demo/status-429 demo/status-500 demo/status-502 demo/status-503 demo/status-504)
+    names=(demo/echo demo/markdown demo/small demo/slow demo/tool demo/tools demo/reasoning demo/refusal demo/cut demo/length demo/filter demo/error demo/status-400 demo/status-401 demo/status-402 demo/status-403 demo/status-404 demo/status-413 demo/status-422 demo/status-429 demo/status-500 demo/status-502 demo/status-503 demo/status-504)
   else
     for folder in "${XDG_CACHE_HOME:-$HOME/.cache}" "$HOME/Library/Caches"; do
       [[ -f $folder/aiml/models.txt && -r $folder/aiml/models.txt ]] || continue
@@ -870,11 +1058,20 @@ _aiml_stored_models() {
   _aiml_names "$@"
 }
 
+# Offer the user's templates and those of AIML_TEMPLATE_PATH; after @, files.
 _aiml_stored_templates() {
-  local -a names=(
+  local folder
+  local -aU names=(
     "${XDG_CONFIG_HOME:-$HOME/.config}"/aiml/templates/*.toml(N:t:r)
     "$HOME/Library/Application Support"/aiml/templates/*.toml(N:t:r)
   )
+  if [[ $PREFIX == @* ]]; then
+    _aiml_at_files
+    return
+  fi
+  for folder in ${${(s.:.)AIML_TEMPLATE_PATH}/#\~/$HOME}; do
+    [[ $folder == /* ]] && names+=($folder/*.toml(N:t:r))
+  done
   _aiml_names "$@"
 }
 
