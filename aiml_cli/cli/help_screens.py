@@ -12,7 +12,7 @@ MAX_WIDTH, MIN_WIDTH = 80, 50
 MAX_FLAG_WIDTH = 27  # the text of a longer flag goes below it
 MAX_FLAGS_OF_BRIEF = 20  # a command with more flags has a shorter screen for -h
 _FIRST_SENTENCE = re.compile(r".*?[.](?=\s|$)", re.DOTALL)
-_DEFAULT = re.compile(r"\[default: .*\]$")
+_DEFAULT = "[default: "
 Pair = tuple[str, str]
 
 
@@ -40,10 +40,9 @@ def format_help(command: Any, context: Any, *, is_brief: bool) -> str:
 
 def first_sentence(text: str) -> str:
     """Return the first sentence of a text, and the default value at its end."""
-    default = _DEFAULT.search(text)
-    text = text[: default.start()].rstrip() if default else text
-    sentence = found[0] if (found := _FIRST_SENTENCE.match(text)) else text
-    return f"{sentence} {default[0]}" if default else sentence
+    text, mark, default = text.partition(_DEFAULT)
+    sentence = found[0] if (found := _FIRST_SENTENCE.match(text.rstrip())) else text.rstrip()
+    return f"{sentence} {mark}{default}" if default.endswith("]") else sentence
 
 
 def _get_width(context: Any) -> int:

@@ -99,6 +99,9 @@ def test_a_new_row_is_noticed(generate: Any, tmp_path: Path, made_up: Option[str
     generate.write_stale(tmp_path)
     assert made_up.help in (tmp_path / "docs/options.md").read_text("utf-8")
     assert set(generate.OUTPUTS) - set(generate.list_stale(ROOT)) == {
+        "completions/aiml-key.bash",
+        "completions/aiml-key.fish",
+        "completions/aiml-key.zsh",
         "docs/exit-codes.md",
         "docs/files.md",
         "docs/reliability.md",
