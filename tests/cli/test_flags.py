@@ -95,10 +95,10 @@ def test_repeated_flags_are_all_said_in_order() -> None:
     assert typed.flags["option"].texts == ("x=1", "y=2")
 
 
-def test_words_need_no_quotes_and_flags_may_stand_among_them() -> None:
-    typed = Typed().on("why", "is", "-m", "a/b", "the sky", "blue")
+def test_words_need_no_quotes_and_flags_stand_on_both_sides() -> None:
+    typed = Typed().on("-m", "a/b", "why", "is", "the sky", "blue", "-u")
     assert typed.words == ["why", "is", "the sky", "blue"]
-    assert typed.flags["model"].texts == ("a/b",)
+    assert (typed.flags["model"].texts, typed.flags["usage"].texts) == (("a/b",), ("on",))
 
 
 def test_two_dashes_end_the_flags() -> None:

@@ -1,0 +1,89 @@
+"""Mistyped flags, commands and settings: the same beginning first, then values of other flags, then spelling."""
+
+import pytest
+
+from aiml_cli.__main__ import main
+from aiml_cli.settings.value_types import find_similar
+
+FLAGS = [
+    ("--temp", "--temperature"),
+    ("--sys", "did you mean --system?"),
+    ("--mod", "did you mean --model?"),
+    ("--no-streaming", "did you mean --no-stream?"),
+    ("--stream-options", "did you mean --stream?"),
+    ("--curl", "did you mean --as curl?"),
+    ("--python", "did you mean --as python?"),
+    ("--jsonl", "--format jsonl"),
+    ("--high", "--effort high"),
+    ("--cid", "here it is --resume"),
+    ("--outptu", "did you mean --output?"),
+    ("--effrt", "did you mean --effort?"),
+    ("--store", "--store belongs to aiml respond"),
+    ("--include", "--include belongs to aiml respond"),
+]
+COMMANDS = [
+    ("hist", "did you mean aiml history?"),
+    ("conf", "did you mean aiml config?"),
+    ("temp", "did you mean aiml templates?"),
+    ("mdoels", "did you mean aiml models?"),
+    ("key", "did you mean aiml config key?"),
+    ("logs", "here it is aiml history"),
+]
+
+
+@pytest.mark.parametrize(("flag", "hint"), FLAGS)
+def test_a_mistyped_flag_finds_the_likely_one(flag: str, hint: str, capfd: pytest.CaptureFixture[str]) -> None:
+    assert main(["chat", flag, "hi"]) == 2
+    assert hint in capfd.readouterr().err
+
+
+@pytest.mark.parametrize("flag", ["--yess", "--ye", "--sys", "--yas", "--y"])
+@pytest.mark.parametrize("command", [["chat"], ["history", "rm"], ["config", "templates"]], ids=" ".join)
+def test_nobody_is_told_to_say_yes(command: list[str], flag: str, capfd: pytest.CaptureFixture[str]) -> None:
+    assert main([*command, flag]) == 2
+    assert "--yes?" not in capfd.readouterr().err
+
+
+@pytest.mark.parametrize(("word", "hint"), COMMANDS)
+def test_a_mistyped_command_finds_the_likely_one(word: str, hint: str, capfd: pytest.CaptureFixture[str]) -> None:
+    assert main([word]) == 2
+    assert hint in capfd.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("words", "prompt"), [("why is it", "why is it"), ("what does rm -rf do", "'what does rm -rf do'")]
+)
+def test_a_question_without_a_command_finds_chat(words: str, prompt: str, capfd: pytest.CaptureFixture[str]) -> None:
+    assert main(words.split()) == 2
+    assert f"to ask a question: aiml chat {prompt}" in capfd.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "page"),
+    [
+        (["chat", "--output"], "aiml chat --help"),
+        (["respond", "-o"], "aiml respond --help"),
+        (["usage", "--period"], "aiml usage --help"),
+        (["config", "key", "--base-url"], "aiml config key --help"),
+        (["history", "export", "-o"], "aiml history export --help"),
+    ],
+)
+def test_a_missing_value_names_the_help_of_the_command(
+    arguments: list[str], page: str, capfd: pytest.CaptureFixture[str]
+) -> None:
+    assert main(arguments) == 2
+    assert f"see: {page}" in capfd.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("word", "similar"),
+    [
+        ("temp", ["temperature", "template_path"]),
+        ("maxtokens", ["max_tokens"]),
+        ("models", ["model"]),
+        ("zzz", []),
+        ("", []),
+    ],
+)
+def test_words_with_the_same_beginning_come_first(word: str, similar: list[str]) -> None:
+    assert find_similar(word, ["model", "temperature", "template_path", "max_tokens", "system"]) == similar
