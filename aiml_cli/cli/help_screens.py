@@ -10,32 +10,37 @@ from aiml_cli.settings.options import ROWS
 
 MAX_WIDTH, MIN_WIDTH = 80, 50
 MAX_FLAG_WIDTH = 27  # the text of a longer flag goes below it
-MAX_FLAGS_OF_BRIEF = 20  # a command with more flags has a shorter screen for -h
+MAX_BRIEF_LINES = 39  # of a terminal of 40, with the next prompt
 _FIRST_SENTENCE = re.compile(r".*?[.](?=\s|$)", re.DOTALL)
 _DEFAULT = "[default: "
 Pair = tuple[str, str]
 
 
 def format_help(command: Any, context: Any, *, is_brief: bool) -> str:
-    """Return the help of a command of Typer; `is_brief` leaves out the less used flags if there are many."""
-    width = _get_width(context)
+    """Return the help of a command of Typer; `is_brief` leaves out the less used flags if all do not fit a screen."""
     options = [param for param in command.get_params(context) if param.param_type_name == "option"]
-    is_short = is_brief and len(options) > MAX_FLAGS_OF_BRIEF
-    text = inspect.cleandoc(command.help or "")
     arguments = [param for param in command.params if param.param_type_name == "argument"]
-    if is_short:
-        text = "\n\n".join([text, *(first_sentence(param.help or "") for param in arguments)])
-    blocks = ["\n".join(_wrap(part, width, 2)) for part in text.split("\n\n")]
-    if is_short:
-        blocks = ["\n".join(blocks), "\n".join(_format_sections(_list_common(options), width, gap=False))]
-    else:
-        sections = {"Arguments": [(param.make_metavar(context), param.help or "") for param in arguments]}
-        sections |= {"Commands": _list_commands(command), **_group_options(options, context)}
-        blocks += ["\n".join(_format_sections(sections, width, gap=True))]
-    if command.epilog:
-        blocks.append("\n".join(["Examples:", *(f"  {line}" for line in command.epilog.splitlines())]))
-    blocks += [f"All flags: {context.command_path} --help"] if is_short else []
-    return "\n\n".join(filter(None, [command.get_usage(context), *blocks]))
+    examples = [f"  {line}" for line in (command.epilog or "").splitlines()]
+    end = ["\n".join(["Examples:", *examples])] if examples else []
+    start = [command.get_usage(context), *_wrap_help(command.help or "", context)]
+    sections = {"Arguments": [(param.make_metavar(context), param.help or "") for param in arguments]}
+    sections |= {"Commands": _list_commands(command), **_group_options(options, context)}
+    text = _join_blocks([*start, "\n".join(_format_sections(sections, context, gap=True)), *end])
+    if not is_brief or text.count("\n") < MAX_BRIEF_LINES:
+        return text
+    hints = [line for param in arguments for line in _wrap_help(first_sentence(param.help or ""), context)]
+    common = "\n".join(_format_sections(_list_common(options, context), context, gap=False))
+    return _join_blocks(
+        [start[0], "\n".join([start[1], *hints]), common, *end, f"All flags: {context.command_path} --help"]
+    )
+
+
+def _join_blocks(blocks: Iterable[str]) -> str:
+    return "\n\n".join(filter(None, blocks))
+
+
+def _wrap_help(text: str, context: Any) -> list[str]:
+    return ["\n".join(_wrap(part, _get_width(context), 2)) for part in inspect.cleandoc(text).split("\n\n")]
 
 
 def first_sentence(text: str) -> str:
@@ -69,12 +74,15 @@ def _group_options(options: Sequence[Any], context: Any) -> dict[str, list[Pair]
     return groups
 
 
-def _list_common(options: Iterable[Any]) -> dict[str, list[Pair]]:
-    """Return the most used flags by the heading of their group, each with the first sentence of its text."""
+def _list_common(options: Iterable[Any], context: Any) -> dict[str, list[Pair]]:
+    """Return the most used flags, and those of this command alone, each with the first sentence of its text."""
     groups: dict[str, list[Pair]] = {}
     for param in options:
         row = ROWS.get((param.name or "").rstrip("_"))
-        if row and row.common and row.flag in param.opts:
+        if row is None and param.rich_help_panel:
+            left, text = param.get_help_record(context)
+            groups.setdefault(param.rich_help_panel, []).append((left, first_sentence(text)))
+        elif row and row.common and row.flag in param.opts:
             spelling = ", ".join(filter(None, (row.short, row.flag)))
             metavar = "" if row.value_type.is_switch else _shorten_metavar(row.value_type.metavar, spelling)
             pair = (f"{spelling} {metavar}".rstrip(), first_sentence(param.help or ""))
@@ -90,7 +98,7 @@ def _shorten_metavar(metavar: str, spelling: str) -> str:
     return first if first.isupper() else "WORD"
 
 
-def _format_sections(sections: dict[str, list[Pair]], width: int, *, gap: bool) -> Iterator[str]:
+def _format_sections(sections: dict[str, list[Pair]], context: Any, *, gap: bool) -> Iterator[str]:
     """Yield the lines of sections whose second column begins at the same place."""
     pairs = [pair for section in sections.values() for pair in section]
     column = max((len(left) for left, _ in pairs if len(left) <= MAX_FLAG_WIDTH), default=0)
@@ -101,7 +109,7 @@ def _format_sections(sections: dict[str, list[Pair]], width: int, *, gap: bool) 
         yield from [""] * (gap and not is_first)
         yield f"{heading}:"
         for left, text in section:
-            yield from _format_pair(left, text, column, width)
+            yield from _format_pair(left, text, column, _get_width(context))
         is_first = False
 
 
