@@ -23,11 +23,12 @@ def format_help(command: Any, context: Any, *, is_brief: bool) -> str:
     examples = [f"  {line}" for line in (command.epilog or "").splitlines()]
     end = ["\n".join(["Examples:", *examples])] if examples else []
     start = [command.get_usage(context), *_wrap_help(command.help or "", context)]
-    sections = {"Arguments": [(param.make_metavar(context), param.help or "") for param in arguments]}
-    sections |= {"Commands": _list_commands(command), **_group_options(options, context)}
-    text = _join_blocks([*start, "\n".join(_format_sections(sections, context, gap=True)), *end])
-    if not is_brief or text.count("\n") < MAX_BRIEF_LINES:
-        return text
+    if not is_brief or len(options) < MAX_BRIEF_LINES:
+        sections = {"Arguments": [(param.make_metavar(context), param.help or "") for param in arguments]}
+        sections |= {"Commands": _list_commands(command), **_group_options(options, context)}
+        text = _join_blocks([*start, "\n".join(_format_sections(sections, context, gap=True)), *end])
+        if not is_brief or text.count("\n") < MAX_BRIEF_LINES:
+            return text
     hints = [line for param in arguments for line in _wrap_help(first_sentence(param.help or ""), context)]
     common = "\n".join(_format_sections(_list_common(options, context), context, gap=False))
     return _join_blocks(
