@@ -56,7 +56,7 @@ def test_many_at_once_change_nothing_in_the_order(aiml: Aiml) -> None:
 def test_files_are_cut_one_by_one(answers: Loopback, aiml: Aiml, tmp_path: Path) -> None:
     (tmp_path / "a").write_text("one\n")
     (tmp_path / "b").write_text("two\n\nsix\n")
-    assert aiml("chat", *ASK, "-f", "a", "@b").returncode == 0
+    assert aiml("chat", "-f", "a", *ASK, "@b").returncode == 0
     names = re.findall('name="(.*)"', "\n".join(prompts(answers)))
     assert names == ["a, piece 1 of 1", "b, piece 1 of 2", "b, piece 2 of 2"]
 
