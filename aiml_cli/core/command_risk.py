@@ -45,22 +45,34 @@ DELETES, OVERWRITES, DISK = "deletes files", "overwrites files", "changes disks 
 RUNS_TEXT, DOWNLOADS = "runs a text as a command", "downloads code and runs it"
 SQL, ENDLESS = "deletes data of a database", "starts programs without end"
 REMOTE, STOPS = "deletes or changes things on a server", "stops or removes containers or services"
+SENDS, ALIASES = "sends data to another machine", "gives a program another name"
+SETTINGS = "changes settings of the system, or yours"
 # fmt: off
 RULES = (
-    RiskRule(DELETES, "rm unlink shred srm wipe rimraf remove-item git:rm git:clean"),
+    RiskRule(DELETES, "rm rmdir unlink shred srm wipe rimraf remove-item del erase rd ri git:rm git:clean"),
     RiskRule("runs as another user", "sudo sudoedit doas su pkexec run0 runuser chroot"),
     RiskRule(
         DISK,
-        "dd ddrescue mkfs mke2fs mkswap newfs wipefs fdisk sfdisk cfdisk gdisk sgdisk parted blkdiscard hdparm "
-        "badblocks cryptsetup lvremove vgremove pvremove mdadm diskutil zpool zfs format-volume",
+        "dd ddrescue mkfs mke2fs mkswap newfs wipefs cfdisk sgdisk blkdiscard badblocks cryptsetup lvremove vgremove "
+        "pvremove fsck e2fsck tune2fs resize2fs btrfs:delete format-volume",
     ),
+    RiskRule(DISK, "fdisk sfdisk gdisk parted", safe_letters="l"),
+    RiskRule(DISK, "hdparm", "swWyY", ("--security", "--trim", "--fallocate", "--make-bad")),
+    RiskRule(DISK, "mdadm", "CfrS", ("--create", "--zero", "--fail", "--remove", "--stop", "--grow")),
+    RiskRule(DISK, "zpool zfs diskutil", marks=(
+        "destroy", "rollback", "create", "remove", "detach", "labelclear", "erase", "partition", "delete", "zero",
+    )),
     RiskRule("stops the computer", "shutdown reboot halt poweroff kexec"),
     RiskRule("stops the computer", "init telinit", marks=("0", "6")),
     RiskRule(
         "stops the computer or a service", "systemctl",
-        marks=("poweroff", "reboot", "halt", "kexec", "stop", "disable", "mask", "kill", "isolate", "rescue", "emerg"),
+        marks=("poweroff", "reboot", "halt", "kexec", "stop", "disable", "mask", "kill", "isolate", "rescue", "emerg",
+               "restart"),
     ),
+    RiskRule("stops the computer or a service", "service launchctl", marks=("stop", "restart", "unload", "bootout")),
     RiskRule("ends programs by their names", "killall killall5 pkill skill xkill"),
+    RiskRule("ends programs that another command finds", "kill xargs", marks=("$", "kill")),
+    RiskRule("ends programs that another command finds", "fuser", "k", ("--kill",)),
     RiskRule("changes the modes or owners of many files", "chmod chown chgrp chattr setfacl", "R", ("--recursive",)),
     RiskRule("lets everyone change files, or run them as their owner", "chmod", marks=(
         "777", "0777", "666", "a+w", "a+rw", "o+w", "o+rw", "+s", "u+s", "g+s", "47", "67", "27",
@@ -68,7 +80,14 @@ RULES = (
     RiskRule(OVERWRITES, "mv cp ln install rename", "f", ("--force", "/dev/null", "/dev/zero")),
     RiskRule(OVERWRITES, "truncate sponge fallocate"),
     RiskRule(OVERWRITES, "tee", safe_letters="a"),
-    RiskRule("changes files in place", "sed gsed perl ruby", "i", ("--in-place",)),
+    RiskRule(OVERWRITES, "sort", "o", ("--output",)),
+    RiskRule(OVERWRITES, "gzip gunzip bzip2 bunzip2 xz unxz zstd", "f", ("--force",)),
+    RiskRule(OVERWRITES, "unzip", "o"),
+    RiskRule(OVERWRITES, "ffmpeg", "y"),
+    RiskRule(DELETES, "tar zip", marks=("--remove-files", "-m", "--move")),
+    RiskRule(RUNS_TEXT, "tar", marks=("--checkpoint-action", "--to-command", "--use-compress-program")),
+    RiskRule("changes files in place", "sed gsed awk gawk perl ruby", "i", ("--in-place",)),
+    RiskRule("changes files in place", "ed ex mogrify patch"),
     RiskRule(DELETES, "find", marks=("-delete", "-fprint", "-fls")),
     RiskRule(DELETES, "rsync", marks=("--delete", "--del", "--remove-source-files")),
     RiskRule("replaces or deletes what was pushed", "git:push", "fd", (
@@ -81,38 +100,60 @@ RULES = (
     RiskRule("loses changes of the repository", "git:stash git:reflog git:worktree", marks=(
         "drop", "clear", "expire", "delete", "remove",
     )),
-    RiskRule(STOPS, "docker:rm docker:rmi docker:prune docker:kill docker:remove"),
-    RiskRule(STOPS, "podman:rm podman:rmi podman:prune podman:kill"),
+    RiskRule("loses changes of the repository", "git:gc", marks=("--prune",)),
+    RiskRule("loses changes of the repository", "svn:revert hg:revert hg:strip hg:purge"),
+    RiskRule("loses changes of the repository", "hg", "C", ("--clean",)),
+    RiskRule(RUNS_TEXT, "git", marks=("alias.", "core.pager=", "core.editor=", "core.sshcommand=")),
+    RiskRule(STOPS, "docker:rm docker:rmi docker:prune docker:kill docker:remove docker:stop docker:restart"),
+    RiskRule(STOPS, "podman:rm podman:rmi podman:prune podman:kill podman:stop podman:restart"),
+    RiskRule(STOPS, "pm2:delete pm2:kill pm2:stop tmux:kill-server tmux:kill-session"),
+    RiskRule("gives a container the rights of root", "docker podman", marks=("--privileged",)),
     RiskRule(STOPS, "docker:down docker-compose:down podman:down", "v", ("--volumes", "--rmi")),
     RiskRule(
         REMOTE,
         "kubectl:delete kubectl:drain terraform:destroy tofu:destroy pulumi:destroy helm:uninstall helm:delete "
         "vagrant:destroy gcloud:delete az:delete gh:delete aws:rm aws:rb aws:terminate-instances npm:publish "
-        "npm:unpublish cargo:publish twine:upload redis-cli:flushall redis-cli:flushdb mysqladmin:drop dropdb dropuser",
+        "npm:unpublish gh:merge cargo:publish twine:upload redis-cli:flushall redis-cli:flushdb mysqladmin:drop "
+        "dropdb dropuser",
     ),
     RiskRule(REMOTE, "terraform:apply tofu:apply", marks=("-auto-approve",)),
     RiskRule(REMOTE, "aws", marks=("delete-", "--delete")),
-    RiskRule("removes software", "apt apt-get aptitude dnf yum zypper brew snap flatpak", marks=(
-        "remove", "purge", "autoremove", "erase", "uninstall",
-    )),
+    RiskRule("removes software", (
+        "apt apt-get aptitude dnf yum zypper brew snap flatpak pip pip3 npm yarn pnpm cargo gem conda mamba pipx uv apk"
+    ), marks=("remove", "purge", "autoremove", "erase", "uninstall", "del")),
+    RiskRule("removes software", "pacman yay paru", "R", ("--remove",)),
+    RiskRule("removes software", "dpkg rpm", "rPe", ("--remove", "--purge", "--erase")),
+    RiskRule("deletes keys", "gpg gpg2", marks=("--delete",)),
+    RiskRule(SETTINGS, "defaults gsettings dconf", marks=("delete", "write", "reset")),
+    RiskRule(SETTINGS, "sysctl", "w", ("--write", "--load", "--system")),
+    RiskRule("changes the network", "ip:down ip:del ip:delete ip:flush ifconfig:down nmcli:delete nmcli:down"),
     RiskRule("changes users or passwords", "userdel deluser usermod groupdel passwd chpasswd chsh visudo vipw"),
     RiskRule("changes the firewall or the kernel", "iptables ip6tables nft ufw pfctl rmmod insmod modprobe nvram"),
     RiskRule("replaces scheduled commands", "crontab", safe_letters="l"),
     RiskRule("clears the history of the shell", "history", "cd", ("clear", "delete")),
     RiskRule("lets others run commands here", "nc ncat netcat socat", "ec", ("--exec", "--sh-exec", "exec:", "sys")),
-    RiskRule("sends data to another machine", "curl", "dFT", ("--data", "--form", "--upload-file", "--json")),
-    RiskRule("sends data to another machine", "wget", marks=("--post", "--body")),
-    RiskRule(RUNS_TEXT, "eval invoke-expression iex"),
+    RiskRule(SENDS, "curl", "dFT", ("--data", "--form", "--upload-file", "--json")),
+    RiskRule(REMOTE, "curl", marks=("DELETE", "PUT", "POST", "PATCH", *(
+        f"{flag}{method}" for flag in ("-X", "--request=") for method in ("DELETE", "PUT", "POST", "PATCH")
+    ))),
+    RiskRule(SENDS, "mail mailx mutt sendmail"),
+    RiskRule(SENDS, "wget", marks=("--post", "--body", "--method")),
+    RiskRule(RUNS_TEXT, "eval invoke-expression iex fc"),
+    RiskRule(RUNS_TEXT, "at batch", safe_letters="l"),
+    RiskRule(RUNS_TEXT, "vi vim nvim", marks=("!", "+!", ":!", "-es", "+wq", ":wq", "+x", ":x")),
 )
 # fmt: on
+DEVICE = re.compile(r"/dev/(?:sd|hd|vd|xvd|nvme|mmcblk|r?disk|mapper/|loop|md|dm-|mem\b|kmem|port\b)")
 # Texts that are risky wherever they are, in a command that is written in small letters and without quotes.
 TEXTS = {
-    re.compile(r"/dev/(?:sd|hd|vd|xvd|nvme|mmcblk|r?disk|mapper/|loop|md|dm-|mem\b|kmem|port\b)"): DISK,
     re.compile(r"/dev/(?:tcp|udp)/"): "connects a program to the network",
     re.compile(r"\b(?:drop\s{1,20}(?:table|database|schema|user|view|index)|truncate\s{1,20}table)\b"): SQL,
-    re.compile(r"\bdelete\s{1,20}from\b"): SQL,
+    re.compile(r"\bdelete\s{1,20}from\b|\bupdate\s{1,20}[\w.`]{1,60}\s{1,20}set\b"): SQL,
+    re.compile(r"\b(?:db:(?:drop|reset)|migrate:(?:fresh|reset)|dropdatabase|flushall|flushdb)\b|\.drop\("): SQL,
+    re.compile(r"\{[^{}]{0,300}\bprintf?\b[^;{}|]{0,200}>(?![\s&]{0,9}(?:\d|/dev/|\())"): OVERWRITES,
+    re.compile(r"\bopen\s?\([^()]{0,200}\s[wax]b?\+?\s?\)|\bwrite_(?:text|bytes)\b|\bwritefile"): OVERWRITES,
     re.compile(r"\b(?:rmtree|unlink(?:sync)?|rm(?:dir)?sync|removedirs|fileutils)\b"): DELETES,
-    re.compile(r"\b(?:os\.(?:remove|rmdir)|file\.delete|fs\.rm)\b"): DELETES,
+    re.compile(r"\b(?:\(os\)\.(?:remove|rmdir|unlink)|os\.(?:remove|rmdir)|file\.delete|fs\.rm)\b"): DELETES,
     re.compile(r"\b(?:os\.system|subprocess|popen|child_process|execsync|pty\.spawn|system\s?\(|exec\s?\()"): RUNS_TEXT,
     re.compile(r"\bfork\b.{0,20}\bwhile\b|\bwhile\b.{0,40}\bfork\b|\bos\.fork\b"): ENDLESS,
     re.compile(r"\bwhile\s{1,20}(?:true|:|1|\[\s?1)[\s\S]{0,400}&\s{0,20}(?:done|end)\b"): ENDLESS,
@@ -127,6 +168,12 @@ RUNNERS = _split(
     "tmux su runuser flock systemd-run entr caffeinate unbuffer chronic chroot pkexec run0 coproc noglob "
     "nocorrect trap"
 )
+# Programs for which a text in quotes is a text, and a file is something to read; + and _ end what find runs.
+READERS = _split(
+    "grep egrep fgrep zgrep rg ag ack echo printf cat head tail wc sort uniq cut tr nl column ls cd pwd find true "
+    "lsblk df du blkid file stat findmnt read basename dirname which type whatis apropos + _"
+)
+READING_GIT_COMMANDS = _split("commit log grep show diff add tag status blame")
 MAX_ARGUMENTS = 200
 FINDERS = {"find": ("-exec", "-execdir", "-ok", "-okdir"), "fd": ("-x", "-X", "--exec", "--exec-batch")}
 KEYWORDS = _split("if then elif else while until do for in case select ! time begin and or not function")
@@ -136,24 +183,35 @@ _REDIRECTION = re.compile(r"(?:\d{1,3}|&)?(>>|>\||>&|>!|<>|>)[ \t]{0,20}([^\s;&|
 _INPUT = re.compile(r"<{1,3}-?[ \t]{0,20}[^\s;&|()<>]{1,500}")
 _SEPARATOR = re.compile(r"(\|\||&&|\|&|[;&|\n(){}`])")
 _ASSIGNMENT = re.compile(r"[A-Za-z_]\w{0,100}\+?=")
+_SETS_VARIABLE = re.compile(r"(?:^|[\s;&|({])[A-Za-z_]\w{0,100}\+?=[^\s]{0,100}[\"']")
 _FUNCTION = re.compile(r"([^\s(){};&|]{1,60})[ \t]{0,9}\([ \t]{0,9}\)|\bfunction[ \t]{1,9}([^\s(){};&|]{1,60})")
 _ESCAPES = re.compile(r"\\(?:[xuU][0-9A-Fa-f]|[0-7]{2})")
+_QUOTED = re.compile(r"\\.|\$'(?:\\.|[^'\\])*'|'[^']*'|\"(?:\\.|[^\"\\])*\"", re.DOTALL)
+_SPECIAL = re.compile(r"[\s<>;&|(){}`*?\[]")
 _BRACED_NAME = re.compile(r"\$\{(\w{1,100})[^{}\n]{0,200}\}")
 
 
 def find_risks(command: str) -> list[str]:
     """Return the reasons why a command is risky; none of them does not make it harmless.
 
-    The command is not parsed as a shell would: quotes could hide a command from that, and a reason too many only asks
-    for one more word. So it is read twice, with its quotes removed, and with each quoted text as a command.
+    A command of programs that only read is read as a shell does, so that they can search for `rm`. Any other is read
+    three times: as a shell does, with its quotes removed, and with each quoted text as a command. A program may run
+    what is in quotes, and a reason too many only asks for one more word.
     """
     text = _BRACED_NAME.sub(r"$\1", command.replace("\\\n", "").replace("$IFS", " ").replace("${IFS}", " "))
-    joined = re.sub(r"[\"'\\]", "", text).replace(",", " ")
-    apart = re.sub(r"[\"'\\]", ";", text)
-    calls = [*_list_calls(joined), *_list_calls(apart)]
+    joined, unquoted = re.sub(r"[\"'\\]", "", text).replace(",", " "), _read_quotes(text)
+    calls = list(_list_calls(unquoted or ""))
+    is_reading = unquoted is not None and _only_reads(calls)
+    searched = joined
+    if unquoted is not None and is_reading:
+        joined, searched = unquoted, _QUOTED.sub(" ", text)
+    else:
+        calls += [*_list_calls(joined), *_list_calls(re.sub(r"[\"'\\]", ";", text))]
     reasons = [rule.reason for call in calls for rule in _find_rules(call)]
-    reasons += [reason for pattern, reason in TEXTS.items() if pattern.search(joined.lower())]
-    reasons += [*_find_run_texts(calls, joined), *_find_written_files(text, joined, calls)]
+    reasons += [reason for pattern, reason in TEXTS.items() if pattern.search(searched.lower())]
+    if DEVICE.search(joined.lower()) and (not is_reading or ">" in joined):
+        reasons.append(DISK)
+    reasons += [*_find_run_texts(calls, joined), *_find_written_files(unquoted, joined, calls)]
     if _has_fork_bomb(joined):
         reasons.append(ENDLESS)
     if _has_hidden_program(joined, text):
@@ -166,7 +224,7 @@ def _list_calls(text: str) -> Iterator[Call]:
     pieces = _SEPARATOR.split(_INPUT.sub(" ", _REDIRECTION.sub(" ", text)))
     for separator, piece in zip(["", *pieces[1::2]], pieces[::2], strict=True):
         words = piece.split()
-        while words and (words[0].lower() in KEYWORDS or _ASSIGNMENT.match(words[0])):
+        while words and (words[0].lower() in KEYWORDS or words[0] == "-p" or _ASSIGNMENT.match(words[0])):
             words.pop(0)
         for index in _find_programs(words):
             yield Call(_name_of(words[index]), tuple(words[index + 1 : index + MAX_ARGUMENTS]), separator)
@@ -184,7 +242,9 @@ def _find_programs(words: Sequence[str]) -> Iterator[int]:
 
 def _name_of(word: str) -> str:
     """Return the name of a program: without its folder, its version and the ending of a file system."""
-    name = word.rpartition("/")[2].lower() or word
+    if word.startswith("/etc/"):  # a file such as /etc/passwd
+        return word
+    name = word.rpartition("/")[2].lower().removeprefix("=") or word
     for prefix in ("mkfs.", "newfs_", "python3."):
         if name.startswith(prefix):
             return prefix.rstrip("._")
@@ -196,6 +256,12 @@ def _find_rules(call: Call) -> Iterator[RiskRule]:
     names = {call.name, *subcommands}
     rules = (rule for name in names for rule in _rules_by_program().get(name, ()))
     yield from (rule for rule in rules if rule.applies(call.arguments))
+    if call.name in ("scp", "rsync") and ":" in "".join(call.arguments[-1:]):
+        yield RiskRule(SENDS, call.name)
+    if call.name in ("nc", "ncat", "netcat", "telnet") and call.separator == "|":
+        yield RiskRule(SENDS, call.name)
+    if call.name in ("alias", "hash") and any("=" in word or word == "-p" for word in call.arguments):
+        yield RiskRule(ALIASES, call.name)
     if call.name == "kill" and _ends_everything(call.arguments):
         yield RiskRule("ends every program", "kill")
 
@@ -234,33 +300,46 @@ def _find_run_texts(calls: Sequence[Call], joined: str) -> Iterator[str]:
         yield RUNS_TEXT
 
 
-def _find_written_files(text: str, joined: str, calls: Sequence[Call]) -> Iterator[str]:
+def _find_written_files(unquoted: str | None, joined: str, calls: Sequence[Call]) -> Iterator[str]:
     """Yield why a redirection is risky; a > in quotes is a comparison, unless a shell may read the quoted text."""
-    is_code = {call.name for call in calls} & (SHELLS | RUNNERS | {"eval"}) or "<<" in text or "#" in text
-    visible = joined if is_code else _blank_quotes(text)
-    for match in _REDIRECTION.finditer(joined if visible is None else visible):
+    is_code = unquoted is None or bool({call.name for call in calls} & (SHELLS | RUNNERS | {"eval"}))
+    visible = joined if is_code or unquoted is None else unquoted
+    for match in _REDIRECTION.finditer(visible):
         operator, target = match.groups()
-        if HARMLESS_TARGETS.match(target) or (not target and match.end() < len(text) and text[match.end()] == "("):
+        if HARMLESS_TARGETS.match(target) or (not target and visible[match.end() : match.end() + 1] == "("):
             continue
         if operator != ">>":
             yield OVERWRITES
         elif SYSTEM_TARGETS.match(target.replace("~", "")):
-            yield "changes settings of the system, or yours"
+            yield SETTINGS
 
 
-def _blank_quotes(text: str) -> str | None:
-    """Return a text without what is in quotes, except in double quotes that run a command; None if one stays open."""
-    parts: list[str] = []
-    quote, start = "", 0
-    for index, letter in enumerate(text):
-        if letter not in "\"'" or (index and text[index - 1] == "\\") or (quote and letter != quote):
-            continue
-        inner = text[start:index]
-        is_kept = not quote or (quote == '"' and ("$(" in inner or "`" in inner))
-        parts.append(inner if is_kept else "")
-        parts.append(letter)
-        quote, start = "" if quote else letter, index + 1
-    return None if quote else "".join([*parts, text[start:]])
+def _read_quotes(text: str) -> str | None:
+    """Return a command without quotes and escapes, with _ for what they keep from the shell.
+
+    What double quotes run stays as it is. None if a quote stays open, may be in a comment or a document, or is the
+    value of a variable, which may run later.
+    """
+    if "<<" in text or "#" in text or _SETS_VARIABLE.search(text) or re.search(r"[\"']", _QUOTED.sub("", text)):
+        return None
+    return _QUOTED.sub(_hide_quoted, text)
+
+
+def _hide_quoted(match: re.Match[str]) -> str:
+    quoted = match[0]
+    if quoted.startswith("\\"):
+        return _SPECIAL.sub("_", quoted[1:])
+    inner = quoted.strip("$")[1:-1]
+    is_run = quoted.startswith('"') and ("$(" in inner or "`" in inner)
+    return inner if is_run else _SPECIAL.sub("_", inner)
+
+
+def _only_reads(calls: Sequence[Call]) -> bool:
+    """True if all programs are known to read only, and to run nothing that is in quotes."""
+    return all(
+        call.name in READERS or (call.name == "git" and READING_GIT_COMMANDS.issuperset(call.arguments[:1]))
+        for call in calls
+    )
 
 
 def _has_fork_bomb(joined: str) -> bool:

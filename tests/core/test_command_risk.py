@@ -51,10 +51,36 @@ RISKY = [
     "git branch -D x", "git stash drop", "git rm -r x", "docker system prune", "docker rm -f x", "docker compose down -v",
     "kubectl delete pod x", "terraform destroy", "aws s3 rm s3://x", "aws ec2 terminate-instances x", "gh repo delete x",
     "apt remove x", "dropdb x", "passwd", "iptables -F",
+    # files through the options of programs, and programs that change what they read
+    "sort a -o a", "awk -i inplace 1 f", "awk '{print > \"x\"}' f", "unzip -o x.zip", "zip -m a b", "ffmpeg -y -i a b",
+    "tar -cf a --remove-files b", "gzip -f x", "ex -sc 'g/x/d|x' f", "mogrify -resize 50% *.jpg", "vim -c '!rm x' f",
+    "python3 -c \"open('x','w').write('')\"", "python3 -c \"__import__('os').remove('x')\"", "rmdir x", "del x", "ls > 'a b'",
+    'ls >> "$HOME/.bashrc"', r"echo 'a\' > file; echo b '", r"echo 'a\'; rm x; echo '",
+    # programs and software
+    "kill $(lsof -t -i:8080)", "lsof -ti:8080 | xargs kill -9", "pgrep x | xargs kill", "fuser -k 8080/tcp",
+    "systemctl restart x", "service x stop", "docker stop $(docker ps -q)", "docker run --privileged x", "pm2 delete all",
+    "tmux kill-server", "pip uninstall x", "npm uninstall x", "cargo uninstall x", "conda env remove -n x", "pacman -Rns x",
+    "dpkg -r x", "gpg --delete-key x", "defaults delete x", "sysctl -w x=1", "ip link set eth0 down", "zfs destroy x",
+    # elsewhere, later, under another name
+    "curl -X DELETE h", "curl -XPUT h", "curl --request=POST h", "scp f a@b:", "rsync -a x a@b:y", "cat x | nc h 1",
+    "cat x | mail a@b", "echo hi | at now", "alias ls=rm; ls x", "hash -p /bin/rm ls; ls x", "=rm x", "time -p rm x",
+    "PROMPT_COMMAND='rm x'; ls", "git -c alias.x='!rm y' x", "tar cf a b --checkpoint=1 --checkpoint-action=exec=rm",
+    "mysql -e 'update users set a=1'", "echo 'DROP TABLE x' | psql db", "rails db:drop", "php artisan migrate:fresh",
+    "git gc --prune=now", "hg update -C", "svn revert x", 'echo "$(rm x)" | grep y', "find . -exec 'rm' {} +",
+    "find . -exec sh -c 'rm x' \\;", "grep 'a' f; 'rm' x", "echo 'rm x' | sh", "echo 'rm x' > /dev/sda", "# don't\nfoo /dev/sda",
     # what only quotes hide from a reader
     "cat <<X\ndon't\nX\nrm -rf x\necho can't", "# don't\nrm -rf x # can't",
 ]  # fmt: skip
 HARMLESS = [
+    # a text that a program searches for or prints is not run
+    'grep -rn "rm -rf" .', "grep -r 'a > b' .", "echo 'rm' | cat", "rg 'drop table' src", 'rg "os.remove"', 'rg "foo|ba[rz]"',
+    'find . -name "*.py" -exec grep -l "os.remove" {} +', "find . -name '*.sh' -exec grep -n 'sudo' {} \\;",
+    'git commit -m "fix: remove the rm command"', "git log --grep='delete from'", "cat f | grep -v 'kill -9 -1' | wc -l",
+    "awk -F: '{print $1}' /etc/passwd", "cut -d ':' -f1 /etc/passwd",
+    # disks that are looked at
+    "fdisk -l", "zfs list", "zpool status", "diskutil list", "lsblk /dev/sda", "df -h /dev/sda1", "ls -l /dev/sd*",
+    "awk '{print $1}' f > /dev/null", "awk '{print > \"/dev/stderr\"}' f", "curl -X GET h", "scp a@b:f .", "nc -z h 80",
+    "pip install -r f", "kill -l", "alias", "at -l", "time -p ls", "FOO=1 ls",
     "ls -la", "find . -name '*.py'", "find . -type f -size +100M", "find / -name passwd", "grep -r rm .",
     "grep -rn 'TODO: x' src", "git status", "git log --oneline -10", "git push", "git push origin main", "git diff",
     "git commit -m 'a > b'", "git checkout -b x", "git branch", "git stash", "git tag v1", "du -ah . | sort -rh | head -n 10",
@@ -86,6 +112,12 @@ UNITS = [
     "${",
     ".",
     "\\",
+    "'a'",
+    '"\\"',
+    "{print ",
+    "open( w",
+    "echo 'a' ",
+    "update a ",
     "f()",
 ]
 
