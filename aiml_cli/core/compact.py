@@ -213,6 +213,7 @@ def summarize_older(
     ends, start, so_far = _find_part_ends(request, room), 0, ""
     if len(ends) > 1:
         request.notify(f"that is too much for one request: the summary is made in {len(ends)} parts")
+        request = _copy_first(request)
     for end in ends:
         part = build_summary_request(request, keep, (start, end), so_far)
         summary = summarize(part)
@@ -222,14 +223,22 @@ def summarize_older(
     return part, summary
 
 
+def _copy_first(request: ChatRequest) -> ChatRequest:
+    """Return the request with the turns of the copy that --fork makes: all parts of a summary are saved in it."""
+    previous = request.previous_turns
+    if previous is None or not previous.copied_until or request.options.no_log:
+        return request
+    from aiml_cli.core.resume import copy_turns  # few summaries have parts
+
+    return replace(request, previous_turns=copy_turns(previous))
+
+
 def _find_part_ends(request: ChatRequest, room: Room | None) -> list[int]:
     """Return where the parts of the older turns end; it is one part if all fits or the context is unknown."""
     previous = _require_older(request)
     messages, limit = previous.messages[: previous.last_start], room.context * 3 // 4 if room else 0
     if room is None or estimate_tokens(format_turns(messages)) + INSTRUCTION_TOKENS <= room.context:
         return [previous.last_start]
-    if previous.copied_until:
-        raise UsageError("the older turns are too much for one summary", "copy the conversation first: -c --fork")
     ends, size = list[int](), 0
     bounds = [*find_turn_starts(messages, previous.head_count)[1:], previous.last_start]
     for start, end in pairwise([0, *bounds]):

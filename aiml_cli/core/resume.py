@@ -13,7 +13,7 @@ from aiml_cli.errors import RequestRejected, UsageError
 from aiml_cli.settings.options import Options
 from aiml_cli.settings.resolve import Settings, Source
 from aiml_cli.settings.urls import host_of
-from aiml_cli.store.history import database, find_conversations, reader, writer
+from aiml_cli.store.history import database, edits, find_conversations, reader, writer
 from aiml_cli.store.history.find_conversations import StoredConversation
 from aiml_cli.store.history.reader import StoredMessage
 from aiml_cli.system.terminal import session_name
@@ -46,6 +46,13 @@ def load_previous_turns(request: ChatRequest, environ: Mapping[str, str]) -> Cha
     if unsupported := previous.list_unsupported_items(request.endpoint.name):
         request.notify(f"{request.endpoint.name} cannot take all of it; left out: {', '.join(unsupported)}")
     return replace(request, previous_turns=previous, settings=_use_last_model(request.settings, messages))
+
+
+def copy_turns(previous: PreviousTurns) -> PreviousTurns:
+    """Copy the conversation of previous turns now, and return them as those of the copy; raise as the history does."""
+    with closing(database.open_history()) as history, database.translate_errors(history.path):
+        copy, new_ids = edits.copy_conversation(history, previous.id or 0, until=previous.copied_until)
+    return replace(previous, id=copy.id, older_until=new_ids.get(previous.older_until, 0), copied_until=0)
 
 
 def send_with_history(context: TurnContext) -> None:

@@ -290,8 +290,6 @@ def test_a_part_alone_replaces_nothing(failure: bytes, server: Loopback, aiml: A
     assert (result.stdout, len(server.requests)) == (b"", 2)
     aiml("chat", *ASK, "-c", "more")
     assert firsts(texts_of(server)) == "q1 a1 q2 a2 q3 a3 q4 a4 q5 a5 more"
-    copied = aiml("chat", *ASK, "-c", "--fork", "--fit", "compact", "more")
-    assert (copied.returncode, b"copy the conversation first: -c --fork" in copied.stderr) == (2, True)
 
 
 def test_the_summary_is_paid_for_shown_and_limited(server: Loopback, aiml: Aiml) -> None:
@@ -438,6 +436,25 @@ def test_a_copy_has_its_own_summary(server: Loopback, aiml: Aiml) -> None:
     (first,) = select("SELECT name FROM conversations WHERE id = 1")
     aiml("chat", *ASK, "-r", first["name"], "and")
     assert firsts(texts_of(server)) == "q1 a1 q2 a2 q3 a3 q4 a4 and"
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+@pytest.mark.parametrize("flag", [(), ("--no-log",)])
+def test_all_parts_of_a_summary_are_in_the_copy(
+    command: str, flag: tuple[str, ...], server: Loopback, aiml: Aiml
+) -> None:
+    store_catalog(server, info={"contextLength": 1000})
+    talk(server, command, 5)
+    before = read_messages()
+    queue_answers(server, *(answer(command, text) for text in ("part one", "in short", "done", "again")))
+    result = aiml(command, *ASK, "-c", "--fork", "--fit", "compact", *flag, "more")
+    assert (result.returncode, result.stdout) == (0, b"done\n")
+    rows = read_messages()
+    assert [row for row in rows if row["conversation"] == 1] == before
+    assert len({row["conversation"] for row in rows}) == (1 if flag else 2)
+    aiml(command, *ASK, "-c", "and")
+    expected = "q1 a1 q2 a2 q3 a3 q4 a4 q5 a5 and" if flag else "Summarize in q5 a5 more done and"
+    assert firsts(texts_of(server)) == expected
 
 
 @pytest.mark.parametrize("arguments", [["--fork", "hi"], ["-i", "--fork"], ["--fork", "--messages", "x"]])
