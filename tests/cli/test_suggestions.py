@@ -1,6 +1,7 @@
 """Mistyped flags, commands and settings: the same beginning first, then values of other flags, then spelling."""
 
 import pytest
+from support.console import Console
 
 from aiml_cli.__main__ import main
 from aiml_cli.settings.value_types import find_similar
@@ -87,3 +88,12 @@ def test_a_missing_value_names_the_help_of_the_command(
 )
 def test_words_with_the_same_beginning_come_first(word: str, similar: list[str]) -> None:
     assert find_similar(word, ["model", "temperature", "template_path", "max_tokens", "system"]) == similar
+
+
+@pytest.mark.parametrize(("name", "hint"), [("temp", "temperature"), ("effrt", "effort"), ("maxtok", "max_tokens")])
+def test_set_in_a_conversation_finds_the_likely_setting(name: str, hint: str) -> None:
+    console = Console("chat", "--demo")
+    console.wait_until("Ctrl-D to leave")
+    console.type_line(f"/set {name}=1")
+    console.wait_until("unknown setting")
+    console.wait_until(f"did you mean {hint}")

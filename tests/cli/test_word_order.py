@@ -59,6 +59,7 @@ def refusal(capfd: Capture, *arguments: str) -> str:
     return shown.err
 
 
+@pytest.mark.promise("words-kept")
 @pytest.mark.parametrize("command", [["chat"], ["respond"], ["cmd"], ["chat", "-S"]], ids=" ".join)
 @pytest.mark.parametrize("words", BETWEEN)
 def test_a_flag_between_words_is_refused_with_a_quoted_prompt(
@@ -71,6 +72,7 @@ def test_a_flag_between_words_is_refused_with_a_quoted_prompt(
     assert server.requests == []
 
 
+@pytest.mark.promise("words-kept")
 @pytest.mark.parametrize(("words", "told"), DOUBTFUL)
 def test_what_may_be_a_word_is_not_taken_as_a_flag(words: str, told: str, capfd: Capture) -> None:
     shown = refusal(capfd, "chat", *words.split())

@@ -238,6 +238,11 @@ PROMISES = {
     "files-inside": Promise(
         GUARD, "A folder or a glob sends each file once, and none that only a link leads to outside of it; loops end."
     ),
+    "words-kept": Promise(
+        GUARD,
+        "A flag between words, and what may be a word or a flag, is refused before anything is sent: no word of a "
+        "prompt is lost or changes what is asked.",
+    ),
     "mentions": Promise(
         GUARD,
         "A file or a URL is mentioned only in what the user typed, and looked for once: never in files, template "
