@@ -70,7 +70,7 @@ class FileFinder:
 
     def _is_new(self, name: str, path: Path | None = None) -> bool:
         """True if a file or a URL has not been found before; print a notice otherwise."""
-        if is_new := self._remember(path or name):
+        if is_new := self._remember(path or name.partition("#")[0]):
             return is_new
         self.notify(f"{name} is sent already; it is left out here")
         return False

@@ -136,12 +136,18 @@ def to_markdown(html: str, url: str) -> str:
             return super().handle_starttag(name, *args, **more)
 
     class Converter(MarkdownConverter):
-        """Markdown as a model reads it: nothing escaped, and each code block in a fence that is long enough."""
+        """Markdown as a model reads it: only a | in a table is escaped, and the fences of code blocks are long enough."""
 
         def convert_pre(self, element: Any, text: str, parent_tags: Any) -> str:  # noqa: ARG002 - of the library
             code = element.get_text().strip("\n")
             fence = "`" * max(3, 1 + max(map(len, re.findall("`+", code)), default=0))
             return f"\n\n{fence}{_find_language(element)}\n{code}\n{fence}\n\n" if code else ""
+
+        def convert_td(self, element: Any, text: str, parent_tags: Any) -> str:
+            return str(super().convert_td(element, text.replace("|", "\\|"), parent_tags))
+
+        def convert_th(self, element: Any, text: str, parent_tags: Any) -> str:
+            return str(super().convert_th(element, text.replace("|", "\\|"), parent_tags))
 
     page = Page(html, "html.parser")
     title = page.title.get_text(" ", strip=True) if page.title else ""
@@ -202,12 +208,13 @@ def _fix_links(page: Any, base: str) -> None:
 
 
 def _join(base: str, address: str) -> str:
+    """Return the whole address, without white space, which would end a link of Markdown."""
+    from contextlib import suppress
     from urllib.parse import urljoin
 
-    try:
-        return urljoin(base, address)
-    except ValueError:
-        return address
+    with suppress(ValueError):
+        address = urljoin(base, address)
+    return re.sub(r"\s", "%20", address)
 
 
 def _find_language(element: Any) -> str:

@@ -37,9 +37,11 @@ class Loaders(NamedTuple):
         full = os.path.abspath(path)  # noqa: PTH100 - a link keeps its own name, and so its extension
         data = self._run(name, [found, *(word.replace(FILE_PLACEHOLDER, full) for word in words)], program)
         try:
-            data.decode("utf-8")
+            text = data.decode("utf-8")
         except UnicodeDecodeError:
             raise UsageError(f"{name}: its loader {program} did not write UTF-8 text", HINT) from None
+        if not text.strip() and path.stat().st_size:  # such as the scans in a PDF
+            raise UsageError(f"{name}: its loader {program} found no text in it", HINT)
         return data
 
     def _run(self, name: str, command: Sequence[str], program: str) -> bytes:

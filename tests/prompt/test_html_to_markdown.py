@@ -53,10 +53,25 @@ def test_a_page_without_a_heading_begins_with_its_title() -> None:
         ("", "//z.test/p", "https://z.test/p"),
         ("", "mailto:a@b.test", "mailto:a@b.test"),
         ("", "https://[bad", "https://[bad"),
+        ("", "a b (c).html", "https://x.test/docs/a%20b%20(c).html"),
     ],
 )
 def test_links_are_absolute(base: str, href: str, link: str) -> None:
     assert convert(f'<html><head>{base}</head><p><a href="{href}">x</a>') == f"[x]({link})\n"
+
+
+@pytest.mark.parametrize(
+    ("cell", "text"),
+    [
+        ("a|b", "a\\|b"),
+        ("<code>x || y</code>", "`x \\|\\| y`"),
+        ("<ul><li>1|2<li>3</ul>", "- 1\\|2 - 3"),
+        ("<b>|</b>", "**\\|**"),
+    ],
+)
+def test_a_cell_of_a_table_stays_one_cell(cell: str, text: str) -> None:
+    table = convert(f"<table><tr><th>{cell}<th>h<tr><td>{cell}<td>d</table><p>a|b")
+    assert table == f"| {text} | h |\n| --- | --- |\n| {text} | d |\n\na|b\n"
 
 
 @pytest.mark.parametrize(
@@ -158,6 +173,13 @@ def test_raw_sends_the_source(how: str, site: str, server: Loopback) -> None:
     assert main(["chat", *(["hi", f"@{name}"] if how == "mention" else ["-f", name, "hi"])]) == 0
     assert server.requests[0].request_line.startswith("GET /docs/page.html")
     assert "<script>var evil" in server.requests[1].json["messages"][0]["content"]
+
+
+@pytest.mark.parametrize("again", ["", "#part", "#"])
+def test_a_page_is_sent_once(again: str, site: str, server: Loopback, capfd: pytest.CaptureFixture[str]) -> None:
+    assert main(["chat", "-f", f"{site}#top", "-f", site + again, "hi"]) == 0
+    assert [request.request_line.split()[0] for request in server.requests] == ["GET", "POST"]
+    assert f"{site}{again} is sent already; it is left out here\n" in capfd.readouterr().err
 
 
 def test_a_file_with_such_a_name_wins(site: str, server: Loopback, clean: Path) -> None:

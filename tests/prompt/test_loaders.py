@@ -111,6 +111,8 @@ def test_folders_and_patterns_use_loaders_too(
         (["printf", "\\377\\376\\377", "{}"], ["did not write UTF-8 text"]),
         (["sh", "-c", "yes", "{}"], ["more than 16 MiB"]),
         (["sh", "-c", "echo x | cat; exit 1", "{}"], ["exit code 1"]),
+        (["true", "{}"], ["a.docx: its loader true found no text in it"]),
+        (["printf", "\\n\\f\\n", "{}"], ["its loader printf found no text in it"]),
     ],
 )
 def test_a_loader_that_fails_sends_nothing(
