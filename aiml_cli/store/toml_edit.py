@@ -104,9 +104,12 @@ def _iter_insertions(text: str, table_path: TablePath, line: str) -> Iterator[st
 
 
 def _set_item(table: Any, name: str, value: Any) -> None:
-    """Set a key where it is; a table that gets more keys keeps its form."""
+    """Set a key where it is; a table that gets more keys keeps its form, and one on a single line is written again."""
+    from tomlkit.items import InlineTable  # as above
+
     old = table.get(name)
-    if isinstance(old, dict) and isinstance(value, dict) and old.keys() <= value.keys():
+    is_section = isinstance(old, dict) and not isinstance(old, InlineTable)
+    if is_section and isinstance(value, dict) and old.keys() <= value.keys():
         for key in (key for key, item in value.items() if old.get(key) != item):
             old[key] = _to_inline(value[key])
     else:
