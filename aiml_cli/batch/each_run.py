@@ -84,10 +84,12 @@ def run_rows(
     if progress and write is write_out and is_terminal(1):
         write = progress.wrap_writer(write)
     jobs, resume_file = options.jobs or 1, target.resume_file
+    hasher = RowHasher(request, template)
     context = RunContext(
         request,
         make,
-        RowHasher(request, template).hash,
+        hasher.hash,
+        hasher.hash_body,
         resume_file.has if resume_file else lambda _number, _digest: False,
         partial(
             format_result,

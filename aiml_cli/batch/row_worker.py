@@ -33,6 +33,7 @@ class RunContext(NamedTuple):
     request: ChatRequest
     make_conversation: Callable[[Row], Conversation]
     hash_row: Callable[[Row], str]
+    hash_body: Callable[[Row, dict[str, Any]], str]
     is_done: Callable[[int, str], bool]
     format_result: Callable[[Row, str | None, Answer], bytes]
     costs: CostTracker
@@ -116,7 +117,12 @@ class RowWorkers:
         except AimlError as error:
             self._write(placed, None, _RowAnswer(Answer(context.request.endpoint.name, error=error)))
             return
-        if answer := self._ask_within_budget(conversation, body, worker):
+        with self._lock:
+            is_done = context.is_done(row.number, context.hash_body(row, body))
+        if is_done:
+            context.stats.add_skipped()
+            context.results.write(position, b"")
+        elif answer := self._ask_within_budget(conversation, body, worker):
             self._write(placed, row_hash, answer)
 
     def _ask_within_budget(self, conversation: Conversation, body: dict[str, Any], worker: Worker) -> _RowAnswer | None:
