@@ -188,7 +188,9 @@ def test_config_sets_gets_and_unsets_one_of_them(config: Path, capfd: pytest.Cap
     assert config.read_text() == (
         '# mine\n[headers]\nX-Team = "infra"  # ours\n[profiles.p]\nheaders = {X-New = "p"}\nmodel = "m"\n'
     )
-    assert "headers = X-Team: infra, X-New: f  (flag --header; adds to the config file" in run("show", "--header", "X-New: f")
+    assert "headers = X-Team: infra, X-New: f  (flag --header; adds to the config file" in run(
+        "show", "--header", "X-New: f"
+    )
     assert main(["config", "set", "header.X-A", "b"]) == 2
 
 

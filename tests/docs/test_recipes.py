@@ -119,9 +119,18 @@ def read_files(folder: Path) -> dict[Path, bytes]:
     return {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
-FLAGS = """
---each --resume-from --max-cost --first -x --in-place --fit --chunk --record --schema --cache -T --fork
-""".split()
+FLAGS = [
+    "--each",
+    "--resume-from",
+    "--max-cost",
+    "--first",
+    "-x",
+    "--in-place",
+    "--fit",
+    "--record",
+    "--schema",
+    "--cache",
+]
 
 
 @pytest.mark.parametrize("flag", FLAGS)

@@ -27,9 +27,7 @@ def repl(server: Loopback) -> ReplDriver:
 
 
 def test_every_command_has_a_sentence_and_the_name_of_its_file() -> None:
-    wanted = (
-        "compact continue copy cost edit exit export file fork help history model models new pipe resume retry save search set"
-    )
+    wanted = "compact continue copy cost edit exit export file fork help history model models new pipe resume retry save search set"
     assert list_command_names() == [*wanted.split(), "show", "system", "template", "tools", "undo", "unset", "write"]
     for name in list_command_names():
         command = find_command(name)
