@@ -136,7 +136,7 @@ def to_markdown(html: str, url: str) -> str:
             return super().handle_starttag(name, *args, **more)
 
     class Converter(MarkdownConverter):
-        """Markdown as a model reads it: only a | in a table is escaped, and the fences of code blocks are long enough."""
+        """Markdown as a model reads it: only a | in a table is escaped, and fences of code are long enough."""
 
         def convert_pre(self, element: Any, text: str, parent_tags: Any) -> str:  # noqa: ARG002 - of the library
             code = element.get_text().strip("\n")
@@ -144,10 +144,10 @@ def to_markdown(html: str, url: str) -> str:
             return f"\n\n{fence}{_find_language(element)}\n{code}\n{fence}\n\n" if code else ""
 
         def convert_td(self, element: Any, text: str, parent_tags: Any) -> str:
-            return str(super().convert_td(element, text.replace("|", "\\|"), parent_tags))
+            return str(super().convert_td(element, text.replace("|", "\\|"), parent_tags))  # type: ignore[misc]
 
         def convert_th(self, element: Any, text: str, parent_tags: Any) -> str:
-            return str(super().convert_th(element, text.replace("|", "\\|"), parent_tags))
+            return str(super().convert_th(element, text.replace("|", "\\|"), parent_tags))  # type: ignore[misc]
 
     page = Page(html, "html.parser")
     title = page.title.get_text(" ", strip=True) if page.title else ""

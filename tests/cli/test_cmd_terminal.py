@@ -161,7 +161,7 @@ def test_the_word_yes_is_enough_for_a_risky_command(start: Start, tmp_path: Path
 )
 def test_the_exit_code_is_that_of_the_command(command: str, code: int, start: Start) -> None:
     console = start(command)
-    console.type_line("r")
+    console.type_line("yes" if "kill" in command else "r")
     assert console.wait_for_exit() == code
 
 
