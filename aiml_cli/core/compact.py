@@ -14,7 +14,7 @@ from aiml_cli.core.chat_request import ChatRequest
 from aiml_cli.core.context_window import SMALL_INPUT_TOKENS, Room, estimate_messages
 from aiml_cli.core.previous_turns import PreviousTurns, find_turn_starts, is_instruction
 from aiml_cli.core.transcript import describe_attachments
-from aiml_cli.errors import STOP_ERRORS, AimlError, AnswerMismatch, UsageError
+from aiml_cli.errors import STOP_ERRORS, AimlError, AnswerMismatch, IncompleteAnswer, UsageError
 from aiml_cli.output.choose_renderer import AnswerOutput
 from aiml_cli.output.json_output import NullRenderer
 from aiml_cli.output.stderr_renderer import NullStderrRenderer
@@ -35,6 +35,7 @@ the user wants, facts, names, numbers, decisions, results, open questions, and c
 Write in the language of the conversation, and nothing but the summary."""
 INSTRUCTION_TOKENS = 150
 NOTHING_OLDER = "there are no older turns to summarize: the last turn stays as it is"
+NO_SUMMARY_HINT = "ask again, or another model"
 PLACEHOLDER = "[the summary of the older turns]"
 # Options for the answer that the user asked for, and not for a summary.
 _OWN_OPTIONS = (
@@ -296,9 +297,12 @@ def is_summary(summary_request: ChatRequest) -> bool:
 
 def find_error(answer: Answer) -> AimlError | None:
     """Return why an answer is no summary: it failed, is incomplete, or has no text."""
-    if answer.error is None and not answer.completion.first.text.strip():
-        return AnswerMismatch("the summary is empty", "ask again, or another model")
-    return answer.error
+    error = answer.error
+    if error is None and not answer.completion.first.text.strip():
+        return AnswerMismatch("the summary is empty", NO_SUMMARY_HINT)
+    if isinstance(error, IncompleteAnswer):  # the flags that help an answer do not help a summary
+        error.hint = NO_SUMMARY_HINT
+    return error
 
 
 def use_summary(

@@ -144,10 +144,10 @@ def to_markdown(html: str, url: str) -> str:
             return f"\n\n{fence}{_find_language(element)}\n{code}\n{fence}\n\n" if code else ""
 
         def convert_td(self, element: Any, text: str, parent_tags: Any) -> str:
-            return str(super().convert_td(element, text.replace("|", "\\|"), parent_tags))  # type: ignore[misc]
+            return str(super().convert_td(element, _escape_bars(text), parent_tags))  # type: ignore[misc]
 
         def convert_th(self, element: Any, text: str, parent_tags: Any) -> str:
-            return str(super().convert_th(element, text.replace("|", "\\|"), parent_tags))  # type: ignore[misc]
+            return str(super().convert_th(element, _escape_bars(text), parent_tags))  # type: ignore[misc]
 
     page = Page(html, "html.parser")
     title = page.title.get_text(" ", strip=True) if page.title else ""
@@ -215,6 +215,10 @@ def _join(base: str, address: str) -> str:
     with suppress(ValueError):
         address = urljoin(base, address)
     return re.sub(r"\s", "%20", address)
+
+
+def _escape_bars(text: str) -> str:
+    return text.replace("|", "\\|")
 
 
 def _find_language(element: Any) -> str:

@@ -235,6 +235,7 @@ def test_without_a_summary_nothing_changes(failure: bytes, code: int, server: Lo
     assert (result.returncode, result.stdout, len(server.requests)) == (code, b"", 1)
     assert b"there is no summary of the older turns: " in result.stderr
     assert b"--fit oldest leaves them out instead" in result.stderr
+    assert b"--allow-cut" not in result.stderr  # it is for the answer, and not for the summary
     aiml("chat", *ASK, "-c", "more")
     assert firsts(texts_of(server)) == "q1 a1 q2 a2 q3 a3 q4 a4 more"
 

@@ -257,7 +257,7 @@ def edit_line(mark: str, text: str, color: str) -> str:
 
     Raise Interrupted at Ctrl-C and Ctrl-D.
     """
-    bindings = KeyBindings()
+    bindings = _ignore_mouse()
     bindings.add("escape", "enter")(lambda event: event.current_buffer.insert_text("\n"))
     terminal: dict[str, Any] = {} if has_color(1, color, os.environ) else {"color_depth": ColorDepth.DEPTH_1_BIT}
     with open_terminal() as stdin:
@@ -273,7 +273,7 @@ def edit_line(mark: str, text: str, color: str) -> str:
 
 def build_key_bindings(record_paste: Callable[[str], None]) -> KeyBindings:
     """Return the bindings that differ from those of other line editors; `record_paste` gets each pasted text."""
-    bindings = KeyBindings()
+    bindings = _ignore_mouse()
     typing = has_focus(DEFAULT_BUFFER)  # while a search is typed, Enter ends the search
 
     @bindings.add("enter", filter=typing & ~vi_waiting_for_text_object_mode)
@@ -305,6 +305,13 @@ def build_key_bindings(record_paste: Callable[[str], None]) -> KeyBindings:
     def _(event: KeyPressEvent) -> None:
         run_in_terminal(lambda: _open_editor(event.current_buffer))
 
+    return bindings
+
+
+def _ignore_mouse() -> KeyBindings:
+    """Return bindings in which the mouse does nothing: a color code in a paste looks like one of its events."""
+    bindings = KeyBindings()
+    bindings.add(Keys.Vt100MouseEvent)(lambda _event: None)
     return bindings
 
 

@@ -37,8 +37,11 @@ def answered(console: Console) -> None:
         ("//help\r", "/help"),
         ("héllo 猫\r", "héllo 猫"),
         ("lost\x03kept\r", "kept"),
+        ("a \x1b[31mred\r", "a red"),
+        ("a \x1b[0;1;31mword\r", "a word"),
+        ("a \x1b[<0;3;4Mclick\r", "a click"),
     ],
-    ids=["alt-enter", "ctrl-j", "paste", "two-slashes", "wide", "ctrl-c"],
+    ids=["alt-enter", "ctrl-j", "paste", "two-slashes", "wide", "ctrl-c", "color", "colors", "mouse"],
 )
 def test_keys(typed: str, sent: str, repl: Console, server: Loopback) -> None:
     repl.press(typed)
