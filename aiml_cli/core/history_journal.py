@@ -1,7 +1,10 @@
 """Write an exchange into the history while it happens, without delaying the answer."""
 
+import os
+import re
 from collections.abc import Callable, Mapping
 from contextlib import suppress
+from pathlib import Path
 from queue import Empty, Queue
 from threading import Thread
 from typing import TYPE_CHECKING, NamedTuple
@@ -10,11 +13,10 @@ from aiml_cli.api.answer import Answer
 from aiml_cli.api.message_conversion import answer_to_items, get_role_and_text, is_longer_than, to_raw_items
 from aiml_cli.api.messages import AnyMessage, Conversation
 from aiml_cli.core.chat_request import ChatRequest
-from aiml_cli.errors import STOP_ERRORS, AimlError
+from aiml_cli.errors import STOP_ERRORS, AimlError, UsageError
 from aiml_cli.settings.urls import host_of
 from aiml_cli.system.signals import Stopped, defer_signals
 from aiml_cli.system.stdio import print_err
-from aiml_cli.system.terminal import session_name
 from aiml_cli.transport.key_masking import mask_credentials
 
 # The history's own modules, and SQLite, are loaded by the journal's thread, while the answer is awaited.
@@ -36,6 +38,8 @@ WRITE_INTERVAL_S = 0.25
 CLOSE_TIMEOUT_S = 30.0
 STOP_TIMEOUT_S = 5.0  # after a signal, do not wait longer for a history that others keep busy
 LOCKED_TIMEOUT_S = 1.0  # nor after any answer, for one that a single process keeps locked
+SESSION_VARIABLE = "AIML_SESSION"
+_SESSION_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 Offsets = dict[tuple[int, str], int]
 DeltasSince = Callable[[Offsets], list[tuple[str, int, str]]]
 
@@ -195,6 +199,29 @@ def _is_locked() -> bool:
 
 def _no_deltas(_: Offsets) -> list[tuple[str, int, str]]:
     return []
+
+
+def session_name(environ: Mapping[str, str]) -> str:
+    """Return the name of the session: from AIML_SESSION, else the tmux pane, else the terminal.
+
+    A pane keeps its name when its shell is restarted. Raises UsageError for a name that is not valid.
+    """
+    if name := environ.get(SESSION_VARIABLE):
+        if not _SESSION_NAME.fullmatch(name):
+            message = f"{SESSION_VARIABLE}: {name!r} is not a session's name"
+            raise UsageError(message, "letters, digits, . - and _ make a name")
+        return f"session {name}"
+    if pane := environ.get("TMUX_PANE"):
+        return f"tmux {environ.get('TMUX', '').rpartition(',')[0]} {pane}"
+    leader = os.getsid(0)
+    return f"terminal {leader} {_read_start_time(leader)}".rstrip()
+
+
+def _read_start_time(process: int) -> str:
+    """Return when a process started, or "" if the system does not say; process ids are reused."""
+    with suppress(OSError, IndexError):
+        return Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[19]
+    return ""
 
 
 def make_journal(

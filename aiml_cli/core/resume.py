@@ -7,6 +7,7 @@ from typing import Any
 
 from aiml_cli.api.messages import Conversation, HistoryMode, RawMessage
 from aiml_cli.core.chat_request import ChatRequest
+from aiml_cli.core.history_journal import session_name
 from aiml_cli.core.previous_turns import CONTINUE_PROMPT, CUT_MARK, PreviousTurns, find_turn_starts
 from aiml_cli.core.send_with_retries import TurnContext
 from aiml_cli.errors import RequestRejected, UsageError
@@ -16,7 +17,6 @@ from aiml_cli.settings.urls import host_of
 from aiml_cli.store.history import database, edits, find_conversations, reader, writer
 from aiml_cli.store.history.find_conversations import StoredConversation
 from aiml_cli.store.history.reader import StoredMessage
-from aiml_cli.system.terminal import session_name
 
 
 def load_previous_turns(request: ChatRequest, environ: Mapping[str, str]) -> ChatRequest:

@@ -12,7 +12,7 @@ from typing import NamedTuple
 from aiml_cli.system.terminal import get_terminal_size
 
 KITTY, ITERM = "kitty", "iterm"
-# What terminals say of themselves; the terminal itself is asked nothing. TERM_PROGRAM is set anew by each terminal,
+# What terminals say of themselves; the terminal itself is asked nothing. Each terminal sets TERM_PROGRAM itself;
 # the other variables may be those of the terminal that started it.
 PROGRAMS = {
     "kitty": KITTY, "ghostty": KITTY, "iTerm.app": ITERM, "WezTerm": ITERM, "mintty": ITERM, "rio": ITERM,

@@ -26,7 +26,7 @@ class ValueType(Generic[T]):
     wins. `is_switch`: the flag has no value. `bare_value`: the value of the flag alone, if it may be alone
     (`--web-search`, `--web-search low`); `is_value` decides whether the word after such a flag is its value, otherwise
     each of the `choices` is, or without them every word. `repeats`: the flag may be repeated to make a call for each
-    value.
+    value. A table has a `separator` between name and value; `is_merged`: each source adds its entries to those before.
     """
 
     name: str

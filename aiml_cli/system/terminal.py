@@ -1,21 +1,19 @@
-"""The terminal: whether there is one, its size, its modes, and the name of its session."""
+"""The terminal: whether there is one, its size, and its modes."""
 
 import errno
 import fcntl
 import os
-import re
 import select
 import signal
 import stat
 import termios
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
-from pathlib import Path
 from threading import current_thread, main_thread
 from types import FrameType
 from typing import Any, NamedTuple
 
-from aiml_cli.errors import Interrupted, UsageError
+from aiml_cli.errors import Interrupted
 from aiml_cli.system.signals import Stopped, defer_signals, tick_hooks
 
 TERMINAL = "/dev/tty"
@@ -30,8 +28,6 @@ RED, GREEN, BLUE, MAGENTA = "31", "32", "34", "35"
 RESET_SCREEN = b"\x1b[0m\x1b[?25h\x1b[?2004l"
 _INPUT, _LOCAL, _CHARS = 0, 3, 6  # indexes in what tcgetattr returns
 Attributes = list[Any]
-SESSION_VARIABLE = "AIML_SESSION"
-_SESSION_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 
 
 def is_terminal(fd: int) -> bool:
@@ -46,29 +42,6 @@ def get_terminal_size(fd: int) -> tuple[int, int]:
     except OSError:
         columns = rows = 0
     return columns or 80, rows or 24
-
-
-def session_name(environ: Mapping[str, str]) -> str:
-    """Return the name of the session: from AIML_SESSION, else the tmux pane, else the terminal.
-
-    A pane keeps its name when its shell is restarted. Raises UsageError for a name that is not valid.
-    """
-    if name := environ.get(SESSION_VARIABLE):
-        if not _SESSION_NAME.fullmatch(name):
-            message = f"{SESSION_VARIABLE}: {name!r} is not a session's name"
-            raise UsageError(message, "letters, digits, . - and _ make a name")
-        return f"session {name}"
-    if pane := environ.get("TMUX_PANE"):
-        return f"tmux {environ.get('TMUX', '').rpartition(',')[0]} {pane}"
-    leader = os.getsid(0)
-    return f"terminal {leader} {_read_start_time(leader)}".rstrip()
-
-
-def _read_start_time(process: int) -> str:
-    """Return when a process started, or "" if the system does not say; process ids are reused."""
-    with suppress(OSError, IndexError):
-        return Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[19]
-    return ""
 
 
 class Mode(NamedTuple):

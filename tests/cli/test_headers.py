@@ -1,4 +1,4 @@
-"""--header and [headers]: what is sent, to whom, and what is refused."""
+"""--header and [headers]: which requests have them, and which headers are refused."""
 
 import json
 from pathlib import Path

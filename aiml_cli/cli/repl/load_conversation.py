@@ -8,6 +8,7 @@ from aiml_cli.cli.repl import conversation_lock
 from aiml_cli.cli.repl.session import LOADED_SOURCE, Session
 from aiml_cli.cli.repl.turns import Turn, TurnCost, join_turns
 from aiml_cli.core import browse_history
+from aiml_cli.core.history_journal import session_name
 from aiml_cli.core.previous_turns import CONTINUE_PROMPT
 from aiml_cli.core.resume import is_summary, live_messages, message_items, root_response_id
 from aiml_cli.core.transcript import format_time, one_line
@@ -16,7 +17,6 @@ from aiml_cli.prompt.mentions import LiteralText, join_typed
 from aiml_cli.settings.resolve import RawValue
 from aiml_cli.store.history import database, edits, find_conversations, reader, writer
 from aiml_cli.system.stdio import print_err
-from aiml_cli.system.terminal import session_name
 
 
 def load_conversation(session: Session, words: str | None, *, fork: bool = False) -> None:

@@ -6,8 +6,8 @@ import sys
 
 import pytest
 
+from aiml_cli.core.history_journal import session_name
 from aiml_cli.errors import UsageError
-from aiml_cli.system.terminal import session_name
 
 PANE = {"TMUX": "/run/tmux/default,7,0", "TMUX_PANE": "%1"}
 
@@ -23,7 +23,7 @@ def test_a_pane_is_a_place_whatever_window_shows_it() -> None:
 
 
 def test_else_it_is_the_session_of_the_terminal() -> None:
-    code = "import os; from aiml_cli.system.terminal import session_name; print(session_name({}), end='')"
+    code = "import os; from aiml_cli.core.history_journal import session_name; print(session_name({}), end='')"
     told = [
         subprocess.run([sys.executable, "-c", code], capture_output=True, check=True, start_new_session=new, timeout=60)
         for new in (False, True)
