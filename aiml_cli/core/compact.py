@@ -106,7 +106,7 @@ def fit_conversation(
     else:
         request, conversation, excess = _leave_out_oldest(request, conversation, excess, room)
     if excess > 0:
-        raise context_window.too_long_error()
+        raise _too_long_error()
     return request, conversation
 
 
@@ -120,6 +120,12 @@ def fit_next_round(request: ChatRequest, results: Conversation) -> ChatRequest:
     except UsageError:  # the first request was sent, so the context is as well known as it was then
         return request
     return request if room is None or excess <= 0 else _leave_out_oldest(request, results, excess, room)[0]
+
+
+def _too_long_error() -> UsageError:
+    """Return the error for a turn that does not fit, although all older ones are left out."""
+    message = "the last turn and the new message are more than the model's context holds"
+    return UsageError(message, "say it shorter, start a new conversation, or ask a model with a larger context")
 
 
 def _find_excess(request: ChatRequest, conversation: Conversation) -> tuple[int, Room | None]:
@@ -187,7 +193,7 @@ def _compact(
     """Return the request with a summary in place of the older turns; raise what went wrong with the summary."""
     older = estimate_messages([each for each in previous.messages[: previous.last_start] if not is_instruction(each)])
     if excess > older:
-        raise context_window.too_long_error()
+        raise _too_long_error()
     turns = describe_turns(_count_older(previous))
     turns = f"{turns}, about {older:,} tokens: {room.model} holds {room.context:,}"
     if summarize is None:

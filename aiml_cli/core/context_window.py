@@ -49,15 +49,12 @@ def fit_inputs(parts: PromptParts, settings: Settings, notify: Notify, other_tex
         return texts
     room -= CUT_NOTE_TOKENS * len(texts)
     if room <= 0:
-        raise too_long_error()
+        raise UsageError(
+            "the words alone are more than the model's context holds", "say it shorter, or ask another model"
+        )
     cut_texts = _cut_texts(texts, sizes, room, settings.options.fit or "head")
     _notify_cut(parts.inputs, cut_texts, sum(sizes), settings.options, notify)
     return [_join_cut_text(text, *cut_text) for text, cut_text in zip(texts, cut_texts, strict=True)]
-
-
-def too_long_error() -> UsageError:
-    """Return the error for a message that does not fit, whatever else is cut or left out."""
-    return UsageError("the words alone are more than the model's context holds", "say it shorter, or ask another model")
 
 
 def warn_if_too_long(parts: PromptParts, settings: Settings, notify: Notify) -> None:

@@ -117,7 +117,7 @@ def test_what_is_still_too_much_is_refused_before_it_is_sent(
     talk(server, command, 3)
     result = aiml(command, *ASK, "-c", "--fit", fit, "more")
     assert (result.returncode, server.requests) == (2, [])
-    assert b"the words alone are more than the model's context holds" in result.stderr
+    assert b"the last turn and the new message are more than the model's context holds" in result.stderr
     alone = aiml(command, *ASK, "--fit", fit, "word " * 2000)
     assert (alone.returncode, server.requests) == (2, [])
 
