@@ -170,6 +170,8 @@ def test_ctrl_c_works_in_the_shell_as_before_afterwards(shell: str, open_shell: 
     type_words(console, "words")
     console.press(KEY)
     console.wait_until(lambda: read_line(console) == "echo x")
+    console.press("y")  # the shell shows the line before it reads keys again
+    console.wait_until(lambda: read_line(console) == "echo xy")
     console.press("\x03")
     console.wait_until(lambda: console.read_cursor_line() == "$")
     console.type_line("sh -c 'echo sta\"\"rted; exec sleep 100'")
