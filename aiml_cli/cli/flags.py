@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from functools import cached_property
 from inspect import Parameter, Signature
 from typing import Any, NamedTuple
 
@@ -81,20 +82,29 @@ def with_options(
     without words.
     """
     rows = list(rows)
+    return lambda function: _FlagCallback(function, rows, words_help)
 
-    def decorate(function: Callable[[Words, Flags], Any]) -> Callable[..., Any]:
-        def command(**values: Any) -> Any:
-            return function(values.get("words") or [], dict(_collect_flags(rows, values)))
 
-        has_format = any(row.name == "format" for row in rows)
-        flags = (_build_flag(row, JSON_HELP if row.name == "json" and not has_format else row.help) for row in rows)
-        parameters = [*([_build_words(words_help)] if words_help else []), *flags]
-        command.__name__, command.__doc__ = function.__name__, function.__doc__
-        command.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
-        vars(command)["__signature__"] = Signature(parameters)
-        return command
+class _FlagCallback:
+    """The function of a command, for Typer: its flags are built only when Typer asks for its signature."""
 
-    return decorate
+    def __init__(self, function: Callable[[Words, Flags], Any], rows: Sequence[Option[Any]], words_help: str) -> None:
+        self.__name__, self.__doc__ = function.__name__, function.__doc__
+        self._function, self._rows, self._words_help = function, rows, words_help
+
+    def __call__(self, **values: Any) -> Any:
+        return self._function(values.get("words") or [], dict(_collect_flags(self._rows, values)))
+
+    @cached_property
+    def __signature__(self) -> Signature:
+        has_format = any(row.name == "format" for row in self._rows)
+        helps = (JSON_HELP if row.name == "json" and not has_format else row.help for row in self._rows)
+        flags = map(_build_flag, self._rows, helps)
+        return Signature([*([_build_words(self._words_help)] if self._words_help else []), *flags])
+
+    @property
+    def __annotations__(self) -> dict[str, Any]:  # type: ignore[override]
+        return {name: parameter.annotation for name, parameter in self.__signature__.parameters.items()}
 
 
 def _build_words(help_text: str) -> Parameter:
