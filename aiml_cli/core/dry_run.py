@@ -1,25 +1,18 @@
 """Print a request as a program, or as JSON, instead of sending it."""
 
-import json
-import re
 from base64 import b64encode
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
-from aiml_cli.api.message_conversion import get_role_and_text
-from aiml_cli.api.messages import Conversation, Image, Message
-from aiml_cli.catalog.pricing import estimate_tokens
 from aiml_cli.core import turn
 from aiml_cli.core.build_conversation import CONVERSATION_FITS
 from aiml_cli.core.chat_request import ChatRequest
-from aiml_cli.core.context_window import IMAGE_TOKENS, estimate_messages
 from aiml_cli.core.start_demo import use_demo_model
 from aiml_cli.prompt.compose import extract_mentions
 from aiml_cli.prompt.decode_text import SizeLimit
 from aiml_cli.prompt.file_sources import FileFinder, find_path, is_url
-from aiml_cli.prompt.message_parts import InputText
 from aiml_cli.settings.options import ROWS, Options
 from aiml_cli.settings.resolve import Settings, Source
 from aiml_cli.settings.urls import is_local
@@ -31,8 +24,10 @@ from aiml_cli.store import api_keys
 from aiml_cli.system.stdio import print_err, print_out
 from aiml_cli.transport.key_masking import mask_credentials, refuse_key_in_headers
 
+if TYPE_CHECKING:
+    from aiml_cli.prompt.message_parts import InputText
+
 DEMO_PORT = 8765
-_EMPTY_TAG = re.compile(r'<((?:file|stdin)_{0,99})(?: name="[^"\n]*")?>\n{1,2}</\1>')  # what is around a file
 
 
 def use_placeholder_server(settings: Settings) -> Settings:
@@ -53,7 +48,7 @@ def print_snippet(request: ChatRequest, notice: str = "") -> int:
     settings, url = request.settings, request.url
     headers = settings.options.headers or {}
     _refuse_keys(settings, url, headers)
-    inputs = list[InputText]()
+    inputs: list[InputText] = []
     conversation = request.read_conversation(inputs.extend)
     if request.options.fit in CONVERSATION_FITS:
         from aiml_cli.core import compact  # few conversations are so long
@@ -63,6 +58,8 @@ def print_snippet(request: ChatRequest, notice: str = "") -> int:
     if (masked := mask_credentials(body)) != body:
         request.notify("credentials in the request are shown as ***; put them in before you run it")
     if settings.options.usage:
+        from aiml_cli.core.token_parts import count_parts, format_parts  # few calls ask for it
+
         request.notify(format_parts(count_parts(request, conversation, body, inputs)))
     text = write_snippet(
         settings.options.as_ or "json",
@@ -75,45 +72,6 @@ def print_snippet(request: ChatRequest, notice: str = "") -> int:
         sources=_map_sources(request.words, settings.options),
     )
     return print_out(text)
-
-
-def count_parts(
-    request: ChatRequest, conversation: Conversation, body: Mapping[str, Any], inputs: Sequence[InputText]
-) -> Iterator[tuple[str, int | None]]:
-    """Yield the parts of a request and their estimated tokens; None for a PDF or a sound, which cannot be known."""
-    previous = request.previous_turns.messages if request.previous_turns else ()
-    *others, prompt = conversation.messages or (Message("user", ()),)
-    yield "system text", estimate_tokens(request.system or "")
-    yield "previous turns", estimate_messages(previous)
-    yield "messages before the prompt", estimate_messages(others)
-    yield from ((item.name, estimate_tokens(item.text)) for item in inputs)
-    rest = get_role_and_text(prompt)[1]
-    for item in inputs:
-        rest = rest.replace(item.text, "", 1)
-    words = _EMPTY_TAG.sub("", rest).strip()
-    yield "words", estimate_tokens(words)
-    yield "names of files", estimate_tokens(rest) - estimate_tokens(words)
-    parts = [part for part in prompt.content if not isinstance(part, str)] if isinstance(prompt, Message) else []
-    images = sum(isinstance(part, Image) for part in parts)
-    yield "images", images * IMAGE_TOKENS
-    yield "PDFs and sounds", None if len(parts) > images else 0
-    for name, value in (("tools", body.get("tools")), ("schema of the answer", _find_format(body))):
-        yield name, estimate_tokens(json.dumps(value, ensure_ascii=False)) if value else 0
-
-
-def _find_format(body: Mapping[str, Any]) -> Any:
-    text = body.get("text")
-    return body.get("response_format") or (text.get("format") if isinstance(text, dict) else None)
-
-
-def format_parts(parts: Iterable[tuple[str, int | None]]) -> str:
-    """Return a line for each part that is there, with its tokens, and their sum first."""
-    rows = [(name, count) for name, count in parts if count != 0]
-    total = sum(count or 0 for _, count in rows)
-    width = len(f"{total:,}")
-    lines = [f"{'?' if count is None else f'{count:,}':>{width}}  {' '.join(name.split())}" for name, count in rows]
-    unit = "token" if total == 1 else "tokens"
-    return "\n".join([f"about {total:,} {unit} of input:", *(f"      {line}" for line in lines)])
 
 
 def _find_key_variable(settings: Settings, url: str) -> str | None:
