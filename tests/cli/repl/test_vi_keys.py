@@ -22,6 +22,7 @@ def open_console(server: Loopback) -> Open:
             "chat", *arguments, **{"AIML_BASE_URL": server.url, "AIML_EDITING": "vi", "rows": 14, **environ}
         )  # type: ignore[arg-type]
         console.wait_for_prompt()
+        console.wait_until(lambda: console.read_toolbar().startswith("INSERT"))  # all is drawn
         return console
 
     return start
@@ -37,7 +38,8 @@ def enter_mode(console: Console, key: str, mode: str) -> None:
 
 
 def send(console: Console, server: Loopback, expected: str) -> None:
-    """Press Enter, and check what is sent; then leave."""
+    """Press Enter when all is on the screen, and check what is sent; then leave."""
+    console.wait_until(expected.rpartition("\n")[2])
     console.press("\r")
     console.wait_until(lambda: server.requests)
     console.wait_until("Hello")
