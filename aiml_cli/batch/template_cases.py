@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 from aiml_cli.api.answer import Answer
 from aiml_cli.api.endpoints import get_endpoint
@@ -283,13 +283,6 @@ def _count_attempts(run: CaseRun) -> int:
     return 1 + (run.request.options.schema_retries or 0) + (run.request.options.auto_continue or 0)
 
 
-class _Outcome(NamedTuple):
-    """The position of a run, and its answer."""
-
-    position: int
-    answer: Answer
-
-
 @dataclass
 class CaseRunner:
     """The workers that send the requests; `error` is what stopped them before all were sent."""
@@ -306,27 +299,28 @@ class CaseRunner:
         self._costs = CostTracker(self.settings, self.runs[0].request)
         self._budget = Budget(None if options.replay else options.max_cost)
         self._key = (resolve_key(replace(self.runs[0].request, settings=self.settings)),)
-        self._pool: WorkerPool[int, _Outcome] = WorkerPool(
+        self._answers: dict[int, Answer] = {}
+        self._pool: WorkerPool[int, int] = WorkerPool(
             range(len(self.runs)), self._ask, size=min(self.jobs, len(self.runs)), connect=self._connect
         )
 
     def run(self) -> list[CaseResult]:
         """Send the requests and check the answers; return a result for each, in their order."""
-        results = [CaseResult(run) for run in self.runs]
+        results: dict[int, CaseResult] = {}
         try:
             self._pool.start()
-            for position, answer in self._pool.results():
-                results[position] = _check(self.runs[position], answer)
-                if isinstance(answer.error, AuthError):
-                    self.error = self.error or answer.error
+            for position in self._pool.results():
+                results[position] = _check(self.runs[position], self._answers[position])
         except Stopped as stop:
             self.error = stop.error
             self._stop()
             self._pool.abort(signal.SIGINT, seconds=ABORT_S)
+            for position in self._answers.keys() - results.keys():  # they ended before the signal
+                results[position] = _check(self.runs[position], self._answers[position])
         self._costs.flush_spending(self.stats)
         if self._pool.error:
             raise self._pool.error
-        return results
+        return [results.get(position) or CaseResult(run) for position, run in enumerate(self.runs)]
 
     def _stop(self) -> None:
         self._pool.stop()
@@ -335,8 +329,8 @@ class CaseRunner:
     def _connect(self) -> ClientContext:
         return open_client(self.settings.options, self.runs[0].request.url)
 
-    def _ask(self, position: int, worker: Worker) -> _Outcome | None:
-        """Send a request within the budget; return None if the run ends before, or by Ctrl-C."""
+    def _ask(self, position: int, worker: Worker) -> int | None:
+        """Send a request within the budget, and keep its answer; return None if the run ends before, or by Ctrl-C."""
         run = self.runs[position]
         if not self._budget.wait_for(run.max_usd):
             self.is_over_budget |= not self._pool.is_stopped
@@ -350,9 +344,11 @@ class CaseRunner:
         if self._pool.is_aborted and answer.error:
             return None
         self.stats.add(answer, model)
+        self._answers[position] = answer
         if isinstance(answer.error, AuthError):  # all others would meet it too
+            self.error = self.error or answer.error
             self._stop()
-        return _Outcome(position, answer)
+        return position
 
 
 def _check(run: CaseRun, answer: Answer) -> CaseResult:

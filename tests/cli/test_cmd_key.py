@@ -87,13 +87,7 @@ def type_words(console: Console, words: str) -> None:
 
 def interrupt(console: Console) -> None:
     """Press Ctrl-C until there is an empty prompt: a shell that is just about to read keys misses the first one."""
-    for _ in range(10):
-        console.press("\x03")
-        for _ in range(20):  # waits for output, a second in all
-            console.read_output()
-            if console.read_cursor_line() == "$":
-                return
-    raise AssertionError(console.read_text())
+    console.press_until("\x03", lambda: console.read_cursor_line() == "$")
 
 
 @ALL

@@ -86,6 +86,20 @@ class Console:
             if not is_met() and (not is_running or time.monotonic() > end):
                 raise AssertionError(f"{expected!r} did not come:\n{self.read_text()}")
 
+    def press_until(self, keys: str, expected: str | Callable[[], object]) -> None:
+        """Type keys again and again until a text is on the screen, or a condition is true.
+
+        For keys before or after Ctrl-C: with the signal, a terminal also drops all that is typed and not yet read.
+        """
+        is_met = expected if callable(expected) else lambda: expected in self.read_text()
+        for _ in range(20):
+            self.press(keys)
+            for _ in range(20):  # reads wait for output, a second in all
+                self.read_output()
+                if is_met():
+                    return
+        raise AssertionError(f"{expected!r} did not come:\n{self.read_text()}")
+
     def wait_for_prompt(self) -> None:
         """Wait for an empty prompt under the cursor."""
         self.wait_until(lambda: self.read_cursor_line() == ">")
