@@ -15,19 +15,31 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from support.loopback import Loopback, http_response
+from support.loopback import Loopback, http_response, json_response
 
+from aiml_cli.__main__ import main
 from aiml_cli.api.model_list import parse_models
 from aiml_cli.catalog import load_catalog, model_table
-from aiml_cli.errors import AnswerMismatch, ConnectionFailed, IncompleteAnswer, RequestRejected, ServerError, UsageError
+from aiml_cli.errors import (
+    AnswerMismatch,
+    AuthError,
+    ConnectionFailed,
+    IncompleteAnswer,
+    RequestRejected,
+    ServerError,
+    UsageError,
+)
 from aiml_cli.output.table import Column, format_details, format_table, format_tsv
 from aiml_cli.settings.options import Options
 from aiml_cli.settings.resolve import Settings
+from aiml_cli.settings.urls import host_of
+from aiml_cli.store.api_keys import store_key
 from aiml_cli.store.model_cache import CachedModels, cache_path, load_models, save_models
 from aiml_cli.system.text_width import text_width
 
 # A name that nobody has: the tests reach it through a proxy, which is a server of theirs.
 HOST = "http://catalogue.test/v1"
+KEY = "sk-made-up-for-the-list"
 BODY = """{"object":"list","data":[
  {"id":"vendor/talker-2","aliases":["talker-2"],"type":"openai/chat-completions","tags":["tier:tier_2"],
   "info":{"name":"Talker 2","developer":"Vendor","description":"It talks\\tof\\nmany things.",
@@ -96,6 +108,78 @@ def test_the_request_carries_no_key(proxy: Loopback, monkeypatch: pytest.MonkeyP
     assert (request.get_header("User-Agent") or "").startswith("aiml/")
     assert request.get_header("Authorization") is None
     assert b"sk-not" not in request.head
+
+
+REFUSALS = {
+    "LiteLLM": json_response(
+        {"error": {"message": "Authentication Error, No api key passed in.", "type": "auth_error", "code": "401"}},
+        "401 Unauthorized",
+    ),
+    "FastAPI": json_response({"detail": "Not authenticated"}, "403 Forbidden"),
+    "vLLM": json_response({"error": {"message": "No API key provided", "code": 400}}, "400 Bad Request"),
+    "empty": http_response(b"", "401 Unauthorized"),
+}
+
+
+@pytest.mark.parametrize("refusal", REFUSALS.values(), ids=REFUSALS)
+@pytest.mark.parametrize("place", ["environment", "file", "command"])
+def test_a_server_that_wants_a_key_is_asked_once_more_with_the_key_for_it(
+    refusal: bytes, place: str, server: Loopback, monkeypatch: pytest.MonkeyPatch, capfd: Capture
+) -> None:
+    monkeypatch.setenv("AIML_BASE_URL", server.url)
+    if place == "file":
+        store_key(host_of(server.url), KEY)
+    else:
+        name, value = ("AIML_KEY_COMMAND", f"echo {KEY}") if place == "command" else ("AIML_API_KEY", KEY)
+        monkeypatch.setenv(name, value)
+    server.answer_with(refusal)
+    server.answer_with(http_response(BODY))
+    assert main(["models"]) == 0
+    assert capfd.readouterr() == (HEADINGS + FILM + TALKER, "")
+    assert [request.get_header("Authorization") for request in server.requests] == [None, f"Bearer {KEY}"]
+
+
+def test_a_refused_key_is_not_sent_again(server: Loopback, monkeypatch: pytest.MonkeyPatch, capfd: Capture) -> None:
+    monkeypatch.setenv("AIML_API_KEY", KEY)
+    server.answer_with(REFUSALS["LiteLLM"])
+    assert main(["models", "--base-url", server.url]) == AuthError.exit_code
+    assert len(server.requests) == 2
+    assert "is the key right?" in capfd.readouterr().err
+
+
+def test_a_key_of_another_server_is_not_sent(server: Loopback, capfd: Capture) -> None:
+    store_key("api.aimlapi.com", KEY)
+    server.answer_with(REFUSALS["LiteLLM"])
+    assert main(["models", "--base-url", server.url]) == AuthError.exit_code
+    assert [request.get_header("Authorization") for request in server.requests] == [None]
+    assert capfd.readouterr().err == (
+        "aiml: the server answered 401: Authentication Error, No api key passed in.\n"
+        "hint: this server lists its models only with a key; the stored key is for api.aimlapi.com and goes nowhere "
+        f"else: there is none for {host_of(server.url)}; store one with: aiml config key --base-url {server.url}\n"
+    )
+
+
+def test_no_key_goes_over_plain_http_to_another_machine(proxy: Loopback, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AIML_API_KEY", KEY)
+    proxy.answer_with(REFUSALS["empty"])
+    with pytest.raises(AuthError) as caught:
+        model_table.show_models([], asking(api_key=KEY), as_json=False)
+    assert "plain http" in caught.value.hint
+    assert [request.get_header("Authorization") for request in proxy.requests] == [None]
+
+
+def test_a_recorded_list_that_needed_a_key_is_played_without_one(
+    server: Loopback, monkeypatch: pytest.MonkeyPatch, capfd: Capture
+) -> None:
+    monkeypatch.setenv("AIML_API_KEY", KEY)
+    server.answer_with(REFUSALS["LiteLLM"])
+    server.answer_with(http_response(BODY))
+    there = ["models", "--base-url", server.url]
+    assert main([*there, "--record", "models.jsonl"]) == 0
+    monkeypatch.delenv("AIML_API_KEY")
+    assert main([*there, "--replay", "models.jsonl"]) == 0
+    assert capfd.readouterr() == (2 * (HEADINGS + FILM + TALKER), "")
+    assert KEY not in Path("models.jsonl").read_text()
 
 
 def test_one_id_shows_all_that_is_known(proxy: Loopback, capfd: Capture) -> None:
