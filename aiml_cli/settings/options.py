@@ -302,6 +302,18 @@ class Options:
         panel=EACH, per_call=True,
         **NEEDS_EACH,
     )
+    requests_per_minute: int | None = option(
+        integer(1, 10**9), "Send at most this many requests a minute, at an even pace, with all workers together.",
+        panel=EACH, **NEEDS_EACH,
+    )
+    tokens_per_minute: int | None = option(
+        integer(1, 10**9), "Use at most this many tokens a minute, of input and output, with all workers together.",
+        panel=EACH, **NEEDS_EACH,
+    )
+    grace: float | None = option(
+        number(0, 86400), "After SIGTERM: let the rows that are being asked end for N seconds (20); 0 stops at once.",
+        panel=EACH, default=20, **NEEDS_EACH,
+    )
     effort: str | None = option(
         text("none", "minimal", "low", "medium", "high", "xhigh", "max"), "How long the model thinks first.",
         panel=SAMPLING, common=True, template=True,
@@ -616,8 +628,9 @@ class Options:
         panel=CONNECTION, default=120,
     )
     retries: int | None = option(
-        integer(0, 10), "Retry a failed request this often; never once the answer has begun.", panel=CONNECTION,
-        default=2,
+        integer(0, 10),
+        "Retry a failed request this often (2; 8 with --each). Once an answer has begun, only rows are retried.",
+        panel=CONNECTION, default=2,
     )
     ca_bundle: str | None = option(PATH, "Trust the certificates in this file.", panel=CONNECTION, sensitive=True)
     record: str | None = option(
