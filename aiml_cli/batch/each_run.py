@@ -3,12 +3,13 @@
 import gc
 import os
 import stat
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from functools import partial
 from shlex import quote
 from time import monotonic
 from typing import NamedTuple
 
+from aiml_cli.api.answer import Answer
 from aiml_cli.api.messages import Conversation
 from aiml_cli.batch.progress import DRAW_INTERVAL_S, Progress, start_progress
 from aiml_cli.batch.rate_limit import RateLimiter
@@ -21,10 +22,12 @@ from aiml_cli.batch.shards import Shard
 from aiml_cli.core.budget import Budget
 from aiml_cli.core.chat_request import ChatRequest
 from aiml_cli.errors import AimlError, OutputFailed, PartialFailure, ReaderClosed
+from aiml_cli.output.choose_renderer import output_format
 from aiml_cli.output.format_money import format_dollars
 from aiml_cli.output.output_file import OutputFile, is_stdout
 from aiml_cli.settings.options import Options
 from aiml_cli.settings.resolve import Settings
+from aiml_cli.system.sanitize import sanitize
 from aiml_cli.system.signals import Stopped
 from aiml_cli.system.stdio import check_stdout, make_notifier, print_err, register_region, unregister_region, write_out
 from aiml_cli.system.terminal import is_terminal
@@ -45,6 +48,11 @@ class ResultsTarget(NamedTuple):
     resume_file: ResumeFile | None = None
     fd: int | None = None
 
+    @property
+    def is_terminal(self) -> bool:
+        """True if results are shown on a terminal."""
+        return self.file.is_terminal if self.file else self.fd == 1 and is_terminal(1)
+
     def close(self, *, complete: bool) -> str:
         """Close the file of -o; return the name under which results are left that are not complete, or ""."""
         return self.file.close(complete=complete) if self.file else ""
@@ -53,13 +61,23 @@ class ResultsTarget(NamedTuple):
 def open_target(options: Options) -> ResultsTarget:
     """Open the target of the results; raise before anything is sent if that fails."""
     if options.resume_from:
-        resume_file = ResumeFile(options.resume_from)
+        resume_file = open_resume_file(options)
         return ResultsTarget(resume_file.write, resume_file=resume_file, fd=resume_file.fd)
     if options.output and not is_stdout(options.output):
         file = OutputFile(options.output, is_resumable=True)
         return ResultsTarget(file.write, file)
     check_stdout()
     return ResultsTarget(write_out, fd=1)
+
+
+def open_resume_file(options: Options, *, is_read_only: bool = False) -> ResumeFile:
+    """Open the file of --resume-from; raise UsageError if its results have another format than those of this run."""
+    name = options.resume_from or ""
+    if output_format(options) != "csv":
+        return ResumeFile(name, is_read_only=is_read_only)
+    from aiml_cli.batch.csv_results import CsvResumeFile  # few runs write CSV
+
+    return CsvResumeFile(name, is_read_only=is_read_only)
 
 
 def run_rows(
@@ -84,6 +102,8 @@ def run_rows(
     if progress and write is write_out and is_terminal(1):
         write = progress.wrap_writer(write)
     jobs, resume_file = options.jobs or 1, target.resume_file
+    if target.is_terminal and output_format(options) == "csv":
+        write = _make_terminal_writer(write)
     hasher = RowHasher(request, template)
     context = RunContext(
         request,
@@ -91,24 +111,58 @@ def run_rows(
         hasher.hash,
         hasher.hash_body,
         resume_file.has if resume_file else lambda _number, _digest: False,
-        partial(
-            format_result,
-            is_json=request.response_spec is not None,
-            has_choices=(options.n or 1) > 1,
-            has_rounds=request.tools is not None,
-        ),
+        results.format,
         CostTracker(settings, request),
-        ResultWriter(write, jobs, ordered=not (options.unordered or resume_file)),
+        ResultWriter(write, jobs, header=results.header, ordered=not (options.unordered or resume_file)),
         stats,
         RateLimiter(jobs, make_notifier(options.quiet) or (lambda _: None)),
         Budget(None if options.replay else options.max_cost),
     )
-    workers = RowWorkers(context, (row for row in rows if shard.has(row.number)), jobs)
+    workers = RowWorkers(context, (row for row in results.rows if shard.has(row.number)), jobs)
     return _finish(options, target, context, workers, _run_workers(workers, context, progress))
 
 
 def _enable_garbage_collection() -> None:
     """Collect garbage, which is off for a single answer; that of thousands would fill the memory."""
+def _make_terminal_writer(write: Callable[[bytes], None]) -> Callable[[bytes], None]:
+    """Return a writer of CSV that shows what could control the terminal as escapes; JSON has its own."""
+    return lambda data: write(sanitize(data.decode()).encode("utf-8", "replace"))
+
+
+class _ResultsFormat(NamedTuple):
+    """How results are written: what is before the first one, if it is still due, and each; `rows` are all rows."""
+
+    format: Callable[[Row, str | None, Answer], bytes]
+    rows: Iterable[Row]
+    header: bytes = b""
+
+
+def _choose_format(settings: Settings, request: ChatRequest, rows: Rows, target: ResultsTarget) -> _ResultsFormat:
+    if output_format(settings.options) == "csv":
+        return _open_csv(settings, request, rows, target)
+    formatter = partial(
+        format_result,
+        is_json=request.response_spec is not None,
+        has_choices=(request.options.n or 1) > 1,
+        has_rounds=request.tools is not None,
+    )
+    return _ResultsFormat(formatter, rows)
+
+
+def _open_csv(settings: Settings, request: ChatRequest, rows: Rows, target: ResultsTarget) -> _ResultsFormat:
+    """Find the columns, which may read a row; raise UsageError if the file of an earlier run has others."""
+    from aiml_cli.batch import csv_results  # few runs write CSV
+
+    fields = csv_results.list_fields(csv_results.find_schema(request.response_spec))
+    columns, all_rows = csv_results.find_columns(settings.options.each or "", rows)
+    notify = make_notifier(settings.options.quiet) or (lambda _: None)
+    csv_format = csv_results.CsvFormat(columns, fields, notify)
+    if isinstance(target.resume_file, csv_results.CsvResumeFile) and target.resume_file.header:
+        target.resume_file.check_columns(csv_format.columns)
+        return _ResultsFormat(csv_format.format, all_rows)
+    return _ResultsFormat(csv_format.format, all_rows, csv_format.header)
+
+
     if not gc.isenabled():
         gc.freeze()
         gc.enable()
@@ -127,7 +181,9 @@ def _run_workers(workers: RowWorkers, context: RunContext, progress: Progress | 
     try:
         if error and (workers.pool.running or workers.pool.is_broken):
             workers.abort()
-        context.results.finish(is_lost=isinstance(error, ReaderClosed | OutputFailed))
+        context.results.finish(
+            is_lost=isinstance(error, ReaderClosed | OutputFailed), is_complete=not (error or workers.is_over_budget)
+        )
     except (ReaderClosed, OutputFailed) as failure:
         error = error or failure
     finally:
@@ -195,8 +251,8 @@ def _format_hint(options: Options, part: str) -> str:
         name = options.output
     name = name or _find_stdout_file()
     if not name:
-        return "if the results are saved in a file, --resume-from FILE asks for the rows that are missing"
-    return f"--resume-from {quote(name)} asks for the rows that are missing"
+        return "if the results are saved in a file, --resume-from FILE asks for the rows that failed or are missing"
+    return f"--resume-from {quote(name)} asks for the rows that failed or are missing"
 
 
 def _find_stdout_file() -> str:

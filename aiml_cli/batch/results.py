@@ -29,7 +29,7 @@ def format_result(
     tools may be called.
     """
     facts = answer_to_dict(answer)
-    data: dict[str, Any] = {"data": _parse_data(facts["text"])} if is_json else {}
+    data: dict[str, Any] = {"data": parse_data(facts["text"])} if is_json else {}
     more = [name for name, is_shown in (("choices", has_choices), ("rounds", has_rounds)) if is_shown]
     result = {name: facts[name] for name in (*ANSWER_KEYS, *more)}
     if result["usage"]:
@@ -38,7 +38,7 @@ def format_result(
     return json_line({"row": row.number, "hash": row_hash, "input": row.value, **data, **result, "seconds": seconds})
 
 
-def _parse_data(text: str) -> Any:
+def parse_data(text: str) -> Any:
     """Return the answer parsed as JSON, None if it is not JSON."""
     with suppress(ValueError):
         return parse_answer_json(text)
@@ -48,10 +48,11 @@ def _parse_data(text: str) -> Any:
 class ResultWriter:
     """Writes the results of several threads, if `ordered` in the order of the rows.
 
-    `write_line` gets one complete line at a time.
+    `write_line` gets one complete result at a time, the first one with the `header` before it.
     """
 
-    def __init__(self, write_line: Callable[[bytes], None], jobs: int, *, ordered: bool) -> None:
+    def __init__(self, write_line: Callable[[bytes], None], jobs: int, *, header: bytes = b"", ordered: bool) -> None:
+        self._header = header
         self._write_line, self._limit, self._ordered = write_line, MAX_ROWS_AHEAD * jobs, ordered
         self._change = Condition()
         self._waiting: dict[int, bytes] = {}
@@ -81,14 +82,19 @@ class ResultWriter:
                 self._next += 1
             self._change.notify_all()
 
-    def finish(self, *, is_lost: bool) -> None:
-        """Accept no further results; write those that wait for earlier rows, unless the output is lost."""
+    def finish(self, *, is_lost: bool, is_complete: bool = False) -> None:
+        """Accept no further results; write those that wait for earlier rows, unless the output is lost.
+
+        A run that is complete without a result writes the header alone.
+        """
         with self._change:
             self._is_finished = True
             self._change.notify_all()
             if not is_lost:
                 for position in sorted(self._waiting):
                     self._write_if_any(self._waiting[position])
+            if is_complete and self._header:
+                self._write_line(self._header)
 
     def release_waiters(self) -> None:
         """Let all rows begin, however far ahead they are: nothing more will be written."""
@@ -98,4 +104,5 @@ class ResultWriter:
 
     def _write_if_any(self, line: bytes) -> None:
         if line:
-            self._write_line(line)
+            self._write_line(self._header + line)
+            self._header = b""

@@ -5,8 +5,9 @@ import json
 import os
 import re
 import stat
+from collections.abc import Callable, Iterator
 from hashlib import blake2b
-from typing import Any
+from typing import Any, BinaryIO
 
 from aiml_cli.api.messages import Conversation
 from aiml_cli.api.request_body import encode_body
@@ -27,7 +28,7 @@ _PAGE_BITS = 13
 
 
 class RowHasher:
-    """Hashes what is asked for a row: the request that all rows share, and the row's text."""
+    """Hashes what is asked for a row: the request that all rows share, the row's text, and the files that it names."""
 
     def __init__(self, request: ChatRequest, template: Conversation) -> None:
         self._person = request.endpoint.name.encode()
@@ -104,19 +105,19 @@ class ResumeFile:
     """An open file of results.
 
     A row is done if the file has its result without an error, by its hash. If the input has a row twice, or was changed
-    between the runs, the row's number decides which result belongs to it.
+    between the runs, the row's number decides which result belongs to it. `is_read_only`: nothing is created, changed
+    or locked, and a file that is not there has no results. A first result that is incomplete begins with `start`.
     """
 
-    def __init__(self, name: str) -> None:
+    start = b'{"row": '
+
+    def __init__(self, name: str, *, is_read_only: bool = False) -> None:
         if name == "-":
             raise UsageError("--resume-from reads a file and adds to it, and - is standard output", "name a file")
-        self._name = name
+        self._name, self._is_read_only = name, is_read_only
         self._done, self._numbers, self._passed = ResultTable(), NumberSet(), NumberSet()
         try:
-            self.fd = os.open(name, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o666)
-            if not stat.S_ISREG(os.fstat(self.fd).st_mode):
-                raise UsageError(f"{name}: --resume-from needs a regular file")
-            fcntl.flock(self.fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            self.fd = self._open()
             self._read()
         except BlockingIOError:
             raise UsageError(f"{name}: another run is writing to it", "give each run a file of its own") from None
@@ -128,6 +129,21 @@ class ResumeFile:
         self._passed.add(number)
         digest = bytes.fromhex(row_hash)
         numbers = self._done.find(digest)
+    def _open(self) -> int:
+        """Open the file, and lock it for writing; raise OSError, or UsageError for what is no regular file."""
+        flags = os.O_RDONLY if self._is_read_only else os.O_RDWR | os.O_CREAT | os.O_APPEND
+        try:
+            fd = os.open(self._name, flags | os.O_CLOEXEC | os.O_NONBLOCK, 0o666)
+        except FileNotFoundError:
+            if not self._is_read_only:
+                raise
+            return os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
+        if not stat.S_ISREG(os.fstat(fd).st_mode):
+            raise UsageError(f"{self._name}: --resume-from needs a regular file")
+        if not self._is_read_only:
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        return fd
+
         if not numbers:
             return False
         # The result of another row counts if that row has been passed, or if the rows have moved. Workers ask in any
@@ -153,14 +169,24 @@ class ResumeFile:
         """Read which rows are done; remove an incomplete last line."""
         end = 0
         with open(self.fd, "rb", closefd=False) as file:
-            for number, line in enumerate(file, 1):
-                if not line.endswith(b"\n"):
-                    os.ftruncate(self.fd, end)
+            for number, record in enumerate(self._split(file), 1):
+                if not self._is_whole(record):
+                    if not end and not self.start.startswith(record[: len(self.start)]):
+                        raise self._build_error(number)  # a file of somebody else, which must stay as it is
+                    if not self._is_read_only:
+                        os.ftruncate(self.fd, end)
                     return
-                self._read_line(number, line)
-                end += len(line)
+                self._read_record(number, record)
+                end += len(record)
 
-    def _read_line(self, number: int, line: bytes) -> None:
+    def _split(self, file: BinaryIO) -> Iterator[bytes]:
+        """Yield the results as they are written; the last one may be incomplete."""
+        return iter(file)
+
+    def _is_whole(self, record: bytes) -> bool:
+        return record.endswith(b"\n")
+
+    def _read_record(self, number: int, line: bytes) -> None:
         if (head := _HEAD.match(line)) and _TAIL.search(line, len(line) - _TAIL_BYTES):
             self._add(int(head[1]), bytes.fromhex(head[2].decode()))
         elif line.strip():

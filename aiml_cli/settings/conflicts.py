@@ -26,9 +26,12 @@ def check_conflicts(settings: Settings, modes: Collection[str] = ()) -> None:
                 raise UsageError(f"{flag} cannot be used with {other}", conflict.hint)
     for row in rows:
         is_per_call = settings.sources[row.name] in _PER_CALL_SOURCES
-        if row.requires and is_per_call and not any(_is_set(name, settings) for name in row.requires):
+        value = value_of(settings.options, row)
+        is_strict = is_per_call and row.requires and (not row.requires_values or value in row.requires_values)
+        if is_strict and not any(_is_set(name, settings) for name in row.requires):
+            flag = f"{row.flag} {value}" if row.requires_values else row.flag
             partners = " or ".join(ROWS[name].flag for name in row.requires)
-            raise UsageError(f"{row.flag} only works with {partners}", row.requires_hint)
+            raise UsageError(f"{flag} only works with {partners}", row.requires_hint)
 
 
 def _is_set(name: str, settings: Settings) -> bool:

@@ -77,6 +77,7 @@ class Option(Generic[T]):
     says what is asked and how the answer is shown; never where to send, or what to run, read, write or keep.
     `common`: `-h` shows its flag.
     `sensitive`: it names a server or a command, and a config file that the members of a group can change cannot set it.
+    `requires`: one of these options must be set, with `requires_values` only if the value is one of those.
     """
 
     value_type: ValueType[T]
@@ -97,6 +98,7 @@ class Option(Generic[T]):
     only_endpoint: str = ""
     conflicts: tuple[Conflict, ...] = ()
     requires: tuple[str, ...] = ()
+    requires_values: tuple[str, ...] = ()
     requires_hint: str = ""
     attribute: str = ""
     flag_name: str = ""
@@ -313,6 +315,14 @@ class Options:
     grace: float | None = option(
         number(0, 86400), "After SIGTERM: let the rows that are being asked end for N seconds (20); 0 stops at once.",
         panel=EACH, default=20, **NEEDS_EACH,
+    )
+    estimate: bool | None = option(
+        SWITCH, "With --each: print how many rows and tokens it would be, and the price; nothing is sent.", panel=EACH,
+        per_call=True, **NEEDS_EACH,
+        conflicts=(
+            Conflict("dry_run", "give one of them"), Conflict("as", "give one of them"),
+            Conflict("replay", "a recording costs nothing"),
+        ),
     )
     effort: str | None = option(
         text("none", "minimal", "low", "medium", "high", "xhigh", "max"), "How long the model thinks first.",
@@ -536,10 +546,13 @@ class Options:
         ),
     )
     format: str | None = option(
-        choice("md", "text", "json", "jsonl", "raw"),
-        "How the answer is written; md is drawn on a terminal, and is plain text elsewhere.",
+        choice("md", "text", "json", "jsonl", "raw", "csv"),
+        "How the answer is written; md is drawn on a terminal, and is plain text elsewhere. csv is for --each.",
         panel=OUTPUT, template=True, default="md",
+        requires=("each",), requires_values=("csv",), requires_hint="--each csv -f FILE asks for each row of a CSV file",
         conflicts=(
+            Conflict("json", "give one of them", typed_only=True, values=("csv",)),
+            Conflict("n", "a row of CSV has one answer; JSON lines have all", values=("csv",)),
             Conflict("in_place", typed_only=True),
             Conflict("items", "give one of them", typed_only=True, values=("json", "jsonl", "raw")),
             Conflict("each", JSON_LINES, typed_only=True, values=("md", "text", "raw")),
