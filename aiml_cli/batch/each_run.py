@@ -104,6 +104,7 @@ def run_rows(
     jobs, resume_file = options.jobs or 1, target.resume_file
     if target.is_terminal and output_format(options) == "csv":
         write = _make_terminal_writer(write)
+    results = _choose_format(settings, request, rows, target)
     hasher = RowHasher(request, template)
     context = RunContext(
         request,

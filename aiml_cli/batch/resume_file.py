@@ -5,7 +5,7 @@ import json
 import os
 import re
 import stat
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from hashlib import blake2b
 from typing import Any, BinaryIO
 
@@ -124,11 +124,6 @@ class ResumeFile:
         except OSError as error:
             raise UsageError(f"{name}: {error.strerror}") from None
 
-    def has(self, number: int, row_hash: str) -> bool:
-        """True if a row is done; each result answers for one row."""
-        self._passed.add(number)
-        digest = bytes.fromhex(row_hash)
-        numbers = self._done.find(digest)
     def _open(self) -> int:
         """Open the file, and lock it for writing; raise OSError, or UsageError for what is no regular file."""
         flags = os.O_RDONLY if self._is_read_only else os.O_RDWR | os.O_CREAT | os.O_APPEND
@@ -144,6 +139,11 @@ class ResumeFile:
             fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
         return fd
 
+    def has(self, number: int, row_hash: str) -> bool:
+        """True if a row is done; each result answers for one row."""
+        self._passed.add(number)
+        digest = bytes.fromhex(row_hash)
+        numbers = self._done.find(digest)
         if not numbers:
             return False
         # The result of another row counts if that row has been passed, or if the rows have moved. Workers ask in any
@@ -198,15 +198,23 @@ class ResumeFile:
             result: Any = json.loads(line)
             row, row_hash, error = result["row"], result["hash"], result["error"]
         except (ValueError, KeyError, TypeError, RecursionError):
-            hint = "name a file that --each wrote, or one that is not there yet"
-            raise UsageError(f"{self._name}, line {number}: this is not a result of --each", hint) from None
-        if error is None and type(row) is int and isinstance(row_hash, str) and 0 <= row < 1 << 8 * _NUMBER_BYTES:
-            try:
-                digest = bytes.fromhex(row_hash)
-            except ValueError:
-                return  # no row has it
-            if len(digest) == DIGEST_SIZE:
-                self._add(row, digest)
+            raise self._build_error(number) from None
+        if error is None and type(row) is int and isinstance(row_hash, str):
+            self._add_hash(row, row_hash)
+
+    def _build_error(self, number: int) -> UsageError:
+        """Return the error of a record that no run wrote in this form."""
+        hint = "name a file that --each wrote, or one that is not there yet; results in CSV need --format csv"
+        return UsageError(f"{self._name}, line {number}: this is not a result of --each", hint)
+
+    def _add_hash(self, row: int, row_hash: str) -> None:
+        """Add a result; ignore what no row can have."""
+        try:
+            digest = bytes.fromhex(row_hash)
+        except ValueError:
+            return
+        if len(digest) == DIGEST_SIZE and 0 <= row < 1 << 8 * _NUMBER_BYTES:
+            self._add(row, digest)
 
     def _add(self, row: int, digest: bytes) -> None:
         self._done.add(digest, row)
