@@ -36,9 +36,11 @@ const encoded = (path) => readFileSync(path, "base64");
 _JAVASCRIPT_JSON = """\
   const data = await response.json();
   console.log(JSON.stringify(data, null, 2));
+  if (data.error) process.exitCode = 1;
 """
 
-_JAVASCRIPT_STREAM = """\
+# Node's fetch ends a body without an error where the connection is cut: only the last event shows a whole answer.
+_JAVASCRIPT_STREAM = AtTemplate("""\
   let rest = "";
   for await (const text of response.body.pipeThrough(new TextDecoderStream())) {
     const lines = (rest + text).split(/\\r?\\n/);
@@ -47,44 +49,75 @@ _JAVASCRIPT_STREAM = """\
   }
   show(rest);
   console.log();
-"""
+  for (const call of Object.values(calls)) console.log(JSON.stringify(call));
+  if (refusal) throw new Error(`refused: ${refusal}`);
+  if (@incomplete) {
+    throw new Error(`the answer is incomplete: ${finish ?? "the stream was cut off"}`);
+  }
+""")
 
 _SHOW = AtTemplate("""\
+let finish;
+let refusal = "";
+const calls = {};
+
 function show(line) {
-  if (!line.startsWith("data:") || line.endsWith("[DONE]")) return;
+  if (!line.startsWith("data:")) return;
+  if (line.trim().endsWith("[DONE]")) @done
   const event = JSON.parse(line.slice(5));
-@text}
+@events}
 
 """)
 
-_JAVASCRIPT_CHAT = """\
+_JAVASCRIPT_CHAT = {
+    "done": """{
+    finish ??= "stop";
+    return;
+  }""",
+    "events": """\
   if (event.error) throw new Error(JSON.stringify(event.error));
-  for (const choice of event.choices ?? []) {
-    process.stdout.write(choice.delta?.content ?? "");
+  for (const { delta, finish_reason } of event.choices ?? []) {
+    process.stdout.write(delta?.content ?? "");
+    refusal += delta?.refusal ?? "";
+    for (const { index, id, function: part } of delta?.tool_calls ?? []) {
+      calls[index] ??= { id, name: part?.name, arguments: "" };
+      calls[index].arguments += part?.arguments ?? "";
+    }
+    finish = finish_reason || finish;
   }
-"""
+""",
+    "incomplete": '[undefined, "length", "content_filter"].includes(finish)',
+}
 
-_JAVASCRIPT_RESPONSES = """\
-  if (["error", "response.failed"].includes(event.type)) throw new Error(JSON.stringify(event));
-  if (event.type === "response.output_text.delta") process.stdout.write(event.delta);
-"""
+_JAVASCRIPT_RESPONSES = {
+    "done": "return;",
+    "events": """\
+  const { type, delta, item, response } = event;
+  if (["error", "response.failed"].includes(type) || event.error) throw new Error(JSON.stringify(event));
+  if (type === "response.output_text.delta") process.stdout.write(delta);
+  if (type === "response.refusal.delta") refusal += delta;
+  if (type === "response.output_item.done" && item.type === "function_call") calls[item.call_id] = item;
+  if (["response.completed", "response.incomplete"].includes(type)) finish = response.status ?? type.slice(9);
+""",
+    "incomplete": 'finish !== "completed"',
+}
 
 
 def write_javascript(request: SnippetRequest) -> str:
     """Write a program that needs nothing but a runtime; Node 20.16 or later if it reads files."""
-    show = _SHOW.substitute(text=_JAVASCRIPT_RESPONSES if request.is_responses else _JAVASCRIPT_CHAT)
+    events = _JAVASCRIPT_RESPONSES if request.is_responses else _JAVASCRIPT_CHAT
     is_literal = _is_literal(request.body)
     variable = request.key_variable
     return _JAVASCRIPT.substitute(
         encoded=_ENCODED if request.has_files else "",
         body=_write_body(request.body, as_literal=is_literal),
-        show=show if request.stream else "",
+        show=_SHOW.substitute(events) if request.stream else "",
         url=as_json(request.url),
         method=as_json(request.method),
         key=f'      "Authorization": `Bearer ${{process.env.{variable}}}`,\n' if variable else "",
         headers="".join(f"      {as_json(name)}: {as_json(value)},\n" for name, value in request.headers.items()),
         sent="JSON.stringify(body)" if is_literal else "body",
-        answer=_JAVASCRIPT_STREAM if request.stream else _JAVASCRIPT_JSON,
+        answer=_JAVASCRIPT_STREAM.substitute(events) if request.stream else _JAVASCRIPT_JSON,
     )
 
 

@@ -28,34 +28,72 @@ def encoded(path):
 
 """
 
-_PYTHON_JSON = "print(json.dumps(response.json(), indent=2, ensure_ascii=False))\n"
+_PYTHON_JSON = """\
+data = response.json()
+print(json.dumps(data, indent=2, ensure_ascii=False))
+if data.get("error"):
+    sys.exit(1)
+"""
 
 _PYTHON_STREAM = AtTemplate("""\
+finish, refusal, calls = None, "", {}
 for line in response.iter_lines():
-    if not line.startswith(b"data:") or line.endswith(b"[DONE]"):
+    if not line.startswith(b"data:"):
         continue
+    if line.strip().endswith(b"[DONE]"):
+        @done
     event = json.loads(line[5:])
-@{text}print()
+@{events}print()
+for call in calls.values():
+    print(json.dumps(call))
+if refusal:
+    sys.exit(f"refused: {refusal}")
+if @incomplete:
+    sys.exit(f"the answer is incomplete: {finish or 'the stream was cut off'}")
 """)
 
-_PYTHON_CHAT = """\
+_PYTHON_CHAT = {
+    "done": """finish = finish or "stop"
+        break""",
+    "events": """\
     if event.get("error"):
         sys.exit(json.dumps(event["error"]))
     for choice in event.get("choices") or []:
-        print((choice.get("delta") or {}).get("content") or "", end="", flush=True)
-"""
+        delta = choice.get("delta") or {}
+        print(delta.get("content") or "", end="", flush=True)
+        refusal += delta.get("refusal") or ""
+        for part in delta.get("tool_calls") or []:
+            function = part.get("function") or {}
+            new = {"id": part.get("id"), "name": function.get("name"), "arguments": ""}
+            call = calls.setdefault(part.get("index"), new)
+            call["arguments"] += function.get("arguments") or ""
+        finish = choice.get("finish_reason") or finish
+""",
+    "incomplete": 'finish in (None, "length", "content_filter")',
+}
 
-_PYTHON_RESPONSES = """\
-    if event.get("type") in ("error", "response.failed"):
+_PYTHON_RESPONSES = {
+    "done": "break",
+    "events": """\
+    kind = event.get("type")
+    if kind in ("error", "response.failed") or event.get("error"):
         sys.exit(json.dumps(event))
-    if event.get("type") == "response.output_text.delta":
+    if kind == "response.output_text.delta":
         print(event["delta"], end="", flush=True)
-"""
+    elif kind == "response.refusal.delta":
+        refusal += event["delta"]
+    elif kind == "response.output_item.done" and event["item"]["type"] == "function_call":
+        calls[event["item"]["call_id"]] = event["item"]
+    elif kind in ("response.completed", "response.incomplete"):
+        finish = event["response"].get("status") or kind.removeprefix("response.")
+""",
+    "incomplete": 'finish != "completed"',
+}
 
 
 def write_python(request: SnippetRequest) -> str:
     """Write a program that needs `requests`, as the vendor's examples do."""
-    stream = _PYTHON_STREAM.substitute(text=_PYTHON_RESPONSES if request.is_responses else _PYTHON_CHAT)
+    stream = _PYTHON_STREAM.substitute(_PYTHON_RESPONSES if request.is_responses else _PYTHON_CHAT)
     return _PYTHON.substitute(
         base64="import base64\n" if request.has_files else "",
         pathlib="import pathlib\n" if request.has_files else "",

@@ -11,7 +11,17 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from support.loopback import HELLO, HELLO_RESPONSE, Loopback, json_response, response_object
+from support.loopback import (
+    HELLO,
+    HELLO_RESPONSE,
+    Loopback,
+    delta,
+    event,
+    json_response,
+    response_object,
+    stream,
+    text_events,
+)
 
 from aiml_cli.__main__ import main
 from aiml_cli.demo.server import serve
@@ -100,6 +110,135 @@ def test_a_streaming_program_prints_what_aiml_prints(language: str, endpoint: st
         ended = run(language, ask(*there, "--as", language))
         assert (ended.returncode, ended.stderr) == (0, "")
         assert ended.stdout.rstrip("\n") == ask(*there).rstrip("\n")
+
+
+CALL = {"type": "function_call", "call_id": "c1", "name": "weather", "arguments": '{"at":"Rome"}'}
+CALL_PARTS = [
+    {"index": 0, "id": "c1", "type": "function", "function": {"name": "weather", "arguments": ""}},
+    {"index": 0, "function": {"arguments": '{"at":'}},
+    {"index": 0, "function": {"arguments": '"Rome"}'}},
+]
+POSITION = {"item_id": "msg_1", "output_index": 0, "content_index": 0}
+DONE = event("[DONE]")
+CUT = "the answer is incomplete: the stream was cut off"
+
+
+def final(status: str, event_type: str = "", **more: Any) -> bytes:
+    return event({"type": f"response.{event_type or status}", "response": response_object("Half", status, **more)})
+
+
+# endpoint, response, exit code, what standard output and standard error contain
+ENDINGS: dict[str, tuple[str, bytes, int, str, str]] = {
+    "chat, whole": ("chat", HELLO, 0, "Hello\n", ""),
+    "chat, whole without a finish reason": ("chat", stream(delta("Half"), DONE), 0, "Half\n", ""),
+    "chat, other finish reason": ("chat", stream(delta("Half"), delta(finish="end_turn")), 0, "Half\n", ""),
+    "chat, cut between events": ("chat", stream(delta("Half")), 1, "Half\n", CUT),
+    "chat, cut connection": ("chat", stream(delta("Half"), end=b""), 1, "Half", ""),
+    "chat, cut in an event": ("chat", stream(delta("Half"), b'data: {"cho'), 1, "Half", ""),
+    "chat, nothing": ("chat", stream(), 1, "", CUT),
+    "chat, error": ("chat", stream(delta("Half"), event({"error": {"message": "M"}}), DONE), 1, "Half", '"M"'),
+    "chat, length": ("chat", stream(delta("Half"), delta(finish="length"), DONE), 1, "Half\n", "incomplete: length"),
+    "chat, filter": ("chat", stream(delta(finish="content_filter"), DONE), 1, "\n", "incomplete: content_filter"),
+    "chat, refusal": (
+        "chat",
+        stream(delta(refusal="I can"), delta(refusal="not."), delta(finish="stop"), DONE),
+        1,
+        "\n",
+        "refused: I cannot.",
+    ),
+    "chat, tool call": (
+        "chat",
+        stream(*(delta(tool_calls=[part]) for part in CALL_PARTS), delta(finish="tool_calls"), DONE),
+        0,
+        '"weather"',
+        "",
+    ),
+    "responses, whole": ("respond", HELLO_RESPONSE, 0, "Hello\n", ""),
+    "responses, cut between events": ("respond", stream(*text_events("Half")), 1, "Half\n", CUT),
+    "responses, [DONE] is no end": ("respond", stream(*text_events("Half"), DONE), 1, "Half\n", CUT),
+    "responses, cut connection": ("respond", stream(*text_events("Half"), end=b""), 1, "Half", ""),
+    "responses, error": (
+        "respond",
+        stream(*text_events("Half"), event({"type": "error", "message": "M"})),
+        1,
+        "Half",
+        '"M"',
+    ),
+    "responses, error of a gateway": (
+        "respond",
+        stream(*text_events("Half"), event({"error": {"message": "M"}})),
+        1,
+        "Half",
+        '"M"',
+    ),
+    "responses, failed": (
+        "respond",
+        stream(*text_events("Half"), final("failed", error={"message": "M"})),
+        1,
+        "Half",
+        '"M"',
+    ),
+    "responses, incomplete": ("respond", stream(*text_events("Half"), final("incomplete")), 1, "Half\n", "incomplete"),
+    "responses, incomplete inside": (
+        "respond",
+        stream(*text_events("Half"), final("incomplete", "completed")),
+        1,
+        "Half\n",
+        "incomplete",
+    ),
+    "responses, refusal": (
+        "respond",
+        stream(event({"type": "response.refusal.delta", **POSITION, "delta": "I cannot."}), final("completed")),
+        1,
+        "\n",
+        "refused: I cannot.",
+    ),
+    "responses, tool call": (
+        "respond",
+        stream(
+            event({"type": "response.output_item.done", "output_index": 0, "item": CALL}),
+            final("completed", output=[CALL]),
+        ),
+        0,
+        '"weather"',
+        "",
+    ),
+}
+
+
+@printing_text
+@pytest.mark.parametrize("ending", ENDINGS.values(), ids=ENDINGS)
+def test_a_streaming_program_tells_how_the_answer_ended(
+    language: str, ending: tuple[str, bytes, int, str, str], server: Loopback, ask: Ask
+) -> None:
+    endpoint, response, code, out, err = ending
+    server.answer_with(response)
+    ended = run(language, ask(endpoint, "hi", "--base-url", server.url, "--as", language))
+    assert ended.returncode == code
+    assert out in ended.stdout
+    assert err in ended.stderr
+    assert bool(ended.stderr) == bool(code)
+    if "weather" in out:
+        assert json.loads(ended.stdout)["arguments"] == '{"at":"Rome"}'
+
+
+@printing_text
+@pytest.mark.parametrize("endpoint", ["chat", "respond"])
+@pytest.mark.parametrize(
+    ("response", "code"),
+    [
+        (json_response({"error": {"message": "M"}}), 1),
+        (json_response({"choices": [], "error": None}), 0),
+        (json_response({"output": []})[:-4], 1),
+    ],
+)
+def test_a_program_that_prints_json_fails_with_an_error_and_a_cut_body(
+    language: str, endpoint: str, response: bytes, code: int, server: Loopback, ask: Ask
+) -> None:
+    server.answer_with(response)
+    ended = run(language, ask(endpoint, "hi", "-S", "--base-url", server.url, "--as", language))
+    assert ended.returncode == code
+    assert ("M" in ended.stdout) == (b'"M"' in response)
 
 
 FILES = [
