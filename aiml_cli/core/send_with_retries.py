@@ -10,7 +10,7 @@ from threading import current_thread, main_thread
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, cast
 
 from aiml_cli.api.answer import Answer, Timing, ToolRound, add_costs
-from aiml_cli.api.completion_builder import Completion, CompletionBuilder
+from aiml_cli.api.completion_builder import STREAM_CUT, Completion, CompletionBuilder
 from aiml_cli.api.endpoints import Endpoint
 from aiml_cli.api.json_values import as_amount
 from aiml_cli.api.messages import Conversation, HistoryMode
@@ -52,13 +52,27 @@ class ResponseSink(Protocol):
 
 
 class RetryPacer(Protocol):
-    """Decides how long to wait before a retry, together with others that ask the same server."""
+    """Decides when a request is sent, together with others that ask the same server.
+
+    `retries_broken`: nobody has seen the words of an answer that breaks off, so it is asked for again.
+    """
+
+    retries_broken: bool
+
+    def start_request(self, body: bytes | None) -> None:
+        """Wait until a request may be sent; raise AimlError if it never may."""
+
+    def report_response(self, status: int, headers: Mapping[str, str]) -> None:
+        """Note the head of a response."""
+
+    def end_request(self, usage: Usage | None) -> None:
+        """Note that a request has ended, and the tokens that it took."""
 
     def report_failure(self, error: AimlError, seconds: float) -> None:
         """Note a failure; for some seconds nothing should be sent."""
 
-    def wait(self, seconds: float) -> None:
-        """Wait before the next attempt."""
+    def wait(self, seconds: float, *, is_paid: bool = False) -> None:
+        """Wait before the next attempt; `is_paid`: the last one may have to be paid, too."""
 
 
 class Sender:
@@ -84,6 +98,9 @@ class Sender:
         self._keeps_client, self._stack, self._on_sent = keeps_client, ExitStack(), on_sent
         self._endpoint, self._options = endpoint, options
         self._client, self._pacer, self.journal = client, pacer, journal
+        # With --auto-continue the rest is asked for.
+        self._retries_broken = pacer is not None and pacer.retries_broken and not options.auto_continue
+        self.broken_answers: list[Answer] = []
         self.cache, self._is_cached = cache, False
         self.earlier_answers: list[Answer] = []
         self.rounds: list[ToolRound] = []
@@ -104,7 +121,7 @@ class Sender:
         previous_response_id: str | None = None,
         skip_retries: SkipRetries | None = None,
     ) -> None:
-        """Send the request until it is answered; nothing is sent again once the sink got a part of the answer.
+        """Send the request until it is answered; nothing is sent again once the user may have seen a part of it.
 
         Raise the last error, at once if `skip_retries` is true for it.
         """
@@ -112,16 +129,17 @@ class Sender:
         self._is_cached = bool(self.cache and self._replay(self.cache, request, sink))
         if self._is_cached:
             return
-        send = make_send(self._options)
         with self._open_client(request.url) as client:
+            send = make_send(self._options)
             while True:
                 self._attempts += 1
                 self._status, self._headers = None, {}
                 try:
-                    self._send_once(client, _add_request_id(request), sink, send)
+                    self._send_paced(client, _add_request_id(request), sink, send)
+                    self._raise_if_cut()
                 except AimlError as error:
                     if self.cache:
-                        self.cache.drop_last(is_part=self._has_output)
+                        self.cache.drop_last(is_part=self._has_output and not self._retries_broken)
                     self._wait_or_raise(error, request, skip_retries)
                 else:
                     return
@@ -244,6 +262,17 @@ class Sender:
     def _request_id(self) -> str | None:
         return self._headers.get("x-inference-id") or self._headers.get("x-request-id")
 
+    def _send_paced(self, client: "Client", request: HttpRequest, sink: ResponseSink, send: Send) -> None:
+        """Send a request when its turn has come; a recording needs no pace."""
+        if not (pacer := self._pacer) or self._options.replay:
+            self._send_once(client, request, sink, send)
+            return
+        pacer.start_request(request.body)
+        try:
+            self._send_once(client, request, sink, send)
+        finally:
+            pacer.end_request(self._builder.usage)
+
     def _send_once(self, client: "Client", request: HttpRequest, sink: ResponseSink, send: Send) -> None:
         self._raise_if_aborted()
         if not self._first_event:
@@ -253,6 +282,8 @@ class Sender:
             print_err(f"aiml: {request.method} {request.url}, {size} bytes, try {self._attempts}")
         with _show_spinner(self._options) as spinner, send(client, request, self._make_on_sent(spinner)) as response:
             self._status, self._headers = response.status, response.headers
+            if self._pacer and not (self._is_cached or self._options.replay):
+                self._pacer.report_response(response.status, response.headers)
             if self._options.verbose and not self._is_cached:
                 content_type = response.headers.get("content-type", "")
                 print_err(f"aiml: {response.status} {content_type}, request {self._request_id() or 'without an id'}")
@@ -272,6 +303,7 @@ class Sender:
             for batch in mask_events(extract_key(request.headers), batches):
                 if not self._has_output:
                     self._note_first_event(batch)
+                if self._retries_broken or not self._has_output:
                     self._raise_early_error(request, batch)
                 self._builder.add(batch)
                 if self._builder.has_finished(count):
@@ -303,16 +335,23 @@ class Sender:
             self._first_event = self._first_event or time.monotonic()
 
     def _raise_early_error(self, request: HttpRequest, batch: EventBatch) -> None:
-        """Raise an error that is sent before any output: it means the same as under an error status.
+        """Raise an error that is sent before any output is seen: it means the same as under an error status.
 
         That of a stored response, which is asked for without a body, is its content; raw bytes are already shown.
         """
         error = next((event for event in batch if isinstance(event, ErrorEvent)), None)
-        if error and request.body and not self._has_output and self._options.format != "raw":
+        if error and request.body and self._options.format != "raw":
             self._builder.add([event for event in batch if event is not error])
             from aiml_cli.api.error_response import error_from_event  # few answers report one
 
             raise error_from_event(error)
+
+    def _raise_if_cut(self) -> None:
+        """Raise IncompleteAnswer if a stream that nobody has seen ended before its answer did."""
+        if self._retries_broken and not self._builder.has_finished(1):
+            completion = self._builder.build()
+            if completion.incomplete_reason == STREAM_CUT:
+                raise IncompleteAnswer(STREAM_CUT, "ask again")
 
     def _raise_if_aborted(self) -> None:
         if self._client:
@@ -326,19 +365,30 @@ class Sender:
         # A replay, which knows nothing of keys, prints what the recorded call printed.
         if "Authorization" not in request.headers and not (options.replay or options.record):
             error_kinds.explain_unsent_key(error)
-        delay = error_kinds.retry_delay(error, self._headers, self._attempts, now, os.urandom(1)[0] / 255)
+        is_seen, jitter = self._has_output and not self._retries_broken, os.urandom(1)[0] / 255
+        delay = error_kinds.retry_delay(
+            error, self._headers, self._attempts, now, jitter, may_be_cut=self._retries_broken
+        )
         if options.replay and delay:
             delay = 0.0
-        is_skipped = skip_retries is not None and skip_retries(error)
+        is_skipped = skip_retries is not None and not self._has_output and skip_retries(error)
         if self._pacer and delay is not None and not is_skipped:
             self._pacer.report_failure(error, delay)
-        if delay is None or is_skipped or self._has_output or self._attempts > (options.retries or 0):
+        if delay is None or is_skipped or is_seen or self._attempts > (options.retries or 0):
             raise error_kinds.add_retry_hint(error, self._headers, now)
         if not options.quiet:
             print_err(f"aiml: {error.message}; trying again in {delay:.1f} s ({self._attempts} of {options.retries})")
-        (self._pacer.wait if self._pacer else time.sleep)(delay)
+        is_paid = self._has_output or self._builder.usage is not None
+        if is_paid and self._retries_broken:
+            self.broken_answers.append(self.answer(None))
+            self._has_output, self._first_event = False, 0.0
         if not self._segments:
             self._builder = CompletionBuilder()  # without the id and the counts of the failed attempt
+        if self._pacer:
+            spread = 0.0 if options.replay else error_kinds.spread_pause(self._headers, self._attempts, now, jitter)
+            self._pacer.wait(delay + spread, is_paid=is_paid)
+        else:
+            time.sleep(delay)
 
 
 class TurnContext(NamedTuple):

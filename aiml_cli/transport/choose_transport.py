@@ -1,17 +1,25 @@
 """Choose how a request is sent: over the network or from a recording, with --debug and --record applied."""
 
 import os
+import stat
+import sys
 from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
+from threading import current_thread, main_thread
 from typing import TYPE_CHECKING, Any, cast
 
 from aiml_cli.errors import UsageError
 from aiml_cli.settings.options import ROWS, Options, value_of
+from aiml_cli.settings.urls import is_local, is_unencrypted
 from aiml_cli.system.stdio import make_notifier
 from aiml_cli.transport.http_types import HttpRequest, HttpResponse, OnSent, Send
 
 if TYPE_CHECKING:
     from aiml_cli.transport.client import Client as Client  # noqa: PLC0414 - other layers name the type by this module
+    from aiml_cli.transport.early_connection import EarlyConnection
+
+# By the URL of the request that will take it.
+_early_connections: dict[str, "EarlyConnection"] = {}
 
 
 def validate_paths(options: Options) -> None:
@@ -47,9 +55,65 @@ def open_client(options: Options, url: str, client: "Client | None" = None) -> "
         from aiml_cli.transport.replay import NullClient
 
         return nullcontext(cast("Client", NullClient()))
-    from aiml_cli.transport.client import open_http_client  # httpx costs a fifth of a second
+    early = _early_connections.pop(url, None)
+    if early is None and "httpx" not in sys.modules and current_thread() is main_thread():
+        early = _start_connection(options, url)
+    from aiml_cli.transport.client import open_http_client  # httpx takes 60 ms to import
 
-    return open_http_client(url, options.timeout or 0, options.ca_bundle, make_notifier(options.quiet))
+    by_proxy = not is_local(url) and _has_proxy()
+    notify = make_notifier(options.quiet)
+    return open_http_client(url, options.timeout or 0, options.ca_bundle, notify, early, by_proxy=by_proxy)
+
+
+@contextmanager
+def connect_early(options: Options, url: str) -> Iterator[None]:
+    """Connect to a server in a thread during the block; the first client for this URL gets the connection.
+
+    It is opened where it saves time: not without TLS on this machine, not through a proxy, and not for --replay. While
+    standard input is a pipe without data, nothing is contacted. What no client wants is closed without a word of HTTP.
+    """
+    early = _start_connection(options, url, after_input=_has_slow_input(options))
+    if early:
+        _early_connections[url] = early
+    try:
+        yield
+    finally:
+        if early:
+            _early_connections.pop(url, None)
+            early.close()
+
+
+def _start_connection(options: Options, url: str, *, after_input: bool = False) -> "EarlyConnection | None":
+    is_near = is_unencrypted(url) and is_local(url)
+    if is_near or options.replay or not url.isascii() or (_has_proxy() and not is_local(url)):
+        return None
+    from aiml_cli.transport.early_connection import CONNECT_SECONDS, EarlyConnection  # some calls have no network
+
+    seconds = min(CONNECT_SECONDS, options.timeout or CONNECT_SECONDS)
+    early = EarlyConnection(url, seconds, options.ca_bundle, after_input=after_input)
+    early.start()
+    return early
+
+
+def _has_slow_input(options: Options) -> bool:
+    """True if standard input will be read, and may have to be waited for."""
+    if "-" in (options.messages, *(options.file or ())):
+        return True
+    try:
+        mode = os.fstat(0).st_mode
+    except OSError:
+        return False
+    return not options.no_stdin and (stat.S_ISFIFO(mode) or stat.S_ISSOCK(mode))
+
+
+def _has_proxy() -> bool:
+    """True if the environment may name a proxy for a server on another machine."""
+    if sys.platform == "darwin":
+        from urllib.request import getproxies  # there, the system's settings count too
+
+        return any(getproxies().keys() - {"no"})
+    names = (name.lower() for name, value in os.environ.items() if value)
+    return any(name.endswith("_proxy") and name != "no_proxy" for name in names)
 
 
 def make_send(options: Options, *, external: bool = False) -> Send:

@@ -1,28 +1,36 @@
 """Send a request over HTTP; the only file that opens a network connection."""
 
+import socket
 import ssl
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
+import httpcore
 import httpx
 
 from aiml_cli.errors import AimlError, ConnectionFailed, IncompleteAnswer, ServerError, UsageError
-from aiml_cli.settings.urls import is_local, is_unencrypted
-from aiml_cli.system.atomic_write import read_bounded
+from aiml_cli.settings.urls import is_unencrypted
 from aiml_cli.system.stdio import Notifier
 from aiml_cli.transport.connection import ConnectionHandle, TraceHook, shut_down_stream
+from aiml_cli.transport.early_connection import CONNECT_SECONDS, EarlyConnection, load_context, open_socket
 from aiml_cli.transport.http_types import HttpRequest, HttpResponse, OnSent
 from aiml_cli.transport.key_masking import extract_key, list_credentials, mask_chunks, mask_errors, mask_text
 from aiml_cli.transport.response_body import decompress, read_ahead
 
-CONNECT_SECONDS = 10.0
+KEEP_ALIVE_SECONDS = 5.0
 MAX_REDIRECTS = 5
 # httpx would also ask for br and zstd if they are installed, and their output cannot be bounded.
 HEADERS = {"Accept-Encoding": "gzip, deflate"}
 SLICE_BYTES = 1024 * 1024
 PROXY_HINT = "look at HTTPS_PROXY, ALL_PROXY and NO_PROXY"
+HTTPCORE_ERRORS = (
+    httpcore.TimeoutException,
+    httpcore.NetworkError,
+    httpcore.ProtocolError,
+    httpcore.ProxyError,
+    httpcore.UnsupportedProtocol,
+)
 
 
 class Client(httpx.Client):
@@ -33,13 +41,164 @@ class Client(httpx.Client):
         self.connection, self.notify = ConnectionHandle(), notify
 
 
+class DirectTransport(httpx.BaseTransport):
+    """Sends the requests of one client without a proxy, over connections that it opens and keeps.
+
+    The first connection is the `early` one, if that leads to the right server and is still open; otherwise, and after
+    a failure, a new one is opened. Errors are those of httpx. `context` is None for a server without TLS.
+    """
+
+    def __init__(self, context: ssl.SSLContext | None, early: EarlyConnection | None = None) -> None:
+        self._network = _Network(early)
+        self._pool = httpcore.ConnectionPool(
+            context, keepalive_expiry=KEEP_ALIVE_SECONDS, network_backend=self._network
+        )
+
+    def handle_request(self, request: httpx.Request) -> httpx.Response:
+        """Send a request, and return the response when its headers have arrived."""
+        url = request.url
+        outgoing = httpcore.Request(
+            request.method,
+            httpcore.URL(scheme=url.raw_scheme, host=url.raw_host, port=url.port, target=url.raw_path),
+            headers=request.headers.raw,
+            content=cast("httpx.SyncByteStream", request.stream),
+            extensions=request.extensions,
+        )
+        with _raise_httpx_errors():
+            response = self._pool.handle_request(outgoing)
+        content = _ResponseStream(response)
+        return httpx.Response(response.status, headers=response.headers, stream=content, extensions=response.extensions)
+
+    def close(self) -> None:
+        """Close all connections, and the early one if it was not used."""
+        self._network.close()
+        self._pool.close()
+
+
+class _ResponseStream(httpx.SyncByteStream):
+    """The body of a response, whose errors are those of httpx."""
+
+    def __init__(self, response: httpcore.Response) -> None:
+        self._response = response
+
+    def __iter__(self) -> Iterator[bytes]:
+        with _raise_httpx_errors():
+            yield from self._response.iter_stream()
+
+    def close(self) -> None:
+        self._response.close()
+
+
 @contextmanager
-def open_http_client(url: str, timeout: float, ca_bundle: str | None, notify: Notifier) -> Iterator[Client]:
-    """Open a client for one server; `timeout` is in seconds without a byte, `notify` receives redirects."""
-    timeouts = httpx.Timeout(timeout, connect=min(CONNECT_SECONDS, timeout))
-    context = make_ssl_context(ca_bundle) if not is_unencrypted(url) else ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+def _raise_httpx_errors() -> Iterator[None]:
+    """Raise an error of httpcore as that of httpx, which has the same name."""
     try:
-        client = Client(notify, verify=context, timeout=timeouts, trust_env=not is_local(url), headers=HEADERS)
+        yield
+    except HTTPCORE_ERRORS as error:
+        raise getattr(httpx, type(error).__name__)(str(error)) from error
+
+
+class _Network(httpcore.NetworkBackend):
+    """Opens the connections of one client; the first one may be there already."""
+
+    def __init__(self, early: EarlyConnection | None) -> None:
+        self._early = early
+
+    def connect_tcp(self, host: str, port: int, timeout: float | None = None, *_: Any, **__: Any) -> "_Stream":
+        """Return a connection to a server, to the first of its addresses that accepts one."""
+        early, self._early = self._early, None
+        with _raise_network_errors(httpcore.ConnectTimeout, httpcore.ConnectError):
+            connection = early.take(host, port) if early else None
+            if connection is None or not _is_open(connection):
+                connection = open_socket(host, port, timeout or CONNECT_SECONDS)
+        return _Stream(connection)
+
+    def close(self) -> None:
+        """Close the early connection if it was not used."""
+        if self._early:
+            self._early.close()
+
+
+class _Stream(httpcore.NetworkStream):
+    """A connected socket, with errors of httpcore."""
+
+    def __init__(self, connection: socket.socket) -> None:
+        self._socket = connection
+
+    def read(self, max_bytes: int, timeout: float | None = None) -> bytes:
+        with _raise_network_errors(httpcore.ReadTimeout, httpcore.ReadError):
+            self._socket.settimeout(timeout)
+            return self._socket.recv(max_bytes)
+
+    def write(self, buffer: bytes, timeout: float | None = None) -> None:
+        with _raise_network_errors(httpcore.WriteTimeout, httpcore.WriteError):
+            self._socket.settimeout(timeout)
+            rest = memoryview(buffer)
+            while rest:  # with sendall, the time-out would be for the whole buffer
+                rest = rest[self._socket.send(rest) :]
+
+    def close(self) -> None:
+        self._socket.close()
+
+    def start_tls(
+        self, ssl_context: ssl.SSLContext, server_hostname: str | None = None, timeout: float | None = None
+    ) -> "_Stream":
+        """Return the connection encrypted, after the server's certificate is verified for this host."""
+        if isinstance(self._socket, ssl.SSLSocket):
+            if self._socket.context is ssl_context and self._socket.server_hostname == server_hostname:
+                return self  # the early connection has done it
+            self.close()
+            raise httpcore.ConnectError("the connection is encrypted for another server")
+        with _raise_network_errors(httpcore.ConnectTimeout, httpcore.ConnectError):
+            self._socket.settimeout(timeout)
+            return _Stream(ssl_context.wrap_socket(self._socket, server_hostname=server_hostname))
+
+    def get_extra_info(self, info: str) -> Any:
+        """Return the socket, or whether an idle connection has ended; None for what is not known."""
+        if info == "is_readable":
+            return not _is_open(self._socket)
+        return self._socket if info == "socket" else None
+
+
+def _is_open(connection: socket.socket) -> bool:
+    """True if the server has not closed an idle connection, nor sent anything; TLS itself may have sent tickets."""
+    try:
+        connection.settimeout(0)
+        connection.recv(1)
+    except (BlockingIOError, ssl.SSLWantReadError):
+        return True
+    except OSError:
+        pass
+    return False
+
+
+@contextmanager
+def _raise_network_errors(on_timeout: type[Exception], on_failure: type[Exception]) -> Iterator[None]:
+    try:
+        yield
+    except TimeoutError as error:
+        raise on_timeout(error) from error
+    except OSError as error:
+        raise on_failure(error) from error
+
+
+@contextmanager
+def open_http_client(
+    url: str, timeout: float, ca_bundle: str | None, notify: Notifier, early: EarlyConnection | None, *, by_proxy: bool
+) -> Iterator[Client]:
+    """Open a client for one server; `timeout` is in seconds without a byte, `notify` receives redirects.
+
+    `early` is used as the first connection. With `by_proxy` the environment says which proxy is used, if any.
+    """
+    timeouts = httpx.Timeout(timeout, connect=min(CONNECT_SECONDS, timeout))
+    context = None if is_unencrypted(url) else load_context(ca_bundle)
+    if by_proxy:
+        # httpx would read all certificates of certifi, also where none are needed.
+        settings = {"verify": context or ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT), "trust_env": True}
+    else:
+        settings = {"transport": DirectTransport(context, early), "trust_env": False}
+    try:
+        client = Client(notify, timeout=timeouts, headers=HEADERS, **settings)
     except (ImportError, ValueError, httpx.InvalidURL) as error:
         raise UsageError(f"the proxy settings cannot be used: {error}", PROXY_HINT) from None
     with client:
@@ -116,32 +275,6 @@ def _find_redirect(request: HttpRequest, response: httpx.Response) -> str | None
     old, new = response.request.url, response.next_request.url
     same = (old.scheme, old.host, old.port, old.userinfo) == (new.scheme, new.host, new.port, new.userinfo)
     return str(new) if same else None
-
-
-def make_ssl_context(ca_bundle: str | None) -> ssl.SSLContext:
-    """Return a TLS context that verifies servers by the given file or by the system's certificates.
-
-    From a directory of hashed certificates OpenSSL reads only the one that it needs (0.5 ms; all of certifi: 15).
-    """
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-    if ca_bundle:
-        try:
-            context.load_verify_locations(cadata=read_bounded(ca_bundle).decode("ascii", "replace"))
-        except (OSError, ValueError) as error:  # ValueError: the file is empty
-            reason = getattr(error, "strerror", None) or error
-            raise UsageError(f"{ca_bundle}: no certificates could be read: {reason}") from None
-        return context
-    context.set_default_verify_paths()
-    if not _has_system_certificates():
-        import certifi  # few systems have no certificates of their own
-
-        context.load_verify_locations(certifi.where())
-    return context
-
-
-def _has_system_certificates() -> bool:
-    paths = ssl.get_default_verify_paths()
-    return bool(paths.cafile) or (bool(paths.capath) and any(Path(paths.capath).glob("*.0")))
 
 
 def _read_chunks(response: httpx.Response) -> Iterator[bytes]:

@@ -1,0 +1,208 @@
+"""Open the connection to a server in a thread, while the main thread imports, reads and builds the request."""
+
+import errno
+import os
+import select
+import socket
+from collections import deque
+from collections.abc import Sequence
+from contextlib import suppress
+from itertools import zip_longest
+from selectors import EVENT_WRITE, PollSelector
+from threading import Event, Lock, Thread
+from time import monotonic
+from typing import TYPE_CHECKING, Any, Self
+from urllib.parse import urlsplit
+
+from aiml_cli.errors import UsageError
+from aiml_cli.system.signals import defer_signals
+
+if TYPE_CHECKING:
+    from aiml_cli.transport.tls_context import SharedContext
+
+CONNECT_SECONDS = 10.0
+# A server may close a connection that sends nothing; after so many seconds a new one is safer.
+IDLE_S = 5.0
+# How long one address may take before the next one is tried too (RFC 8305).
+NEXT_ADDRESS_S = 0.25
+POLL_S = 0.5
+_PORTS = {"http": 80, "https": 443}
+_Address = tuple[socket.AddressFamily, socket.SocketKind, int, str, tuple[Any, ...]]
+
+
+class EarlyConnection:
+    """A connection that a thread opens; it belongs to the one who takes it, or else it is closed.
+
+    Name lookup, TCP and TLS take `seconds` at most. With `after_input` nothing is contacted before standard input has
+    something to read, or has ended. What is not taken within five seconds is closed.
+    """
+
+    def __init__(self, url: str, seconds: float, ca_bundle: str | None, *, after_input: bool = False) -> None:
+        parts = urlsplit(url)
+        self.host, self.port = parts.hostname or "", parts.port or _PORTS[parts.scheme]
+        self._seconds, self._ca_bundle, self._is_encrypted = seconds, ca_bundle, parts.scheme == "https"
+        self._is_waiting, self._end = after_input, monotonic() + seconds
+        self._lock, self._ended, self._released = Lock(), Event(), Event()
+        self._outcome: socket.socket | OSError | None = None
+
+    def start(self) -> None:
+        """Start the thread; without one, there is nothing to take."""
+        try:
+            with defer_signals():  # a start that is interrupted leaves a thread that nobody can wait for
+                Thread(target=self._run, daemon=True).start()
+        except RuntimeError:  # the limit of threads
+            self.close()
+
+    def take(self, host: str, port: int) -> socket.socket | None:
+        """Return the connection to this server, once; with https it is an SSLSocket that has verified the host.
+
+        Waits until it is open. None means that another one must be opened. Raises the OSError of connecting.
+        """
+        if (host, port) != (self.host, self.port) or self._is_waiting:
+            self.close()
+            return None
+        is_late = not (self._released.is_set() or self._ended.wait(max(0.0, self._end - monotonic())))
+        outcome = self._release()
+        if is_late and outcome is None:
+            raise TimeoutError("timed out")
+        if isinstance(outcome, OSError):
+            raise outcome
+        return outcome
+
+    def close(self) -> None:
+        """Close the connection if nobody has taken it, also one that is only being opened."""
+        _close(self._release())
+
+    def _release(self) -> socket.socket | OSError | None:
+        """Return the outcome so far; what comes later is closed."""
+        with self._lock:
+            self._released.set()
+            outcome, self._outcome = self._outcome, None
+        return outcome
+
+    def _run(self) -> None:
+        # The main thread reports certificates that cannot be read, and a name that is none.
+        with suppress(UsageError, ValueError):
+            outcome = self._open()
+            with self._lock:
+                if not self._released.is_set():
+                    self._outcome, outcome = outcome, None
+            _close(outcome)
+        self._ended.set()
+        if not self._released.wait(IDLE_S):
+            self.close()
+
+    def _open(self) -> socket.socket | OSError | None:
+        """Return the connection, or why there is none; None if nobody wants it any more."""
+        context = load_context(self._ca_bundle) if self._is_encrypted else None
+        if self._is_waiting:
+            self._wait_for_input()
+            self._end, self._is_waiting = monotonic() + self._seconds, False
+        if self._released.is_set():
+            return None
+        try:
+            connection = open_socket(self.host, self.port, self._seconds)
+            if context is None or self._released.is_set():
+                return connection
+            connection.settimeout(max(0.001, self._end - monotonic()))
+            return context.wrap_socket(connection, server_hostname=self.host)
+        except OSError as error:
+            return error
+
+    def _wait_for_input(self) -> None:
+        """Return when standard input can be read, or has ended; or if nobody wants the connection any more."""
+        with suppress(OSError, ValueError):  # it is closed
+            while not (self._released.is_set() or select.select([0], [], [], POLL_S)[0]):
+                pass
+
+
+def load_context(ca_bundle: str | None) -> "SharedContext":
+    """Return the TLS context of all connections with these certificates; raise UsageError for a file that is none."""
+    from aiml_cli.transport.tls_context import make_ssl_context  # ssl takes 5 ms to import, here in the thread
+
+    return make_ssl_context(ca_bundle)
+
+
+def open_socket(host: str, port: int, seconds: float) -> socket.socket:
+    """Return a TCP connection to the first address of a host that accepts one.
+
+    IPv6 and IPv4 are tried in alternation, each address a quarter of a second after the one before it, or as soon as
+    that has failed. Raises the last OSError, and TimeoutError after some seconds.
+    """
+    end = monotonic() + seconds
+    addresses = deque(_alternate_families(socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)))
+    with _Attempts() as attempts:
+        while addresses or attempts.is_any_open:
+            if addresses:
+                attempts.start(addresses.popleft())
+            rest = end - monotonic()
+            if connection := attempts.wait(min(rest, NEXT_ADDRESS_S) if addresses else rest):
+                return connection
+            if monotonic() >= end:
+                raise TimeoutError("timed out")
+        raise attempts.error
+
+
+def _alternate_families(addresses: Sequence[_Address]) -> list[_Address]:
+    """Return the addresses in the order of the system, but those of both families in alternation."""
+    first = [address for address in addresses if address[0] == addresses[0][0]]
+    others = [address for address in addresses if address[0] != addresses[0][0]]
+    return [address for pair in zip_longest(first, others) for address in pair if address]
+
+
+class _Attempts:
+    """Attempts to connect to several addresses at once; `error` is why the last one failed."""
+
+    def __init__(self) -> None:
+        self._selector = PollSelector()
+        self._sockets = set[socket.socket]()
+        self.error = OSError("no address")
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._selector.close()
+        for attempt in self._sockets:
+            attempt.close()
+
+    @property
+    def is_any_open(self) -> bool:
+        """True if an attempt has neither succeeded nor failed."""
+        return bool(self._sockets)
+
+    def start(self, address: _Address) -> None:
+        """Start to connect to an address."""
+        family, kind, protocol, _, target = address
+        try:
+            attempt = socket.socket(family, kind, protocol)
+        except OSError as error:  # a system without this family
+            self.error = error
+            return
+        self._sockets.add(attempt)
+        attempt.setblocking(False)
+        self._selector.register(attempt, EVENT_WRITE)
+        if (code := attempt.connect_ex(target)) not in (0, errno.EINPROGRESS):
+            self._drop(attempt, code)
+
+    def wait(self, seconds: float) -> socket.socket | None:
+        """Return the first connection, or None if some seconds have passed or an attempt has failed."""
+        for key, _ in self._selector.select(max(0.0, seconds)) if self._sockets else ():
+            attempt = next(each for each in self._sockets if each is key.fileobj)
+            if not (code := attempt.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)):
+                self._sockets.remove(attempt)
+                attempt.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+                return attempt
+            self._drop(attempt, code)
+        return None
+
+    def _drop(self, attempt: socket.socket, code: int) -> None:
+        self.error = OSError(code, os.strerror(code))
+        self._selector.unregister(attempt)
+        self._sockets.remove(attempt)
+        attempt.close()
+
+
+def _close(outcome: socket.socket | OSError | None) -> None:
+    if isinstance(outcome, socket.socket):
+        outcome.close()
