@@ -101,9 +101,9 @@ def run_rows(
     write = target.write
     if progress and write is write_out and is_terminal(1):
         write = progress.wrap_writer(write)
-    jobs, resume_file = options.jobs or 1, target.resume_file
     if target.is_terminal and output_format(options) == "csv":
         write = _make_terminal_writer(write)
+    jobs, resume_file = options.jobs or 1, target.resume_file
     results = _choose_format(settings, request, rows, target)
     hasher = RowHasher(request, template)
     context = RunContext(
@@ -123,8 +123,6 @@ def run_rows(
     return _finish(options, target, context, workers, _run_workers(workers, context, progress))
 
 
-def _enable_garbage_collection() -> None:
-    """Collect garbage, which is off for a single answer; that of thousands would fill the memory."""
 def _make_terminal_writer(write: Callable[[bytes], None]) -> Callable[[bytes], None]:
     """Return a writer of CSV that shows what could control the terminal as escapes; JSON has its own."""
     return lambda data: write(sanitize(data.decode()).encode("utf-8", "replace"))
@@ -164,6 +162,8 @@ def _open_csv(settings: Settings, request: ChatRequest, rows: Rows, target: Resu
     return _ResultsFormat(csv_format.format, all_rows, csv_format.header)
 
 
+def _enable_garbage_collection() -> None:
+    """Collect garbage, which is off for a single answer; that of thousands would fill the memory."""
     if not gc.isenabled():
         gc.freeze()
         gc.enable()
