@@ -89,11 +89,12 @@ def run_rows(
     shard: Shard,
     template: Conversation,
     make: MakeConversation,
+    digest_files: Callable[[Row], bytes],
 ) -> int:
     """Send a request for each row of the shard; return 0 if all succeeded, else raise the error.
 
     `request` is the one of a row, without its conversation, which `make` fills in; `template` is that of all rows, with
-    the placeholders. `settings` are those of the whole run.
+    the placeholders, and `digest_files` a digest of the files that a row names. `settings` are those of the whole run.
     """
     _enable_garbage_collection()
     options, stats = settings.options, RunStats()
@@ -105,7 +106,7 @@ def run_rows(
         write = _make_terminal_writer(write)
     jobs, resume_file = options.jobs or 1, target.resume_file
     results = _choose_format(settings, request, rows, target)
-    hasher = RowHasher(request, template)
+    hasher = RowHasher(request, template, digest_files)
     context = RunContext(
         request,
         make,

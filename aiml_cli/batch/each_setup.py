@@ -5,9 +5,10 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from difflib import get_close_matches
+from typing import TYPE_CHECKING
 
 from aiml_cli.api.endpoints import get_endpoint
-from aiml_cli.api.messages import Conversation, Message
+from aiml_cli.api.messages import Conversation, Message, Part
 from aiml_cli.batch.rows import Row, Rows, open_input
 from aiml_cli.batch.shards import Shard, parse_shard
 from aiml_cli.core.chat_request import ChatRequest, open_tools, resolve_key
@@ -20,8 +21,12 @@ from aiml_cli.prompt.decode_text import decode_any_text
 from aiml_cli.settings.resolve import Settings
 from aiml_cli.system.stdio import make_notifier
 
+if TYPE_CHECKING:
+    from aiml_cli.batch.row_files import RowFileReader
+
 # A template says {stdin} where the row belongs: that is what would be piped in.
 ROW, STDIN = "row", "stdin"
+PART_GAP = "\n\n"  # between texts that become one part
 # What an unknown placeholder looks like; all else in braces is text, such as JSON, code and formulas.
 _WORDS = re.compile(r"[^\W\d][\w .#%/?!&+-]*")
 CODE_CHARS = frozenset("\"'`:;=<>|\\")
@@ -52,7 +57,10 @@ def ask_each(endpoint: str, words: Sequence[str], settings: Settings) -> int:
             _check_columns(prompt, rows, options.each)
             make = _refuse_secrets(prompt, request)
             request = _strip_run_options(request)
-            return each_run.run_rows(resolved, request, target, rows, shard=shard, template=prompt.template, make=make)
+            return each_run.run_rows(
+                resolved, request, target, rows,
+                shard=shard, template=prompt.template, make=make, digest_files=prompt.digest_files,
+            )  # fmt: skip
     finally:
         target.close(complete=False)  # removes the file if no row was asked
 
@@ -84,7 +92,7 @@ class RowPrompt:
     """What the conversations of all rows have in common: words, files named among them, and previous turns."""
 
     def __init__(self, words: Sequence[str], request: ChatRequest) -> None:
-        text, names = extract_mentions(words, request.notify)
+        text, names = extract_mentions(_mark_row_files(words), request.notify)
         self._words, notice = decode_any_text(os.fsencode("" if text.strip() == "-" else text), "the prompt")
         if notice:
             request.notify(notice)
@@ -93,50 +101,137 @@ class RowPrompt:
         settings = replace(request.settings, options=options)
         *previous, last = replace(request, words=[mark], settings=settings).read_conversation().messages
         self._previous = tuple(previous)
-        self._parts = [part.split(mark) if isinstance(part, str) else part for part in getattr(last, "content", ())]
+        content: tuple[Part, ...] = getattr(last, "content", ())
+        self._common, self._before = content[:-1], str(content[-1]).removesuffix(mark)
+        # Between the texts are the names of files that the row names.
+        self._texts, self._file_names = _split_at_row_files(self._words, words)
+        self._files = _make_file_reader(request) if self._file_names else None
 
     def check_columns(self, columns: Sequence[str]) -> None:
         """Raise UsageError for a placeholder that is no column."""
-        self._fill_words("", dict.fromkeys(columns, ""))
+        names = dict.fromkeys(columns, "")
+        self._fill_words(Row(0, "", names or "", names))
 
     def fill(self, row: Row) -> Conversation:
         """Return the conversation of a row; raise UsageError if the row is invalid."""
         if row.error:
             raise UsageError(row.error)
-        text = self._fill_text(row)
-        if not text.strip():
+        text, names = self._fill_text(row)
+        parts = self._files.take(row, names).parts if self._files else ()
+        if not (parts or text.strip()):
             raise UsageError("the prompt is empty")
-        return self._join(text)
+        return self._join_files(text, parts) if parts else self._join(text)
+
+    def list_texts(self, row: Row) -> Sequence[tuple[str, str]]:
+        """Return the texts that a row sends, with their names; raise UsageError if it names a file that is invalid."""
+        files = self._files.read(row, self._fill_text(row)[1]).texts if self._files and not row.error else ()
+        return [(f"row {row.number}", row.text), *files]
+
+    def digest_files(self, row: Row) -> bytes:
+        """Return a digest of the files that a row names, b"" if there are none; if they are invalid, nothing has it."""
+        if self._files is None or row.error:
+            return b""
+        try:
+            return self._files.read(row, self._fill_text(row)[1]).digest
+        except UsageError:
+            return b"\0"
 
     @property
     def template(self) -> Conversation:
         """Return the conversation of all rows, with the placeholders in it."""
-        return self._join(self._words)
+        names = [f"@{name}" for name in self._file_names]
+        return self._join("".join(map("".join, zip(self._texts, [*names, ""], strict=True))))
 
     def _join(self, text: str) -> Conversation:
-        parts = tuple(text.join(part) if isinstance(part, list) else part for part in self._parts)
-        return Conversation((*self._previous, Message("user", parts)))
+        return Conversation((*self._previous, Message("user", (*self._common, self._before + text))))
 
-    def _fill_text(self, row: Row) -> str:
+    def _join_files(self, text: str, parts: Sequence[Part]) -> Conversation:
+        """Return the conversation with the parts of files before the text, which may be blank."""
+        content: list[Part] = [*self._common]
+        for part in (self._before.removesuffix(PART_GAP), *parts, text):
+            if isinstance(part, str) and content and isinstance(content[-1], str):
+                content[-1] += PART_GAP + part if part.strip() else ""
+            elif not isinstance(part, str) or part.strip():
+                content.append(part)
+        return Conversation((*self._previous, Message("user", tuple(content))))
+
+    def _fill_text(self, row: Row) -> tuple[str, Sequence[str]]:
+        """Return the text of a row, and the names of files."""
         if not self._words.strip():
-            return row.text
-        text, has_row = self._fill_words(row.text, row.columns)
-        return text if has_row else "".join((*wrap_in_tag("stdin", row.text), "\n\n", text))
+            return row.text, ()
+        text, names, has_row = self._fill_words(row)
+        if names and not "".join(self._texts).strip():
+            return "", names
+        return text if has_row else "".join((*wrap_in_tag("stdin", row.text), PART_GAP, text)), names
 
-    def _fill_words(self, row_text: str, columns: Mapping[str, str]) -> tuple[str, bool]:
-        """Return the words with the row in them, and whether it is; raise UsageError for an unknown placeholder."""
-        values = {ROW: row_text, STDIN: row_text, **{name.strip(): value for name, value in columns.items()}}
-        filled: list[str] = []
+    def _fill_words(self, row: Row) -> tuple[str, Sequence[str], bool]:
+        """Return the words with the row in them, the names of files, and whether the row is in the words.
 
-        def replace_name(inside: str, before: str) -> str | None:
-            if (name := inside.strip()) in values:
-                filled.append(name)
-                return values[name]
-            if _is_meant(inside, before, values):
-                raise _build_unknown_error(name, [column.strip() for column in columns])
-            return None
+        Raise UsageError for an unknown placeholder.
+        """
+        filler = _PlaceholderFiller(row)
+        pieces, names = [filler.fill(self._texts[0])], list[str]()
+        for pattern, text in zip(self._file_names, self._texts[1:], strict=True):
+            name = filler.fill_name(pattern)
+            names += [name] if name is not None else []
+            pieces += [f"@{pattern}" if name is None else name, filler.fill(text)]
+        return "".join(pieces), names, filler.has_filled
 
-        return replace_placeholders(self._words, replace_name), bool(filled)
+
+class _PlaceholderFiller:
+    """Fills placeholders with the values of a row; `has_filled` is True once one was filled."""
+
+    def __init__(self, row: Row) -> None:
+        self._row, self._columns = row, {name.strip(): value for name, value in row.columns.items()}
+        self._values = {ROW: row.text, STDIN: row.text, **self._columns}
+        self.has_filled = False
+
+    def fill(self, text: str) -> str:
+        """Return the text with values; raise UsageError for an unknown placeholder."""
+        return replace_placeholders(text, self._replace)
+
+    def fill_name(self, pattern: str) -> str | None:
+        """Return the name of a file, None if its braces are text; raise UsageError for an unknown placeholder."""
+        bare = pattern[1:-1] if pattern[0] in "\"'" else pattern
+        name = replace_placeholders(bare, self._replace_in_name)
+        return None if name == bare else name
+
+    def _replace(self, inside: str, before: str) -> str | None:
+        if (name := inside.strip()) in self._values:
+            self.has_filled = True
+            return self._values[name]
+        if _is_meant(inside, before, self._values):
+            raise _build_unknown_error(name, list(self._columns))
+        return None
+
+    def _replace_in_name(self, inside: str, _before: str) -> str | None:
+        name, value = inside.strip(), self._row.value
+        if name in (ROW, STDIN) and name not in self._columns:
+            if isinstance(value, dict | list):
+                columns = ", ".join(f"@{{{column}}}" for column in self._columns)
+                raise UsageError(f"@{{{name}}}: a whole record names no file", columns and f"there is {columns}")
+            self.has_filled = True
+            return value if isinstance(value, str) else self._row.text
+        return self._replace(inside, "")
+
+
+def _mark_row_files(words: Sequence[str]) -> Sequence[str]:
+    """Mark the files that rows name in typed words; in the text of a template that is done."""
+    if not any(type(word) is str and "@" in word for word in words):
+        return words
+    from aiml_cli.prompt.mentions import mark_row_files  # few prompts have a mention
+
+    return mark_row_files(words)
+
+
+def _split_at_row_files(text: str, words: Sequence[str]) -> tuple[Sequence[str], Sequence[str]]:
+    """Return the texts, and the names of files between them, of words in which these were marked."""
+    if not any(type(word) is not str or "@" in word for word in words):
+        return [text], ()
+    from aiml_cli.prompt.mentions import split_at_row_files
+
+    pieces = split_at_row_files(text)
+    return pieces[::2], pieces[1::2]
 
 
 def _is_meant(inside: str, before: str, values: Mapping[str, str]) -> bool:
@@ -160,8 +255,14 @@ def _check_columns(prompt: RowPrompt, rows: Rows, row_format: str | None) -> Non
         prompt.check_columns(rows.header or ())
 
 
+def _make_file_reader(request: ChatRequest) -> "RowFileReader":
+    from aiml_cli.batch.row_files import RowFileReader  # few runs have files
+
+    return RowFileReader(request)
+
+
 def _refuse_secrets(prompt: RowPrompt, request: ChatRequest) -> "Callable[[Row], Conversation]":
-    """Return `fill`, with a check that refuses rows with secrets unless they are allowed."""
+    """Return `fill`, with a check that refuses secrets in rows and in their files unless they are allowed."""
     if request.options.allow_secrets:
         return prompt.fill
     from aiml_cli.prompt.find_secrets import find_secrets
@@ -170,7 +271,7 @@ def _refuse_secrets(prompt: RowPrompt, request: ChatRequest) -> "Callable[[Row],
     known = [key.value] if key else []
 
     def fill(row: Row) -> "Conversation":
-        findings = find_secrets(f"row {row.number}", row.text, known)
+        findings = [finding for name, text in prompt.list_texts(row) for finding in find_secrets(name, text, known)]
         if certain := [finding for finding in findings if finding.is_certain]:
             raise UsageError(f"not sent: {'; '.join(map(str, certain))}", "--allow-secrets sends it")
         if findings:

@@ -5,7 +5,7 @@ import json
 import os
 import re
 import stat
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from hashlib import blake2b
 from typing import Any, BinaryIO
 
@@ -30,7 +30,10 @@ _PAGE_BITS = 13
 class RowHasher:
     """Hashes what is asked for a row: the request that all rows share, the row's text, and the files that it names."""
 
-    def __init__(self, request: ChatRequest, template: Conversation) -> None:
+    def __init__(
+        self, request: ChatRequest, template: Conversation, digest_files: Callable[[Row], bytes] = lambda _: b""
+    ) -> None:
+        self._digest_files = digest_files
         self._person = request.endpoint.name.encode()
         self._common = self._begin(request.build_body(template))
 
@@ -41,6 +44,8 @@ class RowHasher:
         """Return the hash of a row, in hexadecimal."""
         digest = self._common.copy()
         digest.update(row.text.encode("utf-8", "replace"))
+        if files := self._digest_files(row):
+            digest.update(b"\0" + files)
         return digest.hexdigest()
 
     def hash_body(self, row: Row, body: Any) -> str:

@@ -60,7 +60,7 @@ def build_conversation(
         texts=extra_files,
         may_be_empty=bool(messages) or previous is not None,
         stdin_wait_s=options.stdin_wait,
-        loaders=_make_loaders(options),
+        loaders=make_loaders(options),
         fit_inputs=fit,
     )
     _confirm_secrets(texts, settings)
@@ -91,7 +91,7 @@ def read_inputs(words: Sequence[str], settings: Settings, notify: "Notify") -> "
         check_text=_append_to(texts),
         may_be_empty=True,
         stdin_wait_s=options.stdin_wait,
-        loaders=_make_loaders(options),
+        loaders=make_loaders(options),
         fit_inputs=collect_inputs,
     )
     if prompt.attachments:
@@ -188,7 +188,8 @@ def _fetch(url: str, options: Options) -> tuple[bytes, str]:
     return fetch_url(url, f"aiml/{__version__}", client, send, seconds=options.timeout or 120)
 
 
-def _make_loaders(options: Options) -> "Loaders | None":
+def make_loaders(options: Options) -> "Loaders | None":
+    """Return the commands of the config that make text of files, None if there are none."""
     if not options.loaders:
         return None
     from aiml_cli.prompt.loaders import Loaders  # few users have loaders

@@ -11,7 +11,7 @@ from aiml_cli.errors import UsageError
 from aiml_cli.prompt import stdin
 from aiml_cli.prompt.compose import escape_placeholders, replace_placeholders
 from aiml_cli.prompt.file_sources import read_at_file
-from aiml_cli.prompt.mentions import LiteralText, describe_missing, join_typed, parse_mentions
+from aiml_cli.prompt.mentions import LiteralText, describe_missing, join_typed, mark_row_files, parse_mentions
 from aiml_cli.settings.options import ROWS
 from aiml_cli.settings.resolve import Flags, RawValue, parse_value, resolve
 from aiml_cli.store import template_files
@@ -40,7 +40,7 @@ def prepare_prompt(endpoint: str, words: Sequence[str], flags: Flags) -> Prepare
 
     Raise UsageError for a missing value, and for a variable that the template does not have.
     """
-    text, flags = collect_typed(words, flags)
+    text, flags = collect_typed(words, flags, has_rows="each" in flags)
     settings: Mapping[str, RawValue] = {}
     if "template" in flags:
         values, files = read_params(flags)
@@ -107,14 +107,17 @@ def apply_template(
     return text, {**template.settings, **_fill_system(system, values, template)}
 
 
-def collect_typed(words: Sequence[str], flags: Flags) -> tuple[str, Flags]:
-    """Return the words as one text, edited if --edit is set, and the flags with each file that the text mentions."""
+def collect_typed(words: Sequence[str], flags: Flags, *, has_rows: bool = False) -> tuple[str, Flags]:
+    """Return the words as one text, edited if --edit is set, and the flags with each file that the text mentions.
+
+    With rows, files that these name are marked: a template, which others may have written, cannot name any.
+    """
     if "edit" in flags:
         from aiml_cli.core import prompt_editor  # for few calls only
 
         typed = join_typed(words)
         words = [prompt_editor.edit_text("" if typed == "-" else typed, os.environ)]
-    text, names, missing = parse_mentions(words)
+    text, names, missing = parse_mentions(mark_row_files(words) if has_rows else words)
     if missing and "quiet" not in flags:
         print_err(f"aiml: {describe_missing(missing)}")
     if names:

@@ -1,5 +1,6 @@
 """Find the files that typed text mentions: `@path`, `@"a path"`, `@https://…`."""
 
+import os
 import re
 from collections.abc import Iterator, Sequence
 from enum import Enum
@@ -38,6 +39,18 @@ _EXTENSION = re.compile(r"\.([A-Za-z0-9]{1,10})$")
 _OPENING = {")": "(", "]": "[", "}": "{", ">": "<"}
 _NAME_CHARS = frozenset("/\\-_*#%&@")  # punctuation that may end a name
 _CODE_CHARS = frozenset("(){}[]<>=$;@\"'`|")
+
+
+# Marks the @ of a file that each row names, as in `@{path}`, where the user typed it. It is random, so that no template
+# and no row can contain it.
+ROW_FILE_MARK = os.urandom(16).hex()
+_BRACED = r"\{[^{}\n]+\}"
+_ROW_FILE_NAME = (
+    rf"""(?:"(?:[^"{{}}\n]*{_BRACED})+[^"{{}}\n]*"|'(?:[^'{{}}\n]*{_BRACED})+[^'{{}}\n]*'"""
+    rf"""|(?:[\w./~+-]*{_BRACED})+(?:[\w./~+-]*[\w/~+-])?)"""
+)
+_ROW_FILE = re.compile(rf"(?:{_BEFORE}|(?<=\0))@(?=@?{_ROW_FILE_NAME})")
+_MARKED_FILE = re.compile(rf"{ROW_FILE_MARK}({_ROW_FILE_NAME})")
 
 
 class LiteralText(str):
@@ -94,6 +107,16 @@ def parse_mentions(words: Sequence[str]) -> ParsedWords:
     missing = list(dict.fromkeys(mention.name for mention in mentions if mention.kind in _UNKNOWN))
     is_blank = names and not any(_replace(word, found, keeps_names=False).strip() for word, found in parsed)
     return ParsedWords("" if is_blank else " ".join(_replace(word, found) for word, found in parsed), names, missing)
+
+
+def mark_row_files(words: Sequence[str]) -> list[str]:
+    """Mark each @ before a placeholder; a doubled one, too, which is text. Braces may hold several words."""
+    return _ROW_FILE.sub(ROW_FILE_MARK, "\0".join(words)).split("\0")
+
+
+def split_at_row_files(text: str) -> list[str]:
+    """Return the pieces of a text that was marked: every other one is the name of a file, perhaps in quotes."""
+    return _MARKED_FILE.split(text.replace(f"{ROW_FILE_MARK}@", "@"))
 
 
 def describe_missing(missing: Sequence[str]) -> str:

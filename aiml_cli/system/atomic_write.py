@@ -242,6 +242,14 @@ class NamedFile:
         if is_device and not os.isatty(self._fd) and status.st_rdev != Path(os.devnull).stat().st_rdev:
             raise OSError(errno.ENODEV, "this is a device, not a file")
 
+    def require_regular(self) -> None:
+        """Raise OSError for a folder, a pipe, a socket or a device."""
+        mode = os.fstat(self._fd).st_mode
+        if stat.S_ISDIR(mode):
+            raise OSError(errno.EISDIR, "this is a folder, not a file")
+        if not stat.S_ISREG(mode):
+            raise OSError(errno.EINVAL, "this is not a regular file")
+
     def refuse_larger(self, limit: int) -> None:
         """Raise OSError for a file that is known to have more bytes."""
         if os.fstat(self._fd).st_size > limit:
