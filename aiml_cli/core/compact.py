@@ -16,7 +16,7 @@ from aiml_cli.core.previous_turns import PreviousTurns, find_turn_starts, is_ins
 from aiml_cli.core.transcript import describe_attachments
 from aiml_cli.errors import STOP_ERRORS, AimlError, AnswerMismatch, IncompleteAnswer, UsageError
 from aiml_cli.output.choose_renderer import AnswerOutput
-from aiml_cli.output.json_output import NullRenderer
+from aiml_cli.output.plain_text import NullRenderer
 from aiml_cli.output.stderr_renderer import NullStderrRenderer
 from aiml_cli.prompt.attachments import wrap_in_tag
 from aiml_cli.settings.options import ROWS, Options

@@ -20,9 +20,8 @@ from aiml_cli.core.turn import TurnResult
 from aiml_cli.errors import AnswerMismatch, RequestRejected, UsageError
 from aiml_cli.prompt.mentions import LiteralText
 from aiml_cli.schema.check import FENCE, parse_answer_json
-from aiml_cli.settings.conflicts import check_conflicts
 from aiml_cli.settings.options import ROWS
-from aiml_cli.settings.resolve import Flags, RawValue, Settings, Source, resolve
+from aiml_cli.settings.resolve import Flags, RawValue, Settings, Source, check_conflicts, resolve
 from aiml_cli.store.config_file import read_sources
 from aiml_cli.system.sanitize import sanitize
 

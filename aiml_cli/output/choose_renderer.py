@@ -7,8 +7,7 @@ from typing import TYPE_CHECKING, Protocol
 from aiml_cli.api.answer import Answer, ToolRound
 from aiml_cli.api.stream_events import EventBatch
 from aiml_cli.errors import AimlError, OutputFailed, ReaderClosed, UsageError
-from aiml_cli.output.json_output import JsonLinesRenderer, JsonRenderer, NullRenderer, Write
-from aiml_cli.output.plain_text import PlainTextRenderer
+from aiml_cli.output.plain_text import NullRenderer, PlainTextRenderer
 from aiml_cli.output.stderr_renderer import NullStderrRenderer, StderrRenderer
 from aiml_cli.settings.options import Options
 from aiml_cli.system.stdio import check_stdout, make_sanitized_writer, print_err, write_out
@@ -17,6 +16,7 @@ from aiml_cli.system.terminal import get_terminal_size, is_terminal
 if TYPE_CHECKING:
     from aiml_cli.output.output_file import MetaFile, OutputFile
 
+Write = Callable[[bytes], None]
 UNCHANGED_CLIPBOARD = "nothing was copied; the clipboard is as it was"
 
 
@@ -58,6 +58,8 @@ class AnswerOutput:
 
     def show_results(self, tool_round: ToolRound) -> None:
         """Show what the tools of a round returned, in a format that has it."""
+        from aiml_cli.output.json_output import JsonLinesRenderer  # as above
+
         if isinstance(self.stdout, JsonLinesRenderer):
             self.stdout.show_results(tool_round)
 
@@ -230,14 +232,14 @@ def _choose_renderer(
     options: Options, write: Write, environ: Mapping[str, str], *, terminal: bool, to_file: bool
 ) -> Renderer:
     match output_format(options):
-        case "json":
-            return JsonRenderer(write)
-        case "jsonl":
-            return JsonLinesRenderer(write)
+        case "json" | "jsonl" as name:
+            from aiml_cli.output.json_output import JsonLinesRenderer, JsonRenderer  # for few calls only, as below
+
+            return JsonRenderer(write) if name == "json" else JsonLinesRenderer(write)
         case "raw":
             return NullRenderer()
         case "items":
-            from aiml_cli.output.array_items import ItemsRenderer  # for few calls only
+            from aiml_cli.output.array_items import ItemsRenderer
 
             return ItemsRenderer(write)
         case _:

@@ -48,16 +48,6 @@ class JsonLinesRenderer:
         self._write(json_line({"type": "done", **answer_to_dict(answer)}))
 
 
-class NullRenderer:
-    """Renderer that shows nothing, for --format raw and for answers that the program uses itself."""
-
-    def show(self, batch: events.EventBatch) -> None:
-        """Show nothing."""
-
-    def close(self, answer: Answer) -> None:
-        """Show nothing."""
-
-
 def json_line(value: Any, indent: int | None = None) -> bytes:
     """Return a JSON value as UTF-8, whatever it holds; characters that could control a terminal are escaped."""
     try:

@@ -1,4 +1,4 @@
-"""Write the text of the answer unchanged, as it arrives."""
+"""Write the text of the answer unchanged, as it arrives; or nothing of it."""
 
 from collections.abc import Callable, Iterator
 
@@ -6,6 +6,16 @@ from aiml_cli.api.answer import Answer
 from aiml_cli.api.completion_builder import Choice, Completion
 from aiml_cli.api.stream_events import AudioDelta, EventBatch, TextDelta
 from aiml_cli.system.sanitize import Sanitizer, sanitize
+
+
+class NullRenderer:
+    """Renderer that shows nothing, for --format raw and for answers that the program uses itself."""
+
+    def show(self, batch: EventBatch) -> None:
+        """Show nothing."""
+
+    def close(self, answer: Answer) -> None:
+        """Show nothing."""
 
 
 class PlainTextRenderer:

@@ -3,8 +3,7 @@
 from aiml_cli.api.answer import Answer
 from aiml_cli.api.completion_builder import Choice, Completion
 from aiml_cli.api.stream_events import AudioDelta, EventBatch, Notice, ReasoningDelta, TextDelta, Usage
-from aiml_cli.output.json_output import NullRenderer
-from aiml_cli.output.plain_text import citation_lines, collapse_whitespace
+from aiml_cli.output.plain_text import NullRenderer, citation_lines, collapse_whitespace
 from aiml_cli.system.sanitize import Sanitizer
 from aiml_cli.system.stdio import print_err, write_err
 from aiml_cli.system.terminal import is_terminal

@@ -1,15 +1,15 @@
-"""Resolve the value of each setting: default, file, profile, environment, /set, template, flag; the last one wins."""
+"""Resolve the value of each setting, from the default to the flag, and check that the values can be used together."""
 
 import json
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
 from typing import Any, NamedTuple
 
 from aiml_cli.errors import UsageError
-from aiml_cli.settings.options import ROWS, Option, Options
-from aiml_cli.settings.value_types import HEADERS, PROPERTIES, ValueType, names_file, suggest
+from aiml_cli.settings.options import REPL, ROWS, SEVERAL_MODELS, SIDE_BY_SIDE, Conflict, Option, Options, value_of
+from aiml_cli.settings.value_types import HEADERS, OFF, PROPERTIES, ValueType, names_file, suggest
 
 PLACEHOLDER = re.compile(r"<.*>", re.DOTALL)  # the `<YOUR_KEY>` of an example
 MAX_SHOWN_LENGTH = 200  # of a bad value
@@ -25,6 +25,10 @@ class Source(Enum):
     SET = "/set"
     TEMPLATE = "template"
     FLAG = "flag"
+
+
+_PER_CALL_SOURCES = (Source.FLAG, Source.SET, Source.TEMPLATE)
+_MODES = {REPL: "a conversation in the REPL", SEVERAL_MODELS: "several models", SIDE_BY_SIDE: "several models"}
 
 
 class RawValue(NamedTuple):
@@ -195,3 +199,46 @@ def _format_texts(value_type: ValueType[Any], value: object) -> Iterable[str]:
 
 def _format_item(value: object) -> str:
     return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=str)
+
+
+def check_conflicts(settings: Settings, modes: Collection[str] = ()) -> None:
+    """Raise UsageError for the first two options that cannot be used together, or an option without a required one.
+
+    `modes` are the modes of this call (REPL, SEVERAL_MODELS, SIDE_BY_SIDE).
+    """
+    rows = [row for row in ROWS.values() if (row.conflicts or row.requires) and _is_set(row.name, settings)]
+    for row in rows:
+        for conflict in row.conflicts:
+            if _has_conflict(conflict, row, settings, modes):
+                flag = f"{row.flag} {value_of(settings.options, row)}" if conflict.values else row.flag
+                other = _MODES.get(conflict.other) or _format_flag(conflict.other)
+                raise UsageError(f"{flag} cannot be used with {other}", conflict.hint)
+    for row in rows:
+        is_per_call = settings.sources[row.name] in _PER_CALL_SOURCES
+        value = value_of(settings.options, row)
+        is_strict = is_per_call and row.requires and (not row.requires_values or value in row.requires_values)
+        if is_strict and not any(_is_set(name, settings) for name in row.requires):
+            flag = f"{row.flag} {value}" if row.requires_values else row.flag
+            partners = " or ".join(ROWS[name].flag for name in row.requires)
+            raise UsageError(f"{flag} only works with {partners}", row.requires_hint)
+
+
+def _is_set(name: str, settings: Settings) -> bool:
+    is_default = settings.sources.get(name, Source.DEFAULT) is Source.DEFAULT
+    return not is_default and value_of(settings.options, ROWS[name]) not in (None, False, OFF)
+
+
+def _has_conflict(conflict: Conflict, row: Option[Any], settings: Settings, modes: Collection[str]) -> bool:
+    if conflict.typed_only and settings.sources[row.name] not in _PER_CALL_SOURCES:
+        return False
+    if conflict.values and value_of(settings.options, row) not in conflict.values:
+        return False
+    if conflict.other in _MODES:
+        return conflict.other in modes
+    name, _, value = conflict.other.partition("=")
+    return _is_set(name, settings) and (not value or value_of(settings.options, ROWS[name]) == value)
+
+
+def _format_flag(other: str) -> str:
+    name, _, value = other.partition("=")
+    return f"{ROWS[name].flag} {value}".rstrip()

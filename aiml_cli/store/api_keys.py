@@ -5,10 +5,11 @@ from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
 from importlib import import_module
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from aiml_cli.errors import AuthError, UsageError
+from aiml_cli.errors import AimlError, AuthError, UsageError
 from aiml_cli.settings.options import ROWS
 from aiml_cli.settings.resolve import PLACEHOLDER, Settings, Source
 from aiml_cli.settings.urls import host_of, is_local, is_unencrypted
@@ -46,6 +47,18 @@ def find_stored_key(settings: Settings, url: str) -> ApiKey | None:
     if (key := _check_key(ApiKey(settings.options.api_key or "", source))) is not None:
         return key
     return next((key for key in map(_check_key, _find_stored_keys(host)) if key), None)
+
+
+def is_key_at_hand(settings: Settings, url: str) -> bool:
+    """True if it is known what `find_key` returns for a server, without a keyring or a command, and that it works."""
+    if not settings.options.api_key and find_spec("keyring"):
+        return False
+    try:
+        key = find_stored_key(settings, url)
+        refuse_plain_http(url, key)
+    except AimlError:
+        return False
+    return bool(key) or (is_local(url) and not has_key_command(settings, url))
 
 
 def has_key_command(settings: Settings, url: str) -> bool:

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from aiml_cli.transport.client import Client as Client  # noqa: PLC0414 - other layers name the type by this module
     from aiml_cli.transport.early_connection import EarlyConnection
 
-# By the URL of the request that will take it.
+# Those that no client has taken, by scheme and server.
 _early_connections: dict[str, "EarlyConnection"] = {}
 
 
@@ -55,7 +55,7 @@ def open_client(options: Options, url: str, client: "Client | None" = None) -> "
         from aiml_cli.transport.replay import NullClient
 
         return nullcontext(cast("Client", NullClient()))
-    early = _early_connections.pop(url, None)
+    early = _early_connections.pop(_get_origin(url), None)
     if early is None and "httpx" not in sys.modules and current_thread() is main_thread():
         early = _start_connection(options, url)
     from aiml_cli.transport.client import open_http_client  # httpx takes 60 ms to import
@@ -67,19 +67,19 @@ def open_client(options: Options, url: str, client: "Client | None" = None) -> "
 
 @contextmanager
 def connect_early(options: Options, url: str) -> Iterator[None]:
-    """Connect to a server in a thread during the block; the first client for this URL gets the connection.
+    """Connect to the server of a URL in a thread during the block; its first client gets the connection.
 
     It is opened where it saves time: not without TLS on this machine, not through a proxy, and not for --replay. While
     standard input is a pipe without data, nothing is contacted. What no client wants is closed without a word of HTTP.
     """
     early = _start_connection(options, url, after_input=_has_slow_input(options))
     if early:
-        _early_connections[url] = early
+        _early_connections[_get_origin(url)] = early
     try:
         yield
     finally:
         if early:
-            _early_connections.pop(url, None)
+            _early_connections.pop(_get_origin(url), None)
             early.close()
 
 
@@ -93,6 +93,11 @@ def _start_connection(options: Options, url: str, *, after_input: bool = False) 
     early = EarlyConnection(url, seconds, options.ca_bundle, after_input=after_input)
     early.start()
     return early
+
+
+def _get_origin(url: str) -> str:
+    """Return the beginning of a URL, as it is written: two that name one server differently share no connection."""
+    return "/".join(url.split("/", 3)[:3])
 
 
 def _has_slow_input(options: Options) -> bool:

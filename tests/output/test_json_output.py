@@ -30,11 +30,11 @@ from aiml_cli.errors import AuthError, IncompleteAnswer, ServerError
 from aiml_cli.output.json_output import (
     JsonLinesRenderer,
     JsonRenderer,
-    NullRenderer,
     answer_to_dict,
     event_to_dict,
     json_line,
 )
+from aiml_cli.output.plain_text import NullRenderer
 
 KEYS = [
     *("endpoint", "id", "model", "created", "complete", "finish_reason"),

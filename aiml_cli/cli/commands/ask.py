@@ -6,22 +6,19 @@ from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from aiml_cli.api.answer import Answer
-from aiml_cli.api.endpoints import get_endpoint
-from aiml_cli.core import turn
-from aiml_cli.core.chat_request import ChatRequest, has_answer_format, is_stored_action, open_tools
 from aiml_cli.errors import AimlError, UsageError
-from aiml_cli.output.choose_renderer import AnswerOutput, choose_output
-from aiml_cli.output.json_output import answer_to_dict, json_line
-from aiml_cli.settings.conflicts import check_conflicts
 from aiml_cli.settings.options import SEVERAL_MODELS, SIDE_BY_SIDE
-from aiml_cli.settings.resolve import Flags, Settings, resolve
+from aiml_cli.settings.resolve import Flags, Settings, check_conflicts, resolve
+from aiml_cli.settings.value_types import OFF
+from aiml_cli.store.api_keys import is_key_at_hand
 from aiml_cli.store.config_file import read_sources
 from aiml_cli.system.stdio import print_err, print_out
 from aiml_cli.system.terminal import hide_keys
-from aiml_cli.transport.choose_transport import validate_paths
+from aiml_cli.transport.choose_transport import connect_early, validate_paths
 
 if TYPE_CHECKING:
+    from aiml_cli.core.chat_request import ChatRequest
+    from aiml_cli.output.choose_renderer import AnswerOutput
     from aiml_cli.schema.check import ResponseSpec
 
 
@@ -34,15 +31,35 @@ def ask(endpoint: str, words: Sequence[str], flags: Flags) -> int:
         if settings.options.record or settings.options.replay:
             validate_paths(settings.options)  # before any other file is opened
         run_several = _choose_run(endpoint, words, flags, settings)
-        spec = None if run_several else _make_response_spec(settings)
-        is_dry_run = (settings.options.dry_run or settings.options.as_) and not is_stored_action(settings.options)
-        output = None if is_dry_run or run_several else choose_output(settings.options, os.environ)
     except AimlError as error:
         _print_failure(endpoint, error, flags)
         raise
-    if run_several:
+    with _connect_early(settings):
+        if not run_several:
+            return _ask_once(endpoint, words, flags, settings)
         with hide_keys():
             return run_several()
+
+
+def _connect_early(settings: Settings) -> AbstractContextManager[None]:
+    """Connect to the server while the rest is imported and read, if it is certain that it can be asked."""
+    options, url = settings.options, settings.options.base_url or ""
+    is_answered_here = options.demo or options.dry_run or options.as_ or options.cache not in (None, OFF)
+    return nullcontext() if is_answered_here or not is_key_at_hand(settings, url) else connect_early(options, url)
+
+
+def _ask_once(endpoint: str, words: Sequence[str], flags: Flags, settings: Settings) -> int:
+    from aiml_cli.api.endpoints import get_endpoint  # this and more is imported while the connection is opened
+    from aiml_cli.core.chat_request import ChatRequest, is_stored_action, open_tools
+    from aiml_cli.output.choose_renderer import choose_output
+
+    try:
+        spec = _make_response_spec(settings)
+        is_dry_run = (settings.options.dry_run or settings.options.as_) and not is_stored_action(settings.options)
+        output = None if is_dry_run else choose_output(settings.options, os.environ)
+    except AimlError as error:
+        _print_failure(endpoint, error, flags)
+        raise
     if output is None:
         from aiml_cli.core import dry_run  # needed here only
 
@@ -84,6 +101,8 @@ def _choose_run(endpoint: str, words: Sequence[str], flags: Flags, settings: Set
 
 
 def _make_response_spec(settings: Settings) -> "ResponseSpec | None":
+    from aiml_cli.core.chat_request import has_answer_format  # as in _ask_once
+
     if not has_answer_format(settings.options):
         return None
     from aiml_cli.core import schema_retry  # most answers may have any format
@@ -121,11 +140,16 @@ def _print_failure(endpoint: str, error: AimlError, flags: Flags) -> None:
     # The settings may be invalid, so the format is read from the flag or the environment.
     word = flags["format"].texts[-1] if "format" in flags else os.environ.get("AIML_FORMAT", "")
     if "json" in flags or word == "json" or (word == "jsonl" and count == 1):
+        from aiml_cli.api.answer import Answer  # for few calls only
+        from aiml_cli.output.json_output import answer_to_dict, json_line
+
         result = answer_to_dict(Answer(endpoint, error=error))
         print_out(json_line(result if count == 1 else [result] * count, indent=2).decode())
 
 
-def _run_turn(request: ChatRequest, output: AnswerOutput) -> int:
+def _run_turn(request: "ChatRequest", output: "AnswerOutput") -> int:
+    from aiml_cli.core import turn  # as in _ask_once
+
     answer = turn.run_turn(request, output).answer
     if answer.error:
         raise answer.error

@@ -13,7 +13,7 @@ from aiml_cli.core.start_demo import start_demo_if_asked
 from aiml_cli.core.turn import TurnResult
 from aiml_cli.errors import STOP_ERRORS, AimlError, AnswerMismatch, UsageError
 from aiml_cli.output.choose_renderer import choose_output, has_color
-from aiml_cli.output.json_output import NullRenderer
+from aiml_cli.output.plain_text import NullRenderer
 from aiml_cli.settings.resolve import Flags, Settings
 from aiml_cli.system.questions import Note, ask_answer, ask_line, can_read_terminal
 from aiml_cli.system.stdio import print_err, print_out

@@ -9,8 +9,7 @@ from aiml_cli import __version__
 from aiml_cli.api.error_response import error_from_status
 from aiml_cli.api.json_values import as_amount, as_dict, as_number, as_str, decode_json
 from aiml_cli.errors import AimlError, AuthError, RequestRejected, UsageError
-from aiml_cli.settings.conflicts import check_conflicts
-from aiml_cli.settings.resolve import Flags, Settings, resolve
+from aiml_cli.settings.resolve import Flags, Settings, check_conflicts, resolve
 from aiml_cli.settings.urls import host_of, is_local, join_url, root_of
 from aiml_cli.store import api_keys, config_file, paths
 from aiml_cli.system import stdio

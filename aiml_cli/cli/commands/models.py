@@ -5,8 +5,7 @@ from collections.abc import Sequence
 
 from aiml_cli.catalog.model_table import show_models
 from aiml_cli.core.start_demo import start_demo_if_asked
-from aiml_cli.settings.conflicts import check_conflicts
-from aiml_cli.settings.resolve import Flags, resolve
+from aiml_cli.settings.resolve import Flags, check_conflicts, resolve
 from aiml_cli.store.config_file import read_sources
 
 

@@ -13,9 +13,8 @@ from aiml_cli.core.start_demo import start_demo_if_asked, use_demo_model
 from aiml_cli.errors import PartialFailure, UsageError
 from aiml_cli.output.format_money import format_dollars, round_dollars
 from aiml_cli.output.table import Column, format_table, format_tsv, table_width
-from aiml_cli.settings.conflicts import check_conflicts
 from aiml_cli.settings.options import ROWS
-from aiml_cli.settings.resolve import Flags, Settings, Source, parse_value, resolve
+from aiml_cli.settings.resolve import Flags, Settings, Source, check_conflicts, parse_value, resolve
 from aiml_cli.store import template_files
 from aiml_cli.store.config_file import read_sources
 from aiml_cli.store.template_files import Template

@@ -14,9 +14,8 @@ from aiml_cli.errors import RequestRejected, ServerError, UsageError
 from aiml_cli.output.format_money import format_dollars
 from aiml_cli.output.json_output import json_line
 from aiml_cli.output.table import Column, format_details, format_table, format_tsv, table_width
-from aiml_cli.settings.conflicts import check_conflicts
 from aiml_cli.settings.options import Option
-from aiml_cli.settings.resolve import Flags, Settings, parse_value, resolve
+from aiml_cli.settings.resolve import Flags, Settings, check_conflicts, parse_value, resolve
 from aiml_cli.settings.urls import host_of, join_url, root_of
 from aiml_cli.store.api_keys import ApiKey
 from aiml_cli.store.config_file import read_sources

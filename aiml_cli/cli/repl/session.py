@@ -40,9 +40,8 @@ from aiml_cli.prompt.mentions import (
     join_typed,
     parse_mentions,
 )
-from aiml_cli.settings.conflicts import check_conflicts
 from aiml_cli.settings.options import REPL
-from aiml_cli.settings.resolve import Flags, RawValue, Settings, Source, resolve
+from aiml_cli.settings.resolve import Flags, RawValue, Settings, Source, check_conflicts, resolve
 from aiml_cli.settings.urls import host_of
 from aiml_cli.store.config_file import read_sources
 from aiml_cli.system.questions import confirm

@@ -7,8 +7,7 @@ from aiml_cli.cli.repl.session import Session
 from aiml_cli.cli.repl.slash_commands import slash, split_words
 from aiml_cli.errors import UsageError
 from aiml_cli.output.table import Column, format_details, format_table
-from aiml_cli.settings.conflicts import check_conflicts
-from aiml_cli.settings.resolve import RawValue
+from aiml_cli.settings.resolve import RawValue, check_conflicts
 from aiml_cli.settings.value_types import suggest
 from aiml_cli.system.stdio import print_err
 from aiml_cli.system.terminal import get_terminal_size
