@@ -182,7 +182,8 @@ class CompletionBuilder:
                 self._add_event(event)
         size = self._other_size + sum(choice.measure() for choice in self._choices.values())
         if size > MAX_ANSWER_BYTES:
-            raise IncompleteAnswer(f"the answer was cut at {MAX_ANSWER_BYTES >> 20} MiB", "ask for less at once")
+            message = f"the answer was cut at {MAX_ANSWER_BYTES >> 20} MiB"
+            raise IncompleteAnswer(message, "ask for less at once", stopped_by="size")
 
     def build(self) -> Completion:
         """Return the completion so far."""

@@ -8,7 +8,15 @@ from typing import Any, NamedTuple
 
 from aiml_cli.api.json_values import as_amount
 from aiml_cli.api.stream_events import ErrorEvent
-from aiml_cli.errors import AimlError, AuthError, ConnectionFailed, RateLimited, RequestRejected, ServerError
+from aiml_cli.errors import (
+    AimlError,
+    AuthError,
+    ConnectionFailed,
+    IncompleteAnswer,
+    RateLimited,
+    RequestRejected,
+    ServerError,
+)
 
 KEYS_PAGE = "https://aimlapi.com/app/keys"
 BILLING_PAGE = "https://aimlapi.com/app/billing"
@@ -325,19 +333,42 @@ def _find_missing(event: ErrorEvent, kind: int) -> str:
 
 
 def retry_delay(
-    error: AimlError, headers: Mapping[str, str], attempt: int, now: datetime, jitter: float
+    error: AimlError,
+    headers: Mapping[str, str],
+    attempt: int,
+    now: datetime,
+    jitter: float,
+    *,
+    may_be_cut: bool = False,
 ) -> float | None:
     """Return the seconds to wait before the next attempt, or None if there is to be none.
 
     `headers` are those of the failed response, `attempt` counts from 1, `jitter` is from 0 to 1. The server's
     headers (`x-should-retry`, `retry-after-ms`, `Retry-After`) win over our own rules, up to two minutes.
+    `may_be_cut`: an answer that broke off is asked for again, too.
     """
-    if not _is_retryable(error, headers):
+    if isinstance(error, IncompleteAnswer):
+        may_retry = may_be_cut and "stopped_by" not in error.details
+    else:
+        may_retry = _is_retryable(error, headers)
+    if not may_retry:
         return None
     seconds = parse_retry_after(headers, now)
     if seconds is not None:
         return seconds if seconds <= MAX_RETRY_AFTER_S else None
-    return min(MAX_PAUSE_S, FIRST_PAUSE_S * 2.0 ** (attempt - 1)) * (0.75 + jitter / 4)
+    return _own_pause(attempt) * (0.75 + jitter / 4)
+
+
+def spread_pause(headers: Mapping[str, str], attempt: int, now: datetime, jitter: float) -> float:
+    """Return the seconds to add to a pause that the server asks for; 0.0 if it asks for none.
+
+    Many processes that are asked for the same pause would come back at the same time.
+    """
+    return 0.0 if parse_retry_after(headers, now) is None else jitter * _own_pause(attempt)
+
+
+def _own_pause(attempt: int) -> float:
+    return float(min(MAX_PAUSE_S, FIRST_PAUSE_S * 2.0 ** (attempt - 1)))
 
 
 def add_retry_hint(error: AimlError, headers: Mapping[str, str], now: datetime) -> AimlError:

@@ -1,13 +1,18 @@
 """Slow a run down where the server asks for it, and end it at failures that every row would meet."""
 
-from collections.abc import Callable
-from threading import Condition
+from collections.abc import Callable, Mapping
+from datetime import UTC, datetime
+from threading import Condition, Lock
 from time import monotonic
+from typing import NamedTuple
 
+from aiml_cli.api.rate_limit_headers import parse_allowances
+from aiml_cli.api.stream_events import Usage
+from aiml_cli.batch.token_bucket import Pace, TokenForecast
 from aiml_cli.errors import AimlError, AuthError, ConnectionFailed, RateLimited, RequestRejected
 
 FEW_FAILURES, MANY_FAILURES = 3, 10
-NOT_FOUND = 404
+NOT_FOUND, FIRST_FAILURE = 404, 400
 
 
 class CircuitBreaker:
@@ -48,20 +53,45 @@ class CircuitBreaker:
         return ConnectionFailed("no row could be sent", "each result says why")
 
 
-class RateLimiter:
-    """The number of requests that may run at once: halved by each rate limit, one more after some successes."""
+class RunStopped(AimlError):
+    """The run ends, and what waits is not sent; no result says so."""
 
-    def __init__(self, jobs: int, notify: Callable[[str], None]) -> None:
+
+class SentRequest(NamedTuple):
+    """When a request was sent, what its input was estimated at, and how many tokens were expected in all."""
+
+    sent_at: float
+    input_estimate: float
+    tokens: float
+
+
+class RateLimiter:
+    """When and how many requests may run at once, for all workers of a run.
+
+    Their number is halved by each rate limit, with one more after some successes. They keep the pace that the user
+    sets, that the headers of the server allow, and that it took before it refused one.
+    """
+
+    def __init__(
+        self,
+        jobs: int,
+        notify: Callable[[str], None],
+        *,
+        requests_per_minute: float | None = None,
+        tokens_per_minute: float | None = None,
+    ) -> None:
         self._jobs = self._allowed = jobs
         self._notify = notify
-        self._change = Condition()
-        self._paused_until = 0.0
+        self._pace, self._forecast = Pace(requests_per_minute, tokens_per_minute), TokenForecast()
+        # Only the next one in line waits for its time; to wake all of them each time would cost too much.
+        self._line, self._change = Lock(), Condition()
+        self._paused_until = self._slowed_at = 0.0
         self._running = self._successes = 0
         self._reported = 0
         self._is_closed = False
 
     def acquire(self) -> bool:
-        """Wait until one more request may be sent; return False if the run has ended."""
+        """Wait until one more row may be asked; return False if the run has ended."""
         with self._change:
             while not self._is_closed:
                 pause = self._paused_until - monotonic()
@@ -72,7 +102,7 @@ class RateLimiter:
             return False
 
     def release(self, *, is_success: bool) -> None:
-        """Report that a request has ended."""
+        """Report that a row has ended."""
         with self._change:
             self._running -= 1
             self._successes += is_success
@@ -80,22 +110,58 @@ class RateLimiter:
                 self._successes, self._allowed = 0, min(self._jobs, self._allowed + 1)
             self._change.notify_all()
 
-    def report_failure(self, error: AimlError, seconds: float) -> None:
-        """Pause all workers for some seconds if the error is a rate limit."""
+    def start_request(self, body: bytes | None) -> SentRequest:
+        """Wait until a request with this body may be sent; raise RunStopped if the run ends before that."""
+        with self._line, self._change:
+            estimate, tokens = self._forecast.estimate(body) if body and self._pace.counts_tokens else (0.0, 0.0)
+            while (pause := max(self._paused_until, self._pace.next_time(tokens)) - (now := monotonic())) > 0:
+                if self._is_closed:
+                    raise RunStopped("the run was stopped")
+                self._change.wait(pause)
+            self._pace.take(tokens, now)
+            return SentRequest(now, estimate, tokens)
+
+    def end_request(self, request: SentRequest, usage: Usage | None) -> None:
+        """Count what a request took instead of what was expected, if that is known."""
+        if not request.tokens or usage is None:
+            return
+        with self._change:
+            self._forecast.learn(request.input_estimate, usage)
+            used = (usage.input_tokens or 0) + (usage.output_tokens or 0)
+            self._pace.correct_tokens(used - request.tokens)
+            self._change.notify_all()  # the next one may be sent earlier
+
+    def report_response(self, status: int, headers: Mapping[str, str]) -> None:
+        """Learn from the head of a response."""
+        allowances = parse_allowances(headers, datetime.now(UTC))
+        with self._change:
+            if is_accepted := status < FIRST_FAILURE:
+                self._pace.note_accepted()
+            if allowances:
+                self._pace.learn(allowances, monotonic())
+            if allowances or not is_accepted:
+                self._change.notify_all()  # the time of the next one may be another
+
+    def report_failure(self, error: AimlError, seconds: float, sent_at: float = float("inf")) -> None:
+        """Pause all workers for some seconds if the error is a rate limit.
+
+        That of a request which was sent before the last one was known changes nothing more.
+        """
         if not isinstance(error, RateLimited):
             return
         with self._change:
             now = monotonic()
-            is_new = self._paused_until <= now
             self._paused_until = max(self._paused_until, now + seconds)
-            if is_new:
+            if is_new := sent_at > self._slowed_at:
+                self._slowed_at = now
                 self._successes, self._allowed = 0, max(1, self._allowed // 2)
+                self._pace.slow_down(now)
         if is_new and self._reported != self._allowed:
             self._reported = self._allowed
             self._notify(f"{error.message}; all wait {seconds:.1f} s, then {self._allowed} are asked at a time")
 
     def wait(self, seconds: float) -> None:
-        """Wait before a retry, and until one more request may be sent; raise AimlError if the run has ended."""
+        """Wait before a retry, and until one more row may be asked; raise RunStopped if the run has ended."""
         until = monotonic() + seconds
         with self._change:
             self._running -= 1
@@ -105,10 +171,10 @@ class RateLimiter:
         if not self.acquire():
             with self._change:
                 self._running += 1  # the caller will release it
-            raise AimlError("the run was stopped")
+            raise RunStopped("the run was stopped")
 
     def close(self) -> None:
-        """End all waits; no request may be sent any more."""
+        """End all waits: no row may be begun or tried again, and no request that would have to wait is sent."""
         with self._change:
             self._is_closed = True
             self._change.notify_all()

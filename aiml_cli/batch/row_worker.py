@@ -1,15 +1,19 @@
 """Send the requests of a run's rows within the budget and the rate limit, and write the results."""
 
+import errno
 import signal
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import replace
 from itertools import count
 from threading import Lock
+from time import monotonic
 from typing import Any, NamedTuple
 
 from aiml_cli.api.answer import Answer
 from aiml_cli.api.messages import Conversation
-from aiml_cli.batch.rate_limit import CircuitBreaker, RateLimiter
+from aiml_cli.api.stream_events import Usage
+from aiml_cli.batch.rate_limit import FIRST_FAILURE, CircuitBreaker, RateLimiter, RunStopped, SentRequest
 from aiml_cli.batch.results import ResultWriter
 from aiml_cli.batch.rows import Row
 from aiml_cli.batch.run_summary import CostTracker, RunStats, cost_at_most
@@ -17,12 +21,16 @@ from aiml_cli.batch.worker_pool import ClientContext, Worker, WorkerPool
 from aiml_cli.core import turn
 from aiml_cli.core.budget import Budget
 from aiml_cli.core.chat_request import ChatRequest
-from aiml_cli.errors import AimlError
+from aiml_cli.errors import AimlError, ConnectionFailed
 from aiml_cli.output.choose_renderer import null_output
+from aiml_cli.settings.resolve import Source
+from aiml_cli.system.signals import Stopped, allow_second_signal
 from aiml_cli.transport.choose_transport import open_client
 
 # How long to wait for aborted answers to end.
 ABORT_S = 1.0
+# Nobody waits for a single row, and a limit of many requests takes longer to pass.
+ROW_RETRIES = 8
 # A row with its position among those that were begun, from 0 on.
 PlacedRow = tuple[int, Row]
 
@@ -55,6 +63,7 @@ class RowWorkers:
 
     def __init__(self, context: RunContext, rows: Iterator[Row], jobs: int) -> None:
         self._context, self._lock = context, Lock()
+        self._request = _with_row_retries(context.request)
         self._breaker = CircuitBreaker(jobs)
         self._in_flight = 0
         self._error: AimlError | None = None
@@ -89,12 +98,23 @@ class RowWorkers:
         self._context.budget.close()
         self._context.results.release_waiters()
 
+    def finish(self) -> None:
+        """Begin no further row, and try none again: only what is being asked continues."""
+        self.stop()
+        self._context.rate_limiter.close()
+
+    def finish_within(self, seconds: float, tick: Callable[[], None], every_s: float) -> None:
+        """Let the rows that are being asked end, for some seconds at most; a signal ends the wait."""
+        self.finish()
+        with suppress(Stopped), allow_second_signal():
+            for _ in self.pool.results(tick=tick, every_s=every_s, until=monotonic() + seconds):
+                pass
+
     def abort(self) -> None:
         """Close the connections of all running rows."""
-        self.stop()
+        self.finish()
         if tools := self._context.request.tools:
             tools.cancel_calls()
-        self._context.rate_limiter.close()
         self._context.stats.set_aborted(self._in_flight)
         self.pool.abort(signal.SIGINT, seconds=ABORT_S)  # the recording then says that we closed them
 
@@ -138,23 +158,27 @@ class RowWorkers:
             self.is_over_budget |= not self.pool.is_stopped
             self.stop()
             return None
-        result = self._ask(conversation, worker)
-        budget.settle(usd, cost_at_most(result.answer) if result else 0.0)
+        pacer = _RowPacer(self._context.rate_limiter, budget, usd, self._count_in_flight)
+        result = self._ask(conversation, worker, pacer)
+        pacer.settle(cost_at_most(result.answer) if result else 0.0)
+        if pacer.is_over_budget:
+            self.is_over_budget |= not self.pool.is_stopped
+            self.stop()
         return result
 
-    def _ask(self, conversation: Conversation, worker: Worker) -> _RowAnswer | None:
+    def _ask(self, conversation: Conversation, worker: Worker, pacer: "_RowPacer") -> _RowAnswer | None:
         """Send the request; return None if the run ended before that."""
-        context, client, result = self._context, worker.client, None
+        context, result = self._context, None
         if not context.rate_limiter.acquire():
             return None
-        self._count_in_flight(1)
         try:
-            request = replace(context.request, repeated=conversation)
-            finished = turn.run_turn(request, null_output(), client, context.rate_limiter)
+            request = replace(self._request, repeated=conversation)
+            finished = turn.run_turn(request, null_output(), worker.client, pacer)
             model = finished.request.options.model or ""
             result = _RowAnswer(context.costs.add_estimate(finished.answer, model), model)
+        except (OSError, RuntimeError) as error:
+            result = _RowAnswer(Answer(context.request.endpoint.name, error=_describe_shortage(error)))
         finally:
-            self._count_in_flight(-1)
             context.rate_limiter.release(is_success=result is not None and result.answer.error is None)
         return result
 
@@ -163,16 +187,87 @@ class RowWorkers:
             self._in_flight += change
 
     def _write(self, placed: PlacedRow, row_hash: str | None, result: _RowAnswer) -> None:
-        """Write a result; a row that we aborted has none."""
+        """Write a result; a row that we aborted, or that waited when the run was stopped, has none."""
         (position, row), (answer, model), context = placed, result, self._context
-        if self.pool.is_aborted and answer.error:
+        if answer.error and (self.pool.is_aborted or isinstance(answer.error, RunStopped)):
             return
         context.stats.add(answer, model)
         context.results.write(position, context.format_result(row, row_hash, answer))
         with self._lock:
             is_hopeless = self._breaker.record(answer.error, is_sent=row_hash is not None)
         if is_hopeless:
-            self.stop()
+            self.finish()
+
+
+class _RowPacer:
+    """The pace of one row's requests: that of all rows, and what the row may spend.
+
+    A try that broke off may have to be paid, so that another one needs the same amount again.
+    """
+
+    retries_broken = True
+
+    def __init__(
+        self, limiter: RateLimiter, budget: Budget, usd: float, count_in_flight: Callable[[int], None]
+    ) -> None:
+        self._limiter, self._budget, self._usd = limiter, budget, usd
+        self._count_in_flight = count_in_flight
+        self._spent_usd, self._reserved_usd = 0.0, usd
+        self._request: SentRequest | None = None
+        self._is_rejected = self.is_over_budget = False
+
+    def start_request(self, body: bytes | None) -> None:
+        """Wait until a request may be sent; raise RunStopped if the run ends before that."""
+        self._request, self._is_rejected = self._limiter.start_request(body), False
+        self._count_in_flight(1)
+
+    def report_response(self, status: int, headers: Mapping[str, str]) -> None:
+        """Learn the limits of the server."""
+        self._is_rejected = status >= FIRST_FAILURE
+        self._limiter.report_response(status, headers)
+
+    def end_request(self, usage: Usage | None) -> None:
+        """Count the tokens of a request."""
+        self._count_in_flight(-1)
+        if self._request:
+            self._limiter.end_request(self._request, Usage(0, 0) if self._is_rejected else usage)
+
+    def report_failure(self, error: AimlError, seconds: float) -> None:
+        """Pause all rows if the error is a rate limit."""
+        self._limiter.report_failure(error, seconds, self._request.sent_at if self._request else 0.0)
+
+    def wait(self, seconds: float, *, is_paid: bool = False) -> None:
+        """Wait before a retry; raise RunStopped if the run has ended, or the retry could cost too much."""
+        if is_paid:
+            self._budget.settle(self._reserved_usd, None)
+            self._spent_usd, self._reserved_usd = self._spent_usd + self._usd, 0.0
+            if not self._budget.wait_for(self._usd):
+                self.is_over_budget = True
+                raise RunStopped("another try could cost too much")
+            self._reserved_usd = self._usd
+        self._limiter.wait(seconds)
+
+    def settle(self, cost_usd: float | None) -> None:
+        """Replace what is reserved by what the row cost; tries that broke off count as the most that they may cost."""
+        rest = None if cost_usd is None else max(0.0, cost_usd - self._spent_usd)
+        self._budget.settle(self._reserved_usd, rest)
+
+
+def _with_row_retries(request: ChatRequest) -> ChatRequest:
+    """Return the request with more retries than that of a single call, unless the user has set them."""
+    settings = request.settings
+    if settings.sources.get("retries", Source.DEFAULT) is not Source.DEFAULT:
+        return request
+    return replace(request, settings=replace(settings, options=replace(settings.options, retries=ROW_RETRIES)))
+
+
+def _describe_shortage(error: OSError | RuntimeError) -> AimlError:
+    """Return the error of a row for which the system has no file or thread left; raise any other error."""
+    if isinstance(error, OSError) and error.errno in (errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENOBUFS):
+        return ConnectionFailed(f"the system has too few files left: {error.strerror}", "ask fewer at a time with -j")
+    if "start new thread" in str(error):
+        return ConnectionFailed("the system allows no more threads", "ask fewer at a time with -j")
+    raise error
 
 
 def _place_rows(rows: Iterator[Row], results: ResultWriter) -> Iterator[PlacedRow]:

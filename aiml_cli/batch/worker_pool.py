@@ -1,13 +1,15 @@
 """Run tasks in threads that keep a connection each: the pool for rows, models and chunks."""
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager, ExitStack
 from itertools import islice
+from pathlib import Path
 from queue import Empty, Queue
 from threading import Event, Lock, Thread
 from time import monotonic, sleep
 from typing import TYPE_CHECKING, Generic, TypeVar
 
+from aiml_cli.api.stream_events import Usage
 from aiml_cli.errors import AimlError
 from aiml_cli.system.signals import Stopped, defer_signals
 
@@ -16,10 +18,32 @@ if TYPE_CHECKING:
 
 # How often to check whether aborted tasks have ended.
 POLL_S = 0.01
+# A connection and a file, or the other end of the connection where the server is embedded.
+FILES_PER_WORKER, OTHER_FILES = 2, 32
 Task = TypeVar("Task")
 Result = TypeVar("Result")
 ClientContext = AbstractContextManager["Client"]
 Connect = Callable[[], ClientContext]
+
+
+def fit_to_file_limit(jobs: int, notify: Callable[[str], None]) -> int:
+    """Return how many of the workers may have files open, after raising the limit as far as the system allows."""
+    import resource  # for runs only
+
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    others = OTHER_FILES + len(list(Path("/dev/fd").iterdir()))
+    wanted = others + FILES_PER_WORKER * jobs
+    if soft == resource.RLIM_INFINITY or soft >= wanted:
+        return jobs
+    limit = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
+    try:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (limit, hard))
+    except (OSError, ValueError):  # some systems have one more limit
+        limit = soft
+    fitting = min(jobs, max(1, (limit - others) // FILES_PER_WORKER))
+    if fitting < jobs:
+        notify(f"{limit} open files, the limit of the system, are too few for -j {jobs}: {fitting} rows at a time")
+    return fitting
 
 
 class Worker:
@@ -56,11 +80,22 @@ class Worker:
         if self._client:
             self._client.connection.abort(Stopped(signal_number))
 
-    # As the pacer of its own retries, a worker waits alone.
+    # As the pacer of its own requests, a worker waits alone.
+    retries_broken = False
+
+    def start_request(self, body: bytes | None) -> None:
+        """Send at once."""
+
+    def report_response(self, status: int, headers: Mapping[str, str]) -> None:
+        """Learn nothing."""
+
+    def end_request(self, usage: Usage | None) -> None:
+        """Count nothing."""
+
     def report_failure(self, error: AimlError, seconds: float) -> None:
         """Leave the other workers alone."""
 
-    def wait(self, seconds: float) -> None:
+    def wait(self, seconds: float, *, is_paid: bool = False) -> None:  # noqa: ARG002 - it has no budget
         """Wait before a retry, until the worker is aborted."""
         self._aborted.wait(seconds)
 
@@ -103,12 +138,14 @@ class WorkerPool(Generic[Task, Result]):
         `tick` is called every `every_s` seconds. A task source that blocks is not waited for once the pool is stopped.
         """
         while self._live_threads and not self.is_broken and (self._running or not self.is_stopped):
+            timeout = every_s
             if until is not None:
-                every_s = max(0.0, until - monotonic())
+                left = max(0.0, until - monotonic())
+                timeout = left if every_s is None else min(left, every_s)
             try:
-                result = self._results.get(timeout=every_s)
+                result = self._results.get(timeout=timeout)
             except Empty:
-                if until is not None:
+                if until is not None and monotonic() >= until:
                     return
                 if tick:
                     tick()

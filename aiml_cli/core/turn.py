@@ -7,8 +7,9 @@ from functools import reduce
 from typing import TYPE_CHECKING, NamedTuple
 
 from aiml_cli.api.answer import Answer, add_costs, add_tokens, can_continue, error_from_completion
-from aiml_cli.api.completion_builder import add_usage
+from aiml_cli.api.completion_builder import Completion, add_usage
 from aiml_cli.api.messages import Conversation
+from aiml_cli.api.stream_events import Usage
 from aiml_cli.core.build_conversation import CONVERSATION_FITS
 from aiml_cli.core.chat_request import ChatRequest, build_headers, build_request, is_stored_action, resolve_key
 from aiml_cli.core.history_journal import Journal, make_journal
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
     from aiml_cli.transport.choose_transport import Client
 
 EMPTY = "the answer is empty"
-_WARNED_MODELS = set[str]()
+_TOLD = set[str]()  # notices that are printed once, not for each row or turn
 CONTINUE_HINT = "-c asks for the rest; or "
 
 
@@ -68,6 +69,8 @@ def run_turn(
         error = stop.error
     request, journal = turn.request, turn.sender.journal
     answer = _check_answer(request, journal, turn.sender.answer(error))
+    if turn.sender.broken_answers:
+        answer = _add_broken(answer, turn.sender.broken_answers, request, turn.conversation or Conversation())
     answer = media.save(answer) if media else answer
     answer = _close(output, turn.sender, _add_cost(answer, request), request, turn.summaries)
     summary = turn.summaries[-1] if turn.summaries else None
@@ -181,9 +184,14 @@ def warn_without_effect(settings: Settings) -> None:
 
     model, source = settings.options.model or "", settings.sources.get("prompt_cache")
     is_said = source in (Source.FLAG, Source.SET)
-    if is_said and not settings.options.quiet and not takes_marks(model) and model not in _WARNED_MODELS:
-        _WARNED_MODELS.add(model)
-        print_err(f"aiml: --prompt-cache has no effect: only Claude models take it, and {model} is none")
+    if is_said and not settings.options.quiet and not takes_marks(model):
+        _print_once(f"--prompt-cache has no effect: only Claude models take it, and {model} is none")
+
+
+def _print_once(notice: str) -> None:
+    if notice not in _TOLD:
+        _TOLD.add(notice)
+        print_err(f"aiml: {notice}")
 
 
 def resolve_conversation(request: ChatRequest) -> ChatRequest:
@@ -274,9 +282,24 @@ def _check_answer(request: ChatRequest, journal: Journal | None, answer: Answer)
             error = AnswerMismatch(EMPTY, "ask again, or in other words")
         else:
             request.notify(EMPTY)
+    elif error is None and has_ended and not options.quiet:
+        _tell_missing(request, completion)
     if journal and isinstance(error, IncompleteAnswer) and can_continue(completion):
         error.hint = CONTINUE_HINT + error.hint
     return replace(answer, error=error)
+
+
+def _tell_missing(request: ChatRequest, completion: Completion) -> None:
+    """Print once for each model what was asked for and is not in the answer: choices, log probabilities."""
+    options, model, count = request.options, request.options.model, len(completion.choices)
+    is_chat = request.endpoint.name == "chat"  # a setting for chat may be there for the other endpoint too
+    if is_chat and options.n and count < options.n:
+        _print_once(f"{model} sent {count} of {options.n} choices (-n)")
+    is_asked = is_chat and (options.logprobs or options.top_logprobs is not None)
+    is_asked = is_asked or (not is_chat and "message.output_text.logprobs" in (options.include or ()))
+    texts = [choice for choice in completion.choices if choice.text]
+    if is_asked and texts and not any(choice.logprobs for choice in texts):
+        _print_once(f"{model} sent no log probabilities")
 
 
 def _add_cost(answer: Answer, request: ChatRequest) -> Answer:
@@ -332,6 +355,24 @@ def _add_usage(answer: Answer, parts: Sequence[Answer]) -> Answer:
     """Return the answer with the tokens of a summary too; its cost is that of both already."""
     usage = reduce(add_usage, [each.completion.usage for each in (*parts, answer)])
     return replace(answer, completion=replace(answer.completion, usage=usage and usage._replace(cost_usd=None)))
+
+
+def _add_broken(answer: Answer, broken: Sequence[Answer], request: ChatRequest, conversation: Conversation) -> Answer:
+    """Return the answer with the tokens and the cost of earlier tries, which broke off.
+
+    Where the server did not count the tokens of one, it took the same input, and about the text that arrived.
+    """
+    from aiml_cli.catalog.pricing import bound_tokens, estimate_tokens  # few answers break off
+
+    usage, usages = answer.completion.usage, list[Usage]()
+    for each in broken:
+        size = (usage and usage.input_tokens) or bound_tokens(request.build_body(conversation)).input_tokens
+        output = sum(estimate_tokens(choice.output_text + choice.reasoning) for choice in each.completion.choices)
+        usages.append(each.completion.usage or Usage(size, output, size + output))
+    total = reduce(add_usage, usages, None)
+    answer = add_costs(answer, [*broken, answer])
+    total = add_usage(total, answer.completion.usage)
+    return replace(answer, completion=replace(answer.completion, usage=total and total._replace(cost_usd=None)))
 
 
 def _add_rounds(answer: Answer, sender: Sender) -> Answer:

@@ -69,6 +69,16 @@ def defer_signals() -> Iterator[None]:
         _raise_stopped(received[0], None)
 
 
+@contextmanager
+def allow_second_signal() -> Iterator[None]:
+    """After a signal that does not end the program at once: let another one end the block with Stopped."""
+    install_handlers()
+    try:
+        yield
+    finally:
+        _ignore_signals()
+
+
 def is_stopping() -> bool:
     """True after a signal to stop, until the handlers are installed again."""
     return any(signal.getsignal(number) is signal.SIG_IGN for number in _handled)
@@ -76,9 +86,13 @@ def is_stopping() -> bool:
 
 def _raise_stopped(number: int, _frame: FrameType | None) -> None:
     """Raise Stopped once: a second signal changes nothing while the answer is being saved."""
-    for other in SIGNAL_ERRORS:
-        signal.signal(other, signal.SIG_IGN)
+    _ignore_signals()
     raise Stopped(number)
+
+
+def _ignore_signals() -> None:
+    for number in SIGNAL_ERRORS:
+        signal.signal(number, signal.SIG_IGN)
 
 
 def _save_lost_stop(lost: "sys.UnraisableHookArgs") -> None:
