@@ -19,9 +19,10 @@ from aiml_cli.batch.row_worker import RowWorkers, RunContext
 from aiml_cli.batch.rows import Row, Rows
 from aiml_cli.batch.run_summary import CostTracker, RunStats
 from aiml_cli.batch.shards import Shard
+from aiml_cli.batch.worker_pool import fit_to_file_limit
 from aiml_cli.core.budget import Budget
 from aiml_cli.core.chat_request import ChatRequest
-from aiml_cli.errors import AimlError, OutputFailed, PartialFailure, ReaderClosed
+from aiml_cli.errors import AimlError, OutputFailed, PartialFailure, ReaderClosed, Terminated
 from aiml_cli.output.choose_renderer import output_format
 from aiml_cli.output.format_money import format_dollars
 from aiml_cli.output.output_file import OutputFile, is_stdout
@@ -104,7 +105,8 @@ def run_rows(
         write = progress.wrap_writer(write)
     if target.is_terminal and output_format(options) == "csv":
         write = _make_terminal_writer(write)
-    jobs, resume_file = options.jobs or 1, target.resume_file
+    notify = make_notifier(options.quiet) or (lambda _: None)
+    jobs, resume_file = fit_to_file_limit(options.jobs or 1, notify), target.resume_file
     results = _choose_format(settings, request, rows, target)
     hasher = RowHasher(request, template, digest_files)
     context = RunContext(
@@ -117,11 +119,16 @@ def run_rows(
         CostTracker(settings, request),
         ResultWriter(write, jobs, header=results.header, ordered=not (options.unordered or resume_file)),
         stats,
-        RateLimiter(jobs, make_notifier(options.quiet) or (lambda _: None)),
+        RateLimiter(
+            jobs,
+            notify,
+            requests_per_minute=options.requests_per_minute,
+            tokens_per_minute=options.tokens_per_minute,
+        ),
         Budget(None if options.replay else options.max_cost),
     )
     workers = RowWorkers(context, (row for row in results.rows if shard.has(row.number)), jobs)
-    return _finish(options, target, context, workers, _run_workers(workers, context, progress))
+    return _finish(options, target, context, workers, _run_workers(workers, context, progress, options.grace or 0))
 
 
 def _make_terminal_writer(write: Callable[[bytes], None]) -> Callable[[bytes], None]:
@@ -170,16 +177,21 @@ def _enable_garbage_collection() -> None:
         gc.enable()
 
 
-def _run_workers(workers: RowWorkers, context: RunContext, progress: Progress | None) -> BaseException | None:
-    """Run all rows; return what ended the run early, if anything."""
+def _run_workers(
+    workers: RowWorkers, context: RunContext, progress: Progress | None, grace_s: float
+) -> BaseException | None:
+    """Run all rows; return what ended the run early, if anything. After SIGTERM, rows have `grace_s` to end."""
     error: BaseException | None = None
     if progress:
         register_region(progress)
+    tick, every_s = _make_tick(context, progress), DRAW_INTERVAL_S if progress else TICK_INTERVAL_S
     try:
-        workers.run(_make_tick(context, progress), DRAW_INTERVAL_S if progress else TICK_INTERVAL_S)
+        workers.run(tick, every_s)
         error = workers.error
     except Stopped as stop:
         error = stop.error
+        if isinstance(error, Terminated) and grace_s:
+            workers.finish_within(grace_s, tick, every_s)
     try:
         if error and (workers.pool.running or workers.pool.is_broken):
             workers.abort()
