@@ -128,7 +128,7 @@ def run_rows(
         Budget(None if options.replay else options.max_cost),
     )
     workers = RowWorkers(context, (row for row in results.rows if shard.has(row.number)), jobs)
-    return _finish(options, target, context, workers, _run_workers(workers, context, progress, options.grace or 0))
+    return _finish(options, target, context, workers, _run_workers(workers, context, progress, options))
 
 
 def _make_terminal_writer(write: Callable[[bytes], None]) -> Callable[[bytes], None]:
@@ -178,9 +178,9 @@ def _enable_garbage_collection() -> None:
 
 
 def _run_workers(
-    workers: RowWorkers, context: RunContext, progress: Progress | None, grace_s: float
+    workers: RowWorkers, context: RunContext, progress: Progress | None, options: Options
 ) -> BaseException | None:
-    """Run all rows; return what ended the run early, if anything. After SIGTERM, rows have `grace_s` to end."""
+    """Run all rows; return what ended the run early, if anything. After SIGTERM, rows that are asked may end."""
     error: BaseException | None = None
     if progress:
         register_region(progress)
@@ -190,8 +190,9 @@ def _run_workers(
         error = workers.error
     except Stopped as stop:
         error = stop.error
-        if isinstance(error, Terminated) and grace_s:
-            workers.finish_within(grace_s, tick, every_s)
+        if isinstance(error, Terminated) and options.grace:
+            notify = make_notifier(options.quiet) or (lambda _: None)
+            workers.finish_within(options.grace, notify, tick, every_s)
     try:
         if error and (workers.pool.running or workers.pool.is_broken):
             workers.abort()
