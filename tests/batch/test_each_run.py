@@ -121,7 +121,7 @@ def test_the_summary_is_one_line_and_quiet_leaves_it_out(aiml: Aiml, server: Loo
 def test_a_signal_hangs_up_and_keeps_what_is_done(server: Loopback, number: int, code: int) -> None:
     server.answer_with(HELLO)
     server.answer_with(SILENCE)
-    with start_run(server, "chat", "--each", "line", "-j", "1") as process:
+    with start_run(server, "chat", "--each", "line", "-j", "1", "--grace", "0") as process:
         assert process.stdout
         write_rows(process, b"a\n")
         assert json.loads(process.stdout.readline())["complete"]
@@ -182,7 +182,7 @@ def test_a_stopped_run_says_how_to_go_on(
     server.answer_with(SILENCE)
     Path("rows").write_text("a\nb\nc\n")
     command = ["chat", "--each", "line", "-f", "rows", "-j", "1", "{row}"]
-    with start_run(server, *command, *flags) as process:
+    with start_run(server, *command, *flags, "--grace", "0") as process:
         assert server.request_arrived.wait(30)
         assert wait_until_equal(lambda: len(server.requests), 2)
         process.send_signal(number)
