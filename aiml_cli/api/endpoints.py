@@ -1,8 +1,7 @@
 """The two endpoints: for each a name, a path and three pure functions."""
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from aiml_cli.api.messages import Conversation
 from aiml_cli.api.stream_events import EventBatch
@@ -11,8 +10,7 @@ from aiml_cli.settings.options import Options
 ENDPOINT_NAMES = ("chat", "responses")
 
 
-@dataclass(frozen=True, slots=True)
-class Endpoint:
+class Endpoint(NamedTuple):
     """Everything that differs between the endpoints. `path` follows the base URL.
 
     The parsers take a stream or a JSON value, and how many choices were asked for (1).

@@ -1,7 +1,8 @@
 """The option table: one row for everything a user can set, with its path in each endpoint's request body."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass, field, fields
+from functools import partial
 from typing import Any, Generic, NamedTuple, TypeVar
 
 from aiml_cli.settings.value_types import (
@@ -66,8 +67,7 @@ class Conflict(NamedTuple):
 REPL, SEVERAL_MODELS, SIDE_BY_SIDE = "repl", "several models", "side by side"
 
 
-@dataclass(frozen=True, slots=True)
-class Option(Generic[T]):
+class Option(NamedTuple, Generic[T]):
     """One thing that a user can set.
 
     Without a body path it is local and never sent. `per_call`: it has a flag, but no environment variable and no config
@@ -142,8 +142,9 @@ def option(
     """Define a row; `chat` and `responses` are its body paths, `attributes` those of `Option`."""
     paths = {"chat": chat, "responses": responses}
     body_paths = {name: path if isinstance(path, BodyPath) else BodyPath(path) for name, path in paths.items() if path}
-    row: T | None = field(default=None, metadata={"row": Option(value_type, help, panel, body_paths, **attributes)})
-    return row
+    make_row = partial(Option, value_type, help, panel, body_paths, **attributes)
+    value: T | None = field(default=None, metadata={"make_row": make_row})
+    return value
 
 
 MODEL, SAMPLING, TOOLS, FORMAT, RESPONSES = "Model", "Sampling", "Tools", "Answer format", "Stored responses"
@@ -161,9 +162,15 @@ NEEDS_EACH: Mapping[str, Any] = {"requires": ("each",), "requires_hint": "--each
 
 
 # fmt: off
-@dataclass(frozen=True, slots=True, repr=False, eq=False)  # generated methods would slow down the start
+@dataclass(frozen=True, init=False, repr=False, eq=False)  # generated methods would slow down the start
 class Options:
     """The value of each row; None means nobody set it (0 and False are values). It has no repr, to hide the key."""
+
+    def __init__(self, **values: Any) -> None:
+        """Set the values of rows by their attributes; raise TypeError for an unknown one."""
+        if unknown := values.keys() - self.__dataclass_fields__.keys():
+            raise TypeError(f"unknown options: {', '.join(unknown)}")
+        self.__dict__.update({name: value for name, value in values.items() if value is not None})
 
     model: str | None = option(
         MODELS, "The model to ask. Repeat -m to ask several models; A,B falls back to B when A is unavailable.",
@@ -661,7 +668,7 @@ class Options:
 
 
 ROWS: Mapping[str, Option[Any]] = {
-    row.name: row for row in (replace(column.metadata["row"], attribute=column.name) for column in fields(Options))
+    row.name: row for row in (column.metadata["make_row"](attribute=column.name) for column in fields(Options))
 }
 
 
@@ -673,7 +680,7 @@ def flags_of(endpoint: str) -> list[Option[Any]]:
 def change_options(options: Options, **values: Any) -> Options:
     """Return the options with these values; the same object if they have them, as a copy of all rows takes long."""
     changes = {name: value for name, value in values.items() if getattr(options, name) is not value}
-    return replace(options, **changes) if changes else options
+    return Options(**{**vars(options), **changes}) if changes else options
 
 
 def value_of(options: Options, row: Option[Any]) -> Any:

@@ -2,9 +2,8 @@
 
 import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from os.path import exists, isdir
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, NamedTuple, TypeVar
 
 from aiml_cli.errors import UsageError
 from aiml_cli.settings.urls import check_base_url
@@ -17,8 +16,7 @@ MAX_SUGGESTIONS = 3
 MAX_JSON_BYTES = 16 * MEBIBYTE  # of a file of tools, or a schema
 
 
-@dataclass(frozen=True, slots=True)
-class ValueType(Generic[T]):
+class ValueType(NamedTuple, Generic[T]):
     """What a value must be.
 
     `name` completes the message "… is not NAME". `parse` raises ValueError for a bad value. `choices` are all valid
