@@ -101,6 +101,25 @@ PROMISES = {
         "What is typed while an answer arrives is neither lost nor shown twice: the next prompt has it as a draft. No "
         "line is shortened, and lines that arrive at once are one draft.",
     ),
+    "row-retries": Promise(
+        ANSWER,
+        "A row is tried up to nine times, also if its answer breaks off, because nobody has seen it; what broken tries "
+        "cost is counted. What will not pass is not tried again, and a refused key or missing credit ends the run.",
+    ),
+    "pace": Promise(
+        PROCESS,
+        "All workers of a run keep one pace: the limits that the user sets, what the server's headers still allow, and "
+        "the pauses that it asks for, which several processes do not end at the same moment.",
+    ),
+    "rows-end": Promise(
+        PROCESS,
+        "After SIGTERM a run begins no row, and lets those that are being asked end for `--grace` seconds; a second "
+        "signal stops it at once, and no wait for a limit or a retry holds it up.",
+    ),
+    "few-files": Promise(
+        PROCESS,
+        "Where the system allows few open files or threads, a run has fewer workers, and no row that was paid is lost.",
+    ),
     "reader-gone": Promise(
         PROCESS, "When the reader goes away the program ends without a word, with 141, and closes the request."
     ),
