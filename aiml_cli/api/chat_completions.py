@@ -188,7 +188,7 @@ class _ChunkParser:
         """Report the id, the model and the time as soon as they are known; some servers send them last."""
         old = self._started
         response_id, model = old.id or as_str(chunk.get("id")) or None, old.model or as_str(chunk.get("model")) or None
-        created = as_number(chunk.get("created")) if old.created is None else old.created
+        created = old.created or as_number(chunk.get("created")) or None
         new = ResponseStarted(response_id, model, created)
         if new != old:
             self._started = new

@@ -200,7 +200,7 @@ class _EventParser:
         old = self._started
         if None not in old:
             return
-        created = as_number(response.get("created_at")) if old.created is None else old.created
+        created = old.created or as_number(response.get("created_at")) or None
         new = ResponseStarted(
             old.id or as_str(response.get("id")) or None, old.model or as_str(response.get("model")) or None, created
         )

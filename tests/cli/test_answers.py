@@ -182,6 +182,58 @@ def test_the_price_may_come_in_a_header(name: str, server: Loopback, aiml: Aiml)
     assert (found["cost_usd"], found["cost_source"]) == (0.5, "gateway")
 
 
+ODD_COSTS = ["nan", "inf", "-1", "1e400", "", "None", "0x10", "1,5", "free"]
+
+
+@pytest.mark.parametrize("value", ODD_COSTS)
+def test_a_price_in_a_header_that_is_no_amount_is_ignored(value: str, server: Loopback, aiml: Aiml) -> None:
+    server.answer_with(json_response(message("Hi"), "200 OK", f"x-litellm-response-cost: {value}"))
+    found = json.loads(aiml("chat", "hi", "--json").stdout)
+    assert (found["cost_usd"], found["cost_source"]) == (None, None)
+
+
+def test_the_price_in_the_body_counts_more_than_one_in_a_header(server: Loopback, aiml: Aiml) -> None:
+    body = {**message("Hi"), "meta": {"usage": {"usd_spent": 0.25}}}
+    server.answer_with(json_response(body, "200 OK", "x-litellm-response-cost: 0.5"))
+    assert json.loads(aiml("chat", "hi", "--json").stdout)["cost_usd"] == 0.25
+
+
+LOGPROBS = {"content": [{"token": "Hi", "logprob": -0.5, "top_logprobs": []}]}
+TWO = {**message("Hi"), "choices": [{**message("Hi")["choices"][0], "index": index} for index in (0, 1)]}
+FEWER, NO_LOGPROBS = "aiml: m sent {} of {} choices (-n)\n", "aiml: m sent no log probabilities\n"
+CALLS = [{"id": "c", "type": "function", "function": {"name": "f", "arguments": "{}"}}]
+# arguments, reply, standard error
+LEFT_OUT = [
+    (["chat", "-n", "3"], HELLO, FEWER.format(1, 3)),
+    (["chat", "-n", "3", "-S"], json_response(TWO), FEWER.format(2, 3)),
+    (["chat", "-n", "2", "--json"], HELLO, FEWER.format(1, 2)),
+    (["chat", "-n", "2", "-S"], json_response(TWO), ""),
+    (["chat", "-n", "1"], HELLO, ""),
+    (["chat", "--logprobs"], HELLO, NO_LOGPROBS),
+    (["chat", "--top-logprobs", "0"], HELLO, NO_LOGPROBS),
+    (["chat", "-n", "2", "--logprobs"], HELLO, FEWER.format(1, 2) + NO_LOGPROBS),
+    (["respond", "--include", "message.output_text.logprobs"], HELLO_RESPONSE, NO_LOGPROBS),
+    (["chat", "--logprobs"], json_response({"choices": [{"message": {"content": "Hi"}, "logprobs": LOGPROBS}]}), ""),
+    (["chat", "--logprobs"], json_response(message(None, "tool_calls", tool_calls=CALLS)), "tool call: f({}) c\n"),
+    (["chat", "-n", "3", "--logprobs", "-q"], HELLO, ""),
+]
+
+
+@pytest.mark.parametrize(("arguments", "reply", "err"), LEFT_OUT)
+def test_what_was_asked_for_and_not_sent_is_told(
+    arguments: list[str], reply: bytes, err: str, server: Loopback, aiml: Aiml
+) -> None:
+    server.answer_with(reply)
+    done = aiml(*arguments, "hi", "-m", "m")
+    assert (done.returncode, done.stderr.decode()) == (0, err)
+
+
+@pytest.mark.parametrize("name", ["AIML_N", "AIML_LOGPROBS"])
+def test_a_setting_of_the_other_endpoint_is_not_missed(name: str, server: Loopback, aiml: Aiml) -> None:
+    server.answer_with(HELLO_RESPONSE)
+    assert aiml("respond", "hi", **{name: "1" if name == "AIML_LOGPROBS" else "3"}).stderr == b""
+
+
 def test_quiet_and_hidden_reasoning_say_nothing(server: Loopback, aiml: Aiml) -> None:
     server.answer_with(stream(delta(reasoning_content="Hm"), delta("Hi"), delta(finish="stop")))
     assert aiml("chat", "hi", "-R").stderr == b""

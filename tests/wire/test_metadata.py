@@ -146,15 +146,21 @@ def test_what_keeps_the_connection_open_is_skipped(
     assert ask(command, "hi") == (0, "Hello\n", "")
 
 
+PLACEHOLDERS: list[dict[str, Any]] = [{}, {"id": "", "model": "", "created": 0, "created_at": 0}]
+
+
 @pytest.mark.promise("metadata")
+@pytest.mark.parametrize("first", [*PLACEHOLDERS, {"id": None, "model": None, "created": None, "created_at": None}])
 @pytest.mark.parametrize("name", ["chat", "respond"])
-def test_a_model_that_is_named_last_is_told(name: str, server: Loopback, ask: Ask) -> None:
+def test_a_model_that_is_named_last_is_told(name: str, first: dict[str, Any], server: Loopback, ask: Ask) -> None:
     final = {"id": "r1", "model": "late", "created": 5, "created_at": 5}
     if name == "chat":
         end = event({**final, "choices": [{"index": 0, "delta": {}, "finish_reason": "stop"}]})
-        server.answer_with(stream(event({"choices": [{"index": 0, "delta": {"content": "Hello"}}]}), end, DONE))
+        text = event({**first, "choices": [{"index": 0, "delta": {"content": "Hello"}}]})
+        server.answer_with(stream(text, end, DONE))
     else:
         end = event({"type": "response.completed", "response": {**final, "status": "completed", "output": []}})
-        server.answer_with(stream(event({"type": "response.output_text.delta", "delta": "Hello"}), end))
+        start = event({"type": "response.created", "response": first})
+        server.answer_with(stream(start, event({"type": "response.output_text.delta", "delta": "Hello"}), end))
     found = answer_object(ask(name, "hi", "--json"))
     assert (found["id"], found["model"], found["created"]) == ("r1", "late", 5)
