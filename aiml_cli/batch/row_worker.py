@@ -107,11 +107,11 @@ class RowWorkers:
         self, seconds: float, notify: Callable[[str], None], tick: Callable[[], None], every_s: float
     ) -> None:
         """Let the rows that are being asked end, for some seconds at most; a signal ends the wait."""
-        self.finish()
-        if count := self._in_flight:
-            rows = "1 row that is" if count == 1 else f"{count} rows that are"
-            notify(f"no more rows are asked; waiting up to {seconds:g} s for {rows} on the way; a signal stops it")
         with suppress(Stopped), allow_second_signal():
+            self.finish()
+            if count := self._in_flight:
+                rows = "1 row that is" if count == 1 else f"{count} rows that are"
+                notify(f"no more rows are asked; waiting up to {seconds:g} s for {rows} on the way; a signal stops it")
             for _ in self.pool.results(tick=tick, every_s=every_s, until=monotonic() + seconds):
                 pass
 

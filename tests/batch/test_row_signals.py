@@ -1,0 +1,133 @@
+"""How a run over rows ends after SIGTERM: rows that are being asked may end, and nothing else is waited for."""
+
+import signal
+import threading
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from support.history_file import wait_until_equal
+from support.loopback import HELLO, SILENCE, Loopback, json_response
+from support.row_runs import parse_results, set_when_sent, start_run, write_rows
+
+LIMITED = json_response({"error": {"message": "slow down"}}, "429 Too Many Requests", "Retry-After: 100")
+EXHAUSTED = ["x-ratelimit-limit-requests: 9", "x-ratelimit-remaining-requests: 0", "x-ratelimit-reset-requests: 1m40s"]
+
+
+@pytest.mark.promise("rows-end")
+@pytest.mark.parametrize("flags", [(), ("--unordered",), ("--resume-from", "out.jsonl"), ("-o", "out.jsonl")])
+def test_rows_that_are_asked_end_after_sigterm_and_no_other_begins(server: Loopback, flags: tuple[str, ...]) -> None:
+    go_on = threading.Event()
+    server.answer_with(go_on, HELLO)
+    with start_run(server, "chat", "--each", "line", "-j", "2", *flags) as process:
+        write_rows(process, b"a\nb\nc\nd\n")
+        assert wait_until_equal(lambda: len(server.requests), 2)
+        process.send_signal(signal.SIGTERM)
+        assert process.stderr
+        assert b"waiting up to 20 s for 2 rows" in process.stderr.readline()
+        go_on.set()
+        stdout, stderr = process.communicate(timeout=30)
+    files = [path.read_bytes() for path in (Path("out.jsonl"), Path("out.jsonl.part")) if path.exists()]
+    results = parse_results(stdout or files[0])
+    assert sorted((each["input"], each["text"]) for each in results) == [("a", "Hello"), ("b", "Hello")]
+    assert (process.returncode, len(server.requests)) == (143, 2)
+    assert b"2 whole, 0 failed, 0 skipped; " in stderr
+    assert b"--resume-from" in stderr
+
+
+@pytest.mark.promise("rows-end")
+@pytest.mark.parametrize("second", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
+def test_a_second_signal_stops_at_once(server: Loopback, second: int) -> None:
+    server.answer_with(HELLO)
+    server.answer_with(SILENCE)
+    with start_run(server, "chat", "--each", "line", "-j", "1", "--grace", "1000") as process:
+        write_rows(process, b"a\nb\nc\n")
+        assert wait_until_equal(lambda: len(server.requests), 2)
+        process.send_signal(signal.SIGTERM)
+        assert process.stderr
+        assert b"waiting up to 1000 s for 1 row" in process.stderr.readline()
+        process.send_signal(second)
+        stdout, stderr = process.communicate(timeout=30)
+    assert (process.returncode, [each["input"] for each in parse_results(stdout)]) == (143, ["a"])
+    assert b"1 whole, 0 failed, 0 skipped, 1 broken off" in stderr
+
+
+@pytest.mark.promise("rows-end")
+def test_rows_that_do_not_end_in_time_are_broken_off(server: Loopback) -> None:
+    server.answer_with(SILENCE)
+    with start_run(server, "chat", "--each", "line", "-j", "2", "--grace", "0.1") as process:
+        write_rows(process, b"a\nb\nc\n")
+        assert wait_until_equal(lambda: len(server.requests), 2)
+        process.send_signal(signal.SIGTERM)
+        stdout, stderr = process.communicate(timeout=30)
+    assert (process.returncode, stdout, b"2 broken off" in stderr) == (143, b"", True)
+
+
+@pytest.mark.promise("signals")
+@pytest.mark.parametrize(
+    ("number", "flags", "code"),
+    [
+        (signal.SIGINT, (), 130),
+        (signal.SIGHUP, (), 129),
+        (signal.SIGTERM, ("--grace", "0"), 143),
+        (signal.SIGTERM, ("--grace", "0.0"), 143),
+    ],
+)
+def test_other_signals_and_no_grace_stop_at_once(
+    server: Loopback, number: int, flags: tuple[str, ...], code: int
+) -> None:
+    server.answer_with(SILENCE)
+    with start_run(server, "chat", "--each", "line", "-j", "1", *flags) as process:
+        write_rows(process, b"a\nb\n")
+        assert server.request_arrived.wait(30)
+        process.send_signal(number)
+        stderr = process.communicate(timeout=30)[1]
+    assert (process.returncode, b"waiting" in stderr) == (code, False)
+
+
+def _limit_by_pause(server: Loopback) -> tuple[str, ...]:
+    server.answer_with(LIMITED)
+    return ("--retries", "3")
+
+
+def _limit_by_headers(server: Loopback) -> tuple[str, ...]:
+    server.answer_with(HELLO.replace(b"\r\n\r\n", "\r\n".join(["", *EXHAUSTED, "", ""]).encode(), 1))
+    return ()
+
+
+def _limit_by_requests(server: Loopback) -> tuple[str, ...]:
+    server.answer_with(HELLO)
+    return ("--requests-per-minute", "1")
+
+
+def _limit_by_tokens(server: Loopback) -> tuple[str, ...]:
+    server.answer_with(HELLO)
+    return ("--tokens-per-minute", "1")
+
+
+def _wait_for_retry(server: Loopback) -> tuple[str, ...]:
+    server.answer_with(json_response({"error": {"message": "busy"}}, "503 Busy", "Retry-After: 100"))
+    return ("--retries", "3")
+
+
+@pytest.mark.promise("rows-end", "pace")
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize("jobs", ["1", "3"])
+@pytest.mark.parametrize(
+    "limit", [_limit_by_pause, _limit_by_headers, _limit_by_requests, _limit_by_tokens, _wait_for_retry]
+)
+def test_a_run_that_waits_for_its_turn_ends_without_waiting(
+    server: Loopback, limit: Callable[[Loopback], tuple[str, ...]], jobs: str, number: int
+) -> None:
+    flags = limit(server)
+    ended = threading.Event()
+    server.scripts[0] = [*server.scripts[0], set_when_sent(ended)]
+    with start_run(server, "chat", "--each", "line", "-j", jobs, *flags) as process:
+        write_rows(process, b"a\nb\n" if jobs == "1" else b"a\n")
+        assert ended.wait(30)
+        write_rows(process, b"c\nd\ne\n")
+        process.send_signal(number)
+        process.communicate(timeout=30)
+    assert process.returncode == (143 if number == signal.SIGTERM else 130)
+    if limit in (_limit_by_requests, _limit_by_tokens):  # the others are known when the first answer has arrived
+        assert len(server.requests) == 1
