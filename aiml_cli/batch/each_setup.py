@@ -13,12 +13,13 @@ from aiml_cli.batch.rows import Row, Rows, open_input
 from aiml_cli.batch.shards import Shard, parse_shard
 from aiml_cli.core.chat_request import ChatRequest, open_tools, resolve_key
 from aiml_cli.core.schema_retry import make_response_spec
-from aiml_cli.core.start_demo import start_demo_if_asked
+from aiml_cli.core.start_demo import start_demo_if_asked, use_demo_model
 from aiml_cli.errors import UsageError
 from aiml_cli.prompt.attachments import wrap_in_tag
 from aiml_cli.prompt.compose import extract_mentions, replace_placeholders
 from aiml_cli.prompt.decode_text import decode_any_text
 from aiml_cli.settings.resolve import Settings
+from aiml_cli.store.api_keys import find_stored_key
 from aiml_cli.system.stdio import make_notifier
 
 if TYPE_CHECKING:
@@ -43,6 +44,8 @@ def ask_each(endpoint: str, words: Sequence[str], settings: Settings) -> int:
     settings = replace(settings, options=replace(options, file=None))
     if options.dry_run or options.as_:
         return _print_first(endpoint, words, settings, lambda: Rows(options.each or "", source, notify), shard)
+    if options.estimate:
+        return _estimate(endpoint, words, settings, lambda: Rows(options.each or "", source, notify), shard)
     from aiml_cli.batch import each_run  # the network is loaded when all else is in order
 
     target = each_run.open_target(options)
@@ -291,6 +294,27 @@ def _print_first(
     with open_tools(resolved, shared=True) as tools:
         request = replace(_build_request(endpoint, words, resolved), tools=tools)
         return dry_run.print_snippet(replace(request, repeated=_fill_first(words, request, make_rows(), shard)))
+
+
+def _estimate(
+    endpoint: str, words: Sequence[str], settings: Settings, make_rows: Callable[[], Rows], shard: Shard
+) -> int:
+    """Print how many rows and tokens the run would be, and its price, and send nothing."""
+    from aiml_cli.batch import row_estimate
+    from aiml_cli.batch.resume_file import RowHasher
+
+    resolved = use_demo_model(settings) if settings.options.demo else settings
+    resolved = replace(resolved, options=replace(resolved.options, dry_run=True))  # notices then say "would"
+    with open_tools(resolved, shared=True) as tools:
+        request = replace(_build_request(endpoint, words, resolved), tools=tools)
+        key = find_stored_key(resolved, request.url)  # rows that hold it are refused; without one all others count
+        request = replace(request, known_key=(key,)).with_known_system()
+        prompt, rows = RowPrompt(words, request), make_rows()
+        _check_columns(prompt, rows, request.options.each)
+        make, request = _refuse_secrets(prompt, request), _strip_run_options(request)
+        hasher = RowHasher(request, prompt.template, prompt.digest_files)
+        chosen = (row for row in rows if shard.has(row.number))
+        return row_estimate.estimate_rows(resolved, request, chosen, make=make, hasher=hasher, template=prompt.template)
 
 
 def _fill_first(words: Sequence[str], request: ChatRequest, rows: Rows, shard: Shard) -> Conversation:

@@ -16,6 +16,7 @@ from aiml_cli.core import budget
 from aiml_cli.core.chat_request import ChatRequest
 from aiml_cli.errors import AimlError, UsageError
 from aiml_cli.output.format_money import round_dollars
+from aiml_cli.settings.options import Options
 from aiml_cli.settings.resolve import Settings
 from aiml_cli.system.stdio import print_err
 
@@ -111,6 +112,11 @@ def cost_at_most(answer: Answer) -> float | None:
     return 0.0 if answer.cost_usd is None and answer.error and is_rejected else answer.cost_usd
 
 
+def count_requests(options: Options) -> int:
+    """Return the most requests that a row may need, without those that failed."""
+    return 1 + (options.schema_retries or 0) + (options.auto_continue or 0)
+
+
 class CostTracker:
     """The prices of a run's models; the stored catalog is read once for each model."""
 
@@ -135,7 +141,7 @@ class CostTracker:
             model = self._options.model
             raise UsageError(f"--max-cost: what a row may cost is not known for {model}", "aiml models shows prices")
         self._warn_if_unbounded(body)
-        return usd * (1 + (self._options.schema_retries or 0) + (self._options.auto_continue or 0))
+        return usd * count_requests(self._options)
 
     def flush_spending(self, stats: RunStats) -> None:
         """Add the costs since the last call to this machine's history of spending, unless --no-log is set."""
