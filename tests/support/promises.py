@@ -182,6 +182,11 @@ PROMISES = {
         "No tool runs unless `--allow` names it or the user said yes to the whole call, shown to its last line; what the "
         "call contains cannot imitate the question, and keys typed before it do not answer it.",
     ),
+    "early-connection": Promise(
+        DISK,
+        "A connection is opened early only when flags, settings and key are valid, and not while a pipe has sent nothing; "
+        "what fails after that closes it without a byte of a request.",
+    ),
     "key-bound": Promise(
         DISK,
         "A key goes to the host that it was stored for, over TLS that is checked, and follows no redirect elsewhere; "
