@@ -1,0 +1,253 @@
+"""Which rows are tried again, and what their results and the sums of the run say then."""
+
+import re
+from typing import Any
+
+import pytest
+from support.loopback import (
+    END,
+    HELLO,
+    HELLO_RESPONSE,
+    RESET,
+    SILENCE,
+    STREAM,
+    USAGE,
+    Loopback,
+    chunk,
+    delta,
+    event,
+    json_response,
+    response_object,
+    stream,
+    text_events,
+)
+from support.row_runs import parse_results
+from support.run_cli import Aiml
+
+NOW = ("Retry-After: 0",)
+BUSY = json_response({"error": {"message": "busy"}}, "503 Service Unavailable", *NOW)
+LIMITED = json_response({"error": {"message": "slow down"}}, "429 Too Many Requests", *NOW)
+USAGE_EVENT = event({"choices": [], "usage": USAGE})
+WORD = STREAM + chunk(delta("Half"))
+RESPONSE_WORD = STREAM + b"".join(map(chunk, text_events("Half")))
+
+
+def failed_response(**error: Any) -> bytes:
+    """Return the event of a response that failed."""
+    return event({"type": "response.failed", "response": response_object("", "failed", output=[], error=error)})
+
+
+BROKEN_CHAT = {
+    "closed": [WORD],
+    "reset": [WORD, RESET],
+    "ended without a reason": [WORD + END],
+    "nothing": [STREAM + END],
+    "closed at once": [STREAM],
+    "reasoning": [STREAM + chunk(delta(reasoning_content="Let me")) + END],
+    "half a call": [STREAM + chunk(delta(tool_calls=[{"index": 0, "id": "a", "function": {"name": "f"}}])) + END],
+    "overloaded": [WORD + chunk(event({"error": {"type": "overloaded_error", "message": "busy"}})) + END],
+    "503": [WORD + chunk(event({"type": "error", "status": 503, "error": {"message": "busy"}})) + END],
+    "429": [WORD + chunk(event({"error": {"code": 429, "message": "too many requests"}})) + END],
+    "in the choice": [WORD + chunk(event({"choices": [{"delta": {}, "error": {"code": 502, "message": "m"}}]})) + END],
+}
+BROKEN_RESPONSES = {
+    "closed": [RESPONSE_WORD],
+    "reset": [RESPONSE_WORD, RESET],
+    "ended without an event": [RESPONSE_WORD + END],
+    "rate limit": [RESPONSE_WORD + chunk(failed_response(code="rate_limit_exceeded", message="slow")) + END],
+    "server error": [RESPONSE_WORD + chunk(failed_response(code="server_error", message="oh")) + END],
+}
+BROKEN = [
+    *(pytest.param("chat", steps, HELLO, id=f"chat {name}") for name, steps in BROKEN_CHAT.items()),
+    *(pytest.param("respond", steps, HELLO_RESPONSE, id=f"respond {name}") for name, steps in BROKEN_RESPONSES.items()),
+]
+
+
+@pytest.mark.promise("row-retries")
+@pytest.mark.parametrize(("command", "steps", "answer"), BROKEN)
+def test_an_answer_that_breaks_off_is_asked_for_again(
+    aiml: Aiml, server: Loopback, command: str, steps: list[Any], answer: bytes
+) -> None:
+    server.answer_with(*steps)
+    server.answer_with(answer)
+    ended = aiml(command, "--each", "line", "-j", "1", stdin=b"a\n", AIML_RETRIES="")
+    (result,) = parse_results(ended.stdout)
+    assert (ended.returncode, result["text"], result["attempts"], result["error"]) == (0, "Hello", 2, None)
+    assert (result["reasoning"], result["tool_calls"], len(server.requests)) == (None, [], 2)
+
+
+@pytest.mark.promise("row-retries")
+def test_a_stream_that_falls_silent_is_asked_for_again(aiml: Aiml, server: Loopback) -> None:
+    server.answer_with(WORD, SILENCE)
+    server.answer_with(HELLO)
+    ended = aiml("chat", "--each", "line", "--timeout", "0.5", stdin=b"a\n", AIML_RETRIES="")
+    assert [(each["text"], each["attempts"]) for each in parse_results(ended.stdout)] == [("Hello", 2)]
+
+
+@pytest.mark.promise("row-retries")
+def test_only_the_last_try_is_the_result_of_a_row_that_always_breaks_off(aiml: Aiml, server: Loopback) -> None:
+    server.answer_with(WORD)
+    server.answer_with(STREAM + chunk(delta("Part")))
+    ended = aiml("chat", "--each", "line", "--retries", "1", stdin=b"a\n")
+    (result,) = parse_results(ended.stdout)
+    assert (ended.returncode, result["text"], result["complete"], result["attempts"]) == (10, "Part", False, 2)
+    assert (result["error"]["type"], result["error"]["exit_code"]) == ("CutShort", 8)
+
+
+@pytest.mark.promise("row-retries")
+def test_a_row_is_tried_more_often_than_a_single_call(aiml: Aiml, server: Loopback) -> None:
+    for answer in (BUSY, LIMITED, BUSY, HELLO):
+        server.answer_with(answer)
+    ended = aiml("chat", "--each", "line", stdin=b"a\n", AIML_RETRIES="")
+    assert [(each["text"], each["attempts"]) for each in parse_results(ended.stdout)] == [("Hello", 4)]
+
+
+@pytest.mark.promise("row-retries")
+@pytest.mark.parametrize(
+    ("flags", "variable", "tries"),
+    [((), "1", 2), ((), "0", 1), (("--retries", "0"), "5", 1), (("--retries", "2"), "", 3)],
+)
+@pytest.mark.parametrize("steps", [[BUSY], [WORD]], ids=["busy", "broken"])
+def test_the_user_says_how_often(
+    aiml: Aiml, server: Loopback, flags: tuple[str, ...], variable: str, tries: int, steps: list[Any]
+) -> None:
+    server.answer_with(*steps)
+    ended = aiml("chat", "--each", "line", "-j", "1", *flags, stdin=b"a\n", AIML_RETRIES=variable)
+    assert (ended.returncode, parse_results(ended.stdout)[0]["attempts"], len(server.requests)) == (10, tries, tries)
+
+
+FINAL_STATUSES = [
+    (json_response({"error": {"message": "no"}}, "401 Unauthorized"), 3),
+    (json_response({"error": {"message": "pay"}}, "402 Payment Required"), 3),
+    (json_response({"error": {"code": "insufficient_quota", "message": "m"}}, "429 Too Many Requests"), 3),
+    (json_response({"error": {"message": "bad"}}, "400 Bad Request"), 10),
+]
+FINAL_ERRORS = [
+    (event({"type": "error", "status": 401, "error": {"message": "no"}}), 3),
+    (event({"error": {"code": 402, "message": "pay"}}), 3),
+    (event({"error": {"code": "insufficient_quota", "message": "m"}}), 3),
+    (event({"error": {"code": 400, "message": "bad"}}), 10),
+]
+FINAL = [
+    *(("chat", answer, code) for answer, code in FINAL_STATUSES),
+    *(("chat", stream(error), code) for error, code in FINAL_ERRORS),
+    *(("chat", WORD + chunk(error) + END, code) for error, code in FINAL_ERRORS),
+    ("respond", stream(failed_response(code="insufficient_quota", message="m")), 3),
+    ("respond", RESPONSE_WORD + chunk(failed_response(code="insufficient_quota", message="m")) + END, 3),
+    ("respond", RESPONSE_WORD + chunk(failed_response(code="invalid_prompt", message="m")) + END, 10),
+]
+
+
+@pytest.mark.promise("row-retries")
+@pytest.mark.parametrize(("command", "answer", "code"), FINAL, ids=range(len(FINAL)))
+def test_what_will_not_pass_is_not_tried_again_and_a_refused_key_ends_the_run(
+    aiml: Aiml, server: Loopback, command: str, answer: bytes, code: int
+) -> None:
+    server.answer_with(answer)
+    rows = 1 if code == 10 else 60
+    ended = aiml(command, "--each", "line", "-j", "4", stdin=b"a\n" * rows, AIML_RETRIES="")
+    results = parse_results(ended.stdout)
+    assert (ended.returncode, {each["attempts"] for each in results}) == (code, {1})
+    assert len(server.requests) == len(results) <= 8
+
+
+@pytest.mark.promise("row-retries")
+@pytest.mark.parametrize(
+    "limit",
+    [
+        LIMITED,
+        stream(event({"type": "error", "status": 429, "error": {"message": "slow down"}})),
+        WORD + chunk(event({"error": {"code": "rate_limit_exceeded", "message": "slow down"}})) + END,
+    ],
+)
+def test_a_rate_limit_pauses_all_rows_wherever_it_stands(aiml: Aiml, server: Loopback, limit: bytes) -> None:
+    server.answer_with(limit)
+    server.answer_with(HELLO)
+    ended = aiml("chat", "--each", "line", "-j", "4", stdin=b"a\nb\nc\nd\n", AIML_RETRIES="")
+    assert (ended.returncode, len(server.requests)) == (0, 5)
+    assert re.search(rb"slow down; all wait [\d.]+ s, then 2 are asked at a time", ended.stderr)
+
+
+@pytest.mark.promise("row-retries")
+def test_what_broken_tries_cost_is_counted(aiml: Aiml, server: Loopback) -> None:
+    server.answer_with(stream(delta("Half"), USAGE_EVENT))
+    server.answer_with(HELLO)
+    ended = aiml("chat", "--each", "line", stdin=b"a\n", AIML_RETRIES="")
+    usage = parse_results(ended.stdout)[0]["usage"]
+    assert (usage["input_tokens"], usage["output_tokens"], usage["total_tokens"]) == (6, 10, 16)
+    assert b"1 whole, 0 failed, 0 skipped; 6 tokens in, 10 out" in ended.stderr
+
+
+@pytest.mark.promise("row-retries")
+def test_tokens_that_were_not_counted_are_estimated(aiml: Aiml, server: Loopback) -> None:
+    server.answer_with(WORD)
+    server.answer_with(HELLO)
+    ended = aiml("chat", "--each", "line", stdin=b"a\n", AIML_RETRIES="")
+    usage = parse_results(ended.stdout)[0]["usage"]
+    assert (usage["input_tokens"], usage["output_tokens"] > 5) == (6, True)
+
+
+@pytest.mark.promise("row-retries")
+@pytest.mark.parametrize("is_last_whole", [True, False])
+def test_reported_costs_are_added_up(aiml: Aiml, server: Loopback, is_last_whole: bool) -> None:
+    cost = b"\r\nX-AIMLAPI-USD-Spent: 0.25\r\nContent-Type"
+    server.answer_with(WORD.replace(b"\r\nContent-Type", cost))
+    server.answer_with((HELLO if is_last_whole else WORD).replace(b"\r\nContent-Type", cost))
+    ended = aiml("chat", "--each", "line", stdin=b"a\n", AIML_RETRIES="1")
+    (result,) = parse_results(ended.stdout)
+    assert (result["cost_usd"], result["cost_source"], b"$0.5" in ended.stderr) == (0.5, "gateway", True)
+
+
+@pytest.mark.promise("sent-once")
+def test_a_single_call_is_not_sent_again_after_its_first_word(aiml: Aiml, server: Loopback) -> None:
+    server.answer_with(WORD)
+    assert (aiml("chat", "hi", AIML_RETRIES="5").returncode, len(server.requests)) == (8, 1)
+
+
+def test_a_row_that_may_ask_for_the_rest_is_not_sent_again(aiml: Aiml, server: Loopback) -> None:
+    server.answer_with(WORD)
+    server.answer_with(HELLO)
+    ended = aiml("chat", "--each", "line", "--auto-continue", "1", stdin=b"a\n", AIML_RETRIES="5")
+    assert [each["text"] for each in parse_results(ended.stdout)] == ["HalfHello"]
+
+
+@pytest.mark.promise("row-retries")
+@pytest.mark.parametrize("flags", [("--schema", "a", "--schema-retries", "1"), ("--schema", "a"), ("--json-object",)])
+def test_json_that_broke_off_is_asked_for_again(aiml: Aiml, server: Loopback, flags: tuple[str, ...]) -> None:
+    server.answer_with(stream(delta('{"a": ')))
+    server.answer_with(stream(delta('{"a": "x"}'), delta(finish="stop")))
+    ended = aiml("chat", "--each", "line", *flags, stdin=b"r\n", AIML_RETRIES="")
+    assert [(each["data"], each["attempts"]) for each in parse_results(ended.stdout)] == [({"a": "x"}, 2)]
+
+
+@pytest.mark.promise("row-retries")
+def test_an_answer_without_a_stream_is_asked_for_again(aiml: Aiml, server: Loopback) -> None:
+    whole = json_response({"choices": [{"message": {"content": "Hello"}, "finish_reason": "stop"}]})
+    server.answer_with(whole[:-9])
+    server.answer_with(whole)
+    ended = aiml("chat", "--each", "line", "-S", stdin=b"r\n", AIML_RETRIES="")
+    assert [(each["text"], each["attempts"]) for each in parse_results(ended.stdout)] == [("Hello", 2)]
+
+
+def test_a_cached_answer_is_neither_paced_nor_counted(aiml: Aiml, server: Loopback) -> None:
+    server.answer_with(HELLO)
+    flags = ["chat", "--each", "line", "--cache", "1d", "-j", "1", "{row}"]
+    assert aiml(*flags, stdin=b"a\n").returncode == 0
+    assert aiml(*flags, "--requests-per-minute", "1", stdin=b"a\na\na\na\n").returncode == 0
+    assert len(server.requests) == 1
+
+
+def test_a_broken_answer_is_not_cached_and_the_whole_one_is(aiml: Aiml, server: Loopback) -> None:
+    server.answer_with(WORD)
+    server.answer_with(HELLO)
+    for _ in range(2):
+        ended = aiml("chat", "--each", "line", "--cache", "1d", stdin=b"a\n", AIML_RETRIES="")
+        assert [each["text"] for each in parse_results(ended.stdout)] == ["Hello"]
+    assert len(server.requests) == 2
+
+
+def test_another_model_is_not_asked_for_an_answer_that_broke_off(aiml: Aiml, server: Loopback) -> None:
+    server.answer_with(WORD)
+    server.answer_with(HELLO)
+    ended = aiml("chat", "-m", "a,b", "--each", "line", stdin=b"r\n", AIML_RETRIES="")
+    assert (ended.returncode, [each.json["model"] for each in server.requests]) == (0, ["a", "a"])
