@@ -410,7 +410,7 @@ _SELECTION_NAMES = {
 def render_toolbar(session: Session, width: int, mode: str = "") -> FormattedText:
     """Return the line of mode, model, context and cost, and above it one of the queued files, if there are any."""
     prefix = f"{mode} · " if mode else ""
-    model, costs = session.get_model(), f" · {session.tokens} tokens · ${session.cost_usd:.4f}"
+    model, costs = session.get_model(), f" · {session.tokens} tokens · {session.total_cost}"
     if (fill := session.describe_fill(model)) and len(f" {prefix}{model} · {fill}{costs}") < width:
         costs = f" · {fill}{costs}"
     names = [*(Path(file).name or file for file in session.files), *(output.name for output in session.shell_outputs)]

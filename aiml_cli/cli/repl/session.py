@@ -28,6 +28,7 @@ from aiml_cli.core.schema_retry import response_spec_of
 from aiml_cli.core.start_demo import use_demo_model
 from aiml_cli.errors import AimlError, HungUp, ReaderClosed, Terminated, UsageError
 from aiml_cli.output.choose_renderer import choose_output
+from aiml_cli.output.format_money import format_total
 from aiml_cli.prompt.compose import escape_placeholders
 from aiml_cli.prompt.file_sources import FileContent
 from aiml_cli.prompt.mentions import (
@@ -119,9 +120,9 @@ class Session:
         return sum(cost.total_tokens or 0 for cost in self.costs)
 
     @property
-    def cost_usd(self) -> float:
-        """The known cost of this conversation."""
-        return sum(cost.cost_usd or 0.0 for cost in self.costs)
+    def total_cost(self) -> str:
+        """The cost of this conversation as text, as far as it is known."""
+        return format_total([cost.cost_usd for cost in self.costs])
 
     @property
     def queued(self) -> list[str]:

@@ -136,9 +136,9 @@ def _list_messages(turns: Sequence[Turn]) -> Iterator[RawMessage]:
 
 
 def compute_turn_cost(result: TurnResult, cost_usd: float | None) -> TurnCost | None:
-    """Return the tokens and the cost of a turn, or None if both are unknown."""
+    """Return the tokens and the cost of a turn, None for what is unknown; None if there is no answer to pay for."""
     usage = result.answer.completion.usage
-    if usage is None and cost_usd is None:
+    if usage is None and cost_usd is None and result.answer.completion.is_empty:
         return None
     counts = (usage.input_tokens, usage.output_tokens, usage.total_tokens) if usage else (None, None, None)
     return TurnCost(result.request.options.model or "", *counts, cost_usd)

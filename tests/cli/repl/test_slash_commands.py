@@ -8,10 +8,11 @@ from types import ModuleType
 
 import pytest
 from support.history_file import read_messages, select
-from support.loopback import HELLO, HELLO_RESPONSE, Loopback, json_response
+from support.loopback import HELLO, HELLO_RESPONSE, USAGE, Loopback, json_response
 from support.repl_lines import ReplDriver, alternate_roles, queue_answers, text_answer, truncated_answer
 
 from aiml_cli.cli.repl import slash_commands
+from aiml_cli.cli.repl.line_editor import render_toolbar
 from aiml_cli.cli.repl.session import report_error
 from aiml_cli.cli.repl.slash_commands import find_command, list_command_names
 from aiml_cli.core.previous_turns import CONTINUE_PROMPT, CUT_MARK
@@ -453,6 +454,33 @@ def test_cost_is_told_in_all_and_by_model(repl: ReplDriver, capsys: Told) -> Non
     assert "in all: 2 answers, 6 tokens in, 10 tokens out" in told[-3]
     assert told[-1].startswith("aiml: other/one: 1 answer, 3 tokens in")
     assert repl.session.tokens == 16
+
+
+def reply_with_cost(cost: float | None, *, usage: bool = True) -> bytes:
+    meta = {} if cost is None else {"meta": {"usage": {"usd_spent": cost}}}
+    body = {"choices": [{"message": {"content": "Hello"}, "finish_reason": "stop"}], **meta}
+    return json_response({**body, **({"usage": USAGE} if usage else {})})
+
+
+@pytest.mark.parametrize(
+    ("replies", "shown"),
+    [
+        ([], "0 tokens · $0.0000"),
+        ([reply_with_cost(0.5)], "8 tokens · $0.5000"),
+        ([reply_with_cost(0.0)], "8 tokens · $0.0000"),
+        ([reply_with_cost(0.0000123)], "8 tokens · $0.000012"),
+        ([reply_with_cost(None)], "8 tokens · cost unknown"),
+        ([reply_with_cost(None, usage=False)], "0 tokens · cost unknown"),
+        ([reply_with_cost(0.5), reply_with_cost(None)], "16 tokens · $0.5000 + unknown"),
+        ([json_response({"error": {"message": "no"}}, "401 Unauthorized")], "0 tokens · $0.0000"),
+    ],
+)
+def test_the_toolbar_shows_no_price_that_nobody_knows(replies: list[bytes], shown: str, server: Loopback) -> None:
+    for reply in replies:
+        server.answer_with(reply)
+    repl = ReplDriver(server)
+    repl.type_lines(*["hi"] * len(replies))
+    assert render_toolbar(repl.session, 80)[0][1].endswith(f" · {shown}")
 
 
 def test_a_template_is_filled_and_asked(repl: ReplDriver, tmp_path: Path) -> None:

@@ -61,7 +61,7 @@ def test_the_toolbar_shows_what_waits_and_what_was_spent(server: Loopback, clean
         console.type_line("/file notes.txt")
         console.wait_until("sends along notes.txt")
         console.type_line("go")
-        console.wait_until("some/model · 8 tokens · $")
+        console.wait_until("some/model · 8 tokens · cost unkn")
         assert "sends along" not in "\n".join(console.screen.display)
 
 
