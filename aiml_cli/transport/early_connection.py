@@ -46,11 +46,18 @@ class EarlyConnection:
         self._outcome: socket.socket | OSError | None = None
 
     def start(self) -> None:
-        """Start the thread; without one, there is nothing to take."""
+        """Start the thread; without one, there is nothing to take.
+
+        Certificates of the user are read before that: nothing is contacted if they cannot be read.
+        """
         try:
+            if self._ca_bundle:
+                load_context(self._ca_bundle)
             with defer_signals():  # a start that is interrupted leaves a thread that nobody can wait for
                 Thread(target=self._run, daemon=True).start()
-        except RuntimeError:  # the limit of threads
+            if self._is_encrypted:
+                load_context(self._ca_bundle)  # imports ssl here, where it takes half the time, until TCP is connected
+        except (RuntimeError, UsageError):  # the limit of threads; the client reports what is wrong with the file
             self.close()
 
     def take(self, host: str, port: int) -> socket.socket | None:
@@ -81,8 +88,7 @@ class EarlyConnection:
         return outcome
 
     def _run(self) -> None:
-        # The main thread reports certificates that cannot be read, and a name that is none.
-        with suppress(UsageError, ValueError):
+        with suppress(ValueError):  # the client reports a name that is none
             outcome = self._open()
             with self._lock:
                 if not self._released.is_set():
@@ -94,7 +100,6 @@ class EarlyConnection:
 
     def _open(self) -> socket.socket | OSError | None:
         """Return the connection, or why there is none; None if nobody wants it any more."""
-        context = load_context(self._ca_bundle) if self._is_encrypted else None
         if self._is_waiting:
             self._wait_for_input()
             self._end, self._is_waiting = monotonic() + self._seconds, False
@@ -102,8 +107,9 @@ class EarlyConnection:
             return None
         try:
             connection = open_socket(self.host, self.port, self._seconds)
-            if context is None or self._released.is_set():
+            if not self._is_encrypted or self._released.is_set():
                 return connection
+            context = load_context(self._ca_bundle)
             connection.settimeout(max(0.001, self._end - monotonic()))
             return context.wrap_socket(connection, server_hostname=self.host)
         except OSError as error:
@@ -118,7 +124,7 @@ class EarlyConnection:
 
 def load_context(ca_bundle: str | None) -> "SharedContext":
     """Return the TLS context of all connections with these certificates; raise UsageError for a file that is none."""
-    from aiml_cli.transport.tls_context import make_ssl_context  # ssl takes 5 ms to import, here in the thread
+    from aiml_cli.transport.tls_context import make_ssl_context  # ssl takes 5 ms to import
 
     return make_ssl_context(ca_bundle)
 
