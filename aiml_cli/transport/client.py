@@ -4,6 +4,7 @@ import socket
 import ssl
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import lru_cache
 from typing import Any, cast
 
 import httpcore
@@ -12,7 +13,7 @@ import httpx
 from aiml_cli.errors import AimlError, ConnectionFailed, IncompleteAnswer, ServerError, UsageError
 from aiml_cli.settings.urls import is_unencrypted
 from aiml_cli.system.stdio import Notifier
-from aiml_cli.transport.connection import ConnectionHandle, TraceHook, shut_down_stream
+from aiml_cli.transport.connection import ConnectionHandle, TraceHook, shut_down_stream, watchdog
 from aiml_cli.transport.early_connection import CONNECT_SECONDS, EarlyConnection, load_context, open_socket
 from aiml_cli.transport.http_types import HttpRequest, HttpResponse, OnSent
 from aiml_cli.transport.key_masking import extract_key, list_credentials, mask_chunks, mask_errors, mask_text
@@ -36,9 +37,42 @@ HTTPCORE_ERRORS = (
 class Client(httpx.Client):
     """An HTTP client that also knows its newest connection, and where to report a redirect."""
 
-    def __init__(self, notify: Notifier, **settings: Any) -> None:
-        super().__init__(**settings)
+    def __init__(self, notify: Notifier, transport: "DirectTransport | None" = None, **settings: Any) -> None:
+        super().__init__(transport=transport, **settings)
         self.connection, self.notify = ConnectionHandle(), notify
+        self._direct, self._own_headers = transport, [(name.lower(), name, value) for name, value in self.headers.raw]
+
+    def build_outgoing(self, request: HttpRequest, hook: TraceHook) -> httpx.Request:
+        """Return what `build_request` does, which takes 0.1 ms longer."""
+        url, body = _parse_url(request.url), _Body(request.body or b"")
+        given = [(name.encode("latin-1"), value.encode("latin-1")) for name, value in request.headers.items()]
+        names = {name.lower() for name, _ in given}
+        headers = [(name, value) for key, name, value in self._own_headers if key not in names] + given
+        if body.size or request.method == "POST":
+            headers.append((b"Content-Length", b"%d" % body.size))
+        headers.insert(0, (b"Host", url.netloc))
+        extensions = {"trace": hook, "timeout": self.timeout.as_dict()}
+        return httpx.Request(request.method, url, headers=headers, stream=body, extensions=extensions)
+
+    def exchange(self, outgoing: httpx.Request) -> httpx.Response:
+        """Send a request; a POST needs no cookies, which httpx spends most of its time on, and follows no redirect."""
+        if self._direct and outgoing.method == "POST":
+            return self._direct.handle_request(outgoing)
+        return self.send(outgoing, stream=True)
+
+
+_parse_url = lru_cache(maxsize=16)(httpx.URL)
+
+
+class _Body(httpx.SyncByteStream):
+    """The body of a request, in slices: httpcore copies the rest of a whole body after each write."""
+
+    def __init__(self, data: bytes) -> None:
+        self._data, self.size = data, len(data)
+
+    def __iter__(self) -> Iterator[bytes]:
+        for start in range(0, self.size, SLICE_BYTES):
+            yield self._data[start : start + SLICE_BYTES]
 
 
 class DirectTransport(httpx.BaseTransport):
@@ -194,14 +228,14 @@ def open_http_client(
     context = None if is_unencrypted(url) else load_context(ca_bundle)
     if by_proxy:
         # httpx would read all certificates of certifi, also where none are needed.
-        settings = {"verify": context or ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT), "trust_env": True}
+        settings: dict[str, Any] = {"verify": context or ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT), "trust_env": True}
     else:
         settings = {"transport": DirectTransport(context, early), "trust_env": False}
     try:
         client = Client(notify, timeout=timeouts, headers=HEADERS, **settings)
     except (ImportError, ValueError, httpx.InvalidURL) as error:
         raise UsageError(f"the proxy settings cannot be used: {error}", PROXY_HINT) from None
-    with client:
+    with client, watchdog.run():
         yield client
 
 
@@ -230,7 +264,7 @@ def _exchange(client: Client, request: HttpRequest, on_sent: OnSent, key: str) -
             response = _send_once(client, request, None)
         headers = {name.lower(): mask_text(value, key) for name, value in response.headers.items()}
         chunks = _read_chunks(response)
-        chunks = chunks if "content-length" in headers else read_ahead(chunks, client.connection)
+        chunks = chunks if "content-length" in headers else read_ahead(chunks)
         # Only an error repeats the credentials in a request; to look for them takes as long as to parse the request.
         credentials = list_credentials(request.body) if response.is_error else []
         for secret in filter(None, (key, *credentials)):
@@ -244,13 +278,9 @@ def _exchange(client: Client, request: HttpRequest, on_sent: OnSent, key: str) -
 
 def _send_once(client: Client, request: HttpRequest, on_sent: OnSent) -> httpx.Response:
     hook = TraceHook(client.connection, client.timeout.read or 0, on_sent)
-    length, content = _slice_body(request.body)
-    headers = httpx.Headers({**request.headers, **length}, encoding="latin-1")
     try:
-        outgoing = client.build_request(
-            request.method, request.url, headers=headers, content=content, extensions={"trace": hook}
-        )
-        response = client.send(outgoing, stream=True)
+        outgoing = client.build_outgoing(request, hook)
+        response = client.exchange(outgoing)
     except httpx.HTTPError as error:
         cause = httpx.ReadTimeout("the headers dripped") if hook.too_late else error
         raise _translate_error(cause, outgoing.url, client.timeout.connect) from None
@@ -258,14 +288,6 @@ def _send_once(client: Client, request: HttpRequest, on_sent: OnSent) -> httpx.R
         raise UsageError(f"{request.url!r} is not the address of a server: {error}") from None
     hook.report_sent()
     return response
-
-
-def _slice_body(body: bytes | None) -> tuple[dict[str, str], bytes | Iterator[bytes] | None]:
-    """Return a long body in slices, and its length header: httpx copies the rest of a whole body after each write."""
-    if body is None or len(body) <= SLICE_BYTES:
-        return {}, body
-    starts = range(0, len(body), SLICE_BYTES)
-    return {"Content-Length": str(len(body))}, (body[start : start + SLICE_BYTES] for start in starts)
 
 
 def _find_redirect(request: HttpRequest, response: httpx.Response) -> str | None:
@@ -280,11 +302,12 @@ def _find_redirect(request: HttpRequest, response: httpx.Response) -> str | None
 def _read_chunks(response: httpx.Response) -> Iterator[bytes]:
     """Yield the body as it arrives, decompressed; raw bytes cost less if nothing is compressed."""
     encodings = response.headers.get("content-encoding", "identity")
-    chunks = response.iter_raw()
+    chunks = iter(cast("httpx.SyncByteStream", response.stream))  # iter_raw would count and copy each chunk
     if encodings.lower() != "identity":
         chunks = decompress(encodings, chunks)
     try:
         yield from chunks
+        response.close()
     except httpx.ReadTimeout:
         hint = "ask again, or wait longer with --timeout"
         raise IncompleteAnswer("the answer stopped: nothing came any more", hint) from None

@@ -1,16 +1,75 @@
-"""Follow one request on its connection, by the events that httpcore traces."""
+"""Follow one request on its connection, and hang up when it takes too long."""
 
 import socket
-from collections.abc import Callable, Mapping
-from contextlib import suppress
-from threading import Timer
-from time import monotonic, sleep
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from threading import Condition, Thread
+from time import monotonic
 from typing import Any
 
 from aiml_cli.system.signals import defer_signals
 from aiml_cli.transport.http_types import OnSent
 
-POLL_S = 0.002
+
+class Watchdog:
+    """Calls functions at their deadlines, in one thread for all connections: a thread for each costs more than a row.
+
+    The thread runs while there are deadlines, and ends with the first block of `run` that leaves none.
+    """
+
+    def __init__(self) -> None:
+        self._change = Condition()
+        self._deadlines: dict[object, tuple[float, Callable[[], None]]] = {}
+        self._is_running = False
+        self._wakes_at = 0.0
+
+    @contextmanager
+    def run(self) -> Iterator[None]:
+        """Let the thread end after the block, unless somebody else has a deadline."""
+        try:
+            yield
+        finally:
+            with defer_signals(), self._change:
+                self._change.notify()
+
+    def set(self, owner: object, seconds: float, call: Callable[[], None]) -> None:
+        """Call a function after some seconds; it must not wait. An owner has one deadline, the last that was set."""
+        with defer_signals(), self._change:  # a start that is interrupted leaves a thread that nobody knows of
+            ends_at = monotonic() + seconds
+            self._deadlines[owner] = ends_at, call
+            if not self._is_running:
+                self._start()
+            elif ends_at < self._wakes_at:
+                self._change.notify()
+
+    def clear(self, owner: object) -> None:
+        """Drop the deadline of an owner, if there is one; its function is not called after this."""
+        with defer_signals(), self._change:
+            self._deadlines.pop(owner, None)
+
+    def _start(self) -> None:
+        with suppress(RuntimeError):  # the limit of threads: what drips is not ended
+            Thread(target=self._watch, daemon=True).start()
+            self._is_running = True
+
+    def _watch(self) -> None:
+        with self._change:
+            while self._deadlines:
+                self._wakes_at = min(ends_at for ends_at, _ in self._deadlines.values())
+                if (rest := self._wakes_at - monotonic()) > 0:
+                    self._change.wait(rest)
+                self._call_due(monotonic())
+            self._is_running = False
+
+    def _call_due(self, now: float) -> None:
+        for owner, (ends_at, call) in tuple(self._deadlines.items()):
+            if ends_at <= now:
+                del self._deadlines[owner]
+                with suppress(Exception):  # one that fails must not cost the others their deadlines
+                    call()
+
+
+watchdog = Watchdog()
 
 
 class ConnectionHandle:
@@ -18,7 +77,6 @@ class ConnectionHandle:
 
     stream: Any = None
     abort_reason: BaseException | None = None
-    _deadline: float | None = None
 
     def abort(self, reason: BaseException) -> None:
         """End the request from another thread, for good; its own thread raises `reason`."""
@@ -26,21 +84,15 @@ class ConnectionHandle:
         shut_down_stream(self.stream)
 
     def close_within(self, seconds: float) -> None:
-        """Let `wait` close the connection if nothing arrives so long; a later call replaces an earlier one."""
-        self._deadline = monotonic() + seconds
+        """Close the connection if the response has not ended so soon; a later call replaces an earlier one."""
+        watchdog.set(self, seconds, self._hang_up)
 
     def keep_open(self) -> None:
         """Drop the wish to close the connection."""
-        self._deadline = None
+        watchdog.clear(self)
 
-    def wait(self, has_arrived: Callable[[], bool]) -> None:
-        """Wait until something has arrived; close the connection at the deadline, if there is one."""
-        while self._deadline is not None and not has_arrived():
-            if monotonic() >= self._deadline:
-                self._deadline = None
-                shut_down_stream(self.stream)
-                return
-            sleep(POLL_S)
+    def _hang_up(self) -> None:
+        shut_down_stream(self.stream)
 
     def raise_if_aborted(self) -> None:
         """Raise the reason if the connection was aborted."""
@@ -64,7 +116,6 @@ class TraceHook:
 
     def __init__(self, connection: ConnectionHandle, seconds: float, on_sent: OnSent) -> None:
         self._connection, self._seconds, self._on_sent = connection, seconds, on_sent
-        self._timer: Timer | None = None
         self._is_tunnel = False
         self.too_late = False
 
@@ -80,13 +131,9 @@ class TraceHook:
             case "send_request_body.complete" if not self._is_tunnel:
                 self.report_sent()
             case "receive_response_headers.started":
-                with defer_signals():  # a start that is interrupted leaves a timer that nobody can stop
-                    self._timer = Timer(self._seconds, self._hang_up)
-                    self._timer.daemon = True
-                    self._timer.start()
+                watchdog.set(self, self._seconds, self._hang_up)
             case "receive_response_headers.complete" | "receive_response_headers.failed":
-                if self._timer:
-                    self._timer.cancel()
+                watchdog.clear(self)
 
     def report_sent(self) -> None:
         """Call `on_sent`, once; an error in it does not cost the answer."""

@@ -10,11 +10,10 @@ import zlib
 from collections.abc import Iterable, Iterator
 from itertools import chain
 from queue import SimpleQueue
-from threading import Thread
+from threading import Thread, current_thread, main_thread
 
 from aiml_cli.errors import IncompleteAnswer, ServerError
 from aiml_cli.system.signals import defer_signals
-from aiml_cli.transport.connection import ConnectionHandle
 
 MAX_PIECES_AHEAD, MAX_BYTES_AHEAD = 400, 256 * 1024
 PAUSE_S = 0.001
@@ -32,17 +31,20 @@ class _Queue(SimpleQueue[bytes | BaseException | None]):
     bytes_put = bytes_taken = 0
 
 
-def read_ahead(pieces: Iterable[bytes], connection: ConnectionHandle) -> Iterator[bytes]:
-    """Yield the pieces as they arrive, joined if several are there; raise what reading them raised.
+def read_ahead(pieces: Iterator[bytes]) -> Iterator[bytes]:
+    """Return the pieces as they arrive, joined if several are there; reading raises what reading them raised.
 
-    The connection is closed if nothing arrives in the time that it was given.
+    Only in the main thread: others draw nothing, and to hand over each piece costs more than joining them saves.
     """
+    return _join_ahead(pieces) if current_thread() is main_thread() else pieces
+
+
+def _join_ahead(pieces: Iterable[bytes]) -> Iterator[bytes]:
     queue = _Queue()
     with defer_signals():  # a start that is interrupted leaves a thread that nobody can wait for
         Thread(target=_fill_queue, args=(pieces, queue), daemon=True).start()
     while True:
         batch: list[bytes] = []
-        connection.wait(lambda: not queue.empty())
         piece = queue.get()
         while isinstance(piece, bytes):
             batch.append(piece)
