@@ -25,6 +25,7 @@ FIRST_PAUSE_S, MAX_PAUSE_S, MAX_RETRY_AFTER_S = 0.5, 8.0, 120.0
 FINAL_STATUSES = frozenset({400, 401, 402, 403, 404, 413, 422})
 RETRY_STATUSES = frozenset({408, 409})
 _UNKNOWN, _KEY, _CREDIT, _FORBIDDEN, _NOT_FOUND, _NO_METHOD, _RATE_LIMIT = 0, 401, 402, 403, 404, 405, 429
+_NOT_IMPLEMENTED = 501
 _FIRST_REDIRECT, _FIRST_CLIENT_ERROR, _FIRST_SERVER_ERROR = 300, 400, 500
 _MAX_NAME_CHARS, _MAX_HEADER_CHARS = 100, 60
 
@@ -236,7 +237,7 @@ def make_error(event: ErrorEvent, message: str, headers: Mapping[str, str], *, i
         return RateLimited(message, hint, again=1, **details)
     if _FIRST_REDIRECT <= kind < _FIRST_SERVER_ERROR:
         return RequestRejected(message, hint, **details)
-    if kind == _UNKNOWN:
+    if kind in (_UNKNOWN, _NOT_IMPLEMENTED):
         return ServerError(message, hint or "ask again", **details)
     return ServerError(message, hint or "ask again in a moment", again=1, **details)
 
@@ -322,7 +323,7 @@ def _find_missing(event: ErrorEvent, kind: int) -> str:
     text = f"{event.code} {event.message}"
     if (event.status or kind) in (400, 403, 404, 410, 422) and kind != _CREDIT and _has(_RESPONSE_TEXT, text):
         return "response"
-    if kind == _NO_METHOD:
+    if kind in (_NO_METHOD, _NOT_IMPLEMENTED):
         return "path"
     if kind != _NOT_FOUND:
         return ""

@@ -9,7 +9,7 @@ from aiml_cli.api.endpoints import get_endpoint
 from aiml_cli.api.error_kinds import CONTEXT_HINT
 from aiml_cli.api.model_list import Model
 from aiml_cli.catalog import load_catalog
-from aiml_cli.errors import RequestRejected
+from aiml_cli.errors import AimlError
 from aiml_cli.settings.resolve import Settings
 from aiml_cli.settings.urls import join_url
 
@@ -19,7 +19,7 @@ _MENTIONS_MODEL = re.compile(r"\bmodels?\b|model_", re.IGNORECASE)
 MAX_SUGGESTIONS = 3
 
 
-def improve_hint(error: RequestRejected, settings: Settings, endpoint: str) -> None:
+def improve_hint(error: AimlError, settings: Settings, endpoint: str) -> None:
     """Replace the error's hint if the stored catalog knows a better one; never asks the server."""
     if error.hint == CONTEXT_HINT:
         return
@@ -48,7 +48,7 @@ def _explain_missing_path(base_url: str, endpoint: str) -> str:
     return f"does this server offer {path}? try {other}, or check --base-url"
 
 
-def _is_about_model(error: RequestRejected, name: str) -> bool:
+def _is_about_model(error: AimlError, name: str) -> bool:
     text = " ".join(str(part) for part in (error.message, error.details.get("code"), error.details.get("type")))
     is_not_found = error.details.get("status") == _NOT_FOUND
     return is_not_found or bool(name and name in text) or bool(_MENTIONS_MODEL.search(text))

@@ -208,8 +208,9 @@ def resolve_conversation(request: ChatRequest) -> ChatRequest:
 
 
 def _add_advice(error: AimlError, request: ChatRequest) -> None:
-    """Add to a rejection what the catalog knows."""
-    if isinstance(error, RequestRejected) and not is_stored_action(request.options):
+    """Add to a rejection what the catalog knows, or which command asks at the other endpoint."""
+    is_rejection = isinstance(error, RequestRejected) or error.details.get("missing") == "path"
+    if is_rejection and not is_stored_action(request.options):
         from aiml_cli.catalog import find_models  # only after an error
 
         find_models.improve_hint(error, request.settings, request.endpoint.name)

@@ -203,6 +203,38 @@ def test_a_404_says_what_to_do(command: str, body: Any, advice: str, server: Loo
     assert ("aiml models" in ending.stderr) == (advice == "aiml models")
 
 
+@pytest.mark.parametrize(("command", "other"), [("respond", "aiml chat"), ("chat", "aiml respond")])
+@pytest.mark.parametrize(
+    ("status", "code", "body"),
+    [
+        ("501 Not Implemented", 6, {"error": {"message": "The Responses API is not supported here"}}),
+        ("405 Method Not Allowed", 4, {"detail": "Method Not Allowed"}),
+        ("404 Not Found", 4, {"error": {"message": "Invalid URL (POST /v1/responses)"}}),
+    ],
+)
+def test_an_endpoint_that_a_server_lacks_is_not_asked_again(
+    command: str, other: str, status: str, code: int, body: Any, server: Loopback, ask: Ask
+) -> None:
+    server.answer_with(json_response(body, status))
+    ending = ask(command, "hi", retries=2)
+    assert (ending.code, len(server.requests)) == (code, 1)
+    assert f"? try {other}, or check --base-url" in ending.stderr
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        "Forbidden. The response id is not associated with the user, who this key belongs to.",
+        "Response resp_9 belongs to another project",
+    ],
+)
+def test_a_foreign_response_is_not_called_a_matter_of_credit(message: str, server: Loopback, ask: Ask) -> None:
+    server.answer_with(json_response({"detail": message}, "403 Forbidden"))
+    ending = ask("respond", "--previous-response-id", "resp_9", "hi")
+    assert (ending.code, "another key or account" in ending.stderr) == (3, True)
+    assert "credit" not in ending.stderr
+
+
 @pytest.mark.parametrize("key", ["", "sk-loopback-0123456789abcdef"])
 def test_a_refusal_says_whether_a_key_was_sent(
     key: str, server: Loopback, ask: Ask, monkeypatch: pytest.MonkeyPatch
