@@ -187,6 +187,7 @@ NO_CONNECTION: dict[str, tuple[list[str], dict[str, str], int]] = {
     "a dry run": (["chat", "hi", "--dry-run"], {}, 0),
     "a curl command": (["chat", "hi", "--as", "curl"], {}, 0),
     "a dry run of rows": (["chat", "--each", "line", "{row}", "--dry-run", "-f", "rows.txt"], {}, 0),
+    "an estimate of rows": (["chat", "--each", "line", "{row}", "--estimate", "-f", "rows.txt"], {}, 0),
     "a replay": (["chat", "hi", "--replay", "recording.jsonl"], {}, 2),
     "the demo": (["chat", "hi", "--demo"], {}, 0),
     "a version": (["--version"], {}, 0),

@@ -44,8 +44,10 @@ def ask(endpoint: str, words: Sequence[str], flags: Flags) -> int:
 def _connect_early(settings: Settings) -> AbstractContextManager[None]:
     """Connect to the server while the rest is imported and read, if it is certain that it can be asked."""
     options, url = settings.options, settings.options.base_url or ""
-    is_answered_here = options.demo or options.dry_run or options.as_ or options.cache not in (None, OFF)
-    return nullcontext() if is_answered_here or not is_key_at_hand(settings, url) else connect_early(options, url)
+    sends_nothing = options.demo or options.dry_run or options.as_ or options.estimate
+    if sends_nothing or options.cache not in (None, OFF) or not is_key_at_hand(settings, url):
+        return nullcontext()
+    return connect_early(options, url)
 
 
 def _ask_once(endpoint: str, words: Sequence[str], flags: Flags, settings: Settings) -> int:
