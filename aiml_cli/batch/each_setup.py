@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from aiml_cli.api.endpoints import get_endpoint
 from aiml_cli.api.messages import Conversation, Message, Part
-from aiml_cli.batch.rows import Row, Rows, open_input
+from aiml_cli.batch.rows import Notify, Row, RowInput, Rows, open_input
 from aiml_cli.batch.shards import Shard, parse_shard
 from aiml_cli.core.chat_request import ChatRequest, open_tools, resolve_key
 from aiml_cli.core.schema_retry import make_response_spec
@@ -18,6 +18,7 @@ from aiml_cli.errors import UsageError
 from aiml_cli.prompt.attachments import wrap_in_tag
 from aiml_cli.prompt.compose import extract_mentions, replace_placeholders
 from aiml_cli.prompt.decode_text import decode_any_text
+from aiml_cli.settings.options import Options
 from aiml_cli.settings.resolve import Settings
 from aiml_cli.store.api_keys import find_stored_key
 from aiml_cli.system.stdio import make_notifier
@@ -43,9 +44,9 @@ def ask_each(endpoint: str, words: Sequence[str], settings: Settings) -> int:
     source = open_input(options, notify)
     settings = replace(settings, options=replace(options, file=None))
     if options.dry_run or options.as_:
-        return _print_first(endpoint, words, settings, lambda: Rows(options.each or "", source, notify), shard)
+        return _print_first(endpoint, words, settings, lambda: _open_rows(options, source, notify), shard)
     if options.estimate:
-        return _estimate(endpoint, words, settings, lambda: Rows(options.each or "", source, notify), shard)
+        return _estimate(endpoint, words, settings, lambda: _open_rows(options, source, notify), shard)
     from aiml_cli.batch import each_run  # the network is loaded when all else is in order
 
     target = each_run.open_target(options)
@@ -56,7 +57,7 @@ def ask_each(endpoint: str, words: Sequence[str], settings: Settings) -> int:
             request = replace(_build_request(endpoint, words, resolved), tools=tools)
             request = replace(request, known_key=(resolve_key(request),)).with_known_system()
             prompt = RowPrompt(words, request)
-            rows = Rows(options.each or "", source, notify)
+            rows = _open_rows(options, source, notify)
             _check_columns(prompt, rows, options.each)
             make = _refuse_secrets(prompt, request)
             request = _strip_run_options(request)
@@ -66,6 +67,14 @@ def ask_each(endpoint: str, words: Sequence[str], settings: Settings) -> int:
             )  # fmt: skip
     finally:
         target.close(complete=False)  # removes the file if no row was asked
+
+
+def _open_rows(options: Options, source: RowInput, notify: Notify) -> Rows:
+    if options.sample:
+        from aiml_cli.batch.row_sample import SampledRows  # few runs ask a sample
+
+        return SampledRows(options.each or "", source, notify, size=options.sample)
+    return Rows(options.each or "", source, notify)
 
 
 def _build_request(endpoint: str, words: Sequence[str], settings: Settings) -> ChatRequest:

@@ -311,6 +311,10 @@ class Options:
         panel=EACH, per_call=True,
         **NEEDS_EACH,
     )
+    sample: int | None = option(
+        integer(1), "Ask only for N rows chosen at random, the same ones each time.", panel=EACH, per_call=True,
+        **NEEDS_EACH,
+    )
     requests_per_minute: int | None = option(
         integer(1, 10**9), "Send at most this many requests a minute, at an even pace, with all workers together.",
         panel=EACH, **NEEDS_EACH,
@@ -547,7 +551,8 @@ class Options:
         conflicts=(
             *map(Conflict, (
                 "output", "json", "audio_out", "schema", "json_object", "items", "background", "unordered",
-                "resume_from", "shard", "chunk", "reduce", "wait", "show", "cancel", "extract=all", SEVERAL_MODELS,
+                "resume_from", "shard", "sample", "chunk", "reduce", "wait", "show", "cancel", "extract=all",
+                SEVERAL_MODELS,
             )),
             Conflict("each", f"{JSON_LINES}; name a file for them with -o"), NOT_IN_REPL,
         ),
