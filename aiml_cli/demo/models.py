@@ -1,7 +1,8 @@
-"""The demo's models, and the answers of `GET /v1/models` and `GET /model/ID`."""
+"""The demo's models, and the answers of `GET /v1/models`, `GET /v1/models/ID` and `GET /model/ID`."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from datetime import UTC, datetime
 
 from aiml_cli.demo.errors import STATUSES
 from aiml_cli.demo.exchange import INPUT_PRICE, OUTPUT_PRICE, PRICE_UNIT
@@ -12,6 +13,7 @@ from aiml_cli.demo.parsed_request import Json
 ENDPOINTS = ("openai/chat-completions", "openai/responses/submit")
 SECTIONS = ("modalities", "capabilities", "pricing")
 _CAPABILITIES = ("file_input", "parallel_tool_calls", "streaming", "structured_output", "tools", "vision")
+_RELEASED = datetime(2026, 9, 1, tzinfo=UTC)
 _NOTE = "No model runs behind it, and the price is play money."
 _PRICES = [
     {"name": "token", "measure": measure, "content": "text", "origin": origin, "price": price, "per": PRICE_UNIT}
@@ -93,6 +95,14 @@ def show_model(name: str, query: Mapping[str, list[str]]) -> Json | None:
     return {"object": "model", "data": _select_sections(_build_rows(model)[0], query)} if model else None
 
 
+def get_model(name: str) -> Json | None:
+    """Return one model as the OpenAI API does, with all that the list says of it; None if there is none."""
+    model = find_demo_model(name)
+    if model is None:
+        return None
+    return {**_build_rows(model)[0], "object": "model", "created": int(_RELEASED.timestamp()), "owned_by": "aiml"}
+
+
 def _build_rows(model: DemoModel) -> list[dict[str, Json]]:
     return [
         {
@@ -111,7 +121,7 @@ def _build_rows(model: DemoModel) -> list[dict[str, Json]]:
 
 def _build_info(model: DemoModel) -> Json:
     return {
-        "releasedAt": "2026-09-01",
+        "releasedAt": f"{_RELEASED:%Y-%m-%d}",
         "name": f"Demo: {model.name}",
         "developer": "aiml",
         "description": f"{model.does} {_NOTE}",

@@ -179,6 +179,19 @@ def list_items(body: Mapping[str, Json]) -> list[Json]:
     return [{"role": "user", "content": value}] if isinstance(value, str) else [*value]
 
 
+def list_input_items(body: Mapping[str, Json], unique_id: str) -> list[Json]:
+    """Return the input of a request as the API lists it: each item with an id, each text as a part."""
+    return [_complete_item(item, f"{unique_id}_{number}") for number, item in enumerate(list_items(body))]
+
+
+def _complete_item(item: Mapping[str, Json], unique_id: str) -> Json:
+    item_type, content = item.get("type", "message"), item.get("content")
+    if isinstance(content, str):
+        part_type = "output_text" if item.get("role") == "assistant" else "input_text"
+        item = {**item, "content": [{"type": part_type, "text": content}]}
+    return {"id": f"{'msg' if item_type == 'message' else 'item'}_demo_{unique_id}", "type": item_type, **item}
+
+
 def _parse_server(tool: Mapping[str, Json]) -> DemoServer:
     """Parse a hosted MCP server; its calls need approval unless the request says otherwise."""
     allowed = tool.get("allowed_tools") or ()

@@ -21,7 +21,9 @@ from aiml_cli.demo.validate_request import json_type
 PAUSE_SECONDS = 0.1  # before each token of demo/slow
 BALANCE = {"current_balance": 12.5, "currency": "USD"}
 MAX_DAYS = 92
+PAGE_ITEMS = 20
 _MODEL_LIST_PATHS = {"/v1/models", "/models", "/api/v1/models"}
+_STORED_PATH = "/v1/responses/"
 _SPENDING = (("demo/markdown", 0.75, 30), ("demo/echo", 0.5, 12))  # model, US dollars, requests
 
 
@@ -86,9 +88,10 @@ def build_error_response(status: int, message: str, target: str) -> ServerRespon
 
 @dataclass
 class Gateway:
-    """The server's state: stored responses by id, their conversations, and those that run in the background."""
+    """The server's state: stored responses by id, their inputs and conversations, and those that run now."""
 
     stored: dict[str, Json] = field(default_factory=dict)
+    inputs: dict[str, list[Json]] = field(default_factory=dict)
     conversations: dict[str, list[Json]] = field(default_factory=dict)
     running: dict[str, Json] = field(default_factory=dict)
 
@@ -111,6 +114,8 @@ class Gateway:
                 return self._run(request, RESPONSES)
             case "GET" | "HEAD" if path in _MODEL_LIST_PATHS:
                 return _list_models(request)
+            case "GET" | "HEAD" if name := _find_model_name(path):
+                return _build_json_response(request, models.get_model(name) or _raise_not_found("Model"))
             case "GET" | "HEAD" if path == "/v2/billing":
                 return _build_json_response(request, BALANCE)
             case "GET" | "HEAD" if path in {"/v2/usage", "/v2/usage/detail"}:
@@ -118,12 +123,23 @@ class Gateway:
             case "GET" | "HEAD" if path.startswith("/model/"):
                 model = models.show_model(path.removeprefix("/model/"), request.query)
                 return _build_json_response(request, model or _raise_not_found("Model"))
-            case "GET" | "HEAD" if path.startswith("/v1/responses/"):
-                return _build_json_response(request, self._load(path.removeprefix("/v1/responses/")))
-            case "POST" if path.startswith("/v1/responses/") and path.endswith("/cancel"):
-                response_id = path.removeprefix("/v1/responses/").removesuffix("/cancel")
-                return _build_json_response(request, self._cancel(response_id))
+        if path.startswith(_STORED_PATH) and (found := self._route_stored(request, path.removeprefix(_STORED_PATH))):
+            return _build_json_response(request, found)
         raise GatewayError(404, f"Cannot {request.method} {request.target}")
+
+    def _route_stored(self, request: ServerRequest, path: str) -> Json | None:
+        """Return what a request about a stored response is answered with; None if there is no such route."""
+        response_id, _, what = path.partition("/")
+        match request.method, what:
+            case "GET" | "HEAD", "":
+                return self._load(response_id)
+            case "GET" | "HEAD", "input_items":
+                return self._list_inputs(response_id, request.query)
+            case "POST", "cancel":
+                return self._cancel(response_id)
+            case "DELETE", "":
+                return self._delete(response_id)
+        return None
 
     def _run(self, request: ServerRequest, endpoint: DemoEndpoint) -> ServerResponse:
         body = _parse_object(request.body)
@@ -180,6 +196,7 @@ class Gateway:
     def _store(self, exchange: DemoExchange) -> None:
         done = responses.build_answer(exchange)
         self.stored[done["id"]] = done
+        self.inputs[done["id"]] = responses.list_input_items(exchange.body, exchange.unique_id)
         self.conversations[done["id"]] = [*self._list_conversation(exchange.body), *done["output"]]
         if exchange.body.get("background") and exchange.request.model == "demo/slow":
             self.running[done["id"]] = responses.build_response(exchange, "in_progress")
@@ -187,6 +204,18 @@ class Gateway:
     def _load(self, response_id: str) -> Json:
         """Return a stored response; one that runs in the background is done the second time."""
         return self.running.pop(response_id, None) or self.stored.get(response_id) or _raise_not_found("Response")
+
+    def _list_inputs(self, response_id: str, query: Mapping[str, list[str]]) -> Json:
+        """Return a page of the input items of a stored response, the last one first unless the query says otherwise."""
+        items = self.inputs.get(response_id) or _raise_not_found("Response")
+        return _build_page(items if query.get("order") == ["asc"] else items[::-1], query)
+
+    def _delete(self, response_id: str) -> Json:
+        """Delete a stored response."""
+        _ = self.stored.pop(response_id, None) or _raise_not_found("Response")
+        for kept in (self.inputs, self.conversations, self.running):
+            kept.pop(response_id, None)
+        return {"id": response_id, "object": "response", "deleted": True}
 
     def _cancel(self, response_id: str) -> Json:
         """Cancel a response that runs in the background, and return it; one that is done stays done."""
@@ -199,6 +228,26 @@ class Gateway:
             response = {**response, "status": "cancelled", "output": [], "output_text": "", "usage": None}
             self.stored[response_id] = response
         return response
+
+
+def _find_model_name(path: str) -> str:
+    """Return the name of the model in the path of one, "" for any other path."""
+    bases = (f"{base}/" for base in _MODEL_LIST_PATHS)
+    return next((path.removeprefix(base) for base in bases if path.startswith(base)), "")
+
+
+def _build_page(items: list[Json], query: Mapping[str, list[str]]) -> Json:
+    """Return the items after the one that the query names, as many as it asks for; raise GatewayError."""
+    ids = [item["id"] for item in items]
+    after, limit = query.get("after", [""])[0], query.get("limit", [str(PAGE_ITEMS)])[0]
+    if not re.fullmatch("[1-9][0-9]?|100", limit):
+        raise GatewayError(400, f"limit: expected an integer from 1 to 100, received {limit}")
+    if after and after not in ids:
+        _raise_not_found(f"Input item {after}")
+    rest = items[ids.index(after) + 1 :] if after else items
+    page = rest[: int(limit)]
+    ends = {"first_id": page[0]["id"] if page else None, "last_id": page[-1]["id"] if page else None}
+    return {"object": "list", "data": page, **ends, "has_more": len(rest) > len(page)}
 
 
 def _parse_path(target: str) -> str:

@@ -130,3 +130,18 @@ def test_one_model_is_found_by_id_or_alias_in_any_case(demo: DemoClient) -> None
         assert found["data"].keys() >= SECTIONS
     assert demo.get("/model/nope").status == 404
     assert demo.get("/v1/model/demo/echo").status == 404
+
+
+@pytest.mark.parametrize("path", ["/v1/models/", "/models/", "/api/v1/models/"])
+@pytest.mark.parametrize("name", ["demo/echo", "demo%2Fecho", "demo-echo"])
+def test_one_model_is_shown_as_the_api_shows_it(demo: DemoClient, path: str, name: str) -> None:
+    shown = demo.get(path + name)
+    assert shown.status == 200
+    assert (shown.json["id"], shown.json["object"], shown.json["owned_by"]) == ("demo/echo", "model", "aiml")
+    assert isinstance(shown.json["created"], int)
+
+
+@pytest.mark.parametrize("path", ["/v1/models/nobody/knows", "/v1/models/demo/echo2"])
+def test_a_model_that_there_is_not_is_an_error(demo: DemoClient, path: str) -> None:
+    missing = demo.get(path)
+    assert (missing.status, missing.json["message"]) == (404, "Model not found")

@@ -186,3 +186,70 @@ def test_background_work_is_queued_and_can_be_fetched(demo: DemoClient, *, strea
     done = demo.get(f"/v1/responses/{queued['id']}").json
     assert (done["id"], done["status"]) == (queued["id"], "completed")
     assert demo.respond(previous_response_id=queued["id"]).status == 400
+
+
+CONVERSATION = [
+    {"role": "system", "content": "Be brief."},
+    {"role": "user", "content": "hi"},
+    {"role": "assistant", "content": "yes"},
+    {"type": "message", "role": "user", "content": [{"type": "input_text", "text": "more"}]},
+]
+
+
+def test_the_input_of_a_stored_response_is_listed(demo: DemoClient) -> None:
+    response_id = demo.respond(input_text=CONVERSATION, store=True).json["id"]
+    page = demo.get(f"/v1/responses/{response_id}/input_items?order=asc").json
+    parts = [(item["type"], item["role"], *item["content"][0].values()) for item in page["data"]]
+    assert parts == [
+        ("message", "system", "input_text", "Be brief."),
+        ("message", "user", "input_text", "hi"),
+        ("message", "assistant", "output_text", "yes"),
+        ("message", "user", "input_text", "more"),
+    ]
+    ids = [item["id"] for item in page["data"]]
+    assert len(set(ids)) == len(ids)
+    assert (page["first_id"], page["last_id"], page["has_more"]) == (ids[0], ids[-1], False)
+    assert [item["id"] for item in demo.get(f"/v1/responses/{response_id}/input_items").json["data"]] == ids[::-1]
+
+
+def test_the_input_is_listed_page_by_page(demo: DemoClient) -> None:
+    address = f"/v1/responses/{demo.respond(input_text=CONVERSATION, store=True).json['id']}/input_items?limit=3"
+    first = demo.get(address).json
+    second = demo.get(f"{address}&after={first['last_id']}").json
+    assert [len(page["data"]) for page in (first, second)] == [3, 1]
+    assert [page["has_more"] for page in (first, second)] == [True, False]
+    last = demo.get(f"{address}&after={second['last_id']}").json
+    assert (last["data"], last["first_id"], last["has_more"]) == ([], None, False)
+
+
+@pytest.mark.parametrize(
+    ("query", "status"),
+    [("limit=0", 400), ("limit=101", 400), ("limit=x", 400), ("after=msg_nowhere", 404), ("limit=100", 200)],
+)
+def test_a_page_that_there_is_not_is_an_error(demo: DemoClient, query: str, status: int) -> None:
+    response_id = demo.respond(store=True).json["id"]
+    assert demo.get(f"/v1/responses/{response_id}/input_items?{query}").status == status
+
+
+@pytest.mark.parametrize("background", [False, True])
+@pytest.mark.parametrize("model", ["demo/echo", "demo/slow"])
+def test_a_deleted_response_is_gone(demo: DemoClient, model: str, *, background: bool) -> None:
+    response_id = demo.respond(model, "hi", store=True, background=background).json["id"]
+    address = f"/v1/responses/{response_id}"
+    deleted = demo.send("DELETE", address)
+    assert (deleted.status, deleted.json) == (200, {"id": response_id, "object": "response", "deleted": True})
+    left = [demo.send("DELETE", address), demo.get(address), demo.get(f"{address}/input_items")]
+    assert {(reply.status, reply.json["message"]) for reply in left} == {(404, "Response not found")}
+    assert demo.respond(previous_response_id=response_id).status == 400
+
+
+@pytest.mark.parametrize("end", ["", "/input_items", "/cancel"])
+@pytest.mark.parametrize("method", ["GET", "POST", "DELETE", "PUT"])
+def test_an_unknown_response_is_named_as_missing_and_an_unknown_route_by_its_path(
+    demo: DemoClient, method: str, end: str
+) -> None:
+    address = f"/v1/responses/resp_nowhere{end}"
+    reply = demo.send(method, address)
+    is_route = (method, end) in {("GET", ""), ("GET", "/input_items"), ("POST", "/cancel"), ("DELETE", "")}
+    assert reply.status == 404
+    assert reply.json["message"] == ("Response not found" if is_route else f"Cannot {method} {address}")
