@@ -147,8 +147,6 @@ def encode_record(cells: Iterable[str]) -> bytes:
 class CsvResumeFile(ResumeFile):
     """An open CSV file of results, which says in its last three columns what is done; a new file has no `header`."""
 
-    start = b""
-
     header: Sequence[str] = ()
 
     def _read(self) -> None:
@@ -177,6 +175,9 @@ class CsvResumeFile(ResumeFile):
 
     def _is_whole(self, record: bytes) -> bool:
         return record.endswith(_LINE_END) and record.count(b'"') % 2 == 0
+
+    def _may_be_ours(self, record: bytes) -> bool:  # noqa: ARG002 - a header is written with the first result
+        return False
 
     def _read_record(self, number: int, record: bytes) -> None:
         cells = next(csv.reader([record.decode("utf-8-sig", "replace")], strict=False), [])

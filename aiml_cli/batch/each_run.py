@@ -55,7 +55,9 @@ class ResultsTarget(NamedTuple):
         return self.file.is_terminal if self.file else self.fd == 1 and is_terminal(1)
 
     def close(self, *, complete: bool) -> str:
-        """Close the file of -o; return the name under which results are left that are not complete, or ""."""
+        """Close the files; return the name under which results of -o are left that are not complete, or ""."""
+        if self.resume_file:
+            self.resume_file.close()
         return self.file.close(complete=complete) if self.file else ""
 
 

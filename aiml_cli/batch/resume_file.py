@@ -20,6 +20,7 @@ DIGEST_SIZE = 12
 _HEAD = re.compile(rb'\{"row": ([0-9]{1,14}), "hash": "([0-9a-f]{%d})", "' % (2 * DIGEST_SIZE))
 _TAIL = re.compile(rb'"error": null, "seconds": (?:null|[0-9.e+-]{1,24})\}\n')
 _TAIL_BYTES = 64
+_START = b'{"row": '
 # A digest in a table of results: its first bytes choose a bucket, which has the others with the row's number.
 _BUCKET_BYTES, _NUMBER_BYTES = 2, 6
 _KEY_BYTES = DIGEST_SIZE - _BUCKET_BYTES
@@ -111,10 +112,8 @@ class ResumeFile:
 
     A row is done if the file has its result without an error, by its hash. If the input has a row twice, or was changed
     between the runs, the row's number decides which result belongs to it. `is_read_only`: nothing is created, changed
-    or locked, and a file that is not there has no results. A first result that is incomplete begins with `start`.
+    or locked, and a file that is not there has no results.
     """
-
-    start = b'{"row": '
 
     def __init__(self, name: str, *, is_read_only: bool = False) -> None:
         if name == "-":
@@ -143,6 +142,12 @@ class ResumeFile:
         if not self._is_read_only:
             fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
         return fd
+
+    def close(self) -> None:
+        """Close the file, which ends its lock; later calls do nothing."""
+        fd, self.fd = self.fd, -1
+        if fd >= 0:
+            os.close(fd)
 
     def has(self, number: int, row_hash: str) -> bool:
         """True if a row is done; each result answers for one row."""
@@ -176,7 +181,7 @@ class ResumeFile:
         with open(self.fd, "rb", closefd=False) as file:
             for number, record in enumerate(self._split(file), 1):
                 if not self._is_whole(record):
-                    if not end and not self.start.startswith(record[: len(self.start)]):
+                    if not end and not self._may_be_ours(record):
                         raise self._build_error(number)  # a file of somebody else, which must stay as it is
                     if not self._is_read_only:
                         os.ftruncate(self.fd, end)
@@ -190,6 +195,10 @@ class ResumeFile:
 
     def _is_whole(self, record: bytes) -> bool:
         return record.endswith(b"\n")
+
+    def _may_be_ours(self, record: bytes) -> bool:
+        """True if the only record of a file, which is incomplete, can be the beginning of a result."""
+        return _START.startswith(record[: len(_START)])
 
     def _read_record(self, number: int, line: bytes) -> None:
         if (head := _HEAD.match(line)) and _TAIL.search(line, len(line) - _TAIL_BYTES):
