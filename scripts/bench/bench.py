@@ -11,6 +11,7 @@ from collections.abc import Iterator, Mapping
 from math import log
 from pathlib import Path
 
+from first_token import make_first_token_rows
 from measure import HERE, MODELS, Bench, Cost, make_text, start_bench
 from table import Format, Row, format_mb, format_ms, format_number, format_table, format_thousands, format_us
 
@@ -30,7 +31,8 @@ def main() -> None:
     with start_bench() as running:
         starts = running.measure(STARTS, list_start_commands(str(python), aiml))
         answers = {count: measure_answers(running, str(python), aiml, count) for count in MODELS}
-    print(format_table([*make_start_rows(starts), *make_answer_rows(answers)]))
+    first_token = make_first_token_rows(str(python), aiml)
+    print(format_table([*make_start_rows(starts), *make_answer_rows(answers), *first_token]))
     print(f"`python -c pass`: {format_ms(starts['python'].cpu)} of CPU, {format_mb(starts['python'].memory)}.")
 
 
