@@ -85,12 +85,12 @@ def _choose_unit(*words: str) -> str:
 
 def _parse_count(text: str | None) -> float | None:
     """Return a count, also the first of `100, 100;w=60`; None if it is absent or garbage."""
-    return as_amount(re.split("[,;]", text[:_MAX_VALUE_CHARS])[0].strip()) if text else None
+    return as_amount(re.split("[,;]", text)[0].strip()) if text and len(text) <= _MAX_VALUE_CHARS else None
 
 
 def _parse_reset(text: str, now: datetime) -> float | None:
     """Return the seconds until a reset: a duration (`6m0s`, `120ms`, `30`), seconds since 1970, or a date."""
-    text = text.strip()[:_MAX_VALUE_CHARS]
+    text = text[: _MAX_VALUE_CHARS + 1].strip()
     if _DURATION.fullmatch(text):
         return sum(float(number) * _UNITS_S[unit] for number, unit in _DURATION_PART.findall(text))
     number = _parse_count(text)

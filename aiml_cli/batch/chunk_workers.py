@@ -6,7 +6,7 @@ from time import monotonic
 from typing import NamedTuple, Protocol, TypeVar
 
 from aiml_cli.api.answer import Answer
-from aiml_cli.batch.worker_pool import ClientContext, Worker, WorkerPool
+from aiml_cli.batch.worker_pool import ClientContext, Worker, WorkerPool, fit_to_file_limit
 from aiml_cli.core import turn
 from aiml_cli.core.budget import Reservation
 from aiml_cli.core.chat_request import ChatRequest
@@ -14,7 +14,7 @@ from aiml_cli.errors import AimlError
 from aiml_cli.output.choose_renderer import null_output
 from aiml_cli.settings.options import Options
 from aiml_cli.system.signals import Stopped
-from aiml_cli.system.stdio import prefix_lines
+from aiml_cli.system.stdio import make_notifier, prefix_lines
 from aiml_cli.transport import choose_transport
 
 # How long aborted answers may take to be written into the history.
@@ -103,7 +103,8 @@ class _ChunkWorkers:
 
     def __init__(self, requests: Sequence[ChatRequest], options: Options, consumer: AnswerConsumer) -> None:
         self._requests, self._options, self._consumer = requests, options, consumer
-        size = min(options.jobs or 1, len(requests))
+        notify = make_notifier(options.quiet) or (lambda _: None)
+        size = fit_to_file_limit(min(options.jobs or 1, len(requests)), notify)
         self._pool = WorkerPool(range(len(requests)), self._send, size=size, connect=self._connect)
         self._pool.start()
 

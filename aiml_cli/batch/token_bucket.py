@@ -90,7 +90,7 @@ class AdaptivePace:
         """Count a request that is sent."""
         self._since = self._since or now
         if self._pause_s:
-            self._free_at = max(self._free_at, now - SLACK_S) + self._pause_s
+            self._free_at = max(self._free_at, now - min(SLACK_S, self._pause_s)) + self._pause_s
 
     def note_accepted(self) -> None:
         """Count a request that the server took."""

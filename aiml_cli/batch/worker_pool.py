@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 # How often to check whether aborted tasks have ended.
 POLL_S = 0.01
 # A connection and a file, or the other end of the connection where the server is embedded.
-FILES_PER_WORKER, OTHER_FILES = 2, 32
+FILES_PER_WORKER, OTHER_FILES = 2, 16
 Task = TypeVar("Task")
 Result = TypeVar("Result")
 ClientContext = AbstractContextManager["Client"]
@@ -42,7 +42,7 @@ def fit_to_file_limit(jobs: int, notify: Callable[[str], None]) -> int:
         limit = soft
     fitting = min(jobs, max(1, (limit - others) // FILES_PER_WORKER))
     if fitting < jobs:
-        notify(f"{limit} open files, the limit of the system, are too few for -j {jobs}: {fitting} rows at a time")
+        notify(f"the system allows {limit} open files, too few for -j {jobs}: {fitting} at a time")
     return fitting
 
 
@@ -125,10 +125,16 @@ class WorkerPool(Generic[Task, Result]):
         return len(self._running)
 
     def start(self) -> None:
-        """Start the threads."""
+        """Start the threads, fewer if the system allows no more; raise AimlError if it allows none."""
         with defer_signals():  # a start that is interrupted leaves a thread that nobody can wait for
-            for _ in range(self._size):
-                Thread(target=self._work, daemon=True).start()
+            for count in range(self._size):
+                try:
+                    Thread(target=self._work, daemon=True).start()
+                except (RuntimeError, MemoryError):
+                    self._live_threads -= self._size - count
+                    break
+        if not self._live_threads:
+            raise AimlError("the system allows no threads")
 
     def results(
         self, *, tick: Callable[[], None] | None = None, every_s: float | None = None, until: float | None = None
