@@ -3,7 +3,7 @@
 import os
 import stat
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from threading import current_thread, main_thread
 from typing import TYPE_CHECKING, Any, cast
@@ -66,13 +66,14 @@ def open_client(options: Options, url: str, client: "Client | None" = None) -> "
 
 
 @contextmanager
-def connect_early(options: Options, url: str) -> Iterator[None]:
+def connect_early(options: Options, url: str, words: Sequence[str] = ()) -> Iterator[None]:
     """Connect to the server of a URL in a thread during the block; its first client gets the connection.
 
     It is opened where it saves time: not without TLS on this machine, not through a proxy, and not for --replay. While
-    standard input is a pipe without data, nothing is contacted. What no client wants is closed without a word of HTTP.
+    standard input is a pipe without data, or typed where `words` or files are "-", nothing is contacted. What no client
+    wants is closed without a word of HTTP.
     """
-    early = _start_connection(options, url, after_input=_has_slow_input(options))
+    early = _start_connection(options, url, after_input=_has_slow_input(options, words))
     if early:
         _early_connections[_get_origin(url)] = early
     try:
@@ -100,9 +101,9 @@ def _get_origin(url: str) -> str:
     return "/".join(url.split("/", 3)[:3])
 
 
-def _has_slow_input(options: Options) -> bool:
+def _has_slow_input(options: Options, words: Sequence[str]) -> bool:
     """True if standard input will be read, and may have to be waited for."""
-    if "-" in (options.messages, *(options.file or ())):
+    if "-" in (*words, options.messages, *(options.file or ())):
         return True
     try:
         mode = os.fstat(0).st_mode

@@ -8,7 +8,6 @@ import subprocess
 import threading
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
-from dataclasses import replace
 from pathlib import Path
 from queue import Queue
 from typing import Any, Self
@@ -18,7 +17,7 @@ from support import certificates
 from support.loopback import HELLO, Loopback
 from support.run_cli import build_command
 
-from aiml_cli.settings.options import Options
+from aiml_cli.settings.options import Options, change_options
 from aiml_cli.transport import choose_transport, early_connection
 from aiml_cli.transport.early_connection import EarlyConnection, open_socket
 from aiml_cli.transport.tls_context import make_ssl_context
@@ -302,34 +301,51 @@ def test_rows_take_one_connection_a_worker(far: Loopback) -> None:
 
 
 @pytest.fixture
-def started(monkeypatch: pytest.MonkeyPatch) -> list[object]:
+def started(monkeypatch: pytest.MonkeyPatch) -> list[EarlyConnection]:
     """Return a list of the early connections that are started; none of them runs."""
-    early = list[object]()
+    early = list[EarlyConnection]()
     monkeypatch.setattr(EarlyConnection, "start", lambda self: early.append(self))  # noqa: PLW0108 - a method has a self
     return early
 
 
-def connect_early(url: str, **options: Any) -> None:
-    with choose_transport.connect_early(replace(Options(), base_url=url, **options), url):
+def connect_early(url: str, *words: str, **options: Any) -> None:
+    with choose_transport.connect_early(change_options(Options(), base_url=url, **options), url, words):
         pass
 
 
-def test_a_server_on_another_machine_is_connected_to_early(started: list[object]) -> None:
+def test_a_server_on_another_machine_is_connected_to_early(started: list[EarlyConnection]) -> None:
     connect_early("https://api.example.test/v1")
     connect_early("http://api.example.test/v1")
     assert len(started) == 2
 
 
 @pytest.mark.parametrize("url", ["http://127.0.0.1:9/v1", "http://localhost:9/v1", "https://h\u00e4user.test/v1"])
-def test_where_it_saves_nothing_no_thread_is_started(url: str, started: list[object]) -> None:
+def test_where_it_saves_nothing_no_thread_is_started(url: str, started: list[EarlyConnection]) -> None:
     connect_early(url)
     assert started == []
+
+
+@pytest.mark.parametrize(
+    ("words", "options", "is_waiting"),
+    [
+        (["hi"], {}, False),
+        (["-"], {}, True),
+        (["hi"], {"file": ("a.txt", "-")}, True),
+        ([], {"messages": "-"}, True),
+        (["hi"], {"file": ("a.txt",)}, False),
+    ],
+)
+def test_what_is_typed_comes_before_the_connection(
+    words: list[str], options: dict[str, Any], is_waiting: bool, started: list[EarlyConnection]
+) -> None:
+    connect_early("https://api.example.test/v1", *words, **options)
+    assert [early._is_waiting for early in started] == [is_waiting]  # noqa: SLF001
 
 
 @pytest.mark.parametrize("name", ["HTTPS_PROXY", "https_proxy", "ALL_PROXY", "all_proxy", "HTTP_PROXY"])
 @pytest.mark.parametrize("exceptions", ["", "*", "api.example.test"])
 def test_a_proxy_is_never_gone_around(
-    name: str, exceptions: str, started: list[object], monkeypatch: pytest.MonkeyPatch
+    name: str, exceptions: str, started: list[EarlyConnection], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv(name, "http://127.0.0.1:9")
     monkeypatch.setenv("NO_PROXY", exceptions)
@@ -337,7 +353,9 @@ def test_a_proxy_is_never_gone_around(
     assert started == []
 
 
-def test_exceptions_without_a_proxy_change_nothing(started: list[object], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_exceptions_without_a_proxy_change_nothing(
+    started: list[EarlyConnection], monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("NO_PROXY", "localhost,::1")
     connect_early("https://api.example.test/v1")
     assert len(started) == 1

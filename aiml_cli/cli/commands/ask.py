@@ -34,20 +34,20 @@ def ask(endpoint: str, words: Sequence[str], flags: Flags) -> int:
     except AimlError as error:
         _print_failure(endpoint, error, flags)
         raise
-    with _connect_early(settings):
+    with _connect_early(settings, words):
         if not run_several:
             return _ask_once(endpoint, words, flags, settings)
         with hide_keys():
             return run_several()
 
 
-def _connect_early(settings: Settings) -> AbstractContextManager[None]:
+def _connect_early(settings: Settings, words: Sequence[str]) -> AbstractContextManager[None]:
     """Connect to the server while the rest is imported and read, if it is certain that it can be asked."""
     options, url = settings.options, settings.options.base_url or ""
     sends_nothing = options.demo or options.dry_run or options.as_ or options.estimate
     if sends_nothing or options.cache not in (None, OFF) or not is_key_at_hand(settings, url):
         return nullcontext()
-    return connect_early(options, url)
+    return connect_early(options, url, words)
 
 
 def _ask_once(endpoint: str, words: Sequence[str], flags: Flags, settings: Settings) -> int:
