@@ -64,16 +64,19 @@ class RunStats:
 
     def add(self, answer: Answer, model: str) -> None:
         """Count a row's answer; one without usage costs nothing."""
-        usage, key = answer.completion.usage or Usage(), (model, answer.cost_source)
         with self._lock:
             self.succeeded += answer.error is None
             self.failed += answer.error is not None
             self.cached += answer.is_cached
-            if answer.is_cached:
-                return  # nothing was asked
-            if answer.completion.usage or cost_at_most(answer) != 0:
-                for costs in (self._costs, self._unsaved):
-                    costs[key] = costs.get(key, RunCost()).add(usage, answer.cost_usd or 0.0)
+        if not answer.is_cached and (answer.completion.usage or cost_at_most(answer) != 0):
+            self.add_cost(answer, model)
+
+    def add_cost(self, answer: Answer, model: str) -> None:
+        """Count what an answer cost."""
+        usage, key = answer.completion.usage or Usage(), (model, answer.cost_source)
+        with self._lock:
+            for costs in (self._costs, self._unsaved):
+                costs[key] = costs.get(key, RunCost()).add(usage, answer.cost_usd or 0.0)
 
     def pop_unsaved(self) -> dict[CostKey, RunCost]:
         """Return the costs since the last call."""
