@@ -194,6 +194,8 @@ class RowWorkers:
     def _write(self, placed: PlacedRow, row_hash: str | None, result: _RowAnswer) -> None:
         """Write a result; a row that we aborted, or that waited when the run was stopped, has none."""
         (position, row), (answer, model), context = placed, result, self._context
+        if isinstance(answer.error, RunStopped) and answer.completion.usage:
+            context.stats.add_cost(answer, model)  # of a try that broke off
         if answer.error and (self.pool.is_aborted or isinstance(answer.error, RunStopped)):
             return
         context.stats.add(answer, model)

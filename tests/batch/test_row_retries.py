@@ -1,9 +1,12 @@
 """Which rows are tried again, and what their results and the sums of the run say then."""
 
 import re
+import signal
+import threading
 from typing import Any
 
 import pytest
+from support.catalogs import PRICES, store_catalog
 from support.loopback import (
     END,
     HELLO,
@@ -21,7 +24,7 @@ from support.loopback import (
     stream,
     text_events,
 )
-from support.row_runs import parse_results
+from support.row_runs import parse_results, set_when_sent, start_run, write_rows
 from support.run_cli import Aiml
 
 NOW = ("Retry-After: 0",)
@@ -251,3 +254,27 @@ def test_another_model_is_not_asked_for_an_answer_that_broke_off(aiml: Aiml, ser
     server.answer_with(HELLO)
     ended = aiml("chat", "-m", "a,b", "--each", "line", stdin=b"r\n", AIML_RETRIES="")
     assert (ended.returncode, [each.json["model"] for each in server.requests]) == (0, ["a", "a"])
+
+
+@pytest.mark.promise("row-retries")
+def test_what_a_broken_try_cost_is_counted_if_the_run_is_stopped_before_the_next(server: Loopback) -> None:
+    sent = threading.Event()
+    server.answer_with(stream(delta("Half"), USAGE_EVENT).replace(b"\r\n\r\n", b"\r\nRetry-After: 100\r\n\r\n", 1))
+    server.scripts[0] = [*server.scripts[0], set_when_sent(sent)]
+    with start_run(server, "chat", "--each", "line", "--retries", "2") as process:
+        write_rows(process, b"a\n")
+        assert sent.wait(30)
+        process.send_signal(signal.SIGTERM)
+        stdout, stderr = process.communicate(timeout=30)
+    assert (process.returncode, stdout) == (143, b"")
+    assert b"0 rows: 0 whole, 0 failed, 0 skipped; 3 tokens in, 5 out" in stderr
+
+
+@pytest.mark.promise("row-retries")
+def test_a_try_that_broke_off_counts_for_the_limit_of_the_cost(aiml: Aiml, server: Loopback) -> None:
+    store_catalog(server, pricing=PRICES)
+    server.answer_with(WORD)
+    flags = ("-m", "m", "--max-tokens", "1000", "--max-cost", "0.15", "-j", "1")
+    ended = aiml("chat", "--each", "line", *flags, stdin=b"a\nb\n", AIML_RETRIES="")
+    assert (ended.returncode, len(server.requests), ended.stdout) == (10, 1, b"")
+    assert b"stopped before --max-cost" in ended.stderr
