@@ -3,8 +3,10 @@
 import socket
 import ssl
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import lru_cache
+from itertools import islice
+from threading import current_thread, main_thread
 from typing import Any, cast
 
 import httpcore
@@ -21,6 +23,8 @@ from aiml_cli.transport.response_body import decompress, read_ahead
 
 KEEP_ALIVE_SECONDS = 5.0
 MAX_REDIRECTS = 5
+# How long to wait for the end of a body whose answer is complete, and for how many chunks.
+END_SECONDS, MAX_END_CHUNKS = 0.1, 16
 # httpx would also ask for br and zstd if they are installed, and their output cannot be bounded.
 HEADERS = {"Accept-Encoding": "gzip, deflate"}
 SLICE_BYTES = 1024 * 1024
@@ -264,16 +268,30 @@ def _exchange(client: Client, request: HttpRequest, on_sent: OnSent, key: str) -
             response = _send_once(client, request, None)
         headers = {name.lower(): mask_text(value, key) for name, value in response.headers.items()}
         chunks = _read_chunks(response)
-        chunks = chunks if "content-length" in headers else read_ahead(chunks)
+        # Other threads than the main one draw nothing, and to hand over each piece costs more than joining them saves.
+        is_drawn = current_thread() is main_thread()
+        if is_drawn and "content-length" not in headers:
+            chunks = read_ahead(chunks)
         # Only an error repeats the credentials in a request; to look for them takes as long as to parse the request.
         credentials = list_credentials(request.body) if response.is_error else []
         for secret in filter(None, (key, *credentials)):
             chunks = mask_chunks(secret, chunks)
         yield HttpResponse(response.status_code, headers, chunks)
+        if not is_drawn and not response.is_closed:
+            _read_end(chunks, client.connection)
     finally:
         if not response.is_closed:
             shut_down_stream(response.extensions.get("network_stream"))
         response.close()
+
+
+def _read_end(chunks: Iterator[bytes], connection: ConnectionHandle) -> None:
+    """Read what follows a complete answer, if it is there: only then the connection can be used again."""
+    connection.close_within(END_SECONDS)
+    with suppress(AimlError):
+        for _ in islice(chunks, MAX_END_CHUNKS):
+            pass
+    connection.keep_open()
 
 
 def _send_once(client: Client, request: HttpRequest, on_sent: OnSent) -> httpx.Response:

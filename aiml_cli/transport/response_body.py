@@ -10,7 +10,7 @@ import zlib
 from collections.abc import Iterable, Iterator
 from itertools import chain
 from queue import SimpleQueue
-from threading import Thread, current_thread, main_thread
+from threading import Thread
 
 from aiml_cli.errors import IncompleteAnswer, ServerError
 from aiml_cli.system.signals import defer_signals
@@ -31,15 +31,8 @@ class _Queue(SimpleQueue[bytes | BaseException | None]):
     bytes_put = bytes_taken = 0
 
 
-def read_ahead(pieces: Iterator[bytes]) -> Iterator[bytes]:
-    """Return the pieces as they arrive, joined if several are there; reading raises what reading them raised.
-
-    Only in the main thread: others draw nothing, and to hand over each piece costs more than joining them saves.
-    """
-    return _join_ahead(pieces) if current_thread() is main_thread() else pieces
-
-
-def _join_ahead(pieces: Iterable[bytes]) -> Iterator[bytes]:
+def read_ahead(pieces: Iterable[bytes]) -> Iterator[bytes]:
+    """Yield the pieces as they arrive, joined if several are there; raise what reading them raised."""
     queue = _Queue()
     with defer_signals():  # a start that is interrupted leaves a thread that nobody can wait for
         Thread(target=_fill_queue, args=(pieces, queue), daemon=True).start()
