@@ -1,7 +1,7 @@
 """The previous turns of a conversation, and the ways to send them."""
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -52,7 +52,7 @@ class PreviousTurns:
             missing = open_calls.answer_last_calls(self.messages, conversation)
             conversation = Conversation((*missing, *conversation.messages))
             return conversation, replace(options, previous_response_id=self.response_id)
-        turns = [_drop_id(turn, history) for turn in self.messages if _is_sent(turn.item, endpoint, history)]
+        turns = list(_drop_ids((turn for turn in self.messages if _is_sent(turn.item, endpoint, history)), history))
         turns = open_calls.answer_calls(turns, conversation)
         if conversation.messages[:1] == CONTINUE_REQUEST.messages and turns:
             turns[-1] = RawMessage({**turns[-1].item, "content": turns[-1].item["content"].removesuffix(CUT_MARK)})
@@ -112,11 +112,22 @@ def _is_sent(item: Mapping[str, Any], endpoint: str, history: HistoryMode) -> bo
     return endpoint == "responses" or item.get("type", "message") in _CHAT_ITEM_TYPES
 
 
-def _drop_id(turn: RawMessage, history: HistoryMode) -> RawMessage:
-    """Drop the id of an item whose reasoning is left out: with the id the server would ask for the reasoning."""
-    if history != HistoryMode.WITHOUT_REASONING or turn.item.get("type") not in _CHAT_ITEM_TYPES:
-        return turn
-    return RawMessage({name: value for name, value in turn.item.items() if name != "id"})
+def _drop_ids(turns: Iterable[RawMessage], history: HistoryMode) -> Iterator[RawMessage]:
+    """Yield the turns without the ids that the server does not need to put reasoning and what follows it together.
+
+    Some servers refuse a message with an id that they have given. If the reasoning is left out, no id of what
+    follows may be sent: the server would ask for the reasoning.
+    """
+    follows_reasoning = False
+    for turn in turns:
+        item_type = turn.item.get("type", "message")
+        is_answer = item_type != "message" or turn.item.get("role") == "assistant"
+        follows_reasoning = item_type == "reasoning" or (follows_reasoning and is_answer)
+        is_plain = item_type == "message" and not follows_reasoning
+        if is_plain or (history == HistoryMode.WITHOUT_REASONING and item_type in _CHAT_ITEM_TYPES):
+            yield RawMessage({name: value for name, value in turn.item.items() if name != "id"})
+        else:
+            yield turn
 
 
 def _is_reference(item: Mapping[str, Any]) -> bool:

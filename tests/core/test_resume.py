@@ -46,6 +46,7 @@ FLAT = {
     "status": "completed",
 }
 MESSAGE = response_object("Hello")["output"][0]
+PLAIN_MESSAGE = {name: value for name, value in MESSAGE.items() if name != "id"}
 
 
 def test_it_goes_on_and_says_with_what(server: Loopback, aiml: Aiml) -> None:
@@ -219,6 +220,29 @@ def test_reasoning_and_hosted_tools_are_sent_again_as_they_were(server: Loopback
     ]
 
 
+# What servers put before a message, and whether they need the message's id to know that it follows.
+BEFORE_MESSAGES = [
+    ([], False),
+    ([SEARCH], False),
+    ([SEALED], True),
+    ([THOUGHT], True),
+    ([SEALED, SEARCH], True),
+    ([SEARCH, SEALED], True),
+]
+
+
+@pytest.mark.parametrize(("before", "needs_id"), BEFORE_MESSAGES)
+def test_a_message_is_sent_again_without_its_id_unless_reasoning_precedes_it(
+    before: list[dict[str, Any]], needs_id: bool, server: Loopback, aiml: Aiml
+) -> None:
+    queue_answers(server, json_response(response_object(output=[*before, MESSAGE])), HELLO_RESPONSE)
+    aiml("respond", "hi")
+    aiml("respond", "-c", "more")
+    assert get_last_messages(server) == [USER, *before, MESSAGE if needs_id else PLAIN_MESSAGE, MORE]
+    aiml("respond", "-c", "again")
+    assert get_last_messages(server)[-3:-1] == [MORE, PLAIN_MESSAGE]
+
+
 def test_pictures_and_documents_go_on_on_both_endpoints(server: Loopback, aiml: Aiml, tmp_path: Path) -> None:
     (tmp_path / "a.png").write_bytes(PNG)
     (tmp_path / "a.pdf").write_bytes(PDF)
@@ -303,7 +327,7 @@ def test_what_was_begun_behind_a_response_stays_behind_it(server: Loopback, aiml
     aiml("respond", "hi", "--previous-response-id", "resp_0")
     aiml("respond", "-c", "more")
     body = server.requests[-1].json
-    assert (body["previous_response_id"], body["input"]) == ("resp_0", [USER, MESSAGE, MORE])
+    assert (body["previous_response_id"], body["input"]) == ("resp_0", [USER, PLAIN_MESSAGE, MORE])
     assert b"left out: resp_0\n" in aiml("chat", "-c", "more", "--dry-run").stderr
 
 
@@ -315,7 +339,7 @@ def test_an_answer_that_the_server_no_longer_has_is_sent_whole(status: str, serv
     done = aiml("respond", "-c", "more")
     assert (done.returncode, done.stdout, len(server.requests)) == (0, b"Hello\n", 3)
     assert b"aiml: the server no longer has the last answer; sending the whole conversation instead\n" in done.stderr
-    assert get_last_messages(server) == [USER, MESSAGE, MORE]
+    assert get_last_messages(server) == [USER, PLAIN_MESSAGE, MORE]
     assert read_answer_states() == [("complete", "Hello")] * 2
 
 
@@ -324,8 +348,7 @@ def test_reasoning_that_the_server_no_longer_has_is_left_out(server: Loopback, a
     queue_answers(server, json_response(response_object(output=[THOUGHT, SEALED, MESSAGE])), gone, HELLO_RESPONSE)
     aiml("respond", "hi")
     done = aiml("respond", "-c", "more")
-    bare = {name: value for name, value in MESSAGE.items() if name != "id"}
-    assert (done.returncode, get_last_messages(server)) == (0, [USER, SEALED, bare, MORE])
+    assert (done.returncode, get_last_messages(server)) == (0, [USER, SEALED, PLAIN_MESSAGE, MORE])
     assert b"no longer has the reasoning" in done.stderr
 
 
