@@ -204,9 +204,15 @@ class _PlaceholderFiller:
 
     def fill_name(self, pattern: str) -> str | None:
         """Return the name of a file, None if its braces are text; raise UsageError for an unknown placeholder."""
+        values: list[str | None] = []
+
+        def replace_and_note(inside: str, _before: str) -> str | None:
+            values.append(self._find_name(inside))
+            return values[-1]
+
         bare = pattern[1:-1] if pattern[0] in "\"'" else pattern
-        name = replace_placeholders(bare, self._replace_in_name)
-        return None if name == bare else name
+        name = replace_placeholders(bare, replace_and_note)
+        return None if values.count(None) == len(values) else name
 
     def _replace(self, inside: str, before: str) -> str | None:
         if (name := inside.strip()) in self._values:
@@ -216,7 +222,7 @@ class _PlaceholderFiller:
             raise _build_unknown_error(name, list(self._columns))
         return None
 
-    def _replace_in_name(self, inside: str, _before: str) -> str | None:
+    def _find_name(self, inside: str) -> str | None:
         name, value = inside.strip(), self._row.value
         if name in (ROW, STDIN) and name not in self._columns:
             if isinstance(value, dict | list):

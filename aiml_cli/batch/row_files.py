@@ -77,8 +77,8 @@ class RowFileReader:
 
     def _read_file(self, name: str, size_limit: SizeLimit) -> FileContent:
         """Return the bytes of a regular file, or the text that its loader makes of it."""
-        name = name if find_path(name) else name.strip()  # as in a, b.png
-        path, shown = find_path(name), _shorten(name)
+        name = name if name.strip() and find_path(name) else name.strip()  # as in a, b.png
+        path, shown = find_path(name) if name else None, _shorten(name)
         if path is None:
             raise _build_missing_error(name, shown)
         if not (path.is_file() or path.is_dir()):  # opening it may wake who waits at the other end of a pipe

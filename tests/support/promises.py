@@ -272,6 +272,11 @@ PROMISES = {
         "A file or a URL is mentioned only in what the user typed, and looked for once: never in files, template "
         "values, rows or standard input, and in pasted text only after a yes. A path of no file is told.",
     ),
+    "row-files": Promise(
+        GUARD,
+        "A row names a file only where the words of the command say so, and only a regular file; what cannot be sent of "
+        "it is an error of this row alone.",
+    ),
     "binary-refused": Promise(
         GUARD, "Binary data is refused as text, with its kind, before anything is sent; so it is as rows of --each."
     ),

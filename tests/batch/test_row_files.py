@@ -1,0 +1,362 @@
+"""`@{path}` among the words attaches the file that a row names: regular files only, each checked with its row."""
+
+import base64
+import json
+import os
+import socket
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from support.answers import get_last_messages
+from support.loopback import HELLO, HELLO_RESPONSE, Loopback
+
+from aiml_cli.__main__ import main
+from aiml_cli.store.model_cache import CachedModels, save_models
+
+PNG, PDF, WAV = b"\x89PNG\r\n\x1a\n\0\0", b"%PDF-1.4\n", b"RIFF\x24\0\0\0WAVEfmt "
+TOKEN = "ghp_" + "a1B2c3D4e5F6" * 3
+ANSWERS = {"chat": HELLO, "respond": HELLO_RESPONSE}
+TEXT = '<file name="{}">\n{}\n</file>\n\n{}'
+Run = Callable[..., list[Any]]
+
+
+@pytest.fixture(params=["chat", "respond"])
+def endpoint(request: pytest.FixtureRequest, server: Loopback, monkeypatch: pytest.MonkeyPatch) -> str:
+    monkeypatch.setenv("AIML_BASE_URL", server.url)
+    server.answer_with(ANSWERS[request.param])
+    return str(request.param)
+
+
+@pytest.fixture
+def run(endpoint: str, clean: Path, capfdbinary: pytest.CaptureFixture[bytes]) -> Run:
+    """Return a function that asks rows, and returns their results."""
+
+    def ask(rows: str | bytes, *arguments: str, form: str = "line", code: int = 0) -> list[Any]:
+        (clean / "rows").write_bytes(rows if isinstance(rows, bytes) else rows.encode())
+        assert main([endpoint, "--each", form, "-f", "rows", "-j", "1", *arguments]) == code
+        return [json.loads(line) for line in capfdbinary.readouterr().out.splitlines()]
+
+    return ask
+
+
+def list_parts(server: Loopback) -> list[str]:
+    """Return the parts of the last message: texts, and of files the beginning of their bytes."""
+    messages = get_last_messages(server)
+    content = messages if isinstance(messages, str) else messages[-1]["content"]
+    return [content] if isinstance(content, str) else [_to_text(part) for part in content]
+
+
+def _to_text(part: dict[str, Any]) -> str:
+    if "text" in part:
+        return str(part["text"])
+    image = part.get("image_url", {})
+    data = image["url"] if isinstance(image, dict) and image else image
+    data = data or part.get("file_data") or part.get("file", part.get("input_audio", {}))
+    data = data if isinstance(data, str) else data.get("file_data", data.get("data"))
+    return base64.b64decode(data.rpartition(",")[2]).decode("latin-1")
+
+
+NAMES = [
+    "a.txt", "two words.txt", " blank at its end ", "ü-名.txt", "sub/../a.txt", "./a.txt", "-", "*.txt", "a[1].txt",
+    "'quoted'", "{row}", "@at", "http:", "no extension", "-f",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_name_of_any_form_attaches_the_file(name: str, run: Run, server: Loopback, clean: Path) -> None:
+    (clean / "sub").mkdir()
+    (clean / name).write_text("inside")
+    result = run(f"{name}\n", "about @{row}: say more")
+    assert list_parts(server) == [TEXT.format(name, "inside", f"about {name}: say more")]
+    assert (result[0]["input"], result[0]["error"]) == (name, None)
+
+
+@pytest.mark.parametrize("name", ["{tmp}/a.txt", "~/a.txt", "link.txt", "sub/../../{folder}/a.txt", " a.txt"])
+def test_a_path_means_what_it_means_after_an_at(name: str, run: Run, server: Loopback, clean: Path) -> None:
+    (clean / "sub").mkdir()
+    for path in (clean / "a.txt", Path.home() / "a.txt"):
+        path.write_text("inside")
+    (clean / "link.txt").symlink_to("a.txt")
+    run(f"{name.format(tmp=clean, folder=clean.name)}\n", "@{row}", "?")
+    assert "\ninside\n</file>" in list_parts(server)[0]
+
+
+BROKEN = {
+    "missing": ("none.txt", "none.txt: there is no such file"),
+    "folder": ("folder", "this is a folder"),
+    "this folder": (".", "this is a folder"),
+    "pipe": ("pipe", "this is not a regular file"),
+    "link to a pipe": ("to-pipe", "this is not a regular file"),
+    "socket": ("socket", "this is not a regular file"),
+    "device": ("/dev/zero", "this is not a regular file"),
+    "terminal": ("/dev/tty", "this is not a regular file"),
+    "dangling link": ("dangling", "there is no such file"),
+    "loop of links": ("loop", "there is no such file"),
+    "URL": ("http://127.0.0.1:9/x.png", "a row names a file, not an address"),
+    "image URL": ("HTTPS://127.0.0.1:9/x.png", "a row names a file, not an address"),
+    "raw URL": ("raw:http://127.0.0.1:9/x", "a row names a file, not an address"),
+    "file URL": ("file:///etc/hostname", "there is no such file"),
+    "glob": ("*.png", "*.png: there is no such file"),
+    "stdin": ("-", "-: there is no such file"),
+    "unknown user": ("~nobody-here/a", "there is no such file"),
+    "below a file": ("good.txt/a", "there is no such file"),
+    "long": ("x" * 5000, "x…: there is no such file"),
+    "archive": ("a.zip", "a zip archive"),
+    "binary": ("binary", "binary, not text"),
+    "huge": ("huge", "more than 64 MiB"),
+    "large image": ("large.png", "at most 32 MiB can be attached"),
+    "token": ("token.txt", "not sent: token.txt, line 2"),
+}
+
+
+@pytest.mark.promise("row-files")
+@pytest.mark.parametrize("kind", BROKEN)
+def test_what_cannot_be_attached_is_the_error_of_its_row(kind: str, run: Run, server: Loopback, clean: Path) -> None:
+    name, words = BROKEN[kind]
+    (clean / "good.txt").write_text("good")
+    (clean / "folder").mkdir()
+    os.mkfifo(clean / "pipe")
+    (clean / "to-pipe").symlink_to("pipe")
+    (clean / "dangling").symlink_to("nowhere")
+    (clean / "loop").symlink_to("loop")
+    (clean / "a.zip").write_bytes(b"PK\x03\x04rest")
+    (clean / "binary").write_bytes(b"\0\1\2\3" * 9)
+    (clean / "token.txt").write_text(f"first\ntoken = {TOKEN}\n")
+    for large, head, size in (("huge", b"text", 1 << 40), ("large.png", PNG, 33 << 20)):
+        (clean / large).write_bytes(head)
+        os.truncate(clean / large, size)
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind("socket")
+        broken, good = run(f"{name}\ngood.txt\n", "sum up @{row}", code=10)
+    assert (words in broken["error"]["message"], len(broken["error"]["message"]) < 400) == (True, True)
+    assert (broken["hash"], broken["error"]["exit_code"], broken["row"], good["error"]) == (None, 2, 1, None)
+    assert (len(server.requests), TOKEN in json.dumps(broken)) == (1, False)
+
+
+def test_a_row_that_names_nothing_is_an_error(run: Run, server: Loopback) -> None:
+    rows = 'path,id\n,1\n"  ",2\n'
+    assert [row["error"]["message"] for row in run(rows, "x @{path}", form="csv", code=10)] == [
+        "the row names no file"
+    ] * 2
+    assert run('{"path": null}\n', "x @{path}", form="jsonl", code=10)[0]["error"]["exit_code"] == 2
+    assert server.requests == []
+
+
+def test_a_zero_byte_in_a_name_is_an_error(run: Run, server: Loopback) -> None:
+    results = run('{"path": "/etc/hostname\\u0000.png"}\n', "x @{path}", form="jsonl", code=10)
+    assert "there is no such file" in results[0]["error"]["message"]
+    assert server.requests == []
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root reads everything")
+def test_a_file_that_may_not_be_read_is_an_error(run: Run, clean: Path) -> None:
+    (clean / "closed").write_text("x")
+    (clean / "closed").chmod(0)
+    assert "Permission denied" in run("closed\n", "x @{row}", code=10)[0]["error"]["message"]
+
+
+@pytest.mark.parametrize("data", [PNG, PDF, WAV], ids=["PNG", "PDF", "WAV"])
+@pytest.mark.parametrize("words", ["look: @{row}", "@{row}"])
+def test_what_is_no_text_goes_as_the_part_that_it_is(
+    data: bytes, words: str, run: Run, server: Loopback, clean: Path
+) -> None:
+    (clean / "file").write_bytes(data)
+    run("file\n", words)
+    assert list_parts(server) == [data.decode("latin-1"), *(["look: file"] if words != "@{row}" else [])]
+
+
+def test_files_of_all_rows_come_before_those_of_a_row(run: Run, server: Loopback, clean: Path) -> None:
+    for name, text in (("rules.txt", "rules"), ("a.txt", "a"), ("b.png", PNG.decode("latin-1"))):
+        (clean / name).write_text(text, "latin-1")
+    run("x,y\na.txt,b.png\n", "by @rules.txt compare @{x} and @{y}, @{x}", form="csv")
+    first = '<file name="rules.txt">\nrules\n</file>\n\n<file name="a.txt">\na\n</file>'
+    assert list_parts(server) == [first, PNG.decode("latin-1"), "by rules.txt compare a.txt and b.png, a.txt"]
+
+
+WORDS = [
+    (["@{row}"], True, ""),
+    (["see @{row}."], True, "see a.txt."),
+    (["see", "@{", "row", "}", "now"], True, "see a.txt now"),
+    (["(@{row})"], True, "(a.txt)"),
+    (["'@{row}'"], True, "'a.txt'"),
+    (['@"{row}" now'], True, "a.txt now"),
+    (["one\n@{row}"], True, "one\na.txt"),
+    (["@{stdin} now"], True, "a.txt now"),
+    (["@./{row} now"], True, "./a.txt now"),
+    (["@{row}, {row}"], True, "a.txt, a.txt"),
+    (["@@{row} now"], False, "@a.txt now"),
+    (["(@@{row})"], False, "(@a.txt)"),
+    (["me@{row}"], False, "me@a.txt"),
+    (["{row}@{row}.com"], False, "a.txt@a.txt.com"),
+    (["@{{row}} {row}"], False, "@{row} a.txt"),
+    (["@${row}"], False, "@$a.txt"),
+    (['@{"a": 1} {row}'], False, '@{"a": 1} a.txt'),
+    (["@app.get('/{row}')"], False, "@app.get('/a.txt')"),
+]
+
+
+@pytest.mark.parametrize(("words", "is_attached", "text"), WORDS, ids=[" ".join(words) for words, *_ in WORDS])
+def test_an_at_attaches_where_it_does_for_a_file(
+    words: list[str], is_attached: bool, text: str, run: Run, server: Loopback, clean: Path
+) -> None:
+    (clean / "a.txt").write_text("inside")
+    run("a.txt\n", *words)
+    file, end, rest = list_parts(server)[0].rpartition("</file>")
+    assert ("\ninside\n" in file, bool(end), rest.strip()) == (is_attached, is_attached, text)
+
+
+def test_columns_with_blanks_and_parts_of_a_name(run: Run, server: Loopback, clean: Path) -> None:
+    (clean / "img").mkdir()
+    (clean / "img/7.txt").write_text("seven")
+    run("File Name,id\nimg/7.txt,7\n", "see @{File Name}", form="csv")
+    run("File Name,id\nimg/7.txt,7\n", "see @{ File", "Name }", form="csv")
+    run("File Name,id\nnone,7\n", "see @img/{id}.txt", form="csv")
+    expected = TEXT.format("img/7.txt", "seven", "see img/7.txt").encode()
+    assert [json.dumps(expected.decode())[1:-1].encode() in request.body for request in server.requests] == [True] * 3
+
+
+@pytest.mark.parametrize("words", ["@{pth}", "see @{Path}, please", "@img/{pth}.png", "@{row}", "@{stdin}"])
+def test_an_unknown_column_is_told_before_the_first_request(words: str, run: Run, server: Loopback) -> None:
+    assert run("path,id\na.txt,7\n", words, form="csv", code=2) == []
+    assert server.requests == []
+
+
+def test_json_lines_name_files_in_members_and_as_texts(run: Run, server: Loopback, clean: Path) -> None:
+    (clean / "a.txt").write_text("inside")
+    assert [row["error"] for row in run('"a.txt"\n', "@{row} x", form="jsonl")] == [None]
+    assert [row["error"] for row in run('{"path": "a.txt"}\n', "@{path} x", form="jsonl")] == [None]
+    failed = run('{"path": "a.txt"}\n["a.txt"]\n{"pth": 1}\nnull\n', "@{path} @{row}", form="jsonl", code=10)
+    assert [row["error"]["exit_code"] for row in failed] == [2] * 4
+    assert len(server.requests) == 2
+
+
+@pytest.mark.promise("row-files", "mentions")
+def test_a_row_is_never_read_as_a_reference(run: Run, server: Loopback, clean: Path) -> None:
+    (clean / "secret").write_text("hidden")
+    run("@secret\n@{row}\n@{secret}\n", "{row} and @@{row}")
+    run("n,path\n@{path},secret\n", "about {n}", form="csv")
+    assert [b"hidden" in request.body for request in server.requests] == [False] * 4
+
+
+def test_a_secret_is_sent_if_that_is_allowed(run: Run, server: Loopback, clean: Path) -> None:
+    (clean / "token.txt").write_text(f"token = {TOKEN}\n")
+    run("token.txt\n", "see @{row}", "--allow-secrets")
+    assert TOKEN.encode() in server.requests[0].body
+
+
+def test_a_changed_file_is_asked_again_and_an_unchanged_one_is_not(run: Run, server: Loopback, clean: Path) -> None:
+    def go_on(*arguments: str, code: int = 0) -> int:
+        before = len(server.requests)
+        run("a.txt\nb.png\n", "see @{row}", "--resume-from", "out.jsonl", *arguments, code=code)
+        return len(server.requests) - before
+
+    (clean / "a.txt").write_text("one")
+    (clean / "b.png").write_bytes(PNG)
+    assert (go_on(), go_on()) == (2, 0)
+    (clean / "a.txt").write_text("two")
+    assert (go_on(), go_on()) == (1, 0)
+    (clean / "b.png").write_bytes(PNG + b"more")
+    assert (go_on(), go_on()) == (1, 0)
+    (clean / "a.txt").unlink()
+    assert (go_on(code=10), go_on(code=10)) == (0, 0)
+    (clean / "a.txt").write_text("one")
+    assert go_on() == 0
+
+
+def test_a_file_is_read_once_and_when_its_row_is_due(
+    run: Run, server: Loopback, clean: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    opened, real = list[tuple[str, int]](), os.open
+
+    def watch(path: Any, *arguments: Any, **keywords: Any) -> int:
+        if str(path).endswith(".png"):
+            opened.append((Path(path).name, len(server.requests)))
+        return real(path, *arguments, **keywords)
+
+    monkeypatch.setattr(os, "open", watch)
+    for name in "abc":
+        (clean / f"{name}.png").write_bytes(PNG)
+    opened.clear()
+    run("a.png\nb.png\nc.png\n", "see @{row}", "--resume-from", "out.jsonl")
+    assert opened == [("a.png", 0), ("b.png", 1), ("c.png", 2)]
+
+
+def test_without_such_words_a_resumed_run_finds_the_results_of_before(run: Run, server: Loopback) -> None:
+    hashes = [row["hash"] for row in run("a\nb\n", "x {row} @@{row}")]
+    assert hashes == [row["hash"] for row in run("a\nb\n", "x {row} @@{row}")]
+
+
+def test_a_loader_makes_the_text(run: Run, server: Loopback, clean: Path) -> None:
+    config = clean / "xdg_config_home/aiml/config.toml"
+    config.parent.mkdir()
+    config.write_text('[loaders]\ndocx = ["sed", "s/^/text of /", "{}"]\nodt = ["false", "{}"]\n')
+    (clean / "a.docx").write_text("it")
+    (clean / "b.odt").write_text("it")
+    os.mkfifo(clean / "c.docx")
+    results = run("a.docx\nb.odt\nc.docx\n", "see @{row}", code=10)
+    assert list_parts(server) == [TEXT.format("a.docx", "text of it", "see a.docx")]
+    assert [bool(row["error"]) for row in results] == [False, True, True]
+
+
+@pytest.mark.promise("row-files", "mentions")
+@pytest.mark.parametrize(
+    ("prompt", "words", "is_attached"),
+    [
+        ("See @{row}", [], False),
+        ("See @{row}: {words}", ["now"], False),
+        ("See {words}", ["@{row}"], True),
+        ("See {prompt}", ["@./{row}"], True),
+        ("See @{words}", ["{row}"], False),
+        ("See @{prompt}", [], False),
+        ("See {{words}} {x}", ["{row}"], False),
+        ("See {x}", ["@@{row}"], False),
+        ("See @@{row}", ["@@@{row}"], False),
+        ("Sum up.", ["@{row}", "now"], True),
+    ],
+)
+def test_a_template_names_no_file_of_a_row_and_the_words_with_it_do(
+    prompt: str, words: list[str], is_attached: bool, run: Run, server: Loopback, clean: Path
+) -> None:
+    folder = clean / "xdg_config_home/aiml/templates"
+    folder.mkdir(parents=True)
+    (folder / "t.toml").write_text(f'prompt = "{prompt}"\n[defaults]\nx = "@{{row}}"\n')
+    (clean / "a.txt").write_text("inside")
+    run("a.txt\n", "-t", "t", *words, "-P", "x=@@{row}") if "{x}" in prompt else run("a.txt\n", "-t", "t", *words)
+    assert (b"inside" in server.requests[0].body) == is_attached
+
+
+def test_the_words_of_an_editor_attach_too(
+    run: Run, server: Loopback, clean: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (clean / "a.txt").write_text("inside")
+    monkeypatch.setenv("EDITOR", "true")
+    run("a.txt\n", "--edit", "see @{row}")
+    assert list_parts(server) == [TEXT.format("a.txt", "inside", "see a.txt")]
+
+
+def test_a_model_that_takes_no_images_fails_only_the_rows_with_images(run: Run, server: Loopback, clean: Path) -> None:
+    models = [
+        {"id": "a/text", "type": "openai/chat-completions", "modalities": {"input": ["text"], "output": ["text"]}}
+    ]
+    save_models(CachedModels(server.url, "", 0, json.dumps({"data": models}).encode(), []))
+    (clean / "a.png").write_bytes(PNG)
+    (clean / "b.txt").write_text("text")
+    image, text = run("a.png\nb.txt\n", "see @{row}", "-m", "a/text", code=10)
+    assert ("takes no image, and a.png is image/png" in image["error"]["message"], text["error"]) == (True, None)
+
+
+def test_detail_holds_for_the_images_of_rows(run: Run, server: Loopback, clean: Path) -> None:
+    (clean / "a.png").write_bytes(PNG)
+    hashes = {run("a.png\n", "see @{row}", "--detail", detail)[0]["hash"] for detail in ("low", "high")}
+    assert ([b'"low"' in request.body for request in server.requests], len(hashes)) == ([True, False], 2)
+
+
+def test_a_dry_run_shows_the_file_of_the_first_row(
+    endpoint: str, clean: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    (clean / "rows").write_text("a.txt\nnone\n")
+    (clean / "a.txt").write_text("inside")
+    assert main([endpoint, "--each", "line", "-f", "rows", "--dry-run", "see @{row}"]) == 0
+    assert json.dumps(TEXT.format("a.txt", "inside", "see a.txt")) in capfd.readouterr().out

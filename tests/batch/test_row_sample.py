@@ -1,0 +1,130 @@
+"""`--sample N` asks N rows, chosen at random and the same ones each time."""
+
+import json
+from collections.abc import Callable, Sequence
+from itertools import chain
+from pathlib import Path
+from typing import Any
+
+import pytest
+from support.loopback import HELLO, HELLO_RESPONSE, Loopback
+
+from aiml_cli.__main__ import main
+from aiml_cli.batch.row_sample import SampledRows
+from aiml_cli.batch.rows import RowInput
+
+Ask = Callable[..., list[Any]]
+
+
+@pytest.fixture(params=["chat", "respond"])
+def ask(
+    request: pytest.FixtureRequest,
+    server: Loopback,
+    clean: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capfdbinary: pytest.CaptureFixture[bytes],
+) -> Ask:
+    """Return a function that asks some of 200 rows, and returns their results."""
+    monkeypatch.setenv("AIML_BASE_URL", server.url)
+    server.answer_with({"chat": HELLO, "respond": HELLO_RESPONSE}[request.param])
+    (clean / "rows").write_text("".join(f"row {number}\n\n" for number in range(1, 201)))
+
+    def run(*arguments: str, form: str = "line", file: str = "rows", code: int = 0) -> list[Any]:
+        assert main([request.param, "--each", form, "-f", file, "-j", "1", *arguments]) == code
+        return [json.loads(line) for line in capfdbinary.readouterr().out.splitlines()]
+
+    return run
+
+
+def choose(path: Path, size: int, form: str = "line") -> list[int]:
+    with path.open("rb") as file:
+        return [row.number for row in SampledRows(form, RowInput("rows", file.fileno(), print), print, size=size)]
+
+
+def test_n_rows_are_asked_in_their_order_with_their_numbers(ask: Ask, server: Loopback) -> None:
+    results = ask("--sample", "7")
+    numbers = [result["row"] for result in results]
+    assert (len(set(numbers)), numbers, len(server.requests)) == (7, sorted(numbers), 7)
+    assert [result["input"] for result in results] == [f"row {number}" for number in numbers]
+    assert numbers != list(range(1, 8))
+
+
+@pytest.mark.parametrize("size", ["200", "201", "99999999999999999999"])
+def test_a_sample_of_all_rows_is_all_rows(ask: Ask, size: str) -> None:
+    assert [result["row"] for result in ask("--sample", size)] == list(range(1, 201))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["--each", "line", "--sample", "0"], "at least 1"),
+        (["--each", "line", "--sample", "-3"], "at least 1"),
+        (["--each", "line", "--sample", "2.5"], "whole number"),
+        (["--each", "line", "--sample", "ten"], "whole number"),
+        (["--sample", "3"], "--sample only works with --each"),
+        (["--chunk", "100", "--sample", "3"], "--sample only works with --each"),
+    ],
+)
+def test_what_is_no_sample_is_a_usage_error(
+    arguments: Sequence[str], words: str, clean: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    (clean / "rows").write_text("a\n")
+    assert main(["chat", "-f", "rows", *arguments, "hi"]) == 2
+    assert words in capfd.readouterr().err
+
+
+def test_an_empty_input_has_an_empty_sample(ask: Ask, server: Loopback, clean: Path) -> None:
+    (clean / "empty").write_text("\n\n")
+    assert (ask("--sample", "3", file="empty"), server.requests) == ([], [])
+
+
+def test_the_same_rows_are_chosen_again_and_a_larger_sample_has_them(ask: Ask, server: Loopback) -> None:
+    first = {result["row"] for result in ask("--sample", "5")}
+    again = {result["row"] for result in ask("--sample", "5")}
+    larger = {result["row"] for result in ask("--sample", "9")}
+    assert (first == again, first < larger) == (True, True)
+
+
+def test_a_resumed_run_goes_on_with_the_sample(ask: Ask, server: Loopback) -> None:
+    counts = []
+    for arguments in (["--sample", "5"], ["--sample", "5"], ["--sample", "12"], []):
+        before = len(server.requests)
+        ask("--resume-from", "out.jsonl", *arguments)
+        counts.append(len(server.requests) - before)
+    assert counts == [5, 0, 7, 188]
+
+
+def test_the_shards_have_the_rows_of_one_sample(ask: Ask) -> None:
+    whole = [result["row"] for result in ask("--sample", "20")]
+    shards = [[result["row"] for result in ask("--sample", "20", "--shard", f"{index}/3")] for index in (1, 2, 3)]
+    assert (sorted(chain(*shards)), len(shards[0]) < 20) == (whole, True)
+
+
+def test_records_and_broken_rows_are_chosen_like_all_others(ask: Ask, clean: Path) -> None:
+    (clean / "table").write_text("a,b\n" + "".join(f'"{n}\n",{n}\n' if n % 2 else f"{n}\n" for n in range(1, 41)))
+    results = ask("--sample", "10", "{b}", form="csv", file="table", code=10)
+    assert [result["row"] for result in results] == choose(clean / "table", 10, "csv")
+    assert {bool(result["error"]) for result in results} == {True, False}
+    assert all(bool(result["error"]) == (result["row"] % 2 == 0) for result in results)
+
+
+@pytest.mark.parametrize("command", ["chat", "respond"])
+def test_an_estimate_and_a_dry_run_are_of_the_sample(
+    command: str, clean: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    (clean / "rows").write_text("".join(f"row {number}\n" for number in range(1, 201)))
+    sampled = [command, "--each", "line", "-f", "rows", "--sample", "6"]
+    assert main([*sampled, "--dry-run"]) == 0
+    assert f'"row {choose(clean / "rows", 6)[0]}"' in capfd.readouterr().out
+    assert main([*sampled, "--estimate", "--json"]) == 0
+    assert json.loads(capfd.readouterr().out)["rows"] == 6
+
+
+def test_each_row_is_chosen_as_often_as_the_others(clean: Path) -> None:
+    path, total = clean / "many", 20_000
+    path.write_text("x\n" * total)
+    numbers = choose(path, 2_000)
+    assert len(set(numbers)) == 2_000
+    tenths = [sum(start < number <= start + 2_000 for number in numbers) for start in range(0, total, 2_000)]
+    odd = sum(number % 2 for number in numbers)
+    assert (min(tenths) > 150, max(tenths) < 250, 900 < odd < 1_100) == (True, True, True)
