@@ -184,6 +184,7 @@ def test_without_rows_there_is_the_header_alone(
     assert (tmp_path / "out.csv").read_text() == header
 
 
+@pytest.mark.promise("csv")
 def test_wild_cells_come_back_as_they_were(run: Run, server: Loopback, tmp_path: Path) -> None:
     queue_answers(server, *(stream_text("chat", text + "\0") for text in WILD))
     rows = "".join(json.dumps({"cell": text + "\0", "=name, \n": text}) + "\n" for text in WILD)
@@ -208,6 +209,7 @@ def test_half_a_surrogate_pair_is_a_mark_and_no_file_begins_with_a_mark(
 cells = st.text(st.characters(exclude_categories=["Cs"]) | st.sampled_from('",\r\n\0;\t =#\ufeff'))
 
 
+@pytest.mark.promise("csv")
 @given(st.lists(st.lists(cells, min_size=2, max_size=4), min_size=1, max_size=5))
 def test_any_cells_come_back(records: list[list[str]]) -> None:
     assert parse(b"".join(map(encode_record, records))) == records
@@ -305,6 +307,7 @@ def test_a_file_that_a_spreadsheet_saved_is_gone_on_with(run: Run, server: Loopb
     assert asked(server) == ["a", "b"]
 
 
+@pytest.mark.promise("failed-rows")
 @pytest.mark.parametrize(
     ("content", "arguments", "words"),
     [

@@ -67,6 +67,7 @@ def find_failed(path: Path) -> list[int]:
     return [row for row, result in last.items() if result["error"]]
 
 
+@pytest.mark.promise("failed-rows")
 @pytest.mark.parametrize("output", ["--resume-from", "-o"])
 @pytest.mark.parametrize(
     ("command", "good", "steps", "code"),
@@ -96,6 +97,7 @@ def test_what_the_server_failed_to_answer_is_asked_again(
     assert asked(server) == []
 
 
+@pytest.mark.promise("failed-rows")
 @pytest.mark.parametrize("form", ["jsonl", "csv"])
 @pytest.mark.parametrize(
     ("before", "after", "files", "flags", "words"),

@@ -49,6 +49,7 @@ def estimate(server: Loopback, capfd: pytest.CaptureFixture[str], tmp_path: Path
     return estimate
 
 
+@pytest.mark.promise("estimate")
 @pytest.mark.parametrize("command", ENDPOINTS)
 @pytest.mark.parametrize(
     ("form", "rows", "arguments"),
@@ -82,6 +83,7 @@ def test_it_counts_the_tokens_of_the_requests_that_the_run_sends(
     assert found["output_tokens_at_most"] == (40 if "--max-tokens" in arguments else None)
 
 
+@pytest.mark.promise("estimate")
 def test_nothing_is_contacted_and_no_key_is_needed(
     server: Loopback, capfd: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -186,6 +188,7 @@ def test_a_budget_without_a_price_is_refused_as_in_a_run(estimate: Estimate, ser
     assert (found["max_cost"], found["rows_within_max_cost"], found["rows"]) == (1, None, 1)
 
 
+@pytest.mark.promise("estimate")
 def test_only_what_is_left_is_counted_and_the_file_stays_as_it_is(
     estimate: Estimate, server: Loopback, tmp_path: Path
 ) -> None:

@@ -134,6 +134,14 @@ PROMISES = {
         "A run over rows that ends early, by kill -9 too, leaves its results under a name that is told, and "
         "`--resume-from` goes on with it; a file with the results of another run is never overwritten.",
     ),
+    "failed-rows": Promise(
+        PROCESS,
+        "Each row that failed has an error, whatever the reason; `--resume-from` asks for the rows that failed or are "
+        "missing, and for no other. A file with anything but results is refused, and stays as it is.",
+    ),
+    "csv": Promise(
+        PROCESS, "Any text of the input or of a model comes back from results in CSV as it was, and no column is lost."
+    ),
     "linear": Promise(
         PROCESS,
         "No text of a model, a server or a file makes the program slow: work grows with the length of the text, "
@@ -276,6 +284,11 @@ PROMISES = {
         GUARD,
         "A row names a file only where the words of the command say so, and only a regular file; what cannot be sent of "
         "it is an error of this row alone.",
+    ),
+    "estimate": Promise(
+        GUARD,
+        "An estimate of a run sends nothing, needs no key, changes no file, and counts the tokens of the requests that "
+        "the run would send.",
     ),
     "binary-refused": Promise(
         GUARD, "Binary data is refused as text, with its kind, before anything is sent; so it is as rows of --each."
