@@ -329,7 +329,8 @@ class Options:
     )
     estimate: bool | None = option(
         SWITCH, "With --each: print how many rows and tokens it would be, and the price; nothing is sent.", panel=EACH,
-        per_call=True, **NEEDS_EACH,
+        per_call=True,
+        requires=("each",), requires_hint="--dry-run -u estimates the tokens of a single request",
         conflicts=(
             Conflict("dry_run", "give one of them"), Conflict("as", "give one of them"),
             Conflict("replay", "a recording costs nothing"),
