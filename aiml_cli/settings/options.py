@@ -562,7 +562,7 @@ class Options:
         choice("md", "text", "json", "jsonl", "raw", "csv"),
         "How the answer is written; md is drawn on a terminal, and is plain text elsewhere. csv is for --each.",
         panel=OUTPUT, template=True, default="md",
-        requires=("each",), requires_values=("csv",), requires_hint="--each csv -f FILE asks for each row of a CSV file",
+        requires=("each",), requires_values=("csv",), requires_hint="--each csv -f FILE asks for each row of a file",
         conflicts=(
             Conflict("json", "give one of them", typed_only=True, values=("csv",)),
             Conflict("n", "a row of CSV has one answer; JSON lines have all", values=("csv",)),
