@@ -99,11 +99,13 @@ def suggest_flag(flag: str, path: str, flags: Sequence[str]) -> str:
         return "no flag takes the key: store it with aiml config key, or set AIMLAPI_API_KEY"
     if path == "aiml cmd" and flag in ("-y", "--yes"):
         return "a command runs only after your answer on the terminal"
-    if flag in FLAGS:
+    if flag in FLAGS and (not FLAGS[flag].startswith("--") or FLAGS[flag].partition(" ")[0] in flags):
         return f"here it is {FLAGS[flag]}"
     owner = next((name for name, endpoint in ENDPOINTS.items() if _has_flag(endpoint, flag)), "")
     if owner and path.removeprefix("aiml ") in ENDPOINTS:
         return f"{flag} belongs to aiml {owner}; any property of the request can be sent with -O KEY=VALUE"
+    if owner and path == "aiml cmd":
+        return f"{flag} belongs to aiml {owner}; in a pipe, aiml cmd prints the command and nothing else"
     if not any(name.startswith(flag) for name in similar):
         similar = _find_value(flag, flags) or similar
     return ask_if_meant(similar) or (f"{flag} belongs to aiml {owner}" if owner else f"see: {path} --help")
@@ -132,6 +134,9 @@ def _suggest_command(word: str, path: str, context: Any, arguments: list[str]) -
     is_plain = all(quote(argument) == argument and not argument.startswith("-") for argument in arguments)
     question = f"to ask a question: aiml chat {prompt if is_plain else quote(prompt)}"
     question = question if len(question) <= MAX_SHOWN_COMMAND else "to ask a question: aiml chat"
+    if path == "aiml history" and not hint:
+        search = " ".join([f"to search it: {path} search", *map(quote, arguments[arguments.index(word) :])])
+        return search if len(search) <= MAX_SHOWN_COMMAND else f"to search it: {path} search WORDS"
     if path != "aiml" or (hint and len(arguments) == 1):
         return hint or f"see: {path} --help"
     return f"{hint} {question}".lstrip()

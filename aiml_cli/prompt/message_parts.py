@@ -113,7 +113,8 @@ def read_parts(
     is_named = typed.strip() in ("", "-") or "-" in files
     piped = reader.read_stdin(is_named=is_named) if is_piped or typed.strip() == "-" or "-" in files else None
     if piped and not piped.text.strip() and not piped.media_type and typed.strip() not in ("", "-"):
-        reader.notify(f"{stdin.NAME} is empty; only the rest is sent")
+        others = "prompt and the files are" if texts or any(name != "-" for name in files) else "prompt is"
+        reader.notify(f"nothing came on {stdin.NAME}; only the {others} sent")
     pieces: list[_Piece] = []
     for name in files:
         if name != "-":

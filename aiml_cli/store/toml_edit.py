@@ -3,6 +3,7 @@
 import re
 from collections.abc import Callable, Iterator
 from contextlib import suppress
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -46,12 +47,18 @@ def set_key(text: str, path: Path, table_path: TablePath, name: str, value: Any)
 
 
 def remove_key(text: str, path: Path, table_path: TablePath, name: str) -> str:
-    """Remove a key from the table at `table_path` and return the new text; raise UsageError as `set_key` does."""
+    """Remove a key from the table at `table_path` and return the new text; raise UsageError as `set_key` does.
+
+    A table on one line that has no other key is removed too; a section stays, with the comments in it.
+    """
     expected = table = parse_toml(text, path)
     for key in table_path:
         table = table[key]
     del table[name]
-    return _choose_exact(_iter_removals(text, table_path, name), expected, path)
+    removals = _iter_removals(text, table_path, name)
+    if table_path and not table:
+        removals = chain(_iter_inline_removals(text, table_path[:-1], table_path[-1]), removals)
+    return _choose_exact(removals, expected, path)
 
 
 def _choose_exact(candidates: Iterator[str], expected: Table, path: Path) -> str:
@@ -89,6 +96,22 @@ def _iter_settings(text: str, table_path: TablePath, name: str, value: Any, *, i
 
 def _iter_removals(text: str, table_path: TablePath, name: str) -> Iterator[str]:
     yield _edit_table(text, table_path, lambda table: table.pop(name))
+
+
+def _iter_inline_removals(text: str, table_path: TablePath, name: str) -> Iterator[str]:
+    """Yield the text without a table, if it is written on one line."""
+    from tomlkit.items import InlineTable  # as above
+
+    was_inline = False
+
+    def remove(table: Any) -> None:
+        nonlocal was_inline
+        was_inline = isinstance(table[name], InlineTable)
+        table.pop(name)
+
+    removed = _edit_table(text, table_path, remove)
+    if was_inline:
+        yield removed
 
 
 def _iter_insertions(text: str, table_path: TablePath, line: str) -> Iterator[str]:

@@ -146,8 +146,11 @@ def test_an_empty_pipe_is_told(server: Loopback, aiml: Aiml) -> None:
     server.answer_with(HELLO)
     done = aiml("chat", "Say what changed", stdin=b"")
     assert (done.returncode, done.stdout) == (0, b"Hello\n")
-    assert b"aiml: standard input is empty; only the rest is sent\n" in done.stderr
+    assert b"aiml: nothing came on standard input; only the prompt is sent\n" in done.stderr
     assert server.requests[0].json["messages"][-1]["content"] == "Say what changed"
+    Path("notes.txt").write_text("x")
+    done = aiml("chat", "Say what changed", "-f", "notes.txt", stdin=b"\n")
+    assert b"aiml: nothing came on standard input; only the prompt and the files are sent\n" in done.stderr
     assert aiml("chat", stdin=b"").returncode == 2
 
 

@@ -38,6 +38,35 @@ def test_a_mistyped_flag_finds_the_likely_one(flag: str, hint: str, capfd: pytes
     assert hint in capfd.readouterr().err
 
 
+@pytest.mark.parametrize("flag", ["--json", "--format", "--items", "--schema", "--extract"])
+def test_a_flag_of_chat_is_not_taken_for_another_one_of_cmd(flag: str, capfd: pytest.CaptureFixture[str]) -> None:
+    assert main(["cmd", flag, "list files"]) == 2
+    assert f"hint: {flag} belongs to aiml chat; in a pipe" in capfd.readouterr().err
+
+
+def test_no_flag_is_suggested_that_the_command_lacks(capfd: pytest.CaptureFixture[str]) -> None:
+    assert main(["cmd", "--raw", "list files"]) == 2
+    assert "--format" not in capfd.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("words", "hint"),
+    [
+        (["zzz"], "to search it: aiml history search zzz"),
+        (["tall", "trees"], "to search it: aiml history search tall trees"),
+        (["tall trees"], "to search it: aiml history search 'tall trees'"),
+        (["serch"], "did you mean aiml history search?"),
+        (["lst"], "did you mean aiml history list?"),
+        (["x" * 300], "to search it: aiml history search WORDS"),
+    ],
+)
+def test_words_after_history_may_be_searched_for(
+    words: list[str], hint: str, capfd: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["history", *words]) == 2
+    assert f"hint: {hint}\n" in capfd.readouterr().err
+
+
 @pytest.mark.parametrize("flag", ["--yess", "--ye", "--sys", "--yas", "--y"])
 @pytest.mark.parametrize("command", [["chat"], ["history", "rm"], ["config", "templates"]], ids=" ".join)
 def test_nobody_is_told_to_say_yes(command: list[str], flag: str, capfd: pytest.CaptureFixture[str]) -> None:

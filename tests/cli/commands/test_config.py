@@ -589,6 +589,30 @@ def test_no_error_of_the_key_names_its_value(monkeypatch: pytest.MonkeyPatch) ->
     assert SECRET not in f"{told.value!r}{told.value.hint}"
 
 
+def settings_file() -> Path:
+    return Path(os.environ["XDG_CONFIG_HOME"]) / "aiml" / "config.toml"
+
+
+@pytest.mark.parametrize("profile", [None, "work"])
+@pytest.mark.parametrize("name", ["headers", "option"])
+def test_the_last_entry_of_a_table_takes_the_table_with_it(name: str, profile: str | None) -> None:
+    flags = ["--profile", profile] if profile else []
+    for entry in ("A", "B"):
+        assert main(["config", "set", f"{name}.{entry}", "1", *flags]) == 0
+    assert main(["config", "unset", f"{name}.A", *flags]) == 0
+    assert name in settings_file().read_text()
+    assert main(["config", "unset", f"{name}.B", *flags]) == 0
+    assert name not in settings_file().read_text()
+
+
+def test_a_section_keeps_its_comments_without_its_last_entry() -> None:
+    path = settings_file()
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text("[headers]\n# for the proxy\nA = '1'\n")
+    assert main(["config", "unset", "headers.A"]) == 0
+    assert path.read_text() == "[headers]\n# for the proxy\n"
+
+
 @pytest.mark.parametrize("order", ["last", "first"])
 def test_get_has_the_settings_of_a_profile(order: str, capfd: pytest.CaptureFixture[str]) -> None:
     for name, value, profile in [("n", "1", None), ("n", "2", "work"), ("seed", "3", None), ("effort", "low", "work")]:
