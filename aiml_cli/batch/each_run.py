@@ -116,7 +116,7 @@ def run_rows(
         make,
         hasher.hash,
         hasher.hash_body,
-        resume_file.has if resume_file else lambda _number, _digest: False,
+        resume_file.has if resume_file and resume_file.has_results else None,
         results.format,
         CostTracker(settings, request),
         ResultWriter(write, jobs, header=results.header, ordered=not (options.unordered or resume_file)),

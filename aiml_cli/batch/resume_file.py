@@ -79,6 +79,9 @@ class ResultTable:
     def __init__(self) -> None:
         self._buckets: dict[bytes, bytearray] = {}
 
+    def __bool__(self) -> bool:
+        return any(self._buckets.values())
+
     def add(self, digest: bytes, number: int) -> None:
         """Add a result; a digest may have several rows."""
         bucket = self._buckets.setdefault(digest[:_BUCKET_BYTES], bytearray())
@@ -86,25 +89,31 @@ class ResultTable:
 
     def find(self, digest: bytes) -> list[int]:
         """Return the rows with this digest, as they were added."""
-        bucket = self._buckets.get(digest[:_BUCKET_BYTES], b"")
-        return [
-            int.from_bytes(bucket[place + _KEY_BYTES : place + _RECORD_BYTES], "big") for place in _find(bucket, digest)
-        ]
+        bucket, key = self._buckets.get(digest[:_BUCKET_BYTES], b""), digest[_BUCKET_BYTES:]
+        numbers, place = [], _find_record(bucket, key)
+        while place >= 0:
+            numbers.append(int.from_bytes(bucket[place + _KEY_BYTES : place + _RECORD_BYTES], "big"))
+            place = _find_record(bucket, key, place + _RECORD_BYTES)
+        return numbers
 
-    def remove(self, digest: bytes, number: int) -> None:
-        """Remove a result that was added."""
-        bucket = self._buckets[digest[:_BUCKET_BYTES]]
-        place = _find(bucket, digest + number.to_bytes(_NUMBER_BYTES, "big"))[0]
+    def remove(self, digest: bytes, number: int) -> bool:
+        """Remove a result; return False if there is none with this digest and row."""
+        bucket = self._buckets.get(digest[:_BUCKET_BYTES])
+        if not bucket:
+            return False
+        place = _find_record(bucket, digest[_BUCKET_BYTES:] + number.to_bytes(_NUMBER_BYTES, "big"))
+        if place < 0:
+            return False
         del bucket[place : place + _RECORD_BYTES]
+        return True
 
 
-def _find(bucket: bytes | bytearray, digest: bytes) -> list[int]:
-    """Return where the records begin that begin with the rest of a digest."""
-    key, places, place = digest[_BUCKET_BYTES:], [], -1
-    while (place := bucket.find(key, place + 1)) >= 0:
-        if place % _RECORD_BYTES == 0:
-            places.append(place)
-    return places
+def _find_record(bucket: bytes | bytearray, key: bytes, start: int = 0) -> int:
+    """Return where the next record begins that begins with a key, -1 if there is none."""
+    place = bucket.find(key, start)
+    while place % _RECORD_BYTES and place >= 0:
+        place = bucket.find(key, place + 1)
+    return place
 
 
 class ResumeFile:
@@ -149,21 +158,22 @@ class ResumeFile:
         if fd >= 0:
             os.close(fd)
 
+    @property
+    def has_results(self) -> bool:
+        """True if any row is done that was not asked for yet."""
+        return bool(self._done)
+
     def has(self, number: int, row_hash: str) -> bool:
         """True if a row is done; each result answers for one row."""
         self._passed.add(number)
         digest = bytes.fromhex(row_hash)
+        if self._done.remove(digest, number):
+            return True
         numbers = self._done.find(digest)
-        if not numbers:
-            return False
         # The result of another row counts if that row has been passed, or if the rows have moved. Workers ask in any
         # order, so that an earlier row with the same words may still be on its way to its own result.
-        is_moved = number in self._numbers or min(numbers) in self._passed
-        match = number if number in numbers else min(numbers) if is_moved else None
-        if match is None:
-            return False
-        self._done.remove(digest, match)
-        return True
+        is_moved = bool(numbers) and (number in self._numbers or min(numbers) in self._passed)
+        return is_moved and self._done.remove(digest, min(numbers))
 
     def write(self, data: bytes) -> None:
         """Append all of the data or nothing, as a later row may find room again; raise OutputFailed."""

@@ -36,13 +36,16 @@ PlacedRow = tuple[int, Row]
 
 
 class RunContext(NamedTuple):
-    """What all rows of a run share: the request, whether a row is done, and how its result is written."""
+    """What all rows of a run share: the request, and how results are written.
+
+    `is_done` says whether an earlier run has done a row, by its number and hash; None if none has results.
+    """
 
     request: ChatRequest
     make_conversation: Callable[[Row], Conversation]
     hash_row: Callable[[Row], str]
     hash_body: Callable[[Row, dict[str, Any]], str]
-    is_done: Callable[[int, str], bool]
+    is_done: Callable[[int, str], bool] | None
     format_result: Callable[[Row, str | None, Answer], bytes]
     costs: CostTracker
     results: ResultWriter
@@ -69,7 +72,7 @@ class RowWorkers:
         self._error: AimlError | None = None
         self.is_over_budget = False
         self.pool: WorkerPool[PlacedRow, None] = WorkerPool(
-            _place_rows(rows, context.results), self._run_row, size=jobs, connect=self._connect
+            _place_rows(self._skip_done(rows), context.results), self._run_row, size=jobs, connect=self._connect
         )
 
     @property
@@ -130,25 +133,29 @@ class RowWorkers:
         """Send the request of a row and write its result, unless the row is done or the run ends."""
         (position, row), context = placed, self._context
         row_hash = context.hash_row(row)
-        with self._lock:
-            is_done = not row.error and context.is_done(row.number, row_hash)
-        if is_done:
-            context.stats.add_skipped()
-            context.results.write(position, b"")
-            return
         try:
             conversation = context.make_conversation(row)
             body = context.request.build_body(conversation)
         except AimlError as error:
             self._write(placed, None, _RowAnswer(Answer(context.request.endpoint.name, error=error)))
             return
-        with self._lock:
-            is_done = context.is_done(row.number, context.hash_body(row, body))
-        if is_done:
+        if context.is_done and self._is_done(row, context.hash_body(row, body)):
             context.stats.add_skipped()
             context.results.write(position, b"")
         elif answer := self._ask_within_budget(conversation, body, worker):
             self._write(placed, row_hash, answer)
+
+    def _skip_done(self, rows: Iterator[Row]) -> Iterator[Row]:
+        """Yield the rows that no earlier run has done; to hand all to the workers takes longer than to look them up."""
+        for row in rows:
+            if self._context.is_done and not row.error and self._is_done(row, self._context.hash_row(row)):
+                self._context.stats.add_skipped()
+            else:
+                yield row
+
+    def _is_done(self, row: Row, row_hash: str) -> bool:
+        with self._lock:
+            return self._context.is_done is not None and self._context.is_done(row.number, row_hash)
 
     def _ask_within_budget(self, conversation: Conversation, body: dict[str, Any], worker: Worker) -> _RowAnswer | None:
         """Send the request; stop the run if it does not fit into the budget, or its cost is unknown."""
