@@ -223,10 +223,8 @@ class Estimate:
             yield "to ask", f"{totals.to_ask:,}"
         if self._requests > 1:
             yield "requests", f"up to {self._requests} for a row"
-        yield (
-            "tokens in",
-            f"about {totals.input_tokens:,}" + (f", not counting {totals.uncounted}" if totals.uncounted else ""),
-        )
+        uncounted = f", not counting {totals.uncounted}" if totals.uncounted else ""
+        yield "tokens in", f"about {totals.input_tokens:,}{uncounted}"
         yield "tokens out", self._describe_output()
         yield "model", self.price.name
         yield "price", self._describe_price()
