@@ -444,6 +444,7 @@ def open_cache(request: ChatRequest) -> "ResponseCache | None":
         address=address,
         headers=options.headers or {},
         is_raw=options.format == "raw",
+        waits=bool(options.each),
     )
 
 

@@ -4,6 +4,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import replace
 from hashlib import sha256
+from threading import Event, Lock
 from typing import Protocol
 
 from aiml_cli.transport import recording_file
@@ -11,6 +12,9 @@ from aiml_cli.transport.http_types import HttpRequest, HttpResponse
 from aiml_cli.transport.recorder import ExchangeRecorder
 from aiml_cli.transport.recording_file import InvalidExchangeError, RecordedExchange, RecordedRequest
 
+# The requests that threads of this process ask now, by name; each event is set when the answer is stored, or is none.
+_asked: dict[str, Event] = {}
+_asked_lock = Lock()
 _NO_REQUEST = RecordedRequest("POST", "", {})  # the words of the request are not stored
 
 
@@ -33,14 +37,22 @@ class ResponseCache:
     An answer may take several requests; they are stored under the first, and played one after the other. `address`
     stands for the server where its URL differs from call to call; `headers` are those that the user adds. `is_raw`:
     the server's own bytes are shown, so a stream and a JSON body are different answers. `age_s` is the age of the
-    responses that were found.
+    responses that were found. With `waits`, a request that another thread asks now waits for the answer to that one.
     """
 
     def __init__(
-        self, store: Store, max_age_s: float, *, address: str, headers: Mapping[str, str], is_raw: bool
+        self,
+        store: Store,
+        max_age_s: float,
+        *,
+        address: str,
+        headers: Mapping[str, str],
+        is_raw: bool,
+        waits: bool = False,
     ) -> None:
         self._store, self._max_age_s = store, max_age_s
         self._address, self._headers, self._is_raw = address, headers, is_raw
+        self._done = Event() if waits else None
         self._name, self._has_begun, self.age_s = "", False, 0.0
         self._found: list[RecordedExchange] = []
         self._recorders: list[ExchangeRecorder] | None = []
@@ -51,6 +63,8 @@ class ResponseCache:
             return []
         self._load(request)
         self._has_begun = True
+        if self._done:
+            self._wait_for_others(self._done)
         return self._found
 
     def can_answer(self, request: HttpRequest) -> bool:
@@ -61,8 +75,32 @@ class ResponseCache:
     def _load(self, request: HttpRequest) -> None:
         if not self._name:
             self._name = self._name_request(request)
-            data, self.age_s = self._store.load(self._name, self._max_age_s) or (b"", 0.0)
-            self._found = _decode_exchanges(data)
+            self._read()
+
+    def _read(self) -> None:
+        data, self.age_s = self._store.load(self._name, self._max_age_s) or (b"", 0.0)
+        self._found = _decode_exchanges(data)
+
+    def _wait_for_others(self, done: Event) -> None:
+        """Wait until no other thread asks the same, and there is an answer or this one has to ask."""
+        while not self._found:
+            with _asked_lock:
+                other = _asked.setdefault(self._name, done)
+            if other is done:
+                self._read()  # another one may have ended in between
+                return
+            other.wait()
+            self._read()
+
+    def _let_others_go(self) -> None:
+        """Let the threads that wait for this answer go on."""
+        if not self._done:
+            return
+        with _asked_lock:
+            if _asked.get(self._name) is self._done:
+                del _asked[self._name]
+        self._done.set()
+        self._done = Event()
 
     def watch(self, request: HttpRequest, response: HttpResponse) -> HttpResponse:
         """Return the response with chunks that are kept as they are read."""
@@ -83,6 +121,7 @@ class ResponseCache:
         """Drop the responses so far: a better answer follows, or that to another request."""
         self._recorders, self._found = [], []
         if is_other_request:
+            self._let_others_go()
             self._name, self._has_begun = "", False
 
     def finish(self, *, is_complete: bool, is_unusable: bool) -> None:
@@ -92,6 +131,7 @@ class ResponseCache:
         elif is_complete and self._recorders and self._name:
             self._store.save(self._name, _encode_exchanges(self._recorders))
         self._recorders = []
+        self._let_others_go()
 
     def _name_request(self, request: HttpRequest) -> str:
         """Return a hash of all that the answer depends on; JSON is compared as values, the key is hashed by itself."""

@@ -3,6 +3,7 @@
 import errno
 import json
 import os
+import signal
 import stat
 import subprocess
 import time
@@ -16,8 +17,8 @@ import pytest
 from support.answers import answer_with_cost, json_error, stream_text
 from support.console import Console
 from support.history_file import history_path
-from support.loopback import RESET, STREAM, Loopback, chunk, delta, event, json_response, stream
-from support.run_cli import IS_ABOVE_PERMISSIONS, Aiml, bind_to_permissions
+from support.loopback import RESET, SILENCE, STREAM, Loopback, chunk, delta, event, json_response, stream
+from support.run_cli import IS_ABOVE_PERMISSIONS, Aiml, bind_to_permissions, build_command
 
 from aiml_cli.__main__ import main
 from aiml_cli.store import answer_cache
@@ -402,6 +403,43 @@ def test_many_workers_and_processes_lose_nothing(server: Loopback, aiml: Aiml, t
     assert (len(server.requests), [row["cached"] for row in rows]) == (count, [True] * 40)
     assert b"40 from the cache" in last.stderr
     assert {row["text"] for row in rows} == {"Hello"}
+
+
+@BOTH
+def test_equal_rows_at_once_are_asked_once(endpoint: str, server: Loopback, aiml: Aiml, tmp_path: Path) -> None:
+    server.answer_with(stream_text(endpoint, "Hello"))
+    (tmp_path / "rows").write_text("same\n" * 20 + "other\n" + "same\n" * 20)
+    done = aiml(endpoint, "--cache", "--each", "line", "-j", "16", "-f", "rows")
+    rows = [json.loads(line) for line in done.stdout.splitlines()]
+    assert (done.returncode, len(server.requests)) == (0, 2)
+    assert [row["cached"] for row in rows].count(False) == 2
+    assert {row["text"] for row in rows} == {"Hello"}
+
+
+def test_a_row_whose_twin_fails_asks_itself(server: Loopback, aiml: Aiml, tmp_path: Path) -> None:
+    server.answer_with(json_error("no"))
+    server.answer_with(stream_text("chat", "Hello"))
+    (tmp_path / "rows").write_text("same\n" * 12)
+    done = aiml("chat", "--cache", "--each", "line", "-j", "8", "-f", "rows")
+    rows = [json.loads(line) for line in done.stdout.splitlines()]
+    assert (done.returncode, len(server.requests)) == (10, 2)
+    assert sorted(row["text"] for row in rows)[1:] == ["Hello"] * 11
+
+
+def test_rows_that_wait_for_their_twin_end_with_a_signal(server: Loopback, tmp_path: Path) -> None:
+    server.answer_with(SILENCE)
+    (tmp_path / "rows").write_text("same\n" * 8)
+    child = subprocess.Popen(
+        build_command("chat", "--cache", "--each", "line", "-j", "4", "-f", "rows"),
+        env={**os.environ, "AIML_BASE_URL": server.url},
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    )
+    assert server.request_arrived.wait(30)
+    child.send_signal(signal.SIGINT)
+    child.communicate(timeout=30)
+    assert (child.returncode, len(server.requests)) == (130, 1)
 
 
 @pytest.mark.parametrize(
