@@ -128,7 +128,7 @@ class ChatRequest:
         has_values = options.prompt_var or options.prompt_version
         has_prompt = options.prompt_id or any(name.partition(".")[0] == "prompt" for name in options.option_ or {})
         if self.endpoint.name == "responses" and has_values and not has_prompt:
-            raise UsageError("--prompt-var and --prompt-version say nothing without --prompt-id")
+            raise UsageError("--prompt-var and --prompt-version only work with --prompt-id")
 
     def _is_streamed(self) -> bool | None:
         """Return the option, but False in the background, where a stream has to be asked for."""
