@@ -1,0 +1,72 @@
+"""One thread watches the deadlines of all connections, whatever happens to some of them."""
+
+import threading
+
+import pytest
+
+from aiml_cli.transport.connection import Watchdog
+
+LONG_S = 1000.0
+
+
+def find_new_threads(before: set[threading.Thread]) -> list[threading.Thread]:
+    """Return the threads that were started since."""
+    return [thread for thread in threading.enumerate() if thread not in before]
+
+
+def test_a_deadline_that_fails_does_not_cost_the_others_theirs() -> None:
+    watchdog, called = Watchdog(), threading.Event()
+
+    def fail() -> None:
+        raise RuntimeError("a connection that cannot be closed")
+
+    with watchdog.run():
+        watchdog.set("broken", 0.0, fail)
+        watchdog.set("sound", 0.01, called.set)
+        assert called.wait(30)
+
+
+@pytest.mark.parametrize("others", [0, 1, 500])
+def test_an_earlier_deadline_comes_first_although_it_was_set_last(others: int) -> None:
+    watchdog, called, late = Watchdog(), threading.Event(), threading.Event()
+    with watchdog.run():
+        for number in range(others):
+            watchdog.set(number, LONG_S, late.set)
+        watchdog.set("first", 0.01, called.set)
+        assert called.wait(30)
+    assert not late.is_set()
+
+
+def test_an_owner_has_only_the_last_deadline_that_was_set() -> None:
+    watchdog, called, dropped = Watchdog(), threading.Event(), threading.Event()
+    with watchdog.run():
+        watchdog.set("moved", 0.01, dropped.set)
+        watchdog.set("moved", LONG_S, dropped.set)
+        watchdog.set("cleared", 0.01, dropped.set)
+        watchdog.clear("cleared")
+        watchdog.set("other", 0.05, called.set)
+        assert called.wait(30)
+    assert not dropped.is_set()
+
+
+def test_all_deadlines_share_one_thread_and_it_ends_with_the_last_block() -> None:
+    before, watchdog = set(threading.enumerate()), Watchdog()
+    with watchdog.run(), watchdog.run():
+        for number in range(100):
+            watchdog.set(number, LONG_S, lambda: None)
+        (thread,) = find_new_threads(before)
+        for number in range(100):
+            watchdog.clear(number)
+    thread.join(30)
+    assert not thread.is_alive()
+
+
+def test_the_thread_stays_for_those_who_still_wait_and_starts_again_later() -> None:
+    watchdog, first, second = Watchdog(), threading.Event(), threading.Event()
+    watchdog.set("waiting", 0.05, first.set)
+    with watchdog.run():
+        pass
+    assert first.wait(30)
+    with watchdog.run():
+        watchdog.set("new", 0.01, second.set)
+        assert second.wait(30)
