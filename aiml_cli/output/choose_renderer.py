@@ -233,13 +233,13 @@ def _choose_renderer(
 ) -> Renderer:
     match output_format(options):
         case "json" | "jsonl" as name:
-            from aiml_cli.output.json_output import JsonLinesRenderer, JsonRenderer  # for few calls only, as below
+            from aiml_cli.output.json_output import JsonLinesRenderer, JsonRenderer  # for few calls only
 
             return JsonRenderer(write) if name == "json" else JsonLinesRenderer(write)
         case "raw":
             return NullRenderer()
         case "items":
-            from aiml_cli.output.array_items import ItemsRenderer
+            from aiml_cli.output.array_items import ItemsRenderer  # for few calls only
 
             return ItemsRenderer(write)
         case _:
