@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from support.loopback import HELLO, Loopback
 from support.repl_lines import ReplDriver
-from support.run_cli import IS_ABOVE_PERMISSIONS, Aiml, bind_to_permissions
+from support.run_cli import IS_ABOVE_PERMISSIONS, Aiml, bind_to_permissions, can_run_as_others
 
 from aiml_cli.__main__ import main
 
@@ -159,7 +159,7 @@ def test_a_file_of_others_is_not_used(
 
 
 @pytest.mark.promise("trusted-files")
-@pytest.mark.skipif(os.geteuid() != 0, reason="only root can become another user")
+@pytest.mark.skipif(not can_run_as_others(), reason="needs root, setpriv, and a checkout that other users can read")
 def test_files_of_root_are_used_by_everybody(aiml: Aiml, clean: Path) -> None:
     write("team/t.toml", "prompt = 'x'").chmod(0o644)
     for folder in (clean, *clean.parents[:-2]):

@@ -1,7 +1,6 @@
 """A pipe that nobody writes to ends the program; one that somebody may still write to is waited for."""
 
 import os
-import shutil
 import socket
 import subprocess
 from collections.abc import Iterator
@@ -9,7 +8,7 @@ from pathlib import Path
 
 import pytest
 from support.loopback import HELLO, Loopback
-from support.run_cli import build_command
+from support.run_cli import build_command, can_run_as_others
 
 from aiml_cli.prompt.stdin import Patience
 from aiml_cli.system.pipe_writers import Writers, find_writers
@@ -137,7 +136,7 @@ def test_without_a_standard_input_as_under_cron(stdin: str, server: Loopback) ->
     assert (done.returncode, done.stdout, done.stderr) == (0, "Hello\n", "")
 
 
-@pytest.mark.skipif(os.getuid() != 0 or not shutil.which("setpriv"), reason="needs root and setpriv to change the user")
+@pytest.mark.skipif(not can_run_as_others(), reason="needs root, setpriv, and a checkout that other users can read")
 def test_a_producer_of_another_user_is_waited_for(server: Loopback, tmp_path: Path) -> None:
     for folder in (tmp_path, *tmp_path.parents):
         if folder.stat().st_uid == 0 and folder != Path("/"):

@@ -5,6 +5,7 @@ import shlex
 import signal
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any, Self
 
 import pexpect
@@ -38,22 +39,36 @@ class Console:
         """Start any program on the terminal."""
         settings: Any = {**os.environ, "AIML_RETRIES": "0", "TERM": "xterm-256color", **environ}
         self.screen = pyte.HistoryScreen(columns, rows, history=5000, ratio=0.5)
-        self.screen.write_process_input = self.press
+        self._unsent = b""
+        self.screen.write_process_input = self._add_keys
         self._stream = pyte.ByteStream(self.screen)
         self.output = b""
         self.child = pexpect.spawn(program, arguments, env=settings, dimensions=(rows, columns), timeout=TIMEOUT_S)
-        self.child.delaybeforesend = None
+        os.set_blocking(self.child.child_fd, False)
 
     def press(self, keys: str) -> None:
-        """Type keys."""
-        self.child.send(keys)
+        """Type keys; read meanwhile, as a program that waits until its output is read reads no keys."""
+        self._add_keys(keys)
+        end = time.monotonic() + TIMEOUT_S
+        while not self._send_keys() and self.read_output():
+            assert time.monotonic() < end, f"it does not read its keys:\n{self.read_text()}"
+
+    def _add_keys(self, keys: str) -> None:
+        self._unsent += keys.encode()
+
+    def _send_keys(self) -> bool:
+        """Send as much as the terminal takes; return True if nothing is left."""
+        with suppress(BlockingIOError):
+            while self._unsent:
+                self._unsent = self._unsent[os.write(self.child.child_fd, self._unsent) :]
+        return not self._unsent
 
     def type_line(self, text: str) -> None:
         """Type a line and press Enter."""
         self.press(text + "\r")
 
     def read_output(self) -> bool:
-        """Read what the program has written; return False at its end."""
+        """Read what the program has written, and send what is typed; return False at its end."""
         try:
             data = self.child.read_nonblocking(65536, timeout=0.05)
         except pexpect.TIMEOUT:
@@ -62,6 +77,7 @@ class Console:
             return False
         self.output += data
         self._stream.feed(data)
+        self._send_keys()
         return True
 
     def read_lines(self) -> list[str]:

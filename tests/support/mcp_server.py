@@ -122,7 +122,7 @@ class Calls:
         answer_text(request, "done")
 
     def log_flood(self, request: dict[str, Any]) -> None:
-        for step in range(2000):
+        for step in range(300):
             notify("message", level="info", data={"step": step})
         answer_text(request, "done")
 
@@ -145,7 +145,7 @@ class Calls:
         answer_text(request, str(child.pid))
 
     def ping_flood(self, request: dict[str, Any]) -> None:
-        for number in range(1500):
+        for number in range(200):
             send({"id": f"ping-{number}", "method": "ping"})
             sys.stdin.readline()
         answer_text(request, "done")

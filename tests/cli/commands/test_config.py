@@ -169,7 +169,7 @@ def texts_of(name: str) -> st.SearchStrategy[str]:  # noqa: C901, PLR0912 - a ca
             return st.tuples(PAIR_NAMES, TEXTS.filter(lambda text: text[0] != "{")).map("=".join)
         case "location":
             return WORDS.filter(bool).map(lambda words: f"city={words[0]}")
-        case "include":
+        case "include" | "allow":
             return WORDS.filter(bool).map(",".join)
         case "cache":
             return st.sampled_from(["30m", "12h", "7d", "2w", "off"])
