@@ -13,6 +13,8 @@ from aiml_cli.prompt.secret_rules import (
     apply_rules,
     is_placeholder,
     is_random,
+    list_markers,
+    list_present,
 )
 
 MAX_FINDINGS = 20
@@ -96,11 +98,12 @@ def _search(text: str, known: Sequence[str]) -> Iterator[tuple[int, str, bool]]:
     for key in known:
         if (position := text.find(key)) >= 0:
             yield position, "your API key", True
-    yield from apply_rules(text)
-    for word in NAME_WORDS:
-        for variant in (word, word.capitalize(), word.upper()):
-            if variant in text:
-                yield from find_assignments(variant, text)
+    variants = [variant for word in NAME_WORDS for variant in (word, word.capitalize(), word.upper())]
+    present = list_present([*list_markers(), *variants], text)
+    yield from apply_rules(text, present)
+    for variant in variants:
+        if variant in present:
+            yield from find_assignments(variant, text)
 
 
 def find_assignments(word: str, text: str) -> Iterator[tuple[int, str, bool]]:

@@ -2,12 +2,13 @@
 
 import re
 from base64 import b64decode
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Container, Iterable, Iterator
 from functools import cache
 from typing import NamedTuple
 from urllib.parse import unquote
 
 MIN_PASSWORD_LENGTH, MIN_RANDOM_RUN, MIN_DIFFERENT_CHARS = 6, 8, 6
+PIECE_CHARS = 64 * 1024  # of a long text that is searched for markers
 SHORT_PASSWORD = 4  # in a place where nothing but a password can be
 
 # Returns whether a match is certainly a secret, None if it is none.
@@ -304,11 +305,36 @@ RULES = (
 )
 
 
-def apply_rules(text: str) -> Iterator[tuple[int, str, bool]]:
-    """Yield the position, the kind and the certainty of each secret of a known form."""
+def list_present(markers: Iterable[str], text: str) -> set[str]:
+    """Return the markers that are in a text, and perhaps some more.
+
+    Searching a long text for each of them takes 0.15 s a megabyte. Most words of a long text are repeated, so here only
+    the different ones in each piece of it are searched, which takes a tenth of that.
+    """
+    if len(text) <= PIECE_CHARS:
+        return {marker for marker in markers if marker in text}
+    wanted = {marker: max(marker.split(), key=len) for marker in markers}
+    overlap, present = max(map(len, wanted)), set[str]()
+    for start in range(0, len(text), PIECE_CHARS):
+        words = "\n".join({*text[start : start + PIECE_CHARS + overlap].split()})
+        chars = set(words)
+        found = [marker for marker, word in wanted.items() if chars.issuperset(word) and word in words]
+        present.update(found)
+        for marker in found:
+            del wanted[marker]
+    return present
+
+
+def list_markers() -> list[str]:
+    """Return the markers of all rules."""
+    return [marker for rule in RULES for marker in rule.markers]
+
+
+def apply_rules(text: str, present: Container[str]) -> Iterator[tuple[int, str, bool]]:
+    """Yield the position, the kind and the certainty of each secret of a known form whose marker is present."""
     for rule in RULES:
         for marker in rule.markers:
-            if marker in text:
+            if marker in present:
                 yield from apply_rule(rule, marker, text)
 
 

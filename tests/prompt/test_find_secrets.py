@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from aiml_cli.prompt.find_secrets import NAME_WORDS, find_assignments, find_secrets
-from aiml_cli.prompt.secret_rules import RULES, Rule, apply_rule
+from aiml_cli.prompt.secret_rules import PIECE_CHARS, RULES, Rule, apply_rule, list_markers, list_present
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -300,6 +300,21 @@ def measure(search: "Callable[[str], object]", unit: str, size: int) -> float:
 
 
 @pytest.mark.promise("secrets-linear")
+@pytest.mark.parametrize("marker", list_markers())
+def test_a_marker_is_seen_in_a_long_text_wherever_its_pieces_meet(marker: str) -> None:
+    for start in range(PIECE_CHARS - len(marker), PIECE_CHARS + 1):
+        text = ("words and " * PIECE_CHARS)[:start] + marker + " more words" * 100
+        assert list_present([marker], text) == {marker}
+    assert list_present([marker], "word\n" * PIECE_CHARS) == set()
+
+
+@pytest.mark.parametrize("filler", ["plain words of a text\n", "x", "line = of_code(1)  # ", "日本語、"])
+@pytest.mark.parametrize(("token", "kind"), TOKENS[:5])
+def test_a_token_in_a_long_text_is_found(token: str, kind: str, filler: str) -> None:
+    before = filler * (3 * PIECE_CHARS // len(filler))
+    assert [kind in str(finding) for finding in find_secrets("f", f"{before} {token} {before}")] == [True]
+
+
 @pytest.mark.parametrize("rule", RULES, ids=lambda rule: rule.markers[0])
 def test_no_rule_takes_longer_than_the_text(rule: Rule) -> None:
     """Ten times the text takes about ten times the time, whatever is repeated in it."""
