@@ -5,7 +5,7 @@ import os
 import select
 import socket
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from itertools import zip_longest
 from selectors import EVENT_WRITE, PollSelector
@@ -56,7 +56,7 @@ class EarlyConnection:
             with defer_signals():  # a start that is interrupted leaves a thread that nobody can wait for
                 Thread(target=self._run, daemon=True).start()
             if self._is_encrypted:
-                load_context(self._ca_bundle)  # imports ssl here, where it takes half the time, until TCP is connected
+                import aiml_cli.transport.tls_context  # noqa: F401 - takes half the time here, while TCP connects
         except (RuntimeError, UsageError):  # the limit of threads; the client reports what is wrong with the file
             self.close()
 
@@ -106,8 +106,11 @@ class EarlyConnection:
         if self._released.is_set():
             return None
         try:
-            connection = open_socket(self.host, self.port, self._seconds)
-            if not self._is_encrypted or self._released.is_set():
+            if not self._is_encrypted:
+                return open_socket(self.host, self.port, self._seconds)
+            # All certificates of a system take 25 ms to read, with the interpreter unlocked.
+            connection = open_socket(self.host, self.port, self._seconds, lambda: load_context(self._ca_bundle))
+            if self._released.is_set():
                 return connection
             context = load_context(self._ca_bundle)
             connection.settimeout(max(0.001, self._end - monotonic()))
@@ -129,11 +132,12 @@ def load_context(ca_bundle: str | None) -> "SharedContext":
     return make_ssl_context(ca_bundle)
 
 
-def open_socket(host: str, port: int, seconds: float) -> socket.socket:
+def open_socket(host: str, port: int, seconds: float, meanwhile: Callable[[], object] | None = None) -> socket.socket:
     """Return a TCP connection to the first address of a host that accepts one.
 
     IPv6 and IPv4 are tried in alternation, each address a quarter of a second after the one before it, or as soon as
-    that has failed. Raises the last OSError, and TimeoutError after some seconds.
+    that has failed. `meanwhile` is called once, after the first attempt has begun. Raises the last OSError, and
+    TimeoutError after some seconds.
     """
     end = monotonic() + seconds
     addresses = deque(_alternate_families(socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)))
@@ -141,6 +145,9 @@ def open_socket(host: str, port: int, seconds: float) -> socket.socket:
         while addresses or attempts.is_any_open:
             if addresses:
                 attempts.start(addresses.popleft())
+            if meanwhile:
+                meanwhile()
+                meanwhile = None
             rest = end - monotonic()
             if connection := attempts.wait(min(rest, NEXT_ADDRESS_S) if addresses else rest):
                 return connection
