@@ -41,6 +41,7 @@ def prepare_prompt(endpoint: str, words: Sequence[str], flags: Flags) -> Prepare
     Raise UsageError for a missing value, and for a variable that the template does not have.
     """
     text, flags = collect_typed(words, flags, has_rows="each" in flags)
+    mentioned = text.files if isinstance(text, LiteralText) else ()
     settings: Mapping[str, RawValue] = {}
     if "template" in flags:
         values, files = read_params(flags)
@@ -59,7 +60,7 @@ def prepare_prompt(endpoint: str, words: Sequence[str], flags: Flags) -> Prepare
     elif "param" in flags:
         raise UsageError("--param fills a variable of a template", "name the template with -t")
     flags = {name: flag for name, flag in flags.items() if name not in TEMPLATE_FLAGS[:-1]}
-    return PreparedPrompt([LiteralText(text)] if text else [], flags, settings)
+    return PreparedPrompt([LiteralText(text, mentioned)] if text or mentioned else [], flags, settings)
 
 
 def load_used_templates(flags: Flags) -> Template:
@@ -110,7 +111,8 @@ def apply_template(
 def collect_typed(words: Sequence[str], flags: Flags, *, has_rows: bool = False) -> tuple[str, Flags]:
     """Return the words as one text, edited if --edit is set, and the flags with each file that the text mentions.
 
-    With rows, files that these name are marked: a template, which others may have written, cannot name any.
+    With rows, whose file is that of the flags, the text is a LiteralText with the files. Those that each row names are
+    marked in it: a template, which others may have written, cannot name any.
     """
     if "edit" in flags:
         from aiml_cli.core import prompt_editor  # for few calls only
@@ -120,6 +122,8 @@ def collect_typed(words: Sequence[str], flags: Flags, *, has_rows: bool = False)
     text, names, missing = parse_mentions(mark_row_files(words) if has_rows else words)
     if missing and "quiet" not in flags:
         print_err(f"aiml: {describe_missing(missing)}")
+    if has_rows:
+        return LiteralText(text, names), flags
     if names:
         old = flags["file"].texts if "file" in flags else ()
         flags = {**flags, "file": RawValue((*old, *(name for name in names if name not in old)), ROWS["file"].flag)}

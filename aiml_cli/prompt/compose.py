@@ -139,7 +139,7 @@ def extract_mentions(words: Sequence[str], notify: "Notify | None" = None) -> tu
 
     `notify` prints a notice on what only may be a path and names no file. Raise UsageError for what is clearly one.
     """
-    if not any("@" in word for word in words):
+    if not any("@" in word or type(word) is not str for word in words):
         return " ".join(words), []
     from aiml_cli.prompt.mentions import describe_missing, parse_mentions  # few prompts have a mention
 

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from enum import Enum
 from itertools import islice
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, Self
 from unicodedata import category
 
 from aiml_cli.errors import UsageError
@@ -54,9 +54,16 @@ _MARKED_FILE = re.compile(rf"{ROW_FILE_MARK}({_ROW_FILE_NAME})")
 
 
 class LiteralText(str):
-    """Text in which no mentions are looked for: that was done, or nobody typed it."""
+    """Text in which no mentions are looked for: that was done, or nobody typed it. `files` are those that it named."""
 
-    __slots__ = ()
+    __slots__ = ("files",)
+    files: tuple[str, ...]
+
+    def __new__(cls, text: str, files: Sequence[str] = ()) -> Self:
+        """Return the text with the names of its files."""
+        literal = super().__new__(cls, text)
+        literal.files = tuple(files)
+        return literal
 
 
 class Kind(Enum):
@@ -99,13 +106,17 @@ def parse_mentions(words: Sequence[str]) -> ParsedWords:
         if len(words) > 1 and all(mention.kind in _UNKNOWN for mention in found) and _is_missing_name(word):
             found[:] = [Mention(0, len(word), word[1:], Kind.MISSING)]
     mentions = [mention for _, found in parsed for mention in found]
-    names = list(dict.fromkeys(mention.name for mention in mentions if mention.kind is Kind.FILE))
+    named = [name for word in words if isinstance(word, LiteralText) for name in word.files]
+    named += [mention.name for mention in mentions if mention.kind is Kind.FILE]
+    names = list(dict.fromkeys(named))
     for mention in mentions:
         if mention.kind is Kind.MISSING and is_clearly_path(mention.name):
             hint = "@@ instead of @ makes it text"
             raise UsageError(f"@{mention.name}: there is no such file", hint)
     missing = list(dict.fromkeys(mention.name for mention in mentions if mention.kind in _UNKNOWN))
-    is_blank = names and not any(_replace(word, found, keeps_names=False).strip() for word, found in parsed)
+    is_blank = (
+        mentions and names and not any(_replace(word, found, keeps_names=False).strip() for word, found in parsed)
+    )
     return ParsedWords("" if is_blank else " ".join(_replace(word, found) for word, found in parsed), names, missing)
 
 

@@ -327,6 +327,23 @@ def test_a_template_names_no_file_of_a_row_and_the_words_with_it_do(
     assert (b"inside" in server.requests[0].body) == is_attached
 
 
+@pytest.mark.parametrize("how", [["-t", "t"], ["--edit"]])
+@pytest.mark.parametrize("words", ["@rules.txt", "by @rules.txt", "by @rules.txt and @{row}"])
+def test_a_file_beside_a_template_goes_along_with_every_row(
+    how: list[str], words: str, run: Run, server: Loopback, clean: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = clean / "xdg_config_home/aiml/templates"
+    folder.mkdir(parents=True)
+    (folder / "t.toml").write_text('prompt = "Do {prompt} with {row}"\n')
+    monkeypatch.setenv("EDITOR", "true")
+    for name in ("rules.txt", "a.txt", "b.txt"):
+        (clean / name).write_text(f"text of {name}")
+    results = run("a.txt\nb.txt\n", *how, words)
+    assert [result["input"] for result in results] == ["a.txt", "b.txt"]
+    assert all(b"text of rules.txt" in request.body for request in server.requests)
+    assert all((b"text of b.txt" in request.body) == ("{row}" in words) for request in server.requests[1:])
+
+
 def test_the_words_of_an_editor_attach_too(
     run: Run, server: Loopback, clean: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
