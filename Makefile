@@ -1,9 +1,10 @@
-# The few words of this project: demo, test, faults (the promises, a line each), lint, bench, bench-all, spec, servers, generate, clean.
+# The few words of this project: demo, test, faults (the promises, a line each), lint, bench, bench-all, engines, scale, spec, servers, generate, clean.
 PYTHON ?= python3
 VENV := .venv
 BENCH := .venv-bench
+ENGINES := build/engines
 
-.PHONY: demo test faults lint bench bench-all spec servers generate clean
+.PHONY: demo test faults lint bench bench-all engines scale spec servers generate clean
 
 demo: $(VENV)/installed
 	$(VENV)/bin/aiml chat --demo "What can you do?"
@@ -36,6 +37,20 @@ bench:
 bench-all: bench $(VENV)/developing
 	nice $(BENCH)/bin/python scripts/bench/history.py --python $(BENCH)/bin/python
 	nice $(VENV)/bin/pytest -m slow --timeout 1800
+
+# What scripts/scale/ runs aiml on, 1.2 GB. Debian has the others: apt-get install slurmctld slurmd slurm-client munge
+# parallel openssh-server
+engines:
+	for engine in 'dask[distributed]' ray 'litellm[proxy]' duckdb-cli; do \
+	  name=$$(echo $$engine | sed 's/\[.*//; s/-cli//'); \
+	  $(PYTHON) -m venv $(ENGINES)/$$name && $(ENGINES)/$$name/bin/pip install --quiet "$$engine" || exit 1; \
+	done
+
+# The examples of docs/many-machines.md on real engines, with kills. What is not installed is skipped with a reason.
+scale: $(VENV)/developing
+	for script in scripts/scale/run_*.py; do \
+	  nice $(VENV)/bin/python $$script || [ $$? = 77 ] || exit 1; \
+	done
 
 # The examples of CommonMark, which tests read if they are there.
 spec:

@@ -1,17 +1,9 @@
 """The shard of the rows that a task takes, by what its scheduler says."""
 
-import json
-import os
 import re
-import shlex
-import subprocess
-import sys
 from collections.abc import Mapping
-from pathlib import Path
 
 import pytest
-from support.loopback import HELLO, Loopback
-from support.paths import ROOT
 
 from aiml_cli.batch.shards import parse_shard
 from aiml_cli.errors import UsageError
@@ -109,37 +101,3 @@ def test_shards_take_each_row_once() -> None:
     shards = [parse_shard(f"{number}/3", {}) for number in (1, 2, 3)]
     assert [[each.has(row) for each in shards].index(True) for row in range(1, 8)] == [0, 1, 2, 0, 1, 2, 0]
     assert all(sum(each.has(row) for each in shards) == 1 for row in range(1, 8))
-
-
-PAGE = (ROOT / "docs/rows.md").read_text()
-SLURM_SCRIPT = re.search(r"#!/bin/sh\n#SBATCH.*?(?=```)", PAGE, re.DOTALL)
-KUBERNETES_ARGS = re.search(r"args:\n +- (aiml .*?)\n +envFrom", PAGE, re.DOTALL)
-PARALLEL = re.search(r"^parallel .*?'(aiml .*?)' :::", PAGE, re.MULTILINE)
-
-
-@pytest.mark.parametrize(
-    ("found", "environ", "out"),
-    [
-        (SLURM_SCRIPT, {"SLURM_ARRAY_TASK_ID": "3", "SLURM_ARRAY_TASK_MIN": "3", "SLURM_ARRAY_TASK_COUNT": "1"}, "3"),
-        (KUBERNETES_ARGS, {"JOB_COMPLETION_INDEX": "2"}, "2"),
-        (PARALLEL, {}, "3"),
-    ],
-    ids=["Slurm, one task again", "Kubernetes", "GNU parallel"],
-)
-def test_the_examples_of_the_documentation_take_the_third_shard(
-    server: Loopback, tmp_path: Path, found: re.Match[str] | None, environ: Mapping[str, str], out: str
-) -> None:
-    assert found
-    script = found[found.re.groups].replace("{}", "3").replace("/data/", "")
-    if found is KUBERNETES_ARGS:
-        script = " ".join(script.split())  # as YAML folds it
-    program = tmp_path / "aiml"
-    program.write_text(f'#!/bin/sh\nexec {shlex.quote(sys.executable)} -m aiml_cli "$@"\n')
-    program.chmod(0o755)
-    (tmp_path / "reviews.txt").write_text("\n".join("abcdefghijklm"))
-    server.answer_with(HELLO)
-    paths = os.pathsep.join((str(tmp_path), os.environ["PATH"]))
-    env = {**os.environ, **environ, "PATH": paths, "AIML_BASE_URL": server.url}
-    subprocess.run(["sh", "-c", script], env=env, check=True, timeout=60)
-    results = [json.loads(line) for line in Path(f"out.{out}.jsonl").read_text().splitlines()]
-    assert sorted(each["input"] for each in results) == ["c", "k"]

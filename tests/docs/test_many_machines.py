@@ -1,0 +1,144 @@
+"""The examples of docs/many-machines.md: each is read by its language, and the quick ones run."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import yaml
+from scale.trial import PAGE, find_block, find_blocks
+from support.paths import ROOT
+
+from aiml_cli.demo.server import serve
+
+ROWS = 40
+
+
+@pytest.fixture(scope="module")
+def url() -> Iterator[str]:
+    with serve() as address:
+        yield address
+
+
+@pytest.fixture
+def folder(clean: Path, monkeypatch: pytest.MonkeyPatch, url: str) -> Path:
+    """Return the folder that the page speaks of; `aiml` is the program under test."""
+    (clean / "bin").mkdir()
+    program = clean / "bin/aiml"
+    program.write_text(f'#!/bin/sh\nexec {sys.executable} -m aiml_cli "$@"\n')
+    program.chmod(0o755)
+    work = clean / "work"
+    work.mkdir()
+    (work / "reviews.txt").write_text("".join(f"review number {n}\n" for n in range(1, ROWS + 1)))
+    (work / "classify.sh").write_text(find_block("sh", "# classify.sh"))
+    monkeypatch.chdir(work)
+    monkeypatch.setenv("PATH", f"{clean}/bin{os.pathsep}{os.environ['PATH']}")
+    monkeypatch.setenv("AIML_BASE_URL", url)
+    monkeypatch.setenv("AIML_MODEL", "demo/echo")
+    return work
+
+
+def run(line: str, **variables: str) -> "subprocess.CompletedProcess[str]":
+    env = {**os.environ, **variables}
+    return subprocess.run(["bash", "-c", line], env=env, capture_output=True, text=True, timeout=60, check=False)
+
+
+def count_good(folder: Path) -> Counter[int]:
+    lines = [line for path in folder.glob("out.*.jsonl") for line in path.read_text().splitlines()]
+    return Counter(result["row"] for result in map(json.loads, lines) if result["error"] is None)
+
+
+EACH_ONCE = Counter(range(1, ROWS + 1))
+needs_flock = pytest.mark.skipif(not shutil.which("flock"), reason="flock is not installed")
+
+
+@pytest.mark.parametrize("block", find_blocks("sh"), ids=lambda block: block.splitlines()[-1][:40])
+def test_the_shell_reads_each_command(block: str) -> None:
+    for shell in ("sh", "bash"):
+        done = subprocess.run([shell, "-n"], input=block, capture_output=True, text=True, check=False)
+        assert (done.returncode, done.stderr) == (0, "")
+
+
+@pytest.mark.parametrize("block", find_blocks("python"), ids=["dask", "ray"])
+def test_python_reads_each_program(block: str) -> None:
+    compile(block, "example", "exec")
+
+
+@pytest.mark.parametrize("block", find_blocks("yaml"), ids=["kubernetes", "litellm"])
+def test_yaml_reads_each_file(block: str) -> None:
+    assert isinstance(yaml.safe_load(block), dict)
+
+
+def test_each_example_is_of_a_language_that_is_tested() -> None:
+    fences = [line for line in PAGE.read_text("utf-8").splitlines() if line.startswith("```")]
+    assert set(fences[::2]) == {"```sh", "```python", "```yaml", "```make", "```sql"}
+
+
+@needs_flock
+def test_xargs_runs_all_shards(folder: Path) -> None:
+    assert run(find_block("sh", "xargs")).returncode == 0
+    assert count_good(folder) == EACH_ONCE
+
+
+@needs_flock
+@pytest.mark.parametrize(("arguments", "variables"), [("3", {}), ("", {"SLURM_ARRAY_TASK_ID": "3"})])
+def test_the_script_takes_one_shard(folder: Path, arguments: str, variables: dict[str, str]) -> None:
+    for _again in range(2):
+        assert run(f"sh classify.sh {arguments}", **variables).returncode == 0
+    assert count_good(folder) == Counter(range(3, ROWS + 1, 8))
+
+
+def test_srun_gives_each_task_its_rows(folder: Path) -> None:
+    program = find_block("sh", "srun -n 4").removeprefix("srun -n 4 ")
+    for task in range(4):
+        assert run(program, SLURM_PROCID=str(task), SLURM_STEP_NUM_TASKS="4").returncode == 0
+    assert count_good(folder) == EACH_ONCE
+
+
+def read_job() -> dict[str, object]:
+    job = yaml.safe_load(find_block("yaml", "kind: Job"))
+    return {**job["spec"], **job["spec"]["template"]["spec"]}
+
+
+def test_the_pods_of_the_job_take_each_row_once(folder: Path) -> None:
+    job = read_job()
+    [container] = job["containers"]
+    words = [word.replace("/data/", "") for word in (*container["command"], *container["args"])]
+    for index in range(job["completions"]):
+        environ = {**os.environ, "JOB_COMPLETION_INDEX": str(index)}
+        subprocess.run(words, env=environ, capture_output=True, check=True, timeout=60)
+    assert count_good(folder) == EACH_ONCE
+
+
+def test_the_job_is_started_again_and_shares_its_folder() -> None:
+    job = read_job()
+    [container] = job["containers"]
+    assert (job["completionMode"], job["restartPolicy"]) == ("Indexed", "OnFailure")
+    assert f"--shard auto/{job['completions']} " in container["args"][0]
+    assert [mount["name"] for mount in container["volumeMounts"]] == [volume["name"] for volume in job["volumes"]]
+
+
+@needs_flock
+@pytest.mark.skipif(not shutil.which("make"), reason="make is not installed")
+def test_make_asks_again_for_the_shards_that_failed(folder: Path) -> None:
+    (folder / "Makefile").write_text(find_block("make", "# Makefile"))
+    line = find_block("sh", "make -j 8")
+    assert run(line, AIML_MODEL="demo/status-500", AIML_RETRIES="0").returncode == 2
+    assert not list(folder.glob("done.*"))
+    assert run(line).returncode == 0
+    assert count_good(folder) == EACH_ONCE
+    assert "Nothing to be done" in run(line).stdout
+
+
+@pytest.mark.parametrize("name", ["slurm", "kubernetes", "parallel", "dask", "ray", "one_limit", "merge"])
+def test_a_script_without_its_engine_says_so(name: str, tmp_path: Path) -> None:
+    environ = {**os.environ, "AIML_ENGINES": str(tmp_path), "PATH": str(tmp_path)}
+    script = ROOT / f"scripts/scale/run_{name}.py"
+    done = subprocess.run([sys.executable, script], env=environ, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (77, "")
+    assert done.stdout.startswith(f"run_{name}: skipped: ")
