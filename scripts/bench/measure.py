@@ -1,5 +1,6 @@
 """Run programs in turn against the server, and compute the medians of their costs."""
 
+import os
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping, Sequence
@@ -37,7 +38,11 @@ class Bench:
         self.env = make_environment(home)
 
     def measure(
-        self, rounds: int, commands: Mapping[str, Sequence[str]], expected: str | None = None
+        self,
+        rounds: int,
+        commands: Mapping[str, Sequence[str]],
+        expected: str | None = None,
+        stdin: Path = Path(os.devnull),
     ) -> dict[str, Cost]:
         """Run each command once per round and return the medians. A first round is not counted.
 
@@ -46,13 +51,14 @@ class Bench:
         costs: dict[str, list[Cost]] = {name: [] for name in commands}
         for _ in range(rounds + 1):
             for name, command in commands.items():
-                costs[name].append(self.run(command, expected))
+                costs[name].append(self.run(command, expected, stdin))
         return {name: compute_medians(runs[1:]) for name, runs in costs.items()}
 
-    def run(self, command: Sequence[str], expected: str | None = None) -> Cost:
+    def run(self, command: Sequence[str], expected: str | None = None, stdin: Path = Path(os.devnull)) -> Cost:
         """Run a command once and return its cost."""
         launch = [sys.executable, "-I", "-S", HERE / "spawn.py", self._report, *command]
-        ended = subprocess.run(launch, stdin=subprocess.DEVNULL, capture_output=True, env=self.env, check=False)
+        with stdin.open("rb") as source:
+            ended = subprocess.run(launch, stdin=source, capture_output=True, env=self.env, check=False)
         if ended.returncode:
             raise SystemExit(f"failed: {' '.join(command)}\n{ended.stderr.decode()}")
         if expected is not None and ended.stdout.decode().strip() != expected.strip():

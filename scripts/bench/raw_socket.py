@@ -9,6 +9,7 @@ from collections.abc import Iterator
 
 def main(base: str, model: str, prompt: str) -> None:
     """Print the text while it arrives, with one write per network read."""
+    prompt = sys.stdin.read() if prompt == "-" else prompt
     host, port = base.removeprefix("http://").removesuffix("/v1").split(":")
     with socket.create_connection((host, int(port))) as connection:
         connection.sendall(build_request(host, model, prompt))

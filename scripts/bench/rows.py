@@ -15,6 +15,7 @@ from pathlib import Path
 from time import monotonic
 
 from measure import make_environment
+from table import Row, format_mb, format_ms, format_number, format_table
 
 LOOP, FEW, MANY = 20, 1_000, 10_000
 
@@ -29,8 +30,8 @@ def start_demo(aiml: str, env: dict[str, str]) -> Iterator[str]:
             server.terminate()
 
 
-def measure_each(aiml: str, env: dict[str, str], url: str, count: int) -> tuple[float, int]:
-    """Run --each over `count` rows; return the seconds and the peak memory in bytes."""
+def measure_each(aiml: str, env: dict[str, str], url: str, count: int) -> tuple[float, float, int]:
+    """Run --each over `count` rows; return the seconds, those of CPU, and the peak memory in bytes."""
     with tempfile.TemporaryFile() as rows, tempfile.TemporaryFile() as out:
         rows.write(b"".join(b"review number %d\n" % number for number in range(count)))
         rows.seek(0)
@@ -43,7 +44,7 @@ def measure_each(aiml: str, env: dict[str, str], url: str, count: int) -> tuple[
         out.seek(0)
         if status or sum(1 for _ in out) != count:
             raise SystemExit(f"failed: {' '.join(command)}")
-    return monotonic() - started, used.ru_maxrss * 1024
+    return monotonic() - started, used.ru_utime + used.ru_stime, used.ru_maxrss * 1024
 
 
 def measure_loop(aiml: str, env: dict[str, str], url: str) -> float:
@@ -55,17 +56,25 @@ def measure_loop(aiml: str, env: dict[str, str], url: str) -> float:
 
 
 def main() -> None:
-    """Print one line per measure."""
+    """Print the table."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--python", type=Path, required=True, help="the python of a clean venv with the wheel")
     aiml = str(parser.parse_args().python.absolute().with_name("aiml"))
+    print(format_table(make_row_rows(aiml)))
+
+
+def make_row_rows(aiml: str) -> Iterator[Row]:
+    """Yield the rows of --each."""
     with tempfile.TemporaryDirectory() as home:
         env = make_environment(Path(home))
         with start_demo(aiml, env) as url:
-            (few_s, few), (many_s, many) = measure_each(aiml, env, url, FEW), measure_each(aiml, env, url, MANY)
+            few_s, few_cpu, few = measure_each(aiml, env, url, FEW)
+            _, many_cpu, many = measure_each(aiml, env, url, MANY)
             alone = measure_loop(aiml, env, url)
-    print(f"rows a second with --each -j 8: {MANY / many_s:.0f}, {alone * FEW / few_s:.0f} times a shell loop (≥ 5)")
-    print(f"memory at {MANY:,} rows: {many / 2**20:.0f} MiB, {many / few:.2f} of that at {FEW:,} (≤ 1.1)")
+    rate, loop = FEW / few_s, 1 / alone
+    yield Row("`--each -j 8`, rows a second, against a shell loop", format_number, rate, base=loop, least=50)
+    yield Row("`--each -j 8`, CPU a row", format_ms, (many_cpu - few_cpu) / (MANY - FEW), limit=1.3e-3)
+    yield Row(f"memory at {MANY:,} rows, against {FEW:,}", format_mb, many, base=few, limit=1.1)
 
 
 if __name__ == "__main__":

@@ -62,7 +62,8 @@ def serve_connection(connection: socket.socket) -> None:
             head, body = read_request(connection, first)
             method, path = head.split(" ", 2)[:2]
             print(method, path, arrived, flush=True)
-            for piece in make_stream(json.loads(body)["model"]) if method == "POST" else [NOT_FOUND]:
+            model = re.search(rb'"model": ?"([\w-]+)"', body)  # the body may have 50 MB
+            for piece in make_stream(model[1].decode()) if model and method == "POST" else [NOT_FOUND]:
                 connection.sendall(piece)  # one by one, as a gateway flushes each token
 
 
@@ -70,11 +71,12 @@ def read_request(connection: socket.socket, received: bytes) -> tuple[str, bytes
     """Read the rest of a request; return its head and its body."""
     while b"\r\n\r\n" not in received:
         received += connection.recv(65536)
-    head, _, body = received.partition(b"\r\n\r\n")
+    head, _, rest = received.partition(b"\r\n\r\n")
     length = re.search(rb"(?i)\r\ncontent-length: *(\d+)", head)
+    body = bytearray(rest)
     while length and len(body) < int(length[1]):
-        body += connection.recv(65536)
-    return head.decode(), body
+        body += connection.recv(1 << 20)
+    return head.decode(), bytes(body)
 
 
 def main() -> None:

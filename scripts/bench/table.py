@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 TIMES = "×"  # noqa: RUF001  # the sign, not the letter
-HEAD = "| measure | aim | aiml | raw-socket | minimal httpx |\n|---|---|---|---|---|"
+HEAD = "| measure | aim | aiml | | raw-socket | minimal httpx |\n|---|---|---|---|---|---|"
 Format = Callable[[float], str]
 
 
@@ -12,7 +12,7 @@ Format = Callable[[float], str]
 class Row:
     """One measure of the three programs; None if a program has none.
 
-    With a `base` the figures, and the aim, are ratios to it.
+    With a `base` the figures, and the aim, are ratios to it. `limit` is the most that is aimed at, `least` the least.
     """
 
     measure: str
@@ -22,26 +22,26 @@ class Row:
     httpx: float | None = None
     base: float | None = None
     limit: float | None = None
+    least: float | None = None
 
     def __str__(self) -> str:
-        """Return the row, with a cross if it misses its aim."""
-        cells = [
-            self.measure,
-            self.format_aim(),
-            self.format_cell(self.aiml) + " ✗" * self.misses_aim(),
-            self.format_cell(self.raw),
-        ]
-        return f"| {' | '.join([*cells, self.format_cell(self.httpx)])} |"
+        """Return the row, with a mark that tells whether it meets its aim."""
+        aim = self.format_aim()
+        mark = "" if not aim else "✗" if self.misses_aim() else "✓"
+        figures = map(self.format_cell, (self.raw, self.httpx))
+        return f"| {' | '.join([self.measure, aim, self.format_cell(self.aiml), mark, *figures])} |"
 
     def misses_aim(self) -> bool:
         """True if aiml misses the aim."""
-        return self.limit is not None and self.aiml / (self.base or 1) > self.limit
+        ratio = self.aiml / (self.base or 1)
+        return (self.limit is not None and ratio > self.limit) or (self.least is not None and ratio < self.least)
 
     def format_aim(self) -> str:
         """Return the aim, or "" if there is none."""
-        if self.limit is None:
+        sign, aim = ("≤", self.limit) if self.least is None else ("≥", self.least)
+        if aim is None:
             return ""
-        return f"≤ {self.limit:g} {TIMES}" if self.base else f"≤ {self.format(self.limit)}"
+        return f"{sign} {aim:g} {TIMES}" if self.base else f"{sign} {self.format(aim)}"
 
     def format_cell(self, value: float | None) -> str:
         """Return a figure, after its ratio if there is a base."""

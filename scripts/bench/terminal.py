@@ -22,6 +22,7 @@ from time import monotonic, sleep
 
 from measure import HERE, make_environment
 from server import HEAD, make_chunk, make_event, read_request
+from table import Row, format_ms, format_number, format_table, format_us
 
 SAMPLE = """## A heading of part {n}
 
@@ -133,19 +134,25 @@ def measure_lags(tokens: Sequence[str], sent: dict[int, float], output: Sequence
 
 
 def main() -> None:
-    """Print one line per measure."""
+    """Print the table."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--python", type=Path, required=True, help="the python of a clean venv with the wheel")
-    python = str(parser.parse_args().python.absolute())
+    print(format_table(make_terminal_rows(str(parser.parse_args().python.absolute()))))
+
+
+def make_terminal_rows(python: str) -> Iterator[Row]:
+    """Yield the rows of Markdown on a terminal."""
     costs = {count: measure_flat_out(python, count) for count in (START, *FLAT_OUT)}
     low, *_, high = FLAT_OUT
     ours, raw = ({count: cost[i] - costs[START][i] for count, cost in costs.items()} for i in (0, 1))
-    ratio, growth = ours[high] / raw[high], log(ours[high] / ours[low]) / log((high - START) / (low - START))
-    print(f"CPU a token on a terminal: {ours[high] / (high - START) * 1e6:.1f} µs, {ratio:.1f} of the raw socket (≤ 8)")
-    print(f"exponent from {low:,} to {high:,}: {growth:.2f} (≤ 1.1)")
-    print(f"bytes flat out, of those of the answer: {costs[high][2]:.2f} (≤ 1.6)")
-    measure_paced(python)
-    measure_naive(python, ours[low])
+    token, base = (cpu[high] / (high - START) for cpu in (ours, raw))
+    yield Row("Markdown on a terminal, CPU a token, against plain text", format_us, token, base, base=base, limit=5)
+    growth = log(ours[high] / ours[low]) / log((high - START) / (low - START))
+    yield Row(f"Markdown, growth from {low:,} to {high:,} tokens, exponent", format_number, growth, limit=1.1)
+    yield Row("bytes to the terminal per byte of the answer", format_number, costs[high][2], limit=1.4)
+    yield from measure_paced(python)
+    naive = measure_naive(python)
+    yield Row(f"a naive `rich.Live` loop at {low:,} tokens, against Markdown here", format_ms, naive, base=ours[low])
 
 
 def measure_flat_out(python: str, count: int) -> tuple[float, float, float]:
@@ -162,29 +169,30 @@ def measure_flat_out(python: str, count: int) -> tuple[float, float, float]:
     return median(ours), median(raw), ratio
 
 
-def measure_paced(python: str) -> None:
-    """Measure the bytes at the speed of a fast model, and the lag of each word."""
+def measure_paced(python: str) -> Iterator[Row]:
+    """Yield the bytes at the speed of a fast model, and the lag of each word."""
     aiml = [str(Path(python).with_name("aiml")), "chat", "-m", "m", "--no-log", "hi", "--base-url"]
     tokens = make_tokens(PACED)
     with serve_text(tokens, {}, EVERY_S) as url:
         _, output = run_on_pty([*aiml, url])
-    print(f"bytes at 200 tokens/s: {count_bytes(output) / len(''.join(tokens).encode()):.2f} (≤ 4)")
+    ratio = count_bytes(output) / len("".join(tokens).encode())
+    yield Row("the same at 200 tokens a second", format_number, ratio, limit=4)
     ends = cycle([" "] * 30 + ["\n\n"])
     sent: dict[int, float] = {}
     tokens = [f"w{number:04}{end}" for number, end in zip(range(PACED), ends, strict=False)]
     with serve_text(tokens, sent, EVERY_S) as url:
         _, output = run_on_pty([*aiml, url])
     late = measure_lags(tokens, sent, output)
-    print(f"lag at 200 tokens/s: median {median(late) * 1e3:.1f} ms (≤ 20), most {max(late) * 1e3:.1f} ms (≤ 60)")
+    yield Row("lag of a word at 200 tokens a second, median", format_ms, median(late), limit=0.02)
+    yield Row("lag of a word, most", format_ms, max(late), limit=0.06)
 
 
-def measure_naive(python: str, ours: float) -> None:
-    """Measure a loop that redraws the whole text for each token."""
+def measure_naive(python: str) -> float:
+    """Return the CPU seconds of a loop that redraws the whole text for each token."""
     with tempfile.NamedTemporaryFile("w") as file:
         file.write("\0".join(make_tokens(FLAT_OUT[0])))
         file.flush()
-        cpu, _ = run_on_pty([python, "-c", NAIVE], file.name)
-    print(f"a naive rich.Live loop at {FLAT_OUT[0]:,} tokens: {cpu:.1f} s, {cpu / ours:.0f} of ours without its start")
+        return run_on_pty([python, "-c", NAIVE], file.name)[0]
 
 
 if __name__ == "__main__":
