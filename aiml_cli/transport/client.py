@@ -19,7 +19,7 @@ from aiml_cli.transport.connection import ConnectionHandle, TraceHook, shut_down
 from aiml_cli.transport.early_connection import CONNECT_SECONDS, EarlyConnection, load_context, open_socket
 from aiml_cli.transport.http_types import HttpRequest, HttpResponse, OnSent
 from aiml_cli.transport.key_masking import extract_key, list_credentials, mask_chunks, mask_errors, mask_text
-from aiml_cli.transport.response_body import decompress, read_ahead
+from aiml_cli.transport.response_body import decompress, join_chunks, read_ahead
 
 KEEP_ALIVE_SECONDS = 5.0
 MAX_REDIRECTS = 5
@@ -158,15 +158,16 @@ class _Network(httpcore.NetworkBackend):
 
 
 class _Stream(httpcore.NetworkStream):
-    """A connected socket, with errors of httpcore."""
+    """A connected socket, with errors of httpcore; `last_read` is what the last network read brought."""
 
     def __init__(self, connection: socket.socket) -> None:
-        self._socket = connection
+        self._socket, self.last_read = connection, b""
 
     def read(self, max_bytes: int, timeout: float | None = None) -> bytes:
         with _raise_network_errors(httpcore.ReadTimeout, httpcore.ReadError):
             self._socket.settimeout(timeout)
-            return self._socket.recv(max_bytes)
+            self.last_read = self._socket.recv(max_bytes)
+            return self.last_read
 
     def write(self, buffer: bytes, timeout: float | None = None) -> None:
         with _raise_network_errors(httpcore.WriteTimeout, httpcore.WriteError):
@@ -321,6 +322,9 @@ def _read_chunks(response: httpx.Response) -> Iterator[bytes]:
     """Yield the body as it arrives, decompressed; raw bytes cost less if nothing is compressed."""
     encodings = response.headers.get("content-encoding", "identity")
     chunks = iter(cast("httpx.SyncByteStream", response.stream))  # iter_raw would count and copy each chunk
+    stream = response.extensions.get("network_stream")
+    if isinstance(stream, _Stream):
+        chunks = join_chunks(chunks, lambda: stream.last_read)
     if encodings.lower() != "identity":
         chunks = decompress(encodings, chunks)
     try:

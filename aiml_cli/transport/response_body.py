@@ -5,9 +5,10 @@ costs twice as much as all the pieces of one network read at once, and only a th
 whether more has arrived. docs/decisions/reading-ahead.md has the figures.
 """
 
+import re
 import time
 import zlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from itertools import chain
 from queue import SimpleQueue
 from threading import Thread
@@ -22,6 +23,8 @@ MAX_PIECE_BYTES = 64 * 1024
 SUSPECT_BYTES, SUSPECT_RATIO = 64 * 1024 * 1024, 200
 # The first bytes of JSON, pages and events; gzip begins otherwise.
 PLAIN_STARTS = (b"{", b"[", b"<", b":", b"d", b"e", b"i", b"r")
+# What follows a chunk if there is another: its size, and at least its first byte.
+_NEXT_CHUNK = re.compile(rb"\r\n(?!0+\r)[0-9A-Fa-f]{1,8}\r\n.", re.DOTALL)
 GZIP, ZLIB, RAW = zlib.MAX_WBITS | 16, zlib.MAX_WBITS, -zlib.MAX_WBITS
 
 
@@ -29,6 +32,23 @@ class _Queue(SimpleQueue[bytes | BaseException | None]):
     """A queue of pieces that counts their bytes; only one thread writes each count."""
 
     bytes_put = bytes_taken = 0
+
+
+def join_chunks(chunks: Iterator[bytes], get_last_read: Callable[[], bytes]) -> Iterator[bytes]:
+    """Yield the HTTP chunks of a body, those of one network read as one.
+
+    A chunk waits for the next one only if that is in the same read, which `get_last_read` returns.
+    """
+    batch: list[bytes] = []
+    last_read, end = b"", 0
+    for chunk in chunks:
+        if last_read is not (newest := get_last_read()):
+            last_read, end = newest, 0
+        end = last_read.find(chunk, end) + len(chunk)
+        batch.append(chunk)
+        if not _NEXT_CHUNK.match(last_read, end):
+            yield b"".join(batch)
+            batch = []
 
 
 def read_ahead(pieces: Iterable[bytes]) -> Iterator[bytes]:
