@@ -237,7 +237,7 @@ def make_error(event: ErrorEvent, message: str, headers: Mapping[str, str], *, i
         return RateLimited(message, hint, again=1, **details)
     if _FIRST_REDIRECT <= kind < _FIRST_SERVER_ERROR:
         return RequestRejected(message, hint, **details)
-    if kind in (_UNKNOWN, _NOT_IMPLEMENTED):
+    if kind == _UNKNOWN:
         return ServerError(message, hint or "ask again", **details)
     return ServerError(message, hint or "ask again in a moment", again=1, **details)
 
