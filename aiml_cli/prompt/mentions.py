@@ -42,8 +42,8 @@ _CODE_CHARS = frozenset("(){}[]<>=$;@\"'`|")
 
 
 # Marks the @ of a file that each row names, as in `@{path}`, where the user typed it. It is random, so that no template
-# and no row can contain it.
-ROW_FILE_MARK = os.urandom(16).hex()
+# and no row can contain it, and it begins with a character that is in no name.
+ROW_FILE_MARK = f"\x02{os.urandom(16).hex()}"
 _BRACED = r"\{[^{}\n]+\}"
 _ROW_FILE_NAME = (
     rf"""(?:"(?:[^"{{}}\n]*{_BRACED})+[^"{{}}\n]*"|'(?:[^'{{}}\n]*{_BRACED})+[^'{{}}\n]*'"""
