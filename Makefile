@@ -33,8 +33,9 @@ bench:
 	$(BENCH)/bin/python scripts/bench/terminal.py --python $(BENCH)/bin/python
 	$(BENCH)/bin/python scripts/bench/rows.py --python $(BENCH)/bin/python
 
-# What takes minutes: a history of 100,000 conversations, and the tests that are marked as slow.
+# What takes longer: endless answers, hostile Markdown, a million rows, a history of 100,000 conversations, slow tests.
 bench-all: bench $(VENV)/developing
+	nice $(BENCH)/bin/python scripts/bench/load.py --python $(BENCH)/bin/python
 	nice $(BENCH)/bin/python scripts/bench/history.py --python $(BENCH)/bin/python
 	nice $(VENV)/bin/pytest -m slow --timeout 1800
 
