@@ -139,6 +139,14 @@ class RowPrompt:
         files = self._files.read(row, self._fill_text(row)[1]).texts if self._files and not row.error else ()
         return [(f"row {row.number}", row.text), *files]
 
+    def list_file_names(self, row: Row) -> Sequence[str]:
+        """Return the names of the files that a row names; raise UsageError for an unknown placeholder."""
+        if not self._files:
+            return ()
+        from aiml_cli.batch.row_files import trim_name
+
+        return list(map(trim_name, self._fill_text(row)[1]))
+
     def digest_files(self, row: Row) -> bytes:
         """Return a digest of the files that a row names, b"" if there are none; if they are invalid, nothing has it."""
         if self._files is None or row.error:
@@ -308,7 +316,10 @@ def _print_first(
     resolved = dry_run.use_placeholder_server(settings)
     with open_tools(resolved, shared=True) as tools:
         request = replace(_build_request(endpoint, words, resolved), tools=tools)
-        return dry_run.print_snippet(replace(request, repeated=_fill_first(words, request, make_rows(), shard)))
+        conversation, names = _fill_first(words, request, make_rows(), shard)
+        options = replace(request.options, file=tuple(names) or None)  # the program reads them, too
+        settings = replace(request.settings, options=options)
+        return dry_run.print_snippet(replace(request, repeated=conversation, settings=settings))
 
 
 def _estimate(
@@ -332,14 +343,16 @@ def _estimate(
         return row_estimate.estimate_rows(resolved, request, chosen, make=make, hasher=hasher, template=prompt.template)
 
 
-def _fill_first(words: Sequence[str], request: ChatRequest, rows: Rows, shard: Shard) -> Conversation:
-    """Return the conversation of the first row of the shard; raise UsageError if there is none."""
+def _fill_first(
+    words: Sequence[str], request: ChatRequest, rows: Rows, shard: Shard
+) -> tuple[Conversation, Sequence[str]]:
+    """Return the conversation and the files of the first row of the shard; raise UsageError if there is none."""
     prompt = RowPrompt(words, request)
     _check_columns(prompt, rows, request.options.each)
     row = next((row for row in rows if shard.has(row.number)), None)
     if row is None:
         raise UsageError("there is no row to show")
-    return prompt.fill(row)
+    return prompt.fill(row), prompt.list_file_names(row)
 
 
 def _check_input(settings: Settings) -> None:

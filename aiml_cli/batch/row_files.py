@@ -77,7 +77,7 @@ class RowFileReader:
 
     def _read_file(self, name: str, size_limit: SizeLimit) -> FileContent:
         """Return the bytes of a regular file, or the text that its loader makes of it."""
-        name = name if name.strip() and find_path(name) else name.strip()  # as in a, b.png
+        name = trim_name(name)
         path, shown = find_path(name) if name else None, _shorten(name)
         if path is None:
             raise _build_missing_error(name, shown)
@@ -113,6 +113,11 @@ class RowFileReader:
             digest.update(len(content.data).to_bytes(8, "big"))
             digest.update(content.data)
         return digest.digest()
+
+
+def trim_name(name: str) -> str:
+    """Return the name without blanks around it, as CSV may have after commas, unless a file is called so."""
+    return name if name.strip() and find_path(name) else name.strip()
 
 
 def _build_missing_error(name: str, shown: str) -> UsageError:

@@ -377,3 +377,14 @@ def test_a_dry_run_shows_the_file_of_the_first_row(
     (clean / "a.txt").write_text("inside")
     assert main([endpoint, "--each", "line", "-f", "rows", "--dry-run", "see @{row}"]) == 0
     assert json.dumps(TEXT.format("a.txt", "inside", "see a.txt")) in capfd.readouterr().out
+
+
+@pytest.mark.parametrize("language", ["curl", "python"])
+def test_a_program_reads_the_file_of_the_first_row(
+    language: str, endpoint: str, clean: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    (clean / "rows").write_text(" a.png\n")
+    (clean / "a.png").write_bytes(PNG * 99)
+    assert main([endpoint, "--each", "line", "-f", "rows", "--as", language, "see @{row}"]) == 0
+    program = capfd.readouterr().out
+    assert (base64.b64encode(PNG * 99).decode() in program, "a.png" in program) == (False, True)
