@@ -1,14 +1,17 @@
 """The commands: each collects what was typed and passes it to one function."""
 
 from collections.abc import Sequence
+from copy import copy
 from importlib import import_module
 
 import typer
+from typer.models import CommandInfo
 
 from aiml_cli.cli.flags import (
     SERVER_OPTIONS,
     TYPER_SETTINGS,
     Command,
+    FlagCallback,
     PromptCommand,
     Task,
     flag_value,
@@ -174,11 +177,15 @@ def demo(port: int = typer.Option(0, "--port", metavar="N", help="The port to li
     return lambda: start_demo.serve_demo(port)
 
 
-def build_command(name: str = "") -> typer.Typer:
-    """Return an app with one command, or with all; building the flags of the others would double the start-up time."""
+def build_command(name: str = "", arguments: Sequence[str] | None = None) -> typer.Typer:
+    """Return an app with one command, or with all; building the flags of the others would double the start-up time.
+
+    With the `arguments` of one command, it has only the flags that these need.
+    """
     selection = typer.Typer(**TYPER_SETTINGS, epilog=TOP_EXAMPLES)
     selection.registered_callback = app.registered_callback
-    selection.registered_commands = [command for command in app.registered_commands if name in ("", command.name)]
+    commands = [command for command in app.registered_commands if name in ("", command.name)]
+    selection.registered_commands = [_select_flags(command, arguments) for command in commands]
     for group, (module, summary) in GROUPS.items():
         if name in ("", group):
             selection.add_typer(import_module(module).app, name=group, help=summary)
@@ -187,6 +194,15 @@ def build_command(name: str = "") -> typer.Typer:
             commands = import_module(GROUPS[group][0]).app.registered_commands
             selection.registered_commands += [command for command in commands if command.name == shortcut]
     return selection
+
+
+def _select_flags(command: CommandInfo, arguments: Sequence[str] | None) -> CommandInfo:
+    """Return the command with the flags that its arguments need."""
+    if arguments is None or not isinstance(command.callback, FlagCallback):
+        return command
+    selected = copy(command)
+    selected.callback = command.callback.select_typed(arguments)
+    return selected
 
 
 def _build_overview() -> typer.Typer:
@@ -205,7 +221,7 @@ def _choose_app(arguments: list[str]) -> typer.Typer:
     if arguments[:1] in (["-h"], ["--help"]):
         return _build_overview()
     names = {*GROUPS, *SHORTCUTS, *(command.name for command in app.registered_commands)}
-    return build_command(arguments[0] if arguments and arguments[0] in names else "")
+    return build_command(arguments[0], arguments[1:]) if arguments and arguments[0] in names else build_command()
 
 
 def parse_arguments(arguments: list[str]) -> Task:

@@ -4,6 +4,7 @@ import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import cached_property
 from inspect import Parameter, Signature
+from itertools import takewhile
 from typing import Any, NamedTuple
 
 import typer
@@ -82,10 +83,10 @@ def with_options(
     without words.
     """
     rows = list(rows)
-    return lambda function: _FlagCallback(function, rows, words_help)
+    return lambda function: FlagCallback(function, rows, words_help)
 
 
-class _FlagCallback:
+class FlagCallback:
     """The function of a command, for Typer: its flags are built only when Typer asks for its signature."""
 
     def __init__(self, function: Callable[[Words, Flags], Any], rows: Sequence[Option[Any]], words_help: str) -> None:
@@ -93,6 +94,7 @@ class _FlagCallback:
         self._function, self._rows, self._words_help = function, rows, words_help
 
     def __call__(self, **values: Any) -> Any:
+        """Call the function with the words and the flags that were typed."""
         return self._function(values.get("words") or [], dict(_collect_flags(self._rows, values)))
 
     @cached_property
@@ -101,6 +103,19 @@ class _FlagCallback:
         helps = (JSON_HELP if row.name == "json" and not has_format else row.help for row in self._rows)
         flags = map(_build_flag, self._rows, helps)
         return Signature([*([_build_words(self._words_help)] if self._words_help else []), *flags])
+
+    def select_typed(self, arguments: Sequence[str]) -> "FlagCallback":
+        """Return the callback with the flags that were typed alone; with all if a word may be another flag.
+
+        To build a hundred flags takes 5 ms.
+        """
+        words = takewhile(lambda word: word != "--", arguments)
+        typed = {word.partition("=")[0] if word.startswith("--") else word for word in words if _is_flag(word)}
+        names = [{name.strip() for name in "/".join(_list_spellings(row)).split("/")} for row in self._rows]
+        if typed.difference(*names):
+            return self
+        rows = [row for row, row_names in zip(self._rows, names, strict=True) if not typed.isdisjoint(row_names)]
+        return FlagCallback(self._function, rows, self._words_help)
 
     @property
     def __annotations__(self) -> dict[str, Any]:  # type: ignore[override]

@@ -10,7 +10,8 @@ import typer
 from typer.testing import CliRunner
 
 from aiml_cli.api.endpoints import ENDPOINT_NAMES
-from aiml_cli.cli.flags import Words, with_options
+from aiml_cli.cli.app import app
+from aiml_cli.cli.flags import FlagCallback, Words, with_options
 from aiml_cli.settings.options import Option, flags_of
 from aiml_cli.settings.resolve import Flags, RawValue
 
@@ -130,3 +131,32 @@ def test_help_tells_every_flag(endpoint: str) -> None:
     assert "[default: openai/gpt-5-1]" in shown
     assert "[default: True]" not in shown
     assert re.search(r"--temperature\s+NUMBER", shown)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "names"),
+    [
+        ("hi", set()),
+        ("-m a hi there", {"model"}),
+        ("--model=a -o out hi", {"model", "output"}),
+        ("--base-url http://127.0.0.1:9 --no-stream hi -q", {"base_url", "stream", "quiet"}),
+        ("-S hi", {"stream"}),
+        ("-f a.py b.py hi", {"file"}),
+        ("--attach a.py -", {"file"}),
+        ("hi -- --model -x --unknown", set()),
+        ("explain set -e in bash", {"edit"}),
+    ],
+)
+def test_only_the_flags_that_are_typed_are_built(arguments: str, names: set[str]) -> None:
+    chat = next(command.callback for command in app.registered_commands if command.name == "chat")
+    assert isinstance(chat, FlagCallback)
+    assert {*chat.select_typed(arguments.split()).__signature__.parameters} == {"words", *names}
+
+
+@pytest.mark.parametrize(
+    "arguments", ["--help", "-h", "-yx hi", "--modle a hi", "-model=a hi", "-n5 hi", "rm -rf", "-m=a hi", "hi -5"]
+)
+def test_all_flags_are_built_for_what_may_be_another_flag(arguments: str) -> None:
+    chat = next(command.callback for command in app.registered_commands if command.name == "chat")
+    assert isinstance(chat, FlagCallback)
+    assert chat.select_typed(arguments.split()) is chat
