@@ -306,9 +306,9 @@ class Sender:
                 if self._retries_broken or not self._has_output:
                     self._raise_early_error(request, batch)
                 self._builder.add(batch)
+                sink.show(batch)
                 if self._builder.has_finished(count):
                     close_soon()
-                sink.show(batch)
         except IncompleteAnswer:
             if not self._builder.has_finished(count):
                 raise

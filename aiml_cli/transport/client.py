@@ -6,7 +6,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from functools import lru_cache
 from itertools import islice
-from threading import current_thread, main_thread
 from typing import Any, cast
 
 import httpcore
@@ -19,7 +18,7 @@ from aiml_cli.transport.connection import ConnectionHandle, TraceHook, shut_down
 from aiml_cli.transport.early_connection import CONNECT_SECONDS, EarlyConnection, load_context, open_socket
 from aiml_cli.transport.http_types import HttpRequest, HttpResponse, OnSent
 from aiml_cli.transport.key_masking import extract_key, list_credentials, mask_chunks, mask_errors, mask_text
-from aiml_cli.transport.response_body import decompress, join_chunks, read_ahead
+from aiml_cli.transport.response_body import decompress, join_chunks
 
 KEEP_ALIVE_SECONDS = 5.0
 MAX_REDIRECTS = 5
@@ -142,14 +141,14 @@ class _Network(httpcore.NetworkBackend):
     def __init__(self, early: EarlyConnection | None) -> None:
         self._early = early
 
-    def connect_tcp(self, host: str, port: int, timeout: float | None = None, *_: Any, **__: Any) -> "_Stream":
+    def connect_tcp(self, host: str, port: int, timeout: float | None = None, *_: Any, **__: Any) -> "_OpenStream":
         """Return a connection to a server, to the first of its addresses that accepts one."""
         early, self._early = self._early, None
         with _raise_network_errors(httpcore.ConnectTimeout, httpcore.ConnectError):
             connection = early.take(host, port) if early else None
             if connection is None or not _is_open(connection):
                 connection = open_socket(host, port, timeout or CONNECT_SECONDS)
-        return _Stream(connection)
+        return _OpenStream(connection)
 
     def close(self) -> None:
         """Close the early connection if it was not used."""
@@ -157,7 +156,7 @@ class _Network(httpcore.NetworkBackend):
             self._early.close()
 
 
-class _Stream(httpcore.NetworkStream):
+class _OpenStream(httpcore.NetworkStream):
     """A connected socket, with errors of httpcore; `last_read` is what the last network read brought."""
 
     def __init__(self, connection: socket.socket) -> None:
@@ -181,7 +180,7 @@ class _Stream(httpcore.NetworkStream):
 
     def start_tls(
         self, ssl_context: ssl.SSLContext, server_hostname: str | None = None, timeout: float | None = None
-    ) -> "_Stream":
+    ) -> "_OpenStream":
         """Return the connection encrypted, after the server's certificate is verified for this host."""
         if isinstance(self._socket, ssl.SSLSocket):
             if self._socket.context is ssl_context and self._socket.server_hostname == server_hostname:
@@ -190,7 +189,7 @@ class _Stream(httpcore.NetworkStream):
             raise httpcore.ConnectError("the connection is encrypted for another server")
         with _raise_network_errors(httpcore.ConnectTimeout, httpcore.ConnectError):
             self._socket.settimeout(timeout)
-            return _Stream(ssl_context.wrap_socket(self._socket, server_hostname=server_hostname))
+            return _OpenStream(ssl_context.wrap_socket(self._socket, server_hostname=server_hostname))
 
     def get_extra_info(self, info: str) -> Any:
         """Return the socket, or whether an idle connection has ended; None for what is not known."""
@@ -269,16 +268,12 @@ def _exchange(client: Client, request: HttpRequest, on_sent: OnSent, key: str) -
             response = _send_once(client, request, None)
         headers = {name.lower(): mask_text(value, key) for name, value in response.headers.items()}
         chunks = _read_chunks(response)
-        # Other threads than the main one draw nothing, and to hand over each piece costs more than joining them saves.
-        is_drawn = current_thread() is main_thread()
-        if is_drawn and "content-length" not in headers:
-            chunks = read_ahead(chunks)
         # Only an error repeats the credentials in a request; to look for them takes as long as to parse the request.
         credentials = list_credentials(request.body) if response.is_error else []
         for secret in filter(None, (key, *credentials)):
             chunks = mask_chunks(secret, chunks)
         yield HttpResponse(response.status_code, headers, chunks)
-        if not is_drawn and not response.is_closed:
+        if not response.is_closed:
             _read_end(chunks, client.connection)
     finally:
         if not response.is_closed:
@@ -323,7 +318,7 @@ def _read_chunks(response: httpx.Response) -> Iterator[bytes]:
     encodings = response.headers.get("content-encoding", "identity")
     chunks = iter(cast("httpx.SyncByteStream", response.stream))  # iter_raw would count and copy each chunk
     stream = response.extensions.get("network_stream")
-    if isinstance(stream, _Stream):
+    if isinstance(stream, _OpenStream):
         chunks = join_chunks(chunks, lambda: stream.last_read)
     if encodings.lower() != "identity":
         chunks = decompress(encodings, chunks)

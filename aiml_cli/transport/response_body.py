@@ -1,23 +1,16 @@
-"""Read a response body ahead in a thread, and decompress it.
+"""Join the chunks of a response body that arrived together, and decompress it.
 
-httpx yields one piece per HTTP chunk, which for most servers is one token. Parsing and writing each alone
-costs twice as much as all the pieces of one network read at once, and only a thread that reads on can tell
-whether more has arrived. docs/decisions/reading-ahead.md has the figures.
+httpx yields one piece per HTTP chunk, which for most servers is one token. Parsing and writing each alone costs twice
+as much as all the pieces of one network read at once. docs/decisions/joining-chunks.md has the figures.
 """
 
 import re
-import time
 import zlib
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from itertools import chain
-from queue import SimpleQueue
-from threading import Thread
 
 from aiml_cli.errors import IncompleteAnswer, ServerError
-from aiml_cli.system.signals import defer_signals
 
-MAX_PIECES_AHEAD, MAX_BYTES_AHEAD = 400, 256 * 1024
-PAUSE_S = 0.001
 MAX_PIECE_BYTES = 64 * 1024
 # zlib compresses 1032 to 1 at most; the events of an answer stay below 100 to 1.
 SUSPECT_BYTES, SUSPECT_RATIO = 64 * 1024 * 1024, 200
@@ -26,12 +19,6 @@ PLAIN_STARTS = (b"{", b"[", b"<", b":", b"d", b"e", b"i", b"r")
 # What follows a chunk if there is another: its size, and at least its first byte.
 _NEXT_CHUNK = re.compile(rb"\r\n(?!0+\r)[0-9A-Fa-f]{1,8}\r\n.", re.DOTALL)
 GZIP, ZLIB, RAW = zlib.MAX_WBITS | 16, zlib.MAX_WBITS, -zlib.MAX_WBITS
-
-
-class _Queue(SimpleQueue[bytes | BaseException | None]):
-    """A queue of pieces that counts their bytes; only one thread writes each count."""
-
-    bytes_put = bytes_taken = 0
 
 
 def join_chunks(chunks: Iterator[bytes], get_last_read: Callable[[], bytes]) -> Iterator[bytes]:
@@ -49,41 +36,6 @@ def join_chunks(chunks: Iterator[bytes], get_last_read: Callable[[], bytes]) -> 
         if not _NEXT_CHUNK.match(last_read, end):
             yield b"".join(batch)
             batch = []
-
-
-def read_ahead(pieces: Iterable[bytes]) -> Iterator[bytes]:
-    """Yield the pieces as they arrive, joined if several are there; raise what reading them raised."""
-    queue = _Queue()
-    with defer_signals():  # a start that is interrupted leaves a thread that nobody can wait for
-        Thread(target=_fill_queue, args=(pieces, queue), daemon=True).start()
-    while True:
-        batch: list[bytes] = []
-        piece = queue.get()
-        while isinstance(piece, bytes):
-            batch.append(piece)
-            queue.bytes_taken += len(piece)
-            if queue.empty():
-                break
-            piece = queue.get()
-        if batch:
-            yield b"".join(batch)
-        if piece is None:
-            return
-        if isinstance(piece, BaseException):
-            raise piece
-
-
-def _fill_queue(pieces: Iterable[bytes], queue: _Queue) -> None:
-    try:
-        for piece in pieces:
-            queue.bytes_put += len(piece)
-            queue.put(piece)
-            # Memory stays bounded if the reader of our output is slower than the network.
-            while queue.qsize() > MAX_PIECES_AHEAD or queue.bytes_put - queue.bytes_taken > MAX_BYTES_AHEAD:
-                time.sleep(PAUSE_S)
-        queue.put(None)
-    except BaseException as error:  # noqa: BLE001 - raised again where the pieces are read
-        queue.put(error)
 
 
 def decompress(encodings: str, chunks: Iterator[bytes]) -> Iterator[bytes]:
