@@ -24,7 +24,7 @@ PAGE = ROOT / "docs/many-machines.md"
 ENGINES = Path(os.environ.get("AIML_ENGINES", ROOT / "build/engines"))
 ROWS, SKIPPED = 2_000, 77
 KEY = "sk-of-a-trial-0123456789abcdef"
-_INSIDE, _DEADLINE_SECONDS, _POLL_SECONDS = "AIML_TRIAL_FOLDER", 400, 0.02
+_INSIDE, _DEADLINE_SECONDS, _POLL_SECONDS = "AIML_TRIAL_FOLDER", 900, 0.02
 _NAMESPACES = ("--net", "--uts", "--mount", "--pid", "--fork", "--kill-child", "--mount-proc")
 _AS_USER = ("--user", "--map-current-user", "--keep-caps")
 
