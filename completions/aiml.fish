@@ -19,9 +19,9 @@ end
 function __aiml_takes
     switch $argv[1]
         case 'aiml chat'
-            printf '%s\n' --model -m --prompt-cache --max-cost --system -s --file -f --attach -a --stdin-wait --detail --template -t --param -P --save --template-path --resume -r --messages --fit --chunk --reduce --each --jobs -j --resume-from --shard --effort --reasoning-effort --temperature --top-p --max-tokens --max-output-tokens --max-completion-tokens --seed --n -n --top-logprobs --run-tool -T --allow --max-rounds --tools --tool-choice --tool-result --schema --schema-retries --response-format --text-format --option -O --output -o --extract -x --in-place --format --audio-out --save-dir --meta --auto-continue --cache --color --editing --as --profile --base-url --header --timeout --retries --ca-bundle --record --replay
+            printf '%s\n' --model -m --prompt-cache --max-cost --system -s --file -f --attach -a --stdin-wait --detail --template -t --param -P --save --template-path --resume -r --messages --fit --chunk --reduce --each --jobs -j --resume-from --shard --sample --requests-per-minute --tokens-per-minute --grace --effort --reasoning-effort --temperature --top-p --max-tokens --max-output-tokens --max-completion-tokens --seed --n -n --top-logprobs --run-tool -T --allow --max-rounds --tools --tool-choice --tool-result --schema --schema-retries --response-format --text-format --option -O --output -o --extract -x --in-place --format --audio-out --save-dir --meta --auto-continue --cache --color --editing --as --profile --base-url --header --timeout --retries --ca-bundle --record --replay
         case 'aiml respond'
-            printf '%s\n' --model -m --max-cost --system -s --file -f --attach -a --stdin-wait --detail --template -t --param -P --save --template-path --resume -r --messages --fit --chunk --reduce --each --jobs -j --resume-from --shard --effort --reasoning-effort --reasoning-summary --temperature --top-p --max-tokens --max-output-tokens --run-tool -T --allow --max-rounds --tools --tool-choice --tool-result --web-search --location --mcp-server --schema --schema-retries --response-format --text-format --previous-response-id --truncation --include --wait --show --cancel --prompt-id --prompt-version --prompt-var --option -O --output -o --extract -x --in-place --format --audio-out --save-dir --meta --auto-continue --cache --color --editing --as --profile --base-url --header --timeout --retries --ca-bundle --record --replay
+            printf '%s\n' --model -m --max-cost --system -s --file -f --attach -a --stdin-wait --detail --template -t --param -P --save --template-path --resume -r --messages --fit --chunk --reduce --each --jobs -j --resume-from --shard --sample --requests-per-minute --tokens-per-minute --grace --effort --reasoning-effort --reasoning-summary --temperature --top-p --max-tokens --max-output-tokens --run-tool -T --allow --max-rounds --tools --tool-choice --tool-result --web-search --location --mcp-server --schema --schema-retries --response-format --text-format --previous-response-id --truncation --include --wait --show --cancel --prompt-id --prompt-version --prompt-var --option -O --output -o --extract -x --in-place --format --audio-out --save-dir --meta --auto-continue --cache --color --editing --as --profile --base-url --header --timeout --retries --ca-bundle --record --replay
         case 'aiml cmd'
             printf '%s\n' --model -m --max-cost --file -f --attach -a --stdin-wait --detail --fit --effort --reasoning-effort --temperature --top-p --max-tokens --max-output-tokens --max-completion-tokens --seed --option -O --schema-retries --cache --color --as --profile --base-url --header --timeout --retries --ca-bundle --record --replay
         case 'aiml models'
@@ -87,6 +87,9 @@ function __aiml_settings
         template_path 'Folders of templates that are searched after your own.' \
         fit 'What to do if all of it is more than the model\'s context: send the head, the tail or both ends of the input; leave out the oldest turns of the conversation; or compact: replace them by a summary.' \
         jobs 'Ask for this many rows or pieces at the same time.' \
+        requests_per_minute 'Send at most this many requests a minute, at an even pace, with all workers together.' \
+        tokens_per_minute 'Use at most this many tokens a minute, of input and output, with all workers together.' \
+        grace 'After SIGTERM: let the rows that are being asked end for N seconds (20); 0 stops at once.' \
         effort 'How long the model thinks first.' \
         reasoning_summary 'Ask for a summary of the reasoning.' \
         temperature 'Randomness of the answer. Change this or --top-p, not both.' \
@@ -119,7 +122,7 @@ function __aiml_settings
         prompt_version 'The version of that template.' \
         prompt_var 'A variable of that template. May be repeated.' \
         option 'Set any other property of the request; dots nest, and a value that parses as JSON is sent as JSON.' \
-        format 'How the answer is written; md is drawn on a terminal, and is plain text elsewhere.' \
+        format 'How the answer is written; md is drawn on a terminal, and is plain text elsewhere. csv is for --each.' \
         save_dir 'Save images and files of the answer in a folder.' \
         auto_continue 'Ask up to this often for the rest of an incomplete answer.' \
         allow_cut 'Treat an answer that the token limit ended as a success.' \
@@ -136,7 +139,7 @@ function __aiml_settings
         base_url 'The address of the API.' \
         headers 'Add a header to every request to the base URL; a VALUE that is empty removes it. May be repeated.' \
         timeout 'Give up after this many seconds of silence; not a limit for the whole call.' \
-        retries 'Retry a failed request this often; never once the answer has begun.' \
+        retries 'Retry a failed request this often (2; 8 with --each). Once an answer has begun, only rows are retried.' \
         ca_bundle 'Trust the certificates in this file.' \
         record 'Add the exchange to a file for --replay; the key is left out.' \
         replay 'Answer from a recorded file, without a network.' \
@@ -308,7 +311,7 @@ function __aiml_setting_values
         case include
             printf '%s\n' 'message.input_image.image_url' 'computer_call_output.output.image_url' 'reasoning.encrypted_content' 'code_interpreter_call.outputs' 'file_search_call.results' 'message.output_text.logprobs'
         case format
-            printf '%s\n' md text json jsonl raw
+            printf '%s\n' md text json jsonl raw csv
         case save_dir
             __aiml_files (commandline -ct)
         case allow_cut
@@ -400,6 +403,11 @@ complete -c aiml -n '__aiml_at "aiml chat"' -s j -x -d 'Ask for this many rows o
 complete -c aiml -n '__aiml_at "aiml chat"' -l unordered -d 'Print results as they arrive, not in the order of the rows.'
 complete -c aiml -n '__aiml_at "aiml chat"' -l resume-from -r -F -d 'Continue a file of results: ask only for the rows that it lacks, and add them.'
 complete -c aiml -n '__aiml_at "aiml chat"' -l shard -x -a 'auto' -d 'Take every Nth row, starting with row I; auto reads both from Slurm, Kubernetes or AWS Batch.'
+complete -c aiml -n '__aiml_at "aiml chat"' -l sample -x -d 'Ask only for N rows chosen at random, the same ones each time.'
+complete -c aiml -n '__aiml_at "aiml chat"' -l requests-per-minute -x -d 'Send at most this many requests a minute, at an even pace, with all workers together.'
+complete -c aiml -n '__aiml_at "aiml chat"' -l tokens-per-minute -x -d 'Use at most this many tokens a minute, of input and output, with all workers together.'
+complete -c aiml -n '__aiml_at "aiml chat"' -l grace -x -d 'After SIGTERM: let the rows that are being asked end for N seconds (20); 0 stops at once. [default: 20]'
+complete -c aiml -n '__aiml_at "aiml chat"' -l estimate -d 'With --each: print how many rows and tokens it would be, and the price; nothing is sent.'
 complete -c aiml -n '__aiml_at "aiml chat"' -l effort -x -a 'none minimal low medium high xhigh max' -d 'How long the model thinks first.'
 complete -c aiml -n '__aiml_at "aiml chat"' -l reasoning-effort -x -a 'none minimal low medium high xhigh max' -d 'How long the model thinks first.'
 complete -c aiml -n '__aiml_at "aiml chat"' -l temperature -x -d 'Randomness of the answer. Change this or --top-p, not both.'
@@ -442,7 +450,7 @@ complete -c aiml -n '__aiml_at "aiml chat"' -l extract -x -a 'last all 1 2 3 4 5
 complete -c aiml -n '__aiml_at "aiml chat"' -s x -x -a 'last all 1 2 3 4 5 6 7 8 9 python py bash sh zsh fish powershell json yaml toml xml html css sql javascript js typescript ts go rust c cpp java kotlin swift ruby php perl r lua diff dockerfile makefile markdown latex csv' -d 'Print only a code block. Its number, last, all, or the first of a language.'
 complete -c aiml -n '__aiml_at "aiml chat"' -l copy -d 'Also copy the answer to the clipboard when it is complete.'
 complete -c aiml -n '__aiml_at "aiml chat"' -l in-place -r -F -d 'Send a file, show the difference, and replace the file after you say yes.'
-complete -c aiml -n '__aiml_at "aiml chat"' -l format -x -a 'md text json jsonl raw' -d 'How the answer is written; md is drawn on a terminal, and is plain text elsewhere. [default: md]'
+complete -c aiml -n '__aiml_at "aiml chat"' -l format -x -a 'md text json jsonl raw csv' -d 'How the answer is written; md is drawn on a terminal, and is plain text elsewhere. csv is for --each. [default: md]'
 complete -c aiml -n '__aiml_at "aiml chat"' -l json -d 'Print answer, tokens and cost as one JSON object. For JSON from the model use --schema.'
 complete -c aiml -n '__aiml_at "aiml chat"' -l audio-out -r -F -d 'Write the spoken answer to a file.'
 complete -c aiml -n '__aiml_at "aiml chat"' -l save-dir -r -F -d 'Save images and files of the answer in a folder.'
@@ -477,7 +485,7 @@ complete -c aiml -n '__aiml_at "aiml chat"' -l base-url -x -d 'The address of th
 complete -c aiml -n '__aiml_at "aiml chat"' -l header -x -d 'Add a header to every request to the base URL; a VALUE that is empty removes it. May be repeated.'
 complete -c aiml -n '__aiml_at "aiml chat"' -l demo -d 'Ask the embedded demo server. It needs no key and runs no model.'
 complete -c aiml -n '__aiml_at "aiml chat"' -l timeout -x -d 'Give up after this many seconds of silence; not a limit for the whole call. [default: 120]'
-complete -c aiml -n '__aiml_at "aiml chat"' -l retries -x -d 'Retry a failed request this often; never once the answer has begun. [default: 2]'
+complete -c aiml -n '__aiml_at "aiml chat"' -l retries -x -d 'Retry a failed request this often (2; 8 with --each). Once an answer has begun, only rows are retried. [default: 2]'
 complete -c aiml -n '__aiml_at "aiml chat"' -l ca-bundle -r -F -d 'Trust the certificates in this file.'
 complete -c aiml -n '__aiml_at "aiml chat"' -l record -r -F -d 'Add the exchange to a file for --replay; the key is left out.'
 complete -c aiml -n '__aiml_at "aiml chat"' -l replay -r -F -d 'Answer from a recorded file, without a network.'
@@ -525,6 +533,11 @@ complete -c aiml -n '__aiml_at "aiml respond"' -s j -x -d 'Ask for this many row
 complete -c aiml -n '__aiml_at "aiml respond"' -l unordered -d 'Print results as they arrive, not in the order of the rows.'
 complete -c aiml -n '__aiml_at "aiml respond"' -l resume-from -r -F -d 'Continue a file of results: ask only for the rows that it lacks, and add them.'
 complete -c aiml -n '__aiml_at "aiml respond"' -l shard -x -a 'auto' -d 'Take every Nth row, starting with row I; auto reads both from Slurm, Kubernetes or AWS Batch.'
+complete -c aiml -n '__aiml_at "aiml respond"' -l sample -x -d 'Ask only for N rows chosen at random, the same ones each time.'
+complete -c aiml -n '__aiml_at "aiml respond"' -l requests-per-minute -x -d 'Send at most this many requests a minute, at an even pace, with all workers together.'
+complete -c aiml -n '__aiml_at "aiml respond"' -l tokens-per-minute -x -d 'Use at most this many tokens a minute, of input and output, with all workers together.'
+complete -c aiml -n '__aiml_at "aiml respond"' -l grace -x -d 'After SIGTERM: let the rows that are being asked end for N seconds (20); 0 stops at once. [default: 20]'
+complete -c aiml -n '__aiml_at "aiml respond"' -l estimate -d 'With --each: print how many rows and tokens it would be, and the price; nothing is sent.'
 complete -c aiml -n '__aiml_at "aiml respond"' -l effort -x -a 'none minimal low medium high xhigh max' -d 'How long the model thinks first.'
 complete -c aiml -n '__aiml_at "aiml respond"' -l reasoning-effort -x -a 'none minimal low medium high xhigh max' -d 'How long the model thinks first.'
 complete -c aiml -n '__aiml_at "aiml respond"' -l reasoning-summary -x -a 'auto concise detailed' -d 'Ask for a summary of the reasoning.'
@@ -577,7 +590,7 @@ complete -c aiml -n '__aiml_at "aiml respond"' -l extract -x -a 'last all 1 2 3 
 complete -c aiml -n '__aiml_at "aiml respond"' -s x -x -a 'last all 1 2 3 4 5 6 7 8 9 python py bash sh zsh fish powershell json yaml toml xml html css sql javascript js typescript ts go rust c cpp java kotlin swift ruby php perl r lua diff dockerfile makefile markdown latex csv' -d 'Print only a code block. Its number, last, all, or the first of a language.'
 complete -c aiml -n '__aiml_at "aiml respond"' -l copy -d 'Also copy the answer to the clipboard when it is complete.'
 complete -c aiml -n '__aiml_at "aiml respond"' -l in-place -r -F -d 'Send a file, show the difference, and replace the file after you say yes.'
-complete -c aiml -n '__aiml_at "aiml respond"' -l format -x -a 'md text json jsonl raw' -d 'How the answer is written; md is drawn on a terminal, and is plain text elsewhere. [default: md]'
+complete -c aiml -n '__aiml_at "aiml respond"' -l format -x -a 'md text json jsonl raw csv' -d 'How the answer is written; md is drawn on a terminal, and is plain text elsewhere. csv is for --each. [default: md]'
 complete -c aiml -n '__aiml_at "aiml respond"' -l json -d 'Print answer, tokens and cost as one JSON object. For JSON from the model use --schema.'
 complete -c aiml -n '__aiml_at "aiml respond"' -l audio-out -r -F -d 'Write the spoken answer to a file.'
 complete -c aiml -n '__aiml_at "aiml respond"' -l save-dir -r -F -d 'Save images and files of the answer in a folder.'
@@ -612,7 +625,7 @@ complete -c aiml -n '__aiml_at "aiml respond"' -l base-url -x -d 'The address of
 complete -c aiml -n '__aiml_at "aiml respond"' -l header -x -d 'Add a header to every request to the base URL; a VALUE that is empty removes it. May be repeated.'
 complete -c aiml -n '__aiml_at "aiml respond"' -l demo -d 'Ask the embedded demo server. It needs no key and runs no model.'
 complete -c aiml -n '__aiml_at "aiml respond"' -l timeout -x -d 'Give up after this many seconds of silence; not a limit for the whole call. [default: 120]'
-complete -c aiml -n '__aiml_at "aiml respond"' -l retries -x -d 'Retry a failed request this often; never once the answer has begun. [default: 2]'
+complete -c aiml -n '__aiml_at "aiml respond"' -l retries -x -d 'Retry a failed request this often (2; 8 with --each). Once an answer has begun, only rows are retried. [default: 2]'
 complete -c aiml -n '__aiml_at "aiml respond"' -l ca-bundle -r -F -d 'Trust the certificates in this file.'
 complete -c aiml -n '__aiml_at "aiml respond"' -l record -r -F -d 'Add the exchange to a file for --replay; the key is left out.'
 complete -c aiml -n '__aiml_at "aiml respond"' -l replay -r -F -d 'Answer from a recorded file, without a network.'
@@ -671,7 +684,7 @@ complete -c aiml -n '__aiml_at "aiml cmd"' -l base-url -x -d 'The address of the
 complete -c aiml -n '__aiml_at "aiml cmd"' -l header -x -d 'Add a header to every request to the base URL; a VALUE that is empty removes it. May be repeated.'
 complete -c aiml -n '__aiml_at "aiml cmd"' -l demo -d 'Ask the embedded demo server. It needs no key and runs no model.'
 complete -c aiml -n '__aiml_at "aiml cmd"' -l timeout -x -d 'Give up after this many seconds of silence; not a limit for the whole call. [default: 120]'
-complete -c aiml -n '__aiml_at "aiml cmd"' -l retries -x -d 'Retry a failed request this often; never once the answer has begun. [default: 2]'
+complete -c aiml -n '__aiml_at "aiml cmd"' -l retries -x -d 'Retry a failed request this often (2; 8 with --each). Once an answer has begun, only rows are retried. [default: 2]'
 complete -c aiml -n '__aiml_at "aiml cmd"' -l ca-bundle -r -F -d 'Trust the certificates in this file.'
 complete -c aiml -n '__aiml_at "aiml cmd"' -l record -r -F -d 'Add the exchange to a file for --replay; the key is left out.'
 complete -c aiml -n '__aiml_at "aiml cmd"' -l replay -r -F -d 'Answer from a recorded file, without a network.'
@@ -724,7 +737,7 @@ complete -c aiml -n '__aiml_at "aiml templates"' -l jobs -x -d 'Ask for this man
 complete -c aiml -n '__aiml_at "aiml templates"' -s j -x -d 'Ask for this many rows or pieces at the same time. [default: 4]'
 complete -c aiml -n '__aiml_at "aiml templates"' -l max-cost -x -d 'Refuse to send if the estimate exceeds this many US dollars; with --each, stop before such a row. Add --max-tokens, or only the input counts.'
 complete -c aiml -n '__aiml_at "aiml templates"' -l demo -d 'Ask the embedded demo server. It needs no key and runs no model.'
-complete -c aiml -n '__aiml_at "aiml templates"' -l retries -x -d 'Retry a failed request this often; never once the answer has begun. [default: 2]'
+complete -c aiml -n '__aiml_at "aiml templates"' -l retries -x -d 'Retry a failed request this often (2; 8 with --each). Once an answer has begun, only rows are retried. [default: 2]'
 complete -c aiml -n '__aiml_at "aiml templates"' -l no-log -d 'Do not store this call in the history.'
 complete -c aiml -n '__aiml_at "aiml templates"' -l debug -d 'Print requests and responses on standard error, with the key masked.'
 complete -c aiml -n '__aiml_at "aiml templates"' -l no-debug -d 'The opposite of --debug.'
@@ -825,7 +838,7 @@ complete -c aiml -n '__aiml_at "aiml config templates"' -l jobs -x -d 'Ask for t
 complete -c aiml -n '__aiml_at "aiml config templates"' -s j -x -d 'Ask for this many rows or pieces at the same time. [default: 4]'
 complete -c aiml -n '__aiml_at "aiml config templates"' -l max-cost -x -d 'Refuse to send if the estimate exceeds this many US dollars; with --each, stop before such a row. Add --max-tokens, or only the input counts.'
 complete -c aiml -n '__aiml_at "aiml config templates"' -l demo -d 'Ask the embedded demo server. It needs no key and runs no model.'
-complete -c aiml -n '__aiml_at "aiml config templates"' -l retries -x -d 'Retry a failed request this often; never once the answer has begun. [default: 2]'
+complete -c aiml -n '__aiml_at "aiml config templates"' -l retries -x -d 'Retry a failed request this often (2; 8 with --each). Once an answer has begun, only rows are retried. [default: 2]'
 complete -c aiml -n '__aiml_at "aiml config templates"' -l no-log -d 'Do not store this call in the history.'
 complete -c aiml -n '__aiml_at "aiml config templates"' -l debug -d 'Print requests and responses on standard error, with the key masked.'
 complete -c aiml -n '__aiml_at "aiml config templates"' -l no-debug -d 'The opposite of --debug.'

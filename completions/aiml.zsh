@@ -93,6 +93,11 @@ _aiml_chat() {
     '(--unordered)--unordered[Print results as they arrive, not in the order of the rows.]' \
     '(--resume-from)--resume-from=[Continue a file of results: ask only for the rows that it lacks, and add them.]:PATH:_files' \
     '(--shard)--shard=[Take every Nth row, starting with row I; auto reads both from Slurm, Kubernetes or AWS Batch.]:value:(auto)' \
+    '(--sample)--sample=[Ask only for N rows chosen at random, the same ones each time.]:N: ' \
+    '(--requests-per-minute)--requests-per-minute=[Send at most this many requests a minute, at an even pace, with all workers together.]:N: ' \
+    '(--tokens-per-minute)--tokens-per-minute=[Use at most this many tokens a minute, of input and output, with all workers together.]:N: ' \
+    '(--grace)--grace=[After SIGTERM: let the rows that are being asked end for N seconds (20); 0 stops at once. \[default: 20\]]:NUMBER: ' \
+    '(--estimate)--estimate[With --each: print how many rows and tokens it would be, and the price; nothing is sent.]' \
     '(--effort --reasoning-effort)--effort=[How long the model thinks first.]:value:(none minimal low medium high xhigh max)' \
     '(--effort --reasoning-effort)--reasoning-effort=[How long the model thinks first.]:value:(none minimal low medium high xhigh max)' \
     '(--temperature)--temperature=[Randomness of the answer. Change this or --top-p, not both.]:NUMBER: ' \
@@ -135,7 +140,7 @@ _aiml_chat() {
     '(--extract -x)-x+[Print only a code block. Its number, last, all, or the first of a language.]::value:(last all 1 2 3 4 5 6 7 8 9 python py bash sh zsh fish powershell json yaml toml xml html css sql javascript js typescript ts go rust c cpp java kotlin swift ruby php perl r lua diff dockerfile makefile markdown latex csv)' \
     '(--copy)--copy[Also copy the answer to the clipboard when it is complete.]' \
     '(--in-place)--in-place=[Send a file, show the difference, and replace the file after you say yes.]:PATH:_files' \
-    '(--format)--format=[How the answer is written; md is drawn on a terminal, and is plain text elsewhere. \[default: md\]]:value:(md text json jsonl raw)' \
+    '(--format)--format=[How the answer is written; md is drawn on a terminal, and is plain text elsewhere. csv is for --each. \[default: md\]]:value:(md text json jsonl raw csv)' \
     '(--json)--json[Print answer, tokens and cost as one JSON object. For JSON from the model use --schema.]' \
     '(--audio-out)--audio-out=[Write the spoken answer to a file.]:PATH:_files' \
     '(--save-dir)--save-dir=[Save images and files of the answer in a folder.]:PATH:_files' \
@@ -170,7 +175,7 @@ _aiml_chat() {
     '*--header=[Add a header to every request to the base URL; a VALUE that is empty removes it. May be repeated.]:NAME\:VALUE: ' \
     '(--demo)--demo[Ask the embedded demo server. It needs no key and runs no model.]' \
     '(--timeout)--timeout=[Give up after this many seconds of silence; not a limit for the whole call. \[default: 120\]]:NUMBER: ' \
-    '(--retries)--retries=[Retry a failed request this often; never once the answer has begun. \[default: 2\]]:N: ' \
+    '(--retries)--retries=[Retry a failed request this often (2; 8 with --each). Once an answer has begun, only rows are retried. \[default: 2\]]:N: ' \
     '(--ca-bundle)--ca-bundle=[Trust the certificates in this file.]:PATH:_files' \
     '(--record)--record=[Add the exchange to a file for --replay; the key is left out.]:PATH:_files' \
     '(--replay)--replay=[Answer from a recorded file, without a network.]:PATH:_files' \
@@ -222,6 +227,11 @@ _aiml_respond() {
     '(--unordered)--unordered[Print results as they arrive, not in the order of the rows.]' \
     '(--resume-from)--resume-from=[Continue a file of results: ask only for the rows that it lacks, and add them.]:PATH:_files' \
     '(--shard)--shard=[Take every Nth row, starting with row I; auto reads both from Slurm, Kubernetes or AWS Batch.]:value:(auto)' \
+    '(--sample)--sample=[Ask only for N rows chosen at random, the same ones each time.]:N: ' \
+    '(--requests-per-minute)--requests-per-minute=[Send at most this many requests a minute, at an even pace, with all workers together.]:N: ' \
+    '(--tokens-per-minute)--tokens-per-minute=[Use at most this many tokens a minute, of input and output, with all workers together.]:N: ' \
+    '(--grace)--grace=[After SIGTERM: let the rows that are being asked end for N seconds (20); 0 stops at once. \[default: 20\]]:NUMBER: ' \
+    '(--estimate)--estimate[With --each: print how many rows and tokens it would be, and the price; nothing is sent.]' \
     '(--effort --reasoning-effort)--effort=[How long the model thinks first.]:value:(none minimal low medium high xhigh max)' \
     '(--effort --reasoning-effort)--reasoning-effort=[How long the model thinks first.]:value:(none minimal low medium high xhigh max)' \
     '(--reasoning-summary)--reasoning-summary=[Ask for a summary of the reasoning.]:value:(auto concise detailed)' \
@@ -274,7 +284,7 @@ _aiml_respond() {
     '(--extract -x)-x+[Print only a code block. Its number, last, all, or the first of a language.]::value:(last all 1 2 3 4 5 6 7 8 9 python py bash sh zsh fish powershell json yaml toml xml html css sql javascript js typescript ts go rust c cpp java kotlin swift ruby php perl r lua diff dockerfile makefile markdown latex csv)' \
     '(--copy)--copy[Also copy the answer to the clipboard when it is complete.]' \
     '(--in-place)--in-place=[Send a file, show the difference, and replace the file after you say yes.]:PATH:_files' \
-    '(--format)--format=[How the answer is written; md is drawn on a terminal, and is plain text elsewhere. \[default: md\]]:value:(md text json jsonl raw)' \
+    '(--format)--format=[How the answer is written; md is drawn on a terminal, and is plain text elsewhere. csv is for --each. \[default: md\]]:value:(md text json jsonl raw csv)' \
     '(--json)--json[Print answer, tokens and cost as one JSON object. For JSON from the model use --schema.]' \
     '(--audio-out)--audio-out=[Write the spoken answer to a file.]:PATH:_files' \
     '(--save-dir)--save-dir=[Save images and files of the answer in a folder.]:PATH:_files' \
@@ -309,7 +319,7 @@ _aiml_respond() {
     '*--header=[Add a header to every request to the base URL; a VALUE that is empty removes it. May be repeated.]:NAME\:VALUE: ' \
     '(--demo)--demo[Ask the embedded demo server. It needs no key and runs no model.]' \
     '(--timeout)--timeout=[Give up after this many seconds of silence; not a limit for the whole call. \[default: 120\]]:NUMBER: ' \
-    '(--retries)--retries=[Retry a failed request this often; never once the answer has begun. \[default: 2\]]:N: ' \
+    '(--retries)--retries=[Retry a failed request this often (2; 8 with --each). Once an answer has begun, only rows are retried. \[default: 2\]]:N: ' \
     '(--ca-bundle)--ca-bundle=[Trust the certificates in this file.]:PATH:_files' \
     '(--record)--record=[Add the exchange to a file for --replay; the key is left out.]:PATH:_files' \
     '(--replay)--replay=[Answer from a recorded file, without a network.]:PATH:_files' \
@@ -372,7 +382,7 @@ _aiml_cmd() {
     '*--header=[Add a header to every request to the base URL; a VALUE that is empty removes it. May be repeated.]:NAME\:VALUE: ' \
     '(--demo)--demo[Ask the embedded demo server. It needs no key and runs no model.]' \
     '(--timeout)--timeout=[Give up after this many seconds of silence; not a limit for the whole call. \[default: 120\]]:NUMBER: ' \
-    '(--retries)--retries=[Retry a failed request this often; never once the answer has begun. \[default: 2\]]:N: ' \
+    '(--retries)--retries=[Retry a failed request this often (2; 8 with --each). Once an answer has begun, only rows are retried. \[default: 2\]]:N: ' \
     '(--ca-bundle)--ca-bundle=[Trust the certificates in this file.]:PATH:_files' \
     '(--record)--record=[Add the exchange to a file for --replay; the key is left out.]:PATH:_files' \
     '(--replay)--replay=[Answer from a recorded file, without a network.]:PATH:_files' \
@@ -445,7 +455,7 @@ _aiml_templates() {
     '(--jobs -j)-j+[Ask for this many rows or pieces at the same time. \[default: 4\]]:N: ' \
     '(--max-cost)--max-cost=[Refuse to send if the estimate exceeds this many US dollars; with --each, stop before such a row. Add --max-tokens, or only the input counts.]:NUMBER: ' \
     '(--demo)--demo[Ask the embedded demo server. It needs no key and runs no model.]' \
-    '(--retries)--retries=[Retry a failed request this often; never once the answer has begun. \[default: 2\]]:N: ' \
+    '(--retries)--retries=[Retry a failed request this often (2; 8 with --each). Once an answer has begun, only rows are retried. \[default: 2\]]:N: ' \
     '(--no-log)--no-log[Do not store this call in the history.]' \
     '(--debug --no-debug)--debug[Print requests and responses on standard error, with the key masked.]' \
     '(--debug --no-debug)--no-debug[The opposite of --debug.]' \
@@ -631,7 +641,7 @@ _aiml_config_templates() {
     '(--jobs -j)-j+[Ask for this many rows or pieces at the same time. \[default: 4\]]:N: ' \
     '(--max-cost)--max-cost=[Refuse to send if the estimate exceeds this many US dollars; with --each, stop before such a row. Add --max-tokens, or only the input counts.]:NUMBER: ' \
     '(--demo)--demo[Ask the embedded demo server. It needs no key and runs no model.]' \
-    '(--retries)--retries=[Retry a failed request this often; never once the answer has begun. \[default: 2\]]:N: ' \
+    '(--retries)--retries=[Retry a failed request this often (2; 8 with --each). Once an answer has begun, only rows are retried. \[default: 2\]]:N: ' \
     '(--no-log)--no-log[Do not store this call in the history.]' \
     '(--debug --no-debug)--debug[Print requests and responses on standard error, with the key masked.]' \
     '(--debug --no-debug)--no-debug[The opposite of --debug.]' \
@@ -930,6 +940,9 @@ _aiml_settings() {
     'template_path:Folders of templates that are searched after your own.'
     'fit:What to do if all of it is more than the model'\''s context\: send the head, the tail or both ends of the input; leave out the oldest turns of the conversation; or compact\: replace them by a summary.'
     'jobs:Ask for this many rows or pieces at the same time.'
+    'requests_per_minute:Send at most this many requests a minute, at an even pace, with all workers together.'
+    'tokens_per_minute:Use at most this many tokens a minute, of input and output, with all workers together.'
+    'grace:After SIGTERM\: let the rows that are being asked end for N seconds (20); 0 stops at once.'
     'effort:How long the model thinks first.'
     'reasoning_summary:Ask for a summary of the reasoning.'
     'temperature:Randomness of the answer. Change this or --top-p, not both.'
@@ -962,7 +975,7 @@ _aiml_settings() {
     'prompt_version:The version of that template.'
     'prompt_var:A variable of that template. May be repeated.'
     'option:Set any other property of the request; dots nest, and a value that parses as JSON is sent as JSON.'
-    'format:How the answer is written; md is drawn on a terminal, and is plain text elsewhere.'
+    'format:How the answer is written; md is drawn on a terminal, and is plain text elsewhere. csv is for --each.'
     'save_dir:Save images and files of the answer in a folder.'
     'auto_continue:Ask up to this often for the rest of an incomplete answer.'
     'allow_cut:Treat an answer that the token limit ended as a success.'
@@ -979,7 +992,7 @@ _aiml_settings() {
     'base_url:The address of the API.'
     'headers:Add a header to every request to the base URL; a VALUE that is empty removes it. May be repeated.'
     'timeout:Give up after this many seconds of silence; not a limit for the whole call.'
-    'retries:Retry a failed request this often; never once the answer has begun.'
+    'retries:Retry a failed request this often (2; 8 with --each). Once an answer has begun, only rows are retried.'
     'ca_bundle:Trust the certificates in this file.'
     'record:Add the exchange to a file for --replay; the key is left out.'
     'replay:Answer from a recorded file, without a network.'
@@ -1012,7 +1025,7 @@ _aiml_setting_values() {
     (truncation) compadd -- 'auto' 'disabled' ;;
     (background) compadd -- 'on' 'off' ;;
     (include) compadd -- 'message.input_image.image_url' 'computer_call_output.output.image_url' 'reasoning.encrypted_content' 'code_interpreter_call.outputs' 'file_search_call.results' 'message.output_text.logprobs' ;;
-    (format) compadd -- 'md' 'text' 'json' 'jsonl' 'raw' ;;
+    (format) compadd -- 'md' 'text' 'json' 'jsonl' 'raw' 'csv' ;;
     (save_dir) _files ;;
     (allow_cut) compadd -- 'on' 'off' ;;
     (hide_reasoning) compadd -- 'on' 'off' ;;

@@ -14,7 +14,7 @@ _MAX_VALUE_CHARS, _MAX_ITEMS = 200, 8
 _EPOCH_S, _EPOCH_MS = 1e9, 1e11  # a larger number is a time since 1970, and no duration
 _UNITS_S = {"d": 86400.0, "h": 3600.0, "m": 60.0, "s": 1.0, "ms": 0.001}
 _DURATION = re.compile(r"(?:\d{1,9}(?:\.\d{1,9})?(?:ms|[dhms]) ?){1,5}")
-_DURATION_PART = re.compile(r"(\d+(?:\.\d+)?)(ms|[dhms])")
+_DURATION_PART = re.compile(r"(\d{1,9}(?:\.\d{1,9})?)(ms|[dhms])")
 
 
 class Allowance(NamedTuple):
