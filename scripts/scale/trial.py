@@ -73,9 +73,10 @@ class Trial:
         self.scratch, self.folder, self.kills, self._began = scratch, scratch, 0, 0.0
         (scratch / "bin").mkdir()
         (scratch / "bin/aiml").symlink_to(Path(sys.executable).with_name("aiml"))
-        (scratch / "home").mkdir(mode=0o700)
+        for name in ("home", "tmp"):
+            (scratch / name).mkdir(mode=0o700)
         kept = {name: value for name, value in os.environ.items() if not name.startswith(("AIML", "XDG_"))}
-        paths = {"PATH": f"{scratch}/bin{os.pathsep}{path}", "HOME": f"{scratch}/home"}
+        paths = {"PATH": f"{scratch}/bin{os.pathsep}{path}", "HOME": f"{scratch}/home", "TMPDIR": f"{scratch}/tmp"}  # noqa: S108
         self.env = {**kept, **paths, "AIML_MODEL": "demo/echo", "AIMLAPI_API_KEY": KEY}
 
     def serve(self, *command: str) -> None:
