@@ -133,7 +133,8 @@ class CostTracker:
         usage = answer.completion.usage
         if usage is None or answer.reported_cost_usd is not None or answer.estimate_usd is not None:
             return answer
-        return replace(answer, estimate_usd=estimate_cost(self._find_prices(model), usage))
+        estimate_usd = estimate_cost(self._find_prices(model), usage)
+        return answer if estimate_usd is None else replace(answer, estimate_usd=estimate_usd)
 
     def max_cost_of(self, body: Mapping[str, Any]) -> float:
         """Return the most that a row may cost, 0.0 without --max-cost; raise UsageError if it is unknown."""

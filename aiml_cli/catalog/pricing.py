@@ -44,11 +44,13 @@ def estimate_cost(prices: Iterable[Price], usage: Usage) -> float | None:
     """
     prices = tuple(prices)
     input_price, output_price = price_per_million(prices, "input"), price_per_million(prices, "output")
+    if input_price is None or output_price is None:
+        return None
     has_cached_price = any(price.kind == "cached" for price in prices)
     cached_price = price_per_million(prices, "cached") if has_cached_price else input_price
     sent, cached, received = usage.input_tokens, usage.cached_tokens or 0, usage.output_tokens
     written, write_price = count_cache_tokens(usage).written, price_per_million(prices, "cache_write")
-    if input_price is None or output_price is None or sent is None or received is None or _has_audio(usage):
+    if sent is None or received is None or _has_audio(usage):
         return None
     if (cached and cached_price is None) or not 0 <= cached <= sent <= MAX_TOKENS or not 0 <= received <= MAX_TOKENS:
         return None

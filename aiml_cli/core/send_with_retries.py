@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, ExitStack, nullcontext
 from datetime import UTC, datetime
 from functools import partial
+from itertools import count
 from threading import current_thread, main_thread
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, cast
 
@@ -38,6 +39,8 @@ if TYPE_CHECKING:
 
 # How long to wait for usage and [DONE] after the last finish reason, without an event.
 END_GRACE_S = 2.0
+# The ids of this process: random, then counted.
+_ID_PREFIX, _id_numbers = os.urandom(12).hex(), count()
 SkipRetries = Callable[[AimlError], bool]
 
 
@@ -459,7 +462,7 @@ def _show_spinner(options: Options) -> "AbstractContextManager[Spinner | None]":
 
 def _add_request_id(request: HttpRequest) -> HttpRequest:
     """Return the request with an id for this attempt, which the gateway shows in its log."""
-    return request._replace(headers={**request.headers, "X-Client-Request-Id": os.urandom(16).hex()})
+    return request._replace(headers={**request.headers, "X-Client-Request-Id": f"{_ID_PREFIX}{next(_id_numbers):08x}"})
 
 
 def count_choices(options: Options) -> int:

@@ -287,7 +287,7 @@ def _check_answer(request: ChatRequest, journal: Journal | None, answer: Answer)
         _tell_missing(request, completion)
     if journal and isinstance(error, IncompleteAnswer) and can_continue(completion):
         error.hint = CONTINUE_HINT + error.hint
-    return replace(answer, error=error)
+    return answer if error is answer.error else replace(answer, error=error)
 
 
 def _tell_missing(request: ChatRequest, completion: Completion) -> None:
