@@ -38,7 +38,7 @@ KEY_INSTRUCTIONS = (
 )
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False, eq=False)  # generated methods would slow down the start
 class ChatRequest:
     """The request of one turn.
 

@@ -30,7 +30,7 @@ class Renderer(Protocol):
         """Show what remains, whether or not the answer is complete."""
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, repr=False, eq=False)  # generated methods would slow down the start
 class AnswerOutput:
     """Everything that one answer is written to; `raw` receives the server's bytes with --format raw."""
 

@@ -42,7 +42,7 @@ Flags = Mapping[str, RawValue]
 ValuesBySource = Mapping[Source, Mapping[str, RawValue]]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False, eq=False)  # generated methods would slow down the start
 class Settings:
     """The resolved options, the source of each, and the names of the sources that it overrides."""
 
