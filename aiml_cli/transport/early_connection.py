@@ -107,9 +107,10 @@ class EarlyConnection:
             return None
         try:
             if not self._is_encrypted:
-                return open_socket(self.host, self.port, self._seconds)
+                return _connect(_find_addresses(self.host, self.port), self._end)
+            addresses = _find_addresses(self.host, self.port)
             # All certificates of a system take 25 ms to read, with the interpreter unlocked.
-            connection = open_socket(self.host, self.port, self._seconds, lambda: load_context(self._ca_bundle))
+            connection = _connect(addresses, self._end, lambda: load_context(self._ca_bundle))
             if self._released.is_set():
                 return connection
             context = load_context(self._ca_bundle)
@@ -132,24 +133,59 @@ def load_context(ca_bundle: str | None) -> "SharedContext":
     return make_ssl_context(ca_bundle)
 
 
-def open_socket(host: str, port: int, seconds: float, meanwhile: Callable[[], object] | None = None) -> socket.socket:
+def open_socket(host: str, port: int, seconds: float) -> socket.socket:
     """Return a TCP connection to the first address of a host that accepts one.
 
-    IPv6 and IPv4 are tried in alternation, each address a quarter of a second after the one before it, or as soon as
-    that has failed. `meanwhile` is called once, after the first attempt has begun. Raises the last OSError, and
-    TimeoutError after some seconds.
+    Raises the last OSError, and TimeoutError after some seconds, which include the name lookup.
     """
     end = monotonic() + seconds
-    addresses = deque(_alternate_families(socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)))
+    return _connect(_find_addresses_within(host, port, seconds), end)
+
+
+def _find_addresses_within(host: str, port: int, seconds: float) -> Sequence[_Address]:
+    """Return the addresses of a host; a lookup knows no time-out, and lets no signal through, so a thread does it."""
+    found: list[Sequence[_Address] | Exception] = []
+    has_ended = Event()
+
+    def look_up() -> None:
+        try:
+            found.append(_find_addresses(host, port))
+        except (OSError, ValueError) as error:  # ValueError: a name that is none
+            found.append(error)
+        has_ended.set()
+
+    try:
+        with defer_signals():  # as in EarlyConnection.start
+            Thread(target=look_up, daemon=True).start()
+    except RuntimeError:  # the limit of threads
+        look_up()
+    if not has_ended.wait(max(0.0, seconds)):
+        raise TimeoutError("timed out")
+    if isinstance(found[0], Exception):
+        raise found[0]
+    return found[0]
+
+
+def _find_addresses(host: str, port: int) -> Sequence[_Address]:
+    return _alternate_families(socket.getaddrinfo(host, port, type=socket.SOCK_STREAM))
+
+
+def _connect(addresses: Sequence[_Address], end: float, meanwhile: Callable[[], object] | None = None) -> socket.socket:
+    """Return a connection to the first of some addresses that accepts one, or raise TimeoutError at the end.
+
+    Each address is tried a quarter of a second after the one before it, or as soon as that has failed. `meanwhile` is
+    called once, after the first attempt has begun.
+    """
+    untried = deque(addresses)
     with _Attempts() as attempts:
-        while addresses or attempts.is_any_open:
-            if addresses:
-                attempts.start(addresses.popleft())
+        while untried or attempts.is_any_open:
+            if untried:
+                attempts.start(untried.popleft())
             if meanwhile:
                 meanwhile()
                 meanwhile = None
             rest = end - monotonic()
-            if connection := attempts.wait(min(rest, NEXT_ADDRESS_S) if addresses else rest):
+            if connection := attempts.wait(min(rest, NEXT_ADDRESS_S) if untried else rest):
                 return connection
             if monotonic() >= end:
                 raise TimeoutError("timed out")

@@ -459,6 +459,39 @@ def test_addresses_that_do_not_answer_are_given_up_together(monkeypatch: pytest.
             open_socket("api.example.test", 443, 0.4)
 
 
+def test_a_lookup_that_does_not_end_takes_no_longer_than_a_connection_and_lets_signals_through(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    ended, threads = threading.Event(), Queue[threading.Thread]()
+
+    def look_up(*_: object, **__: object) -> list[Any]:
+        threads.put(threading.current_thread())
+        ended.wait(TIMEOUT_S)
+        return []
+
+    monkeypatch.setattr(socket, "getaddrinfo", look_up)
+    with pytest.raises(TimeoutError):
+        open_socket("api.example.test", 443, 0.01)
+    assert threads.get(timeout=TIMEOUT_S) is not threading.current_thread()  # it holds up the signals of its thread
+    ended.set()
+
+
+@pytest.mark.parametrize("error", [socket.gaierror(-2, "Name or service not known"), UnicodeError("label too long")])
+@pytest.mark.parametrize("has_threads", [True, False])
+def test_a_lookup_that_fails_says_why(error: Exception, has_threads: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: object, **__: object) -> None:
+        raise error
+
+    def refuse(_: object) -> None:
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr(socket, "getaddrinfo", fail)
+    if not has_threads:
+        monkeypatch.setattr(threading.Thread, "start", refuse)
+    with pytest.raises(type(error)):
+        open_socket("api.example.test", 443, TIMEOUT_S)
+
+
 def test_both_families_take_turns() -> None:
     six = [(socket.AF_INET6, socket.SOCK_STREAM, 0, "", (f"::{n}", 1)) for n in range(3)]
     four = [(socket.AF_INET, socket.SOCK_STREAM, 0, "", (f"127.0.0.{n}", 1)) for n in range(2)]
