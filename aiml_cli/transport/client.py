@@ -5,7 +5,7 @@ import socket
 import ssl
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
-from functools import lru_cache
+from functools import lru_cache, partial
 from itertools import islice
 from typing import Any, cast
 
@@ -341,7 +341,10 @@ def _read_chunks(response: httpx.Response) -> Iterator[bytes]:
     chunks = iter(cast("httpx.SyncByteStream", response.stream))  # iter_raw would count and copy each chunk
     stream = response.extensions.get("network_stream")
     if isinstance(stream, _OpenStream):
-        chunks = join_chunks(chunks, lambda: stream.last_read)
+        is_chunked = "transfer-encoding" in response.headers
+        # What follows a response that nobody asked for would be the answer to the next request.
+        refuse_excess = partial(shut_down_stream, stream)
+        chunks = join_chunks(chunks, lambda: stream.last_read, is_chunked=is_chunked, on_excess=refuse_excess)
     if encodings.lower() != "identity":
         chunks = decompress(encodings, chunks)
     try:

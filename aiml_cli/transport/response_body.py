@@ -18,16 +18,21 @@ SUSPECT_BYTES, SUSPECT_RATIO = 64 * 1024 * 1024, 200
 PLAIN_STARTS = (b"{", b"[", b"<", b":", b"d", b"e", b"i", b"r")
 # What follows a chunk if there is another: its size, and at least its first byte.
 _NEXT_CHUNK = re.compile(rb"\r\n(?!0+\r)[0-9A-Fa-f]{1,8}\r\n.", re.DOTALL)
+_LAST_CHUNK, _END_OF_HEAD = b"\r\n0\r\n\r\n", b"\r\n\r\n"
 GZIP, ZLIB, RAW = zlib.MAX_WBITS | 16, zlib.MAX_WBITS, -zlib.MAX_WBITS
 
 
-def join_chunks(chunks: Iterator[bytes], get_last_read: Callable[[], bytes]) -> Iterator[bytes]:
+def join_chunks(
+    chunks: Iterator[bytes], get_last_read: Callable[[], bytes], *, is_chunked: bool, on_excess: Callable[[], object]
+) -> Iterator[bytes]:
     """Yield the HTTP chunks of a body, those of one network read as one.
 
-    A chunk waits for the next one only if that is in the same read, which `get_last_read` returns.
+    A chunk waits for the next one only if that is in the same read, which `get_last_read` returns. `on_excess` is
+    called after the body if it is not certain that nothing follows it in the last read.
     """
     batch: list[bytes] = []
-    last_read, end = b"", 0
+    last_read = get_last_read()
+    end = last_read.find(_END_OF_HEAD) + len(_END_OF_HEAD)
     for chunk in chunks:
         if last_read is not (newest := get_last_read()):
             last_read, end = newest, 0
@@ -36,6 +41,10 @@ def join_chunks(chunks: Iterator[bytes], get_last_read: Callable[[], bytes]) -> 
         if not _NEXT_CHUNK.match(last_read, end):
             yield b"".join(batch)
             batch = []
+    newest = get_last_read()
+    rest = last_read[end:] if newest is last_read else newest
+    if not _LAST_CHUNK.endswith(rest) if is_chunked else rest:
+        on_excess()
 
 
 def decompress(encodings: str, chunks: Iterator[bytes]) -> Iterator[bytes]:

@@ -6,10 +6,12 @@ from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
-from support.loopback import END, HELLO, HELLO_RESPONSE, Drip, Loopback
+from support.loopback import END, HELLO, HELLO_RESPONSE, Drip, Loopback, http_response, json_response
 from support.row_runs import parse_results
 from support.run_cli import Aiml
 
+WHOLE = {"choices": [{"index": 0, "message": {"role": "assistant", "content": "Hello"}, "finish_reason": "stop"}]}
+BUSY = {"error": {"message": "busy"}}
 ROWS = b"".join(b"row %d\n" % number for number in range(6))
 
 
@@ -71,6 +73,27 @@ def test_an_answer_whose_body_never_ends_is_complete_and_the_next_row_gets_a_new
         ended = aiml("chat", "--each", "line", "-j", "1", stdin=b"a\nb\n", AIML_BASE_URL=server.url)
     assert [found["text"] for found in parse_results(ended.stdout)] == ["Hello", "Hello"]
     assert (ended.returncode, server.connections) == (0, 2)
+
+
+EXCESS = [http_response(b"bad"), HELLO.replace(b"Hel", b"Bad"), HELLO, b"\r\n", b"HTTP/1.1 2"]
+REPLIES = {
+    "a stream": (HELLO, "Hello"),
+    "a whole": (json_response(WHOLE), "Hello"),
+    "an error": (json_response(BUSY, "400 Bad"), "the server answered 400: busy"),
+    "a try again": (json_response(BUSY, "503 Busy", "Retry-After: 0"), "the server answered 503: busy"),
+}
+
+
+@pytest.mark.parametrize("excess", EXCESS)
+@pytest.mark.parametrize("case", REPLIES)
+def test_what_follows_an_answer_is_not_the_answer_to_the_next_row(case: str, excess: bytes, aiml: Aiml) -> None:
+    reply, outcome = REPLIES[case]
+    with serve(keep_alive(reply) + keep_alive(excess)) as server:
+        flags = ["--each", "line", "-j", "1", "--retries", "1"]
+        ended = aiml("chat", *flags, stdin=b"a\nb\n", AIML_BASE_URL=server.url)
+    results = parse_results(ended.stdout)
+    assert [found["text"] or found["error"]["message"] for found in results] == [outcome] * 2
+    assert server.connections == (4 if "again" in case else 2)
 
 
 @pytest.mark.promise("timeouts")
