@@ -82,17 +82,15 @@ class _Body(httpx.SyncByteStream):
 
 
 class DirectTransport(httpx.BaseTransport):
-    """Sends the requests of one client without a proxy, over connections that it opens and keeps.
+    """Sends the requests of one client, one after the other and without a proxy, over a connection that it keeps.
 
     The first connection is the `early` one, if that leads to the right server and is still open; otherwise, and after
     a failure, a new one is opened. Errors are those of httpx. `context` is None for a server without TLS.
     """
 
     def __init__(self, context: ssl.SSLContext | None, early: EarlyConnection | None = None) -> None:
-        self._network = _Network(early)
-        self._pool = httpcore.ConnectionPool(
-            context, keepalive_expiry=KEEP_ALIVE_SECONDS, network_backend=self._network
-        )
+        self._context, self._network = context, _Network(early)
+        self._connection: httpcore.HTTPConnection | None = None
 
     def handle_request(self, request: httpx.Request) -> httpx.Response:
         """Send a request, and return the response when its headers have arrived."""
@@ -111,14 +109,27 @@ class DirectTransport(httpx.BaseTransport):
         target = httpcore.URL(scheme=url.raw_scheme, host=url.raw_host, port=url.port, target=url.raw_path)
         outgoing = httpcore.Request(method, target, headers=headers, content=body, extensions=dict(extensions))
         with _raise_httpx_errors():
-            response = self._pool.handle_request(outgoing)
+            response = self._choose_connection(target.origin).handle_request(outgoing)
         content = _ResponseStream(response)
         return httpx.Response(response.status, headers=response.headers, stream=content, extensions=response.extensions)
 
     def close(self) -> None:
-        """Close all connections, and the early one if it was not used."""
+        """Close the connection, and the early one if it was not used."""
         self._network.close()
-        self._pool.close()
+        if self._connection:
+            self._connection.close()
+
+    def _choose_connection(self, origin: httpcore.Origin) -> httpcore.HTTPConnection:
+        """Return the last connection if it can be used again, else a new one; a pool takes twice the time to choose."""
+        last = self._connection
+        if last and last.can_handle_request(origin) and last.is_available() and not last.has_expired():
+            return last
+        if last and last.is_idle():
+            last.close()
+        self._connection = httpcore.HTTPConnection(
+            origin, self._context, keepalive_expiry=KEEP_ALIVE_SECONDS, network_backend=self._network
+        )
+        return self._connection
 
 
 class _ResponseStream(httpx.SyncByteStream):
