@@ -113,7 +113,7 @@ def _parse_response(base_url: str, response: HttpResponse, body: bytes, stored: 
         return replace(stored, fetched=time.time())
     if status != 200:  # noqa: PLR2004 - OK
         error = error_from_status(status, headers, body)
-        if isinstance(error, RequestRejected):  # the list itself is not found, not a model
+        if isinstance(error, RequestRejected) and status >= BAD_REQUEST:  # the list itself is not found, not a model
             error.hint = "is --base-url right?"
         raise error
     return CachedModels(base_url, headers.get("etag", ""), time.time(), body, parse_models(body))

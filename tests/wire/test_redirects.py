@@ -75,6 +75,8 @@ def test_a_get_is_not_redirected_elsewhere(
         server.answer_with(to(f"{other.url}/models", kind))
         ending = ask(*command)
     assert (words in ending.stdout, len(server.requests), other.requests) == (False, 1, [])
+    if command != ["config", "check"]:  # it prints a line for each check, without hints
+        assert f"it points to {other.url}/models" in ending.stderr
 
 
 @pytest.mark.promise("key-bound")
