@@ -12,8 +12,8 @@ from aiml_cli.core.turn import CONTINUE_HINT
 from aiml_cli.errors import AimlError, OutputFailed, ReaderClosed
 from aiml_cli.output.choose_renderer import build_output, choose_output, output_format
 from aiml_cli.output.json_output import answer_to_dict, json_line
-from aiml_cli.output.plain_text import NullRenderer
 from aiml_cli.output.output_file import OutputFile
+from aiml_cli.output.plain_text import NullRenderer
 from aiml_cli.output.stderr_renderer import format_usage
 from aiml_cli.settings.options import Options
 from aiml_cli.system.stdio import prefix_lines, print_err, write_out

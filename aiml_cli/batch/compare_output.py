@@ -13,8 +13,8 @@ from aiml_cli.errors import AimlError, OutputFailed, ReaderClosed
 from aiml_cli.output.choose_renderer import AnswerOutput, build_output, choose_output, has_color, output_format
 from aiml_cli.output.format_money import format_dollars, round_dollars
 from aiml_cli.output.json_output import answer_to_dict, json_line
-from aiml_cli.output.plain_text import NullRenderer
 from aiml_cli.output.output_file import open_meta_file, open_output
+from aiml_cli.output.plain_text import NullRenderer
 from aiml_cli.output.table import Column, format_table
 from aiml_cli.settings.options import Options
 from aiml_cli.system.sanitize import sanitize

@@ -4,6 +4,7 @@ import csv
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import chain, islice
+from threading import Lock
 from typing import Any, BinaryIO
 
 from aiml_cli.api.answer import Answer
@@ -38,7 +39,8 @@ class CsvFormat:
         self, input_columns: Sequence[str] | None, fields: Sequence[str], notify: Callable[[str], None]
     ) -> None:
         self._input_columns, self._fields, self._notify = input_columns, fields, notify
-        self._has_notified = False
+        self._known = frozenset(input_columns or ())
+        self._notified, self._lock = set[bool](), Lock()
         self.columns = _name_columns((ROW,) if input_columns is None else input_columns, fields or (TEXT,))
 
     @property
@@ -57,21 +59,25 @@ class CsvFormat:
         return encode_record([*self._format_input(row), *cells, reason, str(row.number), row_hash or ""])
 
     def _format_input(self, row: Row) -> Iterator[str]:
-        """Yield the cells of the input; print a notice once if a row has more than its columns."""
+        """Yield the cells of the input."""
         if self._input_columns is None:
             yield row.text
             return
         members = row.value if isinstance(row.value, dict) else {}
-        if not (self._has_notified or row.error):
-            self._notify_if_more(row, members)
+        if not row.error:
+            self._notify_of_columns(row, members)
         for name in self._input_columns:
             yield "" if members.get(name) is None else row.columns[name]
 
-    def _notify_if_more(self, row: Row, members: Mapping[str, Any]) -> None:
-        more = [name for name in members if name not in self.columns[: len(self._input_columns or ())]]
+    def _notify_of_columns(self, row: Row, members: Mapping[str, Any]) -> None:
+        """Print once that a row has members without a column, and once that a row has no members."""
+        more = [name for name in members if name not in self._known]
         if not more and isinstance(row.value, dict):
             return
-        self._has_notified = True
+        with self._lock:
+            if bool(more) in self._notified:
+                return
+            self._notified.add(bool(more))
         shown = ", ".join(more[:MAX_NAMES_IN_NOTICE]) + (", …" if len(more) > MAX_NAMES_IN_NOTICE else "")
         what = f"members that the first row lacks ({shown})" if more else "no members"
         self._notify(f"row {row.number} has {what}: the CSV has only the columns of the first row")

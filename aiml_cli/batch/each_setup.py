@@ -238,6 +238,9 @@ class _PlaceholderFiller:
                 raise UsageError(f"@{{{name}}}: a whole record names no file", columns and f"there is {columns}")
             self.has_filled = True
             return value if isinstance(value, str) else self._row.text
+        if isinstance(value, dict) and value.get(name, "") is None:
+            self.has_filled = True
+            return ""  # null names no file, and none that is called null
         return self._replace(inside, "")
 
 

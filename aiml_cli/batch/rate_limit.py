@@ -13,6 +13,10 @@ from aiml_cli.errors import AimlError, AuthError, ConnectionFailed, RateLimited,
 
 FEW_FAILURES, MANY_FAILURES = 3, 10
 NOT_FOUND, FIRST_FAILURE = 404, 400
+# No model takes more for one request: a server that says so is wrong.
+MAX_TOKENS_OF_REQUEST = 10_000_000
+# A wait for the server's limit that looks like a run that hangs, unless something is said of it.
+LONG_WAIT_S = 10.0
 
 
 class CircuitBreaker:
@@ -88,7 +92,7 @@ class RateLimiter:
         self._paused_until = self._slowed_at = 0.0
         self._running = self._successes = 0
         self._reported = 0
-        self._is_closed = False
+        self._has_told_limit = self._is_closed = False
 
     def acquire(self) -> bool:
         """Wait until one more row may be asked; return False if the run has ended."""
@@ -117,17 +121,28 @@ class RateLimiter:
             while (pause := max(self._paused_until, self._pace.next_time(tokens)) - (now := monotonic())) > 0:
                 if self._is_closed:
                     raise RunStopped("the run was stopped")
+                self._tell_server_limit(tokens, now)
                 self._change.wait(pause)
             self._pace.take(tokens, now)
             return SentRequest(now, estimate, tokens)
+
+    def _tell_server_limit(self, tokens: float, now: float) -> None:
+        """Print once that the server's headers make all wait for long, and how to change that."""
+        until, unit = self._pace.find_server_limit(tokens)
+        if not self._has_told_limit and until > max(now + LONG_WAIT_S, self._paused_until):
+            self._has_told_limit = True
+            seconds, flag = round(until - now), f"--{unit}-per-minute"
+            self._notify(f"the server allows no more {unit} for {seconds} s; all wait; {flag} sets another pace")
 
     def end_request(self, request: SentRequest, usage: Usage | None) -> None:
         """Count what a request took instead of what was expected, if that is known."""
         if not request.tokens or usage is None:
             return
+        used = (usage.input_tokens or 0) + (usage.output_tokens or 0)
+        if used > MAX_TOKENS_OF_REQUEST:
+            return
         with self._change:
             self._forecast.learn(request.input_estimate, usage)
-            used = (usage.input_tokens or 0) + (usage.output_tokens or 0)
             self._pace.correct_tokens(used - request.tokens)
             self._change.notify_all()  # the next one may be sent earlier
 
@@ -155,10 +170,10 @@ class RateLimiter:
             if is_new := sent_at > self._slowed_at:
                 self._slowed_at = now
                 self._successes, self._allowed = 0, max(1, self._allowed // 2)
-                self._pace.slow_down(now)
+                self._pace.slow_down(now, self._paused_until)
         if is_new and self._reported != self._allowed:
             self._reported = self._allowed
-            self._notify(f"{error.message}; all wait {seconds:.1f} s, then {self._allowed} are asked at a time")
+            self._notify(f"{error.message}; all wait {seconds:.1f} s, then {self._allowed} at a time")
 
     def wait(self, seconds: float) -> None:
         """Wait before a retry, and until one more row may be asked; raise RunStopped if the run has ended."""

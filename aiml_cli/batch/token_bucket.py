@@ -3,14 +3,16 @@
 import json
 from collections.abc import Iterable
 
-from aiml_cli.api.rate_limit_headers import TOKENS, Allowance
+from aiml_cli.api.rate_limit_headers import REQUESTS, TOKENS, Allowance
 from aiml_cli.api.stream_events import Usage
 
 # How far a pace may catch up if threads wake up late; more would be a burst.
 SLACK_S = 0.1
 # A limit that is reset later, such as that of a day, is not waited for: the server says so when it is reached.
 MAX_RESET_S = 120.0
-FIRST_PAUSE_S, MAX_PAUSE_S, MIN_PAUSE_S = 0.1, 10.0, 0.001
+# Of how many limits of a server the state is kept; no honest server has more.
+MAX_WINDOWS = 16
+FIRST_PAUSE_S, MAX_PAUSE_S, MIN_PAUSE_S = 0.1, 2.0, 0.001
 SPEED_UP = 0.95
 # What an answer is expected to take before the first one has ended, if its length is not limited.
 FIRST_OUTPUT_TOKENS, NEWEST_SHARE = 1000, 0.2
@@ -97,14 +99,14 @@ class AdaptivePace:
         self._accepted += 1
         self._pause_s = self._pause_s * SPEED_UP if self._pause_s > MIN_PAUSE_S else 0.0
 
-    def slow_down(self, now: float) -> None:
-        """Take the pace at which requests were taken since the last refusal."""
-        if self._accepted:
+    def slow_down(self, now: float, resume_at: float) -> None:
+        """Take the pace at which requests were taken since the last refusal; the pause after it does not count."""
+        if self._accepted and now > self._since:
             self._pause_s = (now - self._since) / self._accepted
         else:
             self._pause_s = max(2 * self._pause_s, FIRST_PAUSE_S)
         self._pause_s = min(self._pause_s, MAX_PAUSE_S)
-        self._accepted, self._since = 0, now
+        self._accepted, self._since = 0, resume_at
 
 
 class TokenForecast:
@@ -141,6 +143,8 @@ class Pace:
         self._tokens = TokenBucket(tokens_per_minute and tokens_per_minute / 60)
         self._adaptive = AdaptivePace()
         self._windows: dict[str, ServerWindow] = {}
+        limits = {REQUESTS: requests_per_minute, TOKENS: tokens_per_minute}
+        self._user_units = {unit for unit, limit in limits.items() if limit}
         self._limits_tokens = bool(tokens_per_minute)
 
     @property
@@ -151,7 +155,12 @@ class Pace:
     def next_time(self, tokens: float) -> float:
         """Return when a request of so many tokens may be sent."""
         times = [self._requests.next_time(), self._tokens.next_time(), self._adaptive.next_time()]
-        return max([*times, *(each.next_time(_amount_of(each, tokens)) for each in self._windows.values())])
+        return max(*times, self.find_server_limit(tokens)[0])
+
+    def find_server_limit(self, tokens: float) -> tuple[float, str]:
+        """Return when the headers of the server allow a request of so many tokens, and the unit of that limit."""
+        limits = ((each.next_time(_amount_of(each, tokens)), each.unit) for each in self._windows.values())
+        return max(limits, default=(0.0, ""))
 
     def take(self, tokens: float, now: float) -> None:
         """Count a request that is sent now."""
@@ -166,8 +175,11 @@ class Pace:
         self._tokens.correct(amount)
 
     def learn(self, allowances: Iterable[Allowance], now: float) -> None:
-        """Learn from the headers of a response."""
+        """Learn from the headers of a response; the limits that the user sets count instead of the server's."""
         for allowance in allowances:
+            is_new = allowance.name not in self._windows
+            if allowance.unit in self._user_units or (is_new and len(self._windows) >= MAX_WINDOWS):
+                continue
             if allowance.reset_s <= MAX_RESET_S:
                 window = self._windows.setdefault(allowance.name, ServerWindow(allowance.unit))
                 window.update(allowance, now)
@@ -179,9 +191,9 @@ class Pace:
         """Count a request that the server took."""
         self._adaptive.note_accepted()
 
-    def slow_down(self, now: float) -> None:
+    def slow_down(self, now: float, resume_at: float) -> None:
         """Go on at the pace that the server took, after it has refused a request."""
-        self._adaptive.slow_down(now)
+        self._adaptive.slow_down(now, resume_at)
 
 
 def _amount_of(window: ServerWindow, tokens: float) -> float:

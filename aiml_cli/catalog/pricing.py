@@ -85,7 +85,7 @@ class TokenBound(NamedTuple):
 
 def bound_tokens(body: Mapping[str, Json]) -> TokenBound:
     """Count the tokens of a request: its text, a fixed number per image, and the token limit of each choice."""
-    sent = [(name, body[name]) for name in body if name not in _NOT_INPUT]
+    sent = [(name, value) for name, value in body.items() if not (name in _NOT_INPUT or isinstance(value, int | float))]
     return TokenBound(_count_tokens(sent), _find_output_limit(body), _find_uncounted(body), find_write_factor(body))
 
 

@@ -17,8 +17,8 @@ from aiml_cli.core.start_demo import start_demo_if_asked
 from aiml_cli.errors import AnswerMismatch, OutputFailed, UsageError
 from aiml_cli.output.choose_renderer import AnswerOutput, choose_output, has_color
 from aiml_cli.output.code_blocks import extract_code, find_blocks, select_complete_blocks
-from aiml_cli.output.plain_text import NullRenderer
 from aiml_cli.output.output_file import OutputFile
+from aiml_cli.output.plain_text import NullRenderer
 from aiml_cli.prompt.file_sources import FileContent, read_input_file
 from aiml_cli.settings.options import Options
 from aiml_cli.settings.resolve import Settings

@@ -155,12 +155,13 @@ def test_members_that_the_first_row_lacks_are_told_once(
 ) -> None:
     monkeypatch.setenv("AIML_QUIET", "off")
     queue_answers(server, stream_text("chat", "Hi"))
-    rows = 'broken\n{"a": 1}\n{"c": 3, "b": 2, "a": 1}\n{"d": 4}\n5\n'
+    rows = 'broken\n{"a": 1}\n"text"\n{"c": 3, "b": 2, "a": 1}\n{"d": 4}\n5\n'
     assert run("jsonl", rows, "{row}") == 10
     out, err = capfd.readouterr()
-    assert [record[0] for record in parse(out)] == ["a", "", "1", "1", "", ""]
-    assert err.count("the CSV has only the columns of the first row") == 1
-    assert "row 3 has members that the first row lacks (c, b)" in err
+    assert [record[0] for record in parse(out)] == ["a", "", "1", "", "1", "", ""]
+    assert err.count("the CSV has only the columns of the first row") == 2
+    assert "row 3 has no members" in err
+    assert "row 4 has members that the first row lacks (c, b)" in err
 
 
 def test_every_shard_has_the_same_header(run: Run, server: Loopback, capfd: pytest.CaptureFixture[str]) -> None:

@@ -57,7 +57,7 @@ def test_a_rate_limit_is_told_once_and_the_row_tried_again(aiml: Aiml, server: L
     server.answer_with(HELLO)
     ended = aiml("chat", "--each", "line", "-j", "4", stdin=b"a\nb\nc\nd\n", AIML_RETRIES="1")
     assert (ended.returncode, len(server.requests)) == (0, 5)
-    assert ended.stderr.count(b"slow down; all wait 0.0 s, then 2 are asked at a time") == 1
+    assert ended.stderr.count(b"slow down; all wait 0.0 s, then 2 at a time") == 1
 
 
 def test_the_same_rate_limit_is_not_told_again(aiml: Aiml, server: Loopback) -> None:

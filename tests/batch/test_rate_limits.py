@@ -1,8 +1,11 @@
 """The pace of a run: what the user sets, what the server's headers allow, and what it took before it refused one."""
 
+import re
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
 from itertools import pairwise
+from queue import Queue
 
 import pytest
 from hypothesis import given
@@ -13,7 +16,8 @@ from support.run_cli import Aiml
 
 from aiml_cli.api.rate_limit_headers import parse_allowances
 from aiml_cli.api.stream_events import Usage
-from aiml_cli.batch.token_bucket import Pace, TokenForecast
+from aiml_cli.batch.rate_limit import RateLimiter, RunStopped
+from aiml_cli.batch.token_bucket import MAX_WINDOWS, Pace, TokenForecast
 
 NOW = datetime(2026, 11, 27, 12, tzinfo=UTC)
 IN_30_S = NOW + timedelta(seconds=30)
@@ -207,13 +211,55 @@ def test_a_limit_of_a_day_is_not_waited_for() -> None:
     assert pace.next_time(0) <= 1000
 
 
+@pytest.mark.parametrize("unit", ["requests", "tokens"])
+def test_a_long_wait_for_the_limit_of_the_server_is_told_once(unit: str) -> None:
+    notices: Queue[str] = Queue()
+    limiter = RateLimiter(2, notices.put)
+    limiter.report_response(200, {f"x-ratelimit-remaining-{unit}": "0", f"x-ratelimit-reset-{unit}": "90s"})
+    with ThreadPoolExecutor(2) as pool:
+        asked = [pool.submit(limiter.start_request, b'{"messages": "Hi"}') for _ in range(2)]
+        notice = notices.get(timeout=60)
+        limiter.report_response(200, {})  # those that wait look again
+        limiter.close()
+        assert [isinstance(each.exception(), RunStopped) for each in asked] == [True, True]
+    assert re.fullmatch(f"the server allows no more {unit} for (89|90) s; all wait; --{unit}-per-minute .*", notice)
+    assert notices.empty()
+
+
+@pytest.mark.parametrize(
+    ("limits", "unit", "other"), [((600, None), "requests", "tokens"), ((None, 600), "tokens", "requests")]
+)
+def test_a_limit_of_the_user_counts_instead_of_that_of_the_server(
+    limits: tuple[float | None, float | None], unit: str, other: str
+) -> None:
+    pace = Pace(*limits)
+    learn(pace, 1000, **{f"remaining_{unit}": "0", f"reset_{unit}": "60s"})
+    assert pace.next_time(1) <= 1000
+    learn(pace, 1000, **{f"remaining_{other}": "0", f"reset_{other}": "60s"})
+    assert pace.next_time(1) == pytest.approx(1060)
+
+
+def test_a_server_with_ever_new_limits_fills_no_memory() -> None:
+    pace = Pace(None, None)
+    for number in range(MAX_WINDOWS + 1):
+        learn(pace, 1000, **{f"remaining_{number}": "0", f"reset_{number}": f"{60 + number}s"})
+    assert pace.next_time(0) == pytest.approx(1060 + MAX_WINDOWS - 1)
+
+
+@pytest.mark.parametrize("count", [10**7 + 1, 10**15, 10**300])
+def test_a_count_that_no_model_reaches_does_not_stop_a_run(count: int) -> None:
+    limiter = RateLimiter(1, lambda _: None, tokens_per_minute=10**9)
+    for _ in range(3):
+        limiter.end_request(limiter.start_request(b'{"messages": "Hi"}'), Usage(count, 3))
+
+
 @pytest.mark.promise("pace")
 def test_after_a_refusal_requests_come_as_the_server_took_them_and_a_little_faster_with_each() -> None:
     pace = Pace(None, None)
     for _ in range(50):
         send_all(pace, 1)
         pace.note_accepted()
-    pace.slow_down(1001)  # 50 in a second
+    pace.slow_down(1001, 1001)  # 50 in a second
     times = send_all(pace, 5, now=1002)
     assert [after - before for before, after in pairwise(times)][1:] == pytest.approx([0.02] * 3)
     for _ in range(100):
@@ -224,7 +270,7 @@ def test_after_a_refusal_requests_come_as_the_server_took_them_and_a_little_fast
 def test_a_server_that_takes_nothing_is_asked_ever_less() -> None:
     pace, distances = Pace(None, None), []
     for _ in range(12):
-        pace.slow_down(1000)
+        pace.slow_down(1000, 1000)
         first, second = send_all(pace, 2, now=pace.next_time(0) + 1000)
         distances.append(second - first)
     assert distances == sorted(distances)

@@ -136,6 +136,12 @@ def test_a_picture_counts_flat_and_not_by_its_bytes() -> None:
     assert IMAGE_TOKENS < found.input_tokens < IMAGE_TOKENS + 20
 
 
+def test_settings_that_are_numbers_are_no_input() -> None:
+    body: dict[str, Any] = {"messages": [{"role": "user", "content": "Hi"}]}
+    more = {"max_tokens": 50, "n": 2, "temperature": 0.5, "store": True}
+    assert bound_tokens(body | more)[:2] == (bound_tokens(body).input_tokens, 100)
+
+
 def test_a_conversation_counts_as_a_whole_also_where_the_server_keeps_it(server: Loopback, aiml: Aiml) -> None:
     store_catalog(server, pricing=PRICES)
     server.answer_with(json_response(response_object("word " * 1000)))
