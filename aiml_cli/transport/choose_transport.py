@@ -56,7 +56,8 @@ def open_client(options: Options, url: str, client: "Client | None" = None) -> "
 
         return nullcontext(cast("Client", NullClient()))
     early = _early_connections.pop(_get_origin(url), None)
-    if early is None and "httpx" not in sys.modules and current_thread() is main_thread():
+    is_first = "httpx" not in sys.modules and current_thread() is main_thread()
+    if early is None and is_first and not options.headers:  # headers are checked when they are sent
         early = _start_connection(options, url)
     from aiml_cli.transport.client import open_http_client  # httpx takes 60 ms to import
 

@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from aiml_cli.errors import AimlError, UsageError
-from aiml_cli.settings.options import SEVERAL_MODELS, SIDE_BY_SIDE
+from aiml_cli.settings.options import ROWS, SEVERAL_MODELS, SIDE_BY_SIDE, value_of
 from aiml_cli.settings.resolve import Flags, Settings, check_conflicts, resolve
 from aiml_cli.settings.value_types import OFF
 from aiml_cli.store.api_keys import is_key_at_hand
@@ -20,6 +20,12 @@ if TYPE_CHECKING:
     from aiml_cli.core.chat_request import ChatRequest
     from aiml_cli.output.choose_renderer import AnswerOutput
     from aiml_cli.schema.check import ResponseSpec
+
+# What is checked only while the request is built: before that, nothing is contacted.
+_CHECKED_LATER = (
+    "each", "chunk", "in_place", "tools", "tool_choice", "tool_result", "mcp_server", "option", "headers", "copy",
+    "wait", "show", "cancel", "background", "prompt_version", "prompt_var",
+)  # fmt: skip
 
 
 def ask(endpoint: str, words: Sequence[str], flags: Flags) -> int:
@@ -45,7 +51,8 @@ def _connect_early(settings: Settings, words: Sequence[str]) -> AbstractContextM
     """Connect to the server while the rest is imported and read, if it is certain that it can be asked."""
     options, url = settings.options, settings.options.base_url or ""
     sends_nothing = options.demo or options.dry_run or options.as_ or options.estimate
-    if sends_nothing or options.cache not in (None, OFF) or not is_key_at_hand(settings, url):
+    is_checked = "," not in (options.model or "") and not any(value_of(options, ROWS[name]) for name in _CHECKED_LATER)
+    if sends_nothing or not is_checked or options.cache not in (None, OFF) or not is_key_at_hand(settings, url):
         return nullcontext()
     return connect_early(options, url, words)
 
