@@ -92,7 +92,7 @@ def firsts(texts: list[str]) -> str:
     [
         (9000, "q1 a1 q2 a2 q3 a3 q4 a4 more", ""),
         (1300, "q2 a2 q3 a3 q4 a4 more", "leaves out the oldest turn of 4, about 344 tokens: m holds 1,300"),
-        (800, "q4 a4 more", "leaves out the 3 oldest turns of 4, about 1,032 tokens: m holds 800"),
+        (700, "q4 a4 more", "leaves out the 3 oldest turns of 4, about 1,032 tokens: m holds 700"),
     ],
 )
 def test_the_oldest_turns_are_left_out(
