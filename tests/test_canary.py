@@ -119,7 +119,7 @@ def test_no_call_shows_the_key(
     for index, (name, answer) in enumerate(ANSWERS.items()):
         if not every and name not in FEW:
             continue
-        server.scripts, server._count = [[answer]], 0  # noqa: SLF001 - begin anew
+        server.scripts, server._count = [[answer]], 0  # noqa: SLF001 - start again
         endpoint = "respond" if name == "response" else "chat"
         for flags in [FLAGS[index % len(FLAGS)], ["--debug", "-v"]][not every :]:
             done = aiml(endpoint, "hi", *flags, **environ)

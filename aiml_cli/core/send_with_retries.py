@@ -17,14 +17,13 @@ from aiml_cli.api.json_values import as_amount
 from aiml_cli.api.messages import Conversation, HistoryMode
 from aiml_cli.api.parse_response import parse_response
 from aiml_cli.api.stream_events import ErrorEvent, EventBatch, Finished, Notice, OutputItems, ResponseStarted, Usage
-from aiml_cli.core.chat_request import ChatRequest, build_request, is_stored_action
+from aiml_cli.core.chat_request import ChatRequest, build_request
 from aiml_cli.core.history_journal import Journal
 from aiml_cli.errors import AimlError, IncompleteAnswer
 from aiml_cli.output.choose_renderer import AnswerOutput
 from aiml_cli.settings.options import Options
-from aiml_cli.settings.value_types import OFF, parse_age
 from aiml_cli.store.api_keys import ApiKey
-from aiml_cli.system.stdio import make_notifier, print_err
+from aiml_cli.system.stdio import print_err
 from aiml_cli.system.terminal import is_terminal
 from aiml_cli.transport.choose_transport import make_send, open_client
 from aiml_cli.transport.http_types import HttpRequest, HttpResponse, Send
@@ -423,32 +422,6 @@ class TurnContext(NamedTuple):
             previous_response_id=body.get("previous_response_id"),
             skip_retries=self.skip_retries,
         )
-
-
-def open_cache(request: ChatRequest) -> "ResponseCache | None":
-    """Return the cache for the answer of a turn; None without --cache, and where an answer must be new.
-
-    The rows of --each never have a history; without one for the whole run, they have no cache either.
-    """
-    options = request.options
-    is_unkept = options.no_log and not options.each
-    if not options.cache or options.cache == OFF or is_unkept or request.tools is not None:
-        return None
-    if options.background or options.record or options.replay or is_stored_action(options):
-        return None
-    from aiml_cli.store.answer_cache import AnswerStore  # few calls have a cache
-    from aiml_cli.transport.cache import ResponseCache
-
-    # The embedded server has another port in each call.
-    address = f"demo:{request.endpoint.path}" if options.demo else ""
-    return ResponseCache(
-        AnswerStore(make_notifier(options.quiet)),
-        parse_age(options.cache),
-        address=address,
-        headers=options.headers or {},
-        is_raw=options.format == "raw",
-        waits=bool(options.each),
-    )
 
 
 def _show_spinner(options: Options) -> "AbstractContextManager[Spinner | None]":

@@ -13,14 +13,15 @@ from aiml_cli.api.stream_events import Usage
 from aiml_cli.core.build_conversation import CONVERSATION_FITS
 from aiml_cli.core.chat_request import ChatRequest, build_headers, build_request, is_stored_action, resolve_key
 from aiml_cli.core.history_journal import Journal, make_journal
-from aiml_cli.core.send_with_retries import RetryPacer, Sender, TurnContext, open_cache
+from aiml_cli.core.send_with_retries import RetryPacer, Sender, TurnContext
 from aiml_cli.errors import STOP_ERRORS, AimlError, AnswerMismatch, IncompleteAnswer, RequestRejected
 from aiml_cli.output.choose_renderer import AnswerOutput
 from aiml_cli.settings.options import Options
 from aiml_cli.settings.resolve import Settings, Source
+from aiml_cli.settings.value_types import OFF, parse_age
 from aiml_cli.store.api_keys import ApiKey
 from aiml_cli.system.signals import Stopped
-from aiml_cli.system.stdio import print_err
+from aiml_cli.system.stdio import make_notifier, print_err
 
 if TYPE_CHECKING:
     from aiml_cli.core.compact import Summary
@@ -149,7 +150,7 @@ class _Turn:
         if request.options.prompt_cache:
             warn_without_effect(request.settings)
         budget = reservation = None
-        cache, limit = open_cache(request), request.options.max_cost
+        cache, limit = _open_cache(request), request.options.max_cost
         if limit is not None and not (request.options.replay or self._is_free(cache, conversation, key)):
             from aiml_cli.core.budget import Budget, reserve_first  # few users set a limit
 
@@ -381,3 +382,29 @@ def _add_rounds(answer: Answer, sender: Sender) -> Answer:
     if not sender.rounds:
         return answer
     return replace(add_tokens(answer, sender.earlier_answers), rounds=tuple(sender.rounds))
+
+
+def _open_cache(request: ChatRequest) -> "ResponseCache | None":
+    """Return the cache for the answer of a turn; None without --cache, and where an answer must be new.
+
+    The rows of --each never have a history; without one for the whole run, they have no cache either.
+    """
+    options = request.options
+    is_unkept = options.no_log and not options.each
+    if not options.cache or options.cache == OFF or is_unkept or request.tools is not None:
+        return None
+    if options.background or options.record or options.replay or is_stored_action(options):
+        return None
+    from aiml_cli.store.answer_cache import AnswerStore  # few calls have a cache
+    from aiml_cli.transport.cache import ResponseCache
+
+    # The embedded server has another port in each call.
+    address = f"demo:{request.endpoint.path}" if options.demo else ""
+    return ResponseCache(
+        AnswerStore(make_notifier(options.quiet)),
+        parse_age(options.cache),
+        address=address,
+        headers=options.headers or {},
+        is_raw=options.format == "raw",
+        waits=bool(options.each),
+    )

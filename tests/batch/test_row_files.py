@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 from support.answers import get_last_messages
 from support.loopback import HELLO, HELLO_RESPONSE, Loopback
+from support.run_cli import IS_ABOVE_PERMISSIONS, Aiml, bind_to_permissions
 
 from aiml_cli.__main__ import main
 from aiml_cli.store.model_cache import CachedModels, save_models
@@ -152,11 +153,14 @@ def test_a_zero_byte_in_a_name_is_an_error(run: Run, server: Loopback) -> None:
     assert server.requests == []
 
 
-@pytest.mark.skipif(os.geteuid() == 0, reason="root reads everything")
-def test_a_file_that_may_not_be_read_is_an_error(run: Run, clean: Path) -> None:
+@pytest.mark.skipif(IS_ABOVE_PERMISSIONS, reason="root reads everything, and there is no setpriv")
+def test_a_file_that_may_not_be_read_is_an_error(server: Loopback, aiml: Aiml, clean: Path) -> None:
     (clean / "closed").write_text("x")
     (clean / "closed").chmod(0)
-    assert "Permission denied" in run("closed\n", "x @{row}", code=10)[0]["error"]["message"]
+    (clean / "rows").write_text("closed\n")
+    done = aiml("chat", "--each", "line", "-f", "rows", "x @{row}", before=bind_to_permissions())
+    assert (done.returncode, server.requests) == (10, [])
+    assert "Permission denied" in json.loads(done.stdout)["error"]["message"]
 
 
 @pytest.mark.parametrize("data", [PNG, PDF, WAV], ids=["PNG", "PDF", "WAV"])

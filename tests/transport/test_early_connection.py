@@ -177,7 +177,7 @@ NO_CONNECTION: dict[str, tuple[list[str], dict[str, str], int]] = {
     "an invalid value": (["chat", "hi", "--temperature", "warm"], {}, 2),
     "an invalid setting": (["chat", "hi"], {"AIML_TEMPERATURE": "warm"}, 2),
     "an unknown flag": (["chat", "hi", "--no-such-flag"], {}, 2),
-    "flags that exclude each other": (["chat", "hi", "--json", "--extract", "1"], {}, 2),
+    "flags that cannot be used together": (["chat", "hi", "--json", "--extract", "1"], {}, 2),
     "one model of several": (["chat", "hi", "-m", "a", "--first"], {}, 2),
     "a malformed key": (["chat", "hi"], {"AIMLAPI_API_KEY": "sk with blanks"}, 3),
     "a key command that fails": (["chat", "hi"], {"AIMLAPI_API_KEY": "", "AIML_KEY_COMMAND": "false"}, 3),
