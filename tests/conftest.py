@@ -64,7 +64,7 @@ def aiml(server: Loopback) -> Aiml:
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     """Add the option --promises."""
-    parser.addoption("--promises", action="store_true", help="print one line for each promise of docs/reliability.md")
+    parser.addoption("--promises", action="store_true", help="print a line for each promise of reliability.md")
 
 
 def pytest_itemcollected(item: pytest.Item) -> None:

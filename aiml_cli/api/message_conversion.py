@@ -17,7 +17,8 @@ from aiml_cli.api.messages import (
     ToolResult,
 )
 
-# The specification says "base64 text", but the gateway's backends require this prefix (docs/server-quirks.md).
+# The specification says "base64 text", but the gateway's backends require this prefix:
+# docs/development/server-quirks.md.
 PDF_PREFIX = "data:application/pdf;base64,"
 Item = Mapping[str, Json]
 _RESULT_TYPES = ("function_call_output", "mcp_approval_response")

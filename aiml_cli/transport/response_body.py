@@ -1,7 +1,7 @@
 """Join the chunks of a response body that arrived together, and decompress it.
 
 httpx yields one piece per HTTP chunk, which for most servers is one token. Parsing and writing each alone costs twice
-as much as all the pieces of one network read at once. docs/decisions/joining-chunks.md has the figures.
+as much as all the pieces of one network read at once. docs/development/decisions/joining-chunks.md has the figures.
 """
 
 import re

@@ -1,4 +1,4 @@
-"""Generate docs/files.md: every file of the package with its first line, which says its job."""
+"""Generate docs/development/files.md: every file of the package with its first line, which says its job."""
 
 import ast
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Generate docs/reliability.md: the promises of aiml, and the tests that check them."""
+"""Generate docs/development/reliability.md: the promises of aiml, and the tests that check them."""
 
 import ast
 import runpy

@@ -103,8 +103,8 @@ def test_a_new_row_is_noticed(generate: Any, tmp_path: Path, made_up: Option[str
         "completions/aiml-key.fish",
         "completions/aiml-key.zsh",
         "docs/exit-codes.md",
-        "docs/files.md",
-        "docs/reliability.md",
+        "docs/development/files.md",
+        "docs/development/reliability.md",
         "docs/repl.md",
     }
     assert MADE_UP.flag in (tmp_path / "completions/aiml.zsh").read_text("utf-8")

@@ -4,7 +4,7 @@ from typing import NamedTuple
 
 
 class Promise(NamedTuple):
-    """A promise: its section of docs/reliability.md, and its sentence."""
+    """A promise: its section of docs/development/reliability.md, and its sentence."""
 
     section: str
     sentence: str
