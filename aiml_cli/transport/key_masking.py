@@ -2,13 +2,14 @@
 
 import json
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from functools import lru_cache
-from typing import Any
+from itertools import accumulate
+from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
-from aiml_cli.api.stream_events import Event, EventBatch, StringDelta, TextDelta, ToolCallDelta
+from aiml_cli.api.stream_events import Event, EventBatch, OutputItems, StringDelta, TextDelta, ToolCallDelta
 from aiml_cli.errors import AimlError, UsageError
 from aiml_cli.settings.urls import simplify_name
 
@@ -23,6 +24,8 @@ _SECRET_NAMES = (
     "|^(?:token|auth|bearer|pat|jwt)$"
 )
 _SECRET_QUERY_NAMES = rf"{_SECRET_NAMES}|signature$|^(?:key|sig|code)$"
+# What tells the texts apart that a stream sends at the same time.
+_INDEX_NAMES = ("index", "output_index", "content_index", "summary_index", "item_id")
 _QUERY_VALUE = r"([?&;])([^=?&;#]+)=([^&;#]*)"
 _MEDIA_TYPE = r"(?:application|text|audio|image)/[\w.+*-]+\s*(?:[;,]|\Z)"
 _JSON_ESCAPED = '/"\\'  # the printable characters that JSON allows after a backslash
@@ -122,6 +125,8 @@ def mask_events(key: str, batches: Iterable[EventBatch]) -> Iterator[EventBatch]
 
 
 def _mask_event(event: Event, key: str, texts: dict[tuple[Any, ...], "_SplitKey"]) -> Event:
+    if isinstance(event, OutputItems):
+        mask_split_strings(event.items, [key])
     if not isinstance(event, StringDelta):
         return event
     slot, is_whole = (event.slot, event.is_whole) if isinstance(event, ToolCallDelta) else (0, False)
@@ -168,8 +173,86 @@ class _SplitKey:
         return (STARS + text[start + len(key) :] if is_shown_in_part else text[shown:]).replace(key, STARS)
 
 
+def mask_pieces(pieces: Sequence[str], key: str) -> list[str]:
+    """Return the pieces of one text, in which the key is masked also where it begins in one piece and ends in another.
+
+    The stars stand in the piece where it begins.
+    """
+    spans = [match.span() for match in _build_pattern(key).finditer("".join(pieces))]
+    masked, start = [], 0
+    for piece in pieces:
+        masked.append(_cut_spans(piece, [(first - start, end - start) for first, end in spans]))
+        start += len(piece)
+    return masked
+
+
+def _cut_spans(text: str, spans: Sequence[tuple[int, int]]) -> str:
+    """Return a text without its parts in the spans, which may begin before it or end after it."""
+    parts, position = [], 0
+    for first, end in spans:
+        if end > 0 and first < len(text):
+            parts += [text[position : max(first, 0)], STARS if first >= 0 else ""]
+            position = end
+    return "".join(parts) + text[position:]
+
+
+class _Slot(NamedTuple):
+    """A string in a JSON value, in an object or a list; its place is the names and indexes that lead to it."""
+
+    number: int
+    value: Json
+    holder: Any
+    key: str | int
+    place: tuple[Json, ...]
+
+
+def mask_split_strings(values: Iterable[Json], secrets: Sequence[str]) -> dict[int, Json]:
+    """Put stars in place of secrets that are split over several strings of JSON values, which a reader joins.
+
+    Joined are the strings of one place, such as the arguments of the second tool call, and those of one name.
+    Changes the values themselves; returns those that were changed, by their number.
+    """
+    changed: dict[int, Json] = {}
+    unfinished: dict[Json, list[_Slot]] = {}  # the ends of texts that may be the beginning of a secret
+    for slot in (slot for number, value in enumerate(values) for slot in _list_slots(number, value)):
+        for secret in secrets:
+            for name in ((secret, slot.place), (secret, slot.place[-1:], "anywhere")):
+                if slots := _mask_slots([*unfinished.pop(name, ()), slot], secret, changed):
+                    unfinished[name] = slots
+    return changed
+
+
+def _list_slots(number: int, root: Json) -> Iterator[_Slot]:
+    """Yield the strings of a value in their order."""
+    stack = [_Slot(number, root, [root], 0, ())]
+    while stack:
+        slot = stack.pop()
+        value = slot.holder[slot.key]
+        if isinstance(value, str):
+            yield slot
+        elif isinstance(value, dict):
+            indexes = tuple(value[name] for name in _INDEX_NAMES if isinstance(value.get(name), int | str))
+            names = ((name, (*slot.place, *indexes, name)) for name in value)
+            stack += reversed([_Slot(number, root, value, name, place) for name, place in names])
+        elif isinstance(value, list | tuple):
+            stack += reversed([_Slot(number, root, value, index, slot.place) for index in range(len(value))])
+
+
+def _mask_slots(slots: list[_Slot], secret: str, changed: dict[int, Json]) -> list[_Slot]:
+    """Mask a secret in the strings, which are one text; return those that may hold the beginning of another."""
+    pieces = [slot.holder[slot.key] for slot in slots]
+    masked = mask_pieces(pieces, secret)
+    for slot, old, new in zip(slots, pieces, masked, strict=True):
+        if new != old:
+            slot.holder[slot.key] = new
+            changed[slot.number] = slot.value
+    text = "".join(masked)
+    start, ends = _find_partial(text, secret), accumulate(map(len, masked))
+    return [slot for slot, end in zip(slots, ends, strict=True) if end > start]
+
+
 def _find_partial(text: str, key: str) -> int:
-    """Return the position from which the end of a text may be the beginning of the key, else its length."""
+    """Return the position from which the end of a text may be the beginning of the key, else the text's length."""
     if not text or not "!" <= text[-1] <= "~":  # no character of a key
         return len(text)
     first = max(0, len(text) - len(key) * _MAX_ESCAPE_LENGTH)

@@ -2,22 +2,25 @@
 
 import errno
 import fcntl
+import json
 import os
+import re
 import stat
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from aiml_cli.api.error_kinds import parse_retry_after
+from aiml_cli.api.json_values import decode_json
 from aiml_cli.errors import AimlError, OutputFailed, ReaderClosed, UsageError
 from aiml_cli.settings.urls import origin_of
 from aiml_cli.system.signals import defer_signals
 from aiml_cli.system.stdio import print_err
 from aiml_cli.transport import recording_file
 from aiml_cli.transport.http_types import HttpRequest, HttpResponse, OnSent, Send
-from aiml_cli.transport.key_masking import extract_key, list_credentials, make_masker
+from aiml_cli.transport.key_masking import extract_key, list_credentials, make_masker, mask_split_strings
 
 Json = Any
 # Credentials, and how the bytes were packed on the network, which a replay does not use.
@@ -25,6 +28,7 @@ OMITTED_HEADERS = frozenset({
     "authorization", "proxy-authorization", "authentication-info", "proxy-authentication-info", "x-api-key",
     "cookie", "set-cookie", "set-cookie2", "connection", "transfer-encoding", "content-encoding", "content-length",
 })  # fmt: skip
+_DATA_LINES = r"(?<![^\r\n\ufeff])data:[^\r\n]*(?:(?:\r\n|\r|\n)data:[^\r\n]*)*"
 
 
 def check_recording_path(path: str) -> None:
@@ -88,7 +92,7 @@ class ExchangeRecorder:
     def build_exchange(self) -> recording_file.RecordedExchange:
         """Return the exchange without secrets."""
         request = recording_file.describe_request(self._request, self._base_url)
-        redactor = _Redactor(make_masker([extract_key(self._request.headers), *list_credentials(self._request.body)]))
+        redactor = _Redactor([extract_key(self._request.headers), *list_credentials(self._request.body)])
         response = self._response
         return recording_file.RecordedExchange(
             request._replace(path=redactor.redact_text(request.path), body=redactor.redact_json(request.body)),
@@ -113,8 +117,9 @@ class ExchangeRecorder:
 class _Redactor:
     """Puts stars in place of the secrets in each part of an exchange."""
 
-    def __init__(self, mask: Callable[[str], str]) -> None:
-        self.redact_text = mask
+    def __init__(self, secrets: Iterable[str]) -> None:
+        self._secrets = list(filter(None, secrets))
+        self.redact_text = make_masker(self._secrets)
 
     def redact_json(self, value: Json) -> Json:
         """Redact every text of a JSON value, including property names."""
@@ -129,8 +134,9 @@ class _Redactor:
     def redact_chunks(self, chunks: Sequence[bytes]) -> Sequence[bytes]:
         """Redact a body however it is cut; one that contains a secret becomes a single chunk."""
         body = b"".join(chunks).decode("latin-1")
-        clean = self.redact_text(body)
-        return chunks if clean == body else [clean.encode("latin-1")]
+        clean = self.redact_text(body).encode("latin-1")
+        clean = _mask_split_texts(clean, self._secrets) if self._secrets else clean
+        return chunks if clean == body.encode("latin-1") else [clean]
 
     def redact_headers(self, headers: Mapping[str, str], now: datetime) -> dict[str, str]:
         """Return the headers that matter; a date to wait for becomes seconds, which a replay can use at any time."""
@@ -144,6 +150,40 @@ class _Redactor:
         """Return a redacted copy of an error; its catcher masks the original too."""
         details = self.redact_json(error.details)
         return type(error)(self.redact_text(error.message), self.redact_text(error.hint), **details)
+
+
+def _mask_split_texts(body: bytes, secrets: Sequence[str]) -> bytes:
+    """Return a body without the secrets that are split over several strings of its JSON, which a reader joins."""
+    parts = _split_body(body.decode("utf-8", "surrogateescape"))
+    for number, value in mask_split_strings(map(_parse_part, parts), secrets).items():
+        parts[number] = ("data:" if parts[number].startswith("data:") else "") + json.dumps(value)
+    return "".join(parts).encode("utf-8", "surrogateescape")
+
+
+def _split_body(body: str) -> list[str]:
+    """Split a body into JSON and what is no JSON: it is JSON as a whole, or there is JSON in the data of its events."""
+    if (text := body.lstrip("\ufeff\r\n\t ")).startswith(("{", "[")):
+        return [body[: len(body) - len(text)], text]
+    parts, end = [], 0
+    for match in re.finditer(_DATA_LINES, body):
+        parts += [body[end : match.start()], *_split_data(match[0])]
+        end = match.end()
+    return [*parts, body[end:]]
+
+
+def _split_data(lines: str) -> list[str]:
+    """Return the data lines of an event as one part or, where servers forget the blank lines, one each."""
+    return [lines] if isinstance(_parse_part(lines), dict) else re.split(r"(\r\n|\r|\n)", lines)
+
+
+def _parse_part(text: str) -> Json:
+    """Return the JSON of a part of a body, or None if it is none."""
+    if text.startswith("data:"):
+        text = re.sub(r"(\r\n|\r|\n)data:", "\n", text.removeprefix("data:"))
+    try:
+        return decode_json(text)
+    except ValueError:
+        return None
 
 
 def _append(path: str, line: bytes) -> None:
