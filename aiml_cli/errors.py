@@ -1,4 +1,8 @@
-"""Every error that ends the program, and its exit code."""
+"""Exceptions and their exit codes."""
+
+import sys
+
+DISTRIBUTION = "aiml-cli"
 
 
 class AimlError(Exception):
@@ -103,3 +107,13 @@ class Terminated(AimlError):
 
 # The errors that mean that the user, the terminal or the reader of the output stopped the program.
 STOP_ERRORS = (Interrupted, Terminated, HungUp, ReaderClosed, OutputFailed)
+
+
+def build_install_command(extra: str, package: str) -> str:
+    """Return the command that installs an extra; `package` is what the extra contains."""
+    parts = sys.prefix.replace("\\", "/").split("/")
+    if "pipx" in parts:
+        return f"pipx inject {DISTRIBUTION} {package}"
+    if "uv" in parts and "tools" in parts:
+        return f"uv tool install '{DISTRIBUTION}[{extra}]'"
+    return f"pip install '{DISTRIBUTION}[{extra}]'"

@@ -49,7 +49,7 @@ DYNAMIC = {
     "prompt.gitignore": "a rule of a .gitignore file, made linear, which a test of its own tries",
     "prompt.secret_rules": "the tables of the module, whose texts are tried",
     "snippets.javascript": "a random mark around digits",
-    "snippets.shell": "a random mark around digits",
+    "snippets.request_parts": "a random mark around digits",
     "store.history.word_index": "a word that the user searches for, as it is",
     "store.toml_edit": "a name of the user's own config file, as it is",
     "system.sanitize": "the constants of the module, which are tried",

@@ -13,8 +13,8 @@ from aiml_cli.batch.chunk_workers import ask_in_order
 from aiml_cli.core import budget, turn
 from aiml_cli.core.build_conversation import read_inputs
 from aiml_cli.core.chat_request import ChatRequest, resolve_key
+from aiml_cli.core.context_window import split_text
 from aiml_cli.core.schema_retry import response_spec_of
-from aiml_cli.core.split_text import split_text
 from aiml_cli.core.start_demo import start_demo_if_asked
 from aiml_cli.errors import AimlError, UsageError
 from aiml_cli.output.choose_renderer import choose_output, output_format

@@ -97,15 +97,15 @@ def _choose_reader(requests: Sequence[ChatRequest]) -> ChatRequest:
 
 def _check_other_models(others: Sequence[ChatRequest], reader: ChatRequest, conversation: Conversation) -> None:
     """Check attachments and names of -O for the models that did not read them: raise UsageError, or print warnings."""
-    from aiml_cli.catalog import check_attachments, unknown_parameters
+    from aiml_cli.catalog import check_request
 
-    attachments, endpoint = check_attachments.list_attachments(conversation), reader.endpoint.name
-    warnings = set(unknown_parameters.list_warnings(reader.settings, endpoint)) if reader.options.option_ else set()
+    attachments, endpoint = check_request.list_attachments(conversation), reader.endpoint.name
+    warnings = set(check_request.list_warnings(reader.settings, endpoint)) if reader.options.option_ else set()
     for request in others:
         if attachments:
-            check_attachments.check_attachments(attachments, request.settings, endpoint)
+            check_request.check_attachments(attachments, request.settings, endpoint)
         if request.options.option_:
-            new = set(unknown_parameters.list_warnings(request.settings, endpoint)) - warnings
+            new = set(check_request.list_warnings(request.settings, endpoint)) - warnings
             for warning in sorted(new):
                 request.notify(warning)
             warnings |= new

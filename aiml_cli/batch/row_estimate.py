@@ -11,8 +11,7 @@ from aiml_cli.batch.each_run import MakeConversation, open_resume_file
 from aiml_cli.batch.resume_file import RowHasher
 from aiml_cli.batch.rows import Row
 from aiml_cli.batch.run_summary import count_requests
-from aiml_cli.catalog.find_models import find_model
-from aiml_cli.catalog.load_catalog import load_stored_models
+from aiml_cli.catalog.find_models import find_model, load_stored_models
 from aiml_cli.catalog.pricing import TokenBound, bound_tokens, estimate_tokens
 from aiml_cli.core.chat_request import ChatRequest
 from aiml_cli.errors import AimlError, PartialFailure, UsageError

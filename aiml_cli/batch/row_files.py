@@ -7,7 +7,7 @@ from typing import NamedTuple, NoReturn
 
 from aiml_cli.api.messages import Part
 from aiml_cli.batch.rows import Row
-from aiml_cli.catalog.check_attachments import check_attachments
+from aiml_cli.catalog.check_request import check_attachments
 from aiml_cli.core.build_conversation import make_loaders
 from aiml_cli.core.chat_request import ChatRequest
 from aiml_cli.errors import UsageError

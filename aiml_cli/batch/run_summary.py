@@ -9,8 +9,7 @@ from typing import Any, NamedTuple
 from aiml_cli.api.answer import Answer
 from aiml_cli.api.model_list import Price
 from aiml_cli.api.stream_events import Usage
-from aiml_cli.catalog.find_models import find_model
-from aiml_cli.catalog.load_catalog import load_stored_models
+from aiml_cli.catalog.find_models import find_model, load_stored_models
 from aiml_cli.catalog.pricing import bound_tokens, estimate_cost
 from aiml_cli.core import budget
 from aiml_cli.core.chat_request import ChatRequest
@@ -151,12 +150,12 @@ class CostTracker:
         """Add the costs since the last call to this machine's history of spending, unless --no-log is set."""
         if self._options.no_log or self._options.replay or not (costs := stats.pop_unsaved()):
             return
-        from aiml_cli.store.history import spending  # SQLite costs 10 ms
+        from aiml_cli.store.history import reader  # SQLite costs 10 ms
 
         for (model, source), cost in costs.items():
             usd = None if source is None else cost.cost_usd
             try:
-                moved = spending.add_spending(
+                moved = reader.add_spending(
                     model, self._endpoint, cost.requests, cost.input_tokens, cost.output_tokens, usd, source,
                 )  # fmt: skip
                 if moved and not self._options.quiet:

@@ -31,7 +31,7 @@ from aiml_cli.schema.check import make_checker, parse_answer_json
 from aiml_cli.schema.load import load_schema
 from aiml_cli.settings.resolve import Settings
 from aiml_cli.settings.value_types import MAX_JSON_BYTES, SCHEMA, names_file, suggest
-from aiml_cli.store.named_files import read_named_file
+from aiml_cli.store.paths import read_named_file
 from aiml_cli.store.template_files import Template
 from aiml_cli.system.atomic_write import decode_utf8
 from aiml_cli.system.signals import Stopped

@@ -6,8 +6,7 @@ from dataclasses import asdict
 from typing import Any
 
 from aiml_cli.api.model_list import MILLION, Model, Price
-from aiml_cli.catalog.find_models import find_model, search_models, suggest_models
-from aiml_cli.catalog.load_catalog import fetch_models
+from aiml_cli.catalog.find_models import fetch_models, find_model, search_models, suggest_models
 from aiml_cli.errors import AimlError, AnswerMismatch
 from aiml_cli.output import table
 from aiml_cli.output.format_money import format_dollars

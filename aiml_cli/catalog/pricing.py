@@ -135,7 +135,7 @@ def add_savings(answer: Answer, settings: Settings) -> Answer:
     """Return the answer with what the cache of the server saved, if the stored catalog has the prices."""
     if answer.completion.usage is None or answer.is_cached:
         return answer
-    from aiml_cli.catalog.load_catalog import load_stored_models
+    from aiml_cli.catalog.find_models import load_stored_models
 
     model = find_model(load_stored_models(settings) or [], settings.options.model or "")
     return replace(answer, saved_usd=estimate_savings(model.prices, answer.completion.usage) if model else None)
@@ -146,7 +146,7 @@ def add_estimated_cost(answer: Answer, settings: Settings) -> Answer:
     usage = answer.completion.usage
     if usage is None or answer.reported_cost_usd is not None:
         return answer
-    from aiml_cli.catalog.load_catalog import load_stored_models
+    from aiml_cli.catalog.find_models import load_stored_models
 
     model = find_model(load_stored_models(settings) or [], settings.options.model or "")
     usd = estimate_cost(model.prices, usage) if model else None

@@ -158,15 +158,13 @@ def models(words: list[str], flags: Flags) -> Task:
 @with_options([BY, PERIOD, *COMMON_OPTIONS], "")
 def usage(_words: list[str], flags: Flags) -> Task:
     """Show your balance and what you spent."""
+    from aiml_cli.cli.commands import usage
+
     if "by" not in flags:
-        from aiml_cli.cli.commands import usage_gateway
-
-        return lambda: usage_gateway.show_gateway_usage(flags, PERIOD)
-    from aiml_cli.cli.commands import usage_local
-
+        return lambda: usage.show_gateway_usage(flags, PERIOD)
     by, period = flag_value(BY, flags), flag_value(PERIOD, flags)
     settings = {name: flags[name] for name in flags.keys() - {"by", "period"}}
-    return lambda: usage_local.show_local_usage(settings, by, period)
+    return lambda: usage.show_local_usage(settings, by, period)
 
 
 @app.command("demo", cls=Command)

@@ -13,6 +13,28 @@ from aiml_cli.settings.value_types import PATH, SWITCH, choice
 app = typer.Typer(help="Show and change settings, and store the API key.", **TYPER_SETTINGS)
 NAME = typer.Argument(metavar="NAME", help="The setting, such as model.")
 PROFILE = typer.Option(None, "--profile", metavar="NAME", help="Change it in this profile; a new one is created.")
+IMPORT = Option(
+    PATH, "Import templates of llm, mods, aichat, fabric or GitHub Models (.prompt.yml): a file, or a folder of them.",
+    "Output", {}, per_call=True, attribute="import_",
+)  # fmt: skip
+TEST = Option(
+    SWITCH, "Ask the cases of the template, and check the answers; exit code 10 if one fails.", "Test", {},
+    per_call=True, attribute="test",
+)  # fmt: skip
+ENDPOINT = Option(
+    choice("chat", "respond"), "With --test: ask as aiml chat or as aiml respond does.", "Test", {}, default="chat",
+    per_call=True, attribute="endpoint",
+)  # fmt: skip
+# The flags that only --test has; each of the others works with it too.
+TEST_OPTIONS: list[Option[Any]] = [
+    ENDPOINT,
+    *(ROWS[name] for name in ("model", "jobs", "max_cost", "demo", "retries", "no_log", "debug", "timeout")),
+    *(ROWS[name] for name in ("base_url", "headers", "ca_bundle", "record", "replay")),
+]
+TEMPLATES_OPTIONS: list[Option[Any]] = [
+    IMPORT, TEST, *TEST_OPTIONS, *(ROWS[name] for name in ("profile", "template_path", "json", "yes", "quiet")),
+]  # fmt: skip
+TEMPLATES_HELP = "The template to show or test: NAME or @FILE. Without it all are listed."
 
 
 @app.command("show", cls=Command)
@@ -117,30 +139,6 @@ def config_completions(
     return lambda: shell_completions.show_or_install(shell, install=install, key=key, may_replace=yes)
 
 
-IMPORT = Option(
-    PATH, "Import templates of llm, mods, aichat, fabric or GitHub Models (.prompt.yml): a file, or a folder of them.",
-    "Output", {}, per_call=True, attribute="import_",
-)  # fmt: skip
-TEST = Option(
-    SWITCH, "Ask the cases of the template, and check the answers; exit code 10 if one fails.", "Test", {},
-    per_call=True, attribute="test",
-)  # fmt: skip
-ENDPOINT = Option(
-    choice("chat", "respond"), "With --test: ask as aiml chat or as aiml respond does.", "Test", {}, default="chat",
-    per_call=True, attribute="endpoint",
-)  # fmt: skip
-# The flags that only --test has; each of the others works with it too.
-TEST_OPTIONS: list[Option[Any]] = [
-    ENDPOINT,
-    *(ROWS[name] for name in ("model", "jobs", "max_cost", "demo", "retries", "no_log", "debug", "timeout")),
-    *(ROWS[name] for name in ("base_url", "headers", "ca_bundle", "record", "replay")),
-]
-TEMPLATES_OPTIONS: list[Option[Any]] = [
-    IMPORT, TEST, *TEST_OPTIONS, *(ROWS[name] for name in ("profile", "template_path", "json", "yes", "quiet")),
-]  # fmt: skip
-TEMPLATES_HELP = "The template to show or test: NAME or @FILE. Without it all are listed."
-
-
 @app.command("templates", cls=Command)
 @with_options(TEMPLATES_OPTIONS, TEMPLATES_HELP)
 def config_templates(words: list[str], flags: Flags) -> Task:
@@ -189,9 +187,9 @@ def run_templates(words: list[str], flags: Flags) -> Task:
     if misplaced := [row.flag for row in TEST_OPTIONS if row.name in flags]:
         raise UsageError(f"{misplaced[0]} only works with --test", "aiml config templates NAME --test")
     if source is not None:
-        from aiml_cli.cli.commands import template_import
+        from aiml_cli.cli.commands import templates
 
-        return lambda: template_import.import_templates(source, words, flags)
+        return lambda: templates.import_templates(source, words, flags)
     from aiml_cli.cli.commands import templates
 
     return lambda: templates.show_templates(words, flags)

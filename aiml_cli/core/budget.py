@@ -8,7 +8,7 @@ from aiml_cli.api.answer import Answer
 from aiml_cli.api.messages import Conversation, HistoryMode
 from aiml_cli.api.model_list import Model, Price
 from aiml_cli.api.stream_events import Usage
-from aiml_cli.catalog import load_catalog
+from aiml_cli.catalog import find_models
 from aiml_cli.catalog.find_models import find_model
 from aiml_cli.catalog.pricing import TokenBound, bound_tokens, estimate_cost
 from aiml_cli.core.chat_request import ChatRequest
@@ -181,10 +181,10 @@ def _load_prices(settings: Settings, name: str) -> tuple[Price, ...]:
 
 
 def _find_model(settings: Settings, name: str) -> Model | None:
-    if model := find_model(load_catalog.load_stored_models(settings) or [], name):
+    if model := find_model(find_models.load_stored_models(settings) or [], name):
         return model
     try:
-        return find_model(load_catalog.fetch_models(settings), name)
+        return find_model(find_models.fetch_models(settings), name)
     except (RequestRejected, ServerError, AuthError):
         return None  # not every server has a catalog
 

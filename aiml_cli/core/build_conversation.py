@@ -65,7 +65,7 @@ def build_conversation(
     )
     _confirm_secrets(texts, settings)
     if prompt.attachments:
-        from aiml_cli.catalog.check_attachments import check_attachments  # plain text needs no catalog
+        from aiml_cli.catalog.check_request import check_attachments  # plain text needs no catalog
 
         check_attachments(prompt.attachments, settings, endpoint)
         if not (options.dry_run or options.as_):
@@ -182,7 +182,7 @@ def _read_result(value: str, check_text: "CheckText") -> str:
 
 
 def _fetch(url: str, options: Options) -> tuple[bytes, str]:
-    from aiml_cli.transport.fetch_url import fetch_url  # few prompts name a URL
+    from aiml_cli.transport.choose_transport import fetch_url  # few prompts name a URL
 
     client, send = open_client(options, url), make_send(options, external=True)
     return fetch_url(url, f"aiml/{__version__}", client, send, seconds=options.timeout or 120)
@@ -193,7 +193,7 @@ def make_loaders(options: Options) -> "Loaders | None":
     if not options.loaders:
         return None
     from aiml_cli.prompt.loaders import Loaders  # few users have loaders
-    from aiml_cli.tools.call_input import build_environment
+    from aiml_cli.tools.tool import build_environment
 
     return Loaders(options.loaders, lambda: build_environment({}, "loaders"))
 

@@ -24,8 +24,7 @@ from aiml_cli.transport.http_types import HttpRequest
 if TYPE_CHECKING:
     from aiml_cli.core.build_conversation import SeeInputs
     from aiml_cli.core.previous_turns import PreviousTurns
-    from aiml_cli.core.replayed_tools import ReplayedTools
-    from aiml_cli.core.tool_session import ToolSession
+    from aiml_cli.core.tool_session import ReplayedTools, ToolSession
     from aiml_cli.prompt.file_sources import FileContent
     from aiml_cli.schema.check import ResponseSpec
 
@@ -76,9 +75,9 @@ class ChatRequest:
             return self.repeated
         self._check_prompt_id()
         if self.options.option_ and not self.options.quiet:
-            from aiml_cli.catalog import unknown_parameters  # for few calls only
+            from aiml_cli.catalog import check_request  # for few calls only
 
-            for warning in unknown_parameters.list_warnings(self.settings, self.endpoint.name):
+            for warning in check_request.list_warnings(self.settings, self.endpoint.name):
                 self.notify(warning)
         previous = self.previous_turns.messages if self.previous_turns else None
         conversation = build_conversation(

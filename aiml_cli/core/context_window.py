@@ -1,15 +1,13 @@
-"""How much the model's context holds: cut inputs to what fits, and count the tokens of messages."""
+"""What the model's context holds: count tokens, cut inputs to what fits, and split texts."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from aiml_cli.api.message_conversion import to_raw_items
 from aiml_cli.api.messages import AnyMessage
 from aiml_cli.api.model_list import Model, build_models
-from aiml_cli.catalog.find_models import find_model
-from aiml_cli.catalog.load_catalog import fetch_models, load_stored_models
-from aiml_cli.catalog.pricing import estimate_tokens
-from aiml_cli.core.split_text import take_head, take_tail
+from aiml_cli.catalog.find_models import fetch_models, find_model, load_stored_models
+from aiml_cli.catalog.pricing import CHARS_PER_TOKEN, estimate_tokens
 from aiml_cli.errors import AimlError, UsageError
 from aiml_cli.prompt.file_sources import Notify
 from aiml_cli.prompt.message_parts import InputText, PromptParts
@@ -32,6 +30,8 @@ _IMAGE_TYPES = ("image_url", "input_image")
 _UNCOUNTED_KEYS = ("type", "role", "id", "status", "call_id", "tool_call_id", "file_data", "data", "encrypted_content")
 CONTEXT = "context"  # in the details of an error: what is unknown
 CutText = tuple[str, int, str]  # the head that is sent, the number of tokens left out, the tail that is sent
+# Where a text is split, the best first; all are searched for in the last half of a piece.
+SPLIT_MARKS = ("\n\n", "\n", ". ", " ")
 
 
 def fit_inputs(parts: PromptParts, settings: Settings, notify: Notify, other_text: str = "") -> Sequence[str]:
@@ -203,3 +203,50 @@ def _notify_cut(
     verb = "would send" if options.dry_run or options.as_ else "sends"
     what = names[0] if len(names) == 1 else f"{len(names)} inputs"
     notify(f"{verb} {max(0, sent):,} of about {size:,} tokens of {what} ({PART_NAMES[options.fit or 'head']})")
+
+
+def take_head(text: str, tokens: int) -> str:
+    """Return the longest head of at most `tokens` tokens, without a cut line if its second half has a newline."""
+    limit = _find_limit(text, 0, tokens)
+    return text if limit == len(text) else text[: _find_split(text, 0, limit, ("\n",))]
+
+
+def take_tail(text: str, tokens: int) -> str:
+    """Return the longest tail of at most `tokens` tokens, without a cut line if its first half has a newline."""
+    window = text[max(0, len(text) - max(0, tokens) * CHARS_PER_TOKEN) :]
+    low, high = 0, len(window)
+    while low < high:  # the smallest start from which the rest fits
+        middle = (low + high) // 2
+        low, high = (low, middle) if estimate_tokens(window[middle:]) <= tokens else (middle + 1, high)
+    tail = window[low:]
+    if len(tail) == len(text) or text[len(text) - len(tail) - 1] == "\n":
+        return tail
+    return tail[tail.find("\n", 0, len(tail) // 2 + 1) + 1 :]
+
+
+def split_text(text: str, tokens: int) -> Iterator[str]:
+    """Yield the text in pieces of at most `tokens` tokens, but at least one character each."""
+    start = 0
+    while start < len(text):
+        limit = max(_find_limit(text, start, tokens), start + 1)
+        end = limit if limit == len(text) else _find_split(text, start, limit, SPLIT_MARKS)
+        yield text[start:end]
+        start = end
+
+
+def _find_limit(text: str, start: int, tokens: int) -> int:
+    """Return the last position up to which the text has at most `tokens` tokens."""
+    low, high = start, min(len(text), start + max(0, tokens) * CHARS_PER_TOKEN)
+    while low < high:
+        middle = (low + high + 1) // 2
+        low, high = (middle, high) if estimate_tokens(text[start:middle]) <= tokens else (low, middle - 1)
+    return low
+
+
+def _find_split(text: str, start: int, limit: int, marks: tuple[str, ...]) -> int:
+    """Return the best position to split at in the second half of a piece, or its end."""
+    half = start + (limit - start) // 2
+    for mark in marks:
+        if (position := text.rfind(mark, half, limit)) >= 0:
+            return position + len(mark)
+    return limit

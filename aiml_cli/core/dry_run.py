@@ -18,8 +18,7 @@ from aiml_cli.settings.resolve import Settings, Source
 from aiml_cli.settings.urls import is_local
 from aiml_cli.snippets.javascript import write_javascript
 from aiml_cli.snippets.python import write_python
-from aiml_cli.snippets.request_parts import SnippetRequest, as_json, replace_file_contents
-from aiml_cli.snippets.shell import write_curl, write_httpie
+from aiml_cli.snippets.request_parts import SnippetRequest, as_json, replace_file_contents, write_curl, write_httpie
 from aiml_cli.store import api_keys
 from aiml_cli.system.stdio import print_err, print_out
 from aiml_cli.transport.key_masking import mask_credentials, refuse_key_in_headers

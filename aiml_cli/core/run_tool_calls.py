@@ -14,7 +14,7 @@ from aiml_cli.api.answer import RanCall, ToolRound
 from aiml_cli.api.completion_builder import Completion, ToolCall
 from aiml_cli.api.messages import AnyMessage, Image, Message, RawMessage, Sound, ToolResult
 from aiml_cli.core.chat_request import ChatRequest
-from aiml_cli.core.open_calls import NOT_ALLOWED
+from aiml_cli.core.previous_turns import NOT_ALLOWED
 from aiml_cli.core.tool_session import ToolSession
 from aiml_cli.output.plain_text import collapse_whitespace
 from aiml_cli.store.api_keys import ApiKey

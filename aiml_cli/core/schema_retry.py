@@ -37,8 +37,7 @@ def make_response_spec(settings: Settings) -> ResponseSpec:
 
 def _is_native(names: str, settings: Settings) -> bool:
     """True unless the stored catalog says that one of the models takes no schema."""
-    from aiml_cli.catalog.find_models import find_model
-    from aiml_cli.catalog.load_catalog import load_stored_models  # few requests have a schema
+    from aiml_cli.catalog.find_models import find_model, load_stored_models  # few requests have a schema
 
     stored = load_stored_models(settings) or []
     models = [find_model(stored, name.strip()) for name in names.split(",")]

@@ -10,14 +10,13 @@ from typing import Any
 
 from aiml_cli.api.json_values import as_dict
 from aiml_cli.core.template_fill import RESERVED_NAMES, escape_braces
-from aiml_cli.errors import UsageError
+from aiml_cli.errors import UsageError, build_install_command
 from aiml_cli.prompt.decode_text import decode_text
 from aiml_cli.settings.options import ROWS
 from aiml_cli.settings.resolve import parse_value, read_table
 from aiml_cli.store import template_files
 from aiml_cli.store.template_files import explain_refusal
 from aiml_cli.system.atomic_write import read_bounded
-from aiml_cli.system.extras import build_install_command
 from aiml_cli.system.stdio import print_err
 
 # llm writes `$name`, `${name}`, and `$$` for a dollar. A brace means nothing there, and something here.

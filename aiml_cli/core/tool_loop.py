@@ -12,10 +12,9 @@ from aiml_cli.api.tool_formats import list_function_names
 from aiml_cli.core.build_conversation import CONVERSATION_FITS
 from aiml_cli.core.chat_request import ChatRequest
 from aiml_cli.core.previous_turns import PreviousTurns
-from aiml_cli.core.replayed_tools import ReplayedTools
 from aiml_cli.core.run_tool_calls import report_recorded, run_round
 from aiml_cli.core.send_with_retries import TurnContext
-from aiml_cli.core.tool_session import ToolSession
+from aiml_cli.core.tool_session import ReplayedTools, ToolSession
 from aiml_cli.errors import AnswerMismatch, IncompleteAnswer, UsageError
 from aiml_cli.settings.options import Options
 

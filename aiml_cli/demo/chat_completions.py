@@ -14,7 +14,7 @@ from aiml_cli.demo.parsed_request import (
     parse_choice,
     parse_schema,
 )
-from aiml_cli.demo.tool_history import convert_messages, read_tool_history
+from aiml_cli.demo.tool_calls import convert_messages, read_tool_history
 
 _TOKEN_LIMITS = ("max_tokens", "max_completion_tokens")
 _FAILURE = {

@@ -4,9 +4,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
-from aiml_cli.demo.errors import STATUSES
 from aiml_cli.demo.exchange import INPUT_PRICE, OUTPUT_PRICE, PRICE_UNIT
-from aiml_cli.demo.parsed_request import Json
+from aiml_cli.demo.parsed_request import STATUSES, Json
 
 # The list has one row for each endpoint of a model. The second name is in the vendor's own generator files and in
 # the live list as other clients read it (2026-08, 2026-09).

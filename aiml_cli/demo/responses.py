@@ -15,7 +15,7 @@ from aiml_cli.demo.parsed_request import (
     parse_choice,
     parse_schema,
 )
-from aiml_cli.demo.tool_history import read_tool_history
+from aiml_cli.demo.tool_calls import read_tool_history
 
 NamedEvent = tuple[str, dict[str, Json]]
 # The properties that are still empty when the stream of an item begins.

@@ -12,10 +12,9 @@ from urllib.parse import parse_qs, unquote, urlsplit
 from aiml_cli.demo import chat_completions as chat
 from aiml_cli.demo import models, responses, validate_request
 from aiml_cli.demo.answers import CHARS_PER_TOKEN, make_answer
-from aiml_cli.demo.errors import STATUSES, GatewayError, build_error_body
 from aiml_cli.demo.exchange import DemoExchange, encode_json, make_id
-from aiml_cli.demo.parsed_request import DemoRequest, Json, join_text
-from aiml_cli.demo.tool_history import check_tool_items, convert_messages
+from aiml_cli.demo.parsed_request import STATUSES, DemoRequest, GatewayError, Json, build_error_body, join_text
+from aiml_cli.demo.tool_calls import check_tool_items, convert_messages
 from aiml_cli.demo.validate_request import json_type
 
 PAUSE_SECONDS = 0.1  # before each token of demo/slow

@@ -3,8 +3,7 @@
 import math
 from collections.abc import Mapping
 
-from aiml_cli.demo.errors import GatewayError
-from aiml_cli.demo.parsed_request import Json
+from aiml_cli.demo.parsed_request import GatewayError, Json
 
 DEMO_NOTE = "[demo: no model ran]"
 _COMMAND = f"echo '{DEMO_NOTE}'"

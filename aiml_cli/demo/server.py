@@ -8,7 +8,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from threading import Event, Thread
 from typing import Any
 
-from aiml_cli.demo.errors import GatewayError
+from aiml_cli.demo.parsed_request import GatewayError
 from aiml_cli.demo.routes import Gateway, ServerRequest, ServerResponse, build_error_response
 from aiml_cli.errors import UsageError
 

@@ -1,12 +1,24 @@
-"""Which tools demo/tools calls, with which arguments, and what it answers to their results."""
+"""The tool calls of demo/tools: which tools it calls, what they returned, what it answers, and tools to try it with."""
 
 import json
 import re
-from collections.abc import Iterator, Mapping, Sequence
-from typing import NamedTuple
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
 
-from aiml_cli.demo.errors import GatewayError
-from aiml_cli.demo.parsed_request import DemoRequest, DemoTool, FunctionCall, HostedCall, Json
+from aiml_cli.demo.parsed_request import (
+    DemoApproval,
+    DemoRequest,
+    DemoResult,
+    DemoTool,
+    FunctionCall,
+    GatewayError,
+    HostedCall,
+    Json,
+    ToolHistory,
+    join_text,
+    list_attachments,
+)
 from aiml_cli.demo.schema_samples import make_sample, resolve_reference
 
 _REPEATS = re.compile(r"\b(again|forever)\b", re.IGNORECASE)
@@ -18,6 +30,21 @@ _NAME = re.compile(r"[\w.-]++")
 _PATH_NAMES = ("path", "file", "dir", "folder", "url", "uri")
 _ENDS = ".,;:!?()[]{}<>\"'“”"
 _RESULT_LENGTH = 400
+SAMPLES_PATH = Path(__file__)
+SAMPLE_TOOLS: Mapping[str, Mapping[str, Any]] = {
+    "weather": {
+        "description": "Say what the weather is like in a city. This is a sample: nothing is measured.",
+        "params": "city",
+        "run": [
+            "printf",
+            "--",
+            "It is sunny in %s, with 18 degrees. (This is a sample; nothing was measured.)\\n",
+            "{city}",
+        ],
+    },
+    "time": {"description": "Say what time it is on this machine.", "run": ["date"]},
+}
+Items = Sequence[Mapping[str, Json]]
 
 
 class _Named(NamedTuple):
@@ -219,3 +246,98 @@ def _parse(text: str) -> Json:
         return json.loads(text)
     except ValueError:
         return text
+
+
+def convert_messages(messages: Items) -> list[Mapping[str, Json]]:
+    """Convert the messages of the chat endpoint to items of the other one, as far as tools are concerned."""
+    return [item for message in messages for item in _convert_message(message)]
+
+
+def _convert_message(message: Mapping[str, Json]) -> Iterator[Mapping[str, Json]]:
+    if message["role"] == "tool":
+        yield {"type": "function_call_output", "call_id": message["tool_call_id"], "output": message["content"]}
+        return
+    yield message
+    for call in message.get("tool_calls") or ():
+        yield {"type": "function_call", "call_id": call["id"], "name": call["function"]["name"]}
+
+
+def read_tool_history(items: Items) -> ToolHistory:
+    """Return the last prompt, and what followed it: results, answers to approval requests, rounds of calls."""
+    start = max((index for index in range(len(items)) if _is_prompt(items, index)), default=-1)
+    later = items[start + 1 :]
+    names = {item["call_id"]: str(item["name"]) for item in _select(items, "function_call")}
+    outputs = _select(later, "function_call_output")
+    return ToolHistory(
+        join_text(items[start]["content"]) if start >= 0 else "",
+        tuple(DemoResult(names.get(item["call_id"], ""), join_text(item["output"])) for item in outputs),
+        tuple(_read_approvals(items, later)),
+        sum(_is_round_end(later, index) for index in range(len(later))),
+    )
+
+
+def _select(items: Iterable[Mapping[str, Json]], item_type: str) -> list[Mapping[str, Json]]:
+    return [item for item in items if item.get("type") == item_type]
+
+
+def _is_prompt(items: Items, index: int) -> bool:
+    """True for a message of the user, unless it holds the images or sounds of a result before it."""
+    item = items[index]
+    if item.get("role") != "user":
+        return False
+    is_after_result = index > 0 and items[index - 1].get("type") == "function_call_output"
+    previous_is_media = index > 0 and items[index - 1].get("role") == "user" and not _is_prompt(items, index - 1)
+    return not ((is_after_result or previous_is_media) and list_attachments(item["content"]))
+
+
+def _is_round_end(items: Items, index: int) -> bool:
+    """True for the last result or approval of a round."""
+    ends = ("function_call_output", "mcp_approval_response")
+    following = items[index + 1].get("type") if index + 1 < len(items) else None
+    return items[index].get("type") in ends and following not in ends
+
+
+def _read_approvals(items: Items, later: Items) -> Iterator[DemoApproval]:
+    requests = {item["id"]: item for item in _select(items, "mcp_approval_request")}
+    for response in _select(later, "mcp_approval_response"):
+        if request := requests.get(response["approval_request_id"]):
+            label, name, arguments = (str(request[key]) for key in ("server_label", "name", "arguments"))
+            yield DemoApproval(label, name, arguments, str(request["id"]), bool(response["approve"]))
+
+
+def check_tool_items(items: Items, endpoint: str) -> None:
+    """Raise GatewayError for a call without a result, and for a result or an approval without a request."""
+    waiting: dict[str, None] = {}
+    requests = {item["id"] for item in _select(items, "mcp_approval_request")}
+    for item in items:
+        item_type = item.get("type")
+        if endpoint == "chat" and waiting and item_type not in ("function_call", "function_call_output"):
+            _raise_unanswered(waiting, endpoint)
+        if item_type == "function_call":
+            waiting[item["call_id"]] = None
+        elif item_type == "function_call_output":
+            if item["call_id"] not in waiting:
+                _raise_unasked(item["call_id"], endpoint)
+            del waiting[item["call_id"]]
+        elif item_type == "mcp_approval_response" and item["approval_request_id"] not in requests:
+            request_id = item["approval_request_id"]
+            raise GatewayError(400, f"No approval request found for approval response with id {request_id}.")
+    if waiting:
+        _raise_unanswered(waiting, endpoint)
+
+
+def _raise_unanswered(call_ids: Iterable[str], endpoint: str) -> None:
+    if endpoint == "chat":
+        raise GatewayError(
+            400,
+            "An assistant message with 'tool_calls' must be followed by tool messages responding to each "
+            f"'tool_call_id'. The following tool_call_ids did not have response messages: {', '.join(call_ids)}",
+        )
+    raise GatewayError(400, f"No tool output found for function call {next(iter(call_ids))}.")
+
+
+def _raise_unasked(call_id: str, endpoint: str) -> None:
+    if endpoint == "chat":
+        message = "Invalid parameter: messages with role 'tool' must be a response to a preceding message with"
+        raise GatewayError(400, f"{message} 'tool_calls'.")
+    raise GatewayError(400, f"No tool call found for function call output with call_id {call_id}.")

@@ -5,8 +5,7 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Final
 
-from aiml_cli.demo.errors import GatewayError
-from aiml_cli.demo.parsed_request import Json
+from aiml_cli.demo.parsed_request import GatewayError, Json
 from aiml_cli.settings import value_types
 from aiml_cli.settings.options import ROWS
 from aiml_cli.settings.value_types import ValueType

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from aiml_cli.errors import UsageError
-from aiml_cli.schema import shorthand
+from aiml_cli.schema import load
 from aiml_cli.schema.load import LoadedSchema, load_schema
 from aiml_cli.settings.options import Options
 from aiml_cli.settings.resolve import Settings, Source
@@ -70,7 +70,7 @@ def build_response_spec(settings: Settings, *, native: bool) -> ResponseSpec:
 def _wrap_in_array(loaded: LoadedSchema) -> LoadedSchema:
     """Ask for an array of the described objects, inside an object because servers require one."""
     items = {"type": "array", "items": loaded.schema}
-    return replace(loaded, schema=shorthand.build_strict_object({"items": items}))
+    return replace(loaded, schema=load.build_strict_object({"items": items}))
 
 
 def _make_schema_check(loaded: LoadedSchema) -> Check:

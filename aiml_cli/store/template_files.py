@@ -21,7 +21,7 @@ from aiml_cli.settings.resolve import (
 from aiml_cli.settings.urls import find_address
 from aiml_cli.settings.value_types import JSON_TYPES, PROPERTIES, names_file, suggest
 from aiml_cli.store import paths, toml_edit
-from aiml_cli.store.named_files import read_named_file, save_named_file
+from aiml_cli.store.paths import read_named_file, save_named_file
 from aiml_cli.system.atomic_write import decode_utf8
 from aiml_cli.system.stdio import print_err
 

@@ -10,8 +10,16 @@ from typing import Any
 from aiml_cli.errors import UsageError
 from aiml_cli.system import child_process
 from aiml_cli.system.child_process import ProcessGroup, ProgramFailed, ProgramOutput, collect_output, explain_failure
-from aiml_cli.tools.call_input import ArgumentChecker, build_environment
-from aiml_cli.tools.tool import MAX_RESULT_BYTES, Arguments, CallResult, Definition, ToolError, cut_result
+from aiml_cli.tools.tool import (
+    MAX_RESULT_BYTES,
+    ArgumentChecker,
+    Arguments,
+    CallResult,
+    Definition,
+    ToolError,
+    build_environment,
+    cut_result,
+)
 from aiml_cli.tools.tool_files import PLACEHOLDER, ToolFile, load_tool_file
 
 OPTIONS_END = "--"

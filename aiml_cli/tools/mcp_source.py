@@ -7,9 +7,8 @@ from importlib.util import find_spec
 from threading import Lock, Thread
 from typing import TYPE_CHECKING, Any
 
-from aiml_cli.errors import UsageError
+from aiml_cli.errors import UsageError, build_install_command
 from aiml_cli.settings.value_types import suggest
-from aiml_cli.system.extras import build_install_command
 from aiml_cli.system.stdio import Notifier
 from aiml_cli.tools.mcp_config import McpServer, config_path, expand_server
 from aiml_cli.tools.mcp_content import ListedTool, format_call

@@ -19,8 +19,16 @@ from aiml_cli.store import paths
 from aiml_cli.system.atomic_write import MEBIBYTE, read_bounded
 from aiml_cli.system.child_process import ProcessGroup, ProgramFailed, name_signal
 from aiml_cli.system.stdio import Notifier
-from aiml_cli.tools.call_input import ArgumentChecker, build_environment
-from aiml_cli.tools.tool import MAX_RESULT_BYTES, Arguments, CallResult, Definition, ToolError, cut_result
+from aiml_cli.tools.tool import (
+    MAX_RESULT_BYTES,
+    ArgumentChecker,
+    Arguments,
+    CallResult,
+    Definition,
+    ToolError,
+    build_environment,
+    cut_result,
+)
 
 # The package is in the path only while this is imported: the file's own modules come after the installed ones.
 BOOTSTRAP = f"""

@@ -11,9 +11,9 @@ from typing import Any
 from aiml_cli.errors import UsageError
 from aiml_cli.settings.value_types import suggest
 from aiml_cli.store import paths, toml_edit
-from aiml_cli.store.named_files import read_named_file, save_named_file
+from aiml_cli.store.paths import read_named_file, save_named_file
 from aiml_cli.system.atomic_write import decode_utf8
-from aiml_cli.tools.call_input import names_key, refuse_key_references
+from aiml_cli.tools.tool import names_key, refuse_key_references
 
 TIMEOUT_S, MAX_TIMEOUT_S = 30.0, 86400.0
 MAX_BYTES = 1024 * 1024
@@ -129,7 +129,7 @@ def _suggest_tool(name: str) -> str:
 
 def _parse_parameters(value: object, source: str) -> dict[str, Any]:
     """Return the JSON Schema of the parameters: the short form, JSON text, or a table."""
-    from aiml_cli.schema.shorthand import parse_parameters  # few calls have tools
+    from aiml_cli.schema.load import parse_parameters  # few calls have tools
 
     if isinstance(value, str) and not value.lstrip().startswith("{"):
         return parse_parameters(value, source)

@@ -183,7 +183,7 @@ def _make_command_source(name: str, *, demo: bool) -> ToolSource:
 
     if name in tool_files.list_tool_files():
         return CommandSource(name)
-    from aiml_cli.demo.sample_tools import SAMPLE_TOOLS
+    from aiml_cli.demo.tool_calls import SAMPLE_TOOLS
     from aiml_cli.tools.mcp_config import load_servers
 
     if demo and name in SAMPLE_TOOLS:

@@ -1,4 +1,4 @@
-"""Choose how a request is sent: over the network or from a recording, with --debug and --record applied."""
+"""Choose how a request is sent: over the network or from a recording, --debug and --record; fetch URLs of inputs."""
 
 import os
 import stat
@@ -6,9 +6,10 @@ import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from threading import current_thread, main_thread
+from time import monotonic
 from typing import TYPE_CHECKING, Any, cast
 
-from aiml_cli.errors import UsageError
+from aiml_cli.errors import ConnectionFailed, IncompleteAnswer, UsageError
 from aiml_cli.settings.options import ROWS, Options, value_of
 from aiml_cli.settings.urls import is_local, is_unencrypted
 from aiml_cli.system.stdio import make_notifier
@@ -18,8 +19,11 @@ if TYPE_CHECKING:
     from aiml_cli.transport.client import Client as Client  # noqa: PLC0414 - other layers name the type by this module
     from aiml_cli.transport.early_connection import EarlyConnection
 
+
 # Those that no client has taken, by scheme and server.
 _early_connections: dict[str, "EarlyConnection"] = {}
+MAX_BYTES = 20 * 1024 * 1024
+OK = 200
 
 
 def validate_paths(options: Options) -> None:
@@ -167,3 +171,33 @@ def _choose_send(options: Options, base_url: str) -> Send:
     from aiml_cli.transport.client import send_request
 
     return send_request
+
+
+def fetch_url(
+    url: str, user_agent: str, client: AbstractContextManager[Any], send: Send, *, seconds: float
+) -> tuple[bytes, str]:
+    """Return the bytes at a URL and their content type; `client` is opened for this one request.
+
+    Raises UsageError for what cannot be fetched or is larger than 20 MiB, and ConnectionFailed for what is not there
+    after so many seconds, also if bytes go on to arrive.
+    """
+    end = monotonic() + seconds
+    request = HttpRequest("GET", url, {"User-Agent": user_agent, "Accept": "*/*", "Accept-Encoding": "identity"})
+    with client as open_client, send(open_client, request) as response:
+        if response.status != OK:
+            target = response.headers.get("location", "")
+            hint = f"it points to {target}: name that" if target else "nothing was sent"
+            raise UsageError(f"{url}: HTTP {response.status}", hint)
+        data = bytearray()
+        try:
+            for chunk in response.chunks:
+                data += chunk
+                if len(data) > MAX_BYTES:
+                    hint = "fetch it yourself, and send a part of it"
+                    raise UsageError(f"{url}: more than {MAX_BYTES >> 20} MiB", hint)
+                if monotonic() > end:
+                    what = f"{url}: not whole after {seconds:g} seconds"
+                    raise ConnectionFailed(what, "wait longer with --timeout, or fetch it yourself")
+        except IncompleteAnswer:
+            raise ConnectionFailed(f"{url}: the connection was cut", "nothing was sent") from None
+        return bytes(data), response.headers.get("content-type", "")

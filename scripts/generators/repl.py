@@ -2,7 +2,7 @@
 
 from inspect import cleandoc
 
-from aiml_cli.cli.repl import slash_content, slash_conversation, slash_info, slash_settings, slash_tools
+from aiml_cli.cli.repl import slash_content, slash_conversation, slash_info, slash_settings
 from aiml_cli.cli.repl.slash_commands import SlashCommand, find_command, list_command_names, load_commands
 from generators.commands import SOURCE
 
@@ -46,7 +46,7 @@ the context: `aiml models` stores it), and the tokens and the cost so far. `/com
 ## The commands
 """
 
-load_commands(slash_content, slash_conversation, slash_info, slash_settings, slash_tools)
+load_commands(slash_content, slash_conversation, slash_info, slash_settings)
 
 
 def render() -> str:

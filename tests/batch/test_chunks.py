@@ -16,7 +16,7 @@ from support.loopback import SILENCE, STREAM, Loopback, chunk, delta, json_respo
 from support.run_cli import Aiml, build_command
 
 from aiml_cli.catalog.pricing import estimate_tokens
-from aiml_cli.core.split_text import split_text
+from aiml_cli.core.context_window import split_text
 
 THREE = b"one\n\ntwo\n\nsix\n\n"  # each paragraph is a piece of two tokens
 ASK = ("-j", "1", "--chunk", "2", "what?")

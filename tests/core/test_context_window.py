@@ -11,7 +11,7 @@ from support.loopback import HELLO, Loopback, json_response
 from support.run_cli import Aiml
 
 from aiml_cli.catalog.pricing import estimate_tokens
-from aiml_cli.core.split_text import take_head, take_tail
+from aiml_cli.core.context_window import take_head, take_tail
 from aiml_cli.store.model_cache import CachedModels, save_models
 
 LINES = "".join(f"line {number:05}\n" for number in range(2000))

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from support.demo_client import DemoClient, DemoResponse, Json, join_text, select_events
 
-from aiml_cli.demo.sample_tools import SAMPLE_TOOLS
+from aiml_cli.demo.tool_calls import SAMPLE_TOOLS
 from aiml_cli.tools.tool_files import parse_tool_file
 
 MODEL = "demo/tools"

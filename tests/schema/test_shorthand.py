@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from aiml_cli.errors import UsageError
-from aiml_cli.schema.shorthand import parse_parameters, parse_shorthand
+from aiml_cli.schema.load import parse_parameters, parse_shorthand
 
 TEXT, WHOLE = {"type": "string"}, {"type": "integer"}
 

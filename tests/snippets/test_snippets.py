@@ -19,7 +19,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from aiml_cli.core.dry_run import write_snippet
-from aiml_cli.snippets.shell import MAX_ARGUMENT_BYTES
+from aiml_cli.snippets.request_parts import MAX_ARGUMENT_BYTES
 
 KEY = "a made-up key"
 ANSWER = "Grüße, 世界 🎉 \u2028 it's `$HOME`"

@@ -16,7 +16,7 @@ from markdown_it.token import Token
 from aiml_cli.output.markdown.block_parser import BlockParser, MarkdownBlock
 from aiml_cli.output.markdown.block_syntax import split_cells
 from aiml_cli.output.markdown.inline import parse_spans
-from aiml_cli.output.markdown.links import Target, parse_definition
+from aiml_cli.output.markdown.inline_syntax import Target, parse_definition
 
 Entry = tuple[Any, ...]
 Runs = list[tuple[str, frozenset[str]]]

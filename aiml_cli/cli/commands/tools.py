@@ -64,7 +64,7 @@ def _describe_all(*, demo: bool) -> tuple[list[dict[str, Any]], list[UsageError]
 
 
 def _list_samples() -> list[tool_files.ToolFile]:
-    from aiml_cli.demo.sample_tools import SAMPLE_TOOLS, SAMPLES_PATH  # for --demo only
+    from aiml_cli.demo.tool_calls import SAMPLE_TOOLS, SAMPLES_PATH  # for --demo only
 
     return [tool_files.parse_tool_file(name, SAMPLES_PATH, table) for name, table in SAMPLE_TOOLS.items()]
 

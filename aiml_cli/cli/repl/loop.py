@@ -10,7 +10,7 @@ from threading import Thread
 
 from aiml_cli import __version__
 from aiml_cli.api.endpoints import get_endpoint
-from aiml_cli.cli.repl import slash_commands, slash_content, slash_conversation, slash_info, slash_settings, slash_tools
+from aiml_cli.cli.repl import slash_commands, slash_content, slash_conversation, slash_info, slash_settings
 from aiml_cli.cli.repl.load_conversation import load_conversation
 from aiml_cli.cli.repl.plain_input import QUOTES, PlainInput
 from aiml_cli.cli.repl.session import Session, report_error
@@ -35,7 +35,7 @@ _WHOLE_LINES = {
     **dict.fromkeys(("help", "?", "help()", ":help", ".help"), "/help"),
 }
 
-slash_commands.load_commands(slash_conversation, slash_content, slash_settings, slash_tools, slash_info)
+slash_commands.load_commands(slash_conversation, slash_content, slash_settings, slash_info)
 
 
 def run_repl(endpoint: str, words: Sequence[str], flags: Flags) -> int:

@@ -214,7 +214,7 @@ class Session:
 
     def load_models(self) -> list[Model]:
         """Return the stored catalog, or the models of the embedded server; an empty list if there is none."""
-        from aiml_cli.catalog.load_catalog import fetch_models, load_stored_models  # it loads the transport
+        from aiml_cli.catalog.find_models import fetch_models, load_stored_models  # it loads the transport
 
         settings = self.resolve_settings()
         return (load_stored_models(settings) if self.demo_url is None else fetch_models(settings)) or []

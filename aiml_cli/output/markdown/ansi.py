@@ -7,7 +7,7 @@ from operator import itemgetter
 from typing import NamedTuple
 
 from aiml_cli.output.markdown.inline import CODE, Span
-from aiml_cli.output.markdown.links import format_address
+from aiml_cli.output.markdown.inline_syntax import format_address
 from aiml_cli.system.text_width import count_fitting, max_text_width, split_clusters, text_width
 
 OFF = "\x1b[m"

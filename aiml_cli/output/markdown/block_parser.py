@@ -22,7 +22,7 @@ from aiml_cli.output.markdown.block_syntax import (
     split_cells,
     trim_heading,
 )
-from aiml_cli.output.markdown.links import decode_escapes, parse_definition
+from aiml_cli.output.markdown.inline_syntax import decode_escapes, parse_definition
 from aiml_cli.system.sanitize import sanitize
 
 # A longer paragraph is emitted in parts, so that the open text stays small.

@@ -10,7 +10,7 @@ from aiml_cli.output.markdown.block_syntax import expand_indent, fit_cells, spli
 from aiml_cli.output.markdown.draw_table import draw_table
 from aiml_cli.output.markdown.highlight import CodeHighlighter
 from aiml_cli.output.markdown.inline import CODE, DIM, Span, is_plain, parse_html, parse_spans
-from aiml_cli.output.markdown.links import Target, normalize_label, parse_definition
+from aiml_cli.output.markdown.inline_syntax import Target, normalize_label, parse_definition
 from aiml_cli.system.terminal import MAGENTA
 from aiml_cli.system.text_width import text_width
 

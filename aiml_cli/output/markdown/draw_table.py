@@ -13,8 +13,8 @@ from aiml_cli.output.markdown.ansi import (
     split_units,
     wrap_lines,
 )
-from aiml_cli.output.markdown.emphasis import BOLD
 from aiml_cli.output.markdown.inline import DIM, Span
+from aiml_cli.output.markdown.inline_syntax import BOLD
 from aiml_cli.system.text_width import max_text_width, text_width
 
 # Words are broken where no column can be wider, but not in narrower columns than this.

@@ -6,13 +6,18 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import ClassVar, NamedTuple
 
 from aiml_cli.output.markdown.block_syntax import HTML_TAG
-from aiml_cli.output.markdown.emphasis import BOLD, ITALIC, Delimiter, InlineNode, can_emphasize, match_delimiters
-from aiml_cli.output.markdown.links import (
+from aiml_cli.output.markdown.inline_syntax import (
+    BOLD,
     ENTITY,
+    ITALIC,
     MAX_LABEL_LENGTH,
+    Delimiter,
+    InlineNode,
     Target,
+    can_emphasize,
     decode_entity,
     format_address,
+    match_delimiters,
     normalize_label,
     parse_inline_target,
     parse_label,

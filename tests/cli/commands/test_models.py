@@ -19,7 +19,7 @@ from support.loopback import Loopback, http_response, json_response
 
 from aiml_cli.__main__ import main
 from aiml_cli.api.model_list import parse_models
-from aiml_cli.catalog import load_catalog, model_table
+from aiml_cli.catalog import find_models, model_table
 from aiml_cli.errors import (
     AnswerMismatch,
     AuthError,
@@ -334,7 +334,7 @@ def test_a_failing_server_spoils_neither_the_copy_nor_the_list(answer: bytes, pr
     assert model_table.show_models([], asking(), as_json=False) == 0
     out, err = capfd.readouterr()
     assert (out, err.count("\n")) == (HEADINGS + FILM + TALKER, 1)
-    assert len(load_catalog.load_stored_models(asking()) or []) == 2
+    assert len(find_models.load_stored_models(asking()) or []) == 2
 
 
 NOTHING_NEW = http_response(b"", status="304 Not Modified")
@@ -373,11 +373,11 @@ def test_the_copy_is_private(proxy: Loopback) -> None:
 def test_each_server_has_its_own_copy_which_is_known_however_old() -> None:
     stored(age=1e7)
     stored(base_url="https://else.test/v1", body=b'{"data":[{"id":"elsewhere"}]}')
-    assert [model.id for model in load_catalog.load_stored_models(asking()) or []] == ["other/film", "vendor/talker-2"]
-    assert [model.id for model in load_catalog.load_stored_models(asking("https://else.test/v1/")) or []] == [
+    assert [model.id for model in find_models.load_stored_models(asking()) or []] == ["other/film", "vendor/talker-2"]
+    assert [model.id for model in find_models.load_stored_models(asking("https://else.test/v1/")) or []] == [
         "elsewhere"
     ]
-    assert load_catalog.load_stored_models(asking("https://nowhere.test/v1")) is None
+    assert find_models.load_stored_models(asking("https://nowhere.test/v1")) is None
 
 
 HEAD = b'{"base_url":"http://catalogue.test/v1","etag":"x","fetched":'
@@ -403,7 +403,7 @@ HEAD = b'{"base_url":"http://catalogue.test/v1","etag":"x","fetched":'
 def test_a_damaged_copy_is_as_good_as_none(damaged: bytes, proxy: Loopback, capfd: Capture) -> None:
     stored()
     cache_path(HOST).write_bytes(damaged)
-    assert load_catalog.load_stored_models(asking()) is None
+    assert find_models.load_stored_models(asking()) is None
     proxy.answer_with(http_response(BODY))
     model_table.show_models([], asking(), as_json=False)
     assert capfd.readouterr() == (HEADINGS + FILM + TALKER, "")

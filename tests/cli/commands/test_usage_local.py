@@ -19,11 +19,11 @@ from support.loopback import HELLO, Loopback, json_response
 from support.run_cli import Aiml
 
 from aiml_cli.__main__ import main
-from aiml_cli.store.history import spending
+from aiml_cli.store.history import reader
 
 Capture = pytest.CaptureFixture[str]
 HEAD = "requests\tinput_tokens\toutput_tokens\tcost_usd\tcost_source\tunpriced\n"
-ADD = "from aiml_cli.store.history import spending as ledger\nfor _ in range(25): ledger.add_spending('m', 'chat', 1, 3, 5, 0.5)"
+ADD = "from aiml_cli.store.history import reader as ledger\nfor _ in range(25): ledger.add_spending('m', 'chat', 1, 3, 5, 0.5)"
 
 
 def told(capfd: Capture, *arguments: str) -> str:
@@ -85,9 +85,9 @@ def test_many_processes_lose_nothing(capfd: Capture) -> None:
 def test_the_ledger_and_the_history_are_one_sum(server: Loopback, aiml: Aiml, capfd: Capture) -> None:
     server.answer_with(answer_with_cost("Hi", "stop", 0.25))
     aiml("chat", "hi", "-m", "m")
-    spending.add_spending("m", "chat", 2, 30, 50, 0.5, "estimate")
-    spending.add_spending("m", "chat", 1, 1, 1, None)
-    spending.add_spending("dear", "responses", 1, 1, 1, 9.0)
+    reader.add_spending("m", "chat", 2, 30, 50, 0.5, "estimate")
+    reader.add_spending("m", "chat", 1, 1, 1, None)
+    reader.add_spending("dear", "responses", 1, 1, 1, 9.0)
     rows = told(capfd).splitlines()[1:]
     assert rows == ["dear\tresponses\t1\t1\t1\t9\tgateway\t0", "m\tchat\t4\t34\t56\t0.75\testimate\t1"]
 
@@ -96,16 +96,16 @@ def test_a_period_leaves_out_what_is_older(server: Loopback, aiml: Aiml, capfd: 
     server.answer_with(answer_with_cost("Hi", "stop", 0.25))
     aiml("chat", "hi", "-m", "old")
     change("UPDATE messages SET at = at - 24 * 8 * 3600")
-    spending.add_spending("m", "chat", 1, 3, 5, 0.5)
+    reader.add_spending("m", "chat", 1, 3, 5, 0.5)
     change("UPDATE spent SET hour = hour - 24 * 8")
-    spending.add_spending("new", "chat", 1, 3, 5, 0.25)
+    reader.add_spending("new", "chat", 1, 3, 5, 0.25)
     assert [line.split("\t")[0] for line in told(capfd).splitlines()] == ["model", "new"]
     found = told(capfd, "--by", "day", "--period", "all").splitlines()[1:]
     assert [line.split("\t")[4] for line in found] == ["0.75", "0.25"]
 
 
 def test_the_json_has_every_key(capfd: Capture) -> None:
-    spending.add_spending("m", "chat", 1, 3, 5, 0.5)
+    reader.add_spending("m", "chat", 1, 3, 5, 0.5)
     numbers: dict[str, Any] = {
         "requests": 1, "input_tokens": 3, "output_tokens": 5, "cost_usd": 0.5, "cost_source": "gateway", "unpriced": 0,
     }  # fmt: skip
@@ -117,16 +117,16 @@ def test_the_json_has_every_key(capfd: Capture) -> None:
 
 
 def test_play_money_is_shown_apart(capfd: Capture) -> None:
-    spending.add_spending("m", "chat", 1, 3, 5, 0.5)
-    spending.add_spending("demo/echo", "chat", 1, 3, 5, 9.0)
+    reader.add_spending("m", "chat", 1, 3, 5, 0.5)
+    reader.add_spending("demo/echo", "chat", 1, 3, 5, 9.0)
     assert "demo" not in told(capfd)
     assert told(capfd, "--by", "model", "--demo").splitlines()[1:] == ["demo/echo\tchat\t1\t3\t5\t9\tgateway\t0"]
 
 
 def test_a_terminal_shows_a_table_with_its_total(monkeypatch: pytest.MonkeyPatch, capfd: Capture) -> None:
-    spending.add_spending("a", "chat", 1000, 3, 5, 0.5)
-    spending.add_spending("b", "chat", 1, 3, 5, 0.125, "estimate")
-    monkeypatch.setattr("aiml_cli.cli.commands.usage_local.is_terminal", lambda _: True)
+    reader.add_spending("a", "chat", 1000, 3, 5, 0.5)
+    reader.add_spending("b", "chat", 1, 3, 5, 0.125, "estimate")
+    monkeypatch.setattr("aiml_cli.cli.commands.usage.is_terminal", lambda _: True)
     monkeypatch.setenv("COLUMNS", "53")
     assert told(capfd).splitlines() == [
         "MODEL  ENDPOINT  REQUESTS  IN  OUT     COST",
@@ -144,9 +144,9 @@ def test_a_bar_stands_beside_each_figure_at_every_width(
 ) -> None:
     for number, model in enumerate(("anthropic/claude-sonnet-4.6-of-a-long-name", "openai/gpt-5-1", "small"), 1):
         cost = 100.123456 / number**2 if has_costs else None
-        spending.add_spending(model, "responses", 120, 12_345_678 // number, 234_567, cost)
+        reader.add_spending(model, "responses", 120, 12_345_678 // number, 234_567, cost)
     change("UPDATE spent SET hour = hour - 24 * length(model)")
-    monkeypatch.setattr("aiml_cli.cli.commands.usage_local.is_terminal", lambda _: True)
+    monkeypatch.setattr("aiml_cli.cli.commands.usage.is_terminal", lambda _: True)
     monkeypatch.setenv("COLUMNS", str(width))
     lines = told(capfd, "--by", by, "--period", "all").splitlines()
     bars = [len(line.split()[-1].strip("▏▎▍▌▋▊▉█")) == 0 for line in lines]
@@ -157,8 +157,8 @@ def test_a_bar_stands_beside_each_figure_at_every_width(
 
 @pytest.mark.parametrize(("name", "value"), [("TERM", "dumb"), ("PYTHONIOENCODING", "ascii")])
 def test_a_plain_terminal_gets_plain_bars(name: str, value: str, capfd: Capture) -> None:
-    spending.add_spending("a", "chat", 1, 3, 5, 0.5)
-    spending.add_spending("b", "chat", 1, 3, 5, 0.000001)
+    reader.add_spending("a", "chat", 1, 3, 5, 0.5)
+    reader.add_spending("b", "chat", 1, 3, 5, 0.000001)
     console = Console("usage", "--by", "model", columns=60, **{name: value})
     console.wait_until("total")
     lines = [line.rstrip() for line in console.read_lines()]
@@ -172,14 +172,14 @@ def test_without_a_history_there_is_nothing_and_none_is_made(capfd: Capture) -> 
 
 
 def test_a_damaged_history_is_set_aside(capfd: Capture) -> None:
-    spending.add_spending("m", "chat", 1, 3, 5, 0.5)
+    reader.add_spending("m", "chat", 1, 3, 5, 0.5)
     history_path().write_bytes(b"no database at all" * 100)
     assert told(capfd) == f"model\tendpoint\t{HEAD}"
     assert len(list(history_path().parent.glob("history.db.damaged-*"))) == 1
 
 
 def test_a_newer_history_is_left_alone(capfd: Capture) -> None:
-    spending.add_spending("m", "chat", 1, 3, 5, 0.5)
+    reader.add_spending("m", "chat", 1, 3, 5, 0.5)
     change("PRAGMA user_version = 99")
     assert main(["usage", "--by", "model"]) == 2
     assert "was written by a newer aiml" in capfd.readouterr().err
@@ -202,7 +202,7 @@ def test_the_gateway_is_asked_for_its_own_periods_only(capfd: Capture) -> None:
 def test_the_sums_are_as_private_as_the_history(clean: Path) -> None:
     old = os.umask(0)
     try:
-        spending.add_spending("m", "chat", 1, 3, 5, 0.5)
+        reader.add_spending("m", "chat", 1, 3, 5, 0.5)
     finally:
         os.umask(old)
     assert history_path().stat().st_mode & 0o777 == 0o600

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from aiml_cli.output.markdown.inline import Span, parse_html, parse_spans
-from aiml_cli.output.markdown.links import Target
+from aiml_cli.output.markdown.inline_syntax import Target
 from aiml_cli.system.sanitize import sanitize
 from aiml_cli.system.terminal import GREEN
 

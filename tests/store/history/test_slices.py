@@ -17,7 +17,7 @@ from support.paths import ROOT
 from support.run_cli import build_command
 
 from aiml_cli.__main__ import main
-from aiml_cli.store.history import database, edits, find_conversations, spending, word_index
+from aiml_cli.store.history import database, edits, find_conversations, reader, word_index
 from aiml_cli.store.history.database import MIGRATIONS, History
 
 Capture = pytest.CaptureFixture[str]
@@ -67,7 +67,7 @@ def count_changes(history: History, work: Callable[[], object]) -> list[int]:
     "work",
     [
         lambda history: word_index.index_new_messages(history, database.ignore_progress),
-        lambda history: list(spending.read_spending(history, 0)),
+        lambda history: list(reader.read_spending(history, 0)),
         lambda history: edits.delete_conversations(history, [7]),
         lambda history: edits.delete_conversations(history, find_conversations.list_ids(history)),
     ],

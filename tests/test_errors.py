@@ -2,7 +2,7 @@
 
 import pytest
 
-from aiml_cli.system.extras import build_install_command
+from aiml_cli.errors import build_install_command
 
 
 @pytest.mark.parametrize(
