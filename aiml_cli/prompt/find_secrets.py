@@ -2,27 +2,36 @@
 
 import re
 import string
-from collections.abc import Iterator, Sequence
+from collections.abc import Container, Iterator, Mapping, Sequence
 from functools import cache
 from typing import NamedTuple
 
 from aiml_cli.prompt.secret_rules import (
     DEFAULT_PASSWORD,
     MIN_PASSWORD_LENGTH,
+    RULES,
     SEQUENCE,
+    Place,
     apply_rules,
     is_placeholder,
     is_random,
-    list_markers,
-    list_present,
 )
 
 MAX_FINDINGS = 20
 MIN_WORD_LENGTH, MIN_KEY_LENGTH = 8, 16
 MAX_NAME_LENGTH = 64
+# A long text is searched for markers in pieces; they overlap by more than there may be between a marker and what it
+# needs.
+PIECE_CHARS, OVERLAP_CHARS, MAX_WORDS = 64 * 1024, 2048, 10_000
+# A token is a part of a word of so many of these characters.
+MIN_TOKEN_LENGTH = 16
+_ALNUM = string.ascii_letters + string.digits
+_TOKEN_CHARS = f"{_ALNUM}_.~+/=%$:,@-"
+# Without one of these in a text, nothing is assigned to a name in it.
+_SIGNS = dict.fromkeys(("=", ":", ">", "--", "ENV", "setx", "setenv"), "")
 # The words in names of secrets, and how the value is assigned after them.
 NAME_WORDS = ("pass", "pwd", "psk", "secret", "token", "key", "credential", "pat")
-_NAME_CHARS = f"{string.ascii_letters}{string.digits}_.$-"
+_NAME_CHARS = f"{_ALNUM}_.$-"
 _ASSIGNMENT = (
     r"(?P<rest>[\w.$-]{0,40}+)"
     r"(?:\\?[\"'`]?\]?[ \t]{0,8}(?P<sign>=>|:=|:|=)(?!=)"  # name = , "name": , ["name"] =
@@ -79,7 +88,7 @@ def find_secrets(name: str, text: str, known: Sequence[str] = ()) -> list[Secret
     """
     certain, guesses = dict[int, str](), dict[int, str]()
     line, counted = 1, 0
-    for position, kind, is_certain in _search(text, known):
+    for position, kind, is_certain in _find_all(text, known):
         findings = certain if is_certain else guesses
         if len(findings) < MAX_FINDINGS:
             # The positions of a rule ascend: counted from the one before, the time stays linear.
@@ -93,17 +102,72 @@ def find_secrets(name: str, text: str, known: Sequence[str] = ()) -> list[Secret
     return [SecretFinding(name, line, lines[line], line in certain) for line in shown]
 
 
-def _search(text: str, known: Sequence[str]) -> Iterator[tuple[int, str, bool]]:
+def _find_all(text: str, known: Sequence[str]) -> Iterator[tuple[int, str, bool]]:
     """Yield the position, the kind and the certainty of each secret; a secret may be yielded more than once."""
     for key in known:
         if (position := text.find(key)) >= 0:
             yield position, "your API key", True
-    variants = [variant for word in NAME_WORDS for variant in (word, word.capitalize(), word.upper())]
-    present = list_present([*list_markers(), *variants], text)
+    present = list_present(text)
     yield from apply_rules(text, present)
-    for variant in variants:
+    for variant in _list_name_words():
         if variant in present:
             yield from find_assignments(variant, text)
+
+
+def list_present(text: str) -> set[str]:
+    """Return the markers of rules and the words in names of secrets that are in a text, and perhaps some more.
+
+    In a long text, each marker is searched only where it can be a part of a secret: there are 250 of them.
+    """
+    markers = {place: _list_markers(place) for place in Place}
+    if len(text) <= PIECE_CHARS:
+        return {marker for group in (*markers.values(), _list_name_words()) for marker in group if marker in text}
+    present, words = set[str](), set[bytes]()
+    for start in range(0, len(text), PIECE_CHARS):
+        piece = text[max(0, start - OVERLAP_CHARS) : start + PIECE_CHARS + OVERLAP_CHARS]
+        long_words = {*_list_long_words(piece.encode("utf-8", "replace"))}
+        present |= _search(markers[Place.ANYWHERE], piece, present)
+        present |= _search(markers[Place.BEFORE_WORD], piece, present) if long_words else set()
+        present |= _search(_list_name_words(), piece, present) if _search(_SIGNS, piece) else set()
+        words |= long_words
+        if len(words) > MAX_WORDS or start + PIECE_CHARS >= len(text):
+            present |= _search(markers[Place.IN_WORD], b"\n".join(words).decode(), present)
+            words.clear()
+    return present
+
+
+@cache
+def _list_markers(place: Place) -> dict[str, str]:
+    """Return the markers of rules, and what these need beside the marker."""
+    return {marker: rule.needs for rule in RULES if rule.place is place for marker in rule.markers}
+
+
+@cache
+def _list_name_words() -> dict[str, str]:
+    return {variant: "" for word in NAME_WORDS for variant in (word, word.capitalize(), word.upper())}
+
+
+def _search(markers: Mapping[str, str], text: str, found: Container[str] = ()) -> set[str]:
+    """Return more of the markers in a text; a character is searched much faster than a word, so those come first."""
+    wanted = {marker: marker + needs for marker, needs in markers.items() if marker not in found}
+    absent = {char for char in set().union(*wanted.values()) if char not in text}
+    return {marker for marker, chars in wanted.items() if absent.isdisjoint(chars) and marker in text}
+
+
+def _list_long_words(data: bytes) -> Iterator[bytes]:
+    """Yield the words that are long enough for a token."""
+    marks, start = data.translate(_make_table()), 0
+    while (start := marks.find(b"a" * MIN_TOKEN_LENGTH, start)) >= 0:
+        end = marks.find(b" ", start)
+        word = data[start : end if end >= 0 else None]
+        yield word
+        start += len(word)
+
+
+@cache
+def _make_table() -> bytes:
+    """Return a table for `translate` that makes `a` of the characters of tokens, and blanks of all others."""
+    return bytes(ord("a" if chr(byte) in _TOKEN_CHARS else " ") for byte in range(256))
 
 
 def find_assignments(word: str, text: str) -> Iterator[tuple[int, str, bool]]:

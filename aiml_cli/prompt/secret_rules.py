@@ -2,24 +2,31 @@
 
 import re
 from base64 import b64decode
-from collections.abc import Callable, Container, Iterable, Iterator
+from collections.abc import Callable, Container, Iterator
+from enum import Enum
 from functools import cache
 from typing import NamedTuple
 from urllib.parse import unquote
 
 MIN_PASSWORD_LENGTH, MIN_RANDOM_RUN, MIN_DIFFERENT_CHARS = 6, 8, 6
-PIECE_CHARS = 64 * 1024  # of a long text that is searched for markers
 SHORT_PASSWORD = 4  # in a place where nothing but a password can be
 
 # Returns whether a match is certainly a secret, None if it is none.
 _Judge = Callable[["re.Match[str]"], bool | None]
 
 
+class Place(Enum):
+    """Where the marker of a rule is: anywhere in a text, closely before a long word, or in that word."""
+
+    ANYWHERE, BEFORE_WORD, IN_WORD = range(3)
+
+
 class Rule(NamedTuple):
     """A form of secret. Each match begins with one of the markers: a text that has none of them is not searched.
 
     The rest of the expression is behind the marker. Every repetition is bounded, and no two that can match the same
-    characters are adjacent: the search takes time in proportion to the text, whatever is in it.
+    characters are adjacent: the search takes time in proportion to the text, whatever is in it. `needs` are characters
+    that are near the marker in each match: they must be somewhere in the text, too.
     """
 
     kind: str
@@ -27,6 +34,8 @@ class Rule(NamedTuple):
     rest: str
     judge: _Judge
     is_certain: bool = True
+    place: Place = Place.ANYWHERE
+    needs: str = ""
 
 
 # What is never a secret: references to variables, and code that gets the value from somewhere.
@@ -121,9 +130,11 @@ _REST = r"[\w-]{20,300}"
 _BASIC = r"[A-Za-z0-9+/]{8,2000}={0,2}"
 
 
-def _token(kind: str, prefixes: str, rest: str = _REST, *, is_certain: bool = True) -> Rule:
+def _token(
+    kind: str, prefixes: str, rest: str = _REST, *, is_certain: bool = True, place: Place = Place.IN_WORD
+) -> Rule:
     """Return the rule for tokens that look random, behind a prefix; prefixes are separated by blanks."""
-    return Rule(kind, tuple(prefixes.split(" ")), rest, _judge_token, is_certain)
+    return Rule(kind, tuple(prefixes.split(" ")), rest, _judge_token, is_certain, place)
 
 
 # The first rule that matches in a line names the kind.
@@ -138,7 +149,13 @@ RULES = (
     ),
     Rule("a private key", ("LS0tLS1CRUdJTi",), r"[A-Za-z0-9+/]{20,80}", _judge_encoded_key),  # -----BEGIN, in base64
     Rule("a private key (PuTTY)", ("PuTTY-User-Key-File-",), r"\d:[\s\S]{0,1000}?Private-Lines: \d", _judge_any),
-    Rule("a private key (JWK)", ('"d"',), r'\s{0,8}:\s{0,8}"(?P<value>[\w-]{42,1400})"', _judge_token),
+    Rule(
+        "a private key (JWK)",
+        ('"d"',),
+        r'\s{0,8}:\s{0,8}"(?P<value>[\w-]{42,1400})"',
+        _judge_token,
+        place=Place.BEFORE_WORD,
+    ),
     _token("an age key", "AGE-SECRET-KEY-1", r"[A-Z0-9]{50,70}"),
     # AI services
     _token("an Anthropic key", "sk-ant-"),
@@ -254,6 +271,7 @@ RULES = (
         ("://",),
         r"(?P<user>[^\s:/?#@\"'<>`]{0,100}):(?P<value>[^\s:/?\"'<>`,]{1,200})@[\w\[.%$-]",
         _judge_password,
+        needs="@",
     ),
     Rule(
         "a password (.netrc)",
@@ -262,6 +280,7 @@ RULES = (
         r"(?:(?:login|account|user)\s{1,20}\S{1,200}\s{1,20}){0,3}"
         r"passw(?:or)?d\s{1,20}(?P<value>\"[^\"\n]{1,200}\"|\S{1,200})",
         _judge_password,
+        needs="passwd",
     ),
     Rule(
         "a password (.pgpass)",
@@ -273,12 +292,18 @@ RULES = (
     _token("a password (docker)", "eyJhdXRocyI6", r"[A-Za-z0-9+/]{20,100}"),  # {"auths":
     Rule("a password (npm)", ("_auth",), rf"[ \t]{{0,4}}=[ \t]{{0,4}}\"?(?P<value>{_BASIC})", _judge_basic),
     Rule("a password (Basic)", ("Basic ", "basic ", "BASIC "), rf"[ \t]{{0,4}}(?P<value>{_BASIC})", _judge_basic),
-    _token("a token (Bearer)", "Bearer bearer BEARER", r"(?:[ \t]{1,4}|%20)(?P<value>[\w.~+/=-]{16,2000})"),
+    _token(
+        "a token (Bearer)",
+        "Bearer bearer BEARER",
+        r"(?:[ \t]{1,4}|%20)(?P<value>[\w.~+/=-]{16,2000})",
+        place=Place.BEFORE_WORD,
+    ),
     _token(
         "a token (Authorization)",
         "Authorization authorization AUTHORIZATION",
         r"(?:[\"'\]]{0,2}[ \t]{0,4}[:=][ \t]{0,4}[\"']?|(?<=[\"']\w{13})[\"'],[ \t]{0,4}[\"'])(?![Bb]asic)"
         r"(?:[A-Za-z-]{3,20}[ \t]{1,4})?(?:token=\"?)?(?P<value>[\w.~+/=:-]{16,2000})",
+        place=Place.BEFORE_WORD,
     ),
     Rule(
         "a password in a command",
@@ -286,6 +311,7 @@ RULES = (
         r"(?:[^\n\\]|\\[\s\S]){0,200}?\s(?:-[A-Za-z]{0,5}[uU]|--(?:proxy-)?user)[ \t=]{0,4}[\"']?"
         r"(?P<user>[^\s:\"']{1,100}):(?P<value>[^\s\"']{1,200})",
         _judge_password,
+        needs="-:",
     ),
     Rule(
         "a password in a command",
@@ -295,6 +321,7 @@ RULES = (
         r"[\"']?(?P<value>[^\s\"'-][^\s\"']{3,199})",
         _judge_password,
         is_certain=False,
+        needs="-",
     ),
     _token(
         "a password hash",
@@ -303,31 +330,6 @@ RULES = (
         is_certain=False,
     ),
 )
-
-
-def list_present(markers: Iterable[str], text: str) -> set[str]:
-    """Return the markers that are in a text, and perhaps some more.
-
-    Searching a long text for each of them takes 0.15 s a megabyte. Most words of a long text are repeated, so here only
-    the different ones in each piece of it are searched, which takes a tenth of that.
-    """
-    if len(text) <= PIECE_CHARS:
-        return {marker for marker in markers if marker in text}
-    wanted = {marker: max(marker.split(), key=len) for marker in markers}
-    overlap, present = max(map(len, wanted)), set[str]()
-    for start in range(0, len(text), PIECE_CHARS):
-        words = "\n".join({*text[start : start + PIECE_CHARS + overlap].split()})
-        chars = set(words)
-        found = [marker for marker, word in wanted.items() if chars.issuperset(word) and word in words]
-        present.update(found)
-        for marker in found:
-            del wanted[marker]
-    return present
-
-
-def list_markers() -> list[str]:
-    """Return the markers of all rules."""
-    return [marker for rule in RULES for marker in rule.markers]
 
 
 def apply_rules(text: str, present: Container[str]) -> Iterator[tuple[int, str, bool]]:
@@ -354,7 +356,9 @@ def _find_value(match: "re.Match[str]") -> int:
 def _compile(rule: Rule, marker: str) -> "re.Pattern[str]":
     # The literal comes first, which the engine searches fast; only then is what precedes it looked at.
     prefix = re.escape(marker)
+    # Letters that are not ASCII are no part of a token: they may stand right before it, as in Chinese.
+    flags = re.NOFLAG if rule.place is Place.ANYWHERE else re.ASCII
     if rule.judge is _judge_token and "(?P<value>" not in rule.rest:
         # A word may not end right before it, nor with a hyphen between: so it would be a piece of longer base64.
-        return re.compile(rf"{prefix}(?<!\w{prefix})(?<![\w-]-{prefix})(?P<value>{rule.rest})")
-    return re.compile(f"{prefix}{rule.rest}")
+        return re.compile(rf"{prefix}(?<!\w{prefix})(?<![\w-]-{prefix})(?P<value>{rule.rest})", flags)
+    return re.compile(f"{prefix}{rule.rest}", flags)

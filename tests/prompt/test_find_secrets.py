@@ -5,15 +5,18 @@ import random
 import string
 import time
 from functools import partial
+from itertools import chain
 from typing import TYPE_CHECKING
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
-from aiml_cli.prompt.find_secrets import NAME_WORDS, find_assignments, find_secrets
-from aiml_cli.prompt.secret_rules import PIECE_CHARS, RULES, Rule, apply_rule, list_markers, list_present
+from aiml_cli.prompt.find_secrets import NAME_WORDS, PIECE_CHARS, find_assignments, find_secrets, list_present
+from aiml_cli.prompt.secret_rules import RULES, Rule, apply_rule, apply_rules
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Container
 
 LUCK = random.Random(11)  # noqa: S311 - the tests are to be the same each time
 BASE62 = string.ascii_letters + string.digits
@@ -299,16 +302,59 @@ def measure(search: "Callable[[str], object]", unit: str, size: int) -> float:
     return time.process_time() - start
 
 
-@pytest.mark.promise("secrets-linear")
-@pytest.mark.parametrize("marker", list_markers())
-def test_a_marker_is_seen_in_a_long_text_wherever_its_pieces_meet(marker: str) -> None:
-    for start in range(PIECE_CHARS - len(marker), PIECE_CHARS + 1):
-        text = ("words and " * PIECE_CHARS)[:start] + marker + " more words" * 100
-        assert list_present([marker], text) == {marker}
-    assert list_present([marker], "word\n" * PIECE_CHARS) == set()
+MARKERS = [marker for rule in RULES for marker in rule.markers]
+NAME_VARIANTS = [variant for word in NAME_WORDS for variant in (word, word.capitalize(), word.upper())]
+# What a marker needs may be far behind it.
+FAR_FORMS = [
+    f"machine {'h' * 250}\nlogin {'u' * 190}\naccount {'a' * 190}\npassword {PASSWORD}",
+    f"curl {'-s ' * 60} --proxy-user {'u' * 90}:{PASSWORD} x",
+    f"x://{'u' * 99}:{draw(150)}{PASSWORD}@h",
+    f"Authorization: {'Token-Of-The-Server'} token={draw(40)}",
+    f"ENV {'LONG_' * 8}API_KEY {draw(30)}",
+    f"--{'long-' * 8}api-key {draw(30)}",
+    f"setx {'LONG_' * 8}API_KEY {draw(30)}",
+    f"- name: {'LONG_' * 8}API_KEY    \n{' ' * 40}value: {draw(30)}",
+]
+FORMS = [text for text, _ in CERTAIN] + GUESSES + FAR_FORMS
+FILLERS = ["plain words of a text\n", "x", "line = of_code(1)  # ", "日本語、", "é", "a-b_c.", " "]
 
 
-@pytest.mark.parametrize("filler", ["plain words of a text\n", "x", "line = of_code(1)  # ", "日本語、"])
+def list_matches(text: str, present: "Container[str]") -> list[tuple[int, str, bool]]:
+    """Return the matches of all rules and names whose marker counts as present."""
+    names = (find_assignments(variant, text) for variant in NAME_VARIANTS if variant in present)
+    return [*apply_rules(text, present), *chain.from_iterable(names)]
+
+
+@pytest.mark.promise("secrets-held")
+@pytest.mark.parametrize("filler", ["plain words of a text\n", "日本語。\n"])
+@pytest.mark.parametrize("form", FORMS)
+def test_a_secret_of_a_long_text_is_seen_wherever_its_pieces_meet(form: str, filler: str) -> None:
+    needed = {marker for marker in [*MARKERS, *NAME_VARIANTS] if list_matches(form, [marker])}
+    assert needed
+    for cut in range(0, len(form) + 2, 1 + len(form) // 40):
+        before = (filler * PIECE_CHARS)[: PIECE_CHARS - cut]
+        assert needed <= list_present(f"{before}{form}\n{filler * 20}"), cut
+
+
+@settings(max_examples=20)
+@given(st.lists(st.sampled_from([*FORMS, *MARKERS, *NAME_VARIANTS, *FILLERS]) | st.text(max_size=30), max_size=12))
+def test_a_long_text_has_the_matches_that_a_search_for_every_marker_finds(pieces: list[str]) -> None:
+    text = ("word\n" * PIECE_CHARS)[: PIECE_CHARS - 100] + "".join(pieces) + "\n" + "end\n" * 50
+    assert list_matches(text, list_present(text)) == list_matches(text, [*MARKERS, *NAME_VARIANTS])
+
+
+def test_a_long_text_without_secrets_has_few_markers() -> None:
+    assert list_present("word\n" * PIECE_CHARS) == set()
+    assert list_present("a_long-word_that.is/no-token sk-short \n" * PIECE_CHARS) <= {".", "sk-"}
+
+
+@pytest.mark.parametrize("before", ["密钥", "é", "«", "ключ:"])
+def test_a_token_right_behind_other_letters_is_found(before: str) -> None:
+    found = find_secrets("x", f"{before}{TOKENS[0][0]}。")
+    assert [each.is_certain for each in found] == [True]
+
+
+@pytest.mark.parametrize("filler", FILLERS[:4])
 @pytest.mark.parametrize(("token", "kind"), TOKENS[:5])
 def test_a_token_in_a_long_text_is_found(token: str, kind: str, filler: str) -> None:
     before = filler * (3 * PIECE_CHARS // len(filler))
