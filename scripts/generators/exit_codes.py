@@ -5,12 +5,16 @@ from generators.commands import SOURCE
 
 INTRO = """# Exit codes
 
-A script can tell by the code alone how a call ended. Standard error says it in a sentence, and what to do about it
-in a second one. `aiml_cli/errors.py` is where the names are.
+```sh
+aiml chat -q 'Name a colour.' > answer.txt || echo "failed with exit code $?" >&2
+```
+
+The exit code says how a call ended. Standard error says what happened, and a hint says what to do. The name is the
+`error.type` of the [JSON output](json.md) where the server gives none.
 
 | code | name | when |
 |---|---|---|"""
-NO_FAILURE = [(0, "", "A complete answer."), (1, "", "A fault in aiml itself; please report the lines it prints.")]
+NO_FAILURE = [(0, "", "A complete answer."), (1, "", "An internal error of aiml; please report the lines it prints.")]
 
 
 def render() -> str:

@@ -6,9 +6,9 @@ from pathlib import Path
 from generators.commands import SOURCE
 
 PACKAGE = Path(__file__).resolve().parents[2] / "aiml_cli"
-INTRO = """# Every file, and its one job
+INTRO = """# Every file and its purpose
 
-The first line of each file, in the order of the folders. How they work together: [architecture.md](architecture.md).
+Each row is the first line of the file. How the files work together: [architecture.md](architecture.md).
 """
 
 

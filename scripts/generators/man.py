@@ -16,33 +16,34 @@ DESCRIPTION = """
 aiml sends a prompt to the AI/ML API and writes the answer to standard output as it arrives; everything else goes to
 standard error. The exit status says whether the answer is complete.
 
-The prompt is the words of the command line and what is piped in, which comes first; {stdin} among the words puts it
-elsewhere. Quote a prompt that holds a character of the shell or a word that begins with -. Flags go before the first
-word or after the last; -- ends the flags. On a terminal, without words, aiml chat starts a conversation.
+The prompt consists of the piped text, which comes first, and the words of the command line; {stdin} in the words puts
+the piped text elsewhere. Quote a prompt that contains a special character of the shell or a word that begins with -.
+Flags go before the first word or after the last; -- ends the flags. On a terminal, aiml chat without words starts a
+conversation.
 
 An option can be set in several places; the first of these wins: flag, /set in a conversation, environment variable,
-profile, config file, default. aiml config show names the place of each.
+profile, config file, default. aiml config show prints where each value comes from.
 """
 ENVIRONMENT = {
     "AIMLAPI_API_KEY, AIML_API_KEY, AIMLAPI_KEY": "The API key; the first that is set. No flag takes it.",
-    "AIML_MODEL, AIML_MAX_TOKENS, ...": "Any setting of the config file, by its name in capitals.",
+    "AIML_MODEL, AIML_MAX_TOKENS, ...": "Any setting of the config file, with its name in capitals.",
     "AIML_BASE_URL, AIML_API_BASE, AIMLAPI_API_BASE, AIMLAPI_BASE_URL": "The API's address.",
-    "XDG_CONFIG_HOME, XDG_DATA_HOME, XDG_STATE_HOME, XDG_CACHE_HOME": "Other places for the files below.",
+    "XDG_CONFIG_HOME, XDG_DATA_HOME, XDG_STATE_HOME, XDG_CACHE_HOME": "The directories for the files below.",
     "VISUAL, EDITOR": "The editor of -e and aiml config edit.",
-    "NO_COLOR, FORCE_COLOR": "Colors never, or always; --color overrides them.",
-    "FORCE_HYPERLINK": "Links that can be opened: always (1) or never (0).",
-    "HTTPS_PROXY, ALL_PROXY, NO_PROXY": "Proxies, and the hosts that need none.",
+    "NO_COLOR, FORCE_COLOR": "Never, or always, use colors; --color overrides them.",
+    "FORCE_HYPERLINK": "Clickable links: always (1) or never (0).",
+    "HTTPS_PROXY, ALL_PROXY, NO_PROXY": "Proxies, and hosts to contact without one.",
     "SSL_CERT_FILE, SSL_CERT_DIR": "Certificates to trust; see also --ca-bundle.",
 }
 FILES = {
-    "~/.config/aiml/config.toml": "Settings, and profiles of them; see aiml config.",
+    "~/.config/aiml/config.toml": "Settings and profiles; see aiml config.",
     "~/.config/aiml/templates/": "Saved prompts; see --save and --template.",
-    "~/.config/aiml/keys.json": "Keys that aiml config key stored, where there is no keyring.",
-    "~/.local/share/aiml/history.db": "What was asked and answered; see aiml history.",
-    "~/.local/state/aiml/prompts.jsonl": "What was typed in conversations.",
-    "~/.cache/aiml/": "Catalogues of models, and the list that completion reads.",
+    "~/.config/aiml/keys.json": "Keys that aiml config key stored, if there is no keyring.",
+    "~/.local/share/aiml/history.db": "Conversations; see aiml history.",
+    "~/.local/state/aiml/prompts.jsonl": "Input that was typed in the REPL.",
+    "~/.cache/aiml/": "Catalogs of models, the list that completion reads, and answers of --cache.",
 }
-FILES_NOTE = "On macOS they lie below ~/Library. Nothing is read from the current directory unless it is named."
+FILES_NOTE = "On macOS these files are below ~/Library. Nothing is read from the current directory unless you name it."
 EXAMPLES = {
     "Ask, without quotes": "aiml chat why is the sky blue",
     "Try it without a key; no model runs": "aiml chat --demo hello",

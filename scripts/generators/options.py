@@ -7,30 +7,39 @@ from aiml_cli.settings.options import ROWS, Option
 from aiml_cli.settings.value_types import PROPERTIES, ValueType
 from generators.commands import SOURCE, make_flag
 
-INTRO = """# Every option
+INTRO = """# Options
 
-Each option can be said in several places. The strongest speaker wins:
+```sh
+aiml chat --temperature 0.2 'Name a colour.'                    # flag
+AIML_TEMPERATURE=0.2 aiml chat 'Name a colour.'                 # environment variable
+aiml config set temperature 0.2                                 # config file
+aiml config show                                                # each setting and where it comes from
+```
 
-flag > `/set` in the REPL > environment variable > profile > config file > default
+An option can be set in several places. The first of these that has a value wins:
 
-`aiml config show` names who said each of them. An option without a default is not sent unless somebody says it; what
-it is then is up to the server. A switch is `on` or `off` in the environment and in the config file. Any other property
-of the request body: `-O KEY=VALUE`.
+flag > `/set` in the REPL > template > environment variable > profile > config file > default
 
-The config file is `aiml config path`. It is not used if everyone can change it or its directory, or if it belongs to
-somebody who is neither you nor root. One that the members of a group can change gets a warning, and is not used if it
-names a server or a command. A text that is JSON, or a schema in the short form, is never taken for the name of a file;
-`./NAME` or `@NAME` names a file like that.
+An option without a value and a default is not sent, so the server decides. A switch is `on` or `off` in the environment
+and in the config file. `-O KEY=VALUE` sets any other property of the request body.
 
-A base URL may have a query (`https://host/v1?api-version=1`), which each request has after its path. One with a
-fragment, or with the path of an endpoint (`…/v1/chat/completions`), is refused.
+**The config file** is the one that `aiml config path` prints. It is not used if everyone can change it or its
+directory, or if it belongs to a user other than you and root. If the members of a group can change it, there is a
+warning; it is not used if it then names a server or a command.
 
-`--header 'X-Team: core'`, `aiml config set headers.X-Team core` and a line of `AIML_HEADERS` add a header to every
-request to the base URL, of all commands, and to no other request: not to a URL of `-f`, another host that a redirect
-names, or an MCP server. A later source replaces a header of the same name, and an empty value removes it. `User-Agent`
-can be replaced. Refused are credentials (`Authorization`, cookies, API keys, tokens, passwords), what aiml and the
-connection set themselves (`Host`, `Content-…`, `Transfer-Encoding`, `Connection`, `Accept`, `Accept-Encoding`, `Range`,
-`If-…`, …), line breaks, characters beyond Latin-1, and a value that holds the API key.
+**Values that name files.** Text that is JSON, or a schema in the short form, is never read as a file name; `./NAME` or
+`@NAME` names such a file.
+
+**A base URL** may have a query (`https://host/v1?api-version=1`), which each request has after its path. A fragment, or
+the path of an endpoint (`…/v1/chat/completions`), is an error.
+
+**Headers.** `--header 'X-Team: core'`, `aiml config set headers.X-Team core` and a line of `AIML_HEADERS` add a
+header to every request to the base URL, of all commands, and to no other request: not to a URL of `-f`, the target of
+a redirect to another host, or an MCP server. If two sources set the same header, the one with the higher precedence
+wins; an empty value removes it. `User-Agent` can be replaced. These are rejected: credentials (`Authorization`,
+cookies, API keys, tokens, passwords), headers that aiml and the connection set themselves (`Host`, `Content-…`,
+`Transfer-Encoding`, `Connection`, `Accept`, `Accept-Encoding`, `Range`, `If-…`, …), line breaks, characters beyond
+Latin-1, and a value that contains the API key.
 """
 COMMANDS = {"chat": "chat", "responses": "respond"}
 
@@ -55,13 +64,14 @@ def _format_title(row: Option[Any]) -> str:
 
 def _list_facts(row: Option[Any]) -> Iterator[str]:
     if row.secret:
-        yield f"environment: {_format_code(*row.variables)}, the first that is set; else what `aiml config key` stored"
+        stored = "otherwise the key that `aiml config key` stored"
+        yield f"environment: {_format_code(*row.variables)}, the first that is set; {stored}"
         return
     yield f"takes: {_describe_value(row.value_type)}"
     if row.default is not None:
         yield f"default: {_format_code(_format_default(row.default))}"
     if row.per_call:
-        yield "said with each call: no environment variable, no config key"
+        yield "for a single call: no environment variable, no config key"
     else:
         lines = ", one entry a line" if row.value_type.is_merged else ""
         yield f"environment: {_format_code(*row.variables)}{lines}" if row.variables else "no environment variable"
@@ -70,7 +80,7 @@ def _list_facts(row: Option[Any]) -> Iterator[str]:
             yield (
                 f"a table in the config file, `[{row.name}]` or `[profiles.NAME.{row.name}]`; one entry: "
                 f"`aiml config set {row.name}.KEY VALUE`, also with `get` and `unset`. Each source adds entries to "
-                "those of weaker ones, or replaces entries with the same key; case does not matter"
+                "those of sources with lower precedence, or replaces entries with the same key; case does not matter"
             )
     yield from _list_body_paths(row)
 

@@ -12,7 +12,11 @@ from generators.commands import SOURCE
 TESTS = Path(__file__).resolve().parents[2] / "tests"
 INTRO = """# What aiml promises when things go wrong
 
-Each promise, and the tests that hold it. `make faults` runs them all, and says one line of each promise."""
+```
+make faults
+```
+
+This runs all tests below and prints a line for each promise. Each promise is followed by the tests that check it."""
 
 
 class PromiseTest(NamedTuple):

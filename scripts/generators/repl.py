@@ -6,42 +6,49 @@ from aiml_cli.cli.repl import slash_content, slash_conversation, slash_info, sla
 from aiml_cli.cli.repl.slash_commands import SlashCommand, find_command, list_command_names, load_commands
 from generators.commands import SOURCE
 
-INTRO = """# Chatting in turns
+INTRO = """# Chatting in the terminal: the REPL
 
-`aiml chat` on a terminal, without words, begins a conversation in turns; so does `aiml respond`. With `-i` words,
-files and piped text come first: `aiml chat -i -f notes.md sum this up`, `git diff | aiml chat -i review this`. `-c`
-and `-r` go on with an earlier conversation. Nothing is sent before the first message, and an error ends nothing.
+```console
+$ aiml chat                                     # start a conversation; aiml respond works too
+$ aiml chat -c                                  # continue the last one of this terminal
+$ git diff | aiml chat -i review this           # start with a prompt and piped text
+$ aiml chat -i -f notes.md sum this up          # start with a file
+```
 
-| type | to |
+`aiml chat` without a prompt starts a conversation. Nothing is sent before your first message, and an error does not end
+the conversation. `help` shows the commands and keys, `exit` leaves.
+
+| key or text | does |
 |---|---|
-| Enter | send |
-| Alt+Enter, Ctrl+J, or `\\` at the end of a line | begin a new line |
-| `\"\"\"` | open and close a block of lines |
-| Ctrl-C | stop an answer, which is kept as far as it came; at the prompt: clear the line |
-| Ctrl-D, `exit` | leave |
-| `help`, `?` | show the commands and keys |
-| Ctrl+X Ctrl+E | write the message in `$VISUAL` or `$EDITOR` |
-| Up, Ctrl+R | find what was typed before |
-| Tab | complete commands, models, settings, conversations, templates and files, also from the menu |
-| `@path`, `@"my file.txt"`, `@https://…` in a message | send a file or a page with it |
-| `!command` | run a shell command |
-| `!!command` | run it, and send what it prints along with the next message |
-| `//text` | send a message that begins with a slash |
+| Enter | sends the message |
+| Alt+Enter, Ctrl+J, or `\\` at the end of a line | starts a new line |
+| `\"\"\"` | starts and ends a block of lines |
+| Ctrl-C | stops the answer, and keeps the text so far; at the prompt, clears the line |
+| Ctrl-D, `exit` | leaves |
+| `help`, `?` | shows the commands and keys |
+| Ctrl+X Ctrl+E | opens the message in `$VISUAL` or `$EDITOR` |
+| Up, Ctrl+R | finds earlier input |
+| Tab | completes commands, models, settings, conversations, templates and files |
+| `@path`, `@"my file.txt"`, `@https://…` in a message | sends a file or a page with it |
+| `!command` | runs a shell command |
+| `!!command` | runs it and sends its output with the next message |
+| `//text` | sends a message that begins with a slash |
 
-While a command or an `@path` is typed, a menu shows what fits. What is pasted is never sent by itself: several lines
-that arrive at once are one draft, on any terminal, and if they mention a file or are a `!command`, a question comes
-first (also before a pasted `/pipe`). What is typed during an answer waits as a draft in the next prompt.
+A menu shows matching completions while you type a command or an `@path`. Pasted text is never sent by itself: several
+lines that arrive at once become a draft. If they mention a file or are a `!command`, aiml asks first, and also before a
+pasted `/pipe`. Text that you type during an answer becomes a draft in the next prompt.
 
-What the commands change lasts until aiml ends; the conversation is kept in the [history](history.md), unless `--no-log`
-says otherwise: then all of it works in memory. While a conversation is open here, no other process can write it.
+Settings that you change apply until aiml ends. The conversation is stored in the [history](history.md); with `--no-log`
+it is kept in memory only. While it is open, no other process can write to it.
 
-With `editing = "vi"` in the config file, `AIML_EDITING=vi` or `/set editing vi` the keys are those of vi, and the line
-below the prompt shows the mode: `INSERT`, `NORMAL`, `REPLACE`, `VISUAL LINE`. Enter sends in insert and in normal mode;
-Ctrl+J and Alt+Enter begin a new line in both; `v` in normal mode opens the editor, and Ctrl+X Ctrl+E does anywhere.
+The line below the prompt shows the model, how full its context is, and the tokens and the cost so far. (`12% of 128k`
+needs a stored catalog, which `aiml models` fetches.) `/compact` makes room:
+[conversations.md](conversations.md#longer-than-the-models-context).
 
-The line below the prompt shows the model, how full its context is (`12% of 128k`, as soon as the stored catalog knows
-the context: `aiml models` stores it), and the tokens and the cost so far. `/compact` makes room:
-[conversations.md](conversations.md).
+**vi keys.** `editing = "vi"` in the config file, `AIML_EDITING=vi` or `/set editing vi` switches to vi keys, and the
+line below the prompt shows the mode: `INSERT`, `NORMAL`, `REPLACE`, `VISUAL LINE`. Enter sends in insert and normal
+mode; Ctrl+J and Alt+Enter start a new line in both. `v` in normal mode opens the editor, and Ctrl+X Ctrl+E does in
+any mode.
 
 ## The commands
 """
