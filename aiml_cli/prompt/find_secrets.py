@@ -9,12 +9,12 @@ from typing import NamedTuple
 from aiml_cli.prompt.secret_rules import (
     DEFAULT_PASSWORD,
     MIN_PASSWORD_LENGTH,
-    RULES,
     SEQUENCE,
     Place,
     apply_rules,
     is_placeholder,
     is_random,
+    list_markers,
 )
 
 MAX_FINDINGS = 20
@@ -119,7 +119,7 @@ def list_present(text: str) -> set[str]:
 
     In a long text, each marker is searched only where it can be a part of a secret: there are 250 of them.
     """
-    markers = {place: _list_markers(place) for place in Place}
+    markers = {place: list_markers(place) for place in Place}
     if len(text) <= PIECE_CHARS:
         return {marker for group in (*markers.values(), _list_name_words()) for marker in group if marker in text}
     present, words = set[str](), set[bytes]()
@@ -134,12 +134,6 @@ def list_present(text: str) -> set[str]:
             present |= _search(markers[Place.IN_WORD], b"\n".join(words).decode(), present)
             words.clear()
     return present
-
-
-@cache
-def _list_markers(place: Place) -> dict[str, str]:
-    """Return the markers of rules, and what these need beside the marker."""
-    return {marker: rule.needs for rule in RULES if rule.place is place for marker in rule.markers}
 
 
 @cache

@@ -332,6 +332,12 @@ RULES = (
 )
 
 
+@cache
+def list_markers(place: Place) -> dict[str, str]:
+    """Return the markers in one kind of place, each with the characters that its rule needs."""
+    return {marker: rule.needs for rule in RULES if rule.place is place for marker in rule.markers}
+
+
 def apply_rules(text: str, present: Container[str]) -> Iterator[tuple[int, str, bool]]:
     """Yield the position, the kind and the certainty of each secret of a known form whose marker is present."""
     for rule in RULES:
