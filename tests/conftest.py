@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 from support import promise_report
+from support.forked_process import run_process
 from support.loopback import Loopback
 from support.run_cli import Aiml, build_command
 
@@ -50,12 +51,10 @@ def aiml(server: Loopback) -> Aiml:
         *arguments: str, stdin: bytes | None = None, before: Sequence[str] = (), **environ: str
     ) -> "subprocess.CompletedProcess[bytes]":
         streams: dict[str, Any] = {"input": stdin} if stdin is not None else {"stdin": subprocess.DEVNULL}
-        return subprocess.run(
+        return run_process(
             [*before, *build_command(*arguments)],
             env={**os.environ, "AIML_BASE_URL": server.url, "AIML_RETRIES": "0", **environ},
             capture_output=True,
-            timeout=60,
-            check=False,
             **streams,
         )
 

@@ -12,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from support.answers import answer_with_cost, stream_text
 from support.catalogs import PRICES, store_catalog
+from support.forked_process import CliProcess
 from support.loopback import SILENCE, STREAM, Loopback, chunk, delta, json_response, stream
 from support.run_cli import Aiml, build_command
 
@@ -161,7 +162,7 @@ def test_ctrl_c_keeps_what_came(server: Loopback, tmp_path: Path) -> None:
     server.answer_with(STREAM, chunk(delta("hal")), SILENCE)
     (tmp_path / "in").write_bytes(THREE)
     environ = {**os.environ, "AIML_BASE_URL": server.url}
-    with subprocess.Popen(
+    with CliProcess(
         build_command("chat", *ASK, "-f", "in", "--debug"),
         env=environ, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
     ) as program:  # fmt: skip

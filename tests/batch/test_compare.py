@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 from support.catalogs import PRICES, store_catalog
 from support.console import Console
+from support.forked_process import CliProcess
 from support.history_file import read_answer_states, read_answers, read_messages, wait_until_equal
 from support.loopback import (
     HELLO,
@@ -51,7 +52,7 @@ def together(barrier: threading.Barrier, reply: bytes) -> Iterator[bytes]:
 @contextmanager
 def running(server: Loopback, *arguments: str, **environ: str) -> Iterator["subprocess.Popen[bytes]"]:
     """Run the program, and leave nothing of it behind."""
-    process = subprocess.Popen(
+    process = CliProcess(
         build_command("chat", *BOTH, "hi", *arguments),
         env={**os.environ, "AIML_BASE_URL": server.url, "AIML_RETRIES": "0", **environ},
         stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE,

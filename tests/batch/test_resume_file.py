@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from support.forked_process import CliProcess, run_process
 from support.loopback import HELLO, Loopback, json_response
 from support.run_cli import Aiml, build_command
 
@@ -103,11 +104,11 @@ def test_killed_again_and_again_each_row_is_there_once(server: Loopback, aiml: A
     arguments = ["chat", "--each", "line", "-f", "rows", "--resume-from", "out.jsonl", "-q", "--base-url", server.url]
     server.answer_with(HELLO)
     for wanted in (20, 60, 110, 150):
-        with subprocess.Popen(build_command(*arguments)) as process:
+        with CliProcess(build_command(*arguments)) as process:
             while process.poll() is None and not (out.exists() and out.read_bytes().count(b"\n") > wanted):
                 pass
             process.kill()
-    assert subprocess.run(build_command(*arguments), check=False).returncode == 0
+    assert run_process(build_command(*arguments), check=False).returncode == 0
     assert Counter(found["row"] for found in results(out)) == Counter(range(1, 201))
     assert len(server.requests) < 200 + 4 * 5
 
@@ -181,7 +182,7 @@ def test_a_file_is_not_read_and_added_to_at_once(aiml: Aiml, server: Loopback, o
     before, arguments = out.read_bytes(), ["chat", "--each", "jsonl", "-f", "out.jsonl"]
     more = ["--resume-from", "out.jsonl"] if is_kept else ["--base-url", server.url]
     with out.open("ab") as file:
-        ended = subprocess.run(build_command(*arguments, *more), stdout=file, stderr=subprocess.PIPE, check=False)
+        ended = run_process(build_command(*arguments, *more), stdout=file, stderr=subprocess.PIPE, check=False)
     assert (ended.returncode, out.read_bytes(), len(server.requests)) == (2, before, 1)
     assert b"the rows are read from the file that the results go to" in ended.stderr
 

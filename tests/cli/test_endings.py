@@ -7,6 +7,7 @@ import sys
 import threading
 
 import pytest
+from support.forked_process import CliProcess, run_process
 from support.loopback import HELLO, STREAM, Loopback, chunk, delta, stream
 from support.run_cli import Aiml, build_command
 from support.streaming import read_bytes, start_streaming
@@ -29,7 +30,7 @@ def test_a_signal_before_the_first_word_ends_at_once(server: Loopback) -> None:
     never = threading.Event()
     server.answer_with(never)
     environ = {**os.environ, "AIML_BASE_URL": server.url}
-    with subprocess.Popen(
+    with CliProcess(
         build_command("chat", "hi"),
         env=environ,
         stdin=subprocess.DEVNULL,
@@ -85,7 +86,7 @@ def test_a_reader_that_goes_away_ends_it_quietly(server: Loopback) -> None:
     pieces = [chunk(delta(f"line {number}\n")) for number in range(2000)]
     server.answer_with(STREAM + pieces[0], go_on, b"".join(pieces[1:]))
     environ = {**os.environ, "AIML_BASE_URL": server.url}
-    with subprocess.Popen(
+    with CliProcess(
         build_command("chat", "hi"),
         env=environ,
         stdin=subprocess.DEVNULL,
@@ -105,7 +106,7 @@ def test_a_reader_that_goes_away_ends_it_quietly(server: Loopback) -> None:
 def test_a_full_output_is_told(server: Loopback) -> None:
     server.answer_with(HELLO)
     with open("/dev/full", "wb") as full:  # noqa: PTH123 - a device
-        done = subprocess.run(
+        done = run_process(
             build_command("chat", "hi"), env={**os.environ, "AIML_BASE_URL": server.url}, stdin=subprocess.DEVNULL,
             stdout=full, stderr=subprocess.PIPE, timeout=60, check=False,
         )  # fmt: skip
@@ -202,7 +203,7 @@ def test_a_pipe_that_stays_open_is_waited_for_and_told(server: Loopback) -> None
     server.answer_with(HELLO)
     reading, writing = os.pipe()
     environ = {**os.environ, "AIML_BASE_URL": server.url}
-    with subprocess.Popen(
+    with CliProcess(
         build_command("chat", "x"), env=environ, stdin=reading, stdout=subprocess.PIPE, stderr=subprocess.PIPE
     ) as process:
         os.close(reading)

@@ -10,6 +10,7 @@ from typing import Any
 
 import pexpect
 import pytest
+from support.forked_process import TerminalProcess
 from support.loopback import HELLO, Loopback
 from support.run_cli import Aiml, build_command
 
@@ -58,7 +59,7 @@ def test_a_script_without_a_key_is_told_in_two_lines(aiml: Aiml) -> None:
 def test_a_person_without_a_key_is_told_in_four() -> None:
     environ: Any = {**os.environ, "AIML_BASE_URL": "https://api.example.com/v1", "TERM": "xterm"}
     program, *rest = build_command("chat", "hi")
-    child = pexpect.spawn(program, rest, env=environ, dimensions=(24, 120), timeout=60)
+    child = TerminalProcess(program, rest, env=environ, dimensions=(24, 120), timeout=60)
     child.expect(pexpect.EOF)
     child.close()
     lines = [line.split()[0] for line in child.before.decode().split("\n") if line.strip()]

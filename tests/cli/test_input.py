@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from support.forked_process import CliProcess
 from support.loopback import HELLO, HELLO_RESPONSE, Drip, Loopback, http_response, json_response
 from support.run_cli import Aiml, build_command
 
@@ -132,7 +133,7 @@ def test_an_address_that_drips_is_given_up(server: Loopback, aiml: Aiml) -> None
 @pytest.mark.promise("signals")
 def test_an_address_that_drips_is_left_at_ctrl_c(server: Loopback) -> None:
     server.answer_with(*ENDLESS)
-    child = subprocess.Popen(
+    child = CliProcess(
         build_command("chat", "x", "-f", f"{server.url}/x"), env={**os.environ, "AIML_BASE_URL": server.url},
         stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
     )  # fmt: skip

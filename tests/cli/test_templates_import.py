@@ -10,6 +10,7 @@ import pexpect
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from support.forked_process import TerminalProcess
 from support.run_cli import build_command
 
 from aiml_cli.__main__ import main
@@ -289,7 +290,7 @@ def test_a_person_is_asked_for_each_that_exists_and_the_others_are_imported(
     for name in ("one", "two"):
         pattern(f"patterns/{name}", "New.")
     program, *rest = build_command("config", "templates", "--import", "patterns")
-    child = pexpect.spawn(program, rest, timeout=60, env=os.environ)
+    child = TerminalProcess(program, rest, timeout=60, env=os.environ)
     child.expect_exact("replace ")
     child.sendline(answer)
     child.expect(pexpect.EOF)

@@ -16,6 +16,7 @@ from typing import Any
 import pytest
 from support.answers import answer_with_cost, json_error, stream_text
 from support.console import Console
+from support.forked_process import CliProcess
 from support.history_file import history_path
 from support.loopback import RESET, SILENCE, STREAM, Loopback, chunk, delta, event, json_response, stream
 from support.run_cli import IS_ABOVE_PERMISSIONS, Aiml, bind_to_permissions, build_command
@@ -429,7 +430,7 @@ def test_a_row_whose_twin_fails_asks_itself(server: Loopback, aiml: Aiml, tmp_pa
 def test_rows_that_wait_for_their_twin_end_with_a_signal(server: Loopback, tmp_path: Path) -> None:
     server.answer_with(SILENCE)
     (tmp_path / "rows").write_text("same\n" * 8)
-    child = subprocess.Popen(
+    child = CliProcess(
         build_command("chat", "--cache", "--each", "line", "-j", "4", "-f", "rows"),
         env={**os.environ, "AIML_BASE_URL": server.url},
         stdin=subprocess.DEVNULL,

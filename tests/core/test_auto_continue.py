@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 from support.answers import answer_with_cost, get_last_messages, json_error, queue_answers
+from support.forked_process import CliProcess
 from support.history_file import read_answer_states, read_answers, read_streaming_text, wait_until_equal
 from support.loopback import STREAM, Loopback, chunk, delta, event, json_response, response_object, stream
 from support.run_cli import Aiml, build_command
@@ -97,7 +98,7 @@ def test_ctrl_c_in_the_second_part_keeps_both(server: Loopback) -> None:
     server.answer_with(CUT)
     server.answer_with(STREAM + chunk(delta("lo")), more)
     environ: dict[str, Any] = {**os.environ, "AIML_BASE_URL": server.url}
-    with subprocess.Popen(
+    with CliProcess(
         build_command("chat", "hi", "--auto-continue", "1"), env=environ, stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE, stderr=subprocess.PIPE,
     ) as process:  # fmt: skip

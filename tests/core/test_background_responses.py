@@ -8,6 +8,7 @@ from typing import Any
 import pexpect
 import pyte
 import pytest
+from support.forked_process import CliProcess, TerminalProcess
 from support.loopback import (
     STREAM,
     Loopback,
@@ -111,7 +112,7 @@ def test_wait_shows_every_format(server: Loopback, aiml: Aiml) -> None:
 
 def test_ctrl_c_ends_the_waiting_and_says_how_to_come_back(server: Loopback) -> None:
     server.answer_with(STREAM, chunk(b" "), server.client_left)
-    waiting = subprocess.Popen(
+    waiting = CliProcess(
         build_command("respond", "--base-url", server.url, "--wait", "resp_1"),
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
@@ -134,7 +135,7 @@ def test_a_terminal_shows_what_is_waited_for_until_it_is_there(server: Loopback)
     for reply in (QUEUED, DONE):
         server.answer_with(reply)
     program, *rest = build_command("respond", "--base-url", server.url, "--wait", "resp_1")
-    child = pexpect.spawn(program, rest, dimensions=(24, 80), timeout=60)
+    child = TerminalProcess(program, rest, dimensions=(24, 80), timeout=60)
     child.expect("aiml: resp_1 is queued, 0 s")
     child.expect(pexpect.EOF)
     screen = pyte.Screen(80, 24)

@@ -11,6 +11,7 @@ import pexpect
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from support.forked_process import run_process
 from support.loopback import HELLO, HELLO_RESPONSE, Loopback
 from support.run_cli import Aiml, build_command
 
@@ -277,7 +278,7 @@ def test_yes_answers_the_question(server: Loopback) -> None:
 def test_without_a_terminal_to_read_from_nobody_agrees(server: Loopback) -> None:
     """With standard error on a pty but no controlling terminal the answer is no."""
     leader, follower = os.openpty()
-    done = subprocess.run(
+    done = run_process(
         build_command("chat", "x", "-f", "src"), env={**os.environ, "AIML_BASE_URL": server.url}, stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE, stderr=follower, start_new_session=True, timeout=60, check=False,
     )  # fmt: skip

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from support.forked_process import CliProcess, run_process
 from support.history_file import (
     history_path,
     read_answer_states,
@@ -97,7 +98,7 @@ def test_an_answer_whose_reader_goes_away_is_kept_as_interrupted(server: Loopbac
         stream(delta("Hel"), end=b""), more, b"".join(stream(delta("lo"), end=b"").partition(b"\r\n\r\n")[2:]), gone
     )
     environ = {**os.environ, "AIML_BASE_URL": server.url}
-    process = subprocess.Popen(
+    process = CliProcess(
         build_command("chat", "hi"),
         env=environ,
         stdin=subprocess.DEVNULL,
@@ -346,7 +347,7 @@ def test_a_damaged_history_costs_one_notice_and_is_kept_aside(damage: str, serve
 @pytest.mark.promise("answer-first")
 def test_a_full_disk_costs_one_notice(server: Loopback) -> None:
     server.answer_with(HELLO)
-    done = subprocess.run(
+    done = run_process(
         build_command("chat", "hi"), env={**os.environ, "AIML_BASE_URL": server.url}, stdin=subprocess.DEVNULL,
         capture_output=True, timeout=60, check=False,
         preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (8192, 8192)),

@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 from support.answers import stream_text
+from support.forked_process import CliProcess
 from support.loopback import END, HELLO, STREAM, Loopback, chunk, delta, event, json_response, response_object, stream
 from support.run_cli import build_command
 
@@ -241,7 +242,7 @@ def test_an_element_is_printed_while_the_next_is_written(server: Loopback) -> No
     go = Event()
     server.answer_with(STREAM, chunk(delta("[1, ")), go, chunk(delta("2]")), chunk(delta(finish="stop")), END)
     environ = {**os.environ, "AIML_BASE_URL": server.url}
-    with subprocess.Popen(
+    with CliProcess(
         build_command("chat", "--items", "hi"), stdout=subprocess.PIPE, stdin=subprocess.DEVNULL, env=environ
     ) as process:
         assert process.stdout

@@ -15,6 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from support.answers import stream_text
 from support.catalogs import PRICES
+from support.forked_process import TerminalProcess
 from support.loopback import HELLO, Loopback
 from support.paths import ROOT
 from support.run_cli import Aiml, build_command
@@ -124,7 +125,7 @@ def test_one_that_is_there_is_replaced_only_with_a_yes(aiml: Aiml) -> None:
 def test_a_person_is_asked_before_one_is_replaced(answer: str, code: int, asked: str, aiml: Aiml) -> None:
     assert aiml("chat", "--save", "t", "one").returncode == 0
     program, *rest = build_command("chat", "--save", "t", "two")
-    child = pexpect.spawn(program, rest, timeout=60)
+    child = TerminalProcess(program, rest, timeout=60)
     child.expect_exact("replace ")
     child.sendline(answer)
     child.expect(pexpect.EOF)

@@ -5,6 +5,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
+from support.forked_process import run_process
 from support.loopback import HELLO, Loopback, delta, stream
 from support.run_cli import Aiml, build_command
 
@@ -77,7 +78,7 @@ def test_a_home_where_nothing_can_be_written_costs_no_answer(
     if home in (None, "", "relative", "~"):  # then the system's list of users names a real one: not ours to change
         words = ["config", "get", "n"] if "set" in words else words
         environ["AIML_NO_LOG"] = "1"
-    done = subprocess.run(
+    done = run_process(
         build_command(*words), env={**environ, "AIML_BASE_URL": server.url}, stdin=subprocess.DEVNULL, capture_output=True,
         timeout=60, check=False,
     )  # fmt: skip

@@ -9,6 +9,7 @@ import tomllib
 from pathlib import Path
 
 import pytest
+from support.forked_process import run_process
 from support.loopback import HELLO, Loopback
 from support.run_cli import Aiml, build_command
 
@@ -71,7 +72,7 @@ def test_a_hundred_writers_that_are_killed_leave_config_and_keys_whole(folder: P
             check_files_are_whole(folder)
         nest.stdin.close()
         assert nest.wait(30) == 0
-    assert subprocess.run(build_command("config", "set", "seed", "7"), check=False).returncode == 0
+    assert run_process(build_command("config", "set", "seed", "7"), check=False).returncode == 0
     assert sorted(each.name for each in folder.iterdir() if not each.name.endswith(".lock")) == [
         ".keys.json.new", "config.toml", "keys.json",
     ][0 if (folder / ".keys.json.new").exists() else 1 :]  # fmt: skip

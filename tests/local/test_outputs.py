@@ -8,6 +8,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
+from support.forked_process import CliProcess, run_process
 from support.history_file import wait_until_equal
 from support.loopback import HELLO, HELLO_RESPONSE, SILENCE, STREAM, Loopback, chunk, delta, event, stream
 from support.run_cli import Aiml, build_command
@@ -26,7 +27,7 @@ def run_with_file_limit(server: Loopback, *arguments: str) -> "subprocess.Comple
 
     environ = {**os.environ, "AIML_BASE_URL": server.url, "PYTHONDONTWRITEBYTECODE": "1"}
     with Path("stdout").open("wb") as out:
-        return subprocess.run(
+        return run_process(
             build_command(*arguments), env=environ, stdin=subprocess.DEVNULL, stdout=out, stderr=subprocess.PIPE,
             preexec_fn=limit_file_size, timeout=60, check=False,
         )  # fmt: skip
@@ -85,7 +86,7 @@ READ_ONLY = [
 def test_a_read_only_standard_output_is_told(arguments: list[str], server: Loopback) -> None:
     Path("out").touch()
     with Path("out").open("rb") as out:
-        done = subprocess.run(
+        done = run_process(
             build_command(*arguments), env={**os.environ, "AIML_BASE_URL": server.url}, stdin=subprocess.DEVNULL,
             stdout=out, stderr=subprocess.PIPE, timeout=60, check=False,
         )  # fmt: skip
@@ -101,7 +102,7 @@ def test_a_read_only_standard_output_is_told(arguments: list[str], server: Loopb
 def test_a_full_standard_output_is_told_by_every_command(arguments: list[str], server: Loopback) -> None:
     server.answer_with(HELLO)
     with Path("/dev/full").open("wb") as full:
-        done = subprocess.run(
+        done = run_process(
             build_command(*arguments), env={**os.environ, "AIML_BASE_URL": server.url}, stdin=subprocess.DEVNULL,
             stdout=full, stderr=subprocess.PIPE, timeout=60, check=False,
         )  # fmt: skip
@@ -277,9 +278,7 @@ def test_an_answer_whose_program_is_killed_is_in_the_part(old: str | None, serve
     if old:
         Path("out.txt").write_text(old)
     environ = {**os.environ, "AIML_BASE_URL": server.url}
-    with subprocess.Popen(
-        build_command("chat", "hi", "-o", "out.txt"), env=environ, stdin=subprocess.DEVNULL
-    ) as process:
+    with CliProcess(build_command("chat", "hi", "-o", "out.txt"), env=environ, stdin=subprocess.DEVNULL) as process:
         wait_until_equal(lambda: [path.read_bytes() for path in Path().glob("out.txt.part")], [b"Hel"])
         process.kill()
     assert (Path("out.txt").read_text() if old else Path("out.txt").exists()) == (old or False)

@@ -12,6 +12,7 @@ from typing import Any
 import pexpect
 import pyte
 import pytest
+from support.forked_process import CliProcess
 from support.loopback import HELLO, HELLO_RESPONSE, STREAM, Loopback, chunk, delta, json_response, text_events
 from support.run_cli import build_command
 
@@ -59,7 +60,7 @@ run()
 
 
 def start_aiml(server: Loopback, *arguments: str, **environ: str) -> "subprocess.Popen[bytes]":
-    return subprocess.Popen(
+    return CliProcess(
         build_command(*arguments), env={**os.environ, "AIML_BASE_URL": server.url, "AIML_RETRIES": "2", **environ},
         stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
     )  # fmt: skip

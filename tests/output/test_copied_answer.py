@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from support.answers import json_error, stream_text
 from support.clipboards import FAILS, Clipboard
+from support.forked_process import run_process
 from support.loopback import Loopback
 from support.pty_run import run_on_pty
 from support.run_cli import Aiml, build_command
@@ -168,7 +169,7 @@ def test_a_terminal_copies_where_no_program_can(command: str, server: Loopback, 
 def test_a_pipe_gets_no_escape_sequence_of_the_clipboard(server: Loopback, clipboard: Clipboard) -> None:
     server.answer_with(stream_text("chat", "Hello"))
     master, slave = os.openpty()
-    result = subprocess.run(
+    result = run_process(
         build_command("chat", "--copy", "hi"),
         env={**os.environ, "AIML_BASE_URL": server.url, "TERM": "xterm"},
         stdin=subprocess.DEVNULL,

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from support.forked_process import run_process
 from support.loopback import HELLO, Loopback
 from support.run_cli import build_command, can_run_as_others
 
@@ -29,7 +30,7 @@ def open_pipe() -> Iterator[tuple[int, int]]:
 def run(server: Loopback, *arguments: str, stdin: int, **environ: str) -> "subprocess.CompletedProcess[str]":
     """Run the program as a process with this standard input."""
     server.answer_with(HELLO)
-    return subprocess.run(
+    return run_process(
         build_command("chat", "hi", *arguments),
         env={**os.environ, "AIML_BASE_URL": server.url, **environ},
         stdin=stdin, capture_output=True, text=True, timeout=60, check=False,

@@ -10,6 +10,7 @@ from typing import Any, Self
 
 import pexpect
 import pyte
+from support.forked_process import TerminalProcess
 from support.run_cli import build_command
 
 TIMEOUT_S = 20.0
@@ -43,7 +44,7 @@ class Console:
         self.screen.write_process_input = self._add_keys
         self._stream = pyte.ByteStream(self.screen)
         self.output = b""
-        self.child = pexpect.spawn(program, arguments, env=settings, dimensions=(rows, columns), timeout=TIMEOUT_S)
+        self.child = TerminalProcess(program, arguments, env=settings, dimensions=(rows, columns), timeout=TIMEOUT_S)
         os.set_blocking(self.child.child_fd, False)
 
     def press(self, keys: str) -> None:

@@ -5,6 +5,7 @@ from typing import Any
 
 import pexpect
 import pyte
+from support.forked_process import TerminalProcess
 from support.loopback import Loopback
 from support.run_cli import build_command
 
@@ -15,7 +16,7 @@ def run_on_pty(server: Loopback, *arguments: str, **environ: str) -> tuple[bytes
     """Run the program on a pty; return the bytes it wrote, its exit code and the screen."""
     settings: Any = {**os.environ, "AIML_BASE_URL": server.url, "AIML_RETRIES": "0", "TERM": "xterm", **environ}
     program, *rest = build_command(*arguments)
-    child = pexpect.spawn(program, rest, env=settings, dimensions=(24, 80), timeout=60)
+    child = TerminalProcess(program, rest, env=settings, dimensions=(24, 80), timeout=60)
     child.expect(pexpect.EOF)
     child.close()
     screen = pyte.Screen(80, 24)

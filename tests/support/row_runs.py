@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
+from support.forked_process import CliProcess
 from support.loopback import Loopback
 from support.run_cli import build_command
 
@@ -21,7 +22,7 @@ def start_run(server: Loopback, *arguments: str) -> "Iterator[subprocess.Popen[b
     """Start the program with pipes; kill it at the end of the block."""
     pipe = subprocess.PIPE
     environ = {**os.environ, "AIML_BASE_URL": server.url, "AIML_RETRIES": "0"}
-    with subprocess.Popen(build_command(*arguments), env=environ, stdin=pipe, stdout=pipe, stderr=pipe) as process:
+    with CliProcess(build_command(*arguments), env=environ, stdin=pipe, stdout=pipe, stderr=pipe) as process:
         yield process
         process.kill()
 

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import IO, Any
 
+from support.forked_process import CliProcess
 from support.loopback import STREAM, Loopback, chunk, delta
 from support.run_cli import build_command
 
@@ -18,7 +19,7 @@ def start_streaming(server: Loopback, *arguments: str, **streams: Any) -> Iterat
     server.answer_with(STREAM + chunk(delta("Hel")) + chunk(delta("lo")), more)
     environ = {**os.environ, "AIML_BASE_URL": server.url, "AIML_RETRIES": "0"}
     streams = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE, **streams}
-    process = subprocess.Popen(build_command("chat", "hi", *arguments), env=environ, **streams)
+    process = CliProcess(build_command("chat", "hi", *arguments), env=environ, **streams)
     try:
         yield process
     finally:

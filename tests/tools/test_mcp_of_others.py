@@ -10,6 +10,7 @@ from typing import Any
 
 import pexpect
 import pytest
+from support.forked_process import TerminalProcess
 from support.mcp_sources import SERVERS, open_server, raw_server
 from support.run_cli import Aiml, build_command
 
@@ -112,7 +113,7 @@ def test_a_model_calls_a_tool_of_a_server(aiml: Aiml) -> None:
 
 def start_on_terminal(*arguments: str) -> Any:
     program, *rest = build_command(*arguments)
-    return pexpect.spawn(program, rest, timeout=30, encoding="utf-8", dimensions=(40, 100))
+    return TerminalProcess(program, rest, timeout=30, encoding="utf-8", dimensions=(40, 100))
 
 
 @pytest.mark.usefixtures("saved")

@@ -14,6 +14,7 @@ from typing import Any, Self
 
 import pytest
 from support import certificates
+from support.forked_process import CliProcess
 from support.loopback import HELLO, Loopback
 from support.run_cli import build_command
 
@@ -91,7 +92,7 @@ def start(
         "AIMLAPI_API_KEY": KEY, **environ,
     }  # fmt: skip
     pipes: dict[str, Any] = {"stdin": stdin, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
-    with subprocess.Popen(build_command(*arguments), env=env, **pipes) as process:
+    with CliProcess(build_command(*arguments), env=env, **pipes) as process:
         try:
             yield process
         finally:

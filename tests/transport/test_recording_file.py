@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from support.forked_process import CliProcess
 from support.loopback import (
     HELLO,
     SILENCE,
@@ -168,7 +169,7 @@ def test_a_torn_last_line_is_left_out_and_mended_by_the_next_recording(server: L
 def test_a_call_that_was_stopped_leaves_no_line(number: int, code: int, server: Loopback) -> None:
     server.answer_with(STREAM + chunk(delta("Hel")), SILENCE)
     environ = {**os.environ, "AIML_BASE_URL": server.url}
-    running = subprocess.Popen(build_command("chat", "hi", "--record", TAPE), env=environ, stdout=subprocess.PIPE)
+    running = CliProcess(build_command("chat", "hi", "--record", TAPE), env=environ, stdout=subprocess.PIPE)
     assert running.stdout
     assert running.stdout.read(3) == b"Hel"
     running.send_signal(number)

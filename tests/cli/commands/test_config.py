@@ -14,6 +14,7 @@ import pexpect
 import pytest
 from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
+from support.forked_process import TerminalProcess
 from support.loopback import Loopback, http_response, json_response
 from support.run_cli import Aiml, build_command
 
@@ -390,7 +391,7 @@ def test_edit_mends_a_damaged_file(file: Path, tmp_path: Path, monkeypatch: pyte
 
 def on_terminal(*words: str) -> "pexpect.spawn[bytes]":
     program, *arguments = build_command("config", *words)
-    return pexpect.spawn(program, arguments, timeout=30)
+    return TerminalProcess(program, arguments, timeout=30)
 
 
 def test_edit_offers_to_go_on_at_a_terminal(file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -12,6 +12,7 @@ from typing import Any
 
 import pexpect
 import pytest
+from support.forked_process import TerminalProcess
 from support.run_cli import build_command
 
 from aiml_cli.__main__ import main
@@ -78,7 +79,7 @@ def titles(capfd: Capture, *arguments: str) -> list[str]:
 def on_terminal(*arguments: str, typed: str = "") -> tuple[str, int]:
     program, *rest = build_command("history", *arguments)
     settings: Any = {**os.environ, "TERM": "xterm"}
-    child = pexpect.spawn(program, rest, env=settings, dimensions=(24, 80), timeout=60, encoding="utf-8")
+    child = TerminalProcess(program, rest, env=settings, dimensions=(24, 80), timeout=60, encoding="utf-8")
     if typed:
         child.expect_exact("[y/N] ")
         child.sendline(typed)

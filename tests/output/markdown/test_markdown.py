@@ -7,6 +7,7 @@ import threading
 from pathlib import Path
 
 import pytest
+from support.forked_process import CliProcess
 from support.loopback import END, STREAM, Drip, Loopback, chunk, delta, http_response, stream
 from support.pty_run import run_on_pty
 from support.run_cli import Aiml, build_command
@@ -126,9 +127,7 @@ def test_a_signal_takes_the_sign_away(server: Loopback) -> None:
     server.answer_with(threading.Event())
     mine, theirs = pty.openpty()
     environ = {**os.environ, "AIML_BASE_URL": server.url, "TERM": "xterm"}
-    child = subprocess.Popen(
-        build_command("chat", "hi"), stdin=subprocess.DEVNULL, stdout=theirs, stderr=theirs, env=environ
-    )
+    child = CliProcess(build_command("chat", "hi"), stdin=subprocess.DEVNULL, stdout=theirs, stderr=theirs, env=environ)
     os.close(theirs)
     wrote = b""
     while b" s" not in wrote:

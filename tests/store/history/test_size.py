@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 from bench.build_history import build_history, make_name
+from support.forked_process import CliProcess, run_process
 from support.history_file import history_path
 from support.loopback import HELLO, Loopback
 from support.run_cli import Aiml, build_command
@@ -55,7 +56,7 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> dict[int, Path]:
         build_history(home / "aiml" / "history.db", count, TEXT_SIZE)
         environ = {**os.environ, "XDG_DATA_HOME": str(home)}
         for arguments in (["history", "search", "giraffe"], ["usage", "--by", "model", "--period", "all"]):
-            subprocess.run(build_command(*arguments), env=environ, check=True, capture_output=True)
+            run_process(build_command(*arguments), env=environ, check=True, capture_output=True)
         made[count] = home / "aiml" / "history.db"
     return made
 
@@ -162,7 +163,7 @@ def measure_memory(*arguments: str) -> int:
 def test_with_500_mb_what_others_write_is_kept_and_memory_is_bounded(server: Loopback, aiml: Aiml) -> None:
     server.answer_with(HELLO)
     build_history(history_path(), 100_000, 2_500)
-    with subprocess.Popen(build_command("history", "search", "giraffe", "-n", "0"), stdout=subprocess.PIPE) as search:
+    with CliProcess(build_command("history", "search", "giraffe", "-n", "0"), stdout=subprocess.PIPE) as search:
         asked = 0
         while search.stdout and search.poll() is None:
             assert aiml("chat", f"meanwhile {asked}").stderr == b""

@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 from bench.build_history import MARKS, build_history
+from support.forked_process import CliProcess
 from support.history_file import history_path, select, wait_until_equal
 from support.paths import ROOT
 from support.run_cli import build_command
@@ -133,7 +134,7 @@ def test_a_deletion_that_was_killed_is_completed_by_the_next(capfd: Capture) -> 
 
 def kill_when(arguments: list[str], query: str) -> None:
     """Kill a history command as soon as a query returns a row that is true."""
-    with subprocess.Popen(build_command("history", *arguments), stdout=subprocess.PIPE) as process:
+    with CliProcess(build_command("history", *arguments), stdout=subprocess.PIPE) as process:
         assert wait_until_equal(lambda: select(query), [{"done": 1}])
         process.send_signal(signal.SIGKILL)
 
