@@ -6,7 +6,7 @@ from generators.commands import SOURCE
 INTRO = """# Exit codes
 
 ```sh
-aiml chat -q 'Name a colour.' > answer.txt || echo "failed with exit code $?" >&2
+aiml chat -q 'Name a colour.' > answer.txt; echo "exit code $?"
 ```
 
 The exit code says how a call ended. Standard error says what happened, and a hint says what to do. The name is the
