@@ -39,7 +39,7 @@ class RowHasher:
         self._common = self._begin(request.build_body(template))
 
     def _begin(self, body: Any) -> "blake2b":
-        return blake2b(encode_body(body), digest_size=DIGEST_SIZE, person=self._person)
+        return blake2b(bytes(encode_body(body)), digest_size=DIGEST_SIZE, person=self._person)
 
     def hash(self, row: Row) -> str:
         """Return the hash of a row, in hexadecimal."""

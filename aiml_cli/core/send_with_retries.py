@@ -269,7 +269,7 @@ class Sender:
         if not (pacer := self._pacer) or self._options.replay:
             self._send_once(client, request, sink, send)
             return
-        pacer.start_request(request.body)
+        pacer.start_request(None if request.body is None else bytes(request.body))
         try:
             self._send_once(client, request, sink, send)
         finally:

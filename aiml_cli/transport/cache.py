@@ -135,7 +135,7 @@ class ResponseCache:
 
     def _name_request(self, request: HttpRequest) -> str:
         """Return a hash of all that the answer depends on; JSON is compared as values, the key is hashed by itself."""
-        body = recording_file.parse_json(request.body or b"null")
+        body = recording_file.parse_json(bytes(request.body or b"null"))
         is_streamed = body.pop("stream", None)
         if body.get("stream_options") == {"include_usage": True}:  # without a stream the tokens are counted anyway
             del body["stream_options"]

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from functools import lru_cache, partial
 from itertools import islice
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import httpcore
 import httpx
@@ -20,6 +20,9 @@ from aiml_cli.transport.early_connection import CONNECT_SECONDS, EarlyConnection
 from aiml_cli.transport.http_types import HttpRequest, HttpResponse, OnSent
 from aiml_cli.transport.key_masking import extract_key, list_credentials, mask_chunks, mask_errors, mask_text
 from aiml_cli.transport.response_body import decompress, join_chunks
+
+if TYPE_CHECKING:
+    from aiml_cli.api.request_body import LongBody
 
 KEEP_ALIVE_SECONDS = 5.0
 MAX_REDIRECTS = 5
@@ -73,10 +76,13 @@ _parse_url = lru_cache(maxsize=16)(httpx.URL)
 class _Body(httpx.SyncByteStream):
     """The body of a request, in slices: httpcore copies the rest of a whole body after each write."""
 
-    def __init__(self, data: bytes) -> None:
+    def __init__(self, data: "bytes | LongBody") -> None:
         self._data = data
 
     def __iter__(self) -> Iterator[bytes]:
+        if not isinstance(self._data, bytes):
+            yield from self._data
+            return
         for start in range(0, len(self._data), SLICE_BYTES):
             yield self._data[start : start + SLICE_BYTES]
 

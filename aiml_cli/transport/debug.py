@@ -41,7 +41,7 @@ def _show_request(client: Any, request: HttpRequest, mask: Mask) -> None:
     for name, value in headers:
         print_err(_format_header(">", name, value, mask))
     print_err(">")
-    for line in (request.body or b"").decode("utf-8", "replace").splitlines():
+    for line in bytes(request.body or b"").decode("utf-8", "replace").splitlines():
         print_err(f"> {_shorten(mask(line))}")
 
 
@@ -51,7 +51,7 @@ def _build_head(client: Any, request: HttpRequest) -> tuple[str, list[tuple[str,
         parts = urlsplit(request.url)
         return f"{parts.path}?{parts.query}" if parts.query else parts.path, list(request.headers.items())
     encoded = {name: value.encode("latin-1") for name, value in request.headers.items()}
-    outgoing = client.build_request(request.method, request.url, headers=encoded, content=request.body)
+    outgoing = client.build_request(request.method, request.url, headers=encoded, content=bytes(request.body or b""))
     headers = [(name.decode("latin-1"), value.decode("latin-1")) for name, value in outgoing.headers.raw]
     return outgoing.url.raw_path.decode("ascii", "replace"), headers
 

@@ -2,20 +2,23 @@
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from aiml_cli.errors import ServerError
+
+if TYPE_CHECKING:
+    from aiml_cli.api.request_body import LongBody
 
 MAX_BODY_BYTES = 64 * 1024 * 1024
 
 
 class HttpRequest(NamedTuple):
-    """A request to send; `body` is None for a request without a body."""
+    """A request to send; `body` is None for a request without a body, and a LongBody if `bytes` would take too much."""
 
     method: str
     url: str
     headers: Mapping[str, str]
-    body: bytes | None = None
+    body: "bytes | LongBody | None" = None
 
 
 class HttpResponse(NamedTuple):

@@ -6,12 +6,15 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from functools import lru_cache
 from itertools import accumulate
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 from urllib.parse import urlsplit
 
 from aiml_cli.api.stream_events import Event, EventBatch, OutputItems, StringDelta, TextDelta, ToolCallDelta
 from aiml_cli.errors import AimlError, UsageError
 from aiml_cli.settings.urls import simplify_name
+
+if TYPE_CHECKING:
+    from aiml_cli.api.request_body import LongBody
 
 Json = Any
 MIN_KEY_LENGTH = 8  # a shorter key may be part of any sentence
@@ -307,14 +310,14 @@ def mask_credentials(value: Json) -> Json:
     return _mask(value, in_properties=False)
 
 
-def list_credentials(body: bytes | None) -> list[str]:
+def list_credentials(body: "bytes | LongBody | None") -> list[str]:
     """Return the texts for which `mask_credentials` puts stars in a request's body: a response may repeat them.
 
     Those that are too short to mask, and media types, are left out.
     """
     found: list[str] = []
     with suppress(ValueError, RecursionError):
-        _mask(json.loads(body or b"null"), in_properties=False, found=found)
+        _mask(json.loads(bytes(body or b"null")), in_properties=False, found=found)
     return [text for text in dict.fromkeys(found) if len(text) >= MIN_KEY_LENGTH and not re.match(_MEDIA_TYPE, text)]
 
 

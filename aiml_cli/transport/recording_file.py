@@ -60,7 +60,7 @@ class RecordedExchange:
 def describe_request(request: HttpRequest, base_url: str) -> RecordedRequest:
     """Return the parts of a request that are matched, without secrets; `base_url` "" matches the whole URL."""
     path = path_below(request.url, base_url) if base_url else request.url
-    return RecordedRequest(request.method, path, _encode_body(request.body))
+    return RecordedRequest(request.method, path, _encode_body(None if request.body is None else bytes(request.body)))
 
 
 def encode_exchange(exchange: RecordedExchange) -> bytes:

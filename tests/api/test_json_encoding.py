@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from aiml_cli.api import request_body
 from aiml_cli.api.request_body import encode_body
 
-TEXTS = st.text(st.characters(exclude_categories=["Cs"]), max_size=20)
+TEXTS = st.text(st.characters(exclude_categories=["Cs"]) | st.sampled_from('"\\\n\r\t\b\0\x7f\u2028'), max_size=20)
 VALUES = st.recursive(
     st.none() | st.booleans() | st.integers() | TEXTS, lambda each: st.lists(each) | st.dictionaries(TEXTS, each)
 )
@@ -21,8 +21,22 @@ VALUES = st.recursive(
 def test_a_text_in_pieces_is_the_same_text(body: Any) -> None:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(request_body, "PIECE_CHARS", 3)
-        assert encode_body(body) == json.dumps(body, ensure_ascii=False, separators=(",", ":")).encode()
+        patch.setattr(request_body, "LONG_TEXT", 2)
+        encoded = encode_body(body)
+        first, again = bytes(encoded), bytes(encoded)
+        assert first == again == json.dumps(body, ensure_ascii=False, separators=(",", ":")).encode()
+        assert len(encoded) == len(first)
 
 
-def test_half_a_character_becomes_a_question_mark() -> None:
-    assert encode_body({"a": "x\ud83d"}) == b'{"a":"x?"}'
+@pytest.mark.parametrize("length", [1, request_body.LONG_TEXT + 1])
+def test_half_a_character_becomes_a_question_mark(length: int) -> None:
+    text = "x" * length
+    assert bytes(encode_body({"a": f"{text}\ud83d"})) == b'{"a":"%b?"}' % text.encode()
+
+
+def test_a_long_body_does_not_change_with_the_values_that_it_was_made_of() -> None:
+    text, messages = "x" * (request_body.LONG_TEXT + 1), [{"role": "user"}]
+    encoded = encode_body({"messages": messages, "text": text})
+    before = bytes(encoded)
+    messages.append({"role": "assistant"})
+    assert bytes(encoded) == before
