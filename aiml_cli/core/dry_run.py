@@ -97,7 +97,7 @@ def _map_sources(words: Sequence[str], options: Options) -> Mapping[str, str]:
     files = [file for name in names for file in finder.find(name)]
     # A program does not name a file with invisible characters in its name.
     files = [file for file in files if file.name.isprintable()]
-    return {b64encode(file.data).decode(): str(Path(file.name).expanduser()) for file in files}
+    return {b64encode(file.data).decode(): str(Path(file.name).expanduser()) for file in files if file.data}
 
 
 def _ignore_notice(_notice: str) -> None:

@@ -1,7 +1,9 @@
 """Decode bytes to text, Unicode or else cp1252; recognize images, PDFs, sounds and other binary data."""
 
 import io
-from collections.abc import Callable
+from codecs import BOM_UTF8, getincrementaldecoder
+from collections.abc import Callable, Iterable, Iterator
+from itertools import chain
 
 from aiml_cli.errors import UsageError
 
@@ -196,6 +198,27 @@ def _decode_wide(data: bytes, name: str, encoding: str) -> str:
         raise UsageError(message, SUPPORTED_TYPES_HINT) from None
 
 
+def _decode_pieces(pieces: Iterator[bytes]) -> str | bytes:
+    """Return the text of UTF-8 without zero bytes; of anything else the bytes."""
+    text, decoder = "", getincrementaldecoder("utf-8")()
+    for piece in chain(pieces, [b""]):
+        pending = decoder.getstate()[0]
+        try:
+            decoded = decoder.decode(piece, final=not piece)
+        except UnicodeDecodeError:
+            decoded = "\0"
+        if "\0" in decoded:
+            return _join_pieces(chain([text.encode(), pending, piece], pieces))
+        text += decoded  # in place, because nothing else refers to the text
+    return text
+
+
+def _join_pieces(pieces: Iterable[bytes]) -> bytes:
+    buffer = io.BytesIO()  # returns its memory without a copy; joining a list would take twice as much
+    buffer.writelines(pieces)
+    return buffer.getvalue()
+
+
 class SizeLimit:
     """The number of bytes that may still be read for the prompt, its files and standard input."""
 
@@ -204,11 +227,34 @@ class SizeLimit:
 
     def read(self, name: str, read_piece: Callable[[int], bytes]) -> bytes:
         """Read to the end; raise UsageError as soon as the limit is exceeded."""
-        buffer = io.BytesIO()  # returns its memory without a copy; joining a list would take twice as much
+        return _join_pieces(self._read_pieces(name, read_piece))
+
+    def read_text(self, name: str, read_piece: Callable[[int], bytes]) -> str | bytes:
+        """Read to the end; return a long text of UTF-8 as text, and all else as bytes. Raise UsageError as `read` does.
+
+        A long text is decoded while it is read: its bytes and its characters are never in memory together.
+        """
+        pieces = self._read_pieces(name, read_piece)
+        head = next(pieces, b"")
+        if (
+            len(head) < PIECE_BYTES
+            or describe_start(head)
+            or head.startswith((BOM_UTF8, *BYTE_ORDER_MARKS, *BINARY_MAGIC))
+        ):
+            return _join_pieces(chain([head], pieces))
+        return _decode_pieces(chain([head], pieces))
+
+    def _read_pieces(self, name: str, read_piece: Callable[[int], bytes]) -> Iterator[bytes]:
+        """Yield pieces of full length and a shorter one at the end; a pipe returns less at a time."""
+        buffer = b""
         while data := read_piece(min(PIECE_BYTES, self._left + 1)):
             self.count(name, len(data))
-            buffer.write(data)
-        return buffer.getvalue()
+            buffer += data
+            if len(buffer) >= PIECE_BYTES:
+                yield buffer
+                buffer = b""
+        if buffer:
+            yield buffer
 
     def count(self, name: str, count: int) -> None:
         """Subtract bytes that were read; raise UsageError if the limit is exceeded."""

@@ -4,7 +4,7 @@ import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple, NoReturn
+from typing import TYPE_CHECKING, NamedTuple, NoReturn, TypeVar
 from urllib.parse import urlsplit
 
 from aiml_cli.errors import UsageError
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
     Entry = os.DirEntry[str]
 
+Content = TypeVar("Content")
 Fetch = Callable[[str], tuple[bytes, str]]
 Notify = Callable[[str], None]
 RAW = "raw:"  # before a URL: what is there is sent as it is
@@ -35,11 +36,15 @@ IGNORED = "ignored by Git"
 
 
 class FileContent(NamedTuple):
-    """The bytes of a file or a URL; `charset` is what the server says of them."""
+    """The bytes of a file or a URL; `charset` is what the server says of them.
+
+    If it is decoded already, `text` is all of it, and `data` is empty.
+    """
 
     name: str
     data: bytes
     charset: str = ""
+    text: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,10 +92,14 @@ class FileFinder:
 
     def _read_file(self, name: str, path: Path) -> FileContent:
         if not self._has_loader(path):
-            return FileContent(name, read_input_file(name, self.size_limit))
+            return self._read_text(name)
         content = self._load(name, path)
         self.notify(f"{name}: sends the text that its loader makes of it, {format_size(len(content.data))}")
         return content
+
+    def _read_text(self, name: str) -> FileContent:
+        content = _read_source(name, self.size_limit.read_text)
+        return FileContent(name, b"", text=content) if isinstance(content, str) else FileContent(name, content)
 
     def _has_loader(self, path: Path) -> bool:
         return bool(self.loaders and self.loaders.find_extension(path.name) and path.is_file())
@@ -123,7 +132,7 @@ class FileFinder:
                 continue
             is_loaded = self._has_loader(path)
             loaded += is_loaded
-            yield self._load(match, path) if is_loaded else FileContent(match, read_input_file(match, self.size_limit))
+            yield self._load(match, path) if is_loaded else self._read_text(match)
         if loaded:
             self.notify(f"{name}: {loaded} read by loaders")
 
@@ -196,9 +205,13 @@ def find_path(name: str) -> Path | None:
 
 def read_input_file(name: str, size_limit: SizeLimit | None = None) -> bytes:
     """Read a file; raise UsageError if it cannot be read or is too large."""
+    return _read_source(name, (size_limit or SizeLimit()).read)
+
+
+def _read_source(name: str, read: Callable[[str, Callable[[int], bytes]], Content]) -> Content:
     try:
         with open_source(name) as source:
-            return (size_limit or SizeLimit()).read(name, source.read)
+            return read(name, source.read)
     except OSError as error:
         raise UsageError(f"{name}: {error.strerror or error}") from None
 

@@ -74,7 +74,9 @@ class PartReader(NamedTuple):
 
     def read_stdin(self, *, is_named: bool) -> _StdinContent:
         """Read standard input to its end; if it is named, wait for it as long as it takes."""
-        data = stdin.read_stdin(self.notify, self.size_limit, patience=None if is_named else self.patience)
+        data = stdin.read_stdin_text(self.notify, self.size_limit, patience=None if is_named else self.patience)
+        if isinstance(data, str):
+            return _StdinContent(self._decode(FileContent(stdin.NAME, b"", text=data)))
         if media_type := detect_type(data):
             return _StdinContent("", data, media_type)
         return _StdinContent(self._decode(FileContent(stdin.NAME, data)))
@@ -86,7 +88,9 @@ class PartReader(NamedTuple):
         return _Piece(wrap_in_tag(tag, content.text, name), name=stdin.NAME, inputs=(1,))
 
     def _decode(self, content: FileContent) -> str:
-        text, notice = decode_text(content.data, content.name, content.charset)
+        text, notice = content.text, ""
+        if not text:
+            text, notice = decode_text(content.data, content.name, content.charset)
         if notice:
             self.notify(notice)
         if self.check_text:
@@ -112,7 +116,8 @@ def read_parts(
     typed = "".join(segments)
     is_named = typed.strip() in ("", "-") or "-" in files
     piped = reader.read_stdin(is_named=is_named) if is_piped or typed.strip() == "-" or "-" in files else None
-    if piped and not piped.text.strip() and not piped.media_type and typed.strip() not in ("", "-"):
+    is_blank = piped and not piped.media_type and (not piped.text or piped.text.isspace())
+    if is_blank and typed.strip() not in ("", "-"):
         others = "prompt and the files are" if texts or any(name != "-" for name in files) else "prompt is"
         reader.notify(f"nothing came on {stdin.NAME}; only the {others} sent")
     pieces: list[_Piece] = []

@@ -40,9 +40,18 @@ def has_stdin() -> bool:
 def read_stdin(
     notify: Callable[[str], None], size_limit: SizeLimit | None = None, *, patience: Patience | None = None
 ) -> bytes:
+    """Return the bytes as `read_stdin_text` reads them, of a text too."""
+    content = read_stdin_text(notify, size_limit, patience=patience)
+    return content.encode() if isinstance(content, str) else content
+
+
+def read_stdin_text(
+    notify: Callable[[str], None], size_limit: SizeLimit | None = None, *, patience: Patience | None = None
+) -> str | bytes:
     """Read to the end, with a notice if nothing arrives for two seconds; raise UsageError if it is too large.
 
-    With `patience`, raise UsageError if nothing arrives in time and nobody but what has started us can write.
+    A long text of UTF-8 is returned as text, all else as bytes. With `patience`, raise UsageError if nothing arrives in
+    time and nobody but what has started us can write.
     """
     try:
         if not has_input(NOTICE_AFTER_SECONDS) and not os.isatty(0):
@@ -50,7 +59,7 @@ def read_stdin(
             if patience:
                 _wait_for_input(patience)
         with read_typed_lines():
-            return (size_limit or SizeLimit()).read(NAME, _read_piece)
+            return (size_limit or SizeLimit()).read_text(NAME, _read_piece)
     except OSError as error:
         raise UsageError(f"standard input: {error.strerror}", "--no-stdin leaves it alone") from None
 
