@@ -16,6 +16,8 @@ from aiml_cli.system.stdio import make_notifier
 from aiml_cli.transport.http_types import HttpRequest, HttpResponse, OnSent, Send
 
 if TYPE_CHECKING:
+    from types import ModuleType
+
     from aiml_cli.transport.client import Client as Client  # noqa: PLC0414 - other layers name the type by this module
     from aiml_cli.transport.early_connection import EarlyConnection
 
@@ -63,7 +65,9 @@ def open_client(options: Options, url: str, client: "Client | None" = None) -> "
     is_first = "httpx" not in sys.modules and current_thread() is main_thread()
     if early is None and is_first and not options.headers:  # headers are checked when they are sent
         early = _start_connection(options, url)
-    from aiml_cli.transport.client import open_http_client  # httpx takes 60 ms to import
+    # The command line of httpx would import rich and pygments, half of its time; with None, httpx does without.
+    sys.modules.setdefault("httpx._main", cast("ModuleType", None))
+    from aiml_cli.transport.client import open_http_client  # httpx takes 30 ms to import
 
     by_proxy = not is_local(url) and _has_proxy()
     notify = make_notifier(options.quiet)

@@ -1,30 +1,38 @@
 """Send a request over HTTP; the only file that opens a network connection."""
 
-import select
 import socket
 import ssl
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from functools import lru_cache, partial
+from functools import lru_cache
 from itertools import islice
 from typing import TYPE_CHECKING, Any, cast
 
-import httpcore
+import h11
 import httpx
 
-from aiml_cli.errors import AimlError, ConnectionFailed, IncompleteAnswer, ServerError, UsageError
+from aiml_cli.errors import AimlError, ConnectionFailed, ServerError, UsageError
 from aiml_cli.settings.urls import is_unencrypted
 from aiml_cli.system.stdio import Notifier
-from aiml_cli.transport.connection import ConnectionHandle, TraceHook, shut_down_stream, watchdog
+from aiml_cli.transport.connection import ConnectionHandle, RequestHook, shut_down_stream, watchdog
 from aiml_cli.transport.early_connection import CONNECT_SECONDS, EarlyConnection, load_context, open_socket
+from aiml_cli.transport.http_connection import (
+    HttpAnswer,
+    HttpConnection,
+    Origin,
+    RequestParts,
+    Timeouts,
+    decompress,
+    is_open,
+    make_cut_error,
+    make_silence_error,
+)
 from aiml_cli.transport.http_types import HttpRequest, HttpResponse, OnSent
 from aiml_cli.transport.key_masking import extract_key, list_credentials, mask_chunks, mask_errors, mask_text
-from aiml_cli.transport.response_body import decompress, join_chunks
 
 if TYPE_CHECKING:
     from aiml_cli.api.request_body import LongBody
 
-KEEP_ALIVE_SECONDS = 5.0
 MAX_REDIRECTS = 5
 # How long to wait for the end of a body whose answer is complete, and for how many chunks.
 END_SECONDS, MAX_END_CHUNKS = 0.1, 16
@@ -32,13 +40,6 @@ END_SECONDS, MAX_END_CHUNKS = 0.1, 16
 HEADERS = {"Accept-Encoding": "gzip, deflate"}
 SLICE_BYTES = 1024 * 1024
 PROXY_HINT = "look at HTTPS_PROXY, ALL_PROXY and NO_PROXY"
-HTTPCORE_ERRORS = (
-    httpcore.TimeoutException,
-    httpcore.NetworkError,
-    httpcore.ProtocolError,
-    httpcore.ProxyError,
-    httpcore.UnsupportedProtocol,
-)
 
 
 class Client(httpx.Client):
@@ -49,15 +50,16 @@ class Client(httpx.Client):
         self.connection, self.notify = ConnectionHandle(), notify
         self._direct, self._own_headers = transport, [(name.lower(), name, value) for name, value in self.headers.raw]
 
-    def exchange(self, request: HttpRequest, hook: TraceHook) -> httpx.Response:
+    def exchange(self, request: HttpRequest, hook: RequestHook) -> httpx.Response:
         """Send a request, and return the response when its headers have arrived.
 
         A POST needs no cookies and follows no redirect; what httpx does for these takes longer than all the rest.
         """
         url, body, headers = _parse_url(request.url), _Body(request.body or b""), self._list_headers(request)
-        extensions = {"trace": hook, "timeout": self.timeout.as_dict()}
+        timeouts = self.timeout.as_dict()
         if self._direct and request.method == "POST":
-            return self._direct.send(request.method, url, headers, body, extensions)
+            return self._direct.send(url, RequestParts(request.method, url.raw_path, headers, body), hook, timeouts)
+        extensions = {"trace": hook, "timeout": timeouts}
         outgoing = httpx.Request(request.method, url, headers=headers, stream=body, extensions=extensions)
         return self.send(outgoing, stream=True)
 
@@ -74,7 +76,7 @@ _parse_url = lru_cache(maxsize=16)(httpx.URL)
 
 
 class _Body(httpx.SyncByteStream):
-    """The body of a request, in slices: httpcore copies the rest of a whole body after each write."""
+    """The body of a request, in slices: one after the other is copied when it is sent."""
 
     def __init__(self, data: "bytes | LongBody") -> None:
         self._data = data
@@ -95,159 +97,80 @@ class DirectTransport(httpx.BaseTransport):
     """
 
     def __init__(self, context: ssl.SSLContext | None, early: EarlyConnection | None = None) -> None:
-        self._context, self._network = context, _Network(early)
-        self._connection: httpcore.HTTPConnection | None = None
+        self._context, self._early = context, early
+        self._connection: HttpConnection | None = None
 
     def handle_request(self, request: httpx.Request) -> httpx.Response:
         """Send a request, and return the response when its headers have arrived."""
         body = cast("httpx.SyncByteStream", request.stream)
-        return self.send(request.method, request.url, request.headers.raw, body, request.extensions)
+        parts = RequestParts(request.method, request.url.raw_path, request.headers.raw, body)
+        return self.send(request.url, parts, request.extensions["trace"], request.extensions["timeout"])
 
-    def send(
-        self,
-        method: str,
-        url: httpx.URL,
-        headers: list[tuple[bytes, bytes]],
-        body: httpx.SyncByteStream,
-        extensions: Mapping[str, Any],
-    ) -> httpx.Response:
-        """Send a request of these parts, as `handle_request` does."""
-        target = httpcore.URL(scheme=url.raw_scheme, host=url.raw_host, port=url.port, target=url.raw_path)
-        outgoing = httpcore.Request(method, target, headers=headers, content=body, extensions=dict(extensions))
-        with _raise_httpx_errors():
-            response = self._choose_connection(target.origin).handle_request(outgoing)
-        content = _ResponseStream(response)
-        return httpx.Response(response.status, headers=response.headers, stream=content, extensions=response.extensions)
+    def send(self, url: httpx.URL, parts: RequestParts, hook: RequestHook, timeouts: Timeouts) -> httpx.Response:
+        """Send a request of these parts, as `handle_request` does; `hook` follows it."""
+        connection = self._choose_connection(url, hook, timeouts["connect"])
+        try:
+            with _raise_network_errors(httpx.ReadTimeout, httpx.ReadError):
+                answer = connection.send(parts, hook, timeouts)
+        except h11.ProtocolError as error:
+            raise getattr(httpx, type(error).__name__)(str(error)) from None  # the names are the same
+        extensions = {"network_stream": connection}
+        return httpx.Response(answer.status, headers=answer.headers, stream=_BodyStream(answer), extensions=extensions)
 
     def close(self) -> None:
         """Close the connection, and the early one if it was not used."""
-        self._network.close()
+        if self._early:
+            self._early.close()
         if self._connection:
             self._connection.close()
 
-    def _choose_connection(self, origin: httpcore.Origin) -> httpcore.HTTPConnection:
-        """Return the last connection if it can be used again, else a new one; a pool takes twice the time to choose."""
+    def _choose_connection(self, url: httpx.URL, hook: RequestHook, seconds: float | None) -> HttpConnection:
+        """Return the last connection if it can be used again, else a new one."""
+        origin = url.scheme, url.raw_host.decode("ascii"), url.port or (443 if url.scheme == "https" else 80)
         last = self._connection
-        if last and last.can_handle_request(origin) and last.is_available() and not last.has_expired():
+        if last and last.can_send(origin):
             return last
-        if last and last.is_idle():
+        if last:
             last.close()
-        self._connection = httpcore.HTTPConnection(
-            origin, self._context, keepalive_expiry=KEEP_ALIVE_SECONDS, network_backend=self._network
-        )
+        with _raise_network_errors(httpx.ConnectTimeout, httpx.ConnectError):
+            self._connection = self._connect(origin, hook, seconds)
         return self._connection
 
+    def _connect(self, origin: Origin, hook: RequestHook, seconds: float | None) -> HttpConnection:
+        """Return a connection to a server, to the first of its addresses that accepts one; raise OSError."""
+        early, self._early = self._early, None
+        scheme, host, port = origin
+        opened = early.take(host, port) if early else None
+        if opened is None or not is_open(opened):
+            opened = open_socket(host, port, seconds or CONNECT_SECONDS)
+        hook.follow(connection := HttpConnection(opened, origin))
+        if scheme == "https":
+            hook.follow(connection := HttpConnection(self._encrypt(opened, host, seconds), origin))
+        return connection
 
-class _ResponseStream(httpx.SyncByteStream):
-    """The body of a response, whose errors are those of httpx."""
+    def _encrypt(self, opened: socket.socket, host: str, seconds: float | None) -> ssl.SSLSocket:
+        """Return the connection encrypted, after the server's certificate is verified for this host."""
+        context = cast("ssl.SSLContext", self._context)
+        if isinstance(opened, ssl.SSLSocket):
+            if opened.context is context and opened.server_hostname == host:
+                return opened  # the early connection has done it
+            opened.close()
+            raise OSError("the connection is encrypted for another server")
+        opened.settimeout(seconds)
+        return context.wrap_socket(opened, server_hostname=host)
 
-    def __init__(self, response: httpcore.Response) -> None:
-        self._response = response
+
+class _BodyStream(httpx.SyncByteStream):
+    """The body of a response, as httpx has it."""
+
+    def __init__(self, answer: HttpAnswer) -> None:
+        self.answer = answer
 
     def __iter__(self) -> Iterator[bytes]:
-        with _raise_httpx_errors():
-            yield from self._response.iter_stream()
+        return self.answer.read_body()
 
     def close(self) -> None:
-        self._response.close()
-
-
-@contextmanager
-def _raise_httpx_errors() -> Iterator[None]:
-    """Raise an error of httpcore as that of httpx, which has the same name."""
-    try:
-        yield
-    except HTTPCORE_ERRORS as error:
-        raise getattr(httpx, type(error).__name__)(str(error)) from error
-
-
-class _Network(httpcore.NetworkBackend):
-    """Opens the connections of one client; the first one may be there already."""
-
-    def __init__(self, early: EarlyConnection | None) -> None:
-        self._early = early
-
-    def connect_tcp(self, host: str, port: int, timeout: float | None = None, *_: Any, **__: Any) -> "_OpenStream":
-        """Return a connection to a server, to the first of its addresses that accepts one."""
-        early, self._early = self._early, None
-        with _raise_network_errors(httpcore.ConnectTimeout, httpcore.ConnectError):
-            connection = early.take(host, port) if early else None
-            if connection is None or not _is_open(connection):
-                connection = open_socket(host, port, timeout or CONNECT_SECONDS)
-        return _OpenStream(connection)
-
-    def close(self) -> None:
-        """Close the early connection if it was not used."""
-        if self._early:
-            self._early.close()
-
-
-class _OpenStream(httpcore.NetworkStream):
-    """A connected socket, with errors of httpcore; `last_read` is what the last network read brought."""
-
-    def __init__(self, connection: socket.socket) -> None:
-        self._socket, self.last_read, self._head = connection, b"", b""
-
-    def read(self, max_bytes: int, timeout: float | None = None) -> bytes:
-        with _raise_network_errors(httpcore.ReadTimeout, httpcore.ReadError):
-            self._set_timeout(timeout)
-            self.last_read = self._socket.recv(max_bytes)
-            return self.last_read
-
-    def write(self, buffer: bytes, timeout: float | None = None) -> None:
-        """Send the bytes; the head of a POST is sent with the beginning of its body, which follows at once."""
-        head, self._head = self._head, b""
-        if buffer.startswith(b"POST ") and buffer.endswith(b"\r\n\r\n"):
-            self._head = buffer
-            return
-        with _raise_network_errors(httpcore.WriteTimeout, httpcore.WriteError):
-            self._set_timeout(timeout)
-            rest = memoryview(head + buffer)
-            while rest:  # with sendall, the time-out would be for the whole buffer
-                rest = rest[self._socket.send(rest) :]
-
-    def _set_timeout(self, timeout: float | None) -> None:
-        """Set the time-out of the socket if it has another; each system call hands all Python to another thread."""
-        if self._socket.gettimeout() != timeout:
-            self._socket.settimeout(timeout)
-
-    def close(self) -> None:
-        self._socket.close()
-
-    def start_tls(
-        self, ssl_context: ssl.SSLContext, server_hostname: str | None = None, timeout: float | None = None
-    ) -> "_OpenStream":
-        """Return the connection encrypted, after the server's certificate is verified for this host."""
-        if isinstance(self._socket, ssl.SSLSocket):
-            if self._socket.context is ssl_context and self._socket.server_hostname == server_hostname:
-                return self  # the early connection has done it
-            self.close()
-            raise httpcore.ConnectError("the connection is encrypted for another server")
-        with _raise_network_errors(httpcore.ConnectTimeout, httpcore.ConnectError):
-            self._socket.settimeout(timeout)
-            return _OpenStream(ssl_context.wrap_socket(self._socket, server_hostname=server_hostname))
-
-    def get_extra_info(self, info: str) -> Any:
-        """Return the socket, or whether an idle connection has ended; None for what is not known."""
-        if info == "is_readable":
-            return not _is_open(self._socket)
-        return self._socket if info == "socket" else None
-
-
-def _is_open(connection: socket.socket) -> bool:
-    """True if the server has not closed an idle connection, nor sent anything; TLS itself may have sent tickets."""
-    poll = select.poll()
-    poll.register(connection, select.POLLIN)
-    if not poll.poll(0):
-        return True
-    try:
-        connection.settimeout(0)
-        connection.recv(1)
-    except (BlockingIOError, ssl.SSLWantReadError):
-        return True
-    except OSError:
-        pass
-    return False
+        self.answer.close()
 
 
 @contextmanager
@@ -255,9 +178,9 @@ def _raise_network_errors(on_timeout: type[Exception], on_failure: type[Exceptio
     try:
         yield
     except TimeoutError as error:
-        raise on_timeout(error) from error
+        raise on_timeout(str(error)) from error
     except OSError as error:
-        raise on_failure(error) from error
+        raise on_failure(str(error)) from error
 
 
 @contextmanager
@@ -313,12 +236,17 @@ def _exchange(client: Client, request: HttpRequest, on_sent: OnSent, key: str) -
         for secret in filter(None, (key, *credentials)):
             chunks = mask_chunks(secret, chunks)
         yield HttpResponse(response.status_code, headers, chunks)
-        if not response.is_closed:
+        if not _is_complete(response):
             _read_end(chunks, client.connection)
     finally:
-        if not response.is_closed:
+        if not _is_complete(response):
             shut_down_stream(response.extensions.get("network_stream"))
         response.close()
+
+
+def _is_complete(response: httpx.Response) -> bool:
+    """True if the end of the body has arrived, even if not all of it was yielded."""
+    return response.is_closed or (isinstance(response.stream, _BodyStream) and response.stream.answer.is_complete)
 
 
 def _read_end(chunks: Iterator[bytes], connection: ConnectionHandle) -> None:
@@ -331,7 +259,7 @@ def _read_end(chunks: Iterator[bytes], connection: ConnectionHandle) -> None:
 
 
 def _send_once(client: Client, request: HttpRequest, on_sent: OnSent) -> httpx.Response:
-    hook = TraceHook(client.connection, client.timeout.read or 0, on_sent)
+    hook = RequestHook(client.connection, client.timeout.read or 0, on_sent)
     try:
         response = client.exchange(request, hook)
     except httpx.HTTPError as error:
@@ -356,22 +284,15 @@ def _read_chunks(response: httpx.Response) -> Iterator[bytes]:
     """Yield the body as it arrives, decompressed; raw bytes cost less if nothing is compressed."""
     encodings = response.headers.get("content-encoding", "identity")
     chunks = iter(cast("httpx.SyncByteStream", response.stream))  # iter_raw would count and copy each chunk
-    stream = response.extensions.get("network_stream")
-    if isinstance(stream, _OpenStream):
-        is_chunked = "transfer-encoding" in response.headers
-        # What follows a response that nobody asked for would be the answer to the next request.
-        refuse_excess = partial(shut_down_stream, stream)
-        chunks = join_chunks(chunks, lambda: stream.last_read, is_chunked=is_chunked, on_excess=refuse_excess)
     if encodings.lower() != "identity":
         chunks = decompress(encodings, chunks)
     try:
         yield from chunks
         response.close()
-    except httpx.ReadTimeout:
-        hint = "ask again, or wait longer with --timeout"
-        raise IncompleteAnswer("the answer stopped: nothing came any more", hint) from None
+    except httpx.ReadTimeout:  # these come from a proxy's connection
+        raise make_silence_error() from None
     except httpx.HTTPError:
-        raise IncompleteAnswer("the connection was cut before the answer was complete", "ask again") from None
+        raise make_cut_error() from None
 
 
 def _translate_error(error: httpx.HTTPError, url: httpx.URL, seconds: float | None) -> AimlError:

@@ -10,17 +10,21 @@ from typing import Any
 from aiml_cli.system.signals import defer_signals
 from aiml_cli.transport.http_types import OnSent
 
+# How often the watchdog looks for new deadlines while there are some, and the longest time between two looks.
+FIRST_LOOK_S, MAX_LOOK_S = 0.1, 5.0
+
 
 class Watchdog:
     """Calls functions at their deadlines, in one thread for all connections: a thread for each costs more than a row.
 
-    The thread runs while there are deadlines, and ends with the first block of `run` that leaves none.
+    The thread runs while there are deadlines, and ends with the first block of `run` that leaves none. It wakes up now
+    and then, less often the longer no deadline is new: to wake it for each costs a row a tenth of its time.
     """
 
     def __init__(self) -> None:
         self._change = Condition()
         self._deadlines: dict[object, tuple[float, Callable[[], None]]] = {}
-        self._is_running = False
+        self._is_running = self._has_new = False
         self._wakes_at = 0.0
 
     @contextmanager
@@ -36,7 +40,7 @@ class Watchdog:
         """Call a function after some seconds; it must not wait. An owner has one deadline, the last that was set."""
         with defer_signals(), self._change:  # a start that is interrupted leaves a thread that nobody knows of
             ends_at = monotonic() + seconds
-            self._deadlines[owner] = ends_at, call
+            self._deadlines[owner], self._has_new = (ends_at, call), True
             if not self._is_running:
                 self._start()
             elif ends_at < self._wakes_at:
@@ -53,11 +57,14 @@ class Watchdog:
             self._is_running = True
 
     def _watch(self) -> None:
+        pause = FIRST_LOOK_S
         with self._change:
             while self._deadlines:
-                self._wakes_at = min(ends_at for ends_at, _ in self._deadlines.values())
-                if (rest := self._wakes_at - monotonic()) > 0:
-                    self._change.wait(rest)
+                pause = FIRST_LOOK_S if self._has_new else min(2 * pause, MAX_LOOK_S)
+                self._has_new, now = False, monotonic()
+                self._wakes_at = min(now + pause, *(ends_at for ends_at, _ in self._deadlines.values()))
+                if self._wakes_at > now:
+                    self._change.wait(self._wakes_at - now)
                 self._call_due(monotonic())
             self._is_running = False
 
@@ -108,10 +115,11 @@ def shut_down_stream(stream: Any) -> None:
             connection.shutdown(socket.SHUT_RDWR)
 
 
-class TraceHook:
-    """The `trace` of one request: reports when it is sent, and hangs up if its headers take too long.
+class RequestHook:
+    """Follows one request: reports when it is sent, and hangs up if the headers of its response take too long.
 
-    httpx restarts its own time-out with every byte, so headers that drip would block it for ever.
+    The time-out of a read restarts with every byte, so headers that drip would block it for ever. As the `trace` of a
+    request it follows one that httpcore sends.
     """
 
     def __init__(self, connection: ConnectionHandle, seconds: float, on_sent: OnSent) -> None:
@@ -123,17 +131,29 @@ class TraceHook:
         """Handle an event of httpcore's trace extension; never raise into the library."""
         match event_name.partition(".")[2]:
             case "connect_tcp.complete" | "start_tls.complete":
-                self._connection.stream = info["return_value"]
-                if self._connection.abort_reason:
-                    shut_down_stream(self._connection.stream)
+                self.follow(info["return_value"])
             case "send_request_headers.started":
                 self._is_tunnel = info["request"].method == b"CONNECT"
             case "send_request_body.complete" if not self._is_tunnel:
                 self.report_sent()
             case "receive_response_headers.started":
-                watchdog.set(self, self._seconds, self._hang_up)
+                self.expect_head()
             case "receive_response_headers.complete" | "receive_response_headers.failed":
-                watchdog.clear(self)
+                self.note_head()
+
+    def follow(self, stream: Any) -> None:
+        """Note a new connection, and end it at once if the request was aborted."""
+        self._connection.stream = stream
+        if self._connection.abort_reason:
+            shut_down_stream(stream)
+
+    def expect_head(self) -> None:
+        """Hang up if the headers have not arrived in time."""
+        watchdog.set(self, self._seconds, self._hang_up)
+
+    def note_head(self) -> None:
+        """Note that the headers have arrived, or cannot arrive any more."""
+        watchdog.clear(self)
 
     def report_sent(self) -> None:
         """Call `on_sent`, once; an error in it does not cost the answer."""

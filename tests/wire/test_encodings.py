@@ -9,7 +9,7 @@ from support.endings import Ask, measure_peak_memory
 from support.loopback import Loopback, delta, event, json_response, response_object, text_events
 
 from aiml_cli.errors import AimlError
-from aiml_cli.transport.response_body import MAX_PIECE_BYTES, decompress
+from aiml_cli.transport.http_connection import MAX_PIECE_BYTES, decompress
 
 STREAMS = {
     "chat": delta("Hel") + delta("lo") + delta(finish="stop") + event("[DONE]"),
