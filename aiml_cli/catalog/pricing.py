@@ -15,6 +15,7 @@ from aiml_cli.settings.resolve import Settings
 MAX_TOKENS = 10**12  # a larger count is an error of the server
 IMAGE_TOKENS = 5000  # of a large image in most models; a few count more
 CHARS_PER_TOKEN = 3
+PIECE_CHARS = 1024 * 1024  # of a long text whose bytes are counted
 EXTRA_BYTES_PER_TOKEN = 2  # of the bytes that characters beyond ASCII have in addition
 TOKEN_LIMITS = ("max_tokens", "max_completion_tokens", "max_output_tokens")
 _USAGE_DETAILS = ("prompt_tokens_details", "completion_tokens_details", "input_tokens_details", "output_tokens_details")
@@ -154,7 +155,13 @@ def add_estimated_cost(answer: Answer, settings: Settings) -> Answer:
     return answer if usd is None else replace(answer, estimate_usd=max(usd, answer.estimate_usd or 0))
 
 
+def _count_bytes(text: str) -> int:
+    """Return the length in UTF-8; a long text is encoded in pieces, to save memory."""
+    starts = range(0, len(text), PIECE_CHARS)
+    return sum(len(text[start : start + PIECE_CHARS].encode("utf-8", "replace")) for start in starts)
+
+
 def estimate_tokens(text: str) -> int:
     """Return the number of tokens that a text very likely does not exceed."""
-    extra_bytes = 0 if text.isascii() else len(text.encode("utf-8", "replace")) - len(text)
+    extra_bytes = 0 if text.isascii() else _count_bytes(text) - len(text)
     return -(-len(text) // CHARS_PER_TOKEN) + -(-extra_bytes // EXTRA_BYTES_PER_TOKEN)

@@ -60,8 +60,10 @@ def fit_inputs(parts: PromptParts, settings: Settings, notify: Notify, other_tex
 def warn_if_too_long(parts: PromptParts, settings: Settings, notify: Notify) -> None:
     """Suggest --fit if the inputs exceed the model's context according to the stored catalog."""
     model = find_model(load_stored_models(settings) or [], settings.options.model or "")
+    if not (model and model.context):
+        return
     size = sum(estimate_tokens(item.text) for item in parts.inputs)
-    if model and model.context and size > model.context:
+    if size > model.context:
         notify(
             f"about {size:,} tokens of input, and {model.id} holds {model.context:,}; "
             "--fit head, tail or middle sends what fits, --chunk N asks piece by piece"

@@ -4,12 +4,13 @@ import os
 import select
 import stat
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 from aiml_cli.errors import UsageError
 from aiml_cli.prompt.decode_text import SizeLimit
 from aiml_cli.system.terminal import read_typed_lines
 
+Content = TypeVar("Content")
 NAME = "standard input"
 PLACEHOLDER = "{stdin}"
 NOTICE_AFTER_SECONDS = 2.0
@@ -40,26 +41,30 @@ def has_stdin() -> bool:
 def read_stdin(
     notify: Callable[[str], None], size_limit: SizeLimit | None = None, *, patience: Patience | None = None
 ) -> bytes:
-    """Return the bytes as `read_stdin_text` reads them, of a text too."""
-    content = read_stdin_text(notify, size_limit, patience=patience)
-    return content.encode() if isinstance(content, str) else content
+    """Read to the end, with a notice if nothing arrives for two seconds; raise UsageError if it is too large.
+
+    With `patience`, raise UsageError if nothing arrives in time and nobody but what has started us can write.
+    """
+    return _read((size_limit or SizeLimit()).read, notify, patience)
 
 
 def read_stdin_text(
-    notify: Callable[[str], None], size_limit: SizeLimit | None = None, *, patience: Patience | None = None
+    notify: Callable[[str], None], size_limit: SizeLimit, *, patience: Patience | None = None
 ) -> str | bytes:
-    """Read to the end, with a notice if nothing arrives for two seconds; raise UsageError if it is too large.
+    """Read as `read_stdin` does; return a long text of UTF-8 as text, and all else as bytes."""
+    return _read(size_limit.read_text, notify, patience)
 
-    A long text of UTF-8 is returned as text, all else as bytes. With `patience`, raise UsageError if nothing arrives in
-    time and nobody but what has started us can write.
-    """
+
+def _read(
+    read: Callable[[str, Callable[[int], bytes]], Content], notify: Callable[[str], None], patience: Patience | None
+) -> Content:
     try:
         if not has_input(NOTICE_AFTER_SECONDS) and not os.isatty(0):
             notify("waiting for standard input; --no-stdin leaves it alone")
             if patience:
                 _wait_for_input(patience)
         with read_typed_lines():
-            return (size_limit or SizeLimit()).read_text(NAME, _read_piece)
+            return read(NAME, _read_piece)
     except OSError as error:
         raise UsageError(f"standard input: {error.strerror}", "--no-stdin leaves it alone") from None
 

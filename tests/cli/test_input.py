@@ -162,6 +162,28 @@ def test_an_address_with_a_password_is_not_asked(server: Loopback, aiml: Aiml) -
 
 
 @pytest.mark.promise("stdin")
+@pytest.mark.parametrize("letters", ['plain \t"text" \\\r\n', "日本語 “text” 😀\n", "a\x01\x7f\b\n"])
+@pytest.mark.parametrize("command", ["chat", "respond"])
+@pytest.mark.parametrize("is_file", [False, True])
+def test_a_long_text_arrives_whole_and_the_same_with_each_try(
+    command: str, letters: str, server: Loopback, aiml: Aiml, *, is_file: bool
+) -> None:
+    text = letters * (2_500_000 // len(letters))
+    server.answer_with(json_response({"error": {"message": "busy"}}, "503 Busy", "Retry-After: 0"))
+    server.answer_with(HELLO if command == "chat" else HELLO_RESPONSE)
+    Path("long.txt").write_text(text, newline="")
+    source = ["-f", "long.txt"] if is_file else []
+    done = aiml(command, "summarise", *source, "--retries", "2", stdin=b"" if is_file else text.encode())
+    assert (done.returncode, done.stdout) == (0, b"Hello\n"), done.stderr
+    first, second = server.requests
+    assert first.body == second.body
+    assert int(first.get_header("Content-Length") or 0) == len(first.body)
+    content = first.json["messages"][0]["content"] if command == "chat" else first.json["input"]
+    assert text in content
+    assert content.endswith("summarise")
+
+
+@pytest.mark.promise("stdin")
 def test_input_without_an_end_is_refused_while_it_is_read(server: Loopback, aiml: Aiml) -> None:
     done = aiml("chat", "x", "-f", "/dev/zero")
     assert (done.returncode, server.requests) == (2, [])

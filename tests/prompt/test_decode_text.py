@@ -1,14 +1,19 @@
 """Bytes become text when they are text, and are refused in words when they are not."""
 
+import io
 import pickle
 import random
+from typing import TYPE_CHECKING
 
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from aiml_cli.errors import UsageError
-from aiml_cli.prompt.decode_text import decode_text, detect_type, find_wide_encoding
+from aiml_cli.prompt.decode_text import PIECE_BYTES, SizeLimit, decode_text, detect_type, find_wide_encoding
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 
 @pytest.mark.parametrize(
@@ -180,3 +185,43 @@ def test_a_pdf_may_begin_after_a_few_bytes(before: bytes) -> None:
 def test_a_text_that_quotes_the_header_of_a_pdf_is_text() -> None:
     text = b"A PDF begins with %PDF-1.7, and ends with %%EOF."
     assert (detect_type(text), decode_text(text, "x")) == ("", (text.decode(), ""))
+
+
+LONG = "words “and” 日本語 😀\n" * (PIECE_BYTES // 20)
+
+
+def read_in_pieces(data: bytes, size: int) -> "Callable[[int], bytes]":
+    """Return a function that reads at most `size` bytes at a time, as a pipe does."""
+    source = io.BytesIO(data)
+    return lambda limit: source.read(min(size, limit))
+
+
+@pytest.mark.promise("stdin")
+@pytest.mark.parametrize("size", [997, 65_536, PIECE_BYTES + 3])
+@pytest.mark.parametrize("text", [LONG, LONG.replace("😀", "x"), "x" * PIECE_BYTES, "x" * 2 * PIECE_BYTES, LONG + "😀"])
+def test_a_long_text_is_decoded_while_it_is_read(text: str, size: int) -> None:
+    data = text.encode()
+    assert SizeLimit().read_text("x", read_in_pieces(data, size)) == text
+    assert decode_text(data, "x") == (text, "")
+
+
+OTHER_DATA = [
+    b"", b"short", "é".encode(), b"x" * (PIECE_BYTES - 1),
+    b"\xef\xbb\xbf" + LONG.encode(), LONG.encode("utf-16"), LONG.encode("utf-32-le"), b"PK\x03\x04" + LONG.encode(),
+    b"BZh" + LONG.encode(), b"%PDF-1.7\n" + LONG.encode(), b"\x89PNG\r\n\x1a\n" + LONG.encode(), b"\0" * PIECE_BYTES * 2,
+    LONG.encode() + b"\xff" + LONG.encode(), LONG.encode() + "é".encode("cp1252"), LONG.encode() + "😀".encode()[:3],
+    LONG.encode() + b"\0" + LONG.encode(), b"x" * (PIECE_BYTES - 1) + b"\xe2" + b"\x80" + b"x" * PIECE_BYTES,
+]  # fmt: skip
+
+
+@pytest.mark.promise("stdin")
+@pytest.mark.parametrize("size", [997, 65_536, PIECE_BYTES + 3])
+@pytest.mark.parametrize("data", OTHER_DATA, ids=range(len(OTHER_DATA)))
+def test_every_byte_is_kept_of_what_is_short_or_no_plain_text(data: bytes, size: int) -> None:
+    assert SizeLimit().read_text("x", read_in_pieces(data, size)) == data
+
+
+def test_a_long_text_is_refused_as_soon_as_it_is_too_long() -> None:
+    endless = iter(lambda: b"x" * 100_000, b"")
+    with pytest.raises(UsageError, match="more than 3 MiB"):
+        SizeLimit(3 * PIECE_BYTES).read_text("x", lambda _: next(endless))
