@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import settings
 from support import promise_report
 from support.forked_process import run_process
 from support.loopback import Loopback
@@ -21,6 +22,10 @@ os.environ["PATH"] = os.pathsep.join([str(Path(sys.executable).parent), os.envir
 VARIABLES = [variable for row in ROWS.values() for variable in row.variables]
 PROXIES = ["HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY", "SSL_CERT_FILE", "SSL_CERT_DIR"]
 COLOURS = ["NO_COLOR", "FORCE_COLOR", "COLUMNS"]
+
+# A deadline would fail on a busy machine. Tests whose examples are cheap and numerous have more of them.
+settings.register_profile("aiml", deadline=None, max_examples=40)
+settings.load_profile("aiml")
 
 
 @pytest.fixture(autouse=True)

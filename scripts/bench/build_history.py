@@ -9,6 +9,8 @@ import random
 import sqlite3
 from collections.abc import Iterator, Sequence
 from contextlib import closing
+from functools import cache
+from itertools import accumulate
 from pathlib import Path
 from typing import Any
 
@@ -32,7 +34,7 @@ _USAGE = '{"input_tokens":200,"output_tokens":400,"total_tokens":600,"cached_tok
 
 
 def build_history(path: Path, conversations: int, text_size: int, migrations: Sequence[str] = MIGRATIONS) -> None:
-    """Create a history of so many conversations, each a question and an answer of about `text_size` characters.
+    """Create a history of conversations, each a question and an answer of about `text_size` characters together.
 
     With only the first migrations it is the file of an earlier version.
     """
@@ -63,9 +65,7 @@ def make_name(number: int) -> str:
 
 def _make_messages(conversations: int, text_size: int) -> Iterator[tuple[Any, ...]]:
     chance = random.Random(7)  # noqa: S311 - no secret
-    words = ["".join(chance.choices(LETTERS, k=chance.randint(2, 10))) for _ in range(VOCABULARY_SIZE)]
-    weights = [1 / (rank + 1) for rank in range(VOCABULARY_SIZE)]
-    paragraphs = [" ".join(chance.choices(words, weights, k=WORDS_PER_PARAGRAPH)) + "." for _ in range(PARAGRAPHS)]
+    paragraphs = _make_paragraphs()
     count = max(1, 2 * text_size // 3 // len(paragraphs[0]))
     for number in range(1, conversations + 1):
         at = START + number * INTERVAL_S
@@ -74,6 +74,16 @@ def _make_messages(conversations: int, text_size: int) -> Iterator[tuple[Any, ..
         answer = "\n".join([f"answer {number}", *chance.choices(paragraphs, k=2 * count)])
         yield 2 * number - 1, number, "user", at, question, None, None, None
         yield 2 * number, number, "assistant", at, answer, _USAGE, 0.0005, "gateway"
+
+
+@cache
+def _make_paragraphs() -> list[str]:
+    chance = random.Random(7)  # noqa: S311 - no secret
+    words = ["".join(chance.choices(LETTERS, k=chance.randint(2, 10))) for _ in range(VOCABULARY_SIZE)]
+    weights = list(accumulate(1 / (rank + 1) for rank in range(VOCABULARY_SIZE)))
+    return [
+        " ".join(chance.choices(words, cum_weights=weights, k=WORDS_PER_PARAGRAPH)) + "." for _ in range(PARAGRAPHS)
+    ]
 
 
 if __name__ == "__main__":

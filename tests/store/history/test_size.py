@@ -84,7 +84,7 @@ def watch(monkeypatch: pytest.MonkeyPatch, prepare: Callable[[sqlite3.Connection
 
 @pytest.mark.promise("history-size")
 @pytest.mark.parametrize("name", COMMANDS)
-def test_ten_times_as_many_conversations_cost_the_same(
+def test_a_command_costs_the_same_with_ten_times_as_many_conversations(
     name: str, files: dict[int, Path], capfd: Capture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     costs = {}
@@ -100,7 +100,7 @@ def test_ten_times_as_many_conversations_cost_the_same(
 
 @pytest.mark.promise("history-size")
 @pytest.mark.parametrize("count", [FEW, MANY])
-def test_asking_costs_the_same(
+def test_asking_costs_the_same_with_ten_times_as_many_conversations(
     count: int, files: dict[int, Path], server: Loopback, capfd: Capture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     server.answer_with(HELLO)
@@ -160,7 +160,7 @@ def measure_memory(*arguments: str) -> int:
 @pytest.mark.slow
 @pytest.mark.promise("history-size")
 @pytest.mark.timeout(1800)
-def test_with_500_mb_what_others_write_is_kept_and_memory_is_bounded(server: Loopback, aiml: Aiml) -> None:
+def test_a_history_of_500_mb_keeps_what_others_write_and_needs_little_memory(server: Loopback, aiml: Aiml) -> None:
     server.answer_with(HELLO)
     build_history(history_path(), 100_000, 2_500)
     with CliProcess(build_command("history", "search", "giraffe", "-n", "0"), stdout=subprocess.PIPE) as search:

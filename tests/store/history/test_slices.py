@@ -89,7 +89,7 @@ def test_no_transaction_is_long(work: Callable[[History], object], migrations: i
 
 @pytest.mark.promise("history-rows")
 @pytest.mark.parametrize("migrations", [2, 3])
-def test_who_writes_while_the_index_is_built_loses_nothing(migrations: int, capfd: Capture) -> None:
+def test_what_is_written_while_the_index_is_built_is_kept(migrations: int, capfd: Capture) -> None:
     fill(migrations=migrations)
     with write_meanwhile():
         assert count_hits(capfd, "giraffe") == GIRAFFES
@@ -97,7 +97,7 @@ def test_who_writes_while_the_index_is_built_loses_nothing(migrations: int, capf
 
 
 @pytest.mark.promise("history-rows")
-def test_who_writes_while_all_is_deleted_loses_nothing(capfd: Capture) -> None:
+def test_what_is_written_while_everything_is_deleted_is_kept_or_deleted_as_a_whole(capfd: Capture) -> None:
     fill()
     assert count_hits(capfd, "giraffe") == GIRAFFES
     with write_meanwhile(may_be_deleted=True):
@@ -107,10 +107,10 @@ def test_who_writes_while_all_is_deleted_loses_nothing(capfd: Capture) -> None:
 
 
 @pytest.mark.promise("history-size")
-def test_several_processes_build_the_index_at_once_and_find_all() -> None:
+def test_several_processes_build_the_index_at_once_and_find_everything() -> None:
     fill()
     command = build_command("history", "search", "giraffe", "-n", "0", "--json")
-    searches = [subprocess.Popen(command, stdout=subprocess.PIPE) for _ in range(4)]
+    searches = [CliProcess(command, stdout=subprocess.PIPE) for _ in range(4)]
     assert [len(json.loads(search.communicate()[0])) for search in searches] == [GIRAFFES] * 4
 
 
@@ -122,7 +122,7 @@ def test_an_index_whose_builder_was_killed_is_completed(capfd: Capture) -> None:
 
 
 @pytest.mark.promise("history-size")
-def test_a_deletion_that_was_killed_is_completed_by_the_next(capfd: Capture) -> None:
+def test_a_deletion_that_was_killed_is_completed_by_the_next_one(capfd: Capture) -> None:
     fill()
     assert count_hits(capfd, "giraffe") == GIRAFFES
     kill_when(["rm", "--all", "-y"], "SELECT count(*) < 600 AS done FROM conversations")
@@ -140,7 +140,7 @@ def kill_when(arguments: list[str], query: str) -> None:
 
 
 @pytest.mark.parametrize("migrations", [1, 2, 3])
-def test_deleting_one_leaves_the_rest_and_no_trace(migrations: int, capfd: Capture) -> None:
+def test_deleting_one_conversation_leaves_the_others_and_no_trace_of_its_text(migrations: int, capfd: Capture) -> None:
     fill(migrations=migrations)
     with closing(sqlite3.connect(history_path())) as db, db:
         db.execute("UPDATE messages SET text = 'xylophonquartz ' || text WHERE conversation = 50 AND role = 'user'")
@@ -155,7 +155,7 @@ def test_deleting_one_leaves_the_rest_and_no_trace(migrations: int, capfd: Captu
 
 
 @pytest.mark.parametrize("migrations", [1, 2])
-def test_all_that_an_earlier_version_wrote_is_found_and_added_up(migrations: int, capfd: Capture) -> None:
+def test_what_an_earlier_version_wrote_is_found_and_counted_in_usage(migrations: int, capfd: Capture) -> None:
     fill(100, migrations=migrations)
     with closing(sqlite3.connect(history_path())) as db:
         db.executescript(OLD_INDEX)
@@ -169,10 +169,10 @@ def test_all_that_an_earlier_version_wrote_is_found_and_added_up(migrations: int
 def test_a_message_with_very_many_words_is_found_and_deleted(capfd: Capture) -> None:
     fill(3)
     with closing(sqlite3.connect(history_path())) as db, db:
-        db.execute("UPDATE messages SET text = ? WHERE id = 6", (" ".join(f"n{n}" for n in range(100_000)),))
-    assert count_hits(capfd, "n99999") == 1
-    assert main(["history", "rm", "n99999"]) == 0
-    assert select("SELECT count(*) AS count FROM block_words WHERE word = 'n99999'")[0]["count"] == 0
+        db.execute("UPDATE messages SET text = ? WHERE id = 6", (" ".join(f"n{n}" for n in range(20_000)),))
+    assert count_hits(capfd, "n19999") == 1
+    assert main(["history", "rm", "n19999"]) == 0
+    assert select("SELECT count(*) AS count FROM block_words WHERE word = 'n19999'")[0]["count"] == 0
 
 
 def test_what_is_written_after_a_search_is_found_too(capfd: Capture) -> None:
