@@ -120,7 +120,7 @@ class ChatRequest:
 
     def with_known_system(self) -> "ChatRequest":
         """Return the request with the system text read: its file may be a pipe, which can be read only once."""
-        return replace(self, known_system=(self.system,))
+        return self if self.known_system else replace(self, known_system=(self.system,))
 
     def _check_prompt_id(self) -> None:
         options = self.options

@@ -22,6 +22,7 @@ INTERRUPTED_EXIT_CODE = Interrupted.exit_code
 tick_hooks: list[Callable[[], object]] = []
 _lost_stops: list["Stopped"] = []
 _handled: set[int] = set()
+_is_stopping = False  # asking the system at each write of a row's result takes 20 µs
 
 
 class Stopped(BaseException):
@@ -36,6 +37,8 @@ class Stopped(BaseException):
 
 def install_handlers() -> None:
     """Install the handlers, also again after a signal; what the parent ignores (nohup, …) stays ignored."""
+    global _is_stopping  # noqa: PLW0603 - signals belong to the process
+    _is_stopping = False
     for number in SIGNAL_ERRORS:
         if signal.getsignal(number) is not signal.SIG_IGN or number in _handled:
             signal.signal(number, _raise_stopped)
@@ -81,7 +84,7 @@ def allow_second_signal() -> Iterator[None]:
 
 def is_stopping() -> bool:
     """True after a signal to stop, until the handlers are installed again."""
-    return any(signal.getsignal(number) is signal.SIG_IGN for number in _handled)
+    return _is_stopping
 
 
 def _raise_stopped(number: int, _frame: FrameType | None) -> None:
@@ -91,6 +94,8 @@ def _raise_stopped(number: int, _frame: FrameType | None) -> None:
 
 
 def _ignore_signals() -> None:
+    global _is_stopping  # noqa: PLW0603 - as above
+    _is_stopping = True
     for number in SIGNAL_ERRORS:
         signal.signal(number, signal.SIG_IGN)
 
