@@ -1,6 +1,7 @@
 """The fixtures of all tests: an empty home, a server on loopback, the program as a process."""
 
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator, Sequence
@@ -18,6 +19,10 @@ from aiml_cli.settings.options import ROWS
 
 # Programs that are installed with the tests, such as http, are found like those of the system.
 os.environ["PATH"] = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)])
+
+# A shell that starts the tests in the background lets them, and so all their processes, ignore these signals.
+signal.signal(signal.SIGINT, signal.default_int_handler)
+signal.signal(signal.SIGQUIT, signal.SIG_DFL)
 
 VARIABLES = [variable for row in ROWS.values() for variable in row.variables]
 PROXIES = ["HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY", "SSL_CERT_FILE", "SSL_CERT_DIR"]
