@@ -3,14 +3,16 @@
 import fcntl
 import gc
 import importlib
-import json
+import marshal
 import os
 import pkgutil
 import random
+import select
 import socket
 import sys
 import termios
 import time
+from contextlib import suppress
 from typing import Any, NoReturn
 
 MAX_REQUEST, MAX_FDS = 1 << 17, 3
@@ -20,16 +22,53 @@ PRELOADED = ("httpx", "jsonschema", "sqlite3", "tomlkit", "encodings.idna", "pyg
 NOT_PRELOADED = ("aiml_cli.tools.mcp_", "aiml_cli.tools.python_worker")
 
 
-def serve(connection: socket.socket) -> NoReturn:
-    """Fork a process for each request, until the tests end."""
+def serve(connection: socket.socket, listener: socket.socket) -> NoReturn:
+    """Fork a process for each request of the tests, or of a launcher that connects, until the tests end."""
     _preload()
     while True:
-        request, fds, _, _ = socket.recv_fds(connection, MAX_REQUEST, MAX_FDS)
-        if not request:
-            os._exit(0)
-        connection.send(b"%d" % _fork_orphan(json.loads(request), fds, connection))
+        ready, _, _ = select.select([connection, listener], [], [])
+        if connection in ready:
+            _serve_tests(connection, listener)
+        if listener in ready:
+            _serve_launcher(connection, listener)
+        _collect_ended_children()
+
+
+def _serve_tests(connection: socket.socket, listener: socket.socket) -> None:
+    request, fds, _, _ = socket.recv_fds(connection, MAX_REQUEST, MAX_FDS)
+    if not request:
+        os._exit(0)
+    connection.send(b"%d" % _fork_orphan(marshal.loads(request), fds, [connection, listener]))
+    for fd in fds:
+        os.close(fd)
+
+
+def _serve_launcher(connection: socket.socket, listener: socket.socket) -> None:
+    """Fork a process that runs the program and tells the launcher its id and, at the end, its exit code."""
+    launcher, _ = listener.accept()
+    with launcher:
+        if os.fork():
+            return
+        request, fds, _, _ = socket.recv_fds(launcher, MAX_REQUEST, MAX_FDS)
+        if not (child := os.fork()):
+            _close_all([connection, listener, launcher])
+            _run_child(*marshal.loads(request), fds)
         for fd in fds:
             os.close(fd)
+        launcher.send(b"%d" % child)
+        launcher.send(b"%d" % os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
+        os._exit(0)
+
+
+def _close_all(sockets: list[socket.socket]) -> None:
+    for each in sockets:
+        each.close()
+
+
+def _collect_ended_children() -> None:
+    with suppress(ChildProcessError):
+        while os.waitpid(-1, os.WNOHANG)[0]:
+            pass
 
 
 def _preload() -> None:
@@ -42,7 +81,7 @@ def _preload() -> None:
     gc.freeze()
 
 
-def _fork_orphan(request: list[Any], fds: list[int], connection: socket.socket) -> int:
+def _fork_orphan(request: list[Any], fds: list[int], sockets: list[socket.socket]) -> int:
     """Fork twice, so that the child's parent is the process of the tests; return the id of the child."""
     reader, writer = os.pipe()
     between = os.fork()
@@ -53,7 +92,7 @@ def _fork_orphan(request: list[Any], fds: list[int], connection: socket.socket) 
             os._exit(0)
         os.close(reader)
         os.close(writer)
-        connection.close()
+        _close_all(sockets)
         _run_child(*request, fds)
     os.close(writer)
     os.waitpid(between, 0)
@@ -95,4 +134,4 @@ def _open_streams() -> None:
 
 if __name__ == "__main__":
     sys.path.pop(0)  # this folder
-    serve(socket.socket(fileno=int(sys.argv[1])))
+    serve(*(socket.socket(fileno=int(number)) for number in sys.argv[1:]))

@@ -6,11 +6,13 @@ variables, imports, closed streams) is not repeated: where that matters, a test 
 """
 
 import ctypes
-import json
+import marshal
 import os
+import shlex
 import socket
 import subprocess
 import sys
+import tempfile
 import termios
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -27,6 +29,7 @@ START_VARIABLES = ("PYTHON", "LC_", "LANG", "LD_", "MALLOC_", "TZ", "GLIBC_")
 HARMLESS_VARIABLES = ("PYTHON_KEYRING_BACKEND", "PYTHONDONTWRITEBYTECODE")
 SET_CHILD_SUBREAPER = 36  # prctl(2)
 SERVER = Path(__file__).with_name("fork_server.py")
+LAUNCHER = Path(__file__).with_name("launcher.py")
 ENVIRON_AT_START = dict(os.environ)
 HAS_FORK_SERVER = sys.platform == "linux" and "COVERAGE_PROCESS_START" not in os.environ
 MAX_REQUEST = 1 << 17  # what a packet holds on every Linux
@@ -97,6 +100,21 @@ def run_process(
     return done
 
 
+def install_program(folder: Path) -> str:
+    """Write `aiml`, the program under test, into a folder, for shells; return a PATH that begins with the folder.
+
+    Shells start it without its imports, but not as a job of their own: see launcher.py.
+    """
+    command = [sys.executable, "-m", "aiml_cli"]
+    if HAS_FORK_SERVER:
+        command = [sys.executable, "-IS", str(LAUNCHER), _server().address]
+    folder.mkdir(parents=True, exist_ok=True)
+    program = folder / "aiml"
+    program.write_text(f'#!/bin/sh\nexec {shlex.join(command)} "$@"\n')
+    program.chmod(0o755)
+    return f"{folder}{os.pathsep}{os.environ['PATH']}"
+
+
 def can_fork(command: Sequence[str], environ: Mapping[str, str]) -> bool:
     """True if a forked process does the same as a new one."""
     if not HAS_FORK_SERVER or list(command[:3]) != [sys.executable, "-m", "aiml_cli"]:
@@ -118,13 +136,16 @@ class ForkServer:
     """The process that forks, as the tests see it."""
 
     def __init__(self) -> None:
+        self._folder = tempfile.TemporaryDirectory(prefix="aiml-tests-")
+        self.address = f"{self._folder.name}/socket"
         self._socket, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        with theirs:
-            command = [sys.executable, str(SERVER), str(theirs.fileno())]
+        with theirs, socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as listener:
+            listener.bind(self.address)
+            listener.listen(64)
+            fds = [theirs.fileno(), listener.fileno()]
+            command = [sys.executable, str(SERVER), *map(str, fds)]
             environ = {**ENVIRON_AT_START, "HOME": "/nonexistent"}
-            self._process = subprocess.Popen(
-                command, env=environ, pass_fds=[theirs.fileno()], stdin=subprocess.DEVNULL, cwd="/"
-            )
+            self._process = subprocess.Popen(command, env=environ, pass_fds=fds, stdin=subprocess.DEVNULL, cwd="/")
 
     def start(
         self,
@@ -138,7 +159,7 @@ class ForkServer:
         """Start a process and return its id; `fds` become its standard streams."""
         folder = os.fspath(folder or Path.cwd())
         os.umask(umask := os.umask(0o077))
-        request = json.dumps([list(map(os.fsdecode, arguments)), dict(environ), folder, umask, new_session]).encode()
+        request = marshal.dumps([list(map(os.fsdecode, arguments)), dict(environ), folder, umask, new_session])
         with _adopt_orphans():
             socket.send_fds(self._socket, [request], list(fds))
             return int(self._socket.recv(64))
