@@ -10,7 +10,7 @@ INTRO = """# Chatting in the terminal: the REPL
 
 ```console
 $ aiml chat                                     # start a conversation; aiml respond works too
-$ aiml chat -c                                  # continue the last one of this terminal
+$ aiml chat -i -c                               # continue the last one of this terminal
 $ git diff | aiml chat -i review this           # start with a prompt and piped text
 $ aiml chat -i -f notes.md sum this up          # start with a file
 ```
