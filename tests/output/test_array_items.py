@@ -42,7 +42,7 @@ def test_the_array_may_be_a_property_in_a_code_fence(values: list[Any], other: A
     assert [json.loads(found) for found in cut(f"```json\n{text}\n```\n", size)] == values
 
 
-def test_an_element_comes_as_soon_as_it_is_whole() -> None:
+def test_an_element_is_returned_as_soon_as_it_is_complete() -> None:
     cutter = JsonArraySplitter()
     pieces = ['{"items": [{"a"', ": 1}", " , 2", ', "x', '"]']
     assert [cutter.feed(piece) for piece in pieces] == [[], [], [b'{"a":1}'], [b"2"], [b'"x"']]
@@ -69,7 +69,7 @@ def test_numbers_stay_as_the_model_wrote_them() -> None:
         ('{"a": [1], "b": [2]}', ["1"]),
     ],
 )
-def test_what_is_no_json_ends_the_cutting(text: str, found: list[str]) -> None:
+def test_text_that_is_not_json_ends_the_search_for_elements(text: str, found: list[str]) -> None:
     assert cut(text, 1) == cut(text, 100) == found
 
 
@@ -79,7 +79,7 @@ TOKENS = st.sampled_from([
 
 
 @given(st.lists(TOKENS, max_size=12).map("".join), st.integers(1, 9))
-def test_what_is_an_element_is_what_json_says(inner: str, size: int) -> None:
+def test_only_valid_json_is_an_element(inner: str, size: int) -> None:
     text = f'[{{"x": {inner}}}]'
     try:
         values = json.loads(text, parse_constant=lambda word: 1 / (word == ""))
@@ -91,7 +91,7 @@ def test_what_is_an_element_is_what_json_says(inner: str, size: int) -> None:
 
 
 @given(st.text(alphabet="\ufeff \n\r\t`[1]j", max_size=12), st.integers(1, 5))
-def test_what_stands_before_the_json_may_be_cut_anywhere(head: str, size: int) -> None:
+def test_the_text_before_the_json_may_be_cut_anywhere(head: str, size: int) -> None:
     assert cut(f"{head}[1, 2]", size) == cut(f"{head}[1, 2]", 100)
 
 
@@ -130,7 +130,10 @@ def render(text: str, size: int) -> int:
 
 @pytest.mark.promise("memory")
 @pytest.mark.parametrize("kind", HUGE)
-@pytest.mark.parametrize(("length", "size"), [(200_000, 16_384), (50_000, 3), (200_000, 10_000_000)])
+@pytest.mark.parametrize(
+    ("length", "size"),
+    [(80_000, 16_384), (10_000, 3), (20_000, 1_000_000), pytest.param(500_000, 1_000_000, marks=pytest.mark.slow)],
+)
 def test_an_element_takes_four_times_its_bytes_at_most(kind: str, length: int, size: int) -> None:
     text = f"[{HUGE[kind](length)}]"
     tracemalloc.start()
@@ -147,8 +150,8 @@ def test_an_element_takes_four_times_its_bytes_at_most(kind: str, length: int, s
 @pytest.mark.parametrize("unit", [" ", "x", "[", "{", '"', "\\", "`", "\n", ",", "1", "[]", '{"a":', '"",', "] ["])
 def test_any_text_takes_time_that_grows_with_its_length(head: str, unit: str) -> None:
     seconds = []
-    for length in (10_000, 100_000):
+    for length in (2_000, 20_000):
         start = process_time()
         render(head + unit * (length // len(unit)), 7)
         seconds.append(process_time() - start)
-    assert seconds[1] < max(40 * seconds[0], 0.5)
+    assert seconds[1] < max(40 * seconds[0], 0.1)

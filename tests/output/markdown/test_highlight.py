@@ -55,7 +55,7 @@ OPEN += [(language, size) for language in ("rust", "json", "diff", "nothing-like
 
 
 @pytest.mark.parametrize(("language", "size"), OPEN)
-def test_what_a_slice_leaves_open_is_carried_on(language: str, size: int) -> None:
+def test_strings_and_comments_that_a_slice_leaves_open_keep_their_color(language: str, size: int) -> None:
     code = CODE[language]
     drawn = sliced(language, code, [size] * 20)
     assert list(map(colours_of, drawn)) == list(map(colours_of, CodeHighlighter(language).highlight(code)))
@@ -72,11 +72,11 @@ def test_no_character_of_the_code_is_lost(language: str, sizes: list[int]) -> No
     st.text(st.sampled_from("a'\"`/*<#\n \\{}"), max_size=80),
     st.integers(1, 3),
 )
-def test_wild_code_loses_nothing_either(language: str, code: str, size: int) -> None:
+def test_no_character_of_random_code_is_lost(language: str, code: str, size: int) -> None:
     assert STYLE.sub("", "\n".join(sliced(language, code, [size] * 80))) == code
 
 
-def test_a_copy_goes_its_own_way() -> None:
+def test_a_copy_of_a_highlighter_is_independent() -> None:
     colours = CodeHighlighter("python")
     colours.highlight('"""a')
     assert copy(colours).highlight("b") == copy(colours).highlight("b") != CodeHighlighter("python").highlight("b")
@@ -94,7 +94,7 @@ UNITS = [
     "_", "1", "\u4e16", " \t", "/*", "s!", "$(", "a: ", "- ", "%0", "\n", "a\n", "\\\n",
 ]  # fmt: skip
 HONEST = "\n".join(CODE.values())
-GROWTH = 30  # of the CPU time for ten times the code
+MAX_GROWTH = 3  # times more than in proportion to the code
 
 
 def highlight_all(language: str, code: str) -> str:
@@ -102,7 +102,7 @@ def highlight_all(language: str, code: str) -> str:
 
 
 @pytest.mark.parametrize("name", NAMED.split())
-def test_the_languages_of_todays_models_have_colors(name: str) -> None:
+def test_the_languages_that_models_name_have_colors(name: str) -> None:
     code = '# a\n- b: 1\n+ c\nHTTP/1.1 200 OK\nserver { listen 80; }\nif (x == 1) { return "s"; }\n<a>b</a>\nmov eax, 1\n[d]\ne = 2\n'
     samples = [code, *code.split("\n"), *HONEST.split("\n"), '$ ls "a"', "GET / HTTP/1.1\nHost: a"]
     assert any(STYLE.search("\n".join(CodeHighlighter(name).highlight(each))) for each in samples)
@@ -114,7 +114,7 @@ def test_other_languages_are_plain(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", sorted(SAFE_LEXERS))
-def test_each_lexer_keeps_the_text_whatever_it_is(name: str) -> None:
+def test_no_lexer_changes_the_text(name: str) -> None:
     luck = random.Random(name)  # noqa: S311 - no secret
     wild = "".join(luck.choices("".join(map(chr, range(32, 127))) + "\n\t\xe9\u6f22", k=3000))
     for code in (HONEST, wild, "x" * 100_000, "\n" * 1000, *(unit * 60 for unit in UNITS)):
@@ -122,9 +122,10 @@ def test_each_lexer_keeps_the_text_whatever_it_is(name: str) -> None:
 
 
 @pytest.mark.promise("linear")
+@pytest.mark.parametrize("times_longer", [2, pytest.param(20, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("name", sorted(SAFE_LEXERS))
-def test_each_lexer_takes_linear_time(name: str) -> None:
-    """All units, each alone and after an opening mark, in code of 3 and of 30 kB."""
+def test_each_lexer_takes_linear_time(name: str, times_longer: int) -> None:
+    """All units, each alone and after an opening mark, in 6 kB of code and in code that is longer."""
     lines = [f"{start}{unit * 30}" for unit in UNITS for start in ("", '"', "<<")]
 
     def measure(factor: int) -> float:
@@ -134,7 +135,7 @@ def test_each_lexer_takes_linear_time(name: str) -> None:
 
     short = measure(1)
     # What else runs on the machine makes a run longer, never shorter.
-    assert any(measure(10) < GROWTH * max(short, 0.01) for _ in range(3))
+    assert any(measure(times_longer) < MAX_GROWTH * times_longer * max(short, 0.01) for _ in range(3))
 
 
 def test_an_error_in_a_lexer_costs_only_the_colors(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -150,7 +151,7 @@ def test_an_error_in_a_lexer_costs_only_the_colors(monkeypatch: pytest.MonkeyPat
     assert highlighter.highlight("if z: pass") == ["if z: pass"]
 
 
-def test_what_is_highlighted_is_bounded_by_line_and_answer() -> None:
+def test_long_lines_and_code_beyond_the_budget_are_plain() -> None:
     long = "x = 1; " * 1000
     first = CodeHighlighter("python", 200)
     assert first.highlight(long) == [long]

@@ -1,4 +1,4 @@
-"""What grows on an emulated terminal ends as what is drawn at once."""
+"""Text that arrives in pieces ends on the terminal as text that is drawn at once."""
 
 import random
 import re
@@ -35,8 +35,8 @@ def grown(text: str, terminal: Terminal, seed: int) -> list[str]:
 
 
 @pytest.mark.parametrize("size", SIZES)
-@pytest.mark.parametrize("seed", range(6))
-def test_what_grew_is_what_a_whole_text_gives(size: tuple[int, int], seed: int) -> None:
+@pytest.mark.parametrize("seed", range(3))
+def test_a_text_that_arrives_in_pieces_ends_as_the_text_drawn_at_once(size: tuple[int, int], seed: int) -> None:
     assert grown(SAMPLE, Terminal(*size), seed) == show_on_terminal(draw_at_once(SAMPLE, size[0]), *size)
 
 
@@ -58,16 +58,16 @@ def resized(seed: int, terminal: Terminal, sizes: list[tuple[int, int]], environ
     return without_ours("".join(wrote))
 
 
-@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize("seed", range(2))
 def test_a_screen_that_becomes_larger_keeps_every_word(seed: int) -> None:
     terminal = Terminal(40, 12)
     resized(seed, terminal, [(50 + 10 * step, 14 + 2 * step) for step in range(6)], {})
     assert set(WORDS) <= set(" ".join(terminal.read_lines()).split())
 
 
-@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize("seed", range(2))
 @pytest.mark.parametrize("name", ["", "TMUX"])
-def test_a_screen_that_becomes_smaller_is_told_every_word(seed: int, name: str) -> None:
+def test_every_word_is_written_to_a_screen_that_becomes_smaller(seed: int, name: str) -> None:
     sizes = [(60, 20), (100, 8), (30, 5), (80, 24), (20, 10), (40, 12)]  # the emulator itself crops what it held
     assert set(WORDS) <= set(resized(seed, Terminal(80, 24), sizes, {name: "1"}).split())
 
@@ -82,11 +82,11 @@ def test_a_finished_line_is_written_once() -> None:
     assert "".join(wrote).startswith("one\n\ntwo\n\n")
 
 
-def test_wide_signs_are_cropped_by_their_columns() -> None:
+def test_wide_characters_are_cropped_by_their_columns() -> None:
     assert crop_line("漢字漢字", 5) == "漢字…"
 
 
-def test_what_only_adds_is_written_as_it_is() -> None:
+def test_text_that_only_adds_to_a_line_is_written_without_a_redraw() -> None:
     wrote: list[str] = []
     page = MarkdownStream(wrote.append, {})
     for piece in ("A few", " words,", " and more."):
@@ -140,10 +140,10 @@ def test_lines_with_tabs_are_shown_once(frame: str, size: tuple[int, int]) -> No
     assert grown(text, Terminal(*size), 3) == whole.read_lines()
 
 
-def test_a_paragraph_that_is_taller_than_the_screen_scrolls_and_no_word_comes_twice() -> None:
+def test_a_paragraph_taller_than_the_screen_scrolls_and_no_word_is_repeated() -> None:
     terminal = Terminal(40, 6)
     page = MarkdownStream(terminal.write, {})
-    for piece in split_text("- *" + " ".join(WORDS) + "* end", [6]):
+    for piece in split_text("- *" + " ".join(WORDS) + "* end", [15]):
         page.feed(piece, terminal.size)
         page.draw(terminal.size)
     page.finish(terminal.size)
@@ -160,10 +160,10 @@ OPEN_BLOCKS = [
 
 @pytest.mark.promise("linear")
 @pytest.mark.parametrize(("opening", "unit"), OPEN_BLOCKS)
-def test_a_redraw_costs_as_much_as_the_screen_and_not_as_the_open_block(opening: str, unit: str) -> None:
-    """A block of 500 kB, compared with one of 10 kB."""
+def test_the_cost_of_a_redraw_does_not_grow_with_the_open_block(opening: str, unit: str) -> None:
+    """A block of 100 kB, compared with one of 5 kB."""
     times = []
-    for size in (10_000, 500_000):
+    for size in (5_000, 100_000):
         page = MarkdownStream(lambda _text: None, {})
         page.feed(opening + unit * (size // len(unit)), (80, 24))
         page.draw((80, 24))
@@ -172,7 +172,7 @@ def test_a_redraw_costs_as_much_as_the_screen_and_not_as_the_open_block(opening:
             page.feed(unit, (80, 24))
             page.draw((80, 24))
         times.append(process_time() - started)
-    assert times[1] < 10 * max(times[0], 0.01)
+    assert times[1] < 6 * max(times[0], 0.01)
 
 
 @pytest.mark.promise("no-driving")
