@@ -3,10 +3,10 @@
 import os
 import re
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
+from support.forked_process import install_program
 from support.paths import ROOT
 
 from aiml_cli.cli.commands.cmd import PROMPT
@@ -17,11 +17,9 @@ BLOCKS = re.findall(r"^```sh\n(.*?)^```", PAGE, re.DOTALL | re.MULTILINE)
 
 @pytest.mark.parametrize("block", BLOCKS)
 def test_a_block_runs(block: str, clean: Path) -> None:
-    (clean / "aiml").write_text(f'#!/bin/sh\nexec {sys.executable} -m aiml_cli "$@"\n')
-    (clean / "aiml").chmod(0o755)
     (clean / "Makefile").write_text("test:\n")
     done = subprocess.run(
-        ["bash", "-euo", "pipefail", "-c", block], cwd=clean, env={**os.environ, "PATH": f"{clean}:{os.environ['PATH']}"},
+        ["bash", "-euo", "pipefail", "-c", block], cwd=clean, env={**os.environ, "PATH": install_program(clean / "bin")},
         stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=60, check=False, start_new_session=True,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 import yaml
 from scale.trial import PAGE, find_block, find_blocks
+from support.forked_process import install_program
 from support.paths import ROOT
 
 from aiml_cli.demo.server import serve
@@ -28,16 +29,12 @@ def url() -> Iterator[str]:
 @pytest.fixture
 def folder(clean: Path, monkeypatch: pytest.MonkeyPatch, url: str) -> Path:
     """Return the folder that the page speaks of; `aiml` is the program under test."""
-    (clean / "bin").mkdir()
-    program = clean / "bin/aiml"
-    program.write_text(f'#!/bin/sh\nexec {sys.executable} -m aiml_cli "$@"\n')
-    program.chmod(0o755)
     work = clean / "work"
     work.mkdir()
     (work / "reviews.txt").write_text("".join(f"review number {n}\n" for n in range(1, ROWS + 1)))
     (work / "classify.sh").write_text(find_block("sh", "# classify.sh"))
     monkeypatch.chdir(work)
-    monkeypatch.setenv("PATH", f"{clean}/bin{os.pathsep}{os.environ['PATH']}")
+    monkeypatch.setenv("PATH", install_program(clean / "bin"))
     monkeypatch.setenv("AIML_BASE_URL", url)
     monkeypatch.setenv("AIML_MODEL", "demo/echo")
     return work

@@ -6,12 +6,12 @@ import re
 import shutil
 import struct
 import subprocess
-import sys
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from support.forked_process import install_program
 from support.paths import ROOT
 from support.tool_answers import write_tool
 
@@ -89,11 +89,7 @@ def make_repository(work: Path) -> None:
 @pytest.fixture
 def path(clean: Path) -> str:
     """Return a PATH on which `aiml` is the program under test."""
-    programs = clean / "bin"
-    programs.mkdir()
-    (programs / "aiml").write_text(f'#!/bin/sh\nexec {sys.executable} -m aiml_cli "$@"\n')
-    (programs / "aiml").chmod(0o755)
-    return f"{programs}:{os.environ['PATH']}"
+    return install_program(clean / "bin")
 
 
 def use_demo_models(script: str) -> str:

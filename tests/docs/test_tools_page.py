@@ -3,9 +3,9 @@
 import os
 import re
 import subprocess
-import sys
 from pathlib import Path
 
+from support.forked_process import install_program
 from support.paths import ROOT
 
 PAGE = (ROOT / "docs/tools.md").read_text("utf-8")
@@ -15,9 +15,7 @@ PRINTED = ["in Paris", "Hello, Ada!", "42", "exit code 9", '"row": 2', "exit cod
 
 
 def test_every_block_runs(clean: Path) -> None:
-    (clean / "aiml").write_text(f'#!/bin/sh\nexec {sys.executable} -m aiml_cli "$@"\n')
-    (clean / "aiml").chmod(0o755)
-    environment = {**os.environ, "PATH": f"{clean}:{os.environ['PATH']}"}
+    environment = {**os.environ, "PATH": install_program(clean / "bin")}
     printed = []
     for block in BLOCKS:
         done = subprocess.run(
@@ -31,8 +29,8 @@ def test_every_block_runs(clean: Path) -> None:
 
 def test_the_first_example_shows_what_is_printed(clean: Path) -> None:
     done = subprocess.run(
-        ["bash", "-c", BLOCKS[0].replace("aiml ", f"{sys.executable} -m aiml_cli ")], capture_output=True, text=True,
-        timeout=60, check=True,
+        ["bash", "-c", BLOCKS[0]], env={**os.environ, "PATH": install_program(clean / "bin")}, capture_output=True,
+        text=True, timeout=60, check=True,
     )  # fmt: skip
     shown = PAGE.partition(BLOCKS[0] + "```\n\n```\n")[2].partition("```")[0]
     lines = [line for line in shown.splitlines() if line]

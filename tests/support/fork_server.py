@@ -3,7 +3,7 @@
 import fcntl
 import gc
 import importlib
-import marshal
+import json
 import os
 import pkgutil
 import random
@@ -38,7 +38,7 @@ def _serve_tests(connection: socket.socket, listener: socket.socket) -> None:
     request, fds, _, _ = socket.recv_fds(connection, MAX_REQUEST, MAX_FDS)
     if not request:
         os._exit(0)
-    connection.send(b"%d" % _fork_orphan(marshal.loads(request), fds, [connection, listener]))
+    connection.send(b"%d" % _fork_orphan(json.loads(request), fds, [connection, listener]))
     for fd in fds:
         os.close(fd)
 
@@ -52,7 +52,7 @@ def _serve_launcher(connection: socket.socket, listener: socket.socket) -> None:
         request, fds, _, _ = socket.recv_fds(launcher, MAX_REQUEST, MAX_FDS)
         if not (child := os.fork()):
             _close_all([connection, listener, launcher])
-            _run_child(*marshal.loads(request), fds)
+            _run_child(*json.loads(request), fds)
         for fd in fds:
             os.close(fd)
         launcher.send(b"%d" % child)

@@ -6,7 +6,7 @@ variables, imports, closed streams) is not repeated: where that matters, a test 
 """
 
 import ctypes
-import marshal
+import json
 import os
 import shlex
 import socket
@@ -159,7 +159,7 @@ class ForkServer:
         """Start a process and return its id; `fds` become its standard streams."""
         folder = os.fspath(folder or Path.cwd())
         os.umask(umask := os.umask(0o077))
-        request = marshal.dumps([list(map(os.fsdecode, arguments)), dict(environ), folder, umask, new_session])
+        request = json.dumps([list(map(os.fsdecode, arguments)), dict(environ), folder, umask, new_session]).encode()
         with _adopt_orphans():
             socket.send_fds(self._socket, [request], list(fds))
             return int(self._socket.recv(64))

@@ -3,7 +3,7 @@
 Ctrl-C and the usual signals are passed on; the program is in another process group, so it cannot be stopped.
 """
 
-import marshal
+import json
 import os
 import signal
 import socket
@@ -15,7 +15,7 @@ def main(address: str, arguments: list[str]) -> None:
     connection = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     connection.connect(address)
     os.umask(umask := os.umask(0o077))
-    request = marshal.dumps([arguments, dict(os.environ), os.getcwd(), umask, False])
+    request = json.dumps([arguments, dict(os.environ), os.getcwd(), umask, False]).encode()  # noqa: PTH109 - no slow import
     socket.send_fds(connection, [request], [0, 1, 2])
     pid = int(connection.recv(64))
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):

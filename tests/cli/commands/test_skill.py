@@ -3,11 +3,11 @@
 import os
 import re
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 from support.console import Console
+from support.forked_process import install_program
 from support.loopback import Loopback
 from support.run_cli import Aiml
 
@@ -114,13 +114,9 @@ def test_every_command_works(command: str, tmp_path: Path) -> None:
     """The embedded server answers; a pipe that nobody writes to is open, as in the shells of agents."""
     (tmp_path / "notes.txt").write_text("We met on Monday.\n")
     (tmp_path / "rows.jsonl").write_text('{"text": "fine"}\n{"text": "bad"}\n')
-    script = tmp_path / "bin" / "aiml"
-    script.parent.mkdir()
-    script.write_text(f'#!/bin/sh\nexec "{sys.executable}" -m aiml_cli "$@"\n')
-    script.chmod(0o755)
     with serve() as url:
         environ = {
-            **os.environ, "PATH": f"{script.parent}:{os.environ['PATH']}", "AIML_BASE_URL": url,
+            **os.environ, "PATH": install_program(tmp_path / "bin"), "AIML_BASE_URL": url,
             "AIML_MODEL": "demo/echo", "AIMLAPI_API_KEY": "demo-key-for-tests", "AIML_SESSION": "my-task",
         }  # fmt: skip
         read_end, write_end = os.pipe()
