@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from aiml_cli.api.audio_builder import AudioBuilder, SpokenAudio
 
 MAX_ANSWER_BYTES = 256 * 1024 * 1024
+MAX_DELTA_BYTES = 4 * 1024 * 1024  # in the journal's thread, a few copies are made of each
 OBJECT_BYTES = 400  # of a small object, roughly
 STREAM_CUT = "the stream ended before the answer was complete"
 LENGTH_REACHED = "the answer was cut at the length cap"
@@ -201,11 +202,15 @@ class CompletionBuilder:
         )
 
     def deltas_since(self, offsets: dict[tuple[int, str], int]) -> list[tuple[str, int, str]]:
-        """Return kind, choice and text of what is new since the offsets, and advance them; safe in another thread."""
+        """Return kind, choice and text of what is new since the offsets, and advance them; safe in another thread.
+
+        Of each text at most 4 MiB are returned; the next call returns what follows.
+        """
         deltas = []
         for index, choice in list(self._choices.items()):
             for kind, text in (("text", choice.text), ("thought", choice.reasoning), ("refusal", choice.refusal)):
-                start, end = offsets.get((index, kind), 0), len(text)
+                start = offsets.get((index, kind), 0)
+                end = _find_end(text, start + MAX_DELTA_BYTES)
                 if end > start:
                     offsets[index, kind] = end
                     deltas.append((kind, index, text[start:end].decode()))
@@ -242,6 +247,14 @@ class CompletionBuilder:
             return
         choice = self._choices[event.choice]
         choice.is_finished, choice.finish_reason = True, choose_worse(choice.finish_reason, event.reason)
+
+
+def _find_end(text: bytearray, limit: int) -> int:
+    """Return the end of the last whole character before a limit."""
+    end = min(len(text), limit)
+    while end < len(text) and text[end] & 0xC0 == 0x80:  # noqa: PLR2004 - a byte within a character
+        end -= 1
+    return end
 
 
 def _update_usage(old: Usage | None, new: Usage) -> Usage:

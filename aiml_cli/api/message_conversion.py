@@ -1,6 +1,6 @@
 """Convert messages and answers to the formats of the two endpoints, and raw messages between them."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from aiml_cli.api.completion_builder import Choice, Completion
@@ -189,9 +189,9 @@ def to_raw_items(message: AnyMessage) -> list[Item]:
     return [message.item] if isinstance(message, RawMessage) else list(to_chat_messages(Conversation((message,))))
 
 
-def is_longer_than(conversation: Conversation, limit: int) -> bool:
-    """True if a conversation has more than `limit` characters."""
-    return _count_chars(conversation) > limit
+def is_longer_than(value: Conversation | Sequence[Any], limit: int) -> bool:
+    """True if the texts of a conversation, or others, have more than `limit` characters."""
+    return _count_chars(value) > limit
 
 
 def _count_chars(value: Any) -> int:

@@ -4,6 +4,7 @@ import os
 import re
 from collections.abc import Callable, Mapping
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from queue import Empty, Queue
 from threading import Thread
@@ -30,7 +31,7 @@ NOT_STORED = ("model", "messages", "input", "instructions", "stream", "stream_op
 FACTS = (
     "model", "finish_reason", "refusal", "tool_calls", "citations", "files", "timing", "previous_response_id", "error",
 )  # fmt: skip
-# Of larger messages only the first characters are stored.
+# Of larger messages, tool calls and refusals only the first characters are stored.
 MAX_MESSAGES_SIZE = 16 * 1024 * 1024
 CUT_TEXT_LENGTH = 64 * 1024
 # Text is on disk after this time and that of a write, together less than half a second.
@@ -153,7 +154,7 @@ class Journal:
             try:
                 item = self._queue.get(timeout=WRITE_INTERVAL_S)
             except Empty:
-                if deltas := [writer.AnswerDelta(*delta) for delta in self._deltas_since(offsets)]:
+                while deltas := [writer.AnswerDelta(*delta) for delta in self._deltas_since(offsets)]:
                     writer.append_deltas(history, row, deltas)
                 continue
             if isinstance(item, str):
@@ -281,12 +282,16 @@ def _to_answer_end(answer: Answer, exchange: "NewExchange", *, is_rejected: bool
     from aiml_cli.output.json_output import answer_to_dict
     from aiml_cli.store.history.writer import AnswerEnd
 
+    is_cut = is_longer_than([_list_extras(choice) for choice in answer.completion.choices], MAX_MESSAGES_SIZE)
+    answer = _cut_extras(answer) if is_cut else answer
     completion, data = answer.completion, answer_to_dict(answer)
     facts = {**(exchange.facts or {}), **{name: data[name] for name in FACTS if data[name]}}
     if "tool_calls" in facts:  # the results are messages of their own
         facts["tool_calls"] = [
             {name: call[name] for name in ("id", "name", "arguments")} for call in facts["tool_calls"]
         ]
+    if is_cut:
+        facts["cut"] = True
     if is_rejected:
         facts["rejected"] = True
     if exchange.is_replayed or answer.is_cached:
@@ -297,7 +302,7 @@ def _to_answer_end(answer: Answer, exchange: "NewExchange", *, is_rejected: bool
         _state_of(answer),
         completion.first.output_text,
         completion.first.reasoning,
-        answer_to_items(answer.endpoint, completion),
+        () if is_cut else answer_to_items(answer.endpoint, completion),
         data["usage"],
         answer.cost_usd,
         answer.cost_source,
@@ -306,6 +311,20 @@ def _to_answer_end(answer: Answer, exchange: "NewExchange", *, is_rejected: bool
         stored=bool(exchange.response_id or exchange.options.get("store")),
         facts=facts,
     )
+
+
+def _list_extras(choice: "Choice") -> list[str]:
+    """Return what is stored of a choice beside its text, twice: as facts, and as items to be sent again."""
+    return [choice.refusal, *(call.arguments for call in choice.tool_calls)]
+
+
+def _cut_extras(answer: Answer) -> Answer:
+    """Return the answer with the beginning of its refusals and of the arguments of its tool calls."""
+    choices = []
+    for choice in answer.completion.choices:
+        calls = tuple(call._replace(arguments=call.arguments[:CUT_TEXT_LENGTH]) for call in choice.tool_calls)
+        choices.append(replace(choice, refusal=choice.refusal[:CUT_TEXT_LENGTH], tool_calls=calls))
+    return replace(answer, completion=replace(answer.completion, choices=tuple(choices)))
 
 
 def _state_of(answer: Answer) -> str:

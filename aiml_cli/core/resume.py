@@ -92,7 +92,7 @@ def _build_previous_turns(
 ) -> PreviousTurns:
     if any(message.facts.get("cut") for message in messages):
         name = conversation.name
-        raise UsageError(f"{name} cannot be gone on with: a question in it was too large to be kept whole")
+        raise UsageError(f"{name} cannot be gone on with: a message in it was too large to be kept whole")
     live = live_messages(messages)
     head, turns = _select_sent(live)
     last = turns[-1] if turns else None

@@ -64,7 +64,7 @@ def run_turn(
         media = _open_media(request.options)
         error = turn.run()
     except AimlError as failure:
-        error = failure
+        error = failure.with_traceback(None)  # the frames would keep the parts of the answer in memory
         _add_advice(error, turn.request)
     except Stopped as stop:
         error = stop.error
@@ -332,12 +332,12 @@ def _close(
 
     is_complete = answer.error is None and answer.completion.is_complete and not answer.completion.is_empty
     is_unusable = answer.error is not None and not isinstance(answer.error, STOP_ERRORS)
+    sender.release()
     try:
         output.close(add_earlier(answer))
     except (AimlError, Stopped) as stop:
         answer = replace(answer, error=answer.error or (stop.error if isinstance(stop, Stopped) else stop))
     finally:
-        sender.release()
         if sender.cache:
             sender.cache.finish(is_complete=is_complete, is_unusable=is_unusable)
         if sender.journal:

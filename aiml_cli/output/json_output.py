@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable, Iterator
+from itertools import chain
 from typing import Any
 
 from aiml_cli.api import stream_events as events
@@ -11,6 +12,7 @@ from aiml_cli.errors import AimlError
 from aiml_cli.system.sanitize import escape_json
 
 Write = Callable[[bytes], None]
+MAX_PIECE_CHARS = 1024 * 1024
 
 
 class JsonRenderer:
@@ -24,7 +26,8 @@ class JsonRenderer:
 
     def close(self, answer: Answer) -> None:
         """Write the object, whether or not the answer is complete."""
-        self._write(json_line(answer_to_dict(answer), indent=2))
+        for piece in _encode_answer(answer_to_dict(answer), indent=2):
+            self._write(piece)
 
 
 class JsonLinesRenderer:
@@ -45,7 +48,8 @@ class JsonLinesRenderer:
 
     def close(self, answer: Answer) -> None:
         """Write the last line."""
-        self._write(json_line({"type": "done", **answer_to_dict(answer)}))
+        for piece in _encode_answer({"type": "done", **answer_to_dict(answer)}):
+            self._write(piece)
 
 
 def json_line(value: Any, indent: int | None = None) -> bytes:
@@ -55,6 +59,18 @@ def json_line(value: Any, indent: int | None = None) -> bytes:
     except (ValueError, RecursionError):
         text = "".join(_encode_odd_value(value, indent))
     return (escape_json(text) + "\n").encode("utf-8", "replace")
+
+
+def _encode_answer(value: dict[str, Any], indent: int | None = None) -> Iterator[bytes]:
+    """Yield a line of JSON: in pieces if the answer is long, which would otherwise be copied several times."""
+    choices = value["choices"]
+    texts = [choice[name] or "" for choice in choices for name in ("text", "reasoning", "refusal")]
+    calls = [call["arguments"] for choice in choices for call in choice["tool_calls"]]
+    if max(map(len, [*texts, *calls])) <= MAX_PIECE_CHARS:
+        yield json_line(value, indent)
+        return
+    for piece in chain(_encode_odd_value(value, indent), ["\n"]):
+        yield escape_json(piece).encode("utf-8", "replace")
 
 
 def _encode_odd_value(value: Any, indent: int | None) -> Iterator[str]:
@@ -67,7 +83,15 @@ def _encode_odd_value(value: Any, indent: int | None) -> Iterator[str]:
         elif isinstance(item, dict | list | tuple) and item:
             todo += reversed([(part, depth + 1) for part in _split_container(item, indent, depth)])
         else:
-            yield _encode_scalar(item)
+            yield from _encode_text(item) if isinstance(item, str) else [_encode_scalar(item)]
+
+
+def _encode_text(text: str) -> Iterator[str]:
+    """Yield a text as JSON, in pieces of a MiB at most."""
+    yield '"'
+    for start in range(0, len(text), MAX_PIECE_CHARS):
+        yield _encode_scalar(text[start : start + MAX_PIECE_CHARS])[1:-1]
+    yield '"'
 
 
 class _Token(str):

@@ -19,6 +19,7 @@ from aiml_cli.system.terminal import is_terminal, modes
 Notifier = Callable[[str], None] | None
 # How long the last words of the program may wait for a terminal that is paused.
 PAUSE_TIMEOUT_S = 1.0
+MAX_PIECE_CHARS = 1024 * 1024
 
 
 class SpinnerLine(Protocol):
@@ -149,7 +150,14 @@ def print_err(text: str, *, dim: bool = False) -> None:
     """Write a sanitized line to standard error; ignore that standard error is closed."""
     if name := _prefix.get():
         text = f"aiml: {name}: {text.removeprefix('aiml: ').removeprefix(f'{name}: ')}"
-    write_err(f"\x1b[2m{sanitize(text)}\x1b[0m\n" if dim else f"{sanitize(text)}\n")
+    start, end = ("\x1b[2m", "\x1b[0m\n") if dim else ("", "\n")
+    if len(text) <= MAX_PIECE_CHARS:
+        write_err(f"{start}{sanitize(text)}{end}")
+        return
+    sanitizer = Sanitizer()
+    for at in range(0, len(text), MAX_PIECE_CHARS):  # a copy of a very long text would take too much memory
+        write_err(("" if at else start) + sanitizer.feed(text[at : at + MAX_PIECE_CHARS]))
+    write_err(sanitizer.finish() + end)
 
 
 def make_notifier(quiet: bool | None) -> Notifier:

@@ -42,6 +42,18 @@ def folded(*events: Event) -> Completion:
     return fold.build()
 
 
+@pytest.mark.parametrize("text", ["word ", "日本語", "é🙂", "x"])
+def test_a_long_text_is_handed_to_the_journal_in_parts(text: str) -> None:
+    builder, offsets, parts = CompletionBuilder(), {}, []
+    builder.add([TextDelta(text * 2_000_000), ReasoningDelta("so")])
+    while deltas := builder.deltas_since(offsets):
+        parts += deltas
+    texts = [part for kind, choice, part in parts if (kind, choice) == ("text", 0)]
+    assert "".join(texts) == text * 2_000_000
+    assert max(len(part.encode()) for part in texts) <= 4 << 20
+    assert [part for part in parts if part[0] != "text"] == [("thought", 0, "so")]
+
+
 def test_nothing_is_a_first_choice_that_never_arrived() -> None:
     answer = folded()
     assert answer.first == Choice()

@@ -287,6 +287,21 @@ def test_of_a_question_beyond_the_bound_the_beginning_is_kept(server: Loopback, 
     assert b"too large to be kept" in done.stderr
 
 
+@pytest.mark.parametrize("name", ["arguments", "refusal"])
+def test_of_a_tool_call_or_a_refusal_beyond_the_bound_the_beginning_is_kept(
+    name: str, server: Loopback, aiml: Aiml
+) -> None:
+    words = "word " * (1 << 20)
+    call = {"index": 0, "id": "call_1", "type": "function", "function": {"name": "f", "arguments": words}}
+    pieces = [delta(tool_calls=[call]) if name == "arguments" else delta(refusal=words)] * 4
+    server.answer_with(stream(delta("Well"), *pieces, delta(finish="stop")))
+    aiml("chat", "hi")
+    answer = read_messages()[1]
+    facts = answer["facts"]
+    kept = facts["tool_calls"][0]["arguments"] if name == "arguments" else facts["refusal"]
+    assert (answer["text"], kept, answer["items"], facts["cut"]) == ("Well", words[: 64 * 1024], [], True)
+
+
 @pytest.mark.promise("key-secret")
 @pytest.mark.parametrize(
     "reply",

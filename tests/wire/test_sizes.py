@@ -1,6 +1,7 @@
 """What is large is read, what has no end is ended, and neither takes more memory than it must."""
 
 from collections.abc import Iterator
+from itertools import product
 
 import pytest
 from support.endings import Ask, measure_peak_memory
@@ -85,6 +86,37 @@ def test_100_000_events_take_no_more_memory_than_their_text(command: str, usual:
 
     # Besides the text, once as bytes and once as words, there may be what one read holds: on a busy machine more.
     assert any(measure() - usual < 3 * len(expected) // 1024 + (6 << 10) for _ in range(3))
+
+
+PIECE, PIECES = "word " * 1600, 3_000  # 24 MB
+LONG = {
+    "chat text": delta(PIECE),
+    "chat reasoning": delta(reasoning_content=PIECE),
+    "chat tool": delta(tool_calls=[{"index": 0, "id": "call_1", "function": {"name": "f", "arguments": PIECE}}]),
+    "respond text": text_events(PIECE)[1],
+    "respond reasoning": event(
+        {"type": "response.reasoning_summary_text.delta", "output_index": 0, "summary_index": 0, "delta": PIECE}
+    ),
+    "respond tool": event({"type": "response.function_call_arguments.delta", "output_index": 0, "delta": PIECE}),
+}
+# How often the text is in memory: as bytes and as a string; as a string and, in SQLite, as a parameter and a row.
+COPIES = {"--no-log": 2, "--json --no-log": 2, "-o out.txt": 3, "--json": 3}
+
+
+@pytest.mark.promise("memory")
+@pytest.mark.parametrize(
+    ("kind", "flags"),
+    [("chat text", "--json --no-log"), ("chat text", "-o out.txt"), *product(LONG, ["--no-log", "--json"])],
+)
+def test_a_long_answer_is_copied_no_more_than_needed(kind: str, flags: str, usual: int, server: Loopback) -> None:
+    head = event({"type": "response.created", "response": response_object("", "in_progress", output=[])})
+    server.answer_with(
+        HEAD, *([head] if kind.startswith("respond") else []), Flood(LONG[kind], len(LONG[kind]) * PIECES)
+    )
+    code, size, _ = measure_peak_memory(server, kind.split(maxsplit=1)[0], "hi", "--retries", "0", *flags.split())
+    assert code == 8
+    copies = COPIES[flags] + (kind == "respond tool")  # the parser needs the arguments to the end
+    assert size - usual < (copies + 0.6) * len(PIECE) * PIECES // 1024 + (10 << 10)
 
 
 def test_a_large_json_answer_is_read(server: Loopback, ask: Ask) -> None:

@@ -31,7 +31,7 @@ def load_conversation(session: Session, words: str | None, *, fork: bool = False
         conversation = _copy(history, conversation) if fork else conversation
         messages = reader.read_messages(history, conversation.id)
         if any(message.facts.get("cut") for message in messages):
-            reason = "a question in it was too large to be kept whole"
+            reason = "a message in it was too large to be kept whole"
             raise UsageError(f"{conversation.name} cannot be gone on with: {reason}")
         if not conversation_lock.ensure_held(conversation.id):
             writer.acquire_conversation(history, conversation.id)  # raises with the reason
