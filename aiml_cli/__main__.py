@@ -80,10 +80,10 @@ def _report_bug(bug: Exception) -> int:
 
     from aiml_cli.system.stdio import print_err
 
-    print_err(f"aiml: a fault in aiml itself: {type(bug).__name__}")
+    print_err(f"aiml: internal error: {type(bug).__name__}")
     for frame in traceback.extract_tb(bug.__traceback__)[-4:]:
         print_err(f"  {os.path.basename(frame.filename)}:{frame.lineno} in {frame.name}")  # noqa: PTH119
-    print_err(f"hint: please report these lines with the version, {__version__}")
+    print_err(f"hint: please report these lines and the version, {__version__}")
     return 1
 
 

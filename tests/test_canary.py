@@ -146,7 +146,7 @@ def test_no_command_shows_the_key(
 def test_a_fault_of_ours_is_told_without_the_key(aiml: Aiml, tmp_path: Path) -> None:
     done = aiml("chat", "hi", AIMLAPI_API_KEY=CANARY, PYTHONPATH=module(tmp_path, "httpx", BROKEN))
     assert (done.returncode, done.stdout) == (1, b"")
-    assert b"a fault in aiml itself: RuntimeError" in done.stderr
+    assert b"internal error: RuntimeError" in done.stderr
     assert CANARY.encode() not in done.stderr
 
 

@@ -75,7 +75,7 @@ def test_the_history_is_listed_shown_and_searched(run: Run) -> None:
 def test_a_conversation_is_continued(run: Run) -> None:
     code, _, err = run("chat", "--demo", "-r", "dbk4j6", "Once more?")
     assert code == 0
-    assert "going on with dbk4j6" in err
+    assert "continuing dbk4j6" in err
     shown = json.loads(run("history", "show", "dbk4j6", "--json")[1])
     assert [each["role"] for each in shown["messages"]] == ["user", "assistant"] * 3
 

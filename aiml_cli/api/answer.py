@@ -13,10 +13,10 @@ from aiml_cli.errors import AimlError, IncompleteAnswer, ServerError
 # An answer that takes less time was not streamed, so its speed means nothing.
 MIN_STREAM_SECONDS = 0.05
 _HINTS = {
-    Ending.LENGTH: "allow more with --max-tokens, or take it as it is with --allow-cut",
-    Ending.CONTEXT: "--fit oldest leaves out the oldest turns; or take it as it is with --allow-cut",
-    Ending.FILTER: "put the request in other words",
-    Ending.REFUSAL: "put the request in other words, or ask another model",
+    Ending.LENGTH: "allow more with --max-tokens, or accept it as it is with --allow-cut",
+    Ending.CONTEXT: "--fit oldest leaves out the oldest turns; or accept it as it is with --allow-cut",
+    Ending.FILTER: "rephrase the request",
+    Ending.REFUSAL: "rephrase the request, or ask another model",
 }
 
 

@@ -97,10 +97,10 @@ def parse_json(answer: Any, choice_count: int = 1) -> EventBatch:
     if not choices and (error := find_error(answer)):
         return [error]
     if not choices or not isinstance(choices, list):
-        return [ErrorEvent("the server's answer is no chat completion: it holds no choices")]
+        return [ErrorEvent("the server's answer is not a chat completion: it has no choices")]
     names = ("message", "delta", "finish_reason", "text", "error")
     if all(isinstance(each, dict) and not any(map(each.get, names)) for each in choices):
-        return [ErrorEvent("the server's answer is no chat completion: its choices hold no message")]
+        return [ErrorEvent("the server's answer is not a chat completion: its choices have no message")]
 
     def fill(batch: EventBatch) -> None:
         parser = _ChunkParser(choice_count)

@@ -36,10 +36,10 @@ MAX_ANSWER_BYTES = 256 * 1024 * 1024
 MAX_DELTA_BYTES = 4 * 1024 * 1024  # in the journal's thread, a few copies are made of each
 OBJECT_BYTES = 400  # of a small object, roughly
 STREAM_CUT = "the stream ended before the answer was complete"
-LENGTH_REACHED = "the answer was cut at the length cap"
+LENGTH_REACHED = "the answer was cut off at the token limit"
 _SENTENCES = {
     Ending.LENGTH: LENGTH_REACHED,
-    Ending.CONTEXT: "the answer was cut: the context window of the model is full",
+    Ending.CONTEXT: "the answer was cut off: the context window of the model is full",
     Ending.REFUSAL: "the model refused",
     Ending.FILTER: "the answer was stopped by a content filter",
 }
@@ -126,8 +126,8 @@ class Completion:
         if ending is Ending.COMPLETE or ending in _SENTENCES:
             return _SENTENCES.get(ending, "")
         if reason == self.status:
-            return f"the answer is not complete: its status is {reason}"
-        return f"the answer is not complete: the server gave {reason} as the reason for its end"
+            return f"the answer is incomplete: its status is {reason}"
+        return f"the answer is incomplete: the server gave {reason} as the reason"
 
     @property
     def _worst_reason(self) -> str | None:
@@ -183,8 +183,8 @@ class CompletionBuilder:
                 self._add_event(event)
         size = self._other_size + sum(choice.measure() for choice in self._choices.values())
         if size > MAX_ANSWER_BYTES:
-            message = f"the answer was cut at {MAX_ANSWER_BYTES >> 20} MiB"
-            raise IncompleteAnswer(message, "ask for less at once", stopped_by="size")
+            message = f"the answer was cut off at {MAX_ANSWER_BYTES >> 20} MiB"
+            raise IncompleteAnswer(message, "ask for a shorter answer", stopped_by="size")
 
     def build(self) -> Completion:
         """Return the completion so far."""

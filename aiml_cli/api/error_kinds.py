@@ -203,18 +203,18 @@ _QUOTATION = r"""`[^`\n]{1,200}`|"[^"\n]{1,200}"|(?<!\w)'[^'\n]{1,200}'(?!\w)"""
 _KEY_HINT = f"is the key right? aiml config key stores one; keys: {KEYS_PAGE}"
 _HINTS = {
     **dict.fromkeys(
-        range(300, 400), "is --base-url right? redirects are not followed, so that key and prompt go nowhere else"
+        range(300, 400), "check --base-url; redirects are not followed, so that key and prompt go nowhere else"
     ),
     **dict.fromkeys((400, 422), "see what was sent: the same command with --dry-run"),
     _KEY: _KEY_HINT,
     _CREDIT: f"the credit is used up: {BILLING_PAGE}",
     _FORBIDDEN: f"the key may not use this endpoint or model, or the credit is used up: {BILLING_PAGE}",
-    _NOT_FOUND: "is the model's id right? aiml models WORDS searches the catalogue",
+    _NOT_FOUND: "is the model's id right? aiml models WORDS searches the catalog",
     413: "the request is too large: send less",
     _RATE_LIMIT: "wait a little, then ask again",
 }
 _MISSING_HINTS = {
-    "path": "the server has no such address: is --base-url right?",
+    "path": "the server has no such address: check --base-url",
     "response": "the response is gone, was never stored, or belongs to another key or account",
 }
 

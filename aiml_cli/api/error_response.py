@@ -271,7 +271,7 @@ def error_from_event(event: ErrorEvent) -> AimlError:
     from aiml_cli.api import error_kinds  # only after an error
 
     event = event._replace(message=shorten_message(event.message))
-    return error_kinds.make_error(event, f"the server reported an error: {event.message or 'it gives no reason'}", {})
+    return error_kinds.make_error(event, f"the server reported an error: {event.message or 'it gave no reason'}", {})
 
 
 def _parse_body(body: bytes) -> ErrorEvent | None:

@@ -95,7 +95,7 @@ def parse_models(data: bytes) -> list[Model]:
     try:
         return build_models(decode_json(data.decode("utf-8-sig")))
     except ValueError:
-        raise ServerError("the server's list of models is not JSON", "is --base-url right?") from None
+        raise ServerError("the server's list of models is not JSON", "check --base-url") from None
 
 
 def build_models(body: Json) -> list[Model]:
@@ -117,7 +117,7 @@ def _list_entries(body: Json) -> list[Json]:
         return entries
     if error := parse_error(body):
         raise error_from_event(error)
-    raise ServerError("the server's answer is no list of models", "is --base-url right?")
+    raise ServerError("the server's answer is not a list of models", "check --base-url")
 
 
 def _build_model(entry: dict[str, Json]) -> Model:

@@ -109,7 +109,7 @@ def _decode_json(status: int, headers: Mapping[str, str], body: bytes) -> Any:
         try:
             return decode_json(body.decode(encoding, errors))
         except MalformedError as error:
-            raise ServerError(f"the server sent an answer that cannot be read: {error}", status=status) from None
+            raise ServerError(f"the server sent an answer that cannot be decoded: {error}", status=status) from None
         except (ValueError, LookupError):
             continue
     raise _build_body_error(status, headers, body)
@@ -117,8 +117,8 @@ def _decode_json(status: int, headers: Mapping[str, str], body: bytes) -> Any:
 
 def _build_body_error(status: int, headers: Mapping[str, str], body: bytes) -> ServerError:
     if not body.strip():
-        return ServerError(f"the server answered {status} with nothing in it", "ask again", status=status)
+        return ServerError(f"the server answered {status} with an empty body", "ask again", status=status)
     from aiml_cli.api.error_response import error_from_status, shorten_message  # most bodies are answers
 
     message = shorten_message(error_from_status(status, headers, body).message)
-    return ServerError(f"{message} (this is no answer)", "is --base-url right?", status=status)
+    return ServerError(f"{message} (this is not an answer)", "check --base-url", status=status)

@@ -44,7 +44,7 @@ def set_path(body: dict[str, Any], path: str, value: Any) -> None:
     for parent in parents:
         target = target.setdefault(parent, {})
         if not isinstance(target, dict):
-            raise UsageError(f"-O {path}: {parent!r} is no object in this request")
+            raise UsageError(f"-O {path}: {parent!r} is not an object in this request")
     target[name] = value
 
 

@@ -142,7 +142,7 @@ def _parse_interpreter_call(item: dict[str, Any]) -> Iterator[Notice | Generated
         images = list(parse_images([url]))
         yield from images
         if url and not images:
-            yield Notice(f"code interpreter made a picture: {as_str(url).strip()}")
+            yield Notice(f"code interpreter made an image: {as_str(url).strip()}")
 
 
 class SourceCollector:

@@ -92,7 +92,7 @@ def parse_json(answer: Any) -> EventBatch:
     if not streamed and not _is_response(as_dict(answer)) and _is_response(last):
         answer = last  # the last event of a stream
     if not isinstance(answer, dict) or not (streamed or _is_response(answer)):
-        return [find_error(answer) or ErrorEvent("the server's answer is no response: it holds no output")]
+        return [find_error(answer) or ErrorEvent("the server's answer is not a response: it has no output")]
 
     def fill(batch: EventBatch) -> None:
         parser = _EventParser()
@@ -289,7 +289,7 @@ def _add_error(event_type: str, event: dict[str, Any], batch: EventBatch) -> Non
     if error and not (event_type == "" or is_typed or error.status or event.get("error")):
         return
     if error or is_error:
-        batch.append(error or ErrorEvent("the server reported an error without words"))
+        batch.append(error or ErrorEvent("the server reported an error without a message"))
 
 
 def _read_item(item: dict[str, Any]) -> dict[str, Any]:

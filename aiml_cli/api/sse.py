@@ -263,7 +263,7 @@ def _parse_other_text(sse: SseEvent, stray: _StrayText) -> EventBatch:
     """Return the errors of text where JSON belongs: broken JSON may have cost a piece of the answer."""
     text = sse.data.strip()
     if sse.event.casefold() == "error":
-        return [_read_error_text(text or "the server reported an error without words")]
+        return [_read_error_text(text or "the server reported an error without a message")]
     if not sse.is_complete or sse.event not in ("", "message") or not text or re.fullmatch(_HEARTBEAT, text):
         return []
     if "{" in text or text.startswith("["):
@@ -272,7 +272,7 @@ def _parse_other_text(sse: SseEvent, stray: _StrayText) -> EventBatch:
 
 
 def _error_to_event(error: MalformedError) -> ErrorEvent:
-    return ErrorEvent(f"the server sent an answer that cannot be read: {error}")
+    return ErrorEvent(f"the server sent an answer that cannot be decoded: {error}")
 
 
 class _SurrogateJoiner:

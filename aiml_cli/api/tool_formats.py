@@ -12,7 +12,7 @@ from aiml_cli.settings.options import Options
 ConvertTool = Callable[[Mapping[str, Any]], dict[str, Any]]
 MAX_TOOLS = 128
 FUNCTION_NAME = re.compile(r"[A-Za-z0-9_-]{1,64}")
-NAME_HINT = "a name is up to 64 of the characters a-z A-Z 0-9 _ -"
+NAME_HINT = "a name has at most 64 characters: letters, digits, _ and -"
 TOOL_CHOICE_MODES = ("none", "auto", "required")
 HOSTED_TOOL_TYPES = (
     "web_search_preview",
@@ -33,7 +33,7 @@ def convert_tools(value: Any, convert: ConvertTool) -> list[dict[str, Any]] | No
         return None
     tools = list_tools(value)
     if len(tools) > MAX_TOOLS:
-        raise UsageError(f"--tools: {len(tools)} tools are too many", f"the API takes {MAX_TOOLS}")
+        raise UsageError(f"--tools: {len(tools)} tools are too many", f"the API accepts at most {MAX_TOOLS}")
     return [convert(_check_tool(tool)) for tool in tools]
 
 
@@ -60,15 +60,15 @@ def _check_tool(tool: Any) -> dict[str, Any]:
     if not isinstance(function, dict) or not isinstance(function.get("name"), str):
         raise _build_tool_error(tool)
     if not FUNCTION_NAME.fullmatch(function["name"]):
-        raise UsageError(f"--tools: {function['name'][:80]!r} is not a function's name", NAME_HINT)
+        raise UsageError(f"--tools: {function['name'][:80]!r} is not a valid function name", NAME_HINT)
     if not isinstance(function.get("parameters", {}), dict | None):
-        raise UsageError(f"--tools: the parameters of {function['name']} are no JSON Schema object")
+        raise UsageError(f"--tools: the parameters of {function['name']} are not a JSON Schema object")
     return typed_tool
 
 
 def _build_tool_error(tool: Any) -> UsageError:
     text = json.dumps(tool, ensure_ascii=False)[:60]
-    return UsageError(f"--tools: {text} is no tool", 'a tool is {"type": "function", "name": …, "parameters": {…}}')
+    return UsageError(f"--tools: {text} is not a tool", 'a tool is {"type": "function", "name": …, "parameters": {…}}')
 
 
 def to_chat_tool(tool: Mapping[str, Any]) -> dict[str, Any]:
@@ -111,7 +111,7 @@ def to_responses_choice(choice: Any) -> Any:
 
 def _check_name(name: str) -> str:
     if not FUNCTION_NAME.fullmatch(name):
-        raise UsageError(f"--tool-choice: {name[:80]!r} is not a function's name", NAME_HINT)
+        raise UsageError(f"--tool-choice: {name[:80]!r} is not a valid function name", NAME_HINT)
     return name
 
 
@@ -153,9 +153,11 @@ def _build_search(options: Options) -> dict[str, Any]:
 def _build_mcp_server(label: str, url: Any) -> dict[str, Any]:
     """Build an MCP server that needs no approval: a single request cannot give one."""
     if not _LABEL.fullmatch(label):
-        raise UsageError(f"--mcp-server: {label!r} is not a label: a letter, then letters, digits, _ and -", _MCP_HINT)
+        raise UsageError(
+            f"--mcp-server: {label!r} is not a valid label: use a letter, then letters, digits, _ and -", _MCP_HINT
+        )
     if not isinstance(url, str) or not _is_http_url(url):
-        raise UsageError(f"--mcp-server {label}: {url!r} is not an address", _MCP_HINT)
+        raise UsageError(f"--mcp-server {label}: {url!r} is not a URL", _MCP_HINT)
     return {"type": "mcp", "server_label": label, "server_url": url, "require_approval": "never"}
 
 

@@ -75,7 +75,7 @@ class ChunkAnswers:
             print_err(f"aiml: {self._name(position)}: {error.message}")
         if missing:
             numbers = f"{missing[0]} to {missing[-1]}" if len(missing) > 1 else missing[0]
-            print_err(f"aiml: not asked for: piece{'s' if len(missing) > 1 else ''} {numbers} of {len(self.answers)}")
+            print_err(f"aiml: not sent: piece{'s' if len(missing) > 1 else ''} {numbers} of {len(self.answers)}")
         for position, error in failed[:1]:
             error.message = f"{self._name(position)}: {error.message}"
             # The last conversation, which -c would continue, may be that of another chunk.
@@ -101,9 +101,9 @@ class ChunkCollector(ChunkAnswers):
         if text and file and output_format(self._options) in ("md", "text"):
             file.write(text.encode("utf-8", "replace"))
         elif text and self._options.no_log:
-            print_err(f"aiml: what the pieces gave, for no history keeps it:\n{text.rstrip()}")
+            print_err(f"aiml: the answers to the pieces, which are not in the history:\n{text.rstrip()}")
         elif text and not self._options.quiet:
-            print_err("aiml: what the pieces gave is in the history: aiml history list")
+            print_err("aiml: the answers to the pieces are in the history: aiml history list")
 
 
 class ChunkPrinter(ChunkAnswers):

@@ -75,7 +75,7 @@ def _read_reduce_prompt(options: Options) -> str:
     """Return the prompt of --reduce, or ""; raise UsageError if it is empty."""
     prompt = read_at_file(options.reduce or "")
     if options.reduce is not None and not prompt.strip():
-        raise UsageError("what shall be made of the answers? --reduce is empty")
+        raise UsageError("--reduce is empty: it needs a prompt that combines the answers")
     return prompt
 
 
@@ -83,12 +83,14 @@ def _check_input(settings: Settings, words: Sequence[str]) -> None:
     """Raise UsageError for a format or a prompt that only a single request can have."""
     options = settings.options
     if output_format(options) in ("jsonl", "raw") and not options.reduce:
-        raise UsageError(f"--format {output_format(options)} is for one answer", "--format json gives an array")
+        raise UsageError(
+            f"--format {output_format(options)} only works with a single answer", "--format json gives an array"
+        )
     if stdin.PLACEHOLDER in " ".join(words):
-        message = f"with --chunk there is no {stdin.PLACEHOLDER}: each piece stands before the words"
+        message = f"with --chunk there is no {stdin.PLACEHOLDER}: each piece is put before the prompt"
         raise UsageError(message)
     if not extract_mentions(words)[0].strip(" -"):
-        raise UsageError("what shall be asked of each piece?", "say it behind the command")
+        raise UsageError("the prompt is empty: what should be asked about each piece?", "write it after the command")
 
 
 def _split_inputs(words: Sequence[str], settings: Settings) -> list[Chunk]:
@@ -97,10 +99,10 @@ def _split_inputs(words: Sequence[str], settings: Settings) -> list[Chunk]:
     inputs = read_inputs(words, settings, make_notifier(options.quiet) or (lambda _: None))
     chunks = [chunk for source in inputs for chunk in _split(source.name, source.text, options.chunk or 1)]
     if not chunks:
-        raise UsageError("--chunk: there is no input to cut", "pipe it in, or name files with -f")
+        raise UsageError("--chunk: there is no input to split", "pipe it in, or name files with -f")
     if len(chunks) > MAX_CHUNKS:
-        message = f"--chunk: these are {len(chunks):,} pieces, and at most {MAX_CHUNKS:,} are asked for"
-        raise UsageError(message, "allow larger ones")
+        message = f"--chunk: the input is split into {len(chunks):,} pieces; at most {MAX_CHUNKS:,} are allowed"
+        raise UsageError(message, "use a larger --chunk")
     return chunks
 
 
@@ -140,7 +142,7 @@ def _print_first(endpoint: str, prompt: str, settings: Settings, chunks: Sequenc
 
     settings, message = dry_run.use_placeholder_server(_chunk_settings(settings)), _build_message(prompt, chunks[0])
     request = ChatRequest(get_endpoint(endpoint), (), settings, response_spec_of(settings), repeated=message)
-    return dry_run.print_snippet(request, "this is the first request; the others differ in the piece only")
+    return dry_run.print_snippet(request, "this is the first request; the others differ only in the piece")
 
 
 def _combine_answers(requests: Sequence[ChatRequest], settings: Settings, reduce_prompt: str) -> int:

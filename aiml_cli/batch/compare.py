@@ -144,7 +144,7 @@ def _print_first(endpoint: str, words: Sequence[str], models: Sequence[Settings]
     settings = _set_base_url(settings, settings)
     others = ", ".join(model.options.model or "" for model in models[1:])
     first = (settings.options.model or "").partition(",")[0].strip()
-    notice = f"this is the request to {first}; that to {others} differs in the model only"
+    notice = f"this is the request to {first}; those to {others} differ only in the model"
     return dry_run.print_snippet(
         ChatRequest(get_endpoint(endpoint), words, settings, response_spec_of(settings)), notice
     )

@@ -193,7 +193,7 @@ class FirstComplete:
             error = run.answer.error if run.answer else None
             if error is None:
                 runs.abort(SIGINT, keep=run)
-                self._notify(f"{run.name} was whole first, after {monotonic() - began:.2f} s")
+                self._notify(f"{run.name} completed first, after {monotonic() - began:.2f} s")
                 return run
             self._notify(f"{run.name}: {error.message}")
         return None

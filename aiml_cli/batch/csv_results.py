@@ -79,8 +79,8 @@ class CsvFormat:
                 return
             self._notified.add(bool(more))
         shown = ", ".join(more[:MAX_NAMES_IN_NOTICE]) + (", …" if len(more) > MAX_NAMES_IN_NOTICE else "")
-        what = f"members that the first row lacks ({shown})" if more else "no members"
-        self._notify(f"row {row.number} has {what}: the CSV has only the columns of the first row")
+        what = f"properties that the first row does not have ({shown})" if more else "no members"
+        self._notify(f"row {row.number} has {what}: a CSV file has only the columns of the first row")
 
 
 def find_columns(row_format: str, rows: Rows) -> tuple[Sequence[str] | None, Iterator[Row]]:

@@ -232,7 +232,7 @@ def _report_cache(options: Options) -> None:
     from aiml_cli.store import answer_cache  # few runs have a cache
 
     for problem in answer_cache.list_problems():
-        print_err(f"aiml: some answers are not in the cache: {problem}")
+        print_err(f"aiml: some answers were not cached: {problem}")
 
 
 def _finish(
@@ -255,7 +255,7 @@ def _finish(
         raise final_error
     if workers.is_over_budget:
         limit = format_dollars(options.max_cost or 0)
-        raise PartialFailure(f"stopped before --max-cost {limit} could be exceeded; not all rows were asked", hint)
+        raise PartialFailure(f"stopped before --max-cost {limit} could be exceeded; not all rows were sent", hint)
     if stats.failed:
         raise PartialFailure(f"{stats.failed:,} of {stats.done:,} rows failed; each result says why", hint)
     return 0
@@ -268,8 +268,8 @@ def _format_hint(options: Options, part: str) -> str:
         name = options.output
     name = name or _find_stdout_file()
     if not name:
-        return "if the results are saved in a file, --resume-from FILE asks for the rows that failed or are missing"
-    return f"--resume-from {quote(name)} asks for the rows that failed or are missing"
+        return "if the results are saved in a file, --resume-from FILE sends the rows that failed or are missing"
+    return f"--resume-from {quote(name)} sends the rows that failed or are missing"
 
 
 def _find_stdout_file() -> str:

@@ -51,7 +51,7 @@ def ask_each(endpoint: str, words: Sequence[str], settings: Settings) -> int:
 
     target = each_run.open_target(options)
     if target.fd is not None and source.is_same_file(target.fd):  # each result would be a row, without end
-        raise UsageError(f"{source.name}: the rows are read from the file that the results go to")
+        raise UsageError(f"{source.name}: the rows are read from the file that the results are written to")
     try:
         with start_demo_if_asked(settings) as resolved, open_tools(resolved, shared=True) as tools:
             request = replace(_build_request(endpoint, words, resolved), tools=tools)
@@ -235,7 +235,7 @@ class _PlaceholderFiller:
         if name in (ROW, STDIN) and name not in self._columns:
             if isinstance(value, dict | list):
                 columns = ", ".join(f"@{{{column}}}" for column in self._columns)
-                raise UsageError(f"@{{{name}}}: a whole record names no file", columns and f"there is {columns}")
+                raise UsageError(f"@{{{name}}}: a whole row is not a file name", columns and f"there is {columns}")
             self.has_filled = True
             return value if isinstance(value, str) else self._row.text
         if isinstance(value, dict) and value.get(name, "") is None:
@@ -275,7 +275,7 @@ def _build_unknown_error(name: str, columns: Sequence[str]) -> UsageError:
     near = get_close_matches(name, [*columns, ROW], 1)
     known = f"there is {', '.join(f'{{{column}}}' for column in (ROW, *columns))}"
     hint = f"did you mean {{{near[0]}}}? {known}" if near else f"{known}; {{{{{name}}}}} is that text"
-    return UsageError(f"no column is called {{{name}}}", hint)
+    return UsageError(f"there is no column {{{name}}}", hint)
 
 
 def _check_columns(prompt: RowPrompt, rows: Rows, row_format: str | None) -> None:
@@ -302,7 +302,7 @@ def _refuse_secrets(prompt: RowPrompt, request: ChatRequest) -> "Callable[[Row],
     def fill(row: Row) -> "Conversation":
         findings = [finding for name, text in prompt.list_texts(row) for finding in find_secrets(name, text, known)]
         if certain := [finding for finding in findings if finding.is_certain]:
-            raise UsageError(f"not sent: {'; '.join(map(str, certain))}", "--allow-secrets sends it")
+            raise UsageError(f"not sent: {'; '.join(map(str, certain))}", "--allow-secrets sends it anyway")
         if findings:
             request.notify(f"sends what may be a secret: {'; '.join(map(str, findings))}")
         return prompt.fill(row)
@@ -354,7 +354,7 @@ def _fill_first(
     _check_columns(prompt, rows, request.options.each)
     row = next((row for row in rows if shard.has(row.number)), None)
     if row is None:
-        raise UsageError("there is no row to show")
+        raise UsageError("there are no rows to show")
     return prompt.fill(row), prompt.list_file_names(row)
 
 
@@ -362,7 +362,7 @@ def _check_input(settings: Settings) -> None:
     options = settings.options
     files = options.file or ()
     if len(files) > 1:
-        hint = "name what goes along with every row as @FILE behind the command"
-        raise UsageError(f"--each takes its rows from one file, not {len(files)}", hint)
+        hint = "write @FILE in the prompt to attach a file to every row"
+        raise UsageError(f"--each reads rows from one file, not {len(files)}", hint)
     if options.messages == "-" and not (files and files[0] != "-"):
-        raise UsageError("standard input cannot be both --messages and the rows")
+        raise UsageError("standard input cannot hold both --messages and the rows")

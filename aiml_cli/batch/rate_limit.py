@@ -132,7 +132,9 @@ class RateLimiter:
         if not self._has_told_limit and until > max(now + LONG_WAIT_S, self._paused_until):
             self._has_told_limit = True
             seconds, flag = round(until - now), f"--{unit}-per-minute"
-            self._notify(f"the server allows no more {unit} for {seconds} s; all wait; {flag} sets another pace")
+            self._notify(
+                f"the server limits the {unit} for {seconds} s; all workers wait; set another rate with {flag}"
+            )
 
     def end_request(self, request: SentRequest, usage: Usage | None) -> None:
         """Count what a request took instead of what was expected, if that is known."""
@@ -173,7 +175,7 @@ class RateLimiter:
                 self._pace.slow_down(now, self._paused_until)
         if is_new and self._reported != self._allowed:
             self._reported = self._allowed
-            self._notify(f"{error.message}; all wait {seconds:.1f} s, then {self._allowed} at a time")
+            self._notify(f"{error.message}; all workers wait {seconds:.1f} s, then {self._allowed} at a time")
 
     def wait(self, seconds: float) -> None:
         """Wait before a retry, and until one more row may be asked; raise RunStopped if the run has ended."""

@@ -126,14 +126,16 @@ class ResumeFile:
 
     def __init__(self, name: str, *, is_read_only: bool = False) -> None:
         if name == "-":
-            raise UsageError("--resume-from reads a file and adds to it, and - is standard output", "name a file")
+            raise UsageError(
+                "--resume-from needs a file: it reads it and appends to it, and - is standard output", "name a file"
+            )
         self._name, self._is_read_only = name, is_read_only
         self._done, self._numbers, self._passed = ResultTable(), NumberSet(), NumberSet()
         try:
             self.fd = self._open()
             self._read()
         except BlockingIOError:
-            raise UsageError(f"{name}: another run is writing to it", "give each run a file of its own") from None
+            raise UsageError(f"{name}: another run is writing to it", "use a separate file for each run") from None
         except OSError as error:
             raise UsageError(f"{name}: {error.strerror}") from None
 
@@ -228,8 +230,8 @@ class ResumeFile:
 
     def _build_error(self, number: int) -> UsageError:
         """Return the error of a record that no run wrote in this form."""
-        hint = "name a file that --each wrote, or one that is not there yet; results in CSV need --format csv"
-        return UsageError(f"{self._name}, line {number}: this is not a result of --each", hint)
+        hint = "name a file that --each wrote, or a new one; for results in CSV add --format csv"
+        return UsageError(f"{self._name}, line {number}: not a result of --each", hint)
 
     def _add_hash(self, row: int, row_hash: str) -> None:
         """Add a result; ignore what no row can have."""

@@ -97,7 +97,7 @@ def _find_price(models: list[Model] | None, name: str, host: str) -> ModelPrice:
         return ModelPrice(name, None, f"no catalog of {host} is stored", is_without_catalog=True)
     model = find_model(models, name)
     has_price = model and TokenBound(0, 0).compute_usd(model.prices) is not None
-    return ModelPrice(name, model, "" if has_price else f"the catalog has no fixed price of {name}")
+    return ModelPrice(name, model, "" if has_price else f"the catalog has no fixed price for {name}")
 
 
 @dataclass
@@ -221,7 +221,7 @@ class Estimate:
         if totals.done or totals.failed:
             yield "to ask", f"{totals.to_ask:,}"
         if self._requests > 1:
-            yield "requests", f"up to {self._requests} for a row"
+            yield "requests", f"up to {self._requests} per row"
         uncounted = f", not counting {totals.uncounted}" if totals.uncounted else ""
         yield "tokens in", f"about {totals.input_tokens:,}{uncounted}"
         yield "tokens out", self._describe_output()
@@ -341,8 +341,8 @@ def _check(estimate: Estimate) -> None:
     """Raise the error with which a run would end, or may end, by what is known before it."""
     totals, price = estimate.totals, estimate.price
     if estimate.options.max_cost is not None and estimate.unknown and totals.to_ask:
-        hint = "aiml models gets the catalog" if price.is_without_catalog else "aiml models shows prices"
-        raise UsageError(f"--max-cost: what a row may cost is not known: {estimate.unknown}", hint)
+        hint = "run aiml models to fetch the catalog" if price.is_without_catalog else "aiml models shows prices"
+        raise UsageError(f"--max-cost: the cost of a row is unknown: {estimate.unknown}", hint)
     problems = []
     if totals.within_budget is not None:
         problems.append(f"--max-cost may end the run after {totals.within_budget:,} of {_count_rows(totals.to_ask)}")

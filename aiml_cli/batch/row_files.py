@@ -19,7 +19,7 @@ from aiml_cli.system.atomic_write import open_source
 
 DIGEST_SIZE = 12
 MAX_SHOWN_LENGTH = 200
-TEXT_HINT = "@@ instead of @ makes it text"
+TEXT_HINT = "write @@ instead of @ to send it as text"
 
 
 class RowFiles(NamedTuple):
@@ -82,7 +82,7 @@ class RowFileReader:
         if path is None:
             raise _build_missing_error(name, shown)
         if not (path.is_file() or path.is_dir()):  # opening it may wake who waits at the other end of a pipe
-            raise UsageError(f"{shown}: this is not a regular file")
+            raise UsageError(f"{shown}: not a regular file")
         try:
             with open_source(name) as source:
                 source.require_regular()
@@ -122,10 +122,10 @@ def trim_name(name: str) -> str:
 
 def _build_missing_error(name: str, shown: str) -> UsageError:
     if not name:
-        return UsageError("the row names no file", TEXT_HINT)
+        return UsageError("the row does not name a file", TEXT_HINT)
     if is_url(name):
-        return UsageError(f"{shown}: a row names a file, not an address", "download it first")
-    return UsageError(f"{shown}: there is no such file", TEXT_HINT)
+        return UsageError(f"{shown}: a row can name a file, not a URL", "download it first")
+    return UsageError(f"{shown}: no such file", TEXT_HINT)
 
 
 def _shorten(name: str) -> str:
@@ -133,4 +133,4 @@ def _shorten(name: str) -> str:
 
 
 def _never_fetch(_url: str) -> NoReturn:
-    raise AssertionError("rows name no addresses")
+    raise AssertionError("rows cannot name URLs")

@@ -114,7 +114,9 @@ class RowWorkers:
             self.finish()
             if count := self._in_flight:
                 rows = "1 row that is" if count == 1 else f"{count} rows that are"
-                notify(f"no more rows are asked; waiting up to {seconds:g} s for {rows} on the way; a signal stops it")
+                notify(
+                    f"no more rows are sent; waiting up to {seconds:g} s for {rows} in progress; a signal stops them"
+                )
             for _ in self.pool.results(tick=tick, every_s=every_s, until=monotonic() + seconds):
                 pass
 
@@ -257,7 +259,7 @@ class _RowPacer:
             self._spent_usd, self._reserved_usd = self._spent_usd + self._usd, 0.0
             if not self._budget.wait_for(self._usd):
                 self.is_over_budget = True
-                raise RunStopped("another try could cost too much")
+                raise RunStopped("another retry could cost too much")
             self._reserved_usd = self._usd
         self._limiter.wait(seconds)
 
@@ -278,9 +280,9 @@ def _with_row_retries(request: ChatRequest) -> ChatRequest:
 def _describe_shortage(error: OSError | RuntimeError) -> AimlError:
     """Return the error of a row for which the system has no file or thread left; raise any other error."""
     if isinstance(error, OSError) and error.errno in (errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENOBUFS):
-        return ConnectionFailed(f"the system has too few files left: {error.strerror}", "ask fewer at a time with -j")
+        return ConnectionFailed(f"the limit of open files is reached: {error.strerror}", "lower -j")
     if "start new thread" in str(error):
-        return ConnectionFailed("the system allows no more threads", "ask fewer at a time with -j")
+        return ConnectionFailed("the limit of threads is reached", "lower -j")
     raise error
 
 

@@ -49,7 +49,7 @@ class RowInput:
         self.name, self._fd, self._notify = name, fd, notify
         status = os.fstat(fd)
         if stat.S_ISDIR(status.st_mode):
-            raise UsageError(f"{name}: --each reads its rows from a file, not from a folder")
+            raise UsageError(f"{name}: --each reads rows from a file, not from a folder")
         self.size = status.st_size if stat.S_ISREG(status.st_mode) else 0
         self.consumed = 0
 
@@ -171,7 +171,7 @@ class Rows:
         try:
             header = next(reader, [])
         except csv.Error as error:
-            raise UsageError(f"{self._source.name}: the header is no CSV: {error}") from None
+            raise UsageError(f"{self._source.name}: the header is not valid CSV: {error}") from None
         _check_header(header, self._source.name)
         yield Row(0, "", header)
         yield from (_build_record(number, header, cells) for number, cells in enumerate(_read_cells(reader), 1))
@@ -179,10 +179,12 @@ class Rows:
 
 def _check_header(header: Sequence[str], name: str) -> None:
     if not any(map(str.strip, header)):
-        raise UsageError(f"{name}: its first line names no columns", "--each csv takes the first line as the header")
+        raise UsageError(
+            f"{name}: the first line has no column names", "--each csv reads the column names from the first line"
+        )
     duplicate = next((column for column in header if header.count(column) > 1), None)
     if duplicate is not None:
-        raise UsageError(f"{name}: two columns are called {duplicate!r}", "give each a name of its own")
+        raise UsageError(f"{name}: two columns are named {duplicate!r}", "give each column its own name")
 
 
 def _read_cells(reader: "Reader") -> Iterator[list[str] | str]:
@@ -192,7 +194,7 @@ def _read_cells(reader: "Reader") -> Iterator[list[str] | str]:
         try:
             cells = next(reader, None)
         except csv.Error as error:
-            yield f"the row is no CSV: {_explain(error, line)}"
+            yield f"the row is not valid CSV: {_explain(error, line)}"
             continue
         if cells is None:
             return
@@ -203,7 +205,7 @@ def _read_cells(reader: "Reader") -> Iterator[list[str] | str]:
 def _explain(error: csv.Error, line: int) -> str:
     """Return what is wrong; the library does not say that an unclosed quote takes in all that follows."""
     if "end of data" in str(error):
-        return f"a quote that begins in line {line} does not end, and all behind it was taken for one row"
+        return f"a quote that begins in line {line} is never closed, so everything after it was read as one row"
     return str(error)
 
 
@@ -211,7 +213,7 @@ def _build_record(number: int, header: Sequence[str], cells: list[str] | str) ->
     if isinstance(cells, str):
         return Row(number, "", None, error=cells)
     columns = dict(zip(header, cells, strict=False))
-    error = f"the row has not as many cells as the header: {len(cells)}, not {len(header)}"
+    error = f"the number of cells differs from the header: {len(cells)}, not {len(header)}"
     text = json.dumps(columns, ensure_ascii=False)
     return Row(number, text, columns, columns, error if len(cells) != len(header) else "")
 
@@ -232,7 +234,7 @@ def open_input(options: Options, notify: Notify) -> RowInput:
 
 def _open_file(name: str) -> int:
     if name.lower().startswith(SCHEMES):
-        raise UsageError(f"{name}: --each reads rows from a file, not from an address", f"curl {name} | aiml …")
+        raise UsageError(f"{name}: --each reads rows from a file, not from a URL", f"curl {name} | aiml …")
     try:
         return os.open(find_path(name) or name, os.O_RDONLY | os.O_CLOEXEC)
     except OSError as error:

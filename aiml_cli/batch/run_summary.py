@@ -89,9 +89,9 @@ class RunStats:
             into = sum(cost.input_tokens for cost in self._costs.values())
             out = sum(cost.output_tokens for cost in self._costs.values())
         rows = f"{self.done:,} {'row' if self.done == 1 else 'rows'}"
-        counts = f"{self.succeeded:,} whole, {self.failed:,} failed, {self.skipped:,} skipped"
+        counts = f"{self.succeeded:,} succeeded, {self.failed:,} failed, {self.skipped:,} skipped"
         counts += f", {self.cached:,} from the cache" if self.cached else ""
-        counts += f", {self.aborted:,} broken off" if self.aborted else ""
+        counts += f", {self.aborted:,} interrupted" if self.aborted else ""
         used = f"{into:,} tokens in, {out:,} out, {self.format_cost()}"
         return f"aiml: {rows}: {counts}; {used}; {monotonic() - self.began:.1f} s"
 
@@ -142,7 +142,7 @@ class CostTracker:
         usd = budget.max_cost_of(self._settings, body)
         if usd is None:
             model = self._options.model
-            raise UsageError(f"--max-cost: what a row may cost is not known for {model}", "aiml models shows prices")
+            raise UsageError(f"--max-cost: the cost of a row is unknown for {model}", "aiml models shows prices")
         self._warn_if_unbounded(body)
         return usd * count_requests(self._options)
 
@@ -159,10 +159,10 @@ class CostTracker:
                     model, self._endpoint, cost.requests, cost.input_tokens, cost.output_tokens, usd, source,
                 )  # fmt: skip
                 if moved and not self._options.quiet:
-                    print_err(f"aiml: the history was damaged and is kept as {moved}; a new one is begun")
+                    print_err(f"aiml: the history was damaged; it was moved to {moved}, and a new one was started")
             except AimlError as error:
                 if not self._options.quiet:
-                    print_err(f"aiml: aiml usage will not know what this cost: {error.message}")
+                    print_err(f"aiml: aiml usage will not include this cost: {error.message}")
                 return
 
     def _warn_if_unbounded(self, body: Mapping[str, Any]) -> None:
@@ -173,7 +173,7 @@ class CostTracker:
             is_new, self._has_warned = not self._has_warned, True
         if is_new:
             print_err(
-                "aiml: --max-cost ends the run; the answers on their way may go beyond it: --max-tokens bounds them"
+                "aiml: --max-cost ends the run, but the answers in progress may exceed it: --max-tokens limits them"
             )
 
     def _find_prices(self, name: str) -> tuple[Price, ...]:

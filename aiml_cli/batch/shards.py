@@ -75,7 +75,7 @@ def parse_shard(text: str | None, environ: Mapping[str, str]) -> Shard:
             return _nest(_read_shard(array, environ, 0), _read_shard(srun, environ, 0), total)
         case []:
             raise UsageError(
-                "--shard auto: no scheduler has given this task an index",
+                "--shard auto: no scheduler gave this task an index",
                 f"it would be in {', '.join(each.index for each in SCHEDULERS)}; or name the shard: --shard 2/8",
             )
     names = " and ".join(each.name for each in active)
@@ -103,13 +103,13 @@ def _read_shard(scheduler: Scheduler, environ: Mapping[str, str], total: int) ->
     first, step, count = _read_range(scheduler, environ)
     if not (total or count):
         raise UsageError(
-            f"--shard auto: {scheduler.name} does not say how many tasks there are",
-            "say it, such as --shard auto/8 for 8 tasks",
+            f"--shard auto: {scheduler.name} does not report the number of tasks",
+            "add it, as in --shard auto/8 for 8 tasks",
         )
     if total and count and total != count:
         raise UsageError(
-            f"--shard auto/{total}: {scheduler.name} says that there are {count} tasks",
-            f"--shard auto for these; for a part of a larger array --shard {_describe(scheduler, total)}",
+            f"--shard auto/{total}: {scheduler.name} reports {count} tasks",
+            f"use --shard auto for these; for a part of a larger array use --shard {_describe(scheduler, total)}",
         )
     offset, rest = divmod(_read_number(environ, scheduler.index) - first, step)
     if rest or not 0 <= offset < (total or count):
@@ -132,7 +132,7 @@ def _read_range(scheduler: Scheduler, environ: Mapping[str, str]) -> tuple[int, 
     if count and count != regular:
         raise UsageError(
             f"--shard auto: the array has {count} tasks with gaps between {first} and {last}, "
-            "and nobody says which they are",
+            "and which ones is not known",
             f"number them without gaps, or name the shard, such as --shard {_describe(scheduler, count)}",
         )
     return first, step, regular

@@ -96,17 +96,19 @@ def parse_cases(template: Template) -> list[Case]:
 def _parse_case(table: Mapping[str, Any], folder: Path) -> Case:
     for key in table:
         if key not in _KEYS:
-            raise UsageError(f"a case has no {key!r}", suggest(key, _KEYS) or f"it has {', '.join(_KEYS)}")
+            raise UsageError(f"a case cannot have {key!r}", suggest(key, _KEYS) or f"it can have {', '.join(_KEYS)}")
     name, values, expect = table.get("name", ""), table.get("vars", {}), table.get("expect", {})
     if not isinstance(name, str):
-        raise UsageError("name is not a text")
+        raise UsageError("name is not a string")
     if not isinstance(values, dict) or not isinstance(expect, dict):
         raise UsageError(f"{'expect' if isinstance(values, dict) else 'vars'} is not a table")
     if not expect:
-        raise UsageError("it expects nothing", 'for example: expect = { contains = "yes" }')
+        raise UsageError("it has no expect", 'for example: expect = { contains = "yes" }')
     for key in expect:
         if key not in _CHECKS:
-            raise UsageError(f"expect has no {key!r}", suggest(key, _CHECKS) or f"it has {', '.join(_CHECKS)}")
+            raise UsageError(
+                f"expect cannot have {key!r}", suggest(key, _CHECKS) or f"it can have {', '.join(_CHECKS)}"
+            )
     checks = [check for key in _CHECKS if key in expect for check in _CHECKS[key](key, expect[key], folder)]
     return Case(name, dict(map(_parse_value, values.items())), tuple(checks))
 
@@ -115,7 +117,7 @@ def _parse_value(item: tuple[str, object]) -> tuple[str, str]:
     """Return a variable with its text, which is never the name of a file: others may have written the template."""
     name, value = item
     if not isinstance(value, str | int | float) or isinstance(value, bool):
-        raise UsageError(f"the value of {name} is not a text")
+        raise UsageError(f"the value of {name} is not a string")
     return name, str(value)
 
 
@@ -123,7 +125,7 @@ def _parse_texts(key: str, value: object) -> list[str]:
     values = value if isinstance(value, list) else [value]
     texts = [text for text in values if isinstance(text, str) and text]
     if not texts or len(texts) < len(values):
-        raise UsageError(f"{key} is not a text, or a list of texts")
+        raise UsageError(f"{key} is not a string or a list of strings")
     return texts
 
 
@@ -195,15 +197,15 @@ def read_schema(value: object, folder: Path) -> str:
     if isinstance(value, dict):
         return json.dumps(value, default=str)
     if not isinstance(value, str) or not value.strip():
-        raise UsageError("schema is not a text or a table")
+        raise UsageError("schema is not a string or a table")
     if not names_file(SCHEMA, value):
         return value
     if not value.startswith("@") or value[1:2] in ("", "/", "~") or "\0" in value:
-        raise UsageError(f"schema: {value!r} is not @FILE with a path from the folder of the template")
+        raise UsageError(f"schema: {value!r} is not @FILE with a path relative to the folder of the template")
     path = Path(os.path.realpath(folder / value[1:]))
     data = read_named_file(path, MAX_JSON_BYTES)
     if data is None:
-        raise UsageError(f"schema: {path}: there is no such file")
+        raise UsageError(f"schema: {path}: no such file")
     return decode_utf8(data, path)
 
 
@@ -233,7 +235,7 @@ def build_runs(
         except UsageError as error:
             error.message = f"{template.path}: case {number}: {error.message.removeprefix('--param: ')}"
             if not error.hint.startswith(("did you mean", "it has")):
-                error.hint = "vars = { NAME = …, words = …, stdin = … } says what is sent"
+                error.hint = "vars = { NAME = …, words = …, stdin = … } sets what is sent"
             raise
     return runs
 
@@ -244,7 +246,7 @@ def _fill(template: Template, case: Case) -> tuple[str, Mapping[str, Any]]:
     piped = values.pop(STDIN, None)
     typed = [values.pop(name) for name in (WORDS, "prompt") if name in values]
     if len(typed) > 1:
-        raise UsageError("vars has words and prompt, which are the same")
+        raise UsageError("vars has both words and prompt, which mean the same")
     words = escape_placeholders("".join(typed), STDIN)
     text, settings = apply_template(template, words, values, is_piped=piped is not None)
     if piped is None:
@@ -372,7 +374,7 @@ def _list_problems(checks: Sequence[Check], text: str) -> list[str]:
         with _limit_cpu_time(CHECK_CPU_S):
             problems.extend(check(text) for check in checks)  # what was found before the time is over is kept
     except TimeoutError:
-        problems.append(f"could not be checked in {CHECK_CPU_S:g} s: an expression is too slow")
+        problems.append(f"could not be checked within {CHECK_CPU_S:g} s: an expression is too slow")
     return [problem for problem in problems if problem]
 
 

@@ -42,7 +42,7 @@ def fit_to_file_limit(jobs: int, notify: Callable[[str], None]) -> int:
         limit = soft
     fitting = min(jobs, max(1, (limit - others) // FILES_PER_WORKER))
     if fitting < jobs:
-        notify(f"the system allows {limit} open files, too few for -j {jobs}: {fitting} at a time")
+        notify(f"the limit of open files is {limit}, too low for -j {jobs}: {fitting} at a time")
     return fitting
 
 
@@ -134,7 +134,7 @@ class WorkerPool(Generic[Task, Result]):
                     self._live_threads -= self._size - count
                     break
         if not self._live_threads:
-            raise AimlError("the system allows no threads")
+            raise AimlError("threads cannot be started")
 
     def results(
         self, *, tick: Callable[[], None] | None = None, every_s: float | None = None, until: float | None = None

@@ -31,7 +31,7 @@ _OTHER_PROPERTIES = {
 # Properties of every request, which the catalog does not list.
 _ALWAYS_KNOWN = frozenset({"model", "messages", "input", "instructions", "stream", "stream_options"})
 _SIMILARITY = 0.8
-_DROPS = "the gateway drops unknown names without a word"
+_DROPS = "the gateway silently ignores unknown names"
 
 
 def list_warnings(settings: Settings, endpoint: str) -> list[str]:
@@ -49,14 +49,14 @@ def list_warnings(settings: Settings, endpoint: str) -> list[str]:
 def _warn_unlisted(names: Iterable[str], listed: tuple[str, ...], model: str) -> Iterator[str]:
     for name in names:
         if name not in listed and name not in _ALWAYS_KNOWN:
-            warning = f"-O {name}: the catalogue does not list it for {model}, and {_DROPS}"
+            warning = f"-O {name}: the catalog does not list it for {model}, and {_DROPS}"
             yield warning + _suggest(name, listed)
 
 
 def _warn_misspelled(names: Iterable[str], documented: frozenset[str]) -> Iterator[str]:
     for name in names:
         if name not in documented and (suggestion := _suggest(name, sorted(documented))):
-            yield f"-O {name}: no documented property has this name, and {_DROPS}{suggestion}"
+            yield f"-O {name}: this is not a documented property, and {_DROPS}{suggestion}"
 
 
 def _suggest(name: str, known: Iterable[str]) -> str:
@@ -92,7 +92,7 @@ def check_attachments(attachments: Sequence[Attachment], settings: Settings, end
             others = [m.id for m in models if endpoint in m.endpoints and all(_accepts(m, needed) for needed in kinds)]
             some = ", ".join(others[:MAX_SUGGESTIONS])
             raise UsageError(
-                f"{name} takes no {kind}, and {attachment.name} is {attachment.media_type}",
+                f"{name} does not accept {kind} input, and {attachment.name} is {attachment.media_type}",
                 f"these do: {some}" if some else "",
             )
 
@@ -109,10 +109,10 @@ def _describe_part(part: Image | Document | Sound) -> Attachment:
         case Document(name, _):
             return Attachment(name, "application/pdf", None)
         case Sound(_, audio_format):
-            return Attachment("what is attached", f"audio/{audio_format}", None)
+            return Attachment("an attachment", f"audio/{audio_format}", None)
         case Image(url, _):
             media_type = url.removeprefix("data:").partition(";")[0] if url.startswith("data:") else "image"
-            return Attachment("what is attached", media_type, None)
+            return Attachment("an attachment", media_type, None)
 
 
 def _find_kind(attachment: Attachment) -> str:

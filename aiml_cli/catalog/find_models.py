@@ -101,7 +101,7 @@ def _find_key(settings: Settings, base_url: str, refusal: AuthError) -> api_keys
     key = api_keys.find_key(settings, base_url)
     if key is None:
         missing, command = api_keys.explain_missing_key(settings, base_url), f"aiml config key --base-url {base_url}"
-        refusal.hint = f"this server lists its models only with a key; {missing}; store one with: {command}"
+        refusal.hint = f"this server needs a key to list its models; {missing}; store one with: {command}"
         raise refusal
     if is_unencrypted(base_url) and not is_local(base_url):
         refusal.hint = f"the key is not sent to {host_of(base_url)} over plain http: write https:// in base_url"
@@ -125,7 +125,7 @@ def _parse_response(base_url: str, response: HttpResponse, body: bytes, stored: 
     if status != 200:  # noqa: PLR2004 - OK
         error = error_from_status(status, headers, body)
         if isinstance(error, RequestRejected) and status >= BAD_REQUEST:  # the list itself is not found, not a model
-            error.hint = "is --base-url right?"
+            error.hint = "check --base-url"
         raise error
     return CachedModels(base_url, headers.get("etag", ""), time.time(), body, parse_models(body))
 
@@ -156,18 +156,18 @@ def improve_hint(error: AimlError, settings: Settings, endpoint: str) -> None:
     model = find_model(models, name)
     supported = [other for other in (model.endpoints if model else ()) if other in COMMANDS]
     if model and supported and endpoint not in supported:
-        error.hint = f"{model.id} is asked with: {COMMANDS[supported[0]]} -m {model.id}"
+        error.hint = f"{model.id} works with: {COMMANDS[supported[0]]} -m {model.id}"
     elif model is None and (similar := suggest_models(models, name)):
-        error.hint = f"did you mean {' or '.join(similar)}? aiml models WORDS searches the catalogue"
+        error.hint = f"did you mean {' or '.join(similar)}? aiml models WORDS searches the catalog"
     elif model is None and error.details.get("status") != _NOT_FOUND and not is_vague:
-        error.hint = "is the model's id right? aiml models WORDS searches the catalogue"
+        error.hint = "is the model's id right? aiml models WORDS searches the catalog"
 
 
 def _explain_missing_path(base_url: str, endpoint: str) -> str:
     """Return what to do about a server that has no such address: few servers offer both endpoints."""
     path = urlsplit(join_url(base_url, get_endpoint(endpoint).path)).path
     other = next(command for name, command in COMMANDS.items() if name != endpoint)
-    return f"does this server offer {path}? try {other}, or check --base-url"
+    return f"this server may not support {path}: try {other}, or check --base-url"
 
 
 def _is_about_model(error: AimlError, name: str) -> bool:

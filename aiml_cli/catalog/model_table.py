@@ -47,7 +47,7 @@ def show_models(words: list[str], settings: Settings, as_json: bool) -> int:
 
 def _build_error(models: Sequence[Model], words: Sequence[str]) -> AimlError:
     if not words:
-        return AnswerMismatch("the server lists no models")
+        return AnswerMismatch("the server's list of models is empty")
     similar = suggest_models(models, "-".join(words))
     hint = f"did you mean {' or '.join(similar)}?" if similar else "aiml models lists them all"
     return AnswerMismatch(f"no model has {' and '.join(map(repr, words))} in its id, alias, name or developer", hint)

@@ -27,12 +27,12 @@ _UNCOUNTED_PARTS = {
     "file": "a document",
     "input_file": "a document",
     "input_audio": "sound",
-    "item_reference": "an item that the server keeps",
+    "item_reference": "an item stored on the server",
 }
 _UNCOUNTED_PROPERTIES = {
-    "previous_response_id": "what the server keeps of the conversation",
-    "conversation": "what the server keeps of the conversation",
-    "prompt": "a prompt template of the server",
+    "previous_response_id": "a conversation stored on the server",
+    "conversation": "a conversation stored on the server",
+    "prompt": "a prompt template stored on the server",
     "web_search_options": "a web search",
     "audio": "spoken output",
 }

@@ -233,7 +233,7 @@ def parse_arguments(arguments: list[str]) -> Task:
     except OSError as error:  # the help could not be written
         raise OutputFailed(f"standard output: {error.strerror}") from None
     except SystemExit:  # how Typer ends if the reader of the help went away
-        raise ReaderClosed("the reader went away") from None
+        raise ReaderClosed("the reader of the output closed it") from None
     return result if callable(result) else lambda: int(result or 0)
 
 

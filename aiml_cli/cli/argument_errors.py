@@ -24,7 +24,7 @@ FLAGS = {
     "--endpoint": "--base-url",
     "--url": "--base-url",
     "--param": "-O",
-    "--prompt": "no flag: write the prompt after the command",
+    "--prompt": "there is no such flag; write the prompt after the command",
     "--temp": "--temperature",
     "--cid": "--resume",
     "--conversation": "--resume",
@@ -52,10 +52,10 @@ def to_usage_error(error: Exception, arguments: list[str]) -> UsageError:
     message = getattr(error, "message", "") or str(error)
     flag = getattr(error, "option_name", "")
     if flag and message.startswith("No such option"):
-        return UsageError(f"there is no flag {flag} of {path}", suggest_flag(flag, path, _list_flags(context)))
+        return UsageError(f"{path} has no flag {flag}", suggest_flag(flag, path, _list_flags(context)))
     if message.startswith("No such command"):
         word = message.partition("'")[2].partition("'")[0]
-        return UsageError(f"there is no command {path} {word}", _suggest_command(word, path, context, arguments))
+        return UsageError(f"{path} has no command {word}", _suggest_command(word, path, context, arguments))
     return UsageError(message[:1].lower() + message[1:].rstrip("."), f"see: {path} --help")
 
 
@@ -72,7 +72,7 @@ def check_output_value(value: str, words: Sequence[str]) -> None:
     row = ROWS.get(value.replace("-", "_"))
     if row and row.body_paths:
         value = next((word for word in words if _is_valid(row, word)), "VALUE")
-        raise UsageError(f"-o is the output file, and {row.name} is an option", f"here it is -O {row.name}={value}")
+        raise UsageError(f"-o is the output file; {row.name} is an option", f"use -O {row.name}={value}")
 
 
 def _is_valid(row: Option[Any], word: str) -> bool:
@@ -96,16 +96,16 @@ def suggest_flag(flag: str, path: str, flags: Sequence[str]) -> str:
     if path == "aiml tools add" and not similar:
         return f"flags of the command are written after --, as in: {path} NAME -- COMMAND {flag}"
     if flag in KEY_FLAGS:
-        return "no flag takes the key: store it with aiml config key, or set AIMLAPI_API_KEY"
+        return "the key is not passed as a flag: store it with aiml config key, or set AIMLAPI_API_KEY"
     if path == "aiml cmd" and flag in ("-y", "--yes"):
-        return "a command runs only after your answer on the terminal"
+        return "a command only runs after you confirm it on the terminal"
     if flag in FLAGS and (not FLAGS[flag].startswith("--") or FLAGS[flag].partition(" ")[0] in flags):
-        return f"here it is {FLAGS[flag]}"
+        return f"use {FLAGS[flag]}"
     owner = next((name for name, endpoint in ENDPOINTS.items() if _has_flag(endpoint, flag)), "")
     if owner and path.removeprefix("aiml ") in ENDPOINTS:
-        return f"{flag} belongs to aiml {owner}; any property of the request can be sent with -O KEY=VALUE"
+        return f"{flag} belongs to aiml {owner}; send any other property with -O KEY=VALUE"
     if owner and path == "aiml cmd":
-        return f"{flag} belongs to aiml {owner}; in a pipe, aiml cmd prints the command and nothing else"
+        return f"{flag} belongs to aiml {owner}; in a pipe, aiml cmd only prints the command"
     if not any(name.startswith(flag) for name in similar):
         similar = _find_value(flag, flags) or similar
     return ask_if_meant(similar) or (f"{flag} belongs to aiml {owner}" if owner else f"see: {path} --help")
@@ -126,7 +126,7 @@ def _find_value(flag: str, flags: Sequence[str]) -> list[str]:
 def _suggest_command(word: str, path: str, context: Any, arguments: list[str]) -> str:
     commands = context.command.commands
     if path == "aiml" and word in COMMANDS:
-        return f"here it is {COMMANDS[word]}"
+        return f"use {COMMANDS[word]}"
     names = [f"{name} {word}" for name, group in commands.items() if word in getattr(group, "commands", ())]
     similar = find_similar(word, commands) if not names else names[:MAX_SUGGESTIONS]
     hint = ask_if_meant([f"{path} {name}" for name in similar])

@@ -268,7 +268,7 @@ class _ArgumentReader:
         from aiml_cli.cli.argument_errors import suggest_flag  # few command lines are wrong
 
         hint = suggest_flag(name, self._path, [flag for flag in self._spellings if flag.startswith("--")])
-        self._doubt(f"there is no flag {name} of {self._path}", hint)
+        self._doubt(f"{self._path} has no flag {name}", hint)
 
     def _doubt_joined(self, word: str, name: str, value: str, spelling: _Spelling) -> None:
         """Doubt what may be letters of the text, such as -rf: here -r with the value f."""
@@ -276,9 +276,9 @@ class _ArgumentReader:
         if word.startswith("--") or value in known:
             return
         if f"-{word.partition('=')[0]}" in self._spellings:
-            self._doubt(f"there is no flag {word} of {self._path}", f"did you mean -{word}?")
+            self._doubt(f"{self._path} has no flag {word}", f"did you mean -{word}?")
         elif self._words and value.isalpha() and value.isascii():
-            self._doubt(f"{word} may be words, or {name} with the value {value}", f"write {name} {value}")
+            self._doubt(f"{word} is ambiguous: words, or {name} with the value {value}", f"write {name} {value}")
 
     def _doubt_value(self, name: str, spelling: _Spelling, position: int) -> None:
         """Doubt a value that is missing, or that looks like a flag."""

@@ -36,8 +36,8 @@ NO_RESPONSE_HINT = (
     "is the id right? a response is kept only with --store or --background, not by every gateway, and only for the "
     "account that made it"
 )
-NO_PATH_HINT = "this gateway may not keep responses at all; if it does, check the id and --base-url"
-STORE_HINT = "some servers work in the background only on what they keep: try it with --store"
+NO_PATH_HINT = "this gateway may not store responses at all; if it does, check the id and --base-url"
+STORE_HINT = "some servers need --store for background responses"
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,11 +62,9 @@ def parse_action(settings: Settings, words: Sequence[str]) -> StoredResponseActi
     ids = {"wait": options.wait, "show": options.show, "cancel": options.cancel}
     verb, name = next((verb, name) for verb, name in ids.items() if name)
     if words or options.file or options.messages or options.tool_result:
-        raise UsageError(
-            f"--{verb} takes no prompt: nothing is asked", "to go on from a response: --previous-response-id"
-        )
+        raise UsageError(f"--{verb} does not take a prompt", "to continue a response, use --previous-response-id")
     if options.dry_run or options.as_:
-        raise UsageError(f"--{verb} cannot be shown as a program: there is no question in it")
+        raise UsageError(f"--{verb} cannot be shown as a program: it sends no prompt")
     if name in (".", "..") or any(char in "/\\" or char <= " " or not char.isprintable() for char in name):
         raise UsageError(f"--{verb}: {name!r} is not the id of a response", "it looks like resp_0123abc")
     return StoredResponseAction(verb, name, settings)
@@ -107,7 +105,7 @@ def _wait(action: StoredResponseAction, sender: Sender, request: HttpRequest, ou
             sender.start_next_answer()
     except (Stopped, ConnectionFailed, RateLimited, ServerError, IncompleteAnswer) as stop:
         error = stop.error if isinstance(stop, Stopped) else stop
-        error.hint = f"the server works on; come back with: {_format_command(action.response_id, action.settings)}"
+        error.hint = f"the server continues; check again with: {_format_command(action.response_id, action.settings)}"
         raise
     finally:
         line.clear()
@@ -119,7 +117,7 @@ def _cancel(action: StoredResponseAction, sender: Sender, request: HttpRequest, 
     sender.send(request, response)
     name, status = action.response_id, sender.completion().status
     if not status:
-        raise ServerError(f"what the server said to cancelling {name} is no response", "is --base-url right?")
+        raise ServerError(f"the server's answer to cancelling {name} is not a response", "check --base-url")
     if _is_text(action.settings.options):
         output.stdout.show([TextDelta(f"{status}\n")])
     else:
@@ -133,7 +131,7 @@ def start_background(context: TurnContext) -> None:
     """Start a background response; print its id, and the command that waits for it."""
     settings, output = context.request.settings, context.output
     if output.file:
-        raise UsageError("--background answers with an id, which is nothing for --output", "say -o with --wait ID")
+        raise UsageError("--background prints an id, so there is no answer for --output", "use -o with --wait ID")
     try:
         context.send(context.build_body(history=HistoryMode.FULL))
     except RequestRejected as error:
@@ -151,9 +149,9 @@ def _print_id(completion: Completion, name: str, settings: Settings, output: Ans
     if settings.options.quiet:
         return
     if settings.options.demo:
-        how = "the embedded server ends with this command: start one that stays with: aiml demo"
+        how = "the demo server ends with this command; start one that keeps running with: aiml demo"
     else:
-        how = f"follow it up with: {_format_command(name, settings)}"
+        how = f"check it with: {_format_command(name, settings)}"
     print_err(f"aiml: the response is {completion.status}; {how}")
 
 
@@ -179,7 +177,7 @@ def _explain_missing(name: str, error: AimlError) -> AimlError:
     if not is_missing or isinstance(error, AuthError):
         return error
     hint = NO_PATH_HINT if missing == "path" or status in (405, 501) else NO_RESPONSE_HINT
-    return RequestRejected(f"{name}: the server has no such response: {error.message}", hint, **error.details)
+    return RequestRejected(f"{name}: the server does not have this response: {error.message}", hint, **error.details)
 
 
 class _BufferedResponse:

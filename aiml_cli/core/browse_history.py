@@ -60,8 +60,8 @@ def read_history(read: Callable[[History], T]) -> T:
 
 def _recover_and_read(history: History, read: Callable[[History], T]) -> T:
     if history.damaged_copy:
-        print_err(f"aiml: the history was damaged and is kept as {history.damaged_copy}; a new one is begun")
-        print_err(f"hint: what can be read of it: sqlite3 '{history.damaged_copy}' .recover")
+        print_err(f"aiml: the history was damaged; it was moved to {history.damaged_copy}, and a new one was started")
+        print_err(f"hint: recover what can be read: sqlite3 '{history.damaged_copy}' .recover")
     recover_interrupted(history)
     return read(history)
 
@@ -121,7 +121,7 @@ def show_hits(words: Sequence[str], flags: Flags, limit: int) -> int:
     """Print the conversations that contain the words, each with a line of its text."""
     options, text = resolve_shared_options(flags), " ".join(words)
     if not text.strip():
-        raise UsageError("there is nothing to search for", "aiml history list shows all")
+        raise UsageError("the search is empty", "aiml history list shows all")
     with show_progress(options.quiet) as report:
         hits = read_history(lambda history: find_conversations.search_history(history, text, limit, report))
     if options.json:

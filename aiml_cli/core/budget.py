@@ -17,7 +17,7 @@ from aiml_cli.output.format_money import format_dollars, round_dollars
 from aiml_cli.settings.resolve import Settings
 from aiml_cli.system.stdio import print_err
 
-NO_PRICE_HINT = "aiml models shows which models have a price; or ask without --max-cost"
+NO_PRICE_HINT = "aiml models shows which models have a price; or leave out --max-cost"
 ROUNDING_ERROR_USD = 1e-12
 _LOCK = Lock()
 _models: dict[tuple[str, str], Model | None] = {}
@@ -134,7 +134,7 @@ def check_max_cost(settings: Settings, body: Mapping[str, Any], spent: float = 0
         return
     bound = _find_highest_bound(settings, body)
     if bound.usd is None or bound.tokens.uncounted:
-        raise UsageError(f"what this may cost is not known: {_explain_unknown(bound)}", NO_PRICE_HINT)
+        raise UsageError(f"the cost of this request is unknown: {_explain_unknown(bound)}", NO_PRICE_HINT)
     if spent + reserved + bound.usd > limit:
         raise _build_error(bound, bound.usd, (spent, reserved), limit)
     _warn_if_open(settings, bound)
@@ -151,7 +151,7 @@ def check_total_cost(requests: Sequence[tuple[Settings, Mapping[str, Any]]], wha
     if usd > options.max_cost:
         raise UsageError(
             f"the {len(requests)} {what} may cost {_format_usd(usd)} together, more than --max-cost {limit}",
-            "allow more with --max-cost, or take --max-tokens or a shorter input",
+            "raise --max-cost, or use --max-tokens or a shorter input",
         )
 
 
@@ -192,21 +192,21 @@ def _find_model(settings: Settings, name: str) -> Model | None:
 def _explain_unknown(bound: CostBound) -> str:
     if bound.tokens.uncounted:
         return f"{bound.tokens.uncounted} is part of it"
-    return f"the catalogue has no fixed price of {bound.model}"
+    return f"the catalog has no fixed price for {bound.model}"
 
 
 def _build_error(bound: CostBound, usd: float, pending: tuple[float, float], limit: float) -> UsageError:
     """Return the error with all amounts; `pending` is what is spent and what is reserved."""
     tokens = bound.tokens
     output = f" and {tokens.output_tokens:,} out" if tokens.output_tokens is not None else ""
-    labels = zip(pending, ("is spent", "may be spent by what is under way"), strict=True)
+    labels = zip(pending, ("is spent", "reserved for requests in progress"), strict=True)
     others = "".join(f"{_format_usd(amount)} {label}, and " for amount, label in labels if amount)
     what = f"about {tokens.input_tokens:,} tokens in{output}, {bound.model}"
     less = "--max-tokens or a shorter input" if tokens.output_tokens is not None else "a shorter input"
     sent = "nothing more was sent; " if others else ""
     return UsageError(
         f"{others}this may cost {_format_usd(usd)}, more than --max-cost {format_dollars(limit)}: {what}",
-        f"{sent}allow more with --max-cost, or take {less}",
+        f"{sent}raise --max-cost, or use {less}",
     )
 
 
@@ -219,7 +219,7 @@ def _warn_if_open(settings: Settings, bound: CostBound) -> None:
         _warned_models.add(bound.model)
     if is_new:
         usd = _format_usd(bound.usd or 0)
-        print_err(f"aiml: --max-cost bounds the input only, {usd} here; --max-tokens bounds the answer")
+        print_err(f"aiml: --max-cost limits only the input ({usd}); --max-tokens limits the answer")
 
 
 def _format_usd(amount: float) -> str:

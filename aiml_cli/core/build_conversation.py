@@ -95,7 +95,7 @@ def read_inputs(words: Sequence[str], settings: Settings, notify: "Notify") -> "
         fit_inputs=collect_inputs,
     )
     if prompt.attachments:
-        raise UsageError(f"{prompt.attachments[0]} is no text, and cannot be cut into pieces")
+        raise UsageError(f"{prompt.attachments[0]} is not text and cannot be split into pieces")
     _confirm_secrets(texts, settings)
     return inputs
 
@@ -151,7 +151,7 @@ def _read_messages(
     from aiml_cli.prompt.messages_file import collect_call_ids, read_messages_file  # for few calls only
 
     if options.messages == "-" and "-" in (options.file or ()):
-        raise UsageError("standard input cannot be both --messages and --file")
+        raise UsageError("standard input cannot hold both --messages and --file")
     messages = read_messages_file(options.messages, notify, check_text) if options.messages is not None else ()
     results = options.tool_result or {}
     if results and not options.previous_response_id:
@@ -164,8 +164,8 @@ def _check_call_ids(results: Iterable[str], call_ids: set[str]) -> None:
     for call_id in results:
         if call_id not in call_ids:
             calls = f"the calls are {', '.join(sorted(call_ids))}"
-            hint = calls if call_ids else "the turn with the call comes with --messages"
-            raise UsageError(f"--tool-result {call_id}: there is no such call to answer", hint)
+            hint = calls if call_ids else "pass the turn with the call in --messages"
+            raise UsageError(f"--tool-result {call_id}: there is no tool call with this id", hint)
 
 
 def _read_result(value: str, check_text: "CheckText") -> str:

@@ -124,8 +124,8 @@ def fit_next_round(request: ChatRequest, results: Conversation) -> ChatRequest:
 
 def _too_long_error() -> UsageError:
     """Return the error for a turn that does not fit, although all older ones are left out."""
-    message = "the last turn and the new message are more than the model's context holds"
-    return UsageError(message, "say it shorter, start a new conversation, or ask a model with a larger context")
+    message = "the last turn and the new message do not fit into the model's context"
+    return UsageError(message, "shorten the message, start a new conversation, or use a model with a larger context")
 
 
 def _find_excess(request: ChatRequest, conversation: Conversation) -> tuple[int, Room | None]:
@@ -219,7 +219,7 @@ def summarize_older(
     """
     ends, start, so_far = _find_part_ends(request, room), 0, ""
     if len(ends) > 1:
-        request.notify(f"that is too much for one request: the summary is made in {len(ends)} parts")
+        request.notify(f"the turns are too long for one request: the summary is made in {len(ends)} parts")
         request = _copy_first(request)
     for end in ends:
         part = build_summary_request(request, keep, (start, end), so_far)
@@ -365,7 +365,7 @@ def describe_gain(request: ChatRequest, text: str) -> str:
 
 def explain_unchanged(error: AimlError) -> AimlError:
     """Return the error of a request for a summary, with what it means for the conversation."""
-    error.hint = "; ".join(filter(None, (error.hint, "the conversation is as it was")))
+    error.hint = "; ".join(filter(None, (error.hint, "the conversation was not changed")))
     return error
 
 
@@ -399,7 +399,7 @@ def _choose_settings(settings: Settings) -> Settings:
 def _explain(error: AimlError) -> AimlError:
     """Return the error with what it means for the request; a signal needs no explanation."""
     if not isinstance(error, STOP_ERRORS):
-        error.message = f"there is no summary of the older turns: {error.message}"
+        error.message = f"the older turns could not be summarized: {error.message}"
         error.hint = "; ".join(filter(None, (error.hint, "--fit oldest leaves them out instead")))
     return error
 
@@ -408,7 +408,7 @@ def _show_summary(request: ChatRequest, text: str) -> None:
     """Show a person what is sent from now on; a script finds it in the history."""
     if not request.options.quiet and is_terminal(2):
         print_err(text.rstrip("\n"), dim=True)
-    request.notify("goes on with the summary")
+    request.notify("continues with the summary")
 
 
 def lock_again(conversation_id: int) -> None:

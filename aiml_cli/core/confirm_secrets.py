@@ -48,13 +48,13 @@ def _ask(findings: Sequence[SecretFinding], settings: Settings) -> None:
         print_err(f"aiml: this {'looks like' if finding.is_certain else 'may be'} a secret: {finding}")
     if len(findings) > MAX_FINDINGS:
         print_err(f"aiml: … and {len(findings) - MAX_FINDINGS} more")
-    if not settings.options.yes and not confirm("send it all the same?"):
+    if not settings.options.yes and not confirm("send it anyway?"):
         raise _build_error(findings)
 
 
 def _build_error(findings: Sequence[SecretFinding]) -> UsageError:
-    message = f"nothing was sent, because of what looks like a secret: {_list_findings(findings)}"
-    return UsageError(message, "--allow-secrets sends it")
+    message = f"nothing was sent: the input seems to contain a secret: {_list_findings(findings)}"
+    return UsageError(message, "--allow-secrets sends it anyway")
 
 
 def _list_findings(findings: Sequence[SecretFinding]) -> str:

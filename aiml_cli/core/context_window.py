@@ -49,9 +49,7 @@ def fit_inputs(parts: PromptParts, settings: Settings, notify: Notify, other_tex
         return texts
     room -= CUT_NOTE_TOKENS * len(texts)
     if room <= 0:
-        raise UsageError(
-            "the words alone are more than the model's context holds", "say it shorter, or ask another model"
-        )
+        raise UsageError("the prompt alone does not fit into the model's context", "shorten it, or use another model")
     cut_texts = _cut_texts(texts, sizes, room, settings.options.fit or "head")
     _notify_cut(parts.inputs, cut_texts, sum(sizes), settings.options, notify)
     return [_join_cut_text(text, *cut_text) for text, cut_text in zip(texts, cut_texts, strict=True)]
@@ -87,7 +85,7 @@ def find_room(settings: Settings) -> Room:
     """Return the room for the input; raise UsageError if it is unknown or none. May ask the server for its catalog."""
     model, options = _find_model(settings), settings.options
     if model is None or not model.context:
-        message = f"--fit: the catalogue does not tell the context of {options.model}"
+        message = f"--fit: the catalog does not list the context of {options.model}"
         raise UsageError(message, UNKNOWN_CONTEXT_HINT, missing=CONTEXT)
     context = model.context
     answer = min(context // ANSWER_DIVISOR, model.output_limit or context)
@@ -135,7 +133,7 @@ def _shorten_number(number: int) -> str:
 
 
 def estimate_messages(messages: Sequence[AnyMessage]) -> int:
-    """Return the number of tokens that messages very likely do not exceed, without PDFs and sounds."""
+    """Return the number of tokens that messages very likely do not exceed, without PDFs and audio."""
     return sum(MESSAGE_TOKENS + _count_tokens(item) for message in messages for item in to_raw_items(message))
 
 

@@ -34,7 +34,7 @@ def use_placeholder_server(settings: Settings) -> Settings:
     if not settings.options.demo:
         return settings
     if not settings.options.quiet:
-        print_err(f"aiml: to run it, start the embedded server first: aiml demo --port {DEMO_PORT}")
+        print_err(f"aiml: to run it, start the demo server first: aiml demo --port {DEMO_PORT}")
     url = f"http://127.0.0.1:{DEMO_PORT}/v1"
     return use_demo_model(replace(settings, options=replace(settings.options, base_url=url)))
 
@@ -105,7 +105,7 @@ def _ignore_notice(_notice: str) -> None:
 
 
 def _never_fetch(_url: str) -> NoReturn:
-    raise AssertionError("no address is among the files")
+    raise AssertionError("no URL is among the files")
 
 
 def write_snippet(

@@ -70,7 +70,7 @@ def edit_file(name: str, words: Sequence[str], settings: Settings) -> int:
         settings = dry_run.use_placeholder_server(settings)
         return dry_run.print_snippet(ChatRequest(get_endpoint(name), words, settings, extra_files=files))
     if not options.yes and not can_ask():
-        raise UsageError("--in-place asks before it replaces a file, and here is no terminal", "-y answers yes")
+        raise UsageError("--in-place asks before it replaces a file, and there is no terminal", "-y answers yes")
     with start_demo_if_asked(settings) as settings:
         request = ChatRequest(get_endpoint(name), words, settings, extra_files=files)
         pending = _PendingEdit(OutputFile(str(edit.path)))
@@ -107,19 +107,21 @@ def _check_words(settings: Settings, words: Sequence[str]) -> None:
     if (settings.options.n or 1) > 1:
         raise UsageError("-n cannot be used with --in-place")
     if not any(word.strip() for word in words):
-        raise UsageError(f"what shall be done with {settings.options.in_place}?", "say it behind the command")
+        raise UsageError(
+            f"the prompt is empty: what should be done with {settings.options.in_place}?", "write it after the command"
+        )
 
 
 def _read_file(name: str) -> FileEdit:
     if name == "-":
-        raise UsageError("--in-place needs a file, and - is standard input", "./- is a file of that name")
+        raise UsageError("--in-place needs a file; - is standard input", "write ./- for a file named -")
     path = Path(os.path.realpath(name))
     try:
         is_file = S_ISREG(path.stat().st_mode)
     except (OSError, ValueError) as error:
         raise UsageError(f"{name}: {getattr(error, 'strerror', None) or error}") from None
     if not is_file:
-        raise UsageError(f"{name} is no regular file, and cannot be replaced")
+        raise UsageError(f"{name} is not a regular file and cannot be replaced")
     edit = FileEdit(name, path, read_input_file(str(path)))
     try:
         is_text = "\0" not in edit.text
@@ -142,7 +144,7 @@ def _apply_answer(edit: FileEdit, answer: Answer, options: Options, pending: _Pe
         raise answer.error
     new = _encode_text(edit, _extract_text(answer, options.extract, edit.text))
     if new == edit.old:
-        _notify(options, f"{edit.name} stays as it is: the answer changes nothing")
+        _notify(options, f"{edit.name} was not changed: the answer is the same text")
         return 0
     if not (options.quiet and options.yes):
         _print_diff(edit, new, options)
@@ -152,10 +154,12 @@ def _apply_answer(edit: FileEdit, answer: Answer, options: Options, pending: _Pe
         pending.save_beside(new.decode())
         raise
     if not is_agreed:
-        raise AnswerMismatch(f"{edit.name} is as it was", "" if options.no_log else "aiml history show has the answer")
+        raise AnswerMismatch(
+            f"{edit.name} was not changed", "" if options.no_log else "aiml history show prints the answer"
+        )
     _check_unchanged(edit, pending, new)
     pending.replace(new)
-    _notify(options, f"{edit.name} is replaced")
+    _notify(options, f"replaced {edit.name}")
     return 0
 
 
@@ -166,7 +170,7 @@ def _extract_text(answer: Answer, selector: str | None, old: str) -> str:
     if selector or (len(blocks) == 1 and blocks[0].is_alone and not _is_one_block(old)):
         return extract_code(blocks[0])
     if not text.strip():
-        raise AnswerMismatch("the answer has no text", "ask again; the file is as it was")
+        raise AnswerMismatch("the answer has no text", "try again; the file was not changed")
     return text
 
 
@@ -202,7 +206,7 @@ def _check_unchanged(edit: FileEdit, pending: _PendingEdit, new: bytes) -> None:
     except OSError:
         pass
     pending.save_beside(new.decode())
-    raise OutputFailed(f"{edit.name} has changed since it was sent, and is not replaced")
+    raise OutputFailed(f"{edit.name} changed after it was sent and was not replaced")
 
 
 def _notify(options: Options, text: str) -> None:

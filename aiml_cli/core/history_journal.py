@@ -101,7 +101,7 @@ class Journal:
                 self._thread.join(STOP_TIMEOUT_S)
                 raise
         if self._thread and self._thread.is_alive():
-            self._notices.append("this answer may not be in the history: other programs keep it busy")
+            self._notices.append("this answer may be missing from the history: other programs keep it locked")
         for notice in self._notices if not self._quiet else ():
             with suppress(AimlError):
                 print_err(f"aiml: {notice}")
@@ -129,14 +129,16 @@ class Journal:
                     raise
                 self._write(database.recreate_history(), exchange)
         except AimlError as error:
-            self._notices.append(f"this answer is not in the history: {error.message}")
+            self._notices.append(f"this answer was not stored in the history: {error.message}")
         except Exception as error:  # noqa: BLE001 - see above
-            self._notices.append(f"this answer is not in the history: {error or type(error).__name__}")
+            self._notices.append(f"this answer was not stored in the history: {error or type(error).__name__}")
 
     def _write(self, history: "History", exchange: "NewExchange") -> None:
         self._history = history
         if history.damaged_copy:
-            self._notices.append(f"the history was damaged and is kept as {history.damaged_copy}; a new one is begun")
+            self._notices.append(
+                f"the history was damaged; it was moved to {history.damaged_copy}, and a new one was started"
+            )
         write = self._write_stored_response if exchange.response_id else self._write_exchange
         try:
             write(history, exchange)
@@ -209,8 +211,8 @@ def session_name(environ: Mapping[str, str]) -> str:
     """
     if name := environ.get(SESSION_VARIABLE):
         if not _SESSION_NAME.fullmatch(name):
-            message = f"{SESSION_VARIABLE}: {name!r} is not a session's name"
-            raise UsageError(message, "letters, digits, . - and _ make a name")
+            message = f"{SESSION_VARIABLE}: {name!r} is not a valid session name"
+            raise UsageError(message, "a name consists of letters, digits, ., - and _")
         return f"session {name}"
     if pane := environ.get("TMUX_PANE"):
         return f"tmux {environ.get('TMUX', '').rpartition(',')[0]} {pane}"

@@ -29,7 +29,7 @@ def split_models(name: str) -> list[str]:
     """Split `A,B` into names; raise UsageError if one of them is empty."""
     names = [part.strip() for part in name.split(",")]
     if not all(names):
-        raise UsageError(f"the model {name!r} has an empty part", "A,B asks B if A is not available")
+        raise UsageError(f"the model {name!r} has an empty part", "A,B falls back to B when A is unavailable")
     return names
 
 
@@ -37,7 +37,7 @@ def start_fallback(request: ChatRequest) -> ChatRequest:
     """Return the request to the first of several models; the others become its fallback models."""
     first, *others = split_models(request.options.model or "")
     if others and (request.options.dry_run or request.options.as_):
-        request.notify(f"this is the request to {first}; {', '.join(others)} would be asked if it is not available")
+        request.notify(f"this is the request to {first}; {', '.join(others)} would be used if it is unavailable")
     return replace(_with_model(request, first), fallback_models=tuple(others))
 
 
@@ -56,11 +56,11 @@ def send_with_fallback(context: TurnContext, send: Send, add_advice: AddAdvice) 
             break
         failures.append(f"{name}: {error.message}")
         context.sender.switch_model(names[index + 1])
-        request.notify(f"{name}: {error.message}; asking {names[index + 1]}")
+        request.notify(f"{name}: {error.message}; falling back to {names[index + 1]}")
     if error:
         add_advice(error, request)
         if failures:
-            error.hint = "; ".join(filter(None, (error.hint, f"before that {'; '.join(failures)}")))
+            error.hint = "; ".join(filter(None, (error.hint, f"earlier: {'; '.join(failures)}")))
     elif failures:
         request.notify(f"{request.options.model} answered")
     return request, error

@@ -74,7 +74,7 @@ class PreviousTurns:
     def continue_request(self) -> Conversation:
         """Return the message that asks for the rest of a truncated answer; raise UsageError if it is complete."""
         if not self.is_truncated:
-            raise UsageError("the last answer was not cut: there is no rest to ask for", "type what to say next")
+            raise UsageError("the last answer is complete; there is nothing to continue", "type the next message")
         return CONTINUE_REQUEST
 
     def retry_reason(self, error: RequestRejected, endpoint: str, history: HistoryMode) -> str:
@@ -83,10 +83,10 @@ class PreviousTurns:
             return ""
         text = f"{error.message} {error.details.get('code')} {error.details.get('type')}"
         if history == HistoryMode.BY_ID and self.response_id and _UNKNOWN_RESPONSE.search(text):
-            return "the server no longer has the last answer; sending the whole conversation instead"
+            return "the server no longer has the last answer; the whole conversation is sent instead"
         has_references = any(_is_reference(turn.item) for turn in self.messages)
         if history < HistoryMode.WITHOUT_REASONING and has_references and _UNKNOWN_ITEM.search(text):
-            return "the server no longer has the reasoning of earlier answers; sending the rest of the conversation"
+            return "the server no longer has the reasoning of earlier answers; the conversation is sent without it"
         return ""
 
 

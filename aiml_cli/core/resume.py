@@ -27,9 +27,9 @@ def load_previous_turns(request: ChatRequest, environ: Mapping[str, str]) -> Cha
     """
     history = database.open_existing()
     if history is None:
-        raise UsageError("there is no conversation to go on with: the history is empty")
+        raise UsageError("there is no conversation to continue: the history is empty")
     if history.damaged_copy:
-        request.notify(f"the history was damaged and is kept as {history.damaged_copy}; a new one is begun")
+        request.notify(f"the history was damaged; it was moved to {history.damaged_copy}, and a new one was started")
     with closing(history), database.translate_errors(history.path):
         conversation = _find_conversation(history, request.options, session_name(environ))
         writer.recover_interrupted(history)
@@ -39,12 +39,12 @@ def load_previous_turns(request: ChatRequest, environ: Mapping[str, str]) -> Cha
             messages = reader.read_messages(history, conversation.id)
     age, is_copied = reader.format_age(conversation.changed), bool(request.options.fork)
     what = f"a copy of {conversation.name}" if is_copied else conversation.name
-    request.notify(f"going on with {what}, “{conversation.title}”, {age} old")
+    request.notify(f"continuing {what}, “{conversation.title}”, {age} old")
     previous = _build_previous_turns(conversation, messages, request)
     if is_copied and messages:
         previous = replace(previous, copied_until=messages[-1].id)
     if unsupported := previous.list_unsupported_items(request.endpoint.name):
-        request.notify(f"{request.endpoint.name} cannot take all of it; left out: {', '.join(unsupported)}")
+        request.notify(f"{request.endpoint.name} does not support all of it; left out: {', '.join(unsupported)}")
     return replace(request, previous_turns=previous, settings=_use_last_model(request.settings, messages))
 
 
@@ -83,8 +83,8 @@ def _find_conversation(history: database.History, options: Options, session: str
         return find_conversations.find_conversation(history, options.resume.removeprefix("="))  # of -r=…
     if conversation := find_conversations.last_in_session(history, session):
         return conversation
-    hint = "--resume goes on with one from elsewhere; AIML_SESSION names a session of your own"
-    raise UsageError("this terminal has no conversation to go on with", hint)
+    hint = "--resume continues one from another terminal; AIML_SESSION names a session"
+    raise UsageError("this terminal has no conversation to continue", hint)
 
 
 def _build_previous_turns(
@@ -92,7 +92,7 @@ def _build_previous_turns(
 ) -> PreviousTurns:
     if any(message.facts.get("cut") for message in messages):
         name = conversation.name
-        raise UsageError(f"{name} cannot be gone on with: a message in it was too large to be kept whole")
+        raise UsageError(f"{name} cannot be continued: a message in it was too large to be kept whole")
     live = live_messages(messages)
     head, turns = _select_sent(live)
     last = turns[-1] if turns else None

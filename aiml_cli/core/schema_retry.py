@@ -31,7 +31,9 @@ def make_response_spec(settings: Settings) -> ResponseSpec:
     is_native = not options.schema or options.demo or _is_native(options.model or "", settings)
     spec = build_response_spec(settings, native=bool(is_native))
     if not is_native and not options.quiet:
-        print_err(f"aiml: {options.model} knows no schemas, says the catalogue; the schema goes into the system text")
+        print_err(
+            f"aiml: {options.model} does not support schemas, says the catalog; the schema is added to the system text"
+        )
     return spec
 
 
@@ -51,7 +53,7 @@ def check_answer(request: ChatRequest, completion: Completion) -> AnswerMismatch
     invalid = request.response_spec and _find_invalid_choice(request.response_spec, completion)
     is_fenced = completion.first.text.lstrip().startswith("```")
     if not invalid and is_fenced and has_answer_format(request.options) and not request.options.quiet:
-        print_err("aiml: the JSON stands in a code fence; a program that reads it must take that off")
+        print_err("aiml: the JSON is in a code fence, which a program that reads it must remove")
     hint = "" if request.options.schema_retries else "--schema-retries N asks again"
     return AnswerMismatch(invalid[1], hint) if invalid else None
 

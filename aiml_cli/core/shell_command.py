@@ -87,7 +87,7 @@ class Proposal(NamedTuple):
     @property
     def risks(self) -> list[str]:
         """Return why the command is risky: the rules of this program, or else the word of the model; may be empty."""
-        by_model = [f"{self.model_risk}, says the model"] if self.model_risk != LOW else []
+        by_model = [f"{self.model_risk} (rated by the model)"] if self.model_risk != LOW else []
         return find_risks(self.command) or by_model
 
 
@@ -184,7 +184,7 @@ def find_answer_error(value: Any) -> str:
         if not isinstance(value.get(name), str):
             return f"the answer has no text {name!r}"
     if value["risk"].strip().lower() not in RISKS:
-        return f"the risk is none of {', '.join(RISKS)}"
+        return f"the risk is not one of {', '.join(RISKS)}"
     return find_command_error(value["command"].strip())
 
 
@@ -207,7 +207,7 @@ def read_proposal(result: TurnResult) -> Proposal:
     value = parse_answer_json(answer.completion.first.text)
     command, explanation = value["command"].strip(), " ".join(value["explanation"].split())
     if not command:
-        raise AnswerMismatch(f"the model knows no command for this: {explanation[:500]}", "ask in other words")
+        raise AnswerMismatch(f"the model found no command for this: {explanation[:500]}", "rephrase the request")
     return Proposal(command, explanation, value["risk"].strip().lower(), result)
 
 

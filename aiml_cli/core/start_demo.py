@@ -27,7 +27,7 @@ def start_demo_if_asked(settings: Settings) -> Iterator[Settings]:
 
     with serve() as url:
         if not settings.options.quiet:
-            print_err("aiml: the embedded server answers; no model runs")
+            print_err("aiml: answers come from the demo server; no model runs")
         yield _use_url(settings, url)
 
 
@@ -52,7 +52,7 @@ def serve_demo(port: int) -> int:
     with serve(port) as url:
         print_out(f"{url}\n")
         print_err(
-            "aiml: the embedded server runs until Ctrl-C; no model runs. Ask it: aiml chat --base-url URL -m demo/echo"
+            "aiml: the demo server runs until Ctrl-C; no model runs. Try it: aiml chat --base-url URL -m demo/echo"
         )
         try:
             Event().wait()

@@ -58,7 +58,7 @@ def prepare_prompt(endpoint: str, words: Sequence[str], flags: Flags) -> Prepare
         )
         _confirm_secrets(files, endpoint, flags, settings)
     elif "param" in flags:
-        raise UsageError("--param fills a variable of a template", "name the template with -t")
+        raise UsageError("--param sets a variable of a template", "name the template with -t")
     flags = {name: flag for name, flag in flags.items() if name not in TEMPLATE_FLAGS[:-1]}
     return PreparedPrompt([LiteralText(text, mentioned)] if text or mentioned else [], flags, settings)
 
@@ -89,7 +89,7 @@ def apply_template(
     _check_names(values, template, variables)
     if misplaced := [name for name in in_system if name in RESERVED_NAMES]:
         source = template.settings["system"].source_name
-        raise UsageError(f"{source}: {{{misplaced[0]}}} has its place in the prompt, not in system")
+        raise UsageError(f"{source}: {{{misplaced[0]}}} belongs in the prompt, not in system")
     reserved = _get_reserved_values(typed, is_piped=is_piped or has_rows, has_files=has_files)
     if not (reads_stdin or has_rows):
         del reserved[STDIN]
@@ -98,7 +98,7 @@ def apply_template(
     required = [*in_system, *RESERVED_NAMES] if has_rows else variables
     if missing := [name for name in variables if name in required and name not in values]:
         names = ", ".join(f"{{{name}}}" for name in missing)
-        raise UsageError(f"nothing was said for {names} of the template {template.name}", _hint_for_missing(missing))
+        raise UsageError(f"no value for {names} of the template {template.name}", _hint_for_missing(missing))
     if has_rows:  # what looks like a column in a value stays text
         text = fill_known(template.prompt, {name: escape_braces(value) for name, value in params.items()} | reserved)
     else:
@@ -180,7 +180,7 @@ def _check_names(values: Mapping[str, str], template: Template, variables: Seque
     """Raise UsageError for a value whose name is not a variable of the template."""
     for name in values:
         if name in RESERVED_NAMES:
-            raise UsageError(f"--param {name}: that is typed behind the command, or piped in")
+            raise UsageError(f"--param {name}: write it after the command, or pipe it in")
         if name not in variables:
             names = [variable for variable in variables if variable not in RESERVED_NAMES]
             near = get_close_matches(name, names, 1)

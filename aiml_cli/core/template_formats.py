@@ -105,7 +105,7 @@ def parse_template_file(path: Path) -> Iterator[ImportedTemplate]:
         case str(prompt):
             yield _convert_llm(path.stem, {"prompt": prompt})
         case _:
-            raise UsageError(f"{path}: there is no template in it")
+            raise UsageError(f"{path}: it contains no template")
 
 
 def _read_text(path: Path) -> str:
@@ -121,11 +121,11 @@ def _parse_yaml(text: str, path: Path) -> Any:
     try:
         yaml: Any = import_module("yaml")
     except ImportError:
-        message = f"{path}: YAML is read by PyYAML, which is not installed"
+        message = f"{path}: YAML files need PyYAML, which is not installed"
         raise UsageError(message, build_install_command("yaml", "pyyaml")) from None
     try:
         if any(isinstance(token, yaml.AliasToken) for token in yaml.scan(text)):
-            raise UsageError(f"{path}: it has YAML aliases, which are not followed", "write out what they stand for")
+            raise UsageError(f"{path}: it has YAML aliases, which are not followed", "write out their content")
         return yaml.safe_load(text)
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark
@@ -194,7 +194,7 @@ def _convert_aichat_file(name: str, text: str, path: Path) -> ImportedTemplate:
     settings, prompt = _split_front_matter(text)
     facts = (_parse_yaml(settings, path) if settings.strip() else None) or {}
     if not isinstance(facts, dict):
-        raise UsageError(f"{path}: what stands between its dashes is no list of settings")
+        raise UsageError(f"{path}: the part between its dashes is not a list of settings")
     return _convert_aichat_role({**facts, "name": name, "prompt": prompt.strip()})
 
 
@@ -224,9 +224,9 @@ def _convert_aichat_role(facts: dict[Any, Any]) -> ImportedTemplate:
         if facts.get(key) is not None:
             template.add_setting(key, facts[key])
     if model := facts.get("model"):
-        template.skipped.append(f"model {model}: -m or [settings] names the gateway's")
+        template.skipped.append(f"model {model}: set one of the gateway with -m or in [settings]")
     if "### INPUT:" in text:
-        template.skipped.append("its examples as turns of their own")
+        template.skipped.append("its examples as separate turns")
     template.skipped += sorted(set(_AICHAT_VARIABLE.findall(text)))
     template.skipped += [str(key) for key in facts if key not in _AICHAT_KEYS]
     return template
@@ -268,7 +268,7 @@ def _rename(template: ImportedTemplate, name: str, input_name: str) -> str:
     if name == input_name:
         return "prompt"
     new = _rename_if_reserved(re.sub(r"\W", "_", name, flags=re.ASCII))
-    note = f"the variable {name} is called {new} here"
+    note = f"the variable {name} is named {new} here"
     if new != name and note not in template.notes:
         template.notes.append(note)
     return new
@@ -298,7 +298,7 @@ def _read_messages(template: ImportedTemplate, messages: list[Any]) -> tuple[str
     users = [number for number, (role, text) in enumerate(texts) if role == "user" and isinstance(text, str)]
     used = [number for number, is_used in enumerate(is_system) if is_used] + users[-1:]
     template.skipped += [
-        f"message {number + 1} ({role}), a turn of its own"
+        f"message {number + 1} ({role}), a separate turn"
         for number, (role, _) in enumerate(texts)
         if number not in used
     ]
@@ -350,7 +350,7 @@ def _add_cases(template: ImportedTemplate, facts: dict[Any, Any], variables: Seq
     for number, row in enumerate(_list_tables(template, facts, "testData"), 1):
         texts = {str(key): _to_text(value) for key, value in row.items()}
         unknown = texts.keys() - {*variables, *compared, "expected"}
-        template.skipped += [f"{key} of test {number}, which is no variable" for key in sorted(unknown)]
+        template.skipped += [f"{key} of test {number}, which is not a variable" for key in sorted(unknown)]
         expect = _build_expect(checks, texts)
         if "expected" in texts and "expected" not in compared:
             _add_expected(template, expect, texts["expected"].strip(), number)
@@ -359,7 +359,7 @@ def _add_cases(template: ImportedTemplate, facts: dict[Any, Any], variables: Seq
             lists = {key: found if len(found) > 1 else found[0] for key, found in expect.items()}
             template.cases.append({"vars": values, "expect": lists})
         else:
-            template.skipped.append(f"test {number}, of which nothing can be checked here")
+            template.skipped.append(f"test {number}, which has nothing that can be checked here")
 
 
 def _list_tables(template: ImportedTemplate, facts: dict[Any, Any], key: str) -> list[dict[str, Any]]:

@@ -34,7 +34,7 @@ def count_parts(
     parts = [part for part in prompt.content if not isinstance(part, str)] if isinstance(prompt, Message) else []
     images = sum(isinstance(part, Image) for part in parts)
     yield "images", images * IMAGE_TOKENS
-    yield "PDFs and sounds", None if len(parts) > images else 0
+    yield "PDFs and audio", None if len(parts) > images else 0
     for name, value in (("tools", body.get("tools")), ("schema of the answer", _find_format(body))):
         yield name, estimate_tokens(json.dumps(value, ensure_ascii=False)) if value else 0
 

@@ -26,7 +26,7 @@ from aiml_cli.tools.toolbox import Toolbox, open_toolbox
 from aiml_cli.transport.key_masking import mask_credentials
 from aiml_cli.transport.replay import load_recording
 
-NEEDS_ALLOW = "nobody can be asked there: --allow NAME runs a tool without asking, --allow '*' runs them all"
+NEEDS_ALLOW = "nobody can be asked: --allow NAME runs a tool without asking, --allow '*' runs them all"
 Item = Mapping[str, Any]
 _APPROVAL_TYPE = "mcp_approval_response"
 
@@ -101,7 +101,7 @@ def open_shared_tools(settings: Settings) -> "AbstractContextManager[ToolSession
         raise UsageError("-T with several requests at once needs --allow", NEEDS_ALLOW)
     if options.run_tool and options.max_cost is not None:
         message = "--max-cost cannot be used with -T and several requests at once"
-        raise UsageError(message, "nobody knows how many rounds each of them takes; --max-rounds N bounds them")
+        raise UsageError(message, "the number of rounds is unknown; --max-rounds N limits it")
     return open_tools(settings, asks=False)
 
 
@@ -138,7 +138,7 @@ class ReplayedTools:
         }
         results = self._find_results(ids, body, completion.started.id)
         if not results:
-            hint = "record the command again: --record in the place of --replay"
+            hint = "record the command again, with --record instead of --replay"
             raise RequestRejected(f"{self._path} has no results of the tools that this answer calls", hint)
         outputs = {_result_id(item): str(item.get("content") or item.get("output") or "") for item in results}
         ran = [_to_ran_call(call, outputs.get(call.id, "")) for call in calls]

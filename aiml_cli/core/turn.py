@@ -186,7 +186,7 @@ def warn_without_effect(settings: Settings) -> None:
     model, source = settings.options.model or "", settings.sources.get("prompt_cache")
     is_said = source in (Source.FLAG, Source.SET)
     if is_said and not settings.options.quiet and not takes_marks(model):
-        _print_once(f"--prompt-cache has no effect: only Claude models take it, and {model} is none")
+        _print_once(f"--prompt-cache has no effect: only Claude models support it, and {model} is not one")
 
 
 def _print_once(notice: str) -> None:
@@ -281,7 +281,7 @@ def _check_answer(request: ChatRequest, journal: Journal | None, answer: Answer)
         error = code_blocks.missing_block_error(options.extract, completion, is_saved=journal is not None)
     if error is None and completion.is_empty and has_ended and not options.cancel:
         if options.output or options.copy:  # nothing must not replace a file or the clipboard
-            error = AnswerMismatch(EMPTY, "ask again, or in other words")
+            error = AnswerMismatch(EMPTY, "ask again, or rephrase the request")
         else:
             request.notify(EMPTY)
     elif error is None and has_ended and not options.quiet:

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from aiml_cli.output.output_file import MetaFile, OutputFile
 
 Write = Callable[[bytes], None]
-UNCHANGED_CLIPBOARD = "nothing was copied; the clipboard is as it was"
+UNCHANGED_CLIPBOARD = "nothing was copied; the clipboard was not changed"
 
 
 class Renderer(Protocol):
@@ -160,10 +160,10 @@ def _open_output(options: Options, environ: Mapping[str, str]) -> AnswerOutput:
 def _check_audio_alone(options: Options, *, is_text_elsewhere: bool, is_meta_here: bool) -> None:
     """Raise UsageError if audio would go to a terminal, or between other output; only a plain text is left out."""
     if is_terminal(1):
-        raise UsageError("--audio-out -: a terminal cannot play audio", "> FILE saves it")
+        raise UsageError("--audio-out -: a terminal cannot play audio", "redirect it to a file: > FILE")
     is_plain = output_format(options) in ("md", "text") and not (options.extract or options.output)
     if not (is_text_elsewhere or is_plain) or is_meta_here:
-        message = "--audio-out - writes the audio to standard output, where nothing else can be written"
+        message = "--audio-out - writes the audio to standard output, so nothing else can be written there"
         raise UsageError(message, "-o FILE writes the answer to a file, --meta FILE its tokens and cost")
 
 

@@ -12,7 +12,7 @@ from aiml_cli.system.sanitize import sanitize
 
 MAX_HINT_LENGTH = 400
 MAX_PREVIEW_LENGTH = 40
-HISTORY_HINT = "aiml history show has the answer"
+HISTORY_HINT = "aiml history show prints the answer"
 # Every fenced or indented block has one of these.
 BLOCK_MARKS = ("```", "~~~", "    ", "\t")
 # The names of each language, the canonical one first.

@@ -46,10 +46,10 @@ class OutputFile:
             self._fd = self._open(is_resumable=is_resumable)
         except FileExistsError as error:
             part = self._show(Path(error.filename))
-            hint = f"--resume-from {quote(part)} instead of -o goes on with it; or move it away"
-            raise UsageError(f"{part} is there already: the results of a run that did not end", hint) from None
+            hint = f"--resume-from {quote(part)} instead of -o continues it; or move it away"
+            raise UsageError(f"{part} already exists: the results of a run that did not finish", hint) from None
         except CannotReplaceError as error:
-            hint = f"> {name} writes into it, an incomplete answer too"
+            hint = f"> {name} writes into it, even if the answer is incomplete"
             raise UsageError(f"{name}: cannot be replaced: {error}", hint) from None
         except (OSError, ValueError) as error:
             reason = getattr(error, "strerror", None) or error
@@ -178,7 +178,7 @@ def _open_pending(target: Path, *, is_resumable: bool) -> PendingFile:
     except PermissionError as error:
         if old is None:
             raise
-        raise CannotReplaceError(f"its folder cannot be written: {error.strerror}") from None
+        raise CannotReplaceError(f"its folder is not writable: {error.strerror}") from None
     try:
         if old:
             with suppress(OSError):  # only some users may change the owner

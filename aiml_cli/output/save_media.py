@@ -53,7 +53,7 @@ class MediaWriter:
         part = self._write_audio(audio, complete=bool(audio) and answer.error is None)
         if not audio and answer.error is None:
             raise AnswerMismatch(
-                "the answer holds no sound" + (f": {self._audio_name} is as it was" if self._audio else "")
+                "the answer has no audio" + (f"; {self._audio_name} was not changed" if self._audio else "")
             )
         if audio and self._audio:
             yield SavedFile("audio", part or self._audio_name)
@@ -85,7 +85,7 @@ class _ImageFolder:
 
     def __init__(self, name: str) -> None:
         if name == "-":
-            raise UsageError("--save-dir needs a folder, and - is standard output", "./- is a folder of that name")
+            raise UsageError("--save-dir needs a folder; - is standard output", "write ./- for a folder named -")
         self._path = Path(name)
         self._new_folders = [folder for folder in (self._path, *self._path.parents) if not folder.exists()]
         self._numbers = count(1)

@@ -123,9 +123,9 @@ class StderrRenderer:
         for file in answer.saved if self._notices else ():
             print_err(f"aiml: {file.kind} saved: {file.path}")
         if any(choice.audio and choice.audio.data for choice in choices) and "audio" not in kinds:
-            print_err("aiml: the answer holds audio; --audio-out FILE keeps it")
+            print_err("aiml: the answer has audio; --audio-out FILE saves it")
         if any(choice.images for choice in choices) and "image" not in kinds:
-            print_err("aiml: the answer holds pictures; --save-dir FOLDER keeps them")
+            print_err("aiml: the answer has images; --save-dir FOLDER saves them")
 
 
 def _shorten_notice(text: str) -> str:
@@ -138,7 +138,7 @@ def format_usage(answer: Answer) -> str:
     parts = [*_format_tokens(answer), *_format_speed(answer), *_format_cost(answer), *_format_savings(answer)]
     if answer.request_id:
         parts.append(f"request {answer.request_id}")
-    return " · ".join(parts) or ("the server told no usage" if answer.attempts else "")
+    return " · ".join(parts) or ("the server did not report usage" if answer.attempts else "")
 
 
 def _format_tokens(answer: Answer) -> list[str]:

@@ -23,7 +23,7 @@ def make_part(name: str, data: bytes, media_type: str, detail: str | None) -> tu
     """Return the part for an image, a PDF or a sound; raise UsageError if it is too large to attach."""
     if len(data) > MAX_ATTACHMENT_BYTES:
         raise UsageError(
-            f"{name}: {format_size(len(data))}, and at most {format_size(MAX_ATTACHMENT_BYTES)} can be attached",
+            f"{name}: {format_size(len(data))}; at most {format_size(MAX_ATTACHMENT_BYTES)} can be attached",
             "make it smaller",
         )
     from base64 import b64encode  # most prompts are text

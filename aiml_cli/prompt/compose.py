@@ -64,7 +64,7 @@ def compose_prompt(
     segments = _split_at_stdin(typed)
     if len(segments) > 1 and not is_piped and use_stdin:
         hint = f"{{{stdin.PLACEHOLDER}}} is that text, and with --no-stdin too"
-        raise UsageError(f"the prompt says {stdin.PLACEHOLDER}, but nothing is piped in", hint)
+        raise UsageError(f"the prompt contains {stdin.PLACEHOLDER}, but nothing is piped in", hint)
     if not is_piped:
         segments = [stdin.PLACEHOLDER.join(segments)]
     typed = stdin.PLACEHOLDER.join(segments)
@@ -79,7 +79,7 @@ def compose_prompt(
     else:
         prompt = Prompt((typed,) if typed and not typed.isspace() else ())
     if not prompt.parts and not may_be_empty:
-        raise UsageError("the prompt is empty", "type it behind the command, or pipe it in")
+        raise UsageError("the prompt is empty", "write it after the command, or pipe it in")
     return prompt
 
 

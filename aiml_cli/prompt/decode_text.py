@@ -76,7 +76,7 @@ IMAGE_MAGIC = {b"\x89PNG\r\n\x1a\n": "image/png", b"\xff\xd8\xff": "image/jpeg"}
 GIF_MAGIC = (b"GIF87a", b"GIF89a")
 # The API's names of the audio formats.
 AUDIO_FORMATS = {"audio/wav": "wav", "audio/mpeg": "mp3", "audio/flac": "flac", "audio/ogg": "ogg"}
-SUPPORTED_TYPES_HINT = "what can be attached: text, PNG, JPEG, GIF, WEBP, PDF, WAV, MP3, FLAC, OGG"
+SUPPORTED_TYPES_HINT = "supported: text, PNG, JPEG, GIF, WEBP, PDF, WAV, MP3, FLAC, OGG"
 
 
 def decode_text(data: bytes, name: str, charset: str = "") -> tuple[str, str]:
@@ -194,7 +194,7 @@ def _decode_wide(data: bytes, name: str, encoding: str) -> str:
     try:
         return data.decode(encoding).removeprefix("\ufeff")
     except UnicodeDecodeError:
-        message = f"{name} begins like {encoding[:6].upper()} text but is none"
+        message = f"{name} begins like {encoding[:6].upper()} text but is not"
         raise UsageError(message, SUPPORTED_TYPES_HINT) from None
 
 
@@ -260,7 +260,7 @@ class SizeLimit:
         """Subtract bytes that were read; raise UsageError if the limit is exceeded."""
         if count > self._left:
             raise UsageError(
-                f"{name}: more than {format_size(self._limit)} of input cannot be sent", "give a part of it"
+                f"{name}: more than {format_size(self._limit)} of input cannot be sent", "send a part of it"
             )
         self._left -= count
 

@@ -77,7 +77,7 @@ class FileFinder:
         """True if a file or a URL has not been found before; print a notice otherwise."""
         if is_new := self._remember(path or name.partition("#")[0]):
             return is_new
-        self.notify(f"{name} is sent already; it is left out here")
+        self.notify(f"{name} is already sent, so it is left out here")
         return False
 
     def _remember(self, source: Path | str) -> bool:
@@ -94,7 +94,7 @@ class FileFinder:
         if not self._has_loader(path):
             return self._read_text(name)
         content = self._load(name, path)
-        self.notify(f"{name}: sends the text that its loader makes of it, {format_size(len(content.data))}")
+        self.notify(f"{name}: sends the text from its loader, {format_size(len(content.data))}")
         return content
 
     def _read_text(self, name: str) -> FileContent:
@@ -161,13 +161,13 @@ class FileFinder:
         counts = {"hidden": listing.hidden, **counts, "linked": listing.links, IGNORED: listing.ignored}
         left_out = ", ".join(f"{count} {what}" for what, count in counts.items() if count)
         if not sent and not counts["sent already"]:
-            raise UsageError(f"{name}: no text files are in this folder", _explain_empty(left_out, listing.ignored))
+            raise UsageError(f"{name}: this folder contains no text files", _explain_empty(left_out, listing.ignored))
         size = format_size(MAX_FOLDER_BYTES - left) + (f", {loaded} read by loaders" if loaded else "")
         self.notify(f"{name}: {_count_files(sent)}, {size}" + (left_out and f"; left out: {left_out}"))
 
 
 def _explain_empty(left_out: str, ignored: int) -> str:
-    return f"left out: {left_out}; a file that is named itself is sent" if ignored else "name a file"
+    return f"left out: {left_out}; name a file itself to send it" if ignored else "name a file"
 
 
 def _count_files(count: int) -> str:
@@ -234,7 +234,7 @@ def _expand_glob(name: str, notify: Notify) -> list[str]:
     if not files:
         raise UsageError(f"{name}: no file matches", f"left out: {notice}" if notice else "")
     if len(files) > MAX_FILES:
-        raise UsageError(f"{name}: {len(files):,} files match, and at most {MAX_FILES:,} can be sent", "name fewer")
+        raise UsageError(f"{name}: {len(files):,} files match; at most {MAX_FILES:,} can be sent", "name fewer")
     if notice:
         notify(f"{name}: {_count_files(len(files))}; left out: {notice}")
     return files
@@ -253,7 +253,7 @@ def _match_parts(name: str, folder: str, parts: Sequence[str], ignored: set[str]
         entries = _scan(folder)
         scanned += len(entries)
         if scanned > MAX_SCANNED:
-            raise UsageError(f"{name}: the pattern goes through more than {MAX_SCANNED:,} files", "name a folder")
+            raise UsageError(f"{name}: the pattern matches in more than {MAX_SCANNED:,} files", "name a folder")
         steps = [(folder, parts[1:])] if parts[0] == "**" and len(parts) > 1 else []
         entries = [entry for entry in entries if _may_match(entry, parts) and not is_ignored(folder, entry, parts)]
         steps += [(f"{folder}{entry.name}/", rest) for entry in entries for rest in _enter(entry, parts)]

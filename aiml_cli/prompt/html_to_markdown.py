@@ -76,7 +76,7 @@ def convert_html(data: bytes, url: str, charset: str) -> bytes:
         raise fail(f"Python {error.reason}") from None
     output = collect_output(group, data, seconds=SECONDS, limit=MAX_TEXT_BYTES)
     if output.has_timed_out:
-        raise fail(f"that takes more than {SECONDS:g} s")
+        raise fail(f"that takes longer than {SECONDS:g} s")
     if output.has_flooded or output.size > MAX_TEXT_BYTES:
         raise fail(f"it would be more than {MAX_TEXT_BYTES >> 20} MiB")
     if output.exit_code:

@@ -111,8 +111,8 @@ def parse_mentions(words: Sequence[str]) -> ParsedWords:
     names = list(dict.fromkeys(named))
     for mention in mentions:
         if mention.kind is Kind.MISSING and is_clearly_path(mention.name):
-            hint = "@@ instead of @ makes it text"
-            raise UsageError(f"@{mention.name}: there is no such file", hint)
+            hint = "write @@ instead of @ to send it as text"
+            raise UsageError(f"@{mention.name}: no such file", hint)
     missing = list(dict.fromkeys(mention.name for mention in mentions if mention.kind in _UNKNOWN))
     is_blank = (
         mentions and names and not any(_replace(word, found, keeps_names=False).strip() for word, found in parsed)
@@ -132,7 +132,7 @@ def split_at_row_files(text: str) -> list[str]:
 
 def describe_missing(missing: Sequence[str]) -> str:
     """Return the notice on mentions that name no file."""
-    return f"there is no such file, so it is sent as text: {', '.join(f'@{name}' for name in missing)}"
+    return f"no such file, so it is sent as text: {', '.join(f'@{name}' for name in missing)}"
 
 
 def find_mentions(text: str) -> Iterator[Mention]:

@@ -119,7 +119,7 @@ def read_parts(
     is_blank = piped and not piped.media_type and (not piped.text or piped.text.isspace())
     if is_blank and typed.strip() not in ("", "-"):
         others = "prompt and the files are" if texts or any(name != "-" for name in files) else "prompt is"
-        reader.notify(f"nothing came on {stdin.NAME}; only the {others} sent")
+        reader.notify(f"{stdin.NAME} was empty; only the {others} sent")
     pieces: list[_Piece] = []
     for name in files:
         if name != "-":
@@ -137,7 +137,7 @@ def _make_instruction(segments: Sequence[str], piped: _StdinContent | None, read
     if len(segments) > 1:
         if piped and piped.media_type:
             raise UsageError(
-                f"{stdin.PLACEHOLDER} stands for text, and {stdin.NAME} is {piped.media_type}",
+                f"{stdin.PLACEHOLDER} is replaced by text, and {stdin.NAME} is {piped.media_type}",
                 "leave it out of the prompt",
             )
         between = piped.text if piped else ""

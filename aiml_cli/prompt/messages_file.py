@@ -10,8 +10,8 @@ from aiml_cli.prompt import stdin
 from aiml_cli.prompt.file_sources import read_input_file
 
 LIST_KEYS = ("messages", "input")
-TYPE_NAMES = {type(None): "null", bool: "a truth value", str: "a text", list: "a list", dict: "an object"}
-HINT = 'it holds a list of messages or input items, or an object with "messages" or "input"'
+TYPE_NAMES = {type(None): "null", bool: "a boolean", str: "a string", list: "a list", dict: "an object"}
+HINT = 'it must be a list of messages or input items, or an object with "messages" or "input"'
 
 
 def read_messages_file(
@@ -34,7 +34,7 @@ def read_messages_file(
     if isinstance(items, str):
         return (Message("user", (items,)),)
     if not isinstance(items, list) or not items:
-        raise UsageError(f"--messages {name}: {_describe_type(items)} is no list of messages", HINT)
+        raise UsageError(f"--messages {name}: {_describe_type(items)} is not a list of messages", HINT)
     for index, item in enumerate(items):
         if problem := _find_problem(item):
             raise UsageError(f"--messages {name}: item {index} {problem}", HINT)
@@ -67,7 +67,7 @@ def _extract_items(value: Any, name: str, notify: Callable[[str], None]) -> Any:
     if key is None:
         return value
     if others := ", ".join(other for other in value if other != key):
-        notify(f"{name}: only {key} is taken from it, not {others}")
+        notify(f"{name}: only {key} is used, not {others}")
     return value[key]
 
 
@@ -76,17 +76,19 @@ def _find_problem(item: Any) -> str:
     if not isinstance(item, dict):
         return f"is {_describe_type(item)}, not an object"
     if not isinstance(item.get("role", item.get("type")), str):
-        return "has neither a role nor a type" if not {"role", "type"} & set(item) else "has a role that is no text"
+        return (
+            "has neither a role nor a type" if not {"role", "type"} & set(item) else "has a role that is not a string"
+        )
     content = item.get("content")
     if item.get("type") == "function":
-        return "is a tool, which --tools takes"
+        return "is a tool; pass it with --tools"
     if content is None and item.get("role") in ("user", "system", "developer"):
         return "has no content"
     if not isinstance(content, str | list | None):
-        return f"has a content that is {_describe_type(content)}, not a text or a list of parts"
+        return f"has content that is {_describe_type(content)}, not a string or a list of parts"
     parts = content if isinstance(content, list) else []
     wrong = [part for part in parts if not isinstance(part, dict)]
-    return f"has a content with {_describe_type(wrong[0])} in it, not only parts" if wrong else ""
+    return f"has content with {_describe_type(wrong[0])} in it, not only parts" if wrong else ""
 
 
 def _describe_type(value: Any) -> str:

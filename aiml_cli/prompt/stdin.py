@@ -60,13 +60,13 @@ def _read(
 ) -> Content:
     try:
         if not has_input(NOTICE_AFTER_SECONDS) and not os.isatty(0):
-            notify("waiting for standard input; --no-stdin leaves it alone")
+            notify("waiting for standard input; --no-stdin skips it")
             if patience:
                 _wait_for_input(patience)
         with read_typed_lines():
             return read(NAME, _read_piece)
     except OSError as error:
-        raise UsageError(f"standard input: {error.strerror}", "--no-stdin leaves it alone") from None
+        raise UsageError(f"standard input: {error.strerror}", "--no-stdin skips it") from None
 
 
 def has_input(seconds: float) -> bool:
@@ -88,7 +88,7 @@ def _wait_for_input(patience: Patience) -> None:
         waited = 0.0 if writers is Writers.OTHERS else waited + CHECK_SECONDS * (not is_over)
     raise UsageError(
         f"nothing arrived on standard input within {waited:g} s, and it was not closed",
-        "--no-stdin or < /dev/null leaves it alone; --stdin-wait 0 waits for it without a limit",
+        "--no-stdin or < /dev/null skips it; --stdin-wait 0 waits without a limit",
     )
 
 

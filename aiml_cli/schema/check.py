@@ -18,7 +18,7 @@ MAX_DIGITS = 4300  # more take Python quadratic time to read
 BOM = "\ufeff"
 MAX_MESSAGE_CHARS = 300
 DATA_KEYWORDS = ("enum", "const", "default", "examples")
-TYPE_NAMES = {dict: "an object", list: "an array", str: "a text", bool: "a truth value", type(None): "null"}
+TYPE_NAMES = {dict: "an object", list: "an array", str: "a string", bool: "a boolean", type(None): "null"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,7 +93,7 @@ def _check_items(value: Any) -> str:
     arrays = [name for name, inner in value.items() if isinstance(inner, list)] if isinstance(value, dict) else []
     if len(arrays) > 1:
         return f"the answer has several arrays, {', '.join(map(repr, arrays))}; the elements of the first are printed"
-    return "" if arrays else "the answer has no array at its top"
+    return "" if arrays else "the answer has no array at the top level"
 
 
 def make_checker(schema: dict[str, Any]) -> Check:
@@ -111,21 +111,21 @@ def make_checker(schema: dict[str, Any]) -> Check:
         for reference in _find_references(schema):
             validator.evolve(schema=reference).is_valid(None)
     except SchemaError as error:
-        raise UsageError(f"--schema: no JSON Schema: {error.json_path}: {_shorten(error.message)}") from None
+        raise UsageError(f"--schema: not a valid JSON Schema: {error.json_path}: {_shorten(error.message)}") from None
     except Unresolvable as error:
-        raise UsageError(f"--schema: a reference leads nowhere: {_shorten(str(error))}") from None
+        raise UsageError(f"--schema: a reference cannot be resolved: {_shorten(str(error))}") from None
     except RecursionError:
-        raise UsageError("--schema: the schema refers to itself without end") from None
+        raise UsageError("--schema: the schema refers to itself endlessly") from None
 
     def check(value: Any) -> str:
         try:
             mismatch = exceptions.best_match(validator.iter_errors(value))
         except Unresolvable as error:
-            return f"a reference of the schema leads nowhere: {_shorten(str(error))}"
+            return f"a reference in the schema cannot be resolved: {_shorten(str(error))}"
         except RecursionError:
-            return "it is nested too deeply to be checked"
+            return "it is nested too deeply to check"
         except OverflowError:
-            return "it has a number that is too large to be checked"
+            return "it has a number that is too large to check"
         return f"{mismatch.json_path}: {_shorten(mismatch.message)}" if mismatch else ""
 
     return check
@@ -175,7 +175,7 @@ def json_type(value: Any) -> str:
 
 
 def _reject_constant(word: str) -> Any:
-    raise ValueError(f"{word} is no JSON")
+    raise ValueError(f"{word} is not valid JSON")
 
 
 def _shorten(text: str) -> str:

@@ -44,7 +44,7 @@ def load_schema(value: str, *, is_typed: bool = True) -> LoadedSchema:
     text, path = _read_text(value.strip(), is_typed=is_typed)
     if not text.startswith("{"):
         if path:
-            raise UsageError(f"--schema: {path} holds no JSON object", "a schema is an object: {…}")
+            raise UsageError(f"--schema: {path} is not a JSON object", "a schema is an object: {…}")
         return LoadedSchema(parse_shorthand(text), is_shorthand=True)
     schema = _parse_object(text, path or "the schema")
     return LoadedSchema(schema, _make_name(schema), is_strict(schema))
@@ -84,7 +84,7 @@ def _parse_object(text: str, source_name: str) -> dict[str, Any]:
         raise UsageError(f"--schema: {source_name} is nested too deeply") from None
     if schema.get("type") == "json_schema" or (isinstance(schema.get("schema"), dict) and "type" not in schema):
         raise UsageError(
-            f"--schema: {source_name} is a whole answer format", "give the schema in it, or use --response-format"
+            f"--schema: {source_name} is a complete response format", "pass the schema in it, or use --response-format"
         )
     return schema
 
@@ -144,7 +144,9 @@ def parse_shorthand(text: str) -> Schema:
     """Return the schema of an object with these fields; raise UsageError for a malformed field."""
     properties = {field.name: field.build_nullable() for field in _parse_fields(text, "--schema")}
     if not properties:
-        raise UsageError("--schema: the schema is empty", "say its fields: --schema 'name, age int, tags: list of str'")
+        raise UsageError(
+            "--schema: the schema is empty", "list its fields: --schema 'name, age int, tags: list of str'"
+        )
     return build_strict_object(properties)
 
 
@@ -185,7 +187,7 @@ def _parse_fields(text: str, source: str) -> Iterator[Field]:
     for part in _split_fields(text):
         field = _parse_field(part, source)
         if field.name in names:
-            raise UsageError(f"{source}: the field {field.name!r} is there twice")
+            raise UsageError(f"{source}: the field {field.name!r} appears twice")
         names.add(field.name)
         yield field
 
@@ -201,7 +203,7 @@ def _parse_field(text: str, source: str) -> Field:
     name, type_name = name.removesuffix("?"), type_name.removesuffix("?").strip()
     schema = _parse_type(type_name or "str")
     if not _NAME.fullmatch(name) or schema is None:
-        raise UsageError(f"{source}: {text!r} is no field", _make_hint(name, type_name))
+        raise UsageError(f"{source}: {text!r} is not a field", _make_hint(name, type_name))
     return Field(name, {**schema, "description": description} if description else schema, is_optional)
 
 
@@ -226,4 +228,4 @@ def _parse_choices(words: list[str]) -> Schema:
 def _make_hint(name: str, type_name: str) -> str:
     if not _NAME.fullmatch(name):
         return "a name has letters, digits, _ and -; a field is NAME TYPE, as in 'age int'"
-    return f"{type_name!r} is no type: use {', '.join(TYPES)}, words such as good|bad, or list of one of these"
+    return f"{type_name!r} is not a type: use {', '.join(TYPES)}, words such as good|bad, or list of one of these"

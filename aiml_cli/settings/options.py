@@ -154,9 +154,9 @@ INSTEAD_OF_ASKING, KEY = "Instead of asking", "Key"
 ONE_MODEL_ONLY = Conflict(SEVERAL_MODELS, "ask one model at a time")
 NOT_SIDE_BY_SIDE = Conflict(SIDE_BY_SIDE, "ask one model at a time")
 NOT_IN_REPL = Conflict(REPL, "")
-NOT_WITH_EACH = Conflict("each", "each row is asked on its own")
+NOT_WITH_EACH = Conflict("each", "each row is a separate request")
 JSON_LINES = "results are JSON lines"
-WHOLE_ROWS = "a row is asked whole"
+WHOLE_ROWS = "rows are sent whole"
 WHOLE_TEXT_FORMATS = ("format=json", "format=jsonl", "format=raw", "json")
 NEEDS_EACH: Mapping[str, Any] = {"requires": ("each",), "requires_hint": "--each line asks for each line"}
 
@@ -276,7 +276,7 @@ class Options:
         " leave out the oldest turns of the conversation; or compact: replace them by a summary.",
         panel=PROMPT, template=True,
         conflicts=(
-            Conflict("chunk", "--fit sends a part of it, --chunk asks for all of it", typed_only=True),
+            Conflict("chunk", "--fit sends a part of the input, --chunk all of it", typed_only=True),
             Conflict("each", WHOLE_ROWS, typed_only=True),
         ),
     )
@@ -293,7 +293,7 @@ class Options:
         choice("line", "jsonl", "csv", "nul"),
         "Ask once for each row of the input. In the prompt {row} is its text, {name} a column.", panel=EACH,
         common=True, per_call=True,
-        conflicts=(Conflict(SEVERAL_MODELS, "ask one after the other, or A,B for one or the other"),),
+        conflicts=(Conflict(SEVERAL_MODELS, "send one request after the other, or use A,B as a fallback"),),
     )
     jobs: int | None = option(
         integer(1, 256), "Ask for this many rows or pieces at the same time.", panel=EACH, short="-j", default=4,
@@ -332,7 +332,7 @@ class Options:
         per_call=True,
         requires=("each",), requires_hint="--dry-run -u estimates the tokens of a single request",
         conflicts=(
-            Conflict("dry_run", "give one of them"), Conflict("as", "give one of them"),
+            Conflict("dry_run", "use one of them"), Conflict("as", "use one of them"),
             Conflict("replay", "a recording costs nothing"),
         ),
     )
@@ -436,7 +436,7 @@ class Options:
         SCHEMA, "JSON Schema that the answer must meet. A file, JSON, or a list such as 'name, age int'.",
         panel=FORMAT, common=True, template=True,
         chat="response_format[type=json_schema]", responses="text.format[type=json_schema]",
-        conflicts=(Conflict("response_format", "give one of them"),),
+        conflicts=(Conflict("response_format", "use one of them"),),
     )
     schema_retries: int | None = option(
         integer(0, 10), "Ask again up to this often if the answer does not meet the schema.",
@@ -445,12 +445,12 @@ class Options:
     json_object: bool | None = option(
         SWITCH, "Ask for an answer that is a JSON object.", panel=FORMAT, template=True,
         chat="response_format[type=json_object]", responses="text.format[type=json_object]",
-        conflicts=(Conflict("response_format", "give one of them"),),
+        conflicts=(Conflict("response_format", "use one of them"),),
     )
     items: bool | None = option(
         SWITCH, "Print each element of the answer's top-level array as a JSON line, as it arrives.", panel=FORMAT,
         per_call=True,
-        conflicts=(Conflict("json", "give one of them"), Conflict("each", JSON_LINES), NOT_SIDE_BY_SIDE),
+        conflicts=(Conflict("json", "use one of them"), Conflict("each", JSON_LINES), NOT_SIDE_BY_SIDE),
     )
     response_format: Json | None = option(
         JSON, "The answer format as the API defines it, in the form of either endpoint.", panel=FORMAT, template=True,
@@ -478,7 +478,7 @@ class Options:
     background: bool | None = option(
         SWITCH, "Run the request in the background on the server.", panel=RESPONSES, responses="background",
         conflicts=(
-            Conflict("each", "the answers are waited for; -j says how many at a time", typed_only=True),
+            Conflict("each", "rows wait for their answers; -j sets how many at a time", typed_only=True),
             Conflict("chunk"), Conflict("first", "ask one model at a time"),
         ),
     )
@@ -523,16 +523,16 @@ class Options:
         PATH, "Write the answer to a file. Only a complete answer replaces an existing file.", panel=OUTPUT,
         common=True, short="-o",
         per_call=True,
-        conflicts=(Conflict("resume_from", "results are added to the file of --resume-from"),),
+        conflicts=(Conflict("resume_from", "--resume-from appends to its file"),),
     )
     extract: str | None = option(
         CODE_BLOCK, "Print only a code block. Its number, last, all, or the first of a language.", panel=OUTPUT,
         common=True,
         short="-x", per_call=True,
         conflicts=(
-            *(Conflict(other, "a program reads the whole text of that") for other in WHOLE_TEXT_FORMATS),
+            *(Conflict(other, "programs need the complete JSON") for other in WHOLE_TEXT_FORMATS),
             *(Conflict(other, "such an answer has no code blocks") for other in ("schema", "json_object", "items")),
-            Conflict("each", f"{JSON_LINES}; take the code out of their text"), NOT_SIDE_BY_SIDE,
+            Conflict("each", f"{JSON_LINES}; extract the code from their text"), NOT_SIDE_BY_SIDE,
             Conflict(REPL, "/copy N and /write N FILE take a code block of an answer"),
         ),
     )
@@ -540,8 +540,8 @@ class Options:
         SWITCH, "Also copy the answer to the clipboard when it is complete.", panel=OUTPUT, per_call=True,
         conflicts=(
             *(Conflict(other, "only text can be copied") for other in ("format=jsonl", "format=raw")),
-            Conflict("in_place", "the answer goes into the file"), Conflict("each", JSON_LINES), Conflict("chunk"),
-            Conflict("background", "say --copy with --wait ID"), ONE_MODEL_ONLY,
+            Conflict("in_place", "the answer is written to the file"), Conflict("each", JSON_LINES), Conflict("chunk"),
+            Conflict("background", "use --copy with --wait ID"), ONE_MODEL_ONLY,
             *(Conflict(other, "there is no answer to copy") for other in ("cancel", "dry_run", "as")),
             Conflict(REPL, "/copy copies the last answer, /copy N a code block of it"),
         ),
@@ -555,7 +555,7 @@ class Options:
                 "resume_from", "shard", "sample", "chunk", "reduce", "wait", "show", "cancel", "extract=all",
                 SEVERAL_MODELS,
             )),
-            Conflict("each", f"{JSON_LINES}; name a file for them with -o"), NOT_IN_REPL,
+            Conflict("each", f"{JSON_LINES}; write them to a file with -o"), NOT_IN_REPL,
         ),
     )
     format: str | None = option(
@@ -564,10 +564,10 @@ class Options:
         panel=OUTPUT, template=True, default="md",
         requires=("each",), requires_values=("csv",), requires_hint="--each csv -f FILE asks for each row of a file",
         conflicts=(
-            Conflict("json", "give one of them", typed_only=True, values=("csv",)),
-            Conflict("n", "a row of CSV has one answer; JSON lines have all", values=("csv",)),
+            Conflict("json", "use one of them", typed_only=True, values=("csv",)),
+            Conflict("n", "a CSV row has one answer; JSON lines hold all", values=("csv",)),
             Conflict("in_place", typed_only=True),
-            Conflict("items", "give one of them", typed_only=True, values=("json", "jsonl", "raw")),
+            Conflict("items", "use one of them", typed_only=True, values=("json", "jsonl", "raw")),
             Conflict("each", JSON_LINES, typed_only=True, values=("md", "text", "raw")),
             Conflict(
                 SIDE_BY_SIDE, "--format json gives an array; with --first every format will do",
@@ -581,7 +581,7 @@ class Options:
     )
     audio_out: str | None = option(
         PATH, "Write the spoken answer to a file.", panel=OUTPUT, per_call=True,
-        conflicts=(Conflict("each", "one file cannot hold the sounds of all rows"), Conflict("chunk"), ONE_MODEL_ONLY),
+        conflicts=(Conflict("each", "one file cannot hold the audio of all rows"), Conflict("chunk"), ONE_MODEL_ONLY),
     )
     save_dir: str | None = option(
         PATH, "Save images and files of the answer in a folder.", panel=OUTPUT,
@@ -589,7 +589,7 @@ class Options:
     )
     meta: str | None = option(
         PATH, "Write tokens, cost, speed and ids to a JSON file.", panel=OUTPUT, per_call=True,
-        conflicts=(Conflict("each", "each result says what it cost"),),
+        conflicts=(Conflict("each", "each result has its cost"),),
     )
     auto_continue: int | None = option(
         integer(0, 20), "Ask up to this often for the rest of an incomplete answer.",
@@ -611,13 +611,13 @@ class Options:
     )
     cache: str | None = option(
         CACHE_AGE,
-        "Answer from a private store if it has a complete answer to the same request that is younger than AGE (1d).",
+        "Use the cached answer to the same request if it is complete and younger than AGE (1d).",
         panel=OUTPUT,
         conflicts=(
-            Conflict("run_tool", "what tools do is never kept", typed_only=True),
+            Conflict("run_tool", "the effects of tools cannot be cached", typed_only=True),
             Conflict("background", "ask without one of them", typed_only=True),
-            Conflict("no_log", "the store would keep the answer", typed_only=True),
-            Conflict("record", "a recording holds what the server answers now", typed_only=True),
+            Conflict("no_log", "the cache would store the answer", typed_only=True),
+            Conflict("record", "a recording needs the server's current answer", typed_only=True),
             Conflict("replay", "the recording answers", typed_only=True),
         ),
     )

@@ -153,7 +153,7 @@ def _read_value(name: str, value: object, source_name: str) -> RawValue:
         and isinstance(value, dict)
         and any(isinstance(item, dict | list) for item in value.values())
     ):
-        raise UsageError(f"{source_name}: the value of a header is a text")
+        raise UsageError(f"{source_name}: the value of a header must be a string")
     texts = tuple(_format_texts(value_type, value))
     for text in texts:
         _require_full_path(value_type, text, source_name)
@@ -163,7 +163,7 @@ def _read_value(name: str, value: object, source_name: str) -> RawValue:
 def _require_full_path(value_type: ValueType[Any], text: str, source_name: str) -> None:
     """Raise UsageError for a relative path: it would name another file in each directory, even somebody else's."""
     if text and names_file(value_type, text) and not text.removeprefix("@").startswith(("/", "~")):
-        raise UsageError(f"{source_name}: {text!r} is not the whole path of a file", "begin it with / or ~")
+        raise UsageError(f"{source_name}: {text!r} is not an absolute path", "begin it with / or ~")
 
 
 def _require_setting(name: str, source_name: str, file_kind: str) -> None:
@@ -172,8 +172,8 @@ def _require_setting(name: str, source_name: str, file_kind: str) -> None:
         hint = suggest(name, [row.name for row in persistent_options()])
         raise UsageError(f"{source_name}: unknown setting {name!r}", hint)
     if row.secret or row.per_call:
-        hint = "store the key with: aiml config key" if row.secret else f"say {row.flag} with each call"
-        raise UsageError(f"{source_name}: {name} has no place in {file_kind}", hint)
+        hint = "store the key with: aiml config key" if row.secret else f"pass {row.flag} on each call"
+        raise UsageError(f"{source_name}: {name} cannot be set in {file_kind}", hint)
 
 
 def persistent_options() -> Iterator[Option[Any]]:

@@ -36,12 +36,12 @@ def check_base_url(url: str) -> str:
     """Return a base URL; raise UsageError if no endpoint's path can follow it."""
     parts = _split_url(url)
     if "#" in url:
-        raise UsageError("the server's address holds a fragment, which is never sent", "leave out the # and the rest")
+        raise UsageError("the server's URL has a fragment, which is never sent", "remove the # and what follows it")
     if match := re.search(_ENDPOINT_PATHS, parts.path):
         base = urlunsplit(parts._replace(path=parts.path[: match.start()], query=""))
         raise UsageError(
-            f"the server's address ends with the path of an endpoint: {match[0].strip('/')}",
-            f"base_url is what comes before it: {base}; aiml adds the path",
+            f"the server's URL ends with the path of an endpoint: {match[0].strip('/')}",
+            f"use the part before it: {base}; aiml adds the path",
         )
     return url
 
@@ -153,7 +153,7 @@ def _split_url(url: str) -> SplitResult:
     except ValueError:
         parts, is_valid = urlsplit(""), None
     if "@" in (parts.netloc if is_valid else url):  # the URL is not shown, because it may contain a password
-        raise UsageError("the server's address holds a user name or a password", "give it without")
+        raise UsageError("the server's URL has a user name or a password", "remove it")
     if not is_valid:
-        raise UsageError(f"{url!r} is not the address of a server", "it begins with https:// and a host's name")
+        raise UsageError(f"{url!r} is not the URL of a server", "it must begin with https:// and a host name")
     return parts

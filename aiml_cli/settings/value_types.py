@@ -76,7 +76,7 @@ def text(*suggestions: str) -> ValueType[str]:
 
 def text_list(*suggestions: str) -> ValueType[tuple[str, ...]]:
     """Return the type of several words, separated by commas or given by a repeated flag."""
-    return ValueType("a list of words", _parse_words, "WORD", suggestions, is_list=True)
+    return ValueType("a list of strings", _parse_words, "WORD", suggestions, is_list=True)
 
 
 def suggest(word: str, known: Iterable[str]) -> str:
@@ -230,7 +230,7 @@ def _parse_folders(value: str) -> tuple[str, ...]:
     """Parse full paths with colons between them; a relative one would be another folder in each directory."""
     folders = tuple(part.strip() for part in value.split(":") if part.strip())
     if relative := [folder for folder in folders if not folder.startswith(("/", "~"))]:
-        raise UsageError(f"{relative[0]!r} is not the full path of a folder", "begin it with / or ~")
+        raise UsageError(f"{relative[0]!r} is not an absolute path", "begin it with / or ~")
     return folders
 
 
@@ -276,7 +276,7 @@ def _refuse_reserved(name: str) -> None:
     joined = plain.replace("-", "")
     is_key = plain.endswith(("key", "keys", "token")) and not plain.endswith(_HARMLESS_KEYS)
     if is_key or set(plain.split("-")) & _CREDENTIAL_WORDS or any(word in joined for word in _CREDENTIAL_PARTS):
-        raise UsageError(f"the header {name} holds a credential, and cannot be set", "store the key: aiml config key")
+        raise UsageError(f"the header {name} holds a credential and cannot be set", "store the key: aiml config key")
     if plain in _RESERVED_HEADERS or plain.startswith(_RESERVED_PREFIXES):
         raise UsageError(f"the header {name} cannot be set: aiml or the connection sets what it needs")
 
@@ -286,15 +286,15 @@ def _parse_loader(value: str) -> Mapping[str, list[str]]:
     extension, rest = _parse_pair(value)
     extension = extension.strip().removeprefix(".").lower()
     if not extension or not all(char.isalnum() or char in "._-+" for char in extension):
-        raise UsageError(f"{extension!r} is not the extension of a file name")
+        raise UsageError(f"{extension!r} is not a file extension")
     command = _split_command(rest)
     if not command or not all(isinstance(word, str) and word and "\0" not in word for word in command):
-        raise UsageError(f"the loader of {extension} is not a command: a list of words", 'docx = ["pandoc", "{}"]')
+        raise UsageError(f"the loader of {extension} is not a command (a list of strings)", 'docx = ["pandoc", "{}"]')
     if not any(FILE_PLACEHOLDER in word for word in command[1:]):
         raise UsageError(f"the loader of {extension} has no {FILE_PLACEHOLDER} for the name of the file")
     if "/" in command[0] and not command[0].startswith(("/", "~/")):
         hint = "begin it with / or ~, or name a program that is in PATH"
-        raise UsageError(f"the loader of {extension}: {command[0]!r} is not the whole path of a program", hint)
+        raise UsageError(f"the loader of {extension}: {command[0]!r} is not an absolute path", hint)
     return {extension: command}
 
 
@@ -329,7 +329,7 @@ TEXT_OR_FILE = ValueType("a text", _parse_text, "TEXT|@FILE")
 CONVERSATION = ValueType("a conversation", _parse_text, "ID|WORDS", bare_value="last")
 NAME = ValueType("a name", _parse_text, "NAME")
 PATH = ValueType("a path", _parse_text, "PATH")
-BASE_URL = ValueType("the address of a server", check_base_url, "URL")
+BASE_URL = ValueType("the URL of a server", check_base_url, "URL")
 TOOL_RESULTS = ValueType("ID=VALUE", _parse_mapping, "ID=VALUE|@FILE", is_list=True)
 TEMPLATE_VARIABLES = ValueType("NAME=VALUE", _parse_mapping, "NAME=VALUE|@FILE", is_list=True)
 SCHEMA = ValueType("a text", _parse_text, "JSON|LIST|@FILE")

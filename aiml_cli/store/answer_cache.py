@@ -61,7 +61,7 @@ class AnswerStore:
         packed = zlib.compress(b"%.3f\n%b" % (time.time(), data), 1)
         try:
             if len(packed) > MAX_ENTRY_BYTES:
-                raise OSError(0, f"it takes more than {MAX_ENTRY_BYTES // MEBIBYTE} MiB")
+                raise OSError(0, f"it is larger than {MAX_ENTRY_BYTES // MEBIBYTE} MiB")
             folder = _check_folder() or answer_cache_dir()
             make_private_folder(folder)
             _write_file(folder / name, packed)

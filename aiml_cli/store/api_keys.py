@@ -79,14 +79,14 @@ def explain_missing_key(settings: Settings, url: str) -> str:
     host, value = host_of(url), settings.options.api_key
     if value:
         content = "a placeholder" if value.strip() else "blanks"
-        return f"{settings.source_names.get('api_key')} holds {content}, not a key"
+        return f"{settings.source_names.get('api_key')} contains {content}, not a key"
     if settings.options.key_command:
-        return f"key_command is not asked for a key for {host}: it belongs to another address"
+        return f"key_command is not run for {host}: it is for another host"
     stored = _list_hosts()
     if host in stored:
-        return f"what is stored for {host} is a placeholder, not a key"
+        return f"the key stored for {host} is a placeholder"
     if stored:
-        return f"the stored key is for {', '.join(stored)} and goes nowhere else: there is none for {host}"
+        return f"the stored key is for {', '.join(stored)} and is sent nowhere else: there is no key for {host}"
     return f"there is no key for {host}: {ROWS['api_key'].variables[0]} is not set, and none is stored"
 
 
@@ -102,11 +102,11 @@ def store_key(host: str, value: str) -> str:
     A key of the same host in the other place is deleted.
     """
     try:
-        key = _check_key(ApiKey(value, "what was given"))
+        key = _check_key(ApiKey(value, "the input"))
     except AuthError as error:
         raise UsageError(error.message, "nothing was stored") from None
     if key is None:
-        raise UsageError("what was given is empty or a placeholder, not a key", "nothing was stored")
+        raise UsageError("the input is empty or a placeholder, not a key", "nothing was stored")
     if _write_keyring(host, key.value):
         _delete_from_file(host)
         return _KEYRING
@@ -126,7 +126,7 @@ def _check_key(key: ApiKey) -> ApiKey | None:
         return None
     invalid = next((char for char in key.value if not "!" <= char <= "~"), None)
     if invalid is not None:
-        raise AuthError(f"{key.source}: the key holds {_describe_char(invalid)}, which no key does", _STORE_HINT)
+        raise AuthError(f"{key.source}: the key contains {_describe_char(invalid)}", _STORE_HINT)
     return key
 
 
@@ -162,7 +162,7 @@ def _split_command(command: str) -> list[str]:
     except (ValueError, RuntimeError) as error:
         raise AuthError(f"key_command cannot be read: {error}") from None
     if not words or ("/" in words[0] and not words[0].startswith("/")):
-        raise AuthError("key_command names no program by its name or its full path")
+        raise AuthError("key_command does not name a program by its name or absolute path")
     return words
 
 
@@ -243,7 +243,7 @@ def _delete_from_keyring(host: str) -> bool:
     with suppress(Exception):
         _load_keyring().delete_password(_SERVICE, host)
     if is_stored and _read_keyring(host) is not None:
-        raise AuthError(f"{_KEYRING} does not let go of the key for {host}", "remove it with the keyring's own program")
+        raise AuthError(f"{_KEYRING} could not delete the key for {host}", "remove it with the keyring's program")
     return is_stored
 
 

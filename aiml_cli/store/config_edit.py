@@ -65,7 +65,7 @@ def _change_value(data: bytes, path: Path, table_path: TablePath, name: str, raw
     new = None if _has_null_or_nan(value) else _write_value(decode_utf8(data, path), path, table_path, name, value)
     if new is None:
         message = f"{raw_value.source_name}: the config file cannot hold {raw_value.texts[0]!r}"
-        raise UsageError(message, f"say {row.flag} with each call")
+        raise UsageError(message, f"pass {row.flag} on each call")
     return new
 
 
@@ -147,7 +147,7 @@ def edit_draft(draft: ConfigDraft, editor: str) -> None:
         run_editor(draft.copy, editor)
     except UsageError as error:
         draft.copy.unlink(missing_ok=True)
-        error.hint = "nothing was changed; VISUAL or EDITOR names another"
+        error.hint = "nothing was changed; set VISUAL or EDITOR to another editor"
         raise
 
 
@@ -170,7 +170,7 @@ def install_draft(draft: ConfigDraft) -> bool:
 
     def change(current: bytes | None) -> bytes | None:
         if current != draft.original:
-            raise UsageError("the config file was changed by another program meanwhile")
+            raise UsageError("the config file was changed by another program in the meantime")
         return edited
 
     try:

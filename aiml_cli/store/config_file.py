@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from aiml_cli.store.toml_edit import Table, TablePath
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]*")
-NO_NESTING = "profile has no place in a profile"
+NO_NESTING = "a profile cannot set profile"
 _warned: set[Path] = set()
 
 
@@ -56,7 +56,7 @@ def _check_shared_file(path: Path, values: Mapping[str, RawValue], *, is_quiet: 
     for name, raw_value in values.items():
         if ROWS[name].sensitive or _names_server(name, raw_value):
             message = f"{path} is not used: its group can change it, and it sets {name}"
-            raise UsageError(message, f"chmod 600 {path}, and look at what it says")
+            raise UsageError(message, f"chmod 600 {path}, and check its content")
     if path not in _warned and not is_quiet:
         _warned.add(path)
         print_err(f"aiml: the group of {path} can change it: chmod 600 {path}")
@@ -88,9 +88,9 @@ def parse_document(data: bytes, path: Path) -> "Table":
     document = toml_edit.parse_toml(decode_utf8(data, path), path)
     profiles = document.get("profiles", {})
     if isinstance(document.get("profile"), dict):
-        raise UsageError(f"{path}: [profile] is no table", "write [profiles.NAME]; profile = NAME chooses one")
+        raise UsageError(f"{path}: [profile] is not a table", "write [profiles.NAME]; profile = NAME chooses one")
     if not isinstance(profiles, dict) or not all(isinstance(profile, dict) for profile in profiles.values()):
-        raise UsageError(f"{path}: profiles holds tables only", "write [profiles.NAME]")
+        raise UsageError(f"{path}: profiles must contain only tables", "write [profiles.NAME]")
     return document
 
 
@@ -129,7 +129,7 @@ def find_table_path(profile: str | None) -> "TablePath":
     if profile is None:
         return ()
     if not _NAME.fullmatch(profile):
-        raise UsageError(f"{profile!r} is not a profile's name", "letters, digits, - and _ make a name")
+        raise UsageError(f"{profile!r} is not a valid profile name", "a name consists of letters, digits, - and _")
     return ("profiles", profile)
 
 

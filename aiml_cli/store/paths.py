@@ -92,12 +92,12 @@ def require_trusted(path: Path) -> bool:
             continue  # it cannot be read either
         _require_owner(each, status)
         if folder.st_mode & WRITE_BY_EVERYONE and not folder.st_mode & stat.S_ISVTX:
-            message = f"{each} is not used: everyone can replace it, for its directory is open to all"
-            raise UsageError(message, f"chmod 700 {each.parent}, and look at what the file says")
+            message = f"{each} is not used: everyone can replace it, because its directory is writable by all"
+            raise UsageError(message, f"chmod 700 {each.parent}, and check its content")
         if stat.S_ISREG(status.st_mode) or stat.S_ISFIFO(status.st_mode):
             if status.st_mode & WRITE_BY_EVERYONE:
                 message = f"{each} is not used: everyone can change it"
-                raise UsageError(message, f"chmod 600 {each}, and look at what it says")
+                raise UsageError(message, f"chmod 600 {each}, and check its content")
             is_shared = is_shared or bool(status.st_mode & WRITE_BY_GROUP)
     return is_shared
 
@@ -112,7 +112,7 @@ def _require_owner(path: Path, status: os.stat_result) -> None:
     except KeyError:
         owner = f"user {status.st_uid}"
     message = f"{path} is not used: it belongs to {owner}, who is neither you nor root"
-    raise UsageError(message, "if you trust what it says, make it yours with chown")
+    raise UsageError(message, "if you trust its content, take ownership with chown")
 
 
 def read_named_file(path: Path, limit: int) -> bytes | None:
@@ -142,11 +142,11 @@ def save_named_file(path: Path, data: bytes, what: str, limit: int, may_replace:
     refuse_symlink(path)
     before = read_named_file(path, limit)
     if before is not None and not may_replace(path):
-        raise UsageError(f"there is {what} already: {path}", "-y replaces it")
+        raise UsageError(f"{what} already exists: {path}", "-y replaces it")
 
     def change(current: bytes | None) -> bytes:
         if current != before:
-            raise UsageError(f"{path} was changed by another program meanwhile")
+            raise UsageError(f"{path} was changed by another program in the meantime")
         return data
 
     update_file(path, change)

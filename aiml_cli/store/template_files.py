@@ -152,9 +152,11 @@ def load_found(found: FoundTemplate, search: TemplateSearch = OWN_FOLDER) -> Tem
         return parse_template(name, path, toml_edit.parse_toml(decode_utf8(data, path), path))
     except UsageError as error:
         if path.suffix in _OTHER_FORMATS:
-            error.hint = f"a template is TOML; another program's is imported: aiml config templates --import {path}"
+            error.hint = (
+                f"a template is a TOML file; import one of another program with: aiml config templates --import {path}"
+            )
         elif "did you mean" not in error.hint:
-            error.hint = f"mend it with an editor: {path}"
+            error.hint = f"fix it with an editor: {path}"
         raise
 
 
@@ -176,7 +178,7 @@ def _find_file(reference: str, search: TemplateSearch) -> Path:
     if reference.startswith("@") and "\0" not in reference:
         return Path(os.path.abspath(os.path.expanduser(reference[1:])))  # noqa: PTH100, PTH111 - no RuntimeError
     if not _NAME.fullmatch(reference) and reference.endswith(".toml"):
-        raise UsageError(f"{reference!r} is not a template's name", f"@{reference} is the file")
+        raise UsageError(f"{reference!r} is not a valid template name", f"use @{reference} for the file")
     name = _make_file_name(reference)
     files = [folder / name for folder in (templates_folder(), *search.folders)]
     return next((path for path in files if os.path.lexists(path)), files[0])
@@ -185,14 +187,14 @@ def _find_file(reference: str, search: TemplateSearch) -> Path:
 def _make_file_name(name: str) -> str:
     if _NAME.fullmatch(name):
         return f"{name}.toml"
-    raise UsageError(f"{name!r} is not a template's name", "letters, digits, - and _ make a name")
+    raise UsageError(f"{name!r} is not a valid template name", "a name consists of letters, digits, - and _")
 
 
 def parse_template(name: str, path: Path, table: toml_edit.Table) -> Template:
     """Parse the content of a template's file; raise UsageError if it has anything that a template cannot have."""
     for part, value in table.items():
         if part not in _PARTS:
-            raise UsageError(f"{path}: a template has no {part!r}", _suggest_part(part))
+            raise UsageError(f"{path}: a template cannot have {part!r}", _suggest_part(part))
         part_type, description = _PARTS[part]
         if not isinstance(value, part_type):
             raise UsageError(f"{path}: {part} is not {description}")
@@ -218,15 +220,15 @@ def explain_refusal(name: str, value: object) -> str:
     if row is None:
         return ""  # there is no such setting, which is another error
     if not row.template:
-        return f"{name} has no place in {FILE_KIND}"
+        return f"{name} cannot be set in {FILE_KIND}"
     if isinstance(value, str) and value and names_file(row.value_type, value):
-        return f"{name} names a file, which has no place in {FILE_KIND}"
+        return f"{name} names a file, which cannot be set in {FILE_KIND}"
     if row.value_type not in JSON_TYPES:
         return ""
     parsed = parse_value(row, read_table({name: value}, name, FILE_KIND)[name])
     bodies = [_nest(path, item) for path, item in parsed.items()] if row.value_type is PROPERTIES else [parsed]
     if kept := next((found for body in bodies if (found := _find_refused_property(body))), ""):
-        return f"{name}: {kept} has no place in {FILE_KIND}"
+        return f"{name}: {kept} cannot be set in {FILE_KIND}"
     return ""
 
 
@@ -264,7 +266,7 @@ def _build_missing_error(reference: str, path: Path, search: TemplateSearch) -> 
     if reference.startswith("@"):
         name = reference[1:]
         hint = f"did you mean -t {name}?" if name in names else ""
-        return UsageError(f"{path}: there is no such file", hint or suggest(path.name, _list_neighbours(path)))
+        return UsageError(f"{path}: no such file", hint or suggest(path.name, _list_neighbours(path)))
     if not names:
         return UsageError(f"there is no template {reference!r}", describe_templates(search))
     hint = f"{suggest(reference, names)} {describe_templates(search)}".lstrip()
@@ -292,7 +294,7 @@ def _parse_default(value: object, name: str, path: Path) -> str:
     if not VARIABLE_NAME.fullmatch(name) or name == "stdin":
         raise UsageError(f"{path}: {name!r} is not a variable that can have a default")
     if not isinstance(value, str | int | float) or isinstance(value, bool):
-        raise UsageError(f"{path}: the default of {name} is not a text")
+        raise UsageError(f"{path}: the default of {name} is not a string")
     return str(value)
 
 
@@ -308,7 +310,7 @@ def _format_template(path: Path, table: toml_edit.Table) -> bytes:
     if not is_same:
         prompt = ["the prompt"] if table.get("prompt") else []
         names = ", ".join([*prompt, *table.get("defaults", {}), *table.get("settings", {})])
-        raise UsageError(f"a template cannot hold all of {names}", "say it with each call")
+        raise UsageError(f"a template cannot hold all of {names}", "pass it on each call")
     return data
 
 

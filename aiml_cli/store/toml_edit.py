@@ -13,7 +13,7 @@ from aiml_cli.system.atomic_write import format_position
 Table = dict[str, Any]
 TablePath = tuple[str, ...]
 
-_EDIT_HINT = "mend it with: aiml config edit"
+_EDIT_HINT = "fix it with: aiml config edit"
 _POSITION = re.compile(r"(.*) \(at (?:(line \d+, column \d+)|end of document)\)", re.DOTALL)
 _HEADER = re.compile(r"^[ \t]*\[", re.MULTILINE)
 
@@ -73,7 +73,7 @@ def _choose_exact(candidates: Iterator[str], expected: Table, path: Path) -> str
             with suppress(UsageError):
                 if _drop_empty(parse_toml(text, path)) == _drop_empty(expected):
                     return text
-    raise UsageError(f"{path} cannot be changed without harm to what is in it", "change it by hand: aiml config edit")
+    raise UsageError(f"{path} cannot be changed safely", "change it by hand: aiml config edit")
 
 
 def _drop_empty(value: Any) -> Any:

@@ -78,8 +78,8 @@ def make_private_folder(path: Path) -> None:
 def refuse_symlink(path: Path) -> None:
     """Raise UsageError for a symbolic link."""
     if path.is_symlink():
-        hint = "change the file that it names, or put a file in the place of the link"
-        raise UsageError(f"{path} is a symbolic link to {path.readlink()}, and is not written through", hint)
+        hint = "change the file that it points to, or replace the link by a file"
+        raise UsageError(f"{path} is a symbolic link to {path.readlink()}, which is not followed", hint)
 
 
 @contextmanager
@@ -184,7 +184,7 @@ def _translate_errors(path: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        raise OutputFailed(f"{path}: {error.strerror or error}", "what was there before is unchanged") from None
+        raise OutputFailed(f"{path}: {error.strerror or error}", "the file was not changed") from None
 
 
 def read_file(path: Path) -> bytes | None:
@@ -269,7 +269,7 @@ class NamedFile:
                     ) from None
                 continue
             if self._awaits_writer and not data:
-                raise OSError(errno.ETIMEDOUT, "nobody writes to this pipe")
+                raise OSError(errno.ETIMEDOUT, "nothing writes to this pipe")
             self._awaits_writer = False
             return data
 

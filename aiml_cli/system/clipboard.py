@@ -135,7 +135,7 @@ def read_clipboard() -> bytes:
     for read in readers:
         if data := read(runner):
             return data
-    raise UsageError("the clipboard holds neither a picture nor a text", runner.complaint)
+    raise UsageError("the clipboard has neither an image nor text", runner.complaint)
 
 
 class _Runner:

@@ -52,7 +52,7 @@ def open_terminal() -> TextIO:
     try:
         return open(TERMINAL, encoding="utf-8", errors="replace")  # noqa: PTH123 - it stays open to the end
     except OSError as error:
-        hint = "without --interactive there is one answer"
+        hint = "without --interactive, aiml answers once and exits"
         raise UsageError(f"the terminal cannot be read: {error.strerror}", hint) from None
 
 

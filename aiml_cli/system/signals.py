@@ -12,7 +12,7 @@ from aiml_cli.errors import AimlError, HungUp, Interrupted, Terminated
 SIGNAL_ERRORS: dict[int, tuple[type[AimlError], str]] = {
     signal.SIGINT: (Interrupted, "interrupted"),
     signal.SIGTERM: (Terminated, "terminated"),
-    signal.SIGHUP: (HungUp, "the terminal went away"),
+    signal.SIGHUP: (HungUp, "the terminal was closed"),
 }
 # A signal that arrives just before a blocking call does not end it, and Python drops an exception raised in a
 # finaliser or a weak reference. A periodic alarm makes up for both.

@@ -96,7 +96,7 @@ def _write_all(data: bytes, fd: int, name: str) -> None:
         try:
             view = view[os.write(fd, view) :]
         except BrokenPipeError:
-            raise ReaderClosed("the reader went away") from None
+            raise ReaderClosed("the reader of the output closed it") from None
         except BlockingIOError:  # somebody made the pipe non-blocking
             import select  # few pipes are
 

@@ -11,7 +11,7 @@ from aiml_cli.system.questions import ask_choice
 
 ALLOWED_BY_PATTERN = "--allow"
 _CHOICES = ("yes", "always", "no", "quit")
-_EXPLANATION = "y: once. a: this tool, until aiml ends. n: no, the model is told. q: stop here."
+_EXPLANATION = "y: run it once. a: always allow this tool until aiml exits. n: no, and tell the model. q: stop here."
 
 
 class CallRequest(NamedTuple):
@@ -54,7 +54,7 @@ class Approvals:
     def _ask(self, call: CallRequest) -> str:
         answer = ask_choice("aiml: the model wants to run a tool:", _describe(call), _CHOICES, _EXPLANATION)
         if answer == "quit":
-            raise Interrupted(f"stopped at the question whether {call.name} may run")
+            raise Interrupted(f"stopped while asking whether {call.name} may run")
         if answer == "always":
             self._always.add((call.name, call.fingerprint))
         return answer if answer in ("yes", "always") else ""
@@ -62,6 +62,6 @@ class Approvals:
 
 def _describe(call: CallRequest) -> str:
     """Return the name, the call, and what its author says, which could be wrong."""
-    hints = [f"its author says, and nobody has checked: {'; '.join(call.hints)}"] if call.hints else []
+    hints = [f"according to its author (not verified): {'; '.join(call.hints)}"] if call.hints else []
     name = collapse_whitespace(call.name)  # a server's own name could look like a call in two lines
     return "\n".join([name, *(f"  {line}" for line in call.preview.split("\n")), *hints])

@@ -147,7 +147,7 @@ def find_program(tool_file: ToolFile) -> str:
     name = tool_file.run[0]
     program = child_process.find_program(name)
     if program is None:
-        where = "is no program" if "/" in name else "is in no directory of PATH"
+        where = "is not a program" if "/" in name else "is not in PATH"
         raise UsageError(f"the tool {tool_file.name}: {name} {where}", f"it is named in {tool_file.path}")
     return program
 
@@ -164,7 +164,7 @@ def fill_placeholders(words: Sequence[str], given: Mapping[str, Any]) -> list[st
             continue
         text = PLACEHOLDER.sub(lambda match: f"{{{match[1]}}}" if match[1] else _to_word(given[match[2]]), word)
         if text.startswith("-") and not word.startswith("-") and OPTIONS_END not in words[:index]:
-            raise ToolError(f"{text!r} begins with -, and the command would take it for an option")
+            raise ToolError(f"{text!r} begins with -, so the command would read it as an option")
         filled.append(text)
     return filled
 
@@ -180,11 +180,11 @@ def _to_word(value: Any) -> str:
 
 def _refuse_unsafe(word: str) -> None:
     if "\0" in word:
-        raise ToolError("an argument has a zero byte, which no command can be given")
+        raise ToolError("an argument has a zero byte, which a command cannot take")
     try:
         word.encode()
     except UnicodeEncodeError:
-        raise ToolError("an argument has half of a surrogate pair, which no command can be given") from None
+        raise ToolError("an argument has half of a surrogate pair, which a command cannot take") from None
 
 
 def format_output(output: ProgramOutput, seconds: float) -> CallResult:

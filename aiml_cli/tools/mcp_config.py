@@ -106,7 +106,7 @@ def save_server(server: McpServer, may_replace: Callable[[Path], bool]) -> Path:
     _require_trusted(path)
     parse_server(server.name, server.to_json(), str(path))
     if server.name in parse_servers(_read_document(path), str(path)) and not may_replace(path):
-        raise UsageError(f"there is an MCP server {server.name!r} already", "-y replaces it")
+        raise UsageError(f"an MCP server {server.name!r} already exists", "-y replaces it")
 
     def change(old: bytes | None) -> bytes:
         document = _parse_document(old or b"{}", path)
@@ -167,20 +167,20 @@ def _parse_foreign(path: Path) -> Document:
             found = found.get(key) if isinstance(found, dict) else None
         if isinstance(found, dict):
             return found
-    raise UsageError(f"{path}: there are no MCP servers in it", f'they belong under "{SERVERS_KEY}" or "servers"')
+    raise UsageError(f"{path}: it contains no MCP servers", f'they belong under "{SERVERS_KEY}" or "servers"')
 
 
 def _explain_skip(entry: Document) -> str:
     if entry.get("disabled") is True or entry.get("enabled") is False:
         return "it is disabled"
     kinds = [entry.get(key) for key in ("type", "transport", "transportType")]
-    return "aiml does not speak the old SSE transport" if "sse" in kinds else ""
+    return "aiml does not support the old SSE transport" if "sse" in kinds else ""
 
 
 def _convert_foreign(name: str, entry: Document, source_name: str, report: Notifier) -> McpServer:
     own_name = re.sub(r"[^A-Za-z0-9._-]+", "-", name).strip("-._")[:64] or "server"
     if own_name != name:
-        _report(report, f"{name} is called {own_name} here")
+        _report(report, f"{name} is named {own_name} here")
     entry = {_FOREIGN_NAMES.get(key, key): value for key, value in entry.items()}
     dropped = [key for key in entry if key not in (*_IMPORTED, "type")]
     if dropped:
@@ -217,7 +217,7 @@ def _require_trusted(path: Path) -> None:
     """Raise UsageError if anybody else can change the file: it names programs to run."""
     if paths.require_trusted(path):
         message = f"{path} is not used: its group can change it, and it names programs"
-        raise UsageError(message, f"chmod 600 {path}, and look at what it says")
+        raise UsageError(message, f"chmod 600 {path}, and check its content")
 
 
 def _read_document(path: Path) -> Document:
@@ -249,7 +249,7 @@ def parse_json(text: str, source_name: str) -> Any:
         if len(found) < len(pairs):
             names = [name for name, _ in pairs]
             twice = next(name for name in names if names.count(name) > 1)
-            raise UsageError(f"{source_name}: {twice!r} is there twice, in one object")
+            raise UsageError(f"{source_name}: {twice!r} appears twice in one object")
         return found
 
     try:
@@ -270,7 +270,9 @@ def parse_server(name: str, entry: Any, source_name: str) -> McpServer:
     """Return a server; raise UsageError with the source and the key of what is wrong."""
     where = f"{source_name}: {SERVERS_KEY}.{name}"
     if not _NAME.fullmatch(name):
-        raise UsageError(f"{source_name}: {name!r} is not a server's name", "letters, digits, . - and _ make a name")
+        raise UsageError(
+            f"{source_name}: {name!r} is not a valid server name", "a name consists of letters, digits, ., - and _"
+        )
     if not isinstance(entry, dict):
         raise UsageError(f"{where} is not an object")
     other = dict(entry)
@@ -294,7 +296,7 @@ def _check_transport(server: McpServer, where: str) -> None:
     """Raise UsageError for a server that cannot be reached in one of the two ways."""
     given = server.other.get("type", "http" if server.url else "stdio")
     if given == "sse":
-        raise UsageError(f"{where}: aiml does not speak the old SSE transport", "ask for its streamable HTTP address")
+        raise UsageError(f"{where}: aiml does not support the old SSE transport", "ask for its streamable HTTP address")
     if given not in ("stdio", *_HTTP_TYPES):
         raise UsageError(f"{where}.type is neither stdio nor http")
     if bool(server.command) == bool(server.url):
@@ -307,14 +309,14 @@ def _check_transport(server: McpServer, where: str) -> None:
 def _take_text(entry: Document, key: str, where: str) -> str:
     value = entry.pop(key, "")
     if not isinstance(value, str) or "\0" in value:
-        raise UsageError(f"{where}.{key} is not a text")
+        raise UsageError(f"{where}.{key} is not a string")
     return value
 
 
 def _take_texts(entry: Document, key: str, where: str) -> list[str]:
     value = entry.pop(key, [])
     if not isinstance(value, list) or not all(isinstance(item, str) and "\0" not in item for item in value):
-        raise UsageError(f"{where}.{key} is not a list of texts")
+        raise UsageError(f"{where}.{key} is not a list of strings")
     return value
 
 
@@ -325,7 +327,7 @@ def _take_map(entry: Document, key: str, where: str) -> dict[str, str]:
         raise UsageError(f"{where}.{key} is not an object")
     for name, item in value.items():
         if not isinstance(item, str | int | float) or "\0" in f"{name}{item}" or not name or "=" in name:
-            raise UsageError(f"{where}.{key}.{name} is not a text")
+            raise UsageError(f"{where}.{key}.{name} is not a string")
         if key == "headers" and not (f"{name}{item}".isprintable() and f"{name}{item}".isascii()):
             raise UsageError(f"{where}.{key}.{name} is not a header")
     return {name: item if isinstance(item, str) else json.dumps(item) for name, item in value.items()}
@@ -349,7 +351,7 @@ def expand_server(server: McpServer, environ: Mapping[str, str]) -> McpServer:
     def expand(text: str, key: str) -> str:
         expanded = _VARIABLE.sub(lambda match: _expand_variable(match, environ, f"{where}: {key}"), text)
         if any(secret in expanded for secret in _list_secrets(environ)):
-            raise UsageError(f"{where}: {key} contains the API key, which no server gets")
+            raise UsageError(f"{where}: {key} contains the API key, which is never passed to a server")
         return expanded
 
     expanded = replace(
@@ -372,7 +374,7 @@ def _expand_variable(match: re.Match[str], environ: Mapping[str, str], where: st
         raise UsageError(f"{where}: {match[0][:100]} cannot be expanded", hint)
     name, default = reference.groups()
     if name.upper() in ROWS["api_key"].variables or _KEY_VARIABLE.fullmatch(name):
-        raise UsageError(f"{where}: ${{{name}}} is the API key, which no server gets")
+        raise UsageError(f"{where}: ${{{name}}} is the API key, which is never passed to a server")
     value = environ.get(name)
     if value is None and default is None:
         hint = f"set it, or write ${{{name}:-default}} in {config_path()}"
@@ -393,7 +395,7 @@ def _check_url(url: str, where: str) -> None:
     except UsageError as error:
         raise UsageError(f"{where}: {error.message}", error.hint) from None
     if is_unencrypted(url) and not is_local(url):
-        raise UsageError(f"{where}: {url} is not encrypted, and not on this machine", "write https://")
+        raise UsageError(f"{where}: {url} is not encrypted and not on this machine", "write https://")
 
 
 def _suggest_server(name: str, servers: Mapping[str, McpServer]) -> str:

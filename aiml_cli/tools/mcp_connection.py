@@ -184,7 +184,7 @@ class Connection:
         result = await session.send_request(InitializeRequest(params=params), InitializeResult)
         if result.protocol_version not in HANDSHAKE_PROTOCOL_VERSIONS:
             known = ", ".join(HANDSHAKE_PROTOCOL_VERSIONS)
-            raise StreamFailed(f"it speaks version {result.protocol_version[:40]!r} of MCP, and aiml {known}")
+            raise StreamFailed(f"it uses version {result.protocol_version[:40]!r} of MCP, and aiml {known}")
         session.adopt(result)
         await session.send_notification(InitializedNotification())
 
@@ -213,7 +213,7 @@ class Connection:
             if not isinstance(cursor, str) or not cursor or len(tools) >= MAX_TOOLS:
                 break
             if cursor in cursors or len(cursors) >= MAX_PAGES:
-                notices.insert(0, "its list of tools does not end, and is cut")
+                notices.insert(0, "its list of tools does not end and is cut off")
                 break
             cursors.append(cursor)
         if len(tools) >= MAX_TOOLS:
@@ -250,14 +250,14 @@ class Connection:
             return await self._explain(error)
         except TimeoutError:
             self.is_suspect = True
-            return self._fail(f"gave no sign of life for {self._server.timeout:g} s; the call was ended")
+            return self._fail(f"sent nothing for {self._server.timeout:g} s; the call was ended")
         except asyncio.CancelledError:
             self.is_suspect = True
             if _is_cancelling() or not task.cancelled():
                 raise
             if self.http.is_session_lost:
                 raise SessionLost(f"HTTP {self.http.status}") from None
-            return self._fail("had not answered when the call was stopped")
+            return self._fail("had not answered before the call was stopped")
         finally:
             del self._calls[token]
             self._tasks.discard(task)
@@ -399,7 +399,7 @@ def _list_leaves(error: BaseException) -> Iterator[BaseException]:
 def _describe_error(error: BaseException | None) -> str:
     match error:
         case MCPError(code=code) if code == METHOD_NOT_FOUND:
-            return f"it does not know a method: {_cut(error.message)}"
+            return f"it does not support a method: {_cut(error.message)}"
         case MCPError():
             return f"it answered with an error: {_cut(error.message)}"
         case ValidationError():

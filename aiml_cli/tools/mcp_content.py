@@ -109,7 +109,7 @@ class _ResultReader:
                 words = [item.get("name"), item.get("uri"), item.get("description")]
                 self.texts.append(_clean(f"[link: {' '.join(word for word in words if isinstance(word, str))}]"))
             case _:
-                self.texts.append(_clean(f"[content of the type {_quote(item.get('type'))}, which aiml does not know]"))
+                self.texts.append(_clean(f"[content of type {_quote(item.get('type'))}, which aiml does not know]"))
 
     def _add_text(self, text: str) -> None:
         self.texts.append(_clean(text))
@@ -121,11 +121,11 @@ class _ResultReader:
         size = _measure(data)
         name = f"{kind}, {mime}"
         if size is None:
-            self.texts.append(_clean(f"[{name}: left out, it is not base64]"))
+            self.texts.append(_clean(f"[{name}: left out, because it is not base64]"))
         elif mime not in (*_IMAGE_TYPES, *_SOUND_FORMATS):
-            self.texts.append(_clean(f"[{name}, {size:,} bytes: left out, a model cannot get it]"))
+            self.texts.append(_clean(f"[{name}, {size:,} bytes: left out, because a model cannot read it]"))
         elif size > MAX_MEDIA_BYTES or self._media_bytes + size > MAX_ALL_MEDIA_BYTES:
-            self.texts.append(_clean(f"[{name}, {size:,} bytes: left out, it is too large]"))
+            self.texts.append(_clean(f"[{name}, {size:,} bytes: left out, because it is too large]"))
         else:
             self._media_bytes += size
             is_image = mime in _IMAGE_TYPES

@@ -55,7 +55,7 @@ class FormField(NamedTuple):
         """Return the value of a line, None if it skips the field; raise ValueError with a sentence."""
         if not line.strip():
             if self.default is None and self.is_required:
-                raise ValueError("this is needed")
+                raise ValueError("a value is required")
             return self.default
         match self.kind:
             case "boolean":
@@ -91,9 +91,9 @@ class FormField(NamedTuple):
     def _require_size(self, value: float, low_name: str, high_name: str) -> None:
         low, high = self.schema.get(low_name), self.schema.get(high_name)
         if isinstance(low, int | float) and not value >= low:
-            raise ValueError(f"at least {low:g} is needed")
+            raise ValueError(f"the minimum is {low:g}")
         if isinstance(high, int | float) and not value <= high:
-            raise ValueError(f"at most {high:g} is possible")
+            raise ValueError(f"the maximum is {high:g}")
 
 
 class Asker:
@@ -142,7 +142,7 @@ class Asker:
         for index, field in enumerate(fields):
             text = field.describe() if index else f"{message[:MAX_TEXT]}\n{field.describe()}"
             count = f" ({index + 1} of {len(fields)})" if len(fields) > 1 else ""
-            title = f"aiml: the MCP server {self._server} asks{count}; Ctrl-D answers nothing:"
+            title = f"aiml: the MCP server {self._server} asks{count}; Ctrl-D skips the question:"
             answer = _ask_field(title, text, field, stop)
             if answer is None:
                 self._is_refused = True

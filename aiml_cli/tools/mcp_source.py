@@ -268,7 +268,7 @@ class McpSource:
         try:
             self._take(self._thread.run(connection.list_tools))
         except Exception as error:  # noqa: BLE001 - the tools that are known remain
-            self._tell(f"its tools have changed, but cannot be listed: {error}")
+            self._tell(f"its tools changed but cannot be listed: {error}")
 
     def require_usable(self) -> None:
         """Raise ToolError if the server has ended and is not started again."""

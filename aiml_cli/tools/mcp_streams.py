@@ -308,7 +308,7 @@ def _parse_message(item: Any) -> SessionMessage | Exception:
     except (ValidationError, RecursionError):
         request_id = item.get("id") if isinstance(item, dict) and "method" not in item else None
         if isinstance(request_id, int | str):
-            data = ErrorData(code=INTERNAL_ERROR, message="the answer is no JSON-RPC message")
+            data = ErrorData(code=INTERNAL_ERROR, message="the answer is not a JSON-RPC message")
             return SessionMessage(JSONRPCError(jsonrpc="2.0", id=request_id, error=data))
         return ValueError(repr(item)[:200])
 
@@ -353,7 +353,7 @@ def _check_response(response: httpx2.Response) -> None:
     if response.has_redirect_location:
         raise StreamFailed(f"it redirects to {response.headers['location'][:200]}, which is not followed")
     if response.headers.get("content-encoding", "identity") != "identity":
-        raise StreamFailed("it compresses its answers, although it must not")
+        raise StreamFailed("it compresses its answers, which is not supported")
     is_stream = response.headers.get("content-type", "").lower().startswith("text/event-stream")
     if not is_stream and isinstance(response.stream, httpx2.AsyncByteStream):
         response.stream = _BoundedBody(response.stream)

@@ -367,7 +367,7 @@ def report_lines(stream: Any, command: PythonCommand) -> None:
                     command.report(f"{command.label}: {line[:MAX_PRINTED_LINE].decode('utf-8', 'replace')}")
                 left -= len(line) + 1
                 if left <= 0 and command.report:
-                    command.report(f"{command.label}: what else it prints is not shown")
+                    command.report(f"{command.label}: the rest of its output is not shown")
                     break
         if rest and command.report:
             command.report(f"{command.label}: {rest.decode('utf-8', 'replace')}")

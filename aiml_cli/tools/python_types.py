@@ -65,7 +65,7 @@ def _describe_generic(hint: typing.Any, depth: int) -> Schema:
         return {"type": "array", **({"items": describe_type(arguments[0], depth)} if arguments else {})}
     if origin in MAPPING_TYPES:
         if arguments and strip_annotations(arguments[0])[0] not in (str, *ANY_TYPES):
-            raise TypeError("the keys of a JSON object are texts")
+            raise TypeError("the keys of a JSON object must be strings")
         return {"type": "object", **({"additionalProperties": describe_type(arguments[1], depth)} if arguments else {})}
     raise TypeError(f"{getattr(hint, '__name__', hint)} is not a type that JSON can express")
 
@@ -74,7 +74,7 @@ def describe_values(values: list[typing.Any]) -> Schema:
     """Return the schema of a few values, with their type if they have one in common."""
     kinds = {JSON_TYPES.get(type(value)) for value in values}
     if None in kinds:
-        raise TypeError("its values are not all texts, numbers or truth values")
+        raise TypeError("its values are not all strings, numbers or booleans")
     return {"enum": values} if len(kinds) > 1 else {"type": kinds.pop(), "enum": values}
 
 
@@ -213,7 +213,7 @@ def convert_union(hints: abc.Sequence[typing.Any], value: typing.Any, depth: int
     for hint in hints:
         with contextlib.suppress(TypeError, ValueError, ArithmeticError, KeyError):
             return convert(hint, value, depth)
-    raise TypeError(f"{value!r} fits none of its types")
+    raise TypeError(f"{value!r} does not match any of its types")
 
 
 def require(kind: type, value: typing.Any) -> typing.Any:

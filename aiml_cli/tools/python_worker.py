@@ -254,7 +254,7 @@ def serve(channel: Channel, limit: int) -> None:
         module = load_file(first["source"], first["path"], first["folder"])
         functions = {name: Function(name, value) for name, value in find_functions(module).items()}
         if not functions:
-            raise UnusableError("it defines no public function", "a function is public if its name has no _ in front")
+            raise UnusableError("it has no public function", "a function is public if its name does not begin with _")
         tools = [function.describe() for function in functions.values()]
         channel.send({"tools": tools, "timeout": read_timeout(module)})
     except UnusableError as error:

@@ -151,7 +151,7 @@ def build_environment(extra: Mapping[str, str], source: str) -> dict[str, str]:
     added = {name: _expand(value, user, f"{source}: env: {name}") for name, value in extra.items()}
     for name, value in added.items():
         if any(key in value for key in keys):
-            raise UsageError(f"{source}: env: {name} holds the API key, which no tool gets")
+            raise UsageError(f"{source}: env: {name} contains the API key, which is never passed to a tool")
     return {**user, **added}
 
 
@@ -164,7 +164,7 @@ def refuse_key_references(value: str, source: str) -> None:
     """Raise UsageError if a text refers to an environment variable of the API key."""
     for match in _REFERENCE.finditer(value):
         if names_key(match[1]):
-            raise UsageError(f"{source}: {match[1]} is the API key, which no tool gets")
+            raise UsageError(f"{source}: {match[1]} is the API key, which is never passed to a tool")
 
 
 def _expand(value: str, environment: Mapping[str, str], source: str) -> str:

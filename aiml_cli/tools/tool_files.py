@@ -63,7 +63,7 @@ def load_tool_file(name: str) -> ToolFile:
     path = tool_path(name)
     # It names a command, so nobody else may change it.
     if paths.require_trusted(path):
-        raise UsageError(f"{path} is not used: its group can change it", f"chmod 600 {path}, and look at what it says")
+        raise UsageError(f"{path} is not used: its group can change it", f"chmod 600 {path}, and check its content")
     data = read_named_file(path, MAX_BYTES)
     if data is None:
         raise UsageError(f"there is no tool {name!r}", _suggest_tool(name))
@@ -79,10 +79,12 @@ def parse_tool_file(name: str, path: Path, table: Mapping[str, Any]) -> ToolFile
     """Parse the content of a tool file; raise UsageError, with the path and the key, for anything that is wrong."""
     for key in table:
         if key not in _KEYS:
-            raise UsageError(f"{path}: a tool has no {key!r}", suggest(key, _KEYS) or f"it has {', '.join(_KEYS)}")
+            raise UsageError(
+                f"{path}: a tool cannot have {key!r}", suggest(key, _KEYS) or f"it can have {', '.join(_KEYS)}"
+            )
     description = table.get("description", "")
     if not isinstance(description, str):
-        raise UsageError(f"{path}: description is not a text")
+        raise UsageError(f"{path}: description is not a string")
     parameters = _parse_parameters(table.get("params", ""), f"{path}: params")
     run = _parse_run(table.get("run"), parameters, f"{path}: run")
     timeout_s = _parse_timeout(table.get("timeout", TIMEOUT_S), path)
@@ -139,7 +141,7 @@ def _parse_parameters(value: object, source: str) -> dict[str, Any]:
         except (ValueError, RecursionError) as error:
             raise UsageError(f"{source}: not JSON: {error}") from None
     if not isinstance(value, dict):
-        raise UsageError(f"{source}: neither a text nor a table", 'write: params = "city, unit?"')
+        raise UsageError(f"{source}: neither a string nor a table", 'write: params = "city, unit?"')
     return _check_schema(value, source)
 
 
@@ -165,9 +167,9 @@ def _parse_run(value: object, parameters: Mapping[str, Any], source: str) -> tup
     """Return the command; raise UsageError if it is no list of texts, or has a placeholder without a parameter."""
     hint = 'write: run = ["weather", "{city}"]'
     if not isinstance(value, list) or not all(isinstance(word, str) for word in value):
-        raise UsageError(f"{source}: missing" if value is None else f"{source}: not a list of texts", hint)
+        raise UsageError(f"{source}: missing" if value is None else f"{source}: not a list of strings", hint)
     if not value or not value[0].strip():
-        raise UsageError(f"{source}: it names no program", hint)
+        raise UsageError(f"{source}: it does not name a program", hint)
     if any("\0" in word for word in value):
         raise UsageError(f"{source}: it has a zero byte")
     _check_program(value[0], source)
@@ -182,7 +184,7 @@ def _parse_run(value: object, parameters: Mapping[str, Any], source: str) -> tup
 
 def _check_program(program: str, source: str) -> None:
     if any(match[2] for match in PLACEHOLDER.finditer(program)):
-        raise UsageError(f"{source}: the model cannot choose the program", "the first text has no placeholder")
+        raise UsageError(f"{source}: the model cannot choose the program", "the first string cannot have a placeholder")
     if "/" in program and not program.startswith(("/", "~/")):
         hint = "write its full path, or its name alone if it is in PATH"
         raise UsageError(f"{source}: {program!r} depends on the current directory", hint)
@@ -224,9 +226,9 @@ def _parse_env(value: object, source: str) -> dict[str, str]:
         if not _VARIABLE.fullmatch(name):
             raise UsageError(f"{source}: {name!r} is not the name of an environment variable")
         if not isinstance(text, str) or "\0" in text:
-            raise UsageError(f"{source}: {name} is not a text")
+            raise UsageError(f"{source}: {name} is not a string")
         if names_key(name):
-            raise UsageError(f"{source}: {name} is the API key, which no tool gets")
+            raise UsageError(f"{source}: {name} is the API key, which is never passed to a tool")
         refuse_key_references(text, f"{source}: {name}")
     return value
 

@@ -262,7 +262,7 @@ def parse_arguments(text: str) -> Arguments:
     if not text.strip():
         return {}
     value: Any = None
-    problem = "they are no JSON object"
+    problem = "they are not a JSON object"
     with suppress(RecursionError):
         try:
             value = json.loads(text)

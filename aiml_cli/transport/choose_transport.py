@@ -190,7 +190,7 @@ def fetch_url(
     with client as open_client, send(open_client, request) as response:
         if response.status != OK:
             target = response.headers.get("location", "")
-            hint = f"it points to {target}: name that" if target else "nothing was sent"
+            hint = f"it redirects to {target}: use that URL" if target else "nothing was sent"
             raise UsageError(f"{url}: HTTP {response.status}", hint)
         data = bytearray()
         try:
@@ -200,7 +200,7 @@ def fetch_url(
                     hint = "fetch it yourself, and send a part of it"
                     raise UsageError(f"{url}: more than {MAX_BYTES >> 20} MiB", hint)
                 if monotonic() > end:
-                    what = f"{url}: not whole after {seconds:g} seconds"
+                    what = f"{url}: incomplete after {seconds:g} seconds"
                     raise ConnectionFailed(what, "wait longer with --timeout, or fetch it yourself")
         except IncompleteAnswer:
             raise ConnectionFailed(f"{url}: the connection was cut", "nothing was sent") from None

@@ -39,7 +39,7 @@ END_SECONDS, MAX_END_CHUNKS = 0.1, 16
 # httpx would also ask for br and zstd if they are installed, and their output cannot be bounded.
 HEADERS = {"Accept-Encoding": "gzip, deflate"}
 SLICE_BYTES = 1024 * 1024
-PROXY_HINT = "look at HTTPS_PROXY, ALL_PROXY and NO_PROXY"
+PROXY_HINT = "check HTTPS_PROXY, ALL_PROXY and NO_PROXY"
 
 
 class Client(httpx.Client):
@@ -263,10 +263,10 @@ def _send_once(client: Client, request: HttpRequest, on_sent: OnSent) -> httpx.R
     try:
         response = client.exchange(request, hook)
     except httpx.HTTPError as error:
-        cause = httpx.ReadTimeout("the headers dripped") if hook.too_late else error
+        cause = httpx.ReadTimeout("the headers arrived too slowly") if hook.too_late else error
         raise _translate_error(cause, _parse_url(request.url), client.timeout.connect) from None
     except (httpx.InvalidURL, ValueError) as error:  # invalid host names: http://xn--/, http://a..b/
-        raise UsageError(f"{request.url!r} is not the address of a server: {error}") from None
+        raise UsageError(f"{request.url!r} is not the URL of a server: {error}") from None
     hook.report_sent()
     return response
 
@@ -299,7 +299,7 @@ def _translate_error(error: httpx.HTTPError, url: httpx.URL, seconds: float | No
     host = f"{url.host}:{url.port}" if url.port else url.host
     match error:
         case httpx.ConnectTimeout():
-            return ConnectionFailed(f"{host}: no connection within {seconds:g} s", "is the address right?", again=1)
+            return ConnectionFailed(f"{host}: no connection within {seconds:g} s", "check the address", again=1)
         case httpx.TimeoutException():
             return ConnectionFailed(f"{host}: no answer in time", "wait longer with --timeout, or ask again")
         case httpx.ProxyError():
@@ -307,9 +307,9 @@ def _translate_error(error: httpx.HTTPError, url: httpx.URL, seconds: float | No
         case httpx.UnsupportedProtocol() | httpx.LocalProtocolError():
             return UsageError(f"the request cannot be sent: {_format_error(error)}")
         case httpx.RemoteProtocolError() if "disconnected" not in str(error):
-            return ServerError(f"{host}: the reply is not HTTP: {_format_error(error)}", "is --base-url right?")
+            return ServerError(f"{host}: the reply is not HTTP: {_format_error(error)}", "check --base-url")
         case httpx.ConnectError():
-            message, hint = _format_connect_error(error), "is the address right, and the network up?"
+            message, hint = _format_connect_error(error), "check the address and the network"
             return ConnectionFailed(f"{host}: {message}", hint, again=not _is_tls_mismatch(error))
         case _:
             return ConnectionFailed(f"{host}: the connection was closed without an answer", "ask again", again=1)

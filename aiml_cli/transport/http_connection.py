@@ -201,7 +201,7 @@ def make_cut_error() -> IncompleteAnswer:
 
 def make_silence_error() -> IncompleteAnswer:
     """Return the error of a body of which nothing more arrives."""
-    return IncompleteAnswer("the answer stopped: nothing came any more", "ask again, or wait longer with --timeout")
+    return IncompleteAnswer("the answer stopped: no more data arrived", "try again, or wait longer with --timeout")
 
 
 def read_chunked(first: bytes, read: Callable[[], bytes], finish: Finish) -> Iterator[bytes]:
@@ -288,7 +288,7 @@ def decompress(encodings: str, chunks: Iterator[bytes]) -> Iterator[bytes]:
         if name in ("gzip", "x-gzip", "deflate"):
             chunks = _Inflater(name).inflate(chunks)
         elif name not in ("", "identity"):
-            raise ServerError(f"the answer is compressed with {name}, which was not asked for", "is --base-url right?")
+            raise ServerError(f"the answer is compressed with {name}, which was not requested", "check --base-url")
     return chunks
 
 
@@ -340,5 +340,5 @@ class _Inflater:
             raise ServerError(f"the answer could not be decompressed: {error}", "ask again") from None
         self._bytes_out += len(piece)
         if self._bytes_out > max(SUSPECT_BYTES, SUSPECT_RATIO * self._bytes_in):
-            raise ServerError(f"the answer swells to more than {SUSPECT_BYTES >> 20} MiB when it is decompressed")
+            raise ServerError(f"the answer expands to more than {SUSPECT_BYTES >> 20} MiB when it is decompressed")
         return piece

@@ -36,14 +36,14 @@ def check_recording_path(path: str) -> None:
     try:
         with _open_file(path) as fd:
             if not stat.S_ISREG(os.fstat(fd).st_mode):
-                raise UsageError(f"{path} is no file that can be recorded into")
+                raise UsageError(f"{path} is not a regular file")
             start = os.pread(fd, len(recording_file.START), 0)
             if recording_file.START.startswith(start):
                 _make_private(fd)
     except OSError as error:
         raise UsageError(f"{path}: cannot be recorded into: {error.strerror}") from None
     if not recording_file.START.startswith(start):
-        raise UsageError(f"{path} holds something else than a recording", "the file is as it was")
+        raise UsageError(f"{path} is not a recording", "the file was not changed")
 
 
 def record_exchanges(send: Send, path: str, base_url: str, added: Collection[str] = ()) -> Send:
@@ -203,7 +203,7 @@ def _make_private(fd: int) -> None:
     if os.fstat(fd).st_mode & 0o077:
         os.fchmod(fd, 0o600)
         if os.fstat(fd).st_mode & 0o077:  # a file system without modes
-            raise OSError(errno.EPERM, "others can read it, and that cannot be changed")
+            raise OSError(errno.EPERM, "others can read it, and its mode cannot be changed")
 
 
 def _write_line(fd: int, line: bytes) -> None:
@@ -212,7 +212,7 @@ def _write_line(fd: int, line: bytes) -> None:
     size = os.fstat(fd).st_size
     if os.write(fd, line) < len(line):
         os.ftruncate(fd, size)
-        raise OSError(28, "there is no room for all of it")
+        raise OSError(28, "there is not enough space")
 
 
 def _repair_end(fd: int) -> None:

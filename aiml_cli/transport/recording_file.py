@@ -85,13 +85,13 @@ def decode_exchange(line: bytes) -> RecordedExchange:
     except (ValueError, RecursionError):
         raise InvalidExchangeError("this is not JSON") from None
     if not isinstance(record, dict) or "aiml" not in record:
-        raise InvalidExchangeError("this is no line of a recording")
+        raise InvalidExchangeError("this is not a line of a recording")
     if record["aiml"] != 1:
-        raise InvalidExchangeError(f"this was recorded by another version of aiml (form {record['aiml']!r})")
+        raise InvalidExchangeError(f"this was recorded by another version of aiml (format {record['aiml']!r})")
     try:
         return _parse_exchange(record)
     except (KeyError, TypeError, ValueError, AttributeError, NotBase64) as error:
-        raise InvalidExchangeError(f"the exchange is not whole ({type(error).__name__}: {error})") from None
+        raise InvalidExchangeError(f"the exchange is incomplete ({type(error).__name__}: {error})") from None
 
 
 def _parse_exchange(record: dict[str, Json]) -> RecordedExchange:
@@ -119,7 +119,7 @@ def _parse_failure(record: dict[str, Json]) -> AimlError:
 
 def _require_str(value: Json) -> str:
     if not isinstance(value, str):
-        raise TypeError(f"{value!r} where a text belongs")
+        raise TypeError(f"{value!r} instead of a string")
     return value
 
 

@@ -52,14 +52,14 @@ class Recording:
         """Return the error for a request that was not recorded: how it differs from the nearest that was."""
         from aiml_cli.transport import request_diff  # most replays lack nothing
 
-        hint = "add it with the same command and --record in the place of --replay"
+        hint = "add it with the same command and --record instead of --replay"
         recorded = [exchange.request for exchange in self._exchanges]
         nearest = request_diff.find_nearest(request, recorded)
         if nearest is None:
             others = ", ".join(sorted({f"{other.method} {other.path}" for other in recorded})[:4])
-            return RequestRejected(f"{self.path} holds no {request.method} {request.path}, only {others}", hint)
+            return RequestRejected(f"{self.path} has no {request.method} {request.path}, only {others}", hint)
         lines = request_diff.list_differences(nearest, request)
-        heading = f"{self.path} does not hold this request; the nearest one differs:"
+        heading = f"{self.path} does not contain this request; the closest one differs:"
         return RequestRejected("\n  ".join([heading, *lines]), hint)
 
 
@@ -130,9 +130,9 @@ def _read_exchanges(path: str, file: Path, notify: Notifier) -> list[RecordedExc
             if number < len(lines):
                 raise UsageError(f"{path}:{number}: {error}", "remove that line, or record it again") from None
             if notify:
-                notify(f"{path}:{number}: the last line is not whole and is left out: its writer was stopped")
+                notify(f"{path}:{number}: the last line is incomplete and is skipped: its writer was stopped")
     if not exchanges:
-        raise UsageError(f"{path} holds no exchange", "--record adds one")
+        raise UsageError(f"{path} contains no exchange", "add one with --record")
     return exchanges
 
 

@@ -70,11 +70,11 @@ def _count_common(one: str, other: str) -> int:
 
 def _describe(name: str, old: Json, new: Json) -> str:
     if old is _MISSING:
-        return f"{name}: {_shorten(new)} is asked, and was not recorded"
+        return f"{name}: {_shorten(new)} is requested but was not recorded"
     if new is _MISSING:
-        return f"{name}: {_shorten(old)} was recorded, and is not asked"
+        return f"{name}: {_shorten(old)} was recorded but is not requested"
     start = max(0, _count_common(old, new) - CONTEXT_LENGTH) if isinstance(old, str) and isinstance(new, str) else 0
-    return f"{name}: {_shorten(old, start)} was recorded, {_shorten(new, start)} is asked"
+    return f"{name}: {_shorten(old, start)} was recorded, {_shorten(new, start)} is requested"
 
 
 def _shorten(value: Json, start: int = 0) -> str:

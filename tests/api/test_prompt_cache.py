@@ -147,7 +147,7 @@ def test_other_models_get_nothing_and_the_flag_a_notice(
         monkeypatch.setenv("AIML_PROMPT_CACHE", "5m")
     model = f"openai/gpt-{is_flag}"
     code, out, err = run("chat", "-m", model, *(["--prompt-cache", "5m"] if is_flag else []), "hi")
-    notice = f"aiml: --prompt-cache has no effect: only Claude models take it, and {model} is none\n"
+    notice = f"aiml: --prompt-cache has no effect: only Claude models support it, and {model} is not one\n"
     assert (code, out, err) == (0, "Hello\n", notice if is_flag else "")
     assert server.requests[0].json["messages"] == [{"role": "user", "content": "hi"}]
 

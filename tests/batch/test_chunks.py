@@ -91,7 +91,12 @@ def test_json_is_an_array_of_the_documented_objects(answers: Loopback, aiml: Aim
 @pytest.mark.parametrize(
     ("second", "shown", "code", "told"),
     [
-        (stream_text("chat", "hal", "length"), b"A\n\nhal\n", 8, b"was cut at the length cap\nhint: allow more with"),
+        (
+            stream_text("chat", "hal", "length"),
+            b"A\n\nhal\n",
+            8,
+            b"was cut off at the token limit\nhint: allow more with",
+        ),
         (stream(delta("hal"), end=b""), b"A\n\nhal\n", 8, b"\nhint: ask again"),
         (FAILED, b"A\n", 4, b"too long"),
     ],
@@ -106,7 +111,7 @@ def test_a_piece_that_fails_ends_it_and_nothing_is_missing_in_silence(
     assert (result.returncode, result.stdout, len(server.requests)) == (code, shown, 2)
     told_of_it = result.stderr.partition(b"\naiml: piece 2 of 3: ")[2]
     assert (told in told_of_it, b"-c asks for the rest" in told_of_it) == (True, False)
-    assert b"aiml: not asked for: piece 3 of 3\n" in result.stderr
+    assert b"aiml: not sent: piece 3 of 3\n" in result.stderr
 
 
 def test_without_all_pieces_there_is_no_last_answer(server: Loopback, aiml: Aiml, tmp_path: Path) -> None:
@@ -132,9 +137,9 @@ def test_what_the_pieces_gave_is_not_lost_where_no_answer_of_all_comes(
             server.answer_with(reply)
         result = aiml("chat", *ASK, "--reduce", "join", *no_log, stdin=THREE)
         texts = "A\n\nB\n\nC\n" if last else "A\n"
-        told = f", for no history keeps it:\n{texts}" if no_log else " is in the history: aiml history list\n"
+        told = f", which are not in the history:\n{texts}" if no_log else " are in the history: aiml history list\n"
         assert (result.returncode, result.stdout) == (4, b"")
-        assert f"aiml: what the pieces gave{told}" in result.stderr.decode()
+        assert f"aiml: the answers to the pieces{told}" in result.stderr.decode()
 
 
 @pytest.mark.promise("whole-or-told")
@@ -182,12 +187,12 @@ def test_ctrl_c_keeps_what_came(server: Loopback, tmp_path: Path) -> None:
         (["--chunk", "2", "what?", "--reduce", "@blank"], "--reduce is empty"),
         (["--chunk", "2", "what?", "--reduce", "@none"], "No such file"),
         (["--chunk", "2", "what?", "--fit", "head"], "--fit cannot be used with --chunk"),
-        (["--chunk", "2"], "what shall be asked"),
-        (["--chunk", "2", "{stdin}?"], "each piece stands before the words"),
-        (["--chunk", "2", "what?", "--no-stdin"], "no input to cut"),
+        (["--chunk", "2"], "what should be asked"),
+        (["--chunk", "2", "{stdin}?"], "each piece is put before the prompt"),
+        (["--chunk", "2", "what?", "--no-stdin"], "no input to split"),
         (["--chunk", "2", "what?", "-c"], "cannot be used with"),
         (["--chunk", "2", "what?", "--format", "raw"], "--format json gives an array"),
-        (["--chunk", "2", "what?", "-f", "p.png"], "cannot be cut"),
+        (["--chunk", "2", "what?", "-f", "p.png"], "cannot be split"),
         (["--chunk", "2", "what?", "-f", "long"], "at most 1,000"),
     ],
 )

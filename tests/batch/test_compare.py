@@ -220,7 +220,7 @@ def test_what_only_one_answer_can_have_is_refused(more: list[str], server: Loopb
 def test_a_program_is_for_the_first(server: Loopback, aiml: Aiml) -> None:
     done = aiml("chat", *BOTH, "--dry-run", "hi")
     assert (json.loads(done.stdout)["body"]["model"], server.connections) == ("a", 0)
-    assert b"this is the request to a; that to b differs in the model only" in done.stderr
+    assert b"this is the request to a; that to b differ only in the model" in done.stderr
 
 
 def test_each_may_fall_back(server: Loopback, aiml: Aiml) -> None:
@@ -348,7 +348,7 @@ def test_the_first_whole_answer_is_shown_as_if_it_had_been_alone(form: str, serv
     server.scripts_by_model["b"] = [asked, BYE]
     done = aiml("chat", *BOTH, "--first", "hi", "--format", form)
     assert (done.returncode, timeless(done.stdout, form)) == (0, timeless(alone.stdout, form))
-    assert done.stderr.startswith(b"aiml: b was whole first, after ")
+    assert done.stderr.startswith(b"aiml: b completed first, after ")
     assert gone.wait(20)
 
 
@@ -423,14 +423,14 @@ def test_what_is_attached_is_held_against_each_model(server: Loopback, aiml: Aim
     store_catalog(server, modalities={"input": ["text"]})
     done = aiml("chat", "-m", "other", "-m", "m", "what is this", "-f", "photo")
     assert (done.returncode, server.connections) == (2, 0)
-    assert b"m takes no image, and what is attached is image/png" in done.stderr
+    assert b"m takes no image, and an attachment is image/png" in done.stderr
 
 
 def test_a_property_is_held_against_each_model_and_told_once(server: Loopback, aiml: Aiml) -> None:
     store_catalog(server, parameters=["top_k"])
     server.answer_with(HELLO)
     done = aiml("chat", "-m", "other", "-m", "m", "-m", "m", "-O", "min_p=1", "hi")
-    assert (done.returncode, done.stderr.count(b"the catalogue does not list it for m")) == (0, 1)
+    assert (done.returncode, done.stderr.count(b"the catalog does not list it for m")) == (0, 1)
 
 
 def test_continue_goes_on_with_the_fastest(server: Loopback, aiml: Aiml) -> None:

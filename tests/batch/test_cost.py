@@ -25,7 +25,7 @@ def test_a_run_stops_before_the_row_that_could_cost_too_much(aiml: Aiml) -> None
 def test_a_price_that_nobody_knows_is_refused_before_anything_is_sent(aiml: Aiml) -> None:
     ended = aiml(*CHEAP, "-m", "unheard/of", "--max-cost", "1", stdin=b"a\n")
     assert (ended.returncode, ended.stdout) == (2, b"")
-    assert b"--max-cost: what a row may cost is not known" in ended.stderr
+    assert b"--max-cost: the cost of a row is unknown" in ended.stderr
 
 
 def test_the_most_that_may_be_spent_counts_what_is_on_its_way() -> None:
@@ -50,7 +50,7 @@ def test_a_cost_that_nobody_told_counts_as_the_most(cost: float | None, fits: bo
 @pytest.mark.parametrize(("more", "count"), [([], 1), (["--max-tokens", "9"], 0), (["-q"], 0)])
 def test_that_the_answers_are_not_bounded_is_told_once(aiml: Aiml, more: list[str], count: int) -> None:
     ended = aiml("chat", "--demo", "--each", "line", "-j", "8", "--max-cost", "9", *more, stdin=b"a\n" * 50)
-    assert ended.stderr.count(b"the answers on their way may go beyond it") == count
+    assert ended.stderr.count(b"the answers in progress may exceed it") == count
 
 
 def test_what_nobody_told_is_unknown_and_not_nothing(aiml: Aiml, server: Loopback) -> None:

@@ -143,7 +143,7 @@ def test_a_row_that_failed_says_why_and_keeps_its_input(
     assert run("csv", rows, *extra, "{a}") == 10
     records = parse_named(capfd.readouterr().out)
     assert [record["a"][:5] for record in records] == ["1", "3", "short", SECRET[:5], "5"]
-    words = ['bad, "words"\nhere', "connection was cut", "not as many cells", "not sent: "]
+    words = ['bad, "words"\nhere', "connection was cut", "the number of cells differs", "not sent: "]
     errors = [record["error"] for record in records]
     assert [word in error for word, error in zip(words, errors, strict=False)] == [True] * 4, errors
     assert [bool(record["row_hash"]) for record in records] == [True, True, False, False, True]
@@ -159,9 +159,9 @@ def test_members_that_the_first_row_lacks_are_told_once(
     assert run("jsonl", rows, "{row}") == 10
     out, err = capfd.readouterr()
     assert [record[0] for record in parse(out)] == ["a", "", "1", "", "1", "", ""]
-    assert err.count("the CSV has only the columns of the first row") == 2
+    assert err.count("a CSV file has only the columns of the first row") == 2
     assert "row 3 has no members" in err
-    assert "row 4 has members that the first row lacks (c, b)" in err
+    assert "row 4 has properties that the first row does not have (c, b)" in err
 
 
 def test_every_shard_has_the_same_header(run: Run, server: Loopback, capfd: pytest.CaptureFixture[str]) -> None:
@@ -312,16 +312,16 @@ def test_a_file_that_a_spreadsheet_saved_is_gone_on_with(run: Run, server: Loopb
 @pytest.mark.parametrize(
     ("content", "arguments", "words"),
     [
-        (b"a,b\n1,2\n", (), "out, line 1: this is not a result of --each"),
-        (b"no newline", (), "out, line 1: this is not a result of --each"),
-        (b'{"row": 1, "hash": null, "error": null}\n', (), "out, line 1: this is not a result of --each"),
-        (b"row,text,error,row_number,row_hash\na,b\n", (), "out, line 2: this is not a result of --each"),
-        (b"row,text,error,row_number,row_hash\na,b,,x,\n", (), "out, line 2: this is not a result of --each"),
+        (b"a,b\n1,2\n", (), "out, line 1: not a result of --each"),
+        (b"no newline", (), "out, line 1: not a result of --each"),
+        (b'{"row": 1, "hash": null, "error": null}\n', (), "out, line 1: not a result of --each"),
+        (b"row,text,error,row_number,row_hash\na,b\n", (), "out, line 2: not a result of --each"),
+        (b"row,text,error,row_number,row_hash\na,b,,x,\n", (), "out, line 2: not a result of --each"),
         (b"other,text,error,row_number,row_hash\n", (), "its columns are other, text, error, row_number, row_hash"),
         (b"row,text,error,row_number,row_hash\n", ("--schema", "n"), "those of this run are row, n, error"),
-        (b"row,text,error,row_number,row_hash\n", ("--format", "jsonl"), "results in CSV need --format csv"),
-        (b"row,text", ("--format", "jsonl"), "results in CSV need --format csv"),
-        (b"x", ("--format", "jsonl"), "this is not a result of --each"),
+        (b"row,text,error,row_number,row_hash\n", ("--format", "jsonl"), "for results in CSV add --format csv"),
+        (b"row,text", ("--format", "jsonl"), "for results in CSV add --format csv"),
+        (b"x", ("--format", "jsonl"), "not a result of --each"),
     ],
 )
 def test_a_file_of_other_results_is_refused_and_stays_as_it_is(

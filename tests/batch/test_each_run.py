@@ -272,7 +272,8 @@ def test_rows_are_no_conversations_and_their_cost_is_in_the_sums(aiml: Aiml, ser
 
 @pytest.mark.promise("answer-first")
 @pytest.mark.parametrize(
-    ("spoiled", "words"), [("aiml", b"aiml usage will not know"), ("aiml/history.db", b"was damaged and is kept as")]
+    ("spoiled", "words"),
+    [("aiml", b"aiml usage will not include"), ("aiml/history.db", b"was damaged; it was moved to")],
 )
 def test_sums_that_cannot_be_written_cost_one_notice(
     aiml: Aiml, server: Loopback, clean: Path, spoiled: str, words: bytes

@@ -26,9 +26,9 @@ ROWS = ["--each", "line"]
         ([*ROWS, "-f", "."], "not from a folder"),
         ([*ROWS, "-o", "a", "--resume-from", "b"], "cannot be used with"),
         ([*ROWS, "--no-stdin"], "no rows to read"),
-        ([*ROWS, "{name}"], "no column is called {name}"),
-        ([*ROWS, "--shard", "auto"], "no scheduler has given"),
-        (["--each", "csv", "{a}"], "no column is called {a}"),
+        ([*ROWS, "{name}"], "there is no column {name}"),
+        ([*ROWS, "--shard", "auto"], "no scheduler gave"),
+        (["--each", "csv", "{a}"], "there is no column {a}"),
     ],
 )
 def test_it_is_a_usage_error(aiml: Aiml, server: Loopback, arguments: list[str], words: str) -> None:

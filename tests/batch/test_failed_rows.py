@@ -88,7 +88,7 @@ def test_what_the_server_failed_to_answer_is_asked_again(
     assert main([*call, output, "out.jsonl"]) == code
     assert asked(server) == ["one", "two", *(["three", "four"] if code == 10 else [])]
     name = "out.jsonl.part" if code != 10 and output == "-o" else "out.jsonl"
-    assert f"--resume-from {name} asks for the rows that failed or are missing" in capfd.readouterr().err
+    assert f"--resume-from {name} sends the rows that failed or are missing" in capfd.readouterr().err
     assert find_failed(tmp_path / name) == [2]
     assert main([*call, "--resume-from", name]) == 0
     assert asked(server) == ["two", *([] if code == 10 else ["three", "four"])]

@@ -85,7 +85,7 @@ def test_a_file_of_something_else_is_left_as_it_is(aiml: Aiml, server: Loopback,
     out.write_text(text)
     ended = aiml(*GO_ON, stdin=b"a\n")
     assert (ended.returncode, out.read_text(), server.requests) == (2, text, [])
-    assert b"line 1: this is not a result of --each" in ended.stderr
+    assert b"line 1: not a result of --each" in ended.stderr
 
 
 def test_two_runs_do_not_share_a_file(aiml: Aiml, server: Loopback, out: Path) -> None:
@@ -99,7 +99,7 @@ def test_two_runs_do_not_share_a_file(aiml: Aiml, server: Loopback, out: Path) -
 
 
 def test_killed_again_and_again_each_row_is_there_once(server: Loopback, aiml: Aiml, out: Path, tmp_path: Path) -> None:
-    rows = [f"row {number // 2}" for number in range(200)]  # each is there twice
+    rows = [f"row {number // 2}" for number in range(200)]  # each appears twice
     (tmp_path / "rows").write_text("\n".join(rows))
     arguments = ["chat", "--each", "line", "-f", "rows", "--resume-from", "out.jsonl", "-q", "--base-url", server.url]
     server.answer_with(HELLO)
@@ -184,7 +184,7 @@ def test_a_file_is_not_read_and_added_to_at_once(aiml: Aiml, server: Loopback, o
     with out.open("ab") as file:
         ended = run_process(build_command(*arguments, *more), stdout=file, stderr=subprocess.PIPE, check=False)
     assert (ended.returncode, out.read_bytes(), len(server.requests)) == (2, before, 1)
-    assert b"the rows are read from the file that the results go to" in ended.stderr
+    assert b"the rows are read from the file that the results are written to" in ended.stderr
 
 
 def test_a_full_disk_leaves_whole_lines_only(server: Loopback, out: Path) -> None:

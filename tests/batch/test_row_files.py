@@ -85,7 +85,7 @@ def test_a_path_means_what_it_means_after_an_at(name: str, run: Run, server: Loo
 
 
 BROKEN = {
-    "missing": ("none.txt", "none.txt: there is no such file"),
+    "missing": ("none.txt", "none.txt: no such file"),
     "folder": ("folder", "this is a folder"),
     "this folder": (".", "this is a folder"),
     "pipe": ("pipe", "this is not a regular file"),
@@ -95,15 +95,15 @@ BROKEN = {
     "terminal": ("/dev/tty", "this is not a regular file"),
     "dangling link": ("dangling", "there is no such file"),
     "loop of links": ("loop", "there is no such file"),
-    "URL": ("http://127.0.0.1:9/x.png", "a row names a file, not an address"),
-    "image URL": ("HTTPS://127.0.0.1:9/x.png", "a row names a file, not an address"),
-    "raw URL": ("raw:http://127.0.0.1:9/x", "a row names a file, not an address"),
+    "URL": ("http://127.0.0.1:9/x.png", "a row can name a file, not a URL"),
+    "image URL": ("HTTPS://127.0.0.1:9/x.png", "a row can name a file, not a URL"),
+    "raw URL": ("raw:http://127.0.0.1:9/x", "a row can name a file, not a URL"),
     "file URL": ("file:///etc/hostname", "there is no such file"),
-    "glob": ("*.png", "*.png: there is no such file"),
-    "stdin": ("-", "-: there is no such file"),
+    "glob": ("*.png", "*.png: no such file"),
+    "stdin": ("-", "-: no such file"),
     "unknown user": ("~nobody-here/a", "there is no such file"),
     "below a file": ("good.txt/a", "there is no such file"),
-    "long": ("x" * 5000, "x…: there is no such file"),
+    "long": ("x" * 5000, "x…: no such file"),
     "archive": ("a.zip", "a zip archive"),
     "binary": ("binary", "binary, not text"),
     "huge": ("huge", "more than 64 MiB"),
@@ -139,11 +139,11 @@ def test_what_cannot_be_attached_is_the_error_of_its_row(kind: str, run: Run, se
 def test_a_row_that_names_nothing_is_an_error(run: Run, server: Loopback) -> None:
     rows = 'path,id\n,1\n"  ",2\n'
     assert [row["error"]["message"] for row in run(rows, "x @{path}", form="csv", code=10)] == [
-        "the row names no file"
+        "the row does not name a file"
     ] * 2
-    Path("null").write_text("a file of that name")
+    Path("null").write_text("for a file named -")
     (row,) = run('{"path": null}\n', "x @{path}", form="jsonl", code=10)
-    assert row["error"]["message"] == "the row names no file"
+    assert row["error"]["message"] == "the row does not name a file"
     assert server.requests == []
 
 

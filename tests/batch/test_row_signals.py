@@ -49,7 +49,7 @@ def test_a_second_signal_stops_at_once(server: Loopback, second: int) -> None:
         process.send_signal(second)
         stdout, stderr = process.communicate(timeout=30)
     assert (process.returncode, [each["input"] for each in parse_results(stdout)]) == (143, ["a"])
-    assert b"1 whole, 0 failed, 0 skipped, 1 broken off" in stderr
+    assert b"1 whole, 0 failed, 0 skipped, 1 interrupted" in stderr
 
 
 @pytest.mark.promise("rows-end")
@@ -60,7 +60,7 @@ def test_rows_that_do_not_end_in_time_are_broken_off(server: Loopback) -> None:
         assert wait_until_equal(lambda: len(server.requests), 2)
         process.send_signal(signal.SIGTERM)
         stdout, stderr = process.communicate(timeout=30)
-    assert (process.returncode, stdout, b"2 broken off" in stderr) == (143, b"", True)
+    assert (process.returncode, stdout, b"2 interrupted" in stderr) == (143, b"", True)
 
 
 @pytest.mark.promise("signals")

@@ -103,7 +103,7 @@ def test_an_unknown_place_is_told_with_the_columns_before_anything_is_sent(
 ) -> None:
     ended = aiml("chat", "--each", "csv", words, stdin=TABLE.encode())
     assert (ended.returncode, ended.stdout, server.requests) == (2, b"", [])
-    assert f"no column is called {words.split('} ', maxsplit=1)[0].rstrip('}')}}}" in ended.stderr.decode()
+    assert f"there is no column {words.split('} ', maxsplit=1)[0].rstrip('}')}}}" in ended.stderr.decode()
     assert "{First Name}, {Preis (€)}, {名字}" in ended.stderr.decode()
 
 
@@ -127,7 +127,7 @@ def test_a_quote_without_an_end_is_told_with_its_line(aiml: Aiml, server: Loopba
     ended = aiml("chat", "--each", "csv", "{a}", stdin=b'a\n1\n"two\n3\n4\n')
     wrong = [found["error"] and found["error"]["message"] for found in results(ended.stdout)]
     assert (ended.returncode, wrong[0], len(wrong)) == (10, None, 2)
-    assert "a quote that begins in line 3 does not end, and all behind it was taken for one row" in wrong[1]
+    assert "a quote that begins in line 3 is never closed, so everything after it was read as one row" in wrong[1]
 
 
 def test_json_lines_give_texts_as_they_are_and_all_else_as_json(aiml: Aiml, server: Loopback) -> None:
@@ -194,7 +194,7 @@ def test_dry_run_shows_the_first_row_of_the_share(aiml: Aiml, server: Loopback) 
 def test_a_dry_run_names_the_first_of_the_models_that_stand_in_for_each_other(aiml: Aiml, server: Loopback) -> None:
     ended = aiml("chat", "--each", "line", "--dry-run", "-m", "a,b", stdin=b"x\n")
     assert (json.loads(ended.stdout)["body"]["model"], server.connections) == ("a", 0)
-    assert b"this is the request to a; b would be asked if it is not available" in ended.stderr
+    assert b"this is the request to a; b would be used if it is unavailable" in ended.stderr
 
 
 def test_a_template_leaves_its_variables_to_the_columns(aiml: Aiml, server: Loopback) -> None:

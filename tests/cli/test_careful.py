@@ -54,7 +54,7 @@ WRONG = [
     (["--background", "-o", "keep.txt"], "--wait"),
     (["--prompt-var", "a=b"], "--prompt-id"),
     (["--prompt-version", "2"], "--prompt-id"),
-    (["--tools", '[{"type": "function", "name": "f", "parameters": []}]'], "no JSON Schema object"),
+    (["--tools", '[{"type": "function", "name": "f", "parameters": []}]'], "not a JSON Schema object"),
     (["--messages", "tools.json"], "is a tool"),
     (["--messages", "empty.json"], "has no content"),
 ]

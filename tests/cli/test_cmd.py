@@ -113,8 +113,8 @@ def test_settings_of_chat_that_make_another_answer_do_not_matter(
 @pytest.mark.parametrize(
     ("arguments", "told"),
     [
-        (["-y", "x"], "runs only after your answer"),
-        (["--yes", "x"], "runs only after your answer"),
+        (["-y", "x"], "only runs after you confirm it"),
+        (["--yes", "x"], "only runs after you confirm it"),
         (["-o", "f", "x"], "there is no flag -o"),
         (["-n", "2", "x"], "there is no flag -n"),
         (["--each", "line", "x"], "there is no flag --each"),
@@ -208,7 +208,7 @@ def test_a_model_that_knows_no_command_says_why(server: Loopback, aiml: Aiml) ->
     result = aiml("hello")
     assert (result.returncode, result.stdout) == (9, b"")
     assert result.stderr.decode().startswith(
-        "aiml: the model knows no command for this: That is no task \\x1b[31mfor a shell.\n"
+        "aiml: the model found no command for this: That is no task \\x1b[31mfor a shell.\n"
     )
     assert len(server.requests) == 1
 
@@ -220,7 +220,7 @@ def test_a_risky_command_is_printed_with_a_warning(server: Loopback, aiml: Aiml)
     results = [aiml("x"), aiml("x"), aiml("x", "-q")]
     assert [(each.returncode, each.stdout, each.stderr) for each in results] == [
         (0, b"rm -rf build\n", b"aiml: risky: deletes files\n"),
-        (0, b"ls -la\n", b"aiml: risky: medium, says the model\n"),
+        (0, b"ls -la\n", b"aiml: risky: medium, rated by the model\n"),
         (0, b"rm -rf build\n", b""),
     ]
 
@@ -230,7 +230,7 @@ def test_a_model_that_takes_no_schema_gets_it_in_words(server: Loopback, aiml: A
     server.answer_with(stream_text("chat", write()))
     result = aiml("x")
     assert (result.returncode, result.stdout) == (0, b"ls -la\n")
-    assert b"the schema goes into the system text" in result.stderr
+    assert b"the schema is added to the system text" in result.stderr
     body = server.requests[1].json
     assert "response_format" not in body
     assert '"shell_command"' in body["messages"][0]["content"]
@@ -308,7 +308,7 @@ def test_the_request_can_be_shown_instead(server: Loopback, aiml: Aiml) -> None:
 def test_the_demo_writes_a_harmless_command_and_says_that_no_model_ran(aiml: Aiml) -> None:
     result = aiml("--demo", "find the ten largest files")
     assert (result.returncode, result.stdout) == (0, b"echo '[demo: no model ran]'\n")
-    assert result.stderr == b"aiml: the embedded server answers; no model runs\n"
+    assert result.stderr == b"aiml: answers come from the demo server; no model runs\n"
     for shell in ("sh", "bash"):
         assert subprocess.check_output([shell, "-c", result.stdout]) == b"[demo: no model ran]\n"
 

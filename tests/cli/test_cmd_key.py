@@ -316,7 +316,7 @@ def test_the_key_is_installed_if_it_is_named_and_keeps_its_name(
     before = path.read_bytes()
     assert main(["config", "completions", shell, "--install"]) == 0
     assert path.read_bytes() == before
-    assert f"{path} is as it should be" in capfd.readouterr().err
+    assert f"{path} is up to date" in capfd.readouterr().err
     path.write_text("# mine\n")
     assert main(["config", "completions", shell, "--install", "--key", "ctrl-g"]) == 2
     assert path.read_text() == "# mine\n"

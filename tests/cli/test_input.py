@@ -127,7 +127,7 @@ def test_an_address_that_drips_is_given_up(server: Loopback, aiml: Aiml) -> None
     server.answer_with(*ENDLESS)
     done = aiml("chat", "x", "-f", f"{server.url}/x", "--timeout", "1")
     assert (done.returncode, done.stdout, len(server.requests)) == (7, b"", 1)
-    assert b"not whole after 1 seconds" in done.stderr
+    assert b"incomplete after 1 seconds" in done.stderr
 
 
 @pytest.mark.promise("signals")
@@ -294,12 +294,12 @@ def test_the_rest_of_a_whole_request_is_told(tmp_path: Path, capfd: pytest.Captu
 
 WRONG = [
     ("[", "not JSON: Expecting value, line 1, column 2"),
-    ("{}", "an object is no list of messages"),
-    ("[]", "an empty list is no list of messages"),
-    ('{"messages": 3}', "a number is no list of messages"),
+    ("{}", "an object is not a list of messages"),
+    ("[]", "an empty list is not a list of messages"),
+    ('{"messages": 3}', "a number is not a list of messages"),
     ('[{"role": "user", "content": "x"}, "hi"]', "item 1 is a text, not an object"),
     ('[{"content": "hi"}]', "item 0 has neither a role nor a type"),
-    ('[{"role": 3}]', "item 0 has a role that is no text"),
+    ('[{"role": 3}]', "item 0 has a role that is not a string"),
     ('[{"role": "user", "content": 3}]', "item 0 has a content that is a number"),
     ('[{"role": "user", "content": ["hi"]}]', "item 0 has a content with a text in it"),
     ('[{"role": "user", "content": [null]}]', "item 0 has a content with null in it"),
@@ -322,8 +322,8 @@ def test_a_file_that_holds_no_turns_is_misuse(
 
 MISUSE = [
     (["chat", "hi", "--messages", "absent"], "absent: No such file"),
-    (["chat", "hi", "--messages", "-", "-f", "-"], "cannot be both --messages and --file"),
-    (["chat", "hi", "--tool-result", "c1=1"], "--tool-result c1: there is no such call to answer"),
+    (["chat", "hi", "--messages", "-", "-f", "-"], "cannot hold both --messages and --file"),
+    (["chat", "hi", "--tool-result", "c1=1"], "--tool-result c1: there is no tool call with this id"),
     (["respond", "hi", "--previous-response-id", "r", "--tool-result", "c1=@absent"], "absent: No such file"),
     (["respond", "--previous-response-id", "r"], "the prompt is empty"),
 ]

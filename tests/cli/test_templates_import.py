@@ -105,11 +105,11 @@ def test_a_prompt_file_of_github_models_is_taken_over(capfd: Capture) -> None:
         {"vars": {"prompt": "hi", "lang": "German", "user_name": "3"}, "expect": {"matches": [*expected, "(?i)Hallo"]}},
     ]
     assert "the variable user-name is called user_name here" in told
-    left_out = told.partition("not taken over: ")[2]
+    left_out = told.partition("not imported: ")[2]
     for words in (
-        "message 3 (user), a turn of its own", "message 4 (assistant)", "{{plugin:x}}, which is text here",
+        "message 3 (user), a separate turn", "message 4 (assistant)", "{{plugin:x}}, which is text here",
         "the evaluator similar", "the evaluator judged", "the expected text of test 1",
-        "more of test 2, which is no variable", "description",
+        "more of test 2, which is not a variable", "description",
     ):  # fmt: skip
         assert words in left_out
     assert "wanted" not in left_out
@@ -150,9 +150,9 @@ def test_an_evaluator_means_the_same_as_there(evaluator: str, good: list[str], b
 PARTS = [
     ("testData: [{input: a, expected: positive}]", "case", [{"vars": {"prompt": "a"}, "expect": {"contains": "positive"}}],
      "test 1 expects an answer that contains 'positive'"),
-    (f"testData: [{{input: a, expected: {'x' * 90}}}]", "case", None, "test 1, of which nothing can be checked here"),
-    ("testData: [{input: a}]", "case", None, "test 1, of which nothing can be checked here"),
-    ("testData: [{input: true, expected: null}]", "case", None, "test 1, of which nothing can be checked here"),
+    (f"testData: [{{input: a, expected: {'x' * 90}}}]", "case", None, "test 1, which has nothing that can be checked here"),
+    ("testData: [{input: a}]", "case", None, "test 1, which has nothing that can be checked here"),
+    ("testData: [{input: true, expected: null}]", "case", None, "test 1, which has nothing that can be checked here"),
     ("testData: nonsense\nevaluators: 3", "case", None, "evaluators, testData"),
     ("responseFormat: json_object", "settings", {"json_object": True}, ""),
     ("responseFormat: text", "settings", None, ""),
@@ -173,7 +173,7 @@ def test_the_parts_of_a_prompt_file(text: str, part: str, value: Any, told: str,
     found, said = github(capfd, MESSAGES + text)
     assert (found["prompt"], found.get(part)) == ("Say {prompt}", value)
     assert told in said.replace("p is saved as", "")
-    assert bool(told) == ("not taken over" in said or "expects an answer" in said)
+    assert bool(told) == ("not imported" in said or "expects an answer" in said)
 
 
 ROLES = [
@@ -252,8 +252,8 @@ def test_a_folder_of_patterns_is_taken_over_at_once_or_in_part(capfd: Capture) -
     assert list_templates() == ["p1", "p2"]
     told = take_over(capfd, "patterns", "-y")
     assert len(list_templates()) == 21
-    assert "empty is left out: there is neither a prompt nor a setting in it" in told
-    assert "p1: not taken over: README.md" in told
+    assert "empty is skipped: it has neither a prompt nor settings" in told
+    assert "p1: not imported: README.md" in told
     assert main(["config", "templates", "--import", "patterns", "p1", "nowhere"]) == 2
     assert "patterns holds no nowhere" in capfd.readouterr().err
 
@@ -275,7 +275,7 @@ def test_templates_that_exist_are_all_named_and_none_is_replaced(capfd: Capture)
     for name in ("one", "two"):
         pattern(f"patterns/{name}", "New.")
     assert main(["config", "templates", "--import", "patterns"]) == 2
-    assert "there are templates already: one\nhint: -y replaces them" in capfd.readouterr().err
+    assert "these templates already exist: one\nhint: -y replaces them" in capfd.readouterr().err
     assert (list_templates(), load("one")["settings"]["system"]) == (["one"], "Old.")
     take_over(capfd, "patterns", "-y")
     assert load("one")["settings"]["system"] == "New."
@@ -303,7 +303,7 @@ def test_two_templates_with_one_name_are_refused(capfd: Capture) -> None:
     pattern("patterns/a b", "One.")
     pattern("patterns/a-b", "Two.")
     assert main(["config", "templates", "--import", "patterns"]) == 2
-    assert "two templates are called 'a-b'" in capfd.readouterr().err
+    assert "two templates are named 'a-b'" in capfd.readouterr().err
     assert not folder().exists()
 
 

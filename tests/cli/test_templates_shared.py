@@ -74,15 +74,15 @@ def test_a_template_is_read_from_a_named_file(name: str, endpoint: str, capfd: C
 def test_a_file_is_read_only_if_it_is_named_with_at(capfd: Capture) -> None:
     write("t.toml", "prompt = 'x'")
     assert "there is no template 't'" in fail(capfd, "chat", "-t", "t", "hi")
-    assert "'t.toml' is not a template's name\nhint: @t.toml is the file" in fail(capfd, "chat", "-t", "t.toml")
+    assert "'t.toml' is not a valid template name\nhint: @t.toml is the file" in fail(capfd, "chat", "-t", "t.toml")
     assert "hint: @./t.toml is the file" in fail(capfd, "chat", "-t", "./t.toml")
-    assert "letters, digits, - and _ make a name" in fail(capfd, "chat", "-t", "no such", "hi")
-    assert "letters, digits, - and _ make a name" in fail(capfd, "chat", "--save", "t.toml", "hi")
+    assert "a name consists of letters, digits, - and _" in fail(capfd, "chat", "-t", "no such", "hi")
+    assert "a name consists of letters, digits, - and _" in fail(capfd, "chat", "--save", "t.toml", "hi")
 
 
 BAD_FILES = [
-    ("@nowhere.toml", "nowhere.toml: there is no such file"),
-    ("@nowhere/t.toml", "t.toml: there is no such file"),
+    ("@nowhere.toml", "nowhere.toml: no such file"),
+    ("@nowhere/t.toml", "t.toml: no such file"),
     ("@other.tml", "there is no such file\nhint: did you mean other.toml?"),
     ("@mine", "there is no such file\nhint: did you mean -t mine?"),
     ("@.", "not a regular file"),
@@ -310,11 +310,11 @@ def test_a_relative_folder_is_refused(value: str, capfd: Capture, monkeypatch: p
     write("team/t.toml", "prompt = 'x'")
     set_path(value, monkeypatch)
     for command in (["chat", "-t", "t"], ["config", "templates"]):
-        assert "is not the full path of a folder\nhint: begin it with / or ~" in fail(capfd, *command)
+        assert "is not an absolute path\nhint: begin it with / or ~" in fail(capfd, *command)
     set_path("", monkeypatch)
-    assert "is not the full path of a folder" in fail(capfd, "config", "set", "template_path", value)
+    assert "is not an absolute path" in fail(capfd, "config", "set", "template_path", value)
     write("xdg_config_home/aiml/config.toml", f"template_path = ['{value}']")
-    assert "is not the full path of a folder" in fail(capfd, "chat", "-t", "t")
+    assert "is not an absolute path" in fail(capfd, "chat", "-t", "t")
     assert main(["chat", "--template-path", "/x", "--dry-run", "--demo", "hi"]) == 0
 
 
@@ -371,7 +371,7 @@ def test_config_check_looks_at_the_folders(capfd: Capture, monkeypatch: pytest.M
     assert main(command) == 7
     out = capfd.readouterr().out
     assert f"ok      template_path: {path.parent}: 1 templates\n" in out
-    assert "ok      template_path: /nowhere is not a folder, and is left out\n" in out
+    assert "ok      template_path: /nowhere is not a folder and is skipped\n" in out
     path.chmod(0o666)
     main(command)
     assert f"not ok  {path} is not used: everyone can change it" in capfd.readouterr().out

@@ -105,18 +105,18 @@ def test_show_a_command_and_the_functions_of_a_file(
 @pytest.mark.parametrize(
     ("words", "code", "message"),
     [
-        (["show"], 2, "takes one name"), (["show", "a", "b"], 2, "takes one name"),
+        (["show"], 2, "shows one tool"), (["show", "a", "b"], 2, "shows one tool"),
         (["show", "helo"], 2, "did you mean hello?"), (["show", "mcp:gon"], 2, "did you mean gone?"),
         (["show", "nothing.py"], 2, "nothing.py"), (["show", "mcp:gone"], 2, "/nonexistent/server"),
         (["show", "gone"], 2, "/nonexistent/server"), (["call"], 2, "give one tool"),
         (["call", "hello", "{}", "x"], 2, "give one tool"), (["call", "hello", "{"], 2, "cannot be read"),
-        (["call", "hello", "[1]"], 2, "no JSON object"), (["call", "hello", "{}"], 9, "'name' is a required property"),
+        (["call", "hello", "[1]"], 2, "not a JSON object"), (["call", "hello", "{}"], 9, "'name' is a required property"),
         (["call", "hello", '{"name": 5}'], 9, "5 is not of type 'string'"), (["call", "helo", "{}"], 2, "hello"),
         (["call", "sums.py", "{}"], 2, "add, fail"), (["call", "sums.py:ad", "{}"], 2, "did you mean add?"),
         (["call", "sums.py:fail", '{"text": "no luck"}'], 9, "ValueError: no luck"),
         (["check", "helo"], 2, "did you mean hello?"), (["check", "mcp:gone"], 2, "/nonexistent/server"),
         (["remove"], 2, "which tools?"), (["remove", "helo", "-y"], 2, "did you mean hello?"),
-        (["remove", "hello"], 2, "say -y to do so"), (["shw"], 2, "did you mean aiml tools show?"),
+        (["remove", "hello"], 2, "add -y to do it"), (["shw"], 2, "did you mean aiml tools show?"),
         (["import"], 2, "which file?"), (["import", "missing.json"], 2, "missing.json"),
     ],
 )  # fmt: skip
@@ -242,7 +242,7 @@ def test_a_server_is_in_the_common_form(clean: Path) -> None:
         (["x", "--url", "https://a.example", "--mcp"], "either an address or"),
         (["x", "https://a.example/mcp"], "aiml tools add x --url https://a.example/mcp"),
         (["x", "--mcp", "https://a.example/mcp"], "aiml tools add x --url https://a.example/mcp"),
-        (["x", "--header", "A: b", "--", "ls"], "--header is for"), (["x", "--header", "A"], "'A' is not"),
+        (["x", "--header", "A: b", "--", "ls"], "--header only works with"), (["x", "--header", "A"], "'A' is not"),
         (["x", "--env", "A", "--", "ls"], "'A' is not"), (["x", "--timeout", "0", "--", "ls"], "'0' is not"),
         (["x", "--mcp", "--params", "a", "--", "ls"], "describes its tools itself"),
         (["x", "--params", "a b c d", "--", "ls"], "params"), (["x", "--", "{program}"], "cannot choose the program"),
@@ -264,7 +264,7 @@ def test_advice_after_adding(clean: Path, capfd: pytest.CaptureFixture[str]) -> 
     assert tools("add", "b", "--", "no-such-program-anywhere") == 0
     err = capfd.readouterr().err
     assert "--description" in err
-    assert "no directory of PATH" in err
+    assert "is not in PATH" in err
 
 
 @pytest.mark.parametrize(

@@ -566,7 +566,7 @@ def test_the_oldest_answers_leave_first(server: Loopback, run: Run, monkeypatch:
 def test_an_answer_that_is_too_large_is_not_stored(server: Loopback, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(answer_cache, "MAX_ENTRY_BYTES", 1000)
     server.answer_with(stream_text("chat", os.urandom(4000).hex()))
-    assert b"not in the cache: it takes more than" in run("chat", "--cache", "hi").stderr
+    assert b"not in the cache: it is larger than" in run("chat", "--cache", "hi").stderr
     assert list_entries() == []
 
 

@@ -36,7 +36,7 @@ def test_background_prints_the_id_and_how_to_come_back(server: Loopback, aiml: A
     server.answer_with(QUEUED)
     ended = aiml("respond", "--background", "hi")
     assert (ended.returncode, ended.stdout) == (0, b"resp_1\n")
-    assert ended.stderr == b"aiml: the response is queued; follow it up with: aiml respond --wait resp_1\n"
+    assert ended.stderr == b"aiml: the response is queued; check it with: aiml respond --wait resp_1\n"
     assert server.requests[0].json == {
         "model": "openai/gpt-5-1", "input": "hi", "stream": False, "background": True
     }  # fmt: skip
@@ -76,7 +76,7 @@ def test_a_refusal_in_the_background_names_store(
     server.answer_with(json_response({"message": "store must be true"}, "400 Bad Request"))
     ended = aiml("respond", "--background", *flags, "hi")
     assert ended.returncode == 4
-    assert (b"try it with --store" in ended.stderr) is is_told
+    assert (b"need --store for background responses" in ended.stderr) is is_told
 
 
 def test_wait_asks_until_the_response_has_ended(server: Loopback, aiml: Aiml) -> None:
@@ -128,7 +128,7 @@ def test_a_failure_while_waiting_says_how_to_come_back(server: Loopback, aiml: A
     server.answer_with(json_response({"message": "Later."}, "503 Service Unavailable"))
     ended = aiml("respond", "--wait", "resp_1")
     assert ended.returncode == 6
-    assert b"come back with: aiml respond --wait resp_1" in ended.stderr
+    assert b"check again with: aiml respond --wait resp_1" in ended.stderr
 
 
 def test_a_terminal_shows_what_is_waited_for_until_it_is_there(server: Loopback) -> None:
@@ -193,7 +193,7 @@ def test_a_gateway_without_the_path_is_told_in_words(server: Loopback, aiml: Aim
     server.answer_with(json_response(PROBLEM, status))
     ended = aiml("respond", verb, "resp_1")
     assert (ended.returncode, ended.stdout) == (4, b"")
-    assert b"resp_1: the server has no such response" in ended.stderr
+    assert b"resp_1: the server does not have this response" in ended.stderr
     assert b"gateway" in ended.stderr
     assert b"model" not in ended.stderr
 

@@ -35,7 +35,7 @@ def test_what_may_cost_more_is_refused_before_any_connection(command: str, serve
     code, told = asked(aiml, "--max-tokens", "1000", command=command)
     assert (code, server.connections) == (2, 0)
     assert "this may cost $0.1, more than --max-cost 0.01: about " in told
-    assert " tokens in and 1,000 out, m\nhint: allow more with --max-cost" in told
+    assert " tokens in and 1,000 out, m\nhint: raise --max-cost" in told
     assert select("SELECT * FROM messages") == []
 
 
@@ -53,8 +53,8 @@ def test_without_a_cap_the_input_is_bounded_and_a_notice_says_so(server: Loopbac
     store_catalog(server, pricing=PRICES)
     server.answer_with(HELLO)
     code, told = asked(aiml)
-    assert (code, told.count("bounds the input only")) == (0, 1)
-    assert "--max-tokens bounds the answer" in told
+    assert (code, told.count("limits only the input")) == (0, 1)
+    assert "--max-tokens limits the answer" in told
     assert asked(aiml, "-q") == (0, "")
     assert asked(aiml, "-s", "word " * 1000)[0] == 2
     assert len(server.requests) == 2
@@ -98,7 +98,7 @@ def test_a_catalogue_is_fetched_without_the_key_where_none_is_stored(server: Loo
 def test_a_model_without_a_price_is_not_asked(listed: bytes, server: Loopback, aiml: Aiml) -> None:
     server.answer_with(listed)
     code, told = asked(aiml)
-    assert (code, "the catalogue has no fixed price of m\nhint: " in told) == (2, True)
+    assert (code, "the catalog has no fixed price for m\nhint: " in told) == (2, True)
     assert [request.request_line.split("?")[0] for request in server.requests] == ["GET /v1/models"]
 
 
@@ -114,8 +114,8 @@ def test_a_price_that_depends_on_the_request_is_none(server: Loopback, aiml: Aim
     ("command", "more", "words"),
     [
         ("respond", ["--web-search", "low"], "the server's tool web_search_preview"),
-        ("respond", ["--previous-response-id", "resp_1"], "what the server keeps of the conversation"),
-        ("respond", ["--prompt-id", "p"], "a prompt template of the server"),
+        ("respond", ["--previous-response-id", "resp_1"], "a conversation stored on the server"),
+        ("respond", ["--prompt-id", "p"], "a prompt template stored on the server"),
         ("chat", ["-f", "a.pdf"], "a document"),
         ("chat", ["-O", 'audio={"voice":"v"}'], "spoken output"),
     ],
@@ -127,7 +127,7 @@ def test_what_nobody_can_count_is_not_sent(
     store_catalog(server, pricing=PRICES)
     code, told = asked(aiml, *more, command=command)
     assert (code, server.connections) == (2, 0)
-    assert f"what this may cost is not known: {words} is part of it" in told
+    assert f"the cost of this request is unknown: {words} is part of it" in told
 
 
 def test_a_picture_counts_flat_and_not_by_its_bytes() -> None:

@@ -117,7 +117,7 @@ def test_what_is_still_too_much_is_refused_before_it_is_sent(
     talk(server, command, 3)
     result = aiml(command, *ASK, "-c", "--fit", fit, "more")
     assert (result.returncode, server.requests) == (2, [])
-    assert b"the last turn and the new message are more than the model's context holds" in result.stderr
+    assert b"the last turn and the new message do not fit into the model's context" in result.stderr
     alone = aiml(command, *ASK, "--fit", fit, "word " * 2000)
     assert (alone.returncode, server.requests) == (2, [])
 
@@ -178,7 +178,7 @@ def test_a_summary_replaces_the_older_turns_also_later(
     assert (result.returncode, result.stdout) == (0, b"done\n")
     told = result.stderr.decode()
     assert "asks for a summary of 3 older turns, about 1,032 tokens: m holds 1,300\n" in told
-    assert ("in short" in told, "goes on with the summary\n" in told) == (False, True)
+    assert ("in short" in told, "continues with the summary\n" in told) == (False, True)
     # The request for the summary is one text, without system text and length cap.
     (question,) = asked["messages"] if command == "chat" else [{"role": "user", "content": asked["input"]}]
     assert question["content"].startswith("<conversation>\n<user>\nq1 word")
@@ -233,7 +233,7 @@ def test_without_a_summary_nothing_changes(failure: bytes, code: int, server: Lo
     queue_answers(server, failure, answer("chat", "done"))
     result = aiml("chat", *ASK, "-c", "--fit", "compact", "more")
     assert (result.returncode, result.stdout, len(server.requests)) == (code, b"", 1)
-    assert b"there is no summary of the older turns: " in result.stderr
+    assert b"the older turns could not be summarized: " in result.stderr
     assert b"--fit oldest leaves them out instead" in result.stderr
     assert b"--allow-cut" not in result.stderr  # it is for the answer, and not for the summary
     aiml("chat", *ASK, "-c", "more")
@@ -265,7 +265,7 @@ def test_more_than_a_request_can_hold_is_summarized_in_parts(command: str, serve
     queue_answers(server, *(answer(command, text) for text in ("part one", "in short", "done", "again")))
     result = aiml(command, *ASK, "-c", "--fit", "compact", "more", "--max-cost", "9")
     assert (result.returncode, result.stdout) == (0, b"done\n")
-    assert b"that is too much for one request: the summary is made in 2 parts\n" in result.stderr
+    assert b"the turns are too long for one request: the summary is made in 2 parts\n" in result.stderr
     first, second = ("\n".join(_texts(request.json)) for request in server.requests[:2])
     assert [word in first for word in ("q1", "a2", "q3")] == [True, True, False]
     assert second.startswith("<conversation>\n<summary>\npart one\n</summary>\n<user>\nq3 word")
@@ -414,7 +414,7 @@ def test_a_copy_goes_on_and_the_original_is_as_it_was(command: str, server: Loop
     (original,) = [row["name"] for row in select("SELECT name FROM conversations")]
     server.answer_with(answer(command, "done"))
     result = aiml(command, *ASK, "-c", "--fork", "more")
-    assert f"going on with a copy of {original}, “" in result.stderr.decode()
+    assert f"continuing a copy of {original}, “" in result.stderr.decode()
     assert firsts(texts_of(server)) == "q1 a1 q2 a2 more"
     rows = read_messages()
     assert [row for row in rows if row["conversation"] == 1] == before
@@ -527,7 +527,7 @@ def test_the_example_of_the_docs_runs(clean: Path) -> None:
     environ = {**os.environ, "PATH": f"{clean}:{os.environ['PATH']}"}
     done = subprocess.run(["sh", "-c", "\n".join(commands)], env=environ, capture_output=True, check=True, timeout=60)
     told = [line for line in block.splitlines() if not line.startswith("$ ")]
-    names = re.compile(r"going on with \w+, “one”, \d+ s old")
+    names = re.compile(r"continuing \w+, “one”, \d+ s old")
     assert names.sub("", done.stderr.decode()).splitlines() == [names.sub("", line) for line in told]
 
 

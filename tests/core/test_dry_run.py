@@ -62,8 +62,8 @@ def test_previous_turns_and_what_cannot_be_counted_are_listed(capfd: pytest.Capt
     assert main(["chat", "hello"]) == 0
     assert main(["chat", "-c", "--dry-run", "-u", "-f", "p.pdf", "and"]) == 0
     total, parts = read_parts(capfd.readouterr().err)
-    assert list(parts) == ["previous turns", "words", "PDFs and sounds"]
-    assert parts["PDFs and sounds"] == "?"
+    assert list(parts) == ["previous turns", "words", "PDFs and audio"]
+    assert parts["PDFs and audio"] == "?"
     assert total == int(parts["previous turns"]) + int(parts["words"])
 
 

@@ -98,7 +98,7 @@ def test_an_answer_that_changes_nothing_is_told_and_writes_nothing(server: Loopb
     server.answer_with(stream_text("chat", "one\ntwo"))
     before = file.stat().st_ino
     result = aiml("chat", "fix it", "--in-place", "f.txt", "-y")
-    assert (result.returncode, result.stderr) == (0, b"aiml: f.txt stays as it is: the answer changes nothing\n")
+    assert (result.returncode, result.stderr) == (0, b"aiml: f.txt was not changed: the answer is the same text\n")
     assert (file.stat().st_ino, beside(file)) == (before, [])
 
 
@@ -147,10 +147,10 @@ def test_a_file_that_was_changed_meanwhile_is_not_overwritten(server: Loopback, 
     ("flags", "told"),
     [
         (["hi", "--in-place", "f.txt"], "-y answers yes"),
-        (["--in-place", "f.txt", "-y"], "what shall be done"),
+        (["--in-place", "f.txt", "-y"], "what should be done"),
         (["hi", "--in-place", "none", "-y"], "No such file"),
-        (["hi", "--in-place", ".", "-y"], "no regular file"),
-        (["hi", "--in-place", "/dev/null", "-y"], "no regular file"),
+        (["hi", "--in-place", ".", "-y"], "not a regular file"),
+        (["hi", "--in-place", "/dev/null", "-y"], "not a regular file"),
         (["hi", "--in-place", "binary", "-y"], "not UTF-8"),
         (["hi", "--in-place", "latin", "-y"], "not UTF-8"),
         (["hi", "--in-place", "f.txt", "-y", "-o", "o"], "cannot be used with"),

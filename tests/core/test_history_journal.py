@@ -60,7 +60,7 @@ def test_text_is_in_the_file_while_the_answer_still_comes_and_after_a_kill(serve
     assert b"interrupted" in aiml("history", "show").stdout
     server.scripts = [[HELLO]]
     told = aiml("chat", "-c", "and").stderr
-    assert b"going on with" in told
+    assert b"continuing" in told
     assert read_answer_states()[0] == ("interrupted", "Hello")
     assert read_streaming_text() == ""
 
@@ -284,7 +284,7 @@ def test_of_a_question_beyond_the_bound_the_beginning_is_kept(server: Loopback, 
     assert (len(asked["text"]), asked["items"], asked["facts"]) == (64 * 1024, [], {"cut": True})
     done = aiml("chat", "-c", "more")
     assert (done.returncode, len(server.requests)) == (2, 1)
-    assert b"too large to be kept" in done.stderr
+    assert b"too large to be stored" in done.stderr
 
 
 @pytest.mark.parametrize("name", ["arguments", "refusal"])
@@ -339,7 +339,7 @@ def test_a_history_that_cannot_be_written_costs_one_notice(spoil: Any, server: L
     spoil()
     done = aiml("chat", "hi")
     assert (done.returncode, done.stdout) == (0, b"Hello\n")
-    assert done.stderr.startswith(b"aiml: this answer is not in the history: ")
+    assert done.stderr.startswith(b"aiml: this answer was not stored in the history: ")
     assert done.stderr.count(b"\n") == 1
     assert aiml("chat", "hi", "-q").stderr == b""
 
@@ -368,7 +368,7 @@ def test_a_full_disk_costs_one_notice(server: Loopback) -> None:
         preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (8192, 8192)),
     )  # fmt: skip
     assert (done.returncode, done.stdout) == (0, b"Hello\n")
-    assert done.stderr.startswith(b"aiml: this answer is not in the history: ")
+    assert done.stderr.startswith(b"aiml: this answer was not stored in the history: ")
 
 
 @pytest.mark.promise("answer-first")
@@ -384,7 +384,7 @@ def test_a_locked_history_costs_one_notice(
         assert main(["chat", "again", "--no-stdin"]) == 0
         written = capfd.readouterr()
     assert written.out == "Hello\n"
-    assert written.err == "aiml: this answer is not in the history: " + written.err.partition("history: ")[2]
+    assert written.err == "aiml: this answer was not stored in the history: " + written.err.partition("history: ")[2]
     assert "locked" in written.err
 
 

@@ -24,7 +24,7 @@ def test_without_locks_a_notice_comes_at_once(
         aiml("chat", "before")
     done = aiml("chat", "hi", **lockless.make_environment(tmp_path, number))
     assert (done.returncode, done.stdout) == (0, b"Hello\n")
-    assert done.stderr.startswith(b"aiml: this answer is not in the history: ")
+    assert done.stderr.startswith(b"aiml: this answer was not stored in the history: ")
     assert (os.strerror(number).encode() in done.stderr, done.stderr.count(b"\n")) == (True, 1)
     assert lockless.count_attempts(tmp_path) <= MAX_ATTEMPTS
 

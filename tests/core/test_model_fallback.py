@@ -142,7 +142,7 @@ def test_the_history_names_the_model_that_answered(server: Loopback, aiml: Aiml)
 def test_a_program_is_for_the_first_model_and_says_so(server: Loopback, aiml: Aiml) -> None:
     done = aiml("chat", "-m", "a,b", "--dry-run", "hi")
     assert (json.loads(done.stdout)["body"]["model"], server.connections) == ("a", 0)
-    assert b"this is the request to a; b would be asked if it is not available" in done.stderr
+    assert b"this is the request to a; b would be used if it is unavailable" in done.stderr
 
 
 def test_a_response_in_the_background_may_be_another_models(server: Loopback, aiml: Aiml) -> None:

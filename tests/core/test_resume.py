@@ -55,7 +55,7 @@ def test_it_goes_on_and_says_with_what(server: Loopback, aiml: Aiml) -> None:
     done = aiml("chat", "-c", "more")
     assert get_last_messages(server) == [USER, HELLO_SAID, MORE]
     (name,) = [row["name"] for row in select("SELECT name FROM conversations")]
-    assert re.fullmatch(rf"aiml: going on with {name}, “hi”, \d+ s old\n", done.stderr.decode())
+    assert re.fullmatch(rf"aiml: continuing {name}, “hi”, \d+ s old\n", done.stderr.decode())
     assert aiml("chat", "-c", "-q", "third").stderr == b""
     assert len(get_last_messages(server)) == 5
     assert read_answer_states() == [("complete", "Hello")] * 3
@@ -338,7 +338,7 @@ def test_an_answer_that_the_server_no_longer_has_is_sent_whole(status: str, serv
     aiml("respond", "hi", "--store")
     done = aiml("respond", "-c", "more")
     assert (done.returncode, done.stdout, len(server.requests)) == (0, b"Hello\n", 3)
-    assert b"aiml: the server no longer has the last answer; sending the whole conversation instead\n" in done.stderr
+    assert b"aiml: the server no longer has the last answer; the whole conversation is sent instead\n" in done.stderr
     assert get_last_messages(server) == [USER, PLAIN_MESSAGE, MORE]
     assert read_answer_states() == [("complete", "Hello")] * 2
 
@@ -431,7 +431,7 @@ def test_without_a_prompt_and_without_a_cut_it_is_wrong_usage(server: Loopback, 
     aiml("chat", "hi")
     done = aiml("chat", "-c", stdin=b"")
     assert (done.returncode, len(server.requests)) == (2, 1)
-    assert b"there is no rest to ask for" in done.stderr
+    assert b"there is nothing to continue" in done.stderr
 
 
 def test_it_goes_on_with_turns_files_and_standard_input(server: Loopback, aiml: Aiml, tmp_path: Path) -> None:

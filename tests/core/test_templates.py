@@ -212,7 +212,7 @@ def test_a_secret_in_a_value_is_held_back(aiml: Aiml, server: Loopback) -> None:
         ((), "nothing was said for {one}, {two} of the template t\nhint: give it with -P one=… -P two=…"),
         (("-P", "one=1"), "for {two} of"),
         (("-P", "one=1", "-P", "two=2", "-P", "onn=1"), "no variable 'onn'\nhint: did you mean one?"),
-        (("-P", "one=1", "-P", "words=2"), "--param words: that is typed behind the command"),
+        (("-P", "one=1", "-P", "words=2"), "--param words: write it after the command"),
         (("-P", "one"), "'one' is not NAME=VALUE"),
         (("-P", "one=@nowhere"), "nowhere: No such file"),
     ],
@@ -238,7 +238,7 @@ def test_values_without_a_template_are_told(aiml: Aiml) -> None:
         ('[settings]\nkey_command = "touch ran"', "key_command has no place in a template"),
         ('[settings]\noutput = "x"', "output has no place in a template"),
         ("[settings]\ntemperature = 9", "t.toml: temperature: '9' is not a number from 0 to 2"),
-        ('[settings]\nsystem = "{words}"', "{words} has its place in the prompt, not in system"),
+        ('[settings]\nsystem = "{words}"', "{words} belongs in the prompt, not in system"),
         ('[settings]\nsystem = "{a}"\n[defaults]\na = "@/etc/hosts"', "would begin with @"),
         ('[defaults]\n"a b" = 1', "'a b' is not a variable"),
     ],
@@ -336,7 +336,7 @@ def imported(name: str, text: str, capfd: pytest.CaptureFixture[str]) -> str:
 
 def test_a_template_of_llm_is_taken_over(aiml: Aiml, capfd: pytest.CaptureFixture[str]) -> None:
     pytest.importorskip("yaml")
-    assert "sum: not taken over: top_k, fragments\n" in imported("sum.yaml", LLM, capfd)
+    assert "sum: not imported: top_k, fragments\n" in imported("sum.yaml", LLM, capfd)
     asked = body(aiml("chat", "-t", "sum", "--dry-run", "this"))
     assert [each["content"] for each in asked["messages"]] == ["You speak French.", "Sum this for $5 {x} in French"]
     assert (asked["model"], asked["temperature"]) == ("gpt-4o-mini", 0.3)
@@ -346,7 +346,7 @@ def test_a_template_of_llm_is_taken_over(aiml: Aiml, capfd: pytest.CaptureFixtur
 def test_the_roles_of_mods_are_taken_over(aiml: Aiml, capfd: pytest.CaptureFixture[str]) -> None:
     pytest.importorskip("yaml")
     told = imported("mods.yml", MODS, capfd)
-    assert ("not taken over: file:///etc/passwd" in told, "sk-secret" in told) == (True, False)
+    assert ("not imported: file:///etc/passwd" in told, "sk-secret" in told) == (True, False)
     assert body(aiml("chat", "-t", "shell", "--dry-run", "x"))["messages"][0]["content"] == "an expert\nin {bash}"
 
 
@@ -371,7 +371,7 @@ def test_a_role_without_yaml_needs_none(aiml: Aiml, capfd: pytest.CaptureFixture
         ("a: [1\nb: }", "x.yaml, line 2, column"),
         ("a: &a [1]\nprompt: *a", "YAML aliases"),
         ("prompt: !!python/object/apply:os.mkdir [ran]", "x.yaml, line 1"),
-        ("7", "there is no template in it"),
+        ("7", "it contains no template"),
     ],
 )
 def test_yaml_is_data_only(text: str, words: str, capfd: pytest.CaptureFixture[str]) -> None:

@@ -105,7 +105,7 @@ def test_a_call_that_is_not_allowed_is_told_to_the_model_and_ends_with_9(
         (Call("wether", "{}"), "There is no tool wether. Did you mean weather?"),
         (Call("rm", "{}"), "There is no tool rm. There is weather."),
         (Call("weather", '{"city": '), "the arguments cannot be read"),
-        (Call("weather", "[1]"), "the arguments cannot be read: they are no JSON object"),
+        (Call("weather", "[1]"), "the arguments cannot be read: they are not a JSON object"),
         (Call("weather", "{}"), "city"),
         (Call("weather", {"city": 7}), "city"),
         (Call("weather", {"city": "a\0b"}), "zero byte"),

@@ -134,7 +134,7 @@ def test_standard_input_that_gives_nothing_is_no_crash(place: str, server: Loopb
         *build_command("chat", "hi"),
     ]
     done = subprocess.run(line, env=environ, capture_output=True, timeout=60, check=False)
-    sentence = b"aiml: standard input: Bad file descriptor\nhint: --no-stdin leaves it alone\n"
+    sentence = b"aiml: standard input: Bad file descriptor\nhint: --no-stdin skips it\n"
     assert (done.returncode, done.stdout, done.stderr) in {(0, b"Hello\n", b""), (2, b"", sentence)}
 
 

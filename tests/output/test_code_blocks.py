@@ -99,7 +99,7 @@ def test_an_answer_without_code_ends_with_9(server: Loopback, aiml: Aiml) -> Non
     server.answer_with(stream_text("chat", "No `code` here.\n\n`` ``` ``"))
     result = aiml("chat", "hi", "-x", "all")
     assert (result.returncode, result.stdout, result.stderr) == (
-        9, b"", b"aiml: the answer has no code block\nhint: aiml history show has the answer\n",
+        9, b"", b"aiml: the answer has no code block\nhint: aiml history show prints the answer\n",
     )  # fmt: skip
     server.answer_with(stream_text("chat", "None."))
     assert b"hint" not in aiml("chat", "hi", "-x", "--no-log").stderr

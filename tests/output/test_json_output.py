@@ -71,7 +71,7 @@ def strictly(data: bytes) -> Any:
     """Read JSON as other languages do: there is no NaN and no Infinity."""
 
     def refuse(word: str) -> NoReturn:
-        pytest.fail(f"{word} is no JSON")
+        pytest.fail(f"{word} is not valid JSON")
 
     return json.loads(data, parse_constant=refuse)
 

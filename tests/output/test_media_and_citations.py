@@ -153,7 +153,7 @@ def test_sound_of_responses_is_heard_once(server: Loopback, aiml: Aiml, tmp_path
 
 def test_sound_that_nobody_keeps_is_worth_a_line(server: Loopback, aiml: Aiml) -> None:
     server.answer_with(stream(delta(audio={"data": "QUJD", "transcript": "Hi"}), STOP))
-    assert aiml("chat", "hi").stderr == b"aiml: the answer holds audio; --audio-out FILE keeps it\n"
+    assert aiml("chat", "hi").stderr == b"aiml: the answer has audio; --audio-out FILE saves it\n"
     assert aiml("chat", "hi", "-q").stderr == b""
 
 

@@ -358,7 +358,7 @@ except UsageError as error:
     [
         (0o777, 0o666, "part "),
         (0o777, 0o644, "cannot be written: Permission denied"),
-        (0o755, 0o666, "cannot be replaced: its folder cannot be written"),
+        (0o755, 0o666, "cannot be replaced: its folder is not writable"),
         (0o1777, 0o666, "cannot be replaced: it belongs to another user"),
         (0o755, None, "cannot be written: Permission denied"),
         (0o1777, None, "part "),

@@ -97,7 +97,7 @@ def test_nothing_that_is_told_can_drive_a_terminal(capsys: Capture) -> None:
     ("told", "line"),
     [
         (Answer("chat"), ""),
-        (Answer("chat", attempts=1), "the server told no usage"),
+        (Answer("chat", attempts=1), "the server did not report usage"),
         (
             Answer("chat", Completion(usage=Usage(3, 2, 5, cached_tokens=1, reasoning_tokens=2))),
             "3 in (1 cached) · 2 out (2 reasoning) · 5 tokens",

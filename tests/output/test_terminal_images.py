@@ -86,7 +86,7 @@ def test_a_picture_is_drawn_after_the_answer(
     wrote, code, _ = run_on_pty(server, command, *flags, "hi", **color, **environ)
     assert (code, wrote.count(encode(PNG) + b"\r\n")) == (0, 1)
     assert wrote.index(b"Here.") < wrote.index(encode(PNG))
-    assert b"--save-dir FOLDER keeps them" in wrote
+    assert b"--save-dir FOLDER saves them" in wrote
 
 
 @pytest.mark.promise("no-driving")

@@ -140,7 +140,7 @@ def test_a_page_that_cannot_be_converted_ends_with_an_error(html: str, reason: s
 @pytest.mark.promise("pages")
 def test_a_page_that_takes_too_long_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(html_to_markdown, "SECONDS", 0.5)
-    with pytest.raises(UsageError, match=r"takes more than 0\.5 s"):
+    with pytest.raises(UsageError, match=r"takes longer than 0\.5 s"):
         convert("<html>" + "<p>a <b>b</b>" * 200_000)
 
 
@@ -179,7 +179,7 @@ def test_raw_sends_the_source(how: str, site: str, server: Loopback) -> None:
 def test_a_page_is_sent_once(again: str, site: str, server: Loopback, capfd: pytest.CaptureFixture[str]) -> None:
     assert main(["chat", "-f", f"{site}#top", "-f", site + again, "hi"]) == 0
     assert [request.request_line.split()[0] for request in server.requests] == ["GET", "POST"]
-    assert f"{site}{again} is sent already; it is left out here\n" in capfd.readouterr().err
+    assert f"{site}{again} is already sent, so it is left out here\n" in capfd.readouterr().err
 
 
 def test_a_file_with_such_a_name_wins(site: str, server: Loopback, clean: Path) -> None:

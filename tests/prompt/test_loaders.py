@@ -182,7 +182,7 @@ def test_a_config_file_that_a_group_can_change_sets_none(
     [
         ([], "not a command"), ("", "not a command"), (["prog"], "has no {}"), (["{}"], "has no {}"), ("prog x", "has no {}"),
         (["prog", 1, "{}"], "not a command"), (["", "{}"], "not a command"), ("prog '{}", "not a command"),
-        (["./prog", "{}"], "not the whole path"), (["bin/prog", "{}"], "not the whole path"),
+        (["./prog", "{}"], "not an absolute path"), (["bin/prog", "{}"], "not an absolute path"),
     ],
 )  # fmt: skip
 def test_a_command_that_cannot_be_one_is_refused(

@@ -80,7 +80,7 @@ CLEAR_PATHS = [
 @pytest.mark.promise("mentions")
 @pytest.mark.parametrize("text", CLEAR_PATHS)
 def test_a_clear_path_of_no_file_is_an_error(text: str) -> None:
-    with pytest.raises(UsageError, match=r"@.*: there is no such file"):
+    with pytest.raises(UsageError, match=r"@.*: no such file"):
         parse_mentions([text])
 
 

@@ -14,7 +14,7 @@ from support.run_cli import build_command, can_run_as_others
 from aiml_cli.prompt.stdin import Patience
 from aiml_cli.system.pipe_writers import Writers, find_writers
 
-WAITING = "aiml: waiting for standard input; --no-stdin leaves it alone\n"
+WAITING = "aiml: waiting for standard input; --no-stdin skips it\n"
 NOTHING = "nothing arrived on standard input within 2 s, and it was not closed"
 
 

@@ -34,12 +34,12 @@ def test_a_long_value_is_not_quoted_in_full() -> None:
 @pytest.mark.parametrize(
     ("schema", "message"),
     [
-        ({"type": "whole"}, "no JSON Schema: $.type: 'whole'"),
+        ({"type": "whole"}, "not a valid JSON Schema: $.type: 'whole'"),
         ({"properties": {"a": {"pattern": "("}}}, "$.properties.a.pattern"),
-        ({"properties": {"a": {"$ref": "#/$defs/missing"}}}, "a reference leads nowhere"),
-        ({"$ref": "http://127.0.0.1:9/schema.json"}, "a reference leads nowhere"),
-        ({"$ref": "#"}, "refers to itself without end"),
-        ({"$defs": {"a": {"$ref": "#/$defs/a"}}}, "refers to itself without end"),
+        ({"properties": {"a": {"$ref": "#/$defs/missing"}}}, "a reference cannot be resolved"),
+        ({"$ref": "http://127.0.0.1:9/schema.json"}, "a reference cannot be resolved"),
+        ({"$ref": "#"}, "refers to itself endlessly"),
+        ({"$defs": {"a": {"$ref": "#/$defs/a"}}}, "refers to itself endlessly"),
     ],
     ids=repr,
 )

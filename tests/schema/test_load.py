@@ -35,7 +35,7 @@ def test_a_pipe_of_the_shell_is_a_file() -> None:
 
 def test_a_file_may_hold_the_short_form_only_when_it_is_text_of_fields() -> None:
     Path("fields").write_text("name\nage int", encoding="utf-8")
-    with pytest.raises(UsageError, match="fields holds no JSON object"):
+    with pytest.raises(UsageError, match="fields is not a JSON object"):
         load_schema("./fields")
 
 
@@ -54,10 +54,10 @@ def test_the_short_form_is_strict_and_ours() -> None:
         ("bad.json", "bad.json is not UTF-8"),
         ("@~nobody-of-that-name/x", "home directory"),
         ('{"a":' * 100_000, "nested too deeply"),
-        ('{"name": "n", "schema": {}}', "a whole answer format"),
-        ('{"type": "json_schema", "json_schema": {}}', "a whole answer format"),
-        ("x" * 5000 + " inty", "is no field"),
-        ("a\0b", "is no field"),
+        ('{"name": "n", "schema": {}}', "a complete response format"),
+        ('{"type": "json_schema", "json_schema": {}}', "a complete response format"),
+        ("x" * 5000 + " inty", "is not a field"),
+        ("a\0b", "is not a field"),
     ],
     ids=lambda text: text[:30].replace("\0", "0"),
 )
@@ -114,5 +114,5 @@ def test_json_is_never_the_name_of_a_file(value: str) -> None:
 def test_a_name_that_is_no_short_form_is_that_of_a_file_if_it_was_typed() -> None:
     Path("a.schema").write_text('{"type": "array"}', encoding="utf-8")
     assert load_schema("a.schema").schema == {"type": "array"}
-    with pytest.raises(UsageError, match="is no field"):
+    with pytest.raises(UsageError, match="is not a field"):
         load_schema("a.schema", is_typed=False)

@@ -35,14 +35,14 @@ def test_fields_become_required_properties_of_a_closed_object(text: str, propert
 @pytest.mark.parametrize(
     ("text", "message", "hint"),
     [
-        ("age inty", "'age inty' is no field", "'inty' is no type"),
-        ("a list of", "'a list of' is no field", "no type"),
-        ("a list of things", "no field", "'list of things' is no type"),
-        ("1st", "'1st' is no field", "a name has letters"),
+        ("age inty", "'age inty' is not a field", "'inty' is not a type"),
+        ("a list of", "'a list of' is not a field", "no type"),
+        ("a list of things", "no field", "'list of things' is not a type"),
+        ("1st", "'1st' is not a field", "a name has letters"),
         ("a/b int", "no field", "a name has letters"),
         (": words", "no field", "a name has letters"),
-        ("a, b, a int", "'a' is there twice", ""),
-        (" ,\n, ", "is empty", "say its fields"),
+        ("a, b, a int", "'a' appears twice", ""),
+        (" ,\n, ", "is empty", "list its fields"),
     ],
 )
 def test_what_is_no_field_is_named(text: str, message: str, hint: str) -> None:

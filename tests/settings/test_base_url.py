@@ -12,13 +12,13 @@ from aiml_cli.__main__ import main
 
 KEY = "k-0123456789abcdef"
 WRONG = [
-    ("foo", "'foo' is not the address of a server"),
-    ("api.aimlapi.com/v1", "is not the address of a server"),
-    ("https://h/v1#x", "holds a fragment"),
-    ("https://h/v1/chat/completions", "base_url is what comes before it: https://h/v1;"),
-    ("https://h/v1/responses/?api-version=1", "base_url is what comes before it: https://h/v1;"),
-    ("https://h/v1/models//", "base_url is what comes before it: https://h/v1;"),
-    ("https://me:hunter2hunter2@h/v1", "holds a user name or a password"),
+    ("foo", "'foo' is not the URL of a server"),
+    ("api.aimlapi.com/v1", "is not the URL of a server"),
+    ("https://h/v1#x", "has a fragment"),
+    ("https://h/v1/chat/completions", "use the part before it: https://h/v1;"),
+    ("https://h/v1/responses/?api-version=1", "use the part before it: https://h/v1;"),
+    ("https://h/v1/models//", "use the part before it: https://h/v1;"),
+    ("https://me:hunter2hunter2@h/v1", "has a user name or a password"),
 ]
 
 

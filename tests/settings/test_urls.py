@@ -51,7 +51,7 @@ def test_a_host_is_named_with_its_unusual_port(url: str, host: str) -> None:
 )
 def test_what_names_no_host_is_refused(url: str) -> None:
     for ask in (host_of, origin_of, is_local, is_unencrypted):
-        with pytest.raises(UsageError, match="is not the address of a server"):
+        with pytest.raises(UsageError, match="is not the URL of a server"):
             ask(url)
 
 
@@ -136,7 +136,7 @@ def test_another_base_leaves_the_whole_path() -> None:
 def test_the_path_of_an_endpoint_is_no_base(path: str, end: str) -> None:
     with pytest.raises(UsageError, match="ends with the path of an endpoint") as caught:
         check_base_url(f"https://h/v1/{path}{end}")
-    assert "base_url is what comes before it: https://h/v1; " in caught.value.hint
+    assert "use the part before it: https://h/v1; " in caught.value.hint
 
 
 @pytest.mark.parametrize("url", ["https://h/v1#", "https://h/v1#x", "https://h/v1?a=1#x", "https://h#/v1"])
@@ -159,5 +159,5 @@ def test_a_fragment_is_refused(url: str) -> None:
     ],
 )
 def test_what_names_no_server_is_no_base(url: str) -> None:
-    with pytest.raises(UsageError, match="is not the address of a server"):
+    with pytest.raises(UsageError, match="is not the URL of a server"):
         check_base_url(url)

@@ -299,7 +299,7 @@ def test_a_preview_of_the_demo_names_a_server_that_can_be_started(flags: list[st
     assert "http://127.0.0.1:8765/v1/chat/completions" in out
     assert "demo/echo" in out
     assert "Authorization" not in out
-    assert err == "aiml: to run it, start the embedded server first: aiml demo --port 8765\n"
+    assert err == "aiml: to run it, start the demo server first: aiml demo --port 8765\n"
 
 
 def test_a_program_for_this_machine_sends_the_key_where_there_is_one(ask: Ask, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -224,7 +224,7 @@ def test_a_key_that_no_server_gave_is_refused_and_not_shown(odd: str, what: str)
             lambda v=value: found(AIML_API_KEY=v),
             lambda v=value: api_keys.store_key("api.aimlapi.com", v),
         ):
-            with pytest.raises((AuthError, UsageError), match=f"the key holds {what}, which no key does") as told:
+            with pytest.raises((AuthError, UsageError), match=f"the key contains {what}") as told:
                 attempt()
             assert "0123" not in f"{told.value!r} {told.value.hint} {told.value.details}"
 
@@ -256,9 +256,9 @@ def test_a_key_is_not_in_its_repr() -> None:
         ("echo '<YOUR_KEY>'", "key_command printed no key"),
         ("no-such-program-at-all", "key_command cannot be started: No such file or directory"),
         ("echo 'open", "key_command cannot be read: No closing quotation"),
-        (" ", "key_command names no program by its name or its full path"),
-        ("./here", "key_command names no program by its name or its full path"),
-        ("echo two words", "key_command: the key holds a blank, which no key does"),
+        (" ", "key_command does not name a program by its name or absolute path"),
+        ("./here", "key_command does not name a program by its name or absolute path"),
+        ("echo two words", "key_command: the key contains a blank, which no key does"),
     ],
 )
 def test_a_key_command_that_fails_is_told(command: str, sentence: str) -> None:
@@ -326,7 +326,7 @@ def test_a_key_command_is_asked_for_the_address_that_stood_where_it_was_said(
     assert api_keys.has_key_command(settings, url) is asked
     assert (found(url, flags, **environ) is not None) is asked
     if not asked:
-        assert api_keys.explain_missing_key(settings, url).startswith("key_command is not asked for a key for ")
+        assert api_keys.explain_missing_key(settings, url).startswith("key_command is not run for ")
 
 
 def test_a_key_command_can_be_said_by_file_profile_and_environment_only() -> None:

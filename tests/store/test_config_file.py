@@ -95,9 +95,9 @@ def test_a_missing_profile_is_told_where_there_is_no_file() -> None:
 @pytest.mark.promise("names")
 @pytest.mark.parametrize("name", ["", ".", "..", "../x", "a/b", ".x", "-x", "a b", "a\n", "ä"])
 def test_a_profile_has_a_name_and_no_path(name: str) -> None:
-    with pytest.raises(UsageError, match="is not a profile's name"):
+    with pytest.raises(UsageError, match="is not a valid profile name"):
         settled({"profile": name})
-    with pytest.raises(UsageError, match="is not a profile's name"):
+    with pytest.raises(UsageError, match="is not a valid profile name"):
         config_edit.set_value("seed", "1", name)
 
 
@@ -111,9 +111,9 @@ def test_a_profile_has_a_name_and_no_path(name: str) -> None:
         (b"seed = 1\n\nsystem = 'a\xff'", ", line 3, column 12: not UTF-8 text"),
         (b"include = " + b"[" * 100_000, ": nested too deeply"),
         (b"n = " + b"1" * 5000, ", line 1, column 5005: exceeds the limit"),
-        (b"[profile.work]\nseed = 1\n", ": [profile] is no table"),
-        (b"profiles = 1\n", ": profiles holds tables only"),
-        (b"[profiles]\nwork = 1\n", ": profiles holds tables only"),
+        (b"[profile.work]\nseed = 1\n", ": [profile] is not a table"),
+        (b"profiles = 1\n", ": profiles must contain only tables"),
+        (b"[profiles]\nwork = 1\n", ": profiles must contain only tables"),
     ],
 )
 def test_a_damaged_file_is_told_and_left_alone(file: Path, damaged: bytes, place: str) -> None:
@@ -131,7 +131,7 @@ def test_a_damaged_file_is_told_and_left_alone(file: Path, damaged: bytes, place
         ("temprature = 1", "unknown setting 'temprature'", "did you mean temperature?"),
         ("api_key = 'k'", "api_key has no place in the config file", "store the key with: aiml config key"),
         ("output = 'f'", "output has no place in the config file", "say --output with each call"),
-        ("profile = 'a'\n[profiles.a]\nprofile = 'b'", "profile a: profile has no place in a profile", ""),
+        ("profile = 'a'\n[profiles.a]\nprofile = 'b'", "profile a: a profile cannot set profile", ""),
         ("temperature = 3", "temperature: '3' is not a number from 0 to 2", ""),
     ],
 )
@@ -252,7 +252,7 @@ def test_what_is_no_setting_any_more_can_be_taken_out(file: Path) -> None:
     [
         ("temperature", "3", "config set: temperature: '3' is not a number from 0 to 2"),
         ("format", "jsn", "config set: format: 'jsn' is not one of md, text, json, jsonl, raw"),
-        ("include", ",", "config set: include: ',' is not a list of words"),
+        ("include", ",", "config set: include: ',' is not a list of strings"),
         ("option", "a=null", "config set: option: the config file cannot hold 'a=null'"),
         ("option", 'a={"b": [null]}', "config set: option: the config file cannot hold"),
         ("option", "a=NaN", "config set: option: the config file cannot hold 'a=NaN'"),
@@ -272,7 +272,7 @@ def test_what_cannot_be_kept_is_refused_before_anything_is_written(name: str, te
 
 def test_a_profile_does_not_choose_a_profile(file: Path) -> None:
     file.write_text(TWO_PROFILES)
-    with pytest.raises(UsageError, match="profile has no place in a profile"):
+    with pytest.raises(UsageError, match="a profile cannot set profile"):
         config_edit.set_value("profile", "home", "work")
     config_edit.set_value("profile", "work")
     assert value("seed") == 2
@@ -287,7 +287,7 @@ def folder_of(name: str) -> list[Path]:
 def test_what_would_do_harm_is_not_done(file: Path) -> None:
     before = "profiles = {work = {n = 1}}\n"
     file.write_text(before)
-    with pytest.raises(AimlError, match="cannot be changed without harm"):
+    with pytest.raises(AimlError, match="cannot be changed safely"):
         config_edit.set_value("seed", "1", "home")
     assert file.read_text() == before
 

@@ -23,7 +23,7 @@ def check_result(result: CliResult) -> CliResult:
     """Check that a failure is explained in a message, without a traceback; return the result."""
     lines = result.stderr.splitlines()
     assert "Traceback" not in result.stderr
-    assert "fault in aiml itself" not in result.stderr
+    assert "internal error" not in result.stderr
     assert not result.code or any(line.startswith("aiml: ") for line in lines)
     return result
 

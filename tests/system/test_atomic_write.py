@@ -111,7 +111,7 @@ def test_writers_at_once_lose_nothing(file: Path) -> None:
 def test_a_full_disk_leaves_the_old_file(file: Path) -> None:
     atomic_write.replace_file(file, b"old")
     told = subprocess.run(python(ON_FULL_DISK, file), capture_output=True, text=True, check=True).stdout
-    assert told == f"{file}: File too large | what was there before is unchanged\n"
+    assert told == f"{file}: File too large | the file was not changed\n"
     assert file.read_bytes() == b"old"
     assert sorted(each.name for each in file.parent.iterdir()) == [".file.lock", "file"]
 

@@ -201,7 +201,7 @@ def test_a_program_is_never_found_in_the_current_directory(
         (folder / "planted").write_text("#!/bin/sh\necho planted\n")
         (folder / "planted").chmod(0o755)
     monkeypatch.setenv("PATH", path.format(here=tmp_path))
-    with pytest.raises(UsageError, match="planted is in no directory of PATH"):
+    with pytest.raises(UsageError, match="planted is not in PATH"):
         open_tool({"run": ["planted"]})
 
 
@@ -241,10 +241,10 @@ def test_an_argument_beside_code_and_code_as_an_argument(run: list[str], shown: 
 
 BAD_TABLES = [
     ({}, "run: missing"),
-    ({"run": "ls -l"}, "run: not a list of texts"),
-    ({"run": ["ls", 5]}, "run: not a list of texts"),
-    ({"run": []}, "run: it names no program"),
-    ({"run": [" "]}, "run: it names no program"),
+    ({"run": "ls -l"}, "run: not a list of strings"),
+    ({"run": ["ls", 5]}, "run: not a list of strings"),
+    ({"run": []}, "run: it does not name a program"),
+    ({"run": [" "]}, "run: it does not name a program"),
     ({"run": ["{a}"], "params": "a"}, "run: the model cannot choose the program"),
     ({"run": ["x{a}"], "params": "a"}, "run: the model cannot choose the program"),
     ({"run": ["./tool"]}, "run: './tool' depends on the current directory"),
@@ -260,16 +260,22 @@ BAD_TABLES = [
     ({"run": ["python3.11", "-X", "utf8", "-c", "print('{a}')"], "params": "a"}, "the code that python3.11 runs"),
     ({"run": ["perl", "-ne", "print if /{a}/"], "params": "a"}, "a part of the code that perl runs"),
     ({"run": ["sh", "-c", "{a}{b}"], "params": "a, b"}, "a part of the code that sh runs"),
-    ({"run": ["ls"], "params": 5}, "params: neither a text nor a table"),
-    ({"run": ["ls"], "params": ["a"]}, "params: neither a text nor a table"),
-    ({"run": ["ls"], "params": "a inty"}, "params: 'a inty' is no field"),
-    ({"run": ["ls"], "params": "a, a"}, "params: the field 'a' is there twice"),
+    ({"run": ["ls"], "params": 5}, "params: neither a string nor a table"),
+    ({"run": ["ls"], "params": ["a"]}, "params: neither a string nor a table"),
+    ({"run": ["ls"], "params": "a inty"}, "params: 'a inty' is not a field"),
+    ({"run": ["ls"], "params": "a, a"}, "params: the field 'a' appears twice"),
     ({"run": ["ls"], "params": "{not json"}, "params: not JSON"),
     ({"run": ["ls"], "params": '{"type": "array"}'}, "params: not the JSON Schema of an object"),
     ({"run": ["ls"], "params": {"city": "str"}}, "params: not the JSON Schema of an object"),
     ({"run": ["ls"], "params": {"properties": ["a"]}}, "params: not the JSON Schema of an object"),
-    ({"run": ["ls"], "params": {"properties": {"a": {"type": "text"}}}}, "params: no JSON Schema: $.properties.a.type"),
-    ({"run": ["ls"], "params": {"properties": {"a": {"$ref": "https://example.com/x"}}}}, "a reference leads nowhere"),
+    (
+        {"run": ["ls"], "params": {"properties": {"a": {"type": "text"}}}},
+        "params: not a valid JSON Schema: $.properties.a.type",
+    ),
+    (
+        {"run": ["ls"], "params": {"properties": {"a": {"$ref": "https://example.com/x"}}}},
+        "a reference cannot be resolved",
+    ),
     ({"run": ["ls"], "params": '{"properties": {"a": {"const": NaN}}}'}, "params: JSON cannot express it"),
     ({"run": ["ls"], "params": '{"properties":' * 5000}, "params: not JSON"),
     ({"run": ["ls"], "timeout": "30"}, "timeout is not a number"),
@@ -278,14 +284,14 @@ BAD_TABLES = [
     ({"run": ["ls"], "timeout": -1}, "timeout is not a number"),
     ({"run": ["ls"], "timeout": float("inf")}, "timeout is not a number"),
     ({"run": ["ls"], "timeout": float("nan")}, "timeout is not a number"),
-    ({"run": ["ls"], "description": ["x"]}, "description is not a text"),
+    ({"run": ["ls"], "description": ["x"]}, "description is not a string"),
     ({"run": ["ls"], "env": "A=1"}, "env: not a table"),
     ({"run": ["ls"], "env": {"A": 1}}, "env: A is not a text"),
     ({"run": ["ls"], "env": {"A=B": "1"}}, "env: 'A=B' is not the name of"),
     ({"run": ["ls"], "env": {"AIMLAPI_API_KEY": "x"}}, "env: AIMLAPI_API_KEY is the API key"),
     ({"run": ["ls"], "env": {"X": "${aiml_api_key}"}}, "env: X: aiml_api_key is the API key"),
     ({"run": ["ls"], "env": {"X": "a ${AIMLAPI_KEY:-x}"}}, "env: X: AIMLAPI_KEY is the API key"),
-    ({"run": ["ls"], "comand": "x"}, "a tool has no 'comand'"),
+    ({"run": ["ls"], "comand": "x"}, "a tool cannot have 'comand'"),
 ]
 
 

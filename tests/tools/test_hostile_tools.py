@@ -450,7 +450,7 @@ def test_what_a_file_prints_is_reported_up_to_a_bound(stack: ExitStack) -> None:
     call(source, "prints")
     source.close()
     assert sum(map(len, reported)) < 80_000
-    assert "mine.py: what else it prints is not shown" in reported
+    assert "mine.py: the rest of its output is not shown" in reported
     assert max(map(len, reported)) < 1100
 
 
@@ -534,7 +534,7 @@ UNUSABLE = [
     ("no/such.py", "no/such.py: No such file or directory"),
     ("broken.py", "broken.py cannot be used: broken.py:1: SyntaxError"),
     ("open.py", "open.py is not used: everyone can change it"),
-    ("lost", "the tool lost: no-such-program is in no directory of PATH"),
+    ("lost", "the tool lost: no-such-program is not in PATH"),
     ("ours", "ours.toml is not used: its group can change it"),
 ]
 

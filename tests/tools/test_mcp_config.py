@@ -63,8 +63,8 @@ def test_a_server_is_replaced_only_after_a_yes(path: Path) -> None:
         ("[]", "not a JSON object"),
         ({"mcpServers": []}, "mcpServers is not an object"),
         ({"servers": {}}, 'under "mcpServers"'),
-        ('{"mcpServers": {"a": {}, "a": {}}}', "'a' is there twice"),
-        ({"mcpServers": {"a b": {"command": "x"}}}, "not a server's name"),
+        ('{"mcpServers": {"a": {}, "a": {}}}', "'a' appears twice"),
+        ({"mcpServers": {"a b": {"command": "x"}}}, "not a valid server name"),
         ({"mcpServers": {"a": 3}}, "mcpServers.a is not an object"),
         ({"mcpServers": {"a": {}}}, "neither a command nor a url"),
         ({"mcpServers": {"a": {"command": "x", "url": "https://x"}}}, "both a command and a url"),
@@ -159,7 +159,7 @@ def test_no_server_gets_the_api_key(text: str, field: str) -> None:
     value: Any = {"command": text, "args": (text,), "env": {"A": text}, "url": text, "headers": {"A": text}}[field]
     server = McpServer("a", **{"command": "x", field: value})
     environ = {"AIMLAPI_API_KEY": "sk-0123456789", "OTHER": "sk-0123456789", "AIML_KEY": "x"}
-    with pytest.raises(UsageError, match="API key, which no server gets") as caught:
+    with pytest.raises(UsageError, match="API key, which is never passed to a server") as caught:
         expand_server(server, environ)
     assert text == "sk-0123456789" or "sk-0123456789" not in caught.value.message
 
@@ -171,7 +171,7 @@ def test_no_server_gets_the_api_key(text: str, field: str) -> None:
         (McpServer("a", "${input:key}"), "cannot be expanded"),
         (McpServer("a", "${" * 100_000), "cannot be expanded"),
         (McpServer("a", url="http://example.com/mcp"), "not encrypted"),
-        (McpServer("a", url="ftp://example.com"), "not the address of a server"),
+        (McpServer("a", url="ftp://example.com"), "not the URL of a server"),
         (McpServer("a", url="https://u:p@example.com"), "a user name or a password"),
     ],
 )
@@ -202,7 +202,7 @@ def test_the_file_of_another_program_is_read_without_what_lets_servers_act_unask
         "fs: autoApprove, trust are left out",
         "My Web is called My-Web here",
         "My-Web: set the variable API_KEY, which replaces ${input:api-key}",
-        "old is left out: aiml does not speak the old SSE transport",
+        "old is left out: aiml does not support the old SSE transport",
         "off is left out: it is disabled",
         "no is left out: it is disabled",
     ]

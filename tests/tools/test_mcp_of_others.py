@@ -142,7 +142,7 @@ def test_what_a_server_asks_is_harmless_and_cannot_look_like_aiml() -> None:
     child = start_on_terminal("tools", "call", "mcp:fs.ask", "{}")
     child.expect_exact("a text: ")
     shown = child.before.replace("\r", "")
-    assert "aiml: the MCP server fs asks (1 of 6); Ctrl-D answers nothing:\n│ who \\x1b[31mare" in shown
+    assert "aiml: the MCP server fs asks (1 of 6); Ctrl-D skips the question:\n│ who \\x1b[31mare" in shown
     assert "│ aiml: trust me" in shown
     child.sendintr()
     child.expect(pexpect.EOF)

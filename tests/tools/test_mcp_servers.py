@@ -45,7 +45,7 @@ def is_running(pid: int) -> bool:
         ("usage", "the MCP server fs ended (exit 0)\n  it wrote to standard output: usage: server [options]"),
         ("silent", "the MCP server fs was not ready within 1 s\n  thinking"),
         ("floods", "the MCP server fs was not ready within 1 s\n  it wrote to standard output: no json"),
-        ("old", "it speaks version '2023-01-01' of MCP, and aiml 2024-11-05,"),
+        ("old", "it uses version '2023-01-01' of MCP, and aiml 2024-11-05,"),
         ("refuses", "it answered with an error: no licence"),
         ("half", "its answer is not valid: "),
         ("no_tools", "it has no tools"),
@@ -88,8 +88,8 @@ def test_a_program_that_cannot_be_started_is_told(server: McpServer, message: st
         ("pages", len(TOOLS), ""),
         ("duplicates", len(TOOLS), "a second tool echo is left out"),
         ("thousand", 1000, "of its tools, the first 1,000 are used"),
-        ("endless", len(TOOLS), "its list of tools does not end, and is cut"),
-        ("same_cursor", len(TOOLS), "its list of tools does not end, and is cut"),
+        ("endless", len(TOOLS), "its list of tools does not end and is cut off"),
+        ("same_cursor", len(TOOLS), "its list of tools does not end and is cut off"),
         ("strange", 4, "a tool without a proper name is left out"),
     ],
 )
@@ -122,11 +122,11 @@ def test_what_a_tool_says_of_itself_is_bounded() -> None:
         ("nothing", False, ""),
         ("is_error", True, "no such file"),
         ("error", True, "the MCP server fs refused the call: no "),
-        ("no_object", True, "the MCP server fs refused the call: the answer is no JSON-RPC message"),
+        ("no_object", True, "the MCP server fs refused the call: the answer is not a JSON-RPC message"),
         ("deep", True, "the MCP server fs was ended: it sent a message that is nested too deeply"),
         ("die", True, "the MCP server fs ended (exit 3)\n  something \\x1b[31mbroke"),
         ("kill", True, "the MCP server fs ended (SIGKILL)"),
-        ("hang", True, "the MCP server fs gave no sign of life for 3 s; the call was ended"),
+        ("hang", True, "the MCP server fs sent nothing for 3 s; the call was ended"),
         ("progress_flood", False, "done"),
         ("log_flood", False, "done"),
         ("stderr_flood", False, "done"),
@@ -161,18 +161,18 @@ def test_images_and_sounds_are_passed_on_and_the_rest_is_described(fs: OpenServe
     assert [type(part) for part in result.media] == [Image, Sound, Image, Image, Image]
     assert result.text.split("\n") == [
         "[image, image/png, 70 bytes]",
-        "[image, image/svg+xml, 70 bytes: left out, a model cannot get it]",
-        "[image, image/png: left out, it is not base64]",
+        "[image, image/svg+xml, 70 bytes: left out, because a model cannot read it]",
+        "[image, image/png: left out, because it is not base64]",
         "[audio, audio/wav, 70 bytes]",
-        "[audio, audio/flac, 70 bytes: left out, a model cannot get it]",
+        "[audio, audio/flac, 70 bytes: left out, because a model cannot read it]",
         *["[image, image/png, 3,145,728 bytes]"] * 3,
         "[resource file:///a]",
         "inside",
-        "[resource file:///b, application/pdf, 70 bytes: left out, a model cannot get it]",
+        "[resource file:///b, application/pdf, 70 bytes: left out, because a model cannot read it]",
         "[link: see file:///c]",
-        '[content of the type "hologram", which aiml does not know]',
-        '[content of the type "text", which aiml does not know]',
-        "[content of the type null, which aiml does not know]",
+        '[content of type "hologram", which aiml does not know]',
+        '[content of type "text", which aiml does not know]',
+        "[content of type null, which aiml does not know]",
     ]
 
 
@@ -247,7 +247,7 @@ def test_calls_that_are_cancelled_end_and_later_ones_work(tool: str) -> None:
             pass
         fs.source.cancel_calls()
         assert {future.result().text for future in waiting} == {
-            "the MCP server fs had not answered when the call was stopped"
+            "the MCP server fs had not answered before the call was stopped"
         }
         assert (fs.call("pid").text == pid) == (tool == "hang")
         assert len(json.loads(fs.call("cancelled").text)) == (3 if tool == "hang" else 0)

@@ -40,11 +40,11 @@ def test_what_was_not_recorded_is_refused_with_the_difference(server: Loopback, 
     done = aiml("chat", "helo", "--replay", TAPE, "-O", "seed=3")
     assert (done.returncode, done.stdout) == (4, b"")
     assert done.stderr.decode().splitlines() == [
-        f"aiml: {TAPE} does not hold this request; the nearest one differs:",
+        f"aiml: {TAPE} does not contain this request; the closest one differs:",
         '  messages[0].content: "hello" was recorded, "helo" is asked',
-        "  seed: 3 is asked, and was not recorded",
-        "  temperature: 0.5 was recorded, and is not asked",
-        "hint: add it with the same command and --record in the place of --replay",
+        "  seed: 3 is requested but was not recorded",
+        "  temperature: 0.5 was recorded but is not requested",
+        "hint: add it with the same command and --record instead of --replay",
     ]
 
 
@@ -86,10 +86,10 @@ def test_json_is_compared_as_values(server: Loopback, aiml: Aiml) -> None:
     ("content", "words"),
     [
         (None, "tape.jsonl: No such file or directory"),
-        ("", "tape.jsonl holds no exchange"),
-        ('{"aiml": 1}\n', "tape.jsonl:1: the exchange is not whole"),
+        ("", "tape.jsonl contains no exchange"),
+        ('{"aiml": 1}\n', "tape.jsonl:1: the exchange is incomplete"),
         ("LINE\n\nnot json\nLINE\n", "tape.jsonl:3: this is not JSON"),
-        ('LINE\n["a"]\n', "tape.jsonl:2: this is no line of a recording"),
+        ('LINE\n["a"]\n', "tape.jsonl:2: this is not a line of a recording"),
         ('LINE\n{"aiml": 2}\n', "tape.jsonl:2: this was recorded by another version of aiml"),
         ('LINE\n{"aiml": 1, "request": {"method": "GET", "path": "/", "json": 1}}\n', "tape.jsonl:2: "),
     ],
@@ -160,7 +160,7 @@ def test_a_torn_last_line_is_left_out_and_mended_by_the_next_recording(server: L
     Path(TAPE).write_bytes(whole + whole[:-30])
     done = aiml("chat", "hi", "--replay", TAPE)
     assert (done.returncode, done.stdout) == (0, b"Hello\n")
-    assert b"tape.jsonl:2: the last line is not whole and is left out" in done.stderr
+    assert b"tape.jsonl:2: the last line is incomplete and is skipped" in done.stderr
     aiml("chat", "again", "--record", TAPE)
     assert [found["request"]["json"]["messages"][0]["content"] for found in lines()] == ["hi", "again"]
 
@@ -191,7 +191,7 @@ def test_a_full_disk_costs_a_notice_and_not_the_answer(server: Loopback, aiml: A
     environ = {**os.environ, "AIML_BASE_URL": server.url}
     done = subprocess.run(limited, env=environ, stdin=subprocess.DEVNULL, capture_output=True, timeout=60, check=False)
     assert (done.returncode, done.stdout) == (0, b"Hello\n")
-    assert b"aiml: the exchange could not be recorded: tape.jsonl: there is no room for all of it" in done.stderr
+    assert b"aiml: the exchange could not be recorded: tape.jsonl: there is not enough space" in done.stderr
     assert Path(TAPE).read_bytes() == b""
 
 

@@ -20,7 +20,7 @@ from support.loopback import (
 )
 
 PLAIN = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n"
-STOPPED, CUT = "the answer stopped: nothing came any more", "the connection was cut before the answer was complete"
+STOPPED, CUT = "the answer stopped: no more data arrived", "the connection was cut before the answer was complete"
 ENDED = "the stream ended before the answer was complete"
 WORDS = {"chat": [delta("Hel"), delta("lo")], "respond": text_events("Hel", "lo")}
 LAST = {

@@ -78,8 +78,8 @@ def _cut(raw: bytes, size: int) -> Iterator[bytes]:
 
 
 WRECKS = [
-    ("br", b"\x0b\x02\x80abc", "compressed with br, which was not asked for", 6),
-    ("zstd", b"\x28\xb5\x2f\xfd", "compressed with zstd, which was not asked for", 6),
+    ("br", b"\x0b\x02\x80abc", "compressed with br, which was not requested", 6),
+    ("zstd", b"\x28\xb5\x2f\xfd", "compressed with zstd, which was not requested", 6),
     ("gzip, br", b"\x0b", "compressed with br", 6),
     ("rot13", b"qngn", "compressed with rot13", 6),
     ("gzip", b"this is not compressed at all", "could not be decompressed", 6),

@@ -191,8 +191,8 @@ def test_a_rate_limit_in_a_stream_makes_all_rows_wait(command: str, server: Loop
         ("respond --previous-response-id resp_9",
          {"error": {"message": "Previous response with id 'resp_9' not found."}}, "another key or account"),
         ("respond --show resp_9", {"error": {"message": "Response with id 'resp_9' not found."}}, "is the id right?"),
-        ("respond --show resp_9", {"detail": "Not Found"}, "this gateway may not keep responses"),
-        ("respond --wait resp_9", {"message": "Cannot GET /v1/responses/resp_9", "statusCode": 404}, "may not keep"),
+        ("respond --show resp_9", {"detail": "Not Found"}, "this gateway may not store responses"),
+        ("respond --wait resp_9", {"message": "Cannot GET /v1/responses/resp_9", "statusCode": 404}, "may not store"),
     ],
 )  # fmt: skip
 def test_a_404_says_what_to_do(command: str, body: Any, advice: str, server: Loopback, ask: Ask) -> None:

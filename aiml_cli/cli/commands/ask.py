@@ -101,7 +101,7 @@ def _choose_run(endpoint: str, words: Sequence[str], flags: Flags, settings: Set
             endpoint, words, [replace(settings, options=replace(settings.options, model=model)) for model in models]
         )
     if settings.options.first:
-        raise UsageError("--first chooses among several models, and there is one", "name them all: -m A -m B --first")
+        raise UsageError("--first needs several models", "for example: -m A -m B --first")
     if settings.options.chunk:
         from aiml_cli.batch import chunks
 

@@ -161,7 +161,7 @@ class _Dialog:
         """Ask the model; raise the error of the turn."""
         result = self._run_turn(request)
         if self._requests.spec.is_native and shell_command.refuses_schema(result.answer):
-            request.notify("the server takes no schema for this model; the schema goes into the system text")
+            request.notify("the server does not support schemas for this model; the schema is added to the system text")
             result = self._run_turn(self._requests.in_words(request))
         return shell_command.read_proposal(result)
 

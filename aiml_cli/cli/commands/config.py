@@ -52,7 +52,7 @@ def show_profiles(words: Sequence[str], flags: Flags) -> int:
     """Print the profiles of the config file, or the settings of one; raise UsageError if there is no such profile."""
     profiles = config_file.read_profiles()
     if len(words) > 1:
-        raise UsageError("one profile can be shown at a time", "aiml profiles lists them all")
+        raise UsageError("only one profile can be shown at a time", "aiml profiles lists them all")
     if words and words[0] not in profiles:
         known = f"there are: {', '.join(profiles)}" if profiles else NO_PROFILES
         raise UsageError(f"there is no profile {words[0]!r}", f"{suggest(words[0], profiles)} {known}".lstrip())
@@ -110,7 +110,7 @@ def set_setting(name: str, value: str, profile: str | None = None) -> int:
         setting = split_name(name)[0]
         for values in (sources[Source.ENVIRONMENT], {} if profile else sources[Source.PROFILE]):
             if setting in values and not ROWS[setting].value_type.is_merged:
-                print_err(f"aiml: {values[setting].source_name} hides this value")
+                print_err(f"aiml: {values[setting].source_name} overrides this value")
     return 0
 
 
@@ -144,10 +144,10 @@ def edit_config() -> int:
         try:
             is_retry = _confirm_retry(error)
         except Stopped:
-            print_err(f"\naiml: the config file is as it was; {config_edit.describe_draft(draft)}")
+            print_err(f"\naiml: the config file was not changed; {config_edit.describe_draft(draft)}")
             raise
         if not is_retry:
-            raise UsageError(error.message, f"the config file is as it was; {config_edit.describe_draft(draft)}")
+            raise UsageError(error.message, f"the config file was not changed; {config_edit.describe_draft(draft)}")
         config_edit.edit_draft(draft, editor)
     if not config_edit.install_draft(draft):
         print_err("aiml: nothing was changed")
@@ -167,12 +167,12 @@ def change_key(remove: bool, from_stdin: bool, flags: Flags = NO_FLAGS) -> int:
     host = host_of(_resolve(flags, "base_url").options.base_url or "")
     if remove:
         is_deleted = api_keys.delete_stored_key(host)
-        print_err(f"aiml: the key for {host} is removed" if is_deleted else f"aiml: no key is stored for {host}")
+        print_err(f"aiml: removed the key for {host}" if is_deleted else f"aiml: no key is stored for {host}")
         return 0
     location = api_keys.store_key(host, _read_key(host, from_stdin))
-    print_err(f"aiml: the key for {host} is stored in {location}")
+    print_err(f"aiml: stored the key for {host} in {location}")
     if variable := next(filter(os.environ.get, ROWS["api_key"].variables), ""):
-        print_err(f"aiml: {variable} is set and hides it")
+        print_err(f"aiml: {variable} is set and overrides it")
     return 0
 
 
@@ -182,7 +182,7 @@ def _read_key(host: str, from_stdin: bool) -> str:
         with open(0, "rb", closefd=False) as stdin:
             return stdin.read(MAX_KEY_BYTES).decode("utf-8", "replace").strip()
     if not terminal.is_terminal(0):
-        raise UsageError("there is no terminal to type the key on", "pipe it in: … | aiml config key --stdin")
+        raise UsageError("the key cannot be typed: there is no terminal", "pipe it in: … | aiml config key --stdin")
     return ask_secret(f"API key for {host} (not shown): ").strip()
 
 

@@ -47,7 +47,7 @@ def _run_checks(flags: Flags) -> Iterator[CheckResult]:
     except AimlError as error:
         yield _describe_error(error)
         return
-    yield CheckResult("the settings are in order")
+    yield CheckResult("the settings are valid")
     if settings.options.template_path:
         yield from _check_template_folders(settings.options.template_path)
     if settings.options.replay:
@@ -78,14 +78,14 @@ def _check_template_folders(names: Sequence[str]) -> Iterator[CheckResult]:
 def _check_template_folder(folder: Path) -> CheckResult:
     try:
         if not folder.is_dir():
-            return CheckResult(f"template_path: {folder} is not a folder, and is left out")
+            return CheckResult(f"template_path: {folder} is not a folder and is skipped")
         files = [path for path in folder.iterdir() if path.suffix == ".toml" and path.stem[0] != "."]
         for path in files:
             paths.require_trusted(path)
     except AimlError as error:
         return _describe_error(error)
     except OSError as error:
-        return CheckResult(f"template_path: {folder}: {error.strerror}, and so it is left out", UsageError.exit_code)
+        return CheckResult(f"template_path: {folder}: {error.strerror}; it is skipped", UsageError.exit_code)
     return CheckResult(f"template_path: {folder}: {len(files)} templates")
 
 
@@ -95,14 +95,14 @@ def _check_recording(settings: Settings) -> CheckResult:
         validate_paths(settings.options)
     except AimlError as error:
         return _describe_error(error)
-    return CheckResult(f"{settings.options.replay} answers in the place of a server; no key is looked for")
+    return CheckResult(f"{settings.options.replay} answers instead of a server; no key is needed")
 
 
 def _check_key(settings: Settings, url: str, key: api_keys.ApiKey | None) -> CheckResult:
     if key:
         return CheckResult(f"the key comes from: {key.source}")
     if is_local(url):
-        return CheckResult("there is no key, and a server on this machine needs none")
+        return CheckResult("there is no key; a local server does not need one")
     missing = api_keys.explain_missing_key(settings, url)
     return CheckResult(f"{missing} (store one with: aiml config key)", AuthError.exit_code)
 
@@ -117,9 +117,9 @@ def _check_server(settings: Settings, url: str, key: api_keys.ApiKey | None) -> 
     yield CheckResult(f"{host_of(url)} answers")
     status_error = error_from_status(status, headers, body)
     if status < REDIRECTION and key and (balance := _parse_balance(body)):
-        yield CheckResult(f"the key is accepted; the balance is {balance}")
+        yield CheckResult(f"the server accepts the key; the balance is {balance}")
     elif status < REDIRECTION or isinstance(status_error, RequestRejected):
-        yield CheckResult(f"whether it takes the key, it does not say (status {status})")
+        yield CheckResult(f"the server does not tell whether it accepts the key (status {status})")
     elif key or not isinstance(status_error, AuthError):
         yield _describe_error(status_error)
 

@@ -28,7 +28,7 @@ from aiml_cli.system.questions import confirm
 from aiml_cli.system.stdio import print_err, print_out, write_out
 from aiml_cli.system.terminal import is_terminal
 
-HOW_TO_SELECT = "name a conversation by its id, its number in the list or words of it, or use --older-than or --all"
+HOW_TO_SELECT = "name a conversation by its id, its number in the list or words in it, or use --older-than or --all"
 PRIVATE_UMASK = 0o077
 
 
@@ -48,7 +48,7 @@ def show_conversation(words: Sequence[str], flags: Flags) -> int:
 def _load_transcript(history: History, words: Sequence[str], report: Report) -> list[Transcript]:
     conversations = select_or_latest(history, words, report)
     if len(conversations) > 1:
-        raise UsageError("history show takes one conversation", "aiml history export takes several")
+        raise UsageError("history show shows one conversation", "to export several, use aiml history export")
     return [Transcript(found, read_messages(history, found.id)) for found in conversations]
 
 
@@ -59,15 +59,15 @@ def delete_history(words: Sequence[str], flags: Flags, min_age_s: float | None, 
     """
     options = resolve_shared_options(flags)
     if bool(words) + (min_age_s is not None) + everything != 1:
-        message = "which conversations?" if not words else "either names or a flag select the conversations"
+        message = "which conversations?" if not words else "name conversations or use a flag, not both"
         raise UsageError(message, HOW_TO_SELECT)
     with show_progress(options.quiet) as report:
         in_use = read_history(lambda history: _delete(history, words, min_age_s, options, report))
     if in_use:
         which = "it" if len(in_use) == 1 else "them"
         raise UsageError(
-            f"not deleted, for another process is writing {which}: {', '.join(in_use)}",
-            "delete again when that has ended",
+            f"not deleted, because another process is writing {which}: {', '.join(in_use)}",
+            "delete again when it has finished",
         )
     return 0
 
@@ -81,7 +81,7 @@ def _delete(
     copies = count_copies(list_damaged_copies(history.path)) if is_all else 0
     answers = count_answers() if is_all else 0
     if not ids and not copies and not answers:
-        reason = "there is no history yet" if min_age_s is None else "nothing was deleted: no conversation is so old"
+        reason = "there is no history yet" if min_age_s is None else "nothing was deleted: no conversation is that old"
         _notify(options, reason)
         return []
     if not words and not _confirm_deletion(_format_counts(len(ids), copies, answers), options):
@@ -110,7 +110,7 @@ def _confirm_deletion(what: str, options: Options) -> bool:
     if options.yes:
         return True
     if not (is_terminal(0) and is_terminal(2)):
-        raise UsageError(f"this would delete {what}", "say -y to do so")
+        raise UsageError(f"this would delete {what}", "add -y to do it")
     return confirm(f"delete {what}?")
 
 
@@ -158,7 +158,7 @@ def _export(history: History, words: Sequence[str], exporter: Exporter, report: 
             transcript = _read_transcript(history, conversation)
         except sqlite3.DatabaseError as error:
             if exporter.count and is_damaged(error):
-                raise OutputFailed(f"{history.path} is damaged: the export is not complete") from None
+                raise OutputFailed(f"{history.path} is damaged: the export is incomplete") from None
             raise
         if transcript:
             exporter.write(transcript)

@@ -75,7 +75,7 @@ def _choose_shell(name: str) -> str:
         hint = f"did you mean {near[0]}? {all_shells}" if near else all_shells
         raise UsageError(f"there are no completions for {name!r}" if name else "which shell is it for?", hint)
     if not name:
-        print_err(f"aiml: for {shell}, as $SHELL says")
+        print_err(f"aiml: for {shell}, from $SHELL")
     return shell
 
 
@@ -93,12 +93,12 @@ def _install(path: Path, script: bytes, may_replace: bool) -> None:
     refuse_symlink(path)
     existing = read_file(path)
     if existing == script:
-        print_err(f"aiml: {path} is as it should be")
+        print_err(f"aiml: {path} is up to date")
     elif existing is None or may_replace or _is_ours(existing):
         replace_public_file(path, script)
         print_err(f"aiml: wrote {path}")
     else:
-        raise UsageError(f"{path} is there already, and is not aiml's", "-y replaces it")
+        raise UsageError(f"{path} exists and is not from aiml", "-y replaces it")
 
 
 def _is_link_of_installer(path: Path) -> bool:
@@ -138,9 +138,11 @@ def _parse_key(key: str) -> list[str]:
     """Return the parts of a key: `ctrl-x i` has two; raise UsageError for one that cannot be bound."""
     parts = key.lower().split()
     if not parts or not all(map(_KEY_PART.fullmatch, parts)) or "-" not in parts[0]:
-        raise UsageError(f"--key: {key!r} is no key", "write it as alt-i, ctrl-g, or, one after the other, 'ctrl-x i'")
+        raise UsageError(
+            f"--key: {key!r} is not a key", "write it as alt-i, ctrl-g, or, one after the other, 'ctrl-x i'"
+        )
     if parts[0] in _NEEDED_KEYS:
-        raise UsageError(f"--key: {key} has another task in every shell", f"by default it is {DEFAULT_KEY}")
+        raise UsageError(f"--key: {key} already has a function in every shell", f"by default it is {DEFAULT_KEY}")
     return parts
 
 
@@ -194,7 +196,7 @@ _SHELLS = {
         "bash",
         "aiml.bash",
         _locate_bash,
-        "a new bash finds it, where bash-completion is loaded; else source it in ~/.bashrc",
+        "a new bash finds it, where bash-completion is loaded; otherwise source it in ~/.bashrc",
         lambda _: "",
         "aiml-key.bash",
         lambda: _find_data_folder() / "aiml" / "key.bash",
@@ -207,7 +209,7 @@ _SHELLS = {
         "zsh",
         "aiml.zsh",
         lambda: _find_data_folder() / "zsh" / "site-functions" / "_aiml",
-        "a new zsh finds it, once these lines stand in ~/.zshrc:",
+        "a new zsh finds it, once these lines are in ~/.zshrc:",
         _format_zsh_lines,
         "aiml-key.zsh",
         lambda: _find_data_folder() / "aiml" / "key.zsh",
@@ -220,7 +222,7 @@ _SHELLS = {
         "fish",
         "aiml.fish",
         lambda: _find_folder("XDG_CONFIG_HOME", ".config") / "fish" / "completions" / "aiml.fish",
-        "a new fish finds it; nothing is left to do",
+        "a new fish finds it; nothing else is needed",
         lambda _: "",
         "aiml-key.fish",
         lambda: _find_folder("XDG_CONFIG_HOME", ".config") / "fish" / "conf.d" / "aiml.fish",

@@ -120,10 +120,10 @@ def write_skill(folder: str, *, may_replace: bool) -> int:
     data = format_skill().encode()
     existing = read_file(path)
     if existing == data:
-        print_err(f"aiml: {path} is as it should be")
+        print_err(f"aiml: {path} is up to date")
         return 0
     if existing is not None and not (may_replace or (can_ask() and confirm(f"replace {path}?"))):
-        raise UsageError(f"{path} is there already", "-y replaces it")
+        raise UsageError(f"{path} already exists", "-y replaces it")
     replace_public_file(path, data)
     print_err(f"aiml: wrote {path}")
     return 0

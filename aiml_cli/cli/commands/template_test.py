@@ -77,7 +77,7 @@ def _report(template: Template, results: Sequence[CaseResult], runner: CaseRunne
         raise runner.error
     if runner.is_over_budget:
         limit = format_dollars(options.max_cost or 0)
-        raise PartialFailure(f"stopped before --max-cost {limit} could be exceeded; not all cases were asked")
+        raise PartialFailure(f"stopped before --max-cost {limit} could be exceeded; not all cases were sent")
     if failed:
         hint = "" if options.json else "--json shows the answers"
         raise PartialFailure(f"{failed:,} of {total:,} cases of {template.name} failed", hint)

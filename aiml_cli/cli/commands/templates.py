@@ -59,7 +59,7 @@ def save_as_template(endpoint: str, words: Sequence[str], flags: Flags) -> int:
         "case": _copy_cases(base) if base and base.cases else [],
     }
     if not any(table.values()):
-        hint = "a template is made of words and flags: aiml chat --save NAME WORDS"
+        hint = "a template consists of words and flags: aiml chat --save NAME WORDS"
         raise UsageError("there is nothing to save", hint)
     path = template_files.save_template(name, table, make_replace_prompt("yes" in flags))
     if "quiet" not in flags:
@@ -109,13 +109,13 @@ def _report(path: Path, name: str, table: Mapping[str, Any], left_out: Sequence[
     if own := [variable for variable in variables if variable not in RESERVED_NAMES]:
         print_err(f"aiml: its variables: {', '.join(own)}")
     if flags := [flag for flag in left_out if flag.lstrip("-") not in TEMPLATE_FLAGS and flag != "--json"]:
-        print_err(f"aiml: not in it, for it is said with each call: {', '.join(flags)}")
+        print_err(f"aiml: not saved, because they are set for each call: {', '.join(flags)}")
 
 
 def show_templates(words: Sequence[str], flags: Flags) -> int:
     """List all templates, or show the one with this name; raise UsageError."""
     if len(words) > 1:
-        raise UsageError("one template can be shown at a time", "aiml config templates lists them all")
+        raise UsageError("only one template can be shown at a time", "aiml config templates lists them all")
     search = template_files.read_search(read_sources(flags, os.environ))
     return _show(words[0], search, flags) if words else _list(search, flags)
 
@@ -208,9 +208,9 @@ def import_templates(source: str, names: Sequence[str], flags: Flags) -> int:
     templates = [template for path in _list_files(source) for template in parse_template_file(path)]
     known = [template.name for template in templates]
     if unknown := set(names) - set(known):
-        raise UsageError(f"{source} holds no {', '.join(sorted(unknown))}", f"it holds {', '.join(known) or 'none'}")
+        raise UsageError(f"{source} has no {', '.join(sorted(unknown))}", f"it has {', '.join(known) or 'none'}")
     if not templates:
-        raise UsageError(f"{source}: there is no template in it")
+        raise UsageError(f"{source}: it contains no template")
     chosen = [template for template in templates if not names or template.name in names]
     _check_all(source, chosen, flags)
     for template in chosen:
@@ -227,10 +227,10 @@ def _check_all(source: str, templates: Sequence[ImportedTemplate], flags: Flags)
                 f"{source}: {template.name}: {template.refused[0]}", "nothing was imported; remove it there"
             )
         if names.count(template.file_name) > 1:
-            raise UsageError(f"{source}: two templates are called {template.file_name!r}", "nothing was imported")
+            raise UsageError(f"{source}: two templates are named {template.file_name!r}", "nothing was imported")
     existing = [name for name in names if template_files.template_path(name).exists()]
     if existing and "yes" not in flags and not is_terminal(2):
-        raise UsageError(f"there are templates already: {', '.join(existing)}", "-y replaces them")
+        raise UsageError(f"these templates already exist: {', '.join(existing)}", "-y replaces them")
 
 
 def _save(template: ImportedTemplate, flags: Flags) -> None:
@@ -241,11 +241,11 @@ def _save(template: ImportedTemplate, flags: Flags) -> None:
         "case": template.cases,
     }
     if not template.prompt and not template.settings:
-        print_err(f"aiml: {template.name} is left out: there is neither a prompt nor a setting in it")
+        print_err(f"aiml: {template.name} is skipped: it has neither a prompt nor settings")
         return
     path = template_files.template_path(template.file_name)
     if path.exists() and "yes" not in flags and not confirm(f"replace {path}?"):
-        print_err(f"aiml: {path} stays as it is")
+        print_err(f"aiml: {path} was not changed")
         return
     template_files.save_template(template.file_name, table, lambda _: True)
     if "quiet" not in flags:
@@ -253,7 +253,7 @@ def _save(template: ImportedTemplate, flags: Flags) -> None:
         for note in template.notes:
             print_err(f"aiml: {template.name}: {note}")
     if template.skipped:
-        print_err(f"aiml: {template.name}: not taken over: {', '.join(template.skipped)}")
+        print_err(f"aiml: {template.name}: not imported: {', '.join(template.skipped)}")
 
 
 def _list_files(source: str) -> list[Path]:

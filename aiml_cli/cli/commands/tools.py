@@ -111,7 +111,7 @@ def show(words: Sequence[str], flags: Flags) -> int:
     """Show a tool file, the functions of a Python file, or the tools of a server, which is started."""
     options = _resolve_options(flags)
     if len(words) != 1:
-        raise UsageError("aiml tools show takes one name", "aiml tools list has them all")
+        raise UsageError("aiml tools show shows one tool", "aiml tools list lists them all")
     name = _find_name(words[0], options)
     entry = _describe(name, options)
     with _open(name, options) as tools:

@@ -46,7 +46,7 @@ def add(words: Sequence[str], flags: Additions, shared: Flags) -> int:
     if flags.mcp or flags.url is not None or words[0].startswith(MCP_PREFIX):
         return _add_server(name, command, flags, options)
     if flags.header:
-        raise UsageError("--header is for an MCP server with --url", "nothing was added")
+        raise UsageError("--header only works with --url", "nothing was added")
     return _add_command(name, command, flags, options)
 
 
@@ -54,7 +54,9 @@ def _add_command(name: str, command: Sequence[str], flags: Additions, options: O
     if not command:
         raise UsageError("the command is missing", _EXAMPLE)
     if command[0].startswith(("http://", "https://")):
-        raise UsageError(f"{command[0]} is no command", f"for an MCP server: aiml tools add {name} --url {command[0]}")
+        raise UsageError(
+            f"{command[0]} is not a command", f"for an MCP server: aiml tools add {name} --url {command[0]}"
+        )
     run = [_find_absolute(command[0]), *command[1:]]
     params = flags.params if flags.params is not None else ", ".join(_list_placeholders(run))
     table = {
@@ -123,11 +125,11 @@ def _build_http_server(name: str, command: Sequence[str], flags: Additions) -> M
 
 def _build_stdio_server(name: str, command: Sequence[str], flags: Additions) -> McpServer:
     if flags.header:
-        raise UsageError("--header is for an MCP server with --url", "a command gets variables with --env")
+        raise UsageError("--header only works with --url", "a command gets variables with --env")
     if not command:
         raise UsageError("the command is missing", _SERVER_EXAMPLE)
     if command[0].startswith(("http://", "https://")):
-        raise UsageError(f"{command[0]} is no command", f"aiml tools add {name} --url {command[0]}")
+        raise UsageError(f"{command[0]} is not a command", f"aiml tools add {name} --url {command[0]}")
     return McpServer(name, command=_find_absolute(command[0]), args=tuple(command[1:]), env=flags.env or {})
 
 
@@ -149,7 +151,7 @@ def import_servers(words: Sequence[str], flags: Flags) -> int:
     chosen = [server for name, server in found.items() if not names or name in names]
     left = [server.name for server in chosen if not _import(server, options)]
     if left:
-        message = f"left as they are, because there are servers of these names: {', '.join(left)}"
+        message = f"not imported, because servers with these names already exist: {', '.join(left)}"
         raise UsageError(message, "-y replaces them")
     return 0
 
@@ -200,7 +202,7 @@ def _confirm_removal(names: Sequence[str], options: Options) -> bool:
     if options.yes:
         return True
     if not is_terminal(2):
-        raise UsageError(f"this would remove {', '.join(names)}", "say -y to do so")
+        raise UsageError(f"this would remove {', '.join(names)}", "add -y to do it")
     return confirm(f"remove {', '.join(names)}?")
 
 

@@ -52,7 +52,9 @@ def show_gateway_usage(flags: Flags, period_option: Option[str]) -> int:
     name = period_option.name
     period = parse_value(period_option, flags[name]) if name in flags else period_option.default
     if period not in PERIODS:
-        raise UsageError(f"the gateway knows no period {period!r}", f"--period {', '.join(PERIODS)}; or add --by")
+        raise UsageError(
+            f"the gateway does not support the period {period!r}", f"--period {', '.join(PERIODS)}; or add --by"
+        )
     with start_demo_if_asked(settings) as resolved:
         key = resolve_key(ChatRequest(get_endpoint("chat"), (), resolved))
         balance = _fetch_object(resolved, key, "/v2/billing")
@@ -73,7 +75,9 @@ def _fetch_object(settings: Settings, key: ApiKey | None, path: str) -> dict[str
     with open_client(settings.options, url) as client, send(client, request) as response:
         body = read_all(response)
     if response.status == NOT_FOUND:  # a server other than the gateway
-        raise RequestRejected(f"{host_of(url)} tells neither balance nor spend", "is --base-url that of the gateway?")
+        raise RequestRejected(
+            f"{host_of(url)} does not report balance and spending", "is --base-url the address of the gateway?"
+        )
     if response.status != OK:
         error = error_from_status(response.status, response.headers, body)
         if key is None:
@@ -88,7 +92,7 @@ def _parse_object(body: bytes, url: str) -> dict[str, Json]:
     except ValueError:
         value = None
     if not isinstance(value, dict):
-        raise ServerError(f"what {host_of(url)} says of balance and spend is no JSON object", "is --base-url right?")
+        raise ServerError(f"the balance that {host_of(url)} reports is not a JSON object", "check --base-url")
     return value
 
 

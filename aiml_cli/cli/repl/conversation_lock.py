@@ -49,4 +49,4 @@ def undo_in_history(conversation_id: int | None, after_id: int, last_id: int | N
         with open_history() as history:
             edits.mark_undone(history, conversation_id, after_id, last_id)
     except AimlError as error:
-        print_err(f"aiml: it is taken back here, but not in the history: {error.message}")
+        print_err(f"aiml: undone here, but not in the history: {error.message}")

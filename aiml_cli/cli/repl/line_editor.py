@@ -420,7 +420,7 @@ def render_toolbar(session: Session, width: int, mode: str = "") -> FormattedTex
 
 
 def _describe_session(session: Session, model: str, width: int) -> str:
-    """Return the model and the active tools; if there is no room for all of it, the model and their number, or less."""
+    """Return the model and the active tools; if there is not enough space, the model and their number, or less."""
     tools, count = session.tools.describe(), len(session.tools.list_active())
     texts = (f"{model} · tools: {tools}", f"{model} · {count} tool{'' if count == 1 else 's'}") if count else ()
     return next((text for text in texts if len(text) <= width), _fit_line(model, width))

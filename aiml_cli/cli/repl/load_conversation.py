@@ -32,14 +32,14 @@ def load_conversation(session: Session, words: str | None, *, fork: bool = False
         messages = reader.read_messages(history, conversation.id)
         if any(message.facts.get("cut") for message in messages):
             reason = "a message in it was too large to be kept whole"
-            raise UsageError(f"{conversation.name} cannot be gone on with: {reason}")
+            raise UsageError(f"{conversation.name} cannot be continued: {reason}")
         if not conversation_lock.ensure_held(conversation.id):
             writer.acquire_conversation(history, conversation.id)  # raises with the reason
     if conversation.id != session.conversation_id:
         session.reset()
     _fill_session(session, conversation, messages)
     title = f"{conversation.name} · {one_line(conversation.title)} · {format_time(conversation.begun)}"
-    print_err(f"aiml: going on with {'the copy ' if fork else ''}{title}")
+    print_err(f"aiml: continuing {'the copy ' if fork else ''}{title}")
     options = session.resolve_settings().options
     if hidden := browse_history.draw_turns(live_messages(messages), options, browse_history.SHOWN_TURNS):
         print_err(f"aiml: {hidden} earlier {'turn is' if hidden == 1 else 'turns are'} not shown; /show all shows them")
@@ -124,12 +124,12 @@ def _find_last(session: Session, history: database.History) -> find_conversation
     session_key = session_name(os.environ)
     same_terminal = [other for other in others if other.place == session_key]
     if not others and session.conversation_id is None:
-        raise UsageError("there is no conversation to go on with: the history is empty")
+        raise UsageError("there is no conversation to continue: the history is empty")
     if not same_terminal and session.conversation_id is None and not session.turns:
-        hint = "/resume last goes on with the latest of all"
-        raise UsageError("this terminal has no conversation to go on with", hint)
+        hint = "/resume last continues the latest conversation"
+        raise UsageError("this terminal has no conversation to continue", hint)
     if not others:
-        raise UsageError("there is no other conversation to go on with", "/history lists those there are")
+        raise UsageError("there is no other conversation to continue", "/history lists the conversations")
     return (same_terminal or others)[-1]
 
 

@@ -79,7 +79,7 @@ def _ask_initial(session: Session, words: Sequence[str]) -> None:
 def _require_terminal() -> None:
     """Raise UsageError if the program has no terminal to write to or to read from."""
     if not is_terminal(1):
-        raise UsageError("--interactive needs a terminal to write to", "without it there is one answer")
+        raise UsageError("--interactive needs a terminal to write to", "without it, aiml answers once and exits")
     if not is_terminal(0):
         open_terminal().close()  # raises the error
 
@@ -157,7 +157,7 @@ def report_bug(bug: Exception) -> None:
 
     places = [f"{Path(frame.filename).name}:{frame.lineno}" for frame in extract_tb(bug.__traceback__)[-3:]]
     print_err(f"aiml: internal error: {type(bug).__name__} ({', '.join(places)})")
-    print_err("hint: the conversation goes on; please report the line above")
+    print_err("hint: the conversation continues; please report the line above")
 
 
 def strip_multiline_quotes(text: str) -> str:
@@ -170,7 +170,7 @@ def _run_shell(session: Session, text: str) -> None:
     """Run `!command` on the terminal; show the output of `!!command`, and attach it to the next message."""
     command = text.lstrip("!").strip()
     if session.pastes.contains(first_line := text.partition("\n")[0], first_line):
-        print_err(f"aiml: this was pasted: {text}")
+        print_err(f"aiml: pasted command: {text}")
         if not confirm("run it?"):
             raise UsageError("the pasted command was not run")
     if not command:

@@ -145,8 +145,8 @@ class Session:
         """Raise UsageError for flags that cannot be used with a conversation in turns."""
         check_conflicts(resolve(read_sources(self.flags, os.environ), self.endpoint), (REPL,))
         if "model" in self.flags and len(self.flags["model"].texts) > 1:
-            hint = "-m A,B asks B if A is not available; /retry -m B asks another one again"
-            raise UsageError("a conversation in turns is held with one model", hint)
+            hint = "-m A,B falls back to B when A is unavailable; /retry -m B asks another one again"
+            raise UsageError("a conversation uses one model", hint)
         if "previous_response_id" in self.flags:
             self.root_response_id = self.flags["previous_response_id"].texts[-1]
 
@@ -308,7 +308,7 @@ class Session:
             report_error(compact.explain_unchanged(error))
         else:
             self._add_summary(results[-1], self.turns)
-            print_err(f"aiml: {compact.describe_gain(request, self.turns[-1].text)}; /undo takes it back")
+            print_err(f"aiml: {compact.describe_gain(request, self.turns[-1].text)}; /undo undoes it")
         print_out("\n")
 
     def _add_previous(self, request: ChatRequest, earlier: Sequence[Turn]) -> ChatRequest:
@@ -355,7 +355,7 @@ class Session:
     def warn_not_saved(self) -> None:
         """Print once per conversation that the history does not save it."""
         if self.conversation_id is None and not self.has_warned:
-            print_err("aiml: nothing of this conversation is kept in the history; it holds while aiml runs")
+            print_err("aiml: this conversation is not stored in the history; it ends when aiml exits")
             self.has_warned = True
 
     def _use_demo_url(self, settings: Settings) -> Settings:

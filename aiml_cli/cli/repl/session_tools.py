@@ -58,7 +58,7 @@ class SessionTools:
         elif (toolbox := _get_toolbox(self._session)) is not None:
             toolbox.add(name)
         else:
-            raise UsageError("a replay has the tools of its recording")
+            raise UsageError("a replay uses the tools of its recording")
         return self.switch(name, on=True)
 
     def switch(self, pattern: str, *, on: bool) -> list[str]:

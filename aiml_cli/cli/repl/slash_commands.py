@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from aiml_cli.cli.repl.session import Session
 
 SlashFunction = Callable[["Session", str], None]
-UNKNOWN_COMMAND_HINT = "/help lists them; a message that begins with / is typed with //"
+UNKNOWN_COMMAND_HINT = "/help lists them; to send a message that begins with /, type //"
 # Other names of commands: those that run at once, and those that are only suggested.
 ALIASES = {"quit": "exit", "q": "exit", "bye": "exit", "h": "help", "?": "help"}
 _SUGGESTIONS = {

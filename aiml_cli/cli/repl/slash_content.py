@@ -56,7 +56,7 @@ def _read_clipboard(queued: Sequence[str]) -> FileContent:
     data = read_clipboard()
     media_type = detect_type(data)
     if not media_type.startswith("image/") and (kind := media_type or describe_binary(data)):
-        raise UsageError(f"the clipboard holds {kind}, neither a picture nor a text", "nothing is queued")
+        raise UsageError(f"the clipboard holds {kind}, which is neither an image nor text", "nothing is queued")
     if not data.strip():
         raise UsageError("the clipboard is empty", "nothing is queued")
     ending = media_type.removeprefix("image/") or "txt"
@@ -115,7 +115,7 @@ def edit(session: Session, words: str) -> None:
     start = unquote(words) or session.last_prompt
     text = prompt_editor.edit_text(start, os.environ)
     if text.strip() == start.strip():
-        raise UsageError("nothing was changed in the editor, so nothing was sent")
+        raise UsageError("the text was not changed in the editor, so nothing was sent")
     session.ask(text)
 
 
@@ -129,7 +129,7 @@ def export(session: Session, words: str) -> None:
     name = _parse_file(words, "/export chat.md, or chat.json, or chat.jsonl")
     encode = EXPORT_FORMATS.get(Path(name).suffix.lower())
     if encode is None:
-        raise UsageError(f"/export: {name!r} ends with none of .md, .json and .jsonl")
+        raise UsageError(f"/export: {name!r} does not end with .md, .json or .jsonl")
     write_file(name, encode([build_transcript(session)]))
 
 
@@ -156,7 +156,7 @@ def pipe(session: Session, words: str) -> None:
         raise UsageError("to which command?", "/pipe less, or /pipe 2 python3 - for code block 2")
     data = _end_line(select_answer(session, number))
     if session.pastes.contains(words, words):
-        print_err(f"aiml: this was pasted: /pipe {words}")
+        print_err(f"aiml: pasted command: /pipe {words}")
         if not confirm("run it?"):
             raise UsageError("the pasted command was not run")
     from aiml_cli.system.child_process import run_shell  # few answers go to a command
@@ -189,7 +189,9 @@ def _parse_file(text: str, example: str) -> str:
     if not words:
         raise UsageError("to which file?", example)
     if len(words) > 1:
-        raise UsageError(f"{len(words)} names, but one file is written", "put quotes around a name with spaces")
+        raise UsageError(
+            f"{len(words)} names, but only one file can be written", "put quotes around a name with spaces"
+        )
     return words[0]
 
 
@@ -200,7 +202,7 @@ def write_file(name: str, data: bytes) -> None:
         return
     path = Path(name).expanduser()
     if path.is_file() and not confirm(f"replace {path}?"):
-        raise UsageError(f"{path} is there already", "nothing was written")
+        raise UsageError(f"{path} already exists", "nothing was written")
     file, is_written = OutputFile(str(path)), False
     try:
         file.write(data)
@@ -213,7 +215,7 @@ def write_file(name: str, data: bytes) -> None:
 def build_transcript(session: Session) -> Transcript:
     """Return the conversation, from the history if it is saved there; raise UsageError if it has no turns."""
     if not session.turns:
-        raise UsageError("nothing was said in this conversation yet")
+        raise UsageError("this conversation is empty")
     if session.conversation_id is not None:
         with conversation_lock.open_history() as history:
             messages = live_messages(reader.read_messages(history, session.conversation_id))

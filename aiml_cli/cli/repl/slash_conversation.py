@@ -67,7 +67,7 @@ def fork(session: Session, words: str) -> None:
     """
     words = unquote(words)
     if not session.turns:
-        raise UsageError("there is no answer yet, so nothing to copy")
+        raise UsageError("there is no answer yet to copy")
     if session.conversation_id is None:
         session.warn_not_saved()
         return
@@ -125,7 +125,7 @@ def save(session: Session, words: str) -> None:
     if words := unquote(words):
         edits.check_name(words)
     if not session.turns and session.conversation_id is None:
-        raise UsageError("there is no answer yet, so nothing to name")
+        raise UsageError("there is no answer yet, so there is nothing to name")
     if session.conversation_id is None:
         session.warn_not_saved()
         return
@@ -133,7 +133,7 @@ def save(session: Session, words: str) -> None:
         if words:
             edits.rename_conversation(history, session.conversation_id, words)
         name = find_conversations.get_by_id(history, session.conversation_id).name
-    print_err(f"aiml: kept as {name}; /resume {name} continues it")
+    print_err(f"aiml: saved as {name}; /resume {name} continues it")
 
 
 @slash("[n or all]")
@@ -168,7 +168,7 @@ def undo(session: Session, words: str) -> None:
     conversation_lock.undo_in_history(session.conversation_id, after_id)
     more = "…" if len(prompt) > MAX_PROMPT_SHOWN else ""
     if first.replaced_turns:
-        print_err("aiml: the summary is taken back; the turns before it are sent again")
+        print_err("aiml: the summary is undone; the turns before it are sent again")
     else:
         print_err(f'aiml: undone: "{prompt[:MAX_PROMPT_SHOWN]}{more}" ({_count_questions(len(session.turns))} left)')
     session.warn_not_saved()

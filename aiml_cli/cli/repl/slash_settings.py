@@ -48,9 +48,7 @@ def set(session: Session, words: str) -> None:  # noqa: A001 - named after what 
         name, has_value, value = (unquote(part.strip()) or part for part in name.partition(" "))
     row = find_setting(session, name)
     if not has_value:
-        raise UsageError(
-            f"/set {row.name}: a value is missing", f"/set {row.name}=VALUE; /unset {row.name} takes it back"
-        )
+        raise UsageError(f"/set {row.name}: a value is missing", f"/set {row.name}=VALUE; /unset {row.name} removes it")
     raw_value = RawValue((value,), f"/set {row.name}")
     parse_value(row, raw_value, session.endpoint)
     earlier = session.overrides[row.name].texts if row.value_type.is_list and row.name in session.overrides else ()
@@ -66,7 +64,7 @@ def find_setting(session: Session, name: str) -> Option[Any]:
     if key in rows:
         return rows[key]
     if key in ROWS:
-        raise UsageError(f"/set: {key} has no place here", _explain_unsettable(ROWS[key]))
+        raise UsageError(f"/set: {key} cannot be set here", _explain_unsettable(ROWS[key]))
     names = sorted(rows, key=lambda known: not rows[known].common)
     raise UsageError(f"/set: unknown setting {name!r}", suggest(key, names) or "aiml config show lists them")
 
@@ -76,12 +74,12 @@ def _explain_unsettable(row: Option[Any]) -> str:
         return "store the key with: aiml config key"
     if row.name == "run_tool":
         return "/tools on NAME lets the model use a tool, /tools off NAME takes it away"
-    return f"it is said with each call: {row.flag}" if row.per_call else "this endpoint does not know it"
+    return f"pass it on each call: {row.flag}" if row.per_call else "this endpoint does not support it"
 
 
 def _print_overrides(session: Session) -> None:
     if not session.overrides:
-        print_err("aiml: nothing is set here; /set key=value does, and aiml config show lists what holds elsewhere")
+        print_err("aiml: nothing is set here; /set KEY=VALUE sets it, and aiml config show lists the other settings")
     for name in sorted(session.overrides):
         _print_override(session, name)
 
@@ -159,7 +157,7 @@ def template(session: Session, words: str) -> None:
         # What is {{stdin}} for the composer is {stdin} in the editor.
         session.send(prompt, files, typed=join_typed([LiteralText(prompt[0].replace("{{stdin}}", "{stdin}"))]))
     else:
-        print_err(f"aiml: what {' + '.join(names)} sets holds from now on: {', '.join(values) or 'nothing'}")
+        print_err(f"aiml: what {' + '.join(names)} sets is used from now on: {', '.join(values) or 'nothing'}")
 
 
 def _split_names(text: str) -> tuple[list[str], str]:
@@ -295,9 +293,9 @@ def _list(session: Session) -> None:
     if open_tools:
         _print_table(session, open_tools)
     else:
-        print_err("aiml: the model has no tools of this machine")
+        print_err("aiml: the model has no local tools")
     if others:
-        print_err(f"aiml: /tools on NAME adds one: {_shorten(others)}")
+        print_err(f"aiml: /tools on NAME turns one on: {_shorten(others)}")
     elif not open_tools:
         print_err(
             "hint: aiml tools add NAME -- COMMAND makes one; /tools on FILE.py adds the functions of a Python file"

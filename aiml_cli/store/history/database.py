@@ -253,7 +253,7 @@ def translate_errors(path: Path) -> Iterator[None]:
         raise
     except (sqlite3.Error, OSError) as error:
         reason = getattr(error, "strerror", None) or str(error)
-        raise OutputFailed(f"{path}: {reason}", "the history is as it was") from None
+        raise OutputFailed(f"{path}: {reason}", "the history was not changed") from None
 
 
 def _is_sound(path: Path) -> bool:
@@ -316,7 +316,7 @@ def _migrate(connection: sqlite3.Connection, path: Path) -> None:
     if (version := _read_version(connection)) == len(MIGRATIONS):
         return
     if version > len(MIGRATIONS):
-        raise UsageError(f"{path} was written by a newer aiml", "update aiml, or say --no-log")
+        raise UsageError(f"{path} was written by a newer aiml", "update aiml, or use --no-log")
     with locks.hold_lock(lock_path(path), locks.WHOLE_FILE):
         if not version:
             connection.execute("PRAGMA auto_vacuum = INCREMENTAL")  # works only before the first table

@@ -30,7 +30,9 @@ _COPIED_COLUMNS = [name for name in reader.StoredMessage._fields if name not in 
 def check_name(name: str) -> None:
     """Raise UsageError if a conversation cannot have this name."""
     if not _NAME.fullmatch(name) or name == find_conversations.LAST:
-        raise UsageError(f"{name!r} is no name for a conversation", "letters, digits, - and _ make a name")
+        raise UsageError(
+            f"{name!r} is not a valid name for a conversation", "a name consists of letters, digits, - and _"
+        )
 
 
 def mark_undone(history: History, conversation: int, after: int, last: int | None = None) -> None:
@@ -112,7 +114,7 @@ def copy_summary(facts: Mapping[str, Any], new_ids: Mapping[int, int]) -> Mappin
 
 
 def _name_conflict(name: str) -> UsageError:
-    return UsageError(f"there is a conversation {name!r} already", "choose another name")
+    return UsageError(f"a conversation {name!r} already exists", "choose another name")
 
 
 class DeleteResult(NamedTuple):

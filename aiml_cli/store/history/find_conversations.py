@@ -169,7 +169,7 @@ def _format_candidates(conversations: Sequence[StoredConversation]) -> str:
 def _not_found(history: History, words: str) -> UsageError:
     if words == LAST:
         return UsageError("there is no conversation yet")
-    return UsageError(f"no conversation is called {words!r}, or contains it", _suggest_conversation(history, words))
+    return UsageError(f"no conversation matches {words!r}", _suggest_conversation(history, words))
 
 
 def last_in_session(history: History, session: str) -> StoredConversation | None:

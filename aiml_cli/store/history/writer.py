@@ -171,7 +171,7 @@ def acquire_conversation(history: History, conversation: int) -> None:
         name = history.connection.execute("SELECT name FROM conversations WHERE id = ?", (conversation,)).fetchone()[0]
         raise UsageError(
             f"another process is writing the conversation {name}",
-            "wait for it to end, or go on with another: aiml history list",
+            "wait for it to end, or continue another one: aiml history list",
         )
 
 

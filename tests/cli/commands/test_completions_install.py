@@ -117,7 +117,7 @@ def test_an_older_one_of_ours_is_replaced(home: Path, capfd: pytest.CaptureFixtu
     path.write_text("#compdef aiml\n# Generated\n# Completion of aiml for zsh: an older one\n")
     assert [main([*INSTALL, "zsh"]), main([*INSTALL, "zsh"])] == [0, 0]
     assert path.read_bytes() == (SCRIPTS / "aiml.zsh").read_bytes()
-    assert "is as it should be" in capfd.readouterr().err
+    assert "is up to date" in capfd.readouterr().err
 
 
 @pytest.mark.parametrize("shell", SHELLS)
@@ -176,7 +176,7 @@ def test_without_a_name_it_is_the_users_shell(
     assert main(["config", "completions"]) == 0
     shown = capfd.readouterr()
     assert shown.out == (SCRIPTS / "aiml.fish").read_text("utf-8")
-    assert shown.err == "aiml: for fish, as $SHELL says\n"
+    assert shown.err == "aiml: for fish, from $SHELL\n"
 
 
 def interactive(shell: str, home: Path, told: str) -> Any:

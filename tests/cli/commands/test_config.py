@@ -138,7 +138,7 @@ def test_show_says_of_the_key_only_where_it_is(
     monkeypatch.setenv("AIMLAPI_API_KEY", SECRET)
     assert lines(capfd)["api_key"] == "api_key = set (environment AIMLAPI_API_KEY)"
     monkeypatch.setenv("AIMLAPI_API_KEY", f"{SECRET}\n")
-    unusable = "api_key = not usable: environment AIMLAPI_API_KEY: the key holds a line break, which no key does"
+    unusable = "api_key = not usable: environment AIMLAPI_API_KEY: the key contains a line break, which no key does"
     assert lines(capfd)["api_key"] == unusable
 
 
@@ -270,7 +270,7 @@ def test_setting_what_something_stronger_hides_is_told(
 ) -> None:
     monkeypatch.setenv("AIML_SEED", "7")
     config.set_setting("seed", "1")
-    assert capfd.readouterr().err == "aiml: AIML_SEED hides this value\n"
+    assert capfd.readouterr().err == "aiml: AIML_SEED overrides this value\n"
     config.set_setting("n", "1")
     config.unset_setting("effort")
     assert capfd.readouterr().err.startswith("aiml: effort was not set in ")
@@ -327,7 +327,7 @@ def test_edit_keeps_what_is_not_in_order_and_leaves_the_file(
         config.edit_config()
     (copy,) = file.parent.glob("config.*-*.toml")
     assert told.value.message.startswith(f"{copy}{sentence}")
-    assert told.value.hint == f"the config file is as it was; what you wrote is kept in {copy}"
+    assert told.value.hint == f"the config file was not changed; what you wrote is kept in {copy}"
     assert file.read_text() == "seed = 1\n"
     assert copy.read_text()
 
@@ -354,7 +354,7 @@ def test_edit_does_not_undo_what_somebody_else_changed(
 ) -> None:
     config.set_setting("seed", "1")
     editor(tmp_path, monkeypatch, f"echo 'seed = 2' > {shlex.quote(str(file))}; echo 'seed = 3' > \"$1\"")
-    with pytest.raises(UsageError, match="changed by another program meanwhile") as told:
+    with pytest.raises(UsageError, match="changed by another program in the meantime") as told:
         config.edit_config()
     (copy,) = file.parent.glob("config.*-*.toml")
     assert (file.read_text(), copy.read_text()) == ("seed = 2\n", "seed = 3\n")
@@ -428,10 +428,10 @@ def test_the_key_comes_on_standard_input_for_the_host_of_the_base_url(
     stored = file.parent / "keys.json"
     assert done.stdout == b""
     assert done.stderr.decode() == (
-        f"aiml: the key for other.example:8443 is stored in file {stored}\naiml: AIMLAPI_API_KEY is set and hides it\n"
+        f"aiml: the key for other.example:8443 is stored in file {stored}\naiml: AIMLAPI_API_KEY is set and overrides it\n"
     )
     assert json.loads(stored.read_text()) == {"other.example:8443": SECRET}
-    for words in ("is removed", "no key is stored"):
+    for words in ("removed the key", "no key is stored"):
         assert words in run("configure.change_key(True, False)", b"").stderr.decode()
     assert json.loads(stored.read_text()) == {}
 
@@ -475,10 +475,10 @@ def test_all_in_order(
         f"{file.parent}: mode 700",
         f"{file}: mode 600",
         f"there is no {file.parent}/keys.json",
-        "the settings are in order",
+        "the settings are valid",
         "the key comes from: environment AIMLAPI_API_KEY",
         f"{host} answers",
-        "the key is accepted; the balance is 12.50 USD",
+        "the server accepts the key; the balance is 12.50 USD",
     ], [])  # fmt: skip
     (request,) = at_server.requests
     assert request.request_line == "GET /v2/billing HTTP/1.1"
@@ -522,7 +522,7 @@ def test_a_server_that_knows_no_balance_is_no_fault(
     monkeypatch.setenv("AIMLAPI_API_KEY", SECRET)
     code, fine, wrong = checked(capfd)
     assert (code, wrong) == (0, [])
-    assert fine[-1].startswith("whether it takes the key, it does not say (status ")
+    assert fine[-1].startswith("the server does not tell whether it accepts the key (status ")
 
 
 @pytest.mark.usefixtures("at_server")
@@ -530,7 +530,7 @@ def test_a_server_on_this_machine_needs_no_key(at_server: Loopback, capfd: pytes
     at_server.answer_with(REFUSED)
     code, fine, wrong = checked(capfd)
     assert (code, wrong) == (0, [])
-    assert "there is no key, and a server on this machine needs none" in fine
+    assert "there is no key; a local server does not need one" in fine
     assert at_server.requests[0].get_header("authorization") is None
 
 
@@ -547,14 +547,14 @@ def test_no_connection_is_the_worst(
     assert code == 7
     assert [line.partition(" (")[0] for line in wrong] == [
         f"{file}: others can change it",
-        "environment AIMLAPI_API_KEY: the key holds a blank, which no key does",
+        "environment AIMLAPI_API_KEY: the key contains a blank, which no key does",
         f"127.0.0.1:{port}: no connection: Connection refused",
     ]
 
 
 @pytest.mark.promise("damaged-config")
 @pytest.mark.parametrize(
-    ("config", "sentence"), [("seed = ", "line 1, column 8"), ("base_url = 'x'", "is not the address")]
+    ("config", "sentence"), [("seed = ", "line 1, column 8"), ("base_url = 'x'", "is not the URL")]
 )
 def test_check_tells_a_damaged_file_and_asks_nobody(
     file: Path, capfd: pytest.CaptureFixture[str], config: str, sentence: str

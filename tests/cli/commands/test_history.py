@@ -204,7 +204,7 @@ def test_show_takes_an_id_its_beginning_or_words(capfd: Capture) -> None:
     for words in ([name], [name[:4]], ["about", "giraffes"], ["giraf"]):
         assert loaded(capfd, "show", "--json", *words)["id"] == name
     assert main(["history", "show", "of", "lions"]) == 2
-    assert "no conversation is called 'of lions'" in capfd.readouterr().err
+    assert "no conversation matches 'of lions'" in capfd.readouterr().err
 
 
 @pytest.mark.promise("kept")
@@ -406,7 +406,7 @@ def test_rm_of_many_asks_on_a_terminal_and_wants_a_yes_in_scripts(capfd: Capture
     write("one")
     write("two")
     assert main(["history", "rm", "--all"]) == 2
-    assert capfd.readouterr().err == "aiml: this would delete 2 conversations\nhint: say -y to do so\n"
+    assert capfd.readouterr().err == "aiml: this would delete 2 conversations\nhint: add -y to do it\n"
     assert on_terminal("rm", "--all", typed="n")[1] == 0
     assert len(titles(capfd)) == 2
     assert on_terminal("rm", "--all", typed="y")[1] == 0
@@ -447,7 +447,7 @@ def test_a_conversation_that_is_being_written_is_not_deleted(capfd: Capture) -> 
     name = loaded(capfd, "list", "--json")[0]["id"]
     write("another")
     assert main(["history", "rm", "--all", "-y"]) == 2
-    assert f"not deleted, for another process is writing it: {name}" in capfd.readouterr().err
+    assert f"not deleted, because another process is writing it: {name}" in capfd.readouterr().err
     assert titles(capfd) == ["live"]
 
 
@@ -457,7 +457,9 @@ def test_a_damaged_history_is_moved_aside_and_told(arguments: list[str], capfd: 
     file().write_bytes(b"no database" * 100)
     assert main(["history", *arguments]) == 0
     (moved,) = database.list_damaged_copies(file())
-    assert f"aiml: the history was damaged and is kept as {moved}; a new one is begun\n" in capfd.readouterr().err
+    assert (
+        f"aiml: the history was damaged; it was moved to {moved}, and a new one was started\n" in capfd.readouterr().err
+    )
     assert moved.read_bytes() == b"no database" * 100
 
 
@@ -470,7 +472,7 @@ def test_damage_in_the_middle_is_told_and_the_file_moved_aside(arguments: list[s
     file().write_bytes(data)
     assert main(["history", *arguments]) == 0
     told = capfd.readouterr()
-    assert "the history was damaged and is kept as" in told.err
+    assert "the history was damaged; it was moved to" in told.err
     assert told.out == ""
     assert "there is no history yet" in told.err
     assert database.list_damaged_copies(file())[0].read_bytes() == data

@@ -137,7 +137,7 @@ def test_an_ambiguous_word_is_told_with_those_it_may_mean(
 def test_a_name_of_nothing_is_told_alike(command: Sequence[str], words: list[str], capfd: Capture) -> None:
     write_conversation("about zebras")
     assert main(["history", *command, "--", *words]) == 2
-    assert f"no conversation is called {' '.join(words)!r}, or contains it" in capfd.readouterr().err
+    assert f"no conversation matches {' '.join(words)!r}" in capfd.readouterr().err
 
 
 @pytest.mark.parametrize("command", [("export", "--format", "json"), ("rm",)])
@@ -151,13 +151,13 @@ def test_several_ids_and_numbers_name_several(command: Sequence[str], names: lis
 
 def test_one_unknown_name_of_several_stops_all(names: list[str], capfd: Capture) -> None:
     assert main(["history", "rm", names[0], "wrong"]) == 2
-    assert "no conversation is called 'wrong'" in capfd.readouterr().err
+    assert "no conversation matches 'wrong'" in capfd.readouterr().err
     assert len(run_json(capfd, "list", "--json")) == 3
 
 
 def test_show_takes_one_conversation(names: list[str], capfd: Capture) -> None:
     assert main(["history", "show", *names]) == 2
-    assert "history show takes one conversation" in capfd.readouterr().err
+    assert "history show shows one conversation" in capfd.readouterr().err
 
 
 def run_json(capfd: Capture, *arguments: str) -> Any:

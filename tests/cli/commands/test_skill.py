@@ -54,7 +54,7 @@ def test_the_table_has_every_exit_code_of_the_program() -> None:
 
 
 def test_a_file_that_is_the_same_stays(capfd: Capture) -> None:
-    for expected in ("wrote", "is as it should be"):
+    for expected in ("wrote", "is up to date"):
         assert main(["config", "skill", "skills"]) == 0
         assert expected in capfd.readouterr().err
 

@@ -188,11 +188,11 @@ def test_json_of_usage_is_what_the_gateway_said(server: Loopback, aiml: Aiml) ->
 @pytest.mark.parametrize(
     ("reply", "code", "words"),
     [
-        (http_response(b"Cannot GET /v2/billing", "404 Not Found"), 4, "tells neither balance nor spend"),
+        (http_response(b"Cannot GET /v2/billing", "404 Not Found"), 4, "does not report balance and spending"),
         (json_response({"message": "bad key sk-test-only"}, "401 Unauthorized"), 3, "bad key ***"),
-        (http_response(b"<html>log in</html>"), 6, "no JSON object"),
-        (json_response([1]), 6, "no JSON object"),
-        (http_response(b"[" * 100_000), 6, "no JSON object"),
+        (http_response(b"<html>log in</html>"), 6, "not a JSON object"),
+        (json_response([1]), 6, "not a JSON object"),
+        (http_response(b"[" * 100_000), 6, "not a JSON object"),
     ],
 )
 def test_usage_says_why_there_is_none(reply: bytes, code: int, words: str, server: Loopback, aiml: Aiml) -> None:
@@ -227,7 +227,7 @@ def test_a_period_is_one_of_four(capfd: Capture) -> None:
 
 
 LISTED = {"supported_parameters": ["temperature", "top_k"]}
-DROPS = "the gateway drops unknown names without a word"
+DROPS = "the gateway silently ignores unknown names"
 
 
 @pytest.mark.parametrize(
@@ -236,16 +236,16 @@ DROPS = "the gateway drops unknown names without a word"
         (
             {},
             "temperatur=1",
-            f"-O temperatur: no documented property has this name, and {DROPS}: did you mean temperature?",
+            f"-O temperatur: this is not a documented property, and {DROPS}: did you mean temperature?",
         ),
         (
             {},
             "max-tokens=5",
-            f"-O max-tokens: no documented property has this name, and {DROPS}: did you mean max_tokens?",
+            f"-O max-tokens: this is not a documented property, and {DROPS}: did you mean max_tokens?",
         ),
-        (LISTED, "min_p=1", f"-O min_p: the catalogue does not list it for m, and {DROPS}"),
-        (LISTED, "top-k.x=1", f"-O top-k: the catalogue does not list it for m, and {DROPS}: did you mean top_k?"),
-        ({"parameters": ["min_p"]}, "top_k=1", f"-O top_k: the catalogue does not list it for m, and {DROPS}"),
+        (LISTED, "min_p=1", f"-O min_p: the catalog does not list it for m, and {DROPS}"),
+        (LISTED, "top-k.x=1", f"-O top-k: the catalog does not list it for m, and {DROPS}: did you mean top_k?"),
+        ({"parameters": ["min_p"]}, "top_k=1", f"-O top_k: the catalog does not list it for m, and {DROPS}"),
     ],
 )
 def test_a_name_that_the_gateway_may_drop_is_warned_of(
@@ -285,7 +285,7 @@ def test_quiet_keeps_the_warning_back(server: Loopback, aiml: Aiml) -> None:
 def test_a_server_without_a_list_is_asked_for_by_its_address(server: Loopback, aiml: Aiml) -> None:
     server.answer_with(http_response(b"no such path", "404 Not Found"))
     done = aiml("models")
-    assert (done.returncode, done.stderr.decode().splitlines()[-1]) == (4, "hint: is --base-url right?")
+    assert (done.returncode, done.stderr.decode().splitlines()[-1]) == (4, "hint: check --base-url")
 
 
 def test_meta_of_an_interrupted_answer_is_written(server: Loopback, clean: Path) -> None:

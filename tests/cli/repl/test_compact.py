@@ -70,7 +70,7 @@ def test_older_turns_become_a_summary_and_undo_brings_them_back(
     else:
         assert texts_of(repl) == [SUMMARY, "in short", "3", "c", "4", "d", "5"]
     repl.type_lines("/undo 2", "/undo")
-    assert "the summary is taken back; the turns before it are sent again" in capfd.readouterr().err
+    assert "the summary is undone; the turns before it are sent again" in capfd.readouterr().err
     repl.type_lines("6")
     if flags.get("store") != "on":
         assert texts_of(repl) == ["1", "a", "2", "b", "3", "c", "6"]
@@ -127,7 +127,7 @@ def test_without_a_summary_nothing_changes(
     answer_again(server, failure, stream_text("chat", "done"))
     repl.type_lines("/compact")
     told = capfd.readouterr().err
-    assert (words in told, "the conversation is as it was" in told) == (True, True)
+    assert (words in told, "the conversation was not changed" in told) == (True, True)
     repl.type_lines("3", "/exit")
     assert texts_of(repl) == ["1", "a", "2", "b", "3"]
     if not flags:
@@ -331,7 +331,7 @@ def test_compact_undo_and_the_toolbar_on_a_terminal(server: Loopback) -> None:
         console.wait_until("an older turn is replaced by this summary")
         console.wait_for_prompt()
         console.type_line("/undo")
-        console.wait_until("the summary is taken back")
+        console.wait_until("the summary is undone")
         console.wait_until(lambda: console.read_toolbar().startswith(before))
         console.type_line("/help compact")
         console.wait_until("/set fit=oldest leaves out the oldest turns")
@@ -350,7 +350,7 @@ def test_ctrl_c_during_a_summary_changes_nothing(server: Loopback) -> None:
         console.type_line("/compact")
         console.wait_until("in sh")
         console.press("\x03")
-        console.wait_until("the conversation is as it was")
+        console.wait_until("the conversation was not changed")
         console.wait_for_prompt()
         console.type_line("3")
         console.wait_until("done")
@@ -363,7 +363,7 @@ def test_a_copy_can_be_continued_in_the_repl(server: Loopback, aiml: Aiml) -> No
     server.answer_with(stream_text("chat", "a"))
     aiml("chat", "-m", "m", "1")
     with Console("chat", "-i", "-c", "--fork", "--base-url", server.url, AIML_SESSION="here") as console:
-        console.wait_until("going on with the copy ")
+        console.wait_until("continuing the copy ")
         console.wait_for_prompt()
         console.type_line("2")
         console.wait_until(lambda: len(server.requests) == 2)

@@ -70,13 +70,13 @@ def test_a_conversation_gets_a_name_by_which_it_is_found(repl: ReplDriver, aiml:
 @pytest.mark.parametrize("name", ["../x", "a/b", "a b", "-x", "last", "é", "x" * 65, "a\x1b[31m"])
 def test_a_name_is_a_name_and_no_path(repl: ReplDriver, name: str, capsys: Told) -> None:
     repl.type_lines("a", f"/save {name}", f"/fork {name}")
-    assert capsys.readouterr().err.count("is no name for a conversation") == 2
+    assert capsys.readouterr().err.count("is not a valid name for a conversation") == 2
     assert len(names_()) == 1
 
 
 def test_a_name_is_one_conversations_only(repl: ReplDriver, capsys: Told) -> None:
     repl.type_lines("a", "/save one", "/new", "b", "/save one", "/fork one")
-    assert capsys.readouterr().err.count("there is a conversation 'one' already") == 2
+    assert capsys.readouterr().err.count("a conversation 'one' already exists") == 2
     assert len(names_()) == 2
 
 
@@ -190,7 +190,7 @@ def test_without_a_history_all_works_in_memory_and_is_told_once(
     repl = ReplDriver(server, **no_log)
     repl.type_lines("a", "b", "/undo", "/save x", "/fork", "c")
     assert repl.sent_messages == alternate_roles("a", "Hello", "c")
-    assert capsys.readouterr().err.count("nothing of this conversation is kept") == 1
+    assert capsys.readouterr().err.count("this conversation is not stored") == 1
 
 
 def test_words_of_every_kind_are_offered(repl: ReplDriver) -> None:

@@ -60,7 +60,7 @@ def test_a_message_sends_the_files_that_it_mentions(
 @pytest.mark.promise("mentions")
 def test_a_path_of_no_file_is_an_error_and_nothing_is_sent(repl: ReplDriver, capsys: Told) -> None:
     repl.type_lines("what is in @nowhere.txt?")
-    assert (repl.request_bodies, "@nowhere.txt: there is no such file" in capsys.readouterr().err) == ([], True)
+    assert (repl.request_bodies, "@nowhere.txt: no such file" in capsys.readouterr().err) == ([], True)
     repl.type_lines("what is @types/node?")
     assert sent_text(repl) == "what is @types/node?"
     assert "@types/node" in capsys.readouterr().err
@@ -142,7 +142,7 @@ def test_one_shots(
 
 def test_a_one_shot_with_a_path_of_no_file_ends_with_2(repl: ReplDriver, aiml: Aiml) -> None:
     done = aiml("chat", "what is in @nowhere.txt?")
-    assert (done.returncode, repl.request_bodies, b"@nowhere.txt: there is no such file" in done.stderr) == (
+    assert (done.returncode, repl.request_bodies, b"@nowhere.txt: no such file" in done.stderr) == (
         2,
         [],
         True,

@@ -132,8 +132,8 @@ def test_settings_of_several_values_add_up(repl: ReplDriver) -> None:
         ("/set temprature=1", "did you mean temperature?"),
         ("/set temperature", "a value is missing"),
         ("/set api_key=sk-1", "store the key with: aiml config key"),
-        ("/set file=x", "it is said with each call: --file"),
-        ("/set truncation=auto", "this endpoint does not know it"),
+        ("/set file=x", "it is set for each call: --file"),
+        ("/set truncation=auto", "this endpoint does not support it"),
         ("/unset", "which setting?"),
     ],
 )

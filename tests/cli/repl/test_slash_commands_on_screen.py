@@ -31,7 +31,7 @@ def test_a_conversation_is_undone_named_and_gone_on_with(server: Loopback) -> No
     seen.type_line("/exit")
     assert seen.wait_for_exit() == 0
     again = console(server, "-i", "-r", "plan")
-    again.wait_until("going on with plan")
+    again.wait_until("continuing plan")
     again.wait_for_prompt()
     again.type_line("and?")
     again.wait_until("three")
@@ -84,7 +84,7 @@ def test_a_resumed_conversation_is_drawn_and_cannot_drive_the_terminal(server: L
         seen.wait_for_prompt()
         before = read_above_prompt(seen)
     with Console("chat", "-q", "-i", "-r", "last", AIML_BASE_URL=server.url) as again:
-        again.wait_until("going on with")
+        again.wait_until("continuing")
         again.wait_for_prompt()
         assert read_above_prompt(again)[2:] == before
         assert (b"\x1b]0;" in again.output, "**" in again.read_text()) == (False, False)

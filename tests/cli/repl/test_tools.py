@@ -181,7 +181,7 @@ def test_tools_are_listed_switched_and_added(repl: ReplDriver, capfd: Told) -> N
     repl.type_lines("/tools", "/tools off weather", "a", "/tools on date", "/tools on weather", "b", "/tools weather")
     told = capfd.readouterr().err
     assert "weather  on     command  About weather." in told
-    assert "aiml: /tools on NAME adds one: date" in told
+    assert "aiml: /tools on NAME turns one on: date" in told
     assert "aiml: weather: off" in told
     assert '"city"' in told
     names = [
@@ -214,7 +214,7 @@ def test_without_tools_nothing_of_them_is_open(server: Loopback, capfd: Told) ->
     assert driver.session.tools.describe() == "weather"
     driver.session.tools.close()
     assert driver.session.tools.describe() == ""
-    assert "aiml: the model has no tools of this machine" in capfd.readouterr().err
+    assert "aiml: the model has no local tools" in capfd.readouterr().err
 
 
 @pytest.mark.parametrize(
