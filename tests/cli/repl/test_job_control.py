@@ -1,11 +1,11 @@
-"""Stopping, continuing and starting in the background, under real shells: the terminal is always right, no key is lost."""
+"""Stop, continue and start in the background, in real shells: the terminal is always right, and no key is lost."""
 
 import os
 import re
 import shutil
 import signal
 import termios
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from threading import Event
 
@@ -24,11 +24,18 @@ CTRL_C, CTRL_D, CTRL_Z, QUIT = "\x03", "\x04", "\x1a", "\x1c"
 pytestmark = pytest.mark.promise("job-control")
 
 
-@pytest.fixture(params=[shell for shell in SHELLS if shutil.which(shell)])
+# What depends on how a shell starts, stops and continues its jobs; all else runs in bash.
+IN_EACH_SHELL = pytest.mark.parametrize("shell", SHELLS, indirect=True)
+
+
+@pytest.fixture
 def shell(request: pytest.FixtureRequest, server: Loopback) -> Iterator[Console]:
-    """Yield a shell at its prompt."""
+    """Yield a shell at its prompt: bash, or the one that the test names."""
+    name = getattr(request, "param", "bash")
+    if not shutil.which(name):
+        pytest.skip(f"{name} is not installed")
     environ = {"AIML_BASE_URL": server.url, "EDITOR": "cat >/dev/null; true"}
-    with Console.start_shell(shell=request.param, **environ) as console:
+    with Console.start_shell(shell=name, **environ) as console:
         console.wait_until("$")
         yield console
 
@@ -37,10 +44,12 @@ def wait_for_shell(console: Console) -> None:
     console.wait_until(lambda: console.read_cursor_line() == "$")
 
 
-def stop(console: Console, keys: str = CTRL_Z) -> None:
+def stop(console: Console) -> None:
     """Stop the program, and check that the shell has its own modes."""
-    console.press(keys)
-    wait_for_shell(console)
+    terminal, shell = console.child.child_fd, console.child.pid
+    console.wait_until(lambda: os.tcgetpgrp(terminal) != shell and console.read_cursor_line() != "$")
+    # Pressed again because a signal before the one to continue is dropped.
+    console.press_until(CTRL_Z, lambda: os.tcgetpgrp(terminal) == shell and console.read_cursor_line() == "$")
     check_modes(console)
 
 
@@ -54,19 +63,18 @@ def check_modes(console: Console) -> None:
     assert sorted(modes) == sorted(["icrnl", "isig", "icanon", "echo", "-noflsh"]), console.read_text()
 
 
-def go_on(console: Console) -> None:
+def continue_in_foreground(console: Console) -> None:
     console.type_line("fg")
 
 
-def go_on_by_way_of_the_background(console: Console) -> None:
+def continue_in_background_first(console: Console) -> None:
     shown = len(console.read_text())
     console.type_line("bg")
     console.wait_until(lambda: "[1]" in console.read_text()[shown:])
     console.type_line("fg")
 
 
-WAYS = pytest.mark.parametrize("proceed", [go_on, go_on_by_way_of_the_background], ids=["fg", "bg-fg"])
-Proceed = Callable[[Console], None]
+WAYS_TO_CONTINUE = (continue_in_foreground, continue_in_background_first)
 
 
 def send_and_leave(console: Console, server: Loopback, draft: str, count: int = 1) -> None:
@@ -82,22 +90,22 @@ def send_and_leave(console: Console, server: Loopback, draft: str, count: int = 
     check_modes(console)
 
 
-@WAYS
+@IN_EACH_SHELL
 @pytest.mark.parametrize("term", ["xterm", "dumb"])
-def test_at_the_prompt(proceed: Proceed, term: str, shell: Console, server: Loopback) -> None:
+def test_a_stop_at_the_prompt_keeps_the_draft(term: str, shell: Console, server: Loopback) -> None:
     server.answer_with(HELLO)
     shell.run("chat", before=f"TERM={term} ")
     shell.wait_for_prompt()
     shell.press("half")
-    shell.wait_until("> half")
-    stop(shell)
-    proceed(shell)
+    for proceed in WAYS_TO_CONTINUE:
+        shell.wait_until(lambda: shell.read_cursor_line() == "> half")
+        stop(shell)
+        proceed(shell)
     send_and_leave(shell, server, "half")
 
 
-@WAYS
 @pytest.mark.parametrize("begun", [[BEGUN], []], ids=["streaming", "waiting"])
-def test_in_an_answer_of_a_conversation(proceed: Proceed, begun: list[bytes], shell: Console, server: Loopback) -> None:
+def test_a_stop_in_an_answer_keeps_what_is_typed_ahead(begun: list[bytes], shell: Console, server: Loopback) -> None:
     goes_on = Event()
     server.answer_with(begun or STREAM, goes_on, *END)
     server.answer_with(HELLO)
@@ -106,8 +114,9 @@ def test_in_an_answer_of_a_conversation(proceed: Proceed, begun: list[bytes], sh
     shell.type_line("one")
     shell.wait_until("the beginning" if begun else lambda: server.requests)
     shell.press("ahead")
-    stop(shell)
-    proceed(shell)
+    for proceed in WAYS_TO_CONTINUE:
+        stop(shell)
+        proceed(shell)
     goes_on.set()
     shell.wait_until("and the end")
     send_and_leave(shell, server, "ahead", 2)
@@ -137,14 +146,15 @@ def is_spinning(shell: Console) -> bool:
     return shell.read_cursor_line()[:1] in [*FRAMES]
 
 
-@WAYS
-def test_in_the_only_answer(proceed: Proceed, shell: Console, server: Loopback) -> None:
+@IN_EACH_SHELL
+def test_an_answer_continues_after_a_stop(shell: Console, server: Loopback) -> None:
     goes_on = Event()
     server.answer_with(BEGUN, goes_on, *END)
     shell.run("chat", "hi")
     shell.wait_until("the beginning")
-    stop(shell)
-    proceed(shell)
+    for proceed in WAYS_TO_CONTINUE:
+        stop(shell)
+        proceed(shell)
     goes_on.set()
     shell.wait_until("and the end")
     wait_for_shell(shell)
@@ -152,15 +162,15 @@ def test_in_the_only_answer(proceed: Proceed, shell: Console, server: Loopback) 
 
 
 def answer_after_a_stop(shell: Console, question: str, answer: str) -> None:
-    """Stop at a question, continue by way of the background, and answer when it is asked again."""
+    """Stop at a question, continue in the background first, and answer when it is asked again."""
     stop(shell)
     asked = shell.read_text().count(question)
-    go_on_by_way_of_the_background(shell)
+    continue_in_background_first(shell)
     shell.wait_until(lambda: shell.read_text().count(question) > asked)
     shell.type_line(answer)
 
 
-def test_at_a_question(shell: Console, server: Loopback, clean: Path) -> None:
+def test_a_question_is_asked_again_after_a_stop(shell: Console, server: Loopback, clean: Path) -> None:
     (clean / ".netrc").write_text("machine x login y password hunter2hunter2\nAKIAIOSFODNN7EXAMPLE\n")
     server.answer_with(HELLO)
     shell.run("chat", "hi", "-f", ".netrc")
@@ -171,21 +181,21 @@ def test_at_a_question(shell: Console, server: Loopback, clean: Path) -> None:
     check_modes(shell)
 
 
-def test_while_a_command_runs(shell: Console, server: Loopback) -> None:
+def test_a_command_of_the_conversation_can_be_stopped(shell: Console, server: Loopback) -> None:
     server.answer_with(HELLO)
     shell.run("chat")
     shell.wait_for_prompt()
     shell.type_line("!echo beg''un; read x; echo got $x")
     shell.wait_until("begun")
     stop(shell)
-    go_on_by_way_of_the_background(shell)
+    continue_in_background_first(shell)
     shell.wait_until(lambda: shell.read_cursor_line() != "$")
     shell.type_line("word")
     shell.wait_until("got word")
     send_and_leave(shell, server, "")
 
 
-def test_in_the_editor(shell: Console, server: Loopback, clean: Path) -> None:
+def test_the_editor_can_be_stopped(shell: Console, server: Loopback, clean: Path) -> None:
     editor = clean / "editor"
     editor.write_text('#!/bin/sh\necho editing; read word; printf "%s" "$word" > "$1"\n')
     editor.chmod(0o700)
@@ -195,28 +205,26 @@ def test_in_the_editor(shell: Console, server: Loopback, clean: Path) -> None:
     shell.press("draft\x18\x05")
     shell.wait_until("editing")
     stop(shell)
-    go_on_by_way_of_the_background(shell)
+    continue_in_background_first(shell)
     shell.wait_until(lambda: shell.read_cursor_line() != "$")
     shell.type_line("word")
     send_and_leave(shell, server, "word")
 
 
+@IN_EACH_SHELL
 @pytest.mark.parametrize("term", ["xterm", "dumb"])
-def test_a_conversation_that_starts_in_the_background(term: str, shell: Console, server: Loopback) -> None:
+def test_a_conversation_started_in_the_background_waits_for_the_foreground(
+    term: str, shell: Console, server: Loopback
+) -> None:
     server.answer_with(HELLO)
     shell.run("chat", "-i", before=f"TERM={term} ", after=" &")
-    shell.wait_until(lambda: re.search(r"(?i)stopped|suspended", press_enter(shell)))
+    shell.press_until("\r", lambda: re.search(r"(?i)stopped|suspended", shell.read_text()))  # Enter shows the jobs
     check_modes(shell)
     shell.type_line("fg")
     send_and_leave(shell, server, "")
 
 
-def press_enter(shell: Console) -> str:
-    """Press Enter, at which a shell reports its jobs; return the screen."""
-    shell.press("\r")
-    return shell.read_text()
-
-
+@IN_EACH_SHELL
 def test_an_answer_in_the_background_is_printed(shell: Console, server: Loopback) -> None:
     goes_on = Event()
     server.answer_with(BEGUN, goes_on, *END)
@@ -233,7 +241,7 @@ def check_modes_of_line(shell: Console) -> None:
     shell.wait_until("shown")
 
 
-def test_an_answer_that_comes_to_the_foreground_keeps_quiet(shell: Console, server: Loopback) -> None:
+def test_an_answer_brought_to_the_foreground_does_not_echo_keys(shell: Console, server: Loopback) -> None:
     goes_on = Event()
     server.answer_with(BEGUN, goes_on, *END)
     shell.run("chat", "hi", after=" &")
@@ -250,7 +258,7 @@ def test_an_answer_that_comes_to_the_foreground_keeps_quiet(shell: Console, serv
 
 @pytest.mark.parametrize("shell", ["bash", "zsh"], indirect=True)  # dash leaves the modes of a program that is killed
 @pytest.mark.parametrize("is_asked", [False, True], ids=["prompt", "answer"])
-def test_a_stop_that_cannot_be_handled(is_asked: bool, shell: Console, server: Loopback) -> None:
+def test_a_stop_that_no_program_can_handle_loses_nothing(is_asked: bool, shell: Console, server: Loopback) -> None:
     goes_on = Event()
     if is_asked:
         server.answer_with(BEGUN, goes_on, *END)
@@ -275,7 +283,7 @@ def test_a_stop_that_cannot_be_handled(is_asked: bool, shell: Console, server: L
     send_and_leave(shell, server, "half", 1 + is_asked)
 
 
-def test_a_stop_signal_at_the_prompt(shell: Console, server: Loopback) -> None:
+def test_a_stop_signal_at_the_prompt_keeps_the_draft(shell: Console, server: Loopback) -> None:
     server.answer_with(HELLO)
     shell.run("chat")
     shell.wait_for_prompt()
@@ -309,6 +317,7 @@ def test_every_ending_restores_the_terminal(
     check_modes(shell)
 
 
+@IN_EACH_SHELL
 @pytest.mark.parametrize("mode", [[], ["-i"]], ids=["once", "conversation"])
 def test_quit_ends_an_answer_and_restores_the_terminal(mode: list[str], shell: Console, server: Loopback) -> None:
     server.answer_with(BEGUN, SILENCE)
@@ -319,7 +328,7 @@ def test_quit_ends_an_answer_and_restores_the_terminal(mode: list[str], shell: C
     check_modes(shell)
 
 
-def test_quit_at_a_plain_prompt(shell: Console, server: Loopback) -> None:
+def test_quit_at_a_plain_prompt_restores_the_terminal(shell: Console, server: Loopback) -> None:
     shell.run("chat", before="TERM=dumb ")
     shell.wait_for_prompt()
     shell.press(QUIT)
@@ -327,7 +336,7 @@ def test_quit_at_a_plain_prompt(shell: Console, server: Loopback) -> None:
     check_modes(shell)
 
 
-def test_quit_ends_only_the_command_that_runs(shell: Console, server: Loopback) -> None:
+def test_quit_ends_the_running_command_alone(shell: Console, server: Loopback) -> None:
     server.answer_with(HELLO)
     shell.run("chat")
     shell.wait_for_prompt()
@@ -344,17 +353,17 @@ def test_a_key_is_asked_for_again_after_a_stop_and_never_shown(shell: Console, c
     shell.wait_until("(not shown)")
     shell.press("half-a-key")
     answer_after_a_stop(shell, "(not shown)", "the-whole-key")
-    shell.wait_until("is stored in")
+    shell.wait_until("stored the key")
     wait_for_shell(shell)
     check_modes(shell)
     assert "-key" not in shell.read_text()
 
 
 @pytest.mark.parametrize("ending", [CTRL_C, CTRL_D])
-def test_no_key_is_typed(ending: str, shell: Console, clean: Path) -> None:
+def test_a_question_for_a_key_that_is_left_restores_the_terminal(ending: str, shell: Console, clean: Path) -> None:
     shell.run("config", "key")
     shell.wait_until("(not shown)")
     shell.press(ending)
     wait_for_shell(shell)
     check_modes(shell)
-    assert "is stored in" not in shell.read_text()
+    assert "stored the key" not in shell.read_text()

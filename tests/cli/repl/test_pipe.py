@@ -73,7 +73,7 @@ def test_a_huge_answer_ends_whether_or_not_it_is_read(
         ("/pipe /etc/passwd", "the command ended with 126"),
     ],
 )
-def test_what_goes_wrong_is_told_and_ends_nothing(repl: ReplDriver, line: str, told: str, capfd: Told) -> None:
+def test_a_failure_is_told_and_the_conversation_goes_on(repl: ReplDriver, line: str, told: str, capfd: Told) -> None:
     repl.type_lines("hi", line, "more")
     assert told in capfd.readouterr().err
     assert len(repl.request_bodies) == 2
@@ -91,7 +91,7 @@ def test_an_answer_without_text_is_told(server: Loopback, capfd: Told) -> None:
     assert Path("out").exists() is False
 
 
-def test_words_that_mean_it_name_it(repl: ReplDriver, capfd: Told) -> None:
+def test_a_similar_command_suggests_pipe(repl: ReplDriver, capfd: Told) -> None:
     repl.type_lines("/less")
     assert "did you mean /pipe?" in capfd.readouterr().err
 
@@ -117,16 +117,19 @@ def test_a_pasted_command_is_asked_about(server: Loopback, line: str, tmp_path: 
         assert console.leave() == 0
 
 
-@pytest.mark.parametrize("term", ["xterm-256color", "dumb"])
 @pytest.mark.parametrize(
-    ("command", "told"),
+    ("term", "command", "told"),
     [
-        ("echo beg''un; exec sleep 60", "the command ended with SIGINT"),
-        ("trap 'echo trapp''ed; exit 5' INT; echo beg''un; while :; do sleep 1; done", "the command ended with 5"),
+        ("xterm-256color", "echo beg''un; exec sleep 60", "the command ended with SIGINT"),
+        (
+            "dumb",
+            "trap 'echo trapp''ed; exit 5' INT; echo beg''un; while :; do sleep 1; done",
+            "the command ended with 5",
+        ),
     ],
 )
-def test_ctrl_c_is_for_the_command_alone(server: Loopback, term: str, command: str, told: str) -> None:
-    queue_answers(server, HUGE[:90_000], "again")
+def test_ctrl_c_ends_the_command_alone(server: Loopback, term: str, command: str, told: str) -> None:
+    queue_answers(server, HUGE[:66_000], "again")  # more than a pipe holds, as the command does not read it
     with Console("chat", "-q", AIML_BASE_URL=server.url, TERM=term, rows=12) as console:
         console.wait_for_prompt()
         console.type_line("hi")
@@ -143,7 +146,7 @@ def test_ctrl_c_is_for_the_command_alone(server: Loopback, term: str, command: s
         assert console.leave() == 0
 
 
-def test_a_pager_has_the_keys_of_the_terminal(server: Loopback) -> None:
+def test_a_pager_reads_the_keys_of_the_terminal(server: Loopback) -> None:
     queue_answers(server, "\n".join(f"line {number}" for number in range(300)))
     with Console("chat", "-q", AIML_BASE_URL=server.url, LESS="") as console:
         console.wait_for_prompt()
