@@ -131,7 +131,7 @@ function __aiml_settings
         quiet 'Print only errors on standard error.' \
         verbose 'Print more on standard error.' \
         debug 'Print requests and responses on standard error, with the key masked.' \
-        cache 'Answer from a private store if it has a complete answer to the same request that is younger than AGE (1d).' \
+        cache 'Use the cached answer to the same request if it is complete and younger than AGE (1d).' \
         no_log 'Do not store this call in the history.' \
         color 'When to use colour.' \
         editing 'The keys of the line editor in a conversation.' \
@@ -472,7 +472,7 @@ complete -c aiml -n '__aiml_at "aiml chat"' -s v -d 'Print more on standard erro
 complete -c aiml -n '__aiml_at "aiml chat"' -l no-verbose -d 'The opposite of --verbose.'
 complete -c aiml -n '__aiml_at "aiml chat"' -l debug -d 'Print requests and responses on standard error, with the key masked.'
 complete -c aiml -n '__aiml_at "aiml chat"' -l no-debug -d 'The opposite of --debug.'
-complete -c aiml -n '__aiml_at "aiml chat"' -l cache -x -a '30m 12h 1d 7d off' -d 'Answer from a private store if it has a complete answer to the same request that is younger than AGE (1d).'
+complete -c aiml -n '__aiml_at "aiml chat"' -l cache -x -a '30m 12h 1d 7d off' -d 'Use the cached answer to the same request if it is complete and younger than AGE (1d).'
 complete -c aiml -n '__aiml_at "aiml chat"' -l no-log -d 'Do not store this call in the history.'
 complete -c aiml -n '__aiml_at "aiml chat"' -l yes -d 'Answer yes to questions.'
 complete -c aiml -n '__aiml_at "aiml chat"' -s y -d 'Answer yes to questions.'
@@ -612,7 +612,7 @@ complete -c aiml -n '__aiml_at "aiml respond"' -s v -d 'Print more on standard e
 complete -c aiml -n '__aiml_at "aiml respond"' -l no-verbose -d 'The opposite of --verbose.'
 complete -c aiml -n '__aiml_at "aiml respond"' -l debug -d 'Print requests and responses on standard error, with the key masked.'
 complete -c aiml -n '__aiml_at "aiml respond"' -l no-debug -d 'The opposite of --debug.'
-complete -c aiml -n '__aiml_at "aiml respond"' -l cache -x -a '30m 12h 1d 7d off' -d 'Answer from a private store if it has a complete answer to the same request that is younger than AGE (1d).'
+complete -c aiml -n '__aiml_at "aiml respond"' -l cache -x -a '30m 12h 1d 7d off' -d 'Use the cached answer to the same request if it is complete and younger than AGE (1d).'
 complete -c aiml -n '__aiml_at "aiml respond"' -l no-log -d 'Do not store this call in the history.'
 complete -c aiml -n '__aiml_at "aiml respond"' -l yes -d 'Answer yes to questions.'
 complete -c aiml -n '__aiml_at "aiml respond"' -s y -d 'Answer yes to questions.'
@@ -674,7 +674,7 @@ complete -c aiml -n '__aiml_at "aiml cmd"' -s v -d 'Print more on standard error
 complete -c aiml -n '__aiml_at "aiml cmd"' -l no-verbose -d 'The opposite of --verbose.'
 complete -c aiml -n '__aiml_at "aiml cmd"' -l debug -d 'Print requests and responses on standard error, with the key masked.'
 complete -c aiml -n '__aiml_at "aiml cmd"' -l no-debug -d 'The opposite of --debug.'
-complete -c aiml -n '__aiml_at "aiml cmd"' -l cache -x -a '30m 12h 1d 7d off' -d 'Answer from a private store if it has a complete answer to the same request that is younger than AGE (1d).'
+complete -c aiml -n '__aiml_at "aiml cmd"' -l cache -x -a '30m 12h 1d 7d off' -d 'Use the cached answer to the same request if it is complete and younger than AGE (1d).'
 complete -c aiml -n '__aiml_at "aiml cmd"' -l no-log -d 'Do not store this call in the history.'
 complete -c aiml -n '__aiml_at "aiml cmd"' -l color -x -a 'auto always never' -d 'When to use colour. [default: auto]'
 complete -c aiml -n '__aiml_at "aiml cmd"' -l dry-run -d 'Print the request as JSON; nothing is sent.'

@@ -162,7 +162,7 @@ _aiml_chat() {
     '(--verbose -v --no-verbose)--no-verbose[The opposite of --verbose.]' \
     '(--debug --no-debug)--debug[Print requests and responses on standard error, with the key masked.]' \
     '(--debug --no-debug)--no-debug[The opposite of --debug.]' \
-    '(--cache)--cache=[Answer from a private store if it has a complete answer to the same request that is younger than AGE (1d).]::value:(30m 12h 1d 7d off)' \
+    '(--cache)--cache=[Use the cached answer to the same request if it is complete and younger than AGE (1d).]::value:(30m 12h 1d 7d off)' \
     '(--no-log)--no-log[Do not store this call in the history.]' \
     '(--yes -y)--yes[Answer yes to questions.]' \
     '(--yes -y)-y[Answer yes to questions.]' \
@@ -306,7 +306,7 @@ _aiml_respond() {
     '(--verbose -v --no-verbose)--no-verbose[The opposite of --verbose.]' \
     '(--debug --no-debug)--debug[Print requests and responses on standard error, with the key masked.]' \
     '(--debug --no-debug)--no-debug[The opposite of --debug.]' \
-    '(--cache)--cache=[Answer from a private store if it has a complete answer to the same request that is younger than AGE (1d).]::value:(30m 12h 1d 7d off)' \
+    '(--cache)--cache=[Use the cached answer to the same request if it is complete and younger than AGE (1d).]::value:(30m 12h 1d 7d off)' \
     '(--no-log)--no-log[Do not store this call in the history.]' \
     '(--yes -y)--yes[Answer yes to questions.]' \
     '(--yes -y)-y[Answer yes to questions.]' \
@@ -372,7 +372,7 @@ _aiml_cmd() {
     '(--verbose -v --no-verbose)--no-verbose[The opposite of --verbose.]' \
     '(--debug --no-debug)--debug[Print requests and responses on standard error, with the key masked.]' \
     '(--debug --no-debug)--no-debug[The opposite of --debug.]' \
-    '(--cache)--cache=[Answer from a private store if it has a complete answer to the same request that is younger than AGE (1d).]::value:(30m 12h 1d 7d off)' \
+    '(--cache)--cache=[Use the cached answer to the same request if it is complete and younger than AGE (1d).]::value:(30m 12h 1d 7d off)' \
     '(--no-log)--no-log[Do not store this call in the history.]' \
     '(--color)--color=[When to use colour. \[default: auto\]]:value:(auto always never)' \
     '(--dry-run)--dry-run[Print the request as JSON; nothing is sent.]' \
@@ -984,7 +984,7 @@ _aiml_settings() {
     'quiet:Print only errors on standard error.'
     'verbose:Print more on standard error.'
     'debug:Print requests and responses on standard error, with the key masked.'
-    'cache:Answer from a private store if it has a complete answer to the same request that is younger than AGE (1d).'
+    'cache:Use the cached answer to the same request if it is complete and younger than AGE (1d).'
     'no_log:Do not store this call in the history.'
     'color:When to use colour.'
     'editing:The keys of the line editor in a conversation.'
