@@ -5,6 +5,7 @@ import re
 import statistics
 from collections import Counter
 from collections.abc import Iterator, Mapping
+from functools import cache
 from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 from typing import NamedTuple
@@ -30,23 +31,24 @@ class Function(NamedTuple):
 
 
 class Source(NamedTuple):
-    """A source file and its syntax tree."""
+    """A source file and all nodes of its syntax tree."""
 
     path: Path
-    tree: ast.Module
+    nodes: list[ast.AST]
     lines: int
 
 
+@cache
 def read_sources(package: Path) -> list[Source]:
     """Return the source files of a package."""
     texts = {path: path.read_text("utf-8") for path in sorted(package.rglob("*.py"))}
-    return [Source(path, ast.parse(text), text.count("\n")) for path, text in texts.items()]
+    return [Source(path, list(ast.walk(ast.parse(text))), text.count("\n")) for path, text in texts.items()]
 
 
 def read_imports(package: Path) -> dict[str, set[str]]:
     """Return for each module of a package the modules of it that it imports, anywhere in its file."""
     sources = {_module_name(source.path, package): source for source in read_sources(package)}
-    return {name: (set(_imports(source.tree, sources)) & sources.keys()) - {name} for name, source in sources.items()}
+    return {name: (set(_imports(source, sources)) & sources.keys()) - {name} for name, source in sources.items()}
 
 
 def find_cycle(graph: Graph) -> list[str]:
@@ -61,7 +63,7 @@ def find_cycle(graph: Graph) -> list[str]:
 def measure(package: Path = PACKAGE) -> dict[str, tuple[float, str]]:
     """Return for each figure its value, and how it is counted."""
     sources = read_sources(package)
-    functions = [function for source in sources for function in _functions(source.tree)]
+    functions = [function for source in sources for function in _functions(source)]
     sizes = sorted(function.lines for function in functions)
     plain = [source for source in sources if source.path.name != "__init__.py"]
     classes = Counter(_class_names(sources))
@@ -87,8 +89,8 @@ def _module_name(path: Path, package: Path) -> str:
     return ".".join(path.relative_to(package.parent).with_suffix("").parts).removesuffix(".__init__")
 
 
-def _imports(tree: ast.Module, modules: Mapping[str, object]) -> Iterator[str]:
-    for node in ast.walk(tree):
+def _imports(source: Source, modules: Mapping[str, object]) -> Iterator[str]:
+    for node in source.nodes:
         if isinstance(node, ast.ImportFrom):
             names = [f"{node.module}.{alias.name}" for alias in node.names]
             yield from (name if name in modules else str(node.module) for name in names)
@@ -101,11 +103,11 @@ def _entries(package: Path) -> list[Path]:
 
 
 def _class_names(sources: list[Source]) -> Iterator[str]:
-    return (node.name for source in sources for node in ast.walk(source.tree) if isinstance(node, ast.ClassDef))
+    return (node.name for source in sources for node in source.nodes if isinstance(node, ast.ClassDef))
 
 
-def _functions(tree: ast.Module) -> Iterator[Function]:
-    for node in ast.walk(tree):
+def _functions(source: Source) -> Iterator[Function]:
+    for node in source.nodes:
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
             is_property = any("property" in ast.unparse(decorator) for decorator in node.decorator_list)
             yield Function(node.name, is_property, (node.end_lineno or node.lineno) - node.lineno + 1)
@@ -119,7 +121,7 @@ def _is_participle(function: Function) -> bool:
 
 
 def _docstrings(sources: list[Source]) -> Iterator[str]:
-    for node in (node for source in sources for node in ast.walk(source.tree)):
+    for node in (node for source in sources for node in source.nodes):
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef | ast.Module):
             yield ast.get_docstring(node) or ""
 
