@@ -18,7 +18,7 @@ VALUES = st.recursive(
 
 @pytest.mark.promise("stdin")
 @given(VALUES)
-def test_a_text_in_pieces_is_the_same_text(body: Any) -> None:
+def test_a_body_encoded_in_pieces_is_the_same_json(body: Any) -> None:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(request_body, "PIECE_CHARS", 3)
         patch.setattr(request_body, "LONG_TEXT", 2)
@@ -34,7 +34,7 @@ def test_half_a_character_becomes_a_question_mark(length: int) -> None:
     assert bytes(encode_body({"a": f"{text}\ud83d"})) == b'{"a":"%b?"}' % text.encode()
 
 
-def test_a_long_body_does_not_change_with_the_values_that_it_was_made_of() -> None:
+def test_a_long_body_does_not_change_when_its_values_change_later() -> None:
     text, messages = "x" * (request_body.LONG_TEXT + 1), [{"role": "user"}]
     encoded = encode_body({"messages": messages, "text": text})
     before = bytes(encoded)

@@ -4,7 +4,7 @@ import json
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from aiml_cli.api.json_values import (
@@ -64,7 +64,7 @@ def test_a_count_is_a_number_that_fits_64_bits_or_absent(found: object, count: i
 
 
 @pytest.mark.parametrize("found", ["5", True, [5], {}, 10**400, float("inf"), float("nan")])
-def test_what_is_no_number_is_none(found: object) -> None:
+def test_a_value_that_is_not_a_finite_number_is_none(found: object) -> None:
     assert as_number(found) is None
 
 
@@ -86,7 +86,7 @@ def test_what_is_no_number_is_none(found: object) -> None:
     ],
     ids=lambda value: str(value)[:20],
 )
-def test_a_number_that_nothing_holds_is_null(text: str, value: object) -> None:
+def test_a_number_beyond_64_bits_is_a_float_or_null(text: str, value: object) -> None:
     assert decode_json(text) == value
 
 
@@ -99,16 +99,16 @@ def get_depth(value: Any) -> int:
     return depth
 
 
-@pytest.mark.parametrize("depth", [1, 99, 100, 101, 600, 5_000, 200_000])
+@pytest.mark.parametrize("depth", [1, 99, 100, 101, 600, 20_000])
 @pytest.mark.parametrize(("opening", "closing"), [('{"a":', "}"), ("[", "]"), ('[{"]}":', "}]"), ("[[],", "]")])
-def test_what_is_nested_too_deeply_is_null(opening: str, closing: str, depth: int) -> None:
+def test_a_value_nested_deeper_than_100_is_null(opening: str, closing: str, depth: int) -> None:
     text = f'{{"kept":"[{{","deep":{opening * depth}7{closing * depth},"also":[1]}}'
     value = decode_json(text)
     assert (value["kept"], value["also"]) == ("[{", [1])
     assert get_depth(value) == min(100, 1 + depth * len(closing) + opening.count("[]"))
 
 
-@pytest.mark.parametrize("text", ["[" * 200_000, "{" * 5_000 + "}" * 4_999, "[" * 300 + "}" * 300, '["' + "[" * 500])
+@pytest.mark.parametrize("text", ["[" * 20_000, "{" * 5_000 + "}" * 4_999, "[" * 300 + "}" * 300, '["' + "[" * 500])
 def test_broken_brackets_are_not_json(text: str) -> None:
     with pytest.raises(ValueError, match=r"."):
         decode_json(text)
@@ -117,16 +117,15 @@ def test_broken_brackets_are_not_json(text: str) -> None:
 @pytest.mark.parametrize(
     "text", ["[" + "{}," * 2_000_000 + "1]", "[" + "1," * 2_000_001 + "1]"], ids=["objects", "numbers"]
 )
-def test_too_many_values_are_refused_before_they_are_built(text: str) -> None:
+def test_json_with_too_many_values_is_refused_before_it_is_built(text: str) -> None:
     with pytest.raises(MalformedError, match="2 million"):
         decode_json(text)
 
 
-def test_commas_in_a_text_are_no_values() -> None:
+def test_commas_in_a_text_do_not_count_as_values() -> None:
     assert decode_json('["' + "," * 2_000_001 + '"]') == ["," * 2_000_001]
 
 
-@settings(deadline=None, max_examples=200)
 @given(
     st.recursive(
         st.none()
@@ -134,8 +133,8 @@ def test_commas_in_a_text_are_no_values() -> None:
         | st.integers(-(2**62), 2**62)
         | st.floats(allow_nan=False, allow_infinity=False)
         | st.text(),
-        lambda inner: st.lists(inner, max_size=30) | st.dictionaries(st.text(), inner, max_size=30),
-        max_leaves=300,
+        lambda inner: st.lists(inner, max_size=10) | st.dictionaries(st.text(), inner, max_size=10),
+        max_leaves=50,
     )
 )
 def test_ordinary_json_is_decoded_as_it_is(value: Any) -> None:
@@ -143,11 +142,11 @@ def test_ordinary_json_is_decoded_as_it_is(value: Any) -> None:
     assert decode_json(json.dumps(value, ensure_ascii=False)) == value
 
 
-def test_events_become_what_the_dialect_makes_of_them() -> None:
+def test_each_event_is_parsed_by_the_dialect() -> None:
     assert heard(SseEvent('{"text": "a"}'), SseEvent('{"text": "b"}', "!")) == [TextDelta("a"), TextDelta("b!")]
 
 
-def test_done_ends_the_stream_and_what_follows_is_not_read() -> None:
+def test_done_ends_the_stream_and_nothing_after_it_is_read() -> None:
     assert heard(SseEvent('{"text": "a"}'), SseEvent("[DONE]"), SseEvent("not JSON"), SseEvent('{"text": "b"}')) == [
         TextDelta("a"),
         Finished(),
@@ -167,7 +166,7 @@ def test_a_broken_event_ends_the_stream_with_an_error(data: str) -> None:
 @pytest.mark.parametrize(
     "data", ["null", "5", "[]", '""', "ping", "keep-alive", "2023-02-20 08:40:33", "1700000000.5", " ", "true"]
 )
-def test_what_only_keeps_the_connection_open_is_skipped(data: str, name: str) -> None:
+def test_an_event_that_only_keeps_the_connection_open_is_skipped(data: str, name: str) -> None:
     assert heard(SseEvent('{"text": "a"}'), SseEvent(data, name), SseEvent('{"text": "b"}')) == [
         TextDelta("a"),
         TextDelta("b"),
@@ -175,7 +174,7 @@ def test_what_only_keeps_the_connection_open_is_skipped(data: str, name: str) ->
 
 
 @pytest.mark.parametrize("data", ["not JSON", '"the model is gone"', "502 Bad Gateway", "<h1>Gone</h1>"])
-def test_a_sentence_where_json_belongs_is_why_an_answer_has_no_end(data: str) -> None:
+def test_a_sentence_in_place_of_json_is_the_error_of_an_answer_without_an_end(data: str) -> None:
     cut = heard(SseEvent('{"text": "a"}'), SseEvent(data), SseEvent('{"text": "b"}'))
     assert [type(event) for event in cut] == [TextDelta, TextDelta, ErrorEvent]
     ended = heard(SseEvent('{"text": "a"}'), SseEvent(data), SseEvent("[DONE]"))
@@ -184,21 +183,21 @@ def test_a_sentence_where_json_belongs_is_why_an_answer_has_no_end(data: str) ->
 
 @pytest.mark.promise("broken-event")
 @pytest.mark.parametrize("depth", [2_000, 100_000])
-def test_json_that_is_nested_without_end_is_cut_there(depth: int) -> None:
+def test_an_event_that_is_nested_too_deeply_keeps_its_text(depth: int) -> None:
     assert heard(SseEvent('{"text": "a", "x": %s}' % ("[" * depth + "]" * depth))) == [TextDelta("a")]
 
 
 @pytest.mark.parametrize("data", ['{"text": "hal', "[DON", "{", "nul"])
-def test_what_the_end_of_the_stream_cut_is_dropped(data: str) -> None:
+def test_an_event_that_the_end_of_the_stream_cuts_is_dropped(data: str) -> None:
     assert heard(SseEvent('{"text": "a"}'), SseEvent(data, is_complete=False)) == [TextDelta("a")]
 
 
-def test_a_whole_event_counts_though_its_blank_line_is_missing() -> None:
+def test_a_complete_event_counts_without_its_blank_line() -> None:
     assert heard(SseEvent('{"text": "a"}', is_complete=False)) == [TextDelta("a")]
 
 
 @pytest.mark.parametrize("data", ["", " ", "\n"])
-def test_an_event_without_data_means_nothing(data: str) -> None:
+def test_an_event_without_data_is_skipped(data: str) -> None:
     assert heard(SseEvent(data), SseEvent('{"text": "a"}')) == [TextDelta("a")]
 
 
@@ -212,11 +211,11 @@ def test_an_event_without_data_means_nothing(data: str) -> None:
         ("busy", "busy"),
     ],
 )
-def test_the_field_error_is_a_fault_in_the_servers_words(error: str, message: str) -> None:
+def test_the_field_error_is_an_error_in_the_servers_words(error: str, message: str) -> None:
     assert heard(SseEvent("", error=error)) == [ErrorEvent(message)]
 
 
-def test_an_error_event_of_plain_text_is_a_fault_in_these_words() -> None:
+def test_an_error_event_of_plain_text_is_an_error_with_that_text() -> None:
     assert heard(SseEvent("upstream is busy", "error")) == [ErrorEvent("upstream is busy")]
 
 
@@ -236,14 +235,13 @@ def test_a_character_split_over_deltas_is_joined(deltas: list[str]) -> None:
 
 @pytest.mark.parametrize("end", [[], [SseEvent("[DONE]")], [SseEvent('{"text": "!"}')]])
 @pytest.mark.parametrize("half", [r"\ud83c", r"\udf89", r"\ud800", r"\udbff", r"\udc00", r"\udfff"])
-def test_a_half_that_stays_alone_is_shown_as_such(half: str, end: list[SseEvent]) -> None:
+def test_half_a_character_is_shown_as_a_replacement_character(half: str, end: list[SseEvent]) -> None:
     found = heard(SseEvent('{"text": "a' + half + '"}'), *end)
     assert "".join(event.text for event in found if isinstance(event, TextDelta)).startswith("a\ufffd")
 
 
-@settings(deadline=None)
 @given(st.text(st.characters(exclude_categories=[])))
-def test_whole_text_can_be_encoded_and_good_text_is_unchanged(text: str) -> None:
+def test_any_text_can_be_encoded_and_valid_text_is_unchanged(text: str) -> None:
     assert join_surrogates(text).encode().decode() == join_surrogates(text)
     assert join_surrogates(text.encode("utf-8", "replace").decode()) == text.encode("utf-8", "replace").decode()
 
@@ -260,5 +258,5 @@ def test_an_amount_is_read_in_any_form_of_a_number(value: Any, amount: float) ->
     "value",
     [None, True, "", "-1", -1, "nan", float("nan"), "inf", float("inf"), "1e999", 10**400, "1_0", "٣", "1 2", [1]],
 )
-def test_what_is_negative_endless_or_no_number_is_no_amount(value: Any) -> None:
+def test_a_value_that_is_negative_infinite_or_not_a_number_is_not_an_amount(value: Any) -> None:
     assert as_amount(value) is None

@@ -149,9 +149,9 @@ def responses(draw: st.DrawFn) -> tuple[list[Item], list[Item]]:
 
 
 @pytest.mark.promise("shown-once")
-@settings(deadline=None, max_examples=300)
+@settings(max_examples=80)
 @given(responses())
-def test_a_response_is_the_one_that_it_was_made_from(made: tuple[list[Item], list[Item]]) -> None:
+def test_a_parsed_response_has_the_text_it_was_made_from_exactly_once(made: tuple[list[Item], list[Item]]) -> None:
     output, events = made
     answer = parse("responses", events)
     parts = [part for item in output for part in item.get("content", ())]
@@ -228,9 +228,9 @@ def chats(draw: st.DrawFn) -> tuple[Item, list[Item]]:
 
 
 @pytest.mark.promise("shown-once")
-@settings(deadline=None, max_examples=300)
+@settings(max_examples=80)
 @given(chats())
-def test_a_chat_answer_is_the_one_that_it_was_made_from(made: tuple[Item, list[Item]]) -> None:
+def test_a_parsed_chat_answer_has_the_text_it_was_made_from_exactly_once(made: tuple[Item, list[Item]]) -> None:
     message, events = made
     answer = parse("chat", [*events, "[DONE]"])
     assert len(answer.choices) == 1

@@ -1,4 +1,4 @@
-"""Any JSON value in any field of an answer is an answer or an honest error, and never a fault of ours."""
+"""Any JSON value in any field of an answer is an answer or an honest error, and never an internal error."""
 
 import copy
 import json
@@ -59,14 +59,14 @@ EVENTS = [
 
 
 def places(found: Any, path: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
-    """Give the way to every value in a JSON value."""
+    """Yield the path to every value in a JSON value."""
     yield path
     for key, inner in found.items() if isinstance(found, dict) else enumerate(found if isinstance(found, list) else ()):
         yield from places(inner, (*path, key))
 
 
 def put(found: Any, path: tuple[Any, ...], value: Any) -> Any:
-    """Give a copy with another value in one place."""
+    """Return a copy with another value in one place."""
     if not path:
         return value
     made = copy.deepcopy(found)
@@ -78,7 +78,7 @@ def put(found: Any, path: tuple[Any, ...], value: Any) -> Any:
 
 
 def reply(command: str, kind: str, value: Any) -> bytes:
-    """Make the bytes of an answer that holds the value."""
+    """Return the bytes of an answer that holds the value."""
     if kind == "json":
         return json_response(value)
     if command == "chat":
@@ -93,13 +93,13 @@ def reply(command: str, kind: str, value: Any) -> bytes:
 SEEDS = [("chat", "stream", CHUNK), ("chat", "json", WHOLE), ("respond", "json", FULL)]
 SEEDS += [("respond", "stream", each) for each in EVENTS]
 FORMATS = st.sampled_from([[], ["--json"], ["--format", "jsonl"], ["-u"]])
-WILD = settings(deadline=None, max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture])
+WILD = settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
 
 
 @pytest.mark.promise("broken-event")
 @WILD
 @given(st.data(), JSON | st.sampled_from(ODD), FORMATS)
-def test_any_value_in_any_field_ends_honestly(
+def test_any_value_in_any_field_is_an_answer_or_an_error(
     server: Loopback, ask: Ask, data: st.DataObject, value: Any, flags: list[str]
 ) -> None:
     command, kind, seed = data.draw(st.sampled_from(SEEDS))
@@ -110,8 +110,9 @@ def test_any_value_in_any_field_ends_honestly(
 
 @pytest.mark.promise("broken-event")
 @pytest.mark.parametrize("seed", range(len(SEEDS)))
-def test_every_field_takes_every_odd_value(seed: int, server: Loopback, ask: Ask) -> None:
+def test_an_odd_value_in_each_field_is_an_answer_or_an_error(seed: int, server: Loopback, ask: Ask) -> None:
+    """Every second field of each: the same items are in several events."""
     command, kind, found = SEEDS[seed]
-    for number, path in enumerate(places(found), seed):
+    for number, path in enumerate(list(places(found))[seed % 2 :: 2], seed):
         server.scripts[:] = [(reply(command, kind, put(found, path, ODD[number * 7 % len(ODD)])),)]
         assert ask(command, "hi").code in (0, 6, 8), path
