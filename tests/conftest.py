@@ -24,9 +24,9 @@ os.environ["PATH"] = os.pathsep.join([str(Path(sys.executable).parent), os.envir
 signal.signal(signal.SIGINT, signal.default_int_handler)
 signal.signal(signal.SIGQUIT, signal.SIG_DFL)
 
-VARIABLES = [variable for row in ROWS.values() for variable in row.variables]
-PROXIES = ["HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY", "SSL_CERT_FILE", "SSL_CERT_DIR"]
-COLOURS = ["NO_COLOR", "FORCE_COLOR", "COLUMNS"]
+PROXIES = {"HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY", "SSL_CERT_FILE", "SSL_CERT_DIR"}
+COLOURS = {"NO_COLOR", "FORCE_COLOR", "COLUMNS"}
+VARIABLES = PROXIES | COLOURS | set(map(str.lower, PROXIES)) | {name for row in ROWS.values() for name in row.variables}
 
 # A deadline would fail on a busy machine. Tests whose examples are cheap and numerous have more of them.
 settings.register_profile("aiml", deadline=None, max_examples=40)
@@ -36,8 +36,8 @@ settings.load_profile("aiml")
 @pytest.fixture(autouse=True)
 def clean(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Run in an empty home, without the settings of the developer; return it."""
-    for variable in [*VARIABLES, *PROXIES, *map(str.lower, PROXIES), *COLOURS]:
-        monkeypatch.delenv(variable, raising=False)
+    for variable in VARIABLES & os.environ.keys():
+        monkeypatch.delenv(variable)
     for variable in ("HOME", "XDG_CONFIG_HOME", "XDG_CACHE_HOME", "XDG_DATA_HOME", "XDG_STATE_HOME"):
         (tmp_path / variable.lower()).mkdir()
         monkeypatch.setenv(variable, str(tmp_path / variable.lower()))
