@@ -5,9 +5,10 @@ import signal
 import subprocess
 import sys
 import threading
+from pathlib import Path
 
 import pytest
-from support.forked_process import CliProcess, run_process
+from support.forked_process import CliProcess, install_program, run_process
 from support.loopback import HELLO, STREAM, Loopback, chunk, delta, stream
 from support.run_cli import Aiml, build_command
 from support.streaming import read_bytes, start_streaming
@@ -15,7 +16,7 @@ from support.streaming import read_bytes, start_streaming
 
 @pytest.mark.promise("signals")
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 129)])
-def test_a_signal_keeps_what_came_and_ends_its_line(number: int, code: int, server: Loopback) -> None:
+def test_a_signal_keeps_the_text_so_far_and_ends_its_line(number: int, code: int, server: Loopback) -> None:
     with start_streaming(server) as process:
         assert read_bytes(process.stdout, 5) == b"Hello"
         process.send_signal(number)
@@ -116,8 +117,11 @@ def test_a_full_output_is_told(server: Loopback) -> None:
 
 
 def in_shell(server: Loopback, line: str) -> "subprocess.CompletedProcess[bytes]":
-    """Run a line of shell, in which AIML stands for the program."""
-    environ = {**os.environ, "AIML_BASE_URL": server.url, "AIML": f"{sys.executable} -m aiml_cli", "AIML_RETRIES": "0"}
+    """Run a line of shell; AIML stands for the program where the start of its interpreter matters."""
+    environ = {
+        **os.environ, "PATH": install_program(Path("bin")), "AIML": f"{sys.executable} -m aiml_cli",
+        "AIML_BASE_URL": server.url, "AIML_RETRIES": "0",
+    }  # fmt: skip
     return subprocess.run(["/bin/sh", "-c", line], env=environ, capture_output=True, timeout=60, check=False)
 
 
@@ -128,27 +132,27 @@ SHELL = [
     ("$AIML --help >&-", "", 1, "Bad file descriptor"),
     ("$AIML --help >/dev/full", "", 1, "No space left"),
     ("$AIML --version >/dev/full", "", 1, "No space left"),
-    ("AIML_MODEL=demo/length $AIML chat --demo hi 2>/dev/null | wc -l", "1\n", 0, ""),
+    ("AIML_MODEL=demo/length aiml chat --demo hi 2>/dev/null | wc -l", "1\n", 0, ""),
     ("$AIML chat hi <&-", "Hello\n", 0, ""),
     ("$AIML chat hi 2>&-", "Hello\n", 0, ""),
     ("$AIML chat hi <&- 2>&-", "Hello\n", 0, ""),
-    ("$AIML chat hi </dev/null", "Hello\n", 0, ""),
-    ("$AIML chat </dev/null", "", 2, "the prompt is empty"),
-    ("echo hi | $AIML chat", "Hello\n", 0, ""),
-    ("echo hi | $AIML chat -", "Hello\n", 0, ""),
+    ("aiml chat hi </dev/null", "Hello\n", 0, ""),
+    ("aiml chat </dev/null", "", 2, "the prompt is empty"),
+    ("echo hi | aiml chat", "Hello\n", 0, ""),
+    ("echo hi | aiml chat -", "Hello\n", 0, ""),
     ("LANG=C LC_ALL=C PYTHONIOENCODING=ascii $AIML chat hi", "Hello\n", 0, ""),
-    ("COLUMNS=0 $AIML chat hi", "Hello\n", 0, ""),
-    ("COLUMNS=x TERM= $AIML chat hi", "Hello\n", 0, ""),
-    ("unset HOME XDG_CONFIG_HOME; $AIML chat hi", "Hello\n", 0, ""),
-    ("umask 0777; $AIML chat hi", "Hello\n", 0, ""),
-    ("printf 'a\\nb\\n' | while read x; do $AIML chat hi --no-stdin; done", "Hello\nHello\n", 0, ""),
-    ("printf 'a\\nb\\n' | while read x; do AIML_NO_STDIN=1 $AIML chat hi; done", "Hello\nHello\n", 0, ""),
+    ("COLUMNS=0 aiml chat hi", "Hello\n", 0, ""),
+    ("COLUMNS=x TERM= aiml chat hi", "Hello\n", 0, ""),
+    ("unset HOME XDG_CONFIG_HOME; aiml chat hi", "Hello\n", 0, ""),
+    ("umask 0777; aiml chat hi", "Hello\n", 0, ""),
+    ("printf 'a\\nb\\n' | while read x; do aiml chat hi --no-stdin; done", "Hello\nHello\n", 0, ""),
+    ("printf 'a\\nb\\n' | while read x; do AIML_NO_STDIN=1 aiml chat hi; done", "Hello\nHello\n", 0, ""),
 ]
 
 
 @pytest.mark.promise("odd-environment")
 @pytest.mark.parametrize(("line", "stdout", "code", "stderr"), SHELL)
-def test_a_line_of_shell(line: str, stdout: str, code: int, stderr: str, server: Loopback) -> None:
+def test_a_command_in_a_shell_script(line: str, stdout: str, code: int, stderr: str, server: Loopback) -> None:
     server.answer_with(HELLO)
     done = in_shell(server, line)
     assert (done.stdout.decode(), done.returncode) == (stdout, code)
@@ -159,7 +163,7 @@ def test_a_line_of_shell(line: str, stdout: str, code: int, stderr: str, server:
 @pytest.mark.promise("whole-or-told")
 def test_a_script_stops_at_an_incomplete_answer(server: Loopback) -> None:
     server.answer_with(stream(delta("Hi"), delta(finish="length")))
-    done = in_shell(server, "set -e; answer=$($AIML chat hi); echo not reached")
+    done = in_shell(server, "set -e; answer=$(aiml chat hi); echo not reached")
     assert (done.returncode, done.stdout) == (8, b"")
 
 
@@ -182,7 +186,7 @@ STDIN = [
 
 @pytest.mark.promise("stdin")
 @pytest.mark.parametrize(("words", "stdin", "prompt"), STDIN)
-def test_what_is_piped_in_becomes_the_prompt(
+def test_piped_input_becomes_the_prompt(
     words: list[str], stdin: bytes, prompt: str, server: Loopback, aiml: Aiml
 ) -> None:
     server.answer_with(HELLO)
@@ -192,14 +196,14 @@ def test_what_is_piped_in_becomes_the_prompt(
 
 @pytest.mark.promise("stdin")
 @pytest.mark.parametrize("data", [b"PK\x03\x04\x14\0", b"\x7fELF\2", b"\0\1\2"])
-def test_what_is_no_text_is_refused_before_it_costs(data: bytes, server: Loopback, aiml: Aiml) -> None:
+def test_input_that_is_not_text_is_refused_before_it_is_sent(data: bytes, server: Loopback, aiml: Aiml) -> None:
     done = aiml("chat", "x", stdin=data)
     assert (done.returncode, server.requests) == (2, [])
     assert b"standard input is" in done.stderr
 
 
 @pytest.mark.promise("stdin")
-def test_a_pipe_that_stays_open_is_waited_for_and_told(server: Loopback) -> None:
+def test_a_pipe_that_stays_open_is_waited_for_with_a_notice(server: Loopback) -> None:
     server.answer_with(HELLO)
     reading, writing = os.pipe()
     environ = {**os.environ, "AIML_BASE_URL": server.url}

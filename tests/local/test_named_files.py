@@ -1,6 +1,5 @@
 """Whatever a file is that the user names: its content is used, or one sentence says why not, soon and in little memory."""
 
-import json
 import os
 import subprocess
 import threading
@@ -8,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from support.forked_process import CliProcess, install_program
 from support.loopback import HELLO, Loopback, json_response
 from support.run_cli import Aiml, build_command
 
@@ -68,12 +68,13 @@ def test_a_file_without_an_end_or_a_writer_is_refused(place: str, name: str, aim
 
 def measure(arguments: list[str], url: str) -> dict[str, Any]:
     """Run the program; return how it ended and the most memory that it had."""
-    code = "import os, resource, subprocess, sys; d = subprocess.run(sys.argv[1:], capture_output=True, text=True, stdin=subprocess.DEVNULL); import json; print(json.dumps({'code': d.returncode, 'out': d.stdout, 'err': d.stderr, 'kilobytes': resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss}))"
-    command = [build_command()[0], "-c", code, *build_command(*arguments)]
     environ = {**os.environ, "AIML_BASE_URL": url, "AIML_RETRIES": "0"}
-    done = subprocess.run(command, env=environ, capture_output=True, timeout=60, check=True)
-    found: dict[str, Any] = json.loads(done.stdout)
-    return found
+    with Path("stdout").open("wb") as out, Path("stderr").open("wb") as err:
+        process = CliProcess(build_command(*arguments), env=environ, stdin=subprocess.DEVNULL, stdout=out, stderr=err)
+        _, status, usage = os.wait4(process.pid, 0)
+        process.returncode = os.waitstatus_to_exitcode(status)
+    texts = {"out": Path("stdout").read_text(), "err": Path("stderr").read_text()}
+    return {"code": process.returncode, "kilobytes": usage.ru_maxrss, **texts}
 
 
 @pytest.mark.parametrize(
@@ -95,19 +96,20 @@ def test_a_pipe_with_a_writer_is_a_file(place: str, aiml: Aiml, server: Loopback
 
 @pytest.mark.parametrize("place", ["schema", "tools", "messages", "system", "replay"])
 @pytest.mark.parametrize("how", ["<(cat {})", "/dev/stdin"])
-def test_a_pipe_of_the_shell_is_a_file(place: str, how: str, aiml: Aiml, server: Loopback) -> None:
+def test_a_pipe_of_the_shell_is_a_file(place: str, how: str, aiml: Aiml, server: Loopback, tmp_path: Path) -> None:
     command, content = PLACES[place]
     Path("content").write_text(content)
     for _ in range(2):
         server.answer_with(HELLO)
     if place == "replay":
         assert aiml("chat", "hi", "--record", "content").returncode == 0
-    script = " ".join([*build_command(), *[each.format(how.format("./content")) for each in command], "--no-stdin"])
+    program = ["aiml"] if how == "/dev/stdin" else build_command()  # the launcher passes standard streams on
+    script = " ".join([*program, *[each.format(how.format("./content")) for each in command], "--no-stdin"])
     if how == "/dev/stdin":
         script = f"cat content | {script}"
     done = subprocess.run(
-        ["bash", "-c", script], env={**os.environ, "AIML_BASE_URL": server.url}, stdin=subprocess.DEVNULL,
-        capture_output=True, timeout=60, check=False,
+        ["bash", "-c", script], env={**os.environ, "PATH": install_program(tmp_path / "bin"), "AIML_BASE_URL": server.url},
+        stdin=subprocess.DEVNULL, capture_output=True, timeout=60, check=False,
     )  # fmt: skip
     assert (done.returncode, len(server.requests)) in ((0, 1), (9, 1)), done.stderr
 
