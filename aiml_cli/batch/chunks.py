@@ -20,10 +20,10 @@ from aiml_cli.errors import AimlError, UsageError
 from aiml_cli.output.choose_renderer import choose_output, output_format
 from aiml_cli.output.json_output import answer_to_dict, json_line
 from aiml_cli.prompt import stdin
-from aiml_cli.prompt.attachments import wrap_in_tag
 from aiml_cli.prompt.compose import extract_mentions
 from aiml_cli.prompt.decode_text import decode_any_text
 from aiml_cli.prompt.file_sources import read_at_file
+from aiml_cli.prompt.message_parts import wrap_in_tag
 from aiml_cli.settings.options import ROWS, Options
 from aiml_cli.settings.resolve import Settings
 from aiml_cli.system.signals import Stopped

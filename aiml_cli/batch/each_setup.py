@@ -15,9 +15,9 @@ from aiml_cli.core.chat_request import ChatRequest, open_tools, resolve_key
 from aiml_cli.core.schema_retry import make_response_spec
 from aiml_cli.core.start_demo import start_demo_if_asked, use_demo_model
 from aiml_cli.errors import UsageError
-from aiml_cli.prompt.attachments import wrap_in_tag
 from aiml_cli.prompt.compose import extract_mentions, replace_placeholders
 from aiml_cli.prompt.decode_text import decode_any_text
+from aiml_cli.prompt.message_parts import wrap_in_tag
 from aiml_cli.settings.options import Options
 from aiml_cli.settings.resolve import Settings
 from aiml_cli.store.api_keys import find_stored_key

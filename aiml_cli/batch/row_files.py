@@ -11,10 +11,9 @@ from aiml_cli.catalog.check_request import check_attachments
 from aiml_cli.core.build_conversation import make_loaders
 from aiml_cli.core.chat_request import ChatRequest
 from aiml_cli.errors import UsageError
-from aiml_cli.prompt.attachments import Attachment
 from aiml_cli.prompt.decode_text import MAX_INPUT_BYTES, SizeLimit
 from aiml_cli.prompt.file_sources import FileContent, FileFinder, find_path, is_url
-from aiml_cli.prompt.message_parts import PartReader, read_parts
+from aiml_cli.prompt.message_parts import Attachment, PartReader, read_parts
 from aiml_cli.system.atomic_write import open_source
 
 DIGEST_SIZE = 12

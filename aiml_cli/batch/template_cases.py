@@ -24,9 +24,9 @@ from aiml_cli.core.schema_retry import response_spec_of
 from aiml_cli.core.template_fill import STDIN, WORDS, apply_template, fill_known, list_variables
 from aiml_cli.errors import AimlError, AuthError, UsageError
 from aiml_cli.output.choose_renderer import null_output
-from aiml_cli.prompt.attachments import wrap_in_tag
 from aiml_cli.prompt.compose import escape_placeholders
 from aiml_cli.prompt.mentions import LiteralText
+from aiml_cli.prompt.message_parts import wrap_in_tag
 from aiml_cli.schema.check import make_checker, parse_answer_json
 from aiml_cli.schema.load import load_schema
 from aiml_cli.settings.resolve import Settings

@@ -9,7 +9,7 @@ from aiml_cli.api.model_list import Model
 from aiml_cli.catalog import find_models
 from aiml_cli.catalog.find_models import find_model, load_stored_models
 from aiml_cli.errors import UsageError
-from aiml_cli.prompt.attachments import Attachment
+from aiml_cli.prompt.message_parts import Attachment
 from aiml_cli.settings.options import ROWS
 from aiml_cli.settings.resolve import Settings
 

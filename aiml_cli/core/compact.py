@@ -18,7 +18,7 @@ from aiml_cli.errors import STOP_ERRORS, AimlError, AnswerMismatch, IncompleteAn
 from aiml_cli.output.choose_renderer import AnswerOutput
 from aiml_cli.output.plain_text import NullRenderer
 from aiml_cli.output.stderr_renderer import NullStderrRenderer
-from aiml_cli.prompt.attachments import wrap_in_tag
+from aiml_cli.prompt.message_parts import wrap_in_tag
 from aiml_cli.settings.options import ROWS, Options
 from aiml_cli.settings.resolve import Settings
 from aiml_cli.store import paths

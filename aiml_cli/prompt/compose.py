@@ -11,10 +11,9 @@ from aiml_cli.prompt import stdin
 from aiml_cli.prompt.decode_text import SizeLimit, decode_any_text
 
 if TYPE_CHECKING:
-    from aiml_cli.prompt.attachments import Attachment
     from aiml_cli.prompt.file_sources import Fetch, FileContent, Notify
     from aiml_cli.prompt.loaders import Loaders
-    from aiml_cli.prompt.message_parts import CheckText, FitInputs
+    from aiml_cli.prompt.message_parts import Attachment, CheckText, FitInputs
 
 # A placeholder is `{name}` in one line, without braces in it; `{{name}}` is the text `{name}`. Which names there are is
 # up to the caller: columns, variables or stdin.
