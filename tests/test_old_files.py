@@ -113,4 +113,4 @@ def test_results_of_rows_are_resumed(run: Run, tmp_path: Path) -> None:
     (tmp_path / "input").write_text("a\nb\n")
     code, _, err = run("chat", "--each", "line", "--demo", "-f", "input", "--resume-from", "rows.jsonl", "Say {row}")
     assert code == 0
-    assert "2 rows: 0 whole, 0 failed, 2 skipped" in err
+    assert "2 rows: 0 succeeded, 0 failed, 2 skipped" in err

@@ -17,7 +17,6 @@ from aiml_cli.api.json_values import (
 )
 from aiml_cli.api.message_conversion import to_chat_messages
 from aiml_cli.api.messages import Conversation
-from aiml_cli.api.partial_text import PartialText
 from aiml_cli.api.request_body import apply_options, apply_overrides
 from aiml_cli.api.response_items import SourceCollector, parse_images, parse_logprobs, parse_usage
 from aiml_cli.api.sse import SseEvent, collect_events, find_error, parse_sse_events
@@ -28,6 +27,7 @@ from aiml_cli.api.stream_events import (
     EventBatch,
     Finished,
     GeneratedImage,
+    PartialText,
     ReasoningDelta,
     RefusalDelta,
     ResponseStarted,

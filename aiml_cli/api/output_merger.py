@@ -13,8 +13,7 @@ from aiml_cli.api.json_values import (
     require_list,
     require_str,
 )
-from aiml_cli.api.partial_text import PartialText
-from aiml_cli.api.stream_events import ReasoningDelta, RefusalDelta, TextDelta
+from aiml_cli.api.stream_events import PartialText, ReasoningDelta, RefusalDelta, TextDelta
 
 MAX_ITEMS = 100_000
 # How many items without a known id or index are compared by their text: enough for what servers mix up, and linear.

@@ -18,7 +18,6 @@ from aiml_cli.api.json_values import (
 from aiml_cli.api.message_conversion import to_input_items
 from aiml_cli.api.messages import Conversation
 from aiml_cli.api.output_merger import MAX_ITEMS, Addition, OutputMerger, Position, WholePart, parse_part, parse_parts
-from aiml_cli.api.partial_text import PartialText
 from aiml_cli.api.request_body import apply_options, apply_overrides
 from aiml_cli.api.response_items import SourceCollector, parse_tool_item, parse_usage
 from aiml_cli.api.sse import SseEvent, collect_events, find_error, parse_sse_events
@@ -29,6 +28,7 @@ from aiml_cli.api.stream_events import (
     EventBatch,
     Finished,
     OutputItems,
+    PartialText,
     ReasoningDelta,
     RefusalDelta,
     ResponseStarted,

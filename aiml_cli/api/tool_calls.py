@@ -4,8 +4,7 @@ import json
 from typing import Any, NamedTuple
 
 from aiml_cli.api.json_values import MalformedError, as_str, require_dict, require_list, require_str
-from aiml_cli.api.partial_text import TEXT_ENCODING
-from aiml_cli.api.stream_events import ToolCallDelta
+from aiml_cli.api.stream_events import TEXT_ENCODING, ToolCallDelta
 
 MAX_CALLS = 128
 MAX_DOCUMENT_TESTS, MAX_END_BYTES = 8, 64

@@ -11,13 +11,12 @@ from typing import NamedTuple
 
 from aiml_cli.api.answer import Answer
 from aiml_cli.api.messages import Conversation
-from aiml_cli.batch.progress import DRAW_INTERVAL_S, Progress, start_progress
 from aiml_cli.batch.rate_limit import RateLimiter
 from aiml_cli.batch.results import ResultWriter, format_result
 from aiml_cli.batch.resume_file import ResumeFile, RowHasher
 from aiml_cli.batch.row_worker import RowWorkers, RunContext
 from aiml_cli.batch.rows import Row, Rows
-from aiml_cli.batch.run_summary import CostTracker, RunStats
+from aiml_cli.batch.run_summary import DRAW_INTERVAL_S, CostTracker, Progress, RunStats, start_progress
 from aiml_cli.batch.shards import Shard
 from aiml_cli.batch.worker_pool import fit_to_file_limit
 from aiml_cli.core.budget import Budget
@@ -78,7 +77,7 @@ def open_resume_file(options: Options, *, is_read_only: bool = False) -> ResumeF
     name = options.resume_from or ""
     if output_format(options) != "csv":
         return ResumeFile(name, is_read_only=is_read_only)
-    from aiml_cli.batch.csv_results import CsvResumeFile  # few runs write CSV
+    from aiml_cli.batch.results import CsvResumeFile  # few runs write CSV
 
     return CsvResumeFile(name, is_read_only=is_read_only)
 
@@ -160,13 +159,13 @@ def _choose_format(settings: Settings, request: ChatRequest, rows: Rows, target:
 
 def _open_csv(settings: Settings, request: ChatRequest, rows: Rows, target: ResultsTarget) -> _ResultsFormat:
     """Find the columns, which may read a row; raise UsageError if the file of an earlier run has others."""
-    from aiml_cli.batch import csv_results  # few runs write CSV
+    from aiml_cli.batch import results  # few runs write CSV
 
-    fields = csv_results.list_fields(csv_results.find_schema(request.response_spec))
-    columns, all_rows = csv_results.find_columns(settings.options.each or "", rows)
+    fields = results.list_fields(results.find_schema(request.response_spec))
+    columns, all_rows = results.find_columns(settings.options.each or "", rows)
     notify = make_notifier(settings.options.quiet) or (lambda _: None)
-    csv_format = csv_results.CsvFormat(columns, fields, notify)
-    if isinstance(target.resume_file, csv_results.CsvResumeFile) and target.resume_file.header:
+    csv_format = results.CsvFormat(columns, fields, notify)
+    if isinstance(target.resume_file, results.CsvResumeFile) and target.resume_file.header:
         target.resume_file.check_columns(csv_format.columns)
         return _ResultsFormat(csv_format.format, all_rows)
     return _ResultsFormat(csv_format.format, all_rows, csv_format.header)

@@ -71,7 +71,7 @@ def ask_each(endpoint: str, words: Sequence[str], settings: Settings) -> int:
 
 def _open_rows(options: Options, source: RowInput, notify: Notify) -> Rows:
     if options.sample:
-        from aiml_cli.batch.row_sample import SampledRows  # few runs ask a sample
+        from aiml_cli.batch.rows import SampledRows  # few runs ask a sample
 
         return SampledRows(options.each or "", source, notify, size=options.sample)
     return Rows(options.each or "", source, notify)

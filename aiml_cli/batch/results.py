@@ -1,15 +1,21 @@
-"""Format and write the results of rows as lines of JSON in the order of the rows."""
+"""Write the results of rows in the order of the rows, as JSON lines or as CSV."""
 
+import csv
+import re
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
-from threading import Condition
-from typing import Any
+from itertools import chain, islice
+from threading import Condition, Lock
+from typing import Any, BinaryIO
 
 from aiml_cli.api.answer import Answer
-from aiml_cli.batch.rows import Row
+from aiml_cli.batch.resume_file import ResumeFile
+from aiml_cli.batch.rows import Row, Rows
+from aiml_cli.errors import UsageError
 from aiml_cli.output.json_output import answer_to_dict, json_line
-from aiml_cli.schema.check import parse_answer_json
+from aiml_cli.prompt.decode_text import MAX_INPUT_BYTES
+from aiml_cli.schema.check import ResponseSpec, parse_answer_json
 
 # The keys that are copied from the object that --format json prints.
 ANSWER_KEYS = (
@@ -18,6 +24,16 @@ ANSWER_KEYS = (
 )  # fmt: skip
 # How many rows per worker may begin after the first row that has no result yet.
 MAX_ROWS_AHEAD = 16
+# The last columns: why a row failed ("" if it did not), its number in the whole input, and the hash of its request.
+LAST_COLUMNS = ("error", "row_number", "row_hash")
+ROW, TEXT = "row", "text"
+# How many rows may be read to find one that names the columns of JSON lines.
+MAX_ROWS_TO_FIRST_OBJECT = 1000
+MAX_REFERENCES = 10
+MAX_NAMES_IN_NOTICE = 3
+# What a reader could take for something else: separators and quotes, blanks at the ends, a byte order mark, a comment.
+_IS_QUOTED = re.compile(r'[",\r\n\0]|\A[\s\ufeff#]|\s\Z')
+_LINE_END = b"\n"
 
 
 def format_result(
@@ -106,3 +122,176 @@ class ResultWriter:
         if line:
             self._write_line(self._header + line)
             self._header = b""
+
+
+class CsvFormat:
+    """The columns of a run's results, and how a result becomes a record.
+
+    Without `input_columns` the text of the row has one column. `fields` are the members of the answer's JSON object
+    that have a column; without them the answer's text has one.
+    """
+
+    def __init__(
+        self, input_columns: Sequence[str] | None, fields: Sequence[str], notify: Callable[[str], None]
+    ) -> None:
+        self._input_columns, self._fields, self._notify = input_columns, fields, notify
+        self._known = frozenset(input_columns or ())
+        self._notified, self._lock = set[bool](), Lock()
+        self.columns = _name_columns((ROW,) if input_columns is None else input_columns, fields or (TEXT,))
+
+    @property
+    def header(self) -> bytes:
+        """Return the first record."""
+        return encode_record(self.columns)
+
+    def format(self, row: Row, row_hash: str | None, answer: Answer) -> bytes:
+        """Return the record of a result; what an answer lacks is an empty cell."""
+        text, error = answer.completion.first.output_text, answer.error
+        cells = [text]
+        if self._fields:
+            data = parse_data(text)
+            cells = [_to_cell(data.get(name)) if isinstance(data, dict) else "" for name in self._fields]
+        reason = (error.message.strip() or error.name) if error else ""
+        return encode_record([*self._format_input(row), *cells, reason, str(row.number), row_hash or ""])
+
+    def _format_input(self, row: Row) -> Iterator[str]:
+        """Yield the cells of the input."""
+        if self._input_columns is None:
+            yield row.text
+            return
+        members = row.value if isinstance(row.value, dict) else {}
+        if not row.error:
+            self._notify_of_columns(row, members)
+        for name in self._input_columns:
+            yield "" if members.get(name) is None else row.columns[name]
+
+    def _notify_of_columns(self, row: Row, members: Mapping[str, Any]) -> None:
+        """Print once that a row has members without a column, and once that a row has no members."""
+        more = [name for name in members if name not in self._known]
+        if not more and isinstance(row.value, dict):
+            return
+        with self._lock:
+            if bool(more) in self._notified:
+                return
+            self._notified.add(bool(more))
+        shown = ", ".join(more[:MAX_NAMES_IN_NOTICE]) + (", …" if len(more) > MAX_NAMES_IN_NOTICE else "")
+        what = f"properties that the first row does not have ({shown})" if more else "no members"
+        self._notify(f"row {row.number} has {what}: a CSV file has only the columns of the first row")
+
+
+def find_columns(row_format: str, rows: Rows) -> tuple[Sequence[str] | None, Iterator[Row]]:
+    """Return the columns of the input, None if a row is one text, and all rows.
+
+    The columns of JSON lines are the members of the first row that is valid, if that is an object.
+    """
+    source = iter(rows)
+    if row_format != "jsonl":
+        return rows.header, source
+    read: list[Row] = []
+    for row in islice(source, MAX_ROWS_TO_FIRST_OBJECT):
+        read.append(row)
+        if not row.error:
+            break
+    first = read[-1].value if read and not read[-1].error else None
+    return tuple(first) if isinstance(first, dict) and first else None, chain(read, source)
+
+
+def find_schema(spec: ResponseSpec | None) -> Any:
+    """Return the JSON Schema of the answers, None if there is none."""
+    response_format = spec.response_format if spec else None
+    return (response_format or {}).get("json_schema", {}).get("schema")
+
+
+def list_fields(schema: Any) -> Sequence[str]:
+    """Return the properties of a JSON Schema's top level in its order; () if it names none."""
+    root = schema
+    for _ in range(MAX_REFERENCES):
+        if not isinstance(schema, Mapping) or not isinstance(schema.get("$ref"), str):
+            break
+        schema = _resolve(root, schema["$ref"])
+    properties = schema.get("properties") if isinstance(schema, Mapping) else None
+    return tuple(properties) if isinstance(properties, Mapping) else ()
+
+
+def _resolve(root: Any, reference: str) -> Any:
+    """Return the part of a schema that a reference within it names; None if there is none."""
+    part = root
+    for name in reference.removeprefix("#").split("/")[1:]:
+        part = part.get(name.replace("~1", "/").replace("~0", "~")) if isinstance(part, Mapping) else None
+    return part
+
+
+def _name_columns(input_columns: Sequence[str], answer_columns: Sequence[str]) -> list[str]:
+    """Return all columns; one of ours that the input has, too, gets a number: error_2."""
+    names = list(input_columns)
+    for name in (*answer_columns, *LAST_COLUMNS):
+        number, free = 1, name
+        while free in names:
+            number += 1
+            free = f"{name}_{number}"
+        names.append(free)
+    return names
+
+
+def _to_cell(value: Any) -> str:
+    """Return a JSON value as a cell: a text as it is, null as nothing, all else as JSON."""
+    if value is None or isinstance(value, str):
+        return value or ""
+    return json_line(value).decode().removesuffix("\n")
+
+
+def encode_record(cells: Iterable[str]) -> bytes:
+    """Return a record with its end, as RFC 4180 writes it but for the line feed alone; nothing else is changed."""
+    quoted = ('"' + cell.replace('"', '""') + '"' if _IS_QUOTED.search(cell) else cell for cell in cells)
+    return ",".join(quoted).encode("utf-8", "replace") + _LINE_END
+
+
+class CsvResumeFile(ResumeFile):
+    """An open CSV file of results, which says in its last three columns what is done; a new file has no `header`."""
+
+    header: Sequence[str] = ()
+
+    def _read(self) -> None:
+        csv.field_size_limit(MAX_INPUT_BYTES)
+        super()._read()
+
+    def check_columns(self, columns: Sequence[str]) -> None:
+        """Raise UsageError if the file has results with other columns."""
+        if self.header and list(self.header) != list(columns):
+            hint = "write to another file, or give the same input and --schema as before"
+            theirs, ours = ", ".join(self.header), ", ".join(columns)
+            raise UsageError(f"{self._name}: its columns are {theirs}; those of this run are {ours}", hint)
+
+    def _split(self, file: BinaryIO) -> Iterator[bytes]:
+        """Yield the records; quotes are doubled in them, so a record ends with the line in which they are even."""
+        lines: list[bytes] = []
+        quotes = 0
+        for line in file:
+            lines.append(line)
+            quotes += line.count(b'"')
+            if quotes % 2 == 0:
+                yield b"".join(lines)
+                lines, quotes = [], 0
+        if lines:
+            yield b"".join(lines)
+
+    def _is_whole(self, record: bytes) -> bool:
+        return record.endswith(_LINE_END) and record.count(b'"') % 2 == 0
+
+    def _may_be_ours(self, record: bytes) -> bool:  # noqa: ARG002 - a header is written with the first result
+        return False
+
+    def _read_record(self, number: int, record: bytes) -> None:
+        cells = next(csv.reader([record.decode("utf-8-sig", "replace")], strict=False), [])
+        if not self.header:
+            self._read_header(cells)
+        elif cells and (len(cells) != len(self.header) or not cells[-2].isdecimal()):
+            raise self._build_error(number)
+        elif cells and not cells[-3]:
+            self._add_hash(int(cells[-2]), cells[-1])
+
+    def _read_header(self, cells: Sequence[str]) -> None:
+        last = [re.sub(r"_\d+\Z", "", name) for name in cells[-len(LAST_COLUMNS) :]]
+        if last != list(LAST_COLUMNS):
+            raise self._build_error(1)
+        self.header = cells

@@ -1,4 +1,4 @@
-"""Read the rows of a run."""
+"""Read the rows of a run, and choose those of --sample."""
 
 import csv
 import json
@@ -7,6 +7,8 @@ import select
 import stat
 from codecs import getincrementaldecoder
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from hashlib import blake2b
+from heapq import nsmallest
 from itertools import chain
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -26,6 +28,7 @@ from aiml_cli.settings.options import Options
 
 if TYPE_CHECKING:
     from _csv import Reader
+
 
 Notify = Callable[[str], None]
 READ_SIZE = 64 * 1024
@@ -239,3 +242,27 @@ def _open_file(name: str) -> int:
         return os.open(find_path(name) or name, os.O_RDONLY | os.O_CLOEXEC)
     except OSError as error:
         raise UsageError(f"{name}: {error.strerror}") from None
+
+
+class SampledRows(Rows):
+    """A random sample of the rows of an input, which must end; only the rows of the sample are in memory."""
+
+    def __init__(self, row_format: str, source: RowInput, notify: Notify, *, size: int) -> None:
+        super().__init__(row_format, source, notify)
+        self._size = size
+
+    def __iter__(self) -> Iterator[Row]:
+        """Yield the rows of the sample, as they are in the input; not safe for threads."""
+        yield from sorted(nsmallest(self._size, super().__iter__(), key=_rank), key=lambda row: row.number)
+
+    def estimate_total(self) -> int:
+        """Estimate the number of rows in the sample; 0 if the size of the input is unknown."""
+        return min(self._size, super().estimate_total())
+
+
+def _rank(row: Row) -> bytes:
+    """Return a number that is random, but always the same for a row's number.
+
+    So a run goes on with the same sample, a larger sample includes each smaller one, and the shards share one sample.
+    """
+    return blake2b(row.number.to_bytes(8, "big"), digest_size=8, person=b"aiml sample").digest()

@@ -57,9 +57,9 @@ def test_what_nobody_told_is_unknown_and_not_nothing(aiml: Aiml, server: Loopbac
     server.answer_with(stream(delta("Hi", "stop"), event("[DONE]")))
     server.answer_with(STREAM, HALF_CLOSE)
     ended = aiml("chat", "--each", "line", "-j", "1", stdin=b"a\n")
-    assert b"1 whole, 0 failed, 0 skipped; 0 tokens in, 0 out, cost unknown" in ended.stderr
+    assert b"1 succeeded, 0 failed, 0 skipped; 0 tokens in, 0 out, cost unknown" in ended.stderr
     ended = aiml("chat", "--each", "line", "-j", "1", stdin=b"a\n")
-    assert b"0 whole, 1 failed, 0 skipped; 0 tokens in, 0 out, cost unknown" in ended.stderr
+    assert b"0 succeeded, 1 failed, 0 skipped; 0 tokens in, 0 out, cost unknown" in ended.stderr
 
 
 def test_a_price_in_the_headers_counts_without_tokens(aiml: Aiml, server: Loopback) -> None:

@@ -15,7 +15,7 @@ from support.loopback import RESET, STREAM, Loopback, chunk, delta, json_respons
 from support.pty_run import HOSTILE_TEXT, run_on_pty
 
 from aiml_cli.__main__ import main
-from aiml_cli.batch.csv_results import CsvResumeFile, encode_record, list_fields
+from aiml_cli.batch.results import CsvResumeFile, encode_record, list_fields
 
 REFUSED = json_error('bad, "words"\nhere')
 SECRET = "ghp_" + "16C7e42F292c6912E7710c838347Ae178B4a"

@@ -57,7 +57,7 @@ def test_a_rate_limit_is_told_once_and_the_row_tried_again(aiml: Aiml, server: L
     server.answer_with(HELLO)
     ended = aiml("chat", "--each", "line", "-j", "4", stdin=b"a\nb\nc\nd\n", AIML_RETRIES="1")
     assert (ended.returncode, len(server.requests)) == (0, 5)
-    assert ended.stderr.count(b"slow down; all wait 0.0 s, then 2 at a time") == 1
+    assert ended.stderr.count(b"slow down; all workers wait 0.0 s, then 2 at a time") == 1
 
 
 def test_the_same_rate_limit_is_not_told_again(aiml: Aiml, server: Loopback) -> None:
@@ -111,7 +111,7 @@ def test_the_summary_is_one_line_and_quiet_leaves_it_out(aiml: Aiml, server: Loo
     server.answer_with(HELLO)
     told = aiml("chat", "--each", "line", stdin=b"a\nb\n").stderr.decode()
     assert re.fullmatch(
-        r"aiml: 2 rows: 2 whole, 0 failed, 0 skipped; 6 tokens in, 10 out, cost unknown; [\d.]+ s\n", told
+        r"aiml: 2 rows: 2 succeeded, 0 failed, 0 skipped; 6 tokens in, 10 out, cost unknown; [\d.]+ s\n", told
     )
     assert aiml("chat", "--each", "line", "-q", stdin=b"a\nb\n").stderr == b""
 
@@ -131,7 +131,7 @@ def test_a_signal_hangs_up_and_keeps_what_is_done(server: Loopback, number: int,
         process.send_signal(number)
         rest, told = process.communicate()
         assert (process.returncode, rest) == (code, b"")
-        assert b"1 row: 1 whole" in told
+        assert b"1 row: 1 succeeded" in told
 
 
 def test_rows_are_asked_while_the_input_is_still_open(server: Loopback) -> None:
@@ -187,7 +187,7 @@ def test_a_stopped_run_says_how_to_go_on(
         assert wait_until_equal(lambda: len(server.requests), 2)
         process.send_signal(number)
         stdout, stderr = process.communicate()
-    assert f"hint: --resume-from {name} asks for" in stderr.decode() or f"--resume-from {name} asks" in stderr.decode()
+    assert f"hint: --resume-from {name} sends" in stderr.decode() or f"--resume-from {name} sends" in stderr.decode()
     file = Path(shlex.split(name)[0])
     if name == "FILE":
         file.write_bytes(stdout)
@@ -210,7 +210,7 @@ def test_a_redirected_run_names_the_file_of_standard_output(server: Loopback) ->
         assert wait_until_equal(lambda: len(server.requests), 2)
         process.send_signal(signal.SIGINT)
         stderr = process.communicate()[1]
-    assert b"hint: --resume-from out.jsonl asks for" in stderr
+    assert b"hint: --resume-from out.jsonl sends" in stderr
 
 
 @pytest.mark.promise("stopped-runs")
@@ -257,7 +257,7 @@ def test_failed_rows_are_asked_for_again_from_the_file_that_is_named(aiml: Aiml,
     server.answer_with(REFUSED)
     server.answer_with(HELLO)
     ended = aiml("chat", "--each", "line", "-j", "1", "-o", "out.jsonl", stdin=b"a\nb\n")
-    assert (ended.returncode, b"hint: --resume-from out.jsonl asks for" in ended.stderr) == (10, True)
+    assert (ended.returncode, b"hint: --resume-from out.jsonl sends" in ended.stderr) == (10, True)
     assert aiml("chat", "--each", "line", "--resume-from", "out.jsonl", stdin=b"a\nb\n").returncode == 0
 
 
@@ -285,7 +285,7 @@ def test_sums_that_cannot_be_written_cost_one_notice(
     ended = aiml("chat", "--each", "line", "-j", "1", stdin=b"a\nb\n")
     assert (ended.returncode, [found["text"] for found in parse_results(ended.stdout)]) == (0, ["Hello", "Hello"])
     assert (ended.stderr.count(b"\n"), words in ended.stderr) == (2, True)
-    assert b"2 rows: 2 whole" in ended.stderr
+    assert b"2 rows: 2 succeeded" in ended.stderr
 
 
 @pytest.mark.promise("memory")

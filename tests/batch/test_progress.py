@@ -40,7 +40,7 @@ def test_the_line_is_gone_in_the_end_and_mixes_with_no_notice(server: Loopback, 
     wrote, lines = run(server)
     assert b"/s" in wrote
     assert [line.split(":")[0] for line in lines] == ["aiml", "aiml"]
-    assert "2 rows: 2 whole" in lines[1]
+    assert "2 rows: 2 succeeded" in lines[1]
 
 
 def test_quiet_shows_nothing(server: Loopback, tmp_path: Path) -> None:

@@ -16,8 +16,7 @@ from support.run_cli import Aiml
 
 from aiml_cli.api.rate_limit_headers import parse_allowances
 from aiml_cli.api.stream_events import Usage
-from aiml_cli.batch.rate_limit import RateLimiter, RunStopped
-from aiml_cli.batch.token_bucket import MAX_WINDOWS, Pace, TokenForecast
+from aiml_cli.batch.rate_limit import MAX_WINDOWS, Pace, RateLimiter, RunStopped, TokenForecast
 
 NOW = datetime(2026, 11, 27, 12, tzinfo=UTC)
 IN_30_S = NOW + timedelta(seconds=30)
@@ -222,7 +221,7 @@ def test_a_long_wait_for_the_limit_of_the_server_is_told_once(unit: str) -> None
         limiter.report_response(200, {})  # those that wait look again
         limiter.close()
         assert [isinstance(each.exception(), RunStopped) for each in asked] == [True, True]
-    assert re.fullmatch(f"the server limits the {unit} for (89|90) s; all wait; --{unit}-per-minute .*", notice)
+    assert re.fullmatch(f"the server limits the {unit} for (89|90) s; all workers wait; set another rate with --{unit}-per-minute", notice)
     assert notices.empty()
 
 

@@ -35,7 +35,7 @@ def test_rows_that_are_broken_off_are_not_recorded_and_their_cost_is_not_said_to
         process.send_signal(signal.SIGINT)
         _, told = process.communicate()
     assert Path("tape").read_bytes().count(b"\n") == 1
-    assert b"1 row: 1 whole, 0 failed, 0 skipped, 1 interrupted" in told
+    assert b"1 row: 1 succeeded, 0 failed, 0 skipped, 1 interrupted" in told
     assert b"cost unknown" in told
 
 

@@ -46,7 +46,7 @@ def test_what_is_done_is_left_out_and_what_failed_is_asked_again(aiml: Aiml, ser
     assert [(found["row"], found["error"] is None) for found in results(out)] == [
         (1, True), (2, False), (2, True), (3, True),
     ]  # fmt: skip
-    assert b"3 rows: 2 whole, 0 failed, 1 skipped" in second.stderr
+    assert b"3 rows: 2 succeeded, 0 failed, 1 skipped" in second.stderr
 
 
 def test_another_request_is_another_row(aiml: Aiml, server: Loopback) -> None:

@@ -168,7 +168,7 @@ def test_a_rate_limit_pauses_all_rows_wherever_it_stands(aiml: Aiml, server: Loo
     server.answer_with(HELLO)
     ended = aiml("chat", "--each", "line", "-j", "4", stdin=b"a\nb\nc\nd\n", AIML_RETRIES="")
     assert (ended.returncode, len(server.requests)) == (0, 5)
-    assert re.search(rb"slow down; all wait [\d.]+ s, then 2 at a time", ended.stderr)
+    assert re.search(rb"slow down; all workers wait [\d.]+ s, then 2 at a time", ended.stderr)
 
 
 @pytest.mark.promise("row-retries")
@@ -178,7 +178,7 @@ def test_what_broken_tries_cost_is_counted(aiml: Aiml, server: Loopback) -> None
     ended = aiml("chat", "--each", "line", stdin=b"a\n", AIML_RETRIES="")
     usage = parse_results(ended.stdout)[0]["usage"]
     assert (usage["input_tokens"], usage["output_tokens"], usage["total_tokens"]) == (6, 10, 16)
-    assert b"1 whole, 0 failed, 0 skipped; 6 tokens in, 10 out" in ended.stderr
+    assert b"1 succeeded, 0 failed, 0 skipped; 6 tokens in, 10 out" in ended.stderr
 
 
 @pytest.mark.promise("row-retries")
@@ -267,7 +267,7 @@ def test_what_a_broken_try_cost_is_counted_if_the_run_is_stopped_before_the_next
         process.send_signal(signal.SIGTERM)
         stdout, stderr = process.communicate(timeout=30)
     assert (process.returncode, stdout) == (143, b"")
-    assert b"0 rows: 0 whole, 0 failed, 0 skipped; 3 tokens in, 5 out" in stderr
+    assert b"0 rows: 0 succeeded, 0 failed, 0 skipped; 3 tokens in, 5 out" in stderr
 
 
 @pytest.mark.promise("row-retries")

@@ -10,8 +10,7 @@ import pytest
 from support.loopback import HELLO, HELLO_RESPONSE, Loopback
 
 from aiml_cli.__main__ import main
-from aiml_cli.batch.row_sample import SampledRows
-from aiml_cli.batch.rows import RowInput
+from aiml_cli.batch.rows import RowInput, SampledRows
 
 Ask = Callable[..., list[Any]]
 

@@ -31,7 +31,7 @@ def test_rows_that_are_asked_end_after_sigterm_and_no_other_begins(server: Loopb
     results = parse_results(stdout or files[0])
     assert sorted((each["input"], each["text"]) for each in results) == [("a", "Hello"), ("b", "Hello")]
     assert (process.returncode, len(server.requests)) == (143, 2)
-    assert b"2 whole, 0 failed, 0 skipped; " in stderr
+    assert b"2 succeeded, 0 failed, 0 skipped; " in stderr
     assert b"--resume-from" in stderr
 
 
@@ -49,7 +49,7 @@ def test_a_second_signal_stops_at_once(server: Loopback, second: int) -> None:
         process.send_signal(second)
         stdout, stderr = process.communicate(timeout=30)
     assert (process.returncode, [each["input"] for each in parse_results(stdout)]) == (143, ["a"])
-    assert b"1 whole, 0 failed, 0 skipped, 1 interrupted" in stderr
+    assert b"1 succeeded, 0 failed, 0 skipped, 1 interrupted" in stderr
 
 
 @pytest.mark.promise("rows-end")

@@ -28,7 +28,7 @@ def test_what_is_done_behind_a_row_that_hangs_is_written_when_the_run_is_stopped
         process.send_signal(signal.SIGINT)
         rest, told = process.communicate()
     assert (process.returncode, [found["input"] for found in parse_results(rest)]) == (130, ["b"])
-    assert b"1 whole, 0 failed, 0 skipped, 2 interrupted" in told
+    assert b"1 succeeded, 0 failed, 0 skipped, 2 interrupted" in told
 
 
 def test_the_key_is_asked_for_once(server: Loopback, aiml: Aiml, clean: Path) -> None:

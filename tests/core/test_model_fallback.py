@@ -212,4 +212,4 @@ def test_rows_wait_for_no_model_that_another_stands_in_for(server: Loopback, aim
     limited = json_response({"error": "slow down"}, "429 Too Many Requests", "Retry-After: 90")
     server.scripts_by_model = {"a": [limited], "b": [HELLO]}
     done = aiml("chat", "--each", "line", "-m", "a,b", stdin=b"1\n2\n3\n")
-    assert (done.returncode, b"all wait" in done.stderr) == (0, False)
+    assert (done.returncode, b"all workers wait" in done.stderr) == (0, False)

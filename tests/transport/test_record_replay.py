@@ -231,7 +231,7 @@ def test_a_file_from_an_address_is_known_by_the_whole_address(server: Loopback, 
     both(aiml, "chat", "hi", "-f", address)
     other = aiml("chat", "hi", "-f", address.replace("127.0.0.1", "localhost"), "--replay", TAPE)
     assert other.returncode == 4
-    assert f"holds no GET {address.replace('127.0.0.1', 'localhost')}" in other.stderr.decode()
+    assert f"has no GET {address.replace('127.0.0.1', 'localhost')}" in other.stderr.decode()
 
 
 def test_models_and_usage_are_replayed(server: Loopback, aiml: Aiml) -> None:
@@ -264,7 +264,7 @@ def test_debug_shows_what_a_recording_answers(server: Loopback, aiml: Aiml) -> N
 def test_config_check_looks_at_the_recording_and_at_no_server(server: Loopback, aiml: Aiml) -> None:
     server.answer_with(HELLO)
     aiml("chat", "hi", "--record", TAPE)
-    assert b"tape.jsonl answers in the place of a server" in aiml("config", "check", AIML_REPLAY=TAPE).stdout
+    assert b"tape.jsonl answers instead of a server" in aiml("config", "check", AIML_REPLAY=TAPE).stdout
     done = aiml("config", "check", AIML_REPLAY="gone.jsonl")
     assert (done.returncode, len(server.requests)) == (2, 1)
 

@@ -178,7 +178,7 @@ def test_a_rate_limit_in_a_stream_makes_all_rows_wait(command: str, server: Loop
     server.answer_with(COMMANDS[command])
     ending = ask(command, "--each", "line", "-j", "2", "-f", str(rows), "say {row}", retries=2)
     assert (ending.code, len(server.requests), len(ending.stdout.splitlines())) == (0, 7, 6)
-    assert "all wait 0.2 s" in ending.stderr
+    assert "all workers wait 0.2 s" in ending.stderr
 
 
 @pytest.mark.parametrize(
