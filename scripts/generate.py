@@ -37,16 +37,21 @@ OUTPUTS: dict[str, Callable[[], str]] = {
 
 def list_stale(root: Path) -> list[str]:
     """List the files below `root` that are out of date."""
-    return [name for name, render in OUTPUTS.items() if _read_file(root / name) != render().encode()]
+    return [*_render_stale(root)]
 
 
 def write_stale(root: Path) -> list[str]:
     """Write the files below `root` that are out of date; list them."""
-    names = list_stale(root)
-    for name in names:
+    stale = _render_stale(root)
+    for name, content in stale.items():
         (root / name).parent.mkdir(parents=True, exist_ok=True)
-        (root / name).write_bytes(OUTPUTS[name]().encode())
-    return names
+        (root / name).write_bytes(content)
+    return [*stale]
+
+
+def _render_stale(root: Path) -> dict[str, bytes]:
+    rendered = ((name, render().encode()) for name, render in OUTPUTS.items())
+    return {name: content for name, content in rendered if _read_file(root / name) != content}
 
 
 def _read_file(path: Path) -> bytes | None:
