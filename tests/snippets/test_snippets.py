@@ -1,4 +1,4 @@
-"""The programs written for a request are run for real, and send it exactly."""
+"""Run the programs that are written for a request: they send exactly the request."""
 
 import ast
 import importlib.util
@@ -159,28 +159,27 @@ def test_the_program_sends_the_request_and_prints_the_answer(language: str, gate
 
 
 @every_language
-@settings(max_examples=10, deadline=None)
-@given(content=WILD, extra=st.dictionaries(WILD, VALUES, max_size=4))
-def test_any_body_arrives_as_it_was(language: str, server: Gateway, content: str, extra: dict[str, Any]) -> None:
-    body = HELLO | {"messages": [{"role": "user", "content": content}], "extra": extra}
+@settings(max_examples=4, deadline=None)
+@given(contents=st.lists(WILD, max_size=8), extra=st.dictionaries(WILD, VALUES, max_size=8))
+def test_any_body_arrives_unchanged(language: str, server: Gateway, contents: list[str], extra: dict[str, Any]) -> None:
+    body = HELLO | {"messages": [{"role": "user", "content": content} for content in contents], "extra": extra}
     ended = run(language, write(language, body, f"http://127.0.0.1:{server.server_port}/v1/chat/completions"))
     assert (ended.returncode, ended.stderr) == (0, "")
     assert server.body == json.loads(json.dumps(body))
 
 
+HARD_VALUES = {
+    "for a shell": "it's \"$HOME\" ${HOME} `id` $(id) !! !id \\ \\' %s \\n",
+    "for quoting": "'''\"\"\"`;exit 1;'\nJSON\nEOF\n\t@body @url ${body}</script>",
+    "not printable": "\x00\x07\x1b[31m\x7f\x85\r\n\u2028\u2029\u202e\ud800 🎉\U000e0041é",
+    "for javascript": {"__proto__": {"a": 1}, "constructor": None},
+    "of each type": [[], {}, "", None, True, False, -0.5, 1e-7],
+}
+
+
 @every_language
-@pytest.mark.parametrize(
-    "content",
-    [
-        "it's \"$HOME\" ${HOME} `id` $(id) !! !id \\ \\' %s \\n",
-        "'''\"\"\"`;exit 1;'\nJSON\nEOF\n\t@body @url ${body}</script>",
-        "\x00\x07\x1b[31m\x7f\x85\r\n\u2028\u2029\u202e\ud800 🎉\U000e0041é",
-        12345678901234567890,
-        {"__proto__": {"a": 1}, "constructor": None},
-        [[], {}, "", None, True, False, -0.5, 1e-7],
-    ],
-)
-def test_hard_values_arrive_as_they_were(language: str, gateway: Gateway, content: object) -> None:
+@pytest.mark.parametrize("content", [HARD_VALUES, 12345678901234567890], ids=["values", "number"])
+def test_hard_values_arrive_unchanged(language: str, gateway: Gateway, content: object) -> None:
     ended = run(language, write(language, HELLO | {"extra": content}, gateway.url))
     assert (ended.returncode, ended.stderr) == (0, "")
     assert gateway.body == HELLO | {"extra": content}
@@ -220,7 +219,7 @@ def test_a_streamed_response_is_printed_as_text(language: str, gateway: Gateway)
 
 @every_language
 @pytest.mark.parametrize("stream", [False, True])
-def test_a_refused_request_fails_with_the_servers_words(language: str, stream: bool, gateway: Gateway) -> None:
+def test_a_rejected_request_fails_with_the_message_of_the_server(language: str, stream: bool, gateway: Gateway) -> None:
     gateway.status = 400
     ended = run(language, write(language, HELLO, gateway.url, stream=stream))
     assert ended.returncode != 0
@@ -284,17 +283,17 @@ def test_the_json_holds_the_whole_request(extra: object) -> None:
 
 @pytest.mark.parametrize("language", ["curl", "httpie", "python", "javascript", "json"])
 @given(content=WILD)
-def test_nothing_unseen_is_in_a_program(language: str, content: str) -> None:
+def test_a_program_holds_printable_characters_only(language: str, content: str) -> None:
     text = write(language, HELLO | {"extra": content}, "https://api.aimlapi.com/v1/responses", stream=True)
     assert all(char.isprintable() or char == "\n" for char in text)
     assert text.endswith("\n")
 
 
-def test_bash_finds_no_history_mark_in_a_command() -> None:
+def test_a_command_has_no_exclamation_mark_that_bash_would_expand() -> None:
     assert "!" not in write("curl", HELLO | {"extra": "Hello!!"}, "https://api.aimlapi.com/v1/responses")
 
 
-def test_a_streaming_curl_does_not_wait() -> None:
+def test_a_streaming_curl_does_not_buffer() -> None:
     text = write("curl", HELLO, "https://api.aimlapi.com/v1/responses", stream=True)
     assert "--no-buffer" in text
     assert "--fail-with-body" in text

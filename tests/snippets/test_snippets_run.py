@@ -1,4 +1,4 @@
-"""What --as prints is run, and gets and sends what aiml itself does."""
+"""Run what --as prints: it sends and gets the same as aiml itself."""
 
 import importlib.util
 import json
@@ -48,6 +48,8 @@ def language(name: str) -> Any:
 
 
 every_language = pytest.mark.parametrize("language", list(map(language, NAMES)))
+# A start of httpie takes much longer than of the others; it is written as curl is.
+fast_language = pytest.mark.parametrize("language", list(map(language, ("curl", "javascript", "python"))))
 printing_text = pytest.mark.parametrize("language", [language("python"), language("javascript")])
 
 
@@ -92,9 +94,19 @@ ASKED = [
 ]
 
 
-@every_language
+@fast_language
 @pytest.mark.parametrize("arguments", ASKED, ids=" ".join)
 def test_a_program_gets_the_answer_that_aiml_gets(language: str, arguments: list[str], ask: Ask) -> None:
+    check_answer(language, arguments, ask)
+
+
+@pytest.mark.parametrize("language", [language("httpie")])
+@pytest.mark.parametrize("arguments", [ASKED[1], ASKED[5]], ids=" ".join)
+def test_httpie_gets_the_answer_that_aiml_gets(language: str, arguments: list[str], ask: Ask) -> None:
+    check_answer(language, arguments, ask)
+
+
+def check_answer(language: str, arguments: list[str], ask: Ask) -> None:
     with serve() as url:
         there = [*arguments, "-S", "--base-url", url, "-m", "demo/echo"]
         ended = run(language, ask(*there, "--as", language))
@@ -252,11 +264,23 @@ FILES = [
 ]
 
 
-@every_language
-@pytest.mark.parametrize(("endpoint", "name", "data"), FILES, ids=repr)
+@fast_language
+@pytest.mark.parametrize(("endpoint", "name", "data"), FILES, ids=[f"{each[0]} {each[1]}" for each in FILES])
 def test_a_program_reads_files_and_sends_what_aiml_sends(
     language: str, endpoint: str, name: str, data: bytes, server: Loopback, ask: Ask
 ) -> None:
+    check_files(language, endpoint, name, data, server, ask)
+
+
+@pytest.mark.parametrize("language", [language("httpie")])
+@pytest.mark.parametrize(("endpoint", "name", "data"), FILES[-2:], ids=["respond", "chat"])
+def test_httpie_reads_files_and_sends_what_aiml_sends(
+    language: str, endpoint: str, name: str, data: bytes, server: Loopback, ask: Ask
+) -> None:
+    check_files(language, endpoint, name, data, server, ask)
+
+
+def check_files(language: str, endpoint: str, name: str, data: bytes, server: Loopback, ask: Ask) -> None:
     Path(name).write_bytes(data)
     server.answer_with(HELLO if endpoint == "chat" else HELLO_RESPONSE)
     there = [endpoint, HARD, "--file", name, "--base-url", server.url]
