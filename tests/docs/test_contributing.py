@@ -1,4 +1,4 @@
-"""The changes that CONTRIBUTING.md walks through: each is made to a copy of the repository, and used."""
+"""Make the changes that CONTRIBUTING.md describes to a copy of the repository, and use them."""
 
 import os
 import re
@@ -17,7 +17,7 @@ Run = Callable[..., "subprocess.CompletedProcess[str]"]
 
 
 def diffs(section: str) -> str:
-    """Give the changes of a section."""
+    """Return the changes of a section."""
     text = (ROOT / "CONTRIBUTING.md").read_text("utf-8")
     body = text.split(f"## {section}", 1)[1].split("\n## ", 1)[0]
     return "\n".join(re.findall(r"```diff\n(.*?\n)```", body, re.DOTALL))
@@ -25,23 +25,25 @@ def diffs(section: str) -> str:
 
 @pytest.fixture
 def copy(tmp_path: Path) -> Path:
-    """Give a copy of the repository."""
+    """Return a copy of the repository, with the compiled modules of the package."""
     place = tmp_path / "copy"
-    ignored = shutil.ignore_patterns("__pycache__", "*.pyc")
+    place.mkdir()
     for part in PARTS:
         source = ROOT / part
-        make = shutil.copytree if source.is_dir() else shutil.copy
-        place.mkdir(exist_ok=True)
-        make(source, place / part, **({"ignore": ignored} if source.is_dir() else {}))
+        ignored = None if part == "aiml_cli" else shutil.ignore_patterns("__pycache__")
+        if source.is_dir():
+            shutil.copytree(source, place / part, ignore=ignored)
+        else:
+            shutil.copy(source, place / part)
     return place
 
 
 @pytest.fixture
 def run(copy: Path) -> Run:
-    """Give a function that runs Python with the copy's package."""
+    """Return a function that runs Python with the package of the copy."""
 
     def running(*arguments: str, **environ: str) -> "subprocess.CompletedProcess[str]":
-        variables = {**os.environ, "PYTHONPATH": str(copy), "PYTHONDONTWRITEBYTECODE": "1", **environ}
+        variables = {**os.environ, "PYTHONPATH": str(copy), **environ}
         return subprocess.run(
             [sys.executable, *arguments],
             cwd=copy, env=variables, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False, timeout=60,
@@ -61,11 +63,12 @@ def aiml(run: Run, *arguments: str, **environ: str) -> "subprocess.CompletedProc
     return run("-c", "from aiml_cli.__main__ import run; run()", *arguments, **environ)
 
 
-def generated(run: Run) -> str:
-    """Make the generated files of the copy anew; give what was written."""
-    written = run("scripts/generate.py")
-    assert (written.returncode, written.stderr) == (0, "")
-    return written.stdout
+def render(run: Run, generator: str) -> str:
+    """Return the text of a generated file of the copy."""
+    script = f"import sys; sys.path.append('scripts'); from generators import {generator}; print({generator}.render())"
+    done = run("-c", script)
+    assert (done.returncode, done.stderr) == (0, "")
+    return done.stdout
 
 
 def test_a_request_parameter_is_one_row(copy: Path, run: Run) -> None:
@@ -82,18 +85,18 @@ def test_a_request_parameter_is_one_row(copy: Path, run: Run) -> None:
 def test_the_generated_files_follow_from_the_row(copy: Path, run: Run) -> None:
     apply(copy, "A request parameter")
     names = {"docs/options.md": "--top-k", "docs/help.md": "--top-k", "completions/aiml.fish": "-l top-k"}
-    written = generated(run)
+    done = run("scripts/generate.py")
+    assert (done.returncode, done.stderr) == (0, "")
     for name, flag in names.items():
-        assert f"wrote {name}\n" in written
+        assert f"wrote {name}\n" in done.stdout
         assert flag in (copy / name).read_text("utf-8")
     assert run("scripts/generate.py", "--check").returncode == 0
 
 
 def test_the_tests_over_the_table_hold_for_the_new_row(copy: Path, run: Run) -> None:
     apply(copy, "A request parameter")
-    done = run(
-        "-m", "pytest", "-q", "-p", "no:cacheprovider", "tests/cli/test_flags.py", "tests/settings/test_resolve.py"
-    )
+    files = ["tests/cli/test_flags.py", "tests/settings/test_resolve.py"]
+    done = run("-m", "pytest", "-q", "-p", "no:cacheprovider", "-k", "top_k or top-k", *files)
     assert done.returncode == 0, done.stdout
 
 
@@ -103,14 +106,12 @@ def test_an_output_format_is_a_renderer(copy: Path, run: Run) -> None:
     assert answer.returncode == 0
     assert answer.stdout.count("\n") > 10
     assert all(line.startswith("> ") for line in answer.stdout.splitlines())
-    generated(run)
-    assert "quoted" in (copy / "docs/help.md").read_text("utf-8")
+    assert "quoted" in render(run, "help")
 
 
 def test_a_slash_command_is_a_function(copy: Path, run: Run) -> None:
     apply(copy, "A slash command")
-    generated(run)
-    assert "Count the words of the last answer." in (copy / "docs/repl.md").read_text("utf-8")
+    assert "Count the words of the last answer." in render(run, "repl")
     with Console("chat", "--demo", TERM="dumb", PYTHONPATH=str(copy)) as console:
         console.wait_for_prompt()
         console.type_line("/count")
