@@ -25,7 +25,7 @@ def run() -> NoReturn:
 
     from aiml_cli.system.signals import Stopped, install_handlers
 
-    # No imported object becomes garbage; searching for it costs a tenth of the start.
+    # No imported object becomes garbage; searching for garbage takes a tenth of the start-up time.
     gc.disable()
     _open_standard_streams()
     try:
@@ -33,7 +33,7 @@ def run() -> NoReturn:
         code = main()
     except Stopped as stop:
         code = stop.error.exit_code
-    # Shutting down costs a quarter of a short run, and everything is written by now.
+    # Shutting down takes a quarter of a short run, and everything is written by now.
     os._exit(code)
 
 
@@ -51,7 +51,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     from aiml_cli.system.signals import Stopped
 
     try:
-        from aiml_cli.cli.app import parse_arguments  # most of the start: a signal during it is handled below
+        from aiml_cli.cli.app import parse_arguments  # most of the start-up time: a signal during it is handled below
 
         return parse_arguments(sys.argv[1:] if arguments is None else list(arguments))()
     except ReaderClosed as error:
@@ -119,6 +119,6 @@ def _current_directory() -> str:
 
 
 if __name__ == "__main__":
-    # `python -m` looks for modules in the current directory, which may belong to somebody else.
+    # `python -m` looks for modules in the current directory, which may belong to another user.
     sys.path[:] = [path for path in sys.path if path not in ("", _current_directory())]
     run()

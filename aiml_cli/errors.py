@@ -8,7 +8,7 @@ DISTRIBUTION = "aiml-cli"
 class AimlError(Exception):
     """An error that is reported to the user.
 
-    `message` says what happened, `hint` what to do about it ("" if nothing is known).
+    `message` says what happened, and `hint` what to do about it ("" if there is no hint).
     The docstring of each subclass is its row in docs/exit-codes.md.
     """
 
@@ -22,90 +22,90 @@ class AimlError(Exception):
 
 
 class OutputFailed(AimlError):
-    """Standard output or the output file could not be written: full, closed, or gone."""
+    """Standard output or the output file could not be written, such as when the disk is full."""
 
     name, exit_code = "OutputFailed", 1
 
 
 class UsageError(AimlError):
-    """Wrong usage: an unknown flag, a value out of range, a file that cannot be read, an empty prompt."""
+    """Invalid usage: an unknown flag, a value out of range, a file that cannot be read, an empty prompt."""
 
     name, exit_code = "Misuse", 2
 
 
 class AuthError(AimlError):
-    """No key, a refused key, or no credit (401, 402, 403, or an error in the answer that means the same)."""
+    """No API key, a rejected key, or no credit (401, 402, 403, or an equivalent error in the response)."""
 
     name, exit_code = "NotAllowed", 3
 
 
 class RequestRejected(AimlError):
-    """The server refused the request (400, 404, 413, 422 and the like)."""
+    """The server rejected the request (400, 404, 413, 422 and similar)."""
 
     name, exit_code = "RequestRefused", 4
 
 
 class RateLimited(AimlError):
-    """The rate limit still held after the retries (429, or an error in the answer that means the same)."""
+    """The rate limit still applied after the retries (429, or an equivalent error in the response)."""
 
     name, exit_code = "RateLimited", 5
 
 
 class ServerError(AimlError):
-    """The server failed, after the retries: 5xx, or an error in the answer of this or of no known kind."""
+    """The server still failed after the retries (5xx, or an equivalent or unknown error in the response)."""
 
     name, exit_code = "ServerFailed", 6
 
 
 class ConnectionFailed(AimlError):
-    """No connection: name lookup, refused, TLS, proxy or time-out."""
+    """The connection failed: DNS lookup, connection refused, TLS, proxy or timeout."""
 
     name, exit_code = "Unreachable", 7
 
 
 class IncompleteAnswer(AimlError):
-    """The answer is incomplete: a cut stream, the length cap, a content filter, a refusal, status incomplete."""
+    """The answer is incomplete: the stream ended early, the token limit, a content filter, or a refusal."""
 
     name, exit_code = "CutShort", 8
 
 
 class AnswerMismatch(AimlError):
-    """The answer is complete but does not hold what was asked for."""
+    """The answer is complete but does not contain what was requested, such as JSON that matches the schema."""
 
     name, exit_code = "NotAsAsked", 9
 
 
 class PartialFailure(AimlError):
-    """With --each or --test: some rows or cases failed, or were not asked any more; each failed one says why."""
+    """With --each or --test: some rows or cases failed or were not sent; the result of each says why."""
 
     name, exit_code = "SomeFailed", 10
 
 
 class HungUp(AimlError):
-    """The terminal went away (SIGHUP); the text so far was kept."""
+    """The terminal was closed (SIGHUP); the text received so far is kept."""
 
     name, exit_code = "HungUp", 129
 
 
 class Interrupted(AimlError):
-    """Ctrl-C (SIGINT); the text so far was kept."""
+    """Ctrl-C (SIGINT); the text received so far is kept."""
 
     name, exit_code = "Interrupted", 130
 
 
 class ReaderClosed(AimlError):
-    """The reader of standard output went away (`| head -1`); nothing is said."""
+    """The reader of standard output closed it (`| head -1`); no message is printed."""
 
     name, exit_code = "ReaderGone", 141
 
 
 class Terminated(AimlError):
-    """The program was asked to end (SIGTERM); the text so far was kept."""
+    """The program was terminated (SIGTERM); the text received so far is kept."""
 
     name, exit_code = "Terminated", 143
 
 
-# The errors that mean that the user, the terminal or the reader of the output stopped the program.
+# The user, the terminal or the reader of the output stopped the program.
 STOP_ERRORS = (Interrupted, Terminated, HungUp, ReaderClosed, OutputFailed)
 
 

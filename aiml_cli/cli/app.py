@@ -1,4 +1,4 @@
-"""The commands: each collects what was typed and passes it to one function."""
+"""The top-level commands: each passes its words and flags to one function."""
 
 from collections.abc import Sequence
 from copy import copy
@@ -22,20 +22,20 @@ from aiml_cli.settings.options import ROWS, Option, flags_of
 from aiml_cli.settings.resolve import Flags
 from aiml_cli.settings.value_types import choice
 
-# Typer does not export click; the base class of its errors is found through one that it does export.
+# Typer does not export click; the base class of click's errors is found through one that Typer exports.
 ClickError: type[Exception] = next(base for base in typer.BadParameter.__mro__ if base.__name__ == "ClickException")
 FIRST_HELP = """\
 aiml asks models through the AI/ML API. For example:
 
-  aiml chat why is the sky blue       ask, and read the answer as it comes
-  git diff | aiml chat review this    say what to do with what is piped in
+  aiml chat why is the sky blue       ask, and read the answer as it arrives
+  git diff | aiml chat review this    say what to do with the piped text
   aiml chat --demo hello              try it without a key: the embedded server answers
 
-Every command: aiml --help. Every flag: aiml chat --help. Your key: aiml config key
+All commands: aiml --help. All flags: aiml chat --help. Your API key: aiml config key
 """
 PROMPT_HELP = (
-    "The prompt; quote it if it holds ? * ' & or a word that begins with -. Without one, piped text is the prompt; on "
-    "a terminal a conversation starts. - reads the prompt from standard input."
+    "The prompt; quote it if it contains ? * ' & or a word that begins with -. Without one, piped text is the prompt; "
+    "on a terminal, a conversation starts. - reads the prompt from standard input."
 )
 TOP_EXAMPLES = """\
 aiml chat 'why is the sky blue?'
@@ -54,13 +54,13 @@ CMD_EXAMPLES = """\
 aiml cmd find the ten largest files here
 aiml cmd 'which process uses port 8080?'
 make 2>&1 | aiml cmd fix this"""
-# Commands with subcommands: their modules, and what they are for.
+# Commands with subcommands: their modules and summaries.
 GROUPS = {
     "config": ("aiml_cli.cli.config_group", "Show and change settings, and store the API key."),
     "history": ("aiml_cli.cli.history_group", "List, read, search, export and delete past conversations."),
     "tools": ("aiml_cli.cli.tools_group", "List, check, call, add and remove tools that run on this machine."),
 }
-# Commands of a group that exist at the top too.
+# Commands of a group that are also top-level commands.
 SHORTCUTS = {
     "templates": ("config", "List the templates, show or test one, or import those of another program."),
     "profiles": ("config", "List the profiles of the config file, or show the settings of one."),
@@ -71,11 +71,11 @@ PERIOD = Option(
     per_call=True, attribute="period",
 )  # fmt: skip
 BY = Option(
-    choice("model", "day"), "Show what this machine spent, by model or day, without asking the server.", "Output", {},
+    choice("model", "day"), "Show what this machine spent, by model or day; the server is not contacted.", "Output", {},
     per_call=True, attribute="by",
 )  # fmt: skip
 COMMON_OPTIONS = [*SERVER_OPTIONS, ROWS["demo"], ROWS["json"], ROWS["quiet"], ROWS["debug"]]
-# What `aiml cmd` has in common with `aiml chat`; nothing that says yes, and nothing that makes another kind of answer.
+# The options that `aiml cmd` shares with `aiml chat`: none that answers yes, and none that changes the kind of answer.
 CMD_OPTIONS = [
     ROWS[name]
     for name in (
@@ -122,15 +122,15 @@ def _ask(endpoint: str, words: list[str], flags: Flags) -> Task:
     from aiml_cli.cli.commands import ask
 
     if "output" in flags:
-        from aiml_cli.cli import argument_errors  # for few calls only
+        from aiml_cli.cli import argument_errors  # few calls need it
 
         argument_errors.check_output_value(flags["output"].texts[-1], words)
     if "save" in flags:
-        from aiml_cli.cli.commands import templates  # once for each template
+        from aiml_cli.cli.commands import templates  # few calls save a template
 
         return lambda: templates.save_as_template(endpoint, words, flags)
     if starts_repl(words, flags):
-        from aiml_cli.cli.repl import loop  # the line editor takes a tenth of a second
+        from aiml_cli.cli.repl import loop  # importing the line editor takes a tenth of a second
 
         return lambda: loop.run_repl(endpoint, words, flags)
     return lambda: ask.ask(endpoint, words, flags)
@@ -146,7 +146,7 @@ def cmd(words: list[str], flags: Flags) -> Task:
 
 
 @app.command("models", cls=PromptCommand)
-@with_options(COMMON_OPTIONS, "Words of an id, name or developer. One exact id shows all about the model.")
+@with_options(COMMON_OPTIONS, "Words of an id, name or developer. An exact id shows all details of the model.")
 def models(words: list[str], flags: Flags) -> Task:
     """Find a model, its price and what it can do."""
     from aiml_cli.cli.commands import models
@@ -168,17 +168,17 @@ def usage(_words: list[str], flags: Flags) -> Task:
 
 
 @app.command("demo", cls=Command)
-def demo(port: int = typer.Option(0, "--port", metavar="N", help="The port to listen on; 0 takes a free one.")) -> Task:
-    """Run the demo server, which needs no key and is no model, until Ctrl-C."""
+def demo(port: int = typer.Option(0, "--port", metavar="N", help="The port to listen on; 0 picks a free one.")) -> Task:
+    """Run the demo server until Ctrl-C; it needs no key and runs no model."""
     from aiml_cli.core import start_demo
 
     return lambda: start_demo.serve_demo(port)
 
 
 def build_command(name: str = "", arguments: Sequence[str] | None = None) -> typer.Typer:
-    """Return an app with one command, or with all; building the flags of the others would double the start-up time.
+    """Return an app with one command, or with all if `name` is "".
 
-    With the `arguments` of one command, it has only the flags that these need.
+    With `arguments`, the command has only the flags that they use: building all flags would double the start-up time.
     """
     selection = typer.Typer(**TYPER_SETTINGS, epilog=TOP_EXAMPLES)
     selection.registered_callback = app.registered_callback
@@ -195,7 +195,7 @@ def build_command(name: str = "", arguments: Sequence[str] | None = None) -> typ
 
 
 def _select_flags(command: CommandInfo, arguments: Sequence[str] | None) -> CommandInfo:
-    """Return the command with the flags that its arguments need."""
+    """Return the command with only the flags that its arguments use."""
     if arguments is None or not isinstance(command.callback, FlagCallback):
         return command
     selected = copy(command)
@@ -204,7 +204,7 @@ def _select_flags(command: CommandInfo, arguments: Sequence[str] | None) -> Comm
 
 
 def _build_overview() -> typer.Typer:
-    """Return an app for `aiml --help`: the commands have their summaries, and none of their flags."""
+    """Return an app for `aiml --help`: its commands have summaries but no flags."""
     overview = typer.Typer(**TYPER_SETTINGS, epilog=TOP_EXAMPLES)
     overview.registered_callback = app.registered_callback
     summaries = [(command.name, getattr(command.callback, "__doc__", "")) for command in app.registered_commands]
@@ -215,7 +215,7 @@ def _build_overview() -> typer.Typer:
 
 
 def _choose_app(arguments: list[str]) -> typer.Typer:
-    """Return an app with the command that was typed; with all if it is unknown, so that the error can suggest one."""
+    """Return an app with the typed command; with all commands if it is unknown, so that the error can suggest one."""
     if arguments[:1] in (["-h"], ["--help"]):
         return _build_overview()
     names = {*GROUPS, *SHORTCUTS, *(command.name for command in app.registered_commands)}
@@ -223,7 +223,7 @@ def _choose_app(arguments: list[str]) -> typer.Typer:
 
 
 def parse_arguments(arguments: list[str]) -> Task:
-    """Parse a command line and return what is to be done; raise UsageError."""
+    """Parse a command line and return the task to run; raise UsageError."""
     try:
         result = _choose_app(arguments)(arguments, prog_name="aiml", standalone_mode=False)
     except ClickError as error:
@@ -232,18 +232,18 @@ def parse_arguments(arguments: list[str]) -> Task:
         raise to_usage_error(error, arguments) from None
     except OSError as error:  # the help could not be written
         raise OutputFailed(f"standard output: {error.strerror}") from None
-    except SystemExit:  # how Typer ends if the reader of the help went away
+    except SystemExit:  # Typer raises it if the reader of the help closed the pipe
         raise ReaderClosed("the reader of the output closed it") from None
     return result if callable(result) else lambda: int(result or 0)
 
 
 def starts_repl(words: Sequence[str], flags: Flags) -> bool:
-    """True for -i, and for a terminal without a prompt; -i with --each is a conflict that is reported later."""
+    """True with -i, or on a terminal without a prompt; -i with --each is a conflict that is reported later."""
     if "interactive" in flags:
         return "each" not in flags
     if words or any(name in flags for name in PROMPTLESS_OPTIONS):
         return False
-    from aiml_cli.prompt.stdin import has_stdin  # --help needs neither
+    from aiml_cli.prompt.stdin import has_stdin  # --help does not need these
     from aiml_cli.system.terminal import is_terminal
 
     return is_terminal(0) and is_terminal(1) and not has_stdin()

@@ -1,4 +1,4 @@
-"""Explain a wrong command line: suggest the likely word, or what the same thing is called here."""
+"""Explain an invalid command line: suggest a similar flag or command, or the name that aiml has for it."""
 
 from collections.abc import Sequence
 from itertools import takewhile
@@ -46,7 +46,7 @@ COMMANDS = {
 
 
 def to_usage_error(error: Exception, arguments: list[str]) -> UsageError:
-    """Convert an error of Typer to ours, with a hint."""
+    """Convert an error of Typer to a UsageError with a hint."""
     context: Any = getattr(error, "ctx", None)
     path = context.command_path if context else " ".join(["aiml", *takewhile(str.isalpha, arguments)])
     message = getattr(error, "message", "") or str(error)
@@ -60,7 +60,10 @@ def to_usage_error(error: Exception, arguments: list[str]) -> UsageError:
 
 
 def quote_words(path: str, arguments: Sequence[str], start: int, end: int) -> str:
-    """Return the hint to quote the arguments from `start` to `end`, as one prompt; what may be secret is not shown."""
+    """Return the hint to quote the arguments from `start` to `end` as one prompt.
+
+    A command line that may contain a secret, or is very long, is not shown.
+    """
     words = [*arguments[:start], " ".join(arguments[start:end]), *arguments[end:]]
     command = " ".join([path, *map(quote, words)])
     is_secret = any(argument.partition("=")[0] in SECRET_FLAGS for argument in arguments)
@@ -68,7 +71,7 @@ def quote_words(path: str, arguments: Sequence[str], start: int, end: int) -> st
 
 
 def check_output_value(value: str, words: Sequence[str]) -> None:
-    """Raise UsageError for `-o NAME VALUE` with the name of an option, which other programs set so."""
+    """Raise UsageError for `-o NAME VALUE` where NAME is an option: other programs set options with -o."""
     row = ROWS.get(value.replace("-", "_"))
     if row and row.body_paths:
         value = next((word for word in words if _is_valid(row, word)), "VALUE")
@@ -91,7 +94,7 @@ def _list_flags(context: Any) -> list[str]:
 
 
 def suggest_flag(flag: str, path: str, flags: Sequence[str]) -> str:
-    """Return the hint for a flag that a command does not have; `flags` are those that it has."""
+    """Return the hint for a flag that the command does not have; `flags` are the flags that it has."""
     similar = [] if not flag.startswith("--") else find_similar(flag, [name for name in flags if name != "--yes"])
     if path == "aiml tools add" and not similar:
         return f"flags of the command are written after --, as in: {path} NAME -- COMMAND {flag}"
@@ -116,7 +119,7 @@ def _has_flag(endpoint: str, flag: str) -> bool:
 
 
 def _find_value(flag: str, flags: Sequence[str]) -> list[str]:
-    """Return the flags with a word as their value, such as `--as curl` for --curl."""
+    """Return the flags that accept a word as their value, such as `--as curl` for --curl."""
     word = flag.removeprefix("--")
     rows = [row for row in ROWS.values() if row.flag in flags and not row.value_type.is_switch]
     rows = [row for row in rows if word in row.value_type.choices and row.value_type is not CODE_BLOCK]

@@ -11,21 +11,23 @@ from aiml_cli.settings.resolve import Flags, RawValue
 from aiml_cli.settings.value_types import PATH, SWITCH, choice
 
 app = typer.Typer(help="Show and change settings, and store the API key.", **TYPER_SETTINGS)
-NAME = typer.Argument(metavar="NAME", help="The setting, such as model.")
-PROFILE = typer.Option(None, "--profile", metavar="NAME", help="Change it in this profile; a new one is created.")
+NAME = typer.Argument(metavar="NAME", help="The name of a setting, such as model.")
+PROFILE = typer.Option(
+    None, "--profile", metavar="NAME", help="Change it in this profile; a missing profile is created."
+)
 IMPORT = Option(
     PATH, "Import templates of llm, mods, aichat, fabric or GitHub Models (.prompt.yml): a file, or a folder of them.",
     "Output", {}, per_call=True, attribute="import_",
 )  # fmt: skip
 TEST = Option(
-    SWITCH, "Ask the cases of the template, and check the answers; exit code 10 if one fails.", "Test", {},
+    SWITCH, "Run the test cases of the template and check the answers; exit code 10 if one fails.", "Test", {},
     per_call=True, attribute="test",
 )  # fmt: skip
 ENDPOINT = Option(
-    choice("chat", "respond"), "With --test: ask as aiml chat or as aiml respond does.", "Test", {}, default="chat",
-    per_call=True, attribute="endpoint",
+    choice("chat", "respond"), "With --test: send the cases as aiml chat or as aiml respond.", "Test", {},
+    default="chat", per_call=True, attribute="endpoint",
 )  # fmt: skip
-# The flags that only --test has; each of the others works with it too.
+# The flags that only work with --test.
 TEST_OPTIONS: list[Option[Any]] = [
     ENDPOINT,
     *(ROWS[name] for name in ("model", "jobs", "max_cost", "demo", "retries", "no_log", "debug", "timeout")),
@@ -34,7 +36,7 @@ TEST_OPTIONS: list[Option[Any]] = [
 TEMPLATES_OPTIONS: list[Option[Any]] = [
     IMPORT, TEST, *TEST_OPTIONS, *(ROWS[name] for name in ("profile", "template_path", "json", "yes", "quiet")),
 ]  # fmt: skip
-TEMPLATES_HELP = "The template to show or test: NAME or @FILE. Without it all are listed."
+TEMPLATES_HELP = "The template to show or test: NAME or @FILE. Without one, all are listed."
 
 
 @app.command("show", cls=Command)
@@ -61,7 +63,7 @@ def config_get(
 @app.command("set", cls=Command)
 def config_set(
     name: str = NAME,
-    value: str = typer.Argument(metavar="VALUE", help="The value, as the flag takes it."),
+    value: str = typer.Argument(metavar="VALUE", help="The value, written as for the flag."),
     profile: str | None = PROFILE,
 ) -> Task:
     """Set a setting in the config file."""
@@ -122,16 +124,16 @@ def config_completions(
         "", metavar="[SHELL]", show_default=False, help="bash, zsh or fish. Without it: the shell of $SHELL."
     ),
     install: bool = typer.Option(
-        False, "--install", help="Write the file where the shell finds it, and say what to do next."
+        False, "--install", help="Write the file where the shell finds it, and print what to do next."
     ),
     key: str | None = typer.Option(
         None,
         "--key",
         metavar="KEY",
-        help="The key that turns the words on the command line into a command: alt-i, ctrl-g, 'ctrl-x i'. It is taken "
-        "from another function. Without --install: print its script.",
+        help="The key that turns the words on the command line into a command: alt-i, ctrl-g, 'ctrl-x i'. It loses its "
+        "present function. Without --install: print the script that binds it.",
     ),
-    yes: bool = typer.Option(False, "--yes", "-y", help="Replace a file that is not aiml's."),
+    yes: bool = typer.Option(False, "--yes", "-y", help="Replace a file that is not from aiml."),
 ) -> Task:
     """Print the completions for a shell, or install them."""
     from aiml_cli.cli.commands import shell_completions
@@ -160,7 +162,7 @@ def config_skill(
 
 
 @app.command("profiles", cls=Command)
-@with_options([ROWS["json"], ROWS["quiet"]], "The profile to show. Without it all are listed.")
+@with_options([ROWS["json"], ROWS["quiet"]], "The profile to show. Without one, all are listed.")
 def config_profiles(words: list[str], flags: Flags) -> Task:
     """List the profiles of the config file, or show the settings of one."""
     from aiml_cli.cli.commands import config
@@ -174,7 +176,7 @@ def _remove_verb(words: list[str]) -> list[str]:
 
 
 def run_templates(words: list[str], flags: Flags) -> Task:
-    """Return what `config templates` does with these words and flags; raise UsageError."""
+    """Return the task of `config templates` for these words and flags; raise UsageError."""
     words = _remove_verb(words)
     source = flag_value(IMPORT, flags)
     if "test" in flags:

@@ -1,4 +1,4 @@
-"""Turn rows of the option table into the flags of a Typer command, and read the order of its flags and words."""
+"""Convert rows of the option table to flags of a Typer command, and check the order of its flags and words."""
 
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -16,7 +16,7 @@ from aiml_cli.settings.resolve import Flags, RawValue, parse_value
 from aiml_cli.settings.value_types import PATHS, ValueType
 
 Words = list[str]
-# What a command returns, for `main` to run: Typer would handle Ctrl-C and a closed pipe in its own way.
+# A command returns a task for `main` to run: Typer would handle Ctrl-C and a closed pipe in its own way.
 Task = Callable[[], int]
 SERVER_OPTIONS = [ROWS[name] for name in ("profile", "base_url", "headers", "timeout", "ca_bundle", "record", "replay")]
 JSON_HELP = "Print JSON instead of text."
@@ -24,23 +24,23 @@ _IS_BRIEF = "aiml.is_brief"  # in the context of Typer: -h was typed, not --help
 
 
 class _WithHelpScreens:
-    """What commands and groups of commands have in common: -h and --help."""
+    """The help screens of commands and groups of commands: -h and --help."""
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
-        """Parse the arguments."""
+        """Parse the arguments, and remember whether -h or --help was typed."""
         ctx.meta[_IS_BRIEF] = "-h" in args and "--help" not in args
         parent: Any = super()
         parsed: list[str] = parent.parse_args(ctx, args)
         return parsed
 
     def get_help(self, ctx: Any) -> str:
-        """Return the help."""
+        """Return the help screen."""
         from aiml_cli.cli.help_screens import format_help  # only help needs it
 
         return format_help(self, ctx, is_brief=ctx.meta.get(_IS_BRIEF, False))
 
     def get_help_option(self, ctx: Any) -> Any:
-        """Return the flag of the help, with our text."""
+        """Return the help flag with our help text."""
         parent: Any = super()
         option = parent.get_help_option(ctx)
         if option:
@@ -49,11 +49,11 @@ class _WithHelpScreens:
 
 
 class Command(_WithHelpScreens, TyperCommand):
-    """A command."""
+    """A command without subcommands."""
 
 
 class PromptCommand(Command):
-    """A command whose words are one text: its flags stand before the first word or after the last."""
+    """A command whose words form one text; its flags go before the first word or after the last."""
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         """Parse the arguments; raise UsageError for a flag between words."""
@@ -77,9 +77,9 @@ TYPER_SETTINGS: dict[str, Any] = {
 def with_options(
     rows: Iterable[Option[Any]], words_help: str
 ) -> Callable[[Callable[[Words, Flags], Any]], Callable[..., Any]]:
-    """Add words and a flag for each row to a command.
+    """Give a command an argument for words, and a flag for each row.
 
-    The command is called with the words and with only those flags that were typed. `words_help` is "" for a command
+    The command is called with the words and with only the flags that were typed. `words_help` is "" for a command
     without words.
     """
     rows = list(rows)
@@ -105,9 +105,9 @@ class FlagCallback:
         return Signature([*([_build_words(self._words_help)] if self._words_help else []), *flags])
 
     def select_typed(self, arguments: Sequence[str]) -> "FlagCallback":
-        """Return the callback with the flags that were typed alone; with all if a word may be another flag.
+        """Return the callback with only the flags that were typed, or with all if a word may be another flag.
 
-        To build a hundred flags takes 5 ms.
+        Building a hundred flags takes 5 ms.
         """
         words = takewhile(lambda word: word != "--", arguments)
         typed = {word.partition("=")[0] if word.startswith("--") else word for word in words if _is_flag(word)}
@@ -148,7 +148,7 @@ def _choose_type(row: Option[Any]) -> Any:
 
 
 def _list_spellings(row: Option[Any]) -> list[str]:
-    """Return the names of a flag; a persistent switch has a `--no-` form that switches it off for one call."""
+    """Return the spellings of a flag; a persistent switch has a `--no-` form that turns it off for one call."""
     short = [row.short] if row.short else []
     if not row.value_type.is_switch or row.per_call or row.name.startswith("no_"):
         return [row.flag, *short, *row.aliases]
@@ -176,17 +176,17 @@ def flag_value(row: Option[Any], flags: Flags) -> Any:
 
 
 class _Spelling(NamedTuple):
-    """A flag as it can be typed."""
+    """What is known about one spelling of a flag."""
 
     has_value: bool
     row: Option[Any] | None
 
 
 class _ArgumentReader:
-    """Read what was typed after a command whose words are one text.
+    """Read the arguments of a command whose words form one text.
 
-    The arguments are changed for Typer: flags that may be used alone get their default value, and -f gets all the files
-    that a shell made of `*.py`.
+    The arguments are changed for Typer: a flag whose value is optional gets its default value, and -f gets all the
+    files that the shell expanded from `*.py`.
     """
 
     def __init__(self, path: str, arguments: Sequence[str], parameters: Iterable[Any]) -> None:
@@ -195,10 +195,10 @@ class _ArgumentReader:
         self._spellings = dict(_read_spellings(parameters))
         self._words: list[int] = []
         self._flags: list[int] = []
-        self._doubts: list[UsageError] = []
+        self._errors: list[UsageError] = []
 
     def read(self) -> list[str]:
-        """Return the arguments for Typer; raise UsageError for a flag between words, or one that may be a word."""
+        """Return the arguments for Typer; raise UsageError for a flag between words, and for an invalid one."""
         result: list[str] = []
         position = 0
         while position < self._end:
@@ -212,8 +212,8 @@ class _ArgumentReader:
                 position += 1
         self._words += range(self._end + 1, len(self._arguments))
         self._check_order()
-        if self._doubts:
-            raise self._doubts[0]
+        if self._errors:
+            raise self._errors[0]
         return result + self._arguments[self._end :]
 
     def _check_order(self) -> None:
@@ -225,7 +225,7 @@ class _ArgumentReader:
 
         for flag in between:
             if self._split(self._arguments[flag])[0] not in self._spellings:
-                raise self._doubts[0]  # more is said of a flag that there is not
+                raise self._errors[0]  # its hint is better if the flag does not exist
             if self._arguments[flag] in ("-o", "--output"):
                 check_output_value(self._arguments[flag + 1], [self._arguments[word] for word in self._words])
         hint = quote_words(self._path, self._arguments, self._words[0], self._words[-1] + 1)
@@ -233,14 +233,14 @@ class _ArgumentReader:
         raise UsageError(message, f"{hint}; flags go before the first word or after the last")
 
     def _read_flag(self, position: int) -> tuple[list[str], int]:
-        """Return a flag with its values, and the position after them."""
+        """Return the flag at a position with its values, and the position after them."""
         word = self._arguments[position]
         name, joined = self._split(word)
         spelling = self._spellings.get(name)
         if spelling is None:
-            self._doubt_unknown(name)
+            self._check_known(name)
         elif joined is not None:
-            self._doubt_joined(word, name, joined, spelling)
+            self._check_joined(word, name, joined, spelling)
         if spelling is None or joined is not None or not spelling.has_value:
             return [word], position + 1
         following = self._arguments[position + 1] if position + 1 < self._end else ""
@@ -248,13 +248,13 @@ class _ArgumentReader:
         if row and row.value_type.bare_value and not _is_value(row.value_type, following):
             switches = [f"-{letter}" for letter in word[1:-1]] if not word.startswith("--") else []
             return [*switches, f"{row.flag}={row.value_type.bare_value}"], position + 1
-        self._doubt_value(name, spelling, position + 1)
+        self._check_value(name, spelling, position + 1)
         more = self._count_files(position + 2) if row and row.value_type is PATHS else 0
         files = self._arguments[position + 2 : position + 2 + more]
         return [*self._arguments[position : position + 2], *(f"--file={file}" for file in files)], position + 2 + more
 
     def _split(self, word: str) -> tuple[str, str | None]:
-        """Return the flag that a word ends with, as in `-yx`, and the value that is joined to it, if any."""
+        """Return the last flag of a word such as `-yx`, and the value that is joined to it, if any."""
         if word.startswith("--"):
             name, equals, value = word.partition("=")
             return name, value if equals else None
@@ -264,42 +264,43 @@ class _ArgumentReader:
                 return f"-{letter}", word[index + 1 :] or None
         return f"-{word[-1]}", None
 
-    def _doubt_unknown(self, name: str) -> None:
+    def _check_known(self, name: str) -> None:
         from aiml_cli.cli.argument_errors import suggest_flag  # few command lines are wrong
 
         hint = suggest_flag(name, self._path, [flag for flag in self._spellings if flag.startswith("--")])
-        self._doubt(f"{self._path} has no flag {name}", hint)
+        self._add_error(f"{self._path} has no flag {name}", hint)
 
-    def _doubt_joined(self, word: str, name: str, value: str, spelling: _Spelling) -> None:
-        """Doubt what may be letters of the text, such as -rf: here -r with the value f."""
+    def _check_joined(self, word: str, name: str, value: str, spelling: _Spelling) -> None:
+        """Record an error for a flag that may be part of the text, such as -rf: here, -r with the value f."""
         known = spelling.row.value_type.choices if spelling.row else ()
         if word.startswith("--") or value in known:
             return
         if f"-{word.partition('=')[0]}" in self._spellings:
-            self._doubt(f"{self._path} has no flag {word}", f"did you mean -{word}?")
+            self._add_error(f"{self._path} has no flag {word}", f"did you mean -{word}?")
         elif self._words and value.isalpha() and value.isascii():
-            self._doubt(f"{word} is ambiguous: words, or {name} with the value {value}", f"write {name} {value}")
+            message = f"{word} is ambiguous: part of the text, or {name} with the value {value}"
+            self._add_error(message, f"write {name} {value}")
 
-    def _doubt_value(self, name: str, spelling: _Spelling, position: int) -> None:
-        """Doubt a value that is missing, or that looks like a flag."""
+    def _check_value(self, name: str, spelling: _Spelling, position: int) -> None:
+        """Record an error for a value that is missing or looks like a flag."""
         value = self._arguments[position] if position < len(self._arguments) else ""
         long = spelling.row.flag if spelling.row else name
         if position >= len(self._arguments):
-            self._doubt(f"{name} needs a value", f"see: {self._path} --help")
+            self._add_error(f"{name} needs a value", f"see: {self._path} --help")
         elif _is_flag(value) and not _is_number(value):
-            self._doubt(f"{name} needs a value, and {value} looks like a flag", f"write {long}={value}")
+            self._add_error(f"{name} needs a value, and {value} looks like a flag", f"write {long}={value}")
 
-    def _doubt(self, message: str, hint: str) -> None:
-        """Keep the error of a flag for the end: that it is between words is the better one."""
+    def _add_error(self, message: str, hint: str) -> None:
+        """Record the error of a flag; it is raised unless a flag is between words, which is the better error."""
         if self._words:
             from aiml_cli.cli.argument_errors import quote_words  # few command lines are wrong
 
             quoted = quote_words(self._path, self._arguments, self._words[0], len(self._arguments))
             hint = f"{quoted}; or {hint}"
-        self._doubts.append(UsageError(message, hint))
+        self._errors.append(UsageError(message, hint))
 
     def _count_files(self, position: int) -> int:
-        """Return how many words from here on are more files for -f, as a shell makes them of `-f *.py`."""
+        """Return how many words from this position on are more files for -f, as when a shell expands `-f *.py`."""
         words = self._arguments[position : self._end]
         count = next((index for index, word in enumerate(words) if not _is_file(word)), len(words))
         marks = [index for index in range(count) if {".", "/"} & {*words[index]}]
@@ -333,6 +334,6 @@ def _is_value(value_type: ValueType[Any], word: str) -> bool:
 def _is_file(word: str) -> bool:
     """True for a file, and for a folder whose path has a slash: a single word may be the name of a folder by chance."""
     try:
-        return os.path.isfile(word) or ("/" in word and os.path.isdir(word))  # noqa: PTH112, PTH113 - pathlib raises for a long text
+        return os.path.isfile(word) or ("/" in word and os.path.isdir(word))  # noqa: PTH112, PTH113 - pathlib raises for a long string
     except ValueError:
         return False

@@ -1,4 +1,4 @@
-"""Format the screens of -h, with the most used flags, and of --help, with all of them in groups."""
+"""Format the help screens: -h shows the most used flags, --help all of them in groups."""
 
 import inspect
 import re
@@ -9,15 +9,15 @@ from typing import Any
 from aiml_cli.settings.options import ROWS
 
 MAX_WIDTH, MIN_WIDTH = 80, 50
-MAX_FLAG_WIDTH = 27  # the text of a longer flag goes below it
-MAX_BRIEF_LINES = 39  # of a terminal of 40, with the next prompt
+MAX_FLAG_WIDTH = 27  # the help of a longer flag goes below it
+MAX_BRIEF_LINES = 39  # fits on a terminal of 40 lines, with the next shell prompt
 _FIRST_SENTENCE = re.compile(r".*?[.](?=\s|$)", re.DOTALL)
 _DEFAULT = "[default: "
 Pair = tuple[str, str]
 
 
 def format_help(command: Any, context: Any, *, is_brief: bool) -> str:
-    """Return the help of a command of Typer; `is_brief` leaves out the less used flags if all do not fit a screen."""
+    """Return the help of a Typer command; `is_brief` leaves out the less used flags if they do not fit on a screen."""
     options = [param for param in command.get_params(context) if param.param_type_name == "option"]
     arguments = [param for param in command.params if param.param_type_name == "argument"]
     examples = [f"  {line}" for line in (command.epilog or "").splitlines()]
@@ -45,14 +45,14 @@ def _wrap_help(text: str, context: Any) -> list[str]:
 
 
 def first_sentence(text: str) -> str:
-    """Return the first sentence of a text, and the default value at its end."""
+    """Return the first sentence of a help text, with the default value at its end."""
     text, mark, default = text.partition(_DEFAULT)
     sentence = found[0] if (found := _FIRST_SENTENCE.match(text.rstrip())) else text.rstrip()
     return f"{sentence} {mark}{default}" if default.endswith("]") else sentence
 
 
 def _get_width(context: Any) -> int:
-    """Return the width of the text, a little less than that of the terminal."""
+    """Return the width of the help, which is a little less than that of the terminal."""
     return context.terminal_width or max(min(get_terminal_size().columns, MAX_WIDTH) - 2, MIN_WIDTH)
 
 
@@ -76,7 +76,7 @@ def _group_options(options: Sequence[Any], context: Any) -> dict[str, list[Pair]
 
 
 def _list_common(options: Iterable[Any], context: Any) -> dict[str, list[Pair]]:
-    """Return the most used flags, and those of this command alone, each with the first sentence of its text."""
+    """Return the most used flags, and those that only this command has, each with the first sentence of its help."""
     groups: dict[str, list[Pair]] = {}
     for param in options:
         row = ROWS.get((param.name or "").rstrip("_"))
@@ -92,7 +92,7 @@ def _list_common(options: Iterable[Any], context: Any) -> dict[str, list[Pair]]:
 
 
 def _shorten_metavar(metavar: str, spelling: str) -> str:
-    """Return the first of the forms of a value if all of them are too long."""
+    """Return the forms of a value, or only the first if they are too long together."""
     if len(f"{spelling} {metavar}") <= MAX_FLAG_WIDTH:
         return metavar
     first = metavar.partition("|")[0]

@@ -26,7 +26,7 @@ def _parse_env(text: str) -> dict[str, str]:
     return {name: value}
 
 
-app = typer.Typer(help="List, check, call, add and remove tools that run here.", **TYPER_SETTINGS)
+app = typer.Typer(help="List, check, call, add and remove tools that run on this machine.", **TYPER_SETTINGS)
 NAMES_HELP = "NAME, FILE.py, or mcp:SERVER."
 LIST_FLAGS = [ROWS[name] for name in ("demo", "json", "quiet")]
 START_FLAGS = [*LIST_FLAGS, ROWS["verbose"]]
@@ -34,21 +34,22 @@ DESCRIPTION = Option(
     TEXT, "What the tool does; the model reads this.", TOOLS, {}, per_call=True, attribute="description"
 )
 PARAMS = Option(
-    ValueType("parameters", TEXT.parse, "LIST|JSON"), "Its parameters: 'city, days? int'. Default: the {names} in it.",
-    TOOLS, {}, per_call=True, attribute="params",
+    ValueType("parameters", TEXT.parse, "LIST|JSON"),
+    "The parameters: 'city, days? int'. Default: the {names} in the command.", TOOLS, {}, per_call=True,
+    attribute="params",
 )  # fmt: skip
 TIMEOUT = Option(
     number(0.1, 86400), "Stop a call after this many seconds.", TOOLS, {}, per_call=True, attribute="timeout"
 )
 ENV = Option(
     ValueType("NAME=VALUE", _parse_env, "NAME=VALUE", is_list=True),
-    "A variable of its environment; '${VAR}' is read when it is opened.", TOOLS, {}, per_call=True, attribute="env",
+    "An environment variable for it; '${VAR}' is expanded at each start.", TOOLS, {}, per_call=True, attribute="env",
 )  # fmt: skip
 MCP = Option(SWITCH, "The command is an MCP server.", TOOLS, {}, per_call=True, attribute="mcp")
-URL = Option(TEXT, "The address of an MCP server.", TOOLS, {}, per_call=True, attribute="url")
+URL = Option(TEXT, "The URL of an MCP server.", TOOLS, {}, per_call=True, attribute="url")
 HEADER = Option(
     ValueType("NAME: VALUE", _parse_header, "'NAME: VALUE'", is_list=True),
-    "A header for the MCP server; '${VAR}' is read at each start.", TOOLS, {}, per_call=True, attribute="header",
+    "A header for the MCP server; '${VAR}' is expanded at each start.", TOOLS, {}, per_call=True, attribute="header",
 )  # fmt: skip
 
 
@@ -72,9 +73,9 @@ def tools_list(_words: list[str], flags: Flags) -> Task:
 @app.command("show", cls=Command)
 @with_options(START_FLAGS, f"One: {NAMES_HELP}")
 def tools_show(words: list[str], flags: Flags) -> Task:
-    """Show a tool, and its description for the model.
+    """Show a tool as the model sees it.
 
-    An MCP server or a Python file is started for that.
+    An MCP server or a Python file is started for this.
     """
     from aiml_cli.cli.commands import tools
 
@@ -86,7 +87,7 @@ def tools_show(words: list[str], flags: Flags) -> Task:
 def tools_check(words: list[str], flags: Flags) -> Task:
     """Start tools, and show which are ready and how long that took.
 
-    The exit code is 2 if one of them is not.
+    The exit code is 2 if one of them is not ready.
     """
     from aiml_cli.cli.commands import tools
 
@@ -123,11 +124,13 @@ def tools_add(words: list[str], flags: Flags) -> Task:
 
 
 @app.command("import", cls=Command)
-@with_options([ROWS["yes"], ROWS["quiet"]], "The mcp.json of another program; then names of servers. Without: all.")
+@with_options(
+    [ROWS["yes"], ROWS["quiet"]], "The mcp.json of another program, then names of servers. Without names: all."
+)
 def tools_import(words: list[str], flags: Flags) -> Task:
     """Import the MCP servers of another program.
 
-    Settings that let them run without asking are left out.
+    Settings that let their tools run without confirmation are left out.
     """
     from aiml_cli.cli.commands import tools_edit
 

@@ -105,7 +105,7 @@ def read_profile(document: "Table", chosen: RawValue, path: Path | None) -> dict
     name, profiles = chosen.texts[-1], document.get("profiles", {})
     find_table_path(name)
     if name not in profiles:
-        known = f"there are: {', '.join(profiles)}" if profiles else f"there are none in {path or 'any file'}"
+        known = f"available: {', '.join(profiles)}" if profiles else f"there are none in {path or 'any file'}"
         hint = f"{suggest(name, profiles)} {known}".lstrip()
         raise UsageError(f"{chosen.source_name}: there is no profile {name!r}", hint)
     if "profile" in profiles[name]:

@@ -142,7 +142,7 @@ def save_named_file(path: Path, data: bytes, what: str, limit: int, may_replace:
     refuse_symlink(path)
     before = read_named_file(path, limit)
     if before is not None and not may_replace(path):
-        raise UsageError(f"{what} already exists: {path}", "-y replaces it")
+        raise UsageError(f"{what} already exists: {path}", "add -y to replace it")
 
     def change(current: bytes | None) -> bytes:
         if current != before:

@@ -106,7 +106,7 @@ def save_server(server: McpServer, may_replace: Callable[[Path], bool]) -> Path:
     _require_trusted(path)
     parse_server(server.name, server.to_json(), str(path))
     if server.name in parse_servers(_read_document(path), str(path)) and not may_replace(path):
-        raise UsageError(f"an MCP server {server.name!r} already exists", "-y replaces it")
+        raise UsageError(f"an MCP server {server.name!r} already exists", "add -y to replace it")
 
     def change(old: bytes | None) -> bytes:
         document = _parse_document(old or b"{}", path)
@@ -401,7 +401,7 @@ def _check_url(url: str, where: str) -> None:
 def _suggest_server(name: str, servers: Mapping[str, McpServer]) -> str:
     if not servers:
         return "there are none yet: aiml tools add NAME -- COMMAND, or aiml tools import FILE"
-    return f"{suggest(name, servers)} there are: {', '.join(servers)}".lstrip()
+    return f"{suggest(name, servers)} available: {', '.join(servers)}".lstrip()
 
 
 def _format(document: Document) -> bytes:

@@ -251,7 +251,7 @@ class McpSource:
         names = [tool.name for tool in self._tools]
         for name in sorted(self._only or ()):
             if name not in names:
-                hint = f"{suggest(name, names)} there are: {', '.join(names[:50])}".lstrip()
+                hint = f"{suggest(name, names)} available: {', '.join(names[:50])}".lstrip()
                 raise UsageError(f"the MCP server {self.server.name} has no tool {name!r}", hint)
 
     def list_tools(self) -> Sequence[McpTool]:

@@ -126,7 +126,7 @@ def _suggest_tool(name: str) -> str:
     names = list_tool_files()
     if not names:
         return "there are none yet; add one with: aiml tools add NAME -- COMMAND"
-    return f"{suggest(name, names)} there are: {', '.join(names)}".lstrip()
+    return f"{suggest(name, names)} available: {', '.join(names)}".lstrip()
 
 
 def _parse_parameters(value: object, source: str) -> dict[str, Any]:

@@ -172,7 +172,7 @@ PARTS = [
 def test_the_parts_of_a_prompt_file(text: str, part: str, value: Any, told: str, capfd: Capture) -> None:
     found, said = github(capfd, MESSAGES + text)
     assert (found["prompt"], found.get(part)) == ("Say {prompt}", value)
-    assert told in said.replace("p is saved as", "")
+    assert told in said.replace("saved p as", "")
     assert bool(told) == ("not imported" in said or "expects an answer" in said)
 
 
@@ -275,7 +275,7 @@ def test_templates_that_exist_are_all_named_and_none_is_replaced(capfd: Capture)
     for name in ("one", "two"):
         pattern(f"patterns/{name}", "New.")
     assert main(["config", "templates", "--import", "patterns"]) == 2
-    assert "these templates already exist: one\nhint: -y replaces them" in capfd.readouterr().err
+    assert "these templates already exist: one\nhint: add -y to replace them" in capfd.readouterr().err
     assert (list_templates(), load("one")["settings"]["system"]) == (["one"], "Old.")
     take_over(capfd, "patterns", "-y")
     assert load("one")["settings"]["system"] == "New."

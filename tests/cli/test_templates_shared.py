@@ -229,7 +229,7 @@ def test_several_templates_make_one_and_the_later_wins(
 
 
 BAD_COMBINATIONS = [
-    (["-P", "topic=x"], "nothing was said for {style} of the template q + o\nhint: give it with -P style=…"),
+    (["-P", "topic=x"], "nothing was said for {style} of the template q + o\nhint: pass it with -P style=…"),
     ([], "nothing was said for {topic}, {style} of the template q + o"),
     (["-P", "topic=x", "-P", "style=y", "-P", "topc=1"], "the template q + o has no variable 'topc'"),
     (["-P", "topic=x", "-P", "style=y", "-P", "who=1"], "the template q + o has no variable 'who'"),
@@ -432,5 +432,5 @@ def test_the_repl_names_what_is_wrong_and_goes_on(server: Loopback, capsys: pyte
     repl = ReplDriver(server)
     repl.type_lines("/template", "/template @nowhere", "/template t -t u", "/template '", "/template @")
     told = capsys.readouterr().err
-    assert (told.count("there are: t"), told.count("letters, digits"), told.count("not a regular file")) == (2, 1, 1)
+    assert (told.count("available: t"), told.count("letters, digits"), told.count("not a regular file")) == (2, 1, 1)
     assert (told.count("there is no such file"), told.count("there is no template"), server.requests) == (1, 1, [])

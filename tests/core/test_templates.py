@@ -209,7 +209,7 @@ def test_a_secret_in_a_value_is_held_back(aiml: Aiml, server: Loopback) -> None:
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        ((), "nothing was said for {one}, {two} of the template t\nhint: give it with -P one=… -P two=…"),
+        ((), "nothing was said for {one}, {two} of the template t\nhint: pass it with -P one=… -P two=…"),
         (("-P", "one=1"), "for {two} of"),
         (("-P", "one=1", "-P", "two=2", "-P", "onn=1"), "no variable 'onn'\nhint: did you mean one?"),
         (("-P", "one=1", "-P", "words=2"), "--param words: write it after the command"),
@@ -277,7 +277,7 @@ def test_a_link_is_neither_read_nor_written_through(aiml: Aiml) -> None:
 
 def test_a_near_name_is_offered(aiml: Aiml) -> None:
     template('prompt = "x"', "review")
-    assert "did you mean review? there are: review" in refused(aiml("chat", "-t", "reveiw", "hi"))
+    assert "did you mean review? available: review" in refused(aiml("chat", "-t", "reveiw", "hi"))
 
 
 def test_a_failure_is_an_object_where_json_was_asked_for(aiml: Aiml) -> None:
@@ -371,7 +371,7 @@ def test_a_role_without_yaml_needs_none(aiml: Aiml, capfd: pytest.CaptureFixture
         ("a: [1\nb: }", "x.yaml, line 2, column"),
         ("a: &a [1]\nprompt: *a", "YAML aliases"),
         ("prompt: !!python/object/apply:os.mkdir [ran]", "x.yaml, line 1"),
-        ("7", "it contains no template"),
+        ("7", "contains no templates"),
     ],
 )
 def test_yaml_is_data_only(text: str, words: str, capfd: pytest.CaptureFixture[str]) -> None:

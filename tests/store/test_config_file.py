@@ -84,7 +84,7 @@ def test_a_missing_profile_is_told_with_those_there_are(file: Path) -> None:
     with pytest.raises(UsageError) as told:
         settled({"profile": "wrok"})
     assert told.value.message == "--profile: there is no profile 'wrok'"
-    assert told.value.hint == "did you mean work? there are: home, work"
+    assert told.value.hint == "did you mean work? available: home, work"
 
 
 def test_a_missing_profile_is_told_where_there_is_no_file() -> None:

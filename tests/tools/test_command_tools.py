@@ -327,7 +327,7 @@ def test_a_missing_tool_suggests_a_similar_one() -> None:
     with pytest.raises(UsageError) as caught:
         tool_files.load_tool_file("wether")
     assert caught.value.message == "there is no tool 'wether'"
-    assert caught.value.hint == "did you mean weather? there are: weather"
+    assert caught.value.hint == "did you mean weather? available: weather"
 
 
 def test_broken_toml_is_told_with_its_line() -> None:

@@ -111,7 +111,7 @@ def test_an_unknown_server_is_told_with_those_there_are(path: Path) -> None:
     write(path, {"mcpServers": {"files": {"command": "x"}, "off": {"command": "x", "disabled": True}}})
     with pytest.raises(UsageError) as similar:
         mcp_config.load_server("file")
-    assert similar.value.hint == "did you mean files? there are: files, off"
+    assert similar.value.hint == "did you mean files? available: files, off"
     with pytest.raises(UsageError, match="disabled"):
         mcp_config.load_server("off")
 

@@ -264,7 +264,7 @@ def test_debug_shows_what_a_recording_answers(server: Loopback, aiml: Aiml) -> N
 def test_config_check_looks_at_the_recording_and_at_no_server(server: Loopback, aiml: Aiml) -> None:
     server.answer_with(HELLO)
     aiml("chat", "hi", "--record", TAPE)
-    assert b"tape.jsonl answers instead of a server" in aiml("config", "check", AIML_REPLAY=TAPE).stdout
+    assert b"tape.jsonl is replayed" in aiml("config", "check", AIML_REPLAY=TAPE).stdout
     done = aiml("config", "check", AIML_REPLAY="gone.jsonl")
     assert (done.returncode, len(server.requests)) == (2, 1)
 

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from aiml_cli.output.choose_renderer import AnswerOutput
     from aiml_cli.schema.check import ResponseSpec
 
-# What is checked only while the request is built: before that, nothing is contacted.
+# Options that are only checked while the request is built; until then, no connection is opened.
 _CHECKED_LATER = (
     "each", "chunk", "in_place", "tools", "tool_choice", "tool_result", "mcp_server", "option", "headers", "copy",
     "wait", "show", "cancel", "background", "prompt_version", "prompt_var",
@@ -48,7 +48,7 @@ def ask(endpoint: str, words: Sequence[str], flags: Flags) -> int:
 
 
 def _connect_early(settings: Settings, words: Sequence[str]) -> AbstractContextManager[None]:
-    """Connect to the server while the rest is imported and read, if it is certain that it can be asked."""
+    """Connect to the server while the rest is imported and read, if it is certain that a request will be sent."""
     options, url = settings.options, settings.options.base_url or ""
     sends_nothing = options.demo or options.dry_run or options.as_ or options.estimate
     is_checked = "," not in (options.model or "") and not any(value_of(options, ROWS[name]) for name in _CHECKED_LATER)
@@ -58,7 +58,7 @@ def _connect_early(settings: Settings, words: Sequence[str]) -> AbstractContextM
 
 
 def _ask_once(endpoint: str, words: Sequence[str], flags: Flags, settings: Settings) -> int:
-    from aiml_cli.api.endpoints import get_endpoint  # this and more is imported while the connection is opened
+    from aiml_cli.api.endpoints import get_endpoint  # these are imported while the connection is opened
     from aiml_cli.core.chat_request import ChatRequest, is_stored_action, open_tools
     from aiml_cli.output.choose_renderer import choose_output
 
@@ -70,7 +70,7 @@ def _ask_once(endpoint: str, words: Sequence[str], flags: Flags, settings: Setti
         _print_failure(endpoint, error, flags)
         raise
     if output is None:
-        from aiml_cli.core import dry_run  # needed here only
+        from aiml_cli.core import dry_run  # few calls need it
 
         settings = dry_run.use_placeholder_server(settings)
         with open_tools(settings) as tools:
@@ -80,14 +80,14 @@ def _ask_once(endpoint: str, words: Sequence[str], flags: Flags, settings: Setti
             return _run_turn(ChatRequest(get_endpoint(endpoint), words, resolved, spec, tools=tools), output)
     finally:
         if output.file:
-            output.file.close(complete=False)  # removes the file if nothing was asked
+            output.file.close(complete=False)  # removes the file if no request was sent
 
 
 def _choose_run(endpoint: str, words: Sequence[str], flags: Flags, settings: Settings) -> "Callable[[], int] | None":
     """Return a function that sends several requests or edits a file, or None for a single request."""
     models = flags["model"].texts if "model" in flags else ()
     if settings.options.in_place:
-        from aiml_cli.core import edit_in_place  # as those below for few calls only
+        from aiml_cli.core import edit_in_place  # few calls need this module or those below
 
         return lambda: edit_in_place.edit_file(endpoint, words, settings)
     if settings.options.each:
@@ -114,7 +114,7 @@ def _make_response_spec(settings: Settings) -> "ResponseSpec | None":
 
     if not has_answer_format(settings.options):
         return None
-    from aiml_cli.core import schema_retry  # most answers may have any format
+    from aiml_cli.core import schema_retry  # few requests set an answer format
 
     return schema_retry.make_response_spec(settings)
 
@@ -122,13 +122,13 @@ def _make_response_spec(settings: Settings) -> "ResponseSpec | None":
 def _choose_server(settings: Settings) -> AbstractContextManager[Settings]:
     if not settings.options.demo:
         return nullcontext(settings)
-    from aiml_cli.core import start_demo  # for few calls only
+    from aiml_cli.core import start_demo  # few calls use it
 
     return start_demo.start_demo_if_asked(settings)
 
 
 def _list_modes(settings: Settings, flags: Flags) -> Sequence[str]:
-    """Return the modes of this call that no single option names."""
+    """Return the modes of this call that do not follow from a single option."""
     if "model" not in flags or len(flags["model"].texts) < 2:  # noqa: PLR2004 - several
         return ()
     return (SEVERAL_MODELS,) if settings.options.first else (SEVERAL_MODELS, SIDE_BY_SIDE)
@@ -138,18 +138,18 @@ def _prepare_prompt(endpoint: str, words: Sequence[str], flags: Flags) -> tuple[
     """Fill the template and open the editor, if the flags ask for it."""
     if not flags.keys() & {"template", "param", "edit"}:
         return words, flags, None
-    from aiml_cli.core import template_fill  # for few calls only
+    from aiml_cli.core import template_fill  # few calls use a template
 
     return template_fill.prepare_prompt(endpoint, words, flags)
 
 
 def _print_failure(endpoint: str, error: AimlError, flags: Flags) -> None:
-    """Print the JSON object of a failure if JSON was asked for; for several models an array of them."""
+    """Print a failure as JSON if the output is JSON: as an object, or for several models as an array of objects."""
     count = len(flags["model"].texts) if "model" in flags and "first" not in flags else 1
     # The settings may be invalid, so the format is read from the flag or the environment.
     word = flags["format"].texts[-1] if "format" in flags else os.environ.get("AIML_FORMAT", "")
     if "json" in flags or word == "json" or (word == "jsonl" and count == 1):
-        from aiml_cli.api.answer import Answer  # for few calls only
+        from aiml_cli.api.answer import Answer  # few calls need it
         from aiml_cli.output.json_output import answer_to_dict, json_line
 
         result = answer_to_dict(Answer(endpoint, error=error))

@@ -1,4 +1,4 @@
-"""Run `aiml cmd`: show the shell command that a model writes, and run it only after the user's answer."""
+"""Run `aiml cmd`: show the shell command that a model writes, and run it only if the user agrees."""
 
 import os
 from collections.abc import Sequence
@@ -30,9 +30,9 @@ DIM, BOLD = "\x1b[2m", "\x1b[1m"
 
 
 def write_command(words: Sequence[str], flags: Flags, names: Sequence[str]) -> int:
-    """Ask for a command, let the user decide, and return the exit code; `names` are the settings with a flag.
+    """Request a command, let the user decide, and return the exit code; `names` are the options that have a flag.
 
-    Without a terminal the command is printed. Raise AnswerMismatch if the user does not want to run it.
+    Without a terminal, the command is printed. Raises AnswerMismatch if the user does not want to run it.
     """
     shell = shell_command.find_shell(os.environ)
     settings = shell_command.resolve_settings(flags, names, shell, os.environ)
@@ -40,7 +40,7 @@ def write_command(words: Sequence[str], flags: Flags, names: Sequence[str]) -> i
     if options.record or options.replay:
         validate_paths(options)  # before any other file is opened
     if options.dry_run or options.as_:
-        from aiml_cli.core import dry_run  # for few calls only
+        from aiml_cli.core import dry_run  # few calls need it
 
         settings = dry_run.use_placeholder_server(settings)
         return dry_run.print_snippet(ShellRequests(settings, shell).ask(words))
@@ -52,13 +52,13 @@ def write_command(words: Sequence[str], flags: Flags, names: Sequence[str]) -> i
         command = dialog.decide(proposal)
     if command is None:
         return 0
-    from aiml_cli.system.child_process import run_on_terminal  # most commands are only looked at
+    from aiml_cli.system.child_process import run_on_terminal  # many commands are not run
 
     return run_on_terminal([shell, "-c", command])
 
 
 class _Dialog:
-    """The questions to the model and to the user until there is a command to run."""
+    """The dialog with the model and the user about the command to run."""
 
     def __init__(self, settings: Settings, shell: str) -> None:
         self._settings, self._shell = settings, shell
@@ -71,7 +71,7 @@ class _Dialog:
         return self._propose(self._requests.ask(words))
 
     def decide(self, proposal: Proposal) -> str | None:
-        """Return the command that the user wants to run, None after it was copied; raise AnswerMismatch for a no."""
+        """Return the command to run, or None if it was copied; raise AnswerMismatch if the user declines."""
         while True:
             match self._ask_user(proposal):
                 case "run":
@@ -100,7 +100,7 @@ class _Dialog:
         return ask_answer(title, proposal.command, PROMPT, answers, explanation=EXPLANATION, notes=notes)
 
     def _is_confirmed(self, proposal: Proposal) -> bool:
-        """True if the command is not risky, or if the user types the whole word."""
+        """True if the command is not risky, or if the user types "yes" in full."""
         if not (risks := proposal.risks):
             return True
         answer = ask_line(f"aiml: this command is risky: {', '.join(risks)}", "", "type yes to run it: ")
@@ -121,10 +121,10 @@ class _Dialog:
 
     def _edit_text(self, text: str) -> str:
         if os.environ.get("TERM", "") in ("", "dumb"):
-            from aiml_cli.core import prompt_editor  # such a terminal has no line to edit
+            from aiml_cli.core import prompt_editor  # such a terminal has no line editor
 
             return prompt_editor.edit_text(text, os.environ)
-        from aiml_cli.cli.repl import line_editor  # it takes a tenth of a second
+        from aiml_cli.cli.repl import line_editor  # its import takes a tenth of a second
 
         return line_editor.edit_line("$ ", text, self._settings.options.color or "auto")
 
@@ -158,7 +158,7 @@ class _Dialog:
         return True
 
     def _propose(self, request: ChatRequest) -> Proposal:
-        """Ask the model; raise the error of the turn."""
+        """Send a request and return the proposed command; raise the error of the turn."""
         result = self._run_turn(request)
         if self._requests.spec.is_native and shell_command.refuses_schema(result.answer):
             request.notify("the server does not support schemas for this model; the schema is added to the system text")
@@ -166,7 +166,7 @@ class _Dialog:
         return shell_command.read_proposal(result)
 
     def _run_turn(self, request: ChatRequest, *, is_shown: bool = False) -> TurnResult:
-        """Run a turn, and make it one of those that the next request follows if it was answered."""
+        """Run a turn; if it succeeds, the next request continues it."""
         if request.previous_turns:
             conversation_lock.acquire_again(request.previous_turns.id)
         output = choose_output(request.options, os.environ)

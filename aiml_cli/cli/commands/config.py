@@ -29,12 +29,12 @@ from aiml_cli.system.signals import Stopped
 from aiml_cli.system.stdio import print_err
 
 NO_FLAGS: Flags = {}
-NO_PROFILES = "there are no profiles; to make one: aiml config set --profile NAME SETTING VALUE"
+NO_PROFILES = "there are no profiles yet; to add one: aiml config set --profile NAME SETTING VALUE"
 MAX_KEY_BYTES = 1 << 16
 
 
 def show_all(flags: Flags = NO_FLAGS) -> int:
-    """Print every persistent setting, its value and its source; of the key only the source."""
+    """Print every persistent setting with its value and source; for the key, only the source."""
     settings = _resolve(flags)
     facts = {row.name: _describe(settings, row.name) for row in persistent_options()}
     if settings.options.json:
@@ -54,7 +54,7 @@ def show_profiles(words: Sequence[str], flags: Flags) -> int:
     if len(words) > 1:
         raise UsageError("only one profile can be shown at a time", "aiml profiles lists them all")
     if words and words[0] not in profiles:
-        known = f"there are: {', '.join(profiles)}" if profiles else NO_PROFILES
+        known = f"available: {', '.join(profiles)}" if profiles else NO_PROFILES
         raise UsageError(f"there is no profile {words[0]!r}", f"{suggest(words[0], profiles)} {known}".lstrip())
     chosen = {name: _describe_profile(profiles[name]) for name in words or profiles}
     if "json" in flags:
@@ -88,7 +88,7 @@ def _print_profiles(profiles: Mapping[str, Mapping[str, str]]) -> None:
 
 
 def get_setting(name: str, flags: Flags = NO_FLAGS) -> int:
-    """Print the value of a setting, or of NAME.KEY, as `set` would take it, or nothing if it is not set."""
+    """Print the value of a setting, or of NAME.KEY, in the form that `set` accepts; nothing if it is not set."""
     setting, key = split_name(_require_setting(name))
     row = ROWS[setting]
     value = value_of(_resolve(flags, row.name).options, row)
@@ -101,11 +101,11 @@ def get_setting(name: str, flags: Flags = NO_FLAGS) -> int:
 
 def set_setting(name: str, value: str, profile: str | None = None) -> int:
     """Set a setting in the config file, and print which source overrides it."""
-    from aiml_cli.store import config_edit  # for few calls only
+    from aiml_cli.store import config_edit  # few calls need it
 
     name = _require_setting(name)
     config_edit.set_value(name, value, profile)
-    with suppress(UsageError):  # the command that uses a wrong setting reports it
+    with suppress(UsageError):  # the command that uses an invalid setting reports it
         sources = config_file.read_sources(NO_FLAGS, os.environ)
         setting = split_name(name)[0]
         for values in (sources[Source.ENVIRONMENT], {} if profile else sources[Source.PROFILE]):
@@ -116,7 +116,7 @@ def set_setting(name: str, value: str, profile: str | None = None) -> int:
 
 def unset_setting(name: str, profile: str | None = None) -> int:
     """Remove a setting from the config file."""
-    from aiml_cli.store import config_edit  # for few calls only
+    from aiml_cli.store import config_edit  # few calls need it
 
     name = _normalize_name(name)
     if not config_edit.unset_value(name, profile):
@@ -125,7 +125,7 @@ def unset_setting(name: str, profile: str | None = None) -> int:
 
 
 def print_path() -> int:
-    """Print the path of the config file, which need not exist."""
+    """Print the path of the config file, even if the file does not exist."""
     stdio.print_out(f"{paths.require_path(paths.config_file())}\n")
     return 0
 
@@ -133,9 +133,9 @@ def print_path() -> int:
 def edit_config() -> int:
     """Open a copy of the config file in an editor; the copy replaces the file only if it is valid.
 
-    Raises UsageError with file, line and column of an error, and with the path of the copy.
+    Raises UsageError with the file, line and column of an error, and the path of the copy.
     """
-    from aiml_cli.store import config_edit  # for few calls only
+    from aiml_cli.store import config_edit  # few calls need it
 
     draft = config_edit.create_draft()
     editor = os.environ.get("VISUAL") or os.environ.get("EDITOR") or "vi"
@@ -155,7 +155,7 @@ def edit_config() -> int:
 
 
 def _confirm_retry(error: UsageError) -> bool:
-    """Ask whether to edit again; without a terminal the answer is no."""
+    """Ask whether to edit again; return False without a terminal."""
     if not (terminal.is_terminal(0) and terminal.is_terminal(2)):
         return False
     print_err(f"aiml: {error.message}")
@@ -187,7 +187,7 @@ def _read_key(host: str, from_stdin: bool) -> str:
 
 
 def _resolve(flags: Flags, *names: str) -> Settings:
-    """Resolve all settings, or only some: an error in another does not matter then."""
+    """Resolve all settings, or only those with these names, so that an error in another one does not matter."""
     sources = config_file.read_sources(flags, os.environ)
     if names:
         sources = {key: {name: values[name] for name in names if name in values} for key, values in sources.items()}
@@ -195,7 +195,7 @@ def _resolve(flags: Flags, *names: str) -> Settings:
 
 
 def _normalize_name(name: str) -> str:
-    """Return a name with underscores; the key of a table stays as it is."""
+    """Return a name with underscores; the key of a table is not changed."""
     setting, dot, key = name.removeprefix("--").partition(".")
     return setting.replace("-", "_") + dot + key
 
@@ -232,7 +232,7 @@ def _format_line(name: str, value: Any, source: str, hides: list[str]) -> str:
 
 
 def _name_source(source_name: str) -> str:
-    """Return the short name of a place in the config file, and any other source as it is."""
+    """Return a short name for the config file or a profile in it, and any other source name unchanged."""
     path = f"{paths.config_file()}: "
     if not source_name.startswith(path):
         return source_name
@@ -241,7 +241,7 @@ def _name_source(source_name: str) -> str:
 
 
 def _format_value(row: Option[Any], value: Any) -> list[str]:
-    """Return a value as `set` would take it; for KEY=VALUE settings each pair."""
+    """Return a value in the form that `set` accepts; for KEY=VALUE settings, one string for each pair."""
     match value:
         case None:
             return []
@@ -264,7 +264,7 @@ def _format_pair(row: Option[Any], name: str, value: Any) -> str:
 
 
 def _format_entry(row: Option[Any], table: Mapping[str, Any], key: str) -> list[str]:
-    """Return the value of one entry of a table as `set` would take it; [] if there is none."""
+    """Return the value of one entry of a table in the form that `set` accepts; [] if there is none."""
     is_merged = row.value_type.is_merged
     names = [name for name in table if name == key or (is_merged and name.lower() == key.lower())]
     pairs = (_format_pair(row, name, table[name]) for name in names)
@@ -272,7 +272,7 @@ def _format_entry(row: Option[Any], table: Mapping[str, Any], key: str) -> list[
 
 
 def _describe_key(settings: Settings) -> str:
-    """Return where the key is; no command is run for it."""
+    """Return where the key comes from, without running key_command."""
     url = settings.options.base_url or ""
     try:
         if key := api_keys.find_stored_key(settings, url):

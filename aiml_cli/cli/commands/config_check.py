@@ -23,14 +23,14 @@ REDIRECTION = 300
 
 
 class CheckResult(NamedTuple):
-    """A line of the report, and the exit code that it means (0: in order)."""
+    """A line of the report, and its exit code (0 if the check passed)."""
 
     text: str
     exit_code: int = 0
 
 
 def check(flags: Flags = NO_FLAGS) -> int:
-    """Check config file, file modes, key and server, and print a line each; return the highest exit code."""
+    """Check the config file, file modes, key and server, and print a line for each; return the highest exit code."""
     highest = 0
     for text, exit_code in _run_checks(flags):
         stdio.print_out(f"{'not ok' if exit_code else 'ok':<8}{sanitize(' '.join(text.split()))}\n")
@@ -65,7 +65,7 @@ def _run_checks(flags: Flags) -> Iterator[CheckResult]:
 
 
 def _check_template_folders(names: Sequence[str]) -> Iterator[CheckResult]:
-    """Yield what is wrong with the folders of template_path; one that is missing has no templates, and is in order."""
+    """Yield a result for each folder in template_path; a missing folder is not an error."""
     from aiml_cli.store import template_files  # few users have such folders
 
     try:
@@ -95,7 +95,7 @@ def _check_recording(settings: Settings) -> CheckResult:
         validate_paths(settings.options)
     except AimlError as error:
         return _describe_error(error)
-    return CheckResult(f"{settings.options.replay} answers instead of a server; no key is needed")
+    return CheckResult(f"{settings.options.replay} is replayed instead of contacting a server; no key is needed")
 
 
 def _check_key(settings: Settings, url: str, key: api_keys.ApiKey | None) -> CheckResult:
@@ -108,7 +108,7 @@ def _check_key(settings: Settings, url: str, key: api_keys.ApiKey | None) -> Che
 
 
 def _check_server(settings: Settings, url: str, key: api_keys.ApiKey | None) -> Iterator[CheckResult]:
-    """Request the balance, which costs nothing and needs the key."""
+    """Request the balance, which is free and requires the key."""
     try:
         status, headers, body = _fetch(settings, url, key)
     except AimlError as error:
@@ -119,7 +119,7 @@ def _check_server(settings: Settings, url: str, key: api_keys.ApiKey | None) -> 
     if status < REDIRECTION and key and (balance := _parse_balance(body)):
         yield CheckResult(f"the server accepts the key; the balance is {balance}")
     elif status < REDIRECTION or isinstance(status_error, RequestRejected):
-        yield CheckResult(f"the server does not tell whether it accepts the key (status {status})")
+        yield CheckResult(f"the server does not say whether it accepts the key (status {status})")
     elif key or not isinstance(status_error, AuthError):
         yield _describe_error(status_error)
 

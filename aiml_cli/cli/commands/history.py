@@ -28,12 +28,12 @@ from aiml_cli.system.questions import confirm
 from aiml_cli.system.stdio import print_err, print_out, write_out
 from aiml_cli.system.terminal import is_terminal
 
-HOW_TO_SELECT = "name a conversation by its id, its number in the list or words in it, or use --older-than or --all"
+HOW_TO_SELECT = "add the id of a conversation, its number in the list or words in it, or use --older-than or --all"
 PRIVATE_UMASK = 0o077
 
 
 def show_conversation(words: Sequence[str], flags: Flags) -> int:
-    """Print the conversation that words name, or the latest."""
+    """Print the conversation that the words select, or the latest."""
     options = resolve_shared_options(flags)
     with show_progress(options.quiet) as report:
         transcripts = read_history(lambda history: _load_transcript(history, words, report))
@@ -48,18 +48,19 @@ def show_conversation(words: Sequence[str], flags: Flags) -> int:
 def _load_transcript(history: History, words: Sequence[str], report: Report) -> list[Transcript]:
     conversations = select_or_latest(history, words, report)
     if len(conversations) > 1:
-        raise UsageError("history show shows one conversation", "to export several, use aiml history export")
+        raise UsageError("only one conversation can be shown at a time", "to export several, use aiml history export")
     return [Transcript(found, read_messages(history, found.id)) for found in conversations]
 
 
 def delete_history(words: Sequence[str], flags: Flags, min_age_s: float | None, everything: bool) -> int:
-    """Delete the conversations that words name, those older than an age, or all with damaged files and cached answers.
+    """Delete the conversations that the words select, those older than an age, or all.
 
-    Raises UsageError if one of them is left because another process is writing it.
+    `everything` also deletes the copies of damaged files and the cached answers. Raises UsageError if a conversation is
+    not deleted because another process is writing it.
     """
     options = resolve_shared_options(flags)
     if bool(words) + (min_age_s is not None) + everything != 1:
-        message = "which conversations?" if not words else "name conversations or use a flag, not both"
+        message = "the conversations are missing" if not words else "words cannot be used with --older-than or --all"
         raise UsageError(message, HOW_TO_SELECT)
     with show_progress(options.quiet) as report:
         in_use = read_history(lambda history: _delete(history, words, min_age_s, options, report))
@@ -75,7 +76,7 @@ def delete_history(words: Sequence[str], flags: Flags, min_age_s: float | None, 
 def _delete(
     history: History, words: Sequence[str], min_age_s: float | None, options: Options, report: Report
 ) -> list[str]:
-    """Delete conversations, and return the names of those that are in use."""
+    """Delete conversations, and return the names of those that are in use and were not deleted."""
     ids = _select_for_deletion(history, words, min_age_s, report)
     is_all = not words and min_age_s is None
     copies = count_copies(list_damaged_copies(history.path)) if is_all else 0
@@ -128,10 +129,10 @@ def _notify(options: Options, text: str) -> None:
 
 
 def export_history(words: Sequence[str], flags: Flags, export_format: str, output: str | None) -> int:
-    """Write the conversations that words name, or all, to standard output or a file, one after the other."""
+    """Write the conversations that the words select, or all, to standard output or a file."""
     options = resolve_shared_options(flags)
-    file = _open_private(output) if output else None  # before anything is read, as an answer's file is
-    gc.enable()  # each JSON object leaves a cycle, and there may be many
+    file = _open_private(output) if output else None  # opened before anything is read, like the file of an answer
+    gc.enable()  # each JSON object leaves a reference cycle, and there may be many
     exporter = Exporter(export_format, file.write if file else _print_bytes)
     is_complete = False
     try:
@@ -150,7 +151,7 @@ def _print_bytes(data: bytes) -> None:
 
 
 def _export(history: History, words: Sequence[str], exporter: Exporter, report: Report) -> None:
-    """Write conversations, each read on its own: nobody waits for a long read, and the memory has a bound."""
+    """Write conversations, reading one at a time: other processes need not wait, and the memory is bounded."""
     ids = [found.id for found in find_conversations.select_conversations(history, words, report)] if words else None
     ids = find_conversations.list_ids(history) if ids is None else ids
     for done, conversation in enumerate(ids):

@@ -10,7 +10,7 @@ from aiml_cli.store.config_file import read_sources
 
 
 def search_models(words: Sequence[str], flags: Flags) -> int:
-    """Print the models of the server that match the words."""
+    """Print the models in the server's catalog that match the words."""
     resolved = resolve(read_sources(flags, os.environ))
     check_conflicts(resolved)
     with start_demo_if_asked(resolved) as settings:

@@ -18,21 +18,22 @@ from aiml_cli.system.stdio import print_err, print_out
 
 # One of the first lines of our scripts; other files are not replaced without --yes.
 MARK = b"# Completion of aiml for "
-# So begins the line of a script that says which key it binds.
+# The line of a script that sets the key begins with one of these.
 KEY_LINES = (b"_aiml_key=", b"set -l aiml_key ")
 KEY_MARK, MARK_LINES = b"# A key of aiml for ", 3
-DEFAULT_KEY = "alt-i"  # no default keymap of these shells has it
+DEFAULT_KEY = "alt-i"  # it is free in the default keymaps of these shells
 _KEY_PART = re.compile(r"alt-[a-z0-9]|ctrl-[a-z]|[a-z0-9]")
-# Enter, Tab, Ctrl-C, Ctrl-D and Ctrl-Z; a single letter could no longer be typed.
+# These send Ctrl-C, Ctrl-D, Tab, Enter and Ctrl-Z. (A single letter cannot be bound either: it could not be typed.)
 _NEEDED_KEYS = ("ctrl-c", "ctrl-d", "ctrl-i", "ctrl-j", "ctrl-m", "ctrl-z")
 
 
 class Shell(NamedTuple):
-    """The script of a shell, where it is installed, and what to do next.
+    """The completion script of a shell, where it is installed, and what to do next.
 
-    `startup_lines` returns the lines that a start-up file needs; they are printed to standard output, so that they
-    can be appended to it. The script of the key has the same. `key_line` is the line of it that says which key, and
-    that it is taken from another function; `alt` and `control` write a key.
+    `startup_lines` returns the lines that the start-up file needs; they are printed to standard output, so that they
+    can be appended to it. `key_script`, `locate_key` and `key_startup_line` are the same for the script that binds a
+    key. `key_line` is its line that sets the key and replaces the key's present function. `alt` and `control` are the
+    notations of Alt and Ctrl with a letter.
     """
 
     name: str
@@ -49,9 +50,10 @@ class Shell(NamedTuple):
 
 
 def show_or_install(name: str, *, install: bool, key: str | None, may_replace: bool) -> int:
-    """Print the script of a shell, or install it; without a name that of $SHELL.
+    """Print or install the completion script of a shell; without a name, of $SHELL.
 
-    With a key: its script; with both, the two are installed. Without a key, the user is asked whether to install it.
+    With `key`, print the script that binds it; with `key` and `install`, install both. With `install` alone, ask
+    whether to install the default key too.
     """
     shell = _SHELLS[_choose_shell(name)]
     parts = _parse_key(key) if key is not None else []
@@ -61,7 +63,7 @@ def show_or_install(name: str, *, install: bool, key: str | None, may_replace: b
     path = shell.locate()
     _install(path, _read_script(shell.script), may_replace)
     if not model_cache.model_names_file().exists():
-        print_err("aiml: aiml models fetches the list that -m completes from")
+        print_err("aiml: run aiml models once, so that -m completes the ids of models")
     print_err(f"aiml: {shell.next_step}")
     print_out(shell.startup_lines(path))
     return _install_key(shell, key, parts, may_replace)
@@ -70,23 +72,23 @@ def show_or_install(name: str, *, install: bool, key: str | None, may_replace: b
 def _choose_shell(name: str) -> str:
     shell = (name or Path(os.environ.get("SHELL", "")).name).lower()
     if shell not in SHELLS:
-        all_shells = f"there are: {', '.join(SHELLS)}"
+        all_shells = f"available: {', '.join(SHELLS)}"
         near = get_close_matches(shell, SHELLS, 1) if name else []
         hint = f"did you mean {near[0]}? {all_shells}" if near else all_shells
-        raise UsageError(f"there are no completions for {name!r}" if name else "which shell is it for?", hint)
+        raise UsageError(f"there are no completions for {name!r}" if name else "the name of a shell is required", hint)
     if not name:
         print_err(f"aiml: for {shell}, from $SHELL")
     return shell
 
 
 def _read_script(name: str) -> bytes:
-    """Read a script: a wheel has them in the package, a checkout beside it."""
+    """Read a script, which is in the package in a wheel, and beside it in a checkout."""
     inside = files("aiml_cli") / "shells" / name
     return inside.read_bytes() if inside.is_file() else (Path(__file__).parents[3] / "completions" / name).read_bytes()
 
 
 def _install(path: Path, script: bytes, may_replace: bool) -> None:
-    """Write a script, but not over a file that is not ours, unless the user says so."""
+    """Write a script; raise UsageError for an existing file that is not from aiml, unless `may_replace` is True."""
     if _is_link_of_installer(path):
         print_err("aiml: completions are already installed by pipx; open a new shell")
         return
@@ -98,11 +100,11 @@ def _install(path: Path, script: bytes, may_replace: bool) -> None:
         replace_public_file(path, script)
         print_err(f"aiml: wrote {path}")
     else:
-        raise UsageError(f"{path} exists and is not from aiml", "-y replaces it")
+        raise UsageError(f"{path} already exists and is not from aiml", "add -y to replace it")
 
 
 def _is_link_of_installer(path: Path) -> bool:
-    """True for a link to the file of a package, as pipx makes one when it installs aiml."""
+    """True for a symbolic link to the script in an installed package, such as pipx creates for aiml."""
     target = path.resolve()
     is_packaged = "pipx" in target.parts or target.is_relative_to(Path(sys.prefix).resolve())
     return path.is_symlink() and path.is_file() and is_packaged and _is_ours(target.read_bytes())
@@ -113,7 +115,7 @@ def _is_ours(data: bytes) -> bool:
 
 
 def _install_key(shell: Shell, key: str | None, parts: Sequence[str], may_replace: bool) -> int:
-    """Install the script of a key that was named or that the user agrees to; one that is there keeps its key."""
+    """Install the script for `key`, or for the default key if the user agrees; an installed script keeps its key."""
     path = shell.locate_key()
     script = _write_key_script(shell, parts)
     existing = read_file(path) if key is None else None
@@ -128,9 +130,9 @@ def _install_key(shell: Shell, key: str | None, parts: Sequence[str], may_replac
             return 0
     _install(path, script, may_replace)
     if line := shell.key_startup_line:
-        print_err(f"aiml: a new {shell.name} has the key, once this line is in ~/.{shell.name}rc:")
+        print_err(f"aiml: to bind the key, add this line to ~/.{shell.name}rc and open a new {shell.name}:")
         return print_out(f"{line.format(path=quote(str(path)))}\n")
-    print_err(f"aiml: a new {shell.name} has the key")
+    print_err(f"aiml: to bind the key, open a new {shell.name}")
     return 0
 
 
@@ -139,15 +141,15 @@ def _parse_key(key: str) -> list[str]:
     parts = key.lower().split()
     if not parts or not all(map(_KEY_PART.fullmatch, parts)) or "-" not in parts[0]:
         raise UsageError(
-            f"--key: {key!r} is not a key", "write it as alt-i, ctrl-g, or, one after the other, 'ctrl-x i'"
+            f"--key: {key!r} is not a key", "write it as alt-i, ctrl-g, or 'ctrl-x i' for two keys in sequence"
         )
     if parts[0] in _NEEDED_KEYS:
-        raise UsageError(f"--key: {key} already has a function in every shell", f"by default it is {DEFAULT_KEY}")
+        raise UsageError(f"--key: {key} already has a function in every shell", f"the default is {DEFAULT_KEY}")
     return parts
 
 
 def _write_key_script(shell: Shell, parts: Sequence[str]) -> bytes:
-    """Return the script that binds a key, even if it has a function; without parts the default key, if it has none."""
+    """Return the script that binds a key, also if it has a function; without `parts`, the default key if it is free."""
     script = _read_script(shell.key_script)
     if not parts:
         return script
@@ -165,7 +167,7 @@ def _replace_key_line(script: bytes, line: bytes) -> bytes:
 
 
 def _find_folder(variable: str, *below: str) -> Path:
-    """Return the absolute folder that a variable names, or else one below the home directory."""
+    """Return the absolute folder in an environment variable, or else one below the home directory."""
     folder = Path(os.environ.get(variable, "").partition(":")[0].strip())
     if not folder.is_absolute():
         try:
@@ -196,7 +198,7 @@ _SHELLS = {
         "bash",
         "aiml.bash",
         _locate_bash,
-        "a new bash finds it, where bash-completion is loaded; otherwise source it in ~/.bashrc",
+        "open a new bash to use them; without bash-completion, source the file in ~/.bashrc",
         lambda _: "",
         "aiml-key.bash",
         lambda: _find_data_folder() / "aiml" / "key.bash",
@@ -209,7 +211,7 @@ _SHELLS = {
         "zsh",
         "aiml.zsh",
         lambda: _find_data_folder() / "zsh" / "site-functions" / "_aiml",
-        "a new zsh finds it, once these lines are in ~/.zshrc:",
+        "to use them, add these lines to ~/.zshrc and open a new zsh:",
         _format_zsh_lines,
         "aiml-key.zsh",
         lambda: _find_data_folder() / "aiml" / "key.zsh",
@@ -222,7 +224,7 @@ _SHELLS = {
         "fish",
         "aiml.fish",
         lambda: _find_folder("XDG_CONFIG_HOME", ".config") / "fish" / "completions" / "aiml.fish",
-        "a new fish finds it; nothing else is needed",
+        "open a new fish to use them",
         lambda _: "",
         "aiml-key.fish",
         lambda: _find_folder("XDG_CONFIG_HOME", ".config") / "fish" / "conf.d" / "aiml.fish",

@@ -1,4 +1,4 @@
-"""Run `aiml config templates NAME --test`: ask the cases of a template, and print what passed."""
+"""Run `aiml config templates NAME --test`: send the test cases of a template, and print which of them passed."""
 
 import json
 import os
@@ -33,7 +33,7 @@ _COLUMNS = (
 
 
 def test_template(endpoint: str, words: Sequence[str], flags: Flags) -> int:
-    """Ask each case of a template, of each model if there are several, and print a line for each.
+    """Send each case of a template, to each model if there are several, and print a line for each.
 
     Raises PartialFailure if a case fails, and UsageError, before anything is sent, for a case that is not valid.
     """
@@ -64,7 +64,7 @@ def test_template(endpoint: str, words: Sequence[str], flags: Flags) -> int:
 
 
 def _report(template: Template, results: Sequence[CaseResult], runner: CaseRunner, settings: Settings) -> int:
-    """Print the results; return 0 if all passed, else raise the error."""
+    """Print the results and return 0; raise PartialFailure, or the error that ended the run, if not all passed."""
     options = settings.options
     if options.json:
         print_out(json.dumps(list(map(_to_dict, results)), ensure_ascii=False, indent=2) + "\n")

@@ -44,7 +44,7 @@ SUFFIXES = (".yaml", ".yml", ".md")
 
 
 def save_as_template(endpoint: str, words: Sequence[str], flags: Flags) -> int:
-    """Save a template of the words and flags, based on those of -t, and send nothing."""
+    """Save the words and flags as a template, based on the templates of -t; nothing is sent."""
     name = parse_value(ROWS["save"], flags["save"])
     template_files.template_path(name)
     base = load_used_templates(flags) if "template" in flags else None
@@ -73,14 +73,14 @@ def _read_prompt() -> str:
 
 
 def _copy_cases(base: Template) -> list[dict[str, Any]]:
-    """Return the cases of a template with the content of the files that they name, which are beside the old file."""
+    """Return the cases of a template with the content of the files that they refer to, beside the old file."""
     from aiml_cli.batch import template_cases  # few templates have cases
 
     return [template_cases.embed_schema(case, base.path.parent) for case in base.cases]
 
 
 def _convert_settings(endpoint: str, flags: Flags) -> dict[str, Any]:
-    """Return the settings of the flags that a template can hold, as TOML values."""
+    """Return the settings of the flags that a template can contain, as TOML values."""
     settings: dict[str, Any] = {"format": "json"} if "json" in flags else {}
     for name, raw in flags.items():
         if not (row := ROWS[name]).template:
@@ -93,7 +93,7 @@ def _convert_settings(endpoint: str, flags: Flags) -> dict[str, Any]:
 
 
 def _read_file(row: Option[Any], text: str) -> str:
-    """Return the text of the file that a value names, or the value; a template names no files."""
+    """Return the content of the file that a value refers to, or the value itself: templates do not refer to files."""
     if row.name == "schema" and not (is_json_text(text) or is_shorthand(text)):
         return json.dumps(load_schema(text).schema, ensure_ascii=False)
     if row.name == "system" and text.startswith("@"):
@@ -102,7 +102,7 @@ def _read_file(row: Option[Any], text: str) -> str:
 
 
 def _report(path: Path, name: str, table: Mapping[str, Any], left_out: Sequence[str]) -> None:
-    """Print where the template is, its variables, and the flags that are not in it."""
+    """Print the path of the template, its variables, and the flags that were not saved."""
     print_err(f"aiml: saved as {path}; use it with -t {name}; nothing was sent")
     texts = (table["prompt"], str(table["settings"].get("system", "")))
     variables = dict.fromkeys(variable for text in texts for variable in list_variables(text))
@@ -173,7 +173,7 @@ def _text(path: Path | None) -> str | None:
 
 
 def _build_row(template: Template) -> list[str]:
-    """Return name, first line of the prompt or else of the system text, and variables with their defaults."""
+    """Return the name, the first line of the prompt or else the system text, and the variables with their defaults."""
     text = template.prompt or _read_system(template)
     variables = (name if value is None else f"{name}={value}" for name, value in _find_variables(template).items())
     return [template.name, text.strip().partition("\n")[0], ", ".join(variables)]
@@ -204,13 +204,14 @@ def _print_json(value: Any) -> int:
 
 
 def import_templates(source: str, names: Sequence[str], flags: Flags) -> int:
-    """Import the templates of a file or a folder, or only those with some names; raise UsageError."""
+    """Import the templates of a file or a folder, or only those with these names; raise UsageError."""
     templates = [template for path in _list_files(source) for template in parse_template_file(path)]
     known = [template.name for template in templates]
     if unknown := set(names) - set(known):
-        raise UsageError(f"{source} has no {', '.join(sorted(unknown))}", f"it has {', '.join(known) or 'none'}")
+        hint = f"available: {', '.join(known)}" if known else "it contains no templates"
+        raise UsageError(f"{source} does not contain {', '.join(sorted(unknown))}", hint)
     if not templates:
-        raise UsageError(f"{source}: it contains no template")
+        raise UsageError(f"{source} contains no templates")
     chosen = [template for template in templates if not names or template.name in names]
     _check_all(source, chosen, flags)
     for template in chosen:
@@ -219,18 +220,18 @@ def import_templates(source: str, names: Sequence[str], flags: Flags) -> int:
 
 
 def _check_all(source: str, templates: Sequence[ImportedTemplate], flags: Flags) -> None:
-    """Raise UsageError if one of the templates cannot be saved; then none is."""
+    """Raise UsageError if one of the templates cannot be saved, before any is saved."""
     names = [template.file_name for template in templates]
     for template in templates:
         if template.refused:
             raise UsageError(
-                f"{source}: {template.name}: {template.refused[0]}", "nothing was imported; remove it there"
+                f"{source}: {template.name}: {template.refused[0]}", "nothing was imported; remove it from the file"
             )
         if names.count(template.file_name) > 1:
             raise UsageError(f"{source}: two templates are named {template.file_name!r}", "nothing was imported")
     existing = [name for name in names if template_files.template_path(name).exists()]
     if existing and "yes" not in flags and not is_terminal(2):
-        raise UsageError(f"these templates already exist: {', '.join(existing)}", "-y replaces them")
+        raise UsageError(f"these templates already exist: {', '.join(existing)}", "add -y to replace them")
 
 
 def _save(template: ImportedTemplate, flags: Flags) -> None:
@@ -241,7 +242,7 @@ def _save(template: ImportedTemplate, flags: Flags) -> None:
         "case": template.cases,
     }
     if not template.prompt and not template.settings:
-        print_err(f"aiml: {template.name} is skipped: it has neither a prompt nor settings")
+        print_err(f"aiml: {template.name} was skipped: it has neither a prompt nor settings")
         return
     path = template_files.template_path(template.file_name)
     if path.exists() and "yes" not in flags and not confirm(f"replace {path}?"):
@@ -249,7 +250,7 @@ def _save(template: ImportedTemplate, flags: Flags) -> None:
         return
     template_files.save_template(template.file_name, table, lambda _: True)
     if "quiet" not in flags:
-        print_err(f"aiml: {template.name} is saved as {path}; use it with -t {template.file_name}")
+        print_err(f"aiml: saved {template.name} as {path}; use it with -t {template.file_name}")
         for note in template.notes:
             print_err(f"aiml: {template.name}: {note}")
     if template.skipped:
@@ -257,7 +258,7 @@ def _save(template: ImportedTemplate, flags: Flags) -> None:
 
 
 def _list_files(source: str) -> list[Path]:
-    """Return the files with templates, and the folders that are patterns of fabric."""
+    """Return the files that may contain templates, and the folders of fabric patterns."""
     path = Path(source).expanduser()
     if path.name in PATTERN_FILES and (path.parent / "system.md").is_file():
         return [path.parent]

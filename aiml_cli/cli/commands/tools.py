@@ -27,11 +27,12 @@ _COLUMNS = (
     Column("NAME", 0), Column("KIND", 2), Column("RUNS", 1, min_width=20), Column("DESCRIPTION", 3, min_width=20),
 )  # fmt: skip
 _CHECK_COLUMNS = (Column("NAME", 0), Column("STATUS", 0), Column("SECONDS", 2, right=True), Column("", 1, min_width=24))
-_MAX_NAMES = 20  # of the tools of a server, in an error
+NO_TOOLS = "aiml: there are no tools yet; to add one: aiml tools add NAME -- COMMAND"
+_MAX_NAMES = 20  # of tools in an error message
 
 
 def list_all(flags: Flags) -> int:
-    """Print the tool files and the servers, and then the errors of those that cannot be read."""
+    """Print the tool files and the MCP servers, and then the errors of those that cannot be read."""
     options = _resolve_options(flags)
     found, errors = _describe_all(demo=bool(options.demo))
     if options.json:
@@ -41,7 +42,7 @@ def list_all(flags: Flags) -> int:
         rows = [[str(entry[field]) for field in fields] for entry in found]
         print_out(format_table(_COLUMNS, rows, table_width()) if is_terminal(1) else format_tsv([fields, *rows]))
     elif not errors and not options.quiet:
-        print_err("aiml: there are no tools yet: aiml tools add NAME -- COMMAND adds one")
+        print_err(NO_TOOLS)
     return _raise_last(errors)
 
 
@@ -85,7 +86,7 @@ def _describe_file(tool_file: tool_files.ToolFile) -> dict[str, Any]:
 
 
 def _describe_server(server: mcp_config.McpServer) -> dict[str, Any]:
-    """Describe a server with the names of its variables and headers, whose values may be secrets."""
+    """Describe a server with only the names of its variables and headers: the values may be secrets."""
     return {
         "name": f"{MCP_PREFIX}{server.name}",
         "kind": "MCP server" if server.command else "MCP server (HTTP)",
@@ -108,10 +109,10 @@ def _raise_last(errors: Sequence[UsageError]) -> int:
 
 
 def show(words: Sequence[str], flags: Flags) -> int:
-    """Show a tool file, the functions of a Python file, or the tools of a server, which is started."""
+    """Print a tool file, the functions of a Python file, or the tools of a server, which is started."""
     options = _resolve_options(flags)
     if len(words) != 1:
-        raise UsageError("aiml tools show shows one tool", "aiml tools list lists them all")
+        raise UsageError("exactly one tool can be shown at a time", "aiml tools list lists them all")
     name = _find_name(words[0], options)
     entry = _describe(name, options)
     with _open(name, options) as tools:
@@ -128,7 +129,7 @@ def show(words: Sequence[str], flags: Flags) -> int:
 
 
 def _describe(name: str, options: Options) -> dict[str, Any]:
-    """Return what is known of a name without starting anything."""
+    """Return what is known about a tool or server without starting it."""
     if name.startswith(MCP_PREFIX):
         return _describe_server(mcp_config.load_server(split_mcp_name(name)[0]))
     if name.endswith(".py"):
@@ -143,7 +144,7 @@ def _format_fact(key: str, value: Any) -> str:
 
 
 def _format_definition(definition: Definition) -> str:
-    """Return a tool as the model knows it: name, parameters, description, and what its author says of it."""
+    """Return the details of a tool: name, description and parameters as the model gets them, and its author's hints."""
     schema = json.dumps(definition.parameters, ensure_ascii=False)
     pairs = [
         ("tool", definition.name), ("description", definition.description), ("parameters", schema),
@@ -162,7 +163,7 @@ def _to_json(definition: Definition) -> dict[str, Any]:
 
 
 class _Check(NamedTuple):
-    """How one source started."""
+    """The result of starting one tool file or server."""
 
     name: str
     seconds: float
@@ -170,24 +171,24 @@ class _Check(NamedTuple):
     error: AimlError | None
 
     def to_json(self) -> dict[str, Any]:
-        """Return it for scripts."""
+        """Return the result as a JSON object."""
         failed = {"error": self.error.message, "hint": self.error.hint} if self.error else {}
         shared = {"name": self.name, "ready": self.error is None, "seconds": round(self.seconds, 3)}
         return {**shared, "tools": list(self.tools), **failed}
 
     def to_row(self) -> list[str]:
-        """Return it for people."""
+        """Return the result as a row of the table."""
         count = f"{len(self.tools)} tool{'' if len(self.tools) == 1 else 's'}"
         text = self.error.message if self.error else "" if self.tools == [self.name] else count
         return [self.name, "failed" if self.error else "ready", f"{self.seconds:.2f}", text]
 
 
 def check(words: Sequence[str], flags: Flags) -> int:
-    """Start some or all tools at the same time, and report each; raise UsageError if one does not start."""
+    """Start some or all tools at the same time, and print each result; raise UsageError if one does not start."""
     options = _resolve_options(flags)
     names = list(dict.fromkeys(_find_name(word, options) for word in words)) or _list_names(options)
     if not names and not options.quiet:
-        print_err("aiml: there are no tools yet: aiml tools add NAME -- COMMAND adds one")
+        print_err(NO_TOOLS)
     checks = _run_checks(names, options)
     if options.json:
         _print_json([one.to_json() for one in checks])
@@ -208,7 +209,7 @@ def _list_names(options: Options) -> list[str]:
 
 
 def _run_checks(names: Sequence[str], options: Options) -> list[_Check]:
-    """Check all names at the same time, each in a thread of its own; whatever ends the wait ends all processes."""
+    """Check all names at the same time, each in its own thread; all processes are ended, also after Ctrl-C."""
     done: Queue[_Check] = Queue()
     sources: list[ToolSource] = []
 
@@ -237,7 +238,7 @@ def _check_one(name: str, options: Options, sources: list[ToolSource]) -> _Check
         tools = [tool.definition.name for tool in source.list_tools()]
     except AimlError as problem:
         error = problem
-    except Exception as problem:  # noqa: BLE001 - one that fails must not keep the others from being reported
+    except Exception as problem:  # noqa: BLE001 - one failure must not prevent the report of the others
         error = UsageError(f"{type(problem).__name__}: {problem}")
     return _Check(name, monotonic() - began, tools, error)
 
@@ -258,7 +259,7 @@ def call(words: Sequence[str], flags: Flags) -> int:
     options = _resolve_options(flags)
     if not words or len(words) > 2:  # noqa: PLR2004 - a name and JSON
         hint = """for example: aiml tools call weather '{"city": "Paris"}'"""
-        raise UsageError("give one tool, and its arguments as one JSON object", hint)
+        raise UsageError("the name of one tool is required, and its arguments as one JSON object", hint)
     arguments = _read_arguments(words[1] if len(words) > 1 else "{}")
     source_name, function = _split_function(words[0], options)
     with _open(source_name, options) as tools:
@@ -283,7 +284,7 @@ def _read_arguments(text: str) -> Mapping[str, Any]:
 
 
 def _split_function(word: str, options: Options) -> tuple[str, str]:
-    """Split FILE.py:FUNCTION or mcp:SERVER.TOOL into the source and the tool, "" for its only one."""
+    """Split FILE.py:FUNCTION or mcp:SERVER.TOOL into source and tool; the tool is "" if none is named."""
     if not word.startswith(MCP_PREFIX) and ".py:" in word:
         path, _, function = word.rpartition(":")
         return path, function
@@ -303,19 +304,19 @@ def _find_tool(tools: Sequence[Tool], name: str, word: str) -> Tool:
     listed = ", ".join(names[:_MAX_NAMES]) + (f" and {len(names) - _MAX_NAMES} more" if len(names) > _MAX_NAMES else "")
     if not name:
         separator = "." if word.startswith(MCP_PREFIX) else ":"
-        raise UsageError(f"{word} has {len(names)} tools", f"name one, as {word}{separator}NAME: {listed}")
-    raise UsageError(f"there is no tool {word}", f"{suggest(name, names)} there are: {listed}".lstrip())
+        raise UsageError(f"{word} has {len(names)} tools", f"choose one with {word}{separator}NAME: {listed}")
+    raise UsageError(f"there is no tool {word}", f"{suggest(name, names)} available: {listed}".lstrip())
 
 
 def _print_result(result: CallResult, options: Options) -> None:
-    """Print the text exactly as it is in a pipe; describe images and sounds on standard error."""
+    """Print the text, unchanged in a pipe; describe images and audio on standard error."""
     if options.json:
         media = [{"type": type(part).__name__.lower(), **part._asdict()} for part in result.media]
         _print_json({"text": result.text, "is_error": result.is_error, "media": media})
         return
     for part in result.media:
-        data = part.data if isinstance(part, Sound) else part.url
-        print_err(f"aiml: {type(part).__name__.lower()} of {len(data):,} characters; --json has it")
+        kind, data = ("audio", part.data) if isinstance(part, Sound) else ("image", part.url)
+        print_err(f"aiml: {kind} of {len(data):,} characters; --json prints it")
     if result.is_error:
         return
     if is_terminal(1):
@@ -330,7 +331,7 @@ def _resolve_options(flags: Flags) -> Options:
 
 
 def _find_name(word: str, options: Options) -> str:
-    """Return the name of a tool as -T takes it; a server may be named without `mcp:` if no tool file has its name."""
+    """Return the name of a tool for -T; `mcp:` may be omitted for a server if no tool file has its name."""
     if word.startswith(MCP_PREFIX) or word.endswith(".py") or word in tool_files.list_tool_files():
         return word
     if options.demo and word in {sample.name for sample in _list_samples()}:
@@ -346,7 +347,7 @@ def _make_source(name: str, options: Options) -> ToolSource:
 
 @contextmanager
 def _open(name: str, options: Options) -> Iterator[Sequence[Tool]]:
-    """Start a source for a block, and yield its tools."""
+    """Start a tool file or server, yield its tools, and end it after the block."""
     source = _make_source(name, options)
     try:
         source.start()

@@ -38,10 +38,10 @@ class Additions(NamedTuple):
 
 
 def add(words: Sequence[str], flags: Additions, shared: Flags) -> int:
-    """Add a tool file, or a server to mcp.json; raise UsageError."""
+    """Add a tool file, or an MCP server to mcp.json; raise UsageError."""
     options = _resolve_options(shared)
     if not words:
-        raise UsageError("a tool needs a name and a command", _EXAMPLE)
+        raise UsageError("a name and a command are required", _EXAMPLE)
     name, command = words[0].removeprefix(MCP_PREFIX), words[1:]
     if flags.mcp or flags.url is not None or words[0].startswith(MCP_PREFIX):
         return _add_server(name, command, flags, options)
@@ -52,7 +52,7 @@ def add(words: Sequence[str], flags: Additions, shared: Flags) -> int:
 
 def _add_command(name: str, command: Sequence[str], flags: Additions, options: Options) -> int:
     if not command:
-        raise UsageError("the command is missing", _EXAMPLE)
+        raise UsageError("a command is required", _EXAMPLE)
     if command[0].startswith(("http://", "https://")):
         raise UsageError(
             f"{command[0]} is not a command", f"for an MCP server: aiml tools add {name} --url {command[0]}"
@@ -74,24 +74,24 @@ def _add_command(name: str, command: Sequence[str], flags: Additions, options: O
 
 
 def _find_absolute(program: str) -> str:
-    """Return a program that was typed with a relative path as the full one: the current directory will be another."""
+    """Return the absolute path of a program with a relative path: later calls run in other directories."""
     is_relative = "/" in program and not program.startswith(("/", "~/")) and "{" not in program
     return str(Path(program).absolute()) if is_relative else program
 
 
 def _list_placeholders(run: Sequence[str]) -> list[str]:
-    """Return the names in braces, which are the parameters unless --params names them."""
+    """Return the names in braces, which are the parameters unless --params is set."""
     return list(dict.fromkeys(match[2] for word in run for match in tool_files.PLACEHOLDER.finditer(word) if match[2]))
 
 
 def _print_advice(name: str, flags: Additions, command: Sequence[str]) -> None:
-    """Print what is likely to be missing."""
+    """Print what is probably missing."""
     from aiml_cli.tools.command_source import find_program  # few calls add a tool
 
     if _LOOKS_LIKE_SERVER.search(shlex.join(command)):
         print_err(f"aiml: if this is an MCP server, add it with --mcp: aiml tools add {name} --mcp -- ...")
     if not flags.description:
-        print_err("aiml: it has no --description, so the model knows its name and parameters only")
+        print_err("aiml: it has no --description, so the model only sees its name and parameters")
     try:
         find_program(tool_files.load_tool_file(name))
     except UsageError as error:
@@ -100,7 +100,9 @@ def _print_advice(name: str, flags: Additions, command: Sequence[str]) -> None:
 
 def _add_server(name: str, command: Sequence[str], flags: Additions, options: Options) -> int:
     if flags.params is not None or flags.description is not None:
-        raise UsageError("--params and --description are for commands: an MCP server describes its tools itself")
+        raise UsageError(
+            "--params and --description only work with a command", "an MCP server describes its tools itself"
+        )
     if flags.url is not None:
         server = _build_http_server(name, command, flags)
     else:
@@ -116,7 +118,7 @@ def _add_server(name: str, command: Sequence[str], flags: Additions, options: Op
 
 def _build_http_server(name: str, command: Sequence[str], flags: Additions) -> McpServer:
     if command or flags.mcp or flags.env:
-        raise UsageError("an MCP server has either an address or a command", "with --url: --header and --timeout only")
+        raise UsageError("--url cannot be used with a command, --mcp or --env", "use it with --header and --timeout")
     server = McpServer(name, url=flags.url or "", headers=flags.header or {})
     if "${" not in server.url:
         mcp_config.expand_server(replace(server, headers={}), {})  # raises UsageError for a URL that cannot be used
@@ -125,9 +127,9 @@ def _build_http_server(name: str, command: Sequence[str], flags: Additions) -> M
 
 def _build_stdio_server(name: str, command: Sequence[str], flags: Additions) -> McpServer:
     if flags.header:
-        raise UsageError("--header only works with --url", "a command gets variables with --env")
+        raise UsageError("--header only works with --url", "use --env to set the variables of a command")
     if not command:
-        raise UsageError("the command is missing", _SERVER_EXAMPLE)
+        raise UsageError("a command is required", _SERVER_EXAMPLE)
     if command[0].startswith(("http://", "https://")):
         raise UsageError(f"{command[0]} is not a command", f"aiml tools add {name} --url {command[0]}")
     return McpServer(name, command=_find_absolute(command[0]), args=tuple(command[1:]), env=flags.env or {})
@@ -138,40 +140,40 @@ def _may_replace(name: str, options: Options) -> bool:
 
 
 def import_servers(words: Sequence[str], flags: Flags) -> int:
-    """Import the servers of another program's file, or those with some names; raise UsageError."""
+    """Import the MCP servers of another program's file, or only those with these names; raise UsageError."""
     options = _resolve_options(flags)
     if not words:
-        raise UsageError("which file?", "for example: aiml tools import ~/.claude.json")
+        raise UsageError("a file is required", "for example: aiml tools import ~/.claude.json")
     path, names = Path(words[0]).expanduser(), words[1:]
     found = mcp_config.read_foreign_servers(path, make_notifier(options.quiet))
     for name in names:
         if name not in found:
-            hint = f"{suggest(name, found)} there are: {', '.join(found)}".lstrip()
+            hint = f"{suggest(name, found)} available: {', '.join(found)}".lstrip()
             raise UsageError(f"{path}: there is no server {name!r}", f"nothing was imported; {hint}")
     chosen = [server for name, server in found.items() if not names or name in names]
     left = [server.name for server in chosen if not _import(server, options)]
     if left:
         message = f"not imported, because servers with these names already exist: {', '.join(left)}"
-        raise UsageError(message, "-y replaces them")
+        raise UsageError(message, "add -y to replace them")
     return 0
 
 
 def _import(server: McpServer, options: Options) -> bool:
-    """Save a server and return True, or False if there is one of its name that is not to be replaced."""
+    """Save a server and return True; return False if one with this name exists and may not be replaced."""
     is_known = server.name in mcp_config.load_servers()
     if is_known and not _may_replace(server.name, options):
         return False
     mcp_config.save_server(server, lambda _: True)
     if not options.quiet:
-        print_err(f"aiml: {MCP_PREFIX}{server.name} is imported: {server.describe()}")
+        print_err(f"aiml: imported {MCP_PREFIX}{server.name}: {server.describe()}")
     return True
 
 
 def remove(words: Sequence[str], flags: Flags) -> int:
-    """Remove tool files and servers; raise UsageError for a name that there is not, before anything is removed."""
+    """Remove tool files and servers; raise UsageError for an unknown name, before anything is removed."""
     options = _resolve_options(flags)
     if not words:
-        raise UsageError("which tools?", "aiml tools list has their names")
+        raise UsageError("the name of a tool is required", "aiml tools list lists them all")
     names = list(dict.fromkeys(_find_known(word) for word in words))
     if not _confirm_removal(names, options):
         if not options.quiet:
@@ -181,12 +183,12 @@ def remove(words: Sequence[str], flags: Flags) -> int:
         is_server = name.startswith(MCP_PREFIX)
         mcp_config.remove_server(name.removeprefix(MCP_PREFIX)) if is_server else tool_files.delete_tool_file(name)
     if not options.quiet:
-        print_err(f"aiml: {', '.join(names)} {'is' if len(names) == 1 else 'are'} removed")
+        print_err(f"aiml: removed {', '.join(names)}")
     return 0
 
 
 def _find_known(word: str) -> str:
-    """Return the name of a tool file or a server, which may be named without `mcp:`; raise UsageError for another."""
+    """Return the name of a tool file or a server, whose `mcp:` may be omitted; raise UsageError for an unknown one."""
     files = tool_files.list_tool_files()
     if word in files:
         return word
@@ -194,7 +196,7 @@ def _find_known(word: str) -> str:
     if server in servers:
         return f"{MCP_PREFIX}{server}"
     known = [*files, *(f"{MCP_PREFIX}{name}" for name in servers)]
-    hint = f"{suggest(word, known)} there are: {', '.join(known)}".lstrip() if known else "there are none yet"
+    hint = f"{suggest(word, known)} available: {', '.join(known)}".lstrip() if known else "there are none yet"
     raise UsageError(f"there is no tool {word!r}", f"nothing was removed; {hint}")
 
 
@@ -207,6 +209,6 @@ def _confirm_removal(names: Sequence[str], options: Options) -> bool:
 
 
 def _resolve_options(flags: Flags) -> Options:
-    """Resolve the flags that these commands share with others; those of their own may have the names of options."""
+    """Resolve the flags that these commands share with others; some of their own have the same names as options."""
     shared: Mapping[str, Any] = {name: flags[name] for name in ("yes", "quiet") if name in flags}
     return resolve(read_sources(shared, os.environ)).options

@@ -1,4 +1,4 @@
-"""Run `aiml usage`: what the key spent as the gateway reports it, or with --by what this machine spent."""
+"""Run `aiml usage`: print what the gateway reports for the key, or, with --by, what this machine spent."""
 
 import os
 import sys
@@ -53,7 +53,7 @@ def show_gateway_usage(flags: Flags, period_option: Option[str]) -> int:
     period = parse_value(period_option, flags[name]) if name in flags else period_option.default
     if period not in PERIODS:
         raise UsageError(
-            f"the gateway does not support the period {period!r}", f"--period {', '.join(PERIODS)}; or add --by"
+            f"the gateway does not support the period {period!r}", f"use one of {', '.join(PERIODS)}, or add --by"
         )
     with start_demo_if_asked(settings) as resolved:
         key = resolve_key(ChatRequest(get_endpoint("chat"), (), resolved))
@@ -66,7 +66,7 @@ def show_gateway_usage(flags: Flags, period_option: Option[str]) -> int:
 
 
 def _fetch_object(settings: Settings, key: ApiKey | None, path: str) -> dict[str, Json]:
-    """Return a JSON object of the gateway; raise the error of its status."""
+    """Fetch a JSON object from the gateway; raise the error of the status code."""
     url = join_url(root_of(settings.options.base_url or ""), path)
     headers = {"User-Agent": f"aiml/{__version__}", "Accept": "application/json"}
     if key:
@@ -75,9 +75,7 @@ def _fetch_object(settings: Settings, key: ApiKey | None, path: str) -> dict[str
     with open_client(settings.options, url) as client, send(client, request) as response:
         body = read_all(response)
     if response.status == NOT_FOUND:  # a server other than the gateway
-        raise RequestRejected(
-            f"{host_of(url)} does not report balance and spending", "is --base-url the address of the gateway?"
-        )
+        raise RequestRejected(f"{host_of(url)} does not report balance and spending", "check --base-url")
     if response.status != OK:
         error = error_from_status(response.status, response.headers, body)
         if key is None:
@@ -97,7 +95,7 @@ def _parse_object(body: bytes, url: str) -> dict[str, Json]:
 
 
 def _format_report(balance: dict[str, Json], usage: dict[str, Json], period: str | None) -> str:
-    """Return the balance, the sum and a table of the models, for a terminal."""
+    """Return the report for a terminal: the balance, the total and a table of the models."""
     spent = " in ".join(filter(None, (_format_money(usage.get("spend"), usage), period)))
     details = [
         ("balance", _format_money(balance.get("current_balance"), balance)),
@@ -113,7 +111,7 @@ def _format_report(balance: dict[str, Json], usage: dict[str, Json], period: str
 
 
 def _format_gateway_tsv(balance: dict[str, Json], usage: dict[str, Json]) -> str:
-    """Return a line each for the balance, the sum and every model, for a program."""
+    """Return the report as TSV: a line each for the balance, the total and every model."""
     rows = [
         ("balance", "", _format_dollars(balance.get("current_balance")), as_str(balance.get("currency")), ""),
         _build_row("spent", "", usage, usage),
@@ -128,7 +126,7 @@ def _build_row(what: str, model: str, facts: dict[str, Json], usage: dict[str, J
 
 
 def _list_models(usage: dict[str, Json]) -> Iterator[tuple[str, dict[str, Json]]]:
-    """Yield name and facts of each model, in the order of the gateway: the most expensive first."""
+    """Yield each model's name and figures, in the order of the gateway: the most expensive first."""
     for model in map(as_dict, as_list(usage.get("models"))):
         if name := as_str(model.get("model")):
             yield name, model
@@ -171,7 +169,7 @@ Key = tuple[str, ...]
 
 @dataclass(frozen=True, slots=True)
 class SpendingSum:
-    """The sum of several requests; `unpriced` of them have no known price and are not part of the cost."""
+    """The total of several requests; `unpriced` is the number without a known price, which the cost leaves out."""
 
     requests: int = 0
     input_tokens: int = 0
@@ -194,7 +192,7 @@ class SpendingSum:
 
 
 def show_local_usage(flags: Flags, by: str, period: str) -> int:
-    """Print what this machine spent, from the history alone."""
+    """Print what this machine spent, according to the history."""
     settings = resolve(read_sources(flags, os.environ))
     since = time.time() - HOURS[period] * 3600 if period in HOURS else 0.0
     entries = read_history(lambda history: list(read_spending(history, since)))
@@ -210,12 +208,12 @@ def show_local_usage(flags: Flags, by: str, period: str) -> int:
 
 
 def _is_selected(entry: SpendingEntry, settings: Settings) -> bool:
-    """True unless the entry is of the embedded server, whose money is not real; with --demo only for that."""
+    """True unless the entry is of the demo server, whose costs are not real; with --demo, true only for those."""
     return entry.model.startswith(("demo/", "demo-")) == bool(settings.options.demo)
 
 
 def _make_estimator(settings: Settings) -> Callable[[SpendingEntry], SpendingEntry]:
-    """Return a function that adds an estimated cost to entries without one, by the stored catalog of the server."""
+    """Return a function that adds an estimated cost to entries without one, from the stored catalog of the server."""
     host = host_of(settings.options.base_url or "")
     models = find_models.load_stored_models(settings) or []
     cache: dict[str, Model | None] = {}
@@ -234,7 +232,7 @@ def _make_estimator(settings: Settings) -> Callable[[SpendingEntry], SpendingEnt
 
 
 def _add_up(entries: Iterable[SpendingEntry], by: str) -> dict[Key, SpendingSum]:
-    """Return the sums: days in their order, models with the most expensive first."""
+    """Return the totals: days in order, or models with the most expensive first."""
     sums: dict[Key, SpendingSum] = {}
     for entry in entries:
         key = (entry.model, entry.endpoint) if by == "model" else (_format_day(entry.at),)
@@ -256,7 +254,7 @@ def _format_day(at: float) -> str:
 
 
 def _to_dict(by: str, key: Key, total: SpendingSum) -> dict[str, Any]:
-    """Return a row as documented JSON: every key is always there."""
+    """Return a row as the documented JSON object, which always has all keys."""
     keys = dict(zip(("model", "endpoint") if by == "model" else ("day",), key, strict=True))
     numbers = {name: getattr(total, name) for name in FIELDS} | {"cost_usd": _round_cost(total)}
     return {"model": None, "endpoint": None, "day": None, **keys, **numbers}
@@ -276,7 +274,7 @@ def _format_tsv(by: str, sums: dict[Key, SpendingSum]) -> str:
 
 
 def _format_table(by: str, sums: dict[Key, SpendingSum]) -> str:
-    """Return a table, with a total if there are several rows."""
+    """Return the table, with a total if there are several rows."""
     if not sums:
         return ""
     has_costs = any(total.cost_usd > 0 for total in sums.values())
@@ -301,7 +299,7 @@ def _choose_bar_width(columns: Sequence[Column], rows: Sequence[Sequence[str]], 
 
 
 def _draw_bars(figures: Sequence[float], width: int) -> Iterator[str]:
-    """Yield a bar for each figure; the longest one is as wide as allowed, and whatever is not 0 can be seen."""
+    """Yield a bar for each figure; the longest is `width` columns wide, and any figure above 0 is visible."""
     is_plain = os.environ.get("TERM") == "dumb" or "utf" not in (sys.stdout.encoding or "").lower()
     blocks = "#" if is_plain else BLOCKS
     largest = max(0.0, *figures)

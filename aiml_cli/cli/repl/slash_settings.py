@@ -189,7 +189,7 @@ def _split_params(text: str) -> tuple[list[str], str]:
 
 def _format_templates(session: Session) -> str:
     names = session.list_templates()
-    return f"there are: {', '.join(names)}" if names else "there are none yet: aiml chat --save NAME WORDS makes one"
+    return f"available: {', '.join(names)}" if names else "there are none yet: aiml chat --save NAME WORDS makes one"
 
 
 @slash("key", completes="set")

@@ -155,9 +155,9 @@ def test_a_folder_that_cannot_be_made_is_told(home: Path, capfd: pytest.CaptureF
     ("typed", "told"),
     [
         ("zhs", "did you mean zsh?"),
-        ("powershell", "there are: bash, zsh, fish"),
-        ("tcsh", "there are: bash, zsh, fish"),
-        ("", "which shell is it for?"),
+        ("powershell", "available: bash, zsh, fish"),
+        ("tcsh", "available: bash, zsh, fish"),
+        ("", "the name of a shell is required"),
     ],
 )
 def test_an_unknown_shell_is_a_usage_error(

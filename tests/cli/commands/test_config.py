@@ -97,7 +97,7 @@ def test_a_profile_is_shown(words: list[str], file: Path, capfd: pytest.CaptureF
 
 
 @pytest.mark.parametrize(
-    ("words", "told"), [(["lokal"], "did you mean local? there are: local, other"), (["local", "other"], "one profile")]
+    ("words", "told"), [(["lokal"], "did you mean local? available: local, other"), (["local", "other"], "one profile")]
 )
 def test_a_profile_that_does_not_exist_is_wrong_usage(
     words: list[str], told: str, file: Path, capfd: pytest.CaptureFixture[str]
@@ -522,7 +522,7 @@ def test_a_server_that_knows_no_balance_is_no_fault(
     monkeypatch.setenv("AIMLAPI_API_KEY", SECRET)
     code, fine, wrong = checked(capfd)
     assert (code, wrong) == (0, [])
-    assert fine[-1].startswith("the server does not tell whether it accepts the key (status ")
+    assert fine[-1].startswith("the server does not say whether it accepts the key (status ")
 
 
 @pytest.mark.usefixtures("at_server")

@@ -157,7 +157,7 @@ def test_one_unknown_name_of_several_stops_all(names: list[str], capfd: Capture)
 
 def test_show_takes_one_conversation(names: list[str], capfd: Capture) -> None:
     assert main(["history", "show", *names]) == 2
-    assert "history show shows one conversation" in capfd.readouterr().err
+    assert "only one conversation can be shown at a time" in capfd.readouterr().err
 
 
 def run_json(capfd: Capture, *arguments: str) -> Any:

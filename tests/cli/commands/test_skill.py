@@ -70,7 +70,7 @@ def test_another_file_is_replaced_only_with_a_yes(
     path.write_text("mine")
     done = aiml("config", "skill", "skills", *flags, before=["setsid", "-w"])
     assert (done.returncode, path.read_text() == (content or format_skill())) == (code, True)
-    assert (b"-y replaces it" in done.stderr) == (code == 2)
+    assert (b"add -y to replace it" in done.stderr) == (code == 2)
 
 
 @pytest.mark.parametrize(("answer", "is_replaced"), [("y", True), ("n", False), ("", False)])
@@ -81,7 +81,7 @@ def test_a_terminal_is_asked(answer: str, is_replaced: bool, tmp_path: Path) -> 
     console = Console("config", "skill", "aiml")
     console.wait_until("replace aiml/SKILL.md? [y/N]")
     console.type_line(answer)
-    console.wait_until("wrote" if is_replaced else "-y replaces it")
+    console.wait_until("wrote" if is_replaced else "add -y to replace it")
     assert path.read_text() == (format_skill() if is_replaced else "mine")
 
 
