@@ -188,7 +188,7 @@ def test_json_without_end_is_no_crash(endpoint: Endpoint, depth: int, start: byt
 
 
 @every_endpoint
-@pytest.mark.parametrize("depth", [*range(100, 900, 99), *range(900, 1_000)])
+@pytest.mark.parametrize("depth", [100, 101, 500, *range(900, 1_000, 9)])
 def test_a_value_that_is_nested_deeply_is_no_crash(endpoint: Endpoint, depth: int) -> None:
     nested = b"[" * depth + b"]" * depth
     for good in (BODIES[endpoint.name], STREAMS[endpoint.name]):
@@ -366,7 +366,7 @@ ANYTHING = st.recursive(
 
 @pytest.mark.promise("broken-event")
 @every_endpoint
-@settings(deadline=None, max_examples=100)
+@settings(deadline=None, max_examples=50)
 @given(data=st.data())
 def test_no_stream_of_json_is_a_crash(endpoint: Endpoint, data: st.DataObject) -> None:
     good = GOOD[endpoint.name]

@@ -252,8 +252,8 @@ def test_a_conversation_in_turns_has_other_words_for_it(server: Loopback) -> Non
 )
 def test_blocks_are_found_in_time_that_grows_with_the_text(head: str, unit: str) -> None:
     seconds = []
-    for length in (10_000, 100_000):
+    for length in (2_000, 20_000):
         start = process_time()
         find_blocks(head + unit * (length // len(unit)))
         seconds.append(process_time() - start)
-    assert seconds[1] < max(40 * seconds[0], 0.5)
+    assert seconds[1] < max(40 * seconds[0], 0.1)

@@ -368,13 +368,13 @@ def measure_cpu(spans: list[Span]) -> float:
 @pytest.mark.promise("linear")
 @pytest.mark.parametrize("shape", SHAPES)
 def test_wrapping_is_linear(shape: str) -> None:
-    small, large = (measure_cpu(SHAPES[shape](size)) for size in (1500, 15000))
-    assert large < 40 * small + 0.05, f"{small:.4f} s, {large:.4f} s"
+    small, large = (measure_cpu(SHAPES[shape](size)) for size in (300, 3000))
+    assert large < 40 * small + 0.01, f"{small:.4f} s, {large:.4f} s"
 
 
 def test_every_ideograph_is_two_columns_wide() -> None:
     from aiml_cli.output.markdown.ansi import _HAS_IDEOGRAPHS
 
-    chars = [char for char in map(chr, range(0x2E80, 0x31400)) if re.match(_HAS_IDEOGRAPHS, char) and char.isalnum()]
-    assert len(chars) > 50_000
+    chars = [char for char in map(chr, range(0x2E80, 0x31400, 7)) if re.match(_HAS_IDEOGRAPHS, char) and char.isalnum()]
+    assert len(chars) > 7_000
     assert {char for char in chars if text_width(char) != 2} == set()
