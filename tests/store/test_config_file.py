@@ -1,4 +1,4 @@
-"""What the config file says is read, changed and kept."""
+"""The config file is read, changed and kept."""
 
 import subprocess
 import sys
@@ -9,17 +9,14 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from support.forked_process import CliProcess
+from support.run_cli import build_command
 
 from aiml_cli.errors import AimlError, UsageError
 from aiml_cli.settings.options import ROWS, value_of
 from aiml_cli.settings.resolve import RawValue, Settings, Source, resolve
 from aiml_cli.store import config_edit, config_file, paths
 
-SET_ONE = """
-import sys
-from aiml_cli.store import config_edit as config
-config.set_value(sys.argv[1], sys.argv[2], sys.argv[3] or None)
-"""
 TWO_PROFILES = "profile = 'home'\n[profiles.home]\nseed = 1\n[profiles.work]\nseed = 2\n"
 STYLES = [
     "# one\n\n# two\n\n# three\n",
@@ -303,10 +300,10 @@ def test_a_pair_joins_those_there_are_and_json_takes_their_place(file: Path) -> 
 
 
 @pytest.mark.promise("atomic-writes")
-def test_settings_made_at_once_are_all_kept() -> None:
+def test_settings_that_processes_set_at_the_same_time_are_all_kept() -> None:
     wanted = {"seed": 1, "n": 2, "retries": 3, "timeout": 4, "temperature": 1, "top_p": 0.5, "max_tokens": 9}
-    jobs = [(name, each, profile) for name, each in wanted.items() for profile in ("", "work")]
-    runs = [subprocess.Popen([sys.executable, "-c", SET_ONE, *map(str, job)]) for job in jobs]
+    jobs = [(name, str(each), *flags) for name, each in wanted.items() for flags in ([], ["--profile", "work"])]
+    runs = [CliProcess(build_command("config", "set", *job)) for job in jobs]
     assert [run.wait(60) for run in runs] == [0] * len(jobs)
     assert {name: value(name) for name in wanted} == wanted
     found = settled({"profile": "work"})
