@@ -3,7 +3,6 @@
 import json
 import os
 import re
-import shlex
 import signal
 import subprocess
 import time
@@ -14,6 +13,7 @@ from typing import Any
 import pytest
 from support.answers import answer_with_cost, get_last_messages, json_error, queue_answers, stream_text
 from support.catalogs import PRICES, store_catalog
+from support.forked_process import CliProcess, install_program
 from support.history_file import read_messages, read_streaming_text, select, wait_until_equal
 from support.loopback import SILENCE, Loopback, delta, event, json_response, response_object, stream
 from support.paths import ROOT
@@ -91,8 +91,12 @@ def firsts(texts: list[str]) -> str:
     ("context", "sent", "notice"),
     [
         (9000, "q1 a1 q2 a2 q3 a3 q4 a4 more", ""),
-        (1300, "q2 a2 q3 a3 q4 a4 more", "leaves out the oldest turn of 4, about 344 tokens: m holds 1,300"),
-        (700, "q4 a4 more", "leaves out the 3 oldest turns of 4, about 1,032 tokens: m holds 700"),
+        (
+            1300,
+            "q2 a2 q3 a3 q4 a4 more",
+            "leaves out the oldest turn of 4, about 344 tokens: the context of m is 1,300",
+        ),
+        (700, "q4 a4 more", "leaves out the 3 oldest turns of 4, about 1,032 tokens: the context of m is 700"),
     ],
 )
 def test_the_oldest_turns_are_left_out(
@@ -137,7 +141,7 @@ def test_where_no_catalog_tells_the_context_a_short_conversation_is_sent_whole(
     queue_answers(server, json_error("no", "404 Not Found"), answer("chat", "done"))
     result = aiml("chat", *ASK, "-c", "--fit", "oldest", WORDS * size)
     assert (result.returncode, len(server.requests)) == (code, 2 if code == 0 else 1)
-    assert (b"--fit: the context of m cannot be looked up" in result.stderr) == bool(code)
+    assert (b"--fit: the context of m could not be looked up" in result.stderr) == bool(code)
 
 
 def test_system_text_is_kept_and_counted(server: Loopback, aiml: Aiml) -> None:
@@ -177,7 +181,7 @@ def test_a_summary_replaces_the_older_turns_also_later(
     asked, sent = (request.json for request in server.requests)
     assert (result.returncode, result.stdout) == (0, b"done\n")
     told = result.stderr.decode()
-    assert "asks for a summary of 3 older turns, about 1,032 tokens: m holds 1,300\n" in told
+    assert "asks for a summary of 3 older turns, about 1,032 tokens: the context of m is 1,300\n" in told
     assert ("in short" in told, "continues with the summary\n" in told) == (False, True)
     # The request for the summary is one text, without system text and length cap.
     (question,) = asked["messages"] if command == "chat" else [{"role": "user", "content": asked["input"]}]
@@ -248,7 +252,7 @@ def test_an_interrupted_summary_changes_nothing(number: int, code: int, server: 
     server.answer_with(stream(delta("in sh"), end=b""), SILENCE)
     environ = {**os.environ, "AIML_BASE_URL": server.url}
     command = build_command("chat", *ASK, "-c", "--fit", "compact", "more")
-    with subprocess.Popen(command, env=environ, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE) as process:
+    with CliProcess(command, env=environ, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE) as process:
         assert server.request_arrived.wait(30)
         assert wait_until_equal(read_streaming_text, "in sh")
         process.send_signal(number)
@@ -404,7 +408,7 @@ def test_of_models_that_follow_each_other_the_smallest_context_counts(
     save_models(CachedModels(server.url, "", time.time(), body, parse_models(body)))
     server.answer_with(answer("chat", "done"))
     result = aiml("chat", "-m", models, "--max-tokens", "100", "-c", "--fit", "oldest", "more")
-    assert b"leaves out the oldest turn of 3, about 344 tokens: n holds 1,000" in result.stderr
+    assert b"leaves out the oldest turn of 3, about 344 tokens: the context of n is 1,000" in result.stderr
 
 
 @pytest.mark.parametrize("command", COMMANDS)
@@ -521,10 +525,8 @@ def test_other_errors_keep_their_hints(message: str, status: int, server: Loopba
 def test_the_example_of_the_docs_runs(clean: Path) -> None:
     page = (ROOT / "docs/conversations.md").read_text("utf-8")
     block = page.partition("```console\n")[2].partition("```")[0]
-    (clean / "aiml").write_text(f'#!/bin/sh\nexec {shlex.join(build_command())} "$@"\n')
-    (clean / "aiml").chmod(0o755)
     commands = [line.removeprefix("$ ") for line in block.splitlines() if line.startswith("$ ")]
-    environ = {**os.environ, "PATH": f"{clean}:{os.environ['PATH']}"}
+    environ = {**os.environ, "PATH": install_program(clean / "bin")}
     done = subprocess.run(["sh", "-c", "\n".join(commands)], env=environ, capture_output=True, check=True, timeout=60)
     told = [line for line in block.splitlines() if not line.startswith("$ ")]
     names = re.compile(r"continuing \w+, “one”, \d+ s old")
