@@ -1,4 +1,4 @@
-"""Ask for the rest of an answer that was cut off, and append it."""
+"""Ask the model to continue an answer that was cut off, and append the continuation."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -11,7 +11,7 @@ from aiml_cli.errors import IncompleteAnswer
 
 
 def send_and_continue(context: TurnContext) -> None:
-    """Send a request, then ask for the rest as often as allowed; raise what the last request raised."""
+    """Send a request, then ask for a continuation as often as allowed; raise the error of the last request."""
     limit, reservation = context.request.options.auto_continue or 0, context.reservation
     error = _send(context)
     for count in range(1, limit + 1):

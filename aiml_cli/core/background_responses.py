@@ -33,8 +33,8 @@ from aiml_cli.transport.http_types import HttpRequest
 POLL_MIN_S, POLL_MAX_S, POLL_GROWTH = 1.0, 5.0, 1.5
 PENDING_STATUSES = ("queued", "in_progress")
 NO_RESPONSE_HINT = (
-    "is the id right? a response is kept only with --store or --background, not by every gateway, and only for the "
-    "account that made it"
+    "is the id right? a response is stored only with --store or --background, not by every gateway, and only for the "
+    "account that created it"
 )
 NO_PATH_HINT = "this gateway may not store responses at all; if it does, check the id and --base-url"
 STORE_HINT = "some servers need --store for background responses"
@@ -49,7 +49,7 @@ class StoredResponseAction:
     settings: Settings
 
     def build_request(self, url: str, headers: Mapping[str, str]) -> HttpRequest:
-        """Build the request; the id is one segment of the path, whatever its characters are."""
+        """Build the request; the id is quoted so that it is a single segment of the path."""
         response_url = join_url(url, f"/{quote(self.response_id, safe='')}")
         if self.verb == "cancel":
             return HttpRequest("POST", join_url(response_url, "/cancel"), headers)
@@ -62,7 +62,7 @@ def parse_action(settings: Settings, words: Sequence[str]) -> StoredResponseActi
     ids = {"wait": options.wait, "show": options.show, "cancel": options.cancel}
     verb, name = next((verb, name) for verb, name in ids.items() if name)
     if words or options.file or options.messages or options.tool_result:
-        raise UsageError(f"--{verb} does not take a prompt", "to continue a response, use --previous-response-id")
+        raise UsageError(f"--{verb} cannot be used with a prompt", "to continue a response, use --previous-response-id")
     if options.dry_run or options.as_:
         raise UsageError(f"--{verb} cannot be shown as a program: it sends no prompt")
     if name in (".", "..") or any(char in "/\\" or char <= " " or not char.isprintable() for char in name):
@@ -149,7 +149,7 @@ def _print_id(completion: Completion, name: str, settings: Settings, output: Ans
     if settings.options.quiet:
         return
     if settings.options.demo:
-        how = "the demo server ends with this command; start one that keeps running with: aiml demo"
+        how = "the demo server stops with this command; start one that keeps running with: aiml demo"
     else:
         how = f"check it with: {_format_command(name, settings)}"
     print_err(f"aiml: the response is {completion.status}; {how}")
@@ -171,7 +171,7 @@ def _format_command(name: str, settings: Settings, verb: str = "wait") -> str:
 
 
 def _explain_missing(name: str, error: AimlError) -> AimlError:
-    """Return a clearer error for a response or path that does not exist: neither the model nor the prompt is wrong."""
+    """Return a clearer error if the response or the path does not exist; the model and the prompt are not the cause."""
     status, missing = error.details.get("status"), error.details.get("missing")
     is_missing = status in (404, 405, 501) or (missing == "response" and isinstance(error, RequestRejected))
     if not is_missing or isinstance(error, AuthError):

@@ -28,7 +28,7 @@ from aiml_cli.system.stdio import print_err, print_out, write_err_raw, write_out
 from aiml_cli.system.terminal import GREEN, get_terminal_size, is_terminal
 
 T = TypeVar("T")
-PIPE_WIDTH = 1 << 20  # no line is cut
+PIPE_WIDTH = 1 << 20  # wide enough that no line is truncated
 PROGRESS_DELAY_S, PROGRESS_INTERVAL_S = 0.5, 0.1
 SHOWN_TURNS, MAX_QUESTION_LINES = 2, 10
 SHARED_OPTIONS = ("json", "quiet", "verbose", "yes")
@@ -68,7 +68,7 @@ def _recover_and_read(history: History, read: Callable[[History], T]) -> T:
 
 @contextmanager
 def show_progress(quiet: bool | None) -> Iterator[Report]:
-    """Yield a function that shows on the terminal how far long work is, and erase the line at the end."""
+    """Yield a function that shows the progress of slow work on the terminal; erase its line at the end."""
     if quiet or not is_terminal(2) or os.environ.get("TERM", "") in {"", "dumb"}:
         yield ignore_progress
         return
@@ -91,7 +91,7 @@ def show_progress(quiet: bool | None) -> Iterator[Report]:
 
 
 def select_or_latest(history: History, words: Sequence[str], report: Report) -> list[StoredConversation]:
-    """Return the conversations that words name, or the latest; raise UsageError if none or several match."""
+    """Return the conversations that the words name, or else the latest; raise UsageError if none or several match."""
     if words:
         return find_conversations.select_conversations(history, words, report)
     return list(filter(None, [find_conversations.find_latest(history)]))
@@ -133,7 +133,7 @@ def show_hits(words: Sequence[str], flags: Flags, limit: int) -> int:
 
 
 def resolve_shared_options(flags: Flags) -> Options:
-    """Resolve the options that these commands share with others; their own flags may have the names of options."""
+    """Resolve the options that these commands share with others; their own flags may be named like options."""
     return resolve(read_sources({name: flags[name] for name in SHARED_OPTIONS if name in flags}, os.environ)).options
 
 
@@ -145,7 +145,7 @@ def report_if_empty(results: Sequence[object], words: str, options: Options) -> 
 
 
 def draw_turns(messages: Sequence[StoredMessage], options: Options, count: int) -> int:
-    """Draw the last turns on the terminal, answers as they were first drawn; return how many others there are."""
+    """Draw the last turns on the terminal as in a live conversation; return the number of earlier turns."""
     starts = [index for index, message in enumerate(messages) if message.role == "user"]
     shown = messages[starts[-count] :] if count < len(starts) else messages
     for message in shown:
@@ -166,7 +166,7 @@ def _draw_message(message: StoredMessage, options: Options) -> None:
 
 
 def _draw_question(message: StoredMessage, options: Options) -> None:
-    """Write a question after the mark of the prompt, without the end of a long one."""
+    """Write a user message after the prompt mark; truncate a long one."""
     lines = message.text.split("\n")
     if len(lines) > MAX_QUESTION_LINES:
         lines = [*lines[: MAX_QUESTION_LINES - 1], f"… and {len(lines) - MAX_QUESTION_LINES + 1} more lines"]

@@ -32,14 +32,14 @@ class Reservation(NamedTuple):
     body: Mapping[str, Any]
 
     def cost_of(self, answer: Answer) -> float:
-        """Return what the answer cost: as reported, by its tokens, or else the whole amount."""
+        """Return the cost of the answer: as reported, or by its tokens, or else the reserved amount."""
         if answer.reported_cost_usd is not None:
             return answer.reported_cost_usd
         return cost_of(self.settings, self.body, answer.completion.usage)
 
 
 class Budget:
-    """What may be spent, what is spent, and what is reserved for requests on their way; safe for threads.
+    """The limit, the amount spent, and the amount reserved for requests in progress; thread-safe.
 
     Amounts are US dollars; without a `limit` nothing is checked. `spent` is the sum of all settled costs.
     """
@@ -74,7 +74,7 @@ class Budget:
             return False
 
     def settle(self, reserved_usd: float, cost_usd: float | None) -> None:
-        """Replace a reserved amount by what was spent; an unknown cost counts as the whole amount."""
+        """Replace a reserved amount by the actual cost; if the cost is unknown, the reserved amount is spent."""
         with self._change:
             self._reserved -= reserved_usd
             if self._reserved < ROUNDING_ERROR_USD:
@@ -83,7 +83,7 @@ class Budget:
             self._change.notify_all()
 
     def close(self) -> None:
-        """End all waiting calls; nothing is reserved any more."""
+        """End all calls of `wait_for`; nothing is reserved from now on."""
         with self._change:
             self._is_closed = True
             self._change.notify_all()
@@ -97,7 +97,7 @@ def reserve_first(budget: Budget, request: ChatRequest, conversation: Conversati
 
 
 def reserve_next(budget: Budget, last: Reservation, answer: Answer, body: Mapping[str, Any]) -> Reservation | None:
-    """Settle the last request of a call, and reserve the next; print why and return None if it could cost too much."""
+    """Settle the last request of a call and reserve the next; if it could cost too much, print why and return None."""
     budget.settle(last.usd, last.cost_of(answer))
     try:
         return budget.reserve(last.settings, body)
@@ -117,7 +117,7 @@ class CostBound(NamedTuple):
 def max_cost_of(settings: Settings, body: Mapping[str, Any]) -> float | None:
     """Return the most that a request may cost in US dollars, or None if that is unknown.
 
-    Without a length cap only the input counts. Of several models the most expensive counts. May ask the server for
+    Without a token limit only the input counts. Of several models the most expensive counts. May ask the server for
     its catalog.
     """
     bound = _find_highest_bound(settings, body)
@@ -127,7 +127,7 @@ def max_cost_of(settings: Settings, body: Mapping[str, Any]) -> float | None:
 def check_max_cost(settings: Settings, body: Mapping[str, Any], spent: float = 0.0, reserved: float = 0.0) -> None:
     """Raise UsageError if the request could exceed what --max-cost leaves, or if its cost is unknown.
 
-    Without --max-cost, and when a recording answers, nothing is looked up.
+    Nothing is looked up without --max-cost or in a replay.
     """
     limit = settings.options.max_cost
     if limit is None or settings.options.replay:
@@ -211,7 +211,7 @@ def _build_error(bound: CostBound, usd: float, pending: tuple[float, float], lim
 
 
 def _warn_if_open(settings: Settings, bound: CostBound) -> None:
-    """Warn once for each model if there is no length cap, so that only the input was checked."""
+    """Warn once for each model if there is no token limit, so that only the input was checked."""
     if bound.tokens.output_tokens is not None or settings.options.quiet:
         return
     with _LOCK:

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 MAX_ATTACHMENT_NAMES = 5
 # Hardly any model rejects an input with fewer characters, so no catalog is read for it.
 LONG_INPUT = 100_000
-# The values of --fit that shorten the conversation, and no input.
+# The values of --fit that shorten the conversation, not the inputs.
 CONVERSATION_FITS = ("oldest", "compact")
 
 
@@ -37,8 +37,8 @@ def build_conversation(
 ) -> Conversation:
     """Return the new messages; read files and standard input, and fetch URLs. Raise UsageError.
 
-    Tool results may answer calls in the `previous` messages; with those the prompt may be empty. `see_inputs` gets
-    the texts that are sent of files and standard input.
+    Tool results may answer calls in the `previous` messages; with those the prompt may be empty. `see_inputs`
+    receives the texts of files and standard input as they are sent.
     """
     options, texts = settings.options, list[tuple[str, str]]()
     messages = _read_messages(options, notify, previous or (), _append_to(texts))
@@ -103,7 +103,7 @@ def read_inputs(words: Sequence[str], settings: Settings, notify: "Notify") -> "
 def _fit_inputs(
     parts: "PromptParts", settings: Settings, notify: "Notify", previous: Sequence[AnyMessage]
 ) -> Sequence[str]:
-    """Return the texts to send: all of each input, or with --fit head, tail or middle what fits into the context."""
+    """Return the texts to send: complete inputs, or what fits into the context with --fit head, tail or middle."""
     texts, options = [item.text for item in parts.inputs], settings.options
     if options.fit in CONVERSATION_FITS:
         return texts
@@ -126,7 +126,7 @@ def _append_to(texts: list[tuple[str, str]]) -> "CheckText":
 
 
 def _confirm_secrets(texts: Sequence[tuple[str, str]], settings: Settings) -> None:
-    """Ask before text that seems secret is sent; the typed words are the user's own business."""
+    """Ask before text that looks like a secret is sent; the typed prompt is not searched."""
     if texts := [*texts, *_read_system_file(settings.options.system or "")]:
         from aiml_cli.core.confirm_secrets import confirm_secrets  # most prompts are typed words only
 
@@ -134,7 +134,7 @@ def _confirm_secrets(texts: Sequence[tuple[str, str]], settings: Settings) -> No
 
 
 def _read_system_file(system: str) -> list[tuple[str, str]]:
-    """Return the name and text of the file that the system text names; a pipe is left to the one who sends it."""
+    """Return the name and text of the file that the system text names; a pipe can be read only once, so not here."""
     if not system.startswith("@"):
         return []
     from aiml_cli.prompt.file_sources import find_path, read_at_file
@@ -160,7 +160,7 @@ def _read_messages(
 
 
 def _check_call_ids(results: Iterable[str], call_ids: set[str]) -> None:
-    """Raise UsageError for a result that answers no call: the server would reject it."""
+    """Raise UsageError for a result that belongs to no call: the server would reject it."""
     for call_id in results:
         if call_id not in call_ids:
             calls = f"the calls are {', '.join(sorted(call_ids))}"
@@ -189,7 +189,7 @@ def _fetch(url: str, options: Options) -> tuple[bytes, str]:
 
 
 def make_loaders(options: Options) -> "Loaders | None":
-    """Return the commands of the config that make text of files, None if there are none."""
+    """Return the commands of the config file that convert files to text, or None if there are none."""
     if not options.loaders:
         return None
     from aiml_cli.prompt.loaders import Loaders  # few users have loaders

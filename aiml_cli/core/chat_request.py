@@ -1,4 +1,4 @@
-"""The request of one turn: its endpoint, words and settings, the body they make, and the key that goes with it."""
+"""The request of one turn: endpoint, prompt, settings, request body and API key."""
 
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
@@ -42,7 +42,7 @@ class ChatRequest:
     """The request of one turn.
 
     `extra_files` are sent with the files of the options; `repeated` is sent as it is, instead of words and files.
-    `known_system` and `known_key` save reading them again. `fallback_models` are asked in turn if the model is
+    `known_system` and `known_key` save reading them again. `fallback_models` are tried in order if the model is
     unavailable. `tools` run on this machine. `facts` are stored in the history with the messages and the answer.
     """
 
@@ -70,7 +70,7 @@ class ChatRequest:
         return join_url(self.options.base_url or "", self.endpoint.path)
 
     def read_conversation(self, see_inputs: "SeeInputs | None" = None) -> Conversation:
-        """Return the new messages; read standard input and files, whose texts `see_inputs` gets. Raise UsageError."""
+        """Return the new messages; read standard input and files, and pass the texts to `see_inputs`."""
         if self.repeated:
             return self.repeated
         self._check_prompt_id()
@@ -119,7 +119,7 @@ class ChatRequest:
         return read_at_file(self.options.system)
 
     def with_known_system(self) -> "ChatRequest":
-        """Return the request with the system text read: its file may be a pipe, which can be read only once."""
+        """Return the request with the system text already read: its file may be a pipe, which can be read only once."""
         return self if self.known_system else replace(self, known_system=(self.system,))
 
     def _check_prompt_id(self) -> None:
@@ -130,7 +130,7 @@ class ChatRequest:
             raise UsageError("--prompt-var and --prompt-version only work with --prompt-id")
 
     def _is_streamed(self) -> bool | None:
-        """Return the option, but False in the background, where a stream has to be asked for."""
+        """Return --stream; with --background it is False unless the user sets it."""
         is_default = self.settings.sources.get("stream") is Source.DEFAULT
         return False if self.options.background and is_default else self.options.stream
 
@@ -141,22 +141,22 @@ class ChatRequest:
 
 
 def has_answer_format(options: Options) -> bool:
-    """True if the answer must have a format, which is checked."""
+    """True if the answer must have a format that is checked."""
     return not is_stored_action(options) and bool(options.schema or options.json_object or options.items)
 
 
 def uses_tools(options: Options) -> bool:
-    """True if tools run here, or if calls of tools that run on the server are approved here."""
+    """True if tools run on this machine, or if the user approves calls of tools that run on the server."""
     return bool(options.run_tool or (options.allow and options.mcp_server))
 
 
 def open_tools(
     settings: Settings, *, shared: bool = False, repl: bool = False
 ) -> "AbstractContextManager[Tools | None]":
-    """Start the tools of the options, if there are any, and end them after the block.
+    """Start the tools of the options, if there are any, and stop them after the block.
 
-    `shared`: several requests at once use them, and nobody can be asked whether they may run. `repl`: they are for a
-    conversation in turns, in which calls of tools that run on the server are approved too.
+    `shared`: several concurrent requests use them, and the user cannot be asked for approval. `repl`: the conversation
+    is interactive, and calls of tools that run on the server are approved too.
     """
     if not (uses_tools(settings.options) or (repl and settings.options.mcp_server)):
         return nullcontext()
@@ -173,7 +173,7 @@ def is_stored_action(options: Options) -> bool:
 
 
 def key_instructions() -> str:
-    """Return how to get a key: a line for each step on a terminal, else one line."""
+    """Return instructions to get a key: a line for each step on a terminal, else one line."""
     return ("\n      " if is_terminal(2) else "; ").join(KEY_INSTRUCTIONS)
 
 

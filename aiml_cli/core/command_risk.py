@@ -1,4 +1,4 @@
-"""Find out whether a shell command is risky, whatever the model that wrote it says."""
+"""Find out why a shell command is risky, independently of the model that wrote it."""
 
 import re
 from collections import defaultdict
@@ -8,10 +8,10 @@ from typing import NamedTuple
 
 
 class RiskRule(NamedTuple):
-    """Programs that are risky for a reason, separated by spaces; `git:push` is a program with a subcommand.
+    """A reason, and the programs that it applies to, separated by spaces; `git:push` is a program with a subcommand.
 
-    With `letters` or `marks` only if an argument is a short flag with one of the letters, or begins with a mark; with
-    `safe_letters` only if no argument is such a flag.
+    With `letters` or `marks` it applies only if an argument is a short flag with one of the letters or begins with a
+    mark; with `safe_letters` only if no argument is a short flag with one of those letters.
     """
 
     reason: str
@@ -30,7 +30,7 @@ class RiskRule(NamedTuple):
 
 
 class Call(NamedTuple):
-    """A program that the command runs, or may run: its name without the folder, its arguments, what is before it."""
+    """A program that the command runs or may run: its name without the folder, its arguments, the text before it."""
 
     name: str
     arguments: tuple[str, ...]
@@ -42,11 +42,11 @@ def _split(words: str) -> frozenset[str]:
 
 
 DELETES, OVERWRITES, DISK = "deletes files", "overwrites files", "changes disks or partitions"
-RUNS_TEXT, DOWNLOADS = "runs a text as a command", "downloads code and runs it"
-SQL, ENDLESS = "deletes data of a database", "starts programs without end"
+RUNS_TEXT, DOWNLOADS = "runs text as a command", "downloads code and runs it"
+SQL, ENDLESS = "deletes data from a database", "starts processes without limit"
 REMOTE, STOPS = "deletes or changes things on a server", "stops or removes containers or services"
 SENDS, ALIASES = "sends data to another machine", "gives a program another name"
-SETTINGS = "changes settings of the system, or yours"
+SETTINGS = "changes system or user settings"
 # fmt: off
 RULES = (
     RiskRule(DELETES, "rm rmdir unlink shred srm wipe rimraf remove-item del erase rd ri git:rm git:clean"),
@@ -70,9 +70,9 @@ RULES = (
                "restart"),
     ),
     RiskRule("stops the computer or a service", "service launchctl", marks=("stop", "restart", "unload", "bootout")),
-    RiskRule("ends programs by their names", "killall killall5 pkill skill xkill"),
-    RiskRule("ends programs that another command finds", "kill xargs", marks=("$", "kill")),
-    RiskRule("ends programs that another command finds", "fuser", "k", ("--kill",)),
+    RiskRule("kills processes by name", "killall killall5 pkill skill xkill"),
+    RiskRule("kills processes that another command finds", "kill xargs", marks=("$", "kill")),
+    RiskRule("kills processes that another command finds", "fuser", "k", ("--kill",)),
     RiskRule("changes the modes or owners of many files", "chmod chown chgrp chattr setfacl", "R", ("--recursive",)),
     RiskRule("lets everyone change files, or run them as their owner", "chmod", marks=(
         "777", "0777", "666", "a+w", "a+rw", "o+w", "o+rw", "+s", "u+s", "g+s", "47", "67", "27",
@@ -90,7 +90,7 @@ RULES = (
     RiskRule("changes files in place", "ed ex mogrify patch"),
     RiskRule(DELETES, "find", marks=("-delete", "-fprint", "-fls")),
     RiskRule(DELETES, "rsync", marks=("--delete", "--del", "--remove-source-files")),
-    RiskRule("replaces or deletes what was pushed", "git:push", "fd", (
+    RiskRule("overwrites or deletes pushed commits", "git:push", "fd", (
         "--force", "--mirror", "--delete", "--prune", "+", ":",
     )),
     RiskRule("loses changes of the repository", "git:reset", marks=("--hard", "--merge")),
@@ -107,7 +107,7 @@ RULES = (
     RiskRule(STOPS, "docker:rm docker:rmi docker:prune docker:kill docker:remove docker:stop docker:restart"),
     RiskRule(STOPS, "podman:rm podman:rmi podman:prune podman:kill podman:stop podman:restart"),
     RiskRule(STOPS, "pm2:delete pm2:kill pm2:stop tmux:kill-server tmux:kill-session"),
-    RiskRule("gives a container the rights of root", "docker podman", marks=("--privileged",)),
+    RiskRule("gives a container root privileges", "docker podman", marks=("--privileged",)),
     RiskRule(STOPS, "docker:down docker-compose:down podman:down", "v", ("--volumes", "--rmi")),
     RiskRule(
         REMOTE,
@@ -130,7 +130,7 @@ RULES = (
     RiskRule("changes users or passwords", "userdel deluser usermod groupdel passwd chpasswd chsh visudo vipw"),
     RiskRule("changes the firewall or the kernel", "iptables ip6tables nft ufw pfctl rmmod insmod modprobe nvram"),
     RiskRule("replaces scheduled commands", "crontab", safe_letters="l"),
-    RiskRule("clears the history of the shell", "history", "cd", ("clear", "delete")),
+    RiskRule("clears the shell history", "history", "cd", ("clear", "delete")),
     RiskRule("lets others run commands here", "nc ncat netcat socat", "ec", ("--exec", "--sh-exec", "exec:", "sys")),
     RiskRule(SENDS, "curl", "dFT", ("--data", "--form", "--upload-file", "--json")),
     RiskRule(REMOTE, "curl", marks=("DELETE", "PUT", "POST", "PATCH", *(
@@ -144,7 +144,7 @@ RULES = (
 )
 # fmt: on
 DEVICE = re.compile(r"/dev/(?:sd|hd|vd|xvd|nvme|mmcblk|r?disk|mapper/|loop|md|dm-|mem\b|kmem|port\b)")
-# Texts that are risky wherever they are, in a command that is written in small letters and without quotes.
+# Text that is risky anywhere in a command; it is searched for in lower case and without quotes.
 TEXTS = {
     re.compile(r"/dev/(?:tcp|udp)/"): "connects a program to the network",
     re.compile(r"\b(?:drop\s{1,20}(?:table|database|schema|user|view|index)|truncate\s{1,20}table)\b"): SQL,
@@ -161,14 +161,14 @@ TEXTS = {
 SHELLS = _split("sh bash zsh fish dash ksh mksh ash csh tcsh pwsh source .")
 INTERPRETERS = _split("python python2 python3 perl ruby node deno bun php lua osascript")
 DOWNLOADERS = _split("curl wget fetch http https xh aria2c lwp-download scp sftp ftp iwr invoke-webrequest")
-# Programs that run another one, which is among their arguments.
+# Programs that run another program, which is among their arguments.
 RUNNERS = _split(
     "sudo doas env command builtin exec nohup nice ionice chrt taskset stdbuf setsid time timeout xargs "
     "parallel busybox toybox ssh docker podman kubectl lxc nsenter unshare watch strace ltrace script screen "
     "tmux su runuser flock systemd-run entr caffeinate unbuffer chronic chroot pkexec run0 coproc noglob "
     "nocorrect trap"
 )
-# Programs for which a text in quotes is a text, and a file is something to read; + and _ end what find runs.
+# Programs that only read files and do not run quoted arguments; + and _ end the command of find -exec.
 READERS = _split(
     "grep egrep fgrep zgrep rg ag ack echo printf cat head tail wc sort uniq cut tr nl column ls cd pwd find true "
     "lsblk df du blkid file stat findmnt read basename dirname which type whatis apropos + _"
@@ -192,11 +192,11 @@ _BRACED_NAME = re.compile(r"\$\{(\w{1,100})[^{}\n]{0,200}\}")
 
 
 def find_risks(command: str) -> list[str]:
-    """Return the reasons why a command is risky; none of them does not make it harmless.
+    """Return the reasons why a command is risky; an empty list does not mean that it is harmless.
 
-    A command of programs that only read is read as a shell does, so that they can search for `rm`. Any other is read
-    three times: as a shell does, with its quotes removed, and with each quoted text as a command. A program may run
-    what is in quotes, and a reason too many only asks for one more word.
+    A command of programs that only read is parsed as in a shell, so that they can search for `rm`. Any other command
+    is parsed three times: as in a shell, with its quotes removed, and with each quoted string as a command. A program
+    may run a quoted string, and a false reason costs the user only one more confirmation.
     """
     text = _BRACED_NAME.sub(r"$\1", command.replace("\\\n", "").replace("$IFS", " ").replace("${IFS}", " "))
     joined, unquoted = re.sub(r"[\"'\\]", "", text).replace(",", " "), _read_quotes(text)
@@ -220,7 +220,7 @@ def find_risks(command: str) -> list[str]:
 
 
 def _list_calls(text: str) -> Iterator[Call]:
-    """Yield each program of a command; after one that runs others, every word may be one."""
+    """Yield each program of a command; after a program that runs others, every word may be a program."""
     pieces = _SEPARATOR.split(_INPUT.sub(" ", _REDIRECTION.sub(" ", text)))
     for separator, piece in zip(["", *pieces[1::2]], pieces[::2], strict=True):
         words = piece.split()
@@ -231,7 +231,7 @@ def _list_calls(text: str) -> Iterator[Call]:
 
 
 def _find_programs(words: Sequence[str]) -> Iterator[int]:
-    """Yield where the names of programs are among the words of a simple command."""
+    """Yield the indexes of program names among the words of a simple command."""
     is_any = False
     for index, word in enumerate(words):
         before = words[index - 1] if index else ""
@@ -241,7 +241,7 @@ def _find_programs(words: Sequence[str]) -> Iterator[int]:
 
 
 def _name_of(word: str) -> str:
-    """Return the name of a program: without its folder, its version and the ending of a file system."""
+    """Return the name of a program without its folder, its version and a file system suffix, as in mkfs.ext4."""
     if word.startswith("/etc/"):  # a file such as /etc/passwd
         return word
     name = word.rpartition("/")[2].lower().removeprefix("=") or word
@@ -263,7 +263,7 @@ def _find_rules(call: Call) -> Iterator[RiskRule]:
     if call.name in ("alias", "hash") and any("=" in word or word == "-p" for word in call.arguments):
         yield RiskRule(ALIASES, call.name)
     if call.name == "kill" and _ends_everything(call.arguments):
-        yield RiskRule("ends every program", "kill")
+        yield RiskRule("kills all processes", "kill")
 
 
 @cache
@@ -281,13 +281,13 @@ def _has_letter(arguments: Sequence[str], letters: str) -> bool:
 
 
 def _ends_everything(arguments: Sequence[str]) -> bool:
-    """True if one of the processes to kill is all of them, the own group, or the first; -1 may be a signal too."""
+    """True if kill would end all processes, its own process group, or process 1; -1 may also be a signal."""
     has_signal = len(arguments) > 1 and arguments[0].startswith("-")
     return any(word in ("-1", "0", "1") for word in arguments[has_signal:])
 
 
 def _find_run_texts(calls: Sequence[Call], joined: str) -> Iterator[str]:
-    """Yield why a text runs that the command does not show."""
+    """Yield the reasons why the command runs text that is not in it."""
     names = {call.name for call in calls}
     is_runner = bool(names & (SHELLS | {"eval"}) or any(re.match(r"\.{1,2}/", word) for word in joined.split()))
     if names & DOWNLOADERS and (is_runner or (names & INTERPRETERS and "(" in joined) or "chmod" in names):
@@ -301,7 +301,7 @@ def _find_run_texts(calls: Sequence[Call], joined: str) -> Iterator[str]:
 
 
 def _find_written_files(unquoted: str | None, joined: str, calls: Sequence[Call]) -> Iterator[str]:
-    """Yield why a redirection is risky; a > in quotes is a comparison, unless a shell may read the quoted text."""
+    """Yield the reasons why redirections are risky; a quoted > is not one, unless a shell may run the quoted string."""
     is_code = unquoted is None or bool({call.name for call in calls} & (SHELLS | RUNNERS | {"eval"}))
     visible = joined if is_code or unquoted is None else unquoted
     for match in _REDIRECTION.finditer(visible):
@@ -315,10 +315,10 @@ def _find_written_files(unquoted: str | None, joined: str, calls: Sequence[Call]
 
 
 def _read_quotes(text: str) -> str | None:
-    """Return a command without quotes and escapes, with _ for what they keep from the shell.
+    """Return a command without quotes and escapes, with _ in place of each special character that they protect.
 
-    What double quotes run stays as it is. None if a quote stays open, may be in a comment or a document, or is the
-    value of a variable, which may run later.
+    Substitutions in double quotes are kept. Return None if a quote is not closed, may be in a comment or a
+    here-document, or is the value of a variable, which may run later.
     """
     if "<<" in text or "#" in text or _SETS_VARIABLE.search(text) or re.search(r"[\"']", _QUOTED.sub("", text)):
         return None
@@ -335,7 +335,7 @@ def _hide_quoted(match: re.Match[str]) -> str:
 
 
 def _only_reads(calls: Sequence[Call]) -> bool:
-    """True if all programs are known to read only, and to run nothing that is in quotes."""
+    """True if all programs are known to only read files and not to run quoted strings."""
     return all(
         call.name in READERS or (call.name == "git" and READING_GIT_COMMANDS.issuperset(call.arguments[:1]))
         for call in calls

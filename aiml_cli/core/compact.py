@@ -27,7 +27,7 @@ from aiml_cli.store.history.reader import PART, SUMMARY
 from aiml_cli.system.stdio import print_err
 from aiml_cli.system.terminal import is_terminal
 
-# What the history has for the request, and what is sent with the summary from then on.
+# The summary request as the history stores it; it is sent before the summary from then on.
 SUMMARY_REQUEST = "Summarize our conversation so far."
 INSTRUCTIONS = """\
 Summarize this conversation between a user and you. The summary will replace it, so keep what is needed to go on: what \
@@ -37,7 +37,7 @@ INSTRUCTION_TOKENS = 150
 NOTHING_OLDER = "there are no older turns to summarize: the last turn stays as it is"
 NO_SUMMARY_HINT = "ask again, or another model"
 PLACEHOLDER = "[the summary of the older turns]"
-# Options for the answer that the user asked for, and not for a summary.
+# Options that apply to the user's answer but not to a summary.
 _OWN_OPTIONS = (
     "first", "fit", "file", "template", "param", "continue", "resume", "fork", "messages", "edit", "interactive", "n",
     "logprobs", "top_logprobs", "max_tokens", "max_completion_tokens", "run_tool", "allow", "tools", "tool_choice",
@@ -66,7 +66,7 @@ Summarize = Callable[[ChatRequest], Summary]
 
 @dataclass(frozen=True, slots=True)
 class SummarizedTurns(PreviousTurns):
-    """Previous turns that are sent as one text, with the instruction to summarize them; `keep` is the user's own."""
+    """Previous turns that are sent as one string, with instructions to summarize them; `keep` adds the user's own."""
 
     keep: str = ""
 
@@ -77,9 +77,9 @@ class SummarizedTurns(PreviousTurns):
         endpoint: str,
         history: HistoryMode,  # noqa: ARG002 - there is one way to send a text
     ) -> tuple[Conversation, Options]:
-        """Return the text of the turns in place of the first message, and the options without a system text.
+        """Return the messages, with the turns as text in the first one, and the options without a system text.
 
-        What precedes the first turn on a server is summarized too.
+        Turns that only the server stores, before the first message, are summarized too.
         """
         text = "".join((*wrap_in_tag("conversation", format_turns(self.messages)), "\n\n", INSTRUCTIONS))
         text += f"\nKeep in particular: {self.keep}" if self.keep else ""
@@ -91,10 +91,10 @@ class SummarizedTurns(PreviousTurns):
 def fit_conversation(
     request: ChatRequest, conversation: Conversation, summarize: Summarize | None
 ) -> tuple[ChatRequest, Conversation]:
-    """Return the request and its new messages, shortened as --fit oldest or compact says if all is too much.
+    """Return the request and its new messages, shortened as --fit oldest or compact says if they exceed the context.
 
-    Without `summarize` nothing is sent, and a placeholder is the summary. Raise UsageError if it cannot be made to fit,
-    and what went wrong with a summary.
+    Without `summarize` nothing is sent, and a placeholder is used as the summary. Raise UsageError if they cannot fit,
+    and the error of a failed summary.
     """
     excess, room = _find_excess(request, conversation)
     if room is None or excess <= 0:
@@ -111,13 +111,13 @@ def fit_conversation(
 
 
 def fit_next_round(request: ChatRequest, results: Conversation) -> ChatRequest:
-    """Return the request that sends the results of tools, without the oldest turns if all is too much.
+    """Return the request that sends tool results, without the oldest turns if it exceeds the context.
 
-    The turn of the calls is always kept; whether that is too much is left to the server.
+    The turn with the calls is always kept, even if it exceeds the context; the server decides about that.
     """
     try:
         excess, room = _find_excess(request, results)
-    except UsageError:  # the first request was sent, so the context is as well known as it was then
+    except UsageError:  # the context is unknown, as it was for the first request, which was sent
         return request
     return request if room is None or excess <= 0 else _leave_out_oldest(request, results, excess, room)[0]
 
@@ -129,7 +129,7 @@ def _too_long_error() -> UsageError:
 
 
 def _find_excess(request: ChatRequest, conversation: Conversation) -> tuple[int, Room | None]:
-    """Return by how many tokens the request exceeds the model's context, and that; None if it is unknown or small."""
+    """Return by how many tokens the request exceeds the context, and the context; None if it fits everywhere."""
     previous = request.previous_turns
     empty = replace(request.with_known_system(), previous_turns=None).build_body(Conversation())
     tokens = bound_tokens(empty).input_tokens + estimate_messages(conversation.messages)
@@ -167,7 +167,7 @@ def _leave_out_oldest(
 def _drop_oldest(
     request: ChatRequest, messages: Sequence[AnyMessage], first: int, excess: int, room: Room
 ) -> tuple[tuple[AnyMessage, ...], int]:
-    """Return the messages without the oldest turns, but with instructions and the last turn, and the new excess."""
+    """Return the messages with instructions and the last turn but without the oldest turns, and the new excess."""
     starts, dropped, count, before = find_turn_starts(messages, first), set[int](), 0, excess
     for start, end in pairwise(starts):
         if excess <= 0:
@@ -184,20 +184,22 @@ def _drop_oldest(
 def _notify_dropped(request: ChatRequest, count: int, total: int, tokens: int, room: Room) -> None:
     verb = "would leave out" if _is_dry_run(request) else "leaves out"
     turns = "the oldest turn" if count == 1 else f"the {count} oldest turns"
-    request.notify(f"{verb} {turns} of {total}, about {tokens:,} tokens: {room.model} holds {room.context:,}")
+    request.notify(
+        f"{verb} {turns} of {total}, about {tokens:,} tokens: the context of {room.model} is {room.context:,}"
+    )
 
 
 def _compact(
     request: ChatRequest, previous: PreviousTurns, excess: int, room: Room, summarize: Summarize | None
 ) -> ChatRequest:
-    """Return the request with a summary in place of the older turns; raise what went wrong with the summary."""
+    """Return the request with a summary in place of the older turns; raise the error of a failed summary."""
     older = estimate_messages([each for each in previous.messages[: previous.last_start] if not is_instruction(each)])
     if excess > older:
         raise _too_long_error()
     turns = describe_turns(_count_older(previous))
-    turns = f"{turns}, about {older:,} tokens: {room.model} holds {room.context:,}"
+    turns = f"{turns}, about {older:,} tokens: the context of {room.model} is {room.context:,}"
     if summarize is None:
-        request.notify(f"would first ask for a summary of {turns}; below, a placeholder is in its place")
+        request.notify(f"would first ask for a summary of {turns}; a placeholder is shown in its place")
         return replace(request, previous_turns=use_summary(previous, build_summary_request(request), PLACEHOLDER))
     request.notify(f"asks for a summary of {turns}")
     try:
@@ -214,8 +216,9 @@ def summarize_older(
 ) -> tuple[ChatRequest, Summary]:
     """Ask for a summary of the older turns; return the last request for it, and its answer.
 
-    Turns that are too much for one request are summarized in parts, each with the summary of those before it. `keep`
-    is what the summary should have in any case. Raise UsageError if there are no older turns, and what went wrong.
+    Turns that are too long for one request are summarized in parts, each with the summary of the parts before it.
+    `keep` says what the summary must include. Raise UsageError if there are no older turns, and the error of a failed
+    summary.
     """
     ends, start, so_far = _find_part_ends(request, room), 0, ""
     if len(ends) > 1:
@@ -260,7 +263,7 @@ def _require_older(request: ChatRequest) -> PreviousTurns:
     """Return the previous turns; raise UsageError if none is older than the last one."""
     previous = request.previous_turns
     if previous is None or not _count_older(previous):
-        raise UsageError(NOTHING_OLDER, "ask something more first")
+        raise UsageError(NOTHING_OLDER, "send another message first")
     return previous
 
 
@@ -269,7 +272,7 @@ def build_summary_request(
 ) -> ChatRequest:
     """Return the request for a summary of the older turns; raise UsageError if there are none.
 
-    `bounds` are those of a part of the messages, and `so_far` is the summary of the parts before it.
+    `bounds` is the range of messages of one part, and `so_far` is the summary of the parts before it.
     """
     previous, keep = _require_older(request), " ".join(keep.split())
     start, end = bounds or (0, previous.last_start)
@@ -297,12 +300,12 @@ def build_summary_request(
 
 
 def is_summary(summary_request: ChatRequest) -> bool:
-    """True for the request for a summary of all older turns; the answer to any other is a part of one."""
+    """True if the request asks for the complete summary, False if it asks for a part of one."""
     return PART not in (summary_request.facts or {}).get(SUMMARY, {PART})
 
 
 def find_error(answer: Answer) -> AimlError | None:
-    """Return why an answer is no summary: it failed, is incomplete, or has no text."""
+    """Return why an answer cannot be used as a summary: it failed, is incomplete, or has no text."""
     error = answer.error
     if error is None and not answer.completion.first.text.strip():
         return AnswerMismatch("the summary is empty", NO_SUMMARY_HINT)
@@ -340,7 +343,7 @@ def make_pair(summary_request: ChatRequest, text: str) -> tuple[RawMessage, RawM
 
 
 def format_turns(messages: Sequence[AnyMessage]) -> str:
-    """Return turns as a text to be read by a model; images, files and calls are named in it."""
+    """Return turns as plain text for a model; images, files and calls are only described."""
     return "\n".join("".join(wrap_in_tag(role, text)) for role, text in _list_texts(messages))
 
 
@@ -355,16 +358,16 @@ def _list_texts(messages: Sequence[AnyMessage]) -> Iterator[tuple[str, str]]:
 
 
 def describe_gain(request: ChatRequest, text: str) -> str:
-    """Return how many turns a summary replaces, and their size and its own."""
+    """Return a description of how many turns a summary replaces, with the tokens before and after."""
     previous = request.previous_turns
     older = estimate_messages(previous.messages[: previous.last_start]) if previous else 0
     turns = describe_turns(_count_older(previous))
     verb = "is" if _count_older(previous) == 1 else "are"
-    return f"{turns} {verb} replaced by this summary, about {older:,} tokens by {estimate_tokens(text):,}"
+    return f"{turns} {verb} replaced by this summary: about {older:,} tokens become {estimate_tokens(text):,}"
 
 
 def explain_unchanged(error: AimlError) -> AimlError:
-    """Return the error of a request for a summary, with what it means for the conversation."""
+    """Return the error of a summary request, with a hint that the conversation was not changed."""
     error.hint = "; ".join(filter(None, (error.hint, "the conversation was not changed")))
     return error
 
@@ -380,14 +383,14 @@ def make_silent_output() -> AnswerOutput:
 
 
 def _count_older(previous: PreviousTurns | None) -> int:
-    """Return how many turns are older than the last one and no summary."""
+    """Return how many turns are older than the last one and not a summary."""
     if previous is None or previous.last_start <= previous.head_count:
         return 0
     return len(find_turn_starts(previous.messages[: previous.last_start], previous.head_count))
 
 
 def _choose_settings(settings: Settings) -> Settings:
-    """Return the settings without those for the answer that the user asked for."""
+    """Return the settings without those that apply to the user's answer but not to a summary."""
     defaults = {ROWS[name].attribute: ROWS[name].default for name in _OWN_OPTIONS}
     given = settings.options.option_ or {}
     properties = {name: value for name, value in given.items() if name.partition(".")[0] not in _OWN_PROPERTIES}
@@ -397,7 +400,7 @@ def _choose_settings(settings: Settings) -> Settings:
 
 
 def _explain(error: AimlError) -> AimlError:
-    """Return the error with what it means for the request; a signal needs no explanation."""
+    """Return the error as one of the summary, with a hint; leave a signal unchanged."""
     if not isinstance(error, STOP_ERRORS):
         error.message = f"the older turns could not be summarized: {error.message}"
         error.hint = "; ".join(filter(None, (error.hint, "--fit oldest leaves them out instead")))
@@ -405,7 +408,7 @@ def _explain(error: AimlError) -> AimlError:
 
 
 def _show_summary(request: ChatRequest, text: str) -> None:
-    """Show a person what is sent from now on; a script finds it in the history."""
+    """Show the summary on a terminal; a script finds it in the history."""
     if not request.options.quiet and is_terminal(2):
         print_err(text.rstrip("\n"), dim=True)
     request.notify("continues with the summary")

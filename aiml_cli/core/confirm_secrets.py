@@ -16,10 +16,10 @@ MAX_FINDINGS = 10
 
 
 def confirm_secrets(texts: Sequence[tuple[str, str]], settings: Settings) -> None:
-    """Raise UsageError if a text holds a secret and the user does not agree to send it; `texts` are names and texts.
+    """Raise UsageError if a text contains a secret and the user does not agree to send it.
 
-    On a terminal the user is asked, also about guesses. A script cannot be asked: what is certain is refused there,
-    and one line warns about guesses.
+    `texts` are pairs of name and text. On a terminal the user is asked, also about guesses. In a script, a certain
+    secret is refused, and a guess only causes a warning of one line.
     """
     options, keys = settings.options, _load_keys(settings)
     findings = [finding for name, text in texts for finding in find_secrets(name, text, keys)]

@@ -1,4 +1,4 @@
-"""What the model's context holds: count tokens, cut inputs to what fits, and split texts."""
+"""Count the tokens of a request, cut inputs to fit into the model's context, and split text."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
@@ -16,17 +16,17 @@ from aiml_cli.settings.resolve import Settings
 
 # This fits into every context, so nothing is looked up for it.
 SMALL_INPUT_TOKENS = 2_000
-# An image takes some hundreds; the size of a PDF or a sound cannot be known beforehand.
+# An image takes some hundreds; the size of a PDF or audio is not known beforehand.
 IMAGE_TOKENS = 1_500
 CUT_NOTE_TOKENS = 20
-MESSAGE_TOKENS = 4  # what a message takes beside its text
-# Without a length cap, an eighth of the context is left to the answer.
+MESSAGE_TOKENS = 4  # the overhead of a message
+# Without a token limit, an eighth of the context is reserved for the answer.
 ANSWER_DIVISOR = 8
 PART_NAMES = {"head": "its head", "tail": "its tail", "middle": "both ends"}
 SHORTER_ANSWER_HINT = "allow a shorter answer with --max-tokens"
 UNKNOWN_CONTEXT_HINT = "without --fit all of it is sent; aiml models lists the models whose context is known"
 _IMAGE_TYPES = ("image_url", "input_image")
-# What is no text that the model reads, or has a size that cannot be known.
+# Properties whose values are not text for the model, or whose size is unknown.
 _UNCOUNTED_KEYS = ("type", "role", "id", "status", "call_id", "tool_call_id", "file_data", "data", "encrypted_content")
 CONTEXT = "context"  # in the details of an error: what is unknown
 CutText = tuple[str, int, str]  # the head that is sent, the number of tokens left out, the tail that is sent
@@ -35,7 +35,7 @@ SPLIT_MARKS = ("\n\n", "\n", ". ", " ")
 
 
 def fit_inputs(parts: PromptParts, settings: Settings, notify: Notify, other_text: str = "") -> Sequence[str]:
-    """Return the texts of the inputs, cut if all of it would not fit; raise UsageError if the context is unknown.
+    """Return the texts of the inputs, cut if they do not fit together; raise UsageError if the context is unknown.
 
     `other_text` is sent too: the system text and the previous messages.
     """
@@ -63,13 +63,13 @@ def warn_if_too_long(parts: PromptParts, settings: Settings, notify: Notify) -> 
     size = sum(estimate_tokens(item.text) for item in parts.inputs)
     if size > model.context:
         notify(
-            f"about {size:,} tokens of input, and {model.id} holds {model.context:,}; "
-            "--fit head, tail or middle sends what fits, --chunk N asks piece by piece"
+            f"about {size:,} tokens of input, and the context of {model.id} is {model.context:,}; "
+            "--fit head, tail or middle sends a part that fits, --chunk N sends the input in pieces"
         )
 
 
 class Room(NamedTuple):
-    """How many tokens the input may take, and of which model and context that is the part without the answer."""
+    """The number of tokens available for input, and the model and the full context that it belongs to."""
 
     tokens: int
     model: str
@@ -77,12 +77,12 @@ class Room(NamedTuple):
 
 
 def available_tokens(settings: Settings) -> int:
-    """Return how many tokens the input may take; raise UsageError if that is unknown or none."""
+    """Return the number of tokens available for input; raise UsageError if it is unknown or zero."""
     return find_room(settings).tokens
 
 
 def find_room(settings: Settings) -> Room:
-    """Return the room for the input; raise UsageError if it is unknown or none. May ask the server for its catalog."""
+    """Return the room for input; raise UsageError if it is unknown or zero. May ask the server for its catalog."""
     model, options = _find_model(settings), settings.options
     if model is None or not model.context:
         message = f"--fit: the catalog does not list the context of {options.model}"
@@ -91,7 +91,7 @@ def find_room(settings: Settings) -> Room:
     answer = min(context // ANSWER_DIVISOR, model.output_limit or context)
     room = context - int(options.max_completion_tokens or options.max_tokens or answer)
     if room <= 0:
-        message = f"--fit: the length cap leaves no room for input: {model.id} holds {context:,} tokens"
+        message = f"--fit: the token limit leaves no room for input: the context of {model.id} is {context:,} tokens"
         raise UsageError(message, SHORTER_ANSWER_HINT)
     return Room(room, model.id, context)
 
@@ -110,13 +110,13 @@ def _load_known_models(settings: Settings) -> list[Model] | None:
 
 
 def find_known_room(settings: Settings) -> Room | None:
-    """Return the model's whole context if it is known without a request."""
+    """Return the model's full context if it is known without a request."""
     model = find_known_model(settings)
     return Room(model.context, model.id, model.context) if model and model.context else None
 
 
 def describe_fill(settings: Settings, messages: Sequence[AnyMessage], system: str) -> str:
-    """Return how much of the model's context a conversation takes, such as "12% of 128k"; "" if that is unknown."""
+    """Return how much of the model's context a conversation uses, such as "12% of 128k", or "" if that is unknown."""
     room = find_known_room(settings)
     if room is None:
         return ""
@@ -133,12 +133,12 @@ def _shorten_number(number: int) -> str:
 
 
 def estimate_messages(messages: Sequence[AnyMessage]) -> int:
-    """Return the number of tokens that messages very likely do not exceed, without PDFs and audio."""
+    """Return an upper estimate of the tokens in messages, without PDFs and audio."""
     return sum(MESSAGE_TOKENS + _count_tokens(item) for message in messages for item in to_raw_items(message))
 
 
 def _count_tokens(value: Any) -> int:
-    """Count the tokens of the texts and images in an item; not recursive, because it may be nested deeply."""
+    """Count the tokens of the strings and images in an item; not recursive, because it may be nested deeply."""
     count, pending = 0, [value]
     while pending:
         match pending.pop():
@@ -160,12 +160,12 @@ def _find_model(settings: Settings) -> Model | None:
         models = _load_known_models(settings)
         return find_model(fetch_models(settings) if models is None else models, name)
     except AimlError as error:
-        message = f"--fit: the context of {name} cannot be looked up: {error.message}"
+        message = f"--fit: the context of {name} could not be looked up: {error.message}"
         raise UsageError(message, UNKNOWN_CONTEXT_HINT, missing=CONTEXT) from None
 
 
 def _cut_texts(texts: Sequence[str], sizes: Sequence[int], room: int, part: str) -> list[CutText]:
-    """Cut several texts as if they were a single one."""
+    """Cut several texts as if they were one."""
     head_room = room if part == "head" else room // 2 if part == "middle" else 0
     heads = _take_part(texts, sizes, head_room, take_head)
     rests = [text[len(head) :] for text, head in zip(texts, heads, strict=True)]
@@ -179,7 +179,7 @@ def _cut_texts(texts: Sequence[str], sizes: Sequence[int], room: int, part: str)
 
 
 def _take_part(texts: Sequence[str], sizes: Sequence[int], room: int, take: Callable[[str, int], str]) -> list[str]:
-    """Return whole texts while there is room, and a part of the first that does not fit."""
+    """Return complete texts while there is room, and a part of the first that does not fit."""
     parts = []
     for text, size in zip(texts, sizes, strict=True):
         parts.append(text if size <= room else take(text, room))
@@ -215,7 +215,7 @@ def take_tail(text: str, tokens: int) -> str:
     """Return the longest tail of at most `tokens` tokens, without a cut line if its first half has a newline."""
     window = text[max(0, len(text) - max(0, tokens) * CHARS_PER_TOKEN) :]
     low, high = 0, len(window)
-    while low < high:  # the smallest start from which the rest fits
+    while low < high:  # the smallest start from which the remaining text fits
         middle = (low + high) // 2
         low, high = (low, middle) if estimate_tokens(window[middle:]) <= tokens else (middle + 1, high)
     tail = window[low:]

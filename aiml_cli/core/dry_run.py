@@ -30,7 +30,7 @@ DEMO_PORT = 8765
 
 
 def use_placeholder_server(settings: Settings) -> Settings:
-    """Point --demo to a server that the user starts: ours would end with this call."""
+    """Point --demo to a server that the user starts: the embedded server stops with this call."""
     if not settings.options.demo:
         return settings
     if not settings.options.quiet:
@@ -82,7 +82,7 @@ def _find_key_variable(settings: Settings, url: str) -> str | None:
 
 
 def _refuse_keys(settings: Settings, url: str, headers: Mapping[str, str]) -> None:
-    """Raise UsageError if a header holds the API key, as it is when the request is sent."""
+    """Raise UsageError if a header contains the API key, as when the request is sent."""
     stored = api_keys.find_stored_key(settings, url) if headers else None
     for key in (settings.options.api_key or "", stored.value if stored else ""):
         refuse_key_in_headers(headers, key)
@@ -122,7 +122,7 @@ def write_snippet(
     """Return the program's text; `language` is curl, httpie, python, javascript or json.
 
     The program reads the key from the environment variable `key_variable`, and each base64 text in `sources` from
-    its file. It prints the JSON of the answer, or with `stream` the text as it comes (curl and httpie: the events).
+    its file. It prints the JSON of the answer, or with `stream` the text as it arrives (curl and httpie: the events).
     """
     body = replace_file_contents(body, sources or {})
     return _WRITERS[language](SnippetRequest(method, url, body, key_variable, stream, headers or {}))

@@ -43,7 +43,7 @@ class FileEdit(NamedTuple):
 
     @property
     def text(self) -> str:
-        """Return the text that is sent, with newlines as models write them."""
+        """Return the text that is sent, with newlines as line endings."""
         return self.old.decode().removeprefix(BOM).replace("\r\n", "\n")
 
     @property
@@ -57,7 +57,7 @@ def edit_file(name: str, words: Sequence[str], settings: Settings) -> int:
 
     Raise UsageError before anything is sent if this is impossible, and AnswerMismatch if the user says no.
     """
-    # A part of a file must not replace the whole.
+    # --fit and --allow-cut could replace the file by a part of it.
     settings = replace(settings, options=replace(settings.options, fit=None, allow_cut=None))
     options = settings.options
     _check_words(settings, words)
@@ -70,7 +70,9 @@ def edit_file(name: str, words: Sequence[str], settings: Settings) -> int:
         settings = dry_run.use_placeholder_server(settings)
         return dry_run.print_snippet(ChatRequest(get_endpoint(name), words, settings, extra_files=files))
     if not options.yes and not can_ask():
-        raise UsageError("--in-place asks before it replaces a file, and there is no terminal", "-y answers yes")
+        raise UsageError(
+            "--in-place asks before it replaces a file, and there is no terminal", "add -y to replace it without asking"
+        )
     with start_demo_if_asked(settings) as settings:
         request = ChatRequest(get_endpoint(name), words, settings, extra_files=files)
         pending = _PendingEdit(OutputFile(str(edit.path)))
@@ -82,7 +84,7 @@ def edit_file(name: str, words: Sequence[str], settings: Settings) -> int:
 
 
 class _PendingEdit:
-    """The new text in a file next to the old one, which it replaces or is left beside."""
+    """The new text in a file beside the original, which it replaces, or beside which it is kept."""
 
     def __init__(self, file: OutputFile) -> None:
         self._file, self._is_open = file, True
@@ -133,18 +135,18 @@ def _read_file(name: str) -> FileEdit:
 
 
 def _make_output(options: Options) -> AnswerOutput:
-    """Return an output that shows everything but the text of the answer."""
+    """Return an output that shows everything except the text of the answer."""
     return replace(choose_output(replace(options, extract=None, format="text"), os.environ), stdout=NullRenderer())
 
 
 def _apply_answer(edit: FileEdit, answer: Answer, options: Options, pending: _PendingEdit) -> int:
-    """Replace the file if the answer is complete, differs and is agreed to; otherwise raise why not."""
+    """Replace the file if the answer is complete and different and the user agrees; otherwise raise the reason."""
     if answer.error:
         pending.save_beside(answer.completion.first.output_text)
         raise answer.error
     new = _encode_text(edit, _extract_text(answer, options.extract, edit.text))
     if new == edit.old:
-        _notify(options, f"{edit.name} was not changed: the answer is the same text")
+        _notify(options, f"{edit.name} was not changed: the answer is identical")
         return 0
     if not (options.quiet and options.yes):
         _print_diff(edit, new, options)
@@ -164,7 +166,7 @@ def _apply_answer(edit: FileEdit, answer: Answer, options: Options, pending: _Pe
 
 
 def _extract_text(answer: Answer, selector: str | None, old: str) -> str:
-    """Return the new text: the block that --extract selects, the block that is the whole answer, or all."""
+    """Return the new text: the block that --extract selects, the only block if there is nothing else, or the answer."""
     text = answer.completion.first.text
     blocks = select_complete_blocks(text, selector or "all", answer.completion.is_complete)
     if selector or (len(blocks) == 1 and blocks[0].is_alone and not _is_one_block(old)):
@@ -181,7 +183,7 @@ def _is_one_block(old: str) -> bool:
 
 
 def _encode_text(edit: FileEdit, text: str) -> bytes:
-    """Encode the new text with the byte order mark, the outer newlines and the line ends of the old one."""
+    """Encode the new text with the byte order mark, the outer newlines and the line endings of the old one."""
     old = edit.old.decode()
     text = text.removeprefix(BOM).replace("\r\n", "\n")
     text = text.rstrip("\n") + ("\n" if edit.text.endswith("\n") or not old else "")
@@ -199,7 +201,7 @@ def _print_diff(edit: FileEdit, new: bytes, options: Options) -> None:
 
 
 def _check_unchanged(edit: FileEdit, pending: _PendingEdit, new: bytes) -> None:
-    """Raise OutputFailed if another program has written the file meanwhile: its work must not be lost."""
+    """Raise OutputFailed if another program has changed the file meanwhile: its changes must not be lost."""
     try:
         if edit.path.read_bytes() == edit.old:
             return

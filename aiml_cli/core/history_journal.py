@@ -20,7 +20,7 @@ from aiml_cli.system.signals import Stopped, defer_signals
 from aiml_cli.system.stdio import print_err
 from aiml_cli.transport.key_masking import mask_credentials
 
-# The history's own modules, and SQLite, are loaded by the journal's thread, while the answer is awaited.
+# The journal's thread imports SQLite and the modules of the history while the request waits for its answer.
 if TYPE_CHECKING:
     from aiml_cli.api.completion_builder import Choice
     from aiml_cli.store.history.database import History
@@ -31,14 +31,14 @@ NOT_STORED = ("model", "messages", "input", "instructions", "stream", "stream_op
 FACTS = (
     "model", "finish_reason", "refusal", "tool_calls", "citations", "files", "timing", "previous_response_id", "error",
 )  # fmt: skip
-# Of larger messages, tool calls and refusals only the first characters are stored.
+# Longer messages, tool calls and refusals are truncated to this many characters.
 MAX_MESSAGES_SIZE = 16 * 1024 * 1024
 CUT_TEXT_LENGTH = 64 * 1024
-# Text is on disk after this time and that of a write, together less than half a second.
+# Text is on disk after this time plus the time of a write, together less than half a second.
 WRITE_INTERVAL_S = 0.25
 CLOSE_TIMEOUT_S = 30.0
-STOP_TIMEOUT_S = 5.0  # after a signal, do not wait longer for a history that others keep busy
-LOCKED_TIMEOUT_S = 1.0  # nor after any answer, for one that a single process keeps locked
+STOP_TIMEOUT_S = 5.0  # the longest wait after a signal, if other processes use the history
+LOCKED_TIMEOUT_S = 1.0  # the longest wait after an answer, if one process keeps the history locked
 SESSION_VARIABLE = "AIML_SESSION"
 _SESSION_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 Offsets = dict[tuple[int, str], int]
@@ -46,7 +46,7 @@ DeltasSince = Callable[[Offsets], list[tuple[str, int, str]]]
 
 
 class _FinishedAnswer(NamedTuple):
-    """An answer that another one may follow: a better one, or with `messages` that to what its calls returned."""
+    """An answer that another one follows: a retry, or with `messages` the answer to the results of its calls."""
 
     answer: Answer
     is_last: bool
@@ -54,7 +54,7 @@ class _FinishedAnswer(NamedTuple):
 
 
 class Journal:
-    """Writes an exchange in a thread of its own, which starts when the request is sent: it costs no latency.
+    """Writes an exchange in its own thread, which starts when the request is sent and so adds no latency.
 
     `build_exchange` is called in that thread.
     """
@@ -70,7 +70,7 @@ class Journal:
         self._history: History | None = None
 
     def start(self, deltas_since: DeltasSince) -> None:
-        """Start to write, unless it has started; `deltas_since` returns what is new since the last call."""
+        """Start to write, unless it has started; `deltas_since` returns the text that is new since its last call."""
         if self._thread is None:
             self._deltas_since = deltas_since
             with defer_signals():  # an interrupted start leaves a thread that cannot be joined
@@ -78,7 +78,7 @@ class Journal:
                 self._thread.start()
 
     def finish_rejected(self, answer: Answer) -> None:
-        """Save an answer that was rejected and that another one follows; one without text is dropped."""
+        """Save an answer that was rejected and is requested again; drop one without text."""
         if any(choice.output_text for choice in answer.completion.choices):
             self._queue.put(_FinishedAnswer(answer, is_last=False))
 
@@ -87,7 +87,7 @@ class Journal:
         self._queue.put(_FinishedAnswer(answer, is_last=False, messages=messages))
 
     def change_model(self, model: str) -> None:
-        """Note that another model is asked."""
+        """Record that the request goes to another model."""
         self._queue.put(model)
 
     def close(self, answer: Answer) -> None:
@@ -115,9 +115,9 @@ class Journal:
                 self._thread.join(seconds)
 
     def _run(self) -> None:
-        """Write; an error costs a notice, never the answer."""
+        """Write; an error causes a notice and does not affect the answer."""
         try:
-            import sqlite3  # all this is loaded while the answer is awaited
+            import sqlite3  # imported while the request waits for its answer
 
             from aiml_cli.store.history import database
 
@@ -174,7 +174,7 @@ class Journal:
             offsets = Offsets()
 
     def _write_stored_response(self, history: "History", exchange: "NewExchange") -> None:
-        """Write what became of a response of an earlier call; without an answer nothing changes."""
+        """Update a stored response of an earlier call; without an answer nothing changes."""
         from aiml_cli.store.history import writer
 
         while isinstance(item := self._queue.get(), str) or not item.is_last:
@@ -221,7 +221,7 @@ def session_name(environ: Mapping[str, str]) -> str:
 
 
 def _read_start_time(process: int) -> str:
-    """Return when a process started, or "" if the system does not say; process ids are reused."""
+    """Return when a process started, or "" if that is unknown; process ids are reused."""
     with suppress(OSError, IndexError):
         return Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[19]
     return ""
@@ -254,7 +254,7 @@ def _to_new_exchange(
     body = request.endpoint.build_body(Conversation(), request.options)
     return NewExchange(
         request.previous_turns.id if request.previous_turns else None,
-        title or "(no words)",
+        title or "(no prompt)",
         session,
         request.system,
         messages,
@@ -280,7 +280,7 @@ def _to_messages(conversation: Conversation) -> "list[NewMessage]":
 
 
 def _to_answer_end(answer: Answer, exchange: "NewExchange", *, is_rejected: bool = False) -> "AnswerEnd":
-    """Return the row of an answer; a rejected one is followed by another one to the same messages."""
+    """Return the row of an answer; a rejected answer is followed by another one to the same messages."""
     from aiml_cli.output.json_output import answer_to_dict
     from aiml_cli.store.history.writer import AnswerEnd
 
@@ -288,7 +288,7 @@ def _to_answer_end(answer: Answer, exchange: "NewExchange", *, is_rejected: bool
     answer = _cut_extras(answer) if is_cut else answer
     completion, data = answer.completion, answer_to_dict(answer)
     facts = {**(exchange.facts or {}), **{name: data[name] for name in FACTS if data[name]}}
-    if "tool_calls" in facts:  # the results are messages of their own
+    if "tool_calls" in facts:  # the results are separate messages
         facts["tool_calls"] = [
             {name: call[name] for name in ("id", "name", "arguments")} for call in facts["tool_calls"]
         ]
@@ -297,7 +297,7 @@ def _to_answer_end(answer: Answer, exchange: "NewExchange", *, is_rejected: bool
     if is_rejected:
         facts["rejected"] = True
     if exchange.is_replayed or answer.is_cached:
-        facts["replayed"] = True  # nothing was paid for it
+        facts["replayed"] = True  # a replay costs nothing
     if others := [[choice.index, choice.output_text] for choice in completion.choices[1:]]:
         facts["others"] = others
     return AnswerEnd(
@@ -316,12 +316,12 @@ def _to_answer_end(answer: Answer, exchange: "NewExchange", *, is_rejected: bool
 
 
 def _list_extras(choice: "Choice") -> list[str]:
-    """Return what is stored of a choice beside its text, twice: as facts, and as items to be sent again."""
+    """Return the parts of a choice that are stored twice: as facts, and as items that can be sent again."""
     return [choice.refusal, *(call.arguments for call in choice.tool_calls)]
 
 
 def _cut_extras(answer: Answer) -> Answer:
-    """Return the answer with the beginning of its refusals and of the arguments of its tool calls."""
+    """Return the answer with truncated refusals and tool call arguments."""
     choices = []
     for choice in answer.completion.choices:
         calls = tuple(call._replace(arguments=call.arguments[:CUT_TEXT_LENGTH]) for call in choice.tool_calls)

@@ -42,9 +42,9 @@ def start_fallback(request: ChatRequest) -> ChatRequest:
 
 
 def send_with_fallback(context: TurnContext, send: Send, add_advice: AddAdvice) -> tuple[ChatRequest, AimlError | None]:
-    """Ask one model after the other; return the last request, and its error.
+    """Try one model after the other; return the last request and its error.
 
-    Only the last model is retried; before that the next one is asked at once.
+    Only the last model is retried; if any other fails, the next one is tried immediately.
     """
     request, failures = context.request, list[str]()
     names = (request.options.model or "", *request.fallback_models)
@@ -80,13 +80,13 @@ def is_worth_fallback(error: AimlError) -> bool:
 
 
 def _status_of(error: AimlError) -> int | None:
-    """Return the HTTP status, or the one that an error event of a successful response names."""
+    """Return the HTTP status, or the status in an error event of a successful response."""
     text = str(error.details.get("status") or error.details.get("code"))
     return int(text) if len(text) == len("404") and text.isdecimal() else None
 
 
 def _send_once(context: TurnContext, send: Send) -> AimlError | None:
-    """Ask one model; return the error, also one that is part of the answer."""
+    """Send the request to one model; return the error, including one in the answer."""
     try:
         send(context)
     except AimlError as error:

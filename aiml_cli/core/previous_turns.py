@@ -30,7 +30,7 @@ Item = Mapping[str, Any]
 class PreviousTurns:
     """The previous turns of a conversation.
 
-    `response_id` stands for all of them on a server that stores responses. `root_response_id` is the response that
+    `response_id` refers to all of them on a server that stores responses. `root_response_id` is the response that
     the first turn followed; it is not among the messages. The first `head_count` messages are never left out: system
     messages, and the summary of older turns. `older_until` is the last message in the history that is older than the
     last turn, and `last_start` where that turn begins. With `copied_until` the next exchange is saved in a copy of the
@@ -65,14 +65,14 @@ class PreviousTurns:
         return Conversation((*turns, *conversation.messages)), options
 
     def list_unsupported_items(self, endpoint: str) -> list[str]:
-        """Return the types of the items that the endpoint cannot take."""
+        """Return the types of the items that the endpoint does not support."""
         items = [turn.item for turn in self.messages]
         types = [item.get("type", "") for item in items if not _is_sent(item, endpoint, HistoryMode.FULL)]
         root = [self.root_response_id] if self.root_response_id and endpoint != "responses" else []
         return list(dict.fromkeys([*root, *types]))
 
     def continue_request(self) -> Conversation:
-        """Return the message that asks for the rest of a truncated answer; raise UsageError if it is complete."""
+        """Return the message that asks to continue a truncated answer; raise UsageError if it is complete."""
         if not self.is_truncated:
             raise UsageError("the last answer is complete; there is nothing to continue", "type the next message")
         return CONTINUE_REQUEST
@@ -91,9 +91,10 @@ class PreviousTurns:
 
 
 def find_turn_starts(messages: Sequence[AnyMessage], first: int = 0) -> list[int]:
-    """Return where turns begin, from an index on: each with the user's messages, up to the answer to the last call.
+    """Return the indexes where turns begin, from `first` on.
 
-    The request for the rest of an answer begins no turn.
+    A turn lasts from the user's messages to the answer to the last tool call. The message that asks to continue a
+    truncated answer does not begin a turn.
     """
     roles = [get_role_and_text(message)[0] for message in messages]
     starts = [
@@ -105,22 +106,22 @@ def find_turn_starts(messages: Sequence[AnyMessage], first: int = 0) -> list[int
 
 
 def is_instruction(message: AnyMessage) -> bool:
-    """True for a message that is no part of a turn, but tells the model what to do in all of them."""
+    """True for a system or developer message, which is not part of a turn but applies to all of them."""
     return get_role_and_text(message)[0] in ("system", "developer")
 
 
 def _is_sent(item: Mapping[str, Any], endpoint: str, history: HistoryMode) -> bool:
-    """True if an item is sent: chat takes no reasoning items and no calls of the server's own tools."""
+    """True if an item is sent: chat does not support reasoning items or calls of the server's own tools."""
     if history == HistoryMode.WITHOUT_REASONING and _is_reference(item):
         return False
     return endpoint == "responses" or item.get("type", "message") in _CHAT_ITEM_TYPES
 
 
 def _drop_ids(turns: Iterable[RawMessage], history: HistoryMode) -> Iterator[RawMessage]:
-    """Yield the turns without the ids that the server does not need to put reasoning and what follows it together.
+    """Yield the turns without ids, except where the server needs them to match reasoning with the items that follow.
 
-    Some servers refuse a message with an id that they have given. If the reasoning is left out, no id of what
-    follows may be sent: the server would ask for the reasoning.
+    Some servers reject a message with an id that they assigned. If the reasoning is left out, the ids of the items
+    that follow it must not be sent: the server would require the reasoning.
     """
     follows_reasoning = False
     for turn in turns:
@@ -142,8 +143,8 @@ def _is_reference(item: Mapping[str, Any]) -> bool:
 def answer_calls(turns: Sequence[RawMessage], conversation: Conversation) -> list[RawMessage]:
     """Return the turns with a result after each call that has none in them or in the new messages.
 
-    A new result takes the place of one in the turns, which was sent in a request that failed. Some servers give the
-    calls of several answers the same id: a result belongs to the last call before it.
+    A new result replaces one in the turns that was sent in a failed request. Some servers give calls of different
+    answers the same id: a result belongs to the last call before it.
     """
     new = _list_results(conversation)
     last_calls = {call_id: index for index, turn in enumerate(turns) for call_id in _list_calls(turn.item)}
@@ -165,7 +166,7 @@ def answer_last_calls(turns: Sequence[RawMessage], conversation: Conversation) -
 
 
 def _pair_with_answers(turns: Sequence[RawMessage], results: set[str]) -> list[tuple[RawMessage, Sequence[RawMessage]]]:
-    """Return each turn with the answers to its calls that have none; `results` are those that follow the turns."""
+    """Return each turn with results for its calls that have none; `results` are the ids of results after the turns."""
     answered, pairs = set(results), list[tuple[RawMessage, Sequence[RawMessage]]]()
     for turn in reversed(turns):
         if _is_result(turn.item):

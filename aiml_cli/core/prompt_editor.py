@@ -12,7 +12,7 @@ from aiml_cli.system.signals import Stopped
 
 
 def edit_text(start: str, environ: Mapping[str, str]) -> str:
-    """Return the text that the user makes of `start` in an editor.
+    """Open `start` in the user's editor and return the edited text.
 
     Raise UsageError if it is empty or the editor fails; after a failure the file stays, and the hint names it.
     """

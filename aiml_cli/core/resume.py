@@ -20,10 +20,9 @@ from aiml_cli.store.history.reader import StoredMessage
 
 
 def load_previous_turns(request: ChatRequest, environ: Mapping[str, str]) -> ChatRequest:
-    """Return the request with the turns of its conversation, and with the model of that unless one is typed.
+    """Return the request with the turns and the model of its conversation; a model set for this call wins.
 
-    Only this process may write the conversation from now on. Raise UsageError if there is none, or if another
-    process writes it.
+    Lock the conversation for this process. Raise UsageError if there is none, or if another process has locked it.
     """
     history = database.open_existing()
     if history is None:
@@ -44,12 +43,12 @@ def load_previous_turns(request: ChatRequest, environ: Mapping[str, str]) -> Cha
     if is_copied and messages:
         previous = replace(previous, copied_until=messages[-1].id)
     if unsupported := previous.list_unsupported_items(request.endpoint.name):
-        request.notify(f"{request.endpoint.name} does not support all of it; left out: {', '.join(unsupported)}")
+        request.notify(f"{request.endpoint.name} does not support everything in it; left out: {', '.join(unsupported)}")
     return replace(request, previous_turns=previous, settings=_use_last_model(request.settings, messages))
 
 
 def copy_turns(previous: PreviousTurns) -> PreviousTurns:
-    """Copy the conversation of previous turns now, and return them as those of the copy; raise as the history does."""
+    """Copy the conversation of previous turns now, and return the turns of the copy; raise errors of the history."""
     with closing(database.open_history()) as history, database.translate_errors(history.path):
         copy, new_ids = edits.copy_conversation(history, previous.id or 0, until=previous.copied_until)
     return replace(previous, id=copy.id, older_until=new_ids.get(previous.older_until, 0), copied_until=0)
@@ -74,7 +73,7 @@ def send_with_history(context: TurnContext) -> None:
 
 
 def ask_to_continue(conversation: Conversation, text: str) -> Conversation:
-    """Return the conversation with the text of the answer so far, and the request for its rest."""
+    """Return the conversation with the answer so far and a message that asks to continue it."""
     return conversation.add_message("assistant", text).add_message("user", CONTINUE_PROMPT)
 
 
@@ -92,7 +91,7 @@ def _build_previous_turns(
 ) -> PreviousTurns:
     if any(message.facts.get("cut") for message in messages):
         name = conversation.name
-        raise UsageError(f"{name} cannot be continued: a message in it was too large to be kept whole")
+        raise UsageError(f"{name} cannot be continued: a message in it was too large to be stored completely")
     live = live_messages(messages)
     head, turns = _select_sent(live)
     last = turns[-1] if turns else None
@@ -127,7 +126,7 @@ def _select_sent(live: Sequence[StoredMessage]) -> tuple[list[StoredMessage], li
 
 
 def _find_last_turn(items: Sequence[tuple[StoredMessage, RawMessage]], head_count: int) -> tuple[int, int]:
-    """Return where the last turn begins, and the last message in the history that is older and no summary."""
+    """Return where the last turn begins, and the last message before it in the history that is not a summary."""
     starts = find_turn_starts([item for _, item in items], head_count)
     if not starts or starts[-1] == head_count:
         return head_count, 0
@@ -151,7 +150,7 @@ def is_summary(message: StoredMessage) -> bool:
 def live_messages(messages: Sequence[StoredMessage]) -> list[StoredMessage]:
     """Return the messages without failed exchanges, without rejected answers, and without summaries that failed.
 
-    The results of tools stay, as the calls before them do.
+    Tool results are kept, like the calls before them.
     """
     failed = {message.at for message in messages if message.state == writer.FAILED or _is_failed_summary(message)}
     return [
@@ -190,7 +189,7 @@ def _is_truncated(message: StoredMessage) -> bool:
 
 
 def _use_last_model(settings: Settings, messages: Sequence[StoredMessage]) -> Settings:
-    """Return the settings with the conversation's model, unless one is typed or the server cannot have it."""
+    """Return the settings with the conversation's model, unless a model is typed or the server cannot have it."""
     model = next((message.model for message in reversed(messages) if message.model), "")
     is_typed = settings.sources.get("model") in (Source.TEMPLATE, Source.FLAG)
     if not model or is_typed or model.startswith("demo/") != bool(settings.options.demo):

@@ -1,4 +1,4 @@
-"""Run the calls of one answer: ask for each whether it may, run them in parallel, and collect the results."""
+"""Run the tool calls of one answer: ask for approval, run them in parallel, and collect the results."""
 
 import json
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -28,12 +28,12 @@ from aiml_cli.transport.key_masking import mask_text
 NO_OUTPUT = "(no output)"
 MAX_LINE_LENGTH = 160
 MAX_PARALLEL = 32
-# How long calls that are cancelled may take to end, and how often they are looked at.
+# How long cancelled calls may take to end, and how often they are checked.
 STOP_S, JOIN_S = 2.0, 0.02
 
 
 class _Plan(NamedTuple):
-    """A call, and what becomes of it: it runs, or there is a result already."""
+    """A call that will run, or that has a result already."""
 
     call: ToolCall
     name: str
@@ -62,7 +62,7 @@ def _plan(
     """Announce a call, and decide whether it runs."""
     tool = tools.get(call.name)
     name = tool.name if tool else call.name
-    report.announce(name, call.arguments)
+    report.print_call(name, call.arguments)
     if tool is None:
         return _Plan(call, name, result=CallResult(_explain_unknown(call.name, tools), is_error=True))
     try:
@@ -83,7 +83,7 @@ def _explain_unknown(name: str, known: Iterable[str]) -> str:
 
 
 def _run_parallel(session: ToolSession, plans: Sequence[_Plan], report: "_Report", key: str) -> list[CallResult]:
-    """Return the result of each call, in their order and without the key; what ends the wait early ends the calls."""
+    """Return the results in the order of the calls, without the API key; cancel the calls on an interruption."""
     results: dict[int, CallResult] = {}
     workers = _Workers(plans)
     try:
@@ -91,7 +91,7 @@ def _run_parallel(session: ToolSession, plans: Sequence[_Plan], report: "_Report
         while len(results) < len(plans):
             index, result, seconds = workers.done.get()
             results[index] = result._replace(text=mask_text(result.text, key))
-            report.tell(_to_ran_call(plans[index], results[index]), f" ({seconds:.1f} s)", results[index].media)
+            report.print_result(_to_ran_call(plans[index], results[index]), f" ({seconds:.1f} s)", results[index].media)
     except BaseException:
         workers.stop(session.cancel_calls)
         raise
@@ -119,7 +119,7 @@ class _Workers:
             thread.start()
 
     def stop(self, cancel_calls: Callable[[], None]) -> None:
-        """Cancel the calls that run or begin at this moment, and run no others."""
+        """Cancel the calls that are running or starting, and start no others."""
         with suppress(Empty):
             while True:
                 self._waiting.get_nowait()
@@ -144,7 +144,7 @@ def _to_ran_call(plan: _Plan, result: CallResult) -> RanCall:
 
 
 def _media_messages(plans: Sequence[_Plan], results: Sequence[CallResult]) -> Iterator[Message]:
-    """Yield the images and sounds of the results: the result of a call itself is text on both endpoints."""
+    """Yield messages with the images and audio of the results: a tool result itself is text on both endpoints."""
     for plan, result in zip(plans, results, strict=True):
         if result.media:
             yield Message("user", (f"What {plan.name} returned:", *result.media))
@@ -153,7 +153,7 @@ def _media_messages(plans: Sequence[_Plan], results: Sequence[CallResult]) -> It
 def _answer_approvals(
     session: ToolSession, request: ChatRequest, completion: Completion
 ) -> tuple[list[AnyMessage], list[RanCall]]:
-    """Answer what the server asks before it runs a tool of its own; return the answers, and the calls refused."""
+    """Answer the server's approval requests for its own tools; return the answers and the refused calls."""
     answers, refused = list[AnyMessage](), list[RanCall]()
     for item in completion.output:
         if item.get("type") != "mcp_approval_request":
@@ -173,22 +173,22 @@ def report_recorded(request: ChatRequest, tool_round: ToolRound) -> None:
     """Print the calls of a recording and their results, as when they ran."""
     report = _Report(request)
     for call in tool_round.calls:
-        report.announce(call.name, call.arguments)
+        report.print_call(call.name, call.arguments)
     for call in tool_round.calls:
-        report.tell(call, " (recorded)")
+        report.print_result(call, " (recorded)")
 
 
 class _Report:
-    """What is told of calls on standard error: a line for each call and each result, all of it with --verbose."""
+    """Reports tool calls on stderr: a line for each call and each result, in full with --verbose."""
 
     def __init__(self, request: ChatRequest) -> None:
         self._is_quiet, self._is_verbose = bool(request.options.quiet), bool(request.options.verbose)
 
-    def announce(self, name: str, arguments: str) -> None:
+    def print_call(self, name: str, arguments: str) -> None:
         """Print a call."""
         self._print(format_call(name, arguments))
 
-    def tell(self, call: RanCall, end: str = "", media: Sequence[Image | Sound] = ()) -> None:
+    def print_result(self, call: RanCall, end: str = "", media: Sequence[Image | Sound] = ()) -> None:
         """Print what a call returned; `end` is not shortened."""
         if call.is_refused:
             self._print(f"{call.name}: not allowed")
@@ -207,7 +207,7 @@ class _Report:
 
 
 def format_call(name: str, arguments: str) -> str:
-    """Return a call as it is written in programs, with the arguments as the model wrote them if they are not JSON."""
+    """Return a call as it is written in a program; arguments that are not JSON are shown unchanged."""
     try:
         values = parse_arguments(arguments)
     except ToolError:

@@ -1,4 +1,4 @@
-"""Check an answer against the format that was asked for, and ask again until it is valid."""
+"""Check an answer against the requested format, and ask again until it is valid."""
 
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
@@ -21,24 +21,25 @@ SCHEMA_CAPABILITY = "structured_output"
 
 
 def response_spec_of(settings: Settings) -> ResponseSpec | None:
-    """Return what the answer must be, or None if no format is asked for."""
+    """Return the format that the answer must have, or None if no format is requested."""
     return make_response_spec(settings) if has_answer_format(settings.options) else None
 
 
 def make_response_spec(settings: Settings) -> ResponseSpec:
-    """Return what the answer must be; print a notice if the model takes a schema only in words."""
+    """Return the format that the answer must have; print a notice if the schema is sent in the system text."""
     options = settings.options
     is_native = not options.schema or options.demo or _is_native(options.model or "", settings)
     spec = build_response_spec(settings, native=bool(is_native))
     if not is_native and not options.quiet:
         print_err(
-            f"aiml: {options.model} does not support schemas, says the catalog; the schema is added to the system text"
+            f"aiml: {options.model} does not support schemas according to the catalog; "
+            "the schema is added to the system text"
         )
     return spec
 
 
 def _is_native(names: str, settings: Settings) -> bool:
-    """True unless the stored catalog says that one of the models takes no schema."""
+    """True unless one of the models does not support schemas according to the stored catalog."""
     from aiml_cli.catalog.find_models import find_model, load_stored_models  # few requests have a schema
 
     stored = load_stored_models(settings) or []
@@ -49,7 +50,7 @@ def _is_native(names: str, settings: Settings) -> bool:
 
 
 def check_answer(request: ChatRequest, completion: Completion) -> AnswerMismatch | None:
-    """Return the error of a complete answer that does not have the format asked for."""
+    """Return the error of a complete answer that does not have the requested format."""
     invalid = request.response_spec and _find_invalid_choice(request.response_spec, completion)
     is_fenced = completion.first.text.lstrip().startswith("```")
     if not invalid and is_fenced and has_answer_format(request.options) and not request.options.quiet:
@@ -59,7 +60,7 @@ def check_answer(request: ChatRequest, completion: Completion) -> AnswerMismatch
 
 
 def parse_data(request: ChatRequest, completion: Completion) -> Any:
-    """Return the answer parsed as JSON if it is shown so; None if it is not JSON."""
+    """Return the parsed JSON of the answer if the output is JSON; None if the answer is not JSON."""
     if request.options.json or request.options.format in ("json", "jsonl"):
         with suppress(ValueError):
             return parse_answer_json(completion.first.text)
@@ -67,7 +68,7 @@ def parse_data(request: ChatRequest, completion: Completion) -> Any:
 
 
 def _find_invalid_choice(spec: ResponseSpec, completion: Completion) -> tuple[Choice, str] | None:
-    """Return the first invalid choice, and what is wrong; a choice that only calls tools is no answer yet."""
+    """Return the first invalid choice, and what is wrong; a choice that only calls tools is not checked."""
     choices = [choice for choice in completion.choices if choice.text or not choice.tool_calls]
     for choice in choices if completion.is_complete else ():
         if problem := spec.find_error(choice.text):
@@ -76,7 +77,7 @@ def _find_invalid_choice(spec: ResponseSpec, completion: Completion) -> tuple[Ch
 
 
 class BufferedOutput:
-    """An output that shows an answer when it is known to be the last one."""
+    """An output that shows an answer once it is known to be the last one."""
 
     def __init__(self, output: AnswerOutput) -> None:
         self._output = output
@@ -84,7 +85,7 @@ class BufferedOutput:
         self._raw: list[bytes] = []
 
     def show(self, batch: EventBatch) -> None:
-        """Show what belongs on stderr at once, and buffer the rest."""
+        """Show the events for stderr immediately, and buffer all others."""
         self._output.stderr.show(batch)
         self._batches.append(batch)
 
@@ -100,7 +101,7 @@ class BufferedOutput:
         self._batches, self._raw = [], []
 
     def release(self) -> None:
-        """Show the buffer."""
+        """Show the buffered answer."""
         if self._output.raw:
             self._output.raw(b"".join(self._raw))
         for batch in self._batches:

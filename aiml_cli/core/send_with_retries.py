@@ -1,4 +1,4 @@
-"""Send a request, turn the response into events, and try again while that is safe."""
+"""Send a request, turn the response into events, and retry while that is safe."""
 
 import os
 import time
@@ -36,9 +36,9 @@ if TYPE_CHECKING:
     from aiml_cli.transport.choose_transport import Client
     from aiml_cli.transport.connection import ConnectionHandle
 
-# How long to wait for usage and [DONE] after the last finish reason, without an event.
+# How long to wait for usage and [DONE] after the last finish reason if no event arrives.
 END_GRACE_S = 2.0
-# The ids of this process: random, then counted.
+# Request ids of this process: a random prefix and a counter.
 _ID_PREFIX, _id_numbers = os.urandom(12).hex(), count()
 SkipRetries = Callable[[AimlError], bool]
 
@@ -50,39 +50,39 @@ class ResponseSink(Protocol):
         """Receive the events of one network read."""
 
     def tee(self, chunks: Iterator[bytes]) -> Iterator[bytes]:
-        """Yield the chunks unchanged, and use them on the way."""
+        """Yield the chunks unchanged, and process them on the way."""
 
 
 class RetryPacer(Protocol):
-    """Decides when a request is sent, together with others that ask the same server.
+    """Decides when a request is sent, so that all threads together respect the limits of a server.
 
-    `retries_broken`: nobody has seen the words of an answer that breaks off, so it is asked for again.
+    `retries_broken`: an answer that breaks off is requested again, because nothing of it was shown.
     """
 
     retries_broken: bool
 
     def start_request(self, body: bytes | None) -> None:
-        """Wait until a request may be sent; raise AimlError if it never may."""
+        """Wait until a request may be sent; raise AimlError if that will never be the case."""
 
     def report_response(self, status: int, headers: Mapping[str, str]) -> None:
-        """Note the head of a response."""
+        """Record the status and headers of a response."""
 
     def end_request(self, usage: Usage | None) -> None:
-        """Note that a request has ended, and the tokens that it took."""
+        """Record that a request has ended, and the tokens that it used."""
 
     def report_failure(self, error: AimlError, seconds: float) -> None:
-        """Note a failure; for some seconds nothing should be sent."""
+        """Record a failure; nothing should be sent for this many seconds."""
 
     def wait(self, seconds: float, *, is_paid: bool = False) -> None:
-        """Wait before the next attempt; `is_paid`: the last one may have to be paid, too."""
+        """Wait before the next attempt; `is_paid`: the last attempt may be billed too."""
 
 
 class Sender:
     """Sends the requests of one turn and accumulates the answer, which is available however the turn ends.
 
     `client` stays open for the next turn; without one, each request opens its own, or with `keeps_client` the first
-    one opens it for all. `on_sent` is called once, when the first request is on its way. `cache` answers instead of the
-    server if it can.
+    one opens it for all. `on_sent` is called once, when the first request has been sent. `cache` answers instead of
+    the server if it has the answer.
     """
 
     def __init__(
@@ -100,7 +100,7 @@ class Sender:
         self._keeps_client, self._stack, self._on_sent = keeps_client, ExitStack(), on_sent
         self._endpoint, self._options = endpoint, options
         self._client, self._pacer, self.journal = client, pacer, journal
-        # With --auto-continue the rest is asked for.
+        # With --auto-continue a broken answer is continued instead.
         self._retries_broken = pacer is not None and pacer.retries_broken and not options.auto_continue
         self.broken_answers: list[Answer] = []
         self.cache, self._is_cached = cache, False
@@ -123,9 +123,9 @@ class Sender:
         previous_response_id: str | None = None,
         skip_retries: SkipRetries | None = None,
     ) -> None:
-        """Send the request until it is answered; nothing is sent again once the user may have seen a part of it.
+        """Send the request, and retry until it is answered or the user may have seen a part of the answer.
 
-        Raise the last error, at once if `skip_retries` is true for it.
+        Raise the last error; raise it without a retry if `skip_retries` is true for it.
         """
         self._previous_response_id = previous_response_id
         self._is_cached = bool(self.cache and self._replay(self.cache, request, sink))
@@ -147,7 +147,7 @@ class Sender:
                     return
 
     def _replay(self, cache: "ResponseCache", request: HttpRequest, sink: ResponseSink) -> bool:
-        """Play the stored responses to a request, one for each request of their answer; False if there are none."""
+        """Replay the cached responses to a request, or return False if there are none."""
         exchanges = cache.find(request)
         if not exchanges:
             return False
@@ -171,7 +171,7 @@ class Sender:
         return nullcontext(self._client)
 
     def start_next_answer(self) -> None:
-        """Add the answer so far to `earlier_answers`; the next request gets an answer of its own."""
+        """Add the answer so far to `earlier_answers`; the next request starts a new answer."""
         earlier = self.answer(None)
         self.earlier_answers.append(earlier)
         self._reset()
@@ -179,7 +179,7 @@ class Sender:
             self.journal.finish_rejected(earlier)
 
     def start_next_round(self, tool_round: ToolRound) -> None:
-        """Add the answer so far to `rounds`; the next request brings the model what its calls returned."""
+        """Add the answer so far to `rounds`; the next request sends the results of its tool calls."""
         earlier = self.answer(None)
         self.rounds.append(tool_round)
         self.earlier_answers.append(earlier)
@@ -205,13 +205,13 @@ class Sender:
         self._first_event, self._has_output = 0.0, False
 
     def continue_answer(self) -> None:
-        """Append the next response to the answer so far: the next request asks for its rest."""
+        """Append the next response to the answer so far: the next request asks to continue it."""
         self._segments.append(self.segment())
         self._builder.reopen()
         self._headers, self._attempts, self._has_output = {}, 0, False
 
     def deltas_since(self, offsets: dict[tuple[int, str], int]) -> list[tuple[str, int, str]]:
-        """Return the text since the offsets, and move them; safe to call from another thread."""
+        """Return the text after the offsets, and advance them; safe to call from another thread."""
         if self._offsets_builder is not (builder := self._builder):
             self._offsets_builder = builder
             offsets.clear()  # they belong to an earlier answer
@@ -265,7 +265,7 @@ class Sender:
         return self._headers.get("x-inference-id") or self._headers.get("x-request-id")
 
     def _send_paced(self, client: "Client", request: HttpRequest, sink: ResponseSink, send: Send) -> None:
-        """Send a request when its turn has come; a recording needs no pace."""
+        """Send a request when the pacer allows it; a replay is not paced."""
         if not (pacer := self._pacer) or self._options.replay:
             self._send_once(client, request, sink, send)
             return
@@ -298,7 +298,7 @@ class Sender:
     def _take(
         self, connection: "ConnectionHandle", request: HttpRequest, response: HttpResponse, sink: ResponseSink
     ) -> None:
-        """Show the events of a response; once all choices have ended, wait only a little for usage and [DONE]."""
+        """Show the events of a response; once all choices have ended, wait only briefly for usage and [DONE]."""
         count, close_soon = count_choices(self._options), partial(connection.close_within, END_GRACE_S)
         try:
             batches = parse_response(self._endpoint, *response, choice_count=count, on_complete=close_soon)
@@ -330,16 +330,16 @@ class Sender:
         return on_sent
 
     def _note_first_event(self, batch: EventBatch) -> None:
-        """Note the time of the first part of the answer; its start, its end and metadata do not count."""
+        """Record the time of the first content of the answer; start, end and metadata do not count."""
         metadata = ResponseStarted | OutputItems | Usage | Notice | Finished | ErrorEvent
         if any(not isinstance(event, metadata) for event in batch):
             self._has_output = True
             self._first_event = self._first_event or time.monotonic()
 
     def _raise_early_error(self, request: HttpRequest, batch: EventBatch) -> None:
-        """Raise an error that is sent before any output is seen: it means the same as under an error status.
+        """Raise an error event that arrives before any output: it means the same as an error status.
 
-        That of a stored response, which is asked for without a body, is its content; raw bytes are already shown.
+        The error in a stored response, which is requested without a body, is content; raw bytes are already shown.
         """
         error = next((event for event in batch if isinstance(event, ErrorEvent)), None)
         if error and request.body and self._options.format != "raw":
@@ -349,7 +349,7 @@ class Sender:
             raise error_from_event(error)
 
     def _raise_if_cut(self) -> None:
-        """Raise IncompleteAnswer if a stream that nobody has seen ended before its answer did."""
+        """Raise IncompleteAnswer if a stream that was not shown ended before its answer was complete."""
         if self._retries_broken and not self._builder.has_finished(1):
             completion = self._builder.build()
             if completion.incomplete_reason == STREAM_CUT:
@@ -364,7 +364,7 @@ class Sender:
 
         self._raise_if_aborted()
         options, now = self._options, datetime.now(UTC)
-        # A replay, which knows nothing of keys, prints what the recorded call printed.
+        # A replay has no keys; it prints the same as the recorded call.
         if "Authorization" not in request.headers and not (options.replay or options.record):
             error_kinds.explain_unsent_key(error)
         is_seen, jitter = self._has_output and not self._retries_broken, os.urandom(1)[0] / 255
@@ -394,7 +394,7 @@ class Sender:
 
 
 class TurnContext(NamedTuple):
-    """All that is needed to send the requests of one turn; `conversation` has its new messages.
+    """Everything needed to send the requests of one turn; `conversation` contains its new messages.
 
     `reservation` is for the first request.
     """
@@ -439,6 +439,6 @@ def _add_request_id(request: HttpRequest) -> HttpRequest:
 
 
 def count_choices(options: Options) -> int:
-    """Return how many choices are asked for, also with -O."""
+    """Return how many choices are requested, with -n or with -O n=."""
     override = (options.option_ or {}).get("n")
     return override if type(override) is int and override > 0 else options.n or 1

@@ -68,7 +68,7 @@ Explain this command part by part, briefly. Say what it reads, what it changes, 
 ```"""
 REVISE = "Change the command: {change}"
 REVISE_EDITED = "I have changed the command to:\n\n```\n{command}\n```\n\nChange that: {change}"
-# How servers say that they, or a model, do not take a schema.
+# Words in the errors of servers or models that do not support schemas.
 _SCHEMA_WORDS = ("response_format", "json_schema", "structured output", "json mode")
 
 
@@ -86,7 +86,7 @@ class Proposal(NamedTuple):
 
     @property
     def risks(self) -> list[str]:
-        """Return why the command is risky: the rules of this program, or else the word of the model; may be empty."""
+        """Return why the command is risky, by the rules of aiml or else as rated by the model; may be empty."""
         by_model = [f"{self.model_risk} (rated by the model)"] if self.model_risk != LOW else []
         return find_risks(self.command) or by_model
 
@@ -96,7 +96,7 @@ class ShellRequests:
 
     def __init__(self, settings: Settings, shell: str) -> None:
         self.spec = replace(schema_retry.make_response_spec(settings), checks=(find_answer_error,))
-        # The schema is in the spec; as an option it would mean that the user reads the JSON.
+        # The schema is in the spec; as an option it would show the JSON to the user.
         self._settings = replace(settings, options=replace(settings.options, schema=None))
         self._facts = {"system": describe_system(), "shell": shell.rpartition("/")[2]}
         self._previous: PreviousTurns | None = None
@@ -119,7 +119,7 @@ class ShellRequests:
         return replace(request, response_spec=None)
 
     def in_words(self, request: ChatRequest) -> ChatRequest:
-        """Return the request with the schema in its system text, for a model that takes no schema."""
+        """Return the request with the schema in its system text, for a model that does not support schemas."""
         self.spec = replace(self.spec, is_native=False)
         return replace(request, response_spec=self.spec)
 
@@ -146,7 +146,7 @@ def resolve_settings(flags: Flags, names: Sequence[str], shell: str, environ: Ma
     """
     models = flags["model"].texts if "model" in flags else ()
     if len(models) > 1:
-        raise UsageError(f"{NAME} asks one model", "-m A,B falls back to B when A is unavailable")
+        raise UsageError(f"{NAME} only works with one model", "-m A,B falls back to B when A is unavailable")
     system = SYSTEM.format(system=describe_system(), shell=shell.rpartition("/")[2])
     own = {"schema": json.dumps(SCHEMA), "system": system}
     sources = {
@@ -177,12 +177,12 @@ def describe_system() -> str:
 
 
 def find_answer_error(value: Any) -> str:
-    """Return why an answer is no shell command, or ""."""
+    """Return why an answer is not a valid proposal of a command, or ""."""
     if not isinstance(value, dict):
         return "the answer is not a JSON object"
     for name in ("command", "explanation", "risk"):
         if not isinstance(value.get(name), str):
-            return f"the answer has no text {name!r}"
+            return f"the answer has no string {name!r}"
     if value["risk"].strip().lower() not in RISKS:
         return f"the risk is not one of {', '.join(RISKS)}"
     return find_command_error(value["command"].strip())
@@ -200,7 +200,7 @@ def find_command_error(command: str) -> str:
 
 
 def read_proposal(result: TurnResult) -> Proposal:
-    """Return the command of a turn; raise the error of the turn, or AnswerMismatch if the model knows no command."""
+    """Return the command of a turn; raise the error of the turn, or AnswerMismatch if the model found no command."""
     answer = result.answer
     if answer.error:
         raise answer.error

@@ -1,4 +1,4 @@
-"""Make the words and settings of a call from a template."""
+"""Make the prompt and settings of a call from a template."""
 
 import os
 import re
@@ -19,10 +19,10 @@ from aiml_cli.store.config_file import read_sources
 from aiml_cli.store.template_files import Template
 from aiml_cli.system.stdio import print_err
 
-# The variables for the words and for standard input; `{prompt}` is the words, or else standard input.
+# The variables for the typed words and for standard input; `{prompt}` is the words, or else standard input.
 WORDS, PROMPT, STDIN = "words", "prompt", "stdin"
 RESERVED_NAMES = (WORDS, PROMPT, STDIN)
-# These flags make or use a template, and are no part of it.
+# These flags select or save a template, and are not stored in it.
 TEMPLATE_FLAGS = ("save", "template", "param", "edit", "yes")
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 
@@ -64,7 +64,7 @@ def prepare_prompt(endpoint: str, words: Sequence[str], flags: Flags) -> Prepare
 
 
 def load_used_templates(flags: Flags) -> Template:
-    """Return the template of -t, or what several make together; raise UsageError."""
+    """Return the template of -t, or the combination of several; raise UsageError."""
     search = template_files.read_search(read_sources(flags, os.environ))
     return template_files.load_templates(parse_value(ROWS["template"], flags["template"]), search)
 
@@ -79,7 +79,7 @@ def apply_template(
     has_rows: bool = False,
     reads_stdin: bool = True,
 ) -> tuple[str, Mapping[str, RawValue]]:
-    """Return the prompt and the settings that a template makes of typed words and values; raise UsageError.
+    """Return the prompt and settings of a template that is filled with typed words and values; raise UsageError.
 
     With rows, variables of the prompt without a value are left to the columns.
     """
@@ -109,10 +109,10 @@ def apply_template(
 
 
 def collect_typed(words: Sequence[str], flags: Flags, *, has_rows: bool = False) -> tuple[str, Flags]:
-    """Return the words as one text, edited if --edit is set, and the flags with each file that the text mentions.
+    """Return the words as one string, edited if --edit is set, and the flags with each file that the string mentions.
 
-    With rows, whose file is that of the flags, the text is a LiteralText with the files. Those that each row names are
-    marked in it: a template, which others may have written, cannot name any.
+    With rows, the flags are unchanged, because their file contains the rows; the string is a LiteralText with the
+    mentioned files. Files that each row names are marked in it, so that a template by someone else cannot name any.
     """
     if "edit" in flags:
         from aiml_cli.core import prompt_editor  # for few calls only
@@ -152,7 +152,7 @@ def _confirm_secrets(
 
 
 def _get_system(template: Template) -> str:
-    """Return the system text, which may have variables; one that names a file is left alone."""
+    """Return the system text, which may have variables, or "" if it names a file."""
     value = template.settings.get("system")
     return value.texts[-1] if value and not value.texts[-1].startswith("@") else ""
 
@@ -162,7 +162,7 @@ def _fill_system(system: str, values: Mapping[str, str], template: Template) -> 
         return {}
     text = fill_variables(system, values)
     if text.startswith("@"):  # it would name a file
-        raise UsageError(f"{template.settings['system'].source_name}: the system text would begin with @")
+        raise UsageError(f"{template.settings['system'].source_name}: the filled system text must not begin with @")
     return {"system": RawValue((text,), template.settings["system"].source_name)}
 
 
@@ -191,19 +191,19 @@ def _check_names(values: Mapping[str, str], template: Template, variables: Seque
 
 def _hint_for_missing(missing: Sequence[str]) -> str:
     params = " ".join(f"-P {name}=…" for name in missing if name not in RESERVED_NAMES)
-    typed = "type it after the command" if {WORDS, PROMPT} & set(missing) else ""
+    typed = "write it after the command" if {WORDS, PROMPT} & set(missing) else ""
     piped = "standard input is not read here" if STDIN in missing else ""
-    return "; ".join(filter(None, (params and f"give it with {params}", typed, piped)))
+    return "; ".join(filter(None, (params and f"pass it with {params}", typed, piped)))
 
 
 def _fill_prompt(prompt: str, params: Mapping[str, str], reserved: Mapping[str, str]) -> str:
-    """Fill a prompt that is then searched for the place of standard input: elsewhere {stdin} stays text."""
+    """Fill a prompt; escape {stdin} in values, so that only that of the template is replaced by standard input."""
     values = {**{name: escape_placeholders(value, STDIN) for name, value in params.items()}, **reserved}
     return fill_variables(prompt.replace(f"{{{stdin.PLACEHOLDER}}}", f"{{{{{stdin.PLACEHOLDER}}}}}"), values)
 
 
 def list_variables(text: str) -> list[str]:
-    """Return the variables of a text in their order, each once."""
+    """Return the variables of a text in order, each once."""
     names: dict[str, None] = {}
     replace_placeholders(text, lambda inside, _: names.setdefault(inside) if _NAME.fullmatch(inside) else None)
     return list(names)

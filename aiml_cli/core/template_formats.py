@@ -19,14 +19,14 @@ from aiml_cli.store.template_files import explain_refusal
 from aiml_cli.system.atomic_write import read_bounded
 from aiml_cli.system.stdio import print_err
 
-# llm writes `$name`, `${name}`, and `$$` for a dollar. A brace means nothing there, and something here.
+# llm uses `$name`, `${name}`, and `$$` for a dollar sign. Braces are plain text there, but not here.
 _LLM_VARIABLE = re.compile(r"\$(?:(\$)|(\w+)|\{(\w+)\})|\{[A-Za-z_]\w*\}", re.ASCII)
 _LLM_KEYS = ("name", "prompt", "system", "model", "defaults", "options", "schema_object")
-_MIN_DASHES = 3  # of the lines around the settings of an aichat file
+_MIN_DASHES = 3  # in the lines before and after the front matter of an aichat file
 _AICHAT_INPUT = "__INPUT__"
 _AICHAT_VARIABLE = re.compile(r"\{\{__\w+__\}\}")
 _AICHAT_KEYS = ("name", "prompt", "temperature", "top_p", "model")
-# Fabric and GitHub Models write `{{name}}`, and `{{input}}` for what is typed or piped in.
+# Fabric and GitHub Models use `{{name}}`, and `{{input}}` for the typed or piped input.
 _MUSTACHE = re.compile(r"\{\{\{\s*([A-Za-z_][\w.-]*)\s*\}\}\}|\{\{\s*([A-Za-z_][\w.-]*)\s*\}\}", re.ASCII)
 _OTHER_MUSTACHE = re.compile(r"\{\{[^{}\n]*\}\}")
 _INPUT = "input"
@@ -34,7 +34,7 @@ PATTERN_FILES = ("system.md", "user.md")
 _GITHUB_KEYS = (
     "name", "model", "messages", "modelParameters", "responseFormat", "jsonSchema", "testData", "evaluators",
 )  # fmt: skip
-# The evaluators of texts as regular expressions; only `equals` tells upper from lower case.
+# The string evaluators as regular expressions; only `equals` is case-sensitive.
 _EVALUATORS = {
     "contains": "(?i)TEXT",
     "startsWith": r"(?i)\A\s*TEXT",
@@ -42,14 +42,14 @@ _EVALUATORS = {
     "equals": r"\A\s*TEXT\s*\Z",
 }
 _SPECIAL = re.compile(r"[\\.^$*+?{}\[\]|()]")
-_MAX_EXPECTED = 80  # characters of a text that an answer can be expected to contain as it is
+_MAX_EXPECTED = 80  # characters; a longer text is unlikely to be in an answer word for word
 
 
 @dataclass(slots=True)
 class ImportedTemplate:
     """A converted template.
 
-    `skipped` lists what could not be converted, `refused` what no template can hold, `notes` what else to know.
+    `skipped` lists what could not be converted, `refused` what a template cannot contain, `notes` other remarks.
     """
 
     name: str
@@ -95,7 +95,7 @@ def parse_template_file(path: Path) -> Iterator[ImportedTemplate]:
         case {"roles": dict(roles)} as settings:
             yield from (_convert_mods_role(str(name), lines) for name, lines in roles.items())
             if len(settings) > 1:
-                print_err(f"aiml: {path}: only the roles are taken from it")
+                print_err(f"aiml: {path}: only the roles are imported")
         case {"messages": list()} as facts:
             yield _convert_github(path.stem.removesuffix(".prompt"), facts)
         case dict(facts):
@@ -105,7 +105,7 @@ def parse_template_file(path: Path) -> Iterator[ImportedTemplate]:
         case str(prompt):
             yield _convert_llm(path.stem, {"prompt": prompt})
         case _:
-            raise UsageError(f"{path}: it contains no template")
+            raise UsageError(f"{path}: there is no template in it")
 
 
 def _read_text(path: Path) -> str:
@@ -117,7 +117,7 @@ def _read_text(path: Path) -> str:
 
 
 def _parse_yaml(text: str, path: Path) -> Any:
-    """Parse YAML; raise UsageError with line and column. Aliases are refused: a few lines of them make gigabytes."""
+    """Parse YAML; raise UsageError with line and column. Aliases are rejected: they can expand to gigabytes."""
     try:
         yaml: Any = import_module("yaml")
     except ImportError:
@@ -125,14 +125,14 @@ def _parse_yaml(text: str, path: Path) -> Any:
         raise UsageError(message, build_install_command("yaml", "pyyaml")) from None
     try:
         if any(isinstance(token, yaml.AliasToken) for token in yaml.scan(text)):
-            raise UsageError(f"{path}: it has YAML aliases, which are not followed", "write out their content")
+            raise UsageError(f"{path}: YAML aliases are not supported", "write out their content")
         return yaml.safe_load(text)
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark
         position = f", line {mark.line + 1}, column {mark.column + 1}" if mark else ""
         raise UsageError(f"{path}{position}: {error.problem or error.context}") from None
     except (yaml.YAMLError, RecursionError, ValueError):
-        raise UsageError(f"{path}: not YAML that can be read") from None
+        raise UsageError(f"{path} is not valid YAML") from None
 
 
 def _convert_llm(name: str, facts: dict[Any, Any]) -> ImportedTemplate:
@@ -157,7 +157,7 @@ def _convert_llm(name: str, facts: dict[Any, Any]) -> ImportedTemplate:
 
 
 def _convert_variables(text: str) -> str:
-    """Convert llm's variables to ours; `$input` is what is typed or piped in."""
+    """Convert llm's variables to ours; `$input` is the typed or piped input."""
 
     def convert(match: re.Match[str]) -> str:
         dollar, bare, braced = match.groups()
@@ -176,7 +176,7 @@ def _rename_if_reserved(name: str) -> str:
 
 
 def _convert_mods_role(name: str, lines: Any) -> ImportedTemplate:
-    """Convert a role of mods: its lines become the system text; lines with a file or an address are skipped."""
+    """Convert a role of mods: its lines become the system text; lines with a file or a URL are skipped."""
     template = ImportedTemplate(name)
     texts = [str(line) for line in (lines if isinstance(lines, list) else [lines]) if line is not None]
     template.skipped += [line for line in texts if _is_address(line)]
@@ -194,12 +194,12 @@ def _convert_aichat_file(name: str, text: str, path: Path) -> ImportedTemplate:
     settings, prompt = _split_front_matter(text)
     facts = (_parse_yaml(settings, path) if settings.strip() else None) or {}
     if not isinstance(facts, dict):
-        raise UsageError(f"{path}: the part between its dashes is not a list of settings")
+        raise UsageError(f"{path}: the front matter between the dashes is not a list of settings")
     return _convert_aichat_role({**facts, "name": name, "prompt": prompt.strip()})
 
 
 def _split_front_matter(text: str) -> tuple[str, str]:
-    """Return what stands between two lines of dashes at the start, and the rest; "" and the text if there are none."""
+    """Return the front matter between two lines of dashes, and the text after it; "" and the text if there is none."""
     lines = text.lstrip().split("\n")
     rules = [number for number, line in enumerate(lines) if _is_rule(line)][:2]
     if len(rules) < 2 or rules[0] != 0:  # noqa: PLR2004 - the two lines
@@ -224,7 +224,7 @@ def _convert_aichat_role(facts: dict[Any, Any]) -> ImportedTemplate:
         if facts.get(key) is not None:
             template.add_setting(key, facts[key])
     if model := facts.get("model"):
-        template.skipped.append(f"model {model}: set one of the gateway with -m or in [settings]")
+        template.skipped.append(f"model {model}: set a model of the gateway with -m or in [settings]")
     if "### INPUT:" in text:
         template.skipped.append("its examples as separate turns")
     template.skipped += sorted(set(_AICHAT_VARIABLE.findall(text)))
@@ -264,7 +264,7 @@ def convert_mustache(template: ImportedTemplate, text: str, input_name: str) -> 
 
 
 def _rename(template: ImportedTemplate, name: str, input_name: str) -> str:
-    """Return the name of a variable here; a note says so if that is another one."""
+    """Return the new name of a variable; add a note if it differs."""
     if name == input_name:
         return "prompt"
     new = _rename_if_reserved(re.sub(r"\W", "_", name, flags=re.ASCII))
@@ -307,7 +307,7 @@ def _read_messages(template: ImportedTemplate, messages: list[Any]) -> tuple[str
 
 
 def _add_parameters(template: ImportedTemplate, parameters: dict[str, Any]) -> None:
-    """Add parameters of the model; what is no setting here, but a number or a text, is a property of the request."""
+    """Add parameters of the model; a number or string that is not a setting here becomes a property of the request."""
     options = {}
     for key, value in parameters.items():
         name = re.sub(r"(?<=[a-z])([A-Z])", r"_\1", str(key)).lower()
@@ -338,7 +338,7 @@ def _add_answer_format(template: ImportedTemplate, facts: dict[Any, Any]) -> Non
 
 
 def _add_cases(template: ImportedTemplate, facts: dict[Any, Any], variables: Sequence[str], input_name: str) -> None:
-    """Add a case for each row of test data, with what the evaluators of texts expect."""
+    """Add a case for each row of test data, with what its string evaluators expect."""
     evaluators = _list_tables(template, facts, "evaluators")
     checks = [pair for each in evaluators for pair in as_dict(each.get("string")).items() if pair[0] in _EVALUATORS]
     template.skipped += [
@@ -371,7 +371,7 @@ def _list_tables(template: ImportedTemplate, facts: dict[Any, Any], key: str) ->
 
 
 def _build_expect(checks: Sequence[tuple[str, Any]], texts: Mapping[str, str]) -> dict[str, list[str]]:
-    """Return what a case expects: the texts of the evaluators, with the values of its row."""
+    """Return what a case expects: the strings of the evaluators, with the values of its row."""
     expect: dict[str, list[str]] = {}
     for kind, source in checks:
         if text := _MUSTACHE.sub(lambda match: texts.get(match[1] or match[2], match[0]), _to_text(source)):
@@ -381,7 +381,7 @@ def _build_expect(checks: Sequence[tuple[str, Any]], texts: Mapping[str, str]) -
 
 
 def _add_expected(template: ImportedTemplate, expect: dict[str, list[str]], expected: str, number: int) -> None:
-    """Add the expected text of a row to what its case expects, if it is the only thing, and short."""
+    """Add the expected text of a row to what its case expects, if that is empty and the text is short."""
     if expect or not expected or len(expected) > _MAX_EXPECTED or "\n" in expected:
         template.skipped.append(f"the expected text of test {number}")
         return
@@ -390,7 +390,7 @@ def _add_expected(template: ImportedTemplate, expect: dict[str, list[str]], expe
 
 
 def _to_text(value: object) -> str:
-    """Return a value of YAML as text: what is no text and no number is JSON."""
+    """Return a YAML value as a string: a string or number as it is, everything else as JSON."""
     if isinstance(value, bool | dict | list):
         return json.dumps(value, ensure_ascii=False, default=str)
     return "" if value is None else str(value)

@@ -12,13 +12,13 @@ from aiml_cli.core.chat_request import ChatRequest
 from aiml_cli.core.context_window import IMAGE_TOKENS, estimate_messages
 from aiml_cli.prompt.message_parts import InputText
 
-_EMPTY_TAG = re.compile(r'<((?:file|stdin)_{0,99})(?: name="[^"\n]*")?>\n{1,2}</\1>')  # what is around a file
+_EMPTY_TAG = re.compile(r'<((?:file|stdin)_{0,99})(?: name="[^"\n]*")?>\n{1,2}</\1>')  # the tag around a file
 
 
 def count_parts(
     request: ChatRequest, conversation: Conversation, body: Mapping[str, Any], inputs: Sequence[InputText]
 ) -> Iterator[tuple[str, int | None]]:
-    """Yield the parts of a request and their estimated tokens; None for a PDF or a sound, which cannot be known."""
+    """Yield the parts of a request and their estimated tokens; None for PDFs and audio, whose size is unknown."""
     previous = request.previous_turns.messages if request.previous_turns else ()
     *others, prompt = conversation.messages or (Message("user", ()),)
     yield "system text", estimate_tokens(request.system or "")
@@ -45,7 +45,7 @@ def _find_format(body: Mapping[str, Any]) -> Any:
 
 
 def format_parts(parts: Iterable[tuple[str, int | None]]) -> str:
-    """Return a line for each part that is there, with its tokens, and their sum first."""
+    """Return the sum of the tokens, then a line for each part of the request."""
     rows = [(name, count) for name, count in parts if count != 0]
     total = sum(count or 0 for _, count in rows)
     width = len(f"{total:,}")

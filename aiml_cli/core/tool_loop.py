@@ -18,7 +18,7 @@ from aiml_cli.core.tool_session import ReplayedTools, ToolSession
 from aiml_cli.errors import AnswerMismatch, IncompleteAnswer, UsageError
 from aiml_cli.settings.options import Options
 
-# An answer that calls tools is complete in itself; these limits end the call before it is answered.
+# The reason of an IncompleteAnswer whose last response is complete: a limit ended the rounds of tool calls.
 LIMIT = "limit"
 Send = Callable[[TurnContext], None]
 
@@ -67,9 +67,9 @@ def _calls_tools(options: Options, completion: Completion) -> bool:
 
 
 def _with_call_ids(context: TurnContext) -> Completion:
-    """Return the answer with an id of its own for each call: some servers send none, or the same one twice.
+    """Return the answer with a unique id for each call: some servers send none, or the same one twice.
 
-    A new id is another one in each round, and the same in a replay.
+    A new id is different in each round, but the same in a replay.
     """
     completion, previous = context.sender.completion(), context.request.previous_turns
     calls = completion.first.tool_calls
@@ -88,7 +88,7 @@ def _with_call_ids(context: TurnContext) -> Completion:
 def _start_next_round(context: TurnContext, completion: Completion, tool_round: ToolRound) -> TurnContext:
     """Return the context of the request that sends the results; raise IncompleteAnswer if it could cost too much.
 
-    The results are kept in both cases.
+    The results are stored in both cases.
     """
     request = context.request
     request = replace(
@@ -125,7 +125,7 @@ def _add_round(request: ChatRequest, conversation: Conversation, completion: Com
 
 
 def _release_tool_choice(options: Options) -> Options:
-    """Return options that force no call: forced in each round, calls would never end."""
+    """Return options without a forced tool choice: if each round had to call a tool, the loop would never end."""
     return options if options.tool_choice in (None, "auto", "none") else replace(options, tool_choice="auto")
 
 

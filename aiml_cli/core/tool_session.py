@@ -41,7 +41,7 @@ class ToolSession:
     def build_body(self, options: Options, build: Callable[[Options], dict[str, Any]]) -> dict[str, Any]:
         """Return the request body that `build` makes of the options and the tools.
 
-        Raise UsageError for two tools of one name.
+        Raise UsageError for two tools with the same name.
         """
         return build(self._add_to(options))
 
@@ -56,7 +56,7 @@ class ToolSession:
         return replace(options, tools=[*list_tools(options.tools), *added]) if added else options
 
     def warm_up(self) -> None:
-        """Import what checks arguments while the answer is awaited."""
+        """Import the module that checks arguments while the request waits for its answer."""
         if self.toolbox.list_enabled():
             Thread(target=_import_checker, daemon=True).start()
 
@@ -71,10 +71,10 @@ def _import_checker() -> None:
 
 @contextmanager
 def open_tools(settings: Settings, *, asks: bool = True, repl: bool = False) -> Iterator["ToolSession | ReplayedTools"]:
-    """Start the tools of the options, and end them after the block.
+    """Start the tools of the options, and stop them after the block.
 
-    They get ready while the request is prepared. `asks`: the user can be asked on the terminal, if there is one.
-    A one-shot lets the server run its own tools unless --allow says which.
+    They start while the request is prepared. `asks`: the user can be asked on the terminal, if there is one. Without
+    `repl` and --allow, the server runs its own tools without approval.
     """
     options = settings.options
     if options.replay:
@@ -95,7 +95,7 @@ def open_tools(settings: Settings, *, asks: bool = True, repl: bool = False) -> 
 
 
 def open_shared_tools(settings: Settings) -> "AbstractContextManager[ToolSession | ReplayedTools]":
-    """Start the tools that several requests at once share; nobody can be asked, so only --allow counts."""
+    """Start the tools that several concurrent requests share; the user cannot be asked, so only --allow counts."""
     options = settings.options
     if options.run_tool and not options.allow and not options.replay:
         raise UsageError("-T with several requests at once needs --allow", NEEDS_ALLOW)
@@ -118,7 +118,7 @@ class ReplayedTools:
         return next((body for body in bodies if len(bodies) > 1 and _to_key(body) in self._keys), bodies[0])
 
     def _list_tool_sets(self, options: Options) -> list[Sequence[Any]]:
-        """Return the tools of each recorded call, each set of tools once, those of the same model first."""
+        """Return the distinct sets of tools in the recorded calls, those of the same model first."""
         models = [name.strip() for name in (options.model or "").split(",")]
         sets = [(body.get("model") not in models, as_list(body.get("tools"))) for body in self._bodies]
         distinct = {_to_key(tools): tools for _, tools in sorted(sets, key=itemgetter(0)) if tools}
@@ -163,7 +163,7 @@ class ReplayedTools:
 
     @cached_property
     def _rounds(self) -> dict[str, list["_RecordedRound"]]:
-        """The rounds that have a result of a call, by its id."""
+        """Return the recorded rounds by the ids of the calls that they have results for."""
         found: dict[str, list[_RecordedRound]] = {}
         for body in self._bodies:
             recorded = _find_round(body)
@@ -173,7 +173,7 @@ class ReplayedTools:
 
 
 class _RecordedRound(NamedTuple):
-    """The results in a recorded request that begin at `start`, with the messages of the user that follow them."""
+    """The results in a recorded request from `start` on, with the user messages that follow them."""
 
     body: Item
     start: int
@@ -187,7 +187,7 @@ class _RecordedRound(NamedTuple):
 
 
 def _to_key(value: Any) -> str:
-    """Return a text that is equal for equal JSON."""
+    """Return a string that is the same for equal JSON values."""
     text = json.dumps(mask_credentials(value), sort_keys=True)
     return blake2b(text.encode(), digest_size=16).hexdigest()
 

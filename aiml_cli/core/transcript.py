@@ -143,7 +143,7 @@ def _describe_part(part: Any) -> str:
         case {"type": "input_file"}:
             return _describe_file(part)
         case {"input_audio": {"data": str(data), "format": audio_format}}:
-            return f"sound {audio_format}, {_format_size(data)}"
+            return f"audio {audio_format}, {_format_size(data)}"
         case {"type": "refusal", "refusal": str(text)}:
             return f"refusal: {text}"
         case dict():
@@ -222,7 +222,7 @@ def _format_facts(message: StoredMessage) -> str:
 
 
 def speaker_name(message: StoredMessage) -> str:
-    """Return "you", the model, or the role of any other message; for a summary that it is one."""
+    """Return "you", the model, the role of another message, or the kind of a summary message."""
     if get_summary_until(message.facts) is not None:
         return f"summary by {message.model or 'the model'}" if message.role == "assistant" else "request for a summary"
     if message.role == "assistant":
@@ -256,7 +256,7 @@ def describe_ending(message: StoredMessage) -> str:
 
 
 def other_choices(message: StoredMessage) -> list[tuple[int, str]]:
-    """Return number and text of the choices after the first; the first is number 1."""
+    """Return the number and text of each choice after the first; the first has number 1."""
     pairs = [pair for pair in as_list(message.facts.get("others")) if isinstance(pair, list) and len(pair) > 1]
     return [(index + 1, str(text)) for index, text, *_ in pairs if isinstance(index, int)]
 

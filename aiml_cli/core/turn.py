@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from aiml_cli.transport.choose_transport import Client
 
 EMPTY = "the answer is empty"
-_TOLD = set[str]()  # notices that are printed once, not for each row or turn
+_PRINTED = set[str]()  # notices that are printed once, not for each row or turn
 CONTINUE_HINT = "-c asks for the rest; or "
 
 
@@ -79,7 +79,7 @@ def run_turn(
 
 
 class _Turn:
-    """A turn while it runs; its attributes are valid even if it ends early."""
+    """A running turn; its attributes are valid even if it ends early."""
 
     def __init__(
         self, request: ChatRequest, output: AnswerOutput, client: "Client | None", pacer: RetryPacer | None
@@ -103,7 +103,7 @@ class _Turn:
         )
 
     def run(self) -> AimlError | None:
-        """Run it; return what went wrong with the last of several models, and raise all other errors."""
+        """Run the turn; return the error of the last of several models, and raise all other errors."""
         self.request = resolve_conversation(self.request)
         if is_stored_action(self.request.options):
             self._run_stored_action()
@@ -122,7 +122,7 @@ class _Turn:
         return error
 
     def _fit(self, conversation: Conversation) -> Conversation:
-        """Shorten the previous turns if all is more than the model's context; return the new messages."""
+        """Shorten the previous turns if the request exceeds the model's context; return the new messages."""
         from aiml_cli.core import compact  # few conversations are so long
 
         request, conversation = compact.fit_conversation(self.request, conversation, self._summarize)
@@ -131,7 +131,7 @@ class _Turn:
         return conversation
 
     def _summarize(self, request: ChatRequest) -> "Summary":
-        """Ask for a summary of older turns, as a turn of its own."""
+        """Ask for a summary of older turns, as a separate turn."""
         from aiml_cli.core import compact  # as above
 
         known_key = self.summaries[-1].request.known_key if self.summaries else (resolve_key(request),)
@@ -168,7 +168,7 @@ class _Turn:
         return cache.can_answer(build_request(self.request, self.request.build_body(conversation), key))
 
     def _run_stored_action(self) -> None:
-        """Show, wait for or cancel a stored response; the id is checked before a key is looked for."""
+        """Show, wait for or cancel a stored response; check the id before looking for a key."""
         from aiml_cli.core import background_responses  # for few calls only
 
         action = background_responses.parse_action(self.request.settings, self.request.words)
@@ -180,7 +180,7 @@ class _Turn:
 
 
 def warn_without_effect(settings: Settings) -> None:
-    """Print once for each model that --prompt-cache changes nothing, if it was said for this call."""
+    """Print once for each model that --prompt-cache has no effect, if it was set for this call."""
     from aiml_cli.api.prompt_cache import takes_marks  # for few calls only
 
     model, source = settings.options.model or "", settings.sources.get("prompt_cache")
@@ -190,8 +190,8 @@ def warn_without_effect(settings: Settings) -> None:
 
 
 def _print_once(notice: str) -> None:
-    if notice not in _TOLD:
-        _TOLD.add(notice)
+    if notice not in _PRINTED:
+        _PRINTED.add(notice)
         print_err(f"aiml: {notice}")
 
 
@@ -209,7 +209,7 @@ def resolve_conversation(request: ChatRequest) -> ChatRequest:
 
 
 def _add_advice(error: AimlError, request: ChatRequest) -> None:
-    """Add to a rejection what the catalog knows, or which command asks at the other endpoint."""
+    """Add a hint to a rejection: what the catalog says, or the command for the other endpoint."""
     is_rejection = isinstance(error, RequestRejected) or error.details.get("missing") == "path"
     if is_rejection and not is_stored_action(request.options):
         from aiml_cli.catalog import find_models  # only after an error
@@ -258,12 +258,12 @@ def _send_once(context: TurnContext) -> None:
 
 
 def _check_answer(request: ChatRequest, journal: Journal | None, answer: Answer) -> Answer:
-    """Return the answer with the error that it has by its content, if there is one."""
+    """Return the answer, with an error if its content is not what was requested."""
     options, error, completion = request.options, answer.error, answer.completion
     has_ended = completion.status not in ("queued", "in_progress")
     is_cut = isinstance(error, IncompleteAnswer) and "stopped_by" not in error.details
     if error is None or (is_cut and completion.is_complete):
-        # A connection that is cut after the end of the answer takes nothing away from it.
+        # An answer is complete even if the connection breaks after its end.
         error = error_from_completion(
             completion,
             allow_cut=bool(options.allow_cut),
@@ -280,21 +280,21 @@ def _check_answer(request: ChatRequest, journal: Journal | None, answer: Answer)
 
         error = code_blocks.missing_block_error(options.extract, completion, is_saved=journal is not None)
     if error is None and completion.is_empty and has_ended and not options.cancel:
-        if options.output or options.copy:  # nothing must not replace a file or the clipboard
+        if options.output or options.copy:  # an empty answer must not replace a file or the clipboard
             error = AnswerMismatch(EMPTY, "ask again, or rephrase the request")
         else:
             request.notify(EMPTY)
     elif error is None and has_ended and not options.quiet:
-        _tell_missing(request, completion)
+        _report_missing(request, completion)
     if journal and isinstance(error, IncompleteAnswer) and can_continue(completion):
         error.hint = CONTINUE_HINT + error.hint
     return answer if error is answer.error else replace(answer, error=error)
 
 
-def _tell_missing(request: ChatRequest, completion: Completion) -> None:
-    """Print once for each model what was asked for and is not in the answer: choices, log probabilities."""
+def _report_missing(request: ChatRequest, completion: Completion) -> None:
+    """Print once for each model what was requested but is not in the answer: choices, log probabilities."""
     options, model, count = request.options, request.options.model, len(completion.choices)
-    is_chat = request.endpoint.name == "chat"  # a setting for chat may be there for the other endpoint too
+    is_chat = request.endpoint.name == "chat"  # the other endpoint ignores these settings
     if is_chat and options.n and count < options.n:
         _print_once(f"{model} sent {count} of {options.n} choices (-n)")
     is_asked = is_chat and (options.logprobs or options.top_logprobs is not None)
@@ -321,7 +321,7 @@ def _close(
 ) -> Answer:
     """Show the end of the answer, then save the answer, even if it could not be shown.
 
-    The cost that is shown is that of the whole call; earlier answers are saved with their own.
+    The cost that is shown is that of the complete call; earlier answers are saved with their own cost.
     """
     parts = [summary.answer for summary in summaries]
     others = [_add_cost(earlier, request) for earlier in (*parts, *sender.earlier_answers)]
@@ -354,15 +354,15 @@ def _cost_of(summaries: Sequence[TurnResult]) -> float:
 
 
 def _add_usage(answer: Answer, parts: Sequence[Answer]) -> Answer:
-    """Return the answer with the tokens of a summary too; its cost is that of both already."""
+    """Return the answer with the tokens of summaries added; its cost already includes theirs."""
     usage = reduce(add_usage, [each.completion.usage for each in (*parts, answer)])
     return replace(answer, completion=replace(answer.completion, usage=usage and usage._replace(cost_usd=None)))
 
 
 def _add_broken(answer: Answer, broken: Sequence[Answer], request: ChatRequest, conversation: Conversation) -> Answer:
-    """Return the answer with the tokens and the cost of earlier tries, which broke off.
+    """Return the answer with the tokens and the cost of earlier attempts, which broke off.
 
-    Where the server did not count the tokens of one, it took the same input, and about the text that arrived.
+    If the server did not report the tokens of an attempt, they are estimated: the same input, and the text received.
     """
     from aiml_cli.catalog.pricing import bound_tokens, estimate_tokens  # few answers break off
 
@@ -378,7 +378,7 @@ def _add_broken(answer: Answer, broken: Sequence[Answer], request: ChatRequest, 
 
 
 def _add_rounds(answer: Answer, sender: Sender) -> Answer:
-    """Return the answer with the rounds before it, and with the tokens of all."""
+    """Return the answer with the rounds before it, and with the sum of their tokens."""
     if not sender.rounds:
         return answer
     return replace(add_tokens(answer, sender.earlier_answers), rounds=tuple(sender.rounds))

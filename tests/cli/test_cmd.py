@@ -121,7 +121,7 @@ def test_settings_of_chat_that_make_another_answer_do_not_matter(
         (["--json", "x"], "there is no flag --json"),
         (["-T", "x", "x"], "there is no flag -T"),
         (["-s", "x", "x"], "there is no flag -s"),
-        (["-m", "a", "-m", "b", "x"], "aiml cmd asks one model"),
+        (["-m", "a", "-m", "b", "x"], "aiml cmd only works with one model"),
         ([], "the prompt is empty"),
         (["-f", "missing", "x"], "missing"),
     ],

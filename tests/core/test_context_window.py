@@ -107,7 +107,7 @@ def test_a_cap_that_leaves_no_room_is_refused_as_that(server: Loopback, aiml: Ai
     server.answer_with(listed())
     result = aiml("chat", "-m", "m", "--max-tokens", "4000", "--fit", "head", "what?", stdin=LINES.encode())
     assert (result.returncode, len(server.requests)) == (2, 1)
-    assert b"aiml: --fit: the length cap leaves no room for input: m holds 4,000 tokens\n" in result.stderr
+    assert b"aiml: --fit: the token limit leaves no room for input: the context of m is 4,000 tokens\n" in result.stderr
 
 
 @pytest.mark.parametrize(("info", "room"), [({}, 3500), ({"contextLength": 4000, "outputMax": 100}, 3900)])
@@ -139,7 +139,7 @@ def test_input_beyond_the_context_names_fit_where_the_stored_catalogue_knows(ser
     server.answer_with(HELLO)
     result = aiml("chat", *ASK, stdin=LINES.encode() * 5)
     assert (result.returncode, sent(server)) == (0, LINES * 5)
-    assert b"aiml: about 36,667 tokens of input, and m holds 4,000; --fit head" in result.stderr
+    assert b"aiml: about 36,667 tokens of input, and the context of m is 4,000; --fit head" in result.stderr
     assert aiml("chat", *ASK, "-q", stdin=LINES.encode() * 5).stderr == b""
 
 

@@ -98,7 +98,7 @@ def test_an_answer_that_changes_nothing_is_told_and_writes_nothing(server: Loopb
     server.answer_with(stream_text("chat", "one\ntwo"))
     before = file.stat().st_ino
     result = aiml("chat", "fix it", "--in-place", "f.txt", "-y")
-    assert (result.returncode, result.stderr) == (0, b"aiml: f.txt was not changed: the answer is the same text\n")
+    assert (result.returncode, result.stderr) == (0, b"aiml: f.txt was not changed: the answer is identical\n")
     assert (file.stat().st_ino, beside(file)) == (before, [])
 
 
@@ -146,7 +146,7 @@ def test_a_file_that_was_changed_meanwhile_is_not_overwritten(server: Loopback, 
 @pytest.mark.parametrize(
     ("flags", "told"),
     [
-        (["hi", "--in-place", "f.txt"], "-y answers yes"),
+        (["hi", "--in-place", "f.txt"], "add -y to replace it without asking"),
         (["--in-place", "f.txt", "-y"], "what should be done"),
         (["hi", "--in-place", "none", "-y"], "No such file"),
         (["hi", "--in-place", ".", "-y"], "not a regular file"),
