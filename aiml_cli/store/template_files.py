@@ -276,7 +276,7 @@ def _build_missing_error(reference: str, path: Path, search: TemplateSearch) -> 
 def describe_templates(search: TemplateSearch = OWN_FOLDER) -> str:
     """Return which templates there are, for a hint."""
     names = list_templates(search)
-    return f"available: {', '.join(names)}" if names else "there are none yet: aiml chat --save NAME WORDS makes one"
+    return f"available: {', '.join(names)}" if names else "there are none yet; to save one: aiml chat --save NAME WORDS"
 
 
 def _list_neighbours(path: Path) -> Iterator[str]:

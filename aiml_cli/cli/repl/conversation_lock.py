@@ -21,7 +21,7 @@ def open_history() -> Iterator[database.History]:
 
 
 def acquire_again(conversation_id: int | None) -> None:
-    """Lock a conversation once more, because writing an answer releases it once."""
+    """Lock a conversation one more time, because writing an answer releases it once."""
     if conversation_id is not None and (path := paths.history_file()):
         with suppress(OSError):
             locks.acquire(database.lock_path(path), conversation_id)
@@ -42,7 +42,7 @@ def release(conversation_id: int | None) -> None:
 
 
 def undo_in_history(conversation_id: int | None, after_id: int, last_id: int | None = None) -> None:
-    """Mark the messages after one answer, up to another, as undone; an error of the history is only a notice."""
+    """Mark the messages after one answer, up to another, as undone; print an error of the history as a notice."""
     if conversation_id is None:
         return
     try:

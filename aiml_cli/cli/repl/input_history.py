@@ -18,7 +18,7 @@ OPEN_FLAGS = os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK
 
 
 class InputHistory(History):
-    """The history of the line editor; in memory only, if it is not saved or its file cannot be written."""
+    """The history of the line editor; it is only in memory if it is not saved or its file cannot be written."""
 
     def __init__(self, *, is_saved: bool = True) -> None:
         super().__init__()
@@ -33,7 +33,7 @@ class InputHistory(History):
                     yield text
 
     def store_string(self, string: str) -> None:
-        """Append a line to the file, also while other processes append to it."""
+        """Append a line to the file, which other processes may do at the same time."""
         if self._is_saved:
             with suppress(OSError, AimlError):
                 _append_line(paths.require_path(paths.input_history_file()), json.dumps(string).encode() + b"\n")

@@ -1,4 +1,4 @@
-"""Read messages with the keys of a line editor."""
+"""Read messages with a line editor."""
 
 import os
 import select
@@ -49,13 +49,13 @@ LONG_TEXT = 200  # keys
 # How long after an Escape the rest of the sequence of an arrow key may arrive, in seconds.
 EMACS_ESCAPE_S, VI_ESCAPE_S = 0.5, 0.05
 _ENTER, _NEWLINE = Keys.ControlM, Keys.ControlJ
-_TEXT_KEYS = (_ENTER, _NEWLINE, Keys.ControlI)  # the control characters that a pasted text can hold
+_TEXT_KEYS = (_ENTER, _NEWLINE, Keys.ControlI)  # the control characters that pasted text can contain
 
 
 class KeyInput(Vt100Input):
-    """The keys of the terminal, in modes that outlast signals; several lines that arrive at once are a paste.
+    """The keyboard input, in terminal modes that survive signals; several lines that arrive together are a paste.
 
-    Where `joins_alt_enter` returns True, Alt+Enter is Ctrl+J, so that Escape alone need not wait for an Enter.
+    If `joins_alt_enter` returns True, Alt+Enter becomes Ctrl+J, so that Escape alone need not wait for an Enter.
     """
 
     def __init__(self, stdin: TextIO, redraw: Callable[[], None], joins_alt_enter: Callable[[], bool]) -> None:
@@ -63,15 +63,15 @@ class KeyInput(Vt100Input):
         self._redraw, self._joins_alt_enter = redraw, joins_alt_enter
 
     def raw_mode(self) -> AbstractContextManager[None]:
-        """Set the modes for the line editor."""
+        """Set the terminal modes of the line editor for a block."""
         return modes.use(KEYS, self._redraw)
 
     def cooked_mode(self) -> AbstractContextManager[None]:
-        """Set the modes for what runs while the line editor waits."""
+        """Set the terminal modes for a block that runs while the line editor waits."""
         return modes.use(LINES)
 
     def read_keys(self) -> list[KeyPress]:
-        """Return the keys that have arrived; after the end of a line, also those that follow at once."""
+        """Return the keys that have arrived; after the end of a line, also those that follow immediately."""
         keys = super().read_keys()
         is_paste, has_lines = _is_paste(keys) or _is_burst(keys), _count_line_ends(keys) > 0
         while has_lines and not self.closed and self._has_input(PASTE_END_S if is_paste else BURST_S):
@@ -80,7 +80,7 @@ class KeyInput(Vt100Input):
         return [*filter(_is_reply, keys), _make_paste(keys)] if is_paste else self._join_keys(keys)
 
     def add_typed(self, data: bytes, is_draft: bool) -> None:
-        """Add what was typed before the next prompt to it; no Enter in a draft sends anything."""
+        """Add the text that was typed before the prompt appeared; an Enter in a draft does not send it."""
         self.vt100_parser.feed(data.decode("utf-8", "surrogateescape"))
         keys = [key for key in self.flush_keys() if not _is_reply(key)]
         while is_draft and _count_line_ends(keys[-1:]):
@@ -99,14 +99,14 @@ class KeyInput(Vt100Input):
 
 
 def _is_reply(key: KeyPress) -> bool:
-    """True for what the terminal reports, and nobody typed."""
+    """True for a report of the terminal, which nobody typed."""
     return key.key is Keys.CPRResponse
 
 
 def _is_burst(keys: Sequence[KeyPress]) -> bool:
-    """True for keys that arrived at once and have text after an Enter: pasted, even with control characters.
+    """True for keys that arrived together with text after an Enter: a paste, even with control characters.
 
-    Alt+Enter arrives as Escape and Enter, and begins a new line.
+    Alt+Enter, which arrives as Escape and Enter, only inserts a line break.
     """
     before = [None, *(key.key for key in keys)]
     ends = [index for index, key in enumerate(keys) if key.key is _ENTER and before[index] is not Keys.Escape]
@@ -114,7 +114,7 @@ def _is_burst(keys: Sequence[KeyPress]) -> bool:
 
 
 def _is_paste(keys: Sequence[KeyPress]) -> bool:
-    """True for several lines of text. Ctrl+J between words, and Enter at their end, are keys of one message."""
+    """True for several lines of text; Ctrl+J between words with Enter at the end is one typed message."""
     typed = [key for key in keys if not _is_reply(key)]
     if not (0 < _count_line_ends(typed) < len(typed) and all(map(_is_text, typed))):
         return False
@@ -126,12 +126,12 @@ def _count_line_ends(keys: Sequence[KeyPress]) -> int:
 
 
 def _is_text(key: KeyPress) -> bool:
-    """True if the key can stand in a pasted text, which holds no control characters."""
+    """True if the key can be part of pasted text, which contains no control characters."""
     return not isinstance(key.key, Keys) or key.key in _TEXT_KEYS
 
 
 def _join_long_text(keys: list[KeyPress]) -> list[KeyPress]:
-    """Return the keys with the letters of a long text as one, because the line editor works long on each key."""
+    """Return the keys, with each run of letters in a long text as one key: the line editor is slow for each key."""
     if len(keys) < LONG_TEXT:
         return keys
     joined: list[KeyPress] = []
@@ -162,7 +162,7 @@ def _without_sending(key: KeyPress) -> KeyPress:
 
 
 PROMPT_MARK = FormattedText([("bold ansigreen", "> ")])
-# What the library would draw in colors of its own.
+# Without these, the library would use its own colors.
 STYLE = Style.from_dict({
     **dict.fromkeys(("aborting", "exiting", "auto-suggestion", "trailing-whitespace"), "bg:default fg:default dim"),
     **dict.fromkeys(("search", "multiple-cursors", "window-too-small"), "bg:default fg:default reverse"),
@@ -204,7 +204,7 @@ class LineEditor:
         self._prompt.app.after_render += self._handle_first_render
 
     def read(self) -> str | None:
-        """Return the next message, or None when the user leaves. Ctrl-C clears what is typed."""
+        """Return the next message, or None when the user leaves; Ctrl-C clears the typed text."""
         while True:
             self._choose_keys()
             self._input.add_typed(*modes.take_typed())
@@ -221,7 +221,7 @@ class LineEditor:
             return text.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
 
     def _choose_keys(self) -> None:
-        """Use the keys of the setting `editing`; with those of vi, Escape is handled soon after it arrives."""
+        """Use the key bindings of the setting `editing`; those of vi handle Escape soon after it arrives."""
         is_vi = self._session.get_editing() == "vi"
         self._prompt.editing_mode = EditingMode.VI if is_vi else EditingMode.EMACS
         self._prompt.app.ttimeoutlen = VI_ESCAPE_S if is_vi else EMACS_ESCAPE_S
@@ -234,7 +234,7 @@ class LineEditor:
         return render_toolbar(self._session, app.output.get_size().columns, name_vi_mode(app))
 
     def _redraw(self) -> None:
-        """Draw the prompt again below what other programs wrote while this one was stopped."""
+        """Draw the prompt again, below the output of other programs, after this one was suspended."""
         if self._prompt.app.loop:
             self._prompt.app.loop.call_soon_threadsafe(self._draw_again)
 
@@ -253,9 +253,9 @@ class LineEditor:
 
 
 def edit_line(mark: str, text: str, color: str) -> str:
-    """Return what the user makes of a text on an editable line, after a mark; Enter ends it, Alt+Enter breaks a line.
+    """Let the user edit a text on a line that begins with a mark, and return it; Alt+Enter inserts a line break.
 
-    Raise Interrupted at Ctrl-C and Ctrl-D.
+    Raises Interrupted at Ctrl-C and Ctrl-D.
     """
     bindings = _ignore_mouse()
     bindings.add("escape", "enter")(lambda event: event.current_buffer.insert_text("\n"))
@@ -272,7 +272,7 @@ def edit_line(mark: str, text: str, color: str) -> str:
 
 
 def build_key_bindings(record_paste: Callable[[str], None]) -> KeyBindings:
-    """Return the bindings that differ from those of other line editors; `record_paste` gets each pasted text."""
+    """Return the key bindings that differ from the library's; `record_paste` gets each pasted text."""
     bindings = _ignore_mouse()
     typing = has_focus(DEFAULT_BUFFER)  # while a search is typed, Enter ends the search
 
@@ -309,14 +309,14 @@ def build_key_bindings(record_paste: Callable[[str], None]) -> KeyBindings:
 
 
 def _ignore_mouse() -> KeyBindings:
-    """Return bindings in which the mouse does nothing: a color code in a paste looks like one of its events."""
+    """Return key bindings that ignore mouse events: a color code in a paste looks like one."""
     bindings = KeyBindings()
     bindings.add(Keys.Vt100MouseEvent)(lambda _event: None)
     return bindings
 
 
 def _handle_enter(buffer: Buffer) -> None:
-    """Send the message; after a backslash, or in an open block, begin a new line."""
+    """Send the message, or insert a line break after a backslash and in an open block."""
     if buffer.document.current_line_before_cursor.endswith("\\") and buffer.document.is_cursor_at_the_end_of_line:
         buffer.delete_before_cursor()
         buffer.insert_text("\n")
@@ -327,9 +327,9 @@ def _handle_enter(buffer: Buffer) -> None:
 
 
 def _handle_tab(buffer: Buffer) -> None:
-    """Insert the only completion, which offers what may follow it; else open the menu, or go to its next line.
+    """Insert the completion if there is only one; else open the menu, or go to its next line.
 
-    The completions are found at once: those that are found while typing may not be there yet.
+    The completions are computed here, because those computed during typing may not be ready yet.
     """
     state = buffer.complete_state
     found = list(state.completions if state else buffer.completer.get_completions(buffer.document, CompleteEvent()))
@@ -372,7 +372,7 @@ def exit_on_signal(app: Application[str]) -> Iterator[Callable[[], None]]:
             app.loop.call_soon_threadsafe(exit_if_stopped)
 
     handlers = {number: signal.getsignal(number) for number in SIGNAL_ERRORS}
-    handlers = {number: handler for number, handler in handlers.items() if callable(handler)}  # ignored ones stay so
+    handlers = {number: handler for number, handler in handlers.items() if callable(handler)}  # leave ignored signals
     for number in handlers:
         signal.signal(number, handle_signal)
     try:
@@ -385,7 +385,7 @@ def exit_on_signal(app: Application[str]) -> Iterator[Callable[[], None]]:
 
 
 def name_vi_mode(app: Application[str]) -> str:
-    """Return the name of the mode of vi for the toolbar, "" with the keys of emacs."""
+    """Return the name of the vi mode for the toolbar, or "" with the key bindings of emacs."""
     if app.editing_mode is not EditingMode.VI:
         return ""
     if selection := app.current_buffer.selection_state:
@@ -408,19 +408,19 @@ _SELECTION_NAMES = {
 
 
 def render_toolbar(session: Session, width: int, mode: str = "") -> FormattedText:
-    """Return the line of mode, model, context and cost, and above it one of the queued files, if there are any."""
+    """Return the line with mode, model, context and cost, and above it a line with the queued files, if any."""
     prefix = f"{mode} · " if mode else ""
     model, costs = session.get_model(), f" · {session.tokens} tokens · {session.total_cost}"
     if (fill := session.describe_fill(model)) and len(f" {prefix}{model} · {fill}{costs}") < width:
         costs = f" · {fill}{costs}"
     names = [*(Path(file).name or file for file in session.files), *(output.name for output in session.shell_outputs)]
-    lines = [f"sends along {', '.join(names)}"] if names else []
+    lines = [f"queued: {', '.join(names)}"] if names else []
     lines.append(prefix + _describe_session(session, model, width - len(prefix) - len(costs) - 2) + costs)
     return FormattedText([("", "\n".join(f" {_fit_line(line, width - 2)}" for line in lines))])
 
 
 def _describe_session(session: Session, model: str, width: int) -> str:
-    """Return the model and the active tools; if there is not enough space, the model and their number, or less."""
+    """Return the model and the active tools; if space is short, the model and the number of tools, or less."""
     tools, count = session.tools.describe(), len(session.tools.list_active())
     texts = (f"{model} · tools: {tools}", f"{model} · {count} tool{'' if count == 1 else 's'}") if count else ()
     return next((text for text in texts if len(text) <= width), _fit_line(model, width))

@@ -1,4 +1,4 @@
-"""Load a conversation of the history into the REPL."""
+"""Load a conversation from the history into the REPL."""
 
 import os
 from collections.abc import Sequence
@@ -20,9 +20,9 @@ from aiml_cli.system.stdio import print_err
 
 
 def load_conversation(session: Session, words: str | None, *, fork: bool = False) -> None:
-    """Load a conversation by its name or words from it, or the last one of this terminal, and print it.
+    """Load the conversation with this name or these words, or the last one of this terminal, and print it.
 
-    With `fork` it is a copy of it. Raises UsageError if there is none, another process is writing it, or it is not
+    With `fork`, load a copy. Raises UsageError if there is none, if another process is writing it, or if it is not
     complete in the history.
     """
     with conversation_lock.open_history() as history:
@@ -31,7 +31,7 @@ def load_conversation(session: Session, words: str | None, *, fork: bool = False
         conversation = _copy(history, conversation) if fork else conversation
         messages = reader.read_messages(history, conversation.id)
         if any(message.facts.get("cut") for message in messages):
-            reason = "a message in it was too large to be kept whole"
+            reason = "one of its messages was too large to be stored completely"
             raise UsageError(f"{conversation.name} cannot be continued: {reason}")
         if not conversation_lock.ensure_held(conversation.id):
             writer.acquire_conversation(history, conversation.id)  # raises with the reason
@@ -39,7 +39,7 @@ def load_conversation(session: Session, words: str | None, *, fork: bool = False
         session.reset()
     _fill_session(session, conversation, messages)
     title = f"{conversation.name} · {one_line(conversation.title)} · {format_time(conversation.begun)}"
-    print_err(f"aiml: continuing {'the copy ' if fork else ''}{title}")
+    print_err(f"aiml: continuing {'in the copy ' if fork else ''}{title}")
     options = session.resolve_settings().options
     if hidden := browse_history.draw_turns(live_messages(messages), options, browse_history.SHOWN_TURNS):
         print_err(f"aiml: {hidden} earlier {'turn is' if hidden == 1 else 'turns are'} not shown; /show all shows them")
@@ -67,12 +67,12 @@ def to_turns(messages: Sequence[reader.StoredMessage]) -> list[Turn]:
 
 
 def _count_replaced(turns: Sequence[Turn], until: int) -> int:
-    """Return how many turns are not younger than a message."""
+    """Return how many turns are not newer than a message."""
     return sum(turn.answer_id <= until for turn in turns)
 
 
 def _group_into_turns(messages: Sequence[reader.StoredMessage]) -> list[Turn]:
-    """Return a turn for each question: up to the last answer, with the calls of tools on the way there."""
+    """Return a turn for each question, with the tool calls before the last answer to it."""
     turns: list[Turn] = []
     questions: list[reader.StoredMessage] = []
     for message in messages:
@@ -95,7 +95,7 @@ def _group_into_turns(messages: Sequence[reader.StoredMessage]) -> list[Turn]:
 def _split_results(
     questions: list[reader.StoredMessage], turns: Sequence[Turn]
 ) -> tuple[list[reader.StoredMessage], list[reader.StoredMessage]]:
-    """Split the messages before an answer into the results of tools that the last turn called, and all others."""
+    """Split the messages before an answer into the results of the last turn's tool calls, and all others."""
     if not (turns and questions and questions[0].role == "tool"):
         return [], questions
     results = [question for question in questions if question.at == questions[0].at]
@@ -103,7 +103,7 @@ def _split_results(
 
 
 def _add_results(turn: Turn, results: Sequence[reader.StoredMessage]) -> Turn:
-    """Return a turn with results that no answer has followed yet."""
+    """Return a turn with tool results that no answer has followed yet."""
     items = tuple(RawMessage(item) for result in results for item in result.items)
     answer_messages = (*turn.answer_messages, *items)
     return turn._replace(
@@ -112,7 +112,7 @@ def _add_results(turn: Turn, results: Sequence[reader.StoredMessage]) -> Turn:
 
 
 def _add_answer(turn: Turn, answer: Turn) -> Turn:
-    """Return a turn that called tools with the answer that followed."""
+    """Return a turn with tool calls, and the answer that followed them."""
     return answer._replace(
         prompt=turn.prompt, messages=turn.messages, answer_messages=(*turn.answer_messages, *answer.answer_messages)
     )
@@ -148,7 +148,7 @@ def _fill_session(
 
 
 def _build_turn(questions: Sequence[reader.StoredMessage], answer: reader.StoredMessage) -> Turn:
-    """Return a turn; of a summary, `replaced_turns` is still the last message that it replaces."""
+    """Return a turn; for a summary, `replaced_turns` is still the id of the last message that it replaces."""
     is_truncated = answer.state != writer.COMPLETE and not answer.facts.get("refusal")
     is_stored = answer.stored and answer.endpoint == "responses" and not (is_truncated or is_summary(answer))
     return Turn(

@@ -29,7 +29,7 @@ from aiml_cli.system.terminal import collect_keys, get_terminal_size, is_termina
 
 ReadMessage = Callable[[], str | None]
 
-# What people type to leave or for help; in triple quotes it is a message.
+# Lines that users type to leave or to get help; in triple quotes, they are messages.
 _WHOLE_LINES = {
     **dict.fromkeys(("exit", "quit", "exit()", "quit()", ":q", ":q!", ":wq", ":quit", ".exit", ".quit"), "/exit"),
     **dict.fromkeys(("help", "?", "help()", ":help", ".help"), "/help"),
@@ -60,7 +60,7 @@ def run_repl(endpoint: str, words: Sequence[str], flags: Flags) -> int:
 
 
 def _print_greeting(session: Session) -> None:
-    """Print the version, the model and how to get help, in lines that break between words."""
+    """Print the version, the model and how to get help, wrapped between words."""
     model = " ".join(session.get_model().split())
     text = f"aiml {__version__} · {model} · /help for commands, Ctrl-D to leave"
     width = get_terminal_size(2)[0] - 1
@@ -107,7 +107,7 @@ def _run_interruptible(action: Callable[[], None]) -> None:
 
 
 def _choose_reader(session: Session, options: Options) -> ReadMessage:
-    """Return the function that reads a message: the line editor's, or a plain one for simple terminals."""
+    """Return the function that reads a message: with the line editor, or without it on simple terminals."""
     if os.environ.get("TERM", "") in ("", "dumb"):
         return PlainInput(session.pastes.add).read
     from aiml_cli.cli.repl.line_editor import LineEditor  # prompt_toolkit takes a tenth of a second
@@ -117,7 +117,7 @@ def _choose_reader(session: Session, options: Options) -> ReadMessage:
 
 
 def _import_sender() -> None:
-    """Import what the first request needs while the user types."""
+    """Import the modules that the first request needs while the user types."""
     import aiml_cli.core.send_with_retries  # noqa: F401
 
 
@@ -141,7 +141,7 @@ def _run_line(session: Session, text: str) -> None:
     if text.startswith("//"):
         session.ask(text[1:])
     elif text.startswith("/") and more and session.pastes.contains(first_line, first_line):
-        session.ask(text)  # several pasted lines are no command
+        session.ask(text)  # several pasted lines are not a command
     elif text.startswith("/"):
         name, words = [*text[1:].split(None, 1), "", ""][:2]
         slash_commands.find_command(name).function(session, words)
@@ -152,8 +152,8 @@ def _run_line(session: Session, text: str) -> None:
 
 
 def report_bug(bug: Exception) -> None:
-    """Print an internal error and where it is, without values: they may be the user's text, or the key."""
-    from traceback import extract_tb  # for few lines only
+    """Print an internal error and its location, without values: they may be the user's text, or the key."""
+    from traceback import extract_tb  # few lines need it
 
     places = [f"{Path(frame.filename).name}:{frame.lineno}" for frame in extract_tb(bug.__traceback__)[-3:]]
     print_err(f"aiml: internal error: {type(bug).__name__} ({', '.join(places)})")
@@ -174,7 +174,7 @@ def _run_shell(session: Session, text: str) -> None:
         if not confirm("run it?"):
             raise UsageError("the pasted command was not run")
     if not command:
-        print_err("aiml: which command? !ls shows its output; !!ls also sends it with the next message")
+        print_err("aiml: a command is required: !ls shows its output; !!ls also sends it with the next message")
         return
     from aiml_cli.system import child_process  # few messages are shell commands
 

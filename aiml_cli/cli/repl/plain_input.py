@@ -15,10 +15,10 @@ from aiml_cli.system.text_width import text_width
 QUOTES = '"""'
 PROMPT = "> "
 LEAVE_HINT = "aiml: Ctrl-D or /exit leaves"
-PASTE_HINT = "aiml: lines that arrive at once are one message; Enter sends it"
+PASTE_HINT = "aiml: pasted lines are one message; Enter sends it"
 _ENTER = re.compile("\r\n?")
-_NO_KEY = "\0"  # of a function that is switched off
-# Keys without a character, such as arrows, which would stand in the message as letters.
+_NO_KEY = "\0"  # for a function that is turned off
+# Keys without a character, such as arrows, which would appear in the message as letters.
 _SPECIAL_KEY = re.compile(r"\x1b(?:\[[0-?]{0,32}[ -/]{0,8}[@-~]|O.|.)?")
 _CONTROL_KEY = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 
@@ -26,7 +26,7 @@ _CONTROL_KEY = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 class PlainInput:
     """Messages typed on a terminal that can only append to a line.
 
-    The terminal could edit a line itself, but silently cuts one of more than 4,095 bytes.
+    The terminal could edit a line itself, but silently truncates a line of more than 4,095 bytes.
     """
 
     def __init__(self, record_paste: Callable[[str], None]) -> None:
@@ -68,11 +68,11 @@ class PlainInput:
         return _SPECIAL_KEY.sub("", _ENTER.sub("\n", self._decoder.decode(data)))
 
     def _is_paste(self, keys: str) -> bool:
-        """True for several lines of text at once."""
+        """True for several lines of text that arrived together."""
         return "\n" in keys[:-1] and bool(keys.strip()) and not _CONTROL_KEY.search(keys)
 
     def _is_burst(self, keys: str) -> bool:
-        """True for keys that arrived at once and have text after an Enter, even with control characters."""
+        """True for keys that arrived together with text after an Enter, even with control characters."""
         return bool(_CONTROL_KEY.sub("", keys.partition("\n")[2]).strip())
 
     def _add_paste(self, text: str) -> None:
@@ -81,7 +81,7 @@ class PlainInput:
         self._insert(text)
 
     def _add_typed(self, data: bytes, is_draft: bool) -> None:
-        """Add what was typed before the prompt; no Enter in a draft sends anything."""
+        """Add the text that was typed before the prompt appeared; an Enter in a draft does not send it."""
         keys = self._decode(data)
         if not is_draft:
             self._unread += keys
@@ -96,7 +96,7 @@ class PlainInput:
             self._type_keys(line)
 
     def _type_keys(self, keys: str) -> str | None:
-        """Handle keys that were typed; return the message when Enter ends it. Raise EOFError or Stopped."""
+        """Handle typed keys, and return the message when Enter ends it; raise EOFError or Stopped."""
         erasing = {modes.character(index): erase for index, erase in _ERASE.items()} | {"\b": _cut_character}
         signals = {key: number for index, number in _SIGNALS.items() if (key := modes.character(index)) != _NO_KEY}
         for index, key in enumerate(keys):
@@ -118,7 +118,7 @@ class PlainInput:
         return None
 
     def _end_line(self) -> str | None:
-        """Return the message that Enter ends, or None if it begins a new line."""
+        """Return the message that Enter ends, or None if Enter inserts a line break."""
         is_continued = self._lines[-1].endswith("\\")
         if is_continued:
             self._lines[-1] = self._lines[-1][:-1]
@@ -136,7 +136,7 @@ class PlainInput:
         modes.echo(text)
 
     def _erase(self, rest: str) -> None:
-        """Shorten the last line, on the screen too."""
+        """Shorten the last line, also on the screen."""
         columns = _count_columns(self._lines[-1]) - _count_columns(rest)
         self._lines[-1] = rest
         modes.echo("\b \b" * columns)
@@ -163,7 +163,7 @@ def _cut_line(_line: str) -> str:
 
 
 def _send_signal(number: int) -> None:
-    """Do what the terminal does at a signal key."""
+    """Send the signal of a key, as the terminal would do."""
     if number == signal.SIGINT:
         signal.raise_signal(number)
     else:
@@ -179,5 +179,5 @@ def _count_columns(line: str) -> int:
 
 
 def has_open_block(text: str) -> bool:
-    """True if the text begins a block with three quotes and does not end it."""
+    """True if the text begins a block with three quotes that is not closed."""
     return text.lstrip().startswith(QUOTES) and text.count(QUOTES) % 2 == 1

@@ -1,4 +1,4 @@
-"""The state of the REPL: the settings so far, the conversation, and what is sent with the next message."""
+"""The state of the REPL: its settings, the conversation, and the files to send with the next message."""
 
 import os
 from collections.abc import Mapping, Sequence
@@ -62,24 +62,24 @@ STDIN_NAME = "stdin"
 
 
 class PasteLog:
-    """The texts that were pasted since the start."""
+    """The text that was pasted in this session."""
 
     def __init__(self) -> None:
         self._current: list[str] = []
         self._earlier: list[str] = []
 
     def add(self, text: str) -> None:
-        """Remember a pasted text; only one with an @, ! or / can attach a file or run a command."""
+        """Remember a pasted text if it contains @, ! or /, which can attach a file or run a command."""
         if {*"@!/"} & {*text}:
             self._current.append(text.replace("\r\n", "\n").replace("\r", "\n"))
 
     def end_message(self) -> None:
-        """Begin a new message; what was pasted into earlier ones may come back with the Up key."""
+        """Begin a new message; pastes into earlier messages are kept, because the Up key can bring them back."""
         self._earlier += self._current
         self._current = []
 
     def contains(self, part: str, line: str) -> bool:
-        """True if a part of the message was pasted now, or its whole line earlier."""
+        """True if `part` was pasted into this message, or its complete `line` into an earlier one."""
         return any(part in text for text in self._current) or any(line in text for text in self._earlier)
 
 
@@ -87,10 +87,10 @@ class PasteLog:
 class Session:
     """A conversation in turns, and the settings that it is sent with.
 
-    `overrides` has the values of /set, `disabled` the settings that are ignored from every source. `demo_url` is the
-    address of the embedded server under --demo. `conversation_id` is the row in the history, None if nothing is saved;
-    `root_response_id` the stored response that precedes the first turn; `unanswered` the last request that failed.
-    `last_prompt` is the last message as it is typed. `fill` is what `describe_fill` returned last, and for what.
+    `overrides` are the values of /set, and `disabled` the settings that are ignored from every source. `demo_url` is
+    the base URL of the demo server with --demo. `conversation_id` is the row in the history, None if nothing is saved;
+    `root_response_id` is the stored response before the first turn; `unanswered` is the last request that failed.
+    `last_prompt` is the last message as it is typed. `fill` is the last result of `describe_fill` and its input.
     """
 
     endpoint: str
@@ -116,12 +116,12 @@ class Session:
 
     @property
     def tokens(self) -> int:
-        """The known tokens of this conversation."""
+        """The number of known tokens of this conversation."""
         return sum(cost.total_tokens or 0 for cost in self.costs)
 
     @property
     def total_cost(self) -> str:
-        """The cost of this conversation as text, as far as it is known."""
+        """The known cost of this conversation as a string."""
         return format_total([cost.cost_usd for cost in self.costs])
 
     @property
@@ -130,7 +130,7 @@ class Session:
         return [*self.files, *(output.name for output in self.shell_outputs)]
 
     def resolve_settings(self, extra: Mapping[str, RawValue] | None = None) -> Settings:
-        """Resolve the settings as they are now; /set takes precedence over the flags of the command line."""
+        """Resolve the present settings; /set takes precedence over the flags of the command line."""
         past = {*FIRST_MESSAGE_FLAGS, *self.overrides}
         typed = {name: value for name, value in self.flags.items() if name not in past}
         template = {name: value for name, value in self.template_flags.items() if name not in self.overrides}
@@ -142,7 +142,7 @@ class Session:
         return self._use_demo_url(resolve(sources, self.endpoint))
 
     def check_flags(self) -> None:
-        """Raise UsageError for flags that cannot be used with a conversation in turns."""
+        """Raise UsageError for flags that cannot be used in the REPL."""
         check_conflicts(resolve(read_sources(self.flags, os.environ), self.endpoint), (REPL,))
         if "model" in self.flags and len(self.flags["model"].texts) > 1:
             hint = "-m A,B falls back to B when A is unavailable; /retry -m B asks another one again"
@@ -184,9 +184,9 @@ class Session:
             return "?"
 
     def describe_fill(self, model: str) -> str:
-        """Return how full the model's context is, such as "12% of 128k"; "" if nothing was said, or it is unknown.
+        """Return how full the model's context is, such as "12% of 128k"; "" before the first turn or if unknown.
 
-        The editor calls it for every key: it is computed once for each turn and model.
+        The editor calls it for every key, so it is computed once for each turn and model.
         """
         others = [self.overrides.get(name) for name in ("base_url", "profile", "system")]
         state = (self.turns, self.system, model, *others)
@@ -206,21 +206,21 @@ class Session:
             return ""
 
     def get_editing(self) -> str:
-        """Return whose keys the line editor has, emacs or vi; the default if the settings have an error."""
+        """Return the key bindings of the line editor, emacs or vi, or "" if the settings have an error."""
         try:
             return self.resolve_settings().options.editing or ""
         except AimlError:
             return ""
 
     def load_models(self) -> list[Model]:
-        """Return the stored catalog, or the models of the embedded server; an empty list if there is none."""
+        """Return the stored catalog, or the models of the demo server; an empty list if there is none."""
         from aiml_cli.catalog.find_models import fetch_models, load_stored_models  # it loads the transport
 
         settings = self.resolve_settings()
         return (load_stored_models(settings) if self.demo_url is None else fetch_models(settings)) or []
 
     def ask(self, text: str, extra: Mapping[str, RawValue] | None = None) -> None:
-        """Send a typed message with the files that it mentions; print an error instead of raising it."""
+        """Send a typed message with the files that it mentions, and print any error."""
         try:
             content, names, missing = parse_mentions([self.confirm_pasted(text)])
             self.notify_missing(missing)
@@ -230,7 +230,7 @@ class Session:
             report_error(error)
 
     def confirm_pasted(self, text: str) -> str:
-        """Ask before files that pasted text mentions are sent; return the text with the other mentions escaped."""
+        """Ask before sending files that pasted text mentions; return the text with refused mentions escaped."""
         pasted = [
             mention
             for mention in find_mentions(text)
@@ -243,7 +243,7 @@ class Session:
         return escape_mentions(text, pasted)
 
     def notify_missing(self, missing: Sequence[str]) -> None:
-        """Print a notice on mentions that name no file."""
+        """Print a notice about mentions of files that do not exist."""
         if missing and not self.resolve_settings().options.quiet:
             print_err(f"aiml: {describe_missing(missing)}")
 
@@ -255,7 +255,7 @@ class Session:
         typed: str | None = None,
         extra: Mapping[str, RawValue] | None = None,
     ) -> None:
-        """Send a message with the named and the queued files; `typed` is what /edit begins with."""
+        """Send a message with the named and the queued files; `typed` is the text for a later /edit."""
         files = tuple(dict.fromkeys((*self.files, *names)))
         flags = {"file": RawValue(files, "/file")} if files else {}
         self.run_turn(self.resolve_settings({**flags, **(extra or {})}), words, typed=typed)
@@ -268,9 +268,9 @@ class Session:
         replaced: int = 0,
         typed: str | None = None,
     ) -> None:
-        """Send a request, show and save its answer, which replaces the last `replaced` turns.
+        """Send a request, and show and save its answer, which replaces the last `replaced` turns.
 
-        `repeated` is sent in place of the words, without the queued files. `typed` is what the words are made of.
+        `repeated` is sent instead of the words, without the queued files. `typed` is the message as it was typed.
         """
         check_conflicts(settings)
         outputs = () if repeated else tuple(self.shell_outputs)
@@ -287,9 +287,9 @@ class Session:
         print_out("\n")
 
     def compact(self, keep: str) -> None:
-        """Replace the turns before the last one by a summary that the model writes; `keep` is what it should have.
+        """Replace the turns before the last one with a summary by the model; `keep` says what it must contain.
 
-        Raise UsageError if there are none, and print any other error: nothing changes then.
+        Raises UsageError if there are none. Other errors are printed, and then nothing changes.
         """
         from aiml_cli.core import compact, context_window  # few conversations are so long
 
@@ -318,7 +318,7 @@ class Session:
         return replace(request, previous_turns=previous)
 
     def _send(self, request: ChatRequest) -> turn.TurnResult:
-        """Send a request, show its answer and note its cost; the lock on the conversation is kept."""
+        """Send a request, show its answer and record its cost; the conversation stays locked."""
         conversation_lock.acquire_again(self.conversation_id)
         print_out("\n")
         try:
@@ -330,7 +330,7 @@ class Session:
         return result
 
     def _add_summary(self, result: turn.TurnResult, earlier: list[Turn]) -> list[Turn]:
-        """Add a summary of the turns before the last one, if it is one; return the earlier turns with it."""
+        """Add the result to the turns if it is a summary of the turns before the last one; return the earlier turns."""
         from aiml_cli.core import compact  # few conversations are so long
 
         if not compact.is_summary(result.request) or compact.find_error(result.answer):
@@ -394,7 +394,7 @@ class Session:
 
     def _report_ending(self, result: turn.TurnResult) -> None:
         completion, error = result.answer.completion, result.answer.error
-        if error is None or "refused" in error.details:  # the user knows what was not allowed
+        if error is None or "refused" in error.details:  # the user knows what they refused
             if completion.hit_length_limit:
                 print_err(f"aiml: {completion.incomplete_reason}")
             return

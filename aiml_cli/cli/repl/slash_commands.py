@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 SlashFunction = Callable[["Session", str], None]
 UNKNOWN_COMMAND_HINT = "/help lists them; to send a message that begins with /, type //"
-# Other names of commands: those that run at once, and those that are only suggested.
+# Other names of commands: ALIASES run the command, _SUGGESTIONS are only suggested.
 ALIASES = {"quit": "exit", "q": "exit", "bye": "exit", "h": "help", "?": "help"}
 _SUGGESTIONS = {
     "compact": "compress summarize summary shrink",
@@ -43,9 +43,9 @@ _SUGGESTIONS = {
 
 
 class SlashCommand(NamedTuple):
-    """A slash command: its name, the usage of its arguments, the type of word that completes them, its function.
+    """A slash command: its name, its arguments, the type of their completions, and its function.
 
-    `group` is the subject under which /help lists it.
+    `group` is the heading under which /help lists it.
     """
 
     name: str
@@ -56,7 +56,7 @@ class SlashCommand(NamedTuple):
 
     @property
     def synopsis(self) -> str:
-        """The name and the usage."""
+        """The name and the arguments."""
         return f"/{self.name} {self.usage}".rstrip()
 
     @property
@@ -74,9 +74,9 @@ _COMMANDS: dict[str, SlashCommand] = {}
 
 
 def slash(usage: str = "", completes: str = "") -> Callable[[SlashFunction], SlashCommand]:
-    """Make a function a slash command; `completes` is the type of its arguments: models, settings, files, ….
+    """Turn a function into a slash command; `completes` is the type of its arguments: models, settings, files, ….
 
-    The function gets the session and the text after the name.
+    The function gets the session and the text after the command's name.
     """
 
     def make_command(function: SlashFunction) -> SlashCommand:
@@ -86,24 +86,24 @@ def slash(usage: str = "", completes: str = "") -> Callable[[SlashFunction], Sla
 
 
 def load_commands(*modules: ModuleType) -> None:
-    """Register the commands of some modules; the constant GROUP of a module is the subject of its commands."""
+    """Register the commands of some modules; the constant GROUP of a module is the heading of its commands."""
     for module in modules:
         commands = [value for value in vars(module).values() if isinstance(value, SlashCommand)]
         _COMMANDS.update({command.name: command._replace(group=module.GROUP) for command in commands})
 
 
 def list_commands() -> list[SlashCommand]:
-    """List all commands, by subject."""
+    """Return all commands, by heading."""
     return list(_COMMANDS.values())
 
 
 def list_command_names() -> list[str]:
-    """List the names of all commands."""
+    """Return the names of all commands, sorted."""
     return sorted(_COMMANDS)
 
 
 def find_command(name: str) -> SlashCommand:
-    """Return a command; raise UsageError with the likely one for an unknown name."""
+    """Return a command; raise UsageError with a suggestion for an unknown name."""
     name = ALIASES.get(name.lower(), name.lower())
     if name not in _COMMANDS:
         likely = _suggest_name(name)
@@ -112,7 +112,7 @@ def find_command(name: str) -> SlashCommand:
 
 
 def _suggest_name(name: str) -> str:
-    """Return the likely command: one that begins so, one with that meaning, or one with a similar spelling."""
+    """Return the most likely command: by the beginning of its name, its meaning, or a similar spelling."""
     names = list_command_names()
     meanings = {word: known for known, words in _SUGGESTIONS.items() for word in words.split() if known in names}
     targets = {**meanings, **ALIASES, **{known: known for known in names}}
@@ -140,6 +140,6 @@ def split_words(text: str) -> list[str]:
 
 
 def unquote(text: str) -> str:
-    """Remove the quotes around a whole text, as a shell does; any other text may have quotes in it."""
+    """Remove the quotes around a text, as a shell does; quotes inside a text are kept."""
     words = split_words(text) if text[:1] in ("'", '"') else []
     return words[0] if len(words) == 1 else text

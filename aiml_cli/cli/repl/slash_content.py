@@ -31,10 +31,10 @@ EXPORT_FORMATS = {".md": transcripts_markdown, ".json": transcripts_json, ".json
 
 @slash("[path …]", completes="files")
 def file(session: Session, words: str) -> None:
-    """Send files along with the next message.
+    """Attach files to the next message.
 
-    One or several paths, folders, globs or URLs, in quotes if a name has spaces. --clipboard sends the picture that
-    the clipboard holds now, or else its text. - removes all queued files; without a path they are listed.
+    Accepts paths, folders, globs and URLs, in quotes if a name contains spaces. --clipboard attaches the image in the
+    clipboard, or else its text. - removes all queued files; without a path, they are listed.
     """
     if words == "-":
         session.files, session.shell_outputs = [], []
@@ -50,15 +50,15 @@ def file(session: Session, words: str) -> None:
 
 
 def _read_clipboard(queued: Sequence[str]) -> FileContent:
-    """Return the picture or the text of the clipboard under a new name; raise UsageError for anything else."""
-    from aiml_cli.system.clipboard import read_clipboard  # few messages have it
+    """Return the image or text in the clipboard, with an unused file name; raise UsageError for anything else."""
+    from aiml_cli.system.clipboard import read_clipboard  # few messages need it
 
     data = read_clipboard()
     media_type = detect_type(data)
     if not media_type.startswith("image/") and (kind := media_type or describe_binary(data)):
-        raise UsageError(f"the clipboard holds {kind}, which is neither an image nor text", "nothing is queued")
+        raise UsageError(f"the clipboard contains {kind}, which is neither an image nor text", "nothing was queued")
     if not data.strip():
-        raise UsageError("the clipboard is empty", "nothing is queued")
+        raise UsageError("the clipboard is empty", "nothing was queued")
     ending = media_type.removeprefix("image/") or "txt"
     names = (f"clipboard{f'-{number}' * (number > 1)}.{ending}" for number in count(1))
     name = next(name for name in names if name not in queued)
@@ -74,11 +74,11 @@ def _check_exists(name: str) -> None:
 
     if not any(iglob(str(Path(name).expanduser()), recursive=True)):  # noqa: PTH207 - as file_sources does
         is_glob = bool({*name} & {*"*?["})
-        raise UsageError(f"{name}: {'no file matches' if is_glob else 'there is no such file'}", "nothing is queued")
+        raise UsageError(f"{name}: {'no file matches' if is_glob else 'there is no such file'}", "nothing was queued")
 
 
 def select_answer(session: Session, words: str) -> str:
-    """Return the last answer, or its code block with a number; raise UsageError if there is none."""
+    """Return the last answer, or the code block of it with this number; raise UsageError if there is none."""
     if not session.turns:
         raise UsageError("there is no answer yet")
     answer = session.turns[-1].text
@@ -96,8 +96,8 @@ def select_answer(session: Session, words: str) -> str:
 def copy(session: Session, words: str) -> None:
     """Copy the last answer, or its code block n.
 
-    Uses wl-copy, xclip, xsel, pbcopy or clip.exe, whichever is there, else the terminal (OSC 52). In tmux it also
-    fills tmux's buffer. A number that no code block has lists the blocks.
+    Uses wl-copy, xclip, xsel, pbcopy or clip.exe, whichever is installed, or else the terminal (OSC 52). In tmux, it
+    also fills tmux's buffer. A number that is too large lists the code blocks.
     """
     from aiml_cli.system.clipboard import copy_text  # few answers are copied
 
@@ -108,14 +108,15 @@ def copy(session: Session, words: str) -> None:
 def edit(session: Session, words: str) -> None:
     """Write a message in $VISUAL or $EDITOR.
 
-    It begins with the text, or with the last message, and is sent when the editor ends, unless nothing was changed.
+    The editor starts with the text, or with the last message. The message is sent when the editor ends, unless nothing
+    was changed.
     """
     from aiml_cli.core import prompt_editor  # it loads subprocess
 
     start = unquote(words) or session.last_prompt
     text = prompt_editor.edit_text(start, os.environ)
     if text.strip() == start.strip():
-        raise UsageError("the text was not changed in the editor, so nothing was sent")
+        raise UsageError("the text was not changed in the editor; nothing was sent")
     session.ask(text)
 
 
@@ -123,13 +124,13 @@ def edit(session: Session, words: str) -> None:
 def export(session: Session, words: str) -> None:
     """Write the conversation to a file.
 
-    Markdown for .md, JSON for .json, a line of JSON for each message for .jsonl. It asks before it replaces a file,
-    and writes all of it or nothing.
+    The format is Markdown for .md, JSON for .json, and one line of JSON for each message for .jsonl. You are asked
+    before a file is replaced. The file is written completely or not at all.
     """
-    name = _parse_file(words, "/export chat.md, or chat.json, or chat.jsonl")
+    name = _parse_file(words, "for example: /export chat.md, /export chat.json or /export chat.jsonl")
     encode = EXPORT_FORMATS.get(Path(name).suffix.lower())
     if encode is None:
-        raise UsageError(f"/export: {name!r} does not end with .md, .json or .jsonl")
+        raise UsageError(f"/export: {name!r} does not end with .md, .json or .jsonl", "nothing was written")
     write_file(name, encode([build_transcript(session)]))
 
 
@@ -137,10 +138,10 @@ def export(session: Session, words: str) -> None:
 def write(session: Session, words: str) -> None:
     """Write the answer or block n; /pipe sends it.
 
-    It asks before it replaces a file, and writes all of it or nothing.
+    You are asked before a file is replaced. The file is written completely or not at all.
     """
     number, rest = _split_number(words)
-    name = _parse_file(rest, "/write answer.md, or /write 2 program.py for code block 2")
+    name = _parse_file(rest, "for example: /write answer.md, or /write 2 program.py for code block 2")
     text = select_answer(session, number)
     write_file(name, _end_line(text))
 
@@ -149,11 +150,12 @@ def write(session: Session, words: str) -> None:
 def pipe(session: Session, words: str) -> None:
     """Send the last answer, or its code block n, to a shell command.
 
-    The command reads it on standard input and has the terminal: /pipe less, /pipe 2 python3 -, /pipe wc -l > count.txt.
+    The command reads it from standard input and can use the terminal: /pipe less, /pipe 2 python3 -, /pipe wc -l >
+    count.txt.
     """
     number, command = _split_number(words)
     if not command or command.isdecimal():
-        raise UsageError("to which command?", "/pipe less, or /pipe 2 python3 - for code block 2")
+        raise UsageError("a command is required", "for example: /pipe less, or /pipe 2 python3 - for code block 2")
     data = _end_line(select_answer(session, number))
     if session.pastes.contains(words, words):
         print_err(f"aiml: pasted command: /pipe {words}")
@@ -165,7 +167,7 @@ def pipe(session: Session, words: str) -> None:
 
 
 def report_exit(code: int) -> None:
-    """Print how a command ended, unless that is with 0; the key that ended it has begun a line."""
+    """Print how a command ended if it failed, on a new line if a key ended it."""
     from aiml_cli.system.child_process import describe_exit
 
     if code:
@@ -173,13 +175,13 @@ def report_exit(code: int) -> None:
 
 
 def _split_number(words: str) -> tuple[str, str]:
-    """Return the number of a code block, or "", and the rest; a number alone is no number of a block."""
+    """Return the number of a code block, or "", and the rest; a number alone is not the number of a block."""
     first, rest = [*words.split(None, 1), "", ""][:2]
     return (first, rest) if first.isdecimal() and rest.strip() else ("", words)
 
 
 def _end_line(text: str) -> bytes:
-    """Return the bytes of a text whose last line ends."""
+    """Return the bytes of a text, with a line break at its end."""
     return (text if text.endswith("\n") else text + "\n").encode("utf-8", "replace")
 
 
@@ -187,16 +189,16 @@ def _parse_file(text: str, example: str) -> str:
     """Return the only word of an argument; raise UsageError for none or several."""
     words = split_words(text)
     if not words:
-        raise UsageError("to which file?", example)
+        raise UsageError("a file is required", example)
     if len(words) > 1:
         raise UsageError(
-            f"{len(words)} names, but only one file can be written", "put quotes around a name with spaces"
+            f"only one file can be written, but there are {len(words)} names", "put quotes around a name with spaces"
         )
     return words[0]
 
 
 def write_file(name: str, data: bytes) -> None:
-    """Write a file atomically; ask before replacing one, and raise UsageError for a no."""
+    """Write a file atomically; ask before replacing one, and raise UsageError if the user declines."""
     if is_stdout(name):
         print_out(data.decode())
         return
@@ -209,7 +211,7 @@ def write_file(name: str, data: bytes) -> None:
         is_written = True
     finally:
         file.close(complete=is_written)
-    print_err(f"aiml: {len(data):,} bytes are in {path}")
+    print_err(f"aiml: wrote {len(data):,} bytes to {path}")
 
 
 def build_transcript(session: Session) -> Transcript:
@@ -242,7 +244,7 @@ def _to_stored(session: Session, turn: Turn, now: float) -> list[reader.StoredMe
 def _to_answers(
     question: reader.StoredMessage, role: str, messages: Sequence[RawMessage]
 ) -> Iterator[reader.StoredMessage]:
-    """Yield an answer as one message, and each result of a tool as one of its own."""
+    """Yield an answer as one message, and each tool result as a separate message."""
     for group in [messages] if role == "assistant" else [[message] for message in messages]:
         texts = [get_role_and_text(message)[1] for message in group if message.item.get("type") != "reasoning"]
         yield question._replace(role=role, text="".join(texts), items=[message.item for message in group])

@@ -23,7 +23,8 @@ MAX_PROMPT_SHOWN = 60
 def new(session: Session, _words: str) -> None:
     """Start a conversation; /compact shortens it.
 
-    The settings stay, and queued files are removed. The old conversation is kept in the history; /resume continues it.
+    The settings are kept, and queued files are removed. The old conversation stays in the history; /resume continues
+    it.
     """
     session.reset()
     session.files, session.shell_outputs = [], []
@@ -31,18 +32,18 @@ def new(session: Session, _words: str) -> None:
 
 @slash("[words]")
 def compact(session: Session, words: str) -> None:
-    """Replace older turns by a summary.
+    """Replace older turns with a summary.
 
-    The model writes it, and it is sent instead of all turns but the last, with the words as what it should keep in
-    any case. The history keeps the turns, and /undo brings them back. /set fit=compact does so by itself when the
-    conversation becomes too long for the model; /set fit=oldest leaves out the oldest turns instead.
+    The model writes the summary, which is then sent instead of all turns except the last. The words say what it must
+    contain. The history keeps the turns, and /undo brings them back. /set fit=compact does this automatically when
+    the conversation becomes too long for the model; /set fit=oldest leaves out the oldest turns instead.
     """
     session.compact(unquote(words))
 
 
 @slash()
 def continue_(session: Session, _words: str) -> None:
-    """Ask for the rest of a truncated answer."""
+    """Request the rest of a truncated answer."""
     _, turns = split_sent(session.turns)
     if not turns or not (turns[-1].is_truncated and turns[-1].text):
         raise UsageError("the last answer is complete; there is nothing to continue", "type the next message")
@@ -63,7 +64,8 @@ def exit(session: Session, _words: str) -> None:  # noqa: A001 - named after wha
 def fork(session: Session, words: str) -> None:
     """Continue in a copy of the conversation.
 
-    The original stays as it is now. The name of the copy has letters, digits, - and _; without one it gets one.
+    The original is not changed. The name of the copy consists of letters, digits, - and _; without one, a name is
+    generated.
     """
     words = unquote(words)
     if not session.turns:
@@ -83,8 +85,8 @@ def fork(session: Session, words: str) -> None:
 def resume(session: Session, words: str) -> None:
     """Continue another conversation.
 
-    The one with this id or name, the beginning of one, or words in its text; without them the last one of this
-    terminal. Its last turns are shown; /show all shows the others too.
+    It is chosen by its id or name, the beginning of one, or words in its text; without these, it is the last one of
+    this terminal. Its last turns are shown; /show all shows the others too.
     """
     load_conversation.load_conversation(session, unquote(words) or None)
 
@@ -93,13 +95,13 @@ def resume(session: Session, words: str) -> None:
 def retry(session: Session, words: str) -> None:
     """Ask the last question again.
 
-    The new answer replaces the old one. -m asks another model this once. After a failure it asks the failed question
-    again.
+    The new answer replaces the old one. -m asks another model, only this time. After a failure, the failed question is
+    sent again.
     """
     flag, _, name = words.partition(" ")
     name = unquote(name.strip())
     if words and (flag not in ("-m", "--model") or not name):
-        raise UsageError(f"/retry does not take {words!r}", "/retry, or /retry -m MODEL")
+        raise UsageError(f"/retry does not accept {words!r}", "use /retry, or /retry -m MODEL")
     if name:
         check_model(session, name)
     model = {"model": RawValue((name,), "/retry -m")} if name else {}
@@ -107,7 +109,7 @@ def retry(session: Session, words: str) -> None:
     if session.unanswered:
         session.run_turn(settings, [LiteralText(session.last_prompt)], session.unanswered)
     elif session.turns and session.turns[-1].replaced_turns:
-        raise UsageError("the last turn is a summary", "/undo takes it back, and /compact writes another one")
+        raise UsageError("the last turn is a summary", "/undo removes it, and /compact writes another one")
     elif session.turns:
         last = session.turns[-1]
         session.run_turn(settings, [LiteralText(last.prompt)], Conversation(last.messages), replaced=1)
@@ -119,13 +121,13 @@ def retry(session: Session, words: str) -> None:
 def save(session: Session, words: str) -> None:
     """Name the conversation; /fork copies it.
 
-    Without a name it shows the one that the conversation has. A name has letters, digits, - and _; /resume NAME
-    continues the conversation.
+    Without a name, it shows the present one. A name consists of letters, digits, - and _; /resume NAME continues the
+    conversation.
     """
     if words := unquote(words):
         edits.check_name(words)
     if not session.turns and session.conversation_id is None:
-        raise UsageError("there is no answer yet, so there is nothing to name")
+        raise UsageError("there is no answer yet; there is nothing to name")
     if session.conversation_id is None:
         session.warn_not_saved()
         return
@@ -140,7 +142,7 @@ def save(session: Session, words: str) -> None:
 def show(session: Session, words: str) -> None:
     """Show the last turns of the conversation.
 
-    With a number, the last n of them; with all, every one.
+    With a number, show the last n turns; with all, show every turn.
     """
     transcript = build_transcript(session)
     count = len(transcript.messages) if words == "all" else parse_count(words or str(browse_history.SHOWN_TURNS))
@@ -153,10 +155,10 @@ def _count_questions(count: int) -> str:
 
 @slash("[n]")
 def undo(session: Session, words: str) -> None:
-    """Take back the last question and its answer.
+    """Undo the last question and its answer.
 
-    With a number, the last n of them. They are not sent again; the history still shows them, marked as undone. A
-    summary of /compact counts as one: without it, the turns before it are sent again.
+    With a number, undo the last n of them. They are not sent again; the history still shows them, marked as undone. A
+    summary of /compact counts as one: when it is undone, the turns before it are sent again.
     """
     count, total = parse_count(words or "1"), len(session.turns)
     if count > total:

@@ -21,7 +21,7 @@ KEYS = (
 )
 NOTE = "/help NAME explains a command, /exit or Ctrl-D leaves, //text sends /text."
 MAX_LISTED = 20
-# The columns of /help: the subject, the usage, and what the command does.
+# The columns of /help: the heading, the usage, and what the command does.
 GROUP_WIDTH, USAGE_WIDTH, MIN_HELP_WIDTH, MAX_WIDTH = 13, 23, 30, 100
 
 
@@ -33,16 +33,16 @@ def help(_session: Session, words: str) -> None:  # noqa: A001 - named after wha
 
 
 def _explain_command(name: str, width: int) -> str:
-    """Return the usage and the whole help of a command; raise UsageError if there is none."""
+    """Return the usage and the complete help of a command; raise UsageError if there is no such command."""
     command = find_command(name)
     paragraphs = [command.help, *filter(None, command.details.split("\n\n"))]
     return "\n\n".join((command.synopsis, *("\n".join(_wrap(text, width)) for text in paragraphs)))
 
 
 def _list_commands(width: int) -> str:
-    """Return commands and keys by subject, as a table or, on a narrow terminal, as a list.
+    """Return commands and keys by heading, as a table or, on a narrow terminal, as a list.
 
-    A command that the line of another one names has no line of its own.
+    A command that another command's line mentions does not get its own line.
     """
     commands = list_commands()
     named = {*re.findall(r"/(\w+)", " ".join((NOTE, *(command.help for command in commands))))}
@@ -79,13 +79,13 @@ def _wrap(text: str, width: int) -> list[str]:
 def cost(session: Session, _words: str) -> None:
     """Show tokens and cost of the conversation.
 
-    In total and by model. Turns that were undone were paid too.
+    In total and by model, including turns that were undone.
     """
     if not session.costs:
-        print_err("aiml: nothing was spent in this conversation yet")
+        print_err("aiml: this conversation has no costs yet")
         return
     models = dict.fromkeys(cost.model for cost in session.costs)
-    rows = [("in all", session.costs)] if len(models) > 1 else []
+    rows = [("total", session.costs)] if len(models) > 1 else []
     rows += [(model, [cost for cost in session.costs if cost.model == model]) for model in models]
     for name, costs in rows:
         print_err(f"aiml: {name}: {_format_costs(costs)}")
@@ -96,21 +96,21 @@ def _format_costs(costs: list[TurnCost]) -> str:
     tokens_out = sum(cost.output_tokens or 0 for cost in costs)
     known = [cost.cost_usd for cost in costs if cost.cost_usd is not None]
     price = f"${format_dollars(sum(known))}" if known else "cost unknown"
-    more = f" and what {len(costs) - len(known)} of them cost" if known and len(known) < len(costs) else ""
+    more = f", without {len(costs) - len(known)} of unknown cost" if known and len(known) < len(costs) else ""
     answers = f"{len(costs)} answer{'' if len(costs) == 1 else 's'}"
     return f"{answers}, {tokens_in:,} tokens in, {tokens_out:,} tokens out, {price}{more}"
 
 
 @slash("[words]")
 def history(_session: Session, words: str) -> None:
-    """List conversations; /search looks in texts.
+    """List conversations; /search searches them.
 
-    The latest ones, or those that contain the words.
+    Lists the latest ones, or those that contain the words.
     """
     browse_history.show_list(split_words(words), {}, MAX_LISTED)
 
 
 @slash("words")
 def search(_session: Session, words: str) -> None:
-    """Search the history for words, and show a line of each conversation that contains them."""
+    """Search the history, and show a matching line of each conversation that contains the words."""
     browse_history.show_hits(split_words(words), {}, MAX_LISTED)

@@ -35,10 +35,10 @@ _COLUMNS = (Column("NAME", 0), Column("STATE", 0), Column("KIND", 2), Column("DE
 
 @slash("[key=value]", completes="settings")
 def set(session: Session, words: str) -> None:  # noqa: A001 - named after what is typed
-    """Change a setting; /unset takes it back.
+    """Change a setting; /unset undoes it.
 
-    Every setting that a config file can hold: /set temperature=0.2, /set effort=high, /set format=text. It takes
-    precedence over the flags of the command line. Without a setting it shows what was changed.
+    Accepts every setting of the config file: /set temperature=0.2, /set effort=high, /set format=text. It takes
+    precedence over the flags of the command line. Without an argument, it lists the changed settings.
     """
     if not words:
         _print_overrides(session)
@@ -48,7 +48,8 @@ def set(session: Session, words: str) -> None:  # noqa: A001 - named after what 
         name, has_value, value = (unquote(part.strip()) or part for part in name.partition(" "))
     row = find_setting(session, name)
     if not has_value:
-        raise UsageError(f"/set {row.name}: a value is missing", f"/set {row.name}=VALUE; /unset {row.name} removes it")
+        hint = f"use /set {row.name}=VALUE; /unset {row.name} removes it"
+        raise UsageError(f"/set {row.name}: a value is required", hint)
     raw_value = RawValue((value,), f"/set {row.name}")
     parse_value(row, raw_value, session.endpoint)
     earlier = session.overrides[row.name].texts if row.value_type.is_list and row.name in session.overrides else ()
@@ -58,7 +59,7 @@ def set(session: Session, words: str) -> None:  # noqa: A001 - named after what 
 
 
 def find_setting(session: Session, name: str) -> Option[Any]:
-    """Return the option of a name, with dashes or underscores; raise UsageError if it cannot be set here."""
+    """Return the option with this name, with dashes or underscores; raise UsageError if /set cannot set it."""
     rows = {row.name: row for row in persistent_options() if row.applies_to(session.endpoint)}
     key = name.removeprefix("--").replace("-", "_")
     if key in rows:
@@ -73,13 +74,13 @@ def _explain_unsettable(row: Option[Any]) -> str:
     if row.secret:
         return "store the key with: aiml config key"
     if row.name == "run_tool":
-        return "/tools on NAME lets the model use a tool, /tools off NAME takes it away"
-    return f"pass it on each call: {row.flag}" if row.per_call else "this endpoint does not support it"
+        return "use /tools on NAME and /tools off NAME"
+    return f"pass {row.flag} on each call" if row.per_call else "this endpoint does not support it"
 
 
 def _print_overrides(session: Session) -> None:
     if not session.overrides:
-        print_err("aiml: nothing is set here; /set KEY=VALUE sets it, and aiml config show lists the other settings")
+        print_err("aiml: no settings were changed; /set KEY=VALUE changes one, and aiml config show lists them all")
     for name in sorted(session.overrides):
         _print_override(session, name)
 
@@ -92,8 +93,8 @@ def _print_override(session: Session, name: str) -> None:
 def model(session: Session, words: str) -> None:
     """Change the model; /models searches for one.
 
-    Without a name it shows the model. A name that is not in the catalog, but similar to one there, is an error;
-    /set model=NAME uses it anyway.
+    Without an id, it shows the model. An id that is not in the catalog but similar to one in it is an error;
+    /set model=ID uses it anyway.
     """
     if words := unquote(words):
         check_model(session, words)
@@ -114,7 +115,7 @@ def models(session: Session, words: str) -> None:
 def system(session: Session, words: str) -> None:
     """Show or change the system text.
 
-    @FILE reads it from a file; - removes it, also one of the config file or of the conversation.
+    @FILE reads it from a file; - removes it, even if the config file or the conversation set it.
     """
     words = unquote(words)
     if words == "-":
@@ -122,7 +123,7 @@ def system(session: Session, words: str) -> None:
         session.disabled |= {"system"}
         session.system = None
     elif words:
-        read_at_file(words)  # reports a missing file now, not with the next message
+        read_at_file(words)  # raises the error for a missing file now, not with the next message
         session.overrides["system"] = RawValue((words,), "/system")
         session.disabled -= {"system"}
     text = session.resolve_settings().options.system or session.system
@@ -133,13 +134,13 @@ def system(session: Session, words: str) -> None:
 def template(session: Session, words: str) -> None:
     """Send a saved prompt, and use its settings.
 
-    The words after the name are sent with it. VARIABLE=VALUE before them fills a variable, with the value in quotes
-    if it has spaces; VARIABLE=@FILE reads the value from a file. @FILE instead of the name is the file of a template,
-    and `-t NAME` after it adds another template. `aiml config templates` lists the templates.
+    The words after the name are sent with it. VARIABLE=VALUE before them sets a variable, with the value in quotes
+    if it contains spaces; VARIABLE=@FILE reads the value from a file. @FILE instead of the name is the file of a
+    template, and `-t NAME` after it adds another template. `aiml config templates` lists the templates.
     """
     names, rest = _split_names(words)
     if not names:
-        raise UsageError("/template: which one?", _format_templates(session))
+        raise UsageError("/template: a name is required", _format_templates(session))
     from aiml_cli.core import template_fill  # few prompts are templates
 
     params, typed = _split_params(rest)
@@ -154,10 +155,10 @@ def template(session: Session, words: str) -> None:
     session.disabled -= values.keys()
     if prompt:
         files = flags["file"].texts if "file" in flags else ()
-        # What is {{stdin}} for the composer is {stdin} in the editor.
+        # The composer's {{stdin}} is {stdin} in the editor.
         session.send(prompt, files, typed=join_typed([LiteralText(prompt[0].replace("{{stdin}}", "{stdin}"))]))
     else:
-        print_err(f"aiml: what {' + '.join(names)} sets is used from now on: {', '.join(values) or 'nothing'}")
+        print_err(f"aiml: settings of {' + '.join(names)} are used from now on: {', '.join(values) or 'none'}")
 
 
 def _split_names(text: str) -> tuple[list[str], str]:
@@ -170,9 +171,9 @@ def _split_names(text: str) -> tuple[list[str], str]:
 
 
 def _confirm_pasted_files(session: Session, values: Sequence[str], typed: str) -> None:
-    """Ask before files that pasted values name are read; raise UsageError for a no."""
+    """Ask before reading files that pasted values name; raise UsageError if the user declines."""
     pasted = [value[1:] for value in values if value.startswith("@") and session.pastes.contains(value, typed)]
-    if pasted and not confirm(f"the pasted text reads {sanitize(', '.join(pasted))}; send the content?"):
+    if pasted and not confirm(f"the pasted text mentions {sanitize(', '.join(pasted))}; send the content too?"):
         raise UsageError("nothing was sent")
 
 
@@ -189,18 +190,18 @@ def _split_params(text: str) -> tuple[list[str], str]:
 
 def _format_templates(session: Session) -> str:
     names = session.list_templates()
-    return f"available: {', '.join(names)}" if names else "there are none yet: aiml chat --save NAME WORDS makes one"
+    return f"available: {', '.join(names)}" if names else "there are none yet; to save one: aiml chat --save NAME WORDS"
 
 
 @slash("key", completes="set")
 def unset(session: Session, words: str) -> None:
-    """Take back the change of a setting.
+    """Undo the change of a setting.
 
-    The value of a flag of the command line is removed too, and that of the environment or the config file is used.
+    A flag of the command line is ignored too; the value from the environment or the config file is used.
     """
     words = unquote(words)
     if not words:
-        raise UsageError("/unset: which setting?", "/set shows what is set here")
+        raise UsageError("/unset: a setting is required", "/set lists the changed settings")
     row = find_setting(session, words)
     session.overrides.pop(row.name, None)
     session.flags = {name: value for name, value in session.flags.items() if name != row.name}
@@ -213,7 +214,7 @@ def unset(session: Session, words: str) -> None:
 
 
 def check_model(session: Session, name: str) -> None:
-    """Raise UsageError for a model that the stored catalog does not have, if it has similar names."""
+    """Raise UsageError for a model that is not in the stored catalog, if similar ids are in it."""
     if "," in name:
         for model_name in split_models(name):
             check_model(session, model_name)
@@ -228,19 +229,20 @@ def check_model(session: Session, name: str) -> None:
 
 @slash("[on|off name]", completes="tools")
 def tools(session: Session, words: str) -> None:
-    """List tools, or switch them on or off.
+    """List tools, or turn them on or off.
 
     /tools on NAME lets the model use a tool, as -T does: the name of a tool file, FILE.py, mcp:SERVER or
-    mcp:SERVER.TOOL. /tools off NAME takes it away; a pattern such as 'fs.*' stands for several, and fs for all of the
-    server fs. /tools NAME shows what the model is told of a tool. Each call is asked for before it runs, unless the
-    setting `allow` has its name.
+    mcp:SERVER.TOOL. /tools off NAME turns it off again; a pattern such as 'fs.*' matches several tools, and fs all
+    tools of the server fs. /tools NAME shows a tool as the model sees it. You are asked before each call, unless the
+    setting `allow` contains the tool.
     """
     first, *rest = split_words(words) or [""]
     if first in ("on", "off") and rest:
         for name in rest:
             _turn_on(session, name) if first == "on" else _turn_off(session, name)
     elif rest or first in ("on", "off"):
-        raise UsageError(f"/tools does not take {words!r}", "/tools, /tools NAME, /tools on NAME or /tools off NAME")
+        hint = "use /tools, /tools NAME, /tools on NAME or /tools off NAME"
+        raise UsageError(f"/tools does not accept {words!r}", hint)
     else:
         _show(session, first) if first else _list(session)
 
@@ -265,11 +267,11 @@ def _explain_missing(session: Session, name: str) -> UsageError:
     known = [tool.name for tool in session.tools.list_tools()]
     if name in session.tools.list_others():
         return UsageError(f"{name} is not on", f"/tools on {name} lets the model use it")
-    return UsageError(f"no tool here matches {name!r}", suggest(name, known) or "/tools lists them")
+    return UsageError(f"no tool matches {name!r}", suggest(name, known) or "/tools lists them")
 
 
 def _show(session: Session, name: str) -> None:
-    """Print what the model is told of a tool, or list the tools that match a pattern."""
+    """Print a tool as the model sees it, or list the tools that match a pattern."""
     found = session.tools.find(name)
     if not found:
         raise _explain_missing(session, name)
@@ -295,10 +297,10 @@ def _list(session: Session) -> None:
     else:
         print_err("aiml: the model has no local tools")
     if others:
-        print_err(f"aiml: /tools on NAME turns one on: {_shorten(others)}")
+        print_err(f"aiml: use /tools on NAME to turn one on: {_shorten(others)}")
     elif not open_tools:
         print_err(
-            "hint: aiml tools add NAME -- COMMAND makes one; /tools on FILE.py adds the functions of a Python file"
+            "hint: aiml tools add NAME -- COMMAND adds one; /tools on FILE.py adds the functions of a Python file"
         )
 
 

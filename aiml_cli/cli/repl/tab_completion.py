@@ -1,4 +1,4 @@
-"""Complete what is typed at the cursor: commands, models, settings, conversations, templates, files."""
+"""Complete the word at the cursor: commands, models, settings, conversations, templates, files."""
 
 import os
 import re
@@ -31,21 +31,21 @@ _ESCAPE = re.compile(r"\\(.)")
 
 
 class Word(NamedTuple):
-    """Something to complete with, and its description."""
+    """A completion and its description."""
 
     text: str
     description: str = ""
 
 
 class SessionCompleter(Completer):
-    """A completer for slash commands, their arguments and @paths."""
+    """Complete slash commands, their arguments and @paths."""
 
     def __init__(self, session: Session) -> None:
         self._session = session
         self._words: tuple[str, list[Word]] = ("", [])
 
     def get_completions(self, document: Document, _event: CompleteEvent) -> Iterator[Completion]:
-        """Yield completions without control characters; models and files may have any name."""
+        """Yield the completions, except those with control characters, which names of models and files may contain."""
         is_first = document.cursor_position_row == 0
         for completion in self._complete_line(_get_line(document), is_first=is_first):
             if sanitize(completion.text) == completion.text and "\n" not in completion.text:
@@ -73,9 +73,9 @@ class SessionCompleter(Completer):
             return ()
 
     def _load_words(self, command: str, argument_type: str) -> list[Word]:
-        """Return the words of an argument, which are read once while it is typed.
+        """Return the possible words of an argument, which are loaded once while it is typed.
 
-        Tools are looked at each time: /tools itself switches them on and off.
+        Tools are loaded each time, because /tools turns them on and off.
         """
         if argument_type == "tools":
             return list_words(self._session, argument_type)
@@ -86,7 +86,7 @@ class SessionCompleter(Completer):
 
 
 def is_completing(document: Document) -> bool:
-    """True if completions should appear while this is typed: a command, its argument or a mention."""
+    """True if completions should appear during typing: for a command, its argument or a mention."""
     line = _get_line(document)
     word = _find_last_word(line)
     return (line.startswith("/") and document.cursor_position_row == 0) or bool(word and word["at"])
@@ -97,12 +97,12 @@ def _find_last_word(line: str) -> "re.Match[str] | None":
 
 
 def _get_line(document: Document) -> str:
-    """Return the line before the cursor; of a long one the end, as this is looked at with every key."""
+    """Return the line before the cursor, or only the end of a long one, because it is searched at every key."""
     return document.current_line_before_cursor[-MAX_LINE_LENGTH:]
 
 
 def match_words(typed: str, words: Iterable[Word]) -> Iterator[Completion]:
-    """Return completions for the words that begin with the typed text, or else contain it; case is ignored."""
+    """Return completions for the words that begin with the typed text, or else those that contain it, in any case."""
     words, typed_lower = list(words), typed.lower()
     matches = [word for word in words if word.text.lower().startswith(typed_lower)]
     matches = matches or [word for word in words if typed_lower in word.text.lower()]
@@ -112,7 +112,7 @@ def match_words(typed: str, words: Iterable[Word]) -> Iterator[Completion]:
 
 
 def complete_path(typed: "re.Match[str]") -> Iterator[Completion]:
-    """Yield the files and folders whose path begins with the typed word, quoted or escaped as that is."""
+    """Yield the files and folders whose path begins with the typed word, quoted or escaped in the same way."""
     quote = '"' if typed["double"] is not None else "'" if typed["single"] is not None else ""
     raw = typed["double"] or typed["single"] or typed["plain"] or ""
     path = raw if quote == "'" else _ESCAPE.sub(r"\1", raw)
@@ -127,7 +127,7 @@ def complete_path(typed: "re.Match[str]") -> Iterator[Completion]:
 
 
 def _list_entries(folder: str, start: str) -> list[Path]:
-    """List the first entries of a folder whose names begin with a text; hidden ones only if that does too."""
+    """Return the first entries of a folder whose names begin with `start`; hidden ones only if `start` is not ""."""
     try:
         parent = Path(folder or ".").expanduser()
         names = [entry for entry in os.listdir(parent) if entry.startswith(start)]  # noqa: PTH208 - large folders
@@ -153,7 +153,7 @@ def _shorten(description: str) -> str:
 
 
 def list_words(session: Session, argument_type: str) -> list[Word]:
-    """List the words of an argument type: commands, models, settings, conversations, …; none for any other type."""
+    """Return the words of an argument type: commands, models, settings, conversations, …; [] for any other type."""
     match argument_type:
         case "commands":
             return [Word(command.name, command.help) for command in list_commands()]

@@ -1,4 +1,4 @@
-"""The turns of a conversation in memory, and what of them is sent with the next request."""
+"""The turns of a conversation in memory, and which of their messages the next request contains."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
@@ -13,10 +13,10 @@ from aiml_cli.store.history.reader import SUMMARY
 
 
 class Turn(NamedTuple):
-    """A prompt and its answer: as text, and as the items that are sent again, with the tool calls before it.
+    """A prompt and its answer: as text, and as the items to send again, with the tool calls before the answer.
 
     `response_id` is set if the server stores the answer; `answer_id` is its row in the history, 0 if it has none.
-    `replaced_turns` is set for a summary: it is sent in place of the first turns of the conversation.
+    `replaced_turns` is set for a summary: the number of turns that it replaces, from the first one on.
     """
 
     prompt: str
@@ -32,7 +32,7 @@ class Turn(NamedTuple):
 
     @property
     def facts(self) -> dict[str, Any]:
-        """Return what the history notes of a summary."""
+        """Return the facts that the history stores about a summary."""
         return {SUMMARY: {"until": 0, "turns": self.replaced_turns}} if self.replaced_turns else {}
 
 
@@ -85,7 +85,7 @@ def to_summary_turn(result: TurnResult, replaced_turns: int) -> Turn:
 
 
 def split_sent(turns: Sequence[Turn]) -> tuple[tuple[RawMessage, ...], list[Turn]]:
-    """Return the last summary, after instructions that it does not replace, and the turns that follow it."""
+    """Return the messages of the last summary, after the instructions that it keeps, and the turns that follow it."""
     summary = next((turn for turn in reversed(turns) if turn.replaced_turns), None)
     if summary is None:
         return (), list(turns)
@@ -95,7 +95,7 @@ def split_sent(turns: Sequence[Turn]) -> tuple[tuple[RawMessage, ...], list[Turn
 
 
 def join_turns(truncated: Turn, continuation: Turn) -> Turn:
-    """Join a truncated answer and its continuation; one that calls tools first remains an answer of its own."""
+    """Join a truncated answer and its continuation; a continuation that calls tools stays a separate answer."""
     text = truncated.text + continuation.text
     if any(_calls_tools(message.item) for message in continuation.answer_messages):
         answer_messages = (*truncated.answer_messages, *continuation.messages, *continuation.answer_messages)
@@ -110,12 +110,12 @@ def join_turns(truncated: Turn, continuation: Turn) -> Turn:
 def build_previous_turns(
     turns: Sequence[Turn], conversation_id: int | None, system: str | None, host: str, root_response_id: str | None
 ) -> PreviousTurns | None:
-    """Return what precedes the next request, or None at the beginning of a conversation."""
+    """Return the turns that precede the next request, or None at the beginning of a conversation."""
     if not turns and conversation_id is None and root_response_id is None:
         return None
     head, sent = split_sent(turns)
     last, older = sent[-1] if sent else None, [*head, *_list_messages(sent[:-1])]
-    # A summary that nothing follows yet is sent before the last turn, but is not older.
+    # A summary that no turn follows yet is sent before the last turn, but is not older.
     can_summarize = len(sent) > 1 and turns[-1] is last
     return PreviousTurns(
         conversation_id,
@@ -136,7 +136,7 @@ def _list_messages(turns: Sequence[Turn]) -> Iterator[RawMessage]:
 
 
 def compute_turn_cost(result: TurnResult, cost_usd: float | None) -> TurnCost | None:
-    """Return the tokens and the cost of a turn, None for what is unknown; None if there is no answer to pay for."""
+    """Return the tokens and the cost of a turn; None if there is no answer to pay for."""
     usage = result.answer.completion.usage
     if usage is None and cost_usd is None and result.answer.completion.is_empty:
         return None
@@ -145,7 +145,7 @@ def compute_turn_cost(result: TurnResult, cost_usd: float | None) -> TurnCost | 
 
 
 def _list_round_items(answer: Answer) -> Iterator[Mapping[str, Any]]:
-    """Yield what called tools before the answer, and what they returned."""
+    """Yield the tool calls before the answer, and their results."""
     for tool_round in answer.rounds:
         yield from answer_to_items(answer.endpoint, tool_round.completion)
         for message in tool_round.results:

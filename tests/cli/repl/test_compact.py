@@ -57,7 +57,7 @@ def test_older_turns_become_a_summary_and_undo_brings_them_back(
     repl.type_lines("1", "2", "3", "/compact")
     shown = capfd.readouterr()
     assert "in short" in shown.out
-    assert "2 older turns are replaced by this summary, about " in shown.err
+    assert "2 older turns are replaced by this summary: about " in shown.err
     (asked,) = texts_of(repl)
     assert asked.startswith("<conversation>\n<user>\n1\n</user>\n<assistant>\na\n</assistant>\n<user>\n2")
     assert "c" not in asked.partition("</conversation>")[0].splitlines()
@@ -363,7 +363,7 @@ def test_a_copy_can_be_continued_in_the_repl(server: Loopback, aiml: Aiml) -> No
     server.answer_with(stream_text("chat", "a"))
     aiml("chat", "-m", "m", "1")
     with Console("chat", "-i", "-c", "--fork", "--base-url", server.url, AIML_SESSION="here") as console:
-        console.wait_until("continuing the copy ")
+        console.wait_until("continuing in the copy ")
         console.wait_for_prompt()
         console.type_line("2")
         console.wait_until(lambda: len(server.requests) == 2)

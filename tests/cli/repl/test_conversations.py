@@ -61,7 +61,7 @@ def test_a_copy_is_not_counted_as_spent_again(repl: ReplDriver) -> None:
 
 def test_a_conversation_gets_a_name_by_which_it_is_found(repl: ReplDriver, aiml: Aiml, capsys: Told) -> None:
     repl.type_lines("a", "/save my-plan_2", "/save", "/exit")
-    assert capsys.readouterr().err.count("kept as my-plan_2") == 2
+    assert capsys.readouterr().err.count("saved as my-plan_2") == 2
     aiml("chat", "-r", "my-plan_2", "b")
     assert repl.sent_messages == alternate_roles("a", "Hello", "b")
 

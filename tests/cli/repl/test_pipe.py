@@ -61,9 +61,9 @@ def test_a_huge_answer_ends_whether_or_not_it_is_read(
 @pytest.mark.parametrize(
     ("line", "told"),
     [
-        ("/pipe", "to which command?"),
-        ("/pipe 2", "to which command?"),
-        ("/pipe  ", "to which command?"),
+        ("/pipe", "a command is required"),
+        ("/pipe 2", "a command is required"),
+        ("/pipe  ", "a command is required"),
         ("/pipe 3 cat", "the answer has 2 code blocks"),
         ("/pipe 0 cat", "'0' is not a whole number from 1"),
         ("/pipe exit 3", "the command ended with 3"),

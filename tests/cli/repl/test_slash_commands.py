@@ -39,7 +39,7 @@ def test_help_lists_all_and_tells_all_of_one(repl: ReplDriver, capsys: Told) -> 
     repl.type_lines("/help", "/help set")
     told = capsys.readouterr().err
     assert [name for name in list_command_names() if f"/{name}" not in told] == []
-    assert "/unset takes it back." in told
+    assert "/unset undoes it." in told
 
 
 SUGGESTIONS = [
@@ -130,11 +130,11 @@ def test_settings_of_several_values_add_up(repl: ReplDriver) -> None:
     [
         ("/set temperature=9", "/set temperature: '9' is not a number from 0 to 2"),
         ("/set temprature=1", "did you mean temperature?"),
-        ("/set temperature", "a value is missing"),
+        ("/set temperature", "a value is required"),
         ("/set api_key=sk-1", "store the key with: aiml config key"),
-        ("/set file=x", "it is set for each call: --file"),
+        ("/set file=x", "pass --file on each call"),
         ("/set truncation=auto", "this endpoint does not support it"),
-        ("/unset", "which setting?"),
+        ("/unset", "a setting is required"),
     ],
 )
 def test_a_bad_setting_is_told_and_changes_nothing(repl: ReplDriver, line: str, told: str, capsys: Told) -> None:
@@ -185,7 +185,7 @@ def test_a_file_waits_for_the_next_message_and_goes_once(repl: ReplDriver, tmp_p
 def test_a_file_that_is_not_there_is_told_at_once(repl: ReplDriver, name: str, tmp_path: Path, capsys: Told) -> None:
     (tmp_path / "a.txt").write_text("inside")
     repl.type_lines(f"/file {name}")
-    assert "nothing is queued" in capsys.readouterr().err
+    assert "nothing was queued" in capsys.readouterr().err
     assert repl.session.queued == []
 
 
@@ -450,8 +450,8 @@ def test_a_conversation_is_exported_by_the_ending(server: Loopback, no_log: str,
 def test_cost_is_told_in_all_and_by_model(repl: ReplDriver, capsys: Told) -> None:
     repl.type_lines("/cost", "hi", "/model other/one", "more", "/cost")
     told = capsys.readouterr().err.splitlines()
-    assert told[0] == "aiml: nothing was spent in this conversation yet"
-    assert "in all: 2 answers, 6 tokens in, 10 tokens out" in told[-3]
+    assert told[0] == "aiml: this conversation has no costs yet"
+    assert "total: 2 answers, 6 tokens in, 10 tokens out" in told[-3]
     assert told[-1].startswith("aiml: other/one: 1 answer, 3 tokens in")
     assert repl.session.tokens == 16
 

@@ -23,7 +23,7 @@ def test_a_conversation_is_undone_named_and_gone_on_with(server: Loopback) -> No
         ("hi", "one"),
         ("more", "two"),
         ("/undo", 'undone: "more" (1 question left)'),
-        ("/save plan", "kept as"),
+        ("/save plan", "saved as"),
     ]:
         seen.type_line(line)
         seen.wait_until(told)
@@ -160,7 +160,7 @@ def test_a_file_is_replaced_after_a_yes(server: Loopback, tmp_path: Path) -> Non
     seen.type_line("/write a.txt")
     seen.wait_until("[y/N]")
     seen.type_line("y")
-    seen.wait_until("bytes are in a.txt")
+    seen.wait_until("bytes to a.txt")
     assert (tmp_path / "a.txt").read_text() == "new\n"
 
 
@@ -169,7 +169,7 @@ def test_the_toolbar_shows_what_waits_and_what_was_spent(server: Loopback) -> No
     seen = console(server)
     seen.wait_for_prompt()
     seen.type_line("!!echo out")
-    seen.wait_until("sends along $ echo out")
+    seen.wait_until("queued: $ echo out")
     seen.type_line("hi")
     seen.wait_until("8 tokens")
-    assert "sends along" not in seen.read_toolbar()
+    assert "queued:" not in seen.read_toolbar()

@@ -59,10 +59,10 @@ def test_the_toolbar_shows_what_waits_and_what_was_spent(server: Loopback, clean
     with Console("chat", "-m", "some/model", AIML_BASE_URL=server.url, columns=40, rows=10) as console:
         console.wait_for_prompt()
         console.type_line("/file notes.txt")
-        console.wait_until("sends along notes.txt")
+        console.wait_until("queued: notes.txt")
         console.type_line("go")
         console.wait_until("some/model · 8 tokens · cost unkn")
-        assert "sends along" not in "\n".join(console.screen.display)
+        assert "queued:" not in "\n".join(console.screen.display)
 
 
 USAGE = {"prompt_tokens": 3, "completion_tokens": 5, "total_tokens": 8}

@@ -181,7 +181,7 @@ def test_tools_are_listed_switched_and_added(repl: ReplDriver, capfd: Told) -> N
     repl.type_lines("/tools", "/tools off weather", "a", "/tools on date", "/tools on weather", "b", "/tools weather")
     told = capfd.readouterr().err
     assert "weather  on     command  About weather." in told
-    assert "aiml: /tools on NAME turns one on: date" in told
+    assert "aiml: use /tools on NAME to turn one on: date" in told
     assert "aiml: weather: off" in told
     assert '"city"' in told
     names = [
