@@ -128,21 +128,21 @@ def test_each_ending_has_its_exit_code(endpoint: str, body: bytes, code: int) ->
 
 
 @pytest.mark.parametrize(("endpoint", "body", "code"), cases())
-def test_a_user_may_allow_the_cap_and_nothing_else(endpoint: str, body: bytes, code: int) -> None:
+def test_a_user_can_accept_a_length_limit_but_nothing_else(endpoint: str, body: bytes, code: int) -> None:
     capped = any(word in body for word in (b'"length"', b'"max_output_tokens"'))
     error = judged(endpoint, body, allow_cut=True)
     assert (error.exit_code if error else 0) == (OK if capped else code)
 
 
 @pytest.mark.parametrize("status", [b"queued", b"in_progress"])
-def test_a_response_in_the_background_is_whole_as_it_is(status: bytes) -> None:
+def test_a_queued_background_response_counts_as_complete(status: bytes) -> None:
     body = b'{"id":"r","status":"%s","output":[]}' % status
     assert judged("responses", body, background=True) is None
     assert isinstance(judged("responses", body, background=False), IncompleteAnswer)
 
 
 @pytest.mark.parametrize("body", [PAUSED % b"content_filter", b'{"status":"cancelled","output":[]}', TOLD])
-def test_the_background_excuses_nothing_else(body: bytes) -> None:
+def test_a_background_response_with_another_fault_is_incomplete(body: bytes) -> None:
     assert isinstance(judged("responses", body, background=True), IncompleteAnswer)
 
 
@@ -155,14 +155,14 @@ def test_the_background_excuses_nothing_else(body: bytes) -> None:
         (b'{"choices":[{"message":{"refusal":"no"},"finish_reason":"stop"}]}', "refused", "another model"),
     ],
 )
-def test_what_is_lacking_is_told_with_advice(body: bytes, words: str, advice: str) -> None:
+def test_an_incomplete_answer_is_explained_with_a_hint(body: bytes, words: str, advice: str) -> None:
     error = judged("chat", body)
     assert error
     assert words in error.message
     assert advice in error.hint
 
 
-def test_an_error_is_told_in_the_servers_words() -> None:
+def test_an_error_has_the_message_of_the_server() -> None:
     error = judged("chat", SAID + b'data: {"error":{"message":"busy today","type":"t","code":7}}\n\n')
     assert isinstance(error, ServerError)
     assert "busy today" in error.message
@@ -172,14 +172,14 @@ def test_an_error_is_told_in_the_servers_words() -> None:
 @pytest.mark.parametrize(
     ("told", "header", "cost"), [(0.5, 0.1, 0.5), (0.0, 0.1, 0.0), (None, 0.1, 0.1), (None, None, None)]
 )
-def test_the_price_in_the_body_counts_more_than_the_header(
+def test_the_price_in_the_body_takes_precedence_over_the_header(
     told: float | None, header: float | None, cost: float | None
 ) -> None:
     completion = Completion(usage=Usage(cost_usd=told))
     assert Answer("chat", completion, header_cost_usd=header).cost_usd == cost
 
 
-def test_the_header_alone_tells_the_price_too() -> None:
+def test_the_price_is_read_from_the_header_alone() -> None:
     assert Answer("responses", header_cost_usd=0.25).cost_usd == 0.25
 
 
@@ -195,7 +195,7 @@ def test_the_header_alone_tells_the_price_too() -> None:
         (None, Timing(1.0, 3.0), None),
     ],
 )
-def test_the_speed_is_told_only_where_it_is_known(usage: Usage | None, timing: Timing, speed: float | None) -> None:
+def test_the_speed_is_shown_only_if_it_is_known(usage: Usage | None, timing: Timing, speed: float | None) -> None:
     assert Answer("chat", Completion(usage=usage), timing=timing).tokens_per_second == speed
 
 

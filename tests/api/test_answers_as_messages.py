@@ -26,7 +26,7 @@ PARTS = {
         (RawMessage({"type": "function_call", "call_id": "c"}), "assistant", ""),
     ],
 )
-def test_each_turn_has_a_role_and_words(turn: AnyMessage, role: str, words: str) -> None:
+def test_each_turn_has_a_role_and_a_text(turn: AnyMessage, role: str, words: str) -> None:
     assert get_role_and_text(turn) == (role, words)
 
 
@@ -40,7 +40,7 @@ def test_a_message_is_kept_in_the_form_of_chat() -> None:
     assert to_raw_items(said) == [{"role": "user", "content": [document, {"type": "text", "text": "read"}]}]
 
 
-def test_the_output_of_a_response_is_kept_as_it_came() -> None:
+def test_the_output_of_a_response_is_unchanged() -> None:
     output: Any = ({"type": "reasoning", "id": "rs_1"}, {"type": "web_search_call", "id": "ws_1"})
     assert answer_to_items("responses", Completion(output=output)) == list(output)
 
@@ -59,7 +59,7 @@ def test_a_refusal_is_kept_as_one() -> None:
     assert answer_to_items("chat", said) == [{"role": "assistant", "content": parts}]
 
 
-def test_all_that_is_said_counts_to_its_size() -> None:
+def test_the_size_of_a_conversation_counts_all_its_parts() -> None:
     turns = (
         Message("user", ("12345", Image("12345"))),
         RawMessage({"content": [{"text": "12345"}]}),

@@ -54,7 +54,7 @@ def sent(**options: Any) -> dict[str, Any]:
 # ---- the body
 
 
-def test_only_what_was_asked_for_is_sent() -> None:
+def test_only_requested_options_are_sent() -> None:
     assert sent() == {"model": "a/b", "messages": [{"role": "user", "content": "Hello"}]}
 
 
@@ -94,7 +94,7 @@ def test_tools_are_nested() -> None:
     assert sent(tools=[TOOL])["tools"] == [{"type": "function", "function": function}]
 
 
-def test_making_a_body_leaves_the_options_as_they_are() -> None:
+def test_building_a_body_does_not_change_the_options() -> None:
     wanted: dict[str, Any] = {"type": "json_schema", "json_schema": {"name": "x"}}
     sent(response_format=wanted, option_={"response_format.json_schema.strict": True})
     assert wanted == {"type": "json_schema", "json_schema": {"name": "x"}}
@@ -103,7 +103,7 @@ def test_making_a_body_leaves_the_options_as_they_are() -> None:
 # ---- the stream
 
 
-def test_a_stream_is_heard() -> None:
+def test_a_stream_is_parsed() -> None:
     answer = stream(
         b'{"id":"c1","object":"chat.completion.chunk","created":1700000000,"model":"gpt","choices":'
         b'[{"index":0,"delta":{"role":"assistant","content":""},"finish_reason":null,"logprobs":null}],"usage":null}',
@@ -146,7 +146,7 @@ def test_a_stream_is_heard() -> None:
         b'{"type":"ping"}',
     ],
 )
-def test_what_says_nothing_changes_nothing(chunk: bytes) -> None:
+def test_events_without_content_change_nothing(chunk: bytes) -> None:
     good = b'{"id":"c1","model":"m","choices":[{"index":0,"delta":{"content":"Hi"}}]}'
     end = b'{"choices":[{"index":0,"delta":{},"finish_reason":"stop"}]}'
     assert stream(good, chunk, end) == stream(good, end) == stream(good, end, chunk)
@@ -157,7 +157,7 @@ def test_an_index_may_be_missing() -> None:
     assert stream(b'{"choices":[{"delta":{"content":"Hi"},"finish_reason":"stop"}]}').first.text == "Hi"
 
 
-def test_a_message_may_stand_where_a_delta_belongs() -> None:
+def test_a_message_in_place_of_a_delta_is_read() -> None:
     assert stream(b'{"choices":[{"message":{"content":"Hi"},"finish_reason":"stop"}]}').first.text == "Hi"
 
 
@@ -191,7 +191,7 @@ def test_events_without_blank_lines_between_them_are_told_apart(end: bytes) -> N
     assert (answer.first.text, answer.is_complete) == ("Hello", True)
 
 
-def test_ids_that_become_empty_are_no_news() -> None:
+def test_an_id_that_becomes_empty_is_ignored() -> None:
     first = b'{"id":"c1","model":"claude","created":1.5,"choices":[{"delta":{"content":"a"}}]}'
     assert stream(first, b'{"id":"","model":"","choices":[]}').started == ResponseStarted("c1", "claude", 1.5)
 
@@ -305,7 +305,7 @@ def test_counts_are_read_where_a_server_puts_them(chunk: bytes) -> None:
         b'{"thought":true,"reasoning":"Hm","thinking":false}',
     ],
 )
-def test_reasoning_has_many_names_and_is_shown_once(delta: bytes) -> None:
+def test_reasoning_is_read_under_all_its_names_and_shown_once(delta: bytes) -> None:
     answer = deltas(delta, b'{"content":"Yes"}')
     assert (answer.first.reasoning, answer.first.text) == ("Hm", "Yes")
 
@@ -400,7 +400,7 @@ def test_audio_is_joined() -> None:
         b'error: {"error":{"message":"busy"}}',
     ],
 )
-def test_an_error_after_good_chunks_is_told_in_its_words(event: bytes) -> None:
+def test_an_error_after_valid_chunks_has_the_message_of_the_server(event: bytes) -> None:
     answer = heard(b'data: {"choices":[{"index":0,"delta":{"content":"So far"}}]}\n\n' + event)
     assert answer.first.text == "So far"
     assert answer.reported_error
@@ -408,7 +408,7 @@ def test_an_error_after_good_chunks_is_told_in_its_words(event: bytes) -> None:
     assert not answer.is_complete
 
 
-def test_the_cause_may_sit_in_the_raw_words_of_the_upstream() -> None:
+def test_the_cause_is_read_from_the_raw_error_of_the_upstream() -> None:
     answer = stream(
         b'{"error":{"message":"Provider returned error","code":400,"metadata":{"raw":"too many tools"}},"choices":[]}'
     )
@@ -431,7 +431,7 @@ def test_the_cause_may_sit_in_the_raw_words_of_the_upstream() -> None:
         b'{"choices":[],"x_groq":{"error":"over capacity"}}',
     ],
 )
-def test_a_broken_chunk_is_an_honest_error(chunk: bytes) -> None:
+def test_an_invalid_chunk_is_an_error(chunk: bytes) -> None:
     answer = stream(b'{"choices":[{"index":0,"delta":{"content":"So far"}}]}', chunk, b"[DONE]")
     assert answer.first.text == "So far"
     assert answer.reported_error
@@ -491,7 +491,7 @@ def test_a_json_answer_may_lack_whatever_is_not_the_text(body: bytes) -> None:
     assert not answer.first.finish_reason
 
 
-def test_half_a_character_at_the_end_of_a_json_answer_is_shown_as_such() -> None:
+def test_half_a_character_at_the_end_of_a_json_answer_is_replaced() -> None:
     assert read(rb'{"choices":[{"message":{"content":"a\ud83c"}}]}').first.text == "a\ufffd"
     assert read(rb'{"choices":[{"message":{"content":"\udf89a"}}]}').first.text == "\ufffda"
 
@@ -501,7 +501,7 @@ def test_choices_of_a_json_answer_may_lack_their_index() -> None:
     assert [(choice.index, choice.text) for choice in answer.choices] == [(0, "a"), (1, "b")]
 
 
-def test_a_choice_without_a_message_is_survived() -> None:
+def test_a_choice_without_a_message_does_not_crash() -> None:
     assert read(b'{"choices":[{"index":0,"finish_reason":"stop"}]}').first.text == ""
 
 
@@ -509,7 +509,7 @@ def test_a_choice_without_a_message_is_survived() -> None:
     "body",
     [b"null", b"5", b'"text"', b"[]", b"{}", b'{"choices":null}', b'{"choices":[]}', b'{"choices":{}}', b'{"id":"c1"}'],
 )
-def test_a_json_body_without_an_answer_is_no_success(body: bytes) -> None:
+def test_a_json_body_without_an_answer_is_an_error(body: bytes) -> None:
     assert not read(body).is_complete
 
 
@@ -524,7 +524,7 @@ def test_a_json_body_without_an_answer_is_no_success(body: bytes) -> None:
         b'{"choices":[{"message":{"tool_calls":"look"}}]}',
     ],
 )
-def test_a_json_answer_of_wrong_types_is_an_honest_error(body: bytes) -> None:
+def test_a_json_answer_of_wrong_types_is_an_error(body: bytes) -> None:
     answer = read(body)
     assert answer.reported_error
     assert not answer.is_complete
@@ -544,7 +544,7 @@ def test_a_json_answer_of_wrong_types_is_an_honest_error(body: bytes) -> None:
         b'[{"error":{"message":"busy"}}]',
     ],
 )
-def test_an_error_under_200_is_told_in_its_words(body: bytes) -> None:
+def test_an_error_under_200_has_the_message_of_the_server(body: bytes) -> None:
     answer = read(body)
     assert answer.reported_error
     assert answer.reported_error.message == "busy"

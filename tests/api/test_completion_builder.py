@@ -54,7 +54,7 @@ def test_a_long_text_is_handed_to_the_journal_in_parts(text: str) -> None:
     assert [part for part in parts if part[0] != "text"] == [("thought", 0, "so")]
 
 
-def test_nothing_is_a_first_choice_that_never_arrived() -> None:
+def test_without_events_the_answer_is_empty_and_incomplete() -> None:
     answer = folded()
     assert answer.first == Choice()
     assert not answer.is_complete
@@ -97,7 +97,7 @@ def test_pieces_of_a_call_are_joined_and_its_names_are_not() -> None:
     assert answer.first.tool_calls == (ToolCall("a", "look", "{}"), ToolCall("b", "look", "[]"))
 
 
-def test_what_is_said_later_of_the_beginning_does_not_erase_it() -> None:
+def test_later_ids_and_models_do_not_erase_earlier_ones() -> None:
     answer = folded(
         ResponseStarted("c1", "gpt", 1.0), ResponseStarted(None, None, None), ResponseStarted(None, "gpt-5", None)
     )
@@ -144,7 +144,7 @@ def test_everything_else_is_kept() -> None:
     ],
     ids=repr,
 )
-def test_a_whole_answer_lacks_nothing(events: EventBatch) -> None:
+def test_a_complete_answer_has_no_missing_part(events: EventBatch) -> None:
     answer = folded(*events)
     assert answer.is_complete
     assert answer.incomplete_reason == ""
@@ -153,7 +153,7 @@ def test_a_whole_answer_lacks_nothing(events: EventBatch) -> None:
 
 @pytest.mark.parametrize("reason", ["length", "max_output_tokens", "max_tokens", "MAX_TOKENS", "model_length"])
 @pytest.mark.parametrize("end", [[], [Finished()], [Finished(status="incomplete")]], ids=repr)
-def test_a_capped_answer_is_cut_by_the_cap(reason: str, end: EventBatch) -> None:
+def test_an_answer_that_reached_the_limit_is_incomplete(reason: str, end: EventBatch) -> None:
     answer = folded(TextDelta("a"), Finished(reason, 0), *end)
     assert (answer.is_complete, answer.hit_length_limit) == (False, True)
     assert "length cap" in answer.incomplete_reason
@@ -161,14 +161,14 @@ def test_a_capped_answer_is_cut_by_the_cap(reason: str, end: EventBatch) -> None
 
 @pytest.mark.parametrize("reason", ["content_filter", "SAFETY", "safety"])
 @pytest.mark.parametrize("end", [[], [Finished()], [Finished(status="incomplete")]], ids=repr)
-def test_a_filtered_answer_is_not_whole_and_no_cap_is_to_blame(reason: str, end: EventBatch) -> None:
+def test_a_filtered_answer_is_incomplete_but_not_cut_by_a_limit(reason: str, end: EventBatch) -> None:
     answer = folded(TextDelta("a"), Finished(reason, 0), *end)
     assert (answer.is_complete, answer.hit_length_limit) == (False, False)
     assert "content filter" in answer.incomplete_reason
 
 
 @pytest.mark.parametrize("status", ["incomplete", "failed", "cancelled", "in_progress", "queued"])
-def test_a_status_that_is_not_the_end_is_told(status: str) -> None:
+def test_a_status_that_is_not_final_is_reported(status: str) -> None:
     answer = folded(TextDelta("a"), Finished(status, 0, status), Finished(status=status))
     assert (answer.is_complete, answer.hit_length_limit) == (False, False)
     assert status in answer.incomplete_reason
@@ -188,13 +188,13 @@ def test_a_status_that_is_not_the_end_is_told(status: str) -> None:
     ],
     ids=repr,
 )
-def test_a_cut_answer_never_looks_whole_nor_capped(events: EventBatch) -> None:
+def test_a_cut_answer_never_looks_complete_or_cut_by_a_limit(events: EventBatch) -> None:
     answer = folded(*events)
     assert (answer.is_complete, answer.hit_length_limit) == (False, False)
     assert "stream ended" in answer.incomplete_reason
 
 
-def test_a_refusal_is_no_answer() -> None:
+def test_a_refusal_is_not_a_complete_answer() -> None:
     answer = folded(RefusalDelta("I will not."), Finished("stop", 0), Finished())
     assert (answer.is_complete, answer.hit_length_limit) == (False, False)
     assert "refused" in answer.incomplete_reason
@@ -209,19 +209,19 @@ def test_a_refusal_is_no_answer() -> None:
     ],
     ids=["filtered", "refused", "cut"],
 )
-def test_an_answer_is_capped_only_when_nothing_else_is_amiss(others: EventBatch) -> None:
+def test_an_answer_is_cut_by_a_limit_only_if_nothing_else_is_wrong(others: EventBatch) -> None:
     answer = folded(TextDelta("a"), Finished("length", 0), *others)
     assert not answer.is_complete
     assert not answer.hit_length_limit
 
 
-def test_one_capped_choice_is_enough() -> None:
+def test_one_choice_that_reached_the_limit_is_enough() -> None:
     answer = folded(TextDelta("a"), Finished("stop", 0), TextDelta("b", 1), Finished("length", 1))
     assert (answer.is_complete, answer.hit_length_limit) == (False, True)
 
 
 @pytest.mark.parametrize("end", [[], [Finished("stop", 0)], [Finished()]], ids=repr)
-def test_a_fault_spoils_the_best_of_answers(end: EventBatch) -> None:
+def test_an_error_makes_any_answer_incomplete(end: EventBatch) -> None:
     answer = folded(TextDelta("a"), *end, ErrorEvent("busy"))
     assert answer.reported_error == ErrorEvent("busy")
     assert not answer.is_complete

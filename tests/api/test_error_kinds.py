@@ -87,7 +87,7 @@ def test_a_code_or_type_says_what_an_error_in_a_stream_means(place: str, name: s
 @pytest.mark.promise("error-kinds")
 @pytest.mark.parametrize(("name", "meaning"), NAMES)
 @pytest.mark.parametrize("status", [400, 403, 429, 500])
-def test_a_code_counts_more_than_the_status(status: int, name: str, meaning: Meaning) -> None:
+def test_a_code_takes_precedence_over_the_status(status: int, name: str, meaning: Meaning) -> None:
     error = status_error(status, {"error": {"message": "Odd words.", "code": name}})
     assert has_meaning(error, meaning)
     assert error.details["status"] == status
@@ -112,7 +112,7 @@ STATUSES = [(400, 4), (401, 3), (402, 3), (403, 3), (404, 4), (408, 4), (409, 4)
 @pytest.mark.promise("error-kinds")
 @pytest.mark.parametrize("name", [name for name, _ in VAGUE_NAMES] + ["", "odd", "new_api_error"])
 @pytest.mark.parametrize(("status", "code"), STATUSES)
-def test_the_status_counts_more_than_a_vague_name_wherever_it_is(status: int, code: int, name: str) -> None:
+def test_the_status_takes_precedence_over_a_vague_name_wherever_it_is(status: int, code: int, name: str) -> None:
     words = {"message": "Odd words.", "type": name}
     errors = [
         status_error(status, {"error": words}),
@@ -232,7 +232,7 @@ def test_a_text_alone_says_what_an_error_in_a_stream_means(text: str, meaning: M
         ({"retry_after": "soon"}, 3), ({"x_should_retry": "maybe"}, 3), ({"x_should_retry": "false"}, 3),
     ],
 )  # fmt: skip
-def test_a_wish_for_another_try_counts_more_than_a_text(headers: dict[str, str], code: int) -> None:
+def test_a_retry_header_takes_precedence_over_a_text(headers: dict[str, str], code: int) -> None:
     assert status_error(429, {"message": "You have run out of credits"}, **headers).exit_code == code
     assert status_error(429, {"error": {"message": "no", "code": "insufficient_quota"}}, **headers).exit_code == 3
 
@@ -252,7 +252,7 @@ MISSING = [
 
 
 @pytest.mark.parametrize(("text", "missing"), MISSING)
-def test_it_is_told_what_was_not_found(text: str, missing: str | None) -> None:
+def test_an_error_names_what_was_not_found(text: str, missing: str | None) -> None:
     for body in ({"error": {"message": text}}, {"message": text, "statusCode": 404}, {"detail": text}):
         error = status_error(404, body if text else {})
         assert text == "" or error.details.get("missing") == missing
@@ -266,7 +266,7 @@ def test_a_page_under_404_is_a_missing_path() -> None:
     assert "--base-url" in error_from_status(404, {"content-type": "text/html"}, page).hint
 
 
-def test_a_response_of_another_account_is_no_question_of_the_key() -> None:
+def test_a_response_of_another_account_is_not_a_key_error() -> None:
     words = "Forbidden. The response id is not associated with the user, who this key belongs to."
     error = status_error(403, {"error": {"message": words, "type": "auth", "code": "403"}})
     assert (error.exit_code, KEYS_PAGE in error.hint, BILLING_PAGE in error.hint) == (3, False, False)
@@ -288,7 +288,7 @@ PIECES = ["no_", "no ", "your ", "credits ", "budget ", "models ", "response ", 
 
 @pytest.mark.promise("error-kinds")
 @pytest.mark.parametrize("piece", PIECES)
-def test_a_long_text_takes_no_longer_than_its_bytes(piece: str) -> None:
+def test_a_long_error_text_takes_linear_time(piece: str) -> None:
     def measure(size: int) -> float:
         text = piece * (size // len(piece))
         places: list[Any] = [

@@ -104,7 +104,7 @@ def test_every_shape_gives_the_servers_own_words(body: bytes, status: int) -> No
 
 
 @pytest.mark.parametrize("body", [b"", b" \n", b"{}", b"null", b"[]", b"<html><body></body></html>", b"\x00", b"{"])
-def test_a_body_without_words_is_told_by_its_status(body: bytes) -> None:
+def test_a_body_without_a_message_is_described_by_its_status(body: bytes) -> None:
     assert error_from_status(502, {}, body).message.startswith("the server answered 502")
 
 
@@ -128,7 +128,7 @@ def test_a_page_is_known_by_its_header_too() -> None:
         ('{"errors":{"n":"zu groß"}}'.encode(), '{"n": "zu groß"}'),
     ],
 )
-def test_all_of_the_words_are_told(body: bytes, words: str) -> None:
+def test_all_messages_of_an_error_are_shown(body: bytes, words: str) -> None:
     assert error_from_status(400, JSON, body).message == f"the server answered 400: {words}"
 
 
@@ -190,7 +190,7 @@ def test_each_status_is_its_kind_of_failure(status: int, words: str, kind: type[
         "Please top up your account",
     ],
 )
-def test_words_of_credit_lead_to_the_billing_page(status: int, words: str) -> None:
+def test_an_error_about_credit_links_to_the_billing_page(status: int, words: str) -> None:
     error = error_from_status(status, JSON, json.dumps({"message": words}).encode())
     assert type(error) is AuthError
     assert BILLING_PAGE in error.hint
@@ -199,7 +199,7 @@ def test_words_of_credit_lead_to_the_billing_page(status: int, words: str) -> No
 @pytest.mark.parametrize("status", [402, 403, 422, 429])
 @pytest.mark.parametrize("place", ["code", "type"])
 @pytest.mark.parametrize("word", ["insufficient_quota", "budget_exceeded"])
-def test_a_code_or_type_speaks_of_credit_as_well(status: int, place: str, word: str) -> None:
+def test_a_code_or_type_can_also_mean_missing_credit(status: int, place: str, word: str) -> None:
     error = error_from_status(status, JSON, json.dumps({"error": {"message": "no", place: word}}).encode())
     assert type(error) is AuthError
     assert BILLING_PAGE in error.hint
@@ -216,7 +216,7 @@ def test_a_code_or_type_speaks_of_credit_as_well(status: int, place: str, word: 
         (500, {"message": "Authentication Error", "type": "auth_error", "code": "invalid_api_key"}),
     ],
 )
-def test_a_refused_key_is_known_by_its_words_whatever_the_status(status: int, report: dict[str, str]) -> None:
+def test_a_refused_key_is_recognized_by_its_message_under_any_status(status: int, report: dict[str, str]) -> None:
     error = error_from_status(status, JSON, json.dumps({"error": report}).encode())
     assert type(error) is AuthError
     assert report["message"] in error.message
@@ -333,14 +333,14 @@ def test_an_error_is_found_whatever_its_shape(body: object, found: tuple[str | N
         ({"error": {"foo": "bar"}}, '{"foo": "bar"}'),
     ],
 )  # fmt: skip
-def test_the_words_are_complete_and_never_empty(body: object, words: str) -> None:
+def test_the_message_is_complete_and_never_empty(body: object, words: str) -> None:
     event = parse_error(body)
     assert event
     assert event.message == words
 
 
 @pytest.mark.parametrize("depth", [1, 5, 50, 900])
-def test_an_error_that_is_nested_too_deeply_is_no_crash(depth: int) -> None:
+def test_an_error_that_is_nested_too_deeply_does_not_crash(depth: int) -> None:
     body: object = "no way"
     for _ in range(depth):
         body = {"error": [body]}
@@ -392,7 +392,7 @@ def test_an_error_that_is_nested_too_deeply_is_no_crash(depth: int) -> None:
     ],
     ids=repr,
 )
-def test_a_good_answer_holds_no_report(answer: object) -> None:
+def test_a_valid_answer_is_not_taken_for_an_error(answer: object) -> None:
     assert parse_error(answer) is None
 
 
@@ -413,7 +413,7 @@ def test_a_shortened_text_is_short(words: str) -> None:
 
 @settings(deadline=None, max_examples=150)
 @given(VALUES, st.integers(300, 599))
-def test_no_json_is_more_than_a_failure(found: object, status: int) -> None:
+def test_any_json_of_an_error_status_is_an_error(found: object, status: int) -> None:
     error = error_from_status(status, JSON, json.dumps(found).encode())
     assert error.message.startswith(f"the server answered {status}")
     assert 3 <= error.exit_code <= 6
@@ -421,7 +421,7 @@ def test_no_json_is_more_than_a_failure(found: object, status: int) -> None:
 
 @settings(deadline=None, max_examples=150)
 @given(VALUES)
-def test_no_error_in_an_answer_is_more_than_a_failure(found: object) -> None:
+def test_any_json_in_the_field_error_is_an_error(found: object) -> None:
     if event := parse_error(found):
         error = error_from_event(event)
         assert error.message.startswith("the server reported an error: ")
@@ -430,7 +430,7 @@ def test_no_error_in_an_answer_is_more_than_a_failure(found: object) -> None:
 
 @pytest.mark.parametrize("depth", [*range(300, 1_000, 99), *range(985, 1_000), 5_000])
 @pytest.mark.parametrize(("start", "end"), [(b"[", b"]"), (b'{"error":', b"}"), (b'{"errors":[', b"]}")])
-def test_json_that_is_nested_deeply_is_no_crash(start: bytes, end: bytes, depth: int) -> None:
+def test_json_that_is_nested_deeply_does_not_crash(start: bytes, end: bytes, depth: int) -> None:
     assert error_from_status(500, JSON, start * depth + b"1" + end * depth).message.startswith(
         "the server answered 500"
     )
@@ -438,7 +438,7 @@ def test_json_that_is_nested_deeply_is_no_crash(start: bytes, end: bytes, depth:
 
 
 @pytest.mark.parametrize("piece", [b"<", b"<script>", b"<p ", b"&", b" "])
-def test_a_page_without_end_is_no_hang(piece: bytes) -> None:
+def test_a_page_without_end_does_not_hang(piece: bytes) -> None:
     page = b"<html>busy" + piece * (1_000_000 // len(piece))
     assert "busy" in error_from_status(502, {"content-type": "text/html"}, page).message
 

@@ -33,14 +33,14 @@ def to_camel_case(word: str) -> str:
 
 
 @pytest.mark.parametrize(("word", "ending"), CASES)
-def test_a_word_has_its_meaning_in_every_spelling(word: str, ending: Ending) -> None:
+def test_a_finish_reason_is_understood_in_every_spelling(word: str, ending: Ending) -> None:
     camel = to_camel_case(word)
     spellings = [word, word.upper(), word.title(), word.replace("_", "-"), word.replace("_", " "), camel, f" {word} "]
     assert {classify_reason(spelling) for spelling in [*spellings, camel[:1].upper() + camel[1:]]} == {ending}
 
 
 @pytest.mark.parametrize("reason", [None, "", " ", "x" * 1_000_000, "_" * 1_000_000, "aB" * 500_000])
-def test_what_says_nothing_is_complete(reason: str | None) -> None:
+def test_an_unknown_finish_reason_means_complete(reason: str | None) -> None:
     assert classify_reason(reason) is Ending.COMPLETE
 
 

@@ -40,7 +40,7 @@ OLD = b"""[{"id":"reasoner-mini","type":"chat-completion",
  "endpoints":["/v1/chat/completions","/v1/responses"]}]"""
 
 
-def test_the_present_shape_is_read() -> None:
+def test_the_current_format_is_read() -> None:
     film, talker = parse_models(NEW)
     assert (talker.id, talker.aliases, talker.name) == ("vendor/talker-2", ("talker-2",), "Talker 2")
     assert (talker.developer, talker.description) == ("Vendor", "It talks.")
@@ -55,7 +55,7 @@ def test_the_present_shape_is_read() -> None:
     assert (film.id, film.context, film.aliases) == ("vendor/film", None, ())
 
 
-def test_the_older_shape_is_read() -> None:
+def test_the_older_format_is_read() -> None:
     (model,) = parse_models(OLD)
     assert (model.id, model.name, model.developer) == ("reasoner-mini", "reasoner mini", "Open Vendor")
     assert (model.context, model.output_limit) == (200000, 100000)
@@ -81,7 +81,7 @@ def test_the_price_is_that_of_the_chat_entry_and_of_a_million_text_tokens() -> N
     ]
 
 
-def test_a_price_that_depends_on_the_request_is_told_in_full_and_not_as_one() -> None:
+def test_a_price_that_depends_on_the_request_is_shown_in_full() -> None:
     film = parse_models(NEW)[0]
     assert film.prices == (
         Price("", "second", "", 0.39, 1, (("resolution", "720p"),)),
@@ -118,7 +118,7 @@ def test_a_price_needs_an_amount_and_its_base(unit: dict[str, Any], price: float
     assert model.price_per_million("output") == price
 
 
-def test_another_currency_is_no_dollar() -> None:
+def test_prices_in_another_currency_are_ignored() -> None:
     units = [{"name": "token", "origin": "provided", "price": 1, "per": 1}]
     assert build_models([{"id": "a", "pricing": {"currency": "EUR", "units": units}}])[0].prices == ()
 
@@ -135,7 +135,7 @@ def test_another_currency_is_no_dollar() -> None:
         ({}, ()),
     ],
 )
-def test_where_a_model_can_be_asked(entry: dict[str, Any], endpoints: tuple[str, ...]) -> None:
+def test_the_endpoints_of_a_model_are_read(entry: dict[str, Any], endpoints: tuple[str, ...]) -> None:
     assert build_models([{"id": "a", **entry}])[0].endpoints == endpoints
 
 
@@ -155,12 +155,12 @@ def test_malformed_entries_are_left_out_and_malformed_fields_are_empty() -> None
 
 
 @pytest.mark.parametrize("data", [b"", b"<html>", b"{", b"5", b"{}", b'{"data":{}}', b"\xff\xfe", b"[" * 100_000])
-def test_what_is_no_catalogue_is_a_failure_of_the_server(data: bytes) -> None:
+def test_a_response_that_is_not_a_catalogue_is_a_server_error(data: bytes) -> None:
     with pytest.raises(ServerError):
         parse_models(data)
 
 
-def test_an_error_under_200_is_told_in_the_servers_words() -> None:
+def test_an_error_under_200_is_shown_in_the_words_of_the_server() -> None:
     with pytest.raises(ServerError, match="the shelf is bare"):
         parse_models(b'{"error":{"message":"the shelf is bare"}}')
 
@@ -232,7 +232,7 @@ def test_one_word_names_one_model(word: str, name: str | None) -> None:
 
 
 @pytest.mark.parametrize("word", ["talker.2", "alpha/talker_2", "talkr-2", "Alpha/Talker-2x"])
-def test_a_mistyped_id_finds_its_neighbour(word: str) -> None:
+def test_a_mistyped_id_suggests_the_right_one(word: str) -> None:
     assert suggest_models(SHELF, word)[0] == "alpha/talker-2"
 
 

@@ -63,7 +63,9 @@ def outcome(
 @pytest.mark.parametrize("status", [200, 201, 202])
 @pytest.mark.parametrize("content_type", TYPES)
 @pytest.mark.parametrize("size", [1, 5, 0])
-def test_the_bytes_say_what_a_reply_is(endpoint: Endpoint, status: int, content_type: str, size: int) -> None:
+def test_the_first_bytes_decide_what_a_response_is(
+    endpoint: Endpoint, status: int, content_type: str, size: int
+) -> None:
     plain = [STREAMS[endpoint.name], BODIES[endpoint.name]]
     for body in [*plain, COMMENTS + plain[0], b"\xef\xbb\xbf" + plain[0], b"\n" + plain[1], b"\xef\xbb\xbf" + plain[1]]:
         answer = understood(endpoint, body, content_type, status, size)
@@ -84,7 +86,7 @@ def test_a_stream_begins_with_any_field(endpoint: Endpoint, start: bytes) -> Non
 @every_endpoint
 @pytest.mark.parametrize("body", [b"", b" \n", b"upstream is busy", b"<html>busy</html>", b"{oops", b"\xff\xfe\x00"])
 @pytest.mark.parametrize("content_type", ["application/json", ""])
-def test_what_is_neither_stream_nor_json_is_the_servers_failure(
+def test_a_body_that_is_neither_a_stream_nor_json_is_a_server_error(
     endpoint: Endpoint, body: bytes, content_type: str
 ) -> None:
     with pytest.raises(ServerError) as failed:
@@ -104,7 +106,7 @@ def test_a_body_in_another_encoding_is_read(endpoint: Endpoint, charset: str, si
 
 
 @every_endpoint
-def test_bytes_that_are_no_text_cost_only_themselves(endpoint: Endpoint) -> None:
+def test_invalid_bytes_in_a_text_are_replaced(endpoint: Endpoint) -> None:
     body = BODIES[endpoint.name].replace(b"Hi", b"H\xe9!")
     assert understood(endpoint, body, "application/json").first.text == "H\ufffd!"
 
@@ -112,7 +114,7 @@ def test_bytes_that_are_no_text_cost_only_themselves(endpoint: Endpoint) -> None
 @pytest.mark.promise("servers-words")
 @every_endpoint
 @pytest.mark.parametrize("body", [b"upstream is busy", b"<html><p>upstream is busy</p></html>"])
-def test_a_text_under_200_is_told_in_the_servers_words(endpoint: Endpoint, body: bytes) -> None:
+def test_a_text_under_200_is_an_error_with_that_text(endpoint: Endpoint, body: bytes) -> None:
     with pytest.raises(ServerError, match="upstream is busy"):
         understood(endpoint, body, "text/plain")
 
@@ -120,7 +122,7 @@ def test_a_text_under_200_is_told_in_the_servers_words(endpoint: Endpoint, body:
 @pytest.mark.promise("whole-or-told")
 @every_endpoint
 @pytest.mark.parametrize("body", [b"", b"\n\n", COMMENTS, b"event: x\n\n", b"data\n\n", b"data: \n\n"])
-def test_a_stream_without_events_is_no_success(endpoint: Endpoint, body: bytes) -> None:
+def test_a_stream_without_events_is_an_error(endpoint: Endpoint, body: bytes) -> None:
     assert not understood(endpoint, body, "text/event-stream").is_complete
 
 
@@ -138,7 +140,7 @@ def test_a_failing_status_fails_whatever_the_body_says(
 
 
 @every_endpoint
-def test_a_failing_status_counts_though_its_body_is_cut(endpoint: Endpoint) -> None:
+def test_an_error_status_counts_even_if_its_body_is_cut(endpoint: Endpoint) -> None:
     def network() -> Iterator[bytes]:
         yield b'{"error":{"message":"no su'
         raise IncompleteAnswer("the connection was cut")
@@ -167,7 +169,7 @@ def test_an_endless_answer_ends_with_an_error(endpoint: Endpoint) -> None:
 
 
 @every_endpoint
-def test_a_stream_is_understood_as_it_comes(endpoint: Endpoint) -> None:
+def test_a_stream_is_parsed_as_it_arrives(endpoint: Endpoint) -> None:
     first, _, rest = STREAMS[endpoint.name].partition(b"\n\n")
 
     def network() -> Iterator[bytes]:
@@ -180,7 +182,7 @@ def test_a_stream_is_understood_as_it_comes(endpoint: Endpoint) -> None:
 @every_endpoint
 @pytest.mark.parametrize("depth", [2_000, 100_000])
 @pytest.mark.parametrize("start", [b"", b"data: "])
-def test_json_without_end_is_no_crash(endpoint: Endpoint, depth: int, start: bytes) -> None:
+def test_endless_json_does_not_crash(endpoint: Endpoint, depth: int, start: bytes) -> None:
     body = start + b"[" * depth
     assert isinstance(outcome(endpoint, body, status=500), ServerError)
     ended = outcome(endpoint, body, status=200)
@@ -189,7 +191,7 @@ def test_json_without_end_is_no_crash(endpoint: Endpoint, depth: int, start: byt
 
 @every_endpoint
 @pytest.mark.parametrize("depth", [100, 101, 500, *range(900, 1_000, 9)])
-def test_a_value_that_is_nested_deeply_is_no_crash(endpoint: Endpoint, depth: int) -> None:
+def test_a_value_that_is_nested_deeply_does_not_crash(endpoint: Endpoint, depth: int) -> None:
     nested = b"[" * depth + b"]" * depth
     for good in (BODIES[endpoint.name], STREAMS[endpoint.name]):
         ended = outcome(endpoint, good.replace(b'"Hi"', nested))
@@ -210,7 +212,7 @@ def test_a_value_that_is_nested_deeply_is_no_crash(endpoint: Endpoint, depth: in
     content_type=st.sampled_from(TYPES) | st.text(max_size=9),
     size=st.integers(1, 30),
 )
-def test_no_bytes_are_more_than_an_answer_or_an_error(
+def test_any_bytes_are_an_answer_or_an_error(
     endpoint: Endpoint, body: bytes, status: int, content_type: str, size: int
 ) -> None:
     ended = outcome(endpoint, body, content_type, status, size)
@@ -342,7 +344,7 @@ def crashes(endpoint: Endpoint, changed: list[list[Any]]) -> list[str]:
 @pytest.mark.promise("broken-event")
 @every_endpoint
 @pytest.mark.parametrize("junk", JUNK, ids=repr)
-def test_no_value_in_the_wrong_place_is_a_crash(endpoint: Endpoint, junk: Any) -> None:
+def test_a_value_in_the_wrong_place_does_not_crash(endpoint: Endpoint, junk: Any) -> None:
     good = GOOD[endpoint.name]
     changed = [[broken(event, path, junk)] for event in good for path in places(event)]
     assert crashes(endpoint, [*changed, [junk], *([event, junk] for event in good)]) == []
@@ -368,7 +370,7 @@ ANYTHING = st.recursive(
 @every_endpoint
 @settings(deadline=None, max_examples=50)
 @given(data=st.data())
-def test_no_stream_of_json_is_a_crash(endpoint: Endpoint, data: st.DataObject) -> None:
+def test_any_stream_of_json_is_parsed_without_a_crash(endpoint: Endpoint, data: st.DataObject) -> None:
     good = GOOD[endpoint.name]
     changed = data.draw(
         st.lists(

@@ -72,7 +72,9 @@ def join_texts(messages: list[Any]) -> list[str]:
         ([("user", "the tag </file> in a sentence")], ["user: sentence"]),
     ],
 )
-def test_the_ends_are_marked_and_the_text_stays(messages: list[tuple[str, Any]], marked: list[str]) -> None:
+def test_the_last_messages_are_marked_and_their_text_is_unchanged(
+    messages: list[tuple[str, Any]], marked: list[str]
+) -> None:
     plain = [{"role": role, "content": content} for role, content in messages]
     before = json.dumps(plain)
     body = mark_prompt({"model": CLAUDE, "messages": plain, "n": 1}, "5m")
@@ -198,7 +200,7 @@ def _prices() -> Iterator[dict[str, Any]]:
         ({"prompt_tokens_details": {"cache_write_tokens": "many", "cached_tokens": -5}}, "1000 in", ""),
     ],
 )
-def test_usage_tells_what_the_marks_saved(
+def test_usage_shows_what_the_prompt_cache_saved(
     usage: dict[str, Any], tokens: str, money: str, server: Loopback, run: Run
 ) -> None:
     store_catalog(server, id=CLAUDE, pricing={"units": list(_prices())})

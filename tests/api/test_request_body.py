@@ -36,7 +36,7 @@ def at(body: Any, path: str) -> Any:
 
 
 @pytest.mark.parametrize(("endpoint", "row"), placed())
-def test_a_value_lands_at_its_place_and_nowhere_else(endpoint: str, row: Option[Any]) -> None:
+def test_each_option_is_sent_in_its_place_and_nowhere_else(endpoint: str, row: Option[Any]) -> None:
     body = apply_options({}, endpoint, Options(**some({row.attribute: ["a value"]})))
     assert at(body, row.body_paths[endpoint].path) == ["a value"]
     assert len(body) == 1
@@ -49,7 +49,7 @@ def test_a_value_is_not_sent_to_an_endpoint_that_does_not_have_it(row: Option[An
 
 
 @pytest.mark.parametrize("endpoint", ENDPOINT_NAMES)
-def test_what_nobody_asked_for_is_not_sent(endpoint: str) -> None:
+def test_options_that_are_not_set_are_not_sent(endpoint: str) -> None:
     assert apply_options({"model": "a/b"}, endpoint, Options()) == {"model": "a/b"}
 
 
@@ -74,19 +74,19 @@ def test_dots_nest_and_neighbours_stay() -> None:
 
 
 @pytest.mark.parametrize("held", ["text", 5, [1], None])
-def test_a_path_through_what_is_no_object_is_misuse(held: object) -> None:
+def test_a_path_through_a_value_that_is_not_an_object_is_an_error(held: object) -> None:
     with pytest.raises(UsageError, match=r"-O model\.x"):
         apply_overrides({"model": held}, {"model.x": 1})
 
 
-def test_what_is_said_last_wins() -> None:
+def test_the_last_value_wins() -> None:
     assert apply_overrides({"a": 1}, {"a": 2, "b": None}) == {"a": 2, "b": None}
     assert apply_overrides({"a": 1}, None) == {"a": 1}
 
 
 @settings(deadline=None)
 @given(st.dictionaries(st.lists(NAMES, min_size=1, max_size=3).map(".".join), st.integers(), max_size=5))
-def test_any_properties_are_placed_or_misuse(properties: dict[str, int]) -> None:
+def test_any_properties_are_placed_or_an_error(properties: dict[str, int]) -> None:
     try:
         body = apply_overrides({}, properties)
     except UsageError:

@@ -59,7 +59,7 @@ def sent(conversation: Conversation | None = None, **options: Any) -> dict[str, 
 # ---- the body
 
 
-def test_only_what_was_asked_for_is_sent() -> None:
+def test_only_requested_options_are_sent() -> None:
     assert sent() == {"model": "a/b", "input": "Hello"}
 
 
@@ -119,7 +119,7 @@ def test_tools_are_flat() -> None:
         b'"logprobs":[],"obfuscation":"xyz"',
     ],
 )
-def test_text_is_heard_though_the_numbers_are_wrong_or_missing(facts: bytes) -> None:
+def test_text_is_read_even_if_its_indexes_are_wrong_or_missing(facts: bytes) -> None:
     answer = stream(
         CREATED,
         b'{"type":"response.output_text.delta","delta":"Hel",' + facts + b"}",
@@ -182,12 +182,12 @@ def test_the_type_may_stand_in_the_json_or_in_the_event_line(raw: bytes) -> None
     ],
     ids=["in the item", "in the response", "as a string"],
 )
-def test_text_that_no_delta_said_is_shown(events: list[bytes]) -> None:
+def test_text_without_a_delta_is_shown(events: list[bytes]) -> None:
     answer = heard(framed(*events))
     assert (answer.first.text, answer.is_complete) == ("Hello", True)
 
 
-def test_text_is_said_once_though_items_change_their_ids() -> None:
+def test_text_is_shown_once_even_if_items_change_their_ids() -> None:
     answer = stream(
         b'{"type":"response.output_item.added","output_index":0,"item":{"id":"x1","type":"message","content":[]}}',
         b'{"type":"response.output_text.delta","output_index":0,"item_id":"x2","delta":"Hello"}',
@@ -230,7 +230,7 @@ def test_a_character_split_over_deltas_is_whole() -> None:
         b'{"type":"response.image_generation_call.partial_image","partial_image_b64":"QUJD"}',
     ],
 )
-def test_what_says_nothing_changes_nothing(event: bytes) -> None:
+def test_events_without_content_change_nothing(event: bytes) -> None:
     delta = b'{"type":"response.output_text.delta","delta":"Hi"}'
     assert stream(event, delta) == stream(delta, event) == stream(delta)
 
@@ -239,7 +239,7 @@ def test_what_says_nothing_changes_nothing(event: bytes) -> None:
 
 
 @pytest.mark.parametrize("name", [b"reasoning_text", b"reasoning_summary_text"])
-def test_reasoning_is_heard_once(name: bytes) -> None:
+def test_reasoning_is_shown_once(name: bytes) -> None:
     answer = stream(
         b'{"type":"response.output_item.added","output_index":0,"item":{"id":"r1","type":"reasoning","summary":[]}}',
         b'{"type":"response.' + name + b'.delta","item_id":"r1","output_index":0,"delta":"Hm"}',
@@ -283,7 +283,7 @@ def test_a_new_part_of_the_summary_is_a_new_paragraph() -> None:
         ],
     ],
 )
-def test_a_refusal_is_heard_once(events: list[bytes]) -> None:
+def test_a_refusal_is_shown_once(events: list[bytes]) -> None:
     answer = stream(*events)
     assert (answer.first.refusal, answer.first.text, answer.is_complete) == ("I will not.", "", False)
 
@@ -324,7 +324,7 @@ def test_what_hosted_tools_did_is_noticed() -> None:
 
 
 @pytest.mark.parametrize("complete", [COMPLETED, b""], ids=["empty output", "with output"])
-def test_a_call_is_heard_once(complete: bytes) -> None:
+def test_a_tool_call_is_read_once(complete: bytes) -> None:
     item = b'{"id":"fc_1","type":"function_call","call_id":"a","name":"look","arguments":"%s","status":"completed"}'
     whole = item.replace(b"%s", rb"{\"at\":\"Rome\"}")
     answer = heard(
@@ -341,7 +341,7 @@ def test_a_call_is_heard_once(complete: bytes) -> None:
     assert answer.is_complete
 
 
-def test_arguments_that_no_delta_said_are_taken_from_the_item() -> None:
+def test_arguments_without_a_delta_are_read_from_the_item() -> None:
     answer = stream(
         b'{"type":"response.output_item.added","output_index":0,"item":{"id":"fc_1","type":"function_call",'
         b'"call_id":"a","name":"look","arguments":""}}',
@@ -448,7 +448,7 @@ def test_a_custom_tool_is_called_with_its_input() -> None:
         b'event: error\ndata: {"type":"odd","message":"busy"}\n\n',
     ],
 )
-def test_an_error_after_good_events_is_told_in_its_words(event: bytes) -> None:
+def test_an_error_after_valid_events_has_the_message_of_the_server(event: bytes) -> None:
     answer = heard(framed(b'{"type":"response.output_text.delta","delta":"So far"}') + event)
     assert answer.first.text == "So far"
     assert answer.reported_error
@@ -472,7 +472,7 @@ def test_an_error_after_good_events_is_told_in_its_words(event: bytes) -> None:
         b"not JSON",
     ],
 )
-def test_a_broken_event_is_an_honest_error_or_passed_over(event: bytes) -> None:
+def test_an_invalid_event_is_an_error_or_ignored(event: bytes) -> None:
     answer = heard(framed(b'{"type":"response.output_text.delta","delta":"So far"}', event))
     assert answer.first.text.startswith("So far")
     assert not answer.is_complete
@@ -484,9 +484,7 @@ CALL = b'"type":"function_call","name":"look","arguments":"{\\"at\\":\\"%s\\"}"'
 @pytest.mark.promise("shown-once")
 @pytest.mark.parametrize("index", [b"", b',"output_index":4'])
 @pytest.mark.parametrize("ids", [(b"", b""), (b',"id":"a","call_id":"c"', b"")])
-def test_calls_that_the_response_repeats_without_known_ids_are_told_by_what_they_say(
-    ids: tuple[bytes, bytes], index: bytes
-) -> None:
+def test_repeated_calls_without_ids_are_recognized_by_their_content(ids: tuple[bytes, bytes], index: bytes) -> None:
     items = [b"{" + CALL % place + b"%s}" for place in (b"Rome", b"Oslo", b"Rome")]
     first = b'{"type":"response.output_item.done","item":' + items[0] % ids[0] + index + b"}"
     end = b'{"type":"response.completed","response":{"output":[' + b",".join(item % ids[1] for item in items) + b"]}}"
@@ -574,7 +572,7 @@ def test_a_json_answer_may_lack_whatever_is_not_the_text(body: bytes) -> None:
     assert (answer.first.text, answer.is_complete) == ("Hi", True)
 
 
-def test_half_a_character_at_the_end_of_a_json_answer_is_shown_as_such() -> None:
+def test_half_a_character_at_the_end_of_a_json_answer_is_replaced() -> None:
     answer = read(rb'{"output":[{"type":"message","content":[{"text":"a\ud83c"}]}]}')
     assert answer.first.text == "a\ufffd"
 
@@ -588,13 +586,13 @@ def test_half_a_character_at_the_end_of_a_json_answer_is_shown_as_such() -> None
         (b'{"meta":{"usage":{"usd_spent":0.5}}}', (None, 0.5)),
     ],
 )
-def test_usage_is_told_only_where_the_server_told_it(facts: bytes, usage: tuple[Any, Any] | None) -> None:
+def test_usage_is_shown_only_if_the_server_sent_it(facts: bytes, usage: tuple[Any, Any] | None) -> None:
     found = read(json.dumps({"output": [], **json.loads(facts)}).encode()).usage
     assert (found and (found.total_tokens, found.cost_usd)) == usage
 
 
 @pytest.mark.parametrize("body", [b"null", b"5", b'"text"', b"[]", b"{}", b'{"id":"resp_1"}'])
-def test_a_json_body_without_an_answer_is_no_success(body: bytes) -> None:
+def test_a_json_body_without_an_answer_is_an_error(body: bytes) -> None:
     assert not read(body).is_complete
 
 
@@ -607,7 +605,7 @@ def test_a_json_body_without_an_answer_is_no_success(body: bytes) -> None:
         b'{"status":"completed","output":[{"type":"function_call","name":5}]}',
     ],
 )
-def test_a_json_answer_of_wrong_types_is_an_honest_error(body: bytes) -> None:
+def test_a_json_answer_of_wrong_types_is_an_error(body: bytes) -> None:
     answer = read(body)
     assert answer.reported_error
     assert not answer.is_complete
@@ -626,7 +624,7 @@ def test_a_json_answer_of_wrong_types_is_an_honest_error(body: bytes) -> None:
         b'[{"error":{"message":"busy"}}]',
     ],
 )
-def test_an_error_under_200_is_told_in_its_words(body: bytes) -> None:
+def test_an_error_under_200_has_the_message_of_the_server(body: bytes) -> None:
     answer = read(body)
     assert answer.reported_error
     assert answer.reported_error.message == "busy"

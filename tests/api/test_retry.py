@@ -27,13 +27,13 @@ def get_delay(
 
 @pytest.mark.promise("retries")
 @pytest.mark.parametrize("status", [408, 409, 429, 500, 502, 503, 504, 529])
-def test_what_may_pass_is_tried_again(status: int) -> None:
+def test_a_temporary_error_is_retried(status: int) -> None:
     assert get_delay(status_error(status)) == 0.5
 
 
 @pytest.mark.promise("retries")
 @pytest.mark.parametrize("status", [301, 307, 400, 401, 402, 403, 404, 405, 413, 422])
-def test_what_will_not_change_is_not_tried_again(status: int) -> None:
+def test_a_permanent_error_is_not_retried(status: int) -> None:
     assert get_delay(status_error(status)) is None
     assert get_delay(status_error(status), {"retry-after": "1"}) is None
 
@@ -41,7 +41,7 @@ def test_what_will_not_change_is_not_tried_again(status: int) -> None:
 @pytest.mark.promise("retries")
 @pytest.mark.parametrize("words", ["insufficient_quota", "budget_exceeded", "you have run out of credits", "free tier"])
 @pytest.mark.parametrize("headers", [{}, {"retry-after": "1"}, {"x-should-retry": "true"}], ids=repr)
-def test_an_empty_purse_is_never_tried_again(words: str, headers: dict[str, str]) -> None:
+def test_missing_credit_is_never_retried(words: str, headers: dict[str, str]) -> None:
     report = f'{{"error":{{"message":"no","code":"{words}"}}}}'
     assert get_delay(status_error(429, report), headers) is None
 
@@ -57,7 +57,7 @@ def test_an_empty_purse_is_never_tried_again(words: str, headers: dict[str, str]
         (ServerError("no status is known"), False),
     ],
 )
-def test_without_an_answer_only_a_failed_connection_is_tried_again(error: AimlError, *, again: bool) -> None:
+def test_without_a_response_only_a_failed_connection_is_retried(error: AimlError, *, again: bool) -> None:
     assert (get_delay(error) is not None) == again
 
 
@@ -76,7 +76,7 @@ def test_the_pause_doubles_up_to_eight_seconds() -> None:
 
 @settings(deadline=None)
 @given(st.integers(1, 50), st.floats(0, 1))
-def test_luck_only_shortens_the_pause_a_little(attempt: int, jitter: float) -> None:
+def test_the_random_part_only_shortens_the_pause_a_little(attempt: int, jitter: float) -> None:
     shortened, whole = (
         get_delay(status_error(500), attempt=attempt, jitter=jitter),
         get_delay(status_error(500), attempt=attempt),
@@ -106,7 +106,7 @@ def test_luck_only_shortens_the_pause_a_little(attempt: int, jitter: float) -> N
         ({"x-should-retry": "true", "retry-after": "60"}, 60.0),
     ],
 )
-def test_the_servers_wish_is_obeyed(headers: dict[str, str], seconds: float) -> None:
+def test_the_pause_that_the_server_asks_for_is_kept(headers: dict[str, str], seconds: float) -> None:
     assert get_delay(status_error(429), headers) == seconds
     assert get_delay(status_error(503), headers, attempt=3, jitter=0) == seconds
 
@@ -125,7 +125,7 @@ def test_the_servers_wish_is_obeyed(headers: dict[str, str], seconds: float) -> 
     ],
     ids=repr,
 )
-def test_a_wait_of_more_than_two_minutes_ends_at_once_and_is_told(
+def test_a_requested_wait_of_more_than_two_minutes_is_an_error_at_once(
     headers: dict[str, str], seconds: int, status: int
 ) -> None:
     assert get_delay(status_error(status), headers) is None
@@ -143,14 +143,14 @@ GARBAGE = [
 @pytest.mark.promise("retries")
 @pytest.mark.parametrize("garbage", GARBAGE)
 @pytest.mark.parametrize("names", [("retry-after",), ("retry-after-ms",), ("retry-after-ms", "retry-after")], ids=repr)
-def test_garbage_and_a_time_in_the_past_count_as_absent(names: tuple[str, ...], garbage: str) -> None:
+def test_an_invalid_pause_or_a_time_in_the_past_is_ignored(names: tuple[str, ...], garbage: str) -> None:
     headers = dict.fromkeys(names, garbage)
     assert [get_delay(status_error(status), headers) for status in (408, 409, 429, 500, 503)] == [0.5] * 5
     assert add_retry_hint(status_error(429), headers, NOW).hint == status_error(429).hint
 
 
 @pytest.mark.parametrize("wish", ["", "maybe", "1", "yes", "truefalse", "null", "0"])
-def test_a_wish_that_is_neither_true_nor_false_counts_as_absent(wish: str) -> None:
+def test_a_retry_header_that_is_neither_true_nor_false_is_ignored(wish: str) -> None:
     assert get_delay(status_error(503), {"x-should-retry": wish}) == 0.5
     assert get_delay(status_error(425), {"x-should-retry": wish}) is None
 
@@ -165,7 +165,7 @@ def test_a_wish_that_is_neither_true_nor_false_counts_as_absent(wish: str) -> No
         (500, "true", True),
     ],
 )
-def test_the_server_may_say_whether_to_try_again(status: int, wish: str, *, again: bool) -> None:
+def test_the_server_can_say_whether_to_retry(status: int, wish: str, *, again: bool) -> None:
     assert (get_delay(status_error(status), {"x-should-retry": wish}) is not None) == again
 
 
@@ -175,7 +175,7 @@ def test_the_server_may_say_whether_to_try_again(status: int, wish: str, *, agai
 @example("Mon, 01 Jan 0001 00:00:00 +2359")
 @example("Fri, 31 Dec 9999 23:59:59 -2359")
 @example("0 0 0 0 0 0")
-def test_no_header_is_more_than_garbage(text: str) -> None:
+def test_any_header_is_read_or_ignored(text: str) -> None:
     for name in ("retry-after", "retry-after-ms"):
         asked = parse_retry_after({name: text}, NOW)
         assert asked is None or asked >= 0
@@ -191,7 +191,7 @@ def test_no_header_is_more_than_garbage(text: str) -> None:
         ({"retry-after": "Tue, 01 Sep 2026 12:05:00 GMT"}, "ask again in 300 s"),
     ],
 )
-def test_a_rate_limit_tells_how_long_it_lasts(headers: dict[str, str], hint: str) -> None:
+def test_an_error_of_a_rate_limit_says_how_long_it_lasts(headers: dict[str, str], hint: str) -> None:
     assert add_retry_hint(status_error(429), headers, NOW).hint == hint
 
 

@@ -71,7 +71,7 @@ def test_line_ends_may_be_mixed(made: tuple[bytes, list[SseEvent]]) -> None:
 
 @settings(deadline=None, max_examples=60)
 @given(st.lists(st.sampled_from([b"data: a", b"\n", b"\r", b"", b"\r\n", b":", b"\xff", b"event: b"]), max_size=30))
-def test_no_bytes_are_more_than_events(chunks: list[bytes]) -> None:
+def test_any_bytes_are_parsed_without_an_exception(chunks: list[bytes]) -> None:
     found = [event for batch in split_events(chunks) for event in batch]
     assert found == events(b"".join(chunks))
 
@@ -118,7 +118,7 @@ def test_an_event_is_read_as_the_standard_says(raw: bytes, data: str) -> None:
 
 
 @pytest.mark.parametrize("raw", [b"", b"\n\n", b": ping\n\n", b"event: a\n\n", b"id: 1\n\n", b"\xef\xbb\xbf", b":\r\r"])
-def test_what_has_no_data_is_no_event(raw: bytes) -> None:
+def test_lines_without_data_are_not_an_event(raw: bytes) -> None:
     assert every_way(raw) == [[]] * 7
 
 
@@ -140,7 +140,7 @@ def test_an_event_that_the_end_cuts_says_so(raw: bytes, *, whole: bool) -> None:
     assert every_way(raw) == [[SseEvent("{}", is_complete=whole)]] * 7
 
 
-def test_an_event_is_given_as_soon_as_it_is_there() -> None:
+def test_an_event_is_returned_as_soon_as_it_is_complete() -> None:
     def network() -> Iterator[bytes]:
         yield b"data: a\n\ndata: b\n\nda"
         pytest.fail("the next bytes were waited for")
@@ -149,7 +149,7 @@ def test_an_event_is_given_as_soon_as_it_is_there() -> None:
 
 
 @pytest.mark.promise("memory")
-def test_ten_megabytes_in_one_event_are_fine() -> None:
+def test_an_event_of_ten_megabytes_is_read() -> None:
     piece = b"x" * 1_000_000
     assert len(events(b"data: " + piece * 10 + b"\n\n", 65_536)[0].data) == 10_000_000
 

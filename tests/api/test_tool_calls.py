@@ -111,7 +111,7 @@ def test_two_calls_of_one_function_in_one_message_are_two(ids: tuple[str, str]) 
     assert [(call.name, call.arguments) for call in found] == [("clock", "{}")] * 2
 
 
-def test_an_id_that_came_late_tells_the_next_call_apart() -> None:
+def test_an_id_that_arrives_late_separates_the_next_call() -> None:
     found = folded(
         b'{"tool_calls":[{"index":0,"function":{"name":"look","arguments":"[1"}}]}',
         b'{"tool_calls":[{"index":0,"id":"a","function":{"arguments":"]"}}]}',
@@ -129,7 +129,7 @@ def test_calls_without_index_and_id_are_told_apart_by_name() -> None:
     assert found == (ToolCall("", "look", "{}"), ToolCall("", "clock", "{}"))
 
 
-def test_arguments_stay_as_they_came_though_they_are_no_json() -> None:
+def test_arguments_that_are_not_json_are_unchanged() -> None:
     found = folded(b'{"tool_calls":[{"index":0,"id":"c","function":{"name":"clock","arguments":"{oops"}}]}')
     assert found == (ToolCall("c", "clock", "{oops"),)
 
@@ -194,5 +194,5 @@ def test_the_older_function_call_is_a_call_too() -> None:
         b'{"function_call":{"name":"","arguments":""}}',
     ],
 )
-def test_placeholders_are_no_calls(delta: bytes) -> None:
+def test_placeholders_are_not_tool_calls(delta: bytes) -> None:
     assert folded(delta) == ()

@@ -58,7 +58,7 @@ def test_other_tools_stay_as_they_are(tool: dict[str, Any]) -> None:
 
 
 @pytest.mark.parametrize("word", TOOL_CHOICE_MODES)
-def test_the_words_of_the_api_are_choices(word: str) -> None:
+def test_the_tool_choices_of_the_api_are_accepted(word: str) -> None:
     assert to_chat_choice(word) == to_responses_choice(word) == word
 
 
@@ -121,7 +121,7 @@ def test_what_the_user_wrote_is_not_changed(shape: Any, given: dict[str, Any]) -
     ],
 )
 @pytest.mark.parametrize("endpoint", [chat_completions, responses], ids=lambda endpoint: endpoint.NAME)
-def test_tools_that_are_none_are_refused_or_taken_as_one(endpoint: Any, tools: Any) -> None:
+def test_invalid_tools_are_refused_and_a_single_tool_is_accepted(endpoint: Any, tools: Any) -> None:
     try:
         body = endpoint.build_body(Conversation().add_message("user", "Hi"), Options(model="a/b", tools=tools))
     except UsageError:
@@ -154,7 +154,7 @@ def test_names_of_functions_have_64_plain_characters(name: str) -> None:
 
 @pytest.mark.parametrize("name", ["", "a b", "a.b", "é", "a\n", "x" * 65, None, 5])
 @pytest.mark.parametrize("form", [to_responses_tool, to_chat_tool])
-def test_another_name_is_refused(name: Any, form: Any) -> None:
+def test_an_invalid_function_name_is_refused(name: Any, form: Any) -> None:
     for given in ({"type": "function", "name": name}, {"type": "function", "function": {"name": name}}):
         with pytest.raises(UsageError):
             convert_tools([given], form)

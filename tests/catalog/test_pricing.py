@@ -28,7 +28,7 @@ DEARER = Price("input", "token", "text", 4, 1_000_000, (("context", "long"),))
         ([Price("input", "token", "", 0, 1), Price("output", "token", "", 0, 1)], Usage(5, 5), 0.0),
     ],
 )
-def test_tokens_cost_what_the_catalogue_says(prices: list[Price], usage: Usage, cost: float) -> None:
+def test_the_estimate_follows_the_prices_of_the_catalogue(prices: list[Price], usage: Usage, cost: float) -> None:
     assert estimate_cost(prices, usage) == pytest.approx(cost, abs=1e-12)
 
 
@@ -49,16 +49,16 @@ def test_tokens_cost_what_the_catalogue_says(prices: list[Price], usage: Usage, 
         ([INPUT, OUTPUT], Usage(10, 10, details={"output_tokens_details": {"audio_tokens": 3}})),
     ],
 )
-def test_where_something_is_unknown_there_is_no_estimate(prices: list[Price], usage: Usage) -> None:
+def test_without_a_known_price_there_is_no_estimate(prices: list[Price], usage: Usage) -> None:
     assert estimate_cost(prices, usage) is None
 
 
-def test_an_unclear_cached_price_does_not_matter_where_nothing_was_cached() -> None:
+def test_an_unclear_cached_price_does_not_matter_without_cached_tokens() -> None:
     odd = [INPUT, OUTPUT, CACHED, Price("cached", "token", "", 9, 1)]
     assert estimate_cost(odd, Usage(1000, 100)) == pytest.approx(0.003)
 
 
-def test_prices_are_those_of_text() -> None:
+def test_only_the_prices_of_text_are_used() -> None:
     sound = {"name": "token", "content": "audio", "origin": "provided", "price": 32, "per": 1000000}
     assert price_per_million(parse_prices({"units": [sound]}), "input") is None
 
@@ -81,6 +81,6 @@ COUNTS: Any = st.none() | st.integers()
 
 
 @given(COUNTS, COUNTS, COUNTS)
-def test_no_estimate_is_negative_or_beyond_numbers(read: int | None, written: int | None, cached: int | None) -> None:
+def test_no_estimate_is_negative_or_infinite(read: int | None, written: int | None, cached: int | None) -> None:
     cost = estimate_cost([INPUT, OUTPUT, CACHED], Usage(read, written, cached_tokens=cached))
     assert cost is None or 0 <= cost < float("inf")

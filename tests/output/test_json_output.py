@@ -205,7 +205,7 @@ def test_json_on_a_terminal_drives_it_as_little_as_text_does(text: str) -> None:
     assert strictly(written) == {"text": text}
 
 
-def test_half_a_character_is_no_crash() -> None:
+def test_half_a_character_does_not_crash() -> None:
     assert strictly(json_line({"text": "a\ud83c"}))["text"].startswith("a")
 
 

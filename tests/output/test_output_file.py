@@ -121,7 +121,7 @@ def test_a_pipe_is_written_as_it_is(tmp_path: Path) -> None:
 
 @pytest.mark.promise("stdout-fails")
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="there is no /dev/full")
-def test_a_full_disk_is_told() -> None:
+def test_a_full_disk_is_an_error() -> None:
     file = OutputFile("/dev/full")
     with pytest.raises(OutputFailed, match="No space"):
         file.write(b"x")

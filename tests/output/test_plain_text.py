@@ -58,7 +58,7 @@ def test_a_terminal_gets_nothing_that_drives_it(deltas: list[str]) -> None:
     assert shown.count("\n") - sum(delta.count("\n") for delta in deltas) in (0, 1)
 
 
-def test_half_a_character_is_no_crash() -> None:
+def test_half_a_character_does_not_crash() -> None:
     writes: list[bytes] = []
     PlainTextRenderer(writes.append, terminal=False).show([TextDelta("a\ud83c")])
     assert writes == [b"a?"]

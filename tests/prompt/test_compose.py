@@ -65,7 +65,7 @@ def test_stdin_alone_is_the_prompt(piped: Piped) -> None:
     assert made() == "why is the sky blue?\n"
 
 
-def test_a_lone_dash_says_that_the_prompt_is_on_stdin(piped: Piped) -> None:
+def test_a_lone_dash_reads_the_prompt_from_stdin(piped: Piped) -> None:
     piped(b"why?\n")
     assert made("-") == "why?\n"
 
@@ -80,17 +80,17 @@ def test_a_block_ends_in_a_line_of_its_own(piped: Piped) -> None:
     assert made("explain") == "<stdin>\nno newline\n</stdin>\n\nexplain"
 
 
-def test_stdin_goes_where_the_user_wants_it(piped: Piped) -> None:
+def test_stdin_replaces_its_placeholder(piped: Piped) -> None:
     piped(b"Rome")
     assert made("is {stdin} in Italy? {stdin}!") == "is Rome in Italy? Rome!"
 
 
-def test_what_stdin_says_is_not_read_as_a_place(piped: Piped) -> None:
+def test_braces_in_standard_input_are_not_a_placeholder(piped: Piped) -> None:
     piped(b"{stdin}")
     assert made("x {stdin} y") == "x {stdin} y"
 
 
-def test_a_place_for_what_is_not_there_is_misuse(piped: Piped) -> None:
+def test_a_placeholder_for_missing_input_is_an_error(piped: Piped) -> None:
     with pytest.raises(UsageError, match="nothing is piped in"):
         made("explain {stdin}")
 
@@ -113,12 +113,12 @@ def test_braces_of_code_and_double_braces_are_text(words: str, text: str, piped:
     assert made(f"{words} {{stdin}}!") == f"{text} in!"
 
 
-def test_without_stdin_its_place_is_text(piped: Piped) -> None:
+def test_without_stdin_the_placeholder_is_text(piped: Piped) -> None:
     piped(b"left alone")
     assert made("explain {stdin}", use_stdin=False) == "explain {stdin}"
 
 
-def test_stdin_that_is_to_be_left_alone_is_not_read(piped: Piped) -> None:
+def test_no_stdin_leaves_standard_input_unread(piped: Piped) -> None:
     piped(b"the lines of a surrounding loop\n")
     assert made("why?", use_stdin=False) == "why?"
     assert os.read(0, 100) == b"the lines of a surrounding loop\n"
@@ -133,14 +133,14 @@ def test_an_empty_stdin_adds_nothing(piped: Piped) -> None:
 
 @pytest.mark.parametrize("words", [(), ("",), ("  ", "\n")])
 @pytest.mark.parametrize("data", [None, b"", b" \n"])
-def test_an_empty_prompt_is_misuse(piped: Piped, words: tuple[str, ...], data: bytes | None) -> None:
+def test_an_empty_prompt_is_an_error(piped: Piped, words: tuple[str, ...], data: bytes | None) -> None:
     if data is not None:
         piped(data)
     with pytest.raises(UsageError, match="the prompt is empty"):
         made(*words)
 
 
-def test_a_dash_with_nothing_on_stdin_is_misuse(piped: Piped) -> None:
+def test_a_dash_without_standard_input_is_an_error(piped: Piped) -> None:
     with pytest.raises(UsageError, match="the prompt is empty"):
         made("-")
 
@@ -194,7 +194,7 @@ def test_a_file_that_cannot_be_read_is_named_before_anything_is_sent(piped: Pipe
         made("x", files=(str(tmp_path / name),))
 
 
-def test_a_file_of_a_user_that_is_not_there_is_misuse(piped: Piped) -> None:
+def test_a_missing_file_in_a_home_folder_is_an_error(piped: Piped) -> None:
     with pytest.raises(UsageError, match="~no-such-user-here"):
         made("x", files=("~no-such-user-here/x.txt",))
 
@@ -206,7 +206,7 @@ def test_a_file_in_the_home_folder_is_found(piped: Piped, tmp_path: Path, monkey
 
 
 @pytest.mark.parametrize("data", [b"PK\x03\x04", b"\x7fELF\x02", b"a\0b"])
-def test_what_is_no_text_is_refused(piped: Piped, tmp_path: Path, data: bytes) -> None:
+def test_binary_data_is_refused(piped: Piped, tmp_path: Path, data: bytes) -> None:
     path = tmp_path / "x"
     path.write_bytes(data)
     with pytest.raises(UsageError, match=str(path)):
@@ -221,7 +221,7 @@ def test_typed_words_are_text_whatever_they_begin_with(piped: Piped, words: str)
     assert made(words).endswith(words.removeprefix("\ufeff"))
 
 
-def test_text_in_an_old_encoding_is_read_and_told(piped: Piped, tmp_path: Path) -> None:
+def test_text_in_an_old_encoding_is_read_with_a_notice(piped: Piped, tmp_path: Path) -> None:
     told: list[str] = []
     path = tmp_path / "x"
     path.write_bytes(b"Gr\xfc\xdfe")
@@ -238,7 +238,7 @@ PNG, PDF, WAV = b"\x89PNG\r\n\x1a\n\0", b"%PDF-1.7\n", b"RIFF\x24\0\0\0WAVEfmt "
 IMAGE = Image("data:image/png;base64,iVBORw0KGgoA", "low")
 
 
-def test_images_stand_between_the_texts_around_them(piped: Piped, tmp_path: Path) -> None:
+def test_images_keep_their_place_between_texts(piped: Piped, tmp_path: Path) -> None:
     (tmp_path / "a.txt").write_text("1\n")
     (tmp_path / "b").write_bytes(PNG)
     piped(b"a log\n")
@@ -246,13 +246,13 @@ def test_images_stand_between_the_texts_around_them(piped: Piped, tmp_path: Path
     assert parts("compare", files=("a.txt", "b"), detail="low") == [before, IMAGE, after]
 
 
-def test_texts_without_anything_between_them_are_one(piped: Piped, tmp_path: Path) -> None:
+def test_adjacent_texts_are_joined(piped: Piped, tmp_path: Path) -> None:
     (tmp_path / "a").write_bytes(PDF)
     (tmp_path / "b").write_text("2\n")
     assert parts("x", files=("a", "b")) == [Document("a.pdf", "JVBERi0xLjcK"), '<file name="b">\n2\n</file>\n\nx']
 
 
-def test_stdin_is_what_its_first_bytes_say(piped: Piped) -> None:
+def test_the_type_of_stdin_follows_from_its_first_bytes(piped: Piped) -> None:
     piped(WAV)
     sound = Sound("UklGRiQAAABXQVZFZm10IA==", "wav")
     assert parts("what", "is", "said?") == [sound, "what is said?"]
@@ -260,13 +260,13 @@ def test_stdin_is_what_its_first_bytes_say(piped: Piped) -> None:
     assert parts("-") == [sound]
 
 
-def test_an_image_has_no_place_in_a_sentence(piped: Piped) -> None:
+def test_an_image_cannot_replace_a_placeholder_in_a_sentence(piped: Piped) -> None:
     piped(PNG)
     with pytest.raises(UsageError, match="image/png"):
         made("what is {stdin}?")
 
 
-def test_more_than_can_be_attached_is_refused(tmp_path: Path) -> None:
+def test_attachments_beyond_the_limit_are_refused(tmp_path: Path) -> None:
     with (tmp_path / "a.pdf").open("wb") as file:
         file.write(PDF)
         file.truncate(32 * 1024 * 1024 + 1)
@@ -280,7 +280,7 @@ def test_a_name_cannot_end_the_block_of_its_file(piped: Piped, tmp_path: Path) -
 
 
 @pytest.mark.parametrize("text", ["", "plain", "me@example.org", "\n@x"])
-def test_text_that_names_no_file_is_itself(text: str) -> None:
+def test_text_that_does_not_name_a_file_is_unchanged(text: str) -> None:
     assert read_at_file(text) == text
 
 
@@ -291,6 +291,6 @@ def test_an_at_sign_names_a_file(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("text", ["@", "@absent.txt", "@~no-such-user-here/x"])
-def test_a_file_that_is_not_there_is_misuse(text: str) -> None:
+def test_a_missing_file_is_an_error(text: str) -> None:
     with pytest.raises(UsageError):
         read_at_file(text)

@@ -30,14 +30,14 @@ if TYPE_CHECKING:
         (b"a\x1b[31mb\x08", "a\x1b[31mb\x08"),
     ],
 )
-def test_text_is_read_without_a_word(data: bytes, text: str) -> None:
+def test_utf_8_text_is_read_without_a_notice(data: bytes, text: str) -> None:
     assert decode_text(data, "notes.txt") == (text, "")
 
 
 @pytest.mark.parametrize(
     ("data", "text"), [(b"Gr\xfc\xdfe", "Grüße"), (b"\x80 \x93x\x94", "€ \u201cx\u201d"), (b"a\x81b", "a\ufffdb")]
 )
-def test_other_text_is_read_as_windows_1252_and_the_user_is_told(data: bytes, text: str) -> None:
+def test_other_text_is_read_as_windows_1252_with_a_notice(data: bytes, text: str) -> None:
     found, notice = decode_text(data, "notes.txt")
     assert found == text
     assert notice.startswith("notes.txt is not UTF-8")
@@ -57,21 +57,21 @@ def test_other_text_is_read_as_windows_1252_and_the_user_is_told(data: bytes, te
         (b"text, then\x00zero", "binary"),
     ],
 )
-def test_what_is_no_text_is_refused_by_name_and_kind(data: bytes, kind: str) -> None:
+def test_binary_data_is_refused_with_its_name_and_type(data: bytes, kind: str) -> None:
     with pytest.raises(UsageError) as refused:
         decode_text(data, "thing.bin")
     assert refused.value.message.startswith("thing.bin is ")
     assert kind in refused.value.message
 
 
-def test_what_a_server_says_of_its_text_holds_where_utf_8_does_not() -> None:
+def test_the_charset_of_a_server_is_used_if_the_text_is_not_utf_8() -> None:
     assert decode_text("да".encode("koi8-r"), "x", "koi8-r") == ("да", "")
     assert decode_text("да".encode(), "x", "koi8-r") == ("да", "")
     assert decode_text(b"\xdf", "x", "no-such-charset")[0] == "ß"
 
 
 @pytest.mark.parametrize("data", [b"\xff\xfea", b"\xfe\xff\xd8\x00\x00a"])
-def test_what_begins_like_utf_16_and_is_none_is_refused(data: bytes) -> None:
+def test_data_that_only_begins_like_utf_16_is_refused(data: bytes) -> None:
     with pytest.raises(UsageError, match="UTF-16"):
         decode_text(data, "thing.txt")
 
@@ -81,7 +81,7 @@ def test_what_begins_like_utf_16_and_is_none_is_refused(data: bytes) -> None:
 @example(b"\xff\xfe\x00\xd8")
 @example(b"\x00 ")
 @example(b" \0\0\0")
-def test_no_bytes_are_more_than_refused(data: bytes) -> None:
+def test_any_bytes_are_decoded_or_refused(data: bytes) -> None:
     try:
         text, notice = decode_text(data, "x")
     except UsageError:
@@ -171,7 +171,7 @@ def test_data_with_zeros_is_refused_or_read_whole(data: bytes) -> None:
     "text",
     ["Grüße\n", "naïve café — déjà vu", "Größe: 5 µm\r\n\tÄrger\n", "\x1b[1mfett\x1b[0m für"],
 )
-def test_old_text_is_still_text(text: str) -> None:
+def test_text_of_old_files_with_control_characters_is_text(text: str) -> None:
     assert decode_text(text.encode("cp1252"), "x")[0] == text
 
 
@@ -217,7 +217,7 @@ OTHER_DATA = [
 @pytest.mark.promise("stdin")
 @pytest.mark.parametrize("size", [997, 65_536, PIECE_BYTES + 3])
 @pytest.mark.parametrize("data", OTHER_DATA, ids=range(len(OTHER_DATA)))
-def test_every_byte_is_kept_of_what_is_short_or_no_plain_text(data: bytes, size: int) -> None:
+def test_short_data_and_binary_data_keep_every_byte(data: bytes, size: int) -> None:
     assert SizeLimit().read_text("x", read_in_pieces(data, size)) == data
 
 

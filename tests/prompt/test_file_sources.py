@@ -37,19 +37,19 @@ def folder(tmp_path: Path) -> Path:
 
 
 @pytest.mark.parametrize("name", ["src", "src/"])
-def test_a_folder_gives_its_texts_in_order_and_says_what_is_left_out(name: str, folder: Path) -> None:
+def test_a_folder_gives_its_texts_in_order_and_names_what_is_left_out(name: str, folder: Path) -> None:
     told = Told()
     assert found(name, told) == [(path, path.encode()) for path in ("src/a.py", "src/b.py", "src/sub/c.md")]
     assert told == [f"{name}: 3 files, 28 bytes; left out: 2 hidden, 3 not text, 1 linked"]
 
 
-def test_a_folder_without_texts_is_misuse(tmp_path: Path) -> None:
+def test_a_folder_without_texts_is_an_error(tmp_path: Path) -> None:
     (tmp_path / "src").mkdir()
     with pytest.raises(UsageError, match="src: no text files"):
         found("src")
 
 
-def test_a_folder_of_too_many_files_is_misuse(tmp_path: Path) -> None:
+def test_a_folder_with_too_many_files_is_an_error(tmp_path: Path) -> None:
     (tmp_path / "src").mkdir()
     for number in range(1001):
         (tmp_path / "src" / str(number)).touch()
@@ -59,7 +59,7 @@ def test_a_folder_of_too_many_files_is_misuse(tmp_path: Path) -> None:
         found("src/*")
 
 
-def test_a_folder_of_too_much_text_is_misuse(tmp_path: Path) -> None:
+def test_a_folder_with_too_much_text_is_an_error(tmp_path: Path) -> None:
     (tmp_path / "src").mkdir()
     (tmp_path / "src/a").write_bytes(b"a" * 10_000_001)
     with pytest.raises(UsageError, match="more than 10 MB of text"):
@@ -79,22 +79,22 @@ def test_a_glob_gives_the_files_that_match_in_order(glob: str, names: list[str],
     assert [name for name, _ in found(glob)] == names
 
 
-def test_a_glob_that_matches_nothing_is_misuse(folder: Path) -> None:
+def test_a_pattern_that_matches_nothing_is_an_error(folder: Path) -> None:
     with pytest.raises(UsageError, match=re.escape("src/*.rs: no file matches")):
         found("src/*.rs")
 
 
-def test_a_file_may_be_called_like_a_glob(tmp_path: Path) -> None:
+def test_a_file_whose_name_looks_like_a_pattern_is_read(tmp_path: Path) -> None:
     (tmp_path / "a[1].txt").write_text("1")
     assert found("a[1].txt") == [("a[1].txt", b"1")]
 
 
-def test_a_file_without_an_end_is_refused_while_it_is_read() -> None:
+def test_an_endless_file_is_refused_while_it_is_read() -> None:
     with pytest.raises(UsageError, match=r"/dev/zero: more than 2\.0 MB"):
         found("/dev/zero", budget=SizeLimit(2_000_000))
 
 
-def test_the_budget_holds_for_all_together(tmp_path: Path) -> None:
+def test_the_size_limit_applies_to_all_files_together(tmp_path: Path) -> None:
     (tmp_path / "a").write_bytes(b"x" * 600)
     budget = SizeLimit(1000)
     found("a", budget=budget)
@@ -124,7 +124,7 @@ def test_an_address_is_fetched_and_counted() -> None:
         ("ftp://x.test/a.png", False),
     ],
 )
-def test_the_ending_of_a_path_makes_an_address_one_of_an_image(name: str, *, is_one: bool) -> None:
+def test_an_address_with_the_extension_of_an_image_is_sent_as_an_image(name: str, *, is_one: bool) -> None:
     assert is_image_url(name) is is_one
 
 
@@ -139,7 +139,7 @@ def test_the_ending_of_a_path_makes_an_address_one_of_an_image(name: str, *, is_
         (64 << 20, "64 MiB"),
     ],
 )
-def test_a_size_is_said_as_file_managers_do(count: int, words: str) -> None:
+def test_sizes_are_written_as_file_managers_write_them(count: int, words: str) -> None:
     assert format_size(count) == words
 
 
@@ -184,7 +184,7 @@ def test_a_glob_gives_each_file_once_and_stays_inside(
         assert f"left out: {left_out} linked" in told[0]
 
 
-def test_a_link_inside_is_a_file_when_nothing_else_leads_there(tmp_path: Path) -> None:
+def test_a_link_to_a_hidden_file_in_the_folder_is_followed(tmp_path: Path) -> None:
     (tmp_path / "p/.data").mkdir(parents=True)
     (tmp_path / "p/.data/a").write_text("a")
     (tmp_path / "p/a.txt").symlink_to(".data/a")
@@ -192,12 +192,12 @@ def test_a_link_inside_is_a_file_when_nothing_else_leads_there(tmp_path: Path) -
 
 
 @pytest.mark.promise("files-inside")
-def test_a_link_that_is_named_is_read(linked: Path) -> None:
+def test_a_link_that_the_user_names_is_followed(linked: Path) -> None:
     assert found("p/d.txt") == [("p/d.txt", b"d.txt")]
 
 
 @pytest.mark.promise("files-inside")
-def test_a_glob_of_links_alone_says_so(linked: Path) -> None:
+def test_a_pattern_that_matches_only_links_says_so(linked: Path) -> None:
     with pytest.raises(UsageError, match="no file matches") as refused:
         found("p/d*.txt")
     assert "1 linked" in refused.value.hint

@@ -23,7 +23,7 @@ KNOWN = [
 
 
 @pytest.mark.parametrize(("data", "kind"), KNOWN)
-def test_a_file_is_known_by_its_first_bytes(data: bytes, kind: str) -> None:
+def test_the_type_of_a_file_follows_from_its_first_bytes(data: bytes, kind: str) -> None:
     assert detect_type(data) == kind
 
 
@@ -45,13 +45,13 @@ def test_a_text_about_a_format_is_a_text(text: str) -> None:
 
 
 @pytest.mark.parametrize("mark", [b"\xff\xfe", b"\xfe\xff", b"\xff\xfe\0\0"])
-def test_the_mark_of_utf_16_is_no_frame_of_sound(mark: bytes) -> None:
+def test_the_byte_order_mark_of_utf_16_is_not_taken_for_audio(mark: bytes) -> None:
     assert detect_type(mark + b"a\0b\0c\0") == ""
 
 
 @settings(deadline=None)
 @given(st.text())
-def test_no_utf_8_is_a_sound_or_an_image(text: str) -> None:
+def test_utf_8_text_is_never_taken_for_audio_or_an_image(text: str) -> None:
     data = f"x{text}".encode()
     assert detect_type(data) == ""
 
@@ -59,5 +59,5 @@ def test_no_utf_8_is_a_sound_or_an_image(text: str) -> None:
 @pytest.mark.parametrize(
     "data", [b"\xff\xfb\xf0\x44", b"\xff\xfb\x00\x44", b"\xff\xfb\x9c\x44", b"\xff\xea\x90\x44", b"\xff"]
 )
-def test_a_frame_with_a_rate_that_does_not_exist_is_none(data: bytes) -> None:
+def test_an_audio_frame_with_an_invalid_rate_is_not_audio(data: bytes) -> None:
     assert detect_type(data) == ""

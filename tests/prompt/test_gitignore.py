@@ -69,7 +69,7 @@ FILES = [
     ),
     st.lists(st.sampled_from(RULES), max_size=2),
 )
-def test_what_is_left_out_is_what_git_ignores(
+def test_the_files_left_out_are_those_that_git_ignores(
     tmp_path_factory: pytest.TempPathFactory, rules: dict[str, list[str]], own: list[str]
 ) -> None:
     folder = tmp_path_factory.mktemp("repository")
@@ -205,7 +205,7 @@ def test_outside_of_a_repository_only_the_rules_below_the_folder_count(tmp_path:
 
 
 @pytest.mark.parametrize("kind", ["link", "fifo", "folder", "unreadable"])
-def test_rules_that_are_no_plain_file_are_none(kind: str, tmp_path: Path) -> None:
+def test_a_gitignore_that_is_not_a_regular_file_is_skipped(kind: str, tmp_path: Path) -> None:
     path = tmp_path / ".gitignore"
     if kind == "link":
         write(tmp_path, rules="*.a\n")

@@ -187,7 +187,7 @@ def test_a_page_is_sent_once(again: str, site: str, server: Loopback, capfd: pyt
     assert f"{site}{again} is already sent, so it is left out here\n" in capfd.readouterr().err
 
 
-def test_a_file_with_such_a_name_wins(site: str, server: Loopback, clean: Path) -> None:
+def test_a_local_file_with_the_same_name_is_used(site: str, server: Loopback, clean: Path) -> None:
     path = clean / f"raw:{site}"
     path.parent.mkdir(parents=True)
     path.write_text("a file")

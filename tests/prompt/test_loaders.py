@@ -128,7 +128,7 @@ def test_a_loader_that_fails_sends_nothing(
 
 
 @pytest.mark.promise("loaders")
-def test_a_loader_that_does_not_end_is_killed_with_all_that_it_started(
+def test_a_loader_that_does_not_end_is_killed_with_its_child_processes(
     config: Path, server: Loopback, clean: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(loaders, "SECONDS", 0.5)
@@ -167,7 +167,7 @@ def test_a_file_edited_in_place_is_never_loaded(
     assert "loaded" not in sent(server)
 
 
-def test_a_config_file_that_a_group_can_change_sets_none(
+def test_a_config_file_that_a_group_can_change_sets_no_loaders(
     config: Path, clean: Path, server: Loopback, capfd: pytest.CaptureFixture[str]
 ) -> None:
     write_loaders(config, docx="echo {}")
@@ -180,12 +180,12 @@ def test_a_config_file_that_a_group_can_change_sets_none(
 @pytest.mark.parametrize(
     ("command", "words"),
     [
-        ([], "not a command"), ("", "not a command"), (["prog"], "has no {}"), (["{}"], "has no {}"), ("prog x", "has no {}"),
+        ([], "not a command"), ("", "not a command"), (["prog"], "does not contain {}"), (["{}"], "does not contain {}"), ("prog x", "does not contain {}"),
         (["prog", 1, "{}"], "not a command"), (["", "{}"], "not a command"), ("prog '{}", "not a command"),
         (["./prog", "{}"], "not an absolute path"), (["bin/prog", "{}"], "not an absolute path"),
     ],
 )  # fmt: skip
-def test_a_command_that_cannot_be_one_is_refused(
+def test_an_invalid_loader_command_is_refused(
     command: object, words: str, config: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     write_loaders(config, docx=command)

@@ -62,12 +62,12 @@ def folder(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(("words", "text", "names"), CASES)
-def test_a_word_with_an_at_sign(words: list[str], text: str, names: list[str]) -> None:
+def test_a_word_with_an_at_sign_is_a_file_or_text(words: list[str], text: str, names: list[str]) -> None:
     assert extract_mentions(words) == (text, names)
 
 
 @pytest.mark.parametrize("words", [words for words, *_ in CASES])
-def test_words_as_one_text_mean_the_same(words: list[str]) -> None:
+def test_a_mention_means_the_same_in_one_quoted_text(words: list[str]) -> None:
     assert extract_mentions([join_typed(words)]) == extract_mentions(words)
 
 
@@ -79,7 +79,7 @@ CLEAR_PATHS = [
 
 @pytest.mark.promise("mentions")
 @pytest.mark.parametrize("text", CLEAR_PATHS)
-def test_a_clear_path_of_no_file_is_an_error(text: str) -> None:
+def test_a_clear_path_of_a_missing_file_is_an_error(text: str) -> None:
     with pytest.raises(UsageError, match=r"@.*: no such file"):
         parse_mentions([text])
 
@@ -97,7 +97,7 @@ def test_a_clear_path_of_no_file_is_an_error(text: str) -> None:
         ("@someone @media @1 @param. @app.get('/') @{row}.txt @me@x.org", []),
     ],
 )
-def test_what_may_be_a_path_of_no_file_is_told_and_sent_as_text(text: str, missing: list[str]) -> None:
+def test_a_possible_path_of_a_missing_file_is_sent_as_text_with_a_notice(text: str, missing: list[str]) -> None:
     told: list[str] = []
     prompt = compose_prompt([text], (), use_stdin=False, notify=told.append, fetch=lambda _: (b"", ""))
     assert (parse_mentions([text]).missing, prompt.parts) == (missing, (text,))

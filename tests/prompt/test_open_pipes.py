@@ -38,7 +38,7 @@ def run(server: Loopback, *arguments: str, stdin: int, **environ: str) -> "subpr
 
 
 @pytest.mark.parametrize("flag", [["--stdin-wait", "1"], ["--stdin-wait=0.1"]])
-def test_a_pipe_that_the_parent_holds_open_is_given_up(
+def test_waiting_for_a_pipe_that_the_parent_holds_open_ends(
     flag: list[str], open_pipe: tuple[int, int], server: Loopback
 ) -> None:
     done = run(server, *flag, stdin=open_pipe[0])
@@ -51,7 +51,7 @@ def test_the_wait_is_a_setting(open_pipe: tuple[int, int], server: Loopback) -> 
     assert run(server, stdin=open_pipe[0], AIML_STDIN_WAIT="1").returncode == 2
 
 
-def test_a_socket_is_given_up_as_well(server: Loopback) -> None:
+def test_waiting_for_an_open_socket_ends_too(server: Loopback) -> None:
     near, far = socket.socketpair()
     with near, far:
         done = run(server, "--stdin-wait", "1", stdin=near.fileno())
@@ -113,7 +113,9 @@ def test_a_background_process_that_holds_the_pipe_is_waited_for_until_it_ends(se
     ],
     ids=["null", "flag", "neither"],
 )
-def test_in_a_loop_over_lines(after: str, bodies: list[str], server: Loopback) -> None:
+def test_a_call_in_a_loop_over_lines_reads_the_lines_unless_told_not_to(
+    after: str, bodies: list[str], server: Loopback
+) -> None:
     for _ in bodies:
         server.answer_with(HELLO)
     command = " ".join(f"'{word}'" for word in build_command("chat", "hi"))
@@ -126,7 +128,7 @@ def test_in_a_loop_over_lines(after: str, bodies: list[str], server: Loopback) -
 
 
 @pytest.mark.parametrize("stdin", ["< /dev/null", "<&-", "0<>/dev/null"], ids=["null", "closed", "null to write"])
-def test_without_a_standard_input_as_under_cron(stdin: str, server: Loopback) -> None:
+def test_a_call_under_cron_sends_its_words(stdin: str, server: Loopback) -> None:
     server.answer_with(HELLO)
     command = " ".join(f"'{word}'" for word in build_command("chat", "hi"))
     environ = {**os.environ, "AIML_BASE_URL": server.url}
@@ -154,7 +156,9 @@ def test_a_producer_of_another_user_is_waited_for(server: Loopback, tmp_path: Pa
     assert "of root" in server.requests[0].body.decode()
 
 
-def test_who_can_write_is_found(open_pipe: tuple[int, int], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_processes_that_can_write_to_a_pipe_are_found(
+    open_pipe: tuple[int, int], monkeypatch: pytest.MonkeyPatch
+) -> None:
     read_end, write_end = open_pipe
     monkeypatch.delenv("SSH_CONNECTION", raising=False)
     assert find_writers(read_end) is Writers.ANCESTORS
@@ -167,7 +171,7 @@ def test_who_can_write_is_found(open_pipe: tuple[int, int], monkeypatch: pytest.
     assert find_writers(-1) is Writers.UNKNOWN
 
 
-def test_a_process_that_only_reads_is_no_writer(open_pipe: tuple[int, int]) -> None:
+def test_a_process_that_only_reads_does_not_count_as_a_writer(open_pipe: tuple[int, int]) -> None:
     with subprocess.Popen(["sleep", "60"], stdin=open_pipe[0]) as other:
         assert find_writers(open_pipe[0]) is Writers.ANCESTORS
         other.kill()
@@ -178,7 +182,7 @@ def test_a_process_that_only_reads_is_no_writer(open_pipe: tuple[int, int]) -> N
     != 0,
     reason="/proc cannot be hidden here: no right to make a mount namespace",
 )  # fmt: skip
-def test_without_proc_nobody_knows_who_writes(open_pipe: tuple[int, int], server: Loopback) -> None:
+def test_without_proc_the_writers_are_unknown(open_pipe: tuple[int, int], server: Loopback) -> None:
     hide = ["unshare", "-m", "sh", "-c", 'mount -t tmpfs none /proc; exec "$@"', "sh"]
     done = subprocess.run(
         [*hide, *build_command("chat", "hi", "--stdin-wait", "1")],
@@ -199,5 +203,5 @@ def test_without_proc_nobody_knows_who_writes(open_pipe: tuple[int, int], server
         (0, False, float("inf")),
     ],
 )
-def test_the_wait_depends_on_what_is_known(seconds: float | None, known: bool, limit: float) -> None:
+def test_the_wait_depends_on_whether_a_writer_is_known(seconds: float | None, known: bool, limit: float) -> None:
     assert Patience(seconds).limit(known=known) == limit

@@ -92,7 +92,7 @@ def test_every_byte_is_read(data: bytes, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("blocking", [True, False])
-def test_a_pipe_is_read_to_its_end_though_somebody_made_it_non_blocking(*, blocking: bool) -> None:
+def test_a_non_blocking_pipe_is_read_to_its_end(*, blocking: bool) -> None:
     writing = pipe()
     os.set_blocking(0, blocking)
 
@@ -106,7 +106,7 @@ def test_a_pipe_is_read_to_its_end_though_somebody_made_it_non_blocking(*, block
     writer.join()
 
 
-def test_what_is_waited_for_is_told_and_nothing_is_lost(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_notice_says_that_standard_input_is_awaited_and_no_byte_is_lost(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(stdin, "NOTICE_AFTER_SECONDS", 0.0)
     writing, told = pipe(), Told()
 
@@ -121,7 +121,7 @@ def test_what_is_waited_for_is_told_and_nothing_is_lost(monkeypatch: pytest.Monk
 
 
 @pytest.mark.promise("stdin")
-def test_more_than_the_budget_is_refused_without_reading_on() -> None:
+def test_input_beyond_the_size_limit_is_refused_without_reading_on() -> None:
     writing = pipe()
     os.write(writing, b"x" * 5000)
     with pytest.raises(UsageError, match=r"standard input: more than 1\.0 kB"):
@@ -129,13 +129,13 @@ def test_more_than_the_budget_is_refused_without_reading_on() -> None:
     os.close(writing)
 
 
-def test_what_fits_the_budget_exactly_is_read(tmp_path: Path) -> None:
+def test_input_of_exactly_the_size_limit_is_read(tmp_path: Path) -> None:
     (tmp_path / "x").write_bytes(b"x" * 1000)
     become(os.open(tmp_path / "x", os.O_RDONLY))
     assert len(stdin.read_stdin(pytest.fail, SizeLimit(1000))) == 1000
 
 
-def test_a_folder_is_misuse() -> None:
+def test_a_folder_as_standard_input_is_an_error() -> None:
     become(os.open(".", os.O_RDONLY))
     with pytest.raises(UsageError, match="directory"):
         stdin.read_stdin(pytest.fail)

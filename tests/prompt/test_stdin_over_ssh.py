@@ -58,7 +58,7 @@ def ssh(tmp_path: Path, server: Loopback) -> Iterator[Ssh]:
         daemon.terminate()
 
 
-def test_input_that_never_comes_is_given_up(ssh: Ssh, server: Loopback) -> None:
+def test_waiting_for_input_that_never_arrives_ends(ssh: Ssh, server: Loopback) -> None:
     with ssh(stdin=subprocess.PIPE, flags=("--stdin-wait", "1")) as client:
         assert client.wait(60) == 2
         assert client.stderr

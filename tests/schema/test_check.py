@@ -21,7 +21,7 @@ SCHEMA: dict[str, Any] = {"properties": {"age": WHOLE, "tags": {"type": "array",
         ({"tags": ["a", 2]}, "$.tags[1]: 2 is not of type 'string'"),
     ],
 )
-def test_the_place_is_named(value: Any, wrong: str) -> None:
+def test_a_violation_names_its_place(value: Any, wrong: str) -> None:
     assert make_checker(SCHEMA)(value) == wrong
 
 
@@ -43,7 +43,7 @@ def test_a_long_value_is_not_quoted_in_full() -> None:
     ],
     ids=repr,
 )
-def test_what_is_no_schema_is_refused(schema: dict[str, Any], message: str) -> None:
+def test_an_invalid_schema_is_refused(schema: dict[str, Any], message: str) -> None:
     with pytest.raises(UsageError) as caught:
         make_checker(schema)
     assert message in caught.value.message
@@ -60,7 +60,7 @@ def test_what_is_no_schema_is_refused(schema: dict[str, Any], message: str) -> N
     ],
     ids=repr,
 )
-def test_what_only_looks_odd_is_a_schema(schema: dict[str, Any]) -> None:
+def test_an_unusual_but_valid_schema_is_accepted(schema: dict[str, Any]) -> None:
     assert make_checker(schema)(None) == "" or "enum" in schema
 
 
@@ -77,7 +77,7 @@ def test_what_only_looks_odd_is_a_schema(schema: dict[str, Any]) -> None:
         "```\n\ufeff[1]\n```",
     ],
 )
-def test_a_code_fence_around_the_json_is_passed_over(text: str) -> None:
+def test_a_code_fence_around_the_json_is_ignored(text: str) -> None:
     assert parse_answer_json(text) == [1]
 
 
@@ -99,7 +99,7 @@ def test_the_place_where_json_ends_is_named(text: str, wrong: str) -> None:
 @pytest.mark.parametrize(
     "text", ["`[1]`", "``\n[1]\n``", "```json [1] ```", "```\n[1]", "[1]\n```", "```a`b\n[1]\n```", "```"]
 )
-def test_what_is_no_code_fence_is_no_json(text: str) -> None:
+def test_text_around_the_json_that_is_not_a_code_fence_is_an_error(text: str) -> None:
     with pytest.raises(ValueError, match=r"line \d, column"):
         parse_answer_json(text)
 
@@ -110,7 +110,7 @@ def test_a_long_number_is_a_number(digits: int) -> None:
 
 
 @pytest.mark.parametrize("text", ["1" * 4301, "-" + "1" * 5000, '[{"a": ' + "1" * 100_000 + "}]"])
-def test_a_number_that_is_too_long_is_told(text: str) -> None:
+def test_a_number_with_too_many_digits_is_an_error(text: str) -> None:
     with pytest.raises(ValueError, match="digits is too long"):
         parse_answer_json(text)
 

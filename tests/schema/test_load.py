@@ -25,7 +25,7 @@ def test_a_file_is_read_with_its_byte_order_mark(said: str) -> None:
     assert load_schema(said).schema == SCHEMA
 
 
-def test_a_pipe_of_the_shell_is_a_file() -> None:
+def test_a_schema_is_read_from_a_pipe_of_the_shell() -> None:
     reader, writer = os.pipe()
     os.write(writer, json.dumps(SCHEMA).encode())
     os.close(writer)
@@ -39,7 +39,7 @@ def test_a_file_may_hold_the_short_form_only_when_it_is_text_of_fields() -> None
         load_schema("./fields")
 
 
-def test_the_short_form_is_strict_and_ours() -> None:
+def test_the_short_form_makes_a_strict_schema() -> None:
     loaded = load_schema("name, speed: in km/h")
     assert (loaded.name, loaded.strict, loaded.is_shorthand) == ("answer", True, True)
 
@@ -61,7 +61,7 @@ def test_the_short_form_is_strict_and_ours() -> None:
     ],
     ids=lambda text: text[:30].replace("\0", "0"),
 )
-def test_what_is_no_schema_is_told(said: str, message: str) -> None:
+def test_an_argument_that_is_not_a_schema_is_an_error(said: str, message: str) -> None:
     Path("bad.json").write_bytes(b"\xff{}")
     with pytest.raises(UsageError) as caught:
         load_schema(said)
@@ -89,7 +89,7 @@ CLOSED: dict[str, Any] = {"type": "object", "properties": {}, "additionalPropert
     ],
     ids=json.dumps,
 )
-def test_strict_is_said_only_of_what_keeps_to_the_strict_subset(schema: dict[str, Any], strict: bool) -> None:
+def test_a_schema_is_sent_as_strict_only_if_it_keeps_to_the_strict_subset(schema: dict[str, Any], strict: bool) -> None:
     assert load_schema(json.dumps(schema)).strict is strict
 
 
@@ -111,7 +111,7 @@ def test_json_is_never_the_name_of_a_file(value: str) -> None:
         assert load_schema(value).schema == {"type": "string"}
 
 
-def test_a_name_that_is_no_short_form_is_that_of_a_file_if_it_was_typed() -> None:
+def test_a_typed_word_that_is_not_a_short_form_is_the_name_of_a_file() -> None:
     Path("a.schema").write_text('{"type": "array"}', encoding="utf-8")
     assert load_schema("a.schema").schema == {"type": "array"}
     with pytest.raises(UsageError, match="is not a field"):

@@ -45,7 +45,7 @@ def test_fields_become_required_properties_of_a_closed_object(text: str, propert
         (" ,\n, ", "is empty", "list its fields"),
     ],
 )
-def test_what_is_no_field_is_named(text: str, message: str, hint: str) -> None:
+def test_an_invalid_field_is_named_in_the_error(text: str, message: str, hint: str) -> None:
     with pytest.raises(UsageError) as caught:
         parse_shorthand(text)
     assert message in caught.value.message
@@ -68,6 +68,6 @@ def test_an_optional_parameter_may_be_missing(text: str, properties: dict[str, A
 
 
 @pytest.mark.parametrize("text", ["city, unit??", "a b c", "x, x", "no/name"])
-def test_a_bad_parameter_is_told_with_its_place(text: str) -> None:
+def test_an_invalid_parameter_is_named_in_the_error(text: str) -> None:
     with pytest.raises(UsageError, match=r"^weather\.toml: params: '|^weather\.toml: params: the field"):
         parse_parameters(text, "weather.toml: params")

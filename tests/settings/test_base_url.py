@@ -59,7 +59,7 @@ def for_models(url: str, monkeypatch: pytest.MonkeyPatch) -> list[str]:
 @pytest.mark.parametrize(
     "place", [from_flag, from_environment, from_file, from_set, from_profile_set, for_a_key, for_models]
 )
-def test_a_wrong_one_is_refused_wherever_it_comes_from(
+def test_an_invalid_base_url_is_refused_from_every_source(
     url: str,
     words: str,
     place: Callable[[str, pytest.MonkeyPatch], list[str]],
@@ -73,7 +73,7 @@ def test_a_wrong_one_is_refused_wherever_it_comes_from(
     assert (words in shown.err, shown.out, "hunter2" in shown.err) == (True, "", False)
 
 
-def test_a_wrong_one_in_the_file_can_be_replaced(capfd: pytest.CaptureFixture[str]) -> None:
+def test_an_invalid_base_url_in_the_file_can_be_replaced(capfd: pytest.CaptureFixture[str]) -> None:
     folder = Path("xdg_config_home/aiml")
     folder.mkdir(mode=0o700)
     (folder / "config.toml").write_text("base_url = 'foo'\n")
@@ -116,7 +116,7 @@ def test_every_request_has_the_query_of_the_base_after_its_path(base: str, aiml:
 
 
 @pytest.mark.parametrize("language", ["curl", "httpie", "python", "javascript", "json"])
-def test_a_program_has_it_too(language: str, capfd: pytest.CaptureFixture[str]) -> None:
+def test_generated_programs_use_the_base_url_with_its_query(language: str, capfd: pytest.CaptureFixture[str]) -> None:
     assert main(["chat", "hi", "--as", language, "--base-url", "https://h/v1/?api-version=1"]) == 0
     assert "https://h/v1/chat/completions?api-version=1" in capfd.readouterr().out
 

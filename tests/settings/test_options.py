@@ -75,7 +75,7 @@ def test_help_is_a_sentence(row: Option[Any]) -> None:
 
 
 @every_row
-def test_a_row_stands_in_a_panel_and_spells_its_flag(row: Option[Any]) -> None:
+def test_each_row_has_a_help_panel_and_a_flag(row: Option[Any]) -> None:
     assert row.panel
     assert re.fullmatch(r"--[a-z][a-z-]*", row.flag)
     assert row.flag[2:].replace("-", "_") in (row.name, row.name.removesuffix("s"))
@@ -109,7 +109,7 @@ def test_the_key_is_a_secret() -> None:
 
 
 @every_row
-def test_a_row_is_sent_only_to_endpoints_that_there_are(row: Option[Any]) -> None:
+def test_rows_name_only_existing_endpoints(row: Option[Any]) -> None:
     assert set(row.body_paths) <= set(ENDPOINT_NAMES)
     assert all(
         re.fullmatch(r"[a-z_]+(\[[a-z_=]*\])?(\.[a-z_]+(\[[a-z_=]*\])?)*", place.path)
@@ -131,7 +131,7 @@ def test_a_command_offers_what_its_endpoint_has(endpoint: str) -> None:
     assert {row.name for row in ROWS.values() if endpoint in row.body_paths} <= {row.name for row in offered}
 
 
-def test_what_is_said_with_each_call_has_no_variable() -> None:
+def test_options_of_a_single_call_have_no_variable() -> None:
     assert not [row.name for row in ROWS.values() if row.per_call and row.variables]
 
 

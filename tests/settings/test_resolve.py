@@ -24,7 +24,7 @@ def from_toml(table: Mapping[str, object], endpoint: str = "") -> Options:
 
 @settings(deadline=None)
 @given(st.sets(st.sampled_from(SPEAKERS), min_size=1))
-def test_the_strongest_speaker_wins(speakers: set[Source]) -> None:
+def test_the_source_with_the_highest_priority_wins(speakers: set[Source]) -> None:
     layers = {source: said(temperature=f"0.{number}") for number, source in enumerate(Source) if source in speakers}
     settled = resolve(layers)
     strongest = max(speakers, key=list(Source).index)
@@ -37,7 +37,7 @@ def test_the_order_is_the_documented_one() -> None:
     assert [source.value for source in Source] == names
 
 
-def test_nobody_asked_is_none_and_a_default_says_so() -> None:
+def test_without_a_source_the_value_is_none_or_a_marked_default() -> None:
     settled = resolve({})
     assert settled.options.temperature is None
     assert "temperature" not in settled.sources
@@ -48,12 +48,12 @@ def test_nobody_asked_is_none_and_a_default_says_so() -> None:
 @pytest.mark.parametrize(
     ("name", "text", "value"), [("temperature", "0", 0), ("stream", "off", False), ("retries", "0", 0)]
 )
-def test_zero_and_off_are_answers(name: str, text: str, value: object) -> None:
+def test_zero_and_false_are_values(name: str, text: str, value: object) -> None:
     layers = {Source.FILE: said(temperature="1", stream="on", retries="3"), Source.FLAG: said(**{name: text})}
     assert getattr(resolve(layers).options, name) == value
 
 
-def test_a_value_knows_its_speaker_and_whom_it_hides() -> None:
+def test_a_value_knows_its_source_and_the_sources_it_hides() -> None:
     settled = resolve(
         {
             Source.FILE: said("config.toml: seed", seed="1"),
@@ -66,7 +66,7 @@ def test_a_value_knows_its_speaker_and_whom_it_hides() -> None:
 
 
 @pytest.mark.parametrize("source", SPEAKERS)
-def test_the_sentence_is_the_same_for_every_speaker(source: Source) -> None:
+def test_an_error_has_the_same_sentence_for_every_source(source: Source) -> None:
     with pytest.raises(UsageError) as refused:
         resolve({source: said("the speaker", temperature="3")})
     assert refused.value.message == "the speaker: '3' is not a number from 0 to 2"
@@ -78,12 +78,12 @@ def test_a_mistyped_choice_names_the_likely_one() -> None:
     assert "json" in refused.value.hint
 
 
-def test_only_the_strongest_is_judged() -> None:
+def test_only_the_value_that_is_used_is_checked() -> None:
     layers = {Source.FILE: said(seed="none"), Source.FLAG: said(seed="7")}
     assert resolve(layers).options.seed == 7
 
 
-def test_what_another_endpoint_has_is_not_judged_here() -> None:
+def test_options_of_another_endpoint_are_not_checked() -> None:
     layers = {Source.FILE: said(truncation="nonsense")}
     assert resolve(layers, "chat").options.truncation is None
     with pytest.raises(UsageError):
@@ -97,7 +97,7 @@ def test_an_endpoint_may_be_stricter() -> None:
         resolve(layers, "responses")
 
 
-def test_a_repeated_flag_is_joined_and_replaces_what_the_file_said() -> None:
+def test_repeated_flags_are_joined_and_replace_the_value_of_the_file() -> None:
     layers = {
         Source.FILE: {"include": RawValue(("a",), "config.toml")},
         Source.FLAG: {"include": RawValue(("b,c", "d"), "--include"), "option": RawValue(("x=1", "y=2", "x=3"), "-O")},
@@ -121,7 +121,7 @@ def test_each_variable_sets_its_row_and_the_first_is_the_strongest(row: Option[A
         assert read_environment(environ) == {row.name: RawValue((f"value of {variable}",), variable)}
 
 
-def test_an_empty_variable_says_nothing() -> None:
+def test_an_empty_variable_is_ignored() -> None:
     assert read_environment({"AIML_MODEL": "", "AIMLAPI_API_KEY": "", "AIML_API_KEY": "made up"}) == {
         "api_key": RawValue(("made up",), "AIML_API_KEY")
     }
@@ -133,12 +133,12 @@ def test_a_placeholder_does_not_hide_a_key() -> None:
     assert read_environment({**environ, "AIML_API_KEY": "<odd"}) == {"api_key": RawValue(("<odd",), "AIML_API_KEY")}
 
 
-def test_a_variable_that_no_row_has_is_somebody_elses() -> None:
+def test_an_unknown_variable_is_ignored() -> None:
     assert read_environment({"AIML_PREVIOUS_RESPONSE_ID": "resp_1", "AIML_OUTPUT": "x", "PATH": "/bin"}) == {}
 
 
 @pytest.mark.parametrize(("text", "value"), [("1", True), ("true", True), ("0", False)])
-def test_stdin_is_left_alone_by_a_variable(text: str, *, value: bool) -> None:
+def test_a_variable_can_leave_standard_input_unread(text: str, *, value: bool) -> None:
     layers = {Source.ENVIRONMENT: read_environment({"AIML_NO_STDIN": text})}
     assert resolve(layers).options.no_stdin is value
 
@@ -193,14 +193,14 @@ def test_a_value_of_the_file_is_taken_in_its_own_type(table: dict[str, object], 
     ],
     ids=repr,
 )
-def test_a_bad_value_of_the_file_is_told_with_its_place(table: dict[str, object]) -> None:
+def test_an_invalid_value_in_the_file_is_an_error_that_names_its_place(table: dict[str, object]) -> None:
     with pytest.raises(UsageError) as refused:
         from_toml(table)
     assert refused.value.message.startswith(f"config.toml: {next(iter(table))}: ")
 
 
 @pytest.mark.parametrize("table", [{"include": []}, {"prompt_var": {}}, {"option": {}}], ids=repr)
-def test_an_empty_list_of_the_file_asks_for_nothing(table: dict[str, object]) -> None:
+def test_an_empty_list_in_the_file_is_ignored(table: dict[str, object]) -> None:
     assert not getattr(from_toml(table), ROWS[next(iter(table))].attribute)
 
 
@@ -209,7 +209,7 @@ def test_an_empty_list_of_the_file_asks_for_nothing(table: dict[str, object]) ->
     [{"tools": "@tools.json"}, {"tools": "tools.json"}, {"system": "@system.txt"}, {"ca_bundle": "./ca.pem"}],
     ids=repr,
 )
-def test_a_file_named_in_the_file_is_the_same_in_every_folder(table: dict[str, object]) -> None:
+def test_a_relative_path_in_the_config_file_does_not_depend_on_the_current_folder(table: dict[str, object]) -> None:
     with pytest.raises(UsageError, match=next(iter(table))):
         from_toml(table)
 
@@ -222,14 +222,14 @@ def test_an_unknown_setting_names_the_likely_one() -> None:
 
 
 @pytest.mark.parametrize("name", ["api_key", "file", "output", "previous_response_id", "dry_run"])
-def test_what_belongs_to_one_call_or_is_secret_has_no_place_in_the_file(name: str) -> None:
+def test_settings_of_one_call_and_secrets_are_refused_in_the_file(name: str) -> None:
     with pytest.raises(UsageError) as refused:
         read_table({name: "x"}, "config.toml")
     assert name in refused.value.message
     assert refused.value.hint
 
 
-def test_settings_of_nobody_hold_the_defaults() -> None:
+def test_settings_without_sources_are_the_defaults() -> None:
     settled = resolve({}).options
     assert all(value_of(settled, row) == row.default for row in ROWS.values())
     assert isinstance(resolve({}), Settings)

@@ -49,7 +49,7 @@ def test_a_host_is_named_with_its_unusual_port(url: str, host: str) -> None:
         " https://api.aimlapi.com",
     ],
 )
-def test_what_names_no_host_is_refused(url: str) -> None:
+def test_an_address_without_a_host_is_refused(url: str) -> None:
     for ask in (host_of, origin_of, is_local, is_unencrypted):
         with pytest.raises(UsageError, match="is not the URL of a server"):
             ask(url)
@@ -80,12 +80,12 @@ def test_a_password_in_the_address_is_refused_and_not_shown(url: str) -> None:
         ("http://0.0.0.0", False),
     ],
 )
-def test_loopback_is_told_from_the_rest(url: str, local: bool) -> None:
+def test_loopback_addresses_are_recognized(url: str, local: bool) -> None:
     assert is_local(url) is local
 
 
 @pytest.mark.promise("key-bound")
-def test_plain_http_is_told_however_it_is_spelled() -> None:
+def test_plain_http_is_recognized_in_every_spelling() -> None:
     assert is_unencrypted("HtTp://host")
     assert not is_unencrypted("https://host")
 
@@ -119,12 +119,12 @@ def test_the_query_of_a_path_follows_that_of_the_base(base: str, _: str) -> None
     assert path_below(stored, base) == "/responses/r%2F1/cancel"
 
 
-def test_what_a_server_has_beside_its_endpoints_keeps_the_query() -> None:
+def test_other_addresses_of_the_server_keep_the_query() -> None:
     assert join_url(root_of("https://h:8443/v1/?k=1"), "/v2/billing") == "https://h:8443/v2/billing?k=1"
     assert join_url(root_of("https://h/a/b"), "/v2/x?y=2") == "https://h/v2/x?y=2"
 
 
-def test_another_base_leaves_the_whole_path() -> None:
+def test_a_path_outside_of_the_base_stays_whole() -> None:
     assert path_below("https://h/v1/models?x=1", "https://other/v1") == "/v1/models?x=1"
     assert path_below("https://h/v2/models", "https://h/v2/mod") == "/v2/models"
 
@@ -133,7 +133,7 @@ def test_another_base_leaves_the_whole_path() -> None:
 @pytest.mark.parametrize(
     "path", ["chat/completions", "responses", "models", "completions", "embeddings", "Chat/Completions", "v2/billing"]
 )
-def test_the_path_of_an_endpoint_is_no_base(path: str, end: str) -> None:
+def test_the_path_of_an_endpoint_is_refused_as_a_base_url(path: str, end: str) -> None:
     with pytest.raises(UsageError, match="ends with the path of an endpoint") as caught:
         check_base_url(f"https://h/v1/{path}{end}")
     assert "use the part before it: https://h/v1; " in caught.value.hint
@@ -158,6 +158,6 @@ def test_a_fragment_is_refused(url: str) -> None:
         "https://<host>/v1",
     ],
 )
-def test_what_names_no_server_is_no_base(url: str) -> None:
+def test_an_address_without_a_server_is_refused_as_a_base_url(url: str) -> None:
     with pytest.raises(UsageError, match="is not the URL of a server"):
         check_base_url(url)

@@ -109,18 +109,18 @@ def test_a_bad_value_is_a_value_error(kind: ValueType[Any], typed: str) -> None:
 
 @pytest.mark.parametrize("kind", [number(), number(0), number(0, 2), integer(), integer(1)], ids=lambda kind: kind.name)
 @pytest.mark.parametrize("typed", ["nan", "inf", "-inf", "Infinity", "1e999", "-1e999", "9" * 5000])
-def test_what_is_no_finite_number_is_outside_of_every_range(kind: ValueType[Any], typed: str) -> None:
+def test_nan_and_infinity_are_outside_of_every_range(kind: ValueType[Any], typed: str) -> None:
     with pytest.raises(ValueError):  # noqa: PT011 - as above
         kind.parse(typed)
 
 
-def test_a_whole_number_is_sent_as_one() -> None:
+def test_a_whole_number_is_sent_as_an_integer() -> None:
     assert repr(number(1).parse("100")) == "100"
     assert repr(number(0, 2).parse("1.0")) == "1.0"
 
 
 @pytest.mark.parametrize(("on", "off"), [("on", "off"), ("1", "0"), ("TRUE", "False"), ("yes", "no")])
-def test_a_switch_knows_the_usual_words(on: str, off: str) -> None:
+def test_a_switch_accepts_the_usual_words(on: str, off: str) -> None:
     assert SWITCH.parse(on) is True
     assert SWITCH.parse(off) is False
 
@@ -132,7 +132,7 @@ def test_a_switch_knows_the_usual_words(on: str, off: str) -> None:
 @example("no/such/file.json")
 @example("a=[")
 @given(typed=st.text())
-def test_no_text_is_more_than_refused(kind: ValueType[Any], typed: str) -> None:
+def test_any_text_is_read_or_refused(kind: ValueType[Any], typed: str) -> None:
     try:
         kind.parse(typed)
     except (ValueError, UsageError):
@@ -140,7 +140,7 @@ def test_no_text_is_more_than_refused(kind: ValueType[Any], typed: str) -> None:
 
 
 @pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.name)
-def test_a_kind_has_a_name_for_the_sentence_and_one_for_the_help(kind: ValueType[Any]) -> None:
+def test_each_type_has_a_name_for_errors_and_one_for_help(kind: ValueType[Any]) -> None:
     assert kind.name
     assert kind.metavar
     assert kind.name == kind.name.strip(" .")
@@ -156,11 +156,11 @@ def test_a_kind_has_a_name_for_the_sentence_and_one_for_the_help(kind: ValueType
         (choice("auto", "disabled"), "one of auto, disabled"),
     ],
 )
-def test_the_name_tells_what_would_be_good(kind: ValueType[Any], name: str) -> None:
+def test_the_name_of_a_type_says_which_values_are_valid(kind: ValueType[Any], name: str) -> None:
     assert kind.name == name
 
 
-def test_json_may_stand_in_a_file(tmp_path: Path) -> None:
+def test_json_may_be_in_a_file(tmp_path: Path) -> None:
     path = tmp_path / "tools.json"
     path.write_bytes(b'\xef\xbb\xbf[{"type": "function"}]')
     assert JSON.parse(f"@{path}") == JSON.parse(str(path)) == [{"type": "function"}]
@@ -175,7 +175,7 @@ def test_json_may_stand_in_a_file(tmp_path: Path) -> None:
         (b'{"a": "\xe9"}', "UTF-8"),
     ],
 )
-def test_a_broken_file_is_named_with_the_place_of_its_fault(tmp_path: Path, content: bytes, words: str) -> None:
+def test_an_invalid_json_file_is_named_with_the_place_of_its_error(tmp_path: Path, content: bytes, words: str) -> None:
     path = tmp_path / "broken.json"
     path.write_bytes(content)
     with pytest.raises(UsageError) as refused:
@@ -254,5 +254,5 @@ def test_a_file_with_the_name_of_a_value_is_not_read(kind: ValueType[Any], typed
         (PROPERTIES, "a=@b", False),
     ],
 )
-def test_it_is_known_which_values_mean_a_file(kind: ValueType[Any], text: str, is_file: bool) -> None:
+def test_values_that_name_a_file_are_recognized(kind: ValueType[Any], text: str, is_file: bool) -> None:
     assert names_file(kind, text) is is_file

@@ -107,14 +107,14 @@ def test_a_stored_key_goes_to_its_host_only(tmp_path: Path, monkeypatch: pytest.
     assert found(ELSEWHERE) is None
 
 
-def test_a_keyring_that_keeps_an_old_key_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_old_key_in_the_keyring_is_reported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     install("def get_password(*_): return 'old'\ndef set_password(*_): raise OSError", tmp_path, monkeypatch)
     for attempt in (lambda: api_keys.store_key("a.example", SECRET), lambda: api_keys.delete_stored_key("a.example")):
         with pytest.raises(AuthError, match=r"does not let go of the key for a\.example"):
             attempt()
 
 
-def test_a_key_that_moves_into_the_keyring_leaves_the_file(
+def test_a_key_that_moves_to_the_keyring_is_removed_from_the_file(
     file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     api_keys.store_key("api.aimlapi.com", "old")
@@ -142,7 +142,7 @@ def test_the_file_of_keys_is_private(file: Path) -> None:
 
 
 @pytest.mark.promise("private-files")
-def test_a_key_file_that_others_can_read_is_told_and_used(file: Path) -> None:
+def test_a_key_file_that_others_can_read_is_used_with_a_warning(file: Path) -> None:
     api_keys.store_key("api.aimlapi.com", SECRET)
     key = api_keys.find_key(settled(), HOME)
     assert key == ApiKey(SECRET, f"file {file}", "")
@@ -156,7 +156,7 @@ def test_a_key_file_that_others_can_read_is_told_and_used(file: Path) -> None:
 @pytest.mark.parametrize(
     "damage", ["{", '{"api.aimlapi.com": "k-0123', '["k-0123"]', '{"a": {"b": "k-0123"}}', '{"a": 1}']
 )
-def test_a_damaged_file_of_keys_is_told_without_its_text_and_left_alone(file: Path, damage: str) -> None:
+def test_a_damaged_key_file_is_an_error_without_its_text_and_is_not_changed(file: Path, damage: str) -> None:
     file.parent.mkdir()
     file.write_text(damage)
     for attempt in (
@@ -181,7 +181,7 @@ def test_a_damaged_file_of_keys_is_told_without_its_text_and_left_alone(file: Pa
         ("", "there is no key for api.aimlapi.com: AIMLAPI_API_KEY is not set, and none is stored"),
     ],
 )
-def test_a_placeholder_is_no_key(value: str, sentence: str) -> None:
+def test_a_placeholder_is_not_used_as_a_key(value: str, sentence: str) -> None:
     settings = settled(AIMLAPI_API_KEY=value)
     assert api_keys.find_key(settings, HOME) is None
     assert api_keys.explain_missing_key(settings, HOME) == sentence
@@ -191,7 +191,7 @@ def test_a_placeholder_is_no_key(value: str, sentence: str) -> None:
     assert found(AIMLAPI_API_KEY=value)
 
 
-def test_what_is_stored_for_another_host_or_is_a_placeholder_is_told(file: Path) -> None:
+def test_an_error_names_a_key_of_another_host_or_a_placeholder(file: Path) -> None:
     file.parent.mkdir()
     file.write_text(json.dumps({"api.aimlapi.com": "<KEY>", "a.example": SECRET}))
     assert (
@@ -218,7 +218,7 @@ def test_what_is_stored_for_another_host_or_is_a_placeholder_is_told(file: Path)
         ("\udcff", "a character that is not ASCII"),
     ],
 )
-def test_a_key_that_no_server_gave_is_refused_and_not_shown(odd: str, what: str) -> None:
+def test_a_key_with_invalid_characters_is_refused_and_not_shown(odd: str, what: str) -> None:
     for value in (f"k-0123{odd}4567", f"k-01234567{odd}"):
         for attempt in (
             lambda v=value: found(AIML_API_KEY=v),
@@ -261,13 +261,13 @@ def test_a_key_is_not_in_its_repr() -> None:
         ("echo two words", "key_command: the key contains a blank, which no key does"),
     ],
 )
-def test_a_key_command_that_fails_is_told(command: str, sentence: str) -> None:
+def test_a_key_command_that_fails_is_an_error(command: str, sentence: str) -> None:
     with pytest.raises(AuthError) as told:
         found(AIML_KEY_COMMAND=command)
     assert told.value.message == sentence
 
 
-def test_a_key_command_that_hangs_is_ended(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_key_command_that_hangs_is_killed(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(api_keys, "COMMAND_SECONDS", 0.2)
     start = time.monotonic()
     with pytest.raises(AuthError, match=r"printed no key within 0\.2 s"):
@@ -318,7 +318,7 @@ def test_a_key_command_gives_its_first_line_and_knows_the_home_directory(tmp_pat
         (f"base_url = '{HERE}'\n", {}, {}, HERE, True),
     ],
 )  # fmt: skip
-def test_a_key_command_is_asked_for_the_address_that_stood_where_it_was_said(
+def test_a_key_command_is_used_only_for_the_address_configured_beside_it(
     tmp_path: Path, config: str | None, flags: dict[str, str], environ: dict[str, str], url: str, *, asked: bool
 ) -> None:
     configured(printing(SECRET) + (config or ""), tmp_path)
@@ -329,12 +329,12 @@ def test_a_key_command_is_asked_for_the_address_that_stood_where_it_was_said(
         assert api_keys.explain_missing_key(settings, url).startswith("key_command is not run for ")
 
 
-def test_a_key_command_can_be_said_by_file_profile_and_environment_only() -> None:
+def test_a_key_command_can_be_set_only_by_file_profile_and_environment() -> None:
     assert found(flags={"key_command": f"echo {SECRET}"}) is None
 
 
 @pytest.mark.promise("key-secret")
-def test_no_failure_holds_the_key(file: Path) -> None:
+def test_no_error_contains_the_key(file: Path) -> None:
     api_keys.store_key("api.aimlapi.com", SECRET)
     file.write_text(file.read_text()[:-3])
     with pytest.raises(AimlError) as told:

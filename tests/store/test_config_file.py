@@ -49,7 +49,7 @@ def value(name: str) -> Any:
     return value_of(settled().options, ROWS[name])
 
 
-def test_the_stronger_speaker_wins(file: Path) -> None:
+def test_the_source_with_the_higher_priority_wins(file: Path) -> None:
     file.write_text("seed = 1\nn = 1\nretries = 1\ntimeout = 1\n[profiles.work]\nn = 2\nretries = 2\ntimeout = 2\n")
     found = settled({"profile": "work", "timeout": "4"}, AIML_RETRIES="3", AIML_TIMEOUT="3")
     options, sources = found.options, found.sources
@@ -76,7 +76,7 @@ def test_a_profile_is_chosen_by_flag_environment_or_file(
     assert settled(flags, **environ).options.seed == seed
 
 
-def test_a_missing_profile_is_told_with_those_there_are(file: Path) -> None:
+def test_a_missing_profile_is_an_error_that_lists_the_existing_ones(file: Path) -> None:
     file.write_text(TWO_PROFILES)
     with pytest.raises(UsageError) as told:
         settled({"profile": "wrok"})
@@ -84,14 +84,14 @@ def test_a_missing_profile_is_told_with_those_there_are(file: Path) -> None:
     assert told.value.hint == "did you mean work? available: home, work"
 
 
-def test_a_missing_profile_is_told_where_there_is_no_file() -> None:
+def test_a_missing_profile_is_an_error_without_a_config_file() -> None:
     with pytest.raises(UsageError, match="AIML_PROFILE: there is no profile 'work'"):
         settled(AIML_PROFILE="work")
 
 
 @pytest.mark.promise("names")
 @pytest.mark.parametrize("name", ["", ".", "..", "../x", "a/b", ".x", "-x", "a b", "a\n", "ä"])
-def test_a_profile_has_a_name_and_no_path(name: str) -> None:
+def test_the_name_of_a_profile_is_not_a_path(name: str) -> None:
     with pytest.raises(UsageError, match="is not a valid profile name"):
         settled({"profile": name})
     with pytest.raises(UsageError, match="is not a valid profile name"):
@@ -113,7 +113,7 @@ def test_a_profile_has_a_name_and_no_path(name: str) -> None:
         (b"[profiles]\nwork = 1\n", ": profiles must contain only tables"),
     ],
 )
-def test_a_damaged_file_is_told_and_left_alone(file: Path, damaged: bytes, place: str) -> None:
+def test_a_damaged_config_file_is_an_error_and_is_not_changed(file: Path, damaged: bytes, place: str) -> None:
     file.write_bytes(damaged)
     for attempt in (settled, lambda: config_edit.set_value("seed", "5"), lambda: config_edit.unset_value("seed")):
         with pytest.raises(UsageError) as told:
@@ -132,7 +132,7 @@ def test_a_damaged_file_is_told_and_left_alone(file: Path, damaged: bytes, place
         ("temperature = 3", "temperature: '3' is not a number from 0 to 2", ""),
     ],
 )
-def test_a_setting_that_cannot_be_is_told(file: Path, text: str, sentence: str, hint: str) -> None:
+def test_an_invalid_setting_is_an_error(file: Path, text: str, sentence: str, hint: str) -> None:
     file.write_text(text)
     with pytest.raises(UsageError) as told:
         settled()
@@ -145,14 +145,14 @@ def test_a_byte_order_mark_and_an_empty_list_do_no_harm(file: Path) -> None:
 
 
 @pytest.mark.promise("damaged-config")
-def test_a_file_that_cannot_be_read_is_told(file: Path) -> None:
+def test_a_file_that_cannot_be_read_is_an_error(file: Path) -> None:
     file.mkdir()
     with pytest.raises(UsageError, match="Is a directory"):
         settled()
 
 
 @pytest.mark.promise("no-cwd")
-def test_the_current_directory_says_nothing(tmp_path: Path) -> None:
+def test_a_config_file_in_the_current_directory_is_ignored(tmp_path: Path) -> None:
     here = tmp_path / "cloned"
     for name in ("config.toml", "aiml.toml", ".aiml.toml", "aiml/config.toml", ".config/aiml/config.toml", ".env"):
         (here / name).parent.mkdir(parents=True, exist_ok=True)
@@ -191,7 +191,9 @@ def test_the_current_directory_says_nothing(tmp_path: Path) -> None:
         ("system = '''\n[profiles.work]\n'''\n", ("seed", "2"), "system = '''\n[profiles.work]\n'''\nseed = 2\n"),
     ],
 )  # fmt: skip
-def test_a_change_leaves_the_rest_as_it_stands(file: Path, before: str, said: tuple[str, ...], after: str) -> None:
+def test_a_change_leaves_the_rest_of_the_file_unchanged(
+    file: Path, before: str, said: tuple[str, ...], after: str
+) -> None:
     file.write_text(before)
     config_edit.set_value(*said)
     assert file.read_text() == after
@@ -229,14 +231,14 @@ def test_any_run_of_changes_does_what_it_says_and_keeps_every_comment(
         ("option = {a = 1}\nseed = 1\n", None, "option = {a = 1}\n"),
     ],
 )
-def test_a_setting_is_taken_out(file: Path, before: str, profile: str | None, after: str) -> None:
+def test_a_setting_is_removed(file: Path, before: str, profile: str | None, after: str) -> None:
     file.write_text(before)
     assert config_edit.unset_value("seed", profile)
     assert file.read_text() == after
     assert not config_edit.unset_value("seed", profile)
 
 
-def test_what_is_no_setting_any_more_can_be_taken_out(file: Path) -> None:
+def test_an_obsolete_setting_can_be_removed(file: Path) -> None:
     file.write_text("old_name = 1\nseed = 1\n")
     assert config_edit.unset_value("old_name")
     assert value("seed") == 1
@@ -259,7 +261,7 @@ def test_what_is_no_setting_any_more_can_be_taken_out(file: Path) -> None:
         ("api_key", "k", "config set: api_key has no place in the config file"),
     ],
 )
-def test_what_cannot_be_kept_is_refused_before_anything_is_written(name: str, text: str, sentence: str) -> None:
+def test_an_invalid_setting_is_refused_before_anything_is_written(name: str, text: str, sentence: str) -> None:
     config_edit.set_value("seed", "1")
     with pytest.raises(UsageError) as told:
         config_edit.set_value(name, text)
@@ -281,7 +283,7 @@ def folder_of(name: str) -> list[Path]:
     return [each for each in path.parent.iterdir() if each.name == name]
 
 
-def test_what_would_do_harm_is_not_done(file: Path) -> None:
+def test_a_change_that_would_break_the_file_is_refused(file: Path) -> None:
     before = "profiles = {work = {n = 1}}\n"
     file.write_text(before)
     with pytest.raises(AimlError, match="cannot be changed safely"):
@@ -289,7 +291,7 @@ def test_what_would_do_harm_is_not_done(file: Path) -> None:
     assert file.read_text() == before
 
 
-def test_a_pair_joins_those_there_are_and_json_takes_their_place(file: Path) -> None:
+def test_a_pair_is_added_to_the_existing_ones_and_json_replaces_them(file: Path) -> None:
     for text in ("top_k=5", "user=me", "top_k=6"):
         config_edit.set_value("option", text)
     for text in ('{"type": "text", "a": 1}', '{"type": "json_object"}'):

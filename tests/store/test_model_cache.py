@@ -13,7 +13,7 @@ def stored(*models: Model) -> list[str]:
     return model_names_file().read_text("utf-8").splitlines()
 
 
-def test_it_has_what_answers_questions() -> None:
+def test_the_list_has_the_models_that_answer_questions() -> None:
     models = [Model("a/chat", endpoints=("chat",)), Model("b/who-knows"), Model("c/both", endpoints=("x", "responses"))]
     assert stored(*models, Model("d/pictures", endpoints=("image",))) == ["a/chat", "b/who-knows", "c/both"]
 
@@ -22,16 +22,16 @@ def test_it_has_what_answers_questions() -> None:
     "name",
     ["$(x)", "`x`", "a b", "a;b", "a\nb", "a\rb", "-m", "a'b", 'a"b', "a,b", "é", "\x1b[m", "a\u202eb", "*", "a" * 201],
 )
-def test_a_name_that_a_shell_could_read_otherwise_is_left_out(name: str) -> None:
+def test_a_name_with_a_special_meaning_in_a_shell_is_left_out(name: str) -> None:
     assert stored(Model("fine/one-1.5:free"), Model(name)) == ["fine/one-1.5:free"]
 
 
-def test_it_is_private_and_the_newest_servers() -> None:
+def test_the_list_is_private_and_has_the_models_of_the_last_request() -> None:
     assert [stored(Model("one")), stored(Model("two"))] == [["one"], ["two"]]
     assert S_IMODE(model_names_file().stat().st_mode) == 0o600
 
 
-def test_where_it_cannot_be_written_the_catalogue_is_kept() -> None:
+def test_the_catalogue_is_kept_if_the_list_of_names_cannot_be_written() -> None:
     model_names_file().mkdir(parents=True)
     save_models(CachedModels("https://api.example/v1", "tag", 0, b'{"data": []}', []))
     assert (found := load_models("https://api.example/v1"))

@@ -27,7 +27,7 @@ for ask in (lambda: config_edit.set_value("effort", "low"), paths.cache_dir):
 """
 
 
-def test_each_has_its_directory(tmp_path: Path) -> None:
+def test_each_file_has_its_directory(tmp_path: Path) -> None:
     assert paths.config_file() == tmp_path / "xdg_config_home" / "aiml" / "config.toml"
     assert paths.keys_file() == tmp_path / "xdg_config_home" / "aiml" / "keys.json"
     assert paths.cache_dir() == tmp_path / "xdg_cache_home" / "aiml"
@@ -35,14 +35,14 @@ def test_each_has_its_directory(tmp_path: Path) -> None:
 
 @pytest.mark.promise("no-cwd")
 @pytest.mark.parametrize("value", ["", ".", "relative"])
-def test_a_relative_directory_is_none(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, value: str) -> None:
+def test_a_relative_directory_is_ignored(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, value: str) -> None:
     (tmp_path / value / "aiml").mkdir(parents=True)
     (tmp_path / value / "aiml" / "config.toml").write_text("base_url = 'https://evil.example'")
     monkeypatch.setenv("XDG_CONFIG_HOME", value)
     assert not any(read_sources({}, {}).values())
 
 
-def test_a_relative_directory_of_an_old_platformdirs_is_none(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_relative_directory_of_an_old_platformdirs_is_ignored(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("platformdirs.user_config_dir", lambda _: ".config/aiml")
     assert (paths.config_file(), paths.keys_file()) == (None, None)
 
@@ -52,14 +52,14 @@ def test_a_home_that_is_no_directory_holds_no_config(monkeypatch: pytest.MonkeyP
     assert not any(read_sources({}, {}).values())
 
 
-def test_asking_makes_nothing(tmp_path: Path) -> None:
+def test_asking_for_a_path_creates_nothing(tmp_path: Path) -> None:
     read_sources({}, {})
     assert not list((tmp_path / "xdg_config_home").iterdir())
 
 
 @pytest.mark.promise("odd-environment")
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can become a user without a home")
-def test_without_a_home_only_what_must_be_written_fails() -> None:
+def test_without_a_home_only_commands_that_must_write_fail() -> None:
     done = subprocess.run(
         [sys.executable, "-c", HOMELESS], env={}, cwd="/", capture_output=True, text=True, check=False
     )
@@ -67,6 +67,6 @@ def test_without_a_home_only_what_must_be_written_fails() -> None:
     assert done.stdout == "there is no home directory to write in | set HOME to a full path\n" * 2
 
 
-def test_insisting_on_no_place_is_misuse() -> None:
+def test_requiring_a_path_without_a_home_is_an_error() -> None:
     with pytest.raises(UsageError, match="no home directory"):
         paths.require_path(None)

@@ -86,7 +86,7 @@ SPOILS = [
     ],
     ids=" ".join,
 )
-def test_the_config_is_not_used(
+def test_an_untrusted_config_file_is_not_used(
     command: list[str], spoil: Spoil, words: str, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("EDITOR", "true")
@@ -102,7 +102,7 @@ def test_the_config_is_not_used(
 @pytest.mark.promise("trusted-files")
 @pytest.mark.parametrize(("spoil", "words"), SPOILS)
 @pytest.mark.parametrize("command", [["chat", "-t", "t", "--dry-run"], ["config", "templates", "t"]], ids=" ".join)
-def test_a_template_is_not_used(
+def test_an_untrusted_template_is_not_used(
     command: list[str], spoil: Spoil, words: str, capfd: pytest.CaptureFixture[str]
 ) -> None:
     path = folder() / "templates" / "t.toml"
@@ -114,7 +114,7 @@ def test_a_template_is_not_used(
 
 @pytest.mark.promise("trusted-files")
 @pytest.mark.parametrize(("spoil", "words"), SPOILS)
-def test_a_stored_key_is_not_used(spoil: Spoil, words: str, capfd: pytest.CaptureFixture[str]) -> None:
+def test_an_untrusted_key_file_is_not_used(spoil: Spoil, words: str, capfd: pytest.CaptureFixture[str]) -> None:
     path = folder() / "keys.json"
     path.write_text(f'{{"api.aimlapi.com": "{KEY}"}}')
     spoil(path)
@@ -123,7 +123,7 @@ def test_a_stored_key_is_not_used(spoil: Spoil, words: str, capfd: pytest.Captur
 
 
 @pytest.mark.parametrize("mode", [0o600, 0o644, 0o444, 0o400])
-def test_a_file_that_others_can_only_read_is_in_order(mode: int, capfd: pytest.CaptureFixture[str]) -> None:
+def test_a_file_that_others_can_only_read_is_trusted(mode: int, capfd: pytest.CaptureFixture[str]) -> None:
     path = folder() / "config.toml"
     path.write_text("base_url = 'https://h/v1'\nkey_command = 'echo'\n")
     path.chmod(mode)
@@ -131,7 +131,7 @@ def test_a_file_that_others_can_only_read_is_in_order(mode: int, capfd: pytest.C
     assert capfd.readouterr() == ("https://h/v1\n", "")
 
 
-def test_a_link_of_ones_own_and_a_sticky_folder_are_in_order(capfd: pytest.CaptureFixture[str]) -> None:
+def test_a_users_own_link_and_a_sticky_folder_are_trusted(capfd: pytest.CaptureFixture[str]) -> None:
     target = Path("dotfiles").absolute()
     target.mkdir()
     target.chmod(0o1777)
@@ -201,6 +201,6 @@ def test_a_template_of_a_group_is_used() -> None:
     assert main(["chat", "-t", "t", "--dry-run", "--demo", "-q"]) == 0
 
 
-def test_what_does_not_exist_is_in_order(tmp_path: Path) -> None:
+def test_a_missing_file_is_trusted(tmp_path: Path) -> None:
     assert paths.require_trusted(tmp_path / "nowhere" / "x") is False
     assert paths.require_trusted(tmp_path / "x") is False

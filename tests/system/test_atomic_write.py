@@ -100,7 +100,7 @@ def test_a_writer_that_is_killed_leaves_a_whole_file(file: Path) -> None:
 
 
 @pytest.mark.promise("atomic-writes")
-def test_writers_at_once_lose_nothing(file: Path) -> None:
+def test_concurrent_writers_lose_nothing(file: Path) -> None:
     writers = [subprocess.Popen(python(ADD_LINES, file, name)) for name in range(10)]
     assert [writer.wait(60) for writer in writers] == [0] * 10
     lines = file.read_text().splitlines()
@@ -128,13 +128,13 @@ def test_a_change_that_fails_leaves_the_old_file_and_no_lock_held(file: Path) ->
     atomic_write.replace_file(file, b"new")
 
 
-def test_no_change_makes_no_file(file: Path) -> None:
+def test_without_a_change_no_file_is_created(file: Path) -> None:
     atomic_write.update_file(file, lambda _: None)
     assert not file.exists()
 
 
 @pytest.mark.promise("private-files")
-def test_a_link_in_the_place_of_the_file_is_refused(file: Path, tmp_path: Path) -> None:
+def test_a_link_in_place_of_the_file_is_refused(file: Path, tmp_path: Path) -> None:
     target = tmp_path / "elsewhere"
     target.write_bytes(b"theirs")
     atomic_write.make_private_folder(file.parent)
@@ -146,13 +146,13 @@ def test_a_link_in_the_place_of_the_file_is_refused(file: Path, tmp_path: Path) 
 
 
 @pytest.mark.promise("private-files")
-def test_a_link_that_lies_in_wait_is_not_followed(file: Path, tmp_path: Path) -> None:
+def test_a_prepared_link_is_not_followed(file: Path, tmp_path: Path) -> None:
     target = waiting_at(file.parent / ".file.new", tmp_path)
     atomic_write.replace_file(file, b"ours")
     assert (target.read_bytes(), mode(target), mode(file)) == (b"theirs", 0o644, 0o600)
 
 
-def test_a_link_in_the_place_of_the_lock_is_told(file: Path, tmp_path: Path) -> None:
+def test_a_link_in_place_of_the_lock_is_an_error(file: Path, tmp_path: Path) -> None:
     target = waiting_at(file.parent / ".file.lock", tmp_path)
     with pytest.raises(OutputFailed, match="symbolic links"):
         atomic_write.replace_file(file, b"ours")
@@ -168,14 +168,14 @@ def waiting_at(link: Path, tmp_path: Path) -> Path:
     return target
 
 
-def test_a_name_that_is_taken_is_not_written_to(file: Path) -> None:
+def test_an_existing_file_is_not_overwritten(file: Path) -> None:
     atomic_write.create_file(file, b"old")
     with pytest.raises(OutputFailed, match="File exists"):
         atomic_write.create_file(file, b"new")
     assert file.read_bytes() == b"old"
 
 
-def test_a_place_that_is_no_directory_is_told_in_words(tmp_path: Path) -> None:
+def test_a_parent_that_is_not_a_folder_is_an_error(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(OutputFailed, match="Not a directory") as told:
         atomic_write.replace_file(tmp_path / "file" / "x" / "y", b"")

@@ -55,7 +55,7 @@ def is_control(char: str) -> bool:
 @pytest.mark.promise("no-driving")
 @settings(deadline=None)
 @given(TEXT, st.lists(st.integers(0, 40)))
-def test_nothing_that_drives_a_terminal_gets_through_however_it_is_cut(text: str, places: list[int]) -> None:
+def test_no_control_sequence_gets_through_however_it_is_cut(text: str, places: list[int]) -> None:
     assert not [char for char in sanitize_in_pieces(text, places) if is_control(char)]
 
 
@@ -68,13 +68,13 @@ def test_where_a_text_is_cut_makes_no_difference(text: str, places: list[int]) -
 
 @settings(deadline=None)
 @given(TEXT)
-def test_what_was_made_harmless_once_stays_as_it_is(text: str) -> None:
+def test_sanitized_text_does_not_change_when_it_is_sanitized_again(text: str) -> None:
     assert sanitize(sanitize(text)) == sanitize(text)
 
 
 @pytest.mark.promise("no-driving")
 @pytest.mark.parametrize("text", REAL)
-def test_what_people_write_is_shown_untouched_however_it_is_cut(text: str) -> None:
+def test_ordinary_text_is_shown_unchanged_however_it_is_cut(text: str) -> None:
     assert sanitize(text) == text
     assert sanitize_in_pieces(text, list(range(len(text)))) == text
     assert {sanitize_in_pieces(text, [place]) for place in range(len(text) + 1)} == {text}
@@ -97,7 +97,7 @@ def test_what_people_write_is_shown_untouched_however_it_is_cut(text: str) -> No
         ("\ud83d", r"\ud83d"),
     ],
 )
-def test_what_drives_a_terminal_is_shown_as_an_escape(text: str, shown: str) -> None:
+def test_control_characters_are_shown_as_escapes(text: str, shown: str) -> None:
     assert sanitize(text) == shown
 
 
@@ -116,7 +116,7 @@ def test_what_drives_a_terminal_is_shown_as_an_escape(text: str, shown: str) -> 
         (" \ufe0f", r" \ufe0f"),
     ],
 )
-def test_a_joiner_or_a_selector_that_joins_nothing_is_shown(text: str, shown: str) -> None:
+def test_a_joiner_or_selector_without_a_base_is_shown_as_an_escape(text: str, shown: str) -> None:
     assert sanitize(text) == shown
 
 
@@ -127,7 +127,7 @@ def test_a_joiner_waits_for_what_follows_it() -> None:
     assert (sanitizer.feed("\u200d"), sanitizer.finish()) == ("", r"\u200d")
 
 
-def test_marks_do_not_grow_over_the_lines_around() -> None:
+def test_stacked_marks_are_limited() -> None:
     assert sanitize("a" + "\u0301" * 40) == "a" + "\u0301" * MAX_MARKS + r"\u0301" * 10
 
 

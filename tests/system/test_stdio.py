@@ -59,7 +59,7 @@ def test_a_slow_reader_gets_every_byte(pipe: tuple[int, int], *, blocking: bool)
 
 
 @pytest.mark.promise("reader-gone")
-def test_a_reader_that_went_away_is_no_failure_of_ours(pipe: tuple[int, int]) -> None:
+def test_a_reader_that_went_away_is_not_an_error(pipe: tuple[int, int]) -> None:
     reading, writing = pipe
     os.close(reading)
     with pytest.raises(ReaderClosed):
@@ -68,7 +68,7 @@ def test_a_reader_that_went_away_is_no_failure_of_ours(pipe: tuple[int, int]) ->
 
 @pytest.mark.promise("stdout-fails")
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="there is no /dev/full")
-def test_a_full_disk_is_told() -> None:
+def test_a_full_disk_is_an_error() -> None:
     fd = os.open("/dev/full", os.O_WRONLY)
     with pytest.raises(OutputFailed, match="No space"):
         write_out(b"x", fd)
@@ -76,7 +76,7 @@ def test_a_full_disk_is_told() -> None:
 
 
 @pytest.mark.promise("stdout-fails")
-def test_a_closed_standard_output_is_told_before_anything_is_sent() -> None:
+def test_a_closed_standard_output_is_an_error_before_anything_is_sent() -> None:
     check_stdout()
     kept = os.dup(1)
     os.close(1)
@@ -99,12 +99,12 @@ def test_a_terminal_is_known(pipe: tuple[int, int]) -> None:
     os.close(leader)
 
 
-def test_our_own_text_goes_to_standard_output(capfd: pytest.CaptureFixture[str]) -> None:
+def test_text_of_the_program_goes_to_standard_output(capfd: pytest.CaptureFixture[str]) -> None:
     print_out("Grüße \U0001f389\n")
     assert capfd.readouterr().out == "Grüße \U0001f389\n"
 
 
-def test_a_line_to_the_user_is_made_harmless(capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_line_to_the_user_is_sanitized(capsys: pytest.CaptureFixture[str]) -> None:
     print_err("the server said \x1b[2J\u202e\nand more")
     assert capsys.readouterr().err == "the server said \\x1b[2J\\u202e\nand more\n"
     print_err("dim\x1b", dim=True)
@@ -112,21 +112,23 @@ def test_a_line_to_the_user_is_made_harmless(capsys: pytest.CaptureFixture[str])
 
 
 @pytest.mark.parametrize(("encoding", "shown"), [("ascii", b"Gr\\xfc\\xdfe"), ("utf-8", "Grüße".encode())])
-def test_standard_error_may_know_no_unicode(monkeypatch: pytest.MonkeyPatch, encoding: str, shown: bytes) -> None:
+def test_standard_error_without_unicode_gets_escapes(
+    monkeypatch: pytest.MonkeyPatch, encoding: str, shown: bytes
+) -> None:
     raw = io.BytesIO()
     monkeypatch.setattr(sys, "stderr", io.TextIOWrapper(raw, encoding=encoding))
     write_err("Grüße")
     assert raw.getvalue() == shown
 
 
-def test_half_a_character_is_no_crash(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_half_a_character_does_not_crash(monkeypatch: pytest.MonkeyPatch) -> None:
     raw = io.BytesIO()
     monkeypatch.setattr(sys, "stderr", io.TextIOWrapper(raw, encoding="utf-8"))
     print_err("a\ud83c")
     assert raw.getvalue() == b"a\\ud83c\n"
 
 
-def test_where_there_is_no_standard_error_nobody_is_told(
+def test_without_a_standard_error_messages_are_dropped(
     monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
     closed = io.StringIO()

@@ -32,7 +32,7 @@ pytestmark = pytest.mark.promise("job-control")
 
 
 @pytest.mark.parametrize("continue_with", ["fg", "bg; fg"])
-def test_a_stop_between_select_and_read(continue_with: str, tmp_path: Path) -> None:
+def test_a_stop_between_select_and_read_loses_no_key(continue_with: str, tmp_path: Path) -> None:
     program = tmp_path / "program.py"
     program.write_text(PROGRAM)
     with Console.start_shell() as shell:

@@ -14,7 +14,7 @@ def find_new_threads(before: set[threading.Thread]) -> list[threading.Thread]:
     return [thread for thread in threading.enumerate() if thread not in before]
 
 
-def test_a_deadline_that_fails_does_not_cost_the_others_theirs() -> None:
+def test_a_deadline_that_fails_does_not_affect_the_others() -> None:
     watchdog, called = Watchdog(), threading.Event()
 
     def fail() -> None:
@@ -61,7 +61,7 @@ def test_all_deadlines_share_one_thread_and_it_ends_with_the_last_block() -> Non
     assert not thread.is_alive()
 
 
-def test_the_thread_stays_for_those_who_still_wait_and_starts_again_later() -> None:
+def test_the_thread_runs_while_there_are_deadlines_and_starts_again_later() -> None:
     watchdog, first, second = Watchdog(), threading.Event(), threading.Event()
     watchdog.set("waiting", 0.05, first.set)
     with watchdog.run():

@@ -83,7 +83,7 @@ def test_each_try_and_each_get_is_shown(server: Loopback, aiml: Aiml) -> None:
         assert "< 200" in lines(aiml(*command, "--debug").stderr)
 
 
-def test_nothing_is_shown_unasked(server: Loopback, aiml: Aiml) -> None:
+def test_nothing_is_shown_without_debug(server: Loopback, aiml: Aiml) -> None:
     server.answer_with(HELLO)
     assert not [line for line in lines(aiml("chat", "hi").stderr) if line[:2] in ("> ", "< ")]
 
@@ -96,7 +96,7 @@ def split_at(text: bytes, places: list[int]) -> Iterator[bytes]:
 @pytest.mark.promise("key-secret")
 @settings(deadline=None)
 @given(st.lists(st.sampled_from(["kak-kakz", "k", "ka", "kak", "z", "kak-kak"])), st.lists(st.integers(0, 60)))
-def test_the_key_is_taken_out_however_it_is_cut(words: list[str], places: list[int]) -> None:
+def test_the_key_is_masked_however_the_bytes_are_cut(words: list[str], places: list[int]) -> None:
     text = "".join(words).encode()
     assert b"".join(mask_chunks("kak-kakz", split_at(text, places))) == text.replace(b"kak-kakz", b"***")
 

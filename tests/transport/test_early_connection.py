@@ -163,7 +163,7 @@ LATE_FAILURES = {
 
 
 @pytest.mark.parametrize("case", LATE_FAILURES)
-def test_what_fails_before_it_is_sent_sends_nothing(case: str, quiet: QuietServer) -> None:
+def test_a_request_that_fails_before_it_is_sent_sends_nothing(case: str, quiet: QuietServer) -> None:
     Path("empty.txt").touch()
     Path("broken.json").write_text("{", encoding="utf-8")
     secret = "-----BEGIN OPENSSH PRIVATE KEY-----\nb3BlbnNzaC1rZXktdjEAAAAABG5vbmUAAAAE\n"
@@ -212,7 +212,7 @@ NO_CONNECTION: dict[str, tuple[list[str], dict[str, str], int]] = {
 
 
 @pytest.mark.parametrize("case", NO_CONNECTION)
-def test_nothing_is_contacted_where_nothing_can_be_asked(case: str, quiet: QuietServer) -> None:
+def test_no_server_is_contacted_if_no_request_is_possible(case: str, quiet: QuietServer) -> None:
     Path("rows.txt").write_text("a\nb\n", encoding="utf-8")
     Path("recording.jsonl").touch()
     arguments, environ, code = NO_CONNECTION[case]
@@ -220,13 +220,13 @@ def test_nothing_is_contacted_where_nothing_can_be_asked(case: str, quiet: Quiet
     assert quiet.connections == 0
 
 
-def test_an_answer_of_the_cache_contacts_nothing(far: Loopback) -> None:
+def test_a_cached_answer_contacts_no_server(far: Loopback) -> None:
     assert run(far.url, "chat", "hi", "--cache", "7d")[:2] == (0, "Hello\n")
     assert run(far.url, "chat", "hi", "--cache", "7d")[:2] == (0, "Hello\n")
     assert far.connections == 1
 
 
-def test_nothing_is_contacted_while_a_pipe_has_sent_nothing(far: Loopback) -> None:
+def test_no_server_is_contacted_while_a_pipe_has_sent_nothing(far: Loopback) -> None:
     with start(far.url, "chat", stdin=subprocess.PIPE) as process:
         assert process.stderr
         assert b"waiting for standard input" in process.stderr.readline()
@@ -235,7 +235,7 @@ def test_nothing_is_contacted_while_a_pipe_has_sent_nothing(far: Loopback) -> No
     assert (process.returncode, stdout, far.connections) == (0, b"Hello\n", 1)
 
 
-def test_a_pipe_that_has_begun_is_enough(quiet: QuietServer) -> None:
+def test_the_connection_opens_once_a_pipe_has_sent_something(quiet: QuietServer) -> None:
     with start(quiet.url, "chat", stdin=subprocess.PIPE) as process:
         assert process.stdin
         process.stdin.write(b"the first words")
@@ -287,7 +287,7 @@ def _forward(source: socket.socket, target: socket.socket) -> None:
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_a_signal_ends_a_handshake_that_does_not_come(number: int) -> None:
+def test_a_signal_ends_the_wait_for_a_handshake(number: int) -> None:
     with (
         socket.create_server(("127.0.0.1", 0)) as silent,
         start(f"https://127.0.0.1:{silent.getsockname()[1]}/v1", "chat", "hi") as process,
@@ -335,7 +335,7 @@ def test_a_server_on_another_machine_is_connected_to_early(started: list[EarlyCo
 
 
 @pytest.mark.parametrize("url", ["http://127.0.0.1:9/v1", "http://localhost:9/v1", "https://h\u00e4user.test/v1"])
-def test_where_it_saves_nothing_no_thread_is_started(url: str, started: list[EarlyConnection]) -> None:
+def test_no_thread_is_started_if_it_saves_no_time(url: str, started: list[EarlyConnection]) -> None:
     connect_early(url)
     assert started == []
 
@@ -350,7 +350,7 @@ def test_where_it_saves_nothing_no_thread_is_started(url: str, started: list[Ear
         (["hi"], {"file": ("a.txt",)}, False),
     ],
 )
-def test_what_is_typed_comes_before_the_connection(
+def test_the_connection_waits_for_input_that_is_typed(
     words: list[str], options: dict[str, Any], is_waiting: bool, started: list[EarlyConnection]
 ) -> None:
     connect_early("https://api.example.test/v1", *words, **options)
@@ -359,7 +359,7 @@ def test_what_is_typed_comes_before_the_connection(
 
 @pytest.mark.parametrize("name", ["HTTPS_PROXY", "https_proxy", "ALL_PROXY", "all_proxy", "HTTP_PROXY"])
 @pytest.mark.parametrize("exceptions", ["", "*", "api.example.test"])
-def test_a_proxy_is_never_gone_around(
+def test_a_proxy_is_never_bypassed(
     name: str, exceptions: str, started: list[EarlyConnection], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv(name, "http://127.0.0.1:9")
@@ -383,7 +383,7 @@ def test_a_connection_belongs_to_its_server_alone(far: Loopback, clean: Path) ->
     assert early.take("127.0.0.1", far.port) is None
 
 
-def test_a_connection_is_taken_once(far: Loopback, clean: Path) -> None:
+def test_a_connection_is_used_once(far: Loopback, clean: Path) -> None:
     early = EarlyConnection(far.url, TIMEOUT_S, certificates.write_bundle(clean))
     early.start()
     connection = early.take("127.0.0.1", far.port)
@@ -393,9 +393,7 @@ def test_a_connection_is_taken_once(far: Loopback, clean: Path) -> None:
     connection.close()
 
 
-def test_a_connection_that_nobody_takes_is_closed(
-    quiet: QuietServer, clean: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_an_unused_connection_is_closed(quiet: QuietServer, clean: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(early_connection, "IDLE_S", 0.01)
     early = EarlyConnection(quiet.url, TIMEOUT_S, certificates.write_bundle(clean))
     early.start()
@@ -403,7 +401,7 @@ def test_a_connection_that_nobody_takes_is_closed(
     assert early.take("127.0.0.1", early.port) is None
 
 
-def test_a_handshake_that_does_not_come_takes_the_time_of_one_attempt(clean: Path) -> None:
+def test_a_missing_handshake_takes_the_time_of_one_attempt(clean: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as silent:
         port = silent.getsockname()[1]
         early = EarlyConnection(f"https://127.0.0.1:{port}/v1", 0.1, certificates.write_bundle(clean))
@@ -451,7 +449,7 @@ def _resolve_to(monkeypatch: pytest.MonkeyPatch, *targets: tuple[str, int]) -> N
 
 
 @pytest.mark.parametrize("first", [_swallow, _refuse])
-def test_an_address_that_does_not_answer_does_not_keep_from_the_next(
+def test_after_an_address_that_does_not_answer_the_next_one_is_tried(
     first: Any, server: Loopback, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with first() as dead:
@@ -514,7 +512,7 @@ def test_both_families_take_turns() -> None:
     assert order == [six[0], four[0], six[1], four[1], six[2]]
 
 
-def test_the_limit_of_threads_costs_only_the_head_start(
+def test_without_a_free_thread_only_the_head_start_is_lost(
     far: Loopback, clean: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     early = EarlyConnection(far.url, TIMEOUT_S, certificates.write_bundle(clean))
@@ -527,7 +525,7 @@ def test_the_limit_of_threads_costs_only_the_head_start(
     assert early.take("127.0.0.1", far.port) is None
 
 
-def test_no_child_gets_the_connection(far: Loopback) -> None:
+def test_child_processes_do_not_inherit_the_connection(far: Loopback) -> None:
     config = Path(os.environ["XDG_CONFIG_HOME"], "aiml", "config.toml")
     config.parent.mkdir()
     listing = Path("fds").absolute()

@@ -42,13 +42,13 @@ END = b"0\r\n\r\n"
 TOKENS = [delta(f"token {number}") for number in range(50)] + [event("[DONE]")]
 
 
-def test_what_arrives_in_one_read_is_one_piece() -> None:
+def test_the_chunks_of_one_read_are_one_piece() -> None:
     wire = Wire([b"".join(map(chunk, TOKENS)) + END])
     assert wire.join() == [b"".join(TOKENS)]
     assert (wire.read_count, wire.endings) == (1, [True])
 
 
-def test_what_arrives_token_by_token_is_not_held_back() -> None:
+def test_chunks_that_arrive_one_by_one_are_not_delayed() -> None:
     assert Wire([*map(chunk, TOKENS), END]).join() == TOKENS
 
 
@@ -101,7 +101,7 @@ def _count_data(framed: list[bytes], size: int) -> int:
     ],
 )  # fmt: skip
 @pytest.mark.parametrize("size", [1, 7, 300_000])
-def test_a_broken_frame_is_a_cut_answer_at_once(data: bytes, size: int) -> None:
+def test_an_invalid_chunk_is_an_incomplete_answer_at_once(data: bytes, size: int) -> None:
     more = [data[start : start + size] for start in range(0, len(data), size)]
     if len(more) > 1000:
         more = cut(data, [1] * 50)
@@ -114,14 +114,14 @@ def test_a_broken_frame_is_a_cut_answer_at_once(data: bytes, size: int) -> None:
 @pytest.mark.parametrize(
     "data", [b"", b"5", b"5\r\n", b"5\r\nhel", b"5\r\nhello", b"5\r\nhello\r\n", b"0\r\n", b"0\r\n\r"]
 )
-def test_a_body_that_ends_too_early_is_a_cut_answer(data: bytes) -> None:
+def test_a_body_that_ends_too_early_is_an_incomplete_answer(data: bytes) -> None:
     with pytest.raises(IncompleteAnswer, match="cut before the answer was complete"):
         Wire([data]).join()
     with pytest.raises(IncompleteAnswer, match="cut before the answer was complete"):
         Wire([data]).join(length=len(data) + 1)
 
 
-def test_a_body_with_a_length_passes_as_it_is() -> None:
+def test_a_body_with_a_length_is_unchanged() -> None:
     wire = Wire([b"a\r\n5\r\nbcde", b"\r\n5\r\nfghij", b"0123456789"])
     assert b"".join(wire.join(28)) == b"a\r\n5\r\nbcde\r\n5\r\nfghij01234567"
     assert wire.endings == [False]
@@ -144,7 +144,7 @@ EXCESS = [b"bad", b"HTTP/1.1 200", STREAM + chunk(b"hello") + END, b"H", b"\r\n"
 
 @pytest.mark.parametrize("case", WHOLE)
 @given(st.lists(st.integers(1, 200), max_size=40), st.sampled_from(EXCESS))
-def test_what_follows_a_response_in_its_last_read_is_noticed(case: str, sizes: list[int], more: bytes) -> None:
+def test_bytes_after_the_end_of_a_response_are_noticed(case: str, sizes: list[int], more: bytes) -> None:
     data, length = WHOLE[case]
     reads = cut(data, sizes) or [b""]
     wire = Wire([*reads[:-1], reads[-1] + more])

@@ -28,13 +28,13 @@ KEY = "k-0123456789abcdef"
 
 
 @pytest.mark.promise("key-secret")
-def test_a_text_has_stars_for_the_key() -> None:
+def test_the_key_in_a_text_is_masked() -> None:
     assert mask_text(f"bad key {KEY}, {KEY}!", KEY) == "bad key ***, ***!"
     assert mask_text(KEY, "") == KEY
 
 
 @pytest.mark.promise("key-secret")
-def test_an_error_has_stars_for_the_key_in_every_part() -> None:
+def test_the_key_is_masked_in_every_part_of_an_error() -> None:
     with pytest.raises(RequestRejected) as caught, mask_errors(KEY):
         raise RequestRejected(f"no {KEY}", f"is {KEY} right?", status=400, code=f"bad {KEY}")
     assert (caught.value.message, caught.value.hint) == ("no ***", "is *** right?")
@@ -42,7 +42,7 @@ def test_an_error_has_stars_for_the_key_in_every_part() -> None:
 
 
 @pytest.mark.parametrize("size", range(1, len(KEY) + 3))
-def test_chunks_of_any_size_have_stars_for_the_key(size: int) -> None:
+def test_the_key_is_masked_in_chunks_of_any_size(size: int) -> None:
     data = f"a {KEY} b {KEY[:-1]} c {KEY}".encode()
     chunks = (data[at : at + size] for at in range(0, len(data), size))
     assert b"".join(mask_chunks(KEY, chunks)) == f"a *** b {KEY[:-1]} c ***".encode()
@@ -79,7 +79,7 @@ def test_the_texts_of_an_answer_do_not_mix() -> None:
     assert batches[-1] == TextDelta(KEY[4:9], 1)
 
 
-def test_what_was_held_back_is_given_out_before_an_error() -> None:
+def test_held_back_text_is_returned_before_an_error() -> None:
     def break_off() -> Iterator[list[Event]]:
         yield [TextDelta(KEY[:9])]
         raise IncompleteAnswer("cut")
@@ -125,7 +125,7 @@ def test_a_key_is_masked_however_its_characters_are_escaped(key: str, form: str)
 @pytest.mark.promise("key-secret")
 @pytest.mark.parametrize("form", FORMS)
 @pytest.mark.parametrize("key", KEYS[:3])
-def test_it_is_masked_wherever_chunks_are_cut(key: str, form: str) -> None:
+def test_a_key_is_masked_wherever_chunks_are_cut(key: str, form: str) -> None:
     escaped = "".join(map(FORMS[form], key))
     data, wanted = f"a \\n{escaped}\\u00e9{escaped[:-1]} %{escaped}".encode(), None
     for size in range(1, len(escaped) + 3, 1 + len(escaped) // 30):
@@ -139,7 +139,7 @@ def test_it_is_masked_wherever_chunks_are_cut(key: str, form: str) -> None:
     st.lists(st.sampled_from([*"abk\\u0%26/+ \n", "\\u00", "\\u006", "k/+", "%2", "é"]), max_size=60).map("".join),
     st.integers(1, 9),
 )
-def test_other_text_is_the_same_bytes(text: str, size: int) -> None:
+def test_other_text_is_unchanged(text: str, size: int) -> None:
     data = text.encode()
     chunks = (data[at : at + size] for at in range(0, len(data), size))
     assert b"".join(mask_chunks("k/+-0123456789", chunks)) == data
@@ -204,7 +204,7 @@ def test_the_credentials_of_a_request_are_masked_and_nothing_else() -> None:
     assert mask_credentials(masked) == masked
 
 
-def test_a_media_type_and_what_is_short_are_no_secret() -> None:
+def test_media_types_and_short_values_are_not_masked() -> None:
     headers = {
         "Content-Type": "application/json; charset=utf-8",
         "Accept": "text/event-stream",
@@ -214,7 +214,7 @@ def test_a_media_type_and_what_is_short_are_no_secret() -> None:
     assert list_credentials(json.dumps({"headers": headers}).encode()) == ["12345678"]
 
 
-def test_they_are_listed_to_be_found_in_a_response() -> None:
+def test_all_credentials_of_a_request_are_listed_to_be_masked() -> None:
     found = list_credentials(json.dumps(REQUEST).encode())
     secrets = {"SECRET-query", "SECRET-sig", "SECRET-token", "SECRET-header", "SECRET-cookie", "SECRET-upper"}
     assert {*secrets, "SECRET-camel", "SECRET-nested", "SECRET-list", "SECRET-basic"} <= set(found)
@@ -225,7 +225,9 @@ def test_they_are_listed_to_be_found_in_a_response() -> None:
 
 @pytest.mark.promise("key-secret")
 @pytest.mark.parametrize("command", ["chat", "respond"])
-def test_they_are_in_no_recording_debug_line_history_or_display(command: str, aiml: Aiml, server: Loopback) -> None:
+def test_credentials_are_in_no_recording_debug_line_history_or_output(
+    command: str, aiml: Aiml, server: Loopback
+) -> None:
     tools = json.dumps(REQUEST["tools"])
     echo = f"event: x\ndata: SECRET-token SECRET\\u002dheader\n\n: {tools}\n\n".encode()
     call = [command, "hi", "-O", f"tools={tools}", "-O", f"extra_headers={json.dumps(REQUEST['extra_headers'])}"]

@@ -82,7 +82,7 @@ ODD = (
     [(HELLO, 0), (CUT, 8), (FAILED, 6), (LIMITED, 5), (stream(delta("Hi"), event({"error": {"message": "no"}})), 6)],
     ids=["whole", "cut", "failed", "limited", "mid-stream"],
 )
-def test_a_replay_says_and_ends_as_the_server_did(
+def test_a_replay_has_the_output_and_exit_code_of_the_recorded_call(
     form: str, answer: bytes, code: int, server: Loopback, aiml: Aiml
 ) -> None:
     server.answer_with(answer)
@@ -159,7 +159,7 @@ def test_every_process_begins_with_the_first_reply(server: Loopback, aiml: Aiml)
     assert [aiml("chat", "hi", "--replay", TAPE).stdout for _ in range(2)] == [b"one\n"] * 2
 
 
-def test_refused_connections_and_time_outs_replay_as_such(server: Loopback, aiml: Aiml) -> None:
+def test_refused_connections_and_timeouts_are_replayed(server: Loopback, aiml: Aiml) -> None:
     server.answer_with(SILENCE)
     late = both(aiml, "chat", "hi", "--timeout", "0.3", code=7)
     assert late[0].stderr == late[1].stderr
@@ -168,7 +168,7 @@ def test_refused_connections_and_time_outs_replay_as_such(server: Loopback, aiml
     assert (first.returncode, second.returncode, first.stderr) == (7, 7, second.stderr)
 
 
-def test_a_conversation_goes_on_from_replays(server: Loopback, aiml: Aiml) -> None:
+def test_a_conversation_continues_from_replays(server: Loopback, aiml: Aiml) -> None:
     server.answer_with(HELLO)
     for flag in ("--record", "--replay"):
         session = {"AIML_SESSION": flag.strip("-")}
@@ -177,7 +177,7 @@ def test_a_conversation_goes_on_from_replays(server: Loopback, aiml: Aiml) -> No
     assert len(server.requests) == 2
 
 
-def test_a_schema_that_is_insisted_on_is_replayed_try_by_try(server: Loopback, aiml: Aiml) -> None:
+def test_repeated_requests_for_a_schema_are_replayed_in_order(server: Loopback, aiml: Aiml) -> None:
     server.answer_with(stream(delta("no"), delta(finish="stop")))
     server.answer_with(stream(delta('{"a": "b"}'), delta(finish="stop")))
     first, second = both(aiml, "chat", "hi", "--schema", "a", "--schema-retries", "2")
@@ -192,7 +192,7 @@ def test_the_rest_of_a_cut_answer_is_replayed(server: Loopback, aiml: Aiml) -> N
     assert first.stdout == second.stdout == b"Hello\n"
 
 
-def test_a_response_in_the_background_is_waited_for_in_a_replay(server: Loopback, aiml: Aiml) -> None:
+def test_a_background_response_is_polled_in_a_replay(server: Loopback, aiml: Aiml) -> None:
     server.answer_with(json_response(response_object("", "queued", output=[])))
     both(aiml, "respond", "hi", "--background")
     server.answer_with(json_response(response_object("", "in_progress", output=[])))
@@ -224,7 +224,7 @@ def test_responses_stream_from_a_recording(server: Loopback, aiml: Aiml) -> None
     both(aiml, "respond", "ho", code=8)
 
 
-def test_a_file_from_an_address_is_known_by_the_whole_address(server: Loopback, aiml: Aiml) -> None:
+def test_a_file_from_an_address_is_matched_by_the_whole_address(server: Loopback, aiml: Aiml) -> None:
     server.answer_with(http_response(b"the words", "200 OK", "text/plain"))
     server.answer_with(HELLO)
     address = server.url.replace("/v1", "/a.txt")
@@ -287,7 +287,7 @@ def test_several_models_are_replayed(server: Loopback, aiml: Aiml) -> None:
     assert {found["request"]["json"]["model"] for found in lines()} == {"a/one", "b/two"}
 
 
-def test_who_was_not_the_first_is_not_recorded(server: Loopback, aiml: Aiml) -> None:
+def test_models_that_lost_the_race_are_not_recorded(server: Loopback, aiml: Aiml) -> None:
     server.answer_with(HELLO)
     server.answer_with(STREAM + chunk(delta("Hel")), SILENCE)
     done = aiml("chat", "hi", "-m", "a/one", "-m", "b/two", "--first", "--record", TAPE)
@@ -296,7 +296,7 @@ def test_who_was_not_the_first_is_not_recorded(server: Loopback, aiml: Aiml) -> 
     assert (replayed.returncode, replayed.stdout) == (0, b"Hello\n")
 
 
-def test_a_model_that_is_not_to_be_had_is_passed_over_in_a_replay_too(server: Loopback, aiml: Aiml) -> None:
+def test_a_replay_falls_back_to_the_next_model_too(server: Loopback, aiml: Aiml) -> None:
     server.answer_with(json_response({"error": {"message": "no such model"}}, "404 Not Found"))
     server.answer_with(HELLO)
     first, second = both(aiml, "chat", "hi", "-m", "a/one,b/two")
@@ -319,7 +319,7 @@ def test_a_conversation_in_the_repl_is_replayed_line_by_line(server: Loopback) -
 
 @pytest.mark.skipif(not RECORDINGS, reason="the recordings are no part of the repository")
 @pytest.mark.parametrize("path", RECORDINGS, ids=lambda path: path.stem[:60])
-def test_what_real_gateways_said_is_replayed(path: Path, server: Loopback, capfdbinary: Captured) -> None:
+def test_recorded_answers_of_real_gateways_are_replayed(path: Path, server: Loopback, capfdbinary: Captured) -> None:
     found = json.loads(path.read_text())
     body = base64.b64decode(found["body_base64"]) if "body_base64" in found else found["body"].encode()
     server.answer_with(http_response(body, f"{found['status']} Word", found.get("content_type") or ""))
@@ -333,7 +333,7 @@ def blocks(page: str) -> list[str]:
     return [part.split("\n", 1)[1] for part in Path(page).read_text().split("```")[1::2]]
 
 
-def test_the_script_of_the_documentation_runs_as_it_says(server: Loopback, tmp_path: Path) -> None:
+def test_the_script_in_the_documentation_works(server: Loopback, tmp_path: Path) -> None:
     _, script, test, told = blocks(str(ROOT / "docs/replay.md"))
     Path("colour.sh").write_text(script)
     Path("test-colour.sh").write_text(test)

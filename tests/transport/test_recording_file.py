@@ -33,7 +33,7 @@ def lines() -> list[Any]:
     return [json.loads(line) for line in Path(TAPE).read_bytes().splitlines()]
 
 
-def test_what_was_not_recorded_is_refused_with_the_difference(server: Loopback, aiml: Aiml) -> None:
+def test_a_request_that_was_not_recorded_is_an_error_with_the_difference(server: Loopback, aiml: Aiml) -> None:
     server.answer_with(HELLO)
     aiml("chat", "something else altogether", "--record", TAPE)
     aiml("chat", "hello", "--temperature", "0.5", "--record", TAPE)
@@ -61,7 +61,7 @@ def test_a_long_difference_is_short_and_harmless(server: Loopback, aiml: Aiml) -
     assert KEY not in told
 
 
-def test_another_path_is_told_as_such(server: Loopback, aiml: Aiml) -> None:
+def test_a_request_to_another_path_is_an_error_that_names_both_paths(server: Loopback, aiml: Aiml) -> None:
     server.answer_with(HELLO)
     aiml("chat", "hi", "--record", TAPE)
     done = aiml("respond", "hi", "--replay", TAPE)
@@ -94,7 +94,7 @@ def test_json_is_compared_as_values(server: Loopback, aiml: Aiml) -> None:
         ('LINE\n{"aiml": 1, "request": {"method": "GET", "path": "/", "json": 1}}\n', "tape.jsonl:2: "),
     ],
 )
-def test_a_recording_that_cannot_be_used_is_told(content: str | None, words: str, server: Loopback, aiml: Aiml) -> None:
+def test_an_unusable_recording_is_an_error(content: str | None, words: str, server: Loopback, aiml: Aiml) -> None:
     server.answer_with(HELLO)
     aiml("chat", "hi", "--record", "good.jsonl")
     if content is not None:
@@ -104,14 +104,14 @@ def test_a_recording_that_cannot_be_used_is_told(content: str | None, words: str
     assert words in done.stderr.decode()
 
 
-def test_both_at_once_are_refused(server: Loopback, aiml: Aiml) -> None:
+def test_record_and_replay_exclude_each_other(server: Loopback, aiml: Aiml) -> None:
     server.answer_with(HELLO)
     done = aiml("chat", "hi", "--record", "a", "--replay", "b")
     assert (done.returncode, server.requests, Path("a").exists()) == (2, [], False)
 
 
 @pytest.mark.parametrize("place", ["folder", "missing/tape", "fifo", "notes.txt"])
-def test_what_is_no_place_for_a_recording_is_refused_before_anything_is_sent(
+def test_an_invalid_path_for_a_recording_is_refused_before_anything_is_sent(
     place: str, server: Loopback, aiml: Aiml
 ) -> None:
     Path("folder").mkdir()
@@ -124,7 +124,7 @@ def test_what_is_no_place_for_a_recording_is_refused_before_anything_is_sent(
 
 
 @pytest.mark.parametrize("flags", [["-o"], ["--meta"], ["--each", "line", "--resume-from"]])
-def test_a_recording_is_not_written_over(flags: list[str], server: Loopback, aiml: Aiml) -> None:
+def test_a_recording_is_not_overwritten(flags: list[str], server: Loopback, aiml: Aiml) -> None:
     server.answer_with(HELLO)
     aiml("chat", "hi", "--record", TAPE)
     before = Path(TAPE).read_bytes()
@@ -153,7 +153,7 @@ def test_many_processes_record_into_one_file(server: Loopback) -> None:
     assert sorted(text.split()[1] for text in asked) == list(map(str, range(8)))
 
 
-def test_a_torn_last_line_is_left_out_and_mended_by_the_next_recording(server: Loopback, aiml: Aiml) -> None:
+def test_an_incomplete_last_line_is_ignored_and_removed_by_the_next_recording(server: Loopback, aiml: Aiml) -> None:
     server.answer_with(HELLO)
     aiml("chat", "hi", "--record", TAPE)
     whole = Path(TAPE).read_bytes()
@@ -179,7 +179,7 @@ def test_a_call_that_was_stopped_leaves_no_line(number: int, code: int, server: 
 
 
 @pytest.mark.promise("answer-first")
-def test_a_full_disk_costs_a_notice_and_not_the_answer(server: Loopback, aiml: Aiml, tmp_path: Path) -> None:
+def test_a_full_disk_gives_a_notice_and_the_answer(server: Loopback, aiml: Aiml, tmp_path: Path) -> None:
     server.answer_with(HELLO)
     limited = [
         "bash",
@@ -221,7 +221,7 @@ def test_the_key_is_in_no_recording(answer: bytes, server: Loopback, aiml: Aiml)
     assert "authorization" not in written.lower()
 
 
-def test_what_proves_who_asks_a_tool_is_not_recorded_and_is_replayed_all_the_same(server: Loopback, aiml: Aiml) -> None:
+def test_credentials_of_tools_are_not_recorded_and_do_not_prevent_a_replay(server: Loopback, aiml: Aiml) -> None:
     server.answer_with(http_response(json.dumps(response_object(tools=[{"headers": {"X-Token": KEY}}])).encode()))
     tool = {"type": "mcp", "server_label": "d", "server_url": "https://d.example", "headers": {"X-Token": KEY}}
     for flag in ("--record", "--replay"):
@@ -232,7 +232,9 @@ def test_what_proves_who_asks_a_tool_is_not_recorded_and_is_replayed_all_the_sam
 @pytest.mark.promise("private-files")
 @pytest.mark.parametrize("mode", [None, 0o644, 0o666, 0o640, 0o604, 0o755, 0o600])
 @pytest.mark.parametrize("content", ["", "recorded"])
-def test_a_recording_is_for_its_owner_alone(mode: int | None, content: str, server: Loopback, aiml: Aiml) -> None:
+def test_a_recording_can_be_read_only_by_its_owner(
+    mode: int | None, content: str, server: Loopback, aiml: Aiml
+) -> None:
     server.answer_with(HELLO)
     server.answer_with(HELLO)
     if content:
@@ -251,7 +253,7 @@ def test_a_recording_is_for_its_owner_alone(mode: int | None, content: str, serv
 
 @pytest.mark.promise("private-files")
 @pytest.mark.parametrize("answers", [True, False])
-def test_it_is_private_before_anything_is_sent(answers: bool, server: Loopback, aiml: Aiml) -> None:
+def test_a_recording_is_private_before_anything_is_sent(answers: bool, server: Loopback, aiml: Aiml) -> None:
     Path(TAPE).touch(mode=0o644)
     if not answers:
         done = aiml("chat", "hi", "--record", TAPE, AIML_BASE_URL="http://127.0.0.1:9/v1")
@@ -263,7 +265,7 @@ def test_it_is_private_before_anything_is_sent(answers: bool, server: Loopback, 
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can become somebody else")
-def test_a_file_of_somebody_else_that_is_open_is_refused(server: Loopback, tmp_path: Path) -> None:
+def test_a_recording_file_of_another_user_is_refused(server: Loopback, tmp_path: Path) -> None:
     tmp_path.chmod(0o755)
     path = Path("open")  # the current directory is entered before root is left
     path.touch()
@@ -274,7 +276,7 @@ def test_a_file_of_somebody_else_that_is_open_is_refused(server: Loopback, tmp_p
     assert path.stat().st_mode & 0o777 == 0o666
 
 
-def test_the_mode_of_another_file_is_left_as_it_is(aiml: Aiml) -> None:
+def test_the_mode_of_an_existing_file_is_unchanged(aiml: Aiml) -> None:
     Path("notes.txt").write_text("my notes")
     Path("notes.txt").chmod(0o644)
     assert aiml("chat", "hi", "--record", "notes.txt").returncode == 2

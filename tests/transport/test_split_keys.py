@@ -240,7 +240,7 @@ def test_a_recording_holds_no_key_wherever_it_is_split(command: str, make: Calla
 
 
 @pytest.mark.parametrize(("command", "make"), ANSWERS, ids=lambda value: getattr(value, "__name__", value))
-def test_a_recording_of_other_text_is_the_same_bytes(command: str, make: Callable[..., bytes]) -> None:
+def test_a_recording_of_other_text_is_unchanged(command: str, make: Callable[..., bytes]) -> None:
     response = make(KEY[:9], f"\u00e9 {KEY[9:]}")
     assert record(response).chunks == read_response(response)[1], command
 
@@ -280,7 +280,7 @@ def read_history() -> list[str]:
 
 
 @given(st.lists(st.sampled_from([*KEY, KEY[:7], KEY[7:], KEY, "x", "", "\\u002b"]), max_size=12))
-def test_pieces_are_masked_as_the_text_that_they_make_up(pieces: list[str]) -> None:
+def test_the_pieces_of_a_text_are_masked_like_the_whole_text(pieces: list[str]) -> None:
     masked = mask_pieces(pieces, KEY)
     assert "".join(masked) == mask_text("".join(pieces), KEY)
     assert len(masked) == len(pieces)

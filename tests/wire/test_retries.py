@@ -124,7 +124,7 @@ def test_a_wish_too_long_ends_at_once_and_is_told(
 @pytest.mark.promise("retries")
 @pytest.mark.parametrize("wish", ["1e400", "-5", "nan", "soon", "", "9" * 5000, "½", "Tue, 99 Sep 2026 12:00:00 GMT",
                                   "PAST"])  # fmt: skip
-def test_garbage_and_a_time_in_the_past_count_as_absent(wish: str, server: Loopback, ask: Ask) -> None:
+def test_an_invalid_pause_or_a_time_in_the_past_is_ignored(wish: str, server: Loopback, ask: Ask) -> None:
     server.answer_with(refusal(429, f"Retry-After: {wish.replace('PAST', date(-60))}"))
     server.answer_with(HELLO)
     ending = ask("chat", "hi", retries=1)
