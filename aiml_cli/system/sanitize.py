@@ -17,9 +17,12 @@ _CONTROLS = (
 # Half of a surrogate pair cannot be written to a terminal; in JSON it is data.
 _FORBIDDEN = f"[{_CONTROLS}\ud800-\udfff]"
 # All characters except the blocks in which every one is harmless: Latin, Greek, Cyrillic, punctuation, symbols,
-# Chinese, Japanese, Korean, emoji. For most texts one search is enough.
+# Chinese, Japanese, Korean, emoji, and the letters of the scripts of the Near East, India and around. For most texts
+# one search is enough.
 _SUSPECT = (
-    "([^\n\t -~\xa0-\xac\xae-\u02ff\u0370-\u0482\u048a-\u0590\u2010-\u2027\u202f-\u205f\u2070-\u20cf\u2100-\u2cee"
+    "([^\n\t -~\xa0-\xac\xae-\u02ff\u0370-\u0482\u048a-\u0590\u05d0-\u05ea\u0620-\u064a\u0660-\u066f\u0671-\u06d5"
+    "\u0904-\u0939\u0985-\u09b9\u0a05-\u0a39\u0a85-\u0ab9\u0b85-\u0bb9\u0c05-\u0c39\u0d05-\u0d3a\u0e01-\u0e30"
+    "\u0e40-\u0e46\u1000-\u102a\u10a0-\u10ff\u2010-\u2027\u202f-\u205f\u2070-\u20cf\u2100-\u2cee"
     "\u2e00-\u3029\u3030-\u3098\u309b-\u3163\u3165-\ua66e\uac00-\ud7a3\uf900-\ufb1d\uff01-\uff9f\U0001f000-\U0001fbff])"
 )
 _JOINERS = "\u200c\u200d"

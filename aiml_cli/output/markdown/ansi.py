@@ -99,12 +99,11 @@ def wrap_lines(spans: Sequence[Span], width: int, measure: Measure = max_text_wi
     Longer words are broken, but addresses and code without blanks are not.
     """
     text = spans[0].text if len(spans) == 1 else "".join([span.text for span in spans])
-    if len(text) <= width and text.isascii() and not _ODD_BLANKS.search(text):
+    if len(text) <= width and not _ODD_BLANKS.search(text) and (text.isascii() or measure(text) <= width):
         return [join_spans(spans)]  # most lines of lists
-    words = split_plain(spans)
-    if words and len(max(words, key=len)) <= width:
+    if (words := split_plain(spans)) and len(max(words, key=len)) <= width:
         _, style, link = spans[0]
-        lines = _fill_words(words, width)
+        lines = [line for part in text.split("\n") for line in _fill_words(part.split(), width)]
         return [join_spans([Span(line, style, link)]) for line in lines] if style or link else list(lines)
     filler = _LineFiller(width, measure)
     for unit in split_units(spans, measure):
@@ -113,11 +112,11 @@ def wrap_lines(spans: Sequence[Span], width: int, measure: Measure = max_text_wi
 
 
 def split_plain(spans: Sequence[Span]) -> list[str]:
-    """Return the words of a text that is ASCII in a single style, without code, addresses and line breaks, else []."""
+    """Return the words of a text that is ASCII in a single style, without code and addresses, else []."""
     if len(spans) != 1:
         return []
     text, style, _ = spans[0]
-    is_plain = text.isascii() and not (CODE in style or "\n" in text or _ADDRESS.search(text))
+    is_plain = text.isascii() and not (CODE in style or _ADDRESS.search(text))
     return text.split() if is_plain else []
 
 
@@ -139,21 +138,22 @@ def split_units(spans: Iterable[Span], measure: Measure = max_text_width) -> Ite
     """Yield what stays on one line: words with their punctuation, code, addresses."""
     used = [_expand_tabs(span) if _is_code(span) else span for span in spans if span.text]
     text = "".join(_mask_code(span) if _is_code(span) else span.text for span in used)
-    has_address, cutter = _ADDRESS.search(text) is not None, _SpanCutter(used)
+    has_address, has_code = _ADDRESS.search(text) is not None, _CODE_MASK in text
+    is_ascii, cutter = all(span.text.isascii() for span in used), _SpanCutter(used)
     has_gap = False
     for token in _choose_tokens(text, has_address=has_address).finditer(text):
-        kind, word = str(token.lastgroup), token[0]
+        kind, word = token.lastgroup or "", token[0]
         if kind == "blank":
             cutter.skip(len(word))
             has_gap = True
             continue
-        if kind == "word" and _CODE_MASK in word:
+        if has_code and kind == "word" and _CODE_MASK in word:
             kind = "code"
-        elif kind == "word" and has_address and _ADDRESS.search(word):
+        elif has_address and kind == "word" and _ADDRESS.search(word):
             kind = "fixed"
         pieces = cutter.take(len(word))
-        width = 2 * len(word) if kind == "ideographs" else _measure_pieces(pieces, measure)
-        yield LineUnit(kind, pieces, width, has_gap)
+        char_width = 1 if is_ascii else 2 if kind == "ideographs" else 0  # 0: not known
+        yield LineUnit(kind, pieces, char_width * len(word) or _measure_pieces(pieces, measure), has_gap)
         has_gap = False
 
 
@@ -206,6 +206,11 @@ class _SpanCutter:
 
     def take(self, length: int) -> list[Span]:
         """Return the next characters with their styles."""
+        end = self._start + length
+        if end <= len(self._text):  # most words
+            piece = self._text[self._start : end]
+            self._start = end
+            return [Span(piece, self._style, self._link)]
         pieces: list[Span] = []
         while length:
             while self._start >= len(self._text):

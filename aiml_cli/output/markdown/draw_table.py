@@ -68,7 +68,8 @@ def _measure_column(cells: Iterable[Cell]) -> _Needs:
 
 
 def _measure_cell(cell: Cell) -> _Needs:
-    if words := split_plain(cell):
+    words = split_plain(cell)
+    if words and "\n" not in cell[0].text:
         word = max(map(len, words))
         return _Needs(min(word, MIN_BROKEN_WIDTH), word, word, sum(map(len, words)) + len(words) - 1)
     least = word = code = line = 1

@@ -169,18 +169,26 @@ class _InlineParser:
         return found
 
     def _parse_code(self, mark: str, start: int) -> int | None:
+        begin = start + len(mark)
+        if (end := self._find_backticks(mark, begin)) is None:
+            return None
+        content = self._text[begin:end].replace("\n", " ")
+        is_padded = content.startswith(" ") and content.endswith(" ") and not content.isspace()
+        self._add(content[1:-1] if is_padded else content, CODE)
+        return end + len(mark)
+
+    def _find_backticks(self, mark: str, begin: int) -> int | None:
+        """Return where the next run of as many backticks begins; the runs are counted if the first look fails."""
         if self._runs is None:
+            end = self._text.find(mark, begin)
+            if end >= 0 and self._text[end - 1] != "`" != self._text[end + len(mark) : end + len(mark) + 1]:
+                return end
             self._runs = {}
             for run in _BACKTICKS.finditer(self._text):
                 self._runs.setdefault(len(run[0]), []).append(run.start())
-        begin, runs = start + len(mark), self._runs.get(len(mark), [])
+        runs = self._runs.get(len(mark), [])
         index = bisect_left(runs, begin)
-        if index == len(runs):
-            return None
-        content = self._text[begin : runs[index]].replace("\n", " ")
-        is_padded = content.startswith(" ") and content.endswith(" ") and not content.isspace()
-        self._add(content[1:-1] if is_padded else content, CODE)
-        return runs[index] + len(mark)
+        return runs[index] if index < len(runs) else None
 
     def _parse_delimiter(self, mark: str, start: int) -> int:
         end = start + len(mark)
@@ -331,19 +339,28 @@ class _InlineParser:
             self._add(text, style, is_mark=is_mark)
 
     def _build_spans(self) -> Iterator[Span]:
+        """Yield the texts of the nodes with their styles; neighbors that look the same become one span."""
         styles: dict[str, int] = {}  # how often each style is open
         current = Span("")
+        texts, style, link = list[str](), "", ""
         for node in self._nodes:
             if node.closes:
-                for style in node.closes:
-                    _close_style(styles, style)
+                for name in node.closes:
+                    _close_style(styles, name)
                 current = self._merge_styles(styles)
             if node.text:
-                yield Span(node.text, _add_style(current.style, node.style), current.link)
+                own = _add_style(current.style, node.style) if node.style else current.style
+                if texts and (own != style or current.link != link):
+                    yield Span("".join(texts), style, link)
+                    texts = []
+                style, link = own, current.link
+                texts.append(node.text)
             if node.opens:
-                for style in node.opens:
-                    styles[style] = styles.get(style, 0) + 1
+                for name in node.opens:
+                    styles[name] = styles.get(name, 0) + 1
                 current = self._merge_styles(styles)
+        if texts:
+            yield Span("".join(texts), style, link)
 
     def _merge_styles(self, styles: Mapping[str, int]) -> Span:
         """Return an empty span with all these styles."""
