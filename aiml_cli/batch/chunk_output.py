@@ -20,7 +20,7 @@ from aiml_cli.system.stdio import prefix_lines, print_err, write_out
 
 
 class ChunkAnswers:
-    """The answers in the order of the chunks, and what they cost; `answers` has None for chunks that were not sent."""
+    """The answers in the order of the chunks, and their cost; `answers` contains None for chunks that were not sent."""
 
     def __init__(self, options: Options) -> None:
         self._options, self._budget = options, Budget(None if options.replay else options.max_cost)
@@ -29,23 +29,23 @@ class ChunkAnswers:
 
     @property
     def spent(self) -> float:
-        """Return what the chunks cost, in US dollars."""
+        """Return the cost of the chunks in US dollars."""
         return self._budget.spent
 
     def begin(self, requests: Sequence[ChatRequest]) -> None:
-        """Set the requests; raise UsageError if they could cost too much together."""
+        """Store the requests; raise UsageError if together they could exceed --max-cost."""
         self._requests = requests
         if self._options.max_cost is not None:
             check_total_cost([(request.settings, _build_body(request)) for request in requests], "pieces")
 
     def reserve(self, request: ChatRequest) -> Reservation | None:
-        """Set aside what a request could cost, if there is a limit; raise UsageError if that is too much."""
+        """Reserve the most that a request could cost, if --max-cost is set; raise UsageError if it does not fit."""
         if self._options.max_cost is None:
             return None
         return self._budget.reserve(request.settings, _build_body(request))
 
     def settle(self, reservation: Reservation | None, answer: Answer) -> None:
-        """Replace a reservation by what the answer cost."""
+        """Replace a reservation with the cost of the answer."""
         if reservation:
             self._budget.settle(reservation.usd, reservation.cost_of(answer) if answer.attempts else 0.0)
 
@@ -60,15 +60,15 @@ class ChunkAnswers:
                 print_err(f"aiml: {answer.completion.incomplete_reason}")
 
     def show(self, answer: Answer) -> None:
-        """Print what --usage asks for."""
+        """Print the line of --usage."""
         if self._options.usage and (usage := format_usage(answer)):
             print_err(f"aiml: {usage}")
 
     def close(self, error: AimlError | None) -> None:
-        """Write what comes after the last answer; `error` is what ended the run early."""
+        """Write the end of the output; `error` is the error that ended the run early."""
 
     def finish(self) -> int:
-        """Raise the error of the first chunk that failed; print the other errors and which chunks were not sent."""
+        """Raise the error of the first chunk that failed; print the other errors and the chunks that were not sent."""
         failed = [(position, answer.error) for position, answer in enumerate(self.answers) if answer and answer.error]
         missing = [str(position + 1) for position, answer in enumerate(self.answers) if answer is None]
         for position, error in failed[1:]:
@@ -78,7 +78,7 @@ class ChunkAnswers:
             print_err(f"aiml: not sent: piece{'s' if len(missing) > 1 else ''} {numbers} of {len(self.answers)}")
         for position, error in failed[:1]:
             error.message = f"{self._name(position)}: {error.message}"
-            # The last conversation, which -c would continue, may be that of another chunk.
+            # -c would continue the last conversation, which may belong to another chunk.
             error.hint = error.hint.removeprefix(CONTINUE_HINT)
             raise error
         return 0
@@ -88,7 +88,7 @@ class ChunkAnswers:
 
 
 class ChunkCollector(ChunkAnswers):
-    """The answers that become the input of one combined answer."""
+    """Collects the answers for the request that combines them."""
 
     @property
     def texts(self) -> list[str]:
@@ -96,18 +96,18 @@ class ChunkCollector(ChunkAnswers):
         return [answer.completion.first.output_text for answer in self.answers if answer]
 
     def save(self, file: OutputFile | None) -> None:
-        """Save the texts if there is no combined answer: in the file, on stderr, or only in the history."""
+        """Save the texts if there is no combined answer: write them to the file or stderr, or refer to the history."""
         text = "\n".join(text.rstrip("\n") + "\n" for text in self.texts if text)
         if text and file and output_format(self._options) in ("md", "text"):
             file.write(text.encode("utf-8", "replace"))
         elif text and self._options.no_log:
-            print_err(f"aiml: the answers to the pieces, which are not in the history:\n{text.rstrip()}")
+            print_err(f"aiml: the answers for the pieces, which are not in the history:\n{text.rstrip()}")
         elif text and not self._options.quiet:
-            print_err("aiml: the answers to the pieces are in the history: aiml history list")
+            print_err("aiml: the answers for the pieces are in the history: aiml history list")
 
 
 class ChunkPrinter(ChunkAnswers):
-    """The answers on one output; raises UsageError or OutputFailed if it cannot be opened."""
+    """Prints the answers to one output; raises UsageError or OutputFailed if it cannot be opened."""
 
     def __init__(self, options: Options, environ: Mapping[str, str]) -> None:
         super().__init__(options)
@@ -129,7 +129,7 @@ class ChunkPrinter(ChunkAnswers):
         output.close(answer)
 
     def close(self, error: AimlError | None) -> None:
-        """Write the JSON array, the name of an incomplete file, and the file of --meta."""
+        """Write the JSON array and the file of --meta, and print the name of an incomplete output file."""
         answers = [answer for answer in self.answers if answer]
         is_complete = not error and len(answers) == len(self._requests) and not any(answer.error for answer in answers)
         try:

@@ -34,9 +34,9 @@ from aiml_cli.system.stdio import make_notifier, prefix_lines, print_err, print_
 from aiml_cli.transport import choose_transport
 
 MAX_CHUNKS = 1000
-# With --reduce, options for the combined answer and not for that of each chunk.
+# Options that --reduce applies to the combined answer only.
 REDUCE_OPTIONS = ("extract", "schema", "json_object", "items", "n", "output", "meta", "format", "json")
-# How long aborted answers may take to be written into the history.
+# How long to wait until aborted answers are in the history.
 ABORT_S = 5.0
 
 
@@ -72,9 +72,9 @@ def ask_chunks(endpoint: str, words: Sequence[str], settings: Settings) -> int:
 
 def _announce_count(options: Options, chunks: Sequence[Chunk]) -> None:
     if not options.quiet:
-        verb = "would ask" if options.dry_run or options.as_ else "asks"
+        verb = "would send" if options.dry_run or options.as_ else "sends"
         count = f"{len(chunks)} piece{'s' if len(chunks) > 1 else ''}"
-        print_err(f"aiml: {verb} for {count} of about {options.chunk:,} tokens")
+        print_err(f"aiml: {verb} {count} of about {options.chunk:,} tokens")
 
 
 def _read_reduce_prompt(options: Options) -> str:
@@ -86,14 +86,14 @@ def _read_reduce_prompt(options: Options) -> str:
 
 
 def _check_input(settings: Settings, words: Sequence[str]) -> None:
-    """Raise UsageError for a format or a prompt that only a single request can have."""
+    """Raise UsageError for a format or a prompt that only works with a single request."""
     options = settings.options
     if output_format(options) in ("jsonl", "raw") and not options.reduce:
         raise UsageError(
             f"--format {output_format(options)} only works with a single answer", "--format json gives an array"
         )
     if stdin.PLACEHOLDER in " ".join(words):
-        message = f"with --chunk there is no {stdin.PLACEHOLDER}: each piece is put before the prompt"
+        message = f"{stdin.PLACEHOLDER} cannot be used with --chunk: each piece is put before the prompt"
         raise UsageError(message)
     if not extract_mentions(words)[0].strip(" -"):
         raise UsageError("the prompt is empty: what should be asked about each piece?", "write it after the command")
@@ -119,7 +119,7 @@ def _split(name: str, text: str, tokens: int) -> list[Chunk]:
 
 
 def _build_requests(endpoint: str, prompt: str, settings: Settings, chunks: Sequence[Chunk]) -> list[ChatRequest]:
-    """Build the requests; the key is looked up once, and the system text is read once."""
+    """Build the requests; the key is looked up once, and the system prompt is read once."""
     settings = _chunk_settings(settings)
     first = turn.resolve_conversation(ChatRequest(get_endpoint(endpoint), (), settings, response_spec_of(settings)))
     first = first.with_known_system()
@@ -131,7 +131,7 @@ def _build_requests(endpoint: str, prompt: str, settings: Settings, chunks: Sequ
 
 
 def _chunk_settings(settings: Settings) -> Settings:
-    """Return the settings without those of the combined answer."""
+    """Return the settings without those that apply to the combined answer only."""
     if not settings.options.reduce:
         return settings
     defaults = {ROWS[name].attribute: ROWS[name].default for name in REDUCE_OPTIONS}
@@ -177,7 +177,7 @@ def _combine_answers(requests: Sequence[ChatRequest], settings: Settings, reduce
 def _build_last_request(
     requests: Sequence[ChatRequest], prompt: str, settings: Settings, collector: ChunkCollector
 ) -> ChatRequest:
-    """Build the request whose input is the answers; raise UsageError if it could cost too much."""
+    """Build the request that combines the answers; raise UsageError if it could exceed --max-cost."""
     total = len(requests)
     texts = ["".join(wrap_in_tag("answer", text, f"piece {n} of {total}")) for n, text in enumerate(collector.texts, 1)]
     message, spec = Conversation().add_message("user", "\n\n".join([*texts, prompt])), response_spec_of(settings)
@@ -188,22 +188,22 @@ def _build_last_request(
 
 
 class AnswerConsumer(Protocol):
-    """What receives the answers in order; None stands for a request that was not sent."""
+    """Receives the answers in order, and None for a request that was not sent."""
 
     def begin(self, requests: Sequence[ChatRequest]) -> None:
-        """Receive all requests; raise what keeps them from being sent."""
+        """Receive all requests; raise an error to send none of them."""
 
     def reserve(self, request: ChatRequest) -> Reservation | None:
-        """Set aside what a request may cost; raise what keeps it from being sent. Called in the workers."""
+        """Reserve the cost of a request; raise an error so that it is not sent. Called in the workers."""
 
     def settle(self, reservation: Reservation | None, answer: Answer) -> None:
-        """Count what an answer cost, before its worker sends another request. Called in the workers."""
+        """Count the cost of an answer before its worker sends another request. Called in the workers."""
 
     def add(self, position: int, answer: Answer | None) -> None:
         """Show the next answer."""
 
     def close(self, error: AimlError | None) -> None:
-        """Show what is left; called once, whatever happened."""
+        """Finish the output; called once, also after an error."""
 
 
 Consumer = TypeVar("Consumer", bound=AnswerConsumer)
@@ -217,7 +217,7 @@ class _PlacedAnswer(NamedTuple):
 
 
 def ask_in_order(requests: Sequence[ChatRequest], options: Options, consumer: Consumer) -> Consumer:
-    """Send with as many workers as --jobs says; no new request is sent once an answer has failed."""
+    """Send the requests with --jobs workers, and return the consumer; after a failure, no new request is sent."""
     error: AimlError | None = None
     try:
         consumer.begin(requests)
@@ -231,7 +231,7 @@ def ask_in_order(requests: Sequence[ChatRequest], options: Options, consumer: Co
 
 
 def _consume_answers(workers: "_ChunkWorkers", consumer: AnswerConsumer, count: int) -> None:
-    """Add each answer once all before it are there; after a signal, those that arrive within some seconds."""
+    """Pass on each answer after all earlier ones; after a signal, also those that arrive within `ABORT_S`."""
     in_order = _InOrder(consumer)
     try:
         for answer in workers.results():
@@ -246,7 +246,7 @@ def _consume_answers(workers: "_ChunkWorkers", consumer: AnswerConsumer, count: 
 
 
 class _InOrder:
-    """The answers that wait for an earlier one before the consumer gets them."""
+    """Passes answers to a consumer in order; an answer waits until all earlier ones have arrived."""
 
     def __init__(self, consumer: AnswerConsumer) -> None:
         self._consumer, self._next = consumer, 0
@@ -259,7 +259,7 @@ class _InOrder:
             self._consumer.add(position, self._waiting.pop(position))
 
     def finish(self, count: int) -> None:
-        """Hand over what is left, None for requests that were not sent."""
+        """Pass on the remaining answers, and None for requests that were not sent."""
         for position in range(self._next, count):
             self._consumer.add(position, self._waiting.get(position))
 
@@ -275,7 +275,7 @@ class _ChunkWorkers:
         self._pool.start()
 
     def results(self, until: float | None = None) -> Iterator[_PlacedAnswer]:
-        """Yield the answers as they come; raise an exception of a worker."""
+        """Yield the answers as they arrive; raise the exception of a worker."""
         yield from self._pool.results(until=until)
         if self._pool.error:
             raise self._pool.error
@@ -298,5 +298,5 @@ class _ChunkWorkers:
                 answer = turn.run_turn(request, null_output(), worker.client, worker).answer
             self._consumer.settle(reservation, answer)
         if answer.error:
-            self._pool.stop()  # running requests are paid for, so their answers are waited for
+            self._pool.stop()  # requests in progress cost money, so their answers are waited for
         return _PlacedAnswer(position, answer)

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 def ask_models(endpoint: str, words: Sequence[str], models: Sequence[Settings]) -> int:
     """Send the prompt, and print all answers or the first complete one; return the exit code, or raise the error.
 
-    The settings differ in the model only. Standard input and files are read once, and the key is looked up once.
+    The settings differ only in the model. Standard input and files are read once, and the key is looked up once.
     """
     options = models[0].options
     if (options.dry_run or options.as_) and not is_stored_action(options):
@@ -53,7 +53,7 @@ def ask_models(endpoint: str, words: Sequence[str], models: Sequence[Settings]) 
 
 
 def _print_failure(endpoint: str, error: AimlError, count: int) -> None:
-    """Print the JSON object of a failure; for `count` models an array of them."""
+    """Print the JSON object of a failure, or an array of `count` of them."""
     result = answer_to_dict(Answer(endpoint, error=error))
     print_out(json_line([result] * count if count else result, indent=2).decode())
 
@@ -66,7 +66,7 @@ def _set_base_url(settings: Settings, resolved: Settings) -> Settings:
 def _build_requests(
     endpoint: str, words: Sequence[str], models: Sequence[Settings], tools: "Tools | None"
 ) -> list[ChatRequest]:
-    """Build the requests; they all send the conversation that one of them reads."""
+    """Build the requests; one of them reads the conversation, and all send it."""
     requests = [
         turn.resolve_conversation(
             ChatRequest(get_endpoint(endpoint), words, settings, response_spec_of(settings), tools=tools)
@@ -84,11 +84,11 @@ def _build_requests(
 
 
 def _choose_reader(requests: Sequence[ChatRequest]) -> ChatRequest:
-    """Return the request that reads the conversation for all: if --fit cuts inputs, that of the smallest context."""
+    """Return the request that reads the conversation for all: with --fit, the one with the smallest context window."""
     fit = requests[0].options.fit
     if not fit:
         return requests[0]
-    from aiml_cli.core import context_window  # few inputs are so long
+    from aiml_cli.core import context_window  # most inputs fit
 
     if fit not in context_window.PART_NAMES:
         return requests[0]
@@ -96,7 +96,7 @@ def _choose_reader(requests: Sequence[ChatRequest]) -> ChatRequest:
 
 
 def _check_other_models(others: Sequence[ChatRequest], reader: ChatRequest, conversation: Conversation) -> None:
-    """Check attachments and names of -O for the models that did not read them: raise UsageError, or print warnings."""
+    """Check the attachments and the -O parameters for the other models: raise UsageError, or print warnings."""
     from aiml_cli.catalog import check_request
 
     attachments, endpoint = check_request.list_attachments(conversation), reader.endpoint.name
@@ -128,7 +128,7 @@ def _list_models(request: ChatRequest) -> str:
 
 
 def _name_models(requests: Sequence[ChatRequest]) -> list[str]:
-    """Name the models; equal names get a number."""
+    """Return a unique name for each model: equal names get a number."""
     models = [_list_models(request) for request in requests]
     return [
         f"{model} ({models[: position + 1].count(model)})" if models.count(model) > 1 else model

@@ -28,15 +28,15 @@ COLUMNS = (
     Column("TOTAL", 1, right=True),
     Column("TOKENS", 4, right=True),
     Column("COST", 2, right=True),
-    Column("ENDED", 5, min_width=10),
+    Column("RESULT", 5, min_width=10),
 )
-COMPLETE = "whole"
+COMPLETE = "complete"
 
 
 class SideBySide:
-    """All answers in the order of the models: the first that has not ended is streamed, the others follow.
+    """Prints all answers in the order of the models: one is streamed, the next ones are kept until its end.
 
-    Opens the files at once: raises UsageError or OutputFailed before anything is sent.
+    The constructor opens the files: it raises UsageError or OutputFailed before anything is sent.
     """
 
     def __init__(self, options: Options, environ: Mapping[str, str]) -> None:
@@ -66,7 +66,7 @@ class SideBySide:
         return next((answer.error.exit_code for answer in answers if answer.error), 0)
 
     def close(self, answers: Sequence[Answer]) -> None:
-        """Write the JSON array, the name of an incomplete file, and the file of --meta; later calls do nothing."""
+        """Write the JSON array and the file of --meta, and name an incomplete output file; later calls do nothing."""
         if self._is_closed:
             return
         self._is_closed = True
@@ -111,7 +111,7 @@ class SideBySide:
         return ("\n" * bool(self._position) + f"{text}\n\n").encode("utf-8", "replace")
 
     def _abort(self, runs: ModelRuns, cause: AimlError | Stopped) -> None:
-        """Stop all requests; after a signal, print what arrived of the current answer."""
+        """Stop all requests; after a signal, print the part of the current answer that has arrived."""
         error = runs.abort_for(cause)
         if isinstance(cause, Stopped):
             with suppress(AimlError):
@@ -131,7 +131,7 @@ class SideBySide:
 
 
 def _mark_last_complete(runs: ModelRuns) -> None:
-    """Make -c continue the last complete answer: it is the one that is last on the screen."""
+    """Make -c continue the last complete answer, which is the last one on the screen."""
     complete = [run for run in runs if run.answer and not run.answer.error]
     if complete:
         complete[-1].mark_as_current()
@@ -148,7 +148,7 @@ def _print_problem(answer: Answer | None) -> None:
 
 
 class FirstComplete:
-    """The first complete answer, as if no other model had been asked; raises as `choose_output` does."""
+    """Prints the first complete answer as if only its model had been asked; raises the errors of `choose_output`."""
 
     def __init__(self, options: Options, environ: Mapping[str, str]) -> None:
         self._output = choose_output(options, environ)
@@ -185,7 +185,7 @@ class FirstComplete:
                 render_message(self._output, message)
 
     def _wait_for_complete(self, runs: ModelRuns) -> ModelRun | None:
-        """Wait for a complete answer and stop all other requests; return None if all failed."""
+        """Wait for a complete answer and cancel all other requests; return None if all failed."""
         began = monotonic()
         runs.start()
         for _ in runs:

@@ -1,4 +1,4 @@
-"""Send a request to several models, a thread each, and pass what arrives to the thread that prints it."""
+"""Send a request to several models, each in its own thread, and pass the events to the thread that prints them."""
 
 import signal
 from collections.abc import Callable, Iterator, Mapping
@@ -25,13 +25,13 @@ from aiml_cli.transport import choose_transport
 if TYPE_CHECKING:
     from aiml_cli.store.history.writer import AnswerId
 
-# How long a stopped answer may take to be written into the history, and one that is not even connected.
+# How long to wait until an aborted answer is in the history, and until one without a connection is.
 ABORT_S, NOT_CONNECTED_S = 5.0, 0.2
 STDOUT, STDERR, RAW, ROUND, RESULTS, CLOSE, ERROR = "stdout", "stderr", "raw", "round", "results", "close", "error"
 
 
 class RenderMessage(NamedTuple):
-    """What is to be printed, and by which part of the output."""
+    """Something to print, and the part of the output that prints it."""
 
     target: str
     content: Any
@@ -51,7 +51,7 @@ class ModelRun:
         self._is_done = Event()
 
     def run(self, worker: Worker, put: Put) -> None:
-        """Send the request; `put` gets what is to be printed."""
+        """Send the request; `put` receives everything to print."""
         try:
             with prefix_lines(self.name):
                 output = _RemoteOutput(put, wants_raw=output_format(self.request.options) == "raw")
@@ -63,13 +63,13 @@ class ModelRun:
             self._is_done.set()
 
     def add(self, message: RenderMessage) -> None:
-        """Keep what is to be printed until its turn comes."""
+        """Queue a message until it is this model's turn."""
         if message.target == CLOSE:
             self.answer = message.content
         self._messages.put(message)
 
     def messages(self) -> Iterator[RenderMessage]:
-        """Yield what is to be printed, up to the end of the answer; raise an exception of the worker."""
+        """Yield the messages up to the end of the answer; raise the exception of the worker."""
         while True:
             message = self._messages.get()
             if message.target == ERROR:
@@ -79,15 +79,15 @@ class ModelRun:
                 return
 
     def is_silent(self) -> bool:
-        """True if nothing waits to be printed."""
+        """True if no message is queued."""
         return self._messages.empty()
 
     def wait(self, seconds: float | None = None) -> None:
-        """Wait until the answer is in the history, or the time is over."""
+        """Wait until the answer is in the history, or for at most some seconds."""
         self._is_done.wait(seconds)
 
     def final_answer(self, error: AimlError) -> Answer:
-        """Return the answer; one with this error if the request did not end in time."""
+        """Return the answer, or one with this error if the request did not end in time."""
         return self.answer or Answer(self.request.endpoint.name, error=error)
 
     def mark_as_current(self) -> None:
@@ -103,7 +103,7 @@ class ModelRun:
 
 
 class ModelRuns:
-    """All models of a call, with a worker each; `ended` gets each as soon as its answer has ended."""
+    """The runs of all models, with a worker each; `ended` receives each run when its answer has ended."""
 
     def __init__(self, requests: Mapping[str, ChatRequest]) -> None:
         self._runs = [ModelRun(name, request) for name, request in requests.items()]
@@ -123,7 +123,7 @@ class ModelRuns:
         self._pool.start()
 
     def abort(self, signal_number: int, *, keep: ModelRun | None = None) -> None:
-        """Close all connections but that of one model; the history records this signal as the reason."""
+        """Close all connections except that of `keep`; the history records this signal as the reason."""
         for run in self._runs:
             if run.request.tools and run is not keep:
                 run.request.tools.cancel_calls()
@@ -136,7 +136,7 @@ class ModelRuns:
         return cause.error if isinstance(cause, Stopped) else cause
 
     def wait_briefly(self, *, keep: ModelRun | None = None) -> None:
-        """Wait some seconds until all is in the history, and as long as it takes for one model."""
+        """Wait up to `ABORT_S` until all answers are in the history, and without a limit for `keep`."""
         until = monotonic() + ABORT_S
         connected = self._pool.find_connected()
         for run in self._runs:
@@ -178,7 +178,7 @@ class _RemoteStdout:
         self._put(RenderMessage(STDOUT, batch))
 
     def close(self, answer: Answer) -> None:
-        """Do nothing: the output as a whole is closed."""
+        """Do nothing: `_RemoteOutput.close` sends the answer."""
 
 
 class _RemoteStderr(NullStderrRenderer):
@@ -206,7 +206,7 @@ class _RemoteOutput(AnswerOutput):
         self._put(RenderMessage(RESULTS, tool_round))
 
     def close(self, answer: Answer) -> None:
-        """Send the answer, without the hint at -c, which may continue that of another model."""
+        """Send the answer without the hint to use -c, which may continue the conversation of another model."""
         if answer.error:
             answer.error.hint = answer.error.hint.removeprefix(turn.CONTINUE_HINT)
         self._put(RenderMessage(CLOSE, answer))

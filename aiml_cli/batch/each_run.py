@@ -1,4 +1,4 @@
-"""Run all rows until they end or something ends the run, and report the result."""
+"""Run all rows, close the output, and report the result."""
 
 import gc
 import os
@@ -32,7 +32,7 @@ from aiml_cli.system.signals import Stopped
 from aiml_cli.system.stdio import check_stdout, make_notifier, print_err, register_region, unregister_region, write_out
 from aiml_cli.system.terminal import is_terminal
 
-# How often the history's spending is updated, and how often to check whether that is due.
+# How often the spending in the history is updated, and how often that is checked.
 FLUSH_INTERVAL_S, TICK_INTERVAL_S = 10.0, 0.25
 MakeConversation = Callable[[Row], Conversation]
 
@@ -40,7 +40,7 @@ MakeConversation = Callable[[Row], Conversation]
 class ResultsTarget(NamedTuple):
     """Where results go: standard output, a file, or a file with the results of an earlier run.
 
-    `fd` is open if the results are appended to something that may be the input, too.
+    `fd` is set if the results go to a file that is open, and could also be the input.
     """
 
     write: Callable[[bytes], None]
@@ -54,14 +54,14 @@ class ResultsTarget(NamedTuple):
         return self.file.is_terminal if self.file else self.fd == 1 and is_terminal(1)
 
     def close(self, *, complete: bool) -> str:
-        """Close the files; return the name under which results of -o are left that are not complete, or ""."""
+        """Close the files; return the name of the file with the incomplete results of -o, or ""."""
         if self.resume_file:
             self.resume_file.close()
         return self.file.close(complete=complete) if self.file else ""
 
 
 def open_target(options: Options) -> ResultsTarget:
-    """Open the target of the results; raise before anything is sent if that fails."""
+    """Open the target of the results; raise an error before anything is sent if that fails."""
     if options.resume_from:
         resume_file = open_resume_file(options)
         return ResultsTarget(resume_file.write, resume_file=resume_file, fd=resume_file.fd)
@@ -73,7 +73,7 @@ def open_target(options: Options) -> ResultsTarget:
 
 
 def open_resume_file(options: Options, *, is_read_only: bool = False) -> ResumeFile:
-    """Open the file of --resume-from; raise UsageError if its results have another format than those of this run."""
+    """Open the file of --resume-from; raise UsageError if its format is not that of this run."""
     name = options.resume_from or ""
     if output_format(options) != "csv":
         return ResumeFile(name, is_read_only=is_read_only)
@@ -95,8 +95,8 @@ def run_rows(
 ) -> int:
     """Send a request for each row of the shard; return 0 if all succeeded, else raise the error.
 
-    `request` is the one of a row, without its conversation, which `make` fills in; `template` is that of all rows, with
-    the placeholders, and `digest_files` a digest of the files that a row names. `settings` are those of the whole run.
+    `request` is the request of a row without its conversation, which `make` builds. `template` is the conversation
+    with its placeholders, and `digest_files` hashes the files that a row names. `settings` are those of the run.
     """
     _enable_garbage_collection()
     options, stats = settings.options, RunStats()
@@ -133,12 +133,12 @@ def run_rows(
 
 
 def _make_terminal_writer(write: Callable[[bytes], None]) -> Callable[[bytes], None]:
-    """Return a writer of CSV that shows what could control the terminal as escapes; JSON has its own."""
+    """Return a writer for CSV that escapes control characters; in JSON they are escaped already."""
     return lambda data: write(sanitize(data.decode()).encode("utf-8", "replace"))
 
 
 class _ResultsFormat(NamedTuple):
-    """How results are written: what is before the first one, if it is still due, and each; `rows` are all rows."""
+    """How results are written: `header` goes before the first one, `format` encodes each; `rows` are all rows."""
 
     format: Callable[[Row, str | None, Answer], bytes]
     rows: Iterable[Row]
@@ -158,7 +158,7 @@ def _choose_format(settings: Settings, request: ChatRequest, rows: Rows, target:
 
 
 def _open_csv(settings: Settings, request: ChatRequest, rows: Rows, target: ResultsTarget) -> _ResultsFormat:
-    """Find the columns, which may read a row; raise UsageError if the file of an earlier run has others."""
+    """Find the columns, which may need a row; raise UsageError if the file of an earlier run has other columns."""
     from aiml_cli.batch import results  # few runs write CSV
 
     fields = results.list_fields(results.find_schema(request.response_spec))
@@ -172,7 +172,7 @@ def _open_csv(settings: Settings, request: ChatRequest, rows: Rows, target: Resu
 
 
 def _enable_garbage_collection() -> None:
-    """Collect garbage, which is off for a single answer; that of thousands would fill the memory."""
+    """Enable garbage collection: a single answer does not need it, but thousands would fill the memory."""
     if not gc.isenabled():
         gc.freeze()
         gc.enable()
@@ -181,7 +181,7 @@ def _enable_garbage_collection() -> None:
 def _run_workers(
     workers: RowWorkers, context: RunContext, progress: Progress | None, options: Options
 ) -> BaseException | None:
-    """Run all rows; return what ended the run early, if anything. After SIGTERM, rows that are asked may end."""
+    """Run all rows; return the error that ended the run early, or None. After SIGTERM, sent requests may finish."""
     error: BaseException | None = None
     if progress:
         register_region(progress)
@@ -210,7 +210,7 @@ def _run_workers(
 
 
 def _make_tick(context: RunContext, progress: Progress | None) -> Callable[[], None]:
-    """Return a function that draws the progress, and updates the history's spending now and then."""
+    """Return a function that draws the progress, and regularly updates the spending in the history."""
     flushed_at = monotonic()
 
     def tick() -> None:
@@ -225,7 +225,7 @@ def _make_tick(context: RunContext, progress: Progress | None) -> Callable[[], N
 
 
 def _report_cache(options: Options) -> None:
-    """Print why answers of the run are not in the cache."""
+    """Print why answers of the run were not cached."""
     if not options.cache:
         return
     from aiml_cli.store import answer_cache  # few runs have a cache
@@ -242,8 +242,8 @@ def _finish(
     part = target.close(complete=not (error or common_error or workers.is_over_budget))
     if part:
         print_err(f"aiml: the results so far are in {part}")
-    has_begun = stats.succeeded or stats.failed or stats.aborted or options.resume_from
-    hint = _format_hint(options, part) if has_begun else ""
+    has_started = stats.succeeded or stats.failed or stats.aborted or options.resume_from
+    hint = _format_hint(options, part) if has_started else ""
     context.costs.flush_spending(stats)
     if not options.quiet and not isinstance(error, ReaderClosed):
         _report_cache(options)
@@ -261,7 +261,7 @@ def _finish(
 
 
 def _format_hint(options: Options, part: str) -> str:
-    """Return how to go on, with the name of the file that has the results."""
+    """Return the hint to resume the run, with the name of the results file."""
     name = options.resume_from or part
     if not name and options.output and not is_stdout(options.output):
         name = options.output
@@ -272,9 +272,9 @@ def _format_hint(options: Options, part: str) -> str:
 
 
 def _find_stdout_file() -> str:
-    """Return the path of the regular file that standard output is, or "" if it is none or has no name."""
+    """Return the path of the regular file that standard output is redirected to, or ""."""
     try:
-        path, status = os.readlink("/proc/self/fd/1"), os.fstat(1)  # noqa: PTH115 - it is used as a text
+        path, status = os.readlink("/proc/self/fd/1"), os.fstat(1)  # noqa: PTH115 - it is used as a string
         if not (stat.S_ISREG(status.st_mode) and os.path.samestat(os.stat(path), status)):  # noqa: PTH116
             return ""
         near = os.path.relpath(path)

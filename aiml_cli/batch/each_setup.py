@@ -26,10 +26,10 @@ from aiml_cli.system.stdio import make_notifier
 if TYPE_CHECKING:
     from aiml_cli.batch.row_files import RowFileReader
 
-# A template says {stdin} where the row belongs: that is what would be piped in.
+# A template written for piped input has {stdin} in the place of the row.
 ROW, STDIN = "row", "stdin"
 PART_GAP = "\n\n"  # between texts that become one part
-# What an unknown placeholder looks like; all else in braces is text, such as JSON, code and formulas.
+# What an unknown placeholder looks like; everything else in braces is text, such as JSON, code and formulas.
 _WORDS = re.compile(r"[^\W\d][\w .#%/?!&+-]*")
 CODE_CHARS = frozenset("\"'`:;=<>|\\")
 MAX_NAME_LENGTH = 64
@@ -47,10 +47,10 @@ def ask_each(endpoint: str, words: Sequence[str], settings: Settings) -> int:
         return _print_first(endpoint, words, settings, lambda: _open_rows(options, source, notify), shard)
     if options.estimate:
         return _estimate(endpoint, words, settings, lambda: _open_rows(options, source, notify), shard)
-    from aiml_cli.batch import each_run  # the network is loaded when all else is in order
+    from aiml_cli.batch import each_run  # loads the network modules: after all checks
 
     target = each_run.open_target(options)
-    if target.fd is not None and source.is_same_file(target.fd):  # each result would be a row, without end
+    if target.fd is not None and source.is_same_file(target.fd):  # each result would become a row, endlessly
         raise UsageError(f"{source.name}: the rows are read from the file that the results are written to")
     try:
         with start_demo_if_asked(settings) as resolved, open_tools(resolved, shared=True) as tools:
@@ -66,12 +66,12 @@ def ask_each(endpoint: str, words: Sequence[str], settings: Settings) -> int:
                 shard=shard, template=prompt.template, make=make, digest_files=prompt.digest_files,
             )  # fmt: skip
     finally:
-        target.close(complete=False)  # removes the file if no row was asked
+        target.close(complete=False)  # removes the file if no row was sent
 
 
 def _open_rows(options: Options, source: RowInput, notify: Notify) -> Rows:
     if options.sample:
-        from aiml_cli.batch.rows import SampledRows  # few runs ask a sample
+        from aiml_cli.batch.rows import SampledRows  # few runs use a sample
 
         return SampledRows(options.each or "", source, notify, size=options.sample)
     return Rows(options.each or "", source, notify)
@@ -81,7 +81,7 @@ def _build_request(endpoint: str, words: Sequence[str], settings: Settings) -> C
     """Build the request of a row, without its conversation; a schema is read once."""
     options, spec = settings.options, None
     if options.prompt_cache:
-        from aiml_cli.core import turn  # few runs mark their prompts, and the rows themselves print nothing
+        from aiml_cli.core import turn  # few runs use --prompt-cache; the rows themselves print no warnings
 
         turn.warn_without_effect(settings)
     if options.schema or options.json_object:
@@ -91,7 +91,7 @@ def _build_request(endpoint: str, words: Sequence[str], settings: Settings) -> C
 
 
 def _strip_run_options(request: ChatRequest) -> ChatRequest:
-    """Remove the options that are for the run as a whole, and not for each row."""
+    """Remove the options that apply to the run and not to each row."""
     options = replace(
         request.options, quiet=True, no_log=True, usage=None, meta=None, json=None, format="text", save_dir=None,
         max_cost=None, fit=None, output=None, resume_from=None,
@@ -101,7 +101,7 @@ def _strip_run_options(request: ChatRequest) -> ChatRequest:
 
 
 class RowPrompt:
-    """What the conversations of all rows have in common: words, files named among them, and previous turns."""
+    """The parts of the conversation that all rows share: the prompt, the files named in it, and previous turns."""
 
     def __init__(self, words: Sequence[str], request: ChatRequest) -> None:
         text, names = extract_mentions(_mark_row_files(words), request.notify)
@@ -115,12 +115,12 @@ class RowPrompt:
         self._previous = tuple(previous)
         content: tuple[Part, ...] = getattr(last, "content", ())
         self._common, self._before = content[:-1], str(content[-1]).removesuffix(mark)
-        # Between the texts are the names of files that the row names.
+        # Each pattern of a file name is between two texts.
         self._texts, self._file_names = _split_at_row_files(self._words, words)
         self._files = _make_file_reader(request) if self._file_names else None
 
     def check_columns(self, columns: Sequence[str]) -> None:
-        """Raise UsageError for a placeholder that is no column."""
+        """Raise UsageError for a placeholder that is not a column."""
         names = dict.fromkeys(columns, "")
         self._fill_words(Row(0, "", names or "", names))
 
@@ -135,7 +135,7 @@ class RowPrompt:
         return self._join_files(text, parts) if parts else self._join(text)
 
     def list_texts(self, row: Row) -> Sequence[tuple[str, str]]:
-        """Return the texts that a row sends, with their names; raise UsageError if it names a file that is invalid."""
+        """Return the texts that a row sends, with their names; raise UsageError if it names an invalid file."""
         files = self._files.read(row, self._fill_text(row)[1]).texts if self._files and not row.error else ()
         return [(f"row {row.number}", row.text), *files]
 
@@ -148,7 +148,7 @@ class RowPrompt:
         return list(map(trim_name, self._fill_text(row)[1]))
 
     def digest_files(self, row: Row) -> bytes:
-        """Return a digest of the files that a row names, b"" if there are none; if they are invalid, nothing has it."""
+        """Return a digest of the files that a row names: b"" if there are none, a null byte if one is invalid."""
         if self._files is None or row.error:
             return b""
         try:
@@ -176,7 +176,7 @@ class RowPrompt:
         return Conversation((*self._previous, Message("user", tuple(content))))
 
     def _fill_text(self, row: Row) -> tuple[str, Sequence[str]]:
-        """Return the text of a row, and the names of files."""
+        """Return the prompt of a row, and the names of its files."""
         if not self._words.strip():
             return row.text, ()
         text, names, has_row = self._fill_words(row)
@@ -185,7 +185,7 @@ class RowPrompt:
         return text if has_row else "".join((*wrap_in_tag("stdin", row.text), PART_GAP, text)), names
 
     def _fill_words(self, row: Row) -> tuple[str, Sequence[str], bool]:
-        """Return the words with the row in them, the names of files, and whether the row is in the words.
+        """Return the prompt with filled placeholders, the names of the files, and whether a placeholder was filled.
 
         Raise UsageError for an unknown placeholder.
         """
@@ -207,11 +207,11 @@ class _PlaceholderFiller:
         self.has_filled = False
 
     def fill(self, text: str) -> str:
-        """Return the text with values; raise UsageError for an unknown placeholder."""
+        """Return the text with filled placeholders; raise UsageError for an unknown one."""
         return replace_placeholders(text, self._replace)
 
     def fill_name(self, pattern: str) -> str | None:
-        """Return the name of a file, None if its braces are text; raise UsageError for an unknown placeholder."""
+        """Return the name of a file, None if its braces are not placeholders; raise UsageError for an unknown one."""
         values: list[str | None] = []
 
         def replace_and_note(inside: str, _before: str) -> str | None:
@@ -226,7 +226,7 @@ class _PlaceholderFiller:
         if (name := inside.strip()) in self._values:
             self.has_filled = True
             return self._values[name]
-        if _is_meant(inside, before, self._values):
+        if _is_placeholder(inside, before, self._values):
             raise _build_unknown_error(name, list(self._columns))
         return None
 
@@ -234,18 +234,18 @@ class _PlaceholderFiller:
         name, value = inside.strip(), self._row.value
         if name in (ROW, STDIN) and name not in self._columns:
             if isinstance(value, dict | list):
-                columns = ", ".join(f"@{{{column}}}" for column in self._columns)
-                raise UsageError(f"@{{{name}}}: a whole row is not a file name", columns and f"there is {columns}")
+                columns = " or ".join(f"@{{{column}}}" for column in self._columns)
+                raise UsageError(f"@{{{name}}}: a row with columns is not a file name", columns and f"use {columns}")
             self.has_filled = True
             return value if isinstance(value, str) else self._row.text
         if isinstance(value, dict) and value.get(name, "") is None:
             self.has_filled = True
-            return ""  # null names no file, and none that is called null
+            return ""  # null means no file, not a file called null
         return self._replace(inside, "")
 
 
 def _mark_row_files(words: Sequence[str]) -> Sequence[str]:
-    """Mark the files that rows name in typed words; in the text of a template that is done."""
+    """Mark the file names with placeholders in a typed prompt; those of a template are already marked."""
     if not any(type(word) is str and "@" in word for word in words):
         return words
     from aiml_cli.prompt.mentions import mark_row_files  # few prompts have a mention
@@ -254,7 +254,7 @@ def _mark_row_files(words: Sequence[str]) -> Sequence[str]:
 
 
 def _split_at_row_files(text: str, words: Sequence[str]) -> tuple[Sequence[str], Sequence[str]]:
-    """Return the texts, and the names of files between them, of words in which these were marked."""
+    """Split a marked prompt into its texts, and the file names between them."""
     if not any(type(word) is not str or "@" in word for word in words):
         return [text], ()
     from aiml_cli.prompt.mentions import split_at_row_files
@@ -263,8 +263,8 @@ def _split_at_row_files(text: str, words: Sequence[str]) -> tuple[Sequence[str],
     return pieces[::2], pieces[1::2]
 
 
-def _is_meant(inside: str, before: str, values: Mapping[str, str]) -> bool:
-    """True if braces look like a placeholder: a few words, or nearly a column; not if they are code or a formula."""
+def _is_placeholder(inside: str, before: str, values: Mapping[str, str]) -> bool:
+    """True if text in braces looks like a placeholder: a few words, or almost a column; not if it looks like code."""
     name = inside.strip()
     is_code = _CODE_BEFORE.search(before) or len(name) > MAX_NAME_LENGTH or set(name) & CODE_CHARS
     is_name = inside == name and _WORDS.fullmatch(name)
@@ -273,13 +273,13 @@ def _is_meant(inside: str, before: str, values: Mapping[str, str]) -> bool:
 
 def _build_unknown_error(name: str, columns: Sequence[str]) -> UsageError:
     near = get_close_matches(name, [*columns, ROW], 1)
-    known = f"there is {', '.join(f'{{{column}}}' for column in (ROW, *columns))}"
-    hint = f"did you mean {{{near[0]}}}? {known}" if near else f"{known}; {{{{{name}}}}} is that text"
+    known = f"available: {', '.join(f'{{{column}}}' for column in (ROW, *columns))}"
+    hint = f"did you mean {{{near[0]}}}? {known}" if near else f"{known}; write {{{{{name}}}}} to send it as text"
     return UsageError(f"there is no column {{{name}}}", hint)
 
 
 def _check_columns(prompt: RowPrompt, rows: Rows, row_format: str | None) -> None:
-    """Check the prompt's variables against the header; JSON lines have none, each has its own columns."""
+    """Check the placeholders of the prompt against the header; JSON lines have none, each has its own columns."""
     if row_format != "jsonl":
         prompt.check_columns(rows.header or ())
 
@@ -291,7 +291,7 @@ def _make_file_reader(request: ChatRequest) -> "RowFileReader":
 
 
 def _refuse_secrets(prompt: RowPrompt, request: ChatRequest) -> "Callable[[Row], Conversation]":
-    """Return `fill`, with a check that refuses secrets in rows and in their files unless they are allowed."""
+    """Return `fill` with a check that rejects secrets in rows and in their files, unless --allow-secrets is set."""
     if request.options.allow_secrets:
         return prompt.fill
     from aiml_cli.prompt.find_secrets import find_secrets
@@ -320,7 +320,7 @@ def _print_first(
     with open_tools(resolved, shared=True) as tools:
         request = replace(_build_request(endpoint, words, resolved), tools=tools)
         conversation, names = _fill_first(words, request, make_rows(), shard)
-        options = replace(request.options, file=tuple(names) or None)  # the program reads them, too
+        options = replace(request.options, file=tuple(names) or None)  # the program also reads them
         settings = replace(request.settings, options=options)
         return dry_run.print_snippet(replace(request, repeated=conversation, settings=settings))
 
@@ -328,7 +328,7 @@ def _print_first(
 def _estimate(
     endpoint: str, words: Sequence[str], settings: Settings, make_rows: Callable[[], Rows], shard: Shard
 ) -> int:
-    """Print how many rows and tokens the run would be, and its price, and send nothing."""
+    """Print how many rows and tokens the run would send, and its price; send nothing."""
     from aiml_cli.batch import row_estimate
     from aiml_cli.batch.resume_file import RowHasher
 
@@ -336,7 +336,7 @@ def _estimate(
     resolved = replace(resolved, options=replace(resolved.options, dry_run=True))  # notices then say "would"
     with open_tools(resolved, shared=True) as tools:
         request = replace(_build_request(endpoint, words, resolved), tools=tools)
-        key = find_stored_key(resolved, request.url)  # rows that hold it are refused; without one all others count
+        key = find_stored_key(resolved, request.url)  # rows that contain it are rejected; it may be missing
         request = replace(request, known_key=(key,)).with_known_system()
         prompt, rows = RowPrompt(words, request), make_rows()
         _check_columns(prompt, rows, request.options.each)
@@ -365,4 +365,4 @@ def _check_input(settings: Settings) -> None:
         hint = "write @FILE in the prompt to attach a file to every row"
         raise UsageError(f"--each reads rows from one file, not {len(files)}", hint)
     if options.messages == "-" and not (files and files[0] != "-"):
-        raise UsageError("standard input cannot hold both --messages and the rows")
+        raise UsageError("--messages and the rows cannot both be read from standard input")

@@ -1,4 +1,4 @@
-"""Pace the requests of a run: an even rate, what the server allows, slower when it asks, and an end if all fail."""
+"""Pace the requests of a run by the limits of the user and the server, and end the run if all requests fail."""
 
 import json
 from collections.abc import Callable, Iterable, Mapping
@@ -13,24 +13,24 @@ from aiml_cli.errors import AimlError, AuthError, ConnectionFailed, RateLimited,
 
 FEW_FAILURES, MANY_FAILURES = 3, 10
 NOT_FOUND, FIRST_FAILURE = 404, 400
-# No model takes more for one request: a server that says so is wrong.
+# No request uses more: a server that reports more is wrong.
 MAX_TOKENS_OF_REQUEST = 10_000_000
-# A wait for the server's limit that looks like a run that hangs, unless something is said of it.
+# Longer waits for the server's limit are reported: otherwise the run would seem to hang.
 LONG_WAIT_S = 10.0
 # How far a pace may catch up if threads wake up late; more would be a burst.
 SLACK_S = 0.1
-# A limit that is reset later, such as that of a day, is not waited for: the server says so when it is reached.
+# A limit that is reset later, such as a daily one, is ignored until the server rejects a request.
 MAX_RESET_S = 120.0
-# Of how many limits of a server the state is kept; no honest server has more.
+# How many limits of a server are tracked; no honest server has more.
 MAX_WINDOWS = 16
 FIRST_PAUSE_S, MAX_PAUSE_S, MIN_PAUSE_S = 0.1, 2.0, 0.001
 SPEED_UP = 0.95
-# What an answer is expected to take before the first one has ended, if its length is not limited.
+# The expected output tokens before the first answer, if its length is not limited; the weight of the newest answer.
 FIRST_OUTPUT_TOKENS, NEWEST_SHARE = 1000, 0.2
 
 
 class CircuitBreaker:
-    """A count of equal failures in a row; `error` is the failure that ends the run, if there is one."""
+    """Counts consecutive equal failures; `error` is the failure that ends the run, or None."""
 
     def __init__(self, jobs: int) -> None:
         self._limit_without_success = max(FEW_FAILURES, jobs)
@@ -68,11 +68,11 @@ class CircuitBreaker:
 
 
 class RunStopped(AimlError):
-    """The run ends, and what waits is not sent; no result says so."""
+    """Raised in workers that wait when the run ends: their rows are not sent and have no result."""
 
 
 class SentRequest(NamedTuple):
-    """When a request was sent, what its input was estimated at, and how many tokens were expected in all."""
+    """When a request was sent, its estimated input tokens, and the tokens that were expected in total."""
 
     sent_at: float
     input_estimate: float
@@ -80,10 +80,10 @@ class SentRequest(NamedTuple):
 
 
 class RateLimiter:
-    """When and how many requests may run at once, for all workers of a run.
+    """Limits how many requests of a run are in progress, and when the next one may be sent.
 
-    Their number is halved by each rate limit, with one more after some successes. They keep the pace that the user
-    sets, that the headers of the server allow, and that it took before it refused one.
+    Each rate limit error halves the number of requests in progress; successes raise it again one by one. The pace is
+    limited by the user's settings, the server's headers, and the pace that the server accepted before an error.
     """
 
     def __init__(
@@ -97,15 +97,15 @@ class RateLimiter:
         self._jobs = self._allowed = jobs
         self._notify = notify
         self._pace, self._forecast = Pace(requests_per_minute, tokens_per_minute), TokenForecast()
-        # Only the next one in line waits for its time; to wake all of them each time would cost too much.
+        # Only the first worker in line waits for its time: waking all of them each time would take too much CPU.
         self._line, self._change = Lock(), Condition()
         self._paused_until = self._slowed_at = 0.0
         self._running = self._successes = 0
         self._reported = 0
-        self._has_told_limit = self._is_closed = False
+        self._has_reported_limit = self._is_closed = False
 
     def acquire(self) -> bool:
-        """Wait until one more row may be asked; return False if the run has ended."""
+        """Wait until one more row may be sent; return False if the run has ended."""
         with self._change:
             while not self._is_closed:
                 pause = self._paused_until - monotonic()
@@ -131,23 +131,23 @@ class RateLimiter:
             while (pause := max(self._paused_until, self._pace.next_time(tokens)) - (now := monotonic())) > 0:
                 if self._is_closed:
                     raise RunStopped("the run was stopped")
-                self._tell_server_limit(tokens, now)
+                self._report_server_limit(tokens, now)
                 self._change.wait(pause)
             self._pace.take(tokens, now)
             return SentRequest(now, estimate, tokens)
 
-    def _tell_server_limit(self, tokens: float, now: float) -> None:
-        """Print once that the server's headers make all wait for long, and how to change that."""
+    def _report_server_limit(self, tokens: float, now: float) -> None:
+        """Print once that all workers wait long for the server's limit, and how to change that."""
         until, unit = self._pace.find_server_limit(tokens)
-        if not self._has_told_limit and until > max(now + LONG_WAIT_S, self._paused_until):
-            self._has_told_limit = True
+        if not self._has_reported_limit and until > max(now + LONG_WAIT_S, self._paused_until):
+            self._has_reported_limit = True
             seconds, flag = round(until - now), f"--{unit}-per-minute"
             self._notify(
-                f"the server limits the {unit} for {seconds} s; all workers wait; set another rate with {flag}"
+                f"the server's limit on {unit} is reached; all workers wait {seconds} s; {flag} sets another rate"
             )
 
     def end_request(self, request: SentRequest, usage: Usage | None) -> None:
-        """Count what a request took instead of what was expected, if that is known."""
+        """Replace the expected tokens of a request with those that it used, if they are known."""
         if not request.tokens or usage is None:
             return
         used = (usage.input_tokens or 0) + (usage.output_tokens or 0)
@@ -159,7 +159,7 @@ class RateLimiter:
             self._change.notify_all()  # the next one may be sent earlier
 
     def report_response(self, status: int, headers: Mapping[str, str]) -> None:
-        """Learn from the head of a response."""
+        """Update the limits from the status and the headers of a response."""
         allowances = parse_allowances(headers, datetime.now(UTC))
         with self._change:
             if is_accepted := status < FIRST_FAILURE:
@@ -167,12 +167,12 @@ class RateLimiter:
             if allowances:
                 self._pace.learn(allowances, monotonic())
             if allowances or not is_accepted:
-                self._change.notify_all()  # the time of the next one may be another
+                self._change.notify_all()  # the next request may have another time
 
     def report_failure(self, error: AimlError, seconds: float, sent_at: float = float("inf")) -> None:
         """Pause all workers for some seconds if the error is a rate limit.
 
-        That of a request which was sent before the last one was known changes nothing more.
+        The error of a request that was sent before the last rate limit does not slow the run down further.
         """
         if not isinstance(error, RateLimited):
             return
@@ -188,7 +188,7 @@ class RateLimiter:
             self._notify(f"{error.message}; all workers wait {seconds:.1f} s, then {self._allowed} at a time")
 
     def wait(self, seconds: float) -> None:
-        """Wait before a retry, and until one more row may be asked; raise RunStopped if the run has ended."""
+        """Wait before a retry, and until one more row may be sent; raise RunStopped if the run has ended."""
         until = monotonic() + seconds
         with self._change:
             self._running -= 1
@@ -201,17 +201,17 @@ class RateLimiter:
             raise RunStopped("the run was stopped")
 
     def close(self) -> None:
-        """End all waits: no row may be begun or tried again, and no request that would have to wait is sent."""
+        """End all waits: no row is started or retried, and no request that has to wait is sent."""
         with self._change:
             self._is_closed = True
             self._change.notify_all()
 
 
 class TokenBucket:
-    """A bucket without a reserve: what is taken is paid back at an even rate before more can be taken.
+    """A token bucket without bursts: after an amount is taken, the next one waits until the rate allows it.
 
-    So the first request is sent at once, and no minute has more than its share. Times are those of one clock, in
-    seconds; a `rate` of None is no limit.
+    So the first request is sent immediately, and no minute exceeds the limit. Times are seconds of one clock; a rate of
+    None means no limit.
     """
 
     def __init__(self, rate_per_s: float | None) -> None:
@@ -219,11 +219,11 @@ class TokenBucket:
         self._free_at: float | None = None
 
     def next_time(self) -> float:
-        """Return when something may be taken; a time in the past is now."""
+        """Return when the next amount may be taken; a time in the past means now."""
         return self._free_at or 0.0
 
     def take(self, amount: float, now: float) -> None:
-        """Take an amount, however large it is; the next one has to wait for that."""
+        """Take an amount of any size; the next one has to wait for it."""
         if self._rate:
             free_at = now if self._free_at is None else max(self._free_at, now - SLACK_S)
             self._free_at = free_at + amount / self._rate
@@ -235,9 +235,9 @@ class TokenBucket:
 
 
 class ServerWindow:
-    """What the server's headers say of one limit: its second half is spread evenly over the time to its reset.
+    """One limit from the server's headers; its second half is spread evenly over the time until it is reset.
 
-    Where the server refills it all the time, about half of it stays, so that other programs have some, too.
+    If the server refills the limit continuously, about half of it stays available to other programs.
     """
 
     def __init__(self, unit: str) -> None:
@@ -246,7 +246,7 @@ class ServerWindow:
         self._remaining = self._reset_at = self._free_at = self._longest_s = 0.0
 
     def update(self, allowance: Allowance, now: float) -> None:
-        """Learn from a response."""
+        """Update the limit from a response."""
         self._limit, self._remaining = allowance.limit, allowance.remaining
         self._reset_at = now + allowance.reset_s
         self._longest_s = max(self._longest_s, allowance.reset_s)
@@ -256,7 +256,7 @@ class ServerWindow:
         return self._free_at if amount <= self._remaining else max(self._free_at, self._reset_at)
 
     def take(self, amount: float, now: float) -> None:
-        """Count a request; the next ones keep a distance once half of the limit is used up, and after a reset."""
+        """Count a request; once half of the limit is used, and after a reset, the next ones are spaced evenly."""
         seconds = self._reset_at - now
         if seconds <= 0:
             self._remaining, seconds = self._limit or float("inf"), self._longest_s
@@ -267,7 +267,7 @@ class ServerWindow:
 
 
 class AdaptivePace:
-    """The pace at which the server took requests before it refused one, a little faster with each that it takes."""
+    """The pace at which the server accepted requests before it rejected one; each accepted request speeds it up."""
 
     def __init__(self) -> None:
         self._pause_s = self._free_at = 0.0
@@ -284,12 +284,12 @@ class AdaptivePace:
             self._free_at = max(self._free_at, now - min(SLACK_S, self._pause_s)) + self._pause_s
 
     def note_accepted(self) -> None:
-        """Count a request that the server took."""
+        """Count a request that the server accepted."""
         self._accepted += 1
         self._pause_s = self._pause_s * SPEED_UP if self._pause_s > MIN_PAUSE_S else 0.0
 
     def slow_down(self, now: float, resume_at: float) -> None:
-        """Take the pace at which requests were taken since the last refusal; the pause after it does not count."""
+        """Set the pace of the requests accepted since the last rejection; the pause after it does not count."""
         if self._accepted and now > self._since:
             self._pause_s = (now - self._since) / self._accepted
         else:
@@ -299,11 +299,11 @@ class AdaptivePace:
 
 
 class TokenForecast:
-    """What requests will probably take, by what earlier ones took; not safe for threads."""
+    """Predicts the tokens of a request from the usage of earlier ones; not thread-safe."""
 
     def __init__(self) -> None:
         self._output_tokens: float | None = None
-        self._input_share = 1.0  # of the estimate, which is higher than the truth for most texts
+        self._input_share = 1.0  # of the estimate, which is too high for most texts
 
     def estimate(self, body: bytes) -> tuple[float, float]:
         """Return the estimated input tokens of a request, and the expected tokens of input and output together."""
@@ -316,7 +316,7 @@ class TokenForecast:
         return float(bound.input_tokens), expected
 
     def learn(self, input_estimate: float, usage: Usage) -> None:
-        """Learn from what a request took."""
+        """Update the forecast from the usage of a request."""
         if usage.input_tokens and input_estimate:
             self._input_share += NEWEST_SHARE * (usage.input_tokens / input_estimate - self._input_share)
         if usage.output_tokens is not None:
@@ -325,7 +325,7 @@ class TokenForecast:
 
 
 class Pace:
-    """All limits of a run together; not safe for threads."""
+    """All limits of a run together; not thread-safe."""
 
     def __init__(self, requests_per_minute: float | None, tokens_per_minute: float | None) -> None:
         self._requests = TokenBucket(requests_per_minute and requests_per_minute / 60)
@@ -338,16 +338,16 @@ class Pace:
 
     @property
     def counts_tokens(self) -> bool:
-        """True if the tokens of a request matter."""
+        """True if a limit counts tokens."""
         return self._limits_tokens
 
     def next_time(self, tokens: float) -> float:
-        """Return when a request of so many tokens may be sent."""
+        """Return when a request of this many tokens may be sent."""
         times = [self._requests.next_time(), self._tokens.next_time(), self._adaptive.next_time()]
         return max(*times, self.find_server_limit(tokens)[0])
 
     def find_server_limit(self, tokens: float) -> tuple[float, str]:
-        """Return when the headers of the server allow a request of so many tokens, and the unit of that limit."""
+        """Return when the headers of the server allow a request of this many tokens, and the unit of that limit."""
         limits = ((each.next_time(_amount_of(each, tokens)), each.unit) for each in self._windows.values())
         return max(limits, default=(0.0, ""))
 
@@ -364,7 +364,7 @@ class Pace:
         self._tokens.correct(amount)
 
     def learn(self, allowances: Iterable[Allowance], now: float) -> None:
-        """Learn from the headers of a response; the limits that the user sets count instead of the server's."""
+        """Update the limits from the headers of a response; limits that the user sets replace the server's."""
         for allowance in allowances:
             is_new = allowance.name not in self._windows
             if allowance.unit in self._user_units or (is_new and len(self._windows) >= MAX_WINDOWS):
@@ -377,11 +377,11 @@ class Pace:
                 self._windows.pop(allowance.name, None)
 
     def note_accepted(self) -> None:
-        """Count a request that the server took."""
+        """Count a request that the server accepted."""
         self._adaptive.note_accepted()
 
     def slow_down(self, now: float, resume_at: float) -> None:
-        """Go on at the pace that the server took, after it has refused a request."""
+        """Continue at the pace that the server accepted before it rejected a request."""
         self._adaptive.slow_down(now, resume_at)
 
 

@@ -22,7 +22,7 @@ ANSWER_KEYS = (
     "text", "complete", "finish_reason", "reasoning", "refusal", "tool_calls", "citations", "usage", "cost_usd",
     "cost_source", "cached", "model", "id", "request_id", "status", "attempts", "error",
 )  # fmt: skip
-# How many rows per worker may begin after the first row that has no result yet.
+# How many rows per worker may be started after the first row without a result.
 MAX_ROWS_AHEAD = 16
 # The last columns: why a row failed ("" if it did not), its number in the whole input, and the hash of its request.
 LAST_COLUMNS = ("error", "row_number", "row_hash")
@@ -31,7 +31,7 @@ ROW, TEXT = "row", "text"
 MAX_ROWS_TO_FIRST_OBJECT = 1000
 MAX_REFERENCES = 10
 MAX_NAMES_IN_NOTICE = 3
-# What a reader could take for something else: separators and quotes, blanks at the ends, a byte order mark, a comment.
+# Cells that need quotes: with separators or quotes, whitespace at the ends, a byte order mark, or # of a comment.
 _IS_QUOTED = re.compile(r'[",\r\n\0]|\A[\s\ufeff#]|\s\Z')
 _LINE_END = b"\n"
 
@@ -41,8 +41,8 @@ def format_result(
 ) -> bytes:
     """Return the result of a row as one line of JSON.
 
-    It always has the same keys, and `data` if JSON was asked for, `choices` if several answers were, and `rounds` if
-    tools may be called.
+    It always has the same keys, plus `data` if JSON was requested, `choices` if several answers were, and `rounds` if
+    there are tools.
     """
     facts = answer_to_dict(answer)
     data: dict[str, Any] = {"data": parse_data(facts["text"])} if is_json else {}
@@ -62,9 +62,9 @@ def parse_data(text: str) -> Any:
 
 
 class ResultWriter:
-    """Writes the results of several threads, if `ordered` in the order of the rows.
+    """Writes the results of several threads; if `ordered`, in the order of the rows.
 
-    `write_line` gets one complete result at a time, the first one with the `header` before it.
+    `write_line` receives one complete result at a time, the first one with the `header` before it.
     """
 
     def __init__(self, write_line: Callable[[bytes], None], jobs: int, *, header: bytes = b"", ordered: bool) -> None:
@@ -76,13 +76,13 @@ class ResultWriter:
         self._is_finished = False
 
     def wait_for_room(self, position: int) -> None:
-        """Wait until the row at this position, counted from 0, may begin; without an order, none waits."""
+        """Wait until the row at this position, counted from 0, may be started; unordered rows never wait."""
         with self._change:
             while self._ordered and position >= self._next + self._limit and not self._is_finished:
                 self._change.wait()
 
     def write(self, position: int, line: bytes) -> None:
-        """Add the result of a row (b"" if it has none), and write all results that are due.
+        """Add the result of a row (b"" if it has none), and write all results that can be written in order.
 
         Errors of `write_line` propagate; after one, nothing more can be written in order.
         """
@@ -99,9 +99,9 @@ class ResultWriter:
             self._change.notify_all()
 
     def finish(self, *, is_lost: bool, is_complete: bool = False) -> None:
-        """Accept no further results; write those that wait for earlier rows, unless the output is lost.
+        """Accept no more results; write those that wait for earlier rows, unless the output is lost.
 
-        A run that is complete without a result writes the header alone.
+        If a complete run has no result, only the header is written.
         """
         with self._change:
             self._is_finished = True
@@ -113,7 +113,7 @@ class ResultWriter:
                 self._write_line(self._header)
 
     def release_waiters(self) -> None:
-        """Let all rows begin, however far ahead they are: nothing more will be written."""
+        """Stop holding rows back that are far ahead: the run ends."""
         with self._change:
             self._limit = sys.maxsize
             self._change.notify_all()
@@ -125,10 +125,10 @@ class ResultWriter:
 
 
 class CsvFormat:
-    """The columns of a run's results, and how a result becomes a record.
+    """The columns of a run's results, and the conversion of a result to a record.
 
-    Without `input_columns` the text of the row has one column. `fields` are the members of the answer's JSON object
-    that have a column; without them the answer's text has one.
+    If `input_columns` is None, the text of the row is one column. `fields` are the properties of the answer's JSON
+    object that become columns; without them the answer's text is one column.
     """
 
     def __init__(
@@ -145,7 +145,7 @@ class CsvFormat:
         return encode_record(self.columns)
 
     def format(self, row: Row, row_hash: str | None, answer: Answer) -> bytes:
-        """Return the record of a result; what an answer lacks is an empty cell."""
+        """Return the record of a result; a missing value is an empty cell."""
         text, error = answer.completion.first.output_text, answer.error
         cells = [text]
         if self._fields:
@@ -166,7 +166,7 @@ class CsvFormat:
             yield "" if members.get(name) is None else row.columns[name]
 
     def _notify_of_columns(self, row: Row, members: Mapping[str, Any]) -> None:
-        """Print once that a row has members without a column, and once that a row has no members."""
+        """Print once that a row has properties without a column, and once that a row is not an object."""
         more = [name for name in members if name not in self._known]
         if not more and isinstance(row.value, dict):
             return
@@ -175,14 +175,14 @@ class CsvFormat:
                 return
             self._notified.add(bool(more))
         shown = ", ".join(more[:MAX_NAMES_IN_NOTICE]) + (", …" if len(more) > MAX_NAMES_IN_NOTICE else "")
-        what = f"properties that the first row does not have ({shown})" if more else "no members"
-        self._notify(f"row {row.number} has {what}: a CSV file has only the columns of the first row")
+        what = f"has properties that the first row does not have ({shown})" if more else "is not a JSON object"
+        self._notify(f"row {row.number} {what}: a CSV file has only the columns of the first row")
 
 
 def find_columns(row_format: str, rows: Rows) -> tuple[Sequence[str] | None, Iterator[Row]]:
-    """Return the columns of the input, None if a row is one text, and all rows.
+    """Return the columns of the input, None if rows are strings, and all rows.
 
-    The columns of JSON lines are the members of the first row that is valid, if that is an object.
+    The columns of JSON lines are the properties of the first valid row, if that is an object.
     """
     source = iter(rows)
     if row_format != "jsonl":
@@ -203,7 +203,7 @@ def find_schema(spec: ResponseSpec | None) -> Any:
 
 
 def list_fields(schema: Any) -> Sequence[str]:
-    """Return the properties of a JSON Schema's top level in its order; () if it names none."""
+    """Return the top-level properties of a JSON Schema in its order; () if it has none."""
     root = schema
     for _ in range(MAX_REFERENCES):
         if not isinstance(schema, Mapping) or not isinstance(schema.get("$ref"), str):
@@ -214,7 +214,7 @@ def list_fields(schema: Any) -> Sequence[str]:
 
 
 def _resolve(root: Any, reference: str) -> Any:
-    """Return the part of a schema that a reference within it names; None if there is none."""
+    """Return the part of a schema that a $ref points to, or None."""
     part = root
     for name in reference.removeprefix("#").split("/")[1:]:
         part = part.get(name.replace("~1", "/").replace("~0", "~")) if isinstance(part, Mapping) else None
@@ -222,7 +222,7 @@ def _resolve(root: Any, reference: str) -> Any:
 
 
 def _name_columns(input_columns: Sequence[str], answer_columns: Sequence[str]) -> list[str]:
-    """Return all columns; one of ours that the input has, too, gets a number: error_2."""
+    """Return all columns; a result column that the input also has gets a number: error_2."""
     names = list(input_columns)
     for name in (*answer_columns, *LAST_COLUMNS):
         number, free = 1, name
@@ -234,20 +234,20 @@ def _name_columns(input_columns: Sequence[str], answer_columns: Sequence[str]) -
 
 
 def _to_cell(value: Any) -> str:
-    """Return a JSON value as a cell: a text as it is, null as nothing, all else as JSON."""
+    """Return a JSON value as a cell: a string unchanged, null as an empty cell, everything else as JSON."""
     if value is None or isinstance(value, str):
         return value or ""
     return json_line(value).decode().removesuffix("\n")
 
 
 def encode_record(cells: Iterable[str]) -> bytes:
-    """Return a record with its end, as RFC 4180 writes it but for the line feed alone; nothing else is changed."""
+    """Return a CSV record as in RFC 4180, but with a single line feed at its end; cells are not changed otherwise."""
     quoted = ('"' + cell.replace('"', '""') + '"' if _IS_QUOTED.search(cell) else cell for cell in cells)
     return ",".join(quoted).encode("utf-8", "replace") + _LINE_END
 
 
 class CsvResumeFile(ResumeFile):
-    """An open CSV file of results, which says in its last three columns what is done; a new file has no `header`."""
+    """An open CSV file of results; its last three columns say which rows are done. A new file has no `header`."""
 
     header: Sequence[str] = ()
 
@@ -258,12 +258,12 @@ class CsvResumeFile(ResumeFile):
     def check_columns(self, columns: Sequence[str]) -> None:
         """Raise UsageError if the file has results with other columns."""
         if self.header and list(self.header) != list(columns):
-            hint = "write to another file, or give the same input and --schema as before"
+            hint = "use another file, or the same input and --schema as before"
             theirs, ours = ", ".join(self.header), ", ".join(columns)
             raise UsageError(f"{self._name}: its columns are {theirs}; those of this run are {ours}", hint)
 
     def _split(self, file: BinaryIO) -> Iterator[bytes]:
-        """Yield the records; quotes are doubled in them, so a record ends with the line in which they are even."""
+        """Yield the records. Quotes are doubled, so a record ends with the line that makes their number even."""
         lines: list[bytes] = []
         quotes = 0
         for line in file:

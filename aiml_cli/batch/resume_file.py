@@ -1,4 +1,4 @@
-"""The file of results that a run continues: which rows it has, and adding more."""
+"""Read which rows the results file of an earlier run has, and append results to it."""
 
 import fcntl
 import json
@@ -16,12 +16,12 @@ from aiml_cli.core.chat_request import ChatRequest
 from aiml_cli.errors import OutputFailed, UsageError
 
 DIGEST_SIZE = 12
-# A line that was written here, and has no error: the long part between is not parsed.
+# The start and the end of a result without an error, as written here; the long part between them is not parsed.
 _HEAD = re.compile(rb'\{"row": ([0-9]{1,14}), "hash": "([0-9a-f]{%d})", "' % (2 * DIGEST_SIZE))
 _TAIL = re.compile(rb'"error": null, "seconds": (?:null|[0-9.e+-]{1,24})\}\n')
 _TAIL_BYTES = 64
 _START = b'{"row": '
-# A digest in a table of results: its first bytes choose a bucket, which has the others with the row's number.
+# The first bytes of a digest choose a bucket of the table; the bucket contains the other bytes and the row's number.
 _BUCKET_BYTES, _NUMBER_BYTES = 2, 6
 _KEY_BYTES = DIGEST_SIZE - _BUCKET_BYTES
 _RECORD_BYTES = _KEY_BYTES + _NUMBER_BYTES
@@ -29,7 +29,7 @@ _PAGE_BITS = 13
 
 
 class RowHasher:
-    """Hashes what is asked for a row: the request that all rows share, the row's text, and the files that it names."""
+    """Hashes the request of a row: the part that all rows share, the row's text, and the files that it names."""
 
     def __init__(
         self, request: ChatRequest, template: Conversation, digest_files: Callable[[Row], bytes] = lambda _: b""
@@ -50,20 +50,20 @@ class RowHasher:
         return digest.hexdigest()
 
     def hash_body(self, row: Row, body: Any) -> str:
-        """Return the hash that older versions wrote for a row, which takes longer: that of its whole request."""
+        """Return the hash that older versions wrote for a row: that of its complete request, which takes longer."""
         digest = self._begin(body)
         digest.update(row.text.encode("utf-8", "replace"))
         return digest.hexdigest()
 
 
 class NumberSet:
-    """A set of row numbers, which are dense: a bit for each."""
+    """A compact set of row numbers: one bit for each."""
 
     def __init__(self) -> None:
         self._pages: dict[int, bytearray] = {}
 
     def add(self, number: int) -> None:
-        """Add a number from 0 on."""
+        """Add a number, 0 or greater."""
         page = self._pages.setdefault(number >> _PAGE_BITS, bytearray(1 << _PAGE_BITS - 3))
         page[(number >> 3) & (len(page) - 1)] |= 1 << (number & 7)
 
@@ -74,7 +74,7 @@ class NumberSet:
 
 
 class ResultTable:
-    """The digests of a million results with their rows in about 30 MB."""
+    """A compact table of digests and row numbers: about 30 MB for a million results."""
 
     def __init__(self) -> None:
         self._buckets: dict[bytes, bytearray] = {}
@@ -83,12 +83,12 @@ class ResultTable:
         return any(self._buckets.values())
 
     def add(self, digest: bytes, number: int) -> None:
-        """Add a result; a digest may have several rows."""
+        """Add a result; several rows may have the same digest."""
         bucket = self._buckets.setdefault(digest[:_BUCKET_BYTES], bytearray())
         bucket += digest[_BUCKET_BYTES:] + number.to_bytes(_NUMBER_BYTES, "big")
 
     def find(self, digest: bytes) -> list[int]:
-        """Return the rows with this digest, as they were added."""
+        """Return the numbers of the rows with this digest, in the order in which they were added."""
         bucket, key = self._buckets.get(digest[:_BUCKET_BYTES], b""), digest[_BUCKET_BYTES:]
         numbers, place = [], _find_record(bucket, key)
         while place >= 0:
@@ -109,7 +109,7 @@ class ResultTable:
 
 
 def _find_record(bucket: bytes | bytearray, key: bytes, start: int = 0) -> int:
-    """Return where the next record begins that begins with a key, -1 if there is none."""
+    """Return the position of the next record that starts with a key, or -1."""
     place = bucket.find(key, start)
     while place % _RECORD_BYTES and place >= 0:
         place = bucket.find(key, place + 1)
@@ -119,16 +119,14 @@ def _find_record(bucket: bytes | bytearray, key: bytes, start: int = 0) -> int:
 class ResumeFile:
     """An open file of results.
 
-    A row is done if the file has its result without an error, by its hash. If the input has a row twice, or was changed
-    between the runs, the row's number decides which result belongs to it. `is_read_only`: nothing is created, changed
-    or locked, and a file that is not there has no results.
+    A row is done if the file has a result with its hash and without an error. If the input has equal rows, or was
+    changed between the runs, the row's number decides which result belongs to it. With `is_read_only` nothing is
+    created, changed or locked, and a missing file has no results.
     """
 
     def __init__(self, name: str, *, is_read_only: bool = False) -> None:
         if name == "-":
-            raise UsageError(
-                "--resume-from needs a file: it reads it and appends to it, and - is standard output", "name a file"
-            )
+            raise UsageError("--resume-from cannot be used with -: it reads a file and appends to it", "name a file")
         self._name, self._is_read_only = name, is_read_only
         self._done, self._numbers, self._passed = ResultTable(), NumberSet(), NumberSet()
         try:
@@ -140,7 +138,7 @@ class ResumeFile:
             raise UsageError(f"{name}: {error.strerror}") from None
 
     def _open(self) -> int:
-        """Open the file, and lock it for writing; raise OSError, or UsageError for what is no regular file."""
+        """Open the file, and lock it for writing; raise OSError, or UsageError if it is not a regular file."""
         flags = os.O_RDONLY if self._is_read_only else os.O_RDWR | os.O_CREAT | os.O_APPEND
         try:
             fd = os.open(self._name, flags | os.O_CLOEXEC | os.O_NONBLOCK, 0o666)
@@ -149,7 +147,7 @@ class ResumeFile:
                 raise
             return os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
         if not stat.S_ISREG(os.fstat(fd).st_mode):
-            raise UsageError(f"{self._name}: --resume-from needs a regular file")
+            raise UsageError(f"{self._name}: --resume-from needs a file, and this is not a regular file")
         if not self._is_read_only:
             fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
         return fd
@@ -162,23 +160,23 @@ class ResumeFile:
 
     @property
     def has_results(self) -> bool:
-        """True if any row is done that was not asked for yet."""
+        """True if there are results that `has` has not matched to a row yet."""
         return bool(self._done)
 
     def has(self, number: int, row_hash: str) -> bool:
-        """True if a row is done; each result answers for one row."""
+        """True if a row is done; each result is matched to one row only."""
         self._passed.add(number)
         digest = bytes.fromhex(row_hash)
         if self._done.remove(digest, number):
             return True
         numbers = self._done.find(digest)
-        # The result of another row counts if that row has been passed, or if the rows have moved. Workers ask in any
-        # order, so that an earlier row with the same words may still be on its way to its own result.
+        # The result of another row counts if that row was looked up already, or if the rows have moved. Workers look
+        # rows up in any order, so an earlier row with the same text may still need its own result.
         is_moved = bool(numbers) and (number in self._numbers or min(numbers) in self._passed)
         return is_moved and self._done.remove(digest, min(numbers))
 
     def write(self, data: bytes) -> None:
-        """Append all of the data or nothing, as a later row may find room again; raise OutputFailed."""
+        """Append all of the data or nothing, because later rows may fit again; raise OutputFailed."""
         size, view = os.fstat(self.fd).st_size, memoryview(data)
         while view:
             try:
@@ -194,7 +192,7 @@ class ResumeFile:
             for number, record in enumerate(self._split(file), 1):
                 if not self._is_whole(record):
                     if not end and not self._may_be_ours(record):
-                        raise self._build_error(number)  # a file of somebody else, which must stay as it is
+                        raise self._build_error(number)  # another kind of file, which must not be changed
                     if not self._is_read_only:
                         os.ftruncate(self.fd, end)
                     return
@@ -229,12 +227,12 @@ class ResumeFile:
             self._add_hash(row, row_hash)
 
     def _build_error(self, number: int) -> UsageError:
-        """Return the error of a record that no run wrote in this form."""
+        """Return the error for a record that is not a result."""
         hint = "name a file that --each wrote, or a new one; for results in CSV add --format csv"
         return UsageError(f"{self._name}, line {number}: not a result of --each", hint)
 
     def _add_hash(self, row: int, row_hash: str) -> None:
-        """Add a result; ignore what no row can have."""
+        """Add a result; ignore a hash or a number that no row can have."""
         try:
             digest = bytes.fromhex(row_hash)
         except ValueError:

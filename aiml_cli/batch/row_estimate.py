@@ -1,4 +1,4 @@
-"""Print how many rows and tokens a run would be, and its price, for --estimate; nothing is sent."""
+"""Print how many rows and tokens a run would send, and its price, for --estimate; nothing is sent."""
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
@@ -31,7 +31,7 @@ ROUNDING_ERROR = 1e-9
 
 
 class RowTokens:
-    """Counts the tokens of each row's request; what all rows share, `shared`, is counted once."""
+    """Counts the tokens of each row's request; the part that all rows share, `shared`, is counted once."""
 
     def __init__(self, request: ChatRequest, template: Conversation) -> None:
         self._build, self._options = request.endpoint.build_body, Options(detail=request.options.detail)
@@ -49,7 +49,7 @@ class RowTokens:
         return self.shared._replace(input_tokens=self._shared_tokens + prompt.input_tokens, uncounted=uncounted)
 
     def count_text(self, text: str) -> TokenBound:
-        """Return the same for a row whose prompt is one text, which is faster."""
+        """Return the same for a row whose prompt is a single string; this is faster."""
         return self.shared._replace(input_tokens=self._tokens_beside_text + estimate_tokens(text))
 
     def _count_prompt(self, conversation: Conversation) -> TokenBound:
@@ -58,7 +58,7 @@ class RowTokens:
 
 
 class ModelPrice(NamedTuple):
-    """A model, and what the stored catalog says of it; `problem` says why its price is unknown."""
+    """A model and its entry in the stored catalog; `problem` says why its price is unknown."""
 
     name: str
     model: Model | None
@@ -67,16 +67,16 @@ class ModelPrice(NamedTuple):
 
     @property
     def output_limit(self) -> int | None:
-        """Return the most tokens of an answer, None if they are unknown."""
+        """Return the most tokens of an answer, None if unknown."""
         return self.model.output_limit if self.model else None
 
     def compute_usd(self, tokens: TokenBound) -> float | None:
-        """Return what tokens cost in US dollars; None if that is unknown."""
+        """Return the cost of tokens in US dollars, None if unknown."""
         return tokens.compute_usd(self.model.prices) if self.model and not tokens.uncounted else None
 
 
 def find_price(settings: Settings, tokens: RowTokens) -> ModelPrice:
-    """Return the model with the highest price, by the stored catalog; one without a price counts as the highest."""
+    """Return the most expensive model of the stored catalog; one without a price counts as the most expensive."""
     models = _load_models(settings)
     prices = [_find_price(models, name, host_of(settings.options.base_url or "")) for name in tokens.models]
     shared = tokens.shared._replace(uncounted="")
@@ -84,7 +84,7 @@ def find_price(settings: Settings, tokens: RowTokens) -> ModelPrice:
 
 
 def _load_models(settings: Settings) -> list[Model] | None:
-    """Return the models of the stored catalog, None if there is none; no server is asked, also not the embedded one."""
+    """Return the models of the stored catalog, or None; no request is sent, not even to the embedded server."""
     if not settings.options.demo:
         return load_stored_models(settings)
     from aiml_cli.demo.models import list_models  # only --demo needs them
@@ -102,7 +102,7 @@ def _find_price(models: list[Model] | None, name: str, host: str) -> ModelPrice:
 
 @dataclass
 class RowTotals:
-    """What was counted of a run. `input_tokens` are those of one request a row; `errors` are the first ones.
+    """The totals of a run. `input_tokens` is for one request per row; `errors` contains the first errors.
 
     `within_budget` is the number of rows after which --max-cost may end the run, None if it will not.
     """
@@ -118,7 +118,7 @@ class RowTotals:
 
     @property
     def to_ask(self) -> int:
-        """Return how many rows would be asked."""
+        """Return how many rows would be sent."""
         return self.rows - self.done - self.failed
 
     def add_error(self, row: Row, error: AimlError) -> None:
@@ -143,7 +143,7 @@ class Estimate:
         self._worst_usd = 0.0
 
     def add_request(self, tokens: TokenBound) -> None:
-        """Count the request of a row, which would be asked, and see whether --max-cost allows it."""
+        """Count the request of a row, and check whether it fits into --max-cost."""
         totals, limit = self.totals, self.options.max_cost
         totals.add_tokens(tokens)
         if limit is None or totals.within_budget is not None or self.price.problem:
@@ -159,7 +159,7 @@ class Estimate:
 
     @property
     def output_tokens(self) -> int | None:
-        """Return the most tokens of all answers, by the request or else by the model; None if they are unknown."""
+        """Return the most tokens of all answers, by the limit of the request or of the model; None if unknown."""
         one = self._shared.output_tokens
         if one is None and self.price.output_limit:
             one = self.price.output_limit * (self.options.n or 1)
@@ -171,11 +171,11 @@ class Estimate:
         return self.price.problem or (f"{self.totals.uncounted} is part of it" if self.totals.uncounted else "")
 
     def input_usd(self) -> float | None:
-        """Return what the input costs in US dollars if each row needs one request; None if that is unknown."""
+        """Return the cost of the input in US dollars if each row needs one request; None if unknown."""
         return None if self.unknown else self._compute_usd(self.totals.input_tokens, 0)
 
     def usd_at_most(self) -> float | None:
-        """Return the most that the run may cost in US dollars; None if that is unknown."""
+        """Return the most that the run may cost in US dollars; None if unknown."""
         if self.unknown or self.output_tokens is None:
             return None
         return self._compute_usd(self.totals.input_tokens * self._requests, self.output_tokens)
@@ -215,11 +215,11 @@ class Estimate:
         totals = self.totals
         yield "rows", f"{totals.rows:,}" + ("" if totals.is_complete else " so far")
         if totals.done:
-            yield "done before", f"{totals.done:,}, in {self.options.resume_from}"
+            yield "already done", f"{totals.done:,}, in {self.options.resume_from}"
         if totals.failed:
             yield "cannot be sent", f"{totals.failed:,}"
         if totals.done or totals.failed:
-            yield "to ask", f"{totals.to_ask:,}"
+            yield "to send", f"{totals.to_ask:,}"
         if self._requests > 1:
             yield "requests", f"up to {self._requests} per row"
         uncounted = f", not counting {totals.uncounted}" if totals.uncounted else ""
@@ -238,16 +238,16 @@ class Estimate:
 
     def _describe_price(self) -> str:
         if self.unknown:
-            return f"unknown: {self.unknown}" + ("; aiml models gets it" if self.price.is_without_catalog else "")
+            return f"unknown: {self.unknown}" + ("; aiml models fetches it" if self.price.is_without_catalog else "")
         inner, most = self.input_usd() or 0.0, self.usd_at_most()
-        rest = "; the answers cost more" if most is None else f", at most {_format_usd(most, up=True)} in all"
+        rest = "; the answers are not included" if most is None else f", at most {_format_usd(most, up=True)} in all"
         return f"about {_format_usd(inner)} for the input{rest}"
 
     def _describe_budget(self) -> str:
         limit, rows = _format_usd(self.options.max_cost or 0.0), self.totals.within_budget
         if self.unknown:
             return f"{limit}: cannot be checked"
-        what = "all of it" if self.has_limit else "the input; --max-tokens limits the answers"
+        what = "all rows" if self.has_limit else "the input; --max-tokens limits the answers"
         return f"{limit}: enough for {what}" if rows is None else f"{limit}: may end the run after {_count_rows(rows)}"
 
 
@@ -262,7 +262,7 @@ def estimate_rows(
 ) -> int:
     """Print the estimate of a run over these rows; return 0, or raise the error with which the run would end.
 
-    After a signal, what was counted until then is printed.
+    After a signal, the figures so far are printed.
     """
     check_stdout()
     tokens = RowTokens(request, template)
@@ -279,7 +279,7 @@ def estimate_rows(
 
 
 class _DoneRows:
-    """The rows that the file of --resume-from has, as a run finds them; the file is only read."""
+    """Looks up rows in the file of --resume-from, as a run does; the file is only read."""
 
     def __init__(self, options: Options, request: ChatRequest, hasher: RowHasher) -> None:
         self._file = open_resume_file(options, is_read_only=True) if options.resume_from else None
@@ -290,7 +290,7 @@ class _DoneRows:
         return self._file is not None and not row.error and self._file.has(row.number, self._hasher.hash(row))
 
     def has_body(self, row: Row, conversation: Conversation) -> bool:
-        """True if a row is done by the hash of its whole request, which older versions wrote."""
+        """True if a row is done by the hash of its complete request, which older versions wrote."""
         if self._file is None:
             return False
         body = self._request.build_body(conversation)
@@ -320,7 +320,7 @@ def _count(
 
 
 def _get_text(conversation: Conversation) -> str | None:
-    """Return the prompt if it is one text, as that of most rows is."""
+    """Return the prompt if it is a single string, as in most rows, else None."""
     last = conversation.messages[-1]
     content = last.content if isinstance(last, Message) else ()
     return content[0] if len(content) == 1 and isinstance(content[0], str) else None
@@ -338,7 +338,7 @@ def _print(estimate: Estimate) -> None:
 
 
 def _check(estimate: Estimate) -> None:
-    """Raise the error with which a run would end, or may end, by what is known before it."""
+    """Raise the error with which the run would end, or may end."""
     totals, price = estimate.totals, estimate.price
     if estimate.options.max_cost is not None and estimate.unknown and totals.to_ask:
         hint = "run aiml models to fetch the catalog" if price.is_without_catalog else "aiml models shows prices"
@@ -357,7 +357,7 @@ def _count_rows(count: int) -> str:
 
 
 def _format_usd(amount: float, *, up: bool = False) -> str:
-    """Return an amount with cents if it is a dollar or more, else with two digits that count."""
+    """Return an amount with cents if it is a dollar or more, else with two significant digits."""
     if amount >= 1:
         return f"${ceil(amount * 100) / 100 if up else amount:,.2f}"
     if up and amount > 0:

@@ -1,4 +1,4 @@
-"""Read the files that rows name, as `@{path}` among the words says: each when its row is asked."""
+"""Read the files that rows name, as with `@{path}` in the prompt: each when its row is sent."""
 
 from collections.abc import Sequence
 from hashlib import blake2b
@@ -30,7 +30,7 @@ class RowFiles(NamedTuple):
 
 
 class RowFileReader:
-    """Reads the files of rows; safe for threads, each of which keeps the files of its row until it takes them."""
+    """Reads the files of rows. Thread-safe: each thread keeps the files of its row until `take`."""
 
     def __init__(self, request: ChatRequest) -> None:
         self._request, self._loaders = request, make_loaders(request.options)
@@ -40,9 +40,9 @@ class RowFileReader:
     def read(self, row: Row, names: Sequence[str]) -> RowFiles:
         """Return the files of a row; raise UsageError if one of them cannot be sent.
 
-        They are kept for this thread, so that they are read once to hash the row and to ask it.
+        They are kept for this thread: hashing and sending the row read them only once.
         """
-        if not names:  # all braces were text
+        if not names:  # no braces were placeholders
             return RowFiles()
         if getattr(self._kept, "row", None) is not row:
             self._kept.files, self._kept.row = self._try(names), row
@@ -52,7 +52,7 @@ class RowFileReader:
         return files
 
     def take(self, row: Row, names: Sequence[str]) -> RowFiles:
-        """Return the files of a row as `read` does, and keep them no longer."""
+        """Return the files of a row as `read` does, and stop keeping them."""
         files = self.read(row, names)
         vars(self._kept).clear()
         return files
@@ -66,7 +66,7 @@ class RowFileReader:
     def _read(self, names: Sequence[str]) -> RowFiles:
         size_limit, texts = SizeLimit(), list[tuple[str, str]]()
         contents = [self._read_file(name, size_limit) for name in dict.fromkeys(names)]
-        finder = FileFinder(size_limit, _never_fetch, self._notify_once)  # no name is left to find
+        finder = FileFinder(size_limit, _never_fetch, self._notify_once)  # all names are resolved
         reader = PartReader(
             finder, self._notify_once, lambda *text: texts.append(text), self._request.options.detail, size_limit
         )
@@ -75,12 +75,12 @@ class RowFileReader:
         return RowFiles(parts, texts, self._hash(contents))
 
     def _read_file(self, name: str, size_limit: SizeLimit) -> FileContent:
-        """Return the bytes of a regular file, or the text that its loader makes of it."""
+        """Return the bytes of a regular file, or the text that its loader returns."""
         name = trim_name(name)
         path, shown = find_path(name) if name else None, _shorten(name)
         if path is None:
             raise _build_missing_error(name, shown)
-        if not (path.is_file() or path.is_dir()):  # opening it may wake who waits at the other end of a pipe
+        if not (path.is_file() or path.is_dir()):  # opening a pipe may wake the process at its other end
             raise UsageError(f"{shown}: not a regular file")
         try:
             with open_source(name) as source:
@@ -115,7 +115,7 @@ class RowFileReader:
 
 
 def trim_name(name: str) -> str:
-    """Return the name without blanks around it, as CSV may have after commas, unless a file is called so."""
+    """Return the name without spaces around it, as CSV may have after commas, unless a file has that name."""
     return name if name.strip() and find_path(name) else name.strip()
 
 
@@ -123,7 +123,7 @@ def _build_missing_error(name: str, shown: str) -> UsageError:
     if not name:
         return UsageError("the row does not name a file", TEXT_HINT)
     if is_url(name):
-        return UsageError(f"{shown}: a row can name a file, not a URL", "download it first")
+        return UsageError(f"{shown}: a row cannot name a URL", "download it, and name the file")
     return UsageError(f"{shown}: no such file", TEXT_HINT)
 
 

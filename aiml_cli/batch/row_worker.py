@@ -29,16 +29,16 @@ from aiml_cli.transport.choose_transport import open_client
 
 # How long to wait for aborted answers to end.
 ABORT_S = 1.0
-# Nobody waits for a single row, and a limit of many requests takes longer to pass.
+# More than for a single call: nobody waits for one row, and the rate limit of many requests lasts longer.
 ROW_RETRIES = 8
-# A row with its position among those that were begun, from 0 on.
+# A row and its position among the started rows, counted from 0.
 PlacedRow = tuple[int, Row]
 
 
 class RunContext(NamedTuple):
     """What all rows of a run share: the request, and how results are written.
 
-    `is_done` says whether an earlier run has done a row, by its number and hash; None if none has results.
+    `is_done` says by a row's number and hash whether an earlier run has done it; None if there are no earlier results.
     """
 
     request: ChatRequest
@@ -62,7 +62,7 @@ class _RowAnswer(NamedTuple):
 
 
 class RowWorkers:
-    """The workers of a run; `is_over_budget` is True once a row did not fit, `error` is what stopped the run."""
+    """The workers of a run; `is_over_budget` is True once a row did not fit into the budget."""
 
     def __init__(self, context: RunContext, rows: Iterator[Row], jobs: int) -> None:
         self._context, self._lock = context, Lock()
@@ -77,12 +77,12 @@ class RowWorkers:
 
     @property
     def error(self) -> BaseException | None:
-        """Return what broke the run."""
+        """Return the error that stopped the run, or None."""
         return self._error or self.pool.error
 
     @property
     def common_error(self) -> AimlError | None:
-        """Return the failure of many rows that stopped the run."""
+        """Return the failure of many rows that stopped the run, or None."""
         return self._breaker.error
 
     def final_error(self) -> AimlError | None:
@@ -96,20 +96,20 @@ class RowWorkers:
             pass
 
     def stop(self) -> None:
-        """Begin no further row; running ones continue."""
+        """Start no more rows; running ones continue."""
         self.pool.stop()
         self._context.budget.close()
         self._context.results.release_waiters()
 
     def finish(self) -> None:
-        """Begin no further row, and try none again: only what is being asked continues."""
+        """Start and retry no more rows: only requests in progress continue."""
         self.stop()
         self._context.rate_limiter.close()
 
     def finish_within(
         self, seconds: float, notify: Callable[[str], None], tick: Callable[[], None], every_s: float
     ) -> None:
-        """Let the rows that are being asked end, for some seconds at most; a signal ends the wait."""
+        """Wait up to some seconds for the rows in progress; a signal ends the wait."""
         with suppress(Stopped), allow_second_signal():
             self.finish()
             if count := self._in_flight:
@@ -126,7 +126,7 @@ class RowWorkers:
         if tools := self._context.request.tools:
             tools.cancel_calls()
         self._context.stats.set_aborted(self._in_flight)
-        self.pool.abort(signal.SIGINT, seconds=ABORT_S)  # the recording then says that we closed them
+        self.pool.abort(signal.SIGINT, seconds=ABORT_S)  # so a recording says that we closed them
 
     def _connect(self) -> ClientContext:
         return open_client(self._context.request.options, self._context.request.url)
@@ -148,7 +148,7 @@ class RowWorkers:
             self._write(placed, row_hash, answer)
 
     def _skip_done(self, rows: Iterator[Row]) -> Iterator[Row]:
-        """Yield the rows that no earlier run has done; to hand all to the workers takes longer than to look them up."""
+        """Yield the rows that no earlier run has done: looking them up here is faster than in the workers."""
         for row in rows:
             if self._context.is_done and not row.error and self._is_done(row, self._context.hash_row(row)):
                 self._context.stats.add_skipped()
@@ -204,7 +204,7 @@ class RowWorkers:
         """Write a result; a row that we aborted, or that waited when the run was stopped, has none."""
         (position, row), (answer, model), context = placed, result, self._context
         if isinstance(answer.error, RunStopped) and answer.completion.usage:
-            context.stats.add_cost(answer, model)  # of a try that broke off
+            context.stats.add_cost(answer, model)  # of an interrupted attempt
         if answer.error and (self.pool.is_aborted or isinstance(answer.error, RunStopped)):
             return
         context.stats.add(answer, model)
@@ -216,9 +216,9 @@ class RowWorkers:
 
 
 class _RowPacer:
-    """The pace of one row's requests: that of all rows, and what the row may spend.
+    """Paces the requests of one row with those of all rows, and tracks what the row may cost.
 
-    A try that broke off may have to be paid, so that another one needs the same amount again.
+    An interrupted attempt may still be billed, so a retry needs the same amount again.
     """
 
     retries_broken = True
@@ -238,7 +238,7 @@ class _RowPacer:
         self._count_in_flight(1)
 
     def report_response(self, status: int, headers: Mapping[str, str]) -> None:
-        """Learn the limits of the server."""
+        """Update the limits of the server."""
         self._is_rejected = status >= FIRST_FAILURE
         self._limiter.report_response(status, headers)
 
@@ -264,13 +264,13 @@ class _RowPacer:
         self._limiter.wait(seconds)
 
     def settle(self, cost_usd: float | None) -> None:
-        """Replace what is reserved by what the row cost; tries that broke off count as the most that they may cost."""
+        """Replace the reservation with the cost of the row; an interrupted attempt counts with its highest cost."""
         rest = None if cost_usd is None else max(0.0, cost_usd - self._spent_usd)
         self._budget.settle(self._reserved_usd, rest)
 
 
 def _with_row_retries(request: ChatRequest) -> ChatRequest:
-    """Return the request with more retries than that of a single call, unless the user has set them."""
+    """Return the request with more retries than a single call has, unless the user has set them."""
     settings = request.settings
     if settings.sources.get("retries", Source.DEFAULT) is not Source.DEFAULT:
         return request
@@ -278,7 +278,7 @@ def _with_row_retries(request: ChatRequest) -> ChatRequest:
 
 
 def _describe_shortage(error: OSError | RuntimeError) -> AimlError:
-    """Return the error of a row for which the system has no file or thread left; raise any other error."""
+    """Return the error of a row for which the system has no open file or thread left; raise any other error."""
     if isinstance(error, OSError) and error.errno in (errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENOBUFS):
         return ConnectionFailed(f"the limit of open files is reached: {error.strerror}", "lower -j")
     if "start new thread" in str(error):
@@ -287,7 +287,7 @@ def _describe_shortage(error: OSError | RuntimeError) -> AimlError:
 
 
 def _place_rows(rows: Iterator[Row], results: ResultWriter) -> Iterator[PlacedRow]:
-    """Yield each row with its position, as soon as its result has room."""
+    """Yield each row with its position, once there is room for its result."""
     for position in count():
         results.wait_for_room(position)
         row = next(rows, None)

@@ -36,7 +36,7 @@ UTF8_BOM = b"\xef\xbb\xbf"
 
 
 class Row(NamedTuple):
-    """A row, counted from 1. `value` is repeated in its result; `error` says why it cannot be sent."""
+    """A row; its `number` counts from 1. `value` is copied to its result; `error` says why it cannot be sent."""
 
     number: int
     text: str
@@ -61,7 +61,7 @@ class RowInput:
         return bool(self.size) and os.path.sameopenfile(self._fd, fd)
 
     def split(self, separator: bytes) -> Iterator[bytes]:
-        """Yield what is between the separators; raise UsageError for a row that is too large to send."""
+        """Yield the bytes between separators; raise UsageError for a row that is too large to send."""
         rest = bytearray()
         for chunk in self._read_chunks(is_separator_nul=separator == b"\0"):
             rest += chunk
@@ -78,7 +78,7 @@ class RowInput:
             yield bytes(rest)
 
     def _read_chunks(self, *, is_separator_nul: bool) -> Iterator[bytes]:
-        """Yield the bytes, UTF-16 and UTF-32 converted to UTF-8; raise UsageError for a file that is no text."""
+        """Yield the bytes, UTF-16 and UTF-32 converted to UTF-8; raise UsageError for a file that is not text."""
         if self._fd == 0 and not select.select([0], [], [], stdin.NOTICE_AFTER_SECONDS)[0]:
             self._notify("waiting for rows on standard input; -f FILE reads them from a file")
         head = self._read()
@@ -131,7 +131,7 @@ class Rows:
                 self._rows = (Row(number, text, text) for number, text in texts)
 
     def __iter__(self) -> Iterator[Row]:
-        """Yield each row; not safe for threads."""
+        """Yield each row; not thread-safe."""
         for row in self._rows:
             self._count = row.number
             yield row
@@ -191,7 +191,7 @@ def _check_header(header: Sequence[str], name: str) -> None:
 
 
 def _read_cells(reader: "Reader") -> Iterator[list[str] | str]:
-    """Yield the cells of each record that is not empty, or what is wrong with it."""
+    """Yield the cells of each record that is not empty, or its error message."""
     while True:
         line = reader.line_num + 1
         try:
@@ -206,7 +206,7 @@ def _read_cells(reader: "Reader") -> Iterator[list[str] | str]:
 
 
 def _explain(error: csv.Error, line: int) -> str:
-    """Return what is wrong; the library does not say that an unclosed quote takes in all that follows."""
+    """Return the error message; for an unclosed quote, one that is clearer than that of the library."""
     if "end of data" in str(error):
         return f"a quote that begins in line {line} is never closed, so everything after it was read as one row"
     return str(error)
@@ -252,7 +252,7 @@ class SampledRows(Rows):
         self._size = size
 
     def __iter__(self) -> Iterator[Row]:
-        """Yield the rows of the sample, as they are in the input; not safe for threads."""
+        """Yield the rows of the sample in the order of the input; not thread-safe."""
         yield from sorted(nsmallest(self._size, super().__iter__(), key=_rank), key=lambda row: row.number)
 
     def estimate_total(self) -> int:
@@ -261,8 +261,8 @@ class SampledRows(Rows):
 
 
 def _rank(row: Row) -> bytes:
-    """Return a number that is random, but always the same for a row's number.
+    """Return a pseudorandom rank that is always the same for a row's number.
 
-    So a run goes on with the same sample, a larger sample includes each smaller one, and the shards share one sample.
+    So a resumed run has the same sample, a larger sample includes each smaller one, and all shards share one sample.
     """
     return blake2b(row.number.to_bytes(8, "big"), digest_size=8, person=b"aiml sample").digest()

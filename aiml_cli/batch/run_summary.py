@@ -23,7 +23,7 @@ from aiml_cli.system.stdio import print_err, write_err_raw
 from aiml_cli.system.terminal import get_terminal_size, is_terminal
 
 CLIENT_ERROR = 400
-# A model, and the source of the cost: None if it is unknown.
+# A model, and the source of the cost: None if the cost is unknown.
 CostKey = tuple[str, str | None]
 DRAW_INTERVAL_S = 0.1
 MINUTE, HOUR = 60, 3600
@@ -44,7 +44,7 @@ class RunCost(NamedTuple):
 
 
 class RunStats:
-    """The counts of a run, safe for threads; `aborted` counts requests of unknown cost that we aborted."""
+    """The counts of a run; thread-safe. `aborted` counts requests that were aborted, so their cost is unknown."""
 
     def __init__(self) -> None:
         self._lock, self.began = Lock(), monotonic()
@@ -112,7 +112,7 @@ class RunStats:
 
 
 def cost_at_most(answer: Answer) -> float | None:
-    """Return what an answer cost: 0.0 if the request was rejected, None if it is unknown."""
+    """Return the cost of an answer: 0.0 if the request was rejected, None if unknown."""
     first = answer.completion.first
     is_empty = not (first.text or first.reasoning or first.refusal)
     is_rejected = (answer.status or CLIENT_ERROR) >= CLIENT_ERROR or (answer.completion.reported_error and is_empty)
@@ -120,7 +120,7 @@ def cost_at_most(answer: Answer) -> float | None:
 
 
 def count_requests(options: Options) -> int:
-    """Return the most requests that a row may need, without those that failed."""
+    """Return the most requests that a row may need, not counting retries."""
     return 1 + (options.schema_retries or 0) + (options.auto_continue or 0)
 
 
@@ -133,7 +133,7 @@ class CostTracker:
         self._has_warned, self._lock = False, Lock()
 
     def add_estimate(self, answer: Answer, model: str) -> Answer:
-        """Add the cost by the catalog's prices, if the gateway reported none."""
+        """Add an estimated cost from the catalog's prices if the gateway reported none."""
         usage = answer.completion.usage
         if usage is None or answer.reported_cost_usd is not None or answer.estimate_usd is not None:
             return answer
@@ -152,7 +152,7 @@ class CostTracker:
         return usd * count_requests(self._options)
 
     def flush_spending(self, stats: RunStats) -> None:
-        """Add the costs since the last call to this machine's history of spending, unless --no-log is set."""
+        """Add the costs since the last call to the spending in the history, unless --no-log is set."""
         if self._options.no_log or self._options.replay or not (costs := stats.pop_unsaved()):
             return
         from aiml_cli.store.history import reader  # SQLite costs 10 ms
@@ -248,7 +248,7 @@ def _format_duration(seconds: float) -> str:
 def start_progress(
     stats: RunStats, rows: Rows, shard_count: int, environ: Mapping[str, str], *, quiet: bool | None
 ) -> Progress | None:
-    """Return the progress line, or None if stderr is no terminal that can go back in a line."""
+    """Return the progress line, or None if stderr is not a terminal that can redraw a line."""
     if quiet or not is_terminal(2) or environ.get("TERM", "") in ("", "dumb"):
         return None
     return Progress(stats, rows, shard_count)

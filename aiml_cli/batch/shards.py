@@ -1,4 +1,4 @@
-"""Choose the rows of one of several machines, also by the variables of the scheduler that started this one."""
+"""Choose the rows of one machine of several, by --shard or by the environment variables of a scheduler."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -20,10 +20,10 @@ class Shard(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Scheduler:
-    """The variables in which a scheduler gives each task of an array its index, and what it says about the others.
+    """The environment variables in which a scheduler tells a task its index and the number of tasks.
 
-    `first` is the lowest index, or the variable with it, which then needs `last` as well. Without `count` and `last`
-    the number of tasks is not told. The index counts only if `required` is more than 1, and the index is not `none`.
+    `first` is the lowest index, or the variable that contains it, which then needs `last` as well. Without `count` and
+    `last` the number of tasks is unknown. The index counts only if `required` is more than 1 and it is not `none`.
     """
 
     name: str
@@ -42,7 +42,7 @@ SCHEDULERS = (
         "Slurm array", "SLURM_ARRAY_TASK_ID", "SLURM_ARRAY_TASK_COUNT", "SLURM_ARRAY_TASK_MIN", "SLURM_ARRAY_TASK_MAX",
         "SLURM_ARRAY_TASK_STEP",
     ),
-    # The batch script has a SLURM_PROCID too; only what srun starts has a number of tasks in its step.
+    # The batch script also has a SLURM_PROCID; only tasks that srun starts have the number of tasks of their step.
     Scheduler("srun", "SLURM_PROCID", "SLURM_STEP_NUM_TASKS", required="SLURM_STEP_NUM_TASKS"),
     Scheduler("Kubernetes", "JOB_COMPLETION_INDEX"),
     Scheduler("AWS Batch", "AWS_BATCH_JOB_ARRAY_INDEX", "AWS_BATCH_JOB_ARRAY_SIZE"),
@@ -54,14 +54,14 @@ SCHEDULERS = (
         "Grid Engine", "SGE_TASK_ID", first="SGE_TASK_FIRST", last="SGE_TASK_LAST", step="SGE_TASK_STEPSIZE",
         none="undefined",
     ),
-    # LSB_JOBINDEX_END is the highest index of a list that may have gaps, so it is no count.
+    # LSB_JOBINDEX_END is the highest index of a list that may have gaps, so it is not a count.
     Scheduler("LSF", "LSB_JOBINDEX", first=1, none="0"),
     Scheduler("GitLab", "CI_NODE_INDEX", "CI_NODE_TOTAL", first=1),
 )  # fmt: skip
 
 
 def parse_shard(text: str | None, environ: Mapping[str, str]) -> Shard:
-    """Parse 2/8, auto or auto/8; raise UsageError if no scheduler gives a shard, or what it says does not fit."""
+    """Parse 2/8, auto or auto/8; raise UsageError if the variables are missing or contradict each other."""
     if text is None:
         return Shard()
     number, _, count = text.partition("/")
@@ -76,7 +76,7 @@ def parse_shard(text: str | None, environ: Mapping[str, str]) -> Shard:
         case []:
             raise UsageError(
                 "--shard auto: no scheduler gave this task an index",
-                f"it would be in {', '.join(each.index for each in SCHEDULERS)}; or name the shard: --shard 2/8",
+                f"name the shard, such as --shard 2/8; auto reads {', '.join(each.index for each in SCHEDULERS)}",
             )
     names = " and ".join(each.name for each in active)
     raise UsageError(f"--shard auto: {names} give this task an index", "name the shard, such as --shard 2/8")
@@ -92,14 +92,12 @@ def _nest(outer: Shard, inner: Shard, total: int) -> Shard:
     """Return the shard of a task that srun started in a task of an array."""
     shard = Shard(outer.offset * inner.total + inner.offset, outer.total * inner.total)
     if total not in (0, shard.total):
-        raise UsageError(
-            f"--shard auto/{total}: the array and srun make {shard.total} tasks", "--shard auto takes that number"
-        )
+        raise UsageError(f"--shard auto/{total}: the array and srun make {shard.total} tasks", "use --shard auto")
     return shard
 
 
 def _read_shard(scheduler: Scheduler, environ: Mapping[str, str], total: int) -> Shard:
-    """Return the shard of a scheduler's task; `total` is what the user said, or 0."""
+    """Return the shard of a scheduler's task; `total` is the number of tasks in --shard, or 0."""
     first, step, count = _read_range(scheduler, environ)
     if not (total or count):
         raise UsageError(
@@ -114,7 +112,7 @@ def _read_shard(scheduler: Scheduler, environ: Mapping[str, str], total: int) ->
     offset, rest = divmod(_read_number(environ, scheduler.index) - first, step)
     if rest or not 0 <= offset < (total or count):
         raise UsageError(
-            f"--shard auto: {scheduler.index}={environ[scheduler.index]} is none of {total or count} tasks "
+            f"--shard auto: {scheduler.index}={environ[scheduler.index]} is not one of {total or count} tasks "
             f"that are counted from {first}" + (f" in steps of {step}" if step > 1 else ""),
             f"name the shard, such as --shard {_describe(scheduler, total or count)}",
         )
@@ -122,7 +120,7 @@ def _read_shard(scheduler: Scheduler, environ: Mapping[str, str], total: int) ->
 
 
 def _read_range(scheduler: Scheduler, environ: Mapping[str, str]) -> tuple[int, int, int]:
-    """Return the first index, the step and the number of tasks (0: not told); raise UsageError if there are gaps."""
+    """Return the first index, the step and the number of tasks (0 if unknown); raise UsageError if there are gaps."""
     count = _read_number(environ, scheduler.count) if environ.get(scheduler.count) else 0
     if isinstance(scheduler.first, int):
         return scheduler.first, 1, count
@@ -131,15 +129,15 @@ def _read_range(scheduler: Scheduler, environ: Mapping[str, str]) -> tuple[int, 
     regular = (last - first) // step + 1
     if count and count != regular:
         raise UsageError(
-            f"--shard auto: the array has {count} tasks with gaps between {first} and {last}, "
-            "and which ones is not known",
+            f"--shard auto: the array has {count} tasks between {first} and {last}, with gaps; "
+            "which indexes exist is unknown",
             f"number them without gaps, or name the shard, such as --shard {_describe(scheduler, count)}",
         )
     return first, step, regular
 
 
 def _describe(scheduler: Scheduler, total: int) -> str:
-    """Return an example for a shard that is named."""
+    """Return an example of a shard without auto."""
     is_from_one = scheduler.first != 0
     return f'"${scheduler.index}/{total}"' if is_from_one else f'"$(({scheduler.index} + 1))/{total}"'
 

@@ -1,4 +1,4 @@
-"""Run the cases of a template: fill in their values, ask each model, and check the answers."""
+"""Run the cases of a template: fill in their values, send them to each model, and check the answers."""
 
 import json
 import os
@@ -69,7 +69,7 @@ class CaseRun:
 
 @dataclass(frozen=True, slots=True)
 class CaseResult:
-    """What became of a case; `answer` is None if it was not asked."""
+    """The result of a case; `answer` is None if it was not sent."""
 
     run: CaseRun
     answer: Answer | None = None
@@ -103,7 +103,7 @@ def _parse_case(table: Mapping[str, Any], folder: Path) -> Case:
     if not isinstance(values, dict) or not isinstance(expect, dict):
         raise UsageError(f"{'expect' if isinstance(values, dict) else 'vars'} is not a table")
     if not expect:
-        raise UsageError("it has no expect", 'for example: expect = { contains = "yes" }')
+        raise UsageError("expect is required", 'for example: expect = { contains = "yes" }')
     for key in expect:
         if key not in _CHECKS:
             raise UsageError(
@@ -114,7 +114,7 @@ def _parse_case(table: Mapping[str, Any], folder: Path) -> Case:
 
 
 def _parse_value(item: tuple[str, object]) -> tuple[str, str]:
-    """Return a variable with its text, which is never the name of a file: others may have written the template."""
+    """Return a variable and its value; @FILE is not read, because others may have written the template."""
     name, value = item
     if not isinstance(value, str | int | float) or isinstance(value, bool):
         raise UsageError(f"the value of {name} is not a string")
@@ -155,7 +155,7 @@ def _compile_pattern(key: str, source: str) -> "re.Pattern[str]":
         raise UsageError(f"{key} has more than {MAX_PATTERN_CHARS:,} characters")
     try:
         with warnings.catch_warnings(), _limit_cpu_time(CHECK_CPU_S):
-            warnings.simplefilter("ignore")  # about what may change in a later Python
+            warnings.simplefilter("ignore")  # about later versions of Python
             return re.compile(source)
     except (re.error, RecursionError, OverflowError, TimeoutError) as error:
         reason = str(error) if isinstance(error, re.error) else "too complex"
@@ -180,7 +180,7 @@ def _make_schema_checks(key: str, value: object, folder: Path) -> list[Check]:
     return [check_answer]
 
 
-# What is cheap comes first: an expression that is too slow ends the checks of an answer.
+# Cheap checks come first: a regular expression that is too slow ends the checks of an answer.
 _CHECKS: Mapping[str, Callable[[str, object, Path], list[Check]]] = {
     "contains": _make_contains_checks,
     "not_contains": _make_not_contains_checks,
@@ -192,7 +192,7 @@ _CHECKS: Mapping[str, Callable[[str, object, Path], list[Check]]] = {
 def read_schema(value: object, folder: Path) -> str:
     """Return a schema as text: JSON, the short form, a table, or the file that `@FILE` names in the template's folder.
 
-    Raises UsageError, also for a file with a full path.
+    Raises UsageError, also for an absolute path.
     """
     if isinstance(value, dict):
         return json.dumps(value, default=str)
@@ -210,7 +210,7 @@ def read_schema(value: object, folder: Path) -> str:
 
 
 def embed_schema(case: Mapping[str, Any], folder: Path) -> dict[str, Any]:
-    """Return a case with the content of the schema's file, if it names one: it is about to be saved elsewhere."""
+    """Return a case with the content of the schema file that it names, so that it can be saved in another folder."""
     expect = case.get("expect")
     if isinstance(expect, dict) and isinstance(schema := expect.get("schema"), str) and schema.startswith("@"):
         return {**case, "expect": {**expect, "schema": read_schema(schema, folder)}}
@@ -222,7 +222,7 @@ def build_runs(
 ) -> list[CaseRun]:
     """Build the request of each case to each model; raise UsageError before anything is sent.
 
-    `make_settings` resolves the settings that the template gives. Without `models` the model is that of the settings.
+    `make_settings` resolves the settings of the template. Without `models`, the model of the settings is used.
     """
     runs: list[CaseRun] = []
     for number, case in enumerate(cases, 1):
@@ -241,12 +241,12 @@ def build_runs(
 
 
 def _fill(template: Template, case: Case) -> tuple[str, Mapping[str, Any]]:
-    """Return the prompt and the settings of a case; `words` or `prompt` is typed, `stdin` is piped in."""
+    """Return the prompt and the settings of a case; `words` or `prompt` is the typed text, `stdin` the piped input."""
     values = dict(case.values)
     piped = values.pop(STDIN, None)
     typed = [values.pop(name) for name in (WORDS, "prompt") if name in values]
     if len(typed) > 1:
-        raise UsageError("vars has both words and prompt, which mean the same")
+        raise UsageError("words cannot be used with prompt in vars: they mean the same")
     words = escape_placeholders("".join(typed), STDIN)
     text, settings = apply_template(template, words, values, is_piped=piped is not None)
     if piped is None:
@@ -258,7 +258,7 @@ def _fill(template: Template, case: Case) -> tuple[str, Mapping[str, Any]]:
 
 
 def _build_request(endpoint: str, prompt: str, settings: Settings) -> ChatRequest:
-    """Build a request with its conversation, and without the options that are for the run as a whole."""
+    """Build a request with its conversation, and without the options that apply to the run only."""
     options = replace(
         settings.options, quiet=True, no_log=True, no_stdin=True, usage=None, meta=None, json=None, format="text",
         save_dir=None, max_cost=None, fit=None, background=None,
@@ -332,7 +332,7 @@ class CaseRunner:
         return open_client(self.settings.options, self.runs[0].request.url)
 
     def _ask(self, position: int, worker: Worker) -> int | None:
-        """Send a request within the budget, and keep its answer; return None if the run ends before, or by Ctrl-C."""
+        """Send a request within the budget, and keep its answer; return None if the run ends first or is aborted."""
         run = self.runs[position]
         if not self._budget.wait_for(run.max_usd):
             self.is_over_budget |= not self._pool.is_stopped
@@ -347,7 +347,7 @@ class CaseRunner:
             return None
         self.stats.add(answer, model)
         self._answers[position] = answer
-        if isinstance(answer.error, AuthError):  # all others would meet it too
+        if isinstance(answer.error, AuthError):  # all others would fail, too
             self.error = self.error or answer.error
             self._stop()
         return position

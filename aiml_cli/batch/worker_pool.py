@@ -1,4 +1,4 @@
-"""Run tasks in threads that keep a connection each: the pool for rows, models and chunks."""
+"""Run tasks in threads with a connection each: the pool for rows, models and chunks."""
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager, ExitStack
@@ -27,7 +27,7 @@ Connect = Callable[[], ClientContext]
 
 
 def fit_to_file_limit(jobs: int, notify: Callable[[str], None]) -> int:
-    """Return how many of the workers may have files open, after raising the limit as far as the system allows."""
+    """Return how many workers fit into the limit of open files, after raising it as far as needed and allowed."""
     import resource  # for runs only
 
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
@@ -74,26 +74,26 @@ class Worker:
         self._resources.close()
 
     def abort(self, signal_number: int) -> None:
-        """Close the connection at once and end waits; the thread sees Stopped with this signal."""
+        """Close the connection immediately and end waits; the thread gets Stopped with this signal."""
         self._signal = signal_number
         self._aborted.set()
         if self._client:
             self._client.connection.abort(Stopped(signal_number))
 
-    # As the pacer of its own requests, a worker waits alone.
+    # A worker is also the pacer of its own requests, independent of the other workers.
     retries_broken = False
 
     def start_request(self, body: bytes | None) -> None:
-        """Send at once."""
+        """Return immediately: no request has to wait."""
 
     def report_response(self, status: int, headers: Mapping[str, str]) -> None:
-        """Learn nothing."""
+        """Do nothing: no limit is tracked."""
 
     def end_request(self, usage: Usage | None) -> None:
-        """Count nothing."""
+        """Do nothing: no tokens are counted."""
 
     def report_failure(self, error: AimlError, seconds: float) -> None:
-        """Leave the other workers alone."""
+        """Do nothing: the other workers are not paused."""
 
     def wait(self, seconds: float, *, is_paid: bool = False) -> None:  # noqa: ARG002 - it has no budget
         """Wait before a retry, until the worker is aborted."""
@@ -101,10 +101,10 @@ class Worker:
 
 
 class WorkerPool(Generic[Task, Result]):
-    """Threads that run tasks until these end or the pool is stopped.
+    """Threads that run tasks until there are no more or the pool is stopped.
 
-    `run` is called in the workers; `results` yields what it returns, except None. `error` is the exception of a task
-    that broke the pool, or of the source of tasks, which stops it.
+    `run` is called in the workers; `results` yields what it returns, except None. `error` is the exception of a task,
+    which breaks the pool, or of the iterable of tasks, which stops it.
     """
 
     def __init__(
@@ -112,7 +112,7 @@ class WorkerPool(Generic[Task, Result]):
     ) -> None:
         self._tasks, self._run, self._size, self._connect = iter(tasks), run, size, connect
         self._task_lock, self._state_lock = Lock(), Lock()
-        # Not a SimpleQueue: in CPython 3.11 its get waits without end if a signal arrives at the time-out.
+        # Not a SimpleQueue: in CPython 3.11 its get never returns if a signal arrives at the timeout.
         self._results: Queue[tuple[Result] | None] = Queue()
         self._running: dict[Worker, Task] = {}
         self._live_threads = size
@@ -139,9 +139,9 @@ class WorkerPool(Generic[Task, Result]):
     def results(
         self, *, tick: Callable[[], None] | None = None, every_s: float | None = None, until: float | None = None
     ) -> Iterator[Result]:
-        """Yield results as they come; end when all is done, at the time `until`, or when the pool broke.
+        """Yield results as they arrive; end when all tasks are done, at the time `until`, or when the pool breaks.
 
-        `tick` is called every `every_s` seconds. A task source that blocks is not waited for once the pool is stopped.
+        `tick` is called every `every_s` seconds. Once the pool is stopped, an iterable that blocks is not waited for.
         """
         while self._live_threads and not self.is_broken and (self._running or not self.is_stopped):
             timeout = every_s
@@ -165,7 +165,7 @@ class WorkerPool(Generic[Task, Result]):
                 yield result[0]
 
     def stop(self) -> None:
-        """Begin no further task; running ones continue."""
+        """Start no more tasks; running ones continue."""
         with self._state_lock:
             self.is_stopped = True
 
@@ -174,7 +174,7 @@ class WorkerPool(Generic[Task, Result]):
         return [task for worker, task in tuple(self._running.items()) if worker.is_connected]
 
     def abort(self, signal_number: int, *, seconds: float = 0.0, keep: Task | None = None) -> None:
-        """Stop, and close the connections of running tasks but one; wait up to some seconds for them to notice."""
+        """Stop, and close the connections of all running tasks except `keep`; wait up to `seconds` until they end."""
         self.stop()
         self.is_aborted = True
         until = monotonic() + seconds

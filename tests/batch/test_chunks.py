@@ -40,7 +40,7 @@ def answers(server: Loopback) -> Loopback:
 def test_each_piece_is_asked_for_and_the_answers_stand_in_order(answers: Loopback, aiml: Aiml) -> None:
     result = aiml("chat", *ASK, stdin=THREE)
     assert (result.returncode, result.stdout) == (0, b"A\n\nB\n\nC\n")
-    assert result.stderr == b"aiml: asks for 3 pieces of about 2 tokens\n"
+    assert result.stderr == b"aiml: sends 3 pieces of about 2 tokens\n"
     assert prompts(answers) == [
         f'<file name="standard input, piece {n} of 3">\n{text}\n\n</file>\n\nwhat?'
         for n, text in enumerate(["one", "two", "six"], 1)
@@ -139,7 +139,7 @@ def test_what_the_pieces_gave_is_not_lost_where_no_answer_of_all_comes(
         texts = "A\n\nB\n\nC\n" if last else "A\n"
         told = f", which are not in the history:\n{texts}" if no_log else " are in the history: aiml history list\n"
         assert (result.returncode, result.stdout) == (4, b"")
-        assert f"aiml: the answers to the pieces{told}" in result.stderr.decode()
+        assert f"aiml: the answers for the pieces{told}" in result.stderr.decode()
 
 
 @pytest.mark.promise("whole-or-told")
@@ -204,7 +204,7 @@ def test_what_cannot_work_is_refused_before_anything_is_sent(
     (tmp_path / "blank").write_text(" \n")
     result = aiml("chat", *flags, stdin=THREE)
     assert (result.returncode, server.connections) == (2, 0)
-    assert (told in result.stderr.decode(), "aiml: asks for" in result.stderr.decode()) == (True, False)
+    assert (told in result.stderr.decode(), "aiml: sends " in result.stderr.decode()) == (True, False)
 
 
 def test_a_fit_that_the_settings_ask_for_is_about_other_calls(answers: Loopback, aiml: Aiml) -> None:
@@ -215,7 +215,7 @@ def test_a_dry_run_shows_the_first_request(server: Loopback, aiml: Aiml) -> None
     result = aiml("chat", *ASK, "--dry-run", stdin=THREE)
     assert (result.returncode, server.connections) == (0, 0)
     assert b"piece 1 of 3" in result.stdout
-    assert b"aiml: would ask for 3 pieces" in result.stderr
+    assert b"aiml: would send 3 pieces" in result.stderr
 
 
 def test_a_dry_run_asks_a_piece_for_nothing_that_the_one_answer_is_asked_for(server: Loopback, aiml: Aiml) -> None:

@@ -220,14 +220,14 @@ def test_what_only_one_answer_can_have_is_refused(more: list[str], server: Loopb
 def test_a_program_is_for_the_first(server: Loopback, aiml: Aiml) -> None:
     done = aiml("chat", *BOTH, "--dry-run", "hi")
     assert (json.loads(done.stdout)["body"]["model"], server.connections) == ("a", 0)
-    assert b"this is the request to a; that to b differ only in the model" in done.stderr
+    assert b"this is the request to a; those to b differ only in the model" in done.stderr
 
 
 def test_each_may_fall_back(server: Loopback, aiml: Aiml) -> None:
     server.scripts_by_model = {"a": [DOWN], "b": [HELLO], "c": [BYE]}
     done = aiml("chat", "-m", "a,b", "-m", "c", "hi")
     assert (done.returncode, done.stdout) == (0, b"## a,b\n\nHello\n\n## c\n\nBye\n")
-    assert b"aiml: a,b: a: the server answered 503: down; asking b" in done.stderr
+    assert b"aiml: a,b: a: the server answered 503: down; falling back to b" in done.stderr
 
 
 @pytest.mark.promise("signals")
@@ -299,7 +299,7 @@ def test_a_terminal_shows_sections_and_then_a_table(server: Loopback) -> None:
         lines = console.read_lines()
     assert [line for line in lines if line][:4] == ["## a", "Hello", "## b", "aiml: b: the server answered 503: down"]
     assert [line.split()[0] for line in lines[-3:]] == ["MODEL", "a", "b"]
-    assert (lines[-3].split(), lines[-2].split()[-1]) == (["MODEL", "FIRST", "TOTAL", "TOKENS", "ENDED"], "whole")
+    assert (lines[-3].split(), lines[-2].split()[-1]) == (["MODEL", "FIRST", "TOTAL", "TOKENS", "RESULT"], "complete")
 
 
 def test_a_notice_of_another_model_leaves_what_is_drawn_in_order(server: Loopback) -> None:
@@ -312,7 +312,7 @@ def test_a_notice_of_another_model_leaves_what_is_drawn_in_order(server: Loopbac
     with Console("chat", "-m", "a", "-m", "b,c", "hi", AIML_BASE_URL=server.url) as console:
         console.wait_until("two")
         failed.set()
-        console.wait_until("asking c")
+        console.wait_until("falling back to c")
         seen.set()
         assert console.wait_for_exit() == 0
         lines = [line for line in console.read_lines() if line]
@@ -423,7 +423,7 @@ def test_what_is_attached_is_held_against_each_model(server: Loopback, aiml: Aim
     store_catalog(server, modalities={"input": ["text"]})
     done = aiml("chat", "-m", "other", "-m", "m", "what is this", "-f", "photo")
     assert (done.returncode, server.connections) == (2, 0)
-    assert b"m takes no image, and an attachment is image/png" in done.stderr
+    assert b"m does not accept image input, and an attachment is image/png" in done.stderr
 
 
 def test_a_property_is_held_against_each_model_and_told_once(server: Loopback, aiml: Aiml) -> None:

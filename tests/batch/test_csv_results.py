@@ -160,7 +160,7 @@ def test_members_that_the_first_row_lacks_are_told_once(
     out, err = capfd.readouterr()
     assert [record[0] for record in parse(out)] == ["a", "", "1", "", "1", "", ""]
     assert err.count("a CSV file has only the columns of the first row") == 2
-    assert "row 3 has no members" in err
+    assert "row 3 is not a JSON object" in err
     assert "row 4 has properties that the first row does not have (c, b)" in err
 
 

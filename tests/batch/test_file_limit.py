@@ -42,7 +42,7 @@ def test_a_low_limit_of_open_files_means_fewer_workers(
     before = ["sh", "-c", script.format(files), "sh"]
     ended = aiml("chat", "--each", "line", "-j", jobs, stdin=ROWS, before=before)
     assert (ended.returncode, len(parse_results(ended.stdout))) == (0, 40)
-    assert ended.stderr.count(b"open files is " + jobs.encode()) == notices
+    assert ended.stderr.count(b"too low for -j " + jobs.encode()) == notices
     assert ended.stderr.count(b"\n") == notices + 1
 
 

@@ -221,7 +221,10 @@ def test_a_long_wait_for_the_limit_of_the_server_is_told_once(unit: str) -> None
         limiter.report_response(200, {})  # those that wait look again
         limiter.close()
         assert [isinstance(each.exception(), RunStopped) for each in asked] == [True, True]
-    assert re.fullmatch(f"the server limits the {unit} for (89|90) s; all workers wait; set another rate with --{unit}-per-minute", notice)
+    assert re.fullmatch(
+        f"the server's limit on {unit} is reached; all workers wait (89|90) s; --{unit}-per-minute sets another rate",
+        notice,
+    )
     assert notices.empty()
 
 

@@ -93,7 +93,7 @@ def test_nothing_is_contacted_and_no_key_is_needed(
     monkeypatch.delenv("AIML_BASE_URL")  # the vendor's server, which needs a key
     assert main(command) == 0
     assert server.connections == 0
-    assert "unknown: no catalog of api.aimlapi.com is stored; aiml models gets it" in capfd.readouterr().out
+    assert "unknown: no catalog of api.aimlapi.com is stored; aiml models fetches it" in capfd.readouterr().out
 
 
 @pytest.mark.parametrize(
@@ -142,7 +142,7 @@ def test_of_many_errors_the_first_are_shown(estimate: Estimate, capfd: pytest.Ca
     assert (found["failed"], found["to_ask"], len(found["errors"])) == (1000, 1, 5)
     assert main(["chat", "--each", "jsonl", "-f", "rows", "--estimate"]) == 10
     out, err = capfd.readouterr()
-    assert "cannot be sent\t1,000\nto ask\t1\n" in out
+    assert "cannot be sent\t1,000\nto send\t1\n" in out
     assert (err.count("cannot be sent: the row is not JSON"), err.count("\n")) == (5, 6)
     assert err.endswith("aiml: 1,000 of 1,001 rows cannot be sent\n")
 

@@ -88,21 +88,21 @@ BROKEN = {
     "missing": ("none.txt", "none.txt: no such file"),
     "folder": ("folder", "this is a folder"),
     "this folder": (".", "this is a folder"),
-    "pipe": ("pipe", "this is not a regular file"),
-    "link to a pipe": ("to-pipe", "this is not a regular file"),
-    "socket": ("socket", "this is not a regular file"),
-    "device": ("/dev/zero", "this is not a regular file"),
-    "terminal": ("/dev/tty", "this is not a regular file"),
-    "dangling link": ("dangling", "there is no such file"),
-    "loop of links": ("loop", "there is no such file"),
-    "URL": ("http://127.0.0.1:9/x.png", "a row can name a file, not a URL"),
-    "image URL": ("HTTPS://127.0.0.1:9/x.png", "a row can name a file, not a URL"),
-    "raw URL": ("raw:http://127.0.0.1:9/x", "a row can name a file, not a URL"),
-    "file URL": ("file:///etc/hostname", "there is no such file"),
+    "pipe": ("pipe", "not a regular file"),
+    "link to a pipe": ("to-pipe", "not a regular file"),
+    "socket": ("socket", "not a regular file"),
+    "device": ("/dev/zero", "not a regular file"),
+    "terminal": ("/dev/tty", "not a regular file"),
+    "dangling link": ("dangling", "no such file"),
+    "loop of links": ("loop", "no such file"),
+    "URL": ("http://127.0.0.1:9/x.png", "a row cannot name a URL"),
+    "image URL": ("HTTPS://127.0.0.1:9/x.png", "a row cannot name a URL"),
+    "raw URL": ("raw:http://127.0.0.1:9/x", "a row cannot name a URL"),
+    "file URL": ("file:///etc/hostname", "no such file"),
     "glob": ("*.png", "*.png: no such file"),
     "stdin": ("-", "-: no such file"),
-    "unknown user": ("~nobody-here/a", "there is no such file"),
-    "below a file": ("good.txt/a", "there is no such file"),
+    "unknown user": ("~nobody-here/a", "no such file"),
+    "below a file": ("good.txt/a", "no such file"),
     "long": ("x" * 5000, "x…: no such file"),
     "archive": ("a.zip", "a zip archive"),
     "binary": ("binary", "binary, not text"),
@@ -149,7 +149,7 @@ def test_a_row_that_names_nothing_is_an_error(run: Run, server: Loopback) -> Non
 
 def test_a_zero_byte_in_a_name_is_an_error(run: Run, server: Loopback) -> None:
     results = run('{"path": "/etc/hostname\\u0000.png"}\n', "x @{path}", form="jsonl", code=10)
-    assert "there is no such file" in results[0]["error"]["message"]
+    assert "no such file" in results[0]["error"]["message"]
     assert server.requests == []
 
 

@@ -156,8 +156,8 @@ BROKEN = [
     ("[case]\nexpect = {contains = 'a'}", "case is not a list of tables: begin each case with [[case]]"),
     ("[[cases]]\nexpect = {contains = 'a'}", "did you mean case?"),
     ("case = ['a']", "case is not a list of tables"),
-    ("[[case]]\nvars = {x = 1}", "case 1: it has no expect"),
-    ("[[case]]\nvars = {x = 1}\nexpect = {}", "case 1: it has no expect"),
+    ("[[case]]\nvars = {x = 1}", "case 1: expect is required"),
+    ("[[case]]\nvars = {x = 1}\nexpect = {}", "case 1: expect is required"),
     (
         "[[case]]\nvars = {x = 1}\nexpects = {contains = 'a'}",
         "a case cannot have 'expects'\nhint: did you mean expect?",
@@ -191,7 +191,7 @@ BROKEN = [
     ("[[case]]\nvars = {x = ['a']}\nexpect = {contains = 'a'}", "the value of x is not a text"),
     (
         "[[case]]\nvars = {x = 1, words = 'a', prompt = 'b'}\nexpect = {contains = 'a'}",
-        "vars has both words and prompt",
+        "words cannot be used with prompt",
     ),
     ("", "the template @t.toml has no cases\nhint: [[case]]"),
 ]
